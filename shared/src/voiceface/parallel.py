@@ -1,0 +1,87 @@
+"""Work spread over processes, with a progress bar and a clean end on Ctrl-C."""
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
+from typing import Any, TypeVar
+
+from tqdm import tqdm
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def default_workers() -> int:
+    """Number of processor cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def map_unordered(
+    function: Callable[[Item], Result],
+    items: Sequence[Item],
+    workers: int | None = None,
+    label: str = "",
+    unit: str = "it",
+    initializer: Callable[..., None] | None = None,
+    initargs: tuple[Any, ...] = (),
+    progress: bool = True,
+) -> Iterator[tuple[Item, Result]]:
+    """Yield (item, function(item)) as results come in, in any order.
+
+    Args:
+        function: importable by name (it travels to the workers), given one item.
+        items: what to work on.
+        workers: processes; 1 works in this process, None takes every core.
+        label: words before the progress bar.
+        unit: what one item is called there.
+        initializer: run once in each worker before its first item.
+        initargs: what `initializer` is given.
+        progress: show the bar (on standard error).
+
+    Raises:
+        Whatever `function` raises; the other workers are stopped first.
+    """
+    workers = min(workers or default_workers(), max(1, len(items)))
+    with tqdm(total=len(items), desc=label, unit=unit, disable=not progress) as bar:
+        if workers == 1:
+            if initializer:
+                initializer(*initargs)
+            for item in items:
+                yield item, function(item)
+                bar.update()
+            return
+        pool = ProcessPoolExecutor(
+            workers,
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=_begin_worker,
+            initargs=(initializer, initargs),
+        )
+        try:
+            todo = iter(items)
+            running = {}
+            for item in todo:
+                running[pool.submit(function, item)] = item
+                if len(running) >= 4 * workers:
+                    break
+            while running:
+                done, _ = wait(running, return_when=FIRST_COMPLETED)
+                for future in done:
+                    yield running.pop(future), future.result()
+                    bar.update()
+                    for item in todo:
+                        running[pool.submit(function, item)] = item
+                        break
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+        pool.shutdown()
+
+
+def _begin_worker(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
+    """Leave Ctrl-C to the parent and keep numerical libraries to one thread a process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    if initializer:
+        initializer(*initargs)
