@@ -1,0 +1,111 @@
+"""Sessions of the repository: `nox` tests everything, `nox -s demo` shows the main job.
+
+`nox --no-venv --no-install -s test-voiceface` runs a session in the environment at hand.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.4.15"
+nox.options.default_venv_backend = os.environ.get("NOX_DEFAULT_VENV_BACKEND", "uv|virtualenv")
+nox.options.tags = ["check"]
+
+FOLDERS = {"voiceface": "shared", "seeking_shape": "packages/seeking_shape"}
+COMMANDS = {
+    "voiceface": ["population", "check", "lists", "evaluate", "weights"],
+    "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo"],
+}
+CASES = Path(os.environ.get("VOICEFACE_CASES", "../shared/golden"))
+SAMPLES = Path(os.environ.get("VOICEFACE_SAMPLES", "../shared/samples"))
+SOURCES = ["noxfile.py", "shared", "packages", "tests", "benchmarks", "third_party"]
+
+
+def one_thread_each(session: nox.Session) -> None:
+    """Small tensors gain nothing from threads, and tests should not depend on their number."""
+    session.env["OMP_NUM_THREADS"] = session.env.get("OMP_NUM_THREADS", "1")
+
+
+for name, folder in FOLDERS.items():
+
+    @nox.session(name=f"test-{name}", tags=["test", "check"])
+    def test(session: nox.Session, folder: str = folder) -> None:
+        """Install one package the way a user does, then run its tests."""
+        one_thread_each(session)
+        session.install(f"./{folder}[test]")
+        session.run("pytest", folder, *session.posargs)
+
+    @nox.session(name=f"build-{name}", tags=["build"])
+    def build(session: nox.Session, name: str = name, folder: str = folder) -> None:
+        """Build wheel and sdist, install the wheel elsewhere, import it, ask every command for --help."""
+        session.install("build")
+        out = Path(session.create_tmp()) / "dist"
+        wheels = []
+        for part in dict.fromkeys(["shared", folder]):
+            target = out / Path(part).name
+            session.run("python", "-m", "build", "--outdir", str(target), part, env={"VOICEFACE_RELEASE": "1"})
+            wheels.append(str(max(target.glob("*.whl"), key=lambda path: path.stat().st_mtime)))
+            if not list(target.glob("*.tar.gz")):
+                session.error(f"no sdist in {target}")
+        session.install(*wheels)
+        session.chdir(session.create_tmp())
+        session.run("python", "-c", f"import {name}; print({name}.__version__, {name}.__file__)")
+        session.run(name, "--help", silent=True)
+        for command in COMMANDS[name]:
+            session.run(name, command, "--help", silent=True)
+
+
+@nox.session(tags=["check"])
+def layout(session: nox.Session) -> None:
+    """Dependency rules between the packages, and the places that must agree with each other."""
+    session.install("pytest>=8")
+    session.run("pytest", "tests/test_layout.py", "tests/test_third_party.py", *session.posargs)
+
+
+@nox.session(tags=["check"])
+def lint(session: nox.Session) -> None:
+    """Style and types."""
+    session.install("ruff>=0.14", "mypy>=1.18", "numpy", "pydantic>=2.6", "types-PyYAML", "types-tqdm", "nox")
+    session.run("ruff", "check", *SOURCES)
+    session.run("ruff", "format", "--check", *SOURCES)
+    for name, folder in FOLDERS.items():
+        session.run("mypy", f"{folder}/src/{name}", env={"MYPYPATH": "shared/src"})
+
+
+@nox.session(tags=["integration"])
+def integration(session: nox.Session) -> None:
+    """Commands together as a user joins them: population, check, train, test, embed, match."""
+    one_thread_each(session)
+    session.install(*[f"./{folder}[test]" for folder in FOLDERS.values()])
+    session.run("pytest", "tests/integration", *session.posargs)
+
+
+@nox.session
+def parity(session: nox.Session) -> None:
+    """Hold every system against the published implementations' outputs (VOICEFACE_CASES names the folder)."""
+    present = [name for name in FOLDERS if (CASES / name).is_dir()]
+    if not present:
+        session.skip(f"no parity cases below {CASES}: set VOICEFACE_CASES to the folder that holds them")
+    session.install(*[f"./{FOLDERS[name]}[test]" for name in present])
+    for name in present:
+        session.run("python", "tests/parity/run.py", "--cases", str(CASES / name), *session.posargs)
+
+
+@nox.session
+def demo(session: nox.Session) -> None:
+    """The main job: invented people, three training steps, evaluation on unseen people, one report."""
+    session.install("./packages/seeking_shape")
+    samples = SAMPLES / "voicestyle"
+    real = ["--real", str(samples)] if samples.is_dir() else []
+    session.run("python", "-m", "seeking_shape.demo", *real, *session.posargs)
+
+
+@nox.session
+def bench(session: nox.Session) -> None:
+    """Every benchmark, or those named: `nox -s bench -- association_lists`."""
+    session.install(*[f"./{folder}[test]" for folder in FOLDERS.values()])
+    wanted = session.posargs or sorted(path.stem for path in Path("benchmarks").glob("*.py"))
+    for subject in wanted:
+        session.run(sys.executable if session.virtualenv is None else "python", f"benchmarks/{subject}.py")
