@@ -1,0 +1,254 @@
+"""Experiment files: YAML, overrides from the command line, then a typed and frozen configuration."""
+
+import difflib
+import json
+import re
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, TypeVar
+
+import pydantic
+import yaml
+from easydict import EasyDict
+
+FLOAT_TEXT = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
+KINDS = {dict: "a section", list: "a list", str: "text", bool: "true/false", int: "a whole number"}
+KINDS |= {float: "a number", type(None): "nothing (null)"}
+
+
+class ConfigError(ValueError):
+    """The configuration cannot be used; the message names file, key, what was found and what was expected."""
+
+
+class Config(pydantic.BaseModel):
+    """Base of every typed configuration: unknown keys are refused and values never change after reading."""
+
+    model_config = pydantic.ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, protected_namespaces=()
+    )
+
+
+C = TypeVar("C", bound=Config)
+
+
+def load_config(source: str | Path, model: type[C], package: str, overrides: Sequence[str] = ()) -> C:
+    """Read an experiment file, merge overrides into it and check it.
+
+    Args:
+        source: a bare name (``quick``) means the package's own ``configs/quick.yaml``; anything with a folder
+            or with the suffix .yaml or .yml is a path.
+        model: the typed configuration to make.
+        package: import name of the package that brings the bundled files, such as ``seeking_shape``.
+        overrides: ``section.key=value``; the value is read as YAML, later ones win.
+
+    Returns:
+        A frozen instance of `model`.
+
+    Raises:
+        ConfigError: the file is absent or is no YAML mapping, an override is malformed, a key is unknown or
+            missing, or a value has the wrong type or is out of bounds. All faulty keys are named at once.
+    """
+    name, text = _read(source, package)
+    try:
+        tree = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{name} is not readable YAML: {error}") from error
+    if not isinstance(tree, dict):
+        raise ConfigError(f"{name}: found {_kind(tree)} at the top, expected `key: value` lines")
+    _refuse_odd_keys(name, tree)
+    config = EasyDict(tree)
+    for override in overrides:
+        _apply(config, override)
+    origin = f"{name} with {' '.join(overrides)}" if overrides else name
+    return check(_plain(config), model, origin)
+
+
+def check(values: dict[str, Any], model: type[C], name: str = "configuration") -> C:
+    """Make the typed configuration from plain values (as YAML or JSON give them).
+
+    Args:
+        values: nested dicts, lists and scalars. Text such as ``1e-4``, which is what YAML makes of a number
+            without a point, is taken as a number where the field is a float.
+        model: the typed configuration to make.
+        name: where the values come from, for messages.
+
+    Raises:
+        ConfigError: as `load_config`.
+    """
+    try:
+        # JSON in strict mode: lists become tuples and text becomes paths, but "3" is no int and 1 no bool.
+        text = json.dumps(_with_floats(model, values), default=str)
+        return model.model_validate_json(text, strict=True)
+    except pydantic.ValidationError as error:
+        problems = [_explain(problem, model) for problem in error.errors()]
+        raise ConfigError("\n  ".join([f"{name} cannot be used:", *dict.fromkeys(problems)])) from None
+
+
+def bundled_configs(package: str) -> list[str]:
+    """Names of the experiment files that a package brings along, sorted, without suffix."""
+    folder = resources.files(package) / "configs"
+    if not folder.is_dir():
+        return []
+    return sorted(item.name[:-5] for item in folder.iterdir() if item.name.endswith(".yaml"))
+
+
+def to_dict(config: Config) -> dict[str, Any]:
+    """The configuration as nested dicts, lists and scalars, ready for JSON or YAML."""
+    return config.model_dump(mode="json")
+
+
+def to_yaml(config: Config) -> str:
+    """The configuration as YAML text that `load_config` reads back to an equal one; keys in field order."""
+    return yaml.safe_dump(to_dict(config), sort_keys=False, allow_unicode=True, width=110)
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML's safe loader that refuses a key given twice instead of keeping the last one."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [key.value for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(
+                    f"key {key!r} stands twice, again in line {node.start_mark.line + 1} ff."
+                )
+        return super().construct_mapping(node, deep)
+
+
+def _read(source: str | Path, package: str) -> tuple[str, str]:
+    """Name for messages and text of an experiment file."""
+    path = Path(source)
+    if isinstance(source, str) and path.suffix not in (".yaml", ".yml") and len(path.parts) == 1:
+        names = bundled_configs(package)
+        if source in names:
+            return source, (resources.files(package) / "configs" / f"{source}.yaml").read_text("utf-8")
+        near = difflib.get_close_matches(source, names, 1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        listed = ", ".join(names) or "none"
+        raise ConfigError(
+            f"{package} has no configuration named {source!r}.{hint} Bundled: {listed}. "
+            "A file of your own is given as a path that ends in .yaml."
+        )
+    try:
+        return str(path), path.read_text("utf-8")
+    except UnicodeDecodeError as error:
+        raise ConfigError(f"{path} is not UTF-8 text: {error}") from error
+    except OSError as error:
+        listed = ", ".join(bundled_configs(package)) or "none"
+        raise ConfigError(
+            f"cannot read the configuration {path}: {error.strerror}. Bundled names: {listed}"
+        ) from error
+
+
+def _refuse_odd_keys(name: str, tree: Any, path: str = "") -> None:
+    """Keys must be text: YAML reads a bare `on:` or `1:` as something else."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            if not isinstance(key, str):
+                raise ConfigError(f"{name}: key {path}{key!r} is {_kind(key)}, expected text; quote it")
+            _refuse_odd_keys(name, value, f"{path}{key}.")
+
+
+def _apply(config: EasyDict, override: str) -> None:
+    """Set one ``section.key=value`` in the tree."""
+    key, equals, text = override.partition("=")
+    *sections, last = key.strip().split(".")
+    if not equals or not last or not all(sections):
+        raise ConfigError(f"override {override!r}: expected section.key=value")
+    try:
+        value = yaml.load(text, Loader=_Loader)
+    except yaml.YAMLError as error:
+        raise ConfigError(f"override {override!r}: the value is not readable YAML: {error}") from error
+    _refuse_odd_keys(f"override {override!r}", value)
+    place = config
+    for section in sections:
+        inner = place.setdefault(section, EasyDict())
+        if inner is None:
+            inner = place[section] = EasyDict()
+        if not isinstance(inner, dict):
+            raise ConfigError(f"override {override!r}: {section} is {_kind(inner)}, not a section")
+        place = place[section]
+    place[last] = value
+
+
+def _plain(tree: Any) -> Any:
+    """EasyDicts back to dicts; `dict.items` because a key called items hides the method."""
+    if isinstance(tree, dict):
+        return {key: _plain(value) for key, value in dict.items(tree)}
+    if isinstance(tree, list | tuple):
+        return [_plain(value) for value in tree]
+    return tree
+
+
+def _with_floats(annotation: Any, value: Any) -> Any:
+    """`value` with text such as ``1e-4`` turned into a number wherever `annotation` wants a float."""
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        if not isinstance(value, dict):
+            return value
+        fields = annotation.model_fields
+        return {
+            key: _with_floats(fields[key].annotation, item) if key in fields else item
+            for key, item in value.items()
+        }
+    if annotation is float:
+        is_number = isinstance(value, str) and FLOAT_TEXT.fullmatch(value.strip())
+        return float(value) if is_number else value
+    origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
+    if origin is typing.Annotated:
+        return _with_floats(inner[0], value)
+    if origin in (typing.Union, types.UnionType):
+        if str in inner and isinstance(value, str):
+            return value
+        changed = (_with_floats(choice, value) for choice in inner)
+        return next((item for item in changed if item is not value), value)
+    if isinstance(value, list) and inner and origin is not typing.Literal:
+        if origin is tuple and inner[-1] is not Ellipsis and len(inner) == len(value):
+            return [_with_floats(kind, item) for kind, item in zip(inner, value)]
+        return [_with_floats(inner[0], item) for item in value]
+    if isinstance(value, dict) and len(inner) == 2:
+        return {key: _with_floats(inner[1], item) for key, item in value.items()}
+    return value
+
+
+def _explain(problem: Any, model: type[Config]) -> str:
+    """One line for one fault: key, found, expected, nearest known key."""
+    known = list(_keys(model))
+    location = [str(part) for part in problem["loc"]]
+    key = ".".join(location)
+    if problem["type"] == "extra_forbidden":
+        if near := difflib.get_close_matches(key, known, 1, 0.6):
+            return f"{key}: unknown key; did you mean {near[0]}?"
+        same = [
+            other for other in known if difflib.get_close_matches(location[-1], [other.split(".")[-1]], 1)
+        ]
+        hint = f"did you mean {same[0]}?" if same else f"known keys: {', '.join(known)}"
+        return f"{key}: unknown key; {hint}"
+    if problem["type"] == "missing":
+        return f"{key}: missing, and it has no default"
+    message = problem["msg"].removeprefix("Value error, ")
+    message = re.sub(r"^(Input|Value|Tuple|List|Dictionary|String) should ", "expected to ", message)
+    message = message.replace("expected to be ", "expected ").replace("expected to have", "expected")
+    message = re.sub(r"^expected an object", "expected a section (key: value lines)", message)
+    found = problem["input"]
+    if isinstance(found, dict):
+        return f"{key}: {message}, found a section" if key else message
+    hint = "; write 1.0 for a whole number" if isinstance(found, int) and "float" in problem["type"] else ""
+    return f"{key}: {message}, found {found!r} ({_kind(found)}){hint}"
+
+
+def _keys(model: type[pydantic.BaseModel], prefix: str = "") -> Iterator[str]:
+    """Dotted names of all fields, sections included."""
+    for name, field in model.model_fields.items():
+        yield prefix + name
+        choices = typing.get_args(field.annotation) or (field.annotation,)
+        for choice in choices:
+            if isinstance(choice, type) and issubclass(choice, pydantic.BaseModel):
+                yield from _keys(choice, f"{prefix}{name}.")
+
+
+def _kind(value: Any) -> str:
+    """A word for the type of a YAML value."""
+    return KINDS.get(type(value), KINDS[dict] if isinstance(value, dict) else type(value).__name__)
