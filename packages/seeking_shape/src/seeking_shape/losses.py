@@ -1,0 +1,171 @@
+"""The two levels of alignment: shared classifier (implicit) and contrast inside the batch (explicit).
+
+Letters: N batch, C identities, D embedding length.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as nnf
+
+Weighting = Literal["per_sample", "batch_mean"]
+EXPLICIT_CONSTANT = 5.4
+TERMS = ("face_ce_loss", "voice_ce_loss", "crosssp_loss")
+
+
+class SampleLosses(NamedTuple):
+    """Unweighted losses of every sample, each of shape (N,); `explicit` is None when switched off."""
+
+    face: Tensor
+    voice: Tensor
+    explicit: Tensor | None
+
+    @property
+    def hardness(self) -> Tensor:
+        """What the identity weights observe: both classification losses, no gradient, shape (N,)."""
+        return (self.face + self.voice).detach()
+
+
+def implicit_loss(logits: Tensor, labels: Tensor, margin: float = 0.0, smoothing: float = 0.0) -> Tensor:
+    """Cross entropy of every sample against the shared class vectors.
+
+    Args:
+        logits: unscaled inner products with the class vectors, shape (N, C).
+        labels: class of every sample, shape (N,), int64.
+        margin: subtracted from the right class's logit; the published runs use none.
+        smoothing: share of the target spread over all classes; the published runs use none.
+
+    Returns:
+        Loss, shape (N,), at least 0.
+    """
+    logits = _full(logits)
+    if margin:
+        logits = logits - margin * nnf.one_hot(labels, logits.shape[1]).to(logits.dtype)
+    return nnf.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
+
+
+def contrast(
+    anchors: Tensor, candidates: Tensor, same: Tensor, constant: float = EXPLICIT_CONSTANT
+) -> Tensor:
+    """ln(constant + sum over j of another identity of exp(a_i . c^_j - a_i . c^_i)), c^ of unit length.
+
+    Args:
+        anchors: raw embeddings, shape (N, D).
+        candidates: embeddings of the other modality, row i of the same person, shape (N, D).
+        same: true where rows i and j share an identity (the diagonal included), shape (N, N).
+        constant: beside the sum, positive; published: 1, the zeroed diagonal's 1, and 3.4.
+
+    Returns:
+        Loss, shape (N,); ln(constant) at least.
+    """
+    with torch.autocast(anchors.device.type, enabled=False):
+        scores = _full(anchors) @ nnf.normalize(_full(candidates), dim=1, eps=1e-12).T
+        gaps = (scores - scores.diagonal()[:, None]).masked_fill(same, -torch.inf)
+        floor = gaps.new_tensor(constant).log().expand(len(gaps), 1)
+        return torch.logsumexp(torch.cat([floor, gaps], dim=1), dim=1)
+
+
+def explicit_loss(
+    face: Tensor, voice: Tensor, labels: Tensor | None = None, constant: float = EXPLICIT_CONSTANT
+) -> Tensor:
+    """Mean of both directions of `contrast` for every sample.
+
+    Args:
+        face: face embeddings, shape (N, D).
+        voice: voice embeddings, shape (N, D); row i belongs to the same person as face i.
+        labels: identities, shape (N,). Pairs that share one are no negatives; None: all identities differ,
+            as in the published batches (the result is the same then).
+        constant: see `contrast`.
+
+    Returns:
+        Loss, shape (N,).
+
+    Raises:
+        ValueError: the shapes differ or the constant is not positive.
+    """
+    if face.shape != voice.shape or face.ndim != 2:
+        raise ValueError(f"one voice per face: found {tuple(face.shape)} and {tuple(voice.shape)}")
+    if constant <= 0:
+        raise ValueError(f"the explicit loss needs a positive constant, found {constant:g}")
+    if labels is None:
+        same = torch.eye(len(face), dtype=torch.bool, device=face.device)
+    else:
+        same = labels[:, None] == labels
+    return (contrast(voice, face, same, constant) + contrast(face, voice, same, constant)) / 2
+
+
+def sample_losses(
+    face: Tensor,
+    voice: Tensor,
+    face_logits: Tensor,
+    voice_logits: Tensor,
+    labels: Tensor,
+    *,
+    explicit: bool = True,
+    constant: float = EXPLICIT_CONSTANT,
+    smoothing: float = 0.0,
+) -> SampleLosses:
+    """All unweighted losses of a batch (one process's, or gathered from all).
+
+    Args:
+        face: face embeddings, shape (N, D), not normalised.
+        voice: voice embeddings, shape (N, D), not normalised.
+        face_logits: shape (N, C).
+        voice_logits: shape (N, C).
+        labels: class of every sample, shape (N,).
+        explicit: include the explicit loss.
+        constant: of the explicit loss.
+        smoothing: of the targets of the implicit loss.
+    """
+    return SampleLosses(
+        implicit_loss(face_logits, labels, smoothing=smoothing),
+        implicit_loss(voice_logits, labels, smoothing=smoothing),
+        explicit_loss(face, voice, labels, constant) if explicit else None,
+    )
+
+
+def weighted_losses(
+    losses: SampleLosses,
+    weights: Tensor | None = None,
+    *,
+    weighting: Weighting = "per_sample",
+    factors: Sequence[float] = (1.0, 1.0, 1.0),
+) -> dict[str, Tensor]:
+    """Named scalar terms; their sum is the total loss.
+
+    Args:
+        losses: of the whole batch.
+        weights: identity weight of every sample, shape (N,), mean about one; None: all one.
+        weighting: "per_sample" weighs each sample of every term, as the method means it; "batch_mean" is the
+            published code: the identity losses are averaged first, so only the batch's mean weight counts.
+        factors: of the face, voice and explicit term.
+
+    Returns:
+        `face_ce_loss`, `voice_ce_loss` and, unless switched off, `crosssp_loss`.
+
+    Raises:
+        ValueError: unknown weighting, or not three factors.
+    """
+    if weighting not in ("per_sample", "batch_mean"):
+        raise ValueError(f"weighting must be 'per_sample' or 'batch_mean', found {weighting!r}")
+    if len(factors) != 3:
+        raise ValueError(f"three loss factors (face, voice, explicit) are needed, found {list(factors)}")
+    terms = {}
+    for name, loss, factor in zip(TERMS, losses, factors):
+        if loss is None:
+            continue
+        if weights is None:
+            mean = loss.mean()
+        elif weighting == "batch_mean" and name != TERMS[2]:
+            mean = weights.mean() * loss.mean()
+        else:
+            mean = (weights * loss).mean()
+        terms[name] = mean if factor == 1 else factor * mean
+    return terms
+
+
+def _full(x: Tensor) -> Tensor:
+    """Half precision to float32; float32 and float64 as they are."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

@@ -1,0 +1,148 @@
+"""Identity weights: a moving average of each identity's loss decides which identities count.
+
+Training begins with the easier part of the identities, admits the next-easiest step by step, and leaves the
+hardest ones out for good (specification of seeking_shape, section 6).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+
+class IdentityWeights(nn.Module):
+    """Hardness and weight of every training identity.
+
+    Buffers, named as in published checkpoints: `loss_mean` (hardness H, nats) and `weight` (s, 0...1), both
+    of shape (C,). The share of active identities follows from `weight`: a resumed run goes on where it stopped.
+
+    Args:
+        identities: number of classes C, at least 2.
+        update_every: iterations between updates; -1 keeps the weights fixed.
+        warm_up: iterations before the first update.
+        initial_share: share of identities that the first update admits, above 0 to 1.
+        added_share: share of identities that each later update admits, above 0 to 1.
+        stop_share: from this active share on nothing changes.
+        decay: factor on all weights at each later update, above 0 to 1.
+        momentum: share of the old hardness that is kept, 0 to below 1.
+        initial_loss: hardness before any loss was seen, nats; "blind": that of a blind classifier, 2 ln C.
+        names: identity of every class, in class order; kept to check weight files against.
+
+    Raises:
+        ValueError: fewer than two identities, a number out of its range, or not one name per class.
+    """
+
+    loss_mean: Tensor
+    weight: Tensor
+
+    def __init__(
+        self,
+        identities: int,
+        *,
+        update_every: int = -1,
+        warm_up: int = 500,
+        initial_share: float = 0.5,
+        added_share: float = 0.024,
+        stop_share: float = 0.9,
+        decay: float = 0.99,
+        momentum: float = 0.9,
+        initial_loss: float | Literal["blind"] = 14.0,
+        names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if identities < 2:
+            raise ValueError(f"identity weights need at least 2 identities, found {identities}")
+        if names is not None and len(names) != identities:
+            raise ValueError(f"one name per identity: found {len(names)} names for {identities} identities")
+        for name, share in (
+            ("initial_share", initial_share),
+            ("added_share", added_share),
+            ("stop_share", stop_share),
+            ("decay", decay),
+        ):
+            if not 0 < share <= 1:
+                raise ValueError(f"{name} must be above 0 and at most 1, found {share:g}")
+        if not 0 <= momentum < 1:
+            raise ValueError(f"momentum must be at least 0 and below 1, found {momentum:g}")
+        self.update_every, self.warm_up = update_every, warm_up
+        self.initial_share, self.added_share, self.stop_share = initial_share, added_share, stop_share
+        self.decay, self.momentum = decay, momentum
+        self.names = None if names is None else tuple(names)
+        start = 2 * math.log(identities) if initial_loss == "blind" else initial_loss
+        self.register_buffer("loss_mean", torch.full((identities,), float(start)))
+        self.register_buffer("weight", torch.ones(identities))
+
+    @property
+    def ratio(self) -> float:
+        """Share of identities with a weight above zero, 0...1."""
+        return int((self.weight > 0).sum()) / len(self.weight)
+
+    def due(self, step: int) -> bool:
+        """Whether an update belongs before the forward pass of 0-based iteration `step`."""
+        period = self.update_every
+        return period > 0 and step >= self.warm_up and step % period == 0
+
+    @torch.no_grad()
+    def observe(self, labels: Tensor, losses: Tensor) -> None:
+        """Move the hardness of the batch's identities towards their present loss.
+
+        Args:
+            labels: classes, shape (N,); where one occurs repeatedly its mean loss counts.
+            losses: unweighted classification loss of both modalities, nats, shape (N,).
+        """
+        losses = losses.detach().to(self.loss_mean.dtype)
+        total = torch.zeros_like(self.loss_mean).index_add_(0, labels, losses)
+        count = torch.zeros_like(self.loss_mean).index_add_(0, labels, torch.ones_like(losses))
+        keep = self.momentum
+        moved = keep * self.loss_mean + (1 - keep) * total / count.clamp_min(1)
+        self.loss_mean.copy_(torch.where(count > 0, moved, self.loss_mean))
+
+    @torch.no_grad()
+    def update(self, step: int) -> bool:
+        """Change the weights if iteration `step` is due for it; call it before the forward pass.
+
+        Ties in hardness are decided by class index. Nothing changes once `stop_share` is reached.
+
+        Returns:
+            Whether an update was due.
+        """
+        if not self.due(step):
+            return False
+        if self._untouched(step):
+            self.weight.zero_()
+            self.weight[self._easiest(self.initial_share)] = 1
+        elif self.ratio < self.stop_share:
+            admitted = self._easiest(self.added_share)
+            self.weight.mul_(self.decay)
+            self.weight[admitted] = 1
+        return True
+
+    def batch_weights(self, labels: Tensor) -> Tensor:
+        """Weights of a batch, scaled to a mean of one over all identities.
+
+        Args:
+            labels: classes of the whole batch (of all processes), shape (N,).
+
+        Returns:
+            Shape (N,), no gradient; all raised by one when they sum to less than 1e-3 (nobody is active).
+        """
+        chosen = self.weight[labels] * (len(self.weight) / self.weight.sum())
+        return chosen + (chosen.sum() < 1e-3)
+
+    def _untouched(self, step: int) -> bool:
+        """Whether this is the first update: by the iteration, or all weights still being one.
+
+        Without decay all ones may also mean that everybody was admitted, so only the iteration tells.
+        """
+        period = self.update_every
+        first = -(-self.warm_up // period) * period
+        return step <= first or (self.decay < 1 and bool((self.weight == 1).all()))
+
+    def _easiest(self, share: float) -> Tensor:
+        """Classes of least hardness among those of weight zero (at first, all), at least one of them."""
+        identities = len(self.weight)
+        candidates = (self.weight == 0).nonzero().flatten()
+        order = torch.argsort(self.loss_mean[candidates], stable=True)
+        return candidates[order[: max(1, int(share * identities))]]

@@ -1,0 +1,1 @@
+"""Network bodies that several systems use, with the parameter names of published checkpoints."""

@@ -1,0 +1,134 @@
+"""IR: the improved residual face networks of ArcFace and face.evoLVe, with or without squeeze-excitation.
+
+Names and order of the parameters are those of face.evoLVe checkpoints, so that weights and optimiser states
+of such files fit.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+BLOCKS: dict[str, tuple[int, ...]] = {
+    "ir50": (3, 4, 14, 3),
+    "ir101": (3, 13, 30, 3),
+    "ir152": (3, 8, 36, 3),
+}
+WIDTHS = (64, 128, 256, 512)
+
+
+class SqueezeExcitation(nn.Module):
+    """Scale each channel by a gate computed from all channel means; (B, C, H, W) to the same shape."""
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        inner = max(1, channels // reduction)
+        self.fc1 = nn.Conv2d(channels, inner, 1, bias=False)
+        self.fc2 = nn.Conv2d(inner, channels, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        gate = self.fc2(torch.relu(self.fc1(x.mean((2, 3), keepdim=True))))
+        return x * torch.sigmoid(gate)
+
+
+class Unit(nn.Module):
+    """Residual unit: BN, conv, PReLU, strided conv, BN (, SE); no activation after the sum.
+
+    Where the widths agree the shortcut is a plain subsampling, else a strided 1x1 convolution and BN.
+
+    Args:
+        inside: channels in.
+        outside: channels out.
+        stride: of the second convolution and the shortcut.
+        squeeze: add squeeze-excitation as `res_layer.5`.
+    """
+
+    def __init__(self, inside: int, outside: int, stride: int, squeeze: bool = False) -> None:
+        super().__init__()
+        self.stride = stride
+        self.shortcut_layer: nn.Sequential | None = None
+        if inside != outside:
+            self.shortcut_layer = nn.Sequential(
+                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+            )
+        layers: list[nn.Module] = [
+            nn.BatchNorm2d(inside),
+            nn.Conv2d(inside, outside, 3, 1, 1, bias=False),
+            nn.PReLU(outside),
+            nn.Conv2d(outside, outside, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outside),
+        ]
+        self.res_layer = nn.Sequential(*layers, *([SqueezeExcitation(outside)] if squeeze else []))
+
+    def forward(self, x: Tensor) -> Tensor:
+        if self.shortcut_layer is not None:
+            return self.res_layer(x) + self.shortcut_layer(x)
+        shortcut = x if self.stride == 1 else x[:, :, :: self.stride, :: self.stride]
+        return self.res_layer(x) + shortcut
+
+
+class IR(nn.Module):
+    """Face pictures to feature vectors.
+
+    Args:
+        blocks: residual units per stage, four numbers (`BLOCKS` holds the published ones); the first unit of
+            each stage halves the picture.
+        widths: channels per stage; the first is also the width of the input layer.
+        side: pixels along each edge of the input picture.
+        features: length D of the feature vector.
+        dropout: share of the last feature map that is dropped in training.
+        squeeze: the SE variant (reduction 16).
+
+    Raises:
+        ValueError: blocks and widths differ in number.
+    """
+
+    def __init__(
+        self,
+        blocks: Sequence[int] = BLOCKS["ir50"],
+        widths: Sequence[int] = WIDTHS,
+        side: int = 112,
+        features: int = 512,
+        dropout: float = 0.5,
+        squeeze: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(blocks) != len(widths):
+            raise ValueError(f"one width per stage: found {len(widths)} widths for {len(blocks)} stages")
+        self.side, self.features = side, features
+        self.input_layer = nn.Sequential(
+            nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.PReLU(widths[0])
+        )
+        last = side
+        for _ in widths:
+            last = (last + 1) // 2
+        self.output_layer = nn.Sequential(
+            nn.BatchNorm2d(widths[-1]),
+            nn.Dropout(dropout),
+            nn.Flatten(),
+            nn.Linear(widths[-1] * last * last, features),
+            nn.BatchNorm1d(features),
+        )
+        units, before = [], widths[0]
+        for width, count in zip(widths, blocks):
+            for index in range(count):
+                units.append(Unit(before, width, 2 if index == 0 else 1, squeeze))
+                before = width
+        self.body = nn.Sequential(*units)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d | nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                if module.bias is not None:
+                    nn.init.zeros_(module.bias)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Normalised pictures (B, 3, side, side), about -1...1, to features (B, D).
+
+        Raises:
+            ValueError: the pictures have another size.
+        """
+        if tuple(pictures.shape[1:]) != (3, self.side, self.side):
+            raise ValueError(
+                f"face pictures must be (B, 3, {self.side}, {self.side}), found {tuple(pictures.shape)}"
+            )
+        return self.output_layer(self.body(self.input_layer(pictures)))

@@ -1,0 +1,141 @@
+"""Log-mel front ends: waves to what a voice network reads, one front end per system."""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+
+def hamming_window(length: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Periodic Hamming window 0.54 - 0.46 cos(2 pi n / length), shape (length,), computed in float64."""
+    turns = torch.arange(length, dtype=torch.float64) / length
+    return (0.54 - 0.46 * torch.cos(2 * math.pi * turns)).to(dtype)
+
+
+def htk_mel_bank(
+    bins: int,
+    n_mels: int,
+    low: float = 0.0,
+    high: float = 8000.0,
+    rate: int = 16000,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Triangles of height one, evenly spaced on the HTK mel scale 2595 log10(1 + f / 700).
+
+    Args:
+        bins: frequencies of a one-sided spectrum, evenly spaced from 0 to rate / 2 Hz.
+        n_mels: number of bands M.
+        low: lower corner of the first band in Hz.
+        high: upper corner of the last band in Hz.
+        rate: sample rate in Hz.
+        dtype: of the result; the corners are computed in float64.
+
+    Returns:
+        Weights in [0, 1], shape (bins, M); no area normalisation.
+
+    Raises:
+        ValueError: the range is empty or leaves the spectrum, or a band holds no bin.
+    """
+    if not 0 <= low < high <= rate / 2:
+        raise ValueError(f"mel bands need 0 <= low < high <= {rate / 2:g} Hz, found {low:g} and {high:g}")
+    frequency = torch.linspace(0, rate / 2, bins, dtype=torch.float64)
+    ends = [2595 * math.log10(1 + f / 700) for f in (low, high)]
+    corner = 700 * (10 ** (torch.linspace(ends[0], ends[1], n_mels + 2, dtype=torch.float64) / 2595) - 1)
+    width = corner.diff()
+    rising = (frequency[:, None] - corner[:-2]) / width[:-1]
+    falling = (corner[2:] - frequency[:, None]) / width[1:]
+    bank = torch.minimum(rising, falling).clamp_min(0)
+    empty = (bank.sum(0) == 0).nonzero().flatten().tolist()
+    if empty:
+        raise ValueError(
+            f"{n_mels} mel bands over {bins} bins: bands {empty} hold no bin; ask for fewer bands"
+        )
+    return bank.to(dtype)
+
+
+def power_spectrogram(samples: Tensor, window: Tensor, n_fft: int = 512, hop: int = 160) -> Tensor:
+    """Squared magnitude of centred, reflect-padded frames.
+
+    Args:
+        samples: waves, shape (B, T), float32 or float64, T > n_fft / 2.
+        window: at most n_fft values, centred in the frame; same dtype as `samples`.
+        n_fft: frame length in samples.
+        hop: step between frames in samples.
+
+    Returns:
+        Power, shape (B, 1 + T // hop, n_fft / 2 + 1): frames first, ready for a matrix product with a bank.
+
+    Raises:
+        ValueError: the waves are not (B, T) or too short to be reflected.
+    """
+    half = n_fft // 2
+    if samples.ndim != 2 or samples.shape[1] <= half:
+        raise ValueError(f"waves must be (B, T) with T > {half} samples, found shape {tuple(samples.shape)}")
+    left = (n_fft - len(window)) // 2
+    frame = nn.functional.pad(window, (left, n_fft - len(window) - left))
+    padded = nn.functional.pad(samples[:, None], (half, half), mode="reflect")[:, 0]
+    spectrum = torch.view_as_real(torch.fft.rfft(padded.unfold(1, n_fft, hop) * frame))
+    return spectrum.square().sum(-1)
+
+
+def standardise_over_time(bands: Tensor, epsilon: float = 1e-5) -> Tensor:
+    """Subtract each band's mean over time and divide by sqrt(population variance + epsilon).
+
+    Args:
+        bands: shape (B, M, frames).
+        epsilon: floor of the variance.
+
+    Returns:
+        Same shape; exactly zero where a band is constant (digital silence).
+    """
+    bands = bands - bands[..., :1]  # without this a constant band would show the rounding of its mean
+    variance, mean = torch.var_mean(bands, dim=-1, correction=0, keepdim=True)
+    return (bands - mean) * torch.rsqrt(variance + epsilon)
+
+
+class SeekingShapeLogMel(nn.Module):
+    """Front end of seeking_shape (its specification, section 4.3): standardised log-mel bands, no gradient.
+
+    The window and the bank are buffers under the names of the published checkpoints: `spectrogram.window`
+    and `mel_scale.fb`. Samples are in the 16-bit range (-32768...32767), float32 or float64 as the buffers.
+
+    Args:
+        n_mels: number of bands M.
+        rate: sample rate in Hz.
+        n_fft: frame length in samples.
+        window: window length in samples.
+        hop: step between frames in samples.
+        low: lower corner of the first band in Hz.
+        high: upper corner of the last band in Hz; rate / 2 when None.
+    """
+
+    def __init__(
+        self,
+        n_mels: int = 40,
+        *,
+        rate: int = 16000,
+        n_fft: int = 512,
+        window: int = 400,
+        hop: int = 160,
+        low: float = 0.0,
+        high: float | None = None,
+    ) -> None:
+        super().__init__()
+        self.n_fft, self.hop = n_fft, hop
+        self.spectrogram, self.mel_scale = nn.Module(), nn.Module()
+        self.spectrogram.register_buffer("window", hamming_window(window))
+        top = rate / 2 if high is None else high
+        self.mel_scale.register_buffer("fb", htk_mel_bank(n_fft // 2 + 1, n_mels, low, top, rate))
+
+    @torch.no_grad()
+    def log_mel(self, samples: Tensor) -> Tensor:
+        """Natural logarithm of mel power + 1e-6, shape (B, M, 1 + T // hop), before standardising."""
+        with torch.autocast(samples.device.type, enabled=False):
+            samples = samples.to(self.mel_scale.fb.dtype)
+            power = power_spectrogram(samples, self.spectrogram.window, self.n_fft, self.hop)
+            return (power @ self.mel_scale.fb).add_(1e-6).log_().transpose(1, 2)
+
+    @torch.no_grad()
+    def forward(self, samples: Tensor) -> Tensor:
+        """Waves (B, T) in the 16-bit range to network input (B, M, 1 + T // hop)."""
+        return standardise_over_time(self.log_mel(samples))
