@@ -1,0 +1,363 @@
+"""A corpus: people with their clips and pictures, found on the disk or named by a manifest."""
+
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+
+from voiceface.datasets.identities import (
+    SPLITS,
+    Identity,
+    class_indices,
+    read_identity_csv,
+    read_identity_splits,
+    read_vox1_meta,
+)
+from voiceface.datasets.manifest import read_manifest
+from voiceface.datasets.vggface import PUBLISHED_IMAGE_SUFFIXES, find_face_root, find_faces
+from voiceface.datasets.voxceleb import (
+    PUBLISHED_AUDIO_SUFFIXES,
+    find_voice_root,
+    find_voices,
+    voice_folder_of,
+)
+
+log = logging.getLogger(__name__)
+
+
+class CorpusError(ValueError):
+    """A corpus whose files and tables do not fit together."""
+
+
+@dataclass(frozen=True)
+class Person:
+    """One used row of an identity table with its files.
+
+    Attributes:
+        identity: what the table says.
+        label: class index, from 0; shared by rows with one face name.
+        voices: clips, paths relative to the voice root, forward slashes, sorted.
+        faces: pictures, paths relative to the face root, forward slashes, sorted.
+    """
+
+    identity: Identity
+    label: int
+    voices: tuple[str, ...]
+    faces: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """People and where their files are; list items are paths relative to one of the two roots.
+
+    Attributes:
+        people: one per used row, in table order.
+        voice_root: folder of the clips.
+        face_root: folder of the pictures.
+        missing: folders that rows name and that are not there (their people were left out on request).
+    """
+
+    people: tuple[Person, ...]
+    voice_root: Path
+    face_root: Path
+    missing: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.people)
+
+    def voice_path(self, item: str) -> Path:
+        """Give the file of a clip."""
+        return self.voice_root / item
+
+    def face_path(self, item: str) -> Path:
+        """Give the file of a picture."""
+        return self.face_root / item
+
+    def person_of(self, item: str) -> int:
+        """Give the index in `people` of whoever owns a clip or picture; of several rows, the last.
+
+        Raises:
+            CorpusError: no person has such a file.
+        """
+        try:
+            return self.owners[item]
+        except KeyError:
+            raise CorpusError(
+                f"{item} is not in this corpus (voices below {self.voice_root}, faces below {self.face_root})"
+            ) from None
+
+    @cached_property
+    def owners(self) -> dict[str, int]:
+        """Every clip and picture -> index in `people`; where rows share a folder, the last of them."""
+        table: dict[str, int] = {}
+        for index, person in enumerate(self.people):
+            table.update(dict.fromkeys(person.voices, index))
+            table.update(dict.fromkeys(person.faces, index))
+        return table
+
+    @property
+    def names(self) -> list[str]:
+        """Names of the people, in order."""
+        return [person.identity.name for person in self.people]
+
+    @property
+    def identities(self) -> list[Identity]:
+        """What the table says of the people, in order."""
+        return [person.identity for person in self.people]
+
+    @property
+    def labels(self) -> list[int]:
+        """Class indices of the people, in order."""
+        return [person.label for person in self.people]
+
+    @property
+    def classes(self) -> int:
+        """Number of classes a classifier over this corpus needs."""
+        return max(self.labels, default=-1) + 1
+
+    @property
+    def voices(self) -> list[str]:
+        """Every clip once, person after person."""
+        return list(dict.fromkeys(item for person in self.people for item in person.voices))
+
+    @property
+    def faces(self) -> list[str]:
+        """Every picture once, person after person."""
+        return list(dict.fromkeys(item for person in self.people for item in person.faces))
+
+    @property
+    def without_voices(self) -> list[str]:
+        """Names of people who have no clip."""
+        return [person.identity.name for person in self.people if not person.voices]
+
+    @property
+    def without_faces(self) -> list[str]:
+        """Names of people who have no picture."""
+        return [person.identity.name for person in self.people if not person.faces]
+
+    def subset(self, indices: Iterable[int]) -> "Corpus":
+        """Keep the people at `indices`, in that order; class indices stay as they are."""
+        return replace(self, people=tuple(self.people[index] for index in indices))
+
+    def complete(self) -> "Corpus":
+        """Keep the people who have at least one clip and one picture; class indices stay as they are."""
+        return self.subset(i for i, person in enumerate(self.people) if person.voices and person.faces)
+
+
+def discover(
+    identities: Sequence[Identity],
+    voice_root: str | Path,
+    face_root: str | Path,
+    *,
+    on_missing: str = "error",
+    voice_folder: str = "voxceleb1_id",
+    audio_suffixes: Collection[str] = PUBLISHED_AUDIO_SUFFIXES,
+    image_suffixes: Collection[str] = PUBLISHED_IMAGE_SUFFIXES,
+) -> Corpus:
+    """Find the clips and pictures of every identity below the two roots, to any depth.
+
+    Args:
+        identities: used rows, in table order.
+        voice_root: folder that holds a folder per voice id.
+        face_root: folder that holds a folder per face name.
+        on_missing: "error" ends with one message when folders are absent; "skip" leaves their people out and
+            notes the folders in `missing`.
+        voice_folder: "voxceleb1_id" or "vggface1_id": what the folders below voice_root are called.
+        audio_suffixes: endings of clips, case as written.
+        image_suffixes: endings of pictures, case as written.
+
+    Returns:
+        The corpus. People whose folders are there but empty stay in it, and a warning names them.
+
+    Raises:
+        FileNotFoundError: a root or, with "error", some folders are absent; says how many and the first names.
+    """
+    if on_missing not in ("error", "skip"):
+        raise ValueError(f"on_missing is {on_missing!r}, expected 'error' or 'skip'")
+    voice_root, face_root = Path(voice_root), Path(face_root)
+    for root, what in ((voice_root, "voices"), (face_root, "faces")):
+        if not root.is_dir():
+            raise FileNotFoundError(f"no folder of {what} at {root}")
+    voices_in: dict[str, list[str] | None] = {}
+    faces_in: dict[str, list[str] | None] = {}
+    people: list[Person] = []
+    missing: list[str] = []
+    for identity, label in zip(identities, class_indices(identities)):
+        voice, face = voice_folder_of(identity, voice_folder), identity.face_id
+        if voice not in voices_in:
+            voices_in[voice] = find_voices(voice_root, voice, audio_suffixes)
+        if face not in faces_in:
+            faces_in[face] = find_faces(face_root, face, image_suffixes)
+        voices, faces = voices_in[voice], faces_in[face]
+        if voices is None or faces is None:
+            missing += [str(voice_root / voice)] * (voices is None) + [str(face_root / face)] * (
+                faces is None
+            )
+            continue
+        people.append(Person(identity, label, tuple(voices), tuple(faces)))
+    missing = list(dict.fromkeys(missing))
+    if missing and on_missing == "error":
+        raise FileNotFoundError(
+            f"{len(missing)} folders that the identity table names are not there: {_some(missing)}. "
+            "Complete the data, or leave these people out with on_missing='skip'"
+        )
+    if missing:
+        log.warning("left people out because %d folders are not there: %s", len(missing), _some(missing))
+    return _reported(Corpus(tuple(people), voice_root, face_root, tuple(missing)))
+
+
+def from_manifest(path: str | Path, split: str | None = None, *, root: str | Path | None = None) -> Corpus:
+    """Build a corpus from a manifest; whether the files exist is not looked at here.
+
+    Args:
+        path: see `voiceface.datasets.manifest`.
+        split: keep the rows of this split; None keeps all. A manifest that names no split at all has every
+            row in every split.
+        root: folder that the paths are relative to; None takes the manifest's own.
+
+    Returns:
+        People in the order in which they first appear, class index = that order.
+
+    Raises:
+        CorpusError: no row is left.
+        IdentityError: the manifest cannot be used.
+    """
+    rows = read_manifest(path)
+    if split is not None and any(row.identity.split for row in rows):
+        rows = [row for row in rows if row.identity.split == split]
+    if not rows:
+        raise CorpusError(f"{path}: no row" + (f" of the split {split!r}" if split else ""))
+    files: dict[str, dict[str, list[str]]] = {}
+    identities: dict[str, Identity] = {}
+    for row in rows:
+        name = row.identity.name
+        files.setdefault(name, {"voice": [], "face": []})[row.modality].append(row.path)
+        known = identities.setdefault(name, row.identity)
+        if known.split != row.identity.split:
+            identities[name] = replace(known, split="")
+    people = tuple(
+        Person(identities[name], label, tuple(sorted(found["voice"])), tuple(sorted(found["face"])))
+        for label, (name, found) in enumerate(files.items())
+    )
+    base = Path(path).parent if root is None else Path(root)
+    return _reported(Corpus(people, base, base))
+
+
+def open_corpus(
+    root: str | Path,
+    split: str | None,
+    *,
+    voice_root: str | Path | None = None,
+    face_root: str | Path | None = None,
+    identities: str | Path | None = None,
+    on_missing: str = "error",
+    voice_folder: str = "voxceleb1_id",
+    audio_suffixes: Collection[str] = PUBLISHED_AUDIO_SUFFIXES,
+    image_suffixes: Collection[str] = PUBLISHED_IMAGE_SUFFIXES,
+) -> Corpus:
+    """Open a data folder, whichever of the known layouts it has.
+
+    A `manifest.csv` comes first; then `list_wav/vox1_SPLIT.csv` (or the same beside the data); then
+    `vox1_meta.csv` with `Splits/identity_splits.txt` or, without that, the split by first letter. Clips lie
+    below `wav`, pictures below `faces`, `VGG_ALL_FRONTAL` or `unzippedFaces`, unless told otherwise.
+
+    Args:
+        root: the data folder.
+        split: "train", "val" or "test"; None takes everybody.
+        voice_root: folder of the voice folders, when not the usual one.
+        face_root: folder of the face folders, when not the usual one.
+        identities: identity table to use: a split table, a meta table (.csv with tabs) or a manifest.
+        on_missing: see `discover`.
+        voice_folder: see `discover`.
+        audio_suffixes: see `discover`.
+        image_suffixes: see `discover`.
+
+    Returns:
+        The corpus of that split.
+
+    Raises:
+        FileNotFoundError: no table, root or folder; says what was looked for.
+        CorpusError: the split holds nobody.
+    """
+    base = Path(root)
+    if split not in (*SPLITS, None):
+        raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)} or None")
+    if not base.is_dir():
+        raise FileNotFoundError(f"no data folder at {base}")
+    table = Path(identities) if identities is not None else base / "manifest.csv"
+    if _is_manifest(table):
+        return from_manifest(table, split, root=voice_root if identities is None else voice_root or base)
+    rows = read_identities(base, split, identities)
+    if not rows:
+        raise CorpusError(f"{base}: nobody is in the split {split!r}")
+    return discover(
+        rows,
+        find_voice_root(base) if voice_root is None else voice_root,
+        find_face_root(base) if face_root is None else face_root,
+        on_missing=on_missing,
+        voice_folder=voice_folder,
+        audio_suffixes=audio_suffixes,
+        image_suffixes=image_suffixes,
+    )
+
+
+def read_identities(root: str | Path, split: str | None, table: str | Path | None = None) -> list[Identity]:
+    """Read who is in a split of a data folder, from the split tables or the meta table.
+
+    Args:
+        root: the data folder.
+        split: "train", "val" or "test"; None takes everybody (tables in the order train, val, test).
+        table: use this table alone instead of the usual ones.
+
+    Raises:
+        FileNotFoundError: no table; names the places that were looked at.
+    """
+    base = Path(root)
+    if table is not None and not _is_meta(Path(table)):
+        rows = read_identity_csv(table)
+        return [row for row in rows if split is None or row.split in (split, "")]
+    if table is None:
+        for folder in (base / "list_wav", base):
+            tables = [folder / f"vox1_{name}.csv" for name in SPLITS if split in (name, None)]
+            present = [place for place in tables if place.is_file()]
+            if present:
+                return [row for place in present for row in read_identity_csv(place)]
+    meta = base / "vox1_meta.csv" if table is None else Path(table)
+    if not meta.is_file():
+        raise FileNotFoundError(
+            f"no identity table for split {split!r} in {base}: looked for manifest.csv, "
+            f"list_wav/vox1_{split or 'train'}.csv, vox1_{split or 'train'}.csv and vox1_meta.csv"
+        )
+    named = (base / "Splits" / "identity_splits.txt", base / "identity_splits.txt")
+    splits = next((read_identity_splits(place) for place in named if place.is_file()), None)
+    return [row for row in read_vox1_meta(meta, splits) if split in (row.split, None)]
+
+
+def _is_manifest(path: Path) -> bool:
+    """Tell a manifest from the other tables by the first word of its header."""
+    return path.is_file() and _first_line(path).startswith("identity,")
+
+
+def _is_meta(path: Path) -> bool:
+    """Tell the tab-separated meta table from a split table."""
+    return path.is_file() and "\t" in _first_line(path)
+
+
+def _first_line(path: Path) -> str:
+    """The first line of a text file."""
+    with path.open("rb") as file:
+        return file.readline(4096).decode("utf-8-sig", "replace").strip()
+
+
+def _reported(corpus: Corpus) -> Corpus:
+    """Warn of people who lack clips or pictures, and give the corpus back."""
+    for names, what in ((corpus.without_voices, "clips"), (corpus.without_faces, "pictures")):
+        if names:
+            log.warning("%d people have no %s: %s", len(names), what, _some(names))
+    return corpus
+
+
+def _some(names: Sequence[str], most: int = 5) -> str:
+    """The first few of many names."""
+    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")

@@ -1,0 +1,218 @@
+"""Who is in a corpus: readers of the published identity tables."""
+
+import csv
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+SPLITS = ("train", "val", "test")
+SET_NUMBERS = {"1": "train", "2": "val", "4": "test"}
+CSV_HEADER = ("VoxCeleb1_ID", "VGGFace1_ID", "Gender", "Nationality", "Set")
+META_HEADER = ("VoxCeleb1 ID", "VGGFace1 ID", "Gender", "Nationality", "Set")
+
+
+class IdentityError(ValueError):
+    """An identity table that cannot be used; the message names file, line and column."""
+
+
+@dataclass(frozen=True)
+class Identity:
+    """One row of an identity table.
+
+    Attributes:
+        name: what reports call this person.
+        voice_id: folder of the clips below the voice root.
+        face_id: folder of the pictures below the face root; people with one face_id share a class index.
+        gender: "m", "f" or "" (not known).
+        nationality: country, may hold blanks; "" where not known.
+        split: "train", "val", "test" or "" (not said).
+        age: years, None where not known.
+    """
+
+    name: str
+    voice_id: str
+    face_id: str
+    gender: str = ""
+    nationality: str = ""
+    split: str = ""
+    age: float | None = None
+
+
+def read_identity_csv(
+    path: str | Path, split: str | None = None, *, keep_none: bool = False
+) -> list[Identity]:
+    """Read a published split table (`vox1_train.csv`), in file order.
+
+    Args:
+        path: comma-separated, header `VoxCeleb1_ID,VGGFace1_ID,Gender,Nationality,Set`, LF or CRLF.
+        split: split of every row; None takes it from the file name (`vox1_test.csv` -> "test", else "").
+        keep_none: also give the rows whose Set is `none`, which the method leaves out.
+
+    Returns:
+        One Identity per used row; rows that share a face name stay separate.
+
+    Raises:
+        IdentityError: names file, line and column of what is wrong.
+        FileNotFoundError: there is no such file.
+    """
+    table = Path(path)
+    if split is None:
+        found = re.fullmatch(r"(?:.*_)?(train|val|test)", table.stem)
+        split = found.group(1) if found else ""
+    return list(_read_rows(table, CSV_HEADER, ",", split, keep_none))
+
+
+def read_vox1_meta(
+    path: str | Path, splits: dict[str, str] | None = None, *, keep_none: bool = False
+) -> list[Identity]:
+    """Read `vox1_meta.csv` (tab-separated, header with blanks), in file order.
+
+    Args:
+        path: the table.
+        splits: face name -> split; None uses the rule by the first letter of the name (`split_of_name`).
+        keep_none: also give the rows whose Set is `none`.
+
+    Returns:
+        One Identity per used row. A name that `splits` lacks has the split "".
+
+    Raises:
+        IdentityError: names file, line and column of what is wrong.
+        FileNotFoundError: there is no such file.
+    """
+    rows = _read_rows(Path(path), META_HEADER, "\t", "", keep_none)
+    if splits is None:
+        return [replace(row, split=split_of_name(row.face_id)) for row in rows]
+    return [replace(row, split=splits.get(row.face_id, "")) for row in rows]
+
+
+def read_identity_splits(path: str | Path) -> dict[str, str]:
+    """Read `identity_splits.txt`: `<face name> <set number>` a line, blanks at the end allowed.
+
+    Returns:
+        Face name -> "train" (set 1), "val" (2) or "test" (4).
+
+    Raises:
+        IdentityError: a line of another form, an unknown set, or a name given twice with different sets.
+    """
+    splits: dict[str, str] = {}
+    for number, line in enumerate(_text_of(Path(path)).splitlines(), 1):
+        words = line.split()
+        if not words:
+            continue
+        if len(words) != 2:
+            raise IdentityError(
+                f"{path}, line {number}: expected a name and a set number, found {line.strip()!r}"
+            )
+        name, number_of_set = words
+        if number_of_set not in SET_NUMBERS:
+            raise IdentityError(
+                f"{path}, line {number}, column 2: set {number_of_set!r} is none of "
+                f"{', '.join(f'{key} ({value})' for key, value in SET_NUMBERS.items())}"
+            )
+        split = SET_NUMBERS[number_of_set]
+        if splits.setdefault(name, split) != split:
+            raise IdentityError(f"{path}, line {number}: {name} is in two sets, {splits[name]} and {split}")
+    return splits
+
+
+def class_indices(identities: Sequence[Identity]) -> list[int]:
+    """Give every identity its class: the order in which its face_id first appears, from 0.
+
+    Two rows with one face name share a class index.
+    """
+    first: dict[str, int] = {}
+    return [first.setdefault(identity.face_id, len(first)) for identity in identities]
+
+
+def split_of_name(face_id: str) -> str:
+    """Split by first letter, as in the published tables: A-B val, C-E test, the rest train."""
+    letter = face_id[:1].upper()
+    return "val" if letter in ("A", "B") else "test" if letter in ("C", "D", "E") else "train"
+
+
+def table_rows(
+    path: Path, header: Sequence[str], delimiter: str, optional: int = 0
+) -> Iterator[tuple[int, list[str]]]:
+    """Yield (line number, cells) of a table with a header, checking its form.
+
+    Args:
+        path: UTF-8 text, LF or CRLF, with or without a byte order mark; empty lines are passed over.
+        header: names that the first line must hold, in this order.
+        delimiter: between the cells.
+        optional: so many of the last header names may be absent; their cells come back as "".
+
+    Raises:
+        IdentityError: names the file, the line, the column, what was found and what was expected.
+    """
+    reader = csv.reader(_text_of(path).splitlines(), delimiter=delimiter, strict=True)
+    wanted = delimiter.join(header).replace("\t", "<tab>")
+    try:
+        first = next(reader, None)
+        if first is None:
+            raise IdentityError(f"{path}: the file is empty, expected the header {wanted}")
+        names = [cell.strip() for cell in first]
+        width = len(names)
+        if width < len(header) - optional or width > len(header) or names != list(header[:width]):
+            column = next((i for i, pair in enumerate(zip(names, header)) if pair[0] != pair[1]), width) + 1
+            found = delimiter.join(names)[:200]
+            raise IdentityError(f"{path}, line 1, column {column}: header {found!r}, expected {wanted}")
+        for row in reader:
+            if not row or not any(cell.strip() for cell in row):
+                continue
+            line = reader.line_num
+            if len(row) != width:
+                where = f"{path}, line {line}, column {min(len(row), width) + 1}"
+                raise IdentityError(f"{where}: {len(row)} cells, expected {width}")
+            yield line, [cell.strip() for cell in row] + [""] * (len(header) - width)
+    except csv.Error as error:
+        raise IdentityError(f"{path}, line {reader.line_num}: not a table ({error})") from error
+
+
+def folder_name(value: str, where: str) -> str:
+    """Check that a cell can name a folder below a root: not empty, one part, no way out of the root.
+
+    Raises:
+        IdentityError: `where` (file, line, column) with what was found.
+    """
+    if not value:
+        raise IdentityError(f"{where}: empty, expected the name of a folder")
+    if value in (".", "..") or "/" in value or "\\" in value or "\0" in value:
+        raise IdentityError(f"{where}: {value!r} is not the name of a folder below the root")
+    return value
+
+
+def gender_of(value: str, where: str, *, optional: bool = False) -> str:
+    """Check a gender cell: m or f, or empty where `optional`.
+
+    Raises:
+        IdentityError: `where` (file, line, column) with what was found.
+    """
+    if value in ("m", "f") or (optional and not value):
+        return value
+    raise IdentityError(f"{where}: gender {value!r}, expected m or f")
+
+
+def _read_rows(
+    path: Path, header: Sequence[str], delimiter: str, split: str, keep_none: bool
+) -> Iterable[Identity]:
+    """Turn the five published columns into identities."""
+    for line, (voice, face, gender, nationality, subset) in table_rows(path, header, delimiter):
+        where = f"{path}, line {line}, column "
+        folder_name(voice, f"{where}1 ({header[0]})")
+        folder_name(face, f"{where}2 ({header[1]})")
+        gender_of(gender, f"{where}3 ({header[2]})")
+        if subset not in ("dev", "test", "none"):
+            raise IdentityError(f"{where}5 ({header[4]}): {subset!r}, expected dev, test or none")
+        if subset != "none" or keep_none:
+            yield Identity(face, voice, face, gender, nationality, split)
+
+
+def _text_of(path: Path) -> str:
+    """The whole text of a table."""
+    if not path.is_file():
+        raise FileNotFoundError(f"no identity table at {path}")
+    try:
+        return path.read_bytes().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise IdentityError(f"{path}: not UTF-8 text (byte {error.start})") from error

@@ -1,0 +1,106 @@
+"""Any corpus as one table: `identity,modality,path,gender,nationality,age,split`, a row per file."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from voiceface.datasets.identities import SPLITS, Identity, IdentityError, gender_of, table_rows
+from voiceface.datasets.scan import inside
+from voiceface.files import write_text
+
+HEADER = ("identity", "modality", "path", "gender", "nationality", "age", "split")
+MODALITIES = ("voice", "face")
+
+
+@dataclass(frozen=True)
+class ManifestRow:
+    """One file of a manifest: whose it is, `modality` "voice" or "face", path relative to the manifest's root."""
+
+    identity: Identity
+    modality: str
+    path: str
+
+
+def read_manifest(path: str | Path) -> list[ManifestRow]:
+    """Read a manifest, in file order.
+
+    Only the first three columns are required; `gender` is m, f or empty, `age` is years or a range ("30-39",
+    its middle counts), `split` is train, val, test or empty. What one row says of a person holds for all their
+    rows, so gender, nationality and age need to stand only once. A person's split may differ from row to row.
+
+    Args:
+        path: comma-separated text with a header, LF or CRLF.
+
+    Returns:
+        One ManifestRow per line; the identity's name, voice_id and face_id are the first cell.
+
+    Raises:
+        IdentityError: names file, line and column of what is wrong: a cell of another form, a path that is
+            absolute or leaves the root, a file named twice, or two rows that contradict each other.
+        FileNotFoundError: there is no such file.
+    """
+    table = Path(path)
+    facts: dict[str, list[str]] = {}
+    rows: list[tuple[str, str, str, str]] = []
+    seen: dict[tuple[str, str], int] = {}
+    for line, (name, modality, item, *about, split) in table_rows(table, HEADER, ",", optional=4):
+        where = f"{table}, line {line}, column "
+        if not name:
+            raise IdentityError(f"{where}1 (identity): empty")
+        if modality not in MODALITIES:
+            raise IdentityError(f"{where}2 (modality): {modality!r}, expected voice or face")
+        if not inside(item) or " " in item:
+            raise IdentityError(
+                f"{where}3 (path): {item!r}, expected a path below the manifest's folder, with forward slashes "
+                "and without blanks"
+            )
+        if seen.setdefault((modality, item), line) != line:
+            raise IdentityError(f"{where}3 (path): {item} stands already on line {seen[modality, item]}")
+        gender_of(about[0], f"{where}4 (gender)", optional=True)
+        _age(about[2], f"{where}6 (age)")
+        if split not in (*SPLITS, ""):
+            raise IdentityError(
+                f"{where}7 (split): {split!r}, expected one of {', '.join(SPLITS)} or nothing"
+            )
+        known = facts.setdefault(name, ["", "", ""])
+        for column, (old, new) in enumerate(zip(known, about)):
+            if old and new and old != new:
+                raise IdentityError(f"{where}{column + 4}: {name} has {new!r} here and {old!r} before")
+            known[column] = old or new
+        rows.append((name, modality, item, split))
+    return [
+        ManifestRow(
+            Identity(name, name, name, facts[name][0], facts[name][1], split, _age(facts[name][2], "")),
+            modality,
+            item,
+        )
+        for name, modality, item, split in rows
+    ]
+
+
+def write_manifest(path: str | Path, rows: Sequence[ManifestRow]) -> None:
+    """Write a manifest atomically, all seven columns, LF line ends; ages in years."""
+    lines = [",".join(HEADER)]
+    for row in rows:
+        person = row.identity
+        age = "" if person.age is None else f"{person.age:g}"
+        cells = (person.name, row.modality, row.path, person.gender, person.nationality, age, person.split)
+        for cell in cells:
+            if any(sign in cell for sign in ',"\r\n'):
+                raise ValueError(
+                    f"{path}: {cell!r} holds a comma, a quote or a line end, which a manifest cannot"
+                )
+        lines.append(",".join(cells))
+    write_text(path, "\n".join(lines) + "\n")
+
+
+def _age(value: str, where: str) -> float | None:
+    """Read an age in years, or the middle of a range of years; None for an empty cell."""
+    if not value:
+        return None
+    found = re.fullmatch(r"(\d{1,3}(?:\.\d+)?)(?:-(\d{1,3}))?", value)
+    if not found:
+        raise IdentityError(f"{where}: {value!r}, expected years such as 34 or a range such as 30-39")
+    low, high = found.groups()
+    return float(low) if high is None else (float(low) + float(high)) / 2
