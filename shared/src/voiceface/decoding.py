@@ -1,0 +1,254 @@
+"""The two readers behind `voiceface.audio`: libsndfile for whole files, PyAV packet by packet.
+
+Files are told apart by their first bytes, not by their names: MP4, WebM and AAC go to PyAV, everything
+else to libsndfile. Both give samples of shape (channels, T) in the scale that is asked for.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scale = Literal["int16", "unit"]
+Policy = Literal["strict", "tolerant"]
+Wave = NDArray[np.float32]
+
+FULL_SCALE = 32768.0
+LOUDEST_FLOAT = 16.0  # a float file is meant to stay near 1; far above, it holds integers that nobody scaled
+LENGTH_SLACK = 0.1  # seconds by which a container's stated duration may exceed its sound (encoder padding)
+NOT_STATED = {
+    0,
+    0xFFFFFFFF,
+    0x7FFFFFFF,
+    0x7FFFF000,
+    0xFFFFF000,
+}  # sizes of WAV data that was written to a pipe
+
+
+class AudioError(ValueError):
+    """A sound file that cannot be used as it is; the message names file, finding, expectation and remedy."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a file held.
+
+    Attributes:
+        samples: shape (channels, T), float32, in the scale that was asked for.
+        rate: samples per second.
+        lost_packets: compressed packets that could not be decoded or were missing (0 under "strict").
+        lost_seconds: sound that is missing, as far as the file states its length (0 under "strict").
+    """
+
+    samples: Wave
+    rate: int
+    lost_packets: int = 0
+    lost_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """First look at a file: which library reads it and, for WAV, how many seconds its end lacks."""
+
+    packets: bool
+    missing_seconds: float = 0.0
+    stated_bytes: int = 0
+    present_bytes: int = 0
+
+
+def probe_file(path: str | os.PathLike[str]) -> Probe:
+    """Look at the first bytes: which reader is needed, and is a WAV file as long as its header says."""
+    try:
+        with Path(path).open("rb") as file:
+            return _probe(path, file, os.fstat(file.fileno()).st_size)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such sound file; check the data folder") from None
+    except IsADirectoryError:
+        raise AudioError(f"{path}: is a folder, expected a sound file") from None
+
+
+def _probe(path: str | os.PathLike[str], file: BinaryIO, size: int) -> Probe:
+    """The same for an open file of `size` bytes."""
+    head = file.read(12)
+    if not head:
+        raise AudioError(f"{path}: empty file (0 bytes), expected sound; remove it or fetch it again")
+    adts = len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
+    if head[4:8] == b"ftyp" or head[:4] == b"\x1a\x45\xdf\xa3" or adts:
+        return Probe(packets=True)
+    if head[:4] != b"RIFF":
+        return Probe(packets=False)
+    byte_rate = 0
+    while len(chunk := file.read(8)) == 8:
+        length = int.from_bytes(chunk[4:], "little")
+        start = file.tell()
+        if chunk[:4] == b"data":
+            present = size - start
+            if length in NOT_STATED or present >= length or not byte_rate:
+                break
+            return Probe(False, (length - present) / byte_rate, length, present)
+        if chunk[:4] == b"fmt ":
+            byte_rate = int.from_bytes(file.read(12)[8:], "little")
+        file.seek(start + length + length % 2)
+    return Probe(packets=False)
+
+
+def read_soundfile(path: str | os.PathLike[str], scale: Scale, policy: Policy, limit: int | None) -> Decoded:
+    """Read through libsndfile; fewer frames than the header promises are an AudioError."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(os.fspath(path)) as file:
+            integers = file.subtype == "PCM_16"
+            promised = file.frames if limit is None else min(limit, file.frames)
+            data = file.read(promised, dtype="int16" if integers else "float32", always_2d=True)
+            rate, floats = file.samplerate, file.subtype in ("FLOAT", "DOUBLE")
+    except soundfile.LibsndfileError as error:
+        raise not_sound(path, error) from None
+    if len(data) < promised:
+        raise AudioError(
+            f"{path}: damaged or truncated: {len(data)} of {promised} samples could be decoded; "
+            'copy the file again or use policy="tolerant"'
+        )
+    samples = np.ascontiguousarray(data.T, dtype=np.float32)
+    bad = 0
+    if floats:
+        samples, bad = _check_floats(path, samples, policy)
+    if integers and scale == "unit":
+        samples /= np.float32(FULL_SCALE)
+    elif not integers and scale == "int16":
+        samples *= np.float32(FULL_SCALE)
+    return Decoded(samples, rate, 0, bad / rate)
+
+
+def read_packets(path: str | os.PathLike[str], scale: Scale, policy: Policy, limit: int | None) -> Decoded:
+    """Read through PyAV packet by packet, so that one damaged packet costs only itself and is counted."""
+    import av
+
+    pieces: list[NDArray[Any]] = []
+    kind: tuple[int, int] | None = None
+    lost, lost_seconds, seen, total, end = 0, 0.0, 0, 0, 0.0
+    try:
+        with av.open(os.fspath(path)) as container:
+            stream = audio_stream(path, container)
+            tick = float(stream.time_base)
+            usual = float(stream.duration or 0) * tick / stream.frames if stream.frames else 0.0
+            packets = container.demux(stream)
+            while not (cut := limit is not None and total >= limit):
+                packet, problem = None, ""
+                try:
+                    packet = next(packets, None)
+                    if packet is None:
+                        break
+                    seen += packet.size > 0
+                    frames = packet.decode()
+                    if packet.size and packet.is_corrupt:
+                        problem = "packet marked as corrupt"
+                except EOFError:
+                    break
+                except av.FFmpegError as error:
+                    frames, problem = [], error.strerror or str(error)
+                for frame in frames:
+                    found = (frame.sample_rate, len(frame.layout.channels))
+                    kind = kind or found
+                    if found != kind:
+                        problem = f"(rate, channels) change from {kind} to {found} within the file"
+                        continue
+                    pieces.append(_frame_samples(frame))
+                    total += frame.samples
+                    if frame.pts is not None:
+                        end = float(frame.pts * frame.time_base) + frame.samples / frame.sample_rate
+                if problem:
+                    if policy == "strict":
+                        raise AudioError(
+                            f"{path}: packet {seen} could not be decoded ({problem}), expected an undamaged "
+                            'file; copy the file again or use policy="tolerant"'
+                        )
+                    lost += 1
+                    lost_seconds += float(packet.duration) * tick if packet and packet.duration else usual
+                    if packet is None:
+                        break
+            if not cut:  # read to its end: is that where the file says it is?
+                lost, lost_seconds = _count_missing(container, stream, seen, end, lost, lost_seconds)
+    except av.FFmpegError as error:
+        raise not_sound(path, error) from None
+    if policy == "strict" and lost_seconds:
+        raise AudioError(
+            f"{path}: truncated: {lost_seconds:.3f} s are missing at the end ({lost} packets); "
+            'copy the file again or use policy="tolerant"'
+        )
+    if not pieces or kind is None:
+        raise AudioError(f"{path}: no samples, expected at least one; remove the file or replace it")
+    samples = np.ascontiguousarray(np.concatenate(pieces, axis=1)[:, :limit], dtype=np.float32)
+    samples, bad = _check_floats(path, samples, policy)
+    if scale == "int16":
+        samples *= np.float32(FULL_SCALE)
+    return Decoded(samples, kind[0], lost, lost_seconds + bad / kind[0])
+
+
+def _count_missing(
+    container: Any, stream: Any, seen: int, end: float, lost: int, lost_seconds: float
+) -> tuple[int, float]:
+    """Add what a container promises and does not hold: by packet count (MP4), else by its duration."""
+    if stream.frames:
+        missing = max(0, stream.frames - seen)
+        usual = float((stream.duration or 0) * stream.time_base) / stream.frames
+        return lost + missing, lost_seconds + missing * usual
+    trusted = {"matroska,webm", "flac", "ogg", "mp3"} & {container.format.name}
+    if trusted and len(container.streams) == 1 and container.duration:
+        gap = (container.duration + (container.start_time or 0)) / 1e6 - end
+        if gap > LENGTH_SLACK:
+            return lost, max(lost_seconds, gap)
+    return lost, lost_seconds
+
+
+def _frame_samples(frame: Any) -> NDArray[Any]:
+    """Samples of one PyAV frame in -1...1, shape (channels, T)."""
+    samples = frame.to_ndarray()
+    if not frame.format.is_planar:
+        samples = samples.reshape(-1, len(frame.layout.channels)).T
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - 128) / np.float32(128)
+    if samples.dtype.kind == "i":
+        return samples.astype(np.float32) / np.float32(-float(np.iinfo(samples.dtype).min))
+    return samples
+
+
+def _check_floats(path: str | os.PathLike[str], samples: Wave, policy: Policy) -> tuple[Wave, int]:
+    """Refuse (strict) or set to 0 (tolerant) samples that are not finite; the second value counts them."""
+    with np.errstate(invalid="ignore", over="ignore"):
+        peak = np.abs(samples).max(initial=0.0)
+    bad = 0
+    if not np.isfinite(peak):
+        finite = np.isfinite(samples)
+        bad = int((~finite).any(axis=0).sum())
+        if policy == "strict":
+            raise AudioError(
+                f"{path}: {bad} of {samples.shape[1]} samples are not finite numbers; "
+                'write the file again or use policy="tolerant", which sets them to 0'
+            )
+        samples = np.where(finite, samples, np.float32(0))
+    elif peak > LOUDEST_FLOAT and policy == "strict":
+        raise AudioError(
+            f"{path}: float samples reach {peak:g}, expected about -1...1; divide them by their full scale "
+            '(32768 for 16-bit values) or use policy="tolerant" to keep them'
+        )
+    return samples, bad
+
+
+def audio_stream(path: str | os.PathLike[str], container: Any) -> Any:
+    """The first sound track."""
+    if not container.streams.audio:
+        raise AudioError(f"{path}: holds no sound track, expected one; remove the file or replace it")
+    return container.streams.audio[0]
+
+
+def not_sound(path: str | os.PathLike[str], error: Exception) -> AudioError:
+    """The error for a file that a library refuses, with that library's own words."""
+    reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    return AudioError(
+        f"{path}: cannot be decoded ({str(reason).strip().rstrip('.') or 'damaged data'}), expected an "
+        "undamaged wav, flac, mp3, ogg, m4a, aac or webm file; copy it again or remove it"
+    )
