@@ -93,11 +93,39 @@ def standardise_over_time(bands: Tensor, epsilon: float = 1e-5) -> Tensor:
     return (bands - mean) * torch.rsqrt(variance + epsilon)
 
 
+class Spectrogram(nn.Module):
+    """Holds the window (buffer `window`); waves (B, T) to power (B, frames, bins)."""
+
+    window: Tensor
+
+    def __init__(self, n_fft: int, window: int, hop: int) -> None:
+        super().__init__()
+        self.n_fft, self.hop = n_fft, hop
+        self.register_buffer("window", hamming_window(window))
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return power_spectrogram(samples.to(self.window.dtype), self.window, self.n_fft, self.hop)
+
+
+class MelScale(nn.Module):
+    """Holds the bank (buffer `fb`); power (B, frames, bins) to bands (B, M, frames)."""
+
+    fb: Tensor
+
+    def __init__(self, bank: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("fb", bank)
+
+    def forward(self, power: Tensor) -> Tensor:
+        return (power @ self.fb).transpose(1, 2)
+
+
 class SeekingShapeLogMel(nn.Module):
     """Front end of seeking_shape (its specification, section 4.3): standardised log-mel bands, no gradient.
 
     The window and the bank are buffers under the names of the published checkpoints: `spectrogram.window`
-    and `mel_scale.fb`. Samples are in the 16-bit range (-32768...32767), float32 or float64 as the buffers.
+    and `mel_scale.fb`. Samples are in the 16-bit range (-32768...32767); the buffers' precision (float32 or
+    float64) is the precision of the computation, also under autocast.
 
     Args:
         n_mels: number of bands M.
@@ -107,6 +135,8 @@ class SeekingShapeLogMel(nn.Module):
         hop: step between frames in samples.
         low: lower corner of the first band in Hz.
         high: upper corner of the last band in Hz; rate / 2 when None.
+        offset: added to the mel power before the logarithm.
+        epsilon: added to the variance over time.
     """
 
     def __init__(
@@ -119,23 +149,22 @@ class SeekingShapeLogMel(nn.Module):
         hop: int = 160,
         low: float = 0.0,
         high: float | None = None,
+        offset: float = 1e-6,
+        epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
-        self.n_fft, self.hop = n_fft, hop
-        self.spectrogram, self.mel_scale = nn.Module(), nn.Module()
-        self.spectrogram.register_buffer("window", hamming_window(window))
+        self.offset, self.epsilon = offset, epsilon
         top = rate / 2 if high is None else high
-        self.mel_scale.register_buffer("fb", htk_mel_bank(n_fft // 2 + 1, n_mels, low, top, rate))
+        self.spectrogram = Spectrogram(n_fft, window, hop)
+        self.mel_scale = MelScale(htk_mel_bank(n_fft // 2 + 1, n_mels, low, top, rate))
 
     @torch.no_grad()
     def log_mel(self, samples: Tensor) -> Tensor:
-        """Natural logarithm of mel power + 1e-6, shape (B, M, 1 + T // hop), before standardising."""
+        """Natural logarithm of mel power + offset, shape (B, M, 1 + T // hop), before standardising."""
         with torch.autocast(samples.device.type, enabled=False):
-            samples = samples.to(self.mel_scale.fb.dtype)
-            power = power_spectrogram(samples, self.spectrogram.window, self.n_fft, self.hop)
-            return (power @ self.mel_scale.fb).add_(1e-6).log_().transpose(1, 2)
+            return self.mel_scale(self.spectrogram(samples)).add_(self.offset).log_()
 
     @torch.no_grad()
     def forward(self, samples: Tensor) -> Tensor:
         """Waves (B, T) in the 16-bit range to network input (B, M, 1 + T // hop)."""
-        return standardise_over_time(self.log_mel(samples))
+        return standardise_over_time(self.log_mel(samples), self.epsilon)

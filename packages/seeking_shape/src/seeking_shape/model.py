@@ -23,17 +23,17 @@ class FaceConfig(Config):
     """Face branch; the defaults are the published IR-50."""
 
     arch: Literal["ir50", "ir101", "ir152"] = Field(
-        "ir50", description="units per stage, unless `blocks` says so"
+        default="ir50", description="units per stage, unless `blocks` says so"
     )
-    blocks: Stages | None = Field(None, description="units per stage; None: those of `arch`")
-    widths: Stages = Field(ir.WIDTHS, description="channels per stage")
+    blocks: Stages | None = Field(default=None, description="units per stage; None: those of `arch`")
+    widths: Stages = Field(default=ir.WIDTHS, description="channels per stage")
     squeeze: bool = Field(
-        False, description="squeeze-excitation in every unit (not in the published checkpoints)"
+        default=False, description="squeeze-excitation in every unit (not in the published checkpoints)"
     )
-    side: int = Field(112, ge=16, description="picture side, pixels")
-    features: int = Field(512, ge=1, description="length of the backbone's output")
-    dropout: float = Field(0.5, ge=0, lt=1, description="before the backbone's last linear layer")
-    head_dropout: float = Field(0.5, ge=0, lt=1, description="on the embedding, in training")
+    side: int = Field(default=112, ge=16, description="picture side, pixels")
+    features: int = Field(default=512, ge=1, description="length of the backbone's output")
+    dropout: float = Field(default=0.5, ge=0, lt=1, description="before the backbone's last linear layer")
+    head_dropout: float = Field(default=0.5, ge=0, lt=1, description="on the embedding, in training")
 
     @field_validator("arch", mode="before")
     @classmethod
@@ -44,16 +44,16 @@ class FaceConfig(Config):
 class VoiceConfig(Config):
     """Voice branch; the defaults are the published thin ResNet-34."""
 
-    blocks: Stages = Field(thin_resnet.BLOCKS, description="residual blocks per stage")
-    widths: Stages = Field(thin_resnet.WIDTHS, description="channels per stage")
+    blocks: Stages = Field(default=thin_resnet.BLOCKS, description="residual blocks per stage")
+    widths: Stages = Field(default=thin_resnet.WIDTHS, description="channels per stage")
     pooling: Literal["sap", "asp"] = Field(
-        "sap", description="attentive mean, or mean and standard deviation"
+        default="sap", description="attentive mean, or mean and standard deviation"
     )
-    features: int = Field(512, ge=1, description="length of the backbone's output")
-    n_mels: int = Field(40, ge=4, description="mel bands")
-    low: float = Field(0.0, ge=0, description="lower end of the mel bands, Hz")
-    high: float = Field(8000.0, gt=0, le=8000, description="upper end of the mel bands, Hz")
-    head_dropout: float = Field(0.5, ge=0, lt=1, description="on the embedding, in training")
+    features: int = Field(default=512, ge=1, description="length of the backbone's output")
+    n_mels: int = Field(default=40, ge=4, description="mel bands")
+    low: float = Field(default=0.0, ge=0, description="lower end of the mel bands, Hz")
+    high: float = Field(default=8000.0, gt=0, le=8000, description="upper end of the mel bands, Hz")
+    head_dropout: float = Field(default=0.5, ge=0, lt=1, description="on the embedding, in training")
 
 
 class ModelConfig(Config):
@@ -61,8 +61,8 @@ class ModelConfig(Config):
 
     face: FaceConfig = FaceConfig()
     voice: VoiceConfig = VoiceConfig()
-    embedding: int = Field(128, ge=1, description="length D of the common embedding")
-    num_classes: int | None = Field(None, ge=2, description="training identities C; None: counted")
+    embedding: int = Field(default=128, ge=1, description="length D of the common embedding")
+    num_classes: int | None = Field(default=None, ge=2, description="training identities C; None: counted")
 
 
 class Output(NamedTuple):
@@ -136,13 +136,12 @@ class Normalise(nn.Module):
     def __init__(self, mean: float = 127.5, spread: float = 127.5) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 3, 1, groups=3)
-        nn.init.constant_(self.conv.weight, 1 / spread)
-        nn.init.constant_(self.conv.bias, -mean / spread)
+        values = {"weight": torch.full((3, 1, 1, 1), 1 / spread), "bias": torch.full((3,), -mean / spread)}
+        self.conv.load_state_dict(values)
         self.conv.requires_grad_(False)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        scale, shift = self.conv.weight[:, 0], self.conv.bias[:, None, None]
-        return torch.addcmul(shift, pictures.to(scale.dtype), scale)
+        return self.conv(pictures.to(self.conv.weight.dtype))
 
 
 class Voice2Face(nn.Module):
@@ -211,7 +210,7 @@ def freeze(branch: nn.Module) -> None:
     for module in branch.modules():
         if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
             module.eval()
-            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign, misc]
+            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign]
 
 
 def draw_crop(

@@ -16,7 +16,7 @@ class IdentityWeights(nn.Module):
     """Hardness and weight of every training identity.
 
     Buffers, named as in published checkpoints: `loss_mean` (hardness H, nats) and `weight` (s, 0...1), both
-    of shape (C,). The share of active identities follows from `weight`: a resumed run goes on where it stopped.
+    of shape (C,). The share of active identities follows from `weight`: a resumed run goes on from there.
 
     Args:
         identities: number of classes C, at least 2.

@@ -90,12 +90,13 @@ class ThinResNet(nn.Module):
         self.attention = nn.Parameter(torch.empty(last, 1))
         self.conv1 = nn.Conv2d(1, widths[0], 7, (2, 1), 3, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
-        before = widths[0]
-        for stage, (width, count, stride) in enumerate(zip(widths, blocks, strides), 1):
-            first = Block(before, width, tuple(stride), tuple(stride) != (1, 1) or before != width)
+        before, stages = widths[0], []
+        for width, count, stride in zip(widths, blocks, strides):
+            first = Block(before, width, stride, stride != (1, 1) or before != width)
             rest = [Block(width, width, (1, 1), False) for _ in range(count - 1)]
-            self.add_module(f"layer{stage}", nn.Sequential(first, *rest))
+            stages.append(nn.Sequential(first, *rest))
             before = width
+        self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.sap_linear = nn.Linear(last, last)
         self.fc = nn.Linear(last if pooling == "sap" else 2 * last, features)
         nn.init.xavier_normal_(self.attention)
