@@ -1,0 +1,320 @@
+"""Face pictures: decoding, and the transforms that bring them to one square size.
+
+Decoded pictures are uint8, shape (H, W, 3), R G B; the networks trained with the published code expect B G R
+(`to_bgr`). All transforms keep the channel order they are given and never change their input.
+"""
+
+import io
+import logging
+import math
+import os
+import threading
+from functools import cache
+from pathlib import Path
+from typing import Any, Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageFile, ImageOps
+
+Picture = NDArray[Any]  # uint8, shape (H, W, 3), every function checks it
+
+MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded
+ANGLES = (-15, 15)  # whole degrees a training picture is turned by, upper end excluded
+GREY = 127  # padding
+PUBLISHED_BORDER = (127, 0, 0)  # the published code gave one number where OpenCV takes one per channel
+PI = 3.141592653  # as published: decides the rounding of some canvas corners
+
+_log = logging.getLogger(__name__)
+_truncation = threading.Lock()  # Pillow's switch for truncated files is one for the whole process
+
+
+class ImageError(ValueError):
+    """A picture that cannot be used; the message names file, finding, expectation and remedy."""
+
+
+def decode(
+    source: str | os.PathLike[str] | bytes,
+    *,
+    strict: bool = False,
+    exif_orientation: bool = False,
+    max_pixels: int = MAX_PIXELS,
+) -> Picture:
+    """Decode a picture of any mode to R G B.
+
+    Grey and palette pictures become three channels, CMYK is converted (inverted Adobe files included), alpha
+    is dropped and not blended, 16-bit grey is scaled to 8 bit. Of an animation the first picture counts.
+
+    Args:
+        source: path of a file, or its bytes.
+        strict: refuse truncated files; else what is missing stays grey or black (as published) and is logged.
+        exif_orientation: turn the picture upright as its EXIF data say; the published code ignores them.
+        max_pixels: larger pictures are refused by their header (decompression bombs).
+
+    Returns:
+        Shape (H, W, 3), uint8, the caller's own copy.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ImageError: a folder, an empty file, not a picture, too large, or damaged.
+    """
+    name, data = ("picture in memory", source) if isinstance(source, bytes) else (str(source), _read(source))
+    if not data:
+        raise ImageError(f"{name}: empty file (0 bytes), expected a picture; remove it or fetch it again")
+    try:
+        if strict:
+            with _truncation:
+                image = _open(name, data, max_pixels)
+                image.load()
+        else:
+            image = _open(name, data, max_pixels)
+            try:
+                image.load()
+            except (OSError, SyntaxError, ValueError, EOFError) as error:
+                _log.warning("%s: truncated picture, its missing part stays empty (%s)", name, error)
+                image = _load_truncated(name, data, max_pixels)
+    except ImageError:
+        raise
+    except (OSError, SyntaxError, ValueError, EOFError, IndexError) as error:
+        advice = "copy it again or remove it" + (", or read it with strict=False" if strict else "")
+        raise ImageError(f"{name}: damaged picture ({error}), expected a whole one; {advice}") from None
+    if exif_orientation:
+        image = ImageOps.exif_transpose(image)
+    return _to_rgb(name, image)
+
+
+def to_bgr(image: Picture) -> Picture:
+    """Reverse the channel order, R G B to B G R or back; shape (H, W, 3), contiguous copy."""
+    _check(image)
+    return cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
+
+
+def resize_longer_side(image: Picture, side: int) -> Picture:
+    """Resize bilinearly (OpenCV, no smoothing) so that the longer side is `side` and the aspect ratio stays.
+
+    The shorter side is rounded down, to 1 at least. A picture that has the size already is returned as it is.
+    """
+    _check(image)
+    if side < 1:
+        raise ValueError(f"side must be at least 1, found {side}")
+    height, width = image.shape[:2]
+    if side / height <= side / width:
+        size = (max(1, int(side * width / height)), side)
+    else:
+        size = (side, max(1, int(side * height / width)))
+    return image if size == (width, height) else cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+
+
+def flip(image: Picture) -> Picture:
+    """Mirror left-right."""
+    _check(image)
+    return cv2.flip(image, 1)
+
+
+def rotate(image: Picture, degrees: float, *, centred: bool = True) -> Picture:
+    """Turn a picture on a canvas that is large enough to hold it.
+
+    Args:
+        image: shape (H, W, 3), uint8.
+        degrees: counter-clockwise positive.
+        centred: True: turned about its middle, which is the middle of the new canvas; uncovered parts are
+            127 in every channel; 0 degrees change nothing. False, as published: the canvas is up to two
+            pixels smaller, the picture's middle stays at (W/2, H/2), so that the canvas grows to the bottom
+            and right only, and uncovered parts are (127, 0, 0).
+
+    Returns:
+        Shape (H', W', 3), uint8, bilinear.
+    """
+    _check(image)
+    height, width = image.shape[:2]
+    if not centred:
+        matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
+        size = published_canvas(height, width, degrees)[::-1]
+        return cv2.warpAffine(
+            image,
+            matrix,
+            size,
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_CONSTANT,
+            borderValue=PUBLISHED_BORDER,
+        )
+    middle = ((width - 1) / 2, (height - 1) / 2)
+    angle = math.radians(degrees)
+    cos, sin = abs(math.cos(angle)), abs(math.sin(angle))
+    wide = math.ceil((width - 1) * cos + (height - 1) * sin - 1e-9) + 1
+    high = math.ceil((width - 1) * sin + (height - 1) * cos - 1e-9) + 1
+    matrix = cv2.getRotationMatrix2D(middle, degrees, 1.0)
+    matrix[:, 2] += (wide - 1) / 2 - middle[0], (high - 1) / 2 - middle[1]
+    return cv2.warpAffine(
+        image,
+        matrix,
+        (wide, high),
+        flags=cv2.INTER_LINEAR,
+        borderMode=cv2.BORDER_CONSTANT,
+        borderValue=(GREY,) * 3,
+    )
+
+
+def published_canvas(height: int, width: int, degrees: float) -> tuple[int, int]:
+    """Height and width of the published canvas: the turned corners, rounded by truncation towards zero."""
+    angle = degrees * PI / 180
+    cos, sin = math.cos(angle), math.sin(angle)
+    x, y = (width - 1) / 2, (height - 1) / 2
+    corners = [(-x, -y), (x, -y), (x, y), (-x, y)]
+    across = [int(a * cos + b * sin + 0.5) for a, b in corners]
+    down = [int(-a * sin + b * cos + 0.5) for a, b in corners]
+    falling, rising = abs(down[2] - down[0]), abs(down[3] - down[1])
+    if falling > rising:
+        return max(1, falling), max(1, abs(across[3] - across[1]))
+    return max(1, rising), max(1, abs(across[2] - across[0]))
+
+
+def crop_or_pad(image: Picture, side: int, fraction: float, fill: int = GREY) -> Picture:
+    """Cut a square of `side`, or pad to it, each axis by itself.
+
+    Args:
+        image: shape (H, W, 3), uint8.
+        side: of the square.
+        fraction: where a longer axis is cut, in [0, 1], the same for both: begin = int(fraction * excess).
+        fill: value around an axis that is shorter; the picture stands in the middle, missing // 2 after
+            the begin.
+
+    Returns:
+        Shape (side, side, 3), uint8; a view of `image` where nothing had to be padded.
+    """
+    _check(image)
+    if not 0 <= fraction <= 1:
+        raise ValueError(f"fraction must lie in [0, 1], found {fraction}")
+    top, left = (int(fraction * max(0, length - side)) for length in image.shape[:2])
+    image = image[top : top + side, left : left + side]
+    height, width = image.shape[:2]
+    if (height, width) == (side, side):
+        return image
+    framed = np.full((side, side, 3), fill, np.uint8)
+    top, left = (side - height) // 2, (side - width) // 2
+    framed[top : top + height, left : left + width] = image
+    return framed
+
+
+def training_transform(
+    image_bgr: Picture,
+    side: int,
+    rng: np.random.Generator,
+    *,
+    rotation: Literal["centred", "published"] = "centred",
+) -> NDArray[np.float32]:
+    """Random view of a face for training: resize, flip (1/2), turn (1/2, -15...14 degrees), crop.
+
+    Four numbers are drawn from `rng` in any case, so equal generators stay equal.
+
+    Args:
+        image_bgr: shape (H, W, 3), uint8.
+        side: of the result.
+        rng: source of the draws.
+        rotation: see `rotate`; "published" repeats the published code with its off-centre canvas.
+
+    Returns:
+        Shape (3, side, side), float32, whole numbers 0...255 in the channel order of the input.
+    """
+    if rotation not in ("centred", "published"):
+        raise ValueError(f'rotation must be "centred" or "published", found {rotation!r}')
+    mirrored, turned = rng.random() < 0.5, rng.random() < 0.5
+    degrees, fraction = int(rng.integers(*ANGLES)), float(rng.random())
+    image = resize_longer_side(image_bgr, side)
+    if mirrored:
+        image = flip(image)
+    if turned:
+        image = rotate(image, degrees, centred=rotation == "centred")
+    return _planes(crop_or_pad(image, side, fraction))
+
+
+def evaluation_transform(image_bgr: Picture, side: int) -> NDArray[np.float32]:
+    """Face for validation and evaluation: resize, then pad to a square where the picture is none.
+
+    The published code does not pad, and its network then fails; the first such picture is logged.
+
+    Returns:
+        Shape (3, side, side), float32, whole numbers 0...255 in the channel order of the input.
+    """
+    image = resize_longer_side(image_bgr, side)
+    if image.shape[:2] != (side, side):
+        _log_padding()
+    return _planes(crop_or_pad(image, side, 0.0))
+
+
+@cache
+def _log_padding() -> None:
+    """Say once per process that pictures are padded."""
+    _log.info("some pictures are not square: padded with grey %d to a square", GREY)
+
+
+def _planes(image: Picture) -> NDArray[np.float32]:
+    """(H, W, 3) uint8 to contiguous (3, H, W) float32."""
+    return np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
+
+
+def _check(image: Picture) -> None:
+    """Refuse anything but a non-empty uint8 picture of three channels."""
+    if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ImageError(
+            f"expected a uint8 picture of shape (H, W, 3), found {image.dtype} of shape {image.shape}; "
+            "decode files with voiceface.images.decode"
+        )
+
+
+def _read(path: str | os.PathLike[str]) -> bytes:
+    """The bytes of a file."""
+    try:
+        return Path(path).read_bytes()
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such picture; check the data folder") from None
+    except IsADirectoryError:
+        raise ImageError(f"{path}: is a folder, expected a picture") from None
+
+
+def _open(name: str, data: bytes, max_pixels: int) -> Image.Image:
+    """Read the header and refuse what is no picture or too large."""
+    try:
+        image = Image.open(io.BytesIO(data))
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
+        raise ImageError(
+            f"{name}: too large ({error}), expected at most {max_pixels} pixels; reduce the picture"
+        ) from None
+    except (OSError, SyntaxError, ValueError, IndexError, EOFError):
+        raise ImageError(
+            f"{name}: not a picture (begins with {data[:8]!r}), expected jpg, png or another common format; "
+            "remove it"
+        ) from None
+    width, height = image.size
+    if width * height > max_pixels:
+        raise ImageError(
+            f"{name}: too large ({width} x {height} pixels), expected at most {max_pixels} pixels; "
+            "reduce the picture"
+        )
+    return image
+
+
+def _load_truncated(name: str, data: bytes, max_pixels: int) -> Image.Image:
+    """Decode as much as there is."""
+    with _truncation:
+        before = ImageFile.LOAD_TRUNCATED_IMAGES
+        ImageFile.LOAD_TRUNCATED_IMAGES = True
+        try:
+            image = _open(name, data, max_pixels)
+            image.load()
+        finally:
+            ImageFile.LOAD_TRUNCATED_IMAGES = before
+    return image
+
+
+def _to_rgb(name: str, image: Image.Image) -> Picture:
+    """Any Pillow mode to (H, W, 3) uint8."""
+    if image.mode == "F":
+        raise ImageError(f"{name}: float picture of unknown range, expected 8-bit or 16-bit; convert it")
+    if image.mode.startswith("I"):  # 16-bit grey; Pillow itself would cut at 255
+        grey = np.clip(np.asarray(image, dtype=np.int64), 0, 65535)
+        return np.repeat(((grey + 128) // 257).astype(np.uint8)[:, :, None], 3, axis=2)
+    if image.mode == "P" and "transparency" in image.info:
+        del image.info["transparency"]  # dropped anyway; Pillow would warn
+    return np.array(image if image.mode == "RGB" else image.convert("RGB"))
