@@ -4,6 +4,7 @@ The caller always states the scale. "int16" gives values in -32768...32767 (a 16
 integers), "unit" the same divided by 32768; every sample format is brought to the scale that is asked for.
 """
 
+import logging
 import os
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -24,6 +25,8 @@ from voiceface.decoding import (
     read_soundfile,
 )
 from voiceface.files import write_bytes
+
+log = logging.getLogger(__name__)
 
 __all__ = [
     "AudioError",
@@ -129,6 +132,8 @@ def load(
     if channel not in ("first", "mean"):
         raise ValueError(f'channel must be "first" or "mean", found {channel!r}')
     found = decode(path, scale=scale, policy=policy, limit=None if resample else limit)
+    if found.lost_packets or found.lost_seconds:
+        log.warning("%s: %d packets, %.3f s of sound are lost", path, found.lost_packets, found.lost_seconds)
     if found.rate != rate and not resample:
         raise AudioError(
             f"{path}: sample rate {found.rate} Hz, expected {rate} Hz; convert the file or pass resample=True"
