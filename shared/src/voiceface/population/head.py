@@ -45,10 +45,10 @@ MICROMETRES = 1000.0
 
 
 class FaceFactors(Protocol):
-    """What the head needs of people: sex (N,), g (N, 8), q (N, 40)."""
+    """What the head needs of people: face_sex (N,), g (N, 8), q (N, 40)."""
 
     @property
-    def sex(self) -> Any: ...
+    def face_sex(self) -> Any: ...
     @property
     def g(self) -> Any: ...
     @property
@@ -193,10 +193,10 @@ def identity_coefficients(people: FaceFactors) -> Array:
     """Shape coefficients of people: alpha = A g + D q ± 0.9 S, shape (N, 40), float64.
 
     Args:
-        people: sex (N,) with 1 = male; g (N, 8) coupled face factors; q (N, 40) uncoupled parts.
+        people: face_sex (N,) with 1 = male; g (N, 8) coupled face factors; q (N, 40) uncoupled parts.
     """
     coupled = np.asarray(people.g, float) @ bases.loadings().T
-    sign = 2.0 * np.asarray(people.sex, float) - 1.0
+    sign = 2.0 * np.asarray(people.face_sex, float) - 1.0
     return coupled + np.asarray(people.q, float) * bases.residual_scale() + sign[..., None] * bases.sex_shift()
 
 

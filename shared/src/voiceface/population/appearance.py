@@ -1,0 +1,316 @@
+"""What a face looks like apart from its shape: the painted map in grid coordinates and the hair.
+
+The map has three samples per grid cell (240 x 240). Soft masks are written once per process in mean coordinates
+(mm), so painted eyes, brows and lips travel with the mesh; an identity mixes them with its own colours. Colours
+are linear light in [0, 1] ("linear" = the square of a display value); a fourth channel holds the gloss.
+
+Slots of the counters (stream "face", clip 0), normals unless stated
+    64 skin tone, 65 undertone, 66 hair colour, 67 red hair, 68 hair length (uniform), 69 hairline, 70 part,
+    71 baldness, 72 eye colour (uniform), 73 brow thickness, 74 brow arch, 75 beard, 76 hair volume,
+    77 lip colour, 78 greying, 79 freckles, 80 temples, 81 fringe (uniform), 96-119 hair strands
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .bases import COLUMNS, LIP_LINE, ROWS, MeanSurface, mean_surface, profile, ramp, sigmoid
+from .people import People, normals, uniforms
+
+Map = NDArray[np.float32]
+
+SIDE = 240
+SLOT, SLOTS, STRANDS = 64, 18, 96
+
+# Display colours, 0-255 red, green, blue.
+FAIR, DEEP = (238, 194, 170), (112, 70, 48)
+IRIS = ((72, 44, 26), (96, 66, 36), (104, 104, 52), (86, 124, 146), (112, 128, 136))
+HAIR = ((22, 18, 17), (52, 35, 26), (88, 58, 38), (134, 94, 58), (196, 158, 104))
+RED_HAIR, GREY_HAIR = (142, 66, 30), (196, 194, 192)
+# Hairline: angle from the front in radians, height in mm.
+HAIRLINE = (
+    *((0.0, 64.0), (0.45, 64.0), (0.80, 58.0), (1.02, 38.0), (1.20, 12.0), (1.36, -6.0), (1.50, 4.0)),
+    *((1.68, 16.0), (1.86, 4.0), (1.98, -40.0), (2.20, -74.0), (3.15, -86.0)),
+)
+
+
+@dataclass(frozen=True)
+class Appearance:
+    """One identity's painted map and hair.
+
+    Attributes:
+        texture: (240, 240, 4) float32, linear red, green, blue and gloss, rows from neck to crown.
+        lift: (80, 80) float64, mm by which hair lifts the mesh along its normals (pictures only).
+        hair: (3,) linear colour of the hair.
+        long_hair: mm below eye height where long hair ends; 0 for short hair.
+        volume: mm of hair at the crown.
+        fringe: long hair's opening angle from the front in radians.
+        strands: (24,) N(0, 1), the pattern of the strands.
+    """
+
+    texture: Map
+    lift: NDArray[np.float64]
+    hair: NDArray[np.float64]
+    long_hair: float
+    volume: float
+    fringe: float
+    strands: NDArray[np.float64]
+
+
+def linear(colour: object) -> NDArray[np.float64]:
+    """Display colour 0-255 to linear light in [0, 1]."""
+    return (np.asarray(colour, float) / 255.0) ** 2
+
+
+def appearance_of(people: People, i: int) -> Appearance:
+    """Paint row `i` of `people`; a few hundredths of a second."""
+    who = int(people.k[i])
+    n = normals(people.seed, who, "face", 0, SLOTS, start=SLOT)
+    u = uniforms(people.seed, who, "face", 0, SLOTS, start=SLOT)
+    strands = normals(people.seed, who, "face", 0, 24, start=STRANDS)
+    male, g = bool(people.face_sex[i]), people.g[i]
+    tone = float(sigmoid(np.array(1.15 * (n[0] + people.skin_shift[i]) - 0.7)))
+    age = float(np.clip(0.42 + 0.36 * g[7], 0.0, 1.5))
+    grey = float(sigmoid(np.array(3.0 * (g[7] + 0.25 * n[14]) - 2.1)))
+
+    skin = _mix(linear(FAIR), linear(DEEP), tone) * (1.0 + 0.045 * n[1] * np.array([0.6, 0.1, -1.0]))
+    hair = _hair_colour(n, tone, grey)
+    brow_colour = _mix(0.62 * _hair_colour(n, tone, 0.55 * grey), linear((40, 30, 26)), 0.35)
+    bald = max(0.0, 0.9 * n[7] - 0.5 + 0.35 * max(g[7], -1.0)) if male else 0.0
+    length = float(u[4])
+    is_long = length < (0.05 if male else 0.86)
+    long_hair = float(70.0 + 110.0 * _rest(length, 0.05 if male else 0.86)) if is_long else 0.0
+    volume = float(np.clip((6.5 if male else 9.0) + 1.6 * n[12], 4.5, 13.0))
+
+    masks = _masks()
+    paint = np.empty((SIDE, SIDE, 3), np.float32)
+    paint[:] = skin.astype(np.float32)
+    # Blood: cheeks, nose tip and ears a little redder; freckles on fair skin.
+    _tint(paint, masks["blush"], (1.03, 0.84, 0.80), 0.85 - 0.4 * tone)
+    _tint(paint, masks["freckles"], (0.80, 0.68, 0.60), float(np.clip(0.4 * n[15] - 0.25, 0, 0.6)) * (1 - tone))
+    _tint(paint, masks["hollow"], (0.62, 0.52, 0.50), 0.8)
+    _tint(paint, masks["under_chin"], (0.50, 0.42, 0.40), 1.0)
+    # Age: lines and bags.
+    for name, strength in (("nasolabial", 1.0), ("forehead_lines", 0.85), ("eye_bags", 0.95), ("crow", 0.85)):
+        _tint(paint, masks[name], (0.42, 0.33, 0.31), min(1.0, strength * age))
+    # Men: shadow or beard, less of it with the larynx factor.
+    if male:
+        beard = float(np.clip(0.42 - 0.34 * g[0] + 0.30 * n[11], 0.0, 1.0))
+        beard_colour = _mix(0.75 * _hair_colour(n, tone, 0.7 * grey), skin, 0.25)
+        _blend(paint, masks["beard"] * masks["stubble"], beard_colour, 0.92 * beard)
+    _paint_mouth(paint, masks, skin, n, male)
+    _paint_nose(paint, masks)
+    _paint_eyes(paint, masks, skin, _palette(IRIS, float(u[8]) ** (0.8 + 1.6 * tone)), male)
+    thick = (1.18 if male else 0.80) + 0.13 * n[9] - 0.24 * g[0]
+    brow = _brow_mask(float(np.clip(thick, 0.28, 2.0)), 0.9 * n[10] + (0.0 if male else 0.8))
+    _blend(paint, brow * masks["brow_grain"], brow_colour, 0.93)
+
+    cap = _hair_mask(n, bald, float(u[17]), male)
+    grain = _strands(strands)
+    shade = hair[None, None] * (1.0 + 0.10 * grain[..., None])
+    inner = 1.0 - 0.35 * cap * (1.0 - cap) * 4.0  # a darker hairline
+    paint += (shade * inner[..., None] - paint) * (0.97 * cap)[..., None]
+
+    gloss = 0.16 + 0.5 * masks["eye"] + 0.22 * masks["lips"] + 0.06 * masks["blush"]
+    texture = np.concatenate([paint, (gloss * (1 - cap) + 0.20 * cap)[..., None]], axis=2)
+    np.clip(texture, 0.0, 1.0, out=texture)
+    at = np.rint(np.linspace(0, SIDE - 1, ROWS)).astype(int)
+    across = np.rint(np.linspace(0, SIDE - 1, COLUMNS)).astype(int)
+    lift = cap[np.ix_(at, across)] * volume * (0.72 + 0.28 * ramp(_map().y[np.ix_(at, across)], -20, 80))
+    fringe = 1.02 + 0.10 * float(n[16])
+    return Appearance(
+        np.ascontiguousarray(texture, np.float32), lift.astype(float), hair, long_hair, volume, fringe, strands
+    )
+
+
+def _rest(value: float, below: float) -> float:
+    """Where `value` lies in (0, below), as a number in (0, 1)."""
+    return min(1.0, value / below)
+
+
+def _mix(a: NDArray[np.float64], b: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    return np.asarray(a + (b - a) * share)
+
+
+def _palette(colours: tuple[tuple[int, int, int], ...], place: float) -> NDArray[np.float64]:
+    """Colour at `place` in [0, 1] along a row of display colours, linear."""
+    stops = linear(colours)
+    where = np.clip(place, 0.0, 1.0) * (len(stops) - 1)
+    return np.array([np.interp(where, np.arange(len(stops)), stops[:, c]) for c in range(3)])
+
+
+def _hair_colour(n: NDArray[np.float64], tone: float, grey: float) -> NDArray[np.float64]:
+    place = float(sigmoid(np.array(1.3 * n[2] - 0.4))) * (1.0 - 0.75 * tone)
+    colour = _palette(HAIR, place)
+    colour = _mix(colour, linear(RED_HAIR), float(np.clip(0.8 * n[3] - 0.7, 0, 0.8)) * (1 - tone))
+    return _mix(colour, linear(GREY_HAIR), grey)
+
+
+def _tint(paint: Map, mask: Map, factor: tuple[float, float, float], strength: float) -> None:
+    """Multiply by `factor` where the mask is 1, in place."""
+    if strength > 0:
+        change = (np.array(factor) - 1.0).astype(np.float32) * np.float32(strength)
+        paint *= 1.0 + mask[..., None] * change
+
+
+def _blend(paint: Map, mask: Map, colour: NDArray[np.float64], strength: float = 1.0) -> None:
+    """Mix in `colour` where the mask is 1, in place."""
+    if strength > 0:
+        paint += (colour.astype(np.float32) - paint) * (mask * np.float32(strength))[..., None]
+
+
+def _paint_mouth(paint: Map, masks: dict[str, Map], skin: NDArray[np.float64], n: NDArray[np.float64], male: bool) -> None:
+    depth = 0.55 if male else 0.85 + 0.15 * float(np.tanh(n[13]))
+    rose = skin * np.array([0.74, 0.30, 0.32]) + np.array([0.05, 0.006, 0.012])
+    _blend(paint, masks["lips"], _mix(skin * np.array([0.85, 0.62, 0.60]), rose, depth), 0.95)
+    _tint(paint, masks["lip_edge"], (0.70, 0.55, 0.55), 0.6)
+    _blend(paint, masks["mouth_line"], linear((62, 22, 22)), 0.92)
+
+
+def _paint_nose(paint: Map, masks: dict[str, Map]) -> None:
+    _tint(paint, masks["wing_crease"], (0.55, 0.44, 0.42), 0.75)
+    _blend(paint, masks["nostril"], linear((48, 24, 20)), 0.90)
+
+
+def _paint_eyes(
+    paint: Map, masks: dict[str, Map], skin: NDArray[np.float64], iris: NDArray[np.float64], male: bool
+) -> None:
+    _tint(paint, masks["crease"], (0.46, 0.36, 0.34), 0.8)
+    _blend(paint, masks["eye"], linear((236, 230, 224)))
+    _blend(paint, masks["caruncle"], skin * np.array([0.9, 0.55, 0.5]), 0.7)
+    _blend(paint, masks["iris"], iris)
+    _blend(paint, masks["iris_rim"], 0.25 * iris, 0.8)
+    _blend(paint, masks["pupil"], linear((14, 11, 11)))
+    _tint(paint, masks["lid_shadow"], (0.45, 0.43, 0.45), 0.8)
+    _blend(paint, masks["highlight"], linear((250, 250, 250)), 0.95)
+    _blend(paint, masks["lashes"], linear((26, 18, 16)), 0.80 if male else 0.97)
+    _blend(paint, masks["lower_lashes"], linear((70, 46, 40)), 0.45 if male else 0.6)
+
+
+@lru_cache(maxsize=1)
+def _map() -> MeanSurface:
+    """The mean surface at the samples of the map."""
+    return mean_surface(SIDE, SIDE)
+
+
+def _line(points: tuple[tuple[float, float], ...], width: float) -> NDArray[np.float64]:
+    """Soft line through `points` (|x|, y) in mm, Gaussian of `width` mm, mirrored to both sides."""
+    x, y = np.abs(_map().x), _map().y
+    nearest = np.full_like(x, np.inf)
+    for (ax, ay), (bx, by) in zip(points, points[1:]):
+        t = np.clip(((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / ((bx - ax) ** 2 + (by - ay) ** 2), 0, 1)
+        nearest = np.minimum(nearest, (x - ax - t * (bx - ax)) ** 2 + (y - ay - t * (by - ay)) ** 2)
+    return np.asarray(np.exp(-0.5 * nearest / width**2) * _map().front)
+
+
+@lru_cache(maxsize=1)
+def _masks() -> dict[str, Map]:
+    """Soft masks in [0, 1] that all identities share, each (240, 240) float32."""
+    m = _map()
+    x, y, front, g = m.x, m.y, m.front, m.spot
+    ax = np.abs(x)
+    result: dict[str, NDArray[np.float64]] = {}
+    ear = np.exp(-0.5 * (((np.abs(m.theta) - 1.68) / 0.16) ** 2 + ((y + 6) / 19) ** 2))
+    result["blush"] = np.clip(g(45, -34, 17, 13) + 0.8 * g(0, -36, 12, 8) + 0.6 * ear + 0.4 * g(0, -104, 12, 9), 0, 1)
+    speckle = np.sin(x * 2.1 + 1.7 * np.sin(y * 1.3)) * np.sin(y * 2.4 + 1.9 * np.sin(x * 1.1))
+    result["freckles"] = np.clip(2.5 * speckle - 1.0, 0, 1) * np.clip(g(34, -24, 24, 14) + g(0, -24, 14, 12), 0, 1)
+    result["hollow"] = np.clip(
+        0.55 * g(20, 7, 8, 7) + 0.45 * g(32, 3, 17, 9) + 0.45 * g(0, -50, 11, 4) + 0.55 * g(0, -82, 14, 4)
+        + 0.35 * g(17, -42, 4, 5) + 0.35 * g(30, -67, 5, 5) + 0.25 * g(66, -52, 12, 26), 0, 1,
+    )  # fmt: skip
+    result["under_chin"] = ramp(y, -113, -123) * (0.45 + 0.55 * front) * (1.0 - 0.35 * ramp(y, -135, -160))
+    result["nasolabial"] = _line(((15, -38), (19, -44), (25, -55), (30, -67), (31, -74)), 1.7)
+    creases = np.exp(-0.5 * ((((y - 36 - 0.003 * x**2) % 9.0) - 4.5) / 1.25) ** 2)
+    result["forehead_lines"] = creases * np.exp(-((ax / 36) ** 4)) * ramp(y, 31, 35) * ramp(y, 60, 55) * front
+    result["eye_bags"] = _line(((19, -5), (24, -9.5), (32, -11.5), (40, -9)), 1.8) + 0.35 * g(31, -7, 10, 3)
+    crow = _line(((51, 3), (60, 8)), 1.0) + _line(((51, 0), (61, -1)), 1.0) + _line(((50, -3), (58, -9)), 1.0)
+    result["crow"] = crow + 0.8 * _line(((5, 12), (6, 22)), 1.1)
+
+    # Mouth: bow-shaped upper edge, round lower edge.
+    t = np.clip(ax / 25.5, 0, 1)
+    upper = LIP_LINE + np.interp(ax, [0, 3, 6.5, 12, 19, 25.5], [6.0, 6.9, 7.4, 6.2, 3.2, 0.0])
+    lower = LIP_LINE - 9.6 * (1 - t**2.4) ** 0.9
+    inside = np.minimum(upper - y, y - lower)
+    result["lips"] = sigmoid(inside / 0.45) * (ax < 26.5) * front
+    result["lip_edge"] = np.exp(-0.5 * (inside / 0.9) ** 2) * (ax < 25.0) * front * ramp(y, -66, -72)
+    line = LIP_LINE + 0.9 * np.exp(-((ax / 7) ** 2)) * 0.6 - 0.5 * np.exp(-(((ax - 25) / 5) ** 2))
+    result["mouth_line"] = np.exp(-0.5 * ((y - line) / 0.85) ** 2) * sigmoid((26.0 - ax) / 1.2) * front
+    off_lips = 1.0 - sigmoid((inside + 1.5) / 0.7) * (ax < 29)
+    edge = np.interp(ax, [0, 22, 34, 48, 60, 75], [-49.0, -50.0, -58.0, -66.0, -48.0, -2.0])
+    beard = sigmoid((edge - y) / 2.2) * (1 - ramp(y, -122, -136)) * sigmoid(9 * (np.cos(m.theta) - 0.12))
+    result["beard"] = beard * off_lips * (1 - 0.85 * np.exp(-0.5 * (((ax - 17) / 5) ** 2 + ((y + 79) / 4) ** 2)))
+    result["stubble"] = 0.86 + 0.14 * np.sin(x * 3.3 + np.sin(y * 2.7) * 2) * np.sin(y * 3.1 + np.sin(x * 2.3) * 2)
+
+    result["wing_crease"] = _line(((10, -35), (15.5, -34), (18.2, -39), (16.5, -45)), 1.2)
+    result["nostril"] = np.clip(1.25 * g(7.5, -45.2, 3.4, 1.7), 0, 1)
+
+    # Eyes: almond between (18, -0.5) and (46, 1), a little higher outside.
+    u = (ax - 32.0) / 14.2
+    open_part = np.clip(1.0 - u**2, 0, 1)
+    middle = 0.4 + 0.9 * u
+    top, bottom = middle + 5.6 * open_part**0.75, middle - 4.0 * open_part**0.9
+    within = np.where(np.abs(u) < 1, np.minimum(top - y, y - bottom), -9.0)
+    eye = sigmoid(within / 0.35) * front
+    disc = np.hypot(ax - 31.8, y - 1.1)
+    result["eye"] = eye
+    result["iris"] = eye * sigmoid((5.9 - disc) / 0.35)
+    result["iris_rim"] = eye * np.exp(-0.5 * ((disc - 5.6) / 0.6) ** 2)
+    result["pupil"] = eye * sigmoid((2.5 - disc) / 0.35)
+    sparkle = np.hypot(x - np.sign(x) * 31.8 - 1.9, y - 3.0)
+    result["highlight"] = eye * sigmoid((1.3 - sparkle) / 0.3)
+    result["caruncle"] = eye * np.exp(-0.5 * ((ax - 19) / 1.6) ** 2)
+    result["lid_shadow"] = eye * np.exp(-0.5 * ((y - top) / 1.8) ** 2)
+    on_eye = sigmoid((15.2 - np.abs(ax - 32.4)) / 0.6) * front
+    thick = 0.75 + 0.35 * np.clip(u, -1, 1)
+    result["lashes"] = np.exp(-0.5 * ((y - top - 0.3) / thick) ** 2) * on_eye
+    result["lower_lashes"] = np.exp(-0.5 * ((y - bottom + 0.2) / 0.6) ** 2) * on_eye
+    crease = middle + 5.6 * np.clip(1 - ((ax - 32.5) / 16.5) ** 2, 0, 1) ** 0.75 + 2.9
+    result["crease"] = np.exp(-0.5 * ((y - crease) / 0.9) ** 2) * sigmoid((15.0 - np.abs(ax - 32.5)) / 1.2) * front
+    result["brow_grain"] = 0.88 + 0.12 * np.sin(2.4 * ax + 1.6 * y)
+    return {name: np.ascontiguousarray(mask, np.float32) for name, mask in result.items()}
+
+
+def _brow_mask(thickness: float, arch: float) -> Map:
+    """Brows: `thickness` 1 is 5 mm, `arch` in mm of extra height at the outer third."""
+    m = _map()
+    ax = np.abs(m.x)
+    t = np.clip((ax - 12.0) / 36.0, 0, 1)
+    middle = 17.3 + 4.6 * np.sin(np.pi * np.clip(0.14 + 0.78 * t, 0, 1)) ** 1.4 + arch * np.sin(np.pi * t) ** 2 - 1.5 * t
+    half = 2.5 * thickness * np.interp(t, [0, 0.12, 0.55, 1.0], [0.75, 1.0, 0.85, 0.22])
+    ends = sigmoid((ax - 12.5) / 0.9) * sigmoid((48.0 - ax) / 0.9)
+    return np.asarray(sigmoid((half - np.abs(m.y - middle)) / 0.55) * ends * m.front, np.float32)
+
+
+def _hair_mask(n: NDArray[np.float64], bald: float, fringe: float, male: bool) -> Map:
+    """Hair cap on the map: 1 where the head is covered."""
+    m = _map()
+    angle = np.abs(m.theta)
+    line = profile(HAIRLINE, angle)
+    top = np.exp(-((angle / 0.85) ** 4))
+    line = line + top * (3.5 * n[5] + 46.0 * min(bald, 1.1))
+    temple = np.exp(-(((angle - 0.72) / 0.24) ** 2))
+    line = line + temple * ((5.0 if male else 1.0) + 3.5 * n[16] + 18.0 * min(bald, 1.1))
+    if not male and fringe > 0.68:  # a fringe over the forehead
+        line = line - top * (22.0 + 3.0 * np.sin(9 * m.theta + n[6]))
+    part = 0.35 * np.tanh(2.0 * n[6])
+    notch = np.exp(-(((m.theta - part) / 0.10) ** 2)) * (5.0 if bald < 0.2 else 0.0)
+    wave = 0.8 * np.sin(23 * m.theta + n[6]) + 0.5 * np.sin(41 * m.theta - n[5])
+    covered = sigmoid((m.y - line - notch - wave) / 1.4)
+    ear = np.exp(-0.5 * (((angle - 1.68) / 0.17) ** 2 + ((m.y + 6) / 19) ** 2))
+    covered = covered * (1.0 - np.clip(1.6 * ear, 0, 1))
+    if bald > 0.75:
+        covered = covered * (1.0 - ramp(m.y, 84, 98) * min(1.0, 4 * (bald - 0.75)))
+    return np.asarray(covered, np.float32)
+
+
+def _strands(phases: NDArray[np.float64]) -> Map:
+    """Fine hair strands, about ±1, running up and down the head."""
+    m = _map()
+    total = np.zeros_like(m.x)
+    for index in range(6):
+        frequency = 12.0 + 9.0 * index + 2.0 * phases[index]
+        bend = 0.25 * phases[6 + index] * m.y / 60.0
+        total += np.sin(frequency * (m.theta + 0.12 * bend) + 6.3 * phases[12 + index]) / (1.0 + 0.3 * index)
+    return np.asarray(total / 2.0, np.float32)
