@@ -171,7 +171,7 @@ def discover(
         The corpus. People whose folders are there but empty stay in it, and a warning names them.
 
     Raises:
-        FileNotFoundError: a root or, with "error", some folders are absent; says how many and the first names.
+        FileNotFoundError: a root or, with "error", folders are absent; says how many and the first names.
     """
     if on_missing not in ("error", "skip"):
         raise ValueError(f"on_missing is {on_missing!r}, expected 'error' or 'skip'")

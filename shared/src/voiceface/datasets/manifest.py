@@ -15,7 +15,7 @@ MODALITIES = ("voice", "face")
 
 @dataclass(frozen=True)
 class ManifestRow:
-    """One file of a manifest: whose it is, `modality` "voice" or "face", path relative to the manifest's root."""
+    """One file of a manifest: whose it is, modality "voice" or "face", path relative to the root."""
 
     identity: Identity
     modality: str
@@ -26,8 +26,8 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     """Read a manifest, in file order.
 
     Only the first three columns are required; `gender` is m, f or empty, `age` is years or a range ("30-39",
-    its middle counts), `split` is train, val, test or empty. What one row says of a person holds for all their
-    rows, so gender, nationality and age need to stand only once. A person's split may differ from row to row.
+    its middle counts), `split` is train, val, test or empty. What one row says of a person holds for all of
+    their rows, so gender, nationality and age need to stand only once. A person's split may differ by row.
 
     Args:
         path: comma-separated text with a header, LF or CRLF.
@@ -52,8 +52,8 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
             raise IdentityError(f"{where}2 (modality): {modality!r}, expected voice or face")
         if not inside(item) or " " in item:
             raise IdentityError(
-                f"{where}3 (path): {item!r}, expected a path below the manifest's folder, with forward slashes "
-                "and without blanks"
+                f"{where}3 (path): {item!r}, expected a path below the manifest's folder, with "
+                "forward slashes and without blanks"
             )
         if seen.setdefault((modality, item), line) != line:
             raise IdentityError(f"{where}3 (path): {item} stands already on line {seen[modality, item]}")

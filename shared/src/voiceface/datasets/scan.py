@@ -8,8 +8,8 @@ from pathlib import Path
 def find_files(root: str | Path, folder: str, suffixes: Collection[str]) -> list[str] | None:
     """List the files with one of `suffixes` below root/folder, to any depth.
 
-    Names that begin with a full stop (what editors, file managers and interrupted copies leave) and files with
-    other suffixes are passed over. Links to folders are followed, once.
+    Names that begin with a full stop (what file managers and interrupted copies leave) and files with other
+    suffixes are passed over. Links to folders are followed unless they lead back up.
 
     Args:
         root: folder that the paths are relative to.
@@ -23,7 +23,7 @@ def find_files(root: str | Path, folder: str, suffixes: Collection[str]) -> list
     top = os.path.join(root, folder) if folder else str(root)  # noqa: PTH118 - text is faster, and paths are many
     found: list[str] = []
     pending = [(top, folder)]
-    visited: set[tuple[int, int]] = set()
+    visited: set[str] = set()
     try:
         while pending:
             place, name = pending.pop()
@@ -34,10 +34,10 @@ def find_files(root: str | Path, folder: str, suffixes: Collection[str]) -> list
                     item = f"{name}/{entry.name}" if name else entry.name
                     if entry.is_dir():
                         if entry.is_symlink():
-                            status = entry.stat()
-                            if (status.st_dev, status.st_ino) in visited:
+                            target = os.path.realpath(entry.path)
+                            if target in visited or f"{os.path.realpath(place)}/".startswith(f"{target}/"):
                                 continue
-                            visited.add((status.st_dev, status.st_ino))
+                            visited.add(target)
                         pending.append((entry.path, item))
                     elif entry.name.endswith(endings):
                         found.append(item)
@@ -51,11 +51,6 @@ def find_files(root: str | Path, folder: str, suffixes: Collection[str]) -> list
 
 def inside(item: str) -> bool:
     """Tell whether a relative path with forward slashes stays below the root it is relative to."""
-    return (
-        bool(item)
-        and not item.startswith("/")
-        and "\\" not in item
-        and "\0" not in item
-        and (".." not in item or ".." not in item.split("/"))
-        and not (len(item) > 1 and item[1] == ":")
-    )
+    if not item or item[0] == "/" or item[1:2] == ":" or "\\" in item or "\0" in item:
+        return False
+    return ".." not in item or ".." not in item.split("/")
