@@ -1,0 +1,269 @@
+"""The page itself: sections in order, style and script inside, nothing from outside."""
+
+import base64
+import hashlib
+import importlib.metadata
+import platform
+import re
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+from voiceface.files import write_text
+from voiceface.report.figures import (
+    differences_html,
+    facts_html,
+    headline_html,
+    protocol_html,
+    results_html,
+    table_html,
+)
+from voiceface.report.gallery import gallery_html, people_html
+from voiceface.report.logs import learning_curves
+from voiceface.report.media import Media
+from voiceface.report.parts import (
+    Difference,
+    Gallery,
+    Headline,
+    Histogram,
+    PeopleGroup,
+    Plot,
+    Protocol,
+    SystemResults,
+    Table,
+)
+from voiceface.report.plots import colour_classes, histogram, line_plot
+from voiceface.report.text import STRATA, safe
+
+SYNTHETIC_NOTICE = (
+    "Synthetic population: every voice and face on this page belongs to an invented person. "
+    "The figures say nothing about real people."
+)
+PACKAGES = ("voiceface-shared", "torch", "torchaudio", "numpy", "scipy", "opencv-python-headless", "soundfile", "pillow")
+
+
+def build_report(
+    out_html: str | PathLike[str],
+    *,
+    title: str,
+    subtitle: str = "",
+    facts: Mapping[str, Any] | None = None,
+    notice: str | Sequence[str] = (),
+    headlines: Sequence[Headline] = (),
+    systems: Sequence[SystemResults] = (),
+    differences: Sequence[Difference] = (),
+    tables: Sequence[Table] = (),
+    plots: Sequence[Plot | Histogram] = (),
+    protocol: Protocol | None = None,
+    logs: str | PathLike[str] | Mapping[str, str | PathLike[str]] | None = None,
+    log_names: Sequence[str] | None = None,
+    roc: Sequence[Plot] = (),
+    cmc: Sequence[Plot] = (),
+    galleries: Sequence[Gallery] = (),
+    people: Sequence[PeopleGroup] = (),
+    config: str | Mapping[str, Any] | None = None,
+    environment: Mapping[str, str] | None = None,
+    commands: str | Sequence[str] = (),
+    max_bytes: int = 6_000_000,
+) -> Path:
+    """Write one HTML file that holds everything it shows. Whatever is not given is left out.
+
+    The same arguments give the same bytes: no date and no machine name is added.
+
+    Args:
+        out_html: the file to write, atomically.
+        title: heading of the page.
+        subtitle: one or two sentences under it.
+        facts: name -> short text, shown as labels under the title (system, data, checkpoint).
+        notice: warnings at the top, one box each; `SYNTHETIC_NOTICE` for the population.
+        headlines: figures on cards, most important first.
+        systems: results of each system side by side; the order fixes their colours.
+        differences: paired differences between systems.
+        tables: further tables.
+        plots: further plots and histograms (identity weights, accuracy against rho).
+        protocol: lists and rules behind the figures.
+        logs: log.jsonl or run folder, or name -> such a path for several runs.
+        log_names: scalars of the logs to draw; None draws all that vary.
+        roc: plots of receiver operating characteristics.
+        cmc: plots of cumulative matches.
+        galleries: retrieval examples.
+        people: groups of people (hardest, easiest, a sample).
+        config: YAML text, or a mapping that is written as YAML.
+        environment: name -> version; `environment()` of this module gives the usual ones.
+        commands: how to make the same figures again, one shell line each.
+        max_bytes: largest size of the file; pictures and voices past it are left out, which the page says.
+
+    Returns:
+        The path written.
+
+    Raises:
+        FileNotFoundError: a log that does not exist.
+        ValueError: a curve whose x and y differ in shape.
+    """
+    names = [system.name for system in systems]
+    runs = {"run": logs} if isinstance(logs, str | PathLike) else dict(logs or {})
+    names += [name for name in runs if name not in names and len(runs) > 1]
+    classes = colour_classes(names)
+    learning = learning_curves(runs, log_names) if runs else []
+    commands = [commands] if isinstance(commands, str) else list(commands)
+
+    def draw(wanted: Sequence[Plot | Histogram]) -> str:
+        drawn = [histogram(p) if isinstance(p, Histogram) else line_plot(p, classes) for p in wanted]
+        return f'<div class="plots">{"".join(drawn)}</div>' if any(drawn) else ""
+
+    cards = "".join(map(headline_html, headlines))
+    results = results_html(systems, classes) if systems else ""
+    sections = {
+        "Headlines": f'<ul class="headlines">{cards}</ul>' if cards else "",
+        "Results": (_strata_html(systems) if results else "") + results + differences_html(differences),
+        "ROC and CMC": draw([*roc, *cmc]),
+        "Learning curves": draw(learning),
+        "More plots": draw(plots),
+        "More tables": "".join(map(table_html, tables)),
+        "Protocol": protocol_html(protocol) if protocol else "",
+        "Configuration": _config_html(config),
+        "Environment": facts_html(environment) if environment else "",
+        "Reproduce": _commands_html(commands),
+    }
+    style, script = _resource("report.css"), _resource("report.js")
+    used = sum(map(len, sections.values())) + len(style) + len(script) + 20_000
+    media = Media(max(0, max_bytes - used - 3_000 * _count(galleries, people)))
+    shown = "".join(gallery_html(gallery, media) for gallery in galleries)
+    met = "".join(people_html(group, media) for group in people)
+    if media.left_out:
+        met += f'<p class="note">{media.left_out} pictures and voices were left out to keep this file small.</p>'
+    order = ["Headlines", "Results", "ROC and CMC", "Galleries", "People", *list(sections)[3:]]
+    sections |= {"Galleries": shown, "People": met}
+    body = [(name, sections[name]) for name in order if sections[name]]
+    write_text(out_html, _page(title, subtitle, facts or {}, notice, body, style, script))
+    return Path(out_html)
+
+
+def environment(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+    """Versions of Python, the system and the packages that are installed."""
+    found = {"Python": platform.python_version(), "System": f"{platform.system()} {platform.machine()}"}
+    for name in packages:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+def _page(
+    title: str,
+    subtitle: str,
+    facts: Mapping[str, Any],
+    notice: str | Sequence[str],
+    sections: Sequence[tuple[str, str]],
+    style: str,
+    script: str,
+) -> str:
+    """The whole document."""
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    policy = f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
+    chips = "".join(f"<div><dt>{safe(name)}</dt><dd>{safe(value)}</dd></div>" for name, value in facts.items())
+    boxes = "".join(
+        f'<p class="notice" role="note"><span aria-hidden="true">!</span>{safe(text)}</p>'
+        for text in ([notice] if isinstance(notice, str) else notice)
+        if text
+    )
+    links = "".join(f'<li><a href="#{_anchor(name)}">{safe(name)}</a></li>' for name, _ in sections)
+    parts = "".join(
+        f'<section id="{_anchor(name)}" aria-labelledby="h-{_anchor(name)}">'
+        f'<h2 id="h-{_anchor(name)}">{safe(name)}</h2>{html}</section>'
+        for name, html in sections
+    )
+    return f"""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta http-equiv="Content-Security-Policy" content="{policy}">
+<meta name="color-scheme" content="light dark">
+<title>{safe(title)}</title>
+<style>
+{style}</style>
+</head>
+<body>
+<a class="skip" href="#content">Skip to the content</a>
+<header>
+<div class="wide">{_emblem()}
+<p class="kicker">Voice–face association report</p>
+<h1>{safe(title)}</h1>
+{f'<p class="subtitle">{safe(subtitle)}</p>' if subtitle else ""}
+{f'<dl class="chips">{chips}</dl>' if chips else ""}
+</div>
+</header>
+<nav aria-label="Sections"><div class="wide"><ul>{links}</ul>
+<button type="button" id="theme" hidden aria-label="Switch between light and dark">◐</button></div></nav>
+<main id="content" class="wide">
+{boxes}
+{parts}
+</main>
+<footer class="wide"><p>Made with voiceface {safe(_version())}. This file is complete: it loads nothing from outside.</p></footer>
+<script>{script}</script>
+</body>
+</html>
+"""
+
+
+def _strata_html(systems: Sequence[SystemResults]) -> str:
+    """What the letters of the strata mean, those that occur."""
+    found = dict.fromkeys(row.stratum for system in systems for row in system.rows if row.stratum in STRATA)
+    items = "".join(f'<li><abbr class="badge">{s}</abbr> {STRATA[s]}</li>' for s in found)
+    return f'<ul class="strata">{items}</ul>' if items else ""
+
+
+def _config_html(config: str | Mapping[str, Any] | None) -> str:
+    """The configuration, folded, with keys and comments set apart."""
+    if not config:
+        return ""
+    if not isinstance(config, str):
+        import yaml
+
+        config = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
+    lines = []
+    for line in safe(config.rstrip()).split("\n"):
+        code, mark, comment = line.partition(" #") if not line.lstrip().startswith("#") else ("", line, "")
+        code = re.sub(r"^(\s*(?:- )?)([^\s:#][^:]*)(:)(?=\s|$)", r"\1<b>\2</b>\3", code)
+        lines.append(f"{code}<i>{mark}{comment}</i>" if mark else code)
+    text = "\n".join(lines)
+    return f'<details class="card"><summary>Resolved configuration</summary><pre class="code">{text}</pre></details>'
+
+
+def _commands_html(commands: Sequence[str]) -> str:
+    """Shell lines with a button that copies them."""
+    if not commands:
+        return ""
+    text = safe("\n".join(commands))
+    return f'<div class="card copy"><button type="button" class="copier" hidden>Copy</button><pre class="code">{text}</pre></div>'
+
+
+def _emblem() -> str:
+    """A decorative wave that widens into the outline of a face."""
+    heights = (6, 12, 22, 14, 30, 44, 26, 52, 34, 60, 40, 24, 48, 30, 16, 26, 12, 6)
+    bars = "".join(f"M{8 * i + 4} {36 - h / 2}V{36 + h / 2}" for i, h in enumerate(heights))
+    face = "M176 12c-17 0-27 12-26 28 1 17 12 30 26 30s25-13 26-30c1-16-9-28-26-28M166 36h4M182 36h4M176 38v10M168 56q8 5 16 0"
+    return f'<svg class="emblem" viewBox="0 0 208 76" aria-hidden="true"><path d="{bars}"/><path class="face" d="{face}"/></svg>'
+
+
+def _count(galleries: Sequence[Gallery], people: Sequence[PeopleGroup]) -> int:
+    """Pieces of markup that pictures and voices need besides their own bytes."""
+    return sum(len(q.candidates) + 1 for g in galleries for q in g.queries) + sum(len(g.people) for g in people)
+
+
+def _anchor(name: str) -> str:
+    return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+
+
+def _version() -> str:
+    from voiceface import __version__
+
+    return __version__
+
+
+def _resource(name: str) -> str:
+    return files("voiceface.report").joinpath(name).read_text(encoding="utf-8")

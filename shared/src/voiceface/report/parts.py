@@ -1,0 +1,290 @@
+"""What a report is made of: plain records that any evaluation can fill in.
+
+Figures are fractions (0.863) when their unit is "%", and are shown as per cent; every other unit is shown as
+given. A missing reference (chance, sex only, ceiling) or interval is None, and the page leaves it out.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from typing import Any, Literal
+
+import numpy as np
+
+Direction = Literal["v2f", "f2v", ""]
+CurveKind = Literal["system", "chance", "baseline", "ceiling"]
+PictureSource = str | PathLike[str] | bytes | np.ndarray
+"""A picture: file, encoded bytes, or uint8 RGB array of shape (H, W, 3) or grey (H, W)."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """A voice: a file, or samples in memory.
+
+    Attributes:
+        source: path of a sound file, or samples of shape (T,), int16 or float in [-1, 1].
+        rate: samples per second of an array; not used for a file.
+        start: seconds left out at the beginning.
+    """
+
+    source: str | PathLike[str] | np.ndarray
+    rate: int = 16000
+    start: float = 0.0
+
+
+@dataclass(frozen=True)
+class Headline:
+    """One large figure at the top of the page.
+
+    Attributes:
+        name: what it is ("1:2 matching, same sex").
+        value: the figure; a fraction when `unit` is "%".
+        low: lower end of its interval.
+        high: upper end of its interval.
+        chance: what guessing gives.
+        baseline: what knowing the sex alone gives.
+        ceiling: what the best possible observer gives (population only).
+        note: one line under the figure.
+        unit: "%" for fractions, else the text after the number ("mm").
+        higher_is_better: False for errors.
+    """
+
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    chance: float | None = None
+    baseline: float | None = None
+    ceiling: float | None = None
+    note: str = ""
+    unit: str = "%"
+    higher_is_better: bool = True
+
+
+@dataclass(frozen=True)
+class ResultRow:
+    """One figure of one system on one list.
+
+    Attributes:
+        task: heading of the table it belongs to ("Matching 1:2", "Verification (AUC)", "Retrieval (mAP)").
+        value: the figure; a fraction when `unit` is "%".
+        direction: "v2f" voice to face, "f2v" face to voice, "" neither.
+        stratum: how wrong answers were drawn: "U" anyone, "G" same sex, "N" same nationality, "A" same age.
+        list_name: name of the list; with task, direction and stratum it joins the rows of several systems.
+        low: lower end of the interval.
+        high: upper end of the interval.
+        chance: what guessing gives.
+        baseline: what knowing the sex alone gives.
+        ceiling: what the best possible observer gives.
+        published: the figure of the paper, where the list is the paper's.
+        count: number of questions behind the figure.
+        unit: "%" for fractions, else the text after the number.
+        higher_is_better: False for errors.
+    """
+
+    task: str
+    value: float
+    direction: Direction = ""
+    stratum: str = ""
+    list_name: str = ""
+    low: float | None = None
+    high: float | None = None
+    chance: float | None = None
+    baseline: float | None = None
+    ceiling: float | None = None
+    published: float | None = None
+    count: int | None = None
+    unit: str = "%"
+    higher_is_better: bool = True
+
+    @property
+    def key(self) -> tuple[str, str, str, str]:
+        """What must agree for two systems' rows to stand side by side."""
+        return self.task, self.direction, self.stratum, self.list_name
+
+
+@dataclass(frozen=True)
+class SystemResults:
+    """All rows of one system; the first system of a report is the one it is about."""
+
+    name: str
+    rows: Sequence[ResultRow]
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Paired difference of two systems on one list (`value` = first minus second, same people resampled)."""
+
+    first: str
+    second: str
+    name: str
+    value: float
+    low: float | None = None
+    high: float | None = None
+    p: float | None = None
+    unit: str = "%"
+
+
+@dataclass(frozen=True)
+class ProtocolList:
+    """One evaluation list: its name, number of lines and the SHA-256 of its file (64 hexadecimal digits)."""
+
+    name: str
+    task: str = ""
+    direction: Direction = ""
+    stratum: str = ""
+    count: int | None = None
+    sha256: str = ""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """How the figures were made.
+
+    Attributes:
+        name: name of the protocol.
+        lists: every list with its hash.
+        facts: name -> text, in the order shown: ties rule, strata, interval, people, clips, pictures.
+    """
+
+    name: str
+    lists: Sequence[ProtocolList] = ()
+    facts: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line of a plot.
+
+    Attributes:
+        label: its name; a system's name gives it that system's colour everywhere on the page.
+        x: positions, increasing, shape (N,).
+        y: values, shape (N,); not-a-number leaves a gap.
+        low: lower edge of a band, shape (N,).
+        high: upper edge of a band, shape (N,).
+        kind: "system" for measured lines; references are drawn dashed and grey.
+        note: short text beside the label ("AUC 88.9 %").
+        raw: values before smoothing, drawn faintly, as (x, y) of any length.
+        markers: draw a dot on every point (few points, such as one per rho).
+    """
+
+    label: str
+    x: Sequence[float] | np.ndarray
+    y: Sequence[float] | np.ndarray
+    low: Sequence[float] | np.ndarray | None = None
+    high: Sequence[float] | np.ndarray | None = None
+    kind: CurveKind = "system"
+    note: str = ""
+    raw: tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray] | None = None
+    markers: bool = False
+
+
+@dataclass(frozen=True)
+class Plot:
+    """Lines on one pair of axes.
+
+    Attributes:
+        title: heading of the plot.
+        curves: what is drawn; an empty plot is left out.
+        x_label: name and unit of the horizontal axis.
+        y_label: name and unit of the vertical axis.
+        x_range: ends of the horizontal axis; None fits the data.
+        y_range: ends of the vertical axis; None fits the data.
+        x_percent: write horizontal ticks as per cent of fractions.
+        y_percent: write vertical ticks as per cent of fractions.
+        x_log: logarithmic horizontal axis (ranks).
+        note: text under the plot.
+    """
+
+    title: str
+    curves: Sequence[Curve]
+    x_label: str = ""
+    y_label: str = ""
+    x_range: tuple[float, float] | None = None
+    y_range: tuple[float, float] | None = None
+    x_percent: bool = False
+    y_percent: bool = False
+    x_log: bool = False
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Histogram:
+    """How values are spread: raw `values` of shape (N,), counted in `bins` equal bins."""
+
+    title: str
+    values: Sequence[float] | np.ndarray
+    x_label: str = ""
+    y_label: str = "people"
+    bins: int = 30
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One answer of a query: a face (picture) or a voice (sound), with its rank (from 1) and score."""
+
+    name: str
+    rank: int
+    right: bool
+    score: float | None = None
+    picture: PictureSource | None = None
+    sound: Sound | None = None
+
+
+@dataclass(frozen=True)
+class Query:
+    """One question of a gallery and its best answers in order of rank.
+
+    Answers of higher rank than their place (the first right one, when it is not among the best) are set apart.
+    """
+
+    name: str
+    candidates: Sequence[Candidate]
+    picture: PictureSource | None = None
+    sound: Sound | None = None
+    gallery_size: int | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Gallery:
+    """Several queries in one direction: "v2f" hear a voice and see faces, "f2v" see a face and hear voices."""
+
+    title: str
+    direction: Direction
+    queries: Sequence[Query]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Person:
+    """One person with a figure: accuracy in [0, 1] over `count` questions, or just a picture and a voice."""
+
+    name: str
+    value: float | None = None
+    low: float | None = None
+    high: float | None = None
+    count: int | None = None
+    picture: PictureSource | None = None
+    sound: Sound | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class PeopleGroup:
+    """A row of people: the hardest, the easiest, or a sample of the corpus."""
+
+    title: str
+    people: Sequence[Person]
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Table:
+    """Any further table; numbers are aligned to the right, everything else is shown as text."""
+
+    title: str
+    columns: Sequence[str]
+    rows: Sequence[Sequence[Any]]
+    note: str = ""

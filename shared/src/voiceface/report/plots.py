@@ -1,0 +1,258 @@
+"""Line plots and histograms as SVG text; colours come from the page's style sheet."""
+
+import math
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from voiceface.report.parts import Curve, Histogram, Plot
+from voiceface.report.text import is_number, number, safe
+
+WIDTH, HEIGHT = 440, 290
+LEFT, RIGHT, TOP, BOTTOM = 54, 12, 12, 44
+INNER_W, INNER_H = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+MAX_POINTS = 400
+COLOURS = 6
+
+
+def colour_classes(names: Sequence[str]) -> dict[str, str]:
+    """Style class of each system, in the order of the report."""
+    return {name: f"c{i % COLOURS}" for i, name in enumerate(names)}
+
+
+def line_plot(plot: Plot, colours: Mapping[str, str] | None = None) -> str:
+    """A plot with axes, lines, bands and a legend.
+
+    Args:
+        plot: what to draw.
+        colours: label -> style class of labels whose colour is fixed; the others take what is left.
+
+    Returns:
+        A `<figure>`; empty text when no curve has a point.
+    """
+    curves = [curve for curve in map(_thin, plot.curves) if len(curve.x)]
+    if not curves:
+        return ""
+    classes = _classes(curves, colours or {})
+    x_range = plot.x_range or _extent([np.asarray(c.x, float) for c in curves], margin=0, log=plot.x_log)
+    y_values = [np.asarray(v, float) for c in curves for v in (c.y, c.low, c.high) if v is not None]
+    y_range = plot.y_range or _extent(y_values, margin=0.06)
+    frame = _Frame(x_range, y_range, plot.x_log)
+    lines = [_curve(frame, curve, classes[curve.label]) for curve in curves]
+    ordered = [line for kind in ("reference", "system") for c, line in zip(curves, lines) if _layer(c) == kind]
+    body = frame.axes(plot.x_label, plot.y_label, plot.x_percent, plot.y_percent)
+    body += f'<svg x="{LEFT}" y="{TOP}" width="{INNER_W}" height="{INNER_H}" class="inner">{"".join(ordered)}</svg>'
+    spoken = f"{plot.title}. {plot.y_label or 'value'} over {plot.x_label or 'position'}. " + "; ".join(
+        f"{c.label}{' ' + c.note if c.note else ''}, {_ends(c)}" for c in curves
+    )
+    keys = [
+        f'<li class="{classes[c.label]}"><svg class="key" viewBox="0 0 22 8" aria-hidden="true"><path class="line" '
+        f'd="M1 4H21"/></svg><span>{safe(c.label)}</span>{f"<b>{safe(c.note)}</b>" if c.note else ""}</li>'
+        for c in curves
+    ]
+    only_title = len(curves) == 1 and curves[0].label == plot.title
+    return _figure(plot.title, spoken, body, [] if only_title else keys, plot.note)
+
+
+def histogram(plot: Histogram) -> str:
+    """Bars of equal width that count values; empty text when there is no finite value."""
+    values = np.asarray(plot.values, float)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return ""
+    counts, edges = np.histogram(values, bins=plot.bins)
+    frame = _Frame((float(edges[0]), float(edges[-1])), (0.0, float(counts.max()) * 1.06), False)
+    bars = []
+    for count, left, right in zip(counts, edges[:-1], edges[1:]):
+        if count:
+            x, width = frame.x(left) + 0.6, max(0.8, frame.x(right) - frame.x(left) - 1.2)
+            tip = f"{number(float(left))} to {number(float(right))}: {count} {plot.y_label}"
+            bars.append(
+                f'<rect class="bar" x="{x:.1f}" y="{frame.y(count):.1f}" width="{width:.1f}" '
+                f'height="{INNER_H - frame.y(count):.1f}" rx="1.5"><title>{safe(tip)}</title></rect>'
+            )
+    middle = float(np.median(values))
+    at = frame.x(middle)
+    bars.append(f'<path class="line reference" d="M{at:.1f} 0V{INNER_H}"><title>median</title></path>')
+    body = frame.axes(plot.x_label, plot.y_label, False, False)
+    body += f'<svg x="{LEFT}" y="{TOP}" width="{INNER_W}" height="{INNER_H}" class="inner c0">{"".join(bars)}</svg>'
+    facts = f"{len(values)} values from {number(float(values.min()))} to {number(float(values.max()))}"
+    facts += f", median {number(middle)}"
+    note = f"{facts}. {plot.note}" if plot.note else f"{facts}."
+    return _figure(plot.title, f"{plot.title}: {facts}", body, [], note)
+
+
+class _Frame:
+    """Where numbers lie inside the axes, in pixels from the upper left of the inner box."""
+
+    def __init__(self, x_range: tuple[float, float], y_range: tuple[float, float], x_log: bool) -> None:
+        self.x_log = x_log and x_range[0] > 0
+        self.x_range, self.y_range = _open(x_range), _open(y_range)
+
+    def x(self, value: float) -> float:
+        low, high = self.x_range
+        if self.x_log:
+            low, high, value = math.log(low), math.log(high), math.log(max(value, 1e-300))
+        return (value - low) / (high - low) * INNER_W
+
+    def y(self, value: float) -> float:
+        low, high = self.y_range
+        return (1 - (value - low) / (high - low)) * INNER_H
+
+    def axes(self, x_label: str, y_label: str, x_percent: bool, y_percent: bool) -> str:
+        parts = []
+        y_ticks = ticks(*self.y_range, 5)
+        for value, text in zip(y_ticks, tick_texts(y_ticks, y_percent)):
+            y = TOP + self.y(value)
+            parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+            parts.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 3.7:.1f}" text-anchor="end">{text}</text>')
+        x_ticks = log_ticks(*self.x_range) if self.x_log else ticks(*self.x_range, 6)
+        for value, text in zip(x_ticks, tick_texts(x_ticks, x_percent)):
+            x = LEFT + self.x(value)
+            parts.append(f'<path class="grid faint" d="M{x:.1f} {TOP}V{TOP + INNER_H}"/>')
+            anchor = "end" if x > WIDTH - RIGHT - 8 else "middle"
+            x = min(x, WIDTH - RIGHT + 8) if anchor == "end" else x
+            parts.append(f'<text class="tick" x="{x:.1f}" y="{TOP + INNER_H + 15}" text-anchor="{anchor}">{text}</text>')
+        parts.append(f'<path class="axis" d="M{LEFT} {TOP + INNER_H}H{WIDTH - RIGHT}"/>')
+        if x_label:
+            x = LEFT + INNER_W / 2
+            parts.append(f'<text class="label" x="{x}" y="{HEIGHT - 8}" text-anchor="middle">{safe(x_label)}</text>')
+        if y_label:
+            y = TOP + INNER_H / 2
+            parts.append(
+                f'<text class="label" transform="translate(12 {y}) rotate(-90)" text-anchor="middle">{safe(y_label)}</text>'
+            )
+        return "".join(parts)
+
+
+def ticks(low: float, high: float, count: int) -> list[float]:
+    """At most about `count` round numbers from `low` to `high`, steps of 1, 2, 2.5 or 5 times a power of ten."""
+    step = (high - low) / max(1, count)
+    power = 10 ** math.floor(math.log10(step))
+    step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= step * 0.999)
+    first = math.ceil(low / step - 1e-9)
+    return [i * step for i in range(first, math.floor(high / step + 1e-9) + 1)]
+
+
+def log_ticks(low: float, high: float) -> list[float]:
+    """1, 2, 5 times powers of ten from `low` to `high`; powers of ten alone when those would be many."""
+    powers = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    steps = (1, 2, 5) if len(powers) <= 5 else (1,)
+    return [m * 10.0**p for p in powers for m in steps if low * 0.999 <= m * 10.0**p <= high * 1.001]
+
+
+def tick_texts(values: Sequence[float], percent: bool) -> list[str]:
+    """Texts of ticks with as many decimals as the step needs."""
+    if percent:
+        return [f"{text}%" for text in tick_texts([100 * v for v in values], False)]
+    steps = [b - a for a, b in zip(values, values[1:])]
+    step = min(steps) if steps else abs(values[0]) if values else 1
+    top = max((abs(v) for v in values), default=1)
+    if top and (top >= 1e5 or step < 1e-4):
+        return ["0" if v == 0 else f"{v:.1e}".replace("-", "−").replace("e+0", "e").replace("e−0", "e−") for v in values]
+    digits = next((d for d in range(5) if abs(step * 10**d - round(step * 10**d)) < 1e-6), 4) if step else 0
+    return [f"{v:.{digits}f}".replace("-", "−") for v in values]
+
+
+def _thin(curve: Curve) -> Curve:
+    """A curve of at most MAX_POINTS points, ends kept, and none that is not finite in x."""
+    x, y = np.asarray(curve.x, float), np.asarray(curve.y, float)
+    if x.shape != y.shape or x.ndim != 1:
+        raise ValueError(f"curve {curve.label!r}: x and y have the same shape (N,); found {x.shape} and {y.shape}")
+    keep = np.flatnonzero(np.isfinite(x))
+    if len(keep) > MAX_POINTS:
+        # Steps of a ROC lie close together at its ends: keep points evenly along the drawn line instead of by index.
+        spread = [np.ptp(v[keep][np.isfinite(v[keep])]) or 1.0 for v in (x, np.nan_to_num(y))]
+        moved = np.hypot(np.diff(x[keep]) / spread[0], np.diff(np.nan_to_num(y[keep])) / spread[1])
+        along = np.concatenate([[0.0], np.cumsum(moved)])
+        places = np.searchsorted(along, np.linspace(0, along[-1], MAX_POINTS))
+        keep = keep[np.unique(np.clip(places, 0, len(keep) - 1))]
+    bands = [None if v is None else np.asarray(v, float)[keep] for v in (curve.low, curve.high)]
+    return Curve(curve.label, x[keep], y[keep], *bands, curve.kind, curve.note, curve.raw, curve.markers)
+
+
+def _curve(frame: _Frame, curve: Curve, style: str) -> str:
+    """Band, faint raw line, line and dots of one curve, with its name as a tip."""
+    parts = []
+    if curve.low is not None and curve.high is not None:
+        up = list(zip(curve.x, curve.high))
+        down = list(zip(curve.x, curve.low))[::-1]
+        points = [(a, b) for a, b in up + down if np.isfinite(b)]
+        if points:
+            parts.append(f'<path class="band" d="{_path(frame, points)}Z"/>')
+    if curve.raw is not None:
+        parts.append(f'<path class="raw" d="{_path(frame, list(zip(*curve.raw)))}"/>')
+    parts.append(f'<path class="line" d="{_path(frame, list(zip(curve.x, curve.y)))}"/>')
+    if curve.markers or len(curve.x) == 1:
+        for a, b in zip(curve.x, curve.y):
+            if np.isfinite(b):
+                tip = safe(f"{curve.label}: {number(float(a))}, {number(float(b))}")
+                spot = f'cx="{frame.x(a):.1f}" cy="{frame.y(b):.1f}"'
+                parts.append(f'<circle class="dot" {spot} r="3.4"><title>{tip}</title></circle>')
+    return f'<g class="{style}">{"".join(parts)}<title>{safe(curve.label)}</title></g>'
+
+
+def _path(frame: _Frame, points: Sequence[tuple[float, float]]) -> str:
+    """Path through the points; one that is not finite breaks the line."""
+    steps, pen_down = [], False
+    for x, y in points:
+        if not (np.isfinite(x) and np.isfinite(y)):
+            pen_down = False
+            continue
+        steps.append(f"{'L' if pen_down else 'M'}{frame.x(x):.1f} {frame.y(y):.1f}")
+        pen_down = True
+    return "".join(steps)
+
+
+def _classes(curves: Sequence[Curve], fixed: Mapping[str, str]) -> dict[str, str]:
+    """Style class of every curve: references by kind, systems by their fixed colour, others by what is free."""
+    taken = {fixed[c.label] for c in curves if c.label in fixed}
+    free = [f"c{i}" for i in range(COLOURS) if f"c{i}" not in taken] or ["c0"]
+    classes: dict[str, str] = {}
+    for curve in curves:
+        if curve.kind != "system":
+            classes[curve.label] = f"ref {curve.kind}"
+        elif curve.label in fixed:
+            classes[curve.label] = fixed[curve.label]
+        elif curve.label not in classes:
+            classes[curve.label] = free[0]
+            free = free[1:] + free[:1]
+    return classes
+
+
+def _layer(curve: Curve) -> str:
+    return "system" if curve.kind == "system" else "reference"
+
+
+def _extent(values: Sequence[np.ndarray], margin: float, log: bool = False) -> tuple[float, float]:
+    """Smallest and largest finite value (above zero for a logarithmic axis), widened by a share of their distance."""
+    together = np.concatenate(values)
+    together = together[np.isfinite(together) & ((together > 0) if log else True)]
+    if not len(together):
+        return (1.0, 10.0) if log else (0.0, 1.0)
+    low, high = float(together.min()), float(together.max())
+    return low - margin * (high - low), high + margin * (high - low)
+
+
+def _open(ends: tuple[float, float]) -> tuple[float, float]:
+    """Ends that differ, so that a constant can be drawn."""
+    low, high = ends
+    if high - low > 1e-12 * max(1.0, abs(high)):
+        return low, high
+    reach = abs(high) * 0.1 or 1.0
+    return (low / 1.1, high * 1.1) if low > 0 else (low - reach, high + reach)
+
+
+def _ends(curve: Curve) -> str:
+    """First and last value of a curve in words."""
+    finite = [float(v) for v in curve.y if is_number(float(v))]
+    return f"from {number(finite[0])} to {number(finite[-1])}" if finite else "no values"
+
+
+def _figure(title: str, spoken: str, body: str, keys: Sequence[str], note: str) -> str:
+    legend = f'<ul class="legend">{"".join(keys)}</ul>' if keys else ""
+    under = f'<p class="note">{safe(note)}</p>' if note else ""
+    return (
+        f'<figure class="card plot"><figcaption>{safe(title)}</figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{safe(spoken)}">{body}</svg>{legend}{under}</figure>'
+    )

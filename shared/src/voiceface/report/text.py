@@ -1,0 +1,72 @@
+"""Numbers and words of a page: escaping, figures with their unit, names of directions and strata."""
+
+import math
+from html import escape
+from typing import Any
+
+THIN = "\u202f"
+"""Narrow space between a number and its unit, which never breaks."""
+
+DIRECTIONS = {"v2f": "Voice → face", "f2v": "Face → voice"}
+STRATA = {
+    "U": "wrong answers drawn from everybody",
+    "G": "wrong answers of the same sex",
+    "N": "wrong answers of the same nationality",
+    "A": "wrong answers of the same age group",
+    "GN": "wrong answers of the same sex and nationality",
+    "GNA": "wrong answers of the same sex, nationality and age group",
+}
+
+
+def safe(value: Any) -> str:
+    """Text that may stand anywhere in HTML, in an attribute as well."""
+    return escape(str(value), quote=True)
+
+
+def is_number(value: Any) -> bool:
+    """Whether a value is a finite number (numpy scalars as well; truth values are not)."""
+    try:
+        return not isinstance(value, bool | str) and math.isfinite(value)
+    except TypeError:
+        return False
+
+
+def number(value: Any, digits: int = 3) -> str:
+    """A number to `digits` significant digits without a needless exponent; anything else as text."""
+    if not is_number(value):
+        return "–" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
+    if value == 0:
+        return "0"
+    if isinstance(value, int) or (abs(value) >= 1000 and value == int(value)):
+        return f"{int(value):,}".replace(",", THIN)
+    size = math.floor(math.log10(abs(value)))
+    if size < -4 or size > 6:
+        return f"{value:.{digits - 1}e}".replace("-", "−")
+    return f"{value:.{max(0, digits - 1 - size)}f}".replace("-", "−")
+
+
+def figure(value: float | None, unit: str = "%", *, with_unit: bool = True) -> str:
+    """A figure as the page writes it: a fraction as per cent with one decimal, else three significant digits."""
+    if not is_number(value):
+        return "–"
+    text = f"{100 * value:.1f}" if unit == "%" else number(float(value))
+    return f"{text}{THIN}{unit}" if with_unit and unit else text
+
+
+def interval(low: float | None, high: float | None, unit: str = "%") -> str:
+    """An interval as the page writes it, or nothing when an end is missing."""
+    if not (is_number(low) and is_number(high)):
+        return ""
+    return f"{figure(low, unit, with_unit=False)} to {figure(high, unit, with_unit=False)}"
+
+
+def signed(value: float, unit: str = "%") -> str:
+    """A difference with its sign; of percentages, in points."""
+    text = f"{100 * value:+.1f} points" if unit == "%" else f"{value:+.3g}{THIN}{unit}"
+    return text.replace("-", "−")
+
+
+def ordinal(rank: int) -> str:
+    """1st, 2nd, 3rd, 11th …"""
+    tail = "th" if rank % 100 in (11, 12, 13) else {1: "st", 2: "nd", 3: "rd"}.get(rank % 10, "th")
+    return f"{rank}{tail}"
