@@ -209,9 +209,12 @@ def _provenance(source: Path, found: EvaluationList) -> dict[str, Any] | None:
     if not sidecar.is_file():
         return None
     try:
-        entry = json.loads(sidecar.read_text(encoding="utf-8"))["lists"].get(found.name)
+        record = json.loads(sidecar.read_text(encoding="utf-8"))
+        entry, earlier = record["lists"].get(found.name), record.get("earlier", [])
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ListError(
             f"{sidecar}: not a record of drawn lists ({error}); remove it or draw again"
         ) from error
-    return entry if entry and entry.get("sha256") == found.sha256 else None
+    if entry and entry.get("sha256") == found.sha256:
+        return dict(entry)
+    return {"own_list": True, "sha256": found.sha256} if found.sha256 in earlier else None

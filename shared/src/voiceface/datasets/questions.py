@@ -4,13 +4,15 @@ import gzip
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from voiceface.datasets.corpus import Corpus
 from voiceface.datasets.identities import Identity
+
+Item = TypeVar("Item", str, int)
 
 
 class ListError(ValueError):
@@ -132,7 +134,7 @@ def from_columns(
     return EvaluationList(name, kind, direction, stratum, anchors, candidates, anchor_index, index)
 
 
-def indexed(items: Sequence[str]) -> tuple[list[str], npt.NDArray[np.int64]]:
+def indexed(items: Sequence[Item]) -> tuple[list[Item], npt.NDArray[np.int64]]:
     """Give the different items in order of appearance, and for every item its index among them."""
     places = {item: index for index, item in enumerate(dict.fromkeys(items))}
     return list(places), np.fromiter(map(places.__getitem__, items), np.int64, len(items))
