@@ -138,7 +138,7 @@ def fingerprint(source: Mapping[str, Tensor] | str | Path) -> str:
     for key in sorted(state):
         value = state[key].detach().cpu().contiguous()
         digest.update(json.dumps([key, str(value.dtype), list(value.shape)]).encode())
-        digest.update(_bytes_of(value))
+        digest.update(_bytes_of(value).data)
     return digest.hexdigest()
 
 
@@ -266,7 +266,7 @@ def _write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) ->
     data = bytearray(safetensors.torch.save(flat, {METADATA_KEY: text}))
     place = data.index(NO_DIGEST.encode())
     data[place : place + 64] = hashlib.sha256(data).hexdigest().encode()
-    write_bytes(path, data)
+    write_bytes(path, bytes(data))
 
 
 def _read(path: Path, content: str) -> tuple[dict[str, Tensor], dict[str, Any], str]:
@@ -335,7 +335,7 @@ def _unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     if not isinstance(tree, dict):
         return tree
     if "tensor" in tree:
-        return tensors[tree["tensor"]]
+        return tensors[tree["tensor"]].clone()
     if "array" in tree:
         raw, dtype = tensors[tree["array"]].numpy(), np.dtype(tree["dtype"])
         count = int(np.prod(tree["shape"]))
@@ -347,6 +347,6 @@ def _unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     return {key: _unpack(item, tensors) for key, item in tree["dict"]}
 
 
-def _bytes_of(value: Tensor) -> memoryview:
+def _bytes_of(value: Tensor) -> np.ndarray:
     """The raw bytes of a contiguous CPU tensor."""
-    return memoryview(value.reshape(-1).view(torch.uint8).numpy())
+    return value.reshape(-1).view(torch.uint8).numpy()

@@ -24,8 +24,9 @@ UNREADABLE = (
     AttributeError,
     AssertionError,
     OSError,
+    MemoryError,
+    struct.error,
 )
-UNREADABLE += (struct.error, MemoryError)
 
 
 class CheckpointError(ValueError):
@@ -110,18 +111,16 @@ def apply_key_table(
     renamed: dict[str, Any] = {}
     origin: dict[str, str] = {}
     for old, value in state.items():
-        new: str | None = old
+        new = old
         for pattern, replacement in table:
+            if replacement is None and re.search(pattern, new):
+                break
             if replacement is not None:
                 new = re.sub(pattern, replacement, new)
-            elif re.search(pattern, new):
-                new = None
-                break
-        if new is None:
-            continue
-        if new in renamed:
-            raise CheckpointError(f"the key table gives {origin[new]} and {old} the same name {new}")
-        renamed[new], origin[new] = value, old
+        else:
+            if new in renamed:
+                raise CheckpointError(f"the key table gives {origin[new]} and {old} the same name {new}")
+            renamed[new], origin[new] = value, old
     return renamed
 
 

@@ -1,0 +1,238 @@
+"""Several processes that compute what one process with the whole batch would compute.
+
+Started by torchrun, each process holds an equal share of the rows of every batch. What mixes rows - batch
+statistics, dropout masks, losses over all pairs - is done here over the global batch, on gloo (CPU) and nccl (CUDA).
+"""
+
+import os
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+
+def initialise(device: str) -> tuple[int, int, int]:
+    """Join the process group that torchrun describes in the environment; alone without torchrun.
+
+    Args:
+        device: ``cuda`` talks over nccl (one GPU per process), anything else over gloo.
+
+    Returns:
+        Rank, number of processes, rank on this machine.
+
+    Raises:
+        ValueError: the environment is incomplete, or there are fewer GPUs than processes on this machine.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) == 1:
+        return 0, 1, 0
+    needed = ("RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT")
+    if absent := [name for name in needed if name not in os.environ]:
+        raise ValueError(
+            f"WORLD_SIZE is set but {', '.join(absent)} is not; start several processes with torchrun"
+        )
+    local = int(os.environ["LOCAL_RANK"])
+    if device == "cuda":
+        if local >= torch.cuda.device_count():
+            raise ValueError(
+                f"process {local} of this machine has no GPU: {torch.cuda.device_count()} found; "
+                "start fewer processes (torchrun --nproc-per-node)"
+            )
+        torch.cuda.set_device(local)
+    if not dist.is_initialized():
+        dist.init_process_group("nccl" if device == "cuda" else "gloo")
+    return dist.get_rank(), dist.get_world_size(), local
+
+
+def finish() -> None:
+    """Leave the process group, if there is one."""
+    if dist.is_available() and dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def world_size() -> int:
+    """Number of processes; 1 without a process group."""
+    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+
+
+def rank() -> int:
+    """Number of this process, from 0."""
+    return dist.get_rank() if world_size() > 1 else 0
+
+
+def gather_objects(value: Any) -> list[Any]:
+    """`value` of every process in rank order, on every process."""
+    if world_size() == 1:
+        return [value]
+    values: list[Any] = [None] * world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def mean_over_processes(value: Tensor) -> Tensor:
+    """Mean of a detached tensor over the processes; the same on each."""
+    if world_size() == 1:
+        return value.detach()
+    total = value.detach().clone()
+    dist.all_reduce(total)
+    return total / world_size()
+
+
+def gather_with_gradient(tensor: Tensor) -> Tensor:
+    """Rows of all processes in rank order, differentiable.
+
+    The backward pass adds up what every process's loss says about these rows. With the gradient mean that
+    DistributedDataParallel takes, that gives the gradient of (mean over processes of their losses): the single
+    process's gradient both when each process computes the loss of the global batch and when each computes the
+    mean over its own rows.
+
+    Args:
+        tensor: shape (B, ...), the same on every process.
+
+    Returns:
+        Shape (P * B, ...) for P processes; `tensor` itself when there is one.
+
+    Raises:
+        ValueError: processes hold different shapes.
+    """
+    if world_size() == 1:
+        return tensor
+    return _Gather.apply(tensor)
+
+
+def sum_over_processes(tensor: Tensor) -> Tensor:
+    """Differentiable sum over the processes (any number of times)."""
+    return tensor if world_size() == 1 else _Sum.apply(tensor)
+
+
+class _Sum(torch.autograd.Function):
+    """All-reduce whose gradient is an all-reduce."""
+
+    @staticmethod
+    def forward(context: Any, tensor: Tensor) -> Tensor:
+        total = tensor.contiguous().clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        return _Sum.apply(gradient)
+
+
+class _Gather(torch.autograd.Function):
+    """All-gather along the rows whose gradient is the own slice of an all-reduce."""
+
+    @staticmethod
+    def forward(context: Any, tensor: Tensor) -> Tensor:
+        context.rows = len(tensor)
+        parts = [torch.empty_like(tensor, memory_format=torch.contiguous_format) for _ in range(world_size())]
+        dist.all_gather(parts, tensor.contiguous())
+        return torch.cat(parts)
+
+    @staticmethod
+    def backward(context: Any, gradient: Tensor) -> Tensor:
+        begin = rank() * context.rows
+        return _Sum.apply(gradient)[begin : begin + context.rows]
+
+
+class SynchronisedBatchNorm(_BatchNorm):
+    """Batch normalisation over the rows of all processes.
+
+    Same parameters, buffers and keys as `nn.BatchNorm1d` to 3d, on CPU and CUDA (torch's own synchronised
+    layer needs CUDA). Evaluation mode and a single process behave like the plain layer. Statistics are taken
+    in single precision at least, in two passes (mean, then squared deviations).
+    """
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalise `input`, shape (B, C, ...)."""
+        if not (self.training or self.running_mean is None) or world_size() == 1:
+            return super().forward(input)
+        if input.dim() < 2:
+            raise ValueError(f"batch normalisation needs (B, C, ...), found shape {tuple(input.shape)}")
+        precise = input if input.dtype == torch.float64 else input.float()
+        axes = [0, *range(2, input.dim())]
+        shape = [1, -1, *[1] * (input.dim() - 2)]
+        count = sum_over_processes(precise.new_tensor([precise.numel() / precise.shape[1]]))
+        mean = sum_over_processes(precise.sum(axes)) / count
+        centred = precise - mean.view(shape)
+        variance = sum_over_processes((centred * centred).sum(axes)) / count
+        if self.training and self.running_mean is not None:
+            self._update(mean.detach(), variance.detach() * count / (count - 1))
+        scale = (variance + self.eps).rsqrt()
+        if self.affine:
+            result = centred * (scale * self.weight).view(shape) + self.bias.view(shape)
+        else:
+            result = centred * scale.view(shape)
+        return result.to(input.dtype)
+
+    def _update(self, mean: Tensor, variance: Tensor) -> None:
+        """Moving averages as the plain layer keeps them (variance with divisor n - 1)."""
+        self.num_batches_tracked += 1
+        share = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+        self.running_var.lerp_(variance.to(self.running_var.dtype), share)
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        """Any number of trailing axes, for all three plain layers."""
+
+
+class GlobalDropout(nn.Module):
+    """Dropout whose mask is drawn for the global batch, so that it does not depend on the number of processes.
+
+    Every process draws the mask of all rows from the default generator of its device and keeps its own rows.
+    Processes must share the seed and hold equally many rows, which `training.Run` and `batches` see to.
+
+    Args:
+        p: chance of a zero, in [0, 1].
+        channels: drop whole channels, shape (B, C, 1, ...), as `nn.Dropout2d` does.
+    """
+
+    def __init__(self, p: float = 0.5, channels: bool = False) -> None:
+        super().__init__()
+        if not 0 <= p <= 1:
+            raise ValueError(f"dropout probability {p} is outside 0..1")
+        self.p, self.channels = p, channels
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Zeros with chance p and the rest divided by 1 - p in training mode, else `input`."""
+        if not self.training or self.p == 0:
+            return input
+        if self.p == 1:
+            return input * 0
+        rows = len(input)
+        shape = [rows * world_size(), *input.shape[1:]]
+        if self.channels:
+            shape[2:] = [1] * (len(shape) - 2)
+        kept = torch.empty(shape, device=input.device).bernoulli_(1 - self.p)
+        own = kept[rank() * rows : (rank() + 1) * rows]
+        return input * (own / (1 - self.p)).to(input.dtype)
+
+    def extra_repr(self) -> str:
+        return f"p={self.p}" + (", channels" if self.channels else "")
+
+
+def over_all_processes(module: nn.Module) -> nn.Module:
+    """Replace batch normalisation and dropout inside `module` by their global forms, in place where possible.
+
+    Parameters and buffers are kept as objects, so optimisers and keys stay valid.
+
+    Returns:
+        `module`, or its replacement when it is itself such a layer.
+    """
+    if isinstance(module, _BatchNorm) and not isinstance(module, SynchronisedBatchNorm):
+        return _like(module)
+    if isinstance(module, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d):
+        replacement = GlobalDropout(module.p, channels=not isinstance(module, nn.Dropout))
+        return replacement.train(module.training)
+    for name, child in module.named_children():
+        if (changed := over_all_processes(child)) is not child:
+            setattr(module, name, changed)
+    return module
+
+
+def _like(old: _BatchNorm) -> SynchronisedBatchNorm:
+    """A synchronised layer around the parameters and buffers of a plain one."""
+    new = SynchronisedBatchNorm(old.num_features, old.eps, old.momentum, old.affine, old.track_running_stats)
+    new._parameters, new._buffers = old._parameters, old._buffers
+    return new.train(old.training)

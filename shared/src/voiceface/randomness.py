@@ -1,0 +1,49 @@
+"""All random states of a process: seeding, putting away, restoring."""
+
+import random
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def seed_everything(seed: int) -> torch.Generator:
+    """Seed torch (all devices), numpy's and python's global generators.
+
+    Args:
+        seed: not negative; numpy takes its lowest 32 bits.
+
+    Returns:
+        A new CPU generator with the same seed.
+    """
+    torch.manual_seed(seed)
+    np.random.seed(seed % 2**32)  # noqa: NPY002
+    random.seed(seed)
+    return torch.Generator().manual_seed(seed)
+
+
+def random_states(generator: torch.Generator, device: torch.device) -> dict[str, Any]:
+    """What `restore_random_states` needs, in types that `checkpoint.save_state` stores.
+
+    Args:
+        generator: the run's own CPU generator.
+        device: where the run computes.
+    """
+    kind, keys, position, has_gauss, gauss = np.random.get_state()  # noqa: NPY002
+    return {
+        "generator": generator.get_state(),
+        "torch": torch.get_rng_state(),
+        "cuda": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "numpy": (kind, keys, position, has_gauss, gauss),
+        "python": random.getstate(),
+    }
+
+
+def restore_random_states(states: dict[str, Any], generator: torch.Generator, device: torch.device) -> None:
+    """Inverse of `random_states`; a CUDA state is left out where the run has moved to a CPU."""
+    generator.set_state(states["generator"])
+    torch.set_rng_state(states["torch"])
+    if states["cuda"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(states["cuda"], device)
+    np.random.set_state(states["numpy"])  # noqa: NPY002
+    random.setstate(states["python"])

@@ -1,0 +1,123 @@
+"""The figures of a run: one JSON line per logged iteration, and the same numbers for tensorboard."""
+
+import contextlib
+import json
+import logging
+import math
+import os
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tensorboardX import SummaryWriter
+
+WALL_CLOCK_FIELDS = ("time", "seconds")
+LOCK_PATIENCE = 15.0  # seconds; loader processes of a killed run hold the file until they notice
+logger = logging.getLogger(__name__)
+
+
+class RunLog:
+    """``log.jsonl`` and ``tensorboard/`` of a run folder.
+
+    A line reads ``{"step": 0, "loss": 1.5, ..., "time": "2030-01-31T12:00:00+00:00", "seconds": 0.8}``. All but
+    the two last (`WALL_CLOCK_FIELDS`: date of writing, seconds since this process began) are the same in every
+    repetition. A figure that is not finite is written as null, and warned of.
+
+    Args:
+        out: the run folder; made if absent.
+        log_every: iterations between lines.
+        write: False makes an object that writes nothing (all processes but the main one).
+    """
+
+    def __init__(self, out: Path, log_every: int, *, write: bool) -> None:
+        self.path, self.log_every, self._began = out / "log.jsonl", log_every, time.monotonic()
+        self._file: IO[bytes] | None = None
+        self._board: SummaryWriter | None = None
+        if log_every < 1:
+            raise ValueError(f"log_every is {log_every}, expected 1 or more")
+        if write:
+            out.mkdir(parents=True, exist_ok=True)
+            self._file = self.path.open("ab")
+            self._lock()
+
+    def begin(self, step: int, length: int) -> None:
+        """Cut off what a stopped run wrote after its last save.
+
+        Args:
+            step: completed steps; tensorboard hides later points of older event files.
+            length: bytes of log.jsonl that belong to them.
+        """
+        if self._file is None:
+            return
+        if self.path.stat().st_size < length:
+            logger.warning("%s is shorter than when the run was saved: earlier lines are lost", self.path)
+        else:
+            self._file.truncate(length)
+        from tensorboardX import SummaryWriter
+
+        self._board = SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=step)
+
+    def due(self, step: int) -> bool:
+        """Whether an iteration is to be logged."""
+        return step % self.log_every == 0
+
+    def write(self, step: int, numbers: Mapping[str, Any]) -> dict[str, Any]:
+        """Add one line.
+
+        Args:
+            step: the iteration.
+            numbers: name -> number.
+
+        Returns:
+            The figures, rounded to four digits for a progress bar.
+        """
+        if self._file is None or self._board is None:
+            return {}
+        finite = {}
+        for name, number in numbers.items():
+            value = number.item() if hasattr(number, "item") else number
+            finite[name] = value if math.isfinite(value) else None
+            if finite[name] is None:
+                logger.warning("iteration %d: %s is %s", step, name, value)
+            self._board.add_scalar(name if "/" in name else f"train/{name}", value, step)
+        clock = (datetime.now(UTC).isoformat(timespec="seconds"), round(time.monotonic() - self._began, 3))
+        line = {"step": step, **finite, **dict(zip(WALL_CLOCK_FIELDS, clock))}
+        self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
+        self._file.flush()
+        return {name: "-" if value is None else f"{value:.4g}" for name, value in finite.items()}
+
+    def position(self) -> int:
+        """Bytes written so far, safely on disk."""
+        if self._file is None:
+            return 0
+        self._file.flush()
+        os.fsync(self._file.fileno())
+        return self.path.stat().st_size
+
+    def close(self) -> None:
+        """Close both; calling it twice is harmless."""
+        if self._board is not None:
+            self._board.close()
+        if self._file is not None:
+            self._file.close()
+        self._board = self._file = None
+
+    def _lock(self) -> None:
+        """Refuse two runs in one folder; the lock ends with the processes that hold it."""
+        try:
+            import fcntl
+        except ImportError:  # no such locks on this system
+            return
+        deadline = time.monotonic() + LOCK_PATIENCE
+        while True:
+            with contextlib.suppress(BlockingIOError):
+                fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                return
+            if time.monotonic() > deadline:
+                raise ValueError(
+                    f"another process is writing to {self.path.parent}; stop it or choose another --out"
+                )
+            time.sleep(0.2)

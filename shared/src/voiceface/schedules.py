@@ -1,0 +1,62 @@
+"""Learning rates as plain functions of the iteration, so that a resumed run needs no schedule state."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch.optim import Optimizer
+
+
+def step_decay(lr: float, milestones: Sequence[int], factor: float) -> Callable[[int], float]:
+    """Piecewise constant rate: after the step of iteration ``milestones[i]`` it is ``lr * factor ** (i + 1)``.
+
+    Args:
+        lr: rate at the start, above 0.
+        milestones: iterations counted from 0, ascending; the step of that iteration still uses the old rate.
+        factor: what each milestone multiplies the rate by.
+
+    Returns:
+        Iteration (from 0) -> rate of its step.
+
+    Raises:
+        ValueError: the milestones do not ascend.
+    """
+    if any(later <= earlier for earlier, later in zip(milestones, milestones[1:])):
+        raise ValueError(f"learning rate milestones {list(milestones)} do not ascend")
+    return lambda iteration: lr * factor ** sum(milestone < iteration for milestone in milestones)
+
+
+def cosine_warmup(lr: float, steps: int, warmup: int = 0, final: float = 0.0) -> Callable[[int], float]:
+    """Rate that rises linearly and then falls along half a cosine.
+
+    Args:
+        lr: the highest rate, reached in iteration `warmup`.
+        steps: iterations of the run; iteration ``steps`` (one past the last) would have the rate `final`.
+        warmup: iterations of the rise; the first one uses ``lr / (warmup + 1)``.
+        final: rate at the end.
+
+    Returns:
+        Iteration (from 0) -> rate of its step.
+
+    Raises:
+        ValueError: the warm-up does not end before the run.
+    """
+    if not 0 <= warmup < steps:
+        raise ValueError(
+            f"a warm-up of {warmup} iterations does not fit into {steps}; expected 0..{steps - 1}"
+        )
+
+    def rate(iteration: int) -> float:
+        if iteration < warmup:
+            return lr * (iteration + 1) / (warmup + 1)
+        done = min(1.0, (iteration - warmup) / (steps - warmup))
+        return final + (lr - final) * (1 + math.cos(math.pi * done)) / 2
+
+    return rate
+
+
+def set_learning_rate(optimiser: "Optimizer", lr: float) -> None:
+    """Give all parameter groups of an optimiser the rate `lr` (times the group's own `lr_scale`, if it has one)."""
+    for group in optimiser.param_groups:
+        group["lr"] = lr * group.get("lr_scale", 1.0)

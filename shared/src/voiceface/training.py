@@ -1,0 +1,545 @@
+"""One training run: device, seed, precision, processes, step loop, logs, checkpoints, exact resume.
+
+    with Run(out, seed=1, config=to_dict(cfg), system="demo", resume=args.resume) as run:
+        model = run.prepare(Model(cfg))
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.01)
+        run.track(model=model, optimiser=optimiser)
+        data = run.batches(dataset, 64, steps=cfg.max_iter)
+        for step in run.steps(cfg.max_iter, save_every=1000):
+            set_learning_rate(optimiser, rate(step))
+            with run.autocast():
+                losses = model(next(data))
+            run.backward(sum(losses.values()), optimiser)
+            run.log(step, losses)
+
+A run that is killed at any moment, a save included, and started again with `resume` ends with the same bytes as one
+that was never stopped (CPU, same number of threads): weights, optimisers and `log.jsonl` without its wall-clock fields.
+"""
+
+import logging
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, Protocol
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from torch.optim import Optimizer
+from tqdm import tqdm
+
+from voiceface import distributed
+from voiceface.batches import Drawable, batches
+from voiceface.checkpoint import load_into, load_state, save_model, save_state
+from voiceface.files import write_text
+from voiceface.randomness import random_states, restore_random_states, seed_everything
+from voiceface.runlog import WALL_CLOCK_FIELDS, RunLog
+from voiceface.schedules import cosine_warmup, set_learning_rate, step_decay
+
+__all__ = [
+    "WALL_CLOCK_FIELDS",
+    "Run",
+    "RunError",
+    "batches",
+    "choose_device",
+    "cosine_warmup",
+    "set_learning_rate",
+    "step_decay",
+    "to_device",
+    "unwrap",
+]
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+STATE_FILE = "state.safetensors"
+logger = logging.getLogger(__name__)
+
+
+class RunError(ValueError):
+    """A run cannot begin or go on; the message says what to do."""
+
+
+class Stateful(Protocol):
+    """Modules, optimisers, schedulers and whatever else can be put away and restored."""
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> Any: ...
+
+
+class Run:
+    """A run and its folder.
+
+    The folder holds config.yaml, log.jsonl, tensorboard/, state.safetensors (the latest resume state) and
+    checkpoints/NAME.safetensors (model files).
+
+    Args:
+        out: folder of the run; new or empty unless `resume`.
+        seed: drives torch, numpy, python and `generator`; the same on every process.
+        config: the resolved configuration as plain values; stored, and compared on resume.
+        system: name of the system, stored in checkpoints.
+        device: ``cpu``, ``cuda`` or ``auto`` (a GPU if there is one).
+        precision: ``float32``, or mixed precision with ``bfloat16`` or ``float16`` (with loss scaling).
+        threads: CPU threads of this process; None leaves torch's choice. Bit-identity needs the same number.
+        resume: go on from the latest state in `out`, which must exist.
+        log_every: `log` writes iterations that are multiples of this, and the last one.
+        deterministic: ask torch for deterministic algorithms (it warns where a GPU has none).
+
+    Attributes:
+        step: completed steps; after a resume known at once.
+        device: where tensors go.
+        rank, world_size, is_main: this process among those that torchrun started.
+        generator: CPU `torch.Generator`, seeded, saved and restored.
+        values: JSON values of the package, such as the best accuracy so far; saved and restored.
+        extra: JSON values that are stored in every model file, such as class names.
+
+    Raises:
+        RunError: the folder is in use or not empty, there is nothing to resume, or the configuration differs.
+    """
+
+    def __init__(
+        self,
+        out: str | Path,
+        *,
+        seed: int,
+        config: Mapping[str, Any],
+        system: str,
+        device: Literal["cpu", "cuda", "auto"] | str = "auto",
+        precision: Literal["float32", "bfloat16", "float16"] | str = "float32",
+        threads: int | None = None,
+        resume: bool = False,
+        log_every: int = 1,
+        deterministic: bool = True,
+    ) -> None:
+        if precision not in PRECISIONS:
+            raise RunError(f"precision {precision!r} is unknown; choose {', '.join(PRECISIONS)}")
+        self.out, self.seed, self.system, self.precision = Path(out), seed, system, precision
+        self.config = _plain(config)
+        self.device = choose_device(device)
+        self.rank, self.world_size, local = distributed.initialise(self.device.type)
+        if self.device.type == "cuda" and self.world_size > 1:
+            self.device = torch.device("cuda", local)
+        self.is_main = self.rank == 0
+        if threads:
+            torch.set_num_threads(threads)
+        if deterministic:
+            _be_deterministic()
+        self.generator = seed_everything(seed)
+        self.values: dict[str, Any] = {}
+        self.extra: dict[str, Any] = {}
+        self.step = 0
+        self._tracked: dict[str, Stateful] = {}
+        self._scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
+        self._signal = 0
+        self._last = 0
+        self._bar: tqdm | None = None
+        self._restored: dict[str, Any] | None = None
+        if self.is_main:
+            self._require_folder(resume)
+        self._log = RunLog(self.out, log_every, write=self.is_main)
+        try:
+            if resume:
+                self._find_state()
+            distributed.gather_objects(None)  # nobody writes before everybody has looked
+            if self.is_main:
+                for leftover in self.out.rglob(".*.part*"):
+                    leftover.unlink(missing_ok=True)
+                if not (self.out / "config.yaml").exists():
+                    write_text(self.out / "config.yaml", _yaml(self.config))
+            self._log.begin(self.step, (self._restored or {}).get("log_bytes", 0))
+        except BaseException:
+            self._log.close()
+            raise
+
+    @property
+    def resume_path(self) -> Path:
+        """The latest resume state; absent until the first save."""
+        return self.out / STATE_FILE
+
+    def track(self, **stateful: Stateful) -> None:
+        """Name what the resume state holds; call before `steps`, with the same names on resume.
+
+        Modules that `prepare` wrapped are unwrapped. Each tracked module is also written as a model file when
+        `steps` saves.
+        """
+        for name, item in stateful.items():
+            if not (hasattr(item, "state_dict") and hasattr(item, "load_state_dict")):
+                raise RunError(f"cannot track {name}: {type(item).__name__} has no state_dict")
+            self._tracked[name] = unwrap(item) if isinstance(item, nn.Module) else item
+
+    def prepare(self, model: nn.Module, *, find_unused: bool = False) -> nn.Module:
+        """Move a model to the device; with several processes make its layers global and wrap it.
+
+        Dropout always becomes `distributed.GlobalDropout`, so that results do not depend on the number of
+        processes. Keys stay as they are; `unwrap` gives the inner module.
+
+        Args:
+            model: any module.
+            find_unused: some parameters get no gradient in some iterations.
+        """
+        model = distributed.over_all_processes(model).to(self.device)
+        if self.world_size == 1 or not any(item.requires_grad for item in model.parameters()):
+            return model
+        devices = [self.device.index] if self.device.type == "cuda" else None
+        return DistributedDataParallel(
+            model, device_ids=devices, broadcast_buffers=False, find_unused_parameters=find_unused
+        )
+
+    def batches(
+        self, dataset: Drawable, batch_size: int, *, steps: int, workers: int = 0, **options: Any
+    ) -> Iterator[Any]:
+        """Batches from the present step on, on the device; see `voiceface.batches.batches`."""
+        found = batches(
+            dataset,
+            batch_size,
+            seed=self.seed,
+            start_step=self.step,
+            steps=steps,
+            workers=workers,
+            rank=self.rank,
+            world_size=self.world_size,
+            pin_memory=self.device.type == "cuda",
+            **options,
+        )
+        return (to_device(batch, self.device) for batch in found)
+
+    def autocast(self) -> AbstractContextManager:
+        """Context in which a forward pass uses the run's precision."""
+        mixed = self.precision != "float32"
+        return torch.autocast(self.device.type, PRECISIONS[self.precision] if mixed else None, enabled=mixed)
+
+    def backward(
+        self, loss: Tensor, *optimisers: Optimizer, clip_norm: float | None = None, retain_graph: bool = False
+    ) -> None:
+        """Clear the gradients of the optimisers' parameters, go back through `loss`, step each optimiser.
+
+        Args:
+            loss: scalar.
+            optimisers: one or more; parameters of others receive gradients too but are not stepped (their own
+                call clears them).
+            clip_norm: bound on the length of each optimiser's gradient.
+            retain_graph: the graph is used again in this iteration.
+        """
+        for optimiser in optimisers:
+            optimiser.zero_grad(set_to_none=True)
+        self._scaler.scale(loss).backward(retain_graph=retain_graph)
+        for optimiser in optimisers:
+            if clip_norm is not None:
+                self._scaler.unscale_(optimiser)
+                weights = [weight for group in optimiser.param_groups for weight in group["params"]]
+                nn.utils.clip_grad_norm_(weights, clip_norm)
+            self._scaler.step(optimiser)
+        self._scaler.update()
+
+    def steps(self, max_iter: int, *, save_every: int = 0, state_every: int = 0) -> Iterator[int]:
+        """Iterations that are still to do, counted from 0; the step counts as done when the next one is asked for.
+
+        Restores everything tracked first, if the run was resumed. Saves (tracked modules as
+        ``checkpoints/step_NNNNNN.safetensors``, then the resume state) after step 1, every `save_every` steps
+        and at the end. On SIGINT or SIGTERM the step is finished and the state saved, then `SystemExit` is
+        raised with code 128 + signal number; a second SIGINT interrupts at once.
+
+        Args:
+            max_iter: steps of the whole run.
+            save_every: steps between saves; 0 saves after the first and the last only.
+            state_every: steps between further saves of the resume state alone.
+
+        Yields:
+            The iteration, from `step` to ``max_iter - 1``.
+        """
+        self._restore()
+        self._last = max_iter - 1
+        due = lambda every: every > 0 and self.step % every == 0  # noqa: E731
+        with (
+            self._signals(),
+            tqdm(total=max_iter, initial=self.step, unit="step", disable=not self.is_main) as self._bar,
+        ):
+            while self.step < max_iter:
+                yield self.step
+                self.step += 1
+                self._bar.update()
+                if self.step in (1, max_iter) or due(save_every):
+                    self.save_all(f"step_{self.step:06d}")
+                elif due(state_every):
+                    self.save_state()
+                self._stop_if_asked()
+
+    def log(self, step: int, values: Mapping[str, Any], *, always: bool = False, prefix: str = "") -> None:
+        """Write figures to log.jsonl and tensorboard if the iteration is due; call it on every process.
+
+        Args:
+            step: the iteration.
+            values: name -> number or scalar tensor. Tensors are averaged over the processes, numbers taken from
+                the main one.
+            always: write whatever the iteration, as for a validation.
+            prefix: put before each name, such as ``val/``.
+        """
+        if not (always or step == self._last or self._log.due(step)):
+            return
+        numbers = {
+            prefix + name: distributed.mean_over_processes(value.detach().float()).item()
+            if isinstance(value, Tensor)
+            else value
+            for name, value in values.items()
+        }
+        shown = self._log.write(step, numbers)
+        if self._bar is not None and not always:
+            self._bar.set_postfix(shown, refresh=False)
+
+    def save(
+        self,
+        name: str,
+        module: nn.Module | None = None,
+        *,
+        kind: str = "model",
+        dtype: torch.dtype | None = None,
+    ) -> Path:
+        """Write ``checkpoints/NAME.safetensors`` (main process only).
+
+        Args:
+            name: file name without suffix.
+            module: the tracked one named by `kind` if None.
+            kind: which of the system's models this is.
+            dtype: store floating tensors in this type.
+
+        Raises:
+            OSError: the disk is full; nothing that was there before is lost.
+        """
+        path = self.out / "checkpoints" / f"{name}.safetensors"
+        source = self._tracked[kind] if module is None else unwrap(module)
+        if self.is_main:
+            extra = {**self.extra, "step": self.step}
+            with self._explained(path):
+                save_model(
+                    path,
+                    source.state_dict(),
+                    system=self.system,
+                    kind=kind,
+                    config=self.config,
+                    extra=extra,
+                    dtype=dtype,
+                )
+        return path
+
+    def save_all(self, name: str) -> None:
+        """Write every tracked module as a model file, then the resume state."""
+        modules = [key for key, item in self._tracked.items() if isinstance(item, nn.Module)]
+        for key in modules:
+            self.save(name if len(modules) == 1 else f"{name}_{key}", kind=key)
+        self.save_state()
+
+    def save_state(self) -> None:
+        """Write the resume state, atomically: the older one stays until the new one is whole."""
+        random = distributed.gather_objects(random_states(self.generator, self.device))
+        if self.is_main:
+            state = {
+                "system": self.system,
+                "config": self.config,
+                "seed": self.seed,
+                "step": self.step,
+                "values": self.values,
+                "scaler": self._scaler.state_dict(),
+                "random": random,
+                "tracked": {name: item.state_dict() for name, item in self._tracked.items()},
+            }
+            with self._explained(self.resume_path):
+                state["log_bytes"] = self._log.position()
+                save_state(self.resume_path, state)
+        distributed.gather_objects(None)
+
+    def close(self) -> None:
+        """Close the logs and leave the process group."""
+        self._log.close()
+        distributed.finish()
+
+    def __enter__(self) -> "Run":
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _require_folder(self, resume: bool) -> None:
+        """Refuse to resume from nowhere and to write into somebody's results."""
+        if resume and not self.out.is_dir():
+            raise RunError(
+                f"nothing to resume: {self.out} does not exist; check the path or leave out --resume"
+            )
+        others = sorted(item.name for item in self.out.iterdir()) if self.out.exists() else []
+        if others and not resume:
+            raise RunError(
+                f"{self.out} is not empty ({', '.join(others[:4])}): give --resume to go on with the run in it, "
+                "or another --out folder"
+            )
+
+    def _find_state(self) -> None:
+        """Read the resume state and compare it with this run."""
+        state: dict[str, Any] = {}
+        if self.resume_path.exists():
+            state = load_state(self.resume_path)
+        elif (self.out / "config.yaml").exists():
+            state = {"config": _read_yaml(self.out / "config.yaml"), "system": self.system, "seed": self.seed}
+            logger.warning("%s was stopped before its first save: starting at step 0", self.out)
+        else:
+            logger.warning("%s holds no run yet: starting at step 0", self.out)
+            return
+        before = {"system": state["system"], "seed": state["seed"], **_flat(state["config"])}
+        now = {"system": self.system, "seed": self.seed, **_flat(self.config)}
+        differing = [
+            f"{key}: {before.get(key, 'absent')!r} there, {now.get(key, 'absent')!r} now"
+            for key in sorted(before.keys() | now.keys())
+            if key not in before or key not in now or before[key] != now[key]
+        ]
+        if differing:
+            raise RunError(
+                f"{self.out} was made with another configuration and cannot be resumed with this one:\n  "
+                + "\n  ".join(differing)
+            )
+        if "step" in state:
+            self._restored, self.step = state, state["step"]
+            self.values.update(state["values"])
+
+    def _restore(self) -> None:
+        """Put back everything tracked, once."""
+        state, self._restored = self._restored, None
+        if state is None:
+            return
+        tracked = state["tracked"]
+        if tracked.keys() != self._tracked.keys():
+            raise RunError(
+                f"{self.resume_path} holds {', '.join(tracked)}; this program tracks {', '.join(self._tracked)}"
+            )
+        for name, item in self._tracked.items():
+            if isinstance(item, nn.Module):
+                load_into(item, tracked[name], source=f"{self.resume_path} ({name})")
+            else:
+                item.load_state_dict(tracked[name])
+        self._scaler.load_state_dict(state["scaler"])
+        restore_random_states(state["random"][self.rank % len(state["random"])], self.generator, self.device)
+        logger.info("%s: going on after step %d", self.out, self.step)
+
+    @contextmanager
+    def _explained(self, path: Path) -> Iterator[None]:
+        """Say what a failed save means for the run."""
+        try:
+            yield
+        except OSError as error:
+            kept = (
+                "no state was saved before"
+                if not self.resume_path.exists()
+                else "the state saved before is whole"
+            )
+            raise OSError(
+                error.errno,
+                f"saving after step {self.step} failed: {error.strerror or error}. Nothing was overwritten, {kept}; "
+                "make room and start again with --resume",
+                str(path),
+            ) from error
+
+    @contextmanager
+    def _signals(self) -> Iterator[None]:
+        """Note SIGINT and SIGTERM instead of dying in the middle of a step."""
+
+        def note(number: int, frame: Any) -> None:
+            if self._signal and number == signal.SIGINT:
+                raise KeyboardInterrupt
+            self._signal = number
+
+        before = {}
+        try:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                before[number] = signal.signal(number, note)
+        except ValueError:
+            pass  # not in the main thread: signals are the caller's business
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+    def _stop_if_asked(self) -> None:
+        """Save and leave if any process was asked to stop; all processes decide alike."""
+        number = max(distributed.gather_objects(self._signal))
+        if not number:
+            return
+        self.save_state()
+        if self.is_main:
+            logger.warning(
+                "stopped by %s after step %d, everything is saved in %s; start again with --resume to go on",
+                signal.Signals(number).name,
+                self.step,
+                self.out,
+            )
+        self.close()
+        raise SystemExit(128 + number)
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a run.
+
+    Args:
+        name: ``auto`` takes a GPU if there is one; else a torch device name.
+
+    Raises:
+        RunError: a GPU is asked for and there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise RunError("device cuda: torch finds no GPU; use --device cpu or auto")
+    return torch.device(name)
+
+
+def unwrap(module: nn.Module) -> nn.Module:
+    """The module inside what `Run.prepare` returned."""
+    return module.module if isinstance(module, DistributedDataParallel) else module
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A batch with its tensors moved; dicts, lists and tuples are followed, other values stay."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, list | tuple):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch
+
+
+def _be_deterministic() -> None:
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as JSON gives it back (tuples are lists), so that comparing is fair."""
+    import json
+
+    return json.loads(json.dumps(dict(config)))
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of nested dicts."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
+
+
+def _yaml(config: dict[str, Any]) -> str:
+    import yaml
+
+    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+
+
+def _read_yaml(path: Path) -> dict[str, Any]:
+    import yaml
+
+    return yaml.safe_load(path.read_text("utf-8")) or {}
