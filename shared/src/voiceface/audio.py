@@ -6,7 +6,7 @@ integers), "unit" the same divided by 32768; every sample format is brought to t
 
 import logging
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -58,6 +58,8 @@ def decode(
 ) -> Decoded:
     """Decode one sound file, all channels, at its own rate.
 
+    An mp3 file has no checksums: damage inside it that leaves the number of frames alone cannot be noticed.
+
     Args:
         path: wav, flac, mp3, ogg (libsndfile) or m4a, mp4, aac, webm (PyAV).
         scale: "int16" for -32768...32767, "unit" for -1...1.
@@ -84,6 +86,11 @@ def decode(
             f"{probe.present_bytes} ({probe.missing_seconds:.3f} s missing); copy the file again "
             'or use policy="tolerant"'
         )
+    if policy == "strict" and probe.unfinished:
+        raise AudioError(
+            f"{path}: truncated: the last Ogg page is cut or not marked as the last; copy the file again "
+            'or use policy="tolerant"'
+        )
     read = read_packets if probe.packets else read_soundfile
     try:
         found = read(path, scale, policy, limit)
@@ -94,10 +101,13 @@ def decode(
             found = read_packets(path, scale, policy, limit)
         except AudioError:
             raise error from None
+        found = replace(found, lost_packets=max(1, found.lost_packets))
     if found.samples.shape[1] == 0:
         raise AudioError(f"{path}: no samples, expected at least one; remove the file or replace it")
     if probe.missing_seconds:
-        found = Decoded(found.samples, found.rate, found.lost_packets, probe.missing_seconds)
+        found = replace(found, lost_seconds=probe.missing_seconds)
+    if probe.unfinished:  # an Ogg file does not say how much there was
+        found = replace(found, lost_packets=max(1, found.lost_packets))
     return found
 
 

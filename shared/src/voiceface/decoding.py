@@ -19,6 +19,7 @@ Wave = NDArray[np.float32]
 FULL_SCALE = 32768.0
 LOUDEST_FLOAT = 16.0  # a float file is meant to stay near 1; far above, it holds integers that nobody scaled
 LENGTH_SLACK = 0.1  # seconds by which a container's stated duration may exceed its sound (encoder padding)
+OGG_PAGE = 65307  # bytes of the longest page
 NOT_STATED = {
     0,
     0xFFFFFFFF,
@@ -51,9 +52,10 @@ class Decoded:
 
 @dataclass(frozen=True)
 class Probe:
-    """First look at a file: which library reads it and, for WAV, how many seconds its end lacks."""
+    """First look at a file: is it for PyAV; what a WAV file lacks; does an Ogg file stop before its end."""
 
     packets: bool
+    unfinished: bool = False
     missing_seconds: float = 0.0
     stated_bytes: int = 0
     present_bytes: int = 0
@@ -78,6 +80,8 @@ def _probe(path: str | os.PathLike[str], file: BinaryIO, size: int) -> Probe:
     adts = len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
     if head[4:8] == b"ftyp" or head[:4] == b"\x1a\x45\xdf\xa3" or adts:
         return Probe(packets=True)
+    if head[:4] == b"OggS":
+        return Probe(packets=False, unfinished=not _ogg_ends(file, size))
     if head[:4] != b"RIFF":
         return Probe(packets=False)
     byte_rate = 0
@@ -88,11 +92,21 @@ def _probe(path: str | os.PathLike[str], file: BinaryIO, size: int) -> Probe:
             present = size - start
             if length in NOT_STATED or present >= length or not byte_rate:
                 break
-            return Probe(False, (length - present) / byte_rate, length, present)
+            return Probe(False, False, (length - present) / byte_rate, length, present)
         if chunk[:4] == b"fmt ":
             byte_rate = int.from_bytes(file.read(12)[8:], "little")
         file.seek(start + length + length % 2)
     return Probe(packets=False)
+
+
+def _ogg_ends(file: BinaryIO, size: int) -> bool:
+    """True when the last Ogg page is whole and marked as the last one."""
+    file.seek(max(0, size - 2 * OGG_PAGE))
+    tail = file.read()
+    page = tail[tail.rfind(b"OggS") :]
+    return (
+        len(page) >= 27 and bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+    )
 
 
 def read_soundfile(path: str | os.PathLike[str], scale: Scale, policy: Policy, limit: int | None) -> Decoded:
@@ -129,7 +143,7 @@ def read_packets(path: str | os.PathLike[str], scale: Scale, policy: Policy, lim
 
     pieces: list[NDArray[Any]] = []
     kind: tuple[int, int] | None = None
-    lost, lost_seconds, seen, total, end = 0, 0.0, 0, 0, 0.0
+    lost, lost_seconds, seen, total = 0, 0.0, 0, 0
     try:
         with av.open(os.fspath(path)) as container:
             stream = audio_stream(path, container)
@@ -158,8 +172,6 @@ def read_packets(path: str | os.PathLike[str], scale: Scale, policy: Policy, lim
                         continue
                     pieces.append(_frame_samples(frame))
                     total += frame.samples
-                    if frame.pts is not None:
-                        end = float(frame.pts * frame.time_base) + frame.samples / frame.sample_rate
                 if problem:
                     if policy == "strict":
                         raise AudioError(
@@ -171,7 +183,8 @@ def read_packets(path: str | os.PathLike[str], scale: Scale, policy: Policy, lim
                     if packet is None:
                         break
             if not cut:  # read to its end: is that where the file says it is?
-                lost, lost_seconds = _count_missing(container, stream, seen, end, lost, lost_seconds)
+                held = total / kind[0] if kind else 0.0
+                lost, lost_seconds = _count_missing(container, stream, seen, held, lost, lost_seconds)
     except av.FFmpegError as error:
         raise not_sound(path, error) from None
     if policy == "strict" and lost_seconds:
@@ -189,7 +202,7 @@ def read_packets(path: str | os.PathLike[str], scale: Scale, policy: Policy, lim
 
 
 def _count_missing(
-    container: Any, stream: Any, seen: int, end: float, lost: int, lost_seconds: float
+    container: Any, stream: Any, seen: int, held: float, lost: int, lost_seconds: float
 ) -> tuple[int, float]:
     """Add what a container promises and does not hold: by packet count (MP4), else by its duration."""
     if stream.frames:
@@ -198,7 +211,7 @@ def _count_missing(
         return lost + missing, lost_seconds + missing * usual
     trusted = {"matroska,webm", "flac", "ogg", "mp3"} & {container.format.name}
     if trusted and len(container.streams) == 1 and container.duration:
-        gap = (container.duration + (container.start_time or 0)) / 1e6 - end
+        gap = (container.duration - max(0, container.start_time or 0)) / 1e6 - held
         if gap > LENGTH_SLACK:
             return lost, max(lost_seconds, gap)
     return lost, lost_seconds

@@ -68,7 +68,8 @@ class PairDataset:
             resample: convert clips of other rates instead of refusing them (default loader).
             policy: "strict" refuses damaged clips, "tolerant" uses what is left (default loader).
             in_memory: decode every file once, now, and keep it: clips as int16 (as float32 where they are not
-                whole numbers), pictures as uint8 at their final size. Worker processes started by fork share that memory; a pickled copy is without it.
+                whole numbers), pictures as uint8 at their final size. Worker processes started by fork share
+                that memory; a pickled copy is without it.
             memory_budget: bytes at most; files beyond it are read from the disk when they are drawn.
             workers: threads that fill the memory, None takes every core.
             progress: show a bar meanwhile (on standard error).
@@ -169,7 +170,7 @@ class PairDataset:
                     bar.update()
                     if self.kept_bytes + array.nbytes > budget:
                         log.warning(
-                            "memory budget of %.1f MB used up by %d of %d files; the others come from the disk",
+                            "memory budget of %.0f MB used up by %d of %d files; the others are on disk",
                             budget / 1e6,
                             len(self._faces) + len(self._voices),
                             len(todo),
@@ -182,7 +183,7 @@ class PairDataset:
 def default_voice(
     path: Path, *, length: int | None = None, resample: bool = False, policy: audio.Policy = "strict"
 ) -> audio.Wave:
-    """Load a clip for training or evaluation: 16 kHz, first channel, 16-bit scale, `length` samples at most."""
+    """Load a clip for training: 16 kHz, first channel, 16-bit scale, `length` samples at most."""
     return audio.load(path, scale="int16", resample=resample, policy=policy, limit=length)
 
 
