@@ -24,6 +24,7 @@ from .people import People, normals, uniforms, video_of_picture
 Array = NDArray[np.float64]
 Map = NDArray[np.float32]
 
+PICTURE_VERSION = 1
 FOCAL = 900.0  # mm from the camera to the point between the ears
 BOX_SHARE, BOX_HEIGHT = 0.60, 0.56
 POSE_SD = np.radians([14.0, 6.0, 4.0])
@@ -72,6 +73,60 @@ def prepare_face(people: People, i: int, *, face_gain: float = 1.0) -> Face:
     return Face(alpha, head_model(face_gain).vertices(alpha), appearance_of(people, i))
 
 
+@dataclass(frozen=True)
+class View:
+    """What is drawn before anything is rendered: the truth of one picture, cheap to have.
+
+    Attributes:
+        pose: (3,) yaw, pitch, roll in radians.
+        expression: (10,) expression coefficients.
+        zoom: pixels per mm in the picture plane, for a picture of 1 pixel.
+        offset: (2,) pixel position of the point between the ears, for a picture of 1 pixel.
+        landmarks: (68, 2) x, y as shares of the picture's side.
+        video: which of the identity's videos the picture comes from.
+    """
+
+    pose: Array
+    expression: Array
+    zoom: float
+    offset: Array
+    landmarks: Array
+    video: int
+
+
+def view_of(
+    people: People,
+    i: int,
+    picture: int,
+    *,
+    seed: int | None = None,
+    nuisance: float = 1.0,
+    alpha: Array | None = None,
+    face_gain: float = 1.0,
+) -> View:
+    """Pose, expression and crop of a picture without drawing it; arguments as `render_picture`.
+
+    The crop is made as a face detector would: the landmarks' box takes 60 % of the side, so absolute size
+    does not show.
+    """
+    seed = people.seed if seed is None else seed
+    who = int(people.k[i])
+    n = normals(seed, who, "picture", picture, 26)
+    present = uniforms(seed, who, "picture", picture, 10, start=13) < 0.5
+    if alpha is None:
+        alpha = identity_coefficients(people.take([i]))[0]
+    pose = nuisance * POSE_SD * np.clip(n[:3], -2.6, 2.6)
+    expression = np.minimum(nuisance * np.abs(n[3:13]) * bases.EXPRESSION_SCALE * present, 1.3)
+    marks = head_model(face_gain).landmark_points(alpha, expression)
+    plane = _project(marks @ _rotation(pose).T)[:, :2]
+    low, high = plane.min(axis=0), plane.max(axis=0)
+    zoom = BOX_SHARE * (1.0 + 0.05 * nuisance * n[23]) / (0.5 * (high - low).sum())
+    centre = np.array([0.5, BOX_HEIGHT]) + 0.02 * nuisance * n[24:26]
+    offset = centre - zoom * 0.5 * (low + high)
+    video = video_of_picture(who, picture, seed=seed)
+    return View(pose, expression, float(zoom), offset, zoom * plane + offset, video)
+
+
 def render_picture(
     people: People,
     i: int,
@@ -94,11 +149,14 @@ def render_picture(
         side: width and height in pixels.
         nuisance: factor on everything that differs between pictures of one identity.
         face: result of `prepare_face`, to save time over many pictures.
-        face_gain: factor on all shape and expression bases (used when `face` is not given, and by expressions).
+        face_gain: factor on all shape and expression bases; the one `face` was made with.
         compiled: use the compiled z-buffer; otherwise the slow NumPy reference (see splat.py).
 
     Returns:
         The picture with its expression, pose and landmarks.
+
+    Raises:
+        ValueError: side below 8, or a negative nuisance or picture number.
     """
     import cv2
 
@@ -107,51 +165,40 @@ def render_picture(
     seed = people.seed if seed is None else seed
     face = face or prepare_face(people, i, face_gain=face_gain)
     who = int(people.k[i])
-    video = video_of_picture(who, picture, seed=seed)
-    n = normals(seed, who, "picture", picture, 31)
-    u = uniforms(seed, who, "picture", picture, 31)
-    vn = normals(seed, who, "face", 1 + video, 18)
-    vu = uniforms(seed, who, "face", 1 + video, 18)
+    view = view_of(people, i, picture, seed=seed, nuisance=nuisance, alpha=face.alpha, face_gain=face_gain)
+    u = uniforms(seed, who, "picture", picture, 3, start=26)
+    jitter = normals(seed, who, "picture", picture, 2, start=29)
+    vn = normals(seed, who, "face", 1 + view.video, 18)
+    vu = uniforms(seed, who, "face", 1 + view.video, 18)
 
-    pose = nuisance * POSE_SD * np.clip(n[:3], -2.6, 2.6)
-    expression = nuisance * np.abs(n[3:13]) * bases.EXPRESSION_SCALE * (u[13:23] < 0.5)
-    expression = np.minimum(expression, 1.3)
     model = head_model(face_gain)
-    moved = model.gain * np.tensordot(expression, model.expression, 1)
+    moved = model.gain * np.tensordot(view.expression, model.expression, 1)
     skin = (face.neutral + moved).reshape(bases.ROWS, bases.COLUMNS, 3)
-
     big = side * SUPERSAMPLING
-    turn = _rotation(pose)
-    marks = _project(skin.reshape(-1, 3)[model.landmarks] @ turn.T)
-    low, high = marks[:, :2].min(axis=0), marks[:, :2].max(axis=0)
-    zoom = BOX_SHARE * (1.0 + 0.05 * nuisance * n[23]) * big / (0.5 * (high - low).sum())
-    centre = big * (np.array([0.5, BOX_HEIGHT]) + 0.02 * nuisance * n[24:26])
-    offset = centre - zoom * 0.5 * (low + high)
-
-    light = _light(vn, vu, n[29:31], nuisance)
+    light = _light(vn, vu, jitter, nuisance)
     colour = _background(vu, big, nuisance)
     depth = np.full((big, big), -1e9, np.float32)
-    for points, texture, closed, two_sided in _surfaces(face, skin, turn, pose, vu, nuisance):
+    for points, texture, closed, two_sided in _surfaces(face, skin, view.pose, vu, nuisance):
         screen = _project(points)
-        screen[..., :2] = zoom * screen[..., :2] + offset
+        screen[..., :2] = big * (view.zoom * screen[..., :2] + view.offset)
         _draw(screen, points, texture, light, closed, two_sided, colour, depth, compiled)
 
     gain = 0.97 + nuisance * (0.25 * vu[3] - 0.125)
     balance = gain * (1.0 + 0.05 * nuisance * vn[4:7])
     small = cv2.resize(colour, (side, side), interpolation=cv2.INTER_AREA)
     image = np.sqrt(np.maximum(small, 0.0)) * (255.0 * balance).astype(np.float32)
-    blur = 0.8 * u[26] * nuisance
+    blur = 0.8 * u[0] * nuisance
     if blur > 0.15:
         image = cv2.GaussianBlur(image, (0, 0), blur)
     grain = normals(seed, who, "picture", picture, side * side, start=64).reshape(side, side, 1)
-    image = image + ((1.0 + 4.0 * u[27]) * nuisance * grain).astype(np.float32)
+    image = image + ((1.0 + 4.0 * u[1]) * nuisance * grain).astype(np.float32)
     return Picture(
         image=np.clip(np.rint(image), 0, 255).astype(np.uint8),
-        expression=expression,
-        pose=np.degrees(pose),
-        landmarks=(zoom * marks[:, :2] + offset) / SUPERSAMPLING,
-        video=video,
-        quality=90 + int(6 * u[28]),
+        expression=view.expression,
+        pose=np.degrees(view.pose),
+        landmarks=side * view.landmarks,
+        video=view.video,
+        quality=90 + int(6 * u[2]),
     )
 
 
@@ -193,10 +240,10 @@ def _background(vu: Array, side: int, nuisance: float) -> Map:
 
 
 def _surfaces(
-    face: Face, skin: Array, turn: Array, pose: Array, vu: Array, nuisance: float
+    face: Face, skin: Array, pose: Array, vu: Array, nuisance: float
 ) -> list[tuple[Array, Map, bool, bool]]:
     """What is in the picture: (points in camera space (R, C, 3), texture, closed, two-sided) each."""
-    looks = face.appearance
+    looks, turn = face.appearance, _rotation(pose)
     from .raster import grid_normals
 
     outward = grid_normals(skin.astype(np.float32), True)
