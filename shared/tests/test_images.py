@@ -1,0 +1,305 @@
+"""Decoding and transforms of face pictures: laws, hand-worked cases, and a message for each bad file."""
+
+import io
+import logging
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image, ImageFile
+from voiceface import images
+
+
+def smooth(height, width):
+    """A picture of slow waves, another in each channel."""
+    y, x = np.mgrid[:height, :width]
+    waves = [np.sin(x / 9 + y / 17), np.cos(x / 13 - y / 11), np.sin(x / 21) * np.cos(y / 8)]
+    return np.round(127 + 100 * np.stack(waves, axis=2)).astype(np.uint8)
+
+
+def encoded(image, kind="PNG", **options):
+    """Bytes of a picture file."""
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def test_png_gives_its_pixels_from_path_and_bytes(tmp_path):
+    picture = smooth(20, 31)
+    data = encoded(Image.fromarray(picture))
+    (tmp_path / "a.png").write_bytes(data)
+    for found in (
+        images.decode(data),
+        images.decode(tmp_path / "a.png"),
+        images.decode(str(tmp_path / "a.png")),
+    ):
+        assert found.dtype == np.uint8
+        np.testing.assert_array_equal(found, picture)
+        found[0] = 0  # the caller's own
+
+
+def test_jpeg_comes_close():
+    picture = smooth(64, 64)
+    found = images.decode(encoded(Image.fromarray(picture), "JPEG", quality=95, subsampling=0))
+    assert np.abs(found.astype(int) - picture).max() < 8
+
+
+def test_grey_becomes_three_equal_channels():
+    grey = smooth(16, 16)[..., 0]
+    for data in (encoded(Image.fromarray(grey)), encoded(Image.fromarray(grey), "JPEG", quality=100)):
+        found = images.decode(data)
+        assert found.shape == (16, 16, 3)
+        assert np.abs(found.astype(int) - grey[..., None]).max() <= 2
+        assert (found == found[..., :1]).all()
+
+
+def test_sixteen_bit_grey_is_scaled_not_cut():
+    grey = np.array([[0, 257, 128 * 257, 65535]], np.uint16)
+    assert images.decode(encoded(Image.fromarray(grey)))[0, :, 0].tolist() == [0, 1, 128, 255]
+
+
+def test_one_bit_pictures_are_black_and_white():
+    bits = Image.fromarray(np.array([[0, 255], [255, 0]], np.uint8)).convert("1")
+    assert images.decode(encoded(bits))[..., 1].tolist() == [[0, 255], [255, 0]]
+
+
+def test_palette_gives_the_colours_of_its_table():
+    picture = np.array([[[255, 0, 0], [0, 255, 0]], [[0, 0, 255], [255, 255, 255]]], np.uint8)
+    table = Image.fromarray(picture).quantize(4)
+    np.testing.assert_array_equal(images.decode(encoded(table)), picture)
+    np.testing.assert_array_equal(images.decode(encoded(table, transparency=b"\x00\x80\xff\xff")), picture)
+
+
+@pytest.mark.parametrize("mode", ["RGBA", "LA"])
+def test_alpha_is_dropped_not_blended(mode):
+    picture = smooth(8, 8)
+    picture[...] = picture[..., :1]
+    image = Image.fromarray(picture)
+    image.putalpha(Image.fromarray(np.zeros((8, 8), np.uint8)))
+    np.testing.assert_array_equal(images.decode(encoded(image.convert(mode))), picture)
+
+
+@pytest.mark.parametrize("colour", [(255, 0, 0), (10, 200, 40), (255, 255, 255)])
+def test_cmyk_jpeg_keeps_its_colour(colour):
+    picture = np.full((16, 16, 3), colour, np.uint8)
+    data = encoded(Image.fromarray(picture).convert("CMYK"), "JPEG", quality=100)
+    assert b"Adobe" in data  # inverted, as Adobe writes it
+    assert np.abs(images.decode(data).astype(int) - picture).max() <= 3
+
+
+def test_exif_orientation_is_ignored_unless_asked_for():
+    exif = Image.Exif()
+    exif[0x0112] = 6  # shown turned by a quarter, clockwise
+    data = encoded(Image.fromarray(smooth(20, 30)), "PNG", exif=exif)
+    np.testing.assert_array_equal(images.decode(data), smooth(20, 30))
+    np.testing.assert_array_equal(images.decode(data, exif_orientation=True), np.rot90(smooth(20, 30), -1))
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
+def test_truncated_files_are_used_or_refused(tmp_path, kind, caplog):
+    picture = smooth(64, 64)
+    data = encoded(Image.fromarray(picture), kind)
+    path = tmp_path / "cut.jpg"
+    path.write_bytes(data[: len(data) * 2 // 3])
+    with caplog.at_level(logging.WARNING):
+        found = images.decode(path)
+    assert "cut.jpg: truncated picture" in caplog.text
+    assert found.shape == picture.shape
+    assert np.abs(found[:16].astype(int) - picture[:16]).mean() < 8
+    with pytest.raises(images.ImageError, match=r"cut\.jpg: damaged picture .*strict=False"):
+        images.decode(path, strict=True)
+    assert not ImageFile.LOAD_TRUNCATED_IMAGES
+
+
+def test_what_is_no_picture_is_named(tmp_path):
+    (tmp_path / "page.jpg").write_text("<html>404 not found</html>")
+    (tmp_path / "zero.jpg").touch()
+    with pytest.raises(images.ImageError, match=r"page\.jpg: not a picture \(begins with b'<html>40'\)"):
+        images.decode(tmp_path / "page.jpg")
+    with pytest.raises(images.ImageError, match=r"zero\.jpg: empty file \(0 bytes\)"):
+        images.decode(tmp_path / "zero.jpg")
+    with pytest.raises(images.ImageError, match="is a folder"):
+        images.decode(tmp_path)
+    with pytest.raises(FileNotFoundError, match=r"gone\.jpg: no such picture"):
+        images.decode(tmp_path / "gone.jpg")
+    with pytest.raises(images.ImageError, match="picture in memory: empty"):
+        images.decode(b"")
+    with pytest.raises(images.ImageError, match="picture in memory: "):
+        images.decode(encoded(Image.fromarray(smooth(9, 9)))[:20])
+
+
+def test_huge_pictures_are_refused_by_their_header():
+    with pytest.raises(images.ImageError, match=r"too large \(300 x 200 pixels\), expected at most 59999"):
+        images.decode(encoded(Image.new("1", (300, 200))), max_pixels=59_999)
+    bomb = bytearray(encoded(Image.new("1", (8, 8))))
+    bomb[16:24] = (60_000).to_bytes(4, "big") * 2
+    with pytest.raises(images.ImageError, match="picture in memory"):
+        images.decode(bytes(bomb))
+
+
+def test_float_pictures_are_refused():
+    data = encoded(Image.fromarray(np.zeros((4, 4), np.float32)), "TIFF")
+    with pytest.raises(images.ImageError, match="float picture of unknown range"):
+        images.decode(data)
+
+
+def test_to_bgr_is_its_own_inverse():
+    picture = smooth(5, 7)
+    np.testing.assert_array_equal(images.to_bgr(picture), picture[..., ::-1])
+    np.testing.assert_array_equal(images.to_bgr(images.to_bgr(picture)), picture)
+
+
+@settings(deadline=None)
+@given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([64, 112]))
+def test_resize_brings_the_longer_side_to_the_size(height, width, side):
+    resized = images.resize_longer_side(np.zeros((height, width, 3), np.uint8), side)
+    assert max(resized.shape[:2]) == side
+    assert min(resized.shape[:2]) == max(1, int(side * min(height, width) / max(height, width)))
+
+
+def test_resize_by_hand():
+    assert images.resize_longer_side(smooth(150, 130), 112).shape == (112, 97, 3)
+    assert images.resize_longer_side(smooth(96, 120), 112).shape == (89, 112, 3)
+    picture = smooth(112, 80)
+    assert images.resize_longer_side(picture, 112) is picture
+    pairs = np.array([[0, 100], [50, 150]], np.uint8)
+    doubled = images.resize_longer_side(np.repeat(pairs[..., None], 3, axis=2), 4)[..., 0]
+    assert np.abs(doubled[0].astype(int) - [0, 25, 75, 100]).max() <= 1  # half-pixel centres
+    assert np.abs(doubled[1].astype(int) - [12.5, 37.5, 87.5, 112.5]).max() <= 1
+
+
+@pytest.mark.parametrize(
+    "degrees, side",
+    [(0, 111), (1, 111), (2, 113), (3, 115), (7, 123), (8, 125), (9, 125), (13, 133), (14, 133), (15, 135)],
+)
+def test_published_canvas_of_a_112_square(degrees, side):
+    for sign in (1, -1):
+        assert images.published_canvas(112, 112, sign * degrees) == (side, side)
+
+
+def test_published_rotation_keeps_the_middle_where_it_was_and_a_border_in_one_channel():
+    picture = np.full((112, 112, 3), 200, np.uint8)
+    picture[52:61, 52:61] = 255  # symmetric about (56, 56)
+    turned = images.rotate(picture, 14, centred=False)
+    assert turned.shape == (133, 133, 3)
+    y, x = (np.average(np.arange(133), weights=(turned[..., 0] > 220).sum(axis=1 - axis)) for axis in (0, 1))
+    np.testing.assert_allclose([y, x], 56, atol=0.1)
+    assert (turned[-5:] == [127, 0, 0]).all()  # the new room lies below and on the right
+    assert (turned[:, -5:] == [127, 0, 0]).all()
+
+
+def test_positive_degrees_turn_counter_clockwise():
+    picture = np.zeros((113, 113, 3), np.uint8)
+    picture[54:59, 100:105] = 255  # on the right
+    for centred in (True, False):
+        turned = images.rotate(picture, 15, centred=centred)[..., 1]
+        y, _ = np.nonzero(turned > 200)
+        middle = (turned.shape[0] - 1) / 2 if centred else 56.5
+        assert y.mean() == pytest.approx(middle - 46 * np.sin(np.radians(15)), abs=1)
+
+
+@pytest.mark.parametrize("degrees", range(-15, 15))
+def test_centred_rotation_keeps_the_whole_picture_in_the_middle_of_grey(degrees):
+    turned = images.rotate(np.full((112, 90, 3), 200, np.uint8), degrees)
+    weight = turned[..., 0].astype(float) - 127
+    assert (turned == turned[..., :1]).all()
+    assert set(np.unique(turned)) <= set(range(127, 201))
+    y, x = (
+        np.average(np.arange(n), weights=weight.sum(axis=1 - axis)) for axis, n in enumerate(turned.shape[:2])
+    )
+    np.testing.assert_allclose([y, x], [(turned.shape[0] - 1) / 2, (turned.shape[1] - 1) / 2], atol=0.01)
+    assert weight.sum() / 73 > 111 * 89  # nothing cut away
+
+
+def test_centred_rotation_by_nothing_changes_nothing_and_mirrors():
+    picture = smooth(112, 90)
+    np.testing.assert_array_equal(images.rotate(picture, 0), picture)
+    mirrored = images.flip(images.rotate(images.flip(picture), -11)).astype(int)
+    assert np.abs(mirrored - images.rotate(picture, 11)).max() <= 3
+    quarter = images.rotate(picture, 90).astype(int)
+    assert quarter.shape == (90, 112, 3)
+    assert np.abs(quarter - np.rot90(picture)).max() <= 1
+
+
+def test_crop_takes_one_fraction_for_both_axes():
+    y, x = np.mgrid[:100, :70].astype(np.uint8)
+    picture = np.stack([y, x, y], axis=2)
+    cut = images.crop_or_pad(picture, 64, 0.5)
+    assert cut[0, 0].tolist() == [18, 3, 18]
+    assert cut.shape == (64, 64, 3)
+    assert images.crop_or_pad(picture, 64, 0.999)[0, 0].tolist() == [35, 5, 35]
+
+
+def test_pad_centres_in_127():
+    framed = images.crop_or_pad(np.full((4, 1, 3), 9, np.uint8), 4, 0.7)
+    assert framed[..., 2].tolist() == [[127, 9, 127, 127]] * 4
+    both = images.crop_or_pad(np.full((6, 3, 3), 9, np.uint8), 4, 0.0, fill=0)
+    assert both[..., 0].tolist() == [[9, 9, 9, 0]] * 4
+
+
+@pytest.mark.parametrize("rotation", ["centred", "published"])
+@pytest.mark.parametrize("shape", [(128, 128), (200, 60), (30, 31)])
+@pytest.mark.parametrize("side", [64, 112])
+def test_training_transform_is_a_function_of_picture_and_seed(rotation, shape, side):
+    picture = smooth(*shape)
+    before = picture.copy()
+    first, again, other = (
+        images.training_transform(picture, side, np.random.default_rng(seed), rotation=rotation)
+        for seed in (5, 5, 6)
+    )
+    assert (first.shape, first.dtype) == ((3, side, side), np.float32)
+    assert first.flags.c_contiguous
+    np.testing.assert_array_equal(first, again)
+    assert (first != other).any()
+    assert first.min() >= 0 and first.max() <= 255 and (first == np.round(first)).all()
+    np.testing.assert_array_equal(picture, before)
+
+
+def test_training_transform_makes_its_draws_in_any_case():
+    def after(seed):
+        rng = np.random.default_rng(seed)
+        images.training_transform(smooth(30, 30), 16, rng)
+        return rng.random()
+
+    def four(seed):
+        rng = np.random.default_rng(seed)
+        rng.random(2), rng.integers(-15, 15), rng.random()
+        return rng.random()
+
+    assert [after(seed) for seed in range(8)] == [four(seed) for seed in range(8)]
+
+
+def test_half_of_the_training_views_are_mirrored_and_half_are_turned():
+    picture = np.zeros((32, 32, 3), np.uint8)
+    picture[:, :16] = 200
+    rng = np.random.default_rng(0)
+    views = [images.training_transform(picture, 32, rng) for _ in range(400)]
+    mirrored = np.mean([view[0, 16, 4] < view[0, 16, 27] for view in views])
+    straight = np.mean([set(np.unique(view)) == {0, 200} for view in views])
+    assert abs(mirrored - 0.5) < 0.1
+    assert abs(straight - (0.5 + 0.5 / 30)) < 0.1
+
+
+def test_evaluation_transform_pads_and_says_so_once(caplog):
+    images._log_padding.cache_clear()
+    with caplog.at_level(logging.INFO):
+        for _ in range(2):
+            tall = images.evaluation_transform(np.full((100, 50, 3), 9, np.uint8), 112)
+    assert caplog.text.count("not square") == 1
+    assert tall.shape == (3, 112, 112)
+    assert (
+        (tall[:, :, :28] == 127).all() and (tall[:, :, 28:84] == 9).all() and (tall[:, :, 84:] == 127).all()
+    )
+    square = smooth(112, 112)
+    np.testing.assert_array_equal(images.evaluation_transform(square, 112), square.transpose(2, 0, 1))
+
+
+def test_arrays_that_are_no_picture_are_refused():
+    for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
+        with pytest.raises(images.ImageError, match=r"expected a uint8 picture of shape \(H, W, 3\)"):
+            images.evaluation_transform(wrong, 112)
+    with pytest.raises(ValueError, match="rotation"):
+        images.training_transform(smooth(4, 4), 4, np.random.default_rng(0), rotation="none")
+    with pytest.raises(ValueError, match="fraction"):
+        images.crop_or_pad(smooth(4, 4), 2, 1.5)
