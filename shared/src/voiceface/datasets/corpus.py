@@ -302,27 +302,30 @@ def open_corpus(
     )
 
 
-def read_identities(root: str | Path, split: str | None, table: str | Path | None = None) -> list[Identity]:
+def read_identities(
+    root: str | Path, split: str | None, table: str | Path | None = None, *, keep_none: bool = False
+) -> list[Identity]:
     """Read who is in a split of a data folder, from the split tables or the meta table.
 
     Args:
         root: the data folder.
         split: "train", "val" or "test"; None takes everybody (tables in the order train, val, test).
         table: use this table alone instead of the usual ones.
+        keep_none: also give the rows whose Set is `none`.
 
     Raises:
         FileNotFoundError: no table; names the places that were looked at.
     """
     base = Path(root)
     if table is not None and not _is_meta(Path(table)):
-        rows = read_identity_csv(table)
+        rows = read_identity_csv(table, keep_none=keep_none)
         return [row for row in rows if split is None or row.split in (split, "")]
     if table is None:
         for folder in (base / "list_wav", base):
             tables = [folder / f"vox1_{name}.csv" for name in SPLITS if split in (name, None)]
             present = [place for place in tables if place.is_file()]
             if present:
-                return [row for place in present for row in read_identity_csv(place)]
+                return [row for place in present for row in read_identity_csv(place, keep_none=keep_none)]
     meta = base / "vox1_meta.csv" if table is None else Path(table)
     if not meta.is_file():
         raise FileNotFoundError(
@@ -331,7 +334,8 @@ def read_identities(root: str | Path, split: str | None, table: str | Path | Non
         )
     named = (base / "Splits" / "identity_splits.txt", base / "identity_splits.txt")
     splits = next((read_identity_splits(place) for place in named if place.is_file()), None)
-    return [row for row in read_vox1_meta(meta, splits) if split in (row.split, None)]
+    everyone = read_vox1_meta(meta, splits, keep_none=keep_none)
+    return [row for row in everyone if split in (row.split, None)]
 
 
 def _is_manifest(path: Path) -> bool:
