@@ -3,6 +3,7 @@
 Letters: B batch, S picture side in pixels, T samples, D embedding length, C identities.
 """
 
+from collections.abc import Sequence
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -151,6 +152,7 @@ class Voice2Face(nn.Module):
         config: architecture.
         num_classes: training identities C, when the configuration leaves it open.
         center: identity weights of the same C classes; None: all one, for good.
+        names: identity of every class, where `center` is not given.
 
     Raises:
         ValueError: the number of classes is unknown or contradicts the configuration.
@@ -161,6 +163,7 @@ class Voice2Face(nn.Module):
         config: ModelConfig | None = None,
         num_classes: int | None = None,
         center: IdentityWeights | None = None,
+        names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         config = config or ModelConfig()
@@ -176,7 +179,7 @@ class Voice2Face(nn.Module):
         self.normalize = Normalise()
         self.V = VoiceBranch(config.voice, config.embedding)
         self.F = FaceBranch(config.face, config.embedding, classes)
-        self.center = IdentityWeights(classes) if center is None else center
+        self.center = IdentityWeights(classes, names=names) if center is None else center
         if len(self.center.weight) != classes:
             raise ValueError(f"identity weights of {len(self.center.weight)} classes given for {classes}")
 

@@ -60,6 +60,15 @@ def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
     return PublishedCheckpoint(state, int(content.get("start_it", 0)), momentum)
 
 
+def read_full_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a published checkpoint by key, 653 of them in the published architecture.
+
+    Raises:
+        CheckpointError: as `read_checkpoint`.
+    """
+    return read_checkpoint(path).state
+
+
 def load_checkpoint(model: Voice2Face, path: str | Path) -> PublishedCheckpoint:
     """Copy a published checkpoint into `model`; every key must fit.
 
@@ -183,45 +192,75 @@ def architecture_of(state: Mapping[str, Tensor], side: int | None = None) -> Mod
     """Read the architecture off the shapes of a whole state dict.
 
     Args:
-        state: tensors (or anything with `shape`) by published key.
+        state: tensors by published key.
+        side: see `face_architecture`.
+
+    Raises:
+        CheckpointError: a key that tells the architecture is absent.
+    """
+    return ModelConfig(
+        face=face_architecture(state, side),
+        voice=voice_architecture(state),
+        embedding=_shape(state, "F.cls.weight")[1],
+        num_classes=_shape(state, "F.cls.weight")[0],
+    )
+
+
+def face_architecture(state: Mapping[str, Tensor], side: int | None = None) -> FaceConfig:
+    """Read the face branch's architecture off the shapes.
+
+    Args:
+        state: tensors by published key, `F.model.…` at least.
         side: picture side in pixels. The shapes tell only its sixteenth, rounded up: 7 means 112 unless said.
 
     Raises:
         CheckpointError: a key that tells the architecture is absent.
     """
-    shape = {key: tuple(value.shape) for key, value in state.items()}
-    try:
-        face_widths, face_blocks = _face_stages(shape)
-        area = shape["F.model.output_layer.3.weight"][1] // face_widths[3]
-        voice_widths: Stages = tuple(shape[f"V.model.layer{n}.0.conv1.weight"][0] for n in (1, 2, 3, 4))  # type: ignore[assignment]
-        voice_blocks: Stages = tuple(_count(shape, rf"V\.model\.layer{n}\.(\d+)\.") for n in (1, 2, 3, 4))  # type: ignore[assignment]
-        return ModelConfig(
-            face=FaceConfig(
-                arch=next((name for name, blocks in ir.BLOCKS.items() if blocks == face_blocks), "ir50"),
-                blocks=None if face_blocks in ir.BLOCKS.values() else face_blocks,
-                widths=face_widths,
-                squeeze="F.model.body.0.res_layer.5.fc1.weight" in shape,
-                side=side or 16 * round(area**0.5),
-                features=shape["F.model.output_layer.3.weight"][0],
-            ),
-            voice=VoiceConfig(
-                blocks=voice_blocks,
-                widths=voice_widths,
-                pooling="sap" if shape["V.model.fc.weight"][1] == voice_widths[3] else "asp",
-                features=shape["V.model.fc.weight"][0],
-                n_mels=shape.get(FRONT_END[1], (0, 40))[1],
-            ),
-            embedding=shape["F.cls.weight"][1],
-            num_classes=shape["F.cls.weight"][0],
-        )
-    except KeyError as error:
-        raise CheckpointError(f"no state dict of seeking_shape: key {error} is absent") from None
+    widths, blocks = _face_stages(state)
+    features, inputs = _shape(state, "F.model.output_layer.3.weight")
+    known = next((name for name, published in ir.BLOCKS.items() if published == blocks), None)
+    return FaceConfig(
+        arch=known or "ir50",
+        blocks=None if known else blocks,
+        widths=widths,
+        squeeze="F.model.body.0.res_layer.5.fc1.weight" in state,
+        side=side or 16 * round((inputs / widths[3]) ** 0.5),
+        features=features,
+    )
 
 
-def _face_stages(shape: Mapping[str, tuple[int, ...]]) -> tuple[Stages, Stages]:
+def voice_architecture(state: Mapping[str, Tensor]) -> VoiceConfig:
+    """Read the voice branch's architecture off the shapes; 40 bands where the bank is not in the state.
+
+    Args:
+        state: tensors by published key, `V.model.…` at least.
+
+    Raises:
+        CheckpointError: a key that tells the architecture is absent.
+    """
+    a, b, c, d = (_shape(state, f"V.model.layer{n}.0.conv1.weight")[0] for n in (1, 2, 3, 4))
+    i, j, k, m = (_count(state, rf"V\.model\.layer{n}\.(\d+)\.") for n in (1, 2, 3, 4))
+    features, inputs = _shape(state, "V.model.fc.weight")
+    return VoiceConfig(
+        blocks=(i, j, k, m),
+        widths=(a, b, c, d),
+        pooling="sap" if inputs == d else "asp",
+        features=features,
+        n_mels=_shape(state, FRONT_END[1])[1] if FRONT_END[1] in state else 40,
+    )
+
+
+def _shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
+    """Shape of a tensor that must be there."""
+    if key not in state:
+        raise CheckpointError(f"no whole state dict of seeking_shape: {key} is absent")
+    return tuple(state[key].shape)
+
+
+def _face_stages(state: Mapping[str, Tensor]) -> tuple[Stages, Stages]:
     """Widths and units of the four stages; a stage begins where the width changes, or at the first unit."""
-    units = _count(shape, r"F\.model\.body\.(\d+)\.")
-    outside = [shape[f"F.model.body.{i}.res_layer.1.weight"][0] for i in range(units)]
+    units = _count(state, r"F\.model\.body\.(\d+)\.")
+    outside = [_shape(state, f"F.model.body.{i}.res_layer.1.weight")[0] for i in range(units)]
     starts = [i for i in range(units) if i == 0 or outside[i] != outside[i - 1]]
     if len(starts) != 4:
         raise CheckpointError(f"expected four stages of different width in the face network, found {outside}")
@@ -229,9 +268,9 @@ def _face_stages(shape: Mapping[str, tuple[int, ...]]) -> tuple[Stages, Stages]:
     return (outside[a], outside[b], outside[c], outside[d]), (b - a, c - b, d - c, units - d)
 
 
-def _count(shape: Mapping[str, Any], pattern: str) -> int:
+def _count(state: Mapping[str, Any], pattern: str) -> int:
     """One more than the greatest number that `pattern` captures from the keys' beginnings; 0 if none."""
-    return 1 + max((int(m[1]) for m in map(re.compile(pattern).match, shape) if m), default=-1)
+    return 1 + max((int(m[1]) for m in map(re.compile(pattern).match, state) if m), default=-1)
 
 
 def _momentum_by_name(

@@ -1,0 +1,125 @@
+"""Parity of what happens over many iterations: hardness, identity weights, rates and events."""
+
+from typing import Any
+
+import numpy as np
+import torch
+from parity.case import Book, Case
+from seeking_shape.reweighting import IdentityWeights
+from voiceface.schedules import step_decay
+
+
+def identity_reweighting(case: Case, book: Book) -> None:
+    """A whole run of the re-weighting state on made-up losses, in single and double precision."""
+    config = case.config
+    names = {
+        "update_every": "update_every",
+        "first_update": "warm_up",
+        "first_fraction": "initial_share",
+        "add_fraction": "added_share",
+        "stop_ratio": "stop_share",
+        "decay": "decay",
+        "momentum": "momentum",
+        "initial_loss_mean": "initial_loss",
+    }
+    options = {ours: config[theirs] for theirs, ours in names.items() if theirs in config}
+    classes, batch = int(config["num_classes"]), int(config["batch"])
+    single = IdentityWeights(classes, **options)
+    double = IdentityWeights(classes, **options).double()
+    hardness = case.arrays["hardness_f64"]
+    updates: list[int] = []
+    weights, ratios, before = [], [], None
+    order, position, drawn = np.empty(0, np.int64), 0, 0
+    for t in range(int(config["iterations"])):
+        if single.due(t) and before is None:
+            before = single.loss_mean.clone()
+        if single.update(t):
+            updates.append(t)
+            weights.append(single.weight.clone())
+            ratios.append(single.ratio)
+        double.update(t)
+        if not len(order) or position + batch > classes:
+            seed = int(config["batch_seed_base"]) + drawn
+            order, position = np.random.Generator(np.random.PCG64(seed)).permutation(classes), 0
+        chosen = order[position : position + batch]
+        position, drawn = position + batch, drawn + 1
+        loss = torch.from_numpy((hardness[chosen] * (0.5 + np.exp(-t / 900))).astype(np.float32))
+        single.observe(torch.from_numpy(chosen), loss)
+        double.observe(torch.from_numpy(chosen), loss)
+    stored = case.arrays
+    book.equal("update_iterations", updates, stored["update_iterations"].tolist())
+    if len(updates) == len(stored["weights"]):
+        known = case.tolerance("weights", atol=1e-5)
+        ours = torch.stack(weights)
+        book.close("weights", ours, stored["weights"], **known)
+        book.equal("active sets", bool(np.array_equal(ours.numpy() > 0, stored["weights"] > 0)), True)
+        book.close("active_ratio", ratios, stored["active_ratio"], atol=1e-6)
+    book.close("final_weight", single.weight, stored["final_weight"], **case.tolerance("weights", atol=1e-5))
+    same = np.array_equal(double.weight.numpy() > 0, stored["final_weight"] > 0)
+    book.equal("active set in double precision", bool(same), True)
+    known = case.tolerance("loss_mean", atol=0.05)
+    book.close("final_loss_mean", single.loss_mean, stored["final_loss_mean"], **known)
+    if before is not None:
+        book.close("loss_mean_at_first_update", before, stored["loss_mean_at_first_update"], **known)
+    name = "final_loss_mean_float64_f64"
+    if name in stored:
+        book.close(name, double.loss_mean, stored[name], **case.tolerance(name, atol=1e-4))
+        book.close(
+            f"{name}, ours in single", single.loss_mean, stored[name], **case.tolerance(name, atol=1e-4)
+        )
+    for query in ("query", "all_zero_query"):
+        if query in stored and len(stored[query]):
+            ours = single.batch_weights(case.tensor(query))
+            book.close(
+                f"{query}_weight",
+                ours,
+                stored[f"{query}_weight"],
+                **case.tolerance("query_weight", rtol=1e-4),
+            )
+
+
+def schedule(case: Case, book: Book) -> None:
+    """Learning rates and events of named configurations; ours stops exactly at max_iter."""
+    for name, stated in case.meta["schedules"].items():
+        config = {**case.config, **stated["config"]}
+        changes, events = _course(config)
+        limit = config["max_iter"]
+        expected = [change for change in stated["lr_changes"] if change[0] < limit]
+        book.equal(f"{name}: iterations of rate changes", [c[0] for c in changes], [c[0] for c in expected])
+        if len(changes) == len(expected):
+            book.close(f"{name}: rates", [c[1] for c in changes], [c[1] for c in expected], rtol=1e-9)
+        book.equal(f"{name}: events", events, _kept(stated["events"], limit))
+        per_epoch = config["identities"] // config["batch"]
+        book.equal(f"{name}: iterations per epoch", per_epoch, stated["iterations_per_epoch"])
+
+
+def _kept(events: list[list[Any]], limit: int) -> list[list[Any]]:
+    """Published events without the weight updates of the surplus iterations."""
+    return [event for event in events if not (event[0] == "weight_update" and event[1] >= limit)]
+
+
+def _course(config: dict[str, Any]) -> tuple[list[list[float]], list[list[Any]]]:
+    """Rate changes and events of one run, from the functions that training uses."""
+    limit, rate = config["max_iter"], step_decay(config["lr"], config["lr_decay_iter"], config["lr_decay"])
+    weights = IdentityWeights(
+        config["identities"],
+        update_every=config["weight_update_iter"],
+        warm_up=config["first_weight_update"],
+        initial_share=config["first_fraction"],
+        added_share=config["add_fraction"],
+        stop_share=config["stop_ratio"],
+    )
+    changes: list[list[float]] = []
+    events: list[list[Any]] = []
+    for t in range(limit + 1):
+        if config["val_iter"] > 0 and t >= config["start_eval_it"] and t % config["val_iter"] == 0:
+            events.append(["validation", t, "val"])
+        if t == limit:
+            break
+        if weights.update(t):
+            events.append(["weight_update", t, round(weights.ratio, 6)])
+        if not changes or rate(t) != changes[-1][1]:
+            changes.append([t, rate(t)])
+        if t + 1 in (1, limit) or (t + 1) % config["save_iter"] == 0:
+            events.append(["save", t + 1, f"ckp_{t + 1:06d}.pth.tar"])
+    return changes, events

@@ -1,0 +1,108 @@
+"""Parity of the whole evaluation: files on the disk, through our readers and network, to figures."""
+
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from parity.case import Array, Book, Case
+from parity.figures import figure_of, write_lists
+from seeking_shape.config import SeekingShapeConfig
+from seeking_shape.embedder import Embedder
+from seeking_shape.model import Voice2Face
+from seeking_shape.published import architecture_of
+from torch import Tensor
+from voiceface import audio
+from voiceface.checkpoint import load_into
+from voiceface.datasets.corpus import Corpus, open_corpus
+from voiceface.datasets.lists import owners_of, read_list
+
+
+def evaluation_end_to_end(case: Case, book: Book) -> None:
+    """Pictures, recordings, tables and lists are written as a user has them; all else runs from there."""
+    meta = case.meta
+    with tempfile.TemporaryDirectory() as name:
+        root = Path(name)
+        lists = write_files(case, root)
+        corpus = open_corpus(root, "test")
+        embedder = embedder_of(case)
+        vectors = embed(corpus, embedder)
+        for item, vector in vectors.items():
+            judge_embedding(case, book, item, vector)
+
+        def features(items: Sequence[str]) -> Tensor:
+            return torch.stack([vectors[item] for item in items])
+
+        def owners(items: list[str]) -> Array:
+            return owners_of(items, corpus)
+
+        lines = []
+        for name, path in lists.items():
+            figure, detail = figure_of(read_list(path, corpus), features, owners)
+            lines.append(f"{name} {figure!r}")
+            if name in meta.get("scores", {}):
+                known = case.tolerance("scores", atol=2e-3)
+                book.close(f"scores of {name}", detail.flatten(), meta["scores"][name], **known)
+    expected = [line.rsplit(" ", 1) for line in meta["result_lines"]]
+    found = [line.rsplit(" ", 1) for line in lines]
+    book.equal("names of the result lines", [line[0] for line in found], [line[0] for line in expected])
+    atol = meta.get("tolerance", {}).get("result_lines", {}).get("values", {}).get("atol", 1e-6)
+    values = ([float(line[1]) for line in rows] for rows in (found, expected))
+    book.close("values of the result lines", *values, atol=atol)
+    store = meta.get("feature_store", {})
+    if "name2id" in store:
+        book.equal("name2id", {item: corpus.person_of(item) for item in vectors}, store["name2id"])
+    if "name2gender" in store:
+        genders = {item: corpus.people[corpus.person_of(item)].identity.gender for item in vectors}
+        book.equal("name2gender", genders, store["name2gender"])
+
+
+def write_files(case: Case, root: Path) -> dict[str, Path]:
+    """The data folder of the case; the paths of its lists by name."""
+    folder = root / "list_wav"
+    paths = write_lists(folder, case.meta["lists"])
+    (folder / "vox1_test.csv").write_bytes(
+        case.meta["csv"].replace("\r\n", "\n").replace("\n", "\r\n").encode()
+    )
+    for key, value in case.arrays.items():
+        kind, _, item = key.partition(":")
+        path = root / {"jpg": "VGG_ALL_FRONTAL", "wav": "wav"}.get(kind, "") / item
+        if kind == "jpg":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(value.tobytes())
+        elif kind == "wav":
+            path.parent.mkdir(parents=True, exist_ok=True)
+            audio.write_wav(path, value)
+    return paths
+
+
+def embedder_of(case: Case) -> Embedder:
+    """The network with the case's weights, behind the readers that evaluation uses."""
+    state = case.filled()
+    kept = {key: torch.empty(shape) for key, shape in case.meta.get("layout_kept", {}).items()}
+    architecture = architecture_of({**kept, **state})
+    model = Voice2Face(architecture)
+    load_into(model, state, ignore=["normalize.*", "center.*", "V.model.torchfb.*"])
+    config = SeekingShapeConfig(name=case.name, model=architecture)
+    return Embedder(model, config)
+
+
+def embed(corpus: Corpus, embedder: Embedder) -> dict[str, Tensor]:
+    """Embedding of every clip and picture by path."""
+    voices = embedder.embed_voices([corpus.voice_path(item) for item in corpus.voices])
+    faces = embedder.embed_faces([corpus.face_path(item) for item in corpus.faces])
+    return {**dict(zip(corpus.voices, voices)), **dict(zip(corpus.faces, faces))}
+
+
+def judge_embedding(case: Case, book: Book, item: str, vector: Tensor) -> None:
+    """Voices by value, faces by direction (JPEG decoders may differ by a grey level)."""
+    theirs = case.arrays.get(f"feat:{item}")
+    if theirs is None:
+        book.equal(f"feat:{item}", "absent", "present")
+    elif f"wav:{item}" in case.arrays:
+        book.close(f"feat:{item}", vector, theirs, **case.tolerance("embedding_voice", atol=5e-4, rtol=2e-3))
+    else:
+        ours = vector.double().numpy()
+        cosine = ours @ theirs / (np.linalg.norm(ours) * np.linalg.norm(theirs))
+        book.below(f"feat:{item}, 1 - cosine", 1 - float(cosine), 1e-4)
