@@ -103,6 +103,32 @@ def test_webm_at_another_rate_needs_resampling(tmp_path):
     assert abs(len(audio.load(tmp_path / "a.webm", scale="unit", resample=True)) - 2 * RATE) < 0.05 * RATE
 
 
+def test_truncated_webm_is_refused_or_reported(tmp_path):
+    path = tmp_path / "a.webm"
+    write_packets(path, tone(2 * 48000, 48000)[None] / 32768, rate=48000, codec="libopus")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(audio.AudioError, match=r"a\.webm: (packet|truncated).*tolerant"):
+        audio.decode(path, scale="unit")
+    found = audio.decode(path, scale="unit", policy="tolerant")
+    assert found.lost_seconds == pytest.approx(2 - found.samples.shape[1] / 48000, abs=0.1)
+
+
+def test_packed_samples_from_packets(tmp_path):
+    """A container with 16-bit stereo samples side by side, as a phone's video may have."""
+    import av
+
+    left, right = tone(4096), tone(4096, hertz=330)
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=RATE, layout="stereo")
+        data = np.stack([left, right], axis=1).reshape(1, -1)
+        frame = av.AudioFrame.from_ndarray(data, format="s16", layout="stereo")
+        frame.sample_rate, frame.pts = RATE, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    samples = audio.decode(tmp_path / "a.mkv", scale="int16").samples
+    np.testing.assert_array_equal(samples, [left, right])
+
+
 def test_the_content_decides_not_the_name(m4a):
     renamed = m4a.rename(m4a.with_suffix(".wav"))
     assert audio.decode(renamed, scale="unit").samples.shape[1] > 3.9 * RATE

@@ -165,13 +165,14 @@ def read_packets(path: str | os.PathLike[str], scale: Scale, policy: Policy, lim
                 except av.FFmpegError as error:
                     frames, problem = [], error.strerror or str(error)
                 for frame in frames:
-                    found = (frame.sample_rate, len(frame.layout.channels))
+                    samples = _frame_samples(frame)
+                    found = (frame.sample_rate, len(samples))
                     kind = kind or found
                     if found != kind:
                         problem = f"(rate, channels) change from {kind} to {found} within the file"
                         continue
-                    pieces.append(_frame_samples(frame))
-                    total += frame.samples
+                    pieces.append(samples)
+                    total += samples.shape[1]
                 if problem:
                     if policy == "strict":
                         raise AudioError(
@@ -219,9 +220,9 @@ def _count_missing(
 
 def _frame_samples(frame: Any) -> NDArray[Any]:
     """Samples of one PyAV frame in -1...1, shape (channels, T)."""
-    samples = frame.to_ndarray()
-    if not frame.format.is_planar:
-        samples = samples.reshape(-1, len(frame.layout.channels)).T
+    samples = frame.to_ndarray()  # planar: (channels, T); packed: (1, T * channels)
+    if len(samples) == 1 and samples.shape[1] != frame.samples:
+        samples = samples.reshape(frame.samples, -1).T
     if samples.dtype == np.uint8:
         return (samples.astype(np.float32) - 128) / np.float32(128)
     if samples.dtype.kind == "i":
