@@ -16,9 +16,20 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .bases import COLUMNS, LIP_LINE, ROWS, MeanSurface, mean_surface, profile, ramp, sigmoid
+from .bases import (
+    COLUMNS,
+    LIP_LINE,
+    ROWS,
+    MeanSurface,
+    mean_surface,
+    profile,
+    ramp,
+    row_heights,
+    sigmoid,
+)
 from .people import People, normals, uniforms
 
+Array = NDArray[np.float64]
 Map = NDArray[np.float32]
 
 SIDE = 240
@@ -99,30 +110,40 @@ def appearance_of(people: People, i: int) -> Appearance:
     if male:
         beard = float(np.clip(0.42 - 0.34 * g[0] + 0.30 * n[11], 0.0, 1.0))
         beard_colour = _mix(0.75 * _hair_colour(n, tone, 0.7 * grey), skin, 0.25)
-        _blend(paint, masks["beard"] * masks["stubble"], beard_colour, 0.92 * beard)
+        _blend(paint, masks["beard"], beard_colour, 0.92 * beard)
     _paint_mouth(paint, masks, skin, n, male)
     _paint_nose(paint, masks)
     _paint_eyes(paint, masks, skin, _palette(IRIS, float(u[8]) ** (0.8 + 1.6 * tone)), male)
     thick = (1.18 if male else 0.80) + 0.13 * n[9] - 0.24 * g[0]
     brow = _brow_mask(float(np.clip(thick, 0.28, 2.0)), 0.9 * n[10] + (0.0 if male else 0.8))
-    _blend(paint, brow * masks["brow_grain"], brow_colour, 0.93)
+    _blend(paint, brow, brow_colour, 0.93)
 
     cap = _hair_mask(n, bald, float(u[17]), male)
-    grain = _strands(strands)
-    shade = hair[None, None] * (1.0 + 0.10 * grain[..., None])
-    inner = 1.0 - 0.35 * cap * (1.0 - cap) * 4.0  # a darker hairline
-    paint += (shade * inner[..., None] - paint) * (0.97 * cap)[..., None]
+    shade = (1.0 + 0.10 * _strands(strands)) * (1.0 - 1.2 * cap * (1.0 - cap))  # a darker hairline
+    hairy = Stencil((slice(CAP_ROW, SIDE), slice(0, SIDE)), 0.97 * cap)
+    part = paint[hairy.window]
+    part += (shade[..., None] * hair.astype(np.float32) - part) * hairy.mask[..., None]
 
-    gloss = 0.16 + 0.5 * masks["eye"] + 0.22 * masks["lips"] + 0.06 * masks["blush"]
-    texture = np.concatenate([paint, (gloss * (1 - cap) + 0.20 * cap)[..., None]], axis=2)
-    np.clip(texture, 0.0, 1.0, out=texture)
-    at = np.rint(np.linspace(0, SIDE - 1, ROWS)).astype(int)
-    across = np.rint(np.linspace(0, SIDE - 1, COLUMNS)).astype(int)
-    lift = cap[np.ix_(at, across)] * volume * (0.72 + 0.28 * ramp(_map().y[np.ix_(at, across)], -20, 80))
+    texture = np.empty((SIDE, SIDE, 4), np.float32)
+    np.clip(paint, 0.0, 1.0, out=texture[..., :3])
+    texture[..., 3] = masks["gloss"].mask
+    texture[CAP_ROW:, :, 3] += (0.20 - texture[CAP_ROW:, :, 3]) * cap
     fringe = 1.02 + 0.10 * float(n[16])
-    return Appearance(
-        np.ascontiguousarray(texture, np.float32), lift.astype(float), hair, long_hair, volume, fringe, strands
-    )
+    return Appearance(texture, _lift(cap, volume), hair, long_hair, volume, fringe, strands)
+
+
+def _lift(cap: Map, volume: float) -> NDArray[np.float64]:
+    """How far hair lifts the 80 x 80 mesh, in mm, with a soft edge."""
+    whole = np.zeros((SIDE, SIDE))
+    whole[CAP_ROW:] = cap
+    rows = np.rint(np.linspace(0, SIDE - 1, ROWS)).astype(int)
+    columns = np.rint(np.linspace(0, SIDE - 1, COLUMNS)).astype(int)
+    lift = whole[np.ix_(rows, columns)]
+    for _ in range(2):  # the edge of one cell would look like a saw
+        padded = np.pad(lift, 1, mode="edge")
+        lift = sum(padded[a : a + ROWS, b : b + COLUMNS] * (1 + (a == 1)) * (1 + (b == 1)) for a in range(3) for b in range(3)) / 16.0
+    height = row_heights()[:, None]
+    return np.asarray(lift * volume * (0.72 + 0.28 * ramp(height, -20, 80)))
 
 
 def _rest(value: float, below: float) -> float:
@@ -148,20 +169,38 @@ def _hair_colour(n: NDArray[np.float64], tone: float, grey: float) -> NDArray[np
     return _mix(colour, linear(GREY_HAIR), grey)
 
 
-def _tint(paint: Map, mask: Map, factor: tuple[float, float, float], strength: float) -> None:
+@dataclass(frozen=True)
+class Stencil:
+    """A soft mask cut to the rows and columns where it is not zero."""
+
+    window: tuple[slice, slice]
+    mask: Map
+
+    @classmethod
+    def of(cls, mask: NDArray[np.floating]) -> "Stencil":
+        """Cut a mask of the whole map."""
+        rows, columns = np.nonzero(mask.max(axis=1) > 4e-3)[0], np.nonzero(mask.max(axis=0) > 4e-3)[0]
+        if not len(rows):
+            return cls((slice(0, 1), slice(0, 1)), np.zeros((1, 1), np.float32))
+        window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+        return cls(window, np.ascontiguousarray(mask[window], np.float32))
+
+
+def _tint(paint: Map, stencil: Stencil, factor: tuple[float, float, float], strength: float) -> None:
     """Multiply by `factor` where the mask is 1, in place."""
     if strength > 0:
         change = (np.array(factor) - 1.0).astype(np.float32) * np.float32(strength)
-        paint *= 1.0 + mask[..., None] * change
+        paint[stencil.window] *= 1.0 + stencil.mask[..., None] * change
 
 
-def _blend(paint: Map, mask: Map, colour: NDArray[np.float64], strength: float = 1.0) -> None:
+def _blend(paint: Map, stencil: Stencil, colour: NDArray[np.float64], strength: float = 1.0) -> None:
     """Mix in `colour` where the mask is 1, in place."""
     if strength > 0:
-        paint += (colour.astype(np.float32) - paint) * (mask * np.float32(strength))[..., None]
+        part = paint[stencil.window]
+        part += (colour.astype(np.float32) - part) * (stencil.mask * np.float32(strength))[..., None]
 
 
-def _paint_mouth(paint: Map, masks: dict[str, Map], skin: NDArray[np.float64], n: NDArray[np.float64], male: bool) -> None:
+def _paint_mouth(paint: Map, masks: dict[str, Stencil], skin: NDArray[np.float64], n: NDArray[np.float64], male: bool) -> None:
     depth = 0.55 if male else 0.85 + 0.15 * float(np.tanh(n[13]))
     rose = skin * np.array([0.74, 0.30, 0.32]) + np.array([0.05, 0.006, 0.012])
     _blend(paint, masks["lips"], _mix(skin * np.array([0.85, 0.62, 0.60]), rose, depth), 0.95)
@@ -169,13 +208,13 @@ def _paint_mouth(paint: Map, masks: dict[str, Map], skin: NDArray[np.float64], n
     _blend(paint, masks["mouth_line"], linear((62, 22, 22)), 0.92)
 
 
-def _paint_nose(paint: Map, masks: dict[str, Map]) -> None:
+def _paint_nose(paint: Map, masks: dict[str, Stencil]) -> None:
     _tint(paint, masks["wing_crease"], (0.55, 0.44, 0.42), 0.75)
     _blend(paint, masks["nostril"], linear((48, 24, 20)), 0.90)
 
 
 def _paint_eyes(
-    paint: Map, masks: dict[str, Map], skin: NDArray[np.float64], iris: NDArray[np.float64], male: bool
+    paint: Map, masks: dict[str, Stencil], skin: NDArray[np.float64], iris: NDArray[np.float64], male: bool
 ) -> None:
     _tint(paint, masks["crease"], (0.46, 0.36, 0.34), 0.8)
     _blend(paint, masks["eye"], linear((236, 230, 224)))
@@ -206,8 +245,8 @@ def _line(points: tuple[tuple[float, float], ...], width: float) -> NDArray[np.f
 
 
 @lru_cache(maxsize=1)
-def _masks() -> dict[str, Map]:
-    """Soft masks in [0, 1] that all identities share, each (240, 240) float32."""
+def _masks() -> dict[str, Stencil]:
+    """Soft masks in [0, 1] that all identities share."""
     m = _map()
     x, y, front, g = m.x, m.y, m.front, m.spot
     ax = np.abs(x)
@@ -268,49 +307,72 @@ def _masks() -> dict[str, Map]:
     result["lower_lashes"] = np.exp(-0.5 * ((y - bottom + 0.2) / 0.6) ** 2) * on_eye
     crease = middle + 5.6 * np.clip(1 - ((ax - 32.5) / 16.5) ** 2, 0, 1) ** 0.75 + 2.9
     result["crease"] = np.exp(-0.5 * ((y - crease) / 0.9) ** 2) * sigmoid((15.0 - np.abs(ax - 32.5)) / 1.2) * front
-    result["brow_grain"] = 0.88 + 0.12 * np.sin(2.4 * ax + 1.6 * y)
-    return {name: np.ascontiguousarray(mask, np.float32) for name, mask in result.items()}
+    result["beard"] = result["beard"] * result.pop("stubble")
+    gloss = 0.16 + 0.5 * result["eye"] + 0.22 * result["lips"] + 0.06 * result["blush"]
+    stencils = {name: Stencil.of(mask) for name, mask in result.items()}
+    stencils["gloss"] = Stencil((slice(None), slice(None)), gloss.astype(np.float32))
+    return stencils
 
 
-def _brow_mask(thickness: float, arch: float) -> Map:
+def _brow_mask(thickness: float, arch: float) -> Stencil:
     """Brows: `thickness` 1 is 5 mm, `arch` in mm of extra height at the outer third."""
-    m = _map()
-    ax = np.abs(m.x)
-    t = np.clip((ax - 12.0) / 36.0, 0, 1)
+    window, x, y, front, grain = _brow_window()
+    t = np.clip((x - 12.0) / 36.0, 0, 1)
     middle = 17.3 + 4.6 * np.sin(np.pi * np.clip(0.14 + 0.78 * t, 0, 1)) ** 1.4 + arch * np.sin(np.pi * t) ** 2 - 1.5 * t
     half = 2.5 * thickness * np.interp(t, [0, 0.12, 0.55, 1.0], [0.75, 1.0, 0.85, 0.22])
-    ends = sigmoid((ax - 12.5) / 0.9) * sigmoid((48.0 - ax) / 0.9)
-    return np.asarray(sigmoid((half - np.abs(m.y - middle)) / 0.55) * ends * m.front, np.float32)
+    ends = sigmoid((x - 12.5) / 0.9) * sigmoid((48.0 - x) / 0.9)
+    return Stencil(window, (sigmoid((half - np.abs(y - middle)) / 0.55) * ends * front * grain).astype(np.float32))
 
 
-def _hair_mask(n: NDArray[np.float64], bald: float, fringe: float, male: bool) -> Map:
-    """Hair cap on the map: 1 where the head is covered."""
+@lru_cache(maxsize=1)
+def _brow_window() -> tuple[tuple[slice, slice], Array, Array, Array, Array]:
+    """Where brows can be: window of the map, |x|, y, front mask and hairs there."""
     m = _map()
-    angle = np.abs(m.theta)
-    line = profile(HAIRLINE, angle)
+    rows = np.nonzero((m.y[:, 0] > 6) & (m.y[:, 0] < 34))[0]
+    columns = np.nonzero(np.abs(m.x[rows].min(axis=0)) < 60)[0]
+    columns = columns[np.abs(m.theta[0, columns]) < 1.4]
+    window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
+    x, y = np.abs(m.x[window]), m.y[window]
+    return window, x, y, m.front[window], 0.88 + 0.12 * np.sin(2.4 * x + 1.6 * y)
+
+
+CAP_ROW = int(np.searchsorted(row_heights(SIDE), -92.0))
+
+
+@lru_cache(maxsize=1)
+def _cap_grid() -> tuple[Array, Array, Array, Array]:
+    """Hair region of the map: angles (240,), heights (rows, 1), place of the ears, usual hairline (240,)."""
+    m = _map()
+    theta, y = m.theta[0], m.y[CAP_ROW:, :1]
+    ear = np.exp(-0.5 * (((np.abs(theta) - 1.68) / 0.17) ** 2 + ((y + 6) / 19) ** 2))
+    return theta, y, 1.0 - np.clip(1.6 * ear, 0, 1), profile(HAIRLINE, np.abs(theta))
+
+
+def _hair_mask(n: Array, bald: float, fringe: float, male: bool) -> Map:
+    """Hair cap on the rows of the map from CAP_ROW: 1 where the head is covered."""
+    theta, y, no_ear, line = _cap_grid()
+    angle = np.abs(theta)
     top = np.exp(-((angle / 0.85) ** 4))
     line = line + top * (3.5 * n[5] + 46.0 * min(bald, 1.1))
     temple = np.exp(-(((angle - 0.72) / 0.24) ** 2))
     line = line + temple * ((5.0 if male else 1.0) + 3.5 * n[16] + 18.0 * min(bald, 1.1))
     if not male and fringe > 0.68:  # a fringe over the forehead
-        line = line - top * (22.0 + 3.0 * np.sin(9 * m.theta + n[6]))
+        line = line - top * (22.0 + 3.0 * np.sin(9 * theta + n[6]))
     part = 0.35 * np.tanh(2.0 * n[6])
-    notch = np.exp(-(((m.theta - part) / 0.10) ** 2)) * (5.0 if bald < 0.2 else 0.0)
-    wave = 0.8 * np.sin(23 * m.theta + n[6]) + 0.5 * np.sin(41 * m.theta - n[5])
-    covered = sigmoid((m.y - line - notch - wave) / 1.4)
-    ear = np.exp(-0.5 * (((angle - 1.68) / 0.17) ** 2 + ((m.y + 6) / 19) ** 2))
-    covered = covered * (1.0 - np.clip(1.6 * ear, 0, 1))
+    line = line + np.exp(-(((theta - part) / 0.10) ** 2)) * (5.0 if bald < 0.2 else 0.0)
+    line = line + 0.7 * np.sin(7 * theta + n[6]) + 0.35 * np.sin(61 * theta - n[5])
+    covered = sigmoid((y - line) / 1.4) * no_ear
     if bald > 0.75:
-        covered = covered * (1.0 - ramp(m.y, 84, 98) * min(1.0, 4 * (bald - 0.75)))
-    return np.asarray(covered, np.float32)
+        covered = covered * (1.0 - ramp(y, 84, 98) * min(1.0, 4 * (bald - 0.75)))
+    return covered.astype(np.float32)
 
 
-def _strands(phases: NDArray[np.float64]) -> Map:
-    """Fine hair strands, about ±1, running up and down the head."""
-    m = _map()
-    total = np.zeros_like(m.x)
-    for index in range(6):
-        frequency = 12.0 + 9.0 * index + 2.0 * phases[index]
-        bend = 0.25 * phases[6 + index] * m.y / 60.0
-        total += np.sin(frequency * (m.theta + 0.12 * bend) + 6.3 * phases[12 + index]) / (1.0 + 0.3 * index)
-    return np.asarray(total / 2.0, np.float32)
+def _strands(phases: Array) -> Map:
+    """Fine hair strands, about ±1, running up and down the head; rows of the map from CAP_ROW."""
+    theta, y, _, _ = _cap_grid()
+    total = np.zeros((len(y), len(theta)), np.float32)
+    for index in range(4):
+        frequency = 14.0 + 13.0 * index + 2.0 * phases[index]
+        bend = (0.0005 * frequency * phases[6 + index]) * y
+        total += np.sin((frequency * theta + 6.3 * phases[12 + index] + bend).astype(np.float32)) / (1.0 + 0.3 * index)
+    return total / np.float32(1.6)

@@ -184,7 +184,7 @@ def render_picture(
         _draw(screen, points, texture, light, closed, two_sided, colour, depth, compiled)
 
     gain = 0.97 + nuisance * (0.25 * vu[3] - 0.125)
-    balance = gain * (1.0 + 0.05 * nuisance * vn[4:7])
+    balance = gain * (1.0 + 0.04 * nuisance * np.clip(vn[4:7], -2, 2))
     small = cv2.resize(colour, (side, side), interpolation=cv2.INTER_AREA)
     image = np.sqrt(np.maximum(small, 0.0)) * (255.0 * balance).astype(np.float32)
     blur = 0.8 * u[0] * nuisance
@@ -221,22 +221,27 @@ def _light(vn: Array, vu: Array, jitter: Array, nuisance: float) -> Map:
     """Direction, half vector, ambient share and direct strength, (8,)."""
     azimuth = nuisance * (0.55 * vn[0] + 0.08 * jitter[0]) + 0.18
     height = 0.50 + nuisance * (0.20 * vn[1] + 0.05 * jitter[1])
-    azimuth, height = np.clip(azimuth, -1.25, 1.25), np.clip(height, 0.0, 1.1)
+    azimuth, height = np.clip(azimuth, -1.05, 1.05), np.clip(height, 0.0, 1.1)
     towards = np.array([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)])
     half = towards + np.array([0.0, 0.0, 1.0])
-    ambient = 0.30 + nuisance * 0.18 * (vu[2] - 0.5)
-    return np.concatenate([towards, half / np.linalg.norm(half), [ambient, 1.06 - ambient]]).astype(np.float32)
+    ambient = 0.36 + nuisance * 0.16 * (vu[2] - 0.5)
+    return np.concatenate([towards, half / np.linalg.norm(half), [ambient, 1.12 - ambient]]).astype(np.float32)
 
 
 def _background(vu: Array, side: int, nuisance: float) -> Map:
     """Two-colour gradient, (side, side, 3) linear."""
-    middle = np.array([150.0, 156.0, 162.0])
-    first = linear(middle + min(nuisance, 1.5) * (170.0 * vu[7:10] - 95.0))
-    second = linear(middle - 25.0 + min(nuisance, 1.5) * (170.0 * vu[10:13] - 95.0))
+    first = linear(_muted(vu[7:10], 150.0, nuisance))
+    second = linear(_muted(vu[10:13], 122.0, nuisance))
     angle = 2.0 * np.pi * vu[13]
     at = np.linspace(-0.5, 0.5, side)
     share = np.clip(0.5 + np.cos(angle) * at[None, :] + np.sin(angle) * at[:, None], 0, 1)
     return np.ascontiguousarray(first + (second - first) * share[..., None], np.float32)
+
+
+def _muted(u: Array, middle: float, nuisance: float) -> Array:
+    """Display colour of walls and clothes from three uniforms: brightness differs more than hue."""
+    share = min(nuisance, 1.5)
+    return np.clip(middle + share * (140.0 * (u.mean() - 0.5) * 1.7 + 85.0 * (u - u.mean())), 14, 240)
 
 
 def _surfaces(
@@ -250,6 +255,9 @@ def _surfaces(
     head = (skin + looks.lift[..., None] * outward) @ turn.T
     result: list[tuple[Array, Map, bool, bool]] = [(head, looks.texture, True, False)]
     result.append((_torso(skin, turn, pose), _cloth(vu, nuisance), True, True))
+    if not looks.long_hair or looks.fringe > 1.08:
+        tint = _ear_texture(looks)
+        result += [(_ear(skin, face.alpha, sign) @ turn.T, tint, True, True) for sign in (-1.0, 1.0)]
     if looks.long_hair:
         result.append((_long_hair(skin, looks) @ turn.T, _long_hair_texture(face), False, True))
     return result
@@ -279,13 +287,48 @@ def _torso(skin: Array, turn: Array, pose: Array) -> Array:
 
 def _cloth(vu: Array, nuisance: float) -> Map:
     """Clothes: a collar of another shade over one colour, (12, 80, 4)."""
-    own = np.array([70.0, 84.0, 110.0]) + min(nuisance, 1.5) * (190.0 * vu[14:17] - 88.0)
+    share = min(nuisance, 1.5)
+    own = np.array([70.0, 84.0, 110.0]) * (1.0 - 0.6 * share) + 0.6 * share * _muted(vu[14:17], 105.0, 1.7)
     colour = linear(np.clip(own, 14, 236))
     rows = np.repeat(colour[None], 12, axis=0)
     rows[8:] = colour * 0.72 if vu[17] < 0.5 else 0.55 * colour + 0.40
     rows[11] *= 0.35
     texture = np.concatenate([rows, np.full((12, 1), 0.03)], axis=1)
     return np.ascontiguousarray(np.repeat(texture[:, None], bases.COLUMNS, axis=1), np.float32)
+
+
+_EAR_RINGS = np.array([0.0, 0.25, 0.5, 0.70, 0.84, 0.94, 1.0, 1.0])
+_EAR_RELIEF = np.array([-7.0, -6.0, -2.0, 1.0, 2.2, 2.0, 0.4, -5.0])
+
+
+def _ear(skin: Array, alpha: Array, sign: float) -> Array:
+    """One outer ear (pictures only) in head coordinates, (8, 25, 3) mm; `sign` -1 on the viewer's left."""
+    row = int(np.argmin(np.abs(bases.row_heights() + 5.0)))
+    column = int(np.argmin(np.abs(bases.column_angles() - sign * 1.50)))
+    size = 1.0 + 0.07 * np.clip(alpha[bases.SHAPE_NAMES.index("ear")], -2.5, 2.5)
+    around = np.linspace(0.0, 2.0 * np.pi, 25)
+    # Up to down, front to back: wider and rounder above, a lobe below.
+    up = 29.0 * size * _EAR_RINGS[:, None] * np.sin(around)
+    back = size * _EAR_RINGS[:, None] * np.cos(around) * (15.0 + 3.5 * np.sin(around))
+    relief = np.repeat(_EAR_RELIEF[:, None], 25, axis=1) * (0.55 + 0.45 * np.cos(around - 0.5))
+    ear = np.empty((len(_EAR_RINGS), 25, 3))
+    spread = np.array([0.62, 0.0, -0.78])  # how the ear stands off the head
+    face = np.array([0.78, 0.0, 0.62])
+    ear[:] = (back + 9.0)[..., None] * spread + relief[..., None] * face
+    ear[..., 1] += up - 0.12 * back
+    ear[..., 0] *= sign
+    if sign < 0:
+        ear = ear[:, ::-1]
+    return ear + skin[row, column] - np.array([sign * 3.0, 0.0, 0.0])
+
+
+def _ear_texture(looks: Appearance) -> Map:
+    """Skin of the ear, dark in the hollow, (8, 25, 4)."""
+    row = int(np.searchsorted(bases.row_heights(240), -30.0))
+    skin = looks.texture[row, 120 + 44, :3].astype(float) * np.array([0.98, 0.93, 0.92])
+    shade = np.array([0.38, 0.48, 0.70, 0.92, 1.0, 1.0, 0.92, 0.8])
+    texture = np.concatenate([shade[:, None] * skin, np.full((len(shade), 1), 0.12)], axis=1)
+    return np.ascontiguousarray(np.repeat(texture[:, None], 25, axis=1), np.float32)
 
 
 _HAIR_ROWS, _HAIR_COLUMNS = 26, 64
@@ -295,7 +338,7 @@ def _long_hair(skin: Array, looks: Appearance) -> Array:
     """Open shell of long hair behind the ears in head coordinates, (26, 64, 3) mm."""
     heights = np.linspace(-looks.long_hair, 104.0, _HAIR_ROWS)
     opening = looks.fringe
-    angle = np.linspace(opening - 2.0 * np.pi, -opening, _HAIR_COLUMNS)[::1]
+    angle = np.linspace(opening - 2.0 * np.pi, -opening, _HAIR_COLUMNS)
     y = np.repeat(heights[:, None], _HAIR_COLUMNS, axis=1)
     theta = np.repeat(angle[None], _HAIR_ROWS, axis=0)
     width = float(np.abs(skin[40:56, :, 0]).max()) + 4.0 + 0.7 * looks.volume
