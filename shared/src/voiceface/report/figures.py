@@ -21,12 +21,17 @@ def headline_html(headline: Headline) -> str:
         for field, name, value in known
     )
     between = interval(headline.low, headline.high, unit)
+    between = f"95\u202f% interval {between}" if between else ""
     gain = share_of_gain(headline.value, headline.baseline, headline.chance, headline.ceiling)
-    lines = [f'<p class="note">{safe(gain)}</p>' if gain else "", f'<p class="note">{safe(headline.note)}</p>' * bool(headline.note)]
-    number_text, tail = figure(headline.value, unit, with_unit=False), f'<span class="unit">{safe(unit)}</span>'
+    lines = [f'<p class="note">{safe(text)}</p>' for text in (gain, headline.note) if text]
+    number_text, tail = (
+        figure(headline.value, unit, with_unit=False),
+        f'<span class="unit">{safe(unit)}</span>',
+    )
     return (
-        f'<li class="card headline"><h3>{safe(headline.name)}</h3><p class="value">{number_text}{tail if unit else ""}'
-        f'</p><p class="interval">{f"95{chr(0x202F)}% interval {between}" if between else "&nbsp;"}</p>{bar}'
+        f'<li class="card headline"><h3>{safe(headline.name)}</h3>'
+        f'<p class="value">{number_text}{tail if unit else ""}</p>'
+        f'<p class="interval">{between or "&nbsp;"}</p>{bar}'
         f'<ul class="references">{legend}</ul>{"".join(lines)}</li>'
     )
 
@@ -56,7 +61,9 @@ def results_html(systems: Sequence[SystemResults], classes: Mapping[str, str]) -
     tables = []
     for task in tasks:
         inside = [key for key in keys if key[0] == task]
-        tables.append(_task_table(task, systems, classes, [(rows[k], [s.get(k) for s in by_system]) for k in inside]))
+        tables.append(
+            _task_table(task, systems, classes, [(rows[k], [s.get(k) for s in by_system]) for k in inside])
+        )
     return "".join(tables)
 
 
@@ -69,14 +76,17 @@ def _task_table(
     """The table of one task, with only the columns that hold something."""
     unit, many = lines[0][0].unit, len(systems) > 1
     shown = [row for _, rows in lines for row in rows if row is not None]
-    extras = [(f, n) for f, n in (*REFERENCES, ("published", "published")) if any(is_number(getattr(r, f)) for r in shown)]
+    extras = [
+        (f, n)
+        for f, n in (*REFERENCES, ("published", "published"))
+        if any(is_number(getattr(r, f)) for r in shown)
+    ]
     values = [v for r in shown for v in (r.value, r.low, r.high, r.chance, r.baseline, r.ceiling)]
     axis = axis_of(values, unit)
     columns = [("List", "text")]
     columns += [(system.name if many else "Result", "number") for system in systems]
-    columns += [(name.capitalize(), "number") for _, name in extras]
     counted = any(row.count is not None for row in shown)
-    columns += [("Questions", "number")] * counted
+    after = [(name.capitalize(), "number") for _, name in extras] + [("Questions", "number")] * counted
     head = "".join(
         f'<th scope="col" class="{kind}"><button type="button" class="sort">'
         f"{_dot(classes.get(name)) if many else ''}{safe(name)}</button></th>"
@@ -84,6 +94,7 @@ def _task_table(
     )
     ends = f"<span>{figure(axis[0], unit)}</span><span>{figure(axis[1], unit)}</span>"
     head += f'<th scope="col" class="track-head"><span class="ends">{ends}</span></th>'
+    head += _heads([(name, "n") for name, _ in after])
     body = []
     for row, rows in lines:
         cells = [f'<th scope="row" data-value="{safe(_row_text(row))}">{_row_label(row)}</th>']
@@ -94,7 +105,11 @@ def _task_table(
                 cells.append('<td class="number" data-value="">–</td>')
                 continue
             between = interval(found.low, found.high, unit)
-            text = f"<b>{figure(found.value, unit)}</b>" if found is best or not many else figure(found.value, unit)
+            text = (
+                f"<b>{figure(found.value, unit)}</b>"
+                if found is best or not many
+                else figure(found.value, unit)
+            )
             star = ' <span class="best" title="best of this row">best</span>' if found is best else ""
             cells.append(
                 f'<td class="number" data-value="{found.value}">{text}{star}'
@@ -102,17 +117,22 @@ def _task_table(
             )
             marks.append((classes.get(system.name, "c0"), found.value, found.low, found.high))
         present = [r for r in rows if r is not None]
+        references = {
+            f: next((getattr(r, f) for r in present if is_number(getattr(r, f))), None) for f, _ in REFERENCES
+        }
+        cells.append(f'<td class="track-cell">{track_html(marks, references, axis)}</td>')
         for field, _ in extras:
             value = next((getattr(r, field) for r in present if is_number(getattr(r, field))), None)
-            cells.append(f'<td class="number" data-value="{"" if value is None else value}">{figure(value, unit)}</td>')
+            cells.append(
+                f'<td class="number" data-value="{"" if value is None else value}">{figure(value, unit)}</td>'
+            )
         if counted:
             count = next((r.count for r in present if r.count is not None), None)
-            cells.append(f'<td class="number" data-value="{count if count is not None else ""}">{number(count)}</td>')
-        references = {f: next((getattr(r, f) for r in present if is_number(getattr(r, f))), None) for f, _ in REFERENCES}
-        cells.append(f'<td class="track-cell">{track_html(marks, references, axis)}</td>')
+            cells.append(
+                f'<td class="number" data-value="{count if count is not None else ""}">{number(count)}</td>'
+            )
         body.append(f"<tr>{''.join(cells)}</tr>")
-    caption = "Intervals are 95\u202f%. The last column shows each figure with its interval between the references."
-    return _table(task, head, body, caption)
+    return _table(task, head, body, "", "many" if many else "")
 
 
 def differences_html(differences: Sequence[Difference]) -> str:
@@ -124,7 +144,7 @@ def differences_html(differences: Sequence[Difference]) -> str:
         between = ""
         verdict = "–"
         if is_number(d.low) and is_number(d.high) and d.low is not None and d.high is not None:
-            between = f"{signed(d.low, d.unit)} to {signed(d.high, d.unit)}"
+            between = f"{signed(d.low, d.unit).split()[0]} to {signed(d.high, d.unit)}"
             clear = d.low > 0 or d.high < 0
             verdict = "clear" if clear else "no clear difference"
         p = "–" if d.p is None else ("< 0.001" if d.p < 0.001 else f"{d.p:.3f}")
@@ -135,7 +155,16 @@ def differences_html(differences: Sequence[Difference]) -> str:
             f'<td class="number" data-value="{"" if d.p is None else d.p}">{safe(p)}</td><td>{verdict}</td>',
         ]
         body.append(f"<tr>{''.join(cells)}</tr>")
-    head = _heads([("List", ""), ("Systems", ""), ("Difference", "n"), ("95 % interval", "n"), ("p", "n"), ("Verdict", "")])
+    head = _heads(
+        [
+            ("List", ""),
+            ("Systems", ""),
+            ("Difference", "n"),
+            ("95 % interval", "n"),
+            ("p", "n"),
+            ("Verdict", ""),
+        ]
+    )
     caption = "Paired bootstrap over people: both systems are judged on the same resampled people."
     return _table("Differences between systems", head, body, caption)
 
@@ -149,9 +178,10 @@ def protocol_html(protocol: Protocol) -> str:
     for item in protocol.lists:
         what = " · ".join(text for text in (item.task, DIRECTIONS.get(item.direction, "")) if text)
         stratum = _badge(item.stratum)
+        count = "" if item.count is None else item.count
         body.append(
             f'<tr><th scope="row"><code>{safe(item.name)}</code></th><td>{safe(what)} {stratum}</td>'
-            f'<td class="number" data-value="{item.count if item.count is not None else ""}">{number(item.count)}</td>'
+            f'<td class="number" data-value="{count}">{number(item.count)}</td>'
             f'<td><code class="hash" title="{safe(item.sha256)}">{safe(item.sha256 or "–")}</code></td></tr>'
         )
     head = _heads([("List", ""), ("What it asks", ""), ("Lines", "n"), ("SHA-256 of the file", "")])
@@ -192,7 +222,10 @@ def axis_of(values: Sequence[float | None], unit: str) -> tuple[float, float]:
     reach = high - low or abs(high) or 1.0
     step = 10 ** math.floor(math.log10(reach))
     step = next(step * m for m in (0.1, 0.2, 0.25, 0.5, 1) if reach / (step * m) <= 12)
-    first, last = math.floor((low - 0.04 * reach) / step) * step, math.ceil((high + 0.04 * reach) / step) * step
+    first, last = (
+        math.floor((low - 0.04 * reach) / step) * step,
+        math.ceil((high + 0.04 * reach) / step) * step,
+    )
     if low >= 0:
         first = max(0.0, first)
     if unit == "%":
@@ -221,7 +254,9 @@ def track_html(
     known = {name: value for name, value in references.items() if value is not None and is_number(value)}
     if len(marks) == 1 and is_number(marks[0][1]) and ("baseline" in known or "chance" in known):
         ends = sorted((at(known.get("baseline", known.get("chance", low))), at(marks[0][1])))
-        parts.append(f'<span class="fill" style="left:{ends[0]}%;width:{round(ends[1] - ends[0], 2)}%"></span>')
+        parts.append(
+            f'<span class="fill" style="left:{ends[0]}%;width:{round(ends[1] - ends[0], 2)}%"></span>'
+        )
     parts += [f'<span class="tick {name}" style="left:{at(value)}%"></span>' for name, value in known.items()]
     for i, (style, value, left, right) in enumerate(marks):
         if not is_number(value):
@@ -229,7 +264,9 @@ def track_html(
         top = f"top:{round(100 * (i + 1) / (len(marks) + 1), 1)}%"
         if left is not None and right is not None and is_number(left) and is_number(right):
             width = round(at(right) - at(left), 2)
-            parts.append(f'<span class="whisker {style}" style="left:{at(left)}%;width:{width}%;{top}"></span>')
+            parts.append(
+                f'<span class="whisker {style}" style="left:{at(left)}%;width:{width}%;{top}"></span>'
+            )
         parts.append(f'<span class="spot {style}" style="left:{at(value)}%;{top}"></span>')
     return f'<div class="track n{len(marks)}" aria-hidden="true">{"".join(parts)}</div>'
 
@@ -245,7 +282,8 @@ def _best(rows: Sequence[ResultRow | None]) -> ResultRow | None:
 
 def _row_label(row: ResultRow) -> str:
     name = f'<code class="list">{safe(row.list_name)}</code>' if row.list_name else ""
-    return f"<span>{safe(DIRECTIONS.get(row.direction, row.task))}</span> {_badge(row.stratum)}{name}"
+    what = safe(DIRECTIONS.get(row.direction, row.task))
+    return f'<span class="row-name">{what} {_badge(row.stratum)}</span>{name}'
 
 
 def _row_text(row: ResultRow) -> str:
@@ -265,16 +303,18 @@ def _dot(style: str | None) -> str:
 def _heads(columns: Sequence[tuple[str, str]]) -> str:
     """Sortable column heads."""
     return "".join(
-        f'<th scope="col" class="{"number" if kind else "text"}"><button type="button" class="sort">{safe(name)}</button></th>'
+        f'<th scope="col" class="{"number" if kind else "text"}">'
+        f'<button type="button" class="sort">{safe(name)}</button></th>'
         for name, kind in columns
     )
 
 
-def _table(title: str, head: str, body: Sequence[str], note: str) -> str:
+def _table(title: str, head: str, body: Sequence[str], note: str, style: str = "") -> str:
     """A table in a region that scrolls sideways by itself on a narrow screen."""
     under = f'<p class="note">{safe(note)}</p>' if note else ""
     return (
         f'<div class="card table"><div class="scroll" role="region" tabindex="0" aria-label="{safe(title)}">'
-        f"<table><caption>{safe(title)}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
+        f'<table class="{style}">'
+        f"<caption>{safe(title)}</caption><thead><tr>{head}</tr></thead><tbody>{''.join(body)}</tbody></table>"
         f"</div>{under}</div>"
     )

@@ -15,7 +15,7 @@ from voiceface.report.parts import (
     Query,
     Sound,
 )
-from voiceface.report.text import DIRECTIONS, figure, interval, is_number, number, ordinal, safe
+from voiceface.report.text import DIRECTIONS, figure, interval, is_number, number, ordinal, safe, spoken
 
 
 def gallery_from_scores(
@@ -32,8 +32,8 @@ def gallery_from_scores(
 ) -> Gallery:
     """Queries with their best answers, from a table of scores.
 
-    Ranks count the answers with a strictly higher score plus those of equal score that stand earlier. When no right
-    answer is among the best, the first right one is added with its own rank.
+    Ranks count the answers with a strictly higher score plus those of equal score that stand earlier. When no
+    right answer is among the best, the first right one is added with its own rank.
 
     Args:
         scores: similarity, shape (Q, N); higher is more alike.
@@ -60,7 +60,9 @@ def gallery_from_scores(
         if right and right[0] >= top:
             shown.append(right[0])
         candidates = [
-            _candidate(gallery_people[order[i]], i + 1, i in right, float(row[order[i]]), gallery_media[order[i]])
+            _candidate(
+                gallery_people[order[i]], i + 1, i in right, float(row[order[i]]), gallery_media[order[i]]
+            )
             for i in shown
         ]
         picture, sound = _split(medium)
@@ -105,10 +107,14 @@ def gallery_html(gallery: Gallery, media: Media) -> str:
     rows = [_query(query, gallery.direction, media) for query in gallery.queries]
     first = [c.rank for q in gallery.queries for c in q.candidates if c.right][:1]
     hits = sum(any(c.right and c.rank == 1 for c in q.candidates) for q in gallery.queries)
-    summary = f"{hits} of {len(gallery.queries)} queries shown have the right answer in first place." if first else ""
+    summary = (
+        f"{hits} of {len(gallery.queries)} queries shown have the right answer in first place."
+        if first
+        else ""
+    )
     note = " ".join(text for text in (gallery.note, summary) if text)
     return (
-        f'<h3>{safe(gallery.title)}</h3>{f"<p>{safe(note)}</p>" if note else ""}'
+        f"<h3>{safe(gallery.title)}</h3>{f'<p>{safe(note)}</p>' if note else ''}"
         f'<div class="queries {safe(gallery.direction)}">{"".join(rows)}</div>'
     )
 
@@ -129,7 +135,8 @@ def player_html(sound: Sound | None, label: str, media: Media) -> str:
         return '<p class="missing">voice not included</p>' if sound is not None else ""
     bars = "".join(f"M{3 * i + 1.5} {12 - 11 * v:.1f}V{12 + 11 * v:.1f}" for i, v in enumerate(clip.outline))
     width = 3 * len(clip.outline)
-    wave = f'<svg viewBox="0 0 {width} 24" preserveAspectRatio="none" aria-hidden="true"><path d="{bars}"/></svg>'
+    box = f'viewBox="0 0 {width} 24" preserveAspectRatio="none"'
+    wave = f'<svg {box} aria-hidden="true"><path d="{bars}"/></svg>'
     return (
         f'<div class="player"><button type="button" aria-label="Play {safe(label)}"></button>'
         f'<span class="wave">{wave}<span class="done">{wave}</span></span>'
@@ -142,7 +149,7 @@ def picture_html(source: PictureSource | None, label: str, media: Media) -> str:
     """A picture, or a quiet empty frame where there is none."""
     address = media.picture(source)
     if address is None:
-        return f'<span class="picture empty" role="img" aria-label="no picture of {safe(label)}"></span>'
+        return f'<span class="picture empty" role="img" aria-label="{safe(label)}: no picture"></span>'
     return f'<img class="picture" src="{address}" alt="{safe(label)}" loading="lazy" decoding="async">'
 
 
@@ -156,19 +163,24 @@ def _query(query: Query, direction: Direction, media: Media) -> str:
         out_of = f" of {query.gallery_size}" if query.gallery_size else ""
         verdict = f"right {thing} {ordinal(first)}{out_of}"
         style = "hit" if first == 1 else "near" if first <= 5 else "far"
-    asked = picture_html(query.picture, f"Face of {query.name}, the query", media) if query.picture is not None else ""
-    asked += player_html(query.sound, f"voice of {query.name}", media)
+    asked = (
+        picture_html(query.picture, f"Face of {spoken(query.name)}, the query", media)
+        if query.picture is not None
+        else ""
+    )
+    asked += player_html(query.sound, f"voice of {spoken(query.name)}", media)
     note = f'<p class="note">{safe(query.note)}</p>' if query.note else ""
     answers = "".join(_answer(c, i, media) for i, c in enumerate(query.candidates))
     return (
-        f'<article class="card query"><div class="asked"><h4>{safe(query.name)}</h4>'
-        f'<p class="verdict {style}">{safe(verdict)}</p>{asked}{note}</div><ol class="answers">{answers}</ol></article>'
+        f'<article class="card query"><div class="asked"><h4>{safe(spoken(query.name))}</h4>'
+        f'<p class="verdict {style}">{safe(verdict)}</p>{asked}{note}</div>'
+        f'<ol class="answers">{answers}</ol></article>'
     )
 
 
 def _answer(candidate: Candidate, place: int, media: Media) -> str:
     """One answer with rank, score and a mark when it is right."""
-    label = f"{ordinal(candidate.rank)}: {candidate.name}{', right' if candidate.right else ''}"
+    label = f"{ordinal(candidate.rank)}: {spoken(candidate.name)}{', right' if candidate.right else ''}"
     shown = ""
     if candidate.picture is not None:
         shown += picture_html(candidate.picture, label, media)
@@ -177,23 +189,31 @@ def _answer(candidate: Candidate, place: int, media: Media) -> str:
     style = ("right" if candidate.right else "wrong") + (" apart" if candidate.rank > place + 1 else "")
     mark = '<span class="mark">✓ right</span>' if candidate.right else ""
     score = f'<span class="score">{number(candidate.score, 2)}</span>' if candidate.score is not None else ""
+    who = safe(spoken(candidate.name))
     return (
         f'<li class="{style}" value="{candidate.rank}"><span class="rank">{candidate.rank}</span>{shown}'
-        f'<span class="who">{safe(candidate.name)}</span><span class="under">{mark}{score}</span></li>'
+        f'<span class="who" title="{who}">{who}</span><span class="under">{mark}{score}</span></li>'
     )
 
 
 def _person(person: Person, media: Media) -> str:
     """A card with picture, name, accuracy and voice."""
-    parts = [picture_html(person.picture, f"Face of {person.name}", media), f'<p class="who">{safe(person.name)}</p>']
+    name = spoken(person.name)
+    parts = [picture_html(person.picture, f"Face of {name}", media), f'<p class="who">{safe(name)}</p>']
     if is_number(person.value):
         share = min(1.0, max(0.0, float(person.value or 0)))
         parts.append(f'<p class="share"><b>{figure(person.value)}</b></p>')
-        parts.append(f'<span class="meter" aria-hidden="true"><span style="width:{100 * share:.1f}%"></span></span>')
-    facts = [interval(person.low, person.high), f"{person.count} questions" if person.count else "", person.note]
+        parts.append(
+            f'<span class="meter" aria-hidden="true"><span style="width:{100 * share:.1f}%"></span></span>'
+        )
+    facts = [
+        interval(person.low, person.high),
+        f"{person.count} questions" if person.count else "",
+        person.note,
+    ]
     if any(facts):
         parts.append(f'<p class="note">{safe(" · ".join(fact for fact in facts if fact))}</p>')
-    parts.append(player_html(person.sound, f"voice of {person.name}", media))
+    parts.append(player_html(person.sound, f"voice of {name}", media))
     return f'<li class="card person">{"".join(parts)}</li>'
 
 

@@ -14,15 +14,27 @@ from voiceface.report.text import is_number
 log = logging.getLogger(__name__)
 
 STEP_NAMES = ("step", "iteration", "it")
-NOT_DRAWN = {"step", "iteration", "it", "epoch", "time", "wall", "wall_time", "seconds", "elapsed", "timestamp", "eta"}
+NOT_DRAWN = {
+    "step",
+    "iteration",
+    "it",
+    "epoch",
+    "time",
+    "wall",
+    "wall_time",
+    "seconds",
+    "elapsed",
+    "timestamp",
+    "eta",
+}
 FIRST = ("loss", "total", "val", "accuracy", "auc")
 
 
 def read_log(path: str | PathLike[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
     """Scalars of a run.
 
-    Nested objects are joined with "/" ({"val": {"auc": 0.7}} is "val/auc"). A broken last line, as a killed run
-    leaves it, is skipped; so are values that are no numbers. Later lines win over earlier ones of the same step.
+    Nested objects are joined with "/" ({"val": {"auc": 0.7}} is "val/auc"). A broken last line, as a killed
+    run leaves it, is skipped; so are values that are no numbers. Later lines win over earlier ones of a step.
 
     Args:
         path: a log.jsonl, or the run folder that holds it.
@@ -110,6 +122,8 @@ def _curve(label: str, steps: np.ndarray, values: np.ndarray, smooth: float) -> 
     """A smoothed curve with its raw points; a sparse one (validation) as it is, with dots."""
     if len(values) < 40:
         return Curve(label, steps, values, markers=True)
+    if (np.diff(values) != 0).mean() < 0.2:  # a schedule in steps: a mean would bend its corners
+        return Curve(label, steps, values)
     smoothed = running_mean(values, round(smooth * len(values)))
     return Curve(label, steps, smoothed, raw=_envelope(steps, values))
 

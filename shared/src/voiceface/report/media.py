@@ -28,7 +28,8 @@ class Clip:
 class Media:
     """Turns pictures and voices into data addresses until the page's allowance is spent.
 
-    A picture or a voice that cannot be read is left out with a warning: one bad file must not cost the report.
+    A picture or a voice that cannot be read is left out with a warning: one bad file must not cost the
+    report.
 
     Args:
         max_bytes: how many bytes of data addresses may be handed out.
@@ -100,7 +101,11 @@ def encode_picture(source: PictureSource, side: int, quality: int = 84) -> bytes
     from PIL import Image, ImageOps
 
     if isinstance(source, np.ndarray):
-        if source.dtype != np.uint8 or source.ndim not in (2, 3) or (source.ndim == 3 and source.shape[2] != 3):
+        if (
+            source.dtype != np.uint8
+            or source.ndim not in (2, 3)
+            or (source.ndim == 3 and source.shape[2] != 3)
+        ):
             raise ValueError(f"a picture is uint8 (H, W, 3) or (H, W); found {source.dtype} {source.shape}")
         image = Image.fromarray(source)
     else:

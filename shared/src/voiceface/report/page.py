@@ -41,7 +41,25 @@ SYNTHETIC_NOTICE = (
     "Synthetic population: every voice and face on this page belongs to an invented person. "
     "The figures say nothing about real people."
 )
-PACKAGES = ("voiceface-shared", "torch", "torchaudio", "numpy", "scipy", "opencv-python-headless", "soundfile", "pillow")
+_RESULTS_HINT = (
+    '<p class="hint">Intervals are 95 %. The bar beside each figure runs between the values above it: '
+    '<span class="swatch chance"></span>chance, <span class="swatch baseline"></span>sex only, '
+    '<span class="swatch ceiling"></span>ceiling. Column heads sort.</p>'
+)
+_CURVES_HINT = (
+    '<p class="hint">Thin lines are single values, thick lines their running mean; '
+    "dots are checks between the steps.</p>"
+)
+PACKAGES = (
+    "voiceface-shared",
+    "torch",
+    "torchaudio",
+    "numpy",
+    "scipy",
+    "opencv-python-headless",
+    "soundfile",
+    "pillow",
+)
 
 
 def build_report(
@@ -111,21 +129,22 @@ def build_report(
 
     def draw(wanted: Sequence[Plot | Histogram]) -> str:
         drawn = [histogram(p) if isinstance(p, Histogram) else line_plot(p, classes) for p in wanted]
-        return f'<div class="plots">{"".join(drawn)}</div>' if any(drawn) else ""
+        drawn = [plot for plot in drawn if plot]
+        pairs = " two" if len(drawn) in (1, 2, 4) else ""
+        return f'<div class="plots{pairs}">{"".join(drawn)}</div>' if drawn else ""
 
     cards = "".join(map(headline_html, headlines))
     results = results_html(systems, classes) if systems else ""
     sections = {
         "Headlines": f'<ul class="headlines">{cards}</ul>' if cards else "",
-        "Results": (_strata_html(systems) if results else "") + results + differences_html(differences),
+        "Results": (_strata_html(systems) + _RESULTS_HINT if results else "")
+        + results
+        + differences_html(differences),
         "ROC and CMC": draw([*roc, *cmc]),
-        "Learning curves": draw(learning),
-        "More plots": draw(plots),
-        "More tables": "".join(map(table_html, tables)),
+        "Learning curves": (_CURVES_HINT if learning else "") + draw(learning),
+        "Further figures": draw(plots) + "".join(map(table_html, tables)),
         "Protocol": protocol_html(protocol) if protocol else "",
-        "Configuration": _config_html(config),
-        "Environment": facts_html(environment) if environment else "",
-        "Reproduce": _commands_html(commands),
+        "Reproduce": _commands_html(commands) + _config_html(config) + _environment_html(environment or {}),
     }
     style, script = _resource("report.css"), _resource("report.js")
     used = sum(map(len, sections.values())) + len(style) + len(script) + 20_000
@@ -133,7 +152,9 @@ def build_report(
     shown = "".join(gallery_html(gallery, media) for gallery in galleries)
     met = "".join(people_html(group, media) for group in people)
     if media.left_out:
-        met += f'<p class="note">{media.left_out} pictures and voices were left out to keep this file small.</p>'
+        met += (
+            f'<p class="note">{media.left_out} pictures and voices were left out to keep this file small.</p>'
+        )
     order = ["Headlines", "Results", "ROC and CMC", "Galleries", "People", *list(sections)[3:]]
     sections |= {"Galleries": shown, "People": met}
     body = [(name, sections[name]) for name in order if sections[name]]
@@ -163,8 +184,11 @@ def _page(
 ) -> str:
     """The whole document."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
-    policy = f"default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'; script-src 'sha256-{digest}'"
-    chips = "".join(f"<div><dt>{safe(name)}</dt><dd>{safe(value)}</dd></div>" for name, value in facts.items())
+    policy = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
+    policy += f"; script-src 'sha256-{digest}'"
+    chips = "".join(
+        f"<div><dt>{safe(name)}</dt><dd>{safe(value)}</dd></div>" for name, value in facts.items()
+    )
     boxes = "".join(
         f'<p class="notice" role="note"><span aria-hidden="true">!</span>{safe(text)}</p>'
         for text in ([notice] if isinstance(notice, str) else notice)
@@ -203,7 +227,9 @@ def _page(
 {boxes}
 {parts}
 </main>
-<footer class="wide"><p>Made with voiceface {safe(_version())}. This file is complete: it loads nothing from outside.</p></footer>
+<footer class="wide">
+<p>Made with voiceface {safe(_version())}. This file is complete: it loads nothing from outside.</p>
+</footer>
 <script>{script}</script>
 </body>
 </html>
@@ -231,7 +257,13 @@ def _config_html(config: str | Mapping[str, Any] | None) -> str:
         code = re.sub(r"^(\s*(?:- )?)([^\s:#][^:]*)(:)(?=\s|$)", r"\1<b>\2</b>\3", code)
         lines.append(f"{code}<i>{mark}{comment}</i>" if mark else code)
     text = "\n".join(lines)
-    return f'<details class="card"><summary>Resolved configuration</summary><pre class="code">{text}</pre></details>'
+    folded = f'<summary>Every value of the run</summary><pre class="code">{text}</pre>'
+    return f'<h3>Configuration</h3><details class="card">{folded}</details>'
+
+
+def _environment_html(environment: Mapping[str, str]) -> str:
+    """Versions, in columns."""
+    return f"<h3>Environment</h3>{facts_html(environment)}" if environment else ""
 
 
 def _commands_html(commands: Sequence[str]) -> str:
@@ -239,20 +271,25 @@ def _commands_html(commands: Sequence[str]) -> str:
     if not commands:
         return ""
     text = safe("\n".join(commands))
-    return f'<div class="card copy"><button type="button" class="copier" hidden>Copy</button><pre class="code">{text}</pre></div>'
+    button = '<button type="button" class="copier" hidden>Copy</button>'
+    return f'<h3>Commands</h3><div class="card copy">{button}<pre class="code">{text}</pre></div>'
 
 
 def _emblem() -> str:
     """A decorative wave that widens into the outline of a face."""
     heights = (6, 12, 22, 14, 30, 44, 26, 52, 34, 60, 40, 24, 48, 30, 16, 26, 12, 6)
     bars = "".join(f"M{8 * i + 4} {36 - h / 2}V{36 + h / 2}" for i, h in enumerate(heights))
-    face = "M176 12c-17 0-27 12-26 28 1 17 12 30 26 30s25-13 26-30c1-16-9-28-26-28M166 36h4M182 36h4M176 38v10M168 56q8 5 16 0"
-    return f'<svg class="emblem" viewBox="0 0 208 76" aria-hidden="true"><path d="{bars}"/><path class="face" d="{face}"/></svg>'
+    face = "M176 12c-17 0-27 12-26 28 1 17 12 30 26 30s25-13 26-30c1-16-9-28-26-28"
+    face += "M166 36h4M182 36h4M176 38v10M168 56q8 5 16 0"
+    paths = f'<path d="{bars}"/><path class="face" d="{face}"/>'
+    return f'<svg class="emblem" viewBox="0 0 208 76" aria-hidden="true">{paths}</svg>'
 
 
 def _count(galleries: Sequence[Gallery], people: Sequence[PeopleGroup]) -> int:
     """Pieces of markup that pictures and voices need besides their own bytes."""
-    return sum(len(q.candidates) + 1 for g in galleries for q in g.queries) + sum(len(g.people) for g in people)
+    return sum(len(q.candidates) + 1 for g in galleries for q in g.queries) + sum(
+        len(g.people) for g in people
+    )
 
 
 def _anchor(name: str) -> str:

@@ -236,7 +236,7 @@ class Candidate:
 class Query:
     """One question of a gallery and its best answers in order of rank.
 
-    Answers of higher rank than their place (the first right one, when it is not among the best) are set apart.
+    Answers of higher rank than their place (the first right one, when not among the best) are set apart.
     """
 
     name: str
@@ -249,7 +249,7 @@ class Query:
 
 @dataclass(frozen=True)
 class Gallery:
-    """Several queries in one direction: "v2f" hear a voice and see faces, "f2v" see a face and hear voices."""
+    """Queries in one direction: "v2f" hear a voice and see faces, "f2v" see a face and hear voices."""
 
     title: str
     direction: Direction

@@ -2,6 +2,8 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from voiceface.report.text import is_number, number, safe
 WIDTH, HEIGHT = 440, 290
 LEFT, RIGHT, TOP, BOTTOM = 54, 12, 12, 44
 INNER_W, INNER_H = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
+INNER_BOX = f'x="{LEFT}" y="{TOP}" width="{INNER_W}" height="{INNER_H}"'
 MAX_POINTS = 400
 COLOURS = 6
 
@@ -39,15 +42,18 @@ def line_plot(plot: Plot, colours: Mapping[str, str] | None = None) -> str:
     y_range = plot.y_range or _extent(y_values, margin=0.06)
     frame = _Frame(x_range, y_range, plot.x_log)
     lines = [_curve(frame, curve, classes[curve.label]) for curve in curves]
-    ordered = [line for kind in ("reference", "system") for c, line in zip(curves, lines) if _layer(c) == kind]
+    ordered = [
+        line for kind in ("reference", "system") for c, line in zip(curves, lines) if _layer(c) == kind
+    ]
     body = frame.axes(plot.x_label, plot.y_label, plot.x_percent, plot.y_percent)
-    body += f'<svg x="{LEFT}" y="{TOP}" width="{INNER_W}" height="{INNER_H}" class="inner">{"".join(ordered)}</svg>'
+    body += f"<svg {INNER_BOX}>{''.join(ordered)}</svg>"
     spoken = f"{plot.title}. {plot.y_label or 'value'} over {plot.x_label or 'position'}. " + "; ".join(
         f"{c.label}{' ' + c.note if c.note else ''}, {_ends(c)}" for c in curves
     )
     keys = [
-        f'<li class="{classes[c.label]}"><svg class="key" viewBox="0 0 22 8" aria-hidden="true"><path class="line" '
-        f'd="M1 4H21"/></svg><span>{safe(c.label)}</span>{f"<b>{safe(c.note)}</b>" if c.note else ""}</li>'
+        f'<li class="{classes[c.label]}"><svg class="key" viewBox="0 0 22 8" aria-hidden="true">'
+        f'<path class="line" d="M1 4H21"/></svg><span>{safe(c.label)}</span>'
+        f"{f'<b>{safe(c.note)}</b>' if c.note else ''}</li>"
         for c in curves
     ]
     only_title = len(curves) == 1 and curves[0].label == plot.title
@@ -75,7 +81,7 @@ def histogram(plot: Histogram) -> str:
     at = frame.x(middle)
     bars.append(f'<path class="line reference" d="M{at:.1f} 0V{INNER_H}"><title>median</title></path>')
     body = frame.axes(plot.x_label, plot.y_label, False, False)
-    body += f'<svg x="{LEFT}" y="{TOP}" width="{INNER_W}" height="{INNER_H}" class="inner c0">{"".join(bars)}</svg>'
+    body += f'<svg {INNER_BOX} class="c0">{"".join(bars)}</svg>'
     facts = f"{len(values)} values from {number(float(values.min()))} to {number(float(values.max()))}"
     facts += f", median {number(middle)}"
     note = f"{facts}. {plot.note}" if plot.note else f"{facts}."
@@ -105,28 +111,36 @@ class _Frame:
         for value, text in zip(y_ticks, tick_texts(y_ticks, y_percent)):
             y = TOP + self.y(value)
             parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
-            parts.append(f'<text class="tick" x="{LEFT - 7}" y="{y + 3.7:.1f}" text-anchor="end">{text}</text>')
+            parts.append(
+                f'<text class="tick" x="{LEFT - 7}" y="{y + 3.7:.1f}" text-anchor="end">{text}</text>'
+            )
         x_ticks = log_ticks(*self.x_range) if self.x_log else ticks(*self.x_range, 6)
         for value, text in zip(x_ticks, tick_texts(x_ticks, x_percent)):
             x = LEFT + self.x(value)
             parts.append(f'<path class="grid faint" d="M{x:.1f} {TOP}V{TOP + INNER_H}"/>')
             anchor = "end" if x > WIDTH - RIGHT - 8 else "middle"
             x = min(x, WIDTH - RIGHT + 8) if anchor == "end" else x
-            parts.append(f'<text class="tick" x="{x:.1f}" y="{TOP + INNER_H + 15}" text-anchor="{anchor}">{text}</text>')
+            parts.append(
+                f'<text class="tick" x="{x:.1f}" y="{TOP + INNER_H + 16}" text-anchor="{anchor}">'
+                f"{text}</text>"
+            )
         parts.append(f'<path class="axis" d="M{LEFT} {TOP + INNER_H}H{WIDTH - RIGHT}"/>')
         if x_label:
             x = LEFT + INNER_W / 2
-            parts.append(f'<text class="label" x="{x}" y="{HEIGHT - 8}" text-anchor="middle">{safe(x_label)}</text>')
+            parts.append(
+                f'<text class="label" x="{x}" y="{HEIGHT - 8}" text-anchor="middle">{safe(x_label)}</text>'
+            )
         if y_label:
             y = TOP + INNER_H / 2
             parts.append(
-                f'<text class="label" transform="translate(12 {y}) rotate(-90)" text-anchor="middle">{safe(y_label)}</text>'
+                f'<text class="label" transform="translate(12 {y}) rotate(-90)" text-anchor="middle">'
+                f"{safe(y_label)}</text>"
             )
         return "".join(parts)
 
 
 def ticks(low: float, high: float, count: int) -> list[float]:
-    """At most about `count` round numbers from `low` to `high`, steps of 1, 2, 2.5 or 5 times a power of ten."""
+    """About `count` round numbers from `low` to `high`, in steps of 1, 2, 2.5 or 5 times a power of ten."""
     step = (high - low) / max(1, count)
     power = 10 ** math.floor(math.log10(step))
     step = next(power * m for m in (1, 2, 2.5, 5, 10) if power * m >= step * 0.999)
@@ -145,11 +159,14 @@ def tick_texts(values: Sequence[float], percent: bool) -> list[str]:
     """Texts of ticks with as many decimals as the step needs."""
     if percent:
         return [f"{text}%" for text in tick_texts([100 * v for v in values], False)]
-    steps = [b - a for a, b in zip(values, values[1:])]
+    steps = [b - a for a, b in pairwise(values)]
     step = min(steps) if steps else abs(values[0]) if values else 1
     top = max((abs(v) for v in values), default=1)
     if top and (top >= 1e5 or step < 1e-4):
-        return ["0" if v == 0 else f"{v:.1e}".replace("-", "−").replace("e+0", "e").replace("e−0", "e−") for v in values]
+        return [
+            "0" if v == 0 else f"{v:.1e}".replace("-", "−").replace("e+0", "e").replace("e−0", "e−")
+            for v in values
+        ]
     digits = next((d for d in range(5) if abs(step * 10**d - round(step * 10**d)) < 1e-6), 4) if step else 0
     return [f"{v:.{digits}f}".replace("-", "−") for v in values]
 
@@ -158,17 +175,19 @@ def _thin(curve: Curve) -> Curve:
     """A curve of at most MAX_POINTS points, ends kept, and none that is not finite in x."""
     x, y = np.asarray(curve.x, float), np.asarray(curve.y, float)
     if x.shape != y.shape or x.ndim != 1:
-        raise ValueError(f"curve {curve.label!r}: x and y have the same shape (N,); found {x.shape} and {y.shape}")
+        raise ValueError(
+            f"curve {curve.label!r}: x and y have the same shape (N,); found {x.shape} and {y.shape}"
+        )
     keep = np.flatnonzero(np.isfinite(x))
     if len(keep) > MAX_POINTS:
-        # Steps of a ROC lie close together at its ends: keep points evenly along the drawn line instead of by index.
+        # Steps of a ROC lie close together at its ends: keep points evenly along the line, not by index.
         spread = [np.ptp(v[keep][np.isfinite(v[keep])]) or 1.0 for v in (x, np.nan_to_num(y))]
         moved = np.hypot(np.diff(x[keep]) / spread[0], np.diff(np.nan_to_num(y[keep])) / spread[1])
         along = np.concatenate([[0.0], np.cumsum(moved)])
         places = np.searchsorted(along, np.linspace(0, along[-1], MAX_POINTS))
         keep = keep[np.unique(np.clip(places, 0, len(keep) - 1))]
-    bands = [None if v is None else np.asarray(v, float)[keep] for v in (curve.low, curve.high)]
-    return Curve(curve.label, x[keep], y[keep], *bands, curve.kind, curve.note, curve.raw, curve.markers)
+    low, high = (None if v is None else np.asarray(v, float)[keep] for v in (curve.low, curve.high))
+    return replace(curve, x=x[keep], y=y[keep], low=low, high=high)
 
 
 def _curve(frame: _Frame, curve: Curve, style: str) -> str:
@@ -205,7 +224,7 @@ def _path(frame: _Frame, points: Sequence[tuple[float, float]]) -> str:
 
 
 def _classes(curves: Sequence[Curve], fixed: Mapping[str, str]) -> dict[str, str]:
-    """Style class of every curve: references by kind, systems by their fixed colour, others by what is free."""
+    """Style class of every curve: references by kind, systems by fixed colour, others by what is free."""
     taken = {fixed[c.label] for c in curves if c.label in fixed}
     free = [f"c{i}" for i in range(COLOURS) if f"c{i}" not in taken] or ["c0"]
     classes: dict[str, str] = {}
@@ -225,7 +244,7 @@ def _layer(curve: Curve) -> str:
 
 
 def _extent(values: Sequence[np.ndarray], margin: float, log: bool = False) -> tuple[float, float]:
-    """Smallest and largest finite value (above zero for a logarithmic axis), widened by a share of their distance."""
+    """Smallest and largest finite value (above zero for a log axis), widened by a share of their distance."""
     together = np.concatenate(values)
     together = together[np.isfinite(together) & ((together > 0) if log else True)]
     if not len(together):
@@ -254,5 +273,6 @@ def _figure(title: str, spoken: str, body: str, keys: Sequence[str], note: str) 
     under = f'<p class="note">{safe(note)}</p>' if note else ""
     return (
         f'<figure class="card plot"><figcaption>{safe(title)}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{safe(spoken)}">{body}</svg>{legend}{under}</figure>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{safe(spoken)}">{body}</svg>'
+        f"{legend}{under}</figure>"
     )

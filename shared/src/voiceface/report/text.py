@@ -46,8 +46,8 @@ def number(value: Any, digits: int = 3) -> str:
 
 
 def figure(value: float | None, unit: str = "%", *, with_unit: bool = True) -> str:
-    """A figure as the page writes it: a fraction as per cent with one decimal, else three significant digits."""
-    if not is_number(value):
+    """A figure as the page writes it: a fraction as per cent with one decimal, else three digits."""
+    if value is None or not is_number(value):
         return "–"
     text = f"{100 * value:.1f}" if unit == "%" else number(float(value))
     return f"{text}{THIN}{unit}" if with_unit and unit else text
@@ -64,6 +64,11 @@ def signed(value: float, unit: str = "%") -> str:
     """A difference with its sign; of percentages, in points."""
     text = f"{100 * value:+.1f} points" if unit == "%" else f"{value:+.3g}{THIN}{unit}"
     return text.replace("-", "−")
+
+
+def spoken(name: str) -> str:
+    """A person's name as one reads it: folder names hold underscores for spaces."""
+    return name.replace("_", " ").strip()
 
 
 def ordinal(rank: int) -> str:
