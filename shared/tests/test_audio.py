@@ -319,6 +319,25 @@ def test_what_is_no_sound_is_named(tmp_path, name):
             call(tmp_path / name)
 
 
+def test_flac_header_that_promises_terabytes_is_refused(tmp_path):
+    path = tmp_path / "a.flac"
+    soundfile.write(path, tone(), RATE)
+    data = bytearray(path.read_bytes())
+    data[21] |= 0x0F  # top bits of the number of samples
+    path.write_bytes(data)
+    with pytest.raises(audio.AudioError, match=r"a\.flac: (damaged|cannot)"):
+        audio.decode(path, scale="int16")
+
+
+def test_tags_in_a_foreign_encoding_do_no_harm(tmp_path):
+    path = tmp_path / "a.m4a"
+    write_packets(path, tone(4096)[None] / 32768)
+    data = path.read_bytes()
+    tag = b"Lavf" if b"Lavf" in data else b"isom"
+    path.write_bytes(data.replace(tag, b"\xf9\xfa" + tag[2:]))
+    assert audio.load(path, scale="int16").shape[0] >= 4096
+
+
 def test_missing_file_and_folder_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"gone\.wav: no such sound file"):
         audio.load(tmp_path / "gone.wav", scale="unit")

@@ -172,7 +172,7 @@ def info(path: str | os.PathLike[str]) -> AudioInfo:
         import av
 
         try:
-            with av.open(os.fspath(path)) as container:
+            with av.open(os.fspath(path), metadata_errors="replace") as container:
                 stream = audio_stream(path, container)
                 length = (
                     stream.duration * stream.time_base if stream.duration else (container.duration or 0) / 1e6

@@ -121,6 +121,11 @@ def read_soundfile(path: str | os.PathLike[str], scale: Scale, policy: Policy, l
             rate, floats = file.samplerate, file.subtype in ("FLOAT", "DOUBLE")
     except soundfile.LibsndfileError as error:
         raise not_sound(path, error) from None
+    except (MemoryError, ValueError):
+        raise AudioError(
+            f"{path}: damaged header: it promises {promised} samples, more than memory can hold; "
+            "copy the file again or remove it"
+        ) from None
     if len(data) < promised:
         raise AudioError(
             f"{path}: damaged or truncated: {len(data)} of {promised} samples could be decoded; "
@@ -145,7 +150,7 @@ def read_packets(path: str | os.PathLike[str], scale: Scale, policy: Policy, lim
     kind: tuple[int, int] | None = None
     lost, lost_seconds, seen, total = 0, 0.0, 0, 0
     try:
-        with av.open(os.fspath(path)) as container:
+        with av.open(os.fspath(path), metadata_errors="replace") as container:
             stream = audio_stream(path, container)
             tick = float(stream.time_base)
             usual = float(stream.duration or 0) * tick / stream.frames if stream.frames else 0.0
