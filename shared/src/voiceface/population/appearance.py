@@ -83,7 +83,7 @@ def appearance_of(people: People, i: int) -> Appearance:
     strands = normals(people.seed, who, "face", 0, 24, start=STRANDS)
     male, g = bool(people.face_sex[i]), people.g[i]
     tone = float(sigmoid(np.array(1.15 * (n[0] + people.skin_shift[i]) - 0.7)))
-    age = float(np.clip(0.42 + 0.36 * g[7], 0.0, 1.5))
+    age = float(min(1.4, 0.50 * np.log1p(np.exp(1.15 * g[7]))))
     grey = float(sigmoid(np.array(3.0 * (g[7] + 0.25 * n[14]) - 2.1)))
 
     skin = _mix(linear(FAIR), linear(DEEP), tone) * (1.0 + 0.045 * n[1] * np.array([0.6, 0.1, -1.0]))
@@ -104,7 +104,7 @@ def appearance_of(people: People, i: int) -> Appearance:
     _tint(paint, masks["hollow"], (0.62, 0.52, 0.50), 0.8)
     _tint(paint, masks["under_chin"], (0.50, 0.42, 0.40), 1.0)
     # Age: lines and bags.
-    for name, strength in (("nasolabial", 1.0), ("forehead_lines", 0.85), ("eye_bags", 0.95), ("crow", 0.85)):
+    for name, strength in (("nasolabial", 0.85), ("forehead_lines", 0.80), ("eye_bags", 0.95), ("crow", 0.75)):
         _tint(paint, masks[name], (0.42, 0.33, 0.31), min(1.0, strength * age))
     # Men: shadow or beard, less of it with the larynx factor.
     if male:
@@ -209,7 +209,7 @@ def _paint_mouth(paint: Map, masks: dict[str, Stencil], skin: NDArray[np.float64
 
 
 def _paint_nose(paint: Map, masks: dict[str, Stencil]) -> None:
-    _tint(paint, masks["wing_crease"], (0.55, 0.44, 0.42), 0.75)
+    _tint(paint, masks["wing_crease"], (0.55, 0.44, 0.42), 0.62)
     _blend(paint, masks["nostril"], linear((48, 24, 20)), 0.90)
 
 
@@ -256,15 +256,15 @@ def _masks() -> dict[str, Stencil]:
     speckle = np.sin(x * 2.1 + 1.7 * np.sin(y * 1.3)) * np.sin(y * 2.4 + 1.9 * np.sin(x * 1.1))
     result["freckles"] = np.clip(2.5 * speckle - 1.0, 0, 1) * np.clip(g(34, -24, 24, 14) + g(0, -24, 14, 12), 0, 1)
     result["hollow"] = np.clip(
-        0.55 * g(20, 7, 8, 7) + 0.45 * g(32, 3, 17, 9) + 0.45 * g(0, -50, 11, 4) + 0.55 * g(0, -82, 14, 4)
+        0.55 * g(20, 7, 8, 7) + 0.45 * g(32, 3, 17, 9) + 0.28 * g(0, -50, 11, 4) + 0.55 * g(0, -82, 14, 4)
         + 0.35 * g(17, -42, 4, 5) + 0.35 * g(30, -67, 5, 5) + 0.25 * g(66, -52, 12, 26), 0, 1,
     )  # fmt: skip
     result["under_chin"] = ramp(y, -113, -123) * (0.45 + 0.55 * front) * (1.0 - 0.35 * ramp(y, -135, -160))
-    result["nasolabial"] = _line(((15, -38), (19, -44), (25, -55), (30, -67), (31, -74)), 1.7)
+    result["nasolabial"] = _line(((16, -38), (20, -44), (26, -54), (31, -64), (32, -70)), 2.1)
     creases = np.exp(-0.5 * ((((y - 36 - 0.003 * x**2) % 9.0) - 4.5) / 1.25) ** 2)
     result["forehead_lines"] = creases * np.exp(-((ax / 36) ** 4)) * ramp(y, 31, 35) * ramp(y, 60, 55) * front
     result["eye_bags"] = _line(((19, -5), (24, -9.5), (32, -11.5), (40, -9)), 1.8) + 0.35 * g(31, -7, 10, 3)
-    crow = _line(((51, 3), (60, 8)), 1.0) + _line(((51, 0), (61, -1)), 1.0) + _line(((50, -3), (58, -9)), 1.0)
+    crow = _line(((51, 3), (58, 7)), 1.3) + _line(((51, 0), (59, -1)), 1.3) + _line(((50, -3), (57, -8)), 1.3)
     result["crow"] = crow + 0.8 * _line(((5, 12), (6, 22)), 1.1)
 
     # Mouth: bow-shaped upper edge, round lower edge.
@@ -283,7 +283,7 @@ def _masks() -> dict[str, Stencil]:
     result["stubble"] = 0.86 + 0.14 * np.sin(x * 3.3 + np.sin(y * 2.7) * 2) * np.sin(y * 3.1 + np.sin(x * 2.3) * 2)
 
     result["wing_crease"] = _line(((10, -35), (15.5, -34), (18.2, -39), (16.5, -45)), 1.2)
-    result["nostril"] = np.clip(1.25 * g(7.5, -45.2, 3.4, 1.7), 0, 1)
+    result["nostril"] = np.clip(1.15 * g(7.5, -45.2, 3.0, 1.5), 0, 1)
 
     # Eyes: almond between (18, -0.5) and (46, 1), a little higher outside.
     u = (ax - 32.0) / 14.2
