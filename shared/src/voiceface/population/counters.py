@@ -47,7 +47,7 @@ def integers(
     Raises:
         ValueError: a negative seed, identity, clip or counter, or an unknown stream.
     """
-    number = STREAMS.get(stream) if isinstance(stream, str) else int(stream)
+    number = STREAMS.get(stream, -1) if isinstance(stream, str) else int(stream)
     if number not in STREAMS.values():
         raise ValueError(f"unknown stream {stream!r}; expected one of {', '.join(STREAMS)}")
     if not 0 <= int(seed) < 2**63:

@@ -93,8 +93,9 @@ def figures(scores: ArrayLike, sex: ArrayLike) -> dict[str, Figure]:
         sex: shape (N,).
 
     Returns:
-        "U", "G": matching among 2, wrong answers of any sex or of the probe's; "G10": the same among 10 of one
-        sex; "AUC", "AUC_G": verification; "mAP": mean reciprocal rank in galleries of 100 (or N, if smaller).
+        "U", "G": matching among 2, wrong answers of any sex or of the probe's; "G10": the same among 10 of
+        one sex; "AUC", "AUC_G": verification; "mAP": mean reciprocal rank in galleries of 100 (or N, if
+        smaller).
         Wrong answers are never sampled: each figure is its expectation over all pairs or galleries.
 
     Raises:
@@ -184,7 +185,7 @@ def shape_ceiling(loadings: ArrayLike | None = None) -> NDArray[np.float64]:
     """R squared with which the true shape coefficients tell the face factors, shape (8,).
 
     Args:
-        loadings: A, shape (K, 8): alpha = A g + D q with unit variance within sex; the head model's by default.
+        loadings: A, shape (K, 8): alpha = A g + D q with unit variance within sex; the head's by default.
     """
     a = _loadings(loadings)
     own = np.diag(1 - np.square(a).sum(1))
@@ -219,7 +220,7 @@ def _matching(wins: NDArray[np.float64], allowed: NDArray[np.bool_]) -> Figure:
 
 
 def _verification(table: NDArray[np.float64], allowed: NDArray[np.bool_]) -> Figure:
-    """Area under the ROC curve of the diagonal against the allowed pairs; all of an identity's pairs left out."""
+    """Area under the ROC curve of the diagonal against the allowed pairs."""
     right = np.diag(table)
     by_row = np.stack([_beaten(right, row[mask]) for row, mask in zip(table, allowed)], 1)
     by_column = np.stack([_beaten(right, row[mask]) for row, mask in zip(table.T, allowed.T)], 1)
@@ -263,9 +264,9 @@ def _value_of_place(wrong: int, drawn: int, first_only: bool) -> NDArray[np.floa
 
     better = np.arange(wrong + 1)
     if first_only:
-        return hypergeom.pmf(0, wrong, better, drawn)
+        return np.asarray(hypergeom.pmf(0, wrong, better, drawn), float)
     hits = np.arange(drawn + 1)[:, None]
-    return (hypergeom.pmf(hits, wrong, better, drawn) / (1 + hits)).sum(0)
+    return np.asarray((hypergeom.pmf(hits, wrong, better, drawn) / (1 + hits)).sum(0), float)
 
 
 def _mean(values: NDArray[np.float64]) -> Figure:

@@ -131,7 +131,7 @@ def plan_speech(
         Control tracks, F = rounded up seconds * FRAME_RATE + 1.
     """
     k = int(people.k[i])
-    ends = 0.3 * uniforms(seed, k, "clip", clip, 2, start=4)
+    ends = min(0.3, 0.15 * seconds) * uniforms(seed, k, "clip", clip, 2, start=4)  # short clips keep speech
     count = int(np.ceil(seconds * 14)) + 4
     slots = _SYLLABLE_SLOTS
     u = uniforms(seed, k, "clip", clip, count * slots, start=_FIRST_SYLLABLE).reshape(count, slots)

@@ -249,7 +249,7 @@ def _delay(samples: NDArray[np.float64]) -> NDArray[np.complex128]:
     unit = -2j * np.pi / _SIZE * samples[:, None]
     coarse = np.exp(unit * (16 * np.arange(_SIZE // 32 + 1)))
     fine = np.exp(unit * np.arange(16))
-    whole = (coarse[:, :, None] * fine[:, None, :]).reshape(len(samples), -1)
+    whole = (coarse[:, :, None] * fine[:, None, :]).reshape(len(samples), coarse.shape[1] * 16)
     return whole[:, : _SIZE // 2 + 1]
 
 
@@ -288,7 +288,8 @@ def _noise(
 def _white(seed: int, k: int, stream: str, clip: int, n: int, start: int) -> NDArray[np.float64]:
     """White noise of variance 1, four even-spread 16-bit samples from each hash word, shape (n,)."""
     words = integers(seed, k, stream, clip, -(-n // 4), start)
-    return (words.astype("<u8").view("<i2")[:n] + 0.5) * (np.sqrt(12) / 65536)
+    samples = words.astype("<u8").view("<i2")[:n].astype(np.float64)
+    return (samples + 0.5) * (np.sqrt(12) / 65536)
 
 
 def _even_fast_length(n: int) -> int:

@@ -1,0 +1,224 @@
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from voiceface.population.counters import STREAMS, integers, mix64, normals, uniforms
+from voiceface.population.people import (
+    FACTORS,
+    NATIONALITIES,
+    draw_people,
+    face_name,
+    factor_digest,
+    factor_table,
+    split_of,
+    video_count,
+    video_id,
+    video_of_clip,
+    video_of_picture,
+    voice_id,
+)
+from voiceface.population.presets import PRESETS, Preset, ids_of, preset_of
+
+GOLDEN = Path(__file__).with_name("population_factors.csv")
+
+
+@pytest.fixture(scope="module")
+def crowd():
+    return draw_people(np.arange(20_000))
+
+
+def test_factor_table_keeps_its_golden_values():
+    golden = np.loadtxt(GOLDEN, delimiter=",", skiprows=1)
+    people = draw_people(np.arange(32))
+    np.testing.assert_allclose(factor_table(people), golden, atol=1e-12, rtol=0)
+    assert factor_digest(people) == "bfc61c19bd0afd8ec2995d3a1c0be531e3f6fa9d21da145481de0e2c97a14a6f"
+
+
+def test_raw_numbers_keep_their_golden_hash():
+    raw = b"".join(
+        integers(seed, np.arange(50), stream, 2, 20, start=5).astype("<u8").tobytes()
+        for seed in (0, 1, 2**63 - 1)
+        for stream in STREAMS
+    )
+    assert (
+        hashlib.sha256(raw).hexdigest() == "f86233dfaf8bfe404508e23c79f755460ed77b363c69121cd3d7dc435fd8bdb9"
+    )
+
+
+def test_hash_spreads_every_bit_and_never_collides():
+    states = np.arange(20_000, dtype=np.uint64)
+    with np.errstate(over="ignore"):
+        flips = mix64(states) ^ mix64(states ^ np.uint64(1))
+    share = np.unpackbits(flips.view(np.uint8)).mean()
+    assert share == pytest.approx(0.5, abs=0.01)
+    every = np.concatenate([integers(0, np.arange(40), s, c, 40).ravel() for s in STREAMS for c in range(4)])
+    assert len(np.unique(every)) == len(every)
+
+
+def test_numbers_depend_on_their_place_only():
+    whole = normals(3, np.arange(10), "face", 0, 30)
+    np.testing.assert_array_equal(normals(3, [7, 2], "face", 0, 5, start=10), whole[[7, 2], 10:15])
+    np.testing.assert_array_equal(uniforms(3, 4, "clip", [0, 1], 2)[1], uniforms(3, 4, "clip", 1, 2))
+    assert uniforms(0, 0, "shared", 0, 0).shape == (0,)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda: integers(-1, 0, "clip", 0, 1),
+        lambda: integers(0, -1, "clip", 0, 1),
+        lambda: integers(0, 0.5, "clip", 0, 1),
+        lambda: integers(0, 0, "nothing", 0, 1),
+        lambda: draw_people([1], rho=1.5),
+        lambda: draw_people([1], rho=[0.5, 0.5]),
+        lambda: draw_people([[1, 2]]),
+        lambda: draw_people([1], confound=-0.1),
+        lambda: voice_id(-3),
+        lambda: split_of(1.5),
+        lambda: preset_of("huge"),
+        lambda: ids_of("tiny", "dev"),
+        lambda: Preset("x", 1, 117, 1, 1, 1.0, 1, 64, 1.0, 1.0),
+    ],
+)
+def test_wrong_values_are_refused(call):
+    with pytest.raises(ValueError):
+        call()
+
+
+def test_identities_do_not_depend_on_company_or_order(crowd):
+    mixed = draw_people([17, 19_999, 3])
+    for name in ("sex", "v", "g", "q", "age", "height", "nationality", "rate", "vowel_offset"):
+        np.testing.assert_array_equal(getattr(mixed, name), getattr(crowd, name)[[17, 19_999, 3]])
+    np.testing.assert_array_equal(crowd.take([17, 19_999, 3]).v, mixed.v)
+    assert len(draw_people([])) == 0
+
+
+def test_coupling_is_the_correlation_within_sex(crowd):
+    for sex in (0, 1):
+        rows = crowd.sex == sex
+        for j in range(len(FACTORS)):
+            assert np.corrcoef(crowd.v[rows, j], crowd.g[rows, j])[0, 1] == pytest.approx(0.7, abs=0.04)
+    profile = draw_people(np.arange(8000), rho=0.8, profile=np.linspace(0, 1, 8))
+    measured = [np.corrcoef(profile.v[:, j], profile.g[:, j])[0, 1] for j in range(8)]
+    np.testing.assert_allclose(measured, 0.8 * np.linspace(0, 1, 8), atol=0.04)
+    np.testing.assert_allclose(draw_people([0], rho=[0.1] * 8).c, 0.1)
+    np.testing.assert_array_equal(draw_people([5], rho=1).v, draw_people([5], rho=1).g)
+
+
+def test_marginals_are_standard_normal(crowd):
+    for table in (crowd.v, crowd.g, crowd.q):
+        assert np.abs(table.mean(0)).max() < 0.03
+        assert np.abs(table.std(0) - 1).max() < 0.03
+    assert crowd.sex.mean() == pytest.approx(0.5, abs=0.015)
+    for sex in (0, 1):
+        assert np.abs(crowd.v[crowd.sex == sex].mean(0)).max() < 0.04
+
+
+def test_nuisance_is_independent_of_factors_and_of_the_other_side(crowd):
+    voice = np.column_stack(
+        [crowd.rate, crowd.pitch_range, crowd.vowel_space, crowd.vowel_offset.reshape(-1, 20)]
+    )
+    blocks = [crowd.v, crowd.q, voice, crowd.sex[:, None], crowd.nationality[:, None]]
+    for a, first in enumerate(blocks):
+        for second in blocks[a + 1 :]:
+            both = np.corrcoef(first.T, second.T)[: first.shape[1], first.shape[1] :]
+            assert np.abs(both).max() < 0.04
+    assert np.abs(np.corrcoef(crowd.g.T, crowd.q.T)[:8, 8:]).max() < 0.04
+    off = np.corrcoef(np.column_stack([crowd.v, crowd.q]).T) - np.eye(48)
+    assert np.abs(off).max() < 0.04
+
+
+def test_coupling_leaves_the_voice_side_alone():
+    loose, tight = draw_people(np.arange(50), rho=0), draw_people(np.arange(50), rho=1)
+    for name in (
+        "sex",
+        "v",
+        "height",
+        "rate",
+        "pitch_range",
+        "vowel_space",
+        "vowel_offset",
+        "vowel_shift",
+        "q",
+    ):
+        np.testing.assert_array_equal(getattr(loose, name), getattr(tight, name))
+    assert not np.allclose(loose.g, tight.g)
+
+
+def test_sex_of_the_face_can_be_drawn_anew():
+    apart = draw_people(np.arange(4000), share_sex=False)
+    assert np.mean(apart.sex == apart.face_sex) == pytest.approx(0.5, abs=0.04)
+    together = draw_people(np.arange(4000))
+    np.testing.assert_array_equal(together.sex, together.face_sex)
+    np.testing.assert_array_equal(apart.sex, together.sex)
+
+
+def test_table_columns(crowd):
+    assert crowd.age.min() >= 18
+    assert crowd.age.max() <= 85
+    assert np.corrcoef(crowd.age, crowd.g[:, 7])[0, 1] > 0.97
+    for sex, mean in ((0, 1629), (1, 1756)):
+        rows = crowd.sex == sex
+        assert crowd.height[rows].mean() == pytest.approx(mean, abs=3)
+        assert np.corrcoef(crowd.height[rows], crowd.v[rows, 1])[0, 1] == pytest.approx(0.3, abs=0.03)
+    assert len(NATIONALITIES) == 8
+    assert np.bincount(crowd.nationality).min() > 2200
+    assert set(crowd.take(np.arange(40)).genders) == {"f", "m"}
+
+
+def test_confound_works_only_when_asked_for():
+    plain, tied = draw_people(np.arange(60)), draw_people(np.arange(60), confound=0.5)
+    assert not plain.vowel_shift.any()
+    assert not plain.skin_shift.any()
+    np.testing.assert_array_equal(plain.nationality, tied.nationality)
+    for country in range(8):
+        rows = tied.nationality == country
+        assert np.ptp(tied.skin_shift[rows]) == 0
+        assert np.ptp(tied.vowel_shift[rows], axis=0).max() == 0
+    assert len(np.unique(tied.skin_shift)) == 8
+    np.testing.assert_allclose(
+        draw_people([4], confound=1).vowel_shift, 2 * draw_people([4], confound=0.5).vowel_shift
+    )
+
+
+def test_ids_names_and_splits_of_the_standard_set():
+    splits = [split_of(k) for k in range(1251)]
+    assert [splits.count(name) for name in ("val", "test", "train")] == [116, 193, 942]
+    assert (voice_id(0), voice_id(308), voice_id(1250)) == ("id10001", "id10309", "id11251")
+    assert voice_id(1251) == "id20001252"
+    assert split_of(1251) == split_of(99_999) == "train"
+    names = [face_name(k) for k in range(1251)]
+    assert names == sorted(names)
+    assert len(set(names)) == len(names)
+    for k, name in enumerate(names):
+        assert re.fullmatch(r"[A-Z][a-z]+_[A-Z][a-z]+\.\d{5}", name)
+        assert name[0] in {"val": "AB", "test": "CDE", "train": "FGHIJKLMNOPQRSTUVWXYZ"}[splits[k]]
+        assert (name[0] <= "E") == (voice_id(k) <= "id10309")
+    assert {name[0] for name in names} == set("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+    assert all(face_name(k)[0] >= "F" for k in range(1251, 1400))
+
+
+def test_videos():
+    counts = [video_count(k) for k in range(300)]
+    assert set(counts) == {2, 3, 4}
+    ids = {video_id(k, video) for k in range(300) for video in range(counts[k])}
+    assert len(ids) == sum(counts)
+    assert all(re.fullmatch(r"[A-Za-z0-9_-]{11}", name) for name in ids)
+    assert {"-", "_"} <= set("".join(ids))
+    assert [video_of_clip(0, clip) for clip in range(8)] == [clip % counts[0] for clip in range(8)]
+    assert {video_of_picture(1, picture) for picture in range(8)} == set(range(counts[1]))
+
+
+def test_presets_take_the_first_of_each_range():
+    assert set(PRESETS) == {"tiny", "quick", "standard", "study", "large", "quirks"}
+    assert list(ids_of("tiny", "val")) == [0, 1, 2, 3]
+    assert list(ids_of("tiny", "test")) == list(range(116, 124))
+    assert ids_of("standard") == list(range(1251))
+    assert len(ids_of("large")) == PRESETS["large"].identities == 100_000
+    assert PRESETS["study"].rhos == (0.0, 0.2, 0.5, 0.7, 0.85, 1.0)
+    assert PRESETS["standard"].rhos == (0.7,)
+    for preset in PRESETS.values():
+        for split in ("train", "val", "test"):
+            assert {split_of(k) for k in ids_of(preset, split)} == {split}

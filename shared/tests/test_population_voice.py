@@ -1,0 +1,186 @@
+import hashlib
+
+import numpy as np
+import pytest
+from voiceface.parallel import map_unordered
+from voiceface.population.people import draw_people, video_count
+from voiceface.population.phones import PHONES, VOWELS, plan_speech, reference_formants, steady_vowel
+from voiceface.population.voice import SAMPLE_RATE, Clip, speak, synthesise_clip
+
+SPEAKERS = np.arange(309, 321)
+
+
+@pytest.fixture(scope="module")
+def people():
+    return draw_people(SPEAKERS)
+
+
+@pytest.fixture(scope="module")
+def clips(people) -> list[Clip]:
+    return [synthesise_clip(people, i, i % 4, seconds=2.5) for i in range(len(people))]
+
+
+def digest_of(item: tuple[int, int]) -> str:
+    """Hash of one clip made in whatever process this runs in."""
+    k, clip = item
+    people = draw_people([k])
+    return hashlib.sha256(synthesise_clip(people, 0, clip, seconds=1.0).samples.tobytes()).hexdigest()
+
+
+def test_golden_samples():
+    golden = [-34, 1443, -1348, 1856, -17, 564, 3330, -2861, 1074, 121]
+    golden += [-60, 143, 3059, 422, -636, -1750, 4047, 5133, -1489, 92]
+    samples = synthesise_clip(draw_people([7]), 0, 1, seconds=2.0).samples.astype(int)
+    assert np.abs(samples[3000:31000:1400] - golden).max() <= 2
+
+
+def test_same_bytes_for_any_order_company_and_worker_count(people):
+    items = [(309 + k, clip) for k in range(3) for clip in range(2)]
+    alone = {item: digest_of(item) for item in items}
+    assert len(set(alone.values())) == len(items)
+    for workers, order in ((1, items[::-1]), (2, items)):
+        assert dict(map_unordered(digest_of, order, workers=workers, progress=False)) == alone
+    among = synthesise_clip(people, 2, 1, seconds=1.0).samples
+    assert hashlib.sha256(among.tobytes()).hexdigest() == alone[311, 1]
+
+
+def test_coupling_leaves_the_bytes_alone():
+    loose, tight = (draw_people([330, 331], rho=rho) for rho in (0.0, 1.0))
+    for i in range(2):
+        first, second = (synthesise_clip(p, i, 0, seconds=1.0).samples.tobytes() for p in (loose, tight))
+        assert first == second
+
+
+def test_form_level_and_silence(clips):
+    for clip in clips:
+        assert clip.samples.dtype == np.int16
+        assert clip.samples.shape == (40_000,)
+        assert clip.rate == SAMPLE_RATE
+        wave = clip.samples.astype(float) / 32768
+        assert np.abs(wave).max() < 0.98
+        assert -32 < 20 * np.log10(np.sqrt(np.square(wave).mean())) < -15.5
+        assert abs(wave.mean()) < 0.01 * wave.std()
+        assert not clip.speech[-1]
+        assert 0.4 < clip.voiced.mean() < 0.95
+        # Clicks: no jump between neighbours beyond what the loudest friction makes.
+        assert np.abs(np.diff(wave)).max() < 14 * wave.std()
+
+
+def test_median_f0_by_an_independent_tracker(clips):
+    librosa = pytest.importorskip("librosa")
+    good = []
+    for clip in clips[:10]:
+        wave = clip.samples.astype(np.float32) / 32768
+        f0, _, _ = librosa.pyin(wave, fmin=55, fmax=450, sr=SAMPLE_RATE, frame_length=1024, hop_length=512)
+        good.append(abs(np.nanmedian(f0) / np.median(clip.f0[clip.voiced]) - 1) < 0.06)
+    assert np.mean(good) >= 0.9
+
+
+def test_voice_activity(clips):
+    webrtcvad = pytest.importorskip("webrtcvad")
+    shares = []
+    for clip in clips:
+        vad = webrtcvad.Vad(2)
+        frames = clip.samples[: len(clip.samples) // 480 * 480].reshape(-1, 480)
+        shares.append(np.mean([vad.is_speech(frame.tobytes(), SAMPLE_RATE) for frame in frames]))
+    assert 0.5 < np.mean(shares) < 0.97
+    assert np.mean([0.5 < share < 0.97 for share in shares]) >= 0.9
+
+
+def test_formants_of_steady_vowels_by_linear_prediction(people):
+    errors = []
+    for i in range(5):
+        for vowel in (0, 4, 8):
+            tracks = steady_vowel(people, i, vowel, seconds=0.4, f0=100 if people.sex[i] else 160)
+            wave = speak(people, i, tracks, seed=0, clip=0, seconds=0.4)[2400:4000]
+            found = linear_prediction_formants(wave, 18)
+            errors.append([np.abs(found / true - 1).min() for true in tracks.formants[10, 1:3]])
+    assert np.mean(np.array(errors) < 0.08) >= 0.9
+    assert np.median(errors) < 0.03
+
+
+def linear_prediction_formants(wave: np.ndarray, order: int) -> np.ndarray:
+    """Frequencies (Hz) of the narrow poles of an autocorrelation model."""
+    from scipy.linalg import solve_toeplitz
+
+    emphasised = np.append(wave[0], wave[1:] - 0.97 * wave[:-1]) * np.hamming(len(wave))
+    lags = np.correlate(emphasised, emphasised, "full")[len(wave) - 1 :][: order + 1]
+    poles = np.roots(np.append(1, -solve_toeplitz(lags[:-1], lags[1:])))
+    poles = poles[poles.imag > 0]
+    return np.angle(poles[-SAMPLE_RATE / np.pi * np.log(np.abs(poles)) < 600]) * SAMPLE_RATE / (2 * np.pi)
+
+
+def test_longer_tract_lowers_every_formant(people):
+    pair = people.take([0, 0])
+    pair.v[1] = pair.v[0] + np.eye(8)[1]
+    ratio = reference_formants(pair, 1) / reference_formants(pair, 0)
+    np.testing.assert_allclose(np.median(ratio, axis=0), np.exp(-0.045), rtol=1e-6)
+
+
+def test_higher_larynx_factor_raises_the_pitch(people):
+    pair = people.take([1, 1])
+    pair.v[1] = pair.v[0] + np.eye(8)[0]
+    low, high = (plan_speech(pair, i, 0, seed=0, seconds=2.0) for i in range(2))
+    np.testing.assert_allclose(high.f0 / low.f0, np.exp((0.12, 0.15)[people.sex[1]]), rtol=1e-9)
+    np.testing.assert_array_equal(low.phone, high.phone)
+
+
+def test_age_makes_the_voice_noisier(people):
+    pair = people.take([2, 2])
+    pair.v[:, 7] = (-1.5, 1.5)
+    tracks = steady_vowel(pair, 0, 4, seconds=1.0, f0=100)
+    ratios = []
+    for i in range(2):
+        wave = speak(pair, i, tracks, seed=0, clip=0, seconds=1.0)[3200:12800]
+        shifted = [np.corrcoef(wave[:-lag], wave[lag:])[0, 1] for lag in range(155, 166)]
+        ratios.append(max(shifted))
+    assert ratios[0] > ratios[1]
+
+
+def test_nuisance_off_leaves_clean_speech(people):
+    clean = synthesise_clip(people, 3, 0, seconds=2.0, nuisance=0)
+    noisy = synthesise_clip(people, 3, 0, seconds=2.0)
+    quiet = slice(-int(0.02 * SAMPLE_RATE), None)
+    assert np.abs(clean.samples[quiet].astype(int)).max() < np.abs(noisy.samples[quiet].astype(int)).max()
+    np.testing.assert_array_equal(clean.phone, noisy.phone)
+    assert 20 * np.log10(clean.samples.std() / 32768) == pytest.approx(-21, abs=0.1)
+
+
+def test_clips_of_one_video_share_the_channel(people):
+    k = int(people.k[0])
+    count = video_count(k)
+    videos = [synthesise_clip(people, 0, clip, seconds=0.5).video for clip in range(2 * count)]
+    assert videos == [clip % count for clip in range(2 * count)]
+
+
+def test_speech_plan_has_pauses_syllables_and_every_phone(people):
+    heard, pauses = set(), 0
+    for clip in range(6):
+        tracks = plan_speech(people, 1, clip, seed=0, seconds=6.0)
+        heard |= set(tracks.phone.tolist())
+        silent = tracks.phone == len(PHONES) - 1
+        runs = np.diff(np.flatnonzero(np.diff(np.concatenate([[0], silent, [0]]))))[::2] / 100
+        inner = runs[1:-1]
+        pauses += len(inner)
+        assert ((inner >= 0.13) & (inner <= 0.47)).all()
+        assert runs[-1] <= 0.33
+        assert ((tracks.f0 >= 55) & (tracks.f0 <= 450)).all()
+        assert (np.diff(tracks.formants, axis=1) > 0).all()
+    assert pauses >= 12
+    assert heard == set(range(len(PHONES)))
+    assert len(VOWELS) == 10
+
+
+@pytest.mark.parametrize(
+    "options", [{"seconds": 0.01}, {"seconds": 1.0, "nuisance": -1}, {"seconds": float("nan")}]
+)
+def test_wrong_values_are_refused(people, options):
+    with pytest.raises(ValueError):
+        synthesise_clip(people, 0, 0, **options)
+
+
+def test_very_short_clips_hold_speech(people):
+    for i in range(6):
+        clip = synthesise_clip(people, i, 0, seconds=0.1)
+        assert clip.samples.shape == (1600,)
+        assert clip.speech.any()
