@@ -1,4 +1,4 @@
-"""Training batches that depend on the seed and the step only, never on workers, processes or interruptions."""
+"""Training batches that depend on seed and step only, never on workers, processes or interruptions."""
 
 import signal
 import sys
@@ -43,7 +43,7 @@ def batches(
     (seed, e, k). So batch t is the same whatever `start_step`, `workers` and `world_size` are.
 
     Args:
-        dataset: has a length and ``draw(index, rng)``; with workers it must be picklable or the platform fork.
+        dataset: has a length and ``draw(index, rng)``; copied to the workers, if there are any.
         batch_size: rows of the global batch, all distinct items.
         seed: not negative.
         start_step: first batch to give; a run that goes on passes its completed steps.
@@ -69,7 +69,7 @@ def batches(
     drawn = _Drawn(dataset, seed)
     if workers == 0:
         return (collate([drawn[key] for key in batch]) for batch in keys)
-    loader = DataLoader(
+    loader: DataLoader = DataLoader(
         drawn,  # type: ignore[arg-type]
         batch_sampler=keys,  # type: ignore[arg-type]
         num_workers=workers,

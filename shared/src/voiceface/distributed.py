@@ -1,7 +1,8 @@
 """Several processes that compute what one process with the whole batch would compute.
 
 Started by torchrun, each process holds an equal share of the rows of every batch. What mixes rows - batch
-statistics, dropout masks, losses over all pairs - is done here over the global batch, on gloo (CPU) and nccl (CUDA).
+statistics, dropout masks, losses over all pairs - is done here over the global batch, on gloo (CPU) and nccl
+(CUDA).
 """
 
 import os
@@ -79,13 +80,22 @@ def mean_over_processes(value: Tensor) -> Tensor:
     return total / world_size()
 
 
+def highest(number: int, device: torch.device) -> int:
+    """The largest of the processes' numbers, on every process; `device` is where the group can work."""
+    if world_size() == 1:
+        return number
+    tensor = torch.tensor(number, device=device)
+    dist.all_reduce(tensor, dist.ReduceOp.MAX)
+    return int(tensor)
+
+
 def gather_with_gradient(tensor: Tensor) -> Tensor:
     """Rows of all processes in rank order, differentiable.
 
     The backward pass adds up what every process's loss says about these rows. With the gradient mean that
-    DistributedDataParallel takes, that gives the gradient of (mean over processes of their losses): the single
-    process's gradient both when each process computes the loss of the global batch and when each computes the
-    mean over its own rows.
+    DistributedDataParallel takes, the outcome is the gradient of the processes' mean loss: what a single
+    process gets, both when each process computes the loss of the global batch and when each computes the mean
+    over its own rows.
 
     Args:
         tensor: shape (B, ...), the same on every process.
@@ -168,17 +178,19 @@ class SynchronisedBatchNorm(_BatchNorm):
 
     def _update(self, mean: Tensor, variance: Tensor) -> None:
         """Moving averages as the plain layer keeps them (variance with divisor n - 1)."""
-        self.num_batches_tracked += 1
-        share = self.momentum if self.momentum is not None else 1 / float(self.num_batches_tracked)
-        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
-        self.running_var.lerp_(variance.to(self.running_var.dtype), share)
+        count, means, variances = self.num_batches_tracked, self.running_mean, self.running_var
+        assert count is not None and means is not None and variances is not None
+        count += 1
+        share = self.momentum if self.momentum is not None else 1 / float(count)
+        means.lerp_(mean.to(means.dtype), share)
+        variances.lerp_(variance.to(variances.dtype), share)
 
     def _check_input_dim(self, input: Tensor) -> None:
         """Any number of trailing axes, for all three plain layers."""
 
 
 class GlobalDropout(nn.Module):
-    """Dropout whose mask is drawn for the global batch, so that it does not depend on the number of processes.
+    """Dropout whose mask is drawn for the global batch: the number of processes does not matter.
 
     Every process draws the mask of all rows from the default generator of its device and keeps its own rows.
     Processes must share the seed and hold equally many rows, which `training.Run` and `batches` see to.

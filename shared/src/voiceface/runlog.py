@@ -22,9 +22,9 @@ logger = logging.getLogger(__name__)
 class RunLog:
     """``log.jsonl`` and ``tensorboard/`` of a run folder.
 
-    A line reads ``{"step": 0, "loss": 1.5, ..., "time": "2030-01-31T12:00:00+00:00", "seconds": 0.8}``. All but
-    the two last (`WALL_CLOCK_FIELDS`: date of writing, seconds since this process began) are the same in every
-    repetition. A figure that is not finite is written as null, and warned of.
+    A line reads ``{"step": 0, "loss": 1.5, ..., "time": "2030-01-31T12:00:00+00:00", "seconds": 0.8}``. All
+    but the two last (`WALL_CLOCK_FIELDS`: date of writing, seconds since this process began) are the same in
+    every repetition. A figure that is not finite is written as null, and warned of.
 
     Args:
         out: the run folder; made if absent.
@@ -102,11 +102,13 @@ class RunLog:
         if self._board is not None:
             self._board.close()
         if self._file is not None:
-            self._file.close()
+            with contextlib.suppress(OSError):  # a full disk has been reported by now
+                self._file.close()
         self._board = self._file = None
 
     def _lock(self) -> None:
         """Refuse two runs in one folder; the lock ends with the processes that hold it."""
+        assert self._file is not None
         try:
             import fcntl
         except ImportError:  # no such locks on this system
@@ -118,6 +120,6 @@ class RunLog:
                 return
             if time.monotonic() > deadline:
                 raise ValueError(
-                    f"another process is writing to {self.path.parent}; stop it or choose another --out"
+                    f"another process writes to {self.path.parent}; stop it or choose another --out folder"
                 )
             time.sleep(0.2)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -9,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def step_decay(lr: float, milestones: Sequence[int], factor: float) -> Callable[[int], float]:
-    """Piecewise constant rate: after the step of iteration ``milestones[i]`` it is ``lr * factor ** (i + 1)``.
+    """Constant pieces: after the step of iteration ``milestones[i]`` the rate is ``lr * factor**(i + 1)``.
 
     Args:
         lr: rate at the start, above 0.
@@ -22,7 +23,7 @@ def step_decay(lr: float, milestones: Sequence[int], factor: float) -> Callable[
     Raises:
         ValueError: the milestones do not ascend.
     """
-    if any(later <= earlier for earlier, later in zip(milestones, milestones[1:])):
+    if any(later <= earlier for earlier, later in pairwise(milestones)):
         raise ValueError(f"learning rate milestones {list(milestones)} do not ascend")
     return lambda iteration: lr * factor ** sum(milestone < iteration for milestone in milestones)
 
@@ -57,6 +58,6 @@ def cosine_warmup(lr: float, steps: int, warmup: int = 0, final: float = 0.0) ->
 
 
 def set_learning_rate(optimiser: "Optimizer", lr: float) -> None:
-    """Give all parameter groups of an optimiser the rate `lr` (times the group's own `lr_scale`, if it has one)."""
+    """Give every parameter group of an optimiser the rate `lr`, times its own ``lr_scale`` if it has one."""
     for group in optimiser.param_groups:
         group["lr"] = lr * group.get("lr_scale", 1.0)

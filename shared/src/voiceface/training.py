@@ -12,15 +12,15 @@
             run.backward(sum(losses.values()), optimiser)
             run.log(step, losses)
 
-A run that is killed at any moment, a save included, and started again with `resume` ends with the same bytes as one
-that was never stopped (CPU, same number of threads): weights, optimisers and `log.jsonl` without its wall-clock fields.
+A run that is killed at any moment, a save included, and started again with `resume` ends with the same bytes
+as one that was never stopped (CPU, same number of threads): weights, optimisers, and `log.jsonl` without its
+wall-clock fields.
 """
 
 import logging
-import os
 import signal
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Literal, Protocol
@@ -33,9 +33,11 @@ from tqdm import tqdm
 
 from voiceface import distributed
 from voiceface.batches import Drawable, batches
-from voiceface.checkpoint import load_into, load_state, save_model, save_state
-from voiceface.files import write_text
+from voiceface.checkpoint import load_into, save_model, save_state
+from voiceface.devices import be_deterministic, choose_device, to_device
+from voiceface.interrupts import Interrupts
 from voiceface.randomness import random_states, restore_random_states, seed_everything
+from voiceface.runfolder import STATE_FILE, RunError, explained, find_state, plain, require_folder, tidy
 from voiceface.runlog import WALL_CLOCK_FIELDS, RunLog
 from voiceface.schedules import cosine_warmup, set_learning_rate, step_decay
 
@@ -53,12 +55,7 @@ __all__ = [
 ]
 
 PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-STATE_FILE = "state.safetensors"
 logger = logging.getLogger(__name__)
-
-
-class RunError(ValueError):
-    """A run cannot begin or go on; the message says what to do."""
 
 
 class Stateful(Protocol):
@@ -116,7 +113,7 @@ class Run:
         if precision not in PRECISIONS:
             raise RunError(f"precision {precision!r} is unknown; choose {', '.join(PRECISIONS)}")
         self.out, self.seed, self.system, self.precision = Path(out), seed, system, precision
-        self.config = _plain(config)
+        self.config = plain(config)
         self.device = choose_device(device)
         self.rank, self.world_size, local = distributed.initialise(self.device.type)
         if self.device.type == "cuda" and self.world_size > 1:
@@ -125,30 +122,28 @@ class Run:
         if threads:
             torch.set_num_threads(threads)
         if deterministic:
-            _be_deterministic()
+            be_deterministic()
         self.generator = seed_everything(seed)
         self.values: dict[str, Any] = {}
         self.extra: dict[str, Any] = {}
         self.step = 0
         self._tracked: dict[str, Stateful] = {}
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
-        self._signal = 0
+        self._interrupts = Interrupts()
         self._last = 0
         self._bar: tqdm | None = None
         self._restored: dict[str, Any] | None = None
         if self.is_main:
-            self._require_folder(resume)
+            require_folder(self.out, resume)
         self._log = RunLog(self.out, log_every, write=self.is_main)
         try:
-            if resume:
-                self._find_state()
+            if resume and (state := find_state(self.out, self._identity())):
+                self._restored, self.step = state, state["step"]
+                self.values.update(state["values"])
             distributed.gather_objects(None)  # nobody writes before everybody has looked
             if self.is_main:
-                for leftover in self.out.rglob(".*.part*"):
-                    leftover.unlink(missing_ok=True)
-                if not (self.out / "config.yaml").exists():
-                    write_text(self.out / "config.yaml", _yaml(self.config))
-            self._log.begin(self.step, (self._restored or {}).get("log_bytes", 0))
+                tidy(self.out, self.config)
+            self._log.begin(self.step, self._restored["log_bytes"] if self._restored else 0)
         except BaseException:
             self._log.close()
             raise
@@ -234,7 +229,7 @@ class Run:
         self._scaler.update()
 
     def steps(self, max_iter: int, *, save_every: int = 0, state_every: int = 0) -> Iterator[int]:
-        """Iterations that are still to do, counted from 0; the step counts as done when the next one is asked for.
+        """Iterations that are still to do, from 0; a step counts as done when the next one is asked for.
 
         Restores everything tracked first, if the run was resumed. Saves (tracked modules as
         ``checkpoints/step_NNNNNN.safetensors``, then the resume state) after step 1, every `save_every` steps
@@ -252,10 +247,8 @@ class Run:
         self._restore()
         self._last = max_iter - 1
         due = lambda every: every > 0 and self.step % every == 0  # noqa: E731
-        with (
-            self._signals(),
-            tqdm(total=max_iter, initial=self.step, unit="step", disable=not self.is_main) as self._bar,
-        ):
+        bar = tqdm(total=max_iter, initial=self.step, unit="step", disable=not self.is_main)
+        with self._interrupts, bar as self._bar:
             while self.step < max_iter:
                 yield self.step
                 self.step += 1
@@ -271,8 +264,8 @@ class Run:
 
         Args:
             step: the iteration.
-            values: name -> number or scalar tensor. Tensors are averaged over the processes, numbers taken from
-                the main one.
+            values: name -> number or scalar tensor. Tensors are averaged over the processes, numbers are
+                taken from the main one.
             always: write whatever the iteration, as for a validation.
             prefix: put before each name, such as ``val/``.
         """
@@ -284,7 +277,8 @@ class Run:
             else value
             for name, value in values.items()
         }
-        shown = self._log.write(step, numbers)
+        with explained(self._log.path, step, self.resume_path):
+            shown = self._log.write(step, numbers)
         if self._bar is not None and not always:
             self._bar.set_postfix(shown, refresh=False)
 
@@ -311,7 +305,7 @@ class Run:
         source = self._tracked[kind] if module is None else unwrap(module)
         if self.is_main:
             extra = {**self.extra, "step": self.step}
-            with self._explained(path):
+            with explained(path, self.step, self.resume_path):
                 save_model(
                     path,
                     source.state_dict(),
@@ -335,16 +329,14 @@ class Run:
         random = distributed.gather_objects(random_states(self.generator, self.device))
         if self.is_main:
             state = {
-                "system": self.system,
-                "config": self.config,
-                "seed": self.seed,
+                **self._identity(),
                 "step": self.step,
                 "values": self.values,
                 "scaler": self._scaler.state_dict(),
                 "random": random,
                 "tracked": {name: item.state_dict() for name, item in self._tracked.items()},
             }
-            with self._explained(self.resume_path):
+            with explained(self.resume_path, self.step, self.resume_path):
                 state["log_bytes"] = self._log.position()
                 save_state(self.resume_path, state)
         distributed.gather_objects(None)
@@ -362,45 +354,9 @@ class Run:
     ) -> None:
         self.close()
 
-    def _require_folder(self, resume: bool) -> None:
-        """Refuse to resume from nowhere and to write into somebody's results."""
-        if resume and not self.out.is_dir():
-            raise RunError(
-                f"nothing to resume: {self.out} does not exist; check the path or leave out --resume"
-            )
-        others = sorted(item.name for item in self.out.iterdir()) if self.out.exists() else []
-        if others and not resume:
-            raise RunError(
-                f"{self.out} is not empty ({', '.join(others[:4])}): give --resume to go on with the run in it, "
-                "or another --out folder"
-            )
-
-    def _find_state(self) -> None:
-        """Read the resume state and compare it with this run."""
-        state: dict[str, Any] = {}
-        if self.resume_path.exists():
-            state = load_state(self.resume_path)
-        elif (self.out / "config.yaml").exists():
-            state = {"config": _read_yaml(self.out / "config.yaml"), "system": self.system, "seed": self.seed}
-            logger.warning("%s was stopped before its first save: starting at step 0", self.out)
-        else:
-            logger.warning("%s holds no run yet: starting at step 0", self.out)
-            return
-        before = {"system": state["system"], "seed": state["seed"], **_flat(state["config"])}
-        now = {"system": self.system, "seed": self.seed, **_flat(self.config)}
-        differing = [
-            f"{key}: {before.get(key, 'absent')!r} there, {now.get(key, 'absent')!r} now"
-            for key in sorted(before.keys() | now.keys())
-            if key not in before or key not in now or before[key] != now[key]
-        ]
-        if differing:
-            raise RunError(
-                f"{self.out} was made with another configuration and cannot be resumed with this one:\n  "
-                + "\n  ".join(differing)
-            )
-        if "step" in state:
-            self._restored, self.step = state, state["step"]
-            self.values.update(state["values"])
+    def _identity(self) -> dict[str, Any]:
+        """What makes a run this run; compared on resume."""
+        return {"config": self.config, "system": self.system, "seed": self.seed}
 
     def _restore(self) -> None:
         """Put back everything tracked, once."""
@@ -410,7 +366,7 @@ class Run:
         tracked = state["tracked"]
         if tracked.keys() != self._tracked.keys():
             raise RunError(
-                f"{self.resume_path} holds {', '.join(tracked)}; this program tracks {', '.join(self._tracked)}"
+                f"{self.resume_path} holds {', '.join(tracked)}, but {', '.join(self._tracked)} is tracked now"
             )
         for name, item in self._tracked.items():
             if isinstance(item, nn.Module):
@@ -421,48 +377,9 @@ class Run:
         restore_random_states(state["random"][self.rank % len(state["random"])], self.generator, self.device)
         logger.info("%s: going on after step %d", self.out, self.step)
 
-    @contextmanager
-    def _explained(self, path: Path) -> Iterator[None]:
-        """Say what a failed save means for the run."""
-        try:
-            yield
-        except OSError as error:
-            kept = (
-                "no state was saved before"
-                if not self.resume_path.exists()
-                else "the state saved before is whole"
-            )
-            raise OSError(
-                error.errno,
-                f"saving after step {self.step} failed: {error.strerror or error}. Nothing was overwritten, {kept}; "
-                "make room and start again with --resume",
-                str(path),
-            ) from error
-
-    @contextmanager
-    def _signals(self) -> Iterator[None]:
-        """Note SIGINT and SIGTERM instead of dying in the middle of a step."""
-
-        def note(number: int, frame: Any) -> None:
-            if self._signal and number == signal.SIGINT:
-                raise KeyboardInterrupt
-            self._signal = number
-
-        before = {}
-        try:
-            for number in (signal.SIGINT, signal.SIGTERM):
-                before[number] = signal.signal(number, note)
-        except ValueError:
-            pass  # not in the main thread: signals are the caller's business
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
     def _stop_if_asked(self) -> None:
         """Save and leave if any process was asked to stop; all processes decide alike."""
-        number = max(distributed.gather_objects(self._signal))
+        number = distributed.highest(self._interrupts.number, self.device)
         if not number:
             return
         self.save_state()
@@ -477,69 +394,6 @@ class Run:
         raise SystemExit(128 + number)
 
 
-def choose_device(name: str) -> torch.device:
-    """The device of a run.
-
-    Args:
-        name: ``auto`` takes a GPU if there is one; else a torch device name.
-
-    Raises:
-        RunError: a GPU is asked for and there is none.
-    """
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
-        raise RunError("device cuda: torch finds no GPU; use --device cpu or auto")
-    return torch.device(name)
-
-
 def unwrap(module: nn.Module) -> nn.Module:
     """The module inside what `Run.prepare` returned."""
     return module.module if isinstance(module, DistributedDataParallel) else module
-
-
-def to_device(batch: Any, device: torch.device) -> Any:
-    """A batch with its tensors moved; dicts, lists and tuples are followed, other values stay."""
-    if isinstance(batch, Tensor):
-        return batch.to(device, non_blocking=True)
-    if isinstance(batch, Mapping):
-        return {key: to_device(value, device) for key, value in batch.items()}
-    if isinstance(batch, list | tuple):
-        return type(batch)(to_device(value, device) for value in batch)
-    return batch
-
-
-def _be_deterministic() -> None:
-    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    torch.backends.cudnn.benchmark = False
-    torch.use_deterministic_algorithms(True, warn_only=True)
-
-
-def _plain(config: Mapping[str, Any]) -> dict[str, Any]:
-    """The configuration as JSON gives it back (tuples are lists), so that comparing is fair."""
-    import json
-
-    return json.loads(json.dumps(dict(config)))
-
-
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Dotted keys of nested dicts."""
-    flat: dict[str, Any] = {}
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            flat |= _flat(value, f"{prefix}{key}.")
-        else:
-            flat[prefix + key] = value
-    return flat
-
-
-def _yaml(config: dict[str, Any]) -> str:
-    import yaml
-
-    return yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-
-
-def _read_yaml(path: Path) -> dict[str, Any]:
-    import yaml
-
-    return yaml.safe_load(path.read_text("utf-8")) or {}

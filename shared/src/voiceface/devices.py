@@ -1,0 +1,42 @@
+"""Where a run computes, and how repeatably."""
+
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+def choose_device(name: str) -> torch.device:
+    """The device of a run.
+
+    Args:
+        name: ``auto`` takes a GPU if there is one; else a torch device name.
+
+    Raises:
+        ValueError: a GPU is asked for and there is none.
+    """
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError("device cuda: torch finds no GPU; use --device cpu or auto")
+    return torch.device(name)
+
+
+def to_device(batch: Any, device: torch.device) -> Any:
+    """A batch with its tensors moved; dicts, lists and tuples are followed, other values stay."""
+    if isinstance(batch, Tensor):
+        return batch.to(device, non_blocking=True)
+    if isinstance(batch, Mapping):
+        return {key: to_device(value, device) for key, value in batch.items()}
+    if isinstance(batch, list | tuple):
+        return type(batch)(to_device(value, device) for value in batch)
+    return batch
+
+
+def be_deterministic() -> None:
+    """Ask torch for deterministic algorithms; it warns where a GPU has none."""
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.backends.cudnn.benchmark = False
+    torch.set_deterministic_debug_mode("warn")  # use_deterministic_algorithms imports a compiler: 5 s
