@@ -5,8 +5,14 @@ from collections.abc import Sequence
 from voiceface.cli import dispatch
 
 COMMANDS = {
-    "train": ("seeking_shape.train", "train a model: identity weights first (reweight), then the model itself (main)"),
-    "extract_id_weight": ("seeking_shape.extract_id_weight", "take the identity weights from a re-weighting run"),
+    "train": (
+        "seeking_shape.train",
+        "train a model: identity weights first (reweight), then the model itself (main)",
+    ),
+    "extract_id_weight": (
+        "seeking_shape.extract_id_weight",
+        "take the identity weights from a re-weighting run",
+    ),
     "test": ("seeking_shape.test", "matching, verification and retrieval on evaluation lists"),
     "embed": ("seeking_shape.embed", "embeddings of many recordings and pictures as one table"),
     "match": ("seeking_shape.match", "rank pictures for a voice, or voices for a picture"),

@@ -12,6 +12,7 @@ from torch import Tensor
 from voiceface import audio, images
 from voiceface.checkpoint import CheckpointError, fingerprint, load_into, load_model
 from voiceface.config import check
+from voiceface.datasets.corpus import Corpus
 
 from seeking_shape.config import SeekingShapeConfig
 from seeking_shape.model import Voice2Face
@@ -132,6 +133,12 @@ class Embedder:
             for start in range(0, len(items), batch)
         ]
         return torch.cat(rows) if rows else torch.empty(0, self.dimension)
+
+    def side_of(self, side: str, corpus: Corpus) -> tuple[Any, Any, int, Any]:
+        """Loader, encoder, batch size and path lookup for the voices ("v") or faces ("f") of a corpus."""
+        if side == "v":
+            return self.load_voice, self.encode_voices, self.voice_batch, corpus.voice_path
+        return self.load_face, self.encode_faces, self.face_batch, corpus.face_path
 
     @staticmethod
     def score(voices: Tensor, faces: Tensor) -> Tensor:

@@ -1,0 +1,157 @@
+"""Corpora as this system reads them: who is trained on, who is asked about, and by which lists."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from voiceface.datasets.corpus import Corpus, open_corpus
+from voiceface.datasets.draw import draw_list
+from voiceface.datasets.list_check import check_items
+from voiceface.datasets.lists import read_list
+from voiceface.datasets.pairs import PairDataset
+from voiceface.datasets.questions import EvaluationList, ListError
+
+from seeking_shape.config import DataConfig, SeekingShapeConfig
+from seeking_shape.model import draw_crop
+
+if TYPE_CHECKING:
+    from seeking_shape.train import Validation
+
+CROP_STREAM = 2
+SYNTHETIC_NOTICE = (
+    "Trained on invented people (the synthetic population): figures and rankings made with these weights "
+    "say nothing about real persons."
+)
+
+
+def open_split(
+    root: Path,
+    split: str,
+    *,
+    voice_root: Path | None = None,
+    face_root: Path | None = None,
+    skip_missing: bool = False,
+) -> Corpus:
+    """One split of a corpus folder; people without clips or pictures are an error unless they may be skipped."""
+    missing = "skip" if skip_missing else "error"
+    corpus = open_corpus(root, split, voice_root=voice_root, face_root=face_root, on_missing=missing)
+    return corpus.complete() if skip_missing else corpus
+
+
+def class_names(corpus: Corpus) -> list[str]:
+    """Face name of every class, in class order; rows with one face name share a class."""
+    names = {person.label: person.identity.face_id or person.identity.name for person in corpus.people}
+    return [names.get(label, "") for label in range(corpus.classes)]
+
+
+def training_pairs(corpus: Corpus, config: SeekingShapeConfig, *, progress: bool = True) -> PairDataset:
+    """Random picture and random clip of every training person."""
+    return PairDataset(
+        corpus,
+        side=config.model.face.side,
+        length=config.data.clip_samples,
+        rotation=config.data.rotation,
+        resample=config.data.resample,
+        in_memory=config.data.in_memory,
+        progress=progress,
+    )
+
+
+def crop_of(data: DataConfig, seed: int, step: int) -> tuple[int, int]:
+    """First and end sample of the part of every clip that iteration `step` uses, a function of seed and step."""
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, CROP_STREAM, step))))
+    shortest, longest = data.crop_samples
+    first, length = draw_crop(rng, data.clip_samples, shortest, longest - 1)
+    return first, first + length
+
+
+def lists_of(
+    root: Path,
+    names: Sequence[str],
+    corpus: Corpus,
+    *,
+    folder: Path | None = None,
+    draw: int | None = None,
+    on_absent: str = "error",
+) -> tuple[EvaluationList, ...]:
+    """Evaluation lists by name, from the list folder, or drawn where they are missing.
+
+    Args:
+        root: corpus folder; lists lie in its `list_wav` (or `lists`) unless `folder` says otherwise.
+        names: list names without ending.
+        corpus: the people asked about.
+        folder: list folder.
+        draw: seed to draw missing lists with, by the published rule; they are marked as own lists.
+        on_absent: lists that name files which are not there: "error", or "skip" those lines.
+
+    Raises:
+        ListError, FileNotFoundError: lists are missing, with all their names; or files they name.
+    """
+    places = [folder] if folder else [root / "list_wav", root / "lists"]
+    found, missing = [], []
+    for name in names:
+        paths = [place / f"{name}{ending}" for place in places for ending in (".txt", ".txt.gz")]
+        path = next((path for path in paths if path.is_file()), None)
+        if path:
+            found.append(check_items(read_list(path, corpus), corpus, on_absent))
+        elif draw is None:
+            missing.append(name)
+        else:
+            found.append(_drawn(name, corpus, draw))
+    if missing:
+        raise FileNotFoundError(
+            f"{len(missing)} of {len(names)} evaluation lists are not in {', '.join(map(str, places))}: "
+            f"{', '.join(missing)}. Put them there, or draw your own by the published rule with --draw SEED"
+        )
+    return tuple(found)
+
+
+def validation_of(
+    root: Path,
+    config: SeekingShapeConfig,
+    folder: Path | None = None,
+    *,
+    voice_root: Path | None = None,
+    face_root: Path | None = None,
+    skip_missing: bool = False,
+) -> "Validation":
+    """People and list that training is judged by; a missing list is drawn with the run's seed."""
+    from seeking_shape.train import Validation
+
+    corpus = open_split(root, "val", voice_root=voice_root, face_root=face_root, skip_missing=skip_missing)
+    (questions,) = lists_of(
+        root, [config.evaluation.validation_list], corpus, folder=folder, draw=config.training.seed
+    )
+    return Validation(corpus, questions)
+
+
+def is_synthetic(root: Path) -> bool:
+    """Whether a corpus folder was written by the population generator."""
+    return (root / "truth" / "population.json").is_file()
+
+
+def notice_of(root: Path) -> str:
+    """What readers of a model trained on this corpus must be told."""
+    return SYNTHETIC_NOTICE if is_synthetic(root) else ""
+
+
+def _drawn(name: str, corpus: Corpus, seed: int) -> EvaluationList:
+    """The list that a published name asks for."""
+    words = name.split("_")
+    kind = {"match": "match", "verify": "verify", "reterival": "retrieval", "retrieval": "retrieval"}.get(words[0])
+    way = next((word for word in words if word in ("v2f", "f2v")), None)
+    if kind is None or way is None:
+        raise ListError(f"no list {name}, and its name does not say how to draw one (match[_g]_v2f_2_test, ...)")
+    before = words[1 : words.index(way)]
+    numbers = [int(word) for word in words if word.isdigit()]
+    return draw_list(
+        corpus,
+        kind,
+        way,
+        stratum=before[0].upper() if before else "U",
+        candidates=numbers[0] if numbers else 2,
+        seed=seed,
+        split=words[-1],
+        name=name,
+    )
