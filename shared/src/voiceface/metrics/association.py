@@ -153,7 +153,7 @@ def matching_hits(scores: Tensor, ties: str = "fair") -> Tensor:
 
 
 def matching_accuracy(scores: Tensor, ties: str = "fair") -> Tensor:
-    """Share of lines whose right candidate (first column) scores highest (chance 1/N), see `matching_hits`."""
+    """Share of lines whose right candidate (first column) scores highest; chance is 1/N."""
     return matching_hits(scores, ties).mean()
 
 
