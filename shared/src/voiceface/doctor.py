@@ -87,7 +87,7 @@ def check_corpus(
     by_table = not (root / "manifest.csv").is_file()
     known = (
         {name for row in read_identities(root, None, keep_none=True) for name in (row.voice_id, row.face_id)}
-        if (by_table)
+        if by_table
         else set()
     )
     count_people(found, corpus, records)

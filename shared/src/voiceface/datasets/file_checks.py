@@ -189,7 +189,8 @@ def _stamp(modality: str, path: str, deep: bool) -> str:
         status = os.stat(path)  # noqa: PTH116 - text is faster, and files are many
     except OSError:
         return f"{modality}|{deep:d}|absent|{path}"
-    return f"{modality}|{deep:d}|{status.st_size}|{status.st_mtime_ns}|{path}"
+    place = os.path.abspath(path)  # noqa: PTH100 - text is faster, and files are many
+    return f"{modality}|{deep:d}|{status.st_size}|{status.st_mtime_ns}|{place}"
 
 
 def _compact(record: FileRecord) -> dict[str, Any]:

@@ -160,13 +160,14 @@ def find_duplicates(found: Findings, corpus: Corpus, records: dict[tuple[str, st
 def compare_folders(found: Findings, corpus: Corpus, known: Collection[str], by_table: bool) -> None:
     """Fill in folders that no row names, and files with endings that do not count."""
     counted = set(corpus.owners)
+    used = {name for row in corpus.identities for name in (row.voice_id, row.face_id)}
     endings: Counter[str] = Counter()
     for root in dict.fromkeys((corpus.voice_root, corpus.face_root)):
         if not by_table or not root.is_dir():
             continue
         names = {entry.name for entry in root.iterdir() if entry.is_dir() and not entry.name.startswith(".")}
         found.folders_without_row += sorted(f"{root.name}/{name}" for name in names - set(known))
-        for name in sorted(names & set(known)):
+        for name in sorted(names & used):
             for item in find_files(root, name, ("",)) or ():
                 if item not in counted:
                     endings[Path(item).suffix or "no ending"] += 1
@@ -242,10 +243,11 @@ def judge(found: Findings, corpus: Corpus, records: dict[tuple[str, str], FileRe
     if several := sum(count for channels, count in found.channels.items() if channels != "1"):
         warn(f"{several} clips have more than one channel; the first is used")
     if found.duplicates:
-        warn(
-            f"{len(found.duplicates)} groups of identical files, {found.duplicates_across_people} across "
-            f"people, {found.duplicates_across_splits} across splits; first: {' = '.join(found.duplicates[0][:3])}"
+        across = (
+            f"{found.duplicates_across_people} across people, {found.duplicates_across_splits} across splits"
         )
+        first = " = ".join(found.duplicates[0][:3])
+        warn(f"{len(found.duplicates)} groups of identical files, {across}; first: {first}")
 
 
 def _items_of(people: Sequence[Person]) -> set[str]:

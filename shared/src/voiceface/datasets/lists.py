@@ -28,10 +28,11 @@ from voiceface.datasets.questions import (
 from voiceface.datasets.scan import inside
 from voiceface.datasets.vggface import is_face
 from voiceface.datasets.voxceleb import is_voice
-from voiceface.files import write_bytes
+from voiceface.files import write_bytes, write_json
 
 __all__ = [
     "KINDS",
+    "NOTE",
     "SIDECAR",
     "STRATA",
     "EvaluationList",
@@ -46,12 +47,14 @@ __all__ = [
     "read_list",
     "with_labels",
     "write_list",
+    "write_lists",
     "wrong_shares",
 ]
 
 KINDS = {"match": "match", "verify": "verify", "reterival": "retrieval", "retrieval": "retrieval"}
 STRATA = ("U", "G", "N", "A", "GN", "GA", "NA", "GNA")
 SIDECAR = "lists.json"
+NOTE = "Drawn here, not published. Figures on these lists must be labelled as figures on own lists."
 
 _NAME = re.compile(
     r"(?P<kind>match|verify|reterival|retrieval)(?:_(?P<stratum>gna|gn|ga|na|g|n|a))?_(?P<direction>v2f|f2v)(?:_.*)?"
@@ -104,18 +107,36 @@ def read_list(path: str | Path, people: Corpus | Sequence[Identity] | None = Non
 def write_list(path: str | Path, questions: EvaluationList) -> str:
     """Write a list in the published text form, atomically; a path that ends in .gz is packed.
 
-    Labels are not part of that form: they follow from the identity table.
+    Labels are not part of that form: they follow from the identity table. A list that was drawn here is
+    first recorded in the `lists.json` beside it, so that it never passes for a published one.
 
     Returns:
         SHA-256 of the unpacked bytes.
 
     Raises:
-        ListError: an item holds a blank or leaves the root.
+        ListError: an item holds a blank or leaves the root, or `lists.json` cannot be read.
     """
     data = published_bytes(questions)
+    digest = hashlib.sha256(data).hexdigest()
+    if questions.provenance is not None:
+        _record(
+            Path(path).parent / SIDECAR, {list_name(Path(path)): questions.provenance | {"sha256": digest}}
+        )
     packed = gzip.compress(data, compresslevel=9, mtime=0) if str(path).endswith(".gz") else data
     write_bytes(path, packed)
-    return hashlib.sha256(data).hexdigest()
+    return digest
+
+
+def write_lists(folder: str | Path, lists: Sequence[EvaluationList], *, packed: bool = False) -> list[Path]:
+    """Write lists as `NAME.txt` (or `.txt.gz`) into one folder; see `write_list`.
+
+    Returns:
+        The files, in the order of the lists.
+    """
+    paths = [Path(folder) / f"{questions.name}.txt{'.gz' if packed else ''}" for questions in lists]
+    for path, questions in zip(paths, lists):
+        write_list(path, questions)
+    return paths
 
 
 def published_bytes(questions: EvaluationList) -> bytes:
@@ -203,18 +224,34 @@ def _check_items(source: Path, row: Sequence[str], number: int) -> None:
             )
 
 
-def _provenance(source: Path, found: EvaluationList) -> dict[str, Any] | None:
-    """Look the list up in the `lists.json` beside it; None unless its bytes are the ones drawn here."""
-    sidecar = source.parent / SIDECAR
+def _record(sidecar: Path, entries: dict[str, dict[str, Any]]) -> None:
+    """Add drawn lists to a `lists.json`; digests of lists they replace stay known as own ones."""
+    records, earlier = _read_record(sidecar)
+    for name, entry in entries.items():
+        earlier |= {records.get(name, entry)["sha256"]} - {entry["sha256"]}
+        records[name] = entry
+    ordered = {name: records[name] for name in sorted(records)}
+    write_json(sidecar, {"note": NOTE, "lists": ordered} | ({"earlier": sorted(earlier)} if earlier else {}))
+
+
+def _read_record(sidecar: Path) -> tuple[dict[str, dict[str, Any]], set[str]]:
+    """Read a `lists.json`: records by list name, and digests of lists that were replaced."""
     if not sidecar.is_file():
-        return None
+        return {}, set()
     try:
         record = json.loads(sidecar.read_text(encoding="utf-8"))
-        entry, earlier = record["lists"].get(found.name), record.get("earlier", [])
+        records, earlier = dict(record["lists"]), set(record.get("earlier", []))
+        if all(isinstance(entry["sha256"], str) for entry in records.values()):
+            return records, earlier
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ListError(
-            f"{sidecar}: not a record of drawn lists ({error}); remove it or draw again"
-        ) from error
-    if entry and entry.get("sha256") == found.sha256:
-        return dict(entry)
+        raise ListError(f"{sidecar}: not a record of drawn lists ({error}); remove it") from error
+    raise ListError(f"{sidecar}: not a record of drawn lists; remove it")
+
+
+def _provenance(source: Path, found: EvaluationList) -> dict[str, Any] | None:
+    """Look the list up in the `lists.json` beside it; None unless its bytes were drawn here."""
+    records, earlier = _read_record(source.parent / SIDECAR)
+    entry = records.get(found.name)
+    if entry and entry["sha256"] == found.sha256:
+        return entry
     return {"own_list": True, "sha256": found.sha256} if found.sha256 in earlier else None

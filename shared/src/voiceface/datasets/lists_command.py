@@ -1,16 +1,15 @@
 """`voiceface lists`: draw evaluation lists for a data folder, or describe lists."""
 
 import argparse
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from voiceface.datasets.corpus import Corpus, open_corpus, read_identities
-from voiceface.datasets.draw import LINES_PER_ANCHOR, RULE_VERSION, draw_all, draw_list
+from voiceface.datasets.draw import LINES_PER_ANCHOR, draw_all, draw_list
 from voiceface.datasets.identities import SPLITS, Identity
 from voiceface.datasets.lists import (
+    NOTE,
     SIDECAR,
     STRATA,
     EvaluationList,
@@ -18,47 +17,9 @@ from voiceface.datasets.lists import (
     absent_items,
     read_list,
     with_labels,
-    write_list,
+    write_lists,
     wrong_shares,
 )
-from voiceface.files import write_json
-
-NOTE = "Drawn here, not published. Figures on these lists must be labelled as figures on own lists."
-
-
-def write_lists(folder: str | Path, lists: Sequence[EvaluationList], *, packed: bool = False) -> list[Path]:
-    """Write drawn lists as `NAME.txt` (or `.txt.gz`) with the record `lists.json`, everything atomically.
-
-    Records of other lists in that folder are kept. The record comes first, so that a stopped run leaves no
-    list that could pass for a published one.
-
-    Raises:
-        ListError: a list that was not drawn here, or a record that cannot be read.
-    """
-    folder = Path(folder)
-    sidecar = folder / SIDECAR
-    records: dict[str, dict[str, Any]] = {}
-    earlier: set[str] = set()
-    if sidecar.is_file():
-        try:
-            known = json.loads(sidecar.read_text(encoding="utf-8"))
-            records, earlier = dict(known["lists"]), set(known.get("earlier", []))
-        except (ValueError, KeyError, TypeError) as error:
-            raise ListError(f"{sidecar}: not a record of drawn lists ({error}); remove it first") from error
-    for questions in lists:
-        if questions.provenance is None:
-            raise ListError(f"{questions.name} was not drawn here; write it with write_list")
-        replaced = records.get(questions.name, questions.provenance)["sha256"]
-        earlier |= {replaced} - {questions.sha256}
-        records[questions.name] = questions.provenance
-    ordered = {name: records[name] for name in sorted(records)}
-    record = {"note": NOTE, "rule_version": RULE_VERSION, "lists": ordered}
-    write_json(sidecar, record | ({"earlier": sorted(earlier)} if earlier else {}))
-    paths = []
-    for questions in lists:
-        paths.append(folder / f"{questions.name}.txt{'.gz' if packed else ''}")
-        write_list(paths[-1], questions)
-    return paths
 
 
 def describe(questions: EvaluationList, corpus: Corpus | None, identities: Sequence[Identity] | None) -> str:
