@@ -230,12 +230,12 @@ def _light(vn: Array, vu: Array, jitter: Array, nuisance: float) -> Map:
 
 def _background(vu: Array, side: int, nuisance: float) -> Map:
     """Two-colour gradient, (side, side, 3) linear."""
-    first = linear(_muted(vu[7:10], 150.0, nuisance))
-    second = linear(_muted(vu[10:13], 122.0, nuisance))
+    first = linear(_muted(vu[7:10], 150.0, nuisance)).astype(np.float32)
+    second = linear(_muted(vu[10:13], 122.0, nuisance)).astype(np.float32)
     angle = 2.0 * np.pi * vu[13]
     at = np.linspace(-0.5, 0.5, side)
-    share = np.clip(0.5 + np.cos(angle) * at[None, :] + np.sin(angle) * at[:, None], 0, 1)
-    return np.ascontiguousarray(first + (second - first) * share[..., None], np.float32)
+    share = np.clip(0.5 + np.cos(angle) * at[None, :] + np.sin(angle) * at[:, None], 0, 1).astype(np.float32)
+    return first + (second - first) * share[..., None]
 
 
 def _muted(u: Array, middle: float, nuisance: float) -> Array:

@@ -1,0 +1,211 @@
+"""Pictures: what must be seen, what must not matter, and agreement of the two ways to draw."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from voiceface.population import render, splat
+from voiceface.population.appearance import appearance_of
+from voiceface.population.people import draw_people
+
+SIDE = 96
+
+
+@pytest.fixture(scope="module")
+def people():
+    return draw_people(np.arange(24), seed=0)
+
+
+def plain(people, row=0, **values):
+    """One person without any deviation but the given g."""
+    person = people.take([row])
+    return replace(person, g=np.zeros((1, 8)), q=np.zeros((1, 40)), **values)
+
+
+def grey(image):
+    return image.astype(float).mean(axis=-1)
+
+
+def patch(image, landmarks, indices, radius=2):
+    """Mean grey level round the middle of some landmarks."""
+    x, y = np.rint(landmarks[list(indices)].mean(axis=0)).astype(int)
+    return grey(image)[y - radius : y + radius + 1, x - radius : x + radius + 1].mean()
+
+
+def test_shape_type_and_truth(people):
+    picture = render.render_picture(people, 3, 1, side=SIDE)
+    assert picture.image.shape == (SIDE, SIDE, 3) and picture.image.dtype == np.uint8
+    assert picture.expression.shape == (10,) and (picture.expression >= 0).all()
+    assert picture.pose.shape == (3,) and np.abs(picture.pose).max() < 40
+    assert picture.landmarks.shape == (68, 2)
+    assert 90 <= picture.quality <= 95
+    assert ((picture.landmarks > 0) & (picture.landmarks < SIDE)).mean() > 0.95
+
+
+@pytest.mark.parametrize("row", range(6))
+def test_skin_covers_a_quarter(people, row):
+    """Skin is where the colour is close to that of cheeks and forehead, up to shading."""
+    picture = render.render_picture(people, row, 0, side=SIDE, nuisance=0)
+    image, marks = picture.image.astype(float) + 1, picture.landmarks
+    cheek = np.rint((marks[2] + marks[30]) / 2).astype(int)
+    sample = image[cheek[1] - 2 : cheek[1] + 3, cheek[0] - 2 : cheek[0] + 3].reshape(-1, 3).mean(axis=0)
+    hue, wanted = image / image.sum(axis=-1, keepdims=True), sample / sample.sum()
+    skin = (np.abs(hue - wanted).max(axis=-1) < 0.05) & (grey(image) > 0.45 * sample.mean())
+    assert skin.mean() >= 0.25
+
+
+@pytest.mark.parametrize("row", range(6))
+def test_eyes_are_darker_than_cheeks(people, row):
+    picture = render.render_picture(people, row, 0, side=SIDE, nuisance=0)
+    cheek = patch(picture.image, picture.landmarks, (2, 30))
+    for eye in (range(36, 42), range(42, 48)):
+        assert patch(picture.image, picture.landmarks, eye) < cheek
+
+
+def test_symmetric_from_the_front(people, monkeypatch):
+    light = render._light
+
+    def from_the_middle(*args):
+        values = light(*args)
+        values[[0, 3]] = 0.0
+        return values
+
+    monkeypatch.setattr(render, "_light", from_the_middle)
+    image = grey(render.render_picture(plain(people), 0, 0, side=SIDE, nuisance=0).image)
+    middle = image[SIDE // 4 : 3 * SIDE // 4, SIDE // 6 : -SIDE // 6]
+    assert np.abs(middle - middle[:, ::-1]).mean() < 2.0
+
+
+def test_landmarks_are_box_normalised(people):
+    """Every picture shows the landmarks' box with the same mean side: size carries nothing."""
+    for row in range(8):
+        marks = render.render_picture(people, row, 0, side=SIDE, nuisance=0).landmarks
+        extent = np.ptp(marks, axis=0)
+        assert extent.mean() == pytest.approx(0.60 * SIDE, rel=1e-6)
+        assert (marks.min(axis=0) + extent / 2) == pytest.approx([0.5 * SIDE, 0.56 * SIDE])
+
+
+def test_size_of_the_head_does_not_show(people):
+    face = render.prepare_face(people, 2)
+    view = render.view_of(people, 2, 0, nuisance=0)
+    extent = np.ptp(view.landmarks, axis=0).mean()
+    assert extent == pytest.approx(0.60)
+    assert face.neutral.shape == (6400, 3)
+
+
+@pytest.mark.parametrize("row", [0, 2])
+def test_compiled_and_reference_agree(people, row):
+    fast = render.render_picture(people, row, 1, side=64).image.astype(int)
+    slow = render.render_picture(people, row, 1, side=64, compiled=False).image.astype(int)
+    difference = np.abs(fast - slow)
+    assert difference.mean() < 2
+    assert np.percentile(difference, 99) < 25
+
+
+def test_reference_lights_like_the_compiled_code():
+    from voiceface.population.raster import shade
+
+    rng = np.random.default_rng(0)
+    normals = rng.normal(size=(50, 3))
+    normals /= np.linalg.norm(normals, axis=1, keepdims=True)
+    paint = rng.random((50, 4))
+    light = np.array([0.2, 0.4, 0.89, 0.1, 0.2, 0.97, 0.4, 0.7], np.float32)
+    expected = [shade(*normal, light, *values) for normal, values in zip(normals, paint)]
+    assert np.allclose(splat._shade(normals, light.astype(float), paint), expected, atol=1e-5)
+
+
+def test_alone_in_any_order_and_in_a_crowd(people):
+    crowd = draw_people(np.arange(23, -1, -1), seed=0)
+    alone = draw_people([5], seed=0)
+    one = render.render_picture(people, 5, 2, side=48)
+    render.render_picture(people, 1, 0, side=48)
+    for other in (
+        render.render_picture(crowd, 18, 2, side=48),
+        render.render_picture(alone, 0, 2, side=48, face=render.prepare_face(alone, 0)),
+    ):
+        assert np.array_equal(one.image, other.image)
+        assert np.array_equal(one.expression, other.expression)
+
+
+def test_seed_picture_and_person_change_the_picture(people):
+    first = render.render_picture(people, 5, 0, side=48).image
+    assert not np.array_equal(first, render.render_picture(people, 5, 1, side=48).image)
+    assert not np.array_equal(first, render.render_picture(people, 6, 0, side=48).image)
+    other = draw_people([5], seed=1)
+    assert not np.array_equal(first, render.render_picture(other, 0, 0, side=48).image)
+
+
+def test_nuisance_zero_leaves_identity_only(people):
+    views = [render.view_of(people, 4, picture, nuisance=0) for picture in range(3)]
+    assert all((view.pose == 0).all() and (view.expression == 0).all() for view in views)
+    images = [render.render_picture(people, 4, picture, side=48, nuisance=0).image for picture in range(3)]
+    assert np.array_equal(images[0], images[1]) or views[0].video != views[1].video
+
+
+def test_view_is_what_the_picture_shows(people):
+    view = render.view_of(people, 7, 3)
+    picture = render.render_picture(people, 7, 3, side=SIDE)
+    assert np.allclose(np.degrees(view.pose), picture.pose)
+    assert np.array_equal(view.expression, picture.expression)
+    assert np.allclose(SIDE * view.landmarks, picture.landmarks)
+    assert view.video == picture.video
+
+
+@pytest.mark.parametrize("factor", range(8))
+@pytest.mark.parametrize("male", [True, False])
+def test_every_factor_shows(people, factor, male):
+    row = int(np.argmax(people.face_sex == int(male)))
+    images = []
+    for value in (-2.0, 2.0):
+        g = np.zeros((1, 8))
+        g[0, factor] = value
+        person = replace(plain(people, row), g=g)
+        images.append(grey(render.render_picture(person, 0, 0, side=SIDE, nuisance=0).image))
+    # Some are large and faint, some small: the nose is 3 % of the picture.
+    assert np.percentile(np.abs(images[0] - images[1]), 99.5) > 20
+
+
+def test_age_makes_grey_and_wrinkled(people):
+    row = int(np.argmax(people.face_sex == 1))
+    young, old = (
+        replace(plain(people, row), g=np.array([[0, 0, 0, 0, 0, 0, 0, value]], float)) for value in (-2, 2)
+    )
+    spread = lambda colour: np.ptp(colour) / colour.mean()  # noqa: E731
+    assert spread(appearance_of(old, 0).hair) < spread(appearance_of(young, 0).hair)
+    forehead = slice(168, 182), slice(110, 130)
+    texture = lambda person: appearance_of(person, 0).texture[forehead][..., 0]  # noqa: E731
+    assert texture(old).std() > 2 * texture(young).std()
+
+
+def test_larynx_thins_the_beard_of_men_only(people):
+    for male in (0, 1):
+        row = int(np.argmax(people.face_sex == male))
+        dark, light = (
+            appearance_of(replace(plain(people, row), g=np.array([[value, 0, 0, 0, 0, 0, 0, 0]], float)), 0)
+            for value in (-2, 2)
+        )
+        chin = slice(62, 70), slice(105, 135)
+        change = light.texture[chin][..., :3].mean() - dark.texture[chin][..., :3].mean()
+        assert change > 0.02 if male else abs(change) < 1e-6
+
+
+def test_long_hair_by_sex():
+    crowd = draw_people(np.arange(400), seed=9)
+    long = np.array([appearance_of(crowd, i).long_hair > 0 for i in range(0, 400, 2)])
+    sex = crowd.face_sex[::2]
+    assert 0.74 < long[sex == 0].mean() < 0.95
+    assert long[sex == 1].mean() < 0.14
+
+
+def test_confounded_skin_follows_the_nationality():
+    apart = draw_people(np.arange(300), seed=2, confound=1.0)
+    same = draw_people(np.arange(300), seed=2)
+    tone = lambda crowd, i: appearance_of(crowd, i).texture[150, 120, :3].sum()  # noqa: E731
+    shift = np.array([tone(apart, i) - tone(same, i) for i in range(40)])
+    assert np.corrcoef(shift, apart.skin_shift[:40])[0, 1] < -0.8
+
+
+@pytest.mark.parametrize("wrong", [{"side": 4}, {"nuisance": -1.0}])
+def test_refuses_impossible_requests(people, wrong):
+    with pytest.raises(ValueError, match="side"):
+        render.render_picture(people, 0, 0, **wrong)
