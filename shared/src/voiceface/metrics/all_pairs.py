@@ -228,6 +228,7 @@ def _reciprocal_rank(scores: Array, gallery: int) -> tuple[float, float]:
     # Column k: every anchor when person k is not there, as anchor or in the gallery.
     np.fill_diagonal(equal, False)
     fewer = len(scores) - 1
+    # (Entries on the diagonal mean nothing and are taken out of the sum.)
     without = _expected_precision(above[:, None] - over, tied[:, None] - equal, fewer, min(gallery, fewer))
     left_out = (without.sum(axis=0) - np.diagonal(without)) / fewer
     return float(value), jackknife_error(left_out)
@@ -245,7 +246,7 @@ def _expected_precision(
     none_drawn = ((people - 1 - a[:, None] - place).clip(0) / (people - place)).prod(axis=1)
     by_rank = people / (gallery * (a + 1)) * (1 - none_drawn)
     total = np.append(0, np.cumsum(by_rank))
-    return (total[above + tied] - total[above]) / tied
+    return (total[np.minimum(above + tied, people)] - total[above]) / tied
 
 
 def _auc(scores: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, float]:

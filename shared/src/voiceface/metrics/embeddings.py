@@ -139,7 +139,7 @@ class EmbeddingTable:
             reader = pyarrow.parquet if source.suffix == ".parquet" else pyarrow.feather
             table = reader.read_table(source)
             column = table.column("embedding").combine_chunks()
-            flat = column.flatten().to_numpy(zero_copy_only=False).astype(np.float32, copy=False)
+            flat = np.array(column.flatten().to_numpy(zero_copy_only=False), np.float32)
             fingerprint = (table.schema.metadata or {}).get(b"fingerprint", b"").decode()
             items = table.column("item").to_pylist()
             return cls(items, flat.reshape(len(items), column.type.list_size), fingerprint)

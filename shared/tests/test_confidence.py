@@ -1,0 +1,236 @@
+"""Bootstrap over identities, paired tests, chance levels, and the figures over all pairs."""
+
+import numpy as np
+import pytest
+from voiceface.metrics.all_pairs import (
+    all_pairs_figures,
+    evaluate_all_pairs,
+    evaluate_population,
+    pairs_json,
+    pairs_table,
+    score_matrix,
+)
+from voiceface.metrics.confidence import (
+    chance_levels,
+    chance_recall,
+    identity_draws,
+    mean_interval,
+    mean_replicates,
+    paired_difference,
+    paired_verification_difference,
+    verification_replicates,
+)
+
+
+def lines(people=40, each=9, spread=0.2, seed=0):
+    """Hits whose rate differs from person to person."""
+    rng = np.random.default_rng(seed)
+    rate = np.clip(0.7 + spread * rng.normal(size=people), 0, 1)
+    groups = np.repeat(np.arange(people), each)
+    return (rng.random(people * each) < rate[groups]).astype(np.float64), groups
+
+
+def test_replicates_equal_a_plain_resampling():
+    values, groups = lines(people=5, each=3)
+    mean, again = mean_replicates(values, groups, replicates=20, seed=3)
+    assert mean == pytest.approx(values.mean())
+    for draw, found in zip(identity_draws(5, 20, 3).astype(int), again):
+        taken = np.concatenate([values[groups == person] for person in np.repeat(np.arange(5), draw)])
+        assert found == pytest.approx(taken.mean())
+
+
+def test_error_follows_people_not_lines():
+    values, groups = lines()
+    once = mean_interval(values, groups)
+    copied = mean_interval(np.tile(values, 10), np.tile(groups, 10))
+    assert copied.error == pytest.approx(once.error)
+    assert once.low < once.value < once.high
+    per_person = values.reshape(40, 9).mean(1)
+    assert once.error == pytest.approx(per_person.std(ddof=1) / 40**0.5, rel=0.15)
+    assert mean_interval(values, groups, seed=1) == mean_interval(values, groups, seed=1)
+    assert mean_interval(values, groups, seed=1) != once
+
+
+def test_interval_covers_the_truth_about_as_often_as_it_says():
+    covered = 0
+    for seed in range(200):
+        values, groups = lines(people=30, each=4, spread=0.1, seed=seed)
+        span = mean_interval(values, groups, replicates=300, confidence=0.9)
+        covered += span.low <= 0.7 <= span.high
+    assert 0.8 < covered / 200 < 0.97
+
+
+def test_verification_replicates_equal_plain_figures():
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(2)
+    labels = rng.integers(0, 2, 120)
+    scores = np.round(rng.normal(size=120) + labels, 1)
+    groups = rng.integers(0, 10, 120)
+    found = verification_replicates(scores, labels, groups, replicates=15, seed=4)
+    assert found["auc"][0] == pytest.approx(metrics.roc_auc_score(labels, scores), abs=1e-12)
+    for b, draw in enumerate(identity_draws(10, 15, 4)):
+        auc = metrics.roc_auc_score(labels, scores, sample_weight=draw[groups])
+        assert found["auc"][1][b] == pytest.approx(auc, abs=1e-12)
+
+
+def test_weighted_error_rates_equal_the_unweighted_ones():
+    import torch
+    from voiceface.metrics.association import equal_error_rate, min_dcf
+
+    rng = np.random.default_rng(5)
+    labels = rng.integers(0, 2, 300)
+    scores = np.round(rng.normal(size=300) + labels, 1)
+    found = verification_replicates(scores, labels, np.arange(300), replicates=2)
+    torch_scores, torch_labels = torch.from_numpy(scores), torch.from_numpy(labels)
+    assert found["eer"][0] == pytest.approx(equal_error_rate(torch_scores, torch_labels).rate.item())
+    assert found["min_dcf"][0] == pytest.approx(min_dcf(torch_scores, torch_labels).item())
+
+
+def test_paired_difference_sees_what_separate_intervals_hide():
+    values, groups = lines(spread=0.3)
+    better = values.copy()
+    better[np.flatnonzero(values == 0)[::4]] = 1
+    found = paired_difference(better, values, groups)
+    assert found.value == pytest.approx(better.mean() - values.mean())
+    assert found.low > 0 and found.p_value < 0.01
+    one, other = mean_interval(better, groups), mean_interval(values, groups)
+    assert one.low < other.high  # the intervals overlap
+    same = paired_difference(values, values, groups)
+    assert (same.value, same.p_value) == (0, 1)
+    back = paired_difference(values, better, groups)
+    assert (back.value, back.p_value) == (-found.value, found.p_value)
+    with pytest.raises(ValueError, match="evaluate the same list"):
+        paired_difference(values, values[1:], groups)
+
+
+def test_paired_verification_difference():
+    rng = np.random.default_rng(1)
+    labels, groups = rng.integers(0, 2, 600), np.repeat(np.arange(30), 20)
+    noise = rng.normal(size=600)
+    good, bad = labels * 1.5 + noise, labels * 0.5 + noise
+    assert paired_verification_difference(good, bad, labels, groups, replicates=200).low > 0
+    assert paired_verification_difference(good, bad, labels, groups, figure="eer", replicates=200).high < 0
+
+
+def test_chance_levels():
+    assert chance_levels("match", candidates=4) == {"accuracy": 0.25}
+    assert chance_levels("verify")["eer"] == 0.5
+    found = chance_levels("retrieval", relevant=np.array([1, 1]), gallery=4)
+    assert found["map"] == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
+    assert found["share"] == 0.25
+    assert chance_recall(np.array([1, 2, 3]), 3, 1) == pytest.approx(2 / 3)
+    assert chance_recall(np.array([1]), 5, 10) == 1
+    with pytest.raises(ValueError, match="got 'rank'"):
+        chance_levels("rank")
+
+
+def slow_pairs(scores, sex):
+    """Figures by loops over people; no ties."""
+    n = len(scores)
+    u = [np.mean([scores[i, i] > scores[i, j] for j in range(n) if j != i]) for i in range(n)]
+    g = [
+        np.mean([scores[i, i] > scores[i, j] for j in range(n) if j != i and sex[i] == sex[j]])
+        for i in range(n)
+    ]
+    pairs = [(j, k) for j in range(n) for k in range(n) if j != k]
+    auc = np.mean([scores[i, i] > scores[j, k] for i in range(n) for j, k in pairs])
+    auc_g = np.mean([scores[i, i] > scores[j, k] for i in range(n) for j, k in pairs if sex[j] == sex[k]])
+    rank = [1 + np.sum(scores[i] > scores[i, i]) for i in range(n)]
+    return {
+        "u_v2f": np.mean(u),
+        "g_v2f": np.mean(g),
+        "auc": auc,
+        "auc_g": auc_g,
+        "map_v2f": np.mean(1 / np.array(rank)),
+    }
+
+
+def some_scores(people=24, seed=0, strength=1.0):
+    rng = np.random.default_rng(seed)
+    sex = rng.integers(0, 2, people)
+    sex[:4] = [0, 0, 1, 1]
+    return rng.normal(size=(people, people)) + strength * np.eye(people), sex
+
+
+def test_all_pairs_equal_loops():
+    scores, sex = some_scores()
+    found = all_pairs_figures(scores, sex)
+    for name, value in slow_pairs(scores, sex).items():
+        assert found[name][0] == pytest.approx(value), name
+    turned = all_pairs_figures(scores.T, sex)
+    assert turned["g_v2f"] == found["g_f2v"]
+    assert turned["map_f2v"] == found["map_v2f"]
+    assert found["map100_v2f"] == found["map_v2f"]  # fewer than 100 people
+
+
+def test_jackknife_errors_equal_leaving_people_out():
+    scores, sex = some_scores(14, seed=3)
+    found = all_pairs_figures(scores, sex, gallery=6)
+    left_out = []
+    for person in range(14):
+        keep = np.arange(14) != person
+        left_out.append(all_pairs_figures(scores[np.ix_(keep, keep)], sex[keep], gallery=6))
+    for name, (_, error) in found.items():
+        values = np.array([figures[name][0] for figures in left_out])
+        assert error == pytest.approx(np.sqrt(13 / 14 * ((values - values.mean()) ** 2).sum())), name
+
+
+def test_small_galleries_are_the_mean_over_random_ones():
+    scores, sex = some_scores(30, seed=1)
+    found = all_pairs_figures(scores, sex, gallery=8)["map8_v2f"][0]
+    rng = np.random.default_rng(0)
+    draws = []
+    for _ in range(1500):
+        chosen = rng.permutation(30)[:8]
+        part = scores[np.ix_(chosen, chosen)]
+        draws.append(np.mean(1 / (1 + (part > np.diagonal(part)[:, None]).sum(1))))
+    assert found == pytest.approx(np.mean(draws), abs=4 * np.std(draws) / 1500**0.5)
+
+
+def test_error_of_a_blind_system_is_as_simulated():
+    # Known standard deviation of same-sex matching under chance: .038 for 60 people, .029 for 100.
+    for people, expected in ((60, 0.038), (100, 0.029)):
+        errors, values = [], []
+        for seed in range(60):
+            scores, sex = some_scores(people, seed, strength=0)
+            value, error = all_pairs_figures(scores, sex)["g_v2f"]
+            values.append(value)
+            errors.append(error)
+        assert np.mean(errors) == pytest.approx(expected, rel=0.15)
+        assert np.std(values) == pytest.approx(np.mean(errors), rel=0.3)
+
+
+def test_model_between_sex_only_and_oracle():
+    rng = np.random.default_rng(0)
+    people, sex = 50, np.arange(50) % 2
+    truth = rng.normal(size=(people, 5))
+    voices = truth + 0.7 * rng.normal(size=(people, 5))
+    oracle = -((truth[:, None] - truth) ** 2).sum(2)
+    oracle[sex[:, None] != sex] = -np.inf
+    found = evaluate_all_pairs(voices, truth, sex, oracle_scores=oracle)
+    assert found["u_v2f"].chance == 0.5 and found["auc"].chance == 0.5
+    assert found["u_v2f"].sex_only == pytest.approx((25 + 24 / 2) / 49)
+    assert found["g_v2f"].sex_only == 0.5 and found["auc_g"].sex_only == 0.5
+    assert found["g_v2f"].oracle == 1
+    g = found["g_v2f"]
+    assert g.position == pytest.approx((g.value - 0.5) / 0.5)
+    perfect = evaluate_all_pairs(truth, truth, sex, oracle_scores=oracle)
+    assert perfect["map_v2f"].position == pytest.approx(1)
+    assert evaluate_all_pairs(truth, truth, sex)["u_v2f"].position is None
+
+
+def test_averaging_helps_and_constant_embeddings_do_not():
+    rng = np.random.default_rng(4)
+    sex, truth = np.arange(60) % 2, rng.normal(size=(60, 1, 6))
+    voices, faces = (truth + 1.2 * rng.normal(size=(60, 4, 6)) for _ in range(2))
+    found = evaluate_population(voices, faces, sex)
+    assert list(found) == ["single", "avg4"]
+    assert found["avg4"]["u_v2f"].value > found["single"]["u_v2f"].value
+    assert score_matrix(voices, faces).shape == (60, 60)
+    assert set(pairs_json(found)["avg4"]["auc"]) >= {"value", "error", "chance", "sex_only", "oracle"}
+    assert "avg4 map100_v2f" in pairs_table(found)
+    blind = evaluate_all_pairs(np.ones((60, 3)), np.ones((60, 3)), sex)
+    for figure in blind.values():
+        assert figure.value == pytest.approx(figure.chance, abs=1e-12)
+    with pytest.raises(ValueError, match="avg9 needs 9"):
+        evaluate_population(voices, faces, sex, average=(9,))

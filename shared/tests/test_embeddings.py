@@ -1,0 +1,181 @@
+"""Embedding tables on disk, and the cache that encodes every file once."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from voiceface.metrics.embeddings import EmbeddingError, EmbeddingTable, encode_files
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twenty small files of two lengths and one that cannot be read."""
+    root = tmp_path / "files"
+    root.mkdir()
+    for number in range(20):
+        (root / f"{number:02}.bin").write_bytes(bytes(range(number, number + 4 + number % 2)))
+    return root
+
+
+class Model:
+    """Sum and spread of the bytes; counts what it is given."""
+
+    def __init__(self):
+        self.loaded, self.batches = [], []
+
+    def load(self, path):
+        self.loaded.append(path.name)
+        data = path.read_bytes()
+        if data.startswith(b"bad"):
+            raise ValueError(f"{path.name} is no recording")
+        return np.frombuffer(data, np.uint8).astype(np.float32)
+
+    def encode(self, batch):
+        self.batches.append(tuple(batch.shape))
+        return torch.stack([batch.sum(1), batch.mean(1), batch[:, 0]], dim=1)
+
+
+def run(folder, model, items=None, **options):
+    items = items or sorted(path.name for path in folder.iterdir())
+    options = {"fingerprint": "abc", "cache_dir": folder.parent / "cache", "batch_size": 4} | options
+    return encode_files(items, folder.joinpath, model.load, model.encode, progress=False, **options)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".parquet", ".arrow", ".feather"])
+def test_tables_come_back_and_have_equal_bytes(tmp_path, suffix):
+    vectors = np.random.default_rng(0).normal(size=(5, 3)).astype(np.float32)
+    table = EmbeddingTable(["id1/ä/0.wav", "b", "c", "d", "e"], vectors, "f1")
+    for name in ("one", "two"):
+        table.save(tmp_path / (name + suffix))
+    again = EmbeddingTable.load(tmp_path / ("one" + suffix))
+    assert (again.items, again.fingerprint) == (table.items, "f1")
+    assert np.array_equal(again.vectors, vectors) and again.vectors.dtype == np.float32
+    assert (tmp_path / ("one" + suffix)).read_bytes() == (tmp_path / ("two" + suffix)).read_bytes()
+    data = (tmp_path / ("one" + suffix)).read_bytes()
+    (tmp_path / ("cut" + suffix)).write_bytes(data[: len(data) // 2])
+    with pytest.raises(EmbeddingError, match="cut"):
+        EmbeddingTable.load(tmp_path / ("cut" + suffix))
+
+
+def test_table_rows_and_means():
+    table = EmbeddingTable(["a", "b", "c"], np.array([[2, 0], [0, 5], [0, 0]], np.float32))
+    assert table.rows(["c", "a"]).tolist() == [2, 0]
+    assert table.rows(["x", "b"], "mark").tolist() == [-1, 1]
+    assert "a" in table and "x" not in table
+    assert table.means([["a", "b"]]) == pytest.approx(np.full((1, 2), 0.5**0.5))
+    with pytest.raises(EmbeddingError, match="1 of 2 items have no embedding, the first is x"):
+        table.rows(["a", "x"])
+    with pytest.raises(EmbeddingError, match="more than once"):
+        EmbeddingTable(["a", "a"], np.zeros((2, 1), np.float32))
+    with pytest.raises(FileNotFoundError, match=r"nowhere\.npz"):
+        EmbeddingTable.load("nowhere.npz")
+
+
+def test_every_file_is_encoded_once(folder):
+    model = Model()
+    names = sorted(path.name for path in folder.iterdir())
+    table = run(folder, model, names + names[:7])
+    assert table.items == names and sorted(model.loaded) == names
+    assert table.vectors[3].tolist() == [3 + 4 + 5 + 6 + 7, 5, 3]
+    again = Model()
+    assert np.array_equal(run(folder, again, names).vectors, table.vectors)
+    assert not again.loaded
+    run(folder, again, names, fingerprint="another model / v2")
+    assert len(again.loaded) == 20
+
+
+def test_a_changed_file_is_encoded_again(folder):
+    run(folder, Model())
+    (folder / "05.bin").write_bytes(b"zzzzz")
+    os.utime(folder / "06.bin", ns=(1, 1))
+    model = Model()
+    table = run(folder, model)
+    assert sorted(model.loaded) == ["05.bin", "06.bin"]
+    assert table.vectors[5].tolist() == [5 * 122, 122, 122]
+    run(folder, Model(), key="content")
+    os.utime(folder / "07.bin", ns=(1, 1))
+    model = Model()
+    run(folder, model, key="content")
+    assert not model.loaded
+
+
+def test_failures_are_all_reported(folder):
+    (folder / "03.bin").write_bytes(b"bad")
+    (folder / "11.bin").write_bytes(b"bad!")
+    names = sorted(path.name for path in folder.iterdir())
+    with pytest.raises(EmbeddingError, match="3 of 21 files") as caught:
+        run(folder, Model(), [*names, "lost.bin"])
+    assert set(caught.value.failures) == {"03.bin", "11.bin", "lost.bin"}
+    assert "no recording" in caught.value.failures["03.bin"]
+    model = Model()
+    table = run(folder, model, [*names, "lost.bin"], on_error="skip")
+    assert sorted(model.loaded) == ["03.bin", "11.bin"]  # the others were kept
+    assert len(table) == 18 and set(table.failed) == {"03.bin", "11.bin", "lost.bin"}
+    with pytest.raises(EmbeddingError, match="none of 1 files"):
+        run(folder, Model(), ["03.bin"], on_error="skip")
+
+
+def test_embeddings_with_nan_are_failures(folder):
+    with pytest.raises(EmbeddingError, match="NaN"):
+        encode_files(
+            ["00.bin"],
+            folder.joinpath,
+            Model().load,
+            lambda x: x * float("nan"),
+            fingerprint="x",
+            progress=False,
+        )
+
+
+def test_a_damaged_shard_is_encoded_again(folder, caplog):
+    first = run(folder, Model(), shard_size=8)
+    shards = sorted((folder.parent / "cache" / "abc").iterdir())
+    assert len(shards) == 3
+    shards[0].write_bytes(shards[0].read_bytes()[:50])
+    model = Model()
+    assert np.array_equal(run(folder, model, shard_size=8).vectors, first.vectors)
+    assert len(model.loaded) in (4, 8)
+    assert "damaged" in caplog.text
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np, torch
+from voiceface.metrics.embeddings import encode_files
+
+def encode_all(folder, cache, out, stop=0):
+    weights = torch.randn(64, 16, generator=torch.Generator().manual_seed(0))
+    seen = []
+    def load(path):
+        return np.resize(np.frombuffer(path.read_bytes(), np.uint8), 64).astype(np.float32)
+    def encode(batch):
+        seen.append(len(batch))
+        if len(seen) == stop:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return torch.tanh(batch @ weights / 1000)
+    items = sorted(path.name for path in folder.iterdir())
+    rule = {"fingerprint": "f", "cache_dir": cache, "batch_size": 3, "shard_size": 6, "progress": False}
+    encode_files(items, folder.joinpath, load, encode, **rule).save(out)
+    return len(seen)
+
+if __name__ == "__main__":
+    encode_all(Path(sys.argv[1]), sys.argv[2], sys.argv[3], stop=4)
+"""
+
+
+def test_killed_and_resumed_gives_the_same_bytes(folder, tmp_path):
+    names = {"__name__": "here"}
+    exec(KILLED, names)
+    encode_all = names["encode_all"]
+    (tmp_path / "killed.py").write_text(KILLED)
+    words = [sys.executable, tmp_path / "killed.py", folder, tmp_path / "cache", tmp_path / "cut.npz"]
+    ended = subprocess.run(words, env={**os.environ, "OMP_NUM_THREADS": "1"}, check=False)
+    assert ended.returncode == -signal.SIGKILL and not (tmp_path / "cut.npz").exists()
+    assert encode_all(folder, tmp_path / "cache", tmp_path / "cut.npz") == 5  # two of seven batches were kept
+    assert encode_all(folder, tmp_path / "other", tmp_path / "whole.npz") == 7
+    assert (tmp_path / "whole.npz").read_bytes() == (tmp_path / "cut.npz").read_bytes()

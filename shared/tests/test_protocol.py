@@ -1,0 +1,211 @@
+"""Protocols: lists and embeddings in, figures, intervals and files out."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from voiceface.datasets.identities import Identity
+from voiceface.datasets.lists import read_list
+from voiceface.metrics.association import chance_average_precision
+from voiceface.metrics.embeddings import EmbeddingError, EmbeddingTable
+from voiceface.metrics.evaluate import main, protocol_from_files
+from voiceface.metrics.protocol import Protocol, compare, evaluate
+
+PEOPLE = [
+    Identity(f"Person_{i:02}", f"id9{i:04}", f"Person_{i:02}", "mf"[i % 2], "Ireland") for i in range(12)
+]
+
+
+def clip(person, number):
+    return f"id9{person:04}/video/{number:05}.wav"
+
+
+def picture(person, number):
+    return f"Person_{person:02}/{number:08}.jpg"
+
+
+def tables(noise=0.8, seed=0):
+    rng = np.random.default_rng(seed)
+    centres = rng.normal(size=(12, 1, 6))
+    found = []
+    for item, count in ((clip, 4), (picture, 3)):
+        vectors = (centres + noise * rng.normal(size=(12, count, 6))).reshape(-1, 6).astype(np.float32)
+        names = [item(person, number) for person in range(12) for number in range(count)]
+        found.append(EmbeddingTable(names, vectors, f"model {noise}"))
+    return found
+
+
+@pytest.fixture
+def lists(tmp_path):
+    rng = np.random.default_rng(1)
+    folder = tmp_path / "lists"
+    folder.mkdir()
+    match, verify = [], []
+    for person in range(12):
+        for number in range(4):
+            other = (person + rng.integers(1, 12)) % 12
+            match.append(
+                [clip(person, number), picture(person, rng.integers(3)), picture(other, rng.integers(3))]
+            )
+            who = person if rng.random() < 0.5 else other
+            verify.append([picture(person, number % 3), clip(who, rng.integers(4))])
+    retrieval = [
+        [clip(p, n) for p in range(12) for n in range(4)],
+        [picture(p, n) for p in range(12) for n in range(3)],
+    ]
+    for name, rows in (
+        ("match_v2f_2_test", match),
+        ("verify_f2v_test", verify),
+        ("reterival_v2f_test", retrieval),
+    ):
+        (folder / f"{name}.txt").write_text("".join(" ".join(row) + "\n" for row in rows))
+    return folder
+
+
+@pytest.fixture
+def protocol(lists):
+    return protocol_from_files([lists], PEOPLE, name="small", replicates=200)
+
+
+def cosine(left, right):
+    return float(left @ right / np.linalg.norm(left) / np.linalg.norm(right))
+
+
+def test_figures_equal_plain_loops(protocol, lists):
+    voices, faces = tables()
+    results = evaluate(protocol, voices, faces, PEOPLE)
+    vector = dict(zip(voices.items + faces.items, [*voices.vectors, *faces.vectors]))
+    rows = [line.split() for line in (lists / "match_v2f_2_test.txt").read_text().splitlines()]
+    hits = [cosine(vector[a], vector[b]) > cosine(vector[a], vector[c]) for a, b, c in rows]
+    match, verify, found = results.lists
+    assert match.main.value == pytest.approx(np.mean(hits))
+    assert match.main.chance == 0.5 and match.main.low <= match.main.value <= match.main.high
+    assert match.counts == {"lines": 48, "skipped": 0, "identities": 12, "anchors": 48}
+    rows = [line.split() for line in (lists / "verify_f2v_test.txt").read_text().splitlines()]
+    same = np.array([a[7:9] == b[5:7] for a, b in rows])
+    scores = np.array([cosine(vector[a], vector[b]) for a, b in rows])
+    auc = np.mean(scores[same][:, None] > scores[~same])
+    assert verify.main.value == pytest.approx(auc)
+    assert verify.counts["positives"] == same.sum()
+    assert verify.line_values.mean() == pytest.approx((auc * same.sum() + auc * (~same).sum()) / len(same))
+    assert found.figures["map"].chance == pytest.approx(
+        chance_average_precision(torch.tensor([3]), 36).item()
+    )
+    assert set(found.figures) == {"map", "r1", "r5", "r10"}
+    assert len(found.curve["cmc"]) == 36 and found.curve["cmc"][-1] == 1
+    assert found.figures["r1"].value == pytest.approx(found.curve["cmc"][0])
+    roc = np.array(verify.curve["roc"])
+    assert roc[:, 0].tolist() == [0, 0] and roc[:, -1].tolist() == [1, 1] and (np.diff(roc) >= 0).all()
+
+
+def test_results_on_disk(protocol, tmp_path):
+    results = evaluate(protocol, *tables(), PEOPLE)
+    results.save(tmp_path / "results.json")
+    results.save_text(tmp_path / "result.txt")
+    data = json.loads((tmp_path / "results.json").read_text())
+    assert data["protocol_sha256"] == protocol.sha256
+    assert data["rules"]["ties"] == "fair" and data["rules"]["seed"] == 0 and data["rules"]["strata"] == ["U"]
+    assert data["models"] == {"voices": "model 0.8", "faces": "model 0.8"}
+    assert [entry["sha256"] for entry in data["lists"]] == [q.sha256 for q in protocol.lists]
+    lines = (tmp_path / "result.txt").read_text().splitlines()
+    assert [line.split(" ")[0] for line in lines] == [
+        "match_v2f_2_test",
+        "verify_f2v_test",
+        "reterival_v2f_test",
+    ]
+    assert float(lines[2].split(" ")[1]) == results.by_name["reterival_v2f_test"].main.value
+    assert results.printed().splitlines()[0] == f"match_v2f_2_test: {results.lists[0].main.value:.6f}"
+    assert evaluate(protocol, *tables(), PEOPLE).to_dict() == results.to_dict()
+    hardest = data["lists"][0]["people"]
+    assert len(hardest) == 12 and hardest[0]["value"] <= hardest[-1]["value"]
+    assert sum(row["lines"] for row in hardest) == 48
+
+
+def test_constant_embedding_gets_chance_everywhere(protocol):
+    blind = [replace(table, vectors=np.full_like(table.vectors, 0.3)) for table in tables()]
+    for result in evaluate(protocol, *blind, PEOPLE).lists:
+        for name, figure in result.figures.items():
+            assert figure.value == pytest.approx(figure.chance, abs=1e-12), name
+    published = evaluate(replace(protocol, ties="published"), *blind, PEOPLE)
+    assert published.lists[0].main.value == 1
+    assert published.protocol.sha256 != protocol.sha256
+
+
+def test_absent_items(protocol):
+    voices, faces = tables()
+    fewer = EmbeddingTable(faces.items[1:], faces.vectors[1:])
+    with pytest.raises(EmbeddingError, match=r"Person_00/00000000\.jpg"):
+        evaluate(protocol, voices, fewer, PEOPLE)
+    results = evaluate(protocol, voices, fewer, PEOPLE, on_absent="skip")
+    whole = evaluate(protocol, voices, faces, PEOPLE)
+    for part, full in zip(results.lists[:2], whole.lists[:2]):
+        assert part.counts["skipped"] > 0
+        assert part.counts["lines"] + part.counts["skipped"] == full.counts["lines"]
+    assert results.lists[2].counts["gallery"] == 35 and results.lists[2].counts["skipped"] == 1
+    with pytest.raises(ValueError, match="skipped different lines"):
+        compare(results, whole)
+
+
+def test_training_people_are_found_in_the_lists(protocol, caplog):
+    clean = evaluate(protocol, *tables(), PEOPLE, training=["Somebody_Else"])
+    assert clean.leaked == () and not caplog.text
+    for training in ([PEOPLE[3], PEOPLE[7]], ["Person_03", "id90007"]):
+        leaked = evaluate(protocol, *tables(), PEOPLE, training=training)
+        assert leaked.leaked == ("Person_03", "Person_07")
+        assert leaked.to_dict()["leaked_identities"] == ["Person_03", "Person_07"]
+    assert "2 of 12 evaluated people are in the training data" in caplog.text
+    assert "training data" in leaked.table()
+
+
+def test_comparing_two_systems(protocol):
+    good, bad = (evaluate(protocol, *tables(noise), PEOPLE) for noise in (0.3, 3.0))
+    found = compare(good, bad)
+    for name, result in good.by_name.items():
+        assert found[name].value == pytest.approx(result.main.value - bad.by_name[name].main.value)
+        assert found[name].low > 0 and found[name].p_value < 0.05
+    other = evaluate(replace(protocol, seed=1), *tables(), PEOPLE)
+    with pytest.raises(ValueError, match="different protocols"):
+        compare(good, other)
+
+
+def test_protocol_rules(protocol, lists):
+    questions = read_list(lists / "match_v2f_2_test.txt", PEOPLE)
+    with pytest.raises(ValueError, match="different names"):
+        Protocol("twice", (questions, questions))
+    with pytest.raises(ValueError, match="fair or published"):
+        Protocol("rule", (questions,), ties="best")
+    assert protocol.strata == ("U",)
+    quick = evaluate(replace(protocol, replicates=0), *tables(), PEOPLE)
+    assert np.isnan(quick.lists[0].main.low)
+    assert quick.to_dict()["lists"][0]["figures"]["accuracy"]["low"] is None
+    assert len(json.dumps(quick.to_dict(), allow_nan=False)) > 0
+
+
+def test_command_line(protocol, lists, tmp_path, capsys):
+    rows = [f"{p.voice_id},{p.face_id},{p.gender},{p.nationality},dev" for p in PEOPLE]
+    (tmp_path / "vox1_test.csv").write_text(
+        "\n".join(["VoxCeleb1_ID,VGGFace1_ID,Gender,Nationality,Set", *rows, ""])
+    )
+    for name, noise in (("a", 0.3), ("b", 2.0)):
+        for what, table in zip(("voices.npz", "faces.parquet"), tables(noise)):
+            table.save(tmp_path / name / what)
+    words = ["--lists", str(lists), "--identities", str(tmp_path / "vox1_test.csv"), "--replicates", "50"]
+    words += [
+        "--voices",
+        str(tmp_path / "a" / "voices.npz"),
+        "--faces",
+        str(tmp_path / "a" / "faces.parquet"),
+    ]
+    words += ["--out", str(tmp_path / "r.json"), "--text", str(tmp_path / "r.txt")]
+    words += ["--against-voices", str(tmp_path / "b" / "voices.npz")]
+    with pytest.raises(ValueError, match="belong together"):
+        main(words)
+    assert main([*words, "--against-faces", str(tmp_path / "b" / "faces.parquet")]) == 0
+    shown = capsys.readouterr()
+    results = evaluate(replace(protocol, name="lists", replicates=50), *tables(0.3), PEOPLE)
+    assert (tmp_path / "r.txt").read_text() == results.published_text()
+    assert shown.out.startswith(results.printed())
+    assert "paired bootstrap" in shown.out
+    assert json.loads((tmp_path / "r.json").read_text())["protocol_sha256"] == results.protocol.sha256
