@@ -48,8 +48,8 @@ def test_table_is_reproduced_by_simulation(c):
 
 
 def test_oracle_on_the_test_identities_meets_the_table():
-    # Spread of each figure over 40 populations of 193 identities at 0.7; a sample's own jackknife is too small
-    # for a lucky sample this near 1.
+    # Spread of each figure over 40 populations of 193 identities at 0.7; a sample's own jackknife is too
+    # small for a lucky sample this near 1.
     spread = {"U": 0.0034, "G": 0.0067, "G10": 0.0206, "AUC": 0.0029, "AUC_G": 0.0058, "mAP": 0.024}
     for name, figure in ceilings(draw_people(np.arange(116, 309))).items():
         assert abs(figure.value - EXPECTED[name][7]) < 3 * spread[name], name

@@ -236,7 +236,7 @@ def _beaten(right: NDArray[np.float64], wrong: NDArray[np.float64]) -> NDArray[n
     """How many of `wrong` (M,) each of `right` (N,) beats, ties as half, shape (N,)."""
     ordered = np.sort(wrong)
     below, upto = np.searchsorted(ordered, right), np.searchsorted(ordered, right, side="right")
-    return 0.5 * (below + upto)
+    return (below + upto).astype(np.float64) / 2
 
 
 def _rank_value(

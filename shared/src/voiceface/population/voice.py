@@ -282,7 +282,8 @@ def _noise(
     padded[:, _LEAD : _LEAD + 2 * _HOP] = pieces * window
     shaped = np.fft.irfft(np.fft.rfft(padded, axis=1) * np.sqrt(power), _SIZE, axis=1)
     place = centres[:, None] + np.arange(_SIZE)
-    return np.bincount(place.ravel(), shaped.ravel())[_LEAD + _HOP : _LEAD + _HOP + length]
+    added = np.bincount(place.ravel(), weights=shaped.ravel()).astype(np.float64, copy=False)
+    return added[_LEAD + _HOP : _LEAD + _HOP + length]
 
 
 def _white(seed: int, k: int, stream: str, clip: int, n: int, start: int) -> NDArray[np.float64]:
