@@ -1,6 +1,6 @@
 """One HTML page from a run or an evaluation: figures, plots, pictures and voices, all inside one file.
 
-`build_report` takes plain records; nothing here knows how figures are computed:
+`build_report` takes plain records; nothing in it knows how figures are computed:
 
     build_report(
         "report.html",
@@ -25,11 +25,13 @@ from voiceface.report.parts import (
     Candidate,
     Curve,
     Difference,
+    Direction,
     Gallery,
     Headline,
     Histogram,
     PeopleGroup,
     Person,
+    PictureSource,
     Plot,
     Protocol,
     ProtocolList,
@@ -45,11 +47,13 @@ __all__ = [
     "Candidate",
     "Curve",
     "Difference",
+    "Direction",
     "Gallery",
     "Headline",
     "Histogram",
     "PeopleGroup",
     "Person",
+    "PictureSource",
     "Plot",
     "Protocol",
     "ProtocolList",
