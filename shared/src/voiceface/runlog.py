@@ -98,20 +98,27 @@ class RunLog:
         return self.path.stat().st_size
 
     def close(self) -> None:
-        """Close both; calling it twice is harmless."""
+        """Close both; calling it twice is harmless, and so is a full disk, which has been reported by now."""
         if self._board is not None:
-            self._board.close()
+            with contextlib.suppress(OSError):
+                self._board.close()
         if self._file is not None:
-            with contextlib.suppress(OSError):  # a full disk has been reported by now
+            with contextlib.suppress(OSError):
+                self._file.flush()
+            self._lock(free=True)  # loader processes still share the open file
+            with contextlib.suppress(OSError):
                 self._file.close()
         self._board = self._file = None
 
-    def _lock(self) -> None:
-        """Refuse two runs in one folder; the lock ends with the processes that hold it."""
+    def _lock(self, free: bool = False) -> None:
+        """Refuse two runs in one folder, or `free` it; the lock ends with the processes that hold it."""
         assert self._file is not None
         try:
             import fcntl
         except ImportError:  # no such locks on this system
+            return
+        if free:
+            fcntl.flock(self._file, fcntl.LOCK_UN)
             return
         deadline = time.monotonic() + LOCK_PATIENCE
         while True:

@@ -365,9 +365,8 @@ class Run:
             return
         tracked = state["tracked"]
         if tracked.keys() != self._tracked.keys():
-            raise RunError(
-                f"{self.resume_path} holds {', '.join(tracked)}, but {', '.join(self._tracked)} is tracked now"
-            )
+            before, now = ", ".join(tracked), ", ".join(self._tracked)
+            raise RunError(f"{self.resume_path} holds {before}, but now {now} is tracked")
         for name, item in self._tracked.items():
             if isinstance(item, nn.Module):
                 load_into(item, tracked[name], source=f"{self.resume_path} ({name})")
