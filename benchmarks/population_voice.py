@@ -1,9 +1,9 @@
 """Speed of the voice synthesiser, and how well the factors can be heard.
 
-`OMP_NUM_THREADS=1 python benchmarks/population_voice.py` measures seconds of audio made in one CPU second of one
-thread. With --speakers N it also fits a kernel regression from the statistics of log-mel frames to the eight
-factors and prints R squared on the last quarter of N speakers. Run that after each change of the synthesiser: with
-600 speakers every factor should stay above .4 (a small network with more speakers hears more).
+`OMP_NUM_THREADS=1 python benchmarks/population_voice.py` measures seconds of audio made in one CPU second of
+one thread. With --speakers N it also fits a kernel regression from the statistics of log-mel frames to the
+eight factors and prints R squared on the last quarter of N speakers. Run that after each change of the
+synthesiser: with 600 speakers every factor should stay above .4 (a small network with more speakers hears more).
 """
 
 import argparse
@@ -30,7 +30,8 @@ def cpu_seconds(function: Callable[[int], object], rounds: int) -> float:
 
 def mel_weights(bands: int = 64, size: int = 512) -> NDArray[np.float64]:
     """Triangles of unit height, 30 Hz to 8 kHz, shape (bands, size // 2 + 1); at least one bin each."""
-    mels = np.linspace(*2595 * np.log10(1 + np.array([30, 8000]) / 700), bands + 2)
+    low, high = (2595 * np.log10(1 + hertz / 700) for hertz in (30, 8000))
+    mels = np.linspace(low, high, bands + 2)
     edges = 700 * (10 ** (mels / 2595) - 1)
     f = np.arange(size // 2 + 1) * SAMPLE_RATE / size
     rise = (f - edges[:-2, None]) / np.diff(edges)[:-1, None]
@@ -43,7 +44,7 @@ def mel_weights(bands: int = 64, size: int = 512) -> NDArray[np.float64]:
 
 
 def pitch(wave: NDArray[np.float64]) -> float:
-    """Log of the median f0 (Hz) from autocorrelations of 64 ms windows; of 150 Hz when nothing is periodic."""
+    """Log of the median f0 (Hz) from autocorrelations of 64 ms windows; 150 Hz when nothing repeats."""
     size, window = 1024, np.hanning(1024)
     frames = np.lib.stride_tricks.sliding_window_view(wave, size)[::320]
     power = np.square(
