@@ -3,7 +3,7 @@
 `OMP_NUM_THREADS=1 python benchmarks/population_voice.py` measures seconds of audio made in one CPU second of
 one thread. With --speakers N it also fits a kernel regression from the statistics of log-mel frames to the
 eight factors and prints R squared on the last quarter of N speakers. Run that after each change of the
-synthesiser: with 600 speakers every factor should stay above .4 (a small network with more of them hears more).
+synthesiser: with 600 speakers every factor should stay above .4 (a small network with more hears more).
 """
 
 import argparse
