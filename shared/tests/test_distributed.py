@@ -1,0 +1,186 @@
+"""Two gloo processes compute what one process with the whole batch computes."""
+
+import json
+import multiprocessing
+import os
+import socket
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+from voiceface.checkpoint import load_model
+from voiceface.distributed import (
+    GlobalDropout,
+    SynchronisedBatchNorm,
+    finish,
+    gather_with_gradient,
+    initialise,
+    over_all_processes,
+)
+from voiceface.training import Run, unwrap
+
+
+class Pairs:
+    def __len__(self):
+        return 24
+
+    def draw(self, index, rng):
+        return {"x": rng.standard_normal((2, 6, 6)).astype("float32"), "y": index}
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        maps = [nn.Conv2d(2, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(), nn.Dropout2d(0.2), nn.Flatten()]
+        rows = [nn.Linear(144, 8), nn.BatchNorm1d(8, momentum=None), nn.Dropout(0.5)]
+        self.trunk = nn.Sequential(*maps, *rows)
+        self.classes = nn.Linear(8, 24, bias=False)
+
+    def forward(self, x):
+        return self.trunk(x)
+
+
+def train(out, loss):
+    """Five steps of a contrastive and a classification loss; `loss` says over which rows they are taken."""
+    with Run(out, seed=5, config={}, system="demo", device="cpu", threads=1) as run:
+        model = run.prepare(Net())
+        optimiser = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
+        run.track(model=model, optimiser=optimiser)
+        data = run.batches(Pairs(), 8, steps=5)
+        for step in run.steps(5):
+            batch = next(data)
+            own = model(batch["x"])
+            rows, labels, first = gather_with_gradient(own), gather_with_gradient(batch["y"]), 0
+            if loss == "own rows":
+                first, anchors, labels = run.rank * len(own), own, batch["y"]
+            else:
+                anchors = rows
+            targets = torch.arange(first, first + len(anchors))
+            contrast = F.cross_entropy(anchors @ F.normalize(rows, dim=1).T, targets)
+            ce = F.cross_entropy(unwrap(model).classes(anchors), labels)
+            run.backward(contrast + ce, optimiser)
+            run.log(step, {"contrast": contrast, "ce": ce})
+
+
+def train_in_group(out, loss, rank, port):
+    group = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": 2,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    os.environ.update({name: str(value) for name, value in group.items()})
+    train(out, loss)
+
+
+def check_layer(out, loss, rank, port):
+    """Gradients, and gradients of gradients, of the synchronised layer against the plain one."""
+    group = {
+        "RANK": rank,
+        "LOCAL_RANK": rank,
+        "WORLD_SIZE": 2,
+        "MASTER_ADDR": "127.0.0.1",
+        "MASTER_PORT": port,
+    }
+    os.environ.update({name: str(value) for name, value in group.items()})
+    assert initialise("cpu") == (rank, 2, rank)
+    values = torch.randn(8, 3, dtype=torch.double, generator=torch.Generator().manual_seed(0))
+    part = slice(rank * 4, rank * 4 + 4)
+    found = []
+    for layer, rows in ((SynchronisedBatchNorm(3), values[part]), (nn.BatchNorm1d(3), values)):
+        rows = rows.clone().requires_grad_()
+        (slope,) = torch.autograd.grad(layer.double()(rows).pow(3).sum(), rows, create_graph=True)
+        (second,) = torch.autograd.grad(slope.pow(2).sum(), rows)
+        found.append((slope, second, layer.running_mean, layer.running_var))
+    (slope, second, *own), (slope_, second_, *whole) = found
+    torch.testing.assert_close(slope, slope_[part])
+    torch.testing.assert_close(second, second_[part])
+    torch.testing.assert_close(own, whole)
+    finish()
+
+
+def in_two_processes(function, *arguments):
+    """Fork twice (torch is imported already) and wait for both."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    fork = multiprocessing.get_context("fork")
+    children = [fork.Process(target=function, args=(*arguments, rank, port)) for rank in range(2)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(120)
+    assert [child.exitcode for child in children] == [0, 0]
+
+
+@pytest.mark.parametrize("loss", ["whole batch", "own rows"])
+def test_two_processes_equal_one_with_the_whole_batch(tmp_path, loss):
+    train(tmp_path / "1", loss)
+    in_two_processes(train_in_group, tmp_path / "2", loss)
+    one, two = ((tmp_path / name / "log.jsonl").read_text().splitlines() for name in "12")
+    assert len(one) == len(two) == 5
+    for a, b in zip(map(json.loads, one), map(json.loads, two)):
+        assert a["contrast"] == pytest.approx(b["contrast"], rel=1e-5)
+        assert a["ce"] == pytest.approx(b["ce"], rel=1e-5)
+    one, two = (
+        load_model(tmp_path / name / "checkpoints" / "step_000005.safetensors").state for name in "12"
+    )
+    assert one.keys() == two.keys()
+    for key in one:
+        torch.testing.assert_close(two[key], one[key], rtol=1e-4, atol=1e-5)
+
+
+def test_synchronised_layer_has_the_plain_layers_gradients(tmp_path):
+    in_two_processes(check_layer, tmp_path, "")
+
+
+def test_single_process_is_left_alone():
+    rows = torch.randn(3, 2)
+    assert gather_with_gradient(rows) is rows
+    assert initialise("cpu") == (0, 1, 0)
+
+
+def test_half_described_group_is_refused(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.delenv("MASTER_ADDR", raising=False)
+    with pytest.raises(ValueError, match=r"MASTER_ADDR.*torchrun"):
+        initialise("cpu")
+
+
+def test_conversion_keeps_keys_parameters_and_outputs():
+    net = nn.Sequential(
+        nn.Conv2d(2, 3, 1), nn.BatchNorm2d(3), nn.Dropout(0.5), nn.Sequential(nn.Dropout2d(0.1))
+    )
+    parameters, keys = list(net.parameters()), list(net.state_dict())
+    x = torch.randn(4, 2, 5, 5)
+    before = net.eval()(x)
+    changed = over_all_processes(net)
+    assert changed is net and isinstance(net[1], SynchronisedBatchNorm) and isinstance(net[2], GlobalDropout)
+    assert net[3][0].channels and not net[1].training
+    assert all(a is b for a, b in zip(parameters, net.parameters())) and list(net.state_dict()) == keys
+    assert torch.equal(net(x), before)
+    assert isinstance(over_all_processes(nn.Dropout(0.3)), GlobalDropout)
+    assert over_all_processes(net[1]) is net[1]
+
+
+def test_global_dropout_is_dropout():
+    torch.manual_seed(0)
+    x = torch.ones(2000, 10)
+    y = GlobalDropout(0.3)(x)
+    kept = y != 0
+    assert kept.float().mean().item() == pytest.approx(0.7, abs=0.02)
+    torch.testing.assert_close(y[kept], torch.full_like(y[kept], 1 / 0.7))
+    assert torch.equal(GlobalDropout(0.3).eval()(x), x) and torch.equal(GlobalDropout(0.0)(x), x)
+    assert not GlobalDropout(1.0)(x).any()
+    maps = GlobalDropout(0.5, channels=True)(torch.ones(8, 6, 4, 4))
+    assert set(maps.sum((2, 3)).unique().tolist()) == {0.0, 32.0}
+    with pytest.raises(ValueError, match="outside"):
+        GlobalDropout(1.5)
+
+
+def test_gather_rows_stand_in_rank_order():
+    weight = torch.ones(3, requires_grad=True)  # the law in one process: the gradient passes unchanged
+    F.mse_loss(gather_with_gradient(weight), torch.zeros(3)).backward()
+    torch.testing.assert_close(weight.grad, torch.full((3,), 2 / 3))
