@@ -234,9 +234,10 @@ def build_model(config: "SeekingShapeConfig", names: list[str], start: Start) ->
     from seeking_shape import published
     from seeking_shape.extract_id_weight import read_weights
     from seeking_shape.model import Voice2Face, freeze
+    from seeking_shape.reweighting import IdentityWeights
 
     weights = config.weights.model_dump(exclude={"enabled"})
-    model = Voice2Face(config.model, len(names), names=names, **weights)
+    model = Voice2Face(config.model, len(names), IdentityWeights(len(names), names=names, **weights))
     if start.checkpoint:
         _load_start(model, start.checkpoint)
     if start.face_backbone:
