@@ -41,12 +41,13 @@ class Ranker:
         kept, self.copies = _distinct_rows(gallery)
         self.columns = gallery[kept].T if self.copies is not None else gallery.T
 
-    def count(self, queries: Tensor, rows: slice) -> tuple[Tensor, Tensor, Tensor]:
+    def count(self, queries: Tensor, rows: slice, *, compiled: bool = True) -> tuple[Tensor, Tensor, Tensor]:
         """Count ranks for some queries.
 
         Args:
             queries: (B, D), unit rows.
             rows: where they stand among all queries.
+            compiled: use the compiled kernel where it can be used (single precision on the CPU).
 
         Returns:
             above (B, R), tied (B, R) int64: per relevant item, in descending order of score, the items before
@@ -59,7 +60,7 @@ class Ranker:
             scores = scores[:, self.copies]
         above = torch.zeros(len(queries), int(relevant.max()), dtype=torch.int64, device=scores.device)
         tied = torch.ones_like(above)
-        if scores.device.type == "cpu" and scores.dtype == torch.float32:
+        if compiled and scores.device.type == "cpu" and scores.dtype == torch.float32:
             from voiceface.metrics.rank_kernel import count_ranks
 
             arrays = (scores, labels, self.gallery_labels, self.members, self.starts)

@@ -1,6 +1,4 @@
-"""What an evaluation gives: figures of lists with chance levels, intervals and per-line results; as JSON and
-text.
-"""
+"""Results of an evaluation: figures with chance levels and intervals, per-line values; JSON and text."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass

@@ -1,0 +1,292 @@
+"""Speed and memory of the association figures at the size of the published lists, on one thread.
+
+    python benchmarks/association_lists.py --lists FOLDER   the published lists and their two identity tables
+    python benchmarks/association_lists.py                  invented lists of the same sizes
+
+Features are made by a rule from the file's name, so figures can be compared between machines and, with
+`--reference FILE`, to stored ones: {"config": {"dimension": ...}, "results": {list name: figure}}. Times are
+from embeddings and index arrays to the figure (verification: AUC and equal error rate); reading lists and
+making features is shown apart. "CPU" is the processor time of this one-thread process: what the clock shows
+when nothing else runs; it is what ratios and targets are judged by. The published times are those of the
+evaluation loops of "Seeking the Shape of Sound" on one thread.
+"""
+
+import argparse
+import json
+import os
+import resource
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+if TYPE_CHECKING:
+    from voiceface.datasets.questions import EvaluationList
+
+PUBLISHED = {"retrieval": 146.0, "match": 1.2, "verify": 1.3, "all": 260.0}  # seconds
+TARGETS = {"retrieval": 10.0, "match": 0.15, "verify": 0.2, "all": 25.0}
+SIZES = {  # name: (anchors, candidates, lines)
+    "match_v2f_2_val": (14_182, 11_000, 42_546),
+    "match_g_v2f_2_val": (14_180, 11_000, 42_540),
+    "verify_v2f_test": (21_850, 20_076, 65_550),
+    "verify_g_v2f_test": (21_850, 20_076, 65_550),
+    "verify_f2v_test": (20_076, 21_850, 60_228),
+    "verify_g_f2v_test": (20_076, 21_850, 60_228),
+    "reterival_v2f_test": (21_850, 20_076, 2),
+    "reterival_f2v_test": (20_076, 21_850, 2),
+}
+EXTRA = {"match_v2f_2_test": "reterival_v2f_test", "match_f2v_2_test": "reterival_f2v_test"}  # not published
+PEOPLE = {"val": 112, "test": 189}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; the exit code is 1 when a figure differs from the reference."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--lists", type=Path, help="folder of the published lists")
+    parser.add_argument("--dimension", type=int, default=128, help="width of the features")
+    parser.add_argument("--reference", type=Path, help="figures to compare with (sets the dimension)")
+    parser.add_argument("--methods", action="store_true", help="also compare ways to rank, on 1,000 queries")
+    parser.add_argument("--repeats", type=int, default=3, help="of the short measurements; the best counts")
+    options = parser.parse_args(argv)
+    torch.set_num_threads(1)
+    reference: dict[str, Any] = {}
+    if options.reference:
+        reference = json.loads(options.reference.read_text())
+        options.dimension = reference["config"]["dimension"]
+    start = time.perf_counter()
+    given = options.lists and options.lists.is_dir()
+    lists, owners = published_lists(options.lists) if given else invented_lists()
+    for name, source in EXTRA.items():
+        lists[name] = drawn(lists[source], owners, name)
+    read = time.perf_counter()
+    feature = features(owners, options.dimension)
+    made = time.perf_counter()
+    print(f"{'published' if given else 'invented'} lists, {options.dimension} features, one thread")
+    print(f"lists read in {read - start:.1f} s, features made in {made - read:.1f} s\n")
+    wrong = measure(lists, owners, feature, reference.get("results", {}), options.repeats)
+    if options.methods:
+        compare_methods(lists["reterival_v2f_test"], owners, feature)
+    return int(wrong)
+
+
+def measure(
+    lists: "dict[str, EvaluationList]",
+    owners: dict[str, str],
+    feature: dict[str, np.ndarray],
+    reference: dict[str, float],
+    repeats: int,
+) -> bool:
+    """Run every list and print its line; True when a figure is not the reference's."""
+    worst: dict[str, float] = {}
+    total, wrong = 0.0, False
+    print(f"{'list':22}{'lines':>9}{'figure':>12}{'seconds':>9}{'CPU':>9}{'MB':>7}{'times published':>17}")
+    for name, asked in lists.items():
+        call, lines = task(asked, owners, feature)
+        figure, seconds, cpu, memory = timed(call)
+        for _ in range(0 if asked.kind == "retrieval" else repeats - 1):
+            _, again, again_cpu, _ = timed(call)
+            seconds, cpu = min(seconds, again), min(cpu, again_cpu)
+        total += cpu
+        worst[asked.kind] = max(worst.get(asked.kind, 0), cpu)
+        note = ""
+        if name in reference:
+            away = figure - reference[name]
+            wrong |= abs(away) > 1e-6
+            note = f"   reference {away:+.1e}"
+        ratio = PUBLISHED[asked.kind] / cpu
+        numbers_shown = f"{lines:9,}{figure:12.6f}{seconds:9.3f}{cpu:9.3f}{memory:7.0f}{ratio:17.1f}"
+        print(f"{name:22}{numbers_shown}{note}", flush=True)
+    print()
+    for kind, seconds in {**worst, "all": total}.items():
+        label = "all ten lists" if kind == "all" else f"slowest {kind}"
+        ratio, verdict = PUBLISHED[kind] / seconds, "met" if seconds <= TARGETS[kind] else "MISSED"
+        target = f"target {TARGETS[kind]:g} s {verdict}"
+        print(f"{label:20}{seconds:8.3f} s CPU   {ratio:6.1f} times published   {target}")
+    return wrong
+
+
+def task(
+    asked: "EvaluationList", owners: dict[str, str], feature: dict[str, np.ndarray]
+) -> tuple[Callable[[], float], int]:
+    """Embeddings and indices of a list, and a call that gives its figure from them."""
+    from voiceface.metrics.association import (
+        equal_error_rate,
+        matching_accuracy,
+        pair_scores,
+        retrieval,
+        verification_auc,
+    )
+
+    left, right = (
+        torch.from_numpy(np.stack([feature[i] for i in x])) for x in (asked.anchors, asked.candidates)
+    )
+    left_ids, right_ids = (numbers(x, owners) for x in (asked.anchors, asked.candidates))
+    if asked.anchor_index is None or asked.candidate_index is None:
+
+        def rank() -> float:
+            return retrieval(left, right, left_ids, right_ids).mean_average_precision
+
+        return rank, len(left)
+    anchor, candidate = torch.from_numpy(asked.anchor_index), torch.from_numpy(asked.candidate_index)
+    labels = (left_ids[anchor] == right_ids[candidate[:, 0]]).to(torch.int8)
+
+    def decide() -> float:
+        scores = pair_scores(left, right, anchor, candidate)
+        if asked.kind == "match":
+            return float(matching_accuracy(scores))
+        equal_error_rate(scores[:, 0], labels)
+        return float(verification_auc(scores[:, 0], labels))
+
+    return decide, len(anchor)
+
+
+def numbers(items: Sequence[str], owners: dict[str, str]) -> torch.Tensor:
+    """Number of the person behind every item, int64."""
+    place = {name: number for number, name in enumerate(sorted(set(owners.values())))}
+    return torch.tensor([place[owners[item]] for item in items])
+
+
+def timed(call: Callable[[], float]) -> tuple[float, float, float, float]:
+    """(result, seconds, processor seconds, MB of resident memory above what was there before)."""
+    before = peak_memory(reset=True)
+    start, cpu = time.perf_counter(), time.process_time()
+    result = call()
+    return result, time.perf_counter() - start, time.process_time() - cpu, peak_memory() - before
+
+
+def peak_memory(reset: bool = False) -> float:
+    """Highest resident memory so far in MB; with `reset` counting starts anew where Linux allows it."""
+    try:
+        if reset:
+            Path("/proc/self/clear_refs").write_text("5")
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def compare_methods(
+    asked: "EvaluationList", owners: dict[str, str], feature: dict[str, np.ndarray], queries: int = 1000
+) -> None:
+    """Time exact ways to rank the gallery for some queries, the matrix product included."""
+    from voiceface.metrics.association import unit_rows
+    from voiceface.metrics.ranks import Ranker, summarise
+
+    left, right = (
+        unit_rows(torch.from_numpy(np.stack([feature[i] for i in x])))
+        for x in (asked.anchors[:queries], asked.candidates)
+    )
+    left_ids, right_ids = (numbers(x, owners) for x in (asked.anchors[:queries], asked.candidates))
+    ranker = Ranker(right, right_ids, left_ids, first_wins=False)
+    blocks = [slice(start, start + 250) for start in range(0, queries, 250)]
+
+    def by_product() -> float:
+        return float(sum((left[rows] @ right.T)[0, 0] for rows in blocks))
+
+    def by_sort() -> float:
+        parts = []
+        for rows in blocks:
+            order = (left[rows] @ right.T).sort(dim=1, descending=True).indices
+            hit = (right_ids[order] == left_ids[rows][:, None]).double()
+            precision = hit.cumsum(1) / torch.arange(1, len(right) + 1)
+            parts.append((precision * hit).sum(1) / hit.sum(1))
+        return float(torch.cat(parts).mean())
+
+    def by_counting(search: bool) -> float:
+        parts = []
+        for rows in blocks:
+            counts = ranker.count(left[rows], rows, compiled=not search)
+            parts.append(summarise(*counts, len(right), 100, grouped=False).precision)
+        return float(torch.cat(parts).mean())
+
+    ways: dict[str, Callable[[], float]] = {
+        "matrix product alone": by_product,
+        "sort of every row": by_sort,
+        "binary search among the relevant": lambda: by_counting(True),
+        "bucket table, compiled": lambda: by_counting(False),
+    }
+    print(f"\nranking {queries:,} queries against {len(right):,} items")
+    for name, call in ways.items():
+        call()
+        figure, _, seconds, _ = timed(call)
+        print(f"{name:34}{seconds:8.3f} s CPU   {figure:.9f}")
+
+
+def published_lists(folder: Path) -> "tuple[dict[str, EvaluationList], dict[str, str]]":
+    """The published lists, and the person of every item."""
+    from voiceface.datasets.identities import read_identity_csv
+    from voiceface.datasets.lists import read_list
+
+    rows = [row for split in PEOPLE for row in read_identity_csv(folder / f"vox1_{split}.csv")]
+    lists, owners, who = {}, {}, {}
+    for row in rows:
+        who[row.voice_id] = who[row.face_id] = row.face_id
+    for name in SIZES:
+        lists[name] = read_list(folder / f"{name}.txt.gz")
+        for item in (*lists[name].anchors, *lists[name].candidates):
+            owners[item] = who[item.split("/")[0]]
+    return lists, owners
+
+
+def invented_lists() -> "tuple[dict[str, EvaluationList], dict[str, str]]":
+    """Lists of the published sizes over invented people."""
+    from voiceface.datasets.questions import EvaluationList
+
+    lists: dict[str, EvaluationList] = {}
+    owners: dict[str, str] = {}
+    for name, (anchors, candidates, _) in SIZES.items():
+        kind, split = name.split("_")[0].replace("reterival", "retrieval"), name.split("_")[-1]
+        direction = "v2f" if "v2f" in name else "f2v"
+        counts = {"v": anchors, "f": candidates} if direction == "v2f" else {"f": anchors, "v": candidates}
+        items = {}
+        for side, count in counts.items():
+            items[side] = [f"{split}{n % PEOPLE[split]}/{side}{n}" for n in range(count)]
+            owners |= {item: item.split("/")[0] for item in items[side]}
+        asked = EvaluationList(name, kind, direction, "U", items[direction[0]], items[direction[-1]])
+        lists[name] = asked if kind == "retrieval" else drawn(asked, owners, name)
+    return lists, owners
+
+
+def drawn(asked: "EvaluationList", owners: dict[str, str], name: str) -> "EvaluationList":
+    """Three lines per anchor over the items of a list: a right and a wrong candidate, or one of both."""
+    from dataclasses import replace
+
+    rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
+    anchor = np.repeat(np.arange(len(asked.anchors)), 3)
+    mine, theirs = numbers(asked.anchors, owners).numpy()[anchor], numbers(asked.candidates, owners).numpy()
+    order = np.argsort(theirs, kind="stable")
+    start, stop = np.searchsorted(theirs[order], mine), np.searchsorted(theirs[order], mine, side="right")
+    right = order[rng.integers(start, stop)]
+    other = rng.integers(0, len(theirs) - (stop - start))
+    wrong = order[np.where(other < start, other, other + stop - start)]
+    kind = name.split("_")[0]
+    if kind == "match":
+        candidate = np.stack([right, wrong], axis=1)
+    else:
+        candidate = np.where(rng.random(len(anchor)) < 0.5, right, wrong)[:, None]
+    return replace(asked, name=name, kind=kind, anchor_index=anchor, candidate_index=candidate)
+
+
+def features(owners: dict[str, str], dimension: int) -> dict[str, np.ndarray]:
+    """Item -> its own noise plus 0.3 times that of its person, float32 (D,), from names alone."""
+
+    def noise(key: str) -> np.ndarray:
+        rng = np.random.Generator(np.random.PCG64(zlib.crc32(key.encode())))
+        return np.float32(0.1) * rng.standard_normal(dimension, dtype=np.float32)
+
+    person = {name: np.float32(0.3) * noise(f"id/{name}") for name in sorted(set(owners.values()))}
+    table = np.empty((len(owners), dimension), np.float32)
+    for row, (item, name) in enumerate(owners.items()):
+        table[row] = noise(f"file/{item}") + person[name]
+    return dict(zip(owners, table))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    raise SystemExit(main())
