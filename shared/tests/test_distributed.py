@@ -3,13 +3,14 @@
 import json
 import multiprocessing
 import os
+import signal
 import socket
 
 import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from voiceface.checkpoint import load_model
+from voiceface.checkpoint import load_model, load_state
 from voiceface.distributed import (
     GlobalDropout,
     SynchronisedBatchNorm,
@@ -41,9 +42,9 @@ class Net(nn.Module):
         return self.trunk(x)
 
 
-def train(out, loss):
+def train(out, loss, resume=False, stop=None):
     """Five steps of a contrastive and a classification loss; `loss` says over which rows they are taken."""
-    with Run(out, seed=5, config={}, system="demo", device="cpu", threads=1) as run:
+    with Run(out, seed=5, config={}, system="demo", device="cpu", threads=1, resume=resume) as run:
         model = run.prepare(Net())
         optimiser = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
         run.track(model=model, optimiser=optimiser)
@@ -61,9 +62,22 @@ def train(out, loss):
             ce = F.cross_entropy(unwrap(model).classes(anchors), labels)
             run.backward(contrast + ce, optimiser)
             run.log(step, {"contrast": contrast, "ce": ce})
+            if (run.rank, step) == stop:
+                os.kill(os.getpid(), signal.SIGTERM)
 
 
-def train_in_group(out, loss, rank, port):
+def stop_in_group(out, rank, port):
+    """One process is told to stop: all save the same step and leave."""
+    with pytest.raises(SystemExit, match="143"):
+        train_in_group(out, "own rows", rank, port, stop=(1, 2))
+
+
+def resume_in_group(out, rank, port):
+    train_in_group(out, "own rows", rank, port, resume=True)
+
+
+def describe_group(rank, port):
+    """What torchrun puts into the environment."""
     group = {
         "RANK": rank,
         "LOCAL_RANK": rank,
@@ -72,19 +86,16 @@ def train_in_group(out, loss, rank, port):
         "MASTER_PORT": port,
     }
     os.environ.update({name: str(value) for name, value in group.items()})
-    train(out, loss)
+
+
+def train_in_group(out, loss, rank, port, **options):
+    describe_group(rank, port)
+    train(out, loss, **options)
 
 
 def check_layer(out, loss, rank, port):
     """Gradients, and gradients of gradients, of the synchronised layer against the plain one."""
-    group = {
-        "RANK": rank,
-        "LOCAL_RANK": rank,
-        "WORLD_SIZE": 2,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-    }
-    os.environ.update({name: str(value) for name, value in group.items()})
+    describe_group(rank, port)
     assert initialise("cpu") == (rank, 2, rank)
     values = torch.randn(8, 3, dtype=torch.double, generator=torch.Generator().manual_seed(0))
     part = slice(rank * 4, rank * 4 + 4)
@@ -130,6 +141,15 @@ def test_two_processes_equal_one_with_the_whole_batch(tmp_path, loss):
     assert one.keys() == two.keys()
     for key in one:
         torch.testing.assert_close(two[key], one[key], rtol=1e-4, atol=1e-5)
+
+
+def test_stopped_group_resumes_as_if_nothing_had_been(tmp_path):
+    in_two_processes(train_in_group, tmp_path / "whole", "own rows")
+    in_two_processes(stop_in_group, tmp_path / "parts")
+    assert load_state(tmp_path / "parts" / "state.safetensors")["step"] == 3
+    in_two_processes(resume_in_group, tmp_path / "parts")
+    one, two = ((tmp_path / name / "checkpoints" / "step_000005.safetensors") for name in ("whole", "parts"))
+    assert one.read_bytes() == two.read_bytes()
 
 
 def test_synchronised_layer_has_the_plain_layers_gradients(tmp_path):

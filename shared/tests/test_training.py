@@ -155,6 +155,8 @@ def test_model_files_say_what_they_are(tmp_path):
     )
     assert file.extra == {"names": ["a", "b"], "step": 5} and file.config["milestones"] == [3, 7]
     assert run.save("small", nn.Linear(2, 2), kind="other", dtype=torch.float16).exists()
+    with pytest.raises(RunError, match="nothing is tracked as 'painter'"):
+        run.save("small", kind="painter")
 
 
 @pytest.mark.parametrize("number", [0, 1, 5, 11])

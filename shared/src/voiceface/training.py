@@ -299,10 +299,13 @@ class Run:
             dtype: store floating tensors in this type.
 
         Raises:
+            RunError: no module is given and none is tracked under that name.
             OSError: the disk is full; nothing that was there before is lost.
         """
         path = self.out / "checkpoints" / f"{name}.safetensors"
-        source = self._tracked[kind] if module is None else unwrap(module)
+        source = self._tracked.get(kind) if module is None else unwrap(module)
+        if source is None:
+            raise RunError(f"cannot save {name}: nothing is tracked as {kind!r}; give the module")
         if self.is_main:
             extra = {**self.extra, "step": self.step}
             with explained(path, self.step, self.resume_path):
