@@ -30,6 +30,23 @@ def crowd():
     return draw_people(np.arange(2000), seed=3)
 
 
+def test_profiles_are_the_usual_monotone_cubic():
+    from scipy.interpolate import PchipInterpolator
+
+    at = np.linspace(-170, 120, 999)
+    for knots in (
+        bases.HALF_WIDTH,
+        bases.FRONT_DEPTH,
+        bases.BACK_DEPTH,
+        bases.NOSE_HEIGHT,
+        bases.NOSE_SPREAD,
+    ):
+        places, values = np.array(knots, float).T
+        inside = np.clip(at, places[0], places[-1])
+        assert np.allclose(bases.profile(knots, at), PchipInterpolator(places, values)(inside), atol=1e-9)
+    assert (bases.profile(bases.NOSE_HEIGHT, np.array([-60.0, 20.0]), outside=0.0) == 0).all()
+
+
 def test_counts(model):
     assert model.mean.shape == (6400, 3)
     assert model.triangles.shape == (12482, 3)
@@ -50,7 +67,9 @@ def test_computed_in_a_moment_and_kept():
 
 def test_no_degenerate_front_triangle_and_outward_normals(model):
     corners = model.mean[model.triangles]
-    double_area = np.linalg.norm(np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1)
+    double_area = np.linalg.norm(
+        np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
+    )
     in_front = (np.cos(bases.mean_surface().theta).ravel() > 0.2)[model.triangles].all(axis=1)
     assert double_area[in_front].min() > 2 * 0.2
     normals = head.vertex_normals(model.mean, model.triangles)

@@ -1,8 +1,7 @@
 """What a face looks like apart from its shape: the painted map in grid coordinates and the hair.
 
-The map has three samples per grid cell (240 x 240). Soft masks are written once per process in mean coordinates
-(mm), so painted eyes, brows and lips travel with the mesh; an identity mixes them with its own colours. Colours
-are linear light in [0, 1] ("linear" = the square of a display value); a fourth channel holds the gloss.
+Soft masks are shared by all identities (masks.py); an identity mixes them with its own colours. Colours are
+linear light in [0, 1] ("linear" = the square of a display value); a fourth channel holds the gloss.
 
 Slots of the counters (stream "face", clip 0), normals unless stated
     64 skin tone, 65 undertone, 66 hair colour, 67 red hair, 68 hair length (uniform), 69 hairline, 70 part,
@@ -16,23 +15,13 @@ from functools import lru_cache
 import numpy as np
 from numpy.typing import NDArray
 
-from .bases import (
-    COLUMNS,
-    LIP_LINE,
-    ROWS,
-    MeanSurface,
-    mean_surface,
-    profile,
-    ramp,
-    row_heights,
-    sigmoid,
-)
+from .bases import COLUMNS, ROWS, profile, ramp, row_heights, sigmoid
+from .masks import SIDE, Stencil, mean_map, shared_masks
 from .people import People, normals, uniforms
 
 Array = NDArray[np.float64]
 Map = NDArray[np.float32]
 
-SIDE = 240
 SLOT, SLOTS, STRANDS = 64, 18, 96
 
 # Display colours, 0-255 red, green, blue.
@@ -95,16 +84,23 @@ def appearance_of(people: People, i: int) -> Appearance:
     long_hair = float(70.0 + 110.0 * _rest(length, 0.05 if male else 0.86)) if is_long else 0.0
     volume = float(np.clip((6.5 if male else 9.0) + 1.6 * n[12], 4.5, 13.0))
 
-    masks = _masks()
+    masks = shared_masks()
     paint = np.empty((SIDE, SIDE, 3), np.float32)
     paint[:] = skin.astype(np.float32)
     # Blood: cheeks, nose tip and ears a little redder; freckles on fair skin.
     _tint(paint, masks["blush"], (1.03, 0.84, 0.80), 0.85 - 0.4 * tone)
-    _tint(paint, masks["freckles"], (0.80, 0.68, 0.60), float(np.clip(0.4 * n[15] - 0.25, 0, 0.6)) * (1 - tone))
+    _tint(
+        paint, masks["freckles"], (0.80, 0.68, 0.60), float(np.clip(0.4 * n[15] - 0.25, 0, 0.6)) * (1 - tone)
+    )
     _tint(paint, masks["hollow"], (0.62, 0.52, 0.50), 0.8)
     _tint(paint, masks["under_chin"], (0.50, 0.42, 0.40), 1.0)
     # Age: lines and bags.
-    for name, strength in (("nasolabial", 0.85), ("forehead_lines", 0.80), ("eye_bags", 0.95), ("crow", 0.75)):
+    for name, strength in (
+        ("nasolabial", 0.85),
+        ("forehead_lines", 0.80),
+        ("eye_bags", 0.95),
+        ("crow", 0.75),
+    ):
         _tint(paint, masks[name], (0.42, 0.33, 0.31), min(1.0, strength * age))
     # Men: shadow or beard, less of it with the larynx factor.
     if male:
@@ -141,7 +137,14 @@ def _lift(cap: Map, volume: float) -> NDArray[np.float64]:
     lift = whole[np.ix_(rows, columns)]
     for _ in range(2):  # the edge of one cell would look like a saw
         padded = np.pad(lift, 1, mode="edge")
-        lift = sum(padded[a : a + ROWS, b : b + COLUMNS] * (1 + (a == 1)) * (1 + (b == 1)) for a in range(3) for b in range(3)) / 16.0
+        lift = (
+            sum(
+                padded[a : a + ROWS, b : b + COLUMNS] * (1 + (a == 1)) * (1 + (b == 1))
+                for a in range(3)
+                for b in range(3)
+            )
+            / 16.0
+        )
     height = row_heights()[:, None]
     return np.asarray(lift * volume * (0.72 + 0.28 * ramp(height, -20, 80)))
 
@@ -169,23 +172,6 @@ def _hair_colour(n: NDArray[np.float64], tone: float, grey: float) -> NDArray[np
     return _mix(colour, linear(GREY_HAIR), grey)
 
 
-@dataclass(frozen=True)
-class Stencil:
-    """A soft mask cut to the rows and columns where it is not zero."""
-
-    window: tuple[slice, slice]
-    mask: Map
-
-    @classmethod
-    def of(cls, mask: NDArray[np.floating]) -> "Stencil":
-        """Cut a mask of the whole map."""
-        rows, columns = np.nonzero(mask.max(axis=1) > 4e-3)[0], np.nonzero(mask.max(axis=0) > 4e-3)[0]
-        if not len(rows):
-            return cls((slice(0, 1), slice(0, 1)), np.zeros((1, 1), np.float32))
-        window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
-        return cls(window, np.ascontiguousarray(mask[window], np.float32))
-
-
 def _tint(paint: Map, stencil: Stencil, factor: tuple[float, float, float], strength: float) -> None:
     """Multiply by `factor` where the mask is 1, in place."""
     if strength > 0:
@@ -200,7 +186,9 @@ def _blend(paint: Map, stencil: Stencil, colour: NDArray[np.float64], strength: 
         part += (colour.astype(np.float32) - part) * (stencil.mask * np.float32(strength))[..., None]
 
 
-def _paint_mouth(paint: Map, masks: dict[str, Stencil], skin: NDArray[np.float64], n: NDArray[np.float64], male: bool) -> None:
+def _paint_mouth(
+    paint: Map, masks: dict[str, Stencil], skin: NDArray[np.float64], n: NDArray[np.float64], male: bool
+) -> None:
     depth = 0.55 if male else 0.85 + 0.15 * float(np.tanh(n[13]))
     rose = skin * np.array([0.74, 0.30, 0.32]) + np.array([0.05, 0.006, 0.012])
     _blend(paint, masks["lips"], _mix(skin * np.array([0.85, 0.62, 0.60]), rose, depth), 0.95)
@@ -228,106 +216,27 @@ def _paint_eyes(
     _blend(paint, masks["lower_lashes"], linear((70, 46, 40)), 0.45 if male else 0.6)
 
 
-@lru_cache(maxsize=1)
-def _map() -> MeanSurface:
-    """The mean surface at the samples of the map."""
-    return mean_surface(SIDE, SIDE)
-
-
-def _line(points: tuple[tuple[float, float], ...], width: float) -> NDArray[np.float64]:
-    """Soft line through `points` (|x|, y) in mm, Gaussian of `width` mm, mirrored to both sides."""
-    x, y = np.abs(_map().x), _map().y
-    nearest = np.full_like(x, np.inf)
-    for (ax, ay), (bx, by) in zip(points, points[1:]):
-        t = np.clip(((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / ((bx - ax) ** 2 + (by - ay) ** 2), 0, 1)
-        nearest = np.minimum(nearest, (x - ax - t * (bx - ax)) ** 2 + (y - ay - t * (by - ay)) ** 2)
-    return np.asarray(np.exp(-0.5 * nearest / width**2) * _map().front)
-
-
-@lru_cache(maxsize=1)
-def _masks() -> dict[str, Stencil]:
-    """Soft masks in [0, 1] that all identities share."""
-    m = _map()
-    x, y, front, g = m.x, m.y, m.front, m.spot
-    ax = np.abs(x)
-    result: dict[str, NDArray[np.float64]] = {}
-    ear = np.exp(-0.5 * (((np.abs(m.theta) - 1.68) / 0.16) ** 2 + ((y + 6) / 19) ** 2))
-    result["blush"] = np.clip(g(45, -34, 17, 13) + 0.8 * g(0, -36, 12, 8) + 0.6 * ear + 0.4 * g(0, -104, 12, 9), 0, 1)
-    speckle = np.sin(x * 2.1 + 1.7 * np.sin(y * 1.3)) * np.sin(y * 2.4 + 1.9 * np.sin(x * 1.1))
-    result["freckles"] = np.clip(2.5 * speckle - 1.0, 0, 1) * np.clip(g(34, -24, 24, 14) + g(0, -24, 14, 12), 0, 1)
-    result["hollow"] = np.clip(
-        0.55 * g(20, 7, 8, 7) + 0.45 * g(32, 3, 17, 9) + 0.28 * g(0, -50, 11, 4) + 0.55 * g(0, -82, 14, 4)
-        + 0.35 * g(17, -42, 4, 5) + 0.35 * g(30, -67, 5, 5) + 0.25 * g(66, -52, 12, 26), 0, 1,
-    )  # fmt: skip
-    result["under_chin"] = ramp(y, -113, -123) * (0.45 + 0.55 * front) * (1.0 - 0.35 * ramp(y, -135, -160))
-    result["nasolabial"] = _line(((16, -38), (20, -44), (26, -54), (31, -64), (32, -70)), 2.1)
-    creases = np.exp(-0.5 * ((((y - 36 - 0.003 * x**2) % 9.0) - 4.5) / 1.25) ** 2)
-    result["forehead_lines"] = creases * np.exp(-((ax / 36) ** 4)) * ramp(y, 31, 35) * ramp(y, 60, 55) * front
-    result["eye_bags"] = _line(((19, -5), (24, -9.5), (32, -11.5), (40, -9)), 1.8) + 0.35 * g(31, -7, 10, 3)
-    crow = _line(((51, 3), (58, 7)), 1.3) + _line(((51, 0), (59, -1)), 1.3) + _line(((50, -3), (57, -8)), 1.3)
-    result["crow"] = crow + 0.8 * _line(((5, 12), (6, 22)), 1.1)
-
-    # Mouth: bow-shaped upper edge, round lower edge.
-    t = np.clip(ax / 25.5, 0, 1)
-    upper = LIP_LINE + np.interp(ax, [0, 3, 6.5, 12, 19, 25.5], [6.0, 6.9, 7.4, 6.2, 3.2, 0.0])
-    lower = LIP_LINE - 9.6 * (1 - t**2.4) ** 0.9
-    inside = np.minimum(upper - y, y - lower)
-    result["lips"] = sigmoid(inside / 0.45) * (ax < 26.5) * front
-    result["lip_edge"] = np.exp(-0.5 * (inside / 0.9) ** 2) * (ax < 25.0) * front * ramp(y, -66, -72)
-    line = LIP_LINE + 0.9 * np.exp(-((ax / 7) ** 2)) * 0.6 - 0.5 * np.exp(-(((ax - 25) / 5) ** 2))
-    result["mouth_line"] = np.exp(-0.5 * ((y - line) / 0.85) ** 2) * sigmoid((26.0 - ax) / 1.2) * front
-    off_lips = 1.0 - sigmoid((inside + 1.5) / 0.7) * (ax < 29)
-    edge = np.interp(ax, [0, 22, 34, 48, 60, 75], [-49.0, -50.0, -58.0, -66.0, -48.0, -2.0])
-    beard = sigmoid((edge - y) / 2.2) * (1 - ramp(y, -122, -136)) * sigmoid(9 * (np.cos(m.theta) - 0.12))
-    result["beard"] = beard * off_lips * (1 - 0.85 * np.exp(-0.5 * (((ax - 17) / 5) ** 2 + ((y + 79) / 4) ** 2)))
-    result["stubble"] = 0.86 + 0.14 * np.sin(x * 3.3 + np.sin(y * 2.7) * 2) * np.sin(y * 3.1 + np.sin(x * 2.3) * 2)
-
-    result["wing_crease"] = _line(((10, -35), (15.5, -34), (18.2, -39), (16.5, -45)), 1.2)
-    result["nostril"] = np.clip(1.15 * g(7.5, -45.2, 3.0, 1.5), 0, 1)
-
-    # Eyes: almond between (18, -0.5) and (46, 1), a little higher outside.
-    u = (ax - 32.0) / 14.2
-    open_part = np.clip(1.0 - u**2, 0, 1)
-    middle = 0.4 + 0.9 * u
-    top, bottom = middle + 5.6 * open_part**0.75, middle - 4.0 * open_part**0.9
-    within = np.where(np.abs(u) < 1, np.minimum(top - y, y - bottom), -9.0)
-    eye = sigmoid(within / 0.35) * front
-    disc = np.hypot(ax - 31.8, y - 1.1)
-    result["eye"] = eye
-    result["iris"] = eye * sigmoid((5.9 - disc) / 0.35)
-    result["iris_rim"] = eye * np.exp(-0.5 * ((disc - 5.6) / 0.6) ** 2)
-    result["pupil"] = eye * sigmoid((2.5 - disc) / 0.35)
-    sparkle = np.hypot(x - np.sign(x) * 31.8 - 1.9, y - 3.0)
-    result["highlight"] = eye * sigmoid((1.3 - sparkle) / 0.3)
-    result["caruncle"] = eye * np.exp(-0.5 * ((ax - 19) / 1.6) ** 2)
-    result["lid_shadow"] = eye * np.exp(-0.5 * ((y - top) / 1.8) ** 2)
-    on_eye = sigmoid((15.2 - np.abs(ax - 32.4)) / 0.6) * front
-    thick = 0.75 + 0.35 * np.clip(u, -1, 1)
-    result["lashes"] = np.exp(-0.5 * ((y - top - 0.3) / thick) ** 2) * on_eye
-    result["lower_lashes"] = np.exp(-0.5 * ((y - bottom + 0.2) / 0.6) ** 2) * on_eye
-    crease = middle + 5.6 * np.clip(1 - ((ax - 32.5) / 16.5) ** 2, 0, 1) ** 0.75 + 2.9
-    result["crease"] = np.exp(-0.5 * ((y - crease) / 0.9) ** 2) * sigmoid((15.0 - np.abs(ax - 32.5)) / 1.2) * front
-    result["beard"] = result["beard"] * result.pop("stubble")
-    gloss = 0.16 + 0.5 * result["eye"] + 0.22 * result["lips"] + 0.06 * result["blush"]
-    stencils = {name: Stencil.of(mask) for name, mask in result.items()}
-    stencils["gloss"] = Stencil((slice(None), slice(None)), gloss.astype(np.float32))
-    return stencils
-
-
 def _brow_mask(thickness: float, arch: float) -> Stencil:
     """Brows: `thickness` 1 is 5 mm, `arch` in mm of extra height at the outer third."""
     window, x, y, front, grain = _brow_window()
     t = np.clip((x - 12.0) / 36.0, 0, 1)
-    middle = 17.3 + 4.6 * np.sin(np.pi * np.clip(0.14 + 0.78 * t, 0, 1)) ** 1.4 + arch * np.sin(np.pi * t) ** 2 - 1.5 * t
+    middle = (
+        17.3
+        + 4.6 * np.sin(np.pi * np.clip(0.14 + 0.78 * t, 0, 1)) ** 1.4
+        + arch * np.sin(np.pi * t) ** 2
+        - 1.5 * t
+    )
     half = 2.5 * thickness * np.interp(t, [0, 0.12, 0.55, 1.0], [0.75, 1.0, 0.85, 0.22])
     ends = sigmoid((x - 12.5) / 0.9) * sigmoid((48.0 - x) / 0.9)
-    return Stencil(window, (sigmoid((half - np.abs(y - middle)) / 0.55) * ends * front * grain).astype(np.float32))
+    return Stencil(
+        window, (sigmoid((half - np.abs(y - middle)) / 0.55) * ends * front * grain).astype(np.float32)
+    )
 
 
 @lru_cache(maxsize=1)
 def _brow_window() -> tuple[tuple[slice, slice], Array, Array, Array, Array]:
     """Where brows can be: window of the map, |x|, y, front mask and hairs there."""
-    m = _map()
+    m = mean_map()
     rows = np.nonzero((m.y[:, 0] > 6) & (m.y[:, 0] < 34))[0]
     columns = np.nonzero(np.abs(m.x[rows].min(axis=0)) < 60)[0]
     columns = columns[np.abs(m.theta[0, columns]) < 1.4]
@@ -342,7 +251,7 @@ CAP_ROW = int(np.searchsorted(row_heights(SIDE), -92.0))
 @lru_cache(maxsize=1)
 def _cap_grid() -> tuple[Array, Array, Array, Array]:
     """Hair region of the map: angles (240,), heights (rows, 1), place of the ears, usual hairline (240,)."""
-    m = _map()
+    m = mean_map()
     theta, y = m.theta[0], m.y[CAP_ROW:, :1]
     ear = np.exp(-0.5 * (((np.abs(theta) - 1.68) / 0.17) ** 2 + ((y + 6) / 19) ** 2))
     return theta, y, 1.0 - np.clip(1.6 * ear, 0, 1), profile(HAIRLINE, np.abs(theta))
@@ -374,5 +283,7 @@ def _strands(phases: Array) -> Map:
     for index in range(4):
         frequency = 14.0 + 13.0 * index + 2.0 * phases[index]
         bend = (0.0005 * frequency * phases[6 + index]) * y
-        total += np.sin((frequency * theta + 6.3 * phases[12 + index] + bend).astype(np.float32)) / (1.0 + 0.3 * index)
+        total += np.sin((frequency * theta + 6.3 * phases[12 + index] + bend).astype(np.float32)) / (
+            1.0 + 0.3 * index
+        )
     return total / np.float32(1.6)

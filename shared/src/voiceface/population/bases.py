@@ -19,11 +19,31 @@ LIP_LINE = -66.0
 
 # Profiles of the mean surface: (height in mm, value in mm) for half width, front depth and back depth.
 HALF_WIDTH = (
-    *((-165, 66), (-152, 52), (-138, 47), (-120, 45), (-112, 45), (-105, 49), (-85, 59), (-65, 65), (-45, 68)),
+    *(
+        (-165, 66),
+        (-152, 52),
+        (-138, 47),
+        (-120, 45),
+        (-112, 45),
+        (-105, 49),
+        (-85, 59),
+        (-65, 65),
+        (-45, 68),
+    ),
     *((-20, 71), (0, 73), (20, 75), (45, 77), (70, 73), (90, 61), (105, 43), (114, 22), (118, 0.5)),
 )
 FRONT_DEPTH = (
-    *((-165, 48), (-150, 42), (-135, 38), (-124, 42), (-119, 56), (-115, 78), (-108, 86), (-95, 86), (-84, 86)),
+    *(
+        (-165, 48),
+        (-150, 42),
+        (-135, 38),
+        (-124, 42),
+        (-119, 56),
+        (-115, 78),
+        (-108, 86),
+        (-95, 86),
+        (-84, 86),
+    ),
     *((-66, 91), (-45, 92), (-20, 92), (0, 93), (20, 97), (45, 97), (70, 87), (90, 67), (105, 45), (114, 22)),
     (118, 0.5),
 )
@@ -84,7 +104,7 @@ EXPRESSION_NAMES = (
 )
 EXPRESSION_SCALE = np.array([0.35, 0.6, 0.3, 0.25, 0.5, 0.5, 0.5, 0.2, 0.3, 0.4])
 
-# Centres (x, y in mm) and amplitudes (dx, dy, dz in mm) of the four free fields: five Gaussians of 22 mm each.
+# Four free fields of five Gaussians of 22 mm each: centre (x, y) and amplitude (dx, dy, dz), all in mm.
 FREE_FIELDS = (
     *(((-52, -70, 1.5, -0.6, 2.0), (40, 30, -0.9, 1.2, 1.3), (8, -95, 0.8, 1.0, -1.6)),),
     *(((36, -40, 1.2, 1.1, 1.8), (-30, 52, -1.2, 0.8, 1.7), (55, -5, 1.6, -0.9, -1.2)),),
@@ -100,14 +120,43 @@ FREE_FIELDS_REST = (
 
 
 def profile(knots: Sequence[tuple[float, float]], at: Array, outside: float | None = None) -> Array:
-    """Monotone cubic through `knots` (rising abscissa), held at the ends or set to `outside` beyond them."""
-    from scipy.interpolate import PchipInterpolator
+    """Monotone cubic through `knots` (rising abscissa), held at the ends or set to `outside` beyond them.
 
+    Piecewise cubic Hermite interpolation; slopes are weighted harmonic means of the neighbouring secants and
+    0 at extremes (Fritsch and Butland 1984), so there is no overshoot.
+    """
     places, values = np.array(knots, float).T
-    result = PchipInterpolator(places, values)(np.clip(at, places[0], places[-1]))
+    width, secant = np.diff(places), np.diff(values) / np.diff(places)
+    slope = np.zeros(len(places))
+    same = secant[:-1] * secant[1:] > 0
+    before, after = 2 * width[1:] + width[:-1], width[1:] + 2 * width[:-1]
+    safe_first, safe_second = np.where(same, secant[:-1], 1.0), np.where(same, secant[1:], 1.0)
+    harmonic = (before + after) / (before / safe_first + after / safe_second)
+    slope[1:-1] = np.where(same, harmonic, 0.0)
+    slope[0] = _end_slope(width[0], width[1], secant[0], secant[1])
+    slope[-1] = _end_slope(width[-1], width[-2], secant[-1], secant[-2])
+    inside = np.clip(at, places[0], places[-1])
+    i = np.clip(np.searchsorted(places, inside, side="right") - 1, 0, len(width) - 1)
+    h, t = width[i], (inside - places[i]) / width[i]
+    result = (
+        values[i] * (1 + 2 * t) * (1 - t) ** 2
+        + values[i + 1] * t**2 * (3 - 2 * t)
+        + h * slope[i] * t * (1 - t) ** 2
+        - h * slope[i + 1] * t**2 * (1 - t)
+    )
     if outside is not None:
         result = np.where((at < places[0]) | (at > places[-1]), outside, result)
     return np.asarray(result, float)
+
+
+def _end_slope(width: float, next_width: float, secant: float, next_secant: float) -> float:
+    """Three-point slope at an end, kept from overshooting."""
+    slope = ((2 * width + next_width) * secant - width * next_secant) / (width + next_width)
+    if slope * secant <= 0:
+        return 0.0
+    if secant * next_secant <= 0 and abs(slope) > 3 * abs(secant):
+        return 3 * secant
+    return slope
 
 
 def row_heights(rows: int = ROWS) -> Array:
@@ -274,7 +323,7 @@ def shape_fields(mean: MeanSurface) -> Array:
 
 
 def expression_fields(mean: MeanSurface) -> Array:
-    """The 10 expression bases on the points of `mean`: displacement at coefficient 1 in mm, (10, points, 3)."""
+    """The 10 expression bases on the points of `mean`: mm at coefficient 1, (10, points, 3)."""
     x, y, g, side, front = mean.x, mean.y, mean.spot, mean.side, mean.front
     fields = np.zeros((len(EXPRESSION_NAMES), *x.shape, 3))
     move = dict(zip(EXPRESSION_NAMES, fields))
@@ -323,7 +372,7 @@ def residual_scale() -> Array:
 
 
 def landmark_targets() -> Array:
-    """68 target points in iBUG order as (x or angle, y, kind), (68, 3); kind 0 = x in mm, 1 = angle in radians."""
+    """Targets in iBUG order, (68, 3): x in mm or angle in radians, y in mm, 1 where it is an angle."""
     angles = np.linspace(-1.45, 1.45, 17)
     jaw = [(t, -116.0 + 116.0 * (abs(t) / 1.45) ** 1.7, 1.0) for t in angles]
     brow = [(46.0, 17.5), (38.0, 20.5), (30.0, 21.5), (21.0, 20.5), (13.0, 17.5)]
@@ -332,7 +381,15 @@ def landmark_targets() -> Array:
     base = [(-14.0, -43.0), (-7.0, -45.5), (0.0, -46.0), (7.0, -45.5), (14.0, -43.0)]
     eye = [(-46.0, 0.0), (-37.0, 5.0), (-27.0, 5.0), (-18.0, 0.0), (-27.0, -3.5), (-37.0, -3.5)]
     other_eye = [(-x, y) for x, y in (eye[3], eye[2], eye[1], eye[0], eye[5], eye[4])]
-    outer = [(-25.5, -66.0), (-16.0, -61.5), (-6.0, -59.0), (0.0, -60.0), (6.0, -59.0), (16.0, -61.5), (25.5, -66.0)]
+    outer = [
+        (-25.5, -66.0),
+        (-16.0, -61.5),
+        (-6.0, -59.0),
+        (0.0, -60.0),
+        (6.0, -59.0),
+        (16.0, -61.5),
+        (25.5, -66.0),
+    ]
     outer += [(15.0, -73.0), (7.0, -75.0), (0.0, -75.5), (-7.0, -75.0), (-15.0, -73.0)]
     inner = [(-20.0, -66.0), (-8.0, -64.5), (0.0, -64.5), (8.0, -64.5), (20.0, -66.0)]
     inner += [(8.0, -68.5), (0.0, -68.5), (-8.0, -68.5)]

@@ -1,8 +1,8 @@
 """The project-owned head: a linear 3D face model made of formulas (6,400 vertices, 40 + 10 coefficients).
 
 Two forms of the same model: raw semantic bases, which the population uses (coefficient 1 = one standard
-deviation within a sex), and orthonormal bases in the file arrangement of 3DDFA-like models, which consumers of
-such models read unchanged. Nothing is stored: everything is computed on first use and kept for the process.
+deviation within a sex), and orthonormal bases in the file arrangement of 3DDFA-like models, which consumers
+of such models read unchanged. Nothing is stored: it is computed on first use and kept for the process.
 """
 
 import io
@@ -21,8 +21,8 @@ from voiceface.population import bases
 
 Array = NDArray[np.float64]
 
-# Landmark pairs (iBUG numbers, 0-based) behind named distances. The upper five stand for the measuring pairs of
-# models that have them as vertex numbers; the rest are the usual anthropometric names.
+# Landmark pairs (iBUG numbers, 0-based) behind named distances. The first table stands for the measuring
+# pairs that other models give as vertex numbers, the second has the usual anthropometric names.
 MEASURING_PAIRS = {
     "OICD": (36, 45),
     "FR": (17, 26),
@@ -81,11 +81,15 @@ class Orthonormal:
     expression_from_semantic: Array
 
     def save(self, folder: str | Path, version: str = "_sim") -> None:
-        """Write the arrangement's files: `w_shp{version}.npy`, …, `param_whitening{version}.pkl`, `tri.mat`."""
+        """Write the files: `w_shp{version}.npy`, …, `param_whitening{version}.pkl`, `tri.mat`."""
         from scipy.io import savemat
 
         folder = Path(folder)
-        names = {"w_shp" + version: self.w_shp, "w_exp" + version: self.w_exp, "u_shp": self.u_shp}
+        names: dict[str, NDArray[Any]] = {
+            "w_shp" + version: self.w_shp,
+            "w_exp" + version: self.w_exp,
+            "u_shp": self.u_shp,
+        }
         names |= {"u_exp": self.u_exp, "keypoints_sim": self.keypoints}
         for name, array in names.items():
             save_array(folder / f"{name}.npy", array)
@@ -116,7 +120,7 @@ class HeadModel:
     gain: float = 1.0
 
     def vertices(self, alpha: ArrayLike, expression: ArrayLike | None = None) -> Array:
-        """Vertices of one head (V, 3) or of a batch (..., V, 3), from coefficients (..., 40) and (..., 10)."""
+        """Vertices of one head (V, 3) or a batch (..., V, 3), from coefficients (..., 40) and (..., 10)."""
         result = self.mean + self.gain * np.tensordot(_coefficients(alpha, 40, "shape"), self.shape, 1)
         if expression is not None:
             moved = np.tensordot(_coefficients(expression, 10, "expression"), self.expression, 1)
@@ -127,7 +131,7 @@ class HeadModel:
         """Shape coefficients (40,) of a neutral head (V, 3) by least squares."""
         flat = (np.asarray(vertices, float) - self.mean).ravel()
         design = self.gain * self.shape.reshape(len(self.shape), -1)
-        return np.linalg.solve(design @ design.T, design @ flat)
+        return np.asarray(np.linalg.solve(design @ design.T, design @ flat), float)
 
     def landmark_points(self, alpha: ArrayLike, expression: ArrayLike | None = None) -> Array:
         """The 68 landmarks, (..., 68, 3) in mm."""
@@ -138,7 +142,9 @@ class HeadModel:
         """The same model restricted to its landmarks (no triangles)."""
         keep = self.landmarks
         none, order = np.zeros((0, 3), np.int32), np.arange(len(keep))
-        return HeadModel(self.mean[keep], none, self.shape[:, keep], self.expression[:, keep], order, self.gain)
+        return HeadModel(
+            self.mean[keep], none, self.shape[:, keep], self.expression[:, keep], order, self.gain
+        )
 
     @cached_property
     def orthonormal(self) -> Orthonormal:
@@ -149,7 +155,9 @@ class HeadModel:
         # |N|·scale with probability 1/2: mean scale/sqrt(2·pi), second moment scale²/2.
         mean_exp = bases.EXPRESSION_SCALE / np.sqrt(2.0 * np.pi)
         variance = bases.EXPRESSION_SCALE**2 * (0.5 - 1.0 / (2.0 * np.pi))
-        w_exp, exp_sd, to_exp = _orthonormal_basis(self.expression * self.gain * MICROMETRES, np.diag(variance))
+        w_exp, exp_sd, to_exp = _orthonormal_basis(
+            self.expression * self.gain * MICROMETRES, np.diag(variance)
+        )
         scale = 120.0 / 235.0 / MICROMETRES  # a 120-pixel picture shows about 235 mm
         pose_mean = np.array([scale, 0, 0, 60.0, 0, scale, 0, 74.0, 0, 0, scale, -66.0])
         turn = scale * np.array([0.05, 0.08, 0.24, 0, 0.08, 0.05, 0.11, 0, 0.24, 0.11, 0.05, 0])
@@ -197,7 +205,9 @@ def identity_coefficients(people: FaceFactors) -> Array:
     """
     coupled = np.asarray(people.g, float) @ bases.loadings().T
     sign = 2.0 * np.asarray(people.face_sex, float) - 1.0
-    return coupled + np.asarray(people.q, float) * bases.residual_scale() + sign[..., None] * bases.sex_shift()
+    return (
+        coupled + np.asarray(people.q, float) * bases.residual_scale() + sign[..., None] * bases.sex_shift()
+    )
 
 
 def shape_recovery() -> Array:

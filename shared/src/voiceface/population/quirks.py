@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 from voiceface.files import write_bytes, write_text
 
 if TYPE_CHECKING:
-    from voiceface.population.write import Settings
+    from voiceface.population.layout import Settings
 
 # By place in the training range: which identity has which oddity. The one at 1 has the odd name.
 SHORT_CLIP, EMPTY_VIDEO, GREY, FOREIGN, FACELESS = 309, 311, 312, 313, 314
@@ -25,14 +25,15 @@ def is_faceless(k: int) -> bool:
 def add_quirks(root: Path, settings: "Settings", k: int) -> None:
     """Add the odd files of identity k to the tree.
 
-    A clip of 1/20 s; an empty video folder; files that are neither sound nor picture; an empty picture folder.
+    A clip of 1/20 s; an empty video folder; files that are neither sound nor picture; an empty picture
+    folder.
     (The grey picture and the odd name are made with the ordinary files.)
     """
     import numpy as np
 
     from voiceface.audio import write_wav
+    from voiceface.population.layout import clip_path, name_of
     from voiceface.population.people import video_count, video_id, voice_id
-    from voiceface.population.write import clip_path, name_of
 
     voice = root / "wav" / voice_id(k)
     face = root / "faces" / name_of(k, settings)

@@ -4,6 +4,8 @@ The grid is refined until its points lie closer together than pixels, every poin
 written into the picture from far to near. It needs NumPy only and is the yardstick for the z-buffer.
 """
 
+from itertools import pairwise
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -33,8 +35,10 @@ def draw_grid_reference(
         for first, last, across in _runs(along[1], spacing):
             rows = r + (np.arange(up) + 0.5) / up
             columns = first + (np.arange((last - first) * across) + 0.5) / across
-            cells = tuple(_sample(array, rows, columns) for array in (screen, normals))
-            _scatter(*cells, texture, light, two_sided, colour, depth, rows, columns, screen.shape, side)
+            points, outward = _sample(screen, rows, columns), _sample(normals, rows, columns)
+            _scatter(
+                points, outward, texture, light, two_sided, colour, depth, rows, columns, screen.shape, side
+            )
 
 
 def _longest(screen: Map, axis: int) -> NDArray[np.float64]:
@@ -47,7 +51,7 @@ def _runs(lengths: NDArray[np.float64], spacing: float) -> list[tuple[int, int, 
     """Neighbouring columns with equal refinement: (first, end, refinement)."""
     counts = np.maximum(1, np.ceil(lengths / spacing)).astype(int)
     edges = [0, *(np.nonzero(np.diff(counts))[0] + 1).tolist(), len(counts)]
-    return [(a, b, int(counts[a])) for a, b in zip(edges, edges[1:])]
+    return [(a, b, int(counts[a])) for a, b in pairwise(edges)]
 
 
 def _sample(array: Map, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -100,7 +104,9 @@ def _scatter(
     flat_colour[pixel[keep]] = values[keep]
 
 
-def _shade(unit: NDArray[np.float64], light: NDArray[np.float64], paint: NDArray[np.float64]) -> NDArray[np.float64]:
+def _shade(
+    unit: NDArray[np.float64], light: NDArray[np.float64], paint: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """The lighting of `raster.shade` on arrays: normals (..., 3), colour and gloss (..., 4)."""
     facing = unit @ light[:3]
     ambient = light[6] * (0.86 + 0.14 * unit[..., 1])

@@ -11,9 +11,9 @@ from torch.utils.data import IterableDataset, get_worker_info
 from voiceface.parallel import map_unordered
 from voiceface.population.counters import integers
 from voiceface.population.head import identity_coefficients
+from voiceface.population.layout import Settings, settings_of
 from voiceface.population.people import People, draw_people
 from voiceface.population.presets import Preset
-from voiceface.population.write import Settings, settings_of
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,9 @@ class PopulationDataset:
         row = {k: i for i, k in enumerate(ids)}
         made: dict[int, tuple[NDArray[np.int16], NDArray[np.uint8], Truth]] = {}
         jobs = [(self.settings, k) for k in ids]
-        for (_, k), item in map_unordered(make_identity, jobs, workers, "population", "identity", progress=progress):
+        for (_, k), item in map_unordered(
+            make_identity, jobs, workers, "population", "identity", progress=progress
+        ):
             made[row[k]] = item
         self.clips = np.stack([made[i][0] for i in range(len(ids))])
         self.pictures = np.stack([made[i][1] for i in range(len(ids))])
@@ -116,7 +118,11 @@ class PopulationDataset:
         picture = self.pictures[index, int(rng.integers(self.pictures.shape[1]))]
         clip = self.clips[index, int(rng.integers(self.clips.shape[1]))]
         face = _transform(picture, self.side, rng if self.augment else None, self.rotation)
-        return {"face": face, "voice": audio.repeat_to_length(clip, self.length).astype(np.float32), "label": index}
+        return {
+            "face": face,
+            "voice": audio.repeat_to_length(clip, self.length).astype(np.float32),
+            "label": index,
+        }
 
 
 class PopulationStream(IterableDataset[dict[str, Any]]):
@@ -159,7 +165,9 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
         if not self.ids or not self.settings.clips or not self.settings.pictures:
             raise ValueError(f"the split {split!r} of this population has nobody with clips and pictures")
         if not 0 <= rank < world_size or first < 0:
-            raise ValueError(f"rank must be in 0 ... world_size - 1: got rank {rank} of {world_size}, first {first}")
+            raise ValueError(
+                f"rank must be in 0 ... world_size - 1: got rank {rank} of {world_size}, first {first}"
+            )
         self.side = side or self.settings.picture_side
         self.length = length or round(self.settings.clip_seconds * 16_000)
         self.augment = augment
@@ -191,7 +199,8 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
         settings = self.settings
         draws = integers(settings.seed, t, "lists", 2, 4)
         label, clip, picture = (
-            int(draw % np.uint64(n)) for draw, n in zip(draws, (len(self.ids), settings.clips, settings.pictures))
+            int(draw % np.uint64(n))
+            for draw, n in zip(draws, (len(self.ids), settings.clips, settings.pictures))
         )
         k = self.ids[label]
         people = _people(settings, [k])

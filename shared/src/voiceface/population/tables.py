@@ -2,6 +2,7 @@
 
 import csv
 import io
+import logging
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -21,7 +22,9 @@ from voiceface.population.people import (
 )
 
 if TYPE_CHECKING:
-    from voiceface.population.write import Settings
+    from voiceface.population.layout import Settings
+
+log = logging.getLogger(__name__)
 
 HEADER = ("VoxCeleb1_ID", "VGGFace1_ID", "Gender", "Nationality", "Set")
 META_HEADER = ("VoxCeleb1 ID", "VGGFace1 ID", "Gender", "Nationality", "Set")
@@ -54,7 +57,7 @@ def set_column(settings: "Settings") -> dict[int, str]:
 
 def write_all(root: Path, settings: "Settings") -> None:
     """Write the identity tables, the split files and the truth tables."""
-    from voiceface.population.write import name_of
+    from voiceface.population.layout import name_of
 
     people = people_of(settings)
     sets = set_column(settings)
@@ -65,7 +68,9 @@ def write_all(root: Path, settings: "Settings") -> None:
     for split in SPLIT_RANGES:
         mine = [row for row, where in rows if where == split]
         write_text(root / "list_wav" / f"vox1_{split}.csv", _table(HEADER, mine, ",", "\r\n"))
-    by_split = {split: [row[1] for row, where in rows if where == split] for split in ("train", "val", "test")}
+    by_split = {
+        split: [row[1] for row, where in rows if where == split] for split in ("train", "val", "test")
+    }
     write_json(root / "split.json", {"vox1": by_split, "vox2": {"train": [], "val": [], "test": []}})
     lines = [f"{row[1]} {SET_NUMBER[where]} \n" for row, where in rows]
     write_text(root / "Splits" / "identity_splits.txt", "".join(lines))
@@ -81,6 +86,7 @@ def write_lists(root: Path, settings: "Settings") -> None:
     from voiceface.datasets.corpus import open_corpus
     from voiceface.datasets.draw import draw_all
     from voiceface.datasets.lists import write_list
+    from voiceface.datasets.questions import ListError
 
     if not settings.clips or not settings.pictures:
         return
@@ -88,7 +94,12 @@ def write_lists(root: Path, settings: "Settings") -> None:
         if not settings.ids(split):
             continue
         corpus = open_corpus(root, split, on_missing="skip").complete()
-        for one in draw_all(corpus, seed=settings.seed, split=split):
+        try:
+            drawn = draw_all(corpus, seed=settings.seed, split=split)
+        except ListError as error:
+            log.warning("no lists for the split %s: %s", split, error)
+            continue
+        for one in drawn:
             write_list(root / "list_wav" / f"{one.name}.txt", one)
 
 
@@ -113,8 +124,8 @@ def write_summary(root: Path, settings: "Settings", marker: Path) -> None:
 def _write_truth(root: Path, settings: "Settings", people: People, names: dict[int, str]) -> None:
     """`truth/identities.csv`, `shape.npy` and `views.npz`, rows in the order of `identities.csv`."""
     from voiceface.population.head import identity_coefficients, save_array
+    from voiceface.population.layout import picture_path
     from voiceface.population.render import view_of
-    from voiceface.population.write import picture_path
 
     columns = ["k", "voice_id", "name", "split", "sex", "age", "height_mm", "nationality"]
     columns += [f"v{j}" for j in range(8)] + [f"g{j}" for j in range(8)]

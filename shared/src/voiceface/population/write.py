@@ -10,101 +10,24 @@ import argparse
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voiceface.population import quirks
+from voiceface.population.layout import (
+    MARKER,
+    PopulationError,
+    Settings,
+    clip_path,
+    name_of,
+    picture_path,
+    second_picture_path,
+    settings_of,
+)
+
 if TYPE_CHECKING:
     from voiceface.population.presets import Preset
-
-MARKER = Path("truth") / "population.json"
-
-
-class PopulationError(ValueError):
-    """A folder or a request that cannot be used; the message names the way out."""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """Everything that the content of the files depends on.
-
-    Attributes:
-        preset: name of the preset it started from.
-        train, val, test: identities in each split, the first ones of the split's range.
-        clips: clips per identity.
-        clip_seconds: their length, s.
-        pictures: pictures per identity.
-        picture_side: their width and height, pixels.
-        rho: coupling in [0, 1].
-        seed: population seed.
-        nuisance: factor on what differs between pictures.
-        face_gain: factor on the shape bases.
-        share_sex: voice and face have the same sex.
-        confound: what nationality does to voice and skin, 0 to 1.
-        quirks: with rare odd files.
-        second_view: with `unzippedFaces/`.
-        mesh: with `mesh/` and `face_model/`.
-        generator: version of the generator.
-    """
-
-    preset: str
-    train: int
-    val: int
-    test: int
-    clips: int
-    clip_seconds: float
-    pictures: int
-    picture_side: int
-    rho: float
-    seed: int = 0
-    nuisance: float = 1.0
-    face_gain: float = 1.0
-    share_sex: bool = True
-    confound: float = 0.0
-    quirks: bool = False
-    second_view: bool = False
-    mesh: bool = False
-    generator: str = field(default_factory=lambda: generator_version())
-
-    def ids(self, split: str = "all") -> list[int]:
-        """Identity numbers of a split, or of all, ascending."""
-        from voiceface.population.people import SPLIT_RANGES
-
-        chosen = SPLIT_RANGES if split == "all" else (split,)
-        return sorted(k for s in chosen for k in range(SPLIT_RANGES[s][0], SPLIT_RANGES[s][0] + getattr(self, s)))
-
-
-def generator_version() -> str:
-    """Version of voices and pictures; goes up when any output changes beyond tolerance."""
-    from voiceface.population.render import PICTURE_VERSION
-    from voiceface.population.voice import GENERATOR_VERSION
-
-    return f"voice {GENERATOR_VERSION}, picture {PICTURE_VERSION}"
-
-
-def settings_of(preset: "Preset | str", *, people: int | None = None, **changes: Any) -> Settings:
-    """Settings of a preset with changes.
-
-    Args:
-        preset: a preset or its name.
-        people: identities in all, instead of the preset's; split in the standard set's shares.
-        changes: fields of `Settings`; None leaves a field as it is.
-    """
-    from voiceface.population.presets import preset_of
-
-    chosen = preset_of(preset) if isinstance(preset, str) else preset
-    names = ("train", "val", "test", "clips", "clip_seconds", "pictures", "picture_side", "rho", "nuisance", "quirks")
-    settings = Settings(preset=chosen.name, **{name: getattr(chosen, name) for name in names})
-    settings = replace(settings, **{name: value for name, value in changes.items() if value is not None})
-    if people is not None:
-        if people < 3:
-            raise PopulationError(f"at least 3 people are needed, one per split: got {people}")
-        val = min(116, max(1, round(people * 116 / 1251)))
-        test = min(193, max(1, round(people * 193 / 1251)))
-        settings = replace(settings, train=people - val - test, val=val, test=test)
-    if min(settings.train, settings.val, settings.test, settings.clips, settings.pictures) < 0:
-        raise PopulationError(f"counts must not be negative: {settings}")
-    return settings
 
 
 def write_population(
@@ -121,8 +44,8 @@ def write_population(
     """Write a population, or finish one that was interrupted.
 
     Args:
-        out: folder of the tree; new, empty, or written before with the same settings (more people may be asked
-            for than the first time).
+        out: folder of the tree; new, empty, or written before with the same settings (more people may be
+            asked for than the first time).
         settings: settings, a preset or a preset's name.
         workers: processes; None takes every core. The result does not depend on it.
         lists: also draw the evaluation lists.
@@ -140,6 +63,7 @@ def write_population(
     """
     from voiceface.files import write_json
     from voiceface.parallel import map_unordered
+    from voiceface.population import tables
 
     root = Path(out)
     chosen = settings if isinstance(settings, Settings) else settings_of(settings, **changes)
@@ -154,12 +78,14 @@ def write_population(
         write_json(root / MARKER, {"complete": False, "settings": asdict(chosen)})
         for leftover in root.rglob(".*.part*"):
             leftover.unlink(missing_ok=True)
-    for _ in map_unordered(_write_identity, jobs, workers, f"population {root.name}", "identity", progress=progress):
+    for _ in map_unordered(
+        _write_identity, jobs, workers, f"population {root.name}", "identity", progress=progress
+    ):
         pass
-    _write_tables(root, chosen)
+    tables.write_all(root, chosen)
     if lists:
-        _write_lists(root, chosen)
-    _write_summary(root, chosen)
+        tables.write_lists(root, chosen)
+    tables.write_summary(root, chosen, MARKER)
     return root
 
 
@@ -177,10 +103,14 @@ def _check_folder(root: Path, settings: Settings) -> dict[str, Any] | None:
         )
     state: dict[str, Any] = json.loads((root / MARKER).read_text())
     found, asked = state["settings"], asdict(settings)
-    differ = [name for name in asked if name not in ("train", "val", "test") and found.get(name) != asked[name]]
+    differ = [
+        name for name in asked if name not in ("train", "val", "test") and found.get(name) != asked[name]
+    ]
     shrunk = [name for name in ("train", "val", "test") if found.get(name, 0) > asked[name]]
     if differ or shrunk:
-        what = "; ".join(f"{name} is {found.get(name)!r} there and {asked[name]!r} here" for name in differ + shrunk)
+        what = "; ".join(
+            f"{name} is {found.get(name)!r} there and {asked[name]!r} here" for name in differ + shrunk
+        )
         raise PopulationError(f"{root} was begun with other settings: {what}; use the same or another folder")
     return state
 
@@ -193,7 +123,9 @@ def _check_voices(source: str | Path, settings: Settings) -> Path:
     found, asked = json.loads((base / MARKER).read_text())["settings"], asdict(settings)
     for name in ("seed", "clips", "clip_seconds", "confound", "generator", "quirks"):
         if found[name] != asked[name]:
-            raise PopulationError(f"{base} has other voices: {name} is {found[name]!r} there, {asked[name]!r} here")
+            raise PopulationError(
+                f"{base} has other voices: {name} is {found[name]!r} there, {asked[name]!r} here"
+            )
     return base.absolute()
 
 
@@ -211,40 +143,6 @@ def _check_space(root: Path, settings: Settings, linked: bool) -> None:
         )
 
 
-def name_of(k: int, settings: Settings) -> str:
-    """Face name of identity k; the quirks preset puts a hyphen and another dot into one."""
-    from voiceface.population.people import SPLIT_RANGES, face_name
-
-    name = face_name(k, seed=settings.seed)
-    if settings.quirks and k == SPLIT_RANGES["train"][0] + 1:
-        given, family = name.split("_", 1)
-        return f"{given}-{given[:1]}._{family}"
-    return name
-
-
-def clip_path(k: int, clip: int, settings: Settings) -> str:
-    """`<voice id>/<video id>/<5 digits>.wav`, below `wav/`."""
-    from voiceface.population.people import video_count, video_id, video_of_clip, voice_id
-
-    video = video_of_clip(k, clip, seed=settings.seed)
-    number = clip // video_count(k, seed=settings.seed) + 1
-    return f"{voice_id(k)}/{video_id(k, video, seed=settings.seed)}/{number:05d}.wav"
-
-
-def picture_path(k: int, picture: int, settings: Settings) -> str:
-    """`<Name>/<8 digits>.jpg`, below `faces/`."""
-    return f"{name_of(k, settings)}/{picture + 1:08d}.jpg"
-
-
-def second_picture_path(k: int, picture: int, settings: Settings) -> str:
-    """`<Name>/1.6/<video id>/<7 digits>.jpg`, below `unzippedFaces/`."""
-    from voiceface.population.people import video_count, video_id, video_of_picture
-
-    video = video_of_picture(k, picture, seed=settings.seed)
-    number = 25 * (picture // video_count(k, seed=settings.seed) + 1)
-    return f"{name_of(k, settings)}/1.6/{video_id(k, video, seed=settings.seed)}/{number:07d}.jpg"
-
-
 def _write_identity(job: tuple[str, Settings, int, str | None]) -> int:
     """Make what is missing of one identity; returns how many files were made."""
     from voiceface.population.people import draw_people
@@ -259,9 +157,7 @@ def _write_identity(job: tuple[str, Settings, int, str | None]) -> int:
     if settings.mesh:
         made += _write_mesh(root, settings, k, people)
     if settings.quirks:
-        from voiceface.population.quirks import add_quirks
-
-        add_quirks(root, settings, k)
+        quirks.add_quirks(root, settings, k)
     return made
 
 
@@ -283,22 +179,24 @@ def _write_clips(root: Path, settings: Settings, k: int, people: Any, voices_fro
 
 
 def _write_pictures(root: Path, settings: Settings, k: int, people: Any) -> int:
-    wanted = [(picture, root / "faces" / picture_path(k, picture, settings)) for picture in range(settings.pictures)]
+    wanted = [
+        (picture, root / "faces" / picture_path(k, picture, settings)) for picture in range(settings.pictures)
+    ]
     todo = [(picture, path) for picture, path in wanted if not path.exists()]
-    if todo and not (settings.quirks and _is_faceless(k)):
+    if settings.quirks and quirks.is_faceless(k):
+        todo = []
+    if todo:
         import cv2
 
         from voiceface.files import write_bytes
-        from voiceface.population.quirks import is_grey
         from voiceface.population.render import prepare_face, render_picture
 
         face = prepare_face(people, 0, face_gain=settings.face_gain)
-        how = {"side": settings.picture_side, "nuisance": settings.nuisance, "face_gain": settings.face_gain}
+        how: dict[str, Any] = {"side": settings.picture_side, "nuisance": settings.nuisance}
         for picture, path in todo:
-            drawn = render_picture(people, 0, picture, face=face, **how)
-            image = drawn.image[..., ::-1]
-            if settings.quirks and is_grey(k, picture):
-                image = cv2.cvtColor(drawn.image, cv2.COLOR_RGB2GRAY)
+            drawn = render_picture(people, 0, picture, face=face, face_gain=settings.face_gain, **how)
+            grey = settings.quirks and quirks.is_grey(k, picture)
+            image = cv2.cvtColor(drawn.image, cv2.COLOR_RGB2GRAY if grey else cv2.COLOR_RGB2BGR)
             ok, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, drawn.quality])
             assert ok, "JPEG encoder failed"
             write_bytes(path, data.tobytes())
@@ -308,12 +206,6 @@ def _write_pictures(root: Path, settings: Settings, k: int, people: Any) -> int:
             if path.exists() and not other.exists():
                 link_or_copy(path, other)
     return len(todo)
-
-
-def _is_faceless(k: int) -> bool:
-    from voiceface.population.quirks import is_faceless
-
-    return is_faceless(k)
 
 
 def _write_mesh(root: Path, settings: Settings, k: int, people: Any) -> int:
@@ -331,7 +223,9 @@ def _write_mesh(root: Path, settings: Settings, k: int, people: Any) -> int:
     alpha = identity_coefficients(people)[0]
     vertices = model.vertices(alpha)
     write_obj(base / f"{name}.obj", vertices, model.triangles)
-    write_text(base / f"{name}.xyz", "".join("{:.4f} {:.4f} {:.4f}\n".format(*row) for row in vertices.tolist()))
+    write_text(
+        base / f"{name}.xyz", "".join("{:.4f} {:.4f} {:.4f}\n".format(*row) for row in vertices.tolist())
+    )
     orthonormal = np.concatenate([model.orthonormal.shape_from_semantic @ alpha, np.zeros(10)])
     save_array(base / f"{name}.npy", orthonormal.astype(np.float32))
     return 3
@@ -350,33 +244,12 @@ def link_or_copy(source: Path, target: Path) -> None:
         write_bytes(target, source.read_bytes())
 
 
-def _write_tables(root: Path, settings: Settings) -> None:
-    """Identity tables and truth tables."""
-    from voiceface.population import tables
-
-    tables.write_all(root, settings)
-
-
-def _write_lists(root: Path, settings: Settings) -> None:
-    """The evaluation lists of every split, by the ordinary list builder with the population's seed."""
-    from voiceface.population import tables
-
-    tables.write_lists(root, settings)
-
-
-def _write_summary(root: Path, settings: Settings) -> None:
-    """`truth/population.json`, written last: it says that the tree is complete."""
-    from voiceface.population import tables
-
-    tables.write_summary(root, settings, MARKER)
-
-
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `voiceface population`."""
     parser = argparse.ArgumentParser(
         prog="voiceface population",
-        description="Invent a population with voices and faces and write it as files. Running the same command "
-        "again finishes an interrupted run. Everything in it is synthetic: no real person is in it.",
+        description="Invent a population with voices and faces and write it as files. Running the same "
+        "command again finishes an interrupted run. Everything in it is synthetic: no real person is in it.",
     )
     parser.add_argument("out", metavar="OUT", type=Path, help="folder of the tree")
     parser.add_argument(
@@ -386,20 +259,35 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--people", type=int, metavar="N", help="identities in all, instead of the preset's")
     parser.add_argument("--seed", type=int, default=0, help="population seed (default: 0)")
-    parser.add_argument("--rho", type=float, help="coupling of voice and face, 0 (none) to 1, instead of the preset's")
-    parser.add_argument("--nuisance", type=float, help="factor on what differs between pictures of one identity")
+    parser.add_argument(
+        "--rho", type=float, help="coupling of voice and face, 0 (none) to 1, instead of the preset's"
+    )
+    parser.add_argument(
+        "--nuisance", type=float, help="factor on what differs between pictures of one identity"
+    )
     parser.add_argument("--clips", type=int, help="clips per identity")
     parser.add_argument("--clip-seconds", type=float, help="length of a clip in seconds")
     parser.add_argument("--pictures", type=int, help="pictures per identity")
-    parser.add_argument("--side", type=int, dest="picture_side", help="width and height of the pictures in pixels")
-    parser.add_argument("--face-gain", type=float, help="factor on the shape of faces; 0.55 is about life-size")
+    parser.add_argument(
+        "--side", type=int, dest="picture_side", help="width and height of the pictures in pixels"
+    )
+    parser.add_argument(
+        "--face-gain", type=float, help="factor on the shape of faces; 0.55 is about life-size"
+    )
     parser.add_argument("--confound", type=float, help="what nationality does to voice and skin, 0 to 1")
     parser.add_argument(
-        "--separate-sex", action="store_false", dest="share_sex", help="draw the face's sex apart from the voice's"
+        "--separate-sex",
+        action="store_false",
+        dest="share_sex",
+        help="draw the face's sex apart from the voice's",
     )
-    parser.add_argument("--second-view", action="store_true", help="also unzippedFaces/, the same pictures by video")
+    parser.add_argument(
+        "--second-view", action="store_true", help="also unzippedFaces/, the same pictures by video"
+    )
     parser.add_argument("--mesh", action="store_true", help="also the true heads (mesh/) and the face model")
-    parser.add_argument("--voices-from", type=Path, metavar="DIR", help="link the clips of another population")
+    parser.add_argument(
+        "--voices-from", type=Path, metavar="DIR", help="link the clips of another population"
+    )
     parser.add_argument("--no-lists", action="store_false", dest="lists", help="draw no evaluation lists")
     parser.add_argument("--workers", type=int, help="processes (default: every core)")
     parser.add_argument("--force", action="store_true", help="write even what is meant to be streamed")
@@ -416,7 +304,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     chosen = preset_of(preset)
     if not chosen.on_disk and asked["people"] is None and not how["force"]:
         raise PopulationError(
-            f"{preset} is made to be streamed (voiceface.population.stream); give --people or --force to write it"
+            f"{preset} is made to be streamed (voiceface.population.stream); "
+            "give --people or --force to write it"
         )
     rhos = chosen.rhos if asked["rho"] is None else (asked["rho"],)
     first = None
@@ -425,8 +314,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         place = out if len(rhos) == 1 else out / f"rho_{rho:g}"
         write_population(place, settings, **{**how, "voices_from": how["voices_from"] or first})
         first = first or place
-        total = len(settings.ids())
-        print(f"{place}: {total} people, {total * settings.clips} clips, {total * settings.pictures} pictures")
+        people = len(settings.ids())
+        clips, pictures = people * settings.clips, people * settings.pictures
+        print(f"{place}: {people} people, {clips} clips, {pictures} pictures; synthetic, no real person")
     return 0
 
 
