@@ -234,3 +234,21 @@ def test_averaging_helps_and_constant_embeddings_do_not():
         assert figure.value == pytest.approx(figure.chance, abs=1e-12)
     with pytest.raises(ValueError, match="avg9 needs 9"):
         evaluate_population(voices, faces, sex, average=(9,))
+
+
+@pytest.mark.parametrize(
+    ("rho", "same_sex", "anyone", "auc", "mean_precision"),
+    [(0.5, 0.860, 0.929, 0.932, 0.384), (0.7, 0.956, 0.977, 0.980, 0.649)],
+)
+def test_oracle_reaches_its_expected_figures(rho, same_sex, anyone, auc, mean_precision):
+    rng = np.random.default_rng(0)
+    voice, sex = rng.normal(size=(400, 8)), np.arange(400) % 2
+    face = rho * voice + (1 - rho**2) ** 0.5 * rng.normal(size=(400, 8))
+    squares = rho**2 * ((voice**2).sum(1)[:, None] + (face**2).sum(1))
+    ratio = (2 * rho * voice @ face.T - squares) / (2 * (1 - rho**2))
+    ratio[sex[:, None] != sex] = -np.inf
+    found = all_pairs_figures(ratio, sex)
+    expected = {"g_v2f": same_sex, "u_v2f": anyone, "auc": auc, "map100_v2f": mean_precision}
+    for name, level in expected.items():
+        value, error = found[name]
+        assert value == pytest.approx(level, abs=3.5 * error), name
