@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from voiceface.datasets.corpus import Corpus, Person
-from voiceface.datasets.draw import draw_all, draw_list, main
+from voiceface.datasets.draw import draw_all, draw_list
 from voiceface.datasets.identities import Identity
 from voiceface.datasets.lists import (
     ListError,
@@ -18,6 +18,7 @@ from voiceface.datasets.lists import (
     write_list,
     wrong_shares,
 )
+from voiceface.datasets.lists_command import main
 
 
 def make(clips, faces, genders=None, nations=None, ages=None):

@@ -6,11 +6,14 @@ import sys
 from collections.abc import Mapping, Sequence
 
 COMMANDS = {
-    "population": ("voiceface.population.write", "invent people: voices, faces, meshes and the truth behind them"),
+    "population": (
+        "voiceface.population.write",
+        "invent people: voices, faces, meshes and the truth behind them",
+    ),
     "check": ("voiceface.doctor", "look a corpus over before anyone trains on it"),
-    "lists": ("voiceface.datasets.draw", "draw evaluation lists, or describe one"),
+    "lists": ("voiceface.datasets.lists_command", "draw evaluation lists, or describe one"),
     "evaluate": ("voiceface.metrics.evaluate", "figures from embeddings and evaluation lists"),
-    "weights": ("voiceface.weights", "say what a weights file is, verify it, or convert a published one"),
+    "weights": ("voiceface.weights", "say what a weights file is, and whether it is whole"),
 }
 
 
@@ -62,4 +65,6 @@ def _help(program: str, commands: Mapping[str, tuple[str, str]]) -> str:
     """Name every command with its line of help."""
     width = max(map(len, commands))
     rows = [f"  {name:<{width}}  {text}" for name, (_, text) in commands.items()]
-    return "\n".join([f"usage: {program} COMMAND ...", "", *rows, "", f"{program} COMMAND --help tells the rest."])
+    return "\n".join(
+        [f"usage: {program} COMMAND ...", "", *rows, "", f"{program} COMMAND --help tells the rest."]
+    )

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 
 from voiceface.datasets.corpus import open_corpus, read_identities
-from voiceface.datasets.file_checks import look_at_all
 from voiceface.datasets.findings import (
     Findings,
     check_lists,
@@ -64,6 +63,8 @@ def check_corpus(
     Raises:
         FileNotFoundError, ValueError: there is no identity table, or no root, or the table is broken.
     """
+    from voiceface.datasets.file_checks import look_at_all
+
     root = Path(root)
     corpus = open_corpus(
         root,

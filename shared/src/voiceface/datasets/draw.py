@@ -1,4 +1,4 @@
-"""Seeded drawing of evaluation lists by the rule of the published ones, and the `voiceface lists` command.
+"""Seeded drawing of evaluation lists by the rule of the published ones.
 
 For every file of the anchor modality, some consecutive lines, all draws independent and with replacement. A
 candidate is a drawn clip (`f2v`), or the picture that a fixed pairing gives to a drawn clip (`v2f`); hence
@@ -12,7 +12,6 @@ which lines are positive (`verify`), right clips, wrong identities (more than tw
 
 import hashlib
 import logging
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -354,10 +353,3 @@ def _record(
     if drawn.anchor_index is not None:
         record |= {"candidates": drawn.choices, "lines_per_anchor": lines_per_anchor}
     return record
-
-
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run `voiceface lists`; see `voiceface.datasets.lists_command`."""
-    from voiceface.datasets.lists_command import main as run
-
-    return run(argv)

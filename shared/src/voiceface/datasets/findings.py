@@ -5,12 +5,14 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from voiceface.datasets.corpus import Corpus, Person
-from voiceface.datasets.file_checks import FileRecord
-from voiceface.datasets.lists import absent_items, read_list
 from voiceface.datasets.scan import find_files
 from voiceface.files import sha256_of
+
+if TYPE_CHECKING:
+    from voiceface.datasets.file_checks import FileRecord
 
 RATE = 16000
 SHORT_SECONDS = 0.5
@@ -83,7 +85,7 @@ class Findings:
         return not self.blockers
 
 
-def count_people(found: Findings, corpus: Corpus, records: dict[tuple[str, str], FileRecord]) -> None:
+def count_people(found: Findings, corpus: Corpus, records: dict[tuple[str, str], "FileRecord"]) -> None:
     """Fill in the counts per split, and who lacks what."""
     labels: dict[str, set[str]] = {}
     for person in corpus.people:
@@ -108,7 +110,7 @@ def count_people(found: Findings, corpus: Corpus, records: dict[tuple[str, str],
     found.in_two_splits = sorted(name for name, splits in ids.items() if len(splits) > 1)
 
 
-def count_files(found: Findings, records: dict[tuple[str, str], FileRecord]) -> None:
+def count_files(found: Findings, records: dict[tuple[str, str], "FileRecord"]) -> None:
     """Fill in formats, durations, unreadable and suspicious files."""
     whole = {key: record for key, record in records.items() if not record.error}
     found.unreadable = {item: record.error for (_, item), record in sorted(records.items()) if record.error}
@@ -136,7 +138,7 @@ def count_files(found: Findings, records: dict[tuple[str, str], FileRecord]) -> 
             found.suspicious[what] = items
 
 
-def find_duplicates(found: Findings, corpus: Corpus, records: dict[tuple[str, str], FileRecord]) -> None:
+def find_duplicates(found: Findings, corpus: Corpus, records: dict[tuple[str, str], "FileRecord"]) -> None:
     """Group files with the same content; digests over part of the bytes are confirmed by whole ones."""
     groups: dict[tuple[str, str], list[str]] = {}
     for (modality, item), record in sorted(records.items()):
@@ -183,6 +185,8 @@ def check_lists(found: Findings, corpus: Corpus, paths: Sequence[Path], second_f
         paths: the lists.
         second_faces: root of the pictures whose paths hold a crop scale (`Name/1.6/...`).
     """
+    from voiceface.datasets.lists import absent_items, read_list
+
     present: set[str] = set(corpus.owners)
     if second_faces is not None and second_faces != corpus.face_root:
         for person in corpus.people:
@@ -200,7 +204,7 @@ def check_lists(found: Findings, corpus: Corpus, paths: Sequence[Path], second_f
         found.lists.append(cover)
 
 
-def judge(found: Findings, corpus: Corpus, records: dict[tuple[str, str], FileRecord]) -> None:
+def judge(found: Findings, corpus: Corpus, records: dict[tuple[str, str], "FileRecord"]) -> None:
     """Fill in blockers and warnings."""
     block, warn = found.blockers.append, found.warnings.append
     has_splits = any(person.identity.split for person in corpus.people)

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 SPLITS = ("train", "val", "test")
+STRATA = ("U", "G", "N", "A", "GN", "GA", "NA", "GNA")  # what wrong candidates share with the anchor
 SET_NUMBERS = {"1": "train", "2": "val", "4": "test"}
 CSV_HEADER = ("VoxCeleb1_ID", "VGGFace1_ID", "Gender", "Nationality", "Set")
 META_HEADER = ("VoxCeleb1 ID", "VGGFace1 ID", "Gender", "Nationality", "Set")

@@ -13,7 +13,7 @@ import numpy as np
 
 from voiceface.datasets import cmpc_lists
 from voiceface.datasets.corpus import Corpus
-from voiceface.datasets.identities import Identity
+from voiceface.datasets.identities import STRATA, Identity
 from voiceface.datasets.list_check import absent_items, attribute_groups, check_items, wrong_shares
 from voiceface.datasets.questions import (
     EvaluationList,
@@ -52,7 +52,6 @@ __all__ = [
 ]
 
 KINDS = {"match": "match", "verify": "verify", "reterival": "retrieval", "retrieval": "retrieval"}
-STRATA = ("U", "G", "N", "A", "GN", "GA", "NA", "GNA")
 SIDECAR = "lists.json"
 NOTE = "Drawn here, not published. Figures on these lists must be labelled as figures on own lists."
 

@@ -4,26 +4,21 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from voiceface.datasets.corpus import Corpus, open_corpus, read_identities
-from voiceface.datasets.draw import LINES_PER_ANCHOR, draw_all, draw_list
-from voiceface.datasets.identities import SPLITS, Identity
-from voiceface.datasets.lists import (
-    NOTE,
-    SIDECAR,
-    STRATA,
-    EvaluationList,
-    ListError,
-    absent_items,
-    read_list,
-    with_labels,
-    write_lists,
-    wrong_shares,
-)
+from voiceface.datasets.identities import SPLITS, STRATA, Identity
+
+if TYPE_CHECKING:
+    from voiceface.datasets.corpus import Corpus
+    from voiceface.datasets.lists import EvaluationList
 
 
-def describe(questions: EvaluationList, corpus: Corpus | None, identities: Sequence[Identity] | None) -> str:
+def describe(
+    questions: "EvaluationList", corpus: "Corpus | None", identities: Sequence[Identity] | None
+) -> str:
     """Put into words what a list holds and, for known people, whom its wrong candidates are like."""
+    from voiceface.datasets.lists import absent_items, with_labels, wrong_shares
+
     lines = [
         f"{questions.name}: {questions.kind} {questions.direction}, stratum {questions.stratum}"
         + (f" (own list, seed {questions.provenance['seed']})" if questions.provenance else ""),
@@ -81,9 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     draw.add_argument("--direction", choices=("v2f", "f2v"), default="v2f", help="with --kind; default v2f")
     draw.add_argument("--stratum", choices=STRATA, default="U", help="with --kind; default U")
     draw.add_argument("--candidates", type=int, default=2, metavar="N", help="of match lists; default 2")
-    draw.add_argument(
-        "--lines-per-anchor", type=int, default=LINES_PER_ANCHOR, metavar="L", help="with --kind; default 3"
-    )
+    draw.add_argument("--lines-per-anchor", type=int, metavar="L", help="with --kind; default 3")
     draw.add_argument(
         "--skip-missing", action="store_true", help="leave out people whose folders are not there"
     )
@@ -101,6 +94,11 @@ def _parser() -> argparse.ArgumentParser:
 
 def _draw(options: argparse.Namespace) -> int:
     """Draw, write, and say what was written."""
+    from voiceface.datasets.corpus import open_corpus
+    from voiceface.datasets.draw import LINES_PER_ANCHOR, draw_all, draw_list
+    from voiceface.datasets.lists import NOTE, SIDECAR, write_lists
+
+    lines_per_anchor = LINES_PER_ANCHOR if options.lines_per_anchor is None else options.lines_per_anchor
     out = options.out or options.data / "list_wav"
     lists: list[EvaluationList] = []
     for split in options.split or ("test", "val"):
@@ -115,7 +113,7 @@ def _draw(options: argparse.Namespace) -> int:
                 options.direction,
                 candidates=options.candidates,
                 stratum=options.stratum,
-                lines_per_anchor=options.lines_per_anchor,
+                lines_per_anchor=lines_per_anchor,
                 seed=options.seed,
                 split=split,
             )
@@ -135,8 +133,10 @@ def _draw(options: argparse.Namespace) -> int:
     return 0
 
 
-def _refuse_to_replace(folder: Path, lists: Sequence[EvaluationList]) -> None:
+def _refuse_to_replace(folder: Path, lists: Sequence["EvaluationList"]) -> None:
     """End before a list that was not drawn here (a published one, say) is overwritten."""
+    from voiceface.datasets.lists import ListError, read_list
+
     for questions in lists:
         for ending in (".txt", ".txt.gz"):
             place = folder / f"{questions.name}{ending}"
@@ -148,6 +148,9 @@ def _refuse_to_replace(folder: Path, lists: Sequence[EvaluationList]) -> None:
 
 def _show(options: argparse.Namespace) -> int:
     """Describe every list; the exit code is 1 when files are absent."""
+    from voiceface.datasets.corpus import open_corpus, read_identities
+    from voiceface.datasets.lists import absent_items, read_list
+
     corpus, identities = None, None
     if options.data:
         corpus = open_corpus(options.data, options.split, on_missing="skip")
