@@ -73,7 +73,7 @@ def appearance_of(people: People, i: int) -> Appearance:
     male, g = bool(people.face_sex[i]), people.g[i]
     tone = float(sigmoid(np.array(1.15 * (n[0] + people.skin_shift[i]) - 0.7)))
     age = float(min(1.4, 0.50 * np.log1p(np.exp(1.15 * g[7]))))
-    grey = float(sigmoid(np.array(3.0 * (g[7] + 0.25 * n[14]) - 2.1)))
+    grey = float(sigmoid(np.array(3.0 * (g[7] + 0.25 * n[14]) - 2.6)))
 
     skin = _mix(linear(FAIR), linear(DEEP), tone) * (1.0 + 0.045 * n[1] * np.array([0.6, 0.1, -1.0]))
     hair = _hair_colour(n, tone, grey)
@@ -197,7 +197,9 @@ def _paint_mouth(
 
 
 def _paint_nose(paint: Map, masks: dict[str, Stencil]) -> None:
-    _tint(paint, masks["wing_crease"], (0.55, 0.44, 0.42), 0.62)
+    _tint(paint, masks["wing_crease"], (0.50, 0.38, 0.36), 0.78)
+    _tint(paint, masks["nose_side"], (0.72, 0.62, 0.60), 0.55)
+    _tint(paint, masks["nose_ridge"], (1.16, 1.13, 1.12), 0.8)
     _blend(paint, masks["nostril"], linear((48, 24, 20)), 0.90)
 
 
@@ -242,7 +244,7 @@ def _brow_window() -> tuple[tuple[slice, slice], Array, Array, Array, Array]:
     columns = columns[np.abs(m.theta[0, columns]) < 1.4]
     window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     x, y = np.abs(m.x[window]), m.y[window]
-    return window, x, y, m.front[window], 0.88 + 0.12 * np.sin(2.4 * x + 1.6 * y)
+    return window, x, y, m.front[window], 0.93 + 0.07 * np.sin(2.4 * x + 1.6 * y)
 
 
 CAP_ROW = int(np.searchsorted(row_heights(SIDE), -92.0))

@@ -79,12 +79,13 @@ def shared_masks() -> dict[str, Stencil]:
 
     # Mouth: bow-shaped upper edge, round lower edge.
     t = np.clip(ax / 25.5, 0, 1)
-    upper = LIP_LINE + np.interp(ax, [0, 3, 6.5, 12, 19, 25.5], [6.0, 6.9, 7.4, 6.2, 3.2, 0.0])
-    lower = LIP_LINE - 9.6 * (1 - t**2.4) ** 0.9
+    lip_line = LIP_LINE + 1.4 * t**2  # corners turn up a little: friendlier at rest
+    upper = lip_line + np.interp(ax, [0, 3, 6.5, 12, 19, 25.5], [6.0, 6.9, 7.4, 6.2, 3.2, 0.0])
+    lower = lip_line - 9.6 * (1 - t**2.4) ** 0.9
     inside = np.minimum(upper - y, y - lower)
     result["lips"] = sigmoid(inside / 0.45) * (ax < 26.5) * front
     result["lip_edge"] = np.exp(-0.5 * (inside / 0.9) ** 2) * (ax < 25.0) * front * ramp(y, -66, -72)
-    line = LIP_LINE + 0.9 * np.exp(-((ax / 7) ** 2)) * 0.6 - 0.5 * np.exp(-(((ax - 25) / 5) ** 2))
+    line = lip_line + 0.54 * np.exp(-((ax / 7) ** 2))
     result["mouth_line"] = np.exp(-0.5 * ((y - line) / 0.85) ** 2) * sigmoid((26.0 - ax) / 1.2) * front
     off_lips = 1.0 - sigmoid((inside + 1.5) / 0.7) * (ax < 29)
     edge = np.interp(ax, [0, 22, 34, 48, 60, 75], [-49.0, -50.0, -58.0, -66.0, -48.0, -2.0])
@@ -97,6 +98,8 @@ def shared_masks() -> dict[str, Stencil]:
     )
 
     result["wing_crease"] = _line(((10, -35), (15.5, -34), (18.2, -39), (16.5, -45)), 1.2)
+    result["nose_side"] = _line(((11, 12), (9, 2), (10, -14), (12.5, -30)), 2.4)
+    result["nose_ridge"] = np.exp(-0.5 * (x / 3.2) ** 2) * ramp(y, 8, 0) * ramp(y, -40, -34) * front
     result["nostril"] = np.clip(1.15 * g(7.5, -45.2, 3.0, 1.5), 0, 1)
 
     # Eyes: almond between (18, -0.5) and (46, 1), a little higher outside.

@@ -72,7 +72,10 @@ def surfaces(face: Face, skin: Array, pose: Array, cloth: Array, nuisance: float
     from .raster import grid_normals
 
     outward = grid_normals(skin.astype(np.float32), True)
-    head = (skin + looks.lift[..., None] * outward) @ turn.T
+    head = skin + looks.lift[..., None] * outward
+    under = bases.row_heights() < -146.0  # the neck's foot must not come through the clothes
+    head[under] *= np.array([0.8, 1.0, 0.7])
+    head = head @ turn.T
     result = [Surface(head, looks.texture, True, False)]
     result.append(Surface(_torso(skin, turn, pose), _cloth(cloth, nuisance), True, True))
     if not looks.long_hair or looks.fringe > 1.08:
@@ -92,7 +95,8 @@ def _torso(skin: Array, turn: Array, pose: Array) -> Array:
     wide = 190.0 * np.sign(sine) * np.abs(sine) ** 0.8
     deep = np.where(cosine > 0, 78.0, 88.0) * np.sign(cosine) * np.abs(cosine) ** 0.8 - 8.0
     front = 0.5 + 0.5 * cosine
-    top = -126.0 - 17.0 * front**2
+    middle = float(ring[:, 1].mean())  # a long lower face carries the neck down with it
+    top = middle + 18.0 - 17.0 * front**2
     share = np.array([0.0, 0.0, 0.012, 0.03, 0.08, 0.18, 0.34, 0.54, 0.74, 0.90, 1.0, 1.0])
     drop = np.array([14.0, -1.0, -1.0, 8.0, 13.0, 18.0, 26.0, 36.0, 50.0, 74.0, 110.0, 170.0])
     grow = np.array([1.02, 1.06, 1.12, 1.17, 1.20, 1.22, 1.2, 1.15, 1.1, 1.05, 1.0, 1.0])
@@ -100,7 +104,7 @@ def _torso(skin: Array, turn: Array, pose: Array) -> Array:
     body[..., 0] = (1 - share[:, None]) * grow[:, None] * ring[:, 0] + share[:, None] * wide
     body[..., 2] = (1 - share[:, None]) * grow[:, None] * ring[:, 2] + share[:, None] * deep
     body[..., 1] = top - drop[:, None]
-    base = np.array([0.0, -144.0, 0.0])
+    base = np.array([0.0, middle, 0.0])
     half = rotation(np.array([0.45, 0.0, 0.25]) * pose)
     return (body[::-1] - base) @ half.T + turn @ base
 
