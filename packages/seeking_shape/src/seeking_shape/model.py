@@ -4,7 +4,7 @@ Letters: B batch, S picture side in pixels, T samples, D embedding length, C ide
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from voiceface.features import SeekingShapeLogMel
 from seeking_shape.reweighting import IdentityWeights
 
 Stages = tuple[int, int, int, int]
+Stride = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 FACE_NAMES = {"SEResNet50IR": "ir50"}  # published name: says SE, builds the plain IR-50
 
 
@@ -32,6 +33,7 @@ class FaceConfig(Config):
         default=False, description="squeeze-excitation in every unit (not in the published checkpoints)"
     )
     side: int = Field(default=112, ge=16, description="picture side, pixels")
+    stem_stride: int = Field(default=1, ge=1, le=2, description="of the first convolution")
     features: int = Field(default=512, ge=1, description="length of the backbone's output")
     dropout: float = Field(default=0.5, ge=0, lt=1, description="before the backbone's last linear layer")
     head_dropout: float = Field(default=0.5, ge=0, lt=1, description="on the embedding, in training")
@@ -47,6 +49,12 @@ class VoiceConfig(Config):
 
     blocks: Stages = Field(default=thin_resnet.BLOCKS, description="residual blocks per stage")
     widths: Stages = Field(default=thin_resnet.WIDTHS, description="channels per stage")
+    stem_stride: Stride = Field(
+        default=thin_resnet.STEM_STRIDE, description="(frequency, time) of the first convolution"
+    )
+    strides: tuple[Stride, Stride, Stride, Stride] = Field(
+        default=thin_resnet.STRIDES, description="(frequency, time) of each stage"
+    )
     pooling: Literal["sap", "asp"] = Field(
         default="sap", description="attentive mean, or mean and standard deviation"
     )
@@ -94,7 +102,13 @@ class FaceBranch(nn.Module):
         super().__init__()
         blocks = config.blocks or ir.BLOCKS[config.arch]
         self.model = ir.IR(
-            blocks, config.widths, config.side, config.features, config.dropout, config.squeeze
+            blocks,
+            config.widths,
+            config.side,
+            config.features,
+            config.dropout,
+            config.squeeze,
+            config.stem_stride,
         )
         self.fc = Head(config.features, embedding, config.head_dropout)
         self.cls = nn.Linear(embedding, num_classes, bias=False)
@@ -109,7 +123,14 @@ class VoiceBackbone(thin_resnet.ThinResNet):
     """Thin ResNet-34 with its front end, which published checkpoints keep inside it (`torchfb`)."""
 
     def __init__(self, config: VoiceConfig) -> None:
-        super().__init__(config.widths, config.blocks, features=config.features, pooling=config.pooling)
+        super().__init__(
+            config.widths,
+            config.blocks,
+            config.strides,
+            features=config.features,
+            pooling=config.pooling,
+            stem_stride=config.stem_stride,
+        )
         self.torchfb = SeekingShapeLogMel(config.n_mels, low=config.low, high=config.high)
 
     def forward(self, waves: Tensor) -> Tensor:

@@ -5,6 +5,7 @@ of such files fit.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,6 +16,37 @@ BLOCKS: dict[str, tuple[int, ...]] = {
     "ir152": (3, 8, 36, 3),
 }
 WIDTHS = (64, 128, 256, 512)
+
+
+class PReLU(nn.PReLU):
+    """`nn.PReLU` with a faster backward pass on processors, the same to rounding.
+
+    The stock one branches on every element. Here the gradient is split by one vectorised threshold, picture by
+    picture, so that the parts stay in the cache.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        if x.device.type != "cpu" or x.dtype != self.weight.dtype or not torch.is_grad_enabled():
+            return super().forward(x)
+        return _SplitPReLU.apply(x, self.weight)
+
+
+class _SplitPReLU(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor) -> Tensor:
+        ctx.save_for_backward(x, weight)
+        return torch.prelu(x, weight)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+        x, weight = ctx.saved_tensors
+        slope, to_x, to_weight = weight[:, None, None], torch.empty_like(x), torch.zeros_like(weight)
+        for picture, out_gradient, into in zip(x, gradient, to_x):
+            above = torch.ops.aten.threshold_backward(out_gradient, picture, 0)
+            below = out_gradient - above
+            torch.addcmul(above, below, slope, out=into)
+            to_weight += below.mul_(picture).sum((1, 2))
+        return to_x, to_weight
 
 
 class SqueezeExcitation(nn.Module):
@@ -54,7 +86,7 @@ class Unit(nn.Module):
         layers: list[nn.Module] = [
             nn.BatchNorm2d(inside),
             nn.Conv2d(inside, outside, 3, 1, 1, bias=False),
-            nn.PReLU(outside),
+            PReLU(outside),
             nn.Conv2d(outside, outside, 3, stride, 1, bias=False),
             nn.BatchNorm2d(outside),
         ]
@@ -68,7 +100,7 @@ class Unit(nn.Module):
 
 
 class IR(nn.Module):
-    """Face pictures to feature vectors.
+    """Face pictures to feature vectors. Convolutions work on channels-last memory, which is faster everywhere.
 
     Args:
         blocks: residual units per stage, four numbers (`BLOCKS` holds the published ones); the first unit of
@@ -78,6 +110,7 @@ class IR(nn.Module):
         features: length D of the feature vector.
         dropout: share of the last feature map that is dropped in training.
         squeeze: the SE variant (reduction 16).
+        stem_stride: of the input layer's convolution; 1 in the published networks, 2 makes small ones cheap.
 
     Raises:
         ValueError: blocks and widths differ in number.
@@ -91,15 +124,18 @@ class IR(nn.Module):
         features: int = 512,
         dropout: float = 0.5,
         squeeze: bool = False,
+        stem_stride: int = 1,
     ) -> None:
         super().__init__()
         if len(blocks) != len(widths):
             raise ValueError(f"one width per stage: found {len(widths)} widths for {len(blocks)} stages")
         self.side, self.features = side, features
         self.input_layer = nn.Sequential(
-            nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0]), nn.PReLU(widths[0])
+            nn.Conv2d(3, widths[0], 3, stem_stride, 1, bias=False),
+            nn.BatchNorm2d(widths[0]),
+            PReLU(widths[0]),
         )
-        last = side
+        last = -(-side // stem_stride)
         for _ in widths:
             last = (last + 1) // 2
         self.output_layer = nn.Sequential(
@@ -120,6 +156,7 @@ class IR(nn.Module):
                 nn.init.xavier_uniform_(module.weight)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
+        self.to(memory_format=torch.channels_last)
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Normalised pictures (B, 3, side, side), about -1...1, to features (B, D).
@@ -131,4 +168,5 @@ class IR(nn.Module):
             raise ValueError(
                 f"face pictures must be (B, 3, {self.side}, {self.side}), found {tuple(pictures.shape)}"
             )
+        pictures = pictures.contiguous(memory_format=torch.channels_last)
         return self.output_layer(self.body(self.input_layer(pictures)))

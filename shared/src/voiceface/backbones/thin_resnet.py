@@ -12,6 +12,7 @@ from torch import Tensor, nn
 BLOCKS = (3, 4, 6, 3)
 WIDTHS = (16, 32, 64, 128)
 STRIDES = ((1, 1), (2, 2), (2, 2), (1, 1))
+STEM_STRIDE = (2, 1)
 
 
 class Gate(nn.Module):
@@ -67,6 +68,7 @@ class ThinResNet(nn.Module):
         strides: (frequency, time) of each stage's first block.
         features: length D of the feature vector.
         pooling: "sap" (attentive mean) or "asp" (attentive mean and standard deviation).
+        stem_stride: (frequency, time) of the input convolution; larger ones make small networks cheap.
 
     Raises:
         ValueError: unknown pooling, or widths, blocks and strides differ in number.
@@ -79,6 +81,7 @@ class ThinResNet(nn.Module):
         strides: Sequence[tuple[int, int]] = STRIDES,
         features: int = 512,
         pooling: Literal["sap", "asp"] = "sap",
+        stem_stride: tuple[int, int] = STEM_STRIDE,
     ) -> None:
         super().__init__()
         if pooling not in ("sap", "asp"):
@@ -88,10 +91,11 @@ class ThinResNet(nn.Module):
         self.pooling, self.features = pooling, features
         last = widths[-1]
         self.attention = nn.Parameter(torch.empty(last, 1))
-        self.conv1 = nn.Conv2d(1, widths[0], 7, (2, 1), 3, bias=False)
+        self.conv1 = nn.Conv2d(1, widths[0], 7, tuple(stem_stride), 3, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         before, stages = widths[0], []
-        for width, count, stride in zip(widths, blocks, strides):
+        for width, count, (high, wide) in zip(widths, blocks, strides):
+            stride = high, wide
             first = Block(before, width, stride, stride != (1, 1) or before != width)
             rest = [Block(width, width, (1, 1), False) for _ in range(count - 1)]
             stages.append(nn.Sequential(first, *rest))
@@ -103,6 +107,7 @@ class ThinResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+        self.to(memory_format=torch.channels_last)
 
     def attend(self, frames: Tensor) -> Tensor:
         """Attention over time: frames (B, T, C) to weights (B, T) that sum to one."""
@@ -118,8 +123,9 @@ class ThinResNet(nn.Module):
         return torch.cat([mean, variance.clamp_min(1e-5).sqrt()], dim=1)
 
     def frames(self, bands: Tensor) -> Tensor:
-        """Bands (B, M, T) to feature frames (B, T / 4, C), averaged over frequency."""
-        x = torch.relu_(self.bn1(self.conv1(bands[:, None])))
+        """Bands (B, M, T) to feature frames (B, T', C), averaged over frequency."""
+        x = self.conv1(bands[:, None]).contiguous(memory_format=torch.channels_last)
+        x = torch.relu_(self.bn1(x))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return x.mean(2).transpose(1, 2)
 
