@@ -13,6 +13,8 @@ from voiceface.files import write_text
 
 CONFIG_FILE = "config.yaml"
 STATE_FILE = "state.safetensors"
+LOG_FILE = "log.jsonl"
+BEGUN = {CONFIG_FILE, LOG_FILE, "tensorboard"}  # what a run makes before its first step
 logger = logging.getLogger(__name__)
 
 
@@ -23,13 +25,16 @@ class RunError(ValueError):
 def require_folder(out: Path, resume: bool) -> None:
     """Refuse to resume from nowhere and to write among other files.
 
+    A folder in which a run failed before its first step (unreadable data, weights that do not fit) counts as
+    empty.
+
     Raises:
         RunError: `resume` and no such folder, or not `resume` and something is in it.
     """
     if resume and not out.is_dir():
         raise RunError(f"nothing to resume: {out} does not exist; check the path or leave out --resume")
     others = sorted(item.name for item in out.iterdir()) if out.exists() else []
-    if others and not resume:
+    if others and not resume and not _never_stepped(out, others):
         raise RunError(
             f"{out} is not empty ({', '.join(others[:4])}): give --resume to go on with the run in it, "
             "or another --out folder"
@@ -40,7 +45,7 @@ def tidy(out: Path, config: dict[str, Any]) -> None:
     """Remove half-written files of a killed run and note the configuration."""
     for leftover in out.rglob(".*.part*"):
         leftover.unlink(missing_ok=True)
-    if not (out / CONFIG_FILE).exists():
+    if not ((out / CONFIG_FILE).exists() and (out / STATE_FILE).exists()):
         write_text(out / CONFIG_FILE, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
@@ -118,6 +123,12 @@ def explained(path: Path, step: int, state_path: Path) -> Iterator[None]:
             "make room and start again with --resume",
             str(path),
         ) from error
+
+
+def _never_stepped(out: Path, names: list[str]) -> bool:
+    """Whether a folder holds only what a run makes before its first step."""
+    log = out / LOG_FILE
+    return CONFIG_FILE in names and BEGUN.issuperset(names) and not (log.exists() and log.stat().st_size)
 
 
 def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

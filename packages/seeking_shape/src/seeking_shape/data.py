@@ -62,7 +62,7 @@ def crop_of(data: DataConfig, seed: int, step: int) -> tuple[int, int]:
     """First and end sample of the part of every clip that iteration `step` uses, a function of seed and step."""
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, CROP_STREAM, step))))
     shortest, longest = data.crop_samples
-    first, length = draw_crop(rng, data.clip_samples, shortest, longest - 1)
+    first, length = draw_crop(rng, data.clip_samples, shortest, longest)
     return first, first + length
 
 

@@ -158,6 +158,7 @@ def train_step(
         labels,
         explicit=config.loss.explicit,
         constant=config.loss.explicit_constant,
+        smoothing=config.loss.label_smoothing,
     )
     weights = None
     if config.weights.enabled:

@@ -1,0 +1,257 @@
+"""Training by its command: three steps of the method, what they store, and what options change."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from seeking_shape.config import SeekingShapeConfig
+from seeking_shape.data import crop_of, open_split, validation_of
+from seeking_shape.train import Start, build_model, make_schedule, train_step, validate
+from voiceface.checkpoint import load_model, save_model
+from voiceface.config import load_config, to_dict
+from voiceface.training import Run
+
+Call = Callable[..., int]
+
+
+def lines(run: Path, name: str) -> list[dict[str, Any]]:
+    """Lines of the log that hold a figure."""
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [row for row in rows if name in row]
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return load_model(run / "model.safetensors", system="seeking_shape", kind="model").state
+
+
+def config_of(tiny: tuple[str, ...], *words: str, cfg: str = "reweight") -> SeekingShapeConfig:
+    return load_config(cfg, SeekingShapeConfig, "seeking_shape", [*tiny, *words])
+
+
+def batch(people: int = 10, size: int = 8) -> dict[str, torch.Tensor]:
+    """Random pictures and waves of different people."""
+    draw = torch.Generator().manual_seed(3)
+    return {
+        "face": torch.rand(size, 3, 32, 32, generator=draw) * 255,
+        "voice": torch.randn(size, 16_000, generator=draw) * 1000,
+        "label": torch.randperm(people, generator=draw)[:size],
+    }
+
+
+@pytest.fixture
+def step(tiny: tuple[str, ...], tmp_path: Path) -> Iterator[Callable[..., dict[str, float]]]:
+    """Figures of one step on a fixed batch and a fixed model, with given identity weights."""
+    number = iter(range(100))
+
+    def run_step(*words: str, weight: torch.Tensor | None = None) -> dict[str, float]:
+        config = config_of(tiny, *words)
+        with Run(
+            tmp_path / str(next(number)), seed=1, config=to_dict(config), system="s", device="cpu"
+        ) as run:
+            network = run.prepare(build_model(config, [str(i) for i in range(10)], Start()))
+            if weight is not None:
+                network.center.weight.copy_(weight)
+            optimiser = torch.optim.SGD(network.parameters(), lr=0.0)
+            terms = train_step(config, run, network, batch(), optimiser, 0)
+            return {name: float(torch.as_tensor(value).detach()) for name, value in terms.items()}
+
+    yield run_step
+
+
+# the three steps of the method
+
+
+def test_a_run_stops_exactly_at_max_iter(reweighted: Path) -> None:
+    assert [row["step"] for row in lines(reweighted, "total_loss")] == [0, 1, 2, 3, 4, 5]
+    model = load_model(reweighted / "model.safetensors")
+    assert model.extra["step"] == 6
+    saved = sorted(path.stem for path in (reweighted / "checkpoints").glob("step_*"))
+    assert saved == ["step_000001", "step_000002", "step_000004", "step_000006"]
+    last = load_model(reweighted / "checkpoints" / "step_000006.safetensors").state
+    assert all(torch.equal(last[key], value) for key, value in model.state.items())
+
+
+def test_the_order_is_validation_weight_update_step(reweighted: Path) -> None:
+    rows = [json.loads(line) for line in (reweighted / "log.jsonl").read_text().splitlines()]
+    kinds = [
+        (row["step"], next(name for name in ("val/accuracy", "active_share", "total_loss") if name in row))
+        for row in rows
+    ]
+    loss, share, judged = "total_loss", "active_share", "val/accuracy"
+    assert kinds == [
+        (0, loss), (1, loss), (2, share), (2, loss), (3, judged), (3, loss), (4, share), (4, loss), (5, loss),
+        (6, judged),
+    ]  # fmt: skip
+    assert [row["active_share"] for row in lines(reweighted, share)] == [0.5, 0.7]  # half, then two of ten
+    best = load_model(reweighted / "checkpoints" / "best.safetensors").extra["step"]
+    judgements = {row["step"]: row[judged] for row in lines(reweighted, judged)}
+    assert best == max(judgements, key=lambda number: (judgements[number], -number))
+
+
+def test_the_last_judgement_is_of_the_final_weights(
+    reweighted: Path, people: Path, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    config = config_of(tiny)
+    names = load_model(reweighted / "model.safetensors").extra["names"]
+    model = build_model(config, names, Start(checkpoint=reweighted / "model.safetensors"))
+    with Run(tmp_path / "run", seed=1, config={}, system="s", device="cpu") as run:
+        again = validate(run, 6, model, config, validation_of(people, config))
+    assert again == lines(reweighted, "val/accuracy")[-1]["val/accuracy"]
+    assert model.training and model.F.model.training and model.V.fc[0].training
+
+
+def test_a_model_file_says_what_it_is(trained: Path, people: Path) -> None:
+    extra = load_model(trained / "model.safetensors").extra
+    corpus = open_split(people, "train")
+    assert extra["names"] == [person.identity.face_id for person in corpus.people]
+    assert "invented people" in extra["notice"]
+    assert extra["source"] == {"id_weights": "id_weight.safetensors"}
+
+
+def test_identity_weights_reach_the_main_run_and_stay(
+    reweighted: Path, id_weights: Path, trained: Path
+) -> None:
+    found = weights_of(reweighted)["center.weight"]
+    assert 0 < int((found == 0).sum()) < len(found)
+    assert torch.equal(load_model(id_weights, kind="id_weight").state["center.weight"], found)
+    assert torch.equal(weights_of(trained)["center.weight"], found)
+
+
+def test_earlier_identity_weights_are_had_by_step(
+    call: Call, reweighted: Path, tmp_path: Path, capsys: Any
+) -> None:
+    assert call("extract_id_weight", reweighted, "--step", "2", "--out", tmp_path / "w.safetensors") == 0
+    weight = load_model(tmp_path / "w.safetensors").state["center.weight"]
+    assert torch.equal(weight, torch.ones(10))  # the first update comes before the third step
+    assert call("extract_id_weight", reweighted, "--step", "5", "--out", tmp_path / "x.safetensors") == 1
+    message = capsys.readouterr().err
+    assert "step 5" in message and "step_000004" in message
+    assert not (tmp_path / "x.safetensors").exists()
+
+
+def test_published_identity_weights_are_taken_and_written(
+    train: Call, call: Call, reweighted: Path, tmp_path: Path
+) -> None:
+    weight = torch.linspace(0, 1, 10)
+    torch.save({"center.weight": weight}, tmp_path / "id_weight.pth")
+    run = tmp_path / "run"
+    assert train(run, "--id-weights", tmp_path / "id_weight.pth", "training.max_iter=1", cfg="main") == 0
+    assert torch.equal(weights_of(run)["center.weight"], weight)
+    assert call("extract_id_weight", reweighted, "--out", tmp_path / "out.pth") == 0
+    published = torch.load(tmp_path / "out.pth", weights_only=True)
+    assert [*published] == ["center.weight"]
+    assert torch.equal(published["center.weight"], weights_of(reweighted)["center.weight"])
+
+
+def test_weights_of_other_people_are_refused(
+    train: Call, id_weights: Path, tmp_path: Path, capsys: Any
+) -> None:
+    loaded = load_model(id_weights)
+
+    def message(names: list[str], weight: torch.Tensor) -> str:
+        path = tmp_path / "other.safetensors"
+        how = {"system": "seeking_shape", "kind": "id_weight", "config": {}, "extra": {"names": names}}
+        save_model(path, {"center.weight": weight}, **how)
+        assert train(tmp_path / "run", "--id-weights", path, "training.max_iter=1", cfg="main") == 1
+        return capsys.readouterr().err
+
+    names, weight = loaded.extra["names"], loaded.state["center.weight"]
+    swapped = [names[1], names[0], *names[2:]]
+    text = message(swapped, weight)
+    assert "other.safetensors" in text and "person 0" in text and names[0] in text and names[1] in text
+    text = message(names[:9], weight[:9])
+    assert "9 people" in text and "10" in text
+    # A mistake costs nothing: the same folder serves the next attempt.
+    assert train(tmp_path / "run", "--id-weights", id_weights, "training.max_iter=1", cfg="main") == 0
+
+
+# options
+
+
+def test_a_frozen_branch_keeps_every_bit(train: Call, trained: Path, tmp_path: Path) -> None:
+    before = weights_of(trained)
+    words = ["--checkpoint", trained / "model.safetensors", "training.max_iter=3", "training.freeze=[face]"]
+    assert train(tmp_path / "run", *words) == 0
+    after = weights_of(tmp_path / "run")
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert not {key for key in changed if key.startswith("F.")}
+    assert "V.fc.0.running_mean" in changed and "V.fc.2.weight" in changed
+
+
+def test_a_checkpoint_of_other_people_gives_all_but_the_classifier(
+    tiny: tuple[str, ...], trained: Path, caplog: Any
+) -> None:
+    names = [str(number) for number in range(7)]
+    model = build_model(config_of(tiny), names, Start(checkpoint=trained / "model.safetensors"))
+    before, after = weights_of(trained), model.state_dict()
+    assert after["F.cls.weight"].shape[0] == 7 and "knows 10 people, here are 7" in caplog.text
+    others = [key for key in before if key != "F.cls.weight" and not key.startswith("center.")]
+    assert all(torch.equal(before[key], after[key]) for key in others)
+
+
+def test_published_weighting_acts_by_the_mean_of_the_batch_only(
+    step: Callable[..., dict[str, float]],
+) -> None:
+    weight = torch.zeros(10)
+    weight[batch()["label"][:3]] = 1  # three of eight samples count
+    plain = step()
+    meant = step("loss.identity_loss_weighting=per_sample", weight=weight)
+    published = step("loss.identity_loss_weighting=batch_mean", weight=weight)
+    mean = 3 / 8 * 10 / 3  # batch mean of the weights, scaled to a mean of one over all people
+    for term in ("face_ce_loss", "voice_ce_loss"):
+        assert published[term] == pytest.approx(mean * plain[term], rel=1e-5)
+        assert abs(meant[term] - published[term]) > 1e-3
+    assert meant["crosssp_loss"] == published["crosssp_loss"] != plain["crosssp_loss"]
+    assert meant["hardness"] == published["hardness"] == plain["hardness"]
+
+
+def test_loss_options_change_their_own_term(step: Callable[..., dict[str, float]]) -> None:
+    plain = step()
+    assert "crosssp_loss" not in step("loss.explicit=false")
+    wider = step("loss.explicit_constant=7.0")
+    assert wider["crosssp_loss"] > plain["crosssp_loss"] and wider["face_ce_loss"] == plain["face_ce_loss"]
+    scaled = step("loss.loss_weight=[2.0,1.0,0.5]")
+    assert scaled["face_ce_loss"] == pytest.approx(2 * plain["face_ce_loss"])
+    assert scaled["crosssp_loss"] == pytest.approx(plain["crosssp_loss"] / 2)
+    terms = [scaled[name] for name in ("face_ce_loss", "voice_ce_loss", "crosssp_loss")]
+    assert scaled["total_loss"] == pytest.approx(sum(terms))
+    smooth = step("loss.label_smoothing=0.2")
+    assert smooth["face_ce_loss"] != plain["face_ce_loss"]
+    assert smooth["crosssp_loss"] == plain["crosssp_loss"]
+
+
+def test_off_centre_rotation_changes_the_run(train: Call, tmp_path: Path) -> None:
+    for name in ("centred", "published"):
+        assert train(tmp_path / name, "training.max_iter=1", f"data.rotation={name}") == 0
+    first = [lines(tmp_path / name, "total_loss")[0] for name in ("centred", "published")]
+    assert first[0]["face_ce_loss"] != first[1]["face_ce_loss"]
+    assert first[0]["voice_ce_loss"] == first[1]["voice_ce_loss"]
+
+
+def test_every_crop_length_occurs_and_fits(tiny: tuple[str, ...]) -> None:
+    data = config_of(tiny, "data.crop_samples=[12,16]", "data.clip_samples=20").data
+    crops = [crop_of(data, 1, step) for step in range(400)]
+    assert {end - first for first, end in crops} == {12, 13, 14, 15}
+    assert min(first for first, _ in crops) == 0 and max(end for _, end in crops) <= 20
+    assert crops == [crop_of(data, 1, step) for step in range(400)]
+    assert crops != [crop_of(data, 2, step) for step in range(400)]
+
+
+def test_the_rate_falls_after_each_milestone(tiny: tuple[str, ...]) -> None:
+    words = ["optimiser.lr=0.1", "schedule.milestones=[2,4]", "training.max_iter=6"]
+    rate = make_schedule(config_of(tiny, *words))
+    assert np.allclose([rate(step) for step in range(6)], [0.1, 0.1, 0.1, 0.01, 0.01, 0.001])
+    cosine = make_schedule(config_of(tiny, *words, "schedule.kind=cosine", "schedule.warm_up=2"))
+    rates = [cosine(step) for step in range(6)]
+    assert rates[0] < rates[1] < rates[2] + 1e-12 and rates[2] > rates[3] > rates[4] > rates[5] >= 0
+
+
+@pytest.mark.parametrize("method", ["adam", "adamw", "adagrad"])
+def test_every_optimiser_learns(train: Call, trained: Path, tmp_path: Path, method: str) -> None:
+    words = [f"optimiser.method={method}", "optimiser.clip_gradient=1.0", "training.max_iter=2"]
+    assert train(tmp_path / "run", *words, cfg="main") == 0
+    assert np.isfinite([row["total_loss"] for row in lines(tmp_path / "run", "total_loss")]).all()
