@@ -18,6 +18,7 @@ from seeking_shape.config import SeekingShapeConfig
 from seeking_shape.model import Voice2Face
 
 BUNDLED = "weights/population.safetensors"
+FRONT_END_KEYS = ("V.model.torchfb.*",)  # constants, computed with the model
 BUNDLED_NOTICE = (
     "These weights were trained on invented people (the synthetic population). They show that the software works; "
     "what they say about real voices and faces means nothing. Train on real data before you rely on a figure."
@@ -182,7 +183,7 @@ def _load_ours(path: Path, device: str, resample: bool, notice: str = "") -> Emb
     config = _with_resampling(check(loaded.config, SeekingShapeConfig, f"configuration in {path}"), resample)
     names = loaded.extra.get("names")
     model = Voice2Face(config.model, _classes(loaded.state), names=None if names is None else tuple(names))
-    load_into(model, loaded.state, source=str(path))
+    load_into(model, loaded.state, ignore=FRONT_END_KEYS, source=str(path))
     return Embedder(
         model, config, names=names, source=path.name, notice=loaded.extra.get("notice") or notice, device=device
     )
@@ -196,7 +197,7 @@ def _load_published(path: Path, device: str, resample: bool) -> Embedder:
     state = read_full_checkpoint(path)
     config = _with_resampling(load_config("published_main", SeekingShapeConfig, "seeking_shape"), resample)
     model = Voice2Face(config.model, _classes(state))
-    load_into(model, state, source=str(path))
+    load_into(model, state, ignore=FRONT_END_KEYS, source=str(path))
     return Embedder(model, config, source=path.name, device=device)
 
 
