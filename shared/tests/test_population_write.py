@@ -282,6 +282,22 @@ def test_settings_by_number_of_people():
         settings_of("quick", people=2)
 
 
+@pytest.mark.parametrize(
+    "changes", [{"rho": 1.5}, {"nuisance": -1.0}, {"picture_side": 4}, {"clip_seconds": 0.01}, {"val": 200}]
+)
+def test_impossible_settings_are_refused_early(tmp_path, changes):
+    with pytest.raises(PopulationError, match=next(iter(changes))):
+        write.write_population(tmp_path / "no", "tiny", **changes)
+    assert not (tmp_path / "no").exists()
+
+
+def test_damaged_marker_is_named(tmp_path):
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / "population.json").write_text("{")
+    with pytest.raises(PopulationError, match=r"population\.json cannot be read"):
+        write.write_population(tmp_path, SMALL)
+
+
 def test_command_line(tmp_path, capsys):
     words = ["--preset", "tiny", "--people", "4", "--clips", "1", "--clip-seconds", "0.5", "--side", "32"]
     words += ["--pictures", "1", "--workers", "1", "--seed", "3", "--rho", "0.5", "--no-lists"]

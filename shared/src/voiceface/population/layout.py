@@ -56,6 +56,23 @@ class Settings:
     mesh: bool = False
     generator: str = field(default_factory=lambda: generator_version())
 
+    def __post_init__(self) -> None:
+        """Refuse what cannot be made before anything is written."""
+        counts = {name: getattr(self, name) for name in ("train", "val", "test", "clips", "pictures", "seed")}
+        wrong = [f"{name} must not be negative, got {value}" for name, value in counts.items() if value < 0]
+        for name in ("rho", "confound"):
+            if not 0 <= getattr(self, name) <= 1:
+                wrong.append(f"{name} must lie in 0 ... 1, got {getattr(self, name)}")
+        for name, least in (("clip_seconds", 0.1), ("picture_side", 8), ("nuisance", 0)):
+            if not getattr(self, name) >= least:
+                wrong.append(f"{name} must be at least {least}, got {getattr(self, name)}")
+        if not self.face_gain > 0:
+            wrong.append(f"face_gain must be above 0, got {self.face_gain}")
+        if self.val > 116 or self.test > 193:
+            wrong.append(f"val holds at most 116 people and test 193, got {self.val} and {self.test}")
+        if wrong:
+            raise PopulationError("; ".join(wrong))
+
     def ids(self, split: str = "all") -> list[int]:
         """Identity numbers of a split, or of all, ascending."""
         from voiceface.population.people import SPLIT_RANGES
@@ -105,8 +122,6 @@ def settings_of(preset: "Preset | str", *, people: int | None = None, **changes:
         val = min(116, max(1, round(people * 116 / 1251)))
         test = min(193, max(1, round(people * 193 / 1251)))
         settings = replace(settings, train=people - val - test, val=val, test=test)
-    if min(settings.train, settings.val, settings.test, settings.clips, settings.pictures) < 0:
-        raise PopulationError(f"counts must not be negative: {settings}")
     return settings
 
 

@@ -127,13 +127,19 @@ def _write_truth(root: Path, settings: "Settings", people: People, names: dict[i
     from voiceface.population.layout import picture_path
     from voiceface.population.render import view_of
 
-    columns = ["k", "voice_id", "name", "split", "sex", "age", "height_mm", "nationality"]
+    columns = ["k", "voice_id", "name", "split", "sex", "face_sex", "age", "height_mm", "nationality"]
     columns += [f"v{j}" for j in range(8)] + [f"g{j}" for j in range(8)]
     words = zip(people.voice_ids, names.values(), people.splits, people.nationalities)
     rows = []
     for i, (voice, name, split, nation) in enumerate(words):
         numbers = [f"{value:.9f}" for value in (*people.v[i].tolist(), *people.g[i].tolist())]
-        body = [int(people.sex[i]), int(people.age[i]), f"{people.height[i]:.1f}", nation]
+        body = [
+            int(people.sex[i]),
+            int(people.face_sex[i]),
+            int(people.age[i]),
+            f"{people.height[i]:.1f}",
+            nation,
+        ]
         rows.append([int(people.k[i]), voice, name, split, *body, *numbers])
     write_text(root / "truth" / "identities.csv", _table(columns, rows, ",", "\n"))
     alpha = identity_coefficients(people)

@@ -101,8 +101,13 @@ def _check_folder(root: Path, settings: Settings) -> dict[str, Any] | None:
         raise PopulationError(
             f"{root} is not empty and holds no {MARKER.as_posix()}; choose a new folder or empty this one"
         )
-    state: dict[str, Any] = json.loads((root / MARKER).read_text())
-    found, asked = state["settings"], asdict(settings)
+    try:
+        state: dict[str, Any] = json.loads((root / MARKER).read_text())
+        found, asked = state["settings"], asdict(settings)
+    except (ValueError, KeyError) as error:
+        raise PopulationError(
+            f"{root / MARKER} cannot be read ({error}); start again in a new folder"
+        ) from error
     differ = [
         name for name in asked if name not in ("train", "val", "test") and found.get(name) != asked[name]
     ]
