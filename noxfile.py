@@ -45,7 +45,9 @@ for name, folder in FOLDERS.items():
         wheels = []
         for part in dict.fromkeys(["shared", folder]):
             target = out / Path(part).name
-            session.run("python", "-m", "build", "--outdir", str(target), part, env={"VOICEFACE_RELEASE": "1"})
+            session.run(
+                "python", "-m", "build", "--outdir", str(target), part, env={"VOICEFACE_RELEASE": "1"}
+            )
             wheels.append(str(max(target.glob("*.whl"), key=lambda path: path.stat().st_mtime)))
             if not list(target.glob("*.tar.gz")):
                 session.error(f"no sdist in {target}")

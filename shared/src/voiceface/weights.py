@@ -94,8 +94,8 @@ def inspect(path: str | Path) -> Weights:
         return Weights(path, "safetensors", *_seen(tensors, sha256_of(path)), system=_guess(tensors))
     if content == "model" or path.suffix == ".safetensors":
         model = load_model(path)
-        about = {"system": model.system, "kind": model.kind, "config": model.config, "extra": model.extra}
-        return Weights(path, "model", *_seen(model.state, model.sha256, _stored_types(path)), **about)
+        seen = _seen(model.state, model.sha256, _stored_types(path))
+        return Weights(path, "model", *seen, model.system, model.kind, model.config, model.extra)
     found = read_published(path)
     tensors = state_dict_of(found, "state_dict", "model", source=str(path))
     rest = {key: value for key, value in found.items() if isinstance(value, bool | int | float | str)}

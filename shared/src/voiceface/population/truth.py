@@ -1,7 +1,7 @@
 """The truth behind a written population, and two observers that every figure stands between.
 
-`sex only` knows the sex of voice and face and nothing else; the `oracle` knows the true factors. Both are given
-as embedding tables, so that lists score them by the same code as any model.
+`sex only` knows the sex of voice and face and nothing else; the `oracle` knows the true factors. Both are
+given as embedding tables, so that lists score them by the same code as any model.
 """
 
 import csv
@@ -54,13 +54,15 @@ class Truth:
         place = {name: row for row, name in enumerate(self.names)}
         unknown = [name for name in names if name not in place]
         if unknown:
-            raise TruthError(f"{len(unknown)} people are not in the population's truth, the first is {unknown[0]}")
+            raise TruthError(
+                f"{len(unknown)} people are not in the population's truth, the first is {unknown[0]}"
+            )
         rows = [place[name] for name in names]
         return Truth(tuple(names), self.sex[rows], self.v[rows], self.g[rows], self.c, self.settings)
 
     @property
     def scores(self) -> NDArray[np.float64]:
-        """Exact log likelihood ratio of every voice with every face, (N, N), minus infinity across the sexes."""
+        """Exact log likelihood ratio of every voice and face, (N, N), minus infinity across the sexes."""
         return log_likelihood_ratio(
             self.v, self.sex, self.g, self.sex, self.c, share_sex=self.settings.get("share_sex", True)
         )
@@ -110,23 +112,24 @@ def reference_tables(truth: Truth, corpus: Corpus) -> dict[str, tuple[EmbeddingT
     here = truth.of([person.identity.face_id for person in corpus.people])
     found = {}
     for name, (voices, faces) in {"sex only": _sex_vectors(here), "oracle": oracle_vectors(here)}.items():
-        items = [[], []], [[], []]
+        items: tuple[tuple[list[str], list[int]], ...] = ([], []), ([], [])
         for row, person in enumerate(corpus.people):
             for side, paths in enumerate((person.voices, person.faces)):
                 items[side][0].extend(paths)
                 items[side][1].extend([row] * len(paths))
-        found[name] = tuple(
+        left, right = (
             EmbeddingTable(paths, table[rows].astype(np.float32), f"{name} of the population")
             for (paths, rows), table in zip(items, (voices, faces))
         )
-    return found  # type: ignore[return-value]
+        found[name] = left, right
+    return found
 
 
 def oracle_vectors(truth: Truth) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Vectors of voices (N, 20) and faces (N, 20) whose cosine is an increasing function of the log ratio.
 
-    The ratio is a sum of products of a voice term and a face term. A term for the sex lies beyond every ratio that
-    occurs, and one filling term on each side, which meets a zero on the other, makes all lengths equal.
+    The ratio is a sum of products of a voice term and a face term. A term for the sex lies beyond every ratio
+    that occurs, and one filling term on each side, which meets a zero on the other, makes all lengths equal.
     """
     coupling = np.minimum(truth.c, _STRONGEST)
     rest = 1 - coupling**2
