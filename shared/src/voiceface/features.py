@@ -74,8 +74,8 @@ def power_spectrogram(samples: Tensor, window: Tensor, n_fft: int = 512, hop: in
     left = (n_fft - len(window)) // 2
     frame = nn.functional.pad(window, (left, n_fft - len(window) - left))
     padded = nn.functional.pad(samples[:, None], (half, half), mode="reflect")[:, 0]
-    spectrum = torch.view_as_real(torch.fft.rfft(padded.unfold(1, n_fft, hop) * frame))
-    return spectrum.square().sum(-1)
+    spectrum = torch.fft.rfft(padded.unfold(1, n_fft, hop) * frame)
+    return torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
 
 
 def standardise_over_time(bands: Tensor, epsilon: float = 1e-5) -> Tensor:
