@@ -218,7 +218,7 @@ def _steps(case: Case, front: dict[str, Tensor], dtype: torch.dtype) -> dict[str
         found = sample_losses(out.face, out.voice, out.face_logits, out.voice_logits, labels)
         model.center.observe(labels, found.hardness)
         weights = model.center.batch_weights(labels)
-        weighting = config.get("identity_loss_weighting", "batch_mean")
+        weighting: Any = config.get("identity_loss_weighting", "batch_mean")
         terms = weighted_losses(
             found, weights, weighting=weighting, factors=config.get("loss_weight", [1, 1, 1])
         )

@@ -21,7 +21,7 @@ WIDTHS = (64, 128, 256, 512)
 class PReLU(nn.PReLU):
     """`nn.PReLU` with a faster backward pass on processors, the same to rounding.
 
-    The stock one branches on every element. Here the gradient is split by one vectorised threshold, picture by
+    The stock one branches on every element. Here one vectorised threshold splits the gradient, picture by
     picture, so that the parts stay in the cache.
     """
 
@@ -100,7 +100,7 @@ class Unit(nn.Module):
 
 
 class IR(nn.Module):
-    """Face pictures to feature vectors. Convolutions work on channels-last memory, which is faster everywhere.
+    """Face pictures to feature vectors. Its memory format is channels-last, which is the faster one.
 
     Args:
         blocks: residual units per stage, four numbers (`BLOCKS` holds the published ones); the first unit of

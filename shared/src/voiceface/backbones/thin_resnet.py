@@ -107,7 +107,6 @@ class ThinResNet(nn.Module):
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-        self.to(memory_format=torch.channels_last)
 
     def attend(self, frames: Tensor) -> Tensor:
         """Attention over time: frames (B, T, C) to weights (B, T) that sum to one."""
@@ -124,8 +123,7 @@ class ThinResNet(nn.Module):
 
     def frames(self, bands: Tensor) -> Tensor:
         """Bands (B, M, T) to feature frames (B, T', C), averaged over frequency."""
-        x = self.conv1(bands[:, None]).contiguous(memory_format=torch.channels_last)
-        x = torch.relu_(self.bn1(x))
+        x = torch.relu_(self.bn1(self.conv1(bands[:, None])))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
         return x.mean(2).transpose(1, 2)
 
