@@ -82,11 +82,15 @@ class ScheduleConfig(Config):
 
 
 class DataConfig(Config):
-    """How recordings and pictures reach the networks (spec section 3). Lengths in samples of 16 kHz."""
+    """How recordings and pictures reach the networks (spec section 3). Lengths in samples of 16 kHz.
+
+    `colour_jitter`: strength of a random contrast and colour cast of training pictures; none as published.
+    """
 
     clip_samples: Positive = 160_000
     crop_samples: tuple[int, int] = (40_000, 80_000)
     rotation: Literal["centred", "published"] = "centred"
+    colour_jitter: float = Field(0.0, ge=0, le=1)
     in_memory: bool = False
     resample: bool = False
 

@@ -52,6 +52,7 @@ def training_pairs(corpus: Corpus, config: SeekingShapeConfig, *, progress: bool
         side=config.model.face.side,
         length=config.data.clip_samples,
         rotation=config.data.rotation,
+        colour_jitter=config.data.colour_jitter,
         resample=config.data.resample,
         in_memory=config.data.in_memory,
         progress=progress,

@@ -47,6 +47,7 @@ class PairDataset:
         length: int = 160_000,
         augment: bool = True,
         rotation: Literal["centred", "published"] = "centred",
+        colour_jitter: float = 0.0,
         resample: bool = False,
         policy: audio.Policy = "strict",
         in_memory: bool = False,
@@ -65,6 +66,8 @@ class PairDataset:
             length: samples of every voice: shorter clips are repeated, longer ones cut (160 000 = 10 s).
             augment: random flip, turn and crop; off: the evaluation transform.
             rotation: see `images.training_transform`.
+            colour_jitter: strength of `images.jitter_colour` after it, 0 for none; without effect where
+                `augment` is off.
             resample: convert clips of other rates instead of refusing them (default loader).
             policy: "strict" refuses damaged clips, "tolerant" uses what is left (default loader).
             in_memory: decode every file once, now, and keep it: clips as int16 (as float32 where they are not
@@ -87,6 +90,7 @@ class PairDataset:
         self.length = length
         self.augment = augment
         self.rotation = rotation
+        self.colour_jitter = colour_jitter
         self._load_voice = load_voice or partial(
             default_voice, length=length, resample=resample, policy=policy
         )
@@ -123,6 +127,8 @@ class PairDataset:
             image = self._load_face(self.corpus.face_path(picture))
         if self.augment:
             face = images.training_transform(image, self.side, rng, rotation=self.rotation)
+            if self.colour_jitter:
+                face = images.jitter_colour(face, self.colour_jitter, rng)
         else:
             face = images.evaluation_transform(image, self.side)
         kept = self._voices.get(clip)
