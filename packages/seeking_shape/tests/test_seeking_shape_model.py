@@ -1,0 +1,136 @@
+"""Laws of the whole network."""
+
+import numpy as np
+import pytest
+import torch
+from seeking_shape.losses import sample_losses, weighted_losses
+from seeking_shape.model import (
+    FaceConfig,
+    ModelConfig,
+    Normalise,
+    Voice2Face,
+    VoiceConfig,
+    draw_crop,
+    freeze,
+    parameter_groups,
+)
+from seeking_shape.reweighting import IdentityWeights
+from torch import Tensor
+
+SMALL = ModelConfig(
+    face=FaceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), side=32, features=12),
+    voice=VoiceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), features=12, n_mels=16),
+    embedding=8,
+)
+
+
+def batch(size: int = 3) -> tuple[Tensor, Tensor]:
+    generator = torch.Generator().manual_seed(1)
+    faces = torch.randint(0, 256, (size, 3, 32, 32), generator=generator).float()
+    return faces, 3000 * torch.randn(size, 8000, generator=generator)
+
+
+def test_the_published_model_has_653_keys_and_two_groups() -> None:
+    model = Voice2Face(num_classes=924)
+    assert len(model.state_dict()) == 653
+    face, voice = parameter_groups(model)
+    assert sum(p.numel() for p in face["params"]) == 43_759_808
+    assert sum(p.numel() for p in voice["params"]) == 1_503_638
+    assert model.config.num_classes == 924
+
+
+def test_both_modalities_share_one_classifier() -> None:
+    model = Voice2Face(SMALL, 5).eval()
+    out = model(*batch())
+    classes = model.F.cls.weight
+    assert out.face.shape == out.voice.shape == (3, 8)
+    assert torch.allclose(out.face_logits, out.face @ classes.T, atol=1e-6)
+    assert torch.allclose(out.voice_logits, out.voice @ classes.T, atol=1e-6)
+
+
+def test_encoding_alone_gives_the_same_as_together() -> None:
+    model = Voice2Face(SMALL, 5).eval()
+    faces, voices = batch()
+    out = model(faces, voices)
+    assert torch.equal(model.encode_faces(faces), out.face)
+    assert torch.equal(model.encode_voices(voices), out.voice)
+
+
+def test_normalising_maps_bytes_to_minus_one_to_one_and_is_frozen() -> None:
+    normalise = Normalise()
+    values = normalise(torch.tensor([0.0, 127.5, 255.0]).expand(1, 3, 1, 3).contiguous())
+    assert torch.allclose(values[0, :, 0], torch.tensor([-1.0, 0.0, 1.0]).expand(3, 3), atol=1e-6)
+    assert not any(p.requires_grad for p in normalise.parameters())
+
+
+def test_a_step_lowers_the_loss_and_touches_every_parameter() -> None:
+    torch.manual_seed(0)
+    model = Voice2Face(SMALL, 3).train()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    faces, voices = batch()
+    labels = torch.arange(3)
+    optimiser = torch.optim.SGD(parameter_groups(model), lr=0.01)
+    totals = []
+    for _ in range(4):
+        out = model(faces, voices)
+        terms = weighted_losses(
+            sample_losses(out.face, out.voice, out.face_logits, out.voice_logits, labels),
+            model.center.batch_weights(labels),
+        )
+        total = torch.stack(list(terms.values())).sum()
+        optimiser.zero_grad()
+        total.backward()
+        absent = [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
+        assert not absent
+        optimiser.step()
+        totals.append(float(total.detach()))
+    assert totals[-1] < totals[0]
+
+
+def test_dropout_acts_in_training_only() -> None:
+    model = Voice2Face(SMALL, 3)
+    faces, _ = batch()
+    model.train()
+    assert (model.encode_faces(faces) == 0).any()
+    model.eval()
+    assert torch.equal(model.encode_faces(faces), model.encode_faces(faces))
+
+
+def test_a_frozen_branch_neither_learns_nor_moves_its_statistics() -> None:
+    model = Voice2Face(SMALL, 3)
+    freeze(model.F)
+    model.train()
+    before = {key: value.clone() for key, value in model.F.state_dict().items()}
+    out = model(*batch())
+    out.voice.sum().backward()
+    assert all(p.grad is None for p in model.F.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in model.F.state_dict().items())
+    assert parameter_groups(model)[0]["params"] == []
+
+
+def test_the_crop_is_uniform_seeded_and_inside() -> None:
+    crops = [draw_crop(np.random.default_rng(seed), 160_000) for seed in range(400)]
+    assert crops == [draw_crop(np.random.default_rng(seed), 160_000) for seed in range(400)]
+    starts, lengths = np.array(crops).T
+    assert lengths.min() >= 40_000 and lengths.max() <= 79_999
+    assert starts.min() >= 0 and (starts + lengths).max() <= 160_000
+    assert abs(lengths.mean() - 60_000) < 3_000
+    assert draw_crop(np.random.default_rng(0), 500, 500, 501) == (0, 500)
+    with pytest.raises(ValueError, match="does not fit clips of 300"):
+        draw_crop(np.random.default_rng(0), 300, 400, 500)
+
+
+def test_published_names_of_the_face_network_are_understood() -> None:
+    assert FaceConfig(arch="SEResNet50IR").arch == "ir50"  # type: ignore[arg-type]
+
+
+def test_classes_must_be_known_and_agree() -> None:
+    with pytest.raises(ValueError, match="unknown"):
+        Voice2Face(SMALL)
+    with pytest.raises(ValueError, match="there are 4 training identities"):
+        Voice2Face(SMALL.model_copy(update={"num_classes": 5}), 4)
+    with pytest.raises(ValueError, match="identity weights of 6 classes given for 5"):
+        Voice2Face(SMALL, 5, IdentityWeights(6))
+    assert Voice2Face(SMALL, 2, names=["a", "b"]).center.names == ("a", "b")
