@@ -75,6 +75,21 @@ def test_every_package_has_the_same_shape():
     assert len(hooks) == 1, "hatch_build.py is one file, copied"
 
 
+def test_every_distribution_carries_the_licence_and_the_readme_names_its_pages():
+    for folder in [REPO / "shared", *(root.parents[1] for root in PACKAGES.values())]:
+        assert (folder / "LICENSE").read_bytes() == (REPO / "LICENSE").read_bytes(), folder.name
+    readme = (REPO / "README.md").read_text()
+    for page in sorted((REPO / "docs").glob("*.md")):
+        assert f"docs/{page.name}" in readme, f"README.md does not link docs/{page.name}"
+
+
+def test_links_between_pages_lead_somewhere():
+    for path in tracked():
+        if path.suffix == ".md":
+            for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text()):
+                assert (path.parent / target).exists(), f"{path.relative_to(REPO)} links {target}"
+
+
 def test_one_version_everywhere():
     versions = {}
     for folder in [REPO / "shared", *(root.parents[1] for root in PACKAGES.values())]:
