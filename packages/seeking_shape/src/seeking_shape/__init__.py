@@ -1,10 +1,12 @@
-"""Adaptive voice-face association (Wen et al., "Seeking the Shape of Sound", CVPR 2021).
+"""Adaptive voice-face association (Wen et al., "Seeking the Shape of Sound", CVPR 2021), in three lines:
 
     import seeking_shape
 
     model = seeking_shape.load()                                  # bundled weights, or a file of your own
     voices, faces = model.embed_voices(["a.wav"]), model.embed_faces(["b.jpg", "c.jpg"])
     scores = model.score(voices, faces)                           # cosine, shape (1, 2)
+
+`seeking_shape --help` names the commands.
 """
 
 from typing import TYPE_CHECKING, Any

@@ -29,10 +29,10 @@ TEST_LISTS = (
 
 
 class LossConfig(Config):
-    """The three terms of the objective (spec section 5).
+    """The three terms of the objective.
 
     `identity_loss_weighting`: `per_sample` is what the method means (an identity's weight multiplies its own
-    classification loss); `batch_mean` is what the published code computes (only the batch's mean weight acts).
+    classification loss); `batch_mean` is what the published code computes (only the mean weight acts).
     """
 
     explicit: bool = True
@@ -43,9 +43,9 @@ class LossConfig(Config):
 
 
 class WeightConfig(Config):
-    """Adaptive identity weights (spec section 6).
+    """Adaptive identity weights.
 
-    `update_every: -1` keeps the weights that the run starts with. `initial_loss: blind` is the loss of a blind
+    `update_every: -1` keeps the weights that the run starts with. `initial_loss: blind` is that of a blind
     classifier over both modalities, 2 ln C; 14 is published for C = 924.
     """
 
@@ -73,7 +73,7 @@ class OptimiserConfig(Config):
 
 
 class ScheduleConfig(Config):
-    """Learning rate: `step` as published (times `factor` after each milestone's step), or `cosine` to zero."""
+    """Learning rate: `step` (times `factor` after each milestone's step), or `cosine` to zero."""
 
     kind: Literal["step", "cosine"] = "step"
     milestones: tuple[int, ...] = ()
@@ -82,7 +82,7 @@ class ScheduleConfig(Config):
 
 
 class DataConfig(Config):
-    """How recordings and pictures reach the networks (spec section 3). Lengths in samples of 16 kHz.
+    """How recordings and pictures reach the networks. Lengths in samples of 16 kHz.
 
     `colour_jitter`: strength of a random contrast and colour cast of training pictures; none as published.
     """

@@ -33,7 +33,7 @@ def open_split(
     face_root: Path | None = None,
     skip_missing: bool = False,
 ) -> Corpus:
-    """One split of a corpus folder; people without clips or pictures are an error unless they may be skipped."""
+    """One split of a corpus folder; people without clips or pictures are an error unless skipped."""
     missing = "skip" if skip_missing else "error"
     corpus = open_corpus(root, split, voice_root=voice_root, face_root=face_root, on_missing=missing)
     return corpus.complete() if skip_missing else corpus
@@ -60,7 +60,7 @@ def training_pairs(corpus: Corpus, config: SeekingShapeConfig, *, progress: bool
 
 
 def crop_of(data: DataConfig, seed: int, step: int) -> tuple[int, int]:
-    """First and end sample of the part of every clip that iteration `step` uses, a function of seed and step."""
+    """First and end sample of what iteration `step` uses of every clip, a function of seed and step."""
     rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, CROP_STREAM, step))))
     shortest, longest = data.crop_samples
     first, length = draw_crop(rng, data.clip_samples, shortest, longest)
@@ -140,10 +140,14 @@ def notice_of(root: Path) -> str:
 def _drawn(name: str, corpus: Corpus, seed: int) -> EvaluationList:
     """The list that a published name asks for."""
     words = name.split("_")
-    kind = {"match": "match", "verify": "verify", "reterival": "retrieval", "retrieval": "retrieval"}.get(words[0])
+    kind = {"match": "match", "verify": "verify", "reterival": "retrieval", "retrieval": "retrieval"}.get(
+        words[0]
+    )
     way = next((word for word in words if word in ("v2f", "f2v")), None)
     if kind is None or way is None:
-        raise ListError(f"no list {name}, and its name does not say how to draw one (match[_g]_v2f_2_test, ...)")
+        raise ListError(
+            f"no list {name}, and its name does not say how to draw one (match[_g]_v2f_2_test, ...)"
+        )
     before = words[1 : words.index(way)]
     numbers = [int(word) for word in words if word.isdigit()]
     return draw_list(

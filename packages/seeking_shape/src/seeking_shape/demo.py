@@ -1,4 +1,4 @@
-"""The main job in one command: invent people, train in three steps, evaluate on unseen people, write a report.
+"""The main job in one command: invent people, train in three steps, evaluate on others, write a report.
 
 `seeking_shape demo --out runs/demo`; a stopped demo goes on where it was.
 """
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 REAL_NOTE = (
-    "Real recordings and pictures, ranked by a model that knows invented people only. This shows that real input "
-    "works; the order means nothing, and no accuracy is claimed."
+    "Real recordings and pictures, ranked by a model that knows invented people only. This shows that real "
+    "input works; the order means nothing, and no accuracy is claimed."
 )
 
 
@@ -69,7 +69,9 @@ def demo(
     _say(3, "taking the identity weights out")
     weights = extract(runs["re-weighting"], out / "id_weight.safetensors")
     _say(4, "training the model with them")
-    _train(configs["main"], corpus, runs["main"], device=device, notice=notice, start=Start(id_weights=weights))
+    _train(
+        configs["main"], corpus, runs["main"], device=device, notice=notice, start=Start(id_weights=weights)
+    )
     _say(5, "evaluating on people it has never met")
     model = load(runs["main"], device=device)
     unseen = open_split(root, "test")
@@ -148,8 +150,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Run it again to finish a stopped demo.",
     )
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder (default runs/demo)")
-    parser.add_argument("--preset", default="quick", choices=["quick", "standard"], help="size (default quick)")
-    parser.add_argument("--real", type=Path, help="folder with recordings and pictures of your own, to rank too")
+    parser.add_argument(
+        "--preset", default="quick", choices=["quick", "standard"], help="size (default quick)"
+    )
+    parser.add_argument(
+        "--real", type=Path, help="folder with recordings and pictures of your own, to rank too"
+    )
     parser.add_argument("--seed", type=int, help="seed of the training runs")
     parser.add_argument("--workers", type=int, help="processes that generate (default every core)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")

@@ -14,7 +14,7 @@ def extract(run: str | Path, out: str | Path, step: int | None = None) -> Path:
 
     Args:
         run: run folder, or one checkpoint (ours or published).
-        out: file to write: .safetensors keeps the people's names with the weights; .pth is the published form.
+        out: file to write: .safetensors keeps the people's names; .pth is the published form.
         step: completed steps of the checkpoint; None takes the last one.
 
     Returns:
@@ -46,7 +46,7 @@ def read_weights(path: str | Path, names: Sequence[str]) -> "Tensor":
     """Identity weights from a file, for these people in this order.
 
     Args:
-        path: written by `extract`, or the published id_weight.pth (which has no names: only the count is checked).
+        path: written by `extract`, or the published id_weight.pth (without names: only the count is checked).
         names: the training people in class order.
 
     Returns:
@@ -67,8 +67,8 @@ def read_weights(path: str | Path, names: Sequence[str]) -> "Tensor":
         weight, stored = published.read_id_weight(path), None
     if len(weight) != len(names):
         raise CheckpointError(
-            f"{path} holds weights of {len(weight)} people, the training set has {len(names)}: use the weights "
-            "of a re-weighting run on the same people"
+            f"{path} holds weights of {len(weight)} people, the training set has {len(names)}: use the "
+            "weights of a re-weighting run on the same people"
         )
     if stored is not None and list(stored) != list(names):
         differing = next(i for i, pair in enumerate(zip(stored, names)) if pair[0] != pair[1])
@@ -87,7 +87,10 @@ def _checkpoint(run: Path, step: int | None) -> Path:
     name = "step_*" if step is None else f"step_{step:06d}"
     found = sorted((run / "checkpoints").glob(f"{name}.safetensors"))
     if not found:
-        there = ", ".join(sorted(path.stem for path in (run / "checkpoints").glob("step_*.safetensors"))) or "none"
+        there = (
+            ", ".join(sorted(path.stem for path in (run / "checkpoints").glob("step_*.safetensors")))
+            or "none"
+        )
         wanted = "checkpoints" if step is None else f"a checkpoint of step {step}"
         raise CheckpointError(f"{run} holds no {wanted}; there are: {there}")
     return found[-1]
@@ -97,10 +100,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`seeking_shape extract_id_weight`."""
     parser = argparse.ArgumentParser(
         prog="seeking_shape extract_id_weight",
-        description="Take the identity weights from a re-weighting run, for `train --cfg main --id-weights FILE`.",
+        description="Take the identity weights from a re-weighting run, for `train --id-weights FILE`.",
     )
-    parser.add_argument("run", type=Path, help="run folder of the re-weighting run, or one of its checkpoints")
-    parser.add_argument("--out", type=Path, help="file to write (default RUN/id_weight.safetensors); .pth: as published")
+    parser.add_argument(
+        "run", type=Path, help="run folder of the re-weighting run, or one of its checkpoints"
+    )
+    parser.add_argument(
+        "--out", type=Path, help="file to write (default RUN/id_weight.safetensors); .pth: as published"
+    )
     parser.add_argument("--step", type=int, help="completed steps of the checkpoint (default the last)")
     args = parser.parse_args(argv)
     folder = args.run if args.run.is_dir() else args.run.parent

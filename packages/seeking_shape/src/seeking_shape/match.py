@@ -36,7 +36,12 @@ class Answer:
 
 
 def match(
-    model: "Embedder", queries: Sequence[Path], among: Sequence[Path], *, group: bool = False, workers: int = 2
+    model: "Embedder",
+    queries: Sequence[Path],
+    among: Sequence[Path],
+    *,
+    group: bool = False,
+    workers: int = 2,
 ) -> tuple[dict[Path, list[Answer]], dict[str, str]]:
     """Rank candidates of the other modality for every query.
 
@@ -90,7 +95,9 @@ def gallery_of(answers: dict[Path, list[Answer]], *, title: str, top: int = 8, n
     from seeking_shape.embed import VOICE_SUFFIXES
 
     def media(path: Path) -> dict:
-        return {"sound": Sound(str(path))} if path.suffix.lower() in VOICE_SUFFIXES else {"picture": str(path)}
+        return (
+            {"sound": Sound(str(path))} if path.suffix.lower() in VOICE_SUFFIXES else {"picture": str(path)}
+        )
 
     queries = []
     for query, ranked in answers.items():
@@ -116,8 +123,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("query", nargs="+", type=Path, help="recordings, or pictures")
     parser.add_argument("--among", nargs="+", type=Path, required=True, help="candidates: files and folders")
-    parser.add_argument("--weights", type=Path, help="weights file or run folder (default: the bundled weights)")
-    parser.add_argument("--by-folder", action="store_true", help="one candidate a folder: the mean of its files")
+    parser.add_argument(
+        "--weights", type=Path, help="weights file or run folder (default: the bundled weights)"
+    )
+    parser.add_argument(
+        "--by-folder", action="store_true", help="one candidate a folder: the mean of its files"
+    )
     parser.add_argument("--top", type=int, default=8, help="answers shown (default 8)")
     parser.add_argument("--report", type=Path, help="also write a page with the pictures and voices")
     parser.add_argument("--json", type=Path, help="also write all ranks and scores")
@@ -143,7 +154,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json:
         from voiceface.files import write_json
 
-        ranks = {str(query): [{"name": a.name, "score": a.score} for a in ranked] for query, ranked in answers.items()}
+        ranks = {
+            str(query): [{"name": a.name, "score": a.score} for a in ranked]
+            for query, ranked in answers.items()
+        }
         write_json(args.json, {"notice": model.notice, "weights": model.source, "answers": ranks})
     if args.report:
         from voiceface.report import build_report

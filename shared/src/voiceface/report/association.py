@@ -36,8 +36,12 @@ from voiceface.report import (
 
 TASKS = {"match": "Matching 1:{n}", "verify": "Verification (AUC)", "retrieval": "Retrieval (mAP)"}
 STRATA = {
-    "U": "anyone", "G": "same sex", "N": "same nationality", "A": "same age group", "GN": "same sex and nationality"
-}  # fmt: skip
+    "U": "anyone",
+    "G": "same sex",
+    "N": "same nationality",
+    "A": "same age group",
+    "GN": "same sex and nationality",
+}
 WAYS = {"v2f": "voice to face", "f2v": "face to voice"}
 GALLERY_QUERIES, GALLERY_SIZE = 5, 100
 
@@ -225,7 +229,7 @@ def _weights(identity_weights: np.ndarray | None) -> list[Histogram]:
     if identity_weights is None or not len(identity_weights):
         return []
     left_out = int((identity_weights == 0).sum())
-    note = f"{left_out} of {len(identity_weights)} training people have weight 0: their voice and face fit least."
+    note = f"{left_out} of {len(identity_weights)} training people have weight 0: they fit least."
     return [Histogram("Identity weights", identity_weights, "weight", note=note)]
 
 
@@ -245,7 +249,7 @@ def _protocol(results: Results) -> Protocol:
     own = sum(found.questions.is_own for found in results.lists)
     facts = {
         "ties": {"fair": "a tie among k counts 1/k", "published": "the first of the best counts"}[rules.ties],
-        "intervals": f"{rules.confidence:.0%}, bootstrap over people, {rules.replicates} draws, seed {rules.seed}",
+        "intervals": f"{rules.confidence:.0%}, {rules.replicates} draws of people, seed {rules.seed}",
         "strata": ", ".join(f"{key} = {STRATA.get(key, key)}" for key in rules.strata),
         "lists drawn here, not published": f"{own} of {len(lists)}",
         "lines left out": sum(found.counts.get("skipped", 0) for found in results.lists),
@@ -265,10 +269,12 @@ def _roc(systems: Mapping[str, Results], references: Mapping[str, Results]) -> l
         curves = []
         for label, each in systems.items():
             one = each.by_name[found.name]
-            curves.append(Curve(label, *one.curve["roc"], note=f"AUC {_percent(one.main.value)}"))
+            x, y = one.curve["roc"]
+            curves.append(Curve(label, x, y, note=f"AUC {_percent(one.main.value)}"))
         curves += _reference_curves(found, references, "roc", "AUC")
         curves.append(Curve("chance", [0, 1], [0, 1], kind="chance"))
-        words = f"{WAYS[found.questions.direction]}, {STRATA.get(found.questions.stratum, found.questions.stratum)}"
+        stratum = found.questions.stratum
+        words = f"{WAYS[found.questions.direction]}, {STRATA.get(stratum, stratum)}"
         plots.append(
             Plot(
                 f"ROC, {words}",
@@ -332,7 +338,7 @@ def _galleries(corpus: Corpus, tables: tuple[EmbeddingTable, EmbeddingTable], se
     if len(pairs) < 2:
         return []
     order = rng.permutation(len(pairs))[:GALLERY_SIZE]
-    names, clips, pictures = zip(*(pairs[i] for i in order))
+    names, clips, pictures = ([pairs[i][part] for i in order] for part in range(3))
     left = _unit(voices.vectors[voices.rows(clips)])
     right = _unit(faces.vectors[faces.rows(pictures)])
     sounds = [Sound(str(corpus.voice_path(item))) for item in clips]
@@ -357,7 +363,7 @@ def _galleries(corpus: Corpus, tables: tuple[EmbeddingTable, EmbeddingTable], se
 
 
 def _people(results: Results, corpus: Corpus) -> list[PeopleGroup]:
-    """Hardest and easiest people of the first list that asks for one of the same sex (or of the first list)."""
+    """Hardest and easiest people of the first same-sex matching list (or of the first list)."""
     matching = [found for found in results.lists if found.questions.kind == "match"] or list(results.lists)
     chosen = next((found for found in matching if found.questions.stratum == "G"), matching[0])
     rows = chosen.by_person()
@@ -388,4 +394,3 @@ def _known(value: float) -> float | None:
 
 def _percent(value: float | None) -> str:
     return "–" if value is None or np.isnan(value) else f"{100 * value:.1f} %"
-
