@@ -66,14 +66,45 @@ def test_form_level_and_silence(clips):
         assert np.abs(np.diff(wave)).max() < 14 * wave.std()
 
 
-def test_median_f0_by_an_independent_tracker(clips):
-    librosa = pytest.importorskip("librosa")
+def test_pitch_by_an_independent_tracker(clips):
     good = []
-    for clip in clips[:10]:
-        wave = clip.samples.astype(np.float32) / 32768
-        f0, _, _ = librosa.pyin(wave, fmin=55, fmax=450, sr=SAMPLE_RATE, frame_length=1024, hop_length=512)
-        good.append(abs(np.nanmedian(f0) / np.median(clip.f0[clip.voiced]) - 1) < 0.06)
+    for clip in clips:
+        times, pitch = pitch_by_difference(clip.samples.astype(float))
+        frames = np.minimum(np.rint(times * 100).astype(int), len(clip.f0) - 1)  # the truth has 100 a second
+        heard = clip.voiced[frames]
+        assert heard.sum() > 0.25 * clip.voiced.sum()  # there are two truths for every frame looked at
+        errors = np.abs(pitch[heard] / clip.f0[frames][heard] - 1)
+        good.append(np.median(errors) < 0.02 and heard.mean() > 0.9)
     assert np.mean(good) >= 0.9
+
+
+def pitch_by_difference(
+    wave: np.ndarray, low: int = 55, high: int = 450, window: int = 800, hop: int = 320
+) -> tuple[np.ndarray, np.ndarray]:
+    """Times (s) and pitch (Hz) of the frames in which a wave repeats itself.
+
+    A frame's period is the first lag in whose neighbourhood the squared difference of wave and shifted wave,
+    divided by its mean over all shorter lags, has a low minimum (de Cheveigne and Kawahara 2002).
+    """
+    longest, shortest = SAMPLE_RATE // low, SAMPLE_RATE // high
+    starts = np.arange(0, len(wave) - window - longest, hop)
+    frames = wave[starts[:, None] + np.arange(window + longest)]
+    head, whole = np.fft.rfft(frames[:, :window], 2048), np.fft.rfft(frames, 2048)
+    products = np.fft.irfft(np.conj(head) * whole, 2048)[:, : longest + 1]
+    power = np.cumsum(np.pad(frames**2, ((0, 0), (1, 0))), axis=1)
+    energy = power[:, window : window + longest + 1] - power[:, : longest + 1]
+    difference = np.maximum(energy[:, :1] + energy - 2 * products, 0)[:, 1:]
+    relative = difference / np.maximum(np.cumsum(difference, axis=1) / np.arange(1, longest + 1), 1e-12)
+    times, pitch = [], []
+    for start, row in zip(starts, relative):
+        below = np.flatnonzero(row[shortest - 1 :] < 0.25)
+        if len(below):
+            place = below[0] + shortest - 1
+            while place + 1 < longest and row[place + 1] < row[place]:
+                place += 1
+            pitch.append(SAMPLE_RATE / (place + 1))
+            times.append((start + (window + place) / 2) / SAMPLE_RATE)
+    return np.array(times), np.array(pitch)
 
 
 def test_voice_activity(clips):
