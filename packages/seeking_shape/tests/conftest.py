@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 from collections.abc import Callable
+from multiprocessing import forkserver
 from pathlib import Path
 
 import pytest
@@ -27,7 +28,15 @@ TINY = (
     "training.log_every=1",
     "training.validate_every=-1",
 )
-PRELOADED = ["torch", "tensorboardX", "cv2", "soundfile", "safetensors.torch", "seeking_shape.train"]
+# What a training process imports sooner or later.
+PRELOADED = [
+    *("pytest", "torch._dynamo", "tensorboardX", "cv2", "soundfile", "soxr", "safetensors.torch"),
+    *("voiceface.training", "voiceface.metrics.association", "voiceface.metrics.embeddings"),
+    *(
+        f"seeking_shape.{name}"
+        for name in ("train", "embedder", "published", "data", "losses", "extract_id_weight")
+    ),
+]
 
 Call = Callable[..., int]
 
@@ -108,4 +117,5 @@ def processes() -> multiprocessing.context.ForkServerContext:
     """Processes that start with everything imported and no state of this one."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(PRELOADED)
+    forkserver.ensure_running()  # it imports while this process goes on
     return context

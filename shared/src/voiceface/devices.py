@@ -15,13 +15,16 @@ def choose_device(name: str) -> torch.device:
         name: ``auto`` takes a GPU if there is one; else a torch device name.
 
     Raises:
-        ValueError: a GPU is asked for and there is none.
+        ValueError: a GPU is asked for and there is none, or no such kind of device.
     """
     if name == "auto":
         name = "cuda" if torch.cuda.is_available() else "cpu"
     if name.startswith("cuda") and not torch.cuda.is_available():
         raise ValueError("device cuda: torch finds no GPU; use --device cpu or auto")
-    return torch.device(name)
+    try:
+        return torch.device(name)
+    except RuntimeError as error:
+        raise ValueError(f"device {name!r} is unknown to torch; use cpu, cuda or auto") from error
 
 
 def to_device(batch: Any, device: torch.device) -> Any:

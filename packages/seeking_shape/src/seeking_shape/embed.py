@@ -37,7 +37,9 @@ def find_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
     for given in map(Path, paths):
         if not given.exists():
             raise FileNotFoundError(f"no file or folder at {given}")
-        for path in [given] if given.is_file() else sorted(item for item in given.rglob("*") if item.is_file()):
+        for path in (
+            [given] if given.is_file() else sorted(item for item in given.rglob("*") if item.is_file())
+        ):
             kind = path.suffix.lower()
             if kind in VOICE_SUFFIXES:
                 voices[path] = None
@@ -78,35 +80,47 @@ def embed(
         ValueError: a file does not lie below `base`; nothing at all could be read.
     """
     import numpy as np
-    from voiceface.metrics.embeddings import EmbeddingTable, encode_files
+    from voiceface.metrics.embeddings import EmbeddingError, EmbeddingTable, encode_files
 
-    tables = []
+    tables: list[EmbeddingTable] = []
+    failed: dict[str, str] = {}
+    refused = EmbeddingError("no files to embed")
     for paths, load, encode, batch, label in (
         (voices, model.load_voice, model.encode_voices, model.voice_batch, "voices"),
         (faces, model.load_face, model.encode_faces, model.face_batch, "faces"),
     ):
-        if paths:
-            names = {(path if base is None else path.relative_to(base)).as_posix(): path for path in paths}
-            tables.append(
-                encode_files(
-                    list(names),
-                    names.__getitem__,
-                    load,
-                    encode,
-                    fingerprint=model.fingerprint,
-                    cache_dir=cache,
-                    batch_size=batch,
-                    workers=workers,
-                    on_error="skip",
-                    label=label,
-                    progress=progress,
-                )
+        if not paths:
+            continue
+        names = {(path if base is None else path.relative_to(base)).as_posix(): path for path in paths}
+        try:
+            table = encode_files(
+                list(names),
+                names.__getitem__,
+                load,
+                encode,
+                fingerprint=model.fingerprint,
+                cache_dir=cache,
+                batch_size=batch,
+                workers=workers,
+                on_error="skip",
+                label=label,
+                progress=progress,
             )
+        except EmbeddingError as error:
+            if set(error.failures) != set(names):
+                raise
+            refused = error  # nothing of this kind could be read; the other kind may do
+            failed.update(error.failures)
+        else:
+            tables.append(table)
+            failed.update(table.failed)
+    if not tables:
+        raise refused
     return EmbeddingTable(
         [item for table in tables for item in table.items],
         np.concatenate([table.vectors for table in tables]),
         model.fingerprint,
-        {item: why for table in tables for item, why in table.failed.items()},
+        failed,
     )
 
 
@@ -118,8 +132,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "Run the same command again to finish a stopped run.",
     )
     parser.add_argument("paths", nargs="+", type=Path, help="files, and folders searched to any depth")
-    parser.add_argument("--out", type=Path, required=True, help="table to write: .npz, .parquet, .arrow or .feather")
-    parser.add_argument("--weights", type=Path, help="weights file or run folder (default: the bundled weights)")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="table to write: .npz, .parquet, .arrow or .feather"
+    )
+    parser.add_argument(
+        "--weights", type=Path, help="weights file or run folder (default: the bundled weights)"
+    )
     parser.add_argument("--relative-to", type=Path, help="name files relative to this folder")
     parser.add_argument("--cache", type=Path, help="where finished embeddings are kept (default OUT.cache)")
     parser.add_argument("--strict-rate", action="store_true", help="refuse recordings that are not at 16 kHz")
@@ -138,7 +156,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     cache = args.cache or args.out.with_name(args.out.name + ".cache")
     table = embed(model, voices, faces, base=args.relative_to, cache=cache, workers=args.workers)
     table.save(args.out)
-    print(f"{args.out}: {len(table)} embeddings of length {model.dimension}, {len(voices)} voices, {len(faces)} faces")
+    print(
+        f"{args.out}: {len(table)} embeddings of length {model.dimension}, {len(voices)} voices, {len(faces)} faces"
+    )
     for item, why in table.failed.items():
         print(f"left out {item}: {why}")
     return 1 if table.failed else 0

@@ -13,6 +13,7 @@ from voiceface import audio, images
 from voiceface.checkpoint import CheckpointError, fingerprint, load_into, load_model
 from voiceface.config import check
 from voiceface.datasets.corpus import Corpus
+from voiceface.devices import choose_device
 
 from seeking_shape.config import SeekingShapeConfig
 from seeking_shape.model import Voice2Face
@@ -20,8 +21,9 @@ from seeking_shape.model import Voice2Face
 BUNDLED = "weights/population.safetensors"
 FRONT_END_KEYS = ("V.model.torchfb.*",)  # constants, computed with the model
 BUNDLED_NOTICE = (
-    "These weights were trained on invented people (the synthetic population). They show that the software works; "
-    "what they say about real voices and faces means nothing. Train on real data before you rely on a figure."
+    "These weights were trained on invented people (the synthetic population). They show that the software "
+    "works; what they say about real voices and faces means nothing. "
+    "Train on real data before you rely on a figure."
 )
 
 
@@ -68,7 +70,7 @@ class Embedder:
         return self
 
     def load_voice(self, path: str | Path) -> NDArray[np.float32]:
-        """One recording as the network takes it: 16 kHz, 16-bit range, repeated or cut to the clip length, (T,).
+        """One recording as the network takes it: 16 kHz, 16-bit range, repeated or cut to length, (T,).
 
         Raises:
             AudioError: unreadable or empty; or another sample rate, when the configuration does not resample.
@@ -98,12 +100,12 @@ class Embedder:
         """Embeddings of recordings.
 
         Args:
-            voices: paths, or waves at 16 kHz in the 16-bit range (any length), or one of either.
+            voices: paths, or waves (T,) at 16 kHz in the 16-bit range (any length), or one of either.
 
         Returns:
             Shape (number of recordings, D), on the CPU.
         """
-        return self._embed(voices, self._voice, self.encode_voices, self.voice_batch)
+        return self._embed(voices, 1, self._voice, self.encode_voices, self.voice_batch)
 
     def embed_faces(self, faces: str | Path | NDArray | Sequence[Any]) -> Tensor:
         """Embeddings of pictures.
@@ -114,7 +116,7 @@ class Embedder:
         Returns:
             Shape (number of pictures, D), on the CPU.
         """
-        return self._embed(faces, self._face, self.encode_faces, self.face_batch)
+        return self._embed(faces, 3, self._face, self.encode_faces, self.face_batch)
 
     def _voice(self, voice: str | Path | NDArray) -> NDArray[np.float32]:
         if isinstance(voice, str | Path):
@@ -126,8 +128,10 @@ class Embedder:
             return self.load_face(face)
         return images.evaluation_transform(images.to_bgr(np.asarray(face)), self.config.model.face.side)
 
-    def _embed(self, items: Any, load: Any, encode: Any, batch: int) -> Tensor:
-        if isinstance(items, str | Path) or (isinstance(items, np.ndarray) and items.dtype != object):
+    def _embed(self, items: Any, axes: int, load: Any, encode: Any, batch: int) -> Tensor:
+        """Embeddings of many items, or of one: a path, or an array of numbers with `axes` axes."""
+        one = isinstance(items, np.ndarray) and items.ndim == axes and items.dtype.kind in "biuf"
+        if one or isinstance(items, str | Path):
             items = [items]
         rows = [
             encode(torch.from_numpy(np.stack([load(item) for item in items[start : start + batch]]))).cpu()
@@ -153,12 +157,14 @@ def load(weights: str | Path | None = None, *, device: str = "cpu", resample: bo
     Args:
         weights: a file that `train` wrote (.safetensors), a run folder, or a published checkpoint
             (.pth.tar, .pth, .model; full models only). None: the bundled weights, trained on invented people.
-        device: "cpu", "cuda" or any device name of PyTorch.
+        device: "cpu", "cuda" or "auto" (a GPU if there is one).
         resample: bring recordings of another rate to 16 kHz; off, they are an error, as published.
 
     Raises:
         CheckpointError: absent, damaged, or of another system.
+        ValueError: no such device.
     """
+    device = str(choose_device(device))
     if weights is None:
         place = resources.files("seeking_shape") / BUNDLED
         if not place.is_file():
@@ -170,8 +176,8 @@ def load(weights: str | Path | None = None, *, device: str = "cpu", resample: bo
         path = path / "model.safetensors"
     if not path.is_file():
         raise CheckpointError(
-            f"no weights at {path}: give a .safetensors file that `seeking_shape train` wrote, its run folder, "
-            "or a published checkpoint"
+            f"no weights at {path}: give a .safetensors file that `seeking_shape train` wrote, its run "
+            "folder, or a published checkpoint"
         )
     if path.suffix == ".safetensors":
         return _load_ours(path, device, resample)
@@ -185,7 +191,12 @@ def _load_ours(path: Path, device: str, resample: bool, notice: str = "") -> Emb
     model = Voice2Face(config.model, _classes(loaded.state), names=None if names is None else tuple(names))
     load_into(model, loaded.state, ignore=FRONT_END_KEYS, source=str(path))
     return Embedder(
-        model, config, names=names, source=path.name, notice=loaded.extra.get("notice") or notice, device=device
+        model,
+        config,
+        names=names,
+        source=path.name,
+        notice=loaded.extra.get("notice") or notice,
+        device=device,
     )
 
 

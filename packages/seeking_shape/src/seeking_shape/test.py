@@ -124,7 +124,8 @@ def evaluate(
 
     truth = read_truth(population)
     references = {
-        label: figures_of(protocol, *tables, corpus) for label, tables in reference_tables(truth, corpus).items()
+        label: figures_of(protocol, *tables, corpus)
+        for label, tables in reference_tables(truth, corpus).items()
     }
     return Evaluation(results, voices, faces, references, all_pairs(corpus, voices, faces, population))
 
@@ -132,22 +133,24 @@ def evaluate(
 def all_pairs(
     corpus: "Corpus", voices: "EmbeddingTable", faces: "EmbeddingTable", population: Path
 ) -> "dict[str, dict[str, PairsFigure]]":
-    """Figures over all pairs of people: one clip and picture each, and means over four (fewer if there are fewer)."""
+    """Figures over all pairs of people: one clip and picture each, and means over up to four."""
     import numpy as np
     from voiceface.metrics.all_pairs import evaluate_population
     from voiceface.population.truth import read_truth
 
-    people = corpus.complete().people
-    truth = read_truth(population).of([person.identity.face_id for person in people])
+    clips = [[path for path in person.voices if path in voices] for person in corpus.people]
+    pictures = [[path for path in person.faces if path in faces] for person in corpus.people]
+    # Unreadable files may have been left out.
+    used = [row for row, files in enumerate(zip(clips, pictures)) if all(files)]
+    truth = read_truth(population).of([corpus.people[row].identity.face_id for row in used])
 
-    def stack(table: "EmbeddingTable", files: list[tuple[str, ...]], count: int) -> "np.ndarray":
-        rows = np.stack([table.rows(paths[:count]) for paths in files])
-        return table.vectors[rows]
+    def stack(table: "EmbeddingTable", files: list[list[str]], count: int) -> "np.ndarray":
+        return table.vectors[np.stack([table.rows(files[row][:count]) for row in used])]
 
-    count = min(AVERAGED, *(len(paths) for person in people for paths in (person.voices, person.faces)))
+    count = min(AVERAGED, *(len(files[row]) for row in used for files in (clips, pictures)))
     return evaluate_population(
-        stack(voices, [person.voices for person in people], count),
-        stack(faces, [person.faces for person in people], count),
+        stack(voices, clips, count),
+        stack(faces, pictures, count),
         truth.sex,
         average=[count] if count > 1 else [],
         oracle_scores=truth.scores,
@@ -166,7 +169,7 @@ def write_evaluation(
     notice: Sequence[str] = (),
     galleries: Sequence[Any] = (),
 ) -> Path:
-    """Write results.json, results.txt (published form), embeddings and report.html; returns the report's path."""
+    """Write results.json, results.txt (published form), embeddings, report.html; give the report's path."""
     from voiceface.config import to_yaml
     from voiceface.files import write_json
     from voiceface.report.association import association_report
@@ -186,14 +189,19 @@ def write_evaluation(
         corpus,
         (found.voices, found.faces),
         title=title,
-        subtitle="Adaptive voice-face association: matching, verification and retrieval on people never seen in training.",
+        subtitle="Adaptive voice-face association: matching, verification and retrieval on unseen people.",
         notice=[text for text in dict.fromkeys([model.notice, *notice]) if text],
         references=found.references,
         population=found.population,
         logs=runs,
         identity_weights=weights if weights.min() < weights.max() else None,
         config=to_yaml(model.config),
-        facts={"weights": model.source, "people": len(corpus), "clips": len(found.voices), "pictures": len(found.faces)},
+        facts={
+            "weights": model.source,
+            "people": len(corpus),
+            "clips": len(found.voices),
+            "pictures": len(found.faces),
+        },
         commands=commands,
         galleries=galleries,
     )
@@ -203,18 +211,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`seeking_shape test`."""
     parser = argparse.ArgumentParser(
         prog="seeking_shape test",
-        description="Evaluate a model on the lists of a corpus: results table, results.json, results.txt, report.html.",
+        description="Evaluate a model on a corpus's lists: table, results.json, results.txt, report.html.",
     )
-    parser.add_argument("--weights", type=Path, help="weights file or run folder (default: the bundled weights)")
+    parser.add_argument(
+        "--weights", type=Path, help="weights file or run folder (default: the bundled weights)"
+    )
     parser.add_argument("--data", type=Path, required=True, help="corpus folder: see docs/data.md")
     parser.add_argument("--out", type=Path, required=True, help="folder for results and report")
-    parser.add_argument("--split", default="test", choices=["train", "val", "test"], help="people (default test)")
+    parser.add_argument(
+        "--split", default="test", choices=["train", "val", "test"], help="people (default test)"
+    )
     parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
-    parser.add_argument("--list", action="append", dest="names", help="list name, repeatable (default: the ten)")
+    parser.add_argument(
+        "--list", action="append", dest="names", help="list name, repeatable (default: the ten)"
+    )
     parser.add_argument("--draw", type=int, metavar="SEED", help="draw missing lists by the published rule")
     parser.add_argument("--ties", choices=["fair", "published"], help="default: the configuration's rule")
     parser.add_argument("--cache", type=Path, help="embedding cache (default OUT/cache)")
-    parser.add_argument("--skip-missing", action="store_true", help="leave absent people, files and their lines out")
+    parser.add_argument(
+        "--skip-missing", action="store_true", help="leave absent people, files and their lines out"
+    )
     parser.add_argument("--resample", action="store_true", help="bring other sample rates to 16 kHz")
     parser.add_argument("--voice-root", type=Path, help="folder of the recordings, if not below --data")
     parser.add_argument("--face-root", type=Path, help="folder of the pictures, if not below --data")

@@ -90,7 +90,8 @@ def train(
         resume=resume,
         log_every=config.training.log_every,
     ) as run:
-        run.extra = {"names": names, "notice": notice, "source": _describe(start)}
+        source = run.values.setdefault("source", _describe(start))  # a resumed run keeps what it began with
+        run.extra = {"names": names, "notice": notice, "source": source}
         network = run.prepare(build_model(config, names, start or Start()))
         model = unwrap(network)
         optimiser = make_optimiser(config, model)

@@ -200,7 +200,7 @@ def discover(
     if missing and on_missing == "error":
         raise FileNotFoundError(
             f"{len(missing)} folders that the identity table names are not there: {_some(missing)}. "
-            "Complete the data, or leave these people out with on_missing='skip'"
+            "Complete the data, or leave these people out (--skip-missing, on_missing='skip')"
         )
     if missing:
         log.warning("left people out because %d folders are not there: %s", len(missing), _some(missing))

@@ -48,7 +48,7 @@ def check_items(
         raise ListError(
             f"{questions.name}: {len(absent)} of {len(questions.anchors) + len(questions.candidates)} listed "
             f"files are not there: {', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}. "
-            "Complete the data, or skip their lines with on_absent='skip'"
+            "Complete the data, or skip their lines (--skip-missing, on_absent='skip')"
         )
     kept = _without(questions, set(absent)) if absent else questions
     if not len(kept) or not kept.candidates:

@@ -218,22 +218,28 @@ def encode_files(
         if folder and fresh:
             _write_shard(folder, fresh)
     if failed:
-        shown = "; ".join(f"{item}: {why}" for item, why in list(failed.items())[:5])
-        text = f"{len(failed)} of {len(distinct)} files could not be encoded ({shown})"
+        text = f"{len(failed)} of {len(distinct)} files could not be encoded ({_some(failed)})"
         if on_error == "error":
-            raise EmbeddingError(text + "; repair them, or leave them out with on_error='skip'", failed)
+            remedy = "repair them, or leave them out (--skip-missing, on_error='skip')"
+            raise EmbeddingError(f"{text}; {remedy}", failed)
         for item, why in failed.items():
             log.warning("left out %s: %s", item, why)
         log.warning("left out %d of %d files that could not be encoded", len(failed), len(distinct))
     kept = [item for item in distinct if item in done]
     if not kept:
-        raise EmbeddingError(f"none of {len(distinct)} files could be encoded", failed)
+        raise EmbeddingError(f"none of {len(distinct)} files could be encoded: {_some(failed)}", failed)
     widths = {len(done[item]) for item in kept}
     if len(widths) > 1:
         raise EmbeddingError(
             f"embeddings differ in width: {sorted(widths)}; does the fingerprint name one model?"
         )
     return EmbeddingTable(kept, np.stack([done[item] for item in kept]), fingerprint, failed)
+
+
+def _some(failed: dict[str, str]) -> str:
+    """The first few failures; reasons mostly name the file themselves."""
+    shown = [why if item in why else f"{item}: {why}" for item, why in list(failed.items())[:5]]
+    return "; ".join(shown)
 
 
 def _unit(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:

@@ -1,0 +1,171 @@
+"""`seeking_shape test`: lists, figures, references and files."""
+
+import json
+import re
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from seeking_shape.config import TEST_LISTS
+from seeking_shape.data import lists_of, open_split
+from seeking_shape.embedder import Embedder, load
+from seeking_shape.test import evaluate
+from voiceface.metrics.association import matching_accuracy
+from voiceface.metrics.embeddings import EmbeddingTable
+
+Call = Callable[..., int]
+
+
+@pytest.fixture(scope="module")
+def evaluated(call: Call, people: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Results folder of the ten lists, drawn."""
+    out = tmp_path_factory.mktemp("results") / "test"
+    words = ["--data", people, "--weights", trained, "--out", out, "--draw", "3", "--workers", "1"]
+    assert call("test", *words) == 0
+    return out
+
+
+def test_all_ten_lists_are_measured_and_written(evaluated: Path, people: Path) -> None:
+    found = json.loads((evaluated / "results.json").read_text())
+    lists = {entry["name"]: entry for entry in found["lists"]}
+    assert list(lists) == list(TEST_LISTS)
+    text = (evaluated / "results.txt").read_text()
+    assert all(name in text for name in TEST_LISTS)
+    page = (evaluated / "report.html").read_text()
+    assert "invented people" in page and "oracle" in page
+    assert not re.findall(r'(?:src|href)="(?!data:|#)[^"]+\.(?:js|css|png|jpg|wav)"', page)
+    assert set(json.loads((evaluated / "all_pairs.json").read_text())) == {"single", "avg2"}
+
+
+def test_a_listed_figure_is_the_share_of_right_answers(evaluated: Path, people: Path) -> None:
+    corpus = open_split(people, "test")
+    (questions,) = lists_of(people, ["match_v2f_2_test"], corpus, draw=3)
+    voices, faces = (EmbeddingTable.load(evaluated / f"{name}.npz") for name in ("voices", "faces"))
+    hits = []
+    for anchor, (right, wrong) in zip(questions.anchor_index, questions.candidate_index):
+        rows = faces.rows([questions.candidates[right], questions.candidates[wrong]])
+        voice, pair = voices.vectors[voices.rows([questions.anchors[anchor]])[0]], faces.vectors[rows]
+        first, second = (pair / np.linalg.norm(pair, axis=1, keepdims=True)) @ voice
+        hits.append(float(first > second))
+    found = json.loads((evaluated / "results.json").read_text())
+    entry = next(entry for entry in found["lists"] if entry["name"] == "match_v2f_2_test")
+    assert entry["figures"]["accuracy"]["value"] == pytest.approx(np.mean(hits))
+    assert entry["figures"]["accuracy"]["chance"] == 0.5
+
+
+def test_references_stand_where_theory_puts_them(people: Path, trained: Path) -> None:
+    corpus, model = open_split(people, "test"), load(trained)
+    lists = lists_of(people, TEST_LISTS, corpus, draw=3)
+    found = evaluate(model, corpus, lists, workers=1, population=people)
+
+    def figure(system: str, name: str) -> float:
+        results = found.references[system]
+        entry = next(entry for entry in results.lists if entry.questions.name == name)
+        return next(iter(entry.figures.values())).value
+
+    for way in ("v2f", "f2v"):
+        assert figure("sex only", f"match_g_{way}_2_test") == 0.5
+        assert figure("oracle", f"match_{way}_2_test") == 1  # everything is shared in this population
+        assert figure("oracle", f"match_g_{way}_2_test") == 1
+    single = found.population["single"]
+    assert single["g_v2f"].oracle == 1 and single["g_v2f"].sex_only == 0.5
+    assert single["u_v2f"].sex_only > 0.5
+
+
+def test_embeddings_that_know_the_sex_only_are_at_chance_within_it(people: Path, trained: Path) -> None:
+    corpus, model = open_split(people, "test"), load(trained)
+    sex = {
+        name: person.identity.gender for person in corpus.people for name in (*person.voices, *person.faces)
+    }
+    lists = lists_of(people, TEST_LISTS, corpus, draw=3)
+
+    class BySex(Embedder):
+        def side_of(self, side: str, corpus: Any) -> Any:
+            place = corpus.voice_path if side == "v" else corpus.face_path
+            root = corpus.voice_root if side == "v" else corpus.face_root
+
+            def read(path: Path) -> np.ndarray:
+                return np.float32([1, 0] if sex[path.relative_to(root).as_posix()] == "m" else [0, 1])
+
+            return read, lambda batch: batch.float(), 4, place
+
+    found = evaluate(BySex(model.model, model.config), corpus, lists, workers=1, population=people)
+    values = {entry.questions.name: next(iter(entry.figures.values())).value for entry in found.results.lists}
+    assert [values[name] for name in TEST_LISTS if "_g_" in name] == [0.5] * 4
+    assert values["match_v2f_2_test"] > 0.5
+    assert found.population["single"]["g_v2f"].value == 0.5 == found.population["single"]["auc_g"].value
+
+
+def test_a_second_call_encodes_nothing_anew(
+    call: Call, evaluated: Path, people: Path, trained: Path, monkeypatch: Any
+) -> None:
+    before = {name: (evaluated / name).read_bytes() for name in ("results.json", "voices.npz", "faces.npz")}
+    monkeypatch.setattr(Embedder, "encode_voices", lambda *_: pytest.fail("a voice was encoded again"))
+    words = ["--data", people, "--weights", trained, "--out", evaluated, "--draw", "3", "--workers", "1"]
+    assert call("test", *words) == 0
+    assert before == {name: (evaluated / name).read_bytes() for name in before}
+
+
+def test_the_ties_rule_is_the_callers(call: Call, people: Path, trained: Path, tmp_path: Path) -> None:
+    words = ["--data", people, "--weights", trained, "--list", "match_v2f_2_test", "--draw", "3"]
+    assert call("test", *words, "--out", tmp_path, "--ties", "published") == 0
+    assert '"published"' in (tmp_path / "results.json").read_text()
+    constant = torch.zeros(6, 2)
+    assert float(matching_accuracy(constant, ties="fair")) == 0.5
+
+
+def test_seen_people_are_told(call: Call, people: Path, trained: Path, tmp_path: Path, capsys: Any) -> None:
+    words = ["--data", people, "--weights", trained, "--split", "train", "--draw", "3", "--out", tmp_path]
+    assert call("test", *words, "--list", "match_v2f_2_train") == 0
+    found = json.loads((tmp_path / "results.json").read_text())
+    assert len(found["leaked_identities"]) == 10
+
+
+def test_missing_lists_are_all_named(
+    call: Call, people: Path, trained: Path, tmp_path: Path, capsys: Any
+) -> None:
+    assert call("test", "--data", people, "--weights", trained, "--out", tmp_path / "out") == 1
+    message = capsys.readouterr().err
+    assert "10 of 10" in message and "--draw" in message and all(name in message for name in TEST_LISTS)
+
+
+def test_lists_that_name_absent_files(
+    call: Call, people: Path, trained: Path, tmp_path: Path, capsys: Any
+) -> None:
+    corpus = open_split(people, "test")
+    (questions,) = lists_of(people, ["match_v2f_2_test"], corpus, draw=3)
+    data = tmp_path / "people"
+    shutil.copytree(people, data)
+    gone = questions.candidates[0]
+    lines = int((questions.candidate_index == 0).any(axis=1).sum())
+    (data / "list_wav").mkdir(exist_ok=True)
+    from voiceface.datasets.lists import write_list
+
+    write_list(data / "list_wav" / "match_v2f_2_test.txt", questions)
+    (data / "faces" / gone).unlink()
+    words = ["--data", data, "--weights", trained, "--out", tmp_path / "out", "--list", "match_v2f_2_test"]
+    assert call("test", *words) == 1
+    message = capsys.readouterr().err
+    assert "match_v2f_2_test" in message and gone in message and "--skip-missing" in message
+    assert call("test", *words, "--skip-missing") == 0
+    entry = json.loads((tmp_path / "out" / "results.json").read_text())["lists"][0]
+    assert entry["counts"]["skipped"] == lines > 0
+
+
+def test_an_unreadable_file_stops_or_is_left_out(
+    call: Call, people: Path, trained: Path, tmp_path: Path, capsys: Any
+) -> None:
+    data = tmp_path / "people"
+    shutil.copytree(people, data)
+    victim = open_split(data, "test").people[0].voices[0]
+    (data / "wav" / victim).write_bytes(b"no sound")
+    words = ["--data", data, "--weights", trained, "--out", tmp_path / "out", "--draw", "3"]
+    assert call("test", *words) == 1
+    message = capsys.readouterr().err
+    assert victim in message and "--skip-missing" in message
+    assert call("test", *words, "--skip-missing") == 0
+    assert victim not in EmbeddingTable.load(tmp_path / "out" / "voices.npz")
