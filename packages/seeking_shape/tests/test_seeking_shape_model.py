@@ -16,6 +16,7 @@ from seeking_shape.model import (
 )
 from seeking_shape.reweighting import IdentityWeights
 from torch import Tensor
+from voiceface.distributed import over_all_processes
 
 SMALL = ModelConfig(
     face=FaceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), side=32, features=12),
@@ -108,6 +109,18 @@ def test_a_frozen_branch_neither_learns_nor_moves_its_statistics() -> None:
     assert all(p.grad is None for p in model.F.parameters())
     assert all(torch.equal(value, before[key]) for key, value in model.F.state_dict().items())
     assert parameter_groups(model)[0]["params"] == []
+
+
+def test_a_branch_stays_frozen_when_its_layers_are_replaced_by_those_of_a_run() -> None:
+    model = Voice2Face(SMALL, 3)
+    freeze(model.F)
+    over_all_processes(model)
+    model.eval()  # as a validation does, which then goes back to training
+    model.train()
+    before = {key: value.clone() for key, value in model.F.state_dict().items()}
+    model(*batch())
+    assert all(torch.equal(value, before[key]) for key, value in model.F.state_dict().items())
+    assert model.V.training and all(module.training for module in model.V.modules())
 
 
 def test_the_crop_is_uniform_seeded_and_inside() -> None:

@@ -4,12 +4,13 @@ Letters: B batch, S picture side in pixels, T samples, D embedding length, C ide
 """
 
 from collections.abc import Sequence
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
 from pydantic import Field, field_validator
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from voiceface.backbones import ir, thin_resnet
 from voiceface.config import Config
 from voiceface.features import SeekingShapeLogMel
@@ -95,7 +96,19 @@ class Head(nn.Sequential):
         )
 
 
-class FaceBranch(nn.Module):
+class Branch(nn.Module):
+    """One modality's network; batch norms whose weights are frozen keep their statistics in training, too."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode, except for frozen batch norms, whichever layer takes their place."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm) and module.affine and not module.weight.requires_grad:
+                module.eval()
+        return self
+
+
+class FaceBranch(Branch):
     """IR network, head, and the classifier that both branches share (`cls`)."""
 
     def __init__(self, config: FaceConfig, embedding: int, num_classes: int) -> None:
@@ -139,7 +152,7 @@ class VoiceBackbone(thin_resnet.ThinResNet):
         return super().forward(bands.to(torch.promote_types(bands.dtype, self.fc.weight.dtype)))
 
 
-class VoiceBranch(nn.Module):
+class VoiceBranch(Branch):
     """Voice backbone and head."""
 
     def __init__(self, config: VoiceConfig, embedding: int) -> None:
@@ -229,12 +242,9 @@ def parameter_groups(model: Voice2Face) -> list[dict[str, list[nn.Parameter]]]:
 
 
 def freeze(branch: nn.Module) -> None:
-    """Stop a branch from learning: no gradients, and batch norms stay in evaluation mode for good."""
+    """Stop a branch from learning: no gradients, and its batch norms stay in evaluation mode for good."""
     branch.requires_grad_(False)
-    for module in branch.modules():
-        if isinstance(module, nn.BatchNorm1d | nn.BatchNorm2d):
-            module.eval()
-            module.train = lambda mode=True, module=module: module  # type: ignore[method-assign]
+    branch.train(branch.training)
 
 
 def draw_crop(
