@@ -103,7 +103,9 @@ def test_everything_gone(data: Path, fails: Any) -> None:
 
 
 def test_a_table_with_a_broken_line(data: Path, fails: Any) -> None:
-    table = next(path for path in (data / "list_wav" / "vox1_train.csv", data / "vox1_meta.csv") if path.exists())
+    table = next(
+        path for path in (data / "list_wav" / "vox1_train.csv", data / "vox1_meta.csv") if path.exists()
+    )
     lines = table.read_text().splitlines()
     table.write_text("\n".join([*lines[:2], "only one field", *lines[3:]]) + "\n")
     says(fails(), table.name, "3")
@@ -137,7 +139,9 @@ def test_a_wav_without_samples(clip: Path, fails: Any) -> None:
     says(fails(), clip, "no samples")
 
 
-def test_a_damaged_m4a(data: Path, clip: Path, call: Call, trained: Path, tmp_path: Path, capsys: Any) -> None:
+def test_a_damaged_m4a(
+    data: Path, clip: Path, call: Call, trained: Path, tmp_path: Path, capsys: Any
+) -> None:
     for name, content in (("empty.m4a", b""), ("torn.m4a", b"\0\0\0\x20ftypM4A " + b"\1" * 400)):
         (tmp_path / name).write_bytes(content)
     files = [tmp_path / "empty.m4a", tmp_path / "torn.m4a", clip]

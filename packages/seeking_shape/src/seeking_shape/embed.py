@@ -47,7 +47,8 @@ def find_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
                 faces[path] = None
             elif path == given:
                 raise ValueError(
-                    f"{path}: ending {kind or 'none'}, expected a recording ({', '.join(sorted(VOICE_SUFFIXES))}) "
+                    f"{path}: ending {kind or 'none'}, expected a recording "
+                    f"({', '.join(sorted(VOICE_SUFFIXES))}) "
                     f"or a picture ({', '.join(sorted(FACE_SUFFIXES))})"
                 )
     if not voices and not faces:
@@ -157,7 +158,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     table = embed(model, voices, faces, base=args.relative_to, cache=cache, workers=args.workers)
     table.save(args.out)
     print(
-        f"{args.out}: {len(table)} embeddings of length {model.dimension}, {len(voices)} voices, {len(faces)} faces"
+        f"{args.out}: {len(table)} embeddings of length {model.dimension}, "
+        f"{len(voices)} voices, {len(faces)} faces"
     )
     for item, why in table.failed.items():
         print(f"left out {item}: {why}")

@@ -154,8 +154,12 @@ def train_step(
     with run.autocast():
         output = network(batch["face"], batch["voice"][:, first:end])
     labels = gather_with_gradient(batch["label"])
+    face, voice, face_logits, voice_logits = map(gather_with_gradient, output)
     losses = sample_losses(
-        *map(gather_with_gradient, output),
+        face,
+        voice,
+        face_logits,
+        voice_logits,
         labels,
         explicit=config.loss.explicit,
         constant=config.loss.explicit_constant,
@@ -219,9 +223,9 @@ def validate(
             items, place, load, encode, fingerprint=judge.fingerprint, batch_size=batch, progress=False
         )
         rows.append(torch.from_numpy(table.vectors[table.rows(items)]))
-    scores = pair_scores(
-        *rows, torch.from_numpy(questions.anchor_index), torch.from_numpy(questions.candidate_index)
-    )
+    anchors, candidates = rows
+    lines = torch.from_numpy(questions.anchor_index), torch.from_numpy(questions.candidate_index)
+    scores = pair_scores(anchors, candidates, *lines)
     accuracy = float(matching_accuracy(scores, ties="strict"))
     model.train()
     run.log(step, {"accuracy": accuracy}, always=True, prefix="val/")
@@ -291,7 +295,12 @@ def _load_start(model: "Voice2Face", path: Path) -> None:
     state = load_model(path, system="seeking_shape").state if ours else read_full_checkpoint(path)
     state = {key: value for key, value in state.items() if not key.startswith("center.")}
     if (classes := len(state.get("F.cls.weight", ()))) != len(model.center.weight):
-        log.warning("%s knows %d people, here are %d: the classifier starts afresh", path, classes, len(model.center.weight))
+        log.warning(
+            "%s knows %d people, here are %d: the classifier starts afresh",
+            path,
+            classes,
+            len(model.center.weight),
+        )
         state.pop("F.cls.weight", None)
     report = load_into(model, state, strict=False, source=str(path))
     if report.mismatched:
@@ -307,10 +316,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`seeking_shape train`."""
     parser = argparse.ArgumentParser(
         prog="seeking_shape train",
-        description="Train a model. Step 1 learns identity weights (--cfg reweight); `extract_id_weight` takes them "
-        "out; step 3 trains the model with them (--cfg main --id-weights FILE). A run goes on with --resume.",
+        description="Train a model. Step 1 learns identity weights (--cfg reweight); `extract_id_weight` "
+        "takes them out; step 3 trains the model with them (--cfg main --id-weights FILE). "
+        "A run goes on with --resume.",
     )
-    parser.add_argument("--cfg", required=True, help="bundled name (reweight, main, quick_reweight, ...) or a .yaml file")
+    parser.add_argument(
+        "--cfg", required=True, help="bundled name (reweight, main, quick, ...) or a .yaml file"
+    )
     parser.add_argument("--data", type=Path, required=True, help="corpus folder: see docs/data.md")
     parser.add_argument("--out", type=Path, required=True, help="run folder, new or empty")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
