@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, ProcessPoolExecutor, wait
 from typing import Any, TypeVar
@@ -80,8 +81,17 @@ def map_unordered(
 
 
 def _begin_worker(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
-    """Leave Ctrl-C to the parent and keep numerical libraries to one thread a process."""
+    """Leave Ctrl-C to the parent, end when it is killed, keep numerical libraries to one thread a process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     if initializer:
         initializer(*initargs)
+
+
+def _end_with_parent() -> None:
+    """Wait until the parent is gone, killed perhaps, and leave: nobody would ever stop this worker."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)

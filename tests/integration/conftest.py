@@ -1,0 +1,115 @@
+"""Processes that start with everything imported, so that killing them again and again costs little."""
+
+import hashlib
+import multiprocessing
+import os
+import random
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator
+from multiprocessing import forkserver
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+PRELOADED = [
+    *("pytest", "torch", "torch._dynamo", "cv2", "soundfile", "pandas", "matplotlib"),
+    *("voiceface.metrics.embeddings", "voiceface.population.render", "voiceface.population.voice"),
+    *("voiceface.population.write", "voiceface.doctor", "seeking_shape.embedder", "seeking_shape.embed"),
+]
+
+
+def command(module: str, words: list[str], said: str) -> None:
+    """`main` of a module as the main program of this process; what it says goes to a file."""
+    from voiceface.cli import run_main
+
+    place = os.open(said, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    for stream in (1, 2):
+        os.dup2(place, stream)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+    raise SystemExit(run_main(module, words))
+
+
+@pytest.fixture(scope="session")
+def processes() -> multiprocessing.context.ForkServerContext:
+    """Where commands are started."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(PRELOADED)
+    forkserver.ensure_running()
+    return context
+
+
+@pytest.fixture
+def start(
+    processes: multiprocessing.context.ForkServerContext, tmp_path: Path
+) -> Iterator[Callable[..., Any]]:
+    """Start a command; `child.said()` is what it printed. Whatever still runs at the end is killed."""
+    started = []
+
+    def run(module: str, *words: str | Path) -> Any:
+        said = tmp_path / f"said_{len(started)}.txt"
+        child = processes.Process(target=command, args=(module, [str(word) for word in words], str(said)))
+        child.said = said.read_text  # type: ignore[attr-defined]
+        started.append(child)
+        child.start()
+        return child
+
+    yield run
+    for child in started:
+        child.kill()
+        child.join()
+
+
+@pytest.fixture
+def killed_again_and_again(start: Callable[..., Any]) -> Callable[..., Any]:
+    """Run a command, killed at random moments after it has made something; then let it finish.
+
+    A command that is done before the kill comes is begun anew, `forget` having removed what it made.
+    """
+
+    def run(
+        module: str,
+        *words: str | Path,
+        made: Callable[[], int],
+        forget: Callable[[], None],
+        kills: int = 2,
+        patience: float = 0.5,
+    ) -> Any:
+        draw, done = random.Random(), 0
+        for _ in range(8 * kills):
+            before, child = made(), start(module, *words)
+            deadline = time.monotonic() + 120
+            while made() == before and child.is_alive() and time.monotonic() < deadline:
+                time.sleep(0.002)
+            time.sleep(draw.uniform(0, patience))
+            child.kill()
+            child.join()
+            if child.exitcode == -signal.SIGKILL:
+                done += 1
+            else:
+                forget()
+            if done == kills:
+                break
+        assert done, f"nothing was killed: {child.said()}"
+        child = start(module, *words)
+        child.join(300)
+        return child
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def content() -> Callable[[Path], dict[str, str]]:
+    """Every file below a folder, hidden ones too -> hash of its bytes."""
+
+    def hashes(root: Path) -> dict[str, str]:
+        return {
+            path.relative_to(root).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()
+            for path in sorted(root.rglob("*"))
+            if path.is_file()
+        }
+
+    return hashes
