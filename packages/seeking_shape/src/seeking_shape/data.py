@@ -1,5 +1,6 @@
 """Corpora as this system reads them: who is trained on, who is asked about, and by which lists."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -8,7 +9,7 @@ import numpy as np
 from voiceface.datasets.corpus import Corpus, open_corpus
 from voiceface.datasets.draw import draw_list
 from voiceface.datasets.list_check import check_items
-from voiceface.datasets.lists import read_list
+from voiceface.datasets.lists import read_list, with_people
 from voiceface.datasets.pairs import PairDataset
 from voiceface.datasets.questions import EvaluationList, ListError
 
@@ -18,6 +19,7 @@ from seeking_shape.model import draw_crop
 if TYPE_CHECKING:
     from seeking_shape.train import Validation
 
+log = logging.getLogger(__name__)
 CROP_STREAM = 2
 SYNTHETIC_NOTICE = (
     "Trained on invented people (the synthetic population): figures and rankings made with these weights "
@@ -75,6 +77,7 @@ def lists_of(
     folder: Path | None = None,
     draw: int | None = None,
     on_absent: str = "error",
+    drawable_only: bool = False,
 ) -> tuple[EvaluationList, ...]:
     """Evaluation lists by name, from the list folder, or drawn where they are missing.
 
@@ -84,10 +87,13 @@ def lists_of(
         corpus: the people asked about.
         folder: list folder.
         draw: seed to draw missing lists with, by the published rule; they are marked as own lists.
-        on_absent: lists that name files which are not there: "error", or "skip" those lines.
+        on_absent: lists that name files or people who are not there: "error", or "skip" those lines.
+        drawable_only: leave out, with a warning, lists that cannot be drawn from these people, such as
+            same-sex ones where nobody's sex is known.
 
     Raises:
-        ListError, FileNotFoundError: lists are missing, with all their names; or files they name.
+        ListError, FileNotFoundError: lists are missing, with all their names; or files they name; or no
+            list is left.
     """
     places = [folder] if folder else [root / "list_wav", root / "lists"]
     found, missing = [], []
@@ -95,16 +101,23 @@ def lists_of(
         paths = [place / f"{name}{ending}" for place in places for ending in (".txt", ".txt.gz")]
         path = next((path for path in paths if path.is_file()), None)
         if path:
-            found.append(check_items(read_list(path, corpus), corpus, on_absent))
+            found.append(_read(path, corpus, on_absent))
         elif draw is None:
             missing.append(name)
         else:
-            found.append(_drawn(name, corpus, draw))
+            try:
+                found.append(_drawn(name, corpus, draw))
+            except ListError as error:
+                if not drawable_only:
+                    raise
+                log.warning("left out %s: %s", name, error)
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of {len(names)} evaluation lists are not in {', '.join(map(str, places))}: "
             f"{', '.join(missing)}. Put them there, or draw your own by the published rule with --draw SEED"
         )
+    if not found:
+        raise ListError(f"none of {len(names)} evaluation lists can be drawn from these {len(corpus)} people")
     return tuple(found)
 
 
@@ -122,7 +135,12 @@ def validation_of(
 
     corpus = open_split(root, "val", voice_root=voice_root, face_root=face_root, skip_missing=skip_missing)
     (questions,) = lists_of(
-        root, [config.evaluation.validation_list], corpus, folder=folder, draw=config.training.seed
+        root,
+        [config.evaluation.validation_list],
+        corpus,
+        folder=folder,
+        draw=config.training.seed,
+        on_absent="skip" if skip_missing else "error",
     )
     return Validation(corpus, questions)
 
@@ -135,6 +153,13 @@ def is_synthetic(root: Path) -> bool:
 def notice_of(root: Path) -> str:
     """What readers of a model trained on this corpus must be told."""
     return SYNTHETIC_NOTICE if is_synthetic(root) else ""
+
+
+def _read(path: Path, corpus: Corpus, on_absent: str) -> EvaluationList:
+    """A list with the lines whose files are there; people left out of the corpus have none."""
+    if on_absent == "error" or path.name.startswith("veriflist"):  # these say voices by name
+        return check_items(read_list(path, corpus), corpus, on_absent)
+    return with_people(check_items(read_list(path), corpus, on_absent), corpus)
 
 
 def _drawn(name: str, corpus: Corpus, seed: int) -> EvaluationList:

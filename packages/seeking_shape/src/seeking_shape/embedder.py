@@ -151,14 +151,15 @@ class Embedder:
         return torch.nn.functional.normalize(voices, dim=1) @ torch.nn.functional.normalize(faces, dim=1).T
 
 
-def load(weights: str | Path | None = None, *, device: str = "cpu", resample: bool = True) -> Embedder:
+def load(weights: str | Path | None = None, *, device: str = "cpu", resample: bool | None = True) -> Embedder:
     """Read a trained model.
 
     Args:
         weights: a file that `train` wrote (.safetensors), a run folder, or a published checkpoint
             (.pth.tar, .pth, .model; full models only). None: the bundled weights, trained on invented people.
         device: "cpu", "cuda" or "auto" (a GPU if there is one).
-        resample: bring recordings of another rate to 16 kHz; off, they are an error, as published.
+        resample: bring recordings of another rate to 16 kHz; off, they are an error, as published. None: as
+            in the model's training.
 
     Raises:
         CheckpointError: absent, damaged, or of another system.
@@ -184,7 +185,7 @@ def load(weights: str | Path | None = None, *, device: str = "cpu", resample: bo
     return _load_published(path, device, resample)
 
 
-def _load_ours(path: Path, device: str, resample: bool, notice: str = "") -> Embedder:
+def _load_ours(path: Path, device: str, resample: bool | None, notice: str = "") -> Embedder:
     loaded = load_model(path, system="seeking_shape", kind="model")
     config = _with_resampling(check(loaded.config, SeekingShapeConfig, f"configuration in {path}"), resample)
     names = loaded.extra.get("names")
@@ -200,7 +201,7 @@ def _load_ours(path: Path, device: str, resample: bool, notice: str = "") -> Emb
     )
 
 
-def _load_published(path: Path, device: str, resample: bool) -> Embedder:
+def _load_published(path: Path, device: str, resample: bool | None) -> Embedder:
     from voiceface.config import load_config
 
     from seeking_shape.published import read_full_checkpoint
@@ -218,5 +219,7 @@ def _classes(state: dict[str, Tensor]) -> int:
     return len(state["F.cls.weight"])
 
 
-def _with_resampling(config: SeekingShapeConfig, resample: bool) -> SeekingShapeConfig:
+def _with_resampling(config: SeekingShapeConfig, resample: bool | None) -> SeekingShapeConfig:
+    if resample is None:
+        return config
     return config.model_copy(update={"data": config.data.model_copy(update={"resample": resample})})

@@ -142,6 +142,9 @@ def all_pairs(
     pictures = [[path for path in person.faces if path in faces] for person in corpus.people]
     # Unreadable files may have been left out.
     used = [row for row, files in enumerate(zip(clips, pictures)) if all(files)]
+    if len(used) < 3:
+        log.warning("no figures over all pairs: %d people with clips and pictures, 3 are needed", len(used))
+        return {}
     truth = read_truth(population).of([corpus.people[row].identity.face_id for row in used])
 
     def stack(table: "EmbeddingTable", files: list[list[str]], count: int) -> "np.ndarray":
@@ -231,7 +234,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--skip-missing", action="store_true", help="leave absent people, files and their lines out"
     )
-    parser.add_argument("--resample", action="store_true", help="bring other sample rates to 16 kHz")
+    parser.add_argument(
+        "--resample", action="store_true", help="bring other sample rates to 16 kHz (default: as in training)"
+    )
     parser.add_argument("--voice-root", type=Path, help="folder of the recordings, if not below --data")
     parser.add_argument("--face-root", type=Path, help="folder of the pictures, if not below --data")
     parser.add_argument("--workers", type=int, default=2, help="loading threads")
@@ -241,7 +246,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from seeking_shape.data import is_synthetic, lists_of, open_split
     from seeking_shape.embedder import load
 
-    model = load(args.weights, device=args.device, resample=args.resample)
+    model = load(args.weights, device=args.device, resample=args.resample or None)
     if model.notice:
         log.warning("%s", model.notice)
     roots = {"voice_root": args.voice_root, "face_root": args.face_root, "skip_missing": args.skip_missing}
@@ -254,6 +259,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         folder=args.lists,
         draw=args.draw,
         on_absent=absent,
+        drawable_only=not args.names,
     )
     found = evaluate(
         model,

@@ -46,6 +46,7 @@ __all__ = [
     "published_bytes",
     "read_list",
     "with_labels",
+    "with_people",
     "write_list",
     "write_lists",
     "wrong_shares",
@@ -95,12 +96,22 @@ def read_list(path: str | Path, people: Corpus | Sequence[Identity] | None = Non
         raise ListError(f"{source}: {'the first line' if lines else 'the list'} is empty")
     found = _parse(source, name, lines)
     found = replace(found, sha256=hashlib.sha256(data).hexdigest(), source=source)
-    if people is not None and found.kind == "verify":
-        found = with_labels(found, people)
-    if people is not None and not _NAME.fullmatch(name):
-        shares = wrong_shares(found, people)
-        found = replace(found, stratum="".join(key[0].upper() for key in shares if shares[key] == 1) or "U")
+    if people is not None:
+        found = with_people(found, people)
     return replace(found, provenance=_provenance(source, found))
+
+
+def with_people(questions: EvaluationList, people: Corpus | Sequence[Identity]) -> EvaluationList:
+    """Add what only people tell: labels of a verification list, and the stratum where no name says it.
+
+    Raises:
+        ListError: items that belong to nobody.
+    """
+    found = with_labels(questions, people)
+    if _NAME.fullmatch(found.name):
+        return found
+    shares = wrong_shares(found, people)
+    return replace(found, stratum="".join(key[0].upper() for key in shares if shares[key] == 1) or "U")
 
 
 def write_list(path: str | Path, questions: EvaluationList) -> str:

@@ -1,0 +1,76 @@
+"""Lists against people who are not all there."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from seeking_shape.config import TEST_LISTS, SeekingShapeConfig
+from seeking_shape.data import lists_of, open_split, validation_of
+from seeking_shape.test import all_pairs
+from voiceface.config import load_config
+from voiceface.datasets.lists import write_lists
+from voiceface.datasets.questions import ListError
+from voiceface.metrics.embeddings import EmbeddingTable
+
+Call = Callable[..., int]
+
+
+@pytest.fixture
+def incomplete(people: Path, tmp_path: Path) -> Path:
+    """The people with lists that name everybody, but without the recordings of the first of each split."""
+    root = tmp_path / "people"
+    shutil.copytree(people, root)
+    for split, names in (("val", ["match_v2f_2_val"]), ("test", TEST_LISTS)):
+        corpus = open_split(root, split)
+        write_lists(root / "list_wav", lists_of(root, names, corpus, draw=3))
+        shutil.rmtree(root / "wav" / corpus.people[0].identity.voice_id)
+    return root
+
+
+def test_lines_about_people_who_are_left_out_are_skipped(incomplete: Path, people: Path) -> None:
+    everybody, here = open_split(people, "test"), open_split(incomplete, "test", skip_missing=True)
+    assert len(here) == len(everybody) - 1
+    whole = lists_of(people, TEST_LISTS, everybody, draw=3)
+    gone = {*everybody.people[0].voices, *everybody.people[0].faces}
+    for before, after in zip(whole, lists_of(incomplete, TEST_LISTS, here, on_absent="skip")):
+        assert after.skipped > 0 and not gone & {*after.anchors, *after.candidates}
+        if before.kind != "verify":
+            continue
+        anchors, candidates = np.array(before.anchors), np.array(before.candidates)
+        kept = ~np.isin(anchors[before.anchor_index], [*gone])
+        kept &= ~np.isin(candidates[before.candidate_index[:, 0]], [*gone])
+        assert after.skipped == (~kept).sum()
+        assert after.labels.tolist() == before.labels[kept].tolist()
+
+
+def test_a_validation_list_may_name_people_who_are_left_out(incomplete: Path, tiny: tuple[str, ...]) -> None:
+    config = load_config("main", SeekingShapeConfig, "seeking_shape", tiny)
+    found = validation_of(incomplete, config, skip_missing=True)
+    assert found.list.skipped > 0 and {*found.list.anchors} <= {*found.corpus.voices}
+
+
+def test_same_sex_lists_need_somebodys_sex(people: Path, caplog: Any) -> None:
+    corpus = open_split(people, "test")
+    unknown = tuple(replace(person, identity=replace(person.identity, gender="")) for person in corpus.people)
+    corpus = replace(corpus, people=unknown)
+    with pytest.raises(ListError, match="gender"):
+        lists_of(people, TEST_LISTS, corpus, draw=3)
+    found = lists_of(people, TEST_LISTS, corpus, draw=3, drawable_only=True)
+    assert [item.name for item in found] == [name for name in TEST_LISTS if "_g_" not in name]
+    assert caplog.text.count("left out") == 4
+    with pytest.raises(ListError, match="none of 1"):
+        lists_of(people, TEST_LISTS[:1], corpus, draw=3, drawable_only=True)
+
+
+def test_all_pairs_of_two_people_are_no_figure(people: Path, caplog: Any) -> None:
+    corpus = open_split(people, "test").subset(range(2))
+    voices, faces = (
+        EmbeddingTable(items, np.eye(len(items), 8, dtype=np.float32))
+        for items in (corpus.voices, corpus.faces)
+    )
+    assert all_pairs(corpus, voices, faces, people) == {}
+    assert "3 are needed" in caplog.text
