@@ -74,3 +74,28 @@ def test_all_pairs_of_two_people_are_no_figure(people: Path, caplog: Any) -> Non
     )
     assert all_pairs(corpus, voices, faces, people) == {}
     assert "3 are needed" in caplog.text
+
+
+def test_validation_leaves_unreadable_files_out_on_request(
+    incomplete: Path, tiny: tuple[str, ...], train: Call, tmp_path: Path
+) -> None:
+    config = load_config("main", SeekingShapeConfig, "seeking_shape", tiny)
+    victim = validation_of(incomplete, config, skip_missing=True).list.candidates[0]
+    (incomplete / "faces" / victim).write_bytes(b"no picture")
+    words = ["training.max_iter=1", "training.validate_every=1", "training.validate_from=1"]
+    assert train(tmp_path / "run", "--skip-missing", *words, data=incomplete) == 0
+    assert '"val/accuracy"' in (tmp_path / "run" / "log.jsonl").read_text()
+
+
+def test_a_run_goes_on_with_the_people_it_began_with_only(
+    people: Path, train: Call, tmp_path: Path, capsys: Any
+) -> None:
+    root = tmp_path / "people"
+    shutil.copytree(people, root)
+    out, length = tmp_path / "run", "training.max_iter=1"
+    assert train(out, length, data=root) == 0
+    table = root / "list_wav" / "vox1_train.csv"
+    first, *rows = table.read_bytes().splitlines(keepends=True)
+    table.write_bytes(first + b"".join(reversed(rows)))
+    assert train(out, "--resume", length, data=root) == 1
+    assert "other training people" in capsys.readouterr().err

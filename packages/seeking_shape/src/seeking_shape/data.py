@@ -134,15 +134,16 @@ def validation_of(
     from seeking_shape.train import Validation
 
     corpus = open_split(root, "val", voice_root=voice_root, face_root=face_root, skip_missing=skip_missing)
+    absent = "skip" if skip_missing else "error"
     (questions,) = lists_of(
         root,
         [config.evaluation.validation_list],
         corpus,
         folder=folder,
         draw=config.training.seed,
-        on_absent="skip" if skip_missing else "error",
+        on_absent=absent,
     )
-    return Validation(corpus, questions)
+    return Validation(corpus, questions, absent)
 
 
 def is_synthetic(root: Path) -> bool:

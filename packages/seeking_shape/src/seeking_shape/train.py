@@ -91,6 +91,7 @@ def train(
         log_every=config.training.log_every,
     ) as run:
         source = run.values.setdefault("source", _describe(start))  # a resumed run keeps what it began with
+        _require_same_people(run, names)
         run.extra = {"names": names, "notice": notice, "source": source}
         network = run.prepare(build_model(config, names, start or Start()))
         model = unwrap(network)
@@ -182,10 +183,17 @@ def train_step(
 
 @dataclass(frozen=True)
 class Validation:
-    """People and list that a model is judged by during training."""
+    """People and list that a model is judged by during training.
+
+    Attributes:
+        corpus: the people.
+        list: a matching list.
+        on_error: files that cannot be read: "error" ends the run, "skip" leaves their lines out.
+    """
 
     corpus: "Corpus"
     list: "EvaluationList"
+    on_error: str = "error"
 
 
 def validation_due(config: "SeekingShapeConfig", step: int) -> bool:
@@ -216,16 +224,27 @@ def validate(
         )
     judge = Embedder(model, config, device=run.device)
     corpus, questions = validation.corpus, validation.list
-    rows = []
+    sides = []
     for items, side in zip((questions.anchors, questions.candidates), questions.direction.split("2")):
         load, encode, batch, place = judge.side_of(side, corpus)
         table = encode_files(
-            items, place, load, encode, fingerprint=judge.fingerprint, batch_size=batch, progress=False
+            items,
+            place,
+            load,
+            encode,
+            fingerprint=judge.fingerprint,
+            batch_size=batch,
+            on_error=validation.on_error,
+            progress=False,
         )
-        rows.append(torch.from_numpy(table.vectors[table.rows(items)]))
-    anchors, candidates = rows
-    lines = torch.from_numpy(questions.anchor_index), torch.from_numpy(questions.candidate_index)
-    scores = pair_scores(anchors, candidates, *lines)
+        sides.append((torch.from_numpy(table.vectors), torch.from_numpy(table.rows(items, "mark"))))
+    (anchors, anchor_rows), (candidates, candidate_rows) = sides
+    asked = anchor_rows[torch.from_numpy(questions.anchor_index)]
+    offered = candidate_rows[torch.from_numpy(questions.candidate_index)]
+    used = (asked >= 0) & (offered >= 0).all(dim=1)
+    if not used.any():
+        raise ValueError(f"{questions.name}: no line is left to validate on, their files cannot be read")
+    scores = pair_scores(anchors, candidates, asked[used], offered[used])
     accuracy = float(matching_accuracy(scores, ties="strict"))
     model.train()
     run.log(step, {"accuracy": accuracy}, always=True, prefix="val/")
@@ -305,6 +324,18 @@ def _load_start(model: "Voice2Face", path: Path) -> None:
     report = load_into(model, state, strict=False, source=str(path))
     if report.mismatched:
         raise CheckpointError(f"{path} is of another architecture: {'; '.join(report.mismatched[:3])}")
+
+
+def _require_same_people(run: "Run", names: list[str]) -> None:
+    """Refuse to go on with other people than the run began with: classes are numbered by their order."""
+    import hashlib
+
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    if run.values.setdefault("people", digest) != digest:
+        raise ValueError(
+            f"{run.out} was begun with other training people or another order of them, and cannot go on with "
+            f"these {len(names)}: give the same --data, or another --out folder"
+        )
 
 
 def _describe(start: Start | None) -> dict[str, str]:
