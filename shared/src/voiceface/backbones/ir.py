@@ -9,6 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
+
+from voiceface.backbones.winograd import Conv3x3
 
 BLOCKS: dict[str, tuple[int, ...]] = {
     "ir50": (3, 4, 14, 3),
@@ -38,6 +41,7 @@ class _SplitPReLU(torch.autograd.Function):
         return torch.prelu(x, weight)
 
     @staticmethod
+    @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
         x, weight = ctx.saved_tensors
         slope, to_x, to_weight = weight[:, None, None], torch.empty_like(x), torch.zeros_like(weight)
@@ -85,9 +89,9 @@ class Unit(nn.Module):
             )
         layers: list[nn.Module] = [
             nn.BatchNorm2d(inside),
-            nn.Conv2d(inside, outside, 3, 1, 1, bias=False),
+            Conv3x3(inside, outside),
             PReLU(outside),
-            nn.Conv2d(outside, outside, 3, stride, 1, bias=False),
+            Conv3x3(outside, outside, stride),
             nn.BatchNorm2d(outside),
         ]
         self.res_layer = nn.Sequential(*layers, *([SqueezeExcitation(outside)] if squeeze else []))

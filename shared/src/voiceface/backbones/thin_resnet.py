@@ -91,7 +91,7 @@ class ThinResNet(nn.Module):
         self.pooling, self.features = pooling, features
         last = widths[-1]
         self.attention = nn.Parameter(torch.empty(last, 1))
-        self.conv1 = nn.Conv2d(1, widths[0], 7, tuple(stem_stride), 3, bias=False)
+        self.conv1 = nn.Conv2d(1, widths[0], 7, (stem_stride[0], stem_stride[1]), 3, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         before, stages = widths[0], []
         for width, count, (high, wide) in zip(widths, blocks, strides):
