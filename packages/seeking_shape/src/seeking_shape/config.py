@@ -85,6 +85,8 @@ class DataConfig(Config):
     """How recordings and pictures reach the networks. Lengths in samples of 16 kHz.
 
     `colour_jitter`: strength of a random contrast and colour cast of training pictures; none as published.
+    `damaged`: recordings of which something is lost are an error (`strict`), or are used as far as they go
+    and reported (`tolerant`). Those without any sound are always an error.
     """
 
     clip_samples: Positive = 160_000
@@ -93,6 +95,7 @@ class DataConfig(Config):
     colour_jitter: float = Field(0.0, ge=0, le=1)
     in_memory: bool = False
     resample: bool = False
+    damaged: Literal["strict", "tolerant"] = "strict"
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:

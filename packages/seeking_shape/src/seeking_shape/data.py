@@ -56,6 +56,7 @@ def training_pairs(corpus: Corpus, config: SeekingShapeConfig, *, progress: bool
         rotation=config.data.rotation,
         colour_jitter=config.data.colour_jitter,
         resample=config.data.resample,
+        policy=config.data.damaged,
         in_memory=config.data.in_memory,
         progress=progress,
     )

@@ -142,6 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--relative-to", type=Path, help="name files relative to this folder")
     parser.add_argument("--cache", type=Path, help="where finished embeddings are kept (default OUT.cache)")
     parser.add_argument("--strict-rate", action="store_true", help="refuse recordings that are not at 16 kHz")
+    parser.add_argument("--tolerant", action="store_true", help="use what is left of damaged recordings")
     parser.add_argument("--workers", type=int, default=2, help="loading threads")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     args = parser.parse_args(argv)
@@ -151,7 +152,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from seeking_shape.embedder import load
 
-    model = load(args.weights, device=args.device, resample=not args.strict_rate)
+    model = load(
+        args.weights, device=args.device, resample=not args.strict_rate, tolerant=args.tolerant or None
+    )
     if model.notice:
         log.warning("%s", model.notice)
     cache = args.cache or args.out.with_name(args.out.name + ".cache")

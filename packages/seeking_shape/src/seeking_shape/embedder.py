@@ -19,6 +19,7 @@ from seeking_shape.config import SeekingShapeConfig
 from seeking_shape.model import Voice2Face
 
 BUNDLED = "weights/population.safetensors"
+_POLICIES = {False: "strict", True: "tolerant"}
 FRONT_END_KEYS = ("V.model.torchfb.*",)  # constants, computed with the model
 BUNDLED_NOTICE = (
     "These weights were trained on invented people (the synthetic population). They show that the software "
@@ -59,6 +60,7 @@ class Embedder:
         self.dimension = config.model.embedding
         self.voice_batch, self.face_batch = config.evaluation.voice_batch, config.evaluation.face_batch
         front = f"{config.data.clip_samples} {config.model.face.side} {config.data.resample}"
+        front += " tolerant" if config.data.damaged == "tolerant" else ""
         self.fingerprint = fingerprint(
             {**model.state_dict(), "front end": torch.tensor(list(front.encode()), dtype=torch.uint8)}
         )
@@ -73,9 +75,11 @@ class Embedder:
         """One recording as the network takes it: 16 kHz, 16-bit range, repeated or cut to length, (T,).
 
         Raises:
-            AudioError: unreadable or empty; or another sample rate, when the configuration does not resample.
+            AudioError: unreadable or empty; damaged, unless the configuration is tolerant; or another sample
+                rate, when it does not resample.
         """
-        wave = audio.load(path, scale="int16", resample=self.config.data.resample)
+        data = self.config.data
+        wave = audio.load(path, scale="int16", resample=data.resample, policy=data.damaged)
         return audio.repeat_to_length(wave, self.config.data.clip_samples)
 
     def load_face(self, path: str | Path) -> NDArray[np.float32]:
@@ -151,7 +155,13 @@ class Embedder:
         return torch.nn.functional.normalize(voices, dim=1) @ torch.nn.functional.normalize(faces, dim=1).T
 
 
-def load(weights: str | Path | None = None, *, device: str = "cpu", resample: bool | None = True) -> Embedder:
+def load(
+    weights: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    resample: bool | None = True,
+    tolerant: bool | None = None,
+) -> Embedder:
     """Read a trained model.
 
     Args:
@@ -160,18 +170,21 @@ def load(weights: str | Path | None = None, *, device: str = "cpu", resample: bo
         device: "cpu", "cuda" or "auto" (a GPU if there is one).
         resample: bring recordings of another rate to 16 kHz; off, they are an error, as published. None: as
             in the model's training.
+        tolerant: use what is left of damaged recordings, and log what is lost; off, they are an error. None:
+            as in the model's training.
 
     Raises:
         CheckpointError: absent, damaged, or of another system.
         ValueError: no such device.
     """
     device = str(choose_device(device))
+    front = {"resample": resample, "damaged": None if tolerant is None else _POLICIES[tolerant]}
     if weights is None:
         place = resources.files("seeking_shape") / BUNDLED
         if not place.is_file():
             raise CheckpointError("this installation brings no weights: name a weights file")
         with resources.as_file(place) as path:
-            return _load_ours(path, device, resample, BUNDLED_NOTICE)
+            return _load_ours(path, device, front, BUNDLED_NOTICE)
     path = Path(weights)
     if path.is_dir():
         path = path / "model.safetensors"
@@ -181,13 +194,13 @@ def load(weights: str | Path | None = None, *, device: str = "cpu", resample: bo
             "folder, or a published checkpoint"
         )
     if path.suffix == ".safetensors":
-        return _load_ours(path, device, resample)
-    return _load_published(path, device, resample)
+        return _load_ours(path, device, front)
+    return _load_published(path, device, front)
 
 
-def _load_ours(path: Path, device: str, resample: bool | None, notice: str = "") -> Embedder:
+def _load_ours(path: Path, device: str, front: dict[str, Any], notice: str = "") -> Embedder:
     loaded = load_model(path, system="seeking_shape", kind="model")
-    config = _with_resampling(check(loaded.config, SeekingShapeConfig, f"configuration in {path}"), resample)
+    config = _with_front_end(check(loaded.config, SeekingShapeConfig, f"configuration in {path}"), front)
     names = loaded.extra.get("names")
     model = Voice2Face(config.model, _classes(loaded.state), names=None if names is None else tuple(names))
     load_into(model, loaded.state, ignore=FRONT_END_KEYS, source=str(path))
@@ -201,13 +214,13 @@ def _load_ours(path: Path, device: str, resample: bool | None, notice: str = "")
     )
 
 
-def _load_published(path: Path, device: str, resample: bool | None) -> Embedder:
+def _load_published(path: Path, device: str, front: dict[str, Any]) -> Embedder:
     from voiceface.config import load_config
 
     from seeking_shape.published import read_full_checkpoint
 
     state = read_full_checkpoint(path)
-    config = _with_resampling(load_config("published_main", SeekingShapeConfig, "seeking_shape"), resample)
+    config = _with_front_end(load_config("published_main", SeekingShapeConfig, "seeking_shape"), front)
     model = Voice2Face(config.model, _classes(state))
     load_into(model, state, ignore=FRONT_END_KEYS, source=str(path))
     return Embedder(model, config, source=path.name, device=device)
@@ -219,7 +232,7 @@ def _classes(state: dict[str, Tensor]) -> int:
     return len(state["F.cls.weight"])
 
 
-def _with_resampling(config: SeekingShapeConfig, resample: bool | None) -> SeekingShapeConfig:
-    if resample is None:
-        return config
-    return config.model_copy(update={"data": config.data.model_copy(update={"resample": resample})})
+def _with_front_end(config: SeekingShapeConfig, front: dict[str, Any]) -> SeekingShapeConfig:
+    """The configuration with what is asked for recordings; None leaves a value as it is."""
+    asked = {key: value for key, value in front.items() if value is not None}
+    return config.model_copy(update={"data": config.data.model_copy(update=asked)})

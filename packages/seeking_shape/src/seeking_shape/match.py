@@ -132,6 +132,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--top", type=int, default=8, help="answers shown (default 8)")
     parser.add_argument("--report", type=Path, help="also write a page with the pictures and voices")
     parser.add_argument("--json", type=Path, help="also write all ranks and scores")
+    parser.add_argument("--tolerant", action="store_true", help="use what is left of damaged recordings")
     parser.add_argument("--workers", type=int, default=2, help="loading threads")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     args = parser.parse_args(argv)
@@ -141,7 +142,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from seeking_shape.embedder import load
 
-    model = load(args.weights, device=args.device)
+    model = load(args.weights, device=args.device, tolerant=args.tolerant or None)
     if model.notice:
         log.warning("%s", model.notice)
     answers, failed = match(model, args.query, args.among, group=args.by_folder, workers=args.workers)

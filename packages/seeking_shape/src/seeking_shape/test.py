@@ -237,6 +237,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--resample", action="store_true", help="bring other sample rates to 16 kHz (default: as in training)"
     )
+    parser.add_argument(
+        "--tolerant",
+        action="store_true",
+        help="use what is left of damaged recordings (default: as in training)",
+    )
     parser.add_argument("--voice-root", type=Path, help="folder of the recordings, if not below --data")
     parser.add_argument("--face-root", type=Path, help="folder of the pictures, if not below --data")
     parser.add_argument("--workers", type=int, default=2, help="loading threads")
@@ -246,7 +251,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from seeking_shape.data import is_synthetic, lists_of, open_split
     from seeking_shape.embedder import load
 
-    model = load(args.weights, device=args.device, resample=args.resample or None)
+    model = load(
+        args.weights, device=args.device, resample=args.resample or None, tolerant=args.tolerant or None
+    )
     if model.notice:
         log.warning("%s", model.notice)
     roots = {"voice_root": args.voice_root, "face_root": args.face_root, "skip_missing": args.skip_missing}

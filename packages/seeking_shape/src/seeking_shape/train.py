@@ -8,7 +8,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 if TYPE_CHECKING:
     import torch
@@ -94,7 +94,7 @@ def train(
         _require_same_people(run, names)
         run.extra = {"names": names, "notice": notice, "source": source}
         network = run.prepare(build_model(config, names, start or Start()))
-        model = unwrap(network)
+        model = cast("Voice2Face", unwrap(network))
         optimiser = make_optimiser(config, model)
         rate = make_schedule(config)
         run.track(model=model, optimiser=optimiser)
@@ -150,7 +150,7 @@ def train_step(
     from seeking_shape.data import crop_of
     from seeking_shape.losses import sample_losses, weighted_losses
 
-    center = unwrap(network).center
+    center = cast("Voice2Face", unwrap(network)).center
     first, end = crop_of(config.data, run.seed, step)
     with run.autocast():
         output = network(batch["face"], batch["voice"][:, first:end])
@@ -176,7 +176,7 @@ def train_step(
         weighting=config.loss.identity_loss_weighting,
         factors=config.loss.loss_weight,
     )
-    total = sum(terms.values())
+    total = cast("Tensor", sum(terms.values()))
     run.backward(total, optimiser, clip_norm=config.optimiser.clip_gradient)
     return {"total_loss": total, **terms, "hardness": losses.hardness.mean()}
 
