@@ -73,6 +73,14 @@ def cosine(left, right):
     return float(left @ right / np.linalg.norm(left) / np.linalg.norm(right))
 
 
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_a_gpu_finds_the_same_figures(protocol):
+    here, there = (evaluate(protocol, *tables(), PEOPLE, device=device) for device in ("cpu", "cuda"))
+    for one, other in zip(here.lists, there.lists):
+        for name, figure in one.figures.items():
+            assert other.figures[name].value == pytest.approx(figure.value, abs=1e-6)
+
+
 def test_figures_equal_plain_loops(protocol, lists):
     voices, faces = tables()
     results = evaluate(protocol, voices, faces, PEOPLE)

@@ -1,5 +1,6 @@
 """Lists against people who are not all there."""
 
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -99,3 +100,26 @@ def test_a_run_goes_on_with_the_people_it_began_with_only(
     table.write_bytes(first + b"".join(reversed(rows)))
     assert train(out, "--resume", length, data=root) == 1
     assert "other training people" in capsys.readouterr().err
+
+
+def test_any_corpus_by_a_manifest_is_trained_on_and_tested(
+    people: Path, train: Call, call: Call, tmp_path: Path
+) -> None:
+    root = tmp_path / "mine"
+    shutil.copytree(people / "wav", root / "sound")
+    shutil.copytree(people / "faces", root / "stills")
+    rows = []
+    for split in ("train", "test"):
+        for person in open_split(people, split).people:
+            name = person.identity.voice_id
+            rows += [f"{name},voice,sound/{item},,,,{split}" for item in person.voices]
+            rows += [f"{name},face,stills/{item},,,,{split}" for item in person.faces]
+    header = "identity,modality,path,gender,nationality,age,split"
+    (root / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
+    assert train(tmp_path / "run", "training.max_iter=1", data=root) == 0
+    words = ["--weights", tmp_path / "run", "--data", root, "--out", tmp_path / "out", "--workers", "1"]
+    assert call("test", *words, "--draw", "1") == 0
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
+    measured = [entry["name"] for entry in found["lists"]]
+    assert measured == [name for name in TEST_LISTS if "_g_" not in name]  # nobody's sex is known
+    assert found["leaked_identities"] == [] and (tmp_path / "out" / "report.html").is_file()

@@ -117,7 +117,15 @@ def evaluate(
 
     voices, faces = embed_corpus(model, corpus, lists, cache=cache, workers=workers, on_error=on_error)
     protocol = Protocol(name, tuple(lists), ties=ties)
-    results = figures_of(protocol, voices, faces, corpus, on_absent=on_error, training=model.names or ())
+    results = figures_of(
+        protocol,
+        voices,
+        faces,
+        corpus,
+        on_absent=on_error,
+        training=model.names or (),
+        device=model.device,
+    )
     if population is None:
         return Evaluation(results, voices, faces)
     from voiceface.population.truth import read_truth, reference_tables

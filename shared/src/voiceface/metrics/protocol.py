@@ -105,6 +105,7 @@ def evaluate(
     *,
     on_absent: str = "error",
     training: Collection[str] | Iterable[Identity] = (),
+    device: str | torch.device = "cpu",
 ) -> Results:
     """Compute all figures of a protocol.
 
@@ -116,6 +117,7 @@ def evaluate(
         on_absent: lines whose items have no embedding: "error", or "skip" and count them.
         training: people the model was trained on, as rows of a table or as names or ids; those who appear in
             the lists are warned of and marked in the results.
+        device: where scores and rankings are computed.
 
     Raises:
         EmbeddingError: items without an embedding, with on_absent="error".
@@ -145,7 +147,7 @@ def evaluate(
             ),
         )
         work = _retrieve if questions.kind == "retrieval" else _match_or_verify
-        results.append(work(protocol, questions, tables, anchors, candidates, names))
+        results.append(work(protocol, questions, tables, anchors, candidates, names, device))
     leaked = _leaked([identities[index] for index in sorted(seen)], training)
     if leaked:
         log.warning(
@@ -188,6 +190,7 @@ def _match_or_verify(
     anchor_people: Index,
     candidate_people: Index,
     names: tuple[str, ...],
+    device: str | torch.device,
 ) -> ListResult:
     """Figures of a matching or verification list."""
     if questions.anchor_index is None or questions.candidate_index is None:
@@ -197,7 +200,8 @@ def _match_or_verify(
     used = np.flatnonzero((anchor >= 0) & (candidate >= 0).all(axis=1))
     if not len(used):
         raise ValueError(f"{questions.name}: none of its {len(questions)} lines has all embeddings")
-    scores = pair_scores(*map(torch.from_numpy, (left.vectors, right.vectors, anchor[used], candidate[used])))
+    arrays = (left.vectors, right.vectors, anchor[used], candidate[used])
+    scores = pair_scores(*(torch.from_numpy(array).to(device) for array in arrays)).cpu()
     groups = anchor_people[questions.anchor_index[used]]
     counts = {
         "lines": len(used),
@@ -244,6 +248,7 @@ def _retrieve(
     query_people: Index,
     gallery_people: Index,
     names: tuple[str, ...],
+    device: str | torch.device,
 ) -> ListResult:
     """Figures of a retrieval list."""
     (left, left_rows), (right, right_rows) = tables
@@ -251,18 +256,16 @@ def _retrieve(
     if not len(used) or not len(kept):
         raise ValueError(f"{questions.name}: no query or no gallery item has an embedding")
     query_people, gallery_people = query_people[used], gallery_people[kept]
+    arrays = (left.vectors[left_rows[used]], right.vectors[right_rows[kept]], query_people, gallery_people)
     found = retrieval(
-        torch.from_numpy(left.vectors[left_rows[used]]),
-        torch.from_numpy(right.vectors[right_rows[kept]]),
-        torch.from_numpy(query_people),
-        torch.from_numpy(gallery_people),
+        *(torch.from_numpy(array).to(device) for array in arrays),
         cutoffs=protocol.cutoffs,
         cmc_length=protocol.cmc_length,
         ties=protocol.ties,
     )
-    relevant = found.relevant.numpy()
-    precision = found.average_precision.numpy()
-    table = np.concatenate([precision[:, None], found.hit_at.numpy()], axis=1)
+    relevant = found.relevant.cpu().numpy()
+    precision = found.average_precision.cpu().numpy()
+    table = np.concatenate([precision[:, None], found.hit_at.cpu().numpy()], axis=1)
     levels = chance_levels("retrieval", relevant=relevant, gallery=len(kept))
     chance = {"map": levels["map"]}
     chance |= {f"r{k}": chance_recall(relevant, len(kept), k) for k in protocol.cutoffs}
