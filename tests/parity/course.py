@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import torch
 from parity.case import Book, Case
+from seeking_shape.published_config import translate
 from seeking_shape.reweighting import IdentityWeights
-from voiceface.schedules import step_decay
+from seeking_shape.train import make_schedule, validation_due
 
 
 def identity_reweighting(case: Case, book: Book) -> None:
@@ -99,20 +100,22 @@ def _kept(events: list[list[Any]], limit: int) -> list[list[Any]]:
 
 
 def _course(config: dict[str, Any]) -> tuple[list[list[float]], list[list[Any]]]:
-    """Rate changes and events of one run, from the functions that training uses."""
-    limit, rate = config["max_iter"], step_decay(config["lr"], config["lr_decay_iter"], config["lr_decay"])
+    """Rate changes and events of one run, from the functions that training calls."""
+    experiment = translate(_as_published(config)).config
+    stated = {
+        "warm_up": config["first_weight_update"],
+        "initial_share": config["first_fraction"],
+        "added_share": config["add_fraction"],
+        "stop_share": config["stop_ratio"],
+    }
     weights = IdentityWeights(
-        config["identities"],
-        update_every=config["weight_update_iter"],
-        warm_up=config["first_weight_update"],
-        initial_share=config["first_fraction"],
-        added_share=config["add_fraction"],
-        stop_share=config["stop_ratio"],
+        config["identities"], **{**experiment.weights.model_dump(exclude={"enabled"}), **stated}
     )
+    limit, rate = experiment.training.max_iter, make_schedule(experiment)
     changes: list[list[float]] = []
     events: list[list[Any]] = []
     for t in range(limit + 1):
-        if config["val_iter"] > 0 and t >= config["start_eval_it"] and t % config["val_iter"] == 0:
+        if validation_due(experiment, t):
             events.append(["validation", t, "val"])
         if t == limit:
             break
@@ -120,6 +123,18 @@ def _course(config: dict[str, Any]) -> tuple[list[list[float]], list[list[Any]]]
             events.append(["weight_update", t, round(weights.ratio, 6)])
         if not changes or rate(t) != changes[-1][1]:
             changes.append([t, rate(t)])
-        if t + 1 in (1, limit) or (t + 1) % config["save_iter"] == 0:
+        if t + 1 in (1, limit) or (t + 1) % experiment.training.save_every == 0:
             events.append(["save", t + 1, f"ckp_{t + 1:06d}.pth.tar"])
     return changes, events
+
+
+def _as_published(config: dict[str, Any]) -> dict[str, Any]:
+    """The case's flat configuration as the published file would say it."""
+    solver = {key: config[key] for key in ("lr", "lr_decay_iter", "lr_decay")}
+    keys = ("max_iter", "weight_update_iter", "val_iter", "start_eval_it", "save_iter")
+    training = {key: config[key] for key in keys} | {"batchsize": config["batch"]}
+    face = {"num_classes": config["identities"]}
+    return {
+        "models": {"conponents": {"F": face}},
+        "training": {**training, "optimizer": {"match": solver}},
+    }

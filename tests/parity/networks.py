@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 from parity.case import Book, Case
-from seeking_shape.losses import explicit_loss, implicit_loss, sample_losses, weighted_losses
+from seeking_shape.losses import Weighting, explicit_loss, implicit_loss, sample_losses, weighted_losses
 from seeking_shape.model import FaceBranch, Normalise, Voice2Face, VoiceBranch, parameter_groups
 from seeking_shape.published import architecture_of, face_architecture, voice_architecture
 from seeking_shape.reweighting import IdentityWeights
@@ -127,7 +127,8 @@ def losses(case: Case, book: Book) -> None:
     config, known = case.config, case.tolerance(atol=1e-5, rtol=1e-4)
     constant = config.get("explicit_constant_inside_logarithm", 5.4)
     labels = case.tensor("labels")
-    for weighting, prefix in (("batch_mean", ""), ("per_sample", "per_sample_")):
+    runs: tuple[tuple[Weighting, str], ...] = (("batch_mean", ""), ("per_sample", "per_sample_"))
+    for weighting, prefix in runs:
         face, voice, classes = (
             case.tensor(key).requires_grad_() for key in ("z_face", "z_voice", "class_weight")
         )

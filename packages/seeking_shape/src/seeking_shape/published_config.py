@@ -1,0 +1,245 @@
+"""Configuration files of the published implementation, translated into ours.
+
+`python -m seeking_shape.published_config train_main.yaml > mine.yaml` writes an experiment file of ours with
+the published behaviour switched on, and says on standard error which paths the published file named.
+"""
+
+import argparse
+import difflib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from voiceface.config import ConfigError, check, to_yaml
+
+from seeking_shape.config import TEST_LISTS, SeekingShapeConfig
+
+FACE, VOICE, CENTER = (f"models.conponents.{name}" for name in ["F", "V", "center"])
+SOLVER = "training.optimizer.match"
+FIXED = {  # what the published code allows in these places, as far as this package repeats it
+    "models.model_warpper": ("Voice2Face",),
+    f"{FACE}.model": ("SEResNet50IR",),
+    f"{VOICE}.model": ("ThinResNet34",),
+    f"{CENTER}.model": ("center",),
+    "models.normal_layer": (True,),
+    "models.normal_mean": ([127.5] * 3,),
+    "models.normal_std": ([127.5] * 3,),
+    "dataset.modal": ("both",),
+    "dataset.input_size": ([112, 112],),
+}
+IDLE = {  # no effect in the published code either
+    *(f"{FACE}.{key}" for key in ("bn", "act", "vote")),
+    *(f"{VOICE}.{key}" for key in ("bn", "act", "num_classes")),
+    *(f"{CENTER}.{key}" for key in ("output_channel", "num_classes")),
+    *(f"dataset.{key}" for key in ("pair", "triple", "resize", "eval_triplet_test")),
+    *(f"evaluation.dataset.{key}" for key in ("pair", "triple", "resize", "modal", "input_size")),
+    *(f"evaluation.dataset.{key}" for key in ("dataset_train", "dataset_val")),
+    *(f"evaluation.dataset.{key}" for key in ("eval_triplet_val", "eval_triplet_test")),
+    "training.no_cuda",
+}
+PLACES = {  # published key: name in `Translation.places`
+    "dataset.image_data_dir": "pictures",
+    "dataset.audio_data_dir": "recordings",
+    "dataset.list_dir": "lists",
+    "dataset.dataset_train": "training people",
+    "dataset.dataset_val": "validation people",
+    "dataset.dataset_test": "test people",
+    "evaluation.dataset.image_data_dir": "pictures of the evaluation",
+    "evaluation.dataset.audio_data_dir": "recordings of the evaluation",
+    "evaluation.dataset.list_dir": "lists of the evaluation",
+    "evaluation.dataset.dataset_test": "people of the evaluation",
+    "training.save_dir": "runs",
+    "training.resume_train": "start weights",
+    "evaluation.resume_eval": "weights of the evaluation",
+    "evaluation.save_feat": "embeddings",
+    "evaluation.save_result": "results",
+}
+READ = {  # keys that become values of ours
+    f"{FACE}.freeze",
+    f"{FACE}.output_channel",
+    f"{FACE}.num_classes",
+    f"{VOICE}.freeze",
+    f"{VOICE}.output_channel",
+    "models.with_cross",
+    "models.weight",
+    "dataset.eval_triplet_val",
+    "training.experiment_id",
+    "training.ft",
+    *(
+        f"{SOLVER}.{key}"
+        for key in ("train_params", "loss_weight", "optim_method", "lr", "momentum", "nesterov")
+    ),
+    *(f"{SOLVER}.{key}" for key in ("betas", "weight_decay", "lr_decay_iter", "lr_decay")),
+    *(
+        f"training.{key}"
+        for key in ("weight_update_iter", "start_eval_it", "val_iter", "save_iter", "max_iter")
+    ),
+    *(f"training.{key}" for key in ("num_workers", "batchsize")),
+    "evaluation.dataset.eval_triplet_test_all",
+}
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A published configuration in our terms.
+
+    Attributes:
+        config: the experiment, with the published behaviour switched on.
+        places: paths and names that are flags of our commands, by what they are; "none" is left out.
+        fresh: whether iteration and optimiser start anew where start weights are given (published `ft`).
+    """
+
+    config: SeekingShapeConfig
+    places: dict[str, str] = field(default_factory=dict)
+    fresh: bool = True
+
+
+def read_published_config(path: str | Path) -> Translation:
+    """Translate a published YAML file.
+
+    Raises:
+        ConfigError: no such file, no YAML mapping, a key that the published code does not know, or a value
+            that this package cannot repeat.
+    """
+    import yaml
+
+    source = Path(path)
+    try:
+        tree = yaml.safe_load(source.read_text("utf-8"))
+    except OSError as error:
+        raise ConfigError(f"cannot read the configuration {source}: {error.strerror}") from error
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        raise ConfigError(f"{source} is not readable YAML: {error}") from error
+    if not isinstance(tree, Mapping):
+        raise ConfigError(f"{source} holds no `key: value` lines")
+    return translate(tree, str(source))
+
+
+def is_published(tree: Mapping[str, Any]) -> bool:
+    """Whether a configuration is spelt as the published ones (ours has no `models`)."""
+    return "models" in tree or "model_warpper" in tree
+
+
+def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translation:
+    """Translate a published configuration.
+
+    Args:
+        tree: nested mappings, as YAML gives them; keys that are absent take the published defaults.
+        name: where it comes from, for messages.
+
+    Raises:
+        ConfigError: see `read_published_config`.
+    """
+    values = dict(_leaves(tree))
+    _refuse_unknown(values, name)
+    for key, allowed in FIXED.items():
+        if key in values and values[key] not in allowed:
+            expected = " or ".join(map(repr, allowed))
+            raise ConfigError(f"{name}: {key} is {values[key]!r}; only {expected} can be translated")
+    config = check(_ours(values), SeekingShapeConfig, f"{name}, translated,")
+    places = {ours: str(values[key]) for key, ours in PLACES.items() if values.get(key) not in (None, "none")}
+    lists = values.get("evaluation.dataset.eval_triplet_test_all")
+    if isinstance(lists, str):
+        places["file of test list names"] = f"{lists}.txt"
+    return Translation(config, places, bool(values.get("training.ft", True)))
+
+
+def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values of `SeekingShapeConfig`."""
+    get = values.get
+    sizes = {get(f"{branch}.output_channel", 128) for branch in (FACE, VOICE)}
+    if len(sizes) > 1:
+        raise ConfigError(f"both branches need one output_channel, found {sorted(sizes)}")
+    trained = get(f"{SOLVER}.train_params", ["F", "V", "center"])
+    frozen = [
+        word
+        for word, letter, branch in (("face", "F", FACE), ("voice", "V", VOICE))
+        if get(f"{branch}.freeze", False) or letter not in trained
+    ]
+    lists = get("evaluation.dataset.eval_triplet_test_all")
+    most = get("training.max_iter", 10_000)
+    return {
+        "name": str(get("training.experiment_id", "published")),
+        "model": {"embedding": sizes.pop(), "num_classes": get(f"{FACE}.num_classes")},
+        "loss": {
+            "explicit": get("models.with_cross", True),
+            "identity_loss_weighting": "batch_mean",
+            "loss_weight": get(f"{SOLVER}.loss_weight", [1, 1, 1]),
+        },
+        "weights": {
+            "enabled": get("models.weight", True),
+            "update_every": get("training.weight_update_iter", -1),
+        },
+        "optimiser": {
+            "method": get(f"{SOLVER}.optim_method", "sgd"),
+            "lr": get(f"{SOLVER}.lr", 0.01),
+            "momentum": get(f"{SOLVER}.momentum", 0.9),
+            "nesterov": get(f"{SOLVER}.nesterov", False),
+            "betas": get(f"{SOLVER}.betas", [0.9, 0.999]),
+            "weight_decay": get(f"{SOLVER}.weight_decay", 1e-4),
+        },
+        "schedule": {
+            "milestones": get(f"{SOLVER}.lr_decay_iter", []),
+            "factor": get(f"{SOLVER}.lr_decay", 0.1),
+        },
+        "data": {"rotation": "published"},
+        "training": {
+            "max_iter": most,
+            "batch_size": get("training.batchsize", 64),
+            "workers": get("training.num_workers", 4),
+            "freeze": frozen,
+            "save_every": get("training.save_iter", most),
+            "validate_every": get("training.val_iter", -1),
+            "validate_from": get("training.start_eval_it", 15_000),
+        },
+        "evaluation": {
+            "validation_list": get("dataset.eval_triplet_val", "match_v2f_2_val"),
+            "lists": lists if isinstance(lists, list) else list(TEST_LISTS),
+            "ties": "published",
+        },
+    }
+
+
+def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted keys and values; a mapping that stands where a value is expected is met at its own keys."""
+    for key, value in tree.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _refuse_unknown(values: Mapping[str, Any], name: str) -> None:
+    """Every key must be one that the published code reads or carries along."""
+    known = set(FIXED) | IDLE | set(PLACES) | READ
+    for key in values:
+        if key not in known:
+            near = difflib.get_close_matches(key, sorted(known), 1)
+            hint = f"; did you mean {near[0]}?" if near else ""
+            raise ConfigError(f"{name}: the published code has no key {key}{hint}")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print our experiment file for a published one."""
+    parser = argparse.ArgumentParser(
+        prog="python -m seeking_shape.published_config", description="Translate a published configuration."
+    )
+    parser.add_argument("config", type=Path, help="YAML file of the published implementation")
+    args = parser.parse_args(argv)
+    try:
+        found = read_published_config(args.config)
+    except ConfigError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(to_yaml(found.config), end="")
+    for what, place in found.places.items():
+        print(f"# {what}: {place}", file=sys.stderr)
+    if not found.fresh:
+        print("# ft: False: the published run went on with iteration and optimiser", file=sys.stderr)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

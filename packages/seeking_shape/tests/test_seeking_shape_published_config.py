@@ -1,0 +1,133 @@
+"""Published configuration files in our terms."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from seeking_shape.config import SeekingShapeConfig
+from seeking_shape.published_config import is_published, main, read_published_config, translate
+from voiceface.config import ConfigError, load_config
+
+MAIN: dict[str, Any] = {
+    "models": {
+        "model_warpper": "Voice2Face",
+        "conponents": {
+            "F": {
+                "model": "SEResNet50IR",
+                "freeze": False,
+                "output_channel": 128,
+                "num_classes": 924,
+                "bn": "BatchNorm",
+                "act": "ReLU",
+                "vote": True,
+            },
+            "V": {"model": "ThinResNet34", "freeze": False, "output_channel": 128, "num_classes": 924},
+            "center": {"model": "center", "output_channel": 128, "num_classes": 924},
+        },
+        "normal_layer": True,
+        "with_cross": True,
+        "weight": True,
+        "normal_mean": [127.5] * 3,
+        "normal_std": [127.5] * 3,
+    },
+    "dataset": {
+        "modal": "both",
+        "dataset_train": "vox1_train",
+        "eval_triplet_val": "match_v2f_2_val",
+        "image_data_dir": "./data/VGG_ALL_FRONTAL",
+        "input_size": [112, 112],
+    },
+    "training": {
+        "save_dir": "./save",
+        "experiment_id": "main",
+        "ft": True,
+        "optimizer": {
+            "match": {
+                "train_params": ["F", "V", "center"],
+                "loss_weight": [1, 1, 1],
+                "optim_method": "sgd",
+                "lr": 0.01,
+                "momentum": 0.9,
+                "weight_decay": 1e-4,
+                "lr_decay_iter": [2000, 3000],
+                "lr_decay": 0.1,
+            }
+        },
+        "weight_update_iter": -1,
+        "start_eval_it": 2000,
+        "val_iter": 2000,
+        "save_iter": 2000,
+        "max_iter": 10000,
+        "num_workers": 8,
+        "batchsize": 64,
+        "resume_train": "./save/vox1_train/Voice2Face/re-weighting/id_weight.pth",
+    },
+}
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    """MAIN with one key set."""
+    tree = yaml.safe_load(yaml.safe_dump(MAIN))
+    place = tree
+    *folders, last = path.split(".")
+    for key in folders:
+        place = place.setdefault(key, {})
+    place[last] = value
+    return tree
+
+
+def test_the_main_run_is_our_bundled_published_main() -> None:
+    found = translate(MAIN)
+    ours = load_config("published_main", SeekingShapeConfig, "seeking_shape").model_dump()
+    theirs = found.config.model_dump()
+    theirs["model"]["num_classes"] = ours["model"]["num_classes"]  # ours follows the data
+    for section in ("model", "loss", "weights", "optimiser", "schedule", "data"):
+        assert theirs[section] == ours[section], section
+    for key in ("max_iter", "batch_size", "save_every", "validate_every", "validate_from"):
+        assert theirs["training"][key] == ours["training"][key]
+    assert found.places["start weights"].endswith("id_weight.pth")
+    assert found.places["pictures"] == "./data/VGG_ALL_FRONTAL"
+    assert found.fresh
+
+
+def test_switches_arrive() -> None:
+    assert not translate(changed("models.with_cross", False)).config.loss.explicit
+    assert not translate(changed("models.weight", False)).config.weights.enabled
+    assert translate(changed("models.conponents.F.freeze", True)).config.training.freeze == ("face",)
+    without_face = changed("training.optimizer.match.train_params", ["V", "center"])
+    assert translate(without_face).config.training.freeze == ("face",)
+    assert "start weights" not in translate(changed("training.resume_train", "none")).places
+    assert translate(changed("training.weight_update_iter", 100)).config.weights.update_every == 100
+
+
+def test_text_numbers_are_numbers() -> None:
+    found = translate(changed("training.optimizer.match.weight_decay", "5e-4"))
+    assert found.config.optimiser.weight_decay == 5e-4
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("training.batchsizes", 64, "did you mean training.batchsize"),
+        ("models.conponents.F.model", "ResNet18", "only 'SEResNet50IR'"),
+        ("dataset.modal", "image", "only 'both'"),
+        ("models.conponents.V.output_channel", 64, "one output_channel"),
+        ("training.max_iter", "many", "max_iter"),
+    ],
+)
+def test_what_cannot_be_translated_is_named(path: str, value: object, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        translate(changed(path, value))
+
+
+def test_the_command_prints_a_file_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "train_main.yaml").write_text(yaml.safe_dump(MAIN))
+    assert main([str(tmp_path / "train_main.yaml")]) == 0
+    printed = capsys.readouterr()
+    (tmp_path / "mine.yaml").write_text(printed.out)
+    config = load_config(tmp_path / "mine.yaml", SeekingShapeConfig, "seeking_shape")
+    assert config == read_published_config(tmp_path / "train_main.yaml").config
+    assert "start weights: ./save" in printed.err
+    assert main([str(tmp_path / "absent.yaml")]) == 1
+    assert is_published(MAIN) and not is_published(yaml.safe_load(printed.out))
