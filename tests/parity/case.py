@@ -173,7 +173,7 @@ class Book:
 def load_fill(path: Path) -> Any:
     """The fill rule as a module."""
     if not path.is_file():
-        raise Skip(f"the fill rule {path} is absent (give --fill)")
+        raise FileNotFoundError(f"the fill rule {path} is absent: give --fill")
     spec = importlib.util.spec_from_file_location("parity_fill", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

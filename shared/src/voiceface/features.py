@@ -7,9 +7,11 @@ from torch import Tensor, nn
 
 
 def hamming_window(length: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Periodic Hamming window 0.54 - 0.46 cos(2 pi n / length), shape (length,), computed in float64."""
-    turns = torch.arange(length, dtype=torch.float64) / length
-    return (0.54 - 0.46 * torch.cos(2 * math.pi * turns)).to(dtype)
+    """Periodic Hamming window 0.54 - 0.46 cos(2 pi n / length), shape (length,).
+
+    In float32 it is computed in float32: that gives the published window to the last digit.
+    """
+    return torch.hamming_window(length, periodic=True, dtype=dtype)
 
 
 def htk_mel_bank(
@@ -28,7 +30,7 @@ def htk_mel_bank(
         low: lower corner of the first band in Hz.
         high: upper corner of the last band in Hz.
         rate: sample rate in Hz.
-        dtype: of the result; the corners are computed in float64.
+        dtype: of the result and of its computation; float32 gives the published bank to the last digit.
 
     Returns:
         Weights in [0, 1], shape (bins, M); no area normalisation.
@@ -38,9 +40,9 @@ def htk_mel_bank(
     """
     if not 0 <= low < high <= rate / 2:
         raise ValueError(f"mel bands need 0 <= low < high <= {rate / 2:g} Hz, found {low:g} and {high:g}")
-    frequency = torch.linspace(0, rate / 2, bins, dtype=torch.float64)
+    frequency = torch.linspace(0, rate / 2, bins, dtype=dtype)
     ends = [2595 * math.log10(1 + f / 700) for f in (low, high)]
-    corner = 700 * (10 ** (torch.linspace(ends[0], ends[1], n_mels + 2, dtype=torch.float64) / 2595) - 1)
+    corner = 700 * (10 ** (torch.linspace(ends[0], ends[1], n_mels + 2, dtype=dtype) / 2595) - 1)
     width = corner.diff()
     rising = (frequency[:, None] - corner[:-2]) / width[:-1]
     falling = (corner[2:] - frequency[:, None]) / width[1:]
@@ -50,7 +52,7 @@ def htk_mel_bank(
         raise ValueError(
             f"{n_mels} mel bands over {bins} bins: bands {empty} hold no bin; ask for fewer bands"
         )
-    return bank.to(dtype)
+    return bank
 
 
 def power_spectrogram(samples: Tensor, window: Tensor, n_fft: int = 512, hop: int = 160) -> Tensor:
