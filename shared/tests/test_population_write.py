@@ -353,3 +353,11 @@ def test_stream_is_seeded_and_shared_out():
     later = PopulationStream("large", first=4, **{**how, "items": 2})
     assert [item["k"] for item in later] == [item["k"] for item in whole[4:]]
     assert whole[0]["alpha"].shape == (40,) and whole[0]["g"].shape == (8,)
+
+
+def test_a_folder_with_only_the_leftover_of_a_killed_write_counts_as_empty(tmp_path):
+    (tmp_path / "truth").mkdir()
+    (tmp_path / "truth" / ".population.abc.part.json").write_text("{")
+    write.write_population(tmp_path, SMALL, workers=1, lists=False, progress=False)
+    assert (tmp_path / "truth" / "population.json").is_file()
+    assert not list(tmp_path.rglob(".*.part*"))

@@ -123,3 +123,17 @@ def test_any_corpus_by_a_manifest_is_trained_on_and_tested(
     measured = [entry["name"] for entry in found["lists"]]
     assert measured == [name for name in TEST_LISTS if "_g_" not in name]  # nobody's sex is known
     assert found["leaked_identities"] == [] and (tmp_path / "out" / "report.html").is_file()
+
+
+def test_people_who_are_left_out_leave_no_gap_in_the_classes(people, tmp_path):
+    import shutil
+
+    from seeking_shape.data import class_names, open_split
+
+    root = tmp_path / "population"
+    shutil.copytree(people, root)
+    gone = class_names(open_split(root, "train"))[1]
+    shutil.rmtree(root / "faces" / gone)
+    left = open_split(root, "train", skip_missing=True)
+    assert left.labels == list(range(len(left))) and gone not in class_names(left)
+    assert "" not in class_names(left)

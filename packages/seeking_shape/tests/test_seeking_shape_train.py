@@ -188,7 +188,7 @@ def test_a_checkpoint_of_other_people_gives_all_but_the_classifier(
     names = [str(number) for number in range(7)]
     model = build_model(config_of(tiny), names, Start(checkpoint=trained / "model.safetensors"))
     before, after = weights_of(trained), model.state_dict()
-    assert after["F.cls.weight"].shape[0] == 7 and "knows 10 people, here are 7" in caplog.text
+    assert after["F.cls.weight"].shape[0] == 7 and "knows 10 other people, here are 7" in caplog.text
     others = [key for key in before if key != "F.cls.weight" and not key.startswith("center.")]
     assert all(torch.equal(before[key], after[key]) for key in others)
 

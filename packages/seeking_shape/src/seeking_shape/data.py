@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -35,10 +36,19 @@ def open_split(
     face_root: Path | None = None,
     skip_missing: bool = False,
 ) -> Corpus:
-    """One split of a corpus folder; people without clips or pictures are an error unless skipped."""
+    """One split of a corpus folder; people without clips or pictures are an error unless skipped.
+
+    Those who are left then have classes without gaps: nobody who is absent takes part in the identity weights.
+    """
     missing = "skip" if skip_missing else "error"
     corpus = open_corpus(root, split, voice_root=voice_root, face_root=face_root, on_missing=missing)
-    return corpus.complete() if skip_missing else corpus
+    if not skip_missing:
+        return corpus
+    corpus = corpus.complete()
+    place = {label: index for index, label in enumerate(dict.fromkeys(corpus.labels))}
+    return replace(
+        corpus, people=tuple(replace(person, label=place[person.label]) for person in corpus.people)
+    )
 
 
 def class_names(corpus: Corpus) -> list[str]:

@@ -162,7 +162,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     table.save(args.out)
     print(
         f"{args.out}: {len(table)} embeddings of length {model.dimension}, "
-        f"{len(voices)} voices, {len(faces)} faces"
+        f"of {len(voices)} recordings and {len(faces)} pictures"
     )
     for item, why in table.failed.items():
         print(f"left out {item}: {why}")

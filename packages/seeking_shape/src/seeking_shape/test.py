@@ -132,8 +132,10 @@ def evaluate(
 
     truth = read_truth(population)
     references = {
-        label: figures_of(protocol, *tables, corpus)
-        for label, tables in reference_tables(truth, corpus).items()
+        label: figures_of(
+            protocol, told_voices.take(voices.items), told_faces.take(faces.items), corpus, on_absent="skip"
+        )
+        for label, (told_voices, told_faces) in reference_tables(truth, corpus).items()
     }
     return Evaluation(results, voices, faces, references, all_pairs(corpus, voices, faces, population))
 

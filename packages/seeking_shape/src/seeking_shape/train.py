@@ -310,16 +310,17 @@ def _load_start(model: "Voice2Face", path: Path) -> None:
 
     from seeking_shape.published import read_full_checkpoint
 
-    ours = path.suffix == ".safetensors"
-    state = load_model(path, system="seeking_shape").state if ours else read_full_checkpoint(path)
+    known = None
+    if path.suffix == ".safetensors":
+        loaded = load_model(path, system="seeking_shape")
+        state, known = loaded.state, loaded.extra.get("names")
+    else:
+        state = read_full_checkpoint(path)
     state = {key: value for key, value in state.items() if not key.startswith("center.")}
-    if (classes := len(state.get("F.cls.weight", ()))) != len(model.center.weight):
-        log.warning(
-            "%s knows %d people, here are %d: the classifier starts afresh",
-            path,
-            classes,
-            len(model.center.weight),
-        )
+    here, names = len(model.center.weight), model.center.names
+    there = len(state.get("F.cls.weight", ()))
+    if there != here or (known and names and list(known) != list(names)):
+        log.warning("%s knows %d other people, here are %d: the classifier starts afresh", path, there, here)
         state.pop("F.cls.weight", None)
     report = load_into(model, state, strict=False, source=str(path))
     if report.mismatched:

@@ -83,6 +83,14 @@ class EmbeddingTable:
             )
         return found
 
+    def take(self, items: Sequence[str]) -> "EmbeddingTable":
+        """The same table, only these items, in this order.
+
+        Raises:
+            EmbeddingError: an item is not in the table.
+        """
+        return EmbeddingTable(list(items), self.vectors[self.rows(items)], self.fingerprint)
+
     def means(self, groups: Sequence[Sequence[str]]) -> npt.NDArray[np.float32]:
         """Mean of the unit-length embeddings of each group of items, at unit length, (len(groups), D)."""
         mean = np.stack([_unit(self.vectors[self.rows(group)]).mean(axis=0) for group in groups])

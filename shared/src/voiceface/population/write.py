@@ -95,7 +95,7 @@ def _counts(settings: dict[str, Any]) -> tuple[int, int, int]:
 
 def _check_folder(root: Path, settings: Settings) -> dict[str, Any] | None:
     """State of an earlier run into this folder, None when it is new; refuses anything that does not fit."""
-    if not root.exists() or (root.is_dir() and not any(root.iterdir())):
+    if not root.exists() or (root.is_dir() and not any(map(_is_content, root.rglob("*")))):
         return None
     if not (root / MARKER).is_file():
         raise PopulationError(
@@ -118,6 +118,11 @@ def _check_folder(root: Path, settings: Settings) -> dict[str, Any] | None:
         )
         raise PopulationError(f"{root} was begun with other settings: {what}; use the same or another folder")
     return state
+
+
+def _is_content(path: Path) -> bool:
+    """Whether a path is more than a folder or the leftover of a write that was killed."""
+    return not path.is_dir() and not (path.name.startswith(".") and ".part" in path.name)
 
 
 def _check_voices(source: str | Path, settings: Settings) -> Path:
