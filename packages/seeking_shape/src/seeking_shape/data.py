@@ -38,7 +38,7 @@ def open_split(
 ) -> Corpus:
     """One split of a corpus folder; people without clips or pictures are an error unless skipped.
 
-    Those who are left then have classes without gaps: nobody who is absent takes part in the identity weights.
+    Those who are left have classes without gaps: whoever is absent takes no part in the identity weights.
     """
     missing = "skip" if skip_missing else "error"
     corpus = open_corpus(root, split, voice_root=voice_root, face_root=face_root, on_missing=missing)

@@ -11,8 +11,6 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from voiceface.backbones.winograd import Conv3x3
-
 BLOCKS: dict[str, tuple[int, ...]] = {
     "ir50": (3, 4, 14, 3),
     "ir101": (3, 13, 30, 3),
@@ -89,9 +87,9 @@ class Unit(nn.Module):
             )
         layers: list[nn.Module] = [
             nn.BatchNorm2d(inside),
-            Conv3x3(inside, outside),
+            nn.Conv2d(inside, outside, 3, 1, 1, bias=False),
             PReLU(outside),
-            Conv3x3(outside, outside, stride),
+            nn.Conv2d(outside, outside, 3, stride, 1, bias=False),
             nn.BatchNorm2d(outside),
         ]
         self.res_layer = nn.Sequential(*layers, *([SqueezeExcitation(outside)] if squeeze else []))
