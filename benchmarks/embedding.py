@@ -2,8 +2,8 @@
 
     python benchmarks/embedding.py
 
-The weights are random: they do not change the time. Clips last 10 s for the full networks, as published, and as
-long as the configuration says for the small ones. Loading is not part of it (see data_loading.py).
+The weights are random: they do not change the time. Clips last 10 s for the full networks, as published, and
+as long as the configuration says for the small ones. Loading is not part of it (see data_loading.py).
 """
 
 import argparse
@@ -35,9 +35,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.config import load_config
 
     torch.set_num_threads(1)
-    print(
-        f"{'configuration':16}{'voices/s':>12}{'of seconds':>12}{'times real time':>18}{'faces/s':>12}{'side':>8}"
-    )
+    heads = ("voices/s", "of seconds", "times real time", "faces/s", "side")
+    print(f"{'configuration':16}" + "".join(f"{head:>16}" for head in heads))
     for name in args.cfg:
         config = load_config(name, SeekingShapeConfig, "seeking_shape")
         model = Embedder(Voice2Face(config.model, 924), config)
@@ -46,7 +45,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         voices = items_per_second(lambda: model.encode_voices(waves), batch, args.seconds)  # noqa: B023
         faces = items_per_second(lambda: model.encode_faces(pictures), batch, args.seconds)  # noqa: B023
         length = samples / 16_000
-        print(f"{name:16}{voices:12.1f}{length:12.1f}{voices * length:18.0f}{faces:12.1f}{side:8d}")
+        print(f"{name:16}{voices:16.1f}{length:16.1f}{voices * length:16.0f}{faces:16.1f}{side:16d}")
     return 0
 
 
