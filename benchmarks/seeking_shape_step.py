@@ -94,7 +94,9 @@ def stepper(
     return step
 
 
-def work(build: str, batch: int, seconds: float, threads: int, orders: "Connection") -> None:
+def work(
+    build: str, batch: int, seconds: float, threads: int, keep_memory: bool, orders: "Connection"
+) -> None:
     """Body of one process: build the networks, then make a step whenever asked.
 
     Answers each order with (loss, processor seconds, wall seconds); an order of False ends it.
@@ -109,10 +111,10 @@ def work(build: str, batch: int, seconds: float, threads: int, orders: "Connecti
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0  # both builds must agree
-    if build == "ours":
-        keep_freed_memory()
-    else:
+    if build == "plain":
         model = plain_copy(model)
+    elif keep_memory:
+        keep_freed_memory()
     torch.manual_seed(1)
     pictures = torch.randint(0, 256, (batch, 3, 112, 112)).float()
     step = stepper(model, pictures, 3000 * torch.randn(batch, int(16000 * seconds)), torch.arange(batch))
@@ -122,7 +124,9 @@ def work(build: str, batch: int, seconds: float, threads: int, orders: "Connecti
         orders.send((loss, time.process_time() - busy, time.perf_counter() - clock))
 
 
-def measure(batch: int, seconds: float, rounds: int, threads: int) -> dict[str, object]:
+def measure(
+    batch: int, seconds: float, rounds: int, threads: int, keep_memory: bool = False
+) -> dict[str, object]:
     """Time both builds turn by turn, each in a process of its own (they manage memory differently).
 
     Args:
@@ -130,6 +134,7 @@ def measure(batch: int, seconds: float, rounds: int, threads: int) -> dict[str, 
         seconds: length of the clips.
         rounds: measured steps of each build, after one that warms up.
         threads: of PyTorch in each process.
+        keep_memory: ours calls `voiceface.memory.keep_freed_memory` first, which `train` leaves to its caller.
 
     Returns:
         Least processor and wall time of a step in seconds, their ratios, and the first losses.
@@ -138,7 +143,9 @@ def measure(batch: int, seconds: float, rounds: int, threads: int) -> dict[str, 
     ends, processes = {}, []
     for build in ("plain", "ours"):
         ends[build], theirs = context.Pipe()
-        processes.append(context.Process(target=work, args=(build, batch, seconds, threads, theirs)))
+        processes.append(
+            context.Process(target=work, args=(build, batch, seconds, threads, keep_memory, theirs))
+        )
         processes[-1].start()
     found: dict[str, list[tuple[float, float, float]]] = {build: [] for build in ends}
     for _ in range(rounds + 1):
@@ -163,6 +170,7 @@ def measure(batch: int, seconds: float, rounds: int, threads: int) -> dict[str, 
         "goal_ratio": GOAL_SECONDS / PUBLISHED_SECONDS,
         "first_losses": first,
         "threads": threads,
+        "keep_memory": keep_memory,
         "load": round(os.getloadavg()[0], 1),
     }
 
@@ -174,10 +182,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=3.75)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--keep-memory", action="store_true", help="ours keeps freed memory")
     parser.add_argument("--strict", action="store_true", help="fail when the goal is missed")
     parser.add_argument("--out", type=Path, help="write the figures as JSON, too")
     args = parser.parse_args(argv)
-    figures = measure(args.batch, args.seconds, args.rounds, args.threads)
+    figures = measure(args.batch, args.seconds, args.rounds, args.threads, args.keep_memory)
     text = json.dumps(figures, indent=2)
     print(text)
     if args.out:
