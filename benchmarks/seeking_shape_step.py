@@ -134,7 +134,7 @@ def measure(
         seconds: length of the clips.
         rounds: measured steps of each build, after one that warms up.
         threads: of PyTorch in each process.
-        keep_memory: ours calls `voiceface.memory.keep_freed_memory` first, which `train` leaves to its caller.
+        keep_memory: ours calls `voiceface.memory.keep_freed_memory` first, which `train` does not do.
 
     Returns:
         Least processor and wall time of a step in seconds, their ratios, and the first losses.
