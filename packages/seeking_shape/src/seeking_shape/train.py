@@ -372,10 +372,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     from voiceface.config import load_config
+    from voiceface.memory import keep_freed_memory
 
     from seeking_shape.config import SeekingShapeConfig
     from seeking_shape.data import notice_of, open_split, validation_of
 
+    keep_freed_memory()
     config = load_config(args.cfg, SeekingShapeConfig, "seeking_shape", args.override)
     start = Start(args.id_weights, args.face_backbone, args.voice_backbone, args.checkpoint)
     for flag, path in vars(start).items():
