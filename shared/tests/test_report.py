@@ -10,13 +10,16 @@ import numpy as np
 import pytest
 from voiceface.report import (
     SYNTHETIC_NOTICE,
+    Candidate,
     Curve,
     Difference,
+    Gallery,
     Headline,
     Histogram,
     Plot,
     Protocol,
     ProtocolList,
+    Query,
     ResultRow,
     Sound,
     SystemResults,
@@ -305,3 +308,10 @@ def test_axis_holds_its_values_and_stays_between_zero_and_one():
     assert 0.4 <= low < 0.5 and 0.98 < high <= 1
     assert axis_of([0.0, 1.0], "%") == (0, 1)
     assert axis_of([], "%") == (0, 1)
+
+
+def test_a_gallery_without_truth_gives_no_verdict(tmp_path):
+    query = Query("asked", [Candidate("a", 1, False, 0.5)], gallery_size=40, truth_known=False)
+    out = build_report(tmp_path / "r.html", title="t", galleries=[Gallery("Real", "v2f", [query])])
+    page = out.read_text()
+    assert "best of 40" in page and "not shown" not in page

@@ -105,7 +105,9 @@ def gallery_of(answers: dict[Path, list[Answer]], *, title: str, top: int = 8, n
             Candidate(_short(answer), rank, False, answer.score, **media(answer.files[0]))
             for rank, answer in enumerate(ranked[:top], 1)
         ]
-        queries.append(Query(query.name, candidates, gallery_size=len(ranked), **media(query)))
+        queries.append(
+            Query(query.name, candidates, gallery_size=len(ranked), truth_known=False, **media(query))
+        )
     voices = next(iter(answers)).suffix.lower() in VOICE_SUFFIXES
     return Gallery(title, "v2f" if voices else "f2v", queries, note)
 

@@ -157,7 +157,9 @@ def _query(query: Query, direction: Direction, media: Media) -> str:
     """One question and its answers."""
     first = min((c.rank for c in query.candidates if c.right), default=None)
     thing = "face" if direction == "v2f" else "voice"
-    if first is None:
+    if not query.truth_known:
+        verdict, style = f"best of {query.gallery_size or len(query.candidates)}", "open"
+    elif first is None:
         verdict, style = f"right {thing} not shown", "far"
     else:
         out_of = f" of {query.gallery_size}" if query.gallery_size else ""

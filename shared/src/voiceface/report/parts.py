@@ -237,6 +237,7 @@ class Query:
     """One question of a gallery and its best answers in order of rank.
 
     Answers of higher rank than their place (the first right one, when not among the best) are set apart.
+    `truth_known` is False where nobody knows which answer is right: the page then gives no verdict.
     """
 
     name: str
@@ -245,6 +246,7 @@ class Query:
     sound: Sound | None = None
     gallery_size: int | None = None
     note: str = ""
+    truth_known: bool = True
 
 
 @dataclass(frozen=True)
