@@ -255,3 +255,16 @@ def test_every_optimiser_learns(train: Call, trained: Path, tmp_path: Path, meth
     words = [f"optimiser.method={method}", "optimiser.clip_gradient=1.0", "training.max_iter=2"]
     assert train(tmp_path / "run", *words, cfg="main") == 0
     assert np.isfinite([row["total_loss"] for row in lines(tmp_path / "run", "total_loss")]).all()
+
+
+def test_people_invented_in_memory_can_be_trained_on(tiny, call, tmp_path, capsys):
+    words = ["--cfg", "quick", "--device", "cpu", *tiny, "training.max_iter=2", "schedule.warm_up=0"]
+    bad = call("train", "--population", "none", "--out", tmp_path / "n", *words, "training.validate_every=-1")
+    assert bad == 1 and "no population preset 'none'" in capsys.readouterr().err
+    bad = call("train", "--population", "tiny", "--out", tmp_path / "v", *words, "training.validate_every=1")
+    assert bad == 1 and "training.validate_every=-1" in capsys.readouterr().err
+    out = tmp_path / "memory"
+    assert call("train", "--population", "tiny", "--out", out, *words, "training.validate_every=-1") == 0
+    loaded = load_model(out / "model.safetensors")
+    assert len(loaded.extra["names"]) == 16 and "invented people" in loaded.extra["notice"]
+    assert len((out / "log.jsonl").read_text().splitlines()) > 0

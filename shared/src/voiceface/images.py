@@ -235,8 +235,8 @@ def jitter_colour(
     """Random contrast and colour cast, against learning the light of single pictures.
 
     Contrast is multiplied by 1 + strength x normal about the middle, and strength x normal of half the range
-    is added to each channel. Not in the published code. Small networks on the synthetic population gain about
-    .03 of accuracy within the sex by a strength of 0.1.
+    is added to each channel. Not in the published code. On the synthetic population a strength of 0.1 gained
+    between .007 and .03 of accuracy within the sex, one run each.
 
     Args:
         face: shape (3, side, side), 0...255.

@@ -18,6 +18,8 @@ from seeking_shape.config import DataConfig, SeekingShapeConfig
 from seeking_shape.model import draw_crop
 
 if TYPE_CHECKING:
+    from voiceface.population.stream import PopulationDataset
+
     from seeking_shape.train import Validation
 
 log = logging.getLogger(__name__)
@@ -51,16 +53,22 @@ def open_split(
     )
 
 
-def class_names(corpus: Corpus) -> list[str]:
+def class_names(people: "Corpus | PopulationDataset") -> list[str]:
     """Face name of every class, in class order; rows with one face name share a class."""
-    names = {person.label: person.identity.face_id or person.identity.name for person in corpus.people}
-    return [names.get(label, "") for label in range(corpus.classes)]
+    if not isinstance(people, Corpus):
+        return list(people.people.names)
+    names = {person.label: person.identity.face_id or person.identity.name for person in people.people}
+    return [names.get(label, "") for label in range(people.classes)]
 
 
-def training_pairs(corpus: Corpus, config: SeekingShapeConfig, *, progress: bool = True) -> PairDataset:
-    """Random picture and random clip of every training person."""
+def training_pairs(
+    people: "Corpus | PopulationDataset", config: SeekingShapeConfig, *, progress: bool = True
+) -> "PairDataset | PopulationDataset":
+    """Random picture and random clip of every training person; a population in memory gives them itself."""
+    if not isinstance(people, Corpus):
+        return people
     return PairDataset(
-        corpus,
+        people,
         side=config.model.face.side,
         length=config.data.clip_samples,
         rotation=config.data.rotation,
@@ -68,6 +76,21 @@ def training_pairs(corpus: Corpus, config: SeekingShapeConfig, *, progress: bool
         resample=config.data.resample,
         policy=config.data.damaged,
         in_memory=config.data.in_memory,
+        progress=progress,
+    )
+
+
+def invented(preset: str, config: SeekingShapeConfig, *, progress: bool = True) -> "PopulationDataset":
+    """The training people of a population preset, made in memory: nothing is written to the disk."""
+    from voiceface.population.stream import PopulationDataset
+
+    return PopulationDataset(
+        preset,
+        "train",
+        side=config.model.face.side,
+        length=config.data.clip_samples,
+        rotation=config.data.rotation,
+        colour_jitter=config.data.colour_jitter,
         progress=progress,
     )
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from voiceface.datasets.corpus import Corpus
     from voiceface.datasets.lists import EvaluationList
+    from voiceface.population.stream import PopulationDataset
     from voiceface.training import Run
 
     from seeking_shape.config import SeekingShapeConfig
@@ -42,7 +43,7 @@ class Start:
 
 def train(
     config: "SeekingShapeConfig",
-    corpus: "Corpus",
+    corpus: "Corpus | PopulationDataset",
     out: str | Path,
     *,
     validation: "Validation | None" = None,
@@ -56,7 +57,7 @@ def train(
 
     Args:
         config: what to train.
-        corpus: the training people; class k is the k-th distinct face name.
+        corpus: the training people, on the disk or invented in memory; class k is the k-th distinct name.
         out: run folder; new or empty unless `resume`.
         validation: what to judge the model by where the configuration validates.
         start: weights to begin with; from scratch without.
@@ -355,7 +356,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--cfg", required=True, help="bundled name (reweight, main, quick, ...) or a .yaml file"
     )
-    parser.add_argument("--data", type=Path, required=True, help="corpus folder: see docs/data.md")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="corpus folder: see docs/data.md")
+    source.add_argument(
+        "--population", metavar="PRESET", help="invent the people of this preset in memory instead"
+    )
     parser.add_argument("--out", type=Path, required=True, help="run folder, new or empty")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     parser.add_argument("--id-weights", type=Path, help="identity weights of step 1")
@@ -375,7 +380,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.memory import keep_freed_memory
 
     from seeking_shape.config import SeekingShapeConfig
-    from seeking_shape.data import notice_of, open_split, validation_of
+    from seeking_shape.data import SYNTHETIC_NOTICE, invented, notice_of, open_split, validation_of
 
     keep_freed_memory()
     config = load_config(args.cfg, SeekingShapeConfig, "seeking_shape", args.override)
@@ -384,10 +389,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         if path and not path.is_file():
             raise FileNotFoundError(f"--{flag.replace('_', '-')}: no file at {path}")
     roots = {"voice_root": args.voice_root, "face_root": args.face_root, "skip_missing": args.skip_missing}
-    corpus = open_split(args.data, "train", **roots)
-    validation = None
-    if config.training.validate_every > 0:
-        validation = validation_of(args.data, config, args.lists, **roots)
+    validation, notice = None, SYNTHETIC_NOTICE
+    if args.population:
+        if config.training.validate_every > 0:
+            raise ValueError(
+                "--population has no validation files: add training.validate_every=-1, or use --data"
+            )
+        corpus: Corpus | PopulationDataset = invented(args.population, config)
+    else:
+        corpus, notice = open_split(args.data, "train", **roots), notice_of(args.data)
+        if config.training.validate_every > 0:
+            validation = validation_of(args.data, config, args.lists, **roots)
     weights = train(
         config,
         corpus,
@@ -397,7 +409,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         device=args.device,
         threads=args.threads,
         resume=args.resume,
-        notice=notice_of(args.data),
+        notice=notice,
     )
     print(f"weights: {weights}")
     return 0

@@ -58,6 +58,7 @@ class PopulationDataset:
         length: int | None = None,
         augment: bool = True,
         rotation: Literal["centred", "published"] = "centred",
+        colour_jitter: float = 0.0,
         workers: int | None = None,
         progress: bool = True,
         **changes: Any,
@@ -71,6 +72,7 @@ class PopulationDataset:
             length: samples of the voices that `draw` gives (repeated or cut); default: as synthesised.
             augment: random flip, turn and crop; off: the evaluation transform.
             rotation: see `voiceface.images.training_transform`.
+            colour_jitter: strength of `voiceface.images.jitter_colour`, with `augment`.
             workers: processes that make it; None takes every core.
             progress: show a bar on standard error.
             changes: fields of `Settings` to change, such as rho, seed or people.
@@ -78,7 +80,7 @@ class PopulationDataset:
         self.settings = settings if isinstance(settings, Settings) else settings_of(settings, **changes)
         self.side = side or self.settings.picture_side
         self.length = length or round(self.settings.clip_seconds * 16_000)
-        self.augment, self.rotation = augment, rotation
+        self.augment, self.rotation, self.colour_jitter = augment, rotation, colour_jitter
         ids = self.settings.ids(split)
         if not ids:
             raise ValueError(f"the split {split!r} of this population holds nobody")
@@ -114,10 +116,13 @@ class PopulationDataset:
             "label": index of the entry, int.
         """
         from voiceface import audio
+        from voiceface.images import jitter_colour
 
         picture = self.pictures[index, int(rng.integers(self.pictures.shape[1]))]
         clip = self.clips[index, int(rng.integers(self.clips.shape[1]))]
         face = _transform(picture, self.side, rng if self.augment else None, self.rotation)
+        if self.augment and self.colour_jitter:
+            face = jitter_colour(face, self.colour_jitter, rng)
         return {
             "face": face,
             "voice": audio.repeat_to_length(clip, self.length).astype(np.float32),
