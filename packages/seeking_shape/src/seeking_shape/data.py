@@ -20,7 +20,7 @@ from seeking_shape.model import draw_crop
 if TYPE_CHECKING:
     from voiceface.population.stream import PopulationDataset
 
-    from seeking_shape.train import Validation
+    from seeking_shape.validation import Validation
 
 log = logging.getLogger(__name__)
 CROP_STREAM = 2
@@ -165,7 +165,7 @@ def validation_of(
     skip_missing: bool = False,
 ) -> "Validation":
     """People and list that training is judged by; a missing list is drawn with the run's seed."""
-    from seeking_shape.train import Validation
+    from seeking_shape.validation import Validation
 
     corpus = open_split(root, "val", voice_root=voice_root, face_root=face_root, skip_missing=skip_missing)
     absent = "skip" if skip_missing else "error"

@@ -8,12 +8,14 @@ import logging
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from voiceface.datasets.corpus import Corpus
     from voiceface.metrics.all_pairs import PairsFigure
     from voiceface.report import Gallery
 
+    from seeking_shape.config import SeekingShapeConfig
     from seeking_shape.embedder import Embedder
 
 log = logging.getLogger(__name__)
@@ -116,7 +118,7 @@ def headlines(population: "dict[str, dict[str, PairsFigure]]") -> str:
     return "\n".join(rows)
 
 
-def _train(config, corpus, out: Path, **options) -> None:  # type: ignore[no-untyped-def]
+def _train(config: "SeekingShapeConfig", corpus: "Corpus", out: Path, **options: Any) -> None:
     """Train unless it is done; go on where a stopped run was."""
     from seeking_shape.train import train
 
