@@ -9,14 +9,17 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface.datasets.vggface import IMAGE_SUFFIXES
+from voiceface.datasets.voxceleb import AUDIO_SUFFIXES
+
 if TYPE_CHECKING:
     from voiceface.metrics.embeddings import EmbeddingTable
 
     from seeking_shape.embedder import Embedder
 
 log = logging.getLogger(__name__)
-VOICE_SUFFIXES = frozenset({".wav", ".flac", ".mp3", ".ogg", ".opus", ".m4a", ".mp4", ".aac"})
-FACE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
+VOICE_SUFFIXES = frozenset(AUDIO_SUFFIXES) - {".npy"}
+FACE_SUFFIXES = frozenset(IMAGE_SUFFIXES)
 
 
 def find_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:

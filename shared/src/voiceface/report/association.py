@@ -33,16 +33,9 @@ from voiceface.report import (
     gallery_from_scores,
     hardest_and_easiest,
 )
+from voiceface.report.text import SHARED, WAYS
 
 TASKS = {"match": "Matching 1:{n}", "verify": "Verification (AUC)", "retrieval": "Retrieval (mAP)"}
-STRATA = {
-    "U": "anyone",
-    "G": "same sex",
-    "N": "same nationality",
-    "A": "same age group",
-    "GN": "same sex and nationality",
-}
-WAYS = {"v2f": "voice to face", "f2v": "face to voice"}
 GALLERY_QUERIES, GALLERY_SIZE = 5, 100
 
 
@@ -174,7 +167,7 @@ def _headlines(
     for one in order:
         if one.questions.direction == "v2f" and len(found) < 8:
             main, stratum = one.main, one.questions.stratum
-            words = "" if one.questions.kind == "retrieval" else f", {STRATA.get(stratum, stratum)}"
+            words = "" if one.questions.kind == "retrieval" else f", {SHARED.get(stratum, stratum)}"
             found.append(
                 Headline(
                     f"{_task(one)}{words}",
@@ -250,7 +243,7 @@ def _protocol(results: Results) -> Protocol:
     facts = {
         "ties": {"fair": "a tie among k counts 1/k", "published": "the first of the best counts"}[rules.ties],
         "intervals": f"{rules.confidence:.0%}, {rules.replicates} draws of people, seed {rules.seed}",
-        "strata": ", ".join(f"{key} = {STRATA.get(key, key)}" for key in rules.strata),
+        "strata": ", ".join(f"{key} = {SHARED.get(key, key)}" for key in rules.strata),
         "lists drawn here, not published": f"{own} of {len(lists)}",
         "lines left out": sum(found.counts.get("skipped", 0) for found in results.lists),
         "people also in training": len(results.leaked),
@@ -274,7 +267,7 @@ def _roc(systems: Mapping[str, Results], references: Mapping[str, Results]) -> l
         curves += _reference_curves(found, references, "roc", "AUC")
         curves.append(Curve("chance", [0, 1], [0, 1], kind="chance"))
         stratum = found.questions.stratum
-        words = f"{WAYS[found.questions.direction]}, {STRATA.get(stratum, stratum)}"
+        words = f"{WAYS[found.questions.direction]}, {SHARED.get(stratum, stratum)}"
         plots.append(
             Plot(
                 f"ROC, {words}",

@@ -8,13 +8,20 @@ THIN = "\u202f"
 """Narrow space between a number and its unit, which never breaks."""
 
 DIRECTIONS = {"v2f": "Voice → face", "f2v": "Face → voice"}
+WAYS = {"v2f": "voice to face", "f2v": "face to voice"}
+SHARED = {
+    "U": "anyone",
+    "G": "same sex",
+    "N": "same nationality",
+    "A": "same age group",
+    "GN": "same sex and nationality",
+    "GA": "same sex and age group",
+    "NA": "same nationality and age group",
+    "GNA": "same sex, nationality and age group",
+}
 STRATA = {
-    "U": "wrong answers drawn from everybody",
-    "G": "wrong answers of the same sex",
-    "N": "wrong answers of the same nationality",
-    "A": "wrong answers of the same age group",
-    "GN": "wrong answers of the same sex and nationality",
-    "GNA": "wrong answers of the same sex, nationality and age group",
+    key: "wrong answers drawn from everybody" if key == "U" else f"wrong answers of the {words}"
+    for key, words in SHARED.items()
 }
 
 
