@@ -1,0 +1,8 @@
+"""What systems share that put voices and faces into one space: settings, branches, data, use, evaluation.
+
+config, networks     what a run can be told, and the parts of both branches
+data, validation     who is trained on and asked about, and judging a model during training
+starting             what a run starts from, its optimiser and schedule, the flags of `train`
+embedder             a trained model with its front ends, read from any weights file
+embed, match, evaluation, demonstration, bundle      the commands, told which system they serve
+"""

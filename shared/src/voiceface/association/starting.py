@@ -1,0 +1,237 @@
+"""What a training run starts from: weights, people, optimiser and schedule, and the flags that say so."""
+
+import argparse
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+
+    from voiceface.association.config import AssociationConfig
+    from voiceface.association.validation import Validation
+    from voiceface.datasets.corpus import Corpus
+    from voiceface.population.stream import PopulationDataset
+    from voiceface.training import Run
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Files that a run starts from; everything is optional. A system extends it by files of its own.
+
+    Attributes:
+        face_backbone: published face network (IR of face.evoLVe).
+        voice_backbone: published voice network (thin ResNet-34 of voxceleb_trainer).
+        checkpoint: a whole model, ours or published, as far as it fits.
+    """
+
+    face_backbone: Path | None = None
+    voice_backbone: Path | None = None
+    checkpoint: Path | None = None
+
+
+S = TypeVar("S", bound=Start)
+
+
+class TrainingPeople(NamedTuple):
+    """Who a run learns from.
+
+    Attributes:
+        people: on the disk, or invented in memory.
+        validation: people and list that judge the model, where the configuration validates.
+        notice: what readers of the model must be told, or empty.
+    """
+
+    people: "Corpus | PopulationDataset"
+    validation: "Validation | None"
+    notice: str
+
+
+def describe(start: Start | None) -> dict[str, str]:
+    """What the run started from, by file name."""
+    return {key: path.name for key, path in vars(start or Start()).items() if path}
+
+
+def load_start(
+    model: "nn.Module",
+    path: Path,
+    *,
+    system: str,
+    read_published: "Callable[[Path], Mapping[str, Tensor]]",
+    names: Sequence[str] | None = None,
+    left_out: Iterable[str] = (),
+    other_people: Sequence[str] = (),
+) -> None:
+    """Copy a whole model, ours or published, as far as it fits.
+
+    Args:
+        model: receives the weights.
+        path: .safetensors of ours, or any published checkpoint of the system.
+        system: whose weights they must be.
+        read_published: tensors of a published checkpoint by key.
+        names: the training people in class order, to be compared with the file's.
+        left_out: shell patterns of keys that are never copied, such as those of identity weights.
+        other_people: keys of the classifier, one row a person; they start afresh, with a warning, where the
+            file knows other people.
+
+    Raises:
+        CheckpointError: damaged, of another system or architecture.
+    """
+    import fnmatch
+
+    from voiceface.checkpoint import CheckpointError, load_into, load_model
+
+    known = None
+    if path.suffix == ".safetensors":
+        loaded = load_model(path, system=system)
+        state, known = loaded.state, loaded.extra.get("names")
+    else:
+        state = dict(read_published(path))
+    patterns = tuple(left_out)
+    state = {
+        key: value
+        for key, value in state.items()
+        if not any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
+    }
+    own = model.state_dict()
+    for key in other_people:
+        here, there = len(own[key]), len(state.get(key, ()))
+        if there != here or (known and names and list(known) != list(names)):
+            log.warning(
+                "%s knows %d other people, here are %d: the classifier starts afresh", path, there, here
+            )
+            state.pop(key, None)
+    report = load_into(model, state, strict=False, source=str(path))
+    if report.mismatched:
+        raise CheckpointError(f"{path} is of another architecture: {'; '.join(report.mismatched[:3])}")
+
+
+def require_same_people(run: "Run", names: Sequence[str]) -> None:
+    """Refuse to go on with other people than the run began with: classes are numbered by their order.
+
+    Raises:
+        ValueError: a resumed run, and other people or another order of them.
+    """
+    import hashlib
+
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    if run.values.setdefault("people", digest) != digest:
+        raise ValueError(
+            f"{run.out} was begun with other training people or another order of them, and cannot go on with "
+            f"these {len(names)}: give the same --data, or another --out folder"
+        )
+
+
+def make_optimiser(
+    config: "AssociationConfig", groups: "Iterable[Mapping[str, Any]]"
+) -> "torch.optim.Optimizer":
+    """The configured optimiser over groups of parameters, weight decay on everything (as published)."""
+    import torch
+
+    chosen = config.optimiser
+    given = [dict(group) for group in groups]
+    common: dict[str, Any] = {"lr": chosen.lr, "weight_decay": chosen.weight_decay}
+    if chosen.method == "sgd":
+        return torch.optim.SGD(given, momentum=chosen.momentum, nesterov=chosen.nesterov, **common)
+    if chosen.method == "adagrad":
+        return torch.optim.Adagrad(given, **common)
+    kind = torch.optim.AdamW if chosen.method == "adamw" else torch.optim.Adam
+    return kind(given, betas=chosen.betas, **common)
+
+
+def make_schedule(config: "AssociationConfig") -> Callable[[int], float]:
+    """Iteration (from 0) -> learning rate of its step."""
+    from voiceface.training import cosine_warmup, step_decay
+
+    schedule, lr = config.schedule, config.optimiser.lr
+    if schedule.kind == "cosine":
+        return cosine_warmup(lr, config.training.max_iter, schedule.warm_up)
+    decayed = step_decay(lr, schedule.milestones, schedule.factor)
+    return lambda step: decayed(step) * min(1.0, (step + 1) / (schedule.warm_up + 1))
+
+
+def add_training_flags(parser: argparse.ArgumentParser, *, configurations: str, face_network: str) -> None:
+    """The flags that `train` of every system has.
+
+    Args:
+        parser: of the command.
+        configurations: some bundled names, for the help.
+        face_network: published name of the face network, for the help.
+    """
+    parser.add_argument("--cfg", required=True, help=f"bundled name ({configurations}) or a .yaml file")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="corpus folder: see docs/data.md")
+    source.add_argument(
+        "--population", metavar="PRESET", help="invent the people of this preset in memory instead"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="run folder, new or empty")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--face-backbone", type=Path, help=f"published {face_network} weights to start from")
+    parser.add_argument("--voice-backbone", type=Path, help="published thin ResNet-34 weights to start from")
+    parser.add_argument("--checkpoint", type=Path, help="a whole model to start from, ours or published")
+    parser.add_argument("--voice-root", type=Path, help="folder of the recordings, if not below --data")
+    parser.add_argument("--face-root", type=Path, help="folder of the pictures, if not below --data")
+    parser.add_argument("--lists", type=Path, help="folder of the evaluation lists (default DATA/list_wav)")
+    parser.add_argument("--skip-missing", action="store_true", help="leave people without a folder out")
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
+    parser.add_argument("--threads", type=int, help="CPU threads (a resumed run needs the same number)")
+    parser.add_argument("override", nargs="*", help="section.key=value")
+
+
+def start_of(args: argparse.Namespace, kind: type[S]) -> S:
+    """The files to start from, out of parsed flags that are named as the fields of `kind`.
+
+    Raises:
+        FileNotFoundError: a named file is not there.
+    """
+    from dataclasses import fields
+
+    start = kind(**{field.name: getattr(args, field.name) for field in fields(kind)})
+    for flag, path in vars(start).items():
+        if path and not path.is_file():
+            raise FileNotFoundError(f"--{flag.replace('_', '-')}: no file at {path}")
+    return start
+
+
+def open_training(
+    args: argparse.Namespace,
+    config: "AssociationConfig",
+    *,
+    voice_folder: str = "voxceleb1_id",
+    **drawing: Any,
+) -> TrainingPeople:
+    """The people that the flags of `add_training_flags` name.
+
+    Args:
+        args: parsed flags.
+        config: the experiment.
+        voice_folder: which name of a person their folder of recordings has, see `open_corpus`.
+        drawing: what draws of an invented population hold besides, such as ``views=2``; for people on the
+            disk `training_pairs` is told.
+
+    Raises:
+        ValueError, OSError: the data cannot be used; see the message.
+    """
+    from voiceface.association.data import SYNTHETIC_NOTICE, invented, notice_of, open_split, validation_of
+
+    judged = config.training.validate_every > 0
+    if args.population:
+        if judged:
+            raise ValueError(
+                "--population has no validation files: add training.validate_every=-1, or use --data"
+            )
+        return TrainingPeople(invented(args.population, config, **drawing), None, SYNTHETIC_NOTICE)
+    where: dict[str, Any] = {
+        "voice_root": args.voice_root,
+        "face_root": args.face_root,
+        "skip_missing": args.skip_missing,
+        "voice_folder": voice_folder,
+    }
+    corpus, notice = open_split(args.data, "train", **where), notice_of(args.data)
+    validation = validation_of(args.data, config, args.lists, **where) if judged else None
+    return TrainingPeople(corpus, validation, notice)

@@ -1,0 +1,84 @@
+"""Judging a model during training by one matching list (specification of seeking_shape, section 7.1)."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from voiceface.association.config import AssociationConfig
+    from voiceface.association.networks import Encoders
+    from voiceface.datasets.corpus import Corpus
+    from voiceface.datasets.lists import EvaluationList
+    from voiceface.training import Run
+
+
+@dataclass(frozen=True)
+class Validation:
+    """People and list that a model is judged by during training.
+
+    Attributes:
+        corpus: the people.
+        list: a matching list.
+        on_error: files that cannot be read: "error" ends the run, "skip" leaves their lines out.
+    """
+
+    corpus: "Corpus"
+    list: "EvaluationList"
+    on_error: str = "error"
+
+
+def validation_due(config: "AssociationConfig", step: int) -> bool:
+    """Whether the model is judged before iteration `step` (after the last one, for step = max_iter)."""
+    every = config.training.validate_every
+    return every > 0 and step >= max(1, config.training.validate_from) and step % every == 0
+
+
+def validate(
+    run: "Run", step: int, model: "Encoders", config: "AssociationConfig", validation: Validation | None
+) -> float:
+    """Judge the model by one matching list; a new best is kept as `checkpoints/best.safetensors`.
+
+    Correct means that the right face is strictly closer than every other (as published; section 7.1).
+
+    Returns:
+        Accuracy, 0...1.
+    """
+    import torch
+
+    from voiceface.association.embedder import Embedder
+    from voiceface.metrics.association import matching_accuracy, pair_scores
+    from voiceface.metrics.embeddings import encode_files
+
+    if validation is None:
+        raise ValueError(
+            "the configuration validates, and no validation people were given: set training.validate_every=-1"
+        )
+    judge = Embedder(model, config, device=run.device)
+    corpus, questions = validation.corpus, validation.list
+    sides = []
+    for items, side in zip((questions.anchors, questions.candidates), questions.direction.split("2")):
+        load, encode, batch, place = judge.side_of(side, corpus)
+        table = encode_files(
+            items,
+            place,
+            load,
+            encode,
+            fingerprint=judge.fingerprint,
+            batch_size=batch,
+            on_error=validation.on_error,
+            progress=False,
+        )
+        sides.append((torch.from_numpy(table.vectors), torch.from_numpy(table.rows(items, "mark"))))
+    (anchors, anchor_rows), (candidates, candidate_rows) = sides
+    asked = anchor_rows[torch.from_numpy(questions.anchor_index)]
+    offered = candidate_rows[torch.from_numpy(questions.candidate_index)]
+    used = (asked >= 0) & (offered >= 0).all(dim=1)
+    if not used.any():
+        raise ValueError(f"{questions.name}: no line is left to validate on, their files cannot be read")
+    scores = pair_scores(anchors, candidates, asked[used], offered[used])
+    accuracy = float(matching_accuracy(scores, ties="strict"))
+    model.train()
+    run.log(step, {"accuracy": accuracy}, always=True, prefix="val/")
+    if accuracy > run.values.get("best_accuracy", 0.0):
+        run.values.update(best_accuracy=accuracy, best_step=step)
+        run.save("best", model)
+    return accuracy
