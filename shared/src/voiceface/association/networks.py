@@ -36,7 +36,8 @@ class FaceTrunkConfig(Config):
     @property
     def units(self) -> Stages:
         """Residual units per stage."""
-        return self.blocks or ir.BLOCKS[self.arch]
+        a, b, c, d = self.blocks or ir.BLOCKS[self.arch]
+        return a, b, c, d
 
 
 class VoiceTrunkConfig(Config):
