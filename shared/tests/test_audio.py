@@ -2,12 +2,14 @@
 
 import logging
 import struct
+import warnings
 
 import numpy as np
 import pytest
 import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.io import wavfile
 from voiceface import audio
 
 RATE = 16000
@@ -61,6 +63,109 @@ def test_every_sample_format_comes_to_the_16_bit_scale(tmp_path, subtype, step):
     wave = audio.load(tmp_path / "a.wav", scale="int16")
     assert np.abs(wave - samples).max() <= step
     np.testing.assert_array_equal(audio.load(tmp_path / "a.wav", scale="unit") * 32768, wave)
+
+
+@pytest.mark.parametrize("kind", ["WAV", "WAVEX"])
+@pytest.mark.parametrize("subtype", ["PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("channels", [1, 2])
+def test_stored_values_are_those_of_scipy(tmp_path, kind, subtype, channels):
+    path = tmp_path / "a.wav"
+    wave = np.random.default_rng(0).uniform(-1, 1, (500, channels))
+    wave[:4, 0] = -1, 1, 0, 1e-9
+    soundfile.write(path, wave, RATE, subtype=subtype, format=kind)
+    with warnings.catch_warnings(action="ignore", category=wavfile.WavFileWarning):  # of the PEAK chunk
+        _, expected = wavfile.read(path)
+    expected = expected.reshape(500, channels).T.astype(np.float32)
+    for policy in ("strict", "tolerant"):
+        np.testing.assert_array_equal(
+            audio.decode(path, scale="stored", policy=policy).samples, expected, strict=True
+        )
+    np.testing.assert_array_equal(audio.load(path, scale="stored", limit=100), expected[0, :100])
+    full = {"PCM_U8": 255, "PCM_16": 32767, "PCM_24": 2**31, "PCM_32": 2**31}.get(subtype, 1)
+    assert expected.max() == pytest.approx(full, rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    "dtype, values",
+    [
+        (np.uint8, [0, 1, 127, 128, 255]),
+        (np.int16, [-32768, -1, 0, 1, 32767]),
+        (np.int32, [-(2**31), -1, 0, 1, 16_777_217, 2**31 - 1]),
+        (np.float32, [-1.0, 1e-30, 0.3, 30_000.0]),
+        (np.float64, [-1.0, 1e-30, 0.3, 30_000.0]),
+    ],
+)
+def test_stored_values_of_files_that_scipy_wrote(tmp_path, dtype, values):
+    wavfile.write(tmp_path / "a.wav", RATE, np.array(values, dtype))
+    wave = audio.load(tmp_path / "a.wav", scale="stored")
+    np.testing.assert_array_equal(wave, np.array(values, dtype).astype(np.float32), strict=True)
+
+
+def test_lossless_packing_does_not_change_stored_values(tmp_path):
+    rng = np.random.default_rng(0)
+    for packed, bits in (("a.flac", 16), ("a.flac", 24), ("a.caf", 16), ("a.caf", 24)):
+        wave = rng.integers(-(2 ** (bits - 1)), 2 ** (bits - 1), 3000) << (32 - bits)
+        kind = "ALAC" if packed.endswith("caf") else "PCM"
+        soundfile.write(tmp_path / "a.wav", wave.astype(np.int32), RATE, subtype=f"PCM_{bits}")
+        soundfile.write(tmp_path / packed, wave.astype(np.int32), RATE, subtype=f"{kind}_{bits}")
+        stored = audio.load(tmp_path / packed, scale="stored")
+        np.testing.assert_array_equal(stored, audio.load(tmp_path / "a.wav", scale="stored"))
+        np.testing.assert_array_equal(stored, wave >> 16 if bits == 16 else wave)
+    wave = rng.uniform(-1, 1, 3000)
+    soundfile.write(tmp_path / "signed.flac", wave, RATE, subtype="PCM_S8")
+    signed = audio.load(tmp_path / "signed.flac", scale="stored")
+    np.testing.assert_array_equal(signed * 256, audio.load(tmp_path / "signed.flac", scale="int16"))
+
+
+@pytest.mark.parametrize(
+    "codec, form, dtype, factor, offset",
+    [
+        ("pcm_u8", "u8", np.uint8, 1, 0),
+        ("pcm_s8", "u8", np.uint8, 1, -128),
+        ("pcm_s16le", "s16", np.int16, 1, 0),
+        ("pcm_s32le", "s32", np.int32, 1, 0),
+        ("pcm_s24le", "s32", np.int32, 1, 0),
+        ("pcm_f32le", "flt", np.float32, 1, 0),
+        ("flac", "s16", np.int16, 1, 0),
+        ("alac", "s16p", np.int16, 1, 0),
+    ],
+)
+def test_stored_values_from_packets(tmp_path, codec, form, dtype, factor, offset):
+    import av
+
+    path = tmp_path / ("a.mov" if codec == "pcm_s8" else "a.mkv")
+    rng = np.random.default_rng(0)
+    if dtype == np.float32:
+        wave = rng.uniform(-1, 1, 4096).astype(dtype)
+    else:
+        bounds = np.iinfo(dtype)
+        wave = rng.integers(bounds.min, bounds.max, 4096, dtype, endpoint=True)
+    if codec == "pcm_s24le":
+        wave &= ~0xFF
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=RATE, layout="mono", format=form)
+        frame = av.AudioFrame.from_ndarray(wave[None], format=form, layout="mono")
+        frame.sample_rate, frame.pts = RATE, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    expected = wave.astype(np.float32) * factor + offset
+    np.testing.assert_array_equal(audio.load(path, scale="stored"), expected, strict=True)
+
+
+@pytest.mark.parametrize("suffix", ["mp3", "ogg", "m4a"])
+def test_lossy_files_have_no_stored_values_and_the_16_bit_scale(tmp_path, suffix):
+    path = tmp_path / f"a.{suffix}"
+    if suffix == "m4a":
+        write_packets(path, tone()[None] / 32768)
+    else:
+        soundfile.write(path, tone(), RATE)
+    np.testing.assert_array_equal(audio.load(path, scale="stored"), audio.load(path, scale="int16"))
+
+
+def test_other_scales_are_refused(tmp_path):
+    audio.write_wav(tmp_path / "a.wav", tone(100))
+    with pytest.raises(ValueError, match=r'scale must be "int16", "unit" or "stored", found \'int32\''):
+        audio.load(tmp_path / "a.wav", scale="int32")
 
 
 def test_eight_bit_silence_is_zero(tmp_path):
@@ -127,6 +232,25 @@ def test_packed_samples_from_packets(tmp_path):
         container.mux(stream.encode(None))
     samples = audio.decode(tmp_path / "a.mkv", scale="int16").samples
     np.testing.assert_array_equal(samples, [left, right])
+
+
+def test_uncompressed_sound_in_mov_is_whole_or_cut(tmp_path):
+    """Its header counts samples where others count packets."""
+    import av
+
+    path = tmp_path / "a.mov"
+    with av.open(str(path), "w", options={"movflags": "faststart"}) as container:
+        stream = container.add_stream("pcm_s16le", rate=RATE, layout="mono")
+        frame = av.AudioFrame.from_ndarray(tone(2 * RATE)[None], format="s16", layout="mono")
+        frame.sample_rate, frame.pts = RATE, 0
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    np.testing.assert_array_equal(audio.load(path, scale="int16"), tone(2 * RATE))
+    path.write_bytes(path.read_bytes()[:-RATE])
+    with pytest.raises(audio.AudioError, match=r"a\.mov: (packet|truncated)"):
+        audio.decode(path, scale="int16")
+    found = audio.decode(path, scale="int16", policy="tolerant")
+    assert found.lost_packets and found.lost_seconds == pytest.approx(0.5, abs=0.1)
 
 
 def test_the_content_decides_not_the_name(m4a):

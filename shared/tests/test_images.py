@@ -3,6 +3,7 @@
 import io
 import logging
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +17,16 @@ def smooth(height, width):
     y, x = np.mgrid[:height, :width]
     waves = [np.sin(x / 9 + y / 17), np.cos(x / 13 - y / 11), np.sin(x / 21) * np.cos(y / 8)]
     return np.round(127 + 100 * np.stack(waves, axis=2)).astype(np.uint8)
+
+
+def noise(height, width):
+    """A picture on which every step of a resize shows."""
+    return np.random.default_rng(height * width).integers(0, 256, (height, width, 3)).astype(np.uint8)
+
+
+def planes(picture):
+    """(H, W, 3) to (3, H, W)."""
+    return picture.transpose(2, 0, 1)
 
 
 def encoded(image, kind="PNG", **options):
@@ -281,6 +292,86 @@ def test_half_of_the_training_views_are_mirrored_and_half_are_turned():
     assert abs(straight - (0.5 + 0.5 / 30)) < 0.1
 
 
+def weights_of(length, target):
+    """Bilinear weights with half-pixel centres, shape (target, length): the resize as a matrix."""
+    place = np.clip((np.arange(target) + 0.5) * length / target - 0.5, 0, length - 1)
+    return np.maximum(0, 1 - np.abs(place[:, None] - np.arange(length)))
+
+
+@pytest.mark.parametrize(
+    "height, width, between", [(50, 81, (32, 51)), (67, 40, (53, 32)), (9, 17, (32, 60))]
+)
+def test_squeezing_goes_by_way_of_the_covering_size(height, width, between):
+    picture = noise(height, width)
+    clear = picture.astype(float)
+    for rows, columns in (between, (32, 32)):
+        down, across = weights_of(clear.shape[0], rows), weights_of(clear.shape[1], columns)
+        clear = np.floor(np.einsum("ih,hwc,jw->ijc", down, clear, across) + 0.5)
+    ours = images.resize_by_covering(picture, 32)
+    assert (ours.shape, ours.dtype) == ((32, 32, 3), np.uint8)
+    assert np.abs(ours - clear).max() <= 2  # OpenCV works in fixed point, twice
+    straight = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_LINEAR)
+    assert np.abs(straight - clear).max() > 10  # so the step in between counts
+    np.testing.assert_array_equal(images.evaluation_transform(picture, 32, fit="squeeze"), planes(ours))
+
+
+def test_squeezing_leaves_the_final_size_alone_and_bears_any_shape():
+    square = smooth(32, 32)
+    assert images.resize_by_covering(square, 32) is square
+    for shape in ((1, 1), (1, 900), (900, 1), (1, 60_000)):
+        assert (
+            images.resize_by_covering(np.full((*shape, 3), 9, np.uint8), 32).tolist() == [[[9] * 3] * 32] * 32
+        )
+    with pytest.raises(ValueError, match="side"):
+        images.resize_by_covering(square, 0)
+
+
+@pytest.mark.parametrize("fit", ["pad", "squeeze"])
+@pytest.mark.parametrize("shape", [(61, 40), (40, 61), (32, 32), (20, 20)])
+def test_a_picture_kept_at_its_final_size_gives_the_same_faces(fit, shape):
+    picture = noise(*shape)
+    kept = images.resize(picture, 32, fit)
+    assert images.resize(kept, 32, fit) is kept
+    for seed in range(8):
+        first, second = (
+            images.training_transform(image, 32, np.random.default_rng(seed), fit=fit)
+            for image in (picture, kept)
+        )
+        np.testing.assert_array_equal(first, second)
+    np.testing.assert_array_equal(
+        images.evaluation_transform(picture, 32, fit=fit), images.evaluation_transform(kept, 32, fit=fit)
+    )
+
+
+@pytest.mark.parametrize("fit", ["pad", "squeeze"])
+def test_a_squeezed_face_has_no_padding_and_a_padded_one_has(fit):
+    tall = np.full((60, 30, 3), 9, np.uint8)
+    assert set(np.unique(images.evaluation_transform(tall, 32, fit=fit))) == (
+        {9, 127} if fit == "pad" else {9}
+    )
+
+
+@pytest.mark.parametrize("rotation", ["centred", "published"])
+def test_a_view_is_drawn_and_applied_apart_as_it_is_together(rotation):
+    picture = noise(40, 30)
+    views = [images.draw_view(np.random.default_rng(seed)) for seed in range(20)]
+    for seed, view in enumerate(views):
+        apart = images.apply_view(picture, 32, view, rotation=rotation)
+        together = images.training_transform(picture, 32, np.random.default_rng(seed), rotation=rotation)
+        np.testing.assert_array_equal(apart, together)
+    assert {view.mirrored for view in views} == {True, False}
+    assert any(view.degrees is None for view in views) and any(view.degrees for view in views)
+
+
+def test_hand_worked_view():
+    picture = noise(6, 6)
+    view = images.View(mirrored=True, degrees=None, fraction=0.5)
+    np.testing.assert_array_equal(images.apply_view(picture, 6, view), planes(picture[:, ::-1]))
+    turned = images.apply_view(picture, 6, images.View(False, 12, 0.99), rotation="published")
+    canvas = images.rotate(picture, 12, centred=False)
+    np.testing.assert_array_equal(turned, planes(images.crop_or_pad(canvas, 6, 0.99)))
+
+
 def test_evaluation_transform_pads_and_says_so_once(caplog):
     images._log_padding.cache_clear()
     with caplog.at_level(logging.INFO):
@@ -301,5 +392,7 @@ def test_arrays_that_are_no_picture_are_refused():
             images.evaluation_transform(wrong, 112)
     with pytest.raises(ValueError, match="rotation"):
         images.training_transform(smooth(4, 4), 4, np.random.default_rng(0), rotation="none")
+    with pytest.raises(ValueError, match=r'fit must be "pad" or "squeeze", found \'crop\''):
+        images.evaluation_transform(smooth(4, 4), 4, fit="crop")
     with pytest.raises(ValueError, match="fraction"):
         images.crop_or_pad(smooth(4, 4), 2, 1.5)

@@ -2,12 +2,16 @@
 
 The caller always states the scale. "int16" gives values in -32768...32767 (a 16-bit file gives exactly its
 integers), "unit" the same divided by 32768; every sample format is brought to the scale that is asked for.
+"stored" gives the values as they stand in the file, as published for archetype_agnostic (specification,
+section 3.1) and as SciPy reads WAV files: 8 bit as 0...255 (signed formats: -128...127), 16 bit as it is,
+24 bit times 256, 32 bit and floats as they are. FLAC and ALAC follow the same rule; lossy formats hold no
+samples of their own, theirs have the 16-bit scale.
 """
 
 import logging
 import os
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,7 +66,7 @@ def decode(
 
     Args:
         path: wav, flac, mp3, ogg (libsndfile) or m4a, mp4, aac, webm (PyAV).
-        scale: "int16" for -32768...32767, "unit" for -1...1.
+        scale: "int16" for -32768...32767, "unit" for -1...1, "stored" for the file's own values.
         policy: "strict" refuses a file of which anything is lost; "tolerant" keeps what can be decoded, sets
             samples that are not finite to 0 and reports the loss.
         limit: stop after so many samples per channel; None reads all. What lies beyond is not examined,
@@ -75,8 +79,8 @@ def decode(
         FileNotFoundError: no such file.
         AudioError: not a sound file, no samples, or (strict) truncated, a lost packet, samples not finite.
     """
-    if scale not in ("int16", "unit"):
-        raise ValueError(f'scale must be "int16" or "unit", found {scale!r}')
+    if scale not in get_args(Scale):
+        raise ValueError(f'scale must be "int16", "unit" or "stored", found {scale!r}')
     if policy not in ("strict", "tolerant"):
         raise ValueError(f'policy must be "strict" or "tolerant", found {policy!r}')
     probe = probe_file(path)
@@ -125,7 +129,7 @@ def load(
 
     Args:
         path: any file that `decode` reads.
-        scale: "int16" for -32768...32767, "unit" for -1...1.
+        scale: "int16" for -32768...32767, "unit" for -1...1, "stored" for the file's own values.
         rate: the rate that is needed, in Hz.
         resample: convert other rates (soxr, high quality) instead of refusing them.
         channel: of several channels keep the first (as published) or take their mean.

@@ -12,11 +12,24 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Scale = Literal["int16", "unit"]
+Scale = Literal["int16", "unit", "stored"]
 Policy = Literal["strict", "tolerant"]
 Wave = NDArray[np.float32]
 
 FULL_SCALE = 32768.0
+LONG_SCALE = 2.0**31
+SIXTEEN_BIT = (FULL_SCALE, 0.0)
+STORED = {  # the stored value of a sample x in -1...1 is factor * x + offset; every other format: as 16 bit
+    "PCM_S8": (128.0, 0.0),
+    "PCM_U8": (128.0, 128.0),
+    "PCM_24": (LONG_SCALE, 0.0),  # in the upper bytes of 32 bit
+    "PCM_32": (LONG_SCALE, 0.0),
+    "ALAC_20": (LONG_SCALE, 0.0),
+    "ALAC_24": (LONG_SCALE, 0.0),
+    "ALAC_32": (LONG_SCALE, 0.0),
+    "FLOAT": (1.0, 0.0),
+    "DOUBLE": (1.0, 0.0),
+}
 LOUDEST_FLOAT = 16.0  # a float file is meant to stay near 1; far above, it holds integers that nobody scaled
 LENGTH_SLACK = 0.1  # seconds by which a container's stated duration may exceed its sound (encoder padding)
 OGG_PAGE = 65307  # bytes of the longest page
@@ -115,10 +128,11 @@ def read_soundfile(path: str | os.PathLike[str], scale: Scale, policy: Policy, l
 
     try:
         with soundfile.SoundFile(os.fspath(path)) as file:
-            integers = file.subtype == "PCM_16"
+            subtype = file.subtype
+            integers = subtype == "PCM_16"
             promised = file.frames if limit is None else min(limit, file.frames)
             data = file.read(promised, dtype="int16" if integers else "float32", always_2d=True)
-            rate, floats = file.samplerate, file.subtype in ("FLOAT", "DOUBLE")
+            rate, floats = file.samplerate, subtype in ("FLOAT", "DOUBLE")
     except soundfile.LibsndfileError as error:
         raise not_sound(path, error) from None
     except (MemoryError, ValueError):
@@ -134,11 +148,11 @@ def read_soundfile(path: str | os.PathLike[str], scale: Scale, policy: Policy, l
     samples = np.ascontiguousarray(data.T, dtype=np.float32)
     bad = 0
     if floats:
-        samples, bad = _check_floats(path, samples, policy)
+        samples, bad = _check_floats(path, samples, policy, any_peak=scale == "stored")
     if integers and scale == "unit":
         samples /= np.float32(FULL_SCALE)
-    elif not integers and scale == "int16":
-        samples *= np.float32(FULL_SCALE)
+    elif not integers:
+        _rescale(samples, scale, subtype)
     return Decoded(samples, rate, 0, bad / rate)
 
 
@@ -148,6 +162,7 @@ def read_packets(path: str | os.PathLike[str], scale: Scale, policy: Policy, lim
 
     pieces: list[NDArray[Any]] = []
     kind: tuple[int, int] | None = None
+    subtype = ""
     lost, lost_seconds, seen, total = 0, 0.0, 0, 0
     try:
         with av.open(os.fspath(path), metadata_errors="replace") as container:
@@ -173,6 +188,7 @@ def read_packets(path: str | os.PathLike[str], scale: Scale, policy: Policy, lim
                     samples = _frame_samples(frame)
                     found = (frame.sample_rate, len(samples))
                     kind = kind or found
+                    subtype = subtype or _subtype(stream.codec_context.name, frame.format.name)
                     if found != kind:
                         problem = f"(rate, channels) change from {kind} to {found} within the file"
                         continue
@@ -201,9 +217,8 @@ def read_packets(path: str | os.PathLike[str], scale: Scale, policy: Policy, lim
     if not pieces or kind is None:
         raise AudioError(f"{path}: no samples, expected at least one; remove the file or replace it")
     samples = np.ascontiguousarray(np.concatenate(pieces, axis=1)[:, :limit], dtype=np.float32)
-    samples, bad = _check_floats(path, samples, policy)
-    if scale == "int16":
-        samples *= np.float32(FULL_SCALE)
+    samples, bad = _check_floats(path, samples, policy, any_peak=scale == "stored" and subtype == "FLOAT")
+    _rescale(samples, scale, subtype)
     return Decoded(samples, kind[0], lost, lost_seconds + bad / kind[0])
 
 
@@ -211,6 +226,9 @@ def _count_missing(
     container: Any, stream: Any, seen: int, held: float, lost: int, lost_seconds: float
 ) -> tuple[int, float]:
     """Add what a container promises and does not hold: by packet count (MP4), else by its duration."""
+    if stream.frames and stream.codec_context.name.startswith("pcm_"):  # MOV counts samples as packets
+        gap = stream.frames / stream.rate - held
+        return (lost + 1, max(lost_seconds, gap)) if gap > 0 else (lost, lost_seconds)
     if stream.frames:
         missing = max(0, stream.frames - seen)
         usual = float((stream.duration or 0) * stream.time_base) / stream.frames
@@ -235,8 +253,33 @@ def _frame_samples(frame: Any) -> NDArray[Any]:
     return samples
 
 
-def _check_floats(path: str | os.PathLike[str], samples: Wave, policy: Policy) -> tuple[Wave, int]:
-    """Refuse (strict) or set to 0 (tolerant) samples that are not finite; the second value counts them."""
+def _subtype(codec: str, form: str) -> str:
+    """The entry of `STORED` for the frames of a PyAV codec; a lossy codec has no samples of its own."""
+    form = form.removesuffix("p")  # planar or packed
+    if form == "u8":
+        return "PCM_S8" if codec == "pcm_s8" else "PCM_U8"
+    if form in ("flt", "dbl") and codec.startswith("pcm_"):
+        return "FLOAT"
+    return "PCM_32" if form == "s32" else "PCM_16"
+
+
+def _rescale(samples: Wave, scale: Scale, subtype: str) -> None:
+    """Bring samples in -1...1 to a scale, in place; every factor is a power of two, so nothing is rounded."""
+    if scale == "unit":
+        return
+    factor, offset = STORED.get(subtype, SIXTEEN_BIT) if scale == "stored" else SIXTEEN_BIT
+    samples *= np.float32(factor)
+    if offset:
+        samples += np.float32(offset)
+
+
+def _check_floats(
+    path: str | os.PathLike[str], samples: Wave, policy: Policy, *, any_peak: bool = False
+) -> tuple[Wave, int]:
+    """Refuse (strict) or set to 0 (tolerant) samples that are not finite; the second value counts them.
+
+    Strict also refuses floats that nobody scaled to -1...1, unless any peak will do.
+    """
     with np.errstate(invalid="ignore", over="ignore"):
         peak = np.abs(samples).max(initial=0.0)
     bad = 0
@@ -249,7 +292,7 @@ def _check_floats(path: str | os.PathLike[str], samples: Wave, policy: Policy) -
                 'write the file again or use policy="tolerant", which sets them to 0'
             )
         samples = np.where(finite, samples, np.float32(0))
-    elif peak > LOUDEST_FLOAT and policy == "strict":
+    elif peak > LOUDEST_FLOAT and policy == "strict" and not any_peak:
         raise AudioError(
             f"{path}: float samples reach {peak:g}, expected about -1...1; divide them by their full scale "
             '(32768 for 16-bit values) or use policy="tolerant" to keep them'

@@ -11,7 +11,7 @@ import os
 import threading
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, get_args
 
 import cv2
 import numpy as np
@@ -19,6 +19,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
 Picture = NDArray[Any]  # uint8, shape (H, W, 3), every function checks it
+Fit = Literal["pad", "squeeze"]  # how a picture that is not square becomes so
+Rotation = Literal["centred", "published"]
 
 MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded
 ANGLES = (-15, 15)  # whole degrees a training picture is turned by, upper end excluded
@@ -32,6 +34,14 @@ _truncation = threading.Lock()  # Pillow's switch for truncated files is one for
 
 class ImageError(ValueError):
     """A picture that cannot be used; the message names file, finding, expectation and remedy."""
+
+
+class View(NamedTuple):
+    """One draw of the random steps of training: mirrored or not, turned by how much, cut where (0...1)."""
+
+    mirrored: bool
+    degrees: int | None
+    fraction: float
 
 
 def decode(
@@ -104,6 +114,37 @@ def resize_longer_side(image: Picture, side: int) -> Picture:
     else:
         size = (side, max(1, int(side * height / width)))
     return image if size == (width, height) else cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+
+
+def resize_by_covering(image: Picture, side: int) -> Picture:
+    """Resize until the shorter side is `side`, then squeeze straight to a square of `side`.
+
+    Both steps are bilinear (OpenCV, no smoothing) and round to uint8, as published for archetype_agnostic
+    (specification, section 3.2); the aspect ratio is lost. In between the longer side is rounded down. Of a
+    picture so long that the first step would exceed `MAX_PIXELS`, only the second is done. A picture that has
+    the size already is returned as it is.
+    """
+    _check(image)
+    if side < 1:
+        raise ValueError(f"side must be at least 1, found {side}")
+    height, width = image.shape[:2]
+    between = (int(side * width / height), side) if height <= width else (side, int(side * height / width))
+    if between[0] * between[1] > MAX_PIXELS:
+        between = (width, height)
+    for size in (between, (side, side)):
+        if size != image.shape[1::-1]:
+            image = cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
+    return image
+
+
+def resize(image: Picture, side: int, fit: Fit) -> Picture:
+    """Bring a picture to its final size: `resize_longer_side` for "pad", `resize_by_covering` for "squeeze".
+
+    Doing it twice changes nothing more, so pictures may be kept in this form.
+    """
+    if fit not in get_args(Fit):
+        raise ValueError(f'fit must be "pad" or "squeeze", found {fit!r}')
+    return resize_longer_side(image, side) if fit == "pad" else resize_by_covering(image, side)
 
 
 def flip(image: Picture) -> Picture:
@@ -202,31 +243,43 @@ def training_transform(
     side: int,
     rng: np.random.Generator,
     *,
-    rotation: Literal["centred", "published"] = "centred",
+    rotation: Rotation = "centred",
+    fit: Fit = "pad",
 ) -> NDArray[np.float32]:
     """Random view of a face for training: resize, flip (1/2), turn (1/2, -15...14 degrees), crop.
-
-    Four numbers are drawn from `rng` in any case, so equal generators stay equal.
 
     Args:
         image_bgr: shape (H, W, 3), uint8.
         side: of the result.
-        rng: source of the draws.
+        rng: source of the draws, see `draw_view`.
         rotation: see `rotate`; "published" repeats the published code with its off-centre canvas.
+        fit: see `resize`.
 
     Returns:
         Shape (3, side, side), float32, whole numbers 0...255 in the channel order of the input.
     """
-    if rotation not in ("centred", "published"):
-        raise ValueError(f'rotation must be "centred" or "published", found {rotation!r}')
+    return apply_view(image_bgr, side, draw_view(rng), rotation=rotation, fit=fit)
+
+
+def draw_view(rng: np.random.Generator) -> View:
+    """Draw the random steps of `training_transform`: four numbers in any case, so generators stay equal."""
     mirrored, turned = rng.random() < 0.5, rng.random() < 0.5
     degrees, fraction = int(rng.integers(*ANGLES)), float(rng.random())
-    image = resize_longer_side(image_bgr, side)
-    if mirrored:
+    return View(mirrored, degrees if turned else None, fraction)
+
+
+def apply_view(
+    image_bgr: Picture, side: int, view: View, *, rotation: Rotation = "centred", fit: Fit = "pad"
+) -> NDArray[np.float32]:
+    """Do the steps of `training_transform` as drawn before, so that pictures can share a view."""
+    if rotation not in get_args(Rotation):
+        raise ValueError(f'rotation must be "centred" or "published", found {rotation!r}')
+    image = resize(image_bgr, side, fit)
+    if view.mirrored:
         image = flip(image)
-    if turned:
-        image = rotate(image, degrees, centred=rotation == "centred")
-    return _planes(crop_or_pad(image, side, fraction))
+    if view.degrees is not None:
+        image = rotate(image, view.degrees, centred=rotation == "centred")
+    return _planes(crop_or_pad(image, side, view.fraction))
 
 
 def jitter_colour(
@@ -239,28 +292,31 @@ def jitter_colour(
     between .007 and .03 of accuracy within the sex, one run each.
 
     Args:
-        face: shape (3, side, side), 0...255.
+        face: shape (3, side, side), 0...255; the result, float32, is not cut there.
         strength: standard deviation of both, at least 0.
         rng: source of four draws.
-
-    Returns:
-        Same shape, float32, not cut at 0 and 255.
     """
-    contrast, *cast = rng.normal(0, strength, 4)
+    return apply_jitter(face, rng.normal(0, strength, 4))
+
+
+def apply_jitter(face: NDArray[np.float32], draws: NDArray[np.float64]) -> NDArray[np.float32]:
+    """The same with the four draws made before: contrast, then one per channel."""
+    contrast, *cast = draws
     middle = 127.5
     offset = middle * (np.array(cast) - contrast)
     return face * np.float32(1 + contrast) + offset.astype(np.float32)[:, None, None]
 
 
-def evaluation_transform(image_bgr: Picture, side: int) -> NDArray[np.float32]:
-    """Face for validation and evaluation: resize, then pad to a square where the picture is none.
+def evaluation_transform(image_bgr: Picture, side: int, *, fit: Fit = "pad") -> NDArray[np.float32]:
+    """Face for validation and evaluation: resize, then ("pad") pad to a square where the picture is none.
 
-    The published code does not pad, and its network then fails; the first such picture is logged.
+    The code published for seeking_shape does not pad, and its network then fails; the first such picture is
+    logged. For `fit` see `resize`.
 
     Returns:
         Shape (3, side, side), float32, whole numbers 0...255 in the channel order of the input.
     """
-    image = resize_longer_side(image_bgr, side)
+    image = resize(image_bgr, side, fit)
     if image.shape[:2] != (side, side):
         _log_padding()
     return _planes(crop_or_pad(image, side, 0.0))
