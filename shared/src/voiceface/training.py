@@ -19,7 +19,7 @@ wall-clock fields.
 
 import logging
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
@@ -228,7 +228,14 @@ class Run:
             self._scaler.step(optimiser)
         self._scaler.update()
 
-    def steps(self, max_iter: int, *, save_every: int = 0, state_every: int = 0) -> Iterator[int]:
+    def steps(
+        self,
+        max_iter: int,
+        *,
+        save_every: int = 0,
+        state_every: int = 0,
+        go_on: Callable[[int], bool] | None = None,
+    ) -> Iterator[int]:
         """Iterations that are still to do, from 0; a step counts as done when the next one is asked for.
 
         Restores everything tracked first, if the run was resumed. Saves (tracked modules as
@@ -240,20 +247,23 @@ class Run:
             max_iter: steps of the whole run.
             save_every: steps between saves; 0 saves after the first and the last only.
             state_every: steps between further saves of the resume state alone.
+            go_on: asked from `max_iter` completed steps on whether another one follows; None: never. Its
+                answer must follow from the completed steps and `values` alone.
 
         Yields:
-            The iteration, from `step` to ``max_iter - 1``.
+            The iteration, from `step` to ``max_iter - 1``, or as far as `go_on` wants.
         """
         self._restore()
         self._last = max_iter - 1
         due = lambda every: every > 0 and self.step % every == 0  # noqa: E731
+        another = lambda: self.step < max_iter or (go_on is not None and go_on(self.step))  # noqa: E731
         bar = tqdm(total=max_iter, initial=self.step, unit="step", disable=not self.is_main)
         with self._interrupts, bar as self._bar:
-            while self.step < max_iter:
+            while another():
                 yield self.step
                 self.step += 1
                 self._bar.update()
-                if self.step in (1, max_iter) or due(save_every):
+                if self.step in (1, max_iter) or due(save_every) or (self.step > max_iter and not another()):
                     self.save_all(f"step_{self.step:06d}")
                 elif due(state_every):
                     self.save_state()

@@ -140,9 +140,12 @@ def front_end_options(data: DataConfig, *keys: str) -> dict[str, Any]:
     return {key: getattr(data, key) for key in keys if getattr(data, key) != fields[key].default}
 
 
-def crop_of(data: DataConfig, seed: int, step: int) -> tuple[int, int]:
-    """First and end sample of what iteration `step` uses of every clip, a function of seed and step."""
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, CROP_STREAM, step))))
+def crop_of(data: DataConfig, seed: int, step: int, which: int = 0) -> tuple[int, int]:
+    """First and end sample of what iteration `step` uses of every clip, a function of seed and step.
+
+    `which` tells the first clips of a batch (0) from the second ones (1), where people have two.
+    """
+    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, CROP_STREAM + which, step))))
     shortest, longest = data.crop_samples
     first, length = draw_crop(rng, data.clip_samples, shortest, longest)
     return first, first + length

@@ -109,8 +109,9 @@ class IR(nn.Module):
             each stage halves the picture.
         widths: channels per stage; the first is also the width of the input layer.
         side: pixels along each edge of the input picture.
-        features: length D of the feature vector.
-        dropout: share of the last feature map that is dropped in training.
+        features: length D of the feature vector; None leaves the output layer out: the network ends with its
+            last feature map, and takes pictures of any size.
+        dropout: share of the last feature map that is dropped in training (before the output layer).
         squeeze: the SE variant (reduction 16).
         stem_stride: of the input layer's convolution; 1 in the published networks, 2 makes small ones cheap.
 
@@ -123,7 +124,7 @@ class IR(nn.Module):
         blocks: Sequence[int] = BLOCKS["ir50"],
         widths: Sequence[int] = WIDTHS,
         side: int = 112,
-        features: int = 512,
+        features: int | None = 512,
         dropout: float = 0.5,
         squeeze: bool = False,
         stem_stride: int = 1,
@@ -140,13 +141,15 @@ class IR(nn.Module):
         last = -(-side // stem_stride)
         for _ in widths:
             last = (last + 1) // 2
-        self.output_layer = nn.Sequential(
-            nn.BatchNorm2d(widths[-1]),
-            nn.Dropout(dropout),
-            nn.Flatten(),
-            nn.Linear(widths[-1] * last * last, features),
-            nn.BatchNorm1d(features),
-        )
+        self.output_layer: nn.Sequential | None = None
+        if features is not None:
+            self.output_layer = nn.Sequential(
+                nn.BatchNorm2d(widths[-1]),
+                nn.Dropout(dropout),
+                nn.Flatten(),
+                nn.Linear(widths[-1] * last * last, features),
+                nn.BatchNorm1d(features),
+            )
         units, before = [], widths[0]
         for width, count in zip(widths, blocks):
             for index in range(count):
@@ -161,14 +164,15 @@ class IR(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def forward(self, pictures: Tensor) -> Tensor:
-        """Normalised pictures (B, 3, side, side), about -1...1, to features (B, D).
+        """Normalised pictures (B, 3, side, side), about -1...1, to features (B, D), or to maps (B, C, H, W).
 
         Raises:
-            ValueError: the pictures have another size.
+            ValueError: the pictures have another size (where there is an output layer).
         """
-        if tuple(pictures.shape[1:]) != (3, self.side, self.side):
+        if self.output_layer is not None and tuple(pictures.shape[1:]) != (3, self.side, self.side):
             raise ValueError(
                 f"face pictures must be (B, 3, {self.side}, {self.side}), found {tuple(pictures.shape)}"
             )
         pictures = pictures.contiguous(memory_format=torch.channels_last)
-        return self.output_layer(self.body(self.input_layer(pictures)))
+        maps = self.body(self.input_layer(pictures))
+        return maps if self.output_layer is None else self.output_layer(maps)

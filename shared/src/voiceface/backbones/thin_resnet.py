@@ -66,7 +66,7 @@ class ThinResNet(nn.Module):
         widths: channels of the four stages.
         blocks: residual blocks per stage.
         strides: (frequency, time) of each stage's first block.
-        features: length D of the feature vector.
+        features: length D of the feature vector; None leaves the last linear layer out.
         pooling: "sap" (attentive mean) or "asp" (attentive mean and standard deviation).
         stem_stride: (frequency, time) of the input convolution; larger ones make small networks cheap.
 
@@ -79,7 +79,7 @@ class ThinResNet(nn.Module):
         widths: Sequence[int] = WIDTHS,
         blocks: Sequence[int] = BLOCKS,
         strides: Sequence[tuple[int, int]] = STRIDES,
-        features: int = 512,
+        features: int | None = 512,
         pooling: Literal["sap", "asp"] = "sap",
         stem_stride: tuple[int, int] = STEM_STRIDE,
     ) -> None:
@@ -88,8 +88,9 @@ class ThinResNet(nn.Module):
             raise ValueError(f"pooling must be 'sap' or 'asp', found {pooling!r}")
         if not len(widths) == len(blocks) == len(strides) == 4:
             raise ValueError(f"four stages needed, found widths {widths}, blocks {blocks}, strides {strides}")
-        self.pooling, self.features = pooling, features
         last = widths[-1]
+        pooled = last if pooling == "sap" else 2 * last
+        self.pooling, self.features = pooling, pooled if features is None else features
         self.attention = nn.Parameter(torch.empty(last, 1))
         self.conv1 = nn.Conv2d(1, widths[0], 7, (stem_stride[0], stem_stride[1]), 3, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
@@ -102,7 +103,7 @@ class ThinResNet(nn.Module):
             before = width
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.sap_linear = nn.Linear(last, last)
-        self.fc = nn.Linear(last if pooling == "sap" else 2 * last, features)
+        self.fc = None if features is None else nn.Linear(pooled, features)
         nn.init.xavier_normal_(self.attention)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -129,4 +130,5 @@ class ThinResNet(nn.Module):
 
     def forward(self, bands: Tensor) -> Tensor:
         """Bands (B, M, T) to features (B, D)."""
-        return self.fc(self.pool(self.frames(bands)))
+        pooled = self.pool(self.frames(bands))
+        return pooled if self.fc is None else self.fc(pooled)

@@ -1,0 +1,116 @@
+"""Everything a run of this system can be told, checked and typed.
+
+A configuration says *what* is trained; paths, devices and resuming are flags of the commands.
+"""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+from voiceface.association.config import (
+    AssociationConfig,
+    DataConfig,
+    EvaluationConfig,
+    NonNegative,
+    OptimiserConfig,
+    ScheduleConfig,
+    TrainingConfig,
+)
+from voiceface.config import Config
+
+from archetype_agnostic.model import ModelConfig
+
+
+class LossConfig(Config):
+    """AaSM: contrast inside the batch over three pairings.
+
+    `negatives`: with several processes, those of `all` of them or each process's `own`.
+    """
+
+    temperature: float = Field(0.5, gt=0)
+    cross_constant: float = Field(5.4, ge=1)
+    intra_constant: float = Field(6.0, ge=1)
+    negatives: Literal["all", "own"] = "all"
+
+
+class RegaugingConfig(Config):
+    """Bilateral connection re-gauging.
+
+    `differentiable`, `weighting` and `unweighted_mean` default to what the method means; false,
+    `outer_product` and `all` are what the published code computes.
+    """
+
+    enabled: bool = True
+    start: NonNegative = 6888
+    form: Literal["hinge", "circle"] = "hinge"
+    trusted: float = 0.15
+    loose: float = Field(0.2, ge=0)
+    inner: float = Field(0.15, ge=0)
+    scale: float = Field(10.0, gt=0)
+    differentiable: bool = True
+    weighting: Literal["per_row", "outer_product"] = "per_row"
+    unweighted_mean: Literal["loose", "all"] = "loose"
+
+
+class EquilibriumConfig(Config):
+    """Identity weights of the re-gauging terms from hit rates.
+
+    `count: never` is the published code, which never called its counting.
+    """
+
+    enabled: bool = True
+    update_every: int = Field(920, ge=-1)
+    warm_up: NonNegative = 6440
+    count: Literal["always", "last_window", "never"] = "always"
+    normalise: Literal["none", "mean_one"] = "none"
+
+
+class PairDataConfig(DataConfig):
+    """Two files of each kind a person.
+
+    `second`: another one than the first wherever there is one, or `any` (as published). `second_view`: the
+    second picture shares the random steps of the first (as published), or has its `own`.
+    """
+
+    fit: Literal["pad", "squeeze"] = "squeeze"
+    second: Literal["other", "any"] = "other"
+    second_view: Literal["shared", "own"] = "shared"
+
+
+class StoppingConfig(Config):
+    """When a run ends: after `max_iter`, or, as published, by patience.
+
+    `patience`: no end before the validations after `max_iter` find that the last `window` accuracies never
+    rose from one to the next and the oldest is the best; the epoch is then finished.
+    """
+
+    rule: Literal["max_iter", "patience"] = "max_iter"
+    window: int = Field(5, ge=2)
+
+
+class ArchetypeAgnosticConfig(AssociationConfig):
+    """One experiment."""
+
+    model: ModelConfig
+    loss: LossConfig = LossConfig()
+    regauging: RegaugingConfig = RegaugingConfig()
+    equilibrium: EquilibriumConfig = EquilibriumConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    schedule: ScheduleConfig = ScheduleConfig()
+    data: PairDataConfig = PairDataConfig()
+    training: TrainingConfig = TrainingConfig()
+    stopping: StoppingConfig = StoppingConfig()
+    evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _patience_needs_validation(self) -> Self:
+        if self.stopping.rule == "patience" and self.training.validate_every <= 0:
+            raise ValueError(
+                "stopping.rule patience ends a run by its validations, and training.validate_every "
+                f"{self.training.validate_every} makes none: set it, or stopping.rule=max_iter"
+            )
+        return self
+
+
+def drawing(data: PairDataConfig) -> dict[str, Any]:
+    """What a draw of training files holds beyond one picture and one clip, for `training_pairs`."""
+    return {"views": 2, "second": data.second, "second_view": data.second_view}

@@ -1,0 +1,128 @@
+"""Instance equilibrium: identities that are somewhat harder than the average count most.
+
+Every iteration counts how many negatives each identity's voice ranks right; from time to time the rates
+become weights of the re-gauging terms (specification of archetype_agnostic, section 7).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+LEAST_SPREAD = 1e-9  # of rates; below it they agree but for rounding
+Counting = Literal["always", "last_window", "never"]
+Normalisation = Literal["none", "mean_one"]
+
+
+class Equilibrium(nn.Module):
+    """Hit counters and weight of every training identity.
+
+    Buffers, named as in published checkpoints, all of shape (C,): `corr_num` (negatives ranked right since
+    the last refresh), `compare_sum` (comparisons since then) and `weight` (1 before the first refresh).
+
+    Args:
+        identities: number of classes C, at least 1.
+        every: iterations between refreshes; 0 or below: never.
+        warm_up: no refresh before this iteration.
+        count: "always" counts from the first iteration on, so that the first refresh sees everything before
+            it; "last_window" only the `every` iterations before each refresh; "never" is the published code,
+            which never called its counting (its weights stay one, where it does not end with an error).
+        normalise: "none" leaves the density as it is (as published; its height grows as the spread of the
+            rates falls); "mean_one" scales the refreshed weights to a mean of one.
+        names: identity of every class, in class order.
+
+    Raises:
+        ValueError: no identity, unknown options, or not one name a class.
+    """
+
+    corr_num: Tensor
+    compare_sum: Tensor
+    weight: Tensor
+
+    def __init__(
+        self,
+        identities: int,
+        *,
+        every: int = 920,
+        warm_up: int = 6440,
+        count: Counting = "always",
+        normalise: Normalisation = "none",
+        names: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__()
+        if identities < 1:
+            raise ValueError(f"at least one training identity is needed, found {identities}")
+        if count not in ("always", "last_window", "never"):
+            raise ValueError(f"count must be 'always', 'last_window' or 'never', found {count!r}")
+        if normalise not in ("none", "mean_one"):
+            raise ValueError(f"normalise must be 'none' or 'mean_one', found {normalise!r}")
+        if names is not None and len(names) != identities:
+            raise ValueError(f"one name per identity: found {len(names)} names for {identities} identities")
+        self.every, self.warm_up, self.count, self.normalise = every, warm_up, count, normalise
+        self.names = None if names is None else tuple(names)
+        self.register_buffer("corr_num", torch.zeros(identities))
+        self.register_buffer("compare_sum", torch.zeros(identities))
+        self.register_buffer("weight", torch.ones(identities))
+
+    def due(self, step: int) -> bool:
+        """Whether a refresh belongs before the forward pass of 0-based iteration `step`."""
+        return self.every > 0 and step >= self.warm_up and step % self.every == 0
+
+    def counts_at(self, step: int) -> bool:
+        """Whether iteration `step` is counted."""
+        if self.count != "last_window" or self.every <= 0:
+            return self.count != "never"
+        first = -(-self.warm_up // self.every) * self.every  # of all refreshes
+        return step >= first - self.every
+
+    @torch.no_grad()
+    def observe(self, labels: Tensor, hits: Tensor, comparisons: Tensor) -> None:
+        """Add a batch's counts; an identity that occurs repeatedly is counted every time.
+
+        Args:
+            labels: classes, shape (B,).
+            hits: negatives ranked right, shape (B,).
+            comparisons: negatives, shape (B,).
+        """
+        self.corr_num.index_add_(0, labels, hits.to(self.corr_num.dtype))
+        self.compare_sum.index_add_(0, labels, comparisons.to(self.compare_sum.dtype))
+
+    @torch.no_grad()
+    def refresh(self) -> None:
+        """Weights anew from the counts, which begin again at zero.
+
+        With rate r of each identity, its mean m and standard deviation s over identities (n - 1), a weight is
+        the density of the normal law N(m - s, s) at r. Identities without comparisons keep their weight and
+        take no part in mean and deviation; where fewer than two were compared, or all rates agree, all
+        weights stay.
+        """
+        compared = self.compare_sum > 0
+        count = compared.sum()
+        rate = torch.where(compared, self.corr_num.double() / self.compare_sum, 0.0)
+        mean = rate.sum() / count
+        squares = torch.where(compared, (rate - mean).square(), 0.0)
+        spread = (squares.sum() / (count - 1)).sqrt()
+        density = torch.exp(-0.5 * ((rate - mean) / spread + 1).square()) / (spread * math.sqrt(2 * math.pi))
+        if self.normalise == "mean_one":
+            density = density * (count / torch.where(compared, density, 0.0).sum())
+        if count >= 2 and spread > LEAST_SPREAD:
+            self.weight.copy_(torch.where(compared, density.to(self.weight.dtype), self.weight))
+        self.corr_num.zero_()
+        self.compare_sum.zero_()
+
+    def update(self, step: int) -> bool:
+        """Refresh if iteration `step` is due for it; call it before the forward pass.
+
+        Returns:
+            Whether a refresh was due.
+        """
+        if not self.due(step):
+            return False
+        self.refresh()
+        return True
+
+    def batch_weights(self, labels: Tensor) -> Tensor:
+        """Weights of a batch, shape (B,), no gradient."""
+        return self.weight[labels]

@@ -1,0 +1,299 @@
+"""Training: `archetype_agnostic train --cfg main --data ROOT --out RUN`.
+
+One iteration, in the published order: validation if due, refresh of the identity weights if due, step,
+learning rate.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from voiceface.association.starting import (
+    Start,
+    add_training_flags,
+    describe,
+    load_start,
+    make_optimiser,
+    make_schedule,
+    open_training,
+    require_same_people,
+    start_of,
+)
+from voiceface.association.validation import Validation, validate, validation_due
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from voiceface.datasets.corpus import Corpus
+    from voiceface.population.stream import PopulationDataset
+    from voiceface.training import Run
+
+    from archetype_agnostic.config import ArchetypeAgnosticConfig
+    from archetype_agnostic.model import Aasm, Output
+
+ENDLESS = sys.maxsize
+
+
+def train(
+    config: "ArchetypeAgnosticConfig",
+    corpus: "Corpus | PopulationDataset",
+    out: str | Path,
+    *,
+    validation: Validation | None = None,
+    start: Start | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    resume: bool = False,
+    notice: str = "",
+) -> Path:
+    """Train one model.
+
+    Args:
+        config: what to train.
+        corpus: the training people, on the disk or invented in memory; class k is the k-th distinct name.
+        out: run folder; new or empty unless `resume`.
+        validation: what to judge the model by where the configuration validates.
+        start: weights to begin with; from scratch without.
+        device: "cpu", "cuda", or "auto".
+        threads: of PyTorch on the CPU; None leaves them as they are.
+        resume: go on from the run folder's last saved state.
+        notice: what readers of the model must be told; stored with the weights.
+
+    Returns:
+        The weights file, `out/model.safetensors`.
+
+    Raises:
+        ValueError, OSError: the data, the start weights or the run folder do not fit; see the message.
+    """
+    from voiceface.association.data import class_names, training_pairs
+    from voiceface.batches import batches_per_epoch
+    from voiceface.checkpoint import save_model
+    from voiceface.config import to_dict
+    from voiceface.training import Run, set_learning_rate, unwrap
+
+    from archetype_agnostic.config import drawing
+    from archetype_agnostic.model import parameter_groups
+    from archetype_agnostic.stopping import Patience
+
+    names = class_names(corpus)
+    plain, plan = to_dict(config), config.training
+    with Run(
+        out,
+        seed=plan.seed,
+        config=plain,
+        system="archetype_agnostic",
+        device=device,
+        precision=plan.precision,
+        threads=threads,
+        resume=resume,
+        log_every=plan.log_every,
+    ) as run:
+        source = run.values.setdefault("source", describe(start))  # a resumed run keeps what it began with
+        require_same_people(run, names)
+        run.extra = {"names": names, "notice": notice, "source": source}
+        network = run.prepare(build_model(config, names, start or Start()))
+        model = cast("Aasm", unwrap(network))
+        optimiser = make_optimiser(config, parameter_groups(model))
+        rate = make_schedule(config)
+        run.track(model=model, optimiser=optimiser)
+        pairs = training_pairs(corpus, config, progress=run.is_main, **drawing(config.data))
+        patience = None
+        if config.stopping.rule == "patience":
+            per_epoch = batches_per_epoch(len(pairs), plan.batch_size)
+            patience = Patience(run.values, plan.max_iter, per_epoch, config.stopping.window)
+        steps = ENDLESS if patience else plan.max_iter
+        data = run.batches(pairs, plan.batch_size, steps=steps, workers=plan.workers)
+        go_on = patience.go_on if patience else None
+        for step in run.steps(plan.max_iter, save_every=plan.save_every, go_on=go_on):
+            if validation_due(config, step):
+                accuracy = validate(run, step, model, config, validation)
+                if patience:
+                    patience.judge(step, accuracy)
+            if config.equilibrium.enabled and model.eqm.update(step):
+                run.log(step, spread_of(model.eqm.weight), always=True)
+            set_learning_rate(optimiser, rate(step))
+            terms = train_step(config, run, network, next(data), optimiser, step)
+            run.log(step, {**terms, "lr": rate(step)})
+        if not patience and validation_due(config, plan.max_iter):
+            validate(run, plan.max_iter, model, config, validation)
+        weights = Path(out) / "model.safetensors"
+        if run.is_main:
+            extra = {**run.extra, "step": run.step}
+            save_model(
+                weights,
+                model.state_dict(),
+                system="archetype_agnostic",
+                kind="model",
+                config=plain,
+                extra=extra,
+            )
+    return weights
+
+
+def train_step(
+    config: "ArchetypeAgnosticConfig",
+    run: "Run",
+    network: "torch.nn.Module",
+    batch: dict[str, "Tensor"],
+    optimiser: "torch.optim.Optimizer",
+    step: int,
+) -> dict[str, "Tensor | float"]:
+    """One optimiser step on one batch of distinct people.
+
+    Args:
+        config: the experiment.
+        run: the run.
+        network: the model as `run.prepare` gave it.
+        batch: "face" and "face_second" (B, 3, S, S), "voice" and "voice_second" (B, T), "label" (B,): this
+            process's rows.
+        optimiser: of the whole model.
+        step: iteration, from 0; decides both crops and whether loose pairs are re-gauged.
+
+    Returns:
+        The terms and their sum, by name, and the share of negatives ranked right.
+    """
+    from voiceface.association.data import crop_of
+    from voiceface.training import unwrap
+
+    model = cast("Aasm", unwrap(network))
+    (first, end), (first_second, end_second) = (crop_of(config.data, run.seed, step, k) for k in (0, 1))
+    with run.autocast():
+        output = network(
+            batch["face"],
+            batch["voice"][:, first:end],
+            batch["face_second"],
+            batch["voice_second"][:, first_second:end_second],
+        )
+    terms, hit_rate = objective(config, model, output, batch["label"], step)
+    total = cast("Tensor", sum(terms.values()))
+    run.backward(total, optimiser, clip_norm=config.optimiser.clip_gradient)
+    return {"total_loss": total, **terms, "hit_rate": hit_rate}
+
+
+def objective(
+    config: "ArchetypeAgnosticConfig", model: "Aasm", output: "Output", labels: "Tensor", step: int
+) -> tuple[dict[str, "Tensor"], "Tensor"]:
+    """All terms of the loss at an iteration; hits are counted on the way.
+
+    Args:
+        config: the experiment.
+        model: holds the identity weights and their counters.
+        output: embeddings of this process's rows.
+        labels: classes of this process's rows, shape (B,).
+        step: iteration, from 0.
+
+    Returns:
+        (named scalars, unit coefficients: `sim_loss` and `crosssp_loss`, from `regauging.start` on also
+        `trip_cross`, `trip_intra_v` and `trip_intra_a`; share of negatives that the voices rank right).
+    """
+    from voiceface.distributed import gather_with_gradient
+
+    from archetype_agnostic.losses import aasm_losses, aasm_terms, hits, similarities
+    from archetype_agnostic.regauging import Margins, bilateral, regauging_terms, row_scores
+
+    loss, tight = config.loss, config.regauging
+    own = labels
+    if loss.negatives == "all":
+        output, own = type(output)(*map(gather_with_gradient, output)), gather_with_gradient(labels)
+    found = similarities(output.face, output.voice, output.face_second, output.voice_second, own)
+    right, compared = hits(found)
+    if config.equilibrium.enabled and model.eqm.counts_at(step):
+        counted = (own, right, compared)
+        if loss.negatives == "own":
+            counted = tuple(map(gather_with_gradient, counted))  # type: ignore[assignment]
+        model.eqm.observe(*counted)
+    terms = aasm_terms(aasm_losses(found, loss.temperature, loss.cross_constant, loss.intra_constant))
+    if tight.enabled and step >= tight.start:
+        margins = Margins(tight.trusted, tight.loose, tight.inner)
+        weights = model.eqm.batch_weights(own) if config.equilibrium.enabled else None
+        terms |= regauging_terms(
+            bilateral(row_scores(found, tight.form, margins)),
+            weights,
+            scale=tight.scale,
+            weighting=tight.weighting,
+            mean_over=tight.unweighted_mean,
+            differentiable=tight.differentiable,
+        )
+    return terms, right.sum() / compared.sum().clamp_min(1)
+
+
+def spread_of(weight: "Tensor") -> dict[str, float]:
+    """Mean and greatest identity weight, for the log."""
+    return {"weight_mean": float(weight.mean()), "weight_max": float(weight.max())}
+
+
+def build_model(config: "ArchetypeAgnosticConfig", names: list[str], start: Start) -> "Aasm":
+    """A model as a run begins with it: fresh, or with the weights that `start` names."""
+    from voiceface.association.networks import freeze
+
+    from archetype_agnostic import published
+    from archetype_agnostic.equilibrium import Equilibrium
+    from archetype_agnostic.model import Aasm
+
+    chosen = config.equilibrium
+    eqm = Equilibrium(
+        len(names),
+        every=chosen.update_every,
+        warm_up=chosen.warm_up,
+        count=chosen.count,
+        normalise=chosen.normalise,
+        names=names,
+    )
+    model = Aasm(config.model, len(names), eqm)
+    if start.checkpoint:
+        load_start(
+            model,
+            start.checkpoint,
+            system="archetype_agnostic",
+            read_published=published.read_full_checkpoint,
+            left_out=["eqm.*"],
+        )
+    if start.face_backbone:
+        published.load_face_backbone(model, start.face_backbone)
+    if start.voice_backbone:
+        published.load_voice_backbone(model, start.voice_backbone)
+    for branch in config.training.freeze:
+        freeze(model.vNet if branch == "face" else model.aNet)
+    return model
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`archetype_agnostic train`."""
+    parser = argparse.ArgumentParser(
+        prog="archetype_agnostic train",
+        description="Train a model: contrast inside the batch, from `regauging.start` on with loose pairs "
+        "re-gauged and identities weighted. A run goes on with --resume.",
+    )
+    add_training_flags(parser, configurations="main, quick, standard, published", face_network="IR-152")
+    args = parser.parse_args(argv)
+
+    from voiceface.config import load_config
+    from voiceface.memory import keep_freed_memory
+
+    from archetype_agnostic.config import ArchetypeAgnosticConfig, drawing
+
+    keep_freed_memory()
+    config = load_config(args.cfg, ArchetypeAgnosticConfig, "archetype_agnostic", args.override)
+    start = start_of(args, Start)
+    found = open_training(args, config, **drawing(config.data))
+    weights = train(
+        config,
+        found.people,
+        args.out,
+        validation=found.validation,
+        start=start,
+        device=args.device,
+        threads=args.threads,
+        resume=args.resume,
+        notice=found.notice,
+    )
+    print(f"weights: {weights}")
+    return 0
+
+
+if __name__ == "__main__":
+    from voiceface.cli import run_main
+
+    raise SystemExit(run_main("archetype_agnostic.train", None))
