@@ -51,10 +51,10 @@ def train(
         overrides: of both configurations, "section.key=value".
     """
     from seeking_shape.config import SeekingShapeConfig
-    from seeking_shape.data import notice_of, open_split
     from seeking_shape.extract_id_weight import extract
     from seeking_shape.train import Start
     from seeking_shape.train import train as run
+    from voiceface.association.data import notice_of, open_split
     from voiceface.config import load_config
 
     given = [f"training.seed={seed}", *overrides]
@@ -76,9 +76,9 @@ def judge(data: Path, model: Path, average: int = 4) -> Figures:
     "single" is the mean over clip 0 with picture 0, clip 1 with picture 1, and so on, each judged alone: one
     clip and one picture, with less noise than a single choice of files.
     """
-    from seeking_shape.data import open_split
     from seeking_shape.embedder import load
-    from seeking_shape.test import embed_corpus
+    from voiceface.association.data import open_split
+    from voiceface.association.evaluation import embed_corpus
     from voiceface.population.truth import read_truth
 
     corpus = open_split(data, "test")

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from parity.case import Book, Case
 from seeking_shape.losses import Weighting, explicit_loss, implicit_loss, sample_losses, weighted_losses
-from seeking_shape.model import FaceBranch, Normalise, Voice2Face, VoiceBranch, parameter_groups
+from seeking_shape.model import FaceBranch, Voice2Face, VoiceBranch, parameter_groups
 from seeking_shape.published import architecture_of, face_architecture, voice_architecture
 from seeking_shape.reweighting import IdentityWeights
 from torch import Tensor, nn
+from voiceface.association.networks import Normalise
 from voiceface.checkpoint import load_into
 from voiceface.features import SeekingShapeLogMel, power_spectrogram
 

@@ -32,10 +32,7 @@ TINY = (
 PRELOADED = [
     *("pytest", "torch._dynamo", "tensorboardX", "cv2", "soundfile", "soxr", "safetensors.torch"),
     *("voiceface.training", "voiceface.metrics.association", "voiceface.metrics.embeddings"),
-    *(
-        f"seeking_shape.{name}"
-        for name in ("train", "embedder", "published", "data", "losses", "extract_id_weight")
-    ),
+    *(f"seeking_shape.{name}" for name in ("train", "embedder", "published", "losses", "extract_id_weight")),
 ]
 
 Call = Callable[..., int]

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from seeking_shape.data import open_split
+from voiceface.association.data import open_split
 from voiceface.checkpoint import load_model, save_model
 
 Call = Callable[..., int]

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 import torch
-from seeking_shape.data import open_split
 from seeking_shape.embedder import load
+from voiceface.association.data import open_split
 from voiceface.audio import AudioError
 from voiceface.metrics.embeddings import EmbeddingTable
 

@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from seeking_shape.config import TEST_LISTS
-from seeking_shape.data import lists_of, open_split
 from seeking_shape.embedder import Embedder, load
 from seeking_shape.test import evaluate
+from voiceface.association.config import TEST_LISTS
+from voiceface.association.data import lists_of, open_split
 from voiceface.metrics.association import matching_accuracy
 from voiceface.metrics.embeddings import EmbeddingTable
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from seeking_shape.config import TEST_LISTS, SeekingShapeConfig
-from seeking_shape.data import lists_of, open_split, validation_of
+from seeking_shape.config import SeekingShapeConfig
 from seeking_shape.test import all_pairs
+from voiceface.association.config import TEST_LISTS
+from voiceface.association.data import lists_of, open_split, validation_of
 from voiceface.config import load_config
 from voiceface.datasets.lists import write_lists
 from voiceface.datasets.questions import ListError
@@ -128,7 +129,7 @@ def test_any_corpus_by_a_manifest_is_trained_on_and_tested(
 def test_people_who_are_left_out_leave_no_gap_in_the_classes(people, tmp_path):
     import shutil
 
-    from seeking_shape.data import class_names, open_split
+    from voiceface.association.data import class_names, open_split
 
     root = tmp_path / "population"
     shutil.copytree(people, root)

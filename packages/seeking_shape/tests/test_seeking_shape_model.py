@@ -1,21 +1,18 @@
 """Laws of the whole network."""
 
-import numpy as np
 import pytest
 import torch
 from seeking_shape.losses import sample_losses, weighted_losses
 from seeking_shape.model import (
     FaceConfig,
     ModelConfig,
-    Normalise,
     Voice2Face,
     VoiceConfig,
-    draw_crop,
-    freeze,
     parameter_groups,
 )
 from seeking_shape.reweighting import IdentityWeights
 from torch import Tensor
+from voiceface.association.networks import freeze
 from voiceface.distributed import over_all_processes
 
 SMALL = ModelConfig(
@@ -55,13 +52,6 @@ def test_encoding_alone_gives_the_same_as_together() -> None:
     out = model(faces, voices)
     assert torch.equal(model.encode_faces(faces), out.face)
     assert torch.equal(model.encode_voices(voices), out.voice)
-
-
-def test_normalising_maps_bytes_to_minus_one_to_one_and_is_frozen() -> None:
-    normalise = Normalise()
-    values = normalise(torch.tensor([0.0, 127.5, 255.0]).expand(1, 3, 1, 3).contiguous())
-    assert torch.allclose(values[0, :, 0], torch.tensor([-1.0, 0.0, 1.0]).expand(3, 3), atol=1e-6)
-    assert not any(p.requires_grad for p in normalise.parameters())
 
 
 def test_a_step_lowers_the_loss_and_touches_every_parameter() -> None:
@@ -121,18 +111,6 @@ def test_a_branch_stays_frozen_when_its_layers_are_replaced_by_those_of_a_run() 
     model(*batch())
     assert all(torch.equal(value, before[key]) for key, value in model.F.state_dict().items())
     assert model.V.training and all(module.training for module in model.V.modules())
-
-
-def test_the_crop_is_uniform_seeded_and_inside() -> None:
-    crops = [draw_crop(np.random.default_rng(seed), 160_000) for seed in range(400)]
-    assert crops == [draw_crop(np.random.default_rng(seed), 160_000) for seed in range(400)]
-    starts, lengths = np.array(crops).T
-    assert lengths.min() >= 40_000 and lengths.max() <= 79_999
-    assert starts.min() >= 0 and (starts + lengths).max() <= 160_000
-    assert abs(lengths.mean() - 60_000) < 3_000
-    assert draw_crop(np.random.default_rng(0), 500, 500, 501) == (0, 500)
-    with pytest.raises(ValueError, match="does not fit clips of 300"):
-        draw_crop(np.random.default_rng(0), 300, 400, 500)
 
 
 def test_published_names_of_the_face_network_are_understood() -> None:

@@ -134,7 +134,7 @@ def test_killed_at_random_moments_it_ends_the_same(
         more = ["--resume"] if out.exists() else []
         child, before = start(command, words_of(out, *more), errors, {}), logged(out)
         wait_for(lambda before=before: logged(out) > before, child)  # type: ignore[misc]
-        time.sleep(draw.uniform(0, 0.5))
+        time.sleep(draw.uniform(0, 0.15))
         child.kill()
         child.join()
         kills += child.exitcode == -signal.SIGKILL

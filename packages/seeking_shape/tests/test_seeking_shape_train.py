@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 from seeking_shape.config import SeekingShapeConfig
-from seeking_shape.data import crop_of, open_split, validation_of
-from seeking_shape.train import Start, build_model, make_schedule, train_step, validate
+from seeking_shape.train import Start, build_model, train_step
+from voiceface.association.data import open_split, validation_of
+from voiceface.association.validation import validate
 from voiceface.checkpoint import load_model, save_model
 from voiceface.config import load_config, to_dict
 from voiceface.training import Run
@@ -230,24 +231,6 @@ def test_off_centre_rotation_changes_the_run(train: Call, tmp_path: Path) -> Non
     first = [lines(tmp_path / name, "total_loss")[0] for name in ("centred", "published")]
     assert first[0]["face_ce_loss"] != first[1]["face_ce_loss"]
     assert first[0]["voice_ce_loss"] == first[1]["voice_ce_loss"]
-
-
-def test_every_crop_length_occurs_and_fits(tiny: tuple[str, ...]) -> None:
-    data = config_of(tiny, "data.crop_samples=[12,16]", "data.clip_samples=20").data
-    crops = [crop_of(data, 1, step) for step in range(400)]
-    assert {end - first for first, end in crops} == {12, 13, 14, 15}
-    assert min(first for first, _ in crops) == 0 and max(end for _, end in crops) <= 20
-    assert crops == [crop_of(data, 1, step) for step in range(400)]
-    assert crops != [crop_of(data, 2, step) for step in range(400)]
-
-
-def test_the_rate_falls_after_each_milestone(tiny: tuple[str, ...]) -> None:
-    words = ["optimiser.lr=0.1", "schedule.milestones=[2,4]", "training.max_iter=6"]
-    rate = make_schedule(config_of(tiny, *words))
-    assert np.allclose([rate(step) for step in range(6)], [0.1, 0.1, 0.1, 0.01, 0.01, 0.001])
-    cosine = make_schedule(config_of(tiny, *words, "schedule.kind=cosine", "schedule.warm_up=2"))
-    rates = [cosine(step) for step in range(6)]
-    assert rates[0] < rates[1] < rates[2] + 1e-12 and rates[2] > rates[3] > rates[4] > rates[5] >= 0
 
 
 @pytest.mark.parametrize("method", ["adam", "adamw", "adagrad"])

@@ -12,12 +12,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from voiceface.association.networks import Stages
 from voiceface.backbones import ir
 from voiceface.checkpoint import CheckpointError, Report, apply_key_table, load_into, read_published
 from voiceface.files import atomic_path
 from voiceface.published import state_dict_of
 
-from seeking_shape.model import FaceConfig, ModelConfig, Stages, Voice2Face, VoiceConfig, parameter_groups
+from seeking_shape.model import FaceConfig, ModelConfig, Voice2Face, VoiceConfig, parameter_groups
 from seeking_shape.reweighting import IdentityWeights
 
 FACE_TABLE = [(r"^", "F.model.")]

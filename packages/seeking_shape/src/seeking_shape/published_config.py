@@ -12,9 +12,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from voiceface.association.config import TEST_LISTS
 from voiceface.config import ConfigError, check, to_yaml
 
-from seeking_shape.config import TEST_LISTS, SeekingShapeConfig
+from seeking_shape.config import SeekingShapeConfig
 
 FACE, VOICE, CENTER = (f"models.conponents.{name}" for name in ["F", "V", "center"])
 SOLVER = "training.optimizer.match"

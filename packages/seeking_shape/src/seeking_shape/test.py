@@ -3,313 +3,36 @@
 `seeking_shape test --data ROOT --out DIR [--weights FILE]`
 """
 
-import argparse
-import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from voiceface.association.evaluation import Evaluation, all_pairs, command, embed_corpus, evaluate
+
+import seeking_shape
 
 if TYPE_CHECKING:
     import numpy as np
-    from voiceface.datasets.corpus import Corpus
-    from voiceface.datasets.questions import EvaluationList
-    from voiceface.metrics.all_pairs import PairsFigure
-    from voiceface.metrics.embeddings import EmbeddingTable
-    from voiceface.metrics.protocol import Results
 
-    from seeking_shape.embedder import Embedder
+    from seeking_shape.model import Voice2Face
 
-log = logging.getLogger(__name__)
-AVERAGED = 4
+__all__ = ["Evaluation", "all_pairs", "embed_corpus", "evaluate", "main"]
+SUBTITLE = "Adaptive voice-face association: matching, verification and retrieval on unseen people."
 
 
-@dataclass(frozen=True)
-class Evaluation:
-    """What an evaluation found.
-
-    Attributes:
-        results: figures of every list.
-        voices: embeddings of the clips.
-        faces: embeddings of the pictures.
-        references: "sex only" and "oracle" under the same protocol (population only).
-        population: "single" and "avg4" -> figures over all pairs of people (population only).
-    """
-
-    results: "Results"
-    voices: "EmbeddingTable"
-    faces: "EmbeddingTable"
-    references: "dict[str, Results]" = field(default_factory=dict)
-    population: "dict[str, dict[str, PairsFigure]]" = field(default_factory=dict)
-
-
-def embed_corpus(
-    model: "Embedder",
-    corpus: "Corpus",
-    lists: "Sequence[EvaluationList]" = (),
-    *,
-    cache: Path | None = None,
-    workers: int = 2,
-    on_error: str = "error",
-) -> "tuple[EmbeddingTable, EmbeddingTable]":
-    """Voice and face embeddings of all files of a corpus and of everything that lists name, each file once.
-
-    Args:
-        model: encoder.
-        corpus: people.
-        lists: evaluation lists.
-        cache: folder that keeps embeddings by model; None keeps none.
-        workers: loading threads.
-        on_error: unreadable files: "error" or "skip".
-    """
-    from voiceface.metrics.embeddings import encode_files
-
-    named: dict[str, list[str]] = {"v": [], "f": []}
-    for questions in lists:
-        for side, items in zip(questions.direction.split("2"), (questions.anchors, questions.candidates)):
-            named[side] += items
-    tables = []
-    for side, items, label in (("v", corpus.voices, "voices"), ("f", corpus.faces, "faces")):
-        load, encode, batch, place = model.side_of(side, corpus)
-        table = encode_files(
-            [*items, *named[side]],
-            place,
-            load,
-            encode,
-            fingerprint=model.fingerprint,
-            cache_dir=cache,
-            batch_size=batch,
-            workers=workers,
-            on_error=on_error,
-            label=label,
-        )
-        tables.append(table)
-    return tables[0], tables[1]
-
-
-def evaluate(
-    model: "Embedder",
-    corpus: "Corpus",
-    lists: "Sequence[EvaluationList]",
-    *,
-    name: str = "lists",
-    ties: str = "fair",
-    cache: Path | None = None,
-    workers: int = 2,
-    on_error: str = "error",
-    population: Path | None = None,
-) -> Evaluation:
-    """Encode every file once and compute all figures.
-
-    Args:
-        model: encoder.
-        corpus: the people asked about; unseen in training, or the results are marked.
-        lists: evaluation lists.
-        name: of the protocol.
-        ties: "fair" or "published".
-        cache: see `embed_corpus`.
-        workers: see `embed_corpus`.
-        on_error: see `embed_corpus`.
-        population: folder of the synthetic population the corpus belongs to, for ceilings.
-    """
-    from voiceface.metrics.protocol import Protocol
-    from voiceface.metrics.protocol import evaluate as figures_of
-
-    voices, faces = embed_corpus(model, corpus, lists, cache=cache, workers=workers, on_error=on_error)
-    protocol = Protocol(name, tuple(lists), ties=ties)
-    results = figures_of(
-        protocol,
-        voices,
-        faces,
-        corpus,
-        on_absent=on_error,
-        training=model.names or (),
-        device=model.device,
-    )
-    if population is None:
-        return Evaluation(results, voices, faces)
-    from voiceface.population.truth import read_truth, reference_tables
-
-    truth = read_truth(population)
-    references = {
-        label: figures_of(
-            protocol, told_voices.take(voices.items), told_faces.take(faces.items), corpus, on_absent="skip"
-        )
-        for label, (told_voices, told_faces) in reference_tables(truth, corpus).items()
-    }
-    return Evaluation(results, voices, faces, references, all_pairs(corpus, voices, faces, population))
-
-
-def all_pairs(
-    corpus: "Corpus", voices: "EmbeddingTable", faces: "EmbeddingTable", population: Path
-) -> "dict[str, dict[str, PairsFigure]]":
-    """Figures over all pairs of people: one clip and picture each, and means over up to four."""
-    import numpy as np
-    from voiceface.metrics.all_pairs import evaluate_population
-    from voiceface.population.truth import read_truth
-
-    clips = [[path for path in person.voices if path in voices] for person in corpus.people]
-    pictures = [[path for path in person.faces if path in faces] for person in corpus.people]
-    # Unreadable files may have been left out.
-    used = [row for row, files in enumerate(zip(clips, pictures)) if all(files)]
-    if len(used) < 3:
-        log.warning("no figures over all pairs: %d people with clips and pictures, 3 are needed", len(used))
-        return {}
-    truth = read_truth(population).of([corpus.people[row].identity.face_id for row in used])
-
-    def stack(table: "EmbeddingTable", files: list[list[str]], count: int) -> "np.ndarray":
-        return table.vectors[np.stack([table.rows(files[row][:count]) for row in used])]
-
-    count = min(AVERAGED, *(len(files[row]) for row in used for files in (clips, pictures)))
-    return evaluate_population(
-        stack(voices, clips, count),
-        stack(faces, pictures, count),
-        truth.sex,
-        average=[count] if count > 1 else [],
-        oracle_scores=truth.scores,
-    )
-
-
-def write_evaluation(
-    out: Path,
-    model: "Embedder",
-    corpus: "Corpus",
-    found: Evaluation,
-    *,
-    title: str = "seeking_shape",
-    runs: dict[str, Path] | None = None,
-    commands: Sequence[str] = (),
-    notice: Sequence[str] = (),
-    galleries: Sequence[Any] = (),
-) -> Path:
-    """Write results.json, results.txt (published form), embeddings, report.html; give the report's path."""
-    from voiceface.config import to_yaml
-    from voiceface.files import write_json
-    from voiceface.report.association import association_report
-
-    found.results.save(out / "results.json")
-    found.results.save_text(out / "results.txt")
-    found.voices.save(out / "voices.npz")
-    found.faces.save(out / "faces.npz")
-    if found.population:
-        from voiceface.metrics.all_pairs import pairs_json
-
-        write_json(out / "all_pairs.json", pairs_json(found.population))
-    weights = model.model.center.weight.detach().cpu().numpy()
-    return association_report(
-        out / "report.html",
-        {"seeking_shape": found.results},
-        corpus,
-        (found.voices, found.faces),
-        title=title,
-        subtitle="Adaptive voice-face association: matching, verification and retrieval on unseen people.",
-        notice=[text for text in dict.fromkeys([model.notice, *notice]) if text],
-        references=found.references,
-        population=found.population,
-        logs=runs,
-        identity_weights=weights if weights.min() < weights.max() else None,
-        config=to_yaml(model.config),
-        facts={
-            "weights": model.source,
-            "people": len(corpus),
-            "clips": len(found.voices),
-            "pictures": len(found.faces),
-        },
-        commands=commands,
-        galleries=galleries,
-    )
+def identity_weights(model: "Voice2Face") -> "np.ndarray":
+    """The weights of the training identities, shape (C,), for the report."""
+    return model.center.weight.detach().cpu().numpy()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`seeking_shape test`."""
-    parser = argparse.ArgumentParser(
-        prog="seeking_shape test",
-        description="Evaluate a model on a corpus's lists: table, results.json, results.txt, report.html.",
+    return command(
+        "seeking_shape",
+        lambda *given, **options: seeking_shape.load(*given, **options),
+        argv,
+        subtitle=SUBTITLE,
+        identity_weights=identity_weights,
     )
-    parser.add_argument(
-        "--weights", type=Path, help="weights file or run folder (default: the bundled weights)"
-    )
-    parser.add_argument("--data", type=Path, required=True, help="corpus folder: see docs/data.md")
-    parser.add_argument("--out", type=Path, required=True, help="folder for results and report")
-    parser.add_argument(
-        "--split", default="test", choices=["train", "val", "test"], help="people (default test)"
-    )
-    parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
-    parser.add_argument(
-        "--list", action="append", dest="names", help="list name, repeatable (default: the ten)"
-    )
-    parser.add_argument("--draw", type=int, metavar="SEED", help="draw missing lists by the published rule")
-    parser.add_argument("--ties", choices=["fair", "published"], help="default: the configuration's rule")
-    parser.add_argument("--cache", type=Path, help="embedding cache (default OUT/cache)")
-    parser.add_argument(
-        "--skip-missing", action="store_true", help="leave absent people, files and their lines out"
-    )
-    parser.add_argument(
-        "--resample", action="store_true", help="bring other sample rates to 16 kHz (default: as in training)"
-    )
-    parser.add_argument(
-        "--tolerant",
-        action="store_true",
-        help="use what is left of damaged recordings (default: as in training)",
-    )
-    parser.add_argument("--voice-root", type=Path, help="folder of the recordings, if not below --data")
-    parser.add_argument("--face-root", type=Path, help="folder of the pictures, if not below --data")
-    parser.add_argument("--workers", type=int, default=2, help="loading threads")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    args = parser.parse_args(argv)
-
-    from seeking_shape.data import is_synthetic, lists_of, open_split
-    from seeking_shape.embedder import load
-
-    model = load(
-        args.weights, device=args.device, resample=args.resample or None, tolerant=args.tolerant or None
-    )
-    if model.notice:
-        log.warning("%s", model.notice)
-    roots = {"voice_root": args.voice_root, "face_root": args.face_root, "skip_missing": args.skip_missing}
-    corpus = open_split(args.data, args.split, **roots)
-    absent = "skip" if args.skip_missing else "error"
-    lists = lists_of(
-        args.data,
-        args.names or model.config.evaluation.lists,
-        corpus,
-        folder=args.lists,
-        draw=args.draw,
-        on_absent=absent,
-        drawable_only=not args.names,
-    )
-    found = evaluate(
-        model,
-        corpus,
-        lists,
-        name=f"{args.data.name} {args.split}",
-        ties=args.ties or model.config.evaluation.ties,
-        cache=args.cache or args.out / "cache",
-        workers=args.workers,
-        on_error=absent,
-        population=args.data if is_synthetic(args.data) else None,
-    )
-    runs = {}
-    if args.weights and (folder := args.weights if args.weights.is_dir() else args.weights.parent):
-        runs = {"main": folder} if (folder / "log.jsonl").is_file() else {}
-    words = ["seeking_shape test", f"--data {args.data}", f"--out {args.out}"]
-    words += [f"--weights {args.weights}"] if args.weights else []
-    report = write_evaluation(
-        args.out,
-        model,
-        corpus,
-        found,
-        title=f"seeking_shape on {args.data.name}",
-        runs=runs,
-        commands=[" ".join(words)],
-    )
-    print(found.results.table())
-    if found.population:
-        from voiceface.metrics.all_pairs import pairs_table
-
-        print(f"\nall pairs of unseen people\n{pairs_table(found.population)}")
-    print(f"report: {report}")
-    return 0
 
 
 if __name__ == "__main__":

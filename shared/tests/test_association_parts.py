@@ -1,0 +1,209 @@
+"""Parts that association systems share: normalisation, freezing, crops, front ends, starting from weights."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from voiceface.association.config import AssociationConfig, DataConfig
+from voiceface.association.data import crop_of
+from voiceface.association.demonstration import train_once
+from voiceface.association.embedder import Embedder, System, load_weights
+from voiceface.association.networks import (
+    Branch,
+    Encoders,
+    EncodersConfig,
+    FaceTrunkConfig,
+    Normalise,
+    VoiceBackbone,
+    VoiceTrunkConfig,
+    draw_crop,
+    freeze,
+)
+from voiceface.association.starting import load_start, make_schedule
+from voiceface.checkpoint import CheckpointError, save_model
+from voiceface.config import to_dict
+
+SIDE = 16
+CONFIG = AssociationConfig(
+    name="toy",
+    model=EncodersConfig(face=FaceTrunkConfig(side=SIDE), embedding=3),
+    data=DataConfig(clip_samples=8, crop_samples=(2, 5)),
+)
+
+
+class Toy(Encoders):
+    """Mean of each colour, and sums over thirds of the wave, times one number; a classifier of two people."""
+
+    def __init__(self, people: int = 2) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.tensor(2.0))
+        self.cls = nn.Linear(3, people, bias=False)
+
+    def encode_faces(self, faces: Tensor) -> Tensor:
+        return self.scale * faces.mean((2, 3))
+
+    def encode_voices(self, voices: Tensor) -> Tensor:
+        return self.scale * torch.stack([voices[:, part::3].sum(1) for part in range(3)], dim=1)
+
+
+def with_data(**values: Any) -> AssociationConfig:
+    return CONFIG.model_copy(update={"data": CONFIG.data.model_copy(update=values)})
+
+
+def unread(path: Path) -> Any:
+    raise CheckpointError(f"{path} was published by nobody")
+
+
+TOY = System("toy", AssociationConfig, lambda config, state, names: Toy(len(state["cls.weight"])), unread)
+
+
+def test_normalising_maps_bytes_to_minus_one_to_one_and_is_frozen() -> None:
+    normalise = Normalise()
+    values = normalise(torch.tensor([0.0, 127.5, 255.0]).expand(1, 3, 1, 3).contiguous())
+    assert torch.allclose(values[0, :, 0], torch.tensor([-1.0, 0.0, 1.0]).expand(3, 3), atol=1e-6)
+    assert not any(p.requires_grad for p in normalise.parameters())
+
+
+def test_a_frozen_branch_neither_learns_nor_moves_its_statistics() -> None:
+    branch = Branch()
+    branch.add_module("norm", nn.BatchNorm1d(2))
+    freeze(branch)
+    branch.eval()
+    branch.train()
+    branch.norm(torch.rand(5, 2))
+    assert torch.equal(branch.norm.running_mean, torch.zeros(2))
+    assert not any(p.requires_grad for p in branch.parameters())
+
+
+def test_a_voice_trunk_ends_with_features_or_with_what_is_pooled() -> None:
+    small = VoiceTrunkConfig(blocks=(1, 1, 1, 1), widths=(2, 2, 4, 8), n_mels=8)
+    waves = torch.rand(2, 4000)
+    with_head, without = VoiceBackbone(small, 5), VoiceBackbone(small, None)
+    assert with_head(waves).shape == (2, 5)
+    assert without(waves).shape == (2, 8) and without.features == 8
+    assert {key for key in with_head.state_dict() if key not in without.state_dict()} == {
+        "fc.weight",
+        "fc.bias",
+    }
+
+
+def test_the_crop_is_uniform_seeded_and_inside() -> None:
+    crops = [draw_crop(np.random.default_rng(seed), 160_000) for seed in range(400)]
+    assert crops == [draw_crop(np.random.default_rng(seed), 160_000) for seed in range(400)]
+    starts, lengths = np.array(crops).T
+    assert lengths.min() >= 40_000 and lengths.max() <= 79_999
+    assert starts.min() >= 0 and (starts + lengths).max() <= 160_000
+    assert abs(lengths.mean() - 60_000) < 3_000
+    assert draw_crop(np.random.default_rng(0), 500, 500, 501) == (0, 500)
+    with pytest.raises(ValueError, match="does not fit clips of 300"):
+        draw_crop(np.random.default_rng(0), 300, 400, 500)
+
+
+def test_every_crop_length_occurs_and_fits() -> None:
+    data = DataConfig(clip_samples=20, crop_samples=(12, 16))
+    crops = [crop_of(data, 1, step) for step in range(400)]
+    assert {end - first for first, end in crops} == {12, 13, 14, 15}
+    assert min(first for first, _ in crops) == 0 and max(end for _, end in crops) <= 20
+    assert crops == [crop_of(data, 1, step) for step in range(400)]
+    assert crops != [crop_of(data, 2, step) for step in range(400)]
+
+
+def test_the_rate_falls_after_each_milestone() -> None:
+    def rates(**schedule: Any) -> list[float]:
+        values = {**to_dict(CONFIG), "schedule": schedule}
+        values["optimiser"]["lr"], values["training"]["max_iter"] = 0.1, 6
+        rate = make_schedule(AssociationConfig.model_validate(values))
+        return [rate(step) for step in range(6)]
+
+    assert np.allclose(rates(milestones=(2, 4)), [0.1, 0.1, 0.1, 0.01, 0.01, 0.001])
+    cosine = rates(kind="cosine", warm_up=2)
+    assert cosine[0] < cosine[1] < cosine[2] + 1e-12
+    assert cosine[2] > cosine[3] > cosine[4] > cosine[5] >= 0
+
+
+def test_colours_reach_the_network_in_the_order_that_is_asked_for() -> None:
+    red = np.zeros((SIDE, SIDE, 3), np.uint8)
+    red[..., 0] = 100
+    blue_first, red_first = Embedder(Toy(), CONFIG), Embedder(Toy(), with_data(channels="rgb"))
+    assert blue_first.embed_faces(red).tolist() == [[0, 0, 200]]
+    assert red_first.embed_faces(red).tolist() == [[200, 0, 0]]
+
+
+def test_the_fingerprint_covers_every_choice_of_the_front_end() -> None:
+    choices: list[dict[str, Any]] = [
+        {},
+        {"fit": "squeeze"},
+        {"channels": "rgb"},
+        {"sample_scale": "stored"},
+        {"resample": True},
+    ]
+    choices += [{"damaged": "tolerant"}, {"clip_samples": 9}]
+    models = [Toy() for _ in choices]
+    for model in models[1:]:
+        model.load_state_dict(models[0].state_dict())
+    prints = [Embedder(model, with_data(**choice)).fingerprint for model, choice in zip(models, choices)]
+    assert len(set(prints)) == len(choices)
+    assert Embedder(models[1], CONFIG).fingerprint == prints[0]
+
+
+def test_weights_are_read_for_the_system_that_wrote_them(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    kind: dict[str, Any] = {"system": "toy", "kind": "model", "config": to_dict(CONFIG)}
+    save_model(path, Toy(5).state_dict(), extra={"notice": "beware", "names": list("abcde")}, **kind)
+    model = load_weights(TOY, tmp_path, tolerant=True)
+    assert (model.notice, model.names, model.source) == ("beware", tuple("abcde"), "model.safetensors")
+    assert model.config.data.resample and model.config.data.damaged == "tolerant"
+    assert load_weights(TOY, path, resample=None).config == CONFIG
+    with pytest.raises(CheckpointError, match="expected 'other'"):
+        load_weights(System("other", AssociationConfig, TOY.restore, unread), path)
+    (tmp_path / "ckp.pth").write_bytes(b"")
+    with pytest.raises(CheckpointError, match="published by nobody"):
+        load_weights(TOY, tmp_path / "ckp.pth")
+
+
+def test_a_start_of_other_people_leaves_the_classifier_as_it_is(tmp_path: Path, caplog: Any) -> None:
+    path = tmp_path / "model.safetensors"
+    stored = Toy()
+    nn.init.constant_(stored.scale, 7)
+    extra = {"names": ["ann", "bob"]}
+    save_model(path, stored.state_dict(), system="toy", kind="model", config={}, extra=extra)
+
+    def start(people: int, names: list[str], **options: Any) -> Toy:
+        model = Toy(people)
+        load_start(
+            model,
+            path,
+            system="toy",
+            read_published=unread,
+            names=names,
+            other_people=["cls.weight"],
+            **options,
+        )
+        return model
+
+    same = start(2, ["ann", "bob"])
+    assert same.scale == 7 and torch.equal(same.cls.weight, stored.cls.weight)
+    assert "afresh" not in caplog.text
+    with caplog.at_level(logging.WARNING):
+        for model in (start(2, ["bob", "ann"]), start(3, ["ann", "bob", "cid"])):
+            assert model.scale == 7 and not torch.equal(model.cls.weight[:2], stored.cls.weight)
+    assert caplog.text.count("the classifier starts afresh") == 2
+    assert start(2, ["ann", "bob"], left_out=["sc*"]).scale == 2
+
+
+def test_a_step_of_a_demonstration_is_done_once_and_goes_on(tmp_path: Path) -> None:
+    calls = []
+
+    def train(what: str, out: Path, *, resume: bool) -> Path:
+        calls.append((what, resume))
+        out.mkdir(exist_ok=True)
+        (out / ("model.safetensors" if resume else "state")).touch()
+        return out
+
+    for _ in range(3):  # stopped, ended, nothing to do
+        assert train_once(train, tmp_path / "run", "model") == tmp_path / "run"
+    assert calls == [("model", False), ("model", True)]
