@@ -10,6 +10,7 @@ COMMANDS = {
         "voiceface.population.write",
         "invent people: voices, faces, meshes and the truth behind them",
     ),
+    "avspeech": ("voiceface.datasets.avspeech", "make a corpus from AVSpeech's table and your own videos"),
     "check": ("voiceface.doctor", "look a corpus over before anyone trains on it"),
     "lists": ("voiceface.datasets.lists_command", "draw evaluation lists, or describe one"),
     "evaluate": ("voiceface.metrics.evaluate", "figures from embeddings and evaluation lists"),
