@@ -99,6 +99,7 @@ def measure(root: Path, seconds: float, clip_seconds: float, side: int) -> dict[
         images.training_transform(image, 112, rng)
 
     disk, memory = PairDataset(corpus), PairDataset(corpus, in_memory=True, workers=1, progress=False)
+    two = PairDataset(corpus, views=2, in_memory=True, workers=1, progress=False)
     subjects: dict[str, Callable[[int], Any]] = {
         f"wav {clip_seconds:g} s: decode": lambda i: audio.load(clips[i % len(clips)], scale="int16"),
         f"wav {clip_seconds:g} s: decode, resample to 8 kHz": lambda i: audio.load(
@@ -112,6 +113,8 @@ def measure(root: Path, seconds: float, clip_seconds: float, side: int) -> dict[
         ),
         "pair (picture and 10 s voice) from disk": partial(_draw, disk, rng),
         "pair (picture and 10 s voice) from memory": partial(_draw, memory, rng),
+        "two pairs of a person from disk": partial(_draw, PairDataset(corpus, views=2), rng),
+        "two pairs of a person from memory": partial(_draw, two, rng),
     }
     return {name: items_per_second(work, seconds) for name, work in subjects.items()}
 

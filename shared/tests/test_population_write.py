@@ -341,6 +341,29 @@ def test_data_set_in_memory_equals_the_files(tree):
     assert truth.k == k and truth.alpha.shape == (40,)
 
 
+@pytest.mark.parametrize("second_view", ["shared", "own"])
+def test_data_set_in_memory_draws_two_views_as_files_would_be(second_view):
+    from voiceface.datasets.views import Views
+
+    how = {"views": 2, "second_view": second_view, "channels": "rgb", "fit": "squeeze", "colour_jitter": 0.1}
+    data = PopulationDataset(SMALL, "test", workers=1, progress=False, side=48, length=12_000, **how)
+    views = Views(48, **how)
+    for seed in range(8):
+        drawn = data.draw(seed % 4, np.random.default_rng(seed))
+        expected = views.draw(
+            2,
+            len(data.clips[0]),
+            lambda i: np.ascontiguousarray(data.pictures[seed % 4, i, :, :, ::-1]),  # noqa: B023
+            lambda i: np.resize(data.clips[seed % 4, i], 12_000).astype(np.float32),  # noqa: B023
+            np.random.default_rng(seed),
+        )
+        assert drawn.pop("label") == seed % 4
+        assert sorted(drawn) == sorted(expected) == ["face", "face_second", "voice", "voice_second"]
+        assert all(np.array_equal(drawn[key], expected[key]) for key in drawn)
+        assert (drawn["voice"] != drawn["voice_second"]).any()
+        assert (drawn["face"] != drawn["face_second"]).any()
+
+
 def test_stream_is_seeded_and_shared_out():
     how = {"clip_seconds": 0.3, "picture_side": 32, "items": 6, "seed": 2}
     whole = list(PopulationStream("large", **how))

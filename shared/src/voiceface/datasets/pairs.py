@@ -1,4 +1,4 @@
-"""Training pairs: one picture and one clip of a person, drawn anew every time."""
+"""Training pairs: one picture and one clip of a person (or two of each), drawn anew every time."""
 
 import logging
 from collections.abc import Callable
@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from voiceface import audio, images
 from voiceface.datasets.corpus import Corpus, CorpusError
+from voiceface.datasets.views import Channels, Second, SecondView, Views
 from voiceface.parallel import default_workers
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ class PairDataset:
 
     Attributes:
         corpus: where the people come from.
+        views: how they are drawn.
         side: of the square faces, in pixels.
         length: samples of every voice.
         kept_bytes: memory taken by decoded files, at most `memory_budget`.
@@ -46,8 +48,14 @@ class PairDataset:
         side: int = 112,
         length: int = 160_000,
         augment: bool = True,
-        rotation: Literal["centred", "published"] = "centred",
+        rotation: images.Rotation = "centred",
+        fit: images.Fit = "pad",
         colour_jitter: float = 0.0,
+        channels: Channels = "bgr",
+        views: Literal[1, 2] = 1,
+        second: Second = "other",
+        second_view: SecondView = "shared",
+        sample_scale: Literal["int16", "stored"] = "int16",
         resample: bool = False,
         policy: audio.Policy = "strict",
         in_memory: bool = False,
@@ -59,15 +67,13 @@ class PairDataset:
 
         Args:
             corpus: people with at least one clip and one picture each.
-            load_voice: gives the wave of a file, shape (T,), 16-bit scale; default 16 kHz, first channel.
-            load_face: gives the picture of a file, shape (H, W, 3), uint8, B G R; default
-                `images.decode` with tolerance for truncated files.
+            load_voice: gives the wave of a file, shape (T,); default 16 kHz, first channel.
+            load_face: gives the picture of a file, shape (H, W, 3), uint8, B G R whatever `channels` says;
+                default `images.decode` with tolerance for truncated files.
             side: of the square faces.
             length: samples of every voice: shorter clips are repeated, longer ones cut (160 000 = 10 s).
-            augment: random flip, turn and crop; off: the evaluation transform.
-            rotation: see `images.training_transform`.
-            colour_jitter: strength of `images.jitter_colour` after it, 0 for none; without effect where
-                `augment` is off.
+            augment, rotation, fit, colour_jitter, channels, views, second, second_view: see `Views`.
+            sample_scale: of the voices, see `voiceface.audio` (default loader).
             resample: convert clips of other rates instead of refusing them (default loader).
             policy: "strict" refuses damaged clips, "tolerant" uses what is left (default loader).
             in_memory: decode every file once, now, and keep it: clips as int16 (as float32 where they are not
@@ -79,20 +85,19 @@ class PairDataset:
 
         Raises:
             CorpusError: nobody in the corpus, or people without clips or pictures (all in one message).
+            ValueError: an option has a value that it cannot have.
         """
         if side < 1 or length < 1:
             raise ValueError(f"side and length must be at least 1, found {side} and {length}")
-        if rotation not in ("centred", "published"):
-            raise ValueError(f'rotation must be "centred" or "published", found {rotation!r}')
+        if sample_scale not in ("int16", "stored"):
+            raise ValueError(f'sample_scale must be "int16" or "stored", found {sample_scale!r}')
+        self.views = Views(side, augment, rotation, fit, colour_jitter, channels, views, second, second_view)
         _check_complete(corpus)
         self.corpus = corpus
         self.side = side
         self.length = length
-        self.augment = augment
-        self.rotation = rotation
-        self.colour_jitter = colour_jitter
         self._load_voice = load_voice or partial(
-            default_voice, length=length, resample=resample, policy=policy
+            default_voice, length=length, scale=sample_scale, resample=resample, policy=policy
         )
         self._load_face = load_face or default_face
         self._voices: dict[str, NDArray[Any]] = {}
@@ -106,35 +111,40 @@ class PairDataset:
         return len(self.corpus.people)
 
     def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """One picture and one clip of a person, each uniform among that person's files.
+        """One picture and one clip of a person, each uniform among that person's files; or two of each.
 
         Args:
             index: of the person in the corpus.
-            rng: source of every draw: picture, clip, then the transform.
+            rng: source of every draw: picture, clip, then the transform; then the same of the second view.
 
         Returns:
-            "face": (3, side, side), float32, 0...255, B G R. "voice": (length,), float32, 16-bit scale.
-            "label": class index of the person, int.
+            "face": (3, side, side), float32, 0...255, B G R or as `channels` says. "voice": (length,),
+            float32, 16-bit scale or as `sample_scale` says. "label": class index of the person, int. With two
+            views also "face_second" and "voice_second".
 
         Raises:
-            AudioError, ImageError, FileNotFoundError: the drawn file cannot be used.
+            AudioError, ImageError, FileNotFoundError: a drawn file cannot be used.
         """
         person = self.corpus.people[index]
-        picture = person.faces[int(rng.integers(len(person.faces)))]
-        clip = person.voices[int(rng.integers(len(person.voices)))]
-        image = self._faces.get(picture)
-        if image is None:
-            image = self._load_face(self.corpus.face_path(picture))
-        if self.augment:
-            face = images.training_transform(image, self.side, rng, rotation=self.rotation)
-            if self.colour_jitter:
-                face = images.jitter_colour(face, self.colour_jitter, rng)
-        else:
-            face = images.evaluation_transform(image, self.side)
+        drawn = self.views.draw(
+            len(person.faces),
+            len(person.voices),
+            lambda picture: self._picture(person.faces[picture]),
+            lambda clip: self._voice(person.voices[clip]),
+            rng,
+        )
+        return {**drawn, "label": person.label}
+
+    def _picture(self, picture: str) -> NDArray[np.uint8]:
+        """A picture, kept or from the disk."""
+        kept = self._faces.get(picture)
+        return self._load_face(self.corpus.face_path(picture)) if kept is None else kept
+
+    def _voice(self, clip: str) -> NDArray[np.float32]:
+        """A clip of full length, kept or from the disk; the caller's own."""
         kept = self._voices.get(clip)
         wave = audio.repeat_to_length(self._read_voice(clip) if kept is None else kept, self.length)
-        voice = wave.astype(np.float32, copy=kept is not None)  # what is kept must not be handed out
-        return {"face": face, "voice": voice, "label": person.label}
+        return wave.astype(np.float32, copy=kept is not None)  # what is kept must not be handed out
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the decoded files behind: a process started by spawn would get its own copy of them all."""
@@ -157,7 +167,7 @@ class PairDataset:
 
     def _keep_face(self, picture: str) -> NDArray[np.uint8]:
         """A picture at its final size, before the random steps."""
-        return images.resize_longer_side(self._load_face(self.corpus.face_path(picture)), self.side)
+        return images.resize(self._load_face(self.corpus.face_path(picture)), self.side, self.views.fit)
 
     def _fill(self, budget: int, workers: int, progress: bool) -> None:
         """Decode files, person by person, until all are kept or the budget is used up."""
@@ -187,10 +197,15 @@ class PairDataset:
 
 
 def default_voice(
-    path: Path, *, length: int | None = None, resample: bool = False, policy: audio.Policy = "strict"
+    path: Path,
+    *,
+    length: int | None = None,
+    scale: audio.Scale = "int16",
+    resample: bool = False,
+    policy: audio.Policy = "strict",
 ) -> audio.Wave:
-    """Load a clip for training: 16 kHz, first channel, 16-bit scale, `length` samples at most."""
-    return audio.load(path, scale="int16", resample=resample, policy=policy, limit=length)
+    """Load a clip for training: 16 kHz, first channel, `length` samples at most."""
+    return audio.load(path, scale=scale, resample=resample, policy=policy, limit=length)
 
 
 def default_face(path: Path) -> NDArray[np.uint8]:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,10 @@ from voiceface.population.head import identity_coefficients
 from voiceface.population.layout import Settings, settings_of
 from voiceface.population.people import People, draw_people
 from voiceface.population.presets import Preset
+
+if TYPE_CHECKING:
+    from voiceface.datasets.views import Channels, Second, SecondView
+    from voiceface.images import Fit, Rotation
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,7 @@ class PopulationDataset:
         people: the identities, in the order of the entries.
         clips: (N, clips, T) int16, 16 kHz.
         pictures: (N, pictures, side, side, 3) uint8, RGB.
+        views: how they are drawn.
     """
 
     def __init__(
@@ -57,8 +62,13 @@ class PopulationDataset:
         side: int | None = None,
         length: int | None = None,
         augment: bool = True,
-        rotation: Literal["centred", "published"] = "centred",
+        rotation: "Rotation" = "centred",
+        fit: "Fit" = "pad",
         colour_jitter: float = 0.0,
+        channels: "Channels" = "bgr",
+        views: Literal[1, 2] = 1,
+        second: "Second" = "other",
+        second_view: "SecondView" = "shared",
         workers: int | None = None,
         progress: bool = True,
         **changes: Any,
@@ -70,17 +80,20 @@ class PopulationDataset:
             split: "train", "val", "test" or "all".
             side: of the square faces that `draw` gives; default: as rendered.
             length: samples of the voices that `draw` gives (repeated or cut); default: as synthesised.
-            augment: random flip, turn and crop; off: the evaluation transform.
-            rotation: see `voiceface.images.training_transform`.
-            colour_jitter: strength of `voiceface.images.jitter_colour`, with `augment`.
+            augment, rotation, fit, colour_jitter, channels, views, second, second_view: see
+                `voiceface.datasets.views.Views`.
             workers: processes that make it; None takes every core.
             progress: show a bar on standard error.
             changes: fields of `Settings` to change, such as rho, seed or people.
         """
+        from voiceface.datasets.views import Views
+
         self.settings = settings if isinstance(settings, Settings) else settings_of(settings, **changes)
         self.side = side or self.settings.picture_side
         self.length = length or round(self.settings.clip_seconds * 16_000)
-        self.augment, self.rotation, self.colour_jitter = augment, rotation, colour_jitter
+        self.views = Views(
+            self.side, augment, rotation, fit, colour_jitter, channels, views, second, second_view
+        )
         ids = self.settings.ids(split)
         if not ids:
             raise ValueError(f"the split {split!r} of this population holds nobody")
@@ -105,29 +118,28 @@ class PopulationDataset:
         return self._truth[index]
 
     def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """One picture and one clip of an identity, each uniform among its own.
+        """One picture and one clip of an identity, each uniform among its own; or two of each.
 
         Args:
             index: of the entry.
-            rng: source of every draw: picture, clip, then the transform.
+            rng: source of every draw: picture, clip, then the transform; then the same of the second view.
 
         Returns:
-            "face": (3, side, side), float32, 0...255, B G R. "voice": (length,), float32, 16-bit scale.
-            "label": index of the entry, int.
+            "face": (3, side, side), float32, 0...255, B G R or as `channels` says. "voice": (length,),
+            float32, 16-bit scale. "label": index of the entry, int. With two views also "face_second" and
+            "voice_second".
         """
         from voiceface import audio
-        from voiceface.images import jitter_colour
 
-        picture = self.pictures[index, int(rng.integers(self.pictures.shape[1]))]
-        clip = self.clips[index, int(rng.integers(self.clips.shape[1]))]
-        face = _transform(picture, self.side, rng if self.augment else None, self.rotation)
-        if self.augment and self.colour_jitter:
-            face = jitter_colour(face, self.colour_jitter, rng)
-        return {
-            "face": face,
-            "voice": audio.repeat_to_length(clip, self.length).astype(np.float32),
-            "label": index,
-        }
+        pictures, clips = self.pictures[index], self.clips[index]
+        drawn = self.views.draw(
+            len(pictures),
+            len(clips),
+            lambda picture: np.ascontiguousarray(pictures[picture, ..., ::-1]),
+            lambda clip: audio.repeat_to_length(clips[clip], self.length).astype(np.float32),
+            rng,
+        )
+        return {**drawn, "label": index}
 
 
 class PopulationStream(IterableDataset[dict[str, Any]]):
@@ -220,7 +232,7 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
         )
         rng = np.random.default_rng([int(draws[3] >> np.uint64(1)), t]) if self.augment else None
         return {
-            "face": _transform(drawn.image, self.side, rng, "centred"),
+            "face": _transform(drawn.image, self.side, rng),
             "voice": audio.repeat_to_length(sound, self.length).astype(np.float32),
             "label": label,
             "k": k,
@@ -266,16 +278,11 @@ def _people(settings: Settings, ids: Sequence[int]) -> People:
     )
 
 
-def _transform(
-    image: NDArray[np.uint8],
-    side: int,
-    rng: np.random.Generator | None,
-    rotation: Literal["centred", "published"],
-) -> NDArray[np.float32]:
+def _transform(image: NDArray[np.uint8], side: int, rng: np.random.Generator | None) -> NDArray[np.float32]:
     """RGB picture to (3, side, side) float32 B G R, with random steps when there is a generator."""
     from voiceface import images
 
     bgr = np.ascontiguousarray(image[..., ::-1])
-    if rng is None:
-        return images.evaluation_transform(bgr, side)
-    return images.training_transform(bgr, side, rng, rotation=rotation)
+    return (
+        images.evaluation_transform(bgr, side) if rng is None else images.training_transform(bgr, side, rng)
+    )

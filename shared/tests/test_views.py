@@ -1,0 +1,249 @@
+"""One or two views of a person: which files are drawn, what two pictures share, the order of the planes."""
+
+from collections import Counter
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+from voiceface import audio, images
+from voiceface.datasets.corpus import Corpus, Person
+from voiceface.datasets.identities import Identity
+from voiceface.datasets.pairs import PairDataset
+from voiceface.datasets.views import Views
+
+SIDE = 24
+VIEWED = ("face", "voice", "face_second", "voice_second")
+SHAPES = [(30, 24), (24, 33), (41, 41), (24, 24)]
+
+
+def picture(number):
+    """Noise of another shape for every number."""
+    return np.random.default_rng(number).integers(0, 256, (*SHAPES[number % 4], 3)).astype(np.uint8)
+
+
+def draw(views, seed, *, pictures=3, clips=3):
+    """A draw of someone whose clip i holds the value i alone."""
+    rng = np.random.default_rng(seed)
+    return views.draw(pictures, clips, picture, lambda clip: np.full(4, clip, np.float32), rng)
+
+
+def plain(number):
+    """What a picture looks like without random steps."""
+    return images.evaluation_transform(picture(number), SIDE)
+
+
+def which(face, pictures):
+    """Number of the picture that a face without random steps shows."""
+    return next(number for number in range(pictures) if np.array_equal(face, plain(number)))
+
+
+class Fixed:
+    """A generator that draws known files; the other draws are those of the seed."""
+
+    def __init__(self, files, seed):
+        self.files, self.rng = list(files), np.random.default_rng(seed)
+
+    def integers(self, *bounds):
+        return self.files.pop(0) if len(bounds) == 1 else self.rng.integers(*bounds)
+
+    def random(self):
+        return self.rng.random()
+
+    def normal(self, *about):
+        return self.rng.normal(*about)
+
+
+@pytest.mark.parametrize("second", ["other", "any"])
+@pytest.mark.parametrize("pictures, clips", [(1, 1), (1, 2), (2, 1), (2, 2), (3, 5)])
+def test_every_file_is_drawn_first_and_second_with_equal_chance(second, pictures, clips):
+    views = Views(SIDE, augment=False, views=2, second=second)
+    tries = 1500
+    drawn = [draw(views, seed, pictures=pictures, clips=clips) for seed in range(tries)]
+    for number, first, other in (
+        (
+            pictures,
+            [which(d["face"], pictures) for d in drawn],
+            [which(d["face_second"], pictures) for d in drawn],
+        ),
+        (clips, [int(d["voice"][0]) for d in drawn], [int(d["voice_second"][0]) for d in drawn]),
+    ):
+        seen = Counter(zip(first, other))
+        allowed = [
+            (a, b) for a in range(number) for b in range(number) if second == "any" or a != b or number == 1
+        ]
+        assert sorted(seen) == allowed
+        expected = tries / len(allowed)
+        assert all(abs(count - expected) < 5 * expected**0.5 + 1 for count in seen.values())
+
+
+def test_pictures_and_clips_are_drawn_independently():
+    views = Views(SIDE, augment=False, views=2)
+    drawn = [draw(views, seed) for seed in range(3600)]
+    seen = Counter(
+        (which(d["face"], 3), which(d["face_second"], 3), int(d["voice"][0]), int(d["voice_second"][0]))
+        for d in drawn
+    )
+    assert len(seen) == 36 and all(abs(count - 100) < 50 for count in seen.values())
+
+
+@pytest.mark.parametrize("options", [{}, {"augment": False}, {"colour_jitter": 0.1, "second_view": "own"}])
+def test_the_first_view_is_the_same_with_one_and_with_two(options):
+    for seed in range(10):
+        one, two = (draw(Views(SIDE, views=count, **options), seed) for count in (1, 2))
+        assert sorted(one) == ["face", "voice"] and sorted(two) == sorted(VIEWED)
+        assert all(np.array_equal(one[key], two[key]) for key in one)
+
+
+def test_one_view_makes_the_draws_that_it_always_made():
+    rng = np.random.default_rng(5)
+    number, clip = int(rng.integers(3)), int(rng.integers(3))
+    face = images.jitter_colour(images.training_transform(picture(number), SIDE, rng), 0.2, rng)
+    drawn = draw(Views(SIDE, colour_jitter=0.2), 5)
+    np.testing.assert_array_equal(drawn["face"], face)
+    assert drawn["voice"].tolist() == [clip] * 4
+
+
+@pytest.mark.parametrize("rotation", ["centred", "published"])
+@pytest.mark.parametrize("fit", ["pad", "squeeze"])
+@pytest.mark.parametrize("jitter", [0.0, 0.1])
+def test_a_shared_view_does_the_same_to_both_pictures(rotation, fit, jitter):
+    how = {"rotation": rotation, "fit": fit, "colour_jitter": jitter}
+    for seed in range(30):
+        two = Views(SIDE, views=2, **how).draw(4, 4, picture, np.float32, Fixed((0, 0, 0, 0), seed))
+        alone = Views(SIDE, **how).draw(4, 4, picture, np.float32, Fixed((1, 0), seed))
+        np.testing.assert_array_equal(two["face_second"], alone["face"])
+
+
+@pytest.mark.parametrize("jitter", [0.0, 0.1])
+def test_views_of_their_own_are_drawn_apart(jitter):
+    views = Views(SIDE, views=2, second="any", second_view="own", colour_jitter=jitter)
+    differing = 0
+    for seed in range(100):
+        drawn = views.draw(4, 4, picture, np.float32, Fixed((1, 0, 1, 0), seed))
+        differing += not np.array_equal(drawn["face"], drawn["face_second"])
+    assert differing > 70  # both untouched and cut alike: 1 in 16; with colours never
+    assert not jitter or differing == 100
+
+
+def test_someone_with_one_picture_never_gets_the_same_face_twice_by_sharing():
+    shared = Views(SIDE, views=2, second_view="shared")
+    own = Views(SIDE, views=2, second_view="own")
+    differing = 0
+    for seed in range(100):
+        drawn, expected = (draw(views, seed, pictures=1) for views in (shared, own))
+        assert all(np.array_equal(drawn[key], expected[key]) for key in VIEWED)
+        differing += not np.array_equal(drawn["face"], drawn["face_second"])
+    assert differing > 70
+
+
+@pytest.mark.parametrize("options", [{"augment": False}, {"colour_jitter": 0.1}, {"rotation": "published"}])
+def test_red_green_blue_is_the_reverse_of_blue_green_red(options):
+    for seed in range(10):
+        bgr, rgb = (draw(Views(SIDE, channels=order, views=2, **options), seed) for order in ("bgr", "rgb"))
+        for key in ("face", "face_second"):
+            np.testing.assert_array_equal(rgb[key], bgr[key][::-1])
+            assert rgb[key].flags.c_contiguous and rgb[key].dtype == np.float32
+        assert np.array_equal(rgb["voice_second"], bgr["voice_second"])
+
+
+def test_squeezed_views_have_no_grey_border():
+    white = np.full((60, 24, 3), 255, np.uint8)
+    for fit, expected in (("pad", {127, 255}), ("squeeze", {255})):
+        views = Views(SIDE, augment=False, views=2, fit=fit)
+        drawn = views.draw(1, 1, lambda _: white, np.float32, np.random.default_rng(0))
+        assert all(set(np.unique(drawn[key])) == expected for key in ("face", "face_second"))
+
+
+@pytest.mark.parametrize(
+    "name, value, expected",
+    [
+        ("rotation", "sideways", '"centred" or "published"'),
+        ("fit", "crop", '"pad" or "squeeze"'),
+        ("channels", "grb", '"bgr" or "rgb"'),
+        ("views", 3, "1 or 2"),
+        ("second", "same", '"other" or "any"'),
+        ("second_view", "both", '"shared" or "own"'),
+        ("colour_jitter", -0.1, "at least 0"),
+        ("side", 0, "at least 1"),
+    ],
+)
+def test_unknown_options_are_named_with_what_is_known(name, value, expected):
+    with pytest.raises(ValueError, match=f"{name} must be {expected}, found {value!r}"):
+        Views(**{"side": SIDE, name: value})
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    """Two people with 1 and 4 clips and pictures, none of them square but one."""
+    people = []
+    for i, files in enumerate((1, 4)):
+        voices, faces = [], []
+        for j in range(files):
+            voices.append(f"id{i}/video/{j}.wav")
+            faces.append(f"P{i}/{j}.png")
+            wave = np.random.default_rng([i, j]).integers(-9999, 9999, 900 + 500 * j)
+            audio.write_wav(tmp_path / "wav" / voices[-1], wave.astype(np.int16))
+            path = tmp_path / "faces" / faces[-1]
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(images.to_bgr(picture(4 * i + j))).save(path)
+        identity = Identity(f"P{i}", f"id{i}", f"P{i}", "f", "", "train")
+        people.append(Person(identity, i, tuple(voices), tuple(faces)))
+    return Corpus(tuple(people), tmp_path / "wav", tmp_path / "faces")
+
+
+@pytest.mark.parametrize("fit", ["pad", "squeeze"])
+@pytest.mark.parametrize("second_view", ["shared", "own"])
+@pytest.mark.parametrize(
+    "options", [{}, {"channels": "rgb", "colour_jitter": 0.1}, {"sample_scale": "stored"}]
+)
+def test_two_views_are_the_same_from_memory_and_from_disk(corpus, fit, second_view, options):
+    how = {"side": SIDE, "length": 2000, "views": 2, "fit": fit, "second_view": second_view, **options}
+    disk = PairDataset(corpus, **how)
+    memory = PairDataset(corpus, in_memory=True, progress=False, **how)
+    pixels = [
+        SIDE**2 if fit == "squeeze" else np.prod(images.resize_longer_side(picture(number), SIDE).shape[:2])
+        for number in (0, 4, 5, 6, 7)
+    ]
+    assert memory.kept_bytes == 3 * sum(pixels) + 2 * sum((900, 900, 1400, 1900, 2000))  # uint8 and int16
+    for seed in range(30):
+        first, second = (data.draw(seed % 2, np.random.default_rng(seed)) for data in (disk, memory))
+        assert sorted(first) == sorted((*VIEWED, "label")) == sorted(second)
+        assert all(np.array_equal(first[key], second[key]) for key in first)
+        assert all(first[key].flags.writeable for key in VIEWED)
+    for person in corpus.people:
+        for item in person.faces:
+            corpus.face_path(item).unlink()
+    assert np.array_equal(memory.draw(1, np.random.default_rng(29))["face"], first["face"])
+
+
+def test_what_is_drawn_twice_may_be_changed(corpus):
+    memory = PairDataset(corpus, side=SIDE, length=900, views=2, in_memory=True, progress=False)
+    drawn = memory.draw(0, np.random.default_rng(0))
+    assert np.array_equal(drawn["voice"], drawn["voice_second"])
+    before = drawn["voice_second"].copy()
+    for key in ("face", "voice"):
+        drawn[key][:] = 0
+    assert np.array_equal(drawn["voice_second"], before) and drawn["face_second"].any()
+    assert np.array_equal(memory.draw(0, np.random.default_rng(0))["voice"], before)
+
+
+@pytest.mark.parametrize("in_memory", [False, True])
+def test_stored_samples_are_neither_scaled_nor_cut(corpus, in_memory):
+    waves = {
+        "PCM_U8": np.array([0, 64, 128, 255]),
+        "FLOAT": np.array([-0.5, 0.25, 0.1, 1]),
+        "PCM_24": np.array([-(2**31), 256, 2**30, 2**31 - 256]),
+        "PCM_16": np.array([-32768, 0, 5, 32767]),
+    }
+    for (subtype, wave), item in zip(waves.items(), corpus.people[1].voices):
+        unit = {"PCM_U8": (wave - 128) / 128, "PCM_24": wave / 2**31, "PCM_16": wave / 2**15}
+        soundfile.write(corpus.voice_path(item), unit.get(subtype, wave), 16_000, subtype=subtype)
+    data = PairDataset(corpus, side=8, length=4, sample_scale="stored", in_memory=in_memory, progress=False)
+    found = {tuple(data.draw(1, np.random.default_rng(seed))["voice"].tolist()) for seed in range(60)}
+    assert found == {tuple(wave.astype(np.float32).tolist()) for wave in waves.values()}
+
+
+def test_unknown_sample_scales_are_named(corpus):
+    with pytest.raises(ValueError, match=r'sample_scale must be "int16" or "stored", found \'unit\''):
+        PairDataset(corpus, sample_scale="unit")
