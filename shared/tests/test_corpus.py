@@ -39,7 +39,7 @@ def test_files_are_sorted_at_any_depth_and_foreign_ones_ignored(data):
         "wav/id1/v-2/x.WAV",
         "faces/A/Thumbs.db",
         "faces/A/.3.part.jpg",
-        "faces/A/1.png",
+        "faces/A/1.jpeg",
     )
     corpus = discover(PEOPLE, data / "wav", data / "faces")
     assert corpus.people[0].voices == ("id1/a/b/c/00001.npy", "id1/v-2/00001.wav", "id1/v-2/00010.wav")
@@ -47,8 +47,8 @@ def test_files_are_sorted_at_any_depth_and_foreign_ones_ignored(data):
     assert corpus.labels == [0, 1] and corpus.names == ["A", "B"] and corpus.classes == 2
     assert corpus.voice_path("id2/v/1.wav") == data / "wav/id2/v/1.wav"
     assert corpus.person_of("B/1.jpg") == 1
-    more = discover(PEOPLE, data / "wav", data / "faces", image_suffixes=(".jpg", ".png"))
-    assert more.people[0].faces[0] == "A/1.png"
+    more = discover(PEOPLE, data / "wav", data / "faces", image_suffixes=(".jpg", ".jpeg"))
+    assert more.people[0].faces[0] == "A/1.jpeg"
 
 
 def test_links_that_lead_back_up_end_the_walk(data):
