@@ -15,7 +15,7 @@ nox.options.tags = ["check"]
 
 FOLDERS = {"voiceface": "shared", "seeking_shape": "packages/seeking_shape"}
 COMMANDS = {
-    "voiceface": ["population", "avspeech", "check", "lists", "evaluate", "weights"],
+    "voiceface": ["population", "avspeech", "check", "lists", "evaluate", "compare", "weights"],
     "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo"],
 }
 CASES = Path(os.environ.get("VOICEFACE_CASES", "../shared/golden"))
