@@ -7,13 +7,12 @@ the published behaviour switched on, and says on standard error which paths the 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from voiceface.association.config import TEST_LISTS
 from voiceface.association.published_yaml import Dialect, Printed, command, leaves, read_tree
-from voiceface.config import ConfigError, check
 
-from archetype_agnostic.config import ArchetypeAgnosticConfig
+if TYPE_CHECKING:
+    from archetype_agnostic.config import ArchetypeAgnosticConfig
 
 FACE, VOICE, WEIGHTS = (f"models.Arch.{name}" for name in ["vNet", "aNet", "eqm"])
 SOLVER, JUDGED = "training.optimizer", "evaluation.dataset"
@@ -107,7 +106,7 @@ class Translation:
             evaluation-only repository.
     """
 
-    config: ArchetypeAgnosticConfig
+    config: "ArchetypeAgnosticConfig"
     places: dict[str, str] = field(default_factory=dict)
     voice_folder: str = "voxceleb1_id"
 
@@ -142,6 +141,10 @@ def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translati
     Raises:
         ConfigError: see `read_published_config`.
     """
+    from voiceface.config import check
+
+    from archetype_agnostic.config import ArchetypeAgnosticConfig
+
     values = dict(leaves(tree))
     DIALECT.check(values, name)
     config = check(_ours(values), ArchetypeAgnosticConfig, f"{name}, translated,")
@@ -151,6 +154,9 @@ def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translati
 
 def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested values of `ArchetypeAgnosticConfig`."""
+    from voiceface.association.config import TEST_LISTS
+    from voiceface.config import ConfigError
+
     get = values.get
     sizes = {get(f"{branch}.output_channel", 128) for branch in (FACE, VOICE)}
     if len(sizes) > 1:

@@ -7,13 +7,12 @@ the published behaviour switched on, and says on standard error which paths the 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from voiceface.association.config import TEST_LISTS
 from voiceface.association.published_yaml import Dialect, Printed, command, leaves, read_tree
-from voiceface.config import ConfigError, check
 
-from seeking_shape.config import SeekingShapeConfig
+if TYPE_CHECKING:
+    from seeking_shape.config import SeekingShapeConfig
 
 FACE, VOICE, CENTER = (f"models.conponents.{name}" for name in ["F", "V", "center"])
 SOLVER = "training.optimizer.match"
@@ -91,7 +90,7 @@ class Translation:
         fresh: whether iteration and optimiser start anew where start weights are given (published `ft`).
     """
 
-    config: SeekingShapeConfig
+    config: "SeekingShapeConfig"
     places: dict[str, str] = field(default_factory=dict)
     fresh: bool = True
 
@@ -121,6 +120,10 @@ def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translati
     Raises:
         ConfigError: see `read_published_config`.
     """
+    from voiceface.config import check
+
+    from seeking_shape.config import SeekingShapeConfig
+
     values = dict(leaves(tree))
     DIALECT.check(values, name)
     config = check(_ours(values), SeekingShapeConfig, f"{name}, translated,")
@@ -133,6 +136,9 @@ def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translati
 
 def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested values of `SeekingShapeConfig`."""
+    from voiceface.association.config import TEST_LISTS
+    from voiceface.config import ConfigError
+
     get = values.get
     sizes = {get(f"{branch}.output_channel", 128) for branch in (FACE, VOICE)}
     if len(sizes) > 1:

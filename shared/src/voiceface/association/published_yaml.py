@@ -9,9 +9,10 @@ import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from voiceface.config import Config, ConfigError, to_yaml
+if TYPE_CHECKING:
+    from voiceface.config import Config
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,8 @@ class Dialect:
         Raises:
             ConfigError: names the key, and the nearest one or what is allowed.
         """
+        from voiceface.config import ConfigError
+
         known = sorted({*self.fixed, *self.idle, *self.places, *self.read})
         for key, value in values.items():
             if key not in known:
@@ -65,7 +68,7 @@ class Printed(NamedTuple):
         notes: further lines for standard error.
     """
 
-    config: Config
+    config: "Config"
     places: Mapping[str, str]
     notes: Sequence[str] = ()
 
@@ -77,6 +80,8 @@ def read_tree(path: str | Path) -> Mapping[str, Any]:
         ConfigError: no such file, no YAML, or no mapping.
     """
     import yaml
+
+    from voiceface.config import ConfigError
 
     source = Path(path)
     try:
@@ -112,6 +117,9 @@ def command(program: str, translate: Callable[[Path], Printed], argv: Sequence[s
     )
     parser.add_argument("config", type=Path, help="YAML file of the published implementation")
     args = parser.parse_args(argv)
+
+    from voiceface.config import ConfigError, to_yaml
+
     try:
         found = translate(args.config)
     except ConfigError as error:
