@@ -6,10 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import soundfile
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from voiceface.association.config import AssociationConfig, DataConfig
-from voiceface.association.data import crop_of
+from voiceface.association.data import crop_of, training_pairs
 from voiceface.association.demonstration import train_once
 from voiceface.association.embedder import Embedder, System, load_weights
 from voiceface.association.networks import (
@@ -26,6 +28,8 @@ from voiceface.association.networks import (
 from voiceface.association.starting import load_start, make_schedule
 from voiceface.checkpoint import CheckpointError, save_model
 from voiceface.config import to_dict
+from voiceface.datasets.corpus import Corpus, Person
+from voiceface.datasets.identities import Identity
 
 SIDE = 16
 CONFIG = AssociationConfig(
@@ -131,6 +135,22 @@ def test_colours_reach_the_network_in_the_order_that_is_asked_for() -> None:
     blue_first, red_first = Embedder(Toy(), CONFIG), Embedder(Toy(), with_data(channels="rgb"))
     assert blue_first.embed_faces(red).tolist() == [[0, 0, 200]]
     assert red_first.embed_faces(red).tolist() == [[200, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    "choice", [{}, {"fit": "squeeze"}, {"channels": "rgb"}, {"sample_scale": "stored"}, {"in_memory": True}]
+)
+def test_training_and_use_read_files_alike(tmp_path: Path, choice: dict[str, Any]) -> None:
+    config = with_data(**choice)
+    stripes = np.repeat(np.arange(30, dtype=np.uint8)[None] * 8, 20, axis=0)
+    Image.fromarray(np.stack([stripes, 255 - stripes, stripes // 2], axis=2)).save(tmp_path / "face.png")
+    soundfile.write(tmp_path / "voice.wav", np.arange(6) / 8, 16_000, subtype="FLOAT")
+    person = Person(Identity("Ann", "id1", "Ann", "f", "", "train"), 0, ("voice.wav",), ("face.png",))
+    pairs = training_pairs(Corpus((person,), tmp_path, tmp_path), config, progress=False, augment=False)
+    drawn, model = pairs.draw(0, np.random.default_rng(0)), Embedder(Toy(), config)
+    assert np.array_equal(drawn["face"], model.load_face(tmp_path / "face.png"))
+    assert np.array_equal(drawn["voice"], model.load_voice(tmp_path / "voice.wav"))
+    assert drawn["voice"].max() == (0.625 if choice == {"sample_scale": "stored"} else 0.625 * 32768)
 
 
 def test_the_fingerprint_covers_every_choice_of_the_front_end() -> None:

@@ -98,12 +98,14 @@ def training_pairs(
         side=config.model.face.side,
         length=config.data.clip_samples,
         rotation=config.data.rotation,
+        fit=config.data.fit,
+        channels=config.data.channels,
         colour_jitter=config.data.colour_jitter,
+        sample_scale=config.data.sample_scale,
         resample=config.data.resample,
         policy=config.data.damaged,
         in_memory=config.data.in_memory,
         progress=progress,
-        **front_end_options(config.data, "fit", "channels", "sample_scale"),
         **drawing,
     )
 
@@ -127,17 +129,12 @@ def invented(
         side=config.model.face.side,
         length=config.data.clip_samples,
         rotation=config.data.rotation,
+        fit=config.data.fit,
+        channels=config.data.channels,
         colour_jitter=config.data.colour_jitter,
         progress=progress,
-        **front_end_options(config.data, "fit", "channels"),
         **drawing,
     )
-
-
-def front_end_options(data: DataConfig, *keys: str) -> dict[str, Any]:
-    """Those of the keys that differ from their defaults, with their values."""
-    fields = DataConfig.model_fields
-    return {key: getattr(data, key) for key in keys if getattr(data, key) != fields[key].default}
 
 
 def crop_of(data: DataConfig, seed: int, step: int, which: int = 0) -> tuple[int, int]:

@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from voiceface import audio, images
-from voiceface.association.config import AssociationConfig
-from voiceface.association.data import front_end_options
+from voiceface.association.config import AssociationConfig, DataConfig
 from voiceface.association.networks import Encoders
 from voiceface.checkpoint import CheckpointError, fingerprint, load_into, load_model
 from voiceface.config import check
@@ -81,10 +80,7 @@ class Embedder:
         self.device = torch.device(device)
         self.dimension = config.model.embedding
         self.voice_batch, self.face_batch = config.evaluation.voice_batch, config.evaluation.face_batch
-        front = f"{config.data.clip_samples} {config.model.face.side} {config.data.resample}"
-        front += " tolerant" if config.data.damaged == "tolerant" else ""
-        others = front_end_options(config.data, "fit", "channels", "sample_scale")
-        front += "".join(f" {key}={value}" for key, value in others.items())
+        front = _front_end(config)
         self.fingerprint = fingerprint(
             {**model.state_dict(), "front end": torch.tensor(list(front.encode()), dtype=torch.uint8)}
         )
@@ -160,8 +156,9 @@ class Embedder:
     def _fitted(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         """An RGB picture (H, W, 3) as the network takes it."""
         data = self.config.data
-        fit = front_end_options(data, "fit")
-        planes = images.evaluation_transform(images.to_bgr(picture), self.config.model.face.side, **fit)
+        planes = images.evaluation_transform(
+            images.to_bgr(picture), self.config.model.face.side, fit=data.fit
+        )
         return planes if data.channels == "bgr" else np.ascontiguousarray(planes[::-1])
 
     def _embed(self, items: Any, axes: int, load: Any, encode: Any, batch: int) -> Tensor:
@@ -185,6 +182,18 @@ class Embedder:
     def score(voices: Tensor, faces: Tensor) -> Tensor:
         """Cosine of every voice embedding with every face embedding, shape (voices, faces), -1...1."""
         return torch.nn.functional.normalize(voices, dim=1) @ torch.nn.functional.normalize(faces, dim=1).T
+
+
+def _front_end(config: AssociationConfig) -> str:
+    """What decides an embedding besides the weights, for the fingerprint; later options only where chosen."""
+    data = config.data
+    words = [f"{data.clip_samples} {config.model.face.side} {data.resample}"]
+    words += ["tolerant"] if data.damaged == "tolerant" else []
+    usual = DataConfig.model_fields
+    for key in ("fit", "channels", "sample_scale"):
+        value = getattr(data, key)
+        words += [f"{key}={value}"] if value != usual[key].default else []
+    return " ".join(words)
 
 
 def load_weights(
