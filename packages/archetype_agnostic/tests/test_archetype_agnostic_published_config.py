@@ -1,5 +1,7 @@
 """Configuration files of both published repositories in our terms."""
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -231,3 +233,12 @@ def test_the_command_prints_a_file_that_loads(tmp_path: Path, capsys: pytest.Cap
     assert main([str(tmp_path / "absent.yaml")]) == 1
     assert "absent.yaml" in capsys.readouterr().err
     assert is_published(TRAINING) and not is_published(yaml.safe_load(printed.out))
+
+
+@pytest.mark.parametrize("module", ["published_config", "bundle"])
+def test_help_of_a_module_without_a_command_is_light(module: str) -> None:
+    code = f"import sys\nfrom archetype_agnostic.{module} import main\n"
+    code += "try:\n    main(['--help'])\nexcept SystemExit:\n"
+    code += "    print(sorted({'torch', 'pydantic', 'numpy'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert module in done.stdout.partition("\n")[0] and done.stdout.endswith("[]\n")
