@@ -1,0 +1,250 @@
+"""What a wrong input is told: file or key, what was found, what was expected, and how to mend it."""
+
+import os
+import pickle
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from voiceface.association.data import open_split
+from voiceface.checkpoint import load_model, save_model
+
+Call = Callable[..., int]
+
+
+@pytest.fixture
+def data(people: Path, tmp_path: Path) -> Path:
+    """A copy of the people that a test may damage."""
+    return Path(shutil.copytree(people, tmp_path / "people"))
+
+
+@pytest.fixture
+def clip(data: Path) -> Path:
+    """The first clip of the first training person."""
+    corpus = open_split(data, "train")
+    return corpus.voice_path(corpus.people[0].voices[0])
+
+
+@pytest.fixture
+def picture(data: Path) -> Path:
+    """The first picture of the first training person."""
+    corpus = open_split(data, "train")
+    return corpus.face_path(corpus.people[0].faces[0])
+
+
+@pytest.fixture
+def fails(train: Call, data: Path, tmp_path: Path, capsys: Any) -> Callable[..., str]:
+    """Train on the damaged copy; it must end with exit code 1 and one message, which is given."""
+
+    def run(*words: str | Path) -> str:
+        capsys.readouterr()
+        assert train(tmp_path / "run", *words, "training.max_iter=1", data=data) == 1
+        message = capsys.readouterr().err
+        assert "error: " in message and "Traceback" not in message
+        assert not (tmp_path / "run" / "model.safetensors").exists()
+        return message[message.index("error: ") :]
+
+    return run
+
+
+@pytest.fixture
+def works(train: Call, data: Path, tmp_path: Path) -> Callable[..., None]:
+    """Train on the damaged copy; it must work, in the folder where it failed before."""
+
+    def run(*words: str | Path) -> None:
+        assert train(tmp_path / "run", *words, "training.max_iter=1", data=data) == 0
+
+    return run
+
+
+def says(message: str, *parts: str | Path) -> None:
+    missing = [str(part) for part in parts if str(part) not in message]
+    assert not missing, f"{missing} not in: {message}"
+
+
+# folders and tables
+
+
+def test_no_data_folder(call: Call, tmp_path: Path, capsys: Any) -> None:
+    words = ["--cfg", "main", "--data", tmp_path / "absent", "--out", tmp_path / "run"]
+    assert call("train", *words) == 1
+    says(capsys.readouterr().err, "no data folder", tmp_path / "absent")
+    assert not (tmp_path / "run").exists()
+
+
+def test_folders_that_are_gone(clip: Path, picture: Path, fails: Any, works: Any) -> None:
+    shutil.rmtree(clip.parents[1])
+    shutil.rmtree(picture.parent)
+    says(fails(), "2 folders", clip.parents[1], picture.parent, "--skip-missing")
+    works("--skip-missing")
+
+
+def test_a_person_without_clips(clip: Path, fails: Any, works: Any) -> None:
+    for path in clip.parents[1].rglob("*.wav"):
+        path.unlink()
+    says(fails(), "1 of 10 people cannot be paired", clip.parents[1].name, "no clips")
+    works("--skip-missing")
+
+
+@pytest.mark.parametrize("second", ["other", "any"])
+def test_a_person_with_one_file_of_a_kind_can_be_trained_on(
+    data: Path, clip: Path, picture: Path, works: Any, second: str
+) -> None:
+    """The published code never ends there."""
+    for file in [*clip.parents[1].rglob("*.wav"), *picture.parent.iterdir()]:
+        if file not in (clip, picture):
+            file.unlink()
+    corpus = open_split(data, "train")
+    assert sorted((len(person.voices), len(person.faces)) for person in corpus.people)[0] == (1, 1)
+    works(f"data.second={second}", "training.batch_size=10")
+
+
+def test_too_few_people_for_a_batch(fails: Any) -> None:
+    says(fails("training.batch_size=64"), "10", "batch of 64", "lower the batch size")
+
+
+def test_validation_without_people_for_it(data: Path, fails: Any, works: Any) -> None:
+    table = data / "list_wav" / "vox1_val.csv"
+    if table.exists():
+        table.write_text(table.read_text().splitlines()[0] + "\n")
+    says(fails("training.validate_every=1", "training.validate_from=1"), "val")
+    works()
+
+
+# recordings and pictures
+
+
+@pytest.mark.parametrize("where", ["data.in_memory=true", "data.in_memory=false"])
+@pytest.mark.parametrize("content", [b"", b"no sound at all"])
+def test_a_damaged_wav(clip: Path, fails: Any, content: bytes, where: str) -> None:
+    for path in clip.parents[1].rglob("*.wav"):
+        path.write_bytes(content)
+    says(fails(where, "training.batch_size=10"), clip.parents[1].name)
+
+
+def test_another_rate(clip: Path, fails: Any, works: Any) -> None:
+    soundfile.write(clip, 0.3 * np.sin(np.arange(44_100) / 20), 44_100)
+    says(fails(), clip, "44100", "16000", "resample")
+    works("data.resample=true")
+
+
+@pytest.mark.parametrize("scale", ["int16", "stored"])
+def test_stereo_and_eight_bits_can_be_trained_on(clip: Path, works: Any, scale: str) -> None:
+    tone = 0.3 * np.sin(np.arange(16_000) / 9)
+    soundfile.write(clip, np.stack([tone, tone], axis=1), 16_000)
+    other = next(path for path in clip.parents[1].rglob("*.wav") if path != clip)
+    soundfile.write(other, tone, 16_000, subtype="PCM_U8")
+    works(f"data.sample_scale={scale}")
+
+
+def test_a_picture_that_is_none(picture: Path, fails: Any) -> None:
+    picture.write_bytes(b"no picture at all")
+    says(fails(), picture, "picture")
+
+
+# the configuration
+
+
+@pytest.mark.parametrize(
+    ("word", "parts"),
+    [
+        ("regauging.begin=5", ["regauging.begin"]),
+        ("regaugin.start=5", ["regaugin", "regauging"]),
+        ("regauging.form=square", ["regauging.form", "square", "hinge"]),
+        ("regauging.weighting=none", ["regauging.weighting", "per_row"]),
+        ("equilibrium.count=once", ["equilibrium.count", "last_window"]),
+        ("equilibrium.normalise=sum", ["equilibrium.normalise", "mean_one"]),
+        ("loss.temperature=0", ["loss.temperature"]),
+        ("loss.cross_constant=0.5", ["loss.cross_constant"]),
+        ("data.second=first", ["data.second", "other"]),
+        ("stopping.window=1", ["stopping.window"]),
+        ("training.batch_size=1", ["training.batch_size"]),
+        ("model.face.arch=ir18", ["model.face.arch", "ir152"]),
+        ("model.num_classes=9", ["model.num_classes is 9", "10 training identities"]),
+    ],
+)
+def test_values_that_cannot_be_meant(fails: Any, tmp_path: Path, word: str, parts: list[str]) -> None:
+    says(fails(word), *parts)
+
+
+# weights
+
+
+class Evil:
+    """Unpickling it runs a command."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.mark}",)
+
+
+@pytest.mark.parametrize("flag", ["--checkpoint", "--face-backbone", "--voice-backbone"])
+def test_weights_that_are_not_there_or_run_code(fails: Any, tmp_path: Path, flag: str) -> None:
+    says(fails(flag, tmp_path / "absent.pth"), flag, tmp_path / "absent.pth")
+    mark, file = tmp_path / "mark", tmp_path / "evil.pth"
+    torch.save({"eqm.weight": Evil(mark)}, file)
+    says(fails(flag, file), file)
+    file.write_bytes(pickle.dumps(Evil(mark)))
+    says(fails(flag, file), file)
+    assert not mark.exists()
+
+
+def test_damaged_and_foreign_weights(trained: Path, fails: Any, tmp_path: Path) -> None:
+    whole = trained / "model.safetensors"
+    torn, flipped, foreign = (tmp_path / f"{name}.safetensors" for name in ("torn", "flipped", "foreign"))
+    torn.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
+    data = bytearray(whole.read_bytes())
+    data[len(data) // 2] ^= 4
+    flipped.write_bytes(data)
+    save_model(foreign, load_model(whole).state, system="seeking_shape", kind="model", config={})
+    says(fails("--checkpoint", torn), torn, "truncated")
+    says(fails("--checkpoint", flipped), flipped, "damaged")
+    says(fails("--checkpoint", foreign), foreign, "another system", "seeking_shape", "archetype_agnostic")
+
+
+def test_weights_of_another_architecture(fails: Any, trained: Path) -> None:
+    message = fails("--checkpoint", trained / "model.safetensors", "model.embedding=8")
+    says(message, "model.safetensors", "architecture", "(8,", "(16,")
+
+
+def test_a_gpu_that_is_not_there(call: Call, people: Path, tmp_path: Path, capsys: Any) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("this machine has a GPU")
+    words = ["--cfg", "main", "--data", people, "--out", tmp_path / "run", "--device", "cuda"]
+    assert call("train", *words) == 1
+    says(capsys.readouterr().err, "cuda", "--device cpu")
+
+
+# folders of runs
+
+
+def test_a_folder_with_something_in_it(fails: Any, works: Any, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "letter.txt").touch()
+    says(fails(), tmp_path / "run", "not empty", "letter.txt", "--resume")
+    (tmp_path / "run" / "letter.txt").unlink()
+    works()
+
+
+def test_nothing_to_resume(fails: Any, tmp_path: Path) -> None:
+    says(fails("--resume"), "nothing to resume", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_other_people_are_no_resumption(
+    train: Call, data: Path, clip: Path, tmp_path: Path, capsys: Any
+) -> None:
+    out, words = tmp_path / "run", ["training.max_iter=1", "--skip-missing"]
+    assert train(out, *words, data=data) == 0
+    before = (out / "model.safetensors").read_bytes()
+    shutil.rmtree(clip.parents[1])
+    assert train(out, *words, "--resume", data=data) == 1
+    says(capsys.readouterr().err, out, "other training people", "these 9", "--out")
+    assert (out / "model.safetensors").read_bytes() == before
