@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiceface.association.embed import Load
+from voiceface.association.starting import add_voice_folder_flag
 
 if TYPE_CHECKING:
     import numpy as np
@@ -287,6 +288,7 @@ def command(
     )
     parser.add_argument("--voice-root", type=Path, help="folder of the recordings, if not below --data")
     parser.add_argument("--face-root", type=Path, help="folder of the pictures, if not below --data")
+    add_voice_folder_flag(parser)
     parser.add_argument("--workers", type=int, default=2, help="loading threads")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     args = parser.parse_args(argv)
@@ -298,8 +300,14 @@ def command(
     )
     if model.notice:
         log.warning("%s", model.notice)
-    roots = {"voice_root": args.voice_root, "face_root": args.face_root, "skip_missing": args.skip_missing}
-    corpus = open_split(args.data, args.split, **roots)
+    corpus = open_split(
+        args.data,
+        args.split,
+        voice_root=args.voice_root,
+        face_root=args.face_root,
+        skip_missing=args.skip_missing,
+        voice_folder=args.voice_folder,
+    )
     absent = "skip" if args.skip_missing else "error"
     lists = lists_of(
         args.data,

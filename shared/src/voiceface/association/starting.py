@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from voiceface.datasets.voxceleb import VOICE_FOLDERS
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor, nn
@@ -185,11 +187,22 @@ def add_training_flags(parser: argparse.ArgumentParser, *, configurations: str, 
     parser.add_argument("--checkpoint", type=Path, help="a whole model to start from, ours or published")
     parser.add_argument("--voice-root", type=Path, help="folder of the recordings, if not below --data")
     parser.add_argument("--face-root", type=Path, help="folder of the pictures, if not below --data")
+    add_voice_folder_flag(parser)
     parser.add_argument("--lists", type=Path, help="folder of the evaluation lists (default DATA/list_wav)")
     parser.add_argument("--skip-missing", action="store_true", help="leave people without a folder out")
     parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
     parser.add_argument("--threads", type=int, help="CPU threads (a resumed run needs the same number)")
     parser.add_argument("override", nargs="*", help="section.key=value")
+
+
+def add_voice_folder_flag(parser: argparse.ArgumentParser) -> None:
+    """The flag for recordings that lie below face names."""
+    parser.add_argument(
+        "--voice-folder",
+        choices=VOICE_FOLDERS,
+        default=VOICE_FOLDERS[0],
+        help="which name of a person their folder of recordings has",
+    )
 
 
 def start_of(args: argparse.Namespace, kind: type[S]) -> S:
@@ -210,8 +223,6 @@ def start_of(args: argparse.Namespace, kind: type[S]) -> S:
 def open_training(
     args: argparse.Namespace,
     config: "AssociationConfig",
-    *,
-    voice_folder: str = "voxceleb1_id",
     **drawing: Any,
 ) -> TrainingPeople:
     """The people that the flags of `add_training_flags` name.
@@ -219,7 +230,6 @@ def open_training(
     Args:
         args: parsed flags.
         config: the experiment.
-        voice_folder: which name of a person their folder of recordings has, see `open_corpus`.
         drawing: what draws of an invented population hold besides, such as ``views=2``; for people on the
             disk `training_pairs` is told.
 
@@ -239,7 +249,7 @@ def open_training(
         "voice_root": args.voice_root,
         "face_root": args.face_root,
         "skip_missing": args.skip_missing,
-        "voice_folder": voice_folder,
+        "voice_folder": args.voice_folder,
     }
     corpus, notice = open_split(args.data, "train", **where), notice_of(args.data)
     validation = validation_of(args.data, config, args.lists, **where) if judged else None
