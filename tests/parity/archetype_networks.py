@@ -1,17 +1,14 @@
 """Parity of the networks of archetype_agnostic: front end, voice embedder, face embedder."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
 
 import torch
 from archetype_agnostic.model import FaceConfig, FaceEmbedder, VoiceConfig, VoiceEmbedder
 from archetype_agnostic.published import FRONT_END, UNUSED
+from parity.activations import recorded, taken
 from parity.case import Book, Case
-from parity.networks import recorded
 from parity.rules import Rule
-from torch import Tensor, nn
+from torch import Tensor
 from voiceface.association.embedder import Embedder
 from voiceface.association.networks import Normalise
 from voiceface.association.trunks import face_architecture, voice_architecture
@@ -126,21 +123,6 @@ def below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
-@contextmanager
-def taken(module: nn.Module) -> Iterator[list[Tensor]]:
-    """What a module is given."""
-    given: list[Tensor] = []
-
-    def keep(_: nn.Module, inputs: Any) -> None:
-        given.append(inputs[0].detach().clone())
-
-    hook = module.register_forward_pre_hook(keep)
-    try:
-        yield given
-    finally:
-        hook.remove()
-
-
 def _judge_inside(case: Case, book: Book, inside: dict[str, Tensor], spelt: dict[str, str]) -> None:
     """Stored parts and statistics of activations; `spelt`: how the description names a kind of them."""
     share = case.stride(r"s = width\s*//\s*(\d+)", 7)
@@ -148,7 +130,7 @@ def _judge_inside(case: Case, book: Book, inside: dict[str, Tensor], spelt: dict
     for name, activation in inside.items():
         if f"{name}_sub" in case.arrays:
             width = max(1, activation.shape[-1] // share)
-            steps = case.steps(f"{spelt.get(name, name)}_sub", s=width)
+            steps = case.steps(f"{name}_sub", f"{spelt.get(name, name)}_sub", s=width)
             case.judge(book, f"{name}_sub", activation[steps], otherwise=LOOSE)
         if f"{name}_stats" in case.arrays:
             x = activation.double()

@@ -17,9 +17,8 @@ from parity.archetype_networks import pictures_of, waves_of
 from parity.case import Book, Case
 from parity.rules import Rule
 from torch import Tensor
-from voiceface.association.starting import make_optimiser, make_schedule
+from voiceface.association.starting import make_optimiser
 from voiceface.checkpoint import load_into
-from voiceface.training import set_learning_rate
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 
@@ -36,7 +35,6 @@ def train_step(case: Case, book: Book) -> None:
     load_into(model, state, ignore=[*published.UNUSED, *published.OPTIONAL, "normalize.*"])
     model.train()
     optimiser = make_optimiser(config, parameter_groups(model))
-    set_learning_rate(optimiser, make_schedule(config)(iteration))
     output = model(faces[""], waves[""], faces["_aux"], waves["_aux"])
     terms, _ = objective(config, model, output, labels, iteration)
     total = torch.stack(list(terms.values())).sum()
@@ -92,7 +90,6 @@ def _judge_arithmetic(
             before[key] = torch.nn.Parameter(value[:: max(1, len(value) // every)].clone())
             gradients[key], expected[key] = case.tensor(name), case.arrays[f"after:{key}"]
     optimiser = make_optimiser(config, [{"params": list(before.values())}])
-    set_learning_rate(optimiser, make_schedule(config)(int(case.config.get("iteration", 0))))
     for key, parameter in before.items():
         parameter.grad = gradients[key].to(parameter)
     optimiser.step()

@@ -104,20 +104,21 @@ class Case:
         rule = self.rule(*groups, name, otherwise=otherwise)
         book.within(name, ours, self.arrays[name], rule, float(stats[1]) if whole else None)
 
-    def steps(self, name: str, **symbols: int) -> tuple[slice, ...]:
+    def steps(self, *names: str, **symbols: int) -> tuple[slice, ...]:
         """The slices that the description of the outputs states for an array, as in ``X_sub = ... [:, ::8]``.
 
         Args:
-            name: of the array, as the description spells it (`bodyI_sub`).
+            names: of the array, as the description may spell it (`body3_sub`, `bodyI_sub`); the first counts.
             symbols: values of letters that stand for strides.
 
         Raises:
             ValueError: none is stated.
         """
         text = str(self.meta.get("outputs", ""))
-        found = re.search(rf"\b{re.escape(name)}\b[^\[\];]*\[([^\]]*)\]", text)
+        places = (re.search(rf"\b{re.escape(name)}\b[^\[\];]*\[([^\]]*)\]", text) for name in names)
+        found = next((place for place in places if place), None)
         if found is None:
-            raise ValueError(f"{self.name}: the outputs do not say which part of its array {name} is")
+            raise ValueError(f"{self.name}: the outputs do not say which part of its array {names[0]} is")
         strides = [part.strip().removeprefix("::").strip(":") or "1" for part in found[1].split(",")]
         return tuple(slice(None, None, symbols.get(stride) or int(stride)) for stride in strides)
 

@@ -10,12 +10,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 NUMBER = r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)"
-BOUND = rf"(?:difference|error)\s*(?:of|at most|below|up to)?\s*{NUMBER}"
+BOUND = rf"(?:\s+(?:difference|error))?(?:\s+(?:of|at most|below|up to))?\s+{NUMBER}"
 TERMS = {"atol": "atol", "rtol": "rtol", "atol_per_std": "per_std", "atol_per_max": "per_max"}
 WORDS = {
-    "atol": rf"abs(?:olute)?\s+{BOUND}",
-    "rtol": rf"rel(?:ative)?\s+{BOUND}",
-    "mean": rf"mean\s+(?:abs(?:olute)?\s+)?{BOUND}",
+    "atol": rf"(?:abs(?:olute)?|within){BOUND}",
+    "rtol": rf"rel(?:ative)?{BOUND}",
+    "mean": rf"mean(?:\s+abs(?:olute)?)?{BOUND}",
     "beyond": rf"except\s+(?:on|for|in)\s+(?:at most\s+)?{NUMBER}\s*(?:%|per ?cent)",
 }
 

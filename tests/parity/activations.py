@@ -1,0 +1,40 @@
+"""What is inside a network while it runs: outputs of its parts, and what a part is given."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import Tensor, nn
+
+
+@contextmanager
+def recorded(network: nn.Module, *names: str) -> Iterator[dict[str, Tensor]]:
+    """Outputs of the named submodules, by name without `body.`-like folders' dots changed."""
+    seen: dict[str, Tensor] = {}
+    hooks = []
+    for name in names:
+
+        def keep(module: nn.Module, args: object, output: Tensor, name: str = name) -> None:
+            seen[name] = output.detach().clone()
+
+        hooks.append(network.get_submodule(name).register_forward_hook(keep))
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+@contextmanager
+def taken(module: nn.Module) -> Iterator[list[Tensor]]:
+    """What a module is given."""
+    given: list[Tensor] = []
+
+    def keep(_: nn.Module, inputs: Any) -> None:
+        given.append(inputs[0].detach().clone())
+
+    hook = module.register_forward_pre_hook(keep)
+    try:
+        yield given
+    finally:
+        hook.remove()
