@@ -56,11 +56,10 @@ class Choice:
         ]
 
     def check_for(self, case: Case) -> Judge | None:
-        """The check of a case, or None."""
-        kind = self.named(case.name)
-        if kind is None:
-            fitting = self.alike(case)
-            kind = fitting[0] if len(fitting) == 1 else None
+        """The check of a case, or None: by its name, unless its contents are plainly those of another kind."""
+        kind, fitting = self.named(case.name), self.alike(case)
+        if kind not in fitting and len(fitting) == 1:
+            kind = fitting[0]
         if kind is None:
             return None
         return getattr(importlib.import_module(f"parity.{self.checks[kind].module}"), kind)
