@@ -56,7 +56,7 @@ class Choice:
         ]
 
     def check_for(self, case: Case) -> Judge | None:
-        """The check of a case, or None: by its name, unless its contents are plainly those of another kind."""
+        """The check of a case, or None: by its name, unless its contents are those of another kind."""
         kind, fitting = self.named(case.name), self.alike(case)
         if kind not in fitting and len(fitting) == 1:
             kind = fitting[0]
