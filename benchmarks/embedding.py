@@ -1,6 +1,6 @@
-"""Embedding throughput of seeking_shape: items a second on one core, small and full networks.
+"""Embedding throughput of a system: items a second on one core, small and full networks.
 
-    python benchmarks/embedding.py
+    python benchmarks/embedding.py --system archetype_agnostic
 
 The weights are random: they do not change the time. Clips last 10 s for the full networks, as published, and
 as long as the configuration says for the small ones. Loading is not part of it (see data_loading.py).
@@ -9,6 +9,16 @@ as long as the configuration says for the small ones. Loading is not part of it 
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from voiceface.association.embedder import Embedder
+
+SYSTEMS = {
+    "seeking_shape": ("SeekingShapeConfig", "Voice2Face"),
+    "archetype_agnostic": ("ArchetypeAgnosticConfig", "Aasm"),
+}
+"""Names of a system's configuration and its model."""
 
 
 def items_per_second(work: Callable[[], object], items: int, seconds: float) -> float:
@@ -21,31 +31,42 @@ def items_per_second(work: Callable[[], object], items: int, seconds: float) -> 
     return calls * items / (time.process_time() - begin)
 
 
+def build(system: str, name: str) -> "Embedder":
+    """Random weights in the networks of a bundled configuration."""
+    import importlib
+
+    from voiceface.association.embedder import Embedder
+    from voiceface.config import load_config
+
+    config_name, model_name = SYSTEMS[system]
+    kind = getattr(importlib.import_module(f"{system}.config"), config_name)
+    network = getattr(importlib.import_module(f"{system}.model"), model_name)
+    config = load_config(name, kind, system)
+    return Embedder(network(config.model, 924), config)
+
+
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one row per configuration and modality."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--seconds", type=float, default=4.0, help="processor time per row")
+    """Print one row per configuration."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--system", nargs="+", choices=SYSTEMS, default=list(SYSTEMS), help="default: all")
+    parser.add_argument("--seconds", type=float, default=4.0, help="processor time per figure")
     parser.add_argument("--cfg", nargs="+", default=["quick", "standard", "main"], help="configurations")
     args = parser.parse_args(argv)
 
     import torch
-    from seeking_shape.config import SeekingShapeConfig
-    from seeking_shape.embedder import Embedder
-    from seeking_shape.model import Voice2Face
-    from voiceface.config import load_config
 
     torch.set_num_threads(1)
     heads = ("voices/s", "of seconds", "times real time", "faces/s", "side")
-    print(f"{'configuration':16}" + "".join(f"{head:>16}" for head in heads))
-    for name in args.cfg:
-        config = load_config(name, SeekingShapeConfig, "seeking_shape")
-        model = Embedder(Voice2Face(config.model, 924), config)
-        batch, samples, side = 8, config.data.clip_samples, config.model.face.side
+    print(f"{'configuration':30}" + "".join(f"{head:>16}" for head in heads))
+    for system, name in ((system, name) for system in args.system for name in args.cfg):
+        model = build(system, name)
+        config, batch = model.config, 8
+        samples, side = config.data.clip_samples, config.model.face.side
         waves, pictures = 3000 * torch.randn(batch, samples), 255 * torch.rand(batch, 3, side, side)
         voices = items_per_second(lambda: model.encode_voices(waves), batch, args.seconds)  # noqa: B023
         faces = items_per_second(lambda: model.encode_faces(pictures), batch, args.seconds)  # noqa: B023
-        length = samples / 16_000
-        print(f"{name:16}{voices:16.1f}{length:16.1f}{voices * length:16.0f}{faces:16.1f}{side:16d}")
+        length, row = samples / 16_000, f"{system} {name}"
+        print(f"{row:30}{voices:16.1f}{length:16.1f}{voices * length:16.0f}{faces:16.1f}{side:16d}")
     return 0
 
 

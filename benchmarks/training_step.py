@@ -1,0 +1,271 @@
+"""One training step of a system: full networks, 3.75 s clips, one thread.
+
+    python benchmarks/training_step.py --system seeking_shape        8 people, one picture and one clip each
+    python benchmarks/training_step.py --system archetype_agnostic   4 people, two pictures and two clips each
+
+Ours is measured against a plain build of the same networks, turn by turn: stock layers, stock memory format,
+pooled shortcuts. Both must give the same loss. Processor time counts: the time on an idle machine. The goal
+is a ratio: that of the aim to what the published implementation took on a processor.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from torch import Tensor, nn
+
+    Objective = Callable[[Any, Tensor], Tensor]
+    """Loss of what the model gave for a batch with these labels."""
+
+
+class Task(NamedTuple):
+    """A step that the published implementation was measured on.
+
+    Attributes:
+        people: in a batch.
+        views: pictures of each, and clips.
+        published_seconds: what its step took.
+        goal_seconds: what ours shall take on the same machine.
+    """
+
+    people: int
+    views: int
+    published_seconds: float
+    goal_seconds: float
+
+    @property
+    def goal_ratio(self) -> float:
+        """Ours to the same networks in stock layers, at most."""
+        return self.goal_seconds / self.published_seconds
+
+
+TASKS = {"seeking_shape": Task(8, 1, 4.0, 3.1), "archetype_agnostic": Task(4, 2, 7.35, 5.6)}
+
+
+def seeking_shape() -> tuple["nn.Module", "Objective"]:
+    """Full networks and the whole objective."""
+    import torch
+    from seeking_shape.losses import sample_losses, weighted_losses
+    from seeking_shape.model import Output, Voice2Face
+
+    model = Voice2Face(num_classes=924)
+
+    def objective(out: Output, labels: "Tensor") -> "Tensor":
+        found = sample_losses(out.face, out.voice, out.face_logits, out.voice_logits, labels)
+        model.center.observe(labels, found.hardness)
+        terms = weighted_losses(found, model.center.batch_weights(labels))
+        return torch.stack(list(terms.values())).sum()
+
+    return model, objective
+
+
+def archetype_agnostic() -> tuple["nn.Module", "Objective"]:
+    """The same of this system, loose pairs re-gauged."""
+    import torch
+    from archetype_agnostic.config import ArchetypeAgnosticConfig
+    from archetype_agnostic.model import Aasm, Output
+    from archetype_agnostic.train import objective as terms_of
+    from voiceface.config import load_config
+
+    config = load_config("main", ArchetypeAgnosticConfig, "archetype_agnostic")
+    model = Aasm(config.model, 924)
+
+    def objective(out: Output, labels: "Tensor") -> "Tensor":
+        terms, _ = terms_of(config, model, out, labels, config.regauging.start)
+        return torch.stack(list(terms.values())).sum()
+
+    return model, objective
+
+
+BUILDS = {"seeking_shape": seeking_shape, "archetype_agnostic": archetype_agnostic}
+
+
+def make_plain(model: "nn.Module") -> None:
+    """Stock layers around the face network's weights: contiguous memory, stock PReLU, max-pool shortcuts."""
+    from torch import nn
+    from voiceface.backbones import ir
+
+    class PoolUnit(nn.Module):
+        """Residual unit as published."""
+
+        def __init__(self, unit: ir.Unit) -> None:
+            super().__init__()
+            self.shortcut_layer = unit.shortcut_layer or nn.MaxPool2d(1, unit.stride)
+            self.res_layer = nn.Sequential(*(stock(layer) for layer in unit.res_layer))
+
+        def forward(self, x: "Tensor") -> "Tensor":
+            return self.res_layer(x) + self.shortcut_layer(x)
+
+    def stock(layer: nn.Module) -> nn.Module:
+        if isinstance(layer, nn.PReLU):
+            other = nn.PReLU(layer.num_parameters)
+            other.load_state_dict(layer.state_dict())
+            return other
+        if isinstance(layer, nn.Conv2d):
+            size, stride, padding = layer.kernel_size[0], layer.stride[0], int(layer.padding[0])
+            other_conv = nn.Conv2d(layer.in_channels, layer.out_channels, size, stride, padding, bias=False)
+            other_conv.load_state_dict(layer.state_dict())
+            return other_conv
+        return layer
+
+    face = next(module for module in model.modules() if isinstance(module, ir.IR))
+    face.input_layer = nn.Sequential(*(stock(layer) for layer in face.input_layer))
+    face.body = nn.Sequential(*(PoolUnit(unit) for unit in face.body if isinstance(unit, ir.Unit)))
+    for parameter in face.parameters():
+        parameter.data = parameter.data.contiguous()
+
+    def forward(pictures: "Tensor") -> "Tensor":
+        maps = face.body(face.input_layer(pictures))
+        return maps if face.output_layer is None else face.output_layer(maps)
+
+    face.forward = forward  # type: ignore[method-assign]
+
+
+def stepper(system: str, plain: bool, seconds: float) -> Callable[[], float]:
+    """A function that makes one step and gives its loss.
+
+    Args:
+        system: key of `TASKS`.
+        plain: in stock layers.
+        seconds: length of the clips.
+    """
+    import torch
+
+    task = TASKS[system]
+    torch.manual_seed(0)
+    model, objective = BUILDS[system]()
+    for module in model.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0  # both builds must agree
+    if plain:
+        make_plain(model)
+    model.train()
+    learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
+    optimiser = torch.optim.SGD(learning, lr=1e-3, momentum=0.9, weight_decay=1e-4)
+    torch.manual_seed(1)
+    batch: list[Tensor] = []
+    for _ in range(task.views):
+        batch.append(torch.randint(0, 256, (task.people, 3, 112, 112)).float())
+        batch.append(3000 * torch.randn(task.people, int(16000 * seconds)))
+    labels = torch.arange(task.people)
+
+    def step() -> float:
+        optimiser.zero_grad(set_to_none=True)
+        loss = objective(model(*batch), labels)
+        loss.backward()
+        optimiser.step()
+        return float(loss.detach())
+
+    return step
+
+
+def work(
+    system: str, build: str, seconds: float, threads: int, keep_memory: bool, orders: "Connection"
+) -> None:
+    """Body of one process: build the networks, then make a step whenever asked.
+
+    Answers each order with (loss, processor seconds, wall seconds); an order of False ends it.
+    """
+    import torch
+    from voiceface.memory import keep_freed_memory
+
+    torch.set_num_threads(threads)
+    if build == "ours" and keep_memory:
+        keep_freed_memory()
+    step = stepper(system, build == "plain", seconds)
+    while orders.recv():
+        busy, clock = time.process_time(), time.perf_counter()
+        loss = step()
+        orders.send((loss, time.process_time() - busy, time.perf_counter() - clock))
+
+
+def measure(
+    system: str, seconds: float, rounds: int, threads: int, keep_memory: bool = True
+) -> dict[str, object]:
+    """Time both builds turn by turn, each in a process of its own (they manage memory differently).
+
+    Args:
+        system: key of `TASKS`.
+        seconds: length of the clips.
+        rounds: measured steps of each build, after one that warms up.
+        threads: of PyTorch in each process.
+        keep_memory: ours calls `voiceface.memory.keep_freed_memory` first, as `train` does.
+
+    Returns:
+        Least processor and wall time of a step in seconds, their ratios, and the first losses.
+    """
+    context = multiprocessing.get_context("spawn")
+    ends, processes = {}, []
+    for build in ("plain", "ours"):
+        ends[build], theirs = context.Pipe()
+        words = (system, build, seconds, threads, keep_memory, theirs)
+        processes.append(context.Process(target=work, args=words, daemon=True))
+        processes[-1].start()
+        theirs.close()  # so that a process that dies is noticed
+    found: dict[str, list[tuple[float, float, float]]] = {build: [] for build in ends}
+    for _ in range(rounds + 1):
+        for build, end in ends.items():
+            end.send(True)
+            found[build].append(end.recv())
+    for end, process in zip(ends.values(), processes):
+        end.send(False)
+        process.join()
+    first = {build: times[0][0] for build, times in found.items()}
+    if abs(first["ours"] - first["plain"]) > 1e-4 * abs(first["plain"]):
+        raise RuntimeError(f"the two builds disagree: {first}")
+    least = {
+        f"{build}_{kind}": min(times[place] for times in found[build][1:])
+        for build in found
+        for place, kind in ((1, "cpu"), (2, "wall"))
+    }
+    return {
+        "system": system,
+        **{key: round(value, 3) for key, value in least.items()},
+        "ratio_cpu": round(least["ours_cpu"] / least["plain_cpu"], 3),
+        "ratio_wall": round(least["ours_wall"] / least["plain_wall"], 3),
+        "goal_ratio": round(TASKS[system].goal_ratio, 3),
+        "first_losses": first,
+        "threads": threads,
+        "keep_memory": keep_memory,
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the figures; 1 when a goal is missed and --strict is given."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--system", nargs="+", choices=TASKS, default=list(TASKS), help="default: all")
+    parser.add_argument("--seconds", type=float, default=3.75, help="length of the clips")
+    parser.add_argument("--rounds", type=int, default=5, help="measured steps of each build")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument(
+        "--keep-memory",
+        action=argparse.BooleanOptionalAction,
+        default=True,
+        help="ours keeps freed memory, as in training",
+    )
+    parser.add_argument("--strict", action="store_true", help="fail when a goal is missed")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON, too")
+    args = parser.parse_args(argv)
+    how = args.seconds, args.rounds, args.threads, args.keep_memory
+    figures = [measure(system, *how) for system in args.system]
+    text = json.dumps(figures, indent=2)
+    print(text)
+    if args.out:
+        args.out.write_text(text + "\n")
+    missed = [each for each in figures if float(str(each["ratio_cpu"])) > float(str(each["goal_ratio"]))]
+    return int(args.strict and bool(missed))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(main())
