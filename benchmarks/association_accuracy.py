@@ -1,0 +1,225 @@
+"""Accuracy of association systems on a synthetic population: trained per seed, judged on the same people.
+
+    python benchmarks/association_accuracy.py --contestants seeking_shape archetype_agnostic --seeds 1 2 3
+    python benchmarks/association_accuracy.py --contestants archetype_agnostic "archetype_agnostic without
+    re-gauging" ...
+
+Figures are means over the seeds with intervals over people (bootstrap), beside chance, knowing the sex only
+and the oracle; what the first contestant has over each other one has an interval and a p-value of its own,
+from the same draws of people. `--judged-on` takes the training people of another population instead: nobody
+in it had any part in training or in the choice of a recipe that was made otherwise.
+"""
+
+import argparse
+import contextlib
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the numerical libraries load: seconds are of one core
+
+import numpy as np
+from voiceface.metrics.all_pairs import score_matrix
+from voiceface.metrics.confidence import PairedDifference
+from voiceface.metrics.pairs_comparison import PairsComparison, compare_all_pairs
+
+AVERAGED = 4
+PUBLISHED = (
+    "regauging.differentiable=false",
+    "regauging.weighting=outer_product",
+    "regauging.unweighted_mean=all",
+    "equilibrium.count=never",
+    "data.rotation=published",
+    "data.second=any",
+    "data.second_view=shared",
+)
+CONTESTANTS: dict[str, tuple[str, tuple[str, ...]]] = {
+    "seeking_shape": ("seeking_shape", ()),
+    "archetype_agnostic": ("archetype_agnostic", ()),
+    "archetype_agnostic without re-gauging": ("archetype_agnostic", ("regauging.enabled=false",)),
+    "archetype_agnostic without equilibrium": ("archetype_agnostic", ("equilibrium.enabled=false",)),
+    "archetype_agnostic, weights not normalised": ("archetype_agnostic", ("equilibrium.normalise=none",)),
+    "archetype_agnostic, circle form": ("archetype_agnostic", ("regauging.form=circle",)),
+    "archetype_agnostic as published": ("archetype_agnostic", PUBLISHED),
+}
+"""Name -> system and what differs from the preset's configuration."""
+
+
+def train_seeking_shape(data: Path, out: Path, preset: str, given: Sequence[str]) -> Path:
+    """The three steps of the method; the folder of the last run."""
+    from seeking_shape.config import SeekingShapeConfig
+    from seeking_shape.extract_id_weight import extract
+    from seeking_shape.train import Start, train
+    from voiceface.association.data import notice_of, open_split
+    from voiceface.config import load_config
+
+    start = None
+    for step, name in (("reweight", f"{preset}_reweight"), ("main", preset)):
+        config = load_config(name, SeekingShapeConfig, "seeking_shape", given)
+        corpus = open_split(data, "train")
+        train(config, corpus, out / step, start=start, threads=1, notice=notice_of(data))
+        if step == "reweight":
+            start = Start(id_weights=extract(out / step, out / "id_weight.safetensors"))
+    return out / "main"
+
+
+def train_archetype_agnostic(data: Path, out: Path, preset: str, given: Sequence[str]) -> Path:
+    """One run; its folder."""
+    from archetype_agnostic.config import ArchetypeAgnosticConfig
+    from archetype_agnostic.train import train
+    from voiceface.association.data import notice_of, open_split
+    from voiceface.config import load_config
+
+    config = load_config(preset, ArchetypeAgnosticConfig, "archetype_agnostic", given)
+    train(config, open_split(data, "train"), out / "main", threads=1, notice=notice_of(data))
+    return out / "main"
+
+
+TRAINERS = {"seeking_shape": train_seeking_shape, "archetype_agnostic": train_archetype_agnostic}
+
+
+def judge(system: str, model: Path, data: Path, split: str) -> tuple[list[np.ndarray], np.ndarray]:
+    """Score matrices of clip k with picture k, k = 0 ... 3, each by itself, and of the means of all four."""
+    import importlib
+
+    from voiceface.association.data import open_split
+    from voiceface.association.evaluation import embed_corpus
+
+    corpus = open_split(data, split)
+    load = importlib.import_module(f"{system}.embedder").load
+    voices, faces = embed_corpus(load(model), corpus, workers=1)
+    files = [each for person in corpus.people for each in (person.voices, person.faces)]
+    count = min(AVERAGED, *map(len, files))
+    voice = np.stack([voices.vectors[voices.rows(person.voices[:count])] for person in corpus.people])
+    face = np.stack([faces.vectors[faces.rows(person.faces[:count])] for person in corpus.people])
+    return [score_matrix(voice[:, k], face[:, k]) for k in range(count)], score_matrix(voice, face)
+
+
+def measure(
+    names: Sequence[str],
+    data: Path,
+    out: Path,
+    preset: str,
+    seeds: Sequence[int],
+    judged_on: tuple[Path, str],
+    overrides: Sequence[str] = (),
+) -> tuple[dict[str, PairsComparison], dict[str, list[float]]]:
+    """Train every contestant once per seed, unless its run is in `out`, and judge all on the same people.
+
+    Returns:
+        ("single" and "avg4" -> comparison; contestant -> processor seconds of each training, data loading
+        included).
+    """
+    from voiceface.association.data import open_split
+    from voiceface.population.truth import read_truth
+
+    single: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    several: dict[str, list[np.ndarray]] = {name: [] for name in names}
+    seconds: dict[str, list[float]] = {name: [] for name in names}
+    for seed in seeds:
+        for name in names:
+            system, differs = CONTESTANTS[name]
+            folder = out / name.replace(",", "").replace(" ", "_") / f"seed{seed}"
+            began = time.process_time()
+            if not (folder / "main" / "model.safetensors").is_file():
+                given = [*differs, *overrides, f"training.seed={seed}"]
+                TRAINERS[system](data, folder, preset, given)
+                seconds[name].append(round(time.process_time() - began, 1))
+            alone, together = judge(system, folder / "main", *judged_on)
+            single[name] += alone
+            several[name].append(together)
+            print(f"seed {seed}: {name} {seconds[name][-1:]}", file=sys.stderr, flush=True)
+    people = open_split(*judged_on).people
+    truth = read_truth(judged_on[0]).of([person.identity.face_id for person in people])
+    found = {
+        setting: compare_all_pairs(scores, truth.sex, oracle_scores=truth.scores, setting=setting)
+        for setting, scores in (("single", single), (f"avg{AVERAGED}", several))
+    }
+    return found, seconds
+
+
+def table(found: dict[str, PairsComparison], seconds: dict[str, list[float]]) -> str:
+    """Same-sex (G) and any (U) matching, both ways averaged, and the first contestant minus each other."""
+    rows = []
+    for setting, each in found.items():
+        rows.append(f"{setting}, {each.people} people")
+        rows.append(f"{'':44}{'G':>22}{'U':>22}{'mAP':>7}   first minus this: G, U (points)")
+        for name, known in each.references.items():
+            rows.append(f"{name:44}{known['g']:8.3f}{known['u']:22.3f}{known['map']:21.3f}")
+        for name, figures in each.systems.items():
+            cells = "".join(
+                f"{figures[key].value:8.3f} ({figures[key].low:.3f}-{figures[key].high:.3f})"
+                for key in ("g", "u")
+            )
+            gaps = ""
+            if name in each.differences:
+                gaps = ", ".join(points(each.differences[name][key]) for key in ("g", "u"))
+            rows.append(f"{name:44}{cells}{figures['map'].value:7.3f}   {gaps}")
+    rows += [f"{name}: {spent} processor seconds of training" for name, spent in seconds.items() if spent]
+    return "\n".join(rows)
+
+
+def points(gap: PairedDifference) -> str:
+    """A difference in percentage points with its interval and p-value."""
+    low, high = 100 * gap.low, 100 * gap.high
+    return f"{100 * gap.value:+.1f} ({low:+.1f}...{high:+.1f}, p {gap.p_value:.3f})"
+
+
+@contextlib.contextmanager
+def folder_or_temporary(path: Path | None) -> Iterator[Path]:
+    """The given folder, or one that goes when the work is done."""
+    if path is not None:
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(prog="association_accuracy", description=(__doc__ or "").split("\n")[0])
+    parser.add_argument(
+        "--contestants",
+        nargs="+",
+        choices=list(CONTESTANTS),
+        default=["seeking_shape", "archetype_agnostic"],
+        metavar="NAME",
+        help=f"the first is compared with each other; of: {'; '.join(CONTESTANTS)}",
+    )
+    parser.add_argument("--preset", default="quick", choices=["quick", "standard"], help="default quick")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="training seeds (default 1)")
+    parser.add_argument("--rho", type=float, help="coupling of voice and face, instead of the preset's")
+    parser.add_argument(
+        "--data", type=Path, help="population folder, made if it is not there (default temporary)"
+    )
+    parser.add_argument("--split", default="test", help="people to judge on (default test)")
+    parser.add_argument("--judged-on", type=Path, help="judge on the training people of this population")
+    parser.add_argument("--out", type=Path, help="keep the runs, and go on from them (default temporary)")
+    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument("override", nargs="*", help="section.key=value, of every configuration")
+    options = parser.parse_args(argv)
+
+    from voiceface.files import write_json
+    from voiceface.population.write import settings_of, write_population
+
+    with folder_or_temporary(options.out) as out:
+        data = options.data or out / "population"
+        if not (data / "truth" / "population.json").is_file():
+            coupling = {} if options.rho is None else {"rho": options.rho}
+            write_population(data, settings_of(options.preset, **coupling))
+        judged_on = (options.judged_on, "train") if options.judged_on else (data, options.split)
+        found, seconds = measure(
+            options.contestants, data, out, options.preset, options.seeds, judged_on, options.override
+        )
+    print(table(found, seconds))
+    if options.json:
+        figures = {setting: each.to_dict() for setting, each in found.items()}
+        write_json(options.json, {"preset": options.preset, "seconds": seconds, "figures": figures})
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
