@@ -102,7 +102,7 @@ def test_small_recipes_use_all_three_components(preset: str) -> None:
     )
     length = config.training.max_iter
     assert config.regauging.enabled and config.regauging.differentiable
-    assert config.regauging.start <= 0.75 * length
+    assert config.regauging.start <= 0.8 * length
     refreshes = [step for step in range(length) if eqm.due(step)]
     assert len(refreshes) >= 2 and refreshes[0] <= config.regauging.start
     per_epoch = SMALL[preset] // config.training.batch_size
