@@ -10,8 +10,8 @@ import soundfile
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from voiceface.association.config import AssociationConfig, DataConfig
-from voiceface.association.data import crop_of, training_pairs
+from voiceface.association.config import TEST_LISTS, AssociationConfig, DataConfig
+from voiceface.association.data import crop_of, names_for_split, training_pairs
 from voiceface.association.demonstration import train_once
 from voiceface.association.embedder import Embedder, System, load_weights
 from voiceface.association.networks import (
@@ -227,3 +227,12 @@ def test_a_step_of_a_demonstration_is_done_once_and_goes_on(tmp_path: Path) -> N
     for _ in range(3):  # stopped, ended, nothing to do
         assert train_once(train, tmp_path / "run", "model") == tmp_path / "run"
     assert calls == [("model", False), ("model", True)]
+
+
+def test_lists_have_the_name_of_their_split() -> None:
+    assert names_for_split(TEST_LISTS, "test") == list(TEST_LISTS)
+    assert names_for_split(["match_g_v2f_2_test", "reterival_v2f_test"], "val") == [
+        "match_g_v2f_2_val",
+        "reterival_v2f_val",
+    ]
+    assert names_for_split(["match_v2f_10_unseen"], "train") == ["match_v2f_10_unseen"]

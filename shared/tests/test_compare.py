@@ -279,7 +279,32 @@ def test_command_on_another_split_with_lists_drawn_now(data, tmp_path, capsys):
     assert not list(tmp_path.glob("none*"))
 
 
-def test_command_says_what_is_wrong_with_its_words(tmp_path):
+def test_command_warns_where_results_speak_of_other_data(data, corpus, tmp_path, caplog):
+    folders = [write_system(tmp_path / name, tables_of(corpus, 0.5)) for name in "ab"]
+    words = [f"a={folders[0]}", f"b={folders[1]}", "--data", str(data), "--replicates", "20"]
+    words += ["--list", "match_v2f_2_test", "--out", str(tmp_path / "page.html")]
+    for other, warned in (("people test", False), ("coupling0 test", True)):
+        for folder, name in zip(folders, ("people test", other)):
+            (folder / "results.json").write_text(json.dumps({"protocol": name}))
+        caplog.clear()
+        assert main(words) == 0
+        assert ("b on coupling0 test" in caplog.text) == warned
+        assert ("b on coupling0 test" in (tmp_path / "page.html").read_text()) == warned
+
+
+@pytest.mark.parametrize("content", ["{", "[1]", '{"leaked_identities": 3}'])
+def test_command_names_results_that_are_none(data, corpus, tmp_path, content):
+    folder = write_system(tmp_path / "a", tables_of(corpus, 0.5))
+    (folder / "results.json").write_text(content)
+    with pytest.raises(ValueError, match=r"results\.json .*again"):
+        main([f"a={folder}", f"b={folder}", "--data", str(data), "--out", str(tmp_path / "page.html")])
+
+
+def test_command_says_what_is_wrong_with_its_words(tmp_path, capsys):
+    for flag, value in (("--seed", "-1"), ("--replicates", "1")):
+        with pytest.raises(SystemExit):
+            main(["a=x", "b=y", "--data", "d", "--out", "o", flag, value])
+        assert f"{flag} {value}" in capsys.readouterr().err
     with pytest.raises(ValueError, match="expected NAME=DIR"):
         named_folders(["a=x", "y"])
     with pytest.raises(ValueError, match="name a stands there twice"):

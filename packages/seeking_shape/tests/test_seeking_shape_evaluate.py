@@ -125,6 +125,14 @@ def test_seen_people_are_told(call: Call, people: Path, trained: Path, tmp_path:
     assert len(found["leaked_identities"]) == 10
 
 
+def test_another_split_has_lists_of_its_own(call: Call, people: Path, trained: Path, tmp_path: Path) -> None:
+    words = ["--data", people, "--weights", trained, "--split", "val", "--draw", "3", "--out", tmp_path]
+    assert call("test", *words, "--workers", "1") == 0
+    found = json.loads((tmp_path / "results.json").read_text())
+    names = [entry["name"] for entry in found["lists"]]
+    assert "reterival_v2f_val" in names and all(name.endswith("_val") for name in names)
+
+
 def test_missing_lists_are_all_named(
     call: Call, people: Path, trained: Path, tmp_path: Path, capsys: Any
 ) -> None:

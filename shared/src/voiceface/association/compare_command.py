@@ -5,9 +5,9 @@ import json
 import logging
 import shlex
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from voiceface.datasets.voxceleb import VOICE_FOLDERS
 
@@ -21,17 +21,21 @@ FILES = ("voices.npz", "faces.npz")
 def main(argv: Sequence[str] | None = None) -> int:
     """Compare systems from the folders that their `test` commands wrote; the exit code is 0."""
     words = list(sys.argv[1:] if argv is None else argv)
-    args = _parser().parse_args(words)
+    parser = _parser()
+    args = parser.parse_args(words)
+    if args.seed < 0 or args.replicates < 2:
+        parser.error(f"--seed {args.seed} --replicates {args.replicates}: expected 0 or more, and 2 or more")
     folders = named_folders(args.systems)
     from voiceface.association.comparison import compare_systems
     from voiceface.association.config import TEST_LISTS
-    from voiceface.association.data import is_synthetic, lists_of, open_split
+    from voiceface.association.data import is_synthetic, lists_of, names_for_split, open_split
     from voiceface.files import write_json
     from voiceface.metrics.protocol import Protocol
     from voiceface.report import SYNTHETIC_NOTICE
     from voiceface.report.comparison import comparison_report, comparison_table, legend_of
 
     systems = {name: [read_tables(folder) for folder in each] for name, each in folders.items()}
+    told = {name: [read_results(folder) for folder in each] for name, each in folders.items()}
     corpus = open_split(
         args.data,
         args.split,
@@ -40,10 +44,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         skip_missing=args.skip_missing,
         voice_folder=args.voice_folder,
     )
-    usual = [name.removesuffix("test") + args.split for name in TEST_LISTS]
     lists = lists_of(
         args.data,
-        args.names or usual,
+        args.names or names_for_split(TEST_LISTS, args.split),
         corpus,
         folder=args.lists,
         draw=args.draw,
@@ -62,7 +65,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         skip_missing=args.skip_missing,
     )
     notice = [SYNTHETIC_NOTICE] if synthetic else []
-    notice += [text for name, each in folders.items() if (text := training_notice(name, each))]
+    notice += [text for name, each in told.items() if (text := training_notice(name, each))]
+    if text := data_notice(told):
+        log.warning("%s", text)
+        notice.append(text)
     page, numbers = places(args.out)
     record = found.to_dict()
     record["folders"] = {name: [str(folder) for folder in each] for name, each in folders.items()}
@@ -118,7 +124,7 @@ def read_tables(folder: Path) -> "Tables":
     if absent:
         raise FileNotFoundError(
             f"{folder} lacks {' and '.join(absent)}: it should be the folder that a system's test wrote, "
-            f"as `seeking_shape test --data DATA --out {folder}` does"
+            f"as `SYSTEM test --data DATA --out {folder}` does"
         )
     voices, faces = (EmbeddingTable.load(folder / name) for name in FILES)
     if voices.vectors.shape[1] != faces.vectors.shape[1]:
@@ -127,19 +133,47 @@ def read_tables(folder: Path) -> "Tables":
     return voices, faces
 
 
-def training_notice(name: str, folders: Sequence[Path]) -> str:
+def read_results(folder: Path) -> dict[str, Any]:
+    """What a system's `test` noted beside its embeddings; empty where it is not there.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    path = folder / "results.json"
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read ({error}); evaluate the system again") from error
+    if not isinstance(found, dict) or not isinstance(found.get("leaked_identities", []), list):
+        raise ValueError(f"{path} holds no results of a system's test; evaluate the system again")
+    return found
+
+
+def training_notice(name: str, told: Sequence[Mapping[str, Any]]) -> str:
     """Warning about people whom a system was trained on, as its own results say; empty without any."""
-    people: set[str] = set()
-    for folder in folders:
-        path = folder / "results.json"
-        if path.is_file():
-            try:
-                people |= set(json.loads(path.read_text("utf-8")).get("leaked_identities", []))
-            except (ValueError, TypeError, AttributeError) as error:
-                raise ValueError(f"{path} cannot be read ({error}); evaluate {name} again") from error
+    people = {person for results in told for person in results.get("leaked_identities", [])}
     if not people:
         return ""
     return f"{name} was trained on {len(people)} of the people it was evaluated on: its figures are too high."
+
+
+def data_notice(told: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Warning that results speak of data of different names; empty where they agree or do not say.
+
+    Files of one name are taken for the same file, and two populations may hold the same names.
+    """
+    named = {
+        name: sorted({str(results["protocol"]) for results in each if "protocol" in results})
+        for name, each in told.items()
+    }
+    if len({protocol for each in named.values() for protocol in each}) < 2:
+        return ""
+    where = "; ".join(f"{name} on {', '.join(each)}" for name, each in named.items() if each)
+    return (
+        f"Evaluated on data of different names ({where}): the figures compare only if the files are the same."
+    )
 
 
 def places(out: Path) -> tuple[Path, Path]:

@@ -200,6 +200,11 @@ def lists_of(
     return tuple(found)
 
 
+def names_for_split(names: Sequence[str], split: str) -> list[str]:
+    """The same lists for another split: `match_v2f_2_test` becomes `match_v2f_2_val`; other endings stay."""
+    return [f"{name.removesuffix('test')}{split}" if name.endswith("_test") else name for name in names]
+
+
 def validation_of(
     root: Path,
     config: AssociationConfig,

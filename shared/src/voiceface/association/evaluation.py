@@ -270,7 +270,7 @@ def command(
     )
     parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
     parser.add_argument(
-        "--list", action="append", dest="names", help="list name, repeatable (default: the ten)"
+        "--list", action="append", dest="names", help="list name, repeatable (default: the ten of the split)"
     )
     parser.add_argument("--draw", type=int, metavar="SEED", help="draw missing lists by the published rule")
     parser.add_argument("--ties", choices=["fair", "published"], help="default: the configuration's rule")
@@ -293,7 +293,7 @@ def command(
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
     args = parser.parse_args(argv)
 
-    from voiceface.association.data import is_synthetic, lists_of, open_split
+    from voiceface.association.data import is_synthetic, lists_of, names_for_split, open_split
 
     model = load(
         args.weights, device=args.device, resample=args.resample or None, tolerant=args.tolerant or None
@@ -311,7 +311,7 @@ def command(
     absent = "skip" if args.skip_missing else "error"
     lists = lists_of(
         args.data,
-        args.names or model.config.evaluation.lists,
+        args.names or names_for_split(model.config.evaluation.lists, args.split),
         corpus,
         folder=args.lists,
         draw=args.draw,

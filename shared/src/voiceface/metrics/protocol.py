@@ -159,8 +159,8 @@ def evaluate(
 def compare(first: Results, second: Results) -> dict[str, PairedDifference]:
     """Paired bootstrap tests of two systems, first minus second, main figure of every list.
 
-    Either may be the mean of several runs (`voiceface.metrics.comparison.mean_results`): then the interval is
-    that of the mean, over people alone.
+    Either may be the mean of several runs (`voiceface.association.comparison.mean_results`): then the
+    interval is that of the mean, over people alone.
 
     Raises:
         ValueError: the protocols differ, or other lines were skipped.
