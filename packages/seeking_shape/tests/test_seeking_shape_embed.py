@@ -145,4 +145,4 @@ def test_names_must_lie_below_the_folder_they_are_relative_to(
     words = [mixed, "--weights", trained, "--out", tmp_path / "t.npz", "--relative-to", tmp_path / "other"]
     assert call("embed", *words) == 1
     message = capsys.readouterr().err
-    assert "v0.wav" in message and "other" in message
+    assert "v0.wav" in message and "other" in message and "--relative-to" in message

@@ -95,7 +95,7 @@ def embed(
     ):
         if not paths:
             continue
-        names = {(path if base is None else path.relative_to(base)).as_posix(): path for path in paths}
+        names = {_name_of(path, base): path for path in paths}
         try:
             table = encode_files(
                 list(names),
@@ -126,6 +126,16 @@ def embed(
         model.fingerprint,
         failed,
     )
+
+
+def _name_of(path: Path, base: Path | None) -> str:
+    """What a file is called in the table."""
+    if base is not None and not path.is_relative_to(base):
+        raise ValueError(
+            f"{path} does not lie below {base} (--relative-to): give both from the same folder on, or leave "
+            "--relative-to out"
+        )
+    return (path if base is None else path.relative_to(base)).as_posix()
 
 
 def command(program: str, load: Load, argv: Sequence[str] | None) -> int:
