@@ -13,10 +13,15 @@ nox.needs_version = ">=2024.4.15"
 nox.options.default_venv_backend = os.environ.get("NOX_DEFAULT_VENV_BACKEND", "uv|virtualenv")
 nox.options.tags = ["check"]
 
-FOLDERS = {"voiceface": "shared", "seeking_shape": "packages/seeking_shape"}
+FOLDERS = {
+    "voiceface": "shared",
+    "seeking_shape": "packages/seeking_shape",
+    "perceptionist": "packages/perceptionist",
+}
 COMMANDS = {
     "voiceface": ["population", "avspeech", "check", "lists", "evaluate", "weights"],
     "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo"],
+    "perceptionist": [],
 }
 CASES = Path(os.environ.get("VOICEFACE_CASES", "../shared/golden"))
 SAMPLES = Path(os.environ.get("VOICEFACE_SAMPLES", "../shared/samples"))
