@@ -16,11 +16,13 @@ nox.options.tags = ["check"]
 FOLDERS = {
     "voiceface": "shared",
     "seeking_shape": "packages/seeking_shape",
+    "archetype_agnostic": "packages/archetype_agnostic",
     "perceptionist": "packages/perceptionist",
 }
 COMMANDS = {
-    "voiceface": ["population", "avspeech", "check", "lists", "evaluate", "weights"],
+    "voiceface": ["population", "avspeech", "check", "lists", "evaluate", "compare", "weights"],
     "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo"],
+    "archetype_agnostic": ["train", "test", "embed", "match", "demo"],
     "perceptionist": [],
 }
 CASES = Path(os.environ.get("VOICEFACE_CASES", "../shared/golden"))

@@ -1,8 +1,12 @@
 """Finding the files of a corpus, and the layouts that are recognised."""
 
 import pytest
+from voiceface.datasets.cmpc_lists import VERIFICATION_HEADER
 from voiceface.datasets.corpus import CorpusError, discover, from_manifest, open_corpus
 from voiceface.datasets.identities import Identity
+from voiceface.datasets.lists import read_list
+from voiceface.datasets.lists_command import main as lists_command
+from voiceface.datasets.questions import owners_of
 from voiceface.datasets.scan import find_files, inside
 
 HEADER = "VoxCeleb1_ID,VGGFace1_ID,Gender,Nationality,Set"
@@ -35,7 +39,7 @@ def test_files_are_sorted_at_any_depth_and_foreign_ones_ignored(data):
         "wav/id1/v-2/x.WAV",
         "faces/A/Thumbs.db",
         "faces/A/.3.part.jpg",
-        "faces/A/1.png",
+        "faces/A/1.jpeg",
     )
     corpus = discover(PEOPLE, data / "wav", data / "faces")
     assert corpus.people[0].voices == ("id1/a/b/c/00001.npy", "id1/v-2/00001.wav", "id1/v-2/00010.wav")
@@ -43,8 +47,8 @@ def test_files_are_sorted_at_any_depth_and_foreign_ones_ignored(data):
     assert corpus.labels == [0, 1] and corpus.names == ["A", "B"] and corpus.classes == 2
     assert corpus.voice_path("id2/v/1.wav") == data / "wav/id2/v/1.wav"
     assert corpus.person_of("B/1.jpg") == 1
-    more = discover(PEOPLE, data / "wav", data / "faces", image_suffixes=(".jpg", ".png"))
-    assert more.people[0].faces[0] == "A/1.png"
+    more = discover(PEOPLE, data / "wav", data / "faces", image_suffixes=(".jpg", ".jpeg"))
+    assert more.people[0].faces[0] == "A/1.jpeg"
 
 
 def test_links_that_lead_back_up_end_the_walk(data):
@@ -86,6 +90,43 @@ def test_voices_may_lie_under_names(data):
     touch(data, "other/A/1.wav", "other/B/1.wav")
     corpus = discover(PEOPLE, data / "other", data / "faces", voice_folder="vggface1_id")
     assert corpus.people[1].voices == ("B/1.wav",)
+    with pytest.raises(ValueError, match="voice_folder is 'name', expected one of voxceleb1_id, vggface1_id"):
+        discover(PEOPLE, data / "other", data / "faces", voice_folder="name")
+    with pytest.raises(FileNotFoundError, match=r"2 folders .*other/id1"):
+        discover(PEOPLE, data / "other", data / "faces")
+
+
+def test_lists_name_voices_by_the_folder_that_they_lie_in(data, capsys):
+    (data / "wav").rename(data / "wave")
+    touch(data, *(f"wav/{name}/AbCdEfGhIjK/0000{j}.wav" for name in "AB" for j in range(3)))
+    for name in ("test", "train", "val"):
+        touch(data, f"list_wav/vox1_{name}.csv")
+        rows = "id1,A,f,X,dev\nid2,B,m,X,dev\n" if name == "test" else ""
+        (data / f"list_wav/vox1_{name}.csv").write_text(f"{HEADER}\n{rows}")
+    how = ["--voice-folder", "vggface1_id"]
+    drawn = data / "list_wav/match_v2f_2_test.txt"
+    words = ["draw", str(data), "--kind", "match", "--split", "test"]
+    assert lists_command([*words, *how]) == 0
+    corpus = open_corpus(data, "test", voice_folder="vggface1_id")
+    found = read_list(drawn, corpus)
+    assert sorted(found.anchors) == sorted(corpus.voices) and found.anchors[0] == "A/AbCdEfGhIjK/00000.wav"
+    by_file, by_table = owners_of(found.anchors, corpus), owners_of(found.anchors, corpus.identities)
+    assert by_file.tolist() == by_table.tolist() == [0, 0, 0, 1, 1, 1]
+    assert lists_command(["show", str(drawn), "--data", str(data), *how]) == 0
+    assert "absent files 0" in capsys.readouterr().out
+    assert lists_command(words) == 1 and "wav/id1" in capsys.readouterr().err
+
+
+def test_verification_lists_by_name_lead_to_the_folder_of_the_clips(data):
+    touch(data, "other/A/AbCdEfGhIjK/00007.wav", "other/B/1.wav")
+    path = data / "veriflist_test_random_seenheard.txt"
+    rows = "1,1,1,1,A/AbCdEfGhIjK_0000007.wav,A/LmNoPqRsTuV/0012375.jpg\n"
+    path.write_text(f"{VERIFICATION_HEADER}\n{rows}")
+    by_name = discover(PEOPLE, data / "other", data / "faces", voice_folder="vggface1_id")
+    assert read_list(path, by_name).anchors == ["A/AbCdEfGhIjK/00007.wav"]
+    assert read_list(path, by_name.subset([0])).anchors == ["A/AbCdEfGhIjK/00007.wav"]
+    by_id = discover(PEOPLE, data / "wav", data / "faces")
+    assert read_list(path, by_id).anchors == ["id1/AbCdEfGhIjK/00007.wav"]
 
 
 def test_open_corpus_knows_split_tables(data):

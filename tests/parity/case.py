@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
+from parity.rules import EXACT, Rule, rule_for
 
 Array = NDArray[Any]
 
@@ -53,6 +54,15 @@ class Case:
         return self.meta.get("config") or {}
 
     @cached_property
+    def array_names(self) -> set[str]:
+        """Names of the stored arrays; nothing is read but the table of contents."""
+        file = self.path.with_suffix(".npz")
+        if not file.is_file():
+            return set()
+        with np.load(file, allow_pickle=False) as archive:
+            return set(archive.files)
+
+    @cached_property
     def arrays(self) -> dict[str, Array]:
         file = self.path.with_suffix(".npz")
         if not file.is_file():
@@ -77,6 +87,40 @@ class Case:
                     return found
         return {"atol": 0.0}
 
+    def rule(self, *names: str, otherwise: Rule = EXACT) -> Rule:
+        """What the tolerance table allows for a value: its last entry that fits one of the names."""
+        return rule_for(self.meta.get("tolerance"), names, otherwise)
+
+    def judge(
+        self, book: "Book", name: str, ours: ArrayLike | torch.Tensor, *groups: str, otherwise: Rule = EXACT
+    ) -> None:
+        """Compare a value with the stored array of this name by the rule for it (or for its groups).
+
+        The standard deviation that a rule may refer to is, for X_sub and X_stats, the second entry of
+        X_stats where that is stored.
+        """
+        stats = self.arrays.get(re.sub(r"_(sub|stats)$", "", name) + "_stats")
+        whole = re.search(r"_(sub|stats)$", name) and stats is not None
+        rule = self.rule(*groups, name, otherwise=otherwise)
+        book.within(name, ours, self.arrays[name], rule, float(stats[1]) if whole else None)
+
+    def steps(self, name: str, **symbols: int) -> tuple[slice, ...]:
+        """The slices that the description of the outputs states for an array, as in ``X_sub = ... [:, ::8]``.
+
+        Args:
+            name: of the array, as the description spells it (`bodyI_sub`).
+            symbols: values of letters that stand for strides.
+
+        Raises:
+            ValueError: none is stated.
+        """
+        text = str(self.meta.get("outputs", ""))
+        found = re.search(rf"\b{re.escape(name)}\b[^\[\];]*\[([^\]]*)\]", text)
+        if found is None:
+            raise ValueError(f"{self.name}: the outputs do not say which part of its array {name} is")
+        strides = [part.strip().removeprefix("::").strip(":") or "1" for part in found[1].split(",")]
+        return tuple(slice(None, None, symbols.get(stride) or int(stride)) for stride in strides)
+
     def stride(self, pattern: str, otherwise: int) -> int:
         """A number that only the description of the outputs states."""
         found = re.search(pattern, str(self.meta.get("outputs", "")))
@@ -85,7 +129,8 @@ class Case:
     def filled(self, seed: int | None = None) -> dict[str, torch.Tensor]:
         """Weights by key for the case's layout, made by the fill rule."""
         fill_all = load_fill(self.inputs.fill).fill_all
-        chosen = int(self.config.get("fill_seed", 0)) if seed is None else seed
+        stated = self.meta.get("fill_seed", self.config.get("fill_seed", 0))
+        chosen = int(stated) if seed is None else seed
         return {k: torch.as_tensor(v) for k, v in fill_all(self.meta["layout"], chosen).items()}
 
     def beside(self, *keys: str) -> "Case | None":
@@ -121,10 +166,32 @@ class Book:
         if not a.size:
             self.lines.append((0.0, name, "empty"))
             return
-        error, allowed = np.abs(a - b), atol + rtol * np.abs(b)
-        error = np.where(np.isfinite(error), error, np.where(a == b, 0.0, np.inf))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            share = np.where(error == 0, 0.0, error / allowed)
+        error, share = _errors(a, b, allowed := atol + rtol * np.abs(b))
+        self._worst(name, error, allowed, share)
+
+    def within(
+        self,
+        name: str,
+        ours: ArrayLike | torch.Tensor,
+        theirs: ArrayLike,
+        rule: Rule,
+        spread: float | None = None,
+    ) -> None:
+        """By a rule of the case; `spread` stands for the standard deviation of the expected values."""
+        a, b = _numbers(ours), _numbers(theirs)
+        if a.shape != b.shape or not a.size:
+            self.close(name, a, b)
+            return
+        error, share = _errors(a, b, allowed := rule.allowed(b, spread))
+        if rule.mean is not None:
+            self.below(f"{name}: mean error", float(error.mean()), rule.mean)
+        if rule.beyond:
+            self.below(f"{name}: share of pixels off", _pixels(share > 1), rule.beyond)
+        else:
+            self._worst(name, error, allowed, share)
+
+    def _worst(self, name: str, error: Array, allowed: Array, share: Array) -> None:
+        """Note the element that is nearest to, or farthest beyond, what is allowed."""
         at = int(np.argmax(share))
         words = f"error {error.flat[at]:.2g} (tolerance {allowed.flat[at]:.2g})"
         self.lines.append((float(share.flat[at]), name, words))
@@ -185,6 +252,23 @@ def _numbers(value: ArrayLike | torch.Tensor) -> Array:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
     return np.asarray(value, dtype=np.float64)
+
+
+def _errors(ours: Array, theirs: Array, allowed: Array) -> tuple[Array, Array]:
+    """Absolute differences, infinite where only one side is finite, and their shares of what is allowed."""
+    with np.errstate(divide="ignore", invalid="ignore"):
+        error = np.abs(ours - theirs)
+        error = np.where(np.isfinite(error), error, np.where(ours == theirs, 0.0, np.inf))
+        return error, np.where(error == 0, 0.0, error / allowed)
+
+
+def _pixels(wrong: Array) -> float:
+    """Share of pixels with something wrong in any channel; channels are an axis of three at either end."""
+    if wrong.ndim == 3:
+        for axis in (0, 2):
+            if wrong.shape[axis] == 3:
+                return float(wrong.any(axis).mean())
+    return float(wrong.mean())
 
 
 def _short(value: object) -> str:

@@ -15,9 +15,14 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from parity.case import Case
 
 HERE = Path(__file__).resolve().parent
-SYSTEMS = {"seeking_shape": "parity.seeking_shape"}
+REPO = HERE.parents[1]
+SYSTEMS = {name: f"parity.{name}" for name in ("archetype_agnostic", "seeking_shape")}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,14 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(args.threads)
     from parity.case import Book, Case, Inputs, Skip
 
-    system = args.system or system_of(folder, paths)
-    if system is None:
-        parser.error(f"cannot tell the system of {args.cases}: give --system")
-    check_for = importlib.import_module(SYSTEMS[system]).check_for
     inputs = Inputs(
-        args.fill.resolve() if args.fill else folder.parent / "fill.py",
+        args.fill.resolve() if args.fill else fill_rule(folder),
         args.lists.resolve() if args.lists else folder.parents[1] / "lists",
     )
+    system = args.system or system_of(folder, [Case(path, inputs) for path in paths])
+    if system is None:
+        parser.error(f"cannot tell the system of {args.cases}: give --system")
+    check_for = importlib.import_module(SYSTEMS[system]).CHOICE.check_for
     counts = {"passed": 0, "failed": 0, "skipped": 0}
     width = max(len(path.stem) for path in paths)
     for path in paths:
@@ -91,20 +96,30 @@ def is_case(path: Path) -> bool:
         content = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
         return False
-    return isinstance(content, dict) and "layout" in content and "outputs" in content
+    return isinstance(content, dict) and "layout" in content and bool({"outputs", "config"} & set(content))
 
 
-def system_of(folder: Path, paths: Sequence[Path]) -> str | None:
-    """The system that the folder is named after, else the one that can serve most of its cases."""
+def system_of(folder: Path, cases: "Sequence[Case]") -> str | None:
+    """The system that the folder is named after, else the one that knows most of its cases.
+
+    A case is known by its contents; its name counts where the contents leave it open.
+    """
     named = [name for name in SYSTEMS if name in folder.name]
     if named:
         return named[0]
-    served = {
-        name: sum(importlib.import_module(module).serves(path.stem) for path in paths)
-        for name, module in SYSTEMS.items()
-    }
-    best = max(served, key=lambda name: served[name])
-    return best if served[best] else None
+    known = {}
+    for name, module in SYSTEMS.items():
+        choice = importlib.import_module(module).CHOICE
+        alike = sum(bool(choice.alike(case)) for case in cases)
+        known[name] = (alike, sum(choice.named(case.name) is not None for case in cases))
+    best = max(known, key=lambda name: known[name])
+    return best if any(known[best]) else None
+
+
+def fill_rule(folder: Path) -> Path:
+    """The rule beside the folder of cases, in it, or where the cases lie by custom."""
+    places = [place / "fill.py" for place in (folder.parent, folder, REPO.parent / "shared" / "golden")]
+    return next((place for place in places if place.is_file()), places[0])
 
 
 if __name__ == "__main__":

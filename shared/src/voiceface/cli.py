@@ -14,6 +14,7 @@ COMMANDS = {
     "check": ("voiceface.doctor", "look a corpus over before anyone trains on it"),
     "lists": ("voiceface.datasets.lists_command", "draw evaluation lists, or describe one"),
     "evaluate": ("voiceface.metrics.evaluate", "figures from embeddings and evaluation lists"),
+    "compare": ("voiceface.association.compare_command", "several systems on the same people and lists"),
     "weights": ("voiceface.weights", "say what a weights file is, and whether it is whole"),
 }
 

@@ -102,6 +102,14 @@ class ArchetypeAgnosticConfig(AssociationConfig):
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @model_validator(mode="after")
+    def _something_learns(self) -> Self:
+        if set(self.training.freeze) == {"face", "voice"}:
+            raise ValueError(
+                "training.freeze [face, voice] leaves nothing to learn: freeze one branch at most"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _patience_needs_validation(self) -> Self:
         if self.stopping.rule == "patience" and self.training.validate_every <= 0:
             raise ValueError(

@@ -4,26 +4,39 @@ Our modules keep the published parameter names, so the key tables are short. Rea
 file may carry; writing gives files that the published implementation loads.
 """
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import Tensor, nn
-from voiceface.association.networks import Stages
-from voiceface.backbones import ir
-from voiceface.checkpoint import CheckpointError, Report, apply_key_table, load_into, read_published
-from voiceface.files import atomic_path
+from torch import Tensor
+from voiceface.association import trunks
+from voiceface.association.trunks import least_widths, names_of, on_cpu, restore_momentum, write_torch
+from voiceface.checkpoint import CheckpointError, Report, load_into, read_published
 from voiceface.published import state_dict_of
 
 from seeking_shape.model import FaceConfig, ModelConfig, Voice2Face, VoiceConfig, parameter_groups
 from seeking_shape.reweighting import IdentityWeights
 
-FACE_TABLE = [(r"^", "F.model.")]
-VOICE_TABLE = [(r"^__L__\.", None), (r"^__S__\.", ""), (r"^", "V.model.")]
-FRONT_END = ("V.model.torchfb.spectrogram.window", "V.model.torchfb.mel_scale.fb")
+__all__ = [
+    "PublishedCheckpoint",
+    "architecture_of",
+    "face_architecture",
+    "load_checkpoint",
+    "load_face_backbone",
+    "load_id_weight",
+    "load_voice_backbone",
+    "read_checkpoint",
+    "read_full_checkpoint",
+    "read_id_weight",
+    "restore_momentum",
+    "save_checkpoint",
+    "save_face_backbone",
+    "save_id_weight",
+    "save_voice_backbone",
+    "voice_architecture",
+]
+FACE, VOICE = "F.model.", "V.model."
 WEIGHT_KEY = "center.weight"
 
 
@@ -57,7 +70,7 @@ def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
         )
     optimiser = content.get("optimizer")
     saved = optimiser.get("match") if isinstance(optimiser, Mapping) else None
-    momentum = _momentum_by_name(saved, state, str(path)) if saved else {}
+    momentum = trunks.momentum_by_name(saved, _numbered_names(state), state, str(path)) if saved else {}
     return PublishedCheckpoint(state, int(content.get("start_it", 0)), momentum)
 
 
@@ -79,7 +92,7 @@ def load_checkpoint(model: Voice2Face, path: str | Path) -> PublishedCheckpoint:
         CheckpointError: as `read_checkpoint`, or keys or shapes differ; `architecture_of` tells what fits.
     """
     checkpoint = read_checkpoint(path)
-    load_into(model, _with_front_end(model, checkpoint.state), source=str(path))
+    load_into(model, trunks.with_front_end(model.V.model, checkpoint.state, VOICE), source=str(path))
     return checkpoint
 
 
@@ -89,8 +102,7 @@ def load_face_backbone(model: Voice2Face, path: str | Path) -> Report:
     Raises:
         CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
     """
-    state = state_dict_of(read_published(path), "state_dict", source=str(path))
-    return load_into(model.F.model, _inside("F.model.", apply_key_table(state, FACE_TABLE)), source=str(path))
+    return trunks.load_face_trunk(model.F.model, path)
 
 
 def load_voice_backbone(model: Voice2Face, path: str | Path) -> Report:
@@ -102,9 +114,7 @@ def load_voice_backbone(model: Voice2Face, path: str | Path) -> Report:
     Raises:
         CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
     """
-    state = state_dict_of(read_published(path), "state_dict", "model", source=str(path))
-    whole = _with_front_end(model, apply_key_table(state, VOICE_TABLE))
-    return load_into(model.V.model, _inside("V.model.", whole), source=str(path))
+    return trunks.load_voice_trunk(model.V.model, path)
 
 
 def read_id_weight(path: str | Path) -> Tensor:
@@ -139,21 +149,6 @@ def load_id_weight(center: IdentityWeights, path: str | Path) -> None:
     center.weight.copy_(weight)
 
 
-def restore_momentum(model: Voice2Face, optimiser: torch.optim.SGD, momentum: Mapping[str, Tensor]) -> None:
-    """Give an SGD optimiser the momentum of a published checkpoint, parameter by parameter.
-
-    Raises:
-        CheckpointError: a parameter of the optimiser has no momentum in the file.
-    """
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    for group in optimiser.param_groups:
-        for parameter in group["params"]:
-            name = names[parameter]
-            if name not in momentum:
-                raise CheckpointError(f"the published optimiser state has no momentum for {name}")
-            optimiser.state[parameter]["momentum_buffer"] = momentum[name].to(parameter)
-
-
 def save_checkpoint(
     path: str | Path, model: Voice2Face, step: int, optimiser: torch.optim.Optimizer | None = None
 ) -> None:
@@ -168,25 +163,25 @@ def save_checkpoint(
     content = {
         "start_it": step,
         "stage": 0,
-        "state_dict": _on_cpu(model),
+        "state_dict": on_cpu(model),
         "optimizer": {"match": optimiser.state_dict()} if optimiser else {},
     }
-    _write(path, content)
+    write_torch(path, content)
 
 
 def save_face_backbone(path: str | Path, model: Voice2Face) -> None:
     """Write `F.model` as a face.evoLVe backbone file."""
-    _write(path, _on_cpu(model.F.model))
+    write_torch(path, on_cpu(model.F.model))
 
 
 def save_voice_backbone(path: str | Path, model: Voice2Face) -> None:
     """Write `V.model` as a bare voice backbone file, front-end buffers included."""
-    _write(path, _on_cpu(model.V.model))
+    write_torch(path, on_cpu(model.V.model))
 
 
 def save_id_weight(path: str | Path, weight: Tensor) -> None:
     """Write `id_weight.pth`: one vector of C identity weights."""
-    _write(path, {WEIGHT_KEY: weight.detach().cpu().clone()})
+    write_torch(path, {WEIGHT_KEY: weight.detach().cpu().clone()})
 
 
 def architecture_of(state: Mapping[str, Tensor], side: int | None = None) -> ModelConfig:
@@ -202,8 +197,8 @@ def architecture_of(state: Mapping[str, Tensor], side: int | None = None) -> Mod
     return ModelConfig(
         face=face_architecture(state, side),
         voice=voice_architecture(state),
-        embedding=_shape(state, "F.cls.weight")[1],
-        num_classes=_shape(state, "F.cls.weight")[0],
+        embedding=trunks.shape_of(state, "F.cls.weight")[1],
+        num_classes=trunks.shape_of(state, "F.cls.weight")[0],
     )
 
 
@@ -217,16 +212,9 @@ def face_architecture(state: Mapping[str, Tensor], side: int | None = None) -> F
     Raises:
         CheckpointError: a key that tells the architecture is absent.
     """
-    widths, blocks = _face_stages(state)
-    features, inputs = _shape(state, "F.model.output_layer.3.weight")
-    known = next((name for name, published in ir.BLOCKS.items() if published == blocks), None)
+    trunk = trunks.face_architecture(state, FACE, side)
     return FaceConfig(
-        arch=known or "ir50",
-        blocks=None if known else blocks,
-        widths=widths,
-        squeeze="F.model.body.0.res_layer.5.fc1.weight" in state,
-        side=side or 16 * round((inputs / widths[3]) ** 0.5),
-        features=features,
+        **trunk.model_dump(), features=trunks.shape_of(state, f"{FACE}output_layer.3.weight")[0]
     )
 
 
@@ -239,109 +227,20 @@ def voice_architecture(state: Mapping[str, Tensor]) -> VoiceConfig:
     Raises:
         CheckpointError: a key that tells the architecture is absent.
     """
-    a, b, c, d = (_shape(state, f"V.model.layer{n}.0.conv1.weight")[0] for n in (1, 2, 3, 4))
-    i, j, k, m = (_count(state, rf"V\.model\.layer{n}\.(\d+)\.") for n in (1, 2, 3, 4))
-    features, inputs = _shape(state, "V.model.fc.weight")
-    return VoiceConfig(
-        blocks=(i, j, k, m),
-        widths=(a, b, c, d),
-        pooling="sap" if inputs == d else "asp",
-        features=features,
-        n_mels=_shape(state, FRONT_END[1])[1] if FRONT_END[1] in state else 40,
-    )
+    trunk = trunks.voice_architecture(state, VOICE, f"{VOICE}fc.weight")
+    return VoiceConfig(**trunk.model_dump(), features=trunks.shape_of(state, f"{VOICE}fc.weight")[0])
 
 
-def _shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
-    """Shape of a tensor that must be there."""
-    if key not in state:
-        raise CheckpointError(f"no whole state dict of seeking_shape: {key} is absent")
-    return tuple(state[key].shape)
-
-
-def _face_stages(state: Mapping[str, Tensor]) -> tuple[Stages, Stages]:
-    """Widths and units of the four stages; a stage begins where the width changes, or at the first unit."""
-    units = _count(state, r"F\.model\.body\.(\d+)\.")
-    outside = [_shape(state, f"F.model.body.{i}.res_layer.1.weight")[0] for i in range(units)]
-    starts = [i for i in range(units) if i == 0 or outside[i] != outside[i - 1]]
-    if len(starts) != 4:
-        raise CheckpointError(f"expected four stages of different width in the face network, found {outside}")
-    a, b, c, d = starts
-    return (outside[a], outside[b], outside[c], outside[d]), (b - a, c - b, d - c, units - d)
-
-
-def _count(state: Mapping[str, Any], pattern: str) -> int:
-    """One more than the greatest number that `pattern` captures from the keys' beginnings; 0 if none."""
-    return 1 + max((int(m[1]) for m in map(re.compile(pattern).match, state) if m), default=-1)
-
-
-def _momentum_by_name(
-    saved: Mapping[str, Any], state: Mapping[str, Tensor], source: str
-) -> dict[str, Tensor]:
-    """Momentum by parameter name; parameters are numbered F then V in definition order.
-
-    Old versions of torch number by memory address: the position in the groups counts, not the number itself.
-    """
-    expected = _numbered_names(architecture_of(state))
-    numbers = [number for group in saved.get("param_groups", []) for number in group["params"]]
-    if len(numbers) != len(expected):
-        raise CheckpointError(
-            f"{source}: its optimiser holds {len(numbers)} parameters, the network has {len(expected)}"
-        )
-    momentum = {}
-    for number, name in zip(numbers, expected):
-        buffer = saved["state"].get(number, {}).get("momentum_buffer")
-        if buffer is None:
-            continue
-        if buffer.shape != state[name].shape:
-            raise CheckpointError(
-                f"{source}: momentum of {name} has shape {tuple(buffer.shape)}, "
-                f"expected {tuple(state[name].shape)}"
-            )
-        momentum[name] = buffer
-    return momentum
-
-
-def _numbered_names(config: ModelConfig) -> list[str]:
-    """Parameter names in optimiser order, from a model of least width (only which widths agree matters)."""
+def _numbered_names(state: Mapping[str, Tensor]) -> list[str]:
+    """Parameter names in optimiser order, F then V, each in definition order."""
+    config = architecture_of(state)
+    face, voice = config.face, config.voice
+    least = {"face": least_widths(face.widths), "voice": least_widths(voice.widths)}
     narrow = config.model_copy(
         update={
-            "face": config.face.model_copy(
-                update={"widths": _ranks(config.face.widths), "side": 16, "features": 1}
-            ),
-            "voice": config.voice.model_copy(update={"widths": _ranks(config.voice.widths), "features": 1}),
+            "face": face.model_copy(update={"widths": least["face"], "side": 16, "features": 1}),
+            "voice": voice.model_copy(update={"widths": least["voice"], "features": 1}),
         }
     )
     model = Voice2Face(narrow)
-    names = {parameter: name for name, parameter in model.named_parameters()}
-    return [names[p] for group in parameter_groups(model) for p in group["params"]]
-
-
-def _ranks(widths: Stages) -> Stages:
-    """The least widths that agree and differ as these do."""
-    a, b, c, d = (1 + sorted(set(widths)).index(width) for width in widths)
-    return a, b, c, d
-
-
-def _with_front_end(model: Voice2Face, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The state with our own front-end constants where it has none."""
-    own = {
-        FRONT_END[0]: model.V.model.torchfb.spectrogram.window,
-        FRONT_END[1]: model.V.model.torchfb.mel_scale.fb,
-    }
-    return {**own, **state}
-
-
-def _inside(prefix: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """The part of a state dict below `prefix`, without it."""
-    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
-
-
-def _on_cpu(module: nn.Module) -> dict[str, Tensor]:
-    """State dict of contiguous CPU copies."""
-    return {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
-
-
-def _write(path: str | Path, content: dict[str, Any]) -> None:
-    """torch.save, atomically."""
-    with atomic_path(path) as temporary:
-        torch.save(content, temporary)
+    return names_of(model, parameter_groups(model))

@@ -4,18 +4,15 @@
 the published behaviour switched on, and says on standard error which paths the published file named.
 """
 
-import argparse
-import difflib
-import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from voiceface.association.config import TEST_LISTS
-from voiceface.config import ConfigError, check, to_yaml
+from voiceface.association.published_yaml import Dialect, Printed, command, leaves, read_tree
 
-from seeking_shape.config import SeekingShapeConfig
+if TYPE_CHECKING:
+    from seeking_shape.config import SeekingShapeConfig
 
 FACE, VOICE, CENTER = (f"models.conponents.{name}" for name in ["F", "V", "center"])
 SOLVER = "training.optimizer.match"
@@ -80,6 +77,7 @@ READ = {  # keys that become values of ours
     *(f"training.{key}" for key in ("num_workers", "batchsize")),
     "evaluation.dataset.eval_triplet_test_all",
 }
+DIALECT = Dialect(FIXED, frozenset(IDLE), PLACES, frozenset(READ))
 
 
 @dataclass(frozen=True)
@@ -92,7 +90,7 @@ class Translation:
         fresh: whether iteration and optimiser start anew where start weights are given (published `ft`).
     """
 
-    config: SeekingShapeConfig
+    config: "SeekingShapeConfig"
     places: dict[str, str] = field(default_factory=dict)
     fresh: bool = True
 
@@ -104,18 +102,7 @@ def read_published_config(path: str | Path) -> Translation:
         ConfigError: no such file, no YAML mapping, a key that the published code does not know, or a value
             that this package cannot repeat.
     """
-    import yaml
-
-    source = Path(path)
-    try:
-        tree = yaml.safe_load(source.read_text("utf-8"))
-    except OSError as error:
-        raise ConfigError(f"cannot read the configuration {source}: {error.strerror}") from error
-    except (UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{source} is not readable YAML: {error}") from error
-    if not isinstance(tree, Mapping):
-        raise ConfigError(f"{source} holds no `key: value` lines")
-    return translate(tree, str(source))
+    return translate(read_tree(path), str(path))
 
 
 def is_published(tree: Mapping[str, Any]) -> bool:
@@ -133,14 +120,14 @@ def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translati
     Raises:
         ConfigError: see `read_published_config`.
     """
-    values = dict(_leaves(tree))
-    _refuse_unknown(values, name)
-    for key, allowed in FIXED.items():
-        if key in values and values[key] not in allowed:
-            expected = " or ".join(map(repr, allowed))
-            raise ConfigError(f"{name}: {key} is {values[key]!r}; only {expected} can be translated")
+    from voiceface.config import check
+
+    from seeking_shape.config import SeekingShapeConfig
+
+    values = dict(leaves(tree))
+    DIALECT.check(values, name)
     config = check(_ours(values), SeekingShapeConfig, f"{name}, translated,")
-    places = {ours: str(values[key]) for key, ours in PLACES.items() if values.get(key) not in (None, "none")}
+    places = DIALECT.places_in(values)
     lists = values.get("evaluation.dataset.eval_triplet_test_all")
     if isinstance(lists, str):
         places["file of test list names"] = f"{lists}.txt"
@@ -149,6 +136,9 @@ def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translati
 
 def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested values of `SeekingShapeConfig`."""
+    from voiceface.association.config import TEST_LISTS
+    from voiceface.config import ConfigError
+
     get = values.get
     sizes = {get(f"{branch}.output_channel", 128) for branch in (FACE, VOICE)}
     if len(sizes) > 1:
@@ -203,43 +193,16 @@ def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted keys and values; a mapping that stands where a value is expected is met at its own keys."""
-    for key, value in tree.items():
-        if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
-
-
-def _refuse_unknown(values: Mapping[str, Any], name: str) -> None:
-    """Every key must be one that the published code reads or carries along."""
-    known = set(FIXED) | IDLE | set(PLACES) | READ
-    for key in values:
-        if key not in known:
-            near = difflib.get_close_matches(key, sorted(known), 1)
-            hint = f"; did you mean {near[0]}?" if near else ""
-            raise ConfigError(f"{name}: the published code has no key {key}{hint}")
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """Print our experiment file for a published one."""
-    parser = argparse.ArgumentParser(
-        prog="python -m seeking_shape.published_config", description="Translate a published configuration."
-    )
-    parser.add_argument("config", type=Path, help="YAML file of the published implementation")
-    args = parser.parse_args(argv)
-    try:
-        found = read_published_config(args.config)
-    except ConfigError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    print(to_yaml(found.config), end="")
-    for what, place in found.places.items():
-        print(f"# {what}: {place}", file=sys.stderr)
-    if not found.fresh:
-        print("# ft: False: the published run went on with iteration and optimiser", file=sys.stderr)
-    return 0
+    return command("seeking_shape", _printed, argv)
+
+
+def _printed(path: Path) -> Printed:
+    """What the command prints of a file."""
+    found = read_published_config(path)
+    notes = [] if found.fresh else ["ft: False: the published run went on with iteration and optimiser"]
+    return Printed(found.config, found.places, notes)
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ class Start:
     Attributes:
         face_backbone: published face network (IR of face.evoLVe).
         voice_backbone: published voice network (thin ResNet-34 of voxceleb_trainer).
-        checkpoint: a whole model, ours or published, as far as it fits.
+        checkpoint: a whole model, ours or published.
     """
 
     face_backbone: Path | None = None
@@ -67,7 +67,7 @@ def load_start(
     left_out: Iterable[str] = (),
     other_people: Sequence[str] = (),
 ) -> None:
-    """Copy a whole model, ours or published, as far as it fits.
+    """Copy a whole model, ours or published, except for what belongs to the people it was trained on.
 
     Args:
         model: receives the weights.
@@ -107,8 +107,17 @@ def load_start(
             )
             state.pop(key, None)
     report = load_into(model, state, strict=False, source=str(path))
-    if report.mismatched:
-        raise CheckpointError(f"{path} is of another architecture: {'; '.join(report.mismatched[:3])}")
+    spared = (*patterns, *other_people, "*.torchfb.*")  # the last: constants of voice front ends
+    missing = [
+        key for key in report.missing if not any(fnmatch.fnmatchcase(key, pattern) for pattern in spared)
+    ]
+    if report.mismatched or report.unexpected or missing:
+        differing = [
+            *report.mismatched,
+            *(f"{key}: not in the file" for key in missing),
+            *(f"{key}: not in the network" for key in report.unexpected),
+        ]
+        raise CheckpointError(f"{path} is of another architecture: {'; '.join(differing[:3])}")
 
 
 def require_same_people(run: "Run", names: Sequence[str]) -> None:

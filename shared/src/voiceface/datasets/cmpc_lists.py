@@ -13,6 +13,7 @@ from voiceface.datasets.corpus import Corpus
 from voiceface.datasets.identities import Identity
 from voiceface.datasets.questions import EvaluationList, ListError, from_columns, list_bytes
 from voiceface.datasets.scan import inside
+from voiceface.datasets.voxceleb import VOICE_FOLDERS, voice_folder_of
 
 VERIFICATION_HEADER = "id,voice-speaker-id,face-speaker-id,label,voice-path,face-path"
 FACE_SCALE = "1.6"
@@ -44,7 +45,8 @@ def parse(source: Path, name: str, text: str, people: Corpus | Sequence[Identity
         source: the file, for messages and for finding the other retrieval table.
         name: name of the list.
         text: its content, unpacked.
-        people: meta table or corpus; verification lists need it to turn names into voice ids.
+        people: meta table or corpus; verification lists need it to turn names into voice ids (or, as the
+            corpus may have it, into its folders of clips).
 
     Raises:
         ListError: names file and line of what is wrong.
@@ -60,8 +62,8 @@ def parse(source: Path, name: str, text: str, people: Corpus | Sequence[Identity
     return replace(found, sha256=hashlib.sha256(text.encode()).hexdigest(), source=source)
 
 
-def resolve_voice(entry: str, voice_id: str, suffix: str = ".wav") -> str:
-    """Turn `<name>/<video: 11 characters>_<7 digits>.wav` into `<voice id>/<video>/<5 digits>.wav`.
+def resolve_voice(entry: str, folder: str, suffix: str = ".wav") -> str:
+    """Turn `<name>/<video: 11 characters>_<7 digits>.wav` into `<folder>/<video>/<5 digits>.wav`.
 
     Raises:
         ListError: the entry has another form.
@@ -69,7 +71,7 @@ def resolve_voice(entry: str, voice_id: str, suffix: str = ".wav") -> str:
     found = re.fullmatch(r"[^/]+/(.{11})_00(\d{5})\.\w+", entry)
     if not found:
         raise ListError(f"{entry!r} is not <name>/<video, 11 characters>_<7 digits>.wav")
-    return f"{voice_id}/{found[1]}/{found[2]}{suffix}"
+    return f"{folder}/{found[1]}/{found[2]}{suffix}"
 
 
 def resolve_face(entry: str) -> str:
@@ -110,7 +112,8 @@ def _verification(
     if people is None:
         raise ListError(f"{source}: its voices are given by name; pass the identities of vox1_meta.csv")
     identities = people.identities if isinstance(people, Corpus) else people
-    voice_id_of = {identity.face_id: identity.voice_id for identity in identities}
+    called = people.voice_folder if isinstance(people, Corpus) else VOICE_FOLDERS[0]
+    folder_of = {identity.face_id: voice_folder_of(identity, called) for identity in identities}
     voices: list[str] = []
     faces: list[str] = []
     labels: list[int] = []
@@ -120,9 +123,9 @@ def _verification(
             raise ListError(f"{source}, line {number}: {line!r} is not {VERIFICATION_HEADER}")
         *_, label, voice, face = cells
         speaker = voice.partition("/")[0]
-        if speaker not in voice_id_of:
+        if speaker not in folder_of:
             raise ListError(f"{source}, line {number}: {speaker} is not in the identity table")
-        voices.append(_at(source, number, partial(resolve_voice, voice_id=voice_id_of[speaker]), voice))
+        voices.append(_at(source, number, partial(resolve_voice, folder=folder_of[speaker]), voice))
         faces.append(_at(source, number, resolve_face, face))
         labels.append(int(label))
     if not labels:

@@ -56,12 +56,14 @@ class Corpus:
         voice_root: folder of the clips.
         face_root: folder of the pictures.
         missing: folders that rows name and that are not there (their people were left out on request).
+        voice_folder: what the folders of the clips are called, see `discover`.
     """
 
     people: tuple[Person, ...]
     voice_root: Path
     face_root: Path
     missing: tuple[str, ...] = ()
+    voice_folder: str = "voxceleb1_id"
 
     def __len__(self) -> int:
         return len(self.people)
@@ -163,7 +165,8 @@ def discover(
         face_root: folder that holds a folder per face name.
         on_missing: "error" ends with one message when folders are absent; "skip" leaves their people out and
             notes the folders in `missing`.
-        voice_folder: "voxceleb1_id" or "vggface1_id": what the folders below voice_root are called.
+        voice_folder: what the folders below voice_root are called: "voxceleb1_id", or "vggface1_id" for face
+            names (archetype_agnostic's first release). Lists then name clips by these folders, too.
         audio_suffixes: endings of clips, case as written.
         image_suffixes: endings of pictures, case as written.
 
@@ -204,7 +207,7 @@ def discover(
         )
     if missing:
         log.warning("left people out because %d folders are not there: %s", len(missing), _some(missing))
-    return _reported(Corpus(tuple(people), voice_root, face_root, tuple(missing)))
+    return _reported(Corpus(tuple(people), voice_root, face_root, tuple(missing), voice_folder))
 
 
 def from_manifest(path: str | Path, split: str | None = None, *, root: str | Path | None = None) -> Corpus:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface.datasets.identities import SPLITS, STRATA, Identity
+from voiceface.datasets.voxceleb import VOICE_FOLDERS
 
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
@@ -85,6 +86,10 @@ def _parser() -> argparse.ArgumentParser:
         "--force", action="store_true", help="replace lists that are there and were not drawn here"
     )
     show = commands.add_parser("show", help="describe lists")
+    for command in (draw, show):
+        command.add_argument(
+            "--voice-folder", choices=VOICE_FOLDERS, default=VOICE_FOLDERS[0], help="name of voice folders"
+        )
     show.add_argument("lists", type=Path, nargs="+", metavar="LIST")
     show.add_argument("--data", type=Path, help="data folder: shares of wrong candidates, absent files")
     show.add_argument("--split", choices=SPLITS, help="look the files up in this split alone")
@@ -102,7 +107,8 @@ def _draw(options: argparse.Namespace) -> int:
     out = options.out or options.data / "list_wav"
     lists: list[EvaluationList] = []
     for split in options.split or ("test", "val"):
-        corpus = open_corpus(options.data, split, on_missing="skip" if options.skip_missing else "error")
+        missing = "skip" if options.skip_missing else "error"
+        corpus = open_corpus(options.data, split, on_missing=missing, voice_folder=options.voice_folder)
         if options.kind is None:
             lists += draw_all(corpus, options.seed, split, candidates=options.candidates)
             continue
@@ -153,7 +159,9 @@ def _show(options: argparse.Namespace) -> int:
 
     corpus, identities = None, None
     if options.data:
-        corpus = open_corpus(options.data, options.split, on_missing="skip")
+        corpus = open_corpus(
+            options.data, options.split, on_missing="skip", voice_folder=options.voice_folder
+        )
         identities = corpus.identities
     elif options.identities:
         identities = read_identities(options.identities.parent, None, options.identities)

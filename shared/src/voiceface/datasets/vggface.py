@@ -5,7 +5,7 @@ from pathlib import Path
 
 from voiceface.datasets.scan import find_files
 
-PUBLISHED_IMAGE_SUFFIXES = (".jpg",)
+PUBLISHED_IMAGE_SUFFIXES = (".jpg", ".png")  # seeking_shape reads the first alone, archetype_agnostic both
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
 FACE_ROOTS = (
     "faces",

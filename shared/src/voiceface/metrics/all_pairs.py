@@ -81,6 +81,21 @@ def all_pairs_figures(
     Returns:
         Figure -> (value, standard error over identities); NaN where nobody shares a sex.
     """
+    found = figures_left_out(scores, sex, gallery)
+    return {name: (value, jackknife_error(left_out)) for name, (value, left_out) in found.items()}
+
+
+def figures_left_out(
+    scores: Array, sex: npt.NDArray[Any], gallery: int = 100
+) -> dict[str, tuple[float, Array]]:
+    """The same figures, and each of them with one person left out, as anchor and as answer.
+
+    Args:
+        scores: (N, N). sex: (N,). gallery: see `all_pairs_figures`.
+
+    Returns:
+        Figure -> (value, (N,) values without person 1 ... N); NaN where nobody shares a sex.
+    """
     people = len(scores)
     if scores.shape != (people, people) or sex.shape != (people,) or people < 3:
         raise ValueError(f"expected scores (N, N) and sex (N,), N > 2; got {scores.shape} and {sex.shape}")
@@ -89,7 +104,7 @@ def all_pairs_figures(
     other = ~np.eye(people, dtype=bool)
     alike = other & (sex[:, None] == sex)
     small = min(gallery, people)
-    figures: dict[str, tuple[float, float]] = {}
+    figures: dict[str, tuple[float, Array]] = {}
     for direction, table in (("v2f", scores), ("f2v", scores.T)):
         right = np.diagonal(table)[:, None]
         wins = (right > table) + 0.5 * (right == table)
@@ -206,8 +221,8 @@ def _one_each(vectors: npt.NDArray[Any], name: str) -> Array:
     return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), tiny)
 
 
-def _matching(wins: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Mean over anchors of the share of allowed wrong people that lose; jackknife error over people."""
+def _matching(wins: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, Array]:
+    """Mean over anchors of the share of allowed wrong people that lose; the same without each person."""
     won, count = (wins * allowed).sum(axis=1), allowed.sum(axis=1).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         rate = won / count
@@ -216,11 +231,11 @@ def _matching(wins: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, float
     np.fill_diagonal(without, np.nan)
     known = ~np.isnan(without)
     left_out = np.where(known, without, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    return _mean(rate[count > 0]), jackknife_error(left_out)
+    return _mean(rate[count > 0]), left_out
 
 
-def _reciprocal_rank(scores: Array, gallery: int) -> tuple[float, float]:
-    """Mean AP with one relevant item, expected over galleries of so many people; its standard error."""
+def _reciprocal_rank(scores: Array, gallery: int) -> tuple[float, Array]:
+    """Mean AP with one relevant item, expected over galleries of so many; the same without each person."""
     right = np.diagonal(scores)[:, None]
     over, equal = scores > right, scores == right
     above, tied = over.sum(axis=1), equal.sum(axis=1)
@@ -231,7 +246,7 @@ def _reciprocal_rank(scores: Array, gallery: int) -> tuple[float, float]:
     # (Entries on the diagonal mean nothing and are taken out of the sum.)
     without = _expected_precision(above[:, None] - over, tied[:, None] - equal, fewer, min(gallery, fewer))
     left_out = (without.sum(axis=0) - np.diagonal(without)) / fewer
-    return float(value), jackknife_error(left_out)
+    return float(value), left_out
 
 
 def _expected_precision(
@@ -249,11 +264,11 @@ def _expected_precision(
     return (total[np.minimum(above + tied, people)] - total[above]) / tied
 
 
-def _auc(scores: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, float]:
-    """Chance that a matching pair beats an allowed mismatching one; error from leaving each person out."""
+def _auc(scores: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, Array]:
+    """Chance that a matching pair beats an allowed mismatching one; the same without each person."""
     people = len(scores)
     if not allowed.any():
-        return float("nan"), float("nan")
+        return float("nan"), np.full(people, np.nan)
     right = np.diagonal(scores)
     by_row = np.stack([_beaten(scores[k][allowed[k]], right) for k in range(people)], axis=1)
     by_column = np.stack([_beaten(scores[:, k][allowed[:, k]], right) for k in range(people)], axis=1)
@@ -264,7 +279,7 @@ def _auc(scores: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, float]:
     left = pairs - allowed.sum(axis=1) - allowed.sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         left_out = without.sum(axis=0) / (left * (people - 1))
-    return float(whole.sum() / (pairs * people)), jackknife_error(left_out)
+    return float(whole.sum() / (pairs * people)), left_out
 
 
 def _beaten(wrong: Array, right: Array) -> Array:

@@ -29,10 +29,10 @@ from voiceface.metrics.confidence import (
     PairedDifference,
     chance_levels,
     chance_recall,
+    difference_of,
     interval_of,
     mean_replicates,
     paired_difference,
-    paired_verification_difference,
     verification_replicates,
 )
 from voiceface.metrics.embeddings import EmbeddingTable
@@ -159,6 +159,9 @@ def evaluate(
 def compare(first: Results, second: Results) -> dict[str, PairedDifference]:
     """Paired bootstrap tests of two systems, first minus second, main figure of every list.
 
+    Either may be the mean of several runs (`voiceface.metrics.comparison.mean_results`): then the interval is
+    that of the mean, over people alone.
+
     Raises:
         ValueError: the protocols differ, or other lines were skipped.
     """
@@ -175,12 +178,23 @@ def compare(first: Results, second: Results) -> dict[str, PairedDifference]:
         if not np.array_equal(one.used, other.used):
             raise ValueError(f"{one.name}: the systems skipped different lines")
         if one.scores is not None and other.scores is not None and one.labels is not None:
-            found[one.name] = paired_verification_difference(
-                one.scores, other.scores, one.labels, one.line_people, **rule
-            )
+            left, right = (_auc_replicates(each, rules) for each in (one, other))
+            found[one.name] = difference_of(left, right, rules.confidence)
         else:
             found[one.name] = paired_difference(one.line_values, other.line_values, one.line_people, **rule)
     return found
+
+
+def _auc_replicates(found: ListResult, rules: Protocol) -> tuple[float, Array]:
+    """AUC of a verification list and its replicates (B,), means over the runs behind it."""
+    if found.scores is None or found.labels is None:
+        raise ValueError(f"{found.name} is no verification list")
+    rule: dict[str, Any] = {"replicates": rules.replicates or 1000, "seed": rules.seed}
+    runs = [
+        verification_replicates(scores, found.labels, found.line_people, **rule)["auc"]
+        for scores in np.atleast_2d(found.scores)
+    ]
+    return float(np.mean([value for value, _ in runs])), np.mean([again for _, again in runs], axis=0)
 
 
 def _match_or_verify(

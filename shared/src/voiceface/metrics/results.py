@@ -43,7 +43,7 @@ class ListResult:
         people: names.
         used: lines (queries) of the list that were used, (L,).
         curve: "roc": [[false alarm], [hit]] or "cmc": [share within the first k, k = 1 ...].
-        scores: of a verification list, (L,); None for other kinds.
+        scores: of a verification list, (L,), or (R, L) of R runs whose mean this is; None for other kinds.
         labels: of a verification list, (L,); None for other kinds.
     """
 

@@ -11,20 +11,14 @@ from voiceface.datasets.corpus import Corpus
 from voiceface.metrics.all_pairs import FIGURES, PairsFigure
 from voiceface.metrics.association import unit_rows
 from voiceface.metrics.embeddings import EmbeddingTable
-from voiceface.metrics.protocol import ListResult, Results, compare
+from voiceface.metrics.protocol import Results, compare
 from voiceface.report import (
-    Curve,
     Difference,
-    Direction,
     Gallery,
     Headline,
     Histogram,
     PeopleGroup,
     PictureSource,
-    Plot,
-    Protocol,
-    ProtocolList,
-    ResultRow,
     Sound,
     SystemResults,
     Table,
@@ -33,9 +27,19 @@ from voiceface.report import (
     gallery_from_scores,
     hardest_and_easiest,
 )
-from voiceface.report.text import SHARED, WAYS
+from voiceface.report.list_results import (
+    TASKS,
+    cmc_plots,
+    known,
+    percent,
+    protocol_of,
+    reference_of,
+    result_row,
+    roc_plots,
+    task_of,
+)
+from voiceface.report.text import SHARED
 
-TASKS = {"match": "Matching 1:{n}", "verify": "Verification (AUC)", "retrieval": "Retrieval (mAP)"}
 GALLERY_QUERIES, GALLERY_SIZE = 5, 100
 
 
@@ -83,7 +87,7 @@ def association_report(
     """
     name, results = next(iter(systems.items()))
     references = references or {}
-    rows = {label: [_row(found, references) for found in each.lists] for label, each in systems.items()}
+    rows = {label: [result_row(found, references) for found in each.lists] for label, each in systems.items()}
     return build_report(
         out_html,
         title=title,
@@ -95,40 +99,15 @@ def association_report(
         differences=_differences(name, results, systems),
         tables=_population_tables(population),
         plots=_weights(identity_weights),
-        protocol=_protocol(results),
+        protocol=protocol_of({name: results}),
         logs=logs,
-        roc=_roc(systems, references),
-        cmc=_cmc(systems, references),
+        roc=roc_plots(systems, references),
+        cmc=cmc_plots(systems, references),
         galleries=[*galleries, *_galleries(corpus, tables, seed)],
         people=_people(results, corpus),
         config=config or None,
         environment=environment(),
         commands=commands,
-    )
-
-
-def _task(found: ListResult) -> str:
-    return TASKS[found.questions.kind].format(n=found.questions.choices)
-
-
-def _reference(found: ListResult, references: Mapping[str, Results], name: str) -> float | None:
-    return references[name].by_name[found.name].main.value if name in references else None
-
-
-def _row(found: ListResult, references: Mapping[str, Results]) -> ResultRow:
-    main = found.main
-    return ResultRow(
-        _task(found),
-        main.value,
-        direction=_way(found),
-        stratum=found.questions.stratum,
-        list_name=found.name + (" (own list)" if found.questions.is_own else ""),
-        low=_known(main.low),
-        high=_known(main.high),
-        chance=main.chance,
-        baseline=_reference(found, references, "sex only"),
-        ceiling=_reference(found, references, "oracle"),
-        count=found.counts.get("lines"),
     )
 
 
@@ -170,13 +149,13 @@ def _headlines(
             words = "" if one.questions.kind == "retrieval" else f", {SHARED.get(stratum, stratum)}"
             found.append(
                 Headline(
-                    f"{_task(one)}{words}",
+                    f"{task_of(one)}{words}",
                     main.value,
-                    _known(main.low),
-                    _known(main.high),
+                    known(main.low),
+                    known(main.high),
                     main.chance,
-                    _reference(one, references, "sex only"),
-                    _reference(one, references, "oracle"),
+                    reference_of(one, references, "sex only"),
+                    reference_of(one, references, "oracle"),
                     f"voice to face, {one.name}",
                 )
             )
@@ -204,11 +183,11 @@ def _population_tables(population: Mapping[str, Mapping[str, PairsFigure]] | Non
         rows = [
             [
                 FIGURES.get(key, key),
-                _percent(figure.chance),
-                _percent(figure.sex_only),
-                f"{_percent(figure.value)} ± {_percent(figure.error)}",
-                _percent(figure.oracle),
-                _percent(figure.position),
+                percent(figure.chance),
+                percent(figure.sex_only),
+                f"{percent(figure.value)} ± {percent(figure.error)}",
+                percent(figure.oracle),
+                percent(figure.position),
             ]
             for key, figure in figures.items()
         ]
@@ -224,98 +203,6 @@ def _weights(identity_weights: np.ndarray | None) -> list[Histogram]:
     left_out = int((identity_weights == 0).sum())
     note = f"{left_out} of {len(identity_weights)} training people have weight 0: they fit least."
     return [Histogram("Identity weights", identity_weights, "weight", note=note)]
-
-
-def _protocol(results: Results) -> Protocol:
-    rules = results.protocol
-    lists = [
-        ProtocolList(
-            found.name,
-            _task(found),
-            _way(found),
-            found.questions.stratum,
-            len(found.used),
-            found.questions.sha256,
-        )
-        for found in results.lists
-    ]
-    own = sum(found.questions.is_own for found in results.lists)
-    facts = {
-        "ties": {"fair": "a tie among k counts 1/k", "published": "the first of the best counts"}[rules.ties],
-        "intervals": f"{rules.confidence:.0%}, {rules.replicates} draws of people, seed {rules.seed}",
-        "strata": ", ".join(f"{key} = {SHARED.get(key, key)}" for key in rules.strata),
-        "lists drawn here, not published": f"{own} of {len(lists)}",
-        "lines left out": sum(found.counts.get("skipped", 0) for found in results.lists),
-        "people also in training": len(results.leaked),
-        "protocol SHA-256": rules.sha256,
-        "model of voices": results.voices,
-        "model of faces": results.faces,
-    }
-    return Protocol(rules.name, lists, facts)
-
-
-def _roc(systems: Mapping[str, Results], references: Mapping[str, Results]) -> list[Plot]:
-    plots = []
-    for found in next(iter(systems.values())).lists:
-        if found.questions.kind != "verify":
-            continue
-        curves = []
-        for label, each in systems.items():
-            one = each.by_name[found.name]
-            x, y = one.curve["roc"]
-            curves.append(Curve(label, x, y, note=f"AUC {_percent(one.main.value)}"))
-        curves += _reference_curves(found, references, "roc", "AUC")
-        curves.append(Curve("chance", [0, 1], [0, 1], kind="chance"))
-        stratum = found.questions.stratum
-        words = f"{WAYS[found.questions.direction]}, {SHARED.get(stratum, stratum)}"
-        plots.append(
-            Plot(
-                f"ROC, {words}",
-                curves,
-                "false alarms",
-                "hits",
-                (0, 1),
-                (0, 1),
-                x_percent=True,
-                y_percent=True,
-            )
-        )
-    return plots
-
-
-def _cmc(systems: Mapping[str, Results], references: Mapping[str, Results]) -> list[Plot]:
-    plots = []
-    for found in next(iter(systems.values())).lists:
-        if found.questions.kind != "retrieval":
-            continue
-        curves = []
-        for label, each in systems.items():
-            one = each.by_name[found.name]
-            values = one.curve["cmc"]
-            curves.append(
-                Curve(label, np.arange(1, len(values) + 1), values, note=f"mAP {_percent(one.main.value)}")
-            )
-        curves += _reference_curves(found, references, "cmc", "mAP")
-        title = f"Right answer within the first k, {WAYS[found.questions.direction]}"
-        plots.append(Plot(title, curves, "k", "queries", None, (0, 1), y_percent=True, x_log=True))
-    return plots
-
-
-def _reference_curves(
-    found: ListResult, references: Mapping[str, Results], key: str, figure: str
-) -> list[Curve]:
-    curves = []
-    for name, kind in (("sex only", "baseline"), ("oracle", "ceiling")):
-        if name in references:
-            one = references[name].by_name[found.name]
-            x, y = (
-                one.curve["roc"]
-                if key == "roc"
-                else (np.arange(1, len(one.curve["cmc"]) + 1), one.curve["cmc"])
-            )
-            note = f"{figure} {_percent(one.main.value)}"
-            curves.append(Curve(name, x, y, kind=kind, note=note))  # type: ignore[arg-type]
-    return curves
 
 
 def _galleries(corpus: Corpus, tables: tuple[EmbeddingTable, EmbeddingTable], seed: int) -> list[Gallery]:
@@ -375,15 +262,3 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     import torch
 
     return unit_rows(torch.from_numpy(vectors)).numpy()
-
-
-def _way(found: ListResult) -> Direction:
-    return found.questions.direction  # type: ignore[return-value]
-
-
-def _known(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)
-
-
-def _percent(value: float | None) -> str:
-    return "–" if value is None or np.isnan(value) else f"{100 * value:.1f} %"

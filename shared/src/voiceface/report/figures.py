@@ -47,33 +47,43 @@ def share_of_gain(value: float, baseline: float | None, chance: float | None, ce
     return f"{share:.0f}\u202f% of the way from {name} to the ceiling".replace("-", "−")
 
 
-def results_html(systems: Sequence[SystemResults], classes: Mapping[str, str]) -> str:
+def results_html(systems: Sequence[SystemResults], classes: Mapping[str, str], *, title: str = "") -> str:
     """One sortable table for each task, systems side by side.
 
     Args:
         systems: rows of each system; a list that only some have is shown with gaps.
         classes: system -> style class of its colour.
+        title: one table for all tasks, under this heading; they must share a unit.
     """
-    rows = {row.key: row for system in reversed(systems) for row in reversed(system.rows)}
-    keys = list(dict.fromkeys(row.key for system in systems for row in system.rows))
-    tasks = list(dict.fromkeys(key[0] for key in keys))
-    by_system = [{row.key: row for row in system.rows} for system in systems]
-    tables = []
-    for task in tasks:
-        inside = [key for key in keys if key[0] == task]
-        tables.append(
-            _task_table(task, systems, classes, [(rows[k], [s.get(k) for s in by_system]) for k in inside])
+    tasks = by_task(systems)
+    if title:
+        return _results_table(
+            title, systems, classes, [line for lines in tasks.values() for line in lines], True
         )
-    return "".join(tables)
+    return "".join(_results_table(task, systems, classes, lines, False) for task, lines in tasks.items())
 
 
-def _task_table(
-    task: str,
+def by_task(
+    systems: Sequence[SystemResults],
+) -> dict[str, list[tuple[ResultRow, list[ResultRow | None]]]]:
+    """Task -> for each of its lists a row that says what was asked, and every system's row or None."""
+    rows = {row.key: row for system in reversed(systems) for row in reversed(system.rows)}
+    keys = dict.fromkeys(row.key for system in systems for row in system.rows)
+    by_system = [{row.key: row for row in system.rows} for system in systems]
+    tasks: dict[str, list[tuple[ResultRow, list[ResultRow | None]]]] = {key[0]: [] for key in keys}
+    for key in keys:
+        tasks[key[0]].append((rows[key], [found.get(key) for found in by_system]))
+    return tasks
+
+
+def _results_table(
+    title: str,
     systems: Sequence[SystemResults],
     classes: Mapping[str, str],
     lines: Sequence[tuple[ResultRow, Sequence[ResultRow | None]]],
+    with_task: bool,
 ) -> str:
-    """The table of one task, with only the columns that hold something."""
+    """A table with only the columns that hold something; `with_task`: its rows are of several tasks."""
     unit, many = lines[0][0].unit, len(systems) > 1
     shown = [row for _, rows in lines for row in rows if row is not None]
     extras = [
@@ -97,8 +107,9 @@ def _task_table(
     head += _heads([(name, "n") for name, _ in after])
     body = []
     for row, rows in lines:
-        cells = [f'<th scope="row" data-value="{safe(_row_text(row))}">{_row_label(row)}</th>']
-        best = _best(rows) if many else None
+        label = row_label(row, with_task=with_task)
+        cells = [f'<th scope="row" data-value="{safe(_row_text(row))}">{label}</th>']
+        best = _best(rows) if many and not with_task else None  # else the differences say who is better
         marks = []
         for system, found in zip(systems, rows):
             if found is None:
@@ -132,7 +143,7 @@ def _task_table(
                 f'<td class="number" data-value="{count if count is not None else ""}">{number(count)}</td>'
             )
         body.append(f"<tr>{''.join(cells)}</tr>")
-    return _table(task, head, body, "", "many" if many else "")
+    return _table(title, head, body, "", "many" if many else "")
 
 
 def differences_html(differences: Sequence[Difference]) -> str:
@@ -146,13 +157,16 @@ def differences_html(differences: Sequence[Difference]) -> str:
         if is_number(d.low) and is_number(d.high) and d.low is not None and d.high is not None:
             between = f"{signed(d.low, d.unit).split()[0]} to {signed(d.high, d.unit)}"
             clear = d.low > 0 or d.high < 0
-            verdict = "clear" if clear else "no clear difference"
+            better = d.first if (d.value > 0) == d.higher_is_better else d.second
+            verdict = f"{better} is better" if clear else "no clear difference"
+        name = f'<code class="list">{safe(d.list_name)}</code>' if d.list_name else ""
         p = "–" if d.p is None else ("< 0.001" if d.p < 0.001 else f"{d.p:.3f}")
         cells = [
-            f'<th scope="row">{safe(d.name)}</th><td>{safe(d.first)} − {safe(d.second)}</td>',
+            f'<th scope="row">{safe(d.name)}{name}</th><td>{safe(d.first)} − {safe(d.second)}</td>',
             f'<td class="number" data-value="{d.value}"><b>{safe(signed(d.value, d.unit))}</b></td>',
             f'<td class="number">{safe(between) or "–"}</td>',
-            f'<td class="number" data-value="{"" if d.p is None else d.p}">{safe(p)}</td><td>{verdict}</td>',
+            f'<td class="number" data-value="{"" if d.p is None else d.p}">{safe(p)}</td>',
+            f"<td>{safe(verdict)}</td>",
         ]
         body.append(f"<tr>{''.join(cells)}</tr>")
     head = _heads(
@@ -165,7 +179,11 @@ def differences_html(differences: Sequence[Difference]) -> str:
             ("Verdict", ""),
         ]
     )
-    caption = "Paired bootstrap over people: both systems are judged on the same resampled people."
+    caption = (
+        "Paired bootstrap over people: both systems are judged on the same resampled people. A system is "
+        "called better where the interval leaves zero out. Each row is a test of its own: between equal "
+        "systems about one row in twenty would say so by chance."
+    )
     return _table("Differences between systems", head, body, caption)
 
 
@@ -280,14 +298,16 @@ def _best(rows: Sequence[ResultRow | None]) -> ResultRow | None:
     return best if sum(row.value == best.value for row in present) == 1 else None
 
 
-def _row_label(row: ResultRow) -> str:
+def row_label(row: ResultRow, *, with_task: bool = False) -> str:
+    """What was asked and by which list; direction and stratum alone where the task stands above."""
     name = f'<code class="list">{safe(row.list_name)}</code>' if row.list_name else ""
-    what = safe(DIRECTIONS.get(row.direction, row.task))
-    return f'<span class="row-name">{what} {_badge(row.stratum)}</span>{name}'
+    way = DIRECTIONS.get(row.direction, "")
+    what = " · ".join(text for text in (row.task, way) if text) if with_task else way or row.task
+    return f'<span class="row-name">{safe(what)} {_badge(row.stratum)}</span>{name}'
 
 
 def _row_text(row: ResultRow) -> str:
-    return f"{DIRECTIONS.get(row.direction, row.task)} {row.stratum} {row.list_name}"
+    return f"{row.task} {DIRECTIONS.get(row.direction, '')} {row.stratum} {row.list_name}"
 
 
 def _badge(stratum: str) -> str:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from voiceface.files import write_text
+from voiceface.report.dots import dots_html
 from voiceface.report.figures import (
     differences_html,
     facts_html,
@@ -69,8 +70,10 @@ def build_report(
     subtitle: str = "",
     facts: Mapping[str, Any] | None = None,
     notice: str | Sequence[str] = (),
+    summary: Sequence[str] = (),
     headlines: Sequence[Headline] = (),
     systems: Sequence[SystemResults] = (),
+    together: str = "",
     differences: Sequence[Difference] = (),
     tables: Sequence[Table] = (),
     plots: Sequence[Plot | Histogram] = (),
@@ -96,8 +99,10 @@ def build_report(
         subtitle: one or two sentences under it.
         facts: name -> short text, shown as labels under the title (system, data, checkpoint).
         notice: warnings at the top, one box each; `SYNTHETIC_NOTICE` for the population.
+        summary: what was found, one sentence or two each.
         headlines: figures on cards, most important first.
         systems: results of each system side by side; the order fixes their colours.
+        together: heading under which all results stand in one plot and one table, for several systems.
         differences: paired differences between systems.
         tables: further tables.
         plots: further plots and histograms (identity weights, accuracy against rho).
@@ -134,10 +139,13 @@ def build_report(
         return f'<div class="plots{pairs}">{"".join(drawn)}</div>' if drawn else ""
 
     cards = "".join(map(headline_html, headlines))
-    results = results_html(systems, classes) if systems else ""
+    results = results_html(systems, classes, title=together) if systems else ""
+    said = "".join(f"<li>{safe(text)}</li>" for text in summary)
     sections = {
-        "Headlines": f'<ul class="headlines">{cards}</ul>' if cards else "",
-        "Results": (_strata_html(systems) + _RESULTS_HINT if results else "")
+        "Headlines": (f'<ul class="card summary">{said}</ul>' if said else "")
+        + (f'<ul class="headlines">{cards}</ul>' if cards else ""),
+        "Results": (dots_html(systems, classes, title=together) if together else "")
+        + (_strata_html(systems) + _RESULTS_HINT if results else "")
         + results
         + differences_html(differences),
         "ROC and CMC": draw([*roc, *cmc]),

@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-Direction = Literal["v2f", "f2v", ""]
+Direction = Literal["v2f", "f2v", "both", ""]
 CurveKind = Literal["system", "chance", "baseline", "ceiling"]
 PictureSource = str | PathLike[str] | bytes | np.ndarray
 """A picture: file, encoded bytes, or uint8 RGB array of shape (H, W, 3) or grey (H, W)."""
@@ -68,7 +68,7 @@ class ResultRow:
     Attributes:
         task: heading of the table it belongs to ("Matching 1:2", "Verification (AUC)", "Retrieval (mAP)").
         value: the figure; a fraction when `unit` is "%".
-        direction: "v2f" voice to face, "f2v" face to voice, "" neither.
+        direction: "v2f" voice to face, "f2v" face to voice, "both" their mean, "" neither.
         stratum: how wrong answers were drawn: "U" anyone, "G" same sex, "N" same nationality, "A" same age.
         list_name: name of the list; with task, direction and stratum it joins the rows of several systems.
         low: lower end of the interval.
@@ -113,7 +113,10 @@ class SystemResults:
 
 @dataclass(frozen=True)
 class Difference:
-    """Paired difference of two systems on one list (`value` = first minus second, same people resampled)."""
+    """Paired difference of two systems on one list (`value` = first minus second, same people resampled).
+
+    `name` says in words what was asked, `list_name` by which list.
+    """
 
     first: str
     second: str
@@ -123,6 +126,8 @@ class Difference:
     high: float | None = None
     p: float | None = None
     unit: str = "%"
+    list_name: str = ""
+    higher_is_better: bool = True
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ from typing import Any
 THIN = "\u202f"
 """Narrow space between a number and its unit, which never breaks."""
 
-DIRECTIONS = {"v2f": "Voice → face", "f2v": "Face → voice"}
-WAYS = {"v2f": "voice to face", "f2v": "face to voice"}
+DIRECTIONS = {"v2f": "Voice → face", "f2v": "Face → voice", "both": "Both directions"}
+WAYS = {"v2f": "voice to face", "f2v": "face to voice", "both": "both directions"}
 SHARED = {
     "U": "anyone",
     "G": "same sex",

@@ -1,0 +1,86 @@
+"""Reading a trained model of this system: bundled, ours or published."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+from voiceface.association.embedder import Embedder, System, load_weights
+from voiceface.checkpoint import CheckpointError
+from voiceface.config import load_config
+
+from archetype_agnostic.config import ArchetypeAgnosticConfig
+from archetype_agnostic.model import Aasm
+
+__all__ = ["FRONT_END_KEYS", "SYSTEM", "Embedder", "load"]
+FRONT_END_KEYS = ("aNet.model.torchfb.*",)  # constants, computed with the model
+
+
+def restore(
+    config: ArchetypeAgnosticConfig, state: Mapping[str, Tensor], names: tuple[str, ...] | None = None
+) -> Aasm:
+    """A model that these weights fit, still without them.
+
+    Args:
+        config: the experiment that they come from.
+        state: tensors by key.
+        names: identity of every class, where known.
+
+    Raises:
+        CheckpointError: no whole model.
+    """
+    if "eqm.weight" not in state:
+        raise CheckpointError(
+            "the file holds no identity weights eqm.weight: it is no full archetype_agnostic model"
+        )
+    return Aasm(config.model, len(state["eqm.weight"]), names=names)
+
+
+def read_published(path: Path) -> tuple[Mapping[str, Tensor], ArchetypeAgnosticConfig]:
+    """Tensors of a published checkpoint (.pth.tar, .pth; full models only) and its configuration.
+
+    The front end and the strides are those of the configuration `published`, the face network is whichever
+    of the published ones the file holds.
+
+    Raises:
+        CheckpointError: damaged, unsafe, or not a checkpoint of this system.
+    """
+    from archetype_agnostic.published import read_checkpoint
+
+    checkpoint = read_checkpoint(path)
+    found = checkpoint.architecture.face
+    config = load_config("published", ArchetypeAgnosticConfig, "archetype_agnostic")
+    face = config.model.face.model_copy(update={"arch": found.arch, "squeeze": found.squeeze})
+    model = config.model.model_copy(update={"face": face})
+    return checkpoint.state, config.model_copy(update={"model": model})
+
+
+SYSTEM = System(
+    name="archetype_agnostic",
+    config=ArchetypeAgnosticConfig,
+    restore=restore,
+    read_published=read_published,
+    constants=FRONT_END_KEYS,
+)
+
+
+def load(
+    weights: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    resample: bool | None = True,
+    tolerant: bool | None = None,
+) -> Embedder:
+    """Read a trained model.
+
+    Args:
+        weights: a file that `train` wrote (.safetensors), a run folder, or a published checkpoint
+            (.pth.tar, .pth; full models only). None: the bundled weights, trained on invented people.
+        device: see `voiceface.association.embedder.load_weights`, as for what follows.
+        resample: bring recordings of another rate to 16 kHz; None: as in the model's training.
+        tolerant: use what is left of damaged recordings; None: as in the model's training.
+
+    Raises:
+        CheckpointError: absent, damaged, or of another system.
+        ValueError: no such device.
+    """
+    return load_weights(SYSTEM, weights, device=device, resample=resample, tolerant=tolerant)

@@ -1,0 +1,290 @@
+"""Files of the two published implementations: whole checkpoints and the two pretrained backbones.
+
+Our modules keep the published parameter names. Reading never runs code that a file may carry; writing gives
+files that the published implementations load.
+"""
+
+import fnmatch
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from voiceface.association import trunks
+from voiceface.association.networks import VoiceBackbone
+from voiceface.association.trunks import least_widths, names_of, on_cpu, restore_momentum, write_torch
+from voiceface.backbones import ir
+from voiceface.checkpoint import CheckpointError, Report, apply_key_table, load_into, read_published
+from voiceface.published import state_dict_of
+
+from archetype_agnostic.model import Aasm, FaceConfig, ModelConfig, VoiceConfig, parameter_groups
+
+__all__ = [
+    "PublishedCheckpoint",
+    "architecture_of",
+    "load_checkpoint",
+    "load_face_backbone",
+    "load_voice_backbone",
+    "momentum_of",
+    "published_state",
+    "read_checkpoint",
+    "read_full_checkpoint",
+    "restore_momentum",
+    "save_checkpoint",
+    "save_face_backbone",
+    "save_voice_backbone",
+]
+FACE, VOICE = "vNet.model.", "aNet.model."
+PREFIX = [(r"^(.*?)module\.", r"\1")]  # of data-parallel training; removed once, wherever it stands first
+COUNTERS = ("corr_num", "compare_sum")
+UNUSED = (f"{FACE}output_layer.*", f"{VOICE}fc.*", *COUNTERS)
+FRONT_END = (f"{VOICE}torchfb.*",)
+OPTIONAL = ("eqm.*", *FRONT_END)  # weights of the training people; constants
+PEOPLE = 924  # as many as the published code states for the counters that it never uses
+
+
+@dataclass(frozen=True)
+class PublishedCheckpoint:
+    """A checkpoint of the published training.
+
+    Attributes:
+        state: tensors by key, the layers that are never evaluated left out, front-end constants too.
+        architecture: of the networks.
+        step: completed training steps.
+        optimiser: its state as it was saved; empty when the file holds none.
+    """
+
+    state: dict[str, Tensor]
+    architecture: ModelConfig
+    step: int
+    optimiser: Mapping[str, Any]
+
+
+def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
+    """Read `checkpoint_best.pth.tar`, `ckp_epoch_006888.pth.tar` and the like, of either repository.
+
+    The state dict may stand alone or beside `start_it`, `stage` and `optimizer`. The recognition layer of the
+    face network, the last layer of the voice network, the front-end constants and the second copies of the
+    counters are read over; identity weights may be absent and are then one.
+
+    Raises:
+        CheckpointError: damaged, unsafe, not a checkpoint of this system, or a key is missing or unknown.
+    """
+    content = read_published(path)
+    state = apply_key_table(state_dict_of(content, "state_dict", source=str(path)), PREFIX)
+    if not any(key.startswith(("vNet.", "aNet.")) for key in state):
+        found = ", ".join(list(state)[:3])
+        raise CheckpointError(
+            f"{path} is no checkpoint of archetype_agnostic: expected keys vNet.… and aNet.…, found {found}"
+        )
+    try:
+        architecture = architecture_of(state)
+    except CheckpointError as error:
+        raise CheckpointError(f"{path}: {error}") from None
+    known = _skeleton(architecture).state_dict()
+    used = {key: value for key, value in state.items() if not _matches(key, *UNUSED, *FRONT_END)}
+    needed = [key for key in known if not _matches(key, *UNUSED, *OPTIONAL)]
+    report = Report(
+        loaded=[key for key in used if key in known],
+        missing=[key for key in needed if key not in state],
+        unexpected=[key for key in used if key not in known],
+    )
+    if report.missing or report.unexpected:
+        raise CheckpointError(f"{path} is no whole checkpoint of archetype_agnostic: {report}")
+    optimiser = content.get("optimizer")
+    return PublishedCheckpoint(
+        _fresh_weights(architecture) | used,
+        architecture,
+        int(content.get("start_it", 0)),
+        optimiser if isinstance(optimiser, Mapping) else {},
+    )
+
+
+def momentum_of(checkpoint: PublishedCheckpoint) -> dict[str, Tensor]:
+    """SGD momentum by parameter name, for `restore_momentum`; empty where the file holds none.
+
+    Parameters are numbered face then voice, each in definition order, the layers that are never evaluated
+    included.
+
+    Raises:
+        CheckpointError: the optimiser was of other parameters.
+    """
+    if not checkpoint.optimiser.get("state"):
+        return {}
+    skeleton = _skeleton(checkpoint.architecture)
+    names = names_of(skeleton, parameter_groups(skeleton))
+    return trunks.momentum_by_name(checkpoint.optimiser, names, checkpoint.state, "the checkpoint")
+
+
+def read_full_checkpoint(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a published checkpoint by key, as `read_checkpoint` leaves them.
+
+    Raises:
+        CheckpointError: as `read_checkpoint`.
+    """
+    return read_checkpoint(path).state
+
+
+def load_checkpoint(model: Aasm, path: str | Path) -> PublishedCheckpoint:
+    """Copy a published checkpoint into `model`; every key must fit.
+
+    Raises:
+        CheckpointError: as `read_checkpoint`, or shapes differ; its `architecture` tells what fits.
+    """
+    checkpoint = read_checkpoint(path)
+    load_into(model, checkpoint.state, ignore=FRONT_END, source=str(path))
+    return checkpoint
+
+
+def load_face_backbone(model: Aasm, path: str | Path) -> Report:
+    """Copy a pretrained face network (`Backbone_IR_152_Epoch_112_….pth`, of face.evoLVe) into `vNet.model`.
+
+    Its recognition layer is read over. It was trained on red-green-blue pictures; the published system gives
+    it blue-green-red ones, as does `data.channels: bgr`.
+
+    Raises:
+        CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
+    """
+    return trunks.load_face_trunk(model.vNet.model, path)
+
+
+def load_voice_backbone(model: Aasm, path: str | Path) -> Report:
+    """Copy the pretrained voice network (`baseline_lite_ap.model`, of voxceleb_trainer) into `aNet.model`.
+
+    Both forms are read: bare keys, and that trainer's own with the prefix `__S__.` and the parameters of its
+    loss beside them (`__L__.`, left out). Its last layer (`fc`) is read over.
+
+    Raises:
+        CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
+    """
+    return trunks.load_voice_trunk(model.aNet.model, path)
+
+
+def published_state(model: Aasm) -> dict[str, Tensor]:
+    """The complete published state dict of a model, 985 tensors in the published architecture, on the CPU.
+
+    What our model does not have, because it is never evaluated, is written as nothing learnt: the face
+    network's recognition layer and the voice network's last one (512 outputs, weights and biases zero, batch
+    norms as they begin), and the second copies of the counters (924 zeros).
+    """
+    config = model.config
+    face, last = config.face.widths[-1], -(-config.face.side // 16)
+    recognition = nn.ModuleDict(
+        {"0": nn.BatchNorm2d(face), "3": nn.Linear(face * last * last, 512), "4": nn.BatchNorm1d(512)}
+    )
+    output = nn.Linear(model.aNet.model.features, 512)
+    for layer in (recognition["3"], output):
+        for parameter in layer.parameters():
+            nn.init.zeros_(parameter)
+    return (
+        on_cpu(model)
+        | {f"{FACE}output_layer.{key}": value for key, value in on_cpu(recognition).items()}
+        | {f"{VOICE}fc.{key}": value for key, value in on_cpu(output).items()}
+        | {key: torch.zeros(PEOPLE) for key in COUNTERS}
+    )
+
+
+def save_checkpoint(
+    path: str | Path, model: Aasm, step: int, optimiser: torch.optim.Optimizer | None = None
+) -> None:
+    """Write a checkpoint in the complete published layout, atomically; `read_checkpoint` is the way back.
+
+    Args:
+        path: such as `ckp_epoch_027000.pth.tar`.
+        model: trained network; `published_state` says what stands in for layers that it does not have.
+        step: completed steps.
+        optimiser: with the groups of `parameter_groups`; left out when None. Its parameters are numbered as
+            the published ones, which include the layers that are never evaluated.
+
+    Raises:
+        ValueError: the network has strides or mel bands that the layout cannot tell.
+    """
+    face, voice, published = model.config.face, model.config.voice, ModelConfig()
+    told = (face.stem_stride, voice.stem_stride, voice.strides, voice.low, voice.high)
+    known = (
+        published.face.stem_stride,
+        *(getattr(published.voice, key) for key in ("stem_stride", "strides", "low", "high")),
+    )
+    if told != known:
+        raise ValueError(
+            f"{path}: the published layout does not say the strides and the ends of the mel bands, here "
+            f"{told}, published {known}: keep this network in our own format"
+        )
+    saved = {} if optimiser is None else _renumbered(model, optimiser)
+    content = {"start_it": step, "stage": 0, "state_dict": published_state(model), "optimizer": saved}
+    write_torch(path, content)
+
+
+def save_face_backbone(path: str | Path, model: Aasm) -> None:
+    """Write `vNet.model` as a face.evoLVe backbone file, its recognition layer as in `published_state`."""
+    _save_part(path, model, FACE)
+
+
+def save_voice_backbone(path: str | Path, model: Aasm) -> None:
+    """Write `aNet.model` as a bare voice backbone file, its last layer as in `published_state`."""
+    _save_part(path, model, VOICE)
+
+
+def architecture_of(state: Mapping[str, Tensor], side: int | None = None) -> ModelConfig:
+    """Read the architecture off the shapes of a whole state dict. Strides leave no trace: published ones.
+
+    Args:
+        state: tensors by published key.
+        side: picture side in pixels. None: as the recognition layer tells, 112 where there is none.
+
+    Raises:
+        CheckpointError: a key that tells the architecture is absent.
+    """
+    face = trunks.face_architecture(state, FACE, side)
+    voice = trunks.voice_architecture(state, VOICE, after="aNet.fc.0.weight")
+    return ModelConfig(
+        face=FaceConfig(**face.model_dump(), hidden=trunks.shape_of(state, "vNet.fc.0.weight")[0]),
+        voice=VoiceConfig(**voice.model_dump(), hidden=trunks.shape_of(state, "aNet.fc.0.weight")[0]),
+        embedding=trunks.shape_of(state, "vNet.fc.2.weight")[0],
+        num_classes=len(state["eqm.weight"]) if "eqm.weight" in state else PEOPLE,
+    )
+
+
+def _matches(key: str, *patterns: str) -> bool:
+    """Whether a key fits one of these shell patterns."""
+    return any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
+
+
+def _skeleton(config: ModelConfig) -> Aasm:
+    """A model of least width with the published layers that ours leaves out, for keys and their order."""
+    face = config.face.model_copy(update={"widths": least_widths(config.face.widths), "side": 16})
+    voice = config.voice.model_copy(update={"widths": least_widths(config.voice.widths)})
+    model = Aasm(config.model_copy(update={"face": face, "voice": voice, "num_classes": 1}))
+    model.vNet.model = ir.IR(face.units, face.widths, face.side, 1, squeeze=face.squeeze)
+    model.aNet.model = VoiceBackbone(voice, 1)
+    return model
+
+
+def _fresh_weights(config: ModelConfig) -> dict[str, Tensor]:
+    """Identity weights as a training begins with them."""
+    people = config.num_classes or PEOPLE
+    return {f"eqm.{key}": torch.zeros(people) for key in COUNTERS} | {"eqm.weight": torch.ones(people)}
+
+
+def _renumbered(model: Aasm, optimiser: torch.optim.Optimizer) -> dict[str, object]:
+    """An optimiser's state dict with the numbers that its parameters have in the published network."""
+    skeleton = _skeleton(model.config)
+    groups = parameter_groups(skeleton)
+    number = {name: place for place, name in enumerate(names_of(skeleton, groups))}
+    names = names_of(model, optimiser.param_groups)
+    saved = optimiser.state_dict()
+    whole = [[number[name] for name in names_of(skeleton, [group])] for group in groups]
+    return {
+        "state": {number[names[place]]: value for place, value in saved["state"].items()},
+        "param_groups": [
+            {**group, "params": numbers} for group, numbers in zip(saved["param_groups"], whole, strict=True)
+        ],
+    }
+
+
+def _save_part(path: str | Path, model: Aasm, prefix: str) -> None:
+    """Write what stands below a prefix, without it."""
+    state = published_state(model)
+    write_torch(path, {key[len(prefix) :]: state[key] for key in state if key.startswith(prefix)})

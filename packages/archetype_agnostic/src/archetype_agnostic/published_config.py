@@ -1,0 +1,243 @@
+"""Configuration files of both published repositories, translated into ours.
+
+`python -m archetype_agnostic.published_config cfg.yaml > mine.yaml` writes an experiment file of ours with
+the published behaviour switched on, and says on standard error which paths the published file named.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from voiceface.association.published_yaml import Dialect, Printed, command, leaves, read_tree
+
+if TYPE_CHECKING:
+    from archetype_agnostic.config import ArchetypeAgnosticConfig
+
+FACE, VOICE, WEIGHTS = (f"models.Arch.{name}" for name in ["vNet", "aNet", "eqm"])
+SOLVER, JUDGED = "training.optimizer", "evaluation.dataset"
+FACE_NETWORKS = {  # published name: ours; the published code builds IR_50 and IR_152 only
+    f"IR_{squeeze}{depth}": {"arch": f"ir{depth}", "squeeze": bool(squeeze)}
+    for squeeze in ("", "SE_")
+    for depth in (50, 101, 152)
+}
+FIXED = {  # what the published code allows in these places, as far as this package repeats it
+    "models.model_wrapper": ("Aasm",),
+    f"{FACE}.model_wrapper": ("vSubNet",),
+    f"{FACE}.pretrained.model": tuple(FACE_NETWORKS),
+    f"{VOICE}.model_wrapper": ("aSubNet",),
+    f"{VOICE}.pretrained.model": ("ResNetSE34",),
+    f"{WEIGHTS}.model_wrapper": ("eqm",),
+    "models.normal_layer": (True,),
+    "models.normal_mean": ([127.5] * 3,),
+    "models.normal_std": ([127.5] * 3,),
+    "dataset.modal": ("both",),
+    "dataset.input_size": ([112, 112],),
+    f"{JUDGED}.input_size": ([112, 112],),
+}
+IDLE = {  # no effect in the published code, or on what is learnt and measured
+    *(f"{branch}.num_classes" for branch in (FACE, VOICE)),
+    f"{WEIGHTS}.output_channel",
+    "logging.level",
+    "logging.log_dir",
+    "training.no_cuda",
+    "training.weights_filename",
+    "validation.batch_size",
+    "validation.optimal_weights_filename",
+    "testing.batch_size",
+    "dataset.resize",
+    "dataset.v2f_triplet_test",
+    "dataset.eval_triplet_test",
+    f"{JUDGED}.resize",
+    f"{JUDGED}.dataset_val",
+}
+PLACES = {  # published key: name in `Translation.places`
+    "dataset.image_data_dir": "pictures",
+    "dataset.audio_data_dir": "recordings",
+    "dataset.list_dir": "lists",
+    "dataset.train_csv": "training people",
+    "dataset.val_csv": "validation people",
+    "dataset.test_csv": "test people",
+    "dataset.dataset_train": "training people (dataset_train)",
+    "dataset.dataset_val": "validation people (dataset_val)",
+    "dataset.dataset_test": "test people (dataset_test)",
+    f"{JUDGED}.image_data_dir": "pictures of the evaluation",
+    f"{JUDGED}.audio_data_dir": "recordings of the evaluation",
+    f"{JUDGED}.list_dir": "lists of the evaluation",
+    f"{JUDGED}.dataset_test": "people of the evaluation",
+    f"{FACE}.pretrained.weight": "face backbone",
+    f"{VOICE}.pretrained.weight": "voice backbone",
+    "training.save_dir": "runs",
+    "training.ckp_dir": "checkpoints, below the runs",
+    "testing.trained_model_path": "weights of the test",
+    "testing.extracted_features_path": "embeddings of the test",
+    "testing.result_path": "results of the test",
+    "evaluation.trained_model": "weights of the evaluation",
+    "evaluation.save_feat": "embeddings of the evaluation",
+    "evaluation.save_result": "results of the evaluation",
+}
+READ = {  # keys that become values of ours
+    *(f"{branch}.{key}" for branch in (FACE, VOICE) for key in ("freeze", "output_channel")),
+    *(f"{WEIGHTS}.{key}" for key in ("num_classes", "temp", "m_u", "m_l", "H")),
+    "models.weighted_enabled",
+    "models.regauge_iter",
+    *(f"training.{key}" for key in ("batch_size", "num_workers", "max_iter", "warm_up")),
+    *(f"training.{key}" for key in ("weight_update_iter", "save_iter")),
+    *(f"{SOLVER}.{key}" for key in ("optim_method", "lr", "momentum", "nesterov", "betas", "weight_decay")),
+    *(f"{SOLVER}.{key}" for key in ("lr_decay_iter", "lr_decay")),
+    "validation.val_iter",
+    "validation.start_val_iter",
+    "testing.test_lists",
+    "dataset.v2f_triplet_val",
+    "dataset.eval_triplet_val",
+    f"{JUDGED}.eval_lists",
+}
+DIALECT = Dialect(FIXED, frozenset(IDLE), PLACES, frozenset(READ))
+
+
+@dataclass(frozen=True)
+class Translation:
+    """A published configuration in our terms.
+
+    Attributes:
+        config: the experiment, with the published behaviour switched on.
+        places: paths and names that are flags of our commands, by what they are; "none" is left out.
+        voice_folder: what the folders of recordings are called, "voxceleb1_id", or "vggface1_id" in the
+            evaluation-only repository.
+    """
+
+    config: "ArchetypeAgnosticConfig"
+    places: dict[str, str] = field(default_factory=dict)
+    voice_folder: str = "voxceleb1_id"
+
+
+def read_published_config(path: str | Path) -> Translation:
+    """Translate a published YAML file of either repository.
+
+    Raises:
+        ConfigError: no such file, no YAML mapping, a key that the published code does not know, or a value
+            that this package cannot repeat.
+    """
+    return translate(read_tree(path), str(path))
+
+
+def is_published(tree: Mapping[str, Any]) -> bool:
+    """Whether a configuration is spelt as the published ones (ours has no `models`)."""
+    return "models" in tree
+
+
+def is_evaluation_only(tree: Mapping[str, Any]) -> bool:
+    """Whether a published configuration is of the evaluation-only repository."""
+    return "evaluation" in tree
+
+
+def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translation:
+    """Translate a published configuration.
+
+    Args:
+        tree: nested mappings, as YAML gives them; keys that are absent take the published defaults.
+        name: where it comes from, for messages.
+
+    Raises:
+        ConfigError: see `read_published_config`.
+    """
+    from voiceface.config import check
+
+    from archetype_agnostic.config import ArchetypeAgnosticConfig
+
+    values = dict(leaves(tree))
+    DIALECT.check(values, name)
+    config = check(_ours(values), ArchetypeAgnosticConfig, f"{name}, translated,")
+    folder = "vggface1_id" if is_evaluation_only(tree) else "voxceleb1_id"
+    return Translation(config, DIALECT.places_in(values), folder)
+
+
+def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested values of `ArchetypeAgnosticConfig`."""
+    from voiceface.association.config import TEST_LISTS
+    from voiceface.config import ConfigError
+
+    get = values.get
+    sizes = {get(f"{branch}.output_channel", 128) for branch in (FACE, VOICE)}
+    if len(sizes) > 1:
+        raise ConfigError(f"both branches need one output_channel, found {sorted(sizes)}")
+    validate_every = get("validation.val_iter", 6888)
+    validates = isinstance(validate_every, int) and validate_every > 0
+    return {
+        "name": "published",
+        "model": {
+            "face": FACE_NETWORKS[get(f"{FACE}.pretrained.model", "IR_152")],
+            "embedding": sizes.pop(),
+            "num_classes": get(f"{WEIGHTS}.num_classes"),
+        },
+        "loss": {"temperature": get(f"{WEIGHTS}.temp", 0.5)},
+        "regauging": {
+            "start": get("models.regauge_iter", 6888),
+            "form": "hinge" if get(f"{WEIGHTS}.H", True) else "circle",
+            "trusted": get(f"{WEIGHTS}.m_u", 0.15),
+            "loose": get(f"{WEIGHTS}.m_l", 0.2),
+            "differentiable": False,
+            "weighting": "outer_product",
+            "unweighted_mean": "all",
+        },
+        "equilibrium": {
+            "enabled": get("models.weighted_enabled", True),
+            "update_every": get("training.weight_update_iter", 920),
+            "warm_up": get("training.warm_up", 6440),
+            "count": "never",
+        },
+        "optimiser": {
+            "method": get(f"{SOLVER}.optim_method", "sgd"),
+            "lr": get(f"{SOLVER}.lr", 0.01),
+            "momentum": get(f"{SOLVER}.momentum", 0.9),
+            "nesterov": get(f"{SOLVER}.nesterov", False),
+            "betas": get(f"{SOLVER}.betas", [0.9, 0.999]),
+            "weight_decay": get(f"{SOLVER}.weight_decay", 1e-4),
+        },
+        "schedule": {
+            "milestones": get(f"{SOLVER}.lr_decay_iter", [6888, 9888]),
+            "factor": get(f"{SOLVER}.lr_decay", 0.1),
+        },
+        "data": {
+            "rotation": "published",
+            "fit": "squeeze",
+            "sample_scale": "stored",
+            "second": "any",
+            "second_view": "shared",
+        },
+        "training": {
+            "max_iter": get("training.max_iter", 27_000),
+            "batch_size": get("training.batch_size", 20),
+            "workers": get("training.num_workers", 4),
+            "freeze": [
+                word for word, branch in (("face", FACE), ("voice", VOICE)) if get(f"{branch}.freeze", False)
+            ],
+            "save_every": get("training.save_iter", 6888),
+            "validate_every": validate_every,
+            "validate_from": get("validation.start_val_iter", 15_000),
+        },
+        "stopping": {"rule": "patience" if validates else "max_iter"},
+        "evaluation": {
+            "validation_list": get(
+                "dataset.v2f_triplet_val", get("dataset.eval_triplet_val", "match_v2f_2_val")
+            ),
+            "lists": get("testing.test_lists", get(f"{JUDGED}.eval_lists", list(TEST_LISTS))),
+            "ties": "published",
+        },
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print our experiment file for a published one."""
+    return command("archetype_agnostic", _printed, argv)
+
+
+def _printed(path: Path) -> Printed:
+    """What the command prints of a file."""
+    found = read_published_config(path)
+    note = f"folders of recordings are named by {found.voice_folder}"
+    return Printed(found.config, found.places, [note])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,132 @@
+"""Configurations: what is bundled, what is checked, and what a wrong one is told."""
+
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from archetype_agnostic.config import ArchetypeAgnosticConfig
+from voiceface.config import ConfigError, bundled_configs, load_config, to_dict, to_yaml
+
+Call = Callable[..., int]
+
+
+def read(name: str, *words: str) -> ArchetypeAgnosticConfig:
+    return load_config(name, ArchetypeAgnosticConfig, "archetype_agnostic", words)
+
+
+def leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Values of nested dicts by dotted key."""
+    found = {}
+    for key, value in tree.items():
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
+def differing(a: str, b: str) -> set[str]:
+    """Dotted keys in which two bundled files differ."""
+    one, other = leaves(to_dict(read(a))), leaves(to_dict(read(b)))
+    return {key for key in one if one[key] != other[key]}
+
+
+def test_every_bundled_file_is_complete_and_named_after_itself() -> None:
+    names = bundled_configs("archetype_agnostic")
+    assert {"main", "published", "quick", "standard"} <= set(names)
+    for name in names:
+        config = read(name)
+        assert config.name == name
+        assert ArchetypeAgnosticConfig.model_validate(yaml.safe_load(to_yaml(config))) == config
+        text = (resources.files("archetype_agnostic") / "configs" / f"{name}.yaml").read_text()
+        assert leaves(to_dict(config)).keys() == leaves(yaml.safe_load(text)).keys(), name
+
+
+def test_published_and_meant_differ_in_the_quirks_only() -> None:
+    assert differing("main", "published") == {
+        "name",
+        "regauging.differentiable",
+        "regauging.weighting",
+        "regauging.unweighted_mean",
+        "equilibrium.count",
+        "data.rotation",
+        "data.second",
+        "data.sample_scale",
+        "stopping.rule",
+        "evaluation.ties",
+    }
+
+
+def test_main_has_the_published_numbers() -> None:
+    """Specification, sections 5 to 8."""
+    config = leaves(to_dict(read("main")))
+    expected = {
+        "model.face.arch": "ir152",
+        "loss.temperature": 0.5,
+        "loss.cross_constant": 5.4,
+        "loss.intra_constant": 6.0,
+        "regauging.start": 6888,
+        "regauging.trusted": 0.15,
+        "regauging.loose": 0.2,
+        "regauging.inner": 0.15,
+        "regauging.scale": 10.0,
+        "equilibrium.warm_up": 6440,
+        "equilibrium.update_every": 920,
+        "optimiser.method": "sgd",
+        "optimiser.lr": 0.01,
+        "optimiser.weight_decay": 1e-4,
+        "schedule.milestones": [6888, 9888],
+        "training.max_iter": 27_000,
+        "training.batch_size": 20,
+        "training.validate_every": 6888,
+        "training.save_every": 6888,
+    }
+    assert {key: config[key] for key in expected} == expected
+    assert config["regauging.enabled"] and config["equilibrium.enabled"]
+
+
+@pytest.mark.parametrize("name", ["main", "quick", "standard"])
+def test_all_three_components_act_before_the_end(name: str) -> None:
+    config = read(name)
+    assert config.regauging.enabled and config.regauging.differentiable
+    assert config.regauging.start < config.training.max_iter
+    assert config.equilibrium.enabled and config.equilibrium.count != "never"
+    assert config.equilibrium.warm_up % config.equilibrium.update_every == 0
+    assert config.equilibrium.warm_up <= config.regauging.start
+
+
+def test_small_sets_change_the_size_of_things_and_not_the_method() -> None:
+    method = ("loss.", "regauging.form", "regauging.differentiable", "regauging.weighting", "stopping.")
+    for name in ("quick", "standard"):
+        assert not [key for key in differing("main", name) if key.startswith(method)]
+
+
+def test_a_misspelt_key_gets_the_nearest_one(call: Call, people: Path, tmp_path: Path, capsys: Any) -> None:
+    words = ["--cfg", "main", "--data", people, "--out", tmp_path / "run", "regauging.strat=3"]
+    assert call("train", *words) == 1
+    message = capsys.readouterr().err
+    assert "regauging.strat" in message and "regauging.start" in message
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["loss.temperature=0"], ["loss.temperature", "0"]),
+        (["loss.cross_constant=0.5"], ["loss.cross_constant", "1"]),
+        (["regauging.form=square"], ["regauging.form", "hinge", "circle"]),
+        (["regauging.weighting=rows"], ["regauging.weighting", "per_row"]),
+        (["equilibrium.count=often"], ["equilibrium.count", "last_window"]),
+        (["equilibrium.update_every=-2"], ["equilibrium.update_every", "-2"]),
+        (["data.second=both"], ["data.second", "other"]),
+        (["data.crop_samples=[9,8]"], ["crop_samples", "shortest"]),
+        (["training.batch_size=1"], ["training.batch_size", "2"]),
+        (["stopping.window=1"], ["stopping.window", "2"]),
+        (["stopping.rule=patience", "training.validate_every=-1"], ["stopping.rule", "validate_every"]),
+        (["model.face.arch=ir34"], ["model.face.arch", "ir50"]),
+    ],
+)
+def test_a_wrong_value_is_named_with_what_is_expected(words: list[str], expected: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        read("main", *words)
+    assert all(text in str(caught.value) for text in expected), str(caught.value)

@@ -1,0 +1,312 @@
+"""Published files: read, written, refused."""
+
+import pickle
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from archetype_agnostic.config import ArchetypeAgnosticConfig
+from archetype_agnostic.model import Aasm, FaceConfig, ModelConfig, VoiceConfig, parameter_groups
+from archetype_agnostic.published import (
+    architecture_of,
+    load_checkpoint,
+    load_face_backbone,
+    load_voice_backbone,
+    momentum_of,
+    published_state,
+    read_checkpoint,
+    read_full_checkpoint,
+    restore_momentum,
+    save_checkpoint,
+    save_face_backbone,
+    save_voice_backbone,
+)
+from archetype_agnostic.train import build_model
+from torch import Tensor
+from voiceface.association.starting import Start
+from voiceface.checkpoint import CheckpointError
+
+SMALL = ModelConfig(
+    face=FaceConfig(arch="ir50", blocks=(1, 2, 1, 1), widths=(4, 6, 8, 10), side=32, hidden=7),
+    voice=VoiceConfig(blocks=(1, 1, 2, 1), widths=(4, 6, 8, 10), hidden=9, n_mels=16),
+    embedding=8,
+    num_classes=5,
+)
+FRONT_END = ("aNet.model.torchfb.spectrogram.window", "aNet.model.torchfb.mel_scale.fb")
+
+
+def small(seed: int = 0) -> Aasm:
+    """A model with nothing at its start value but the front end."""
+    torch.manual_seed(seed)
+    model = Aasm(SMALL)
+    with torch.no_grad():
+        for name, buffer in model.named_buffers():
+            if buffer.is_floating_point() and name not in FRONT_END:
+                buffer.add_(0.1 * torch.rand_like(buffer))
+    return model
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def trained(model: Aasm) -> torch.optim.SGD:
+    optimiser = torch.optim.SGD(parameter_groups(model), lr=0.01, momentum=0.9)
+    for group in optimiser.param_groups:
+        for parameter in group["params"]:
+            parameter.grad = torch.rand_like(parameter)
+    optimiser.step()
+    return optimiser
+
+
+def test_the_published_architecture_has_985_keys(tmp_path: Path) -> None:
+    """Counts of the specification, section 4.3."""
+    model = Aasm(num_classes=924)
+    state = published_state(model)
+    assert len(state) == 985 and sum(value.numel() for value in state.values()) == 72_441_934
+    learnt = sum(p.numel() for group in parameter_groups(model) for p in group["params"])
+    unused = {
+        key: value.numel()
+        for key, value in state.items()
+        if key.startswith(("vNet.model.output_layer.", "aNet.model.fc."))
+        and not key.endswith(("running_mean", "running_var", "num_batches_tracked"))
+    }
+    assert learnt == 59_457_622 and sum(unused.values()) == 12_847_616 + 66_048
+    assert state["vNet.model.output_layer.3.weight"].shape == (512, 25_088)
+    assert architecture_of(state) == ModelConfig(num_classes=924)
+
+
+def test_a_checkpoint_survives_the_round_trip_with_its_momentum(tmp_path: Path) -> None:
+    model = small()
+    optimiser = trained(model)
+    save_checkpoint(tmp_path / "ckp_epoch_000007.pth.tar", model, 7, optimiser)
+    other = small(1)
+    checkpoint = load_checkpoint(other, tmp_path / "ckp_epoch_000007.pth.tar")
+    assert checkpoint.step == 7 and checkpoint.architecture == SMALL
+    assert same(model.state_dict(), other.state_dict())
+    fresh = torch.optim.SGD(parameter_groups(other), lr=0.01, momentum=0.9)
+    restore_momentum(other, fresh, momentum_of(checkpoint))
+    mine, theirs = (
+        [model.state[p]["momentum_buffer"] for group in model.param_groups for p in group["params"]]
+        for model in (optimiser, fresh)
+    )
+    assert len(mine) == len(theirs) and all(map(torch.equal, mine, theirs))
+
+
+def test_momentum_is_numbered_with_the_layers_that_are_never_evaluated(tmp_path: Path) -> None:
+    """Published order of the face network: input layer, output layer (6 parameters), body."""
+    model = small()
+    optimiser = trained(model)
+    save_checkpoint(tmp_path / "ckp.pth.tar", model, 1, optimiser)
+    saved = torch.load(tmp_path / "ckp.pth.tar", weights_only=True)["optimizer"]
+    stem = len(list(model.vNet.model.input_layer.parameters()))
+    assert set(range(stem, stem + 6)).isdisjoint(saved["state"])
+    first = model.vNet.model.body[0].res_layer[0].weight
+    assert torch.equal(saved["state"][stem + 6]["momentum_buffer"], optimiser.state[first]["momentum_buffer"])
+    whole = 6 + 2 + sum(len(group["params"]) for group in parameter_groups(model))
+    assert [n for group in saved["param_groups"] for n in group["params"]] == list(range(whole))
+    assert momentum_of(read_checkpoint(tmp_path / "ckp.pth.tar")).keys() == {
+        name for name, parameter in model.named_parameters() if parameter.requires_grad
+    }
+
+
+def test_an_unknown_optimiser_is_no_obstacle_to_the_weights(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "ckp.pth.tar", small(), 1)
+    content = torch.load(tmp_path / "ckp.pth.tar", weights_only=True)
+    content["optimizer"] = {"state": {0: {}}, "param_groups": [{"params": [0]}]}
+    torch.save(content, tmp_path / "ckp.pth.tar")
+    checkpoint = read_checkpoint(tmp_path / "ckp.pth.tar")
+    assert len(checkpoint.state) == len(small().state_dict()) - len(FRONT_END)
+    with pytest.raises(CheckpointError, match="holds 1 parameters, the network has"):
+        momentum_of(checkpoint)
+
+
+@pytest.mark.parametrize("form", ["bare", "wrapped", "parallel", "half_parallel", "old_zip"])
+def test_every_published_form_gives_the_same_weights(tmp_path: Path, form: str) -> None:
+    model = small()
+    state: dict[str, Any] = OrderedDict(published_state(model))
+    state["aNet.model.torchfb.mel_scale.fb"] = torch.empty(0)  # of an old torchaudio
+    if form in ("parallel", "half_parallel"):
+        keep = 0 if form == "parallel" else len(state) // 2
+        state = {key if i < keep else f"module.{key}": state[key] for i, key in enumerate(state)}
+    content = state if form == "bare" else {"start_it": 3, "stage": 0, "state_dict": state, "optimizer": {}}
+    torch.save(content, tmp_path / "c.pth.tar", _use_new_zipfile_serialization=form != "old_zip")
+    found = read_full_checkpoint(tmp_path / "c.pth.tar")
+    wanted = {key: value for key, value in model.state_dict().items() if key not in FRONT_END}
+    assert found.keys() == wanted.keys() and all(torch.equal(found[key], wanted[key]) for key in found)
+    assert read_checkpoint(tmp_path / "c.pth.tar").step == (0 if form == "bare" else 3)
+
+
+def test_layers_that_are_not_evaluated_and_identity_weights_may_be_absent(tmp_path: Path) -> None:
+    model = small()
+    unneeded = ("vNet.model.output_layer.", "aNet.model.fc.", "aNet.model.torchfb.", "eqm.", "corr", "comp")
+    state = {key: value for key, value in published_state(model).items() if not key.startswith(unneeded)}
+    torch.save(state, tmp_path / "c.pth")
+    checkpoint = read_checkpoint(tmp_path / "c.pth")
+    assert checkpoint.architecture.num_classes == 924
+    assert torch.equal(checkpoint.state["eqm.weight"], torch.ones(924))
+    assert torch.equal(checkpoint.state["vNet.fc.0.weight"], model.vNet.fc[0].weight)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        "normalize.conv.bias",
+        "vNet.model.input_layer.2.weight",
+        "vNet.model.body.1.res_layer.4.running_var",
+        "vNet.model.body.1.res_layer.1.weight",
+        "vNet.fc.2.weight",
+        "aNet.model.attention",
+        "aNet.model.layer3.1.se.fc.0.bias",
+        "aNet.fc.0.weight",
+    ],
+)
+def test_an_essential_key_that_is_missing_is_named(tmp_path: Path, key: str) -> None:
+    state = published_state(small())
+    del state[key]
+    torch.save({"state_dict": state}, tmp_path / "ckp.pth.tar")
+    with pytest.raises(CheckpointError) as caught:
+        read_full_checkpoint(tmp_path / "ckp.pth.tar")
+    assert key in str(caught.value) and "ckp.pth.tar" in str(caught.value)
+
+
+def test_unknown_keys_and_doubled_ones_are_refused(tmp_path: Path) -> None:
+    state = published_state(small())
+    torch.save({**state, "vNet.model.gate.weight": torch.ones(2)}, tmp_path / "more.pth")
+    with pytest.raises(CheckpointError, match=r"1 unexpected \(vNet\.model\.gate\.weight\)"):
+        read_full_checkpoint(tmp_path / "more.pth")
+    torch.save({**state, "module.vNet.fc.0.weight": torch.ones(2)}, tmp_path / "twice.pth")
+    with pytest.raises(CheckpointError, match=r"the same name vNet\.fc\.0\.weight"):
+        read_full_checkpoint(tmp_path / "twice.pth")
+
+
+def test_another_architecture_is_refused_and_changes_nothing(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "ckp.pth.tar", small(), 1)
+    other = Aasm(SMALL.model_copy(update={"embedding": 6}))
+    before = {key: value.clone() for key, value in other.state_dict().items()}
+    with pytest.raises(CheckpointError, match=r"vNet\.fc\.2\.weight: file \(8, 7\), module \(6, 7\)"):
+        load_checkpoint(other, tmp_path / "ckp.pth.tar")
+    assert same(before, other.state_dict())
+
+
+def test_the_architecture_is_read_off_the_shapes() -> None:
+    assert architecture_of(published_state(small())) == SMALL  # the recognition layer tells the side
+    assert architecture_of(small().state_dict(), side=32) == SMALL
+    wide = ModelConfig(
+        face=FaceConfig(arch="ir50", squeeze=True), voice=VoiceConfig(pooling="asp"), num_classes=7
+    )
+    assert architecture_of(Aasm(wide).state_dict()) == wide
+
+
+@pytest.mark.parametrize("upstream", [False, True])
+def test_backbone_files_fill_their_branch_only(tmp_path: Path, upstream: bool) -> None:
+    model, other = small(), small(1)
+    before = {key: value.clone() for key, value in other.state_dict().items()}
+    save_face_backbone(tmp_path / "face.pth", model)
+    save_voice_backbone(tmp_path / "voice.model", model)
+    if upstream:  # the form of the speaker trainer: prefix, loss parameters, no front end
+        bare = torch.load(tmp_path / "voice.model", weights_only=True)
+        state = {f"__S__.{key}": value for key, value in bare.items() if "torchfb" not in key}
+        torch.save({**state, "__L__.w": torch.ones(1), "__L__.b": torch.ones(1)}, tmp_path / "voice.model")
+    load_face_backbone(other, tmp_path / "face.pth")
+    load_voice_backbone(other, tmp_path / "voice.model")
+    for key, value in other.state_dict().items():
+        if key.startswith(("vNet.model.", "aNet.model.")):
+            assert torch.equal(value, model.state_dict()[key]), key
+        else:
+            assert torch.equal(value, before[key]), key
+
+
+def test_backbone_files_have_the_layers_of_their_sources(tmp_path: Path) -> None:
+    save_face_backbone(tmp_path / "face.pth", small())
+    save_voice_backbone(tmp_path / "voice.model", small())
+    face = torch.load(tmp_path / "face.pth", weights_only=True)
+    voice = torch.load(tmp_path / "voice.model", weights_only=True)
+    assert face["output_layer.3.weight"].shape == (512, 10 * 2 * 2)
+    assert voice["fc.weight"].shape == (512, 10) and "torchfb.mel_scale.fb" in voice
+
+
+@pytest.mark.parametrize("key", ["body.3.res_layer.1.weight", "input_layer.0.weight"])
+def test_a_face_backbone_with_a_key_too_few_is_refused_and_changes_nothing(tmp_path: Path, key: str) -> None:
+    model = small()
+    save_face_backbone(tmp_path / "face.pth", small(1))
+    state = torch.load(tmp_path / "face.pth", weights_only=True)
+    del state[key]
+    torch.save(state, tmp_path / "face.pth")
+    before = {key: value.clone() for key, value in model.state_dict().items()}
+    with pytest.raises(CheckpointError, match=key):
+        load_face_backbone(model, tmp_path / "face.pth")
+    assert same(before, model.state_dict())
+
+
+def test_a_whole_checkpoint_is_no_backbone_and_a_backbone_no_checkpoint(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "ckp.pth.tar", small(), 1)
+    save_face_backbone(tmp_path / "face.pth", small())
+    for load in (load_face_backbone, load_voice_backbone):
+        with pytest.raises(CheckpointError, match="unexpected"):
+            load(small(1), tmp_path / "ckp.pth.tar")
+    with pytest.raises(CheckpointError, match="no checkpoint of archetype_agnostic: expected keys vNet"):
+        read_checkpoint(tmp_path / "face.pth")
+
+
+def config_of(model: ModelConfig) -> ArchetypeAgnosticConfig:
+    return ArchetypeAgnosticConfig(name="x", model=model.model_copy(update={"num_classes": None}))
+
+
+def test_a_run_starts_from_a_checkpoint_but_for_its_people(tmp_path: Path) -> None:
+    model = small()
+    save_checkpoint(tmp_path / "ckp.pth.tar", model, 1)
+    begun = build_model(config_of(SMALL), ["a", "b", "c"], Start(checkpoint=tmp_path / "ckp.pth.tar"))
+    state = begun.state_dict()
+    assert torch.equal(state.pop("eqm.weight"), torch.ones(3))
+    assert all(torch.equal(state[key], model.state_dict()[key]) for key in state if "eqm" not in key)
+
+
+@pytest.mark.parametrize(
+    ("saved", "begun", "words"), [(1, 2, "not in the file"), (2, 1, "not in the network")]
+)
+def test_a_run_does_not_start_from_a_part(tmp_path: Path, saved: int, begun: int, words: str) -> None:
+    one, other = (
+        SMALL.model_copy(update={"face": SMALL.face.model_copy(update={"blocks": (1, 2, 1, units)})})
+        for units in (saved, begun)
+    )
+    save_checkpoint(tmp_path / "ckp.pth.tar", Aasm(one), 1)
+    with pytest.raises(CheckpointError, match=rf"ckp\.pth\.tar is of another architecture: .*{words}"):
+        build_model(config_of(other), ["a", "b"], Start(checkpoint=tmp_path / "ckp.pth.tar"))
+
+
+class Attack:
+    """Would create a file when unpickled."""
+
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[object, tuple[str, str]]:
+        return (_touch, (str(self.target), "w"))
+
+
+def _touch(name: str, mode: str) -> None:
+    Path(name).open(mode).close()
+
+
+@pytest.mark.parametrize("place", ["state_dict", "optimizer"])
+def test_code_inside_a_file_is_never_run(tmp_path: Path, place: str) -> None:
+    content = {"start_it": 1, "state_dict": published_state(small()), place: Attack(tmp_path / "proof")}
+    for name in ("evil.pth.tar", "face.pth", "voice.model"):
+        torch.save(content, tmp_path / name, pickle_module=pickle)
+    with pytest.raises(CheckpointError, match="could run code"):
+        read_checkpoint(tmp_path / "evil.pth.tar")
+    with pytest.raises(CheckpointError, match="could run code"):
+        load_face_backbone(small(), tmp_path / "face.pth")
+    with pytest.raises(CheckpointError, match="could run code"):
+        load_voice_backbone(small(), tmp_path / "voice.model")
+    assert not (tmp_path / "proof").exists()
+
+
+def test_a_torn_file_is_refused(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path / "ckp.pth.tar", small(), 1)
+    (tmp_path / "torn.pth.tar").write_bytes((tmp_path / "ckp.pth.tar").read_bytes()[:-2000])
+    with pytest.raises(CheckpointError, match=r"torn\.pth\.tar is damaged"):
+        read_checkpoint(tmp_path / "torn.pth.tar")

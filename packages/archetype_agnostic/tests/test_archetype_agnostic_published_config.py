@@ -1,0 +1,233 @@
+"""Configuration files of both published repositories in our terms."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from archetype_agnostic.config import ArchetypeAgnosticConfig
+from archetype_agnostic.published_config import is_published, main, read_published_config, translate
+from voiceface.association.config import TEST_LISTS
+from voiceface.config import ConfigError, load_config, to_dict
+
+TRAINING: dict[str, Any] = {  # specification, section 10
+    "logging": {"level": "DEBUG", "log_dir": "log"},
+    "training": {
+        "no_cuda": False,
+        "save_dir": "./save",
+        "ckp_dir": "checkpoints",
+        "batch_size": 20,
+        "num_workers": 4,
+        "max_iter": 27000,
+        "warm_up": 6440,
+        "weight_update_iter": 920,
+        "save_iter": 6888,
+        "weights_filename": "ckp_epoch_",
+        "optimizer": {
+            "optim_method": "sgd",
+            "lr": 0.01,
+            "momentum": 0.9,
+            "weight_decay": 1e-4,
+            "lr_decay_iter": [6888, 9888],
+            "lr_decay": 0.1,
+        },
+    },
+    "validation": {
+        "batch_size": 256,
+        "val_iter": 6888,
+        "start_val_iter": 6888,
+        "optimal_weights_filename": "model_best_epoch_",
+    },
+    "testing": {
+        "batch_size": 256,
+        "trained_model_path": "./save/checkpoints/model_best_epoch_xx.pth.tar",
+        "extracted_features_path": "./save/ext_feat.pth",
+        "result_path": "./save/results.txt",
+        "test_lists": list(TEST_LISTS),
+    },
+    "models": {
+        "model_wrapper": "Aasm",
+        "Arch": {
+            "vNet": {
+                "model_wrapper": "vSubNet",
+                "pretrained": {"model": "IR_152", "weight": "weights/ir152.pth"},
+                "freeze": False,
+                "output_channel": 128,
+                "num_classes": 924,
+            },
+            "aNet": {
+                "model_wrapper": "aSubNet",
+                "pretrained": {"model": "ResNetSE34", "weight": "weights/baseline_lite_ap.model"},
+                "freeze": False,
+                "output_channel": 128,
+                "num_classes": 924,
+            },
+            "eqm": {
+                "model_wrapper": "eqm",
+                "output_channel": 128,
+                "num_classes": 924,
+                "temp": 0.5,
+                "m_u": 0.15,
+                "m_l": 0.2,
+                "H": True,
+            },
+        },
+        "normal_layer": True,
+        "normal_mean": [127.5] * 3,
+        "normal_std": [127.5] * 3,
+        "weighted_enabled": True,
+        "regauge_iter": 6888,
+    },
+    "dataset": {
+        "train_csv": "vox1_train",
+        "val_csv": "vox1_val",
+        "test_csv": "vox1_test",
+        "v2f_triplet_val": "match_v2f_2_val",
+        "v2f_triplet_test": "match_v2f_2_test",
+        "image_data_dir": "data/VGG_ALL_FRONTAL",
+        "audio_data_dir": "data/voxceleb1/audio",
+        "list_dir": "./data/gen_list",
+        "resize": [112, 112],
+        "input_size": [112, 112],
+    },
+}
+EVALUATION: dict[str, Any] = {
+    "training": {"no_cuda": False},
+    "models": {
+        "model_wrapper": "Aasm",
+        "Arch": {
+            "vNet": {"model_wrapper": "vSubNet", "output_channel": 128, "num_classes": 924},
+            "aNet": {"model_wrapper": "aSubNet", "output_channel": 128, "num_classes": 924},
+            "eqm": {"model_wrapper": "eqm", "output_channel": 128, "num_classes": 924},
+        },
+        "normal_layer": True,
+        "normal_mean": [127.5] * 3,
+        "normal_std": [127.5] * 3,
+    },
+    "dataset": {
+        "dataset_train": "vox1_train",
+        "dataset_val": "vox1_val",
+        "dataset_test": "vox1_test",
+        "eval_triplet_val": "match_v2f_2_test",
+        "eval_triplet_test": "match_v2f_2_test",
+        "image_data_dir": "data/faces",
+        "audio_data_dir": "data/voices",
+    },
+    "evaluation": {
+        "dataset": {
+            "dataset_test": "vox1_test",
+            "dataset_val": "vox1_val",
+            "eval_lists": ["match_v2f_2_test", "reterival_f2v_test"],
+            "image_data_dir": "data/faces_test",
+            "audio_data_dir": "data/voices_test",
+            "list_dir": "./data/lists",
+            "resize": [112, 112],
+            "input_size": [112, 112],
+        },
+        "save_feat": "./save/features.pth",
+        "save_result": "./save/scores.txt",
+        "trained_model": "./save/checkpoint_best.pth.tar",
+    },
+}
+
+
+def changed(path: str, value: object) -> dict[str, Any]:
+    """TRAINING with one key set."""
+    tree = yaml.safe_load(yaml.safe_dump(TRAINING))
+    place = tree
+    *folders, last = path.split(".")
+    for key in folders:
+        place = place.setdefault(key, {})
+    place[last] = value
+    return tree
+
+
+def bundled() -> dict[str, Any]:
+    """Our `published`, with the published number of people."""
+    ours = to_dict(load_config("published", ArchetypeAgnosticConfig, "archetype_agnostic"))
+    ours["model"]["num_classes"] = 924
+    return ours
+
+
+def test_the_published_run_is_our_bundled_published() -> None:
+    found = translate(TRAINING)
+    assert to_dict(found.config) == bundled()
+    assert found.voice_folder == "voxceleb1_id"
+    assert found.places["face backbone"] == "weights/ir152.pth"
+    assert found.places["voice backbone"] == "weights/baseline_lite_ap.model"
+    assert found.places["weights of the test"].endswith("model_best_epoch_xx.pth.tar")
+    assert found.places["pictures"] == "data/VGG_ALL_FRONTAL"
+
+
+def test_the_evaluation_only_dialect_takes_the_published_defaults() -> None:
+    found = translate(EVALUATION)
+    theirs, ours = to_dict(found.config), bundled()
+    assert theirs["evaluation"].pop("lists") == ["match_v2f_2_test", "reterival_f2v_test"]
+    assert theirs["evaluation"].pop("validation_list") == "match_v2f_2_test"
+    for key in ("lists", "validation_list"):
+        del ours["evaluation"][key]
+    ours["training"]["validate_from"] = 15_000  # as the code has it where the key is absent
+    assert theirs == ours
+    assert found.voice_folder == "vggface1_id"
+    assert found.places["weights of the evaluation"] == "./save/checkpoint_best.pth.tar"
+    assert found.places["recordings of the evaluation"] == "data/voices_test"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "ours", "expected"),
+    [
+        ("models.Arch.eqm.temp", 0.2, "loss.temperature", 0.2),
+        ("models.Arch.eqm.m_u", 0.3, "regauging.trusted", 0.3),
+        ("models.Arch.eqm.m_l", 0.4, "regauging.loose", 0.4),
+        ("models.Arch.eqm.H", False, "regauging.form", "circle"),
+        ("models.regauge_iter", 7, "regauging.start", 7),
+        ("models.weighted_enabled", False, "equilibrium.enabled", False),
+        ("models.Arch.vNet.freeze", True, "training.freeze", ["face"]),
+        ("models.Arch.vNet.pretrained.model", "IR_50", "model.face.arch", "ir50"),
+        ("models.Arch.vNet.pretrained.model", "IR_SE_101", "model.face.squeeze", True),
+        ("training.weight_update_iter", -1, "equilibrium.update_every", -1),
+        ("training.warm_up", 5, "equilibrium.warm_up", 5),
+        ("training.optimizer.weight_decay", "5e-4", "optimiser.weight_decay", 5e-4),
+        ("training.optimizer.lr_decay_iter", [3], "schedule.milestones", [3]),
+        ("validation.val_iter", -1, "stopping.rule", "max_iter"),
+        ("testing.test_lists", ["match_v2f_2_test"], "evaluation.lists", ["match_v2f_2_test"]),
+    ],
+)
+def test_values_arrive(path: str, value: object, ours: str, expected: object) -> None:
+    found: Any = to_dict(translate(changed(path, value)).config)
+    before: Any = bundled()
+    for key in ours.split("."):
+        found, before = found[key], before[key]
+    assert found == expected != before
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "words"),
+    [
+        ("training.batchsize", 64, "did you mean training.batch_size"),
+        ("models.Arch.eqm.m_i", 0.1, r"did you mean models\.Arch\.eqm\.m_"),
+        ("models.Arch.vNet.pretrained.model", "resnet50", "only 'IR_50'"),
+        ("models.Arch.aNet.pretrained.model", "VGGVox", "only 'ResNetSE34'"),
+        ("dataset.modal", "image", "only 'both'"),
+        ("dataset.input_size", [224, 224], r"only \[112, 112\]"),
+        ("models.Arch.aNet.output_channel", 64, "one output_channel"),
+        ("training.max_iter", "many", "max_iter"),
+    ],
+)
+def test_what_cannot_be_translated_is_named(path: str, value: object, words: str) -> None:
+    with pytest.raises(ConfigError, match=words):
+        translate(changed(path, value))
+
+
+def test_the_command_prints_a_file_that_loads(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "cfg.yaml").write_text(yaml.safe_dump(EVALUATION))
+    assert main([str(tmp_path / "cfg.yaml")]) == 0
+    printed = capsys.readouterr()
+    (tmp_path / "mine.yaml").write_text(printed.out)
+    config = load_config(tmp_path / "mine.yaml", ArchetypeAgnosticConfig, "archetype_agnostic")
+    assert config == read_published_config(tmp_path / "cfg.yaml").config
+    assert "embeddings of the evaluation: ./save/features.pth" in printed.err
+    assert "vggface1_id" in printed.err
+    assert main([str(tmp_path / "absent.yaml")]) == 1
+    assert "absent.yaml" in capsys.readouterr().err
+    assert is_published(TRAINING) and not is_published(yaml.safe_load(printed.out))

@@ -1,0 +1,385 @@
+"""Training by its command: what happens when, what is stored, and what options change."""
+
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from archetype_agnostic.config import ArchetypeAgnosticConfig
+from archetype_agnostic.model import Aasm
+from archetype_agnostic.train import Start, build_model, train_step
+from voiceface.association.data import crop_of, open_split, validation_of
+from voiceface.association.validation import validate
+from voiceface.checkpoint import load_model
+from voiceface.config import load_config, to_dict
+from voiceface.training import Run
+
+Call = Callable[..., int]
+AASM = {"sim_loss", "crosssp_loss"}
+TRIPS = {"trip_cross", "trip_intra_v", "trip_intra_a"}
+
+
+def lines(run: Path, name: str = "step") -> list[dict[str, Any]]:
+    """Lines of the log that hold a figure."""
+    rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [row for row in rows if name in row]
+
+
+def weights_of(run: Path) -> dict[str, torch.Tensor]:
+    return load_model(run / "model.safetensors", system="archetype_agnostic", kind="model").state
+
+
+def config_of(tiny: tuple[str, ...], *words: str, cfg: str = "main") -> ArchetypeAgnosticConfig:
+    return load_config(cfg, ArchetypeAgnosticConfig, "archetype_agnostic", [*tiny, *words])
+
+
+def batch(people: int = 10, size: int = 8) -> dict[str, torch.Tensor]:
+    """Random pictures and waves of different people."""
+    draw = torch.Generator().manual_seed(3)
+    return {
+        "face": torch.rand(size, 3, 32, 32, generator=draw) * 255,
+        "face_second": torch.rand(size, 3, 32, 32, generator=draw) * 255,
+        "voice": torch.randn(size, 16_000, generator=draw) * 1000,
+        "voice_second": torch.randn(size, 16_000, generator=draw) * 1000,
+        "label": torch.randperm(people, generator=draw)[:size],
+    }
+
+
+Step = Callable[..., tuple[dict[str, float], dict[str, torch.Tensor], Aasm]]
+
+
+@pytest.fixture
+def step(tiny: tuple[str, ...], tmp_path: Path) -> Iterator[Step]:
+    """One step on a fixed batch and a fixed model: its figures, its gradients and the model."""
+    number = iter(range(100))
+
+    def run_step(
+        *words: str, at: int = 5, weight: torch.Tensor | None = None
+    ) -> tuple[dict[str, float], dict[str, torch.Tensor], Aasm]:
+        config = config_of(tiny, *words)
+        folder = tmp_path / str(next(number))
+        plain, precision = to_dict(config), config.training.precision
+        with Run(folder, seed=1, config=plain, system="s", device="cpu", precision=precision) as run:
+            network = build_model(config, [str(i) for i in range(10)], Start())
+            run.prepare(network)
+            if weight is not None:
+                network.eqm.weight.copy_(weight)
+            optimiser = torch.optim.SGD(network.parameters(), lr=0.0)
+            terms = train_step(config, run, network, batch(), optimiser, at)
+            figures = {name: float(torch.as_tensor(value).detach()) for name, value in terms.items()}
+            found = {name: p.grad for name, p in network.named_parameters() if p.grad is not None}
+            return figures, found, network
+
+    yield run_step
+
+
+# a run
+
+
+def test_a_run_stops_exactly_at_max_iter(trained: Path) -> None:
+    assert [row["step"] for row in lines(trained, "total_loss")] == [0, 1, 2, 3, 4, 5]
+    model = load_model(trained / "model.safetensors")
+    assert model.extra["step"] == 6
+    saved = sorted(path.stem for path in (trained / "checkpoints").glob("step_*"))
+    assert saved == ["step_000001", "step_000002", "step_000004", "step_000006"]
+    last = load_model(trained / "checkpoints" / "step_000006.safetensors").state
+    assert all(torch.equal(last[key], value) for key, value in model.state.items())
+
+
+def test_the_order_is_validation_refresh_step(trained: Path) -> None:
+    loss, fresh, judged = "total_loss", "weight_max", "val/accuracy"
+    kinds = [
+        (row["step"], next(name for name in (judged, fresh, loss) if name in row)) for row in lines(trained)
+    ]
+    assert kinds == [
+        (0, loss), (1, loss), (2, fresh), (2, loss), (3, judged), (3, loss), (4, fresh), (4, loss), (5, loss),
+        (6, judged),
+    ]  # fmt: skip
+    best = load_model(trained / "checkpoints" / "best.safetensors").extra["step"]
+    judgements = {row["step"]: row[judged] for row in lines(trained, judged)}
+    assert best == max(judgements, key=lambda number: (judgements[number], -number))
+
+
+def test_all_terms_are_logged_from_the_start_of_the_regauging_on(trained: Path) -> None:
+    for row in lines(trained, "total_loss"):
+        terms = AASM | (TRIPS if row["step"] >= 2 else set())
+        assert set(row) >= terms | {"hit_rate", "lr"}
+        assert not (set(row) & TRIPS) - terms
+        assert row["total_loss"] == pytest.approx(sum(row[name] for name in terms), rel=1e-6)
+        assert 0 <= row["hit_rate"] <= 1
+
+
+def test_counters_hold_what_came_after_the_last_refresh(trained: Path) -> None:
+    early = load_model(trained / "checkpoints" / "step_000002.safetensors").state
+    assert early["eqm.compare_sum"].sum() == 2 * 8 * 7 and (early["eqm.weight"] == 1).all()
+    late = weights_of(trained)  # refreshed before step 4: steps 4 and 5 are counted
+    assert late["eqm.compare_sum"].sum() == 2 * 8 * 7
+    assert (late["eqm.corr_num"] <= late["eqm.compare_sum"]).all() and late["eqm.corr_num"].any()
+    last = lines(trained, "weight_max")[-1]
+    assert late["eqm.weight"].max().item() == pytest.approx(last["weight_max"])
+    assert late["eqm.weight"].mean().item() == pytest.approx(last["weight_mean"])
+    assert late["eqm.weight"].min() < late["eqm.weight"].max()
+
+
+def test_the_logged_hit_rate_is_what_was_counted(trained: Path) -> None:
+    late, rows = weights_of(trained), lines(trained, "hit_rate")[-2:]
+    share = float(late["eqm.corr_num"].sum() / late["eqm.compare_sum"].sum())
+    assert share == pytest.approx(sum(row["hit_rate"] for row in rows) / 2)
+
+
+def test_the_last_judgement_is_of_the_final_weights(
+    trained: Path, people: Path, tiny: tuple[str, ...], tmp_path: Path
+) -> None:
+    config = config_of(tiny)
+    names = load_model(trained / "model.safetensors").extra["names"]
+    model = build_model(config, names, Start(checkpoint=trained / "model.safetensors"))
+    with Run(tmp_path / "run", seed=1, config={}, system="s", device="cpu") as run:
+        again = validate(run, 6, model, config, validation_of(people, config))
+    assert again == lines(trained, "val/accuracy")[-1]["val/accuracy"]
+    assert model.training and model.vNet.model.training and model.aNet.fc[0].training
+
+
+def test_a_model_file_says_what_it_is(trained: Path, people: Path) -> None:
+    extra = load_model(trained / "model.safetensors").extra
+    corpus = open_split(people, "train")
+    assert extra["names"] == [person.identity.face_id for person in corpus.people]
+    assert "invented people" in extra["notice"]
+
+
+def test_a_start_gives_its_networks_but_not_its_identity_weights(
+    trained: Path, tiny: tuple[str, ...]
+) -> None:
+    before = weights_of(trained)
+    names = [str(i) for i in range(7)]  # other people
+    after = build_model(config_of(tiny), names, Start(checkpoint=trained / "model.safetensors")).state_dict()
+    assert (after["eqm.weight"] == 1).all() and not after["eqm.compare_sum"].any()
+    assert all(torch.equal(after[key], before[key]) for key in after if not key.startswith("eqm."))
+
+
+# options that change one step
+
+
+def test_terms_of_a_step_begin_with_the_regauging(step: Step) -> None:
+    before, _, _ = step("regauging.start=6", at=5)
+    from_then_on, _, _ = step("regauging.start=6", at=6)
+    never, _, _ = step("regauging.enabled=false", at=5)
+    assert set(before) == set(never) == AASM | {"total_loss", "hit_rate"}
+    assert set(from_then_on) == set(before) | TRIPS
+    assert never == before
+
+
+def loose(*words: str) -> tuple[str, ...]:
+    """Settings that make pairs of a fresh network loose."""
+    return "regauging.trusted=-1.0", "regauging.loose=0.5", *words
+
+
+def test_regauging_trains_by_default_and_as_published_does_not(step: Step) -> None:
+    plain, bare, _ = step("regauging.enabled=false")
+    meant, drawn, _ = step(*loose())
+    published, same, _ = step(*loose("regauging.differentiable=false"))
+    assert all(meant[name] > 0 for name in TRIPS)
+    assert published == meant and meant["crosssp_loss"] == plain["crosssp_loss"]
+    assert all(torch.equal(same[name], gradient) for name, gradient in bare.items())
+    for branch in ("vNet.fc.2.weight", "aNet.fc.2.weight", "vNet.model.input_layer.0.weight"):
+        assert not torch.allclose(drawn[branch], bare[branch], rtol=1e-2), branch
+
+
+def test_identity_weights_act_on_the_regauging_only(step: Step) -> None:
+    weight = torch.linspace(0.1, 4, 10)
+    even, _, _ = step(*loose())
+    meant, _, _ = step(*loose(), weight=weight)
+    published, _, _ = step(*loose("regauging.weighting=outer_product"), weight=weight)
+    off, _, _ = step(*loose("equilibrium.enabled=false"), weight=weight)
+    assert all(meant[name] == even[name] for name in AASM | {"hit_rate"})
+    assert all(meant[name] != even[name] for name in TRIPS)
+    mean = float(weight[batch()["label"]].mean())
+    assert all(published[name] == pytest.approx(even[name] * mean, rel=1e-5) for name in TRIPS)
+    assert {name: off[name] for name in TRIPS} == {name: even[name] for name in TRIPS}
+
+
+def test_regauging_options_change_their_own_terms(step: Step) -> None:
+    plain, _, _ = step(*loose())
+    for word in (
+        "regauging.form=circle",
+        "regauging.inner=0.4",
+        "regauging.scale=5.0",
+        "regauging.loose=0.6",
+    ):
+        changed, _, _ = step(*loose(word))
+        assert all(changed[name] == plain[name] for name in AASM), word
+        assert all(changed[name] != plain[name] for name in TRIPS), word
+        if "scale" in word:
+            assert all(changed[name] == pytest.approx(plain[name] / 2) for name in TRIPS)
+
+
+def test_loss_options_change_their_own_term(step: Step) -> None:
+    plain, _, _ = step()
+    cross, _, _ = step("loss.cross_constant=8.0")
+    intra, _, _ = step("loss.intra_constant=8.0")
+    assert cross["crosssp_loss"] > plain["crosssp_loss"] and cross["sim_loss"] == plain["sim_loss"]
+    assert intra["sim_loss"] > plain["sim_loss"] and intra["crosssp_loss"] == plain["crosssp_loss"]
+    warm, _, _ = step("loss.temperature=2.0")
+    assert warm["sim_loss"] != plain["sim_loss"] and warm["crosssp_loss"] != plain["crosssp_loss"]
+
+
+@pytest.mark.parametrize(
+    ("words", "counted"),
+    [
+        ((), 56),
+        (("equilibrium.count=never",), 0),
+        (("equilibrium.enabled=false",), 0),
+        (("equilibrium.count=last_window", "equilibrium.warm_up=30", "equilibrium.update_every=10"), 0),
+        (("equilibrium.count=last_window", "equilibrium.warm_up=10", "equilibrium.update_every=10"), 56),
+    ],
+)
+def test_counting_is_as_configured(step: Step, words: tuple[str, ...], counted: int) -> None:
+    _, _, model = step(*words)
+    assert float(model.eqm.compare_sum.sum()) == counted
+    assert set(model.eqm.compare_sum.nonzero().flatten().tolist()) <= set(batch()["label"].tolist())
+
+
+def test_both_clips_have_crops_of_their_own(tiny: tuple[str, ...], step: Step) -> None:
+    data = config_of(tiny).data
+    assert crop_of(data, 1, 5, 0) != crop_of(data, 1, 5, 1)
+    lengths: list[int] = []
+    config = config_of(tiny)
+    model = build_model(config, [str(i) for i in range(10)], Start())
+    model.aNet.register_forward_pre_hook(lambda _, given: lengths.append(given[0].shape[1]))
+
+    class Here:
+        """As much of a run as a step needs."""
+
+        seed = 1
+
+        def autocast(self) -> Any:
+            return torch.no_grad()
+
+        def backward(self, *_: Any, **__: Any) -> None: ...
+
+    train_step(config, Here(), model, batch(), None, 5)  # type: ignore[arg-type]
+    expected = [end - first for first, end in (crop_of(data, 1, 5, which) for which in (0, 1))]
+    assert lengths == expected
+
+
+def test_mixed_precision_gives_losses_in_single(step: Step) -> None:
+    single, _, _ = step(*loose())
+    mixed, gradients, _ = step(*loose("training.precision=bfloat16"))
+    assert mixed["total_loss"] == pytest.approx(single["total_loss"], rel=0.05)
+    assert mixed["total_loss"] != single["total_loss"]
+    assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
+
+
+# options that change a run
+
+
+@pytest.mark.parametrize("branch", ["face", "voice"])
+def test_a_frozen_branch_keeps_every_bit(train: Call, trained: Path, tmp_path: Path, branch: str) -> None:
+    before = weights_of(trained)
+    start = ["--checkpoint", trained / "model.safetensors"]
+    assert train(tmp_path / "run", *start, "training.max_iter=2", f"training.freeze=[{branch}]") == 0
+    after = weights_of(tmp_path / "run")
+    frozen, free = ("vNet.", "aNet.") if branch == "face" else ("aNet.", "vNet.")
+    assert all(torch.equal(after[key], before[key]) for key in before if key.startswith(frozen))
+    assert any(not torch.equal(after[key], before[key]) for key in before if key.startswith(free))
+
+
+def test_both_branches_frozen_leave_nothing_to_learn(train: Call, tmp_path: Path, capsys: Any) -> None:
+    assert train(tmp_path / "run", "training.max_iter=1", "training.freeze=[face,voice]") == 1
+    message = capsys.readouterr().err
+    assert "training.freeze" in message and "Traceback" not in message
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_published_variant_runs_and_learns_by_the_contrast_alone(train: Call, tmp_path: Path) -> None:
+    plain = ["training.max_iter=4", "stopping.rule=max_iter"]
+    assert train(tmp_path / "published", *plain, cfg="published") == 0
+    words = [*plain, "regauging.enabled=false"]
+    assert train(tmp_path / "contrast", *words, cfg="published") == 0
+    rows = lines(tmp_path / "published", "total_loss")
+    assert [set(row) >= TRIPS for row in rows] == [False, False, True, True]
+    ours, theirs = weights_of(tmp_path / "published"), weights_of(tmp_path / "contrast")
+    assert all(torch.equal(ours[key], value) for key, value in theirs.items())
+    assert (ours["eqm.weight"] == 1).all()
+
+
+def until(train: Call, out: Path, *words: str) -> list[int]:
+    """Steps of a run that goes on by patience: one step an epoch unless told otherwise."""
+    often = ["training.validate_every=2", "training.validate_from=2", "stopping.rule=patience"]
+    assert train(out, *often, *words) == 0
+    return [row["step"] for row in lines(out, "total_loss")]
+
+
+def judged(monkeypatch: pytest.MonkeyPatch, *accuracies: float) -> None:
+    """Validations give these accuracies, one after the other."""
+    given = iter(accuracies)
+    monkeypatch.setattr("archetype_agnostic.train.validate", lambda *_: next(given))
+
+
+def test_patience_ends_a_run_once_accuracies_no_longer_rise(
+    train: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged(monkeypatch, 0.4, 0.6, 0.5, 0.5, 0.4)  # before steps 2, 4, 6, 8, 10
+    steps = until(
+        train, tmp_path / "run", "training.max_iter=5", "stopping.window=3", "training.save_every=50"
+    )
+    assert steps == list(range(9))  # 0.6, 0.5, 0.5 are known before step 8, which is an epoch
+    assert load_model(tmp_path / "run" / "model.safetensors").extra["step"] == 9
+    saved = sorted(path.stem for path in (tmp_path / "run" / "checkpoints").glob("step_*"))
+    assert saved == ["step_000001", "step_000005", "step_000009"]
+
+
+def test_patience_finishes_the_epoch_and_waits_for_max_iter(
+    train: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    judged(monkeypatch, *[0.5] * 9)
+    words = ["training.max_iter=5", "stopping.window=2", "training.batch_size=2"]  # five steps an epoch
+    assert until(train, tmp_path / "run", *words) == list(range(10))  # judged before step 6
+
+
+def test_patience_without_validations_is_refused(train: Call, tmp_path: Path, capsys: Any) -> None:
+    assert train(tmp_path / "run", "stopping.rule=patience") == 1
+    message = capsys.readouterr().err
+    assert "training.validate_every -1" in message and "stopping.rule=max_iter" in message
+
+
+@pytest.mark.parametrize("word", ["data.rotation=published", "data.second=any", "data.second_view=own"])
+def test_data_options_change_the_run(train: Call, trained: Path, tmp_path: Path, word: str) -> None:
+    assert train(tmp_path / "run", "training.max_iter=1", word) == 0
+    ours, plain = lines(tmp_path / "run", "total_loss")[0], lines(trained, "total_loss")[0]
+    assert ours["sim_loss"] != plain["sim_loss"]
+
+
+@pytest.mark.parametrize("method", ["sgd", "adam", "adamw", "adagrad"])
+def test_every_optimiser_learns(train: Call, tmp_path: Path, method: str) -> None:
+    words = [f"optimiser.method={method}", "optimiser.clip_gradient=1.0", "training.max_iter=2"]
+    assert train(tmp_path / "run", *words) == 0
+    assert np.isfinite([row["total_loss"] for row in lines(tmp_path / "run", "total_loss")]).all()
+    first = load_model(tmp_path / "run" / "checkpoints" / "step_000001.safetensors").state
+    last = weights_of(tmp_path / "run")
+    for branch in ("vNet", "aNet"):
+        assert not torch.equal(first[f"{branch}.fc.2.weight"], last[f"{branch}.fc.2.weight"])
+
+
+def test_learning_rates_follow_the_milestones(train: Call, tmp_path: Path) -> None:
+    assert train(tmp_path / "run", "training.max_iter=4", "schedule.milestones=[0,2]") == 0
+    rates = [row["lr"] for row in lines(tmp_path / "run", "lr")]
+    assert rates == pytest.approx([0.01, 0.001, 0.001, 0.0001])  # lowered after steps 0 and 2
+
+
+def test_people_invented_in_memory_can_be_trained_on(
+    tiny: tuple[str, ...], call: Call, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("voiceface.parallel.default_workers", lambda: 1)  # processes take longer to start
+    words = ["--cfg", "quick", "--device", "cpu", *tiny, "training.max_iter=3", "schedule.warm_up=0"]
+    bad = call("train", "--population", "none", "--out", tmp_path / "n", *words)
+    assert bad == 1 and "no population preset 'none'" in capsys.readouterr().err
+    bad = call("train", "--population", "tiny", "--out", tmp_path / "v", *words, "training.validate_every=1")
+    assert bad == 1 and "training.validate_every=-1" in capsys.readouterr().err
+    out = tmp_path / "memory"
+    assert call("train", "--population", "tiny", "--out", out, *words) == 0
+    loaded = load_model(out / "model.safetensors")
+    assert len(loaded.extra["names"]) == 16 and "invented people" in loaded.extra["notice"]
+    assert set(lines(out, "total_loss")[-1]) >= TRIPS

@@ -1,0 +1,311 @@
+"""Systems beside each other: paired tests over all pairs, means over runs, the same items, the command."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from voiceface.association.compare_command import main, named_folders, places
+from voiceface.association.comparison import compare_systems, mean_results, same_items
+from voiceface.datasets.corpus import open_corpus
+from voiceface.datasets.draw import draw_all
+from voiceface.metrics.all_pairs import all_pairs_figures, score_matrix
+from voiceface.metrics.confidence import difference_of, identity_draws
+from voiceface.metrics.embeddings import EmbeddingError, EmbeddingTable
+from voiceface.metrics.pairs_comparison import SHOWN, compare_all_pairs, mean_of_runs, pairs_replicates
+from voiceface.metrics.protocol import Protocol, compare, evaluate
+from voiceface.population.write import settings_of, write_population
+from voiceface.report import ResultRow, SystemResults
+from voiceface.report.dots import dots_html
+
+SIDES = ("voices", "faces")
+
+
+def two_systems(people: int = 40, seed: int = 0, noises: tuple[float, float] = (0.9, 1.1)):
+    """Score matrices of two systems on the same people, and their sex."""
+    rng = np.random.default_rng(seed)
+    sex = np.arange(people) % 2
+    truth = rng.normal(size=(people, 6))
+    truth[:, 0] += 3 * sex
+    scores = [
+        score_matrix(*(truth + noise * rng.normal(size=truth.shape) for _ in range(2))) for noise in noises
+    ]
+    return scores, sex
+
+
+def resampled(scores, sex, times, key):
+    """A figure of people who stand there several times; nobody is asked against a copy of themselves."""
+    who = np.repeat(np.arange(len(sex)), times.astype(int))
+    table, sexes = scores[np.ix_(who, who)], sex[who]
+    other = who[:, None] != who
+    allowed = other & (sexes[:, None] == sexes) if key.endswith("g") else other
+    right = np.diagonal(table)
+    if key.startswith("auc"):
+        wrong = np.sort(table[allowed])
+        return np.searchsorted(wrong, right).mean() / len(wrong)
+    found = []
+    for turned in (table, table.T):
+        over = (turned > right[:, None]) & allowed
+        if key == "map":
+            found.append(np.mean(1 / (1 + over.sum(1))))
+        else:
+            known = allowed.any(1)
+            found.append(1 - np.mean(over.sum(1)[known] / allowed.sum(1)[known]))
+    return np.mean(found)
+
+
+@pytest.mark.parametrize("key", SHOWN)
+def test_paired_test_over_pairs_agrees_with_drawing_people_anew(key):
+    (one, other), sex = two_systems()
+    found = compare_all_pairs({"one": [one], "other": [other]}, sex).differences["other"][key]
+    draws = identity_draws(len(sex), 400, seed=7)
+    slow = np.array([resampled(one, sex, t, key) - resampled(other, sex, t, key) for t in draws])
+    ones = np.ones(len(sex))
+    assert found.value == pytest.approx(resampled(one, sex, ones, key) - resampled(other, sex, ones, key))
+    assert found.error == pytest.approx(slow.std(), rel=0.2)
+    # Copies of one person shift the slow figures, so widths and not places of the intervals are compared.
+    low, high = np.quantile(slow, [0.025, 0.975])
+    assert found.high - found.low == pytest.approx(high - low, rel=0.2)
+
+
+def test_replicates_spread_as_the_jackknife_says():
+    (scores, _), sex = two_systems()
+    again = pairs_replicates(scores, sex, replicates=4000)
+    for name, (value, error) in all_pairs_figures(scores, sex).items():
+        assert again[name][0] == value
+        assert again[name][1].std() == pytest.approx(error, rel=0.06), name
+        assert again[name][1].mean() == pytest.approx(value, abs=4 * error / 4000**0.5), name
+
+
+def test_both_directions_count_the_same_and_are_paired():
+    (scores, _), sex = two_systems()
+    again, turned = pairs_replicates(scores, sex), pairs_replicates(scores.T, sex)
+    for key in ("g", "u", "map"):
+        one, other = again[f"{key}_v2f"], again[f"{key}_f2v"]
+        assert again[key][0] == pytest.approx((one[0] + other[0]) / 2)
+        assert np.allclose(again[key][1], (one[1] + other[1]) / 2)
+        assert np.allclose(again[key][1], turned[key][1])
+
+
+def test_equal_systems_differ_by_nothing():
+    (scores, _), sex = two_systems()
+    found = compare_all_pairs({"one": [scores], "same": [scores.copy()]}, sex)
+    for gap in found.differences["same"].values():
+        assert (gap.value, gap.error, gap.low, gap.high, gap.p_value) == (0, 0, 0, 0, 1)
+
+
+def test_systems_of_equal_quality_are_seldom_told_apart():
+    rejected = dict.fromkeys(SHOWN, 0)
+    for seed in range(120):
+        scores, sex = two_systems(24, seed, noises=(1.0, 1.0))
+        one, other = (pairs_replicates(s, sex, replicates=200, seed=seed) for s in scores)
+        for key in SHOWN:
+            rejected[key] += difference_of(one[key], other[key]).p_value < 0.05
+    assert all(count <= 14 for count in rejected.values()), rejected  # 6 expected, 14 once in a thousand
+    assert sum(rejected.values()) > 0
+
+
+def test_a_paired_test_sees_what_separate_intervals_hide():
+    rng = np.random.default_rng(3)
+    truth, sex = rng.normal(size=(60, 6)), np.arange(60) % 2
+    sides = [truth + 0.8 * rng.normal(size=truth.shape) for _ in range(2)]
+    worse = [side + 0.6 * rng.normal(size=truth.shape) for side in sides]
+    found = compare_all_pairs({"one": [score_matrix(*sides)], "worse": [score_matrix(*worse)]}, sex)
+    one, other = (found.systems[name]["u"] for name in found.systems)
+    gap = found.differences["worse"]["u"]
+    unpaired = np.hypot(one.error, other.error)
+    assert gap.error < 0.7 * unpaired
+    assert gap.low > 0 and gap.value < 1.96 * unpaired
+
+
+def test_pairs_of_several_runs_are_means():
+    (one, other), sex = two_systems()
+    found = compare_all_pairs({"first": [one], "both": [one, other]}, sex)
+    single = [compare_all_pairs({"x": [s]}, sex).systems["x"]["g"].value for s in (one, other)]
+    assert found.runs["both"]["g"] == single
+    assert found.systems["both"]["g"].value == pytest.approx(np.mean(single))
+    each = [pairs_replicates(s, sex) for s in (one, other)]
+    gap = difference_of(each[0]["g"], mean_of_runs(each)["g"])
+    assert found.differences["both"]["g"] == gap
+    with pytest.raises(ValueError, match="at least one system"):
+        compare_all_pairs({"x": [one[:5, :5]]}, sex)
+
+
+def test_nobody_shares_a_sex():
+    scores = np.eye(3) + np.arange(9).reshape(3, 3) / 20
+    found = compare_all_pairs({"a": [scores], "b": [scores.T]}, np.arange(3))
+    assert "g" not in found.systems["a"] and "auc_g" not in found.differences["b"]
+    assert json.dumps(found.to_dict(), allow_nan=False)
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("compare") / "people"
+    sizes = {"clips": 2, "clip_seconds": 0.6, "pictures": 2, "picture_side": 32, "train": 2, "val": 6}
+    return write_population(root, settings_of("tiny", test=14, **sizes), workers=1, progress=False)
+
+
+@pytest.fixture(scope="module")
+def corpus(data):
+    return open_corpus(data, "test")
+
+
+@pytest.fixture(scope="module")
+def protocol(corpus):
+    return Protocol("tiny", tuple(draw_all(corpus, 3)), replicates=60)
+
+
+def tables_of(corpus, noise: float, seed: int = 0):
+    """Embeddings that hold who somebody is, and noise."""
+    rng = np.random.default_rng(seed)
+    centres = np.random.default_rng(0).normal(size=(len(corpus), 5))
+    found = []
+    for side in SIDES:
+        items = [(i, item) for i, person in enumerate(corpus.people) for item in getattr(person, side)]
+        vectors = centres[[i for i, _ in items]] + noise * rng.normal(size=(len(items), 5))
+        found.append(EmbeddingTable([item for _, item in items], vectors.astype(np.float32), f"{noise}"))
+    return found[0], found[1]
+
+
+def without(tables, side: int, count: int):
+    """The same tables; the last items of one side are not there."""
+    kept = list(tables)
+    kept[side] = kept[side].take(kept[side].items[:-count])
+    return kept[0], kept[1]
+
+
+def write_system(folder: Path, tables) -> Path:
+    for side, table in zip(SIDES, tables):
+        table.save(folder / f"{side}.npz")
+    return folder
+
+
+def test_one_run_is_its_own_mean_and_two_are_between(corpus, protocol):
+    one, other = (evaluate(protocol, *tables_of(corpus, noise, 1), corpus) for noise in (0.5, 1.5))
+    assert mean_results([one]) is one
+    twice, mean = mean_results([one, one]), mean_results([one, other])
+    for kept, same in zip(one.lists, twice.lists):
+        for part in ("value", "low", "high", "error", "chance"):
+            assert getattr(same.main, part) == pytest.approx(getattr(kept.main, part))
+    assert {gap.value for gap in compare(one, twice).values()} == {0}
+    assert {gap.p_value for gap in compare(one, twice).values()} == {1}
+    for first, second, both in zip(one.lists, other.lists, mean.lists):
+        for name, figure in both.figures.items():
+            values = [found.figures[name].value for found in (first, second)]
+            assert figure.value == pytest.approx(np.mean(values)), name
+        if "roc" in both.curve:
+            x, y = map(np.array, both.curve["roc"])
+            assert (np.diff(x) * (y[1:] + y[:-1]) / 2).sum() == pytest.approx(both.main.value, abs=1e-9)
+    half, whole = compare(one, mean), compare(one, other)
+    for name, gap in half.items():
+        assert gap.value == pytest.approx(whole[name].value / 2)
+        assert gap.error == pytest.approx(whole[name].error / 2)
+
+
+def test_systems_must_have_the_same_items(corpus, protocol):
+    good = tables_of(corpus, 0.5)
+    systems = {"one": [good], "two": [good, without(good, 1, 3)]}
+    first = good[1].items[-3]
+    with pytest.raises(
+        EmbeddingError, match=f"two, run 2, lacks 3 of 28 faces .{re.escape(first)}.*skip-mis"
+    ):
+        same_items(systems, corpus, protocol)
+    kept, left_out = same_items(systems, corpus, protocol, skip_missing=True)
+    assert left_out == 3 and {len(run[1]) for runs in kept.values() for run in runs} == {25}
+    assert {tuple(run[1].items) for runs in kept.values() for run in runs} == {tuple(kept["one"][0][1].items)}
+    found = compare_systems(systems, protocol, corpus, skip_missing=True)
+    assert found.left_out == 3 and found.systems["one"].lists[0].counts["skipped"] > 0
+    assert {gap.value for gap in found.differences["two"].values()} == {0}
+    foreign = [EmbeddingTable(["x"], np.ones((1, 5), np.float32))] * 2
+    with pytest.raises(EmbeddingError, match="no item of voices is left"):
+        same_items({"one": [good], "two": [(foreign[0], foreign[1])]}, corpus, protocol, skip_missing=True)
+
+
+def test_more_items_than_needed_do_no_harm(corpus, protocol):
+    voices, faces = tables_of(corpus, 0.5)
+    more = EmbeddingTable(
+        [*voices.items[::-1], "other"], np.vstack([voices.vectors[::-1], np.ones((1, 5), np.float32)])
+    )
+    found = compare_systems({"one": [(voices, faces)], "two": [(more, faces)]}, protocol, corpus)
+    assert {gap.value for gap in found.differences["two"].values()} == {0}
+
+
+@pytest.mark.parametrize("runs", [1, 2])
+def test_command(data, corpus, tmp_path, capsys, runs):
+    good = write_system(tmp_path / "good", tables_of(corpus, 0.3))
+    bad = [write_system(tmp_path / f"bad{i}", tables_of(corpus, 4.0, i)) for i in range(runs)]
+    words = [f"good={good}", f"bad={','.join(map(str, bad))}", "--data", str(data), "--replicates", "100"]
+    (good / "results.json").write_text(json.dumps({"leaked_identities": ["A", "B"]}))
+    assert main([*words, "--out", str(tmp_path / "out")]) == 0
+    shown = capsys.readouterr().out
+    page, numbers = tmp_path / "out" / "compare.html", tmp_path / "out" / "compare.json"
+    record = json.loads(numbers.read_text())
+    # One protocol for all, and the figures are those of the systems alone.
+    assert [len(found["runs"]) for found in record["systems"].values()] == [1, runs]
+    lists = {found["name"]: found for found in record["systems"]["bad"]["mean"]["lists"]}
+    assert len(lists) >= 10 and set(record["references"]) == {"sex only", "oracle"}
+    gap = record["differences"]["bad"]["match_v2f_2_test"]
+    first = record["systems"]["good"]["mean"]["lists"][2]["figures"]["accuracy"]["value"]
+    assert gap["value"] == pytest.approx(first - lists["match_v2f_2_test"]["figures"]["accuracy"]["value"])
+    assert gap["low"] > 0 and gap["p_value"] < 0.05
+    settings = [found["setting"] for found in record["all_pairs"]]
+    assert settings == ["single", "avg2"] and record["all_pairs"][0]["people"] == 14
+    pairs = record["all_pairs"][0]
+    assert len(pairs["systems"]["bad"]["g"]["runs"]) == runs
+    assert pairs["references"]["oracle"]["g"] > pairs["references"]["sex only"]["g"] == 0.5
+    head, *rows = shown.split("\n\n")[0].splitlines()
+    assert re.split(r"\s{3,}", head.strip()) == ["chance", "sex only", "oracle", "good", "bad", "good - bad"]
+    names = [row.split("   ")[0].strip() for row in rows]
+    assert names[0] == "match_g_v2f_2_test" and names[-1] == "avg2 map" and len(names) == 20
+    assert (f"mean of {runs} runs" in shown) == (runs > 1)
+    text = page.read_text()
+    assert text.count('class="strip"') == 20 + 3  # a strip for each figure, an axis for each task
+    assert "good is better" in text and "trained on 2 of the people" in text and "invented person" in text
+    assert ("means over 2 runs" in text) == ("Runs of bad" in text) == (runs > 1)
+
+
+def test_command_on_another_split_with_lists_drawn_now(data, tmp_path, capsys):
+    people = open_corpus(data, "val")
+    folders = [write_system(tmp_path / str(noise), tables_of(people, noise)) for noise in (0.5, 1.0)]
+    words = [f"a={folders[0]}", f"b={folders[1]}", "--data", str(data), "--split", "val", "--draw", "1"]
+    words += ["--list", "match_v2f_3_val", "--replicates", "20", "--out", str(tmp_path / "page.html")]
+    assert main(words) == 0
+    assert "match_v2f_3_val" in capsys.readouterr().out
+    assert json.loads((tmp_path / "page.json").read_text())["protocol"] == "people val"
+    wrong = [*words[:4], "--draw", "1", "--out", str(tmp_path / "none.html")]
+    with pytest.raises(EmbeddingError, match=r"a lacks 28 of 28 voices .*; b lacks 28"):
+        main(wrong)
+    assert not list(tmp_path.glob("none*"))
+
+
+def test_command_says_what_is_wrong_with_its_words(tmp_path):
+    with pytest.raises(ValueError, match="expected NAME=DIR"):
+        named_folders(["a=x", "y"])
+    with pytest.raises(ValueError, match="name a stands there twice"):
+        named_folders(["a=x", "a=y"])
+    with pytest.raises(ValueError, match="folder stands there twice"):
+        named_folders(["a=x,x", "b=y"])
+    with pytest.raises(ValueError, match="two or more"):
+        named_folders(["a=x,y"])
+    assert named_folders(["a=x,y", "b=z"])["a"] == [Path("x"), Path("y")]
+    assert places(Path("a/b.html")) == (Path("a/b.html"), Path("a/b.json"))
+    (tmp_path / "a").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"voices.npz and faces.npz.*test"):
+        main([f"a={tmp_path / 'a'}", "b=x", "--data", str(tmp_path), "--out", str(tmp_path)])
+
+
+def test_a_strip_shows_every_system_where_it_stands():
+    rows = [
+        ResultRow("Matching", value, "v2f", "G", low=value - 0.1, high=value + 0.1, chance=0.5, ceiling=1.0)
+        for value in (0.6, 0.8)
+    ]
+    systems = [SystemResults(f"<{name}>", [row]) for name, row in zip("ab", rows)]
+    text = dots_html(systems, {"<a>": "c0", "<b>": "c1"}, title="All")
+    assert "<a>" not in text and "&lt;a&gt; 60.0" in text
+    places = [float(x) for x in re.findall(r'<svg x="([\d.]+)%"', text)]
+    marks = {key: float(x) for key, x in re.findall(r'class="mark (\w+)" x1="([\d.]+)%"', text)}
+    assert marks["chance"] < places[0] < places[1] < marks["ceiling"]
+    share = (places[0] - marks["chance"]) / (marks["ceiling"] - marks["chance"])
+    assert share == pytest.approx((0.6 - 0.5) / (1.0 - 0.5), abs=0.001)
+    assert dots_html([], {}, title="None") == ""

@@ -1,0 +1,190 @@
+"""Parity of what archetype_agnostic reads: recordings, pictures, views for training, tables and files."""
+
+import re
+import tempfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from archetype_agnostic.config import drawing
+from parity.archetype_experiment import experiment
+from parity.case import Array, Book, Case
+from parity.figures import write_lists
+from parity.rules import Rule
+from PIL import Image
+from voiceface import audio, images
+from voiceface.association.data import training_pairs
+from voiceface.datasets.corpus import Corpus, discover
+from voiceface.datasets.identities import read_identity_csv
+from voiceface.datasets.lists import owners_of, read_list
+from voiceface.datasets.voxceleb import is_voice
+
+DRAWN = {  # our names of what a draw holds, and the published ones
+    "label": "ID",
+    "face": "image",
+    "face_second": "image_aux",
+    "voice": "audio",
+    "voice_second": "audio_aux",
+}
+PIXELS = Rule(atol=2, mean=0.2)
+TURNED = Rule(atol=2, beyond=0.02)
+
+
+def wav_loading(case: Case, book: Book) -> None:
+    """Files of any sample format: channel, scale, repetition, cut, rate error."""
+    data = experiment(case).data
+    rate = int(case.config.get("sample_rate", 16000))
+    length = int(case.config.get("samples", data.clip_samples))
+    with tempfile.TemporaryDirectory() as folder:
+        for name, expected in case.meta["expected"].items():
+            path = Path(folder) / f"{name}.wav"
+            path.write_bytes(case.arrays[f"file_{name}"].tobytes())
+            if "raises" in expected:
+                words = [str(rate)] if "rate" in expected["raises"] else []
+                book.fails(
+                    name, lambda path=path: audio.load(path, scale=data.sample_scale, rate=rate), *words
+                )
+                continue
+            wave = audio.repeat_to_length(audio.load(path, scale=data.sample_scale, rate=rate), length)
+            ours = {"shape": list(wave.shape), "dtype": str(wave.dtype)}
+            ours["crc32_of_float32_bytes"] = zlib.crc32(np.ascontiguousarray(wave, "<f4").tobytes())
+            for key, value in expected.items():
+                book.equal(f"{name}: {key}", ours.get(key), value)
+            for stored in case.arrays:
+                if step := re.fullmatch(rf"out_{re.escape(name)}_stride(\d+)", stored):
+                    case.judge(book, stored, wave[:: int(step[1])])
+                elif stored == f"out_{name}_stats":
+                    x = wave.astype(np.float64)
+                    stats = [x.mean(), x.std(ddof=1), x.min(), x.max()]
+                    case.judge(book, stored, stats, otherwise=Rule(atol=1e-6, rtol=1e-6))
+
+
+def image_loading(case: Case, book: Book) -> None:
+    """Files to the tensor that the network is given in evaluation."""
+    data, side = experiment(case).data, _side(case, "input_size")
+    for name, expected in case.meta["expected"].items():
+        picture = images.to_bgr(images.decode(case.arrays[f"file_{name}"].tobytes()))
+        face = images.evaluation_transform(picture, side, fit=data.fit)
+        ours = {"loaded_shape": list(picture.shape), "tensor_shape": list(face.shape)}
+        ours["tensor_dtype"] = str(torch.from_numpy(face).dtype)
+        for key, value in expected.items():
+            book.equal(f"{name}: {key}", ours.get(key), value)
+        case.judge(book, f"out_{name}", _ordered(face, data.channels), otherwise=PIXELS)
+
+
+def train_augment(case: Case, book: Book) -> None:
+    """Views for training with the stored draws."""
+    data, side = experiment(case).data, _side(case, "resize_first")
+    for index, draws in enumerate(case.config["combos"]):
+        view = images.View(bool(draws["flip"]), draws["angle_deg"], float(draws["crop_draw"]))
+        for which in ("image", "image_aux"):
+            stored = f"case{index}_{which}"
+            if stored in case.arrays:
+                picture = case.arrays[f"{which}_bgr"]
+                face = images.apply_view(picture, side, view, rotation=data.rotation, fit=data.fit)
+                case.judge(book, stored, _ordered(face, data.channels), otherwise=TURNED)
+    _chances(case, book)
+
+
+def _chances(case: Case, book: Book) -> None:
+    """The odds of the draws and the range of the angles."""
+    rng = np.random.default_rng(0)
+    views = [images.draw_view(rng) for _ in range(4000)]
+    angles = [view.degrees for view in views if view.degrees is not None]
+    if "angle_range" in case.config:
+        book.equal("range of the angles", [min(angles), max(angles)], case.config["angle_range"])
+    shares = {"p_flip": np.mean([view.mirrored for view in views]), "p_rotate": len(angles) / len(views)}
+    for name, share in shares.items():
+        if name in case.config:
+            book.below(name, abs(float(share) - case.config[name]), 0.04)
+
+
+def dataset(case: Case, book: Book) -> None:
+    """Table, files and query list on the disk; then what our readers find, and one draw for training."""
+    config, expected = case.config, case.meta["results"]
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        _write_tree(folder, config["files"])
+        table = folder / "vox1_train.csv"
+        table.write_text(config["csv"])
+        roots = [folder / _root(case, what) for what in ("voice", "face")]
+        corpus = discover(read_identity_csv(table), *roots)
+        ours: dict[str, Any] = {
+            "identity_index": {person.identity.face_id: person.label for person in corpus.people},
+            "len_train_ids": len(corpus),
+            "len_test_ids": len(corpus),
+            "images_per_identity": [len(person.faces) for person in corpus.people],
+            "audio_per_identity": [len(person.voices) for person in corpus.people],
+        }
+        ours |= _first_row(folder, config.get("triplet_list", []), corpus)
+        chosen = experiment(case)
+        readable = discover(read_identity_csv(table), *roots, audio_suffixes=(".wav",))
+        pairs = training_pairs(readable, chosen, progress=False, **drawing(chosen.data))
+        item = pairs.draw(0, np.random.default_rng(0))
+        ours["train_item_keys"] = sorted(DRAWN.get(key, key) for key in item)
+        shapes = {DRAWN.get(key, key): list(value.shape) for key, value in item.items() if key != "label"}
+        ours["train_item_shapes"] = {key: shapes.get(key) for key in expected.get("train_item_shapes", {})}
+        book.equal("ID", item["label"], corpus.people[0].label)
+        for key in expected:
+            if found := re.fullmatch(r"all_of_identity_(\d+)", key):
+                people = [person for person in corpus.people if person.label == int(found[1])]
+                ours[key] = {
+                    "image_names": sorted({item for person in people for item in person.faces}),
+                    "audio_names": sorted({item for person in people for item in person.voices}),
+                    "genders": sorted({person.identity.gender for person in people}),
+                }
+    for key, value in expected.items():
+        book.equal(key, ours.get(key), value)
+
+
+def _first_row(folder: Path, rows: Sequence[Sequence[str]], corpus: Corpus) -> dict[str, Any]:
+    """Length of a query list, and whose the items of its first row are."""
+    if not rows:
+        return {"len_val_triplets": 0, "first_triplet_identity_indices": []}
+    name = f"match_{'v2f' if is_voice(rows[0][0]) else 'f2v'}_{len(rows[0]) - 1}_val"
+    found = read_list(write_lists(folder / "lists", {name: rows})[name], corpus)
+    assert found.anchor_index is not None and found.candidate_index is not None
+    items = [found.anchors[found.anchor_index[0]]]
+    items += [found.candidates[column] for column in found.candidate_index[0]]
+    labels = [corpus.people[owner].label for owner in owners_of(items, corpus)]
+    return {"len_val_triplets": len(found), "first_triplet_identity_indices": labels}
+
+
+def _root(case: Case, what: str) -> str:
+    """Name of the folder of voices or faces, as the description of the inputs has it."""
+    found = re.search(rf"(\w+) = {what} root", str(case.meta.get("inputs", "")))
+    return found[1] if found else {"voice": "wav", "face": "img"}[what]
+
+
+def _write_tree(folder: Path, files: Sequence[str]) -> None:
+    """The case's files: small pictures and half a second of sound where they are some, else text."""
+    rng = np.random.default_rng(0)
+    for item in files:
+        path = folder / item
+        path.parent.mkdir(parents=True, exist_ok=True)
+        if path.suffix.lower() in (".png", ".jpg", ".jpeg"):
+            Image.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8)).save(path)
+        elif path.suffix.lower() == ".wav":
+            audio.write_wav(path, rng.integers(-9000, 9000, 8000).astype(np.int16))
+        elif path.suffix == ".npy":
+            np.save(path, np.zeros((100, 64), np.float32))
+        else:
+            path.write_text("no sound and no picture\n")
+
+
+def _side(case: Case, key: str) -> int:
+    """Side of the square that pictures are brought to."""
+    height, width = case.config.get(key, [112, 112])
+    if height != width:
+        raise ValueError(
+            f"{case.name}: {key} [{height}, {width}] is no square, and pictures are brought to one"
+        )
+    return int(height)
+
+
+def _ordered(face: Array, channels: str) -> Array:
+    """A face with its planes in the order B G R, in which the cases store it."""
+    return face if channels == "bgr" else face[::-1]

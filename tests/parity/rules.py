@@ -1,0 +1,103 @@
+"""How far from a stored value ours may be: the rules that cases state, in numbers or in words."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+NUMBER = r"(\d+(?:\.\d+)?(?:e[-+]?\d+)?)"
+BOUND = rf"(?:difference|error)\s*(?:of|at most|below|up to)?\s*{NUMBER}"
+TERMS = {"atol": "atol", "rtol": "rtol", "atol_per_std": "per_std", "atol_per_max": "per_max"}
+WORDS = {
+    "atol": rf"abs(?:olute)?\s+{BOUND}",
+    "rtol": rf"rel(?:ative)?\s+{BOUND}",
+    "mean": rf"mean\s+(?:abs(?:olute)?\s+)?{BOUND}",
+    "beyond": rf"except\s+(?:on|for|in)\s+(?:at most\s+)?{NUMBER}\s*(?:%|per ?cent)",
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What is allowed for an element: atol + rtol |expected| + per_std x spread + per_max x max |expected|.
+
+    Attributes:
+        atol: absolute part.
+        rtol: share of each expected value.
+        per_std: share of the standard deviation of the expected array.
+        per_max: share of the largest expected value.
+        mean: bound on the mean absolute difference, or None.
+        beyond: share of the pixels that need not keep the element-wise bound.
+    """
+
+    atol: float = 0.0
+    rtol: float = 0.0
+    per_std: float = 0.0
+    per_max: float = 0.0
+    mean: float | None = None
+    beyond: float = 0.0
+
+    def allowed(self, expected: NDArray[Any], spread: float | None = None) -> NDArray[np.float64]:
+        """The bound of every element; `spread` stands for the standard deviation where it is known better."""
+        size = np.abs(expected).astype(np.float64)
+        if spread is None:
+            spread = float(np.std(expected, dtype=np.float64)) if size.size else 0.0
+        largest = float(size.max(initial=0.0))
+        return self.atol + self.rtol * size + self.per_std * spread + self.per_max * largest
+
+
+EXACT = Rule()
+
+
+def rule_of(stated: object) -> Rule | None:
+    """The rule that one entry of a tolerance table states; None where it cannot be understood.
+
+    Args:
+        stated: a mapping of `TERMS` to numbers, a number (absolute), "exact", or words such as "max abs
+            difference 2, mean abs difference below 0.2" or "max abs difference 2 except on at most 2% of
+            pixels".
+    """
+    if isinstance(stated, Mapping):
+        found = {TERMS[word]: float(value) for word, value in stated.items() if word in TERMS}
+        return Rule(**found) if found else None
+    if isinstance(stated, int | float):
+        return Rule(atol=float(stated))
+    if not isinstance(stated, str):
+        return None
+    text = stated.lower()
+    if text.strip().startswith("exact"):
+        return EXACT
+    mean = re.search(WORDS["mean"], text)
+    rest = text.replace(mean[0], "") if mean else text
+    numbers = {word: re.search(WORDS[word], rest) for word in ("atol", "rtol", "beyond")}
+    known: dict[str, float] = {word: float(match[1]) for word, match in numbers.items() if match}
+    if mean:
+        known["mean"] = float(mean[1])
+    if "beyond" in known:
+        known["beyond"] /= 100
+    if known.keys() <= {"beyond"}:
+        return None
+    if "atol" not in known and "rtol" not in known:
+        known["atol"] = np.inf  # the mean alone is bounded
+    return Rule(**known)
+
+
+def rule_for(table: object, names: tuple[str, ...], otherwise: Rule) -> Rule:
+    """The rule of the last entry whose key is, or as a shell pattern fits, one of the names.
+
+    Args:
+        table: a case's `tolerance`: entries by key, or one rule for everything.
+        names: what the value is called, and what the group that it belongs to is called.
+        otherwise: stands in where no entry fits or where its words cannot be understood.
+    """
+    if not isinstance(table, Mapping):
+        return rule_of(table) or otherwise
+    fitting = [
+        stated
+        for key, stated in table.items()
+        if any(key == name or fnmatchcase(name, key) for name in names)
+    ]
+    return (rule_of(fitting[-1]) if fitting else None) or otherwise
