@@ -34,7 +34,8 @@ class Extensions(BuildHookInterface):
             modules = cythonize([raster], build_dir=scratch, quiet=True, force=True)
             dist = Distribution({"ext_modules": modules, "package_dir": {"": "src"}})
             command = BuildExact(dist)
-            command.inplace, command.force, command.build_temp = True, True, scratch
+            command.inplace, command.force = True, True
+            command.build_temp = command.build_lib = scratch
             command.ensure_finalized()
             command.run()
         build_data["artifacts"].append("*" + sysconfig.get_config_var("EXT_SUFFIX"))

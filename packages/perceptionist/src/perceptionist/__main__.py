@@ -9,7 +9,10 @@ COMMANDS = {
     "test": ("perceptionist.test", "meshes from the recordings of unseen people"),
     "evaluate": ("perceptionist.evaluate", "errors of proportions and keypoints against true meshes"),
     "demo": ("perceptionist.demo", "picture, mesh and overlay from recordings or stored features"),
-    "demo_mic": ("perceptionist.demo_mic", "the same from five seconds of the microphone, with a description"),
+    "demo_mic": (
+        "perceptionist.demo_mic",
+        "the same from five seconds of the microphone, described in words",
+    ),
 }
 
 

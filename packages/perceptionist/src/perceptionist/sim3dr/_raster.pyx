@@ -36,7 +36,8 @@ cdef class Scene:
         colors: (V, C) and image: (H, W, C); empty where no picture is wanted.
         depth: (H, W).
         ids: (H, W) and weights: (H, W, 3); empty where a picture is wanted.
-        found: (T, 5), filled by `find`: triangle, first and last column, first and last row.
+        found: (T, 5), filled by `find`: triangle (t, or -1 - t where `top_left` is not exact), first and last
+            column, first and last row.
     """
 
     cdef const float[:, ::1] vertices
@@ -49,7 +50,7 @@ cdef class Scene:
     cdef int[:, ::1] found
     cdef int rule, height, width, channels
     cdef float keep, paint
-    cdef bint reverse, painting
+    cdef bint reverse, painting, large
 
     def __init__(
         self,
@@ -60,16 +61,16 @@ cdef class Scene:
         float[:, ::1] depth,
         int[:, ::1] ids,
         float[:, :, ::1] weights,
-        int[:, ::1] found,
         int rule,
         float alpha,
         bint reverse,
+        int[:, ::1] found,
     ):
         self.vertices, self.triangles, self.colors = vertices, triangles, colors
         self.image, self.depth, self.ids, self.weights, self.found = image, depth, ids, weights, found
         self.height, self.width = <int>depth.shape[0], <int>depth.shape[1]
         self.channels, self.painting = <int>image.shape[2], ids.shape[0] == 0
-        self.rule, self.reverse = rule, reverse
+        self.rule, self.reverse, self.large = rule, reverse, max(self.height, self.width) > 16384
         self.keep, self.paint = ONE - alpha, alpha * <float>255
 
     def find(self, Py_ssize_t first, Py_ssize_t last, double[::1] cost):
@@ -99,10 +100,12 @@ cdef class Scene:
                         continue
                     first = top if first < top else first
                     last = bottom - 1 if last >= bottom else last
-                    if self.rule == TOP_LEFT:
+                    if self.rule != TOP_LEFT:
+                        fill_published(self, at, first, last)
+                    elif self.found[at, 0] >= 0:
                         fill_top_left(self, at, first, last)
                     else:
-                        fill_published(self, at, first, last)
+                        fill_top_left_far(self, at, first, last)
 
 
 cdef inline int note_box(Scene s, Py_ssize_t t, Py_ssize_t at, double[::1] cost) except -1 nogil:
@@ -115,14 +118,16 @@ cdef inline int note_box(Scene s, Py_ssize_t t, Py_ssize_t at, double[::1] cost)
     cdef float low_y = least(y0, y1, y2), high_y = -least(-y0, -y1, -y2)
     cdef float zero = 0
     cdef double left = low_x, right = high_x, upper = low_y, lower = high_y
-    cdef int first_x, last_x, first_y, last_y
+    cdef int first_x, last_x, first_y, last_y, name = <int>t
     # infinity or NaN times zero is NaN
     if not zero * x0 + zero * x1 + zero * x2 + zero * y0 + zero * y1 + zero * y2 \
             + zero * z0 + zero * z1 + zero * z2 == 0:
         return 0
     if s.rule == TOP_LEFT:
-        left, right = snap(low_x) / GRID, snap(high_x) / GRID
-        upper, lower = snap(low_y) / GRID, snap(high_y) / GRID
+        left, right, upper, lower = snap(low_x), snap(high_x), snap(low_y), snap(high_y)
+        if left < -EXACT or right > EXACT or upper < -EXACT or lower > EXACT or s.large:
+            name = -1 - name
+        left, right, upper, lower = left / GRID, right / GRID, upper / GRID, lower / GRID
     elif left < -INT_LIMIT or right >= INT_LIMIT or upper < -INT_LIMIT or lower >= INT_LIMIT:
         return 0  # undefined in the published program
     if right <= -1 or lower <= -1 or left >= s.width or upper >= s.height:
@@ -138,7 +143,7 @@ cdef inline int note_box(Scene s, Py_ssize_t t, Py_ssize_t at, double[::1] cost)
     last_y = s.height - 1 if last_y >= s.height else last_y
     if first_x > last_x or first_y > last_y:
         return 0
-    s.found[at, 0] = <int>t
+    s.found[at, 0] = name
     s.found[at, 1], s.found[at, 2] = first_x, last_x
     s.found[at, 3], s.found[at, 4] = first_y, last_y
     cost[first_y] += 8 + last_x - first_x
@@ -171,7 +176,7 @@ cdef inline int fill_published(Scene s, Py_ssize_t at, int first, int last) exce
             u = (d11 * d02 - d01 * d12) * k
             v = (d00 * d12 - d01 * d02) * k
             w = (ONE - u) - v
-            if (w > 0 and v > 0 and u > 0) if strict else (u >= 0 and v >= 0 and u + v < ONE):
+            if (w > 0) & (v > 0) & (u > 0) if strict else (u >= 0) & (v >= 0) & (u + v < ONE):  # one branch
                 z = w * z0 + v * z1 + u * z2
                 if z > s.depth[y, x]:
                     put(s, y, x, t, i0, i1, i2, w, v, u, z)
@@ -185,20 +190,14 @@ cdef inline int fill_top_left(Scene s, Py_ssize_t at, int first, int last) excep
     """
     cdef int t = s.found[at, 0], x, y, left = s.found[at, 1], right = s.found[at, 2]
     cdef int i0 = s.triangles[t, 0], i1 = s.triangles[t, 1], i2 = s.triangles[t, 2]
-    cdef double x0 = snap(s.vertices[i0, 0]), x1 = snap(s.vertices[i1, 0]), x2 = snap(s.vertices[i2, 0])
-    cdef double y0 = snap(s.vertices[i0, 1]), y1 = snap(s.vertices[i1, 1]), y2 = snap(s.vertices[i2, 1])
+    cdef double x0 = near(s.vertices[i0, 0]), x1 = near(s.vertices[i1, 0]), x2 = near(s.vertices[i2, 0])
+    cdef double y0 = near(s.vertices[i0, 1]), y1 = near(s.vertices[i1, 1]), y2 = near(s.vertices[i2, 1])
     cdef float z0 = s.vertices[i0, 2], z1 = s.vertices[i1, 2], z2 = s.vertices[i2, 2]
     cdef double area = (x1 - x0) * (y2 - y0) - (y1 - y0) * (x2 - x0)
     cdef double side, inverse, px, py, e0, e1, e2, row0, row1, row2
     cdef double across0, across1, across2, down0, down1, down2, owed0, owed1, owed2
     cdef float w0, w1, w2, z
     cdef bint entered
-    if (
-        s.width > 16384 or s.height > 16384
-        or fabs(x0) > EXACT or fabs(x1) > EXACT or fabs(x2) > EXACT
-        or fabs(y0) > EXACT or fabs(y1) > EXACT or fabs(y2) > EXACT
-    ):
-        return fill_top_left_far(s, at, first, last)
     if area == 0:
         return 0
     side = 1 if area > 0 else -1  # the other way round: everything changes sign
@@ -232,7 +231,7 @@ cdef inline int fill_top_left(Scene s, Py_ssize_t at, int first, int last) excep
 
 cdef int fill_top_left_far(Scene s, Py_ssize_t at, int first, int last) except -1 nogil:
     """The same beyond the exact range: an edge is computed alike for both triangles that share it."""
-    cdef int t = s.found[at, 0], x, y, left = s.found[at, 1], right = s.found[at, 2]
+    cdef int t = -1 - s.found[at, 0], x, y, left = s.found[at, 1], right = s.found[at, 2]
     cdef int i0 = s.triangles[t, 0], i1 = s.triangles[t, 1], i2 = s.triangles[t, 2]
     cdef double x0 = snap(s.vertices[i0, 0]), x1 = snap(s.vertices[i1, 0]), x2 = snap(s.vertices[i2, 0])
     cdef double y0 = snap(s.vertices[i0, 1]), y1 = snap(s.vertices[i1, 1]), y2 = snap(s.vertices[i2, 1])
@@ -297,6 +296,11 @@ cdef inline double snap(float x) noexcept nogil:
     """Nearest position on the grid, in units of the grid (a tie goes to the even one)."""
     cdef double scaled = GRID * <double>x
     return (scaled + ROUND) - ROUND if fabs(scaled) < 2251799813685248.0 else scaled
+
+
+cdef inline double near(float x) noexcept nogil:
+    """`snap` of a position that is known not to be far away."""
+    return (GRID * <double>x + ROUND) - ROUND
 
 
 cdef inline float least(float a, float b, float c) noexcept nogil:
