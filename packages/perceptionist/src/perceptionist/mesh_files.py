@@ -5,23 +5,28 @@ of vertices. Files of the plain form, which all writers of face models use, are 
 a time; anything else that the format allows is read line by line.
 """
 
+import io
+import struct
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+from voiceface.files import atomic_path, write_bytes
 
 from perceptionist.number_text import Spelling, read_rows, write_rows
-from voiceface.files import atomic_path
 
 Array = NDArray[Any]
 SUFFIXES = (".obj", ".ply", ".xyz")
+READ_BY_TRIMESH = (".off", ".glb")
+WRITTEN_BY_TRIMESH = (".off", ".glb", ".stl")
 BLANKS = b" \t"
 
 
 class MeshError(ValueError):
-    """A mesh or mesh file cannot be used; the message names the file, the place, what was found and expected."""
+    """A mesh or mesh file cannot be used; the message names file and place, what was found and expected."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +69,7 @@ def as_mesh(
         corners = np.zeros((0, 3), np.int32)
     if corners.ndim != 2 or corners.shape[1] != 3 or corners.dtype.kind not in "iu":
         raise MeshError(
-            f"{lead}triangles of shape {corners.shape} and type {corners.dtype}, expected (T, 3) whole numbers"
+            f"{lead}triangles of shape {corners.shape} of type {corners.dtype}, expected (T, 3) whole numbers"
         )
     if len(corners) and (corners.min() < 0 or corners.max() >= len(points)):
         raise MeshError(
@@ -87,7 +92,7 @@ def read_mesh(path: str | Path, dtype: DTypeLike = np.float64) -> Mesh:
     """Read a mesh file by its suffix.
 
     Args:
-        path: .obj, .ply, .xyz, or another suffix that trimesh reads (.off, .stl, .glb, …).
+        path: .obj, .ply, .xyz, or through trimesh .off, .glb.
         dtype: float64, or float32: text is then rounded once, straight to single precision.
 
     Raises:
@@ -105,12 +110,11 @@ def read_mesh(path: str | Path, dtype: DTypeLike = np.float64) -> Mesh:
 
             mesh = read_ply(path)
             return Mesh(mesh.vertices.astype(dtype), mesh.triangles, mesh.colors)
-    found = _trimesh(path).load(content_of(path, "mesh"), path.suffix[1:].lower(), dtype)
-    return as_mesh(*found, source=str(path))
+    return _read_with_trimesh(path, dtype)
 
 
 def write_mesh(path: str | Path, mesh: Mesh) -> None:
-    """Write a mesh file by its suffix, atomically: .obj, .ply (binary), .xyz, or what trimesh writes.
+    """Write a mesh file by its suffix, atomically: .obj, .ply (binary), .xyz; by trimesh .glb, .off, .stl.
 
     Raises:
         MeshError: unknown suffix, or the mesh is not sound.
@@ -127,10 +131,7 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
 
             write_ply(path, mesh.vertices, mesh.triangles, mesh.colors)
         case _:
-            whole = as_mesh(mesh.vertices, mesh.triangles, mesh.colors, str(path))
-            data = _trimesh(path).dump(whole, path.suffix[1:].lower())
-            with atomic_path(path) as part:
-                part.write_bytes(data)
+            _write_with_trimesh(path, as_mesh(mesh.vertices, mesh.triangles, mesh.colors, str(path)))
 
 
 def write_obj(
@@ -171,7 +172,7 @@ def write_xyz(path: str | Path, vertices: ArrayLike, *, spelling: Spelling = "sh
 
 
 def read_xyz(path: str | Path, dtype: DTypeLike = np.float64) -> Array:
-    """Read a point cloud: three numbers a line, any white space; empty lines and `#` comments are passed over.
+    """Read a point cloud: three numbers a line, any white space; empty lines and `#` comments do not count.
 
     Returns:
         (V, 3) of `dtype`.
@@ -312,14 +313,14 @@ def _read_lines(path: Path, data: bytes, dtype: DTypeLike) -> tuple[Array, Array
             rows.append(values)
         elif words[0] == "f":
             faces.append((number - 1, _corners(words[1:], len(rows), where)))
-    table = np.array(rows, np.float64).reshape(len(rows), -1)
+    table = np.array(rows, np.float64).reshape(len(rows), -1 if rows else 3)
     triangles = []
     for line_number, corners in faces:
         if not 0 <= min(corners) <= max(corners) < len(rows):
             raise MeshError(
-                f"{path}, line {line_number}: a face names vertex {max(corners) + 1}, expected 1 to {len(rows)}"
+                f"{path}, line {line_number}: vertex {max(corners) + 1} in a face, expected 1 to {len(rows)}"
             )
-        triangles += [(corners[0], b, c) for b, c in zip(corners[1:], corners[2:])]
+        triangles += [(corners[0], b, c) for b, c in pairwise(corners[1:])]
     colors = table[:, 3:6].astype(np.float32) if table.shape[1:] == (6,) else None
     return table[:, :3].astype(dtype), colors, np.array(triangles, np.int64).reshape(-1, 3)
 
@@ -341,41 +342,32 @@ def _corners(words: list[str], vertices: int, where: str) -> list[int]:
     return corners
 
 
-class _Trimesh:
-    """Further formats through trimesh, which is asked not to merge or reorder vertices."""
-
-    def __init__(self) -> None:
-        import trimesh
-
-        self.library = trimesh
-
-    def load(self, data: bytes, kind: str, dtype: DTypeLike) -> tuple[Array, Array, None]:
-        import io
-
-        try:
-            mesh = self.library.load_mesh(
-                io.BytesIO(data), file_type=kind, process=False, maintain_order=True
-            )
-            return np.asarray(mesh.vertices, dtype), np.asarray(mesh.faces), None
-        except Exception as error:  # its readers raise whatever their parsers raise
-            raise MeshError(f"not a mesh of the kind {kind} ({type(error).__name__}: {error})") from error
-
-    def dump(self, mesh: Mesh, kind: str) -> bytes:
-        shades = None if mesh.colors is None else np.rint(mesh.colors * 255).astype(np.uint8)
-        whole = self.library.Trimesh(mesh.vertices, mesh.triangles, vertex_colors=shades, process=False)
-        written = whole.export(file_type=kind)
-        return written.encode() if isinstance(written, str) else written
-
-
-def _trimesh(path: Path) -> _Trimesh:
-    """Trimesh, where it is there and knows the suffix."""
+def _read_with_trimesh(path: Path, dtype: DTypeLike) -> Mesh:
+    """Formats that we do not read ourselves; trimesh is asked neither to merge nor to reorder vertices."""
+    trimesh = _trimesh(path, READ_BY_TRIMESH)
+    data = io.BytesIO(content_of(path, "mesh"))
+    kind = path.suffix[1:].lower()
     try:
-        import trimesh
-    except ImportError:
-        formats: set[str] = set()
-    else:
-        formats = set(trimesh.exchange.load.mesh_formats())
-    if path.suffix[1:].lower() not in formats:
-        more = "" if formats else "; more formats with `pip install trimesh`"
-        raise MeshError(f"{path}: the suffix {path.suffix!r} is none of {', '.join(SUFFIXES)}{more}")
-    return _Trimesh()
+        mesh = trimesh.load_mesh(data, file_type=kind, process=False, maintain_order=True)
+        vertices, faces = np.asarray(mesh.vertices, dtype), np.asarray(mesh.faces)
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError, struct.error) as error:
+        raise MeshError(f"{path} is damaged or no {kind} file ({type(error).__name__}: {error})") from error
+    return as_mesh(vertices, faces, source=str(path))
+
+
+def _write_with_trimesh(path: Path, mesh: Mesh) -> None:
+    trimesh = _trimesh(path, WRITTEN_BY_TRIMESH)
+    shades = None if mesh.colors is None else np.rint(mesh.colors * 255).astype(np.uint8)
+    whole = trimesh.Trimesh(mesh.vertices, mesh.triangles, vertex_colors=shades, process=False)
+    written = whole.export(file_type=path.suffix[1:].lower())
+    write_bytes(path, written.encode() if isinstance(written, str) else written)
+
+
+def _trimesh(path: Path, suffixes: tuple[str, ...]) -> Any:
+    """The library, where the suffix is one that it is used for."""
+    if path.suffix.lower() not in suffixes:
+        known = ", ".join((*SUFFIXES, *suffixes))
+        raise MeshError(f"{path}: the suffix {path.suffix!r} is none of {known}")
+    import trimesh
+
+    return trimesh
