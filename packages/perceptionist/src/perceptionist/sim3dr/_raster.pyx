@@ -367,7 +367,9 @@ cdef inline int cross(
 cdef inline int to_unit(float[:, ::1] rows, Py_ssize_t i) except -1 nogil:
     cdef double x = rows[i, 0], y = rows[i, 1], z = rows[i, 2]
     cdef double length = sqrt(x * x + y * y + z * z)
-    if length > 0:
+    if length - length != 0:  # infinite or unknown
+        rows[i, 0] = rows[i, 1] = rows[i, 2] = 0
+    elif length > 0:
         rows[i, 0], rows[i, 1], rows[i, 2] = <float>(x / length), <float>(y / length), <float>(z / length)
     return 0
 

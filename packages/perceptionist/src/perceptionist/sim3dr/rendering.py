@@ -65,7 +65,7 @@ def rasterize(
     triangle with a corner at NaN or infinity is left out.
 
     Arrays of another type or layout are converted once. `bg` and `depth` are updated in place, in any layout;
-    a `bg` of another type than uint8, or one that cannot be written, is left alone and a new picture returned.
+    a `bg` of another type than uint8, or one that cannot be written, stays, and a new picture is returned.
 
     Args:
         vertices: (V, 3) float32, pixels: x right, y down, z towards the viewer.
