@@ -93,7 +93,7 @@ def rule_for(table: object, names: tuple[str, ...], otherwise: Rule) -> Rule:
         names: what the value is called, and what the group that it belongs to is called.
         otherwise: stands in where no entry fits or where its words cannot be understood.
     """
-    if not isinstance(table, Mapping):
+    if not isinstance(table, Mapping) or table.keys() <= TERMS.keys():
         return rule_of(table) or otherwise
     fitting = [
         stated

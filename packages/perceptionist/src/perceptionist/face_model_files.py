@@ -213,13 +213,13 @@ def read_bfm_numbers(path: str | Path) -> BfmNumbers:
     while isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict | list | tuple):
         content = content[0]
     parts = list(content.values()) if isinstance(content, dict) else list(content)
-    vectors = [np.asarray(part).reshape(-1) for part in parts]
+    vectors = [np.squeeze(np.asarray(part)) for part in parts]
     if len(vectors) == 1 and vectors[0].size == BFM_SHAPES + BFM_EXPRESSIONS:
         vectors = [vectors[0][:BFM_SHAPES], vectors[0][BFM_SHAPES:]]
-    sizes = [vector.size for vector in vectors]
-    if sorted(sizes) != [BFM_EXPRESSIONS, BFM_SHAPES] or any(v.dtype.kind not in "fiu" for v in vectors):
+    shapes = sorted(vector.shape for vector in vectors)
+    if shapes != [(BFM_EXPRESSIONS,), (BFM_SHAPES,)] or any(v.dtype.kind not in "fiu" for v in vectors):
         raise FaceModelError(
-            f"{path} holds arrays of {sizes} numbers, expected {BFM_SHAPES} shape and {BFM_EXPRESSIONS} "
+            f"{path} holds arrays of shape {shapes}, expected {BFM_SHAPES} shape and {BFM_EXPRESSIONS} "
             f"expression coefficients, apart or as one vector of {BFM_SHAPES + BFM_EXPRESSIONS}"
         )
     shape, expression = sorted((vector.astype(np.float32) for vector in vectors), key=len, reverse=True)

@@ -71,6 +71,12 @@ def shape_numbers(people: FaceFactors, face_gain: float = 1.0) -> NDArray[np.flo
     return (identity_coefficients(people) @ change.T).astype(np.float32)
 
 
+def semantic_shape(numbers: ArrayLike, face_gain: float = 1.0) -> NDArray[np.float64]:
+    """The population's own coefficients (N, 40), of `bases.SHAPE_NAMES`, from shape numbers (N, 40)."""
+    change = head_model(face_gain).orthonormal.shape_from_semantic
+    return np.linalg.solve(change, np.asarray(numbers, float).T).T
+
+
 def expression_numbers(expression: ArrayLike, face_gain: float = 1.0) -> NDArray[np.float32]:
     """Un-whitened expression numbers (N, 10) from the population's own (N, 10) (`View.expression`)."""
     change = head_model(face_gain).orthonormal.expression_from_semantic
