@@ -1,4 +1,4 @@
-"""Face embedding `f` of 64 x 64 pictures, with the heads that train the generator: discriminator `d`, classifier `c`.
+"""Face embedding `f` of pictures, and the heads on it that train the generator.
 
 Letters: B batch, S picture side, D embedding length, C identities. Parameter names are the published ones
 (specification, sections 4.3 and 4.4).
@@ -46,16 +46,16 @@ class FaceNetwork(nn.Module):
         Raises:
             ValueError: another shape.
         """
-        expected = (self.config.colours, self.config.side, self.config.side)
-        if pictures.ndim != 4 or tuple(pictures.shape[1:]) != expected:
+        colours, side = self.config.colours, self.config.side
+        if pictures.ndim != 4 or tuple(pictures.shape[1:]) != (colours, side, side):
             raise ValueError(
-                f"pictures must be (B, {expected})".replace("((", "(") + f", found {pictures.shape}"
+                f"pictures must be (B, {colours}, {side}, {side}), found {tuple(pictures.shape)}"
             )
         return self.model(pictures).flatten(1)
 
 
 class Discriminator(nn.Module):
-    """Real or made, from a face embedding; no bias."""
+    """Head `d`: real or made; no bias."""
 
     def __init__(self, embedding: int = 64) -> None:
         super().__init__()
@@ -67,7 +67,7 @@ class Discriminator(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Whose face, from a face embedding; no bias.
+    """Head `c`: whose face; no bias.
 
     Args:
         embedding: length D.

@@ -83,7 +83,7 @@ class Regression(NamedTuple):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion (absent where nothing is expanded), 3x3 depth-wise, 1x1 linear; the input is added if it fits."""
+    """1x1 expansion (absent if there is none), 3x3 depth-wise, 1x1 linear; input added if it fits."""
 
     def __init__(self, inside: int, outside: int, stride: int, expansion: float) -> None:
         super().__init__()

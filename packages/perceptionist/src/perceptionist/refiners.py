@@ -1,4 +1,4 @@
-"""Networks that exist only to train an image-to-3D expert: landmarks refined, and landmarks back to parameters.
+"""Networks that serve the training of an image-to-3D expert: landmarks refined, landmarks to parameters.
 
 Letters: B batch, L landmarks. Parameter names are the published ones, `forwardDirection` and
 `reverseDirection` (SynergyNet; specification, section 11).
@@ -14,9 +14,7 @@ class RefinerConfig(Config):
     """Sizes of both networks; the defaults are the published ones."""
 
     points: tuple[int, int] = Field(default=(64, 64), description="channels until the point features")
-    whole: tuple[int, int, int] = Field(
-        default=(64, 128, 1024), description="from there to the whole shape's"
-    )
+    whole: tuple[int, int, int] = Field(default=(64, 128, 1024), description="from there to the whole shape")
     refine: tuple[int, int, int] = Field(default=(512, 256, 128), description="hidden channels of refinement")
     features: int = Field(default=1280, ge=1, description="pooled features of the image-to-3D network")
     pose: int = Field(default=12, ge=1)
@@ -61,7 +59,7 @@ class ForwardDirection(PointEncoder):
             before = width
 
     def forward(self, landmarks: Tensor, pooled: Tensor, shape: Tensor, expression: Tensor) -> Tensor:
-        """Landmarks (B, 3, L), pooled features (B, P) and codes (B, 40), (B, 10) to a residual (B, 3, L), >= 0."""
+        """Landmarks (B, 3, L), pooled features (B, P), codes (B, 40), (B, 10) to a residual (B, 3, L)."""
         points, whole = self.encode(landmarks)
         codes = torch.cat([pooled, shape, expression], 1)[:, :, None]
         every = torch.cat([whole, codes], 1).expand(-1, -1, points.shape[2])

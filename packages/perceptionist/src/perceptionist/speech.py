@@ -1,4 +1,4 @@
-"""Recordings to what the voice network reads: sound files, silence removal, log-mel features, stored features.
+"""Recordings to what the voice network reads: silence removed, log-mel features; stored feature files.
 
 Nothing is written on the way; the published program cut recordings into files of a shared folder.
 """
@@ -34,8 +34,8 @@ class SpeechConfig(Config):
 
     rates: Literal["resample", "published"] = Field(
         default="resample",
-        description="resample: every recording to 16 kHz; published: 8, 16 and 32 kHz only, taken as they are, "
-        "though the mel bands are right at 16 kHz only",
+        description="resample: every recording to 16 kHz; published: 8, 16 and 32 kHz only, taken as they "
+        "are, though the mel bands are right at 16 kHz only",
     )
     remove_silence: bool = Field(default=True, description="keep what the voice activity detector keeps")
     aggressiveness: int = Field(default=2, ge=0, le=3, description="of the detector; 3 drops most")
@@ -234,15 +234,14 @@ def checked_features(values: ArrayLike, bands: int = 64, source: str = "the feat
     if found.ndim != 2 or found.shape[1] != bands or not len(found) or found.dtype.kind not in "fiu":
         turned = found.ndim == 2 and found.shape[0] == bands
         raise SpeechError(
-            f"{source}: expected numbers of shape (frames, {bands}), found {found.dtype} of shape {found.shape}"
+            f"{source}: expected numbers of shape (frames, {bands}), found {found.dtype} of {found.shape}"
             + ("; transpose it" if turned else "")
         )
     with np.errstate(over="ignore"):
         found = np.ascontiguousarray(found, np.float32)
     if not np.isfinite(found).all():
-        raise SpeechError(
-            f"{source}: {np.count_nonzero(~np.isfinite(found))} values are not finite; make it again"
-        )
+        wrong = np.count_nonzero(~np.isfinite(found))
+        raise SpeechError(f"{source}: {wrong} values are not finite; make it again")
     return found
 
 

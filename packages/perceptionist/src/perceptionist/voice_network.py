@@ -20,7 +20,7 @@ class VoiceNetworkConfig(Config):
 
 
 class VoiceNetwork(nn.Module):
-    """Convolutions over time that halve it each, batch norm and ReLU after all but the last, mean over time."""
+    """Convolutions that halve the time each, batch norm and ReLU after all but the last, mean over time."""
 
     def __init__(self, config: VoiceNetworkConfig | None = None) -> None:
         super().__init__()
@@ -46,7 +46,7 @@ class VoiceNetwork(nn.Module):
         return self.model(features).mean(2)
 
     def encode(self, features: Tensor) -> Tensor:
-        """Features (B, M, T) to embeddings of unit length (B, D), as generator and supervised head take them."""
+        """Features (B, M, T) to unit embeddings (B, D), as generator and supervised head take them."""
         return unit(self(features))
 
 
