@@ -23,7 +23,7 @@ def covered(vertices, triangles, height=40, width=40, rule="top_left"):
 
 
 def patchwork(seed, step, denominator):
-    """A rectangle cut into triangles of many shapes and corner orders; positions are parts of `denominator`."""
+    """A rectangle cut into triangles of many shapes and corner orders, on a grid of 1 / `denominator`."""
     rng = np.random.default_rng(seed)
     rows, columns = rng.integers(2, 7, 2)
     y, x = (axis * step * denominator for axis in np.mgrid[0 : rows + 1, 0 : columns + 1])

@@ -20,11 +20,18 @@ cdef enum:  # as in arrays.COVERAGE
     STRICT = 2
     INCLUSIVE_WITHIN = 3  # the inclusive test in the box of the strict one
 
-cdef double GRID = 2048
-cdef double EXACT = 2048.0 * 16384  # up to here edge functions are whole numbers below 2**53
-cdef double ROUND = 6755399441055744.0  # 1.5 * 2**52: adding and subtracting it rounds to a whole number
-cdef float ONE = 1
-cdef double INT_LIMIT = 2147483648.0
+cdef extern from *:
+    """
+    static const double GRID = 2048.0;
+    static const double EXACT = 2048.0 * 16384.0; /* up to here edge functions are whole numbers below 2^53 */
+    static const double ROUND = 6755399441055744.0; /* 1.5 * 2^52: added and taken away it rounds to a whole one */
+    static const double INT_LIMIT = 2147483648.0;
+    static const float ONE = 1.0f;
+    static const float ZERO = 0.0f;
+    static const float FULL = 255.0f;
+    """
+    const double GRID, EXACT, ROUND, INT_LIMIT
+    const float ONE, ZERO, FULL
 
 
 @cython.final
@@ -71,7 +78,7 @@ cdef class Scene:
         self.height, self.width = <int>depth.shape[0], <int>depth.shape[1]
         self.channels, self.painting = <int>image.shape[2], ids.shape[0] == 0
         self.rule, self.reverse, self.large = rule, reverse, max(self.height, self.width) > 16384
-        self.keep, self.paint = ONE - alpha, alpha * <float>255
+        self.keep, self.paint = ONE - alpha, alpha * FULL
 
     def find(self, Py_ssize_t first, Py_ssize_t last, double[::1] cost):
         """Note the boxes of triangles first..last-1 from row `first` of `found` on.
@@ -116,12 +123,11 @@ cdef inline int note_box(Scene s, Py_ssize_t t, Py_ssize_t at, double[::1] cost)
     cdef float z0 = s.vertices[i0, 2], z1 = s.vertices[i1, 2], z2 = s.vertices[i2, 2]
     cdef float low_x = least(x0, x1, x2), high_x = -least(-x0, -x1, -x2)
     cdef float low_y = least(y0, y1, y2), high_y = -least(-y0, -y1, -y2)
-    cdef float zero = 0
     cdef double left = low_x, right = high_x, upper = low_y, lower = high_y
     cdef int first_x, last_x, first_y, last_y, name = <int>t
     # infinity or NaN times zero is NaN
-    if not zero * x0 + zero * x1 + zero * x2 + zero * y0 + zero * y1 + zero * y2 \
-            + zero * z0 + zero * z1 + zero * z2 == 0:
+    if not (ZERO * x0 + ZERO * x1 + ZERO * x2) + (ZERO * y0 + ZERO * y1 + ZERO * y2) \
+            + (ZERO * z0 + ZERO * z1 + ZERO * z2) == 0:
         return 0
     if s.rule == TOP_LEFT:
         left, right, upper, lower = snap(low_x), snap(high_x), snap(low_y), snap(high_y)
@@ -338,11 +344,11 @@ def vertex_normals(const float[:, ::1] vertices, const int[:, ::1] triangles, fl
     """Unit sums of the triangles' normals into `out` (V, 3), zeros before; zeros stay where there is no triangle."""
     cdef Py_ssize_t t, corner
     cdef int i
-    cdef float x, y, z, zero = 0
+    cdef float x, y, z
     with nogil:
         for t in range(triangles.shape[0]):
             cross(vertices, triangles, t, &x, &y, &z)
-            if not zero * x + zero * y + zero * z == 0:
+            if not ZERO * x + ZERO * y + ZERO * z == 0:
                 continue  # a corner at infinity or unknown
             for corner in range(3):
                 i = triangles[t, corner]
