@@ -4,6 +4,7 @@ from parity.choice import Choice, check
 
 CHOICE = Choice(
     {
+        "demo_pipeline": check("perceptionist_demo", arrays=["features", "face64", "overlay_bgr"]),
         "files": check("perceptionist_faces", fields=["obj_text", "xyz_text", "listing"]),
         "lighting": check("renderer", arrays=["vertices", "triangles", "background", "vertices_unit"]),
         "metrics": check("perceptionist_faces", arrays=["are_f64", "keypoint_error_f64", "keypoints"]),

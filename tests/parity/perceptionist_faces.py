@@ -8,7 +8,7 @@ import numpy as np
 from parity.case import Array, Book, Case
 from perceptionist import proportions
 from perceptionist.data import HELD_OUT_LETTERS, TRAINING_LETTERS, read_names, training_lists
-from perceptionist.face_model import FLIP, LinearFaceModel, place
+from perceptionist.face_model import PUBLISHED_FLIP, LinearFaceModel, place
 from perceptionist.face_model_files import PUBLISHED_SCALE
 from perceptionist.mesh_files import read_obj, read_xyz, write_obj
 
@@ -73,7 +73,7 @@ def reconstruct(case: Case, book: Book) -> None:
         "alpha_shp": found.parameters.shape[:, :, None],
         "alpha_exp": found.parameters.expression[:, :, None],
         "aligned": place(found.vertices, found.pose, flip=None),
-        "image_space": place(found.vertices, found.pose, flip=float(flip[1]) if flip else FLIP),
+        "image_space": place(found.vertices, found.pose, flip=float(flip[1]) if flip else PUBLISHED_FLIP),
     }
     for name in case.arrays:
         if name != "attr":

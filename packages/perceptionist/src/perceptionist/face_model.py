@@ -20,7 +20,7 @@ POSE_COUNT = 12
 LANDMARK_COUNT = 68
 PAIR_NAMES = ("oicd", "forehead", "cheek", "ear", "midline")
 REFERENCE_NAMES = ("male", "female", "wide", "skinny", "regular", "slim")
-FLIP = 127.0  # as published; the picture is 120 high and the expert was trained with 121
+FLIP, PUBLISHED_FLIP = 121.0, 127.0  # y of a picture of 120 pixels: as experts are trained; as it was drawn
 # iBUG landmarks between which a model without measured pairs of its own is measured.
 LANDMARK_PAIRS = dict(zip(PAIR_NAMES, ((36, 45), (17, 26), (4, 12), (0, 16), (2, 14))))
 
@@ -96,8 +96,8 @@ def place(frontal: Tensor, pose: Pose, flip: float | None = FLIP) -> Tensor:
     Args:
         frontal: (B, 3, N), pixels, y up.
         pose: of B faces; its scale is not used, the meshes have theirs.
-        flip: y becomes flip - y: 127 as published, 121 as the published expert was trained (on pictures of
-            120 pixels); None leaves y pointing up.
+        flip: y becomes flip - y: 121 as experts are trained (on pictures of 120 pixels), 127 as the
+            published demonstration has it, six pixels off; None leaves y pointing up.
 
     Returns:
         (B, 3, N): x right, y down, in pixels of the 120-pixel picture, larger z nearer.

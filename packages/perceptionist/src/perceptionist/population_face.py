@@ -1,6 +1,5 @@
 """The synthetic population's head as a face model: the embedded default, made of formulas, nobody's face."""
 
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from voiceface.population.head import (
 from voiceface.population.render import BOX_SHARE, View
 from voiceface.population.scene import rotation
 
-from perceptionist.face_model import LinearFaceModel
+from perceptionist.face_model import FLIP, LinearFaceModel
 
 Array = NDArray[Any]
 NOTICE = (
@@ -30,13 +29,13 @@ WIDTHS = ("facew", "jaww", "cheekf")  # the shape coefficients that make a face 
 FACE_TYPES = {"wide": 1.5, "skinny": -1.5, "regular": 0.0, "slim": -0.75}
 
 
-@lru_cache(maxsize=2)
 def population_face_model(face_gain: float = 1.0) -> LinearFaceModel:
     """The population's head in the published arrangement: 6,400 vertices, 40 + 10 numbers, micrometres.
 
     The reference shapes are those of its own people: `male` and `female` the mean man and woman; the face
     types the mean person moved along the widths of face, jaw and cheeks (`FACE_TYPES`). Each is scaled as the
-    population's camera scales a face of that shape.
+    population's camera scales a face of that shape. Every call gives a new module, as modules are moved in
+    place; the numbers behind it are computed once per process.
 
     Args:
         face_gain: factor on all bases, above 0; 1 is that of the presets.
@@ -84,7 +83,7 @@ def expression_numbers(expression: ArrayLike, face_gain: float = 1.0) -> NDArray
 
 
 def pose_numbers(
-    view: View, alpha: ArrayLike, side: float = SIDE, flip: float = 121.0, face_gain: float = 1.0
+    view: View, alpha: ArrayLike, side: float = SIDE, flip: float = FLIP, face_gain: float = 1.0
 ) -> NDArray[np.float32]:
     """Un-whitened pose (12,) of a rendered picture: [P | t], y up, so that picture y = flip - y.
 
