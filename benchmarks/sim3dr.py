@@ -30,7 +30,7 @@ def surface(side: int = 195, seed: int = 0) -> tuple[NDArray[np.float32], NDArra
     x, y = (axis + rng.normal(0, 0.3 / side, axis.shape) for axis in (x, y))
     name = np.arange(side * side, dtype=np.int32).reshape(side, side)
     a, b, c, d = (corner.ravel() for corner in (name[:-1, :-1], name[:-1, 1:], name[1:, :-1], name[1:, 1:]))
-    triangles = np.stack([a, c, b, b, c, d], 1).reshape(-1, 3)
+    triangles = np.stack([a, b, c, b, d, c], 1).reshape(-1, 3)
     return np.stack([x, y, z], -1).reshape(-1, 3).astype(np.float32), triangles
 
 
