@@ -4,10 +4,12 @@
 
 The mesh is a bumpy surface of 38,025 vertices and 75,272 triangles that fills the picture, as many as the
 face model that the published figures are for. `wall` is the shortest of many repeats on the clock, `busy` the
-median of processor time over all threads, `ratio` how much faster than the published way of the same build: rule
-inclusive, one thread. For scale, the published programs on one thread of a server processor (inclusive / strict):
-17 / 1.9 ms at 120 x 120, 23 / 7 at 224 x 224, 47 / 19 at 512 x 512, 128 / 91 at 1920 x 1080; normals, light and
-picture together 78 ms at 224 x 224.
+median of processor time over all threads, `ratio` how much faster than the published way of the same build:
+rule inclusive, one thread.
+
+For scale, the published programs on one thread of a server processor (inclusive / strict): 17 / 1.9 ms at
+120 x 120, 23 / 7 at 224 x 224, 47 / 19 at 512 x 512, 128 / 91 at 1920 x 1080; normals, light and picture
+together 78 ms at 224 x 224.
 """
 
 import argparse
