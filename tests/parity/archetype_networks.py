@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from archetype_agnostic.model import FaceConfig, FaceEmbedder, VoiceConfig, VoiceEmbedder
 from archetype_agnostic.published import FRONT_END, UNUSED
+from parity.activations import below, recorded
 from parity.case import Book, Case
-from parity.networks import recorded
 from parity.rules import Rule
 from torch import Tensor, nn
 from voiceface.association.embedder import Embedder
@@ -119,11 +119,6 @@ def waves_of(case: Case, name: str) -> Tensor:
 def pictures_of(case: Case, name: str) -> Tensor:
     """Stored pictures (B, S, S, 3) as the network takes them, (B, 3, S, S)."""
     return case.tensor(name).permute(0, 3, 1, 2).float()
-
-
-def below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The part of a state dict below a prefix, without it."""
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 @contextmanager

@@ -1,12 +1,11 @@
 """Parity of networks, losses and the training step of seeking_shape."""
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+from parity.activations import recorded
 from parity.case import Book, Case
 from seeking_shape.losses import Weighting, explicit_loss, implicit_loss, sample_losses, weighted_losses
 from seeking_shape.model import FaceBranch, Voice2Face, VoiceBranch, parameter_groups
@@ -340,24 +339,6 @@ def _same_layout(book: Book, what: str, state: dict[str, Tensor], theirs: dict[s
     expected = {key: tuple(shape) for key, shape in theirs.items()}
     wrong = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
     book.equal(f"{what}: keys that differ", wrong, [])
-
-
-@contextmanager
-def recorded(network: nn.Module, *names: str) -> Iterator[dict[str, Tensor]]:
-    """Outputs of the named submodules, by name without `body.`-like folders' dots changed."""
-    seen: dict[str, Tensor] = {}
-    hooks = []
-    for name in names:
-
-        def keep(module: nn.Module, args: object, output: Tensor, name: str = name) -> None:
-            seen[name] = output.detach().clone()
-
-        hooks.append(network.get_submodule(name).register_forward_hook(keep))
-    try:
-        yield seen
-    finally:
-        for hook in hooks:
-            hook.remove()
 
 
 def _voice_config(case: Case, state: dict[str, Tensor]) -> Any:

@@ -157,9 +157,9 @@ def see(cascade: Cascade, pictures: Sequence[Tensor], mesh: Mesh) -> Seen:
 
 def generator_side(
     cascade: Cascade,
-    pictures: Sequence[Tensor],
+    made: Tensor,
+    seen: Seen,
     voice_labels: Tensor,
-    mesh: Mesh,
     distillation: DistillationConfig | None = None,
     triplets: TripletConfig | None = None,
 ) -> dict[str, Tensor]:
@@ -167,23 +167,21 @@ def generator_side(
 
     Args:
         cascade: the networks.
-        pictures: of anchors, positives and negatives; anchors alone leave the triplets out.
+        made: the anchors' pictures.
+        seen: in them and, where triplets are wanted, in those of positives and negatives.
         voice_labels: identities of the anchors, (B,).
-        mesh: of the face model.
         distillation: weights and order of the transfer.
         triplets: weight and form.
 
     Returns:
-        `G_D_fake`, `G_C_fake`, the three `Distill_...` and `Triplet`.
+        `G_D_fake`, `G_C_fake`, the three `Distill_...` and, where three batches were seen, `Triplet`.
     """
     with held(cascade.f, cascade.d, cascade.c):
-        embedding = cascade.f(pictures[0])
+        embedding = cascade.f(made)
         terms = generator_terms(cascade.d(embedding), cascade.c(embedding), voice_labels)
-    seen = see(cascade, pictures, mesh)
     terms |= distillation_terms(
         seen.student, seen.expert, seen.vertices[0], seen.expert_vertices, distillation
     )
-    if len(pictures) == 3:
-        anchor, positive, negative = seen.vertices
-        terms["Triplet"] = triplet_term(anchor, positive, negative, triplets)
+    if len(seen.vertices) == 3:
+        terms["Triplet"] = triplet_term(*seen.vertices, config=triplets)
     return terms

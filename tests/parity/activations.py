@@ -1,0 +1,29 @@
+"""Looking inside networks: parts of a state dict, outputs of submodules."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from torch import Tensor, nn
+
+
+def below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The part of a state dict below a prefix, without it."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
+
+
+@contextmanager
+def recorded(network: nn.Module, *names: str) -> Iterator[dict[str, Tensor]]:
+    """Outputs of the named submodules, by name without `body.`-like folders' dots changed."""
+    seen: dict[str, Tensor] = {}
+    hooks = []
+    for name in names:
+
+        def keep(module: nn.Module, args: object, output: Tensor, name: str = name) -> None:
+            seen[name] = output.detach().clone()
+
+        hooks.append(network.get_submodule(name).register_forward_hook(keep))
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
