@@ -92,7 +92,7 @@ def regressor(case: Case, book: Book) -> None:
         "inter_stats": _statistics(found.inter),
         "block_stats": torch.stack([_statistics(seen[block]) for block in blocks]),
     }
-    without_dropout(network).train()
+    without_dropout(network).to(memory_format=torch.contiguous_format).train()
     found = network(pictures)
     ours |= {
         "train_attr": found.parameters,

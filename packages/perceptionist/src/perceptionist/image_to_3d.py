@@ -102,7 +102,11 @@ class InvertedResidual(nn.Module):
 
 
 class ImageTo3D(nn.Module):
-    """The network; its memory format is channels-last, which is the faster one."""
+    """The network; its memory format is channels-last, which is the faster one on processors.
+
+    There batch statistics in single precision lose some digits in that format; `.to(memory_format=...)`
+    changes it.
+    """
 
     def __init__(self, config: ImageTo3DConfig | None = None) -> None:
         super().__init__()
@@ -146,9 +150,8 @@ class ImageTo3D(nn.Module):
                 f"pictures must be (B, {expected[0]}, {expected[1]}, {expected[2]}), "
                 f"found {tuple(pictures.shape)}"
             )
-        x = pictures.contiguous(memory_format=torch.channels_last)
         first = self.config.inter + 1
-        inter = self.features[:first](x)
+        inter = self.features[:first](pictures)
         pooled = self.features[first:](inter).mean((2, 3))
         heads = [self.get_submodule(name)(pooled) for name in self.heads]
         return Regression(torch.cat(heads, 1), pooled, inter)

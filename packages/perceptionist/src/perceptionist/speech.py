@@ -8,6 +8,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from pathlib import Path
+from tokenize import TokenError
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -23,6 +24,8 @@ Features = NDArray[np.float32]
 RATE = 16000
 PUBLISHED_RATES = (8000, 16000, 32000)
 DETECTOR_RATES = (8000, 16000, 32000, 48000)
+DAMAGED = (ValueError, EOFError, OSError, TypeError, MemoryError, OverflowError, SyntaxError, TokenError)
+"""What numpy raises over headers that are none."""
 
 
 class SpeechError(ValueError):
@@ -216,7 +219,7 @@ def read_features(path: str | os.PathLike[str], bands: int = 64) -> Features:
     try:
         with path.open("rb") as file:
             values = np.lib.format.read_array(file, allow_pickle=False)
-    except (ValueError, EOFError, OSError, TypeError, MemoryError, OverflowError, SyntaxError) as error:
+    except DAMAGED as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise SpeechError(
             f"{path} is damaged or no .npy array of numbers ({reason}); make it again"
