@@ -95,6 +95,7 @@ class DataConfig(Config):
     triplets: Literal["identity", "published"] = "identity"
     flip: Share = Field(0.5, description="share of the cascade's face pictures that are mirrored")
     expert_input: Literal["cascade", "published"] = "cascade"
+    expert_side: Positive = Field(64, description="expert's pictures are first brought to this side, pixels")
     colour_jitter: float = Field(0.0, ge=0, le=1, description="of the expert's pictures")
     in_memory: bool = Field(False, description="keep decoded pictures and stored features")
 
