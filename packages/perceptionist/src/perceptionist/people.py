@@ -181,7 +181,7 @@ def invented_people(
     order = np.argsort(np.asarray(found.people.names))
     truths = [found.truth(i) for i in order]
     alpha, gain = np.stack([each.alpha for each in truths]), found.settings.face_gain
-    how = {"nuisance": found.settings.nuisance, "face_gain": gain}
+    how: dict[str, Any] = {"nuisance": found.settings.nuisance, "face_gain": gain}
     views = [view_of(found.people, int(i), p, **how) for i in order for p in range(pictures)]
     voices = [found.clips[i, c] for i in order for c in range(clips)]
     return _population(
@@ -232,10 +232,9 @@ def ratios_of(model: LinearFaceModel, shape: Array, expression: Array) -> NDArra
     words = (REFERENCE_DISTANCE, *MEASURES)
     corners = [corner for word in words for corner in model.pairs[word]]
     where = model.mean.device
-    given = [
-        torch.as_tensor(np.asarray(each), dtype=torch.float32, device=where) for each in (shape, expression)
-    ]
-    points = model.points(*given, np.array(corners)).transpose(1, 2).cpu().numpy()
+    numbers = torch.as_tensor(np.asarray(shape), dtype=torch.float32, device=where)
+    codes = torch.as_tensor(np.asarray(expression), dtype=torch.float32, device=where)
+    points = model.points(numbers, codes, np.array(corners)).transpose(1, 2).cpu().numpy()
     return ratios(points, {word: (2 * place, 2 * place + 1) for place, word in enumerate(words)})
 
 
@@ -339,7 +338,7 @@ def _population(
         Truth(shape, still, scales_of(model, shape), pictures),
         ratios_of(model, shape, still),
         sexes,
-        np.linalg.inv(change).T[:, tied],
+        np.asarray(np.linalg.inv(change).T[:, tied], np.float64),
         SYNTHETIC_NOTICE,
     )
 
@@ -392,12 +391,13 @@ def _small_set(root: Path, model: LinearFaceModel) -> People:
         )
     labels: list[int] = []
     files: list[Path] = []
-    shares, names = [], []
+    shares: list[Array] = []
+    names: list[str] = []
     for folder in sorted(path for path in voices.iterdir() if path.is_dir()):
         own, cloud = sorted(folder.rglob("*.npy")), sorted((truth / folder.name).glob("*.xyz"))
         if not own or not cloud or not in_split(folder.name, HELD_OUT_LETTERS):
             continue
-        points = np.asarray(read_xyz(cloud[0]).vertices)
+        points = read_xyz(cloud[0])
         if len(points) != model.vertex_count:
             raise DataError(
                 f"{cloud[0]} holds {len(points)} points, the face model {model.name} {model.vertex_count}"

@@ -17,7 +17,7 @@ from voiceface.checkpoint import load_into
 from voiceface.config import check, to_dict
 from voiceface.training import Run, to_device
 
-from perceptionist.cascade import Cascade, CascadeConfig, discriminator_side, generator_side
+from perceptionist.cascade import Cascade, CascadeConfig, discriminator_side, generator_side, see
 from perceptionist.config import OptimiserConfig, PerceptionistConfig, SupervisedLossConfig
 from perceptionist.draws import Faces, PicturesWithTruth, Triplets, VoicesWithTruth, shared_crop
 from perceptionist.expert_losses import ExpertLossConfig, expert_terms, parameter_error, wing
@@ -206,9 +206,12 @@ def unsupervised_plan(
     networks, plan, data = config.networks, config.training, config.data
     expert = load_expert_of(given.expert) if given.expert else None
     sizes = run.values.get("expert")
-    if expert is None and sizes is None:
+    if expert:
+        seen = expert.config
+    elif sizes:
+        seen = check(sizes, ImageTo3DConfig, "the run's expert")
+    else:
         raise ValueError("the unsupervised kind learns from an image-to-3D expert: give one as --expert")
-    seen = expert.config if expert else check(sizes, ImageTo3DConfig, "the run's expert")
     run.values["expert"] = to_dict(seen)
     chosen = {name: getattr(networks, name) for name in ("voice", "generator", "face", "student")}
     cascade = Cascade(CascadeConfig(**chosen, expert=seen), len(people.names))
@@ -250,8 +253,9 @@ def unsupervised_plan(
             first = discriminator_side(cascade, real["face"], made[0], real["label"])
         run.backward(total(first), theirs, clip_norm=clip)
         with run.autocast():
+            found = see(cascade, made, mesh)
             second = generator_side(
-                cascade, made, voices["label"], mesh, config.losses.distillation, config.losses.triplet
+                cascade, made[0], found, voices["label"], config.losses.distillation, config.losses.triplet
             )
         run.backward(total(second), ours, clip_norm=clip)
         return first | second

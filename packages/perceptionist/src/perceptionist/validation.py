@@ -82,11 +82,12 @@ def predict(model: VoiceToMesh, people: People, files: int, *, batch: int = BATC
     shares = np.zeros((len(chosen), len(MEASURES)))
     for group in groups.values():
         for start in range(0, len(group), batch):
-            places, bands = zip(*group[start : start + batch])
-            _, shape, expression = model.codes(torch.stack(bands).to(device))
-            shapes[list(places)] = shape.cpu().numpy()
+            part = group[start : start + batch]
+            places = [place for place, _ in part]
+            _, shape, expression = model.codes(torch.stack([bands for _, bands in part]).to(device))
+            shapes[places] = shape.cpu().numpy()
             numbers = shape.cpu().numpy(), expression.cpu().numpy()
-            shares[list(places)] = ratios_of(model.face_model, *numbers)
+            shares[places] = ratios_of(model.face_model, *numbers)
     return Prediction(labels[chosen], shares, shapes)
 
 
