@@ -17,11 +17,18 @@ FOLDERS = {
     "voiceface": "shared",
     "seeking_shape": "packages/seeking_shape",
     "archetype_agnostic": "packages/archetype_agnostic",
+    "perceptionist": "packages/perceptionist",
 }
 COMMANDS = {
     "voiceface": ["population", "avspeech", "check", "lists", "evaluate", "compare", "weights"],
     "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo"],
     "archetype_agnostic": ["train", "test", "embed", "match", "demo"],
+    "perceptionist": [],
+}
+TRIALS = {  # what an installed wheel must be able to do besides
+    "perceptionist": "from perceptionist import sim3dr; "
+    "drawn = sim3dr.rasterize([[0, 0, 0], [4, 0, 0], [0, 4, 0]], [[0, 1, 2]], [[1], [1], [1]], None, 6, 6); "
+    "assert (drawn == 255).sum() == 10, drawn"
 }
 CASES = Path(os.environ.get("VOICEFACE_CASES", "../shared/golden"))
 SAMPLES = Path(os.environ.get("VOICEFACE_SAMPLES", "../shared/samples"))
@@ -59,6 +66,8 @@ for name, folder in FOLDERS.items():
         session.install(*wheels)
         session.chdir(session.create_tmp())
         session.run("python", "-c", f"import {name}; print({name}.__version__, {name}.__file__)")
+        if name in TRIALS:
+            session.run("python", "-c", TRIALS[name])
         session.run(name, "--help", silent=True)
         for command in COMMANDS[name]:
             session.run(name, command, "--help", silent=True)

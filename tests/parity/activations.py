@@ -1,10 +1,15 @@
-"""What is inside a network while it runs: outputs of its parts, and what a part is given."""
+"""What is inside a network while it runs: parts of its state, outputs of its parts, what a part is given."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from torch import Tensor, nn
+
+
+def below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The part of a state dict below a prefix, without it."""
+    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 @contextmanager

@@ -5,7 +5,7 @@ import re
 import torch
 from archetype_agnostic.model import FaceConfig, FaceEmbedder, VoiceConfig, VoiceEmbedder
 from archetype_agnostic.published import FRONT_END, UNUSED
-from parity.activations import recorded, taken
+from parity.activations import below, recorded, taken
 from parity.case import Book, Case
 from parity.rules import Rule
 from torch import Tensor
@@ -116,11 +116,6 @@ def waves_of(case: Case, name: str) -> Tensor:
 def pictures_of(case: Case, name: str) -> Tensor:
     """Stored pictures (B, S, S, 3) as the network takes them, (B, 3, S, S)."""
     return case.tensor(name).permute(0, 3, 1, 2).float()
-
-
-def below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The part of a state dict below a prefix, without it."""
-    return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 def _judge_inside(case: Case, book: Book, inside: dict[str, Tensor], spelt: dict[str, str]) -> None:

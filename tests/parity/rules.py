@@ -61,7 +61,7 @@ def rule_of(stated: object) -> Rule | None:
             pixels".
     """
     if isinstance(stated, Mapping):
-        found = {TERMS[word]: float(value) for word, value in stated.items() if word in TERMS}
+        found = dict(_term(TERMS[word], value) for word, value in stated.items() if word in TERMS)
         return Rule(**found) if found else None
     if isinstance(stated, int | float):
         return Rule(atol=float(stated))
@@ -86,18 +86,26 @@ def rule_of(stated: object) -> Rule | None:
 
 
 def rule_for(table: object, names: tuple[str, ...], otherwise: Rule) -> Rule:
-    """The rule of the last entry whose key is, or as a shell pattern fits, one of the names.
+    """The rule of the last entry whose key is, or as a pattern fits, one of the names; else the table's own.
 
     Args:
         table: a case's `tolerance`: entries by key, or one rule for everything.
         names: what the value is called, and what the group that it belongs to is called.
         otherwise: stands in where no entry fits or where its words cannot be understood.
     """
-    if not isinstance(table, Mapping):
+    if not isinstance(table, Mapping) or table.keys() <= TERMS.keys():
         return rule_of(table) or otherwise
     fitting = [
         stated
         for key, stated in table.items()
         if any(key == name or fnmatchcase(name, key) for name in names)
     ]
-    return (rule_of(fitting[-1]) if fitting else None) or otherwise
+    general = {word: table[word] for word in TERMS if word in table}
+    return rule_of(fitting[-1] if fitting else general) or otherwise
+
+
+def _term(term: str, value: object) -> tuple[str, float]:
+    """A term of a rule as a number; "1e-3 of the largest of the group" is a share of the largest."""
+    if isinstance(value, str) and (share := re.match(rf"\s*{NUMBER}\s+of the largest", value.lower())):
+        return "per_max", float(share[1])
+    return term, float(str(value))

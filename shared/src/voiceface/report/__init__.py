@@ -20,6 +20,7 @@
 
 from voiceface.report.gallery import gallery_from_scores, hardest_and_easiest
 from voiceface.report.logs import learning_curves, read_log
+from voiceface.report.mesh_view import MeshView
 from voiceface.report.page import SYNTHETIC_NOTICE, build_report, environment
 from voiceface.report.parts import (
     Candidate,
@@ -51,6 +52,7 @@ __all__ = [
     "Gallery",
     "Headline",
     "Histogram",
+    "MeshView",
     "PeopleGroup",
     "Person",
     "PictureSource",

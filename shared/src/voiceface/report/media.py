@@ -45,21 +45,24 @@ class Media:
         self._pictures: dict[str, str] = {}
         self._clips: dict[tuple[str, float], Clip] = {}
 
-    def picture(self, source: PictureSource | None) -> str | None:
-        """Data address of a picture as JPEG, or None (nothing given, unreadable, or no allowance left)."""
+    def picture(self, source: PictureSource | None, side: int | None = None) -> str | None:
+        """Data address of a picture as JPEG, or None (nothing given, unreadable, or no allowance left).
+
+        `side` is the longer side of one that stands alone, in place of `picture_side`.
+        """
         if source is None:
             return None
-        key = str(source) if isinstance(source, str | PathLike) else None
+        key = str(source) if side is None and isinstance(source, str | PathLike) else None
         address = self._pictures.get(key) if key else None
         if address is None:
             try:
-                address = _data_address(encode_picture(source, self.picture_side), "image/jpeg")
+                address = _data_address(encode_picture(source, side or self.picture_side), "image/jpeg")
             except (OSError, ValueError) as error:
                 log.warning("picture left out of the report: %s", error)
                 return None
             if key:
                 self._pictures[key] = address
-        return address if self._spend(len(address)) else None
+        return address if self.spend(len(address)) else None
 
     def clip(self, sound: Sound | None) -> Clip | None:
         """A voice as MP3 (WAV where MP3 cannot be written), or None as for `picture`."""
@@ -75,9 +78,9 @@ class Media:
                 return None
             if key:
                 self._clips[key] = clip
-        return clip if self._spend(len(clip.address)) else None
+        return clip if self.spend(len(clip.address)) else None
 
-    def _spend(self, size: int) -> bool:
+    def spend(self, size: int) -> bool:
         """Take `size` bytes from the allowance, or say that it is spent."""
         if size > self.left:
             self.left_out += 1

@@ -24,6 +24,7 @@ from voiceface.report.figures import (
 from voiceface.report.gallery import gallery_html, people_html
 from voiceface.report.logs import learning_curves
 from voiceface.report.media import Media
+from voiceface.report.mesh_view import MeshView, meshes_html
 from voiceface.report.parts import (
     Difference,
     Gallery,
@@ -42,6 +43,7 @@ SYNTHETIC_NOTICE = (
     "Synthetic population: every voice and face on this page belongs to an invented person. "
     "The figures say nothing about real people."
 )
+KICKER = "Voice–face association report"
 _RESULTS_HINT = (
     '<p class="hint">Intervals are 95 %. The bar beside each figure runs between the values above it: '
     '<span class="swatch chance"></span>chance, <span class="swatch baseline"></span>sex only, '
@@ -84,6 +86,8 @@ def build_report(
     cmc: Sequence[Plot] = (),
     galleries: Sequence[Gallery] = (),
     people: Sequence[PeopleGroup] = (),
+    meshes: Sequence[MeshView] = (),
+    kicker: str = KICKER,
     config: str | Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
     commands: str | Sequence[str] = (),
@@ -113,6 +117,8 @@ def build_report(
         cmc: plots of cumulative matches.
         galleries: retrieval examples.
         people: groups of people (hardest, easiest, a sample).
+        meshes: meshes that can be turned.
+        kicker: line above the title: what kind of page it is.
         config: YAML text, or a mapping that is written as YAML.
         environment: name -> version; `environment()` of this module gives the usual ones.
         commands: how to make the same figures again, one shell line each.
@@ -155,18 +161,20 @@ def build_report(
         "Reproduce": _commands_html(commands) + _config_html(config) + _environment_html(environment or {}),
     }
     style, script = _resource("report.css"), _resource("report.js")
+    if meshes:
+        style, script = style + _resource("mesh_view.css"), script + _resource("mesh_view.js")
     used = sum(map(len, sections.values())) + len(style) + len(script) + 20_000
     media = Media(max(0, max_bytes - used - 3_000 * _count(galleries, people)))
+    turned = meshes_html(meshes, media)
     shown = "".join(gallery_html(gallery, media) for gallery in galleries)
     met = "".join(people_html(group, media) for group in people)
     if media.left_out:
-        met += (
-            f'<p class="note">{media.left_out} pictures and voices were left out to keep this file small.</p>'
-        )
-    order = ["Headlines", "Results", "ROC and CMC", "Galleries", "People", *list(sections)[3:]]
-    sections |= {"Galleries": shown, "People": met}
+        lost = f"{media.left_out} pictures, voices and meshes were left out to keep this file small."
+        met += f'<p class="note">{lost}</p>'
+    order = ["Headlines", "Meshes", "Results", "ROC and CMC", "Galleries", "People", *list(sections)[3:]]
+    sections |= {"Meshes": turned, "Galleries": shown, "People": met}
     body = [(name, sections[name]) for name in order if sections[name]]
-    write_text(out_html, _page(title, subtitle, facts or {}, notice, body, style, script))
+    write_text(out_html, _page(title, subtitle, kicker, facts or {}, notice, body, style, script))
     return Path(out_html)
 
 
@@ -184,6 +192,7 @@ def environment(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
 def _page(
     title: str,
     subtitle: str,
+    kicker: str,
     facts: Mapping[str, Any],
     notice: str | Sequence[str],
     sections: Sequence[tuple[str, str]],
@@ -223,7 +232,7 @@ def _page(
 <a class="skip" href="#content">Skip to the content</a>
 <header>
 <div class="wide">{_emblem()}
-<p class="kicker">Voice–face association report</p>
+<p class="kicker">{safe(kicker)}</p>
 <h1>{safe(title)}</h1>
 {f'<p class="subtitle">{safe(subtitle)}</p>' if subtitle else ""}
 {f'<dl class="chips">{chips}</dl>' if chips else ""}

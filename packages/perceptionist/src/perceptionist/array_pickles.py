@@ -1,0 +1,225 @@
+"""Arrays out of pickles and .npy files of others: nothing in the file is ever called.
+
+Published face models come as pickles. Reading one with Python's own reader runs whatever it asks for. Here
+the few names that numpy's arrays need are answered by stand-ins that only remember what they are told; all
+other names end the reading. Arrays are then built from their bytes, plain numbers only.
+"""
+
+import io
+import pickle
+import pickletools
+import re
+import struct
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+Array = NDArray[Any]
+REFUSED = frozenset(
+    ["INST", "OBJ", "PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"]
+)
+UNREADABLE = (
+    *(pickle.UnpicklingError, ValueError, TypeError, LookupError, EOFError, AttributeError, OverflowError),
+    *(MemoryError, RecursionError, struct.error, UnicodeError),
+)
+PLAIN = (bool, int, float, complex, str, bytes, bytearray, np.generic)
+MOST_NESTED = 50
+
+
+class ArrayFileError(ValueError):
+    """A pickle or .npy file is damaged or asks for more than arrays; the message names the file."""
+
+
+def read_pickle(path: str | Path) -> Any:
+    """Read a pickle of dicts, lists, tuples, numbers, text and numpy arrays of plain numbers.
+
+    Args:
+        path: written by any Python from 2 to the present, any protocol.
+
+    Returns:
+        What was pickled; arrays are fresh and writeable.
+
+    Raises:
+        FileNotFoundError: no such file.
+        ArrayFileError: damaged, or it asks for anything else; no code of the file has run.
+    """
+    path = Path(path)
+    _require(path)
+    return _from_bytes(path.read_bytes(), path)
+
+
+def read_npy(path: str | Path) -> Any:
+    """Read a .npy file: an array, or for an array of objects the list that it holds, arrays inside.
+
+    Raises:
+        FileNotFoundError, ArrayFileError: as `read_pickle`.
+    """
+    path = Path(path)
+    _require(path)
+    with path.open("rb") as file:
+        try:
+            version = np.lib.format.read_magic(file)
+            if version == (1, 0):
+                header = np.lib.format.read_array_header_1_0(file)
+            else:
+                header = np.lib.format.read_array_header_2_0(file)
+        except UNREADABLE as error:
+            raise ArrayFileError(f"{path} is no .npy file ({error})") from None
+        if header[2].hasobject:
+            return _from_bytes(file.read(), path)
+    try:
+        return np.load(path, allow_pickle=False)
+    except UNREADABLE as error:
+        raise ArrayFileError(f"{path} is damaged or truncated ({error})") from None
+
+
+class _Type:
+    """What a pickle says of a number type."""
+
+    __slots__ = ("code", "order")
+
+    def __init__(self, code: Any, *_: Any) -> None:
+        self.code, self.order = code, "="
+
+    def __setstate__(self, state: Any) -> None:
+        self.order = state[1]
+
+    def known(self) -> np.dtype:
+        """The type, if it is one of plain numbers."""
+        code = self.code.decode() if isinstance(self.code, bytes) else self.code
+        if not isinstance(code, str) or not re.fullmatch(r"[fiu](1|2|4|8)|b1", code):
+            raise pickle.UnpicklingError(f"an array of the type {code!r:.40}, expected numbers")
+        if self.order not in ("<", ">", "=", "|"):
+            raise pickle.UnpicklingError(f"the byte order {self.order!r:.20}")
+        return np.dtype((self.order if self.order != "|" else "=") + code)
+
+
+class _Array:
+    """What a pickle says of an array."""
+
+    __slots__ = ("parts",)
+
+    def __init__(self) -> None:
+        self.parts: tuple[Any, ...] = ()
+
+    def __setstate__(self, state: Any) -> None:
+        shape, kind, fortran, content = state[-4:]
+        self.parts = shape, kind, "F" if fortran else "C", content
+
+    def known(self) -> Any:
+        """The array, built from its bytes; the list of an array of objects."""
+        if len(self.parts) != 4:
+            raise pickle.UnpicklingError("an array without content")
+        shape, kind, order, content = self.parts
+        if isinstance(content, list):
+            return content
+        if not isinstance(kind, _Type) or not isinstance(shape, tuple):
+            raise pickle.UnpicklingError("an array without type or shape")
+        if isinstance(content, str):  # Python 2 wrote bytes as text
+            content = content.encode("latin-1")
+        if order not in ("C", "F") or not isinstance(content, bytes | bytearray):
+            raise pickle.UnpicklingError("an array in an unknown arrangement")
+        values = np.frombuffer(content, kind.known()).reshape(shape, order=order)
+        return values.astype(values.dtype.newbyteorder("="))
+
+
+class _Call:
+    """A function that a pickle may ask for; unlike a real one it cannot be tampered with."""
+
+    __slots__ = ("call",)
+
+    def __init__(self, call: Callable[..., Any]) -> None:
+        self.call = call
+
+    def __call__(self, *arguments: Any) -> Any:
+        return self.call(*arguments)
+
+    def __setstate__(self, state: Any) -> None:
+        raise pickle.UnpicklingError("a change of a function")
+
+
+def _frombuffer(content: Any, kind: Any, shape: Any, order: Any) -> _Array:
+    array = _Array()
+    array.parts = shape, kind, order, content
+    return array
+
+
+def _scalar(kind: Any, content: Any = b"") -> Any:
+    return _frombuffer(content, kind, (), "C").known()[()]
+
+
+def _encode(text: Any, encoding: Any = "latin1") -> bytes:
+    if encoding not in ("latin1", "latin-1") or not isinstance(text, str):
+        raise pickle.UnpicklingError(f"the encoding {encoding!r:.20}")
+    return text.encode("latin-1")
+
+
+class _Reader(pickle.Unpickler):
+    """Knows a few names only."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        numpy_module = module.replace("numpy._core", "numpy.core")
+        match numpy_module, name:
+            case "numpy", "ndarray":
+                return _Call(lambda *_: _Array())
+            case "numpy", "dtype":
+                return _Type
+            case "numpy.core.multiarray", "_reconstruct":
+                return _Call(lambda *_: _Array())
+            case "numpy.core.multiarray", "scalar":
+                return _Call(_scalar)
+            case "numpy.core.numeric", "_frombuffer":
+                return _Call(_frombuffer)
+            case "_codecs", "encode":
+                return _Call(_encode)
+            case "__builtin__" | "builtins", "bytes":  # how old protocols spell an empty one
+                return _Call(lambda: b"")
+            case "collections", "OrderedDict":
+                return dict
+        raise pickle.UnpicklingError(f"it asks for {module}.{name}, which could run code")
+
+
+def _from_bytes(data: bytes, path: Path) -> Any:
+    try:
+        for opcode, argument, _ in pickletools.genops(data):  # lengths are checked before anything is built
+            if opcode.name in REFUSED or ("PUT" in opcode.name and int(argument or 0) > len(data)):
+                raise pickle.UnpicklingError(f"the instruction {opcode.name}")
+        found = _Reader(io.BytesIO(data), encoding="latin1").load()
+        return _plain(found, {}, 0)
+    except UNREADABLE as error:
+        reason = str(error) or type(error).__name__
+        raise ArrayFileError(
+            f"{path} is refused: {reason[:200]}. Expected a pickle of plain numpy arrays; if its source is "
+            "trusted, load it there and save the arrays anew"
+        ) from None
+
+
+def _plain(value: Any, done: dict[int, Any], depth: int) -> Any:
+    """Copy with arrays in place of what was remembered of them."""
+    if id(value) in done:
+        return done[id(value)]
+    if depth > MOST_NESTED:
+        raise pickle.UnpicklingError("it is nested too deeply")
+    if isinstance(value, _Array):
+        known = value.known()
+        result = _plain(known, done, depth + 1) if isinstance(known, list) else known
+    elif isinstance(value, dict):
+        result = {_plain(k, done, depth + 1): _plain(v, done, depth + 1) for k, v in value.items()}
+    elif isinstance(value, list | tuple):
+        result = type(value)(_plain(item, done, depth + 1) for item in value)
+    elif value is None or isinstance(value, PLAIN):
+        return value
+    else:
+        raise pickle.UnpicklingError(f"it holds a {type(value).__name__.strip('_')}")
+    done[id(value)] = result
+    return result
+
+
+def _require(path: Path) -> None:
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; check the path"
+        )

@@ -1,0 +1,187 @@
+"""The unsupervised cascade: voice to picture to mesh, and both sides of one adversarial iteration.
+
+Letters: B batch, M mel bands, T frames, D embedding length, S picture side, N vertices (specification,
+section 7).
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import NamedTuple, Self
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from voiceface.config import Config
+
+from perceptionist.face_network import Classifier, Discriminator, FaceNetwork, FaceNetworkConfig
+from perceptionist.generator import Generator, GeneratorConfig, enlarge
+from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig, Regression
+from perceptionist.losses import (
+    DistillationConfig,
+    TripletConfig,
+    discriminator_terms,
+    distillation_terms,
+    generator_terms,
+    triplet_term,
+)
+from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig, unit
+
+Mesh = Callable[[Tensor], Tensor]
+"""Whitened parameters (B, K) to frontal meshes (B, 3, N) in pixels: `LinearFaceModel.frontal`."""
+
+
+class CascadeConfig(Config):
+    """Sizes of all networks; the defaults are the published ones."""
+
+    voice: VoiceNetworkConfig = VoiceNetworkConfig()
+    generator: GeneratorConfig = GeneratorConfig()
+    face: FaceNetworkConfig = FaceNetworkConfig()
+    student: ImageTo3DConfig = ImageTo3DConfig()
+    expert: ImageTo3DConfig | None = Field(default=None, description="None: as the student")
+
+
+class Seen(NamedTuple):
+    """What student and expert see in the pictures of one batch.
+
+    Attributes:
+        student: of the anchors' pictures.
+        expert: of the same.
+        vertices: the student's frontal meshes of anchors, positives and negatives, each (B, 3, N).
+        expert_vertices: the expert's of the anchors.
+    """
+
+    student: Regression
+    expert: Regression
+    vertices: tuple[Tensor, ...]
+    expert_vertices: Tensor
+
+
+class Cascade(nn.Module):
+    """All networks of the unsupervised training, under the short names of the paper.
+
+    `e` voice, `g` generator, `f` face embedding, `d` discriminator, `c` classifier, `student`, `expert`. The
+    voice network and the expert are never optimised: their parameters need no gradient, though the expert
+    passes one on to the generator, and they stay in evaluation mode (the published code leaves the voice
+    network in training mode after its first validation).
+
+    Args:
+        config: sizes.
+        classes: identities of the training.
+    """
+
+    def __init__(self, config: CascadeConfig | None, classes: int) -> None:
+        super().__init__()
+        self.config = config = config or CascadeConfig()
+        if not config.voice.embedding == config.generator.embedding:
+            raise ValueError(
+                f"the voice network gives {config.voice.embedding} numbers, the generator takes "
+                f"{config.generator.embedding}"
+            )
+        if config.generator.side != config.face.side:
+            raise ValueError(
+                f"the generator makes pictures of {config.generator.side} pixels, the face network takes "
+                f"{config.face.side}"
+            )
+        self.e = VoiceNetwork(config.voice)
+        self.g = Generator(config.generator)
+        self.f = FaceNetwork(config.face)
+        self.d = Discriminator(config.face.embedding)
+        self.c = Classifier(config.face.embedding, classes)
+        self.student = ImageTo3D(config.student)
+        self.expert = ImageTo3D(config.expert or config.student)
+        for fixed in (self.e, self.expert):
+            fixed.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of everything but the voice network and the expert."""
+        super().train(mode)
+        self.e.eval()
+        self.expert.eval()
+        return self
+
+    def embed(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Features (B, M, T) to unit embeddings (B, D); noise (B, D) is added before a second division."""
+        with torch.no_grad():
+            embedding = self.e.encode(features)
+            return embedding if noise is None else unit(embedding + noise)
+
+    def pictures(self, voices: Sequence[Tensor], noise: Tensor | None = None) -> list[Tensor]:
+        """Pictures (B, 3, S, S) of each batch of features, all with the same noise."""
+        return [self.g(self.embed(features, noise)) for features in voices]
+
+    def forward(self, features: Tensor) -> Regression:
+        """Features (B, M, T) to what the student finds in the picture."""
+        return self.student(enlarge(self.g(self.embed(features)), self.student.config.side))
+
+
+@contextmanager
+def held(*modules: nn.Module) -> Iterator[None]:
+    """Passes inside give these modules' parameters no gradient; their input still gets one.
+
+    The published code lets gradients of the generator's side pile up in them and clears them unused.
+    """
+    learning = [p for module in modules for p in module.parameters() if p.requires_grad]
+    for parameter in learning:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in learning:
+            parameter.requires_grad_(True)
+
+
+def discriminator_side(
+    cascade: Cascade, faces: Tensor, made: Tensor, face_labels: Tensor
+) -> dict[str, Tensor]:
+    """Terms of `f`, `d`, `c` for real pictures and detached made ones; see `losses.discriminator_terms`."""
+    real, fake = cascade.f(faces), cascade.f(made.detach())
+    return discriminator_terms(cascade.d(real), cascade.d(fake), cascade.c(real), face_labels)
+
+
+def see(cascade: Cascade, pictures: Sequence[Tensor], mesh: Mesh) -> Seen:
+    """Anchors' pictures before expert and student, those of positives and negatives before the student.
+
+    The passes of the student are separate, as published: batch norms see anchors, positives and negatives by
+    themselves, in this order.
+
+    Args:
+        cascade: the networks.
+        pictures: anchors first, (B, 3, S, S) each.
+        mesh: of the face model.
+    """
+    expert = cascade.expert(enlarge(pictures[0], cascade.expert.config.side))
+    found = [cascade.student(enlarge(each, cascade.student.config.side)) for each in pictures]
+    meshes = tuple(mesh(each.parameters) for each in found)
+    return Seen(found[0], expert, meshes, mesh(expert.parameters))
+
+
+def generator_side(
+    cascade: Cascade,
+    made: Tensor,
+    seen: Seen,
+    voice_labels: Tensor,
+    distillation: DistillationConfig | None = None,
+    triplets: TripletConfig | None = None,
+) -> dict[str, Tensor]:
+    """Terms of `g` and the student; their sum is what is minimised.
+
+    Args:
+        cascade: the networks.
+        made: the anchors' pictures.
+        seen: in them and, where triplets are wanted, in those of positives and negatives.
+        voice_labels: identities of the anchors, (B,).
+        distillation: weights and order of the transfer.
+        triplets: weight and form.
+
+    Returns:
+        `G_D_fake`, `G_C_fake`, the three `Distill_...` and, where three batches were seen, `Triplet`.
+    """
+    with held(cascade.f, cascade.d, cascade.c):
+        embedding = cascade.f(made)
+        terms = generator_terms(cascade.d(embedding), cascade.c(embedding), voice_labels)
+    terms |= distillation_terms(
+        seen.student, seen.expert, seen.vertices[0], seen.expert_vertices, distillation
+    )
+    if len(seen.vertices) == 3:
+        terms["Triplet"] = triplet_term(*seen.vertices, config=triplets)
+    return terms

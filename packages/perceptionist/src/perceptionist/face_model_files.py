@@ -1,0 +1,410 @@
+"""Face models in files: the published arrangements (BFM-2009 as 3DDFA has it) and our own format."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from perceptionist.array_pickles import read_npy, read_pickle
+from perceptionist.face_model import (
+    POSE_COUNT,
+    REFERENCE_NAMES,
+    FaceModelError,
+    LinearFaceModel,
+    pairs_of_landmarks,
+)
+
+Array = NDArray[Any]
+
+# What belongs to the published model alone, BFM-2009 with neck and ears (specification, sections 5.3 and 9).
+BFM_VERTICES = 53215
+BFM_PAIRS = {
+    "oicd": (2217, 14607),
+    "forehead": (1678, 42117),
+    "cheek": (2294, 13635),
+    "ear": (20636, 34153),
+    "midline": (2130, 15003),
+}
+PUBLISHED_SCALE = (0.0005920184194110334, 1.538597731841497e-05)
+BFM_MILLIMETRES = 0.001
+BFM_SHAPES, BFM_EXPRESSIONS = 199, 29
+VERSIONS = ("_v201", "_sim", "")
+WHITENING_KEYS = (("param_mean", "param_std"), ("mean", "std"))
+KIND = "face_model"
+
+
+@dataclass(frozen=True)
+class BfmNumbers:
+    """Coefficients of the full BFM-2009 basis: shape (199,), expression (29,), float32."""
+
+    shape: NDArray[np.float32]
+    expression: NDArray[np.float32]
+
+    def first(self, shapes: int = 40) -> NDArray[np.float32]:
+        """The first shape numbers, those of the short basis of the published face model."""
+        return self.shape[:shapes]
+
+
+def open_face_model(
+    source: str | Path | None = None, references: str | Path | None = None
+) -> LinearFaceModel:
+    """Open a face model of any kind.
+
+    Args:
+        source: None or "population": the embedded head. A folder: `train.configs`, `3dmm_data` or files so
+            named, or an ICT-FaceKit model folder. A file: our own (.safetensors) or 3DDFA_V2's pack (.pkl;
+            its whitening `param_mean_std*.pkl` beside it).
+        references: folder with `male.obj` … `slim.obj` in place of the model's own reference shapes.
+
+    Raises:
+        FileNotFoundError: no such file or folder.
+        FaceModelError, ArrayFileError, CheckpointError: not a face model.
+    """
+    if source is None or str(source) == "population":
+        from perceptionist.population_face import population_face_model
+
+        model = population_face_model()
+        return with_references(model, references) if references else model
+    path = Path(source)
+    if path.is_dir():
+        if list(path.glob("*neutral*.obj")):
+            from perceptionist.ict_facekit import read_ict_facekit
+
+            model = read_ict_facekit(path)
+        else:
+            model = read_model_folder(path)
+    elif path.suffix == ".safetensors":
+        model = load_face_model(path)
+    elif path.suffix == ".pkl":
+        model = read_3ddfa_pack(path)
+    elif path.exists():
+        raise FaceModelError(f"{path}: suffix {path.suffix!r}, expected a folder, .safetensors or .pkl")
+    else:
+        raise FileNotFoundError(f"face model {path} does not exist; check the path")
+    return with_references(model, references) if references else model
+
+
+def read_model_folder(folder: str | Path, *, scale: tuple[float, float] | None = None) -> LinearFaceModel:
+    """Read `train.configs` or `3dmm_data`: w_shp, w_exp, u_shp, u_exp, whitening, keypoints_sim, tri.mat.
+
+    The published measuring pairs and the published scale go with a model of the published size; another
+    model in this arrangement is measured between its landmarks.
+
+    Args:
+        folder: with the arrays; files may carry the endings _v201, _sim or none.
+        scale: see `LinearFaceModel`.
+
+    Raises:
+        FileNotFoundError: a file is absent; the message names it.
+        FaceModelError: arrays that do not fit together.
+    """
+    folder = Path(folder)
+    arrays = {word: np.asarray(read_npy(_file(folder, word, ".npy"))) for word in ("w_shp", "w_exp")}
+    u_shp, u_exp = (np.asarray(read_npy(_file(folder, word, ".npy"))) for word in ("u_shp", "u_exp"))
+    arrays["u"] = u_shp + u_exp
+    mean, std = read_whitening(_file(folder, "param_whitening", ".pkl"))
+    return _assembled(folder, arrays, mean, std, *_topology(folder), scale=scale)
+
+
+def read_3ddfa_pack(
+    path: str | Path, whitening: str | Path | None = None, triangles: str | Path | None = None
+) -> LinearFaceModel:
+    """Read 3DDFA_V2's pickle with u, w_shp, w_exp, tri, keypoints.
+
+    Args:
+        path: such as bfm_noneck_v3.pkl.
+        whitening: such as param_mean_std_62d_120x120.pkl; None looks for `param_mean_std*.pkl` beside it.
+        triangles: such as tri.pkl, where the pack has none.
+
+    Raises:
+        FileNotFoundError, FaceModelError: as `read_model_folder`.
+    """
+    path = Path(path)
+    pack = _mapping(read_pickle(path), path, "w_shp", "w_exp", "keypoints")
+    beside = sorted(path.parent.glob("param_mean_std*.pkl"))
+    if whitening is None and not beside:
+        raise FileNotFoundError(f"no whitening param_mean_std*.pkl beside {path}; give its path")
+    mean, std = read_whitening(whitening or beside[0])
+    if "u" not in pack:
+        pack = {**pack, "u": pack["u_shp"] + pack["u_exp"]} if {"u_shp", "u_exp"} <= pack.keys() else pack
+    pack = _mapping(pack, path, "u")
+    corners = pack.get("tri") if triangles is None else read_pickle(triangles)
+    if corners is None:
+        raise FaceModelError(f"{path} has no `tri`; give the path of the triangles (tri.pkl)")
+    faces = np.asarray(corners)
+    faces = faces.T if faces.ndim == 2 and faces.shape[0] == 3 != faces.shape[1] else faces
+    last = np.asarray(pack["u"]).size // 3
+    if faces.size and faces.min() == 1 and faces.max() == last:
+        faces = faces - 1
+    return _assembled(path, pack, mean, std, faces, _landmarks(np.asarray(pack["keypoints"]), path))
+
+
+def read_expert_archive(
+    path: str | Path, folder: str | Path, *, scale: tuple[float, float] | None = PUBLISHED_SCALE
+) -> LinearFaceModel:
+    """Face model whose arrays are those inside the published expert archive, as the networks used them.
+
+    Args:
+        path: `2D-to-3D-pretrained.tar`, a torch file whatever its name.
+        folder: `train.configs`, for triangles and landmarks, which the archive lacks.
+        scale: see `LinearFaceModel`.
+
+    Raises:
+        FileNotFoundError, CheckpointError, FaceModelError: absent, damaged, or without the arrays.
+    """
+    arrays = expert_arrays(path)
+    whitening = arrays["param_mean"], arrays["param_std"]
+    return _assembled(Path(path), arrays, *whitening, *_topology(Path(folder)), scale=scale)
+
+
+def expert_arrays(path: str | Path) -> dict[str, Array]:
+    """The arrays w_shp, w_exp, u, param_mean, param_std inside the published expert archive."""
+    from voiceface.published import read_published, state_dict_of
+
+    state = state_dict_of(read_published(path), source=str(path))
+    plain = {key.removeprefix("module."): value for key, value in state.items()}
+    wanted = ("w_shp", "w_exp", "u", "param_mean", "param_std")
+    return {word: _mapping(plain, Path(path), *wanted)[word].numpy() for word in wanted}
+
+
+def read_whitening(path: str | Path) -> tuple[Array, Array]:
+    """Mean and deviation (62,) or (102,) of the parameters, from a pickled dict.
+
+    Raises:
+        FileNotFoundError, ArrayFileError: absent or refused.
+        FaceModelError: other keys or lengths.
+    """
+    path = Path(path)
+    content = read_pickle(path)
+    for names in WHITENING_KEYS:
+        if isinstance(content, dict) and set(names) <= content.keys():
+            mean, std = (np.asarray(content[name]).reshape(-1) for name in names)
+            return mean, std
+    keys = list(content) if isinstance(content, dict) else type(content).__name__
+    raise FaceModelError(f"{path} holds {keys}, expected param_mean and param_std, or mean and std")
+
+
+def read_bfm_numbers(path: str | Path) -> BfmNumbers:
+    """Read the fitted coefficients of one picture: one vector of 228 (shape first), or two arrays.
+
+    Args:
+        path: .npy with 228 numbers or with two arrays in it, or .npz with two arrays.
+
+    Raises:
+        FileNotFoundError, ArrayFileError: absent, damaged or refused.
+        FaceModelError: other lengths.
+    """
+    path = Path(path)
+    if path.suffix == ".npz":
+        if not path.is_file():
+            raise FileNotFoundError(f"{path} does not exist; check the path")
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                content: Any = [archive[key] for key in archive.files]
+        except (ValueError, OSError, EOFError, LookupError) as error:
+            raise FaceModelError(f"{path} is damaged or no .npz of plain arrays ({error})") from None
+    else:
+        content = read_npy(path)
+    if isinstance(content, np.ndarray):
+        content = [content]
+    while isinstance(content, list) and len(content) == 1 and isinstance(content[0], dict | list | tuple):
+        content = content[0]
+    parts = list(content.values()) if isinstance(content, dict) else list(content)
+    vectors = [np.squeeze(np.asarray(part)) for part in parts]
+    if len(vectors) == 1 and vectors[0].size == BFM_SHAPES + BFM_EXPRESSIONS:
+        vectors = [vectors[0][:BFM_SHAPES], vectors[0][BFM_SHAPES:]]
+    shapes = sorted(vector.shape for vector in vectors)
+    if shapes != [(BFM_EXPRESSIONS,), (BFM_SHAPES,)] or any(v.dtype.kind not in "fiu" for v in vectors):
+        raise FaceModelError(
+            f"{path} holds arrays of shape {shapes}, expected {BFM_SHAPES} shape and {BFM_EXPRESSIONS} "
+            f"expression coefficients, apart or as one vector of {BFM_SHAPES + BFM_EXPRESSIONS}"
+        )
+    shape, expression = sorted((vector.astype(np.float32) for vector in vectors), key=len, reverse=True)
+    if not (np.isfinite(shape).all() and np.isfinite(expression).all()):
+        raise FaceModelError(f"{path} holds numbers that are not finite")
+    return BfmNumbers(shape, expression)
+
+
+def read_references(folder: str | Path) -> dict[str, Array]:
+    """Reference shapes (N, 3) by name from a folder of `male.obj`, `female.obj`, `wide.obj`, ….
+
+    Raises:
+        FileNotFoundError: the folder has none of them.
+        MeshError: a mesh file cannot be used.
+    """
+    from perceptionist.mesh_files import read_obj
+
+    paths = {name: Path(folder) / f"{name}.obj" for name in REFERENCE_NAMES}
+    found = {name: read_obj(path).vertices for name, path in paths.items() if path.is_file()}
+    if not found:
+        raise FileNotFoundError(f"{folder} has none of {', '.join(path.name for path in paths.values())}")
+    return found
+
+
+def with_references(model: LinearFaceModel, folder: str | Path) -> LinearFaceModel:
+    """The model with reference shapes from a folder, see `read_references`."""
+    return _rebuilt(model, references=read_references(folder))
+
+
+def save_face_model(path: str | Path, model: LinearFaceModel) -> None:
+    """Write our own format: a model file (.safetensors) that carries its own digest; atomic.
+
+    Raises:
+        CheckpointError: another suffix.
+        OSError: the file cannot be written.
+    """
+    import torch
+    from voiceface.checkpoint import save_model
+
+    state = {name: getattr(model, name) for name in _TENSORS}
+    state |= {name: torch.from_numpy(getattr(model, name)) for name in ("triangles", "landmarks")}
+    state |= {f"reference.{name}": torch.from_numpy(points) for name, points in model.references.items()}
+    config = {"name": model.name, "millimetres": model.millimetres, "scale": list(model.scale)}
+    pairs = {name: list(pair) for name, pair in model.pairs.items()}
+    save_model(
+        path,
+        state,
+        system="perceptionist",
+        kind=KIND,
+        config=config,
+        extra={"pairs": pairs, "notice": model.notice},
+    )
+
+
+def load_face_model(path: str | Path) -> LinearFaceModel:
+    """Read what `save_face_model` wrote, verified.
+
+    Raises:
+        FileNotFoundError: no such file.
+        CheckpointError: damaged, changed, or not a face model.
+    """
+    from voiceface.checkpoint import CheckpointError, load_model
+
+    found = load_model(path, system="perceptionist", kind=KIND)
+    arrays = {key: value.numpy() for key, value in found.state.items()}
+    references = {k.removeprefix("reference."): v for k, v in arrays.items() if k.startswith("reference.")}
+    try:
+        return LinearFaceModel(
+            found.config["name"],
+            *(arrays[key] for key in ("mean", "shape_basis", "expression_basis", "triangles", "landmarks")),
+            pairs=found.extra["pairs"],
+            parameter_mean=arrays["parameter_mean"],
+            parameter_std=arrays["parameter_std"],
+            scale=tuple(found.config["scale"]),
+            references=references,
+            millimetres=found.config["millimetres"],
+            notice=found.extra["notice"],
+        )
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} lacks parts of a face model ({error}); write it again") from None
+
+
+_TENSORS = ("mean", "shape_basis", "expression_basis", "parameter_mean", "parameter_std")
+
+
+def _rebuilt(model: LinearFaceModel, references: Mapping[str, ArrayLike]) -> LinearFaceModel:
+    mean, shape, expression, parameter_mean, parameter_std = (
+        getattr(model, name).detach().cpu().numpy() for name in _TENSORS
+    )
+    return LinearFaceModel(
+        model.name,
+        mean,
+        shape,
+        expression,
+        model.triangles,
+        model.landmarks,
+        pairs=model.pairs,
+        parameter_mean=parameter_mean,
+        parameter_std=parameter_std,
+        scale=model.scale,
+        references=references,
+        millimetres=model.millimetres,
+        notice=model.notice,
+    )
+
+
+def _assembled(
+    source: Path,
+    arrays: Mapping[str, Any],
+    mean: Array,
+    std: Array,
+    triangles: Array,
+    landmarks: Array,
+    scale: tuple[float, float] | None = None,
+) -> LinearFaceModel:
+    """A model of published arrays; what belongs to the published size goes with it."""
+    vertices = np.asarray(arrays["u"]).size // 3
+    published = vertices == BFM_VERTICES
+    shapes, expressions = np.asarray(arrays["w_shp"]), np.asarray(arrays["w_exp"])
+    flat = shapes.ndim != 2 or expressions.ndim != 2
+    if flat or shapes.shape[1] + expressions.shape[1] + POSE_COUNT > len(mean):
+        raise FaceModelError(
+            f"{source}: bases of shape {shapes.shape} and {expressions.shape}, "
+            f"whitening of {len(mean)} numbers, expected 12 + shape + expression of them"
+        )
+    try:
+        return LinearFaceModel(
+            "bfm" if published else source.stem,
+            arrays["u"],
+            shapes,
+            expressions,
+            triangles,
+            landmarks,
+            pairs=BFM_PAIRS if published else pairs_of_landmarks(landmarks),
+            parameter_mean=mean,
+            parameter_std=std,
+            scale=scale or (PUBLISHED_SCALE if published else None),
+            millimetres=BFM_MILLIMETRES,
+        )
+    except FaceModelError as error:
+        raise FaceModelError(f"{source}: {error}") from None
+
+
+def _topology(folder: Path) -> tuple[Array, Array]:
+    """Triangles (T, 3), 0-based, and the 68 landmarks of a folder."""
+    from scipy.io import loadmat
+    from scipy.io.matlab import MatReadError
+
+    path = _file(folder, "tri", ".mat")
+    try:
+        content = loadmat(path, variable_names=["tri"])
+    except (MatReadError, ValueError, TypeError, OSError, NotImplementedError) as error:
+        raise FaceModelError(f"{path} is damaged or no MATLAB file ({error})") from None
+    triangles = np.asarray(_mapping(content, path, "tri")["tri"])
+    if triangles.ndim != 2 or triangles.shape[0] != 3 or triangles.dtype.kind not in "iuf":
+        raise FaceModelError(f"{path}: tri of shape {triangles.shape}, expected (3, T), 1-based")
+    return triangles.T.astype(np.int64) - 1, _landmarks(
+        np.asarray(read_npy(_file(folder, "keypoints", ".npy"))), folder
+    )
+
+
+def _landmarks(flat: Array, source: Path) -> Array:
+    """Vertex numbers (68,) of flat indices 3i, 3i+1, 3i+2."""
+    numbers = flat.reshape(-1)
+    first = numbers[::3] // 3 if numbers.dtype.kind in "iuf" else numbers[:0]
+    if not np.array_equal(numbers, (3 * first[:, None] + np.arange(3)).ravel()):
+        shown = f"{numbers[:6].tolist()}"
+        raise FaceModelError(f"{source}: keypoints {shown}…, expected flat indices 3i, 3i+1, 3i+2")
+    return first.astype(np.int64)
+
+
+def _file(folder: Path, stem: str, suffix: str) -> Path:
+    """The file of a stem in a folder, under any of the published endings."""
+    names = [f"{stem}{version}{suffix}" for version in VERSIONS]
+    for name in names:
+        if (folder / name).is_file():
+            return folder / name
+    raise FileNotFoundError(f"{folder} has none of {', '.join(names)}; give the folder of a face model")
+
+
+def _mapping(content: Any, path: Path, *wanted: str) -> Mapping[str, Any]:
+    """Content that is a mapping with these keys."""
+    keys = list(content) if isinstance(content, Mapping) else []
+    absent = [word for word in wanted if word not in keys]
+    if absent:
+        found = ", ".join(map(str, keys[:8])) or "no dict"
+        raise FaceModelError(f"{path} lacks {', '.join(absent)}; found {found}")
+    return content

@@ -1,0 +1,184 @@
+"""ICT-FaceKit (light model, MIT licence) as a face model: `python -m perceptionist.ict_facekit FOLDER OUT`.
+
+The folder holds whole meshes: a neutral face, identity modes, expressions, all with the same vertices in
+centimetres. A mode's basis vector is its mesh minus the neutral one; the expressions, artists' shapes that
+overlap, are reduced to a few by their principal directions.
+"""
+
+import argparse
+import json
+import re
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from perceptionist.face_model import LinearFaceModel
+
+Array = NDArray[Any]
+AREAS = {"narrow": 6706, "face": 9409}  # the first vertices of the light model
+NAME = "ict-facekit"
+NOTICE = "Face model made from ICT-FaceKit (USC Institute for Creative Technologies, MIT licence)."
+LANDMARKS = 68
+
+
+def read_ict_facekit(
+    folder: str | Path,
+    area: str | int = "face",
+    shapes: int = 40,
+    expressions: int = 10,
+    landmarks: Sequence[int] | None = None,
+) -> "LinearFaceModel":
+    """Convert a folder of ICT-FaceKit's light model.
+
+    Args:
+        folder: with `generic_neutral_mesh.obj`, `identity000.obj`, …, expression meshes and
+            `vertex_indices.json` (list `expressions`; without it all other meshes are expressions).
+        area: "face" (9,409 vertices), "narrow" (6,706), "all", or a number: the first so many vertices.
+        shapes: identity modes to keep; their coefficients have variance 1.
+        expressions: principal directions of the expressions to keep, most motion first; 1 = the
+            root mean square of the given expressions along it.
+        landmarks: 68 vertex numbers in iBUG order; None reads them from the README.md in the folder or the
+            one above it.
+
+    Returns:
+        A model in centimetres with measuring pairs between landmarks and a whitening of its own; it has no
+        reference shapes, as the files do not say whose face is whose.
+
+    Raises:
+        FileNotFoundError: a file is absent.
+        FaceModelError, MeshError: files that do not fit together.
+    """
+    from perceptionist.face_model import FaceModelError, LinearFaceModel, pairs_of_landmarks, pose_whitening
+    from perceptionist.mesh_files import read_obj
+
+    folder = Path(folder)
+    neutral_path = _neutral(folder)
+    neutral = read_obj(neutral_path)
+    count = _area(area, len(neutral.vertices))
+    modes = sorted(path for path in folder.glob("*.obj") if re.fullmatch(r"identity_?\d+", path.stem))
+    if len(modes) < shapes:
+        raise FaceModelError(f"{folder} has {len(modes)} identity meshes, expected at least {shapes}")
+    faces = [path for path in _expressions(folder, neutral_path) if path not in modes]
+    if len(faces) < expressions:
+        raise FaceModelError(f"{folder} has {len(faces)} expression meshes, expected at least {expressions}")
+    marks = np.array(landmarks if landmarks is not None else _readme_landmarks(folder))
+    if marks.shape != (LANDMARKS,) or marks.min() < 0 or marks.max() >= count:
+        raise FaceModelError(
+            f"{marks.size} landmarks up to {marks.max()}, expected {LANDMARKS} below {count} (area {area!r})"
+        )
+    mean = neutral.vertices[:count]
+
+    def moved(path: Path) -> Array:
+        vertices = read_obj(path).vertices
+        if len(vertices) != len(neutral.vertices):
+            raise FaceModelError(
+                f"{path} has {len(vertices)} vertices, the neutral mesh {len(neutral.vertices)}"
+            )
+        return (vertices[:count] - mean).ravel()
+
+    shape_basis = np.stack([moved(path) for path in modes[:shapes]], axis=1)
+    expression_basis = _principal(np.stack([moved(path) for path in faces], axis=1), expressions)
+    inside = (neutral.triangles < count).all(axis=1)
+    pose_mean, pose_std = pose_whitening(mean, marks)
+    return LinearFaceModel(
+        NAME,
+        mean.ravel(),
+        shape_basis,
+        expression_basis,
+        neutral.triangles[inside][:, ::-1],
+        marks,
+        pairs=pairs_of_landmarks(marks),
+        parameter_mean=np.concatenate([pose_mean, np.zeros(shapes + expressions)]),
+        parameter_std=np.concatenate([pose_std, np.ones(shapes + expressions)]),
+        millimetres=10.0,
+        notice=NOTICE,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Convert a folder into one file; exit code 0 done, 1 not."""
+    parser = argparse.ArgumentParser(prog="python -m perceptionist.ict_facekit", description=__doc__)
+    parser.add_argument("folder", type=Path, help="FaceXModel folder of ICT-FaceKit")
+    parser.add_argument("out", type=Path, help="face model to write, .safetensors")
+    parser.add_argument("--area", default="face", help="face (default), narrow, all, or a number of vertices")
+    parser.add_argument("--shapes", type=int, default=40, help="identity modes (default 40)")
+    parser.add_argument("--expressions", type=int, default=10, help="expression directions (default 10)")
+    options = parser.parse_args(argv)
+    from perceptionist.face_model_files import save_face_model
+
+    try:
+        model = read_ict_facekit(options.folder, options.area, options.shapes, options.expressions)
+        save_face_model(options.out, model)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    size = f"{model.vertex_count:,} vertices, {len(model.triangles):,} triangles"
+    print(f"{options.out}: {size}, {model.shape_count} + {model.expression_count} coefficients")
+    return 0
+
+
+def _neutral(folder: Path) -> Path:
+    found = sorted(folder.glob("*neutral*.obj"))
+    if len(found) != 1:
+        names = [path.name for path in found]
+        raise FileNotFoundError(f"{folder}: neutral meshes {names}, expected one, generic_neutral_mesh.obj")
+    return found[0]
+
+
+def _area(area: str | int, vertices: int) -> int:
+    """How many vertices to keep."""
+    from perceptionist.face_model import FaceModelError
+
+    text = str(area)
+    count = vertices if text == "all" else AREAS.get(text, int(text) if text.isdecimal() else 0)
+    if not 0 < count <= vertices:
+        known = ", ".join([*AREAS, "all"])
+        raise FaceModelError(f"area {area!r}, expected {known} or a number of vertices up to {vertices}")
+    return count
+
+
+def _expressions(folder: Path, neutral: Path) -> list[Path]:
+    """The expression meshes, in the order of the list."""
+    from perceptionist.face_model import FaceModelError
+
+    table = folder / "vertex_indices.json"
+    if not table.is_file():
+        return sorted(path for path in folder.glob("*.obj") if path != neutral)
+    try:
+        names = json.loads(table.read_text("utf-8"))["expressions"]
+        paths = [folder / f"{Path(str(name)).name.removesuffix('.obj')}.obj" for name in names]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FaceModelError(f"{table}: expected a list `expressions` ({error!r})") from None
+    absent = [path.name for path in paths if not path.is_file()]
+    if absent:
+        raise FileNotFoundError(f"{folder} lacks {len(absent)} of the listed expressions, first {absent[0]}")
+    return paths
+
+
+def _readme_landmarks(folder: Path) -> list[int]:
+    """The list of 68 whole numbers in a README.md."""
+    for path in (folder / "README.md", folder.parent / "README.md"):
+        if path.is_file():
+            for numbers in re.findall(r"\[([\d,\s]+)\]", path.read_text("utf-8", errors="replace")):
+                found = [int(number) for number in numbers.replace(",", " ").split()]
+                if len(found) == LANDMARKS:
+                    return found
+    raise FileNotFoundError(
+        f"no list of {LANDMARKS} landmarks in a README.md in or above {folder}; give them"
+    )
+
+
+def _principal(moves: Array, count: int) -> Array:
+    """Principal directions (3N, count) of moves (3N, K) about the neutral face, scaled to their r.m.s."""
+    u, size, _ = np.linalg.svd(moves, full_matrices=False)
+    directions = u[:, :count] * size[:count] / np.sqrt(moves.shape[1])
+    return directions * np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(count)])
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,172 @@
+"""The objective of the unsupervised cascade: real or made, whose face, distillation, triplets.
+
+Every function gives scalars, means over the batch; the terms keep the names of the published log. Letters: B
+batch, C identities, N vertices, P pooled features (specification, section 6).
+"""
+
+from collections.abc import Mapping
+from typing import Literal, get_args
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from torch.nn import functional
+from voiceface.config import Config
+
+from perceptionist.image_to_3d import Regression
+
+Order = Literal["learner_first", "target_first"]
+TripletForm = Literal["vertex", "axis"]
+
+
+class DistillationConfig(Config):
+    """What the student learns from the expert."""
+
+    vertices: float = Field(default=0.5, ge=0, description="weight of the squared distance of vertices")
+    transfer: float = Field(default=10000.0, ge=0, description="weight of the transfer of inner features")
+    order: Order = Field(
+        default="learner_first",
+        description="of the arguments of the transfer, not alike: learner_first as its method means "
+        "it; target_first as the published code calls it",
+    )
+
+
+class TripletConfig(Config):
+    """Meshes of one speaker are to be nearer than those of two."""
+
+    weight: float = Field(default=1.5, ge=0)
+    margin: float = Field(default=1.0, ge=0, description="pixels")
+    form: TripletForm = Field(
+        default="vertex",
+        description="vertex: mean distance of a vertex; axis: over all vertices, for x, y and z each by "
+        "itself, as published",
+    )
+
+
+def discriminator_terms(
+    real: Tensor, made: Tensor, classes: Tensor, face_labels: Tensor
+) -> dict[str, Tensor]:
+    """Terms of the discriminator's side.
+
+    Args:
+        real: discriminator's logits for real pictures, (B, 1).
+        made: for made ones, (B, 1).
+        classes: classifier's logits for the real ones, (B, C); it learns from these only.
+        face_labels: identities of the real pictures, (B,).
+    """
+    return {
+        "D_real": _against(real, 1.0),
+        "D_fake": _against(made, 0.0),
+        "C_real": functional.cross_entropy(classes, face_labels),
+    }
+
+
+def generator_terms(made: Tensor, classes: Tensor, voice_labels: Tensor) -> dict[str, Tensor]:
+    """Adversarial terms of the generator's side.
+
+    Args:
+        made: discriminator's logits for made pictures, (B, 1).
+        classes: classifier's logits for them, (B, C).
+        voice_labels: whose voices they were made from, (B,).
+    """
+    return {"G_D_fake": _against(made, 1.0), "G_C_fake": functional.cross_entropy(classes, voice_labels)}
+
+
+def distillation_terms(
+    student: Regression,
+    expert: Regression,
+    student_vertices: Tensor,
+    expert_vertices: Tensor,
+    config: DistillationConfig | None = None,
+) -> dict[str, Tensor]:
+    """What student and expert make of the same pictures, compared; weighted, their sum is the distillation.
+
+    Args:
+        student: its parameters, pooled and inner features.
+        expert: the same of the expert.
+        student_vertices: frontal meshes, (B, 3, N), pixels.
+        expert_vertices: the same of the expert.
+        config: weights and order.
+    """
+    config = config or DistillationConfig()
+    moved = functional.mse_loss(student_vertices, expert_vertices)
+    terms = {"Distill_vertices": config.vertices * moved}
+    for name, ours, theirs in (
+        ("Distill_pooled", student.pooled, expert.pooled),
+        ("Distill_inter", student.inter, expert.inter),
+    ):
+        pair = (ours, theirs) if config.order == "learner_first" else (theirs, ours)
+        terms[name] = config.transfer * probabilistic_transfer(*pair)
+    return terms
+
+
+def probabilistic_transfer(learner: Tensor, target: Tensor, epsilon: float = 1e-7) -> Tensor:
+    """Divergence of the learner's table of similarities in the batch from the target's (PKT).
+
+    Args:
+        learner: features (B, ...), flattened per item. The published code passes the expert here.
+        target: features of the same items, of any length.
+        epsilon: added to lengths and inside the logarithm.
+
+    Returns:
+        Mean over the B x B pairs of P_t ln((P_t + epsilon) / (P_l + epsilon)); at least about 0.
+
+    Raises:
+        ValueError: the two have another number of items.
+    """
+    if len(learner) != len(target):
+        raise ValueError(f"the same items needed on both sides, found {len(learner)} and {len(target)}")
+    ours, theirs = (_neighbours(each, epsilon) for each in (learner, target))
+    return (theirs * torch.log((theirs + epsilon) / (ours + epsilon))).mean()
+
+
+def triplet_term(
+    anchor: Tensor, positive: Tensor, negative: Tensor, config: TripletConfig | None = None
+) -> Tensor:
+    """Weighted triplet loss of meshes, max(0, d(anchor, positive) - d(anchor, negative) + margin).
+
+    Args:
+        anchor: frontal meshes (B, 3, N), pixels.
+        positive: of other recordings of the same speakers.
+        negative: of other speakers.
+        config: weight, margin and distance.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
+    config = config or TripletConfig()
+    shapes = {tuple(each.shape) for each in (anchor, positive, negative)}
+    if len(shapes) != 1 or anchor.ndim != 3:
+        raise ValueError(f"three sets of meshes of one shape (B, 3, N) needed, found {sorted(shapes)}")
+    if config.form not in get_args(TripletForm):
+        raise ValueError(f"unknown form {config.form!r} of the triplet loss")
+    if config.form == "axis":
+        return config.weight * triplet(anchor, positive, negative, config.margin)
+    near, far = ((anchor - other + 1e-6).norm(dim=1).mean(1) for other in (positive, negative))
+    return config.weight * functional.relu(near - far + config.margin).mean()
+
+
+def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0) -> Tensor:
+    """Triplet margin loss, Euclidean distance over the last axis, 1e-6 added to differences; the mean."""
+    return functional.triplet_margin_loss(anchor, positive, negative, margin=margin, p=2, eps=1e-6)
+
+
+def total(terms: Mapping[str, Tensor]) -> Tensor:
+    """Sum of all terms."""
+    return torch.stack(list(terms.values())).sum()
+
+
+def _against(logits: Tensor, label: float) -> Tensor:
+    """Binary cross entropy of the logits' sigmoid against one label for all."""
+    return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
+
+
+def _neighbours(features: Tensor, epsilon: float) -> Tensor:
+    """Cosines between the items, moved to 0...1, rows summing to one: (B, ...) to (B, B)."""
+    with torch.autocast(features.device.type, enabled=False):
+        rows = features.flatten(1)
+        rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
+        rows = rows / (torch.linalg.vector_norm(rows, dim=1, keepdim=True) + epsilon)
+        rows = torch.where(rows.isnan(), 0, rows)
+        alike = (rows @ rows.T + 1) / 2
+        return alike / alike.sum(1, keepdim=True)

@@ -1,0 +1,102 @@
+"""Rows of numbers as text: written and read many at a time, each spelled so that it comes back exactly.
+
+The work is done by Arrow's table writer and reader, which know the shortest spelling of a number and read it
+back correctly rounded. Blocks of another form than one blank between the cells are left to the caller.
+"""
+
+from typing import Any, BinaryIO, Literal, get_args
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
+
+Array = NDArray[Any]
+Spelling = Literal["shortest", "published"]
+
+
+def write_rows(file: BinaryIO, mark: str, columns: list[Array], spelling: Spelling = "shortest") -> None:
+    """Write one line a row: `mark`, then the row's numbers, one blank between.
+
+    Args:
+        file: opened for writing bytes.
+        mark: first word of every line; "" for none.
+        columns: (N,) float32, float64 or integers each.
+        spelling: "shortest": the fewest digits that give the same value of the column's own type;
+            "published": a float32 as Python spells its value in double precision (-0.0007058780756779015),
+            which is longer and gives the same float32.
+
+    Raises:
+        ValueError: an unknown spelling.
+    """
+    import pyarrow as pa
+    from pyarrow import csv
+
+    if spelling not in get_args(Spelling):
+        raise ValueError(f"spelling is {spelling!r}, expected one of {', '.join(get_args(Spelling))}")
+    rows = len(columns[0])
+    if not rows:
+        return
+    cells: dict[str, Any] = {}
+    if mark:
+        same = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([mark]))
+        cells["mark"] = same.cast(pa.string())
+    for number, column in enumerate(columns):
+        whole = np.ascontiguousarray(column)
+        floating = whole.dtype.kind == "f"
+        cells[str(number)] = _as_python(whole) if spelling == "published" and floating else pa.array(whole)
+    options = csv.WriteOptions(include_header=False, delimiter=" ", quoting_style="none", batch_size=1 << 14)
+    csv.write_csv(pa.table(cells), file, options)
+
+
+def read_rows(block: bytes, width: int, dtype: DTypeLike, *, marked: bool = False) -> Array | None:
+    """Read lines of numbers of the plain form that `write_rows` writes.
+
+    Args:
+        block: the lines, each ended by a line feed.
+        width: numbers a line.
+        dtype: float32, float64 or int32; text is rounded once, straight to this type.
+        marked: a word stands before the numbers.
+
+    Returns:
+        (lines, width), or None when some line has another form: the caller then reads with more care.
+    """
+    import pyarrow as pa
+    from pyarrow import csv
+
+    if not block:
+        return np.zeros((0, width), dtype)
+    if np.dtype(dtype).kind == "i" and (b"x" in block or b"X" in block):
+        return None  # Arrow would read hexadecimal numbers
+    names = [str(number) for number in range(width)]
+    kind = pa.from_numpy_dtype(np.dtype(dtype))
+    try:
+        table = csv.read_csv(
+            pa.BufferReader(block),
+            csv.ReadOptions(use_threads=False, column_names=(["mark"] if marked else []) + names),
+            csv.ParseOptions(delimiter=" ", quote_char=False, double_quote=False),
+            csv.ConvertOptions(
+                include_columns=names, column_types=dict.fromkeys(names, kind), null_values=[]
+            ),
+        )
+    except pa.ArrowInvalid:
+        return None
+    if len(table) != block.count(b"\n") + (not block.endswith(b"\n")):
+        return None  # empty lines were passed over
+    return np.stack([table.column(name).to_numpy() for name in names], axis=1)
+
+
+def _as_python(values: Array) -> Any:
+    """Arrow strings of float values in double precision, spelled as Python spells them.
+
+    Both use the fewest digits; they differ where Python writes an exponent or the `.0` of whole numbers.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    double = values.astype(np.float64)
+    size = np.abs(double)
+    differs = (size < 1e-3) | (size >= 1e15) | (double == np.floor(double))
+    text = pa.array(double).cast(pa.string())
+    if not differs.any():
+        return text
+    spelled = pa.array([repr(value) for value in double[differs].tolist()], pa.string())
+    return pc.replace_with_mask(text, pa.array(differs), spelled)

@@ -1,0 +1,268 @@
+"""Polygon files (.ply), text and binary: vertices, colours and faces; other elements are passed over."""
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from voiceface.files import atomic_path
+
+from perceptionist.mesh_files import Mesh, MeshError, as_mesh, content_of
+from perceptionist.number_text import read_rows, write_rows
+
+Array = NDArray[Any]
+TYPES = {
+    **{"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2"},
+    **{"ushort": "u2", "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4"},
+    **{"float": "f4", "float32": "f4", "double": "f8", "float64": "f8"},
+}
+FORMATS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
+FACE_LISTS = ("vertex_indices", "vertex_index")
+
+
+@dataclass(frozen=True)
+class Property:
+    """One property of an element: its type, and for a list the type of its length."""
+
+    name: str
+    kind: str
+    length: str = ""
+
+
+@dataclass(frozen=True)
+class Element:
+    """One table of a file."""
+
+    name: str
+    count: int
+    properties: tuple[Property, ...]
+
+
+def write_ply(
+    path: str | Path,
+    vertices: ArrayLike,
+    triangles: ArrayLike | None = None,
+    colors: ArrayLike | None = None,
+    *,
+    binary: bool = True,
+) -> None:
+    """Write a mesh, atomically; coordinates keep their type, colours become 0 to 255.
+
+    Args:
+        path: the file.
+        vertices: (V, 3) float32 or float64. triangles: (T, 3), 0-based. colors: (V, 3) in [0, 1].
+        binary: little-endian; else text, numbers in the shortest spelling that gives them back.
+
+    Raises:
+        MeshError: the mesh is not sound.
+        OSError: the file cannot be written.
+    """
+    mesh = as_mesh(vertices, triangles, colors, str(path))
+    kind = "float" if mesh.vertices.dtype == np.float32 else "double"
+    lines = ["ply", f"format {'binary_little_endian' if binary else 'ascii'} 1.0"]
+    lines += [f"element vertex {len(mesh.vertices)}", *(f"property {kind} {axis}" for axis in "xyz")]
+    columns = list(mesh.vertices.T)
+    if mesh.colors is not None:
+        lines += [f"property uchar {name}" for name in ("red", "green", "blue")]
+        columns += list(np.rint(mesh.colors * 255).astype(np.uint8).T)
+    lines += [f"element face {len(mesh.triangles)}", "property list uchar int vertex_indices", "end_header"]
+    corners = [np.full(len(mesh.triangles), 3, np.uint8), *mesh.triangles.T]
+    with atomic_path(path) as part, part.open("wb") as file:
+        file.write(("\n".join(lines) + "\n").encode())
+        for table in (columns, corners):
+            if binary:
+                file.write(
+                    np.rec.fromarrays([column.astype(column.dtype.newbyteorder("<")) for column in table])
+                )
+            else:
+                write_rows(file, "", table)
+
+
+def read_ply(path: str | Path) -> Mesh:
+    """Read a mesh; vertices as float32 where the file has no wider type, else float64; polygons become fans.
+
+    Raises:
+        FileNotFoundError: no such file.
+        MeshError: no such file format, a header that does not fit the content, faces that name no vertex.
+    """
+    path = Path(path)
+    data = content_of(path, "mesh")
+    form, elements, at = _header(data, path)
+    tables: dict[str, dict[str, Array | list[Array]]] = {}
+    lines = data[at:].replace(b"\r", b"").split(b"\n") if form == "ascii" else []
+    for element in elements:
+        where = f"{path}: element {element.name} ({element.count} rows)"
+        if form == "ascii":
+            table, lines = _text_table(lines, element, where)
+        else:
+            table, at = _binary_table(data, at, element, FORMATS[form], where)
+        tables.setdefault(element.name, table)
+    vertex = tables.get("vertex", {})
+    if not all(axis in vertex for axis in "xyz"):
+        raise MeshError(f"{path} has no vertices with x, y and z; its elements: {[e.name for e in elements]}")
+    axes = [np.asarray(vertex[axis]) for axis in "xyz"]
+    wide = any(axis.dtype.itemsize > 4 or axis.dtype.kind in "iu" for axis in axes)
+    points = np.stack(axes, axis=1).astype(np.float64 if wide else np.float32)
+    if not len(points):
+        raise MeshError(f"{path} holds no vertices")
+    colors = None
+    if all(name in vertex for name in ("red", "green", "blue")):
+        shades = np.stack([np.asarray(vertex[name]) for name in ("red", "green", "blue")], axis=1)
+        colors = (shades / 255 if shades.dtype.kind in "iu" else shades).astype(np.float32)
+    polygons = next((tables["face"][n] for n in FACE_LISTS if n in tables.get("face", {})), [])
+    return as_mesh(points, _fans(polygons, str(path)), colors, str(path))
+
+
+def _header(data: bytes, path: Path) -> tuple[str, list[Element], int]:
+    """Format, elements, and where the content begins."""
+    end = data.find(b"end_header")
+    stop = data.find(b"\n", end)
+    if not data.startswith((b"ply\n", b"ply\r\n")) or end < 0 or stop < 0:
+        raise MeshError(f"{path} is no .ply file: expected `ply` in the first line and `end_header` below it")
+    form, elements = "", []
+    for number, line in enumerate(data[:end].decode("latin-1").splitlines(), 1):
+        words = line.split()
+        try:
+            match words:
+                case ["format", name, "1.0"] if name in FORMATS:
+                    form = name
+                case ["element", name, count] if int(count) >= 0:
+                    elements.append(Element(name, int(count), ()))
+                case ["property", "list", length, kind, name] if TYPES[length][0] in "iu":
+                    elements[-1] = _with(elements[-1], Property(name, TYPES[kind], TYPES[length]))
+                case ["property", kind, name]:
+                    elements[-1] = _with(elements[-1], Property(name, TYPES[kind]))
+                case [] | ["ply"] | ["comment" | "obj_info", *_]:
+                    pass
+                case _:
+                    raise ValueError
+        except (ValueError, LookupError):
+            raise MeshError(
+                f"{path}, line {number}: {line[:80]!r} does not belong in the header of a .ply"
+            ) from None
+    if not form:
+        raise MeshError(f"{path} states no format, expected one of {', '.join(FORMATS)} 1.0")
+    return form, elements, stop + 1
+
+
+def _with(element: Element, new: Property) -> Element:
+    return Element(element.name, element.count, (*element.properties, new))
+
+
+def _binary_table(
+    data: bytes, at: int, element: Element, order: str, where: str
+) -> tuple[dict[str, Array | list[Array]], int]:
+    """Columns of a binary element, and where the next begins."""
+    lists = [item for item in element.properties if item.length]
+    lengths = {}
+    if lists and element.count:  # nearly always all lists are as long as the first
+        position = at
+        for item in element.properties:
+            if item.length:
+                lengths[item.name] = int(_take(data, position, order + item.length, 1, where)[0])
+                position += np.dtype(item.length).itemsize
+            position += np.dtype(item.kind).itemsize * lengths.get(item.name, 1)
+    fields: list[tuple[str, str] | tuple[str, str, tuple[int]]] = []
+    for number, item in enumerate(element.properties):
+        if item.length:
+            fields += [(f"length {number}", order + item.length)]
+            fields += [(f"value {number}", order + item.kind, (max(0, lengths.get(item.name, 0)),))]
+        else:
+            fields += [(f"value {number}", order + item.kind)]
+    row = np.dtype(fields)
+    if row.itemsize * element.count <= len(data) - at or not lists:
+        rows = _take(data, at, row, element.count, where)
+        if all(
+            (rows[f"length {number}"] == lengths.get(item.name, 0)).all()
+            for number, item in enumerate(element.properties)
+            if item.length
+        ):
+            table: dict[str, Array | list[Array]] = {
+                item.name: rows[f"value {number}"] for number, item in enumerate(element.properties)
+            }
+            return table, at + row.itemsize * element.count
+    columns: dict[str, list[Any]] = {item.name: [] for item in element.properties}
+    for _ in range(element.count):
+        for item in element.properties:
+            if item.length:
+                size = int(_take(data, at, order + item.length, 1, where)[0])
+                at += np.dtype(item.length).itemsize
+                columns[item.name].append(_take(data, at, order + item.kind, size, where))
+                at += np.dtype(item.kind).itemsize * size
+            else:
+                columns[item.name].append(_take(data, at, order + item.kind, 1, where)[0])
+                at += np.dtype(item.kind).itemsize
+    return {
+        item.name: columns[item.name] if item.length else np.array(columns[item.name], item.kind)
+        for item in element.properties
+    }, at
+
+
+def _take(data: bytes, at: int, kind: Any, count: int, where: str) -> Array:
+    """So many items from a place in the file."""
+    needed = np.dtype(kind).itemsize * count
+    if count < 0 or at + needed > len(data):
+        raise MeshError(f"{where}: the file ends too early; it is damaged or truncated")
+    if not needed:
+        return np.zeros(count, kind)
+    return np.frombuffer(data, kind, count, at)
+
+
+def _text_table(
+    lines: list[bytes], element: Element, where: str
+) -> tuple[dict[str, Array | list[Array]], list[bytes]]:
+    """Columns of a text element, and the lines below it."""
+    chosen, rest = lines[: element.count], lines[element.count :]
+    if len(chosen) < element.count:
+        raise MeshError(f"{where}: the file ends after {len(chosen)} of them; it is damaged or truncated")
+    lists = [item for item in element.properties if item.length]
+    block = b"".join([line + b"\n" for line in chosen])
+    if element.properties and not lists:
+        rows = read_rows(block, len(element.properties), np.float64)
+        if rows is not None:
+            names = enumerate(element.properties)
+            return {item.name: rows[:, n].astype(item.kind) for n, item in names}, rest
+    if len(element.properties) == 1 and chosen and chosen[0][:1] == b"3":
+        rows = read_rows(block, 4, np.int32)
+        if rows is not None and (rows[:, 0] == 3).all():
+            return {element.properties[0].name: rows[:, 1:]}, rest
+    columns: dict[str, list[Any]] = {item.name: [] for item in element.properties}
+    for number, line in enumerate(chosen):
+        words = line.split()
+        try:
+            for item in element.properties:
+                size = int(words.pop(0)) if item.length else 1
+                values = np.array([float(word) for word in words[:size]])
+                if not 0 <= size <= len(words) or (
+                    item.kind[0] in "iu" and (values != np.trunc(values)).any()
+                ):
+                    raise ValueError
+                columns[item.name].append(values.astype(item.kind) if item.length else values[0])
+                words = words[size:]
+            if words:
+                raise ValueError
+        except (ValueError, LookupError):
+            shown = line[:80].decode("latin-1")
+            expected = " ".join(item.name for item in element.properties)
+            raise MeshError(f"{where}: row {number} is {shown!r}, expected {expected}") from None
+    return {
+        item.name: columns[item.name] if item.length else np.array(columns[item.name]).astype(item.kind)
+        for item in element.properties
+    }, rest
+
+
+def _fans(polygons: Array | list[Array], where: str) -> Array:
+    """Triangles (T, 3) of polygons, each a fan round its first corner."""
+    if isinstance(polygons, np.ndarray) and polygons.ndim == 2:
+        if len(polygons) and polygons.shape[1] < 3:
+            raise MeshError(f"{where}: faces with {polygons.shape[1]} corners, expected at least 3")
+        places = range(1, polygons.shape[1] - 1)
+        fans = [polygons[:, [0, place, place + 1]] for place in places] or [np.zeros((0, 3), np.int64)]
+        return np.stack(fans, axis=1).reshape(-1, 3).astype(np.int64)
+    short = [len(corners) for corners in polygons if len(corners) < 3]
+    if short:
+        raise MeshError(f"{where}: a face with {short[0]} corners, expected at least 3")
+    triangles = [(c[0], b, d) for c in (p.tolist() for p in polygons) for b, d in pairwise(c[1:])]
+    return np.array(triangles, np.int64).reshape(-1, 3)

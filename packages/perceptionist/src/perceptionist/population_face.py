@@ -1,0 +1,129 @@
+"""The synthetic population's head as a face model: the embedded default, made of formulas, nobody's face."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+from voiceface.population import bases
+from voiceface.population.head import (
+    MEASURING_PAIRS,
+    FaceFactors,
+    HeadModel,
+    head_model,
+    identity_coefficients,
+)
+from voiceface.population.render import BOX_SHARE, View
+from voiceface.population.scene import rotation
+
+from perceptionist.face_model import FLIP, LinearFaceModel
+
+Array = NDArray[Any]
+NOTICE = (
+    "Synthetic population: the head is made of formulas and the people are invented; nothing here says "
+    "anything about a real person."
+)
+SIDE = 120.0
+PAIR_OF = {"oicd": "OICD", "forehead": "FR", "cheek": "CR", "ear": "ER", "midline": "MR"}
+WIDTHS = ("facew", "jaww", "cheekf")  # the shape coefficients that make a face wide or narrow
+# Steps along the common direction of those widths, in standard deviations of the whole population.
+FACE_TYPES = {"wide": 1.5, "skinny": -1.5, "regular": 0.0, "slim": -0.75}
+
+
+def population_face_model(face_gain: float = 1.0) -> LinearFaceModel:
+    """The population's head in the published arrangement: 6,400 vertices, 40 + 10 numbers, micrometres.
+
+    The reference shapes are those of its own people: `male` and `female` the mean man and woman; the face
+    types the mean person moved along the widths of face, jaw and cheeks (`FACE_TYPES`). Each is scaled as the
+    population's camera scales a face of that shape. Every call gives a new module, as modules are moved in
+    place; the numbers behind it are computed once per process.
+
+    Args:
+        face_gain: factor on all bases, above 0; 1 is that of the presets.
+    """
+    head = head_model(face_gain)
+    files = head.orthonormal
+    landmarks = head.landmarks
+    pairs = {
+        ours: tuple(int(landmarks[place]) for place in MEASURING_PAIRS[theirs])
+        for ours, theirs in PAIR_OF.items()
+    }
+    people = {"male": bases.sex_shift(), "female": -bases.sex_shift()} | _face_types(head)
+    return LinearFaceModel(
+        "population",
+        files.u_shp + files.u_exp,
+        files.w_shp,
+        files.w_exp,
+        files.tri.T - 1,
+        landmarks,
+        pairs=pairs,
+        parameter_mean=files.param_mean,
+        parameter_std=files.param_std,
+        references={word: frontal_of(head, alpha) for word, alpha in people.items()},
+        millimetres=0.001,
+        notice=NOTICE,
+    )
+
+
+def shape_numbers(people: FaceFactors, face_gain: float = 1.0) -> NDArray[np.float32]:
+    """Un-whitened shape numbers (N, 40) of people, in the model's orthonormal basis."""
+    change = head_model(face_gain).orthonormal.shape_from_semantic
+    return (identity_coefficients(people) @ change.T).astype(np.float32)
+
+
+def semantic_shape(numbers: ArrayLike, face_gain: float = 1.0) -> NDArray[np.float64]:
+    """The population's own coefficients (N, 40), of `bases.SHAPE_NAMES`, from shape numbers (N, 40)."""
+    change = head_model(face_gain).orthonormal.shape_from_semantic
+    return np.linalg.solve(change, np.asarray(numbers, float).T).T
+
+
+def expression_numbers(expression: ArrayLike, face_gain: float = 1.0) -> NDArray[np.float32]:
+    """Un-whitened expression numbers (N, 10) from the population's own (N, 10) (`View.expression`)."""
+    change = head_model(face_gain).orthonormal.expression_from_semantic
+    return (np.asarray(expression, float) @ change.T).astype(np.float32)
+
+
+def pose_numbers(
+    view: View, alpha: ArrayLike, side: float = SIDE, flip: float = FLIP, face_gain: float = 1.0
+) -> NDArray[np.float32]:
+    """Un-whitened pose (12,) of a rendered picture: [P | t], y up, so that picture y = flip - y.
+
+    The population's camera has a perspective, the model has none: scale and offset are those that bring the
+    model's landmarks nearest to the picture's (a few pixels at the ears).
+
+    Args:
+        view: from `voiceface.population.render.view_of`.
+        alpha: (40,) the person's own coefficients, `identity_coefficients`.
+        side: of the picture in pixels.
+        flip: see `perceptionist.face_model.place`.
+        face_gain: factor on all bases.
+    """
+    turn = rotation(view.pose)
+    marks = head_model(face_gain).landmark_points(alpha, view.expression) @ turn.T
+    seen = side * view.landmarks * [1, -1] + [0, flip]
+    flat, target = marks[:, :2], seen - seen.mean(axis=0)
+    centred = flat - flat.mean(axis=0)
+    scale = (centred * target).sum() / (centred**2).sum()  # pixels per mm
+    offset = [*(seen.mean(axis=0) - scale * flat.mean(axis=0)), -0.55 * side]
+    whole = np.concatenate([scale / 1000.0 * turn, np.reshape(offset, (3, 1))], axis=1)
+    return whole.ravel().astype(np.float32)
+
+
+def frontal_of(head: HeadModel, alpha: ArrayLike) -> NDArray[np.float32]:
+    """Frontal meshes (..., 6400, 3) of heads (..., 40) in pixels: the landmarks' box takes 60 % of 120."""
+    vertices = head.vertices(alpha)
+    marks = vertices[..., head.landmarks, :2]
+    box = 0.5 * np.ptp(marks, axis=-2).sum(axis=-1)
+    return (BOX_SHARE * SIDE / box[..., None, None] * vertices).astype(np.float32)
+
+
+def _face_types(head: HeadModel) -> dict[str, Array]:
+    """Shape coefficients (40,) of the face types, both sexes between them."""
+    towards = np.isin(bases.SHAPE_NAMES, WIDTHS).astype(float)
+    fields = head.shape.reshape(len(towards), -1)
+    gram = fields @ fields.T
+    mix, shift = bases.loadings(), bases.sex_shift()
+    covariance = mix @ mix.T + np.diag(bases.residual_scale() ** 2) + np.outer(shift, shift)
+    # How far people lie along this direction: the nearest point on the line through the mean face.
+    along = gram @ towards / (towards @ gram @ towards)
+    spread = np.sqrt(along @ covariance @ along)
+    return {word: step * spread * towards for word, step in FACE_TYPES.items()}

@@ -1,0 +1,389 @@
+"""Published checkpoints (specification, section 12): every file to a network of its size, and the way back.
+
+Our modules keep the published parameter names; sizes are read off the shapes. Reading never runs code that a
+file may carry; writing gives files that the published programs load.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from voiceface.association.trunks import on_cpu, write_torch
+from voiceface.checkpoint import CheckpointError, load_into, read_published
+from voiceface.published import state_dict_of
+
+from perceptionist.face_network import Classifier, Discriminator, FaceNetwork, FaceNetworkConfig
+from perceptionist.generator import Generator, GeneratorConfig
+from perceptionist.image_to_3d import PUBLISHED, ImageTo3D, ImageTo3DConfig, Stage
+from perceptionist.refiners import ForwardDirection, RefinerConfig, ReverseDirection
+from perceptionist.supervised import SupervisedHead, SupervisedHeadConfig
+from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig
+
+FILES = {
+    "voice network": "voice_embedding.pth",
+    "generator": "generator_48000.pth",
+    "student": "image3D_48000.pth",
+    "expert": "2D-to-3D-pretrained.tar",
+    "supervised head": "supervised_64/generator_48000.pth",
+}
+"""Where the published files lie below `pretrained_models`."""
+ARRAYS = ("w_shp", "w_exp", "u", "param_mean", "param_std")
+FIRST_BLOCKS = 9  # registered a second time as `features_first`, the others as `features_second`
+IMAGE_NETWORK = re.compile(r"^(?:module\.)?\w+\.backbone\.")
+REFINERS = re.compile(r"^(?:module\.)?(?=(?:forward|reverse)Direction\.)")
+State = Mapping[str, Tensor]
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Expert:
+    """The expert archive.
+
+    Attributes:
+        network: the image-to-3D network.
+        arrays: of its face model: w_shp, w_exp, u, param_mean, param_std; those that the file holds.
+        forward_direction: landmark refinement; None where the file has none.
+        reverse_direction: landmarks to parameters; None where the file has none.
+    """
+
+    network: ImageTo3D
+    arrays: dict[str, np.ndarray]
+    forward_direction: ForwardDirection | None
+    reverse_direction: ReverseDirection | None
+
+
+def find(folder: str | Path, what: str) -> Path:
+    """Path of a published file in a `pretrained_models` folder.
+
+    Args:
+        folder: that holds the files under their published names.
+        what: a key of `FILES`.
+
+    Raises:
+        FileNotFoundError: it is not there.
+    """
+    path = Path(folder) / FILES[what]
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"the published {what} {path} does not exist; place {FILES[what]} in {folder}"
+        )
+    return path
+
+
+def load_voice_network(path: str | Path) -> VoiceNetwork:
+    """Read `voice_embedding.pth`, in evaluation mode.
+
+    Raises:
+        CheckpointError: damaged, unsafe, another network's, or a key is missing, unknown or of another shape.
+        FileNotFoundError: no such file.
+    """
+    return _load(path, voice_network_of)
+
+
+def load_generator(path: str | Path) -> Generator:
+    """Read `generator_48000.pth`; errors as `load_voice_network`."""
+    return _load(path, generator_of)
+
+
+def load_face_network(path: str | Path) -> FaceNetwork:
+    """Read `face_embedding.pth`; errors as `load_voice_network`."""
+    return _load(path, face_network_of)
+
+
+def load_discriminator(path: str | Path) -> Discriminator:
+    """Read `discriminator.pth`; errors as `load_voice_network`."""
+    return _load(path, discriminator_of)
+
+
+def load_classifier(path: str | Path) -> Classifier:
+    """Read `classifier.pth`; errors as `load_voice_network`."""
+    return _load(path, classifier_of)
+
+
+def load_supervised_head(path: str | Path) -> SupervisedHead:
+    """Read `supervised_64/generator_48000.pth`; errors as `load_voice_network`."""
+    return _load(path, supervised_head_of)
+
+
+def load_student(path: str | Path) -> ImageTo3D:
+    """Read `image3D_48000.pth`, with or without the second copies of its features.
+
+    Raises:
+        CheckpointError: as `load_voice_network`, or the copies differ.
+        FileNotFoundError: no such file.
+    """
+    return _load(path, image_to_3d_of)
+
+
+def load_expert(path: str | Path) -> Expert:
+    """Read `2D-to-3D-pretrained.tar`: the expert, its face model's arrays, its refiners if it has them.
+
+    Raises:
+        CheckpointError, FileNotFoundError: as `load_student`.
+    """
+    source = str(path)
+    state = state_dict_of(read_published(path), "state_dict", source=source)
+    network = {k: v for k, v in state.items() if IMAGE_NETWORK.match(k)}
+    if not network:
+        raise _refused(state, source, "expert archive", "module.IGM.backbone.features.0.0.weight")
+    bare = {REFINERS.sub("", k): v for k, v in state.items() if REFINERS.match(k)}
+    parts = {name: _below(f"{name}Direction.", bare) for name in ("forward", "reverse")}
+    plain = {key.removeprefix("module."): value for key, value in state.items()}
+    return Expert(
+        _built(network, source, image_to_3d_of),
+        {word: plain[word].numpy() for word in ARRAYS if word in plain},
+        _built(parts["forward"], source, forward_direction_of) if parts["forward"] else None,
+        _built(parts["reverse"], source, reverse_direction_of) if parts["reverse"] else None,
+    )
+
+
+def voice_network_of(state: State, source: str = "the state dict") -> VoiceNetwork:
+    """The network of a published state dict, sizes read off the shapes, in evaluation mode.
+
+    Raises:
+        CheckpointError: another network's, or a key is missing, unknown or of another shape.
+    """
+    convolutions = _layers(state, 3)
+    if not convolutions:
+        raise _refused(state, source, "voice network", "model.0.weight of three axes")
+    *inner, last = convolutions
+    config = VoiceNetworkConfig(
+        bands=convolutions[0].shape[1], channels=_outside(inner, 0), embedding=last.shape[0]
+    )
+    return _filled(VoiceNetwork(config), state, source)
+
+
+def generator_of(state: State, source: str = "the state dict") -> Generator:
+    """As `voice_network_of`, for the generator."""
+    layers = _layers(state, 4)
+    if len(layers) < 2 or layers[0].shape[2:] != (4, 4):
+        raise _refused(state, source, "generator", "model.0.weight of shape (64, 1024, 4, 4)")
+    *inner, last = layers
+    config = GeneratorConfig(embedding=layers[0].shape[0], channels=_outside(inner, 1), colours=last.shape[1])
+    return _filled(Generator(config), state, source)
+
+
+def face_network_of(state: State, source: str = "the state dict") -> FaceNetwork:
+    """As `voice_network_of`, for the face embedding."""
+    layers = _layers(state, 4)
+    if len(layers) < 2 or layers[0].shape[2:] != (1, 1):
+        raise _refused(state, source, "face network", "model.0.weight of shape (32, 3, 1, 1)")
+    *inner, last = layers
+    config = FaceNetworkConfig(
+        colours=layers[0].shape[1], channels=_outside(inner, 0), embedding=last.shape[0]
+    )
+    return _filled(FaceNetwork(config), state, source)
+
+
+def discriminator_of(state: State, source: str = "the state dict") -> Discriminator:
+    """As `voice_network_of`, for the discriminator's head."""
+    weight = state.get("model.weight")
+    if weight is None or weight.ndim != 2 or len(weight) != 1:
+        raise _refused(state, source, "discriminator", "model.weight of shape (1, 64)")
+    return _filled(Discriminator(weight.shape[1]), state, source)
+
+
+def classifier_of(state: State, source: str = "the state dict") -> Classifier:
+    """As `voice_network_of`, for the identity classifier's head."""
+    weight = state.get("model.weight")
+    if weight is None or weight.ndim != 2:
+        raise _refused(state, source, "classifier", "model.weight of shape (identities, 64)")
+    return _filled(Classifier(weight.shape[1], weight.shape[0]), state, source)
+
+
+def supervised_head_of(state: State, source: str = "the state dict") -> SupervisedHead:
+    """As `voice_network_of`, for the supervised head."""
+    if "classifier_scale.1.weight" not in state:
+        raise _refused(state, source, "supervised head", "classifier_scale.1.weight")
+    shape, expression = (_rows(state, f"classifier_{name}.1.weight", source) for name in ("shape", "exp"))
+    embedding = state["classifier_scale.1.weight"].shape[-1]
+    config = SupervisedHeadConfig(embedding=embedding, shape=shape, expression=expression)
+    return _filled(SupervisedHead(config), state, source)
+
+
+def image_to_3d_of(state: State, source: str = "the state dict") -> ImageTo3D:
+    """As `voice_network_of`, for expert and student; `backbone.` and longer prefixes are taken off.
+
+    The second copies of the features may be there or not. Strides leave no trace in the shapes: they are the
+    published ones, and so is the picture's side.
+    """
+    bare = {re.sub(r"^((module\.)?(\w+\.)?backbone\.)?", "", key): value for key, value in state.items()}
+    bare = without_copies(bare, source)
+    if "features.0.0.weight" not in bare:
+        raise _refused(state, source, "image-to-3D network", "backbone.features.0.0.weight")
+    return _filled(ImageTo3D(image_to_3d_config(bare, source)), bare, source)
+
+
+def image_to_3d_config(state: State, source: str = "the state dict") -> ImageTo3DConfig:
+    """Read the sizes off the shapes of canonical keys.
+
+    Raises:
+        CheckpointError: another number of blocks than the published one, or a layer is missing.
+    """
+    blocks = 1 + max(int(m[1]) for key in state if (m := re.match(r"features\.(\d+)\.", key)))
+    published = sum(stage.blocks for stage in PUBLISHED)
+    if blocks != published + 2:
+        raise CheckpointError(f"{source}: expected {published + 2} feature blocks, found {blocks}")
+    stem = before = _rows(state, "features.0.0.weight", source)
+    stages, number = [], 1
+    for stage in PUBLISHED:
+        expands = f"features.{number}.conv.2.weight" in state and f"features.{number}.conv.3.weight" in state
+        hidden = _rows(state, f"features.{number}.conv.0.0.weight", source)
+        channels = _rows(state, f"features.{number}.conv.{2 if expands else 1}.weight", source)
+        size = {"expansion": hidden / before if expands else 1, "channels": channels}
+        stages.append(Stage(**size, blocks=stage.blocks, stride=stage.stride))
+        number, before = number + stage.blocks, channels
+    heads = {"pose": "ori", "shape": "shape", "expression": "exp", "texture": "texture"}
+    keys = {word: f"classifier_{name}.1.weight" for word, name in heads.items()}
+    outputs = {word: len(state[key]) if key in state else 0 for word, key in keys.items()}
+    if not outputs["shape"]:
+        raise CheckpointError(f"{source}: the key {keys['shape']} is missing")
+    last = _rows(state, f"features.{blocks - 1}.0.weight", source)
+    return ImageTo3DConfig(stem=stem, stages=tuple(stages), features=last, **outputs)
+
+
+def forward_direction_of(state: State, source: str = "the state dict") -> ForwardDirection:
+    """As `voice_network_of`, for the landmark refinement network (keys `conv1.weight` and so on)."""
+    widths = _point_widths(state, source, "forward")
+    codes = RefinerConfig()
+    inside = state["conv6.weight"].shape[1] if "conv6.weight" in state else 0
+    features = inside - widths[1] - widths[4] - codes.shape - codes.expression
+    if features < 1:
+        raise _refused(state, source, "landmark refinement network", "conv6.weight of shape (512, 2418, 1)")
+    refine = tuple(_rows(state, f"conv{n}.weight", source) for n in (6, 7, 8))
+    config = RefinerConfig(points=widths[:2], whole=widths[2:], refine=refine, features=features)
+    return _filled(ForwardDirection(config), state, source)
+
+
+def reverse_direction_of(state: State, source: str = "the state dict") -> ReverseDirection:
+    """As `voice_network_of`, for the network from landmarks to parameters."""
+    widths = _point_widths(state, source, "reverse")
+    pose, shape, expression = (_rows(state, f"conv6_{n}.weight", source) for n in (1, 2, 3))
+    config = RefinerConfig(points=widths[:2], whole=widths[2:], pose=pose, shape=shape, expression=expression)
+    return _filled(ReverseDirection(config), state, source)
+
+
+def without_copies(state: State, source: str = "the state dict") -> dict[str, Tensor]:
+    """Canonical names only: `features_first.N` and `features_second.N` are `features.N`.
+
+    Raises:
+        CheckpointError: a copy differs from what it repeats.
+    """
+    kept: dict[str, Tensor] = {}
+    for key, value in state.items():
+        name = re.sub(r"^features_(first|second)\.", "features.", key)
+        if name in kept and not torch.equal(kept[name], value):
+            raise CheckpointError(f"{source}: {key} repeats {name} with other values; the file is damaged")
+        kept.setdefault(name, value)
+    return kept
+
+
+def with_copies(state: State) -> dict[str, Tensor]:
+    """Canonical names and, as the published code writes and strictly reads them, the second copies."""
+    both = dict(state)
+    for key, value in state.items():
+        if found := re.match(r"features\.(\d+)\.", key):
+            part = "first" if int(found[1]) < FIRST_BLOCKS else "second"
+            both[key.replace("features.", f"features_{part}.", 1)] = value
+    return both
+
+
+def save_network(path: str | Path, network: nn.Module) -> None:
+    """Write a plain published state dict, atomically: voice network, generator, face network or any head."""
+    write_torch(path, dict(on_cpu(network)))
+
+
+def save_student(path: str | Path, network: ImageTo3D, *, copies: bool = False) -> None:
+    """Write an image-to-3D network as `image3D_48000.pth`, atomically.
+
+    Args:
+        path: the file.
+        network: the student.
+        copies: repeat the features under their second names, which the published code asks for.
+    """
+    state = with_copies(on_cpu(network)) if copies else on_cpu(network)
+    write_torch(path, {f"backbone.{key}": value for key, value in state.items()})
+
+
+def save_expert(path: str | Path, expert: Expert, *, copies: bool = False) -> None:
+    """Write an expert archive, atomically; see `save_student`."""
+    state = with_copies(on_cpu(expert.network)) if copies else on_cpu(expert.network)
+    content = {key: torch.as_tensor(np.asarray(value)) for key, value in expert.arrays.items()}
+    content |= {f"IGM.backbone.{key}": value for key, value in state.items()}
+    for name, part in (("forward", expert.forward_direction), ("reverse", expert.reverse_direction)):
+        if part is not None:
+            content |= {f"{name}Direction.{key}": value for key, value in on_cpu(part).items()}
+    write_torch(path, {"state_dict": {f"module.{key}": value for key, value in content.items()}})
+
+
+def _load(path: str | Path, build: Callable[[State, str], M]) -> M:
+    return _built(state_dict_of(read_published(path), "state_dict", source=str(path)), str(path), build)
+
+
+def _built(state: State, source: str, build: Callable[[State, str], M]) -> M:
+    """`build`, whose troubles with impossible shapes become one kind of error."""
+    try:
+        return build(state, source)
+    except CheckpointError:
+        raise
+    except (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{source}: its shapes make no network of this kind ({reason})") from None
+
+
+def _filled(network: M, state: State, source: str) -> M:
+    load_into(network, state, source=source)
+    return network.eval()
+
+
+def _layers(state: State, axes: int) -> list[Tensor]:
+    """Weights `model.N.weight` with so many axes, by N."""
+    found = {
+        int(m[1]): value
+        for key, value in state.items()
+        if (m := re.fullmatch(r"model\.(\d+)\.weight", key)) and value.ndim == axes
+    }
+    return [found[number] for number in sorted(found)]
+
+
+def _outside(layers: list[Tensor], axis: int) -> tuple[int, ...]:
+    return tuple(layer.shape[axis] for layer in layers)
+
+
+def _rows(state: State, key: str, source: str) -> int:
+    if key not in state or not state[key].ndim:
+        raise CheckpointError(f"{source}: the key {key} is missing")
+    return len(state[key])
+
+
+def _below(prefix: str, state: State) -> dict[str, Tensor]:
+    return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
+
+
+def _point_widths(state: State, source: str, name: str) -> tuple[int, int, int, int, int]:
+    if "conv1.weight" not in state:
+        raise _refused(state, source, f"{name}Direction network", "conv1.weight")
+    a, b, c, d, e = (_rows(state, f"conv{n}.weight", source) for n in range(1, 6))
+    return a, b, c, d, e
+
+
+KINDS = {
+    "a supervised head": r"classifier_scale\.",
+    "an expert archive": r"(module\.)?\w+\.backbone\.",
+    "an image-to-3D network": r"(backbone\.)?features\.0\.",
+    "a generator, voice network or face network": r"model\.\d+\.",
+    "a discriminator or classifier": r"model\.weight$",
+}
+
+
+def _refused(state: State, source: str, wanted: str, key: str) -> CheckpointError:
+    """The error for a file of another kind."""
+    first = ", ".join(f"{k} {tuple(v.shape)}" for k, v in list(state.items())[:2])
+    kinds = [kind for kind, keys in KINDS.items() if any(re.match(keys, each) for each in state)]
+    like = f"; it looks like {kinds[0]}" if kinds else ""
+    return CheckpointError(f"{source} is no {wanted}: expected {key}, found {first}{like}")

@@ -1,0 +1,35 @@
+"""Sim3DR: draws meshes into pictures on the processor (specification, section 10).
+
+    from perceptionist import sim3dr
+
+    picture = sim3dr.rasterize(vertices, triangles, colors, height=224, width=224)
+    picture = sim3dr.Lighting()(vertices, triangles, picture)         # lit, drawn in place
+    seen = sim3dr.rasterize_triangles(vertices, triangles, 224, 224)  # triangle and weights per pixel
+
+Vertices are in pixels: x right, y down, larger z nearer; pixel (column x, row y) is the point (x, y).
+"""
+
+from perceptionist.sim3dr.arrays import COVERAGE, FAR
+from perceptionist.sim3dr.lighting import (
+    SYNERGYNET,
+    Lighting,
+    get_normals,
+    get_triangle_normals,
+    overlay,
+    unit_positions,
+)
+from perceptionist.sim3dr.rendering import Fragments, rasterize, rasterize_triangles
+
+__all__ = [
+    "COVERAGE",
+    "FAR",
+    "SYNERGYNET",
+    "Fragments",
+    "Lighting",
+    "get_normals",
+    "get_triangle_normals",
+    "overlay",
+    "rasterize",
+    "rasterize_triangles",
+    "unit_positions",
+]

@@ -1,0 +1,179 @@
+"""What the renderer takes: arrays checked, and converted once where their type or layout is another one."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+COVERAGE = {"top_left": 0, "inclusive": 1, "strict": 2}  # as in the kernel
+FAR = -1.0e8  # depth of an empty pixel
+CHANNELS = 4  # at most
+SIDE = 1 << 24  # beyond, neighbouring pixels would be the same float32 number
+
+Floats = NDArray[np.float32]
+Ints = NDArray[np.int32]
+Bytes = NDArray[np.uint8]
+Array = NDArray[Any]
+
+
+def vertices_of(vertices: ArrayLike) -> Floats:
+    """(V, 3) float32.
+
+    Raises:
+        ValueError: another shape, or no real numbers.
+    """
+    return _rows("vertices", vertices, 3, "(V, 3): x, y, z of each vertex")
+
+
+def triangles_of(triangles: ArrayLike, count: int) -> Ints:
+    """(T, 3) int32, each number one of `count` vertices.
+
+    Raises:
+        ValueError: another shape, no whole numbers, or a number outside 0..count-1.
+    """
+    given = _empty_as_rows(np.asarray(triangles), 3)
+    if given.ndim != 2 or given.shape[1] != 3:
+        raise ValueError(f"triangles: the shape (T, 3) is expected, found {given.shape}")
+    if not given.size:
+        return np.empty((0, 3), np.int32)
+    if given.dtype.kind not in "iu":
+        raise ValueError(f"triangles: whole numbers are expected, found {given.dtype}")
+    low, high = int(given.min()), int(given.max())
+    if low < 0 or high >= count:
+        wrong = low if low < 0 else high
+        row = int(np.argwhere((given == wrong).any(1))[0, 0])
+        hint = "; triangles count vertices from 0" if high == count and low > 0 else ""
+        raise ValueError(
+            f"triangles: row {row} names vertex {wrong}, but there are {count} (0 to {count - 1}){hint}"
+        )
+    return _laid_out(given, np.int32)
+
+
+def colors_of(colors: ArrayLike, count: int, name: str = "colors") -> Floats:
+    """(V, C) float32 with C from 1 to 4.
+
+    Raises:
+        ValueError: another shape, no real numbers, or whole numbers that can be no shares of full light.
+    """
+    given = np.asarray(colors)
+    if given.ndim != 2 or len(given) != count or not 1 <= given.shape[1] <= CHANNELS:
+        raise ValueError(
+            f"{name}: one row of 1 to {CHANNELS} channels per vertex is expected, ({count}, C); "
+            f"found {given.shape}"
+        )
+    if given.dtype.kind in "iu" and given.size and given.max() > 1:
+        raise ValueError(
+            f"{name}: numbers from 0 to 1 are expected, found {given.dtype} up to {given.max()}; "
+            "divide by 255"
+        )
+    return _numbers(name, given, np.float32)
+
+
+def side_of(name: str, value: Any) -> int:
+    """A side of a picture in pixels.
+
+    Raises:
+        ValueError: it is not a whole number from 1 to 2**24.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= SIDE:
+        raise ValueError(f"{name}: a whole number of pixels from 1 to {SIDE} is expected, found {value!r}")
+    return int(value)
+
+
+def coverage_of(coverage: str) -> int:
+    """The kernel's number of a coverage rule.
+
+    Raises:
+        ValueError: there is no such rule.
+    """
+    if coverage not in COVERAGE:
+        raise ValueError(f"coverage: one of {', '.join(COVERAGE)} is expected, found {coverage!r}")
+    return COVERAGE[coverage]
+
+
+def share_of(name: str, value: float) -> float:
+    """A number from 0 to 1.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not 0 <= value <= 1:
+        raise ValueError(f"{name}: a number from 0 to 1 is expected, found {value!r}")
+    return float(value)
+
+
+def picture_of(picture: Array, name: str = "bg") -> Bytes:
+    """(H, W, C) uint8, contiguous and writable: the given memory if it is so already, else a copy.
+
+    Numbers of another type are rounded and clipped to 0..255.
+
+    Raises:
+        ValueError: another shape, no real numbers, or unknown ones (NaN, infinity).
+    """
+    given = np.asarray(picture)
+    if given.ndim not in (2, 3) or (given.ndim == 3 and not 1 <= given.shape[2] <= CHANNELS):
+        raise ValueError(
+            f"{name}: the shape (H, W) or (H, W, C) with 1 to {CHANNELS} channels is expected, "
+            f"found {given.shape}"
+        )
+    if max(given.shape[:2]) > SIDE:
+        raise ValueError(f"{name}: sides of at most {SIDE} pixels are expected, found {given.shape}")
+    whole = given[:, :, None] if given.ndim == 2 else given
+    if whole.dtype == np.uint8:
+        return np.require(whole, np.uint8, ["C", "A", "W"])
+    if whole.dtype.kind not in "iuf":
+        raise ValueError(f"{name}: uint8 is expected, found {whole.dtype}")
+    if not np.isfinite(whole).all():
+        raise ValueError(f"{name}: numbers from 0 to 255 are expected, found NaN or infinity")
+    return np.ascontiguousarray(np.clip(np.rint(whole), 0, 255).astype(np.uint8))
+
+
+def depth_of(depth: Array | None, height: int, width: int) -> Floats:
+    """(H, W) float32, contiguous: the given memory if it is so already, else a copy; new where None.
+
+    Raises:
+        ValueError: it is no writable array of real numbers with this shape.
+    """
+    if depth is None:
+        return np.full((height, width), FAR, np.float32)
+    if not isinstance(depth, np.ndarray) or depth.dtype.kind != "f" or not depth.flags.writeable:
+        found = f"{type(depth).__name__} {getattr(depth, 'dtype', '')}".strip()
+        raise ValueError(f"depth: a writable float32 array is expected, it is updated; found {found}")
+    if depth.shape != (height, width):
+        raise ValueError(f"depth: the picture's shape {(height, width)} is expected, found {depth.shape}")
+    return _laid_out(depth, np.float32)
+
+
+def hand_back(work: Array, given: Array | None) -> Array:
+    """What was drawn, in the caller's own array where it can hold it."""
+    if given is None or np.may_share_memory(work, given):
+        return work if given is None else given
+    drawn = work.reshape(given.shape)
+    if isinstance(given, np.ndarray) and given.dtype.kind == drawn.dtype.kind and given.flags.writeable:
+        given[...] = drawn
+        return given
+    return drawn
+
+
+def _rows(name: str, rows: ArrayLike, width: int, words: str) -> Floats:
+    given = _empty_as_rows(np.asarray(rows), width)
+    if given.ndim != 2 or given.shape[1] != width:
+        raise ValueError(f"{name}: the shape {words} is expected, found {given.shape}")
+    return _numbers(name, given, np.float32)
+
+
+def _empty_as_rows(given: Array, width: int) -> Array:
+    """An empty list is an empty table."""
+    return given.reshape(0, width) if given.shape == (0,) else given
+
+
+def _numbers(name: str, given: Array, dtype: DTypeLike) -> Array:
+    if given.dtype.kind not in "biuf":
+        raise ValueError(f"{name}: real numbers are expected, found {given.dtype}")
+    with np.errstate(over="ignore"):  # too large for float32: infinite, and left out like all that is
+        return _laid_out(given, dtype)
+
+
+def _laid_out(given: Array, dtype: DTypeLike) -> Array:
+    """The array itself, or one copy in this type, row by row, aligned."""
+    return np.require(given, dtype, ["C", "A"])

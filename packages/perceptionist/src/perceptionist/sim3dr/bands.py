@@ -1,0 +1,77 @@
+"""One piece of work in several parts at a time, on threads that stay."""
+
+import os
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+MOST = 64  # threads of one call
+BY_DEFAULT = 8
+TRIANGLES = 8192  # fewer a thread are not worth waking one
+WORK = 60_000.0  # the same in tested pixels
+
+_pools: list[ThreadPoolExecutor] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_pools.clear)  # a child process has none of its parent's threads
+
+
+def thread_count(threads: int | None) -> int:
+    """How many threads a call may use.
+
+    Args:
+        threads: 1 or more, or None: as many as the environment variable OMP_NUM_THREADS says, else as the
+            process has processors, 8 at most.
+
+    Raises:
+        ValueError: it is not a whole number from 1 on.
+    """
+    if threads is None:
+        stated = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
+        return min(BY_DEFAULT, max(1, int(stated)) if stated.isdecimal() else _processors())
+    if isinstance(threads, bool) or threads != int(threads) or threads < 1:
+        raise ValueError(f"threads: a whole number from 1 on is expected, found {threads!r}")
+    return min(MOST, int(threads))
+
+
+def together(work: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) -> list[Any]:
+    """Call `work(*part)` for every part, at the same time where threads can be had; the results in order.
+
+    The first part runs in the calling thread. Without threads (a process that is ending) all of them do.
+    """
+    futures = []
+    if len(parts) > 1:
+        if not _pools:
+            _pools.append(ThreadPoolExecutor(MOST, "sim3dr"))
+        try:
+            for part in parts[1:]:
+                futures.append(_pools[0].submit(work, *part))
+        except RuntimeError:
+            pass
+    begun = 1 + len(futures)
+    own = [work(*part) for part in [*parts[:1], *parts[begun:]]]
+    return [*own[:1], *(future.result() for future in futures), *own[1:]]
+
+
+def ranges(count: int, parts: int) -> list[tuple[int, int]]:
+    """`parts` ranges [first, end) of nearly equal length that make up 0..count; at least one."""
+    edges = [count * part // parts for part in range(parts + 1)]
+    return list(pairwise(edges))
+
+
+def shares(work: NDArray[np.float64], parts: int) -> list[tuple[int, int]]:
+    """Ranges of rows with nearly equal sums of `work`; none is empty, fewer than `parts` may come."""
+    sums = np.cumsum(work)
+    inner = np.searchsorted(sums, sums[-1] * np.arange(1, parts) / parts) + 1
+    edges = [0, *sorted({int(edge) for edge in inner if 0 < edge < len(work)}), len(work)]
+    return list(pairwise(edges))
+
+
+def _processors() -> int:
+    """Processors that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

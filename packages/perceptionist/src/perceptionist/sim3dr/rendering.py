@@ -1,0 +1,194 @@
+"""Drawing triangles: colours into a picture, or which triangle is seen where."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from perceptionist.sim3dr import _raster, bands
+from perceptionist.sim3dr.arrays import (
+    Array,
+    Bytes,
+    Floats,
+    Ints,
+    colors_of,
+    coverage_of,
+    depth_of,
+    hand_back,
+    picture_of,
+    share_of,
+    side_of,
+    triangles_of,
+    vertices_of,
+)
+
+INCLUSIVE_WITHIN = 3  # the kernel's number for the published program's rule of ids and weights
+
+
+@dataclass(frozen=True)
+class Fragments:
+    """What is seen at every pixel.
+
+    Attributes:
+        depth: (H, W) float32, `sim3dr.FAR` where nothing is seen.
+        triangles: (H, W) int32, number of the visible triangle, -1 where there is none.
+        weights: (H, W, 3) float32, shares of its three corners, zeros where there is none.
+    """
+
+    depth: Floats
+    triangles: Ints
+    weights: Floats
+
+
+def rasterize(
+    vertices: ArrayLike,
+    triangles: ArrayLike,
+    colors: ArrayLike,
+    bg: Array | None = None,
+    height: int | None = None,
+    width: int | None = None,
+    channel: int | None = None,
+    reverse: bool = False,
+    *,
+    alpha: float = 1.0,
+    depth: Array | None = None,
+    coverage: str = "top_left",
+    threads: int | None = None,
+) -> Any:
+    """Draw a coloured mesh (specification, section 10.2).
+
+    Pixel (column x, row y) is the point (x, y); larger z is nearer; nothing is culled or clipped in z; colour
+    and depth are linear over the triangle. Triangles come in order, and of equal depths the first stays. A
+    triangle with a corner at NaN or infinity is left out.
+
+    Arrays of another type or layout are converted once. `bg` and `depth` are updated in place, in any layout;
+    a `bg` of another type than uint8, or one that cannot be written, stays, and a new picture is returned.
+
+    Args:
+        vertices: (V, 3) float32, pixels: x right, y down, z towards the viewer.
+        triangles: (T, 3) int32, vertex numbers from 0.
+        colors: (V, C) float32 in [0, 1], C from 1 to 4; what lies outside is clipped in the picture.
+        bg: (H, W, C) uint8, or (H, W) for C = 1: the picture to draw into; None: a new black one.
+        height: of the new picture in pixels; not needed with `bg`.
+        width: of the new picture in pixels; not needed with `bg`.
+        channel: number of channels; not needed, but must be the colours' if given.
+        reverse: turn the picture upside down: row y is written to row H - 1 - y; `depth` keeps row y.
+        alpha: share of the colour in [0, 1]; the rest stays of what the pixel holds at that moment, so that
+            triangles one before another blend repeatedly.
+        depth: (H, W) float32, depths to begin with, updated; None: -1e8 everywhere.
+        coverage: which pixels a triangle owns. "top_left": every pixel on a common edge belongs to just one
+            of the two triangles, whatever the order of their corners (positions on a grid of 1/2048 pixel);
+            "inclusive": as published for this system and SynergyNet; "strict": as published for 3DDFA_V2.
+        threads: most threads to use; None: OMP_NUM_THREADS, else all processors, 8 at most. The picture does
+            not depend on it.
+
+    Returns:
+        (H, W, C) uint8: `bg` itself where it can be drawn into, else a new picture.
+
+    Raises:
+        ValueError: shapes, types or vertex numbers do not fit; the text says which.
+    """
+    points = vertices_of(vertices)
+    corners = triangles_of(triangles, len(points))
+    paint = colors_of(colors, len(points))
+    if bg is None:
+        if height is None or width is None:
+            raise ValueError("height and width are needed where there is no bg to draw into")
+        image: Bytes = np.zeros(
+            (side_of("height", height), side_of("width", width), paint.shape[1]), np.uint8
+        )
+    else:
+        image = picture_of(bg)
+    stated = [("height", height), ("width", width), ("channel", channel)]
+    for (name, value), found in zip(stated, image.shape):
+        if value is not None and value != found:
+            raise ValueError(f"{name}: {value} is stated, but the picture's is {found}")
+    if image.shape[2] != paint.shape[1]:
+        raise ValueError(
+            f"colors: {image.shape[2]} channels are expected as in bg, found {paint.shape[1]} channels"
+        )
+    buffer = depth_of(depth, *image.shape[:2])
+    no_ids, no_weights = np.empty((0, 0), np.int32), np.empty((0, 0, 0), np.float32)
+    scene = partial(
+        _raster.Scene,
+        points,
+        corners,
+        paint,
+        image,
+        buffer,
+        no_ids,
+        no_weights,
+        coverage_of(coverage),
+        share_of("alpha", alpha),
+        bool(reverse),
+    )
+    _draw(scene, len(corners), image.shape[:2], bands.thread_count(threads))
+    if depth is not None:
+        hand_back(buffer, depth)
+    return hand_back(image, bg)
+
+
+def rasterize_triangles(
+    vertices: ArrayLike,
+    triangles: ArrayLike,
+    height: int,
+    width: int,
+    *,
+    depth: Array | None = None,
+    coverage: str = "top_left",
+    threads: int | None = None,
+) -> Fragments:
+    """Which triangle is seen at every pixel, and where in it (specification, section 10.3).
+
+    Conventions, conversions and most arguments are those of `rasterize`.
+
+    Args:
+        vertices: (V, 3) float32, pixels.
+        triangles: (T, 3) int32, vertex numbers from 0.
+        height: of the picture in pixels.
+        width: of the picture in pixels.
+        depth: (H, W) float32, depths to begin with, updated; None: -1e8 everywhere.
+        coverage: as for `rasterize`; "inclusive" is here as published for this function: the inclusive test,
+            but no pixel beyond the corners' least and greatest coordinates.
+        threads: as for `rasterize`.
+
+    Raises:
+        ValueError: shapes, types or vertex numbers do not fit; the text says which.
+    """
+    points = vertices_of(vertices)
+    corners = triangles_of(triangles, len(points))
+    shape = side_of("height", height), side_of("width", width)
+    buffer = depth_of(depth, *shape)
+    ids, weights = np.full(shape, -1, np.int32), np.zeros((*shape, 3), np.float32)
+    no_colors, no_image = np.empty((0, 0), np.float32), np.empty((0, 0, 0), np.uint8)
+    rule = INCLUSIVE_WITHIN if coverage == "inclusive" else coverage_of(coverage)
+    scene = partial(
+        _raster.Scene, points, corners, no_colors, no_image, buffer, ids, weights, rule, 1.0, False
+    )
+    _draw(scene, len(corners), shape, bands.thread_count(threads))
+    return Fragments(buffer if depth is None else hand_back(buffer, depth), ids, weights)
+
+
+def _draw(scene: Callable[[Ints], _raster.Scene], count: int, shape: tuple[int, ...], threads: int) -> None:
+    """Find the triangles' boxes range by range, then draw them, in bands of rows with nearly equal work.
+
+    Args:
+        scene: makes the kernel's scene with a table for the boxes.
+        count: of triangles.
+        shape: of the picture, (H, W).
+        threads: at most.
+    """
+    height, width = shape
+    if not count or not height or not width:
+        return
+    drawing = scene(np.empty((count, 5), np.int32))
+    lots = bands.ranges(count, min(threads, 1 + count // bands.TRIANGLES))
+    cost = np.zeros((len(lots), height + 1))
+    ends = bands.together(drawing.find, [(*lot, row) for lot, row in zip(lots, cost)])
+    runs = np.array([(first, end) for (first, _), end in zip(lots, ends)], np.intp)
+    work = np.cumsum(cost.sum(0))[:height]
+    parts = min(threads, height, 1 + int(work.sum() / bands.WORK))
+    bands.together(drawing.draw, [(runs, top, bottom) for top, bottom in bands.shares(work, parts)])

@@ -1,0 +1,134 @@
+"""Laws of the cascade: what learns, what stays, where gradients go, how noise enters."""
+
+import pytest
+import torch
+from perceptionist.cascade import Cascade, CascadeConfig, discriminator_side, generator_side, held, see
+from perceptionist.face_network import FaceNetworkConfig
+from perceptionist.generator import GeneratorConfig
+from perceptionist.image_to_3d import ImageTo3DConfig, Stage
+from perceptionist.losses import total
+from perceptionist.voice_network import VoiceNetworkConfig
+from torch import Tensor, nn
+
+STUDENT = ImageTo3DConfig(
+    side=24,
+    stem=4,
+    stages=(Stage(expansion=2, channels=4, blocks=1, stride=1),),
+    features=8,
+    inter=1,
+    shape=4,
+    expression=2,
+    texture=0,
+    dropout=0,
+)
+CONFIG = CascadeConfig(
+    voice=VoiceNetworkConfig(bands=5, channels=(6,), embedding=4),
+    generator=GeneratorConfig(embedding=4, channels=(6, 5, 4)),
+    face=FaceNetworkConfig(channels=(4, 5, 6), embedding=4),
+    student=STUDENT,
+    expert=STUDENT.model_copy(update={"stem": 6, "texture": 3}),
+)
+BASIS = torch.randn(18, 3 * 7)
+
+
+def mesh(parameters: Tensor) -> Tensor:
+    return (parameters[:, :18] @ BASIS).view(-1, 3, 7)
+
+
+def small() -> Cascade:
+    torch.manual_seed(1)
+    return Cascade(CONFIG, 3)
+
+
+def touched(module: nn.Module) -> set[bool]:
+    return {p.grad is not None and bool(p.grad.abs().max() > 0) for p in module.parameters()}
+
+
+def run(cascade: Cascade, batches: int = 3) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    torch.manual_seed(2)
+    voices = [torch.randn(4, 5, 20) for _ in range(batches)]
+    labels = torch.tensor([0, 1, 2, 0])
+    pictures = cascade.pictures(voices, 0.05 * torch.randn(4, 4))
+    first = discriminator_side(cascade, torch.randn(4, 3, 16, 16), pictures[0], labels)
+    second = generator_side(cascade, pictures[0], see(cascade, pictures, mesh), labels)
+    return first, second
+
+
+def test_each_side_moves_its_own_networks_only() -> None:
+    cascade = small().train()
+    first, second = run(cascade)
+    total(first).backward(retain_graph=True)
+    assert [touched(part) for part in (cascade.f, cascade.d, cascade.c)] == [{True}] * 3
+    assert touched(cascade.g) == touched(cascade.student) == {False}
+    for part in (cascade.f, cascade.d, cascade.c):
+        part.zero_grad()
+    total(second).backward()
+    assert True in touched(cascade.g) and True in touched(cascade.student)
+    for part in (cascade.e, cascade.expert, cascade.f, cascade.d, cascade.c):
+        assert touched(part) == {False}
+
+
+def test_names_of_the_terms() -> None:
+    first, second = run(small().train())
+    assert list(first) == ["D_real", "D_fake", "C_real"]
+    distillation = ["Distill_vertices", "Distill_pooled", "Distill_inter"]
+    assert list(second) == ["G_D_fake", "G_C_fake", *distillation, "Triplet"]
+    assert "Triplet" not in run(small().train(), batches=1)[1]
+
+
+def test_the_expert_passes_a_gradient_on_to_the_generator() -> None:
+    cascade = small().train()
+    picture = cascade.pictures([torch.randn(4, 5, 20)])[0]
+    seen = see(cascade, [picture], mesh)
+    seen.expert_vertices.sum().backward()
+    assert True in touched(cascade.g) and touched(cascade.student) == {False}
+
+
+def test_voice_network_and_expert_stay_in_evaluation_mode() -> None:
+    cascade = small().train()
+    assert cascade.training and cascade.student.training and cascade.g.training
+    assert not cascade.e.training and not cascade.expert.training
+    before = {k: v.clone() for k, v in cascade.state_dict().items() if k.startswith(("e.", "expert."))}
+    run(cascade)
+    assert all(torch.equal(cascade.state_dict()[k], v) for k, v in before.items())
+
+
+def test_student_sees_three_batches_by_themselves() -> None:
+    cascade = small().train()
+    run(cascade)
+    assert cascade.student.features[0][1].num_batches_tracked == 3
+
+
+def test_noise_is_shared_and_the_length_is_one() -> None:
+    cascade, voice, noise = small(), torch.randn(4, 5, 20), torch.randn(4, 4)
+    embedding = cascade.embed(voice, noise)
+    torch.testing.assert_close(embedding.norm(dim=1), torch.ones(4))
+    plain = cascade.embed(voice)
+    torch.testing.assert_close(plain.norm(dim=1), torch.ones(4))
+    torch.testing.assert_close(embedding, torch.nn.functional.normalize(plain + noise, dim=1))
+    one, other = cascade.pictures([voice, voice], noise)
+    assert torch.equal(one, other)
+
+
+def test_voice_to_parameters_goes_through_the_picture() -> None:
+    cascade, voice = small().eval(), torch.randn(2, 5, 20)
+    picture = cascade.g(cascade.embed(voice))
+    large = torch.nn.functional.interpolate(picture, size=24, mode="bilinear", align_corners=True)
+    torch.testing.assert_close(cascade(voice).parameters, cascade.student(large).parameters)
+
+
+def test_held_parameters_learn_again_afterwards() -> None:
+    layer, x = nn.Linear(3, 2), torch.randn(4, 3, requires_grad=True)
+    layer.bias.requires_grad_(False)
+    with held(layer):
+        loss = layer(x).square().sum()
+    loss.backward()
+    assert layer.weight.grad is None and x.grad.abs().max() > 0
+    assert layer.weight.requires_grad and not layer.bias.requires_grad
+
+
+def test_networks_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(ValueError, match="gives 4 numbers, the generator takes 9"):
+        Cascade(CONFIG.model_copy(update={"generator": GeneratorConfig(embedding=9, channels=(6, 5, 4))}), 3)
+    with pytest.raises(ValueError, match="16 pixels, the face network takes 8"):
+        Cascade(CONFIG.model_copy(update={"face": FaceNetworkConfig(channels=(4, 5))}), 3)

@@ -1,0 +1,142 @@
+"""Normals and light: cases worked by hand, agreement with a plain NumPy twin, pictures drawn with them."""
+
+import numpy as np
+import pytest
+import renderer_twin as twin
+from perceptionist import sim3dr
+
+RIGHT = np.array([[0, 0, 3], [2, 0, 3], [0, 2, 3]], np.float32)
+ONE = np.array([[0, 1, 2]], np.int32)
+
+
+def test_a_flat_triangle_by_hand():
+    # unit position of the first corner (-1, -1, 0), its light (1, 1, 5) / sqrt 27, cosine 5 / sqrt 27;
+    # reflection (-1, -1, 5) / sqrt 27, so that the powers are (-1/27)^5 twice and (25/27)^5
+    places = sim3dr.unit_positions(RIGHT)
+    assert places.tolist() == [[-1, -1, 0], [1, -1, 0], [-1, 1, 0]]
+    cosine, shine = 5 / 27**0.5, (25 / 27) ** 5 - 2 / 27**5
+    light = sim3dr.Lighting().light(RIGHT, ONE)
+    np.testing.assert_allclose(light, 0.3 + 0.6 * cosine + 0.1 * shine, atol=1e-6)
+    away = sim3dr.Lighting().light(
+        RIGHT, ONE[:, ::-1]
+    )  # turned away; reflections do not know it, as published
+    np.testing.assert_allclose(away, 0.3 + 0.1 * shine, atol=1e-6)
+
+
+def test_the_defaults_are_the_published_constants():
+    ours = sim3dr.Lighting()
+    assert (ours.intensity_ambient, ours.intensity_directional, ours.intensity_specular) == (0.3, 0.6, 0.1)
+    assert (ours.specular_exp, ours.light_pos, ours.view_pos) == (5, (0, 0, 5), (0, 0, 5))
+    other = sim3dr.SYNERGYNET
+    assert (other.intensity_ambient, other.intensity_directional, other.intensity_specular) == (
+        0.75,
+        0.7,
+        0.2,
+    )
+
+
+SETTINGS = [
+    sim3dr.Lighting(),
+    sim3dr.SYNERGYNET,
+    sim3dr.Lighting(0.1, 0.4, 0.9, 2, (1, 0.5, 0), (0.2, 0.9, 1), (2, -1, 3), (-1, 0, 2)),
+    sim3dr.Lighting(0.0, 0.8, 0.3, 8, light_pos=(0, 4, 1)),
+    sim3dr.Lighting(intensity_directional=0.0, intensity_specular=0.7),
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_light_is_that_of_the_plain_twin(setting):
+    rng = np.random.default_rng(3)
+    vertices = rng.normal(40, 30, (500, 3)).astype(np.float32)
+    triangles = rng.integers(0, 490, (900, 3))  # the last ten vertices have no triangle
+    normals = sim3dr.get_normals(vertices, triangles)
+    np.testing.assert_allclose(normals, twin.vertex_normals(vertices, triangles), atol=1e-6)
+    light = setting.light(vertices, triangles, threads=1)
+    np.testing.assert_allclose(light, twin.light(vertices, normals, setting), atol=1e-5)
+
+
+def test_light_does_not_depend_on_threads():
+    rng = np.random.default_rng(4)
+    vertices, triangles = rng.normal(0, 9, (30000, 3)), rng.integers(0, 30000, (60000, 3))
+    one, five = (sim3dr.Lighting().light(vertices, triangles, threads=threads) for threads in (1, 5))
+    assert (one == five).all()
+
+
+def test_an_exponent_that_is_no_whole_number_takes_positive_shares_only():
+    light = sim3dr.Lighting(specular_exp=2.5).light(RIGHT, ONE)
+    np.testing.assert_allclose(light, 0.3 + 0.6 * 5 / 27**0.5 + 0.1 * (25 / 27) ** 2.5, atol=1e-6)
+
+
+def test_large_triangles_weigh_more():
+    vertices = np.array([[0, 0, 0], [3, 0, 0], [0, 3, 0], [0, 0, 1]], np.float32)
+    normals = sim3dr.get_normals(vertices, [[0, 1, 2], [0, 2, 3]])  # areas 9 along z, 3 along x
+    np.testing.assert_allclose(normals[0], np.array([3, 0, 9]) / 90**0.5, atol=1e-6)
+    assert normals[1].tolist() == [0, 0, 1] and normals[3].tolist() == [1, 0, 0]
+
+
+def test_normals_know_no_unit_of_length():
+    rng = np.random.default_rng(6)
+    vertices, triangles = rng.normal(0, 1, (40, 3)), rng.integers(0, 40, (80, 3))
+    expected = sim3dr.get_normals(vertices, triangles)
+    for scale in (1e-7, 1e5):
+        np.testing.assert_allclose(sim3dr.get_normals(vertices * scale, triangles), expected, atol=1e-4)
+
+
+def test_normals_of_triangles():
+    assert sim3dr.get_triangle_normals(RIGHT, ONE).tolist() == [[0, 0, 4]]
+    assert sim3dr.get_triangle_normals(RIGHT, ONE[:, ::-1], unit=True).tolist() == [[0, 0, -1]]
+    assert sim3dr.get_triangle_normals(RIGHT, [[0, 0, 1]], unit=True).tolist() == [[0, 0, 0]]
+
+
+def test_unknown_vertices_do_not_spoil_the_others():
+    vertices = np.concatenate([RIGHT, [[np.nan, 0, 0], [np.inf, 5, 5]]])
+    triangles = np.concatenate([ONE, [[0, 1, 3], [1, 2, 4]]])
+    assert (sim3dr.get_normals(vertices, triangles)[:3] == sim3dr.get_normals(RIGHT, ONE)).all()
+    places = sim3dr.unit_positions(vertices)
+    assert np.isfinite(places[:3]).all() and np.isnan(places[3, 0])
+    light = sim3dr.Lighting().light(vertices, triangles)
+    assert ((light >= 0) & (light <= 1)).all()
+
+
+def test_texture_is_multiplied_and_stays():
+    picture, texture = np.zeros((3, 3, 3), np.uint8), np.tile(np.float32([1, 0.5, 0]), (3, 1))
+    before = texture.copy()
+    lit = sim3dr.Lighting()
+    drawn = lit(RIGHT, ONE, picture, texture)
+    assert drawn is picture and (texture == before).all()
+    light = lit.light(RIGHT, ONE)[0, 0]
+    assert drawn[0, 0].tolist() == [int(255 * light), int(255 * np.float32(light * 0.5)), 0]
+
+
+def test_moving_the_light_makes_another_one():
+    lit = sim3dr.Lighting()
+    moved = lit.moved((9, 0, 1))
+    assert moved.light_pos == (9, 0, 1) and lit.light_pos == (0, 0, 5)
+    assert moved.light(RIGHT, ONE)[1, 0] > moved.light(RIGHT, ONE)[0, 0]
+
+
+def test_overlay_mixes_over_a_copy():
+    picture = np.full((4, 4, 3), 50, np.uint8)
+    full, half = (sim3dr.overlay(picture, RIGHT, ONE, alpha=alpha) for alpha in (1.0, 0.5))
+    assert (picture == 50).all()
+    assert (full == sim3dr.Lighting()(RIGHT, ONE, picture.copy())).all() and full[0, 0, 0] > 200
+    assert (half == np.rint((picture + full.astype(float)) / 2)).all()
+    assert (sim3dr.overlay(picture, RIGHT, ONE, alpha=0.0) == picture).all()
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (lambda: sim3dr.Lighting(intensity_ambient=-1), "intensity_ambient"),
+        (lambda: sim3dr.Lighting(specular_exp=np.nan), "specular_exp"),
+        (lambda: sim3dr.Lighting(color_ambient=(1, 1)), "color_ambient: three numbers"),
+        (lambda: sim3dr.Lighting().moved((0, 0, np.inf)), "light_pos: three numbers"),
+        (lambda: sim3dr.Lighting()(RIGHT, ONE, np.zeros((4, 4, 3), np.uint8), np.ones((2, 3))), "texture"),
+        (lambda: sim3dr.overlay(np.zeros((4, 4), np.uint8), RIGHT, ONE), "three channels"),
+        (lambda: sim3dr.overlay(np.zeros((4, 4, 3), np.uint8), RIGHT, ONE, alpha=2), "alpha"),
+        (lambda: sim3dr.get_normals(RIGHT, [[0, 1, 3]]), "vertex 3"),
+    ],
+)
+def test_bad_settings_are_refused_in_words(make, words):
+    with pytest.raises(ValueError, match=words):
+        make()

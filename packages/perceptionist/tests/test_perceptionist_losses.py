@@ -1,0 +1,278 @@
+"""The objectives against slow ones written entry by entry, their laws, and bad input."""
+
+import math
+
+import pytest
+import torch
+from perceptionist import distillers, expert_losses, losses
+from perceptionist.image_to_3d import Regression
+from perceptionist.losses import DistillationConfig, TripletConfig
+from torch import Tensor
+
+torch.manual_seed(0)
+A, B = torch.randn(5, 6, dtype=torch.float64), torch.randn(5, 6, dtype=torch.float64)
+MAPS_A, MAPS_B = torch.randn(4, 3, 2, 2, dtype=torch.float64), torch.randn(4, 3, 2, 2, dtype=torch.float64)
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    return float(a @ b / (a.norm() * b.norm()))
+
+
+def slow_transfer(learner: Tensor, target: Tensor) -> float:
+    count, tables = len(learner), []
+    for features in (learner, target):
+        alike = [[(cosine(a, b) + 1) / 2 for b in features] for a in features]
+        tables.append([[value / sum(row) for value in row] for row in alike])
+    ours, theirs = tables
+    terms = [
+        theirs[i][j] * math.log((theirs[i][j] + 1e-7) / (ours[i][j] + 1e-7))
+        for i in range(count)
+        for j in range(count)
+    ]
+    return sum(terms) / count**2
+
+
+def smooth(a: float, b: float) -> float:
+    error = abs(a - b)
+    return 0.5 * error**2 if error < 1 else error - 0.5
+
+
+def slow_relation(student: Tensor, target: Tensor) -> float:
+    count, distances, angles = len(student), [], []
+    for rows in (student, target):
+        apart = [[float((a - b).norm()) for b in rows] for a in rows]
+        positive = [value for row in apart for value in row if value > 0]
+        mean = sum(positive) / len(positive)
+        distances.append([value / mean for row in apart for value in row])
+        cosines = []
+        for i in range(count):
+            for j in range(count):
+                for k in range(count):
+                    zero = i in (j, k)
+                    cosines.append(0.0 if zero else cosine(rows[j] - rows[i], rows[k] - rows[i]))
+        angles.append(cosines)
+    mean_of = lambda pair: sum(map(smooth, *pair)) / len(pair[0])  # noqa: E731
+    return 25 * mean_of(distances) + 50 * mean_of(angles)
+
+
+def slow_selectivity(student: Tensor, target: Tensor) -> float:
+    unit = lambda maps: [[row / row.norm() for row in item.flatten(1)] for item in maps]  # noqa: E731
+
+    def kernel(a: list, b: list) -> float:
+        values = [float(x @ y) ** 2 for one, other in zip(a, b) for x in one for y in other]
+        return sum(values) / len(values)
+
+    ours, theirs = unit(student), unit(target)
+    return kernel(theirs, theirs) + kernel(ours, ours) - 2 * kernel(ours, theirs)
+
+
+def slow_similarity(student: Tensor, target: Tensor) -> float:
+    tables = []
+    for maps in (student, target):
+        gram = torch.tensor([[float((a * b).sum()) for b in maps] for a in maps])
+        tables.append(torch.stack([row / row.norm() for row in gram]))
+    return float((tables[0] - tables[1]).square().sum()) / len(student) ** 2
+
+
+def slow_attention(student: Tensor, target: Tensor) -> float:
+    rows = []
+    for maps in (student, target):
+        energy = [sum(channel.square() for channel in item).flatten() / len(item) for item in maps]
+        rows.append(torch.stack([row / row.norm() for row in energy]))
+    return float((rows[0] - rows[1]).square().mean())
+
+
+@pytest.mark.parametrize(
+    ("fast", "slow", "first", "second"),
+    [
+        (losses.probabilistic_transfer, slow_transfer, A, B),
+        (distillers.relation, slow_relation, A, B),
+        (distillers.selectivity, slow_selectivity, MAPS_A, MAPS_B),
+        (distillers.similarity, slow_similarity, MAPS_A, MAPS_B),
+        (distillers.attention, slow_attention, MAPS_A, MAPS_B),
+    ],
+)
+def test_the_fast_form_is_the_slow_one_and_nothing_is_lost_on_equals(fast, slow, first, second) -> None:
+    assert float(fast(first, second)) == pytest.approx(slow(first, second), rel=1e-5)
+    assert float(fast(first, first)) == pytest.approx(0, abs=1e-12)
+    learner = first.clone().requires_grad_()
+    fast(learner, second).backward()
+    assert learner.grad is not None and learner.grad.isfinite().all() and learner.grad.abs().max() > 0
+
+
+def test_the_gradient_leads_to_the_target() -> None:
+    learner = A.clone().requires_grad_()
+    optimiser = torch.optim.Adam([learner], 0.05)
+    for _ in range(300):
+        optimiser.zero_grad()
+        losses.probabilistic_transfer(learner, B).backward()
+        optimiser.step()
+    assert losses.probabilistic_transfer(learner, B) < 0.01 * losses.probabilistic_transfer(A, B)
+
+
+def test_transfer_minds_directions_only_and_the_order_of_its_arguments() -> None:
+    there = losses.probabilistic_transfer(A, B)
+    assert there > 0
+    torch.testing.assert_close(losses.probabilistic_transfer(3 * A, B), there, rtol=1e-6, atol=0)
+    assert losses.probabilistic_transfer(B, A) != there
+    assert losses.probabilistic_transfer(A.float().half(), B.half()).dtype == torch.float32
+    with pytest.raises(ValueError, match="5 and 4"):
+        losses.probabilistic_transfer(A, B[:4])
+
+
+def test_a_row_without_length_does_no_harm() -> None:
+    rows = A.clone()
+    rows[2] = 0
+    rows.requires_grad_()
+    loss = losses.probabilistic_transfer(rows, B)
+    loss.backward()
+    assert loss.isfinite() and rows.grad.isfinite().all()
+
+
+def test_correlation_by_hand() -> None:
+    student, target = torch.tensor([[1.0, 2], [0, 5], [3, 3]]), torch.tensor([[0.0, 0], [1, 1], [1, 1]])
+    # errors (1, 2), (1, 4), (2, 2): products 1 + 8 and 2 + 8
+    assert float(distillers.correlation(student, target)) == pytest.approx(9.5)
+    with pytest.raises(ValueError, match="at least 2"):
+        distillers.correlation(student[:1], target[:1])
+
+
+def test_information_is_the_likelihood_of_a_regression() -> None:
+    module = distillers.VariationalInformation(4, 3, 5, variance=5.0)
+    student, target = torch.randn(6, 4), torch.randn(6, 5)
+    hidden = student
+    for layer in module.regressor:
+        hidden = hidden.relu() if isinstance(layer, torch.nn.ReLU) else hidden @ layer.weight[:, :, 0, 0].T
+    normal = torch.distributions.Normal(hidden, 5.0**0.5)
+    expected = -normal.log_prob(target).mean() - 0.5 * math.log(2 * math.pi)
+    torch.testing.assert_close(module(student, target), expected)
+    maps = module(torch.randn(2, 4, 8, 8), torch.randn(2, 5, 4, 4))
+    assert maps.isfinite()
+    with pytest.raises(ValueError, match="above"):
+        distillers.VariationalInformation(4, 3, 5, variance=0)
+
+
+def test_adversarial_terms_by_hand() -> None:
+    real, made = torch.tensor([[2.0], [-1]]), torch.tensor([[0.5], [0]])
+    classes = torch.tensor([[1.0, 0, 0], [0, 0, 2]])
+    terms = losses.discriminator_terms(real, made, classes, torch.tensor([0, 1]))
+    sigmoid = lambda x: 1 / (1 + math.exp(-x))  # noqa: E731
+    assert terms["D_real"].item() == pytest.approx(-(math.log(sigmoid(2)) + math.log(sigmoid(-1))) / 2)
+    assert terms["D_fake"].item() == pytest.approx(-(math.log(1 - sigmoid(0.5)) + math.log(0.5)) / 2)
+    surprise = math.log(math.e + 2) - 1, math.log(math.e**2 + 2)
+    assert terms["C_real"].item() == pytest.approx(sum(surprise) / 2)
+    ours = losses.generator_terms(made, classes, torch.tensor([0, 1]))
+    assert ours["G_D_fake"].item() == pytest.approx(-(math.log(sigmoid(0.5)) + math.log(0.5)) / 2)
+    assert ours["G_C_fake"].item() == pytest.approx(sum(surprise) / 2)
+    torch.testing.assert_close(losses.total(terms), sum(terms.values()))
+    assert losses.generator_terms(torch.full((2, 1), -1e4), classes, torch.tensor([0, 1]))["G_D_fake"] == 1e4
+
+
+def test_distillation_is_the_weighted_sum_in_either_order() -> None:
+    maps = MAPS_A[[0, 1, 2, 3, 0]], MAPS_B[[0, 1, 2, 3, 1]]
+    student, expert = (Regression(torch.empty(0), *each) for each in zip((A, B), maps))
+    meshes = torch.randn(2, 5, 3, 9, dtype=torch.float64)
+    for order, pairs in (("learner_first", (0, 1)), ("target_first", (1, 0))):
+        terms = losses.distillation_terms(student, expert, *meshes, DistillationConfig(order=order))
+        moved = (meshes[0] - meshes[1]).square().mean()
+        torch.testing.assert_close(terms["Distill_vertices"], 0.5 * moved)
+        for name, features in (("pooled", (A, B)), ("inter", (student.inter, expert.inter))):
+            expected = 1e4 * losses.probabilistic_transfer(*(features[i] for i in pairs))
+            torch.testing.assert_close(terms[f"Distill_{name}"], expected)
+
+
+def slow_triplet(anchor: Tensor, positive: Tensor, negative: Tensor, form: str) -> float:
+    found = []
+    for a, p, n in zip(anchor, positive, negative):
+        if form == "axis":
+            for axis in range(3):
+                near, far = ((a[axis] - x[axis] + 1e-6).norm() for x in (p, n))
+                found.append(max(0.0, float(near - far) + 1))
+        else:
+            near, far = (
+                sum((a[:, k] - x[:, k] + 1e-6).norm() for k in range(a.shape[1])) / a.shape[1] for x in (p, n)
+            )
+            found.append(max(0.0, float(near - far) + 1))
+    return 1.5 * sum(found) / len(found)
+
+
+@pytest.mark.parametrize("form", ["axis", "vertex"])
+def test_triplets_of_meshes(form: str) -> None:
+    meshes = torch.randn(3, 4, 3, 7, dtype=torch.float64)
+    config = TripletConfig(form=form)
+    assert losses.triplet_term(*meshes, config).item() == pytest.approx(slow_triplet(*meshes, form))
+    far = meshes[0] + 100
+    assert losses.triplet_term(meshes[0], meshes[0], far, config) == 0
+    assert losses.triplet_term(meshes[0], meshes[0], meshes[0], config).item() == pytest.approx(1.5)
+    anchor = meshes[0].clone().requires_grad_()
+    losses.triplet_term(anchor, anchor.detach(), meshes[1], config).backward()
+    assert anchor.grad.isfinite().all()
+
+
+def test_triplets_of_other_shapes_are_refused() -> None:
+    with pytest.raises(ValueError, match="one shape"):
+        losses.triplet_term(torch.zeros(2, 3, 4), torch.zeros(2, 3, 4), torch.zeros(2, 3, 5))
+
+
+def test_wing_is_continuous_and_has_the_stated_parts() -> None:
+    zero = torch.zeros(1, dtype=torch.float64)
+    at = lambda x: expert_losses.wing(zero + x, zero).item()  # noqa: E731
+    assert at(3) == pytest.approx(10 * math.log(2.5))
+    assert at(-14) == pytest.approx(14 - (10 - 10 * math.log(6)))
+    assert at(10 - 1e-9) == pytest.approx(at(10 + 1e-9), abs=1e-7)
+    assert at(0) == 0
+    with pytest.raises(ValueError, match="one shape"):
+        expert_losses.wing(zero, torch.zeros(2))
+    with pytest.raises(ValueError, match="above 0"):
+        expert_losses.wing(zero, zero, curvature=0)
+
+
+def test_parameter_errors_by_loops() -> None:
+    found, truth = torch.randn(2, 3, 20, dtype=torch.float64)
+    slow = [
+        math.sqrt(
+            sum(float(found[i, k] - truth[i, k]) ** 2 for k in range(12)) / 12
+            + sum(float(found[i, k] - truth[i, k]) ** 2 for k in range(12, 20)) / 8
+        )
+        for i in range(3)
+    ]
+    assert expert_losses.parameter_error(found, truth).item() == pytest.approx(sum(slow) / 3)
+    for columns, shift in (("matching", 12), ("first", 0)):
+        rows = [
+            math.sqrt(sum(float(found[i, k + shift] - truth[i, k + 12]) ** 2 for k in range(8)) / 8)
+            for i in range(3)
+        ]
+        assert expert_losses.code_error(found, truth, columns).item() == pytest.approx(sum(rows) / 3)
+    with pytest.raises(ValueError, match="columns"):
+        expert_losses.code_error(found, truth, "last")
+
+
+def test_a_perfect_expert_has_no_loss_and_a_finite_gradient() -> None:
+    parameters = torch.randn(2, 20, requires_grad=True)
+    texture = torch.cat([parameters, torch.randn(2, 5)], 1)
+    landmarks = torch.randn(2, 3, 6, requires_grad=True)
+    terms = expert_losses.expert_terms(
+        landmarks, landmarks.detach(), texture, parameters.detach(), torch.zeros(2, 3, 6), parameters.detach()
+    )
+    loss = losses.total(terms)
+    assert set(terms) == {"landmarks", "parameters", "refined", "reverse", "agreement"}
+    assert loss.item() == pytest.approx(0, abs=1e-9)
+    loss.backward()
+    assert parameters.grad.isfinite().all() and landmarks.grad.isfinite().all()
+
+
+def test_expert_terms_carry_their_weights() -> None:
+    config = expert_losses.ExpertLossConfig()
+    landmarks, truth, residual = torch.randn(3, 2, 3, 6)
+    found, true, reverse = torch.randn(3, 2, 20)
+    terms = expert_losses.expert_terms(landmarks, truth, found, true, residual, reverse, config)
+    wing, code = expert_losses.wing, expert_losses.code_error
+    expected = {
+        "landmarks": 0.05 * wing(landmarks, truth),
+        "parameters": 0.02 * expert_losses.parameter_error(found, true),
+        "refined": 0.05 * wing(landmarks + 0.05 * residual, truth),
+        "reverse": 0.02 * code(reverse, true),
+        "agreement": 0.001 * code(reverse, found),
+    }
+    for name, value in expected.items():
+        torch.testing.assert_close(terms[name], value)

@@ -1,0 +1,61 @@
+"""Laws of what is shown: bytes of pictures, and the mesh where the face is."""
+
+import numpy as np
+import pytest
+import torch
+from perceptionist.face_model import Parameters
+from perceptionist.pictures import laid_over, picture_bytes, placed_mesh
+from perceptionist.population_face import (
+    expression_numbers,
+    population_face_model,
+    pose_numbers,
+    shape_numbers,
+)
+from voiceface.population.head import identity_coefficients
+from voiceface.population.people import draw_people
+from voiceface.population.render import render_picture, view_of
+
+
+def test_bytes_of_both_rules_by_hand() -> None:
+    values = torch.tensor([-9.0, -1, -0.99, 0, 0.5, 1, 3]).reshape(1, 1, 1, 7).expand(1, 3, 7, 7)
+    assert picture_bytes(values)[0, 0, :, 0].tolist() == [0, 0, 1, 128, 191, 255, 255]
+    assert picture_bytes(values, "published")[0, 0, :, 0].tolist() == [0, 0, 1, 128, 191, 255, 255]
+    grid = (torch.arange(256) / 127.5 - 1).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
+    assert picture_bytes(grid)[0, ..., 2].ravel().tolist() == list(range(256))
+    with pytest.raises(ValueError, match="even, published"):
+        picture_bytes(grid, "odd")  # type: ignore[arg-type]
+    with pytest.raises(ValueError, match=r"\(B, 3, S, S\)"):
+        picture_bytes(grid[0])
+
+
+def test_channels_keep_their_order() -> None:
+    faces = torch.tensor([-1.0, 0, 1]).reshape(1, 3, 1, 1).expand(2, 3, 4, 5)
+    found = picture_bytes(faces)
+    assert found.shape == (2, 4, 5, 3)
+    assert found[1, 2, 3].tolist() == [0, 128, 255]
+
+
+@pytest.mark.parametrize("side", [120, 60])
+def test_true_parameters_lay_the_mesh_over_the_face(side: int) -> None:
+    model, people = population_face_model(), draw_people(range(3), rho=0.7)
+    alpha = identity_coefficients(people)
+    for i in range(3):
+        picture = render_picture(people, i, 0, side=side, nuisance=0.3)
+        view = view_of(people, i, 0, nuisance=0.3)
+        known = Parameters(
+            torch.from_numpy(pose_numbers(view, alpha[i]))[None],
+            torch.from_numpy(shape_numbers(people)[i : i + 1]),
+            torch.from_numpy(expression_numbers(view.expression[None])),
+        )
+        vector = model.whiten(known)
+        placed, _ = placed_mesh(model, model.frontal(vector), vector)
+        before = picture.image.copy()
+        shown = laid_over(picture.image, placed[0], model)
+        assert np.array_equal(picture.image, before)
+        covered = (shown != before).any(axis=2)
+        x, y = np.rint(picture.landmarks[17:]).astype(int).T  # brows, nose, eyes, mouth
+        assert covered[y, x].all()
+        assert 0.25 < covered.mean() < 0.75
+        assert not covered[:, [0, -1]].any()  # the head is narrower than the picture
+        half = laid_over(picture.image, placed[0], model, 0.5).astype(float)
+        np.testing.assert_allclose(half, (before + shown.astype(float)) / 2, atol=0.51)

@@ -1,0 +1,187 @@
+"""Published files: the way there and back, with and without copies, and what is refused."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from perceptionist import published
+from perceptionist.face_network import Classifier, Discriminator, FaceNetwork, FaceNetworkConfig
+from perceptionist.generator import Generator, GeneratorConfig
+from perceptionist.image_to_3d import PUBLISHED, ImageTo3D, ImageTo3DConfig
+from perceptionist.published import Expert
+from perceptionist.refiners import ForwardDirection, RefinerConfig, ReverseDirection
+from perceptionist.supervised import SupervisedHead, SupervisedHeadConfig
+from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig
+from torch import nn
+from voiceface.checkpoint import CheckpointError
+
+THIN = tuple(
+    stage.model_copy(update={"channels": 2 + number, "expansion": 1 if number == 0 else 2})
+    for number, stage in enumerate(PUBLISHED)
+)
+STUDENT = ImageTo3DConfig(stem=2, stages=THIN, features=12, shape=5, expression=3, texture=4)
+REFINER = RefinerConfig(points=(5, 6), whole=(6, 7, 8), refine=(9, 8, 7), features=12)
+NETWORKS = {
+    "voice_network": VoiceNetwork(VoiceNetworkConfig(bands=5, channels=(6, 7), embedding=4)),
+    "generator": Generator(GeneratorConfig(embedding=4, channels=(6, 5), colours=3)),
+    "face_network": FaceNetwork(FaceNetworkConfig(channels=(4, 5), embedding=6)),
+    "discriminator": Discriminator(6),
+    "classifier": Classifier(6, 9),
+    "supervised_head": SupervisedHead(SupervisedHeadConfig(embedding=4, shape=5, expression=3)),
+}
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    a, b = one.state_dict(), other.state_dict()
+    return list(a) == list(b) and all(torch.equal(a[key], b[key]) for key in a)
+
+
+def expert() -> Expert:
+    arrays = {
+        name: np.random.default_rng(0).normal(size=(6, 1)).astype(np.float32) for name in published.ARRAYS
+    }
+    return Expert(ImageTo3D(STUDENT), arrays, ForwardDirection(REFINER), ReverseDirection(REFINER))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_comes_back_with_its_sizes(name: str, tmp_path: Path) -> None:
+    network, path = NETWORKS[name], tmp_path / "x.pth"
+    published.save_network(path, network)
+    found = getattr(published, f"load_{name}")(path)
+    assert type(found) is type(network) and same(found, network) and not found.training
+    if hasattr(network, "config"):
+        assert found.config == network.config
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_students_come_back_with_and_without_copies(copies: bool, tmp_path: Path) -> None:
+    student, path = ImageTo3D(STUDENT), tmp_path / "image3D_48000.pth"
+    published.save_student(path, student, copies=copies)
+    keys = set(torch.load(path, weights_only=True))
+    assert all(key.startswith("backbone.") for key in keys)
+    assert ("backbone.features_first.8.conv.3.weight" in keys) is copies
+    assert ("backbone.features_second.9.conv.3.weight" in keys) is copies
+    assert "backbone.features_first.9.conv.3.weight" not in keys
+    found = published.load_student(path)
+    assert same(found, student) and found.config == STUDENT
+
+
+def test_published_sizes_are_read_off_the_shapes() -> None:
+    with torch.device("meta"):
+        student = ImageTo3D()
+    assert published.image_to_3d_config(student.state_dict()) == ImageTo3DConfig()
+    none = {key: v for key, v in student.state_dict().items() if "texture" not in key}
+    assert published.image_to_3d_config(none).texture == 0
+
+
+def test_a_file_with_the_second_names_alone_is_read(tmp_path: Path) -> None:
+    student = ImageTo3D(STUDENT)
+    published.save_student(tmp_path / "a.pth", student, copies=True)
+    state = torch.load(tmp_path / "a.pth", weights_only=True)
+    torch.save({k: v for k, v in state.items() if ".features." not in k}, tmp_path / "b.pth")
+    assert same(published.load_student(tmp_path / "b.pth"), student)
+
+
+def test_copies_that_differ_are_refused(tmp_path: Path) -> None:
+    published.save_student(tmp_path / "a.pth", ImageTo3D(STUDENT), copies=True)
+    state = torch.load(tmp_path / "a.pth", weights_only=True)
+    state["backbone.features_first.3.conv.2.weight"] = state["backbone.features_first.3.conv.2.weight"] + 1
+    torch.save(state, tmp_path / "a.pth")
+    with pytest.raises(CheckpointError, match=r"a\.pth.*features_first\.3\.conv\.2\.weight"):
+        published.load_student(tmp_path / "a.pth")
+
+
+@pytest.mark.parametrize("copies", [False, True])
+def test_the_expert_archive_comes_back_whole(copies: bool, tmp_path: Path) -> None:
+    whole, path = expert(), tmp_path / "2D-to-3D-pretrained.tar"
+    published.save_expert(path, whole, copies=copies)
+    content = torch.load(path, weights_only=True)
+    assert list(content) == ["state_dict"]
+    assert all(key.startswith("module.") for key in content["state_dict"])
+    assert "module.IGM.backbone.features.0.0.weight" in content["state_dict"]
+    found = published.load_expert(path)
+    assert same(found.network, whole.network) and found.network.config == STUDENT
+    assert found.arrays.keys() == whole.arrays.keys()
+    assert all(np.array_equal(found.arrays[key], whole.arrays[key]) for key in found.arrays)
+    assert same(found.forward_direction, whole.forward_direction)
+    assert same(found.reverse_direction, whole.reverse_direction)
+
+
+def test_an_archive_without_extras_and_with_mixed_prefixes(tmp_path: Path) -> None:
+    network = ImageTo3D(STUDENT)
+    published.save_expert(tmp_path / "a.tar", Expert(network, {}, None, None))
+    state = torch.load(tmp_path / "a.tar", weights_only=True)["state_dict"]
+    torch.save({"state_dict": state | {"epoch": torch.zeros(1)}}, tmp_path / "a.tar")
+    found = published.load_expert(tmp_path / "a.tar")
+    assert same(found.network, network) and found.arrays == {} and found.forward_direction is None
+
+
+def test_files_of_another_kind_say_what_they_look_like(tmp_path: Path) -> None:
+    published.save_network(tmp_path / "head.pth", NETWORKS["supervised_head"])
+    published.save_network(tmp_path / "g.pth", NETWORKS["generator"])
+    published.save_network(tmp_path / "c.pth", NETWORKS["classifier"])
+    published.save_student(tmp_path / "s.pth", ImageTo3D(STUDENT))
+    for load, name, words in (
+        (published.load_generator, "head.pth", "no generator.*looks like a supervised head"),
+        (
+            published.load_supervised_head,
+            "g.pth",
+            r"no supervised head.*model\.0\.weight \(4, 6, 4, 4\)",
+        ),
+        (published.load_voice_network, "g.pth", "no voice network"),
+        (published.load_face_network, "g.pth", "no face network"),
+        (published.load_generator, "s.pth", "no generator"),
+        (published.load_student, "g.pth", "no image-to-3D network"),
+        (published.load_expert, "g.pth", "no expert archive"),
+        (published.load_discriminator, "c.pth", "no discriminator"),
+    ):
+        with pytest.raises(CheckpointError, match=words) as caught:
+            load(tmp_path / name)
+        assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_missing_unknown_and_odd_tensors_are_refused(name: str, tmp_path: Path) -> None:
+    state, path = NETWORKS[name].state_dict(), tmp_path / "x.pth"
+    load = getattr(published, f"load_{name}")
+    for key in state:
+        for changed in (
+            {k: v for k, v in state.items() if k != key},
+            state | {key: state[key][..., None]},
+            state | {key: torch.zeros(0)},
+            state | {"surplus": torch.zeros(2)},
+        ):
+            torch.save(changed, path)
+            with pytest.raises(CheckpointError, match=r"x\.pth"):
+                load(path)
+
+
+def test_damaged_students_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "x.pth"
+    state = {f"backbone.{k}": v for k, v in ImageTo3D(STUDENT).state_dict().items()}
+    keys = ["features.0.0.weight", "features.5.conv.0.0.weight", "features.18.0.weight"]
+    keys.append("classifier_shape.1.weight")
+    for key in keys:
+        key = f"backbone.{key}"
+        for changed in (
+            {k: v for k, v in state.items() if k != key},
+            state | {key: torch.zeros(())},
+            state | {key: state[key][:, :-1] if state[key].shape[1] > 1 else state[key][:-1]},
+            {k: v for k, v in state.items() if "features.18" not in k},
+        ):
+            torch.save(changed, path)
+            with pytest.raises(CheckpointError, match=r"x\.pth"):
+                published.load_student(path)
+
+
+def test_code_in_a_file_never_runs_and_absent_files_are_named(tmp_path: Path) -> None:
+    torch.save({"state_dict": Path}, tmp_path / "bad.pth")
+    with pytest.raises(CheckpointError, match="refused"):
+        published.load_generator(tmp_path / "bad.pth")
+    with pytest.raises(FileNotFoundError, match=r"absent\.pth"):
+        published.load_generator(tmp_path / "absent.pth")
+    with pytest.raises(FileNotFoundError, match=r"voice network.*voice_embedding\.pth"):
+        published.find(tmp_path, "voice network")
+    (tmp_path / "generator_48000.pth").touch()
+    assert published.find(tmp_path, "generator").name == "generator_48000.pth"

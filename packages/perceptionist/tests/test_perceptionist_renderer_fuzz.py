@@ -1,0 +1,109 @@
+"""Any mesh: the renderer agrees with its plain twin bit by bit, on any number of threads, and never fails."""
+
+import numpy as np
+import pytest
+import renderer_twin as twin
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from perceptionist import sim3dr
+from perceptionist.sim3dr import bands
+
+SIDE = 20
+wild = st.floats(width=32)  # NaN, infinities, 1e-40, 1e38
+near = st.floats(-4, SIDE + 4, width=32)
+ties = st.integers(-8, 4 * SIDE).map(lambda quarter: quarter / 4)
+far = st.sampled_from([-3e9, -1e6, -20000.25, 16384, 16385, 2**31, 1e12])
+coordinates = st.one_of(near, ties, ties, near, far, wild)
+numbers = st.one_of(st.floats(-0.5, 1.5, width=32), st.floats(width=32))
+
+
+@pytest.fixture(autouse=True)
+def small_parts(monkeypatch):
+    """Divide even the smallest mesh among threads."""
+    monkeypatch.setattr(bands, "TRIANGLES", 1)
+    monkeypatch.setattr(bands, "WORK", 1.0)
+
+
+@st.composite
+def meshes(draw):
+    """Vertices, triangles; many vertices share coordinates."""
+    count = draw(st.integers(1, 9))
+    palette = np.array(draw(st.lists(coordinates, min_size=2, max_size=12)), np.float32)
+    chosen = draw(st.lists(st.integers(0, len(palette) - 1), min_size=3 * count, max_size=3 * count))
+    vertices = palette[chosen].reshape(count, 3)
+    corners = st.tuples(*[st.integers(0, count - 1)] * 3)
+    triangles = draw(st.lists(corners, max_size=12))
+    return vertices, np.array(triangles, np.int32).reshape(-1, 3)
+
+
+@st.composite
+def pictures(draw):
+    """Height, width, channels and a seed for what is in the picture."""
+    return draw(st.integers(1, SIDE)), draw(st.integers(1, SIDE)), draw(st.integers(1, 4)), draw(seeds)
+
+
+seeds = st.integers(0, 2**32 - 1)
+rules = st.sampled_from(sorted(sim3dr.COVERAGE))
+threads = st.integers(1, 5)
+
+
+@settings(max_examples=400, deadline=None)
+@given(meshes(), pictures(), rules, threads, st.sampled_from([1.0, 0.35, 0.0]), st.booleans(), st.booleans())
+def test_pictures_and_depths_are_those_of_the_twin(mesh, picture, rule, count, alpha, reverse, preset):
+    vertices, triangles = mesh
+    height, width, channels, seed = picture
+    rng = np.random.default_rng(seed)
+    colors = rng.uniform(-0.2, 1.3, (len(vertices), channels)).astype(np.float32)
+    colors[rng.random(colors.shape) < 0.05] = rng.choice([np.nan, np.inf, -np.inf, 1e30])
+    image = rng.integers(0, 256, (height, width, channels), np.uint8)
+    depth = rng.normal(8, 9, (height, width)) if preset else np.full((height, width), sim3dr.FAR)
+    ours, theirs = (image.copy(), depth.astype(np.float32)), (image.copy(), depth.astype(np.float32))
+    sim3dr.rasterize(
+        vertices,
+        triangles,
+        colors,
+        ours[0],
+        depth=ours[1],
+        alpha=alpha,
+        reverse=reverse,
+        coverage=rule,
+        threads=count,
+    )
+    twin.draw(
+        vertices, triangles, theirs[1], rule, colors=colors, image=theirs[0], alpha=alpha, reverse=reverse
+    )
+    np.testing.assert_array_equal(ours[1], theirs[1])
+    np.testing.assert_array_equal(ours[0], theirs[0])
+
+
+@settings(max_examples=200, deadline=None)
+@given(meshes(), pictures(), rules, threads)
+def test_triangles_and_weights_are_those_of_the_twin(mesh, picture, rule, count):
+    seen = sim3dr.rasterize_triangles(*mesh, *picture[:2], coverage=rule, threads=count)
+    depth = np.full(picture[:2], sim3dr.FAR, np.float32)
+    ids, weights = twin.draw(*mesh, depth, "within" if rule == "inclusive" else rule)
+    np.testing.assert_array_equal(seen.depth, depth)
+    np.testing.assert_array_equal(seen.triangles, ids)
+    np.testing.assert_array_equal(seen.weights, weights)
+
+
+@settings(max_examples=200, deadline=None)
+@given(meshes())
+def test_normals_are_those_of_the_twin_and_always_numbers(mesh):
+    ours = sim3dr.get_normals(*mesh)
+    assert np.isfinite(ours).all()
+    theirs = twin.vertex_normals(*mesh)
+    usable = np.isfinite(theirs).all(1)  # sums beyond float32 are ours to guard
+    np.testing.assert_allclose(ours[usable], theirs[usable], atol=1e-6)
+    lengths = np.linalg.norm(ours.astype(np.float64), axis=1)
+    assert np.logical_or(abs(lengths - 1) < 1e-6, lengths == 0).all()
+
+
+@settings(max_examples=200, deadline=None)
+@given(meshes(), st.lists(numbers.filter(lambda x: 0 <= x < 1e6), min_size=4, max_size=4), rules, threads)
+def test_light_is_always_between_0_and_1(mesh, strengths, rule, count):
+    lighting = sim3dr.Lighting(*strengths)
+    light = lighting.light(*mesh, threads=count)
+    assert light.shape == mesh[0].shape and (light >= 0).all() and (light <= 1).all()
+    picture = np.zeros((9, 7, 3), np.uint8)
+    assert lighting(*mesh, picture, coverage=rule, threads=count) is picture

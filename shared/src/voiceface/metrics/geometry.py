@@ -1,0 +1,182 @@
+"""Figures of 3-D shapes: distances between vertices, alignment, errors per person, explained variance."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from voiceface.metrics.confidence import Interval, PairedDifference, mean_interval, paired_difference
+
+Array = npt.NDArray[np.float64]
+Index = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Similarity:
+    """Scaling, rotation and shift that bring one set of points onto another.
+
+    Attributes:
+        scale: (...,). rotation: (..., 3, 3), determinant 1. offset: (..., 3).
+    """
+
+    scale: Array
+    rotation: Array
+    offset: Array
+
+    def apply(self, points: npt.ArrayLike) -> Array:
+        """Move points (..., K, 3)."""
+        turned = np.asarray(points, float) @ np.swapaxes(self.rotation, -1, -2)
+        return self.scale[..., None, None] * turned + self.offset[..., None, :]
+
+
+@dataclass(frozen=True)
+class ErrorComparison:
+    """One error of a system beside those of baselines, over people.
+
+    Attributes:
+        ours: mean over people with its interval.
+        baselines: the same of each baseline, by name.
+        differences: ours minus the baseline on the same people, by name; below 0 is better than it.
+    """
+
+    ours: Interval
+    baselines: dict[str, Interval]
+    differences: dict[str, PairedDifference]
+
+
+def pair_distances(vertices: npt.ArrayLike, pairs: npt.ArrayLike) -> Array:
+    """Distances between pairs of vertices.
+
+    Args:
+        vertices: (..., V, 3).
+        pairs: (P, 2) vertex numbers.
+
+    Returns:
+        (..., P), in the unit of the vertices, double precision.
+
+    Raises:
+        ValueError: a wrong shape, or a pair that names no vertex.
+    """
+    points, numbers = np.asarray(vertices, float), np.asarray(pairs)
+    if points.ndim < 2 or points.shape[-1] != 3 or numbers.ndim != 2 or numbers.shape[1] != 2:
+        raise ValueError(f"vertices (..., V, 3) and pairs (P, 2), got {points.shape} and {numbers.shape}")
+    if numbers.size and not 0 <= numbers.min() <= numbers.max() < points.shape[-2]:
+        raise ValueError(
+            f"pairs name vertices {numbers.min()} to {numbers.max()}, the mesh has {points.shape[-2]}"
+        )
+    return np.linalg.norm(points[..., numbers[:, 0], :] - points[..., numbers[:, 1], :], axis=-1)
+
+
+def similarity_alignment(source: npt.ArrayLike, target: npt.ArrayLike) -> Similarity:
+    """The similarity that brings `source` nearest to `target` in the least squares sense, without mirroring.
+
+    Args:
+        source: (..., K, 3), K >= 3 points that do not all coincide. target: the same shape.
+
+    Raises:
+        ValueError: shapes differ, or the source points coincide.
+    """
+    a, b = np.asarray(source, float), np.asarray(target, float)
+    if a.shape != b.shape or a.ndim < 2 or a.shape[-1] != 3 or a.shape[-2] < 3:
+        raise ValueError(f"two sets of at least three points (..., K, 3), got {a.shape} and {b.shape}")
+    middle_a, middle_b = a.mean(axis=-2), b.mean(axis=-2)
+    a, b = a - middle_a[..., None, :], b - middle_b[..., None, :]
+    size = (a**2).sum(axis=(-1, -2))
+    if not (size > 0).all():
+        raise ValueError("the points to be aligned coincide")
+    u, s, vt = np.linalg.svd(np.swapaxes(b, -1, -2) @ a)
+    sign = np.ones_like(s)
+    sign[..., 2] = np.sign(np.linalg.det(u @ vt))
+    rotation = (u * sign[..., None, :]) @ vt
+    scale = (s * sign).sum(axis=-1) / size
+    offset = middle_b - scale[..., None] * (rotation @ middle_a[..., None])[..., 0]
+    return Similarity(scale, rotation, offset)
+
+
+def aligned_error(predicted: npt.ArrayLike, true: npt.ArrayLike) -> Array:
+    """Mean distance of corresponding points after a similarity alignment of the predicted ones, (...,).
+
+    Args:
+        predicted: (..., K, 3). true: the same; the result has its unit.
+    """
+    moved = similarity_alignment(predicted, true).apply(predicted)
+    return np.linalg.norm(moved - np.asarray(true, float), axis=-1).mean(axis=-1)
+
+
+def person_means(values: npt.ArrayLike, people: npt.ArrayLike) -> Array:
+    """Mean of the rows of each person.
+
+    Args:
+        values: (L,) or (L, K), one row a prediction.
+        people: (L,), whose prediction it is.
+
+    Returns:
+        (I,) or (I, K), people in rising order of their number.
+    """
+    table, who = np.asarray(values, float), np.asarray(people)
+    if who.ndim != 1 or len(who) != len(table) or not len(table):
+        raise ValueError(f"one person a row, at least one row: got {who.shape} for {table.shape}")
+    _, number = np.unique(who, return_inverse=True)
+    sums = np.zeros((int(number.max()) + 1, *table.shape[1:]))
+    np.add.at(sums, number, table)
+    counts = np.bincount(number).reshape(-1, *([1] * (table.ndim - 1)))
+    return sums / counts
+
+
+def compare_errors(
+    ours: npt.ArrayLike,
+    baselines: Mapping[str, npt.ArrayLike],
+    people: npt.ArrayLike,
+    *,
+    replicates: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> ErrorComparison:
+    """An error over people, with intervals, and paired tests against baselines on the same predictions.
+
+    Every person counts once, as in the published figures: mean over a person's predictions, then over
+    people. Intervals and tests draw people with replacement.
+
+    Args:
+        ours: (L,), one error a prediction. baselines: the same by name. people: (L,), whose they are.
+        replicates, confidence, seed: of the bootstrap.
+    """
+    rule = {"replicates": replicates, "confidence": confidence, "seed": seed}
+    mine = person_means(ours, people)
+    theirs = {name: person_means(values, people) for name, values in baselines.items()}
+    each = np.arange(len(mine))
+    return ErrorComparison(
+        mean_interval(mine, each, **rule),  # type: ignore[arg-type]
+        {name: mean_interval(values, each, **rule) for name, values in theirs.items()},  # type: ignore[arg-type]
+        {name: paired_difference(mine, values, each, **rule) for name, values in theirs.items()},  # type: ignore[arg-type]
+    )
+
+
+def explained_variance(
+    predicted: npt.ArrayLike, true: npt.ArrayLike, strata: npt.ArrayLike | None = None
+) -> Array:
+    """Share of the variance of each column that predictions explain.
+
+    Args:
+        predicted: (N, K). true: (N, K).
+        strata: (N,) labels such as the sex; the variance is then that within the strata, so that knowing the
+            stratum alone explains 0.
+
+    Returns:
+        (K,): 1 - squared error / squared deviation from the mean (of the stratum); at most 1, below 0 where
+        the mean would have been nearer; NaN where nothing varies.
+
+    Raises:
+        ValueError: shapes differ or there are fewer than two rows.
+    """
+    a, b = np.asarray(predicted, float), np.asarray(true, float)
+    if a.shape != b.shape or a.ndim != 2 or len(a) < 2:
+        raise ValueError(f"two tables (N, K) with at least two rows, got {a.shape} and {b.shape}")
+    labels = np.zeros(len(b)) if strata is None else np.asarray(strata)
+    if labels.shape != (len(b),):
+        raise ValueError(f"one stratum a row, got {labels.shape} for {len(b)} rows")
+    _, number = np.unique(labels, return_inverse=True)
+    spread = ((b - person_means(b, number)[number]) ** 2).sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(spread > 0, 1 - ((a - b) ** 2).sum(axis=0) / spread, np.nan)

@@ -1,0 +1,176 @@
+"""Parity of perceptionist's objectives and of one iteration of the unsupervised cascade."""
+
+import torch
+from parity.activations import below
+from parity.case import Book, Case
+from parity.perceptionist_faces import model_beside
+from parity.perceptionist_networks import weights, without_dropout
+from parity.rules import EXACT, Rule, rule_for
+from perceptionist import distillers, published
+from perceptionist import losses as objective
+from perceptionist.cascade import Cascade, CascadeConfig, discriminator_side, generator_side, see
+from perceptionist.image_to_3d import Regression
+from perceptionist.losses import DistillationConfig, TripletConfig
+from torch import Tensor, nn
+from voiceface.checkpoint import load_into
+
+AS_PUBLISHED = DistillationConfig(order="target_first"), TripletConfig(form="axis")
+SIDES = ("student", "teacher")
+TERMS = {"d_real": "D_real", "d_fake": "D_fake", "c_real": "C_real", "g_d": "G_D_fake", "g_c": "G_C_fake"}
+HEADS = {"d": published.discriminator_of, "c": published.classifier_of}
+FURTHER = {
+    "attention": distillers.attention,
+    "similarity": distillers.similarity,
+    "correlation": distillers.correlation,
+    "nst": distillers.selectivity,
+    "rkd": distillers.relation,
+}
+
+
+@torch.no_grad()
+def losses(case: Case, book: Book) -> None:
+    """Every term from stored features, meshes and logits."""
+    distillation, triplets = AS_PUBLISHED
+    pool, inter, mesh = (
+        {side: case.tensor(f"{side}_{kind}") for side in SIDES} for kind in ("pool", "inter", "vertices")
+    )
+    made = case.tensor("fake_logit")
+    terms = objective.discriminator_terms(
+        case.tensor("real_logit"), made, case.tensor("class_logit_real"), case.tensor("face_label")
+    )
+    terms |= objective.generator_terms(made, case.tensor("class_logit_fake"), case.tensor("voice_label"))
+    ours = {name: terms[term] for name, term in TERMS.items()}
+    student, teacher = (Regression(torch.empty(0), pool[side], inter[side]) for side in SIDES)
+    distilled = objective.distillation_terms(student, teacher, mesh["student"], mesh["teacher"], distillation)
+    meshes = mesh["student"], case.tensor("positive_vertices"), case.tensor("negative_vertices")
+    ours |= {
+        "distill": objective.total(distilled),
+        "triplet": objective.triplet_term(*meshes, triplets),
+        "triplet_unit_raw": objective.triplet(pool["teacher"], pool["student"], pool["student"].roll(1, 0)),
+    }
+    for kind, features in (("pool", pool), ("inter", inter)):
+        learner, target = (features[side] for side in SIDES)
+        ours[f"pkt_{kind}"] = objective.probabilistic_transfer(target, learner)
+        ours[f"pkt_{kind}_swapped"] = objective.probabilistic_transfer(learner, target)
+        for method, compare in FURTHER.items():
+            if f"out_{method}_{kind}" in case.arrays:
+                ours[f"{method}_{kind}"] = compare(learner, target)
+        if f"out_vid_{kind}" in case.arrays:
+            ours[f"vid_{kind}"] = _information(case)(learner, target)
+    for name in case.arrays:
+        if name.startswith("out_"):
+            value = ours[name.removeprefix("out_")]
+            case.judge(book, name, value.reshape(case.arrays[name].shape))
+
+
+def train_step(case: Case, book: Book) -> None:
+    """One iteration, in single precision and, judged more closely, in double."""
+    for dtype, name in ((torch.float32, "float32"), (torch.float64, "float64")):
+        table = dict(case.meta.get("tolerance") or {})
+        if dtype == torch.float64:
+            table |= table.get("float64") or {}
+        ours = _iterate(case, book, dtype)
+        for key, value in ours.items():
+            if key in case.arrays:
+                group = "grad_norm" if key.startswith("grad_norm") else key
+                rule = rule_for(table, (group,), _otherwise(key))
+                book.within(f"{key}, {name}", value, case.arrays[key], rule)
+
+
+def _iterate(case: Case, book: Book, dtype: torch.dtype) -> dict[str, Tensor]:
+    """Both sides of an iteration with their optimiser steps, as published."""
+    config = case.config
+    cascade = cascade_of(weights(case), int(config["classes"])).to(dtype).train()
+    if config.get("dropout") == "off":
+        without_dropout(cascade)
+    mesh = model_beside(case).to(dtype).frontal
+    given = {name: case.tensor(name, dtype) for name in ("voice", "voice_p", "voice_n", "noise")}
+    faces = case.tensor("face_f16", torch.float32).to(dtype)
+    optimise = {"lr": float(config["lr"]), "betas": tuple(config["betas"])}
+    sides = {"face": [cascade.f, cascade.d, cascade.c], "voice": [cascade.g, cascade.student]}
+    optimisers = {
+        side: torch.optim.Adam([p for part in parts for p in part.parameters()], **optimise)
+        for side, parts in sides.items()
+    }
+    noise = given["noise"].flatten(1)
+    voices = [given[name] for name in ("voice", "voice_p", "voice_n")]
+    ours = {"embedding": cascade.embed(voices[0], noise)[:, :, None, None]}
+    pictures = cascade.pictures(voices, noise)
+    first = discriminator_side(cascade, faces, pictures[0], case.tensor("face_label"))
+    objective.total(first).backward()
+    ours["grad_norm_face_embed"] = _gradients(cascade.f)
+    optimisers["face"].step()
+    optimisers["face"].zero_grad()
+    before = [parameter.detach().clone() for parameter in cascade.g.parameters()]
+    distillation, triplets = AS_PUBLISHED
+    seen = see(cascade, pictures, mesh)
+    labels = case.tensor("voice_label")
+    second = generator_side(cascade, pictures[0], seen, labels, distillation, triplets)
+    objective.total(second).backward()
+    idle = [*cascade.f.parameters(), *cascade.e.parameters(), *cascade.expert.parameters()]
+    book.equal("gradients in networks that do not learn", [p.grad for p in idle if p.grad is not None], [])
+    ours["grad_norm_generator"] = _gradients(cascade.g)
+    ours["grad_norm_student"] = _gradients(cascade.student)
+    names = [f"backbone.{name}" for name, _ in cascade.student.named_parameters()]
+    stored = [str(name) for name in case.arrays["student_param_names"]]
+    short = [name.removeprefix("backbone.") for name in stored]
+    book.equal("student_param_names", [name.removeprefix("backbone.") for name in names], short)
+    for name in case.arrays:
+        if name.startswith("student_running_"):
+            kind, block = name.removeprefix("student_running_").split("_")
+            ours[name] = cascade.student.state_dict()[f"features.{block}.1.running_{kind}"].clone()
+    optimisers["voice"].step()
+    after = list(cascade.g.parameters())
+    ours["generator_step_mean_abs"] = torch.stack([(a - b).abs().mean() for a, b in zip(after, before)])
+    ours["fake_sub"] = pictures[0][case.steps("fake_sub")]
+    ours["vertices_sub"] = seen.vertices[0][case.steps("vertices_sub")]
+    distilled = [second[f"Distill_{part}"] for part in ("vertices", "pooled", "inter")]
+    plain = [distilled[0] / distillation.vertices, *(term / distillation.transfer for term in distilled[1:])]
+    terms = [*(first | second).values()]
+    ours["losses"] = torch.stack([*terms[:5], *plain, torch.stack(distilled).sum(), second["Triplet"]])
+    return {name: value.detach() for name, value in ours.items()}
+
+
+def cascade_of(state: dict[str, Tensor], classes: int) -> Cascade:
+    """The cascade whose parts a state dict holds under their short names and the archive's."""
+    voice = published.voice_network_of(below("e.", state))
+    generator = published.generator_of(below("g.", state))
+    face = published.face_network_of(below("f.", state))
+    student = published.image_to_3d_of(below("student.", state))
+    expert = published.image_to_3d_of({k: v for k, v in state.items() if ".backbone." in k and "IGM" in k})
+    config = CascadeConfig(
+        voice=voice.config,
+        generator=generator.config,
+        face=face.config,
+        student=student.config,
+        expert=expert.config,
+    )
+    cascade = Cascade(config, classes)
+    parts = {"e": voice, "g": generator, "f": face, "student": student, "expert": expert}
+    parts |= {name: read(below(f"{name}.", state)) for name, read in HEADS.items()}
+    for name, part in parts.items():
+        load_into(cascade.get_submodule(name), part.state_dict())
+    return cascade
+
+
+def _gradients(network: nn.Module) -> Tensor:
+    """Length of every parameter's gradient, in their order; 0 where there is none."""
+    zero = torch.zeros((), dtype=next(network.parameters()).dtype)
+    return torch.stack([zero if p.grad is None else p.grad.norm() for p in network.parameters()])
+
+
+def _otherwise(name: str) -> Rule:
+    return Rule(rtol=0.02, per_max=1e-3) if name.startswith("grad_norm") else EXACT
+
+
+def _information(case: Case) -> distillers.VariationalInformation:
+    """The regression of the case, with its weights."""
+    config = case.config["vid"]
+    module = distillers.VariationalInformation(
+        int(config["num_input_channels"]),
+        int(config["num_mid_channel"]),
+        int(config["num_target_channels"]),
+        float(config.get("init_pred_var", 5.0)),
+    )
+    load_into(module, below("vid.", weights(case)), ignore=["log_scale"])
+    return module
