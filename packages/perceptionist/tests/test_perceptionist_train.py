@@ -167,6 +167,13 @@ def test_the_cascade_has_the_published_numbers() -> None:
     assert {key: found[key] for key in expected} == expected
 
 
+@pytest.mark.parametrize("size", ["", "quick_"])
+def test_the_voice_network_of_the_supervised_run_fits_the_cascade(size: str) -> None:
+    one, other = bundled(f"{size}supervised"), bundled(f"{size}unsupervised")
+    voices = [key for key in one if key.startswith(("networks.voice.", "data.speech."))]
+    assert len(voices) == 9 and {key: one[key] for key in voices} == {key: other[key] for key in voices}
+
+
 def test_the_rate_of_an_expert_follows_the_published_epochs() -> None:
     rate = make_schedule(load_config("expert", PerceptionistConfig, "perceptionist"))
     epoch = 664
