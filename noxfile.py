@@ -23,7 +23,7 @@ COMMANDS = {
     "voiceface": ["population", "avspeech", "check", "lists", "evaluate", "compare", "weights"],
     "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo"],
     "archetype_agnostic": ["train", "test", "embed", "match", "demo"],
-    "perceptionist": [],
+    "perceptionist": ["train", "test", "evaluate", "demo", "demo_mic"],
 }
 TRIALS = {  # what an installed wheel must be able to do besides
     "perceptionist": "from perceptionist import sim3dr; "

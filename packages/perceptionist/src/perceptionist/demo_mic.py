@@ -1,0 +1,186 @@
+"""`perceptionist demo_mic`: five seconds of a voice to a mesh, described in words."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perceptionist.models import VoiceToMesh
+    from perceptionist.proportions import Description
+    from perceptionist.results import Face
+
+CAUTION = (
+    "A mean over people who sound alike, not a likeness: nobody's face, sex or identity can be told from "
+    "this, and no decision about a person may rest on it."
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Record or read a voice, print what its mesh says, write mesh, pictures and page; the exit code is 0."""
+    args = build_parser().parse_args(argv)
+    from perceptionist.microphone import count_down, record, require_microphone
+    from perceptionist.proportions import describe
+    from perceptionist.results import face_of, features_of_speech, load, writable_folder
+    from perceptionist.speech import RATE, read_recording
+
+    if args.wav is None:
+        require_microphone(args.microphone)
+    elif not args.wav.is_file():
+        raise FileNotFoundError(f"no file at {args.wav}")
+    model = load(args.weights, args.face_model, references=args.references, device=args.device)
+    out = writable_folder(args.out)
+    if args.wav is None:
+        count_down(args.count_down)
+        samples, name, rate = record(args.seconds, args.microphone), "microphone", RATE
+    else:
+        (samples, rate), name = read_recording(args.wav), args.wav.stem
+    features = features_of_speech(samples, rate, source=str(args.wav or "the recording"))
+    face = face_of(model, features, name)
+    found = describe(face.vertices, model.face_model.references, model.face_model.pairs)
+    print(in_words(found, model.kind))
+    notice = model.notice or model.face_model.notice
+    print("\n".join(filter(None, [notice, CAUTION])), file=sys.stderr)
+    for path in write_all(out, name, face, found, model, notice, samples):
+        print(f"wrote {path}")
+    return 0
+
+
+def in_words(found: "Description", kind: str = "") -> str:
+    """What is said of a mesh: sex by the nearer mean shape, face type, differences in per cent."""
+    lines = [
+        f"sex:        {found.sex} (distance {found.errors['male']:.4f} to the mean male face, "
+        f"{found.errors['female']:.4f} to the female)",
+        f"face type:  {found.face_type.capitalize()}",
+        f"compared with the mean {found.sex} face:",
+    ]
+    for name, share in found.differences.items():
+        word = "wider" if share >= 0 else "narrower"
+        lines.append(f"  {name:<9} {100 * share:+7.2f} %  ({abs(100 * share):.2f} % {word})")
+    return "\n".join(([f"{kind} model"] if kind else []) + lines)
+
+
+def write_all(
+    out: Path,
+    name: str,
+    face: "Face",
+    found: "Description",
+    model: "VoiceToMesh",
+    notice: str,
+    samples: Any = None,
+) -> list[Path]:
+    """Write NAME.obj, the pictures and NAME.html.
+
+    Args:
+        out: folder.
+        name: stem of the files.
+        face: from `perceptionist.results.face_of`.
+        found: from `perceptionist.proportions.describe`.
+        model: that made it.
+        notice: of its weights.
+        samples: (T,) int16, the recording, heard on the page; None: it is left out.
+
+    Returns:
+        The files written.
+    """
+    from perceptionist.mesh_files import write_obj
+    from perceptionist.results import portrait, side_by_side, write_picture
+
+    face_model = model.face_model
+    mesh, picture, page = (out / f"{name}{end}" for end in (".obj", ".png", ".html"))
+    write_obj(mesh, face.vertices, face_model.outward_triangles)
+    views = [portrait(face.vertices, face_model, turn=turn) for turn in (0, 35)]
+    made = [each for each in (face.picture, face.overlay) if each is not None]
+    write_picture(picture, side_by_side([*made, *views]))
+    write_page(page, name, face, found, model, notice, samples)
+    return [mesh, picture, page]
+
+
+def write_page(
+    path: Path,
+    name: str,
+    face: "Face",
+    found: "Description",
+    model: "VoiceToMesh",
+    notice: str,
+    samples: Any = None,
+) -> None:
+    """The page: the mesh beside the mean face of its sex, to be turned; voice, picture, measurements."""
+    from voiceface.report import MeshView, PeopleGroup, Person, Sound, Table, build_report
+
+    from perceptionist.proportions import MEASURES, distances
+    from perceptionist.results import portrait
+
+    face_model = model.face_model
+    usual = face_model.references[found.sex]
+    ours, theirs = (distances(v, face_model.pairs)[1:] for v in (face.vertices, usual))
+    rows = [
+        [measure, float(a), float(b), f"{100 * found.differences[measure]:+.2f} %"]
+        for measure, a, b in zip(MEASURES, ours, theirs)
+    ]
+    order = sorted(found.errors.items(), key=lambda item: item[1])
+    people = []
+    if face.picture is not None or samples is not None:
+        people.append(
+            Person("voice", picture=face.picture, sound=None if samples is None else Sound(samples))
+        )
+    if face.overlay is not None:
+        people.append(Person("mesh over the picture", picture=face.overlay))
+    views = [
+        MeshView(
+            title,
+            vertices,
+            face_model.outward_triangles,
+            still=portrait(vertices, face_model, 360, -24),
+            note=note,
+        )
+        for title, vertices, note in (
+            ("From the voice", face.vertices, f"{found.sex}, {found.face_type}"),
+            (f"Mean {found.sex} face", usual, "what the differences are measured from"),
+        )
+    ]
+    build_report(
+        path,
+        title=f"A face from a voice: {name}",
+        kicker="perceptionist",
+        facts={"sex": found.sex, "face type": found.face_type.capitalize(), "model": model.kind},
+        notice=[text for text in (notice, CAUTION) if text],
+        meshes=views,
+        people=[PeopleGroup("Heard and made", people)] if people else [],
+        tables=[
+            Table(
+                "Widths",
+                ["width", "from the voice (pixels)", f"mean {found.sex} face (pixels)", "difference"],
+                rows,
+                "Pixels of a face in a picture of 120.",
+            ),
+            Table("Distance to reference shapes", ["shape", "distance"], [[w, e] for w, e in order]),
+        ],
+        max_bytes=12_000_000,
+    )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of `perceptionist demo_mic`."""
+    from perceptionist.flags import add_model_flags
+
+    parser = argparse.ArgumentParser(
+        prog="perceptionist demo_mic",
+        description="Record five seconds of a voice, or read a file, and describe the face that the model "
+        "makes of it: sex and face type by the nearest reference shape, widths beside the mean face. Writes "
+        "a mesh (.obj), a picture (.png) and a page with the mesh to be turned (.html).",
+    )
+    parser.add_argument("--wav", type=Path, help="a recording instead of the microphone")
+    parser.add_argument("--seconds", type=float, default=5.0, help="length of the recording")
+    parser.add_argument("--microphone", help="name or number of the device (default: the system's)")
+    parser.add_argument("--count-down", type=int, default=3, help="seconds before the recording")
+    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the results")
+    add_model_flags(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    from voiceface.cli import run_main
+
+    raise SystemExit(run_main("perceptionist.demo_mic", None))

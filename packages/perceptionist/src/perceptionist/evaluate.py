@@ -1,0 +1,226 @@
+"""`perceptionist evaluate`: errors of proportions and keypoints against true meshes (formerly cal_size)."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from perceptionist.evaluation import Evaluation, Known
+    from perceptionist.face_model import LinearFaceModel
+
+SHOWN = {
+    "forehead": "forehead width (ARE)",
+    "cheek": "cheek width (ARE)",
+    "ear": "ear to ear (ARE)",
+    "midline": "midline width (ARE)",
+    "mean": "mean of the four (ARE)",
+    "keypoint": "keypoints, as published",
+    "aligned": "keypoints after alignment",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Judge predictions, print the table, write JSON and page; the exit code is 0."""
+    args = build_parser().parse_args(argv)
+    if args.truth and not args.predictions:
+        raise ValueError("--truth needs --predictions: a folder with the meshes to be judged")
+    if not args.truth and not args.data:
+        raise ValueError("give --data POPULATION, or --predictions FOLDER and --truth FOLDER")
+    from perceptionist.evaluation import evaluate, folder_truth, mesh_folder, population_truth
+    from perceptionist.mesh_files import read_mesh
+    from perceptionist.results import writable_folder
+
+    out = writable_folder(args.out) if args.out else None
+    shapes = None
+    if args.predictions:
+        from perceptionist.face_model_files import open_face_model
+
+        model = open_face_model(args.face_model, args.references)
+        files = list(mesh_folder(args.predictions))
+        names = sorted({name for name, _ in files})
+        who, meshes = [name for name, _ in files], [read_mesh(path).vertices for _, path in files]
+    else:
+        model, who, meshes, shapes = _predicted(args)
+        names = sorted(set(who))
+    known: Known
+    if args.truth:
+        known = folder_truth(args.truth, names, model, args.meta)
+    else:
+        known = population_truth(args.data, names, _training_names(args.data))
+    row = {name: place for place, name in enumerate(known.names)}
+    kept = [place for place, name in enumerate(who) if name in row]
+    if len(kept) < len(who):
+        lost = sorted(set(who) - set(row))
+        print(f"no truth for {len(lost)} people ({lost[0]}, ...): left out", file=sys.stderr)
+    found = evaluate(
+        [meshes[place] for place in kept],
+        [row[who[place]] for place in kept],
+        known,
+        model,
+        None if shapes is None else shapes[kept],
+        replicates=args.replicates,
+        seed=args.seed,
+    )
+    if found.notice:
+        print(found.notice, file=sys.stderr)
+    print(found.table())
+    if out:
+        from voiceface.files import write_json
+
+        write_json(out / "evaluation.json", found.record())
+        write_page(out / "evaluation.html", found, model)
+        print(f"wrote {out / 'evaluation.json'}\nopen {out / 'evaluation.html'}")
+    return 0
+
+
+def write_page(path: Path, found: "Evaluation", model: "LinearFaceModel") -> None:
+    """The figures as one page."""
+    import numpy as np
+    from voiceface.report import Difference, Headline, Table, build_report, environment
+
+    from perceptionist.evaluation import MEAN, OWN_SEX
+
+    rows, differences = [], []
+    for name, each in found.errors.items():
+        row: list[Any] = [SHOWN[name], each.ours.value, f"{each.ours.low:.4f} – {each.ours.high:.4f}"]
+        for word, interval in each.baselines.items():
+            gain = 1 - each.ours.value / interval.value if interval.value else float("nan")
+            row += [interval.value, f"{100 * gain:+.1f} %"]
+            d = each.differences[word]
+            differences.append(
+                Difference(
+                    "voice",
+                    word,
+                    SHOWN[name],
+                    d.value,
+                    d.low,
+                    d.high,
+                    d.p_value,
+                    unit="",
+                    higher_is_better=False,
+                )
+            )
+        rows.append(row)
+    baselines = list(found.errors["mean"].baselines)
+    columns = ["error", "from the voice", "95 %"]
+    for word in baselines:
+        columns += [word, "less by"]
+    mean = found.errors["mean"]
+    cards = [
+        Headline(
+            "Mean ratio error (ARE)",
+            mean.ours.value,
+            mean.ours.low,
+            mean.ours.high,
+            baseline=mean.baselines[OWN_SEX].value if OWN_SEX in baselines else None,
+            note=f"the mean face has {mean.baselines[MEAN].value:.4f}",
+            unit="",
+            higher_is_better=False,
+        )
+    ]
+    if found.sex is not None:
+        cards.append(Headline("Sex by the nearer mean shape", found.sex, chance=0.5))
+    tables = [Table("Errors", columns, rows, "ARE: error of a width over the outer interocular distance.")]
+    if found.explained is not None:
+        e = found.explained
+        known = np.isfinite(e.ours)
+        cards.append(
+            Headline(
+                "Shape variance explained within sex",
+                float(e.ours[known].mean()),
+                ceiling=float(e.ceiling[known].mean()),
+                note=f"mean over {int(known.sum())} coefficients",
+            )
+        )
+        order = np.argsort(-e.ceiling)
+        tables.append(
+            Table(
+                "Variance of each shape coefficient explained within sex",
+                ["coefficient", "from the voice", "ceiling"],
+                [[e.names[i], float(e.ours[i]), float(e.ceiling[i])] for i in order],
+                "The ceiling is what the true voice factors tell; 0 there: nothing ties it to the voice.",
+            )
+        )
+    build_report(
+        path,
+        title="Faces from voices against the truth",
+        kicker="perceptionist evaluation",
+        facts={"people": found.people, "predictions": found.predictions, "face model": model.name},
+        notice=found.notice,
+        headlines=cards,
+        differences=differences,
+        tables=tables,
+        environment=environment(),
+    )
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of `perceptionist evaluate`."""
+    from perceptionist.flags import add_model_flags
+
+    parser = argparse.ArgumentParser(
+        prog="perceptionist evaluate",
+        description="Judge meshes by the truth: errors of ratios (ARE) and keypoints beside the mean face "
+        "and the mean of one's own sex, with intervals over people and paired tests.",
+        epilog="perceptionist evaluate --data POPULATION --weights RUN --out DIR; "
+        "perceptionist evaluate --predictions MESHES --truth A2E_val --meta vox1_meta.csv --face-model "
+        "train.configs --out DIR",
+    )
+    parser.add_argument("--data", type=Path, help="population folder: who is judged, and the truth")
+    parser.add_argument("--split", default="test", choices=["train", "val", "test"], help="of --data")
+    parser.add_argument("--files", type=int, default=3, help="recordings of each person")
+    parser.add_argument("--predictions", type=Path, help="folder NAME/*.obj, from perceptionist test")
+    parser.add_argument("--truth", type=Path, help="folder NAME/*.xyz (published layout: A2E_val)")
+    parser.add_argument("--meta", type=Path, help="vox1_meta.csv, for the sexes with --truth")
+    parser.add_argument("--out", type=Path, help="folder for evaluation.json and evaluation.html")
+    parser.add_argument("--replicates", type=int, default=2000, help="of the bootstrap over people")
+    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    add_model_flags(parser)
+    return parser
+
+
+def _predicted(args: argparse.Namespace) -> tuple["LinearFaceModel", list[str], list[Any], Any]:
+    """Meshes and shape numbers of a split, made now."""
+    import numpy as np
+    from tqdm import tqdm
+
+    from perceptionist.results import face_of, load, read_input
+    from perceptionist.test import corpus_people
+
+    people = corpus_people(args.data, args.split, args.files)
+    model = load(args.weights, args.face_model, references=args.references, device=args.device)
+    known = sorted({person.name for person in people} & set(model.names))
+    if known:
+        print(f"{len(known)} of these people took part in the training ({known[0]}, ...)", file=sys.stderr)
+    who, faces = [], []
+    for person in tqdm(people, "people", disable=None):
+        for path in person.files:
+            try:
+                features = read_input(path, bands=model.voice.config.bands)
+            except ValueError as error:
+                print(f"left out: {error}", file=sys.stderr)
+                continue
+            faces.append(face_of(model, features, str(path)))
+            who.append(person.name)
+    if not faces:
+        raise ValueError("none of the recordings could be used")
+    shapes = np.stack([face.shape for face in faces]) if model.face_model.name == "population" else None
+    return model.face_model, who, [face.vertices for face in faces], shapes
+
+
+def _training_names(root: Path) -> list[str]:
+    """Face names of the training people; none where the table has no such split."""
+    from voiceface.datasets.corpus import read_identities
+
+    try:
+        return sorted({person.face_id for person in read_identities(root, "train")})
+    except ValueError:
+        return []
+
+
+if __name__ == "__main__":
+    from voiceface.cli import run_main
+
+    raise SystemExit(run_main("perceptionist.evaluate", None))

@@ -1,0 +1,302 @@
+"""From recordings or stored features to faces: what the programs share.
+
+Letters: B batch, T frames, N vertices.
+"""
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from perceptionist.face_model import LinearFaceModel
+    from perceptionist.models import VoiceToMesh
+    from perceptionist.speech import SpeechConfig
+
+Array = NDArray[Any]
+BUNDLED = "weights/population.safetensors"
+TRAINING = "perceptionist train --cfg supervised --data DATA --out RUN"
+FEATURES = ".npy"
+SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".aac", ".opus", ".mp4", ".webm")
+SIDE = 120  # pixels of the pictures that meshes are stated for
+SHORTEST = 0.5  # seconds of speech that are worth an answer
+BACKGROUND = (38, 48, 63)
+SKIN = (0.93, 0.84, 0.77)
+
+
+@dataclass(frozen=True)
+class Face:
+    """What is made of one recording.
+
+    Attributes:
+        source: file it came from.
+        vertices: (N, 3) float32, frontal, pixels of a picture of 120, y up.
+        embedding: (D,) unit vector of the voice.
+        shape: un-whitened shape numbers.
+        picture: (120, 120, 3) uint8 RGB, of the unsupervised kind, else None.
+        overlay: the mesh over that picture, where an expert finds its pose, else None.
+    """
+
+    source: str
+    vertices: NDArray[np.float32]
+    embedding: NDArray[np.float32]
+    shape: NDArray[np.float32]
+    picture: NDArray[np.uint8] | None = None
+    overlay: NDArray[np.uint8] | None = None
+
+
+def load(
+    weights: str | os.PathLike[str] | None = None,
+    face_model: "LinearFaceModel | str | Path | None" = None,
+    *,
+    references: str | Path | None = None,
+    device: str = "cpu",
+) -> "VoiceToMesh":
+    """A trained model: `load().vertices(features)`.
+
+    Args:
+        weights: run folder, weights file or published folder; None: the bundled ones, which know invented
+            people only.
+        face_model: model, folder or file; None: the one that the weights belong to, if it is embedded.
+        references: folder of reference shapes in place of the face model's own.
+        device: "cpu" or "cuda".
+
+    Raises:
+        FileNotFoundError: no such weights; the message says how to make them.
+        CheckpointError, FaceModelError, ValueError: they cannot be used.
+    """
+    from voiceface.devices import choose_device
+
+    from perceptionist.face_model import LinearFaceModel
+    from perceptionist.face_model_files import open_face_model
+    from perceptionist.models import load_voice_to_mesh
+
+    source = bundled() if weights is None else Path(weights)
+    if not source.exists():
+        raise FileNotFoundError(f"weights {source} do not exist; train some: {TRAINING}")
+    model = face_model if isinstance(face_model, LinearFaceModel) else None
+    if model is None and (face_model is not None or references is not None):
+        model = open_face_model(face_model, references)  # type: ignore[arg-type]
+    return load_voice_to_mesh(source, model, device=choose_device(device))
+
+
+def bundled() -> Path:
+    """The weights that are installed with this package.
+
+    Raises:
+        FileNotFoundError: this copy has none.
+    """
+    path = Path(str(files("perceptionist").joinpath(BUNDLED)))
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"this copy of perceptionist holds no {BUNDLED}; train a model ({TRAINING}) "
+            "and give it with --weights RUN"
+        )
+    return path
+
+
+def find_inputs(paths: Iterable[str | Path]) -> list[tuple[Path, Path]]:
+    """Sound and feature files among files and, to any depth, folders.
+
+    Returns:
+        (file, place of its results: path below the folder given, without suffix), sorted within a folder.
+
+    Raises:
+        FileNotFoundError: a path is not there, or nothing was found.
+        ValueError: a file of another kind, or two files whose results would have one name.
+    """
+    kinds = (FEATURES, *SOUNDS)
+    found: dict[Path, Path] = {}
+    for given in map(Path, paths):
+        if given.is_dir():
+            below = sorted(p for p in given.rglob("*") if p.suffix.lower() in kinds and p.is_file())
+            found |= {path: path.relative_to(given).with_suffix("") for path in below}
+        elif given.is_file():
+            if given.suffix.lower() not in kinds:
+                raise ValueError(
+                    f"{given}: suffix {given.suffix or 'none'}, expected a feature file ({FEATURES}) or a "
+                    f"recording ({', '.join(SOUNDS)})"
+                )
+            found[given] = Path(given.stem)
+        else:
+            raise FileNotFoundError(f"no file or folder at {given}")
+    if not found:
+        raise FileNotFoundError(f"no recordings or feature files in {', '.join(map(str, paths))}")
+    taken: dict[Path, Path] = {}
+    for path, place in found.items():
+        if place in taken:
+            raise ValueError(
+                f"{taken[place]} and {path} would both be written as {place}; give the folder above them"
+            )
+        taken[place] = path
+    return list(found.items())
+
+
+def read_input(path: str | Path, speech: "SpeechConfig | None" = None, bands: int = 64) -> Array:
+    """Features (T, bands) of a feature file or a recording.
+
+    Raises:
+        SpeechError: no voice, less than half a second of it, features of another shape or not finite.
+        FileNotFoundError, voiceface.audio.AudioError: absent, or no sound file.
+    """
+    from perceptionist import speech as hearing
+
+    if Path(path).suffix.lower() == FEATURES:
+        return hearing.read_features(path, bands)
+    config = speech or hearing.DEFAULT
+    samples, rate = hearing.read_recording(path, config)
+    return features_of_speech(samples, rate, config, str(path))
+
+
+def features_of_speech(
+    samples: Array, rate: int, config: "SpeechConfig | None" = None, source: str = "the recording"
+) -> Array:
+    """As `speech.features_of`, and at least half a second of speech must be there.
+
+    Raises:
+        SpeechError: it is not; the message says how much there is.
+    """
+    from perceptionist import speech as hearing
+
+    config = config or hearing.DEFAULT
+    spoken = samples
+    if config.remove_silence:
+        spoken = hearing.without_silence(samples, rate, config, source)
+    if len(spoken) < SHORTEST * rate:
+        raise hearing.SpeechError(
+            f"{source}: {len(spoken) / rate:.2f} s of speech in {len(samples) / rate:.2f} s, expected at "
+            f"least {SHORTEST} s; record some seconds"
+        )
+    config = config.model_copy(update={"remove_silence": False})
+    return hearing.features_of(spoken, rate, config, source)
+
+
+def face_of(model: "VoiceToMesh", features: Array, source: str = "", *, published: bool = False) -> Face:
+    """Everything that a model makes of one recording.
+
+    Args:
+        model: from `load`.
+        features: (T, bands), from `read_input`.
+        source: for the record.
+        published: pictures half a level brighter and the overlay six pixels low, as the published program.
+
+    Raises:
+        ValueError: features of another width, or a mesh that is not finite.
+    """
+    import torch
+
+    from perceptionist.face_model import FLIP, PUBLISHED_FLIP
+    from perceptionist.generator import enlarge
+    from perceptionist.pictures import laid_over, picture_bytes, placed_mesh
+
+    flip = PUBLISHED_FLIP if published else FLIP
+    device = model.face_model.mean.device
+    heard = torch.from_numpy(np.ascontiguousarray(features.T))[None].to(device)
+    with torch.inference_mode():
+        embedding = model.voice.encode(heard)
+        codes = model.codes(heard)
+        mesh = codes.scale[:, None, None] * model.face_model.vertices(codes.shape, codes.expression)
+        if not torch.isfinite(mesh).all():
+            raise ValueError(f"{source or 'the recording'}: the weights give a mesh that is not finite")
+        picture = over = None
+        if model.generator is not None:
+            made = model.pictures(heard)
+            picture = picture_bytes(enlarge(made, SIDE), "published" if published else "even")[0]
+            if model.expert is not None:
+                placed, _ = placed_mesh(model.face_model, mesh, model.seen(made), flip)
+                if torch.isfinite(placed).all():
+                    over = laid_over(picture, placed[0], model.face_model)
+    return Face(
+        source,
+        np.ascontiguousarray(mesh[0].T.float().cpu().numpy()),
+        embedding[0].float().cpu().numpy(),
+        codes.shape[0].float().cpu().numpy(),
+        picture,
+        over,
+    )
+
+
+def face(model: "VoiceToMesh", path: str | Path) -> Face:
+    """Everything that a model makes of a recording or feature file; errors as `read_input`, `face_of`."""
+    return face_of(model, read_input(path, bands=model.voice.config.bands), str(path))
+
+
+def portrait(
+    vertices: Array, model: "LinearFaceModel", side: int = 480, turn: float = 0.0, colors: Array | None = None
+) -> NDArray[np.uint8]:
+    """A lit drawing of a frontal mesh.
+
+    Args:
+        vertices: (N, 3), y up.
+        model: whose triangles join them.
+        side: of the picture, pixels.
+        turn: degrees about the upright axis.
+        colors: (N, 3) in [0, 1]; None: a plain skin colour.
+
+    Returns:
+        (side, side, 3) uint8 RGB.
+    """
+    from perceptionist.sim3dr import Lighting, rasterize
+
+    angle = np.deg2rad(turn)
+    about = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    points = np.asarray(vertices, float) @ about.T
+    low, high = points.min(axis=0), points.max(axis=0)
+    scale = 0.9 * side / max(float((high - low)[:2].max()), 1e-9)
+    centred = (points - (low + high) / 2) * scale * [1, -1, 1] + [side / 2, side / 2, 0]
+    # Drawn at double size, then halved: smooth edges.
+    twice = np.ascontiguousarray(2 * centred + [0.5, 0.5, 0], np.float32)
+    triangles = model.triangles
+    lighting = Lighting(
+        intensity_ambient=0.28, intensity_directional=0.72, intensity_specular=0.0, light_pos=(-3, -3.2, 6)
+    )
+    drawn: Array = np.empty((2 * side, 2 * side, 3), np.uint8)
+    drawn[:] = BACKGROUND
+    lit = lighting.light(twice, triangles) * np.asarray(SKIN if colors is None else colors, np.float32)
+    drawn = rasterize(twice, triangles, lit, drawn)
+    small = drawn.reshape(side, 2, side, 2, 3).mean(axis=(1, 3))
+    return np.rint(small).astype(np.uint8)
+
+
+def write_picture(path: str | Path, picture: NDArray[np.uint8]) -> None:
+    """Write a picture (H, W, 3) RGB as .png, atomically."""
+    from PIL import Image
+    from voiceface.files import atomic_path
+
+    with atomic_path(path) as part:
+        Image.fromarray(picture).save(part, "PNG")
+
+
+def writable_folder(path: str | Path) -> Path:
+    """Make a folder, and make sure before any work that files can be written there.
+
+    Raises:
+        OSError: they cannot; the message names the folder.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(
+            error.errno, f"cannot write into {folder}: {error.strerror}; choose another --out"
+        ) from None
+    return folder
+
+
+def side_by_side(pictures: Sequence[NDArray[np.uint8]], height: int = 480) -> NDArray[np.uint8]:
+    """Pictures of one height beside each other; smaller ones are enlarged without smoothing away pixels."""
+    from PIL import Image
+
+    rows = [
+        np.asarray(Image.fromarray(each).resize((height, height), Image.Resampling.BICUBIC))
+        for each in pictures
+    ]
+    return np.concatenate(rows, axis=1)

@@ -1,0 +1,167 @@
+"""`perceptionist test`: meshes from the recordings of people (formerly eval_sup)."""
+
+import argparse
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+LAST_VALIDATION_ID = "id10309"  # of VoxCeleb1: names from A to E
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """A person and what is heard of them.
+
+    Attributes:
+        name: folder of the meshes.
+        files: recordings or feature files.
+        stems: name of each one's mesh, without suffix.
+    """
+
+    name: str
+    files: tuple[Path, ...]
+    stems: tuple[str, ...]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write the meshes; the exit code is 1 where a file could not be used, else 0."""
+    args = build_parser().parse_args(argv)
+    if args.files < 1:
+        raise ValueError(f"--files is {args.files}, expected at least 1")
+    people = (
+        published_people(args.published, args.files)
+        if args.published
+        else corpus_people(args.data, args.split, args.files)
+    )
+    from tqdm import tqdm
+
+    from perceptionist.mesh_files import Mesh, write_mesh
+    from perceptionist.results import face_of, load, read_input, writable_folder
+
+    model = load(args.weights, args.face_model, references=args.references, device=args.device)
+    out = writable_folder(args.out)
+    notice = model.notice or model.face_model.notice
+    if notice:
+        print(notice, file=sys.stderr)
+    known = sorted({person.name for person in people} & set(model.names))
+    if known:
+        print(f"{len(known)} of these people took part in the training ({known[0]}, ...)", file=sys.stderr)
+    left_out, written = [], 0
+    for person, path, stem in tqdm(list(_lines(people)), "meshes", disable=None):
+        target = out / person.name / f"{stem}.{args.mesh}"
+        if target.is_file() and not args.again:
+            written += 1
+            continue
+        try:
+            face = face_of(model, read_input(path, bands=model.voice.config.bands), str(path))
+        except (ValueError, OSError) as error:
+            left_out.append(str(error))
+            continue
+        triangles = model.face_model.triangles if args.published else model.face_model.outward_triangles
+        write_mesh(target, Mesh(face.vertices, triangles))
+        written += 1
+    for line in left_out:
+        print(f"left out: {line}", file=sys.stderr)
+    if not written:
+        raise ValueError("none of the recordings could be used")
+    print(f"{out}: {written} meshes of {len(people)} people")
+    return 1 if left_out else 0
+
+
+def published_people(root: Path, files: int = 3) -> list[Recordings]:
+    """People and feature files as the published program takes them (specification, section 8).
+
+    Ids in order up to id10309, named by the metadata, where `A2E_val/NAME` is there; the first files by
+    video, then utterance.
+
+    Args:
+        root: folder with `vox1_meta.csv`, `fbank/` and `A2E_val/`.
+        files: of each person.
+
+    Raises:
+        FileNotFoundError: a part is absent, or nobody is left.
+    """
+    from perceptionist.data import read_names
+
+    for part in ("vox1_meta.csv", "fbank", "A2E_val"):
+        if not (root / part).exists():
+            raise FileNotFoundError(f"{root} holds no {part}; expected vox1_meta.csv, fbank and A2E_val")
+    names = read_names(root / "vox1_meta.csv")
+    people = []
+    for folder in sorted(path for path in (root / "fbank").iterdir() if path.is_dir()):
+        if folder.name > LAST_VALIDATION_ID:
+            break
+        name = names.get(folder.name)
+        found = sorted(folder.glob("*/*.npy"))[:files]
+        if name and found and (root / "A2E_val" / name).is_dir():
+            stems = tuple(f"{path.parent.name}_{path.stem}" for path in found)
+            people.append(Recordings(name, tuple(found), stems))
+    if not people:
+        raise FileNotFoundError(
+            f"nobody in {root / 'fbank'} up to {LAST_VALIDATION_ID} has a folder in {root / 'A2E_val'}"
+        )
+    return people
+
+
+def corpus_people(root: Path, split: str, files: int = 3) -> list[Recordings]:
+    """The people of a split of a corpus folder and the first recordings of each, spread over videos.
+
+    Raises:
+        FileNotFoundError, voiceface.datasets.corpus.CorpusError: no such corpus, or nobody is in the split.
+    """
+    from voiceface.datasets.corpus import open_corpus
+
+    corpus = open_corpus(root, split, on_missing="skip")
+    people = []
+    for person in corpus.people:
+        chosen = _spread(person.voices, files)
+        stems = tuple("_".join(Path(item).with_suffix("").parts[1:]) for item in chosen)
+        paths = tuple(Path(corpus.voice_path(item)) for item in chosen)
+        if chosen:
+            people.append(Recordings(person.identity.face_id, paths, stems))
+    if not people:
+        raise FileNotFoundError(f"nobody in split {split} of {root} has recordings")
+    return people
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of `perceptionist test`."""
+    from perceptionist.flags import add_model_flags
+
+    parser = argparse.ArgumentParser(
+        prog="perceptionist test",
+        description="Make a mesh of each recording of unseen people: OUT/NAME/VIDEO_UTTERANCE.obj. What is "
+        "there already is kept, so that a stopped run goes on. Then: perceptionist evaluate.",
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="corpus folder (or manifest)")
+    source.add_argument(
+        "--published", type=Path, help="folder in the published layout: vox1_meta.csv, fbank, A2E_val"
+    )
+    parser.add_argument("--split", default="test", choices=["train", "val", "test"], help="of --data")
+    parser.add_argument("--files", type=int, default=3, help="recordings of each person")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the meshes")
+    parser.add_argument("--mesh", default="obj", choices=["obj", "ply", "xyz"], help="mesh format")
+    parser.add_argument("--again", action="store_true", help="make meshes anew that are there")
+    add_model_flags(parser)
+    return parser
+
+
+def _lines(people: Sequence[Recordings]) -> Iterator[tuple[Recordings, Path, str]]:
+    for person in people:
+        for path, stem in zip(person.files, person.stems):
+            yield person, path, stem
+
+
+def _spread(items: Sequence[str], count: int) -> list[str]:
+    """`count` items evenly out of all, so that more than one video is heard."""
+    if len(items) <= count:
+        return list(items)
+    return [items[i * len(items) // count] for i in range(count)]
+
+
+if __name__ == "__main__":
+    from voiceface.cli import run_main
+
+    raise SystemExit(run_main("perceptionist.test", None))

@@ -1,0 +1,302 @@
+"""The programs: what they write and say, and how they refuse."""
+
+import json
+import sys
+import types
+import wave
+
+import numpy as np
+import pytest
+from perceptionist import microphone, results
+from perceptionist.__main__ import main
+from perceptionist.demo import mesh_distances, result_stem
+from perceptionist.evaluation import evaluate, population_truth
+from perceptionist.mesh_files import read_obj
+from perceptionist.microphone import MicrophoneError, meter
+from perceptionist.population_face import population_face_model
+from perceptionist.proportions import MEASURES
+from perceptionist.speech import SpeechError
+from PIL import Image
+from small_weights import NOTICE, supervised_weights, unsupervised_weights
+from voiceface.population.write import write_population
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("weights")
+    return {
+        "supervised": supervised_weights(folder / "s.safetensors"),
+        "unsupervised": unsupervised_weights(folder / "u.safetensors"),
+    }
+
+
+@pytest.fixture(scope="module")
+def population(tmp_path_factory):
+    root = tmp_path_factory.mktemp("population") / "people"
+    sizes = {"train": 4, "val": 1, "test": 4, "clips": 2, "clip_seconds": 1.5, "pictures": 1}
+    return write_population(
+        root, "quick", picture_side=16, mesh=True, workers=1, lists=False, progress=False, **sizes
+    )
+
+
+@pytest.fixture
+def features(tmp_path):
+    """Feature files of two speakers, laid out as the published ones."""
+    random = np.random.default_rng(0)
+    root = tmp_path / "features"
+    for speaker in "ab":
+        centre = random.normal(size=64)
+        for clip in (1, 2):
+            path = root / f"id_{speaker}" / "video" / f"{clip:05d}.npy"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, (centre + 0.1 * random.normal(size=(120, 64))).astype(np.float32))
+    return root
+
+
+def clip_of(population):
+    return sorted((population / "wav").rglob("*.wav"))[0]
+
+
+def silence(path, seconds=1.0, level=0.0):
+    samples = (level * np.random.default_rng(0).normal(size=int(16000 * seconds))).astype("<i2")
+    with wave.open(str(path), "wb") as file:
+        file.setparams((1, 2, 16000, len(samples), "NONE", ""))
+        file.writeframes(samples.tobytes())
+    return path
+
+
+@pytest.mark.parametrize("kind", ["supervised", "unsupervised"])
+def test_demo_writes_each_face_and_a_page(features, weights, kind, tmp_path, capsys):
+    out = tmp_path / "out"
+    assert main(["demo", str(features), "--weights", str(weights[kind]), "--out", str(out)]) == 0
+    names = sorted(path.name for path in (out / "id_a").iterdir())
+    words = ["_image.png", "_mesh.png", "_overlap.png"] if kind == "unsupervised" else ["_mesh.png"]
+    stems = ("video_00001", "video_00002")
+    assert names == sorted(f"{stem}{end}" for stem in stems for end in (".obj", *words))
+    mesh = read_obj(out / "id_a" / "video_00001.obj", np.float32)
+    model = results.load(weights[kind])
+    made = results.face(model, features / "id_a" / "video" / "00001.npy")
+    assert (mesh.vertices == made.vertices).all()
+    assert (mesh.triangles == model.face_model.outward_triangles).all()
+    if kind == "unsupervised":
+        assert Image.open(out / "id_a" / "video_00001_image.png").size == (120, 120)
+        assert made.overlay is not None and (made.overlay != made.picture).any()
+    page = (out / "index.html").read_text("utf-8")
+    assert NOTICE in page and page.count("<canvas") == 2
+    said = capsys.readouterr()
+    assert NOTICE in said.err and "of different speakers" in said.out
+
+
+def test_demo_as_published_writes_two_pictures_and_leaves_bad_files_out(features, weights, tmp_path, capsys):
+    bad = features / "id_b" / "video" / "00009.npy"
+    np.save(bad, np.zeros((64, 90, 2)))
+    out = tmp_path / "out"
+    words = ["--weights", str(weights["unsupervised"]), "--out", str(out), "--published", "--no-page"]
+    assert main(["demo", str(features), *words]) == 1
+    assert len(list(out.rglob("*.png"))) == 8 and not list(out.rglob("*.obj"))
+    assert str(bad) in capsys.readouterr().err and not list(out.rglob("*00009*"))
+
+
+def test_results_go_where_the_published_ones_go(tmp_path):
+    from pathlib import Path
+
+    assert result_stem(tmp_path, Path("id1/video/00001")) == tmp_path / "id1" / "video_00001"
+    assert result_stem(tmp_path, Path("alone")) == tmp_path / "alone"
+
+
+def test_distances_of_meshes_are_told_apart_by_speaker():
+    def face(x):
+        return results.Face("", np.full((5, 3), x, np.float32), np.zeros(1), np.zeros(1))
+
+    same, other = mesh_distances([face(0), face(1), face(5)], ["a", "a", "b"])
+    assert (same, other) == pytest.approx((3**0.5, 4.5 * 3**0.5))
+    assert mesh_distances([face(0)], ["a"]) == (None, None)
+
+
+def test_demo_mic_describes_a_file(population, weights, tmp_path, capsys):
+    clip, out = clip_of(population), tmp_path / "out"
+    words = ["--wav", str(clip), "--weights", str(weights["unsupervised"]), "--out", str(out)]
+    assert main(["demo_mic", *words]) == 0
+    said = capsys.readouterr()
+    assert all(word in said.out for word in ("sex:", "face type:", *MEASURES)) and NOTICE in said.err
+    assert sorted(path.suffix for path in out.iterdir()) == [".html", ".obj", ".png"]
+    page = (out / f"{clip.stem}.html").read_text("utf-8")
+    assert page.count("<canvas") == 2 and NOTICE in page and "audio" in page
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda p: silence(p / "still.wav"), "no voice found"),
+        (lambda p: p / "absent.wav", "no file"),
+        (lambda p: (p / "text.wav").write_text("no sound") and p / "text.wav", "text.wav"),
+    ],
+)
+def test_demo_mic_refuses_what_holds_no_voice(make, message, weights, tmp_path, capsys):
+    out = tmp_path / "out"
+    words = ["--wav", str(make(tmp_path)), "--weights", str(weights["supervised"]), "--out", str(out)]
+    assert main(["demo_mic", *words]) == 1
+    said = capsys.readouterr().err
+    assert message in said and "Traceback" not in said
+    assert not out.exists() or not list(out.iterdir())
+
+
+def test_too_little_speech_is_refused_by_its_length(population):
+    samples, rate = results_speech(clip_of(population))
+    with pytest.raises(SpeechError, match=r"s of speech in .* expected at least 0.5"):
+        results.features_of_speech(samples[:6000], rate)
+
+
+def results_speech(path):
+    from perceptionist.speech import read_recording
+
+    return read_recording(path)
+
+
+def test_without_portaudio_the_message_names_the_way_out(weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "sounddevice", None)
+    assert main(["demo_mic", "--weights", str(weights["supervised"]), "--out", str(tmp_path / "o")]) == 1
+    assert "--wav FILE" in capsys.readouterr().err and not (tmp_path / "o").exists()
+
+
+class Microphone(types.ModuleType):
+    """A stand-in for sounddevice: gives counted samples, or no device."""
+
+    class PortAudioError(Exception):
+        """What the library raises."""
+
+    def __init__(self, device=True):
+        super().__init__("sounddevice")
+        self.device, self.blocks = device, 0
+
+    def check_input_settings(self, *args, **kwargs):
+        if not self.device:
+            raise self.PortAudioError("Error querying device -1")
+
+    def InputStream(self, *args, **kwargs):
+        self.check_input_settings()
+        return self
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        return None
+
+    def read(self, count):
+        self.blocks += 1
+        return np.full((count, 1), self.blocks, np.int16), False
+
+
+def test_a_recording_is_78_whole_blocks_in_order(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "sounddevice", Microphone())
+    samples = microphone.record(5.0, show=sys.stderr)
+    assert samples.shape == (78 * 1024,) and (samples[::1024] == np.arange(1, 79)).all()
+    assert "0.0 s left" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("call", [microphone.require_microphone, lambda: microphone.record(1.0, show=None)])
+def test_no_device_is_one_line(call, monkeypatch):
+    monkeypatch.setitem(sys.modules, "sounddevice", Microphone(device=False))
+    with pytest.raises(MicrophoneError, match=r"querying device.*--wav FILE"):
+        call()
+
+
+def test_the_meter_runs_from_empty_to_full():
+    loud = np.full(100, 32767, np.int16)
+    assert "#" not in meter(np.zeros(100, np.int16)) and "." not in meter(loud).split("]")[0]
+    assert meter(loud // 32).count("#") == 15  # -30 dB of 60
+
+
+def test_meshes_made_first_are_judged_as_those_made_on_the_spot(population, weights, tmp_path, capsys):
+    given = ["--data", str(population), "--weights", str(weights["supervised"])]
+    meshes = tmp_path / "meshes"
+    assert main(["test", *given, "--out", str(meshes), "--files", "2"]) == 0
+    assert len(list(meshes.glob("*/*.obj"))) == 8
+    newest = max(path.stat().st_mtime_ns for path in meshes.glob("*/*.obj"))
+    assert main(["test", *given, "--out", str(meshes), "--files", "2"]) == 0
+    assert max(path.stat().st_mtime_ns for path in meshes.glob("*/*.obj")) == newest
+    rule = ["--replicates", "50", "--files", "2"]
+    assert main(["evaluate", *given, *rule, "--out", str(tmp_path / "a")]) == 0
+    stored = ["--predictions", str(meshes), "--data", str(population)]
+    assert main(["evaluate", *stored, *rule, "--out", str(tmp_path / "b")]) == 0
+    truth = ["--predictions", str(meshes), "--truth", str(population / "mesh")]
+    truth += ["--meta", str(population / "vox1_meta.csv")]
+    assert main(["evaluate", *truth, *rule, "--out", str(tmp_path / "c")]) == 0
+    a, b, c = (json.loads((tmp_path / x / "evaluation.json").read_text()) for x in "abc")
+    assert a["people"] == 4 and a["predictions"] == 8 and "mean of own sex" in c["errors"]["mean"]
+    for name, found in a["errors"].items():
+        assert b["errors"][name]["ours"]["value"] == pytest.approx(found["ours"]["value"], rel=1e-5)
+        assert c["errors"][name]["ours"]["value"] == pytest.approx(found["ours"]["value"], rel=1e-3)
+    assert "explained_variance_within_sex" in a and "explained_variance_within_sex" not in b
+    assert "invented" in (tmp_path / "a" / "evaluation.html").read_text("utf-8")
+
+
+def test_the_truth_itself_has_no_error_and_the_mean_face_is_judged_fairly(population):
+    model = population_face_model()
+    names = sorted(path.name for path in (population / "mesh").iterdir())
+    known = population_truth(population, names)
+    found = evaluate(list(known.vertices * 2), range(len(names)), known, model, replicates=20)
+    assert all(each.ours.value == pytest.approx(0, abs=1e-6) for each in found.errors.values())
+    assert found.errors["mean"].differences["mean face"].value < 0
+    mean = evaluate([known.baselines["all"]] * len(names), range(len(names)), known, model, replicates=20)
+    for each in mean.errors.values():
+        assert each.differences["mean face"].value == pytest.approx(0, abs=1e-12)
+
+
+def test_the_published_layout_stops_at_the_last_validation_id(weights, tmp_path, features):
+    root, mesh = tmp_path / "data", tmp_path / "mesh"
+    rows = [("id10001", "Ann_Example"), ("id10309", "Ezra_Example"), ("id10310", "Finn_Example")]
+    rows += [("id10002", "Bob_Absent")]
+    lines = ["VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet"]
+    (root / "A2E_val").mkdir(parents=True)
+    for number, name in rows:
+        lines.append(f"{number}\t{name}\tf\tUSA\tdev")
+        for clip in range(4):
+            path = root / "fbank" / number / "v" / f"{clip:05d}.npy"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            np.save(path, np.random.default_rng(clip).normal(size=(50, 64)).astype(np.float32))
+        if name != "Bob_Absent":
+            (root / "A2E_val" / name).mkdir()
+    (root / "vox1_meta.csv").write_text("\n".join(lines) + "\n")
+    words = ["--published", str(root), "--weights", str(weights["supervised"]), "--out", str(mesh)]
+    assert main(["test", *words]) == 0
+    found = sorted(str(path.relative_to(mesh)) for path in mesh.rglob("*.obj"))
+    assert found == [f"{n}/v_0000{i}.obj" for n in ("Ann_Example", "Ezra_Example") for i in range(3)]
+    written = read_obj(mesh / "Ann_Example" / "v_00000.obj")
+    assert (written.triangles == population_face_model().triangles).all()
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["demo", "absent", "--out", "o"], "no file or folder"),
+        (["demo", "{features}", "--out", "o", "--weights", "absent"], "train"),
+        (
+            ["demo", "{features}/id_a/video/00001.npy", "{features}/id_b/video/00001.npy", "--out", "o"],
+            "both",
+        ),
+        (["demo", "{weights}", "--out", "o"], "suffix .safetensors"),
+        (["demo", "{features}", "--out", "{weights}/x", "--weights", "{weights}"], "cannot write into"),
+        (["evaluate"], "--data POPULATION"),
+        (["evaluate", "--truth", "x"], "--predictions"),
+        (["evaluate", "--predictions", "absent", "--data", "x"], "perceptionist test"),
+        (["test", "--published", "absent", "--out", "o"], "vox1_meta.csv"),
+        (["test", "--data", "x", "--out", "o", "--files", "0"], "at least 1"),
+    ],
+)
+def test_bad_requests_end_in_one_line(words, message, features, weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    filled = [
+        word.format(features=features, clips=features / "id_a" / "video", weights=weights["supervised"])
+        for word in words
+    ]
+    assert main(filled) == 1
+    said = capsys.readouterr().err.strip().splitlines()
+    assert message in said[-1] and said[-1].startswith("error: ") and not (tmp_path / "o").exists()
+
+
+def test_absent_bundled_weights_are_named(monkeypatch):
+    monkeypatch.setattr(results, "BUNDLED", "weights/none.safetensors")
+    with pytest.raises(FileNotFoundError, match=r"weights/none.safetensors.*perceptionist train"):
+        results.load()
