@@ -39,10 +39,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     features = features_of_speech(samples, rate, source=str(args.wav or "the recording"))
     face = face_of(model, features, name)
     found = describe(face.vertices, model.face_model.references, model.face_model.pairs)
-    print(in_words(found, model.kind))
     notice = model.notice or model.face_model.notice
+    written = write_all(out, name, face, found, model, notice, samples)
+    print(in_words(found, model.kind))
     print("\n".join(filter(None, [notice, CAUTION])), file=sys.stderr)
-    for path in write_all(out, name, face, found, model, notice, samples):
+    for path in written:
         print(f"wrote {path}")
     return 0
 
