@@ -16,6 +16,7 @@ from voiceface.association.networks import (
     Normalise,
     VoiceBackbone,
     VoiceTrunkConfig,
+    class_count,
 )
 from voiceface.backbones import ir
 
@@ -131,14 +132,7 @@ class Voice2Face(Encoders):
     ) -> None:
         super().__init__()
         config = config or ModelConfig()
-        stated = config.num_classes
-        if num_classes is not None and stated is not None and num_classes != stated:
-            raise ValueError(
-                f"model.num_classes is {stated}, there are {num_classes} training identities: leave it empty"
-            )
-        classes = num_classes or stated
-        if classes is None:
-            raise ValueError("the number of training identities is unknown: give num_classes")
+        classes = class_count(config.num_classes, num_classes)
         self.config = config.model_copy(update={"num_classes": classes})
         self.normalize = Normalise()
         self.V = VoiceBranch(config.voice, config.embedding)

@@ -67,6 +67,22 @@ class EncodersConfig(Config):
     embedding: int = Field(default=128, ge=1, description="length D of the common embedding")
 
 
+def class_count(stated: int | None, counted: int | None) -> int:
+    """Number of training identities C from the configuration and from the data.
+
+    Raises:
+        ValueError: neither tells it, or they differ.
+    """
+    if stated is not None and counted is not None and stated != counted:
+        raise ValueError(
+            f"model.num_classes is {stated}, there are {counted} training identities: leave it empty"
+        )
+    classes = counted or stated
+    if classes is None:
+        raise ValueError("the number of training identities is unknown: give num_classes")
+    return classes
+
+
 class Encoders(nn.Module):
     """A model of two branches that give comparable embeddings; what every system's model is."""
 
