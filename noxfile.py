@@ -17,12 +17,14 @@ FOLDERS = {
     "voiceface": "shared",
     "seeking_shape": "packages/seeking_shape",
     "archetype_agnostic": "packages/archetype_agnostic",
+    "sf2f": "packages/sf2f",
     "perceptionist": "packages/perceptionist",
 }
 COMMANDS = {
     "voiceface": ["population", "avspeech", "check", "lists", "evaluate", "compare", "weights"],
     "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo"],
     "archetype_agnostic": ["train", "test", "embed", "match", "demo"],
+    "sf2f": [],
     "perceptionist": ["train", "test", "evaluate", "demo", "demo_mic"],
 }
 TRIALS = {  # what an installed wheel must be able to do besides

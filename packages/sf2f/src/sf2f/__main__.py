@@ -1,0 +1,16 @@
+"""`sf2f COMMAND ...`, the same as `python -m sf2f.COMMAND ...`."""
+
+from collections.abc import Sequence
+
+from voiceface.cli import dispatch
+
+COMMANDS: dict[str, tuple[str, str]] = {}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command."""
+    return dispatch("sf2f", COMMANDS, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
