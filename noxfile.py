@@ -19,13 +19,18 @@ FOLDERS = {
     "archetype_agnostic": "packages/archetype_agnostic",
     "sf2f": "packages/sf2f",
     "perceptionist": "packages/perceptionist",
+    "cmpc2": "packages/cmpc2",
+    "voicestyle": "packages/voicestyle",
 }
+SIBLINGS = {"voicestyle": ["shared", "packages/cmpc2"]}  # folders whose wheels come along; else the shared one
 COMMANDS = {
     "voiceface": ["population", "avspeech", "check", "lists", "evaluate", "compare", "weights"],
     "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo"],
     "archetype_agnostic": ["train", "test", "embed", "match", "demo"],
     "sf2f": [],
     "perceptionist": ["train", "test", "evaluate", "demo", "demo_mic"],
+    "cmpc2": [],
+    "voicestyle": [],
 }
 TRIALS = {  # what an installed wheel must be able to do besides
     "perceptionist": "from perceptionist import sim3dr; "
@@ -57,7 +62,7 @@ for name, folder in FOLDERS.items():
         session.install("build")
         out = Path(session.create_tmp()) / "dist"
         wheels = []
-        for part in dict.fromkeys(["shared", folder]):
+        for part in dict.fromkeys([*SIBLINGS.get(name, ["shared"]), folder]):
             target = out / Path(part).name
             session.run(
                 "python", "-m", "build", "--outdir", str(target), part, env={"VOICEFACE_RELEASE": "1"}

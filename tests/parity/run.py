@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[1]
-SYSTEMS = {name: f"parity.{name}" for name in ("archetype_agnostic", "perceptionist", "seeking_shape", "sf2f")}
+SYSTEMS = {name: f"parity.{name}" for name in ("archetype_agnostic", "perceptionist", "seeking_shape", "sf2f", "voicestyle")}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -1,0 +1,16 @@
+"""`voicestyle COMMAND ...`, the same as `python -m voicestyle.COMMAND ...`."""
+
+from collections.abc import Sequence
+
+from voiceface.cli import dispatch
+
+COMMANDS: dict[str, tuple[str, str]] = {}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command."""
+    return dispatch("voicestyle", COMMANDS, argv)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
