@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from perceptionist.array_pickles import ArrayFileError
 from perceptionist.face_model import FaceModelError, LinearFaceModel, pairs_of_landmarks
 from perceptionist.face_model_files import (
     BFM_PAIRS,
@@ -25,6 +24,7 @@ from perceptionist.ict_facekit import main, read_ict_facekit
 from perceptionist.mesh_files import read_obj, write_obj
 from perceptionist.population_face import population_face_model
 from scipy.io import savemat
+from voiceface.array_pickles import ArrayFileError
 from voiceface.checkpoint import CheckpointError
 from voiceface.population.head import head_model
 

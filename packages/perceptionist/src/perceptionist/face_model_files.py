@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from voiceface.array_pickles import read_npy, read_pickle
 
-from perceptionist.array_pickles import read_npy, read_pickle
 from perceptionist.face_model import (
     POSE_COUNT,
     REFERENCE_NAMES,

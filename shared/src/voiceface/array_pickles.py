@@ -1,8 +1,8 @@
 """Arrays out of pickles and .npy files of others: nothing in the file is ever called.
 
-Published face models come as pickles. Reading one with Python's own reader runs whatever it asks for. Here
-the few names that numpy's arrays need are answered by stand-ins that only remember what they are told; all
-other names end the reading. Arrays are then built from their bytes, plain numbers only.
+Published face models and feature files come as pickles. Reading one with Python's own reader runs whatever
+it asks for. Here the few names that numpy's arrays need are answered by stand-ins that only remember what
+they are told; all other names end the reading. Arrays are then built from their bytes, plain numbers only.
 """
 
 import io
