@@ -4,32 +4,36 @@ Nothing is written on the way; the published program cut recordings into files o
 """
 
 import os
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 from tokenize import TokenError
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from voiceface.config import Config
+from voiceface.voice_activity import (
+    Detector,
+    Samples,
+    SpeechError,
+    as_samples,
+    frames_of,
+    nothing_heard,
+    read_samples,
+    segments_of,
+)
+from voiceface.voice_activity import collect_reasked as collect
 
 if TYPE_CHECKING:
     from voiceface.features import PerceptionistLogMel
 
-Samples = NDArray[np.int16]
 Features = NDArray[np.float32]
 RATE = 16000
 PUBLISHED_RATES = (8000, 16000, 32000)
-DETECTOR_RATES = (8000, 16000, 32000, 48000)
 DAMAGED = (ValueError, EOFError, OSError, TypeError, MemoryError, OverflowError, SyntaxError, TokenError)
 """What numpy raises over headers that are none."""
-
-
-class SpeechError(ValueError):
-    """A recording or feature file that cannot be used; the message names it, the finding and the remedy."""
 
 
 class SpeechConfig(Config):
@@ -57,47 +61,6 @@ class SpeechConfig(Config):
 DEFAULT = SpeechConfig()
 
 
-def collect(
-    count: int, voiced: Callable[[int], bool], ring: int = 2, share: float = 0.9
-) -> NDArray[np.int32]:
-    """Which frames of a recording are kept, and in which segment (specification, section 3).
-
-    A segment begins when more than `share` of the ring's frames are voiced, with all of these, and ends with
-    the frame at which more than `share` of the ring's frames are unvoiced. At every step `voiced` is asked
-    about every frame of the ring, oldest first: the WebRTC detector adapts with each call, so that number and
-    order of the calls belong to the result.
-
-    Args:
-        count: frames of the recording.
-        voiced: the decision about the frame of a number.
-        ring: frames that are looked at together.
-        share: see above.
-
-    Returns:
-        Number of its segment, from 0, for every frame; -1 where it is dropped. Shape (count,).
-    """
-    segment, number, triggered = np.full(count, -1, np.int32), 0, False
-    recent: deque[int] = deque(maxlen=ring)
-    for frame in range(count):
-        recent.append(frame)
-        if triggered:
-            segment[frame] = number
-        heard = sum([voiced(each) for each in recent])
-        if not triggered and heard > share * ring:
-            triggered = True
-            segment[list(recent)] = number
-            recent.clear()
-        elif triggered and len(recent) - heard > share * ring:
-            triggered, number = False, number + 1
-            recent.clear()
-    return segment
-
-
-def frames_of(samples: Samples, size: int) -> list[Samples]:
-    """Frames of `size` samples; the rest, and a last frame that ends with the data, are dropped."""
-    return [samples[start : start + size] for start in range(0, len(samples) - size, size)]
-
-
 def voiced_segments(
     samples: ArrayLike, rate: int = RATE, config: SpeechConfig = DEFAULT, source: str = "the recording"
 ) -> list[Samples]:
@@ -115,27 +78,14 @@ def voiced_segments(
     Raises:
         SpeechError: the samples are not int16 of shape (T,), the rate is another one, or nothing is voiced.
     """
-    import webrtcvad
-
     wave = as_samples(samples, source)
-    if rate not in DETECTOR_RATES:
-        raise SpeechError(
-            f"{source}: voice activity needs {_list(DETECTOR_RATES)} Hz, found {rate}; resample it"
-        )
-    detector = webrtcvad.Vad(config.aggressiveness)
+    detector = Detector(config.aggressiveness, rate, source)
     frames = frames_of(wave, rate * config.frame_ms // 1000)
     raw = [frame.tobytes() for frame in frames]
-    number = collect(len(raw), lambda i: detector.is_speech(raw[i], rate), config.ring, config.share)
+    number = collect(len(raw), lambda i: detector(raw[i]), config.ring, config.share)
     if number.max(initial=-1) < 0:
-        level = np.sqrt(np.mean(np.square(wave, dtype=np.float64))) if len(wave) else 0.0
-        raise SpeechError(
-            f"{source}: no voice found in {len(wave) / rate:.2f} s at {rate} Hz (r.m.s. level {level:.0f} of "
-            "32768); speak longer or louder, or turn the removal of silence off"
-        )
-    return [
-        np.concatenate([frames[i] for i in np.flatnonzero(number == segment)])
-        for segment in range(int(number.max()) + 1)
-    ]
+        raise nothing_heard(wave, rate, source)
+    return segments_of(frames, number)
 
 
 def without_silence(
@@ -156,18 +106,8 @@ def read_recording(path: str | os.PathLike[str], config: SpeechConfig = DEFAULT)
         voiceface.audio.AudioError: not a sound file, truncated, no samples.
         SpeechError: `config.rates` is "published" and the rate is none of the published ones.
     """
-    from voiceface import audio
-
-    rate = RATE
-    if config.rates == "published":
-        rate = audio.info(path).rate
-        if rate not in PUBLISHED_RATES:
-            raise SpeechError(
-                f"{path}: sample rate {rate} Hz, the published program reads {_list(PUBLISHED_RATES)} Hz; "
-                "convert the file or use speech.rates=resample"
-            )
-    wave = audio.load(path, scale="int16", rate=rate, resample=config.rates == "resample")
-    return np.clip(np.rint(wave), -32768, 32767).astype(np.int16), rate
+    rate = None if config.rates == "published" else RATE
+    return read_samples(path, rate, rates=PUBLISHED_RATES)
 
 
 def features_of(
@@ -248,20 +188,6 @@ def checked_features(values: ArrayLike, bands: int = 64, source: str = "the feat
     return found
 
 
-def as_samples(samples: ArrayLike, source: str = "the recording") -> Samples:
-    """The samples as a contiguous int16 array of shape (T,).
-
-    Raises:
-        SpeechError: another type or shape.
-    """
-    wave = np.asarray(samples)
-    if wave.dtype != np.int16 or wave.ndim != 1:
-        raise SpeechError(
-            f"{source}: expected int16 samples of shape (T,), found {wave.dtype} of shape {wave.shape}"
-        )
-    return np.ascontiguousarray(wave)
-
-
 def feature_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """All .npy files below a folder, sorted by speaker, video and utterance.
 
@@ -282,7 +208,3 @@ def front_end() -> "PerceptionistLogMel":
     from voiceface.features import PerceptionistLogMel
 
     return PerceptionistLogMel()
-
-
-def _list(rates: tuple[Any, ...]) -> str:
-    return ", ".join(map(str, rates[:-1])) + f" or {rates[-1]}"
