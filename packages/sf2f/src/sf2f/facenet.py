@@ -1,0 +1,169 @@
+"""What a face network sees in a picture: FaceNet's input, the perceptual loss, and its unused alternative.
+
+Sources: specification, sections 7.1 to 7.3.
+"""
+
+from collections.abc import Sequence
+from typing import Self
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from voiceface.backbones.inception_resnet import FaceFeatures, InceptionResNet
+
+from sf2f.pictures import FACE_BOX, Box, Statistics, crop_face, denormalise, normalise
+
+WEIGHTS = (1 / 16, 1 / 8, 1 / 4, 1.0)
+VGG_STAGES = (2, 7, 12, 21, 30)
+"""Where relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 end in torchvision's VGG-19."""
+VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+
+
+def facenet_input(
+    pictures: Tensor, statistics: Statistics = "imagenet", box: Box | None = FACE_BOX
+) -> Tensor:
+    """Normalised pictures (B, 3, H, W) as FaceNet is given them, before its own resize.
+
+    Pixels are cut to 0...255 (beyond, the gradient is zero) and mapped to (v - 127.5) / 128; then the face is
+    cut out.
+
+    Args:
+        pictures: normalised.
+        statistics: that they were normalised with.
+        box: of the face; None leaves the whole picture.
+    """
+    kept = pictures if box is None else crop_face(pictures, box)
+    return (denormalise(kept, statistics).mul(255).clamp(0, 255) - 127.5) / 128
+
+
+class FaceNetLoss(nn.Module):
+    """Distance of two sets of pictures in the eyes of a face network; the network never learns.
+
+    The loss of one resolution is the sum over four hidden states (three groups of blocks, and the embedding)
+    of weight x mean absolute difference, and `cosine_weight` x mean (1 - cosine of the embeddings). Whatever
+    mode the loss is put in, the network stays in evaluation. Features of the real pictures are computed
+    without gradient, and gradients reach the made pictures only.
+
+    Args:
+        network: trained; its parameters are switched off.
+        weights: of the four states.
+        cosine_weight: of the term on the embeddings; 0 leaves it out.
+        statistics: that the pictures were normalised with.
+        box: of the face; None takes the whole picture.
+        return_pooling: the fourth state is the unit pooled vector instead of the embedding.
+
+    Raises:
+        ValueError: not four weights.
+    """
+
+    def __init__(
+        self,
+        network: InceptionResNet,
+        weights: Sequence[float] = WEIGHTS,
+        cosine_weight: float = 0.0,
+        statistics: Statistics = "imagenet",
+        box: Box | None = FACE_BOX,
+        return_pooling: bool = False,
+    ) -> None:
+        super().__init__()
+        if len(weights) != len(WEIGHTS):
+            raise ValueError(f"four hidden states need four weights, found {len(weights)}")
+        self.network = network.eval().requires_grad_(False)
+        self.weights, self.cosine_weight = tuple(weights), cosine_weight
+        self.statistics: Statistics = statistics
+        self.box, self.return_pooling = box, return_pooling
+
+    def train(self, mode: bool = True) -> Self:
+        """Nothing changes: the network stays in evaluation."""
+        return super().train(False)
+
+    def states(self, pictures: Tensor) -> tuple[Tensor, ...]:
+        """Hidden states of normalised pictures (B, 3, H, W); the last one is the vector (B, D)."""
+        return self.states_of_input(facenet_input(pictures, self.statistics, self.box))
+
+    def states_of_input(self, prepared: Tensor) -> tuple[Tensor, ...]:
+        """Hidden states of pictures as `facenet_input` gives them."""
+        found: FaceFeatures = self.network.found(prepared)
+        last = functional.normalize(found.pooled) if self.return_pooling else found.embedding
+        return (*found.maps, last)
+
+    def terms(self, made: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+        """Mean absolute differences of the hidden states of two sets of pictures, (4,), not weighted."""
+        return torch.stack(
+            [functional.l1_loss(ours, theirs) for ours, theirs in zip(made, real, strict=True)]
+        )
+
+    def of_states(self, made: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+        """The loss from hidden states."""
+        terms = self.terms(made, real)
+        loss = (terms * terms.new_tensor(self.weights)).sum()
+        if self.cosine_weight:
+            cosine = functional.cosine_similarity(made[-1], real[-1])
+            loss = loss + self.cosine_weight * (1 - cosine).mean()
+        return loss
+
+    def forward(self, made: Tensor, real: Tensor) -> Tensor:
+        """The loss at one resolution, a scalar.
+
+        Args:
+            made: normalised pictures (B, 3, H, W), with gradient.
+            real: the same number of pictures, of any size, without.
+        """
+        with torch.no_grad():
+            theirs = self.states(real)
+        return self.of_states(self.states(made), theirs)
+
+
+class VGGLoss(nn.Module):
+    """The perceptual loss that the published code has and no option set uses: five stages of VGG-19.
+
+    Args:
+        features: convolutions of VGG-19 up to relu5_1 at least, as torchvision numbers them
+            (`voiceface.perceptual.trunk("vgg19")`); switched off and kept in evaluation.
+        weights: of the five stages.
+        statistics: that the pictures were normalised with; the network gets those of ImageNet.
+
+    Raises:
+        ValueError: not five weights, or the network is too short.
+    """
+
+    def __init__(
+        self,
+        features: nn.Sequential,
+        weights: Sequence[float] = VGG_WEIGHTS,
+        statistics: Statistics = "imagenet",
+    ) -> None:
+        super().__init__()
+        if len(weights) != len(VGG_STAGES) or len(features) < VGG_STAGES[-1]:
+            raise ValueError(
+                f"five stages need five weights and {VGG_STAGES[-1]} layers, "
+                f"found {len(weights)} and {len(features)}"
+            )
+        self.features = features[: VGG_STAGES[-1]].eval().requires_grad_(False)
+        self.weights = tuple(weights)
+        self.statistics: Statistics = statistics
+
+    def train(self, mode: bool = True) -> Self:
+        """Nothing changes: the network stays in evaluation."""
+        return super().train(False)
+
+    def states(self, pictures: Tensor) -> list[Tensor]:
+        """Maps of the five stages, of normalised pictures (B, 3, H, W)."""
+        x = pictures
+        if self.statistics != "imagenet":
+            x = normalise(denormalise(pictures, self.statistics))
+        found, begin = [], 0
+        for end in VGG_STAGES:
+            x = self.features[begin:end](x)
+            found.append(x)
+            begin = end
+        return found
+
+    def forward(self, made: Tensor, real: Tensor) -> Tensor:
+        """The loss at one resolution, a scalar; gradients reach the made pictures only."""
+        with torch.no_grad():
+            theirs = self.states(real)
+        ours = self.states(made)
+        return torch.stack(
+            [weight * functional.l1_loss(a, b) for weight, a, b in zip(self.weights, ours, theirs)]
+        ).sum()
