@@ -105,14 +105,13 @@ def face_rows_and_columns(height: int, width: int, box: Box = FACE_BOX) -> tuple
     left, top, right, bottom = box
     if not (0 <= left <= right <= 1 and 0 <= top <= bottom <= 1):
         raise ValueError(f"a box is left, top, right, bottom within 0...1, found {box}")
-    return slice(int(top * height), int(bottom * height) + 1), slice(
-        int(left * width), int(right * width) + 1
-    )
+    rows = slice(int(top * height), min(int(bottom * height) + 1, height))
+    return rows, slice(int(left * width), min(int(right * width) + 1, width))
 
 
 def crop_face(pictures: Tensor, box: Box = FACE_BOX) -> Tensor:
     """The face in pictures (..., H, W), a view."""
-    rows, columns = face_rows_and_columns(*pictures.shape[-2:], box)
+    rows, columns = face_rows_and_columns(pictures.shape[-2], pictures.shape[-1], box)
     return pictures[..., rows, columns]
 
 
@@ -138,8 +137,7 @@ def _statistics(pictures: Tensor, statistics: str) -> tuple[Tensor, Tensor]:
     if statistics not in MEANS:
         raise ValueError(f"statistics must be one of {get_args(Statistics)}, found {statistics!r}")
     if pictures.ndim < 3 or pictures.shape[-3] != 3 or not pictures.is_floating_point():
-        raise ValueError(
-            f"pictures must be float (..., 3, H, W), found {pictures.dtype} {tuple(pictures.shape)}"
-        )
+        found = f"{pictures.dtype} {tuple(pictures.shape)}"
+        raise ValueError(f"pictures must be float (..., 3, H, W), found {found}")
     mean, deviation = (pictures.new_tensor(table[statistics]) for table in (MEANS, DEVIATIONS))
     return mean[:, None, None], deviation[:, None, None]

@@ -1,7 +1,7 @@
 """Inception-ResNet v1: the face network of FaceNet, with the layer names of facenet-pytorch's weights.
 
-Source: Szegedy et al., "Inception-v4, Inception-ResNet and the impact of residual connections on learning", AAAI
-2017; sizes as in the VGGFace2 model of facenet-pytorch.
+Source: Szegedy et al., "Inception-v4, Inception-ResNet and the impact of residual connections on learning",
+AAAI 2017; sizes as in the VGGFace2 model of facenet-pytorch.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -96,7 +96,7 @@ class InceptionResNet(nn.Module):
         classes: of the classifier `logits`; None leaves it out.
         repeats: residual blocks in the three groups.
         narrow: all inner channels are divided by this (1, 2, 4, 8 or 16); 1 is the published network.
-        side: pixels that every picture is resized to (bilinear, corners aligned); None takes them as they are.
+        side: pixels that pictures are resized to (bilinear, corners aligned); None leaves them as they are.
         dropout: share of the pooled features dropped in training.
 
     Raises:
@@ -172,7 +172,7 @@ class InceptionResNet(nn.Module):
         return FaceFeatures((one, two, three), pooled, functional.normalize(embedding))
 
     def forward(self, pictures: Tensor, pooled: bool = False) -> Tensor:
-        """Pictures (B, 3, H, W) to unit embeddings (B, D); with `pooled` to unit pooled features (B, 1792)."""
+        """Pictures (B, 3, H, W) to unit embeddings (B, D), or to unit pooled features (B, 1792)."""
         found = self.found(pictures)
         return functional.normalize(found.pooled) if pooled else found.embedding
 
