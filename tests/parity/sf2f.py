@@ -4,9 +4,28 @@ from parity.choice import Choice, check
 
 CHOICE = Choice(
     {
+        "attention_variants": check("sf2f_networks", arrays=["in_query", "in_context"]),
+        "decoder_facegan": check("sf2f_networks", arrays=["in_emb", "out_fc"]),
+        "decoder_facegan_v2": check("sf2f_networks", arrays=["in_emb", "out_low", "out_mid"]),
+        "decoder_v2f": check("sf2f_networks", arrays=["in_emb", "out_first"]),
+        "disc_identity": check("sf2f_discriminators", arrays=["out_eval_real", "out_eval_ce"]),
+        "disc_image": check("sf2f_discriminators", arrays=["out_eval_score"]),
+        "encdec": check("sf2f_networks", arrays=["in_mel", "out_emb", "out_img0"]),
         "facenet_loss": check("sf2f_faces", arrays=["in_x", "in_y", "out_components", "out_loss"]),
+        "fuser_v1": check("sf2f_networks", arrays=["in_b", "out_b_attended"]),
         "image_ops": check("sf2f_faces", arrays=["in_image", "in_generated", "out_transform"]),
         "inception_resnet_v1": check("sf2f_faces", arrays=["out_a", "out_a_pooled", "out_resized"]),
-        "vad": check("sf2f_speech", arrays=["wave"]),
+        "losses_gan_l1": check("sf2f_losses", arrays=["in_extreme", "in_gp_real"]),
+        "optional_decoder_attn": check("sf2f_networks", arrays=["in_emb", "in_seq"]),
+        "optional_decoder_mr": check("sf2f_networks", arrays=["in_emb", "out_0", "out_1"]),
+        "optional_disc_conditional": check("sf2f_discriminators", arrays=["in_img", "in_cond"]),
+        "optional_fuser_v2_v3": check("sf2f_networks", arrays=["in_x", "out_v2", "out_v3"]),
+        "train_step": check("sf2f_step", arrays=["in_mel", "out_total", "out_disc0_first_weight_after"]),
+        "logmel": check("sf2f_speech", arrays=["out_logmel", "out_filterbank", "out_windows"]),
+        "vad": check("sf2f_speech", arrays=["in_wave", "out_decisions", "out_kept"]),
+        "wen_logspec": check("sf2f_speech", arrays=["in_wave", "out_logspec", "out_filters"]),
+        "voice_encoder_inception": check("sf2f_networks", arrays=["in_0", "out_0_block0"]),
+        "voice_encoder_plain": check("sf2f_networks", arrays=["in_a", "out_a_unnormalised"]),
+        "wen_networks": check("sf2f_networks", arrays=["in_face", "out_real_score"]),
     }
 )

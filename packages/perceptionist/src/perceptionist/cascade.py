@@ -4,14 +4,14 @@ Letters: B batch, M mel bands, T frames, D embedding length, S picture side, N v
 section 7).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, Self
 
 import torch
 from pydantic import Field
 from torch import Tensor, nn
 from voiceface.config import Config
+from voiceface.passes import held
 
 from perceptionist.face_network import Classifier, Discriminator, FaceNetwork, FaceNetworkConfig
 from perceptionist.generator import Generator, GeneratorConfig, enlarge
@@ -112,22 +112,6 @@ class Cascade(nn.Module):
     def forward(self, features: Tensor) -> Regression:
         """Features (B, M, T) to what the student finds in the picture."""
         return self.student(enlarge(self.g(self.embed(features)), self.student.config.side))
-
-
-@contextmanager
-def held(*modules: nn.Module) -> Iterator[None]:
-    """Passes inside give these modules' parameters no gradient; their input still gets one.
-
-    The published code lets gradients of the generator's side pile up in them and clears them unused.
-    """
-    learning = [p for module in modules for p in module.parameters() if p.requires_grad]
-    for parameter in learning:
-        parameter.requires_grad_(False)
-    try:
-        yield
-    finally:
-        for parameter in learning:
-            parameter.requires_grad_(True)
 
 
 def discriminator_side(

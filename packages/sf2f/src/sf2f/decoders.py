@@ -1,0 +1,241 @@
+"""Face decoders of the released models: a voice embedding to pictures of one or two sizes.
+
+Letters: N pictures, D embedding length, S picture side, a power of two from 4 on (specification, section 5).
+Pictures are in the normalised space of the training pictures, not bounded. Parameter names are the published
+ones. The published decoders ignore image size, norm and activation of the option files; here the widths
+alone say what is built, and `published.generator_of_options` checks those options against it.
+"""
+
+from itertools import pairwise
+from typing import Literal
+
+import torch
+from pydantic import Field, PositiveInt
+from torch import Tensor, nn
+from voiceface.config import Config
+
+Normalisation = Literal["none", "batch", "instance"]
+SPREAD = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
+"""Which of three taps on a doubled picture meet the same pixel of the small one, by tap of the doubling."""
+
+
+class V2FDecoderConfig(Config):
+    """Transposed convolutions, after voice2face."""
+
+    kind: Literal["v2f"] = "v2f"
+    channels: tuple[PositiveInt, ...] = Field(
+        default=(1024, 512, 256, 128, 64),
+        min_length=1,
+        description="at 4 x 4 pixels and after each layer that doubles the side",
+    )
+    normalisation: Normalisation = Field(default="none", description="after the ReLU of each layer")
+    colours: int = Field(default=3, ge=1, description="channels of the picture")
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of the pictures in pixels, smallest first."""
+        return (4 * 2 ** (len(self.channels) - 1),)
+
+
+class FaceGanDecoderConfig(Config):
+    """Gated layers that double the side: the SF2F decoder for one size, 64 pixels with these widths."""
+
+    kind: Literal["facegan"] = "facegan"
+    channels: tuple[PositiveInt, ...] = Field(
+        default=(512, 256, 128, 64, 32),
+        min_length=1,
+        description="at 4 x 4 pixels and after each layer that doubles the side",
+    )
+    colours: int = Field(default=3, ge=1, description="channels of the picture")
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of the pictures in pixels, smallest first."""
+        return (4 * 2 ** (len(self.channels) - 1),)
+
+
+class FaceGanV2DecoderConfig(Config):
+    """The same for two sizes, the second twice the first."""
+
+    kind: Literal["facegan_v2"] = "facegan_v2"
+    channels: tuple[PositiveInt, ...] = Field(
+        default=(512, 256, 128, 64, 32), min_length=1, description="as of facegan, up to the smaller picture"
+    )
+    mid_channels: int = Field(default=16, ge=1, description="at the size of the larger picture")
+    colours: int = Field(default=3, ge=1, description="channels of the pictures")
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of the pictures in pixels, smallest first."""
+        low = 4 * 2 ** (len(self.channels) - 1)
+        return low, 2 * low
+
+
+class V2FDecoder(nn.Module):
+    """Transposed convolutions with ReLU, then one to the colours."""
+
+    def __init__(self, config: V2FDecoderConfig, embedding: int) -> None:
+        super().__init__()
+        self.config = config
+        blocks = deconvolutions(embedding, config.channels, config.normalisation)
+        last = Deconvolution(config.channels[-1], config.colours, 1, 1, 0, False)
+        self.model = nn.Sequential(*blocks, last)
+
+    def forward(self, embeddings: Tensor) -> tuple[Tensor, ...]:
+        """Embeddings (N, D) to one picture each, ((N, 3, S, S),)."""
+        return (self.model(embeddings[:, :, None, None]),)
+
+
+class FaceGanDecoder(nn.Module):
+    """A gated linear layer to 4 x 4 pixels, gated layers that double the side, two to the colours."""
+
+    def __init__(self, config: FaceGanDecoderConfig, embedding: int) -> None:
+        super().__init__()
+        self.config = config
+        self.fc = first_layer(embedding, config.channels[0])
+        self.up_layers = up_blocks(config.channels)
+        self.gnet = to_colours(config.channels[-1], config.colours)
+
+    def forward(self, embeddings: Tensor) -> tuple[Tensor, ...]:
+        """Embeddings (N, D) to one picture each, ((N, 3, S, S),).
+
+        Raises:
+            ValueError: a single item in training.
+        """
+        return (self.gnet(self.up_layers(four_by_four(self.fc, embeddings))),)
+
+
+class FaceGanV2Decoder(nn.Module):
+    """The same, and one more layer for a picture twice as large."""
+
+    def __init__(self, config: FaceGanV2DecoderConfig, embedding: int) -> None:
+        super().__init__()
+        self.config = config
+        low, mid = config.channels[-1], config.mid_channels
+        self.fc = first_layer(embedding, config.channels[0])
+        self.up_low_layers = up_blocks(config.channels)
+        self.up_mid_layer = UpBlock(low, mid)
+        self.gnet_low = to_colours(low, config.colours)
+        self.gnet_mid = to_colours(mid, config.colours)
+
+    def forward(self, embeddings: Tensor) -> tuple[Tensor, ...]:
+        """Embeddings (N, D) to pictures (N, 3, S, S) and (N, 3, 2S, 2S).
+
+        Raises:
+            ValueError: a single item in training.
+        """
+        code = self.up_low_layers(four_by_four(self.fc, embeddings))
+        return self.gnet_low(code), self.gnet_mid(self.up_mid_layer(code))
+
+
+class Deconvolution(nn.Module):
+    """Transposed convolution, then ReLU and norm where wanted, in this order."""
+
+    def __init__(
+        self,
+        before: int,
+        width: int,
+        kernel: int,
+        stride: int,
+        padding: int,
+        active: bool = True,
+        normalisation: Normalisation = "none",
+    ) -> None:
+        super().__init__()
+        kind = PointDeconvolution if (stride, padding) == (1, 0) else nn.ConvTranspose2d
+        layers: list[nn.Module] = [kind(before, width, kernel, stride, padding)]
+        if active:
+            layers.append(nn.ReLU(inplace=normalisation == "none"))
+        self.model = nn.Sequential(*layers, *norm_layers(normalisation, width))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, before, H, W) to (N, width, H', W')."""
+        return self.model(x)
+
+
+class PointDeconvolution(nn.ConvTranspose2d):
+    """A transposed convolution that takes a single pixel by one product of matrices (twice as fast)."""
+
+    def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
+        """(N, C, H, W), as the parent."""
+        if input.shape[2:] != (1, 1) or output_size is not None:
+            return super().forward(input, output_size)
+        assert self.bias is not None
+        spread = input.flatten(1) @ self.weight.flatten(1)
+        return spread.view(len(input), *self.weight.shape[1:]) + self.bias[:, None, None]
+
+
+class UpBlock(nn.Sequential):
+    """Nearest doubling, 3 x 3 convolution, batch norm, gate: `width` channels at twice the side.
+
+    Doubling and convolution run as one transposed convolution of the small picture with 4 x 4 filters, which
+    are sums of the 3 x 3 ones: neighbours of a doubled pixel are often the same pixel. The result differs by
+    rounding, with 4 products in place of 9 and no doubled picture in memory.
+    """
+
+    def __init__(self, before: int, width: int) -> None:
+        super().__init__(
+            nn.Upsample(scale_factor=2, mode="nearest"),
+            nn.Conv2d(before, 2 * width, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(2 * width),
+            nn.GLU(dim=1),
+        )
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, before, H, W) to (N, width, 2H, 2W)."""
+        _, convolution, norm, gate = self
+        assert isinstance(convolution, nn.Conv2d)
+        filters = doubling_filters(convolution.weight)
+        return gate(norm(nn.functional.conv_transpose2d(input, filters, stride=2, padding=1)))
+
+
+def doubling_filters(weight: Tensor) -> Tensor:
+    """3 x 3 filters (O, I, 3, 3) on a doubled picture as 4 x 4 filters (I, O, 4, 4) that also double it."""
+    spread = torch.tensor(SPREAD, dtype=weight.dtype, device=weight.device)
+    outer, inner = weight.shape[:2]
+    sums = weight.transpose(0, 1).reshape(-1, 9) @ torch.kron(spread, spread).T
+    return sums.view(inner, outer, 4, 4)
+
+
+def deconvolutions(
+    before: int, channels: tuple[int, ...], normalisation: Normalisation
+) -> list[Deconvolution]:
+    """The layer to 4 x 4 pixels and those that double the side."""
+    blocks = [Deconvolution(before, channels[0], 4, 1, 0, True, normalisation)]
+    for inner, outer in pairwise(channels):
+        blocks.append(Deconvolution(inner, outer, 4, 2, 1, True, normalisation))
+    return blocks
+
+
+def first_layer(embedding: int, width: int) -> nn.Sequential:
+    """Embedding to width x 4 x 4 numbers: linear, batch norm, gate."""
+    numbers = 16 * width
+    return nn.Sequential(
+        nn.Linear(embedding, 2 * numbers, bias=False), nn.BatchNorm1d(2 * numbers), nn.GLU(dim=1)
+    )
+
+
+def four_by_four(fc: nn.Sequential, embeddings: Tensor) -> Tensor:
+    """What `first_layer` makes of embeddings (N, D), as maps (N, width, 4, 4)."""
+    if fc.training and len(embeddings) < 2:
+        raise ValueError("in training the decoder needs at least 2 items in a batch for its norms, found 1")
+    return fc(embeddings).view(len(embeddings), -1, 4, 4)
+
+
+def up_blocks(channels: tuple[int, ...]) -> nn.Sequential:
+    """Layers between neighbouring widths."""
+    return nn.Sequential(*(UpBlock(before, width) for before, width in pairwise(channels)))
+
+
+def to_colours(width: int, colours: int) -> nn.Sequential:
+    """Two convolutions with a leaky ReLU between them; its slope is 0.01 whatever the option files say."""
+    return nn.Sequential(
+        nn.Conv2d(width, width, 3, 1, 1), nn.LeakyReLU(0.01, inplace=True), nn.Conv2d(width, colours, 1)
+    )
+
+
+def norm_layers(normalisation: Normalisation, width: int) -> list[nn.Module]:
+    """The norm of a layer of maps; nothing for "none"."""
+    if normalisation == "batch":
+        return [nn.BatchNorm2d(width)]
+    return [nn.InstanceNorm2d(width)] if normalisation == "instance" else []

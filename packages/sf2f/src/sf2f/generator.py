@@ -1,0 +1,205 @@
+"""Voice to pictures: encoder, fuser of windows and decoder in one module, and what of it learns.
+
+Letters: B speakers, S windows of each, M mel bands, T frames, D embedding length (specification, sections 3
+to 5.5 and 8.4).
+"""
+
+from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from voiceface.config import Config
+
+from sf2f.decoders import (
+    FaceGanDecoder,
+    FaceGanDecoderConfig,
+    FaceGanV2Decoder,
+    FaceGanV2DecoderConfig,
+    V2FDecoder,
+    V2FDecoderConfig,
+)
+from sf2f.encoders import EncoderConfig, VoiceEncoder, unit
+from sf2f.further_decoders import AttnV2FDecoder, AttnV2FDecoderConfig, MRDecoder, MRDecoderConfig
+from sf2f.fusers import FuserConfig, require_windows
+
+AnyDecoderConfig = (
+    V2FDecoderConfig | FaceGanDecoderConfig | FaceGanV2DecoderConfig | MRDecoderConfig | AttnV2FDecoderConfig
+)
+DecoderConfig = Annotated[AnyDecoderConfig, Field(discriminator="kind")]
+FrozenNorms = Literal["fixed", "batch_statistics"]
+Noise = Tensor | torch.Generator | None
+"""Standard normal numbers (N, D), where to draw them, or nothing."""
+DECODERS: dict[str, Any] = {
+    "v2f": V2FDecoder,
+    "facegan": FaceGanDecoder,
+    "facegan_v2": FaceGanV2Decoder,
+    "mr": MRDecoder,
+    "attn_v2f": AttnV2FDecoder,
+}
+
+
+class GeneratorConfig(Config):
+    """Sizes of all parts; the defaults are those of the model `sf2f_1st_stage`."""
+
+    encoder: EncoderConfig = EncoderConfig()
+    fuser: FuserConfig | None = Field(default=None, description="null: single windows only (stage 1)")
+    decoder: DecoderConfig = FaceGanDecoderConfig()
+
+    @model_validator(mode="after")
+    def _parts_fit(self) -> Self:
+        if self.fuser and self.decoder.kind == "attn_v2f":
+            raise ValueError("the attn_v2f decoder looks at the sequence of one window: it takes no fuser")
+        return self
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of the pictures in pixels, smallest first."""
+        return self.decoder.sides
+
+
+class Generated(NamedTuple):
+    """What the generator makes of a batch.
+
+    Attributes:
+        pictures: one tensor (B, 3, side, side) for each size, smallest first, in the normalised space of the
+            training pictures.
+        embedding: (B, D), what was decoded.
+    """
+
+    pictures: tuple[Tensor, ...]
+    embedding: Tensor
+
+
+class EncoderDecoder(nn.Module):
+    """The generator, with the published names `encoder.` (which holds the fuser) and `decoder.`."""
+
+    def __init__(self, config: GeneratorConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or GeneratorConfig()
+        self.encoder = VoiceEncoder(config.encoder, config.fuser)
+        self.decoder: nn.Module = DECODERS[config.decoder.kind](config.decoder, config.encoder.embedding)
+        self.in_evaluation: tuple[str, ...] = ()
+
+    @property
+    def sides(self) -> tuple[int, ...]:
+        """Sides of the pictures in pixels, smallest first."""
+        return self.config.sides
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode of everything but the parts that `freeze_but_fuser` fixed."""
+        super().train(mode)
+        for name in self.in_evaluation:
+            self.get_submodule(name).eval()
+        return self
+
+    def encode(self, mel: Tensor, noise: Noise = None) -> Tensor:
+        """Windows (N, M, T) to embeddings (N, D).
+
+        Raises:
+            ValueError: as `VoiceEncoder.sequence` and `VoiceEncoder.head`.
+        """
+        return self.encoder(mel, noise)
+
+    def fuse(self, embeddings: Tensor, mask: Tensor | None = None) -> Tensor:
+        """Embeddings of all windows of each speaker to one vector of each.
+
+        Args:
+            embeddings: (B, S, D).
+            mask: (B, S), False for windows that are padding: they are neither attended to nor averaged.
+
+        Returns:
+            (B, D).
+
+        Raises:
+            ValueError: no fuser, another shape, or a speaker without a window.
+        """
+        fuser = self.encoder.attn_fuser
+        if fuser is None or self.config.fuser is None:
+            raise ValueError("several windows of a speaker need a fuser; this generator has none (stage 1)")
+        size = self.config.encoder.embedding
+        if embeddings.ndim != 3 or embeddings.shape[2] != size:
+            raise ValueError(f"embeddings must be (B, S, {size}), found {tuple(embeddings.shape)}")
+        require_windows(embeddings, mask)
+        fused = fuser(embeddings, mask)
+        return unit(fused) if self.config.fuser.normalise else fused
+
+    def decode(self, embeddings: Tensor, sequence: Tensor | None = None) -> tuple[Tensor, ...]:
+        """Embeddings (B, D) to pictures, smallest first, each (B, 3, side, side).
+
+        Args:
+            embeddings: (B, D).
+            sequence: (B, D, L) of the encoder, for the decoder `attn_v2f` only.
+
+        Raises:
+            ValueError: another shape, `attn_v2f` without a sequence, or a single item in training.
+        """
+        size = self.config.encoder.embedding
+        if embeddings.ndim != 2 or embeddings.shape[1] != size:
+            raise ValueError(f"embeddings must be (B, {size}), found {tuple(embeddings.shape)}")
+        if self.config.decoder.kind != "attn_v2f":
+            return self.decoder(embeddings)
+        if sequence is None:
+            raise ValueError("the attn_v2f decoder needs the encoder's sequence beside the embedding")
+        return self.decoder(embeddings, sequence)
+
+    def forward(
+        self, mel: Tensor, mask: Tensor | None = None, average: bool = False, noise: Noise = None
+    ) -> Generated:
+        """Voices to pictures.
+
+        Args:
+            mel: windows (B, M, T), which pass by the fuser, or windows of speakers (B, S, M, T).
+            mask: (B, S), see `fuse`.
+            average: decode the mean of the batch's embeddings, not of unit length again.
+            noise: see `VoiceEncoder.head`; for windows of speakers B x S rows.
+
+        Raises:
+            ValueError: another shape, or as `encode`, `fuse` and `decode`.
+        """
+        if mel.ndim not in (3, 4):
+            raise ValueError(f"windows must be (B, M, T) or (B, S, M, T), found {tuple(mel.shape)}")
+        if mask is not None and mel.ndim == 3:
+            raise ValueError("a mask belongs to windows (B, S, M, T)")
+        sequence = None
+        if mel.ndim == 4:
+            if self.encoder.attn_fuser is None:
+                raise ValueError("windows (B, S, M, T) need a fuser; this generator takes (B, M, T) only")
+            require_windows(mel, mask)
+            embedding = self.fuse(self.encode(mel.flatten(0, 1), noise).view(*mel.shape[:2], -1), mask)
+        else:
+            sequence = self.encoder.sequence(mel)
+            embedding = self.encoder.head(sequence, noise)
+        if average:
+            embedding = embedding.mean(0, keepdim=True)
+            sequence = None if sequence is None else sequence.mean(0, keepdim=True)
+        return Generated(self.decode(embedding, sequence), embedding)
+
+
+def freeze_but_fuser(
+    generator: EncoderDecoder, train_decoder: bool = False, frozen_norms: FrozenNorms = "fixed"
+) -> EncoderDecoder:
+    """Let only the fuser learn (stage 2), or fuser and decoder.
+
+    Args:
+        generator: with a fuser; changed in place.
+        train_decoder: the decoder's weights learn, too; its norms are treated like the encoder's.
+        frozen_norms: "fixed": norms of encoder and decoder stay in evaluation mode whatever `train` is called
+            with, as the authors meant. "batch_statistics": they follow `train`, so that they normalise by the
+            batch and go on averaging, as the published code does from its first preview on.
+
+    Returns:
+        The generator.
+
+    Raises:
+        ValueError: no fuser, or an unknown option.
+    """
+    if frozen_norms not in get_args(FrozenNorms):
+        raise ValueError(f"frozen_norms must be one of {get_args(FrozenNorms)}, found {frozen_norms!r}")
+    if generator.encoder.attn_fuser is None:
+        raise ValueError("this generator has no fuser to train; add `fuser` to its configuration")
+    generator.requires_grad_(False)
+    generator.encoder.attn_fuser.requires_grad_(True)
+    generator.decoder.requires_grad_(train_decoder)
+    generator.in_evaluation = ("encoder.model", "decoder") if frozen_norms == "fixed" else ()
+    return generator.train(generator.training)

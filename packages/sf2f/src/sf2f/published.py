@@ -1,0 +1,210 @@
+"""Checkpoints of the published code (specification, section 8.6): generator and discriminators.
+
+Our modules keep the published parameter names. Reading never runs code that a file may carry. Sizes are read
+off the shapes; what leaves no trace there (noise, unit length, strides) off the options that the file keeps.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from voiceface.checkpoint import CheckpointError, Report, load_into, read_published
+from voiceface.published import apply_key_table, state_dict_of
+
+from sf2f.discriminators import LARGE, SMALL, Discriminators, DiscriminatorsConfig
+from sf2f.fusers import FuserConfig
+from sf2f.generator import EncoderDecoder, GeneratorConfig
+from sf2f.published_options import discriminators_of_options, generator_of_options
+from sf2f.published_shapes import State, config_of_shapes
+from sf2f.trunks import Trunk, build
+
+FUSER_KEYS = "encoder.attn_fuser.*"
+KEYS = [(r"((?:mid|high)_ef_block)\.(?!projection\.)\w+(?:\.0)?\.(\w+)$", r"\1.norm.0.\2")]
+"""Our names in place of published ones, where they differ."""
+V2F_TRUNK = Trunk(
+    arch="C1-32-1-0,C4-64-2-1,C4-128-2-1,C4-256-2-1,C4-512-1-0",
+    normalisation="none",
+    activation="leakyrelu-0.2",
+    padding="stated",
+)
+TRUNKS = (Trunk(arch=SMALL), Trunk(arch=LARGE), V2F_TRUNK)
+"""Of the released option files."""
+LISTS = {"image": "d_img_state", "identity": "d_ac_state", "condition": "cond_d_state"}
+
+
+@dataclass(frozen=True)
+class PublishedCheckpoint:
+    """What a published checkpoint holds of use.
+
+    Attributes:
+        generator: its state dict.
+        discriminators: state dicts by kind (`image`, `identity`, `condition`), smallest pictures first.
+        options: the option tree; empty where the file has none.
+        source: the file, for messages.
+    """
+
+    generator: dict[str, Tensor]
+    discriminators: dict[str, list[dict[str, Tensor]]]
+    options: dict[str, Any] = field(default_factory=dict)
+    source: str = "the checkpoint"
+
+
+def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
+    """Read a file that the published trainer wrote, or a plain state dict of the generator.
+
+    Raises:
+        CheckpointError: damaged, unsafe, or no generator in it.
+        FileNotFoundError: no such file.
+    """
+    content, source = read_published(path), str(path)
+    state = apply_key_table(state_dict_of(content, "model_state", source=source), KEYS)
+    if not any(key.startswith("encoder.model.") for key in state):
+        first = ", ".join(list(state)[:3])
+        raise CheckpointError(
+            f"{source} is no checkpoint of sf2f: expected keys encoder.model..., found {first}"
+        )
+    lists = {}
+    for kind, word in LISTS.items():
+        numbers = sorted(int(m[1]) for key in content if (m := re.fullmatch(rf"{word}_(\d+)", str(key))))
+        lists[kind] = [state_dict_of(content, f"{word}_{number}", source=source) for number in numbers]
+    options = content.get("options")
+    return PublishedCheckpoint(state, lists, dict(options) if isinstance(options, Mapping) else {}, source)
+
+
+def load_generator(path: str | Path, fuser: FuserConfig | None = None) -> EncoderDecoder:
+    """The generator of a published checkpoint, in evaluation mode.
+
+    Args:
+        path: the file.
+        fuser: give a stage-1 generator, which has none, a new fuser with random weights.
+
+    Raises:
+        CheckpointError: as `read_checkpoint`, or a key is missing, unknown or of another shape.
+        ConfigError: the options of the file cannot be translated.
+        FileNotFoundError: no such file.
+    """
+    found = read_checkpoint(path)
+    config = config_of(found)
+    if fuser is not None and config.fuser is None:
+        config = config.model_copy(update={"fuser": fuser})
+    generator = EncoderDecoder(config)
+    _fill_generator(generator, found)
+    return generator.eval()
+
+
+def load_discriminators(path: str | Path, config: DiscriminatorsConfig | None = None) -> Discriminators:
+    """All discriminators of a published checkpoint, in training mode.
+
+    Args:
+        path: the file.
+        config: their trunks, where the file has no options and they are not of a released option file.
+
+    Raises:
+        CheckpointError: as `load_generator`, or strides and paddings cannot be told.
+        ConfigError: the options of the file cannot be translated.
+        FileNotFoundError: no such file.
+    """
+    return discriminators_of(read_checkpoint(path), config)
+
+
+def load_pretrained(
+    path: str | Path, generator: EncoderDecoder, discriminators: Discriminators | None = None
+) -> Report:
+    """Copy a stage-1 checkpoint into networks that exist, to begin stage 2.
+
+    Args:
+        path: the file.
+        generator: receives everything by name; its fuser stays as it is where the file has none.
+        discriminators: receive theirs; the file must have been trained with as many identities.
+
+    Returns:
+        What the generator got.
+
+    Raises:
+        CheckpointError, FileNotFoundError: as `load_generator`.
+    """
+    found = read_checkpoint(path)
+    report = _fill_generator(generator, found)
+    if discriminators is not None:
+        _fill_discriminators(discriminators, found)
+    return report
+
+
+def config_of(found: PublishedCheckpoint) -> GeneratorConfig:
+    """The generator's configuration, by the options where the file has them, else by its shapes.
+
+    By shapes alone embeddings have length one, are without noise, and a fuser has no tanh, as in the released
+    option files for SF2F.
+
+    Raises:
+        CheckpointError: no generator of this package.
+        ConfigError: the options cannot be translated.
+    """
+    if "generator" in found.options:
+        return generator_of_options(found.options, f"{found.source}: options")
+    try:
+        return config_of_shapes(found.generator)
+    except (LookupError, ValueError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{found.source}: its shapes make no generator of sf2f ({reason})") from None
+
+
+def discriminators_of(
+    found: PublishedCheckpoint, config: DiscriminatorsConfig | None = None
+) -> Discriminators:
+    """As `load_discriminators`, of a checkpoint that has been read."""
+    if config is None and "discriminator" in found.options:
+        config = discriminators_of_options(found.options, f"{found.source}: options")
+    if config is None:
+        trunks = {
+            kind: [_trunk_of(state, f"{found.source}: {LISTS[kind]}_{at}") for at, state in enumerate(states)]
+            for kind, states in found.discriminators.items()
+        }
+        config = DiscriminatorsConfig.model_validate(trunks)
+    identity, condition = (found.discriminators[kind] for kind in ("identity", "condition"))
+    if identity and "cnn.2.weight" in identity[0]:
+        config = config.model_copy(update={"hidden": len(identity[0]["cnn.2.weight"])})
+    classes = len(identity[0].get("id_classifier.bias", ())) if identity else 0
+    if config.identity and not classes:
+        raise CheckpointError(f"{found.source} has no identity discriminator with a key id_classifier.bias")
+    width = 512
+    if condition and "joint_conv.0.weight" in condition[0]:
+        joint = condition[0]["joint_conv.0.weight"]
+        width = joint.shape[1] - joint.shape[0]
+    discriminators = Discriminators(config, classes, width)
+    _fill_discriminators(discriminators, found)
+    return discriminators
+
+
+def _fill_generator(generator: EncoderDecoder, found: PublishedCheckpoint) -> Report:
+    fuser = any(key.startswith("encoder.attn_fuser.") for key in found.generator)
+    ignored = () if fuser else (FUSER_KEYS,)
+    return load_into(generator, found.generator, ignore=ignored, source=found.source)
+
+
+def _fill_discriminators(discriminators: Discriminators, found: PublishedCheckpoint) -> None:
+    for kind, states in found.discriminators.items():
+        networks = getattr(discriminators, kind)
+        if len(networks) != len(states):
+            raise CheckpointError(
+                f"{found.source} has {len(states)} {kind} discriminators, expected {len(networks)}"
+            )
+        for at, (network, state) in enumerate(zip(networks, states)):
+            load_into(network, state, source=f"{found.source}: {LISTS[kind]}_{at}")
+
+
+def _trunk_of(state: State, source: str) -> Trunk:
+    """The released trunk whose layers have these shapes."""
+    prefix = "cnn.0." if "cnn.2.weight" in state and "real_classifier.weight" in state else "cnn."
+    shapes = {key.removeprefix(prefix): v.shape for key, v in state.items() if key.startswith(prefix)}
+    for trunk in TRUNKS:
+        layers: nn.Sequential = build(trunk)[0]
+        if {key: value.shape for key, value in layers.state_dict().items()} == shapes:
+            return trunk
+    raise CheckpointError(
+        f"{source}: strides and paddings of these layers are not in the file, and they are not of a released "
+        "option file; give `config`"
+    )

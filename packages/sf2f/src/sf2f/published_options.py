@@ -1,0 +1,304 @@
+"""Option files of the published code (specification, section 1.1), piece by piece, as configurations of ours.
+
+The published decoders ignore options for norm, activation, width of the input and image size; files may keep
+them, as long as they are words that the code knows, and sizes are those that the code builds.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+from voiceface.config import ConfigError, check
+
+from sf2f.discriminators import DiscriminatorsConfig
+from sf2f.generator import GeneratorConfig
+from sf2f.losses import LossConfig
+from sf2f.trunks import ACTIVATION
+
+Tree = Mapping[str, Any]
+SIZES = ("", "_low", "_mid", "_high")
+NORMS = ("none", "batch", "instance")
+ENCODER = {
+    "input_channel": 40,
+    "channels": [256, 384, 576, 864],
+    "output_channel": 512,
+    "normalize_embedding": False,
+    "add_noise": False,
+    "inception_mode": False,
+    "segments_fusion": False,
+    "normalize_fusion": False,
+    "return_seq": False,
+    "fuser_arch": "AttentionFuserV1",
+    "fuser_kwargs": {},
+}
+FUSER = {
+    "dimensions": 512,
+    "dim_out": None,
+    "attention_type": "general",
+    "ignore_tanh": False,
+    "linear_out_layer": True,
+}
+FUSERS = {"AttentionFuserV1": "v1", "AttentionFuserV2": "v2", "AttentionFuserV3": "v3"}
+V2F = {
+    "input_channel": 512,
+    "channels": [1024, 512, 256, 128, 64],
+    "output_channel": 3,
+    "normalization": "none",
+}
+FACEGAN = {
+    "noise_dim": 512,
+    "mlp_normalization": "none",
+    "normalization": "batch",
+    "activation": "leakyrelu-0.1",
+    "image_size": None,
+}
+MR = {
+    "input_channel": 512,
+    "base_block_channels": [1024, 512, 256, 128, 64],
+    "mid_block_channel": 32,
+    "high_block_channel": None,
+    "output_channel": 3,
+    "normalization": "none",
+    "use_up_block": False,
+    "extra_feature_map": False,
+}
+ATTN = {
+    "input_channel": 512,
+    "cnn_channels": [1024, 512, 256, 128, 64],
+    "attn_channels": [0, 0, 64, 0, 0],
+    "output_channel": 3,
+    "seq_in_dim": 512,
+    "normalization": "none",
+}
+DECODERS = {
+    "V2FDecoder": V2F,
+    "FaceGanDecoder": FACEGAN,
+    "FaceGanDecoder_v2": FACEGAN,
+    "MRDecoder": MR,
+    "AttnV2FDecoder": ATTN,
+}
+OPTIM = {
+    "d_loss_weight": 1.0,
+    "d_img_weight": 1.0,
+    "ac_loss_weight": 1.0,
+    "cond_loss_weight": 1.0,
+    "gan_loss_type": "gan",
+    "l1_pixel_loss_weight": 0.0,
+    "perceptual_loss_weight": -1.0,
+    "cos_percept_loss_weight": 0.0,
+}
+
+
+def generator_of_options(tree: Tree, name: str = "the option file") -> GeneratorConfig:
+    """The section `generator`, held against `data.image_size` where the tree has it.
+
+    Args:
+        tree: of a whole option file, or of a checkpoint's `options`.
+        name: where it comes from, for messages.
+
+    Raises:
+        ConfigError: an unknown key or word, or sizes that do not fit together.
+    """
+    section = _section(tree, "generator", name)
+    where = f"{name}: generator"
+    _one_of(section.get("arch", "EncoderDecoder"), ("EncoderDecoder",), f"{where}.arch")
+    options = _section(section, "options", where)
+    where += ".options"
+    _known(options, ("encoder_arch", "encoder_kwargs", "decoder_arch", "decoder_kwargs"), where)
+    _one_of(options.get("encoder_arch", "V2F1DCNN"), ("V2F1DCNN",), f"{where}.encoder_arch")
+    encoder = _defaults(options.get("encoder_kwargs", {}), ENCODER, f"{where}.encoder_kwargs")
+    kind = _one_of(options.get("decoder_arch", "V2FDecoder"), tuple(DECODERS), f"{where}.decoder_arch")
+    given = options.get("decoder_kwargs", {})
+    decoder = _defaults(given, DECODERS[kind], f"{where}.decoder_kwargs")
+    for key in ("input_channel", "noise_dim", "seq_in_dim"):
+        _same(decoder.get(key), encoder["output_channel"], f"{where}.decoder_kwargs.{key}", "output_channel")
+    config = check(
+        {
+            "encoder": {
+                "bands": encoder["input_channel"],
+                "channels": list(encoder["channels"]),
+                "embedding": encoder["output_channel"],
+                "inception": encoder["inception_mode"],
+                "normalise": encoder["normalize_embedding"],
+                "noise": 0.05 if encoder["add_noise"] else 0.0,
+            },
+            "fuser": _fuser(encoder, f"{where}.encoder_kwargs") if encoder["segments_fusion"] else None,
+            "decoder": _decoder(kind, decoder, f"{where}.decoder_kwargs"),
+        },
+        GeneratorConfig,
+        where,
+    )
+    for place, size in (
+        (f"{name}: data.image_size", _inner(tree, "data").get("image_size")),
+        (f"{where}.decoder_kwargs.image_size", decoder.get("image_size")),
+    ):
+        if size is not None and list(size) != [config.sides[-1]] * 2:
+            raise ConfigError(
+                f"{place} is {list(size)}, but {kind} makes pictures of {config.sides[-1]} pixels "
+                "whatever it says; give that size, or write an experiment file of ours with other widths"
+            )
+    return config
+
+
+def discriminators_of_options(tree: Tree, name: str = "the option file") -> DiscriminatorsConfig:
+    """The section `discriminator`, without those that a negative weight in `optim` removes.
+
+    Args:
+        tree: of a whole option file.
+        name: where it comes from, for messages.
+
+    Raises:
+        ConfigError: an unknown key, or a trunk that cannot be read.
+    """
+    section = _section(tree, "discriminator", name)
+    optim = _defaults(_inner(tree, "optim"), OPTIM, f"{name}: optim")
+    kinds = {"image": "image", "identity": "identity", "condition": "cond"}
+    places = {"generic", "pgan_dis", "condition", *(k + size for k in kinds.values() for size in SIZES)}
+    _known(section, tuple(places), f"{name}: discriminator")
+    if section.get("pgan_dis"):
+        raise ConfigError(f"{name}: discriminator.pgan_dis: the published code cannot run it; leave it out")
+    weights = {"image": "d_img_weight", "identity": "ac_loss_weight", "condition": "cond_loss_weight"}
+    found: dict[str, list[Any]] = {}
+    for kind, word in kinds.items():
+        removed = optim["d_loss_weight"] < 0 or optim[weights[kind]] < 0
+        present = [word + size for size in SIZES if word + size in section]
+        if kind == "condition":
+            present += ["condition"] * ("condition" in section)
+        trunks = [_trunk(section, place, f"{name}: discriminator") for place in present]
+        found[kind] = [] if removed else trunks
+    return check(found, DiscriminatorsConfig, f"{name}: discriminator")
+
+
+def losses_of_options(tree: Tree, name: str = "the option file") -> LossConfig:
+    """The section `optim`; negative weights are 0.
+
+    Args:
+        tree: of a whole option file, or anything with a section `optim`.
+        name: where it comes from, for messages.
+
+    Raises:
+        ConfigError: an unknown key, a wrong type, or another perceptual network than FaceNet.
+    """
+    optim = _defaults(_section(tree, "optim", name), OPTIM, f"{name}: optim")
+    _one_of(
+        _inner(tree, "perceptual").get("arch", "FaceNetLoss"), ("FaceNetLoss",), f"{name}: perceptual.arch"
+    )
+    places = {
+        "pixel": "l1_pixel_loss_weight",
+        "adversarial": "d_loss_weight",
+        "image": "d_img_weight",
+        "identity": "ac_loss_weight",
+        "condition": "cond_loss_weight",
+        "perceptual": "perceptual_loss_weight",
+        "cosine": "cos_percept_loss_weight",
+    }
+    weights = {ours: _weight(optim[theirs], f"{name}: optim.{theirs}") for ours, theirs in places.items()}
+    return check({"gan": optim["gan_loss_type"], **weights}, LossConfig, f"{name}: optim")
+
+
+def _fuser(encoder: Tree, where: str) -> dict[str, Any]:
+    """Values of `FuserConfig`."""
+    kind = FUSERS[_one_of(encoder["fuser_arch"], tuple(FUSERS), f"{where}.fuser_arch")]
+    values = _defaults(encoder["fuser_kwargs"], FUSER, f"{where}.fuser_kwargs")
+    for key in ("dimensions", "dim_out"):
+        _same(values[key], encoder["output_channel"], f"{where}.fuser_kwargs.{key}", "output_channel")
+    return {
+        "kind": kind,
+        "attention": values["attention_type"],
+        "ignore_tanh": values["ignore_tanh"],
+        "linear_out": values["linear_out_layer"],
+        "normalise": encoder["normalize_fusion"],
+    }
+
+
+def _decoder(kind: str, values: Tree, where: str) -> dict[str, Any]:
+    """Values of the decoder's configuration."""
+    if kind in ("FaceGanDecoder", "FaceGanDecoder_v2"):
+        for key in ("normalization", "mlp_normalization"):
+            _one_of(values[key], NORMS, f"{where}.{key}")
+        if not ACTIVATION.fullmatch(str(values["activation"])):
+            raise ConfigError(
+                f"{where}.activation: expected relu, leakyrelu-SLOPE or none, found {values['activation']!r}"
+            )
+        return {"kind": "facegan_v2" if kind.endswith("_v2") else "facegan"}
+    plain = {"colours": values["output_channel"], "normalisation": values["normalization"]}
+    if kind == "MRDecoder":
+        own = {
+            "kind": "mr",
+            "channels": list(values["base_block_channels"]),
+            "mid_channels": values["mid_block_channel"],
+            "high_channels": values["high_block_channel"],
+            "up_blocks": values["use_up_block"],
+            "extra_map": values["extra_feature_map"],
+        }
+    elif kind == "AttnV2FDecoder":
+        own = {
+            "kind": "attn_v2f",
+            "channels": list(values["cnn_channels"]),
+            "attention_channels": list(values["attn_channels"]),
+        }
+    else:
+        own = {"kind": "v2f", "channels": list(values["channels"])}
+    return own | plain
+
+
+def _trunk(section: Tree, place: str, where: str) -> dict[str, Any]:
+    """Values of `Trunk`: those of `generic`, and over them the discriminator's own."""
+    own, generic = (_section(section, each, where) for each in (place, "generic"))
+    _known(generic, ("normalization", "padding", "activation"), f"{where}.generic")
+    _known(own, ("arch", "num_id", "cond_dim", "normalization", "padding", "activation"), f"{where}.{place}")
+    values = {**generic, **own}
+    if "arch" not in values:
+        raise ConfigError(f"{where}.{place}.arch: missing, and it has no default")
+    padding = values.get("padding", "same")
+    return {
+        "arch": values["arch"],
+        "normalisation": values.get("normalization", "batch"),
+        "activation": values.get("activation", "relu"),
+        "padding": "stated" if padding == "unused" else padding,
+    }
+
+
+def _weight(value: Any, where: str) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ConfigError(f"{where}: expected a number, found {value!r}")
+    return max(float(value), 0.0)
+
+
+def _section(tree: Tree, key: str, where: str) -> Tree:
+    if not isinstance(tree.get(key), Mapping):
+        raise ConfigError(f"{where}: expected a section {key}, found {tree.get(key)!r}")
+    return tree[key]
+
+
+def _inner(tree: Tree, key: str) -> Tree:
+    found = tree.get(key)
+    return found if isinstance(found, Mapping) else {}
+
+
+def _defaults(given: Any, defaults: Tree, where: str) -> dict[str, Any]:
+    """Options over the defaults of the published constructor."""
+    if not isinstance(given, Mapping):
+        raise ConfigError(f"{where}: expected a section, found {given!r}")
+    _known(given, tuple(defaults), where)
+    return {**defaults, **given}
+
+
+def _known(section: Tree, keys: tuple[str, ...], where: str) -> None:
+    import difflib
+
+    for key in section:
+        if key not in keys:
+            near = difflib.get_close_matches(str(key), keys, 1)
+            hint = f"; did you mean {near[0]}?" if near else f"; known keys: {', '.join(sorted(keys))}"
+            raise ConfigError(f"{where}: the published code has no key {key}{hint}")
+
+
+def _one_of(value: Any, words: tuple[str, ...], where: str) -> str:
+    if value not in words:
+        raise ConfigError(f"{where}: expected {' or '.join(words)}, found {value!r}")
+    return value
+
+
+def _same(value: Any, wanted: Any, where: str, other: str) -> None:
+    if value is not None and value != wanted:
+        raise ConfigError(f"{where} is {value!r}, but the encoder's {other} is {wanted!r}; they must agree")

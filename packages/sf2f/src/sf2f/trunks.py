@@ -1,0 +1,198 @@
+"""Trunks of discriminators, as one line of text like `C4-64-2,C4-128-2` (specification, section 6)."""
+
+import re
+from typing import Literal, NamedTuple, Self
+
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from voiceface.config import Config
+
+from sf2f.decoders import Normalisation, norm_layers
+
+Padding = Literal["valid", "same", "stated"]
+TOKEN = re.compile(
+    r"I(?P<input>\d+)"
+    r"|C(?P<kernel>\d+)-(?P<width>\d+)(?:-(?P<stride>\d+)(?:-(?P<padding>\d+))?)?"
+    r"|R(?P<residual>\d*)|U(?P<up>\d+)|P(?P<pool>\d+)|FC-(?P<features>\d+)-(?P<out>\d+)"
+)
+ACTIVATION = re.compile(r"relu|none|leakyrelu-(\d+(?:\.\d*)?|\.\d+)")
+
+
+class Trunk(Config):
+    """Layers of a discriminator.
+
+    `arch` is a list of tokens: `CK-O[-S[-P]]` convolution, K x K, to O channels, stride S (else 1), padding P
+    (default by `padding`); `IX` channels of the input, in front only (default 3); `R[K]` residual block of
+    two K x K convolutions (default 3, odd); `UX` every pixel X x X times; `PX` largest of X x X pixels;
+    `FC-I-O` linear on all I numbers. Norm and activation stand before every convolution but the first.
+    """
+
+    arch: str = Field(description="tokens, separated by commas")
+    normalisation: Normalisation = Field(default="batch", description="before each convolution")
+    activation: str = Field(default="leakyrelu-0.1", description="relu, leakyrelu-SLOPE or none")
+    padding: Padding = Field(
+        default="valid", description="valid: 0; same: (K - 1) / 2, odd K; stated: every token says it"
+    )
+
+    @model_validator(mode="after")
+    def _readable(self) -> Self:
+        if not ACTIVATION.fullmatch(self.activation):
+            raise ValueError(f"activation must be relu, leakyrelu-SLOPE or none, found {self.activation!r}")
+        layers(self)
+        return self
+
+
+class Layer(NamedTuple):
+    """One token that makes a layer.
+
+    Attributes:
+        kind: convolution, residual, up, pool or linear.
+        size: width of filters, factor, or numbers that go in.
+        out: channels or numbers after it.
+        stride: of a convolution.
+        padding: of a convolution.
+    """
+
+    kind: Literal["convolution", "residual", "up", "pool", "linear"]
+    size: int
+    out: int
+    stride: int = 1
+    padding: int = 0
+
+
+def layers(trunk: Trunk) -> tuple[int, list[Layer]]:
+    """Channels of the input, and the layers.
+
+    Raises:
+        ValueError: a token cannot be read or cannot stand there; it is named.
+    """
+    colours = channels = 3
+    flat, found = False, []
+    for place, token in enumerate(trunk.arch.split(",")):
+        match = TOKEN.fullmatch(token.strip())
+        where = f"token {place + 1}, {token.strip()!r}, of {trunk.arch!r}"
+        if match is None:
+            raise ValueError(f"{where} cannot be read; expected IX, CK-O[-S[-P]], R, UX, PX or FC-I-O")
+        parts = {name: int(text) for name, text in match.groupdict().items() if text}
+        if 0 in [value for name, value in parts.items() if name != "padding"]:
+            raise ValueError(f"{where} has a size of 0")
+        if flat and "features" not in parts:
+            raise ValueError(f"{where} comes after FC, which leaves no map")
+        if "input" in parts:
+            if place:
+                raise ValueError(f"{where} must be the first")
+            colours = channels = parts["input"]
+        elif "kernel" in parts:
+            stride, padding = parts.get("stride", 1), _padding(parts, trunk.padding, where)
+            channels = parts["width"]
+            found.append(Layer("convolution", parts["kernel"], channels, stride, padding))
+        elif "features" in parts:
+            flat, channels = True, parts["out"]
+            found.append(Layer("linear", parts["features"], channels))
+        elif match["residual"] is not None:
+            kernel = parts.get("residual", 3)
+            if not kernel % 2:
+                raise ValueError(f"{where} needs an odd width")
+            found.append(Layer("residual", kernel, channels, 1, kernel // 2))
+        else:
+            kind, size = ("up", parts["up"]) if "up" in parts else ("pool", parts["pool"])
+            found.append(Layer(kind, size, channels))  # type: ignore[arg-type]
+    if not any(layer.kind == "convolution" for layer in found):
+        raise ValueError(f"{trunk.arch!r} has no convolution")
+    return colours, found
+
+
+def build(trunk: Trunk) -> tuple[nn.Sequential, int]:
+    """The layers of a trunk, numbered without absent ones, and the channels after them."""
+    channels, described = layers(trunk)
+    modules: list[nn.Module] = []
+    begun = False
+    for layer in described:
+        if layer.kind in ("convolution", "residual") and begun:
+            modules += between(trunk, channels)
+        if layer.kind == "convolution":
+            modules.append(nn.Conv2d(channels, layer.out, layer.size, layer.stride, layer.padding))
+        elif layer.kind == "residual":
+            modules.append(Residual(trunk, channels, layer.size))
+        elif layer.kind == "up":
+            modules.append(nn.Upsample(scale_factor=layer.size, mode="nearest"))
+        elif layer.kind == "pool":
+            modules.append(nn.MaxPool2d(layer.size, layer.size))
+        else:
+            modules += [nn.Flatten(), nn.Linear(layer.size, layer.out)]
+        begun = begun or layer.kind in ("convolution", "residual")
+        channels = layer.out
+    return nn.Sequential(*modules), channels
+
+
+def between(trunk: Trunk, channels: int) -> list[nn.Module]:
+    """Norm and activation before a convolution."""
+    return [*norm_layers(trunk.normalisation, channels), *activation_layers(trunk.activation)]
+
+
+def activation_layers(text: str) -> list[nn.Module]:
+    """The activation that a word names; nothing for "none"."""
+    if text == "none":
+        return []
+    if text == "relu":
+        return [nn.ReLU(inplace=True)]
+    return [nn.LeakyReLU(float(text.removeprefix("leakyrelu-")), inplace=True)]
+
+
+class Residual(nn.Module):
+    """x + convolution(norm, activation, convolution(x)), the side unchanged."""
+
+    def __init__(self, trunk: Trunk, channels: int, kernel: int) -> None:
+        super().__init__()
+        first, second = (nn.Conv2d(channels, channels, kernel, 1, kernel // 2) for _ in range(2))
+        self.net = nn.Sequential(first, *between(trunk, channels), second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(N, C, H, W) to the same shape."""
+        return x + self.net(x)
+
+
+def require_side(trunk: Trunk, side: int) -> int:
+    """Side of the maps after a trunk, 1 after a linear layer.
+
+    Args:
+        trunk: its layers.
+        side: of the pictures in pixels.
+
+    Raises:
+        ValueError: the pictures are too small for it, or a linear layer expects another number.
+    """
+    left, channels = side, layers(trunk)[0]
+    for layer in layers(trunk)[1]:
+        before = left
+        if layer.kind == "convolution":
+            left = (left + 2 * layer.padding - layer.size) // layer.stride + 1
+        elif layer.kind == "up":
+            left *= layer.size
+        elif layer.kind == "pool":
+            left = (left - layer.size) // layer.size + 1
+        elif layer.kind == "linear":
+            if channels * left * left != layer.size:
+                raise ValueError(
+                    f"{trunk.arch!r}: FC takes {layer.size} numbers, but pictures of {side} pixels leave "
+                    f"{channels * left * left}"
+                )
+            left = 1
+        if left < 1:
+            raise ValueError(
+                f"pictures of {side} pixels are too small for the discriminator {trunk.arch!r}: a layer of "
+                f"{layer.size} x {layer.size} meets a map of {before} pixels"
+            )
+        channels = layer.out
+    return left
+
+
+def _padding(parts: dict[str, int], mode: Padding, where: str) -> int:
+    """Padding of a convolution."""
+    if "padding" in parts:
+        return parts["padding"]
+    if mode == "stated":
+        raise ValueError(f"{where} must state its padding, CK-O-S-P")
+    if mode == "same" and not parts["kernel"] % 2:
+        raise ValueError(f"{where}: padding same needs an odd width, found {parts['kernel']}")
+    return (parts["kernel"] - 1) // 2 if mode == "same" else 0

@@ -1,0 +1,269 @@
+"""The baseline of Wen, Singh and Raj (NeurIPS 2019) as published by itself: voice to picture.
+
+Other than the `v2f` option set: 64 mel bands, an embedding of 64 numbers, one trunk for both heads of the
+discriminator, pictures in -1...1. Letters: N items, M mel bands, T frames, D embedding length, K identities
+(specification, section 12). Parameter names are the published ones.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+from voiceface.checkpoint import CheckpointError, load_into, read_published
+from voiceface.published import state_dict_of
+
+from sf2f.decoders import PointDeconvolution
+from sf2f.encoders import EncoderConfig, VoiceEncoder, unit
+
+Rescale = Literal["fixed", "per_picture"]
+State = Mapping[str, Tensor]
+NOISE = 0.05
+KINDS = {
+    "e": "voice embedding",
+    "g": "generator",
+    "f": "face embedding",
+    "d": "discriminator",
+    "c": "classifier",
+}
+
+
+class WenGenerator(nn.Module):
+    """Network `g`: transposed convolutions with ReLU between them, then one to the colours.
+
+    Args:
+        embedding: length D.
+        channels: at 4 x 4 pixels and after each layer that doubles the side.
+        colours: channels of the picture.
+    """
+
+    def __init__(
+        self,
+        embedding: int = 64,
+        channels: tuple[int, ...] = (1024, 512, 256, 128, 64),
+        colours: int = 3,
+    ) -> None:
+        super().__init__()
+        first, *rest = channels
+        layers: list[nn.Module] = [PointDeconvolution(embedding, first, 4), nn.ReLU(inplace=True)]
+        before = first
+        for width in rest:
+            layers += [nn.ConvTranspose2d(before, width, 4, 2, 1), nn.ReLU(inplace=True)]
+            before = width
+        self.model = nn.Sequential(*layers, nn.ConvTranspose2d(before, colours, 1))
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Unit embeddings (N, D) to pictures (N, 3, S, S), nominally -1...1, not bounded."""
+        return self.model(embeddings[:, :, None, None])
+
+
+class WenFaceNetwork(nn.Module):
+    """Network `f`: convolutions with leaky ReLU (0.2) between them, down to one number of each channel.
+
+    Args:
+        colours: channels of the picture.
+        channels: after the first layer and after each that halves the side, down to 4 x 4 pixels.
+        embedding: length D.
+    """
+
+    def __init__(
+        self,
+        colours: int = 3,
+        channels: tuple[int, ...] = (32, 64, 128, 256, 512),
+        embedding: int = 64,
+    ) -> None:
+        super().__init__()
+        first, *rest = channels
+        layers: list[nn.Module] = [nn.Conv2d(colours, first, 1), nn.LeakyReLU(0.2, inplace=True)]
+        before = first
+        for width in rest:
+            layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+            before = width
+        self.model = nn.Sequential(*layers, nn.Conv2d(before, embedding, 4))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Pictures (N, 3, S, S), -1...1, to embeddings (N, D)."""
+        return self.model(pictures).flatten(1)
+
+
+class WenHead(nn.Module):
+    """Networks `d` (one output, real or made) and `c` (K outputs, whose face): linear, no bias."""
+
+    def __init__(self, embedding: int, outputs: int) -> None:
+        super().__init__()
+        self.model = nn.Linear(embedding, outputs, bias=False)
+
+    def forward(self, embeddings: Tensor) -> Tensor:
+        """Face embeddings (N, D) to logits (N, outputs)."""
+        return self.model(embeddings)
+
+
+@dataclass(frozen=True)
+class Wen:
+    """The networks that were found, in evaluation mode.
+
+    Attributes:
+        e: voice features to embeddings; not of unit length by itself.
+        g: unit embeddings to pictures.
+        f, d, c: the discriminator's parts; None where a file is absent.
+    """
+
+    e: VoiceEncoder
+    g: WenGenerator
+    f: WenFaceNetwork | None = None
+    d: WenHead | None = None
+    c: WenHead | None = None
+
+    def embed(self, mel: Tensor, noise: Tensor | None = None) -> Tensor:
+        """Features (N, M, T), each band of mean 0 and deviation 1 over time, to unit embeddings (N, D).
+
+        Args:
+            mel: the features.
+            noise: (N, D), normal of deviation 0.05 in training; added before a second division by length.
+        """
+        embedding = unit(self.e(mel))
+        return embedding if noise is None else unit(embedding + noise)
+
+    @torch.no_grad()
+    def pictures(self, mel: Tensor, rescale: Rescale = "fixed") -> Tensor:
+        """Features (N, M, T) to pictures (N, 3, S, S) in 0...1.
+
+        Args:
+            mel: the features.
+            rescale: "fixed": -1...1 to 0...1; "per_picture": the least and largest value of each picture
+                become 0 and 1, as published.
+
+        Raises:
+            ValueError: an unknown option.
+        """
+        if rescale not in get_args(Rescale):
+            raise ValueError(f"rescale must be one of {get_args(Rescale)}, found {rescale!r}")
+        made = self.g(self.embed(mel)).clamp(-1, 1)
+        if rescale == "fixed":
+            return (made + 1) / 2
+        flat = made.flatten(1)
+        least, most = (values[:, None, None, None] for values in (flat.amin(1), flat.amax(1)))
+        return (made - least) / (most - least).clamp_min(torch.finfo(made.dtype).tiny)
+
+
+def discriminator_side(wen: Wen, faces: Tensor, made: Tensor, face_labels: Tensor) -> dict[str, Tensor]:
+    """Terms of `f`, `d` and `c`: real faces (N, 3, S, S), detached made ones, whose faces (N,)."""
+    f, d, c = _trained(wen)
+    real, fake = f(faces), f(made.detach())
+    return {
+        "D_real": functional.softplus(-d(real)).mean(),
+        "D_fake": functional.softplus(d(fake)).mean(),
+        "C_real": functional.cross_entropy(c(real), face_labels),
+    }
+
+
+def generator_side(wen: Wen, made: Tensor, voice_labels: Tensor) -> dict[str, Tensor]:
+    """Terms of `g`: pictures made of voices (N, 3, S, S), whose voices (N,)."""
+    f, d, c = _trained(wen)
+    embedding = f(made)
+    return {
+        "G_D_fake": functional.softplus(-d(embedding)).mean(),
+        "G_C_fake": functional.cross_entropy(c(embedding), voice_labels),
+    }
+
+
+def load_wen(path: str | Path) -> Wen:
+    """Read the published files; each network is known by its shapes, whatever its file is called.
+
+    Args:
+        path: a folder with one file for each network (.pth, .pt or .pkl), or one file that holds several
+            state dicts by name.
+
+    Raises:
+        CheckpointError: damaged, unsafe, another network, two files of one kind, or no voice embedding or no
+            generator.
+        FileNotFoundError: nothing there.
+    """
+    path = Path(path)
+    states: dict[str, tuple[State, str]] = {}
+    for state, source in _states(path):
+        kind = kind_of(state, source)
+        if kind in states:
+            raise CheckpointError(
+                f"{source} and {states[kind][1]} both hold a {KINDS[kind]}; leave one of them in {path}"
+            )
+        states[kind] = state, source
+    absent = [KINDS[kind] for kind in "eg" if kind not in states]
+    if absent:
+        raise CheckpointError(f"{path} holds no {' and no '.join(absent)} of voice2face; add its file")
+    return Wen(**{kind: network_of(*found) for kind, found in states.items()})  # type: ignore[arg-type]
+
+
+def kind_of(state: State, source: str = "the state dict") -> str:
+    """Which of the networks a state dict is: `e`, `g`, `f`, `d` or `c`.
+
+    Raises:
+        CheckpointError: none of them.
+    """
+    if set(state) == {"model.weight"} and state["model.weight"].ndim == 2:
+        return "d" if len(state["model.weight"]) == 1 else "c"
+    first = state.get("model.0.weight")
+    if first is not None and first.ndim == 3:
+        return "e"
+    if first is not None and first.ndim == 4:
+        return "f" if first.shape[2:] == (1, 1) else "g"
+    keys = ", ".join(f"{key} {tuple(value.shape)}" for key, value in list(state.items())[:2])
+    raise CheckpointError(f"{source} is no network of voice2face: expected model.0.weight..., found {keys}")
+
+
+def network_of(state: State, source: str = "the state dict") -> nn.Module:
+    """The network of a state dict, sizes read off the shapes, in evaluation mode.
+
+    Raises:
+        CheckpointError: none of the five, or a key is missing, unknown or of another shape.
+    """
+    kind = kind_of(state, source)
+    network: nn.Module
+    if kind in "dc":
+        network = WenHead(*reversed(state["model.weight"].shape))
+    else:
+        weights = {int(k.split(".")[1]): v for k, v in state.items() if k.endswith(".weight") and v.ndim > 2}
+        *inner, last = (weights[number] for number in sorted(weights))
+        if not inner:
+            raise CheckpointError(f"{source}: a {KINDS[kind]} has more than one layer")
+        if kind == "e":
+            network = VoiceEncoder(
+                EncoderConfig(
+                    bands=inner[0].shape[1],
+                    channels=tuple(len(weight) for weight in inner),
+                    embedding=len(last),
+                    inception=False,
+                    normalise=False,
+                )
+            )
+        elif kind == "g":
+            network = WenGenerator(len(inner[0]), tuple(weight.shape[1] for weight in inner), last.shape[1])
+        else:
+            network = WenFaceNetwork(inner[0].shape[1], tuple(len(weight) for weight in inner), len(last))
+    load_into(network, state, source=source)
+    return network.eval()
+
+
+def _trained(wen: Wen) -> tuple[WenFaceNetwork, WenHead, WenHead]:
+    if wen.f is None or wen.d is None or wen.c is None:
+        raise ValueError("face embedding, discriminator and classifier (f, d, c) are needed for training")
+    return wen.f, wen.d, wen.c
+
+
+def _states(path: Path) -> Sequence[tuple[State, str]]:
+    """State dicts and where they come from."""
+    if path.is_dir():
+        files = sorted(file for file in path.iterdir() if file.suffix in (".pth", ".pt", ".pkl"))
+        if not files:
+            raise FileNotFoundError(f"no file .pth, .pt or .pkl in {path}")
+        return [found for file in files for found in _states(file)]
+    content = read_published(path)
+    inner = {name: value for name, value in content.items() if isinstance(value, Mapping)}
+    tensors = {
+        name: {k: v for k, v in value.items() if isinstance(v, Tensor)} for name, value in inner.items()
+    }
+    several = [(state, f"{path}: {name}") for name, state in tensors.items() if state]
+    return several or [(state_dict_of(content, source=str(path)), str(path))]
