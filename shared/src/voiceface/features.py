@@ -98,6 +98,7 @@ def bin_edge_mel_bank(
     rising = (k - left) / (centre - left).clamp_min(1)
     falling = (right - k) / (right - centre).clamp_min(1)
     shape = torch.where(k < centre, rising, falling).masked_fill(k == centre, 1).clamp_min(0)
+    shape = shape.masked_fill(k <= left, 0)  # as published: no peak where it falls on the left corner
     return (shape * 2 / ((right - left) * width)).to(dtype)
 
 

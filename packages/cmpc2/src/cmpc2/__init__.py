@@ -1,4 +1,65 @@
-"""Unsupervised voice-face embedding by cross-modal prototype contrast (CMPC, IJCAI 2022)."""
+"""CMPC (Zhu et al., IJCAI 2022) with the Python API of the published package `cmpc2`, in three lines:
+
+    import cmpc2
+
+    model = cmpc2.load()                                          # bundled weights, or a file of your own
+    voices, faces = model.encode_voice(["a.wav"]), model.encode_face(["b.jpg", "c.jpg"])
+    scores = model.score(voices, faces)                           # cosine, shape (1, 2)
+
+Code written for the published package runs as it is: `load`, `audio_preprocess`, `visual_preprocess`,
+`load_voice`, `getKNearestSamples`, `FV_Wrapper`, `load_model`, `MFCC`, `get_fbank`. `cmpc2 --help` names the
+commands.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from cmpc2.embedder import Embedder, available_models, load, load_embedder
+    from cmpc2.embedder import load_model_file as load_model
+    from cmpc2.lookup import getKNearestSamples, nearest_videos
+    from cmpc2.model import FV_Wrapper
+    from cmpc2.pictures import visual_preprocess
+    from cmpc2.sphinx import MFCC, get_fbank
+    from cmpc2.voices import audio_preprocess, load_voice
 
 __version__ = "0.1.0"
-__all__ = ["__version__"]
+_PLACES = {
+    "Embedder": ("embedder", "Embedder"),
+    "FV_Wrapper": ("model", "FV_Wrapper"),
+    "MFCC": ("sphinx", "MFCC"),
+    "audio_preprocess": ("voices", "audio_preprocess"),
+    "available_models": ("embedder", "available_models"),
+    "getKNearestSamples": ("lookup", "getKNearestSamples"),
+    "get_fbank": ("sphinx", "get_fbank"),
+    "load": ("embedder", "load"),
+    "load_embedder": ("embedder", "load_embedder"),
+    "load_model": ("embedder", "load_model_file"),
+    "load_voice": ("voices", "load_voice"),
+    "nearest_videos": ("lookup", "nearest_videos"),
+    "visual_preprocess": ("pictures", "visual_preprocess"),
+}
+__all__ = [
+    "MFCC",
+    "Embedder",
+    "FV_Wrapper",
+    "__version__",
+    "audio_preprocess",
+    "available_models",
+    "getKNearestSamples",
+    "get_fbank",
+    "load",
+    "load_embedder",
+    "load_model",
+    "load_voice",
+    "nearest_videos",
+    "visual_preprocess",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what needs PyTorch only when it is asked for."""
+    if name in _PLACES:
+        module, inner = _PLACES[name]
+        return getattr(import_module(f"cmpc2.{module}"), inner)
+    raise AttributeError(f"module 'cmpc2' has no attribute {name!r}")

@@ -1,0 +1,185 @@
+"""Everything a run of CMPC can be told, checked and typed.
+
+A configuration says *what* is trained; paths, devices and resuming are flags of the commands. Published slips
+that change numbers are options; the defaults are what the paper means (specification, section 14).
+"""
+
+from typing import Any, Literal, Self
+
+from pydantic import Field, model_validator
+from voiceface.association.config import EvaluationConfig, NonNegative, Positive, Share
+from voiceface.config import Config
+
+from cmpc2.losses import Contrast, WeightRule
+from cmpc2.model import ModelConfig
+from cmpc2.prototypes import Backend, Empty, Final, Start
+from cmpc2.voices import VoiceConfig
+
+
+class RecalibrationConfig(Config):
+    """Weights of pairs by how well voice and face fit."""
+
+    enabled: bool = True
+    rule: WeightRule = Field(
+        "cumulative", description="cumulative: published sum over ranks; cdf: normal distribution function"
+    )
+    delta: float = Field(-1.0, description="shift of the mean, standard deviations of the batch")
+    kappa: float = Field(0.1, gt=0, description="share of the batch's variance")
+    centroids: Literal["raw", "unit"] = Field("raw", description="of the agreement; raw: published")
+    over: Literal["sum", "mean"] = Field("sum", description="clusterings; sum: published")
+
+    def options(self) -> dict[str, Any]:
+        """As `cmpc_terms` takes them."""
+        found = self.model_dump()
+        return {"recalibrate": found.pop("enabled"), **found}
+
+
+class LossConfig(Config):
+    """Instance contrast, prototype contrast, recalibration.
+
+    `contrast`: the prototypes of all clusters compete, each at its own temperature (`all`), or, as published,
+    those of the batch with the wrong axis divided (`published`).
+    """
+
+    temperature: float = Field(0.03, gt=0)
+    prototypes: bool = True
+    contrast: Contrast = "all"
+    prototype_temperature: float = Field(0.2, gt=0, description="mean concentration of the clusters")
+    recalibration: RecalibrationConfig = RecalibrationConfig()
+
+
+class ClusteringConfig(Config):
+    """When and how the banks are clustered.
+
+    `keep`: the latest clusterings serve until the next ones (`until_next`), or, as published, in that
+    iteration alone that made them (`one_step`).
+    """
+
+    start: NonNegative = Field(2344, description="no clustering before this iteration")
+    every: Positive = Field(282, description="iterations, counted from 0")
+    keep: Literal["until_next", "one_step"] = "until_next"
+    clusters: tuple[Positive, ...] = (500, 1000, 1500)
+    iterations: Positive = 20
+    first_centres: Start = "random"
+    empty: Empty = "reseed"
+    final: Final = "consistent"
+    backend: Backend = "torch"
+
+    @model_validator(mode="after")
+    def _several(self) -> Self:
+        if len(set(self.clusters)) != len(self.clusters) or not self.clusters:
+            raise ValueError(
+                f"clustering.clusters {list(self.clusters)}: expected different numbers, one at least"
+            )
+        return self
+
+    def due(self, step: int) -> bool:
+        """Whether the banks are clustered before iteration `step`."""
+        return step >= max(1, self.start) and step % self.every == 0
+
+    def options(self) -> dict[str, Any]:
+        """As `cmpc2.prototypes.cluster` takes them."""
+        return {
+            "iterations": self.iterations,
+            "start": self.first_centres,
+            "empty": self.empty,
+            "final": self.final,
+            "backend": self.backend,
+        }
+
+
+class MemoryConfig(Config):
+    """The banks; `momentum` is the share of the old row, one number or (face, voice)."""
+
+    momentum: Share | tuple[Share, Share] = 0.5
+
+
+class OptimiserConfig(Config):
+    """One optimiser over both branches and its learning rate.
+
+    The rate rises from `min_lr` to `max_lr` over `warm_up` iterations and falls along half a cosine until
+    `cycle` (null: the run's length); then the next cycle begins.
+    """
+
+    method: Literal["adam", "adamw", "sgd"] = "adam"
+    max_lr: float = Field(5e-3, gt=0)
+    min_lr: float = Field(1e-4, ge=0)
+    warm_up: NonNegative = 2500
+    cycle: Positive | None = None
+    betas: tuple[float, float] = (0.9, 0.999)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(1e-5, ge=0)
+    clip_gradient: float | None = Field(None, gt=0)
+
+
+class DataConfig(Config):
+    """How recordings and pictures reach the networks.
+
+    `augment`: training pictures as they are (`none`, as published), or flipped, turned and cut at random
+    (`views`). `mismatched`: share of the training videos whose pictures are exchanged among each other: an
+    experiment on wrong pairs, never a way to train.
+    """
+
+    voice: VoiceConfig = VoiceConfig()
+    augment: Literal["none", "views"] = "none"
+    colour_jitter: float = Field(0.0, ge=0, le=1)
+    level_jitter: float = Field(
+        0.0, ge=0, description="random gain of a training clip, deviation in decibels"
+    )
+    in_memory: bool = False
+    mismatched: Share = 0.0
+
+
+class TrainingConfig(Config):
+    """Length, batches and what happens when.
+
+    `sampling`: every video once an epoch (`epochs`), or, as published, with replacement (`replacement`).
+    `best`: `checkpoints/best` by a validation list, or, as published, by the lowest loss of a single batch.
+    """
+
+    seed: NonNegative = 0
+    max_iter: Positive = 25_000
+    batch_size: int = Field(128, ge=2)
+    sampling: Literal["epochs", "replacement"] = "epochs"
+    negatives: Literal["all", "own"] = "all"
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
+    workers: NonNegative = 6
+    save_every: Positive = 1_000
+    best: Literal["validation", "lowest_loss", "none"] = "none"
+    validate_every: int = Field(-1, ge=-1)
+    log_every: Positive = 10
+
+
+class ListsConfig(EvaluationConfig):
+    """What `test` measures; published matching, verification and retrieval lists are found by themselves.
+
+    `voice_views`, `mirror`: random clips of a recording and mirrored pictures in verification, whose
+    embeddings are averaged. `error_rate`: interpolated, or the published corner of the ROC.
+    """
+
+    seed: NonNegative = 0
+    voice_views: Positive = 5
+    mirror: bool = True
+    error_rate: Literal["interpolated", "corner"] = "interpolated"
+
+
+class Cmpc2Config(Config):
+    """One experiment."""
+
+    name: str
+    model: ModelConfig = ModelConfig()
+    loss: LossConfig = LossConfig()
+    memory: MemoryConfig = MemoryConfig()
+    clustering: ClusteringConfig = ClusteringConfig()
+    optimiser: OptimiserConfig = OptimiserConfig()
+    data: DataConfig = DataConfig()
+    training: TrainingConfig = TrainingConfig()
+    evaluation: ListsConfig = ListsConfig()
+
+    @model_validator(mode="after")
+    def _validation_is_asked_for(self) -> Self:
+        if self.training.best == "validation" and self.training.validate_every <= 0:
+            raise ValueError(
+                "training.best validation needs validations: set training.validate_every, or best=none"
+            )
+        return self

@@ -1,0 +1,279 @@
+"""Reading a trained model of this system: bundled, ours or published."""
+
+import hashlib
+import logging
+from collections.abc import Mapping, Sequence
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from voiceface.association import embedder as shared
+from voiceface.association.embedder import BUNDLED_NOTICE
+from voiceface.checkpoint import CheckpointError, fingerprint, load_into, load_model
+from voiceface.config import check, load_config
+from voiceface.devices import choose_device
+
+from cmpc2.config import Cmpc2Config
+from cmpc2.model import FV_Wrapper
+from cmpc2.pictures import face_input
+from cmpc2.published import KNOWN, known_as, read_model
+from cmpc2.resnet import ResNet
+from cmpc2.voices import Samples, VoiceConfig, bands_of_samples, network_input
+
+log = logging.getLogger(__name__)
+BUNDLED = "weights/population.safetensors"
+BUNDLED_MEMORY = "weights/population_memory.safetensors"
+BUNDLED_TABLE = "weights/population_videos.csv"
+
+
+class Embedder(shared.Embedder):
+    """Voices and faces to embeddings that can be compared by cosine, with the model's front ends.
+
+    Args:
+        model: the network; put into evaluation mode.
+        config: the experiment it was trained by.
+        names: identities whose videos it was trained on, where known.
+        source: where the weights come from, for messages.
+        notice: what a reader of its output must be told, or empty.
+        device: where it runs.
+    """
+
+    config: Cmpc2Config  # type: ignore[assignment]
+    model: FV_Wrapper
+
+    def __init__(
+        self,
+        model: FV_Wrapper,
+        config: Cmpc2Config,
+        *,
+        names: Sequence[str] | None = None,
+        source: str = "",
+        notice: str = "",
+        device: str | torch.device = "cpu",
+    ) -> None:
+        self.model, self.config, self.source, self.notice = model.eval().to(device), config, source, notice
+        self.names = None if names is None else tuple(names)
+        self.device = torch.device(device)
+        self.dimension = config.model.embedding
+        self.voice_batch, self.face_batch = config.evaluation.voice_batch, config.evaluation.face_batch
+        front = f"{config.data.voice.model_dump_json()} {config.model.face.side}"
+        digest = torch.tensor(list(hashlib.sha256(front.encode()).digest()), dtype=torch.uint8)
+        self.fingerprint = fingerprint({**model.state_dict(), "front end": digest})
+
+    @property
+    def voice(self) -> VoiceConfig:
+        """The voice front end."""
+        return self.config.data.voice
+
+    def load_voice(self, path: str | Path) -> NDArray[np.float32]:
+        """One recording or feature file as the network takes it, (1, 64, T).
+
+        Raises:
+            AudioError, SpeechError, FileNotFoundError: it cannot be used.
+        """
+        return self.model.load_voice(path)
+
+    def load_face(self, path: str | Path) -> NDArray[np.float32]:
+        """One picture as the network takes it, (3, S, S) in -1...1.
+
+        Raises:
+            ImageError: no readable picture.
+        """
+        return self.model.load_face(path)
+
+    def _voice(self, voice: str | Path | NDArray) -> NDArray[np.float32]:
+        """A file, or samples (T,) int16 at 16 kHz, as the network takes it."""
+        if isinstance(voice, str | Path):
+            return self.load_voice(voice)
+        samples: Samples = np.asarray(voice)
+        return network_input(bands_of_samples(samples, 16000, self.voice), self.voice)
+
+    def _face(self, face: str | Path | NDArray) -> NDArray[np.float32]:
+        return face_input(face, self.config.model.face.side)
+
+    def _embed(self, items: Any, axes: int, load: Any, encode: Any, batch: int) -> Tensor:
+        """Embeddings of many items, or of one; recordings of different lengths pass the network apart."""
+        one = isinstance(items, np.ndarray) and items.ndim == axes and items.dtype.kind in "biuf"
+        if one or isinstance(items, str | Path):
+            items = [items]
+        found = torch.empty(len(items), self.dimension)
+        for start in range(0, len(items), batch):
+            groups: dict[tuple[int, ...], list[tuple[int, NDArray]]] = {}
+            for place, item in enumerate(items[start : start + batch], start):
+                array = load(item)
+                groups.setdefault(array.shape, []).append((place, array))
+            for group in groups.values():
+                rows = encode(torch.from_numpy(np.stack([array for _, array in group])))
+                found[[place for place, _ in group]] = rows.cpu()
+        return found
+
+
+def load_embedder(
+    weights: str | Path | None = None,
+    *,
+    device: str = "cpu",
+    resample: bool | None = True,
+    tolerant: bool | None = None,
+    side: int | None = None,
+    front_end: Literal["sphinx", "decibels"] | None = None,
+) -> Embedder:
+    """Read a trained model with its front ends.
+
+    Args:
+        weights: a file that `train` wrote (.safetensors), a run folder, or a published checkpoint (.pth.tar).
+            None or "population": the bundled weights, trained on invented people.
+        device: "cpu", "cuda" or "auto" (a GPU if there is one).
+        resample: bring recordings of another rate to 16 kHz; off, they are an error. None: as in training.
+        tolerant: use what is left of damaged recordings; None: as in training.
+        side: picture side of a published model; None: by its file name (256 where that says so, else 224).
+        front_end: voice front end of a published model; None: by its file name.
+
+    Raises:
+        CheckpointError: absent, damaged, or of another system.
+        ValueError: no such device.
+    """
+    device = str(choose_device(device))
+    if weights is None or str(weights) == "population":
+        place = resources.files("cmpc2") / BUNDLED
+        if not place.is_file():
+            raise CheckpointError("this installation brings no weights: name a weights file")
+        with resources.as_file(place) as path:
+            return _ours(path, device, resample, tolerant, BUNDLED_NOTICE)
+    path = Path(weights)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    if not path.is_file():
+        known = KNOWN.get(str(weights))
+        hint = f"; {weights} is the file {known.file}, which you must fetch (third_party)" if known else ""
+        raise CheckpointError(
+            f"no weights at {path}{hint}: give a .safetensors file that `cmpc2 train` wrote, its run folder, "
+            "or a published checkpoint (.pth.tar)"
+        )
+    if path.suffix == ".safetensors":
+        return _ours(path, device, resample, tolerant)
+    return _published(path, device, resample, tolerant, side, front_end)
+
+
+def available_models() -> list[str]:
+    """Names that `load` knows: the bundled model, and published ones, whose files are fetched by the user."""
+    return ["population", *KNOWN]
+
+
+def load(
+    path: str | Path | None = None,
+    *,
+    mode: Literal["eval", "train"] = "eval",
+    device: str = "cpu",
+    side: int | None = None,
+    front_end: Literal["sphinx", "decibels"] | None = None,
+) -> FV_Wrapper:
+    """Read a model as `FV_Wrapper`.
+
+    Args:
+        path: see `load_embedder`.
+        mode: "eval"; the published function gives a model in "train" mode, whose batch norms then change.
+        device: where it lies.
+        side: see `load_embedder`.
+        front_end: see `load_embedder`.
+
+    Raises:
+        CheckpointError: absent, damaged, or of another system.
+    """
+    if mode not in ("eval", "train"):
+        raise ValueError(f"mode must be eval or train, found {mode!r}")
+    found = load_embedder(path, device=device, side=side, front_end=front_end)
+    log.info("weights: %s", found.source)
+    if found.notice:
+        log.warning("%s", found.notice)
+    return found.model.train(mode == "train")
+
+
+def load_model_file(model: FV_Wrapper, checkpoint_fn: str | Path) -> FV_Wrapper:
+    """Copy a checkpoint's weights, published or ours, into a model that they fit exactly; gives the model.
+
+    Raises:
+        CheckpointError: damaged, of another system or architecture.
+    """
+    path = Path(checkpoint_fn)
+    ours = path.suffix == ".safetensors"
+    state: Mapping[str, Tensor] = load_model(path, system="cmpc2").state if ours else read_model(path)
+    load_into(model, state, source=str(path))
+    return model
+
+
+def load_branch(branch: ResNet, checkpoint_fn: str | Path, name: str) -> ResNet:
+    """Copy those weights of a whole model that belong to one branch: "voice_subnet" or "face_subnet"."""
+    path = Path(checkpoint_fn)
+    ours = path.suffix == ".safetensors"
+    state: Mapping[str, Tensor] = load_model(path, system="cmpc2").state if ours else read_model(path)
+    prefix = f"{name}."
+    load_into(
+        branch,
+        {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)},
+        source=str(path),
+    )
+    return branch
+
+
+def _ours(
+    path: Path, device: str, resample: bool | None, tolerant: bool | None, notice: str = ""
+) -> Embedder:
+    """A model from a file of ours."""
+    loaded = load_model(path, system="cmpc2", kind="model")
+    config = _with_front_end(
+        check(loaded.config, Cmpc2Config, f"configuration in {path}"), resample, tolerant
+    )
+    model = FV_Wrapper(config=config.model, voice_front_end=config.data.voice)
+    load_into(model, loaded.state, source=str(path))
+    return Embedder(
+        model,
+        config,
+        names=loaded.extra.get("names"),
+        source=path.name,
+        notice=loaded.extra.get("notice") or notice,
+        device=device,
+    )
+
+
+def _published(
+    path: Path,
+    device: str,
+    resample: bool | None,
+    tolerant: bool | None,
+    side: int | None,
+    front_end: str | None,
+) -> Embedder:
+    """A model from a published checkpoint; what its tensors do not tell comes from its name."""
+    from cmpc2.published import architecture_of
+
+    state, known = read_model(path), known_as(path)
+    wide = "256" in path.name
+    side = side or (known.side if known else 256 if wide else 224)
+    front_end = front_end or (known.front_end if known else "sphinx" if wide else "decibels")
+    config = load_config("published", Cmpc2Config, "cmpc2")
+    voice = config.data.voice.model_copy(update={"front_end": front_end})
+    config = config.model_copy(
+        update={
+            "model": architecture_of(state, side),
+            "data": config.data.model_copy(update={"voice": voice}),
+        }
+    )
+    config = _with_front_end(config, resample, tolerant)
+    model = FV_Wrapper(config=config.model, voice_front_end=config.data.voice)
+    load_into(model, state, source=str(path))
+    return Embedder(model, config, source=path.name, device=device)
+
+
+def _with_front_end(config: Cmpc2Config, resample: bool | None, tolerant: bool | None) -> Cmpc2Config:
+    """The configuration with what is asked for recordings; None leaves a value as it is."""
+    asked: dict[str, str] = {}
+    if resample is not None:
+        asked["rates"] = "resample" if resample else "refuse"
+    if tolerant is not None:
+        asked["damaged"] = "tolerant" if tolerant else "strict"
+    voice = config.data.voice.model_copy(update=asked)
+    return config.model_copy(update={"data": config.data.model_copy(update={"voice": voice})})

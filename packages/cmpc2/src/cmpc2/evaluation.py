@@ -1,0 +1,272 @@
+"""The three evaluations of CMPC on published lists: matching, verification, retrieval (specification, 10).
+
+Clips of a recording are drawn at random, as published, yet from (seed, row of the list, view): the figures do
+not depend on processes or order of work. Letters: V views of a file, D length of an embedding.
+"""
+
+import hashlib
+import logging
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from cmpc2.voices import VoiceConfig, bands_of_file, network_input
+
+if TYPE_CHECKING:
+    from torch import Tensor
+    from voiceface.datasets.corpus import Corpus
+    from voiceface.datasets.identities import Identity
+    from voiceface.datasets.questions import EvaluationList
+    from voiceface.metrics.embeddings import EmbeddingTable
+    from voiceface.metrics.protocol import Results
+
+    from cmpc2.embedder import Embedder
+
+log = logging.getLogger(__name__)
+LIST_PATTERNS = (
+    *("matching_*.csv", "veriflist_test_*.txt", "wav_20k.csv", "jpg_20k.csv"),
+    *("match_*.txt", "verify_*.txt", "reterival_*.txt", "retrieval_*.txt"),
+)
+VOICE_ENDINGS = (".wav", ".pkl", ".npy", ".flac", ".m4a", ".mp3")
+FIRST_STRATA = ("U", "G", "N", "GN", "A", "GNA")
+
+
+@dataclass(frozen=True)
+class Places:
+    """Where listed files are.
+
+    Attributes:
+        voices: folder of `<voice id>/<video>/<utterance>`; recordings or stored features, whatever ending.
+        faces: folder of `<name>/1.6/<video>/<frame>.jpg`.
+    """
+
+    voices: Path
+    faces: Path
+
+    def voice(self, item: str) -> Path:
+        """File of a listed clip: as listed, or stored features of the same name."""
+        path = self.voices / item
+        if path.is_file():
+            return path
+        others = (path.with_suffix(ending) for ending in VOICE_ENDINGS)
+        return next((other for other in others if other.is_file()), path)
+
+    def face(self, item: str) -> Path:
+        """File of a listed picture."""
+        return self.faces / item
+
+
+def stored_voice(item: str, ending: str) -> str:
+    """A listed clip under another ending, such as `.pkl` for stored features."""
+    return str(Path(item).with_suffix(ending).as_posix())
+
+
+def find_lists(folder: Path, names: Collection[str] = ()) -> list[Path]:
+    """All evaluation lists below a folder, packed or not: matching, verification, retrieval.
+
+    Args:
+        folder: such as CMPC's data folder.
+        names: only these, without endings; order is theirs then.
+
+    Raises:
+        FileNotFoundError: there are none, or some of `names` are absent.
+    """
+    from voiceface.datasets.questions import list_name
+
+    found: dict[str, Path] = {}
+    for pattern in LIST_PATTERNS:
+        for path in sorted([*folder.rglob(pattern), *folder.rglob(f"{pattern}.gz")], key=_listed_order):
+            found.setdefault(list_name(path), path)
+    absent = [name for name in names if name not in found]
+    if absent or not found:
+        what = ", ".join(absent) or ", ".join(LIST_PATTERNS)
+        raise FileNotFoundError(
+            f"no evaluation list {what} below {folder}; there are {', '.join(found) or 'none'}"
+        )
+    return [found[name] for name in names] if names else list(found.values())
+
+
+def embed_list(
+    model: "Embedder",
+    questions: "EvaluationList",
+    places: Places,
+    *,
+    cache: Path | None = None,
+    workers: int = 2,
+    on_error: str = "error",
+) -> "tuple[EmbeddingTable, EmbeddingTable]":
+    """Voice and face embeddings for one list, each file once.
+
+    Verification takes the mean over several clips and over picture and mirror image; the others one view.
+
+    Args:
+        model: encoder.
+        questions: the list.
+        places: where the files are.
+        cache: folder that keeps embeddings by model, list and seed; None keeps none.
+        workers: loading threads.
+        on_error: unreadable files: "error" or "skip".
+    """
+    from voiceface.metrics.embeddings import encode_files
+
+    settings = model.config.evaluation
+    views = settings.voice_views if questions.kind == "verify" else 1
+    mirror = settings.mirror and questions.kind == "verify"
+    rows = rows_of(questions)
+    voice_rows = {places.voice(item): rows["v"][item] for item in questions.voices}
+    key = f"{model.fingerprint} {questions.name} {settings.seed} {views} {mirror}"
+    options: dict[str, Any] = {
+        "fingerprint": hashlib.sha256(key.encode()).hexdigest(),
+        "cache_dir": cache,
+        "workers": workers,
+        "on_error": on_error,
+    }
+
+    def load_voice(path: Path) -> NDArray[np.float32]:
+        return voice_views(path, model.voice, views, (settings.seed, voice_rows[path]))
+
+    def load_face(path: Path) -> NDArray[np.float32]:
+        face = model.load_face(path)
+        return np.stack([face, face[..., ::-1]] if mirror else [face])
+
+    voices = encode_files(
+        questions.voices,
+        places.voice,
+        load_voice,
+        lambda batch: over_views(model.encode_voices, batch),
+        batch_size=max(1, model.voice_batch // views),
+        label=f"{questions.name}: voices",
+        **options,
+    )
+    faces = encode_files(
+        questions.faces,
+        places.face,
+        load_face,
+        lambda batch: over_views(model.encode_faces, batch),
+        batch_size=max(1, model.face_batch // (2 if mirror else 1)),
+        label=f"{questions.name}: faces",
+        **options,
+    )
+    return voices, faces
+
+
+def rows_of(questions: "EvaluationList") -> dict[str, dict[str, int]]:
+    """For the voices ("v") and faces ("f") of a list the line in which each item first stands."""
+    found: dict[str, dict[str, int]] = {"v": {}, "f": {}}
+    for side, items, index in zip(
+        questions.direction.split("2"),
+        (questions.anchors, questions.candidates),
+        (questions.anchor_index, questions.candidate_index),
+    ):
+        lines = range(len(items)) if index is None else index.reshape(len(index), -1)
+        for line, places in enumerate(lines):
+            for place in [places] if isinstance(places, int) else places.tolist():
+                found[side].setdefault(items[place], line)
+    return found
+
+
+def voice_views(path: Path, config: VoiceConfig, views: int, seed: Sequence[int]) -> NDArray[np.float32]:
+    """Random clips of a recording, (V, 1, 64, frames).
+
+    Args:
+        path: recording or stored features.
+        config: front end; clips of `frames` (decibels) or `least` frames (sphinx).
+        views: V.
+        seed: clip v follows from these numbers and v.
+    """
+    bands = bands_of_file(path, config)
+    frames = config.frames if config.front_end == "decibels" else config.least
+    cut = config.model_copy(update={"frames": frames})
+    clips = []
+    for view in range(views):
+        rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([*seed, view])))
+        clips.append(network_input(bands, cut, lambda count, rng=rng: int(rng.integers(count)), crop=True))
+    return np.stack(clips)
+
+
+def over_views(encode: Any, batch: "Tensor") -> "Tensor":
+    """Mean embedding over views, each at its own length: (B, V, ...) to (B, D)."""
+    count, views = batch.shape[:2]
+    return encode(batch.flatten(0, 1)).unflatten(0, (count, views)).mean(1)
+
+
+def evaluate_lists(
+    model: "Embedder",
+    lists: "Sequence[EvaluationList]",
+    people: "Corpus | Sequence[Identity]",
+    places: Places,
+    *,
+    name: str = "lists",
+    cache: Path | None = None,
+    workers: int = 2,
+    on_error: str = "error",
+    trained_on: "Iterable[str]" = (),
+    replicates: int = 1000,
+) -> "tuple[Results, EmbeddingTable, EmbeddingTable]":
+    """All figures of a model on lists.
+
+    Args:
+        model: encoder.
+        lists: what is asked.
+        people: who is who.
+        places: where the files are.
+        name: of the protocol.
+        cache, workers, on_error: see `embed_list`.
+        trained_on: identities whose videos the model or its prototype memory was made of, besides those that
+            its file names: where they are in the lists, the figures are marked and a warning is given.
+        replicates: of the bootstrap over identities; 0 leaves intervals out.
+
+    Returns:
+        (results, voices and faces of the last list).
+    """
+    from voiceface.metrics.protocol import Protocol
+    from voiceface.metrics.protocol import evaluate as figures_of
+    from voiceface.metrics.results import Figure, Results
+
+    settings = model.config.evaluation
+    known = {*(model.names or ()), *trained_on}
+    found, leaked = [], dict[str, None]()
+    for questions in lists:
+        voices, faces = embed_list(model, questions, places, cache=cache, workers=workers, on_error=on_error)
+        protocol = Protocol(name, (questions,), ties=settings.ties, replicates=replicates)
+        results = figures_of(
+            protocol, voices, faces, people, on_absent=on_error, training=known, device=model.device
+        )
+        (result,) = results.lists
+        if settings.error_rate == "corner" and result.scores is not None and result.labels is not None:
+            import torch
+
+            from cmpc2.verification import corner_error_rate
+
+            rate = float(corner_error_rate(*map(torch.from_numpy, (result.scores, result.labels))))
+            nan = float("nan")
+            result = replace(result, figures={**result.figures, "eer": Figure(rate, 0.5, nan, nan, nan)})
+        found.append(result)
+        leaked |= dict.fromkeys(results.leaked)
+    whole = Protocol(name, tuple(lists), ties=settings.ties, replicates=replicates)
+    merged = Results(whole, tuple(found), voices.fingerprint, faces.fingerprint, tuple(leaked))
+    return merged, voices, faces
+
+
+def leak_notice(results: "Results") -> str:
+    """What readers of figures must be told where evaluated people took part in training; empty otherwise."""
+    if not results.leaked:
+        return ""
+    asked: set[int] = set()
+    for found in results.lists:
+        asked |= set(found.line_people.tolist())
+    return (
+        f"{len(results.leaked)} of the {len(asked)} evaluated people have videos among the training videos "
+        "of this model or memory: these figures do not measure unseen people."
+    )
+
+
+def _listed_order(path: Path) -> tuple[int, str]:
+    """U before G, N, GN ..., then by name."""
+    words = path.name.removesuffix(".gz").rsplit(".", 1)[0].replace("random", "U").split("_")
+    rank = next((place for place, stratum in enumerate(FIRST_STRATA) if stratum in words), len(FIRST_STRATA))
+    return rank, path.name

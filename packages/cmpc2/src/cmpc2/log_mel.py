@@ -1,0 +1,135 @@
+"""The voice front end of CMPC's training and evaluation code: log-mel in decibels (specification, 4.2).
+
+Equal to librosa's `melspectrogram` (reflect padding, Slaney bands of equal area) and `power_to_db`. Letters:
+M bands, T frames.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+RATE = 16000
+
+
+def slaney_mel_bank(
+    n_fft: int = 1600, n_mels: int = 64, low: float = 0.0, high: float = 8000.0, rate: int = RATE
+) -> Tensor:
+    """Triangles on Slaney's mel scale with area normalisation, as librosa's default.
+
+    The scale is linear below 1000 Hz (200/3 Hz a mel) and logarithmic above (27 mels a factor of 6.4). Each
+    triangle is multiplied by 2 / (its width in Hz).
+
+    Args:
+        n_fft: frame length in samples.
+        n_mels: number of bands M.
+        low: lower corner of the first band in Hz.
+        high: upper corner of the last band in Hz.
+        rate: sample rate in Hz.
+
+    Returns:
+        Weights, shape (n_fft / 2 + 1, M), double precision.
+
+    Raises:
+        ValueError: the range is empty or leaves the spectrum.
+    """
+    if not 0 <= low < high <= rate / 2:
+        raise ValueError(f"mel bands need 0 <= low < high <= {rate / 2:g} Hz, found {low:g} and {high:g}")
+    ends = torch.tensor([low, high], dtype=torch.float64)
+    step, knee, factor = 200 / 3, 1000.0, np.log(6.4) / 27
+    mels = torch.where(ends < knee, ends / step, knee / step + (ends.clamp_min(1) / knee).log() / factor)
+    marks = torch.linspace(float(mels[0]), float(mels[1]), n_mels + 2, dtype=torch.float64)
+    corner = torch.where(
+        marks < knee / step, marks * step, knee * (factor * (marks - knee / step).clamp_min(0)).exp()
+    )
+    frequency = torch.linspace(0, rate / 2, n_fft // 2 + 1, dtype=torch.float64)[:, None]
+    width = corner.diff()
+    rising = (frequency - corner[:-2]) / width[:-1]
+    falling = (corner[2:] - frequency) / width[1:]
+    return torch.minimum(rising, falling).clamp_min(0) * (2 / (corner[2:] - corner[:-2]))
+
+
+@lru_cache(maxsize=8)
+def _constants(n_fft: int, n_mels: int, low: float, high: float, rate: int) -> tuple[Tensor, Tensor]:
+    """Periodic Hann window and mel bank in single precision."""
+    window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64).float()
+    return window, slaney_mel_bank(n_fft, n_mels, low, high, rate).float()
+
+
+@torch.no_grad()
+def decibel_log_mel(
+    samples: Tensor,
+    *,
+    n_fft: int = 1600,
+    hop: int = 160,
+    n_mels: int = 64,
+    low: float = 0.0,
+    high: float = 8000.0,
+    rate: int = RATE,
+    reach: float | None = 80.0,
+) -> Tensor:
+    """Log-mel in decibels, cut off `reach` below the loudest value of the recording.
+
+    Args:
+        samples: one recording in the range -1...1 at `rate`, shape (samples,), longer than n_fft / 2.
+        n_fft: window and transform length in samples (100 ms).
+        hop: step between frames in samples (10 ms).
+        n_mels: number of bands M.
+        low: lower corner of the first band in Hz.
+        high: upper corner of the last band in Hz.
+        rate: sample rate in Hz.
+        reach: decibels between the maximum and the floor; None leaves the values as they are.
+
+    Returns:
+        10 log10 max(1e-10, mel power), shape (M, 1 + samples // hop), float32.
+
+    Raises:
+        ValueError: no wave, or one too short to be reflected at its ends.
+    """
+    if samples.ndim != 1 or len(samples) <= n_fft // 2:
+        raise ValueError(
+            f"a recording must be (samples,) with more than {n_fft // 2} samples (50 ms), found shape "
+            f"{tuple(samples.shape)}; leave it out"
+        )
+    window, bank = (item.to(samples.device) for item in _constants(n_fft, n_mels, low, high, rate))
+    half = n_fft // 2
+    padded = torch.nn.functional.pad(samples.float()[None, None], (half, half), mode="reflect")[0, 0]
+    spectrum = torch.fft.rfft(padded.unfold(0, n_fft, hop) * window)
+    power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag) @ bank
+    decibels = power.clamp_min_(1e-10).log10_().mul_(10)
+    if reach is not None:
+        decibels.clamp_min_(float(decibels.max()) - reach)
+    return decibels.T.contiguous()
+
+
+def crop_or_pad(
+    bands: NDArray[np.float32], frames: int, start: Callable[[int], int] | None = None
+) -> NDArray[np.float32]:
+    """A part of exactly `frames` frames (specification, section 4.2).
+
+    A shorter recording gets floor((frames - T + 1) / 2) frames of zeros on both sides first, which makes one
+    frame too many where an odd number is missing.
+
+    Args:
+        bands: shape (M, T).
+        frames: frames wanted.
+        start: number of possible starts -> which one, from 0; None takes the middle.
+
+    Returns:
+        Shape (M, frames).
+
+    Raises:
+        ValueError: no frames at all.
+    """
+    if bands.ndim != 2 or not bands.shape[1] or frames < 1:
+        raise ValueError(f"expected bands (M, T) with T > 0, found shape {bands.shape}, {frames} wanted")
+    missing = frames - bands.shape[1]
+    if missing > 0:
+        side = (missing + 1) // 2
+        bands = np.pad(bands, ((0, 0), (side, side)))
+    places = bands.shape[1] - frames + 1
+    first = (places - 1) // 2 if start is None else start(places)
+    return np.ascontiguousarray(bands[:, first : first + frames])

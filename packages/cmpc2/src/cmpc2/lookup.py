@@ -1,0 +1,221 @@
+"""From a voice to training videos: the nearest face prototypes and who belongs to them (specification, 3.3).
+
+Letters: K prototypes asked for, N training videos, D length of an embedding.
+"""
+
+import csv
+import io
+import os
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.functional import normalize
+from voiceface.datasets.questions import list_bytes
+
+from cmpc2.published import PrototypeMemory, read_memory
+
+TABLE_HEADER = ("VGGFace1 ID", "split", "VoxCeleb1 ID", "Gender", "Nationality", "Set", "video_id")
+PUBLISHED_STEP = 500  # published memories hold 500, 1000 and 1500 clusters, found by number // 500 - 1
+Order = Literal["nearest", "spread", "table"]
+
+
+class PrototypeError(ValueError):
+    """Memory, table and question do not fit together; the message says how."""
+
+
+class TrainingVideo(NamedTuple):
+    """One row of `training.csv`: a video of the bank, in the bank's order."""
+
+    identity: str
+    split: str
+    voice_id: str
+    gender: str
+    nationality: str
+    subset: str
+    video: str
+
+    @property
+    def path(self) -> str:
+        """Folder of its pictures, `<VGGFace1 name>/1.6/<video>`."""
+        return f"{self.identity}/1.6/{self.video}"
+
+
+@dataclass(frozen=True)
+class Hit:
+    """A training video that belongs to one of the nearest prototypes.
+
+    Attributes:
+        row: in the table and the bank.
+        video: whose.
+        cluster: its prototype.
+        rank: of the prototype, 0 for the nearest.
+        distance: squared distance of unit vectors, query to prototype, 0...4.
+    """
+
+    row: int
+    video: TrainingVideo
+    cluster: int
+    rank: int
+    distance: float
+
+
+def read_training_table(path: str | os.PathLike[str]) -> list[TrainingVideo]:
+    """Read a `training.csv` (or `.csv.gz`) of cmpc2 and VoiceStyle: one row a video of the bank.
+
+    Raises:
+        FileNotFoundError: no such file.
+        PrototypeError: another header, or a line of another form.
+    """
+    lines = io.StringIO(list_bytes(Path(path)).decode("utf-8-sig"), newline="")
+    reader = csv.reader(lines)
+    header = next(reader, [])
+    if tuple(header) != TABLE_HEADER:
+        raise PrototypeError(
+            f"{path}, line 1: header {','.join(header)[:120]!r}, expected {','.join(TABLE_HEADER)}"
+        )
+    rows = []
+    for row in reader:
+        if len(row) != len(TABLE_HEADER):
+            raise PrototypeError(
+                f"{path}, line {reader.line_num}: {len(row)} cells, expected {len(TABLE_HEADER)}"
+            )
+        rows.append(TrainingVideo(*row))
+    if not rows:
+        raise PrototypeError(f"{path}: no row below the header")
+    return rows
+
+
+def write_training_table(path: str | os.PathLike[str], rows: Sequence[TrainingVideo]) -> None:
+    """Write a table that `read_training_table` reads, atomically."""
+    from voiceface.files import write_text
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerows([TABLE_HEADER, *rows])
+    write_text(path, text.getvalue())
+
+
+def clustering_index(memory: PrototypeMemory, clusters: int) -> int:
+    """Which clustering of a memory has so many clusters; 500, 1000, 1500 also mean the first, second, third.
+
+    Raises:
+        PrototypeError: none has.
+    """
+    sizes = [len(centres) for centres in memory.centroids]
+    if clusters in sizes:
+        return sizes.index(clusters)
+    index, rest = divmod(clusters, PUBLISHED_STEP)
+    if rest == 0 and 1 <= index <= len(sizes):
+        return index - 1
+    raise PrototypeError(
+        f"this memory has clusterings of {', '.join(map(str, sizes))} clusters, not of {clusters}"
+    )
+
+
+def prototype_distances(query: Tensor, centroids: Tensor) -> Tensor:
+    """Squared distances of a unit-length query (D,) or (1, D) to unit-length centroids (K, D), shape (K,).
+
+    Raises:
+        PrototypeError: another length, or not one query.
+    """
+    row = query.reshape(-1, query.shape[-1]) if query.ndim else query
+    if query.ndim not in (1, 2) or len(row) != 1 or row.shape[1] != centroids.shape[1]:
+        raise PrototypeError(
+            f"expected one query of length {centroids.shape[1]}, found shape {tuple(query.shape)}: "
+            "do memory and model belong together?"
+        )
+    unit = normalize(row.to(centroids), dim=1)[0]
+    return 2 - 2 * (normalize(centroids, dim=1) @ unit)
+
+
+def nearest_videos(
+    query: Tensor,
+    memory: PrototypeMemory,
+    table: Sequence[TrainingVideo],
+    *,
+    clusters: int = 1000,
+    k: int = 3,
+    order: Order = "nearest",
+    exclude: Collection[str] = (),
+) -> list[Hit]:
+    """All training videos of the K nearest prototypes.
+
+    Args:
+        query: voice (or face) embedding of one recording, (D,) or (1, D), of any length.
+        memory: prototypes of the other modality.
+        table: rows of the bank.
+        clusters: which clustering, by its number of clusters; see `clustering_index`.
+        k: prototypes K.
+        order: "nearest" prototype first, rows of one prototype in table order; "spread" takes one video of
+            each prototype in turn, nearest first; "table" is the published order, alphabetical.
+        exclude: identities (or voice ids) whose videos are left out, such as the query's own.
+
+    Raises:
+        PrototypeError: sizes do not fit, or K is out of range.
+    """
+    index = clustering_index(memory, clusters)
+    centroids, assignment = memory.centroids[index], memory.assignment[index]
+    if len(assignment) != len(table):
+        raise PrototypeError(
+            f"the memory has {len(assignment)} training videos, the table {len(table)}: give those that "
+            "belong together"
+        )
+    if not 1 <= k <= len(centroids):
+        raise PrototypeError(f"K = {k} prototypes of {len(centroids)}: expected 1 to {len(centroids)}")
+    if order not in ("nearest", "spread", "table"):
+        raise ValueError(f"order must be nearest, spread or table, found {order!r}")
+    distance = prototype_distances(query, centroids.to(query.device)).cpu()
+    known = distance.nan_to_num(nan=torch.inf)  # an empty cluster of the published k-means
+    nearest = known.argsort(stable=True)[:k].tolist()
+    rank = {cluster: place for place, cluster in enumerate(nearest)}
+    places = assignment.tolist()
+    hits = [
+        Hit(row, video, cluster, rank[cluster], float(distance[cluster]))
+        for row, (video, cluster) in enumerate(zip(table, places))
+        if cluster in rank and video.identity not in exclude and video.voice_id not in exclude
+    ]
+    if order == "table":
+        return hits
+    if order == "nearest":
+        return sorted(hits, key=lambda hit: (hit.rank, hit.row))
+    turn: dict[int, int] = {}
+    keyed = []
+    for hit in hits:
+        turn[hit.cluster] = turn.get(hit.cluster, -1) + 1
+        keyed.append((turn[hit.cluster], hit.rank, hit))
+    return [hit for *_, hit in sorted(keyed, key=lambda item: item[:2])]
+
+
+def getKNearestSamples(
+    audio_feature: Any,
+    memory_path: str | os.PathLike[str],
+    df_path: str | os.PathLike[str],
+    cluster: int = 1000,
+    K: int = 3,
+) -> list[str]:
+    """Picture folders `<name>/1.6/<video>` of the K nearest face prototypes, in table order, as published.
+
+    Args:
+        audio_feature: voice embedding, (1, D).
+        memory_path: prototype memory.
+        df_path: `training.csv`.
+        cluster: which clustering, by its number of clusters.
+        K: prototypes.
+
+    Raises:
+        PrototypeError, CheckpointError, FileNotFoundError: the files cannot be used.
+    """
+    query = torch.as_tensor(audio_feature).detach().float()
+    found = nearest_videos(
+        query,
+        read_memory(Path(memory_path)),
+        read_training_table(df_path),
+        clusters=cluster,
+        k=K,
+        order="table",
+    )
+    return [hit.video.path for hit in found]

@@ -1,0 +1,226 @@
+"""Published checkpoints of CMPC and VoiceStyle, read without running any code inside them.
+
+`checkpoint_CID.pth.tar`, `checkpoint_CMPC.pth.tar` (224-pixel faces, decibel front end),
+`model_best_256.pth.tar` (256 pixels, sphinx front end), `frame_memory_best_256.pth.tar`, and torchvision's
+ImageNet ResNet-34 that the option `pretrain` starts from.
+"""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import torch
+from torch import Tensor
+from voiceface.checkpoint import CheckpointError, load_into, read_published, state_dict_of
+
+from cmpc2.model import BranchConfig, FaceConfig, FV_Wrapper, ModelConfig
+from cmpc2.resnet import PLANS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from cmpc2.resnet import Arch, Stages
+
+BRANCHES = ("voice_subnet", "face_subnet")
+
+
+class Known(NamedTuple):
+    """A published model file: what it is, its picture side and voice front end, who it was trained on."""
+
+    file: str
+    about: str
+    side: int
+    front_end: str
+    trained_on: str
+
+
+KNOWN = {
+    "CID": Known(
+        "checkpoint_CID.pth.tar",
+        "CMPC, instance contrast only",
+        224,
+        "decibels",
+        "sets 1 and 2 of the PINs split",
+    ),
+    "CMPC": Known(
+        "checkpoint_CMPC.pth.tar",
+        "CMPC, prototype contrast",
+        224,
+        "decibels",
+        "sets 1 and 2 of the PINs split",
+    ),
+    "256": Known(
+        "model_best_256.pth.tar",
+        "CMPC retrained with 256-pixel faces, for VoiceStyle",
+        256,
+        "sphinx",
+        "names F...Z: 173 of the 250 test identities of the PINs split are among them",
+    ),
+}
+
+
+def known_as(path: str | Path) -> Known | None:
+    """What a published file is, by its name; None for other names."""
+    name = Path(path).name
+    return next((known for known in KNOWN.values() if known.file == name), None)
+
+
+def read_model(path: str | Path) -> dict[str, Tensor]:
+    """Tensors of a published model file by key, on the CPU.
+
+    Raises:
+        CheckpointError: damaged, unsafe, or no such model.
+        FileNotFoundError: no such file.
+    """
+    state = state_dict_of(read_published(path), "model", "state_dict", source=str(path))
+    if not any(key.startswith("voice_subnet.") for key in state):
+        raise CheckpointError(
+            f"{path} holds no voice_subnet.* and face_subnet.*: it is no model of CMPC; its keys begin with "
+            f"{', '.join(sorted({key.split('.')[0] for key in state})[:5])}"
+        )
+    return state
+
+
+def architecture_of(state: Mapping[str, Tensor], side: int = 224) -> ModelConfig:
+    """The architecture that the tensors of both branches fit.
+
+    Args:
+        state: tensors by key; published models pool 512 channels to 512, and other lengths cannot be told
+            from the tensors.
+        side: picture side in pixels, which no tensor tells.
+
+    Raises:
+        CheckpointError: a branch is absent or is none of the known networks.
+    """
+    voice, face = (
+        {"arch": arch, "widths": widths, "blocks": blocks}
+        for arch, widths, blocks in (branch_of(state, f"{name}.") for name in BRANCHES)
+    )
+    channels = [_last_channels(state, f"{name}.") for name in BRANCHES]
+    return ModelConfig(
+        voice=BranchConfig.model_validate(voice),
+        face=FaceConfig.model_validate({**face, "side": side}),
+        embedding=min(512, *channels),
+    )
+
+
+def branch_of(state: Mapping[str, Tensor], prefix: str = "") -> "tuple[Arch, Stages, Stages]":
+    """Network, widths and blocks per stage of the tensors below a prefix.
+
+    Raises:
+        CheckpointError: none of the known networks.
+    """
+    places = [re.match(rf"{re.escape(prefix)}layer(\d)\.(\d+)\.", key) for key in state]
+    found = [(int(place[1]), int(place[2])) for place in places if place]
+    blocks = tuple(1 + max((b for stage, b in found if stage == n), default=-1) for n in range(1, 5))
+    first = {n: state.get(f"{prefix}layer{n}.0.conv1.weight") for n in range(1, 5)}
+    if not all(blocks) or any(value is None for value in first.values()):
+        raise CheckpointError(f"{prefix or 'the file'}: no residual network of four stages in these tensors")
+    bottleneck = f"{prefix}layer1.0.conv3.weight" in state
+    squeeze = f"{prefix}layer1.0.se.fc.0.weight" in state
+    widths = tuple(len(value) for value in first.values() if value is not None)
+    arch = next(
+        (
+            name
+            for name, plan in PLANS.items()
+            if (plan.bottleneck, plan.squeeze) == (bottleneck, squeeze) and plan.blocks == blocks
+        ),
+        None,
+    )
+    kinds = (name for name, plan in PLANS.items() if (plan.bottleneck, plan.squeeze) == (bottleneck, squeeze))
+    name = arch or next(kinds, None)
+    if name is None:
+        raise CheckpointError(
+            f"{prefix or 'the file'}: squeeze-excitation without bottlenecks is no known network"
+        )
+    return name, widths, blocks  # type: ignore[return-value]
+
+
+def _last_channels(state: Mapping[str, Tensor], prefix: str) -> int:
+    """Channels that the last stage gives."""
+    last = "conv3" if f"{prefix}layer4.0.conv3.weight" in state else "conv2"
+    return len(state[f"{prefix}layer4.0.{last}.weight"])
+
+
+def load_imagenet(model: FV_Wrapper, path: str | Path) -> None:
+    """Copy ImageNet weights of the same network into both branches, but for the voice's first convolution.
+
+    As published, both first convolutions and the last layer are replaced afterwards: they start afresh.
+
+    Raises:
+        CheckpointError: the file fits neither branch.
+    """
+    state = state_dict_of(read_published(path), "state_dict", source=str(path))
+    for branch in (model.voice_subnet, model.face_subnet):
+        load_into(branch, state, ignore=["conv1.weight", "fc.*", "*num_batches_tracked"], source=str(path))
+
+
+class PrototypeMemory(NamedTuple):
+    """Prototypes of one modality and who belongs to them; R clusterings of N training videos.
+
+    Attributes:
+        centroids: means of the clusters, (K_r, D).
+        assignment: cluster of every training video, int64 (N,).
+        density: concentrations of the clusters, (K_r,); empty where the file has none.
+    """
+
+    centroids: "Sequence[Tensor]"
+    assignment: "Sequence[Tensor]"
+    density: "Sequence[Tensor]"
+
+
+def read_memory(path: str | Path) -> PrototypeMemory:
+    """Read a prototype memory: published (`.pth.tar`) or ours (`.safetensors`, the face side).
+
+    Raises:
+        CheckpointError: damaged, unsafe, of another content, or its parts do not fit together.
+        FileNotFoundError: no such file.
+    """
+    if Path(path).suffix == ".safetensors":
+        from voiceface.checkpoint import load_model
+
+        state = load_model(path, system="cmpc2", kind="memory").state
+        names = sorted({key.split("/")[1] for key in state if key.startswith("face/")}, key=int)
+        content: dict = {
+            key: [state[f"face/{name}/{stored}"] for name in names]
+            for key, stored in (
+                ("centroids", "centroids"),
+                ("inst2cluster", "assignment"),
+                ("density", "density"),
+            )
+        }
+    else:
+        content = read_published(path)
+    if not {"centroids", "inst2cluster"} <= content.keys():
+        raise CheckpointError(
+            f"{path} is no prototype memory: expected centroids and inst2cluster, found "
+            f"{', '.join(map(str, list(content)[:6]))}"
+        )
+    centroids, assignment = (
+        [torch.as_tensor(x) for x in content[key]] for key in ("centroids", "inst2cluster")
+    )
+    density = [torch.as_tensor(x) for x in content.get("density") or []]
+    fits = len(centroids) == len(assignment) > 0 and len({len(a) for a in assignment}) == 1
+    for centres, places in zip(centroids, assignment):
+        shaped = centres.ndim == 2 and places.ndim == 1 and len(places) > 0
+        fits &= shaped and int(places.min()) >= 0 and int(places.max()) < len(centres)
+    if not fits:
+        raise CheckpointError(
+            f"{path}: centroids and inst2cluster do not fit together "
+            f"({[tuple(c.shape) for c in centroids]} and {[tuple(a.shape) for a in assignment]})"
+        )
+    return PrototypeMemory([c.float() for c in centroids], [a.long() for a in assignment], density)
+
+
+__all__ = [
+    "KNOWN",
+    "Known",
+    "PrototypeMemory",
+    "architecture_of",
+    "branch_of",
+    "known_as",
+    "load_imagenet",
+    "read_memory",
+    "read_model",
+]

@@ -1,0 +1,189 @@
+"""The residual networks of both branches (CMPC, specification section 6), with their channel pooling head.
+
+Names of parameters are those of the published checkpoints: `conv1`, `bn1`, `layerL.B.convK`, `.bnK`,
+`.downsample.0`, `.downsample.1`, `.se.fc.0`, `.se.fc.2`. Letters: B batch, H x W size of a map, C channels.
+"""
+
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+Arch = Literal["resnet18", "resnet34", "resnet50", "se_resnet50"]
+Stages = tuple[int, int, int, int]
+WIDTHS: Stages = (64, 128, 256, 512)
+
+
+class Plan(NamedTuple):
+    """Blocks per stage, whether they are bottlenecks, whether they squeeze and excite."""
+
+    blocks: Stages
+    bottleneck: bool
+    squeeze: bool
+
+
+PLANS: dict[str, Plan] = {
+    "resnet18": Plan((2, 2, 2, 2), False, False),
+    "resnet34": Plan((3, 4, 6, 3), False, False),
+    "resnet50": Plan((3, 4, 6, 3), True, False),
+    "se_resnet50": Plan((3, 4, 6, 3), True, True),
+}
+
+
+class Squeeze(nn.Module):
+    """Squeeze-excitation: channels scaled by what their means say; no biases."""
+
+    def __init__(self, channels: int, reduction: int = 16) -> None:
+        super().__init__()
+        inner = max(1, channels // reduction)
+        self.fc = nn.Sequential(
+            nn.Linear(channels, inner, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Linear(inner, channels, bias=False),
+            nn.Sigmoid(),
+        )
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to the same shape."""
+        return maps * self.fc(maps.mean((2, 3)))[:, :, None, None]
+
+
+class BasicBlock(nn.Module):
+    """Two 3x3 convolutions and a shortcut; the stride sits on the first."""
+
+    expansion = 1
+
+    def __init__(self, channels: int, width: int, stride: int, squeeze: bool) -> None:
+        super().__init__()
+        self.conv1 = _conv(channels, width, 3, stride)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = _conv(width, width, 3)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.se = Squeeze(width) if squeeze else None
+        self.downsample = _shortcut(channels, width, stride)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to (B, C', H', W')."""
+        found = self.relu(self.bn1(self.conv1(maps)))
+        found = self.bn2(self.conv2(found))
+        found = found if self.se is None else self.se(found)
+        return self.relu(found + (maps if self.downsample is None else self.downsample(maps)))
+
+
+class Bottleneck(nn.Module):
+    """1x1, 3x3 (with the stride) and 1x1 convolution to four times the width, and a shortcut."""
+
+    expansion = 4
+
+    def __init__(self, channels: int, width: int, stride: int, squeeze: bool) -> None:
+        super().__init__()
+        self.conv1 = _conv(channels, width, 1)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = _conv(width, width, 3, stride)
+        self.bn2 = nn.BatchNorm2d(width)
+        self.conv3 = _conv(width, width * self.expansion, 1)
+        self.bn3 = nn.BatchNorm2d(width * self.expansion)
+        self.se = Squeeze(width * self.expansion) if squeeze else None
+        self.downsample = _shortcut(channels, width * self.expansion, stride)
+        self.relu = nn.ReLU(inplace=True)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Maps (B, C, H, W) to (B, C', H', W')."""
+        found = self.relu(self.bn1(self.conv1(maps)))
+        found = self.relu(self.bn2(self.conv2(found)))
+        found = self.bn3(self.conv3(found))
+        found = found if self.se is None else self.se(found)
+        return self.relu(found + (maps if self.downsample is None else self.downsample(maps)))
+
+
+class ResNet(nn.Module):
+    """A residual network whose output is the spatial mean of its last maps, pooled to `out_dim` channels.
+
+    The last maps are outputs of a ReLU, so every component of an embedding is at least 0. Every layer pads:
+    inputs of any size from 1 x 1 work.
+
+    Args:
+        arch: which of the published networks.
+        channels: of the input: 1 for voices, 3 for faces.
+        out_dim: length of an embedding.
+        widths: channels per stage (a quarter of the output for bottlenecks); the published ones by default.
+        blocks: blocks per stage; None: those of `arch`.
+
+    Raises:
+        ValueError: an unknown `arch`.
+    """
+
+    def __init__(
+        self,
+        arch: str = "resnet34",
+        channels: int = 3,
+        out_dim: int = 512,
+        widths: Sequence[int] = WIDTHS,
+        blocks: Sequence[int] | None = None,
+    ) -> None:
+        super().__init__()
+        if arch not in PLANS:
+            raise ValueError(f"no network {arch!r}; there are {', '.join(PLANS)}")
+        plan = PLANS[arch]
+        kind = Bottleneck if plan.bottleneck else BasicBlock
+        self.out_dim = out_dim
+        self.conv1 = nn.Conv2d(channels, widths[0], 7, 2, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(widths[0])
+        self.relu = nn.ReLU(inplace=True)
+        self.maxpool = nn.MaxPool2d(3, 2, 1)
+        inside = widths[0]
+        for number, (width, count) in enumerate(zip(widths, blocks or plan.blocks), 1):
+            stage = []
+            for block in range(count):
+                stride = 2 if number > 1 and block == 0 else 1
+                stage.append(kind(inside, width, stride, plan.squeeze))
+                inside = width * kind.expansion
+            setattr(self, f"layer{number}", nn.Sequential(*stage))
+        self.initialise()
+
+    def initialise(self) -> None:
+        """He-normal convolutions (fan out); the first one keeps PyTorch's default, as published."""
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d) and module is not self.conv1:
+                nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
+
+    def maps(self, inputs: Tensor) -> list[Tensor]:
+        """Outputs of the four stages for inputs (B, channels, H, W)."""
+        found = self.maxpool(self.relu(self.bn1(self.conv1(inputs))))
+        stages = []
+        for number in range(1, 5):
+            found = getattr(self, f"layer{number}")(found)
+            stages.append(found)
+        return stages
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Inputs (B, channels, H, W) to embeddings (B, out_dim), not of unit length."""
+        return pool_channels(self.maps(inputs)[-1].mean((2, 3)), self.out_dim)
+
+
+def pool_channels(features: Tensor, out_dim: int) -> Tensor:
+    """Adaptive average pooling of channels: bin i averages floor(i C / o) ... ceil((i + 1) C / o) - 1.
+
+    Args:
+        features: shape (B, C).
+        out_dim: number of bins o.
+
+    Returns:
+        Shape (B, o); `features` itself where o is C.
+    """
+    if features.shape[1] == out_dim:
+        return features
+    return torch.nn.functional.adaptive_avg_pool1d(features[:, None], out_dim)[:, 0]
+
+
+def _conv(channels: int, width: int, side: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(channels, width, side, stride, side // 2, bias=False)
+
+
+def _shortcut(channels: int, width: int, stride: int) -> nn.Sequential | None:
+    """1x1 convolution and batch norm where size or channels change."""
+    if stride == 1 and channels == width:
+        return None
+    return nn.Sequential(_conv(channels, width, 1, stride), nn.BatchNorm2d(width))

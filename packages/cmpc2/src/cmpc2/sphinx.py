@@ -1,0 +1,166 @@
+"""The voice front end of the cmpc2 package: Sphinx-style log-mel bands and cepstra (specification, 4.1).
+
+`MFCC` and `get_fbank` are names of the published package. Letters: T frames, M bands, K cepstra.
+"""
+
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from voiceface.features import PerceptionistLogMel, repeat_frames
+
+Array = NDArray[np.float64]
+LEAST = 800  # frames that the published networks are given at least
+
+
+class MFCC:
+    """Log-mel bands and cepstra of CMU Sphinx, for raw 16-bit samples; names as published.
+
+    Frames begin at every hop and are filled with copies of themselves at the end of a recording. Pre-emphasis
+    takes the last sample of the previous frame, and of the previous recording, for the one before a frame.
+
+    Args:
+        nfilt: number of bands M.
+        ncep: number of cepstra K.
+        lowerf: lower corner of the first band in Hz.
+        upperf: upper corner of the last band in Hz.
+        alpha: share of the previous sample that is subtracted from each.
+        samprate: sample rate in Hz.
+        frate: frames a second.
+        wlen: window in seconds.
+        nfft: transform length in samples.
+        carry: keep the last sample of a recording for the next one, as published; else every recording
+            begins afresh.
+
+    Attributes:
+        filters: the bank, (nfft / 2 + 1, M).
+        win: the window, (window,).
+    """
+
+    def __init__(
+        self,
+        nfilt: int = 40,
+        ncep: int = 13,
+        lowerf: float = 133.3333,
+        upperf: float = 6855.4976,
+        alpha: float = 0.97,
+        samprate: int = 16000,
+        frate: int = 100,
+        wlen: float = 0.0256,
+        nfft: int = 512,
+        *,
+        carry: bool = True,
+    ) -> None:
+        self.nfilt, self.ncep, self.alpha, self.samprate = nfilt, ncep, alpha, samprate
+        self.front = PerceptionistLogMel(
+            nfilt,
+            rate=samprate,
+            n_fft=nfft,
+            window=int(wlen * samprate),
+            hop=int(samprate / frate),
+            low=lowerf,
+            high=upperf,
+            pre_emphasis=alpha,
+            shortest=1,
+        )
+        self.filters: Array = self.front.bank.numpy()
+        self.win: Array = self.front.window.numpy()
+        self.carry, self.prior = carry, 0.0
+
+    def sig2logspec(self, sig: ArrayLike) -> Array:
+        """Natural log energies of samples (samples,), shape (T, M)."""
+        samples = torch.from_numpy(np.asarray(sig, np.float64))[None]
+        found = self.front.log_mel(samples, self.prior)
+        if self.carry:
+            self.prior = float(self.front.carry(samples)[0])
+        return found[0].T.numpy()
+
+    def sig2s2mfc(self, sig: ArrayLike) -> Array:
+        """Legacy cepstra of samples (samples,), shape (T, K)."""
+        return logspec2s2mfc(self.sig2logspec(sig), self.ncep)
+
+    s2mfc = sig2s2mfc
+
+
+def logspec2s2mfc(logspec: ArrayLike, ncep: int = 13) -> Array:
+    """Legacy cepstra (T, K) of log energies (T, M): mean x_n cos(pi (n + 1/2) k / M), first band halved."""
+    values = np.array(logspec, np.float64)
+    values[..., 0] /= 2
+    return values @ _cosines(values.shape[-1], ncep) / values.shape[-1]
+
+
+def dct(input: ArrayLike, K: int = 13) -> Array:
+    """Orthonormal cosine transform of rows (T, M), the first K coefficients."""
+    values = np.asarray(input, np.float64)
+    found = values @ _cosines(values.shape[-1], K) * np.sqrt(2 / values.shape[-1])
+    found[..., 0] /= np.sqrt(2)
+    return found
+
+
+def dct2(input: ArrayLike, K: int = 13) -> Array:
+    """Cosine transform (2 / M) sum of x_n cos(pi (n + 1/2) k / M) of rows (T, M), first K coefficients."""
+    values = np.asarray(input, np.float64)
+    return values @ _cosines(values.shape[-1], K) * (2 / values.shape[-1])
+
+
+def idct(input: ArrayLike, K: int = 40) -> Array:
+    """Inverse of `dct`: cepstra (T, k) to K bands."""
+    values = np.array(input, np.float64)
+    values[..., 0] /= np.sqrt(2)
+    return values @ _cosines(K, values.shape[-1]).T * np.sqrt(2 / K)
+
+
+def dct3(input: ArrayLike, K: int = 40) -> Array:
+    """Inverse of `dct2`: cepstra (T, k) to K bands."""
+    values = np.array(input, np.float64)
+    values[..., 0] /= 2
+    return values @ _cosines(K, values.shape[-1]).T
+
+
+def get_fbank(voice: ArrayLike, mfc_obj: Any = None, min_time: int = LEAST) -> NDArray[np.float32]:
+    """Network input of voiced samples: log energies, each band standardised over time, repeated if short.
+
+    Args:
+        voice: samples in the 16-bit range, shape (samples,).
+        mfc_obj: an `MFCC`; None: the published 64 bands of 20...7200 Hz, beginning afresh.
+        min_time: frames of the result at least; longer recordings stay as they are.
+
+    Returns:
+        Shape (T, M), float32, T at least `min_time`.
+
+    Raises:
+        ValueError: no samples.
+    """
+    samples = np.asarray(voice)
+    if samples.ndim != 1 or not len(samples):
+        raise ValueError(f"expected samples of shape (samples,), at least one, found shape {samples.shape}")
+    if mfc_obj is not None:
+        bands = torch.from_numpy(mfc_obj.sig2logspec(samples)).float().T[None]
+    else:
+        bands = published_front_end().log_mel(torch.from_numpy(samples.astype(np.float64))[None]).float()
+    return standardised(bands, min_time)[0].T.numpy()
+
+
+def standardised(bands: torch.Tensor, least: int) -> torch.Tensor:
+    """Bands (B, M, T) with mean 0 and deviation 1 over time, repeated to `least` frames where shorter.
+
+    A band that never changes becomes exactly 0.
+    """
+    bands = bands - bands[..., :1]  # without this a constant band would show the rounding of its mean
+    variance, mean = torch.var_mean(bands, dim=-1, correction=0, keepdim=True)
+    found = (bands - mean) / (variance.sqrt() + torch.finfo(torch.float32).eps)
+    return repeat_frames(found, least)
+
+
+@lru_cache(maxsize=1)
+def published_front_end() -> PerceptionistLogMel:
+    """The published bands: 64 of 20...7200 Hz, window 25 ms, transform of 1024 samples."""
+    return PerceptionistLogMel(shortest=LEAST)
+
+
+def _cosines(bands: int, cepstra: int) -> Array:
+    """cos(pi (n + 1/2) k / M), shape (M, K)."""
+    places = (np.arange(bands) + 0.5)[:, None]
+    return np.cos(np.pi * places * np.arange(cepstra) / bands)

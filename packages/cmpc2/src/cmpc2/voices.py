@@ -1,0 +1,260 @@
+"""Recordings to what the voice network reads, by either front end; nothing is written on the way.
+
+"sphinx" is the cmpc2 package's (256-pixel model, VoiceStyle): silence removed, standardised log-mel bands of
+at least 800 frames. "decibels" is that of CMPC's training and evaluation code: log-mel in decibels, clips of
+500 frames. Weights trained with one must not be fed with the other (specification, section 4).
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import ArrayLike, NDArray
+from pydantic import Field
+from torch import Tensor
+from voiceface.config import Config
+from voiceface.voice_activity import (
+    Detector,
+    Samples,
+    SpeechError,
+    as_samples,
+    collect_reasked,
+    frames_of,
+    listed,
+    nothing_heard,
+    segments_of,
+)
+
+from cmpc2.log_mel import crop_or_pad, decibel_log_mel
+from cmpc2.sphinx import LEAST, published_front_end, standardised
+
+Bands = NDArray[np.float32]
+RATE = 16000
+PUBLISHED_RATES = (8000, 16000, 32000)
+MELS = 64
+
+
+class VoiceConfig(Config):
+    """From a recording to network input; `front_end` belongs to the weights."""
+
+    front_end: Literal["sphinx", "decibels"] = Field(
+        default="decibels", description="sphinx: VAD and standardised bands; decibels: CMPC's"
+    )
+    frames: int = Field(
+        default=500, ge=1, description="frames of a training clip and of a decibel clip (10 ms)"
+    )
+    least: int = Field(default=LEAST, ge=1, description="sphinx: frames of a whole recording at least")
+    clip: Literal["centre", "whole"] = Field(
+        default="centre", description="decibels, outside training: the middle of a recording, or all of it"
+    )
+    aggressiveness: int = Field(default=2, ge=0, le=3, description="sphinx: of the detector; 3 drops most")
+    unvoiced: Literal["error", "keep"] = Field(
+        default="error", description="sphinx: recordings without speech; keep: use all of them unfiltered"
+    )
+    rates: Literal["resample", "published", "refuse"] = Field(
+        default="resample",
+        description="resample: to 16 kHz; refuse: 16 kHz only; published: 8, 16, 32 kHz as they are, though "
+        "the bands are right at 16 kHz only",
+    )
+    damaged: Literal["strict", "tolerant"] = Field(
+        default="strict", description="damaged recordings: an error, or used as far as they go"
+    )
+
+
+def voiced(
+    samples: ArrayLike, rate: int = RATE, aggressiveness: int = 2, source: str = "the recording"
+) -> Samples:
+    """The parts of a recording that hold speech, joined (frames of 20 ms, ring of two).
+
+    Args:
+        samples: int16, shape (T,).
+        rate: 8, 16, 32 or 48 kHz.
+        aggressiveness: of the WebRTC detector, 0 to 3.
+        source: what is cut, for messages.
+
+    Raises:
+        SpeechError: other samples or another rate, or nothing is voiced.
+    """
+    wave = as_samples(samples, source)
+    detector = Detector(aggressiveness, rate, source)
+    frames = frames_of(wave, rate // 50)
+    raw = [frame.tobytes() for frame in frames]
+    number = collect_reasked(len(raw), lambda i: detector(raw[i]))
+    if number.max(initial=-1) < 0:
+        raise nothing_heard(wave, rate, source)
+    return np.concatenate(segments_of(frames, number))
+
+
+def sphinx_bands(
+    samples: ArrayLike,
+    rate: int = RATE,
+    *,
+    least: int = LEAST,
+    aggressiveness: int = 2,
+    unvoiced: str = "error",
+    source: str = "the recording",
+) -> Bands:
+    """Network input of one recording by the cmpc2 package's front end.
+
+    Args:
+        samples: int16, shape (T,).
+        rate: of the samples; the detector looks at it, the bands are those of 16 kHz.
+        least: frames at least; shorter recordings are repeated.
+        aggressiveness: of the detector.
+        unvoiced: recordings without speech: "error", or "keep" all of it.
+        source: for messages.
+
+    Returns:
+        Shape (64, T), float32.
+
+    Raises:
+        SpeechError: no usable samples, or no speech in them.
+    """
+    wave = as_samples(samples, source)
+    if not len(wave):
+        raise SpeechError(f"{source}: no samples, expected some seconds of speech")
+    try:
+        wave = voiced(wave, rate, aggressiveness, source)
+    except SpeechError:
+        if unvoiced != "keep":
+            raise
+    bands = published_front_end().log_mel(torch.from_numpy(wave.astype(np.float64))[None]).float()
+    return standardised(bands, least)[0].numpy()
+
+
+def bands_of_samples(
+    samples: Samples, rate: int, config: VoiceConfig, source: str = "the recording"
+) -> Bands:
+    """All bands of a recording, (64, T), before any crop; errors as the front ends'."""
+    if config.front_end == "sphinx":
+        return sphinx_bands(
+            samples,
+            rate,
+            least=config.least,
+            aggressiveness=config.aggressiveness,
+            unvoiced=config.unvoiced,
+            source=source,
+        )
+    wave = as_samples(samples, source)
+    if len(wave) <= RATE // 20:
+        raise SpeechError(f"{source}: {len(wave)} samples, expected more than 50 ms; leave it out")
+    return decibel_log_mel(torch.from_numpy(wave.astype(np.float32) / 32768)).numpy()
+
+
+def bands_of_file(path: str | os.PathLike[str], config: VoiceConfig) -> Bands:
+    """All bands of a recording or of a stored feature file (`.pkl`, `.npy`), (64, T).
+
+    Raises:
+        FileNotFoundError: no such file.
+        voiceface.audio.AudioError, SpeechError: it cannot be used; the message says why.
+    """
+    path = Path(path)
+    if path.suffix in (".pkl", ".npy"):
+        return read_bands(path, sphinx=config.front_end == "sphinx")
+    samples, rate = read_recording(path, config)
+    return bands_of_samples(samples, rate, config, str(path))
+
+
+def read_recording(path: Path, config: VoiceConfig) -> tuple[Samples, int]:
+    """First channel of a sound file as int16, and its rate in Hz; errors as `bands_of_file`."""
+    from voiceface import audio
+
+    rate = RATE
+    if config.rates == "published":
+        rate = audio.info(path).rate
+        if rate not in PUBLISHED_RATES:
+            raise SpeechError(
+                f"{path}: sample rate {rate} Hz, the published program reads {listed(PUBLISHED_RATES)} Hz; "
+                "convert the file or use data.voice.rates=resample"
+            )
+    resample = config.rates == "resample"
+    wave = audio.load(path, scale="int16", rate=rate, resample=resample, policy=config.damaged)
+    return np.clip(np.rint(wave), -32768, 32767).astype(np.int16), rate
+
+
+def read_bands(path: Path, *, sphinx: bool) -> Bands:
+    """Stored features: CMPC's pickles (64, T), or .npy of (T, 64) (sphinx) or (64, T).
+
+    Raises:
+        FileNotFoundError: no such file.
+        SpeechError: an array of another shape, values that are not finite, or no array.
+    """
+    from voiceface.array_pickles import ArrayFileError, read_npy, read_pickle
+
+    try:
+        found = read_pickle(path) if path.suffix == ".pkl" else read_npy(path)
+    except ArrayFileError as error:
+        raise SpeechError(str(error)) from None
+    turned = sphinx and path.suffix == ".npy"
+    if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind not in "fiu":
+        raise SpeechError(f"{path}: expected an array of numbers, found {type(found).__name__}")
+    bands = found.T if turned else found
+    if bands.shape[0] != MELS or not bands.shape[1]:
+        wanted = f"(frames, {MELS})" if turned else f"({MELS}, frames)"
+        raise SpeechError(f"{path}: expected features of shape {wanted}, found {found.shape}")
+    bands = np.ascontiguousarray(bands, np.float32)
+    if not np.isfinite(bands).all():
+        raise SpeechError(f"{path}: {np.count_nonzero(~np.isfinite(bands))} values are not finite")
+    return bands
+
+
+def network_input(
+    bands: Bands, config: VoiceConfig, start: Callable[[int], int] | None = None, *, crop: bool = False
+) -> Bands:
+    """Bands (64, T) as the network takes them, (1, 64, T').
+
+    Args:
+        bands: of a whole recording.
+        config: the front end.
+        start: number of possible starts -> which one; None takes the middle.
+        crop: cut `config.frames` frames as in training, whatever the front end.
+    """
+    whole = config.front_end == "sphinx" or config.clip == "whole"
+    if not crop and whole and bands.shape[1] >= (config.frames if config.front_end == "decibels" else 1):
+        return np.ascontiguousarray(bands[None])
+    return crop_or_pad(bands, config.frames, start)[None]
+
+
+def audio_preprocess(
+    valid_level: int = 2, min_time: int = LEAST, *, config: VoiceConfig | None = None
+) -> Callable[[str | os.PathLike[str]], Tensor]:
+    """A function from a recording to network input, (1, 64, T) float32; by default as in the cmpc2 package.
+
+    Args:
+        valid_level: aggressiveness of the voice activity detector, 0 to 3.
+        min_time: frames at least; shorter recordings are repeated, longer ones stay whole.
+        config: a front end of its own instead.
+
+    Returns:
+        Path -> tensor. It raises `FileNotFoundError`, `AudioError` or `SpeechError` for what cannot be used.
+    """
+    chosen = config or VoiceConfig(front_end="sphinx", aggressiveness=valid_level, least=min_time)
+
+    def preprocess(path: str | os.PathLike[str]) -> Tensor:
+        return torch.from_numpy(network_input(bands_of_file(path, chosen), chosen))
+
+    return preprocess
+
+
+def load_voice(
+    min_time: int = LEAST, *, rng: np.random.Generator | None = None
+) -> Callable[[str | os.PathLike[str]], Tensor]:
+    """A function from a stored feature file, `.npy` (T, 64), to a random part of it, (1, 64, min_time).
+
+    Args:
+        min_time: frames; shorter files are refused.
+        rng: source of the start; None takes a fresh one.
+    """
+    draws: Any = np.random.default_rng() if rng is None else rng
+
+    def load(path: str | os.PathLike[str]) -> Tensor:
+        bands = read_bands(Path(path), sphinx=True)
+        if bands.shape[1] < min_time:
+            raise SpeechError(f"{path}: {bands.shape[1]} frames, expected at least {min_time}")
+        first = int(draws.integers(bands.shape[1] - min_time + 1))
+        return torch.from_numpy(np.ascontiguousarray(bands[None, :, first : first + min_time]))
+
+    return load
