@@ -1,6 +1,6 @@
 """Logarithm of filterbank energies, as sf2f stores them: a fast front end, and a twin that can be exported.
 
-The definition is that of python_speech_features' `logfbank` (specification of sf2f, section 2.5): pre-emphasis
+The definition is that of python_speech_features' `logfbank` (sf2f's specification, section 2.5): emphasis
 over the whole wave, frames without a window function, triangles whose corners are moved down to a bin.
 """
 
