@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from tensorboardX import SummaryWriter
 
 WALL_CLOCK_FIELDS = ("time", "seconds")
@@ -88,6 +90,11 @@ class RunLog:
         self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
         self._file.flush()
         return {name: "-" if value is None else f"{value:.4g}" for name, value in finite.items()}
+
+    def show(self, name: str, picture: "NDArray[np.uint8]", step: int) -> None:
+        """Put a picture (H, W, 3), R G B, into tensorboard."""
+        if self._board is not None:
+            self._board.add_image(name, picture, step, dataformats="HWC")
 
     def position(self) -> int:
         """Bytes written so far, safely on disk."""

@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -40,6 +40,10 @@ from voiceface.randomness import random_states, restore_random_states, seed_ever
 from voiceface.runfolder import STATE_FILE, RunError, explained, find_state, plain, require_folder, tidy
 from voiceface.runlog import WALL_CLOCK_FIELDS, RunLog
 from voiceface.schedules import cosine_warmup, set_learning_rate, step_decay
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 __all__ = [
     "WALL_CLOCK_FIELDS",
@@ -291,6 +295,11 @@ class Run:
             shown = self._log.write(step, numbers)
         if self._bar is not None and not always:
             self._bar.set_postfix(shown, refresh=False)
+
+    def show(self, name: str, picture: "NDArray[np.uint8]", step: int) -> None:
+        """Put a picture (H, W, 3), R G B, into tensorboard (main process only)."""
+        with explained(self._log.path, step, self.resume_path):
+            self._log.show(name, picture, step)
 
     def save(
         self,

@@ -4,7 +4,9 @@ from collections.abc import Sequence
 
 from voiceface.cli import dispatch
 
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "train-stylegan": ("voicestyle.train_stylegan", "train a StyleGAN2 on pictures or on invented faces"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

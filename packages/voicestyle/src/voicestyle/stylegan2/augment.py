@@ -1,0 +1,317 @@
+"""Augmentation of what the discriminator sees, and its adaptation (specification, section 12.5).
+
+Every step happens to each picture with the same probability: geometry as one affine map between a doubling
+and a halving of the resolution with the wavelet filter SYM6, then colours as one affine map. All of it can be
+differentiated twice with respect to the pictures, as R1 needs. Letters: N pictures, H rows, W columns.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from voicestyle.stylegan2.operators import upfirdn2d
+
+Turns = Literal["all", "published"]
+SYM6 = (
+    0.015404109327027373,
+    0.0034907120842174702,
+    -0.11799011114819057,
+    -0.048311742585633,
+    0.4910559419267466,
+    0.787641141030194,
+    0.3379294217276218,
+    -0.07263752278646252,
+    -0.021060292512300564,
+    0.04472490177066578,
+    0.0017677118642428036,
+    -0.007800708325034148,
+)
+
+
+class AdaptiveAugment:
+    """Probability of augmentation, moved by how sure the discriminator is of real pictures.
+
+    r_t is the mean sign of the real scores over `every` steps; p rises by n / length where r_t exceeds the
+    target, else falls by it, n being the number of scores; it stays in 0...1.
+
+    Attributes:
+        p: probability.
+        r_t: of the last adaptation, 0 before.
+    """
+
+    def __init__(self, target: float = 0.6, length: int = 500_000, every: int = 8) -> None:
+        self.target, self.length, self.every = target, length, every
+        self.p, self.r_t = 0.0, 0.0
+        self._signs, self._count, self._calls = 0.0, 0, 0
+
+    def tune(self, scores: Tensor) -> float:
+        """Take the scores of a batch of real pictures into account; returns p."""
+        self._signs += float(scores.sign().sum())
+        self._count += scores.numel()
+        self._calls += 1
+        if self._calls == self.every:
+            self.r_t = self._signs / self._count
+            sign = 1 if self.r_t > self.target else -1
+            self.p = min(1.0, max(0.0, self.p + sign * self._count / self.length))
+            self._signs, self._count, self._calls = 0.0, 0, 0
+        return self.p
+
+    def state_dict(self) -> dict[str, Any]:
+        """Everything that moves, as plain numbers."""
+        return {"p": self.p, "r_t": self.r_t, "sums": [self._signs, self._count, self._calls]}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Inverse of `state_dict`."""
+        self.p, self.r_t = float(state["p"]), float(state["r_t"])
+        self._signs, self._count, self._calls = state["sums"]
+
+
+def augment(
+    pictures: Tensor, p: float, generator: torch.Generator | None = None, *, turns: Turns = "all"
+) -> Tensor:
+    """Pictures (N, 3, H, W) in random other forms; with p = 0 as they are, and nothing is drawn.
+
+    Args:
+        pictures: in -1...1.
+        p: probability of each step.
+        generator: on the CPU; None for torch's own.
+        turns: see `draw_geometry`.
+    """
+    if p == 0:
+        return pictures
+    n, _, height, width = pictures.shape
+    geometry = draw_geometry(n, p, height, width, generator, turns=turns)
+    moved = warp(pictures, torch.linalg.inv(geometry).to(pictures))
+    return recolour(moved, draw_colours(n, p, generator).to(pictures))
+
+
+def draw_geometry(
+    n: int,
+    p: float,
+    height: int,
+    width: int,
+    generator: torch.Generator | None = None,
+    *,
+    turns: Turns = "all",
+) -> Tensor:
+    """Affine maps (N, 3, 3) of positions in pixels from the centre, x right, y down.
+
+    Mirror, quarter turns, whole-pixel shift, scale, turn, stretch, turn, shift; each multiplied from left.
+
+    Args:
+        n: N.
+        p: probability of each; of the two turns 1 - sqrt(1 - p), so that one of them happens with p.
+        height, width: of the pictures.
+        generator: on the CPU; None for torch's own.
+        turns: quarter turns are 0 to 3 ("all"), or 0 or 3 as published.
+    """
+    draw = _Draw(n, generator)
+    turning = 1 - math.sqrt(1 - p)
+    sides = torch.tensor([width, height])
+    total = torch.eye(3).repeat(n, 1, 1)
+
+    def apply(step: Tensor, probability: float = p) -> None:
+        nonlocal total
+        chosen = draw.chosen(probability)
+        total = torch.where(chosen[:, None, None], step, torch.eye(3)) @ total
+
+    apply(_scaling(1.0 - 2.0 * draw.coin(), torch.ones(n)))
+    quarters = draw.whole(4).float() if turns == "all" else 3.0 * draw.coin()
+    apply(_rotation(-math.pi / 2 * quarters))
+    apply(_shift((draw.uniform(-0.125, 0.125, 2) * sides).round()))
+    scale = torch.exp2(0.2 * draw.normal())
+    apply(_scaling(scale, scale))
+    apply(_rotation(draw.uniform(-math.pi, math.pi)), turning)
+    stretch = torch.exp2(0.2 * draw.normal())
+    apply(_scaling(stretch, 1 / stretch))
+    apply(_rotation(draw.uniform(-math.pi, math.pi)), turning)
+    apply(_shift(0.125 * draw.normal(2) * sides))
+    return total
+
+
+def draw_colours(n: int, p: float, generator: torch.Generator | None = None) -> Tensor:
+    """Affine maps (N, 4, 4) of (R, G, B, 1): brightness, contrast, luma flip, hue, saturation."""
+    draw = _Draw(n, generator)
+    axis = torch.full((3,), 1 / math.sqrt(3.0))
+    grey = torch.zeros(4, 4)
+    grey[:3, :3] = torch.outer(axis, axis)
+    colours, one = torch.diag(torch.tensor([1.0, 1.0, 1.0, 0.0])) - grey, torch.eye(4)
+    total = one.repeat(n, 1, 1)
+
+    def apply(step: Tensor) -> None:
+        nonlocal total
+        total = torch.where(draw.chosen(p)[:, None, None], step, one) @ total
+
+    brightness = one.repeat(n, 1, 1)
+    brightness[:, :3, 3] = (0.2 * draw.normal())[:, None]
+    apply(brightness)
+    contrast = torch.exp2(0.5 * draw.normal())
+    apply(torch.diag_embed(torch.stack([contrast, contrast, contrast, torch.ones(n)], 1)))
+    apply(one - 2 * grey * draw.coin()[:, None, None])
+    apply(hue_rotation(draw.uniform(-math.pi, math.pi)))
+    saturation = torch.exp2(draw.normal())
+    last = torch.diag(torch.tensor([0.0, 0.0, 0.0, 1.0]))
+    apply(grey + last + colours * saturation[:, None, None])
+    return total
+
+
+def hue_rotation(angles: Tensor) -> Tensor:
+    """Rotation about the grey axis, (N, 4, 4), by angles (N,) in radians."""
+    v = 1 / math.sqrt(3.0)
+    cross = torch.tensor([[0.0, -v, v], [v, 0.0, -v], [-v, v, 0.0]])
+    cosine, sine = angles.cos()[:, None, None], angles.sin()[:, None, None]
+    turned = cosine * torch.eye(3) + sine * cross + (1 - cosine) * v * v * torch.ones(3, 3)
+    return F.pad(turned, (0, 1, 0, 1)) + torch.diag(torch.tensor([0.0, 0.0, 0.0, 1.0]))
+
+
+def recolour(pictures: Tensor, colours: Tensor) -> Tensor:
+    """Apply affine maps of colour (N, 4, 4), acting on (R, G, B, 1), to pictures (N, 3, H, W)."""
+    n, channels, height, width = pictures.shape
+    flat = colours[:, :3, :3] @ pictures.reshape(n, channels, -1) + colours[:, :3, 3:]
+    return flat.reshape(n, channels, height, width)
+
+
+def warp(pictures: Tensor, inverse: Tensor, taps: Sequence[float] = SYM6) -> Tensor:
+    """Move pictures by affine maps, sampled at twice the resolution between two passes of a wavelet filter.
+
+    Args:
+        pictures: (N, C, H, W).
+        inverse: (N, 3, 3), output to source position: pixels from the centre, x right, y down.
+        taps: of the filter; their sum is sqrt(2).
+
+    Returns:
+        (N, C, H, W). What lies beyond one reflection reads as 0.
+    """
+    height, width = pictures.shape[2:]
+    inverse = inverse.to(pictures)
+    length, quarter = len(taps), len(taps) // 4
+    left, right, top, bottom = _margins(inverse, height, width, quarter)
+    x = F.pad(pictures, (left, right, top, bottom), mode="reflect")
+    row = torch.tensor(taps, dtype=pictures.dtype, device=pictures.device)
+    x = _by_axes(x, row, up=2, pad=((length + 1) // 2, (length - 2) // 2))
+    grid = _grid(inverse, (height, width), (left, right, top, bottom), quarter, x.shape)
+    x = _Sample.apply(x, grid)
+    cut = 2 * quarter
+    return _by_axes(x, row.flip(0), down=2, pad=((length - 1) // 2 - cut, (length - 2) // 2 - cut))
+
+
+def _margins(inverse: Tensor, height: int, width: int, quarter: int) -> tuple[int, int, int, int]:
+    """Left, right, top and bottom: how far any picture of the batch reads beyond its source."""
+    x, y = (width - 1) / 2, (height - 1) / 2
+    corners = torch.tensor([[-x, -y, 1], [x, -y, 1], [x, y, 1], [-x, y, 1]]).to(inverse)
+    places = (inverse[:, :2] @ corners.T).transpose(0, 1).flatten(1)
+    reach = torch.cat([places.amin(1).neg(), places.amax(1)]) + 2 * quarter
+    reach = reach - torch.tensor([x, y, x, y]).to(reach)
+    most = (width - 1, height - 1, width - 1, height - 1)
+    left, top, right, bottom = (math.ceil(min(max(v, 0.0), m)) for v, m in zip(reach.tolist(), most))
+    return left, right, top, bottom
+
+
+def _grid(
+    inverse: Tensor,
+    size: tuple[int, int],
+    margins: tuple[int, int, int, int],
+    quarter: int,
+    doubled: Sequence[int],
+) -> Tensor:
+    """Where each pixel of the canvas reads the doubled picture, in the coordinates of `grid_sample`.
+
+    Pixel u of the canvas, in doubled pixels from its centre, reads 2 G((u + 1/2) / 2) - 1/2 from the centre
+    of the picture without its margins; the halves put the axis of rotation a quarter source pixel off it.
+    """
+    (height, width), (left, right, top, bottom) = size, margins
+    rows, columns = 2 * (height + 2 * quarter), 2 * (width + 2 * quarter)
+    u = (torch.arange(columns).to(inverse) - (columns - 1) / 2 + 0.5) / 2
+    v = (torch.arange(rows).to(inverse) - (rows - 1) / 2 + 0.5) / 2
+    matrix = inverse[:, :2, :2]
+    place = (
+        matrix[:, None, None, :, 0] * u[None, None, :, None]
+        + matrix[:, None, None, :, 1] * v[None, :, None, None]
+        + inverse[:, None, None, :2, 2]
+    )
+    offset = torch.tensor([left - right, top - bottom]).to(inverse)
+    sides = torch.tensor([doubled[3], doubled[2]]).to(inverse)
+    return (2 * place - 0.5 + offset) * 2 / sides
+
+
+def _by_axes(x: Tensor, row: Tensor, *, up: int = 1, down: int = 1, pad: tuple[int, int]) -> Tensor:
+    """`upfirdn2d` with an outer product, axis by axis."""
+    x = upfirdn2d(x, row[None], (up, 1), (down, 1), (*pad, 0, 0))
+    return upfirdn2d(x, row[:, None], (1, up), (1, down), (0, 0, *pad))
+
+
+class _Sample(torch.autograd.Function):
+    """Bilinear sampling that can be differentiated any number of times by the picture; it is linear in it."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, grid: Tensor) -> Tensor:
+        ctx.save_for_backward(grid)
+        ctx.shape = x.shape
+        return F.grid_sample(x, grid, mode="bilinear", padding_mode="zeros", align_corners=False)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
+        (grid,) = ctx.saved_tensors
+        return _Scatter.apply(gradient, grid, ctx.shape), None
+
+
+class _Scatter(torch.autograd.Function):
+    """The transpose of `_Sample`."""
+
+    @staticmethod
+    def forward(ctx: Any, gradient: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
+        ctx.save_for_backward(grid)
+        like = gradient.new_empty(1).expand(shape)  # only its shape counts
+        found = torch.ops.aten.grid_sampler_2d_backward(gradient, like, grid, 0, 0, False, [True, False])
+        return found[0]
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
+        (grid,) = ctx.saved_tensors
+        return _Sample.apply(gradient, grid), None, None
+
+
+class _Draw:
+    """Random numbers for N pictures, drawn on the CPU."""
+
+    def __init__(self, n: int, generator: torch.Generator | None) -> None:
+        self.n, self.generator = n, generator
+
+    def chosen(self, probability: float) -> Tensor:
+        return torch.rand(self.n, generator=self.generator) < probability
+
+    def coin(self) -> Tensor:
+        return self.whole(2).float()
+
+    def whole(self, end: int) -> Tensor:
+        return torch.randint(end, (self.n,), generator=self.generator)
+
+    def normal(self, columns: int = 0) -> Tensor:
+        return torch.randn(self._shape(columns), generator=self.generator)
+
+    def uniform(self, low: float, high: float, columns: int = 0) -> Tensor:
+        return low + (high - low) * torch.rand(self._shape(columns), generator=self.generator)
+
+    def _shape(self, columns: int) -> tuple[int, ...]:
+        return (self.n, columns) if columns else (self.n,)
+
+
+def _scaling(x: Tensor, y: Tensor) -> Tensor:
+    return torch.diag_embed(torch.stack([x, y, torch.ones_like(x)], 1))
+
+
+def _rotation(angles: Tensor) -> Tensor:
+    zero, one = torch.zeros_like(angles), torch.ones_like(angles)
+    cosine, sine = angles.cos(), angles.sin()
+    rows = [cosine, -sine, zero, sine, cosine, zero, zero, zero, one]
+    return torch.stack(rows, 1).reshape(-1, 3, 3)
+
+
+def _shift(offsets: Tensor) -> Tensor:
+    step = torch.eye(3).repeat(len(offsets), 1, 1)
+    step[:, :2, 2] = offsets
+    return step

@@ -1,0 +1,94 @@
+"""Discriminator of StyleGAN2: residual blocks and the deviation across a minibatch. Specification, 12.3."""
+
+import math
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+
+from voicestyle.stylegan2.generator import NetworkConfig
+from voicestyle.stylegan2.layers import EqualConv2d, EqualLinear, Filtered, FusedLeakyReLU, downsample
+
+EPSILON = 1e-8
+
+
+class DiscriminatorConfig(NetworkConfig):
+    """Side, channels, and the groups whose deviation is one more channel."""
+
+    stddev_group: int = Field(default=4, ge=1, description="pictures that are compared with each other")
+
+
+class ResidualBlock(nn.Module):
+    """(N, I, H, W) to (N, O, H/2, W/2).
+
+    The published shortcut blurs at full size and drops three of four pixels in its 1x1 convolution; here only
+    those are computed that are kept.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv1 = nn.Sequential(EqualConv2d(inputs, inputs, 3, padding=1), FusedLeakyReLU(inputs))
+        self.conv2 = nn.Sequential(
+            Filtered(pad=(2, 2)), EqualConv2d(inputs, outputs, 3, stride=2), FusedLeakyReLU(outputs)
+        )
+        self.skip = nn.Sequential(downsample(), EqualConv2d(inputs, outputs, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return (self.conv2(self.conv1(x)) + self.skip(x)) / math.sqrt(2)
+
+
+class Discriminator(nn.Module):
+    """Pictures to scores; higher means more likely real."""
+
+    def __init__(self, config: DiscriminatorConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or DiscriminatorConfig()
+        width = config.width(config.blocks)
+        convs: list[nn.Module] = [nn.Sequential(EqualConv2d(3, width, 1), FusedLeakyReLU(width))]
+        for block in range(config.blocks - 1, -1, -1):
+            before, width = width, config.width(block)
+            convs.append(ResidualBlock(before, width))
+        self.convs = nn.Sequential(*convs)
+        self.final_conv = nn.Sequential(EqualConv2d(width + 1, width, 3, padding=1), FusedLeakyReLU(width))
+        self.final_linear = nn.Sequential(
+            EqualLinear(width * 16, width, activated=True), EqualLinear(width, 1)
+        )
+
+    def trunk(self, pictures: Tensor) -> Tensor:
+        """Pictures (N, 3, S, S) to what is left at 4 pixels, (N, C, 4, 4)."""
+        return self.convs(pictures.contiguous(memory_format=torch.channels_last))
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Pictures (N, 3, S, S) to scores (N, 1).
+
+        Raises:
+            ValueError: more pictures than a group holds, and no whole number of groups.
+        """
+        x = self.trunk(pictures)
+        deviation = minibatch_deviation(x, self.config.stddev_group)
+        x = self.final_conv(torch.cat([x, deviation], 1))
+        return self.final_linear(x.flatten(1))
+
+
+def minibatch_deviation(x: Tensor, group: int) -> Tensor:
+    """Mean deviation among the G = min(N, group) members of each group, as one more channel.
+
+    Picture n belongs to group n mod (N / G).
+
+    Args:
+        x: (N, C, H, W), N divisible by G.
+        group: most members of a group.
+
+    Returns:
+        (N, 1, H, W).
+
+    Raises:
+        ValueError: N is not divisible.
+    """
+    n, _, height, width = x.shape
+    members = min(n, group)
+    if n % members:
+        raise ValueError(f"a batch of {n} does not divide into groups of {members}; choose a multiple")
+    grouped = x.reshape(members, n // members, *x.shape[1:])
+    deviation = (grouped.var(0, unbiased=False) + EPSILON).sqrt().mean((1, 2, 3))
+    return deviation.repeat(members).reshape(n, 1, 1, 1).expand(n, 1, height, width)

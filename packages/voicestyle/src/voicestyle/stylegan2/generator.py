@@ -1,0 +1,257 @@
+"""Generator of StyleGAN2 with skip connections. Specification, section 12.2.
+
+Letters: N pictures, S side of the picture, D length of a code, L codes (one per layer), 2 log2(S) - 2 in all.
+"""
+
+from collections.abc import Sequence
+from typing import Annotated, Self
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from voiceface.config import Config
+
+from voicestyle.stylegan2.layers import ConstantInput, EqualLinear, PixelNorm, StyledConv, ToRGB
+
+SIZES = tuple(2**power for power in range(3, 11))
+WIDE = 512  # channels up to 32 pixels; from 64 on `WIDE` 32 / side times the multiplier
+
+
+class NetworkConfig(Config):
+    """Side and channels of a generator or a discriminator; the defaults are config-f for 256 pixels."""
+
+    size: int = Field(default=256, description="side of the pictures, pixels; a power of two, 8 to 1024")
+    channels: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
+        default=None, description="channels at 4, 8, 16, ... pixels; null: the published table"
+    )
+    channel_multiplier: int = Field(default=2, ge=1, description="of the published table, from 64 pixels on")
+    channel_cap: int = Field(default=512, ge=1, description="most channels of any layer")
+
+    @model_validator(mode="after")
+    def _fits(self) -> Self:
+        if self.size not in SIZES:
+            raise ValueError(f"expected a size among {', '.join(map(str, SIZES))}, found {self.size}")
+        if self.channels is not None and len(self.channels) != self.blocks + 1:
+            raise ValueError(
+                f"expected {self.blocks + 1} channel numbers, for 4 to {self.size} pixels, "
+                f"found {len(self.channels)}"
+            )
+        return self
+
+    @property
+    def blocks(self) -> int:
+        """Doublings from 4 pixels to `size`."""
+        return self.size.bit_length() - 3
+
+    def width(self, block: int) -> int:
+        """Channels at 4 * 2^block pixels."""
+        if self.channels is not None:
+            return min(self.channels[block], self.channel_cap)
+        side = 4 << block
+        return min(WIDE if side <= 32 else WIDE * 32 // side * self.channel_multiplier, self.channel_cap)
+
+
+class GeneratorConfig(NetworkConfig):
+    """A generator and its mapping network."""
+
+    style_dim: int = Field(default=512, ge=1, description="length D of z and w")
+    n_mlp: int = Field(default=8, ge=1, description="layers of the mapping network")
+    lr_mlp: float = Field(default=0.01, gt=0, description="factor of the mapping network's learning rate")
+
+    @property
+    def codes(self) -> int:
+        """L, codes of a picture."""
+        return 2 * self.blocks + 2
+
+    @property
+    def noise_sides(self) -> tuple[int, ...]:
+        """Sides of the 2 log2(S) - 3 noise maps: 4, 8, 8, 16, 16, ..."""
+        return tuple(4 << (number + 1) // 2 for number in range(self.codes - 1))
+
+
+class Generator(nn.Module):
+    """Codes to pictures.
+
+    `mapping` makes w of z; `codes` brings w into one code per layer (truncation, mixing); `synthesise` draws.
+    A call does all three.
+
+    Attributes:
+        config: sizes.
+        latent_avg: (D,) centre of w where it is known, else None; not part of the state dict.
+    """
+
+    latent_avg: Tensor | None
+
+    def __init__(self, config: GeneratorConfig | None = None) -> None:
+        super().__init__()
+        self.config = config = config or GeneratorConfig()
+        dim = config.style_dim
+        layers = [EqualLinear(dim, dim, lr_mul=config.lr_mlp, activated=True) for _ in range(config.n_mlp)]
+        self.style = nn.Sequential(PixelNorm(), *layers)
+        width = config.width(0)
+        self.input = ConstantInput(width)
+        self.conv1 = StyledConv(width, width, dim)
+        self.to_rgb1 = ToRGB(width, dim, enlarges=False)
+        self.convs, self.to_rgbs, self.noises = nn.ModuleList(), nn.ModuleList(), nn.Module()
+        for number, side in enumerate(config.noise_sides):
+            self.noises.register_buffer(f"noise_{number}", torch.randn(1, 1, side, side))
+        for block in range(1, config.blocks + 1):
+            before, width = width, config.width(block)
+            self.convs.append(StyledConv(before, width, dim, resample="up"))
+            self.convs.append(StyledConv(width, width, dim))
+            self.to_rgbs.append(ToRGB(width, dim))
+        self.register_buffer("latent_avg", None, persistent=False)
+
+    def forward(
+        self,
+        styles: Tensor | Sequence[Tensor],
+        *,
+        return_latents: bool = False,
+        inject_index: int | None = None,
+        truncation: float = 1.0,
+        truncation_latent: Tensor | None = None,
+        input_is_latent: bool = False,
+        noise: Sequence[Tensor] | None = None,
+        randomize_noise: bool = True,
+        generator: torch.Generator | None = None,
+    ) -> tuple[Tensor, Tensor | None]:
+        """Pictures, nominally in -1...1 and not clamped.
+
+        Args:
+            styles, inject_index, truncation, truncation_latent, input_is_latent: see `codes`.
+            return_latents: also give the codes.
+            noise: see `synthesise`.
+            randomize_noise: without `noise`: draw it, or take the stored maps.
+            generator: of random draws; None for torch's own.
+
+        Returns:
+            Pictures (N, 3, S, S), and the codes (N, L, D) or None.
+        """
+        latents = self.codes(
+            styles,
+            inject_index=inject_index,
+            truncation=truncation,
+            truncation_latent=truncation_latent,
+            input_is_latent=input_is_latent,
+            generator=generator,
+        )
+        if noise is None:
+            noise = self.make_noise(len(latents), generator) if randomize_noise else self.stored_noise()
+        return self.synthesise(latents, noise), latents if return_latents else None
+
+    def mapping(self, z: Tensor) -> Tensor:
+        """Normal z (N, D) to w (N, D)."""
+        return self.style(z)
+
+    def codes(
+        self,
+        styles: Tensor | Sequence[Tensor],
+        *,
+        inject_index: int | None = None,
+        truncation: float = 1.0,
+        truncation_latent: Tensor | None = None,
+        input_is_latent: bool = False,
+        generator: torch.Generator | None = None,
+    ) -> Tensor:
+        """One code per layer, (N, L, D).
+
+        Args:
+            styles: z (N, D), or w where `input_is_latent`; two of them are mixed; (N, L, D) goes through as
+                codes of the layers.
+            inject_index: with two styles, the first layer of the second; None draws from 1...L-1.
+            truncation: psi; below 1 every code becomes c + psi (w - c).
+            truncation_latent: centre c, (1, D) or (D,); None for `latent_avg`.
+            input_is_latent: the styles are w already.
+            generator: draws the inject index.
+
+        Raises:
+            ValueError: shapes or number of styles, an inject index beyond the layers, or no centre is known.
+        """
+        given = [styles] if isinstance(styles, Tensor) else list(styles)
+        count, dim = self.config.codes, self.config.style_dim
+        for style in given:
+            if style.shape[-1] != dim or style.ndim not in (2, 3) or style.shape[1:-1] not in ((), (count,)):
+                raise ValueError(
+                    f"a style must be (N, {dim}) or (N, {count}, {dim}), found {tuple(style.shape)}"
+                )
+        if len(given) not in (1, 2):
+            raise ValueError(f"one style or two to mix, found {len(given)}")
+        if not input_is_latent:
+            given = [self.mapping(z.flatten(0, -2)).reshape(z.shape) for z in given]
+        if truncation < 1:
+            centre = self.latent_avg if truncation_latent is None else truncation_latent
+            if centre is None:
+                raise ValueError(
+                    "truncation needs a centre: give truncation_latent, such as mean_latent(10_000)"
+                )
+            given = [centre + truncation * (w - centre) for w in given]
+        layers = [w if w.ndim == 3 else w[:, None].expand(-1, count, -1) for w in given]
+        if len(layers) == 1:
+            return layers[0]
+        if inject_index is None:
+            inject_index = int(torch.randint(1, count, (), generator=generator, device=_place(generator)))
+        if not 0 <= inject_index <= count:
+            raise ValueError(f"inject_index must lie in 0...{count}, found {inject_index}")
+        return torch.cat([layers[0][:, :inject_index], layers[1][:, inject_index:]], 1)
+
+    def synthesise(self, latents: Tensor, noise: Sequence[Tensor]) -> Tensor:
+        """Draw pictures.
+
+        Args:
+            latents: codes, (N, L, D).
+            noise: a map (N or 1, 1, r, r) for each of `config.noise_sides`.
+
+        Returns:
+            (N, 3, S, S).
+
+        Raises:
+            ValueError: another number of noise maps.
+        """
+        if len(noise) != len(self.config.noise_sides):
+            raise ValueError(f"expected {len(self.config.noise_sides)} noise maps, found {len(noise)}")
+        x = self.input(len(latents)).contiguous(memory_format=torch.channels_last)
+        x = self.conv1(x, latents[:, 0], noise[0])
+        picture = self.to_rgb1(x, latents[:, 1])
+        for block, to_rgb in enumerate(self.to_rgbs):
+            at = 2 * block + 1
+            x = self.convs[at - 1](x, latents[:, at], noise[at])
+            x = self.convs[at](x, latents[:, at + 1], noise[at + 1])
+            picture = to_rgb(x, latents[:, at + 2], picture)
+        return picture.contiguous()
+
+    def make_noise(self, count: int = 1, generator: torch.Generator | None = None) -> list[Tensor]:
+        """Fresh normal noise maps (count, 1, r, r)."""
+        like = self.input.input
+        return [
+            torch.randn(
+                count, 1, side, side, generator=generator, dtype=like.dtype, device=_place(generator, like)
+            ).to(like)
+            for side in self.config.noise_sides
+        ]
+
+    def stored_noise(self) -> list[Tensor]:
+        """The maps (1, 1, r, r) that are kept with the weights."""
+        return [self.noises.get_buffer(f"noise_{number}") for number in range(len(self.config.noise_sides))]
+
+    @torch.no_grad()
+    def mean_latent(
+        self, count: int, generator: torch.Generator | None = None, *, chunk: int = 4096
+    ) -> Tensor:
+        """Mean w of `count` normal z, (1, D)."""
+        like, total = self.input.input, torch.zeros(1, self.config.style_dim, dtype=torch.float64)
+        for start in range(0, count, chunk):
+            rows = min(chunk, count - start)
+            z = torch.randn(
+                rows,
+                self.config.style_dim,
+                generator=generator,
+                dtype=like.dtype,
+                device=_place(generator, like),
+            )
+            total += self.mapping(z.to(like)).sum(0, keepdim=True, dtype=torch.float64).cpu()
+        return (total / count).to(like)
+
+
+def _place(generator: torch.Generator | None, like: Tensor | None = None) -> torch.device | None:
+    """Where to draw: on the generator's device, else beside the weights."""
+    return generator.device if generator is not None else like.device if like is not None else None

@@ -1,0 +1,238 @@
+"""Layers of StyleGAN2: equalised, modulated, resampling. Specification, section 12.1.
+
+"Equalised" layers keep weights of unit variance and scale them in use, so that Adam moves all layers alike.
+Parameter names are the published ones; FIR kernels are constants and are not part of a state dict.
+Letters: N pictures, C channels (I in, O out), H rows, W columns, D length of a style.
+"""
+
+import math
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from voicestyle.stylegan2.operators import GAIN, SLOPE, fir_kernel, fused_leaky_relu, upfirdn2d
+
+Form = Literal["scaled", "grouped"]
+EPSILON = 1e-8
+
+
+class PixelNorm(nn.Module):
+    """Rows of (N, D) to unit mean square."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x * torch.rsqrt(x.square().mean(1, keepdim=True) + EPSILON)
+
+
+class EqualLinear(nn.Module):
+    """(N, I) to (N, O): x W^T lr_mul / sqrt(I) + b lr_mul, and the fused leaky ReLU if `activated`.
+
+    Args:
+        inputs, outputs: I and O.
+        bias: starting value of the bias.
+        lr_mul: factor of the learning rate; weights start with deviation 1 / lr_mul.
+        activated: end with the fused leaky ReLU.
+    """
+
+    def __init__(
+        self, inputs: int, outputs: int, *, bias: float = 0.0, lr_mul: float = 1.0, activated: bool = False
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr_mul)
+        self.bias = nn.Parameter(torch.full((outputs,), float(bias)))
+        self.lr_mul, self.activated = lr_mul, activated
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = self.lr_mul / math.sqrt(self.weight.shape[1])
+        bias = self.bias * self.lr_mul if self.lr_mul != 1 else self.bias
+        y = torch.addmm(bias, x, self.weight.T, alpha=scale)
+        return F.leaky_relu(y, SLOPE) * GAIN if self.activated else y
+
+
+class EqualConv2d(nn.Module):
+    """Convolution without bias whose weight is scaled by 1 / sqrt(I k k)."""
+
+    def __init__(self, inputs: int, outputs: int, side: int, *, stride: int = 1, padding: int = 0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, side, side))
+        self.stride, self.padding = stride, padding
+
+    def forward(self, x: Tensor) -> Tensor:
+        scale = 1 / math.sqrt(self.weight[0].numel())
+        return F.conv2d(x, self.weight * scale, stride=self.stride, padding=self.padding)
+
+
+class FusedLeakyReLU(nn.Module):
+    """Bias per channel, leaky ReLU, sqrt(2)."""
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.bias = nn.Parameter(torch.zeros(channels))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return fused_leaky_relu(x, self.bias)
+
+
+class Filtered(nn.Module):
+    """Picture through the FIR kernel [1, 3, 3, 1]: blurred, enlarged or shrunk.
+
+    Args:
+        gain: sum of the kernel.
+        up, down: factors.
+        pad: zeros before and after each axis, after enlarging.
+    """
+
+    kernel: Tensor
+
+    def __init__(self, *, gain: float = 1.0, up: int = 1, down: int = 1, pad: tuple[int, int]) -> None:
+        super().__init__()
+        self.register_buffer("kernel", fir_kernel(gain=gain), persistent=False)
+        self.up, self.down, self.pad = up, down, pad
+
+    def forward(self, x: Tensor) -> Tensor:
+        return upfirdn2d(x, self.kernel, self.up, self.down, self.pad)
+
+
+def upsample() -> Filtered:
+    """Twice the side."""
+    return Filtered(gain=4.0, up=2, pad=(2, 1))
+
+
+def downsample() -> Filtered:
+    """Half the side."""
+    return Filtered(down=2, pad=(1, 1))
+
+
+class ModulatedConv2d(nn.Module):
+    """Convolution whose weight is scaled per input channel by a style and brought back to unit length.
+
+    W'[o, i] = W[o, i] s_i / sqrt(I k k), s = modulation(style); demodulated W'[o] / sqrt(sum W'[o]^2 + 1e-8).
+    Enlarging: transposed convolution of stride 2, then the blur with gain 4. Shrinking: blur, then stride 2.
+
+    Two forms of equal numbers (about 1e-6 apart): `scaled` multiplies the input channels by s and the output
+    channels by the demodulation, one convolution with one weight; `grouped` makes every sample's weight, as
+    published. The first is faster; the second needs less memory where samples are few and pictures large.
+
+    Args:
+        inputs, outputs: I and O.
+        side: of the kernel.
+        style_dim: D.
+        demodulate: bring each output channel's weight to unit length.
+        resample: "up", "down" or None.
+        form: see above.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        outputs: int,
+        side: int,
+        style_dim: int,
+        *,
+        demodulate: bool = True,
+        resample: Literal["up", "down"] | None = None,
+        form: Form = "scaled",
+    ) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(1, outputs, inputs, side, side))
+        self.modulation = EqualLinear(style_dim, inputs, bias=1.0)
+        self.demodulate, self.resample, self.form = demodulate, resample, form
+        self.scale, self.padding = 1 / math.sqrt(inputs * side * side), side // 2
+        self.blur: Filtered | None = None
+        if resample == "up":  # the transposed convolution gives (H - 1) 2 + k samples, the blur 2 H
+            self.blur = Filtered(gain=4.0, pad=((5 - side + 1) // 2, (5 - side) // 2))
+        elif resample == "down":
+            self.blur = Filtered(pad=((2 + side) // 2, (1 + side) // 2))
+
+    def forward(self, x: Tensor, style: Tensor) -> Tensor:
+        """(N, I, H, W) and (N, D) to (N, O, h, w)."""
+        if self.form == "grouped":
+            return self._grouped(x, style)
+        s = self.modulation(style) * self.scale
+        y = self._convolved(x * s[:, :, None, None], self.weight[0])
+        return y * self.demodulation(s)[:, :, None, None] if self.demodulate else y
+
+    def demodulation(self, s: Tensor) -> Tensor:
+        """Factor of every output channel, (N, O), for scaled styles (N, I)."""
+        energy = self.weight[0].square().sum((2, 3))
+        return torch.rsqrt(s.square() @ energy.T + EPSILON)
+
+    def _convolved(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
+        """One convolution of (N, G I, H, W) with (G O, I, k, k) and its resampling."""
+        if self.resample == "up":
+            assert self.blur is not None
+            outputs, inputs, side, _ = weight.shape
+            turned = weight.reshape(groups, outputs // groups, inputs, side, side).transpose(1, 2)
+            turned = turned.reshape(groups * inputs, outputs // groups, side, side)
+            return self.blur(F.conv_transpose2d(x, turned, stride=2, groups=groups))
+        if self.resample == "down":
+            assert self.blur is not None
+            return F.conv2d(self.blur(x), weight, stride=2, groups=groups)
+        return F.conv2d(x, weight, padding=self.padding, groups=groups)
+
+    def _grouped(self, x: Tensor, style: Tensor) -> Tensor:
+        """The published form: one group of a convolution per sample."""
+        n, inputs = x.shape[:2]
+        s = self.modulation(style) * self.scale
+        weight = self.weight * s[:, None, :, None, None]
+        if self.demodulate:
+            weight = weight * torch.rsqrt(weight.square().sum((2, 3, 4), keepdim=True) + EPSILON)
+        y = self._convolved(x.reshape(1, n * inputs, *x.shape[2:]), weight.flatten(0, 1), groups=n)
+        return y.reshape(n, -1, *y.shape[2:])
+
+
+class NoiseInjection(nn.Module):
+    """x + weight * noise; one strength per layer, noise (N, 1, H, W) shared by the channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(1))
+
+    def forward(self, x: Tensor, noise: Tensor) -> Tensor:
+        return x + self.weight * noise
+
+
+class ConstantInput(nn.Module):
+    """Learned 4x4 picture that every synthesis begins with."""
+
+    def __init__(self, channels: int, side: int = 4) -> None:
+        super().__init__()
+        self.input = nn.Parameter(torch.randn(1, channels, side, side))
+
+    def forward(self, count: int) -> Tensor:
+        return self.input.expand(count, -1, -1, -1)
+
+
+class StyledConv(nn.Module):
+    """Modulated 3x3 convolution, noise, bias and leaky ReLU."""
+
+    def __init__(
+        self, inputs: int, outputs: int, style_dim: int, *, resample: Literal["up"] | None = None
+    ) -> None:
+        super().__init__()
+        self.conv = ModulatedConv2d(inputs, outputs, 3, style_dim, resample=resample)
+        self.noise = NoiseInjection()
+        self.activate = FusedLeakyReLU(outputs)
+
+    def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
+        """(N, I, H, W), (N, D) and (N or 1, 1, h, w) to (N, O, h, w)."""
+        return self.activate(self.noise(self.conv(x, style), noise))
+
+
+class ToRGB(nn.Module):
+    """Modulated 1x1 convolution to three channels, bias, and the enlarged picture of the block before."""
+
+    def __init__(self, inputs: int, style_dim: int, *, enlarges: bool = True) -> None:
+        super().__init__()
+        self.conv = ModulatedConv2d(inputs, 3, 1, style_dim, demodulate=False)
+        self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
+        self.upsample = upsample() if enlarges else None
+
+    def forward(self, x: Tensor, style: Tensor, skip: Tensor | None = None) -> Tensor:
+        """(N, I, H, W), (N, D) and the picture (N, 3, H/2, W/2) to (N, 3, H, W)."""
+        y = self.conv(x, style) + self.bias
+        if skip is None:
+            return y
+        assert self.upsample is not None
+        return y + self.upsample(skip)

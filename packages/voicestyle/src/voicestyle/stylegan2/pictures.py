@@ -1,0 +1,51 @@
+"""Pictures of a generator as bytes, grids of them. Specification, section 11, step 7."""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+from voiceface.files import write_bytes
+
+
+def to_bytes(pictures: Tensor) -> NDArray[np.uint8]:
+    """Pictures (N, 3, H, W) in -1...1 to (N, H, W, 3) uint8: clipped, (x + 1) / 2 * 255, truncated."""
+    scaled = (pictures.detach().float().clamp(-1, 1) + 1) / 2 * 255
+    return scaled.permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8)
+
+
+def from_bytes(pictures: NDArray[np.uint8]) -> Tensor:
+    """Pictures (N, H, W, 3) uint8 to (N, 3, H, W) float32 in -1...1: (x - 127.5) / 127.5."""
+    import torch
+
+    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def grid(pictures: NDArray[np.uint8], columns: int | None = None) -> NDArray[np.uint8]:
+    """Pictures (N, H, W, 3) side by side, row by row; black where there is none.
+
+    Args:
+        pictures: what is shown.
+        columns: pictures in a row; None for about as many as rows.
+    """
+    count, height, width, _ = pictures.shape
+    columns = columns or max(1, round(count**0.5))
+    rows = -(-count // columns)
+    sheet = np.zeros((rows * columns, height, width, 3), np.uint8)
+    sheet[:count] = pictures
+    return (
+        sheet.reshape(rows, columns, height, width, 3)
+        .swapaxes(1, 2)
+        .reshape(rows * height, columns * width, 3)
+    )
+
+
+def write_png(path: str | Path, picture: NDArray[np.uint8]) -> None:
+    """Write one picture (H, W, 3), RGB, atomically."""
+    import io
+
+    from PIL import Image
+
+    stream = io.BytesIO()
+    Image.fromarray(picture).save(stream, "PNG")
+    write_bytes(path, stream.getvalue())

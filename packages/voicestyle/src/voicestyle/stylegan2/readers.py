@@ -1,0 +1,225 @@
+"""StyleGAN2 checkpoints: published ones, converted ones, our own. Specification, section 12.4.
+
+Our modules keep the published parameter names; sizes are read off the shapes. Nothing that a file may carry
+is run. A file may lack two things (quirk Q21): `noises.*`, which older files have not (a fixed set is drawn),
+and the FIR kernels, which are constants; one that has other kernels is refused.
+"""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from voiceface.association.trunks import write_torch
+from voiceface.checkpoint import CheckpointError, load_into, load_model, read_published
+from voiceface.config import ConfigError, check
+
+from voicestyle.stylegan2.discriminator import Discriminator, DiscriminatorConfig
+from voicestyle.stylegan2.generator import Generator, GeneratorConfig
+from voicestyle.stylegan2.operators import fir_kernel
+
+State = Mapping[str, Tensor]
+SYSTEM = "voicestyle"
+OPTIONAL = ("noises.*", "*kernel")
+NOISE_SEED = 0
+NETWORKS = ("g_ema", "g", "d")
+
+
+@dataclass(frozen=True)
+class Published:
+    """A published training state.
+
+    Attributes:
+        generator: the running mean of the generator, `g_ema`.
+        latent_avg: (1, D) where the file has it (converted official models), else None.
+        trained: the generator itself, `g`; None where the file has none.
+        discriminator: `d`; None where the file has none.
+        args: the options of the run that made it, where it has them.
+        ada_p: augmentation probability at the end; None where the file does not say.
+    """
+
+    generator: Generator
+    latent_avg: Tensor | None
+    trained: Generator | None
+    discriminator: Discriminator | None
+    args: dict[str, Any]
+    ada_p: float | None
+
+
+def load_published(path: str | Path) -> Published:
+    """Read a file such as `550000.pt`, every network that it holds, in evaluation mode.
+
+    Raises:
+        CheckpointError: damaged, unsafe, without `g_ema`, or a key is missing, unknown or of another shape.
+        FileNotFoundError: no such file.
+    """
+    source, content = str(path), read_published(path)
+    parts = {name: content.get(name) for name in NETWORKS}
+    if not isinstance(parts["g_ema"], Mapping):
+        keys = ", ".join(map(str, list(content)[:8]))
+        raise CheckpointError(f"{source} is no StyleGAN2 checkpoint: expected the key g_ema, found {keys}")
+    args = content.get("args")
+    return Published(
+        generator_of(parts["g_ema"], f"{source} (g_ema)", latent_avg=content.get("latent_avg")),
+        _centre(content.get("latent_avg")),
+        generator_of(parts["g"], f"{source} (g)") if parts["g"] else None,
+        discriminator_of(parts["d"], f"{source} (d)") if parts["d"] else None,
+        dict(vars(args)) if args is not None and hasattr(args, "__dict__") else {},
+        float(content["ada_aug_p"]) if "ada_aug_p" in content else None,
+    )
+
+
+def load_generator(path: str | Path) -> Generator:
+    """The generator to draw with: ours (.safetensors), `g_ema` of a published file, or a bare state dict.
+
+    Its `latent_avg` is set where the file has it.
+
+    Raises:
+        CheckpointError, FileNotFoundError: as `load_published`.
+    """
+    source = Path(path)
+    if source.suffix == ".safetensors":
+        loaded = load_model(source, system=SYSTEM, kind="generator")
+        try:
+            config = check(loaded.config["generator"], GeneratorConfig, str(source))
+        except (KeyError, ConfigError) as error:
+            raise CheckpointError(f"{source} does not say how large its generator is: {error}") from None
+        state = dict(loaded.state)
+        centre = state.pop("latent_avg", None)
+        return generator_of(state, str(source), config, latent_avg=centre)
+    content = read_published(source)
+    if isinstance(content.get("g_ema"), Mapping):
+        return generator_of(content["g_ema"], f"{source} (g_ema)", latent_avg=content.get("latent_avg"))
+    return generator_of({k: v for k, v in content.items() if isinstance(v, Tensor)}, str(source))
+
+
+def generator_of(
+    state: State,
+    source: str = "the state dict",
+    config: GeneratorConfig | None = None,
+    *,
+    latent_avg: Tensor | None = None,
+) -> Generator:
+    """The generator of a state dict, in evaluation mode.
+
+    Args:
+        state: published keys.
+        source: where it comes from, for messages.
+        config: sizes; None reads them off the shapes.
+        latent_avg: (D,) or (1, D), centre of w.
+
+    Raises:
+        CheckpointError: another network's, or a key is missing, unknown or of another shape.
+    """
+    network = Generator(config or generator_config_of(state, source))
+    _require_kernels(state, source)
+    missing = not any(key.startswith("noises.") for key in state)
+    ignore = [pattern for pattern in OPTIONAL if missing or pattern != "noises.*"]
+    load_into(network, state, ignore=ignore, source=source)
+    if missing:
+        generator = torch.Generator().manual_seed(NOISE_SEED)
+        for buffer in network.stored_noise():
+            buffer.copy_(torch.randn(buffer.shape, generator=generator))
+    network.latent_avg = _centre(latent_avg)
+    return network.eval()
+
+
+def discriminator_of(
+    state: State, source: str = "the state dict", config: DiscriminatorConfig | None = None
+) -> Discriminator:
+    """The discriminator of a state dict, in evaluation mode; arguments and errors as `generator_of`."""
+    network = Discriminator(config or discriminator_config_of(state, source))
+    _require_kernels(state, source)
+    load_into(network, state, ignore=OPTIONAL, source=source)
+    return network.eval()
+
+
+def generator_config_of(state: State, source: str = "the state dict") -> GeneratorConfig:
+    """Sizes of a generator, read off the shapes of its weights.
+
+    Raises:
+        CheckpointError: these are no generator's keys.
+    """
+    layers = [key for key in state if re.fullmatch(r"style\.\d+\.weight", key)]
+    blocks = len([key for key in state if re.fullmatch(r"to_rgbs\.\d+\.conv\.weight", key)])
+    needed = [f"convs.{2 * block}.conv.weight" for block in range(blocks)]
+    if not layers or not blocks or not {"conv1.conv.weight", *needed} <= state.keys():
+        raise _refused(state, source, "generator", "style.1.weight, conv1.conv.weight, convs.0.conv.weight")
+    widths = [int(state[key].shape[1]) for key in ("conv1.conv.weight", *needed)]
+    return _config(
+        GeneratorConfig,
+        source,
+        size=4 << blocks,
+        channels=widths,
+        channel_cap=max(widths),
+        style_dim=int(state[layers[0]].shape[1]),
+        n_mlp=len(layers),
+    )
+
+
+def discriminator_config_of(state: State, source: str = "the state dict") -> DiscriminatorConfig:
+    """Sizes of a discriminator; errors as `generator_config_of`."""
+    blocks = len([key for key in state if re.fullmatch(r"convs\.\d+\.skip\.1\.weight", key)])
+    needed = [f"convs.{block}.skip.1.weight" for block in range(blocks, 0, -1)]
+    if not blocks or not {"convs.0.0.weight", "final_conv.0.weight", *needed} <= state.keys():
+        raise _refused(
+            state, source, "discriminator", "convs.0.0.weight, convs.1.skip.1.weight, final_conv.0.weight"
+        )
+    widths = [int(state[key].shape[0]) for key in (*needed, "convs.0.0.weight")]
+    return _config(DiscriminatorConfig, source, size=4 << blocks, channels=widths, channel_cap=max(widths))
+
+
+def save_published(
+    path: str | Path, generator: Generator, *, discriminator: Discriminator | None = None
+) -> None:
+    """Write a file that the published programs load: `g_ema`, `latent_avg` where known, `d` where given."""
+    content: dict[str, Any] = {"g_ema": with_kernels(generator)}
+    if generator.latent_avg is not None:
+        content["latent_avg"] = generator.latent_avg.detach().cpu().reshape(-1)
+    if discriminator is not None:
+        content["d"] = with_kernels(discriminator)
+    write_torch(path, content)
+
+
+def with_kernels(network: Generator | Discriminator) -> dict[str, Tensor]:
+    """A network's state on the CPU with its FIR kernels, as published files have them."""
+    kernels = {name: value for name, value in network.named_buffers() if name.rpartition(".")[2] == "kernel"}
+    state = {**network.state_dict(), **kernels}
+    return {key: value.detach().cpu().contiguous() for key, value in state.items()}
+
+
+def _require_kernels(state: State, source: str) -> None:
+    """Refuse FIR kernels that are not [1, 3, 3, 1]; their gain is known by where they are."""
+    plain = fir_kernel()
+    for key, value in state.items():
+        if key.rpartition(".")[2] == "kernel":
+            total = float(value.sum())
+            fits = value.shape == plain.shape and bool(
+                torch.allclose(value.float(), plain * total, atol=1e-5 * abs(total))
+            )
+            if not fits:
+                raise CheckpointError(
+                    f"{source}: {key} is another filter than [1, 3, 3, 1], which alone is supported; "
+                    f"found {tuple(value.shape)} {value.flatten()[:4].tolist()}"
+                )
+
+
+def _centre(latent_avg: Tensor | None) -> Tensor | None:
+    """(D,) or (1, D) to (1, D) float32."""
+    return None if latent_avg is None else torch.as_tensor(latent_avg).float().reshape(1, -1)
+
+
+def _config(model: Any, source: str, **sizes: Any) -> Any:
+    """A checked configuration; what is wrong with it is wrong with the file."""
+    try:
+        return check({**sizes}, model, source)
+    except ConfigError as error:
+        raise CheckpointError(f"{source} has sizes that no network of this kind has: {error}") from None
+
+
+def _refused(state: State, source: str, what: str, wanted: str) -> CheckpointError:
+    found = ", ".join(list(state)[:4]) or "nothing"
+    return CheckpointError(f"{source} holds no StyleGAN2 {what}: expected keys {wanted}, found {found}")

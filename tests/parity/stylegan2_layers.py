@@ -1,0 +1,147 @@
+"""Parity of StyleGAN2's operators and layers, and of pictures in bytes."""
+
+from typing import Any
+
+import torch
+from parity.case import Book, Case
+from parity.rules import Rule
+from parity.voicestyle_weights import weights
+from torch import Tensor
+from voicestyle.stylegan2.layers import EqualLinear, ModulatedConv2d, PixelNorm, StyledConv, ToRGB
+from voicestyle.stylegan2.layers import downsample as halve
+from voicestyle.stylegan2.layers import upsample as double
+from voicestyle.stylegan2.operators import fir_kernel
+from voicestyle.stylegan2.operators import fused_leaky_relu as activated
+from voicestyle.stylegan2.operators import upfirdn2d as resampled
+from voicestyle.stylegan2.pictures import to_bytes
+
+LOOSE = Rule(atol=1e-5, rtol=1e-4)
+
+
+def upfirdn2d(case: Case, book: Book) -> None:
+    """Every variant, and the gradient of one."""
+    x = case.tensor("x").requires_grad_()
+    found = {}
+    for stated in case.config["variants"]:
+        kernel = case.tensor(f"kernel_{stated['kernel']}")
+        found[stated["output"]] = (stated, resampled(x, kernel, stated["up"], stated["down"], stated["pad"]))
+        case.judge(book, stated["output"], found[stated["output"]][1], otherwise=LOOSE)
+    if "grad_weight" not in case.arrays:
+        return
+    given = case.tensor("grad_weight")
+    wanted = {"kernel": "asym", "up": 2, "down": 1, "pad": [2, 1]}
+    y = next(
+        (y for stated, y in found.values() if all(stated[word] == wanted[word] for word in wanted)),
+        None,
+    )
+    if y is None or y.shape != given.shape:
+        y = resampled(x, case.tensor("kernel_asym"), 2, 1, (2, 1))
+    (gradient,) = torch.autograd.grad((y * given).sum(), x)
+    case.judge(book, "grad_x", gradient, otherwise=LOOSE)
+
+
+@torch.no_grad()
+def fir_layers(case: Case, book: Book) -> None:
+    """Layers that resample, and their kernels."""
+    x = case.tensor("x")
+    blurred_up = resampled(x, fir_kernel(gain=4.0), pad=(2, 1))
+    blurred_down = resampled(x, fir_kernel(), pad=(2, 2))
+    larger, smaller = double(), halve()
+    ours: dict[str, Any] = {
+        "upsample": larger(x),
+        "downsample": smaller(x),
+        "blur_up": blurred_up,
+        "blur_down": blurred_down,
+        "kernel_upsample": larger.kernel,
+        "kernel_downsample": smaller.kernel,
+        "kernel_blur_up": fir_kernel(gain=4.0),
+    }
+    for name in ours.keys() & case.array_names:
+        case.judge(book, name, ours[name], otherwise=LOOSE)
+    for word, layer in (("upsample_pad", larger), ("downsample_pad", smaller)):
+        if word in case.config:
+            book.equal(word, list(layer.pad), list(case.config[word]))
+
+
+@torch.no_grad()
+def fused_leaky_relu(case: Case, book: Book) -> None:
+    """With and without bias, of pictures and of rows, with another slope."""
+    x4, x2, bias = (case.tensor(name) for name in ("x4", "x2", "bias"))
+    case.judge(book, "y4", activated(x4, bias), otherwise=LOOSE)
+    case.judge(book, "y2", activated(x2, bias), otherwise=LOOSE)
+    case.judge(book, "y4_nobias", activated(x4), otherwise=LOOSE)
+    case.judge(book, "y4_slope01_scale1", activated(x4, bias, 0.1, 1.0), otherwise=LOOSE)
+
+
+@torch.no_grad()
+def equal_linear(case: Case, book: Book) -> None:
+    """With activation and a learning-rate factor, and plain."""
+    x = case.tensor("x")
+    case.judge(book, "pixel_norm", PixelNorm()(x), otherwise=LOOSE)
+    for name in sorted(case.array_names):
+        kind = name.removeprefix("y_").partition("_")[0]
+        if not name.startswith("y_") or f"weight_{kind}" not in case.array_names:
+            continue
+        lr_mul = float(case.config.get("lr_mul", 0.01)) if "lrmul" in name else 1.0
+        weight, bias = case.tensor(f"weight_{kind}"), case.tensor(f"bias_{kind}")
+        layer = EqualLinear(*reversed(weight.shape), lr_mul=lr_mul, activated=kind == "lrelu")
+        layer.load_state_dict({"weight": weight, "bias": bias})
+        case.judge(book, name, layer(x), otherwise=LOOSE)
+
+
+@torch.no_grad()
+def modulated_conv(case: Case, book: Book) -> None:
+    """Both forms of every stated layer, in single precision, and in double by the same bounds."""
+    config = case.config
+    for name, stated in config["cases"].items():
+        state = weights(case, name)
+        resample = next((word for word in ("up", "down") if stated.get(f"{word}sample")), None)
+        layer = ModulatedConv2d(
+            int(config["in"]),
+            int(config["out"]),
+            int(stated["kernel_size"]),
+            int(config["style_dim"]),
+            demodulate=bool(stated.get("demodulate", True)),
+            resample=resample,  # type: ignore[arg-type]
+        )
+        _filled(layer, state)
+        for form in ("scaled", "grouped"):
+            layer.form = form  # type: ignore[assignment]
+            y = layer(case.tensor("x"), case.tensor("style"))
+            book.within(f"{name} ({form})", y, case.arrays[name], case.rule(name, otherwise=LOOSE))
+        layer.double()
+        y = layer(case.tensor("x", torch.float64), case.tensor("style", torch.float64))
+        book.within(f"{name} (double)", y, case.arrays[name], case.rule(name, otherwise=LOOSE))
+
+
+@torch.no_grad()
+def styled_conv_torgb(case: Case, book: Book) -> None:
+    """A styled convolution; pictures of a block with and without what comes before."""
+    x, style, noise = (case.tensor(name) for name in ("x", "style", "noise"))
+    state = weights(case, "styled_conv")
+    outputs, inputs = state["conv.weight"].shape[1:3]
+    enlarges = noise.shape[2] == 2 * x.shape[2]
+    layer = StyledConv(inputs, outputs, style.shape[1], resample="up" if enlarges else None)
+    _filled(layer, state)
+    styled = layer(x, style, noise)
+    case.judge(book, "styled", styled, otherwise=LOOSE)
+    state = weights(case, "to_rgb")
+    to_rgb = ToRGB(state["conv.weight"].shape[2], style.shape[1])
+    _filled(to_rgb, state)
+    case.judge(book, "rgb", to_rgb(styled, style, case.tensor("skip")), otherwise=LOOSE)
+    case.judge(book, "rgb_noskip", to_rgb(styled, style), otherwise=LOOSE)
+
+
+def make_image(case: Case, book: Book) -> None:
+    """Bytes of pictures."""
+    case.judge(book, "u8", to_bytes(case.tensor("x")).astype(int))
+
+
+def _filled(layer: torch.nn.Module, state: dict[str, Tensor]) -> None:
+    """Put weights into a layer; kernels are constants, and must be the same ones."""
+    own = dict(layer.named_buffers())
+    kernels = {key: value for key, value in state.items() if key.endswith("kernel")}
+    for key, value in kernels.items():
+        if not torch.allclose(own[key], value):
+            raise ValueError(f"{key} differs: {value.tolist()}")
+    layer.load_state_dict({key: value for key, value in state.items() if key not in kernels})

@@ -1,0 +1,85 @@
+"""Weights and inputs of voicestyle's and cmpc2's cases: fill rule, rescaling after it, seeded arrays."""
+
+import math
+import re
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from parity.case import Case, load_fill
+from torch import Tensor
+
+
+def weights(case: Case, network: str | None = None) -> dict[str, Tensor]:
+    """Weights by key of a case, or of one of its networks, rescaled as the folder's README says.
+
+    Args:
+        case: the case; without a layout of its own that of the case which `config.see` names.
+        network: its name where the case has several; None where it has one, or where `see` names it.
+    """
+    if not case.meta.get("layout") and "see" in case.config:
+        words = str(case.config["see"]).split()
+        case = Case(case.path.with_name(f"{words[0]}.json"), case.inputs)
+        layouts = case.meta["layout"]
+        network = network or next((word for word in words[1:] if word in layouts), None)
+    meta = case.meta
+    layout, seed = _of(meta["layout"], network), meta.get("fill_seed")
+    rules = meta.get("rescale_after_fill") or []
+    rules = rules.get(network, []) if isinstance(rules, Mapping) else rules
+    constants = _of(meta.get("constant_tensors") or {}, network)
+    filled = load_fill(case.inputs.fill).fill_all(layout, int(_of(seed, network) or 0))
+    return {key: _rescaled(key, value, rules, constants) for key, value in filled.items()}
+
+
+def seeded(case: Case, name: str) -> Tensor:
+    """An input: the stored array of this name, else the one that its rule gives."""
+    if name in case.arrays:
+        return case.tensor(name)
+    return drawn(case.meta["inputs"][name])
+
+
+def drawn(stated: Mapping[str, Any], seed: int | None = None) -> Tensor:
+    """The array of a rule `normal` or `uniform(a,b)`, with the rule's own seed unless another is given."""
+    rng = np.random.Generator(np.random.PCG64(int(stated["seed"]) if seed is None else seed))
+    rule = str(stated["rule"])
+    if rule.startswith("normal"):
+        return torch.as_tensor(rng.standard_normal(stated["shape"], dtype=np.float32))
+    ends = re.match(r"uniform\(([^,]+),([^)]+)\)", rule)
+    if ends is None:
+        raise ValueError(f"no such rule of an input is known: {rule!r}")
+    return torch.as_tensor(rng.uniform(float(ends[1]), float(ends[2]), stated["shape"]).astype(np.float32))
+
+
+def _of(table: Any, network: str | None) -> Any:
+    """The network's entry of a table by networks, or the table itself."""
+    return (
+        table[network] if network is not None and isinstance(table, Mapping) and network in table else table
+    )
+
+
+def _rescaled(key: str, value: Any, rules: Any, constants: Mapping[str, Any]) -> Tensor:
+    """The first rule whose pattern is found applies; `then_multiply_by` in addition, afterwards."""
+    tensor = torch.as_tensor(value)
+    found = [rule for rule in rules if re.search(rule["pattern"], key)]
+    first = next((rule for rule in found if "then_multiply_by" not in rule), None)
+    if first is not None and first.get("const"):
+        tensor = torch.as_tensor(constants[key], dtype=torch.float32).reshape(tensor.shape)
+    elif first is not None:
+        if first.get("abs"):
+            tensor = tensor.abs()
+        tensor = tensor * _factor(first.get("mul", 1.0), tensor) + float(first.get("add", 0.0))
+    for rule in found:
+        if "then_multiply_by" in rule:
+            tensor = tensor * float(rule["then_multiply_by"])
+    return tensor
+
+
+def _factor(stated: object, tensor: Tensor) -> float:
+    """A number, or a multiple of the root of the fan-in."""
+    if isinstance(stated, int | float):
+        return float(stated)
+    number, _, root = str(stated).rpartition("*")
+    if root != "sqrt_fan_in":
+        raise ValueError(f"no such factor is known: {stated!r}")
+    return float(number or 1.0) * math.sqrt(math.prod(tensor.shape[1:]))
