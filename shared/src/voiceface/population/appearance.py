@@ -71,11 +71,10 @@ def appearance_of(people: People, i: int) -> Appearance:
     u = uniforms(people.seed, who, "face", 0, SLOTS, start=SLOT)
     strands = normals(people.seed, who, "face", 0, 24, start=STRANDS)
     male, g = bool(people.face_sex[i]), people.g[i]
-    tone = float(sigmoid(np.array(1.15 * (n[0] + people.skin_shift[i]) - 0.7)))
+    tone, skin = _skin(n[0], n[1], people.skin_shift[i])
     age = float(min(1.4, 0.50 * np.log1p(np.exp(1.15 * g[7]))))
     grey = float(sigmoid(np.array(3.0 * (g[7] + 0.25 * n[14]) - 2.6)))
 
-    skin = _mix(linear(FAIR), linear(DEEP), tone) * (1.0 + 0.045 * n[1] * np.array([0.6, 0.1, -1.0]))
     hair = _hair_colour(n, tone, grey)
     brow_colour = _mix(0.62 * _hair_colour(n, tone, 0.55 * grey), linear((40, 30, 26)), 0.35)
     bald = max(0.0, 0.9 * n[7] - 0.5 + 0.35 * max(g[7], -1.0)) if male else 0.0
@@ -126,6 +125,20 @@ def appearance_of(people: People, i: int) -> Appearance:
     texture[CAP_ROW:, :, 3] += (0.20 - texture[CAP_ROW:, :, 3]) * cap
     fringe = 1.02 + 0.10 * float(n[16])
     return Appearance(texture, _lift(cap, volume), hair, long_hair, volume, fringe, strands)
+
+
+def skin_colours(people: People) -> NDArray[np.float64]:
+    """Unlit display colour of everybody's skin, (N, 3) red, green, blue in [0, 1]; not tied to v or g."""
+    n = normals(people.seed, people.k, "face", 0, 2, start=SLOT)
+    rows = [_skin(tone, under, shift)[1] for (tone, under), shift in zip(n, people.skin_shift)]
+    return np.sqrt(np.clip(np.reshape(rows, (len(people), 3)), 0.0, 1.0))
+
+
+def _skin(tone: float, undertone: float, shift: float) -> tuple[float, NDArray[np.float64]]:
+    """Place between fair and deep in (0, 1), and the linear colour (3,), from two N(0, 1) numbers."""
+    place = float(sigmoid(np.array(1.15 * (tone + shift) - 0.7)))
+    colour = _mix(linear(FAIR), linear(DEEP), place) * (1.0 + 0.045 * undertone * np.array([0.6, 0.1, -1.0]))
+    return place, np.asarray(colour)
 
 
 def _lift(cap: Map, volume: float) -> NDArray[np.float64]:
