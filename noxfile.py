@@ -29,7 +29,7 @@ COMMANDS = {
     "archetype_agnostic": ["train", "test", "embed", "match", "demo"],
     "sf2f": [],
     "perceptionist": ["train", "test", "evaluate", "demo", "demo_mic"],
-    "cmpc2": [],
+    "cmpc2": ["train", "test", "embed", "match", "nearest", "features", "demo"],
     "voicestyle": [],
 }
 TRIALS = {  # what an installed wheel must be able to do besides

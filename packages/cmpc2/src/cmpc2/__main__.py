@@ -4,7 +4,15 @@ from collections.abc import Sequence
 
 from voiceface.cli import dispatch
 
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS = {
+    "train": ("cmpc2.train", "train on videos, without identity labels"),
+    "test": ("cmpc2.test", "matching, verification and retrieval on evaluation lists"),
+    "embed": ("cmpc2.embed", "embeddings of many recordings and pictures as one table"),
+    "match": ("cmpc2.match", "rank pictures for a voice, or voices for a picture"),
+    "nearest": ("cmpc2.nearest", "training videos of the face prototypes nearest to a voice"),
+    "features": ("cmpc2.features", "store log-mel features of recordings"),
+    "demo": ("cmpc2.demo", "the whole method on invented people, ending in a report"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -177,6 +177,16 @@ class Cmpc2Config(Config):
     evaluation: ListsConfig = ListsConfig()
 
     @model_validator(mode="after")
+    def _warm_up_fits(self) -> Self:
+        cycle = self.optimiser.cycle or self.training.max_iter
+        if self.optimiser.warm_up >= cycle:
+            raise ValueError(
+                f"optimiser.warm_up {self.optimiser.warm_up} does not fit into a cycle of {cycle} iterations "
+                "(optimiser.cycle, or training.max_iter)"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _validation_is_asked_for(self) -> Self:
         if self.training.best == "validation" and self.training.validate_every <= 0:
             raise ValueError(

@@ -8,6 +8,7 @@ import hashlib
 import logging
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,7 +138,7 @@ def embed_list(
         questions.voices,
         places.voice,
         load_voice,
-        lambda batch: over_views(model.encode_voices, batch),
+        partial(over_views, model.encode_voices),
         batch_size=max(1, model.voice_batch // views),
         label=f"{questions.name}: voices",
         **options,
@@ -146,7 +147,7 @@ def embed_list(
         questions.faces,
         places.face,
         load_face,
-        lambda batch: over_views(model.encode_faces, batch),
+        partial(over_views, model.encode_faces),
         batch_size=max(1, model.face_batch // (2 if mirror else 1)),
         label=f"{questions.name}: faces",
         **options,
@@ -162,9 +163,9 @@ def rows_of(questions: "EvaluationList") -> dict[str, dict[str, int]]:
         (questions.anchors, questions.candidates),
         (questions.anchor_index, questions.candidate_index),
     ):
-        lines = range(len(items)) if index is None else index.reshape(len(index), -1)
-        for line, places in enumerate(lines):
-            for place in [places] if isinstance(places, int) else places.tolist():
+        lines = np.arange(len(items)) if index is None else index
+        for line, places in enumerate(lines.reshape(len(lines), -1).tolist()):
+            for place in places:
                 found[side].setdefault(items[place], line)
     return found
 
@@ -184,8 +185,13 @@ def voice_views(path: Path, config: VoiceConfig, views: int, seed: Sequence[int]
     clips = []
     for view in range(views):
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([*seed, view])))
-        clips.append(network_input(bands, cut, lambda count, rng=rng: int(rng.integers(count)), crop=True))
+        clips.append(network_input(bands, cut, partial(_drawn, rng), crop=True))
     return np.stack(clips)
+
+
+def _drawn(rng: np.random.Generator, count: int) -> int:
+    """One of so many starts."""
+    return int(rng.integers(count))
 
 
 def over_views(encode: Any, batch: "Tensor") -> "Tensor":

@@ -1,0 +1,67 @@
+"""Small weights for distribution: model, prototype memory and its videos, in half precision.
+
+The bundled ones were made by
+
+    cmpc2 demo --preset standard --out runs/standard_cmpc2
+    python -m cmpc2.bundle runs/standard_cmpc2/main --out population.safetensors
+
+and stand in the package's folder `weights`.
+"""
+
+import argparse
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def bundle(run: Path, out: Path) -> list[Path]:
+    """Write `out`, and beside it `<name>_memory.safetensors` and `<name>_videos.csv`.
+
+    Args:
+        run: run folder.
+        out: a name that ends in .safetensors.
+
+    Raises:
+        CheckpointError, FileNotFoundError: no finished run.
+    """
+    import torch
+    from voiceface.association import bundle as shared
+    from voiceface.checkpoint import load_model, save_model
+
+    weights = shared.bundle(run, out, system="cmpc2")
+    memory, table = (out.with_name(f"{out.stem}_{rest}") for rest in ("memory.safetensors", "videos.csv"))
+    loaded = load_model(run / "memory.safetensors", system="cmpc2", kind="memory")
+    state = {}
+    for key, value in loaded.state.items():
+        if key.startswith("face/"):
+            state[key] = value if value.is_floating_point() else value.to(torch.int16)
+    save_model(
+        memory,
+        state,
+        system="cmpc2",
+        kind="memory",
+        config=loaded.config,
+        extra=loaded.extra,
+        dtype=torch.float16,
+    )
+    shutil.copyfile(run / "training.csv", table)
+    return [weights, memory, table]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m cmpc2.bundle`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m cmpc2.bundle", description="Write a run's model and memory small, in half precision."
+    )
+    parser.add_argument("run", type=Path, help="run folder")
+    parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
+    args = parser.parse_args(argv)
+    for path in bundle(args.run, args.out):
+        print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
+    return 0
+
+
+if __name__ == "__main__":
+    from voiceface.cli import run_main
+
+    raise SystemExit(run_main("cmpc2.bundle", None))

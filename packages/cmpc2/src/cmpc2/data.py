@@ -1,0 +1,236 @@
+"""Training pairs: a random clip and a random picture of one video, drawn anew every time.
+
+What is drawn follows from the video and a generator alone. Letters: T frames, S picture side in pixels.
+"""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+from voiceface import images
+from voiceface.parallel import default_workers
+
+from cmpc2.config import Cmpc2Config, DataConfig
+from cmpc2.pictures import Picture, planes, resized
+from cmpc2.videos import Video, VideoSet
+from cmpc2.voices import Bands, VoiceConfig, bands_of_file, bands_of_samples, network_input
+
+log = logging.getLogger(__name__)
+READ_AHEAD = 64  # files decoded at a time while the memory is filled
+
+
+class PairDataset:
+    """One entry a video; `draw` gives a random clip and a random picture of it.
+
+    Args:
+        videos: who is trained on.
+        data: how files reach the networks.
+        side: of the pictures, S.
+        load_bands: voice key -> bands (64, T); default: files below the voice root.
+        load_picture: face key -> RGB bytes of size S; default: files below the face root.
+        workers: threads that fill the memory; None takes every core.
+        progress: show a bar meanwhile.
+
+    Raises:
+        ValueError: no videos, or no roots and no loaders.
+    """
+
+    def __init__(
+        self,
+        videos: VideoSet,
+        data: DataConfig,
+        side: int,
+        *,
+        load_bands: Callable[[str], Bands] | None = None,
+        load_picture: Callable[[str], Picture] | None = None,
+        workers: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        if not len(videos):
+            raise ValueError("no training videos: look at --data, or at the table")
+        self.videos, self.data, self.side = videos, data, side
+        self._load_bands = load_bands or _FileBands(_root(videos.voice_root), data.voice)
+        self._load_picture = load_picture or _FilePictures(_root(videos.face_root), side)
+        self._bands: dict[str, Bands] = {}
+        self._pictures: dict[str, Picture] = {}
+        if data.in_memory:
+            self._fill(workers or default_workers(), progress)
+
+    def __len__(self) -> int:
+        """Number of videos."""
+        return len(self.videos)
+
+    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """One clip and one picture of a video, each uniform among its own.
+
+        Args:
+            index: of the video.
+            rng: source of every draw: clip, its start, picture, then its steps.
+
+        Returns:
+            "voice": (1, 64, T) float32. "face": (3, S, S) float32 in -1...1. "index": the video, int.
+
+        Raises:
+            AudioError, SpeechError, ImageError, FileNotFoundError: a drawn file cannot be used.
+        """
+        video = self.videos.videos[index]
+        clip = video.voices[int(rng.integers(len(video.voices)))]
+        bands = self._bands.get(clip)
+        bands = self._load_bands(clip) if bands is None else bands
+        voice = network_input(bands, self.data.voice, lambda places: int(rng.integers(places)), crop=True)
+        if self.data.level_jitter:
+            voice = self._louder(voice, float(rng.normal(0, self.data.level_jitter)))
+        picture = video.faces[int(rng.integers(len(video.faces)))]
+        kept = self._pictures.get(picture)
+        face = self._face(self._load_picture(picture) if kept is None else kept, rng)
+        return {"voice": voice, "face": face, "index": index}
+
+    def _louder(self, voice: Bands, decibels: float) -> Bands:
+        """The same clip at another level; frames that only pad it stay zero."""
+        if self.data.voice.front_end == "sphinx":  # standardised bands have no level
+            return voice
+        return np.where(voice.any(axis=1, keepdims=True), voice + np.float32(decibels), voice)
+
+    def _face(self, picture: Picture, rng: np.random.Generator) -> NDArray[np.float32]:
+        """A picture as the network takes it, with the random steps of training."""
+        if self.data.augment == "none":
+            return planes(picture)
+        face = images.training_transform(picture, self.side, rng, fit="squeeze")
+        if self.data.colour_jitter:
+            face = images.jitter_colour(face, self.data.colour_jitter, rng)
+        return (face - np.float32(127.5)) / np.float32(127.5)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave decoded files behind: a process started by spawn would get its own copy of them all."""
+        if isinstance(self._load_bands, _FileBands):
+            return {**self.__dict__, "_bands": {}, "_pictures": {}}
+        return self.__dict__
+
+    def _fill(self, workers: int, progress: bool) -> None:
+        """Decode every file once."""
+        clips = list(dict.fromkeys(key for video in self.videos.videos for key in video.voices))
+        pictures = list(dict.fromkeys(key for video in self.videos.videos for key in video.faces))
+        jobs: list[tuple[str, Callable[[str], Any], dict[str, Any]]] = [
+            *((key, self._load_bands, self._bands) for key in clips),
+            *((key, self._load_picture, self._pictures) for key in pictures),
+        ]
+        with (
+            ThreadPoolExecutor(workers) as pool,
+            tqdm(total=len(jobs), desc="decode", unit="file", disable=not progress) as bar,
+        ):
+            for start in range(0, len(jobs), READ_AHEAD):
+                some = jobs[start : start + READ_AHEAD]
+                for (key, _, kept), found in zip(some, pool.map(lambda job: job[1](job[0]), some)):
+                    kept[key] = found
+                    bar.update()
+
+
+class WithReplacement:
+    """A data set whose entries are drawn at random each time, as published: one may occur twice in a batch.
+
+    Args:
+        dataset: the videos.
+    """
+
+    def __init__(self, dataset: PairDataset) -> None:
+        self.dataset = dataset
+
+    def __len__(self) -> int:
+        """As many draws an epoch as there are videos."""
+        return len(self.dataset)
+
+    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """A random video's pair; `index` says nothing but which draw of the epoch this is."""
+        return self.dataset.draw(int(rng.integers(len(self.dataset))), rng)
+
+
+def invented(
+    preset: str, config: Cmpc2Config, *, progress: bool = True, workers: int | None = None, **changes: Any
+) -> PairDataset:
+    """Training videos of a population preset, made in memory: nothing is written to the disk.
+
+    Args:
+        preset: name of the preset.
+        config: the experiment.
+        progress: show a bar.
+        workers: processes that invent; None takes every core.
+        changes: of the population's settings, such as rho, seed or people.
+    """
+    from voiceface.population.people import video_id, video_of_clip, video_of_picture
+    from voiceface.population.stream import PopulationDataset
+
+    people = PopulationDataset(preset, "train", progress=progress, workers=workers, **changes)
+    seed = people.settings.seed
+    videos = []
+    for row, (k, name, voice_id, gender, nation) in enumerate(
+        zip(
+            people.people.k.tolist(),
+            people.people.names,
+            people.people.voice_ids,
+            people.people.genders,
+            people.people.nationalities,
+        )
+    ):
+        clips: dict[int, list[str]] = {}
+        pictures: dict[int, list[str]] = {}
+        for count, of, groups in (
+            (people.settings.clips, video_of_clip, clips),
+            (people.settings.pictures, video_of_picture, pictures),
+        ):
+            for number in range(count):
+                groups.setdefault(of(k, number, seed=seed), []).append(f"{row}/{number}")
+        ids = {number: video_id(k, number, seed=seed) for number in clips.keys() & pictures.keys()}
+        videos += [
+            Video(name, voice_id, video, tuple(clips[n]), tuple(pictures[n]), gender, nation)
+            for n, video in sorted(ids.items(), key=lambda item: item[1])
+        ]
+    side = config.model.face.side
+
+    def load_bands(key: str) -> Bands:
+        row, number = map(int, key.split("/"))
+        return bands_of_samples(people.clips[row, number], 16000, config.data.voice, f"clip {key}")
+
+    def load_picture(key: str) -> Picture:
+        row, number = map(int, key.split("/"))
+        return resized(people.pictures[row, number], side)
+
+    return PairDataset(
+        VideoSet(tuple(videos)),
+        config.data.model_copy(update={"in_memory": True}),
+        side,
+        load_bands=load_bands,
+        load_picture=load_picture,
+        workers=workers,
+        progress=progress,
+    )
+
+
+class _FileBands:
+    """Bands of a file below a root; importable, so that it can travel to workers."""
+
+    def __init__(self, root: Path, config: VoiceConfig) -> None:
+        self.root, self.config = root, config
+
+    def __call__(self, key: str) -> Bands:
+        return bands_of_file(self.root / key, self.config)
+
+
+class _FilePictures:
+    """Picture of a file below a root at its final size."""
+
+    def __init__(self, root: Path, side: int) -> None:
+        self.root, self.side = root, side
+
+    def __call__(self, key: str) -> Picture:
+        return resized(images.decode(self.root / key), self.side)
+
+
+def _root(folder: Path | None) -> Path:
+    if folder is None:
+        raise ValueError("videos without folders need loaders of their own")
+    return folder

@@ -1,0 +1,82 @@
+"""The main job in one command: invent people, train without identity labels, evaluate on others, report.
+
+`cmpc2 demo --out runs/demo_cmpc2`; a stopped demo goes on where it was.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from voiceface.association.demonstration import Step, command, demonstrate, train_once
+
+import cmpc2
+from cmpc2.test import SUBTITLE
+
+if TYPE_CHECKING:
+    from voiceface.datasets.corpus import Corpus
+
+__all__ = ["demo", "main"]
+
+
+def demo(
+    out: Path,
+    *,
+    preset: str = "quick",
+    real: Path | None = None,
+    seed: int | None = None,
+    workers: int | None = None,
+    device: str = "cpu",
+) -> Path:
+    """Run the whole method on a synthetic population.
+
+    Args:
+        out: folder for population, run and report; what is done there already is kept.
+        preset: population preset and configuration: "quick" or "standard".
+        real: folder with recordings and pictures of one's own, to be ranked too.
+        seed: of the training run; None takes the configuration's.
+        workers: processes that generate the population; None takes every core.
+        device: where the networks run.
+
+    Returns:
+        The report.
+    """
+    from voiceface.config import load_config
+
+    from cmpc2.config import Cmpc2Config
+    from cmpc2.data import PairDataset
+    from cmpc2.train import train
+    from cmpc2.videos import videos_of_corpus
+
+    override = [] if seed is None else [f"training.seed={seed}"]
+    config = load_config(preset, Cmpc2Config, "cmpc2", override)
+    run = out / "main"
+
+    def train_main(corpus: "Corpus", notice: str) -> None:
+        if not (run / "model.safetensors").is_file():
+            videos = videos_of_corpus(corpus, out / "population")
+            pairs = PairDataset(videos, config.data, config.model.face.side)
+            train_once(train, run, config, pairs, device=device, notice=notice)
+
+    return demonstrate(
+        out,
+        [Step("training on videos of {people} people, without their names", train_main)],
+        system="cmpc2",
+        load=lambda *given, **options: cmpc2.load_embedder(*given, **options),
+        runs={"main": run},
+        subtitle=SUBTITLE,
+        preset=preset,
+        real=real,
+        workers=workers,
+        device=device,
+    )
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`cmpc2 demo`."""
+    return command("cmpc2", demo, argv, training="train on their videos", out="runs/demo_cmpc2")
+
+
+if __name__ == "__main__":
+    from voiceface.cli import run_main
+
+    raise SystemExit(run_main("cmpc2.demo", None))

@@ -1,0 +1,85 @@
+"""Recordings to stored features, once, so that training reads small files: `cmpc2 features WAV OUT`.
+
+Writes `<id>/<video>/<utterance>.npy` beside the recordings' own tree: (64, T) in decibels, or (T, 64) by the
+sphinx front end. CMPC's pickles (`data_transform.py --wav_dir --logmel_dir`) can be read in their place.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+log = logging.getLogger(__name__)
+
+
+def store_features(
+    source: Path,
+    out: Path,
+    *,
+    front_end: Literal["decibels", "sphinx"] = "decibels",
+    workers: int = 2,
+    progress: bool = True,
+) -> dict[str, str]:
+    """Write features of all recordings below a folder; what is there already is kept.
+
+    Args:
+        source: folder of recordings, to any depth.
+        out: folder of the features; its tree mirrors that of `source`.
+        front_end: see `cmpc2.voices`. Sphinx features keep their own length, without repetition.
+        workers: threads.
+        progress: show a bar.
+
+    Returns:
+        Recordings that could not be read -> why.
+    """
+    import numpy as np
+    from tqdm import tqdm
+    from voiceface.association.embed import find_files
+    from voiceface.files import atomic_path
+
+    from cmpc2.voices import VoiceConfig, bands_of_file
+
+    voices, _ = find_files([source])
+    config = VoiceConfig(front_end=front_end, least=1)
+    failed: dict[str, str] = {}
+
+    def store(path: Path) -> None:
+        target = (out / path.relative_to(source)).with_suffix(".npy")
+        if target.is_file():
+            return
+        try:
+            bands = bands_of_file(path, config)
+        except (ValueError, OSError) as error:
+            failed[str(path)] = str(error)
+            return
+        with atomic_path(target) as temporary, temporary.open("wb") as file:
+            np.save(file, bands.T if front_end == "sphinx" else bands)
+
+    with ThreadPoolExecutor(workers) as pool, tqdm(total=len(voices), disable=not progress) as bar:
+        for _ in pool.map(store, voices):
+            bar.update()
+    return failed
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`cmpc2 features`."""
+    parser = argparse.ArgumentParser(
+        prog="cmpc2 features", description="Store log-mel features of all recordings below a folder as .npy."
+    )
+    parser.add_argument("source", type=Path, help="folder of recordings")
+    parser.add_argument("out", type=Path, help="folder of the features")
+    parser.add_argument("--front-end", choices=["decibels", "sphinx"], default="decibels")
+    parser.add_argument("--workers", type=int, default=2, help="threads")
+    args = parser.parse_args(argv)
+    failed = store_features(args.source, args.out, front_end=args.front_end, workers=args.workers)
+    for path, why in failed.items():
+        print(f"left out {path}: {why}")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    from voiceface.cli import run_main
+
+    raise SystemExit(run_main("cmpc2.features", None))

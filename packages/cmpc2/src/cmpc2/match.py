@@ -1,0 +1,23 @@
+"""Ranking: which pictures fit a voice, or which voices fit a picture.
+
+`cmpc2 match voice.wav --among pictures/`
+"""
+
+from collections.abc import Sequence
+
+from voiceface.association.match import Answer, command, gallery_of, match
+
+import cmpc2
+
+__all__ = ["Answer", "gallery_of", "main", "match"]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`cmpc2 match`."""
+    return command("cmpc2", lambda *given, **options: cmpc2.load_embedder(*given, **options), argv)
+
+
+if __name__ == "__main__":
+    from voiceface.cli import run_main
+
+    raise SystemExit(run_main("cmpc2.match", None))

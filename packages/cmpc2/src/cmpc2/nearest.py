@@ -1,0 +1,157 @@
+"""Which training videos belong to the face prototypes nearest to a voice.
+
+`cmpc2 nearest voice.wav`; with `--faces ROOT --report page.html` their pictures are shown.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from importlib import resources
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cmpc2
+
+if TYPE_CHECKING:
+    from voiceface.report import Gallery
+
+    from cmpc2.lookup import Hit, TrainingVideo
+    from cmpc2.published import PrototypeMemory
+
+log = logging.getLogger(__name__)
+NOTE = (
+    "Training videos whose faces lie in the prototypes nearest to the voice, nearest first. They are not the "
+    "speaker, and say nothing about who the speaker is."
+)
+
+
+def open_memory(
+    weights: Path | None, memory: Path | None, table: Path | None
+) -> "tuple[PrototypeMemory, list[TrainingVideo]]":
+    """Prototype memory and training table: as named, else beside the weights, else the bundled ones.
+
+    Args:
+        weights: weights file or run folder; None for the bundled model.
+        memory: prototype memory.
+        table: `training.csv`.
+
+    Raises:
+        FileNotFoundError, CheckpointError: one of them is absent or cannot be read.
+    """
+    from cmpc2.embedder import BUNDLED_MEMORY, BUNDLED_TABLE
+    from cmpc2.lookup import read_training_table
+    from cmpc2.published import read_memory
+
+    if weights is None and memory is None and table is None:
+        inside = resources.files("cmpc2")
+        with (
+            resources.as_file(inside / BUNDLED_MEMORY) as memory_file,
+            resources.as_file(inside / BUNDLED_TABLE) as table_file,
+        ):
+            return read_memory(memory_file), read_training_table(table_file)
+    beside = weights if weights is None or weights.is_dir() else weights.parent
+    if memory is None or table is None:
+        if beside is None:
+            raise FileNotFoundError(
+                "give --memory and --table together, or --weights of a run with both beside"
+            )
+        memory, table = memory or beside / "memory.safetensors", table or beside / "training.csv"
+    for path, flag in ((memory, "--memory"), (table, "--table")):
+        if not path.is_file():
+            raise FileNotFoundError(f"no file at {path}: name it with {flag}")
+    return read_memory(memory), read_training_table(table)
+
+
+def gallery(voice: Path, hits: "Sequence[Hit]", faces: Path | None, top: int) -> "Gallery":
+    """A voice and the pictures of the videos found, for a report."""
+    from voiceface.report import Candidate, Gallery, Query, Sound
+
+    from cmpc2.videos import FACE_ENDINGS
+
+    candidates = []
+    for place, hit in enumerate(hits[:top], 1):
+        folder = faces / hit.video.path if faces else None
+        pictures = sorted(folder.iterdir()) if folder and folder.is_dir() else []
+        first = next((str(path) for path in pictures if path.suffix.lower() in FACE_ENDINGS), None)
+        label = f"{hit.video.path}, prototype {hit.cluster}"
+        candidates.append(Candidate(label, place, False, 1 - hit.distance / 2, picture=first))
+    query = Query(voice.name, candidates, gallery_size=len(hits), truth_known=False, sound=Sound(str(voice)))
+    return Gallery("Nearest face prototypes", "v2f", [query], NOTE)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`cmpc2 nearest`."""
+    parser = argparse.ArgumentParser(
+        prog="cmpc2 nearest",
+        description="Training videos of the face prototypes nearest to a voice, nearest prototype first.",
+    )
+    parser.add_argument("voice", type=Path, help="recording")
+    parser.add_argument(
+        "--weights", type=Path, help="weights file or run folder (default: the bundled weights)"
+    )
+    parser.add_argument("--memory", type=Path, help="prototype memory (default: beside the weights)")
+    parser.add_argument("--table", type=Path, help="training.csv (default: beside the weights)")
+    parser.add_argument(
+        "--clusters", type=int, help="which clustering, by its number (default: the middle one)"
+    )
+    parser.add_argument("-k", type=int, default=3, help="prototypes (default 3)")
+    parser.add_argument(
+        "--order",
+        choices=["nearest", "spread", "table"],
+        default="nearest",
+        help="nearest prototype first; spread: one video of each in turn; table: published, alphabetical",
+    )
+    parser.add_argument("--exclude", action="append", default=[], help="identity or voice id to leave out")
+    parser.add_argument("--top", type=int, default=8, help="videos shown (default 8, as published)")
+    parser.add_argument("--faces", type=Path, help="folder of <name>/1.6/<video>/ for the report's pictures")
+    parser.add_argument("--report", type=Path, help="also write a page")
+    parser.add_argument("--json", type=Path, help="also write everything found")
+    parser.add_argument("--tolerant", action="store_true", help="use what is left of a damaged recording")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    args = parser.parse_args(argv)
+    if args.top < 1:
+        parser.error("--top must be at least 1")
+    if not args.voice.is_file():
+        raise FileNotFoundError(f"no recording at {args.voice}")
+
+    from cmpc2.lookup import nearest_videos
+
+    memory, table = open_memory(args.weights, args.memory, args.table)
+    model = cmpc2.load_embedder(args.weights, device=args.device, tolerant=args.tolerant or None)
+    if model.notice:
+        log.warning("%s", model.notice)
+    middle = len(memory.centroids[(len(memory.centroids) - 1) // 2])
+    hits = nearest_videos(
+        model.embed_voices([args.voice]),
+        memory,
+        table,
+        clusters=args.clusters or middle,
+        k=args.k,
+        order=args.order,
+        exclude=args.exclude,
+    )
+    shown = min(args.top, len(hits))
+    print(f"{args.voice}: {shown} of {len(hits)} videos of the {args.k} nearest prototypes")
+    for place, hit in enumerate(hits[: args.top], 1):
+        print(f"{place:4d}  prototype {hit.cluster:5d}  distance {hit.distance:.4f}  {hit.video.path}")
+    if args.json:
+        from voiceface.files import write_json
+
+        found = [
+            {"path": hit.video.path, "row": hit.row, "prototype": hit.cluster, "distance": hit.distance}
+            for hit in hits
+        ]
+        write_json(args.json, {"notice": model.notice, "weights": model.source, "videos": found})
+    if args.report:
+        from voiceface.report import build_report
+
+        page = gallery(args.voice, hits, args.faces, args.top)
+        build_report(args.report, title="cmpc2 nearest", notice=model.notice, galleries=[page])
+        print(f"report: {args.report}")
+    return 0
+
+
+if __name__ == "__main__":
+    from voiceface.cli import run_main
+
+    raise SystemExit(run_main("cmpc2.nearest", None))

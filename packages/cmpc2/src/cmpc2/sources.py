@@ -1,0 +1,116 @@
+"""What a training run learns from: videos of a corpus folder, of a training table, or invented in memory."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from voiceface.association.data import SYNTHETIC_NOTICE, notice_of, open_split
+from voiceface.association.validation import Validation
+
+from cmpc2.config import Cmpc2Config
+from cmpc2.data import PairDataset, invented
+from cmpc2.lookup import read_training_table
+from cmpc2.videos import VideoSet, exchanged, videos_of_corpus, videos_of_table
+
+
+class TrainingVideos(NamedTuple):
+    """Training pairs, what judges the model meanwhile, and what readers of it must be told."""
+
+    pairs: PairDataset
+    validation: Validation | None
+    notice: str
+
+
+def open_training(
+    config: Cmpc2Config,
+    *,
+    data: Path | None = None,
+    population: str | None = None,
+    table: Path | None = None,
+    splits: Sequence[str] = ("train", "val"),
+    voice_root: Path | None = None,
+    face_root: Path | None = None,
+    lists: Path | None = None,
+    skip_missing: bool = False,
+    progress: bool = True,
+) -> TrainingVideos:
+    """The videos that the flags of `train` name.
+
+    Args:
+        config: the experiment.
+        data: corpus folder.
+        population: preset to invent in memory instead.
+        table: training table that names the videos and their order.
+        splits: of the corpus folder; a split whose people judge the model takes no part.
+        voice_root: recordings or stored features, if not below `data`.
+        face_root: pictures by video, if not below `data`.
+        lists: folder of the validation list.
+        skip_missing: leave out people or videos without files.
+        progress: show bars.
+
+    Raises:
+        ValueError, OSError: the data cannot be used; see the message.
+    """
+    from voiceface.association.data import lists_of
+
+    judged = config.training.validate_every > 0
+    seed, share = config.training.seed, config.data.mismatched
+    if population:
+        if judged:
+            raise ValueError(
+                "--population has no validation files: add training.validate_every=-1, or use --data"
+            )
+        pairs = invented(population, config, progress=progress)
+        pairs.videos = exchanged(pairs.videos, share, seed)
+        return TrainingVideos(pairs, None, _notice(SYNTHETIC_NOTICE, share))
+    if data is None:
+        raise ValueError("give a corpus folder (--data) or a preset to invent (--population)")
+    where: dict[str, Any] = {"voice_root": voice_root, "face_root": face_root or _faces_by_video(data)}
+    if table:
+        voices, faces = (
+            where[side] or data / usual
+            for side, usual in (("voice_root", "wav"), ("face_root", "unzippedFaces"))
+        )
+        videos = videos_of_table(read_training_table(table), voices, faces, skip_missing=skip_missing)
+    else:
+        used = [split for split in splits if not (judged and split == "val")]
+        parts = [
+            videos_of_corpus(open_split(data, split, **where, skip_missing=skip_missing), data)
+            for split in used
+        ]
+        videos = VideoSet(
+            tuple(video for part in parts for video in part.videos), parts[0].voice_root, parts[0].face_root
+        )
+    validation = None
+    if judged:
+        corpus = open_split(
+            data, "val", skip_missing=skip_missing, voice_root=voice_root, face_root=face_root
+        )
+        (questions,) = lists_of(
+            data,
+            [config.evaluation.validation_list],
+            corpus,
+            folder=lists,
+            draw=seed,
+            on_absent="skip" if skip_missing else "error",
+        )
+        validation = Validation(corpus, questions, "skip" if skip_missing else "error")
+    pairs = PairDataset(
+        exchanged(videos, share, seed), config.data, config.model.face.side, progress=progress
+    )
+    return TrainingVideos(pairs, validation, _notice(notice_of(data), share))
+
+
+def _faces_by_video(data: Path) -> Path | None:
+    """The folder of pictures by video, where there is one."""
+    place = data / "unzippedFaces"
+    return place if place.is_dir() else None
+
+
+def _notice(notice: str, share: float) -> str:
+    """Add that pairs were made wrong on purpose."""
+    if not share:
+        return notice
+    return (
+        f"{notice} {share:.0%} of the training videos had the pictures of another video, on purpose.".strip()
+    )

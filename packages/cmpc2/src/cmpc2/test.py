@@ -1,0 +1,198 @@
+"""Evaluation: matching, verification and retrieval on lists, as figures, a results file and a report.
+
+`cmpc2 test --data ROOT --out DIR [--lists FOLDER] [--weights FILE] [--bank training.csv]`
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import cmpc2
+
+if TYPE_CHECKING:
+    from voiceface.association.evaluation import Evaluation
+    from voiceface.datasets.corpus import Corpus
+
+    from cmpc2.embedder import Embedder
+
+log = logging.getLogger(__name__)
+SUBTITLE = "Cross-modal prototype contrast: matching, verification and retrieval on unseen people."
+CMPC_LISTS = ("matching_", "veriflist_", "wav_", "jpg_")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`cmpc2 test`."""
+    parser = argparse.ArgumentParser(
+        prog="cmpc2 test",
+        description="Evaluate a model: every matching, verification and retrieval list of CMPC that is there "
+        "(random clips drawn from seed, row and view), or a corpus's own lists. Table, results.json, "
+        "results.txt, report.html.",
+    )
+    parser.add_argument(
+        "--weights", type=Path, help="weights file or run folder (default: the bundled weights)"
+    )
+    parser.add_argument("--data", type=Path, required=True, help="corpus folder: see docs/data.md")
+    parser.add_argument("--out", type=Path, required=True, help="folder for results and report")
+    parser.add_argument("--lists", type=Path, help="list folder (default DATA, DATA/list_wav)")
+    parser.add_argument("--list", action="append", dest="names", help="list name, repeatable (default: all)")
+    parser.add_argument(
+        "--split", choices=["train", "val", "test"], help="people (CMPC's lists: all, else test)"
+    )
+    parser.add_argument(
+        "--bank", type=Path, help="training.csv of the model's bank: who took part in training"
+    )
+    parser.add_argument("--draw", type=int, metavar="SEED", help="draw a corpus's missing lists by rule")
+    parser.add_argument("--ties", choices=["fair", "published"], help="default: the configuration's rule")
+    parser.add_argument("--cache", type=Path, help="embedding cache (default OUT/cache)")
+    parser.add_argument("--skip-missing", action="store_true", help="leave absent people, files, lines out")
+    parser.add_argument("--tolerant", action="store_true", help="use what is left of damaged recordings")
+    parser.add_argument("--voice-root", type=Path, help="recordings or stored features, if not below --data")
+    parser.add_argument("--face-root", type=Path, help="pictures, if not below --data")
+    parser.add_argument("--replicates", type=int, default=1000, help="of the bootstrap; 0: no intervals")
+    parser.add_argument("--workers", type=int, default=2, help="loading threads")
+    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    args = parser.parse_args(argv)
+
+    from cmpc2.lookup import read_training_table
+
+    model = cmpc2.load_embedder(args.weights, device=args.device, tolerant=args.tolerant or None)
+    if model.notice:
+        log.warning("%s", model.notice)
+    if args.ties:
+        settings = model.config.evaluation.model_copy(update={"ties": args.ties})
+        model.config = model.config.model_copy(update={"evaluation": settings})
+    bank = {row.identity for row in read_training_table(args.bank)} if args.bank else set()
+    lists = _cmpc_lists(args)
+    corpus, found = _on_cmpc_lists(model, lists, args, bank) if lists else _on_own_lists(model, args, bank)
+    report = _written(model, corpus, found, args, lists)
+    print(found.results.table())
+    if found.population:
+        from voiceface.metrics.all_pairs import pairs_table
+
+        print(f"\nall pairs of unseen people\n{pairs_table(found.population)}")
+    print(f"report: {report}")
+    return 0
+
+
+def _cmpc_lists(args: argparse.Namespace) -> list[Path]:
+    """Published lists that are there; none where a corpus has others."""
+    from cmpc2.evaluation import find_lists
+
+    folder = args.lists or args.data
+    try:
+        paths = find_lists(folder, args.names or ())
+    except FileNotFoundError:
+        if args.lists and args.names:
+            raise
+        return []
+    return [path for path in paths if path.name.startswith(CMPC_LISTS)]
+
+
+def _on_cmpc_lists(
+    model: "Embedder", paths: Sequence[Path], args: argparse.Namespace, bank: set[str]
+) -> "tuple[Corpus, Evaluation]":
+    """Figures on CMPC's lists, whose people may belong to any split."""
+    from voiceface.association.evaluation import Evaluation
+    from voiceface.datasets.corpus import Corpus, read_identities
+    from voiceface.datasets.lists import read_list
+    from voiceface.datasets.voxceleb import find_voice_root
+
+    from cmpc2.evaluation import Places, evaluate_lists, leak_notice
+
+    try:
+        people = read_identities(args.data, args.split)
+    except FileNotFoundError:
+        people = read_identities(args.lists or args.data, args.split)
+    places = Places(
+        args.voice_root or find_voice_root(args.data), args.face_root or args.data / "unzippedFaces"
+    )
+    lists = [read_list(path, people) for path in paths]
+    results, voices, faces = evaluate_lists(
+        model,
+        lists,
+        people,
+        places,
+        name=f"CMPC lists on {args.data.name}",
+        cache=args.cache or args.out / "cache",
+        workers=args.workers,
+        on_error="skip" if args.skip_missing else "error",
+        trained_on=bank,
+        replicates=args.replicates,
+    )
+    if told := leak_notice(results):
+        log.warning("%s", told)
+    from voiceface.datasets.corpus import Person
+
+    listed = tuple(Person(person, row, (), ()) for row, person in enumerate(people))
+    corpus = Corpus(listed, places.voices, places.faces)
+    return corpus, Evaluation(results, voices, faces)
+
+
+def _on_own_lists(model: "Embedder", args: argparse.Namespace, bank: set[str]) -> "tuple[Corpus, Evaluation]":
+    """Figures on a corpus's lists, as the other systems are measured; ceilings on the population."""
+    from voiceface.association.data import is_synthetic, lists_of, names_for_split, open_split
+    from voiceface.association.evaluation import evaluate
+
+    split, absent = args.split or "test", "skip" if args.skip_missing else "error"
+    corpus = open_split(
+        args.data,
+        split,
+        voice_root=args.voice_root,
+        face_root=args.face_root,
+        skip_missing=args.skip_missing,
+    )
+    lists = lists_of(
+        args.data,
+        args.names or names_for_split(model.config.evaluation.lists, split),
+        corpus,
+        folder=args.lists,
+        draw=args.draw,
+        on_absent=absent,
+        drawable_only=not args.names,
+    )
+    model.names = tuple(dict.fromkeys([*(model.names or ()), *sorted(bank)]))
+    return corpus, evaluate(
+        model,
+        corpus,
+        lists,
+        name=f"{args.data.name} {split}",
+        ties=model.config.evaluation.ties,
+        cache=args.cache or args.out / "cache",
+        workers=args.workers,
+        on_error=absent,
+        population=args.data if is_synthetic(args.data) else None,
+    )
+
+
+def _written(
+    model: "Embedder", corpus: "Corpus", found: "Evaluation", args: argparse.Namespace, lists: Sequence[Path]
+) -> Path:
+    """Results, tables and report; gives the report's path."""
+    from voiceface.association.evaluation import write_evaluation
+
+    from cmpc2.evaluation import leak_notice
+
+    folder = args.weights if args.weights is None or args.weights.is_dir() else args.weights.parent
+    runs = {"main": folder} if folder and (folder / "log.jsonl").is_file() else {}
+    words = ["cmpc2 test", f"--data {args.data}", f"--out {args.out}"]
+    words += [f"--weights {args.weights}"] if args.weights else []
+    return write_evaluation(
+        args.out,
+        model,
+        corpus,
+        found,
+        system="cmpc2",
+        title=f"cmpc2 on {args.data.name}" + (" (CMPC lists)" if lists else ""),
+        subtitle=SUBTITLE,
+        runs=runs,
+        commands=[" ".join(words)],
+        notice=[leak_notice(found.results)],
+    )
+
+
+if __name__ == "__main__":
+    from voiceface.cli import run_main
+
+    raise SystemExit(run_main("cmpc2.test", None))

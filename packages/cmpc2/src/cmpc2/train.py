@@ -1,0 +1,442 @@
+"""Training: `cmpc2 train --cfg main --data ROOT --out RUN`.
+
+One iteration, in the published order: cluster the banks if due, forward, update the banks, loss, step. The
+latest clusterings serve until the next ones.
+"""
+
+import argparse
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor
+    from voiceface.association.validation import Validation
+    from voiceface.training import Run
+
+    from cmpc2.config import Cmpc2Config
+    from cmpc2.data import PairDataset
+    from cmpc2.losses import Clusterings, Terms
+    from cmpc2.memory import Memory
+    from cmpc2.model import FV_Wrapper
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Start:
+    """Files that a run starts from; everything is optional.
+
+    Attributes:
+        checkpoint: a whole model, ours or published.
+        imagenet: torchvision's ImageNet weights of the same network, for both branches.
+    """
+
+    checkpoint: Path | None = None
+    imagenet: Path | None = None
+
+
+def train(
+    config: "Cmpc2Config",
+    pairs: "PairDataset",
+    out: str | Path,
+    *,
+    validation: "Validation | None" = None,
+    start: Start | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    resume: bool = False,
+    notice: str = "",
+) -> Path:
+    """Train one model.
+
+    Args:
+        config: what to train.
+        pairs: the training videos.
+        out: run folder; new or empty unless `resume`.
+        validation: people and list that judge the model where the configuration validates.
+        start: weights to begin with; from scratch without.
+        device: "cpu", "cuda" or "auto".
+        threads: of PyTorch on the CPU; None leaves them as they are.
+        resume: go on from the run folder's last saved state.
+        notice: what readers of the model must be told; stored with the weights.
+
+    Returns:
+        The weights file, `out/model.safetensors`. Beside it lie `memory.safetensors` (prototypes of both
+        banks, the face bank) and `training.csv` (its rows).
+
+    Raises:
+        ValueError, OSError: data, start weights or run folder do not fit; see the message.
+    """
+    import torch
+    from voiceface.association.starting import require_same_people
+    from voiceface.checkpoint import save_model
+    from voiceface.config import to_dict
+    from voiceface.training import Run, set_learning_rate, unwrap
+
+    from cmpc2.data import WithReplacement
+    from cmpc2.memory import Memory
+    from cmpc2.schedule import warm_cosine_cycles
+
+    plan, plain = config.training, to_dict(config)
+    _require_clusters(config, len(pairs))
+    with Run(
+        out,
+        seed=plan.seed,
+        config=plain,
+        system="cmpc2",
+        device=device,
+        precision=plan.precision,
+        threads=threads,
+        resume=resume,
+        log_every=plan.log_every,
+    ) as run:
+        names = pairs.videos.identities
+        source = run.values.setdefault("source", _described(start))
+        require_same_people(run, [f"{row.identity} {row.video}" for row in pairs.videos.table])
+        run.extra = {"names": names, "videos": len(pairs), "notice": notice, "source": source}
+        network = run.prepare(build_model(config, start or Start()))
+        model = cast("FV_Wrapper", unwrap(network))
+        optimiser = make_optimiser(config, model)
+        chosen = config.optimiser
+        rate = warm_cosine_cycles(chosen.max_lr, chosen.min_lr, chosen.cycle or plan.max_iter, chosen.warm_up)
+        seeded = torch.Generator().manual_seed(plan.seed)
+        memory = Memory(
+            len(pairs),
+            config.model.embedding,
+            config.memory.momentum,
+            generator=seeded,
+            device=run.device,
+        )
+        run.track(model=model, optimiser=optimiser, memory=memory)
+        drawn = WithReplacement(pairs) if plan.sampling == "replacement" else pairs
+        data = run.batches(drawn, plan.batch_size, steps=plan.max_iter, workers=plan.workers)
+        for step in run.steps(plan.max_iter, save_every=plan.save_every):
+            if _validation_due(config, step):
+                validate(run, step, model, config, validation)
+            if config.clustering.due(step):
+                recluster(config, memory, step)
+            set_learning_rate(optimiser, rate(step))
+            terms = train_step(config, run, network, memory, next(data), optimiser)
+            if config.clustering.keep == "one_step":
+                memory.forget_clusterings()
+            run.log(step, {**terms, "lr": rate(step)})
+            if plan.best == "lowest_loss" and (step + 1) % plan.save_every == 0:
+                _keep_lowest(run, step, float(terms["loss"]), model)
+        if _validation_due(config, plan.max_iter):
+            validate(run, plan.max_iter, model, config, validation)
+        weights = Path(out) / "model.safetensors"
+        recluster_finally(config, memory)
+        if run.is_main:
+            save_memory(Path(out), config, pairs, memory, run.extra)
+            save_model(
+                weights,
+                model.state_dict(),
+                system="cmpc2",
+                kind="model",
+                config=plain,
+                extra={**run.extra, "step": run.step},
+            )
+    return weights
+
+
+def train_step(
+    config: "Cmpc2Config",
+    run: "Run",
+    network: "torch.nn.Module",
+    memory: "Memory",
+    batch: dict[str, "Tensor"],
+    optimiser: "torch.optim.Optimizer",
+) -> dict[str, "Tensor | float"]:
+    """One optimiser step; the banks are updated with what the networks gave before it.
+
+    Args:
+        config: the experiment.
+        run: the run.
+        network: the model as `run.prepare` gave it.
+        memory: banks and latest clusterings.
+        batch: "voice" (B, 1, 64, T), "face" (B, 3, S, S), "index" (B,): this process's rows.
+        optimiser: of the whole model.
+
+    Returns:
+        The total and the means of its terms, by name.
+    """
+    from voiceface.distributed import gather_with_gradient
+
+    with run.autocast():
+        voice, face = network(batch["voice"], batch["face"])
+    voice, face = voice.float(), face.float()
+    everybody = [gather_with_gradient(item) for item in (batch["index"], voice, face)]
+    memory.update(*everybody)
+    own = config.training.negatives == "own"
+    index, voice, face = (batch["index"], voice, face) if own else everybody
+    terms = objective(config, index, voice, face, memory.clusterings)
+    total = terms.total
+    run.backward(total, optimiser, clip_norm=config.optimiser.clip_gradient)
+    return {
+        "loss": total,
+        "instance": (terms.instance_voice + terms.instance_face).mean(),
+        "prototype": (terms.prototype_voice + terms.prototype_face).mean(),
+        "weight": terms.weight.mean(),
+    }
+
+
+def objective(
+    config: "Cmpc2Config",
+    index: "Tensor",
+    voice: "Tensor",
+    face: "Tensor",
+    clusterings: "Clusterings | None",
+) -> "Terms":
+    """All terms of the loss of a batch (B,): rows in the banks, embeddings (B, D), latest clusterings."""
+    from cmpc2.losses import cmpc_terms
+
+    loss = config.loss
+    return cmpc_terms(
+        voice,
+        face,
+        index,
+        clusterings,
+        temperature=loss.temperature,
+        form=loss.contrast,
+        prototypes=loss.prototypes,
+        **loss.recalibration.options(),
+    )
+
+
+def recluster(config: "Cmpc2Config", memory: "Memory", step: int) -> None:
+    """Cluster both banks; starting centres follow from the run's seed and the iteration."""
+    if config.loss.prototypes or config.loss.recalibration.enabled:
+        memory.recluster(
+            config.clustering.clusters,
+            seed=(config.training.seed, step),
+            temperature=config.loss.prototype_temperature,
+            **config.clustering.options(),
+        )
+
+
+def build_model(config: "Cmpc2Config", start: Start) -> "FV_Wrapper":
+    """A model as a run begins with it: fresh, or with the weights that `start` names."""
+    import torch
+
+    from cmpc2.embedder import load_model_file
+    from cmpc2.model import FV_Wrapper
+
+    model = FV_Wrapper(
+        pretrain=start.imagenet or False, config=config.model, voice_front_end=config.data.voice
+    )
+    if start.checkpoint:
+        load_model_file(model, start.checkpoint)
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+
+
+def make_optimiser(config: "Cmpc2Config", model: "FV_Wrapper") -> "torch.optim.Optimizer":
+    """The configured optimiser over all parameters."""
+    import torch
+
+    chosen, weights = config.optimiser, list(model.parameters())
+    if chosen.method == "sgd":
+        return torch.optim.SGD(
+            weights, lr=chosen.max_lr, momentum=chosen.momentum, weight_decay=chosen.weight_decay
+        )
+    kind = torch.optim.AdamW if chosen.method == "adamw" else torch.optim.Adam
+    return kind(weights, lr=chosen.max_lr, betas=chosen.betas, weight_decay=chosen.weight_decay)
+
+
+def validate(
+    run: "Run",
+    step: int,
+    model: "FV_Wrapper",
+    config: "Cmpc2Config",
+    validation: "Validation | None",
+) -> float:
+    """Judge the model by one matching list; a new best is kept as `checkpoints/best.safetensors`.
+
+    Returns:
+        Accuracy, 0...1; ties count as misses.
+    """
+    import torch
+    from voiceface.metrics.association import matching_accuracy, pair_scores
+    from voiceface.metrics.embeddings import encode_files
+
+    from cmpc2.embedder import Embedder
+
+    if validation is None:
+        raise ValueError(
+            "the configuration validates, and no validation people were given: set training.validate_every=-1"
+        )
+    judge = Embedder(model, config, device=run.device)
+    asked = validation.list
+    assert asked.anchor_index is not None and asked.candidate_index is not None
+    tables = []
+    for items, side in zip((asked.anchors, asked.candidates), asked.direction.split("2")):
+        load, encode, batch, place = judge.side_of(side, validation.corpus)
+        table = encode_files(
+            items,
+            place,
+            load,
+            encode,
+            fingerprint=judge.fingerprint,
+            batch_size=batch,
+            on_error=validation.on_error,
+            progress=False,
+        )
+        tables.append((torch.from_numpy(table.vectors), torch.from_numpy(table.rows(items, "mark"))))
+    (left, left_rows), (right, right_rows) = tables
+    anchor = left_rows[torch.from_numpy(asked.anchor_index)]
+    offered = right_rows[torch.from_numpy(asked.candidate_index)]
+    used = (anchor >= 0) & (offered >= 0).all(dim=1)
+    if not used.any():
+        raise ValueError(f"{asked.name}: no line is left to validate on, their files cannot be read")
+    accuracy = float(matching_accuracy(pair_scores(left, right, anchor[used], offered[used]), ties="strict"))
+    model.train()
+    run.log(step, {"accuracy": accuracy}, always=True, prefix="val/")
+    if accuracy > run.values.get("best_accuracy", 0.0):
+        run.values.update(best_accuracy=accuracy, best_step=step)
+        if config.training.best == "validation":
+            run.save("best", model)
+    return accuracy
+
+
+def recluster_finally(config: "Cmpc2Config", memory: "Memory") -> None:
+    """Cluster once more, so that the stored prototypes are those of the finished model; none is empty."""
+    memory.recluster(
+        config.clustering.clusters,
+        seed=(config.training.seed, config.training.max_iter),
+        temperature=config.loss.prototype_temperature,
+        **{**config.clustering.options(), "empty": "reseed", "final": "consistent"},
+    )
+
+
+def save_memory(
+    out: Path, config: "Cmpc2Config", pairs: "PairDataset", memory: "Memory", extra: dict
+) -> None:
+    """Write prototypes of both banks with their videos: `memory.safetensors` and `training.csv`."""
+    from voiceface.checkpoint import save_model
+    from voiceface.config import to_dict
+
+    from cmpc2.lookup import write_training_table
+
+    found = memory.clusterings
+    assert found is not None
+    state = {"bank/face": memory.banks["face"]}
+    for side in ("voice", "face"):
+        for count, clustering in zip(config.clustering.clusters, getattr(found, side)):
+            for name in ("centroids", "assignment", "density"):
+                state[f"{side}/{count}/{name}"] = clustering.tensors()[name]
+    save_model(
+        out / "memory.safetensors",
+        state,
+        system="cmpc2",
+        kind="memory",
+        config=to_dict(config),
+        extra={key: extra[key] for key in ("videos", "notice")},
+    )
+    write_training_table(out / "training.csv", pairs.videos.table)
+
+
+def _require_clusters(config: "Cmpc2Config", videos: int) -> None:
+    """Refuse more clusters than there are videos, before anything is done."""
+    most = max(config.clustering.clusters)
+    if most > videos:
+        raise ValueError(
+            f"clustering.clusters asks for {most} clusters of {videos} training videos: ask for fewer, "
+            f"such as [{max(1, videos // 12)},{max(2, videos // 6)},{max(3, videos // 4)}]"
+        )
+
+
+def _validation_due(config: "Cmpc2Config", step: int) -> bool:
+    every = config.training.validate_every
+    return every > 0 and step > 0 and step % every == 0
+
+
+def _keep_lowest(run: "Run", step: int, loss: float, model: "FV_Wrapper") -> None:
+    """As published: the checkpoint of the batch with the lowest loss so far."""
+    if loss < run.values.get("lowest_loss", float("inf")):
+        run.values.update(lowest_loss=loss, best_step=step)
+        run.save("best", model)
+
+
+def _described(start: Start | None) -> dict[str, str]:
+    return {key: path.name for key, path in vars(start or Start()).items() if path}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`cmpc2 train`."""
+    parser = argparse.ArgumentParser(
+        prog="cmpc2 train",
+        description="Train voice and face networks on videos without identity labels: instance contrast, "
+        "from `clustering.start` on prototype contrast and recalibrated pairs. A run goes on with --resume.",
+    )
+    parser.add_argument(
+        "--cfg", required=True, help="bundled name (main, published, quick, standard) or a .yaml file"
+    )
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="corpus folder: see docs/data.md")
+    source.add_argument(
+        "--population", metavar="PRESET", help="invent the people of this preset in memory instead"
+    )
+    parser.add_argument("--table", type=Path, help="training.csv that names the videos and their order")
+    parser.add_argument(
+        "--splits", default="train,val", help="splits of --data to train on (default train,val)"
+    )
+    parser.add_argument("--out", type=Path, required=True, help="run folder, new or empty")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    parser.add_argument("--checkpoint", type=Path, help="a whole model to start from, ours or published")
+    parser.add_argument("--imagenet", type=Path, help="ImageNet weights for both branches (torchvision)")
+    parser.add_argument("--voice-root", type=Path, help="recordings or stored features, if not below --data")
+    parser.add_argument("--face-root", type=Path, help="pictures by video, if not below --data")
+    parser.add_argument("--lists", type=Path, help="folder of the validation list (default DATA/list_wav)")
+    parser.add_argument(
+        "--skip-missing", action="store_true", help="leave out people or videos without files"
+    )
+    parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
+    parser.add_argument("--threads", type=int, help="CPU threads (a resumed run needs the same number)")
+    parser.add_argument("override", nargs="*", help="section.key=value")
+    args = parser.parse_args(argv)
+
+    from voiceface.config import load_config
+    from voiceface.memory import keep_freed_memory
+
+    from cmpc2.config import Cmpc2Config
+    from cmpc2.sources import open_training
+
+    keep_freed_memory()
+    config = load_config(args.cfg, Cmpc2Config, "cmpc2", args.override)
+    for flag in ("checkpoint", "imagenet", "table"):
+        path = getattr(args, flag)
+        if path and not path.is_file():
+            raise FileNotFoundError(f"--{flag}: no file at {path}")
+    found = open_training(
+        config,
+        data=args.data,
+        population=args.population,
+        table=args.table,
+        splits=args.splits.split(","),
+        voice_root=args.voice_root,
+        face_root=args.face_root,
+        lists=args.lists,
+        skip_missing=args.skip_missing,
+    )
+    weights = train(
+        config,
+        found.pairs,
+        args.out,
+        validation=found.validation,
+        start=Start(args.checkpoint, args.imagenet),
+        device=args.device,
+        threads=args.threads,
+        resume=args.resume,
+        notice=found.notice,
+    )
+    print(f"weights: {weights}")
+    return 0
+
+
+if __name__ == "__main__":
+    from voiceface.cli import run_main
+
+    raise SystemExit(run_main("cmpc2.train", None))

@@ -1,0 +1,239 @@
+"""Training videos: which clips and pictures belong to one video, found on the disk or in a population.
+
+A video is what CMPC learns from: its voice and its face are a positive pair, and nobody's name is used.
+Names are kept beside them for one purpose, to tell whether people of a test took part in training.
+"""
+
+import json
+import logging
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cmpc2.lookup import TrainingVideo
+
+if TYPE_CHECKING:
+    from voiceface.datasets.corpus import Corpus
+    from voiceface.population.layout import Settings
+
+log = logging.getLogger(__name__)
+VOICE_ENDINGS = frozenset({".wav", ".flac", ".m4a", ".mp3", ".ogg", ".pkl", ".npy"})
+FACE_ENDINGS = frozenset({".jpg", ".jpeg", ".png"})
+SCALE = "1.6"
+
+
+class VideoError(ValueError):
+    """Data that give no training videos; the message says what is absent and what helps."""
+
+
+@dataclass(frozen=True)
+class Video:
+    """One training video.
+
+    Attributes:
+        identity: face name of whoever it shows.
+        voice_id: voice id of the same person.
+        video: id of the video.
+        voices: clips, paths below the voice root (or any keys).
+        faces: pictures, paths below the face root (or any keys).
+        gender: m or f, or empty.
+        nationality: or empty.
+    """
+
+    identity: str
+    voice_id: str
+    video: str
+    voices: tuple[str, ...]
+    faces: tuple[str, ...]
+    gender: str = ""
+    nationality: str = ""
+
+    @property
+    def row(self) -> TrainingVideo:
+        """Its row of a training table."""
+        return TrainingVideo(
+            self.identity, "1", self.voice_id, self.gender, self.nationality, "dev", self.video
+        )
+
+
+@dataclass(frozen=True)
+class VideoSet:
+    """Training videos and where their files are; row number = row of the banks.
+
+    Attributes:
+        videos: in the order of the banks.
+        voice_root: folder of the clips; None where they are in memory.
+        face_root: folder of the pictures.
+    """
+
+    videos: tuple[Video, ...]
+    voice_root: Path | None = None
+    face_root: Path | None = None
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    @property
+    def identities(self) -> list[str]:
+        """Everybody's name once, in order."""
+        return list(dict.fromkeys(video.identity for video in self.videos))
+
+    @property
+    def table(self) -> list[TrainingVideo]:
+        """The training table."""
+        return [video.row for video in self.videos]
+
+
+def videos_of_corpus(corpus: "Corpus", root: Path | None = None) -> VideoSet:
+    """The videos of a corpus: voices `<id>/<video>/...`, faces `<name>/1.6/<video>/...`.
+
+    Videos that have clips or pictures only are left out, with a warning; order is that of people and ids.
+
+    Args:
+        corpus: people and files.
+        root: data folder; a population's own, numbered pictures are told apart by its settings there.
+
+    Raises:
+        VideoError: nobody has a video with both.
+    """
+    settings = population_settings(root) if root else None
+    found: list[Video] = []
+    lonely: list[str] = []
+    for person in corpus.people:
+        who = person.identity
+        voices = _grouped(person.voices, lambda path: path.split("/")[1] if path.count("/") >= 2 else "")
+        if settings is not None and person.faces and person.faces[0].count("/") == 1:
+            faces = _by_population(person.faces, who.voice_id, settings)
+        else:
+            faces = _grouped(person.faces, lambda path: path.split("/")[-2] if path.count("/") >= 2 else "")
+        both = sorted(voices.keys() & faces.keys() - {""})
+        lonely += sorted((voices.keys() ^ faces.keys()) - {""})
+        found += [
+            Video(
+                who.face_id or who.name,
+                who.voice_id,
+                video,
+                tuple(voices[video]),
+                tuple(faces[video]),
+                who.gender,
+                who.nationality,
+            )
+            for video in both
+        ]
+    _warn(lonely)
+    if not found:
+        raise VideoError(
+            f"no video has clips and pictures: expected {corpus.voice_root}/<id>/<video>/<clip> and "
+            f"{corpus.face_root}/<name>/{SCALE}/<video>/<frame> (a population: `voiceface population "
+            "--second-view`, or its own folder)"
+        )
+    return VideoSet(tuple(found), corpus.voice_root, corpus.face_root)
+
+
+def videos_of_table(
+    rows: Sequence[TrainingVideo], voice_root: Path, face_root: Path, *, skip_missing: bool = False
+) -> VideoSet:
+    """The videos that a training table names, in its order.
+
+    Args:
+        rows: of the table.
+        voice_root: folder of `<voice id>/<video>/` with recordings or stored features.
+        face_root: folder of `<name>/1.6/<video>/` with pictures.
+        skip_missing: leave out rows without files; the banks then have other rows than the table.
+
+    Raises:
+        VideoError: rows without files, with how many and the first.
+    """
+    found, absent = [], []
+    for row in rows:
+        voices = _files(voice_root, f"{row.voice_id}/{row.video}", VOICE_ENDINGS)
+        faces = _files(face_root, row.path, FACE_ENDINGS)
+        if voices and faces:
+            found.append(
+                Video(row.identity, row.voice_id, row.video, voices, faces, row.gender, row.nationality)
+            )
+        else:
+            absent.append(f"{row.identity}/{row.video}")
+    if absent and (not skip_missing or not found):
+        raise VideoError(
+            f"{len(absent)} of {len(rows)} videos of the table have no clips below {voice_root} or no "
+            f"pictures below {face_root}, the first is {absent[0]}; complete the data, or leave them out "
+            "(--skip-missing)"
+        )
+    if absent:
+        log.warning("left out %d of %d videos without files", len(absent), len(rows))
+    return VideoSet(tuple(found), voice_root, face_root)
+
+
+def exchanged(videos: VideoSet, share: float, seed: int) -> VideoSet:
+    """The same videos, a share of which has the pictures of another: wrong pairs, for experiments.
+
+    Args:
+        videos: all of them.
+        share: 0...1; of so many videos, drawn at random, the pictures move round by one.
+        seed: of the draw.
+    """
+    count = round(share * len(videos))
+    if count < 2:
+        return videos
+    rng = np.random.default_rng([seed, 77])
+    rows = rng.permutation(len(videos))[:count].tolist()
+    changed = list(videos.videos)
+    for row, other in zip(rows, [*rows[1:], rows[0]]):
+        changed[row] = replace(changed[row], faces=videos.videos[other].faces)
+    return replace(videos, videos=tuple(changed))
+
+
+def population_settings(root: Path) -> "Settings | None":
+    """Settings of the population in a folder; None where it is none."""
+    from voiceface.population.layout import MARKER, Settings
+
+    marker = root / MARKER
+    if not marker.is_file():
+        return None
+    stored = json.loads(marker.read_text("utf-8"))["settings"]
+    return Settings(**{key: stored[key] for key in Settings.__dataclass_fields__ if key in stored})
+
+
+def _by_population(faces: Iterable[str], voice_id: str, settings: "Settings") -> dict[str, list[str]]:
+    """A population's numbered pictures by video; the rule of `voiceface.population.people`."""
+    from voiceface.population.people import video_id, video_of_picture
+
+    k = int(voice_id[3:]) - 1  # id1 and four digits, or id2 and seven
+
+    def video_of(path: str) -> str:
+        stem = Path(path).stem
+        if not stem.isdigit():
+            return ""
+        return video_id(k, video_of_picture(k, int(stem) - 1, seed=settings.seed), seed=settings.seed)
+
+    return _grouped(faces, video_of)
+
+
+def _grouped(paths: Iterable[str], video_of: Callable[[str], str]) -> dict[str, list[str]]:
+    """Paths by video, sorted inside."""
+    groups: dict[str, list[str]] = defaultdict(list)
+    for path in paths:
+        groups[video_of(path)].append(path)
+    return {video: sorted(found) for video, found in groups.items()}
+
+
+def _files(root: Path, folder: str, endings: Collection[str]) -> tuple[str, ...]:
+    """Files of a folder below a root, sorted, relative to the root."""
+    place = root / folder
+    if not place.is_dir():
+        return ()
+    return tuple(
+        f"{folder}/{path.name}" for path in sorted(place.iterdir()) if path.suffix.lower() in endings
+    )
+
+
+def _warn(lonely: Sequence[str]) -> None:
+    """Tell of videos that have one side only."""
+    if lonely:
+        shown = ", ".join(lonely[:3]) + (" ..." if len(lonely) > 3 else "")
+        log.warning("left out %d videos that have clips or pictures only: %s", len(lonely), shown)
