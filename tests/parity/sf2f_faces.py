@@ -9,8 +9,15 @@ from parity.case import Book, Case
 from parity.rules import Rule
 from sf2f.facenet import FaceNetLoss, facenet_input
 from sf2f.pictures import Box, crop_face, face_to_network, to_bytes
+from sf2f.scores import vggface_input
 from torch import Tensor
+from voiceface.backbones.folding import folded
 from voiceface.backbones.inception_resnet import InceptionResNet, inception_resnet_of
+from voiceface.backbones.resnet import caffe_resnet_of
+from voiceface.metrics.class_scores import class_score, log_of_probabilities
+from voiceface.metrics.frechet import FeatureStatistics, frechet_distance, frechet_of
+from voiceface.metrics.generation import feature_distances, galleries_of, identity_retrieval
+from voiceface.perceptual import LPIPS
 
 CLOSE = Rule(atol=1e-4, rtol=1e-3)
 
@@ -109,7 +116,91 @@ def image_ops(case: Case, book: Book) -> None:
     judge_all(case, book, ours)
 
 
-def judge_all(case: Case, book: Book, ours: dict[str, object]) -> None:
+@torch.no_grad()
+def vggface2_resnet50(case: Case, book: Book) -> None:
+    """Logits, pooled features and probabilities of the face classifier, as it is and folded."""
+    state = weights(case)
+    network = caffe_resnet_of(state).eval()
+    network.load_state_dict(state)
+    pictures = 60 * block_pictures(int(case.arrays["in_pcg"]), case.config["x_shape"])
+    every = case.stride(r"every (\d+)th of", 8)
+    for name, reader in (("", network), ("folded: ", folded(network))):
+        found = reader.found(pictures)
+        ours: dict[str, object] = {
+            "out_logits": found.logits[:, ::every],
+            "out_logits_stats": statistics(found.logits),
+            "out_pool": found.pooled,
+            "out_softmax_top5": found.logits[0].softmax(0).topk(5).values.flip(0),
+        }
+        judge_all(case, book, ours, name)
+
+
+def retrieval(case: Case, book: Book) -> None:
+    """Recall by both similarities in all galleries, and distances of matched and unmatched pairs."""
+    config = case.config
+    predicted, reference = case.tensor("in_pred"), case.tensor("in_dataset")
+    ours: dict[str, object] = {}
+    for tag, ends in config["galleries"].items():
+        rows = [range(begin, end) for begin, end in ends]
+        for short, similarity in (("cos", "cosine"), ("l1", "l1")):
+            cutoffs = config[f"{short}_recall_k"]
+            found = identity_retrieval(predicted, reference, similarity, cutoffs, rows)
+            ours[f"out_{tag}_{short}_recall"] = [found.recall[k] for k in cutoffs]
+    ours["out_dist_l2_l1_cos_ih"] = list(feature_distances(predicted, reference))
+    judge_all(case, book, ours)
+    ends = [end for _, end in config["galleries"].get("three", [[0, 100], [100, 200], [200, 300]])]
+    same = [[rows.start, rows.stop] for rows in galleries_of(len(predicted), ends)]
+    book.equal("galleries by their ends", same, config["galleries"].get("three", same))
+
+
+def vggface_score(case: Case, book: Book) -> None:
+    """The score of stored logits, in order and shuffled, and what the classifier is given."""
+    config = case.config
+    answers = case.tensor("in_logits", torch.float64).log_softmax(1)
+    picture = case.tensor("in_image0").permute(2, 0, 1)[None]
+    every = case.stride(r"every (\d+)th pixel", 7)
+    given = vggface_input(picture, mean=config["mean_rgb"], side=config["input_size"])
+    ours: dict[str, object] = {
+        "out_score_noshuffle": list(class_score(answers, config["splits"])[:2]),
+        "out_score_perm": list(class_score(answers, config["splits"], order=case.tensor("in_perm"))[:2]),
+        "out_net_input0": given[:, :, ::every, ::every],
+    }
+    judge_all(case, book, ours)
+
+
+def inception_score_fid(case: Case, book: Book) -> None:
+    """Both published scores from probabilities, and the Frechet distance by both of our ways."""
+    answers = log_of_probabilities(case.tensor("in_probs"))
+    real, made = case.tensor("in_act_real"), case.tensor("in_act_fake")
+    ours: dict[str, object] = {"out_fid": frechet_distance(real, made)}
+    for name in case.arrays:
+        if found := re.fullmatch(r"out_is_(test|validation)_(\d+)splits", name):
+            remainder = "spread" if found[1] == "test" else "drop"
+            ours[name] = list(class_score(answers, int(found[2]), remainder)[:2])
+    judge_all(case, book, ours)
+    blocks = [FeatureStatistics(), FeatureStatistics()]
+    for statistics_of, rows in zip(blocks, (real, made)):
+        for block in rows.split(7):
+            statistics_of.update(block)
+    first, second = (each.gaussian() for each in blocks)
+    judge_all(case, book, ours | {"out_fid": frechet_of(first, second)}, "by blocks: ")
+
+
+@torch.no_grad()
+def optional_diversity_lpips(case: Case, book: Book) -> None:
+    """LPIPS of two pictures, and of one to itself."""
+    config = case.config
+    state = {k: v.abs() if k.startswith("lin") else v for k, v in weights(case).items()}
+    network = LPIPS(config["net"], scaled=config["version"] != "0.0")
+    for word in ("shift", "scale"):
+        state[f"scaling_layer.{word}"] = torch.tensor(config[word])[None, :, None, None]
+    network.load_state_dict(state)
+    a, b = (case.tensor(key).permute(2, 0, 1)[None].float() / 127.5 - 1 for key in ("in_a", "in_b"))
+    ours: dict[str, object] = {"out_dist": network(a, b), "out_self": network(a, a)}
+    judge_all(case, book, ours)
+
+
+def judge_all(case: Case, book: Book, ours: dict[str, object], prefix: str = "") -> None:
     """Compare every stored output by the first rule of the case that fits its name; none may be left out."""
     table = case.meta.get("tolerance") or {}
     for name, theirs in case.arrays.items():
@@ -121,7 +212,7 @@ def judge_all(case: Case, book: Book, ours: dict[str, object]) -> None:
         else:
             value = ours[name]
             assert isinstance(value, Tensor | list | np.ndarray | float)
-            book.within(name, value, theirs, rule)
+            book.within(prefix + name, value, theirs, rule)
 
 
 def first_rule(table: dict[str, object], name: str) -> Rule:

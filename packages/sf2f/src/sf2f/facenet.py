@@ -20,20 +20,21 @@ VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 
 
 def facenet_input(
-    pictures: Tensor, statistics: Statistics = "imagenet", box: Box | None = FACE_BOX
+    pictures: Tensor, statistics: Statistics | None = "imagenet", box: Box | None = FACE_BOX
 ) -> Tensor:
-    """Normalised pictures (B, 3, H, W) as FaceNet is given them, before its own resize.
+    """Pictures (B, 3, H, W) as FaceNet is given them, before its own resize.
 
     Pixels are cut to 0...255 (beyond, the gradient is zero) and mapped to (v - 127.5) / 128; then the face is
     cut out.
 
     Args:
-        pictures: normalised.
-        statistics: that they were normalised with.
+        pictures: normalised, or of 0...1.
+        statistics: that they were normalised with; None where they are not, but 0...1.
         box: of the face; None leaves the whole picture.
     """
     kept = pictures if box is None else crop_face(pictures, box)
-    return (denormalise(kept, statistics).mul(255).clamp(0, 255) - 127.5) / 128
+    shares = kept if statistics is None else denormalise(kept, statistics)
+    return (shares.mul(255).clamp(0, 255) - 127.5) / 128
 
 
 class FaceNetLoss(nn.Module):

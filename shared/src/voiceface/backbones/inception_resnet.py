@@ -5,13 +5,15 @@ AAAI 2017; sizes as in the VGGFace2 model of facenet-pytorch.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from voiceface.checkpoint import CheckpointError
+from voiceface.checkpoint import CheckpointError, load_into, read_published
+from voiceface.published import state_dict_of
 
 EPSILON = 1e-3  # of every batch norm
 SIDE = 140  # pixels along each edge that pictures are brought to first
@@ -206,6 +208,25 @@ def inception_resnet_of(state: Mapping[str, Tensor]) -> InceptionResNet:
         repeats=[_repeats(state, f"repeat_{number}.") for number in (1, 2, 3)],
         narrow=max(1, 32 // max(1, len(first))),
     )
+
+
+def load_inception_resnet(*paths: str | Path) -> InceptionResNet:
+    """FaceNet from published weights, in evaluation.
+
+    Args:
+        paths: one file (`20180402-114759-vggface2.pt`), or several whose keys are put together (formerly the
+            features and the classifier came apart).
+
+    Raises:
+        CheckpointError: damaged, unsafe, or another network's.
+        FileNotFoundError: no such file.
+    """
+    state: dict[str, Tensor] = {}
+    for path in paths:
+        state |= state_dict_of(read_published(path), source=str(path))
+    network = inception_resnet_of(state)
+    load_into(network, state, ignore=["*.num_batches_tracked"], source=", ".join(map(str, paths)))
+    return network.eval()
 
 
 def _block35(channels: int, width: int, scale: float) -> Residual:

@@ -1,0 +1,88 @@
+"""Scores of pictures by a classifier's answers: Inception Score and VGGFace Score.
+
+exp(mean over pictures of KL(p || mean p)) of each part of the pictures, then mean and population standard
+deviation over the parts (Salimans et al., "Improved techniques for training GANs", NIPS 2016). High where
+every picture is of a clear class and the classes differ; between 1 and the number of classes.
+"""
+
+from itertools import pairwise
+from typing import Literal, NamedTuple, get_args
+
+import torch
+from torch import Tensor
+
+Remainder = Literal["spread", "drop"]
+
+
+class ClassScore(NamedTuple):
+    """Mean and population standard deviation over parts, and the score of each part."""
+
+    mean: float
+    deviation: float
+    parts: tuple[float, ...]
+
+
+def class_score(
+    log_probabilities: Tensor,
+    splits: int,
+    remainder: Remainder = "spread",
+    generator: torch.Generator | None = None,
+    order: Tensor | None = None,
+) -> ClassScore:
+    """The score from what `log_softmax` gives; stable where probabilities underflow.
+
+    Args:
+        log_probabilities: (N, C), rows that sum to 1 after `exp`; minus infinity counts as probability 0.
+        splits: parts S.
+        remainder: "spread": part k is rows kN//S to (k+1)N//S; "drop": N//S rows each, the rest is not used
+            (as in the published validation).
+        generator: rows are shuffled with it first; None leaves them in order.
+        order: int64 (N,), rows in the order that counts, instead of a generator.
+
+    Raises:
+        ValueError: fewer rows than parts, NaN, an unknown rule, or both generator and order.
+    """
+    if log_probabilities.ndim != 2 or log_probabilities.isnan().any():
+        raise ValueError(
+            f"log probabilities must be (N, C) without NaN, found {tuple(log_probabilities.shape)}"
+        )
+    if not 1 <= splits <= len(log_probabilities):
+        raise ValueError(f"{splits} parts need as many pictures, found {len(log_probabilities)}")
+    if remainder not in get_args(Remainder):
+        raise ValueError(f"remainder must be one of {get_args(Remainder)}, found {remainder!r}")
+    if generator is not None and order is not None:
+        raise ValueError("give a generator or an order, not both")
+    rows, count = log_probabilities.detach().double(), len(log_probabilities)
+    if generator is not None:
+        order = torch.randperm(count, generator=generator, device=generator.device)
+    if order is not None:
+        if not torch.equal(order.sort().values.cpu(), torch.arange(count)):
+            raise ValueError(f"order must hold each of the {count} rows once")
+        rows = rows[order.to(rows.device)]
+    if remainder == "drop":
+        edges = [k * (count // splits) for k in range(splits + 1)]
+    else:
+        edges = [k * count // splits for k in range(splits + 1)]
+    scores = torch.stack([_score(rows[begin:end]) for begin, end in pairwise(edges)])
+    return ClassScore(float(scores.mean()), float(scores.std(correction=0)), tuple(scores.tolist()))
+
+
+def log_of_probabilities(probabilities: Tensor) -> Tensor:
+    """Log probabilities (N, C) of rows of probabilities, scaled to the sum 1.
+
+    Raises:
+        ValueError: a negative one, or a row without any.
+    """
+    values = probabilities.double()
+    total = values.sum(-1, keepdim=True)
+    if (values < 0).any() or not (total > 0).all():
+        raise ValueError("probabilities must not be negative, and no row may be all zeros")
+    return values.log() - total.log()
+
+
+def _score(rows: Tensor) -> Tensor:
+    """Exponential of the mean divergence from the mean."""
+    mean = rows.logsumexp(0) - torch.tensor(len(rows), dtype=rows.dtype).log().to(rows.device)
+    probabilities = rows.exp()
+    terms = torch.where(probabilities > 0, probabilities * (rows - mean), torch.zeros_like(rows))
+    return terms.sum(1).mean().exp()

@@ -1,0 +1,142 @@
+"""Frechet distance of two sets of features, as if both were normally distributed: FID and its kin.
+
+|m1 - m2|^2 + tr(S1 + S2 - 2 (S1 S2)^(1/2)), S unbiased covariances (Heusel et al., "GANs trained by a two
+time-scale update rule", NIPS 2017). The root is never formed: the trace of (S1 S2)^(1/2) is the sum of the
+singular values of F1' F2 for any factors S = F F'. This is exact also where there are fewer pictures than
+features, where the published way (matrix root by Schur form) is not. Such values are only comparable with
+each other.
+"""
+
+from dataclasses import dataclass
+from typing import Self
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """Mean (D,) and unbiased covariance (D, D), double precision."""
+
+    mean: Tensor
+    covariance: Tensor
+
+
+class FeatureStatistics:
+    """Mean and covariance of features that come block by block.
+
+    Sums are kept around running means in double precision (Chan, Golub and LeVeque, 1979), so that far off
+    means do no harm.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.mean = torch.zeros(0, dtype=torch.float64)
+        self.scatter = torch.zeros(0, 0, dtype=torch.float64)
+
+    def update(self, features: Tensor) -> Self:
+        """Add features (B, D).
+
+        Raises:
+            ValueError: another shape than before, or NaN or infinity.
+        """
+        block = _features(features, "features")
+        if len(block):
+            mean = block.mean(0)
+            centred = block - mean
+            self._join(len(block), mean, centred.T @ centred)
+        return self
+
+    def merge(self, other: "FeatureStatistics") -> Self:
+        """Add what another object has seen."""
+        if other.count:
+            self._join(other.count, other.mean, other.scatter)
+        return self
+
+    def gaussian(self) -> Gaussian:
+        """Mean and covariance of all that came.
+
+        Raises:
+            ValueError: fewer than two rows came.
+        """
+        if self.count < 2:
+            raise ValueError(f"a covariance needs at least two rows of features, found {self.count}")
+        return Gaussian(self.mean, self.scatter / (self.count - 1))
+
+    def _join(self, count: int, mean: Tensor, scatter: Tensor) -> None:
+        if not self.count:
+            self.count, self.mean, self.scatter = count, mean, scatter
+            return
+        if mean.shape != self.mean.shape:
+            raise ValueError(f"features have {len(mean)} columns, those before {len(self.mean)}")
+        whole, apart = self.count + count, mean - self.mean
+        self.scatter = self.scatter + scatter + torch.outer(apart, apart) * (self.count * count / whole)
+        self.mean = self.mean + apart * (count / whole)
+        self.count = whole
+
+
+def frechet_distance(real: Tensor, made: Tensor, offset: float = 0.0) -> float:
+    """Frechet distance of two sets of features.
+
+    Args:
+        real: (N, D), N >= 2.
+        made: (M, D), M >= 2.
+        offset: see `frechet_of`.
+
+    Returns:
+        At least 0 but for rounding; 0 for equal sets.
+
+    Raises:
+        ValueError: shapes that do not belong together, too few rows, NaN or infinity.
+    """
+    a, b = _features(real, "real features"), _features(made, "made features")
+    if a.shape[1] != b.shape[1]:
+        raise ValueError(f"features must have the same columns, found {a.shape[1]} and {b.shape[1]}")
+    if min(len(a), len(b)) < 2:
+        raise ValueError(f"a covariance needs at least two rows, found {len(a)} and {len(b)}")
+    if offset or max(len(a), len(b)) > a.shape[1]:
+        first, second = (FeatureStatistics().update(features).gaussian() for features in (a, b))
+        return frechet_of(first, second, offset)
+    apart = a.mean(0) - b.mean(0)
+    f1, f2 = ((rows - rows.mean(0)) / (len(rows) - 1) ** 0.5 for rows in (a, b))
+    root = torch.linalg.svdvals(f1 @ f2.T).sum()
+    return float(apart.square().sum() + f1.square().sum() + f2.square().sum() - 2 * root)
+
+
+def frechet_of(real: Gaussian, made: Gaussian, offset: float = 0.0) -> float:
+    """Frechet distance from means and covariances.
+
+    Args:
+        real: of D features; from `FeatureStatistics.gaussian`.
+        made: of the same features.
+        offset: added to both diagonals inside the root. The published code adds 1e-6 where its root came out
+            infinite or not a number, which this one never does.
+
+    Raises:
+        ValueError: shapes differ, or a covariance is not symmetric.
+    """
+    if real.mean.shape != made.mean.shape:
+        raise ValueError(f"found {len(real.mean)} and {len(made.mean)} features, expected the same number")
+    for gaussian in (real, made):
+        if not torch.allclose(gaussian.covariance, gaussian.covariance.T):
+            raise ValueError("a covariance must be symmetric")
+    eye = torch.eye(len(real.mean), dtype=torch.float64, device=real.mean.device) * offset
+    first, second = real.covariance.double() + eye, made.covariance.double() + eye
+    values, vectors = torch.linalg.eigh(first)
+    kept = values > values[-1].clamp_min(0) * len(values) * torch.finfo(torch.float64).eps
+    factor = vectors[:, kept] * values[kept].sqrt()
+    between = torch.linalg.eigvalsh(factor.T @ second @ factor)
+    root = between.clamp_min(0).sqrt().sum()
+    apart = (real.mean - made.mean).double()
+    traces = real.covariance.double().trace() + made.covariance.double().trace()
+    return float(apart.square().sum() + traces - 2 * root)
+
+
+def _features(features: Tensor, name: str) -> Tensor:
+    """Double precision rows, checked."""
+    if features.ndim != 2 or not features.shape[1]:
+        raise ValueError(f"{name} must be (N, D), found {tuple(features.shape)}")
+    rows = features.detach().double()
+    if not rows.isfinite().all():
+        raise ValueError(f"{name} hold NaN or infinity")
+    return rows
