@@ -1,0 +1,354 @@
+"""Speakers: what is known of people by voice and face, from folders or invented.
+
+Letters: M mel bands, T frames.
+"""
+
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from voiceface.association.data import SYNTHETIC_NOTICE
+
+from sf2f import speech
+from sf2f.speech import FEATURE_SUFFIXES, SpeechConfig
+from sf2f.splits import CORPORA, SPLIT_FILE, SPLITS, find_meta, plain_name, read_meta, read_split
+
+if TYPE_CHECKING:
+    from voiceface.population.layout import Settings
+    from voiceface.population.truth import Truth
+
+Array = NDArray[Any]
+Item = Array | str
+"""An array that is at hand, or the path of a file."""
+Faces = Literal["masked", "origin"]
+Stored = Literal["float16", "float32"]
+MELS = "mel_spectrograms"
+PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+log = logging.getLogger(__name__)
+
+
+class DataError(ValueError):
+    """Files and tables that do not fit together."""
+
+
+@dataclass(frozen=True)
+class Speakers:
+    """Some people; the place of a person is the class number.
+
+    Attributes:
+        names: of the people, sorted within their corpora.
+        corpora: "vox1" or "vox2" of each; "" elsewhere.
+        utterances: of each person, features (M, T) not normalised, or files of them, sorted by name.
+        faces: of each person, pictures (h, w, 3) uint8 R G B, or files, sorted by name.
+        sexes: "m", "f", or "" where not known.
+        bands: M.
+        truth: of invented people, row by row; None elsewhere.
+        notice: what readers of results must be told, or empty.
+    """
+
+    names: tuple[str, ...]
+    corpora: tuple[str, ...]
+    utterances: tuple[tuple[Item, ...], ...]
+    faces: tuple[tuple[Item, ...], ...]
+    sexes: tuple[str, ...]
+    bands: int = speech.BANDS
+    truth: "Truth | None" = None
+    notice: str = ""
+
+    def __len__(self) -> int:
+        """Number of people."""
+        return len(self.names)
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Names that no two people share (`vox2/NAME`): what a checkpoint keeps of the class numbers."""
+        return tuple(f"{corpus}/{name}" if corpus else name for corpus, name in zip(self.corpora, self.names))
+
+    def mel(self, person: int, utterance: int) -> speech.Mel:
+        """Features of one utterance, (M, T) float32, not normalised.
+
+        Raises:
+            SpeechError, FileNotFoundError: the file cannot be used.
+        """
+        item = self.utterances[person][utterance]
+        return speech.read_mel(item, self.bands) if isinstance(item, str) else np.asarray(item, np.float32)
+
+    def face(self, person: int, face: int) -> NDArray[np.uint8]:
+        """One picture, (h, w, 3) uint8, R G B.
+
+        Raises:
+            voiceface.images.ImageError, FileNotFoundError: the file cannot be used.
+        """
+        from voiceface.images import decode
+
+        item = self.faces[person][face]
+        return decode(item) if isinstance(item, str) else item
+
+    def in_memory(
+        self, size: tuple[int, int] | None = None, stored: Stored = "float16", progress: bool = False
+    ) -> "Speakers":
+        """The same people with every file read once.
+
+        Args:
+            size: rows and columns that pictures are kept in (`sf2f.pictures.resized`); None keeps their own.
+            stored: type that features are kept in; float16 halves the memory at an error of up to 0.008.
+            progress: show a bar on standard error.
+        """
+        from tqdm import tqdm
+
+        from sf2f.pictures import resized
+
+        voices, faces = [], []
+        for person in tqdm(range(len(self)), "reading", unit="person", disable=not progress):
+            mine = range(len(self.utterances[person]))
+            voices.append(tuple(self.mel(person, i).astype(stored) for i in mine))
+            pictures = [self.face(person, i) for i in range(len(self.faces[person]))]
+            faces.append(tuple(resized(each, size) if size else each for each in pictures))
+        return replace(self, utterances=tuple(voices), faces=tuple(faces))
+
+    def subset(self, people: Sequence[int]) -> "Speakers":
+        """Some of the people, in the given order; class numbers are new."""
+
+        def of(items: tuple[Any, ...]) -> tuple[Any, ...]:
+            return tuple(items[i] for i in people)
+
+        return replace(
+            self,
+            names=of(self.names),
+            corpora=of(self.corpora),
+            utterances=of(self.utterances),
+            faces=of(self.faces),
+            sexes=of(self.sexes),
+            truth=self.truth.of(of(self.names)) if self.truth else None,
+        )
+
+
+def open_speakers(
+    root: str | Path,
+    split: str,
+    config: SpeechConfig = speech.DEFAULT,
+    *,
+    faces: Faces = "masked",
+    stored: Stored = "float16",
+    workers: int | None = 1,
+    progress: bool = False,
+) -> Speakers:
+    """People of a data folder: the HQ-VoxCeleb layout, a written population, or a corpus with a manifest.
+
+    The HQ-VoxCeleb layout (specification, section 2.4; `sf2f prepare` makes it) stays on the disk. Of the
+    others, recordings become features here, in memory, and those without a voice are left out with a warning;
+    for more than some thousand recordings run `sf2f prepare` first.
+
+    Args:
+        root: the folder.
+        split: "train", "val" or "test".
+        config: recordings to features; of stored features only the number of bands counts.
+        faces: HQ-VoxCeleb: pictures with the background painted white, or as they were.
+        stored: type of features in memory.
+        workers: processes that make features; None takes every core.
+        progress: show a bar on standard error.
+
+    Raises:
+        FileNotFoundError: the folder, its split or a part of it is not there.
+        DataError, ValueError: nobody is left, or files that do not fit together.
+    """
+    root = Path(root)
+    if split not in SPLITS:
+        raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)}")
+    if not root.is_dir():
+        raise FileNotFoundError(f"no data folder at {root}; invent one: voiceface population {root}")
+    if any((root / corpus / MELS).is_dir() for corpus in CORPORA):
+        return _hq_voxceleb(root, split, config.bands, faces)
+    return _corpus(root, split, config, stored, workers, progress)
+
+
+def invented_speakers(
+    preset: "Settings | str",
+    split: str,
+    config: SpeechConfig = speech.DEFAULT,
+    *,
+    stored: Stored = "float16",
+    workers: int | None = None,
+    progress: bool = True,
+    **changes: Any,
+) -> Speakers:
+    """People of a population made in memory; arguments as `PopulationDataset` and `open_speakers`."""
+    from voiceface.population.stream import PopulationDataset
+    from voiceface.population.truth import Truth
+
+    found = PopulationDataset(preset, split, workers=workers, progress=progress, **changes)
+    names = found.people.names
+    people, settings = found.people, dict(vars(found.settings))
+    truth = Truth(tuple(names), people.sex, people.v, people.g, people.c, settings)
+    voices = {i: _voices_of(found.clips[i], names[i], config, stored) for i in range(len(names))}
+    order = sorted((i for i in voices if voices[i]), key=lambda i: names[i])
+    chosen = tuple(names[i] for i in order)
+    return Speakers(
+        chosen,
+        ("",) * len(order),
+        tuple(voices[i] for i in order),
+        tuple(tuple(found.pictures[i]) for i in order),
+        tuple("fm"[int(people.sex[i])] for i in order),
+        config.bands,
+        truth.of(chosen),
+        SYNTHETIC_NOTICE,
+    )
+
+
+def _voices_of(clips: Array, name: str, config: SpeechConfig, stored: Stored) -> tuple[Item, ...]:
+    """Features of a person's clips (C, S) int16; those in which nothing is voiced are left out, and told."""
+    found = []
+    for number, clip in enumerate(clips):
+        try:
+            mel = speech.log_mel(clip, speech.RATE, config, f"clip {number} of {name}")
+            found.append(mel.astype(stored))
+        except speech.SpeechError as error:
+            log.warning("left out: %s", error)
+    return tuple(found)
+
+
+def listed_people(root: str | Path, split: str, faces: Faces = "masked") -> list[tuple[str, str]]:
+    """(corpus, name) of everybody in a split who has both folders, sorted (specification, section 2.4)."""
+    return sorted(_folders(Path(root), split, faces))
+
+
+def files_in(folder: str | Path, suffixes: Sequence[str]) -> list[str]:
+    """Paths of the files of a folder with one of these endings, sorted by name; not those below it.
+
+    Of files that differ in their ending alone, only the one whose ending stands first counts.
+    """
+    rank = {suffix: place for place, suffix in enumerate(suffixes)}
+    best: dict[str, Path] = {}
+    for path in Path(folder).iterdir():
+        if path.suffix in rank and not path.name.startswith("."):
+            known = best.setdefault(path.stem, path)
+            if rank[path.suffix] < rank[known.suffix]:
+                best[path.stem] = path
+    return [str(path) for path in sorted(best.values(), key=lambda path: path.name)]
+
+
+def _folders(root: Path, split: str, faces: Faces) -> dict[tuple[str, str], tuple[Path, Path]]:
+    """Feature and face folder of everybody in a split who has both."""
+    found = {}
+    for corpus, parts in read_split(root / SPLIT_FILE).items():
+        sides = []
+        for kind in (MELS, f"{faces}_faces"):
+            place = root / corpus / kind
+            own = [entry for entry in place.iterdir() if entry.is_dir()] if place.is_dir() else []
+            sides.append({plain_name(entry.name): entry for entry in own})
+        for name in parts[split]:
+            if name in sides[0] and name in sides[1]:
+                found[corpus, name] = sides[0][name], sides[1][name]
+    return found
+
+
+def _hq_voxceleb(root: Path, split: str, bands: int, faces: Faces) -> Speakers:
+    folders = _folders(root, split, faces)
+    people, voices, pictures, empty = [], [], [], []
+    for person in sorted(folders):
+        mine, own = (
+            files_in(place, kinds)
+            for place, kinds in zip(folders[person], (FEATURE_SUFFIXES, PICTURE_SUFFIXES))
+        )
+        if mine and own:
+            people.append(person)
+            voices.append(tuple(mine))
+            pictures.append(tuple(own))
+        else:
+            empty.append("/".join(person))
+    if not people:
+        raise DataError(
+            f"nobody in the split {split!r} of {root} has files in both */{MELS} and */{faces}_faces "
+            f"({len(folders)} have both folders); see docs/data.md"
+        )
+    if empty:
+        log.warning("left out %d people with an empty folder: %s", len(empty), ", ".join(empty[:5]))
+    sex = _genders(root)
+    corpora, names = zip(*people)
+    return Speakers(
+        names, corpora, tuple(voices), tuple(pictures), tuple(sex.get(each, "") for each in people), bands
+    )
+
+
+def _genders(root: Path) -> dict[tuple[str, str], str]:
+    """What the metadata tables that are there say of people's sex."""
+    places = ((corpus, find_meta(root, corpus)) for corpus in CORPORA)
+    return {(c, row.name): row.gender for c, place in places if place for row in read_meta(place, c)}
+
+
+def _corpus(
+    root: Path, split: str, config: SpeechConfig, stored: Stored, workers: int | None, progress: bool
+) -> Speakers:
+    from voiceface.datasets.corpus import open_corpus
+    from voiceface.datasets.vggface import IMAGE_SUFFIXES
+    from voiceface.datasets.voxceleb import AUDIO_SUFFIXES
+    from voiceface.population.truth import read_truth
+
+    found = open_corpus(root, split, audio_suffixes=AUDIO_SUFFIXES, image_suffixes=IMAGE_SUFFIXES)
+    if not any(person.voices and person.faces for person in found.people):
+        raise DataError(f"nobody in the split {split!r} of {root} has both recordings and pictures")
+    rows: dict[str, tuple[str, list[str], list[str]]] = {}
+    for person in found.people:  # rows of a table may share a name
+        _, voices, pictures = rows.setdefault(person.identity.face_id, (person.identity.gender, [], []))
+        voices += [str(found.voice_path(item)) for item in person.voices]
+        pictures += [str(found.face_path(item)) for item in person.faces]
+    paths = sorted({path for _, voices, _ in rows.values() for path in voices})
+    recordings = [path for path in paths if Path(path).suffix.lower() not in FEATURE_SUFFIXES]
+    heard = hear(recordings, config, stored, workers, progress)
+    people = []
+    for name, (gender, voices, pictures) in sorted(rows.items()):
+        items: list[Item] = []
+        for path in sorted(dict.fromkeys(voices)):
+            item = heard.get(path, path)
+            if item is not None:
+                items.append(item)
+        if items and pictures:
+            people.append((name, tuple(items), tuple(sorted(dict.fromkeys(pictures))), gender))
+    if not people:
+        raise DataError(f"no recording of the split {split!r} of {root} can be used; see the warnings")
+    if len(people) < len(rows):
+        log.warning("left out %d people without a recording or picture to use", len(rows) - len(people))
+    names, utterances, faces, genders = zip(*people)
+    invented = (root / "truth" / "population.json").is_file()
+    return Speakers(
+        names,
+        ("",) * len(names),
+        utterances,
+        faces,
+        genders,
+        config.bands,
+        read_truth(root).of(names) if invented else None,
+        SYNTHETIC_NOTICE if invented else "",
+    )
+
+
+def hear(
+    paths: Sequence[str],
+    config: SpeechConfig,
+    stored: Stored = "float16",
+    workers: int | None = 1,
+    progress: bool = False,
+) -> dict[str, Array | None]:
+    """Features of recordings by path; None, with a warning, for those that give none."""
+    from voiceface.parallel import map_unordered
+
+    found: dict[str, Array | None] = {}
+    work = partial(_hear, config=config, stored=stored)
+    for path, (mel, reason) in map_unordered(work, paths, workers, "features", "clip", progress=progress):
+        found[path] = mel
+        if reason:
+            log.warning("left out: %s", reason)
+    return found
+
+
+def _hear(path: str, config: SpeechConfig, stored: Stored) -> tuple[Array | None, str]:
+    """Features of a recording, or why there are none; a file that is not there ends everything."""
+    try:
+        return speech.log_mel_of_file(path, config).astype(stored), ""
+    except ValueError as error:
+        return None, str(error)
