@@ -98,6 +98,14 @@ def test_files_that_the_systems_name_are_listed():
     assert set(NAMED) <= files
 
 
+def test_what_the_shared_package_looks_for_is_what_the_manifest_lists():
+    from voiceface.outside import FILES
+
+    listed = {item.name: (item.file, item.home) for item in ENTRIES}
+    for name, file in FILES.items():
+        assert listed[name] == (file.file, file.home)
+
+
 def test_every_system_reads_something_and_notices_name_the_licences():
     assert {reader for item in ENTRIES for reader in item.readers} == PACKAGES
     notice = (ROOT / "third_party" / "NOTICE.md").read_text()
