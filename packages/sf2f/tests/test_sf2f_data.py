@@ -1,0 +1,197 @@
+"""Speakers from the HQ-VoxCeleb layout, from a written population, from a manifest, and invented."""
+
+import json
+import pickle
+import unicodedata
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sf2f.data import DataError, files_in, invented_speakers, listed_people, open_speakers
+from sf2f.speech import SpeechConfig, SpeechError, log_mel, read_recording, write_mel
+from voiceface.datasets.identities import IdentityError
+
+WHOLE = SpeechConfig(remove_silence=False)
+SMALL = {"train": 3, "val": 1, "test": 2, "clips": 2, "clip_seconds": 1.0, "pictures": 2, "picture_side": 16}
+
+
+def features(value: float, frames: int = 7) -> np.ndarray:
+    return np.full((40, frames), value, np.float32)
+
+
+def person(root: Path, corpus: str, name: str, value: float = 1.0, faces: str = "masked") -> None:
+    """A person with two utterances and one picture."""
+    place = root / corpus / "mel_spectrograms" / name
+    write_mel(place / "id_a_00002.npz", features(value + 0.5), "id", "a", "00002")
+    write_mel(place / "id_a_00001.npz", features(value), "id", "a", "00001")
+    pictures = root / corpus / f"{faces}_faces" / name
+    pictures.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (6, 4), (int(value), 2, 3)).save(pictures / "1.png")
+
+
+def layout(root: Path) -> Path:
+    """Vox2 with Ann and Zoé, vox1 with Bob and Dan; Cy has no picture folder, Eve is in no split."""
+    for value, (corpus, name) in enumerate(
+        [("vox2", "Ann"), ("vox2", "Zo\u00e9"), ("vox1", "Bob"), ("vox1", "Dan"), ("vox1", "Eve")], 1
+    ):
+        person(root, corpus, name, value)
+    write_mel(root / "vox1" / "mel_spectrograms" / "Cy" / "x.npz", features(9), "i", "c", "w")
+    split = {
+        "vox1": {"train": ["Dan", "Cy", "Bob"], "val": [], "test": []},
+        "vox2": {"train": ["Zo\u00e9", "Ann", "Nobody"], "val": [], "test": []},
+    }
+    (root / "split.json").write_text(json.dumps(split))
+    return root
+
+
+def test_people_with_both_folders_are_listed_by_corpus_and_name(tmp_path: Path) -> None:
+    root = layout(tmp_path)
+    expected = [("vox1", "Bob"), ("vox1", "Dan"), ("vox2", "Ann"), ("vox2", "Zo\u00e9")]
+    assert listed_people(root, "train") == expected
+    found = open_speakers(root, "train")
+    assert list(zip(found.corpora, found.names)) == expected
+    assert found.classes == ("vox1/Bob", "vox1/Dan", "vox2/Ann", "vox2/Zo\u00e9")
+    assert found.mel(2, 0).tolist() == features(1).tolist() and found.mel(2, 1)[0, 0] == 1.5
+    assert found.face(0, 0).shape == (4, 6, 3) and found.face(0, 0)[0, 0].tolist() == [3, 2, 3]
+    assert found.truth is None and not found.notice and set(found.sexes) == {""}
+
+
+def test_folders_in_another_spelling_are_found(tmp_path: Path) -> None:
+    root = layout(tmp_path)
+    apart = unicodedata.normalize("NFD", "Zo\u00e9")
+    for kind in ("mel_spectrograms", "masked_faces"):
+        (root / "vox2" / kind / "Zo\u00e9").rename(root / "vox2" / kind / apart)
+    assert open_speakers(root, "train").names[3] == "Zo\u00e9"
+
+
+def test_metadata_tell_the_sex_and_the_other_faces_can_be_chosen(tmp_path: Path) -> None:
+    root = layout(tmp_path)
+    table = "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\nid1\tBob\tm\tUSA\tdev\n"
+    (root / "vox1" / "vox1_meta.csv").write_text(table)
+    assert open_speakers(root, "train").sexes == ("m", "", "", "")
+    with pytest.raises(DataError, match="origin_faces"):
+        open_speakers(root, "train", faces="origin")
+    person(root, "vox1", "Bob", 7, "origin")
+    assert open_speakers(root, "train", faces="origin").names == ("Bob",)
+
+
+def test_empty_folders_are_left_out_and_told(tmp_path: Path, caplog) -> None:
+    root = layout(tmp_path)
+    (root / "vox1" / "masked_faces" / "Dan" / "1.png").unlink()
+    assert open_speakers(root, "train").names == ("Bob", "Ann", "Zo\u00e9")
+    assert "vox1/Dan" in caplog.text
+    with pytest.raises(DataError, match="nobody in the split 'val'"):
+        open_speakers(root, "val")
+
+
+def test_published_pickles_serve_where_there_is_no_better_file(tmp_path: Path) -> None:
+    root = layout(tmp_path)
+    place = root / "vox1" / "mel_spectrograms" / "Bob"
+    (place / "id_a_00001.pickle").write_bytes(pickle.dumps({"LogMel_Features": features(77)}))
+    (place / "id_b_00001.pickle").write_bytes(pickle.dumps({"LogMel_Features": features(78)}))
+    (place / "id_c_00001.pickle").write_bytes(b"damaged")
+    (place / ".hidden.npz").touch()
+    found = open_speakers(root, "train")
+    assert [Path(item).name for item in found.utterances[0]] == [
+        *("id_a_00001.npz", "id_a_00002.npz", "id_b_00001.pickle", "id_c_00001.pickle")
+    ]
+    assert found.mel(0, 2)[0, 0] == 78
+    with pytest.raises(SpeechError, match=r"id_c_00001\.pickle"):
+        found.mel(0, 3)
+    assert len(files_in(place, (".pickle",))) == 3
+
+
+def test_damaged_files_are_named_when_they_are_read(tmp_path: Path) -> None:
+    root = layout(tmp_path)
+    (root / "vox1" / "masked_faces" / "Bob" / "1.png").write_bytes(b"no picture")
+    found = open_speakers(root, "train")
+    with pytest.raises(ValueError, match=r"Bob.*1\.png"):
+        found.face(0, 0)
+    with pytest.raises(SpeechError, match="expected numbers of shape"):
+        open_speakers(root, "train", SpeechConfig(bands=64)).mel(0, 0)
+
+
+def test_reading_once_gives_the_same_values(tmp_path: Path) -> None:
+    found = open_speakers(layout(tmp_path), "train")
+    kept = found.in_memory((8, 8), "float32")
+    for who in range(len(found)):
+        np.testing.assert_array_equal(kept.mel(who, 1), found.mel(who, 1))
+        assert kept.face(who, 0).shape == (8, 8, 3)
+    for path in tmp_path.rglob("*.npz"):
+        path.unlink()
+    assert kept.mel(0, 0)[0, 0] == 3
+    assert kept.subset([2, 0]).names == ("Ann", "Bob")
+
+
+def test_what_is_no_data_folder_says_what_would_be_one(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="voiceface population"):
+        open_speakers(tmp_path / "absent", "train")
+    with pytest.raises(FileNotFoundError):
+        open_speakers(tmp_path, "train")
+    with pytest.raises(ValueError, match="train, val, test"):
+        open_speakers(tmp_path, "dev")
+    layout(tmp_path)
+    (tmp_path / "split.json").unlink()
+    with pytest.raises(FileNotFoundError, match="sf2f split"):
+        open_speakers(tmp_path, "train")
+    (tmp_path / "split.json").write_text("[]")
+    with pytest.raises(IdentityError):
+        open_speakers(tmp_path, "train")
+
+
+@pytest.fixture(scope="module")
+def population(tmp_path_factory) -> Path:
+    from voiceface.population.layout import settings_of
+    from voiceface.population.write import write_population
+
+    root = tmp_path_factory.mktemp("population") / "data"
+    write_population(root, settings_of("tiny", **SMALL), workers=1, progress=False)
+    return root
+
+
+def test_a_written_population_and_an_invented_one_are_the_same(population: Path) -> None:
+    written = open_speakers(population, "train", stored="float32")
+    invented = invented_speakers("tiny", "train", stored="float32", workers=1, progress=False, **SMALL)
+    assert written.names == invented.names == tuple(sorted(written.names)) and len(written) == 3
+    assert written.sexes == invented.sexes and set(written.sexes) <= {"m", "f"}
+    assert written.notice == invented.notice != ""
+    np.testing.assert_allclose(written.truth.v, invented.truth.v, atol=1e-5)
+    assert written.truth.names == written.names == invented.truth.names
+    for who in range(3):
+        clips = [{mel.shape[1]: mel for mel in side.utterances[who]} for side in (written, invented)]
+        assert sorted(clips[0]) == sorted(clips[1])
+        for frames, mel in clips[0].items():
+            np.testing.assert_allclose(mel, clips[1][frames], atol=1e-3)
+        assert len(written.faces[who]) == len(invented.faces[who]) == 2
+        assert written.face(who, 0).shape == (16, 16, 3)
+    some = invented.subset([2, 0])
+    assert some.truth.names == some.names == (invented.names[2], invented.names[0])
+    halves = invented_speakers("tiny", "train", workers=1, progress=False, **SMALL)
+    assert halves.utterances[0][0].dtype == np.float16
+    np.testing.assert_allclose(halves.mel(0, 0), invented.mel(0, 0), atol=0.02)
+
+
+def test_a_manifest_joins_recordings_and_stored_features(population: Path, tmp_path: Path, caplog) -> None:
+    from voiceface import audio
+
+    clips = sorted((population / "wav").rglob("*.wav"))[:2]
+    for at, clip in enumerate(clips):
+        audio.write_wav(tmp_path / f"{at}.wav", read_recording(clip)[0])
+    audio.write_wav(tmp_path / "silent.wav", np.zeros(16000, np.int16))
+    (tmp_path / "broken.wav").write_text("no sound")
+    write_mel(tmp_path / "stored.npz", features(5), "i", "c", "w")
+    Image.new("RGB", (5, 5)).save(tmp_path / "a.png")
+    rows = ["identity,modality,path,gender", "Bea,voice,1.wav,f", "Bea,face,a.png", "Ada,voice,stored.npz,f"]
+    rows += ["Bea,voice,silent.wav,", "Cid,voice,broken.wav,m", "Cid,face,a2.png,", "Ada,face,a3.png,"]
+    rows = [",".join([*row.split(","), ""][:4]) for row in rows]
+    (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
+    found = open_speakers(tmp_path, "train", WHOLE, stored="float32")
+    assert found.names == ("Ada", "Bea") and found.sexes == ("f", "f") and "broken.wav" in caplog.text
+    np.testing.assert_array_equal(found.mel(1, 0), log_mel(read_recording(clips[1])[0], config=WHOLE))
+    assert found.mel(0, 0)[0, 0] == 5 and len(found.utterances[1]) == 2
+    assert len(open_speakers(tmp_path, "train").utterances[1]) == 1  # the silent one is left out
+    (tmp_path / "0.wav").unlink()
+    (tmp_path / "1.wav").unlink()
+    with pytest.raises(FileNotFoundError, match=r"1\.wav"):
+        open_speakers(tmp_path, "train")
