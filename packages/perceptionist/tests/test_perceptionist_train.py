@@ -29,13 +29,23 @@ from voiceface.cli import run_main
 from voiceface.config import ConfigError, bundled_configs, load_config
 from voiceface.runlog import WALL_CLOCK_FIELDS
 
-KINDS = ("expert", "supervised", "unsupervised")
+KINDS = ("expert", "speaker", "supervised", "unsupervised")
 STAGE = "[{expansion: 1.0, channels: 8, blocks: 1, stride: 2}]"
 IMAGE = ("side=32", "stem=4", f"stages={STAGE}", "features=16", "inter=1")
 VOICE = ("networks.voice.channels=[8,8]", "networks.voice.embedding=16")
 COMMON = ("training.batch_size=4", "training.log_every=1", "training.save_every=1", "training.workers=0")
+PUBLISHED = (  # what the quick cascade changes; test_perceptionist_repairs.py has the changes
+    "losses.pictures.pixels=0",
+    "losses.distillation.into_generator=true",
+    "data.faces=any",
+    "training.student=random",
+    "training.faces_first=0",
+    "training.student_after=0",
+    "training.face_rate=1",
+)
 TINY = {
     "expert": tuple(f"networks.expert.{word}" for word in IMAGE),
+    "speaker": VOICE,
     "supervised": (*VOICE, "networks.head.embedding=16", "training.validate_every=2"),
     "unsupervised": (
         *VOICE,
@@ -44,6 +54,7 @@ TINY = {
         "networks.generator.channels=[8,8,8]",
         "networks.face.channels=[8,8,8]",
         "training.validate_every=2",
+        *PUBLISHED,
     ),
 }
 SIZES = {"train": 8, "val": 4, "test": 3, "clip_seconds": 1.0}
@@ -168,8 +179,9 @@ def test_the_cascade_has_the_published_numbers() -> None:
 
 
 @pytest.mark.parametrize("size", ["", "quick_"])
-def test_the_voice_network_of_the_supervised_run_fits_the_cascade(size: str) -> None:
-    one, other = bundled(f"{size}supervised"), bundled(f"{size}unsupervised")
+@pytest.mark.parametrize("source", ["speaker", "supervised"])
+def test_a_voice_network_that_was_trained_before_fits_the_cascade(size: str, source: str) -> None:
+    one, other = bundled(f"{size}{source}"), bundled(f"{size}unsupervised")
     voices = [key for key in one if key.startswith(("networks.voice.", "data.speech."))]
     assert len(voices) == 9 and {key: one[key] for key in voices} == {key: other[key] for key in voices}
 
@@ -323,6 +335,7 @@ def test_the_published_layout_gives_pairs_truth_and_judges(tmp_path: Path, peopl
     ("kind", "terms"),
     [
         ("expert", {"landmarks", "parameters"}),
+        ("speaker", {"speaker"}),
         ("supervised", {"scale", "shape", "expression"}),
         (
             "unsupervised",
@@ -340,7 +353,7 @@ def test_a_run_logs_every_term_and_says_what_it_is(
         assert set(row) - {"step", "lr", "total_loss"} == terms
         assert row["total_loss"] == pytest.approx(sum(row[name] for name in terms), rel=1e-5)
     judged = [row["step"] for row in rows(runs[kind]) if "val/mean" in row]
-    assert judged == ([] if kind == "expert" else [0, 2])
+    assert judged == ([] if kind in ("expert", "speaker") else [0, 2])
     loaded = read_weights(runs[kind])
     assert loaded.kind == kind and loaded.extra["names"] == list(people.names)
     assert "invented people" in loaded.extra["notice"] and loaded.extra["step"] == 2
@@ -424,6 +437,8 @@ def test_weights_give_meshes_pictures_and_poses(runs: dict[str, Path]) -> None:
         supervised.pictures(features)
     with pytest.raises(CheckpointError, match="hears nothing"):
         load_voice_to_mesh(runs["expert"])
+    with pytest.raises(CheckpointError, match="makes no face"):
+        load_voice_to_mesh(runs["speaker"])
     with pytest.raises(FileNotFoundError, match=r"model\.safetensors"):
         read_weights(runs["expert"].parent)
 

@@ -18,6 +18,7 @@ from perceptionist.generator import Generator, GeneratorConfig, enlarge
 from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig, Regression
 from perceptionist.losses import (
     DistillationConfig,
+    PicturesConfig,
     TripletConfig,
     discriminator_terms,
     distillation_terms,
@@ -114,6 +115,11 @@ class Cascade(nn.Module):
         return self.student(enlarge(self.g(self.embed(features)), self.student.config.side))
 
 
+def face_side(cascade: Cascade, faces: Tensor, face_labels: Tensor) -> dict[str, Tensor]:
+    """The term of `f` and `c` for real pictures alone, before there are made ones to tell them from."""
+    return {"C_real": nn.functional.cross_entropy(cascade.c(cascade.f(faces)), face_labels)}
+
+
 def discriminator_side(
     cascade: Cascade, faces: Tensor, made: Tensor, face_labels: Tensor
 ) -> dict[str, Tensor]:
@@ -142,27 +148,42 @@ def see(cascade: Cascade, pictures: Sequence[Tensor], mesh: Mesh) -> Seen:
 def generator_side(
     cascade: Cascade,
     made: Tensor,
-    seen: Seen,
+    seen: Seen | None,
     voice_labels: Tensor,
     distillation: DistillationConfig | None = None,
     triplets: TripletConfig | None = None,
+    pictures: PicturesConfig | None = None,
+    faces: Tensor | None = None,
 ) -> dict[str, Tensor]:
     """Terms of `g` and the student; their sum is what is minimised.
 
     Args:
         cascade: the networks.
         made: the anchors' pictures.
-        seen: in them and, where triplets are wanted, in those of positives and negatives.
+        seen: in them and, where triplets are wanted, in those of positives and negatives; None while the
+            student does not learn yet.
         voice_labels: identities of the anchors, (B,).
         distillation: weights and order of the transfer.
         triplets: weight and form.
+        pictures: weights of what makes a picture a face.
+        faces: real pictures of the anchors' people, where `pictures.pixels` asks for them.
 
     Returns:
-        `G_D_fake`, `G_C_fake`, the three `Distill_...` and, where three batches were seen, `Triplet`.
+        `G_D_fake`, `G_C_fake`, with real pictures `G_pixels`; where something was seen the three
+        `Distill_...`, where three batches were, `Triplet`.
     """
     with held(cascade.f, cascade.d, cascade.c):
         embedding = cascade.f(made)
         terms = generator_terms(cascade.d(embedding), cascade.c(embedding), voice_labels)
+    if pictures:
+        terms["G_D_fake"] = pictures.discriminator * terms["G_D_fake"]
+        terms["G_C_fake"] = pictures.classifier * terms["G_C_fake"]
+        if pictures.pixels:
+            if faces is None:
+                raise ValueError("the difference of pixels needs real pictures of the people heard")
+            terms["G_pixels"] = pictures.pixels * (made - faces).abs().mean()
+    if seen is None:
+        return terms
     terms |= distillation_terms(
         seen.student, seen.expert, seen.vertices[0], seen.expert_vertices, distillation
     )

@@ -14,21 +14,22 @@ from perceptionist.expert_losses import ExpertLossConfig
 from perceptionist.face_network import FaceNetworkConfig
 from perceptionist.generator import GeneratorConfig
 from perceptionist.image_to_3d import ImageTo3DConfig
-from perceptionist.losses import DistillationConfig, TripletConfig
+from perceptionist.losses import DistillationConfig, PicturesConfig, TripletConfig
 from perceptionist.refiners import RefinerConfig
 from perceptionist.speech import SpeechConfig
 from perceptionist.supervised import SupervisedHeadConfig
 from perceptionist.voice_network import VoiceNetworkConfig
 
-Kind = Literal["unsupervised", "supervised", "expert"]
+Kind = Literal["unsupervised", "supervised", "expert", "speaker"]
 # Sections of `networks` and `losses` that a kind needs, and those that it may do without.
 SECTIONS: dict[str, dict[str, tuple[set[str], set[str]]]] = {
     "unsupervised": {
         "networks": ({"voice", "generator", "face", "student"}, set()),
-        "losses": ({"distillation"}, {"triplet"}),
+        "losses": ({"distillation"}, {"triplet", "pictures"}),
     },
     "supervised": {"networks": ({"voice", "head"}, set()), "losses": ({"supervised"}, set())},
     "expert": {"networks": ({"expert"}, {"refiners"}), "losses": ({"expert"}, set())},
+    "speaker": {"networks": ({"voice"}, set()), "losses": ({"speaker"}, set())},
 }
 
 
@@ -56,13 +57,32 @@ class SupervisedLossConfig(Config):
     expression: float = Field(1.0, ge=0, description="of the expression's")
 
 
+class SpeakerLossConfig(Config):
+    """Whose voice is it: cross entropy over the people of the training.
+
+    The published voice network was trained so; the training was not released.
+    """
+
+    scale: float | None = Field(
+        None,
+        gt=0,
+        description="of the cosines between unit embeddings and the people's directions; null: a linear "
+        "layer on embeddings of any length",
+    )
+    smoothing: float = Field(
+        0.0, ge=0, lt=1, description="share of the labels that is spread over all people"
+    )
+
+
 class LossesConfig(Config):
     """Objectives of one kind."""
 
     distillation: DistillationConfig | None = None
     triplet: TripletConfig | None = Field(None, description="absent: anchors alone")
+    pictures: PicturesConfig | None = Field(None, description="absent: the published terms, weight 1 each")
     supervised: SupervisedLossConfig | None = None
     expert: ExpertLossConfig | None = None
+    speaker: SpeakerLossConfig | None = None
 
 
 class FramesConfig(Config):
@@ -86,6 +106,8 @@ class DataConfig(Config):
 
     `triplets`: `identity` (positives of the same person, negatives of another one), or `published` (next file
     of the list, any file).
+    `faces`: real pictures of a cascade's batch are drawn for themselves (`any`, as published), or show the
+    people who are heard (`same`).
     `expert_input`: what an expert in training sees: as the cascade shows it (`cascade`: RGB, -1...1), or as
     published (BGR, minus 127.5 by 128), which the cascade does not keep to.
     """
@@ -93,10 +115,14 @@ class DataConfig(Config):
     speech: SpeechConfig = SpeechConfig()
     frames: FramesConfig = FramesConfig()
     triplets: Literal["identity", "published"] = "identity"
+    faces: Literal["any", "same"] = "any"
     flip: Share = Field(0.5, description="share of the cascade's face pictures that are mirrored")
     expert_input: Literal["cascade", "published"] = "cascade"
     expert_side: Positive = Field(64, description="expert's pictures are first brought to this side, pixels")
     colour_jitter: float = Field(0.0, ge=0, le=1, description="of the expert's pictures")
+    blur: float = Field(
+        0.0, ge=0, description="of the expert's pictures: greatest deviation, pixels, uniform from 0"
+    )
     in_memory: bool = Field(False, description="keep decoded pictures and stored features")
 
 
@@ -116,6 +142,8 @@ class TrainingConfig(Config):
     `voice_network`: `fixed` (given, never optimised, evaluation mode), `batch_statistics` (as published: from
     the first validation on it normalises by the batch; nothing of it is stored), or `trained` (supervised
     only: it learns along, from its file or from scratch).
+    `student`: begins from its own random numbers (`random`, as published), or as a copy of the expert
+    (`expert`), which then has to have its sizes.
     """
 
     seed: NonNegative = 1
@@ -124,6 +152,14 @@ class TrainingConfig(Config):
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     workers: NonNegative = 4
     voice_network: Literal["fixed", "batch_statistics", "trained"] = "fixed"
+    student: Literal["random", "expert"] = "random"
+    faces_first: NonNegative = Field(
+        0, description="cascade: first steps, in which classifier and face network alone learn"
+    )
+    student_after: NonNegative = Field(0, description="cascade: steps after which the student joins")
+    face_rate: float = Field(
+        1.0, gt=0, le=1, description="cascade: share of the rate for the discriminator's side after that"
+    )
     noise: float = Field(0.05, ge=0, description="deviation of what is added to embeddings (cascade)")
     save_every: Positive = 2_000
     validate_every: int = Field(2_000, ge=-1, description="steps, step 0 included; -1: never")
@@ -164,6 +200,14 @@ class PerceptionistConfig(Config):
                     f"{', '.join(f'{name}.{word}' for word in other)}: of no use for kind {self.kind}; "
                     "take the section out"
                 )
+        pixels = self.losses.pictures.pixels if self.losses.pictures else 0
+        if pixels and self.data.faces != "same":
+            raise ValueError("losses.pictures.pixels needs pictures of the people heard: data.faces=same")
+        if self.kind == "unsupervised" and self.training.faces_first >= self.training.max_iter:
+            raise ValueError(
+                f"training.faces_first ({self.training.faces_first}) leaves nothing of training.max_iter "
+                f"({self.training.max_iter})"
+            )
         if self.training.voice_network == "trained" and self.kind != "supervised":
             raise ValueError(
                 f"training.voice_network=trained is for kind supervised only, found kind {self.kind}"

@@ -61,11 +61,26 @@ class Triplets:
         how: "identity": positives of the same person (another file wherever there is one), negatives of
             other people; "published": the next file of the list (before the first for the last), and any.
         alone: anchors only.
+        faces: pictures, one of which, of the anchor's person, is given with it.
     """
 
-    def __init__(self, voices: Voices, frames: int, how: Draw = "identity", *, alone: bool = False) -> None:
-        self.voices, self.frames, self.how, self.alone = voices, frames, how, alone
+    def __init__(
+        self,
+        voices: Voices,
+        frames: int,
+        how: Draw = "identity",
+        *,
+        alone: bool = False,
+        faces: "Faces | None" = None,
+    ) -> None:
+        self.voices, self.frames, self.how, self.alone, self.faces = voices, frames, how, alone, faces
         labels = voices.labels
+        self.seen: dict[int, NDArray[np.int64]] = {}
+        if faces is not None:
+            owners = faces.pictures.labels
+            self.seen = {int(label): np.flatnonzero(owners == label) for label in np.unique(labels)}
+            if unseen := [label for label, own in self.seen.items() if not len(own)]:
+                raise ValueError(f"{len(unseen)} people with recordings have no picture")
         self.own = {int(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
         if not alone and how == "identity" and len(self.own) < 2:
             raise ValueError(f"negatives need recordings of two people, found {len(self.own)}")
@@ -86,14 +101,19 @@ class Triplets:
         return positive, int(np.flatnonzero(self.voices.labels != self.voices.labels[index])[place])
 
     def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Give "anchor", "positive" and "negative", (M, T) each, and "label" of the anchor."""
+        """Give "anchor", "positive" and "negative", (M, T) each, and "label" of the anchor; with pictures
+        "face" (3, S, S).
+        """
         chosen = {"anchor": index}
         if not self.alone:
             chosen["positive"], chosen["negative"] = self.partners(index, rng)
         found: dict[str, Any] = {
             name: crop(self.voices.read(i), self.frames, rng, f"recording {i}") for name, i in chosen.items()
         }
-        return {**found, "label": int(self.voices.labels[index])}
+        label = int(self.voices.labels[index])
+        if self.faces is not None:
+            found["face"] = self.faces.draw(int(rng.choice(self.seen[label])), rng)["face"]
+        return {**found, "label": label}
 
 
 class Faces:
@@ -143,6 +163,7 @@ class PicturesWithTruth:
         truth: (P, K).
         side: S.
         colour_jitter: strength of a random contrast and colour cast.
+        blur: greatest deviation of a random blur, pixels; made pictures are not sharp.
         published: B G R, minus 127.5 by 128, in place of R G B, -1...1.
     """
 
@@ -153,10 +174,11 @@ class PicturesWithTruth:
         side: int,
         colour_jitter: float = 0.0,
         *,
+        blur: float = 0.0,
         published: bool = False,
     ) -> None:
         self.pictures, self.truth, self.side = pictures, truth, side
-        self.colour_jitter, self.published = colour_jitter, published
+        self.colour_jitter, self.blur, self.published = colour_jitter, blur, published
 
     def __len__(self) -> int:
         """Pictures."""
@@ -169,6 +191,12 @@ class PicturesWithTruth:
         face = face_input(self.pictures.read(index), self.side)
         if self.colour_jitter:
             face = jitter_colour(face * 127.5 + 127.5, self.colour_jitter, rng) / 127.5 - 1
+        if self.blur:
+            import cv2
+
+            deviation = max(self.blur * float(rng.random()), 1e-3)
+            soft = cv2.GaussianBlur(np.ascontiguousarray(face.transpose(1, 2, 0)), (0, 0), deviation)
+            face = np.asarray(soft, np.float32).transpose(2, 0, 1)
         if self.published:
             face = face[::-1] * np.float32(127.5 / 128)
         return {"face": np.ascontiguousarray(face, np.float32), "truth": self.truth[index]}

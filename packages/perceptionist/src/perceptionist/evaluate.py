@@ -122,6 +122,9 @@ def write_page(path: Path, found: "Evaluation", model: "LinearFaceModel") -> Non
     ]
     if found.sex is not None:
         cards.append(Headline("Sex by the nearer mean shape", found.sex, chance=0.5))
+    if found.sex_in_spreads is not None:
+        note = "distances in units of what people of one sex differ by"
+        cards.append(Headline("Sex by the likelier mean shape", found.sex_in_spreads, chance=0.5, note=note))
     tables = [Table("Errors", columns, rows, "ARE: error of a width over the outer interocular distance.")]
     if found.explained is not None:
         e = found.explained

@@ -33,6 +33,8 @@ class Known:
         coefficients: (I, K) semantic shape coefficients; None where not known.
         coefficient_names: (K,).
         ceiling: (K,) share of the variance within sex that the true voice tells; None where not known.
+        sex_axis: (K,) direction in the coefficients along which men and women differ most for what people of
+            one sex differ by; the middle between the sexes is 0, men are above; None where not known.
         notice: what must be said beside every figure.
     """
 
@@ -43,6 +45,7 @@ class Known:
     coefficients: Array | None = None
     coefficient_names: tuple[str, ...] = ()
     ceiling: Array | None = None
+    sex_axis: Array | None = None
     notice: str = ""
 
 
@@ -68,6 +71,9 @@ class Evaluation:
         errors: by name (`perceptionist.proportions.ERRORS`): ours and the baselines with intervals over
             people, and the paired differences.
         sex: share of predictions nearer the mean shape of the right sex; None where not known.
+        sex_in_spreads: the same with distances in units of what people of one sex differ by (`sex_axis`).
+            The plain distance misjudges many true shapes, as it counts what says nothing about the sex.
+        true_sex: both shares of the true shapes, what the rules can reach.
         explained: None where the true coefficients or the predicted ones are not known.
         notice: what must be said beside every figure.
     """
@@ -77,6 +83,8 @@ class Evaluation:
     errors: dict[str, ErrorComparison]
     sex: float | None = None
     explained: Explained | None = None
+    sex_in_spreads: float | None = None
+    true_sex: tuple[float, float] | None = None
     notice: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
 
@@ -91,6 +99,10 @@ class Evaluation:
         record: dict[str, Any] = {"people": self.people, "predictions": self.predictions, "errors": errors}
         if self.sex is not None:
             record["sex"] = self.sex
+        if self.sex_in_spreads is not None:
+            record["sex_in_spreads"] = self.sex_in_spreads
+        if self.true_sex is not None:
+            record["sex_of_the_truth"] = dict(zip(("sex", "sex_in_spreads"), self.true_sex, strict=True))
         if self.explained is not None:
             e = self.explained
             record["explained_variance_within_sex"] = {
@@ -113,6 +125,13 @@ class Evaluation:
             lines.append(line)
         if self.sex is not None:
             lines.append(f"sex by the nearer mean shape: {100 * self.sex:.1f} % right")
+        if self.sex_in_spreads is not None and self.true_sex is not None:
+            truth, spreads = (100 * share for share in self.true_sex)
+            lines[-1] += f" (true shapes {truth:.1f} %)"
+            lines.append(
+                f"sex, distances in spreads within the sexes: {100 * self.sex_in_spreads:.1f} % right "
+                f"(true shapes {spreads:.1f} %)"
+            )
         if self.explained is not None:
             e = self.explained
             lines.append(
@@ -173,8 +192,18 @@ def evaluate(
     if all(known.sexes) and {*SEXES} <= {*model.references}:
         right = [_sex(mesh, model.references) == known.sexes[row] for mesh, row in zip(meshes, who)]
         sex = float(person_means(np.asarray(right, float), who).mean())
+    in_spreads, of_truth = None, None
+    if sex is not None and shapes is not None and known.sex_axis is not None:
+        in_spreads, of_truth = _sex_in_spreads(shapes, who, known, model.references)
     return Evaluation(
-        len(set(who.tolist())), len(meshes), errors, sex, _explained(shapes, who, known), known.notice
+        len(set(who.tolist())),
+        len(meshes),
+        errors,
+        sex,
+        _explained(shapes, who, known),
+        in_spreads,
+        of_truth,
+        known.notice,
     )
 
 
@@ -228,8 +257,17 @@ def population_truth(root: str | Path, names: Sequence[str], training: Sequence[
         alpha,
         tuple(bases.SHAPE_NAMES),
         coefficient_ceiling(coupling),
+        sex_axis(),
         NOTICE,
     )
+
+
+def sex_axis() -> Array:
+    """Fisher's direction (K,) between the population's mean man and woman, of its own coefficients."""
+    from voiceface.population import bases
+
+    mix, rest = bases.loadings(), bases.residual_scale()
+    return np.linalg.solve(mix @ mix.T + np.diag(rest**2), bases.sex_shift())
 
 
 def folder_truth(
@@ -297,6 +335,22 @@ def _sex(mesh: Array, references: Mapping[str, Array]) -> str:
     """The sex whose mean shape lies nearer, as `perceptionist.proportions.describe` tells it."""
     errors = shape_errors(mesh, {sex: references[sex] for sex in SEXES})
     return "male" if errors["male"] < errors["female"] else "female"
+
+
+def _sex_in_spreads(
+    shapes: Array, who: Array, known: Known, references: Mapping[str, Array]
+) -> tuple[float, tuple[float, float]]:
+    """Shares right along `sex_axis`: of the predictions; of the true shapes by both rules."""
+    from perceptionist.population_face import semantic_shape
+
+    assert known.sex_axis is not None and known.coefficients is not None
+    male = np.asarray(known.sexes) == "male"
+    right = (semantic_shape(shapes) @ known.sex_axis > 0) == male[who]
+    rows = np.unique(who)
+    plain = [_sex(known.vertices[row], references) == known.sexes[row] for row in rows]
+    along = (known.coefficients[rows] @ known.sex_axis > 0) == male[rows]
+    share = float(person_means(right.astype(float), who).mean())
+    return share, (float(np.mean(plain)), float(along.mean()))
 
 
 def _explained(shapes: Array | None, who: Array, known: Known) -> Explained | None:

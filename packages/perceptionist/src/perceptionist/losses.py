@@ -24,10 +24,33 @@ class DistillationConfig(Config):
 
     vertices: float = Field(default=0.5, ge=0, description="weight of the squared distance of vertices")
     transfer: float = Field(default=10000.0, ge=0, description="weight of the transfer of inner features")
+    into_generator: bool = Field(
+        default=True,
+        description="whether the comparison reaches the generator, as published; it is least where all "
+        "pictures are alike",
+    )
     order: Order = Field(
         default="learner_first",
         description="of the arguments of the transfer, not alike: learner_first as its method means "
         "it; target_first as the published code calls it",
+    )
+
+
+class PicturesConfig(Config):
+    """What makes a picture a face, and whose: weights on the generator's side.
+
+    The two published terms reach the generator through networks that know a few pictures by heart; with
+    hundreds of people in place of a thousand, and minutes in place of days, it learns little from them.
+    `pixels` is ours and needs `data.faces: same`.
+    """
+
+    discriminator: float = Field(default=1.0, ge=0, description="real or made")
+    classifier: float = Field(default=1.0, ge=0, description="whose face")
+    pixels: float = Field(
+        default=0.0,
+        ge=0,
+        description="mean absolute difference from a picture of the same person, in units of half the "
+        "range; 0: as published",
     )
 
 

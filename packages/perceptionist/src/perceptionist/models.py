@@ -16,6 +16,7 @@ from perceptionist import published
 from perceptionist.config import PerceptionistConfig
 from perceptionist.face_model import LinearFaceModel, split_pose
 from perceptionist.face_model_files import open_face_model
+from perceptionist.face_network import Classifier
 from perceptionist.generator import Generator, enlarge
 from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig
 from perceptionist.refiners import ForwardDirection, RefinerConfig, ReverseDirection
@@ -50,6 +51,15 @@ class Supervised(nn.Module):
     def forward(self, features: Tensor) -> Tensor:
         """Features (B, M, T) to whitened scale, shape and expression (B, 1 + S + E)."""
         return self.head(self.e.encode(features))
+
+
+class Speaker(nn.Module):
+    """Voice network `e` in training and the classifier `c` of the training's people on its embedding."""
+
+    def __init__(self, voice: VoiceNetworkConfig, classes: int) -> None:
+        super().__init__()
+        self.e = VoiceNetwork(voice)
+        self.c = Classifier(voice.embedding, classes)
 
 
 class ExpertWithRefiners(nn.Module):
@@ -178,6 +188,8 @@ def load_voice_to_mesh(
     loaded = read_weights(path)
     if loaded.kind == "expert":
         raise CheckpointError(f"{path} is an image-to-3D expert, which hears nothing; give another model")
+    if loaded.kind == "speaker":
+        raise CheckpointError(f"{path} is a voice network, which makes no face; give another model")
     config = config_of(loaded)
     model = face_model or face_model_of(loaded, path)
     networks, extra = config.networks, loaded.extra

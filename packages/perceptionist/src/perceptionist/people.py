@@ -263,7 +263,7 @@ def _population_folder(
         raise DataError(f"the split {split!r} of the population {root} holds nobody")
     names = [rows[i]["name"] for i in places]
     clips: list[tuple[int, Path]] = []
-    for label, i in enumerate(places):
+    for label, i in enumerate(places if voices else []):
         own = sorted((root / "wav" / rows[i]["voice_id"]).rglob("*.wav"))
         if not own:
             raise FileNotFoundError(f"{root} has no recordings of {rows[i]['voice_id']} below wav/")

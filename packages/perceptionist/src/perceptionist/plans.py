@@ -17,8 +17,15 @@ from voiceface.checkpoint import load_into
 from voiceface.config import check, to_dict
 from voiceface.training import Run, to_device
 
-from perceptionist.cascade import Cascade, CascadeConfig, discriminator_side, generator_side, see
-from perceptionist.config import OptimiserConfig, PerceptionistConfig, SupervisedLossConfig
+from perceptionist.cascade import (
+    Cascade,
+    CascadeConfig,
+    discriminator_side,
+    face_side,
+    generator_side,
+    see,
+)
+from perceptionist.config import OptimiserConfig, PerceptionistConfig, SpeakerLossConfig, SupervisedLossConfig
 from perceptionist.draws import Faces, PicturesWithTruth, Triplets, VoicesWithTruth, shared_crop
 from perceptionist.expert_losses import ExpertLossConfig, expert_terms, parameter_error, wing
 from perceptionist.face_model import FLIP, LinearFaceModel, split_pose
@@ -27,6 +34,7 @@ from perceptionist.image_to_3d import ImageTo3DConfig
 from perceptionist.losses import total
 from perceptionist.models import (
     ExpertWithRefiners,
+    Speaker,
     Supervised,
     VoiceToMesh,
     load_expert_of,
@@ -59,6 +67,7 @@ class Plan:
         hears: what is judged on-line; None where nothing hears.
         extra: JSON values for the weights file.
         left_out: beginnings of the keys that the final weights do without.
+        share: of the learning rate, for an optimiser's name and an iteration.
     """
 
     model: nn.Module
@@ -68,6 +77,7 @@ class Plan:
     hears: VoiceToMesh | None = None
     extra: dict[str, Any] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
+    share: Callable[[str, int], float] = lambda name, number: 1.0
 
 
 def make_plan(
@@ -78,7 +88,12 @@ def make_plan(
     Raises:
         ValueError, OSError: files or truth that this kind needs are not given, or do not fit.
     """
-    makers = {"expert": expert_plan, "supervised": supervised_plan, "unsupervised": unsupervised_plan}
+    makers = {
+        "expert": expert_plan,
+        "speaker": speaker_plan,
+        "supervised": supervised_plan,
+        "unsupervised": unsupervised_plan,
+    }
     return makers[config.kind](run, config, people, face_model, given)
 
 
@@ -95,13 +110,19 @@ def expert_plan(
     assert isinstance(model, ExpertWithRefiners)
     optimiser = make_optimiser(config.optimiser, model)
     as_published = config.data.expert_input == "published"
+    data = config.data
     pictures = PicturesWithTruth(
-        people.faces, truth, config.data.expert_side, config.data.colour_jitter, published=as_published
+        people.faces,
+        truth,
+        data.expert_side,
+        data.colour_jitter,
+        blur=data.blur,
+        published=as_published,
     )
-    data = run.batches(pictures, plan.batch_size, steps=plan.max_iter, workers=plan.workers)
+    drawn = run.batches(pictures, plan.batch_size, steps=plan.max_iter, workers=plan.workers)
 
     def step(number: int) -> Terms:
-        batch = next(data)
+        batch = next(drawn)
         with run.autocast():
             terms = expert_objective(
                 model, enlarge(batch["face"], sizes.side), batch["truth"], face_model, loss
@@ -141,6 +162,41 @@ def landmarks_of(face_model: LinearFaceModel, parameters: Tensor) -> Tensor:
     placed = pose.matrix @ face_model.points(known.shape, known.expression) + pose.offset
     x, y, z = placed.unbind(1)
     return torch.stack([x, FLIP - y, z], 1)
+
+
+def speaker_plan(
+    run: Run, config: PerceptionistConfig, people: People, face_model: LinearFaceModel, given: Given
+) -> Plan:
+    """Voice to its speaker, among those of the training: the voice network of the cascade."""
+    sizes, plan, loss = config.networks.voice, config.training, config.losses.speaker
+    assert sizes is not None and loss is not None
+    model = run.prepare(Speaker(sizes, len(people.names)))
+    assert isinstance(model, Speaker)
+    _take_voice_network(run, model.e, given, needed=False)
+    optimiser = make_optimiser(config.optimiser, model)
+    voices = Triplets(people.voices, config.data.frames.file, alone=True)
+    data = run.batches(voices, plan.batch_size, steps=plan.max_iter, workers=plan.workers)
+
+    def step(number: int) -> Terms:
+        batch = next(data)
+        frames = shared_crop(config.data.frames, run.seed, number)
+        with run.autocast():
+            terms = speaker_terms(model, batch["anchor"][:, :, frames], batch["label"], loss)
+        run.backward(total(terms), optimiser, clip_norm=config.optimiser.clip_gradient)
+        return terms
+
+    return Plan(model, {"optimiser": optimiser}, model.train, step, left_out=("c.",))
+
+
+def speaker_terms(model: Speaker, features: Tensor, labels: Tensor, config: SpeakerLossConfig) -> Terms:
+    """Cross entropy of features (B, M, T) and the numbers of their speakers (B,)."""
+    if config.scale is None:
+        logits = model.c(model.e(features))
+    else:
+        directions = nn.functional.normalize(model.c.model.weight, dim=1)
+        logits = config.scale * nn.functional.linear(model.e.encode(features), directions)
+    smoothing = config.smoothing
+    return {"speaker": nn.functional.cross_entropy(logits.float(), labels, label_smoothing=smoothing)}
 
 
 def supervised_plan(
@@ -217,6 +273,13 @@ def unsupervised_plan(
     cascade = Cascade(CascadeConfig(**chosen, expert=seen), len(people.names))
     if expert:
         load_into(cascade.expert, expert.state_dict(), source=str(given.expert))
+    if plan.student == "expert" and not run.step:
+        if cascade.student.config != cascade.expert.config:
+            raise ValueError(
+                "training.student=expert copies the expert, whose sizes the student needs: "
+                f"networks.student is {cascade.student.config}, the expert {cascade.expert.config}"
+            )
+        cascade.student.load_state_dict(cascade.expert.state_dict())
     _take_voice_network(run, cascade.e, given, needed=True)
     if plan.voice_network == "batch_statistics":
         for module in cascade.e.modules():
@@ -228,14 +291,15 @@ def unsupervised_plan(
         "generator_optimiser": make_optimiser(config.optimiser, cascade.g, cascade.student),
     }
     theirs, ours = optimisers.values()
-    alone = config.losses.triplet is None
-    triplets = Triplets(people.voices, data.frames.file, data.triplets, alone=alone)
+    alone, distillation = config.losses.triplet is None, config.losses.distillation
+    assert distillation is not None
     faces = Faces(people.faces, cascade.f.config.side, data.flip)
+    shown = faces if data.faces == "same" else None
+    triplets = Triplets(people.voices, data.frames.file, data.triplets, alone=alone, faces=shown)
     many: dict[str, Any] = {"steps": plan.max_iter, "workers": plan.workers}
     voice_batches = run.batches(triplets, plan.batch_size, **many)
     drawn = batches(faces, plan.batch_size, seed=run.seed + FACE_ORDER, start_step=run.step, **many)
-    mesh = face_model.to(run.device).frontal
-    words = ("anchor",) if alone else ("anchor", "positive", "negative")
+    mesh, losses = face_model.to(run.device).frontal, config.losses
     drifts = plan.voice_network == "batch_statistics" and plan.validate_every > 0
 
     def ready() -> None:
@@ -243,26 +307,48 @@ def unsupervised_plan(
         cascade.e.train(drifts)
 
     def step(number: int) -> Terms:
-        voices, real = next(voice_batches), to_device(next(drawn), run.device)
+        voices = next(voice_batches)
+        real = voices if shown else to_device(next(drawn), run.device)
+        clip = config.optimiser.clip_gradient
+        if number < plan.faces_first:
+            with run.autocast():
+                terms = face_side(cascade, real["face"], real["label"])
+            run.backward(total(terms), theirs, clip_norm=clip)
+            return terms
+        joined = number >= plan.student_after
+        words = ("anchor", "positive", "negative") if joined and not alone else ("anchor",)
         frames = shared_crop(data.frames, run.seed, number)
         shape = len(voices["label"]), cascade.e.config.embedding
         noise = (plan.noise * torch.randn(shape, generator=run.generator)).to(run.device)
-        clip = config.optimiser.clip_gradient
         with run.autocast():
             made = cascade.pictures([voices[word][:, :, frames] for word in words], noise)
             first = discriminator_side(cascade, real["face"], made[0], real["label"])
         run.backward(total(first), theirs, clip_norm=clip)
         with run.autocast():
-            found = see(cascade, made, mesh)
+            looked_at = made if distillation.into_generator else [each.detach() for each in made]
+            found = see(cascade, looked_at, mesh) if joined else None
             second = generator_side(
-                cascade, made[0], found, voices["label"], config.losses.distillation, config.losses.triplet
+                cascade,
+                made[0],
+                found,
+                voices["label"],
+                distillation,
+                losses.triplet,
+                losses.pictures,
+                voices.get("face"),
             )
         run.backward(total(second), ours, clip_norm=clip)
         return first | second
 
     parts = {"generator": cascade.g, "student": cascade.student, "expert": cascade.expert}
     hears = VoiceToMesh("unsupervised", cascade.e, face_model, **parts)  # type: ignore[arg-type]
-    return Plan(cascade, optimisers, ready, step, hears, {"expert": to_dict(seen)}, TRAINING_ONLY)
+
+    def share(name: str, number: int) -> float:
+        late = name == "discriminator_optimiser" and number >= plan.faces_first
+        return plan.face_rate if late else 1.0
+
+    extra = {"expert": to_dict(seen)}
+    return Plan(cascade, optimisers, ready, step, hears, extra, TRAINING_ONLY, share)
 
 
 def make_optimiser(config: OptimiserConfig, *modules: nn.Module) -> Optimizer:

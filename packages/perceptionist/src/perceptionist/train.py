@@ -1,7 +1,7 @@
 """Training: `perceptionist train --cfg NAME --data ROOT --out RUN`.
 
-The configuration's `kind` says what is trained: the image-to-3D expert, the supervised head, or the
-unsupervised cascade, which needs an expert.
+The configuration's `kind` says what is trained: the image-to-3D expert, the voice network (`speaker`), the
+supervised head, or the unsupervised cascade, which needs the first two.
 """
 
 import argparse
@@ -90,8 +90,8 @@ def train(
         for step in run.steps(plan.max_iter, save_every=plan.save_every):
             if plan.validate_every > 0 and step % plan.validate_every == 0:
                 validate(run, step, made, config, jury)
-            for optimiser in made.optimisers.values():
-                set_learning_rate(optimiser, rate(step))
+            for name, optimiser in made.optimisers.items():
+                set_learning_rate(optimiser, rate(step) * made.share(name, step))
             terms = made.step(step)
             run.log(step, {"total_loss": sum(terms.values()), **terms, "lr": rate(step)})
         if plan.validate_every > 0:
@@ -137,14 +137,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`perceptionist train`."""
     parser = argparse.ArgumentParser(
         prog="perceptionist train",
-        description="Train an image-to-3D expert, the supervised head, or the unsupervised cascade, as the "
-        "configuration's kind says. A run goes on with --resume.",
+        description="Train an image-to-3D expert, a voice network, the supervised head, or the unsupervised "
+        "cascade, as the configuration's kind says. A run goes on with --resume.",
     )
     add = parser.add_argument
     add(
         "--cfg",
         required=True,
-        help="bundled name (unsupervised, supervised, expert, quick_...) or a .yaml file",
+        help="bundled name (unsupervised, supervised, expert, speaker, quick_...) or a .yaml file",
     )
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help="a population, or the published layout: see docs/data.md")
@@ -191,7 +191,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _judged(config: "PerceptionistConfig") -> bool:
-    return config.training.validate_every > 0 and config.kind != "expert"
+    return config.training.validate_every > 0 and config.kind not in ("expert", "speaker")
 
 
 def _people(
