@@ -4,7 +4,10 @@ from collections.abc import Sequence
 
 from voiceface.cli import dispatch
 
-COMMANDS: dict[str, tuple[str, str]] = {}
+COMMANDS: dict[str, tuple[str, str]] = {
+    "prepare": ("sf2f.prepare", "recordings to features in the layout that training reads"),
+    "split": ("sf2f.splits", "who trains, validates and tests, by the published rule"),
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:

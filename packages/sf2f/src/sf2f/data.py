@@ -270,9 +270,9 @@ def _hq_voxceleb(root: Path, split: str, bands: int, faces: Faces) -> Speakers:
         log.warning("left out %d people with an empty folder: %s", len(empty), ", ".join(empty[:5]))
     sex = _genders(root)
     corpora, names = zip(*people)
-    return Speakers(
-        names, corpora, tuple(voices), tuple(pictures), tuple(sex.get(each, "") for each in people), bands
-    )
+    truth, notice = _truth_of(root, names)
+    sexes = tuple(sex.get(each, "") for each in people)
+    return Speakers(names, corpora, tuple(voices), tuple(pictures), sexes, bands, truth, notice)
 
 
 def _genders(root: Path) -> dict[tuple[str, str], str]:
@@ -287,7 +287,6 @@ def _corpus(
     from voiceface.datasets.corpus import open_corpus
     from voiceface.datasets.vggface import IMAGE_SUFFIXES
     from voiceface.datasets.voxceleb import AUDIO_SUFFIXES
-    from voiceface.population.truth import read_truth
 
     found = open_corpus(root, split, audio_suffixes=AUDIO_SUFFIXES, image_suffixes=IMAGE_SUFFIXES)
     if not any(person.voices and person.faces for person in found.people):
@@ -314,17 +313,18 @@ def _corpus(
     if len(people) < len(rows):
         log.warning("left out %d people without a recording or picture to use", len(rows) - len(people))
     names, utterances, faces, genders = zip(*people)
-    invented = (root / "truth" / "population.json").is_file()
-    return Speakers(
-        names,
-        ("",) * len(names),
-        utterances,
-        faces,
-        genders,
-        config.bands,
-        read_truth(root).of(names) if invented else None,
-        SYNTHETIC_NOTICE if invented else "",
-    )
+    truth, notice = _truth_of(root, names)
+    corpora = ("",) * len(names)
+    return Speakers(names, corpora, utterances, faces, genders, config.bands, truth, notice)
+
+
+def _truth_of(root: Path, names: Sequence[str]) -> "tuple[Truth | None, str]":
+    """Truth of invented people and what readers must be told; nothing for others."""
+    from voiceface.population.truth import read_truth
+
+    if not (root / "truth" / "population.json").is_file():
+        return None, ""
+    return read_truth(root).of(names), SYNTHETIC_NOTICE
 
 
 def hear(

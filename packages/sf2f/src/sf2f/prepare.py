@@ -1,0 +1,272 @@
+"""`sf2f prepare SOURCE --out DATA`: recordings to feature files in the HQ-VoxCeleb layout.
+
+Running the same command again finishes an interrupted run: what is there stays.
+"""
+
+import argparse
+import csv
+import io
+import json
+import os
+import shutil
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from sf2f.sources import Source
+    from sf2f.speech import SpeechConfig
+
+RECORD, FAILURES, MELS = "prepare.json", "failures.csv", "mel_spectrograms"
+Stored = Literal["float16", "float32", "float64"]
+STORED = ("float16", "float32", "float64")
+
+
+class PrepareError(ValueError):
+    """A folder that cannot take the features; the message names the way out."""
+
+
+class Job(NamedTuple):
+    """One recording to be converted."""
+
+    source: str
+    out: str
+    ids: tuple[str, str, str]
+    config: "SpeechConfig"
+    stored: Stored
+
+
+def prepare(
+    source: str | Path,
+    out: str | Path,
+    config: "SpeechConfig | None" = None,
+    *,
+    stored: Stored = "float32",
+    faces: bool = True,
+    workers: int | None = None,
+    progress: bool = True,
+) -> dict[str, Any]:
+    """Make a feature file of every recording, and what else `sf2f.data.open_speakers` needs.
+
+    Features are `OUT/vox1|vox2/mel_spectrograms/NAME/SPKID_CLIPID_WAVID.npz`. Where the source has pictures
+    (a manifest, a population), these are linked or copied to `OUT/vox1/masked_faces/NAME`; its tables and its
+    split come along. Files that give nothing are listed in `OUT/failures.csv` with the reason.
+
+    Args:
+        source: see `sf2f.sources.find_source`.
+        out: data folder; may be the source itself.
+        config: recordings to features; None takes the published way.
+        stored: type of the stored values.
+        faces: bring the pictures along.
+        workers: processes; None takes every core. The result does not depend on it.
+        progress: show a bar on standard error.
+
+    Returns:
+        What `OUT/prepare.json` holds: settings and counts; `complete` is False after failures.
+
+    Raises:
+        PrepareError: `out` was begun with other settings.
+        ValueError, OSError: the source cannot be used, or the disk is full.
+    """
+    from voiceface.config import to_dict
+    from voiceface.files import write_json
+    from voiceface.parallel import map_unordered
+
+    from sf2f.sources import find_source
+    from sf2f.speech import DEFAULT
+
+    root, config = Path(out), config or DEFAULT
+    record: dict[str, Any] = {"complete": False, "stored": stored, "speech": to_dict(config)}
+    _require_same(root / RECORD, record)
+    found = find_source(source)
+    for leftover in root.glob(f"*/{MELS}/*/.*.part*"):
+        leftover.unlink(missing_ok=True)
+    jobs, kept, failures = _jobs(found, root, config, stored)
+    write_json(root / RECORD, record)
+    _write_tables(found, root)
+    made = 0
+    try:
+        failures += _bring_pictures(found, root) if faces else []
+        for job, reason in map_unordered(_convert, jobs, workers, "features", "clip", progress=progress):
+            if reason:
+                failures.append((job.source, reason))
+            made += not reason
+        record["complete"] = not failures
+    finally:
+        _write_failures(root / FAILURES, sorted(failures))
+        record["counts"] = {"made": made, "kept": kept, "failed": len(failures)}
+        write_json(root / RECORD, record)
+    return record
+
+
+def _convert(job: Job) -> str:
+    """Convert one recording; returns why it could not be done, "" when it is there."""
+    from sf2f.speech import log_mel_of_file, write_mel
+
+    try:
+        mel = log_mel_of_file(job.source, job.config)
+    except (ValueError, OSError) as error:
+        return str(error).replace(f"{job.source}: ", "", 1)
+    write_mel(job.out, mel, *job.ids, job.stored)
+    return ""
+
+
+def _jobs(
+    found: "Source", root: Path, config: "SpeechConfig", stored: Stored
+) -> tuple[list[Job], int, list[tuple[str, str]]]:
+    """What is to be done, how much is there already, and what cannot be done."""
+    from voiceface.datasets.scan import find_files
+
+    there = {
+        f"{corpus}/{item.rpartition('.')[0]}"
+        for corpus in {each.corpus for each in found.recordings}
+        for item in find_files(root / corpus / MELS, "", (".npz", ".pickle")) or ()
+    }
+    jobs: list[Job] = []
+    failures = [(str(path), reason) for path, reason in found.nameless]
+    taken: dict[str, Path] = {}
+    kept = 0
+    for each in found.recordings:
+        place = f"{each.corpus}/{each.stem}"
+        if (other := taken.setdefault(place, each.path)) != each.path:
+            failures.append((str(each.path), f"its features would have the name of those of {other}"))
+        elif place in there:
+            kept += 1
+        else:
+            target = root / each.corpus / MELS / f"{each.stem}.npz"
+            ids = each.spkid, each.clipid, each.wavid
+            jobs.append(Job(str(each.path), str(target), ids, config, stored))
+    return jobs, kept, failures
+
+
+def _write_tables(found: "Source", root: Path) -> None:
+    """Metadata tables, the split and the truth, as far as they are not there."""
+    from voiceface.files import write_text
+
+    from sf2f.splits import SPLIT_FILE, write_split
+
+    for place, text in found.tables.items():
+        if not (root / place).exists():
+            write_text(root / place, text)
+    if found.split and not (root / SPLIT_FILE).exists():
+        write_split(root / SPLIT_FILE, found.split)
+    if found.truth and not (root / "truth").exists():
+        for name in ("identities.csv", "population.json"):
+            write_text(root / "truth" / name, (found.truth / name).read_text("utf-8"))
+
+
+def _bring_pictures(found: "Source", root: Path) -> list[tuple[str, str]]:
+    """Link pictures, or copy them where links cannot be made; those that are not there, with the reason."""
+    from voiceface.files import atomic_path
+
+    absent = []
+    for path, place in found.pictures.items():
+        target = root / place
+        if target.exists():
+            continue
+        if not path.is_file():
+            absent.append((str(path), "no such picture"))
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            os.link(path, target)
+        except OSError:
+            with atomic_path(target) as temporary:
+                shutil.copyfile(path, temporary)
+    return absent
+
+
+def _require_same(path: Path, record: dict[str, Any]) -> None:
+    """Features of two kinds in one folder would be a trap."""
+    if not path.is_file():
+        return
+    try:
+        state = json.loads(path.read_text("utf-8"))
+        before = {"stored": state["stored"], **state["speech"]}
+    except (ValueError, KeyError, TypeError) as error:
+        raise PrepareError(f"{path} cannot be read ({error!r}); remove it or use another folder") from None
+    asked = {"stored": record["stored"], **record["speech"]}
+    differ = [key for key in asked if before.get(key) != asked[key]]
+    if differ:
+        what = "; ".join(f"{key} is {before.get(key)} there and {asked[key]} here" for key in differ)
+        raise PrepareError(f"{path.parent} was begun with other settings: {what}; use another folder")
+
+
+def _write_failures(path: Path, failures: Sequence[tuple[str, str]]) -> None:
+    """Write the list, or take away that of an earlier run."""
+    from voiceface.files import write_text
+
+    if not failures:
+        path.unlink(missing_ok=True)
+        return
+    text = io.StringIO()
+    csv.writer(text, lineterminator="\n").writerows([("file", "reason"), *failures])
+    write_text(path, text.getvalue())
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`sf2f prepare`."""
+    parser = argparse.ArgumentParser(
+        prog="sf2f prepare",
+        description="Make log-mel features of recordings (wav, flac, mp3, m4a, ogg) in the layout that "
+        "training reads. Running the same command again finishes an interrupted run.",
+    )
+    add = parser.add_argument
+    add(
+        "source",
+        type=Path,
+        help="manifest (.csv), or a folder with manifest.csv, raw_wav/vox{1,2}/{dev,test}, or wav/ with "
+        "vox1_meta.csv (VoxCeleb1, a population)",
+    )
+    add("--out", type=Path, required=True, help="data folder; may be SOURCE")
+    add("--workers", type=int, help="processes (default: every core)")
+    add("--stored", choices=STORED, default="float32", help="type of stored values (default: %(default)s)")
+    add("--no-faces", action="store_true", help="leave pictures where they are")
+    add("--quiet", action="store_true", help="no progress bar")
+    add(
+        "override",
+        nargs="*",
+        metavar="key=value",
+        help="how recordings become features, such as remove_silence=false, rates=published, channel=first",
+    )
+    args = parser.parse_intermixed_args(argv)
+    if args.workers is not None and args.workers < 1:
+        parser.error("--workers must be at least 1")
+
+    record = prepare(
+        args.source,
+        args.out,
+        _speech_config(args.override),
+        stored=args.stored,
+        faces=not args.no_faces,
+        workers=args.workers,
+        progress=not args.quiet,
+    )
+    counts = record["counts"]
+    print(f"{args.out}: {counts['made']} made, {counts['kept']} kept, {counts['failed']} failed")
+    if counts["failed"]:
+        print(f"what could not be used, with reasons: {args.out / FAILURES}", file=sys.stderr)
+    return 0 if record["complete"] else 1
+
+
+def _speech_config(overrides: Sequence[str]) -> "SpeechConfig":
+    """The published way with changes."""
+    import yaml
+    from voiceface.config import ConfigError, check
+
+    from sf2f.speech import SpeechConfig
+
+    values = {}
+    for override in overrides:
+        key, equals, text = override.partition("=")
+        if not equals or not key:
+            raise ConfigError(f"override {override!r}: expected key=value, such as remove_silence=false")
+        values[key] = yaml.safe_load(text)
+    return check(values, SpeechConfig, "speech")
+
+
+if __name__ == "__main__":
+    from voiceface.cli import run_main
+
+    raise SystemExit(run_main("sf2f.prepare", None))

@@ -1,0 +1,254 @@
+"""From recordings to a data folder: sources, resuming, failures, interruption, statistics of the result."""
+
+import csv
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from sf2f import prepare as command
+from sf2f.data import Speakers, open_speakers
+from sf2f.mel_statistics import main as measure
+from sf2f.mel_statistics import mel_statistics
+from sf2f.prepare import PrepareError, prepare
+from sf2f.sources import SourceError, find_source
+from sf2f.speech import SpeechConfig, log_mel, log_mel_of_file, read_mel
+from voiceface import audio
+
+WHOLE = SpeechConfig(remove_silence=False)
+QUIET = {"workers": 1, "progress": False}
+VOX1 = "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\n"
+VOX2 = "Class_ID,Name,Sample_Num,Flag,Gender_x,VoxCeleb2ID,VGGFace2ID,Gender_y,Set\n"
+
+
+def sound(seed: int, seconds: float = 0.4) -> np.ndarray:
+    return np.random.default_rng(seed).integers(-3000, 3000, int(16000 * seconds)).astype(np.int16)
+
+
+def raw(root: Path) -> Path:
+    """VoxCeleb's raw recordings: one of vox1 and one of vox2, and one whom no table names."""
+    (root / "vox1").mkdir(parents=True)
+    (root / "vox1" / "vox1_meta.csv").write_text(VOX1 + "id10001\tAnn_A.\tf\tUSA\tdev\n")
+    (root / "full_vox2_meta.csv").write_text(VOX2 + "n,Bo\u00e9,1,1,m,id00012,n,m,dev\n", "utf-8")
+    audio.write_wav(root / "raw_wav/vox1/dev/id10001/a_-b/00002.wav", sound(0))
+    audio.write_wav(root / "raw_wav/vox1/test/id10001/c/00001.wav", sound(1))
+    audio.write_wav(root / "raw_wav/vox1/dev/id99999/c/00001.wav", sound(2))
+    audio.write_wav(root / "raw_wav/vox2/dev/id00012/d/00001.wav", sound(3))
+    return root
+
+
+def manifest(root: Path) -> Path:
+    """Two people with one recording and one picture each, in sub-folders."""
+    rows = ["identity,modality,path,gender,nationality,age,split"]
+    for at, (name, split) in enumerate([("Ann", "train"), ("Bob", "val")]):
+        audio.write_wav(root / "sound" / f"{name}" / "x.wav", sound(at))
+        (root / "seen").mkdir(exist_ok=True)
+        Image.new("RGB", (5, 5), (at, 0, 0)).save(root / "seen" / f"{name}.png")
+        rows += [f"{name},voice,sound/{name}/x.wav,f,,,{split}", f"{name},face,seen/{name}.png,,,,{split}"]
+    (root / "manifest.csv").write_text("\n".join(rows) + "\n")
+    return root / "manifest.csv"
+
+
+def failures(out: Path) -> dict[str, str]:
+    with (out / "failures.csv").open(newline="") as file:
+        return {Path(row["file"]).as_posix(): row["reason"] for row in csv.DictReader(file)}
+
+
+def test_raw_recordings_of_both_corpora_become_the_layout(tmp_path: Path) -> None:
+    root, out = raw(tmp_path / "in"), tmp_path / "out"
+    record = prepare(root, out, WHOLE, **QUIET)
+    assert record["counts"] == {"made": 3, "kept": 0, "failed": 1} and not record["complete"]
+    made = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.npz"))
+    assert made == [
+        "vox1/mel_spectrograms/Ann_A./id10001_a_-b_00002.npz",
+        "vox1/mel_spectrograms/Ann_A./id10001_c_00001.npz",
+        "vox2/mel_spectrograms/Bo\u00e9/id00012_d_00001.npz",
+    ]
+    np.testing.assert_array_equal(read_mel(out / made[0]), log_mel(sound(0), config=WHOLE))
+    with np.load(out / made[0], allow_pickle=False) as archive:
+        assert [str(archive[key]) for key in ("spkid", "clipid", "wavid")] == ["id10001", "a_-b", "00002"]
+    assert list(failures(out).values()) == ["id99999 has no row in vox1_meta.csv"]
+    assert (out / "vox2" / "full_vox2_meta.csv").is_file()
+    assert prepare(root, root, WHOLE, **QUIET)["counts"]["made"] == 3  # into the source itself
+
+
+def test_a_manifest_becomes_a_folder_that_opens(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    record = prepare(manifest(tmp_path), out, WHOLE, stored="float16", **QUIET)
+    assert record["complete"] and not (out / "failures.csv").exists()
+    train, val = (open_speakers(out, split) for split in ("train", "val"))
+    assert train.classes == ("vox1/Ann",) and val.names == ("Bob",) and val.sexes == ("f",)
+    assert val.face(0, 0)[0, 0].tolist() == [1, 0, 0]
+    assert Path(train.utterances[0][0]).name == "Ann_sound-Ann_x.npz"
+    np.testing.assert_allclose(train.mel(0, 0), log_mel(sound(0), config=WHOLE), atol=0.01)
+    assert not (tmp_path / "bare" / "vox1" / "masked_faces").exists()
+    prepare(tmp_path, tmp_path / "bare", WHOLE, faces=False, **QUIET)
+    assert not (tmp_path / "bare" / "vox1" / "masked_faces").exists()
+
+
+def test_a_population_keeps_its_truth_and_its_notice(tmp_path: Path) -> None:
+    from voiceface.population.layout import settings_of
+    from voiceface.population.write import write_population
+
+    small = {"train": 2, "val": 1, "test": 1, "clips": 1, "clip_seconds": 1.0, "pictures": 1}
+    root, out = tmp_path / "in", tmp_path / "out"
+    write_population(root, settings_of("tiny", picture_side=16, **small), workers=1, progress=False)
+    assert prepare(root, out, stored="float64", **QUIET)["counts"] == {"made": 4, "kept": 0, "failed": 0}
+    before, after = (open_speakers(place, "train", stored="float32") for place in (root, out))
+    assert before.names == after.names and before.sexes == after.sexes and before.notice == after.notice
+    np.testing.assert_array_equal(before.truth.g, after.truth.g)
+    for who in range(2):
+        np.testing.assert_array_equal(before.mel(who, 0), after.mel(who, 0))
+        np.testing.assert_array_equal(before.face(who, 0), after.face(who, 0))
+
+
+def test_what_is_there_stays_and_other_settings_are_refused(tmp_path: Path) -> None:
+    source, out = manifest(tmp_path), tmp_path / "out"
+    prepare(source, out, WHOLE, **QUIET)
+    (file,) = out.rglob("Ann_*.npz")
+    file.write_bytes(b"mine")
+    next(iter(out.rglob("Bob_*.npz"))).unlink()
+    (file.parent / ".Ann_x.part.npz").touch()
+    assert prepare(source, out, WHOLE, **QUIET)["counts"] == {"made": 1, "kept": 1, "failed": 0}
+    assert file.read_bytes() == b"mine" and not list(out.rglob(".*"))
+    with pytest.raises(PrepareError, match=r"remove_silence is False there and True here"):
+        prepare(source, out, **QUIET)
+    with pytest.raises(PrepareError, match="stored"):
+        prepare(source, out, WHOLE, stored="float16", **QUIET)
+    (out / "prepare.json").write_text("{}")
+    with pytest.raises(PrepareError, match="cannot be read"):
+        prepare(source, out, WHOLE, **QUIET)
+
+
+def test_bad_files_are_listed_with_the_reason_and_mended_ones_are_made(tmp_path: Path) -> None:
+    source, out = manifest(tmp_path), tmp_path / "out"
+    path = tmp_path / "sound" / "Ann" / "x.wav"
+    whole = path.read_bytes()
+    path.write_bytes(whole[:500])
+    audio.write_wav(tmp_path / "silent.wav", np.zeros(16000, np.int16))
+    audio.write_wav(tmp_path / "sound" / "Ann" / "x.flac.wav", sound(3))
+    with source.open("a") as file:
+        file.write("Cy,voice,silent.wav,m,,,test\nCy,voice,absent.wav,,,,test\nCy,face,no.png,,,,test\n")
+    record = prepare(source, out, **QUIET)  # silence is removed: noise of 0.4 s is no voice either
+    reasons = {Path(name).name: reason for name, reason in failures(out).items()}
+    assert not record["complete"] and set(reasons) == {"x.wav", "silent.wav", "absent.wav", "no.png"}
+    assert "no voice found" in reasons["silent.wav"] and "no such" in reasons["no.png"]
+    truncated = failures(out)[path.as_posix()]
+    assert truncated.startswith("truncated") and str(path) not in truncated
+    path.write_bytes(whole)
+    again = prepare(source, tmp_path / "all", WHOLE, **QUIET)
+    assert again["counts"] == {"made": 3, "kept": 0, "failed": 2}
+
+
+def test_an_interruption_leaves_whole_files_and_the_run_can_be_finished(tmp_path: Path, monkeypatch) -> None:
+    from sf2f import speech
+
+    source, out, calls = manifest(tmp_path), tmp_path / "out", []
+
+    def stopped(path, config):
+        calls.append(path)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return log_mel_of_file(path, config)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(speech, "log_mel_of_file", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            prepare(source, out, WHOLE, **QUIET)
+    state = json.loads((out / "prepare.json").read_text())
+    assert state["complete"] is False and state["counts"]["made"] == 1
+    assert len(list(out.rglob("*.npz"))) == 1 and not list(out.rglob(".*"))
+    assert prepare(source, out, WHOLE, **QUIET)["counts"] == {"made": 1, "kept": 1, "failed": 0}
+
+
+def test_two_recordings_never_share_a_file(tmp_path: Path) -> None:
+    source = manifest(tmp_path)
+    audio.write_wav(tmp_path / "sound-Ann" / "x.wav", sound(9))
+    with source.open("a") as file:
+        file.write("Ann,voice,sound-Ann/x.wav,,,,train\n")
+    prepare(source, tmp_path / "out", WHOLE, **QUIET)
+    (reason,) = failures(tmp_path / "out").values()
+    assert reason.startswith("its features would have the name of those of")
+
+
+def test_sources_that_are_none_say_what_was_looked_for(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="absent"):
+        find_source(tmp_path / "absent")
+    with pytest.raises(SourceError, match=r"manifest\.csv, raw_wav"):
+        find_source(tmp_path)
+    (tmp_path / "wav").mkdir()
+    with pytest.raises(FileNotFoundError, match=r"vox1_meta\.csv"):
+        find_source(tmp_path)
+    (tmp_path / "vox1_meta.csv").write_text(VOX1)
+    with pytest.raises(SourceError, match="no recordings"):
+        find_source(tmp_path)
+    (tmp_path / "manifest.csv").write_text(
+        "identity,modality,path,gender,nationality,age,split\nA,voice,a.wav,,,,train\nA,voice,b.wav,,,,val\n"
+    )
+    with pytest.raises(SourceError, match="A is in both train and val"):
+        find_source(tmp_path)
+
+
+def test_a_manifest_without_splits_is_split_by_its_rows(tmp_path: Path) -> None:
+    rows = [f"N{i:02d},voice,{i}.wav" for i in range(11)]
+    (tmp_path / "manifest.csv").write_text("identity,modality,path\n" + "\n".join(rows) + "\n")
+    split = find_source(tmp_path).split
+    assert split["vox1"]["test"] == ["N08"] and split["vox1"]["val"] == ["N09"]
+
+
+def test_the_command_says_what_it_did_and_ends_with_one_after_failures(tmp_path: Path, capsys) -> None:
+    source, out = manifest(tmp_path), tmp_path / "out"
+    words = [str(source), "--out", str(out), "--quiet", "--workers", "1"]
+    assert command.main([*words, "remove_silence=false"]) == 0
+    assert "2 made, 0 kept, 0 failed" in capsys.readouterr().out
+    (tmp_path / "sound" / "Ann" / "x.wav").write_text("no sound")
+    next(iter(out.rglob("Ann_*.npz"))).unlink()
+    assert command.main([*words, "remove_silence=false"]) == 1
+    assert "failures.csv" in capsys.readouterr().err
+    for wrong, word in (("remove_silenc=false", "remove_silence"), ("rates", "key=value")):
+        with pytest.raises(ValueError, match=word):
+            command.main([*words, wrong])
+    with pytest.raises(SystemExit):
+        command.main([*words[:-1], "0"])
+
+
+@pytest.mark.slow  # processes begin from nothing
+def test_several_processes_make_the_same_files(tmp_path: Path) -> None:
+    root = raw(tmp_path / "in")
+    prepare(root, tmp_path / "one", WHOLE, **QUIET)
+    prepare(root, tmp_path / "two", WHOLE, workers=2, progress=False)
+    for path in (tmp_path / "one").rglob("*.npz"):
+        other = tmp_path / "two" / path.relative_to(tmp_path / "one")
+        np.testing.assert_array_equal(read_mel(path), read_mel(other))
+
+
+def speakers_of(*people: list[np.ndarray]) -> Speakers:
+    count = len(people)
+    return Speakers(
+        tuple("abc"[:count]), ("",) * count, tuple(map(tuple, people)), ((),) * count, ("",) * count
+    )
+
+
+def test_statistics_are_those_of_all_values() -> None:
+    rng = np.random.default_rng(0)
+    mine, other = [rng.normal(10, 3, (40, n)) for n in (50, 20)], [rng.normal(13, 2, (40, 7))]
+    found = mel_statistics(speakers_of(mine, other), weigh="frames")
+    values = np.concatenate([*mine, *other], 1)
+    assert found == pytest.approx((values.mean(), values.std(), 2, 3, 77))
+    found = mel_statistics(speakers_of(mine, other))
+    first = np.concatenate(mine, 1)
+    mean = (first.mean() + other[0].mean()) / 2
+    square = (np.square(first).mean() + np.square(other[0]).mean()) / 2
+    assert found[:2] == pytest.approx((mean, np.sqrt(square - mean**2)))
+    assert mel_statistics(speakers_of(mine, other), most=1).utterances == 2
+    with pytest.raises(ValueError, match="nobody"):
+        mel_statistics(speakers_of())
+
+
+def test_statistics_of_a_folder_are_printed_as_overrides(tmp_path: Path, capsys) -> None:
+    prepare(manifest(tmp_path), tmp_path / "out", WHOLE, **QUIET)
+    assert measure([str(tmp_path / "out"), "--quiet", "--workers", "1"]) == 0
+    values = log_mel(sound(0), config=WHOLE).astype(float)
+    expected = f"data.mel.mean={values.mean():.4f} data.mel.deviation={values.std():.4f}"
+    assert expected in capsys.readouterr().out
