@@ -1,0 +1,106 @@
+"""Networks: agreement with torchvision's, channel pooling, sizes of inputs, architectures from tensors."""
+
+from typing import Any
+
+import pytest
+import torch
+import torchvision
+from cmpc2.model import FV_Wrapper, ModelConfig
+from cmpc2.published import architecture_of, branch_of
+from cmpc2.resnet import PLANS, ResNet, Squeeze, pool_channels
+from voiceface.checkpoint import CheckpointError
+
+SMALL: dict[str, Any] = {"widths": (4, 8, 8, 16), "blocks": (1, 2, 1, 1)}
+
+
+@pytest.mark.parametrize("arch", ["resnet18", "resnet34", "resnet50"])
+def test_networks_are_those_of_torchvision(arch: str) -> None:
+    theirs = getattr(torchvision.models, arch)()
+    ours = ResNet(arch, 3, theirs.fc.in_features)
+    theirs.fc = torch.nn.Identity()
+    for key, value in theirs.state_dict().items():
+        if "running" in key or "bn" in key:
+            value.copy_(value + torch.rand(value.shape) / 2)
+    ours.load_state_dict(theirs.state_dict())
+    pictures = torch.randn(2, 3, 40, 33)
+    with torch.no_grad():
+        found, wanted = ours.eval()(pictures), theirs.eval()(pictures)
+    assert torch.allclose(found, wanted, rtol=1e-4) and float(wanted.std()) > 0
+
+
+def test_the_published_model_has_the_stated_size() -> None:
+    model = FV_Wrapper()
+    assert len(model.state_dict()) == 432
+    assert sum(item.numel() for item in model.parameters()) == 42_563_072
+    assert not [key for key in model.state_dict() if "fc" in key]
+
+
+def test_squeeze_scales_channels_by_what_their_means_say() -> None:
+    layer, maps = Squeeze(32), torch.randn(2, 32, 5, 3)
+    first, last = layer.fc[0].weight, layer.fc[2].weight
+    assert first.shape == (2, 32) and layer.fc[0].bias is None and layer.fc[2].bias is None
+    for row in range(2):
+        mean = maps[row].mean((1, 2))
+        gain = 1 / (1 + (-(last @ (first @ mean).clamp_min(0))).exp())
+        assert torch.allclose(layer(maps)[row], maps[row] * gain[:, None, None], atol=1e-6)
+
+
+def test_se_bottlenecks_have_the_published_keys() -> None:
+    keys = ResNet("se_resnet50", 1, 64, **SMALL).state_dict()
+    assert keys["layer1.0.se.fc.0.weight"].shape == (1, 16) and "layer2.1.se.fc.2.weight" in keys
+    assert keys["layer2.0.conv2.weight"].shape[2:] == (3, 3)
+
+
+def test_the_stride_of_a_bottleneck_sits_on_its_3x3_convolution() -> None:
+    layer = ResNet("resnet50", 3, 64, **SMALL).layer2[0]
+    assert (layer.conv1.stride, layer.conv2.stride, layer.conv3.stride) == ((1, 1), (2, 2), (1, 1))
+
+
+@pytest.mark.parametrize(("channels", "bins"), [(512, 100), (16, 7), (2048, 128), (6, 6), (4, 9)])
+def test_channel_bins_overlap_where_they_do_not_divide(channels: int, bins: int) -> None:
+    features = torch.randn(3, channels)
+    found = pool_channels(features, bins)
+    for i in range(bins):
+        first, end = i * channels // bins, -(-(i + 1) * channels // bins)
+        assert torch.allclose(found[:, i], features[:, first:end].mean(1), atol=1e-6)
+
+
+@pytest.mark.parametrize("arch", PLANS)
+@pytest.mark.parametrize("size", [(1, 1), (64, 1), (7, 130)])
+def test_any_size_of_input_works_and_embeddings_are_not_negative(arch: str, size: tuple[int, int]) -> None:
+    network = ResNet(arch, 1, 10, **SMALL).eval()
+    found = network(torch.randn(2, 1, *size))
+    assert found.shape == (2, 10) and bool((found >= 0).all()) and bool(found.isfinite().all())
+
+
+def test_the_first_convolution_keeps_its_own_start_and_the_others_are_he_normal() -> None:
+    torch.manual_seed(0)
+    network = ResNet("resnet34", 1, 512)
+    wide = network.layer4[1].conv1.weight
+    assert wide.std().item() == pytest.approx((2 / (512 * 9)) ** 0.5, rel=0.02)
+    bound = (1 / 49) ** 0.5  # PyTorch's uniform start for 49 inputs
+    assert 0.9 * bound < network.conv1.weight.abs().max().item() <= bound
+
+
+def test_an_unknown_network_is_told() -> None:
+    with pytest.raises(ValueError, match="resnet18, resnet34"):
+        ResNet("resnet20")
+
+
+@pytest.mark.parametrize("arch", PLANS)
+def test_the_architecture_follows_from_the_tensors(arch: str) -> None:
+    config = ModelConfig.model_validate(
+        {"voice": {"arch": arch, **SMALL}, "face": {"arch": "resnet18", "side": 96}}
+    )
+    state = FV_Wrapper(config=config).state_dict()
+    found = architecture_of(state, 96)
+    assert (found.voice.widths, found.voice.blocks) == (SMALL["widths"], SMALL["blocks"])
+    plan = PLANS[found.voice.arch]
+    assert (plan.bottleneck, plan.squeeze) == (PLANS[arch].bottleneck, PLANS[arch].squeeze)
+    assert (found.face.arch, found.face.blocks, found.face.side) == ("resnet18", (2, 2, 2, 2), 96)
+    FV_Wrapper(config=found).load_state_dict(state)
+
+
+def test_tensors_of_something_else_are_told() -> None:
+    with pytest.raises(CheckpointError, match="no residual network of four stages"):
+        branch_of({"layer1.0.conv1.weight": torch.zeros(4, 4, 3, 3)})

@@ -1,0 +1,144 @@
+"""k-means against scikit-learn, its laws, empty clusters, concentrations."""
+
+import math
+from typing import Any
+
+import cmpc2.prototypes
+import pytest
+import torch
+from cmpc2.prototypes import cluster, concentration, kmeans, nearest_centres
+from sklearn.cluster import KMeans
+from torch.nn.functional import normalize
+
+PUBLISHED: dict[str, Any] = {"start": "first", "empty": "nan", "final": "published"}
+
+
+def seeded(seed: int = 0) -> torch.Generator:
+    return torch.Generator().manual_seed(seed)
+
+
+@pytest.mark.parametrize("clusters", [2, 5, 9])
+def test_the_same_start_leads_where_scikit_learn_ends(clusters: int) -> None:
+    points = torch.randn(200, 7, generator=seeded(), dtype=torch.float64)
+    theirs = KMeans(clusters, init=points[:clusters].numpy(), n_init=1, max_iter=300, tol=0).fit(
+        points.numpy()
+    )
+    ours = kmeans(points, clusters, iterations=300, start="first")
+    assert torch.equal(ours.assignment, torch.from_numpy(theirs.labels_).long())
+    assert torch.allclose(ours.centroids, torch.from_numpy(theirs.cluster_centers_))
+    assert float(ours.distance.sum()) == pytest.approx(theirs.inertia_)
+
+
+@pytest.mark.parametrize("start", ["random", "plusplus"])
+def test_seeded_starts_are_about_as_good_as_scikit_learns(start: Any) -> None:
+    centres = 4 * torch.randn(12, 5, generator=seeded(1))
+    points = centres.repeat(20, 1) + torch.randn(240, 5, generator=seeded(2))
+    best = KMeans(12, n_init=10, random_state=0).fit(points.numpy()).inertia_
+    ours = min(
+        float(kmeans(points, 12, start=start, generator=seeded(seed)).distance.sum()) for seed in range(5)
+    )
+    assert ours < 1.3 * best
+
+
+@pytest.mark.parametrize("start", ["random", "plusplus", "first"])
+def test_a_seed_gives_the_same_clusters_whatever_the_blocks(
+    start: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = torch.randn(150, 6, generator=seeded())
+    whole = kmeans(points, 8, start=start, generator=seeded(5))
+    monkeypatch.setattr(cmpc2.prototypes, "BLOCK", 64)
+    pieces = kmeans(points, 8, start=start, generator=seeded(5))
+    assert torch.equal(whole.assignment, pieces.assignment)
+    assert torch.allclose(whole.centroids, pieces.centroids)
+
+
+def test_every_point_is_assigned_to_its_nearest_returned_centre() -> None:
+    points = torch.randn(100, 4, generator=seeded(3))
+    found = kmeans(points, 7, iterations=2, generator=seeded())
+    table = torch.cdist(points.double(), found.centroids.double()) ** 2
+    assert torch.equal(found.assignment, table.argmin(1))
+    assert torch.allclose(found.distance.double(), table.min(1).values, atol=1e-5)
+
+
+def test_published_assignments_belong_to_the_centres_before_the_last_update() -> None:
+    points = torch.randn(60, 3, generator=seeded(4))
+    found = kmeans(points, 5, iterations=1, **PUBLISHED)
+    assert torch.equal(found.assignment, torch.cdist(points, points[:5]).argmin(1))
+    for k in range(5):
+        assert torch.allclose(found.centroids[k], points[found.assignment == k].mean(0), atol=1e-6)
+
+
+def test_the_cosine_form_looks_at_directions_alone() -> None:
+    points = normalize(torch.randn(80, 5, generator=seeded(6)), dim=1)
+    found = kmeans(points, 6, cosine=True, generator=seeded())
+    assert torch.allclose(found.centroids.norm(dim=1), torch.ones(6), atol=1e-5)
+    assert torch.equal(found.assignment, (points @ found.centroids.T).argmax(1))
+
+
+def test_empty_clusters_are_filled_or_as_published_nan_for_good() -> None:
+    points = torch.randn(40, 3, generator=seeded(7))
+    points[1:4] = points[0]  # four equal centres to begin with: three of them get nobody
+    published = kmeans(points, 8, **PUBLISHED)
+    broken = published.centroids.isnan().any(1)
+    assert int(broken.sum()) == 3
+    assert not torch.isin(published.assignment, broken.nonzero().flatten()).any()
+    assert published.distance.isfinite().all()
+    ours = kmeans(points, 8, start="first")
+    assert ours.centroids.isfinite().all() and len(ours.assignment.unique()) == 8
+
+
+def test_copies_of_one_point_are_no_end() -> None:
+    points = torch.ones(10, 3)
+    for start in ("first", "random", "plusplus"):
+        found = cluster(points, 4, start=start, generator=seeded())  # type: ignore[arg-type]
+        assert (found.centroids == 1).all() and (found.distance == 0).all() and found.density.isfinite().all()
+
+
+def test_as_many_clusters_as_points_leave_no_distance() -> None:
+    points = torch.randn(9, 2, generator=seeded(8))
+    found = kmeans(points, 9, generator=seeded())
+    assert sorted(found.assignment.tolist()) == list(range(9))
+    assert float(found.distance.max()) < 1e-10
+
+
+@pytest.mark.parametrize("clusters", [0, 11])
+def test_more_clusters_than_points_are_told(clusters: int) -> None:
+    with pytest.raises(ValueError, match=r"clusters.*\(10, 2\)"):
+        kmeans(torch.randn(10, 2), clusters)
+
+
+def test_unknown_options_are_told() -> None:
+    for wrong in ({"start": "last"}, {"empty": "drop"}, {"final": "none"}, {"backend": "gpu"}):
+        with pytest.raises(ValueError, match=f"{next(iter(wrong))} must be one of"):
+            kmeans(torch.randn(5, 2), 2, **wrong)  # type: ignore[arg-type]
+
+
+def test_nan_centres_are_nobodys() -> None:
+    centres = torch.tensor([[0.0, 0.0], [torch.nan, torch.nan], [5.0, 5.0]])
+    chosen, distance = nearest_centres(torch.tensor([[0.1, 0.0], [4.0, 4.0]]), centres)
+    assert chosen.tolist() == [0, 2] and torch.allclose(distance, torch.tensor([0.01, 2.0]))
+
+
+def test_concentration_by_hand() -> None:
+    assignment = torch.tensor([0, 0, 0, 1, 1, 2])
+    distance = torch.tensor([1.0, 4.0, 9.0, 1.0, 1.0, 100.0])  # the last cluster has one member
+    raw = [2 / math.log(13), 1 / math.log(12), 0.0, 0.0]
+    raw[2] = raw[3] = max(raw[:2])
+    values = torch.tensor(raw, dtype=torch.float64)
+    low, high = torch.quantile(values, torch.tensor([0.1, 0.9], dtype=torch.float64))
+    wanted = values.clamp(low, high)
+    wanted = 0.3 * wanted / wanted.mean()
+    found = concentration(assignment, distance, 4, 0.3)
+    assert torch.allclose(found.double(), wanted, atol=1e-6)
+    assert float(found.mean()) == pytest.approx(0.3)
+
+
+def test_faiss_gives_clusters_of_the_same_quality() -> None:
+    pytest.importorskip("faiss")
+    points = torch.randn(300, 6, generator=seeded(9))
+    ours = kmeans(points, 10, generator=seeded())
+    theirs = kmeans(points, 10, backend="faiss", generator=seeded())
+    assert float(theirs.distance.sum()) == pytest.approx(float(ours.distance.sum()), rel=0.15)
+    assert torch.equal(theirs.assignment, torch.cdist(points, theirs.centroids).argmin(1))
+    again = kmeans(points, 10, backend="faiss", generator=seeded())
+    assert torch.equal(again.centroids, theirs.centroids)
