@@ -1,0 +1,134 @@
+"""Speed of sf2f from a sound file to log-mel features, on one thread.
+
+    python benchmarks/sf2f_mel.py
+
+Made voices of 8 s (a usual utterance) and of 60 s. Beside ours stands the way of the published program: all
+filters anew for each file, an index matrix of frames, a NumPy transform of each. Both are compared before
+anything is reported. "CPU" is the processor time of this one-thread process, what the clock shows when
+nothing else runs; targets are judged by it. "x" is seconds of sound for one second of it.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+LENGTHS, RATE = (8, 60), 16000
+TARGETS = {"front end": 2000}
+PUBLISHED = {"voice activity": 560}  # stated in the specification, other machine
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the tables; exit code 1 when a target is missed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=15, help="measurements of each; the best counts")
+    options = parser.parse_args(argv)
+    missed = False
+    with tempfile.TemporaryDirectory() as folder:
+        for seconds in LENGTHS:
+            title = f"{seconds} s of sound"
+            print(f"{title:38}{'CPU ms':>8}{'x':>8}{'clock ms':>10}{'published':>11}{'target':>8}")
+            for name, call in works(Path(folder), seconds):
+                processor, clock = best(call, options.repeats)
+                limits = (str(table.get(name, "")) for table in (PUBLISHED, TARGETS))
+                print(
+                    f"{name:38}{processor * 1e3:8.2f}{seconds / processor:8.0f}{clock * 1e3:10.2f}"
+                    f"{next(limits):>11}{next(limits):>8}"
+                )
+                missed |= name in TARGETS and seconds / processor < TARGETS[name]
+    return int(missed)
+
+
+def works(folder: Path, seconds: int) -> list[tuple[str, Callable[[], Any]]]:
+    """What is measured."""
+    import torch
+    from sf2f.speech import (
+        SpeechConfig,
+        front_end,
+        log_mel,
+        log_mel_of_file,
+        read_mel,
+        without_silence,
+        write_mel,
+    )
+    from voiceface import audio
+    from voiceface.log_filterbank import ExportableLogMel
+
+    wave, path, stored = voice(seconds), folder / "voice.wav", folder / "voice.npz"
+    audio.write_wav(path, wave)
+    write_mel(stored, log_mel(wave), "id", "clip", "00001")
+    samples = torch.from_numpy(wave)[None]
+    front, graph, whole = front_end(), ExportableLogMel().eval(), SpeechConfig(remove_silence=False)
+    np.testing.assert_allclose(front(samples)[0], plain_log_mel(wave), atol=1e-8)
+    np.testing.assert_allclose(graph(samples)[0], plain_log_mel(wave), atol=1e-2)
+    kept = len(without_silence(wave)) / len(wave)
+    assert 0.5 < kept < 1, kept
+
+    def exported() -> None:
+        with torch.inference_mode():
+            graph(samples)
+
+    return [
+        ("front end", lambda: front(samples)),
+        ("front end as a graph, float32", exported),
+        ("the published way", lambda: plain_log_mel(wave)),
+        ("voice activity", lambda: without_silence(wave)),
+        ("samples to features, with it", lambda: log_mel(wave)),
+        ("wav file to features, without it", lambda: log_mel_of_file(path, whole)),
+        ("wav file to features, with it", lambda: log_mel_of_file(path)),
+        ("stored features read", lambda: read_mel(stored)),
+    ]
+
+
+def plain_log_mel(wave: np.ndarray) -> np.ndarray:
+    """The features by the definition, as the published program goes about it."""
+    emphasised = np.append(wave[0], wave[1:] - 0.97 * wave[:-1])
+    count = 1 if len(wave) <= 400 else 1 + int(np.ceil((len(wave) - 400) / 160))
+    padded = np.concatenate([emphasised, np.zeros((count - 1) * 160 + 400 - len(wave))])
+    places = np.tile(np.arange(400), (count, 1)) + np.tile(np.arange(0, count * 160, 160), (400, 1)).T
+    power = np.square(np.absolute(np.fft.rfft(padded[places] * np.ones(400), 512))) / 512
+    corners = 700 * (10 ** (np.linspace(0, 2595 * np.log10(1 + 8000 / 700), 42) / 2595) - 1)
+    bins = np.floor(513 * corners / RATE)
+    bank = np.zeros((40, 257))
+    for j in range(40):
+        for i in range(int(bins[j]), int(bins[j + 1])):
+            bank[j, i] = (i - bins[j]) / (bins[j + 1] - bins[j])
+        for i in range(int(bins[j + 1]), int(bins[j + 2])):
+            bank[j, i] = (bins[j + 2] - i) / (bins[j + 2] - bins[j + 1])
+    energy = np.dot(power, bank.T)
+    return np.log(np.where(energy == 0, np.finfo(float).eps, energy)).T
+
+
+def voice(seconds: int) -> np.ndarray:
+    """A buzz with a formant, syllables and a pause in every four seconds, int16."""
+    moment = np.arange(seconds * RATE) / RATE
+    phase = 2 * np.pi * np.cumsum(110 + 15 * np.sin(2 * np.pi * 3 * moment)) / RATE
+    wave = np.zeros(len(moment))
+    for k in range(1, 30):
+        wave += np.sin(k * phase) * np.exp(-(((k * 110 - 600) / 700) ** 2))
+    wave *= (1 + 0.7 * np.sin(2 * np.pi * 4 * moment)) * 2500 * (moment % 4 < 2.8)
+    return np.clip(wave + np.random.default_rng(0).normal(0, 8, len(wave)), -32768, 32767).astype(np.int16)
+
+
+def best(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
+    """Least processor and clock seconds of a call, after one that does not count."""
+    call()
+    found = []
+    for _ in range(repeats):
+        processor, clock = time.process_time(), time.perf_counter()
+        call()
+        found.append((time.process_time() - processor, time.perf_counter() - clock))
+    return min(row[0] for row in found), min(row[1] for row in found)
+
+
+if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when the libraries load
+    sys.exit(main())
