@@ -1,0 +1,332 @@
+"""Networks that read faces and pictures: FaceNet, ResNet of VGGFace2, Inception; their files."""
+
+import pickle
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+from voiceface.array_pickles import ArrayFileError
+from voiceface.backbones.folding import folded
+from voiceface.backbones.inception import (
+    Inception,
+    inception_input,
+    inception_of,
+    load_inception,
+    tensorflow_resize,
+)
+from voiceface.backbones.inception_resnet import (
+    InceptionResNet,
+    inception_resnet_of,
+    load_inception_resnet,
+)
+from voiceface.backbones.resnet import CaffeResNet, caffe_resnet_of, load_caffe_resnet
+from voiceface.checkpoint import CheckpointError
+from voiceface.outside import FILES, find_outside
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def scrambled(network, seed=0):
+    """The network in evaluation with weights and statistics that leave no part without effect."""
+    generator = seeded(seed)
+    with torch.no_grad():
+        for key, value in network.state_dict().items():
+            if key.endswith("running_var"):
+                value.copy_(0.5 + torch.rand(value.shape, generator=generator))
+            elif value.ndim > 1:
+                spread = (2 / value[0].numel()) ** 0.5
+                value.copy_(torch.randn(value.shape, generator=generator) * spread)
+            elif value.is_floating_point():
+                shift = 1.0 if key.endswith("weight") else 0.0
+                value.copy_(torch.randn(value.shape, generator=generator) * 0.1 + shift)
+    return network.eval()
+
+
+def pictures(*shape, seed=0):
+    return torch.rand(shape, generator=seeded(seed)) * 2 - 1
+
+
+def facenet(**options):
+    return scrambled(InceptionResNet(**{"classes": 7, "narrow": 16, "repeats": (1, 2, 1)} | options))
+
+
+def classifier():
+    return scrambled(CaffeResNet(classes=9, blocks=(2, 1, 2, 1), width=4))
+
+
+def test_facenet_has_the_published_size_and_states():
+    with torch.device("meta"):
+        network = InceptionResNet()
+    assert sum(parameter.numel() for parameter in network.parameters()) == 27_910_327
+    assert len(network.state_dict()) == 716
+    found = facenet(features=24).found(pictures(2, 3, 31, 50))
+    assert [tuple(each.shape[1:]) for each in found.maps] == [(16, 15, 15), (56, 7, 7), (112, 3, 3)]
+    assert found.embedding.shape == (2, 24)
+    torch.testing.assert_close(found.embedding.norm(dim=1), torch.ones(2))
+
+
+@torch.no_grad()
+def test_facenet_resizes_pictures_of_any_size_with_aligned_corners():
+    network = facenet()
+    given = pictures(2, 3, 47, 34)
+    large = functional.interpolate(given, size=(140, 140), mode="bilinear", align_corners=True)
+    torch.testing.assert_close(network(given), network(large))
+    assert network.resized(large) is large
+    corners = network.resized(given)[:, :, [0, 0, -1, -1], [0, -1, 0, -1]]
+    torch.testing.assert_close(corners, given[:, :, [0, 0, -1, -1], [0, -1, 0, -1]])
+
+
+@torch.no_grad()
+def test_pooled_vectors_skip_the_last_layers():
+    network = facenet()
+    given = pictures(2, 3, 140, 140)
+    pooled = network(given, pooled=True)
+    torch.testing.assert_close(pooled.norm(dim=1), torch.ones(2))
+    network.last_linear.weight.zero_()
+    torch.testing.assert_close(network(given, pooled=True), pooled)
+    assert network.classify(network(given)).shape == (2, 7)
+    with pytest.raises(ValueError, match="without its classifier"):
+        facenet(classes=None).classify(torch.zeros(1, 512))
+
+
+@torch.no_grad()
+def test_facenet_depends_on_each_of_its_parts():
+    given = pictures(1, 3, 80, 80)
+    network = facenet(side=None, repeats=(1, 1, 1))
+    expected = network(given)
+    for name, parameter in network.named_parameters():
+        if parameter.ndim > 1 and "logits" not in name:
+            kept = parameter.clone()
+            parameter.mul_(-1.3)
+            assert not torch.allclose(network(given), expected, atol=1e-6), name
+            parameter.copy_(kept)
+    torch.testing.assert_close(network(given), expected, rtol=0, atol=0)
+
+
+def test_facenet_files_of_one_or_two_parts_give_the_same(tmp_path):
+    network = facenet()
+    state = network.state_dict()
+    features = {key: value for key, value in state.items() if not key.startswith("logits")}
+    paths = [tmp_path / name for name in ("whole.pt", "features.pt", "logits.pt")]
+    torch.save(state, paths[0])
+    torch.save(features, paths[1])
+    torch.save({key: value for key, value in state.items() if key.startswith("logits")}, paths[2])
+    one, two, headless = (load_inception_resnet(*chosen) for chosen in ([paths[0]], paths[1:], [paths[1]]))
+    given = pictures(1, 3, 40, 40)
+    with torch.no_grad():
+        for loaded in (one, two, headless):
+            assert not loaded.training
+            torch.testing.assert_close(loaded(given), network(given))
+    assert headless.logits is None
+    torch.testing.assert_close(two.logits.weight, network.logits.weight)
+
+
+def test_files_of_other_networks_are_refused(tmp_path):
+    path = tmp_path / "other.pt"
+    torch.save(classifier().state_dict(), path)
+    with pytest.raises(CheckpointError, match="no Inception-ResNet v1"):
+        load_inception_resnet(path)
+    with pytest.raises(CheckpointError, match="no Inception v3"):
+        load_inception(path, "2015")
+    torch.save(facenet().state_dict(), path)
+    with pytest.raises(CheckpointError, match="no ResNet with bottlenecks"):
+        load_caffe_resnet(path)
+
+
+def slow_caffe_resnet(state, x, blocks):
+    """The network written out with functions."""
+
+    def norm(x, key):
+        values = (state[f"{key}.{word}"] for word in ("running_mean", "running_var", "weight", "bias"))
+        return functional.batch_norm(x, *values)
+
+    x = norm(functional.conv2d(x, state["conv1.weight"], stride=2, padding=3), "bn1").relu()
+    x = functional.pad(x, (0, 1, 0, 1), value=-torch.inf)  # sizes of the test are even: one more column
+    x = functional.max_pool2d(x, 3, 2)
+    for stage, count in enumerate(blocks, 1):
+        for number in range(count):
+            key, stride = f"layer{stage}.{number}", 2 if stage > 1 and number == 0 else 1
+            y = norm(functional.conv2d(x, state[f"{key}.conv1.weight"], stride=stride), f"{key}.bn1").relu()
+            y = norm(functional.conv2d(y, state[f"{key}.conv2.weight"], padding=1), f"{key}.bn2").relu()
+            y = norm(functional.conv2d(y, state[f"{key}.conv3.weight"]), f"{key}.bn3")
+            if number == 0:
+                x = functional.conv2d(x, state[f"{key}.downsample.0.weight"], stride=stride)
+                x = norm(x, f"{key}.downsample.1")
+            x = (x + y).relu()
+    return functional.linear(x.mean((2, 3)), state["fc.weight"], state["fc.bias"])
+
+
+@torch.no_grad()
+def test_caffe_resnet_agrees_with_the_network_written_out():
+    network = classifier()
+    given = pictures(2, 3, 64, 96) * 60
+    torch.testing.assert_close(network(given), slow_caffe_resnet(network.state_dict(), given, (2, 1, 2, 1)))
+    assert network.found(given).pooled.shape == (2, 128)
+    with pytest.raises(ValueError, match=r"\(B, 3, H, W\), found \(2, 1, 8, 8\)"):
+        network(torch.zeros(2, 1, 8, 8))
+
+
+def test_caffe_resnet_is_resnet_50_with_the_names_of_torchvision():
+    torchvision = pytest.importorskip("torchvision")
+    with torch.device("meta"):
+        ours, theirs = CaffeResNet(), torchvision.models.resnet50(num_classes=8631)
+    shapes = [{k: tuple(v.shape) for k, v in net.state_dict().items()} for net in (ours, theirs)]
+    assert shapes[0] == shapes[1]
+
+
+def test_classifier_file_is_a_pickle_of_arrays_and_runs_nothing(tmp_path):
+    network = classifier()
+    arrays = {k: v.numpy() for k, v in network.state_dict().items() if not k.endswith("num_batches_tracked")}
+    path = tmp_path / "resnet50_ft_weight.pkl"
+    for content, protocol in ((arrays, 2), ({k.encode("latin1"): v for k, v in arrays.items()}, 4)):
+        path.write_bytes(pickle.dumps(content, protocol))
+        loaded = load_caffe_resnet(path)
+        given = pictures(1, 3, 64, 64)
+        with torch.no_grad():
+            torch.testing.assert_close(loaded(given), network(given))
+    path.write_bytes(pickle.dumps(print))
+    with pytest.raises(ArrayFileError, match=r"asks for builtins\.print"):
+        load_caffe_resnet(path)
+    path.write_bytes(pickle.dumps([1, 2]))
+    with pytest.raises(CheckpointError, match="holds a list"):
+        load_caffe_resnet(path)
+    del arrays["layer2.0.bn2.weight"]
+    path.write_bytes(pickle.dumps(arrays))
+    with pytest.raises(CheckpointError, match=r"missing \(layer2\.0\.bn2\.weight\)"):
+        load_caffe_resnet(path)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(
+    ("network", "shape"),
+    [
+        (facenet, (2, 3, 140, 140)),
+        (classifier, (2, 3, 64, 64)),
+        (lambda: scrambled(Inception(narrow=16)), (2, 3, 96, 96)),
+    ],
+)
+def test_folded_networks_give_the_same_without_batch_norms(network, shape):
+    whole = network()
+    before = {key: value.clone() for key, value in whole.state_dict().items()}
+    small = folded(whole.train())
+    whole.eval()
+    given = pictures(*shape)
+    torch.testing.assert_close(small(given), whole(given), rtol=1e-4, atol=1e-4)
+    assert not [m for m in small.modules() if isinstance(m, torch.nn.BatchNorm2d)]
+    assert not small.training
+    assert not any(parameter.requires_grad for parameter in small.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in whole.state_dict().items())
+
+
+@torch.no_grad()
+def test_inception_v3_agrees_with_torchvision(tmp_path):
+    torchvision = pytest.importorskip("torchvision")
+    theirs = scrambled(torchvision.models.inception_v3(weights=None, init_weights=False, num_classes=11))
+    torch.save(theirs.state_dict(), tmp_path / "inception.pth")
+    ours = load_inception(tmp_path / "inception.pth", "torchvision")
+    given = pictures(1, 3, 96, 96)
+    torch.testing.assert_close(ours(given), theirs(given), rtol=1e-3, atol=1e-3)
+
+
+@torch.no_grad()
+def test_graph_of_2015_has_1008_classes_and_other_poolings():
+    graph = scrambled(Inception(narrow=16))
+    other = Inception(narrow=16, graph="torchvision").eval()
+    other.load_state_dict(graph.state_dict())
+    given = pictures(1, 3, 96, 96)
+    found = graph.found(given)
+    assert found.logits.shape == (1, 1008)
+    assert found.pooled.shape == (1, 128)
+    assert not torch.allclose(found.logits, other(given), atol=1e-3)
+    torch.testing.assert_close(graph.logits(found.pooled), found.logits)
+    torch.testing.assert_close(graph.logits(found.pooled, bias=False), found.logits - graph.fc.bias)
+
+
+@torch.no_grad()
+def test_poolings_of_2015_average_what_is_there_and_end_with_the_maximum():
+    flat = torch.ones(1, 128, 4, 4)
+    graph, other = Inception(narrow=16).eval(), Inception(narrow=16, graph="torchvision").eval()
+    seen = {name: net.get_submodule(name).pool for net in (graph,) for name in ("Mixed_5b", "Mixed_7b")}
+    for pool in seen.values():
+        torch.testing.assert_close(pool(flat), flat)
+    assert other.Mixed_5b.pool(flat)[0, 0, 0, 0] == pytest.approx(4 / 9)
+    rising = torch.arange(16.0).reshape(1, 1, 4, 4)
+    assert graph.Mixed_7c.pool(rising)[0, 0].tolist()[0] == [5, 6, 7, 7]
+    assert other.Mixed_7c.pool(rising)[0, 0, 0, 0] == pytest.approx((0 + 1 + 4 + 5) / 9)
+
+
+def slow_tensorflow_resize(picture, rows, columns):
+    """Pixel by pixel."""
+    height, width = picture.shape
+    out = np.zeros((rows, columns))
+    for i in range(rows):
+        for j in range(columns):
+            y, x = i * height / rows, j * width / columns
+            top, left = int(y), int(x)
+            below, right = min(top + 1, height - 1), min(left + 1, width - 1)
+            v, u = y - top, x - left
+            upper = picture[top, left] * (1 - u) + picture[top, right] * u
+            lower = picture[below, left] * (1 - u) + picture[below, right] * u
+            out[i, j] = upper * (1 - v) + lower * v
+    return out
+
+
+@pytest.mark.parametrize("size", [(9, 4), (3, 11), (7, 5)])
+def test_tensorflow_resize_agrees_with_going_pixel_by_pixel(size):
+    picture = torch.rand(7, 5, generator=seeded(), dtype=torch.float64)
+    expected = slow_tensorflow_resize(picture.numpy(), *size)
+    np.testing.assert_allclose(tensorflow_resize(picture, size), expected)
+    assert torch.equal(tensorflow_resize(picture, (7, 5)), picture)
+
+
+def test_inception_input_has_the_graphs_range_and_no_half_pixels():
+    grey = torch.full((1, 3, 20, 30), 255, dtype=torch.uint8)
+    torch.testing.assert_close(inception_input(grey), torch.full((1, 3, 299, 299), (255 - 128) / 128))
+    torch.testing.assert_close(inception_input(grey, "pytorch"), torch.ones(1, 3, 299, 299))
+    ramp = torch.arange(64.0).expand(1, 3, 64, 64) * 4
+    row = inception_input(ramp)[0, 0, 0]
+    assert row[0] == -1
+    assert row[1] == pytest.approx((4 * 64 / 299 - 128) / 128)
+    assert inception_input(ramp, "pytorch").shape == (1, 3, 299, 299)
+    with pytest.raises(ValueError, match="resize"):
+        inception_input(grey, "pil")
+
+
+def test_sizes_are_read_off_weights_and_unknown_ones_are_refused():
+    assert inception_of(Inception(5, narrow=8).state_dict(), "2015").narrow == 8
+    found = inception_resnet_of(facenet(features=24).state_dict())
+    assert (found.features, found.narrow, len(found.repeat_2)) == (24, 16, 2)
+    assert len(caffe_resnet_of(classifier().state_dict()).layer3) == 2
+    for build in (InceptionResNet, Inception):
+        with pytest.raises(ValueError, match="narrow"):
+            build(narrow=3)
+
+
+def test_outside_files_are_found_by_any_of_their_names_or_named_with_their_source(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"no file was given.*vgg_face2.*fetch vggface2-resnet50"):
+        find_outside("vggface2-resnet50", None)
+    with pytest.raises(FileNotFoundError, match=r"facenet-pytorch.*--to"):
+        find_outside("facenet-vggface2", tmp_path)
+    with pytest.raises(ValueError, match="no outside file is called 'facenet'"):
+        find_outside("facenet", tmp_path)
+    other = tmp_path / "resnet50_ft_weights.pkl"
+    other.write_bytes(b"x")
+    assert find_outside("vggface2-resnet50", tmp_path) == other
+    assert find_outside("vggface2-resnet50", other) == other
+    inner = tmp_path / FILES["lpips-v0.1-alex"].file
+    inner.parent.mkdir()
+    inner.write_bytes(b"x")
+    assert find_outside("lpips-v0.1-alex", tmp_path) == inner
+
+
+def test_reading_networks_imports_no_torchvision():
+    code = (
+        "import sys, voiceface.perceptual, voiceface.backbones.inception, voiceface.backbones.resnet;"
+        "sys.exit('torchvision' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
