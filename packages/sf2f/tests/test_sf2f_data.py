@@ -118,8 +118,12 @@ def test_reading_once_gives_the_same_values(tmp_path: Path) -> None:
     for who in range(len(found)):
         np.testing.assert_array_equal(kept.mel(who, 1), found.mel(who, 1))
         assert kept.face(who, 0).shape == (8, 8, 3)
-    for path in tmp_path.rglob("*.npz"):
+    half = found.in_memory(voices=False)
+    assert half.utterances == found.utterances and half.face(1, 0).shape == (4, 6, 3)
+    assert found.in_memory(faces=False).faces == found.faces
+    for path in (*tmp_path.rglob("*.npz"), *tmp_path.rglob("*.png")):
         path.unlink()
+    assert half.face(1, 0)[0, 0].tolist() == [4, 2, 3]
     assert kept.mel(0, 0)[0, 0] == 3
     assert kept.subset([2, 0]).names == ("Ann", "Bob")
 
