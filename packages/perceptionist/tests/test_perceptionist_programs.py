@@ -229,6 +229,8 @@ def test_meshes_made_first_are_judged_as_those_made_on_the_spot(population, weig
         assert b["errors"][name]["ours"]["value"] == pytest.approx(found["ours"]["value"], rel=1e-5)
         assert c["errors"][name]["ours"]["value"] == pytest.approx(found["ours"]["value"], rel=1e-3)
     assert "explained_variance_within_sex" in a and "explained_variance_within_sex" not in b
+    assert a["sex_of_the_truth"]["sex_in_spreads"] >= 0.75 and 0 <= a["sex_in_spreads"] <= 1
+    assert "sex" in b and "sex_in_spreads" not in b, "meshes alone have no shape numbers"
     assert "invented" in (tmp_path / "a" / "evaluation.html").read_text("utf-8")
 
 

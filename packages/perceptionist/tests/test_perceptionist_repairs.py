@@ -211,3 +211,33 @@ def test_the_published_cascade_uses_none_of_these() -> None:
         assert config.data.faces == "any" and plan.student == "random" and plan.face_rate == 1
         assert not plan.faces_first and not plan.student_after
     assert DistillationConfig().into_generator
+
+
+# sex
+
+
+def test_the_axis_of_the_sexes_is_nearly_always_right_where_plain_distance_is_not() -> None:
+    from perceptionist.population_face import frontal_of, likelier_sex, semantic_shape, shape_numbers
+    from perceptionist.proportions import shape_errors
+    from voiceface.population.head import head_model
+    from voiceface.population.people import draw_people
+
+    drawn = draw_people(np.arange(309, 509))
+    numbers, male = shape_numbers(drawn), np.asarray(drawn.face_sex) == 1
+    meshes, means = frontal_of(head_model(1.0), semantic_shape(numbers)), open_face_model().references
+    right, plain = [], []
+    for own, head, sex in zip(numbers, meshes, male, strict=True):
+        errors = shape_errors(head, means)
+        right.append((likelier_sex(own) == "male") == sex)
+        plain.append((errors["male"] < errors["female"]) == sex)
+    assert np.mean(right) > 0.96 > 0.93 > np.mean(plain)
+
+
+def test_a_sex_that_is_told_by_another_rule_chooses_the_reference() -> None:
+    from perceptionist.proportions import describe
+
+    model = open_face_model()
+    mesh = model.references["male"]
+    own, told = (describe(mesh, model.references, model.pairs, sex) for sex in (None, "female"))
+    assert (own.sex, told.sex) == ("male", "female") and own.errors == told.errors
+    assert max(map(abs, own.differences.values())) < 1e-9 < max(map(abs, told.differences.values()))

@@ -21,6 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Record or read a voice, print what its mesh says, write mesh, pictures and page; the exit code is 0."""
     args = build_parser().parse_args(argv)
     from perceptionist.microphone import count_down, record, require_microphone
+    from perceptionist.population_face import likelier_sex
     from perceptionist.proportions import describe
     from perceptionist.results import face_of, features_of_speech, load, writable_folder
     from perceptionist.speech import RATE, read_recording
@@ -38,7 +39,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         (samples, rate), name = read_recording(args.wav), args.wav.stem
     features = features_of_speech(samples, rate, source=str(args.wav or "the recording"))
     face = face_of(model, features, name)
-    found = describe(face.vertices, model.face_model.references, model.face_model.pairs)
+    own = model.face_model
+    sex = likelier_sex(face.shape) if own.name == "population" else None
+    found = describe(face.vertices, own.references, own.pairs, sex)
     notice = model.notice or model.face_model.notice
     written = write_all(out, name, face, found, model, notice, samples)
     print(in_words(found, model.kind))
@@ -49,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def in_words(found: "Description", kind: str = "") -> str:
-    """What is said of a mesh: sex by the nearer mean shape, face type, differences in per cent."""
+    """What is said of a mesh: sex, face type, differences in per cent."""
     lines = [
         f"sex:        {found.sex} (distance {found.errors['male']:.4f} to the mean male face, "
         f"{found.errors['female']:.4f} to the female)",

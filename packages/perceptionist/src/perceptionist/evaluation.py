@@ -225,7 +225,7 @@ def population_truth(root: str | Path, names: Sequence[str], training: Sequence[
     from voiceface.population.people import draw_people
     from voiceface.population.truth import TruthError, read_truth
 
-    from perceptionist.population_face import NOTICE, frontal_of
+    from perceptionist.population_face import NOTICE, frontal_of, sex_axis
 
     truth = read_truth(root)
     settings = Settings(**truth.settings)
@@ -260,14 +260,6 @@ def population_truth(root: str | Path, names: Sequence[str], training: Sequence[
         sex_axis(),
         NOTICE,
     )
-
-
-def sex_axis() -> Array:
-    """Fisher's direction (K,) between the population's mean man and woman, of its own coefficients."""
-    from voiceface.population import bases
-
-    mix, rest = bases.loadings(), bases.residual_scale()
-    return np.linalg.solve(mix @ mix.T + np.diag(rest**2), bases.sex_shift())
 
 
 def folder_truth(

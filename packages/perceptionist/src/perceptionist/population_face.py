@@ -76,6 +76,22 @@ def semantic_shape(numbers: ArrayLike, face_gain: float = 1.0) -> NDArray[np.flo
     return np.linalg.solve(change, np.asarray(numbers, float).T).T
 
 
+def sex_axis() -> NDArray[np.float64]:
+    """Fisher's direction (40,) between the mean man and woman, of the population's own coefficients.
+
+    Along it the sexes differ most for what people of one sex differ by; men are above 0. The plain distance
+    of vertices to the two mean shapes also counts what says nothing about the sex, and so misjudges about one
+    true head in eight.
+    """
+    mix, rest = bases.loadings(), bases.residual_scale()
+    return np.linalg.solve(mix @ mix.T + np.diag(rest**2), bases.sex_shift())
+
+
+def likelier_sex(numbers: ArrayLike, face_gain: float = 1.0) -> str:
+    """The sex of one head, from its shape numbers (40,): "male" or "female"."""
+    return "male" if semantic_shape(numbers, face_gain) @ sex_axis() > 0 else "female"
+
+
 def expression_numbers(expression: ArrayLike, face_gain: float = 1.0) -> NDArray[np.float32]:
     """Un-whitened expression numbers (N, 10) from the population's own (N, 10) (`View.expression`)."""
     change = head_model(face_gain).orthonormal.expression_from_semantic

@@ -175,13 +175,16 @@ def shape_errors(vertices: ArrayLike, references: Mapping[str, ArrayLike]) -> di
     return found
 
 
-def describe(vertices: ArrayLike, references: Mapping[str, ArrayLike], pairs: Pairs) -> Description:
+def describe(
+    vertices: ArrayLike, references: Mapping[str, ArrayLike], pairs: Pairs, sex: str | None = None
+) -> Description:
     """Sex, face type and differences in per cent of one frontal mesh.
 
     Args:
         vertices: (V, 3), pixels.
         references: of the face model, all six.
         pairs: of the face model.
+        sex: where a better rule is at hand; None: of the nearer mean shape, as published.
 
     Raises:
         ValueError: a reference shape is absent or has another number of vertices.
@@ -192,7 +195,7 @@ def describe(vertices: ArrayLike, references: Mapping[str, ArrayLike], pairs: Pa
             f"the face model has no reference shape for {', '.join(absent)}; give a folder of them"
         )
     errors = shape_errors(vertices, references)
-    sex = "male" if errors["male"] < errors["female"] else "female"
+    sex = sex or ("male" if errors["male"] < errors["female"] else "female")
     face_type = min(FACE_TYPES, key=lambda name: errors[name])
     found, usual = distances(vertices, pairs)[1:], distances(references[sex], pairs)[1:]
     differences = dict(zip(MEASURES, ((found - usual) / usual).tolist()))
