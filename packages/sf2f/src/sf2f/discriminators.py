@@ -137,6 +137,8 @@ class PositionMean(nn.Module):
 class Discriminators(nn.Module):
     """All discriminators of a run, each list by size of picture, smallest first.
 
+    Their memory format is channels-last, which is a little faster.
+
     Args:
         config: their trunks.
         classes: identities of the training; only needed where there are identity discriminators.
@@ -153,3 +155,4 @@ class Discriminators(nn.Module):
             IdentityDiscriminator(trunk, classes, config.hidden) for trunk in config.identity
         )
         self.condition = nn.ModuleList(ConditionDiscriminator(trunk, embedding) for trunk in config.condition)
+        self.to(memory_format=torch.channels_last)

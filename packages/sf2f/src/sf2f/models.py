@@ -1,0 +1,164 @@
+"""Trained generators: writing those of a run, reading ours and published ones.
+
+Letters: B people, S windows, M mel bands, W frames of a window, D embedding length.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from voiceface.checkpoint import CheckpointError, load_into, load_model, save_model
+from voiceface.config import check
+
+from sf2f.config import DataConfig, Sf2fConfig, stored
+from sf2f.discriminators import Discriminators
+from sf2f.generator import EncoderDecoder
+from sf2f.pictures import denormalise
+
+if TYPE_CHECKING:
+    from voiceface.training import Run
+
+SYSTEM = "sf2f"
+GENERATOR, DISCRIMINATORS = "model.safetensors", "discriminators.safetensors"
+FUSER = "encoder.attn_fuser."
+
+
+@dataclass(frozen=True)
+class VoiceToFace:
+    """A trained generator in evaluation mode, with what must be known to feed it.
+
+    Attributes:
+        generator: frozen.
+        data: how recordings become windows, and what pictures were normalised with.
+        name: of the experiment.
+        notice: what must be said beside every picture.
+        names: people that it was trained on; empty where not known.
+    """
+
+    generator: EncoderDecoder
+    data: DataConfig
+    name: str = ""
+    notice: str = ""
+    names: tuple[str, ...] = ()
+
+    @property
+    def fuses(self) -> bool:
+        """Whether it joins windows by a fuser; else their embeddings are averaged."""
+        return self.generator.config.fuser is not None
+
+    @torch.no_grad()
+    def embed(self, windows: Tensor) -> Tensor:
+        """Windows (N, M, W), normalised, to embeddings (N, D)."""
+        return self.generator.encode(windows)
+
+    @torch.no_grad()
+    def join(self, embeddings: Tensor) -> Tensor:
+        """Embeddings (S, D) of one person's windows to one vector (1, D): by the fuser, else their mean.
+
+        The mean is not brought to unit length, as published (`average_voice_embedding`).
+        """
+        if self.fuses:
+            return self.generator.fuse(embeddings[None])
+        return embeddings.mean(0, keepdim=True)
+
+    @torch.no_grad()
+    def pictures(self, embeddings: Tensor) -> Tensor:
+        """Embeddings (N, D) to the largest pictures, (N, 3, side, side), 0...1, R G B."""
+        made = self.generator.decode(embeddings)[-1]
+        return denormalise(made, self.data.pictures.statistics).clamp(0, 1)
+
+
+def save_run(run: "Run", config: Sf2fConfig, generator: nn.Module, discriminators: nn.Module) -> Path:
+    """Write the final weights of a run: the generator, and beside it the discriminators for a second stage.
+
+    Returns:
+        The generator's file.
+    """
+    plain = stored(config)
+    extra = {**run.extra, "step": run.step}
+    if run.is_main:
+        how: dict[str, Any] = {"system": SYSTEM, "config": plain, "extra": extra}
+        save_model(run.out / DISCRIMINATORS, discriminators.state_dict(), kind="discriminators", **how)
+        save_model(run.out / GENERATOR, generator.state_dict(), kind="generator", **how)
+    return run.out / GENERATOR
+
+
+def load_voice_to_face(source: str | Path, *, device: torch.device | str = "cpu") -> VoiceToFace:
+    """Read a trained generator.
+
+    Args:
+        source: a run folder, a weights file of ours (.safetensors), or a checkpoint of the published trainer.
+        device: where it goes.
+
+    Raises:
+        FileNotFoundError: there is no such model.
+        CheckpointError: damaged, or no generator of this system.
+    """
+    path = Path(source)
+    if path.is_dir() or path.suffix == ".safetensors":
+        loaded = load_model(_weights_of(path, GENERATOR), system=SYSTEM, kind="generator")
+        config = check(loaded.config, Sf2fConfig, f"the configuration in {path}")
+        generator = EncoderDecoder(config.generator)
+        load_into(generator, loaded.state, source=str(path))
+        extra = loaded.extra
+        found = VoiceToFace(
+            generator, config.data, config.name, extra.get("notice", ""), tuple(extra.get("names", ()))
+        )
+    else:
+        from sf2f.published import load_generator
+
+        found = VoiceToFace(load_generator(path), DataConfig(), path.stem)
+    found.generator.eval().requires_grad_(False).to(device)
+    return found
+
+
+def start_from(
+    source: str | Path, generator: EncoderDecoder, discriminators: Discriminators, names: Sequence[str]
+) -> None:
+    """Copy a model into networks that are to be trained further; a fuser that it lacks stays as it is.
+
+    Of ours, the discriminators beside the generator are copied, too, where they know the same people.
+
+    Args:
+        source: a run folder, a weights file of ours, or a checkpoint of the published trainer.
+        generator: receives the generator.
+        discriminators: receive the discriminators.
+        names: the training people in class order.
+
+    Raises:
+        FileNotFoundError, CheckpointError: absent, damaged, of another architecture or of other people.
+    """
+    path = Path(source)
+    if not (path.is_dir() or path.suffix == ".safetensors"):
+        from sf2f.published import load_pretrained
+
+        load_pretrained(path, generator, discriminators)
+        return
+    loaded = load_model(_weights_of(path, GENERATOR), system=SYSTEM, kind="generator")
+    fuser = any(key.startswith(FUSER) for key in loaded.state)
+    load_into(generator, loaded.state, ignore=[] if fuser else [f"{FUSER}*"], source=str(path))
+    beside = _weights_of(path, DISCRIMINATORS) if path.is_dir() else path.with_name(DISCRIMINATORS)
+    if not beside.is_file():
+        raise CheckpointError(
+            f"{path} has no {DISCRIMINATORS} beside it, which training goes on with; give the run folder"
+        )
+    judges = load_model(beside, system=SYSTEM, kind="discriminators")
+    known = judges.extra.get("names")
+    if known is not None and list(known) != list(names):
+        raise CheckpointError(
+            f"{beside} knows {len(known)} people, here are {len(names)}, or another order of them: identity "
+            "discriminators need the same --data in both stages"
+        )
+    load_into(discriminators, judges.state, source=str(beside))
+
+
+def _weights_of(path: Path, name: str) -> Path:
+    """The file itself, or that of a run folder."""
+    if not path.is_dir():
+        return path
+    if not (path / name).is_file():
+        raise FileNotFoundError(f"{path} holds no {name}: the run is not finished, or is no run folder")
+    return path / name
