@@ -49,6 +49,7 @@ class Speakers:
         faces: of each person, pictures (h, w, 3) uint8 R G B, or files, sorted by name.
         sexes: "m", "f", or "" where not known.
         bands: M.
+        sounds: one recording of each, a file or int16 samples of 16 kHz, to be heard in reports; or empty.
         truth: of invented people, row by row; None elsewhere.
         notice: what readers of results must be told, or empty.
     """
@@ -61,6 +62,7 @@ class Speakers:
     bands: int = speech.BANDS
     truth: "Truth | None" = None
     notice: str = ""
+    sounds: tuple[Item, ...] = ()
 
     def __len__(self) -> int:
         """Number of people."""
@@ -144,6 +146,7 @@ class Speakers:
             faces=of(self.faces),
             sexes=of(self.sexes),
             truth=self.truth.of(of(self.names)) if self.truth else None,
+            sounds=of(self.sounds) if self.sounds else (),
         )
 
 
@@ -216,6 +219,7 @@ def invented_speakers(
         config.bands,
         truth.of(chosen),
         SYNTHETIC_NOTICE,
+        tuple(found.clips[i, 0] for i in order),
     )
 
 
@@ -242,8 +246,8 @@ def speakers_of(
         config: how recordings and pictures are read.
         invented: `where` is a preset.
     """
-    if invented:
-        return invented_speakers(where, split, config.speech)
+    if invented or not isinstance(where, str | Path):
+        return invented_speakers(str(where) if isinstance(where, Path) else where, split, config.speech)
     found = open_speakers(where, split, config.speech, faces=config.pictures.faces, progress=True)
     return found.in_memory(progress=True) if config.in_memory else found
 
@@ -343,12 +347,12 @@ def _corpus(
             if item is not None:
                 items.append(item)
         if items and pictures:
-            people.append((name, tuple(items), tuple(sorted(dict.fromkeys(pictures))), gender))
+            people.append((name, tuple(items), tuple(sorted(dict.fromkeys(pictures))), gender, min(voices)))
     if not people:
         raise DataError(f"no recording of the split {split!r} of {root} can be used; see the warnings")
     if len(people) < len(rows):
         log.warning("left out %d people without a recording or picture to use", len(rows) - len(people))
-    names, utterances, faces, genders = zip(*people)
+    names, utterances, faces, genders, sounds = zip(*people)
     truth, notice = _truth_of(root, names)
     corpora = ("",) * len(names)
     return Speakers(names, corpora, utterances, faces, genders, config.bands, truth, notice)

@@ -72,7 +72,7 @@ def train(
     from sf2f.iteration import Objective, iterate
     from sf2f.losses import sizes_of
     from sf2f.models import SYSTEM, save_run
-    from sf2f.perceptual import perceptual_of
+    from sf2f.perceptual_choice import chosen_distance
     from sf2f.validation import held_out, preview
 
     given, plan = given or Given(), config.training
@@ -104,7 +104,7 @@ def train(
             **named(optimisers),
         )
         objective = Objective(
-            config.losses, perceptual_of(config, given.facenet, run.device), run.backward, run.autocast
+            config.losses, chosen_distance(config, given.facenet, run.device), run.backward, run.autocast
         )
         data = batches_of(run, config, speakers)
         jury = held_out(judges, config, given.facenet, run.device) if judges is not None else None
