@@ -6,6 +6,7 @@ from voiceface.cli import dispatch
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("sf2f.train", "train a generator of faces (stage 1) or the fuser of its windows (stage 2)"),
+    "test": ("sf2f.test", "pictures of unseen people, figures, a report"),
     "prepare": ("sf2f.prepare", "recordings to features in the layout that training reads"),
     "split": ("sf2f.splits", "who trains, validates and tests, by the published rule"),
 }

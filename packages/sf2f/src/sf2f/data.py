@@ -355,7 +355,10 @@ def _corpus(
     names, utterances, faces, genders, sounds = zip(*people)
     truth, notice = _truth_of(root, names)
     corpora = ("",) * len(names)
-    return Speakers(names, corpora, utterances, faces, genders, config.bands, truth, notice)
+    heard_there = all(Path(each).suffix.lower() not in FEATURE_SUFFIXES for each in sounds)
+    return Speakers(
+        names, corpora, utterances, faces, genders, config.bands, truth, notice, sounds if heard_there else ()
+    )
 
 
 def _truth_of(root: Path, names: Sequence[str]) -> "tuple[Truth | None, str]":

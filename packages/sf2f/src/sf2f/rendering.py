@@ -5,6 +5,7 @@ Letters: N people, S windows of one, D embedding length, P real pictures of one.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,14 +100,31 @@ def equal_counts(pictures: Sequence[Tensor]) -> Tensor:
     return torch.stack([each[:count] for each in pictures])
 
 
+def as_bytes(picture: Tensor) -> "np.ndarray":
+    """A picture (3, H, W), 0...1, to (H, W, 3) uint8, rounded."""
+    return (picture.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
+
+
+def write_picture(path: Path, picture: Tensor) -> None:
+    """Write a picture (3, H, W), 0...1, as PNG, atomically; folders are made."""
+    import io
+
+    from PIL import Image
+    from voiceface.files import write_bytes
+
+    data = io.BytesIO()
+    Image.fromarray(as_bytes(picture)).save(data, "PNG")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_bytes(path, data.getvalue())
+
+
 def contact_sheet(pictures: Tensor, columns: int = 8, gap: int = 2) -> "np.ndarray":
     """Pictures (N, 3, H, W), 0...1, side by side on white, (rows, columns, 3) uint8."""
     count, _, height, width = pictures.shape
     columns = max(1, min(columns, count))
     rows = -(-count // columns)
     sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
-    values = (pictures.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).cpu().numpy()
-    for at, picture in enumerate(values):
+    for at, picture in enumerate(map(as_bytes, pictures)):
         top, left = (gap + place * (side + gap) for place, side in zip(divmod(at, columns), (height, width)))
         sheet[top : top + height, left : left + width] = picture
     return sheet

@@ -1,0 +1,129 @@
+"""`sf2f test`: pictures of people who took no part in the training, figures, a report."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from sf2f.evaluation import Evaluation
+    from sf2f.models import VoiceToFace
+
+MODES = ("naive", "average_facenet_embedding", "average_voice_embedding", "fused")
+COLUMNS = (
+    *("Model", "Name", "Mode", "L2", "L1", "Cos", "Human", "R@1", "R@2", "R@5", "R@10", "R@20", "R@50"),
+    *("IS mean", "IS std", "FID", "VFS mean", "VFS std"),
+)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Write pictures, evaluation.json, table.csv and report.html."""
+    args = build_parser().parse_args(argv)
+    from sf2f.data import speakers_of
+    from sf2f.evaluation import Readers, Rules, as_text, evaluate
+    from sf2f.evaluation_report import write_report
+    from sf2f.models import load_voice_to_face
+
+    if args.out.is_file():
+        raise FileExistsError(f"--out: {args.out} is a file, expected a folder")
+    model = load_voice_to_face(args.weights, device=args.device)
+    if model.notice:
+        print(model.notice, file=sys.stderr)
+    speakers = speakers_of(
+        args.population or args.data, args.split, model.data, invented=bool(args.population)
+    )
+    known = set(model.names) & set(speakers.classes)
+    if known:
+        print(
+            f"warning: {len(known)} of {len(speakers)} people took part in the training of these weights; "
+            "figures of unseen people need another split",
+            file=sys.stderr,
+        )
+    found = evaluate(
+        model,
+        speakers,
+        Readers(args.facenet, args.vggface, args.inception, args.lpips),
+        Rules(args.order, args.crop, args.pooled, tuple(args.gallery) or None, args.seed),
+        modes=args.modes or None,
+    )
+    print(as_text(found))
+    write_results(args.out, found, model)
+    name = args.population or args.data.name
+    page = write_report(
+        args.out / "report.html",
+        found,
+        model,
+        speakers,
+        title=f"Faces from voices: {model.name or 'sf2f'}",
+        subtitle=f"{len(speakers)} people of the split {args.split} of {name}, {len(known)} of them seen in "
+        "training.",
+        run=args.weights if args.weights.is_dir() else None,
+        commands=[f"sf2f test --weights {args.weights.name} --out {args.out.name} ..."],
+    )
+    print(f"open {page}")
+    return 0
+
+
+def write_results(out: Path, found: "Evaluation", model: "VoiceToFace") -> None:
+    """Write `evaluation.json`, `table.csv` in the published columns, and `faces/NAME.png`."""
+    import csv
+    import io
+
+    from voiceface.files import write_json, write_text
+
+    from sf2f.evaluation import results_rows
+    from sf2f.rendering import write_picture
+
+    for name, picture in zip(found.names, found.pictures, strict=True):
+        write_picture(out / "faces" / f"{name.replace('/', '_')}.png", picture)
+    write_json(out / "evaluation.json", {**found.to_dict(), "notice": model.notice, "model": model.name})
+    text = io.StringIO()
+    table = csv.writer(text)
+    table.writerow(COLUMNS)
+    keys = {"L2": "l2", "L1": "l1", "Cos": "cosine", "Human": "human", "IS mean": "IS", "VFS mean": "VFS"}
+    keys |= {"IS std": "IS deviation", "VFS std": "VFS deviation"}
+    for mode, row in results_rows(found).items():
+        values = [row.get(keys.get(column, column)) for column in COLUMNS[3:]]
+        table.writerow(
+            [model.name, "model", mode, *("" if value is None else f"{value:.3f}" for value in values)]
+        )
+    write_text(out / "table.csv", text.getvalue())
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        prog="sf2f test",
+        description="Make pictures of people who took no part in the training and judge them: invented "
+        "people by their truth, anybody by the networks whose files are given.",
+    )
+    add = parser.add_argument
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help="HQ-VoxCeleb layout, population or manifest: docs/data.md")
+    source.add_argument(
+        "--population", metavar="PRESET", help="invent this preset's people in memory instead"
+    )
+    add("--weights", type=Path, required=True, help="run folder, .safetensors, or a published .pt")
+    add("--out", type=Path, required=True, help="folder of the results")
+    add("--split", default="test", choices=("train", "val", "test"), help="whose (default test)")
+    add("--modes", nargs="+", default=[], choices=MODES, help="of FaceNet's figures (default all possible)")
+    add("--facenet", type=Path, help="weights of FaceNet: distances and recalls of its features")
+    add("--vggface", type=Path, help="weights of the VGGFace2 ResNet-50: VGGFace Score")
+    add("--inception", type=Path, help="weights of the Inception graph of 2015: Inception Score, FID")
+    add("--lpips", type=Path, help="folder of AlexNet and LPIPS heads: diversity")
+    add("--gallery", type=int, nargs="+", default=[], help="ends of galleries, as 100 200 300 (default: all)")
+    add(
+        "--order", default="rgb", choices=("rgb", "bgr"), help="VGGFace Score: rgb as published, bgr as meant"
+    )
+    add("--crop", action="store_true", help="VGGFace Score: faces cut out")
+    add("--pooled", action="store_true", help="FaceNet's pooled features")
+    add("--seed", type=int, default=0, help="of the parts of the VGGFace Score")
+    add("--device", default="cpu", help="cpu or cuda")
+    return parser
+
+
+if __name__ == "__main__":
+    from voiceface.cli import run_main
+
+    raise SystemExit(run_main("sf2f.test", None))
