@@ -177,9 +177,10 @@ def load_lpips(
     network = LPIPS(net, scaled)
     load_trunk(network.features, trunk_file)
     heads = state_dict_of(read_published(heads_file), source=str(heads_file))
-    if negative := [key for key, value in heads.items() if (value < 0).any()]:
-        raise CheckpointError(f"{heads_file}: {negative[0]} is negative; expected linear weights of LPIPS")
     load_into(network, heads, ignore=["features.*", "scaling_layer.*"], source=str(heads_file))
+    for number in range(len(network.taps.ends)):
+        if (network.head(number) < 0).any():
+            raise CheckpointError(f"{heads_file}: weights of tap {number} are negative; no LPIPS")
     return network
 
 

@@ -1,0 +1,140 @@
+"""FaceNet's input, the perceptual loss, its alternative."""
+
+import pytest
+import torch
+from sf2f.facenet import VGG_STAGES, FaceNetLoss, VGGLoss, facenet_input
+from sf2f.pictures import crop_face, denormalise, normalise
+from torch.nn import functional
+from voiceface.backbones.inception_resnet import InceptionResNet
+from voiceface.perceptual import trunk
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def lively(network):
+    """The network in evaluation with weights that let differences of pictures through."""
+    generator = seeded(1)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            if parameter.ndim > 1:
+                spread = (2 / parameter[0].numel()) ** 0.5
+                parameter.copy_(torch.randn(parameter.shape, generator=generator) * spread)
+    return network.eval()
+
+
+def faces(count=2, side=64, seed=0):
+    """Normalised pictures of 0...1."""
+    return normalise(torch.rand(count, 3, side, side, generator=seeded(seed)))
+
+
+@pytest.fixture(scope="module")
+def network():
+    return lively(InceptionResNet(features=16, classes=None, repeats=(1, 1, 1), narrow=16))
+
+
+def test_input_is_the_cut_face_in_the_range_of_facenet():
+    given = faces()
+    found = facenet_input(given)
+    assert found.shape == (2, 3, 47, 34)
+    torch.testing.assert_close(found, (crop_face(denormalise(given)) * 255 - 127.5) / 128)
+    shares = torch.rand(1, 3, 64, 64, generator=seeded(1))
+    torch.testing.assert_close(facenet_input(shares, None, None), (shares * 255 - 127.5) / 128)
+    standard = facenet_input(normalise(shares, "standard"), "standard")
+    torch.testing.assert_close(standard, facenet_input(shares, None))
+
+
+def test_gradient_is_zero_where_pixels_are_out_of_range():
+    given = normalise(torch.tensor([-0.5, 0.25, 1.5]).expand(3, 1, 3), "standard").requires_grad_()
+    facenet_input(given, "standard", None).sum().backward()
+    assert given.grad[0, 0].tolist() == [0, pytest.approx(0.5 * 255 / 128), 0]
+    assert facenet_input(given, "standard", None).abs().max() == 127.5 / 128
+
+
+def test_loss_is_the_weighted_sum_of_the_states(network):
+    made, real = faces(), faces(seed=1)
+    weights = (0.5, 2.0, 3.0, 7.0)
+    loss = FaceNetLoss(network, weights, cosine_weight=2.5)
+    ours, theirs = (network.found(facenet_input(each)) for each in (made, real))
+    states = [*zip(ours.maps, theirs.maps), (ours.embedding, theirs.embedding)]
+    expected = sum(weight * (a - b).abs().mean().item() for weight, (a, b) in zip(weights, states))
+    expected += 2.5 * (1 - (ours.embedding * theirs.embedding).sum(1)).mean().item()
+    assert loss(made, real).item() == pytest.approx(expected, rel=1e-5)
+    terms = FaceNetLoss(network).terms(loss.states(made), loss.states(real))
+    published = sum(w * t for w, t in zip((1 / 16, 1 / 8, 1 / 4, 1), terms.tolist()))
+    assert FaceNetLoss(network)(made, real).item() == pytest.approx(published, rel=1e-5)
+
+
+def test_loss_is_zero_for_the_same_pictures_and_knows_the_face_only(network):
+    loss, made = FaceNetLoss(network, cosine_weight=1.0), faces()
+    assert loss(made, made).item() == pytest.approx(0, abs=1e-6)
+    hair = made.clone()
+    hair[:, :, :10] += 1
+    assert loss(hair, made).item() == pytest.approx(0, abs=1e-6)
+    assert FaceNetLoss(network, box=None)(hair, made).item() > 1e-3
+
+
+def test_sizes_may_differ_between_made_and_real(network):
+    assert FaceNetLoss(network)(faces(side=64), faces(side=128)).isfinite()
+
+
+def test_gradient_reaches_made_pictures_alone_and_the_network_stays_in_evaluation(network):
+    loss = FaceNetLoss(network).train()
+    assert not any(module.training for module in loss.modules())
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    made, real = faces().requires_grad_(), faces(seed=1).requires_grad_()
+    loss(made, real).backward()
+    assert made.grad.abs().sum() > 0
+    assert real.grad is None
+    assert not any(parameter.requires_grad or parameter.grad is not None for parameter in loss.parameters())
+    assert all(torch.equal(value, before[key]) for key, value in network.state_dict().items())
+
+
+def test_return_pooling_compares_pooled_vectors(network):
+    made, real = faces(), faces(seed=1)
+    loss = FaceNetLoss(network, (0, 0, 0, 1), return_pooling=True)
+    pooled = [network(facenet_input(each), pooled=True) for each in (made, real)]
+    assert loss(made, real).item() == pytest.approx(functional.l1_loss(*pooled).item(), rel=1e-5)
+    assert loss.states(made)[-1].shape == (2, 112)
+    with pytest.raises(ValueError, match="four hidden states need four weights, found 3"):
+        FaceNetLoss(network, (1, 2, 3))
+
+
+@pytest.fixture(scope="module")
+def vgg():
+    torch.manual_seed(0)
+    with torch.device("meta"):
+        layers = trunk("vgg19")[: VGG_STAGES[-1]]
+    layers.to_empty(device="cpu")
+    for layer in layers:
+        if hasattr(layer, "weight"):
+            torch.nn.init.kaiming_normal_(layer.weight)
+            torch.nn.init.zeros_(layer.bias)
+    return layers
+
+
+def test_vgg_loss_reads_five_first_activations_of_a_stage(vgg):
+    loss = VGGLoss(vgg)
+    made, real = faces(1, 32).requires_grad_(), faces(1, 32, seed=1)
+    assert [tuple(each.shape[1:]) for each in loss.states(real)] == [
+        *((64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 2, 2))
+    ]
+    assert all((each >= 0).all() for each in loss.states(real))
+    terms = [(a - b).abs().mean().item() for a, b in zip(loss.states(made), loss.states(real))]
+    weights = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
+    found = loss.train()(made, real)
+    assert found.item() == pytest.approx(sum(w * t for w, t in zip(weights, terms)), rel=1e-5)
+    found.backward()
+    assert made.grad.abs().sum() > 0
+    assert not any(parameter.requires_grad for parameter in loss.parameters())
+
+
+@torch.no_grad()
+def test_vgg_loss_brings_other_statistics_to_those_of_imagenet(vgg):
+    made, real = (torch.rand(1, 3, 32, 32, generator=seeded(seed)) for seed in (0, 1))
+    expected = VGGLoss(vgg)(normalise(made), normalise(real))
+    found = VGGLoss(vgg, statistics="standard")(normalise(made, "standard"), normalise(real, "standard"))
+    torch.testing.assert_close(found, expected)
+    with pytest.raises(ValueError, match="five stages need five weights and 30 layers, found 5 and 4"):
+        VGGLoss(vgg[:4])
