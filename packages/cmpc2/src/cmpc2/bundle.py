@@ -2,8 +2,8 @@
 
 The bundled ones were made by
 
-    cmpc2 demo --preset standard --out runs/standard_cmpc2
-    python -m cmpc2.bundle runs/standard_cmpc2/main --out population.safetensors
+    cmpc2 demo --preset quick --out runs/demo_cmpc2
+    python -m cmpc2.bundle runs/demo_cmpc2/main --out population.safetensors
 
 and stand in the package's folder `weights`.
 """

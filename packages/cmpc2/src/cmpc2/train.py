@@ -125,7 +125,7 @@ def train(
                 memory.forget_clusterings()
             run.log(step, {**terms, "lr": rate(step)})
             if plan.best == "lowest_loss" and (step + 1) % plan.save_every == 0:
-                _keep_lowest(run, step, float(terms["loss"]), model)
+                _keep_lowest(run, step, terms["loss"], model)
         if _validation_due(config, plan.max_iter):
             validate(run, plan.max_iter, model, config, validation)
         weights = Path(out) / "model.safetensors"
@@ -353,8 +353,9 @@ def _validation_due(config: "Cmpc2Config", step: int) -> bool:
     return every > 0 and step > 0 and step % every == 0
 
 
-def _keep_lowest(run: "Run", step: int, loss: float, model: "FV_Wrapper") -> None:
+def _keep_lowest(run: "Run", step: int, total: "Tensor | float", model: "FV_Wrapper") -> None:
     """As published: the checkpoint of the batch with the lowest loss so far."""
+    loss = total if isinstance(total, float) else total.item()
     if loss < run.values.get("lowest_loss", float("inf")):
         run.values.update(lowest_loss=loss, best_step=step)
         run.save("best", model)

@@ -1,0 +1,157 @@
+"""The commands embed, match, nearest, features, bundle and demo on small files."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cmpc2.bundle
+import numpy as np
+import pytest
+import torch
+from cmpc2.nearest import open_memory
+from cmpc2.published import read_memory
+from numpy.typing import NDArray
+from PIL import Image
+from voiceface.audio import write_wav
+from voiceface.checkpoint import CheckpointError, load_model
+from voiceface.metrics.embeddings import EmbeddingTable
+
+Call = Callable[..., int]
+
+
+@pytest.fixture
+def voice(tmp_path: Path, speech: NDArray[np.int16]) -> Path:
+    write_wav(tmp_path / "voice.wav", speech)
+    return tmp_path / "voice.wav"
+
+
+def test_embed_makes_one_table_and_names_what_it_cannot_read(
+    call: Call, trained: Path, people: Path, tmp_path: Path, capsys: Any
+) -> None:
+    sound, place = next((people / "wav").rglob("*.wav")), tmp_path / "mixed"
+    place.mkdir()
+    (place / "a.wav").write_bytes(sound.read_bytes())
+    Image.new("L", (20, 30), 90).save(place / "grey.png")
+    (place / "bad.jpg").write_bytes(b"no picture")
+    assert call("embed", place, "--weights", trained, "--out", tmp_path / "t.npz") == 1
+    table = EmbeddingTable.load(tmp_path / "t.npz")
+    assert {Path(item).name for item in table.items} == {"a.wav", "grey.png"} and table.vectors.shape == (
+        2,
+        8,
+    )
+    assert "bad.jpg" in capsys.readouterr().out
+
+
+def test_match_ranks_pictures_for_a_voice(
+    call: Call, trained: Path, people: Path, voice: Path, capsys: Any
+) -> None:
+    words = ["match", voice, "--among", people / "faces", "--by-folder", "--weights", trained, "--top", "3"]
+    assert call(*words) == 0
+    said = capsys.readouterr().out
+    scores = [float(line.split()[1]) for line in said.splitlines()[1:4]]
+    assert scores == sorted(scores, reverse=True)
+
+
+def test_nearest_prints_videos_of_near_prototypes(
+    call: Call, trained: Path, people: Path, voice: Path, tmp_path: Path, capsys: Any
+) -> None:
+    words = ["nearest", voice, "--weights", trained, "-k", "2", "--top", "50", "--json", tmp_path / "n.json"]
+    assert call(*words, "--faces", people / "unzippedFaces", "--report", tmp_path / "n.html") == 0
+    found = json.loads((tmp_path / "n.json").read_text())["videos"]
+    distance = [each["distance"] for each in found]
+    assert distance == sorted(distance) and len({each["prototype"] for each in found}) == 2
+    lines = [line for line in capsys.readouterr().out.splitlines() if "prototype" in line and "/1.6/" in line]
+    assert len(lines) == len(found) and "data:image" in (tmp_path / "n.html").read_text()
+    assert call("nearest", voice, "--weights", trained, "-k", "2", "--order", "table", "--top", "50") == 0
+    listed = [line.split()[-1] for line in capsys.readouterr().out.splitlines() if "/1.6/" in line]
+    rows = {each["path"]: each["row"] for each in found}
+    assert [rows[path] for path in listed] == sorted(rows.values())
+    first = found[0]["path"].split("/")[0]
+    assert call("nearest", voice, "--weights", trained, "-k", "2", "--exclude", first) == 0
+    assert first not in capsys.readouterr().out
+
+
+def test_nearest_works_with_the_bundled_model(call: Call, voice: Path, capsys: Any, caplog: Any) -> None:
+    assert call("nearest", voice) == 0
+    assert "nearest prototypes" in capsys.readouterr().out and "invented people" in caplog.text
+    memory, table = open_memory(None, None, None)
+    assert len(memory.assignment[0]) == len(table) and len(memory.centroids) == 3
+
+
+def test_nearest_says_what_does_not_fit(
+    call: Call, trained: Path, voice: Path, tmp_path: Path, capsys: Any
+) -> None:
+    memory = ["--memory", trained / "memory.safetensors", "--table", trained / "training.csv"]
+    for words, said in (
+        ([tmp_path / "absent.wav"], "no recording at"),
+        ([voice, "--table", trained / "training.csv"], "--memory and --table together"),
+        ([voice, "--weights", trained / "checkpoints" / "step_000001.safetensors"], "name it with --memory"),
+        ([voice, "--weights", trained, "--clusters", "3", "-k", "4"], "K = 4 prototypes of 3"),
+        ([voice, "--weights", trained, "--clusters", "9"], "2, 3 clusters, not of 9"),
+        ([voice, *memory, "-k", "2"], "do memory and model belong together"),
+    ):
+        assert call("nearest", *words) == 1
+        error = capsys.readouterr().err
+        assert said in error and "Traceback" not in error
+
+
+def test_a_voice_without_speech_is_told(call: Call, tmp_path: Path, capsys: Any) -> None:
+    """By the sphinx front end, which removes silence."""
+    from cmpc2.model import FV_Wrapper, ModelConfig
+
+    small = {"widths": (4, 8, 8, 8), "blocks": (1, 1, 1, 1)}
+    model = FV_Wrapper(config=ModelConfig.model_validate({"voice": small, "face": small, "embedding": 8}))
+    torch.save({"model": model.state_dict()}, tmp_path / "model_best_256.pth.tar")
+    write_wav(tmp_path / "silence.wav", np.zeros(32_000, np.int16))
+    words = ["embed", tmp_path / "silence.wav", "--weights", tmp_path / "model_best_256.pth.tar"]
+    assert call(*words, "--out", tmp_path / "t.npz") == 1
+    assert "no voice found in 2.00 s" in capsys.readouterr().err
+
+
+def test_a_model_is_no_memory(trained: Path) -> None:
+    with pytest.raises(CheckpointError, match="another kind"):
+        read_memory(trained / "model.safetensors")
+
+
+def test_features_are_stored_once_and_failures_are_told(
+    call: Call, people: Path, tmp_path: Path, capsys: Any
+) -> None:
+    source = tmp_path / "wav" / "id1" / "video"
+    source.mkdir(parents=True)
+    sound = next((people / "wav").rglob("*.wav"))
+    (source / "00001.wav").write_bytes(sound.read_bytes())
+    (source / "00002.wav").write_bytes(b"no sound")
+    assert call("features", tmp_path / "wav", tmp_path / "spec") == 1
+    assert "00002.wav" in capsys.readouterr().out
+    stored = tmp_path / "spec" / "id1" / "video" / "00001.npy"
+    assert np.load(stored).shape == (64, 101)
+    before = stored.stat().st_mtime_ns
+    assert call("features", tmp_path / "wav", tmp_path / "spec") == 1
+    assert stored.stat().st_mtime_ns == before
+
+
+def test_bundles_are_small_and_mean_the_same(trained: Path, tmp_path: Path) -> None:
+    weights, memory, table = cmpc2.bundle.bundle(trained, tmp_path / "small.safetensors")
+    one, other = cmpc2.load_embedder(trained), cmpc2.load_embedder(weights)
+    assert other.names == one.names and other.notice == one.notice
+    wave = (8000 * np.sin(np.arange(16_000) / 5)).astype(np.int16)
+    assert np.allclose(one.embed_voices(wave), other.embed_voices(wave), rtol=0.02, atol=0.02)
+    ours, theirs = read_memory(trained / "memory.safetensors"), read_memory(memory)
+    for a, b in zip(ours.assignment, theirs.assignment):
+        assert (a == b).all()
+    assert table.read_bytes() == (trained / "training.csv").read_bytes()
+    assert "bank/face" not in load_model(memory).state
+
+
+def test_the_bundled_files_keep_their_size() -> None:
+    from importlib import resources
+
+    sizes = [item.stat().st_size for item in Path(str(resources.files("cmpc2") / "weights")).iterdir()]
+    assert len(sizes) == 3 and sum(sizes) < 3_000_000
+
+
+@pytest.mark.slow
+def test_the_demo_ends_in_a_report(call: Call, tmp_path: Path) -> None:
+    assert call("demo", "--out", tmp_path / "demo") == 0
+    assert (tmp_path / "demo" / "report.html").is_file()

@@ -1,0 +1,90 @@
+"""Configurations: bundled files, what `published` switches on, refusals, the learning rate."""
+
+import math
+
+import pytest
+from cmpc2.config import ClusteringConfig, Cmpc2Config
+from cmpc2.schedule import warm_cosine_cycles
+from voiceface.config import ConfigError, bundled_configs, load_config, to_dict
+
+
+def read(name: str, *more: str) -> Cmpc2Config:
+    return load_config(name, Cmpc2Config, "cmpc2", more)
+
+
+def test_every_bundled_file_is_whole() -> None:
+    assert bundled_configs("cmpc2") == ["main", "published", "quick", "standard"]
+    for name in bundled_configs("cmpc2"):
+        assert read(name).name == name
+
+
+def test_main_is_the_default_of_every_key() -> None:
+    stated, default = to_dict(read("main")), to_dict(Cmpc2Config(name="main"))
+    assert stated == default
+
+
+def flat(tree: dict, prefix: str = "") -> dict[str, object]:
+    found: dict[str, object] = {}
+    for key, value in tree.items():
+        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
+def test_published_differs_from_main_by_the_published_slips_alone() -> None:
+    ours, theirs = flat(to_dict(read("main"))), flat(to_dict(read("published")))
+    assert {key: theirs[key] for key in ours if ours[key] != theirs[key]} == {
+        "name": "published",
+        "loss.contrast": "published",
+        "clustering.keep": "one_step",
+        "clustering.first_centres": "first",
+        "clustering.empty": "nan",
+        "clustering.final": "published",
+        "training.sampling": "replacement",
+        "training.best": "lowest_loss",
+        "evaluation.ties": "published",
+        "evaluation.error_rate": "corner",
+    }
+
+
+def test_the_first_clustering_comes_when_published() -> None:
+    clustering = read("main").clustering
+    due = [step for step in range(4000) if clustering.due(step)]
+    assert due[:3] == [2538, 2820, 3102]
+    assert not ClusteringConfig(start=0, every=2).due(0), "nothing has been learnt yet"
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        ("optimiser.warm_up=25000", "does not fit into a cycle of 25000"),
+        ("clustering.clusters=[5,5]", "expected different numbers"),
+        ("clustering.clusters=[]", "expected different numbers"),
+        ("training.best=validation", "set training.validate_every"),
+        ("loss.temperature=0", "loss.temperature"),
+        ("memory.momentum=1.5", "memory.momentum"),
+        ("loss.contrst=all", "did you mean loss.contrast"),
+        ("data.voice.front_end=mel", "data.voice.front_end"),
+        ("model.face.arch=resnet20", "model.face.arch"),
+    ],
+)
+def test_what_makes_no_sense_is_named(word: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said.replace("(", r"\(")):
+        read("main", word)
+
+
+def test_a_pair_of_momenta_can_be_given() -> None:
+    assert read("main", "memory.momentum=[0.5,0.9]").memory.momentum == (0.5, 0.9)
+
+
+def test_the_rate_rises_falls_and_begins_again() -> None:
+    rate = warm_cosine_cycles(5e-3, 1e-4, 25000, 2500)
+    assert rate(0) == 1e-4 and rate(2500) == 5e-3 and rate(25000) == 1e-4
+    assert rate(1250) == pytest.approx((5e-3 + 1e-4) / 2) == pytest.approx(rate(2500 + 11250))
+    assert rate(24999) == pytest.approx(1e-4, rel=1e-4)
+    assert rate(2500 + 5000) == pytest.approx(1e-4 + 4.9e-3 * (1 + math.cos(math.pi * 5000 / 22500)) / 2)
+    assert [rate(25000 + step) for step in (1, 3000)] == [rate(1), rate(3000)]
+    assert all(rate(s) < rate(s + 1) for s in range(2500)) and all(
+        rate(s) > rate(s + 1) for s in range(2500, 24999)
+    )
+    with pytest.raises(ValueError, match="does not fit"):
+        warm_cosine_cycles(1.0, 0.0, 5, 5)

@@ -1,0 +1,182 @@
+"""Training videos and pairs: which files belong together, what is drawn, wrong pairs on purpose."""
+
+import pickle
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cmpc2.config import Cmpc2Config, DataConfig
+from cmpc2.data import PairDataset, WithReplacement, invented
+from cmpc2.lookup import read_training_table, write_training_table
+from cmpc2.pictures import visual_preprocess
+from cmpc2.sources import open_training
+from cmpc2.videos import Video, VideoError, VideoSet, exchanged, videos_of_corpus, videos_of_table
+from cmpc2.voices import bands_of_file
+from voiceface.association.data import open_split
+from voiceface.config import load_config
+
+
+def config_of(tiny: tuple[str, ...], *more: str) -> Cmpc2Config:
+    return load_config("main", Cmpc2Config, "cmpc2", [*tiny, *more])
+
+
+@pytest.fixture(scope="module")
+def videos(people: Path) -> VideoSet:
+    return videos_of_corpus(open_split(people, "train", face_root=people / "unzippedFaces"))
+
+
+def test_a_video_has_its_own_clips_and_pictures_and_nobody_elses(videos: VideoSet) -> None:
+    assert len(videos) > len(videos.identities) == 8
+    for video in videos.videos:
+        assert video.voices and video.faces
+        assert all(path.startswith(f"{video.voice_id}/{video.video}/") for path in video.voices)
+        assert all(path.startswith(f"{video.identity}/1.6/{video.video}/") for path in video.faces)
+    assert len({video.video for video in videos.videos}) == len(videos)
+    names = [(video.identity, video.video) for video in videos.videos]
+    assert names == sorted(names), "people in table order, videos sorted"
+
+
+def test_a_populations_numbered_pictures_belong_to_the_same_videos(people: Path, videos: VideoSet) -> None:
+    numbered = videos_of_corpus(open_split(people, "train"), people)
+    assert [v.video for v in numbered.videos] == [v.video for v in videos.videos]
+    for mine, other in zip(numbered.videos, videos.videos):
+        ours = sorted((people / "faces" / path).read_bytes() for path in mine.faces)
+        theirs = sorted((people / "unzippedFaces" / path).read_bytes() for path in other.faces)
+        assert ours == theirs
+
+
+def test_pictures_that_tell_no_video_are_an_error(people: Path) -> None:
+    with pytest.raises(VideoError, match="no video has clips and pictures"):
+        videos_of_corpus(open_split(people, "train"))
+
+
+def test_one_sided_videos_are_left_out_and_told(tmp_path: Path, people: Path, caplog: Any) -> None:
+    corpus = open_split(people, "train", face_root=people / "unzippedFaces")
+    first = corpus.people[0]
+    strange = replace(first, voices=(*first.voices, f"{first.identity.voice_id}/lonely_vid_/00001.wav"))
+    found = videos_of_corpus(replace(corpus, people=(strange, *corpus.people[1:])))
+    assert "lonely_vid_" not in [video.video for video in found.videos]
+    assert "left out 1 videos that have clips or pictures only: lonely_vid_" in caplog.text
+
+
+def test_memory_and_files_give_the_same_videos_and_draws(people: Path, tiny: tuple[str, ...]) -> None:
+    config = config_of(tiny)
+    sizes = {"train": 8, "val": 4, "test": 6, "picture_side": 32, "clip_seconds": 1.0}
+    memory = invented("tiny", config, progress=False, workers=1, **sizes)
+    files = open_training(config, data=people, splits=["train"], progress=False).pairs
+    assert memory.videos.table == files.videos.table
+    for index in (0, len(files) - 1):
+        ours, theirs = (pairs.draw(index, np.random.default_rng(3)) for pairs in (memory, files))
+        assert np.array_equal(ours["voice"], theirs["voice"]) and ours["index"] == theirs["index"] == index
+        assert np.abs(ours["face"] - theirs["face"]).mean() < 0.1  # the files are JPEG
+
+
+def test_draws_are_parts_of_the_videos_own_files(videos: VideoSet, people: Path) -> None:
+    data = DataConfig().model_copy(update={"voice": DataConfig().voice.model_copy(update={"frames": 40})})
+    pairs = PairDataset(videos, data, 24, progress=False)
+    seen = set()
+    for seed in range(12):
+        drawn = pairs.draw(2, np.random.default_rng(seed))
+        video = videos.videos[2]
+        wholes = [bands_of_file(people / "wav" / path, data.voice) for path in video.voices]
+        starts = [
+            (clip, first)
+            for clip, whole in enumerate(wholes)
+            for first in range(whole.shape[1] - 39)
+            if np.array_equal(whole[:, first : first + 40], drawn["voice"][0])
+        ]
+        assert len(starts) == 1
+        seen |= set(starts)
+        pictures = [visual_preprocess(24)(people / "unzippedFaces" / path).numpy() for path in video.faces]
+        assert any(np.array_equal(picture, drawn["face"]) for picture in pictures)
+    assert len(seen) > 6
+
+
+def test_what_is_kept_in_memory_changes_nothing(videos: VideoSet) -> None:
+    plain, kept = (
+        PairDataset(
+            videos,
+            DataConfig(in_memory=memory, augment="views", colour_jitter=0.1, level_jitter=2.0),
+            24,
+            progress=False,
+        )
+        for memory in (False, True)
+    )
+    travelled = pickle.loads(pickle.dumps(kept))
+    for pairs in (kept, travelled):
+        for index in (0, 3):
+            one, other = (p.draw(index, np.random.default_rng(1)) for p in (plain, pairs))
+            assert all(np.array_equal(one[key], other[key]) for key in one)
+
+
+def test_a_louder_clip_keeps_its_padding_silent(videos: VideoSet) -> None:
+    plain = PairDataset(videos, DataConfig(), 24, progress=False)
+    loud = PairDataset(videos, DataConfig(level_jitter=5.0), 24, progress=False)
+    a, b = (pairs.draw(0, np.random.default_rng(4))["voice"] for pairs in (plain, loud))
+    sounding = a.any(axis=1, keepdims=True) & np.ones_like(a, bool)
+    gain = (b - a)[sounding]
+    assert np.allclose(gain, gain[0], atol=1e-4) and abs(float(gain[0])) > 1e-3
+    assert (b[~sounding] == 0).all() and (~sounding).any()
+
+
+def test_with_replacement_every_video_can_come_and_one_may_come_twice(videos: VideoSet) -> None:
+    pairs = WithReplacement(PairDataset(videos, DataConfig(), 24, progress=False))
+    found = [pairs.draw(0, np.random.default_rng(seed))["index"] for seed in range(120)]
+    assert set(found) == set(range(len(videos))) and len(pairs) == len(videos)
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
+def test_exchanged_pictures_are_those_of_other_videos(share: float) -> None:
+    made = VideoSet(tuple(Video(f"N{i}", f"id{i}", f"v{i}", (f"a{i}",), (f"b{i}",)) for i in range(20)))
+    found = exchanged(made, share, 5)
+    wrong = [i for i, video in enumerate(found.videos) if video.faces != (f"b{i}",)]
+    assert len(wrong) == round(share * 20)
+    assert sorted(video.faces for video in found.videos) == sorted(video.faces for video in made.videos)
+    assert [video.voices for video in found.videos] == [video.voices for video in made.videos]
+    assert exchanged(made, share, 5) == found
+    assert not share or exchanged(made, share, 6) != found
+
+
+def test_a_training_table_names_videos_and_their_order(
+    people: Path, videos: VideoSet, tmp_path: Path
+) -> None:
+    rows = videos.table[::-1]
+    write_training_table(tmp_path / "training.csv", rows)
+    read = read_training_table(tmp_path / "training.csv")
+    assert read == rows
+    found = videos_of_table(read, people / "wav", people / "unzippedFaces")
+    assert [v.video for v in found.videos] == [v.video for v in videos.videos[::-1]]
+    assert found.videos[0].faces == videos.videos[-1].faces
+    absent = rows[0]._replace(video="aaaaaaaaaaa")
+    with pytest.raises(VideoError, match=r"1 of 2 videos of the table.*aaaaaaaaaaa.*--skip-missing"):
+        videos_of_table([absent, rows[1]], people / "wav", people / "unzippedFaces")
+    kept = videos_of_table([absent, rows[1]], people / "wav", people / "unzippedFaces", skip_missing=True)
+    assert len(kept) == 1
+
+
+def test_wrong_pairs_are_stated_in_the_notice(tiny: tuple[str, ...], people: Path) -> None:
+    config = config_of(tiny, "data.mismatched=0.5")
+    found = open_training(config, data=people, splits=["train"], progress=False)
+    assert "50% of the training videos had the pictures of another video, on purpose" in found.notice
+    assert "invented people" in found.notice
+
+
+def test_no_videos_and_no_source_are_told(tiny: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="no training videos"):
+        PairDataset(VideoSet(()), DataConfig(), 24)
+    with pytest.raises(ValueError, match="--data"):
+        open_training(config_of(tiny))
+    judged = config_of(tiny, "training.validate_every=2")
+    with pytest.raises(ValueError, match="--population has no validation files"):
+        open_training(judged, population="tiny")
+
+
+def test_unreadable_files_are_named_when_they_are_drawn(people: Path, tmp_path: Path) -> None:
+    (tmp_path / "f").mkdir()
+    (tmp_path / "f" / "a.jpg").write_bytes(b"broken")
+    wav = next((people / "wav").rglob("*.wav"))
+    videos = VideoSet((Video("N", "id", "v", (wav.name,), ("a.jpg",)),), wav.parent, tmp_path / "f")
+    with pytest.raises(ValueError, match=r"a\.jpg"):
+        PairDataset(videos, DataConfig(), 24).draw(0, np.random.default_rng(0))

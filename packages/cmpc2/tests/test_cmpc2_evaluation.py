@@ -1,0 +1,263 @@
+"""The three evaluations: metrics against scikit-learn, crops, leaks, published lists in small."""
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import cmpc2
+import numpy as np
+import pytest
+import torch
+from cmpc2.evaluation import Places, embed_list, evaluate_lists, find_lists, leak_notice, rows_of, voice_views
+from cmpc2.verification import corner_error_rate, mean_view_scores, verification_figures
+from cmpc2.voices import VoiceConfig, bands_of_file
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score, roc_curve
+from voiceface.datasets.corpus import Corpus, open_corpus
+from voiceface.datasets.lists import read_list
+
+Call = Callable[..., int]
+
+
+# metrics
+
+
+@settings(deadline=None, max_examples=80)
+@given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=4, max_size=40))
+def test_figures_are_scikit_learns(pairs: list[tuple[int, bool]]) -> None:
+    scores, labels = np.array([a / 8 for a, _ in pairs]), np.array([int(b) for _, b in pairs])
+    if labels.min() == labels.max():
+        return
+    found = verification_figures(torch.from_numpy(scores), torch.from_numpy(labels))
+    alarm, hit, _ = roc_curve(labels, scores)
+    assert found["auc"] == pytest.approx(roc_auc_score(labels, scores))
+    assert found["eer"] == pytest.approx(alarm[np.nanargmin(np.abs((1 - hit) - alarm))])
+
+
+def test_the_error_rate_of_a_large_set_is_scikit_learns() -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 3000)
+    scores = (rng.normal(size=3000) + labels).round(2)
+    alarm, hit, _ = roc_curve(labels, scores)
+    ours = float(corner_error_rate(torch.from_numpy(scores), torch.from_numpy(labels)))
+    assert ours == pytest.approx(alarm[np.argmin(np.abs((1 - hit) - alarm))])
+
+
+def test_views_are_averaged_at_their_own_lengths() -> None:
+    voices = torch.tensor([[[1.0, 0.0], [0.0, 3.0]]])
+    faces = torch.tensor([[[2.0, 6.0]]])
+    assert mean_view_scores(voices, faces).item() == pytest.approx(1.0)
+
+
+# crops
+
+
+def test_clips_follow_from_seed_row_and_view(people: Path) -> None:
+    wav = next((people / "wav").rglob("*.wav"))
+    config = VoiceConfig(frames=30)
+    whole = bands_of_file(wav, config)
+    views = voice_views(wav, config, 5, (0, 17))
+    assert views.shape == (5, 1, 64, 30)
+    assert np.array_equal(views, voice_views(wav, config, 5, (0, 17)))
+    assert np.array_equal(views[:2], voice_views(wav, config, 2, (0, 17)))
+    assert not np.array_equal(views, voice_views(wav, config, 5, (0, 18)))
+    assert not np.array_equal(views, voice_views(wav, config, 5, (1, 17)))
+    for view in views:
+        assert any(np.array_equal(whole[:, i : i + 30], view[0]) for i in range(whole.shape[1] - 29))
+
+
+# lists
+
+
+@pytest.fixture(scope="module")
+def corpus(people: Path) -> Corpus:
+    return open_corpus(people, "test", face_root=people / "unzippedFaces")
+
+
+@pytest.fixture(scope="module")
+def places(people: Path) -> Places:
+    return Places(people / "wav", people / "unzippedFaces")
+
+
+def write_lists(folder: Path, corpus: Corpus) -> Path:
+    """CMPC's lists in small, in the published forms."""
+    people = corpus.people
+    (folder / "matching").mkdir(parents=True)
+    (folder / "veriflist").mkdir()
+    (folder / "retrieval").mkdir()
+    match: dict[str, list[str]] = {"v2f": [], "f2v": []}
+    verify = ["id,voice-speaker-id,face-speaker-id,label,voice-path,face-path"]
+    for i, person in enumerate(people):
+        other = people[(i + 1) % len(people)]
+        for clip in person.voices:
+            match["v2f"].append(" ".join([clip, person.faces[0], other.faces[0]]))
+            _, video, name = clip.split("/")
+            voice = f"{person.identity.face_id}/{video}_00{name}"
+            for right in (person, other):
+                face = right.faces[0].replace("/1.6/", "/")
+                verify.append(f"{len(verify)},{i},0,{int(right is person)},{voice},{face}")
+        match["f2v"].append(" ".join([person.faces[0], person.voices[0], other.voices[0]]))
+    for way, lines in match.items():
+        (folder / "matching" / f"matching_{way}_U.csv").write_text("\n".join(lines) + "\n")
+    (folder / "veriflist" / "veriflist_test_random_unseenunheard.txt").write_text("\n".join(verify) + "\n")
+    for what, kind in (("wav", "voices"), ("jpg", "faces")):
+        table = [f"{p.identity.voice_id}\t{item}" for p in people for item in getattr(p, kind)]
+        text = "\n".join([f"VoxCeleb1 ID\t{what}", *table]) + "\n"
+        (folder / "retrieval" / f"{what}_20k.csv").write_text(text)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def lists(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_lists(tmp_path_factory.mktemp("cmpc") / "lists", corpus)
+
+
+def test_every_list_is_found_and_strata_stand_in_order(lists: Path) -> None:
+    assert [path.name for path in find_lists(lists)] == [
+        "matching_f2v_U.csv",
+        "matching_v2f_U.csv",
+        "veriflist_test_random_unseenunheard.txt",
+        "wav_20k.csv",
+        "jpg_20k.csv",
+    ]
+    assert [path.name for path in find_lists(lists, ["jpg_20k"])] == ["jpg_20k.csv"]
+    with pytest.raises(FileNotFoundError, match="matching_v2f_GN"):
+        find_lists(lists, ["matching_v2f_GN"])
+
+
+def test_the_row_of_an_item_is_where_it_first_stands(lists: Path, corpus: Corpus) -> None:
+    found = read_list(lists / "matching" / "matching_v2f_U.csv", corpus)
+    rows = rows_of(found)
+    lines = (lists / "matching" / "matching_v2f_U.csv").read_text().splitlines()
+    for side, items in (("v", found.voices), ("f", found.faces)):
+        for item in items:
+            assert rows[side][item] == next(i for i, line in enumerate(lines) if item in line.split(" "))
+
+
+def test_figures_do_not_depend_on_processes_or_order(
+    trained: Path, lists: Path, corpus: Corpus, places: Places
+) -> None:
+    model = cmpc2.load_embedder(trained)
+    found = read_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)
+    one, other = (embed_list(model, found, places, workers=workers) for workers in (1, 3))
+    for a, b in zip(one, other):
+        assert np.array_equal(a.vectors, b.vectors)
+
+
+def test_verification_means_are_those_of_five_clips_and_two_pictures(
+    trained: Path, lists: Path, corpus: Corpus, places: Places
+) -> None:
+    model = cmpc2.load_embedder(trained)
+    found = read_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)
+    voices, faces = embed_list(model, found, places)
+    item, face = found.voices[3], found.faces[2]
+    clips = voice_views(places.voice(item), model.voice, 5, (0, rows_of(found)["v"][item]))
+    wanted = model.encode_voices(torch.from_numpy(clips)).mean(0)
+    assert np.allclose(voices.take([item]).vectors[0], wanted, atol=1e-5)
+    picture = torch.from_numpy(model.load_face(places.face(face)))
+    both = model.encode_faces(torch.stack([picture, picture.flip(2)])).mean(0)
+    assert np.allclose(faces.take([face]).vectors[0], both, atol=1e-5)
+
+
+def test_people_of_the_bank_are_marked(
+    trained: Path, lists: Path, corpus: Corpus, places: Places, caplog: Any
+) -> None:
+    model = cmpc2.load_embedder(trained)
+    questions = [read_list(lists / "matching" / "matching_v2f_U.csv", corpus)]
+    clean, *_ = evaluate_lists(model, questions, corpus, places, replicates=0)
+    assert not clean.leaked and leak_notice(clean) == ""
+    bank = [corpus.names[1], corpus.names[4]]
+    marked, *_ = evaluate_lists(model, questions, corpus, places, replicates=0, trained_on=bank)
+    assert marked.leaked == tuple(bank)
+    assert leak_notice(marked).startswith(f"2 of the {len(corpus)} evaluated people have videos")
+    assert "2 people are in the training data" in marked.table() and "are in the training data" in caplog.text
+    assert marked.lists[0].main.value == clean.lists[0].main.value
+
+
+def test_the_published_error_rate_is_an_option(
+    trained: Path, lists: Path, corpus: Corpus, places: Places
+) -> None:
+    model = cmpc2.load_embedder(trained)
+    questions = [read_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)]
+    rate = {}
+    for rule in ("interpolated", "corner"):
+        chosen = model.config.evaluation.model_copy(update={"error_rate": rule})
+        model.config = model.config.model_copy(update={"evaluation": chosen})
+        results, *_ = evaluate_lists(model, questions, corpus, places, replicates=0)
+        rate[rule] = results.lists[0].figures["eer"].value
+    scores, labels = results.lists[0].scores, results.lists[0].labels
+    assert scores is not None and labels is not None
+    alarm, hit, _ = roc_curve(labels, scores)
+    assert rate["corner"] == pytest.approx(alarm[np.argmin(np.abs((1 - hit) - alarm))])
+
+
+# the command
+
+
+def test_the_command_measures_every_published_list(
+    call: Call, trained: Path, people: Path, lists: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    words = ["--weights", trained, "--data", people, "--lists", lists, "--out", out, "--replicates", "20"]
+    assert call("test", *words) == 0
+    found = json.loads((out / "results.json").read_text())
+    assert [(each["kind"], each["direction"]) for each in found["lists"]] == [
+        ("match", "f2v"),
+        ("match", "v2f"),
+        ("verify", "v2f"),
+        ("retrieval", "v2f"),
+        ("retrieval", "f2v"),
+    ]
+    assert found["leaked_identities"] == [] and "invented people" in (out / "report.html").read_text()
+
+
+def test_the_command_takes_a_bank_and_warns(
+    call: Call, trained: Path, people: Path, lists: Path, corpus: Corpus, tmp_path: Path, caplog: Any
+) -> None:
+    from cmpc2.lookup import TrainingVideo, write_training_table
+
+    known = corpus.people[0].identity
+    write_training_table(
+        tmp_path / "bank.csv", [TrainingVideo(known.face_id, "1", known.voice_id, "f", "", "dev", "v")]
+    )
+    words = ["--weights", trained, "--data", people, "--lists", lists, "--list", "matching_v2f_U"]
+    assert call("test", *words, "--bank", tmp_path / "bank.csv", "--out", tmp_path / "out") == 0
+    assert "1 of the 6 evaluated people have videos among the training videos" in caplog.text
+    report = (tmp_path / "out" / "report.html").read_text()
+    assert "do not measure unseen people" in report
+
+
+def test_stored_features_serve_in_place_of_recordings(
+    call: Call, trained: Path, people: Path, lists: Path, tmp_path: Path
+) -> None:
+    assert call("features", people / "wav", tmp_path / "spec") == 0
+    words = ["test", "--weights", trained, "--data", people, "--lists", lists, "--replicates", "0"]
+    assert call(*words, "--out", tmp_path / "a") == 0
+    assert call(*words, "--out", tmp_path / "b", "--voice-root", tmp_path / "spec") == 0
+    one, other = (json.loads((tmp_path / name / "results.json").read_text()) for name in "ab")
+    assert [each["figures"] for each in one["lists"]] == [each["figures"] for each in other["lists"]]
+
+
+def test_absent_files_are_an_error_or_left_out(
+    call: Call, trained: Path, people: Path, lists: Path, tmp_path: Path, capsys: Any
+) -> None:
+    shutil.copytree(people / "wav", tmp_path / "wav")
+    shutil.rmtree(next(path for path in sorted((tmp_path / "wav").iterdir()) if path.name == "id10117"))
+    words = ["test", "--weights", trained, "--data", people, "--lists", lists, "--list", "matching_v2f_U"]
+    words += ["--voice-root", tmp_path / "wav", "--replicates", "0"]
+    assert call(*words, "--out", tmp_path / "a") == 1
+    assert "could not be encoded" in capsys.readouterr().err
+    assert call(*words, "--out", tmp_path / "b", "--skip-missing") == 0
+    found = json.loads((tmp_path / "b" / "results.json").read_text())["lists"][0]
+    assert found["counts"]["skipped"] == 2
+
+
+def test_a_corpus_of_its_own_lists_is_measured_as_other_systems_are(
+    call: Call, trained: Path, people: Path, tmp_path: Path
+) -> None:
+    words = ["test", "--weights", trained, "--data", people, "--draw", "1", "--out", tmp_path / "out"]
+    assert call(*words, "--list", "match_v2f_2_test") == 0
+    assert json.loads((tmp_path / "out" / "all_pairs.json").read_text())["single"]["g_v2f"]["oracle"] == 1.0

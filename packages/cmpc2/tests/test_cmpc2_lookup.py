@@ -1,0 +1,149 @@
+"""From a query to training videos: order, exclusion, files, and the published function."""
+
+import gzip
+from pathlib import Path
+
+import pytest
+import torch
+from cmpc2.lookup import (
+    PrototypeError,
+    TrainingVideo,
+    clustering_index,
+    getKNearestSamples,
+    nearest_videos,
+    prototype_distances,
+    read_training_table,
+    write_training_table,
+)
+from cmpc2.published import PrototypeMemory, read_memory
+from torch import Tensor
+from voiceface.checkpoint import CheckpointError
+
+ROWS = 30
+
+
+def table() -> list[TrainingVideo]:
+    return [
+        TrainingVideo(f"Name_{i // 3:02d}", "1", f"id{i // 3}", "f", "USA", "dev", f"video{i:06d}")
+        for i in range(ROWS)
+    ]
+
+
+def memory(sizes: tuple[int, ...] = (5, 7), seed: int = 0) -> PrototypeMemory:
+    torch.manual_seed(seed)
+    centroids = [torch.randn(k, 4) for k in sizes]
+    return PrototypeMemory(centroids, [torch.arange(ROWS) % k for k in sizes], [])
+
+
+def query(seed: int = 1) -> Tensor:
+    torch.manual_seed(seed)
+    return torch.randn(1, 4)
+
+
+def test_distances_are_those_of_unit_vectors() -> None:
+    centres, asked = memory().centroids[0], query()
+    unit = centres / centres.norm(dim=1, keepdim=True)
+    wanted = (asked / asked.norm() - unit).square().sum(1)
+    assert torch.allclose(prototype_distances(asked, centres), wanted, atol=1e-6)
+    assert torch.allclose(prototype_distances(7 * asked[0], 3 * centres), wanted, atol=1e-6)
+
+
+def test_all_videos_of_the_nearest_prototypes_and_no_others() -> None:
+    known, asked = memory(), query()
+    hits = nearest_videos(asked, known, table(), clusters=7, k=2)
+    nearest = prototype_distances(asked, known.centroids[1]).argsort()[:2].tolist()
+    wanted = [i for cluster in nearest for i in range(ROWS) if i % 7 == cluster]
+    assert [hit.row for hit in hits] == wanted
+    assert [hit.rank for hit in hits] == sorted(hit.rank for hit in hits)
+    assert (
+        hits[0].distance <= hits[-1].distance
+        and hits[0].video.path == f"{table()[wanted[0]].identity}/1.6/{table()[wanted[0]].video}"
+    )
+
+
+def test_three_orders_of_one_set() -> None:
+    known, asked = memory(), query()
+    found = {
+        order: [hit.row for hit in nearest_videos(asked, known, table(), clusters=5, k=3, order=order)]
+        for order in ("nearest", "spread", "table")
+    }
+    assert sorted(found["nearest"]) == sorted(found["spread"]) == found["table"]
+    assert found["table"] == sorted(found["table"]) and found["nearest"] != found["table"]
+    clusters = [row % 5 for row in found["spread"]]
+    assert len(set(clusters[:3])) == 3 and clusters[:3] == clusters[3:6]
+
+
+def test_the_querys_own_identity_can_be_left_out() -> None:
+    everybody = nearest_videos(query(), memory(), table(), clusters=5, k=5)
+    assert len(everybody) == ROWS
+    for name in ("Name_03", "id3"):
+        found = nearest_videos(query(), memory(), table(), clusters=5, k=5, exclude=[name])
+        assert len(found) == ROWS - 3 and "Name_03" not in {hit.video.identity for hit in found}
+
+
+def test_nan_prototypes_of_the_published_clustering_are_never_near() -> None:
+    known = memory()
+    known.centroids[0][2] = torch.nan
+    found = nearest_videos(query(), known, table(), clusters=5, k=4)
+    assert 2 not in {hit.cluster for hit in found} and len({hit.cluster for hit in found}) == 4
+
+
+def test_clusterings_are_found_by_size_or_by_the_published_number() -> None:
+    known = memory((5, 7, 9))
+    assert [clustering_index(known, n) for n in (5, 7, 9, 500, 1000, 1500)] == [0, 1, 2, 0, 1, 2]
+    with pytest.raises(PrototypeError, match="5, 7, 9 clusters, not of 2000"):
+        clustering_index(known, 2000)
+
+
+def test_what_does_not_fit_together_is_told() -> None:
+    with pytest.raises(PrototypeError, match="30 training videos, the table 29"):
+        nearest_videos(query(), memory(), table()[1:], clusters=5)
+    with pytest.raises(PrototypeError, match="K = 6 prototypes of 5"):
+        nearest_videos(query(), memory(), table(), clusters=5, k=6)
+    with pytest.raises(PrototypeError, match=r"length 4, found shape \(1, 5\)"):
+        nearest_videos(torch.zeros(1, 5), memory(), table(), clusters=5)
+    with pytest.raises(PrototypeError, match=r"found shape \(2, 4\)"):
+        nearest_videos(torch.zeros(2, 4), memory(), table(), clusters=5)
+
+
+def test_the_published_function_reads_the_published_files(tmp_path: Path) -> None:
+    known = memory()
+    content = {"centroids": list(known.centroids), "inst2cluster": list(known.assignment), "Dist": [1, 2]}
+    torch.save(content, tmp_path / "frame_memory_best_256.pth.tar")
+    write_training_table(tmp_path / "training.csv", table())
+    found = getKNearestSamples(
+        query(),
+        str(tmp_path / "frame_memory_best_256.pth.tar"),
+        str(tmp_path / "training.csv"),
+        cluster=500,
+        K=2,
+    )
+    hits = nearest_videos(query(), known, table(), clusters=5, k=2, order="table")
+    assert found == [hit.video.path for hit in hits] and found[0].count("/1.6/") == 1
+
+
+def test_tables_may_be_packed_and_damage_is_named(tmp_path: Path) -> None:
+    write_training_table(tmp_path / "a.csv", table())
+    (tmp_path / "a.csv.gz").write_bytes(gzip.compress((tmp_path / "a.csv").read_bytes()))
+    assert read_training_table(tmp_path / "a.csv.gz") == table()
+    (tmp_path / "b.csv").write_text("name,video\nx,y\n")
+    with pytest.raises(PrototypeError, match=r"b\.csv, line 1: header 'name,video'"):
+        read_training_table(tmp_path / "b.csv")
+    (tmp_path / "c.csv").write_text((tmp_path / "a.csv").read_text() + "short,row\n")
+    with pytest.raises(PrototypeError, match="line 32: 2 cells, expected 7"):
+        read_training_table(tmp_path / "c.csv")
+    with pytest.raises(FileNotFoundError):
+        read_training_table(tmp_path / "d.csv")
+
+
+def test_memories_that_do_not_fit_are_refused(tmp_path: Path) -> None:
+    for content, said in (
+        ({"a": torch.zeros(1)}, "expected centroids and inst2cluster"),
+        ({"centroids": [torch.zeros(2, 3)], "inst2cluster": [torch.tensor([0, 2])]}, "do not fit together"),
+        ({"centroids": [torch.zeros(2, 3)], "inst2cluster": []}, "do not fit together"),
+        ({"centroids": [], "inst2cluster": []}, "do not fit together"),
+        ({"centroids": [torch.zeros(2)], "inst2cluster": [torch.tensor([0])]}, "do not fit together"),
+    ):
+        torch.save(content, tmp_path / "m.pth.tar")
+        with pytest.raises(CheckpointError, match=said):
+            read_memory(tmp_path / "m.pth.tar")
