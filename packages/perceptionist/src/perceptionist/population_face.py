@@ -84,7 +84,8 @@ def sex_axis() -> NDArray[np.float64]:
     true head in eight.
     """
     mix, rest = bases.loadings(), bases.residual_scale()
-    return np.linalg.solve(mix @ mix.T + np.diag(rest**2), bases.sex_shift())
+    axis = np.linalg.solve(mix @ mix.T + np.diag(rest**2), bases.sex_shift())
+    return np.asarray(axis, np.float64)
 
 
 def likelier_sex(numbers: ArrayLike, face_gain: float = 1.0) -> str:
