@@ -394,6 +394,8 @@ class Run:
                 load_into(item, tracked[name], source=f"{self.resume_path} ({name})")
             else:
                 item.load_state_dict(tracked[name])
+                if isinstance(item, Optimizer):
+                    _lay_out_as_parameters(item)
         self._scaler.load_state_dict(state["scaler"])
         restore_random_states(state["random"][self.rank % len(state["random"])], self.generator, self.device)
         logger.info("%s: going on after step %d", self.out, self.step)
@@ -413,6 +415,17 @@ class Run:
             )
         self.close()
         raise SystemExit(128 + number)
+
+
+def _lay_out_as_parameters(optimiser: Optimizer) -> None:
+    """Give restored moments the memory order of their parameters, such as channels last.
+
+    Files hold plain order; fused steps pass through parameter and moments side by side in memory.
+    """
+    for parameter, kept in optimiser.state.items():
+        for key, value in kept.items():
+            if isinstance(value, Tensor) and value.shape == parameter.shape:
+                kept[key] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)
 
 
 def unwrap(module: nn.Module) -> nn.Module:

@@ -15,6 +15,7 @@ from sf2f.data import Speakers
 from sf2f.models import VoiceToFace
 from sf2f.rendering import (
     Heard,
+    enough_to_judge,
     equal_counts,
     face_truth_of,
     hear_people,
@@ -145,7 +146,7 @@ def evaluate(
         speakers.names, whole, single, real, tuple(len(each) for each in heard.windows), model.fuses
     )
     parts: dict[str, Any] = {}
-    if speakers.truth is not None:
+    if enough_to_judge(face_truth_of(speakers)):
         parts |= _agreement(model, speakers, heard, real, replicates)
     if readers.facenet is not None:
         parts |= _features(model, heard, single, real, readers.facenet, rules, modes)
@@ -278,8 +279,8 @@ def as_text(found: Evaluation) -> str:
     lines += [f"{key}: {value:.3f}" for key, value in found.scores.items()]
     if not lines:
         lines.append(
-            "No figure: these people are not invented, and no file of a judging network was given "
-            "(--facenet, --vggface, --inception, --lpips). The pictures were written."
+            "No figure: these people are not invented (or too few), and no file of a judging network was "
+            "given (--facenet, --vggface, --inception, --lpips). The pictures were written."
         )
     return "\n".join(lines)
 

@@ -94,6 +94,11 @@ def face_truth_of(speakers: Speakers) -> "FaceTruth | None":
     return face_truth.face_truth_of(settings, [number[name] for name in speakers.names])
 
 
+def enough_to_judge(truth: "FaceTruth | None") -> bool:
+    """Whether invented people can be held against their truth: two of each sex at least."""
+    return truth is not None and min(int((truth.sex == sex).sum()) for sex in (0, 1)) >= 2
+
+
 def equal_counts(pictures: Sequence[Tensor]) -> Tensor:
     """Pictures of people as one tensor (N, P, 3, side, side): of each as many as the poorest has."""
     count = min(len(each) for each in pictures)

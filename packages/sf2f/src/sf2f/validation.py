@@ -14,6 +14,7 @@ from sf2f.models import VoiceToFace
 from sf2f.pictures import Statistics, denormalise
 from sf2f.rendering import (
     contact_sheet,
+    enough_to_judge,
     equal_counts,
     face_truth_of,
     hear_people,
@@ -67,7 +68,7 @@ def held_out(
     """
     real = tuple(real_pictures(speakers, config.generator.sides[-1]))
     found = Judged(speakers, real, config, face_truth_of(speakers))
-    if found.truth is not None:
+    if enough_to_judge(found.truth):
         from voiceface.population.agreement import read_people
         from voiceface.population.judge import load
 

@@ -1,0 +1,411 @@
+"""Training of both stages: what a run leaves behind, same bytes after a resume, what options change."""
+
+import json
+import os
+import signal
+import time
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from sf2f.config import Sf2fConfig, stored
+from sf2f.data import Speakers, invented_speakers
+from sf2f.models import DISCRIMINATORS, GENERATOR, load_voice_to_face
+from sf2f.train import Given, make_rates, train
+from voiceface.checkpoint import CheckpointError, load_model
+from voiceface.cli import run_main
+from voiceface.config import ConfigError, bundled_configs, load_config
+from voiceface.runlog import WALL_CLOCK_FIELDS
+
+SMALL = (
+    "generator.encoder.channels=[8,8]",
+    "generator.encoder.embedding=16",
+    "discriminators.hidden=8",
+    "data.frames.shortest=20",
+    "data.frames.longest=24",
+    "data.windows.width=20",
+    "data.windows.stride=20",
+    "data.windows.most=4",
+    "training.batch_size=4",
+    "training.workers=0",
+    "training.log_every=1",
+    "training.save_every=1",
+    "training.preview_every=1",
+)
+TRUNK = "[{arch: 'C4-4-2,C4-8-2', normalisation: batch, padding: valid, activation: leakyrelu-0.1}]"
+TINY = {
+    "quick_v2f": ("generator.decoder.channels=[8,8,8,8]", f"discriminators.identity={TRUNK}"),
+    "quick_1st_stage": (
+        "generator.decoder.channels=[8,8,8,8]",
+        f"discriminators.identity={TRUNK}",
+        f"discriminators.image={TRUNK}",
+    ),
+}
+TINY["quick_fuser"] = TINY["quick_1st_stage"]
+RELEASED = ("v2f", "sf2f_1st_stage", "sf2f_fuser", "sf2f_mid_1st_stage", "sf2f_mid_fuser")
+SIZES = {"train": 8, "val": 6, "test": 6, "clip_seconds": 1.2, "picture_side": 32}
+
+
+def config_of(name: str, *words: str, steps: int = 2) -> Sf2fConfig:
+    overrides = (*SMALL, *TINY[name], f"training.max_iter={steps}", "training.validate_every=-1", *words)
+    return load_config(name, Sf2fConfig, "sf2f", overrides)
+
+
+def rows(run: Path) -> list[dict[str, Any]]:
+    """The log without its clock."""
+    found = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key not in WALL_CLOCK_FIELDS} for row in found]
+
+
+def outcome(run: Path) -> tuple[bytes, bytes, list[dict[str, Any]]]:
+    return (run / GENERATOR).read_bytes(), (run / DISCRIMINATORS).read_bytes(), rows(run)
+
+
+def weights(run: Path, name: str = GENERATOR) -> dict[str, torch.Tensor]:
+    return load_model(run / name).state
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    """Bit-identity needs the same number of threads everywhere."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def people() -> Speakers:
+    return invented_speakers("tiny", "train", workers=1, progress=False, **SIZES)
+
+
+@pytest.fixture(scope="module")
+def judges() -> Speakers:
+    return invented_speakers("tiny", "val", workers=1, progress=False, **SIZES)
+
+
+@pytest.fixture(scope="module")
+def first(people: Speakers, judges: Speakers, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A stage-1 run of two steps."""
+    out = tmp_path_factory.mktemp("runs") / "first"
+    config = config_of("quick_1st_stage", "training.validate_every=2")
+    train(config, people, out, judges=judges, threads=1)
+    return out
+
+
+# configurations
+
+
+def leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    found = {}
+    for key, value in tree.items():
+        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return found
+
+
+def bundled(name: str) -> dict[str, Any]:
+    return leaves(stored(load_config(name, Sf2fConfig, "sf2f")))
+
+
+def test_every_bundled_file_is_complete_and_named_after_itself() -> None:
+    names = bundled_configs("sf2f")
+    assert {*RELEASED, *(f"published_{name}" for name in RELEASED), *TINY} <= set(names)
+    for name in names:
+        text = (resources.files("sf2f") / "configs" / f"{name}.yaml").read_text()
+        assert bundled(name)["name"] == name
+        assert leaves(yaml.safe_load(text)).keys() == bundled(name).keys(), name
+
+
+@pytest.mark.parametrize("name", RELEASED)
+def test_published_and_meant_differ_in_the_quirks_only(name: str) -> None:
+    meant, published = bundled(name), bundled(f"published_{name}")
+    expected = {
+        "name": f"published_{name}",
+        "schedule.identity": "constant",
+        "data.windows.missing": "error",
+    }
+    if name == "v2f":
+        expected["generator.encoder.noise_in_evaluation"] = True
+    if name.endswith("fuser"):
+        expected["training.frozen_norms"] = "batch_statistics"
+    assert {key: published[key] for key in meant if meant[key] != published[key]} == expected
+
+
+def test_the_released_numbers() -> None:
+    """Specification, sections 1.1 and 8.2."""
+    expected: dict[str, dict[str, Any]] = {
+        "v2f": {
+            "losses.pixel": 100,
+            "losses.identity": 1,
+            "losses.perceptual": 0,
+            "training.batch_size": 256,
+        },
+        "sf2f_1st_stage": {"losses.pixel": 10, "losses.identity": 0.05, "losses.perceptual": 100},
+        "sf2f_fuser": {"optimiser.lr": 1e-4, "training.max_iter": 50 * 11, "data.windows.most": 20},
+        "sf2f_mid_1st_stage": {"losses.pixel": 100, "optimiser.lr": 5e-4, "training.max_iter": 132_000},
+        "sf2f_mid_fuser": {"losses.pixel": 100, "data.windows.width": 125, "data.windows.stride": 125},
+    }
+    for name, values in expected.items():
+        found = bundled(name)
+        assert {key: found[key] for key in values} == values, name
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [("v2f", 23_345_859), ("sf2f_1st_stage", 16_414_275), ("sf2f_mid_fuser", 17_212_358)],
+)
+def test_released_generators_have_the_published_size(name: str, parameters: int) -> None:
+    from sf2f.generator import EncoderDecoder
+
+    with torch.device("meta"):
+        generator = EncoderDecoder(load_config(name, Sf2fConfig, "sf2f").generator)
+    assert sum(each.numel() for each in generator.parameters()) == parameters
+
+
+def test_the_second_stage_fits_the_first() -> None:
+    one, two = bundled("quick_1st_stage"), bundled("quick_fuser")
+    same = [key for key in one if key.startswith(("generator.enc", "generator.dec", "discrim", "data."))]
+    assert len(same) > 20 and {key: one[key] for key in same} == {key: two[key] for key in same}
+
+
+def test_rates_fall_in_a_line_and_published_ones_of_identity_never() -> None:
+    config = config_of("quick_1st_stage", "schedule.decay_after=5", "optimiser.lr=1.0", steps=10)
+    ours, _, identity = make_rates(config)
+    assert [ours(step) for step in (0, 4)] == [1, 1]
+    assert ours(5) > ours(6) > ours(9) == pytest.approx(config.schedule.final_share, abs=1e-3)
+    assert identity(9) < identity(0)
+    forgotten = make_rates(config_of("quick_1st_stage", "schedule.identity=constant", steps=10))[2]
+    assert forgotten(9) == forgotten(0)
+
+
+@pytest.mark.parametrize(
+    ("name", "word", "said"),
+    [
+        ("quick_1st_stage", "stage=2", "stage 2"),
+        ("quick_fuser", "stage=1", "stage 1"),
+        ("quick_1st_stage", "training.train_decoder=true", "stage 2"),
+        ("quick_1st_stage", "data.speech.bands=64", "must agree"),
+        ("quick_1st_stage", "data.frames.shortest=200", "shortest <= longest"),
+        ("quick_1st_stage", "losses.pixle=1.0", "losses.pixel"),
+    ],
+)
+def test_what_does_not_fit_together_is_refused(name: str, word: str, said: str) -> None:
+    with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
+        config_of(name, word)
+
+
+# runs
+
+
+def test_a_run_leaves_weights_that_load_and_figures_that_are_finite(first: Path, people: Speakers) -> None:
+    model = load_voice_to_face(first)
+    assert not model.fuses and model.name == "quick_1st_stage" and "invented" in model.notice
+    assert model.names == people.classes
+    found = rows(first)
+    steps = [row for row in found if "total_loss" in row]
+    assert [row["step"] for row in steps] == [0, 1]
+    assert {"L1_pixel_loss", "img_perceptual_loss", "d_img_gan_loss_0", "d_ac_loss_real_0"} <= set(steps[0])
+    judged = [row for row in found if "val/pixel" in row]
+    assert [row["step"] for row in judged] == [0, 2]
+    assert {"val/sex", "val/factors", "val/found_10"} <= set(judged[0])
+    assert any((first / "tensorboard").iterdir())
+
+
+def test_a_stopped_run_goes_on_to_the_same_bytes(people: Speakers, tmp_path: Path) -> None:
+    config = config_of("quick_1st_stage", "training.average=0.5", steps=3)
+    whole = tmp_path / "whole"
+    train(config, people, whole, threads=1)
+
+    class Stop(Exception):
+        pass
+
+    import sf2f.iteration
+
+    real, calls = sf2f.iteration.iterate, []
+
+    def stopping(*args: Any, **options: Any) -> Any:
+        calls.append(1)
+        if len(calls) == 3:
+            raise Stop
+        return real(*args, **options)
+
+    parts = tmp_path / "parts"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sf2f.iteration, "iterate", stopping)
+        with pytest.raises(Stop):
+            train(config, people, parts, threads=1)
+    assert not (parts / GENERATOR).exists()
+    train(config, people, parts, threads=1, resume=True)
+    assert outcome(parts) == outcome(whole)
+
+
+def test_noise_of_v2f_is_drawn_again_alike_after_a_resume(people: Speakers, tmp_path: Path) -> None:
+    config = config_of("quick_v2f")
+    assert config.generator.encoder.noise and not config.discriminators.image
+    one, two = tmp_path / "one", tmp_path / "two"
+    train(config, people, one, threads=1)
+    train(config, people, two, threads=1)
+    assert outcome(one) == outcome(two)
+    model = load_voice_to_face(one)
+    voice = torch.randn(2, 40, 20)
+    assert torch.equal(model.embed(voice), model.embed(voice)), "no noise outside training"
+
+
+def test_the_second_stage_trains_the_fuser_alone(first: Path, people: Speakers, tmp_path: Path) -> None:
+    out = tmp_path / "second"
+    train(config_of("quick_fuser"), people, out, given=Given(start=first), threads=1)
+    before, after = weights(first), weights(out)
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert not changed, "frozen parts, running statistics included"
+    assert {key for key in after if key not in before} == {
+        key for key in after if key.startswith("encoder.attn_fuser.")
+    }
+    one, two = weights(first, DISCRIMINATORS), weights(out, DISCRIMINATORS)
+    assert any(not torch.equal(one[key], two[key]) for key in one), "discriminators go on learning"
+    model = load_voice_to_face(out)
+    assert model.fuses and model.join(torch.randn(3, 16)).shape == (1, 16)
+    windows = torch.randn(3, 16)
+    assert torch.allclose(model.join(windows), model.join(windows.flip(0)), atol=1e-6)
+
+
+def test_published_statistics_of_the_second_stage_drift(
+    first: Path, people: Speakers, tmp_path: Path
+) -> None:
+    out = tmp_path / "drift"
+    config = config_of("quick_fuser", "training.frozen_norms=batch_statistics")
+    train(config, people, out, given=Given(start=first), threads=1)
+    before, after = weights(first), weights(out)
+    changed = {key for key in before if not torch.equal(before[key], after[key])}
+    assert changed and all("running_" in key or "num_batches" in key for key in changed)
+
+
+def test_a_stopped_second_stage_goes_on_without_its_start(
+    first: Path, people: Speakers, tmp_path: Path
+) -> None:
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    given = Given(start=first)
+    train(config_of("quick_fuser"), people, whole, given=given, threads=1)
+
+    def interrupt(*_: Any, **__: Any) -> Any:
+        os.kill(os.getpid(), signal.SIGTERM)
+        return real(*_, **__)
+
+    import sf2f.iteration
+
+    real = sf2f.iteration.iterate
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sf2f.iteration, "iterate", interrupt)
+        with pytest.raises(SystemExit) as left:
+            train(config_of("quick_fuser"), people, parts, given=given, threads=1)
+    assert left.value.code == 128 + signal.SIGTERM
+    train(config_of("quick_fuser"), people, parts, threads=1, resume=True)
+    assert outcome(parts) == outcome(whole)
+
+
+def test_options_of_the_course(first: Path, people: Speakers, tmp_path: Path) -> None:
+    def run(name: str, *words: str) -> list[dict[str, Any]]:
+        train(config_of("quick_1st_stage", *words), people, tmp_path / name, threads=1)
+        return [row for row in rows(tmp_path / name) if "total_loss" in row]
+
+    plain = [row for row in rows(first) if "total_loss" in row]
+    without = run("pixel", "training.no_pixel_after=1")
+    assert without[0] == plain[0] and without[1]["L1_pixel_loss"] == 0 < plain[1]["L1_pixel_loss"]
+    run("fixed", "training.evaluation_mode_after=1", "training.average=0.0")
+    counted = weights(tmp_path / "fixed")["encoder.model.0.conv_k3.model.1.num_batches_tracked"]
+    assert int(counted) == 1, "statistics of one step only"
+    slow = run("average", "training.average=0.9")
+    assert slow[1] == plain[1] or plain[0] == slow[0], "the average takes no part in the training"
+
+
+def test_masks_of_people_with_few_windows_reach_the_fuser(
+    first: Path, people: Speakers, tmp_path: Path
+) -> None:
+    """Different numbers of windows in a batch: training works, and padding has no influence."""
+    cut = Speakers(
+        people.names,
+        people.corpora,
+        tuple(voices[: 1 + at % 2] for at, voices in enumerate(people.utterances)),
+        people.faces,
+        people.sexes,
+        truth=people.truth,
+        notice=people.notice,
+    )
+    config = config_of("quick_fuser", "data.windows.most=12")
+    train(config, cut, tmp_path / "few", given=Given(start=first), threads=1)
+    with pytest.raises(ValueError, match="windows"):
+        wrong = config_of("quick_fuser", "data.windows.most=12", "data.windows.missing=error")
+        train(wrong, cut, tmp_path / "error", given=Given(start=first), threads=1)
+
+
+# what goes wrong
+
+
+def test_wrong_starts_are_named(first: Path, people: Speakers, tmp_path: Path) -> None:
+    config = config_of("quick_fuser")
+    with pytest.raises(ValueError, match="--start"):
+        train(config, people, tmp_path / "none", threads=1)
+    other = people.subset(list(range(7, -1, -1)))
+    with pytest.raises(CheckpointError, match="another order"):
+        train(config, other, tmp_path / "other", given=Given(start=first), threads=1)
+    lone = tmp_path / "lone.safetensors"
+    lone.write_bytes((first / GENERATOR).read_bytes())
+    with pytest.raises(CheckpointError, match=DISCRIMINATORS):
+        train(config, people, tmp_path / "lone", given=Given(start=lone), threads=1)
+    wider = config_of("quick_fuser", "generator.encoder.embedding=8")
+    with pytest.raises(CheckpointError):
+        train(wider, people, tmp_path / "wider", given=Given(start=first), threads=1)
+    with pytest.raises(FileNotFoundError, match="not finished"):
+        load_voice_to_face(tmp_path)
+
+
+def test_too_few_people_and_an_absent_facenet_are_named(people: Speakers, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="batch_size"):
+        train(config_of("quick_1st_stage", "training.batch_size=20"), people, tmp_path / "a", threads=1)
+    with pytest.raises(FileNotFoundError, match="vggface2"):
+        train(config_of("quick_1st_stage", "perceptual.network=facenet"), people, tmp_path / "b", threads=1)
+
+
+def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--cfg", "quick_1st_stage", "--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run")]
+    assert run_main("sf2f.train", words) == 1
+    assert "nowhere" in capsys.readouterr().err
+    assert run_main("sf2f.train", [*words, "--start", str(tmp_path / "gone")]) == 1
+    assert "--start" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("draw", [0.0, 0.03, 0.08])
+@pytest.mark.parametrize("name", ["quick_1st_stage", "quick_fuser"])
+def test_a_killed_run_goes_on_to_the_same_bytes(
+    name: str, draw: float, people: Speakers, first: Path, tmp_path: Path
+) -> None:
+    """SIGKILL at several moments, in the middle of steps and saves."""
+    whole, parts = tmp_path / "whole", tmp_path / "parts"
+    given = Given(start=first) if name == "quick_fuser" else Given()
+    train(config_of(name, steps=6), people, whole, given=given, threads=1)
+    child = os.fork()
+    if not child:
+        train(config_of(name, steps=6), people, parts, given=given, threads=1)
+        os._exit(0)
+    state, deadline = parts / "state.safetensors", time.monotonic() + 60
+    while not state.exists() and time.monotonic() < deadline:
+        time.sleep(0.002)
+    time.sleep(draw)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert state.exists(), "nothing was saved"
+    if not (parts / GENERATOR).exists():
+        train(config_of(name, steps=6), people, parts, given=given, threads=1, resume=True)
+    assert outcome(parts) == outcome(whole)
+
+
+def test_pictures_in_the_log_are_made_above_real() -> None:
+    from sf2f.validation import preview
+
+    made, real = torch.zeros(3, 3, 4, 4), torch.ones(3, 3, 4, 4)
+    shown = preview(made, real, "standard", count=2)
+    assert shown.shape == (2 * 6 + 2, 2 * 6 + 2, 3)
+    assert np.unique(shown[2:6, 2:6]).tolist() == [128] and np.unique(shown[8:12, 2:6]).tolist() == [255]
