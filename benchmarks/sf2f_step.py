@@ -1,0 +1,262 @@
+"""One training iteration of sf2f: full networks, one thread.
+
+    python benchmarks/sf2f_step.py --model v2f sf2f_1st_stage      16 windows of 125 frames, 64 pixels
+    python benchmarks/sf2f_step.py --model sf2f_mid_1st_stage      8 windows, 64 and 128 pixels
+    python benchmarks/sf2f_step.py --model sf2f_fuser              4 x 20 windows, only the fuser learns
+
+Ours is measured against a plain build of the same networks, turn by turn in a process of its own: doubling
+and convolution one after the other, stock transposed convolutions, stock memory format, FaceNet's norms by
+themselves, gradients of its weights and of all discriminators' on the generator's side, stock Adam, freed
+memory given back. Both must give the same losses. Processor time counts: the time on an idle machine. The
+goal is a ratio: that of the aim to what the published implementation took on such a processor.
+"""
+
+import argparse
+import json
+import multiprocessing
+import os
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+if TYPE_CHECKING:
+    from multiprocessing.connection import Connection
+
+    from torch import nn
+
+IDENTITIES = 2890
+BANDS, FRAMES = 40, 125
+
+
+class Task(NamedTuple):
+    """An iteration that the published implementation was measured on.
+
+    Attributes:
+        batch: items.
+        windows: of each; 0: single windows, without a fuser.
+        side: of the largest pictures, pixels.
+        published_seconds: what its iteration took.
+        goal_seconds: what ours shall take on the same machine.
+    """
+
+    batch: int
+    windows: int
+    side: int
+    published_seconds: float
+    goal_seconds: float
+
+    @property
+    def goal_ratio(self) -> float:
+        """Ours to the plain build, at most."""
+        return self.goal_seconds / self.published_seconds
+
+
+TASKS = {
+    "v2f": Task(16, 0, 64, 1.48, 1.2),
+    "sf2f_1st_stage": Task(16, 0, 64, 3.33, 2.0),
+    "sf2f_mid_1st_stage": Task(8, 0, 128, 4.93, 3.0),
+    "sf2f_fuser": Task(4, 20, 64, 1.20, 0.8),
+}
+
+
+def parts_of(model: str) -> tuple[Any, Any, Any]:
+    """Configurations of generator, discriminators and losses."""
+    from sf2f.decoders import FaceGanV2DecoderConfig, V2FDecoderConfig
+    from sf2f.discriminators import LARGE, SMALL, DiscriminatorsConfig
+    from sf2f.encoders import EncoderConfig
+    from sf2f.fusers import FuserConfig
+    from sf2f.generator import GeneratorConfig
+    from sf2f.losses import LossConfig
+    from sf2f.published import V2F_TRUNK
+    from sf2f.trunks import Trunk
+
+    if model == "v2f":
+        encoder = EncoderConfig(inception=False, noise=0.05)
+        return (
+            GeneratorConfig(encoder=encoder, decoder=V2FDecoderConfig()),
+            DiscriminatorsConfig(image=(), identity=(V2F_TRUNK,)),
+            LossConfig(pixel=100, identity=1, perceptual=0),
+        )
+    if model == "sf2f_mid_1st_stage":
+        both = Trunk(arch=SMALL), Trunk(arch=LARGE)
+        return (
+            GeneratorConfig(decoder=FaceGanV2DecoderConfig()),
+            DiscriminatorsConfig(image=both, identity=both),
+            LossConfig(pixel=100),
+        )
+    fuser = FuserConfig() if TASKS[model].windows else None
+    return GeneratorConfig(fuser=fuser), DiscriminatorsConfig(), LossConfig()
+
+
+def make_plain(*networks: "nn.Module") -> None:
+    """Stock layers around the same weights."""
+    import torch
+    from sf2f.decoders import PointDeconvolution, UpBlock
+    from torch import nn
+
+    for network in networks:
+        for module in network.modules():
+            if isinstance(module, UpBlock):
+                module.__class__ = nn.Sequential  # type: ignore[assignment]
+            elif isinstance(module, PointDeconvolution):
+                module.__class__ = nn.ConvTranspose2d  # type: ignore[assignment]
+        network.to(memory_format=torch.contiguous_format)
+
+
+def stepper(model: str, plain: bool) -> Callable[[], tuple[float, float]]:
+    """Networks, data and optimisers; a call makes one iteration and gives both sides' losses."""
+    import contextlib
+
+    import torch
+    from sf2f import iteration
+    from sf2f.discriminators import Discriminators
+    from sf2f.facenet import FaceNetLoss
+    from sf2f.generator import EncoderDecoder, freeze_but_fuser
+    from voiceface.backbones.folding import folded
+    from voiceface.backbones.inception_resnet import InceptionResNet
+
+    task = TASKS[model]
+    torch.manual_seed(0)
+    generator_config, discriminators_config, losses = parts_of(model)
+    generator = EncoderDecoder(generator_config)
+    discriminators = Discriminators(discriminators_config, IDENTITIES)
+    facenet = InceptionResNet(classes=None)
+    perceptual = FaceNetLoss(folded(facenet)) if losses.perceptual else None
+    if task.windows:
+        freeze_but_fuser(generator)
+    generator.train()
+    optimisers = iteration.optimisers_of(generator, discriminators)
+    if plain:
+        make_plain(generator, discriminators)
+        if perceptual is not None:
+            make_plain(facenet)
+            perceptual = FaceNetLoss(facenet)
+            facenet.requires_grad_(True)
+            facenet.found = _contiguous(facenet)  # type: ignore[method-assign]
+        iteration.held = contextlib.nullcontext  # type: ignore[assignment, attr-defined]
+        for optimiser in optimisers.all:
+            optimiser.param_groups[0]["fused"] = False
+    shape = (task.batch, task.windows) if task.windows else (task.batch,)
+    draw = torch.Generator().manual_seed(1)
+    mel = torch.randn(*shape, BANDS, FRAMES, generator=draw)
+    real = torch.randn(task.batch, 3, task.side, task.side, generator=draw)
+    labels = torch.randint(IDENTITIES, (task.batch,), generator=draw)
+    batch, objective = iteration.Batch(mel, real, labels), iteration.Objective(losses, perceptual)
+
+    def step() -> tuple[float, float]:
+        outcome = iteration.iterate(generator, discriminators, optimisers, batch, objective, draw)
+        return float(outcome.loss), float(sum(outcome.discriminators.values()))
+
+    return step
+
+
+def _contiguous(network: Any) -> Callable[[Any], Any]:
+    """The network's pass with stock memory format."""
+    import torch
+
+    found, channels_last = network.found, torch.channels_last
+
+    def stock(pictures: Any) -> Any:
+        torch.channels_last = torch.contiguous_format
+        try:
+            return found(pictures)
+        finally:
+            torch.channels_last = channels_last
+
+    return stock
+
+
+def work(model: str, build: str, threads: int, orders: "Connection") -> None:
+    """Body of one process: build the networks, then make an iteration whenever asked.
+
+    Answers each order with (losses, processor seconds, wall seconds); an order of False ends it.
+    """
+    import torch
+    from voiceface.memory import keep_freed_memory
+
+    torch.set_num_threads(threads)
+    if build == "ours":
+        keep_freed_memory()
+    step = stepper(model, build == "plain")
+    while orders.recv():
+        busy, clock = time.process_time(), time.perf_counter()
+        losses = step()
+        orders.send((losses, time.process_time() - busy, time.perf_counter() - clock))
+
+
+def measure(model: str, rounds: int, threads: int) -> dict[str, object]:
+    """Time both builds turn by turn.
+
+    Args:
+        model: key of `TASKS`.
+        rounds: measured iterations of each build, after one that warms up.
+        threads: of PyTorch in each process.
+
+    Returns:
+        Least processor and wall time of an iteration in seconds, their ratios, and the first losses.
+
+    Raises:
+        RuntimeError: the builds give other losses.
+    """
+    context = multiprocessing.get_context("spawn")
+    ends, processes = {}, []
+    for build in ("plain", "ours"):
+        ends[build], theirs = context.Pipe()
+        processes.append(context.Process(target=work, args=(model, build, threads, theirs), daemon=True))
+        processes[-1].start()
+        theirs.close()  # so that a process that dies is noticed
+    found: dict[str, list[tuple[tuple[float, float], float, float]]] = {build: [] for build in ends}
+    for _ in range(rounds + 1):
+        for build, end in ends.items():
+            end.send(True)
+            found[build].append(end.recv())
+    for end, process in zip(ends.values(), processes):
+        end.send(False)
+        process.join()
+    first = {build: times[0][0] for build, times in found.items()}
+    for ours, plain in zip(first["ours"], first["plain"]):
+        if abs(ours - plain) > 1e-4 * abs(plain):
+            raise RuntimeError(f"the two builds disagree: {first}")
+    least = {
+        f"{build}_{kind}": min(times[place] for times in found[build][1:])
+        for build in found
+        for place, kind in ((1, "cpu"), (2, "wall"))
+    }
+    task = TASKS[model]
+    return {
+        "model": model,
+        **{key: round(value, 3) for key, value in least.items()},
+        "ratio_cpu": round(least["ours_cpu"] / least["plain_cpu"], 3),
+        "ratio_wall": round(least["ours_wall"] / least["plain_wall"], 3),
+        "goal_ratio": round(task.goal_ratio, 3),
+        "goal_seconds": task.goal_seconds,
+        "published_seconds": task.published_seconds,
+        "first_losses": first,
+        "threads": threads,
+        "load": round(os.getloadavg()[0], 1),
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the figures; 1 when a goal is missed and --strict is given."""
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--model", nargs="+", choices=TASKS, default=list(TASKS), help="default: all")
+    parser.add_argument("--rounds", type=int, default=5, help="measured iterations of each build")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--strict", action="store_true", help="fail when a goal is missed")
+    parser.add_argument("--out", type=Path, help="write the figures as JSON, too")
+    args = parser.parse_args(argv)
+    figures = [measure(model, args.rounds, args.threads) for model in args.model]
+    text = json.dumps(figures, indent=2)
+    print(text)
+    if args.out:
+        args.out.write_text(text + "\n")
+    missed = [each for each in figures if float(str(each["ratio_cpu"])) > float(str(each["goal_ratio"]))]
+    return int(args.strict and bool(missed))
+
+
+if __name__ == "__main__":
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+    sys.exit(main())

@@ -1,0 +1,156 @@
+"""Objectives: values by hand, laws, and which term feels which weight."""
+
+import math
+
+import pytest
+import torch
+from sf2f.discriminators import Verdict
+from sf2f.losses import (
+    LossConfig,
+    discriminator_loss,
+    generator_loss,
+    generator_terms,
+    gradient_penalty,
+    identity_discriminator_terms,
+    image_discriminator_terms,
+    sizes_of,
+    total,
+)
+from torch import Tensor
+from torch.nn import functional
+
+
+def test_logistic_losses_are_cross_entropies_and_stay_finite() -> None:
+    torch.manual_seed(0)
+    real, made = torch.randn(4, 1, 3, 3), torch.randn(4, 1, 3, 3)
+    entropy = functional.binary_cross_entropy_with_logits
+    torch.testing.assert_close(generator_loss(made), entropy(made, torch.ones_like(made)))
+    expected = entropy(real, torch.ones_like(real)) + entropy(made, torch.zeros_like(made))
+    torch.testing.assert_close(discriminator_loss(real, made), expected)
+    assert generator_loss(torch.tensor([-1e4, 1e4])).item() == pytest.approx(5e3)
+    assert generator_loss(torch.zeros(3)).item() == pytest.approx(math.log(2))
+
+
+def test_other_losses_by_hand() -> None:
+    real, made = torch.tensor([1.0, 3.0]), torch.tensor([0.0, -4.0])
+    assert generator_loss(made, "wgan").item() == 2
+    assert discriminator_loss(real, made, "wgan").item() == -4
+    assert generator_loss(torch.zeros(2), "lsgan").item() == 0.25
+    assert discriminator_loss(torch.zeros(2), torch.full((2,), 100.0), "lsgan").item() == 1.25
+    with pytest.raises(ValueError, match="hinge"):
+        generator_loss(made, "hinge")  # type: ignore[arg-type]
+
+
+def test_penalty_of_a_plane_is_its_slope() -> None:
+    slope = torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1)
+    noise = torch.Generator().manual_seed(0)
+    real, made = torch.rand(5, 2, 1, 1), torch.rand(5, 2, 1, 1)
+
+    def plane(x: Tensor) -> Tensor:
+        return (x * slope).sum(1, keepdim=True)
+
+    assert gradient_penalty(plane, real, made, noise).item() == pytest.approx(16)
+    assert gradient_penalty(plane, real, made, noise, gamma=5.0).item() == pytest.approx(0, abs=1e-9)
+    assert gradient_penalty(plane, real, made, noise, gamma=2.5).item() == pytest.approx(1)
+
+
+def test_penalty_takes_the_mean_of_a_map_and_mixes_by_sample() -> None:
+    seen: list[Tensor] = []
+
+    def critic(x: Tensor) -> Tensor:
+        seen.append(x.detach())
+        return x
+
+    share = torch.tensor([0.0, 0.25, 1.0])
+    real, made = torch.ones(3, 1, 2, 2), torch.zeros(3, 1, 2, 2)
+    # the mean of four pixels has a slope of 1/4 in each of them: length 1/2
+    assert gradient_penalty(critic, real, made, share).item() == pytest.approx(0.25)
+    torch.testing.assert_close(seen[0], share.reshape(3, 1, 1, 1).expand(3, 1, 2, 2))
+    for mixing, inside in (("uniform", True), ("normal", False)):
+        shares = torch.ones(200, 1, 1, 1), torch.zeros(200, 1, 1, 1)
+        gradient_penalty(critic, *shares, torch.Generator().manual_seed(1), mixing)  # type: ignore[arg-type]
+        assert bool(((seen[-1] >= 0) & (seen[-1] <= 1)).all()) is inside
+
+
+def test_penalty_can_be_learnt_from_and_refuses_nonsense() -> None:
+    weight = torch.tensor(2.0, requires_grad=True)
+    pictures = torch.rand(2, 1, 1, 1)
+    gradient_penalty(lambda x: weight * x, pictures, pictures, torch.rand(2)).backward()
+    assert weight.grad is not None and weight.grad.item() == pytest.approx(2)  # of (w - 1)^2
+    with pytest.raises(ValueError, match="as many pictures"):
+        gradient_penalty(lambda x: x, pictures, pictures[:1], torch.rand(2))
+    with pytest.raises(ValueError, match="gamma above 0"):
+        gradient_penalty(lambda x: x, pictures, pictures, torch.rand(2), gamma=0.0)
+
+
+def terms(config: LossConfig, sizes: int = 2) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    pictures = [torch.rand(3, 3, 4 * 2**at, 4 * 2**at) for at in range(sizes)]
+    real = [torch.rand_like(each) for each in pictures]
+    logits = [torch.randn(3, 1, 2, 2) for _ in pictures]
+    verdicts = [Verdict(torch.randn(3, 1), torch.randn(3, 5)) for _ in pictures]
+    labels = torch.tensor([0, 4, 2])
+    return generator_terms(
+        pictures, real, labels, logits, verdicts, logits, [torch.tensor(2.0)] * sizes, config
+    )
+
+
+def test_every_weight_reaches_its_terms_and_no_other() -> None:
+    base = terms(LossConfig())
+    reach = {
+        "pixel": "L1_",
+        "image": "g_gan_img_",
+        "identity": "ac_loss_|g_gan_ac_",
+        "condition": "g_gan_cond_",
+        "perceptual": "img_perceptual_",
+        "adversarial": "g_gan_|ac_loss_",
+    }
+    for weight, prefixes in reach.items():
+        doubled = terms(LossConfig(**{weight: 2 * getattr(LossConfig(), weight)}))
+        felt = {name for name in base if not torch.equal(doubled[name], base[name])}
+        starts = tuple(prefixes.split("|"))
+        assert felt == {name for name in base if name.startswith(starts)}, weight
+        for name in felt:
+            torch.testing.assert_close(doubled[name], 2 * base[name])
+
+
+def test_terms_are_numbered_as_published() -> None:
+    one = {
+        "L1_pixel_loss",
+        "g_gan_img_loss_0",
+        "ac_loss_0",
+        "g_gan_ac_loss_0",
+        "g_gan_cond_loss_0",
+        "img_perceptual_loss",
+    }
+    assert set(terms(LossConfig(), 1)) == one
+    two = {name.removesuffix("_0") + f"_{at}" for name in one for at in range(2)}
+    assert set(terms(LossConfig())) == two
+
+
+def test_pixel_term_halves_the_target_by_taking_every_second_pixel() -> None:
+    real = torch.arange(64.0).reshape(1, 1, 8, 8).expand(1, 3, 8, 8)
+    pictures = [real[..., ::4, ::4].clone(), real[..., ::2, ::2] + 1, real - 2]
+    found = generator_terms(pictures, sizes_of(real, pictures), torch.zeros(0), config=LossConfig(pixel=1))
+    assert [round(value.item(), 5) for value in found.values()] == [0, 1, 2]
+    assert total(found).item() == pytest.approx(3)
+    nearest = functional.interpolate(real, scale_factor=0.5)
+    assert torch.equal(sizes_of(real, pictures)[1], nearest)
+    with pytest.raises(ValueError, match="halved"):
+        sizes_of(torch.rand(1, 3, 6, 6), pictures)
+    with pytest.raises(ValueError, match="sizes"):
+        sizes_of((real,), pictures)
+
+
+def test_identity_is_learnt_from_real_pictures_only() -> None:
+    torch.manual_seed(0)
+    real, made = (Verdict(torch.randn(3, 1), torch.randn(3, 5).requires_grad_()) for _ in range(2))
+    labels = torch.tensor([1, 2, 3])
+    found = identity_discriminator_terms([real], [made], labels)
+    assert set(found) == {"d_ac_gan_loss_0", "d_ac_loss_real_0"}
+    total(found).backward()
+    assert real.identity.grad is not None and made.identity.grad is None
+    expected = functional.cross_entropy(real.identity, labels)
+    torch.testing.assert_close(found["d_ac_loss_real_0"], expected)
+    both = image_discriminator_terms([real.real] * 2, [made.real] * 2)
+    torch.testing.assert_close(both["d_img_gan_loss_1"], discriminator_loss(real.real, made.real))
