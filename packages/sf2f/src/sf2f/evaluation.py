@@ -229,7 +229,7 @@ def _features(
     features, chance = {}, {}
     for mode in wanted:
         made = reader.of_people(pictures_by_mode(model, heard, mode))
-        row = {key: float(value) for key, value in vars(feature_distances(made, references)).items()}
+        row = {key: float(value) for key, value in feature_distances(made, references)._asdict().items()}
         for similarity, mark in (("cosine", ""), ("l1", " (L1)")):
             answer = identity_retrieval(made, references, similarity, CUTOFFS, galleries)  # type: ignore[arg-type]
             row |= {f"R@{k}{mark}": value for k, value in answer.recall.items()}

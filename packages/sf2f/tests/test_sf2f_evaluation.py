@@ -1,0 +1,229 @@
+"""Evaluation: pictures by number of windows and mode, figures on invented people, what the command writes."""
+
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from sf2f.config import DataConfig, Sf2fConfig
+from sf2f.data import Speakers, invented_speakers
+from sf2f.evaluation import Readers, as_text, counts_of, evaluate, pictures_by_mode
+from sf2f.generator import EncoderDecoder
+from sf2f.models import VoiceToFace
+from sf2f.rendering import (
+    Heard,
+    contact_sheet,
+    enough_to_judge,
+    equal_counts,
+    face_truth_of,
+    hear_people,
+    pictures_of,
+    pictures_of_windows,
+)
+from voiceface.checkpoint import save_model
+from voiceface.cli import run_main
+from voiceface.config import load_config, to_dict
+
+SIZES = {"train": 4, "val": 2, "test": 8, "clip_seconds": 1.2, "picture_side": 32}
+WORDS = (
+    "generator.encoder.channels=[8,8]",
+    "generator.encoder.embedding=16",
+    "generator.decoder.channels=[8,8,8,8]",
+    "discriminators.image=[]",
+    "discriminators.identity=[]",
+    "data.windows.width=20",
+    "data.windows.stride=20",
+    "data.windows.most=4",
+)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def people() -> Speakers:
+    return invented_speakers("tiny", "test", workers=1, progress=False, **SIZES)
+
+
+def config_of(name: str) -> Sf2fConfig:
+    return load_config(name, Sf2fConfig, "sf2f", WORDS)
+
+
+def model_of(name: str, seed: int = 0) -> VoiceToFace:
+    torch.manual_seed(seed)
+    config = config_of(name)
+    generator = EncoderDecoder(config.generator)
+    for module in generator.modules():
+        if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
+            module.running_var.uniform_(0.5, 2)
+    return VoiceToFace(generator.eval().requires_grad_(False), config.data, config.name)
+
+
+@pytest.fixture
+def stored(tmp_path: Path) -> Path:
+    """Weights of a stage-1 model as a file."""
+    config, model = config_of("quick_1st_stage"), model_of("quick_1st_stage")
+    path = tmp_path / "model.safetensors"
+    extra = {"names": ["Somebody"], "notice": "nothing real"}
+    state = model.generator.state_dict()
+    save_model(path, state, system="sf2f", kind="generator", config=to_dict(config), extra=extra)
+    return path
+
+
+def test_windows_are_heard_in_order_and_each_alone(people: Speakers) -> None:
+    model = model_of("quick_1st_stage")
+    heard = hear_people(model, people)
+    assert len(heard) == len(people) and {len(each) for each in heard.windows} == {4}
+    alone = hear_people(model, people.subset([3]))
+    assert torch.allclose(alone.windows[0], heard.windows[3], atol=1e-6), "no batch mate has a say"
+    again = hear_people(model, people)
+    assert all(torch.equal(a, b) for a, b in zip(heard.windows, again.windows))
+
+
+def test_one_window_many_windows_and_the_mean(people: Speakers) -> None:
+    model = model_of("quick_1st_stage")
+    heard = hear_people(model, people)
+    every = pictures_of_windows(model, heard)
+    assert torch.allclose(pictures_of(model, heard, 1)[2], every[2][0], atol=1e-6)
+    two = model.pictures(heard.windows[2][:2].mean(0, keepdim=True))[0]
+    assert torch.allclose(pictures_of(model, heard, 2)[2], two, atol=1e-6)
+    whole = pictures_of(model, heard)
+    assert whole.shape == (len(people), 3, 32, 32) and 0 <= whole.min() <= whole.max() <= 1
+
+
+def test_the_modes_of_the_published_evaluation(people: Speakers) -> None:
+    first, second = model_of("quick_1st_stage"), model_of("quick_fuser")
+    heard = hear_people(second, people)
+    assert [len(each) for each in pictures_by_mode(second, heard, "average_facenet_embedding")] == [4] * 8
+    fused = pictures_by_mode(second, heard, "fused")
+    assert torch.equal(fused[1][0], pictures_of(second, heard)[1])
+    mean = pictures_by_mode(second, heard, "average_voice_embedding")
+    assert torch.allclose(mean[1], second.pictures(heard.windows[1].mean(0, keepdim=True)), atol=1e-6)
+    assert not torch.allclose(mean[1], fused[1], atol=1e-4), "the averaging modes pass by the fuser"
+    with pytest.raises(ValueError, match="stage 2"):
+        pictures_by_mode(first, hear_people(first, people), "fused")
+
+
+def test_numbers_of_windows_that_are_judged() -> None:
+    assert counts_of([8, 8]) == [1, 2, 4, 8]
+    assert counts_of([3, 8]) == [1, 2, 8], "only what everybody has, and all"
+    assert counts_of([1]) == [1] and counts_of([20, 20]) == [1, 2, 4, 8, 16, 20]
+
+
+def test_true_pictures_reach_the_ceiling_and_random_ones_chance(people: Speakers) -> None:
+    """The figures are those of the pictures: handing in true pictures gives the best of them."""
+    from voiceface.population.agreement import agree
+    from voiceface.population.judge import load
+
+    model = model_of("quick_1st_stage")
+    found = evaluate(model, people, replicates=20)
+    assert list(found.agreement) == [1, 2, 4] and len(found.ranks) == 8
+    assert sorted(set(found.ranks)) >= [1] and max(found.ranks) <= 8
+    truth = face_truth_of(people)
+    assert truth is not None and enough_to_judge(truth)
+    real = equal_counts(found.real)
+    best = agree(load("judge"), real[:, 1], real, truth, replicates=20).figures
+    ours = found.agreement[4].figures
+    assert best["matching"].value > 0.9 > ours["matching"].value
+    assert "one window" in as_text(found) and "fused" not in as_text(found)
+    plain = json.loads(json.dumps(found.to_dict()))
+    assert plain["people"] == 8 and set(plain["agreement"]) == {"1", "2", "4"}
+
+
+def test_truth_follows_the_names_in_any_order(people: Speakers) -> None:
+    truth, turned = face_truth_of(people), face_truth_of(people.subset([5, 2]))
+    assert truth is not None and turned is not None
+    assert np.allclose(truth.factors[[5, 2]], turned.factors)
+    assert people.truth is not None and np.allclose(people.truth.g, truth.factors)
+    assert not enough_to_judge(turned) and not enough_to_judge(None)
+
+
+def test_features_come_from_given_networks(people: Speakers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FaceNet's figures through a stand-in that reads the mean colour: what is asked of it, and its table."""
+    import sf2f.face_readers
+    import sf2f.scores
+
+    class Colours:
+        def __init__(self, network: object, return_pooling: bool = False) -> None:
+            assert network == "network"
+
+        def of_people(self, pictures: list[torch.Tensor]) -> torch.Tensor:
+            return torch.stack([each.mean((0, 2, 3)) for each in pictures])
+
+    monkeypatch.setattr(sf2f.face_readers, "read_facenet", lambda place: "network")
+    monkeypatch.setattr(sf2f.scores, "FaceReader", Colours)
+    found = evaluate(model_of("quick_fuser"), replace(people, truth=None), Readers(facenet=Path("x")))
+    assert set(found.features) == {
+        "naive",
+        "average_facenet_embedding",
+        "average_voice_embedding",
+        "fused",
+    }
+    assert {"l1", "l2", "cosine", "human", "R@1", "R@10", "R@50 (L1)"} <= set(found.features["fused"])
+    assert found.chance[1] == pytest.approx(1 / 8) and found.features["naive"]["R@10"] == 1
+    assert not found.agreement and "naive" in as_text(found)
+
+
+def test_the_command_writes_pictures_figures_and_a_page(
+    stored: Path,
+    people: Speakers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    import sf2f.data
+
+    monkeypatch.setattr(sf2f.data, "speakers_of", lambda *_, **__: people)
+    out = tmp_path / "out"
+    words = ["--population", "tiny", "--weights", str(stored), "--out", str(out)]
+    assert run_main("sf2f.test", words) == 0
+    said = capsys.readouterr()
+    assert "factors" in said.out and "nothing real" in said.err
+    assert len(list((out / "faces").glob("*.png"))) == 8
+    assert json.loads((out / "evaluation.json").read_text())["notice"] == "nothing real"
+    page = (out / "report.html").read_text()
+    assert page.count("nothing real") and "One window, all windows, true" in page and "audio" in page
+    assert (out / "table.csv").read_text().startswith("Model,Name,Mode,L2")
+    (tmp_path / "file").write_text("")
+    assert run_main("sf2f.test", [*words[:-1], str(tmp_path / "file")]) == 1
+    assert "is a file" in capsys.readouterr().err
+
+
+def test_people_of_the_training_are_pointed_out(
+    stored: Path,
+    people: Speakers,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+) -> None:
+    import sf2f.data
+
+    known = replace(people, names=("Somebody", *people.names[1:]), truth=None, notice="")
+    monkeypatch.setattr(sf2f.data, "speakers_of", lambda *_, **__: known)
+    words = ["--population", "tiny", "--weights", str(stored), "--out", str(tmp_path / "out")]
+    assert run_main("sf2f.test", words) == 0
+    said = capsys.readouterr()
+    assert "1 of 8 people took part" in said.err and "No figure" in said.out
+
+
+def test_a_sheet_holds_every_picture_once() -> None:
+    pictures = torch.arange(5.0)[:, None, None, None].expand(5, 3, 2, 2) / 10
+    sheet = contact_sheet(pictures, columns=3, gap=1)
+    assert sheet.shape == (2 * 3 + 1, 3 * 3 + 1, 3)
+    assert sorted(set(sheet.flatten().tolist())) == [0, 26, 51, 76, 102, 255]
+    assert (sheet[4:6, 7:9] == 255).all(), "the sixth place is empty"
+
+
+def test_a_single_window_of_a_fuser_model_goes_through_it_only_when_it_is_all() -> None:
+    model = model_of("quick_fuser")
+    heard = Heard((torch.nn.functional.normalize(torch.randn(1, 16)),))
+    alone, joined = pictures_of(model, heard, 1), pictures_of(model, heard)
+    assert torch.allclose(alone[0], model.pictures(heard.windows[0])[0])
+    assert torch.allclose(joined[0], model.pictures(model.join(heard.windows[0]))[0])
+    assert DataConfig().windows.most == 20
