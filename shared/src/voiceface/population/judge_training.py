@@ -6,7 +6,7 @@ everybody else's, and sex, factors, shape and skin are learnt from the truth. Th
     python -m voiceface.population.judge_training \
         --out judge.safetensors --first 1000000 --seed 1 --precision bfloat16
     python -m voiceface.population.judge_training \
-        --out perceptual.safetensors --first 2000000 --seed 2 --precision bfloat16
+        --out perceptual.safetensors --first 2000000 --people 5000 --steps 1100 --seed 2 --precision bfloat16
 
 The same command gives the same file on the same machine with the same number of threads.
 """
@@ -38,7 +38,7 @@ class JudgeTraining(Config):
 
     first: int = Field(1_000_000, ge=100_000, description="number of the first training identity")
     people: int = Field(8000, ge=4, description="training identities")
-    steps: int = Field(1600, ge=1, description="steps of training")
+    steps: int = Field(1800, ge=1, description="steps of training")
     batch: int = Field(128, ge=2, description="people of a step, two pictures each")
     rate: float = Field(3e-3, gt=0, description="highest learning rate of AdamW; falls along half a cosine")
     decay: float = Field(0.05, ge=0, description="weight decay")

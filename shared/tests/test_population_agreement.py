@@ -1,0 +1,305 @@
+"""Agreement of made pictures with true people: chance, ceilings, intervals, what is tied to the voice."""
+
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from voiceface.population import agreement_parts as parts
+from voiceface.population import judge as judges
+from voiceface.population.agreement import agree, agreement_of, read_people
+from voiceface.population.agreement_result import ABOUT
+from voiceface.population.face_truth import face_truth, face_truth_of, read_face_truth
+from voiceface.population.judge import Judge, JudgeConfig, Reading
+from voiceface.population.layout import name_of, settings_of
+from voiceface.population.listener import listener_pictures
+from voiceface.population.people import draw_people
+from voiceface.population.render import prepare_face, render_picture
+from voiceface.population.truth import TruthError
+from voiceface.population.write import write_population
+
+RNG = np.random.default_rng(1)
+
+
+def truth_of_equal_sexes(each=6, rho=1.0):
+    """Truth of as many women as men, women first."""
+    whole = draw_people(np.arange(200), rho=rho)
+    rows = [*np.flatnonzero(whole.sex == 0)[:each], *np.flatnonzero(whole.sex == 1)[:each]]
+    return face_truth(whole.take(rows))
+
+
+def reading_of(truth, pictures=1, noise=0.0, seed=0):
+    """What a judge would read that knows the truth up to noise; embeddings hold all of it."""
+    rng = np.random.default_rng(seed)
+
+    def seen(value):
+        value = np.repeat(np.asarray(value, float)[:, None], pictures, axis=1)
+        return torch.from_numpy(value + noise * rng.normal(size=value.shape))
+
+    table = np.hstack([truth.factors, truth.shape])
+    embedding = torch.nn.functional.normalize(seen(table), dim=-1)
+    return Reading(
+        embedding, seen(2.0 * truth.sex - 1), seen(truth.factors), seen(truth.shape), seen(truth.skin)
+    )
+
+
+def rows_of(reading, rows):
+    return Reading(*(getattr(reading, name)[rows] for name in vars(reading) if name != "features"))
+
+
+@pytest.fixture(scope="module")
+def judge():
+    """An untrained judge that claims to read everything fairly well."""
+    made = Judge(JudgeConfig(widths=(4, 4, 4, 4), squeezed=2, hidden=8, embedding=8))
+    made.factor_r2 += 0.6
+    made.shape_r2 += 0.6
+    return made
+
+
+def test_a_maker_who_knows_the_face_agrees_fully(judge):
+    truth = truth_of_equal_sexes()
+    found = agreement_of(judge, reading_of(truth), reading_of(truth, 2), truth, replicates=20)
+    assert list(found.figures) == list(ABOUT)
+    for name, figure in found.figures.items():
+        wanted = 0.0 if name == "skin distance" else 1.0
+        assert figure.value == pytest.approx(wanted) and figure.ceiling == pytest.approx(wanted), name
+        assert figure.position == pytest.approx(1) and figure.low == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.7])
+def test_chance_is_the_mean_over_all_exchanges_within_a_sex(judge, noise):
+    """Turning each sex round by 1 ... n - 1 places gives everybody each other's picture exactly once."""
+    each = 5
+    truth = truth_of_equal_sexes(each)
+    made, real = reading_of(truth, noise=noise), reading_of(truth, 3, noise=0.3, seed=1)
+    stated = agreement_of(judge, made, real, truth, replicates=2).figures
+    seen = []
+    for turn in range(1, each):
+        rows = np.concatenate([np.roll(np.arange(each), turn), each + np.roll(np.arange(each), turn)])
+        seen.append(agreement_of(judge, rows_of(made, rows), real, truth, replicates=2).figures)
+    for name, figure in stated.items():
+        if name != "sex":
+            assert figure.chance == pytest.approx(np.mean([one[name].value for one in seen])), name
+    # For the sex anyone's picture counts: 4 of the 9 others are of the own sex.
+    right = parts.sex_hits(parts.averaged(made), truth.sex)
+    assert stated["sex"].chance == pytest.approx((right.sum() - np.trace(right)) / 90)
+
+
+def test_a_picture_of_anyone_of_the_sex_is_at_chance(judge):
+    truth = truth_of_equal_sexes(40)
+    real, rng = reading_of(truth, 2, noise=0.2), np.random.default_rng(3)
+    rows = np.concatenate([rng.permutation(40), 40 + rng.permutation(40)])
+    found = agreement_of(judge, rows_of(reading_of(truth), rows), real, truth).figures
+    for name, figure in found.items():
+        if (name != "sex" and "same sex" in name) or name.startswith("factor"):
+            assert abs(figure.value - figure.chance) < 5 * figure.error, name
+    assert found["sex"].value == 1.0 and found["shape"].chance > found["shape same sex"].chance
+
+
+def test_the_order_of_people_does_not_matter(judge):
+    truth = truth_of_equal_sexes()
+    made, real = reading_of(truth, noise=0.5), reading_of(truth, 2, noise=0.5, seed=2)
+    one = agreement_of(judge, made, real, truth, replicates=2).figures
+    rows = np.random.default_rng(0).permutation(12)
+    fields = ("k", "sex", "factors", "shape", "skin")
+    moved = replace(truth, **{name: getattr(truth, name)[rows] for name in fields})
+    two = agreement_of(judge, rows_of(made, rows), rows_of(real, rows), moved, replicates=2).figures
+    for name in one:
+        assert one[name].value == pytest.approx(two[name].value), name
+        assert one[name].chance == pytest.approx(two[name].chance), name
+        assert one[name].ceiling == pytest.approx(two[name].ceiling), name
+
+
+def test_correlation_against_a_slow_twin():
+    made, aim = RNG.normal(size=(30, 4)), RNG.normal(size=(30, 4))
+    aim += made
+    sex = np.arange(30) % 2
+    draws = RNG.multinomial(30, np.full(30, 1 / 30), 5).astype(float)
+    for within in (False, True):
+
+        def twin(rows, within=within):
+            x, y, s = made[rows], aim[rows], sex[rows]
+            if within:
+                x, y = (
+                    np.concatenate([v[s == 0] - v[s == 0].mean(0), v[s == 1] - v[s == 1].mean(0)])
+                    for v in (x, y)
+                )
+            return np.mean([np.corrcoef(x[:, j], y[:, j])[0, 1] for j in range(4)])
+
+        found = parts.correlation(made, aim, sex, draws, within=within)
+        assert found.value == pytest.approx(twin(np.arange(30)))
+        rows = [np.repeat(np.arange(30), draw.astype(int)) for draw in draws]
+        assert found.replicates == pytest.approx([twin(row) for row in rows])
+
+
+def test_a_maker_of_one_picture_correlates_with_nothing(judge):
+    truth = truth_of_equal_sexes()
+    same = rows_of(reading_of(truth), np.zeros(12, int))
+    found = agreement_of(judge, same, reading_of(truth, 2), truth, replicates=50).figures
+    assert found["factors"].value == found["factors"].chance == found["shape"].value == 0.0
+    assert found["sex"].value == 0.5
+    assert found["found 1"].value == pytest.approx(1 / 12) and found["found 5"].value == pytest.approx(5 / 12)
+
+
+def test_ties_and_ranks_by_hand():
+    scores = np.array([[3.0, 2, 2, 1], [0, 0, 0, 0], [5, 1, 4, 2], [0, 1, 2, 3]])
+    assert parts.found_within(scores, 1).tolist() == [[1, 0, 0, 0], [0.25] * 4, [1, 0, 0, 0], [0, 0, 0, 1]]
+    assert parts.found_within(scores, 2)[0].tolist() == [1, 0.5, 0.5, 0]
+    assert parts.found_within(scores, 10).min() == 1
+    group = np.array([0, 1, 1, 0])
+    assert parts.beaten(scores, group)[0].tolist() == [1, 0.5, 0.5, 0]
+    assert parts.beaten(scores, np.zeros(4))[2].tolist() == [1, 0, 2 / 3, 1 / 3]
+
+
+def test_tied_scores_are_the_log_likelihood_of_sex_and_factors():
+    truth = truth_of_equal_sexes(2)
+    noise = np.linspace(0.2, 0.9, 8)
+    side = parts.averaged(reading_of(truth, noise=0.8))
+    found = parts.tied_scores(side, truth.sex, truth.factors, noise)
+    chance = 1 / (1 + np.exp(-side.sex_logit[1]))
+    gap = side.factors[1] - truth.factors[3]
+    assert truth.sex[3] == 1
+    assert found[1, 3] == pytest.approx(np.log(chance) - 0.5 * (gap**2 / noise).sum())
+
+
+def test_what_is_tied_follows_the_population(judge):
+    def figures(truth):
+        return agreement_of(judge, reading_of(truth), reading_of(truth, 2), truth, replicates=2).figures
+
+    loose = figures(truth_of_equal_sexes(rho=0.0))
+    assert loose["sex"].tie == "tied" and loose["found 1"].tie == loose["shape"].tie == "in part"
+    for name in ("factors", "factor age", "shape same sex", "matching same sex", "tied matching same sex"):
+        assert loose[name].tie == "free", name
+    assert loose["factors"].bound == loose["shape same sex"].bound == 0.0
+    usual = figures(truth_of_equal_sexes(rho=0.7))
+    assert usual["factor lip"].tie == "tied" and usual["factor lip"].bound == pytest.approx(0.7)
+    assert 0.3 < usual["shape same sex"].bound < 0.7 and usual["skin"].tie == "free"
+    assert usual["free shape same sex"].tie == "free" and usual["free shape same sex"].bound == 0
+    truth = replace(truth_of_equal_sexes(), share_sex=False, confound=0.5)
+    assert figures(truth)["sex"].tie == "free" and figures(truth)["skin"].tie == "in part"
+
+
+def test_only_readable_coefficients_count(judge):
+    truth = truth_of_equal_sexes()
+    blind = Judge(judge.config)
+    found = agreement_of(blind, reading_of(truth), reading_of(truth, 2), truth, replicates=2).figures
+    assert not {"shape", "shape same sex", "free shape same sex"} & set(found)
+
+
+def test_several_made_pictures_are_averaged_and_one_true_picture_gives_no_ceiling(judge):
+    truth = truth_of_equal_sexes(20)
+    real = reading_of(truth, 1)
+    one = agreement_of(judge, reading_of(truth, 1, noise=1.0), real, truth, replicates=2)
+    many = agreement_of(judge, reading_of(truth, 16, noise=1.0), real, truth, replicates=2)
+    assert many.figures["factors"].value > one.figures["factors"].value + 0.1
+    assert many.pictures == 16 and many.gallery == 1
+    assert one.figures["factors"].ceiling is None and one.figures["factors"].position is None
+    assert "-" in one.table()
+
+
+def test_what_cannot_be_compared_is_refused(judge):
+    truth = truth_of_equal_sexes(3)
+    with pytest.raises(ValueError, match="same people: got 5, 6 and 6"):
+        agreement_of(judge, rows_of(reading_of(truth), range(5)), reading_of(truth, 2), truth)
+    lonely = replace(truth, sex=np.array([0, 0, 0, 0, 0, 1]))
+    with pytest.raises(ValueError, match="two people of each sex"):
+        agreement_of(judge, reading_of(truth), reading_of(truth), lonely)
+    broken = reading_of(truth)
+    broken.factors[0, 0, 0] = np.nan
+    with pytest.raises(ValueError, match="not finite"):
+        agreement_of(judge, broken, reading_of(truth), truth)
+    with pytest.raises(ValueError, match="people, pictures, 3, S, S"):
+        read_people(judge, torch.rand(4, 3, 64, 64))
+
+
+def test_table_and_json(judge, tmp_path):
+    truth = truth_of_equal_sexes(rho=0.7)
+    found = agreement_of(judge, reading_of(truth, noise=0.3), reading_of(truth, 3, noise=0.3), truth)
+    table = found.table()
+    assert table.startswith("synthetic population, 12 people") and "95% interval" in table
+    assert "tied (follows the voice): sex, factors" in table and "free (does not): free shape" in table
+    found.save(tmp_path / "agreement.json")
+    again = json.loads((tmp_path / "agreement.json").read_text())
+    assert again["data"] == "synthetic population" and again["people"] == 12 and again["gallery"] == 2
+    assert again["figures"]["found 1"]["about"] == ABOUT["found 1"]
+    assert again["figures"]["factors"]["value"] == found.figures["factors"].value
+
+
+def test_the_bundled_judge_tells_true_from_exchanged_pictures():
+    people = draw_people(np.arange(116, 146), rho=1.0)
+    pictures = np.empty((30, 3, 64, 64, 3), np.uint8)
+    for i in range(30):
+        face = prepare_face(people, i)
+        for j in range(3):
+            pictures[i, j] = render_picture(people, i, j, side=64, nuisance=0.3, face=face).image
+    shown = torch.from_numpy(pictures).permute(0, 1, 4, 2, 3).contiguous()
+    judge, truth = judges.load(), face_truth(people)
+    right = agree(judge, shown[:, 0], shown[:, 1:], truth, replicates=100)
+    assert right.judge == judge.about["sha256"]
+    for name in ("factors", "shape same sex", "found 1", "tied found 10", "matching same sex", "skin"):
+        figure = right.figures[name]
+        assert figure.low > figure.chance and 0.6 < figure.position < 1.5, name
+    others = np.arange(30)
+    for sex in (0, 1):
+        mine = np.flatnonzero(truth.sex == sex)
+        others[mine] = np.roll(mine, 1)
+    wrong = agree(judge, shown[others, 0].float() / 255.0, shown[:, 1:], truth, replicates=100).figures
+    for name in ("factors", "shape same sex", "matching same sex"):
+        assert abs(wrong[name].value - wrong[name].chance) < 4 * wrong[name].error, name
+
+
+def test_a_perfect_listener_draws_what_the_voice_tells_and_nothing_else():
+    """At rho 0.7 the factors follow the voice's; at rho 0 a sex differs in free things only."""
+    ids, judge = list(range(116, 146)), judges.load()
+    read = {}
+    for rho in (0.0, 0.7):
+        settings = settings_of("quick", rho=rho)
+        made = listener_pictures(settings, ids)
+        assert made.shape == (30, 3, 64, 64) and made.dtype == torch.uint8
+        read[rho] = judges.read(judge, made)
+    people = draw_people(np.array(ids), rho=0.7)
+    assert np.array_equal(read[0.7].sex_logit.numpy() > 0, people.sex == 1)
+    found = read[0.7].factors.numpy()
+    for j in range(8):
+        assert np.corrcoef(found[:, j], people.v[:, j])[0, 1] > 0.8, j
+    assert (read[0.0].factors.numpy().std(0) < 0.5 * found.std(0)).all()
+    skins = face_truth(people).skin.mean(1)
+    assert abs(np.corrcoef(read[0.7].skin.numpy().mean(1), skins)[0, 1]) < 0.6
+
+
+def test_truth_of_a_folder_is_the_truth_of_its_settings(tmp_path):
+    how = {
+        "train": 3,
+        "val": 1,
+        "test": 2,
+        "clips": 1,
+        "clip_seconds": 0.2,
+        "pictures": 1,
+        "picture_side": 32,
+    }
+    settings = settings_of("tiny", rho=0.5, **how)
+    write_population(tmp_path / "people", settings, workers=1, lists=False, progress=False)
+    ids = settings.ids("test")[::-1] + settings.ids("train")
+    names = [name_of(k, settings) for k in ids]
+    found, wanted = read_face_truth(tmp_path / "people", names), face_truth_of(settings, ids)
+    assert found.k.tolist() == ids and np.array_equal(found.shape, wanted.shape)
+    stored = np.load(tmp_path / "people" / "truth" / "shape.npy")
+    place = {k: row for row, k in enumerate(settings.ids())}
+    assert np.allclose(stored[[place[k] for k in ids]], found.shape, atol=1e-5)
+    with pytest.raises(TruthError, match="not in the population"):
+        read_face_truth(tmp_path / "people", ["Nobody.00001"])
+
+
+def test_skin_of_the_truth_is_what_the_picture_shows():
+    """Between two people of very different skin the cheeks differ in the same direction."""
+    people = draw_people(np.arange(60))
+    truth = face_truth(people)
+    order = np.argsort(truth.skin.mean(1))
+    cheeks = []
+    for row in (order[0], order[-1]):
+        drawn = render_picture(people, int(row), 0, side=64, nuisance=0.0)
+        x, y = np.rint((drawn.landmarks[2] + drawn.landmarks[30]) / 2).astype(int)
+        cheeks.append(drawn.image[y - 1 : y + 2, x - 1 : x + 2].reshape(-1, 3).mean(0) / 255)
+    wanted = truth.skin[order[-1]] - truth.skin[order[0]]
+    assert (wanted > 0.2).all() and np.allclose(cheeks[1] - cheeks[0], wanted, atol=0.15)
