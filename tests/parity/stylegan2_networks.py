@@ -7,11 +7,11 @@ from parity.case import Book, Case
 from parity.rules import Rule
 from parity.voicestyle_weights import drawn, seeded, weights
 from torch import Tensor
+from voiceface.metrics.frechet import frechet_distance
 from voicestyle.stylegan2 import losses, readers
 from voicestyle.stylegan2.augment import SYM6, AdaptiveAugment, recolour, warp
 from voicestyle.stylegan2.config import StyleGan2Config
 from voicestyle.stylegan2.factorise import factorise
-from voicestyle.stylegan2.fid import frechet_of_features
 from voicestyle.stylegan2.generator import Generator
 from voicestyle.stylegan2.training import average_decay
 
@@ -97,6 +97,7 @@ def gan_losses(case: Case, book: Book) -> None:
     case.judge(book, "r1_scores", scores, otherwise=LOOSE)
     case.judge(book, "r1", losses.r1_penalty(scores, x), otherwise=LOOSE)
     network = readers.generator_of(weights(case, next(n for n in names if n.startswith("generator"))))
+    network.requires_grad_(True)
     picture, codes = network(seeded(case, "z"), return_latents=True, randomize_noise=False)
     assert codes is not None
     lengths = losses.path_lengths(picture, codes, seeded(case, "path_noise"))
@@ -189,5 +190,5 @@ def closed_form_factor(case: Case, book: Book) -> None:
 
 def fid(case: Case, book: Book) -> None:
     """Fréchet distance of two sets of features."""
-    a, b = (case.arrays[name].astype("float64") for name in ("a", "b"))
-    case.judge(book, "fid_f64", frechet_of_features(a, b), otherwise=LOOSE)
+    a, b = (case.tensor(name, torch.float64) for name in ("a", "b"))
+    case.judge(book, "fid_f64", frechet_distance(a, b), otherwise=LOOSE)

@@ -11,8 +11,16 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from voiceface.backbones.winograd import FrozenConv3x3
 
-from voicestyle.stylegan2.operators import GAIN, SLOPE, fir_kernel, fused_leaky_relu, upfirdn2d
+from voicestyle.stylegan2.operators import (
+    GAIN,
+    SLOPE,
+    fir_kernel,
+    fused_leaky_relu,
+    noisy_leaky_relu,
+    upfirdn2d,
+)
 
 Form = Literal["scaled", "grouped"]
 EPSILON = 1e-8
@@ -112,7 +120,7 @@ class ModulatedConv2d(nn.Module):
 
     Two forms of equal numbers (about 1e-6 apart): `scaled` multiplies the input channels by s and the output
     channels by the demodulation, one convolution with one weight; `grouped` makes every sample's weight, as
-    published. The first is faster; the second needs less memory where samples are few and pictures large.
+    published. The first is faster: the batch shares a weight, and a frozen one is prepared once.
 
     Args:
         inputs, outputs: I and O.
@@ -144,37 +152,62 @@ class ModulatedConv2d(nn.Module):
             self.blur = Filtered(gain=4.0, pad=((5 - side + 1) // 2, (5 - side) // 2))
         elif resample == "down":
             self.blur = Filtered(pad=((2 + side) // 2, (1 + side) // 2))
+        self._frozen = FrozenConv3x3()
+        self._energy: tuple[tuple[int, int], Tensor] | None = None
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """(N, I, H, W) and (N, D) to (N, O, h, w)."""
-        if self.form == "grouped":
-            return self._grouped(x, style)
+        y, factor = self.factored(x, style)
+        return y if factor is None else y * factor
+
+    def factored(self, x: Tensor, style: Tensor) -> tuple[Tensor, Tensor | None]:
+        """The same as (N, O, h, w) and what its channels are still to be multiplied by: (N, O, 1, 1), None."""
         s = self.modulation(style) * self.scale
-        y = self._convolved(x * s[:, :, None, None], self.weight[0])
-        return y * self.demodulation(s)[:, :, None, None] if self.demodulate else y
+        if self.form == "grouped":
+            return self._grouped(x, s), None
+        if self.weight.shape[3] == 1 and self.resample is None:
+            y = self._pointwise(x, s)
+        else:
+            y = self._convolved(x * s[:, :, None, None], self.weight[0])
+        return y, self.demodulation(s)[:, :, None, None] if self.demodulate else None
 
     def demodulation(self, s: Tensor) -> Tensor:
         """Factor of every output channel, (N, O), for scaled styles (N, I)."""
-        energy = self.weight[0].square().sum((2, 3))
-        return torch.rsqrt(s.square() @ energy.T + EPSILON)
+        return torch.rsqrt(s.square() @ self.energy().T + EPSILON)
+
+    def energy(self) -> Tensor:
+        """Squared weights summed over the kernel, (O, I); of a frozen weight computed once."""
+        if self.weight.requires_grad:
+            return self.weight[0].square().sum((2, 3))
+        state = (self.weight.data_ptr(), self.weight._version)
+        if self._energy is None or self._energy[0] != state:
+            self._energy = (state, self.weight[0].square().sum((2, 3)))
+        return self._energy[1]
+
+    def _pointwise(self, x: Tensor, s: Tensor) -> Tensor:
+        """1x1: a matrix product with each sample's own small weight; the wide input is read once."""
+        weight = self.weight[0, :, :, 0, 0] * s[:, None]
+        if x.is_contiguous(memory_format=torch.channels_last):
+            flat = x.permute(0, 2, 3, 1).flatten(1, 2) @ weight.transpose(1, 2)
+            return flat.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
+        return (weight @ x.flatten(2)).unflatten(2, x.shape[2:])
 
     def _convolved(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
         """One convolution of (N, G I, H, W) with (G O, I, k, k) and its resampling."""
         if self.resample == "up":
             assert self.blur is not None
-            outputs, inputs, side, _ = weight.shape
-            turned = weight.reshape(groups, outputs // groups, inputs, side, side).transpose(1, 2)
-            turned = turned.reshape(groups * inputs, outputs // groups, side, side)
+            turned = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
             return self.blur(F.conv_transpose2d(x, turned, stride=2, groups=groups))
         if self.resample == "down":
             assert self.blur is not None
             return F.conv2d(self.blur(x), weight, stride=2, groups=groups)
+        if groups == 1:
+            return self._frozen(x, weight) if self.padding == 1 else F.conv2d(x, weight, padding=self.padding)
         return F.conv2d(x, weight, padding=self.padding, groups=groups)
 
-    def _grouped(self, x: Tensor, style: Tensor) -> Tensor:
+    def _grouped(self, x: Tensor, s: Tensor) -> Tensor:
         """The published form: one group of a convolution per sample."""
         n, inputs = x.shape[:2]
-        s = self.modulation(style) * self.scale
         weight = self.weight * s[:, None, :, None, None]
         if self.demodulate:
             weight = weight * torch.rsqrt(weight.square().sum((2, 3, 4), keepdim=True) + EPSILON)
@@ -217,7 +250,8 @@ class StyledConv(nn.Module):
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
         """(N, I, H, W), (N, D) and (N or 1, 1, h, w) to (N, O, h, w)."""
-        return self.activate(self.noise(self.conv(x, style), noise))
+        y, factor = self.conv.factored(x, style)
+        return noisy_leaky_relu(y, factor, self.noise.weight * noise, self.activate.bias)
 
 
 class ToRGB(nn.Module):

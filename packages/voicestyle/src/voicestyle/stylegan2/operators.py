@@ -79,6 +79,22 @@ def fused_leaky_relu(
     return F.leaky_relu(x, negative_slope) * scale
 
 
+def noisy_leaky_relu(x: Tensor, factor: Tensor | None, noise: Tensor, bias: Tensor) -> Tensor:
+    """sqrt(2) times the leaky ReLU of x factor + noise + bias, in three passes over memory.
+
+    The gain goes into the three small tensors: a leaky ReLU keeps positive factors.
+
+    Args:
+        x: (N, C, H, W).
+        factor: (N, C, 1, 1), or None for 1.
+        noise: (N or 1, 1, H, W).
+        bias: (C,).
+    """
+    shift = (bias * GAIN).reshape(1, -1, 1, 1).to(x.dtype)
+    y = x * GAIN + shift if factor is None else torch.addcmul(shift, x, (factor * GAIN).to(x.dtype))
+    return F.leaky_relu_(y.add_(noise * GAIN), SLOPE)
+
+
 def fir_kernel(taps: Sequence[float] | Tensor = TAPS, gain: float = 1.0) -> Tensor:
     """Outer product of `taps` with itself, (k, k) float32, its sum brought to `gain`."""
     row = torch.as_tensor(taps, dtype=torch.float32)

@@ -50,7 +50,7 @@ class Published:
 
 
 def load_published(path: str | Path) -> Published:
-    """Read a file such as `550000.pt`, every network that it holds, in evaluation mode.
+    """Read a file such as `550000.pt`, every network that it holds, frozen.
 
     Raises:
         CheckpointError: damaged, unsafe, without `g_ema`, or a key is missing, unknown or of another shape.
@@ -103,7 +103,7 @@ def generator_of(
     *,
     latent_avg: Tensor | None = None,
 ) -> Generator:
-    """The generator of a state dict, in evaluation mode.
+    """The generator of a state dict, in evaluation mode and frozen.
 
     Args:
         state: published keys.
@@ -124,17 +124,17 @@ def generator_of(
         for buffer in network.stored_noise():
             buffer.copy_(torch.randn(buffer.shape, generator=generator))
     network.latent_avg = _centre(latent_avg)
-    return network.eval()
+    return network.eval().requires_grad_(False)
 
 
 def discriminator_of(
     state: State, source: str = "the state dict", config: DiscriminatorConfig | None = None
 ) -> Discriminator:
-    """The discriminator of a state dict, in evaluation mode; arguments and errors as `generator_of`."""
+    """The discriminator of a state dict, evaluating and frozen; arguments and errors as `generator_of`."""
     network = Discriminator(config or discriminator_config_of(state, source))
     _require_kernels(state, source)
     load_into(network, state, ignore=OPTIONAL, source=source)
-    return network.eval()
+    return network.eval().requires_grad_(False)
 
 
 def generator_config_of(state: State, source: str = "the state dict") -> GeneratorConfig:

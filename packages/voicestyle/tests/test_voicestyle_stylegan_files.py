@@ -1,0 +1,207 @@
+"""Checkpoints of others and of ours, directions, distances, path lengths."""
+
+import argparse
+import pickle
+
+import numpy as np
+import pytest
+import torch
+from voiceface.checkpoint import CheckpointError
+from voiceface.metrics.frechet import FeatureStatistics, frechet_distance
+from voicestyle.stylegan2 import fid, readers
+from voicestyle.stylegan2.config import StyleGan2Config
+from voicestyle.stylegan2.discriminator import Discriminator, DiscriminatorConfig
+from voicestyle.stylegan2.factorise import apply_direction, factorise, load_directions, save_directions
+from voicestyle.stylegan2.generator import Generator, GeneratorConfig
+from voicestyle.stylegan2.ppl import path_length, reduced
+from voicestyle.train_stylegan import save_generator
+
+CHANNELS = (8, 6, 4)
+
+
+@pytest.fixture
+def generator() -> Generator:
+    torch.manual_seed(0)
+    config = GeneratorConfig(size=16, channels=CHANNELS, style_dim=5, n_mlp=2)
+    return Generator(config).eval().requires_grad_(False)
+
+
+@pytest.fixture
+def discriminator() -> Discriminator:
+    torch.manual_seed(1)
+    return Discriminator(DiscriminatorConfig(size=16, channels=CHANNELS)).eval().requires_grad_(False)
+
+
+def drawn(network: Generator) -> torch.Tensor:
+    z = torch.randn(2, 5, generator=torch.Generator().manual_seed(2))
+    return network(z, randomize_noise=False)[0]
+
+
+def test_a_whole_published_file_is_read(tmp_path, generator, discriminator):
+    path = tmp_path / "550000.pt"
+    torch.save(
+        {
+            "g": readers.with_kernels(generator),
+            "d": readers.with_kernels(discriminator),
+            "g_ema": readers.with_kernels(generator),
+            "g_optim": {"state": {}, "param_groups": []},
+            "args": argparse.Namespace(size=16, r1=10.0),
+            "ada_aug_p": 0.25,
+        },
+        path,
+    )
+    found = readers.load_published(path)
+    assert torch.equal(drawn(found.generator), drawn(generator))
+    assert found.trained is not None and torch.equal(drawn(found.trained), drawn(generator))
+    picture = drawn(generator)
+    assert found.discriminator is not None
+    torch.testing.assert_close(found.discriminator(picture), discriminator(picture))
+    assert found.args == {"size": 16, "r1": 10.0} and found.ada_p == 0.25 and found.latent_avg is None
+    assert not any(value.requires_grad for value in found.generator.parameters())
+    assert found.generator.config.channels == CHANNELS
+
+
+def test_absent_noise_is_drawn_the_same_each_time_and_half_absent_noise_is_refused(tmp_path, generator):
+    state = {key: value for key, value in generator.state_dict().items() if not key.startswith("noises.")}
+    path = tmp_path / "old.pt"
+    torch.save({"g_ema": state}, path)
+    first, again = readers.load_generator(path), readers.load_generator(path)
+    assert torch.equal(drawn(first), drawn(again))
+    state["noises.noise_0"] = torch.zeros(1, 1, 4, 4)
+    with pytest.raises(CheckpointError, match=r"4 missing \(noises.noise_1"):
+        readers.generator_of(state)
+
+
+def test_converted_files_bring_the_centre_of_w(tmp_path, generator):
+    generator.latent_avg = torch.arange(5.0)[None]
+    path = tmp_path / "converted.pt"
+    readers.save_published(path, generator)
+    found = readers.load_generator(path)
+    assert torch.equal(found.latent_avg, generator.latent_avg)
+    assert torch.equal(found.codes(torch.randn(1, 5), truncation=0.0), torch.arange(5.0).expand(1, 6, 5))
+
+
+def test_a_bare_state_dict_is_a_generator(tmp_path, generator):
+    torch.save(generator.state_dict(), tmp_path / "bare.pt")
+    assert torch.equal(drawn(readers.load_generator(tmp_path / "bare.pt")), drawn(generator))
+
+
+def test_our_own_file_keeps_pictures_and_centre(tmp_path, generator):
+    config = StyleGan2Config(
+        generator=generator.config,
+        discriminator=DiscriminatorConfig(size=16, channels=CHANNELS),
+    )
+    save_generator(tmp_path / "ours.safetensors", generator, config)
+    found = readers.load_generator(tmp_path / "ours.safetensors")
+    assert torch.equal(drawn(found), drawn(generator)) and found.latent_avg.shape == (1, 5)
+    save_generator(tmp_path / "half.safetensors", generator, config, half=True)
+    half = readers.load_generator(tmp_path / "half.safetensors")
+    assert (drawn(half) - drawn(generator)).abs().max() < 0.02 * drawn(generator).std()
+    with pytest.raises(CheckpointError, match="another kind"):
+        readers.load_model(tmp_path / "ours.safetensors", kind="discriminator")
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path, generator, discriminator):
+    with pytest.raises(CheckpointError, match="holds no StyleGAN2 generator"):
+        readers.generator_of(discriminator.state_dict())
+    with pytest.raises(CheckpointError, match="holds no StyleGAN2 discriminator"):
+        readers.discriminator_of(generator.state_dict())
+    state = dict(generator.state_dict())
+    del state["conv1.noise.weight"]
+    with pytest.raises(CheckpointError, match=r"conv1\.noise\.weight"):
+        readers.generator_of(state)
+    state = readers.with_kernels(generator)
+    state["convs.0.conv.blur.kernel"] = torch.ones(4, 4)
+    with pytest.raises(CheckpointError, match="another filter"):
+        readers.generator_of(state)
+    torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "other.pt")
+    with pytest.raises(CheckpointError, match="expected the key g_ema"):
+        readers.load_published(tmp_path / "other.pt")
+
+
+def test_no_code_of_a_file_is_run(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return (eval, ("open('ran', 'w')",))
+
+    torch.save({"g_ema": Evil()}, tmp_path / "evil.pt")
+    with pytest.raises(CheckpointError, match="refused"):
+        readers.load_published(tmp_path / "evil.pt")
+
+
+def test_directions_are_those_in_which_styles_move_most(generator):
+    with torch.no_grad():
+        for name, value in generator.named_parameters():
+            if name.endswith("modulation.weight"):
+                value[:, 3] *= 20
+                value[:, 1] *= 5
+    found = factorise(generator)
+    assert found.directions[:, 0].abs().argmax() == 3 and found.directions[:, 1].abs().argmax() == 1
+    torch.testing.assert_close(found.directions.T @ found.directions, torch.eye(5), atol=1e-5, rtol=0)
+    rows = [
+        value
+        for name, value in generator.state_dict().items()
+        if name.endswith("modulation.weight") and "to_rgbs" not in name
+    ]
+    _, strengths, vectors = torch.linalg.svd(torch.cat(rows), full_matrices=False)
+    torch.testing.assert_close(found.strengths, strengths, atol=1e-3, rtol=1e-4)
+    torch.testing.assert_close(found.directions.abs(), vectors.T.abs(), atol=1e-3, rtol=0)
+    with pytest.raises(ValueError, match="no modulation weights"):
+        factorise({"a": torch.zeros(1)})
+
+
+def test_directions_as_a_file_and_as_pictures(tmp_path, generator):
+    found = factorise(generator)
+    save_directions(tmp_path / "factor.pt", found, "550000.pt")
+    vectors, checkpoint = load_directions(tmp_path / "factor.pt")
+    assert torch.equal(vectors, found.directions) and checkpoint == "550000.pt"
+    w = torch.randn(2, 5)
+    pictures = apply_direction(generator, w, vectors[:, 0], 3.0)
+    assert pictures.shape == (3, 2, 3, 16, 16)
+    for row, sign in enumerate((3.0, 0.0, -3.0)):
+        alone, _ = generator(w + sign * vectors[:, 0], input_is_latent=True, randomize_noise=False)
+        torch.testing.assert_close(pictures[row], alone, atol=1e-4, rtol=1e-4)
+
+
+def test_distance_of_a_generator_from_its_own_pictures_shrinks_to_nothing(generator):
+    def features(pictures):
+        return pictures.mean((2, 3))
+
+    real = fid.picture_statistics(fid.made_pictures(generator, 40, batch=9, seed=3), features)
+    same = fid.generator_distance(generator, features, real, count=40, batch=9, seed=3)
+    other = fid.generator_distance(generator, features, real, count=40, batch=9, truncation=1.0, seed=4)
+    assert same == pytest.approx(0, abs=1e-6) and other > same
+    rows = torch.cat([features(batch) for batch in fid.made_pictures(generator, 40, batch=40, seed=4)])
+    again = torch.cat([features(batch) for batch in fid.made_pictures(generator, 40, batch=9, seed=3)])
+    assert frechet_distance(again, rows) > 0
+
+
+def test_published_statistics_are_read(tmp_path):
+    rows = np.random.default_rng(0).standard_normal((20, 4))
+    content = {"mean": rows.mean(0), "cov": np.cov(rows.T), "size": 256, "path": "ffhq.lmdb"}
+    (tmp_path / "inception_ffhq.pkl").write_bytes(pickle.dumps(content))
+    found = fid.load_statistics(tmp_path / "inception_ffhq.pkl")
+    expected = FeatureStatistics().update(torch.from_numpy(rows)).gaussian()
+    torch.testing.assert_close(found.covariance, expected.covariance)
+    torch.testing.assert_close(found.mean, expected.mean)
+    (tmp_path / "bad.pkl").write_bytes(pickle.dumps({"mean": rows[0]}))
+    with pytest.raises(ValueError, match="expected the keys mean and cov"):
+        fid.load_statistics(tmp_path / "bad.pkl")
+
+
+def test_path_length_is_the_squared_speed_of_pictures(generator):
+    generator.double()
+
+    def distance(a, b):
+        return (a - b).square().sum((1, 2, 3))
+
+    found = path_length(generator, distance, count=6, batch=6, step=1e-4, seed=5)
+    finer = path_length(generator, distance, count=6, batch=6, step=5e-5, seed=5)
+    assert found > 0 and finer == pytest.approx(found, rel=1e-2)
+    scaled = path_length(
+        generator, lambda a, b: 3 * distance(a, b), count=6, batch=4, sampling="full", seed=5
+    )
+    assert scaled > 0
+    assert reduced(torch.zeros(1, 3, 512, 512), crop=False).shape == (1, 3, 256, 256)
+    assert reduced(torch.zeros(1, 3, 512, 512), crop=True).shape == (1, 3, 256, 256)
+    assert reduced(torch.zeros(1, 3, 64, 64), crop=True).shape == (1, 3, 32, 32)

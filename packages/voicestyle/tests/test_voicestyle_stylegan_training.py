@@ -1,0 +1,244 @@
+"""Training runs: the steps' laws, exact resume, previews, commands."""
+
+import json
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from voiceface.checkpoint import fingerprint
+from voiceface.config import ConfigError, load_config
+from voicestyle.__main__ import COMMANDS
+from voicestyle.__main__ import main as voicestyle
+from voicestyle.stylegan2 import training
+from voicestyle.stylegan2.collection import PictureSet, invented_pictures, open_pictures, square_picture
+from voicestyle.stylegan2.config import StyleGan2Config
+from voicestyle.stylegan2.pictures import from_bytes, grid, to_bytes
+from voicestyle.stylegan2.readers import load_generator
+from voicestyle.train_stylegan import train
+
+PROBE = """
+import json, sys
+from voicestyle.__main__ import main
+try:
+    code = main(["train-stylegan", "--help"])
+except SystemExit as stop:
+    code = stop.code or 0
+heavy = "av cv2 easydict librosa matplotlib numba numpy pandas PIL pydantic safetensors scipy "
+heavy += "tensorboardX torch torchaudio torchvision"
+print(json.dumps([code, sorted(set(sys.modules) & set(heavy.split()))]))
+"""
+TINY = [
+    "generator.size=8",
+    "generator.channels=[4, 4]",
+    "generator.style_dim=4",
+    "discriminator.size=8",
+    "discriminator.channels=[4, 4]",
+    "training.samples=4",
+    "training.sample_every=2",
+    "training.log_every=1",
+]
+
+
+def tiny(*overrides: str) -> StyleGan2Config:
+    return load_config("quick_stylegan", StyleGan2Config, "voicestyle", [*TINY, *overrides])
+
+
+def pictures(count: int = 9, size: int = 8) -> PictureSet:
+    rng = np.random.default_rng(0)
+    return PictureSet(rng.integers(0, 256, (count, size, size, 3), np.uint8), size)
+
+
+def test_a_run_stopped_anywhere_ends_with_the_same_bytes(tmp_path):
+    everything = [
+        "training.max_iter=5",
+        "loss.path=2.0",
+        "loss.path_every=2",
+        "loss.r1_every=3",
+        "augment.enabled=true",
+        "augment.every=2",
+        "augment.target=-1.0",
+        "augment.length=40",
+    ]
+    config = tiny(*everything)
+    whole = train(config, pictures(), tmp_path / "whole")
+    real_iterate, calls = training.iterate, []
+
+    def dies(step, *args):
+        if step == 3 and not calls:
+            calls.append(step)
+            raise KeyboardInterrupt
+        return real_iterate(step, *args)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "iterate", dies)
+        with pytest.raises(KeyboardInterrupt):
+            train(config, pictures(), tmp_path / "parts")
+    parts = train(config, pictures(), tmp_path / "parts", resume=True)
+    assert calls == [3]
+    assert fingerprint(whole) == fingerprint(parts)
+    lines = [
+        [{k: v for k, v in json.loads(line).items() if k not in ("time", "seconds")} for line in log.open()]
+        for log in (tmp_path / name / "log.jsonl" for name in ("whole", "parts"))
+    ]
+    assert lines[0] == lines[1] and len(lines[0]) == 5
+    assert {"d", "g", "r1", "path", "augment_p"} <= lines[0][0].keys()
+    assert lines[0][-1]["augment_p"] > 0
+    for name in ("000000", "000002", "000004", "000005"):
+        sheets = [
+            np.asarray(Image.open(tmp_path / run / "samples" / f"{name}.png")) for run in ("whole", "parts")
+        ]
+        assert sheets[0].shape == (16, 16, 3) and np.array_equal(*sheets)
+
+
+def test_previews_stand_in_tensorboard(tmp_path):
+    train(tiny("training.max_iter=1"), pictures(), tmp_path / "run")
+    (events,) = (tmp_path / "run" / "tensorboard").iterdir()
+    assert b"samples" in events.read_bytes() and b"PNG" in events.read_bytes()
+
+
+def test_the_kept_generator_is_the_running_mean_with_its_centre(tmp_path):
+    config = tiny("training.max_iter=3", "average.ramp_up=null", "average.half_life=1.0e9")
+    weights = train(config, pictures(), tmp_path / "run")
+    kept = load_generator(weights)
+    torch.manual_seed(config.training.seed)
+    start = training.Players.of(config).average
+    for name, value in kept.named_parameters():
+        torch.testing.assert_close(value, start.get_parameter(name), atol=1e-5, rtol=1e-5)
+    mean = kept.mean_latent(
+        config.training.centre_samples, torch.Generator().manual_seed(config.training.seed)
+    )
+    torch.testing.assert_close(kept.latent_avg, mean)
+
+
+def test_running_mean_moves_by_its_half_life_and_leaves_buffers():
+    config = tiny("average.half_life=4.0", "average.ramp_up=null")
+    players = training.Players.of(config)
+    target, average = players.generator, players.average
+    noise = average.stored_noise()[0].clone()
+    with torch.no_grad():
+        for value in target.parameters():
+            value.add_(1.0)
+        target.stored_noise()[0].add_(1.0)
+    apart = [(b - a).clone() for a, b in zip(average.parameters(), target.parameters())]
+    for step in range(4):
+        training.move_average(average, target, training.average_decay(config, step))
+    for a, b, before in zip(average.parameters(), target.parameters(), apart):
+        torch.testing.assert_close(b - a, before / 2, atol=1e-4, rtol=1e-4)
+    assert torch.equal(average.stored_noise()[0], noise)
+    published = load_config("stylegan2_256", StyleGan2Config, "voicestyle")
+    assert training.average_decay(published, 7) == pytest.approx(0.5 ** (32 / 10_000), rel=1e-12)
+    ramped = tiny("average.half_life=100.0", "average.ramp_up=0.5")
+    assert training.average_decay(ramped, 3) == pytest.approx(0.5 ** (1 / 2))
+
+
+def test_lazy_regularisers_change_rate_and_betas_as_published():
+    config = load_config("stylegan2_256", StyleGan2Config, "voicestyle")
+    small = tiny("loss.path=2.0")
+    module = torch.nn.Linear(1, 1)
+    made = training.lazy_adam(module, config, 4).param_groups[0]
+    judged = training.lazy_adam(module, config, 16).param_groups[0]
+    assert made["lr"] == pytest.approx(0.002 * 4 / 5) and made["betas"] == (
+        0.0,
+        pytest.approx(0.99 ** (4 / 5)),
+    )
+    assert judged["lr"] == pytest.approx(0.002 * 16 / 17)
+    players = training.Players.of(small)
+    assert players.g_optim.param_groups[0]["lr"] == pytest.approx(small.optimiser.lr * 4 / 5)
+    without = training.Players.of(tiny("loss.path=0.0")).g_optim.param_groups[0]["lr"]
+    assert without == small.optimiser.lr
+
+
+def test_training_learns_a_colour(tmp_path):
+    red = np.zeros((8, 8, 8, 3), np.uint8)
+    red[..., 0] = 255
+    config = tiny(
+        "training.max_iter=150",
+        "training.batch_size=4",
+        "training.sample_every=1000",
+        "optimiser.lr=0.02",
+        "average.half_life=5.0",
+    )
+    made = load_generator(train(config, PictureSet(red, 8), tmp_path / "run"))
+    shown = made(torch.randn(16, 4), randomize_noise=False)[0].mean((0, 2, 3))
+    assert shown[0] > 0.3 and shown[1] < -0.3 and shown[2] < -0.3
+
+
+def test_wrong_sizes_are_told_before_anything_starts(tmp_path):
+    with pytest.raises(ValueError, match="pictures of 16 pixels for a generator of 8"):
+        train(tiny(), pictures(size=16), tmp_path / "run")
+    with pytest.raises(ConfigError, match=r"generator.size is 8, discriminator.size 16"):
+        tiny("discriminator.size=16", "discriminator.channels=[4, 4, 4]")
+    with pytest.raises(ConfigError, match="does not divide into groups of 4"):
+        tiny("training.batch_size=6")
+
+
+def test_pictures_of_a_folder_are_cut_square(tmp_path):
+    wide = np.zeros((20, 40, 3), np.uint8)
+    wide[:, :10] = 255  # outside the middle square
+    (tmp_path / "a").mkdir()
+    Image.fromarray(wide).save(tmp_path / "a" / "one.png")
+    Image.fromarray(wide[:, :, 0]).save(tmp_path / "two.PNG")
+    (tmp_path / "words.txt").write_text("no picture")
+    found = open_pictures(tmp_path, 8)
+    assert len(found) == 2 and found.read(0).shape == (8, 8, 3)
+    assert square_picture(tmp_path / "a" / "one.png", 10).max() < 40
+
+
+def test_empty_folders_are_told(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no pictures"):
+        open_pictures(tmp_path, 8)
+    with pytest.raises(FileNotFoundError, match="no folder"):
+        open_pictures(tmp_path / "absent", 8)
+
+
+def test_mirrors_are_as_frequent_as_asked():
+    half = np.zeros((1, 8, 8, 3), np.uint8)
+    half[:, :, :4] = 255
+    rng = np.random.default_rng(1)
+    mirrored = [PictureSet(half, 8).draw(0, rng)["picture"][0, 0, 0] < 0 for _ in range(400)]
+    assert np.mean(mirrored) == pytest.approx(0.5, abs=0.1)
+    plain = [PictureSet(half, 8, flip=False).draw(0, rng)["picture"][0, 0, 0] for _ in range(20)]
+    assert set(plain) == {1.0}
+
+
+def test_bytes_and_numbers_go_back_and_forth():
+    values = np.random.default_rng(2).integers(0, 256, (2, 3, 4, 3), np.uint8)
+    assert np.abs(to_bytes(from_bytes(values)).astype(int) - values).max() <= 1  # truncation may lose one
+    assert to_bytes(torch.tensor([-2.0, 0.0, 2.0]).reshape(1, 3, 1, 1)).tolist() == [[[[0, 127, 255]]]]
+    sheet = grid(values, columns=1)
+    assert sheet.shape == (6, 4, 3) and np.array_equal(sheet[3:], values[1])
+
+
+def test_command_trains_on_invented_people(tmp_path, capsys):
+    words = ["--cfg", "quick_stylegan", "--population", "--out", str(tmp_path / "run"), "--device", "cpu"]
+    overrides = [*TINY, "data.people=4", "data.pictures=1", "training.max_iter=2"]
+    assert voicestyle(["train-stylegan", *words, *overrides]) == 0
+    assert "model.safetensors" in capsys.readouterr().out
+    found = load_generator(tmp_path / "run" / "model.safetensors")
+    assert found(torch.randn(1, 4))[0].shape == (1, 3, 8, 8)
+    assert voicestyle(["train-stylegan", *words, *overrides]) == 1  # not empty, and no --resume
+    assert voicestyle(["train-stylegan", *words, *overrides, "--resume"]) == 0
+
+
+def test_invented_pictures_are_of_training_people():
+    from voiceface.population.presets import ids_of
+
+    config = tiny("data.people=3", "data.pictures=2", "data.nuisance=0.0").data
+    found = invented_pictures(config, 8, workers=1, progress=False)
+    assert len(found) == 6 and found.notice
+    assert set(range(309, 312)) <= set(ids_of("standard", "train"))
+
+
+def test_help_is_light_and_quick():
+    assert set(COMMANDS) >= {"train-stylegan"}
+    began = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", PROBE], capture_output=True, text=True, check=True)
+    assert time.perf_counter() - began < 20
+    text, _, last = done.stdout.rstrip().rpartition("\n")
+    code, heavy = json.loads(last)
+    assert code == 0 and "voicestyle train-stylegan" in text.partition("\n")[0]
+    assert not heavy, heavy
