@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch.nn import functional
 from voiceface.array_pickles import ArrayFileError
-from voiceface.backbones.folding import folded
+from voiceface.backbones.folding import PointConvolution, folded
 from voiceface.backbones.inception import (
     Inception,
     inception_input,
@@ -221,6 +221,22 @@ def test_folded_networks_give_the_same_without_batch_norms(network, shape):
     assert not small.training
     assert not any(parameter.requires_grad for parameter in small.parameters())
     assert all(torch.equal(value, before[key]) for key, value in whole.state_dict().items())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize(("stride", "bias"), [(1, True), (2, False)])
+def test_point_convolution_is_the_stock_one_with_its_gradient(dtype, stride, bias):
+    stock = torch.nn.Conv2d(6, 5, 1, stride, bias=bias).to(dtype)
+    ours = PointConvolution(6, 5, 1, stride, bias=bias).to(dtype)
+    ours.load_state_dict(stock.state_dict())
+    results = []
+    for module in (stock, ours):
+        given = pictures(2, 6, 9, 7).to(dtype).contiguous(memory_format=torch.channels_last).requires_grad_()
+        out = module(given)
+        (out * torch.arange(5)[:, None, None]).sum().backward()
+        results.append((out, given.grad, module.weight.grad))
+    for mine, other in zip(*results):
+        torch.testing.assert_close(mine, other)
 
 
 @torch.no_grad()

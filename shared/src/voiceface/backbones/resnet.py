@@ -52,7 +52,7 @@ class Bottleneck(nn.Module):
         shortcut = x if self.downsample is None else self.downsample(x)
         y = functional.relu(self.bn1(self.conv1(x)), inplace=True)
         y = functional.relu(self.bn2(self.conv2(y)), inplace=True)
-        return functional.relu(self.bn3(self.conv3(y)) + shortcut, inplace=True)
+        return functional.relu(self.bn3(self.conv3(y)).add_(shortcut), inplace=True)
 
 
 class CaffeResNet(nn.Module):
