@@ -5,8 +5,8 @@ import pytest
 import torch
 from voiceface import weights as weights_command
 from voiceface.checkpoint import CheckpointError, fingerprint, save_model
+from voiceface.population import agreement, judge_check, judge_faces, judge_training
 from voiceface.population import judge as judges
-from voiceface.population import judge_check, judge_faces, judge_training
 from voiceface.population.bases import COLUMNS, ROWS
 from voiceface.population.face_truth import face_truth
 from voiceface.population.head import head_model
@@ -169,7 +169,7 @@ def test_quality_of_a_reader_that_knows_everything(monkeypatch):
         "embedding": np.eye(12),
     }  # fmt: skip
     perfect = Reading(**{key: torch.from_numpy(x[:, None].repeat(2, 1)) for key, x in twice.items()})
-    monkeypatch.setattr(judge_check, "read_people", lambda judge, pictures: perfect)
+    monkeypatch.setattr(agreement, "read_people", lambda judge, pictures: perfect)
     found = judge_check.quality(None, None, truth)
     assert found.auc == found.auc_same_sex == found.sex == 1.0
     assert found.found == found.found_by_mean == (1.0, 1.0)

@@ -6,16 +6,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
-
-from voiceface.population.agreement import read_people
-from voiceface.population.bases import SHAPE_NAMES
-from voiceface.population.judge import BUNDLED
-from voiceface.population.people import FACTORS
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from voiceface.population.face_truth import FaceTruth
     from voiceface.population.judge import Judge
 
@@ -52,7 +47,7 @@ class Quality:
     skin_r2: float
 
 
-def quality(judge: "Judge", pictures: Tensor, truth: "FaceTruth") -> Quality:
+def quality(judge: "Judge", pictures: "Tensor", truth: "FaceTruth") -> Quality:
     """Measure a judge.
 
     Args:
@@ -60,7 +55,9 @@ def quality(judge: "Judge", pictures: Tensor, truth: "FaceTruth") -> Quality:
         pictures: (N, P, 3, S, S), P > 1, floating in [0, 1] or uint8.
         truth: of the N people.
     """
-    reading = read_people(judge, pictures)
+    from voiceface.population import agreement
+
+    reading = agreement.read_people(judge, pictures)
     people, count = reading.sex_logit.shape
     sex = truth.sex[:, None].repeat(count, 1)
     auc, auc_same_sex = _verification(reading.embedding, truth.sex)
@@ -77,7 +74,7 @@ def quality(judge: "Judge", pictures: Tensor, truth: "FaceTruth") -> Quality:
     )
 
 
-def _r2(found: Tensor, aim: Array, group: NDArray[np.generic]) -> Array:
+def _r2(found: "Tensor", aim: Array, group: NDArray[np.generic]) -> Array:
     """R squared (F,) of readings (N, P, F) about the groups' true means."""
     values = found.double().numpy()
     residual = np.square(values - aim[:, None]).mean((0, 1))
@@ -85,8 +82,10 @@ def _r2(found: Tensor, aim: Array, group: NDArray[np.generic]) -> Array:
     return np.asarray(1 - residual / np.square(aim - middle).mean(0))
 
 
-def _verification(embedding: Tensor, sex: NDArray[np.int64]) -> tuple[float, float]:
+def _verification(embedding: "Tensor", sex: NDArray[np.int64]) -> tuple[float, float]:
     """AUC over all pairs of pictures (N, P, D), anyone and within a sex."""
+    import torch
+
     from voiceface.metrics.association import verification_auc
 
     people, count = embedding.shape[:2]
@@ -100,7 +99,7 @@ def _verification(embedding: Tensor, sex: NDArray[np.int64]) -> tuple[float, flo
     )
 
 
-def _found(embedding: Tensor, *, single: bool) -> tuple[float, float]:
+def _found(embedding: "Tensor", *, single: bool) -> tuple[float, float]:
     """Expected recall at 1 and 10 over random galleries of 100 people, every picture asked once.
 
     Args:
@@ -108,6 +107,7 @@ def _found(embedding: Tensor, *, single: bool) -> tuple[float, float]:
         single: look up by the next picture of each person, else by the mean of all others.
     """
     from scipy.stats import hypergeom
+    from torch.nn.functional import normalize
 
     people, count = embedding.shape[:2]
     values = embedding.double()
@@ -116,7 +116,7 @@ def _found(embedding: Tensor, *, single: bool) -> tuple[float, float]:
         if single:
             gallery = values[:, (picture + 1) % count]
         else:
-            gallery = torch.nn.functional.normalize(values.sum(1) - values[:, picture], dim=1)
+            gallery = normalize(values.sum(1) - values[:, picture], dim=1)
         scores = values[:, picture] @ gallery.T
         above = (scores > scores.diagonal()[:, None]).sum(1).numpy()
         others = min(GALLERY, people) - 1
@@ -126,6 +126,9 @@ def _found(embedding: Tensor, *, single: bool) -> tuple[float, float]:
 
 def quality_table(rows: dict[str, Quality]) -> str:
     """A line per measurement, the factors behind it."""
+    from voiceface.population.bases import SHAPE_NAMES
+    from voiceface.population.people import FACTORS
+
     width = max(map(len, rows)) + 1
     head = ("AUC", "same sex", "1st", "in 10", "by mean", "in 10", "sex", "factors", "shape", "skin")
     lines = [f"{'':{width}}" + "".join(f"{word:>9}" for word in head)]
@@ -147,23 +150,23 @@ def quality_table(rows: dict[str, Quality]) -> str:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure judges on the test people of a preset."""
-    from voiceface.population.face_truth import face_truth_of
-    from voiceface.population.judge import load
-    from voiceface.population.judge_faces import gaussian_blur
-    from voiceface.population.stream import PopulationDataset
-
     parser = argparse.ArgumentParser(prog="python -m voiceface.population.judge_check", description=__doc__)
-    parser.add_argument(
-        "judges", nargs="*", default=list(BUNDLED), help="names or files; default: both bundled"
-    )
+    parser.add_argument("judges", nargs="*", help="names or files; default: both bundled")
     parser.add_argument("--preset", default="quick", help="whose test people read (default: quick)")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
     words = parser.parse_args(argv)
+    import torch
+
+    from voiceface.population.face_truth import face_truth_of
+    from voiceface.population.judge import BUNDLED, load
+    from voiceface.population.judge_faces import gaussian_blur
+    from voiceface.population.stream import PopulationDataset
+
     data = PopulationDataset(words.preset, "test", clips=0, workers=words.workers)
     truth = face_truth_of(data.settings, data.people.k.tolist())
     pictures = torch.from_numpy(data.pictures).permute(0, 1, 4, 2, 3).float() / 255.0
     rows = {}
-    for name in words.judges:
+    for name in words.judges or BUNDLED:
         judge = load(name)
         for blur in BLURS:
             seen = pictures
