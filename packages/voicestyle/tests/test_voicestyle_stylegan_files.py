@@ -198,10 +198,9 @@ def test_path_length_is_the_squared_speed_of_pictures(generator):
     found = path_length(generator, distance, count=6, batch=6, step=1e-4, seed=5)
     finer = path_length(generator, distance, count=6, batch=6, step=5e-5, seed=5)
     assert found > 0 and finer == pytest.approx(found, rel=1e-2)
-    scaled = path_length(
-        generator, lambda a, b: 3 * distance(a, b), count=6, batch=4, sampling="full", seed=5
-    )
-    assert scaled > 0
+    thrice = path_length(generator, lambda a, b: 3 * distance(a, b), count=6, batch=6, step=1e-4, seed=5)
+    assert thrice == pytest.approx(3 * found)
+    assert path_length(generator, distance, count=6, batch=4, sampling="full", seed=5) > 0
     assert reduced(torch.zeros(1, 3, 512, 512), crop=False).shape == (1, 3, 256, 256)
     assert reduced(torch.zeros(1, 3, 512, 512), crop=True).shape == (1, 3, 256, 256)
     assert reduced(torch.zeros(1, 3, 64, 64), crop=True).shape == (1, 3, 32, 32)

@@ -161,7 +161,7 @@ class ModulatedConv2d(nn.Module):
         return y if factor is None else y * factor
 
     def factored(self, x: Tensor, style: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The same as (N, O, h, w) and what its channels are still to be multiplied by: (N, O, 1, 1), None."""
+        """The same as (N, O, h, w) and what its channels are still to be multiplied by, or None."""
         s = self.modulation(style) * self.scale
         if self.form == "grouped":
             return self._grouped(x, s), None
