@@ -111,7 +111,7 @@ def vggface_input(
 
 
 def vggface_logits(
-    network: CaffeResNet, pictures: Tensor, order: Order = "rgb", box: Box | None = None, batch: int = 10
+    network: CaffeResNet, pictures: Tensor, order: Order = "rgb", box: Box | None = None, batch: int = 16
 ) -> Tensor:
     """Answers (N, 8631) of the face classifier to pictures, `batch` at once."""
     _check(pictures)
@@ -126,7 +126,7 @@ def vggface_score(
     box: Box | None = None,
     splits: int = 5,
     generator: torch.Generator | None = None,
-    batch: int = 10,
+    batch: int = 16,
 ) -> ClassScore:
     """VGGFace Score: how clear and how varied the identities are that a face classifier sees.
 
@@ -216,7 +216,7 @@ def validation_inception_score(
     return class_score(logits.double().log_softmax(1), splits, remainder="drop")
 
 
-def face_frechet_distance(network: CaffeResNet, made: Tensor, real: Tensor, batch: int = 10) -> float:
+def face_frechet_distance(network: CaffeResNet, made: Tensor, real: Tensor, batch: int = 16) -> float:
     """Frechet distance of the face classifier's probabilities; the published code has it switched off.
 
     Args:
