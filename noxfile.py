@@ -27,10 +27,10 @@ COMMANDS = {
     "voiceface": ["population", "avspeech", "check", "lists", "evaluate", "compare", "weights"],
     "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo"],
     "archetype_agnostic": ["train", "test", "embed", "match", "demo"],
-    "sf2f": ["train", "test", "prepare", "split"],
+    "sf2f": ["train", "test", "infer", "export", "prepare", "split"],
     "perceptionist": ["train", "test", "evaluate", "demo", "demo_mic"],
     "cmpc2": ["train", "test", "embed", "match", "nearest", "features", "demo"],
-    "voicestyle": [],
+    "voicestyle": ["train-stylegan"],
 }
 TRIALS = {  # what an installed wheel must be able to do besides
     "perceptionist": "from perceptionist import sim3dr; "
