@@ -7,6 +7,8 @@ from voiceface.cli import dispatch
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("sf2f.train", "train a generator of faces (stage 1) or the fuser of its windows (stage 2)"),
     "test": ("sf2f.test", "pictures of unseen people, figures, a report"),
+    "infer": ("sf2f.infer", "faces from recordings or stored features"),
+    "export": ("sf2f.export", "a model for other programs: one ONNX graph from samples to picture"),
     "prepare": ("sf2f.prepare", "recordings to features in the layout that training reads"),
     "split": ("sf2f.splits", "who trains, validates and tests, by the published rule"),
 }

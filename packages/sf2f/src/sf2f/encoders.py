@@ -76,7 +76,7 @@ class VoiceEncoder(nn.Module):
         """
         if mel.ndim != 3 or mel.shape[1] != self.config.bands:
             raise ValueError(f"windows must be (N, {self.config.bands}, T), found {tuple(mel.shape)}")
-        if not mel.shape[2] or not len(mel):
+        if not mel.shape[2] or not mel.shape[0]:  # `len` would fix the number in an exported graph
             raise ValueError(f"at least one window of one frame needed, found shape {tuple(mel.shape)}")
         left = -(-mel.shape[2] // 2 ** len(self.config.channels))
         if self.model.training and len(mel) * left < 2:

@@ -139,9 +139,14 @@ class Wen:
         Raises:
             ValueError: an unknown option.
         """
+        return self.decode(self.embed(mel), rescale)
+
+    @torch.no_grad()
+    def decode(self, embeddings: Tensor, rescale: Rescale = "fixed") -> Tensor:
+        """Unit embeddings (N, D) to pictures, as `pictures`."""
         if rescale not in get_args(Rescale):
             raise ValueError(f"rescale must be one of {get_args(Rescale)}, found {rescale!r}")
-        made = self.g(self.embed(mel)).clamp(-1, 1)
+        made = self.g(embeddings).clamp(-1, 1)
         if rescale == "fixed":
             return (made + 1) / 2
         flat = made.flatten(1)

@@ -1,0 +1,246 @@
+"""`sf2f export`: a trained generator as one ONNX graph, from the samples of a voice to its picture.
+
+In the graph: front end, normalisation, windows at a fixed stride, encoder, fuser or mean, decoder, back to
+0...1. Not in it: reading of files, resampling, removal of silence (a detector with a state that no tensor
+operation stands for); whoever runs the graph cuts silence before. Needs `pip install 'sf2f[export]'`.
+"""
+
+import argparse
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import nn
+
+    from sf2f.models import VoiceToFace
+
+INPUT, OUTPUT = "samples", "picture"
+RATE, WINDOW, HOP = 16000, 400, 160
+TOLERANCE = 1e-3
+LONGEST = 10_000_000
+"""Samples that the exporter is told of as the most, 10 minutes; the graph does not depend on it."""
+NEEDED = ("onnx", "onnxruntime", "onnxscript")
+
+
+class Exported(NamedTuple):
+    """What was written.
+
+    Attributes:
+        path: the file.
+        difference: the largest between its pictures and PyTorch's, 0...1, over voices of several lengths.
+        shortest: samples of the shortest voice it takes.
+        bytes: size of the file.
+    """
+
+    path: Path
+    difference: float
+    shortest: int
+    bytes: int
+
+
+def export_onnx(model: "VoiceToFace", out: str | Path, *, stride: int | None = None) -> Exported:
+    """Write a model as an ONNX file, and compare what that makes with PyTorch.
+
+    Input `samples` (1, T): float32 in the 16-bit range (-32768...32767), 16 kHz, one channel, silence
+    removed. Output `picture` (1, 3, H, W): float32, 0...1, R G B. The file's metadata hold name, notice,
+    configuration, window and stride.
+
+    Args:
+        model: from `sf2f.load`, on the CPU.
+        out: a name that ends in .onnx; written atomically, and only if the comparison holds.
+        stride: frames from one window to the next; None: half a window.
+
+    Raises:
+        ImportError: the packages of the extra `export` are absent.
+        ValueError: a model without a graph, another name, or pictures that differ by more than 1e-3.
+        OSError: the file cannot be written.
+    """
+    require_packages()
+    import onnx
+    import torch
+    from voiceface.config import to_dict
+    from voiceface.files import atomic_path
+
+    from sf2f.results import stride_of
+
+    path = Path(out)
+    if path.suffix != ".onnx":
+        raise ValueError(f"an ONNX file is named *.onnx, found {path}")
+    width = model.data.windows.width
+    stride = stride or stride_of(width)
+    module = graph_of(model, stride)
+    shortest = samples_of(width)
+    # The exporter proves its shapes for two windows and more; the graph itself takes one, see `parity`.
+    length = torch.export.Dim(INPUT, min=samples_of(width + stride), max=LONGEST)
+    example = torch.zeros(1, samples_of(width + 3 * stride) + 7)
+    facts = {
+        "system": "sf2f",
+        "name": model.name,
+        "notice": model.notice,
+        "joined_by": "fuser" if model.fuses else "mean",
+        "window_frames": str(width),
+        "stride_frames": str(stride),
+        "rate": str(RATE),
+        "shortest_samples": str(shortest),
+        "silence": "not removed by the graph: remove it before",
+        "generator": json.dumps(to_dict(model.generator.config)),
+        "data": json.dumps(to_dict(model.data)),
+    }
+    with atomic_path(path) as temporary:
+        program = torch.onnx.export(
+            module,
+            (example,),
+            input_names=[INPUT],
+            output_names=[OUTPUT],
+            dynamic_shapes={INPUT: {1: length}},
+            dynamo=True,
+            verbose=False,
+            external_data=False,
+        )
+        assert program is not None
+        program.save(str(temporary), external_data=False)
+        written = onnx.load(str(temporary))
+        onnx.helper.set_model_props(written, facts)
+        onnx.checker.check_model(written)
+        onnx.save(written, str(temporary))
+        difference = parity(model, temporary, stride)
+        if not difference <= TOLERANCE:
+            raise ValueError(
+                f"the graph's pictures differ from PyTorch's by {difference:.2g}, allowed {TOLERANCE}; "
+                f"{path} was not written"
+            )
+    return Exported(path, difference, shortest, path.stat().st_size)
+
+
+def graph_of(model: "VoiceToFace", stride: int) -> "nn.Module":
+    """The module that is exported: samples (1, T) to a picture (1, 3, H, W).
+
+    Raises:
+        ValueError: the decoder looks at sequences, or features that are not those of the published front end.
+    """
+    import torch
+    from torch import nn
+    from voiceface.log_filterbank import ExportableLogMel
+
+    if model.generator.config.decoder.kind == "attn_v2f":
+        raise ValueError(
+            "a model with the attn_v2f decoder takes one window, not several: it cannot be exported"
+        )
+    width, normalisation = model.data.windows.width, model.data.mel
+
+    class VoiceGraph(nn.Module):
+        """Everything after the removal of silence, by the functions that `sf2f infer` runs."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.front = ExportableLogMel(model.data.speech.bands)
+            self.generator = model.generator
+
+        def forward(self, samples: "torch.Tensor") -> "torch.Tensor":
+            mel = (self.front(samples)[0] - normalisation.mean) / normalisation.deviation
+            count = (mel.shape[1] - width) // stride + 1
+            places = torch.arange(count)[:, None] * stride + torch.arange(width)
+            windows = mel[:, places].transpose(0, 1)
+            return model.pictures(model.join(model.embed(windows)))
+
+    return VoiceGraph().eval()
+
+
+def samples_of(frames: int) -> int:
+    """Samples of the shortest voice that has so many frames."""
+    return WINDOW if frames < 2 else WINDOW + (frames - 2) * HOP + 1
+
+
+def parity(model: "VoiceToFace", path: str | Path, stride: int) -> float:
+    """Largest difference between the pictures of a file and of PyTorch, for made voices of four lengths."""
+    import numpy as np
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    width = model.data.windows.width
+    worst = 0.0
+    for number, extra in enumerate((0, stride - 1, stride, 3 * stride + 1)):
+        wave = made_voice(samples_of(width + extra) + 37 * number, number)
+        (found,) = session.run([OUTPUT], {INPUT: wave[None].astype(np.float32)})
+        expected = picture_of(model, wave, stride)
+        if found.shape != expected.shape:
+            raise ValueError(f"the graph gives pictures {found.shape}, expected {expected.shape}")
+        worst = max(worst, float(np.abs(found - expected).max()))
+    return worst
+
+
+def picture_of(model: "VoiceToFace", wave: "np.ndarray", stride: int) -> "np.ndarray":
+    """What PyTorch makes of samples (T,) int16 without silence, the way of `sf2f infer`: (1, 3, H, W)."""
+    import torch
+
+    from sf2f.results import embed, windows_in
+    from sf2f.speech import log_mel, normalised
+
+    config = model.data.speech.model_copy(update={"remove_silence": False, "rates": "resample"})
+    mel = normalised(log_mel(wave, RATE, config), model.data.mel)
+    with torch.inference_mode():
+        return model.pictures(model.join(embed(model, windows_in(model, mel, stride)))).cpu().numpy()
+
+
+def made_voice(samples: int, seed: int) -> "np.ndarray":
+    """A buzz under noise, int16, (samples,)."""
+    import numpy as np
+
+    moment = np.arange(samples) / RATE
+    buzz = np.sin(2 * np.pi * np.outer(np.arange(1, 20) * (100 + 20 * seed), moment)).sum(0)
+    noise = np.random.default_rng(seed).normal(0, 300, samples)
+    return np.clip(600 * buzz + noise, -32768, 32767).astype(np.int16)
+
+
+def require_packages() -> None:
+    """Raise ImportError where a package of the extra `export` is absent; the message says how to get it."""
+    from importlib.util import find_spec
+
+    absent = [name for name in NEEDED if find_spec(name) is None]
+    if absent:
+        raise ImportError(f"export needs {', '.join(absent)}: pip install 'sf2f[export]'")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`sf2f export`."""
+    parser = argparse.ArgumentParser(
+        prog="sf2f export",
+        description="Write a trained model as one ONNX graph: samples (1, T), float32 in the 16-bit range at "
+        "16 kHz, silence removed before, to a picture (1, 3, H, W) of 0...1. The file is compared with "
+        "PyTorch before it is kept. Needs: pip install 'sf2f[export]'.",
+    )
+    add = parser.add_argument
+    add("--weights", type=Path, help="run folder, weights file, or published checkpoint (default: bundled)")
+    add("--out", type=Path, required=True, help="the file, *.onnx")
+    add("--stride", type=int, help="frames (10 ms) between windows (default: half a window, 63 of 125)")
+    args = parser.parse_args(argv)
+    if args.stride is not None and args.stride < 1:
+        parser.error("--stride must be at least 1 frame")
+    try:
+        require_packages()
+    except ImportError as error:
+        raise ValueError(str(error)) from None
+
+    import logging
+
+    from sf2f.results import load
+
+    for name in ("onnxscript", "onnx_ir"):  # they tell of every constant that they join
+        logging.getLogger(name).setLevel(logging.WARNING)
+    found = export_onnx(load(args.weights), args.out, stride=args.stride)
+    print(
+        f"{found.path}: {found.bytes / 1e6:.1f} MB, {found.shortest / RATE:.2f} s or longer; "
+        f"largest difference from PyTorch {found.difference:.1e} (of 0...1)"
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    from voiceface.cli import run_main
+
+    raise SystemExit(run_main("sf2f.export", None))

@@ -1,0 +1,114 @@
+"""The exported graph makes the pictures that PyTorch makes, for any length, and says what it is."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from sf2f import export, load
+from sf2f.__main__ import main
+from sf2f.config import DataConfig
+from sf2f.export import export_onnx, graph_of, samples_of
+from sf2f.generator import GeneratorConfig
+from sf2f.results import Voice, face_of
+from sf2f.speech import SpeechConfig, log_mel, normalised
+from small_sf2f_models import NOTICE, WIDTH, voice, write_model
+from voiceface.log_filterbank import SF2FLogMel
+
+STRIDES = {"quick_1st_stage": 13, "quick_fuser": None}
+WHOLE = SpeechConfig(remove_silence=False)
+
+
+def needed() -> tuple[Any, Any]:
+    pytest.importorskip("onnxscript")
+    return pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+
+
+@pytest.fixture(scope="module", params=STRIDES)
+def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A model, its file, what was said of it, and the stride in it."""
+    needed()
+    folder = tmp_path_factory.mktemp(request.param)
+    model, stride = load(write_model(folder / "run", request.param)), STRIDES[request.param]
+    return model, export_onnx(model, folder / "new" / "face.onnx", stride=stride), stride or WIDTH // 2
+
+
+@pytest.mark.parametrize("samples", [samples_of(WIDTH), samples_of(WIDTH) + 1, 16000, 30011])
+def test_the_graph_draws_what_the_program_draws(exported: Any, samples: int) -> None:
+    _, onnxruntime = needed()
+    model, found, stride = exported
+    session = onnxruntime.InferenceSession(str(found.path), providers=["CPUExecutionProvider"])
+    wave = voice(2.0, 150)[:samples]
+    (made,) = session.run(None, {"samples": wave[None].astype(np.float32)})
+    mel = normalised(log_mel(wave, config=WHOLE), model.data.mel)
+    expected = face_of(model, [Voice("made", mel, samples / 16000)], stride=stride).picture
+    assert made.dtype == np.float32 and made.shape == (1, 3, *expected.shape[:2])
+    np.testing.assert_allclose(made[0].transpose(1, 2, 0) * 255, expected, atol=0.51 + 255e-3)
+    (other,) = session.run(None, {"samples": voice(2.0, 90, 1)[None].astype(np.float32)})
+    assert np.abs(made - other).max() > 0.02
+
+
+def test_the_difference_is_small_and_stated(exported: Any) -> None:
+    _, found, _ = exported
+    assert 0 < found.difference < 1e-3
+    assert found.bytes == found.path.stat().st_size
+    assert [path.name for path in found.path.parent.iterdir()] == ["face.onnx"]
+
+
+def test_the_file_says_what_it_is(exported: Any) -> None:
+    onnx, _ = needed()
+    model, found, stride = exported
+    written = onnx.load(found.path)
+    facts = {entry.key: entry.value for entry in written.metadata_props}
+    assert facts["notice"] == NOTICE and facts["name"] == model.name and "not removed" in facts["silence"]
+    assert int(facts["stride_frames"]) == stride and int(facts["window_frames"]) == WIDTH
+    assert facts["joined_by"] == ("fuser" if model.fuses else "mean")
+    assert GeneratorConfig.model_validate(json.loads(facts["generator"])) == model.generator.config
+    assert DataConfig.model_validate(json.loads(facts["data"])) == model.data
+    shape = written.graph.input[0].type.tensor_type.shape.dim
+    assert shape[0].dim_value == 1 and shape[1].dim_param
+
+
+def test_shortest_voice_of_a_number_of_frames() -> None:
+    front = SF2FLogMel()
+    assert samples_of(1) == 400
+    for frames in (2, 3, 40):
+        assert front.frames(samples_of(frames)) == frames == front.frames(samples_of(frames) - 1) + 1
+
+
+def test_a_graph_that_differs_is_not_kept(tmp_path: Path, monkeypatch: Any) -> None:
+    model = load(write_model(tmp_path / "run"))
+    monkeypatch.setattr(export, "parity", lambda *_: float("nan"))
+    monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: _NoProgram())
+    with pytest.raises(ValueError, match="differ from PyTorch's by nan"):
+        export_onnx(model, tmp_path / "face.onnx")
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+class _NoProgram:
+    """An exporter's result with a graph of no nodes."""
+
+    def save(self, path: str, **_: Any) -> None:
+        onnx, _runtime = needed()
+        graph = onnx.helper.make_graph([], "empty", [], [])
+        onnx.save(onnx.helper.make_model(graph), path)
+
+
+def test_what_cannot_be_exported_is_refused(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+    run = write_model(tmp_path / "run")
+    model = load(run)
+    other = model.generator.config.model_copy(
+        update={"decoder": model.generator.config.decoder.model_copy(update={"kind": "attn_v2f"})}
+    )
+    model.generator.config = other
+    with pytest.raises(ValueError, match="attn_v2f"):
+        graph_of(model, 10)
+    needed()
+    with pytest.raises(ValueError, match=r"named \*\.onnx, found .*face.bin"):
+        export_onnx(load(run), tmp_path / "face.bin")
+    monkeypatch.setattr(export, "NEEDED", ("no_such_package_anywhere",))
+    words = ["export", "--weights", str(run), "--out", str(tmp_path / "face.onnx")]
+    assert main(words) == 1
+    assert "pip install 'sf2f[export]'" in capsys.readouterr().err
