@@ -11,12 +11,14 @@ import numpy as np
 import pytest
 import torch
 from cmpc2.evaluation import Places, embed_list, evaluate_lists, find_lists, leak_notice, rows_of, voice_views
+from cmpc2.published import known_as, training_identities
 from cmpc2.verification import corner_error_rate, mean_view_scores, verification_figures
 from cmpc2.voices import VoiceConfig, bands_of_file
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 from voiceface.datasets.corpus import Corpus, open_corpus
+from voiceface.datasets.identities import Identity
 from voiceface.datasets.lists import read_list
 
 Call = Callable[..., int]
@@ -192,6 +194,18 @@ def test_the_published_error_rate_is_an_option(
     assert scores is not None and labels is not None
     alarm, hit, _ = roc_curve(labels, scores)
     assert rate["corner"] == pytest.approx(alarm[np.argmin(np.abs((1 - hit) - alarm))])
+
+
+def test_who_trained_a_published_model_follows_from_its_file() -> None:
+    people = [
+        Identity(name, f"id{i}", name, "f", "", split)
+        for i, (name, split) in enumerate(
+            [("Eva_A", "train"), ("Fay_B", "test"), ("Zoe_C", "val"), ("Ann_D", "test")]
+        )
+    ]
+    assert training_identities(known_as("weights/checkpoint_CMPC.pth.tar"), people) == ["Eva_A", "Zoe_C"]
+    assert training_identities(known_as("model_best_256.pth.tar"), people) == ["Fay_B", "Zoe_C"]
+    assert training_identities(known_as("mine.pth.tar"), people) == []
 
 
 # the command

@@ -109,16 +109,18 @@ def test_both_forms_differ_and_without_clusterings_there_is_none() -> None:
 
 @pytest.mark.parametrize("centroids", ["raw", "unit"])
 @pytest.mark.parametrize("over", ["sum", "mean"])
-def test_credibility_by_loops(centroids: Any, over: Any) -> None:
+@pytest.mark.parametrize("use", ["subtracted", "added", "ignored"])
+def test_credibility_by_loops(centroids: Any, over: Any, use: Any) -> None:
     voice, face, index, found = drawn(2)
-    ours = credibility(voice, face, index, found, centroids=centroids, over=over)
+    ours = credibility(voice, face, index, found, centroids=centroids, over=over, agreement=use)
     for i, row in enumerate(index):
         agreement = []
         for left, right in zip(found.voice, found.face):
             a, b = left.centroids[left.assignment[row]], right.centroids[right.assignment[row]]
             agreement.append(float(a @ b) if centroids == "raw" else cosine(a, b))
         together = sum(agreement) if over == "sum" else sum(agreement) / len(agreement)
-        assert ours[i].item() == pytest.approx(cosine(voice[i], face[i]) - together)
+        sign = {"subtracted": -1, "added": 1, "ignored": 0}[use]
+        assert ours[i].item() == pytest.approx(cosine(voice[i], face[i]) + sign * together)
 
 
 @settings(deadline=None, max_examples=40)

@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from voiceface.association.config import EvaluationConfig, NonNegative, Positive, Share
 from voiceface.config import Config
 
-from cmpc2.losses import Contrast, WeightRule
+from cmpc2.losses import Agreement, Contrast, WeightRule
 from cmpc2.model import ModelConfig
 from cmpc2.prototypes import Backend, Empty, Final, Start
 from cmpc2.voices import VoiceConfig
@@ -27,6 +27,7 @@ class RecalibrationConfig(Config):
     kappa: float = Field(0.1, gt=0, description="share of the batch's variance")
     centroids: Literal["raw", "unit"] = Field("raw", description="of the agreement; raw: published")
     over: Literal["sum", "mean"] = Field("sum", description="clusterings; sum: published")
+    agreement: Agreement = Field("subtracted", description="of the prototypes; subtracted: published")
 
     def options(self) -> dict[str, Any]:
         """As `cmpc_terms` takes them."""

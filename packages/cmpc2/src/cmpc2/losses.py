@@ -15,6 +15,7 @@ from cmpc2.prototypes import Clustering
 
 Contrast = Literal["all", "published"]
 WeightRule = Literal["cumulative", "cdf"]
+Agreement = Literal["subtracted", "added", "ignored"]
 
 
 class Clusterings(NamedTuple):
@@ -109,8 +110,13 @@ def credibility(
     *,
     centroids: Literal["raw", "unit"] = "raw",
     over: Literal["sum", "mean"] = "sum",
+    agreement: Agreement = "subtracted",
 ) -> Tensor:
-    """rho: cosine of a pair minus the agreement of its two prototypes.
+    """How much a pair's voice and face can be believed to fit: rho, higher for more weight.
+
+    As published, the cosine of the pair minus the agreement of its two prototypes. Where pairs are wrong,
+    their prototypes agree less, which this rule rewards: on videos given wrong faces it ranks wrong pairs
+    above right ones (docs/cmpc2.md). "added" and "ignored" are of our own making.
 
     Args:
         voice: embeddings (B, D).
@@ -119,18 +125,22 @@ def credibility(
         clusterings: of both banks, R each.
         centroids: as they are (as published), or of unit length.
         over: the agreement is summed (as published) or averaged over the clusterings.
+        agreement: what becomes of it: "subtracted" (as published), "added" or "ignored".
 
     Returns:
         Shape (B,).
     """
     rho = (normalize(voice, dim=1) * normalize(face, dim=1)).sum(1)
-    agreement = torch.zeros_like(rho)
+    if agreement == "ignored":
+        return rho
+    shared = torch.zeros_like(rho)
     for left, right in zip(clusterings.voice, clusterings.face, strict=True):
         a, b = left.centroids[left.assignment[index]], right.centroids[right.assignment[index]]
         if centroids == "unit":
             a, b = normalize(a, dim=1), normalize(b, dim=1)
-        agreement += (a * b).sum(1)
-    return rho - (agreement / len(clusterings.voice) if over == "mean" else agreement)
+        shared += (a * b).sum(1)
+    shared = shared / len(clusterings.voice) if over == "mean" else shared
+    return rho + shared if agreement == "added" else rho - shared
 
 
 @torch.no_grad()
@@ -184,6 +194,7 @@ def cmpc_terms(
     rule: WeightRule = "cumulative",
     centroids: Literal["raw", "unit"] = "raw",
     over: Literal["sum", "mean"] = "sum",
+    agreement: Agreement = "subtracted",
 ) -> Terms:
     """All losses of a batch; without clusterings instance contrast alone, every pair with weight 1.
 
@@ -197,7 +208,7 @@ def cmpc_terms(
         prototypes: use the prototype contrast.
         recalibrate: weight the pairs.
         delta, kappa, rule: see `recalibration_weights`.
-        centroids, over: see `credibility`.
+        centroids, over, agreement: see `credibility`.
     """
     voice, face = (x if x.dtype == torch.float64 else x.float() for x in (voice, face))
     instance = instance_contrast(voice, face, temperature)
@@ -211,6 +222,8 @@ def cmpc_terms(
                 prototype_contrast(face, index, clusterings.voice, form),
             )
         if recalibrate:
-            rho = credibility(voice, face, index, clusterings, centroids=centroids, over=over)
+            rho = credibility(
+                voice, face, index, clusterings, centroids=centroids, over=over, agreement=agreement
+            )
             weight = recalibration_weights(rho, delta=delta, kappa=kappa, rule=rule)
     return Terms(*instance, *contrast, weight)

@@ -20,6 +20,8 @@ from cmpc2.resnet import PLANS
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from voiceface.datasets.identities import Identity
+
     from cmpc2.resnet import Arch, Stages
 
 BRANCHES = ("voice_subnet", "face_subnet")
@@ -64,6 +66,22 @@ def known_as(path: str | Path) -> Known | None:
     """What a published file is, by its name; None for other names."""
     name = Path(path).name
     return next((known for known in KNOWN.values() if known.file == name), None)
+
+
+def training_identities(known: Known | None, people: "Sequence[Identity]") -> list[str]:
+    """Which of the people had videos in the training of a published model; nobody where it is unknown.
+
+    Args:
+        known: see `known_as`.
+        people: rows of the identity table, with the PINs split (`identity_splits.txt`) as their splits.
+    """
+    from voiceface.datasets.identities import split_of_name
+
+    if known is None:
+        return []
+    if known.front_end == "sphinx":  # trained on names that begin with F...Z
+        return [person.face_id for person in people if split_of_name(person.face_id) == "train"]
+    return [person.face_id for person in people if person.split in ("train", "val")]
 
 
 def read_model(path: str | Path) -> dict[str, Tensor]:
@@ -223,4 +241,5 @@ __all__ = [
     "load_imagenet",
     "read_memory",
     "read_model",
+    "training_identities",
 ]

@@ -100,6 +100,7 @@ def _on_cmpc_lists(
     from voiceface.datasets.voxceleb import find_voice_root
 
     from cmpc2.evaluation import Places, evaluate_lists, leak_notice
+    from cmpc2.published import known_as, training_identities
 
     try:
         people = read_identities(args.data, args.split)
@@ -108,6 +109,8 @@ def _on_cmpc_lists(
     places = Places(
         args.voice_root or find_voice_root(args.data), args.face_root or args.data / "unzippedFaces"
     )
+    if args.weights:
+        bank = bank | set(training_identities(known_as(args.weights), people))
     lists = [read_list(path, people) for path in paths]
     results, voices, faces = evaluate_lists(
         model,
