@@ -38,7 +38,7 @@ def bundle(run: str | Path, out: str | Path, *, system: str, constants: Sequence
         out,
         state,
         system=system,
-        kind="model",
+        kind=loaded.kind,
         config=loaded.config,
         extra=loaded.extra,
         dtype=torch.float16,

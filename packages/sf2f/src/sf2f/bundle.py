@@ -1,0 +1,23 @@
+"""Small weights for distribution.
+
+The bundled weights were made by
+
+    sf2f train --cfg population_1st_stage --population quick --threads 1 --out runs/first
+    sf2f train --cfg population_fuser --population quick --threads 1 --out runs/second --start runs/first
+    python -m sf2f.bundle runs/second --out src/sf2f/weights/population.safetensors
+"""
+
+from collections.abc import Sequence
+
+from voiceface.association.bundle import command
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`python -m sf2f.bundle`."""
+    return command("sf2f", argv, constants=[])
+
+
+if __name__ == "__main__":
+    from voiceface.cli import run_main
+
+    raise SystemExit(run_main("sf2f.bundle", None))
