@@ -170,8 +170,11 @@ class UpBlock(nn.Sequential):
 
     Doubling and convolution run as one transposed convolution of the small picture with 4 x 4 filters, which
     are sums of the 3 x 3 ones: neighbours of a doubled pixel are often the same pixel. The result differs by
-    rounding, with 4 products in place of 9 and no doubled picture in memory.
+    rounding, with 4 products in place of 9 and no doubled picture in memory. For few pixels making the sums
+    would take longer than it saves, and the layers run one by one.
     """
+
+    FEW = 32  # pixels of all pictures of a batch together
 
     def __init__(self, before: int, width: int) -> None:
         super().__init__(
@@ -183,6 +186,8 @@ class UpBlock(nn.Sequential):
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, before, H, W) to (N, width, 2H, 2W)."""
+        if input.shape[0] * input.shape[2] * input.shape[3] <= self.FEW:
+            return super().forward(input)
         _, convolution, norm, gate = self
         assert isinstance(convolution, nn.Conv2d)
         filters = doubling_filters(convolution.weight)

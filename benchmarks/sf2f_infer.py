@@ -1,0 +1,110 @@
+"""Speed of sf2f from a sound file to a face, networks of the published sizes, on one thread.
+
+    python benchmarks/sf2f_infer.py
+
+Ten seconds of a made voice; random weights, loaded before anything is timed. "CPU" is the processor time of
+this one-thread process, what the clock shows when nothing else runs; targets are judged by it. The embeddings
+are compared with those of one window at a time before anything is reported.
+"""
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from sf2f.models import VoiceToFace
+
+SECONDS, RATE = 10, 16000
+MODELS = ("sf2f_1st_stage", "sf2f_fuser", "sf2f_mid_fuser", "v2f")
+TARGETS = {f"sound file to face, {name}": 80 for name in MODELS}  # milliseconds
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Print the table; exit code 1 when a target is missed."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=15, help="measurements of each; the best counts")
+    options = parser.parse_args(argv)
+    missed = False
+    print(f"{'':42}{'CPU ms':>8}{'clock ms':>10}{'target':>8}")
+    with tempfile.TemporaryDirectory() as folder:
+        for name, call in works(Path(folder)):
+            processor, clock = best(call, options.repeats)
+            target = str(TARGETS.get(name, ""))
+            print(f"{name:42}{processor * 1e3:8.1f}{clock * 1e3:10.1f}{target:>8}")
+            missed |= name in TARGETS and processor * 1e3 > TARGETS[name]
+    return int(missed)
+
+
+def works(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
+    """What is measured."""
+    import torch
+    from sf2f.results import embed, face, read_voice, windows_in
+    from voiceface import audio
+
+    path = folder / "voice.wav"
+    audio.write_wav(path, voice())
+    models = {name: model_of(name) for name in MODELS}
+    model = models["sf2f_fuser"]
+    heard = read_voice(model, path)
+    windows = windows_in(model, heard.mel)
+    assert heard.seconds > 0.9 * SECONDS and len(windows) == 14, (heard.seconds, len(windows))
+    together = embed(model, windows)
+    apart = torch.cat([embed(model, windows[k : k + 1]) for k in range(len(windows))])
+    torch.testing.assert_close(together, apart)
+    whole: dict[str, Callable[[], Any]] = {}
+    for name, each in models.items():
+        whole[f"sound file to face, {name}"] = lambda each=each: face(each, path)
+    return [
+        ("file to features", lambda: read_voice(model, path)),
+        ("14 windows to embeddings", lambda: embed(model, windows)),
+        ("embeddings to face", lambda: model.pictures(model.join(together))),
+        *whole.items(),
+        ("with a picture of every window", lambda: face(model, path, windows=True)),
+    ]
+
+
+def model_of(name: str) -> "VoiceToFace":
+    """A bundled experiment with random weights."""
+    import torch
+    from sf2f.config import Sf2fConfig
+    from sf2f.generator import EncoderDecoder
+    from sf2f.models import VoiceToFace
+    from voiceface.config import load_config
+
+    torch.manual_seed(0)
+    config = load_config(name, Sf2fConfig, "sf2f")
+    return VoiceToFace(EncoderDecoder(config.generator).eval().requires_grad_(False), config.data, name)
+
+
+def voice() -> np.ndarray:
+    """A buzz with a formant and syllables, int16: the detector takes it for a voice."""
+    moment = np.arange(SECONDS * RATE) / RATE
+    phase = 2 * np.pi * np.cumsum(110 + 15 * np.sin(2 * np.pi * 3 * moment)) / RATE
+    partials = (np.sin(k * phase) * np.exp(-(((k * 110 - 600) / 700) ** 2)) for k in range(1, 30))
+    wave = np.sum(list(partials), 0) * (1 + 0.7 * np.sin(2 * np.pi * 4 * moment)) * 2500
+    return np.clip(wave + np.random.default_rng(0).normal(0, 20, len(wave)), -32768, 32767).astype(np.int16)
+
+
+def best(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
+    """Least processor and clock seconds of a call, after one that does not count."""
+    call()
+    found = []
+    for _ in range(repeats):
+        processor, clock = time.process_time(), time.perf_counter()
+        call()
+        found.append((time.process_time() - processor, time.perf_counter() - clock))
+    return min(row[0] for row in found), min(row[1] for row in found)
+
+
+if __name__ == "__main__":
+    os.environ["OMP_NUM_THREADS"] = "1"  # read when the libraries load
+    sys.exit(main())
