@@ -343,6 +343,7 @@ def test_the_baseline_of_wen_hears_whole_recordings(wen: Path, voices: Path, tmp
     np.testing.assert_allclose(both.embedding, mean / mean.norm(), atol=1e-5)
     out = tmp_path / "out"
     assert main(["infer", str(voices), "--wen", str(wen), "--out", str(out), "--published"]) == 0
+    assert [path.name for path in (out / "carl").iterdir()] == ["d_fed_0.png"]
     found = np.asarray(Image.open(out / "carl" / "d_fed_0.png"))
     assert found.min() == 0 and found.max() >= 254 and "heard as a whole" in (out / "index.html").read_text()
     np.save(tmp_path / "stored.npy", mels[0][0].T.numpy())

@@ -47,7 +47,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.stride is not None and args.stride < 1:
         parser.error("--stride must be at least 1 frame")
-    if args.wen and (args.weights or args.windows or args.whole or args.noise is not None):
+    if args.wen and args.device == "cuda":
+        parser.error("--wen runs on the cpu only")
+    if args.wen and (args.windows or args.whole or args.stride or args.noise is not None):
         parser.error("--wen names other networks, which hear each recording as a whole and without noise")
     from voiceface.inputs import find_inputs, writable_folder
 
@@ -76,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             model,
             voices,
             stride=args.stride,
-            windows=args.windows or args.published,
+            windows=args.windows or (args.published and not args.wen),
             whole=args.whole or args.published,
             noise=noise,
             published=args.published,
@@ -344,7 +346,7 @@ def build_parser() -> argparse.ArgumentParser:
         "from 0 to 255",
     )
     add("--no-page", action="store_true", help="write no index.html")
-    add("--device", default="cpu", help="cpu, cuda or auto (default: %(default)s)")
+    add("--device", default="cpu", help="cpu, cuda or auto; --wen: cpu only (default: %(default)s)")
     return parser
 
 
