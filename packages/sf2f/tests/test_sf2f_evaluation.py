@@ -188,7 +188,7 @@ def test_the_command_writes_pictures_figures_and_a_page(
     assert len(list((out / "faces").glob("*.png"))) == 8
     assert json.loads((out / "evaluation.json").read_text())["notice"] == "nothing real"
     page = (out / "report.html").read_text()
-    assert page.count("nothing real") and "One window, all windows, true" in page and "audio" in page
+    assert page.count("nothing real") and "from one window of the voice" in page and "audio" in page
     assert (out / "table.csv").read_text().startswith("Model,Name,Mode,L2")
     (tmp_path / "file").write_text("")
     assert run_main("sf2f.test", [*words[:-1], str(tmp_path / "file")]) == 1
@@ -218,6 +218,15 @@ def test_a_sheet_holds_every_picture_once() -> None:
     assert sheet.shape == (2 * 3 + 1, 3 * 3 + 1, 3)
     assert sorted(set(sheet.flatten().tolist())) == [0, 26, 51, 76, 102, 255]
     assert (sheet[4:6, 7:9] == 255).all(), "the sixth place is empty"
+
+
+def test_the_square_of_a_person() -> None:
+    from sf2f.evaluation_report import square_of
+
+    grey = [torch.full((3, 2, 2), value) for value in (0.0, 0.2, 0.4, 0.6)]
+    square = square_of(grey[:2], grey[2:])
+    assert square.shape == (6, 6, 3) and square[0, 0, 0] == 0 and square[0, 5, 0] == 51
+    assert square[5, 0, 0] == 102 and square[5, 5, 0] == 153 and (square[2:4] == 255).all()
 
 
 def test_a_single_window_of_a_fuser_model_goes_through_it_only_when_it_is_all() -> None:

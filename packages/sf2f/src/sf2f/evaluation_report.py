@@ -67,18 +67,19 @@ def write_report(
         plots=_plots(found),
         people=_people(found, speakers),
         logs=logs,
-        config=None,
+        kicker="Faces from voices",
         environment=environment(),
         commands=commands,
     )
 
 
-def side_by_side(*pictures: Tensor) -> np.ndarray:
-    """Pictures (3, S, S), 0...1, in one row with a white line between, uint8."""
-    parts = [as_bytes(each) for each in pictures]
-    line = np.full((parts[0].shape[0], 2, 3), 255, np.uint8)
-    row = [part for each in parts for part in (line, each)][1:]
-    return np.concatenate(row, axis=1)
+def square_of(above: Sequence[Tensor], below: Sequence[Tensor]) -> np.ndarray:
+    """Two pictures (3, S, S), 0...1, above two others, white lines between, uint8: pages show squares."""
+    rows = []
+    for pair in (above, below):
+        left, right = (as_bytes(each) for each in pair)
+        rows.append(np.concatenate([left, np.full((len(left), 2, 3), 255, np.uint8), right], axis=1))
+    return np.concatenate([rows[0], np.full((2, rows[0].shape[1], 3), 255, np.uint8), rows[1]])
 
 
 def _headlines(found: Evaluation) -> "list[Headline]":
@@ -179,14 +180,15 @@ def _people(found: Evaluation, speakers: Speakers) -> "list[PeopleGroup]":
 
     def person(at: int) -> Person:
         note = f"place {found.ranks[at]} of {len(found.names)}" if found.ranks else ""
+        true = found.real[at]
         return Person(
             found.names[at],
-            picture=side_by_side(found.pictures[at], found.real[at][0]),
+            picture=square_of((found.single[at], found.pictures[at]), (true[0], true[min(1, len(true) - 1)])),
             sound=_sound(speakers, at),
             note=note,
         )
 
-    note = "Left: made from the voice. Right: a true picture."
+    note = "Above: made from one window of the voice, and from all. Below: true pictures of the person."
     count = min(SHOWN, len(found.names))
     groups = [PeopleGroup("Made and true faces", [person(at) for at in range(count)], note)]
     if found.ranks:
@@ -195,11 +197,6 @@ def _people(found: Evaluation, speakers: Speakers) -> "list[PeopleGroup]":
             PeopleGroup("Nearest to the truth", [person(int(at)) for at in order[: count // 2]], note),
             PeopleGroup("Farthest from it", [person(int(at)) for at in order[::-1][: count // 2]], note),
         ]
-    ladder = [
-        Person(found.names[at], picture=side_by_side(found.single[at], found.pictures[at], found.real[at][0]))
-        for at in range(min(6, count))
-    ]
-    groups.append(PeopleGroup("One window, all windows, true", ladder, "From left to right."))
     return groups
 
 

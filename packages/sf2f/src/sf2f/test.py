@@ -55,7 +55,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         found,
         model,
         speakers,
-        title=f"Faces from voices: {model.name or 'sf2f'}",
+        title=f"What {model.name or 'sf2f'} makes of unseen people",
         subtitle=f"{len(speakers)} people of the split {args.split} of {name}, {len(known)} of them seen in "
         "training.",
         run=args.weights if args.weights.is_dir() else None,
