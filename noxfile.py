@@ -22,7 +22,8 @@ FOLDERS = {
     "cmpc2": "packages/cmpc2",
     "voicestyle": "packages/voicestyle",
 }
-SIBLINGS = {"voicestyle": ["shared", "packages/cmpc2"]}  # folders whose wheels come along; else the shared one
+# Folders whose wheels come along; else the shared one.
+SIBLINGS = {"voicestyle": ["shared", "packages/cmpc2"]}
 COMMANDS = {
     "voiceface": ["population", "avspeech", "check", "lists", "evaluate", "compare", "weights"],
     "seeking_shape": ["train", "extract_id_weight", "test", "embed", "match", "demo"],

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).resolve().parent
 REPO = HERE.parents[1]
-SYSTEMS = {name: f"parity.{name}" for name in ("archetype_agnostic", "perceptionist", "seeking_shape", "sf2f", "voicestyle")}
+NAMES = ("archetype_agnostic", "perceptionist", "seeking_shape", "sf2f", "voicestyle")
+SYSTEMS = {name: f"parity.{name}" for name in NAMES}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
