@@ -36,6 +36,15 @@ PUBLISHED = (
     "data.second=any",
     "data.second_view=shared",
 )
+WRONG_PAIRS = "data.mismatched=0.4"  # of so many training videos the pictures are another's
+UNWEIGHTED = ("loss.recalibration.enabled=false",)
+BY_AGREEMENT = (
+    "loss.recalibration.agreement=added",
+    "loss.recalibration.rule=cdf",
+    "loss.recalibration.delta=0.0",
+    "loss.recalibration.over=mean",
+    "loss.recalibration.centroids=unit",
+)
 CONTESTANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "seeking_shape": ("seeking_shape", ()),
     "archetype_agnostic": ("archetype_agnostic", ()),
@@ -44,6 +53,12 @@ CONTESTANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "archetype_agnostic, weights not normalised": ("archetype_agnostic", ("equilibrium.normalise=none",)),
     "archetype_agnostic, circle form": ("archetype_agnostic", ("regauging.form=circle",)),
     "archetype_agnostic as published": ("archetype_agnostic", PUBLISHED),
+    "cmpc2": ("cmpc2", ()),
+    "cmpc2 without recalibration": ("cmpc2", UNWEIGHTED),
+    "cmpc2, instance contrast alone": ("cmpc2", ("loss.prototypes=false", *UNWEIGHTED)),
+    "cmpc2 on wrong pairs": ("cmpc2", (WRONG_PAIRS, *BY_AGREEMENT)),
+    "cmpc2 on wrong pairs, not recalibrated": ("cmpc2", (WRONG_PAIRS, *UNWEIGHTED)),
+    "cmpc2 on wrong pairs, recalibrated as published": ("cmpc2", (WRONG_PAIRS,)),
 }
 """Name -> system and what differs from the preset's configuration."""
 
@@ -78,7 +93,24 @@ def train_archetype_agnostic(data: Path, out: Path, preset: str, given: Sequence
     return out / "main"
 
 
-TRAINERS = {"seeking_shape": train_seeking_shape, "archetype_agnostic": train_archetype_agnostic}
+def train_cmpc2(data: Path, out: Path, preset: str, given: Sequence[str]) -> Path:
+    """One run on the videos of the training people, without their names; its folder."""
+    from cmpc2.config import Cmpc2Config
+    from cmpc2.sources import open_training
+    from cmpc2.train import train
+    from voiceface.config import load_config
+
+    config = load_config(preset, Cmpc2Config, "cmpc2", given)
+    found = open_training(config, data=data, splits=["train"], progress=False)
+    train(config, found.pairs, out / "main", threads=1, notice=found.notice)
+    return out / "main"
+
+
+TRAINERS = {
+    "seeking_shape": train_seeking_shape,
+    "archetype_agnostic": train_archetype_agnostic,
+    "cmpc2": train_cmpc2,
+}
 
 
 def judge(system: str, model: Path, data: Path, split: str) -> tuple[list[np.ndarray], np.ndarray]:
@@ -89,7 +121,8 @@ def judge(system: str, model: Path, data: Path, split: str) -> tuple[list[np.nda
     from voiceface.association.evaluation import embed_corpus
 
     corpus = open_split(data, split)
-    load = importlib.import_module(f"{system}.embedder").load
+    module = importlib.import_module(f"{system}.embedder")
+    load = getattr(module, "load_embedder", module.load)
     voices, faces = embed_corpus(load(model), corpus, workers=1)
     files = [each for person in corpus.people for each in (person.voices, person.faces)]
     count = min(AVERAGED, *map(len, files))

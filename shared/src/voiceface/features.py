@@ -266,6 +266,7 @@ class PerceptionistLogMel(nn.Module):
         bank = bin_edge_mel_bank(n_fft, n_mels, low, high, rate)
         self.register_buffer("window", shape, persistent=False)
         self.register_buffer("bank", bank, persistent=False)
+        self._parts = _filled_parts(bank)
 
     @torch.no_grad()
     def log_mel(self, samples: Tensor, before: float | Tensor = 0.0) -> Tensor:
@@ -336,7 +337,17 @@ class PerceptionistLogMel(nn.Module):
         torch.sub(frames[..., 1:], frames[..., :-1], alpha=self.pre_emphasis, out=used[..., 1:])
         used *= self.window
         spectrum = torch.fft.rfft(padded)
-        return torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag) @ self.bank
+        power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
+        return torch.cat([power[..., bins] @ self.bank[bins, bands] for bins, bands in self._parts], -1)
+
+
+def _filled_parts(bank: Tensor, size: int = 16) -> list[tuple[slice, slice]]:
+    """Bins that neighbouring bands of a bank (bins, M) use, `size` bands at a time: the rest is zeros."""
+    parts = []
+    for start in range(0, bank.shape[1], size):
+        used = bank[:, start : start + size].any(1).nonzero().flatten().tolist()
+        parts.append((slice(used[0], used[-1] + 1), slice(start, start + size)))
+    return parts
 
 
 def repeat_frames(bands: Tensor, shortest: int) -> Tensor:

@@ -23,6 +23,7 @@ PUBLISHED = (
     (("V.model.conv1.",), "seeking_shape, voice branch"),
     (("center.weight",), "seeking_shape, identity weights"),
     (("vNet.model.input_layer.", "aNet.model.conv1."), "archetype_agnostic, whole model"),
+    (("voice_subnet.conv1.", "face_subnet.conv1."), "cmpc2 (CMPC), whole model"),
     (("input_layer.0.weight", "body.0.res_layer."), "face backbone IR of face.evoLVe"),
     (("__S__.conv1.", "__S__.sap_linear."), "voice backbone thin ResNet of voxceleb_trainer"),
     (("conv1.", "sap_linear.", "layer4.0.se."), "voice backbone thin ResNet of voxceleb_trainer"),
