@@ -53,7 +53,9 @@ def audio(args: argparse.Namespace) -> None:
     from cmpc2.voices import VoiceConfig, bands_of_file
     from voiceface.association.embed import find_files
     from voiceface.audio import info, write_wav
+    from voiceface.memory import keep_freed_memory
 
+    keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
         if args.voices:
             paths, _ = find_files([args.voices])

@@ -336,7 +336,8 @@ class PerceptionistLogMel(nn.Module):
         used[..., 0] = frames[..., 0] - self.pre_emphasis * earlier
         torch.sub(frames[..., 1:], frames[..., :-1], alpha=self.pre_emphasis, out=used[..., 1:])
         used *= self.window
-        spectrum = torch.fft.rfft(padded)
+        used = max(bins.stop for bins, _ in self._parts)
+        spectrum = torch.fft.rfft(padded)[..., :used]
         power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
         return torch.cat([power[..., bins] @ self.bank[bins, bands] for bins, bands in self._parts], -1)
 
