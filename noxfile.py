@@ -85,7 +85,8 @@ for name, folder in FOLDERS.items():
 def layout(session: nox.Session) -> None:
     """Dependency rules between the packages, and the places that must agree with each other."""
     session.install("pytest>=8")
-    session.run("pytest", "tests/test_layout.py", "tests/test_third_party.py", *session.posargs)
+    files = ["tests/test_layout.py", "tests/test_third_party.py"]
+    session.run("pytest", *files, *session.posargs, env={"PYTHONPATH": "shared/src"})
 
 
 @nox.session(tags=["check"])

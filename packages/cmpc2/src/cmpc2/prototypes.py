@@ -70,7 +70,8 @@ def cluster(
         backend=backend,
         generator=generator,
     )
-    return Clustering(*found, concentration(found.assignment, found.distance, clusters, temperature))
+    density = concentration(found.assignment, found.distance, clusters, temperature)
+    return Clustering(found.assignment, found.centroids, found.distance, density)
 
 
 @torch.no_grad()

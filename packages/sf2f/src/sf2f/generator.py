@@ -4,7 +4,7 @@ Letters: B speakers, S windows of each, M mel bands, T frames, D embedding lengt
 to 5.5 and 8.4).
 """
 
-from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias, get_args
 
 import torch
 from pydantic import Field, model_validator
@@ -28,7 +28,7 @@ AnyDecoderConfig = (
 )
 DecoderConfig = Annotated[AnyDecoderConfig, Field(discriminator="kind")]
 FrozenNorms = Literal["fixed", "batch_statistics"]
-Noise = Tensor | torch.Generator | None
+Noise: TypeAlias = Tensor | torch.Generator | None
 """Standard normal numbers (N, D), where to draw them, or nothing."""
 DECODERS: dict[str, Any] = {
     "v2f": V2FDecoder,
