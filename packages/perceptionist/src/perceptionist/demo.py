@@ -18,7 +18,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if len(set(args.mesh)) != len(args.mesh):
         raise ValueError(f"--mesh names a format twice: {' '.join(args.mesh)}")
-    from perceptionist.results import face_of, find_inputs, load, read_input, writable_folder
+    from voiceface.inputs import writable_folder
+
+    from perceptionist.results import face_of, find_inputs, load, read_input
 
     inputs = find_inputs(args.paths)
     model = load(args.weights, args.face_model, references=args.references, device=args.device)

@@ -20,10 +20,12 @@ CAUTION = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Record or read a voice, print what its mesh says, write mesh, pictures and page; the exit code is 0."""
     args = build_parser().parse_args(argv)
+    from voiceface.inputs import writable_folder
+
     from perceptionist.microphone import count_down, record, require_microphone
     from perceptionist.population_face import likelier_sex
     from perceptionist.proportions import describe
-    from perceptionist.results import face_of, features_of_speech, load, writable_folder
+    from perceptionist.results import face_of, features_of_speech, load
     from perceptionist.speech import RATE, read_recording
 
     if args.wav is None:

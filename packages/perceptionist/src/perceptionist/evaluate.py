@@ -28,9 +28,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError("--truth needs --predictions: a folder with the meshes to be judged")
     if not args.truth and not args.data:
         raise ValueError("give --data POPULATION, or --predictions FOLDER and --truth FOLDER")
+    from voiceface.inputs import writable_folder
+
     from perceptionist.evaluation import evaluate, folder_truth, mesh_folder, population_truth
     from perceptionist.mesh_files import read_mesh
-    from perceptionist.results import writable_folder
 
     out = writable_folder(args.out) if args.out else None
     shapes = None

@@ -272,25 +272,6 @@ def write_picture(path: str | Path, picture: NDArray[np.uint8]) -> None:
         Image.fromarray(picture).save(part, "PNG")
 
 
-def writable_folder(path: str | Path) -> Path:
-    """Make a folder, and make sure before any work that files can be written there.
-
-    Raises:
-        OSError: they cannot; the message names the folder.
-    """
-    folder = Path(path)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / f".probe{os.getpid()}"
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise OSError(
-            error.errno, f"cannot write into {folder}: {error.strerror}; choose another --out"
-        ) from None
-    return folder
-
-
 def side_by_side(pictures: Sequence[NDArray[np.uint8]], height: int = 480) -> NDArray[np.uint8]:
     """Pictures of one height beside each other; smaller ones are enlarged without smoothing away pixels."""
     from PIL import Image

@@ -35,9 +35,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         else corpus_people(args.data, args.split, args.files)
     )
     from tqdm import tqdm
+    from voiceface.inputs import writable_folder
 
     from perceptionist.mesh_files import Mesh, write_mesh
-    from perceptionist.results import face_of, load, read_input, writable_folder
+    from perceptionist.results import face_of, load, read_input
 
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
     out = writable_folder(args.out)
