@@ -64,6 +64,14 @@ def test_prelu_has_the_gradients_of_the_stock_layer(memory_format: torch.memory_
         assert torch.allclose(a, b, atol=1e-12)
 
 
+def test_a_frozen_prelu_gives_the_same_gradient_and_none_to_its_weight() -> None:
+    torch.manual_seed(0)
+    layer, x = PReLU(5), torch.randn(2, 5, 4, 3, requires_grad=True)
+    (learning,) = torch.autograd.grad(layer(x).square().sum(), x)
+    (frozen,) = torch.autograd.grad(layer.requires_grad_(False)(x).square().sum(), x)
+    assert torch.equal(learning, frozen) and layer.weight.grad is None
+
+
 def test_memory_format_of_the_input_does_not_matter() -> None:
     network, x = small_face().eval(), torch.randn(2, 3, 32, 32)
     assert torch.equal(network(x), network(x.contiguous(memory_format=torch.channels_last)))

@@ -40,15 +40,17 @@ class _SplitPReLU(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor | None]:
         x, weight = ctx.saved_tensors
+        learns = ctx.needs_input_grad[1]
         slope, to_x, to_weight = weight[:, None, None], torch.empty_like(x), torch.zeros_like(weight)
         for picture, out_gradient, into in zip(x, gradient, to_x):
             above = torch.ops.aten.threshold_backward(out_gradient, picture, 0)
             below = out_gradient - above
             torch.addcmul(above, below, slope, out=into)
-            to_weight += below.mul_(picture).sum((1, 2))
-        return to_x, to_weight
+            if learns:
+                to_weight += below.mul_(picture).sum((1, 2))
+        return to_x, to_weight if learns else None
 
 
 class SqueezeExcitation(nn.Module):

@@ -1,0 +1,143 @@
+"""Identity of faces: the published network, the part of a picture that counts, the distance."""
+
+import pytest
+import torch
+from voiceface.backbones.ir import IR
+from voiceface.checkpoint import CheckpointError
+from voicestyle.identity import (
+    IdentityNetwork,
+    face_crop,
+    identity_distance,
+    ir_se50,
+    load_ir_se50,
+    save_identity,
+)
+
+
+def small(**options) -> IR:
+    torch.manual_seed(0)
+    network = IR((2, 1, 1, 1), (4, 6, 8, 10), 112, 12, **{"squeeze": True, **options})
+    with torch.no_grad():
+        for name, value in network.named_buffers():
+            if "running_var" in name:
+                value.uniform_(0.5, 2)
+            elif "running_mean" in name:
+                value.normal_()
+        for layer in network.modules():
+            if isinstance(layer, torch.nn.BatchNorm2d | torch.nn.BatchNorm1d):
+                layer.weight.uniform_(0.5, 1.5)
+                layer.bias.normal_()
+    return network.eval().requires_grad_(False)
+
+
+def drawn(*shape, seed=0):
+    return torch.rand(shape, generator=torch.Generator().manual_seed(seed)) * 2 - 1
+
+
+def test_the_published_network_has_its_parameters_and_keys():
+    with torch.device("meta"):
+        network = ir_se50()
+    state = network.state_dict()
+    assert sum(value.numel() for value in network.parameters()) == 43_797_696 and len(state) == 397
+    shortcuts = {key.split(".")[1] for key in state if "shortcut_layer" in key}
+    assert shortcuts == {"3", "7", "21"}
+    assert state["body.23.res_layer.5.fc1.weight"].shape == (32, 512, 1, 1)
+    assert state["output_layer.3.weight"].shape == (512, 25_088) and "output_layer.3.bias" in state
+    assert "output_layer.4.weight" in state and "output_layer.4.running_var" in state
+
+
+def test_only_the_middle_of_a_picture_counts():
+    picture = drawn(1, 3, 256, 256)
+    other = drawn(1, 3, 256, 256, seed=1)
+    other[:, :, 35:223, 32:220] = picture[:, :, 35:223, 32:220]
+    assert torch.equal(face_crop(picture), face_crop(other))
+    for row, column in ((35, 100), (222, 100), (100, 32), (100, 219)):
+        touched = picture.clone()
+        touched[:, :, row, column] += 1
+        assert not torch.equal(face_crop(touched), face_crop(picture))
+
+
+def test_each_pixel_of_the_cut_is_the_mean_of_what_it_covers():
+    picture = drawn(2, 3, 256, 256).double()
+    found = face_crop(picture)
+    assert found.shape == (2, 3, 112, 112)
+    for row, column in ((0, 0), (50, 3), (111, 111)):
+        top, left = (index * 188 // 112 for index in (row, column))
+        bottom, right = (-(-(index + 1) * 188 // 112) for index in (row, column))
+        part = picture[:, :, 35 + top : 35 + bottom, 32 + left : 32 + right]
+        torch.testing.assert_close(found[:, :, row, column], part.mean((2, 3)))
+
+
+def test_larger_and_smaller_pictures_are_brought_to_256_first():
+    picture = drawn(1, 3, 256, 256)
+    torch.testing.assert_close(
+        face_crop(picture.repeat_interleave(2, 2).repeat_interleave(2, 3)), face_crop(picture)
+    )
+    tiny = drawn(1, 3, 64, 64)
+    torch.testing.assert_close(
+        face_crop(tiny), face_crop(tiny.repeat_interleave(4, 2).repeat_interleave(4, 3))
+    )
+
+
+def test_features_are_those_of_the_network_and_have_length_one():
+    network, pictures = small(), drawn(3, 3, 80, 80)
+    judge = IdentityNetwork(network)
+    found = judge.train().features(pictures)
+    raw = network(face_crop(pictures))
+    torch.testing.assert_close(found, raw / raw.norm(dim=1, keepdim=True), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
+    assert not judge.training and not any(value.requires_grad for value in judge.parameters())
+    layers = [type(layer) for layer in judge.modules()]
+    # only the norms in front of a convolution stay: one per unit, one before the output
+    assert layers.count(torch.nn.BatchNorm2d) == 5 + 1
+    torch.testing.assert_close(torch.cat([judge.features(one[None]) for one in pictures]), found)
+
+
+def test_gradients_reach_the_pictures_and_are_right():
+    judge, aim = IdentityNetwork(small()).double(), drawn(1, 3, 64, 64, seed=2).double()
+    pictures = drawn(2, 3, 64, 64).double().requires_grad_()
+    target = judge.features(aim).requires_grad_()
+    distance = identity_distance(judge.features(pictures), target).sum()
+    distance.backward()
+    assert target.grad is None
+    step = 1e-5 * drawn(2, 3, 64, 64, seed=3).double()
+    with torch.no_grad():
+        ends = [identity_distance(judge.features(pictures + way * step), target).sum() for way in (1, -1)]
+    expected = (step * pictures.grad).sum() * 2
+    assert float(ends[0] - ends[1]) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_distance_is_that_of_directions():
+    rows = torch.nn.functional.normalize(torch.randn(4, 6, generator=torch.Generator().manual_seed(0)), dim=1)
+    torch.testing.assert_close(identity_distance(rows, rows), torch.zeros(4), atol=1e-6, rtol=0)
+    torch.testing.assert_close(identity_distance(rows, -rows), torch.full((4,), 2.0))
+    halves = (rows - rows[:1]).square().sum(1) / 2
+    torch.testing.assert_close(identity_distance(rows, rows[:1]), halves)
+    with pytest.raises(ValueError, match=r"\(4, 6\) and \(2, 6\)"):
+        identity_distance(rows, rows[:2])
+
+
+def test_files_of_others_and_ours_give_the_same_network(tmp_path):
+    network, given = small(), drawn(2, 3, 112, 112)
+    torch.save(network.state_dict(), tmp_path / "model_ir_se50.pth")
+    save_identity(tmp_path / "ours.safetensors", network)
+    for name in ("model_ir_se50.pth", "ours.safetensors"):
+        found = load_ir_se50(tmp_path / name)
+        assert torch.equal(found(given), network(given)) and not found.training
+
+
+def test_files_that_do_not_fit_are_refused(tmp_path):
+    torch.save(small(squeeze=False).state_dict(), tmp_path / "plain.pth")
+    with pytest.raises(CheckpointError, match="holds no IR-SE network"):
+        load_ir_se50(tmp_path / "plain.pth")
+    state = dict(small().state_dict())
+    del state["body.1.res_layer.2.weight"]
+    torch.save(state, tmp_path / "torn.pth")
+    with pytest.raises(CheckpointError, match=r"missing \(body\.1\.res_layer\.2\.weight\)"):
+        load_ir_se50(tmp_path / "torn.pth")
+    with pytest.raises(FileNotFoundError):
+        load_ir_se50(tmp_path / "absent.pth")
+    with pytest.raises(ValueError, match="output layer"):
+        IdentityNetwork(IR((1, 1, 1, 1), (4, 4, 4, 4), 32, None))
+    with pytest.raises(ValueError, match=r"found \(1, 1, 256, 256\)"):
+        IdentityNetwork(small()).features(torch.zeros(1, 1, 256, 256))
