@@ -40,11 +40,15 @@ def seeded(case: Case, name: str) -> Tensor:
 
 
 def drawn(stated: Mapping[str, Any], seed: int | None = None) -> Tensor:
-    """The array of a rule `normal` or `uniform(a,b)`, with the rule's own seed unless another is given."""
+    """The array of a rule `normal` (also `0.5*normal + 0.1`) or `uniform(a,b)`.
+
+    With the rule's own seed unless another is given.
+    """
     rng = np.random.Generator(np.random.PCG64(int(stated["seed"]) if seed is None else seed))
     rule = str(stated["rule"])
-    if rule.startswith("normal"):
-        return torch.as_tensor(rng.standard_normal(stated["shape"], dtype=np.float32))
+    if normal := re.match(r"(?:([\d.]+) ?\* ?)?normal(?: ?([+-] ?[\d.]+))?", rule):
+        factor, shift = float(normal[1] or 1), float((normal[2] or "0").replace(" ", ""))
+        return factor * torch.as_tensor(rng.standard_normal(stated["shape"], dtype=np.float32)) + shift
     ends = re.match(r"uniform\(([^,]+),([^)]+)\)", rule)
     if ends is None:
         raise ValueError(f"no such rule of an input is known: {rule!r}")
