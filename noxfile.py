@@ -31,7 +31,7 @@ COMMANDS = {
     "sf2f": ["train", "test", "infer", "export", "prepare", "split"],
     "perceptionist": ["train", "test", "evaluate", "demo", "demo_mic"],
     "cmpc2": ["train", "test", "embed", "match", "nearest", "features", "demo"],
-    "voicestyle": ["train-stylegan"],
+    "voicestyle": ["train-stylegan", "fid", "ppl", "factorise"],
 }
 TRIALS = {  # what an installed wheel must be able to do besides
     "perceptionist": "from perceptionist import sim3dr; "

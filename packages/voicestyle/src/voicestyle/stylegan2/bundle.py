@@ -10,14 +10,16 @@ where NAME is `BUNDLED`.
 
 import argparse
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from voicestyle.stylegan2.generator import Generator
 
 BUNDLED = "stylegan2_population.safetensors"
+CENTRE_SAMPLES = 4096
 
 
 def bundled_weights() -> Path:
@@ -30,6 +32,55 @@ def bundled_generator() -> "Generator":
     from voicestyle.stylegan2.readers import load_generator
 
     return load_generator(bundled_weights())
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A generator and what its file says of it.
+
+    Attributes:
+        generator: in evaluation and frozen.
+        name: of the file.
+        notice: what must be said beside everything that it makes, or empty.
+        data: the section `data` of the configuration of its training; empty for published files.
+    """
+
+    generator: "Generator"
+    name: str
+    notice: str = ""
+    data: dict[str, Any] = field(default_factory=dict)
+
+
+def open_generator(weights: str | Path | None = None, device: str = "cpu") -> Opened:
+    """The generator to draw with.
+
+    Args:
+        weights: a run folder, a file of ours, a published or converted one; None for the bundled one.
+        device: where it draws.
+
+    Raises:
+        CheckpointError, FileNotFoundError: as `readers.load_generator`.
+    """
+    from voiceface.checkpoint import load_model
+
+    from voicestyle.stylegan2.readers import SYSTEM, load_generator
+
+    path = bundled_weights() if weights is None else Path(weights)
+    if path.is_dir():
+        path = path / "model.safetensors"
+    generator = load_generator(path).to(device)
+    if path.suffix != ".safetensors":
+        return Opened(generator, path.name)
+    found = load_model(path, system=SYSTEM, kind="generator")
+    return Opened(generator, path.name, str(found.extra.get("notice", "")), found.config.get("data", {}))
+
+
+def know_centre(generator: "Generator", seed: int = 0, count: int = CENTRE_SAMPLES) -> None:
+    """Give a generator its `latent_avg` where its file had none: the mean of `count` codes."""
+    import torch
+
+    if generator.latent_avg is None:
+        generator.latent_avg = generator.mean_latent(count, torch.Generator().manual_seed(seed))
 
 
 def bundle(run: str | Path, out: str | Path) -> Path:

@@ -11,9 +11,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from voiceface.association.trunks import write_torch
-from voiceface.checkpoint import CheckpointError, read_published
+from voiceface.checkpoint import CheckpointError, load_model, read_published, save_model
 
 from voicestyle.stylegan2.generator import Generator
+
+SYSTEM, KIND = "voicestyle", "directions"
 
 
 class Directions(NamedTuple):
@@ -72,16 +74,31 @@ def apply_direction(
 
 
 def save_directions(path: str | Path, found: Directions, checkpoint: str = "") -> None:
-    """Write the published form, `{ckpt, eigvec}`, atomically."""
-    write_torch(path, {"ckpt": checkpoint, "eigvec": found.directions.contiguous()})
+    """Write directions, atomically.
+
+    Args:
+        path: a name that ends in .safetensors for our file, else the published form `{ckpt, eigvec}`, which
+            has no strengths.
+        found: what is written.
+        checkpoint: name of the generator's file.
+    """
+    if Path(path).suffix == ".safetensors":
+        extra = {"checkpoint": checkpoint}
+        save_model(path, found._asdict(), system=SYSTEM, kind=KIND, config={}, extra=extra)
+    else:
+        write_torch(path, {"ckpt": checkpoint, "eigvec": found.directions.contiguous()})
 
 
 def load_directions(path: str | Path) -> tuple[Tensor, str]:
-    """Directions (D, D) as columns, and the checkpoint's name, of a published `factor.pt`.
+    """Directions (D, D) as columns, and the checkpoint's name, of our file or a published `factor.pt`.
 
     Raises:
-        CheckpointError: damaged, unsafe or without `eigvec`.
+        CheckpointError: damaged, unsafe or without directions.
+        FileNotFoundError: no such file.
     """
+    if Path(path).suffix == ".safetensors":
+        loaded = load_model(path, system=SYSTEM, kind=KIND)
+        return loaded.state["directions"], str(loaded.extra.get("checkpoint", ""))
     content = read_published(path)
     vectors = content.get("eigvec")
     if not isinstance(vectors, Tensor) or vectors.ndim != 2:

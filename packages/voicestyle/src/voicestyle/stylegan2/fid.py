@@ -4,13 +4,16 @@ The published distance has 50,000 made pictures and 2,048 features of Inception;
 features will do. Values are comparable only where features and numbers of pictures are the same.
 """
 
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
+from voiceface.files import atomic_path
 from voiceface.metrics.frechet import FeatureStatistics, Gaussian, frechet_of
 
 from voicestyle.stylegan2.generator import Generator
@@ -86,18 +89,72 @@ def judge_features(judge: "Judge") -> Features:
 
 
 def load_statistics(path: str | Path) -> Gaussian:
-    """Read a published `inception_NAME.pkl` (mean, cov, size, path), running none of its code.
+    """Read mean and covariance of real pictures, running no code of the file.
+
+    Args:
+        path: a published `inception_NAME.pkl` (mean, cov, size, path), or an `.npz` with mu and sigma, as
+            `save_statistics` and pytorch-fid write it.
 
     Raises:
         ValueError: damaged, unsafe, or the arrays do not fit each other.
+        FileNotFoundError: no such file.
     """
-    from voiceface.array_pickles import read_pickle
+    source = Path(path)
+    if source.suffix == ".npz":
+        content, words = arrays_of(source), ("mu", "sigma")
+    else:
+        from voiceface.array_pickles import read_pickle
 
-    content = read_pickle(path)
+        content, words = read_pickle(source), ("mean", "cov")
     try:
-        mean, covariance = (np.asarray(content[word], np.float64) for word in ("mean", "cov"))
+        mean, covariance = (np.asarray(content[word], np.float64) for word in words)
     except (KeyError, TypeError, IndexError):
-        raise ValueError(f"{path} holds no statistics: expected the keys mean and cov") from None
+        raise ValueError(f"{path} holds no statistics: expected the keys {' and '.join(words)}") from None
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
-        raise ValueError(f"{path}: mean {mean.shape} and cov {covariance.shape} do not fit each other")
+        shapes = f"{words[0]} {mean.shape} and {words[1]} {covariance.shape}"
+        raise ValueError(f"{path}: {shapes} do not fit each other")
     return Gaussian(torch.from_numpy(mean), torch.from_numpy(covariance))
+
+
+def save_statistics(path: str | Path, found: Gaussian, *, features: str, size: int, count: int) -> None:
+    """Write mean and covariance as mu and sigma, and beside them what they are of, atomically.
+
+    Args:
+        path: a name that ends in .npz.
+        found: of the features of real pictures.
+        features: name of the features.
+        size: side of the pictures before they were brought to the network.
+        count: number of pictures.
+    """
+    if Path(path).suffix != ".npz":
+        raise ValueError(f"{path}: statistics are written to a name that ends in .npz")
+    with atomic_path(path) as temporary:
+        np.savez(
+            temporary,
+            mu=found.mean.cpu().numpy(),
+            sigma=found.covariance.cpu().numpy(),
+            features=features,
+            size=size,
+            count=count,
+        )
+
+
+def features_of_statistics(path: str | Path) -> str:
+    """Name of the features that a file of statistics says it is of; empty where it does not say."""
+    return str(arrays_of(Path(path)).get("features", "")) if Path(path).suffix == ".npz" else ""
+
+
+def arrays_of(path: Path) -> dict[str, NDArray[Any]]:
+    """Arrays of an `.npz`, none of which may be pickled.
+
+    Raises:
+        ValueError: damaged or pickled.
+        FileNotFoundError: no such file.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return dict(archive)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"no statistics at {path}; check the path") from None
+    except (ValueError, OSError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is no .npz of arrays: {error}") from error

@@ -1,0 +1,110 @@
+"""Perceptual path length of a generator: `voicestyle ppl --weights FILE --lpips FOLDER`."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from voiceface import flags
+
+if TYPE_CHECKING:
+    from voicestyle.stylegan2.ppl import Distance
+
+NAMES = {"lpips": "LPIPS of VGG-16", "perceptual": "bundled network for invented faces"}
+NETWORK_NOTICE = (
+    "Distances of the bundled perceptual network, which was trained on invented faces: the figure compares "
+    "generators of invented faces with each other. It is no path length of the literature."
+)
+
+
+def open_distance(name: str, lpips: Path | None = None, device: str = "cpu") -> "Distance":
+    """A distance of pictures by its name.
+
+    Args:
+        name: a key of `NAMES`.
+        lpips: folder of VGG-16 (torchvision) and of the LPIPS heads (`v0.1/vgg.pth`).
+        device: where it is computed.
+
+    Raises:
+        FileNotFoundError: "lpips" without its files; the message says where they are from.
+        CheckpointError: a file is another one.
+    """
+    if name == "perceptual":
+        from voiceface.population.judge import load, perceptual_distance
+
+        judge = load("perceptual", device)
+        return lambda a, b: perceptual_distance(judge, (a + 1) / 2, (b + 1) / 2)
+    from voiceface.backbones.winograd import with_frozen_convolutions
+    from voiceface.outside import find_outside
+    from voiceface.perceptual import load_lpips
+
+    try:
+        files = [find_outside(each, lpips) for each in ("torchvision-vgg16", "lpips-v0.1-vgg")]
+    except FileNotFoundError as error:
+        raise FileNotFoundError(
+            f"--lpips: {error}. For invented faces --features perceptual needs no file."
+        ) from None
+    network = load_lpips(files[0], files[1], "vgg").to(device)
+    with_frozen_convolutions(network)
+    return lambda a, b: network(a, b)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """`voicestyle ppl`."""
+    args = build_parser().parse_args(argv)
+    for flag in ("count", "batch", "step"):
+        if getattr(args, flag) <= 0:
+            raise ValueError(f"--{flag}: expected more than 0, found {getattr(args, flag)}")
+    from voiceface.devices import choose_device
+    from voiceface.files import write_json
+    from voiceface.memory import keep_freed_memory
+
+    from voicestyle.stylegan2.bundle import open_generator
+    from voicestyle.stylegan2.ppl import path_length
+
+    keep_freed_memory()
+    device = str(choose_device(args.device))
+    distance = open_distance(args.features, args.lpips, device)
+    opened = open_generator(args.weights, device)
+    for notice in filter(None, (opened.notice, NETWORK_NOTICE if args.features == "perceptual" else "")):
+        print(notice, file=sys.stderr)
+    plan = {"count": args.count, "sampling": args.sampling, "step": args.step, "crop": args.crop}
+    plan["seed"] = args.seed
+    value = path_length(opened.generator, distance, batch=args.batch, **plan)
+    if args.json is not None:
+        facts = {"ppl": value, "space": "w", "features": args.features, "weights": opened.name}
+        facts |= {"size": opened.generator.config.size, **plan}
+        facts |= {"notice": NETWORK_NOTICE if args.features == "perceptual" else ""}
+        write_json(args.json, facts)
+    what = f"{NAMES[args.features]}; {args.count} lines of {opened.name}, sampling {args.sampling}"
+    print(f"PPL {value:.4f} ({what})")
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        prog="voicestyle ppl",
+        description="Perceptual path length of a generator in w: how much pictures change along small steps. "
+        "Published: LPIPS of VGG-16, 5,000 lines, steps of 1e-4 at their beginnings.",
+    )
+    add = parser.add_argument
+    flags.add_weights_flag(parser, "run folder, .safetensors, or a published .pt")
+    add("--features", default="lpips", choices=tuple(NAMES), help="distance (default: %(default)s)")
+    add("--lpips", type=Path, help="folder of VGG-16 (torchvision) and of the LPIPS heads, v0.1/vgg.pth")
+    add("--count", type=int, default=5_000, help="lines (default: %(default)s)")
+    add("--batch", type=int, default=16, help="lines at a time (default: %(default)s)")
+    add("--sampling", default="end", choices=("end", "full"), help="beginnings of lines, or anywhere on them")
+    add("--step", type=float, default=1e-4, help="part of the line that is stepped (default: %(default)s)")
+    add("--crop", action="store_true", help="keep what is around a face")
+    add("--seed", type=int, default=0, help="of codes, noise and places (default: %(default)s)")
+    add("--json", type=Path, help="write the result here, too")
+    flags.add_device_flag(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    from voiceface.cli import run_main
+
+    raise SystemExit(run_main("voicestyle.ppl", None))

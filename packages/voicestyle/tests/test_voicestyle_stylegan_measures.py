@@ -1,0 +1,260 @@
+"""Commands that measure and move a generator: fid, ppl, factorise."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from voiceface.backbones.inception import Inception, inception_input
+from voiceface.metrics.frechet import FeatureStatistics, Gaussian, frechet_distance
+from voiceface.perceptual import LPIPS
+from voicestyle import fid as fid_command
+from voicestyle.__main__ import COMMANDS
+from voicestyle.__main__ import main as voicestyle
+from voicestyle.factorise import rows_of
+from voicestyle.ppl import open_distance
+from voicestyle.stylegan2 import fid
+from voicestyle.stylegan2.bundle import bundled_generator, open_generator
+from voicestyle.stylegan2.collection import PictureSet
+from voicestyle.stylegan2.factorise import factorise, load_directions
+from voicestyle.stylegan2.generator import Generator, GeneratorConfig
+from voicestyle.stylegan2.pictures import to_bytes
+from voicestyle.stylegan2.readers import save_published
+
+PROBE = """
+import json, sys
+from voicestyle.__main__ import main
+for command in sys.argv[1:]:
+    try:
+        main([command, "--help"])
+    except SystemExit as stop:
+        assert not stop.code, stop
+heavy = "av cv2 easydict librosa matplotlib numba numpy pandas PIL pydantic safetensors scipy "
+heavy += "tensorboardX torch torchaudio torchvision"
+print(json.dumps(sorted(set(sys.modules) & set(heavy.split()))))
+"""
+
+
+@pytest.fixture
+def weights(tmp_path):
+    """A published file of a tiny generator that draws 32 pixels."""
+    torch.manual_seed(0)
+    config = GeneratorConfig(size=32, channels=(6, 5, 4, 4), style_dim=5, n_mlp=2)
+    save_published(tmp_path / "tiny.pt", Generator(config))
+    return tmp_path / "tiny.pt"
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Twelve pictures of 32 pixels."""
+    (tmp_path / "real").mkdir()
+    rng = np.random.default_rng(1)
+    for number in range(12):
+        Image.fromarray(rng.integers(0, 256, (32, 32, 3), np.uint8)).save(tmp_path / f"real/{number:02d}.png")
+    return tmp_path / "real"
+
+
+def test_commands_answer_for_help_without_heavy_modules():
+    commands = ["fid", "ppl", "factorise"]
+    assert set(commands) <= set(COMMANDS)
+    done = subprocess.run(
+        [sys.executable, "-c", PROBE, *commands], capture_output=True, text=True, check=True
+    )
+    assert json.loads(done.stdout.rstrip().rpartition("\n")[2]) == []
+    assert all(f"usage: voicestyle {command}" in done.stdout for command in commands)
+
+
+def test_fid_is_the_distance_of_two_sets_of_features(tmp_path, weights, folder, capsys):
+    words = ["--weights", str(weights), "--features", "judge", "--seed", "3", "--count", "10", "--batch", "4"]
+    result, kept = tmp_path / "fid.json", tmp_path / "kept.npz"
+    out = ["--json", str(result), "--save-statistics", str(kept)]
+    assert voicestyle(["fid", *words, "--data", str(folder), *out]) == 0
+    said, found = capsys.readouterr(), json.loads(result.read_text())
+    assert f"FID {found['fid']:.4f}" in said.out and "invented faces" in said.err
+    features = fid_command.open_features("judge")
+    files = sorted(folder.iterdir())
+    real = torch.stack([torch.from_numpy(np.asarray(Image.open(path)).copy()) for path in files])
+    made = torch.cat(list(fid.made_pictures(open_generator(weights).generator, 10, batch=4, seed=3)))
+    with torch.no_grad():
+        rows = [features(each) for each in (real.permute(0, 3, 1, 2) / 127.5 - 1, made)]
+    assert found["fid"] == pytest.approx(frechet_distance(*rows), rel=1e-3)
+    assert (found["real_count"], found["count"], found["real"]) == (12, 10, "real") and found["notice"]
+    again = tmp_path / "again.json"
+    assert voicestyle(["fid", *words, "--statistics", str(kept), "--json", str(again)]) == 0
+    assert json.loads(again.read_text())["fid"] == pytest.approx(found["fid"], rel=1e-6)
+    expected = FeatureStatistics().update(rows[0]).gaussian()
+    torch.testing.assert_close(
+        fid.load_statistics(kept).covariance, expected.covariance, atol=1e-6, rtol=1e-3
+    )
+
+
+def test_fid_of_invented_people_without_any_file(tmp_path, capsys):
+    words = ["--features", "judge", "--population", "--real-count", "6", "--count", "6"]
+    assert voicestyle(["fid", *words, "--json", str(tmp_path / "one.json")]) == 0
+    found = json.loads((tmp_path / "one.json").read_text())
+    assert found["real_count"] == 6 and found["real"] == "invented people" and found["size"] == 64
+    assert found["fid"] > 0 and "stylegan2_population" in capsys.readouterr().out
+
+
+def test_better_generators_of_invented_faces_have_smaller_distances(tmp_path):
+    statistics, words = tmp_path / "real.npz", ["--features", "judge", "--count", "48"]
+    population = ["--population", "--real-count", "96", "--save-statistics", str(statistics)]
+    assert voicestyle(["fid", *words, *population, "--json", str(tmp_path / "good.json")]) == 0
+    torch.manual_seed(1)
+    untrained = Generator(bundled_generator().config)
+    save_published(tmp_path / "untrained.pt", untrained)
+    words += ["--weights", str(tmp_path / "untrained.pt"), "--statistics", str(statistics)]
+    assert voicestyle(["fid", *words, "--json", str(tmp_path / "bad.json")]) == 0
+    good, bad = (json.loads((tmp_path / f"{name}.json").read_text())["fid"] for name in ("good", "bad"))
+    assert 0 < 5 * good < bad
+
+
+def test_published_features_of_a_file_are_those_of_the_network(tmp_path, weights, folder):
+    torch.manual_seed(2)
+    network = Inception(narrow=16).eval()
+    torch.save(network.state_dict(), tmp_path / "pt_inception-2015-12-05-6726825d.pth")
+    features = fid_command.open_features("inception", tmp_path)
+    given = torch.rand(2, 3, 40, 40) * 2 - 1
+    with torch.no_grad():
+        expected = network.found(inception_input((given + 1) * 127.5, "pytorch")).pooled
+        torch.testing.assert_close(features(given), expected, rtol=1e-4, atol=1e-5)
+    words = ["--weights", str(weights), "--data", str(folder), "--inception", str(tmp_path), "--count", "3"]
+    assert voicestyle(["fid", *words, "--json", str(tmp_path / "out.json")]) == 0
+    assert json.loads((tmp_path / "out.json").read_text())["notice"] == ""
+
+
+def test_real_pictures_come_in_order_and_mirrored():
+    items = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
+    pictures = PictureSet(items, 8)
+    plain = torch.cat(list(fid_command.real_pictures(pictures, count=4, batch=3)))
+    assert np.abs(to_bytes(plain).astype(int) - items[:4]).max() <= 1
+    both = list(fid_command.real_pictures(pictures, mirror=True, batch=3))
+    assert [len(batch) for batch in both] == [6, 4]
+    assert torch.equal(both[0][3:], both[0][:3].flip(3)) and torch.equal(both[0][:3], plain[:3])
+    assert sum(len(batch) for batch in fid_command.real_pictures(pictures, count=99)) == 5
+
+
+def test_fid_tells_what_is_missing_or_wrong(tmp_path, weights, folder, capsys):
+    words = ["fid", "--weights", str(weights)]
+
+    def said(*more):
+        assert voicestyle([*words, *more]) == 1
+        return capsys.readouterr().err
+
+    text = said("--data", str(folder))
+    assert "fetch inception-2015-fid" in text and "--features judge" in text
+    judged = ["--features", "judge", "--count", "4"]
+    assert "no folder" in said("--data", str(tmp_path / "absent"), *judged)
+    other = Gaussian(torch.zeros(3).double(), torch.eye(3).double())
+    fid.save_statistics(tmp_path / "other.npz", other, features="inception", size=32, count=9)
+    assert "'inception', not of --features judge" in said(
+        "--statistics", str(tmp_path / "other.npz"), *judged
+    )
+    np.savez(tmp_path / "bare.npz", mu=np.zeros(3), sigma=np.eye(3))
+    assert "3 and 96 features" in said("--statistics", str(tmp_path / "bare.npz"), *judged)
+    np.savez(tmp_path / "torn.npz", mu=np.zeros(3), sigma=np.eye(4))
+    assert "do not fit each other" in said("--statistics", str(tmp_path / "torn.npz"), *judged)
+    np.savez(tmp_path / "empty.npz", a=np.zeros(3))
+    assert "keys mu and sigma" in said("--statistics", str(tmp_path / "empty.npz"), *judged)
+    (tmp_path / "words.npz").write_text("no arrays")
+    assert "no .npz of arrays" in said("--statistics", str(tmp_path / "words.npz"), *judged)
+    assert "no statistics at" in said("--statistics", str(tmp_path / "absent.npz"), *judged)
+    assert "--count: expected at least 2" in said(
+        "--data", str(folder), "--features", "judge", "--count", "1"
+    )
+    assert ".npz" in said("--data", str(folder), *judged, "--save-statistics", str(tmp_path / "x.pkl"))
+
+
+def test_no_code_of_statistics_is_run(tmp_path):
+    np.savez(tmp_path / "evil.npz", mu=np.array([print], object), sigma=np.eye(1))
+    with pytest.raises(ValueError, match=r"no \.npz of arrays"):
+        fid.load_statistics(tmp_path / "evil.npz")
+
+
+def test_ppl_by_the_bundled_network_and_by_published_files(tmp_path, weights, capsys):
+    words = ["ppl", "--weights", str(weights), "--count", "6", "--batch", "4"]
+    assert voicestyle([*words, "--features", "perceptual", "--json", str(tmp_path / "a.json")]) == 0
+    said, found = capsys.readouterr(), json.loads((tmp_path / "a.json").read_text())
+    assert f"PPL {found['ppl']:.4f}" in said.out and "invented faces" in said.err and found["ppl"] > 0
+    assert (found["count"], found["space"], found["sampling"]) == (6, "w", "end")
+    assert voicestyle([*words, "--lpips", str(tmp_path)]) == 1
+    text = capsys.readouterr().err
+    assert "fetch torchvision-vgg16" in text and "--features perceptual" in text
+    assert voicestyle([*words, "--features", "perceptual", "--count", "0"]) == 1
+    assert "--count: expected more than 0" in capsys.readouterr().err
+
+
+@torch.no_grad()
+def test_published_distance_is_lpips_of_vgg(tmp_path):
+    torch.manual_seed(3)
+    network = LPIPS("vgg")
+    heads = {key: value.abs() for key, value in network.state_dict().items() if key.startswith("lin")}
+    trunk = {key: value for key, value in network.state_dict().items() if key.startswith("features.")}
+    network.load_state_dict(heads, strict=False)
+    (tmp_path / "v0.1").mkdir()
+    torch.save(heads, tmp_path / "v0.1" / "vgg.pth")
+    torch.save(trunk, tmp_path / "vgg16-397923af.pth")
+    a, b = torch.rand(2, 2, 3, 32, 32) * 2 - 1
+    found = open_distance("lpips", tmp_path)(a, b).flatten()
+    torch.testing.assert_close(found, network(a, b).flatten(), rtol=1e-3, atol=1e-6)
+
+
+def test_directions_are_written_in_both_forms_and_applied(tmp_path, weights, capsys):
+    generator = open_generator(weights).generator
+    expected = factorise(generator).directions
+    for name in ("factor.safetensors", "factor.pt"):
+        assert voicestyle(["factorise", "--weights", str(weights), "--out", str(tmp_path / name)]) == 0
+        vectors, checkpoint = load_directions(tmp_path / name)
+        assert torch.equal(vectors, expected) and checkpoint == "tiny.pt"
+    assert "factor.pt (5 of them" in capsys.readouterr().out
+    words = ["--weights", str(weights), "--index", "2", "--degree", "1.5", "--number", "3", "--seed", "4"]
+    direct, read = tmp_path / "direct.png", tmp_path / "read.png"
+    assert voicestyle(["factorise", *words, "--apply", str(direct)]) == 0
+    factor = ["--factor", str(tmp_path / "factor.pt")]
+    assert voicestyle(["factorise", *words, *factor, "--apply", str(read)]) == 0
+    sheet = np.asarray(Image.open(direct))
+    assert sheet.shape == (96, 96, 3) and np.array_equal(sheet, np.asarray(Image.open(read)))
+    same = rows_of(generator, expected[:, 2], degree=1.5, count=3, seed=4)
+    assert np.array_equal(sheet, same)
+
+
+def test_rows_are_ahead_as_they_are_and_back(weights):
+    generator = open_generator(weights).generator
+    direction = torch.eye(5)[1]
+    sheet = rows_of(generator, direction, degree=2.0, count=2, truncation=1.0, seed=7)
+    w = generator.mapping(torch.randn(2, 5, generator=torch.Generator().manual_seed(7)))
+    for row, step in enumerate((2.0, 0.0, -2.0)):
+        alone, _ = generator(w + step * direction, input_is_latent=True, randomize_noise=False)
+        expected = np.concatenate(list(to_bytes(alone)), 1).astype(int)
+        assert np.abs(sheet[32 * row : 32 * (row + 1)].astype(int) - expected).max() <= 1
+    back = rows_of(generator, -direction, degree=2.0, count=2, truncation=1.0, seed=7)
+    assert np.abs(back[:32].astype(int) - sheet[64:]).max() <= 1
+    still = rows_of(generator, direction, degree=0.0, count=2, truncation=0.5, seed=7)
+    assert np.array_equal(still[:32], still[32:64]) and not np.array_equal(still[:32], sheet[32:64])
+
+
+def test_factorise_tells_what_is_wrong(tmp_path, weights, capsys):
+    def said(*more):
+        assert voicestyle(["factorise", "--weights", str(weights), *more]) == 1
+        return capsys.readouterr().err
+
+    assert "nothing to do" in said()
+    picture = ["--apply", str(tmp_path / "x.png")]
+    assert "--index: expected 0 to 4, found 5" in said(*picture, "--index", "5")
+    assert "--number" in said(*picture, "--number", "0")
+    torch.save({"ckpt": "a", "eigvec": torch.eye(7)}, tmp_path / "seven.pt")
+    assert "directions of 7 numbers for codes of 5" in said(*picture, "--factor", str(tmp_path / "seven.pt"))
+    torch.save({"a": torch.eye(7)}, tmp_path / "none.pt")
+    assert "expected a matrix under eigvec" in said(*picture, "--factor", str(tmp_path / "none.pt"))
+    assert not (tmp_path / "x.png").exists()
+
+
+def test_a_run_folder_and_nothing_at_all_are_generators(tmp_path):
+    opened = open_generator()
+    assert opened.notice and opened.data["people"] == 2000 and opened.generator.config.size == 64
+    (tmp_path / "run").mkdir()
+    with pytest.raises(FileNotFoundError):
+        open_generator(tmp_path / "run")
