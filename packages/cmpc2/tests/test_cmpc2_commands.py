@@ -122,12 +122,12 @@ def test_features_are_stored_once_and_failures_are_told(
     sound = next((people / "wav").rglob("*.wav"))
     (source / "00001.wav").write_bytes(sound.read_bytes())
     (source / "00002.wav").write_bytes(b"no sound")
-    assert call("features", tmp_path / "wav", tmp_path / "spec") == 1
+    assert call("features", tmp_path / "wav", "--out", tmp_path / "spec") == 1
     assert "00002.wav" in capsys.readouterr().out
     stored = tmp_path / "spec" / "id1" / "video" / "00001.npy"
     assert np.load(stored).shape == (64, 101)
     before = stored.stat().st_mtime_ns
-    assert call("features", tmp_path / "wav", tmp_path / "spec") == 1
+    assert call("features", tmp_path / "wav", "--out", tmp_path / "spec") == 1
     assert stored.stat().st_mtime_ns == before
 
 

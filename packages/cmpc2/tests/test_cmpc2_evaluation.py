@@ -247,7 +247,7 @@ def test_the_command_takes_a_bank_and_warns(
 def test_stored_features_serve_in_place_of_recordings(
     call: Call, trained: Path, people: Path, lists: Path, tmp_path: Path
 ) -> None:
-    assert call("features", people / "wav", tmp_path / "spec") == 0
+    assert call("features", people / "wav", "--out", tmp_path / "spec") == 0
     words = ["test", "--weights", trained, "--data", people, "--lists", lists, "--replicates", "0"]
     assert call(*words, "--out", tmp_path / "a") == 0
     assert call(*words, "--out", tmp_path / "b", "--voice-root", tmp_path / "spec") == 0

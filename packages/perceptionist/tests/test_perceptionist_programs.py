@@ -223,7 +223,7 @@ def test_meshes_made_first_are_judged_as_those_made_on_the_spot(population, weig
     truth = ["--predictions", str(meshes), "--truth", str(population / "mesh")]
     truth += ["--meta", str(population / "vox1_meta.csv")]
     assert main(["evaluate", *truth, *rule, "--out", str(tmp_path / "c")]) == 0
-    a, b, c = (json.loads((tmp_path / x / "evaluation.json").read_text()) for x in "abc")
+    a, b, c = (json.loads((tmp_path / x / "results.json").read_text()) for x in "abc")
     assert a["people"] == 4 and a["predictions"] == 8 and "mean of own sex" in c["errors"]["mean"]
     for name, found in a["errors"].items():
         assert b["errors"][name]["ours"]["value"] == pytest.approx(found["ours"]["value"], rel=1e-5)
@@ -231,7 +231,7 @@ def test_meshes_made_first_are_judged_as_those_made_on_the_spot(population, weig
     assert "explained_variance_within_sex" in a and "explained_variance_within_sex" not in b
     assert a["sex_of_the_truth"]["sex_in_spreads"] >= 0.75 and 0 <= a["sex_in_spreads"] <= 1
     assert "sex" in b and "sex_in_spreads" not in b, "meshes alone have no shape numbers"
-    assert "invented" in (tmp_path / "a" / "evaluation.html").read_text("utf-8")
+    assert "invented" in (tmp_path / "a" / "report.html").read_text("utf-8")
 
 
 def test_the_truth_itself_has_no_error_and_the_mean_face_is_judged_fairly(population):
@@ -261,7 +261,7 @@ def test_the_published_layout_stops_at_the_last_validation_id(weights, tmp_path,
         if name != "Bob_Absent":
             (root / "A2E_val" / name).mkdir()
     (root / "vox1_meta.csv").write_text("\n".join(lines) + "\n")
-    words = ["--published", str(root), "--weights", str(weights["supervised"]), "--out", str(mesh)]
+    words = ["--data", str(root), "--weights", str(weights["supervised"]), "--out", str(mesh)]
     assert main(["test", *words]) == 0
     found = sorted(str(path.relative_to(mesh)) for path in mesh.rglob("*.obj"))
     assert found == [f"{n}/v_0000{i}.obj" for n in ("Ann_Example", "Ezra_Example") for i in range(3)]
@@ -283,16 +283,16 @@ def test_the_published_layout_stops_at_the_last_validation_id(weights, tmp_path,
         (["evaluate"], "--data POPULATION"),
         (["evaluate", "--truth", "x"], "--predictions"),
         (["evaluate", "--predictions", "absent", "--data", "x"], "perceptionist test"),
-        (["test", "--published", "absent", "--out", "o"], "vox1_meta.csv"),
+        (["test", "--data", "absent", "--out", "o"], "absent"),
+        (["test", "--data", "{half}", "--out", "o"], "vox1_meta.csv"),
         (["test", "--data", "x", "--out", "o", "--files", "0"], "at least 1"),
     ],
 )
 def test_bad_requests_end_in_one_line(words, message, features, weights, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    filled = [
-        word.format(features=features, clips=features / "id_a" / "video", weights=weights["supervised"])
-        for word in words
-    ]
+    (tmp_path / "half" / "fbank").mkdir(parents=True)
+    places = {"features": features, "weights": weights["supervised"], "half": tmp_path / "half"}
+    filled = [word.format(**places) for word in words]
     assert main(filled) == 1
     said = capsys.readouterr().err.strip().splitlines()
     assert message in said[-1] and said[-1].startswith("error: ") and not (tmp_path / "o").exists()

@@ -14,7 +14,7 @@ from perceptionist.face_model_files import open_face_model
 from perceptionist.losses import DistillationConfig, PicturesConfig
 from perceptionist.models import Speaker, load_voice_network_of, read_weights
 from perceptionist.people import People, Pictures, Voices, invented_people, open_people
-from perceptionist.plans import Given, speaker_terms
+from perceptionist.plans import Start, speaker_terms
 from perceptionist.train import train
 from perceptionist.voice_network import VoiceNetworkConfig, unit
 from test_perceptionist_cascade import mesh, small
@@ -28,25 +28,25 @@ def people() -> People:
 
 
 @pytest.fixture(scope="module")
-def given(people: People, tmp_path_factory: pytest.TempPathFactory) -> Given:
+def given(people: People, tmp_path_factory: pytest.TempPathFactory) -> Start:
     """An expert and a voice network, one step each."""
     folder = tmp_path_factory.mktemp("given")
     for kind in ("expert", "speaker"):
         train(config_of(kind, "training.max_iter=1"), people, folder / kind, threads=1)
-    return Given(folder / "expert", folder / "speaker")
+    return Start(folder / "expert", folder / "speaker")
 
 
-def cascade_run(people: People, given: Given, out: Path, *words: str) -> list[dict[str, Any]]:
+def cascade_run(people: People, given: Start, out: Path, *words: str) -> list[dict[str, Any]]:
     """Terms of every step of a run without validation."""
     config = config_of("unsupervised", "training.validate_every=-1", *words)
-    train(config, people, out, given=given, threads=1)
+    train(config, people, out, start=given, threads=1)
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
 # the voice network
 
 
-def test_a_voice_network_learns_who_speaks_and_keeps_no_classifier(given: Given) -> None:
+def test_a_voice_network_learns_who_speaks_and_keeps_no_classifier(given: Start) -> None:
     assert given.voice_network is not None
     state = read_weights(given.voice_network).state
     assert state and all(key.startswith("e.") for key in state)
@@ -150,7 +150,7 @@ def test_faces_alone_move_classifier_and_face_network() -> None:
 # runs
 
 
-def test_the_phases_of_a_run(people: People, given: Given, tmp_path: Path) -> None:
+def test_the_phases_of_a_run(people: People, given: Start, tmp_path: Path) -> None:
     words = ("training.faces_first=1", "training.student_after=2", "training.max_iter=3")
     pictures = ("data.faces=same", "losses.pictures.pixels=5", "losses.distillation.into_generator=false")
     logged = cascade_run(people, given, tmp_path / "run", *words, *pictures, "training.student=expert")
@@ -169,7 +169,7 @@ def test_the_phases_of_a_run(people: People, given: Given, tmp_path: Path) -> No
     assert not torch.equal(early["g.model.0.weight"], late["g.model.0.weight"])
 
 
-def test_distillation_may_stop_at_the_pictures(people: People, given: Given, tmp_path: Path) -> None:
+def test_distillation_may_stop_at_the_pictures(people: People, given: Start, tmp_path: Path) -> None:
     """Without any other term the generator then stays as it was."""
     silent = ("losses.pictures.discriminator=0", "losses.pictures.classifier=0", "training.max_iter=2")
     moved = {}
@@ -184,7 +184,7 @@ def test_distillation_may_stop_at_the_pictures(people: People, given: Given, tmp
     assert moved == {"true": True, "false": False}
 
 
-def test_a_student_of_other_sizes_is_no_copy(people: People, given: Given, tmp_path: Path) -> None:
+def test_a_student_of_other_sizes_is_no_copy(people: People, given: Start, tmp_path: Path) -> None:
     words = ("training.student=expert", "networks.student.stem=8")
     with pytest.raises(ValueError, match="whose sizes the student needs"):
         cascade_run(people, given, tmp_path / "run", *words)

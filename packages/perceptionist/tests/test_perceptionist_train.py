@@ -21,7 +21,7 @@ from perceptionist.draws import Faces, PicturesWithTruth, Triplets, face_input, 
 from perceptionist.face_model_files import open_face_model
 from perceptionist.models import load_expert_of, load_voice_network_of, load_voice_to_mesh, read_weights
 from perceptionist.people import People, Pictures, Voices, invented_people, open_people, ratios_of
-from perceptionist.plans import Given, landmarks_of
+from perceptionist.plans import Start, landmarks_of
 from perceptionist.train import make_schedule, train
 from perceptionist.validation import figures, held_out, predict
 from voiceface.checkpoint import CheckpointError
@@ -102,8 +102,8 @@ def runs(people: People, judges: People, tmp_path_factory: pytest.TempPathFactor
     found: dict[str, Path] = {}
     for kind in KINDS:
         out = tmp_path_factory.mktemp("runs") / kind
-        given = Given(found["expert"], found["supervised"]) if kind == "unsupervised" else Given()
-        train(config_of(kind), people, out, judges=judges, given=given, threads=1)
+        given = Start(found["expert"], found["supervised"]) if kind == "unsupervised" else Start()
+        train(config_of(kind), people, out, judges=judges, start=given, threads=1)
         found[kind] = out
     return found
 
@@ -113,8 +113,8 @@ def go(people: People, judges: People, runs: dict[str, Path], tmp_path: Path) ->
     """Train a kind with some settings in a folder; gives the folder."""
 
     def run(kind: str, *words: str, name: str = "run", **options: Any) -> Path:
-        given = Given(runs["expert"], runs["supervised"]) if kind == "unsupervised" else Given()
-        options = {"given": given, "people": people, "judges": judges, **options}
+        given = Start(runs["expert"], runs["supervised"]) if kind == "unsupervised" else Start()
+        options = {"start": given, "people": people, "judges": judges, **options}
         train(config_of(kind, *words), options.pop("people"), tmp_path / name, threads=1, **options)
         return tmp_path / name
 
@@ -381,7 +381,7 @@ def test_a_resumed_run_ends_with_the_same_bytes(runs: dict[str, Path], go: Train
         patch.setattr(module, "make_schedule", stopping)
         with pytest.raises(Stop):
             go(kind)
-    assert outcome(go(kind, resume=True, given=Given())) == outcome(whole), "given files are in the state"
+    assert outcome(go(kind, resume=True, start=Start())) == outcome(whole), "given files are in the state"
 
 
 def test_a_killed_run_goes_on_to_the_same_bytes(
@@ -404,9 +404,9 @@ def die(*given, **named):
     return real(*given, **named)
 plans.generator_side = die
 people, judges = pickle.loads(here.Path({str(stored_people)!r}).read_bytes())
-given = here.Given(here.Path({str(runs["expert"])!r}), here.Path({str(runs["supervised"])!r}))
+given = here.Start(here.Path({str(runs["expert"])!r}), here.Path({str(runs["supervised"])!r}))
 here.train(here.config_of("unsupervised"), people, {str(tmp_path / "run")!r},
-           judges=judges, given=given, threads=1)
+           judges=judges, start=given, threads=1)
 """
     done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
@@ -516,9 +516,9 @@ def test_an_expert_may_learn_with_refiners(people: People, tmp_path: Path) -> No
 
 def test_a_given_voice_network_stays_fixed_unless_told(runs: dict[str, Path], go: Train) -> None:
     source = load_voice_network_of(runs["supervised"]).state_dict()
-    given = Given(voice_network=runs["supervised"])
+    given = Start(voice_network=runs["supervised"])
     for how, same in (("fixed", True), ("trained", False)):
-        run = go("supervised", f"training.voice_network={how}", name=how, given=given)
+        run = go("supervised", f"training.voice_network={how}", name=how, start=given)
         state = read_weights(run).state
         assert all(torch.equal(state[f"e.{key}"], value) for key, value in source.items()) is same
 
@@ -550,15 +550,15 @@ def test_one_prediction_is_as_good_alone_as_in_a_batch(runs: dict[str, Path], ju
 
 def test_what_a_kind_needs_is_asked_for(go: Train, people: People, runs: dict[str, Path]) -> None:
     with pytest.raises(ValueError, match="--expert"):
-        go("unsupervised", name="a", given=Given(voice_network=runs["supervised"]))
+        go("unsupervised", name="a", start=Start(voice_network=runs["supervised"]))
     with pytest.raises(ValueError, match="--voice-network"):
-        go("unsupervised", name="b", given=Given(expert=runs["expert"]))
+        go("unsupervised", name="b", start=Start(expert=runs["expert"]))
     with pytest.raises(ValueError, match="--voice-network"):
         go("supervised", "training.voice_network=fixed", name="c")
     with pytest.raises(ValueError, match="--truth"):
         go("supervised", name="d", people=dataclasses.replace(people, truth=None))
     with pytest.raises(CheckpointError, match="holds no expert"):
-        go("unsupervised", name="e", given=Given(runs["supervised"], runs["supervised"]))
+        go("unsupervised", name="e", start=Start(runs["supervised"], runs["supervised"]))
     with pytest.raises(CheckpointError):
         go("unsupervised", "networks.voice.channels=[4,4]", name="f")
     with pytest.raises(ValueError, match="generator takes"):

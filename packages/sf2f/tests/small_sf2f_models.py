@@ -7,10 +7,11 @@ import numpy as np
 import torch
 from sf2f.config import Sf2fConfig, stored
 from sf2f.generator import EncoderDecoder
-from sf2f.models import GENERATOR, SYSTEM
+from sf2f.models import SYSTEM
 from voiceface.audio import write_wav
 from voiceface.checkpoint import save_model
 from voiceface.config import load_config
+from voiceface.runfolder import MODEL_FILE
 
 RATE, WIDTH = 16000, 40
 NOTICE = "nobody real is meant by these weights"
@@ -54,7 +55,7 @@ def write_model(path: Path, kind: str = "quick_1st_stage", *words: str, seed: in
     config = config_of(kind, *words)
     extra: dict[str, Any] = {"notice": NOTICE, "names": ["a", "b"]}
     state = generator_of(config, seed).state_dict()
-    save_model(path / GENERATOR, state, system=SYSTEM, kind="generator", config=stored(config), extra=extra)
+    save_model(path / MODEL_FILE, state, system=SYSTEM, kind="generator", config=stored(config), extra=extra)
     return path
 
 

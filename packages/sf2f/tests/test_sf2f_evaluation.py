@@ -186,7 +186,7 @@ def test_the_command_writes_pictures_figures_and_a_page(
     said = capsys.readouterr()
     assert "factors" in said.out and "nothing real" in said.err
     assert len(list((out / "faces").glob("*.png"))) == 8
-    assert json.loads((out / "evaluation.json").read_text())["notice"] == "nothing real"
+    assert json.loads((out / "results.json").read_text())["notice"] == "nothing real"
     page = (out / "report.html").read_text()
     assert page.count("nothing real") and "from one window of the voice" in page and "audio" in page
     assert (out / "table.csv").read_text().startswith("Model,Name,Mode,L2")

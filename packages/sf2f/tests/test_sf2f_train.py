@@ -16,11 +16,12 @@ import torch
 import yaml
 from sf2f.config import Sf2fConfig, stored
 from sf2f.data import Speakers, invented_speakers
-from sf2f.models import DISCRIMINATORS, GENERATOR, load_voice_to_face
-from sf2f.train import Given, make_rates, train
+from sf2f.models import DISCRIMINATORS, load_voice_to_face
+from sf2f.train import Start, make_rates, train
 from voiceface.checkpoint import CheckpointError, load_model
 from voiceface.cli import run_main
 from voiceface.config import ConfigError, bundled_configs, load_config
+from voiceface.runfolder import MODEL_FILE
 from voiceface.runlog import WALL_CLOCK_FIELDS
 
 SMALL = (
@@ -64,10 +65,10 @@ def rows(run: Path) -> list[dict[str, Any]]:
 
 
 def outcome(run: Path) -> tuple[bytes, bytes, list[dict[str, Any]]]:
-    return (run / GENERATOR).read_bytes(), (run / DISCRIMINATORS).read_bytes(), rows(run)
+    return (run / MODEL_FILE).read_bytes(), (run / DISCRIMINATORS).read_bytes(), rows(run)
 
 
-def weights(run: Path, name: str = GENERATOR) -> dict[str, torch.Tensor]:
+def weights(run: Path, name: str = MODEL_FILE) -> dict[str, torch.Tensor]:
     return load_model(run / name).state
 
 
@@ -238,7 +239,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(people: Speakers, tmp_path: Pat
         patch.setattr(sf2f.iteration, "iterate", stopping)
         with pytest.raises(Stop):
             train(config, people, parts, threads=1)
-    assert not (parts / GENERATOR).exists()
+    assert not (parts / MODEL_FILE).exists()
     train(config, people, parts, threads=1, resume=True)
     assert outcome(parts) == outcome(whole)
 
@@ -257,7 +258,7 @@ def test_noise_of_v2f_is_drawn_again_alike_after_a_resume(people: Speakers, tmp_
 
 def test_the_second_stage_trains_the_fuser_alone(first: Path, people: Speakers, tmp_path: Path) -> None:
     out = tmp_path / "second"
-    train(config_of("quick_fuser"), people, out, given=Given(start=first), threads=1)
+    train(config_of("quick_fuser"), people, out, start=Start(checkpoint=first), threads=1)
     before, after = weights(first), weights(out)
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert not changed, "frozen parts, running statistics included"
@@ -277,7 +278,7 @@ def test_published_statistics_of_the_second_stage_drift(
 ) -> None:
     out = tmp_path / "drift"
     config = config_of("quick_fuser", "training.frozen_norms=batch_statistics")
-    train(config, people, out, given=Given(start=first), threads=1)
+    train(config, people, out, start=Start(checkpoint=first), threads=1)
     before, after = weights(first), weights(out)
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert changed and all("running_" in key or "num_batches" in key for key in changed)
@@ -287,8 +288,8 @@ def test_a_stopped_second_stage_goes_on_without_its_start(
     first: Path, people: Speakers, tmp_path: Path
 ) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    given = Given(start=first)
-    train(config_of("quick_fuser"), people, whole, given=given, threads=1)
+    given = Start(checkpoint=first)
+    train(config_of("quick_fuser"), people, whole, start=given, threads=1)
 
     def interrupt(*_: Any, **__: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -300,7 +301,7 @@ def test_a_stopped_second_stage_goes_on_without_its_start(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sf2f.iteration, "iterate", interrupt)
         with pytest.raises(SystemExit) as left:
-            train(config_of("quick_fuser"), people, parts, given=given, threads=1)
+            train(config_of("quick_fuser"), people, parts, start=given, threads=1)
     assert left.value.code == 128 + signal.SIGTERM
     train(config_of("quick_fuser"), people, parts, threads=1, resume=True)
     assert outcome(parts) == outcome(whole)
@@ -335,10 +336,10 @@ def test_masks_of_people_with_few_windows_reach_the_fuser(
         notice=people.notice,
     )
     config = config_of("quick_fuser", "data.windows.most=12")
-    train(config, cut, tmp_path / "few", given=Given(start=first), threads=1)
+    train(config, cut, tmp_path / "few", start=Start(checkpoint=first), threads=1)
     with pytest.raises(ValueError, match="windows"):
         wrong = config_of("quick_fuser", "data.windows.most=12", "data.windows.missing=error")
-        train(wrong, cut, tmp_path / "error", given=Given(start=first), threads=1)
+        train(wrong, cut, tmp_path / "error", start=Start(checkpoint=first), threads=1)
 
 
 # what goes wrong
@@ -346,18 +347,18 @@ def test_masks_of_people_with_few_windows_reach_the_fuser(
 
 def test_wrong_starts_are_named(first: Path, people: Speakers, tmp_path: Path) -> None:
     config = config_of("quick_fuser")
-    with pytest.raises(ValueError, match="--start"):
+    with pytest.raises(ValueError, match="--checkpoint"):
         train(config, people, tmp_path / "none", threads=1)
     other = people.subset(list(range(7, -1, -1)))
     with pytest.raises(CheckpointError, match="another order"):
-        train(config, other, tmp_path / "other", given=Given(start=first), threads=1)
+        train(config, other, tmp_path / "other", start=Start(checkpoint=first), threads=1)
     lone = tmp_path / "lone.safetensors"
-    lone.write_bytes((first / GENERATOR).read_bytes())
+    lone.write_bytes((first / MODEL_FILE).read_bytes())
     with pytest.raises(CheckpointError, match=DISCRIMINATORS):
-        train(config, people, tmp_path / "lone", given=Given(start=lone), threads=1)
+        train(config, people, tmp_path / "lone", start=Start(checkpoint=lone), threads=1)
     wider = config_of("quick_fuser", "generator.encoder.embedding=8")
     with pytest.raises(CheckpointError):
-        train(wider, people, tmp_path / "wider", given=Given(start=first), threads=1)
+        train(wider, people, tmp_path / "wider", start=Start(checkpoint=first), threads=1)
     with pytest.raises(FileNotFoundError, match="not finished"):
         load_voice_to_face(tmp_path)
 
@@ -373,8 +374,8 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
     words = ["--cfg", "quick_1st_stage", "--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run")]
     assert run_main("sf2f.train", words) == 1
     assert "nowhere" in capsys.readouterr().err
-    assert run_main("sf2f.train", [*words, "--start", str(tmp_path / "gone")]) == 1
-    assert "--start" in capsys.readouterr().err
+    assert run_main("sf2f.train", [*words, "--checkpoint", str(tmp_path / "gone")]) == 1
+    assert "--checkpoint" in capsys.readouterr().err
     assert not (tmp_path / "run").exists()
 
 
@@ -382,14 +383,14 @@ SCRIPT = """
 import os, sys
 from pathlib import Path
 from sf2f.data import invented_speakers
-from sf2f.train import Given, train
+from sf2f.train import Start, train
 from test_sf2f_train import SIZES, config_of
 import torch
 torch.set_num_threads(1)
 name, out, start = sys.argv[1:]
 people = invented_speakers("tiny", "train", workers=1, progress=False, **SIZES)
-given = Given(start=Path(start)) if start else Given()
-train(config_of(name, steps=40), people, out, given=given, threads=1)
+given = Start(checkpoint=Path(start)) if start else Start()
+train(config_of(name, steps=40), people, out, start=given, threads=1)
 """
 
 
@@ -398,10 +399,10 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     name: str, people: Speakers, first: Path, tmp_path: Path
 ) -> None:
     """SIGKILL at some moment after the first save, in the middle of a step or of another save."""
-    given = Given(start=first) if name == "quick_fuser" else Given()
+    given = Start(checkpoint=first) if name == "quick_fuser" else Start()
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(config_of(name, steps=40), people, whole, given=given, threads=1)
-    words = [sys.executable, "-c", SCRIPT, name, str(parts), str(given.start or "")]
+    train(config_of(name, steps=40), people, whole, start=given, threads=1)
+    words = [sys.executable, "-c", SCRIPT, name, str(parts), str(given.checkpoint or "")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE) as child:
         state, deadline = parts / "state.safetensors", time.monotonic() + 120
@@ -411,8 +412,8 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         child.kill()
         said = child.communicate()[1]
     assert state.exists(), said.decode()
-    if not (parts / GENERATOR).exists():
-        train(config_of(name, steps=40), people, parts, given=given, threads=1, resume=True)
+    if not (parts / MODEL_FILE).exists():
+        train(config_of(name, steps=40), people, parts, start=given, threads=1, resume=True)
     assert outcome(parts) == outcome(whole)
 
 

@@ -20,8 +20,9 @@ from voiceface.datasets.findings import (
     judge,
 )
 from voiceface.datasets.vggface import PUBLISHED_IMAGE_SUFFIXES
-from voiceface.datasets.voxceleb import PUBLISHED_AUDIO_SUFFIXES, VOICE_FOLDERS
+from voiceface.datasets.voxceleb import PUBLISHED_AUDIO_SUFFIXES
 from voiceface.files import write_json
+from voiceface.flags import add_voice_folder_flag
 
 LIST_FOLDERS = ("list_wav", "matching", "veriflist", "retrieval")
 CACHE = ".voiceface"
@@ -177,9 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, help="processes; default one per core")
     parser.add_argument("--voice-root", type=Path, help="folder of the voice folders, when not the usual one")
     parser.add_argument("--face-root", type=Path, help="folder of the face folders, when not the usual one")
-    parser.add_argument(
-        "--voice-folder", choices=VOICE_FOLDERS, default="voxceleb1_id", help="name of voice folders"
-    )
+    add_voice_folder_flag(parser)
     parser.add_argument(
         "--audio-suffix", action="append", default=[], metavar=".EXT", help="also count these clips"
     )

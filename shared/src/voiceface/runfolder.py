@@ -14,12 +14,27 @@ from voiceface.files import write_text
 CONFIG_FILE = "config.yaml"
 STATE_FILE = "state.safetensors"
 LOG_FILE = "log.jsonl"
+MODEL_FILE = "model.safetensors"  # what a finished run leaves
 BEGUN = {CONFIG_FILE, LOG_FILE, "tensorboard"}  # what a run makes before its first step
 logger = logging.getLogger(__name__)
 
 
 class RunError(ValueError):
     """A run cannot begin or go on; the message says what to do."""
+
+
+def model_file(path: str | Path, name: str = MODEL_FILE) -> Path:
+    """The weights file itself, or the one that a finished run left in its folder.
+
+    Raises:
+        FileNotFoundError: a folder without that file.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    if not (path / name).is_file():
+        raise FileNotFoundError(f"{path} holds no {name}: the run is not finished, or is no run folder")
+    return path / name
 
 
 def require_folder(out: Path, resume: bool) -> None:

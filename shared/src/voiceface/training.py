@@ -1,6 +1,6 @@
 """One training run: device, seed, precision, processes, step loop, logs, checkpoints, exact resume.
 
-    with Run(out, seed=1, config=to_dict(cfg), system="demo", resume=args.resume) as run:
+    with open_run(out, cfg.training, config=to_dict(cfg), system="demo", resume=args.resume) as run:
         model = run.prepare(Model(cfg))
         optimiser = torch.optim.SGD(model.parameters(), lr=0.01)
         run.track(model=model, optimiser=optimiser)
@@ -11,6 +11,7 @@
                 losses = model(next(data))
             run.backward(sum(losses.values()), optimiser)
             run.log(step, losses)
+        run.finish(model.state_dict())
 
 A run that is killed at any moment, a save included, and started again with `resume` ends with the same bytes
 as one that was never stopped (CPU, same number of threads): weights, optimisers, and `log.jsonl` without its
@@ -37,7 +38,16 @@ from voiceface.checkpoint import load_into, save_model, save_state
 from voiceface.devices import be_deterministic, choose_device, to_device
 from voiceface.interrupts import Interrupts
 from voiceface.randomness import random_states, restore_random_states, seed_everything
-from voiceface.runfolder import STATE_FILE, RunError, explained, find_state, plain, require_folder, tidy
+from voiceface.runfolder import (
+    MODEL_FILE,
+    STATE_FILE,
+    RunError,
+    explained,
+    find_state,
+    plain,
+    require_folder,
+    tidy,
+)
 from voiceface.runlog import WALL_CLOCK_FIELDS, RunLog
 from voiceface.schedules import cosine_warmup, set_learning_rate, step_decay
 
@@ -52,6 +62,7 @@ __all__ = [
     "batches",
     "choose_device",
     "cosine_warmup",
+    "open_run",
     "set_learning_rate",
     "step_decay",
     "to_device",
@@ -339,6 +350,23 @@ class Run:
                 )
         return path
 
+    def finish(self, state: Mapping[str, Tensor], *, kind: str = "model", name: str = MODEL_FILE) -> Path:
+        """Write what a whole run leaves, ``out/model.safetensors`` (main process only).
+
+        Args:
+            state: the weights.
+            kind: which of the system's models they are.
+            name: of the file, where a run leaves several.
+
+        Returns:
+            The file.
+        """
+        path = self.out / name
+        if self.is_main:
+            extra = {**self.extra, "step": self.step}
+            save_model(path, state, system=self.system, kind=kind, config=self.config, extra=extra)
+        return path
+
     def save_all(self, name: str) -> None:
         """Write every tracked module as a model file, then the resume state."""
         modules = [key for key, item in self._tracked.items() if isinstance(item, nn.Module)]
@@ -415,6 +443,63 @@ class Run:
             )
         self.close()
         raise SystemExit(128 + number)
+
+
+class Plan(Protocol):
+    """What every system's `training` section says."""
+
+    @property
+    def seed(self) -> int: ...
+
+    @property
+    def precision(self) -> str: ...
+
+    @property
+    def log_every(self) -> int: ...
+
+
+def open_run(
+    out: str | Path,
+    plan: Plan,
+    *,
+    config: Mapping[str, Any],
+    system: str,
+    device: str = "auto",
+    threads: int | None = None,
+    resume: bool = False,
+    one_process: bool = False,
+) -> Run:
+    """A run as a configuration plans it; arguments as those of `Run`.
+
+    Args:
+        out: folder of the run.
+        plan: the configuration's `training` section.
+        config: the whole configuration as plain values.
+        system: name of the system.
+        device: ``cpu``, ``cuda`` or ``auto``.
+        threads: CPU threads.
+        resume: go on.
+        one_process: the system cannot train in several processes.
+
+    Raises:
+        RunError: as `Run`.
+        ValueError: several processes, and `one_process`.
+    """
+    run = Run(
+        out,
+        seed=plan.seed,
+        config=config,
+        system=system,
+        device=device,
+        precision=plan.precision,
+        threads=threads,
+        resume=resume,
+        log_every=plan.log_every,
+    )
+    if one_process and run.world_size > 1:
+        run.close()
+        raise ValueError(f"{system} trains in one process, found {run.world_size}: start it without torchrun")
+    return run
 
 
 def _lay_out_as_parameters(optimiser: Optimizer) -> None:

@@ -13,12 +13,10 @@ from typing import TYPE_CHECKING, cast
 from voiceface.association.starting import (
     Start,
     add_training_flags,
-    describe,
     load_start,
     make_optimiser,
     make_schedule,
     open_training,
-    require_same_people,
     start_of,
 )
 from voiceface.association.validation import Validation, validate, validation_due
@@ -69,30 +67,26 @@ def train(
     """
     from voiceface.association.data import class_names, training_pairs
     from voiceface.batches import batches_per_epoch
-    from voiceface.checkpoint import save_model
     from voiceface.config import to_dict
-    from voiceface.training import Run, set_learning_rate, unwrap
+    from voiceface.origin import begin_with
+    from voiceface.training import open_run, set_learning_rate, unwrap
 
     from archetype_agnostic.config import drawing
     from archetype_agnostic.model import parameter_groups
     from archetype_agnostic.stopping import Patience
 
     names = class_names(corpus)
-    plain, plan = to_dict(config), config.training
-    with Run(
+    plan = config.training
+    with open_run(
         out,
-        seed=plan.seed,
-        config=plain,
+        plan,
+        config=to_dict(config),
         system="archetype_agnostic",
         device=device,
-        precision=plan.precision,
         threads=threads,
         resume=resume,
-        log_every=plan.log_every,
     ) as run:
-        source = run.values.setdefault("source", describe(start))  # a resumed run keeps what it began with
-        require_same_people(run, names)
-        run.extra = {"names": names, "notice": notice, "source": source}
+        run.extra = {"names": names, "notice": notice, "source": begin_with(run, names, start)}
         network = run.prepare(build_model(config, names, start or Start()))
         model = cast("Aasm", unwrap(network))
         optimiser = make_optimiser(config, parameter_groups(model))
@@ -118,18 +112,7 @@ def train(
             run.log(step, {**terms, "lr": rate(step)})
         if not patience and validation_due(config, plan.max_iter):
             validate(run, plan.max_iter, model, config, validation)
-        weights = Path(out) / "model.safetensors"
-        if run.is_main:
-            extra = {**run.extra, "step": run.step}
-            save_model(
-                weights,
-                model.state_dict(),
-                system="archetype_agnostic",
-                kind="model",
-                config=plain,
-                extra=extra,
-            )
-    return weights
+        return run.finish(model.state_dict())
 
 
 def train_step(

@@ -16,6 +16,7 @@ from voiceface.association.embedder import BUNDLED_NOTICE
 from voiceface.checkpoint import CheckpointError, fingerprint, load_into, load_model
 from voiceface.config import check, load_config
 from voiceface.devices import choose_device
+from voiceface.runfolder import MODEL_FILE, model_file
 
 from cmpc2.config import Cmpc2Config
 from cmpc2.model import FV_Wrapper
@@ -145,7 +146,7 @@ def load_embedder(
             return _ours(path, device, resample, tolerant, BUNDLED_NOTICE)
     path = Path(weights)
     if path.is_dir():
-        path = path / "model.safetensors"
+        path = path / MODEL_FILE
     if not path.is_file():
         known = KNOWN.get(str(weights))
         hint = f"; {weights} is the file {known.file}, which you must fetch (third_party)" if known else ""
@@ -198,7 +199,7 @@ def load_model_file(model: FV_Wrapper, checkpoint_fn: str | Path) -> FV_Wrapper:
     Raises:
         CheckpointError: damaged, of another system or architecture.
     """
-    path = Path(checkpoint_fn)
+    path = model_file(checkpoint_fn)
     ours = path.suffix == ".safetensors"
     state: Mapping[str, Tensor] = load_model(path, system="cmpc2").state if ours else read_model(path)
     load_into(model, state, source=str(path))
@@ -207,7 +208,7 @@ def load_model_file(model: FV_Wrapper, checkpoint_fn: str | Path) -> FV_Wrapper:
 
 def load_branch(branch: ResNet, checkpoint_fn: str | Path, name: str) -> ResNet:
     """Copy those weights of a whole model that belong to one branch: "voice_subnet" or "face_subnet"."""
-    path = Path(checkpoint_fn)
+    path = model_file(checkpoint_fn)
     ours = path.suffix == ".safetensors"
     state: Mapping[str, Tensor] = load_model(path, system="cmpc2").state if ours else read_model(path)
     prefix = f"{name}."

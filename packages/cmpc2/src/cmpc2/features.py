@@ -1,4 +1,4 @@
-"""Recordings to stored features, once, so that training reads small files: `cmpc2 features WAV OUT`.
+"""Recordings to stored features, once, so that training reads small files: `cmpc2 features WAV --out DIR`.
 
 Writes `<id>/<video>/<utterance>.npy` beside the recordings' own tree: (64, T) in decibels, or (T, 64) by the
 sphinx front end. CMPC's pickles (`data_transform.py --wav_dir --logmel_dir`) can be read in their place.
@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
+
+from voiceface import flags
 
 log = logging.getLogger(__name__)
 
@@ -69,9 +71,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         prog="cmpc2 features", description="Store log-mel features of all recordings below a folder as .npy."
     )
     parser.add_argument("source", type=Path, help="folder of recordings")
-    parser.add_argument("out", type=Path, help="folder of the features")
-    parser.add_argument("--front-end", choices=["decibels", "sphinx"], default="decibels")
-    parser.add_argument("--workers", type=int, default=2, help="threads")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the features")
+    parser.add_argument(
+        "--front-end",
+        choices=["decibels", "sphinx"],
+        default="decibels",
+        help="(64, T) in decibels, or (T, 64) as published models hear (default: %(default)s)",
+    )
+    flags.add_worker_flag(parser)
     args = parser.parse_args(argv)
     failed = store_features(args.source, args.out, front_end=args.front_end, workers=args.workers)
     for path, why in failed.items():

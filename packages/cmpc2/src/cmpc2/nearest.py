@@ -10,6 +10,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface import flags
+
 import cmpc2
 
 if TYPE_CHECKING:
@@ -86,9 +88,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Training videos of the face prototypes nearest to a voice, nearest prototype first.",
     )
     parser.add_argument("voice", type=Path, help="recording")
-    parser.add_argument(
-        "--weights", type=Path, help="weights file or run folder (default: the bundled weights)"
-    )
+    flags.add_weights_flag(parser)
     parser.add_argument("--memory", type=Path, help="prototype memory (default: beside the weights)")
     parser.add_argument("--table", type=Path, help="training.csv (default: beside the weights)")
     parser.add_argument(
@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, help="also write a page")
     parser.add_argument("--json", type=Path, help="also write everything found")
     parser.add_argument("--tolerant", action="store_true", help="use what is left of a damaged recording")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    flags.add_device_flag(parser)
     args = parser.parse_args(argv)
     if args.top < 1:
         parser.error("--top must be at least 1")

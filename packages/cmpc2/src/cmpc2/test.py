@@ -9,6 +9,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface import flags
+
 import cmpc2
 
 if TYPE_CHECKING:
@@ -30,16 +32,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "(random clips drawn from seed, row and view), or a corpus's own lists. Table, results.json, "
         "results.txt, report.html.",
     )
-    parser.add_argument(
-        "--weights", type=Path, help="weights file or run folder (default: the bundled weights)"
-    )
-    parser.add_argument("--data", type=Path, required=True, help="corpus folder: see docs/data.md")
+    flags.add_weights_flag(parser)
+    parser.add_argument("--data", type=Path, required=True, help=flags.CORPUS)
     parser.add_argument("--out", type=Path, required=True, help="folder for results and report")
     parser.add_argument("--lists", type=Path, help="list folder (default DATA, DATA/list_wav)")
     parser.add_argument("--list", action="append", dest="names", help="list name, repeatable (default: all)")
-    parser.add_argument(
-        "--split", choices=["train", "val", "test"], help="people (CMPC's lists: all, else test)"
-    )
+    parser.add_argument("--split", choices=flags.SPLITS, help="people (CMPC's lists: all, else test)")
     parser.add_argument(
         "--bank", type=Path, help="training.csv of the model's bank: who took part in training"
     )
@@ -48,11 +46,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, help="embedding cache (default OUT/cache)")
     parser.add_argument("--skip-missing", action="store_true", help="leave absent people, files, lines out")
     parser.add_argument("--tolerant", action="store_true", help="use what is left of damaged recordings")
-    parser.add_argument("--voice-root", type=Path, help="recordings or stored features, if not below --data")
-    parser.add_argument("--face-root", type=Path, help="pictures, if not below --data")
+    flags.add_root_flags(parser)
     parser.add_argument("--replicates", type=int, default=1000, help="of the bootstrap; 0: no intervals")
-    parser.add_argument("--workers", type=int, default=2, help="loading threads")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    flags.add_worker_flag(parser)
+    flags.add_device_flag(parser)
     args = parser.parse_args(argv)
 
     from cmpc2.lookup import read_training_table

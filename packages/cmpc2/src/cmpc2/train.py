@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
+from voiceface import flags
+
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
@@ -72,31 +74,21 @@ def train(
         ValueError, OSError: data, start weights or run folder do not fit; see the message.
     """
     import torch
-    from voiceface.association.starting import require_same_people
-    from voiceface.checkpoint import save_model
     from voiceface.config import to_dict
-    from voiceface.training import Run, set_learning_rate, unwrap
+    from voiceface.origin import begin_with
+    from voiceface.training import open_run, set_learning_rate, unwrap
 
     from cmpc2.data import WithReplacement
     from cmpc2.memory import Memory
     from cmpc2.schedule import warm_cosine_cycles
 
-    plan, plain = config.training, to_dict(config)
+    plan = config.training
     _require_clusters(config, len(pairs))
-    with Run(
-        out,
-        seed=plan.seed,
-        config=plain,
-        system="cmpc2",
-        device=device,
-        precision=plan.precision,
-        threads=threads,
-        resume=resume,
-        log_every=plan.log_every,
+    with open_run(
+        out, plan, config=to_dict(config), system="cmpc2", device=device, threads=threads, resume=resume
     ) as run:
         names = pairs.videos.identities
-        source = run.values.setdefault("source", _described(start))
-        require_same_people(run, [f"{row.identity} {row.video}" for row in pairs.videos.table])
+        source = begin_with(run, [f"{row.identity} {row.video}" for row in pairs.videos.table], start)
         run.extra = {"names": names, "videos": len(pairs), "notice": notice, "source": source}
         network = run.prepare(build_model(config, start or Start()))
         model = cast("FV_Wrapper", unwrap(network))
@@ -125,22 +117,13 @@ def train(
                 memory.forget_clusterings()
             run.log(step, {**terms, "lr": rate(step)})
             if plan.best == "lowest_loss" and (step + 1) % plan.save_every == 0:
-                _keep_lowest(run, step, terms["loss"], model)
+                _keep_lowest(run, step, terms["total_loss"], model)
         if _validation_due(config, plan.max_iter):
             validate(run, plan.max_iter, model, config, validation)
-        weights = Path(out) / "model.safetensors"
         recluster_finally(config, memory)
         if run.is_main:
-            save_memory(Path(out), config, pairs, memory, run.extra)
-            save_model(
-                weights,
-                model.state_dict(),
-                system="cmpc2",
-                kind="model",
-                config=plain,
-                extra={**run.extra, "step": run.step},
-            )
-    return weights
+            save_memory(run, config, pairs, memory)
+        return run.finish(model.state_dict())
 
 
 def train_step(
@@ -177,7 +160,7 @@ def train_step(
     total = terms.total
     run.backward(total, optimiser, clip_norm=config.optimiser.clip_gradient)
     return {
-        "loss": total,
+        "total_loss": total,
         "instance": (terms.instance_voice + terms.instance_face).mean(),
         "prototype": (terms.prototype_voice + terms.prototype_face).mean(),
         "weight": terms.weight.mean(),
@@ -311,9 +294,7 @@ def recluster_finally(config: "Cmpc2Config", memory: "Memory") -> None:
     )
 
 
-def save_memory(
-    out: Path, config: "Cmpc2Config", pairs: "PairDataset", memory: "Memory", extra: dict
-) -> None:
+def save_memory(run: "Run", config: "Cmpc2Config", pairs: "PairDataset", memory: "Memory") -> None:
     """Write prototypes of both banks with their videos: `memory.safetensors` and `training.csv`."""
     from voiceface.checkpoint import save_model
     from voiceface.config import to_dict
@@ -328,14 +309,14 @@ def save_memory(
             for name in ("centroids", "assignment", "density"):
                 state[f"{side}/{count}/{name}"] = clustering.tensors()[name]
     save_model(
-        out / "memory.safetensors",
+        run.out / "memory.safetensors",
         state,
         system="cmpc2",
         kind="memory",
         config=to_dict(config),
-        extra={key: extra[key] for key in ("videos", "notice")},
+        extra={key: run.extra[key] for key in ("videos", "notice")},
     )
-    write_training_table(out / "training.csv", pairs.videos.table)
+    write_training_table(run.out / "training.csv", pairs.videos.table)
 
 
 def _require_clusters(config: "Cmpc2Config", videos: int) -> None:
@@ -361,10 +342,6 @@ def _keep_lowest(run: "Run", step: int, total: "Tensor | float", model: "FV_Wrap
         run.save("best", model)
 
 
-def _described(start: Start | None) -> dict[str, str]:
-    return {key: path.name for key, path in vars(start or Start()).items() if path}
-
-
 def main(argv: Sequence[str] | None = None) -> int:
     """`cmpc2 train`."""
     parser = argparse.ArgumentParser(
@@ -372,31 +349,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Train voice and face networks on videos without identity labels: instance contrast, "
         "from `clustering.start` on prototype contrast and recalibrated pairs. A run goes on with --resume.",
     )
-    parser.add_argument(
-        "--cfg", required=True, help="bundled name (main, published, quick, standard) or a .yaml file"
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help="corpus folder: see docs/data.md")
-    source.add_argument(
-        "--population", metavar="PRESET", help="invent the people of this preset in memory instead"
-    )
+    flags.add_training_flags(parser, configurations="main, published, quick, standard")
     parser.add_argument("--table", type=Path, help="training.csv that names the videos and their order")
     parser.add_argument(
         "--splits", default="train,val", help="splits of --data to train on (default train,val)"
     )
-    parser.add_argument("--out", type=Path, required=True, help="run folder, new or empty")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    parser.add_argument("--checkpoint", type=Path, help="a whole model to start from, ours or published")
+    flags.add_checkpoint_flag(parser, f"{flags.OURS}, or a published file")
     parser.add_argument("--imagenet", type=Path, help="ImageNet weights for both branches (torchvision)")
-    parser.add_argument("--voice-root", type=Path, help="recordings or stored features, if not below --data")
-    parser.add_argument("--face-root", type=Path, help="pictures by video, if not below --data")
-    parser.add_argument("--lists", type=Path, help="folder of the validation list (default DATA/list_wav)")
+    flags.add_root_flags(parser)
+    parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
     parser.add_argument(
         "--skip-missing", action="store_true", help="leave out people or videos without files"
     )
-    parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
-    parser.add_argument("--threads", type=int, help="CPU threads (a resumed run needs the same number)")
-    parser.add_argument("override", nargs="*", help="section.key=value")
     args = parser.parse_args(argv)
 
     from voiceface.config import load_config
@@ -407,10 +371,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     keep_freed_memory()
     config = load_config(args.cfg, Cmpc2Config, "cmpc2", args.override)
-    for flag in ("checkpoint", "imagenet", "table"):
-        path = getattr(args, flag)
-        if path and not path.is_file():
-            raise FileNotFoundError(f"--{flag}: no file at {path}")
+    flags.require_given({name: getattr(args, name) for name in ("checkpoint", "imagenet", "table")})
     found = open_training(
         config,
         data=args.data,

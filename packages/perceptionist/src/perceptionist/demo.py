@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     if not args.no_page:
         page = write_page(out / "index.html", faces, model.face_model, model.kind, notice)
-        print(f"open {page}")
+        print(f"report: {page}")
     return 1 if left_out else 0
 
 

@@ -48,8 +48,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     written = write_all(out, name, face, found, model, notice, samples)
     print(in_words(found, model.kind))
     print("\n".join(filter(None, [notice, CAUTION])), file=sys.stderr)
-    for path in written:
-        print(f"wrote {path}")
+    for what, path in zip(("mesh", "picture", "report"), written, strict=True):
+        print(f"{what}: {path}")
     return 0
 
 

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voiceface import flags
+
 if TYPE_CHECKING:
     from perceptionist.evaluation import Evaluation, Known
     from perceptionist.face_model import LinearFaceModel
@@ -70,9 +72,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     if out:
         from voiceface.files import write_json
 
-        write_json(out / "evaluation.json", found.record())
-        write_page(out / "evaluation.html", found, model)
-        print(f"wrote {out / 'evaluation.json'}\nopen {out / 'evaluation.html'}")
+        write_json(out / "results.json", found.record())
+        write_page(out / "report.html", found, model)
+        print(f"report: {out / 'report.html'}")
     return 0
 
 
@@ -173,12 +175,12 @@ def build_parser() -> argparse.ArgumentParser:
         "train.configs --out DIR",
     )
     parser.add_argument("--data", type=Path, help="population folder: who is judged, and the truth")
-    parser.add_argument("--split", default="test", choices=["train", "val", "test"], help="of --data")
+    flags.add_split_flag(parser)
     parser.add_argument("--files", type=int, default=3, help="recordings of each person")
     parser.add_argument("--predictions", type=Path, help="folder NAME/*.obj, from perceptionist test")
     parser.add_argument("--truth", type=Path, help="folder NAME/*.xyz (published layout: A2E_val)")
     parser.add_argument("--meta", type=Path, help="vox1_meta.csv, for the sexes with --truth")
-    parser.add_argument("--out", type=Path, help="folder for evaluation.json and evaluation.html")
+    parser.add_argument("--out", type=Path, help="folder for results and report")
     parser.add_argument("--replicates", type=int, default=2000, help="of the bootstrap over people")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     add_model_flags(parser)

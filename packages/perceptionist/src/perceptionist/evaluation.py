@@ -96,7 +96,8 @@ class Evaluation:
             each |= {word: vars(interval) for word, interval in found.baselines.items()}
             each["ours minus"] = {word: vars(difference) for word, difference in found.differences.items()}
             errors[name] = each
-        record: dict[str, Any] = {"people": self.people, "predictions": self.predictions, "errors": errors}
+        record: dict[str, Any] = {"format": "perceptionist-results-1", "people": self.people}
+        record |= {"predictions": self.predictions, "errors": errors}
         if self.sex is not None:
             record["sex"] = self.sex
         if self.sex_in_spreads is not None:
@@ -111,7 +112,7 @@ class Evaluation:
                 "mean": float(np.nanmean(e.ours)),
                 "mean_ceiling": float(np.nanmean(e.ceiling)),
             }
-        return record | ({"notice": self.notice} if self.notice else {}) | self.facts
+        return record | {"notice": self.notice} | self.facts
 
     def table(self) -> str:
         """The errors as text, one line each."""

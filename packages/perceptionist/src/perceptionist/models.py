@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from voiceface.checkpoint import CheckpointError, LoadedModel, load_into, load_model
 from voiceface.config import check
+from voiceface.runfolder import MODEL_FILE, model_file
 
 from perceptionist import published
 from perceptionist.config import PerceptionistConfig
@@ -24,7 +25,6 @@ from perceptionist.supervised import SupervisedHead, SupervisedHeadConfig
 from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig
 
 SYSTEM = "perceptionist"
-WEIGHTS = "model.safetensors"
 FOLDER = "pretrained_models"
 
 
@@ -183,7 +183,7 @@ def load_voice_to_mesh(
         ValueError: the face model is not at hand or of other sizes.
     """
     path = Path(source)
-    if path.is_dir() and not (path / WEIGHTS).is_file():
+    if path.is_dir() and not (path / MODEL_FILE).is_file():
         return _published(path, face_model).to(device)
     loaded = read_weights(path)
     if loaded.kind == "expert":
@@ -217,14 +217,7 @@ def load_voice_to_mesh(
 
 def read_weights(source: str | Path) -> LoadedModel:
     """A weights file of ours, or that of a run folder; errors as `voiceface.checkpoint.load_model`."""
-    path = Path(source)
-    if path.is_dir():
-        if not (path / WEIGHTS).is_file():
-            raise FileNotFoundError(
-                f"{path} holds no {WEIGHTS}: the run is not finished, or is no run folder"
-            )
-        path /= WEIGHTS
-    return load_model(path, system=SYSTEM)
+    return load_model(model_file(source), system=SYSTEM)
 
 
 def config_of(loaded: LoadedModel) -> PerceptionistConfig:

@@ -48,7 +48,7 @@ Terms = dict[str, Tensor]
 
 
 @dataclass(frozen=True)
-class Given:
+class Start:
     """Files that a run starts from, each a run or weights file of ours or a published one."""
 
     expert: Path | None = None
@@ -81,12 +81,12 @@ class Plan:
 
 
 def make_plan(
-    run: Run, config: PerceptionistConfig, people: People, face_model: LinearFaceModel, given: Given
+    run: Run, config: PerceptionistConfig, people: People, face_model: LinearFaceModel, start: Start
 ) -> Plan:
     """The plan of the configured kind.
 
     Raises:
-        ValueError, OSError: files or truth that this kind needs are not given, or do not fit.
+        ValueError, OSError: files or truth that this kind needs are not start, or do not fit.
     """
     makers = {
         "expert": expert_plan,
@@ -94,11 +94,11 @@ def make_plan(
         "supervised": supervised_plan,
         "unsupervised": unsupervised_plan,
     }
-    return makers[config.kind](run, config, people, face_model, given)
+    return makers[config.kind](run, config, people, face_model, start)
 
 
 def expert_plan(
-    run: Run, config: PerceptionistConfig, people: People, face_model: LinearFaceModel, given: Given
+    run: Run, config: PerceptionistConfig, people: People, face_model: LinearFaceModel, start: Start
 ) -> Plan:
     """Picture to whitened parameters, with or without the refining networks (specification, section 11)."""
     sizes, plan, loss = config.networks.expert, config.training, config.losses.expert
@@ -165,14 +165,14 @@ def landmarks_of(face_model: LinearFaceModel, parameters: Tensor) -> Tensor:
 
 
 def speaker_plan(
-    run: Run, config: PerceptionistConfig, people: People, face_model: LinearFaceModel, given: Given
+    run: Run, config: PerceptionistConfig, people: People, face_model: LinearFaceModel, start: Start
 ) -> Plan:
     """Voice to its speaker, among those of the training: the voice network of the cascade."""
     sizes, plan, loss = config.networks.voice, config.training, config.losses.speaker
     assert sizes is not None and loss is not None
     model = run.prepare(Speaker(sizes, len(people.names)))
     assert isinstance(model, Speaker)
-    _take_voice_network(run, model.e, given, needed=False)
+    _take_voice_network(run, model.e, start, needed=False)
     optimiser = make_optimiser(config.optimiser, model)
     voices = Triplets(people.voices, config.data.frames.file, alone=True)
     data = run.batches(voices, plan.batch_size, steps=plan.max_iter, workers=plan.workers)
@@ -200,7 +200,7 @@ def speaker_terms(model: Speaker, features: Tensor, labels: Tensor, config: Spea
 
 
 def supervised_plan(
-    run: Run, config: PerceptionistConfig, people: People, face_model: LinearFaceModel, given: Given
+    run: Run, config: PerceptionistConfig, people: People, face_model: LinearFaceModel, start: Start
 ) -> Plan:
     """Voice to scale, shape and expression: what the paper says, our reading (specification, section 6)."""
     networks, plan, loss = config.networks, config.training, config.losses.supervised
@@ -212,7 +212,7 @@ def supervised_plan(
         )
     trained = plan.voice_network == "trained"
     inner = Supervised(networks.voice, networks.head)
-    _take_voice_network(run, inner.e, given, needed=not trained)
+    _take_voice_network(run, inner.e, start, needed=not trained)
     inner.e.requires_grad_(trained)
     model = run.prepare(inner)
     assert isinstance(model, Supervised)
@@ -256,11 +256,11 @@ def supervised_terms(
 
 
 def unsupervised_plan(
-    run: Run, config: PerceptionistConfig, people: People, face_model: LinearFaceModel, given: Given
+    run: Run, config: PerceptionistConfig, people: People, face_model: LinearFaceModel, start: Start
 ) -> Plan:
     """Voice to picture to mesh, by a discriminator, a classifier and a frozen expert (sections 6 and 7)."""
     networks, plan, data = config.networks, config.training, config.data
-    expert = load_expert_of(given.expert) if given.expert else None
+    expert = load_expert_of(start.expert) if start.expert else None
     sizes = run.values.get("expert")
     if expert:
         seen = expert.config
@@ -272,7 +272,7 @@ def unsupervised_plan(
     chosen = {name: getattr(networks, name) for name in ("voice", "generator", "face", "student")}
     cascade = Cascade(CascadeConfig(**chosen, expert=seen), len(people.names))
     if expert:
-        load_into(cascade.expert, expert.state_dict(), source=str(given.expert))
+        load_into(cascade.expert, expert.state_dict(), source=str(start.expert))
     if plan.student == "expert" and not run.step:
         if cascade.student.config != cascade.expert.config:
             raise ValueError(
@@ -280,7 +280,7 @@ def unsupervised_plan(
                 f"networks.student is {cascade.student.config}, the expert {cascade.expert.config}"
             )
         cascade.student.load_state_dict(cascade.expert.state_dict())
-    _take_voice_network(run, cascade.e, given, needed=True)
+    _take_voice_network(run, cascade.e, start, needed=True)
     if plan.voice_network == "batch_statistics":
         for module in cascade.e.modules():
             if isinstance(module, nn.BatchNorm1d):
@@ -363,11 +363,11 @@ def make_optimiser(config: OptimiserConfig, *modules: nn.Module) -> Optimizer:
     return kind(weights, betas=config.betas, **common)
 
 
-def _take_voice_network(run: Run, network: nn.Module, given: Given, *, needed: bool) -> None:
+def _take_voice_network(run: Run, network: nn.Module, start: Start, *, needed: bool) -> None:
     """Copy the given voice network; a resumed run has it in its state."""
-    if given.voice_network:
-        source = load_voice_network_of(given.voice_network)
-        load_into(network, source.state_dict(), source=str(given.voice_network))
+    if start.voice_network:
+        source = load_voice_network_of(start.voice_network)
+        load_into(network, source.state_dict(), source=str(start.voice_network))
     elif needed and not run.step:
         raise ValueError(
             "the voice network is not trained here (training.voice_network): give one as --voice-network "

@@ -6,6 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from voiceface import flags
+
 LAST_VALIDATION_ID = "id10309"  # of VoxCeleb1: names from A to E
 
 
@@ -29,9 +31,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if args.files < 1:
         raise ValueError(f"--files is {args.files}, expected at least 1")
+    published = (args.data / "fbank").is_dir()
     people = (
-        published_people(args.published, args.files)
-        if args.published
+        published_people(args.data, args.files)
+        if published
         else corpus_people(args.data, args.split, args.files)
     )
     from tqdm import tqdm
@@ -59,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         except (ValueError, OSError) as error:
             left_out.append(str(error))
             continue
-        triangles = model.face_model.triangles if args.published else model.face_model.outward_triangles
+        triangles = model.face_model.triangles if published else model.face_model.outward_triangles
         write_mesh(target, Mesh(face.vertices, triangles))
         written += 1
     for line in left_out:
@@ -135,12 +138,14 @@ def build_parser() -> argparse.ArgumentParser:
         description="Make a mesh of each recording of unseen people: OUT/NAME/VIDEO_UTTERANCE.obj. What is "
         "there already is kept, so that a stopped run goes on. Then: perceptionist evaluate.",
     )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help="corpus folder (or manifest)")
-    source.add_argument(
-        "--published", type=Path, help="folder in the published layout: vox1_meta.csv, fbank, A2E_val"
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        help="corpus folder or manifest: see docs/data.md; or the published layout (vox1_meta.csv, fbank, "
+        "A2E_val), whose people are those up to id10309",
     )
-    parser.add_argument("--split", default="test", choices=["train", "val", "test"], help="of --data")
+    flags.add_split_flag(parser)
     parser.add_argument("--files", type=int, default=3, help="recordings of each person")
     parser.add_argument("--out", type=Path, required=True, help="folder for the meshes")
     parser.add_argument("--mesh", default="obj", choices=["obj", "ply", "xyz"], help="mesh format")

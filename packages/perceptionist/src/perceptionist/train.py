@@ -9,13 +9,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface import flags
+
 if TYPE_CHECKING:
     from voiceface.training import Run
 
     from perceptionist.config import PerceptionistConfig
     from perceptionist.face_model import LinearFaceModel
     from perceptionist.people import People
-    from perceptionist.plans import Given, Plan
+    from perceptionist.plans import Plan, Start
     from perceptionist.validation import HeldOut
 
 
@@ -25,7 +27,7 @@ def train(
     out: str | Path,
     *,
     judges: "People | None" = None,
-    given: "Given | None" = None,
+    start: "Start | None" = None,
     face_model: "LinearFaceModel | None" = None,
     device: str = "cpu",
     threads: int | None = None,
@@ -38,7 +40,7 @@ def train(
         people: who it learns from.
         out: run folder; new or empty unless `resume`.
         judges: held-out people for the on-line validation, where the configuration validates.
-        given: expert and voice network to start from.
+        start: expert and voice network to start from.
         face_model: what the numbers are numbers of; None for the population's head.
         device: "cpu", "cuda", or "auto".
         threads: of PyTorch on the CPU; None leaves them as they are.
@@ -50,37 +52,29 @@ def train(
     Raises:
         ValueError, OSError: the data, the given files or the run folder do not fit; see the message.
     """
-    from voiceface.association.starting import require_same_people
-    from voiceface.checkpoint import save_model
-    from voiceface.training import Run, set_learning_rate
+    from voiceface.origin import begin_with
+    from voiceface.training import open_run, set_learning_rate
 
     from perceptionist.config import stored
     from perceptionist.face_model_files import open_face_model
-    from perceptionist.models import SYSTEM, WEIGHTS
-    from perceptionist.plans import Given, make_plan
+    from perceptionist.models import SYSTEM
+    from perceptionist.plans import Start, make_plan
     from perceptionist.validation import held_out
 
-    given, model = given or Given(), face_model or open_face_model()
-    plain, plan = stored(config), config.training
-    with Run(
+    start, model, plan = start or Start(), face_model or open_face_model(), config.training
+    with open_run(
         out,
-        seed=plan.seed,
-        config=plain,
+        plan,
+        config=stored(config),
         system=SYSTEM,
         device=device,
-        precision=plan.precision,
         threads=threads,
         resume=resume,
-        log_every=plan.log_every,
+        one_process=True,
     ) as run:
-        if run.world_size > 1:
-            raise ValueError(
-                f"this system trains in one process, found {run.world_size}: start it without torchrun"
-            )
-        source = run.values.setdefault("source", {k: p.name for k, p in vars(given).items() if p})
-        require_same_people(run, people.names)
+        source = begin_with(run, people.names, start)
         run.extra = {"names": list(people.names), "notice": people.notice or model.notice, "source": source}
-        made = make_plan(run, config, people, model, given)
+        made = make_plan(run, config, people, model, start)
         run.extra |= {"face_model": model.name, **made.extra}
         run.track(**{config.kind: made.model}, **made.optimisers)
         asked = judges is not None and made.hears is not None
@@ -96,13 +90,9 @@ def train(
             run.log(step, {"total_loss": sum(terms.values()), **terms, "lr": rate(step)})
         if plan.validate_every > 0:
             validate(run, plan.max_iter, made, config, jury)
-        weights = Path(out) / WEIGHTS
-        if run.is_main:
-            state = made.model.state_dict()
-            kept = {key: value for key, value in state.items() if not key.startswith(made.left_out)}
-            extra = {**run.extra, "step": run.step}
-            save_model(weights, kept, system=SYSTEM, kind=config.kind, config=plain, extra=extra)
-    return weights
+        state = made.model.state_dict()
+        kept = {key: value for key, value in state.items() if not key.startswith(made.left_out)}
+        return run.finish(kept, kind=config.kind)
 
 
 def validate(
@@ -140,26 +130,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Train an image-to-3D expert, a voice network, the supervised head, or the unsupervised "
         "cascade, as the configuration's kind says. A run goes on with --resume.",
     )
+    flags.add_training_flags(
+        parser,
+        configurations="unsupervised, supervised, expert, speaker, quick_...",
+        data="a population, or the published layout: see docs/data.md",
+    )
     add = parser.add_argument
-    add(
-        "--cfg",
-        required=True,
-        help="bundled name (unsupervised, supervised, expert, speaker, quick_...) or a .yaml file",
-    )
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help="a population, or the published layout: see docs/data.md")
-    source.add_argument(
-        "--population", metavar="PRESET", help="invent this preset's people in memory instead"
-    )
-    add("--out", type=Path, required=True, help="run folder, new or empty")
-    add("--resume", action="store_true", help="go on with the run in --out")
     add("--expert", type=Path, help="unsupervised: a run of ours, or 2D-to-3D-pretrained.tar")
     add("--voice-network", type=Path, help="a run of ours, or voice_embedding.pth")
     add("--face-model", help="folder or file of a face model; default: the population's head")
     add("--truth", type=Path, help="supervised, published layout: folder of fitted coefficients")
-    add("--device", default="auto", help="cpu, cuda or auto")
-    add("--threads", type=int, help="CPU threads (a resumed run needs the same number)")
-    add("override", nargs="*", help="section.key=value")
     args = parser.parse_args(argv)
 
     from voiceface.config import load_config
@@ -167,20 +147,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from perceptionist.config import PerceptionistConfig
     from perceptionist.face_model_files import open_face_model
-    from perceptionist.plans import Given
+    from perceptionist.plans import Start
 
     keep_freed_memory()
     config = load_config(args.cfg, PerceptionistConfig, "perceptionist", args.override)
-    for flag, path in (("expert", args.expert), ("voice-network", args.voice_network)):
-        if path and not path.exists():
-            raise FileNotFoundError(f"--{flag}: nothing at {path}")
+    flags.require_given({"expert": args.expert, "voice-network": args.voice_network, "truth": args.truth})
     model = open_face_model(args.face_model)
     weights = train(
         config,
         _people(args, "train", config, model),
         args.out,
         judges=_people(args, "val", config, model) if _judged(config) else None,
-        given=Given(args.expert, args.voice_network),
+        start=Start(args.expert, args.voice_network),
         face_model=model,
         device=args.device,
         threads=args.threads,

@@ -12,12 +12,10 @@ from typing import TYPE_CHECKING, cast
 from voiceface.association import starting
 from voiceface.association.starting import (
     add_training_flags,
-    describe,
     load_start,
     make_optimiser,
     make_schedule,
     open_training,
-    require_same_people,
     start_of,
 )
 from voiceface.association.validation import Validation, validate, validation_due
@@ -76,28 +74,23 @@ def train(
         ValueError, OSError: the data, the start weights or the run folder do not fit; see the message.
     """
     from voiceface.association.data import class_names, training_pairs
-    from voiceface.checkpoint import save_model
     from voiceface.config import to_dict
-    from voiceface.training import Run, set_learning_rate, unwrap
+    from voiceface.origin import begin_with
+    from voiceface.training import open_run, set_learning_rate, unwrap
 
     from seeking_shape.model import parameter_groups
 
     names = class_names(corpus)
-    plain = to_dict(config)
-    with Run(
+    with open_run(
         out,
-        seed=config.training.seed,
-        config=plain,
+        config.training,
+        config=to_dict(config),
         system="seeking_shape",
         device=device,
-        precision=config.training.precision,
         threads=threads,
         resume=resume,
-        log_every=config.training.log_every,
     ) as run:
-        source = run.values.setdefault("source", describe(start))  # a resumed run keeps what it began with
-        require_same_people(run, names)
-        run.extra = {"names": names, "notice": notice, "source": source}
+        run.extra = {"names": names, "notice": notice, "source": begin_with(run, names, start)}
         network = run.prepare(build_model(config, names, start or Start()))
         model = cast("Voice2Face", unwrap(network))
         optimiser = make_optimiser(config, parameter_groups(model))
@@ -119,13 +112,7 @@ def train(
             run.log(step, {**terms, "lr": rate(step)})
         if validation_due(config, config.training.max_iter):
             validate(run, config.training.max_iter, model, config, validation)
-        weights = Path(out) / "model.safetensors"
-        if run.is_main:
-            extra = {**run.extra, "step": run.step}
-            save_model(
-                weights, model.state_dict(), system="seeking_shape", kind="model", config=plain, extra=extra
-            )
-    return weights
+        return run.finish(model.state_dict())
 
 
 def train_step(

@@ -3,7 +3,7 @@
 The bundled weights were made by
 
     sf2f train --cfg population_1st_stage --population quick --threads 1 --out runs/first
-    sf2f train --cfg population_fuser --population quick --threads 1 --out runs/second --start runs/first
+    sf2f train --cfg population_fuser --population quick --threads 1 --out runs/second --checkpoint runs/first
     python -m sf2f.bundle runs/second --out src/sf2f/weights/population.safetensors
 """
 

@@ -101,7 +101,7 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the pictures."""
         return {
-            "format": "sf2f-evaluation-1",
+            "format": "sf2f-results-1",
             "people": len(self.names),
             "joined_by": "fuser" if self.fused else "mean of embeddings",
             "windows": {"least": min(self.windows), "most": max(self.windows)},

@@ -11,6 +11,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+from voiceface import flags
+
+from sf2f.flags import WEIGHTS
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
@@ -215,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "PyTorch before it is kept. Needs: pip install 'sf2f[export]'.",
     )
     add = parser.add_argument
-    add("--weights", type=Path, help="run folder, weights file, or published checkpoint (default: bundled)")
+    flags.add_weights_flag(parser, WEIGHTS)
     add("--out", type=Path, required=True, help="the file, *.onnx")
     add("--stride", type=int, help="frames (10 ms) between windows (default: half a window, 63 of 125)")
     args = parser.parse_args(argv)

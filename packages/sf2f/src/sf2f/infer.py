@@ -7,6 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface import flags
+
+from sf2f.flags import WEIGHTS
+
 if TYPE_CHECKING:
     import numpy as np
     import torch
@@ -102,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     write_array(out / "sheet.png", named_sheet([face.picture for _, face in faces.values()], names))
     print(f"all faces: {out / 'sheet.png'}")
     if not args.no_page:
-        print(f"open {write_page(out / 'index.html', model, list(faces.values()), said, args.stride)}")
+        print(f"report: {write_page(out / 'index.html', model, list(faces.values()), said, args.stride)}")
     return 1 if left_out else 0
 
 
@@ -314,11 +318,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("voices", nargs="+", type=Path, metavar="VOICE", help="files, and folders searched to any depth")
     add("--out", type=Path, required=True, help="folder for the results")
     source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--weights",
-        type=Path,
-        help="run folder, weights file, or published checkpoint (default: the bundled weights)",
-    )
+    flags.add_weights_flag(source, WEIGHTS)
     source.add_argument(
         "--wen", type=Path, help="published networks of voice2face instead: a folder or one file"
     )
@@ -346,7 +346,7 @@ def build_parser() -> argparse.ArgumentParser:
         "from 0 to 255",
     )
     add("--no-page", action="store_true", help="write no index.html")
-    add("--device", default="cpu", help="cpu, cuda or auto; --wen: cpu only (default: %(default)s)")
+    flags.add_device_flag(parser, note="; --wen: cpu only")
     return parser
 
 

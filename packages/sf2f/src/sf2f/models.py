@@ -6,14 +6,15 @@ Letters: B people, S windows, M mel bands, W frames of a window, D embedding len
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from voiceface.checkpoint import CheckpointError, load_into, load_model, save_model
+from voiceface.checkpoint import CheckpointError, load_into, load_model
 from voiceface.config import check
+from voiceface.runfolder import model_file
 
-from sf2f.config import DataConfig, Sf2fConfig, stored
+from sf2f.config import DataConfig, Sf2fConfig
 from sf2f.discriminators import Discriminators
 from sf2f.generator import EncoderDecoder
 from sf2f.pictures import denormalise
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from voiceface.training import Run
 
 SYSTEM = "sf2f"
-GENERATOR, DISCRIMINATORS = "model.safetensors", "discriminators.safetensors"
+DISCRIMINATORS = "discriminators.safetensors"
 FUSER = "encoder.attn_fuser."
 
 
@@ -71,19 +72,14 @@ class VoiceToFace:
         return denormalise(made, self.data.pictures.statistics).clamp(0, 1)
 
 
-def save_run(run: "Run", config: Sf2fConfig, generator: nn.Module, discriminators: nn.Module) -> Path:
+def save_run(run: "Run", generator: nn.Module, discriminators: nn.Module) -> Path:
     """Write the final weights of a run: the generator, and beside it the discriminators for a second stage.
 
     Returns:
         The generator's file.
     """
-    plain = stored(config)
-    extra = {**run.extra, "step": run.step}
-    if run.is_main:
-        how: dict[str, Any] = {"system": SYSTEM, "config": plain, "extra": extra}
-        save_model(run.out / DISCRIMINATORS, discriminators.state_dict(), kind="discriminators", **how)
-        save_model(run.out / GENERATOR, generator.state_dict(), kind="generator", **how)
-    return run.out / GENERATOR
+    run.finish(discriminators.state_dict(), kind="discriminators", name=DISCRIMINATORS)
+    return run.finish(generator.state_dict(), kind="generator")
 
 
 def load_voice_to_face(source: str | Path, *, device: torch.device | str = "cpu") -> VoiceToFace:
@@ -99,7 +95,7 @@ def load_voice_to_face(source: str | Path, *, device: torch.device | str = "cpu"
     """
     path = Path(source)
     if path.is_dir() or path.suffix == ".safetensors":
-        loaded = load_model(_weights_of(path, GENERATOR), system=SYSTEM, kind="generator")
+        loaded = load_model(model_file(path), system=SYSTEM, kind="generator")
         config = check(loaded.config, Sf2fConfig, f"the configuration in {path}")
         generator = EncoderDecoder(config.generator)
         load_into(generator, loaded.state, source=str(path))
@@ -137,10 +133,10 @@ def start_from(
 
         load_pretrained(path, generator, discriminators)
         return
-    loaded = load_model(_weights_of(path, GENERATOR), system=SYSTEM, kind="generator")
+    loaded = load_model(model_file(path), system=SYSTEM, kind="generator")
     fuser = any(key.startswith(FUSER) for key in loaded.state)
     load_into(generator, loaded.state, ignore=[] if fuser else [f"{FUSER}*"], source=str(path))
-    beside = _weights_of(path, DISCRIMINATORS) if path.is_dir() else path.with_name(DISCRIMINATORS)
+    beside = model_file(path, DISCRIMINATORS) if path.is_dir() else path.with_name(DISCRIMINATORS)
     if not beside.is_file():
         raise CheckpointError(
             f"{path} has no {DISCRIMINATORS} beside it, which training goes on with; give the run folder"
@@ -153,12 +149,3 @@ def start_from(
             "discriminators need the same --data in both stages"
         )
     load_into(discriminators, judges.state, source=str(beside))
-
-
-def _weights_of(path: Path, name: str) -> Path:
-    """The file itself, or that of a run folder."""
-    if not path.is_dir():
-        return path
-    if not (path / name).is_file():
-        raise FileNotFoundError(f"{path} holds no {name}: the run is not finished, or is no run folder")
-    return path / name

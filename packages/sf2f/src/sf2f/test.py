@@ -6,6 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface import flags
+
+from sf2f.flags import DATA, WEIGHTS
+
 if TYPE_CHECKING:
     from sf2f.evaluation import Evaluation
     from sf2f.models import VoiceToFace
@@ -18,16 +22,20 @@ COLUMNS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write pictures, evaluation.json, table.csv and report.html."""
+    """Write pictures, results.json, table.csv and report.html."""
     args = build_parser().parse_args(argv)
+    from voiceface.devices import choose_device
+
     from sf2f.data import speakers_of
     from sf2f.evaluation import Readers, Rules, as_text, evaluate
     from sf2f.evaluation_report import write_report
     from sf2f.models import load_voice_to_face
+    from sf2f.results import bundled
 
     if args.out.is_file():
         raise FileExistsError(f"--out: {args.out} is a file, expected a folder")
-    model = load_voice_to_face(args.weights, device=args.device)
+    weights = args.weights or bundled()
+    model = load_voice_to_face(weights, device=choose_device(args.device))
     if model.notice:
         print(model.notice, file=sys.stderr)
     speakers = speakers_of(
@@ -58,15 +66,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         title=f"What {model.name or 'sf2f'} makes of unseen people",
         subtitle=f"{len(speakers)} people of the split {args.split} of {name}, {len(known)} of them seen in "
         "training.",
-        run=args.weights if args.weights.is_dir() else None,
-        commands=[f"sf2f test --weights {args.weights.name} --out {args.out.name} ..."],
+        run=weights if weights.is_dir() else None,
+        commands=[f"sf2f test --weights {weights.name} --out {args.out.name} ..."],
     )
-    print(f"open {page}")
+    print(f"report: {page}")
     return 0
 
 
 def write_results(out: Path, found: "Evaluation", model: "VoiceToFace") -> None:
-    """Write `evaluation.json`, `table.csv` in the published columns, and `faces/NAME.png`."""
+    """Write `results.json`, `table.csv` in the published columns, and `faces/NAME.png`."""
     import csv
     import io
 
@@ -77,7 +85,7 @@ def write_results(out: Path, found: "Evaluation", model: "VoiceToFace") -> None:
 
     for name, picture in zip(found.names, found.pictures, strict=True):
         write_picture(out / "faces" / f"{name.replace('/', '_')}.png", picture)
-    write_json(out / "evaluation.json", {**found.to_dict(), "notice": model.notice, "model": model.name})
+    write_json(out / "results.json", {**found.to_dict(), "notice": model.notice, "model": model.name})
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow(COLUMNS)
@@ -99,14 +107,10 @@ def build_parser() -> argparse.ArgumentParser:
         "people by their truth, anybody by the networks whose files are given.",
     )
     add = parser.add_argument
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help="HQ-VoxCeleb layout, population or manifest: docs/data.md")
-    source.add_argument(
-        "--population", metavar="PRESET", help="invent this preset's people in memory instead"
-    )
-    add("--weights", type=Path, required=True, help="run folder, .safetensors, or a published .pt")
-    add("--out", type=Path, required=True, help="folder of the results")
-    add("--split", default="test", choices=("train", "val", "test"), help="whose (default test)")
+    flags.add_source_flags(parser, DATA)
+    flags.add_weights_flag(parser, WEIGHTS)
+    add("--out", type=Path, required=True, help="folder for results and report")
+    flags.add_split_flag(parser)
     add("--modes", nargs="+", default=[], choices=MODES, help="of FaceNet's figures (default all possible)")
     add("--facenet", type=Path, help="weights of FaceNet: distances and recalls of its features")
     add("--vggface", type=Path, help="weights of the VGGFace2 ResNet-50: VGGFace Score")
@@ -119,7 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--crop", action="store_true", help="VGGFace Score: faces cut out")
     add("--pooled", action="store_true", help="FaceNet's pooled features")
     add("--seed", type=int, default=0, help="of the parts of the VGGFace Score")
-    add("--device", default="cpu", help="cpu or cuda")
+    flags.add_device_flag(parser)
     return parser
 
 

@@ -10,6 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voiceface import flags
+
+from sf2f.flags import DATA
+
 if TYPE_CHECKING:
     from torch import nn
     from voiceface.training import Run
@@ -23,15 +27,15 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Given:
+class Start:
     """Files that a run starts from.
 
     Attributes:
-        start: stage 2 (needed) and stage 1: a run or weights file of ours, or a published checkpoint.
+        checkpoint: stage 2 (needed) and stage 1: a run or weights file of ours, or a published checkpoint.
         facenet: weights of FaceNet, for the perceptual term.
     """
 
-    start: Path | None = None
+    checkpoint: Path | None = None
     facenet: Path | None = None
 
 
@@ -41,7 +45,7 @@ def train(
     out: str | Path,
     *,
     judges: "Speakers | None" = None,
-    given: Given | None = None,
+    start: Start | None = None,
     device: str = "cpu",
     threads: int | None = None,
     resume: bool = False,
@@ -53,7 +57,7 @@ def train(
         speakers: who it learns from; class k is the k-th of them.
         out: run folder; new or empty unless `resume`.
         judges: held-out people for the validation, where the configuration validates.
-        given: what it starts from.
+        start: files that it starts from.
         device: "cpu", "cuda", or "auto".
         threads: of PyTorch on the CPU; None leaves them as they are.
         resume: go on from the run folder's last saved state.
@@ -62,10 +66,10 @@ def train(
         The weights file of the generator, `out/model.safetensors`.
 
     Raises:
-        ValueError, OSError: the data, the given files or the run folder do not fit; see the message.
+        ValueError, OSError: the data, the start files or the run folder do not fit; see the message.
     """
-    from voiceface.association.starting import require_same_people
-    from voiceface.training import Run
+    from voiceface.origin import begin_with
+    from voiceface.training import open_run
 
     from sf2f.batches import batches_of
     from sf2f.config import stored
@@ -75,26 +79,20 @@ def train(
     from sf2f.perceptual_choice import chosen_distance
     from sf2f.validation import held_out, preview
 
-    given, plan = given or Given(), config.training
-    with Run(
+    start, plan = start or Start(), config.training
+    with open_run(
         out,
-        seed=plan.seed,
+        plan,
         config=stored(config),
         system=SYSTEM,
         device=device,
-        precision=plan.precision,
         threads=threads,
         resume=resume,
-        log_every=plan.log_every,
+        one_process=True,
     ) as run:
-        if run.world_size > 1:
-            raise ValueError(
-                f"this system trains in one process, found {run.world_size}: start it without torchrun"
-            )
-        require_same_people(run, speakers.classes)
-        source = run.values.setdefault("source", {k: p.name for k, p in vars(given).items() if p})
+        source = begin_with(run, speakers.classes, start)
         run.extra = {"names": list(speakers.classes), "notice": speakers.notice, "source": source}
-        generator, discriminators = networks_of(run, config, len(speakers.names), given)
+        generator, discriminators = networks_of(run, config, len(speakers.names), start)
         average = moving_average(generator, plan.average)
         optimisers = make_optimisers(config, generator, discriminators)
         run.track(
@@ -104,10 +102,10 @@ def train(
             **named(optimisers),
         )
         objective = Objective(
-            config.losses, chosen_distance(config, given.facenet, run.device), run.backward, run.autocast
+            config.losses, chosen_distance(config, start.facenet, run.device), run.backward, run.autocast
         )
         data = batches_of(run, config, speakers)
-        jury = held_out(judges, config, given.facenet, run.device) if judges is not None else None
+        jury = held_out(judges, config, start.facenet, run.device) if judges is not None else None
         rates = make_rates(config)
         for step in run.steps(plan.max_iter, save_every=plan.save_every):
             shown = average.module if average is not None else generator
@@ -134,11 +132,11 @@ def train(
         shown = average.module if average is not None else generator
         if jury is not None and plan.validate_every > 0:
             validate(run, plan.max_iter, shown, generator, jury)
-        return save_run(run, config, shown, discriminators)
+        return save_run(run, shown, discriminators)
 
 
 def networks_of(
-    run: "Run", config: "Sf2fConfig", classes: int, given: Given
+    run: "Run", config: "Sf2fConfig", classes: int, start: Start
 ) -> "tuple[EncoderDecoder, Discriminators]":
     """Generator and discriminators, with the weights that the run starts from, on its device.
 
@@ -152,10 +150,10 @@ def networks_of(
 
     generator = EncoderDecoder(config.generator)
     discriminators = Discriminators(config.discriminators, classes, config.generator.encoder.embedding)
-    if given.start is not None:
-        start_from(given.start, generator, discriminators, run.extra["names"])
+    if start.checkpoint is not None:
+        start_from(start.checkpoint, generator, discriminators, run.extra["names"])
     elif config.stage == 2 and not run.step:
-        raise ValueError("stage 2 trains the fuser of a stage-1 model: give that run as --start")
+        raise ValueError("stage 2 trains the fuser of a stage-1 model: give that run as --checkpoint")
     if config.stage == 2:
         plan = config.training
         freeze_but_fuser(generator, plan.train_decoder, plan.frozen_norms)
@@ -274,20 +272,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Train a generator of faces from voices (stage 1), or the fuser of its windows "
         "(stage 2). A run goes on with --resume.",
     )
-    add = parser.add_argument
-    add("--cfg", required=True, help="bundled name (v2f, sf2f_1st_stage, quick_...) or a .yaml file")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help="HQ-VoxCeleb layout, population or manifest: docs/data.md")
-    source.add_argument(
-        "--population", metavar="PRESET", help="invent this preset's people in memory instead"
+    flags.add_training_flags(parser, configurations="v2f, sf2f_1st_stage, quick_...", data=DATA)
+    flags.add_checkpoint_flag(parser, f"{flags.OURS}, or a published .pt (stage 2: needed)")
+    parser.add_argument(
+        "--facenet", type=Path, help="weights of FaceNet, where the configuration looks with it"
     )
-    add("--out", type=Path, required=True, help="run folder, new or empty")
-    add("--resume", action="store_true", help="go on with the run in --out")
-    add("--start", type=Path, help="model to begin with: a run, a weights file, or a published .pt")
-    add("--facenet", type=Path, help="weights of FaceNet, where the configuration looks with it")
-    add("--device", default="auto", help="cpu, cuda or auto")
-    add("--threads", type=int, help="CPU threads (a resumed run needs the same number)")
-    add("override", nargs="*", help="section.key=value")
     args = parser.parse_args(argv)
 
     from voiceface.config import load_config
@@ -298,9 +287,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     keep_freed_memory()
     config = load_config(args.cfg, Sf2fConfig, "sf2f", args.override)
-    for flag, path in (("start", args.start), ("facenet", args.facenet)):
-        if path and not path.exists():
-            raise FileNotFoundError(f"--{flag}: nothing at {path}")
+    start = Start(args.checkpoint, args.facenet)
+    flags.require_given(vars(start))
     where = args.population or args.data
     weights = train(
         config,
@@ -309,7 +297,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         judges=speakers_of(where, "val", config.data, invented=bool(args.population))
         if config.training.validate_every > 0
         else None,
-        given=Given(args.start, args.facenet),
+        start=start,
         device=args.device,
         threads=args.threads,
         resume=args.resume,

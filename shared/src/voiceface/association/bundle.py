@@ -19,16 +19,17 @@ def bundle(run: str | Path, out: str | Path, *, system: str, constants: Sequence
         The written file.
 
     Raises:
-        CheckpointError: no readable model at `run`.
+        CheckpointError, FileNotFoundError: no readable model at `run`.
     """
     import fnmatch
 
     import torch
 
     from voiceface.checkpoint import load_model, save_model
+    from voiceface.runfolder import model_file
 
-    source, out = Path(run), Path(out)
-    loaded = load_model(source / "model.safetensors" if source.is_dir() else source, system=system)
+    out = Path(out)
+    loaded = load_model(model_file(run), system=system)
     state = {
         key: value
         for key, value in loaded.state.items()

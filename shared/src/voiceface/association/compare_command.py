@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.datasets.voxceleb import VOICE_FOLDERS
+from voiceface import flags
 
 if TYPE_CHECKING:
     from voiceface.association.comparison import Tables
@@ -196,9 +196,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=DIR",
         help="a system and the folder that its test wrote; NAME=DIR,DIR,... takes the mean of several runs",
     )
-    add("--data", type=Path, required=True, help="corpus folder: see docs/data.md")
+    add("--data", type=Path, required=True, help=flags.CORPUS)
     add("--out", type=Path, required=True, help="FILE.html (numbers go to FILE.json), or a folder")
-    add("--split", default="test", choices=["train", "val", "test"], help="people (default test)")
+    flags.add_split_flag(parser)
     add("--lists", type=Path, help="list folder (default DATA/list_wav)")
     add("--list", action="append", dest="names", help="list name, repeatable (default: the ten)")
     add("--draw", type=int, metavar="SEED", help="draw missing lists by the published rule")
@@ -209,7 +209,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the bootstrap draws of people (default 0)")
     add("--replicates", type=int, default=1000, help="number of draws (default 1000)")
     add("--title", default="", help="heading of the page (default: the systems)")
-    add("--voice-root", type=Path, help="folder of the recordings, if not below --data")
-    add("--face-root", type=Path, help="folder of the pictures, if not below --data")
-    add("--voice-folder", choices=VOICE_FOLDERS, default=VOICE_FOLDERS[0], help="name of voice folders")
+    flags.add_root_flags(parser)
+    flags.add_voice_folder_flag(parser)
     return parser

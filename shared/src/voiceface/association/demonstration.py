@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voiceface import flags
 from voiceface.association.embed import Load
+from voiceface.runfolder import MODEL_FILE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -123,7 +125,7 @@ def train_once(train: Callable[..., Path], out: Path, *arguments: Any, **options
     Returns:
         The run folder.
     """
-    if not (out / "model.safetensors").is_file():
+    if not (out / MODEL_FILE).is_file():
         train(*arguments, out, resume=out.is_dir() and any(out.iterdir()), **options)
     return out
 
@@ -187,7 +189,7 @@ def command(
     )
     parser.add_argument("--seed", type=int, help="seed of the training runs")
     parser.add_argument("--workers", type=int, help="processes that generate (default every core)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    flags.add_device_flag(parser)
     args = parser.parse_args(argv)
     if args.real and not args.real.is_dir():
         raise FileNotFoundError(f"--real: no folder at {args.real}")

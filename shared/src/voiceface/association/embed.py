@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface import flags
 from voiceface.datasets.vggface import IMAGE_SUFFIXES
 from voiceface.datasets.voxceleb import AUDIO_SUFFIXES
 
@@ -155,15 +156,13 @@ def command(program: str, load: Load, argv: Sequence[str] | None) -> int:
     parser.add_argument(
         "--out", type=Path, required=True, help="table to write: .npz, .parquet, .arrow or .feather"
     )
-    parser.add_argument(
-        "--weights", type=Path, help="weights file or run folder (default: the bundled weights)"
-    )
+    flags.add_weights_flag(parser)
     parser.add_argument("--relative-to", type=Path, help="name files relative to this folder")
     parser.add_argument("--cache", type=Path, help="where finished embeddings are kept (default OUT.cache)")
     parser.add_argument("--strict-rate", action="store_true", help="refuse recordings that are not at 16 kHz")
     parser.add_argument("--tolerant", action="store_true", help="use what is left of damaged recordings")
-    parser.add_argument("--workers", type=int, default=2, help="loading threads")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    flags.add_worker_flag(parser)
+    flags.add_device_flag(parser)
     args = parser.parse_args(argv)
     if args.out.suffix not in (".npz", ".parquet", ".arrow", ".feather"):
         parser.error(f"--out {args.out}: expected a name that ends in .npz, .parquet, .arrow or .feather")

@@ -18,6 +18,7 @@ from voiceface.checkpoint import CheckpointError, fingerprint, load_into, load_m
 from voiceface.config import check
 from voiceface.datasets.corpus import Corpus
 from voiceface.devices import choose_device
+from voiceface.runfolder import MODEL_FILE
 
 BUNDLED_NOTICE = (
     "These weights were trained on invented people (the synthetic population). They show that the software "
@@ -230,7 +231,7 @@ def load_weights(
             return _load_ours(system, path, device, front, BUNDLED_NOTICE)
     path = Path(weights)
     if path.is_dir():
-        path = path / "model.safetensors"
+        path = path / MODEL_FILE
     if not path.is_file():
         raise CheckpointError(
             f"no weights at {path}: give a .safetensors file that `{system.name} train` wrote, its run "

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voiceface import flags
 from voiceface.association.embed import Load
-from voiceface.association.starting import add_voice_folder_flag
 
 if TYPE_CHECKING:
     import numpy as np
@@ -260,14 +260,10 @@ def command(
         prog=f"{program} test",
         description="Evaluate a model on a corpus's lists: table, results.json, results.txt, report.html.",
     )
-    parser.add_argument(
-        "--weights", type=Path, help="weights file or run folder (default: the bundled weights)"
-    )
-    parser.add_argument("--data", type=Path, required=True, help="corpus folder: see docs/data.md")
+    flags.add_weights_flag(parser)
+    parser.add_argument("--data", type=Path, required=True, help=flags.CORPUS)
     parser.add_argument("--out", type=Path, required=True, help="folder for results and report")
-    parser.add_argument(
-        "--split", default="test", choices=["train", "val", "test"], help="people (default test)"
-    )
+    flags.add_split_flag(parser)
     parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
     parser.add_argument(
         "--list", action="append", dest="names", help="list name, repeatable (default: the ten of the split)"
@@ -286,11 +282,10 @@ def command(
         action="store_true",
         help="use what is left of damaged recordings (default: as in training)",
     )
-    parser.add_argument("--voice-root", type=Path, help="folder of the recordings, if not below --data")
-    parser.add_argument("--face-root", type=Path, help="folder of the pictures, if not below --data")
-    add_voice_folder_flag(parser)
-    parser.add_argument("--workers", type=int, default=2, help="loading threads")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    flags.add_root_flags(parser)
+    flags.add_voice_folder_flag(parser)
+    flags.add_worker_flag(parser)
+    flags.add_device_flag(parser)
     args = parser.parse_args(argv)
 
     from voiceface.association.data import is_synthetic, lists_of, names_for_split, open_split

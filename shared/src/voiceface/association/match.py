@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface import flags
 from voiceface.association.embed import VOICE_SUFFIXES, Load, find_files
 
 if TYPE_CHECKING:
@@ -125,9 +126,7 @@ def command(program: str, load: Load, argv: Sequence[str] | None) -> int:
     )
     parser.add_argument("query", nargs="+", type=Path, help="recordings, or pictures")
     parser.add_argument("--among", nargs="+", type=Path, required=True, help="candidates: files and folders")
-    parser.add_argument(
-        "--weights", type=Path, help="weights file or run folder (default: the bundled weights)"
-    )
+    flags.add_weights_flag(parser)
     parser.add_argument(
         "--by-folder", action="store_true", help="one candidate a folder: the mean of its files"
     )
@@ -135,8 +134,8 @@ def command(program: str, load: Load, argv: Sequence[str] | None) -> int:
     parser.add_argument("--report", type=Path, help="also write a page with the pictures and voices")
     parser.add_argument("--json", type=Path, help="also write all ranks and scores")
     parser.add_argument("--tolerant", action="store_true", help="use what is left of damaged recordings")
-    parser.add_argument("--workers", type=int, default=2, help="loading threads")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    flags.add_worker_flag(parser)
+    flags.add_device_flag(parser)
     args = parser.parse_args(argv)
     if args.top < 1:
         parser.error("--top must be at least 1")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
-from voiceface.datasets.voxceleb import VOICE_FOLDERS
+from voiceface import flags
 
 if TYPE_CHECKING:
     import torch
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from voiceface.association.validation import Validation
     from voiceface.datasets.corpus import Corpus
     from voiceface.population.stream import PopulationDataset
-    from voiceface.training import Run
 
 log = logging.getLogger(__name__)
 
@@ -54,11 +53,6 @@ class TrainingPeople(NamedTuple):
     notice: str
 
 
-def describe(start: Start | None) -> dict[str, str]:
-    """What the run started from, by file name."""
-    return {key: path.name for key, path in vars(start or Start()).items() if path}
-
-
 def load_start(
     model: "nn.Module",
     path: Path,
@@ -73,7 +67,7 @@ def load_start(
 
     Args:
         model: receives the weights.
-        path: .safetensors of ours, or any published checkpoint of the system.
+        path: run folder or .safetensors of ours, or any published checkpoint of the system.
         system: whose weights they must be.
         read_published: tensors of a published checkpoint by key.
         names: the training people in class order, to be compared with the file's.
@@ -82,13 +76,14 @@ def load_start(
             file knows other people.
 
     Raises:
-        CheckpointError: damaged, of another system or architecture.
+        CheckpointError, FileNotFoundError: absent, damaged, of another system or architecture.
     """
     import fnmatch
 
     from voiceface.checkpoint import CheckpointError, load_into, load_model
+    from voiceface.runfolder import model_file
 
-    known = None
+    known, path = None, model_file(path)
     if path.suffix == ".safetensors":
         loaded = load_model(path, system=system)
         state, known = loaded.state, loaded.extra.get("names")
@@ -120,22 +115,6 @@ def load_start(
             *(f"{key}: not in the network" for key in report.unexpected),
         ]
         raise CheckpointError(f"{path} is of another architecture: {'; '.join(differing[:3])}")
-
-
-def require_same_people(run: "Run", names: Sequence[str]) -> None:
-    """Refuse to go on with other people than the run began with: classes are numbered by their order.
-
-    Raises:
-        ValueError: a resumed run, and other people or another order of them.
-    """
-    import hashlib
-
-    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
-    if run.values.setdefault("people", digest) != digest:
-        raise ValueError(
-            f"{run.out} was begun with other training people or another order of them, and cannot go on with "
-            f"these {len(names)}: give the same --data, or another --out folder"
-        )
 
 
 def make_optimiser(
@@ -174,35 +153,14 @@ def add_training_flags(parser: argparse.ArgumentParser, *, configurations: str, 
         configurations: some bundled names, for the help.
         face_network: published name of the face network, for the help.
     """
-    parser.add_argument("--cfg", required=True, help=f"bundled name ({configurations}) or a .yaml file")
-    source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help="corpus folder: see docs/data.md")
-    source.add_argument(
-        "--population", metavar="PRESET", help="invent the people of this preset in memory instead"
-    )
-    parser.add_argument("--out", type=Path, required=True, help="run folder, new or empty")
-    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    flags.add_training_flags(parser, configurations=configurations)
     parser.add_argument("--face-backbone", type=Path, help=f"published {face_network} weights to start from")
     parser.add_argument("--voice-backbone", type=Path, help="published thin ResNet-34 weights to start from")
-    parser.add_argument("--checkpoint", type=Path, help="a whole model to start from, ours or published")
-    parser.add_argument("--voice-root", type=Path, help="folder of the recordings, if not below --data")
-    parser.add_argument("--face-root", type=Path, help="folder of the pictures, if not below --data")
-    add_voice_folder_flag(parser)
-    parser.add_argument("--lists", type=Path, help="folder of the evaluation lists (default DATA/list_wav)")
+    flags.add_checkpoint_flag(parser, f"{flags.OURS}, or a published file")
+    flags.add_root_flags(parser)
+    flags.add_voice_folder_flag(parser)
+    parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
     parser.add_argument("--skip-missing", action="store_true", help="leave people without a folder out")
-    parser.add_argument("--device", default="auto", help="cpu, cuda or auto")
-    parser.add_argument("--threads", type=int, help="CPU threads (a resumed run needs the same number)")
-    parser.add_argument("override", nargs="*", help="section.key=value")
-
-
-def add_voice_folder_flag(parser: argparse.ArgumentParser) -> None:
-    """The flag for recordings that lie below face names."""
-    parser.add_argument(
-        "--voice-folder",
-        choices=VOICE_FOLDERS,
-        default=VOICE_FOLDERS[0],
-        help="which name of a person their folder of recordings has",
-    )
 
 
 def start_of(args: argparse.Namespace, kind: type[S]) -> S:
@@ -214,9 +172,7 @@ def start_of(args: argparse.Namespace, kind: type[S]) -> S:
     from dataclasses import fields
 
     start = kind(**{field.name: getattr(args, field.name) for field in fields(kind)})
-    for flag, path in vars(start).items():
-        if path and not path.is_file():
-            raise FileNotFoundError(f"--{flag.replace('_', '-')}: no file at {path}")
+    flags.require_given(vars(start))
     return start
 
 

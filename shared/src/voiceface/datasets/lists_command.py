@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface.datasets.identities import SPLITS, STRATA, Identity
-from voiceface.datasets.voxceleb import VOICE_FOLDERS
+from voiceface.flags import add_voice_folder_flag
 
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
@@ -87,9 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     show = commands.add_parser("show", help="describe lists")
     for command in (draw, show):
-        command.add_argument(
-            "--voice-folder", choices=VOICE_FOLDERS, default=VOICE_FOLDERS[0], help="name of voice folders"
-        )
+        add_voice_folder_flag(command)
     show.add_argument("lists", type=Path, nargs="+", metavar="LIST")
     show.add_argument("--data", type=Path, help="data folder: shares of wrong candidates, absent files")
     show.add_argument("--split", choices=SPLITS, help="look the files up in this split alone")
