@@ -104,8 +104,10 @@ def invert(
         terms: Terms = {}
         if config.perceptual:
             distance = perceptual.of_maps(perceptual.maps(pictures), [each[here] for each in maps])
-            terms["perceptual"] = config.perceptual * distance.flatten(1).sum(1) if distance.ndim > 1 else (
-                config.perceptual * distance
+            terms["perceptual"] = (
+                config.perceptual * distance.flatten(1).sum(1)
+                if distance.ndim > 1
+                else (config.perceptual * distance)
             )
         if config.mse:
             error = (pictures - targets[here]).square().mean((1, 2, 3))

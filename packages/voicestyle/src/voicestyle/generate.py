@@ -1,0 +1,139 @@
+"""`voicestyle generate`: faces of voices, by the faces of a bank."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from voicestyle.flags import add_networks, tools_of_flags
+
+if TYPE_CHECKING:
+    from voicestyle.bank import Bank
+    from voicestyle.config import VoiceStyleConfig
+    from voicestyle.steps import Tools
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Take all voices through the seven steps; the exit code is 1 where a recording could not be used."""
+    args = build_parser().parse_args(argv)
+    from voiceface.config import load_config
+    from voiceface.inputs import find_inputs, writable_folder
+    from voiceface.memory import keep_freed_memory
+
+    from voicestyle.config import VoiceStyleConfig
+    from voicestyle.journey import travel
+    from voicestyle.page import write_journeys
+
+    keep_freed_memory()
+    config = load_config(args.cfg, VoiceStyleConfig, "voicestyle", args.set)
+    voices = find_inputs(args.voices)
+    tools = tools_of_flags(args, config)
+    if tools.notice:
+        print(tools.notice, file=sys.stderr)
+    out = writable_folder(args.out)
+    bank = open_bank(args, tools, config, out)
+    try:
+        journeys, left_out = travel(
+            voices,
+            bank,
+            tools,
+            config,
+            out,
+            exclude=args.exclude,
+            resume=args.resume,
+            say=lambda words: print(words, flush=True),
+        )
+    except KeyboardInterrupt:
+        print(f"what is done lies in {out}; give --resume to go on", file=sys.stderr)
+        raise
+    for line in left_out:
+        print(f"left out: {line}", file=sys.stderr)
+    for j in journeys:
+        picture = (out / "faces" / j.place).as_posix() + ".png"
+        print(f"{j.place.as_posix()}: fit {j.start_fit:.3f} -> {j.fit:.3f}  {picture}")
+    notices = list(dict.fromkeys(text for text in (tools.notice, bank.notice) if text))
+    left_out += bank.left_out
+    page = write_journeys(out / "index.html", journeys, bank, config, notices=notices, left_out=left_out)
+    print(f"open {page}")
+    return 1 if len(journeys) < len(voices) else 0
+
+
+def open_bank(args: argparse.Namespace, tools: "Tools", config: "VoiceStyleConfig", out: Path) -> "Bank":
+    """The bank that the flags name; embeddings of one's own folder are kept in `out`."""
+    from cmpc2.nearest import open_memory
+    from voiceface.checkpoint import load_state, save_state
+
+    from voicestyle.bank import given_bank, invented_bank, own_bank
+
+    run = args.cmpc or (args.weights / "cmpc2" if args.weights else None)
+    if args.bank is None or args.memory or args.table:
+        memory, table = open_memory(run, args.memory, args.table)
+        if args.bank is None:
+            return invented_bank(memory, table, preset=args.population)
+        return given_bank(args.bank, memory, table, frontal=args.frontal)
+    place = out / "bank.safetensors"
+    known = load_state(place) if place.is_file() else None
+    bank, found = own_bank(
+        args.bank,
+        tools.embedder,
+        frontal=args.frontal,
+        clusters=config.lookup.clusters,
+        least=config.lookup.prototypes,
+        seed=config.seed,
+        known=known,
+    )
+    if known is None or known.get("key") != found["key"]:
+        save_state(place, found)
+    return bank
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The flags."""
+    parser = argparse.ArgumentParser(
+        prog="voicestyle generate",
+        description="Make a face for each voice: pictures of a bank that the voice leads to are inverted, "
+        "their codes averaged, and the result is brought nearer to the voice. Results are "
+        "OUT/faces/NAME.png, OUT/index.html and every step in between; a stopped run goes on with --resume.",
+    )
+    add = parser.add_argument
+    add("voices", nargs="+", type=Path, metavar="VOICE", help="recordings, and folders searched to any depth")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument(
+        "--bank",
+        type=Path,
+        metavar="DIR",
+        help="folder of face pictures; <name>/1.6/<video>/ are videos; with unzippedFaces and "
+        "VGG_ALL_FRONTAL in it as the published bank",
+    )
+    source.add_argument(
+        "--population",
+        nargs="?",
+        const="quick",
+        metavar="PRESET",
+        help="invented people as the bank: those that CMPC was trained on, of this preset (default quick)",
+    )
+    add("--out", type=Path, required=True, help="folder for the results")
+    add("--cfg", default="default", help="bundled name (default, quick, published) or a file")
+    add(
+        "--set",
+        nargs="+",
+        default=[],
+        metavar="KEY=VALUE",
+        help="section.key=value, such as guidance.steps=50",
+    )
+    add(
+        "--frontal", type=Path, metavar="DIR", help="frontal pictures <name>/<picture> in place of the bank's"
+    )
+    add("--memory", type=Path, help="given prototypes, such as frame_memory_best_256.pth.tar, with --table")
+    add("--table", type=Path, help="training.csv of the memory")
+    add("--exclude", nargs="+", default=[], metavar="NAME", help="people of the bank to leave out")
+    add("--resume", action="store_true", help="go on with what lies in --out")
+    add_networks(parser)
+    return parser
+
+
+if __name__ == "__main__":
+    from voiceface.cli import run_main
+
+    raise SystemExit(run_main("voicestyle.generate", None))

@@ -1,0 +1,446 @@
+"""The seven steps in a folder: every intermediate is kept, and a stopped way goes on where it was.
+
+    OUT/config.yaml                 what was asked for
+    OUT/journey.json                weights, bank and voices it was made with
+    OUT/bank.safetensors            embeddings of the bank's pictures
+    OUT/inversions/NAME.{png,safetensors}   step 4: picture and its inversion; code, noise maps, losses
+    OUT/voices/PLACE/steps.json     steps 1 to 3: prototypes, videos, chosen pictures
+    OUT/voices/PLACE/start.png      step 5, with start.safetensors
+    OUT/voices/PLACE/path.safetensors, film.gif     step 6: codes on the way, losses, pictures of them
+    OUT/faces/PLACE.png             step 7
+
+Work in progress lies in OUT/state.safetensors, previews of it in OUT/preview.png.
+"""
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from voiceface.checkpoint import load_state, save_state
+from voiceface.config import to_dict, to_yaml
+from voiceface.files import sha256_of, write_json, write_text
+from voiceface.interrupts import Interrupts
+from voiceface.runfolder import RunError, differences, plain
+
+from voicestyle import steps
+from voicestyle.bank import Bank, Prototype
+from voicestyle.config import VoiceStyleConfig
+from voicestyle.descent import Descent
+from voicestyle.descent import Path as Found
+from voicestyle.film import write_film
+from voicestyle.selection import Chosen
+from voicestyle.steps import Tools
+from voicestyle.stylegan2.pictures import grid, to_bytes, write_png
+
+log = logging.getLogger(__name__)
+SAVE_EVERY = 25  # steps between states
+IDENTITY, STATE, PREVIEW = "journey.json", "state.safetensors", "preview.png"
+
+
+@dataclass(frozen=True)
+class Inverted:
+    """A picture, and the code that makes one like it.
+
+    Attributes:
+        label: of the picture.
+        code: (D,) or (L, D).
+        target, picture: (s, s, 3) and (S, S, 3) uint8.
+        losses: last values by name.
+    """
+
+    label: str
+    code: Tensor
+    target: NDArray[np.uint8]
+    picture: NDArray[np.uint8]
+    losses: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Journey:
+    """What became of one voice.
+
+    Attributes:
+        place: its name below the folder.
+        voice: the recording.
+        near: step 1, prototypes.
+        rows: step 2, videos.
+        chosen: step 3, pictures.
+        inverted: step 4.
+        start: step 5, (S, S, 3) uint8.
+        start_fit: how well it fits the voice, cosine.
+        path: step 6, of this voice alone.
+        picture: step 7, (S, S, 3) uint8.
+        fit: how well it fits the voice, cosine.
+        film: pictures on the way, (K, S, S, 3) uint8.
+    """
+
+    place: Path
+    voice: Path
+    near: list[Prototype]
+    rows: list[int]
+    chosen: list[Chosen]
+    inverted: list[Inverted]
+    start: NDArray[np.uint8]
+    start_fit: float
+    path: Found
+    picture: NDArray[np.uint8]
+    fit: float
+    film: NDArray[np.uint8]
+
+
+def open_folder(out: Path, identity: dict[str, Any], config: VoiceStyleConfig, resume: bool) -> None:
+    """Make the folder, or make sure that what lies in it is of the same way.
+
+    Raises:
+        RunError: it holds something else, or nothing to go on with.
+    """
+    identity = plain({**identity, "config": to_dict(config)})
+    place = out / IDENTITY
+    if resume:
+        if not place.is_file():
+            raise RunError(f"nothing to resume in {out}: it has no {IDENTITY}; leave out --resume")
+        if differing := differences(json.loads(place.read_text("utf-8")), identity):
+            raise RunError(
+                f"{out} was made with other settings and cannot be resumed with these:\n  "
+                + "\n  ".join(differing[:12])
+                + "\nGive the same, or another --out folder"
+            )
+    elif out.is_dir() and any(item.name != "bank.safetensors" for item in out.iterdir()):
+        raise RunError(
+            f"{out} is not empty: give --resume to go on with what is in it, or another --out folder"
+        )
+    for leftover in out.rglob(".*.part*"):
+        leftover.unlink(missing_ok=True)
+    write_text(out / "config.yaml", to_yaml(config))
+    write_json(place, identity)
+
+
+def identity_of(voices: Sequence[tuple[Path, Path]], bank: Bank | None, tools: Tools) -> dict[str, Any]:
+    """What a way is made with, beside its configuration."""
+    found: dict[str, Any] = {"weights": tools.fingerprint}
+    if bank is not None:
+        found["bank"] = bank.digest
+    return {**found, "files": {place.as_posix(): sha256_of(path) for path, place in voices}}
+
+
+def travel(
+    voices: Sequence[tuple[Path, Path]],
+    bank: Bank,
+    tools: Tools,
+    config: VoiceStyleConfig,
+    out: Path,
+    *,
+    exclude: Collection[str] = (),
+    resume: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> tuple[list[Journey], list[str]]:
+    """Take several voices through all seven steps; pictures that several lead to are inverted once.
+
+    Args:
+        voices: (recording, place of its results), from `voiceface.inputs.find_inputs`.
+        bank: faces.
+        tools: networks.
+        config: settings.
+        out: folder.
+        exclude: names whose videos are left out.
+        resume: go on with what lies in the folder.
+        say: is told what happens.
+
+    Returns:
+        The ways, and what was wrong with recordings that were left out.
+
+    Raises:
+        ValueError: none of the recordings can be used, or the bank does not do; see `voicestyle.steps`.
+        RunError: the folder holds something else.
+        KeyboardInterrupt: stopped; everything done so far is kept.
+    """
+    open_folder(out, identity_of(voices, bank, tools), config, resume)
+    heard, left_out = [], []
+    for path, place in voices:
+        try:
+            heard.append((path, place, steps.embed_voices([path], tools)))
+        except (ValueError, OSError) as error:
+            left_out.append(f"{path}: {error}" if str(path) not in str(error) else str(error))
+    if not heard:
+        raise ValueError(f"none of the {len(voices)} recordings can be used: {left_out[0]}")
+    found = []
+    for path, place, voice in heard:
+        near = steps.nearest_prototypes(voice, bank, config)
+        rows = steps.videos_of(near, bank, config, exclude)
+        chosen = steps.select_faces(rows, bank, tools, config)
+        write_json(out / "voices" / place / "steps.json", first_steps(near, rows, chosen, bank))
+        found.append((path, place, voice, near, rows, chosen))
+        say(f"{place.as_posix()}: {len(rows)} videos of {len(near)} prototypes, {len(chosen)} pictures")
+    if config.inversion.batching == "coupled":
+        groups = [[(c.picture.label, c.picture.read) for c in each[-1]] for each in found]
+        names = [f"{each[1].as_posix()} " for each in found]
+    else:
+        unique = {c.picture.label: c.picture.read for each in found for c in each[-1]}
+        items, size = list(unique.items()), config.inversion.batch
+        groups = [items[at : at + size] for at in range(0, len(items), size)]
+        names = [""] * len(groups)
+    inverted: dict[str, Inverted] = {}
+    with Interrupts() as interrupts:
+        for number, (group, name) in enumerate(zip(groups, names), 1):
+            pictures = invert_kept(group, tools, config, out, interrupts, key=name)
+            inverted |= {name + label: picture for label, picture in pictures.items()}
+            say(f"inverted {number} of {len(groups)} batches")
+        journeys = guide_kept(found, inverted, names, tools, config, out, interrupts)
+    return journeys, left_out
+
+
+def first_steps(
+    near: Sequence[Prototype], rows: Sequence[int], chosen: Sequence[Chosen], bank: Bank
+) -> dict[str, Any]:
+    """Steps 1 to 3 as JSON."""
+    return {
+        "prototypes": [{"number": each.cluster, "distance": each.distance} for each in near],
+        "videos": [bank.table[row].path for row in rows],
+        "pictures": [
+            {
+                "video": bank.label(each.row),
+                "picture": each.picture.label,
+                "likeness": None if np.isnan(each.likeness) else each.likeness,
+                "frontal": each.replaced,
+            }
+            for each in chosen
+        ],
+    }
+
+
+def invert_kept(
+    group: Sequence[tuple[str, Callable[[], NDArray[np.uint8]]]],
+    tools: Tools,
+    config: VoiceStyleConfig,
+    out: Path,
+    interrupts: Interrupts,
+    key: str = "",
+) -> dict[str, Inverted]:
+    """Invert one batch of pictures, or read it from the folder.
+
+    Args:
+        group: (label, reads the picture) each.
+        tools, config: see `voicestyle.steps`.
+        out: folder.
+        interrupts: stops between two steps.
+        key: goes before the labels in names of files and in seeds.
+
+    Returns:
+        By label.
+    """
+    folder = out / "inversions"
+    known = {label: folder / f"{file_name(key + label)}.safetensors" for label, _ in group}
+    labels = [label for label, _ in group]
+    targets = steps.targets_of([read() for _, read in group], tools)
+    shown = to_bytes(targets)
+    if not all(path.is_file() for path in known.values()):
+        kept = _kept(out, "inversion", [key + label for label in labels])
+        found = steps.invert_targets(
+            targets,
+            [key + label for label in labels],
+            tools,
+            config,
+            state=kept,
+            after=_watch(out, "inversion", [key + label for label in labels], interrupts, shown),
+        )
+        pictures = steps.draw(found, tools)
+        for number, label in enumerate(labels):
+            alone = steps.rows_of(found, [number])
+            save_state(known[label], {"label": label, **_plain(alone)})
+            both = np.concatenate([_fitted(shown[number], pictures.shape[1]), pictures[number]], 1)
+            write_png(known[label].with_suffix(".png"), both)
+        _forget(out)
+    result = {}
+    for number, label in enumerate(labels):
+        alone = _found(load_state(known[label]), tools.device)
+        result[label] = Inverted(
+            label,
+            alone.codes[0],
+            shown[number],
+            steps.draw(alone, tools)[0],
+            {
+                name: float(_last(values[:, 0]))
+                for name, values in alone.history.items()
+                if name != "strength"
+            },
+        )
+    return result
+
+
+def guide_kept(
+    found: Sequence[tuple[Path, Path, Tensor, list[Prototype], list[int], list[Chosen]]],
+    inverted: dict[str, Inverted],
+    names: Sequence[str],
+    tools: Tools,
+    config: VoiceStyleConfig,
+    out: Path,
+    interrupts: Interrupts,
+) -> list[Journey]:
+    """Steps 5 to 7 of all voices, a batch at a time, or what the folder has of them."""
+    coupled = config.inversion.batching == "coupled"
+    starts = []
+    for number, (_, place, voice, _, _, chosen) in enumerate(found):
+        prefix = names[number] if coupled else ""
+        codes = torch.stack([inverted[prefix + each.picture.label].code for each in chosen])
+        start = steps.starting_code(codes, voice, tools, config)
+        save_state(out / "voices" / place / "start.safetensors", {"code": start.cpu()})
+        starts.append(start)
+    per = max(1, config.guidance.batch // config.guidance.restarts)
+    journeys: list[Journey] = []
+    for at in range(0, len(found), per):
+        part, begin = found[at : at + per], torch.cat(starts[at : at + per])
+        voices = torch.cat([each[2] for each in part])
+        keys = [each[1].as_posix() for each in part]
+        paths = [out / "voices" / each[1] / "path.safetensors" for each in part]
+        if not all(path.is_file() for path in paths):
+            path = steps.guide_by_voice(
+                begin,
+                voices,
+                tools,
+                config,
+                keys,
+                state=_kept(out, "guidance", keys),
+                after=_watch(out, "guidance", keys, interrupts, None),
+            )
+            for number, place in enumerate(paths):
+                save_state(place, _plain(steps.rows_of(path, [number])))
+            _forget(out)
+        for number, (file, place, voice, near, rows, chosen) in enumerate(part):
+            alone = _found(load_state(paths[number]), tools.device)
+            prefix = names[at + number] if coupled else ""
+            pictures = [inverted[prefix + each.picture.label] for each in chosen]
+            code = (
+                starts[at + number] if begin.ndim == alone.codes.ndim else _spread(starts[at + number], alone)
+            )
+            journeys.append(
+                _arrive(out, file, place, voice, near, rows, chosen, pictures, code, alone, tools, config)
+            )
+    return journeys
+
+
+def _arrive(
+    out: Path,
+    file: Path,
+    place: Path,
+    voice: Tensor,
+    near: list[Prototype],
+    rows: list[int],
+    chosen: list[Chosen],
+    pictures: list[Inverted],
+    code: Tensor,
+    path: Found,
+    tools: Tools,
+    config: VoiceStyleConfig,
+) -> Journey:
+    """Write the pictures of one voice."""
+    from dataclasses import replace
+
+    before = replace(path, codes=code)
+    codes = [code, *(each for each in path.kept)]
+    film = np.concatenate([steps.draw(path, tools, each) for each in codes])
+    folder = out / "voices" / place
+    write_png(folder / "start.png", film[0])
+    write_film(folder / "film.gif", film)
+    target = out / "faces" / place.with_name(f"{place.name}.png")
+    write_png(target, film[-1])
+    start_fit, fit = (float(steps.fits(each, voice, tools, config)[0]) for each in (before, path))
+    return Journey(place, file, near, rows, chosen, pictures, film[0], start_fit, path, film[-1], fit, film)
+
+
+def file_name(label: str) -> str:
+    """A name for files, readable and different for different labels."""
+    words = "".join(c if c.isalnum() or c in "-_." else "_" for c in Path(label).stem)[-40:]
+    return f"{words}-{hashlib.sha256(label.encode()).hexdigest()[:10]}"
+
+
+def _watch(
+    out: Path, step: str, keys: Sequence[str], interrupts: Interrupts, targets: NDArray[np.uint8] | None
+) -> Callable[[Descent], None]:
+    """What happens after each step of a descent: states, previews, stopping."""
+
+    def after(descent: Descent) -> None:
+        due = descent.step % SAVE_EVERY == 0
+        if due or interrupts.number:
+            save_state(out / STATE, {"step": step, "keys": list(keys), "descent": descent.state_dict()})
+        if descent.step % descent.config.keep_every == 0:
+            write_png(out / PREVIEW, preview(descent, targets))
+        if interrupts.number:
+            raise KeyboardInterrupt
+
+    return after
+
+
+@torch.no_grad()
+def preview(descent: Descent, targets: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
+    """Pictures of a descent as it stands, below what they shall look like."""
+    codes = descent.codes
+    layers = codes if codes.ndim == 3 else codes[:, None].expand(-1, descent.generator.config.codes, -1)
+    pictures = to_bytes(descent.generator.synthesise(layers, descent.noise))
+    if targets is None:
+        return grid(pictures, len(pictures))
+    fitted = np.stack([_fitted(each, pictures.shape[1]) for each in targets])
+    return grid(np.concatenate([fitted, pictures]), len(pictures))
+
+
+def _kept(out: Path, step: str, keys: Sequence[str]) -> dict[str, Any] | None:
+    """The state of exactly this part of the work, if there is one."""
+    if not (out / STATE).is_file():
+        return None
+    state = load_state(out / STATE)
+    return state["descent"] if (state["step"], state["keys"]) == (step, list(keys)) else None
+
+
+def _forget(out: Path) -> None:
+    """Remove what lay there of a part that is done."""
+    (out / STATE).unlink(missing_ok=True)
+
+
+def _plain(found: Found) -> dict[str, Any]:
+    """What a descent found, for a file."""
+    tensors = {
+        "codes": found.codes.cpu(),
+        "noise": [each.cpu() for each in found.noise],
+        "kept": found.kept.cpu(),
+        "steps": found.steps,
+    }
+    return {**tensors, "kept_steps": found.kept_steps, "history": found.history}
+
+
+def _found(content: dict[str, Any], device: torch.device) -> Found:
+    """What a file has of a descent."""
+    return Found(
+        content["codes"].to(device),
+        [each.to(device) for each in content["noise"]],
+        content["kept"].to(device),
+        content["kept_steps"],
+        content["history"],
+        content["steps"],
+    )
+
+
+def _spread(code: Tensor, like: Found) -> Tensor:
+    """A code of w for every layer."""
+    return code[:, None].expand(-1, like.codes.shape[1], -1)
+
+
+def _last(values: Tensor) -> Tensor:
+    """Last number that is one."""
+    known = values[~values.isnan()]
+    return known[-1] if len(known) else values.new_tensor(float("nan"))
+
+
+def _fitted(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
+    """A square picture at another side."""
+    from PIL import Image
+
+    if picture.shape[0] == side:
+        return picture
+    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
