@@ -6,6 +6,8 @@ import sys
 from collections.abc import Mapping, Sequence
 
 COMMANDS = {
+    "demo": ("voiceface.showcase.demo", "all installed systems on the same invented people, one page"),
+    "report": ("voiceface.showcase.report", "the same page for recordings and pictures of your own"),
     "population": (
         "voiceface.population.write",
         "invent people: voices, faces, meshes and the truth behind them",

@@ -15,7 +15,34 @@ from archetype_agnostic.test import SUBTITLE, identity_weights
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
 
-__all__ = ["demo", "main"]
+__all__ = ["demo", "main", "steps_of"]
+
+
+def steps_of(
+    out: Path, *, preset: str = "quick", seed: int | None = None, device: str = "cpu"
+) -> tuple[list[Step], dict[str, Path]]:
+    """The training.
+
+    Args:
+        out: folder for the run.
+        preset, seed, device: as of `demo`.
+
+    Returns:
+        Its one step, and the folder of its run by name.
+    """
+    from voiceface.config import load_config
+
+    from archetype_agnostic.config import ArchetypeAgnosticConfig
+    from archetype_agnostic.train import train
+
+    override = [] if seed is None else [f"training.seed={seed}"]
+    config = load_config(preset, ArchetypeAgnosticConfig, "archetype_agnostic", override)
+    run = out / "main"
+
+    def train_main(corpus: "Corpus", notice: str) -> None:
+        train_once(train, run, config, corpus, device=device, notice=notice)
+
+    return [Step("training on {people} people", train_main)], {"main": run}
 
 
 def demo(
@@ -40,24 +67,13 @@ def demo(
     Returns:
         The report.
     """
-    from voiceface.config import load_config
-
-    from archetype_agnostic.config import ArchetypeAgnosticConfig
-    from archetype_agnostic.train import train
-
-    override = [] if seed is None else [f"training.seed={seed}"]
-    config = load_config(preset, ArchetypeAgnosticConfig, "archetype_agnostic", override)
-    run = out / "main"
-
-    def train_main(corpus: "Corpus", notice: str) -> None:
-        train_once(train, run, config, corpus, device=device, notice=notice)
-
+    steps, runs = steps_of(out, preset=preset, seed=seed, device=device)
     return demonstrate(
         out,
-        [Step("training on {people} people", train_main)],
+        steps,
         system="archetype_agnostic",
         load=lambda *given, **options: archetype_agnostic.load(*given, **options),
-        runs={"main": run},
+        runs=runs,
         subtitle=SUBTITLE,
         identity_weights=identity_weights,
         preset=preset,

@@ -15,7 +15,40 @@ from cmpc2.test import SUBTITLE
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
 
-__all__ = ["demo", "main"]
+__all__ = ["demo", "main", "steps_of"]
+
+
+def steps_of(
+    out: Path, population: Path, *, preset: str = "quick", seed: int | None = None, device: str = "cpu"
+) -> tuple[list[Step], dict[str, Path]]:
+    """The training.
+
+    Args:
+        out: folder for the run.
+        population: folder of the invented people.
+        preset, seed, device: as of `demo`.
+
+    Returns:
+        Its one step, and the folder of its run by name.
+    """
+    from voiceface.config import load_config
+
+    from cmpc2.config import Cmpc2Config
+    from cmpc2.data import PairDataset
+    from cmpc2.train import train
+    from cmpc2.videos import videos_of_corpus
+
+    override = [] if seed is None else [f"training.seed={seed}"]
+    config = load_config(preset, Cmpc2Config, "cmpc2", override)
+    run = out / "main"
+
+    def train_main(corpus: "Corpus", notice: str) -> None:
+        if not (run / "model.safetensors").is_file():
+            videos = videos_of_corpus(corpus, population)
+            pairs = PairDataset(videos, config.data, config.model.face.side)
+            train_once(train, run, config, pairs, device=device, notice=notice)
+
+    return [Step("training on videos of {people} people, without their names", train_main)], {"main": run}
 
 
 def demo(
@@ -40,29 +73,13 @@ def demo(
     Returns:
         The report.
     """
-    from voiceface.config import load_config
-
-    from cmpc2.config import Cmpc2Config
-    from cmpc2.data import PairDataset
-    from cmpc2.train import train
-    from cmpc2.videos import videos_of_corpus
-
-    override = [] if seed is None else [f"training.seed={seed}"]
-    config = load_config(preset, Cmpc2Config, "cmpc2", override)
-    run = out / "main"
-
-    def train_main(corpus: "Corpus", notice: str) -> None:
-        if not (run / "model.safetensors").is_file():
-            videos = videos_of_corpus(corpus, out / "population")
-            pairs = PairDataset(videos, config.data, config.model.face.side)
-            train_once(train, run, config, pairs, device=device, notice=notice)
-
+    steps, runs = steps_of(out, out / "population", preset=preset, seed=seed, device=device)
     return demonstrate(
         out,
-        [Step("training on videos of {people} people, without their names", train_main)],
+        steps,
         system="cmpc2",
         load=lambda *given, **options: cmpc2.load_embedder(*given, **options),
-        runs={"main": run},
+        runs=runs,
         subtitle=SUBTITLE,
         preset=preset,
         real=real,

@@ -1,6 +1,6 @@
 """The main job in one command: invent people, train in three steps, evaluate on others, write a report.
 
-`seeking_shape demo --out runs/demo`; a stopped demo goes on where it was.
+`seeking_shape demo --out runs/demo_seeking_shape`; a stopped demo goes on where it was.
 """
 
 from collections.abc import Sequence
@@ -15,7 +15,46 @@ from seeking_shape.test import SUBTITLE, identity_weights
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
 
-__all__ = ["demo", "headlines", "main"]
+__all__ = ["demo", "headlines", "main", "steps_of"]
+
+
+def steps_of(
+    out: Path, *, preset: str = "quick", seed: int | None = None, device: str = "cpu"
+) -> tuple[list[Step], dict[str, Path]]:
+    """The training in three steps.
+
+    Args:
+        out: folder for the runs.
+        preset, seed, device: as of `demo`.
+
+    Returns:
+        The steps, and the folder of each run; the last one will hold the model.
+    """
+    from voiceface.config import load_config
+
+    from seeking_shape.config import SeekingShapeConfig
+    from seeking_shape.extract_id_weight import extract
+    from seeking_shape.train import Start, train
+
+    runs, weights = {"re-weighting": out / "reweight", "main": out / "main"}, out / "id_weight.safetensors"
+    override = [] if seed is None else [f"training.seed={seed}"]
+    first, main = (
+        load_config(name, SeekingShapeConfig, "seeking_shape", override)
+        for name in (f"{preset}_reweight", preset)
+    )
+
+    def reweight(corpus: "Corpus", notice: str) -> None:
+        train_once(train, runs["re-weighting"], first, corpus, device=device, notice=notice)
+
+    def train_main(corpus: "Corpus", notice: str) -> None:
+        start = Start(id_weights=weights)
+        train_once(train, runs["main"], main, corpus, device=device, notice=notice, start=start)
+
+    return [
+        Step("learning identity weights of {people} people", reweight),
+        Step("taking the identity weights out", lambda *_: extract(runs["re-weighting"], weights)),
+        Step("training the model with them", train_main),
+    ], runs
 
 
 def demo(
@@ -40,33 +79,10 @@ def demo(
     Returns:
         The report.
     """
-    from voiceface.config import load_config
-
-    from seeking_shape.config import SeekingShapeConfig
-    from seeking_shape.extract_id_weight import extract
-    from seeking_shape.train import Start, train
-
-    runs, weights = {"re-weighting": out / "reweight", "main": out / "main"}, out / "id_weight.safetensors"
-    override = [] if seed is None else [f"training.seed={seed}"]
-    first, main = (
-        load_config(name, SeekingShapeConfig, "seeking_shape", override)
-        for name in (f"{preset}_reweight", preset)
-    )
-
-    def reweight(corpus: "Corpus", notice: str) -> None:
-        train_once(train, runs["re-weighting"], first, corpus, device=device, notice=notice)
-
-    def train_main(corpus: "Corpus", notice: str) -> None:
-        start = Start(id_weights=weights)
-        train_once(train, runs["main"], main, corpus, device=device, notice=notice, start=start)
-
+    steps, runs = steps_of(out, preset=preset, seed=seed, device=device)
     return demonstrate(
         out,
-        [
-            Step("learning identity weights of {people} people", reweight),
-            Step("taking the identity weights out", lambda *_: extract(runs["re-weighting"], weights)),
-            Step("training the model with them", train_main),
-        ],
+        steps,
         system="seeking_shape",
         load=lambda *given, **options: seeking_shape.load(*given, **options),
         runs=runs,
@@ -81,7 +97,8 @@ def demo(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`seeking_shape demo`."""
-    return command("seeking_shape", demo, argv, training="train in three steps", out="runs/demo")
+    out = "runs/demo_seeking_shape"
+    return command("seeking_shape", demo, argv, training="train in three steps", out=out)
 
 
 if __name__ == "__main__":

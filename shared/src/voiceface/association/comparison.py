@@ -87,6 +87,7 @@ def compare_systems(
     *,
     population: Path | None = None,
     skip_missing: bool = False,
+    least: int = 2,
 ) -> Comparison:
     """Evaluate all systems on the same items, and hold the first against every other one.
 
@@ -96,14 +97,15 @@ def compare_systems(
         corpus: the people asked about.
         population: folder of the synthetic population they belong to, for references and all pairs.
         skip_missing: leave items that not every system has out of all systems, instead of raising.
+        least: number of systems without which there is nothing to compare; 1 evaluates one alone.
 
     Raises:
         EmbeddingError: a system has no embedding of an item that the lists or the corpus name.
-        ValueError: fewer than two systems, or one without a run.
+        ValueError: fewer systems, or one without a run.
     """
-    if len(systems) < 2 or not all(systems.values()):
+    if len(systems) < least or not all(systems.values()):
         raise ValueError(
-            f"a comparison needs two systems with a run each, got {', '.join(systems) or 'none'}"
+            f"a comparison needs {least} systems or more with a run each, got {', '.join(systems) or 'none'}"
         )
     if not protocol.replicates:
         raise ValueError("a comparison needs bootstrap draws of people, got 0 replicates")

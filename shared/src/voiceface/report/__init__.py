@@ -42,6 +42,7 @@ from voiceface.report.parts import (
     SystemResults,
     Table,
 )
+from voiceface.report.story import Ranking, Story, Tile
 
 __all__ = [
     "SYNTHETIC_NOTICE",
@@ -60,10 +61,13 @@ __all__ = [
     "Protocol",
     "ProtocolList",
     "Query",
+    "Ranking",
     "ResultRow",
     "Sound",
+    "Story",
     "SystemResults",
     "Table",
+    "Tile",
     "build_report",
     "environment",
     "gallery_from_scores",

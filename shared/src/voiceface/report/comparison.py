@@ -51,15 +51,15 @@ def comparison_report(
         facts: name -> short text under the title.
         commands: how to make the page again.
     """
-    differences, names = _differences(found), list(found.systems)
+    differences, names = differences_of(found), list(found.systems)
     return build_report(
         out_html,
         title=title or ", ".join(names[:-1]) + f" and {names[-1]}",
         subtitle=f"{len(found.systems)} systems on the same people, files and lists.",
         facts=facts,
         notice=notice,
-        summary=list(_sentences(found, differences)),
-        systems=[SystemResults(name, _rows(found, name)) for name in found.systems],
+        summary=list(sentences_of(found, differences)),
+        systems=[SystemResults(name, rows_of(found, name)) for name in found.systems],
         together="All systems",
         differences=differences,
         tables=_run_tables(found),
@@ -119,7 +119,7 @@ def legend_of(found: Comparison) -> str:
     return "; ".join([*text, *averaged, *(["intervals do not cover runs"] if averaged else [])])
 
 
-def _rows(found: Comparison, name: str) -> list[ResultRow]:
+def rows_of(found: Comparison, name: str) -> list[ResultRow]:
     """Figures of one system, all pairs before lists within a task."""
     rows = [
         ResultRow(
@@ -145,7 +145,7 @@ def _rows(found: Comparison, name: str) -> list[ResultRow]:
     return sorted(rows, key=lambda row: (*tasks, row.task).index(row.task))
 
 
-def _differences(found: Comparison) -> list[Difference]:
+def differences_of(found: Comparison) -> list[Difference]:
     """First minus every other system: all pairs, then lists."""
     rows = []
     for other in found.differences:
@@ -181,7 +181,7 @@ def _difference(
     )
 
 
-def _sentences(found: Comparison, differences: Sequence[Difference]) -> Iterator[str]:
+def sentences_of(found: Comparison, differences: Sequence[Difference]) -> Iterator[str]:
     """What was found, in plain words."""
     lead = f"{found.systems[found.first].lists[0].name}"
     values = {name: results.lists[0].main.value for name, results in found.systems.items()}

@@ -153,35 +153,20 @@ def picture_html(source: PictureSource | None, label: str, media: Media) -> str:
     return f'<img class="picture" src="{address}" alt="{safe(label)}" loading="lazy" decoding="async">'
 
 
-def _query(query: Query, direction: Direction, media: Media) -> str:
-    """One question and its answers."""
+def verdict_of(query: Query, thing: str) -> tuple[str, str]:
+    """Where the right answer of a query stands, in words, and the style class of that."""
     first = min((c.rank for c in query.candidates if c.right), default=None)
-    thing = "face" if direction == "v2f" else "voice"
     if not query.truth_known:
-        verdict, style = f"best of {query.gallery_size or len(query.candidates)}", "open"
-    elif first is None:
-        verdict, style = f"right {thing} not shown", "far"
-    else:
-        out_of = f" of {query.gallery_size}" if query.gallery_size else ""
-        verdict = f"right {thing} {ordinal(first)}{out_of}"
-        style = "hit" if first == 1 else "near" if first <= 5 else "far"
-    asked = (
-        picture_html(query.picture, f"Face of {spoken(query.name)}, the query", media)
-        if query.picture is not None
-        else ""
-    )
-    asked += player_html(query.sound, f"voice of {spoken(query.name)}", media)
-    note = f'<p class="note">{safe(query.note)}</p>' if query.note else ""
-    answers = "".join(_answer(c, i, media) for i, c in enumerate(query.candidates))
-    return (
-        f'<article class="card query"><div class="asked"><h4>{safe(spoken(query.name))}</h4>'
-        f'<p class="verdict {style}">{safe(verdict)}</p>{asked}{note}</div>'
-        f'<ol class="answers">{answers}</ol></article>'
-    )
+        return f"best of {query.gallery_size or len(query.candidates)}", "open"
+    if first is None:
+        return f"right {thing} not shown", "far"
+    out_of = f" of {query.gallery_size}" if query.gallery_size else ""
+    style = "hit" if first == 1 else "near" if first <= 5 else "far"
+    return f"right {thing} {ordinal(first)}{out_of}", style
 
 
-def _answer(candidate: Candidate, place: int, media: Media) -> str:
-    """One answer with rank, score and a mark when it is right."""
+def answer_html(candidate: Candidate, place: int, media: Media) -> str:
+    """One answer with rank, score and a mark when it is right; `place` counts from 0."""
     label = f"{ordinal(candidate.rank)}: {spoken(candidate.name)}{', right' if candidate.right else ''}"
     shown = ""
     if candidate.picture is not None:
@@ -195,6 +180,24 @@ def _answer(candidate: Candidate, place: int, media: Media) -> str:
     return (
         f'<li class="{style}" value="{candidate.rank}"><span class="rank">{candidate.rank}</span>{shown}'
         f'<span class="who" title="{who}">{who}</span><span class="under">{mark}{score}</span></li>'
+    )
+
+
+def _query(query: Query, direction: Direction, media: Media) -> str:
+    """One question and its answers."""
+    verdict, style = verdict_of(query, "face" if direction == "v2f" else "voice")
+    asked = (
+        picture_html(query.picture, f"Face of {spoken(query.name)}, the query", media)
+        if query.picture is not None
+        else ""
+    )
+    asked += player_html(query.sound, f"voice of {spoken(query.name)}", media)
+    note = f'<p class="note">{safe(query.note)}</p>' if query.note else ""
+    answers = "".join(answer_html(c, i, media) for i, c in enumerate(query.candidates))
+    return (
+        f'<article class="card query"><div class="asked"><h4>{safe(spoken(query.name))}</h4>'
+        f'<p class="verdict {style}">{safe(verdict)}</p>{asked}{note}</div>'
+        f'<ol class="answers">{answers}</ol></article>'
     )
 
 

@@ -37,12 +37,14 @@ from voiceface.report.parts import (
     Table,
 )
 from voiceface.report.plots import colour_classes, histogram, line_plot
+from voiceface.report.story import Story, stories_html
 from voiceface.report.text import STRATA, safe
 
 SYNTHETIC_NOTICE = (
     "Synthetic population: every voice and face on this page belongs to an invented person. "
     "The figures say nothing about real people."
 )
+CARE = "Responsible use"
 KICKER = "Voice–face association report"
 _RESULTS_HINT = (
     '<p class="hint">Intervals are 95 %. The bar beside each figure runs between the values above it: '
@@ -87,6 +89,11 @@ def build_report(
     galleries: Sequence[Gallery] = (),
     people: Sequence[PeopleGroup] = (),
     meshes: Sequence[MeshView] = (),
+    stories: Sequence[Story] = (),
+    stories_title: str = "Voices",
+    stories_hint: str = "",
+    cast: Sequence[Table] = (),
+    care: Sequence[str] = (),
     kicker: str = KICKER,
     config: str | Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
@@ -118,6 +125,11 @@ def build_report(
         galleries: retrieval examples.
         people: groups of people (hardest, easiest, a sample).
         meshes: meshes that can be turned.
+        stories: what several systems make of one voice, a card each.
+        stories_title: heading of these cards.
+        stories_hint: a sentence under it.
+        cast: tables of the systems that take part.
+        care: what must not be done with the page, a sentence or two each.
         kicker: line above the title: what kind of page it is.
         config: YAML text, or a mapping that is written as YAML.
         environment: name -> version; `environment()` of this module gives the usual ones.
@@ -149,7 +161,11 @@ def build_report(
     said = "".join(f"<li>{safe(text)}</li>" for text in summary)
     sections = {
         "Headlines": (f'<ul class="card summary">{said}</ul>' if said else "")
-        + (f'<ul class="headlines">{cards}</ul>' if cards else ""),
+        + (
+            f'<ul class="headlines{" three" if len(headlines) in (5, 6, 9) else ""}">{cards}</ul>'
+            if cards
+            else ""
+        ),
         "Results": (dots_html(systems, classes, title=together) if together else "")
         + (_strata_html(systems) + _RESULTS_HINT if results else "")
         + results
@@ -161,20 +177,31 @@ def build_report(
         "Reproduce": _commands_html(commands) + _config_html(config) + _environment_html(environment or {}),
     }
     style, script = _resource("report.css"), _resource("report.js")
-    if meshes:
+    if stories:
+        style += _resource("story.css")
+    if meshes or any(isinstance(tile, MeshView) for story in stories for tile in story.tiles):
         style, script = style + _resource("mesh_view.css"), script + _resource("mesh_view.js")
     used = sum(map(len, sections.values())) + len(style) + len(script) + 20_000
-    media = Media(max(0, max_bytes - used - 3_000 * _count(galleries, people)))
+    media = Media(max(0, max_bytes - used - 3_000 * _count(galleries, people, stories)))
+    told = stories_html(stories, media, stories_hint)
     turned = meshes_html(meshes, media)
     shown = "".join(gallery_html(gallery, media) for gallery in galleries)
     met = "".join(people_html(group, media) for group in people)
     if media.left_out:
         lost = f"{media.left_out} pictures, voices and meshes were left out to keep this file small."
         met += f'<p class="note">{lost}</p>'
-    order = ["Headlines", "Meshes", "Results", "ROC and CMC", "Galleries", "People", *list(sections)[3:]]
-    sections |= {"Meshes": turned, "Galleries": shown, "People": met}
+    first = ["Headlines", stories_title, "Meshes", "Systems", "Results", "ROC and CMC", "Galleries", "People"]
+    order = [*first, *list(sections)[3:], CARE]
+    sections |= {"Meshes": turned, "Galleries": shown, "People": met, stories_title: told}
+    sections["Systems"] = "".join(map(table_html, cast))
+    rules = "".join(f"<li>{safe(text)}</li>" for text in care)
+    sections[CARE] = f'<ul class="card summary">{rules}</ul>' if rules else ""
     body = [(name, sections[name]) for name in order if sections[name]]
-    write_text(out_html, _page(title, subtitle, kicker, facts or {}, notice, body, style, script))
+    minded = f'<p class="careful"><a href="#{_anchor(CARE)}">What must not be done with this page</a></p>'
+    write_text(
+        out_html,
+        _page(title, subtitle, kicker, facts or {}, notice, body, style, script, minded if care else ""),
+    )
     return Path(out_html)
 
 
@@ -198,6 +225,7 @@ def _page(
     sections: Sequence[tuple[str, str]],
     style: str,
     script: str,
+    careful: str = "",
 ) -> str:
     """The whole document."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
@@ -241,7 +269,7 @@ def _page(
 <nav aria-label="Sections"><div class="wide"><ul>{links}</ul>
 <button type="button" id="theme" hidden aria-label="Switch between light and dark">◐</button></div></nav>
 <main id="content" class="wide">
-{boxes}
+{boxes}{careful}
 {parts}
 </main>
 <footer class="wide">
@@ -302,11 +330,12 @@ def _emblem() -> str:
     return f'<svg class="emblem" viewBox="0 0 208 76" aria-hidden="true">{paths}</svg>'
 
 
-def _count(galleries: Sequence[Gallery], people: Sequence[PeopleGroup]) -> int:
+def _count(galleries: Sequence[Gallery], people: Sequence[PeopleGroup], stories: Sequence[Story] = ()) -> int:
     """Pieces of markup that pictures and voices need besides their own bytes."""
-    return sum(len(q.candidates) + 1 for g in galleries for q in g.queries) + sum(
-        len(g.people) for g in people
-    )
+    ranked = sum(len(r.query.candidates) for story in stories for r in story.rankings)
+    told = ranked + sum(len(story.tiles) + 1 for story in stories)
+    asked = sum(len(q.candidates) + 1 for g in galleries for q in g.queries)
+    return told + asked + sum(len(g.people) for g in people)
 
 
 def _anchor(name: str) -> str:

@@ -1,0 +1,32 @@
+"""What this system shows in `voiceface demo` and `voiceface report`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from voiceface.showcase.systems import Association
+
+if TYPE_CHECKING:
+    from voiceface.association.embedder import Embedder
+
+
+def load(weights: Path | None = None, *, device: str = "cpu") -> "Embedder":
+    """The bundled model, or that of a file or run folder; damaged recordings are used as far as they go."""
+    import archetype_agnostic
+
+    return archetype_agnostic.load(weights, device=device, tolerant=True)
+
+
+def train(population: Path, out: Path, *, device: str = "cpu") -> Path:
+    """Train by the quick configuration, or go on; gives the run folder of the model."""
+    from voiceface.showcase.training import take_steps
+
+    from archetype_agnostic.demo import steps_of
+
+    steps, runs = steps_of(out, device=device)
+    take_steps(population, steps)
+    return runs["main"]
+
+
+SHOWCASE = Association(
+    "archetype_agnostic", "common space without class prototypes, loose pairs re-gauged", load, train
+)

@@ -1,0 +1,90 @@
+"""Systems of a few lines in place of trained ones: what they answer is known beforehand."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from voiceface import audio, images
+from voiceface.population.head import head_model
+from voiceface.showcase.systems import Association, MeshSystem, PictureSystem
+
+WIDTH = 64
+
+
+class Told:
+    """Knows who is who by the first folder name that both sides share, or answers alike for all (`deaf`)."""
+
+    def __init__(self, people: dict[str, int], deaf: bool = False, names: Sequence[str] = ()) -> None:
+        self.people, self.deaf = people, deaf
+        self.names, self.source, self.notice = (
+            tuple(names),
+            "by heart",
+            "A stand-in: its answers mean nothing.",
+        )
+        self.voice_batch = self.face_batch = 16
+        self.fingerprint = f"told {deaf} {sorted(people.items())}"
+        self.device, self.dimension = torch.device("cpu"), WIDTH
+
+    def _vector(self, path: str | Path) -> np.ndarray:
+        vector = np.full(WIDTH, 0.01, np.float32)
+        owner = next((self.people[part] for part in Path(path).parts if part in self.people), None)
+        if not self.deaf and owner is not None:
+            vector[owner % WIDTH] = 1
+        return vector
+
+    def load_voice(self, path: str | Path) -> np.ndarray:
+        audio.load(path, scale="unit", resample=True)
+        return self._vector(path)
+
+    def load_face(self, path: str | Path) -> np.ndarray:
+        images.decode(path)
+        return self._vector(path)
+
+    def encode_voices(self, rows: torch.Tensor) -> torch.Tensor:
+        return rows
+
+    encode_faces = encode_voices
+
+    def side_of(self, side, corpus):
+        if side == "v":
+            return self.load_voice, self.encode_voices, self.voice_batch, corpus.voice_path
+        return self.load_face, self.encode_faces, self.face_batch, corpus.face_path
+
+
+class Grey:
+    """A picture as bright as the voice is loud; refuses recordings whose name says so."""
+
+    names, source, notice = ("Somebody",), "a formula", "A formula made this picture."
+
+    def picture(self, voices: Sequence[Path]) -> np.ndarray:
+        if any("refused" in voice.name for voice in voices):
+            raise ValueError(f"{voices[0]}: refused")
+        wave = audio.load(voices[0], scale="unit", resample=True, policy="tolerant")
+        return np.full((64, 64, 3), int(255 * min(1.0, float(np.abs(wave).mean()) * 4)), np.uint8)
+
+
+class MeanHead:
+    """The mean head, whoever speaks."""
+
+    names, source, notice = (), "a formula", ""
+
+    def __init__(self) -> None:
+        self.triangles, self.landmarks = head_model().triangles, head_model().landmarks
+
+    def vertices(self, voice: Path) -> np.ndarray:
+        return head_model().vertices(np.zeros(40)).astype(np.float32)
+
+
+def systems_of(people: dict[str, int], names: Sequence[str] = ()):
+    """One knowing and one deaf association system, a picture maker and a mesh maker."""
+    return (
+        Association("knowing", "has the answers", lambda weights, **_: Told(people, names=names)),
+        Association("deaf", "answers alike", lambda weights, **_: Told(people, deaf=True)),
+        PictureSystem("grey", "a grey square", lambda weights, **_: Grey()),
+        MeshSystem("mean", "the mean head", lambda weights, **_: MeanHead()),
+    )
+
+
+PICTURES = PictureSystem("grey", "a grey square", lambda weights, **_: Grey())
+WRONG = object()
