@@ -1,6 +1,5 @@
 """What a wrong input is told: file or key, what was found, what was expected, and how to mend it."""
 
-import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -13,6 +12,9 @@ import soundfile
 import torch
 from voiceface.association.data import open_split
 from voiceface.checkpoint import load_model, save_model
+from voiceface.testing import bad_files
+from voiceface.testing.bad_files import Evil
+from voiceface.testing.bad_files import require_words as says
 
 Call = Callable[..., int]
 
@@ -26,30 +28,19 @@ def data(people: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def clip(data: Path) -> Path:
     """The first clip of the first training person."""
-    corpus = open_split(data, "train")
-    return corpus.voice_path(corpus.people[0].voices[0])
+    return bad_files.first_clip(data)
 
 
 @pytest.fixture
 def picture(data: Path) -> Path:
     """The first picture of the first training person."""
-    corpus = open_split(data, "train")
-    return corpus.face_path(corpus.people[0].faces[0])
+    return bad_files.first_picture(data)
 
 
 @pytest.fixture
 def fails(train: Call, data: Path, tmp_path: Path, capsys: Any) -> Callable[..., str]:
     """Train on the damaged copy; it must end with exit code 1 and one message, which is given."""
-
-    def run(*words: str | Path) -> str:
-        capsys.readouterr()
-        assert train(tmp_path / "run", *words, "training.max_iter=1", data=data) == 1
-        message = capsys.readouterr().err
-        assert "error: " in message and "Traceback" not in message
-        assert not (tmp_path / "run" / "model.safetensors").exists()
-        return message[message.index("error: ") :]
-
-    return run
+    return bad_files.refuser(train, tmp_path / "run", data, capsys)
 
 
 @pytest.fixture
@@ -60,11 +51,6 @@ def works(train: Call, data: Path, tmp_path: Path) -> Callable[..., None]:
         assert train(tmp_path / "run", *words, "training.max_iter=1", data=data) == 0
 
     return run
-
-
-def says(message: str, *parts: str | Path) -> None:
-    missing = [str(part) for part in parts if str(part) not in message]
-    assert not missing, f"{missing} not in: {message}"
 
 
 # folders and tables
@@ -175,16 +161,6 @@ def test_values_that_cannot_be_meant(fails: Any, tmp_path: Path, word: str, part
 # weights
 
 
-class Evil:
-    """Unpickling it runs a command."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.mark}",)
-
-
 @pytest.mark.parametrize("flag", ["--checkpoint", "--face-backbone", "--voice-backbone"])
 def test_weights_that_are_not_there_or_run_code(fails: Any, tmp_path: Path, flag: str) -> None:
     says(fails(flag, tmp_path / "absent.pth"), flag, tmp_path / "absent.pth")
@@ -199,10 +175,8 @@ def test_weights_that_are_not_there_or_run_code(fails: Any, tmp_path: Path, flag
 def test_damaged_and_foreign_weights(trained: Path, fails: Any, tmp_path: Path) -> None:
     whole = trained / "model.safetensors"
     torn, flipped, foreign = (tmp_path / f"{name}.safetensors" for name in ("torn", "flipped", "foreign"))
-    torn.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    data = bytearray(whole.read_bytes())
-    data[len(data) // 2] ^= 4
-    flipped.write_bytes(data)
+    bad_files.torn(whole, torn)
+    bad_files.flipped(whole, flipped)
     save_model(foreign, load_model(whole).state, system="seeking_shape", kind="model", config={})
     says(fails("--checkpoint", torn), torn, "truncated")
     says(fails("--checkpoint", flipped), flipped, "damaged")

@@ -1,17 +1,16 @@
 """A small population, tiny networks and a trained run, made once per session."""
 
-import multiprocessing
-import os
-from collections.abc import Callable
-from multiprocessing import forkserver
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-import torch
 from cmpc2.__main__ import COMMANDS
 from numpy.typing import NDArray
-from voiceface.cli import dispatch
+from voiceface.testing import interruptions, runs
+from voiceface.testing.commands import Call, caller
 
 TINY = (
     "model.face.side=32",
@@ -30,21 +29,12 @@ TINY = (
     "training.workers=0",
     "training.log_every=1",
 )
-# What a training process imports sooner or later.
-PRELOADED = [
-    *("pytest", "torch._dynamo", "tensorboardX", "cv2", "soundfile", "soxr", "safetensors.torch"),
-    *("voiceface.training", "voiceface.metrics.association", "voiceface.metrics.embeddings"),
-    *(f"cmpc2.{name}" for name in ("train", "embedder", "sources", "memory")),
-]
-
-Call = Callable[..., int]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Bit-identity needs the same number of threads everywhere."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
+    runs.one_thread()
 
 
 @pytest.fixture(scope="session")
@@ -56,34 +46,21 @@ def tiny() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A population of eighteen people, two clips of a second and two pictures of 32 pixels each, by video."""
-    from voiceface.population.write import write_population
-
-    out = tmp_path_factory.mktemp("data") / "people"
-    sizes = {"train": 8, "val": 4, "test": 6, "picture_side": 32, "clip_seconds": 1.0, "second_view": True}
-    return write_population(out, "tiny", workers=1, lists=False, progress=False, **sizes)
+    return runs.small_people(
+        tmp_path_factory.mktemp("data") / "people", train=8, val=4, test=6, second_view=True
+    )
 
 
 @pytest.fixture(scope="session")
 def call() -> Call:
     """One `cmpc2` command in this process; gives its exit code."""
-
-    def run(*words: str | Path) -> int:
-        return dispatch("cmpc2", COMMANDS, [str(word) for word in words])
-
-    return run
+    return caller("cmpc2", COMMANDS)
 
 
 @pytest.fixture(scope="session")
 def train(call: Call, people: Path) -> Call:
     """`cmpc2 train` on the people with tiny networks; words come last and win."""
-
-    def run(out: Path, *words: str | Path, cfg: str = "main", data: Path | None = None) -> int:
-        flags = [word for word in map(str, words) if "=" not in word or word.startswith("-")]
-        values = [word for word in map(str, words) if word not in flags]
-        where = ["--cfg", cfg, "--data", data or people, "--out", out, "--device", "cpu", "--threads", "1"]
-        return call("train", *where, *flags, *TINY, *values)
-
-    return run
+    return runs.trainer(call, people, TINY, "main")
 
 
 @pytest.fixture(scope="session")
@@ -95,12 +72,18 @@ def trained(train: Call, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def processes() -> multiprocessing.context.ForkServerContext:
+def processes() -> ForkServerContext:
     """Processes that start with everything imported and no state of this one."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    forkserver.ensure_running()  # it imports while this process goes on
-    return context
+    return interruptions.ready_processes(
+        *(f"cmpc2.{module}" for module in ("train", "embedder", "sources", "memory"))
+    )
+
+
+@pytest.fixture
+def start(processes: ForkServerContext) -> Iterator[Callable[..., Any]]:
+    """Start a function in a process of its own; whatever still runs is killed at the end."""
+    with interruptions.started(processes) as run:
+        yield run
 
 
 @pytest.fixture(scope="session")

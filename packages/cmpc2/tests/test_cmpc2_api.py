@@ -1,6 +1,5 @@
 """The Python interface: published names and calls, and what people expect beside them."""
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +14,7 @@ from PIL import Image
 from voiceface.audio import write_wav
 from voiceface.checkpoint import CheckpointError
 from voiceface.images import ImageError
+from voiceface.testing.bad_files import Evil
 
 PUBLISHED = (
     "load",
@@ -185,18 +185,15 @@ def test_imagenet_weights_start_both_branches_but_for_the_first_convolution(tmp_
     assert not torch.equal(model.face_subnet.conv1.weight, theirs.conv1.weight)
 
 
-class Evil:
-    def __reduce__(self) -> Any:
-        return os.system, ("touch /tmp/should-not-be",)
-
-
 def test_files_that_are_no_model_are_told_and_run_nothing(tmp_path: Path) -> None:
     torch.save({"model": {"fc.weight": torch.zeros(2)}}, tmp_path / "other.pth.tar")
     with pytest.raises(CheckpointError, match="no model of CMPC"):
         cmpc2.load(tmp_path / "other.pth.tar")
-    torch.save({"model": Evil()}, tmp_path / "evil.pth.tar")
+    mark = tmp_path / "mark"
+    torch.save({"model": Evil(mark)}, tmp_path / "evil.pth.tar")
     with pytest.raises(CheckpointError, match="could run code"):
         cmpc2.load(tmp_path / "evil.pth.tar")
+    assert not mark.exists()
     (tmp_path / "cut.pth.tar").write_bytes(b"PK\x03\x04 cut")
     with pytest.raises(CheckpointError, match="damaged"):
         cmpc2.load(tmp_path / "cut.pth.tar")

@@ -1,15 +1,14 @@
 """A small corpus, tiny networks and trained runs, made once per session."""
 
-import multiprocessing
-import os
-from collections.abc import Callable
-from multiprocessing import forkserver
+from collections.abc import Callable, Iterator
+from multiprocessing.context import ForkServerContext
 from pathlib import Path
+from typing import Any
 
 import pytest
-import torch
 from seeking_shape.__main__ import COMMANDS
-from voiceface.cli import dispatch
+from voiceface.testing import interruptions, runs
+from voiceface.testing.commands import Call, caller
 
 TINY = (
     "model.face.side=32",
@@ -28,21 +27,12 @@ TINY = (
     "training.log_every=1",
     "training.validate_every=-1",
 )
-# What a training process imports sooner or later.
-PRELOADED = [
-    *("pytest", "torch._dynamo", "tensorboardX", "cv2", "soundfile", "soxr", "safetensors.torch"),
-    *("voiceface.training", "voiceface.metrics.association", "voiceface.metrics.embeddings"),
-    *(f"seeking_shape.{name}" for name in ("train", "embedder", "published", "losses", "extract_id_weight")),
-]
-
-Call = Callable[..., int]
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Bit-identity needs the same number of threads everywhere."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
+    runs.one_thread()
 
 
 @pytest.fixture(scope="session")
@@ -54,34 +44,19 @@ def tiny() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A population of twenty people, two clips of a second and two pictures of 32 pixels each; no lists."""
-    from voiceface.population.write import write_population
-
-    out = tmp_path_factory.mktemp("data") / "people"
-    sizes = {"train": 10, "val": 4, "test": 6, "picture_side": 32, "clip_seconds": 1.0}
-    return write_population(out, "tiny", workers=1, lists=False, progress=False, **sizes)
+    return runs.small_people(tmp_path_factory.mktemp("data") / "people", train=10, val=4, test=6)
 
 
 @pytest.fixture(scope="session")
 def call() -> Call:
     """One `seeking_shape` command in this process; gives its exit code."""
-
-    def run(*words: str | Path) -> int:
-        return dispatch("seeking_shape", COMMANDS, [str(word) for word in words])
-
-    return run
+    return caller("seeking_shape", COMMANDS)
 
 
 @pytest.fixture(scope="session")
 def train(call: Call, people: Path) -> Call:
     """`seeking_shape train` on the people with tiny networks; words come last and win."""
-
-    def run(out: Path, *words: str | Path, cfg: str = "reweight", data: Path | None = None) -> int:
-        flags = [word for word in map(str, words) if "=" not in word or word.startswith("-")]
-        values = [word for word in map(str, words) if word not in flags]
-        where = ["--cfg", cfg, "--data", data or people, "--out", out, "--device", "cpu", "--threads", "1"]
-        return call("train", *where, *flags, *TINY, *values)
-
-    return run
+    return runs.trainer(call, people, TINY, "reweight")
 
 
 @pytest.fixture(scope="session")
@@ -110,9 +85,18 @@ def trained(train: Call, id_weights: Path, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.fixture(scope="session")
-def processes() -> multiprocessing.context.ForkServerContext:
+def processes() -> ForkServerContext:
     """Processes that start with everything imported and no state of this one."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(PRELOADED)
-    forkserver.ensure_running()  # it imports while this process goes on
-    return context
+    return interruptions.ready_processes(
+        *(
+            f"seeking_shape.{module}"
+            for module in ("train", "embedder", "published", "losses", "extract_id_weight")
+        )
+    )
+
+
+@pytest.fixture
+def start(processes: ForkServerContext) -> Iterator[Callable[..., Any]]:
+    """Start a function in a process of its own; whatever still runs is killed at the end."""
+    with interruptions.started(processes) as run:
+        yield run

@@ -1,6 +1,5 @@
 """What a wrong input is told: file or key, what was found, what was expected, and how to mend it."""
 
-import os
 import pickle
 import shutil
 from collections.abc import Callable
@@ -12,8 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from voiceface.association.data import open_split
 from voiceface.checkpoint import load_model, save_model
+from voiceface.testing import bad_files
+from voiceface.testing.bad_files import Evil
+from voiceface.testing.bad_files import require_words as says
 
 Call = Callable[..., int]
 
@@ -27,29 +28,19 @@ def data(people: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def clip(data: Path) -> Path:
     """The first clip of the first training person."""
-    corpus = open_split(data, "train")
-    return corpus.voice_path(corpus.people[0].voices[0])
+    return bad_files.first_clip(data)
 
 
 @pytest.fixture
 def picture(data: Path) -> Path:
     """The first picture of the first training person."""
-    corpus = open_split(data, "train")
-    return corpus.face_path(corpus.people[0].faces[0])
+    return bad_files.first_picture(data)
 
 
 @pytest.fixture
 def fails(train: Call, data: Path, tmp_path: Path, capsys: Any) -> Callable[..., str]:
     """Train on the damaged copy; it must end with exit code 1 and one message, which is given."""
-
-    def run(*words: str | Path) -> str:
-        capsys.readouterr()
-        assert train(tmp_path / "run", *words, "training.max_iter=1", data=data) == 1
-        message = capsys.readouterr().err
-        assert "error: " in message and "Traceback" not in message
-        return message[message.index("error: ") :]
-
-    return run
+    return bad_files.refuser(train, tmp_path / "run", data, capsys)
 
 
 @pytest.fixture
@@ -60,11 +51,6 @@ def works(train: Call, data: Path, tmp_path: Path) -> Callable[..., None]:
         assert train(tmp_path / "run", *words, "training.max_iter=1", data=data) == 0
 
     return run
-
-
-def says(message: str, *parts: str | Path) -> None:
-    missing = [str(part) for part in parts if str(part) not in message]
-    assert not missing, f"{missing} not in: {message}"
 
 
 # folders and tables
@@ -182,16 +168,6 @@ def test_grey_and_cmyk_pictures_can_be_trained_on(picture: Path, works: Any) -> 
 # weights
 
 
-class Evil:
-    """Unpickling it runs a command."""
-
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
-
-    def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.mark}",)
-
-
 @pytest.mark.parametrize("flag", ["--checkpoint", "--id-weights", "--face-backbone", "--voice-backbone"])
 def test_weights_that_are_not_there_or_run_code(fails: Any, tmp_path: Path, flag: str) -> None:
     says(fails(flag, tmp_path / "absent.pth"), flag, tmp_path / "absent.pth")
@@ -221,10 +197,8 @@ def test_damaged_and_foreign_weights(
 ) -> None:
     whole = trained / "model.safetensors"
     torn, flipped, foreign = (tmp_path / f"{name}.safetensors" for name in ("torn", "flipped", "foreign"))
-    torn.write_bytes(whole.read_bytes()[: whole.stat().st_size // 2])
-    data = bytearray(whole.read_bytes())
-    data[len(data) // 2] ^= 4
-    flipped.write_bytes(data)
+    bad_files.torn(whole, torn)
+    bad_files.flipped(whole, flipped)
     loaded = load_model(whole)
     save_model(foreign, loaded.state, system="sf2f", kind="model", config={})
     for file, words in (

@@ -1,0 +1,1 @@
+"""What tests of several packages share: small runs, interruptions, bad files. No program imports it."""

@@ -1,0 +1,79 @@
+"""Files that no program may trust, and what it has to say of them.
+
+Pickles that run a command, weights with a piece missing or changed, people of whom a test damages a copy.
+"""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+
+class Evil:
+    """Unpickling it makes the file `mark`."""
+
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> Any:
+        return os.system, (f"touch {self.mark}",)
+
+
+def torn(source: Path, target: Path) -> Path:
+    """The first half of a file."""
+    target.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
+    return target
+
+
+def flipped(source: Path, target: Path) -> Path:
+    """A file with one bit changed in the middle."""
+    data = bytearray(source.read_bytes())
+    data[len(data) // 2] ^= 4
+    target.write_bytes(data)
+    return target
+
+
+def first_clip(people: Path) -> Path:
+    """The first clip of the first training person."""
+    from voiceface.association.data import open_split
+
+    corpus = open_split(people, "train")
+    return corpus.voice_path(corpus.people[0].voices[0])
+
+
+def first_picture(people: Path) -> Path:
+    """The first picture of the first training person."""
+    from voiceface.association.data import open_split
+
+    corpus = open_split(people, "train")
+    return corpus.face_path(corpus.people[0].faces[0])
+
+
+def refuser(train: Callable[..., int], out: Path, data: Path, capsys: Any) -> Callable[..., str]:
+    """A function that trains on damaged people, which must fail: it gives the one message.
+
+    Args:
+        train: from `voiceface.testing.runs.trainer`.
+        out: run folder.
+        data: the damaged people.
+        capsys: pytest's fixture.
+    """
+
+    def run(*words: str | Path) -> str:
+        capsys.readouterr()
+        assert train(out, *words, "training.max_iter=1", data=data) == 1
+        message = capsys.readouterr().err
+        assert "error: " in message and "Traceback" not in message
+        return message[message.index("error: ") :]
+
+    return run
+
+
+def require_words(message: str, *parts: str | Path) -> None:
+    """Every part stands in the message.
+
+    Raises:
+        AssertionError: names those that do not, and the message.
+    """
+    missing = [str(part) for part in parts if str(part) not in message]
+    assert not missing, f"{missing} not in: {message}"

@@ -1,0 +1,49 @@
+"""Commands in tests: called in this process, and asked for their help in a new one."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from voiceface.cli import dispatch
+
+Call = Callable[..., int]
+HEAVY = [
+    *("av", "cv2", "easydict", "faiss", "librosa", "matplotlib", "numba", "numpy", "onnx", "onnxruntime"),
+    *("pandas", "PIL", "pyarrow", "pydantic", "safetensors", "scipy", "sklearn", "soundfile"),
+    *("tensorboardX", "torch", "torchaudio", "torchvision", "trimesh", "webrtcvad"),
+]
+PROBE = """
+import json, sys
+from {program}.__main__ import main
+try:
+    code = main([{command!r}, "--help"])
+except SystemExit as stop:
+    code = stop.code or 0
+print(json.dumps([code, sorted(set(sys.modules) & set({heavy!r}))]))
+"""
+
+
+def caller(program: str, commands: Mapping[str, tuple[str, str]]) -> Call:
+    """A function that runs a command in this process: `call("train", "--out", out)` gives its exit code."""
+
+    def run(*words: str | Path) -> int:
+        return dispatch(program, commands, [str(word) for word in words])
+
+    return run
+
+
+def require_light_help(program: str, command: str) -> None:
+    """Ask a command for its help in a new process.
+
+    Raises:
+        AssertionError: it fails, is not headed by its own name, or imports something that takes long.
+    """
+    code = PROBE.format(program=program, command=command, heavy=HEAVY)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    text, _, last = done.stdout.rstrip().rpartition("\n")
+    exit_code, heavy = json.loads(last)
+    assert exit_code == 0, done.stderr
+    assert f"{program} {command}" in text.partition("\n")[0]
+    assert not heavy, f"{program} {command} --help imports {', '.join(heavy)}"

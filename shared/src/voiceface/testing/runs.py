@@ -1,0 +1,72 @@
+"""Small training runs in tests: people, command lines, what a run leaves."""
+
+import json
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from voiceface.runfolder import LOG_FILE, MODEL_FILE
+from voiceface.runlog import WALL_CLOCK_FIELDS
+from voiceface.testing.commands import Call
+
+Words = Callable[..., list[str]]
+
+
+def one_thread() -> None:
+    """One thread here and in processes that start here: bit-identity needs the same number everywhere."""
+    os.environ["OMP_NUM_THREADS"] = "1"
+    torch.set_num_threads(1)
+
+
+def small_people(out: Path, **sizes: Any) -> Path:
+    """Write a population: two clips of a second and two pictures of 32 pixels each, no lists.
+
+    Args:
+        out: folder.
+        sizes: other settings, such as ``train=10, val=4, test=6``.
+    """
+    from voiceface.population.write import write_population
+
+    small = {"picture_side": 32, "clip_seconds": 1.0, **sizes}
+    return write_population(out, "tiny", workers=1, lists=False, progress=False, **small)
+
+
+def words_of(
+    data: Path, out: Path, cfg: str, settings: Sequence[str], more: Sequence[str | Path]
+) -> list[str]:
+    """The words after `train`.
+
+    Args:
+        data: folder of the people.
+        out: run folder.
+        cfg: configuration.
+        settings: ``section.key=value`` of every run.
+        more: flags with their values, and further settings, which win.
+    """
+    where = ["--cfg", cfg, "--data", str(data), "--out", str(out), "--device", "cpu", "--threads", "1"]
+    flags = [word for word in map(str, more) if "=" not in word or word.startswith("-")]
+    values = [word for word in map(str, more) if word not in flags]
+    return [*where, *flags, *settings, *values]
+
+
+def trainer(call: Call, people: Path, settings: Sequence[str], cfg: str) -> Call:
+    """A function that trains on the people: `train(out, *words, cfg=..., data=...)`; gives the exit code."""
+
+    def run(out: Path, *words: str | Path, cfg: str = cfg, data: Path | None = None) -> int:
+        return call("train", *words_of(data or people, out, cfg, settings, words))
+
+    return run
+
+
+def log_of(run: Path) -> list[dict[str, Any]]:
+    """The log of a run without its clock."""
+    rows = [json.loads(line) for line in (run / LOG_FILE).read_text().splitlines()]
+    return [{key: value for key, value in row.items() if key not in WALL_CLOCK_FIELDS} for row in rows]
+
+
+def outcome(run: Path, *files: str) -> tuple[Any, ...]:
+    """Bytes of the weights (or of the files named) and the log without its clock: what must be repeatable."""
+    return *((run / name).read_bytes() for name in files or (MODEL_FILE,)), log_of(run)
