@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from voiceface.association.trunks import face_architecture
 from voiceface.backbones.folding import folded
 from voiceface.backbones.ir import BLOCKS, IR
+from voiceface.backbones.prepacked import with_packed_convolutions
 from voiceface.checkpoint import CheckpointError, load_into, load_model, read_published, save_model
 from voiceface.published import state_dict_of
 
@@ -82,9 +83,10 @@ def face_crop(pictures: Tensor, side: int = SIDE) -> Tensor:
 
 
 class IdentityNetwork(nn.Module):
-    """A frozen recogniser in evaluation, with batch norms worked into the convolutions before them.
+    """A frozen recogniser in evaluation: norms worked into the convolutions before them, weights packed.
 
-    Features are those of the network as it was, to rounding. Gradients reach the pictures.
+    Features are those of the network as it was, to rounding. Gradients reach the pictures. The packed weights
+    of the published network take 230 MB beside its 175 MB.
     """
 
     def __init__(self, network: IR) -> None:
@@ -98,6 +100,7 @@ class IdentityNetwork(nn.Module):
             raise ValueError("a recogniser needs its output layer: make the network with `features`")
         self.side = network.side
         self.network = folded(network)
+        with_packed_convolutions(self.network)
 
     def train(self, mode: bool = True) -> Self:
         """Nothing changes: the network stays in evaluation."""

@@ -43,8 +43,9 @@ def folded(network: M) -> M:
         if isinstance(module, nn.Sequential):
             pairs += itertools.pairwise(parts)
         for conv, norm in pairs:
-            if isinstance(parts.get(conv), nn.Conv2d) and isinstance(parts.get(norm), nn.BatchNorm2d):
-                setattr(module, conv, fuse_conv_bn_eval(parts[conv], parts[norm]))
+            before, after = parts.get(conv), parts.get(norm)
+            if isinstance(before, nn.Conv2d) and isinstance(after, nn.BatchNorm2d):
+                setattr(module, conv, fuse_conv_bn_eval(before, after))
                 setattr(module, norm, nn.Identity())
     for module in copied.modules():
         if type(module) is nn.Conv2d and module.kernel_size == (1, 1) and module.padding_mode == "zeros":
