@@ -96,6 +96,15 @@ class GuidanceConfig(DescentConfig):
     )
 
 
+class TrainingConfig(Config):
+    """What `voicestyle train` trains; each has a configuration of its own."""
+
+    cmpc2: str = Field("main", description="of cmpc2: bundled name or file")
+    cmpc2_set: tuple[str, ...] = Field((), description="section.key=value, changes of it")
+    stylegan2: str = Field("stylegan2_256", description="of StyleGAN2: bundled name or file")
+    stylegan2_set: tuple[str, ...] = Field((), description="section.key=value, changes of it")
+
+
 class VoiceStyleConfig(Config):
     """The whole way."""
 
@@ -110,3 +119,4 @@ class VoiceStyleConfig(Config):
         "weighted by fit to the voice; nearest: the picture that fits best",
     )
     guidance: GuidanceConfig = GuidanceConfig()
+    training: TrainingConfig = TrainingConfig()

@@ -317,11 +317,21 @@ def guide_kept(
             alone = _found(load_state(paths[number]), tools.device)
             prefix = names[at + number] if coupled else ""
             pictures = [inverted[prefix + each.picture.label] for each in chosen]
-            code = (
-                starts[at + number] if begin.ndim == alone.codes.ndim else _spread(starts[at + number], alone)
-            )
             journeys.append(
-                _arrive(out, file, place, voice, near, rows, chosen, pictures, code, alone, tools, config)
+                _arrive(
+                    out,
+                    file,
+                    place,
+                    voice,
+                    near,
+                    rows,
+                    chosen,
+                    pictures,
+                    starts[at + number],
+                    alone,
+                    tools,
+                    config,
+                )
             )
     return journeys
 
@@ -341,10 +351,8 @@ def _arrive(
     config: VoiceStyleConfig,
 ) -> Journey:
     """Write the pictures of one voice."""
-    from dataclasses import replace
-
-    before = replace(path, codes=code)
-    codes = [code, *(each for each in path.kept)]
+    before = steps.beginning(path, code)
+    codes = [before.codes, *path.kept]
     film = np.concatenate([steps.draw(path, tools, each) for each in codes])
     folder = out / "voices" / place
     write_png(folder / "start.png", film[0])
@@ -424,11 +432,6 @@ def _found(content: dict[str, Any], device: torch.device) -> Found:
         content["history"],
         content["steps"],
     )
-
-
-def _spread(code: Tensor, like: Found) -> Tensor:
-    """A code of w for every layer."""
-    return code[:, None].expand(-1, like.codes.shape[1], -1)
 
 
 def _last(values: Tensor) -> Tensor:

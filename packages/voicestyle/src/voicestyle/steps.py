@@ -300,6 +300,13 @@ def rows_of(found: Found, rows: Sequence[int]) -> Found:
     )
 
 
+def beginning(found: Found, start: Tensor) -> Found:
+    """A path with the codes it began with, (V, D) or (V, L, D), and the noise maps of its end."""
+    if start.ndim < found.codes.ndim:
+        start = start[:, None].expand(-1, found.codes.shape[1], -1)
+    return replace(found, codes=start)
+
+
 @torch.no_grad()
 def draw(found: Found, tools: Tools, codes: Tensor | None = None) -> NDArray[np.uint8]:
     """Step 7: pictures (V, S, S, 3) uint8 of the last codes (or of others of theirs) with the found noise."""
