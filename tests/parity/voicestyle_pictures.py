@@ -59,7 +59,7 @@ def lpips(case: Case, book: Book) -> None:
 @torch.no_grad()
 def irse50(case: Case, book: Book) -> None:
     """Features of unit length, folded and not, and what stands after some of the units."""
-    network, x = recogniser(case), inputs_of(case)["x"]
+    network, x = recogniser(weights(case), case.name), inputs_of(case)["x"]
     if "parameters" in case.config:
         count = sum(value.numel() for value in network.parameters())
         book.equal("parameters", count, int(case.config["parameters"]))
@@ -89,7 +89,7 @@ def irse50(case: Case, book: Book) -> None:
 @torch.no_grad()
 def id_loss(case: Case, book: Book) -> None:
     """Features of whole pictures of 256 and other sizes; the loss of a pair of batches."""
-    network, given = recogniser(case), inputs_of(case)
+    network, given = recogniser(weights(case), case.name), inputs_of(case)
     judge = IdentityNetwork(network)
     for name, ours in (("crop_rows", ROWS), ("crop_cols", COLUMNS)):
         if name in case.config:
@@ -110,13 +110,12 @@ def id_loss(case: Case, book: Book) -> None:
             book.equal(f"{name} is compared", "not compared", "compared")
 
 
-def recogniser(case: Case) -> IR:
-    """The IR network of a case's weights, its sizes read off their shapes."""
-    state = weights(case)
+def recogniser(state: Mapping[str, Tensor], source: str) -> IR:
+    """The IR network of weights, its sizes read off their shapes."""
     sizes = face_architecture(state, "")
     features = int(state["output_layer.3.weight"].shape[0])
     network = IR(sizes.units, sizes.widths, sizes.side, features, squeeze=sizes.squeeze)
-    load_into(network, state, source=case.name)
+    load_into(network, state, source=source)
     return network.eval().requires_grad_(False)
 
 
