@@ -27,6 +27,8 @@ def test_features_count_before_sounds_of_the_same_name(tmp_path: Path) -> None:
     touched(tmp_path, "a/x.wav", "a/x.npz", "a/x.npy", "a/y.wav")
     assert [path.name for path, _ in find_inputs([tmp_path], (".npz", ".npy"))] == ["x.npz", "y.wav"]
     assert [path.name for path, _ in find_inputs([tmp_path])] == ["x.wav", "y.wav"]
+    with pytest.raises(ValueError, match=r"x.npy and .*x.npz would both be written as .*x"):
+        find_inputs([tmp_path], (".npz", ".npy"), twins="refuse")
 
 
 def test_files_are_named_by_themselves_and_clashes_refused(tmp_path: Path) -> None:

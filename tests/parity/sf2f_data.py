@@ -10,7 +10,7 @@ from sf2f.data import MELS, listed_people, open_speakers
 from sf2f.draws import cut_to_shared_length, person_windows
 from sf2f.schedule import rate_after_epoch
 from sf2f.speech import MelNormalisation, SpeechConfig, write_mel
-from sf2f.splits import SPLIT_FILE, TABLES, make_split, read_meta, read_split, write_split
+from sf2f.split import SPLIT_FILE, TABLES, make_split, read_meta, read_split, write_split
 from sf2f.windows import WindowsConfig, filled_up
 
 BANDS = 40

@@ -229,7 +229,7 @@ def test_the_command_measures_every_published_list(
 
 
 def test_the_command_takes_a_bank_and_warns(
-    call: Call, trained: Path, people: Path, lists: Path, corpus: Corpus, tmp_path: Path, caplog: Any
+    call: Call, trained: Path, people: Path, lists: Path, corpus: Corpus, tmp_path: Path, capsys: Any
 ) -> None:
     from cmpc2.lookup import TrainingVideo, write_training_table
 
@@ -239,7 +239,7 @@ def test_the_command_takes_a_bank_and_warns(
     )
     words = ["--weights", trained, "--data", people, "--lists", lists, "--list", "matching_v2f_U"]
     assert call("test", *words, "--bank", tmp_path / "bank.csv", "--out", tmp_path / "out") == 0
-    assert "1 of the 6 evaluated people have videos among the training videos" in caplog.text
+    assert "1 of the 6 evaluated people have videos among the training videos" in capsys.readouterr().err
     report = (tmp_path / "out" / "report.html").read_text()
     assert "do not measure unseen people" in report
 

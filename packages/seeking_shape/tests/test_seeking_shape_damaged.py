@@ -34,7 +34,7 @@ def test_damaged_recordings_are_refused_or_used(
     clip, table = corpus.voice_path(corpus.people[0].voices[0]), tmp_path / "table.npz"
     words = ["embed", clip, torn / "faces", "--weights", trained, "--out", table]
     assert call(*words) == 1
-    assert f"left out {clip}" in capsys.readouterr().out and str(clip) not in EmbeddingTable.load(table)
+    assert f"left out: {clip}" in capsys.readouterr().err and str(clip) not in EmbeddingTable.load(table)
     assert call(*words, "--tolerant") == 0
     assert clip.as_posix() in EmbeddingTable.load(table)
     assert f"{clip}: 0 packets, 0.2" in caplog.text and "s of sound are lost" in caplog.text

@@ -49,7 +49,7 @@ def test_what_cannot_be_read_is_listed_and_the_rest_is_there(
     (mixed / "f2.jpg").write_text("no picture")
     out = tmp_path / "table.npz"
     assert call("embed", mixed, "--weights", trained, "--out", out) == 1
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert len(EmbeddingTable.load(out)) == 4
     assert "left out" in said and "v2.wav" in said and "f2.jpg" in said and "v0.wav:" not in said
 
@@ -63,7 +63,7 @@ def test_one_side_that_cannot_be_read_does_not_cost_the_other(
     out = tmp_path / "table.npz"
     assert call("embed", mixed, "--weights", trained, "--out", out) == 1
     assert len(EmbeddingTable.load(out)) == 2
-    assert name in capsys.readouterr().out
+    assert name in capsys.readouterr().err
 
 
 def test_a_stopped_run_goes_on_and_gives_the_same_bytes(
@@ -99,7 +99,7 @@ def test_another_rate_is_brought_to_ours_or_refused(
     out = tmp_path / "table.npz"
     assert call("embed", mixed, "--weights", trained, "--out", out) == 0
     assert call("embed", mixed, "--weights", trained, "--out", out, "--strict-rate") == 1
-    said = capsys.readouterr().out
+    said = capsys.readouterr().err
     assert "cd.wav" in said and "44100" in said and "16000" in said
 
 

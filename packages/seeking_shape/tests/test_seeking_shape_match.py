@@ -99,8 +99,8 @@ def test_an_unreadable_candidate_is_left_out_and_an_unreadable_query_ends_it(
     bad = tmp_path / "bad.jpg"
     bad.write_text("no picture")
     assert call("match", voices[0], "--among", faces[0], bad, "--weights", trained) == 1
-    said = capsys.readouterr().out
-    assert "best of 1" in said and "left out" in said and "bad.jpg" in said
+    said = capsys.readouterr()
+    assert "best of 1" in said.out and "left out" in said.err and "bad.jpg" in said.err
     assert call("match", bad, "--among", voices[0], "--weights", trained) == 1
     said = capsys.readouterr()
     assert "bad.jpg" in said.err and "best of" not in said.out

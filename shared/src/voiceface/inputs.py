@@ -3,19 +3,25 @@
 import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Literal
 
 SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".aac", ".opus", ".mp4", ".webm")
 """Suffixes of sound files that `voiceface.audio` reads."""
 
 
-def find_inputs(paths: Iterable[str | Path], features: Sequence[str] = ()) -> list[tuple[Path, Path]]:
+def find_inputs(
+    paths: Iterable[str | Path],
+    features: Sequence[str] = (),
+    *,
+    twins: Literal["features", "refuse"] = "features",
+) -> list[tuple[Path, Path]]:
     """Sound and feature files among files and, to any depth, folders; hidden files are passed over.
-
-    Of files in a folder that differ in their suffix alone, features count before sounds.
 
     Args:
         paths: files and folders.
         features: suffixes of stored features, with the dot, in the order in which they count.
+        twins: files in a folder that differ in their suffix alone: stored features count before sounds, or
+            are refused, as all files whose results would have one name.
 
     Returns:
         (file, place of its results: path below the folder given, without suffix), sorted within a folder.
@@ -33,6 +39,9 @@ def find_inputs(paths: Iterable[str | Path], features: Sequence[str] = ()) -> li
                 if path.suffix.lower() not in rank or path.name.startswith(".") or not path.is_file():
                     continue
                 place = path.relative_to(given).with_suffix("")
+                if twins == "refuse":
+                    found[path] = place
+                    continue
                 known = best.setdefault(place, path)
                 if rank[path.suffix.lower()] < rank[known.suffix.lower()]:
                     best[place] = path

@@ -5,15 +5,13 @@ sphinx front end. CMPC's pickles (`data_transform.py --wav_dir --logmel_dir`) ca
 """
 
 import argparse
-import logging
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
 from voiceface import flags
-
-log = logging.getLogger(__name__)
+from voiceface.telling import tell_left_out
 
 
 def store_features(
@@ -81,8 +79,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     flags.add_worker_flag(parser)
     args = parser.parse_args(argv)
     failed = store_features(args.source, args.out, front_end=args.front_end, workers=args.workers)
-    for path, why in failed.items():
-        print(f"left out {path}: {why}")
+    tell_left_out(failed)
     return 1 if failed else 0
 
 

@@ -4,13 +4,13 @@
 """
 
 import argparse
-import logging
 from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface import flags
+from voiceface.telling import tell_notices
 
 import cmpc2
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from cmpc2.lookup import Hit, TrainingVideo
     from cmpc2.published import PrototypeMemory
 
-log = logging.getLogger(__name__)
 NOTE = (
     "Training videos whose faces lie in the prototypes nearest to the voice, nearest first. They are not the "
     "speaker, and say nothing about who the speaker is."
@@ -118,8 +117,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     memory, table = open_memory(args.weights, args.memory, args.table)
     model = cmpc2.load_embedder(args.weights, device=args.device, tolerant=args.tolerant or None)
-    if model.notice:
-        log.warning("%s", model.notice)
+    tell_notices(model.notice)
     middle = len(memory.centroids[(len(memory.centroids) - 1) // 2])
     hits = nearest_videos(
         model.embed_voices([args.voice]),

@@ -4,12 +4,12 @@
 """
 
 import argparse
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface import flags
+from voiceface.telling import tell_notices
 
 import cmpc2
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from cmpc2.embedder import Embedder
 
-log = logging.getLogger(__name__)
 SUBTITLE = "Cross-modal prototype contrast: matching, verification and retrieval on unseen people."
 CMPC_LISTS = ("matching_", "veriflist_", "wav_", "jpg_")
 
@@ -55,8 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cmpc2.lookup import read_training_table
 
     model = cmpc2.load_embedder(args.weights, device=args.device, tolerant=args.tolerant or None)
-    if model.notice:
-        log.warning("%s", model.notice)
+    tell_notices(model.notice)
     if args.ties:
         settings = model.config.evaluation.model_copy(update={"ties": args.ties})
         model.config = model.config.model_copy(update={"evaluation": settings})
@@ -122,7 +120,7 @@ def _on_cmpc_lists(
         replicates=args.replicates,
     )
     if told := leak_notice(results):
-        log.warning("%s", told)
+        tell_notices(told)
     from voiceface.datasets.corpus import Person
 
     listed = tuple(Person(person, row, (), ()) for row, person in enumerate(people))

@@ -1,10 +1,11 @@
 """`perceptionist demo`: feature files or recordings to picture, mesh and overlay."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from voiceface.telling import tell_left_out, tell_notices
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,16 +19,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if len(set(args.mesh)) != len(args.mesh):
         raise ValueError(f"--mesh names a format twice: {' '.join(args.mesh)}")
-    from voiceface.inputs import writable_folder
+    from voiceface.inputs import find_inputs, writable_folder
 
-    from perceptionist.results import face_of, find_inputs, load, read_input
+    from perceptionist.results import FEATURES, face_of, load, read_input
 
-    inputs = find_inputs(args.paths)
+    inputs = find_inputs(args.paths, (FEATURES,), twins="refuse")
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
     out = writable_folder(args.out)
     notice = model.notice or model.face_model.notice
-    if notice:
-        print(notice, file=sys.stderr)
+    tell_notices(notice)
     faces: dict[Path, Face] = {}
     left_out = []
     for path, place in inputs:
@@ -40,8 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         faces[place] = face
         written = write_face(out, place, face, model.face_model, args.mesh, args.published)
         print(f"{path}: {', '.join(p.name for p in written)}", flush=True)
-    for line in left_out:
-        print(f"left out: {line}", file=sys.stderr)
+    tell_left_out(left_out)
     if not faces:
         raise ValueError("none of the files could be used")
     same, other = mesh_distances(list(faces.values()), [_speaker(place) for place in faces])

@@ -1,10 +1,11 @@
 """`perceptionist demo_mic`: five seconds of a voice to a mesh, described in words."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from voiceface.telling import tell_notices
 
 if TYPE_CHECKING:
     from perceptionist.models import VoiceToMesh
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     notice = model.notice or model.face_model.notice
     written = write_all(out, name, face, found, model, notice, samples)
     print(in_words(found, model.kind))
-    print("\n".join(filter(None, [notice, CAUTION])), file=sys.stderr)
+    tell_notices(notice, CAUTION)
     for what, path in zip(("mesh", "picture", "report"), written, strict=True):
         print(f"{what}: {path}")
     return 0

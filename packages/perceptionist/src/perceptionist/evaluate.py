@@ -1,12 +1,12 @@
 """`perceptionist evaluate`: errors of proportions and keypoints against true meshes (formerly cal_size)."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiceface import flags
+from voiceface.telling import tell_left_out, tell_notices, tell_seen_in_training
 
 if TYPE_CHECKING:
     from perceptionist.evaluation import Evaluation, Known
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     kept = [place for place, name in enumerate(who) if name in row]
     if len(kept) < len(who):
         lost = sorted(set(who) - set(row))
-        print(f"no truth for {len(lost)} people ({lost[0]}, ...): left out", file=sys.stderr)
+        tell_left_out([f"{len(lost)} people ({lost[0]}, ...), of whom no truth is known"])
     found = evaluate(
         [meshes[place] for place in kept],
         [row[who[place]] for place in kept],
@@ -66,8 +66,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         replicates=args.replicates,
         seed=args.seed,
     )
-    if found.notice:
-        print(found.notice, file=sys.stderr)
+    tell_notices(found.notice)
     print(found.table())
     if out:
         from voiceface.files import write_json
@@ -197,16 +196,14 @@ def _predicted(args: argparse.Namespace) -> tuple["LinearFaceModel", list[str], 
 
     people = corpus_people(args.data, args.split, args.files)
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
-    known = sorted({person.name for person in people} & set(model.names))
-    if known:
-        print(f"{len(known)} of these people took part in the training ({known[0]}, ...)", file=sys.stderr)
+    tell_seen_in_training([person.name for person in people], model.names)
     who, faces = [], []
     for person in tqdm(people, "people", disable=None):
         for path in person.files:
             try:
                 features = read_input(path, bands=model.voice.config.bands)
             except ValueError as error:
-                print(f"left out: {error}", file=sys.stderr)
+                tell_left_out([str(error)])
                 continue
             faces.append(face_of(model, features, str(path)))
             who.append(person.name)

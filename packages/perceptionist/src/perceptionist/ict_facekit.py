@@ -1,4 +1,4 @@
-"""ICT-FaceKit (light model, MIT licence) as a face model: `python -m perceptionist.ict_facekit FOLDER OUT`.
+"""ICT-FaceKit (light model, MIT licence) as a face model: `python -m perceptionist.ict_facekit FOLDER --out F`.
 
 The folder holds whole meshes: a neutral face, identity modes, expressions, all with the same vertices in
 centimetres. A mode's basis vector is its mesh minus the neutral one; the expressions, artists' shapes that
@@ -104,7 +104,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Convert a folder into one file; exit code 0 done, 1 not."""
     parser = argparse.ArgumentParser(prog="python -m perceptionist.ict_facekit", description=__doc__)
     parser.add_argument("folder", type=Path, help="FaceXModel folder of ICT-FaceKit")
-    parser.add_argument("out", type=Path, help="face model to write, .safetensors")
+    parser.add_argument("--out", type=Path, required=True, help="face model to write, .safetensors")
     parser.add_argument("--area", default="face", help="face (default), narrow, all, or a number of vertices")
     parser.add_argument("--shapes", type=int, default=40, help="identity modes (default 40)")
     parser.add_argument("--expressions", type=int, default=10, help="expression directions (default 10)")

@@ -4,7 +4,7 @@ Letters: B batch, T frames, N vertices.
 """
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -22,7 +22,6 @@ Array = NDArray[Any]
 BUNDLED = "weights/population.safetensors"
 TRAINING = "perceptionist train --cfg supervised --data DATA --out RUN"
 FEATURES = ".npy"
-SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".aac", ".opus", ".mp4", ".webm")
 SIDE = 120  # pixels of the pictures that meshes are stated for
 SHORTEST = 0.5  # seconds of speech that are worth an answer
 BACKGROUND = (38, 48, 63)
@@ -98,43 +97,6 @@ def bundled() -> Path:
             "and give it with --weights RUN"
         )
     return path
-
-
-def find_inputs(paths: Iterable[str | Path]) -> list[tuple[Path, Path]]:
-    """Sound and feature files among files and, to any depth, folders.
-
-    Returns:
-        (file, place of its results: path below the folder given, without suffix), sorted within a folder.
-
-    Raises:
-        FileNotFoundError: a path is not there, or nothing was found.
-        ValueError: a file of another kind, or two files whose results would have one name.
-    """
-    kinds = (FEATURES, *SOUNDS)
-    found: dict[Path, Path] = {}
-    for given in map(Path, paths):
-        if given.is_dir():
-            below = sorted(p for p in given.rglob("*") if p.suffix.lower() in kinds and p.is_file())
-            found |= {path: path.relative_to(given).with_suffix("") for path in below}
-        elif given.is_file():
-            if given.suffix.lower() not in kinds:
-                raise ValueError(
-                    f"{given}: suffix {given.suffix or 'none'}, expected a feature file ({FEATURES}) or a "
-                    f"recording ({', '.join(SOUNDS)})"
-                )
-            found[given] = Path(given.stem)
-        else:
-            raise FileNotFoundError(f"no file or folder at {given}")
-    if not found:
-        raise FileNotFoundError(f"no recordings or feature files in {', '.join(map(str, paths))}")
-    taken: dict[Path, Path] = {}
-    for path, place in found.items():
-        if place in taken:
-            raise ValueError(
-                f"{taken[place]} and {path} would both be written as {place}; give the folder above them"
-            )
-        taken[place] = path
-    return list(found.items())
 
 
 def read_input(path: str | Path, speech: "SpeechConfig | None" = None, bands: int = 64) -> Array:

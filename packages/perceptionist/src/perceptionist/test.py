@@ -1,12 +1,12 @@
 """`perceptionist test`: meshes from the recordings of people (formerly eval_sup)."""
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from voiceface import flags
+from voiceface.telling import tell_left_out, tell_notices, tell_seen_in_training
 
 LAST_VALIDATION_ID = "id10309"  # of VoxCeleb1: names from A to E
 
@@ -46,11 +46,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
     out = writable_folder(args.out)
     notice = model.notice or model.face_model.notice
-    if notice:
-        print(notice, file=sys.stderr)
-    known = sorted({person.name for person in people} & set(model.names))
-    if known:
-        print(f"{len(known)} of these people took part in the training ({known[0]}, ...)", file=sys.stderr)
+    tell_notices(notice)
+    tell_seen_in_training([person.name for person in people], model.names)
     left_out, written = [], 0
     for person, path, stem in tqdm(list(_lines(people)), "meshes", disable=None):
         target = out / person.name / f"{stem}.{args.mesh}"
@@ -65,8 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         triangles = model.face_model.triangles if published else model.face_model.outward_triangles
         write_mesh(target, Mesh(face.vertices, triangles))
         written += 1
-    for line in left_out:
-        print(f"left out: {line}", file=sys.stderr)
+    tell_left_out(left_out)
     if not written:
         raise ValueError("none of the recordings could be used")
     print(f"{out}: {written} meshes of {len(people)} people")

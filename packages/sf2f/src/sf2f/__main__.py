@@ -10,7 +10,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "infer": ("sf2f.infer", "faces from recordings or stored features"),
     "export": ("sf2f.export", "a model for other programs: one ONNX graph from samples to picture"),
     "prepare": ("sf2f.prepare", "recordings to features in the layout that training reads"),
-    "split": ("sf2f.splits", "who trains, validates and tests, by the published rule"),
+    "split": ("sf2f.split", "who trains, validates and tests, by the published rule"),
 }
 
 

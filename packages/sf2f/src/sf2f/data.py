@@ -16,7 +16,7 @@ from voiceface.association.data import SYNTHETIC_NOTICE
 
 from sf2f import speech
 from sf2f.speech import FEATURE_SUFFIXES, SpeechConfig
-from sf2f.splits import CORPORA, SPLIT_FILE, SPLITS, find_meta, plain_name, read_meta, read_split
+from sf2f.split import CORPORA, SPLIT_FILE, SPLITS, find_meta, plain_name, read_meta, read_split
 
 if TYPE_CHECKING:
     from voiceface.population.layout import Settings

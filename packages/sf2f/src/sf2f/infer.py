@@ -1,13 +1,13 @@
 """`sf2f infer`: faces from recordings or stored features."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface import flags
+from voiceface.telling import tell_left_out, tell_notices
 
 from sf2f.flags import WEIGHTS
 
@@ -62,8 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     model, suffixes = _model_of(args)
     groups = grouped(find_inputs(args.voices, suffixes), args.face_per, args.together)
     out = writable_folder(args.out)
-    if model.notice:
-        print(model.notice, file=sys.stderr)
+    tell_notices(model.notice)
     noise = _noise(args.noise)
     faces: dict[Path, tuple[Named, Face]] = {}
     compared: list[tuple[str, list[Voice]]] = []
@@ -92,8 +91,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             compared.append((group.speaker, voices))
         written = write_face(out, group.place, face, args.published, model.fuses)
         print(f"{group.place.as_posix()}: {described(face)}; {_listed(written, out)}", flush=True)
-    for line in left_out:
-        print(f"left out: {line}", file=sys.stderr)
+    tell_left_out(left_out)
     if not faces:
         raise ValueError(f"none of the {len(left_out)} files could be used")
     same, other = distances(

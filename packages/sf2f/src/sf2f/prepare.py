@@ -144,7 +144,7 @@ def _write_tables(found: "Source", root: Path) -> None:
     """Metadata tables, the split and the truth, as far as they are not there."""
     from voiceface.files import write_text
 
-    from sf2f.splits import SPLIT_FILE, write_split
+    from sf2f.split import SPLIT_FILE, write_split
 
     for place, text in found.tables.items():
         if not (root / place).exists():

@@ -10,7 +10,7 @@ from voiceface.datasets.scan import find_files
 from voiceface.datasets.vggface import IMAGE_SUFFIXES, find_face_root
 from voiceface.datasets.voxceleb import AUDIO_SUFFIXES
 
-from sf2f.splits import (
+from sf2f.split import (
     CORPORA,
     SPLIT_FILE,
     SPLITS,

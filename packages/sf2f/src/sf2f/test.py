@@ -1,12 +1,12 @@
 """`sf2f test`: pictures of people who took no part in the training, figures, a report."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface import flags
+from voiceface.telling import tell_notices, tell_seen_in_training
 
 from sf2f.flags import DATA, WEIGHTS
 
@@ -36,18 +36,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise FileExistsError(f"--out: {args.out} is a file, expected a folder")
     weights = args.weights or bundled()
     model = load_voice_to_face(weights, device=choose_device(args.device))
-    if model.notice:
-        print(model.notice, file=sys.stderr)
+    tell_notices(model.notice)
     speakers = speakers_of(
         args.population or args.data, args.split, model.data, invented=bool(args.population)
     )
-    known = set(model.names) & set(speakers.classes)
-    if known:
-        print(
-            f"warning: {len(known)} of {len(speakers)} people took part in the training of these weights; "
-            "figures of unseen people need another split",
-            file=sys.stderr,
-        )
+    known = tell_seen_in_training(speakers.classes, model.names)
     found = evaluate(
         model,
         speakers,

@@ -1,7 +1,6 @@
 """Embeddings in bulk: recordings and pictures to one table, by any system."""
 
 import argparse
-import logging
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -9,12 +8,12 @@ from typing import TYPE_CHECKING
 from voiceface import flags
 from voiceface.datasets.vggface import IMAGE_SUFFIXES
 from voiceface.datasets.voxceleb import AUDIO_SUFFIXES
+from voiceface.telling import tell_left_out, tell_notices
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
     from voiceface.metrics.embeddings import EmbeddingTable
 
-log = logging.getLogger(__name__)
 VOICE_SUFFIXES = frozenset(AUDIO_SUFFIXES) - {".npy"}
 FACE_SUFFIXES = frozenset(IMAGE_SUFFIXES)
 Load = Callable[
@@ -171,8 +170,7 @@ def command(program: str, load: Load, argv: Sequence[str] | None) -> int:
     model = load(
         args.weights, device=args.device, resample=not args.strict_rate, tolerant=args.tolerant or None
     )
-    if model.notice:
-        log.warning("%s", model.notice)
+    tell_notices(model.notice)
     cache = args.cache or args.out.with_name(args.out.name + ".cache")
     table = embed(model, voices, faces, base=args.relative_to, cache=cache, workers=args.workers)
     table.save(args.out)
@@ -180,6 +178,5 @@ def command(program: str, load: Load, argv: Sequence[str] | None) -> int:
         f"{args.out}: {len(table)} embeddings of length {model.dimension}, "
         f"of {len(voices)} recordings and {len(faces)} pictures"
     )
-    for item, why in table.failed.items():
-        print(f"left out {item}: {why}")
+    tell_left_out(table.failed)
     return 1 if table.failed else 0

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from voiceface import flags
 from voiceface.association.embed import Load
+from voiceface.telling import tell_notices
 
 if TYPE_CHECKING:
     import numpy as np
@@ -293,8 +294,7 @@ def command(
     model = load(
         args.weights, device=args.device, resample=args.resample or None, tolerant=args.tolerant or None
     )
-    if model.notice:
-        log.warning("%s", model.notice)
+    tell_notices(model.notice)
     corpus = open_split(
         args.data,
         args.split,

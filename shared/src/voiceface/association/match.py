@@ -1,7 +1,6 @@
 """Ranking, by any system: which pictures fit a voice, or which voices fit a picture."""
 
 import argparse
-import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,12 +8,11 @@ from typing import TYPE_CHECKING
 
 from voiceface import flags
 from voiceface.association.embed import VOICE_SUFFIXES, Load, find_files
+from voiceface.telling import tell_left_out, tell_notices
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
     from voiceface.report import Gallery
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -142,15 +140,13 @@ def command(program: str, load: Load, argv: Sequence[str] | None) -> int:
     find_files([*args.query, *args.among])
 
     model = load(args.weights, device=args.device, tolerant=args.tolerant or None)
-    if model.notice:
-        log.warning("%s", model.notice)
+    tell_notices(model.notice)
     answers, failed = match(model, args.query, args.among, group=args.by_folder, workers=args.workers)
     for query, ranked in answers.items():
         print(f"{query}: best of {len(ranked)}")
         for rank, answer in enumerate(ranked[: args.top], 1):
             print(f"{rank:4d}  {answer.score:+.4f}  {answer.name}")
-    for item, why in failed.items():
-        print(f"left out {item}: {why}")
+    tell_left_out(failed)
     if args.json:
         from voiceface.files import write_json
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sf2f.splits import (
+from sf2f.split import (
     find_meta,
     in_two_parts,
     main,

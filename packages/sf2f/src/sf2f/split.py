@@ -198,4 +198,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     from voiceface.cli import run_main
 
-    raise SystemExit(run_main("sf2f.splits", None))
+    raise SystemExit(run_main("sf2f.split", None))

@@ -1,0 +1,42 @@
+"""What commands tell on standard error, in one wording: notices, what was left out, whom training has seen.
+
+Standard output is for results.
+"""
+
+import sys
+from collections.abc import Collection, Iterable, Mapping
+
+
+def tell_notices(*notices: str) -> None:
+    """What must be said beside every result; nothing for empty text, nothing twice."""
+    for text in dict.fromkeys(notices):
+        if text:
+            print(text, file=sys.stderr)
+
+
+def tell_left_out(what: Mapping[str, str] | Iterable[str]) -> None:
+    """Inputs that could not be used: item -> why, or sentences that name the item."""
+    lines = (f"{item}: {why}" for item, why in what.items()) if isinstance(what, Mapping) else what
+    for line in lines:
+        print(f"left out: {line}", file=sys.stderr)
+
+
+def tell_seen_in_training(people: Iterable[str], trained_on: Collection[str]) -> list[str]:
+    """Warn of people who are to be judged and on whom the weights were trained.
+
+    Args:
+        people: names of those who are judged.
+        trained_on: names of the training people; empty where not known.
+
+    Returns:
+        Those who are among them, sorted.
+    """
+    everybody = set(people)
+    known = sorted(everybody & set(trained_on))
+    if known:
+        print(
+            f"warning: {len(known)} of {len(everybody)} people took part in the training of these weights "
+            f"({known[0]}{', ...' if len(known) > 1 else ''}); figures of unseen people need another split",
+            file=sys.stderr,
+        )
+    return known
