@@ -168,6 +168,18 @@ def find_pictures(root: Path) -> tuple[list[TrainingVideo], list[list[PictureOf]
     return rows, list(videos.values())
 
 
+def single_pictures(files: Sequence[Path]) -> tuple[list[TrainingVideo], list[list[PictureOf]]]:
+    """Each of some files for itself; a person is named after the folder of their pictures.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    if not files:
+        raise FileNotFoundError("the bank is empty: expected one picture at least")
+    rows = [TrainingVideo(path.parent.name, "1", "", "", "", "", path.name) for path in files]
+    return rows, [[FilePicture(path, f"{path.parent.name}/{path.name}")] for path in files]
+
+
 def folders_of(root: Path, frontal: Path | None = None) -> tuple[Path, Path | None]:
     """Folder of the videos and of the frontal pictures, where a bank has them as the published one has."""
     tracks = next((root / name for name in TRACKS if (root / name).is_dir()), root)
@@ -193,7 +205,7 @@ def frontal_pictures(root: Path | None, names: Sequence[str]) -> dict[str, list[
 
 
 def own_bank(
-    root: Path,
+    root: Path | Sequence[Path],
     embedder: "Embedder",
     *,
     frontal: Path | None = None,
@@ -206,7 +218,7 @@ def own_bank(
 
     Args:
         root: see `find_pictures`; where there is a folder unzippedFaces in it the videos come from there, and
-            from VGG_ALL_FRONTAL the frontal pictures.
+            from VGG_ALL_FRONTAL the frontal pictures. Or some files.
         embedder: gives the face embeddings.
         frontal: folder of frontal pictures, <name>/<picture>.
         clusters: prototypes; None: one for each 17 videos, at least twice `least`, at most all videos.
@@ -221,8 +233,13 @@ def own_bank(
         FileNotFoundError: no such folder, or an empty one.
         BankError: no picture can be read, or fewer videos than prototypes.
     """
-    tracks, frontal = folders_of(root, frontal)
-    table, frames = find_pictures(tracks)
+    tracks: Path | str
+    if isinstance(root, Path):
+        tracks, frontal = folders_of(root, frontal)
+        (table, frames), name = find_pictures(Path(tracks)), root.name or str(root)
+    else:
+        tracks, name = "the bank", f"{len(root)} pictures"
+        table, frames = single_pictures(root)
     key = [embedder.fingerprint, *(f"{p.label} {_bytes(p)}" for each in frames for p in each[:MOST_FRAMES])]
     unread: dict[str, str] = {}
     if known is not None and known.get("key") == key:
@@ -260,7 +277,7 @@ def own_bank(
         rows,
         usable,
         frontal_pictures(frontal, [row.identity for row in rows]),
-        name=root.name or str(root),
+        name=name,
         left_out=tuple(unread.values()),
     )
     return bank, {"key": key, "vectors": vectors, "unread": unread}

@@ -77,8 +77,18 @@ class FaceMaker:
             AudioError, SpeechError, FileNotFoundError: a recording cannot be used.
             BankError: the bank does not do.
         """
+        return self.from_embeddings(steps.embed_voices(voices, self.tools), exclude=exclude)
+
+    def generate_together(
+        self, voices: Sequence[str | Path | NDArray[Any]], *, exclude: Sequence[str] = ()
+    ) -> Generated:
+        """One face from several recordings of one person: their unit embeddings are averaged."""
+        heard = torch.nn.functional.normalize(steps.embed_voices(voices, self.tools), dim=1)
+        return self.from_embeddings(heard.mean(0, keepdim=True), exclude=exclude)[0]
+
+    def from_embeddings(self, heard: Tensor, *, exclude: Sequence[str] = ()) -> list[Generated]:
+        """Faces of voice embeddings (V, E); see `generate_all`."""
         tools, config = self.tools, self.config
-        heard = steps.embed_voices(voices, tools)
         chosen = []
         for voice in heard:
             near = steps.nearest_prototypes(voice, self.bank, config)
@@ -126,7 +136,7 @@ class FaceMaker:
 def load(
     weights: str | Path | None = None,
     *,
-    bank: str | Path | None = None,
+    bank: str | Path | Sequence[Path] | None = None,
     cfg: str | Path = "quick",
     overrides: Sequence[str] = (),
     device: str = "cpu",
@@ -135,7 +145,7 @@ def load(
 
     Args:
         weights: run folder of `voicestyle train`; None: the bundled weights, which know invented people only.
-        bank: folder of face pictures; None: the invented people that CMPC was trained on.
+        bank: folder of face pictures, or some files; None: the invented people that CMPC was trained on.
         cfg: bundled name ("default", "quick", "published") or a file.
         overrides: "section.key=value".
         device: "cpu", "cuda" or "auto".
@@ -159,7 +169,7 @@ def load(
         run = Path(weights) / "cmpc2" if weights is not None else None
         return FaceMaker(tools, invented_bank(*open_memory(run, None, None)), config)
     found, _ = own_bank(
-        Path(bank),
+        Path(bank) if isinstance(bank, str) else bank,
         tools.embedder,
         clusters=config.lookup.clusters,
         least=config.lookup.prototypes,
