@@ -12,9 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stand_in_systems import systems_of
+from PIL import Image
+from stand_in_systems import Grey, systems_of
 from voiceface.population.write import write_population
-from voiceface.showcase import demo, figures, report, systems, training
+from voiceface.showcase import demo, demo_page, figures, people, report, systems, training
 from voiceface.showcase.files import collect, spread
 from voiceface.showcase.hearing import Answers, Face, Voice, load_systems
 from voiceface.showcase.story import MOST_MESHES, query_of, stories_of
@@ -198,6 +199,21 @@ def test_everybody_is_shown_once_before_anybody_is_shown_twice():
     assert len(spread(voices, 6)) == 6 and spread(voices, 99) == list(range(12))
 
 
+def test_a_picture_of_somebody_else_is_told_from_a_true_one(population):
+    from voiceface.population.layout import settings_of
+
+    settings = settings_of("tiny")
+    rows = [row.split(",")[1] for row in (population / "list_wav" / "vox1_test.csv").read_text().split()[1:]]
+    files = [sorted((population / "faces" / name).iterdir()) for name in rows]
+    ids = [int(name.rsplit(".", 1)[1]) for name in rows]
+    true = [np.asarray(Image.open(each[1])) for each in files]
+    found = figures.picture_agreement([*true[:7], None], files, settings, ids)
+    shifted = figures.picture_agreement(true[1:] + true[:1], files, settings, ids)
+    assert found.people == 7 and found.figures["sex"].value == 1 and found.figures["matching"].value > 0.95
+    assert shifted.people == 8 and shifted.figures["matching"].value < 0.7
+    assert figures.picture_agreement([None] * 6 + true[6:], files, settings, ids) is None
+
+
 def run_report(own, out, monkeypatch, *flags: str, record: tuple | None = None) -> int:
     voices, faces = own
     found = systems_of(names_in(faces)) if record is None else record
@@ -245,6 +261,14 @@ def test_a_report_of_strangers_claims_nothing(own, tmp_path, monkeypatch):
     assert numbers["figures"] == {} and "True face" not in text
 
 
+def test_without_faces_nothing_is_ranked_and_one_file_is_enough(own, tmp_path, monkeypatch):
+    monkeypatch.setattr(systems, "find_systems", lambda: Systems(systems_of({}), {}))
+    voice = next(iter(sorted(own[0].iterdir())))
+    assert report.main(["--voices", str(voice), "--out", str(tmp_path / "out")]) == 0
+    text = (tmp_path / "out" / "report.html").read_text("utf-8")
+    assert "grey</figcaption>" in text and "ranking v2f" not in text and "no accuracy" not in text
+
+
 def test_a_report_that_cannot_be_made_says_why_and_leaves_nothing(own, tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="nobody"):
         run_report(own, tmp_path / "out", monkeypatch, "--systems", "nobody")
@@ -263,15 +287,15 @@ def test_a_report_that_cannot_be_made_says_why_and_leaves_nothing(own, tmp_path,
 @pytest.fixture
 def quick_demo(monkeypatch, population, tmp_path):
     """A demo of the stand-ins on the tiny population."""
-    monkeypatch.setattr(demo, "PRESET", "tiny")
+    monkeypatch.setattr(people, "PRESET", "tiny")
     shutil.copytree(population, tmp_path / "demo" / "population")
     rows = [
         row.split(",") for row in (population / "list_wav" / "vox1_test.csv").read_text().splitlines()[1:]
     ]
-    people = {folder: at for at, row in enumerate(rows) for folder in row[:2]}
+    owners = {folder: at for at, row in enumerate(rows) for folder in row[:2]}
 
     def run(names=()) -> tuple[Path, dict]:
-        chosen = Systems(systems_of(people, names), {"voicestyle": "not installed: somehow"})
+        chosen = Systems(systems_of(owners, names), {"voicestyle": "not installed: somehow"})
         page = demo.demo(tmp_path / "demo", quick=True, systems=chosen, workers=1)
         return page, json.loads(page.with_name("report.json").read_text())
 
@@ -296,13 +320,45 @@ def test_a_demo_shows_two_women_and_two_men_whom_nobody_knows(quick_demo):
     assert set(numbers["pictures"]) == {"grey"} and names
 
 
+def test_a_slow_maker_makes_pictures_of_the_cards_alone_and_starts_from_others(quick_demo, monkeypatch):
+    run, _ = quick_demo
+    given: list[Path] = []
+
+    class Slow(Grey):
+        names, made = (), 0
+
+        def picture(self, voices):
+            Slow.made += 1
+            return super().picture(voices)
+
+    def load(weights, *, device, bank):
+        given.extend(bank)
+        return Slow()
+
+    monkeypatch.setitem(
+        globals(), "systems_of", lambda *_: (systems.PictureSystem("slow", "", load, quick=False),)
+    )
+    page, numbers = run()
+    assert Slow.made == 4 and numbers["pictures"] == {} and numbers["association"] is None
+    assert given and all(
+        path.is_file() and path.parent.name[0] in "AB" for path in given
+    )  # validation people
+    assert page.read_text("utf-8").count("slow</figcaption>") == 4
+
+
+def test_people_whom_a_model_knows_are_told():
+    said = " ".join(demo_page.summary_of({"one": 3}, quick=True))
+    assert "one 3" in said and "too high" in said
+    assert "Nobody" in " ".join(demo_page.summary_of({}, quick=False))
+
+
 def test_a_quick_population_grows_into_the_whole_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(demo, "PRESET", "tiny")
-    some = demo.invent(tmp_path / "p", quick=True, workers=1)
+    monkeypatch.setattr(people, "PRESET", "tiny")
+    some = people.invent(tmp_path / "p", quick=True, workers=1)
     before = {path: path.read_bytes() for path in (tmp_path / "p" / "wav").rglob("*.wav")}
-    everybody = demo.invent(tmp_path / "p", quick=False, workers=1)
+    everybody = people.invent(tmp_path / "p", quick=False, workers=1)
     assert some.ids == everybody.ids and len(some.ids) == 8
-    assert demo.invent(tmp_path / "p", quick=True, workers=1).ids == some.ids
+    assert people.invent(tmp_path / "p", quick=True, workers=1).ids == some.ids
     after = list((tmp_path / "p" / "wav").rglob("*.wav"))
     assert len(after) == 2 * 28 and len(before) == 2 * 12
     assert all(path.read_bytes() == content for path, content in before.items())

@@ -214,4 +214,4 @@ def _planes(picture: Any) -> Any:
     """A picture (H, W, 3) as a tensor (3, H, W) uint8."""
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(picture)).permute(2, 0, 1)
+    return torch.from_numpy(np.array(picture)).permute(2, 0, 1)
