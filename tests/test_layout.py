@@ -4,9 +4,11 @@ import ast
 import re
 import subprocess
 import tomllib
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from command_flags import COMMANDS_HAVE, command_table, flags_of, parsed, wrong_flags
 
 REPO = Path(__file__).resolve().parents[1]
 SHARED = REPO / "shared" / "src" / "voiceface"
@@ -15,7 +17,9 @@ PACKAGES = {path.name: path / "src" / path.name for path in FOLDERS}
 ALLOWED = {"voicestyle": {"cmpc2"}}
 HEAVY = {"av", "cv2", "librosa", "matplotlib", "numba", "pandas", "scipy", "torch", "torchaudio"}
 ROOMS = ["noxfile.py", "shared/", "packages/", "third_party/", "docs/", "tests/", "benchmarks/"]
-FORBIDDEN_NAMES = {"utils.py", "common.py", "helpers.py", "misc.py"}
+FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
+ROOTS = {"voiceface": SHARED, **PACKAGES}
+TRAINING_KEYS = {"seed", "max_iter", "batch_size", "precision", "workers", "save_every", "log_every"}
 
 
 def sources(root: Path) -> list[Path]:
@@ -43,7 +47,7 @@ def tracked() -> list[Path]:
 
 def test_packages_import_the_shared_package_and_not_each_other():
     for name, root in PACKAGES.items():
-        for path in sources(root):
+        for path in [*sources(root), *sources(root.parents[1] / "tests")]:
             others = imported(path) & (set(PACKAGES) - {name} - ALLOWED.get(name, set()))
             assert not others, f"{path.relative_to(REPO)} imports {others}"
 
@@ -109,7 +113,32 @@ def test_test_files_have_unique_names_and_folders_are_no_packages():
 
 
 def test_modules_are_named_after_what_they_hold():
-    assert not [path for path in tracked() if path.name in FORBIDDEN_NAMES]
+    for path in tracked():
+        if path.suffix == ".py":
+            assert not FORBIDDEN_NAMES & {path.stem, *path.relative_to(REPO).parts}, path.relative_to(REPO)
+
+
+def first_line(source: str) -> str:
+    """First line of a module's own text; empty where it has none."""
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0].strip()
+
+
+def says_what_it_holds(line: str) -> bool:
+    """Whether a first line is a sentence and not a word."""
+    return len(line.split()) >= 3
+
+
+def test_the_first_line_of_every_module_says_what_it_holds():
+    for path in tracked():
+        if path.suffix == ".py":
+            line = first_line(path.read_text())
+            assert says_what_it_holds(line), f"{path.relative_to(REPO)} begins with {line!r}"
+
+
+def test_a_module_without_a_first_line_is_recognised():
+    for source in ["", "import os", '"""Losses."""', 'x = 1\n"""Not at the top of the file."""']:
+        assert not says_what_it_holds(first_line(source)), source
+    assert says_what_it_holds(first_line('"""Losses of the cascade, one function each.\n\nMore."""'))
 
 
 def test_no_machine_path_in_sources():
@@ -160,8 +189,101 @@ def test_the_layout_map_in_readme_names_what_exists():
     readme = (REPO / "README.md").read_text()
     rooms = re.search(r"```\n(README\.md .*?)```", readme, re.DOTALL)
     assert rooms, "README.md lacks the layout map"
-    for name in [*ROOMS, *PACKAGES]:
-        assert name in rooms[1], f"the layout map of README.md does not name {name}"
+    named = set(places_of(rooms[1]))
+    for place in sorted(named):
+        assert (REPO / place).exists(), f"the layout map of README.md names {place}, which is not there"
+    there = {room.rstrip("/") for room in ROOMS}
+    there |= {path.relative_to(REPO).as_posix() for path in FOLDERS}
+    own = {path.relative_to(SHARED).parts[0] for path in tracked() if path.is_relative_to(SHARED)}
+    there |= {(SHARED / name).relative_to(REPO).as_posix() for name in own if not name.startswith("__")}
+    assert not there - named, f"the layout map of README.md does not name {', '.join(sorted(there - named))}"
+
+
+def places_of(tree: str) -> Iterator[str]:
+    """Files and folders that a drawn tree names, as paths; several files may stand on a line."""
+    above: list[tuple[int, str]] = []
+    for line in tree.splitlines():
+        depth = len(line) - len(line.lstrip())
+        found = re.match(r"(?:(?:[\w.-]+\.(?:py|md|toml)|[\w./-]+/)\s+)+", line.strip() + " ")
+        if not found:
+            continue  # the line before goes on
+        above = [(at, place) for at, place in above if at < depth]
+        folder = f"{above[-1][1]}/" if above else ""
+        names = [name.rstrip("/") for name in found[0].split()]
+        yield from (folder + name for name in names)
+        above.append((depth, folder + names[0]))
+
+
+def test_a_drawn_tree_is_read_as_paths():
+    tree = """a.md  first
+b/        second
+  src/c/
+    d.py e.py   two files,
+                described in two lines
+    f/          a folder
+g/  last
+"""
+    assert list(places_of(tree)) == ["a.md", "b", "b/src/c", "b/src/c/d.py", "b/src/c/e.py", "b/src/c/f", "g"]
+
+
+def commands() -> Iterator[tuple[str, str, str]]:
+    """(program, command, module) of every command."""
+    for name, root in ROOTS.items():
+        table = command_table(root / ("cli.py" if name == "voiceface" else "__main__.py"))
+        yield from ((name, command, module) for command, module in table.items())
+
+
+def test_commands_are_modules_of_their_own_name():
+    """`PROGRAM COMMAND` is the same as `python -m PROGRAM.COMMAND`."""
+    for program, command, module in commands():
+        if program != "voiceface":
+            assert module == f"{program}.{command.replace('-', '_')}", f"{program} {command}: {module}"
+
+
+def test_commands_of_one_name_have_the_same_flags():
+    for program, command, module in commands():
+        needed = COMMANDS_HAVE.get(command.partition("-")[0], set()) if program != "voiceface" else set()
+        absent = needed - set(flags_of(module, ROOTS))
+        assert not absent, f"{program} {command} has no {', '.join(sorted(absent))}"
+
+
+def test_a_flag_means_the_same_in_every_command():
+    for root in ROOTS.values():
+        for path in sources(root):
+            wrong = list(wrong_flags(parsed(path)))
+            assert not wrong, f"{path.relative_to(REPO)}: {'; '.join(wrong)}"
+
+
+def test_flags_of_another_name_or_kind_are_recognised(tmp_path):
+    for call in ['add("--gpu")', 'add("--Out_dir")', 'p.add_argument("--out")', 'add("--resume", type=int)']:
+        assert list(wrong_flags(ast.parse(call))), call
+    assert not list(wrong_flags(ast.parse('add("--out", type=Path, required=True); seen.add("name")')))
+    for name, text in {
+        "one/main.py": "from two.flags import more\ndef main():\n    add('--a')\n    more(p)\n",
+        "two/flags.py": "def more(p):\n    p.add_argument('--b')\ndef other(p):\n    p.add_argument('--c')\n",
+    }.items():
+        (tmp_path / name).parent.mkdir()
+        (tmp_path / name).write_text(text)
+    found = flags_of("one.main", {name: tmp_path / name for name in ("one", "two")})
+    assert set(found) == {"--a", "--b"}
+
+
+def test_every_training_section_has_the_same_keys():
+    found = 0
+    for path in [path for root in ROOTS.values() for path in sources(root)]:
+        for node in parsed(path).body:
+            if isinstance(node, ast.ClassDef) and node.name == "TrainingConfig":
+                keys = {ast.unparse(item.target) for item in node.body if isinstance(item, ast.AnnAssign)}
+                if "max_iter" in keys:  # a section that trains, not one that names other configurations
+                    found += 1
+                    assert keys >= TRAINING_KEYS, f"{path.relative_to(REPO)} lacks {TRAINING_KEYS - keys}"
+    assert found >= 4
+
+
+def test_every_system_has_a_row_in_the_readme():
+    readme = (REPO / "README.md").read_text()
+    for name in PACKAGES:
+        assert f"](packages/{name}/README.md)" in readme, f"README.md does not link packages/{name}/README.md"
 
 
 def test_nothing_large_is_committed():

@@ -1,3 +1,5 @@
+"""Oracle of the population: what the best judge can reach, and what chance and sex alone do."""
+
 import numpy as np
 import pytest
 from voiceface.population.oracle import (

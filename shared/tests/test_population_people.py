@@ -1,3 +1,5 @@
+"""Invented people: names, factors and splits, the same from the same seed."""
+
 import hashlib
 import re
 from pathlib import Path

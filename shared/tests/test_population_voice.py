@@ -1,3 +1,5 @@
+"""Invented voices: sounds that follow from their factors, the same from the same seed."""
+
 import hashlib
 
 import numpy as np

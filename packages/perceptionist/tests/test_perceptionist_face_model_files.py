@@ -268,7 +268,8 @@ def test_facekit_folder_becomes_a_model(facekit: Path) -> None:
 
 def test_facekit_command_writes_a_model(facekit: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     out = tmp_path / "ict.safetensors"
-    assert main([str(facekit), "--out", str(out), "--area", "all", "--shapes", "4", "--expressions", "3"]) == 0
+    words = ["--area", "all", "--shapes", "4", "--expressions", "3"]
+    assert main([str(facekit), "--out", str(out), *words]) == 0
     assert "130 vertices" in capsys.readouterr().out
     same(load_face_model(out), read_ict_facekit(facekit, "all", 4, 3))
     assert main([str(facekit), "--out", str(out), "--area", "head"]) == 1

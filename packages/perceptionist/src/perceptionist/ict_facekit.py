@@ -1,4 +1,4 @@
-"""ICT-FaceKit (light model, MIT licence) as a face model: `python -m perceptionist.ict_facekit FOLDER --out F`.
+"""ICT-FaceKit (light model, MIT licence) as a face model: `python -m perceptionist.ict_facekit DIR --out F`.
 
 The folder holds whole meshes: a neutral face, identity modes, expressions, all with the same vertices in
 centimetres. A mode's basis vector is its mesh minus the neutral one; the expressions, artists' shapes that

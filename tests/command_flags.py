@@ -1,0 +1,164 @@
+"""Flags of every command, read from the source: those of its module and of the functions that it calls."""
+
+import ast
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+FLAG_CALLS = {"add_argument", "add"}
+# What commands of one name have in every system.
+COMMANDS_HAVE = {
+    "train": {"--cfg", "--data", "--out", "--resume", "--device", "--threads"},
+    "test": {"--weights", "--data", "--split", "--out", "--device"},
+    "demo": {"--out", "--device"},
+    **{name: {"--weights", "--device"} for name in ("embed", "match", "infer", "evaluate")},
+    **{name: {"--weights", "--out", "--device"} for name in ("generate", "invert")},
+}
+# Action, type and nargs of a flag, wherever it is.
+KINDS = {
+    **dict.fromkeys(("--cfg", "--device"), ("", "", "")),
+    **dict.fromkeys(
+        ("--data", "--out", "--checkpoint", "--voice-root", "--face-root", "--cache", "--json", "--report"),
+        ("", "Path", ""),
+    ),
+    **dict.fromkeys(("--threads", "--seed", "--workers", "--replicates", "--draw", "--top"), ("", "int", "")),
+    **dict.fromkeys(
+        ("--resume", "--tolerant", "--skip-missing", "--no-page", "--quiet"), ("store_true", "", "")
+    ),
+    "--list": ("append", "", ""),
+}
+# Words that others use for what has a name here.
+OTHER_WORDS = {
+    **dict.fromkeys(("--config", "--configuration", "--conf"), "--cfg"),
+    **dict.fromkeys(("--start", "--init", "--ckpt", "--pretrained"), "--checkpoint"),
+    **dict.fromkeys(("--model", "--model-path"), "--weights"),
+    **dict.fromkeys(("--gpu", "--cuda"), "--device"),
+    **dict.fromkeys(("--output", "--outdir", "--output-dir", "--save-dir"), "--out"),
+    **dict.fromkeys(("--dataset", "--data-dir", "--root"), "--data"),
+    **dict.fromkeys(("--num-workers", "--processes"), "--workers"),
+    "--continue": "--resume",
+    **dict.fromkeys(("--batch-size", "--epochs", "--lr", "--max-iter"), "a key of the configuration"),
+}
+
+
+@dataclass(frozen=True)
+class Flag:
+    """One `add_argument`.
+
+    Attributes:
+        name: first name, with its dashes.
+        action, kind, nargs, default: as written; "" where left out.
+        required: whether it is.
+    """
+
+    name: str
+    action: str
+    kind: str
+    nargs: str
+    default: str
+    required: bool
+
+
+@cache
+def parsed(path: Path) -> ast.Module:
+    """A module's syntax tree."""
+    return ast.parse(path.read_text())
+
+
+def flags_written(tree: ast.AST) -> Iterator[Flag]:
+    """Every flag that is added somewhere in a tree."""
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], ast.Constant):
+            continue
+        name = node.args[0].value
+        if ast.unparse(node.func).split(".")[-1] in FLAG_CALLS and str(name).startswith("-"):
+            given = {word.arg: ast.unparse(word.value) for word in node.keywords}
+            given = {key: text.strip("'") for key, text in given.items()}
+            yield Flag(
+                str(name),
+                given.get("action", ""),
+                given.get("type", ""),
+                given.get("nargs", ""),
+                given.get("default", ""),
+                given.get("required") == "True",
+            )
+
+
+def wrong_flags(tree: ast.AST) -> Iterator[str]:
+    """What is wrong with the flags that are added in a module, one text each."""
+    for flag in flags_written(tree):
+        if flag.name in OTHER_WORDS:
+            yield f"{flag.name} is called {OTHER_WORDS[flag.name]} here"
+        if not re.fullmatch(r"--[a-z0-9]+(-[a-z0-9]+)*|-[a-z]", flag.name):
+            yield f"{flag.name}: expected small letters, digits and dashes"
+        kind = flag.action, flag.kind, flag.nargs
+        if kind != KINDS.get(flag.name, kind):
+            yield f"{flag.name} is {kind}, elsewhere {KINDS[flag.name]} (action, type, nargs)"
+
+
+def command_table(path: Path) -> dict[str, str]:
+    """Command -> module, of the COMMANDS in a source file."""
+    for node in parsed(path).body:
+        target = node.target if isinstance(node, ast.AnnAssign) else None
+        target = node.targets[0] if isinstance(node, ast.Assign) else target
+        if isinstance(target, ast.Name) and target.id == "COMMANDS" and isinstance(node.value, ast.Dict):
+            table = ast.literal_eval(node.value)
+            return {name: module for name, (module, _) in table.items()}
+    raise ValueError(f"{path} holds no table COMMANDS")
+
+
+def flags_of(module: str, roots: Mapping[str, Path]) -> dict[str, Flag]:
+    """The flags of a command by name.
+
+    Args:
+        module: dotted name of the module that has its `main`.
+        roots: import name of every package -> its source folder.
+    """
+    path = _source(module, roots)
+    assert path is not None, module
+    found = {flag.name: flag for flag in flags_written(parsed(path))}
+    called, seen = [*_calls(parsed(path), module, roots)], set()
+    while called:
+        owner, name = called.pop()
+        if (owner, name) in seen:
+            continue
+        seen.add((owner, name))
+        place = _source(owner, roots)
+        for node in parsed(place).body if place else ():
+            if isinstance(node, ast.FunctionDef) and node.name == name:
+                found |= {flag.name: flag for flag in flags_written(node) if flag.name not in found}
+                called += _calls(node, owner, roots)
+    return found
+
+
+def _source(module: str, roots: Mapping[str, Path]) -> Path | None:
+    """File of a module of this repository."""
+    top, *rest = module.split(".")
+    if top not in roots:
+        return None
+    place = roots[top].joinpath(*rest)
+    for path in (place.with_suffix(".py"), place / "__init__.py"):
+        if path.is_file():
+            return path
+    return None
+
+
+def _calls(tree: ast.AST, module: str, roots: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
+    """(module, function) of what is called in a tree, as far as it is of this repository."""
+    known: dict[str, tuple[str, str]] = {}
+    path = _source(module, roots)
+    for node in ast.walk(parsed(path)) if path else ():
+        if isinstance(node, ast.ImportFrom) and node.module:
+            for alias in node.names:
+                known[alias.asname or alias.name] = (node.module, alias.name)
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        if isinstance(node.func, ast.Name):
+            yield known.get(node.func.id, (module, node.func.id))
+        elif isinstance(node.func, ast.Attribute) and isinstance(node.func.value, ast.Name):
+            package, name = known.get(node.func.value.id, ("", ""))
+            if package:
+                yield f"{package}.{name}", node.func.attr
