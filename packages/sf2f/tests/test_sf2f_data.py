@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sf2f.data import DataError, files_in, invented_speakers, listed_people, open_speakers
+from sf2f.data import files_in, invented_speakers, listed_people, open_speakers
+from sf2f.speakers import DataError
 from sf2f.speech import SpeechConfig, SpeechError, log_mel, read_recording, write_mel
 from voiceface.datasets.identities import IdentityError
 

@@ -5,7 +5,6 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sf2f.data import Speakers
 from sf2f.draws import (
     Pairs,
     PeopleInWindows,
@@ -16,6 +15,7 @@ from sf2f.draws import (
     shared_length,
 )
 from sf2f.pictures import face_to_network, normalise
+from sf2f.speakers import Speakers
 from sf2f.speech import MelNormalisation
 from sf2f.windows import WindowsConfig
 from torch.utils.data import default_collate

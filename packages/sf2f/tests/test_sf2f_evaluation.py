@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from sf2f.config import DataConfig, Sf2fConfig
-from sf2f.data import Speakers, invented_speakers
+from sf2f.data import invented_speakers
 from sf2f.evaluation import Readers, as_text, counts_of, evaluate, pictures_by_mode
 from sf2f.generator import EncoderDecoder
 from sf2f.models import VoiceToFace
@@ -23,6 +23,7 @@ from sf2f.rendering import (
     pictures_of,
     pictures_of_windows,
 )
+from sf2f.speakers import Speakers
 from voiceface.checkpoint import save_model
 from voiceface.cli import run_main
 from voiceface.config import load_config, to_dict

@@ -13,9 +13,12 @@ from sf2f import results, wen_voices
 from sf2f.__main__ import main
 from sf2f.config import DataConfig
 from sf2f.encoders import EncoderConfig, VoiceEncoder
-from sf2f.infer import comparison, grouped, named_sheet
+from sf2f.halves import distances, half_of
+from sf2f.infer import grouped
+from sf2f.infer_page import comparison
 from sf2f.pictures import denormalise
-from sf2f.results import Voice, distances, face_of, half_of, windows_in
+from sf2f.results import Voice, face_of, windows_in
+from sf2f.sheets import named_sheet
 from sf2f.speech import SpeechConfig, log_mel_of_file, normalised, write_mel
 from sf2f.wen import WenGenerator
 from sf2f.windows import WindowsConfig

@@ -15,8 +15,9 @@ import pytest
 import torch
 import yaml
 from sf2f.config import Sf2fConfig, stored
-from sf2f.data import Speakers, invented_speakers
+from sf2f.data import invented_speakers
 from sf2f.models import DISCRIMINATORS, load_voice_to_face
+from sf2f.speakers import Speakers
 from sf2f.train import Start, make_rates, train
 from voiceface.checkpoint import CheckpointError, load_model
 from voiceface.cli import run_main

@@ -1,13 +1,18 @@
 """Files that are either whole or absent: atomic writing, hashing."""
 
 import hashlib
+import io
 import json
 import os
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 
 @contextmanager
@@ -61,6 +66,15 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
     """Write `value` as indented UTF-8 JSON, atomically."""
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def write_png(path: str | os.PathLike[str], picture: "NDArray[np.uint8]") -> None:
+    """Write a picture (H, W, 3) uint8 R G B as PNG, atomically."""
+    from PIL import Image
+
+    data = io.BytesIO()
+    Image.fromarray(picture).save(data, "PNG")
+    write_bytes(path, data.getvalue())
 
 
 def sha256_of(path: str | os.PathLike[str]) -> str:

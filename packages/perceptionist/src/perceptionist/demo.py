@@ -76,8 +76,10 @@ def write_face(
     Returns:
         The files written.
     """
+    from voiceface.files import write_png
+
     from perceptionist.mesh_files import Mesh, write_mesh
-    from perceptionist.results import portrait, write_picture
+    from perceptionist.results import portrait
 
     stem = result_stem(out, place)
     written = []
@@ -87,7 +89,7 @@ def write_face(
     for word, picture in pictures.items():
         if picture is not None:
             written.append(stem.with_name(f"{stem.name}_{word}.png"))
-            write_picture(written[-1], picture)
+            write_png(written[-1], picture)
     for suffix in () if published else formats:
         written.append(stem.with_name(f"{stem.name}.{suffix}"))
         write_mesh(written[-1], Mesh(face.vertices, model.outward_triangles))

@@ -91,15 +91,17 @@ def write_all(
     Returns:
         The files written.
     """
+    from voiceface.files import write_png
+
     from perceptionist.mesh_files import write_obj
-    from perceptionist.results import portrait, side_by_side, write_picture
+    from perceptionist.results import portrait, side_by_side
 
     face_model = model.face_model
     mesh, picture, page = (out / f"{name}{end}" for end in (".obj", ".png", ".html"))
     write_obj(mesh, face.vertices, face_model.outward_triangles)
     views = [portrait(face.vertices, face_model, turn=turn) for turn in (0, 35)]
     made = [each for each in (face.picture, face.overlay) if each is not None]
-    write_picture(picture, side_by_side([*made, *views]))
+    write_png(picture, side_by_side([*made, *views]))
     write_page(page, name, face, found, model, notice, samples)
     return [mesh, picture, page]
 

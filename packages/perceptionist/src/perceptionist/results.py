@@ -225,15 +225,6 @@ def portrait(
     return np.rint(small).astype(np.uint8)
 
 
-def write_picture(path: str | Path, picture: NDArray[np.uint8]) -> None:
-    """Write a picture (H, W, 3) RGB as .png, atomically."""
-    from PIL import Image
-    from voiceface.files import atomic_path
-
-    with atomic_path(path) as part:
-        Image.fromarray(picture).save(part, "PNG")
-
-
 def side_by_side(pictures: Sequence[NDArray[np.uint8]], height: int = 480) -> NDArray[np.uint8]:
     """Pictures of one height beside each other; smaller ones are enlarged without smoothing away pixels."""
     from PIL import Image

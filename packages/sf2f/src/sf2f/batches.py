@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from sf2f.config import Sf2fConfig
-from sf2f.data import Speakers
 from sf2f.draws import Pairs, PeopleInWindows, cut_to_shared_length, shared_length
 from sf2f.iteration import Batch
 from sf2f.pictures import normalise
+from sf2f.speakers import Speakers
 
 if TYPE_CHECKING:
     from voiceface.training import Run

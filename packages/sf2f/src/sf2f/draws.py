@@ -11,8 +11,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sf2f.data import Speakers
 from sf2f.pictures import mirror_average, resized
+from sf2f.speakers import Speakers
 from sf2f.speech import Mel, MelNormalisation, normalised
 from sf2f.windows import WindowsConfig, filled_up, padded_windows, windows_of_person
 

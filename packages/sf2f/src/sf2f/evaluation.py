@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from sf2f.data import Speakers
 from sf2f.models import VoiceToFace
 from sf2f.rendering import (
     Heard,
@@ -23,6 +22,7 @@ from sf2f.rendering import (
     pictures_of_windows,
     real_pictures,
 )
+from sf2f.speakers import Speakers
 
 if TYPE_CHECKING:
     from voiceface.population.agreement import Agreement

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import Tensor
 
-from sf2f.data import Speakers
 from sf2f.evaluation import Evaluation
 from sf2f.models import VoiceToFace
 from sf2f.rendering import as_bytes
+from sf2f.speakers import Speakers
 
 if TYPE_CHECKING:
     from voiceface.report import Headline, PeopleGroup, Plot, Sound, Table

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from sf2f.data import Speakers
+    from sf2f.speakers import Speakers
 
 Weigh = Literal["people", "frames"]
 

@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
+from voiceface.files import write_png
 
-from sf2f.data import Speakers
 from sf2f.draws import faces_of_person, person_windows
 from sf2f.models import VoiceToFace
+from sf2f.speakers import Speakers
 
 if TYPE_CHECKING:
     from voiceface.population.face_truth import FaceTruth
@@ -112,15 +113,7 @@ def as_bytes(picture: Tensor) -> "np.ndarray":
 
 def write_picture(path: Path, picture: Tensor) -> None:
     """Write a picture (3, H, W), 0...1, as PNG, atomically; folders are made."""
-    import io
-
-    from PIL import Image
-    from voiceface.files import write_bytes
-
-    data = io.BytesIO()
-    Image.fromarray(as_bytes(picture)).save(data, "PNG")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_bytes(path, data.getvalue())
+    write_png(path, as_bytes(picture))
 
 
 def contact_sheet(pictures: Tensor, columns: int = 8, gap: int = 2) -> "np.ndarray":

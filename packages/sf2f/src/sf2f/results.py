@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -274,92 +274,3 @@ def pictures_of_embeddings(
         raise ValueError(f"{source}: the weights give a picture that is not finite")
     values = made if published else made.round()
     return values.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()
-
-
-@dataclass(frozen=True)
-class Distances:
-    """How far apart what is made of two halves of speech lies, in the mean over pairs.
-
-    Attributes:
-        l2: of embeddings.
-        cosine: 1 - cosine of embeddings.
-        pixel: mean absolute difference of pictures, bytes.
-        pairs: how many.
-    """
-
-    l2: float
-    cosine: float
-    pixel: float
-    pairs: int
-
-
-def distances(
-    model: "Model",
-    people: Sequence[Sequence[Voice]],
-    speakers: Sequence[Any],
-    *,
-    stride: int | None = None,
-) -> tuple[Distances | None, Distances | None]:
-    """Halves of one voice against each other, and halves of different speakers: a model that hears who speaks
-    keeps the first closer.
-
-    All recordings of a voice are cut in the middle; each half has at least half a second and is heard like a
-    recording, so that both figures compare equally long speech.
-
-    Args:
-        model: from `load`, or Wen's.
-        people: recordings of each voice.
-        speakers: who each voice belongs to; pairs of voices of one speaker count for neither figure.
-        stride: see `windows_in`.
-
-    Returns:
-        (same voice's halves, different speakers' halves); None where there are no such pairs.
-    """
-    import torch
-
-    joined, owners = [], []
-    with torch.inference_mode():
-        for voices, speaker in zip(people, speakers, strict=True):
-            long = [voice for voice in voices if voice.seconds >= 1]
-            if not long:
-                continue
-            for half in range(2):
-                parts = [half_of(voice, half) for voice in long]
-                cut = [embed(model, windows_in(model, part, stride)) for part in parts]
-                joined.append(model.join(torch.cat(cut)))
-            owners.append(speaker)
-        if not owners:
-            return None, None
-        embeddings = torch.cat(joined)
-        pictures = pictures_of_embeddings(model, embeddings).reshape(len(embeddings), -1)
-    points = embeddings.double().cpu()
-    unit = torch.nn.functional.normalize(points, dim=1)
-    tables = (
-        torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist"),
-        1 - unit @ unit.T,
-        torch.cdist(torch.from_numpy(pictures).double(), torch.from_numpy(pictures).double(), p=1)
-        / pictures.shape[1],
-    )
-    voice = np.repeat(np.arange(len(owners)), 2)
-    codes = np.unique([str(owner) for owner in owners], return_inverse=True)[1]
-    owner = np.repeat(codes, 2)
-    upper = np.triu(np.ones((len(voice), len(voice)), bool), 1)
-    same, other = (
-        torch.from_numpy(upper & chosen) for chosen in (voice[:, None] == voice, owner[:, None] != owner)
-    )
-    return _mean_distances(tables, same), _mean_distances(tables, other)
-
-
-def _mean_distances(tables: "Sequence[Tensor]", pairs: "Tensor") -> Distances | None:
-    """Means of tables (N, N) of L2, cosine and pixel distances over the pairs (N, N) that count."""
-    if not pairs.any():
-        return None
-    l2, cosine, pixel = (float(table[pairs].mean()) for table in tables)
-    return Distances(l2, cosine, pixel, int(pairs.sum()))
-
-
-def half_of(voice: Voice, half: int) -> NDArray[np.float32]:
-    """The first (0) or second (1) half of a recording, (M, about T / 2); repeated frames do not count."""
-    frames = min(voice.mel.shape[1], max(2, round(voice.seconds * FRAMES_A_SECOND)))
-    middle = frames // 2
-    return voice.mel[:, :middle] if half == 0 else voice.mel[:, middle:frames]

@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from voiceface.training import Run
 
     from sf2f.config import Sf2fConfig
-    from sf2f.data import Speakers
     from sf2f.discriminators import Discriminators
     from sf2f.generator import EncoderDecoder
     from sf2f.iteration import Objective, Optimisers
+    from sf2f.speakers import Speakers
     from sf2f.validation import Judged
 
 

@@ -9,7 +9,6 @@ import torch
 from torch import Tensor, nn
 
 from sf2f.config import Sf2fConfig
-from sf2f.data import Speakers
 from sf2f.models import VoiceToFace
 from sf2f.pictures import Statistics, denormalise
 from sf2f.rendering import (
@@ -21,6 +20,7 @@ from sf2f.rendering import (
     pictures_of,
     real_pictures,
 )
+from sf2f.speakers import Speakers
 
 if TYPE_CHECKING:
     from voiceface.population.face_truth import FaceTruth
