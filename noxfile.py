@@ -125,7 +125,8 @@ def parity(session: nox.Session) -> None:
 def demo(session: nox.Session) -> None:
     """Every system on the same invented people, one page: `nox -s demo`, `nox -s demo -- --quick`."""
     session.install(*[f"./{folder}" for folder in FOLDERS.values()])
-    session.run("voiceface", "demo", *session.posargs)
+    # After Ctrl-C the trainings save their states before they leave.
+    session.run("voiceface", "demo", *session.posargs, interrupt_timeout=90, terminate_timeout=90)
 
 
 @nox.session
