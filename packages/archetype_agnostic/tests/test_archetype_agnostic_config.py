@@ -1,14 +1,13 @@
 """Configurations: what is bundled, what is checked, and what a wrong one is told."""
 
 from collections.abc import Callable
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from archetype_agnostic.config import ArchetypeAgnosticConfig
-from voiceface.config import ConfigError, bundled_configs, load_config, to_dict, to_yaml
+from voiceface.config import ConfigError, load_config, to_dict
+from voiceface.testing.configurations import changes, leaves, require_complete
 
 Call = Callable[..., int]
 
@@ -17,29 +16,14 @@ def read(name: str, *words: str) -> ArchetypeAgnosticConfig:
     return load_config(name, ArchetypeAgnosticConfig, "archetype_agnostic", words)
 
 
-def leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Values of nested dicts by dotted key."""
-    found = {}
-    for key, value in tree.items():
-        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
+def test_every_bundled_file_is_complete_and_named_after_itself() -> None:
+    names = require_complete("archetype_agnostic", ArchetypeAgnosticConfig)
+    assert {"main", "published", "quick", "standard"} <= set(names)
 
 
 def differing(a: str, b: str) -> set[str]:
     """Dotted keys in which two bundled files differ."""
-    one, other = leaves(to_dict(read(a))), leaves(to_dict(read(b)))
-    return {key for key in one if one[key] != other[key]}
-
-
-def test_every_bundled_file_is_complete_and_named_after_itself() -> None:
-    names = bundled_configs("archetype_agnostic")
-    assert {"main", "published", "quick", "standard"} <= set(names)
-    for name in names:
-        config = read(name)
-        assert config.name == name
-        assert ArchetypeAgnosticConfig.model_validate(yaml.safe_load(to_yaml(config))) == config
-        text = (resources.files("archetype_agnostic") / "configs" / f"{name}.yaml").read_text()
-        assert leaves(to_dict(config)).keys() == leaves(yaml.safe_load(text)).keys(), name
+    return set(changes(*(leaves(to_dict(read(name))) for name in (a, b))))
 
 
 def test_published_and_meant_differ_in_the_quirks_only() -> None:

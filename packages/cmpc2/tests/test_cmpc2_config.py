@@ -5,17 +5,16 @@ import math
 import pytest
 from cmpc2.config import ClusteringConfig, Cmpc2Config
 from cmpc2.schedule import warm_cosine_cycles
-from voiceface.config import ConfigError, bundled_configs, load_config, to_dict
+from voiceface.config import ConfigError, load_config, to_dict
+from voiceface.testing.configurations import bundled, changes, require_complete
 
 
 def read(name: str, *more: str) -> Cmpc2Config:
     return load_config(name, Cmpc2Config, "cmpc2", more)
 
 
-def test_every_bundled_file_is_whole() -> None:
-    assert bundled_configs("cmpc2") == ["main", "published", "quick", "standard"]
-    for name in bundled_configs("cmpc2"):
-        assert read(name).name == name
+def test_every_bundled_file_is_complete_and_named_after_itself() -> None:
+    assert require_complete("cmpc2", Cmpc2Config) == ["main", "published", "quick", "standard"]
 
 
 def test_main_is_the_default_of_every_key() -> None:
@@ -23,16 +22,9 @@ def test_main_is_the_default_of_every_key() -> None:
     assert stated == default
 
 
-def flat(tree: dict, prefix: str = "") -> dict[str, object]:
-    found: dict[str, object] = {}
-    for key, value in tree.items():
-        found |= flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
-
-
 def test_published_differs_from_main_by_the_published_slips_alone() -> None:
-    ours, theirs = flat(to_dict(read("main"))), flat(to_dict(read("published")))
-    assert {key: theirs[key] for key in ours if ours[key] != theirs[key]} == {
+    ours, theirs = (bundled("cmpc2", name, Cmpc2Config) for name in ("main", "published"))
+    assert changes(ours, theirs) == {
         "name": "published",
         "loss.contrast": "published",
         "clustering.keep": "one_step",

@@ -13,18 +13,13 @@ from perceptionist.draws import Faces, PicturesWithTruth, Triplets
 from perceptionist.face_model_files import open_face_model
 from perceptionist.losses import DistillationConfig, PicturesConfig
 from perceptionist.models import Speaker, load_voice_network_of, read_weights
-from perceptionist.people import People, Pictures, Voices, invented_people, open_people
+from perceptionist.people import People, Pictures, Voices, open_people
 from perceptionist.plans import Start, speaker_terms
 from perceptionist.train import train
 from perceptionist.voice_network import VoiceNetworkConfig, unit
+from small_perceptionist_runs import SIZES, config_of
 from test_perceptionist_cascade import mesh, small
-from test_perceptionist_train import SIZES, config_of
 from voiceface.config import ConfigError, load_config
-
-
-@pytest.fixture(scope="module")
-def people() -> People:
-    return invented_people("tiny", "train", open_face_model(), workers=1, progress=False, **SIZES)
 
 
 @pytest.fixture(scope="module")

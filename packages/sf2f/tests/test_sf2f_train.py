@@ -1,19 +1,16 @@
 """Training of both stages: what a run leaves behind, same bytes after a resume, what options change."""
 
-import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-import yaml
 from sf2f.config import Sf2fConfig, stored
 from sf2f.data import invented_speakers
 from sf2f.models import DISCRIMINATORS, load_voice_to_face
@@ -21,9 +18,9 @@ from sf2f.speakers import Speakers
 from sf2f.train import Start, make_rates, train
 from voiceface.checkpoint import CheckpointError, load_model
 from voiceface.cli import run_main
-from voiceface.config import ConfigError, bundled_configs, load_config
+from voiceface.config import ConfigError, load_config
 from voiceface.runfolder import MODEL_FILE
-from voiceface.runlog import WALL_CLOCK_FIELDS
+from voiceface.testing import configurations, runs
 
 SMALL = (
     "generator.encoder.channels=[8,8]",
@@ -59,14 +56,9 @@ def config_of(name: str, *words: str, steps: int = 2) -> Sf2fConfig:
     return load_config(name, Sf2fConfig, "sf2f", overrides)
 
 
-def rows(run: Path) -> list[dict[str, Any]]:
-    """The log without its clock."""
-    found = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key not in WALL_CLOCK_FIELDS} for row in found]
-
-
-def outcome(run: Path) -> tuple[bytes, bytes, list[dict[str, Any]]]:
-    return (run / MODEL_FILE).read_bytes(), (run / DISCRIMINATORS).read_bytes(), rows(run)
+def outcome(run: Path) -> tuple[Any, ...]:
+    """Bytes of generator and discriminators, and the log without its clock."""
+    return runs.outcome(run, MODEL_FILE, DISCRIMINATORS)
 
 
 def weights(run: Path, name: str = MODEL_FILE) -> dict[str, torch.Tensor]:
@@ -76,8 +68,7 @@ def weights(run: Path, name: str = MODEL_FILE) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> None:
     """Bit-identity needs the same number of threads everywhere."""
-    os.environ["OMP_NUM_THREADS"] = "1"
-    torch.set_num_threads(1)
+    runs.one_thread()
 
 
 @pytest.fixture(scope="module")
@@ -102,24 +93,13 @@ def first(people: Speakers, judges: Speakers, tmp_path_factory: pytest.TempPathF
 # configurations
 
 
-def leaves(tree: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    found = {}
-    for key, value in tree.items():
-        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
-    return found
-
-
 def bundled(name: str) -> dict[str, Any]:
-    return leaves(stored(load_config(name, Sf2fConfig, "sf2f")))
+    return configurations.bundled("sf2f", name, Sf2fConfig, stored)
 
 
 def test_every_bundled_file_is_complete_and_named_after_itself() -> None:
-    names = bundled_configs("sf2f")
+    names = configurations.require_complete("sf2f", Sf2fConfig, stored)
     assert {*RELEASED, *(f"published_{name}" for name in RELEASED), *TINY} <= set(names)
-    for name in names:
-        text = (resources.files("sf2f") / "configs" / f"{name}.yaml").read_text()
-        assert bundled(name)["name"] == name
-        assert leaves(yaml.safe_load(text)).keys() == bundled(name).keys(), name
 
 
 @pytest.mark.parametrize("name", RELEASED)
@@ -134,7 +114,7 @@ def test_published_and_meant_differ_in_the_quirks_only(name: str) -> None:
         expected["generator.encoder.noise_in_evaluation"] = True
     if name.endswith("fuser"):
         expected["training.frozen_norms"] = "batch_statistics"
-    assert {key: published[key] for key in meant if meant[key] != published[key]} == expected
+    assert configurations.changes(meant, published) == expected
 
 
 def test_the_released_numbers() -> None:
@@ -207,7 +187,7 @@ def test_a_run_leaves_weights_that_load_and_figures_that_are_finite(first: Path,
     model = load_voice_to_face(first)
     assert not model.fuses and model.name == "quick_1st_stage" and "invented" in model.notice
     assert model.names == people.classes
-    found = rows(first)
+    found = runs.log_of(first)
     steps = [row for row in found if "total_loss" in row]
     assert [row["step"] for row in steps] == [0, 1]
     assert {"L1_pixel_loss", "img_perceptual_loss", "d_img_gan_loss_0", "d_ac_loss_real_0"} <= set(steps[0])
@@ -311,9 +291,9 @@ def test_a_stopped_second_stage_goes_on_without_its_start(
 def test_options_of_the_course(first: Path, people: Speakers, tmp_path: Path) -> None:
     def run(name: str, *words: str) -> list[dict[str, Any]]:
         train(config_of("quick_1st_stage", *words), people, tmp_path / name, threads=1)
-        return [row for row in rows(tmp_path / name) if "total_loss" in row]
+        return [row for row in runs.log_of(tmp_path / name) if "total_loss" in row]
 
-    plain = [row for row in rows(first) if "total_loss" in row]
+    plain = [row for row in runs.log_of(first) if "total_loss" in row]
     without = run("pixel", "training.no_pixel_after=1")
     assert without[0] == plain[0] and without[1]["L1_pixel_loss"] == 0 < plain[1]["L1_pixel_loss"]
     run("fixed", "training.evaluation_mode_after=1", "training.average=0.0")

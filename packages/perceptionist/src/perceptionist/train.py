@@ -176,7 +176,8 @@ def _people(
     args: argparse.Namespace, split: str, config: "PerceptionistConfig", model: "LinearFaceModel"
 ) -> "People":
     """The people of a split that the flags name."""
-    from perceptionist.people import invented_people, open_people
+    from perceptionist.invented import invented_people
+    from perceptionist.people import open_people
 
     data = config.data
     if args.population:
