@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -57,6 +58,13 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     (first / "torn.m4a").write_bytes(next(first.rglob("*.m4a")).read_bytes()[:300])
     (root / "faces" / rows[0][1] / "torn.png").write_bytes(b"\x89PNG\r\n\x1a\n and no more")
     return root
+
+
+def test_looking_for_systems_imports_nothing_heavy(systems: Systems) -> None:
+    code = "import sys; from voiceface.showcase.systems import find_systems; "
+    code += "print(len(find_systems().found), 'torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert said.split() == [str(len(systems.found)), "False"]
 
 
 def write_sound(path: Path, wave: np.ndarray, container: str, codec: str, rate: int) -> None:
