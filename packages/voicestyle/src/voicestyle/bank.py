@@ -28,6 +28,7 @@ SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 SCALE = "1.6"  # folder between name and video in VoxCeleb's face archive
 TRACKS, FRONTAL = ("unzippedFaces", "voxceleb/unzippedFaces"), ("VGG_ALL_FRONTAL", "voxceleb/VGG_ALL_FRONTAL")
 PER_PROTOTYPE = 17  # videos, as in the published bank: 17,023 in 1,000 clusters
+BUNDLED_PRESET = "quick"  # population that the bundled networks were trained on
 MOST_FRAMES = 8  # of a video that its embedding is the mean of
 NUISANCE = 0.3  # of invented pictures, as the bundled generator has learnt them
 
@@ -128,8 +129,10 @@ class Bank:
 
     @property
     def digest(self) -> str:
-        """Hash of videos and prototypes."""
+        """Hash of videos, prototypes, and names and sizes of all pictures."""
         digest = hashlib.sha256("\n".join(video.path for video in self.table).encode())
+        for pictures in (*self.frames, *self.frontal.values()):
+            digest.update("\n".join(f"{each.label} {_size(each)}" for each in pictures).encode())
         for centres, places in zip(self.memory.centroids, self.memory.assignment):
             digest.update(np.ascontiguousarray(centres.numpy()).tobytes())
             digest.update(np.ascontiguousarray(places.numpy()).tobytes())
@@ -177,7 +180,16 @@ def single_pictures(files: Sequence[Path]) -> tuple[list[TrainingVideo], list[li
     if not files:
         raise FileNotFoundError("the bank is empty: expected one picture at least")
     rows = [TrainingVideo(path.parent.name, "1", "", "", "", "", path.name) for path in files]
-    return rows, [[FilePicture(path, f"{path.parent.name}/{path.name}")] for path in files]
+    labels = [f"{path.parent.name}/{path.name}" for path in files]
+    if len(set(labels)) < len(labels):  # such as a/x/1.jpg and b/x/1.jpg
+        labels = [path.as_posix() for path in files]
+    return rows, [[FilePicture(path, label)] for path, label in zip(files, labels)]
+
+
+def pictures_in(folder: Path) -> list[Path]:
+    """Pictures of a folder by name, hidden files left out; none where there is no such folder."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in files if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
 
 
 def folders_of(root: Path, frontal: Path | None = None) -> tuple[Path, Path | None]:
@@ -195,10 +207,7 @@ def frontal_pictures(root: Path | None, names: Sequence[str]) -> dict[str, list[
     found: dict[str, list[PictureOf]] = {}
     for name in dict.fromkeys(names) if root else ():
         folder = root / name  # type: ignore[operator]
-        files = sorted(folder.iterdir()) if folder.is_dir() else []
-        pictures = [
-            FilePicture(path, f"{name}/{path.name}") for path in files if path.suffix.lower() in SUFFIXES
-        ]
+        pictures = [FilePicture(path, f"{name}/{path.name}") for path in pictures_in(folder)]
         if pictures:
             found[name] = [*pictures]
     return found
@@ -236,11 +245,13 @@ def own_bank(
     tracks: Path | str
     if isinstance(root, Path):
         tracks, frontal = folders_of(root, frontal)
+        if tracks == root and frontal is not None and frontal.is_relative_to(root):
+            tracks, frontal = frontal, None  # a bank of frontal pictures alone
         (table, frames), name = find_pictures(Path(tracks)), root.name or str(root)
     else:
         tracks, name = "the bank", f"{len(root)} pictures"
         table, frames = single_pictures(root)
-    key = [embedder.fingerprint, *(f"{p.label} {_bytes(p)}" for each in frames for p in each[:MOST_FRAMES])]
+    key = [embedder.fingerprint, *(f"{p.label} {_state(p)}" for each in frames for p in each[:MOST_FRAMES])]
     unread: dict[str, str] = {}
     if known is not None and known.get("key") == key:
         vectors, unread = known["vectors"], dict(known["unread"])
@@ -304,11 +315,8 @@ def given_bank(
     fronts = frontal_pictures(frontal, [video.identity for video in table])
     frames: list[list[PictureOf]] = []
     for video in table:
-        folder = tracks / video.path
-        files = sorted(folder.iterdir()) if folder.is_dir() else []
-        frames.append(
-            [FilePicture(f, f"{video.path}/{f.name}") for f in files if f.suffix.lower() in SUFFIXES]
-        )
+        files = pictures_in(tracks / video.path)
+        frames.append([FilePicture(path, f"{video.path}/{path.name}") for path in files])
     present = sum(bool(each) or video.identity in fronts for each, video in zip(frames, table))
     if not present:
         raise BankError(
@@ -373,6 +381,14 @@ def _number_of(name: str, voice_id: str) -> int:
     return int(tail)
 
 
-def _bytes(picture: PictureOf) -> int:
+def _size(picture: PictureOf) -> int:
     """Size of a picture's file; 0 where it is none."""
     return picture.path.stat().st_size if isinstance(picture, FilePicture) else 0
+
+
+def _state(picture: PictureOf) -> str:
+    """Size of a picture's file and when it was changed."""
+    if not isinstance(picture, FilePicture):
+        return ""
+    known = picture.path.stat()
+    return f"{known.st_size} {known.st_mtime_ns}"

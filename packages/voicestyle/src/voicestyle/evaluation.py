@@ -135,17 +135,20 @@ def compare(
     )
 
 
-def likeness(made: Tensor, real: Sequence[Tensor], reader: Identity) -> Array:
+def likeness(
+    made: Tensor, real: Sequence[Tensor], reader: Identity, device: str | torch.device = "cpu"
+) -> Array:
     """Cosine of every made picture with every person, (N made, N people), as a recogniser sees them.
 
     Args:
         made: (N, 3, S, S) in -1...1.
         real: pictures (P, 3, S', S') of each person, -1...1; a person is the mean of the features.
         reader: recogniser.
+        device: where it runs.
     """
     with torch.no_grad():
-        features = torch.cat([reader.features(part) for part in made.split(16)])
-        people = [F.normalize(reader.features(each).mean(0, keepdim=True), dim=1) for each in real]
+        features = torch.cat([reader.features(part.to(device)) for part in made.split(16)])
+        people = [F.normalize(reader.features(each.to(device)).mean(0, keepdim=True), dim=1) for each in real]
     return (features @ torch.cat(people).T).double().cpu().numpy()
 
 
@@ -187,6 +190,7 @@ def evaluate(
     *,
     reader: Identity | None = None,
     reader_name: str = "",
+    reader_device: str | torch.device = "cpu",
     groups: NDArray[Any] | None = None,
     truth: "FaceTruth | None" = None,
     replicates: int = 1000,
@@ -200,6 +204,7 @@ def evaluate(
         fit: cosine with the voice, of the final pictures, of the starts, of other people's final ones.
         reader: recogniser of faces that took no part in making them.
         reader_name: what it is.
+        reader_device: where it runs.
         groups: sex of the people where it is known: others are then of the same one.
         truth: of invented people.
         replicates: of the bootstrap.
@@ -210,7 +215,7 @@ def evaluate(
     made = [from_bytes(each) for each in (final, start)]
     notes = []
     if reader is not None:
-        seen = [likeness(each, [from_bytes(p) for p in real], reader) for each in made]
+        seen = [likeness(each, [from_bytes(p) for p in real], reader, reader_device) for each in made]
         name = f"likeness to the true face ({reader_name})"
         measures.append(
             compare(
@@ -244,7 +249,10 @@ def evaluate(
         )
         least = min(len(each) for each in real)
         true = torch.stack([torch.from_numpy(each[:least]).permute(0, 3, 1, 2) for each in real])
-        agreements = [agree(judge, (each + 1) / 2, true, truth, replicates=replicates) for each in made]
+        if np.unique(truth.sex, return_counts=True)[1].min() < 2:
+            notes.append("Agreement with the truth needs two people of each sex at least: not measured.")
+        else:
+            agreements = [agree(judge, (each + 1) / 2, true, truth, replicates=replicates) for each in made]
     return Evaluation(tuple(names), tuple(measures), agreements[0], agreements[1], tuple(notes))
 
 

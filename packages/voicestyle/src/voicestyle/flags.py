@@ -12,6 +12,10 @@ BUNDLED_NOTICE = (
     "Made with weights that were trained on invented people (the synthetic population). It shows that the "
     "software works and says nothing about a real person."
 )
+COMPARED_NOTICE = (
+    "Inversion compares pictures by a network that knows invented faces only: give --lpips and --identity "
+    "for pictures of real people."
+)
 
 
 def add_networks(parser: argparse.ArgumentParser) -> None:
@@ -57,6 +61,8 @@ def tools_of_flags(args: argparse.Namespace, config: "VoiceStyleConfig") -> "Too
     generator = (bundled_generator() if stylegan is None else load_generator(stylegan)).to(device)
     trunk, heads = args.lpips or (None, None)
     notice = BUNDLED_NOTICE if stylegan is None or cmpc is None else embedder.notice
+    if not notice and (trunk is None or (config.inversion.identity and args.identity is None)):
+        notice = COMPARED_NOTICE
     return tools_of(
         embedder,
         generator,

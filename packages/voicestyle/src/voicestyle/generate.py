@@ -22,12 +22,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.memory import keep_freed_memory
 
     from voicestyle.config import VoiceStyleConfig
-    from voicestyle.journey import travel
+    from voicestyle.journey import require_room, travel
     from voicestyle.page import write_journeys
 
     keep_freed_memory()
     config = load_config(args.cfg, VoiceStyleConfig, "voicestyle", args.set)
     voices = find_inputs(args.voices)
+    require_room(args.out, args.resume)
     tools = tools_of_flags(args, config)
     if tools.notice:
         print(tools.notice, file=sys.stderr)
@@ -64,12 +65,17 @@ def open_bank(args: argparse.Namespace, tools: "Tools", config: "VoiceStyleConfi
     from cmpc2.nearest import open_memory
     from voiceface.checkpoint import load_state, save_state
 
-    from voicestyle.bank import given_bank, invented_bank, own_bank
+    from voicestyle.bank import BUNDLED_PRESET, BankError, given_bank, invented_bank, own_bank
 
     run = args.cmpc or (args.weights / "cmpc2" if args.weights else None)
     if args.bank is None or args.memory or args.table:
         memory, table = open_memory(run, args.memory, args.table)
         if args.bank is None:
+            if run is None and args.memory is None and args.population != BUNDLED_PRESET:
+                raise BankError(
+                    f"--population {args.population}: the bundled CMPC was trained on the preset "
+                    f"{BUNDLED_PRESET}; leave the preset out, or give --weights or --cmpc of a run of yours"
+                )
             return invented_bank(memory, table, preset=args.population)
         return given_bank(args.bank, memory, table, frontal=args.frontal)
     place = out / "bank.safetensors"

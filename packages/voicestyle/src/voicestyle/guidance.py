@@ -28,7 +28,7 @@ class FaceView:
 
     def __call__(self, pictures: Tensor) -> Tensor:
         """Unit embeddings (N, D) of pictures, cut to -1...1: no gradient comes from what is beyond."""
-        pictures = averaged(pictures.clamp(-1, 1))
+        pictures = averaged(pictures).clamp(-1, 1)
         return F.normalize(self.network(resized(pictures, self.side) if self.side else pictures), dim=1)
 
 
@@ -105,7 +105,8 @@ def guide(
                 away = codes - (centre if centre.ndim == codes.ndim else centre[:, None])
                 terms[name] = weight * unit * per_code(away)
         if config.published_regularise:
-            terms["published"] = config.published_regularise * (codes - shaken).square().flatten(1).sum(1)
+            added = (codes - shaken).detach()  # its gradient is 0; through autograd it would leave rounding
+            terms["published"] = config.published_regularise * added.square().flatten(1).sum(1)
         return terms
 
     if state is not None:

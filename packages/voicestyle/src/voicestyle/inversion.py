@@ -103,7 +103,8 @@ def invert(
         here = at.to(targets.device)
         terms: Terms = {}
         if config.perceptual:
-            distance = perceptual.of_maps(perceptual.maps(pictures), [each[here] for each in maps])
+            theirs = maps if len(at) == len(targets) else [each[here] for each in maps]
+            distance = perceptual.of_maps(perceptual.maps(pictures), theirs)
             terms["perceptual"] = (
                 config.perceptual * distance.flatten(1).sum(1)
                 if distance.ndim > 1

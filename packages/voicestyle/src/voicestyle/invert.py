@@ -18,12 +18,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from voicestyle.bank import FilePicture
     from voicestyle.config import VoiceStyleConfig
-    from voicestyle.journey import Inverted, identity_of, invert_kept, open_folder
+    from voicestyle.journey import Inverted, identity_of, invert_kept, open_folder, require_room
     from voicestyle.page import write_inversions
 
     keep_freed_memory()
     config = load_config(args.cfg, VoiceStyleConfig, "voicestyle", args.set)
     found, left_out = find_pictures(args.pictures), []
+    require_room(args.out, args.resume)
     tools = tools_of_flags(args, config)
     if tools.notice:
         print(tools.notice, file=sys.stderr)
@@ -69,6 +70,7 @@ def find_pictures(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     for given in paths:
         if given.is_dir():
             files = [p for p in sorted(given.rglob("*")) if p.suffix.lower() in SUFFIXES and p.is_file()]
+            files = [p for p in files if not p.name.startswith(".")]
             found |= {path: path.relative_to(given).as_posix() for path in files}
         elif given.is_file():
             found[given] = given.name

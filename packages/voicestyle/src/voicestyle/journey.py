@@ -64,6 +64,32 @@ class Inverted:
 
 
 @dataclass(frozen=True)
+class Led:
+    """What a voice led to, steps 1 to 3.
+
+    Attributes:
+        file: the recording.
+        place: its name below the folder.
+        voice: its embedding, (1, E).
+        near: step 1, prototypes.
+        rows: step 2, videos.
+        chosen: step 3, pictures.
+    """
+
+    file: Path
+    place: Path
+    voice: Tensor
+    near: list[Prototype]
+    rows: list[int]
+    chosen: list[Chosen]
+
+    @property
+    def name(self) -> str:
+        """The place as text."""
+        return self.place.as_posix()
+
+
+@dataclass(frozen=True)
 class Journey:
     """What became of one voice.
 
@@ -96,26 +122,35 @@ class Journey:
     film: NDArray[np.uint8]
 
 
+def require_room(out: Path, resume: bool) -> None:
+    """Make sure, before any work, that a folder can be begun with, or gone on with.
+
+    Raises:
+        RunError: it holds something else, or nothing to go on with.
+    """
+    if resume:
+        if not (out / IDENTITY).is_file():
+            raise RunError(f"nothing to resume in {out}: it has no {IDENTITY}; leave out --resume")
+    elif out.is_dir() and any(item.name != "bank.safetensors" for item in out.iterdir()):
+        raise RunError(
+            f"{out} is not empty: give --resume to go on with what is in it, or another --out folder"
+        )
+
+
 def open_folder(out: Path, identity: dict[str, Any], config: VoiceStyleConfig, resume: bool) -> None:
     """Make the folder, or make sure that what lies in it is of the same way.
 
     Raises:
         RunError: it holds something else, or nothing to go on with.
     """
+    require_room(out, resume)
     identity = plain({**identity, "config": to_dict(config)})
     place = out / IDENTITY
-    if resume:
-        if not place.is_file():
-            raise RunError(f"nothing to resume in {out}: it has no {IDENTITY}; leave out --resume")
-        if differing := differences(json.loads(place.read_text("utf-8")), identity):
-            raise RunError(
-                f"{out} was made with other settings and cannot be resumed with these:\n  "
-                + "\n  ".join(differing[:12])
-                + "\nGive the same, or another --out folder"
-            )
-    elif out.is_dir() and any(item.name != "bank.safetensors" for item in out.iterdir()):
+    if resume and (differing := differences(json.loads(place.read_text("utf-8")), identity)):
         raise RunError(
-            f"{out} is not empty: give --resume to go on with what is in it, or another --out folder"
+            f"{out} was made with other settings and cannot be resumed with these:\n  "
+            + "\n  ".join(differing[:12])
+            + "\nGive the same, or another --out folder"
         )
     for leftover in out.rglob(".*.part*"):
         leftover.unlink(missing_ok=True)
@@ -123,11 +158,16 @@ def open_folder(out: Path, identity: dict[str, Any], config: VoiceStyleConfig, r
     write_json(place, identity)
 
 
-def identity_of(voices: Sequence[tuple[Path, Path]], bank: Bank | None, tools: Tools) -> dict[str, Any]:
+def identity_of(
+    voices: Sequence[tuple[Path, Path]],
+    bank: Bank | None,
+    tools: Tools,
+    exclude: Collection[str] = (),
+) -> dict[str, Any]:
     """What a way is made with, beside its configuration."""
     found: dict[str, Any] = {"weights": tools.fingerprint}
     if bank is not None:
-        found["bank"] = bank.digest
+        found |= {"bank": bank.digest, "exclude": sorted(set(exclude))}
     return {**found, "files": {place.as_posix(): sha256_of(path) for path, place in voices}}
 
 
@@ -162,28 +202,30 @@ def travel(
         RunError: the folder holds something else.
         KeyboardInterrupt: stopped; everything done so far is kept.
     """
-    open_folder(out, identity_of(voices, bank, tools), config, resume)
-    heard, left_out = [], []
+    require_room(out, resume)
+    heard: list[tuple[Path, Path, Tensor]] = []
+    left_out: list[str] = []
     for path, place in voices:
         try:
             heard.append((path, place, steps.embed_voices([path], tools)))
         except (ValueError, OSError) as error:
             left_out.append(f"{path}: {error}" if str(path) not in str(error) else str(error))
     if not heard:
-        raise ValueError(f"none of the {len(voices)} recordings can be used: {left_out[0]}")
-    found = []
-    for path, place, voice in heard:
-        near = steps.nearest_prototypes(voice, bank, config)
-        rows = steps.videos_of(near, bank, config, exclude)
-        chosen = steps.select_faces(rows, bank, tools, config)
-        write_json(out / "voices" / place / "steps.json", first_steps(near, rows, chosen, bank))
-        found.append((path, place, voice, near, rows, chosen))
-        say(f"{place.as_posix()}: {len(rows)} videos of {len(near)} prototypes, {len(chosen)} pictures")
+        raise ValueError(f"none of the {len(voices)} recordings can be used: {', '.join(left_out[:1])}")
+    nearest = [steps.nearest_prototypes(voice, bank, config) for _, _, voice in heard]
+    videos = [steps.videos_of(near, bank, config, exclude) for near in nearest]
+    open_folder(out, identity_of(voices, bank, tools, exclude), config, resume)
+    found: list[Led] = []
+    for (path, place, voice), near, rows in zip(heard, nearest, videos):
+        led = Led(path, place, voice, near, rows, steps.select_faces(rows, bank, tools, config))
+        write_json(out / "voices" / place / "steps.json", first_steps(led, bank))
+        found.append(led)
+        say(f"{led.name}: {len(rows)} videos of {len(near)} prototypes, {len(led.chosen)} pictures")
     if config.inversion.batching == "coupled":
-        groups = [[(c.picture.label, c.picture.read) for c in each[-1]] for each in found]
-        names = [f"{each[1].as_posix()} " for each in found]
+        groups = [[(c.picture.label, c.picture.read) for c in each.chosen] for each in found]
+        names = [f"{each.name} " for each in found]
     else:
-        unique = {c.picture.label: c.picture.read for each in found for c in each[-1]}
+        unique = {c.picture.label: c.picture.read for each in found for c in each.chosen}
         items, size = list(unique.items()), config.inversion.batch
         groups = [items[at : at + size] for at in range(0, len(items), size)]
         names = [""] * len(groups)
@@ -197,13 +239,11 @@ def travel(
     return journeys, left_out
 
 
-def first_steps(
-    near: Sequence[Prototype], rows: Sequence[int], chosen: Sequence[Chosen], bank: Bank
-) -> dict[str, Any]:
+def first_steps(led: Led, bank: Bank) -> dict[str, Any]:
     """Steps 1 to 3 as JSON."""
     return {
-        "prototypes": [{"number": each.cluster, "distance": each.distance} for each in near],
-        "videos": [bank.table[row].path for row in rows],
+        "prototypes": [{"number": each.cluster, "distance": each.distance} for each in led.near],
+        "videos": [bank.table[row].path for row in led.rows],
         "pictures": [
             {
                 "video": bank.label(each.row),
@@ -211,7 +251,7 @@ def first_steps(
                 "likeness": None if np.isnan(each.likeness) else each.likeness,
                 "frontal": each.replaced,
             }
-            for each in chosen
+            for each in led.chosen
         ],
     }
 
@@ -235,6 +275,9 @@ def invert_kept(
 
     Returns:
         By label.
+
+    Raises:
+        RunError: a picture has changed since it was inverted.
     """
     folder = out / "inversions"
     known = {label: folder / f"{file_name(key + label)}.safetensors" for label, _ in group}
@@ -254,13 +297,19 @@ def invert_kept(
         pictures = steps.draw(found, tools)
         for number, label in enumerate(labels):
             alone = steps.rows_of(found, [number])
-            save_state(known[label], {"label": label, **_plain(alone)})
+            shown_as = hashlib.sha256(shown[number].tobytes()).hexdigest()
+            save_state(known[label], {"label": label, "target": shown_as, **_plain(alone)})
             both = np.concatenate([_fitted(shown[number], pictures.shape[1]), pictures[number]], 1)
             write_png(known[label].with_suffix(".png"), both)
         _forget(out)
     result = {}
     for number, label in enumerate(labels):
-        alone = _found(load_state(known[label]), tools.device)
+        content = load_state(known[label])
+        if content["target"] != hashlib.sha256(shown[number].tobytes()).hexdigest():
+            raise RunError(
+                f"the picture {label} was another one when {out} was made: give another --out folder"
+            )
+        alone = _found(content, tools.device)
         result[label] = Inverted(
             label,
             alone.codes[0],
@@ -276,7 +325,7 @@ def invert_kept(
 
 
 def guide_kept(
-    found: Sequence[tuple[Path, Path, Tensor, list[Prototype], list[int], list[Chosen]]],
+    found: Sequence[Led],
     inverted: dict[str, Inverted],
     names: Sequence[str],
     tools: Tools,
@@ -287,19 +336,19 @@ def guide_kept(
     """Steps 5 to 7 of all voices, a batch at a time, or what the folder has of them."""
     coupled = config.inversion.batching == "coupled"
     starts = []
-    for number, (_, place, voice, _, _, chosen) in enumerate(found):
+    for number, led in enumerate(found):
         prefix = names[number] if coupled else ""
-        codes = torch.stack([inverted[prefix + each.picture.label].code for each in chosen])
-        start = steps.starting_code(codes, voice, tools, config)
-        save_state(out / "voices" / place / "start.safetensors", {"code": start.cpu()})
+        codes = torch.stack([inverted[prefix + each.picture.label].code for each in led.chosen])
+        start = steps.starting_code(codes, led.voice, tools, config)
+        save_state(out / "voices" / led.place / "start.safetensors", {"code": start.cpu()})
         starts.append(start)
     per = max(1, config.guidance.batch // config.guidance.restarts)
     journeys: list[Journey] = []
     for at in range(0, len(found), per):
         part, begin = found[at : at + per], torch.cat(starts[at : at + per])
-        voices = torch.cat([each[2] for each in part])
-        keys = [each[1].as_posix() for each in part]
-        paths = [out / "voices" / each[1] / "path.safetensors" for each in part]
+        voices = torch.cat([each.voice for each in part])
+        keys = [each.name for each in part]
+        paths = [out / "voices" / each.place / "path.safetensors" for each in part]
         if not all(path.is_file() for path in paths):
             path = steps.guide_by_voice(
                 begin,
@@ -313,54 +362,35 @@ def guide_kept(
             for number, place in enumerate(paths):
                 save_state(place, _plain(steps.rows_of(path, [number])))
             _forget(out)
-        for number, (file, place, voice, near, rows, chosen) in enumerate(part):
+        for number, led in enumerate(part):
             alone = _found(load_state(paths[number]), tools.device)
             prefix = names[at + number] if coupled else ""
-            pictures = [inverted[prefix + each.picture.label] for each in chosen]
-            journeys.append(
-                _arrive(
-                    out,
-                    file,
-                    place,
-                    voice,
-                    near,
-                    rows,
-                    chosen,
-                    pictures,
-                    starts[at + number],
-                    alone,
-                    tools,
-                    config,
-                )
-            )
+            pictures = [inverted[prefix + each.picture.label] for each in led.chosen]
+            journeys.append(_arrive(led, pictures, starts[at + number], alone, tools, config, out))
     return journeys
 
 
 def _arrive(
-    out: Path,
-    file: Path,
-    place: Path,
-    voice: Tensor,
-    near: list[Prototype],
-    rows: list[int],
-    chosen: list[Chosen],
+    led: Led,
     pictures: list[Inverted],
     code: Tensor,
     path: Found,
     tools: Tools,
     config: VoiceStyleConfig,
+    out: Path,
 ) -> Journey:
     """Write the pictures of one voice."""
     before = steps.beginning(path, code)
     codes = [before.codes, *path.kept]
     film = np.concatenate([steps.draw(path, tools, each) for each in codes])
-    folder = out / "voices" / place
+    folder = out / "voices" / led.place
     write_png(folder / "start.png", film[0])
     write_film(folder / "film.gif", film)
-    target = out / "faces" / place.with_name(f"{place.name}.png")
+    target = out / "faces" / led.place.with_name(f"{led.place.name}.png")
     write_png(target, film[-1])
-    start_fit, fit = (float(steps.fits(each, voice, tools, config)[0]) for each in (before, path))
-    return Journey(place, file, near, rows, chosen, pictures, film[0], start_fit, path, film[-1], fit, film)
+    start_fit, fit = (float(steps.fits(each, led.voice, tools, config)[0]) for each in (before, path))
+    way = led.place, led.file, led.near, led.rows, led.chosen
+    return Journey(*way, pictures, film[0], start_fit, path, film[-1], fit, film)
 
 
 def file_name(label: str) -> str:

@@ -98,7 +98,8 @@ class FaceMaker:
         starts = torch.cat([steps.starting_code(c, v, tools, config) for c, v in zip(codes, heard)])
         found, size = [], max(1, config.guidance.batch // config.guidance.restarts)
         for at in range(0, len(starts), size):
-            part, keys = slice(at, at + size), [str(n) for n in range(at, min(at + size, len(starts)))]
+            part = slice(at, at + size)
+            keys = ["voice"] * len(starts[part])  # the same noise for all, whatever their places
             path = steps.guide_by_voice(starts[part], heard[part], tools, config, keys)
             before = steps.beginning(path, starts[part])
             for number in range(len(path.codes)):

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
@@ -50,10 +50,13 @@ def select(row: int, bank: Bank, config: SelectionConfig, features: Features | N
     """
     frames, fronts = bank.frames[row], bank.frontal.get(bank.table[row].identity, [])
     if config.by == "first" or features is None or (not fronts and len(frames) < 2):
-        pool = list(frames) or list(fronts)
-        first = next((picture for picture in pool if _readable(picture) is not None), None)
-        return None if first is None else Chosen(row, first, float("nan"), not frames)
-    candidates, candidate_arrays = _read(fronts or frames)
+        pool = [*((picture, False) for picture in frames), *((picture, True) for picture in fronts)]
+        first = next((each for each in pool if _readable(each[0]) is not None), None)
+        return None if first is None else Chosen(row, first[0], float("nan"), first[1])
+    candidates, candidate_arrays = _read(fronts)
+    replaced = bool(candidates)
+    if not candidates:  # none, or none that can be read
+        candidates, candidate_arrays = _read(frames)
     if not candidates:
         return None
     shown, arrays = _read(frames[:1] if config.reference == "first" else frames) if frames else ([], [])
@@ -65,7 +68,7 @@ def select(row: int, bank: Bank, config: SelectionConfig, features: Features | N
         reference, found = F.normalize(reference, dim=1), F.normalize(found, dim=1)
     likeness = found @ reference.mean(0)
     best = int(torch.argmax(likeness))
-    return Chosen(row, candidates[best], float(likeness[best]), bool(fronts))
+    return Chosen(row, candidates[best], float(likeness[best]), replaced)
 
 
 def select_all(
@@ -110,26 +113,45 @@ def clip_features(weights: Path, device: str = "cpu") -> Features:
             "selection by CLIP needs the package open_clip_torch: pip install open_clip_torch, or choose "
             "selection.by=embedding"
         ) from None
-    from PIL import Image
-    from voiceface.checkpoint import load_into, read_published
+    from voiceface.checkpoint import load_into
+    from voiceface.published import CheckpointError, read_published, require_file
 
-    model, _, prepare = open_clip.create_model_and_transforms("ViT-B-32-quickgelu", pretrained=None)
     if weights.suffix == ".safetensors":
+        from safetensors import SafetensorError
         from safetensors.torch import load_file
 
-        state = load_file(weights)
+        require_file(weights)
+        try:
+            state = load_file(weights)
+        except SafetensorError as error:
+            raise CheckpointError(f"{weights} is damaged or no safetensors file ({error})") from None
     else:
         content = read_published(weights)
         state = content.get("state_dict", content)
+    model, _, prepare = open_clip.create_model_and_transforms("ViT-B-32-quickgelu", pretrained=None)
     load_into(model, {k.removeprefix("module."): v for k, v in state.items()}, source=str(weights))
-    model.to(device).eval().requires_grad_(False)
+    return ClipFeatures(model.to(device).eval().requires_grad_(False), prepare, device)
+
+
+class ClipFeatures:
+    """Picture features of CLIP.
+
+    Args:
+        network: with `encode_image`.
+        prepare: a PIL picture to what the network takes, (3, s, s).
+        device: where it is.
+    """
+
+    def __init__(self, network: Any, prepare: Callable[[Any], Tensor], device: str = "cpu") -> None:
+        self.network, self.prepare, self.device = network, prepare, device
 
     @torch.inference_mode()
-    def features(pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
-        batch = torch.stack([prepare(Image.fromarray(picture)) for picture in pictures])
-        return model.encode_image(batch.to(device)).float().cpu()
+    def __call__(self, pictures: Sequence[NDArray[np.uint8]]) -> Tensor:
+        """Features (N, D) of pictures."""
+        from PIL import Image
 
-    return features
+        batch = torch.stack([self.prepare(Image.fromarray(picture)) for picture in pictures])
+        return self.network.encode_image(batch.to(self.device)).float().cpu()
 
 
 def _read(pictures: Sequence[PictureOf]) -> tuple[list[PictureOf], list[NDArray[np.uint8]]]:

@@ -107,6 +107,8 @@ def embed_voices(voices: Sequence[Path | str | NDArray[Any]], tools: Tools) -> T
     Raises:
         AudioError, SpeechError, FileNotFoundError: one cannot be used, or nobody speaks in it.
     """
+    for voice in voices:
+        _require_sound(voice)
     return tools.embedder.embed_voices(list(voices)).float()
 
 
@@ -325,8 +327,6 @@ def fits(found: Found, voices: Tensor, tools: Tools, config: VoiceStyleConfig) -
 def which_clustering(bank: Bank, config: VoiceStyleConfig) -> int:
     """Which clustering of the bank's memory is meant."""
     count = config.lookup.clusters
-    if len(bank.memory.centroids) == 1:
-        return 0
     if count is None:
         return (len(bank.memory.centroids) - 1) // 2
     return clustering_index(bank.memory, count)
@@ -336,6 +336,26 @@ def seed_of(seed: int, *words: str) -> int:
     """A seed of its own for each thing that draws, the same on every machine."""
     digest = hashlib.sha256(" ".join([str(seed), *words]).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
+
+
+def _require_sound(voice: Path | str | NDArray[Any]) -> None:
+    """Refuse what never changes, such as digital silence: not every front end looks for speech.
+
+    Raises:
+        AudioError, SpeechError, FileNotFoundError: a recording cannot be used, or holds no sound.
+    """
+    from voiceface.audio import load
+    from voiceface.inputs import SOUNDS
+    from voiceface.voice_activity import SpeechError
+
+    source: Path | str = "the recording"
+    if isinstance(voice, str | Path):
+        source = voice
+        if Path(voice).suffix.lower() not in SOUNDS:
+            return  # features
+        voice = load(voice, scale="unit", resample=True, policy="tolerant")
+    if np.size(voice) and np.ptp(voice) == 0:
+        raise SpeechError(f"{source}: there is silence from beginning to end; expected speech")
 
 
 def _name_of(part: object) -> str:

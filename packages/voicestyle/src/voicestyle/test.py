@@ -48,20 +48,25 @@ class Subjects:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write OUT/evaluation.json, report.html and everything that `generate` writes."""
-    args = build_parser().parse_args(argv)
+    parser = build_parser()
+    args = parser.parse_args(argv)
+    if args.people is not None and args.people < 2:
+        parser.error("--people must be at least 2: pictures are held against those of others")
     from voiceface.config import load_config
     from voiceface.files import write_json
     from voiceface.inputs import writable_folder
     from voiceface.memory import keep_freed_memory
 
+    from voicestyle.bank import BUNDLED_PRESET
     from voicestyle.config import VoiceStyleConfig
     from voicestyle.evaluation import write_page
     from voicestyle.generate import open_bank
-    from voicestyle.journey import travel
+    from voicestyle.journey import require_room, travel
     from voicestyle.perception import open_identity
 
     keep_freed_memory()
     config = load_config(args.cfg, VoiceStyleConfig, "voicestyle", args.set)
+    require_room(args.out / "ways", args.resume)
     tools = tools_of_flags(args, config)
     if tools.notice:
         print(tools.notice, file=sys.stderr)
@@ -71,7 +76,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if args.population
         else corpus_subjects(args.data, args.split, args.people)
     )
-    args.population = args.population or "quick"  # of the bank that is used where none is named
+    own = args.weights or args.cmpc  # the bank is of those people that the networks were trained on
+    args.population = args.population if own and args.population else BUNDLED_PRESET
     bank = open_bank(args, tools, config, out)
     known = {video.identity for video in bank.table} & set(subjects.names)
     if known:
@@ -142,6 +148,7 @@ def evaluation_of(
         fit,
         reader=reader,
         reader_name=reader_name,
+        reader_device=tools.device if subjects.truth is None else "cpu",
         groups=sexes,
         truth=None if subjects.truth is None else taken(subjects.truth, rows),
         replicates=replicates,
@@ -170,7 +177,7 @@ def judge_reader(subjects: Subjects) -> "Identity | None":
 
 
 def invented_subjects(preset: str, split: str, people: int | None, folder: Path) -> Subjects:
-    """People of a preset; a clip of each is written to `folder` unless it lies there."""
+    """People of a preset; a clip of each is written to `folder`."""
     import numpy as np
     from voiceface.association.data import SYNTHETIC_NOTICE
     from voiceface.audio import write_wav
@@ -184,8 +191,7 @@ def invented_subjects(preset: str, split: str, people: int | None, folder: Path)
     folder.mkdir(parents=True, exist_ok=True)
     voices = [folder / f"{name}.wav" for name in chosen.names]
     for path, row in zip(voices, at):
-        if not path.is_file():
-            write_wav(path, found.clips[row, 0])
+        write_wav(path, found.clips[row, 0])
     pictures = [np.asarray(found.pictures[row, :MOST_PICTURES]) for row in at]
     return Subjects(
         tuple(chosen.names), tuple(voices), pictures, chosen.sex, face_truth(chosen), SYNTHETIC_NOTICE

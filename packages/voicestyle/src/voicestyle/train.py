@@ -47,11 +47,12 @@ def train(
     from cmpc2 import train as cmpc2_train
     from cmpc2.config import Cmpc2Config
     from cmpc2.sources import open_training
-    from voiceface.config import load_config, to_yaml
+    from voiceface.config import load_config, to_dict, to_yaml
     from voiceface.files import write_text
-    from voiceface.runfolder import RunError
+    from voiceface.runfolder import RunError, differences, plain
 
     from voicestyle import train_stylegan
+    from voicestyle.config import VoiceStyleConfig
     from voicestyle.stylegan2.collection import invented_pictures, open_pictures
     from voicestyle.stylegan2.config import StyleGan2Config
 
@@ -64,7 +65,16 @@ def train(
         )
     if resume and not out.is_dir():
         raise RunError(f"nothing to resume: {out} does not exist; check the path or leave out --resume")
-    write_text(out / "config.yaml", to_yaml(config))
+    written = out / "config.yaml"
+    if resume and written.is_file():
+        before = to_dict(load_config(written, VoiceStyleConfig, "voicestyle"))
+        if differing := differences(plain(before), plain(to_dict(config))):
+            raise RunError(
+                f"{out} was made with other settings and cannot be resumed with these:\n  "
+                + "\n  ".join(differing[:12])
+                + "\nGive the same, or another --out folder"
+            )
+    write_text(written, to_yaml(config))
     first, second = out / "cmpc2", out / "stylegan2"
     if not (first / "model.safetensors").is_file() or not (first / "memory.safetensors").is_file():
         found = open_training(networks, data=data, population=population)

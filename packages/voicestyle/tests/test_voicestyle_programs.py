@@ -1,0 +1,275 @@
+"""`voicestyle generate` and `invert` as programs: what they leave, what they refuse, how they go on."""
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from voiceface.audio import write_wav
+from voiceface.checkpoint import load_state
+from voiceface.testing.bad_files import require_words, torn
+from voicestyle.stylegan2.bundle import bundled_weights
+
+
+def contents(folder):
+    """Every file of a way but the preview and the page (which has a date)."""
+    files = sorted(
+        p for p in folder.rglob("*") if p.is_file() and p.name not in ("preview.png", "index.html")
+    )
+    return {p.relative_to(folder).as_posix(): p.read_bytes() for p in files}
+
+
+@pytest.fixture(scope="module")
+def generate(call, voices, faces, few):
+    def run(out, *words, voices=voices, bank=faces):
+        words = [str(word) for word in words]
+        settings = [word for word in words if "=" in word]
+        flags = [word for word in words if "=" not in word]
+        source = ("--bank", bank) if bank else ()
+        return call(
+            *("generate", *([voices] if isinstance(voices, Path) else voices), *source, "--out", out),
+            *("--cfg", "quick", *flags, "--set", *few, *settings),
+        )
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def whole(generate, tmp_path_factory):
+    """A way that nothing happened to; the descents are long enough to be stopped in."""
+    out = tmp_path_factory.mktemp("whole") / "out"
+    assert generate(out, *LONG) == 0
+    return out
+
+
+LONG = ("inversion.steps=7", "guidance.steps=5", "inversion.keep_every=3")
+
+
+def test_everything_is_kept(whole, faces):
+    found = contents(whole)
+    assert {"config.yaml", "journey.json", "bank.safetensors", "faces/v0.png", "faces/v1.png"} < found.keys()
+    assert (whole / "index.html").stat().st_size > 10_000 and not (whole / "state.safetensors").exists()
+    for name in ("v0", "v1"):
+        folder = whole / "voices" / name
+        steps = json.loads((folder / "steps.json").read_text())
+        assert len(steps["prototypes"]) == 3 and len(steps["pictures"]) == 3
+        distances = [each["distance"] for each in steps["prototypes"]]
+        assert distances == sorted(distances)
+        for each in steps["pictures"]:
+            assert (faces / each["picture"]).is_file()
+            stem = Path(each["picture"]).stem
+            kept = [p for p in whole.glob(f"inversions/{stem}-*.safetensors")]
+            assert load_state(kept[0])["label"] == each["picture"] and kept[0].with_suffix(".png").is_file()
+        path = load_state(folder / "path.safetensors")
+        assert path["kept_steps"] == [5] and path["steps"].tolist() == [5]
+        start, face = (Image.open(p) for p in (folder / "start.png", whole / "faces" / f"{name}.png"))
+        assert start.size == face.size == (64, 64) and start.tobytes() != face.tobytes()
+        assert Image.open(folder / "film.gif").n_frames > 1
+
+
+def test_another_run_gives_the_same_bytes(whole, generate, tmp_path):
+    assert generate(tmp_path / "out", *LONG) == 0
+    assert contents(tmp_path / "out") == contents(whole)
+
+
+@pytest.mark.parametrize("moment", [3, 9])
+def test_stopped_in_a_descent_it_goes_on_to_the_same_bytes(whole, generate, tmp_path, monkeypatch, moment):
+    """Ctrl-C after the 3rd step (inversion) and the 9th (guidance) of all descents."""
+    from voicestyle import descent
+
+    out, step, count = tmp_path / "out", descent.Descent._make_step, iter(range(1, 99))
+
+    def counted(self, objective):
+        step(self, objective)
+        if next(count) == moment:
+            os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(descent.Descent, "_make_step", counted)
+        assert generate(out, *LONG) not in (0, 1)
+    state = load_state(out / "state.safetensors")
+    assert (state["step"], state["descent"]["step"]) == (("inversion", 3) if moment == 3 else ("guidance", 2))
+    assert generate(out, *LONG, "--resume") == 0
+    assert contents(out) == contents(whole)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from voiceface.cli import run_main
+write, left = Path.write_bytes, iter(range({number}))
+def half(path, data):
+    if path.suffix in (".safetensors", ".png") and next(left, None) is None:
+        write(path, data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(path, data)
+Path.write_bytes = half
+run_main("voicestyle.generate", {words!r})
+"""
+
+
+def test_killed_in_a_write_it_goes_on_to_the_same_bytes(whole, generate, voices, faces, few, tmp_path):
+    out = tmp_path / "out"
+    words = [str(voices), "--bank", str(faces), "--out", str(out), "--cfg", "quick", "--set", *few, *LONG]
+    code = KILLED.format(number=6, words=words)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert 0 < len(list(out.glob("inversions/*"))) < len(list(whole.glob("inversions/*")))
+    assert generate(out, *LONG, "--resume") == 0
+    assert contents(out) == contents(whole)
+
+
+def test_what_has_changed_is_named(whole, generate, tmp_path, capsys, faces, voices):
+    out = shutil.copytree(whole, tmp_path / "out")
+
+    def refused(*words, **further):
+        capsys.readouterr()
+        assert generate(out, *LONG, "--resume", *words, **further) == 1
+        return capsys.readouterr().err
+
+    require_words(
+        refused("guidance.lr=0.5", "seed=4"), "guidance.lr: 0.01 there, 0.5 now", "seed: 0 there, 4 now", out
+    )
+    require_words(refused("--exclude", "person1"), "exclude", "person1")
+    changed = shutil.copytree(faces, tmp_path / "faces")
+    source = next(changed.rglob("4.png"))
+    Image.fromarray(255 - np.asarray(Image.open(source))).save(source)
+    require_words(refused(bank=changed), "bank")
+    other = shutil.copytree(voices, tmp_path / "voices")
+    write_wav(other / "v1.wav", np.asarray(np.sin(np.arange(20_000)) * 9_000, np.int16))
+    require_words(refused(voices=other), "files.v1")
+    assert contents(out).keys() == contents(whole).keys()
+
+
+def test_folders_in_use_are_left_alone(whole, generate, tmp_path, capsys):
+    assert generate(whole) == 1
+    require_words(capsys.readouterr().err, "is not empty", "--resume")
+    (tmp_path / "mine.txt").write_text("mine")
+    assert generate(tmp_path) == 1 and [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
+    assert generate(tmp_path / "new", "--resume") == 1
+    require_words(capsys.readouterr().err, "nothing to resume")
+
+
+def test_one_bad_recording_costs_itself_alone(generate, voices, tmp_path, capsys):
+    some = tmp_path / "some"
+    some.mkdir()
+    shutil.copy(voices / "v0.wav", some)
+    write_wav(some / "silent.wav", np.zeros(32_000, np.int16))
+    (some / "broken.wav").write_bytes(b"no sound at all")
+    assert generate(tmp_path / "out", voices=some) == 1
+    said = capsys.readouterr().err
+    require_words(said, "left out: ", "silent.wav: there is silence", "broken.wav")
+    assert [p.name for p in (tmp_path / "out" / "faces").iterdir()] == ["v0.png"]
+    assert "silent.wav" in (tmp_path / "out" / "index.html").read_text()
+    (some / "v0.wav").unlink()
+    assert generate(tmp_path / "none", voices=some) == 1
+    require_words(capsys.readouterr().err, "error: none of the 2 recordings can be used", "broken.wav")
+    assert not (tmp_path / "none" / "journey.json").exists()  # to be tried again in the same folder
+    shutil.copy(voices / "v0.wav", some / "broken.wav")
+    assert generate(tmp_path / "none", voices=some) == 1  # one of two
+    assert [p.name for p in (tmp_path / "none" / "faces").iterdir()] == ["broken.png"]
+
+
+def test_more_prototypes_than_there_are(generate, tmp_path, capsys):
+    assert generate(tmp_path / "a", "lookup.prototypes=10") == 1
+    require_words(capsys.readouterr().err, "10 nearest of 9 prototypes of 9 videos", "lookup.prototypes")
+
+
+def test_weights_of_others_are_named(generate, tmp_path, capsys):
+    import cmpc2
+
+    cmpc = next(Path(cmpc2.__file__).parent.glob("weights/population.safetensors"))
+    half = torn(bundled_weights(), tmp_path / "half.safetensors")
+    torch.save({"args": {}, "model": {"x": torch.zeros(1)}}, tmp_path / "other.pt")
+    (tmp_path / "empty.pt").write_bytes(b"")
+    for number, file in enumerate((cmpc, half, tmp_path / "other.pt", tmp_path / "empty.pt")):
+        assert generate(tmp_path / str(number), "--stylegan", file) == 1
+        said = capsys.readouterr().err
+        assert f"{file}" in said and "error: " in said and "Traceback" not in said
+    for flag, file in (
+        ("--cmpc", bundled_weights()),
+        ("--identity", half),
+        ("--stylegan", tmp_path / "no.pt"),
+    ):
+        assert generate(tmp_path / "x", flag, file) == 1
+        require_words(capsys.readouterr().err, "error: ", file)
+
+
+def test_invented_people_as_the_bank(generate, voices, tmp_path, capsys):
+    one = voices / "v0.wav"
+    assert generate(tmp_path / "out", "--population", "quick", voices=one, bank=None) == 0
+    require_words(capsys.readouterr().err, "invented people")
+    assert (tmp_path / "out" / "faces" / "v0.png").is_file()
+    assert generate(tmp_path / "b", "--population", "standard", voices=one, bank=None) == 1
+    require_words(capsys.readouterr().err, "--population standard", "quick")
+
+
+@pytest.fixture(scope="module")
+def invert(call, few):
+    def run(out, *words):
+        return call("invert", *words, "--out", out, "--cfg", "quick", "--set", *few)
+
+    return run
+
+
+def test_invert_files_and_folders(invert, faces, tmp_path, capsys):
+    mixed = shutil.copytree(faces / "person0", tmp_path / "mixed")
+    Image.open(mixed / "0.png").convert("L").save(mixed / "grey.jpg")
+    Image.open(mixed / "0.png").resize((90, 40)).convert("CMYK").save(mixed / "wide.jpg")
+    (mixed / "broken.png").write_bytes(b"no picture")
+    single = faces / "person1" / "1.png"
+    assert invert(tmp_path / "out", mixed, single) == 1
+    said = capsys.readouterr()
+    require_words(said.err, "left out: ", "broken.png")
+    kept = {
+        load_state(p)["label"]: load_state(p) for p in (tmp_path / "out" / "inversions").glob("*.safetensors")
+    }
+    assert kept.keys() == {"0.png", "3.png", "6.png", "grey.jpg", "wide.jpg", "1.png"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"index.html", "journey.json", "config.yaml"}
+    both = Image.open(next((tmp_path / "out" / "inversions").glob("grey-*.png")))
+    target = np.asarray(both)[:, :64].astype(int)
+    assert both.size == (128, 64) and np.ptp(target, axis=2).max() == 0
+    # alone it is what it was in company
+    assert invert(tmp_path / "alone", single) == 0
+    alone = load_state(next((tmp_path / "alone" / "inversions").glob("*.safetensors")))
+    torch.testing.assert_close(alone["codes"], kept["1.png"]["codes"], rtol=1e-4, atol=1e-4)
+
+
+def test_invert_what_is_not_there(invert, tmp_path, capsys):
+    (tmp_path / "notes.txt").write_text("no picture")
+    for given, words in (
+        (tmp_path, "no pictures"),
+        (tmp_path / "nowhere", "no file or folder"),
+        (tmp_path / "notes.txt", "none of the 1 pictures can be read"),
+    ):
+        assert invert(tmp_path / "out", given) == 1
+        require_words(capsys.readouterr().err, words, given)
+    assert not list((tmp_path / "out").glob("*"))
+
+
+def test_in_three_lines(voices, faces, few, tmp_path):
+    import voicestyle
+
+    maker = voicestyle.load(bank=faces, overrides=few)
+    result = maker.generate(voices / "v0.wav")
+    voicestyle.save_png(result.picture, tmp_path / "face.png")
+    assert (np.asarray(Image.open(tmp_path / "face.png")) == result.picture).all()
+    assert result.notice and 0 <= result.fit <= 1 and len(result.chosen) == 3
+    assert result.fit != result.start_fit and result.code.shape == (maker.tools.statistics.mean.shape[1],)
+    # a voice's face does not depend on the others', nor on its place
+    turned = maker.generate_all([voices / "v1.wav", voices / "v0.wav"])
+    torch.testing.assert_close(turned[1].code, result.code, rtol=1e-3, atol=1e-4)
+    together = maker.generate_together([voices / "v0.wav", voices / "v0.wav"])
+    torch.testing.assert_close(together.code, result.code, rtol=1e-3, atol=1e-4)
+    excluded = maker.generate(voices / "v0.wav", exclude=["person0"])
+    assert not any("person0" in each.picture.label for each in excluded.chosen)
+    with pytest.raises(AttributeError, match=r"no attribute 'nothing'"):
+        voicestyle.nothing  # noqa: B018
