@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from voiceface.perceptual import Net, load_lpips
 from voiceface.population.judge import Judge, load
 
+LEAST_SIDE = 32  # of pictures that the bundled network takes
+
 
 class Perceptual(Protocol):
     """How differently pictures look."""
@@ -47,7 +49,7 @@ class JudgePerceptual:
 
     def maps(self, pictures: Tensor) -> list[Tensor]:
         """Embedding, then maps whose vectors have unit length."""
-        found = self.network((pictures + 1) / 2)
+        found = self.network(_for_judge(pictures))
         directions = [value * torch.rsqrt(value.square().sum(1, True) + 1e-4) for value in found.features]
         return [found.embedding[:, :, None, None], *directions]
 
@@ -65,7 +67,7 @@ class JudgeIdentity:
 
     def features(self, pictures: Tensor) -> Tensor:
         """Unit vectors (N, D)."""
-        return self.network((pictures + 1) / 2).embedding
+        return self.network(_for_judge(pictures)).embedding
 
 
 class EmbedderIdentity:
@@ -115,6 +117,11 @@ def open_identity(weights: Path | None = None, device: str = "cpu") -> Identity:
     from voicestyle.identity import IdentityNetwork, load_ir_se50
 
     return IdentityNetwork(load_ir_se50(weights)).to(device)
+
+
+def _for_judge(pictures: Tensor) -> Tensor:
+    """Pictures in -1...1 as the bundled network takes them: in 0...1, small ones enlarged."""
+    return ((resized(pictures, LEAST_SIDE) if pictures.shape[2] < LEAST_SIDE else pictures) + 1) / 2
 
 
 def resized(pictures: Tensor, side: int) -> Tensor:

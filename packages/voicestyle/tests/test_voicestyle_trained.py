@@ -1,0 +1,180 @@
+"""`voicestyle train` and `test`: a run of tiny networks, faces made with it, and figures of faces."""
+
+import functools
+import json
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from voiceface.population import stream
+from voiceface.testing import runs
+from voiceface.testing.bad_files import require_words
+from voicestyle.evaluation import compare, evaluate, likeness, of_others
+from voicestyle.test import spread_by_sex
+
+CMPC2 = [
+    *("model.face.side=32", "model.face.widths=[4,8,8,8]", "model.voice.widths=[4,8,8,8]"),
+    *("model.embedding=8", "data.voice.frames=60", "clustering.clusters=[2,3]", "clustering.start=2"),
+    *("clustering.every=2", "optimiser.warm_up=2", "training.batch_size=8", "training.workers=0"),
+    *("training.max_iter=4", "training.save_every=2"),
+]
+STYLEGAN2 = [
+    *("generator.size=8", "generator.channels=[4,4]", "generator.style_dim=4", "discriminator.size=8"),
+    *("discriminator.channels=[4,4]", "training.max_iter=4", "training.save_every=2", "training.samples=4"),
+    *("training.sample_every=4", "training.centre_samples=16"),
+]
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    """Eight to learn from and six others, two clips of a second and two pictures each."""
+    return runs.small_people(tmp_path_factory.mktemp("data") / "people", train=8, val=2, test=6)
+
+
+@pytest.fixture(scope="module")
+def train(call, people):
+    def run(out, *flags, stylegan2=STYLEGAN2):
+        quoted = (f"training.{name}={json.dumps(list(v))}" for name, v in _settings(stylegan2))
+        return call(
+            *("train", "--cfg", "quick", "--data", people, "--out", out, "--device", "cpu"),
+            *("--threads", "1", *flags, "training.stylegan2=quick_stylegan", *quoted),
+        )
+
+    return run
+
+
+def _settings(stylegan2):
+    return (("cmpc2_set", CMPC2), ("stylegan2_set", stylegan2))
+
+
+@pytest.fixture(scope="module")
+def trained(train, tmp_path_factory):
+    out = tmp_path_factory.mktemp("runs") / "run"
+    assert train(out) == 0
+    return out
+
+
+def weights(out):
+    files = ("cmpc2/model.safetensors", "cmpc2/memory.safetensors", "stylegan2/model.safetensors")
+    return [(out / name).read_bytes() for name in files]
+
+
+def test_a_run_serves_generation(trained, call, voices, faces, few, people, tmp_path, capsys):
+    common = ("generate", voices / "v0.wav", "--weights", trained, "--cfg", "quick", "--set", *few)
+    assert call(*common, "--bank", faces, "--out", tmp_path / "own") == 0
+    assert Image.open(tmp_path / "own" / "faces" / "v0.png").size == (8, 8)
+    few_prototypes = ("lookup.prototypes=2", "lookup.clusters=3")
+    assert call(*common, *few_prototypes, "--population", "tiny", "--out", tmp_path / "people") == 0
+    steps = json.loads((tmp_path / "people" / "voices" / "v0" / "steps.json").read_text())
+    assert len(steps["prototypes"]) == 2
+    capsys.readouterr()
+    assert call(*common, "lookup.clusters=7", "--population", "tiny", "--out", tmp_path / "c") == 1
+    require_words(capsys.readouterr().err, "clusterings of 2, 3 clusters, not of 7")
+    assert call(*common[:2], "--weights", tmp_path / "no", "--bank", faces, "--out", tmp_path / "d") == 1
+    require_words(capsys.readouterr().err, "no run folder at", tmp_path / "no")
+
+
+def test_a_part_that_is_done_is_left_and_the_other_made(trained, train, tmp_path, capsys):
+    import shutil
+
+    out = shutil.copytree(trained, tmp_path / "run")
+    shutil.rmtree(out / "stylegan2")
+    before = (out / "cmpc2" / "model.safetensors").stat().st_mtime_ns
+    assert train(out, "--resume") == 0
+    assert weights(out) == weights(trained)
+    assert (out / "cmpc2" / "model.safetensors").stat().st_mtime_ns == before
+    assert train(out) == 1
+    require_words(capsys.readouterr().err, "is not empty", "--resume")
+    assert train(out, "--resume", stylegan2=[*STYLEGAN2, "training.seed=5"]) == 1
+    require_words(capsys.readouterr().err, "other settings", "stylegan2_set")
+    assert train(tmp_path / "nothing", "--resume") == 1
+    require_words(capsys.readouterr().err, "nothing to resume")
+
+
+def test_a_stopped_run_ends_the_same(trained, train, tmp_path, monkeypatch):
+    from voicestyle import train_stylegan
+
+    def stop(*args, **words):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train_stylegan, "train", stop)
+        assert train(tmp_path / "run") not in (0, 1)
+    assert (tmp_path / "run" / "cmpc2" / "model.safetensors").is_file()
+    assert train(tmp_path / "run", "--resume") == 0
+    assert weights(tmp_path / "run") == weights(trained)
+
+
+def test_faces_of_people_are_measured(call, people, faces, few, tmp_path, capsys):
+    common = ("test", "--data", people, "--bank", faces, "--cfg", "quick", "--replicates", "20")
+    assert call(*common, "--people", "3", "--out", tmp_path / "out", "--set", *few) == 0
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert len(found["people"]) == 3 and found["left_out"] == [] and found["in_bank"] == []
+    fit = found["measures"][0]
+    assert fit["final"] - fit["start"] == pytest.approx(fit["against_start"][0], abs=1e-6)
+    assert (tmp_path / "out" / "report.html").is_file() and "--reader" in found["notes"][0]
+    assert len(list((tmp_path / "out" / "ways" / "faces").glob("*.png"))) == 3
+    capsys.readouterr()
+    assert call(*common, "--people", "3", "--out", tmp_path / "out", "--set", *few) == 1
+    require_words(capsys.readouterr().err, "is not empty", "--resume")
+
+
+def test_invented_people_are_measured_also_where_one_sex_is_rare(call, few, faces, tmp_path, monkeypatch):
+    here = functools.partial(stream.PopulationDataset, workers=1, progress=False)
+    monkeypatch.setattr(stream, "PopulationDataset", here)
+    words = ("--population", "tiny", "--people", "3", "--bank", faces, "--replicates", "20")
+    assert call("test", *words, "--out", tmp_path / "out", "--set", *few) == 0
+    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    names = [each["name"] for each in found["measures"]]
+    assert len(names) == 3 and "two people of each sex" in " ".join(found["notes"])
+    assert len(list((tmp_path / "out" / "clips").glob("*.wav"))) == 3
+
+
+def test_a_comparison_by_hand():
+    final, start, others = np.array([3.0, 5, 4]), np.array([1.0, 2, 6]), np.array([0.0, np.nan, 1])
+    found = compare("x", final, start, others, replicates=50)
+    assert (found.final, found.start, found.others) == (4, 3, 0.5)
+    assert found.against_start[0] == pytest.approx(1) and found.against_others[0] == pytest.approx(3)
+    lonely = compare("x", final[:1], start[:1], others[1:2])
+    assert np.isnan(lonely.others) and np.isnan(lonely.against_start).all()
+
+
+def test_means_of_others_by_hand():
+    table = np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]])
+    assert of_others(table).tolist() == [5.5, 5, 4.5]
+    found = of_others(table, np.array(["f", "m", "f"]))
+    assert found[[0, 2]].tolist() == [7, 3] and np.isnan(found[1])
+
+
+class Mean:
+    """Tells pictures apart by their colour."""
+
+    def features(self, pictures):
+        return torch.nn.functional.normalize(pictures.mean((2, 3)), dim=1)
+
+
+def test_the_true_picture_is_the_likeliest():
+    made = torch.eye(3).view(3, 3, 1, 1).expand(3, 3, 4, 4)
+    real = [made[k : k + 1].expand(2, -1, -1, -1) for k in (1, 0, 2)]
+    found = likeness(made, real, Mean())
+    assert found.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
+
+
+def test_faces_that_are_the_true_ones_are_found_better():
+    rng = np.random.default_rng(0)
+    real = [rng.integers(0, 256, (1, 1, 1, 3), np.uint8).repeat(4, 1).repeat(4, 2) for _ in range(6)]
+    final, start = np.concatenate(real), np.concatenate(real[1:] + real[:1])
+    fit = np.ones(6), np.zeros(6), np.zeros(6)
+    found = evaluate(
+        list("abcdef"), final, start, real, fit, reader=Mean(), reader_name="colour", replicates=50
+    )
+    seen = found.measures[1]
+    assert seen.final == pytest.approx(1) and seen.start < 0.9 and seen.others < 0.9
+    assert seen.against_start[1] > 0 and "colour" in found.table()
+
+
+def test_both_sexes_come_in_turn():
+    sexes = np.array(["m", "m", "m", "f", "m", "f"])
+    assert spread_by_sex(sexes, 4) == [0, 1, 3, 5]
+    assert spread_by_sex(sexes, 6) == [0, 1, 2, 3, 4, 5]
