@@ -142,7 +142,9 @@ def cast_of(systems: Systems, answers: Answers, unseen: Sequence[str], trained: 
         words = f"{len(people)} people" if people else "not stated"
         if unseen and people:
             words += f", {met or 'none'} of those judged here"
-        source = trained.get(system.name, answers.sources.get(system.name, "–"))
+        source = answers.sources.get(system.name, "–")
+        if not source.startswith("bundled"):  # some name their file, whose name says little
+            source = trained.get(system.name, source)
         rows.append([system.name, system.about, source, words])
     rows += [[name, why, "–", "–"] for name, why in systems.absent.items()]
     return Table("Who takes part", ["system", "what it does", "weights", "trained on"], rows)

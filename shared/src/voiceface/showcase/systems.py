@@ -104,7 +104,7 @@ class PictureSystem:
         name: of the package.
         about: what it does, a few words.
         load: (weights or None for the bundled ones, device=..., bank=...) -> `PictureMaker`. `bank`: files of
-            face pictures that a maker may start from, never of the people whose voices are heard; makers that
+            face pictures that a maker may start from, as far as known not of who is heard; makers that
             need none leave it alone.
         quick: it makes a picture in a fraction of a second, so that a hundred people can be judged.
     """
