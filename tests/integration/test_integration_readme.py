@@ -1,0 +1,308 @@
+"""What the pages say can be typed: command lines are understood, snippets run, programs do their job."""
+
+import ast
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from command_lines import BLOCK, PROGRAMS, REPO, command_of, configuration_of, lines_of, understood
+from PIL import Image
+
+PAGES = [
+    *(REPO / "README.md", REPO / "shared" / "README.md", REPO / "third_party" / "README.md"),
+    *sorted((REPO / "docs").glob("*.md")),
+    *sorted((REPO / "packages").glob("*/README.md")),
+    REPO / "tests" / "parity" / "README.md",
+]
+SYSTEMS = [name for name in PROGRAMS if name != "voiceface"]
+DEMO = """
+import importlib, sys
+import voiceface.config, voiceface.population.write as write
+
+name, *changes = sys.argv[1:]
+load, settings = voiceface.config.load_config, write.settings_of
+sizes = {"train": 10, "val": 2, "test": 4, "clip_seconds": 1.0, "picture_side": 32}
+voiceface.config.load_config = lambda *given: load(*given[:3], [*sum(given[3:], []), *changes])
+write.settings_of = lambda preset, **more: settings("tiny", **sizes, **more)
+raise SystemExit(importlib.import_module(f"{name}.demo").main(["--out", "demo", "--workers", "1"]))
+"""  # the demo program as it is, its people and its training fewer
+FEW_STEPS = ("inversion.steps=3", "inversion.mean_samples=256", "guidance.steps=3", "lookup.pictures=2")
+COMMON = ("training.max_iter=3", "training.batch_size=4")
+SHORT = {  # what makes the training of a bundled configuration a matter of seconds
+    "seeking_shape": ("schedule.warm_up=0", "weights.warm_up=1", "weights.update_every=1"),
+    "archetype_agnostic": (
+        *("schedule.warm_up=0", "regauging.start=1", "equilibrium.warm_up=1", "equilibrium.update_every=1"),
+    ),
+    "cmpc2": (
+        *("optimiser.warm_up=1", "clustering.clusters=[3,5]", "clustering.start=1", "clustering.every=1"),
+    ),
+    "sf2f": (),
+    "perceptionist": (),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def one_thread() -> None:
+    """Small tensors gain nothing from threads."""
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The people that a newcomer invents first."""
+    root = tmp_path_factory.mktemp("people") / "data"
+    run(root.parent, "voiceface", "population", "data", "--preset", "tiny", "--workers", "1")
+    return root
+
+
+def run(folder: Path, *words: str | Path) -> str:
+    """Start a program in a folder as a user does; gives what it says."""
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        [str(word) for word in words],
+        cwd=folder,
+        env={**os.environ, "PATH": path, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=240,
+    )
+    assert done.returncode == 0, f"{' '.join(map(str, words))}\n{done.stdout}{done.stderr}"
+    return done.stdout
+
+
+def places(page: Path) -> str:
+    return page.relative_to(REPO).as_posix()
+
+
+@pytest.mark.parametrize("page", PAGES, ids=places)
+def test_command_lines_are_understood_by_the_commands(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong = []
+    for line in lines_of(page):
+        try:
+            flags = understood(line, monkeypatch)
+            found = command_of(line.words)
+            if flags is not None and found is not None:
+                configuration_of(found[0], flags)
+        except (LookupError, ValueError) as problem:
+            wrong.append(f"{line}\n    {problem}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_pages_hold_command_lines_of_every_program() -> None:
+    seen = {line.words[0] for page in PAGES for line in lines_of(page) if line.whole}
+    assert seen >= {*PROGRAMS, "python", "torchrun"}
+    reproducing = [line.words[:2] for line in lines_of(REPO / "docs" / "reproducing.md") if line.whole]
+    assert set(reproducing) >= {(name, word) for name in SYSTEMS for word in ("train", "test")}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "seeking_shape train --cfg main --data D --out O --no-such-flag",
+        "seeking_shape train --cfg mainn --data D --out O",
+        "seeking_shape train --cfg main --data D --out O training.max_itr=3",
+        "seeking_shape train --cfg main --data D",
+        "seeking_shape test --data D --out O --ties sometimes",
+        "seeking_shape test --data D --out O --weight W",  # an abbreviation
+        "voiceface lists draw D --no-such-flag",
+        "cmpc2 trian --cfg main --data D --out O",
+        "python benchmarks/no_such_program.py --seeds 1",
+    ],
+)
+def test_a_wrong_command_line_is_found(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    page = tmp_path / "page.md"
+    page.write_text(f"Then:\n\n    {text}\n")
+    (line,) = lines_of(page)
+    with pytest.raises((LookupError, ValueError)):
+        flags = understood(line, monkeypatch)
+        found = command_of(line.words)
+        assert flags is not None and found is not None
+        configuration_of(found[0], flags)
+
+
+def snippets(page: Path) -> list[str]:
+    """Python blocks of a page."""
+    return [body for kind, body in BLOCK.findall(page.read_text("utf-8")) if kind == "python"]
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if snippets(page)], ids=places)
+def test_snippets_import_what_is_there(page: Path) -> None:
+    for body in snippets(page):
+        for node in ast.walk(ast.parse(body)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] in PROGRAMS:
+                for name in node.names:
+                    module = importlib.import_module(node.module or "")
+                    if not hasattr(module, name.name):
+                        importlib.import_module(f"{node.module}.{name.name}")
+            elif isinstance(node, ast.Import):
+                for name in node.names:
+                    importlib.import_module(name.name)
+
+
+def ranked(found: dict[str, Any], folder: Path) -> None:
+    assert found["scores"].shape == (1, 2) and found["scores"].abs().max() <= 1.00001
+    assert found["voices"].shape[1] == found["faces"].shape[1]
+    assert not torch.equal(found["scores"][:, 0], found["scores"][:, 1])
+
+
+def drawn(found: dict[str, Any], folder: Path) -> None:
+    picture = found["picture"]
+    assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.std() > 5
+
+
+def shaped(found: dict[str, Any], folder: Path) -> None:
+    vertices = found["face"].vertices
+    assert vertices.ndim == 2 and vertices.shape[1] == 3 and np.ptp(vertices, axis=0).min() > 1
+
+
+def styled(found: dict[str, Any], folder: Path) -> None:
+    written = np.asarray(Image.open(folder / "face.png"))
+    assert np.array_equal(written, found["result"].picture) and written.std() > 5
+
+
+RESULTS: dict[str, Callable[[dict[str, Any], Path], None]] = {
+    **dict.fromkeys(("README.md", "seeking_shape", "archetype_agnostic", "cmpc2"), ranked),
+    "sf2f": drawn,
+    "perceptionist": shaped,
+    "voicestyle": styled,
+}
+
+
+@pytest.mark.parametrize("name", RESULTS)
+def test_the_first_snippet_of_a_readme_runs(
+    name: str, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = REPO / name if name.endswith(".md") else REPO / "packages" / name / "README.md"
+    body = snippets(page)[0]
+    assert name == "README.md" or f"import {name}" in body
+    body = re.sub(r'load\("runs/[^"]*"\)', "load()", body)  # a run that the reader has made before
+    clips, pictures = (
+        sorted((people / kind).rglob(f"*.{end}")) for kind, end in (("wav", "wav"), ("faces", "jpg"))
+    )
+    for number, file in enumerate(re.findall(r'"([\w.]+\.(?:wav|jpg))"', body)):
+        source = (clips if file.endswith(".wav") else pictures)[3 * number]
+        (tmp_path / file).write_bytes(source.read_bytes())
+    if name == "voicestyle":
+        fewer_steps(monkeypatch)
+    monkeypatch.chdir(tmp_path)
+    found: dict[str, Any] = {}
+    exec(compile(body, places(page), "exec"), found)
+    RESULTS[name](found, tmp_path)
+
+
+def fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fewer steps of inversion and guidance, in whatever configuration of voicestyle is read."""
+    import voiceface.config as place
+
+    load = place.load_config
+
+    def fewer(source: Any, model: Any, package: str, words: Any = ()) -> Any:
+        return load(source, model, package, [*words, *(FEW_STEPS if package == "voicestyle" else ())])
+
+    monkeypatch.setattr(place, "load_config", fewer)
+
+
+def train(name: str, cfg: str, people: Path, folder: Path, *changes: str) -> Path:
+    """`NAME train`; gives the run folder."""
+    words = [
+        name,
+        "train",
+        "--cfg",
+        cfg,
+        "--data",
+        people,
+        "--out",
+        "run",
+        "--device",
+        "cpu",
+        "--threads",
+        "1",
+    ]
+    run(folder, *words, *changes)
+    assert (folder / "run" / "config.yaml").is_file()
+    return folder / "run"
+
+
+@pytest.mark.parametrize("name", ["seeking_shape", "archetype_agnostic", "cmpc2"])
+def test_a_system_that_ranks_is_trained_tested_and_asked(name: str, people: Path, tmp_path: Path) -> None:
+    model = train(name, "quick", people, tmp_path, *COMMON, *SHORT[name])
+    run(tmp_path, name, "test", "--weights", model, "--data", people, "--out", "test")
+    lines = (tmp_path / "test" / "results.txt").read_text().split("\n")
+    assert len([line for line in lines if line]) == 10
+    voice = next((people / "wav").rglob("*.wav"))
+    words = ["--among", people / "faces", "--by-folder", "--top", "3", "--report", "match.html"]
+    said = run(tmp_path, name, "match", voice, "--weights", model, *words)
+    assert (tmp_path / "match.html").stat().st_size > 10_000
+    shown = [who.name for who in (people / "faces").iterdir() if who.name in said]
+    assert len(shown) == 3
+
+
+@pytest.mark.parametrize("name", ["seeking_shape", "archetype_agnostic", "cmpc2"])
+def test_the_demo_of_a_system_that_ranks(name: str, tmp_path: Path) -> None:
+    said = run(tmp_path, sys.executable, "-c", DEMO, name, *COMMON, *SHORT[name])
+    assert "all pairs of unseen people" in said
+    text = (tmp_path / "demo" / "report.html").read_text("utf-8")
+    assert "A voice finds its face" in text
+
+
+def test_sf2f_is_trained_tested_and_asked(people: Path, tmp_path: Path) -> None:
+    model = train("sf2f", "quick_1st_stage", people, tmp_path, *COMMON, *SHORT["sf2f"])
+    run(tmp_path, "sf2f", "test", "--weights", model, "--data", people, "--out", "test")
+    assert json.loads((tmp_path / "test" / "results.json").read_text())
+    voice = next((people / "wav").rglob("*.wav"))
+    run(tmp_path, "sf2f", "infer", voice, "--weights", model, "--out", "faces")
+    (picture,) = (tmp_path / "faces" / "faces").iterdir()
+    assert Image.open(picture).size == (64, 64) and (tmp_path / "faces" / "index.html").is_file()
+
+
+def test_perceptionist_is_trained_tested_and_asked(people: Path, tmp_path: Path) -> None:
+    model = train("perceptionist", "quick_supervised", people, tmp_path, *COMMON, *SHORT["perceptionist"])
+    run(tmp_path, "perceptionist", "test", "--weights", model, "--data", people, "--out", "meshes")
+    assert len(list((tmp_path / "meshes").rglob("*.obj"))) == 16  # eight people, two clips each
+    words = ["--predictions", "meshes", "--data", people, "--out", "figures", "--replicates", "100"]
+    run(tmp_path, "perceptionist", "evaluate", *words)
+    assert json.loads((tmp_path / "figures" / "results.json").read_text())
+    run(
+        tmp_path,
+        "perceptionist",
+        "demo",
+        next((people / "wav").iterdir()),
+        "--weights",
+        model,
+        "--out",
+        "demo",
+    )
+    assert len(list((tmp_path / "demo").rglob("*_mesh.png"))) == 2
+
+
+def test_voicestyle_is_trained_tested_and_asked(people: Path, tmp_path: Path) -> None:
+    cmpc = [
+        "training.max_iter=2",
+        "training.batch_size=4",
+        "optimiser.warm_up=1",
+        "'clustering.clusters=[3]'",
+    ]
+    model = train(
+        *("voicestyle", "quick", people, tmp_path),
+        f"training.cmpc2_set=[{','.join([*cmpc, 'clustering.start=1'])}]",
+        "training.stylegan2=quick_stylegan",
+        "training.stylegan2_set=[training.max_iter=2]",
+    )
+    words = ["--weights", model, "--set", *FEW_STEPS]
+    run(tmp_path, "voicestyle", "test", "--data", people, "--people", "2", "--out", "test", *words)
+    assert json.loads((tmp_path / "test" / "evaluation.json").read_text())
+    voice, face = next((people / "wav").rglob("*.wav")), next((people / "faces").rglob("*.jpg"))
+    run(tmp_path, "voicestyle", "generate", voice, "--bank", people / "faces", "--out", "made", *words)
+    (picture,) = (tmp_path / "made" / "faces").iterdir()
+    assert Image.open(picture).size == (32, 32) and (tmp_path / "made" / "index.html").is_file()
+    run(tmp_path, "voicestyle", "invert", face, "--out", "codes", *words)
+    assert list((tmp_path / "codes" / "inversions").glob("*.safetensors"))
