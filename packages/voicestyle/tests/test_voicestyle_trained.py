@@ -109,7 +109,7 @@ def test_a_stopped_run_ends_the_same(trained, train, tmp_path, monkeypatch):
 def test_faces_of_people_are_measured(call, people, faces, few, tmp_path, capsys):
     common = ("test", "--data", people, "--bank", faces, "--cfg", "quick", "--replicates", "20")
     assert call(*common, "--people", "3", "--out", tmp_path / "out", "--set", *few) == 0
-    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert len(found["people"]) == 3 and found["left_out"] == [] and found["in_bank"] == []
     fit = found["measures"][0]
     assert fit["final"] - fit["start"] == pytest.approx(fit["against_start"][0], abs=1e-6)
@@ -125,7 +125,7 @@ def test_invented_people_are_measured_also_where_one_sex_is_rare(call, few, face
     monkeypatch.setattr(stream, "PopulationDataset", here)
     words = ("--population", "tiny", "--people", "3", "--bank", faces, "--replicates", "20")
     assert call("test", *words, "--out", tmp_path / "out", "--set", *few) == 0
-    found = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    found = json.loads((tmp_path / "out" / "results.json").read_text())
     names = [each["name"] for each in found["measures"]]
     assert len(names) == 3 and "two people of each sex" in " ".join(found["notes"])
     assert len(list((tmp_path / "out" / "clips").glob("*.wav"))) == 3

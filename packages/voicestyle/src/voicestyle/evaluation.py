@@ -65,6 +65,7 @@ class Evaluation:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         found: dict[str, Any] = {
+            "format": "voicestyle-results-1",
             "people": list(self.names),
             "measures": [asdict(each) for each in self.measures],
             "notes": list(self.notes),
@@ -263,12 +264,13 @@ def write_page(
     start: NDArray[np.uint8],
     real: Sequence[NDArray[np.uint8]],
     *,
+    voices: Sequence[Path] = (),
     notices: Sequence[str] = (),
     subtitle: str = "",
     most: int = 24,
 ) -> Path:
-    """One page: figures, and true face, start and final picture of the first people."""
-    from voiceface.report import PeopleGroup, Person, Table, build_report
+    """One page: figures; voice, true face, start and final picture of the first people side by side."""
+    from voiceface.report import Sound, Story, Table, Tile, build_report
 
     from voicestyle.page import enlarged
 
@@ -295,14 +297,17 @@ def write_page(
         ]
         columns = ("figure", "final", "start", "chance", "another true picture")
         tables.append(Table("Agreement with the truth, read by the judge network", columns, rows))
-    at = range(min(most, len(final)))
-    groups = [
-        PeopleGroup(title, [Person(found.names[n], picture=enlarged(pictures(n))) for n in at])
-        for title, pictures in (
-            ("True faces", lambda n: real[n][0]),
-            ("Starts: aggregated codes", lambda n: start[n]),
-            ("Final pictures: guided by the voice", lambda n: final[n]),
+    stories = [
+        Story(
+            found.names[n],
+            Sound(str(voices[n])) if voices else None,
+            [
+                Tile("True face", enlarged(real[n][0]), true=True),
+                Tile("Start: aggregated codes", enlarged(start[n])),
+                Tile("Guided by the voice", enlarged(final[n])),
+            ],
         )
+        for n in range(min(most, len(final)))
     ]
     return build_report(
         path,
@@ -312,7 +317,8 @@ def write_page(
         notice=list(notices),
         summary=list(found.notes),
         tables=tables,
-        people=groups,
+        stories=stories,
+        stories_title="Unseen people",
         max_bytes=20_000_000,
     )
 

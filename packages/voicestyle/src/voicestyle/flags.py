@@ -4,6 +4,8 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface import flags
+
 if TYPE_CHECKING:
     from voicestyle.config import VoiceStyleConfig
     from voicestyle.steps import Tools
@@ -30,7 +32,7 @@ def add_networks(parser: argparse.ArgumentParser) -> None:
     add("--identity", type=Path, metavar="FILE", help="IR-SE50: model_ir_se50.pth")
     add("--clip", type=Path, metavar="FILE", help="CLIP ViT-B/32, for selection.by=clip (needs open_clip)")
     add("--tolerant", action="store_true", help="use what is left of damaged recordings")
-    add("--device", default="cpu", help="cpu, cuda or auto (default: %(default)s)")
+    flags.add_device_flag(parser)
 
 
 def tools_of_flags(args: argparse.Namespace, config: "VoiceStyleConfig") -> "Tools":

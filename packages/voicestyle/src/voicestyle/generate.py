@@ -20,6 +20,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.config import load_config
     from voiceface.inputs import find_inputs, writable_folder
     from voiceface.memory import keep_freed_memory
+    from voiceface.telling import tell_left_out, tell_notices
 
     from voicestyle.config import VoiceStyleConfig
     from voicestyle.journey import require_room, travel
@@ -30,8 +31,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     voices = find_inputs(args.voices)
     require_room(args.out, args.resume)
     tools = tools_of_flags(args, config)
-    if tools.notice:
-        print(tools.notice, file=sys.stderr)
+    tell_notices(tools.notice)
     out = writable_folder(args.out)
     bank = open_bank(args, tools, config, out)
     try:
@@ -48,15 +48,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"what is done lies in {out}; give --resume to go on", file=sys.stderr)
         raise
-    for line in left_out:
-        print(f"left out: {line}", file=sys.stderr)
+    tell_left_out(left_out)
     for j in journeys:
         picture = (out / "faces" / j.place).as_posix() + ".png"
         print(f"{j.place.as_posix()}: fit {j.start_fit:.3f} -> {j.fit:.3f}  {picture}")
     notices = list(dict.fromkeys(text for text in (tools.notice, bank.notice) if text))
     left_out += bank.left_out
     page = write_journeys(out / "index.html", journeys, bank, config, notices=notices, left_out=left_out)
-    print(f"open {page}")
+    print(f"report: {page}")
     return 1 if len(journeys) < len(voices) else 0
 
 

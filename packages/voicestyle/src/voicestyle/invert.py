@@ -15,6 +15,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.inputs import writable_folder
     from voiceface.interrupts import Interrupts
     from voiceface.memory import keep_freed_memory
+    from voiceface.telling import tell_left_out, tell_notices
 
     from voicestyle.bank import FilePicture
     from voicestyle.config import VoiceStyleConfig
@@ -26,8 +27,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     found, left_out = find_pictures(args.pictures), []
     require_room(args.out, args.resume)
     tools = tools_of_flags(args, config)
-    if tools.notice:
-        print(tools.notice, file=sys.stderr)
+    tell_notices(tools.notice)
     out = writable_folder(args.out)
     readable = []
     for path, label in found:
@@ -51,10 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print(f"what is done lies in {out}; give --resume to go on", file=sys.stderr)
         raise
-    for line in left_out:
-        print(f"left out: {line}", file=sys.stderr)
+    tell_left_out(left_out)
     page = write_inversions(out / "index.html", list(results.values()), config, tools.notice)
-    print(f"pictures and codes: {out / 'inversions'}\nopen {page}")
+    print(f"pictures and codes: {out / 'inversions'}\nreport: {page}")
     return 1 if left_out else 0
 
 

@@ -47,7 +47,7 @@ class Subjects:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write OUT/evaluation.json, report.html and everything that `generate` writes."""
+    """Write OUT/results.json, report.html and everything that `generate` writes."""
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.people is not None and args.people < 2:
@@ -56,6 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.files import write_json
     from voiceface.inputs import writable_folder
     from voiceface.memory import keep_freed_memory
+    from voiceface.telling import tell_left_out, tell_notices
 
     from voicestyle.bank import BUNDLED_PRESET
     from voicestyle.config import VoiceStyleConfig
@@ -68,8 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     config = load_config(args.cfg, VoiceStyleConfig, "voicestyle", args.set)
     require_room(args.out / "ways", args.resume)
     tools = tools_of_flags(args, config)
-    if tools.notice:
-        print(tools.notice, file=sys.stderr)
+    tell_notices(tools.notice)
     out = writable_folder(args.out)
     subjects = (
         invented_subjects(args.population, args.split, args.people, out / "clips")
@@ -80,24 +80,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     args.population = args.population if own and args.population else BUNDLED_PRESET
     bank = open_bank(args, tools, config, out)
     known = {video.identity for video in bank.table} & set(subjects.names)
+    exclude = [*args.exclude, *(() if args.keep_known else sorted(known))]
     if known:
-        print(
-            f"warning: {len(known)} of {len(subjects.names)} people are in the bank: their own pictures may "
-            "be found; give --exclude, or other people",
-            file=sys.stderr,
+        done = (
+            "their own pictures may be found"
+            if args.keep_known
+            else "left out of it (--keep-known keeps them)"
         )
+        print(f"{len(known)} of {len(subjects.names)} people are in the bank: {done}", file=sys.stderr)
     voices = [(path, Path(name)) for path, name in zip(subjects.voices, subjects.names)]
     journeys, left_out = travel(
-        voices, bank, tools, config, out / "ways", exclude=args.exclude, resume=args.resume, say=print
+        voices, bank, tools, config, out / "ways", exclude=exclude, resume=args.resume, say=print
     )
-    for line in left_out:
-        print(f"left out: {line}", file=sys.stderr)
+    tell_left_out(left_out)
     reader = open_identity(args.reader, str(tools.device)) if args.reader else judge_reader(subjects)
     name = args.reader.name if args.reader else "judge"
     found, pictures = evaluation_of(journeys, subjects, tools, config, reader, name, args.replicates)
     write_json(
-        out / "evaluation.json",
-        {**found.to_dict(), "notice": tools.notice, "left_out": left_out, "in_bank": sorted(known)},
+        out / "results.json",
+        {
+            **found.to_dict(),
+            "notice": tools.notice,
+            "left_out": left_out,
+            "in_bank": sorted(known) if args.keep_known else [],
+        },
     )
     print(found.table())
     notices = list(dict.fromkeys(text for text in (tools.notice, bank.notice, subjects.notice) if text))
@@ -106,8 +112,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         found,
         *pictures,
         notices=notices,
-        subtitle=f"{len(journeys)} people of the split {args.split}, {len(known)} of them in the bank "
-        f"({bank.name}).",
+        voices=[j.voice for j in journeys],
+        subtitle=f"{len(journeys)} people of the split {args.split}; bank: {bank.name}, "
+        f"{len(known) if args.keep_known else 0} of them in it.",
     )
     print(f"report: {page}")
     return 0
@@ -246,7 +253,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="voicestyle test",
         description="Make faces of unseen people from their voices and hold the final pictures against the "
-        "true faces, against their own starts and against other people's. Results are evaluation.json, "
+        "true faces, against their own starts and against other people's. Results are results.json, "
         "report.html, and the ways themselves below OUT/ways.",
     )
     flags.add_source_flags(parser)
@@ -261,6 +268,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--memory", type=Path, help="given prototypes, with --table")
     add("--table", type=Path, help="training.csv of the memory")
     add("--exclude", nargs="+", default=[], metavar="NAME", help="people of the bank to leave out")
+    add("--keep-known", action="store_true", help="leave tested people in the bank, if they are in it")
     add(
         "--reader", type=Path, help="IR-SE50 that measures likeness (default: the judge, for invented people)"
     )
