@@ -299,7 +299,7 @@ def test_voicestyle_is_trained_tested_and_asked(people: Path, tmp_path: Path) ->
     )
     words = ["--weights", model, "--set", *FEW_STEPS]
     run(tmp_path, "voicestyle", "test", "--data", people, "--people", "2", "--out", "test", *words)
-    assert json.loads((tmp_path / "test" / "evaluation.json").read_text())
+    assert json.loads((tmp_path / "test" / "results.json").read_text())
     voice, face = next((people / "wav").rglob("*.wav")), next((people / "faces").rglob("*.jpg"))
     run(tmp_path, "voicestyle", "generate", voice, "--bank", people / "faces", "--out", "made", *words)
     (picture,) = (tmp_path / "made" / "faces").iterdir()
