@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import pytest
@@ -165,21 +165,50 @@ def styled(found: dict[str, Any], folder: Path) -> None:
     assert np.array_equal(written, found["result"].picture) and written.std() > 5
 
 
-RESULTS: dict[str, Callable[[dict[str, Any], Path], None]] = {
-    **dict.fromkeys(("README.md", "seeking_shape", "archetype_agnostic", "cmpc2"), ranked),
+def scored(found: dict[str, Any], folder: Path) -> None:
+    assert found["scores"].shape == (1, 2) and not torch.equal(found["scores"][:, 0], found["scores"][:, 1])
+
+
+def meshed(found: dict[str, Any], folder: Path) -> None:
+    assert found["vertices"].shape[1] == 3 and np.ptp(found["vertices"], axis=0).min() > 1
+
+
+Check: TypeAlias = Callable[[dict[str, Any], Path], None]
+OWN: dict[str, Check] = {
+    **dict.fromkeys(("seeking_shape", "archetype_agnostic", "cmpc2"), ranked),
     "sf2f": drawn,
     "perceptionist": shaped,
     "voicestyle": styled,
 }
+ALL: dict[str, Check] = {
+    "seeking_shape": ranked,
+    "cmpc2": scored,
+    "sf2f": drawn,
+    "perceptionist": meshed,
+    "voicestyle": drawn,
+}
+SNIPPETS = [
+    *((f"packages/{name}/README.md", 0, name, check) for name, check in OWN.items()),
+    *(("README.md", number, name, check) for number, (name, check) in enumerate(ALL.items())),
+]
 
 
-@pytest.mark.parametrize("name", RESULTS)
-def test_the_first_snippet_of_a_readme_runs(
-    name: str, people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_every_snippet_of_the_front_page_is_tried() -> None:
+    assert len(snippets(REPO / "README.md")) == len(ALL)
+
+
+@pytest.mark.parametrize(("page", "number", "name", "check"), SNIPPETS)
+def test_snippets_of_a_readme_run(
+    page: str,
+    number: int,
+    name: str,
+    check: Check,
+    people: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    page = REPO / name if name.endswith(".md") else REPO / "packages" / name / "README.md"
-    body = snippets(page)[0]
-    assert name == "README.md" or f"import {name}" in body
+    body = snippets(REPO / page)[number]
+    assert f"import {name}" in body
     body = re.sub(r'load\("runs/[^"]*"\)', "load()", body)  # a run that the reader has made before
     clips, pictures = (
         sorted((people / kind).rglob(f"*.{end}")) for kind, end in (("wav", "wav"), ("faces", "jpg"))
@@ -191,8 +220,8 @@ def test_the_first_snippet_of_a_readme_runs(
         fewer_steps(monkeypatch)
     monkeypatch.chdir(tmp_path)
     found: dict[str, Any] = {}
-    exec(compile(body, places(page), "exec"), found)
-    RESULTS[name](found, tmp_path)
+    exec(compile(body, places(REPO / page), "exec"), found)
+    check(found, tmp_path)
 
 
 def fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:

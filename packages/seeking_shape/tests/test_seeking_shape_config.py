@@ -80,3 +80,8 @@ def test_an_absent_or_broken_file_is_told(call: Call, people: Path, tmp_path: Pa
 
 def test_published_powers_of_ten_are_numbers(tmp_path: Path) -> None:
     assert read("main", "optimiser.weight_decay=1e-3").optimiser.weight_decay == 0.001
+
+
+def test_a_warm_up_longer_than_the_run_names_its_key():
+    with pytest.raises(ConfigError, match=r"schedule\.warm_up \d+ does not fit into training\.max_iter 3"):
+        load_config("quick", SeekingShapeConfig, "seeking_shape", ["training.max_iter=3"])

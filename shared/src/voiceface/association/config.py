@@ -119,3 +119,13 @@ class AssociationConfig(Config):
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
     evaluation: EvaluationConfig = EvaluationConfig()
+
+    @model_validator(mode="after")
+    def _warm_up_fits(self) -> Self:
+        schedule, steps = self.schedule, self.training.max_iter
+        if schedule.kind == "cosine" and schedule.warm_up >= steps:
+            raise ValueError(
+                f"schedule.warm_up {schedule.warm_up} does not fit into training.max_iter {steps}: expected "
+                f"0..{steps - 1}"
+            )
+        return self
