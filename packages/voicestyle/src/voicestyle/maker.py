@@ -58,7 +58,7 @@ class FaceMaker:
     @property
     def notice(self) -> str:
         """What must be said beside every picture, or empty."""
-        return " ".join(dict.fromkeys(text for text in (self.tools.notice, self.bank.notice) if text))
+        return self.tools.notice or self.bank.notice
 
     def generate(self, voice: str | Path | NDArray[Any], *, exclude: Sequence[str] = ()) -> Generated:
         """The face of one voice; see `generate_all`."""

@@ -116,7 +116,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"stopped; what is done is kept in {out}, and the same command goes on: {again}", file=sys.stderr
         )
         return 130
-    print(f"open {page}")
+    print(f"report: {page}")
     return 0
 
 

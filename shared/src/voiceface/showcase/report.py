@@ -129,7 +129,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             f"left out {material.labels.get(file, file)} ({who}): {reasons_of(file, reasons)}",
             file=sys.stderr,
         )
-    print(f"{len(material.voices)} recordings, {len(material.faces)} candidates\nopen {page}")
+    print(f"{len(material.voices)} recordings, {len(material.faces)} candidates\nreport: {page}")
     return 1 if lost else 0
 
 
