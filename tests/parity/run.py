@@ -36,9 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--only", nargs="+", default=[], metavar="CASE", help="run these cases only")
     parser.add_argument("--fill", type=Path, help="fill rule; default: fill.py beside the folder of cases")
     parser.add_argument("--lists", type=Path, help="lists folder; default: lists/SYSTEM two folders up")
-    parser.add_argument(
-        "--known", action="store_true", help="skip cases that no check serves yet, in place of failing them"
-    )
     parser.add_argument("--threads", type=int, default=1, help="processor threads (default 1)")
     parser.add_argument("--verbose", action="store_true", help="every comparison, and where errors arose")
     args = parser.parse_args(argv)
@@ -73,14 +70,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         case = Case(path, inputs)
         try:
             check: Callable[[Case, Book], None] | None = check_for(case)
-            if check is None and args.known:
-                raise Skip("no check for a case of this kind yet")
             if check is None:
                 verdict, text = "failed", f"{system} has no check for a case of this kind"
             else:
                 check(case, book)
-                if args.known and not book.lines:
-                    raise Skip("another kind's check found nothing to compare: no check of its own yet")
                 verdict, text = "passed" if book.passed else "failed", book.summary()
         except Skip as reason:
             verdict, text = "skipped", str(reason)
