@@ -5,8 +5,8 @@ The bundled weights were made by
     voicestyle train-stylegan --cfg population --population --threads 1 --device cpu --out runs/population
     python -m voicestyle.stylegan2.bundle runs/population --out src/voicestyle/weights/NAME
 
-where NAME is `BUNDLED`. Made again today they are other numbers of the same quality (Fréchet distance of the
-judge's features .24 against .25): the operators have become faster since, and the training amplifies rounding.
+where NAME is `BUNDLED`. Made again they become other numbers of the same quality (Fréchet distance of the
+judge's features .24 against .25): the operators have been made faster since, and training amplifies rounding.
 """
 
 import argparse
