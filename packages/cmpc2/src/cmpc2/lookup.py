@@ -44,6 +44,13 @@ class TrainingVideo(NamedTuple):
         return f"{self.identity}/1.6/{self.video}"
 
 
+class Prototype(NamedTuple):
+    """A prototype near a query: its number, and its squared distance as unit vectors, 0...4."""
+
+    cluster: int
+    distance: float
+
+
 @dataclass(frozen=True)
 class Hit:
     """A training video that belongs to one of the nearest prototypes.
@@ -132,6 +139,38 @@ def prototype_distances(query: Tensor, centroids: Tensor) -> Tensor:
     return 2 - 2 * (normalize(centroids, dim=1) @ unit)
 
 
+def nearest_prototypes(query: Tensor, centroids: Tensor, k: int) -> list[Prototype]:
+    """The K prototypes nearest to a query (D,) or (1, D), nearest first; empty ones (NaN) come last.
+
+    Raises:
+        PrototypeError: another length, not one query, or K is out of range.
+    """
+    if not 1 <= k <= len(centroids):
+        raise PrototypeError(f"K = {k} prototypes of {len(centroids)}: expected 1 to {len(centroids)}")
+    distance = prototype_distances(query, centroids.to(query.device)).cpu()
+    nearest = distance.nan_to_num(nan=torch.inf).argsort(stable=True)[:k]  # NaN: an empty published cluster
+    return [Prototype(int(each), float(distance[each])) for each in nearest]
+
+
+def members_of(
+    near: Sequence[Prototype], assignment: Tensor, table: Sequence[TrainingVideo], exclude: Collection[str]
+) -> list[list[int]]:
+    """Rows of the videos of each prototype, in table order, without those of excluded names or voice ids."""
+    out = set(exclude)
+    kept = torch.tensor([video.identity not in out and video.voice_id not in out for video in table])
+    return [((assignment.cpu() == each.cluster) & kept).nonzero()[:, 0].tolist() for each in near]
+
+
+def in_order(members: Sequence[Sequence[int]], order: Order) -> list[int]:
+    """One list of the rows of several prototypes, nearest first; see `nearest_videos`."""
+    if order == "table":
+        return sorted(row for rows in members for row in rows)
+    if order == "nearest":
+        return [row for rows in members for row in rows]
+    turns = range(max(map(len, members), default=0))
+    return [rows[turn] for turn in turns for rows in members if turn < len(rows)]
+
+
 def nearest_videos(
     query: Tensor,
     memory: PrototypeMemory,
@@ -164,30 +203,15 @@ def nearest_videos(
             f"the memory has {len(assignment)} training videos, the table {len(table)}: give those that "
             "belong together"
         )
-    if not 1 <= k <= len(centroids):
-        raise PrototypeError(f"K = {k} prototypes of {len(centroids)}: expected 1 to {len(centroids)}")
     if order not in ("nearest", "spread", "table"):
         raise ValueError(f"order must be nearest, spread or table, found {order!r}")
-    distance = prototype_distances(query, centroids.to(query.device)).cpu()
-    known = distance.nan_to_num(nan=torch.inf)  # an empty cluster of the published k-means
-    nearest = known.argsort(stable=True)[:k].tolist()
-    rank = {cluster: place for place, cluster in enumerate(nearest)}
-    places = assignment.tolist()
-    hits = [
-        Hit(row, video, cluster, rank[cluster], float(distance[cluster]))
-        for row, (video, cluster) in enumerate(zip(table, places))
-        if cluster in rank and video.identity not in exclude and video.voice_id not in exclude
+    near = nearest_prototypes(query, centroids, k)
+    members = members_of(near, assignment, table, exclude)
+    rank = {row: place for place, rows in enumerate(members) for row in rows}
+    return [
+        Hit(row, table[row], near[rank[row]].cluster, rank[row], near[rank[row]].distance)
+        for row in in_order(members, order)
     ]
-    if order == "table":
-        return hits
-    if order == "nearest":
-        return sorted(hits, key=lambda hit: (hit.rank, hit.row))
-    turn: dict[int, int] = {}
-    keyed = []
-    for hit in hits:
-        turn[hit.cluster] = turn.get(hit.cluster, -1) + 1
-        keyed.append((turn[hit.cluster], hit.rank, hit))
-    return [hit for *_, hit in sorted(keyed, key=lambda item: item[:2])]
 
 
 def getKNearestSamples(

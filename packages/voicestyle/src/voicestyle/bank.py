@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import torch
@@ -20,11 +20,12 @@ from cmpc2.prototypes import cluster
 from cmpc2.published import PrototypeMemory
 from numpy.typing import NDArray
 
+from voicestyle.stylegan2.collection import SUFFIXES
+
 if TYPE_CHECKING:
     from cmpc2.embedder import Embedder
 
 log = logging.getLogger(__name__)
-SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".webp"})
 SCALE = "1.6"  # folder between name and video in VoxCeleb's face archive
 TRACKS, FRONTAL = ("unzippedFaces", "voxceleb/unzippedFaces"), ("VGG_ALL_FRONTAL", "voxceleb/VGG_ALL_FRONTAL")
 PER_PROTOTYPE = 17  # videos, as in the published bank: 17,023 in 1,000 clusters
@@ -83,13 +84,6 @@ class InventedPicture:
     def read(self) -> NDArray[np.uint8]:
         """Draw it, or take it from those drawn lately."""
         return _drawn(self.k, self.number, self.seed, self.rho, self.side, self.nuisance)
-
-
-class Prototype(NamedTuple):
-    """A face prototype near a voice: its number, and its squared distance as unit vectors, 0...4."""
-
-    cluster: int
-    distance: float
 
 
 @dataclass(frozen=True)

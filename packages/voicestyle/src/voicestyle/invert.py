@@ -63,7 +63,7 @@ def find_pictures(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     Raises:
         FileNotFoundError: a path is not there, or nothing was found.
     """
-    from voicestyle.bank import SUFFIXES
+    from voicestyle.stylegan2.collection import SUFFIXES
 
     found: dict[Path, str] = {}
     for given in paths:

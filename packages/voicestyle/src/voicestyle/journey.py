@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from cmpc2.lookup import Prototype
 from numpy.typing import NDArray
 from torch import Tensor
 from voiceface.checkpoint import load_state, save_state
@@ -31,7 +32,7 @@ from voiceface.interrupts import Interrupts
 from voiceface.runfolder import RunError, differences, plain
 
 from voicestyle import steps
-from voicestyle.bank import Bank, Prototype
+from voicestyle.bank import Bank
 from voicestyle.config import VoiceStyleConfig
 from voicestyle.descent import Descent
 from voicestyle.descent import Path as Found

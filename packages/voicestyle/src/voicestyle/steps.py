@@ -21,12 +21,13 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from cmpc2.lookup import clustering_index, prototype_distances
+from cmpc2 import lookup as prototypes
+from cmpc2.lookup import Prototype
 from numpy.typing import NDArray
 from torch import Tensor
 
 from voicestyle import aggregation, guidance, inversion, selection
-from voicestyle.bank import Bank, BankError, Prototype
+from voicestyle.bank import Bank, BankError
 from voicestyle.config import VoiceStyleConfig
 from voicestyle.descent import Descent, LatentStatistics, RowDraws, latent_statistics, normal_z
 from voicestyle.descent import Path as Found
@@ -128,9 +129,7 @@ def nearest_prototypes(voice: Tensor, bank: Bank, config: VoiceStyleConfig) -> l
             f"lookup.prototypes: K = {lookup.prototypes} of {len(centroids)} prototypes of {bank.name}: "
             "expected K <= prototypes; ask for fewer, or give a larger bank"
         )
-    distance = prototype_distances(voice, centroids).nan_to_num(nan=torch.inf)
-    nearest = distance.argsort(stable=True)[: lookup.prototypes]
-    return [Prototype(int(each), float(distance[each])) for each in nearest]
+    return prototypes.nearest_prototypes(voice, centroids, lookup.prototypes)
 
 
 def videos_of(
@@ -148,20 +147,13 @@ def videos_of(
         BankError: nothing is left.
     """
     assignment = bank.memory.assignment[which_clustering(bank, config)]
-    out = set(exclude)
-    kept = torch.tensor([not out & {v.identity, v.voice_id} for v in bank.table])
-    members = [((assignment == each.cluster) & kept).nonzero()[:, 0].tolist() for each in near]
+    members = prototypes.members_of(near, assignment, bank.table, exclude)
     if not any(members):
         raise BankError(
-            f"the {len(near)} nearest prototypes have no video in {bank.name} once {len(out)} names are left "
-            "out: ask for more prototypes (lookup.prototypes)"
+            f"the {len(near)} nearest prototypes have no video in {bank.name} once {len(set(exclude))} names "
+            "are left out: ask for more prototypes (lookup.prototypes)"
         )
-    if config.lookup.order == "table":
-        return sorted(row for rows in members for row in rows)
-    if config.lookup.order == "nearest":
-        return [row for rows in members for row in rows]
-    turns = range(max(map(len, members)))
-    return [rows[turn] for turn in turns for rows in members if turn < len(rows)]
+    return prototypes.in_order(members, config.lookup.order)
 
 
 def select_faces(
@@ -329,7 +321,7 @@ def which_clustering(bank: Bank, config: VoiceStyleConfig) -> int:
     count = config.lookup.clusters
     if count is None:
         return (len(bank.memory.centroids) - 1) // 2
-    return clustering_index(bank.memory, count)
+    return prototypes.clustering_index(bank.memory, count)
 
 
 def seed_of(seed: int, *words: str) -> int:
