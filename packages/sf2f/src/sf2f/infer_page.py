@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sf2f.sheets import enlarged
+from voiceface.report.media import enlarged
 
 if TYPE_CHECKING:
     import numpy as np

@@ -1,20 +1,10 @@
-"""Pictures for people to look at: enlarged, and many of them with names on one sheet."""
+"""Pictures for people to look at: many of them with names on one sheet."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import numpy as np
-
-
-def enlarged(picture: "np.ndarray", least: int = 160) -> "np.ndarray":
-    """A picture (H, W, 3) at a multiple of its size that is `least` pixels high or more."""
-    import numpy as np
-    from PIL import Image
-
-    factor = max(1, -(-least // picture.shape[0]))
-    size = picture.shape[1] * factor, picture.shape[0] * factor
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 
 
 def named_sheet(
@@ -27,6 +17,7 @@ def named_sheet(
     """
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
+    from voiceface.report.media import enlarged
 
     large = [enlarged(picture) for picture in pictures]
     height, width = large[0].shape[:2]

@@ -271,8 +271,7 @@ def write_page(
 ) -> Path:
     """One page: figures; voice, true face, start and final picture of the first people side by side."""
     from voiceface.report import Sound, Story, Table, Tile, build_report
-
-    from voicestyle.page import enlarged
+    from voiceface.report.media import enlarged
 
     tables = [
         Table(

@@ -34,16 +34,24 @@ from voiceface.runfolder import RunError, differences, plain
 from voicestyle import steps
 from voicestyle.bank import Bank
 from voicestyle.config import VoiceStyleConfig
-from voicestyle.descent import Descent
 from voicestyle.descent import Path as Found
 from voicestyle.film import write_film
+from voicestyle.progress import (
+    as_content,
+    at_side,
+    file_name,
+    forget_state,
+    from_content,
+    kept_state,
+    last_number,
+    watch,
+)
 from voicestyle.selection import Chosen
 from voicestyle.steps import Tools
-from voicestyle.stylegan2.pictures import grid, to_bytes, write_png
+from voicestyle.stylegan2.pictures import to_bytes, write_png
 
 log = logging.getLogger(__name__)
-SAVE_EVERY = 25  # steps between states
-IDENTITY, STATE, PREVIEW = "journey.json", "state.safetensors", "preview.png"
+IDENTITY = "journey.json"
 
 
 @dataclass(frozen=True)
@@ -286,23 +294,23 @@ def invert_kept(
     targets = steps.targets_of([read() for _, read in group], tools)
     shown = to_bytes(targets)
     if not all(path.is_file() for path in known.values()):
-        kept = _kept(out, "inversion", [key + label for label in labels])
+        kept = kept_state(out, "inversion", [key + label for label in labels])
         found = steps.invert_targets(
             targets,
             [key + label for label in labels],
             tools,
             config,
             state=kept,
-            after=_watch(out, "inversion", [key + label for label in labels], interrupts, shown),
+            after=watch(out, "inversion", [key + label for label in labels], interrupts, shown),
         )
         pictures = steps.draw(found, tools)
         for number, label in enumerate(labels):
             alone = steps.rows_of(found, [number])
             shown_as = hashlib.sha256(shown[number].tobytes()).hexdigest()
-            save_state(known[label], {"label": label, "target": shown_as, **_plain(alone)})
-            both = np.concatenate([_fitted(shown[number], pictures.shape[1]), pictures[number]], 1)
+            save_state(known[label], {"label": label, "target": shown_as, **as_content(alone)})
+            both = np.concatenate([at_side(shown[number], pictures.shape[1]), pictures[number]], 1)
             write_png(known[label].with_suffix(".png"), both)
-        _forget(out)
+        forget_state(out)
     result = {}
     for number, label in enumerate(labels):
         content = load_state(known[label])
@@ -310,14 +318,14 @@ def invert_kept(
             raise RunError(
                 f"the picture {label} was another one when {out} was made: give another --out folder"
             )
-        alone = _found(content, tools.device)
+        alone = from_content(content, tools.device)
         result[label] = Inverted(
             label,
             alone.codes[0],
             shown[number],
             steps.draw(alone, tools)[0],
             {
-                name: float(_last(values[:, 0]))
+                name: float(last_number(values[:, 0]))
                 for name, values in alone.history.items()
                 if name != "strength"
             },
@@ -357,14 +365,14 @@ def guide_kept(
                 tools,
                 config,
                 keys,
-                state=_kept(out, "guidance", keys),
-                after=_watch(out, "guidance", keys, interrupts, None),
+                state=kept_state(out, "guidance", keys),
+                after=watch(out, "guidance", keys, interrupts, None),
             )
             for number, place in enumerate(paths):
-                save_state(place, _plain(steps.rows_of(path, [number])))
-            _forget(out)
+                save_state(place, as_content(steps.rows_of(path, [number])))
+            forget_state(out)
         for number, led in enumerate(part):
-            alone = _found(load_state(paths[number]), tools.device)
+            alone = from_content(load_state(paths[number]), tools.device)
             prefix = names[at + number] if coupled else ""
             pictures = [inverted[prefix + each.picture.label] for each in led.chosen]
             journeys.append(_arrive(led, pictures, starts[at + number], alone, tools, config, out))
@@ -392,89 +400,3 @@ def _arrive(
     start_fit, fit = (float(steps.fits(each, led.voice, tools, config)[0]) for each in (before, path))
     way = led.place, led.file, led.near, led.rows, led.chosen
     return Journey(*way, pictures, film[0], start_fit, path, film[-1], fit, film)
-
-
-def file_name(label: str) -> str:
-    """A name for files, readable and different for different labels."""
-    words = "".join(c if c.isalnum() or c in "-_." else "_" for c in Path(label).stem)[-40:]
-    return f"{words}-{hashlib.sha256(label.encode()).hexdigest()[:10]}"
-
-
-def _watch(
-    out: Path, step: str, keys: Sequence[str], interrupts: Interrupts, targets: NDArray[np.uint8] | None
-) -> Callable[[Descent], None]:
-    """What happens after each step of a descent: states, previews, stopping."""
-
-    def after(descent: Descent) -> None:
-        due = descent.step % SAVE_EVERY == 0
-        if due or interrupts.number:
-            save_state(out / STATE, {"step": step, "keys": list(keys), "descent": descent.state_dict()})
-        if descent.step % descent.config.keep_every == 0:
-            write_png(out / PREVIEW, preview(descent, targets))
-        if interrupts.number:
-            raise KeyboardInterrupt
-
-    return after
-
-
-@torch.no_grad()
-def preview(descent: Descent, targets: NDArray[np.uint8] | None) -> NDArray[np.uint8]:
-    """Pictures of a descent as it stands, below what they shall look like."""
-    codes = descent.codes
-    layers = codes if codes.ndim == 3 else codes[:, None].expand(-1, descent.generator.config.codes, -1)
-    pictures = to_bytes(descent.generator.synthesise(layers, descent.noise))
-    if targets is None:
-        return grid(pictures, len(pictures))
-    fitted = np.stack([_fitted(each, pictures.shape[1]) for each in targets])
-    return grid(np.concatenate([fitted, pictures]), len(pictures))
-
-
-def _kept(out: Path, step: str, keys: Sequence[str]) -> dict[str, Any] | None:
-    """The state of exactly this part of the work, if there is one."""
-    if not (out / STATE).is_file():
-        return None
-    state = load_state(out / STATE)
-    return state["descent"] if (state["step"], state["keys"]) == (step, list(keys)) else None
-
-
-def _forget(out: Path) -> None:
-    """Remove what lay there of a part that is done."""
-    (out / STATE).unlink(missing_ok=True)
-
-
-def _plain(found: Found) -> dict[str, Any]:
-    """What a descent found, for a file."""
-    tensors = {
-        "codes": found.codes.cpu(),
-        "noise": [each.cpu() for each in found.noise],
-        "kept": found.kept.cpu(),
-        "steps": found.steps,
-    }
-    return {**tensors, "kept_steps": found.kept_steps, "history": found.history}
-
-
-def _found(content: dict[str, Any], device: torch.device) -> Found:
-    """What a file has of a descent."""
-    return Found(
-        content["codes"].to(device),
-        [each.to(device) for each in content["noise"]],
-        content["kept"].to(device),
-        content["kept_steps"],
-        content["history"],
-        content["steps"],
-    )
-
-
-def _last(values: Tensor) -> Tensor:
-    """Last number that is one."""
-    known = values[~values.isnan()]
-    return known[-1] if len(known) else values.new_tensor(float("nan"))
-
-
-def _fitted(picture: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """A square picture at another side."""
-    from PIL import Image
-
-    if picture.shape[0] == side:
-        return picture
-    return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))

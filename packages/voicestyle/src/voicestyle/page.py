@@ -5,29 +5,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from voicestyle.bank import Bank
     from voicestyle.config import VoiceStyleConfig
     from voicestyle.journey import Inverted, Journey
 
-LEAST_SIDE = 160
 MOST_WAYS = 12
 """Voices whose whole way is shown; of more, the faces alone."""
 NOTE = (
     "A face that a network connects with the voice. It is not the speaker, and says nothing about who the "
     "speaker is."
 )
-
-
-def enlarged(picture: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """A picture at a multiple of its size that is large enough to be looked at."""
-    from PIL import Image
-
-    factor = max(1, -(-LEAST_SIDE // picture.shape[0]))
-    size = picture.shape[1] * factor, picture.shape[0] * factor
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
 
 
 def write_journeys(
@@ -41,6 +30,7 @@ def write_journeys(
 ) -> Path:
     """One page: every voice with its face, the pictures it came from, its start and the way to its end."""
     from voiceface.report import PeopleGroup, Person, Sound, Table, build_report
+    from voiceface.report.media import enlarged
 
     faces = [
         Person(
@@ -125,6 +115,7 @@ def write_inversions(
 ) -> Path:
     """One page: pictures beside what the generator makes of their codes."""
     from voiceface.report import PeopleGroup, Person, Table, build_report
+    from voiceface.report.media import enlarged
 
     groups = [
         PeopleGroup("Pictures", [Person(each.label, picture=enlarged(each.target)) for each in inverted]),

@@ -25,6 +25,15 @@ class Clip:
     outline: tuple[float, ...]
 
 
+def enlarged(picture: np.ndarray, least: int = 160) -> np.ndarray:
+    """A picture (H, W, 3) uint8 at a multiple of its size that is `least` pixels high or more."""
+    from PIL import Image
+
+    factor = max(1, -(-least // picture.shape[0]))
+    size = picture.shape[1] * factor, picture.shape[0] * factor
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BICUBIC))
+
+
 class Media:
     """Turns pictures and voices into data addresses until the page's allowance is spent.
 
