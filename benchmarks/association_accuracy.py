@@ -22,9 +22,9 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the numerical libraries load: seconds are of one core
 
 import numpy as np
-from voiceface.metrics.all_pairs import score_matrix
-from voiceface.metrics.confidence import PairedDifference
-from voiceface.metrics.pairs_comparison import PairsComparison, compare_all_pairs
+from voiceface.evaluation.all_pairs import score_matrix
+from voiceface.evaluation.all_pairs_comparison import PairsComparison, compare_all_pairs
+from voiceface.metrics.bootstrap import PairedDifference
 
 AVERAGED = 4
 PUBLISHED = (
@@ -68,8 +68,9 @@ def train_seeking_shape(data: Path, out: Path, preset: str, given: Sequence[str]
     from seeking_shape.config import SeekingShapeConfig
     from seeking_shape.extract_id_weight import extract
     from seeking_shape.train import Start, train
-    from voiceface.association.data import notice_of, open_split
-    from voiceface.config import load_config
+    from voiceface.association.data import open_split
+    from voiceface.datasets.disclaimers import notice_of
+    from voiceface.runtime.config import load_config
 
     start = None
     for step, name in (("reweight", f"{preset}_reweight"), ("main", preset)):
@@ -85,8 +86,9 @@ def train_archetype_agnostic(data: Path, out: Path, preset: str, given: Sequence
     """One run; its folder."""
     from archetype_agnostic.config import ArchetypeAgnosticConfig
     from archetype_agnostic.train import train
-    from voiceface.association.data import notice_of, open_split
-    from voiceface.config import load_config
+    from voiceface.association.data import open_split
+    from voiceface.datasets.disclaimers import notice_of
+    from voiceface.runtime.config import load_config
 
     config = load_config(preset, ArchetypeAgnosticConfig, "archetype_agnostic", given)
     train(config, open_split(data, "train"), out / "main", threads=1, notice=notice_of(data))
@@ -98,7 +100,7 @@ def train_cmpc2(data: Path, out: Path, preset: str, given: Sequence[str]) -> Pat
     from cmpc2.config import Cmpc2Config
     from cmpc2.sources import open_training
     from cmpc2.train import train
-    from voiceface.config import load_config
+    from voiceface.runtime.config import load_config
 
     config = load_config(preset, Cmpc2Config, "cmpc2", given)
     found = open_training(config, data=data, splits=["train"], progress=False)
@@ -147,7 +149,7 @@ def measure(
         included).
     """
     from voiceface.association.data import open_split
-    from voiceface.population.truth import read_truth
+    from voiceface.synthetic.ground_truth import read_truth
 
     single: dict[str, list[np.ndarray]] = {name: [] for name in names}
     several: dict[str, list[np.ndarray]] = {name: [] for name in names}
@@ -235,8 +237,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("override", nargs="*", help="section.key=value, of every configuration")
     options = parser.parse_args(argv)
 
-    from voiceface.files import write_json
-    from voiceface.population.write import settings_of, write_population
+    from voiceface.io.atomic import write_json
+    from voiceface.synthetic.layout import settings_of
+    from voiceface.synthetic.writer import write_population
 
     with folder_or_temporary(options.out) as out:
         data = options.data or out / "population"

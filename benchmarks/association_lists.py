@@ -25,7 +25,7 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from voiceface.datasets.questions import EvaluationList
+    from voiceface.datasets.trials.trial_list import EvaluationList
 
 PUBLISHED = {"retrieval": 146.0, "match": 1.2, "verify": 1.3, "all": 260.0}  # seconds
 TARGETS = {"retrieval": 10.0, "match": 0.15, "verify": 0.2, "all": 25.0}
@@ -115,13 +115,9 @@ def task(
     asked: "EvaluationList", owners: dict[str, str], feature: dict[str, np.ndarray]
 ) -> tuple[Callable[[], float], int]:
     """Embeddings and indices of a list, and a call that gives its figure from them."""
-    from voiceface.metrics.association import (
-        equal_error_rate,
-        matching_accuracy,
-        pair_scores,
-        retrieval,
-        verification_auc,
-    )
+    from voiceface.metrics.matching import matching_accuracy, pair_scores
+    from voiceface.metrics.retrieval import retrieval
+    from voiceface.metrics.verification import equal_error_rate, verification_auc
 
     left, right = (
         torch.from_numpy(np.stack([feature[i] for i in x])) for x in (asked.anchors, asked.candidates)
@@ -175,8 +171,8 @@ def compare_methods(
     asked: "EvaluationList", owners: dict[str, str], feature: dict[str, np.ndarray], queries: int = 1000
 ) -> None:
     """Time exact ways to rank the gallery for some queries, the matrix product included."""
-    from voiceface.metrics.association import unit_rows
-    from voiceface.metrics.ranks import Ranker, summarise
+    from voiceface.metrics.matching import unit_rows
+    from voiceface.metrics.ranking import Ranker, summarise
 
     left, right = (
         unit_rows(torch.from_numpy(np.stack([feature[i] for i in x])))
@@ -221,7 +217,7 @@ def compare_methods(
 def published_lists(folder: Path) -> "tuple[dict[str, EvaluationList], dict[str, str]]":
     """The published lists, and the person of every item."""
     from voiceface.datasets.identities import read_identity_csv
-    from voiceface.datasets.lists import read_list
+    from voiceface.datasets.trials.reading import read_list
 
     rows = [row for split in PEOPLE for row in read_identity_csv(folder / f"vox1_{split}.csv")]
     lists, owners, who = {}, {}, {}
@@ -236,7 +232,7 @@ def published_lists(folder: Path) -> "tuple[dict[str, EvaluationList], dict[str,
 
 def invented_lists() -> "tuple[dict[str, EvaluationList], dict[str, str]]":
     """Lists of the published sizes over invented people."""
-    from voiceface.datasets.questions import EvaluationList
+    from voiceface.datasets.trials.trial_list import EvaluationList
 
     lists: dict[str, EvaluationList] = {}
     owners: dict[str, str] = {}

@@ -51,9 +51,9 @@ def audio(args: argparse.Namespace) -> None:
     import tempfile
 
     from cmpc2.voices import VoiceConfig, bands_of_file
-    from voiceface.association.embed import find_files
-    from voiceface.audio import info, write_wav
-    from voiceface.memory import keep_freed_memory
+    from voiceface.association.embedding import find_files
+    from voiceface.audio.loading import info, write_wav
+    from voiceface.runtime.process import keep_freed_memory
 
     keep_freed_memory()
     with tempfile.TemporaryDirectory() as folder:
@@ -80,8 +80,8 @@ def step(args: argparse.Namespace) -> None:
     from cmpc2.config import Cmpc2Config
     from cmpc2.memory import Memory
     from cmpc2.train import Start, build_model, make_optimiser, objective
-    from voiceface.config import load_config
-    from voiceface.memory import keep_freed_memory
+    from voiceface.runtime.config import load_config
+    from voiceface.runtime.process import keep_freed_memory
 
     keep_freed_memory()
     config = load_config("main", Cmpc2Config, "cmpc2")
@@ -110,7 +110,7 @@ def step(args: argparse.Namespace) -> None:
 
 def retrieval(args: argparse.Namespace) -> None:
     """All voices against all faces and back, figures included."""
-    from voiceface.metrics.association import retrieval as ranked
+    from voiceface.metrics.retrieval import retrieval as ranked
 
     voice_ids, face_ids = published_ids(args.lists) if args.lists else invented_ids()
     rng = np.random.default_rng(0)
@@ -141,7 +141,8 @@ def retrieval(args: argparse.Namespace) -> None:
 def published_ids(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """Identity of every item of the published tables."""
     from voiceface.datasets.identities import read_vox1_meta
-    from voiceface.datasets.lists import owners_of, read_list
+    from voiceface.datasets.trials.reading import read_list
+    from voiceface.datasets.trials.trial_list import owners_of
 
     people = read_vox1_meta(folder / "vox1_meta.csv")
     begin = time.process_time()

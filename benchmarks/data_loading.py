@@ -16,10 +16,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from voiceface import audio, images
+from voiceface.audio import loading as audio
 from voiceface.datasets.corpus import Corpus, Person
 from voiceface.datasets.identities import Identity
-from voiceface.datasets.pairs import PairDataset
+from voiceface.datasets.pair_dataset import PairDataset
+from voiceface.images import loading as images
+from voiceface.images import transforms
 
 RATE = 16000
 PEOPLE, FILES = 16, 4  # files of each kind per person
@@ -91,12 +93,12 @@ def measure(root: Path, seconds: float, clip_seconds: float, side: int) -> dict[
     packed = [root / f"{i}.m4a" for i in range(8)]
     for i, path in enumerate(packed):
         write_m4a(path, wave(clip_seconds, i))
-    decoded = [images.to_bgr(images.decode(path)) for path in pictures]
+    decoded = [transforms.to_bgr(images.decode(path)) for path in pictures]
     rng = np.random.default_rng(0)
 
     def picture_view(i: int) -> None:
-        image = images.to_bgr(images.decode(pictures[i % len(pictures)]))
-        images.training_transform(image, 112, rng)
+        image = transforms.to_bgr(images.decode(pictures[i % len(pictures)]))
+        transforms.training_transform(image, 112, rng)
 
     disk, memory = PairDataset(corpus), PairDataset(corpus, in_memory=True, workers=1, progress=False)
     two = PairDataset(corpus, views=2, in_memory=True, workers=1, progress=False)
@@ -108,7 +110,7 @@ def measure(root: Path, seconds: float, clip_seconds: float, side: int) -> dict[
         f"m4a {clip_seconds:g} s: decode": lambda i: audio.load(packed[i % len(packed)], scale="int16"),
         f"jpg {side} px: decode": lambda i: images.decode(pictures[i % len(pictures)]),
         f"jpg {side} px: decode, training view 112 px": picture_view,
-        "training view 112 px alone": lambda i: images.training_transform(
+        "training view 112 px alone": lambda i: transforms.training_transform(
             decoded[i % len(decoded)], 112, rng
         ),
         "pair (picture and 10 s voice) from disk": partial(_draw, disk, rng),
@@ -138,7 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for name, value in figures.items():
         print(f"{name:<45} {value:>9.0f} items/s per core")
     if options.json:
-        from voiceface.files import write_json
+        from voiceface.io.atomic import write_json
 
         write_json(options.json, figures)
     return 0

@@ -36,7 +36,7 @@ def build(system: str, name: str) -> "Embedder":
     import importlib
 
     from voiceface.association.embedder import Embedder
-    from voiceface.config import load_config
+    from voiceface.runtime.config import load_config
 
     config_name, model_name = SYSTEMS[system]
     kind = getattr(importlib.import_module(f"{system}.config"), config_name)

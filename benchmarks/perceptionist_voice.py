@@ -54,7 +54,7 @@ def works(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
     """What is measured."""
     import torch
     from perceptionist.speech import features_of, features_of_file, front_end, without_silence
-    from voiceface import audio
+    from voiceface.audio import loading as audio
 
     torch.manual_seed(0)
     wave, path = voice(), folder / "voice.wav"
@@ -126,7 +126,7 @@ def voice() -> np.ndarray:
 
 def plain_row(wave: np.ndarray, row: int) -> np.ndarray:
     """One frame of the log-mel bands before the last three, by the definition."""
-    from voiceface.features import bin_edge_mel_bank
+    from voiceface.audio.mel import bin_edge_mel_bank
 
     frame = wave[160 * row : 160 * row + 400].astype(float)
     before = float(wave[160 * (row - 1) + 399]) if row else 0.0

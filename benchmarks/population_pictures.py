@@ -21,9 +21,9 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the numerical libraries 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from voiceface.population.head import head_model
-from voiceface.population.people import FACTORS, draw_people
-from voiceface.population.render import prepare_face, render_picture
+from voiceface.synthetic.face.head import head_model
+from voiceface.synthetic.face.render import prepare_face, render_picture
+from voiceface.synthetic.identities import FACTORS, draw_people
 
 TARGETS = {"identity": 35.0, "picture 64": 5.0, "picture 128": 8.0}  # ms
 TRAIN, TEST, PICTURES, SIDE = 1200, 200, 4, 64

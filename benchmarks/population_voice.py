@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from voiceface.population.people import FACTORS, draw_people
-from voiceface.population.phones import plan_speech
-from voiceface.population.voice import SAMPLE_RATE, speak, synthesise_clip
+from voiceface.synthetic.identities import FACTORS, draw_people
+from voiceface.synthetic.voice.phonetics import plan_speech
+from voiceface.synthetic.voice.speech_synthesis import SAMPLE_RATE, speak, synthesise_clip
 
 TARGET = 100.0  # seconds of audio per CPU second
 

@@ -48,7 +48,7 @@ def works(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
     """What is measured."""
     import torch
     from sf2f.results import embed, face, read_voice, windows_in
-    from voiceface import audio
+    from voiceface.audio import loading as audio
 
     path = folder / "voice.wav"
     audio.write_wav(path, voice())
@@ -78,7 +78,7 @@ def model_of(name: str) -> "VoiceToFace":
     from sf2f.config import Sf2fConfig
     from sf2f.generator import EncoderDecoder
     from sf2f.models import VoiceToFace
-    from voiceface.config import load_config
+    from voiceface.runtime.config import load_config
 
     torch.manual_seed(0)
     config = load_config(name, Sf2fConfig, "sf2f")

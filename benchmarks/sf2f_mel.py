@@ -59,8 +59,8 @@ def works(folder: Path, seconds: int) -> list[tuple[str, Callable[[], Any]]]:
         without_silence,
         write_mel,
     )
-    from voiceface import audio
-    from voiceface.log_filterbank import ExportableLogMel
+    from voiceface.audio import loading as audio
+    from voiceface.audio.frontends import ExportableLogMel
 
     wave, path, stored = voice(seconds), folder / "voice.wav", folder / "voice.npz"
     audio.write_wav(path, wave)

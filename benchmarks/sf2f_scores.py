@@ -80,7 +80,7 @@ def plain_score(state: dict[str, Any], pictures: "Tensor") -> list[float]:
     from sf2f.scores import vggface_input
     from torch import nn
     from torch.nn import functional
-    from voiceface.backbones.resnet import Bottleneck, CaffeResNet
+    from voiceface.models.vggface2_resnet import Bottleneck, CaffeResNet
 
     def bottleneck(block: nn.Module, x: "Tensor") -> "Tensor":
         assert isinstance(block, Bottleneck)
@@ -115,9 +115,9 @@ def tasks() -> dict[str, Task]:
     """Everything that is measured, on drawn embeddings, pictures and weights."""
     import torch
     from sf2f.scores import vggface_score
-    from voiceface.backbones.folding import folded
-    from voiceface.backbones.resnet import CaffeResNet
     from voiceface.metrics.generation import CUTOFFS, feature_distances, galleries_of, identity_retrieval
+    from voiceface.models.fuse_batchnorm import folded
+    from voiceface.models.vggface2_resnet import CaffeResNet
 
     draw = torch.Generator().manual_seed(0)
     reference = torch.randn(IDENTITIES, WIDTH, generator=draw)

@@ -114,8 +114,8 @@ def stepper(model: str, plain: bool) -> Callable[[], tuple[float, float]]:
     from sf2f.discriminators import Discriminators
     from sf2f.facenet import FaceNetLoss
     from sf2f.generator import EncoderDecoder, freeze_but_fuser
-    from voiceface.backbones.folding import folded
-    from voiceface.backbones.inception_resnet import InceptionResNet
+    from voiceface.models.facenet import InceptionResNet
+    from voiceface.models.fuse_batchnorm import folded
 
     task = TASKS[model]
     torch.manual_seed(0)
@@ -174,7 +174,7 @@ def work(model: str, build: str, threads: int, orders: "Connection") -> None:
     Answers each order with (losses, processor seconds, wall seconds); an order of False ends it.
     """
     import torch
-    from voiceface.memory import keep_freed_memory
+    from voiceface.runtime.process import keep_freed_memory
 
     torch.set_num_threads(threads)
     if build == "ours":

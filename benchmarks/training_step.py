@@ -74,7 +74,7 @@ def archetype_agnostic() -> tuple["nn.Module", "Objective"]:
     from archetype_agnostic.config import ArchetypeAgnosticConfig
     from archetype_agnostic.model import Aasm, Output
     from archetype_agnostic.train import objective as terms_of
-    from voiceface.config import load_config
+    from voiceface.runtime.config import load_config
 
     config = load_config("main", ArchetypeAgnosticConfig, "archetype_agnostic")
     model = Aasm(config.model, 924)
@@ -92,12 +92,12 @@ BUILDS = {"seeking_shape": seeking_shape, "archetype_agnostic": archetype_agnost
 def make_plain(model: "nn.Module") -> None:
     """Stock layers around the face network's weights: contiguous memory, stock PReLU, max-pool shortcuts."""
     from torch import nn
-    from voiceface.backbones import ir
+    from voiceface.models import iresnet
 
     class PoolUnit(nn.Module):
         """Residual unit as published."""
 
-        def __init__(self, unit: ir.Unit) -> None:
+        def __init__(self, unit: iresnet.Unit) -> None:
             super().__init__()
             self.shortcut_layer = unit.shortcut_layer or nn.MaxPool2d(1, unit.stride)
             self.res_layer = nn.Sequential(*(stock(layer) for layer in unit.res_layer))
@@ -117,9 +117,9 @@ def make_plain(model: "nn.Module") -> None:
             return other_conv
         return layer
 
-    face = next(module for module in model.modules() if isinstance(module, ir.IR))
+    face = next(module for module in model.modules() if isinstance(module, iresnet.IR))
     face.input_layer = nn.Sequential(*(stock(layer) for layer in face.input_layer))
-    face.body = nn.Sequential(*(PoolUnit(unit) for unit in face.body if isinstance(unit, ir.Unit)))
+    face.body = nn.Sequential(*(PoolUnit(unit) for unit in face.body if isinstance(unit, iresnet.Unit)))
     for parameter in face.parameters():
         parameter.data = parameter.data.contiguous()
 
@@ -176,7 +176,7 @@ def work(
     Answers each order with (loss, processor seconds, wall seconds); an order of False ends it.
     """
     import torch
-    from voiceface.memory import keep_freed_memory
+    from voiceface.runtime.process import keep_freed_memory
 
     torch.set_num_threads(threads)
     if build == "ours" and keep_memory:
@@ -198,7 +198,7 @@ def measure(
         seconds: length of the clips.
         rounds: measured steps of each build, after one that warms up.
         threads: of PyTorch in each process.
-        keep_memory: ours calls `voiceface.memory.keep_freed_memory` first, as `train` does.
+        keep_memory: ours calls `voiceface.runtime.process.keep_freed_memory` first, as `train` does.
 
     Returns:
         Least processor and wall time of a step in seconds, their ratios, and the first losses.

@@ -31,8 +31,8 @@ class Task(NamedTuple):
 def inversion_task() -> Task:
     """One picture: LPIPS, identity, regulariser of the noise maps, Adam."""
     import torch
-    from voiceface.backbones.winograd import with_frozen_convolutions
-    from voiceface.perceptual import LPIPS
+    from voiceface.models.conv_winograd import with_frozen_convolutions
+    from voiceface.models.lpips import LPIPS
     from voicestyle.config import InversionConfig
     from voicestyle.descent import LatentStatistics, RowDraws
     from voicestyle.identity import IdentityNetwork, face_crop, ir_se50

@@ -134,7 +134,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
 
     import torch
-    from voiceface.memory import keep_freed_memory
+    from voiceface.runtime.process import keep_freed_memory
 
     torch.set_num_threads(1)
     keep_freed_memory()

@@ -229,7 +229,7 @@ g/  last
 def commands() -> Iterator[tuple[str, str, str]]:
     """(program, command, module) of every command."""
     for name, root in ROOTS.items():
-        table = command_table(root / ("cli.py" if name == "voiceface" else "__main__.py"))
+        table = command_table(root / ("__main__.py"))
         yield from ((name, command, module) for command, module in table.items())
 
 

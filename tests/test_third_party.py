@@ -99,7 +99,7 @@ def test_files_that_the_systems_name_are_listed():
 
 
 def test_what_the_shared_package_looks_for_is_what_the_manifest_lists():
-    from voiceface.outside import FILES
+    from voiceface.checkpoints.third_party import FILES
 
     listed = {item.name: (item.file, item.home) for item in ENTRIES}
     for name, file in FILES.items():

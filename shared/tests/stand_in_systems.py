@@ -5,9 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from voiceface import audio, images
-from voiceface.population.head import head_model
-from voiceface.showcase.systems import Association, MeshSystem, PictureSystem
+from voiceface.audio import loading as audio
+from voiceface.images import loading as images
+from voiceface.suite.plugins import Association, MeshSystem, PictureSystem
+from voiceface.synthetic.face.head import head_model
 
 WIDTH = 64
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from voiceface.array_pickles import ArrayFileError, read_npy, read_pickle
+from voiceface.io.safe_pickle import ArrayFileError, read_npy, read_pickle
 
 KINDS = st.sampled_from(["f4", "f8", ">f4", ">i4", "i1", "i8", "u1", "u2", "?", "f2"]).map(np.dtype)
 

@@ -5,19 +5,11 @@ import itertools
 import numpy as np
 import pytest
 import torch
-from voiceface.metrics import association
-from voiceface.metrics.association import (
-    chance_average_precision,
-    equal_error_rate,
-    matching_accuracy,
-    matching_hits,
-    min_dcf,
-    pair_scores,
-    retrieval,
-    roc_curve,
-    verification_auc,
-)
-from voiceface.metrics.ranks import Ranker
+from voiceface.metrics import matching
+from voiceface.metrics.matching import matching_accuracy, matching_hits, pair_scores
+from voiceface.metrics.ranking import Ranker
+from voiceface.metrics.retrieval import RETRIEVAL_TIES, chance_average_precision, retrieval
+from voiceface.metrics.verification import equal_error_rate, min_dcf, roc_curve, verification_auc
 
 
 def some_embeddings(
@@ -135,7 +127,7 @@ def test_grouped_retrieval_agrees_with_scikit_learn(grid):
     queries, gallery, query_ids, gallery_ids = some_embeddings(3, grid=grid)
     queries, gallery = queries.double(), gallery.double()
     result = retrieval(queries, gallery, query_ids, gallery_ids, ties="grouped")
-    unit = association.unit_rows
+    unit = matching.unit_rows
     scores = unit(queries) @ unit(gallery).T
     for q, found in enumerate(result.average_precision.tolist()):
         truth = reference.average_precision_score((gallery_ids == query_ids[q]).numpy(), scores[q].numpy())
@@ -194,7 +186,7 @@ def test_retrieval_equals_a_plain_sort(seed):
     queries, gallery, query_ids, gallery_ids = some_embeddings(seed, gallery=400)
     rule = {"cutoffs": (1, 7), "cmc_length": 20, "ties": "published"}
     result = retrieval(queries, gallery, query_ids, gallery_ids, **rule)
-    scores = association.unit_rows(queries) @ association.unit_rows(gallery).T
+    scores = matching.unit_rows(queries) @ matching.unit_rows(gallery).T
     for q in range(len(queries)):
         hit = (gallery_ids == query_ids[q])[scores[q].argsort(descending=True, stable=True)]
         places = hit.nonzero()[:, 0] + 1
@@ -208,7 +200,7 @@ def test_retrieval_equals_a_plain_sort(seed):
 def test_blocks_do_not_change_results(monkeypatch):
     inputs = some_embeddings(4, grid=4)
     whole = retrieval(*inputs)
-    monkeypatch.setattr(association, "BLOCK_BYTES", 1000)
+    monkeypatch.setattr(matching, "BLOCK_BYTES", 1000)
     parts = retrieval(*inputs)
     assert torch.allclose(whole.average_precision, parts.average_precision, atol=1e-12, equal_nan=True)
     assert torch.allclose(whole.hit_at, parts.hit_at, atol=1e-12, equal_nan=True)
@@ -256,6 +248,6 @@ def test_errors_say_what_was_found():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_agrees_with_cpu():
     inputs = some_embeddings(6, grid=4)
-    for ties in association.RETRIEVAL_TIES:
+    for ties in RETRIEVAL_TIES:
         here, there = retrieval(*inputs, ties=ties), retrieval(*(t.cuda() for t in inputs), ties=ties)
         assert torch.allclose(here.average_precision, there.average_precision, atol=1e-12, equal_nan=True)

@@ -12,9 +12,9 @@ from PIL import Image
 from torch import Tensor, nn
 from voiceface.association.config import TEST_LISTS, AssociationConfig, DataConfig
 from voiceface.association.data import crop_of, names_for_split, training_pairs
-from voiceface.association.demonstration import train_once
+from voiceface.association.demo import train_once
 from voiceface.association.embedder import Embedder, System, load_weights
-from voiceface.association.networks import (
+from voiceface.association.encoders import (
     Branch,
     Encoders,
     EncodersConfig,
@@ -25,11 +25,13 @@ from voiceface.association.networks import (
     draw_crop,
     freeze,
 )
-from voiceface.association.starting import load_start, make_schedule
-from voiceface.checkpoint import CheckpointError, save_model
-from voiceface.config import to_dict
+from voiceface.association.initialisation import load_start
+from voiceface.checkpoints.native import save_model
+from voiceface.checkpoints.published import CheckpointError
 from voiceface.datasets.corpus import Corpus, Person
 from voiceface.datasets.identities import Identity
+from voiceface.runtime.config import to_dict
+from voiceface.training.optimisers import make_schedule
 
 SIDE = 16
 CONFIG = AssociationConfig(

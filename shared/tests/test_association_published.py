@@ -4,19 +4,20 @@ from pathlib import Path
 
 import pytest
 import torch
-from voiceface.association import trunks
-from voiceface.association.networks import FaceTrunkConfig, VoiceBackbone, VoiceTrunkConfig
-from voiceface.association.published_yaml import Dialect, leaves, read_tree
-from voiceface.backbones import ir
-from voiceface.checkpoint import CheckpointError
-from voiceface.config import ConfigError
+from voiceface.association import pretrained_backbones
+from voiceface.association.encoders import FaceTrunkConfig, VoiceBackbone, VoiceTrunkConfig
+from voiceface.association.published_config import Dialect, leaves, read_tree
+from voiceface.checkpoints import published
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.models import iresnet
+from voiceface.runtime.config import ConfigError
 
 FACE = FaceTrunkConfig(blocks=(1, 2, 1, 1), widths=(4, 6, 8, 10))
 VOICE = VoiceTrunkConfig(blocks=(1, 2, 1, 1), widths=(4, 6, 8, 10), n_mels=16)
 
 
-def face(features: int | None, side: int = 32) -> ir.IR:
-    return ir.IR(FACE.units, FACE.widths, side, features)
+def face(features: int | None, side: int = 32) -> iresnet.IR:
+    return iresnet.IR(FACE.units, FACE.widths, side, features)
 
 
 @pytest.mark.parametrize("features", [None, 12])
@@ -24,8 +25,8 @@ def test_a_face_file_fills_trunks_with_and_without_the_output_layer(
     tmp_path: Path, features: int | None
 ) -> None:
     whole, trunk = face(12), face(features)
-    trunks.write_torch(tmp_path / "face.pth", trunks.on_cpu(whole))
-    report = trunks.load_face_trunk(trunk, tmp_path / "face.pth")
+    published.write_torch(tmp_path / "face.pth", published.on_cpu(whole))
+    report = pretrained_backbones.load_face_trunk(trunk, tmp_path / "face.pth")
     assert len(report.loaded) == len(trunk.state_dict())
     assert all(torch.equal(value, whole.state_dict()[key]) for key, value in trunk.state_dict().items())
 
@@ -34,45 +35,47 @@ def test_a_face_file_fills_trunks_with_and_without_the_output_layer(
     ("key", "word"), [("body.2.res_layer.1.weight", "missing"), ("body.9.x", "unexpected")]
 )
 def test_a_face_file_with_a_key_too_few_or_too_many_is_refused(tmp_path: Path, key: str, word: str) -> None:
-    state = trunks.on_cpu(face(12))
+    state = published.on_cpu(face(12))
     if state.pop(key, None) is None:
         state[key] = torch.ones(2)
-    trunks.write_torch(tmp_path / "face.pth", state)
+    published.write_torch(tmp_path / "face.pth", state)
     with pytest.raises(CheckpointError, match=rf"1 {word} \({key}\)"):
-        trunks.load_face_trunk(face(None), tmp_path / "face.pth")
+        pretrained_backbones.load_face_trunk(face(None), tmp_path / "face.pth")
 
 
 def test_an_empty_filter_bank_is_computed_and_another_one_refused(tmp_path: Path) -> None:
     torch.manual_seed(0)
     whole, trunk = VoiceBackbone(VOICE, 12), VoiceBackbone(VOICE, None)
-    state = {f"__S__.{key}": value for key, value in trunks.on_cpu(whole).items()} | {
+    state = {f"__S__.{key}": value for key, value in published.on_cpu(whole).items()} | {
         "__L__.w": torch.ones(1)
     }
     state["__S__.torchfb.mel_scale.fb"] = torch.empty(0)
-    trunks.write_torch(tmp_path / "voice.model", state)
-    trunks.load_voice_trunk(trunk, tmp_path / "voice.model")
+    published.write_torch(tmp_path / "voice.model", state)
+    pretrained_backbones.load_voice_trunk(trunk, tmp_path / "voice.model")
     assert all(torch.equal(value, whole.state_dict()[key]) for key, value in trunk.state_dict().items())
     state["__S__.torchfb.mel_scale.fb"] = torch.zeros(257, 40)
-    trunks.write_torch(tmp_path / "voice.model", state)
+    published.write_torch(tmp_path / "voice.model", state)
     with pytest.raises(CheckpointError, match=r"mel_scale\.fb: file \(257, 40\), module \(257, 16\)"):
-        trunks.load_voice_trunk(trunk, tmp_path / "voice.model")
+        pretrained_backbones.load_voice_trunk(trunk, tmp_path / "voice.model")
 
 
 def test_the_architecture_is_read_below_any_prefix() -> None:
     state = {f"a.b.{key}": value for key, value in face(12, side=48).state_dict().items()}
-    assert trunks.face_architecture(state, "a.b.") == FACE.model_copy(update={"side": 48})
+    assert pretrained_backbones.face_architecture(state, "a.b.") == FACE.model_copy(update={"side": 48})
     bare = {f"a.b.{key}": value for key, value in face(None).state_dict().items()}
-    assert trunks.face_architecture(bare, "a.b.").side == 112
+    assert pretrained_backbones.face_architecture(bare, "a.b.").side == 112
     state = {f"v.{key}": value for key, value in VoiceBackbone(VOICE, None).state_dict().items()}
-    assert trunks.voice_architecture({**state, "head": torch.empty(3, 10)}, "v.", "head") == VOICE
-    wide = trunks.voice_architecture({**state, "head": torch.empty(3, 20)}, "v.", "head")
+    assert (
+        pretrained_backbones.voice_architecture({**state, "head": torch.empty(3, 10)}, "v.", "head") == VOICE
+    )
+    wide = pretrained_backbones.voice_architecture({**state, "head": torch.empty(3, 20)}, "v.", "head")
     assert wide.pooling == "asp"
     with pytest.raises(CheckpointError, match=r"v\.layer1\.0\.conv1\.weight is absent"):
-        trunks.voice_architecture({}, "v.", "head")
+        pretrained_backbones.voice_architecture({}, "v.", "head")
 
 
 def test_least_widths_agree_where_the_widths_do() -> None:
-    assert trunks.least_widths((64, 128, 64, 512)) == (1, 2, 1, 3)
+    assert pretrained_backbones.least_widths((64, 128, 64, 512)) == (1, 2, 1, 3)
 
 
 def test_a_dialect_names_what_it_does_not_know() -> None:

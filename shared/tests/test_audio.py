@@ -10,7 +10,7 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.io import wavfile
-from voiceface import audio
+from voiceface.audio import loading as audio
 
 RATE = 16000
 

@@ -8,15 +8,15 @@ import av
 import cv2
 import numpy as np
 import pytest
-from voiceface.audio import load
-from voiceface.cli import main
-from voiceface.datasets import avspeech, segments
-from voiceface.datasets.avspeech import Settings, make_corpus, split_of
-from voiceface.datasets.avspeech_table import AvspeechError, Media, Segment, read_segments
+from voiceface.__main__ import main
+from voiceface.audio.loading import load
+from voiceface.datasets.avspeech import build, video_segments
+from voiceface.datasets.avspeech.build import Settings, make_corpus, split_of
+from voiceface.datasets.avspeech.table import AvspeechError, Media, Segment, read_segments
+from voiceface.datasets.avspeech.video_segments import MediaError, pictures_at, sound_between, square_around
 from voiceface.datasets.corpus import open_corpus
-from voiceface.datasets.draw import draw_all
-from voiceface.datasets.segments import MediaError, pictures_at, sound_between, square_around
-from voiceface.doctor import check_corpus
+from voiceface.datasets.trials.sampling import draw_all
+from voiceface.datasets.validation.checker import check_corpus
 
 WIDTH, HEIGHT, FPS, SQUARE = 160, 96, 10, 24
 RATE = 22050
@@ -149,7 +149,7 @@ def test_pictures_show_the_square_where_it_was(made):
     root, _, _, settings = made
     for video, start, end in [(FIRST, 3.5, 5.5), (FIRST, 0.5, 2.5), (SECOND, 3.5, 5.0)]:
         segment = row(video, start, end)
-        for k, place in enumerate(avspeech.outputs(segment, settings)[1:]):
+        for k, place in enumerate(build.outputs(segment, settings)[1:]):
             picture = cv2.imread(str(root / place))
             assert picture.shape == (48, 48, 3)  # 0.5 of 96 pixels: nothing was resized
             time = start + (k + 0.5) / 2 * (end - start)
@@ -214,7 +214,7 @@ def test_what_is_missing_is_listed_as_rows_that_can_be_used_again(made, rows):
 
 def test_an_interrupted_run_is_finished_with_the_same_bytes(made, videos, tmp_path, monkeypatch):
     root, _, table, settings = made
-    make, calls = avspeech._make, []
+    make, calls = build._make, []
 
     def stops(job):
         if len(calls) == 2:
@@ -222,13 +222,13 @@ def test_an_interrupted_run_is_finished_with_the_same_bytes(made, videos, tmp_pa
         calls.append(job)
         return make(job)
 
-    monkeypatch.setattr(avspeech, "_make", stops)
+    monkeypatch.setattr(build, "_make", stops)
     with pytest.raises(KeyboardInterrupt):
         make_corpus(table, videos, tmp_path / "out", settings, workers=1, progress=False)
     assert not (tmp_path / "out" / "manifest.csv").exists()
     (tmp_path / "out" / "wav" / ".x.abc.part.wav").write_bytes(b"half")
     later = []
-    monkeypatch.setattr(avspeech, "_make", lambda job: later.append(job) or make(job))
+    monkeypatch.setattr(build, "_make", lambda job: later.append(job) or make(job))
     make_corpus(table, videos, tmp_path / "out", settings, workers=1, progress=False)
     assert len(later) == 2 and tree(tmp_path / "out") == tree(root)
     make_corpus(table, videos, tmp_path / "out", settings, workers=1, progress=False)
@@ -411,7 +411,7 @@ def test_seeking_and_reading_from_the_beginning_give_the_same(videos, monkeypatc
     for path in (videos / f"{FIRST}.mp4", videos / "more" / f"{SECOND}.mkv"):
         wave, pictures = sound_between(path, 3.5, 5.5), pictures_at(path, [3.6, 4.2, 5.4])
         with monkeypatch.context() as patch:
-            patch.setattr(segments, "LATE", -99.0)  # every place that seeking gives counts as too late
+            patch.setattr(video_segments, "LATE", -99.0)  # every place that seeking gives counts as too late
             other = sound_between(path, 3.5, 5.5)
             again = pictures_at(path, [3.6, 4.2, 5.4])
         assert all((a == b).all() for a, b in zip(pictures, again))

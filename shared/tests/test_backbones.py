@@ -3,9 +3,9 @@
 import pytest
 import torch
 from torch import nn
-from voiceface.backbones.ir import BLOCKS, IR, PReLU, Unit
-from voiceface.backbones.thin_resnet import Block, ThinResNet
-from voiceface.memory import keep_freed_memory
+from voiceface.models.iresnet import BLOCKS, IR, PReLU, Unit
+from voiceface.models.thin_resnet import Block, ThinResNet
+from voiceface.runtime.process import keep_freed_memory
 
 
 def small_face(**options: object) -> IR:

@@ -12,19 +12,17 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from voiceface import checkpoint, files
-from voiceface.checkpoint import (
-    CheckpointError,
-    apply_key_table,
+from voiceface.checkpoints import native
+from voiceface.checkpoints.native import (
     fingerprint,
     load_into,
     load_model,
     load_state,
-    read_published,
     save_model,
     save_state,
-    state_dict_of,
 )
+from voiceface.checkpoints.published import CheckpointError, apply_key_table, read_published, state_dict_of
+from voiceface.io import atomic
 
 DEMO = {"system": "demo", "kind": "model", "config": {"lr": 0.1, "text": 'a "quoted" ü'}}
 
@@ -121,7 +119,7 @@ def test_full_disk_leaves_the_old_file(model_file, state, monkeypatch):
     def full(*arguments):
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(files.os, "fsync", full)
+    monkeypatch.setattr(atomic.os, "fsync", full)
     with pytest.raises(OSError, match=r"could not write .*model\.safetensors: No space left"):
         save_model(model_file, {"other": torch.ones(3)}, **DEMO)
     assert model_file.read_bytes() == before
@@ -318,4 +316,4 @@ def test_load_into_summarises():
 
 
 def test_public_names_are_there():
-    assert all(hasattr(checkpoint, name) for name in checkpoint.__all__)
+    assert all(hasattr(native, name) for name in native.__all__)

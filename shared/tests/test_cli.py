@@ -5,7 +5,7 @@ import subprocess
 import sys
 
 import pytest
-from voiceface.cli import COMMANDS, main
+from voiceface.__main__ import COMMANDS, main
 
 HEAVY = (
     "av cv2 easydict librosa matplotlib numba numpy pandas PIL pyarrow pydantic safetensors scipy sklearn "
@@ -32,7 +32,7 @@ def heavy_modules_of_help(package, module, command):
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_is_printed_before_anything_heavy_is_imported(command):
-    code, heavy, text = heavy_modules_of_help("voiceface", "cli", command)
+    code, heavy, text = heavy_modules_of_help("voiceface", "__main__", command)
     assert code == 0
     assert f"usage: voiceface {command}" in text
     assert not heavy, f"voiceface {command} --help imports {', '.join(heavy)}"

@@ -6,18 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from voiceface.association.compare_command import main, named_folders, places
-from voiceface.association.comparison import compare_systems, mean_results, same_items
+from voiceface.commands.compare import main, named_folders, places
 from voiceface.datasets.corpus import open_corpus
-from voiceface.datasets.draw import draw_all
-from voiceface.metrics.all_pairs import all_pairs_figures, score_matrix
-from voiceface.metrics.confidence import difference_of, identity_draws
-from voiceface.metrics.embeddings import EmbeddingError, EmbeddingTable
-from voiceface.metrics.pairs_comparison import SHOWN, compare_all_pairs, mean_of_runs, pairs_replicates
-from voiceface.metrics.protocol import Protocol, compare, evaluate
-from voiceface.population.write import settings_of, write_population
+from voiceface.datasets.trials.sampling import draw_all
+from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
+from voiceface.evaluation.all_pairs import all_pairs_figures, score_matrix
+from voiceface.evaluation.all_pairs_comparison import SHOWN, compare_all_pairs, mean_of_runs, pairs_replicates
+from voiceface.evaluation.comparison import compare_systems, mean_results, same_items
+from voiceface.evaluation.evaluator import compare, evaluate
+from voiceface.evaluation.protocol import Protocol
+from voiceface.metrics.bootstrap import difference_of, identity_draws
 from voiceface.report import ResultRow, SystemResults
-from voiceface.report.dots import dots_html
+from voiceface.report.forest_plot import dots_html
+from voiceface.synthetic.layout import settings_of
+from voiceface.synthetic.writer import write_population
 
 SIDES = ("voices", "faces")
 

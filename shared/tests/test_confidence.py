@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from voiceface.metrics.all_pairs import (
+from voiceface.evaluation.all_pairs import (
     all_pairs_figures,
     evaluate_all_pairs,
     evaluate_population,
@@ -10,7 +10,7 @@ from voiceface.metrics.all_pairs import (
     pairs_table,
     score_matrix,
 )
-from voiceface.metrics.confidence import (
+from voiceface.metrics.bootstrap import (
     chance_levels,
     chance_recall,
     identity_draws,
@@ -75,7 +75,7 @@ def test_verification_replicates_equal_plain_figures():
 
 def test_weighted_error_rates_equal_the_unweighted_ones():
     import torch
-    from voiceface.metrics.association import equal_error_rate, min_dcf
+    from voiceface.metrics.verification import equal_error_rate, min_dcf
 
     rng = np.random.default_rng(5)
     labels = rng.integers(0, 2, 300)

@@ -7,7 +7,15 @@ from typing import Annotated, Literal
 
 import pydantic
 import pytest
-from voiceface.config import Config, ConfigError, bundled_configs, check, load_config, to_dict, to_yaml
+from voiceface.runtime.config import (
+    Config,
+    ConfigError,
+    bundled_configs,
+    check,
+    load_config,
+    to_dict,
+    to_yaml,
+)
 
 
 class Training(Config):
@@ -159,5 +167,5 @@ def test_yaml_text_reads_back_equal(folder):
 
 
 def test_import_is_light():
-    code = "import sys, voiceface.config; assert not {'torch', 'numpy', 'cv2'} & set(sys.modules)"
+    code = "import sys, voiceface.runtime.config; assert not {'torch', 'numpy', 'cv2'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,13 +1,13 @@
 """Finding the files of a corpus, and the layouts that are recognised."""
 
 import pytest
-from voiceface.datasets.cmpc_lists import VERIFICATION_HEADER
+from voiceface.commands.lists import main as lists_command
 from voiceface.datasets.corpus import CorpusError, discover, from_manifest, open_corpus
 from voiceface.datasets.identities import Identity
-from voiceface.datasets.lists import read_list
-from voiceface.datasets.lists_command import main as lists_command
-from voiceface.datasets.questions import owners_of
-from voiceface.datasets.scan import find_files, inside
+from voiceface.datasets.layouts import find_files, inside
+from voiceface.datasets.trials.cmpc import VERIFICATION_HEADER
+from voiceface.datasets.trials.reading import read_list
+from voiceface.datasets.trials.trial_list import owners_of
 
 HEADER = "VoxCeleb1_ID,VGGFace1_ID,Gender,Nationality,Set"
 PEOPLE = [Identity("A", "id1", "A", "f", "X"), Identity("B", "id2", "B", "m", "X")]

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import nn
 from torch.nn import functional as F
-from voiceface.checkpoint import load_model, load_state
-from voiceface.distributed import (
+from voiceface.checkpoints.native import load_model, load_state
+from voiceface.runtime.distributed import (
     GlobalDropout,
     SynchronisedBatchNorm,
     finish,
@@ -19,7 +19,7 @@ from voiceface.distributed import (
     initialise,
     over_all_processes,
 )
-from voiceface.training import Run, unwrap
+from voiceface.training.run import Run, unwrap
 
 
 class Pairs:

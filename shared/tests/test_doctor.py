@@ -9,11 +9,12 @@ from dataclasses import asdict
 
 import numpy as np
 import pytest
-from voiceface.audio import write_wav
-from voiceface.datasets.file_checks import JOURNAL, look_at_all
-from voiceface.datasets.findings import Findings
-from voiceface.doctor import as_text, cache_folder, check_corpus, main
-from voiceface.files import write_bytes
+from voiceface.audio.loading import write_wav
+from voiceface.commands.check import as_text, main
+from voiceface.datasets.validation.checker import cache_folder, check_corpus
+from voiceface.datasets.validation.file_probe import JOURNAL, look_at_all
+from voiceface.datasets.validation.report import Findings
+from voiceface.io.atomic import write_bytes
 
 HEADER = "VoxCeleb1_ID,VGGFace1_ID,Gender,Nationality,Set"
 
@@ -162,8 +163,8 @@ def test_manifest_folder(data):
 
 KILLED = """
 import os, signal, sys
-from voiceface.datasets import file_checks
-from voiceface.doctor import check_corpus
+from voiceface.datasets.validation import file_probe
+from voiceface.datasets.validation.checker import check_corpus
 file_checks.CHUNK = 4
 look = file_checks.look_at
 seen = []
@@ -185,10 +186,10 @@ def test_a_killed_check_goes_on_and_finds_the_same(data, monkeypatch):
     assert len(journal.read_bytes().splitlines()) == 8
     journal.write_bytes(journal.read_bytes()[:-7])  # the kill may cut a line
     looked = []
-    from voiceface.datasets import file_checks
+    from voiceface.datasets.validation import file_probe
 
-    look = file_checks.look_at
-    monkeypatch.setattr(file_checks, "look_at", lambda job: looked.append(job) or look(job))
+    look = file_probe.look_at
+    monkeypatch.setattr(file_probe, "look_at", lambda job: looked.append(job) or look(job))
     assert asdict(check(data)) == whole and len(looked) == 20 - 7
     looked.clear()
     assert asdict(check(data)) == whole and not looked

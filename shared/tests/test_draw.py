@@ -5,20 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from voiceface.commands.lists import main
 from voiceface.datasets.corpus import Corpus, Person
-from voiceface.datasets.draw import draw_all, draw_list
 from voiceface.datasets.identities import Identity
-from voiceface.datasets.lists import (
-    ListError,
-    check_items,
-    owners_of,
-    published_bytes,
-    read_list,
-    with_labels,
-    write_list,
-    wrong_shares,
-)
-from voiceface.datasets.lists_command import main
+from voiceface.datasets.trials.coverage import check_items, wrong_shares
+from voiceface.datasets.trials.reading import published_bytes, read_list, write_list
+from voiceface.datasets.trials.sampling import draw_all, draw_list
+from voiceface.datasets.trials.trial_list import ListError, owners_of, with_labels
 
 
 def make(clips, faces, genders=None, nations=None, ages=None):

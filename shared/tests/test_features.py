@@ -5,13 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
-from voiceface.features import (
-    SeekingShapeLogMel,
-    hamming_window,
-    htk_mel_bank,
-    power_spectrogram,
-    standardise_over_time,
-)
+from voiceface.audio.frontends import SeekingShapeLogMel
+from voiceface.audio.mel import hamming_window, htk_mel_bank, power_spectrogram, standardise_over_time
 
 
 def slow_power(wave: np.ndarray, window: np.ndarray, n_fft: int, hop: int) -> np.ndarray:

@@ -8,23 +8,19 @@ import numpy as np
 import pytest
 import torch
 from torch.nn import functional
-from voiceface.array_pickles import ArrayFileError
-from voiceface.backbones.folding import PointConvolution, folded
-from voiceface.backbones.inception import (
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.checkpoints.third_party import FILES, find_outside
+from voiceface.io.safe_pickle import ArrayFileError
+from voiceface.models.facenet import InceptionResNet, inception_resnet_of, load_inception_resnet
+from voiceface.models.fuse_batchnorm import PointConvolution, folded
+from voiceface.models.inception import (
     Inception,
     inception_input,
     inception_of,
     load_inception,
     tensorflow_resize,
 )
-from voiceface.backbones.inception_resnet import (
-    InceptionResNet,
-    inception_resnet_of,
-    load_inception_resnet,
-)
-from voiceface.backbones.resnet import CaffeResNet, caffe_resnet_of, load_caffe_resnet
-from voiceface.checkpoint import CheckpointError
-from voiceface.outside import FILES, find_outside
+from voiceface.models.vggface2_resnet import CaffeResNet, caffe_resnet_of, load_caffe_resnet
 
 
 def seeded(seed=0):
@@ -342,7 +338,7 @@ def test_outside_files_are_found_by_any_of_their_names_or_named_with_their_sourc
 
 def test_reading_networks_imports_no_torchvision():
     code = (
-        "import sys, voiceface.perceptual, voiceface.backbones.inception, voiceface.backbones.resnet;"
+        "import sys, voiceface.models.lpips, voiceface.models.inception, voiceface.models.vggface2_resnet;"
         "sys.exit('torchvision' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -8,7 +8,6 @@ import torch
 from scipy.linalg import sqrtm
 from scipy.stats import entropy
 from sklearn.metrics.pairwise import cosine_similarity, manhattan_distances
-from voiceface.metrics.class_scores import class_score, log_of_probabilities
 from voiceface.metrics.frechet import FeatureStatistics, Gaussian, frechet_distance, frechet_of
 from voiceface.metrics.generation import (
     city_block,
@@ -17,6 +16,7 @@ from voiceface.metrics.generation import (
     galleries_of,
     identity_retrieval,
 )
+from voiceface.metrics.inception_score import class_score, log_of_probabilities
 
 
 def seeded(seed=0):

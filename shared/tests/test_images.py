@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageFile
-from voiceface import images
+from voiceface.images import loading as images
+from voiceface.images import transforms
 
 
 def smooth(height, width):
@@ -157,25 +158,25 @@ def test_float_pictures_are_refused():
 
 def test_to_bgr_is_its_own_inverse():
     picture = smooth(5, 7)
-    np.testing.assert_array_equal(images.to_bgr(picture), picture[..., ::-1])
-    np.testing.assert_array_equal(images.to_bgr(images.to_bgr(picture)), picture)
+    np.testing.assert_array_equal(transforms.to_bgr(picture), picture[..., ::-1])
+    np.testing.assert_array_equal(transforms.to_bgr(transforms.to_bgr(picture)), picture)
 
 
 @settings(deadline=None)
 @given(st.integers(1, 300), st.integers(1, 300), st.sampled_from([64, 112]))
 def test_resize_brings_the_longer_side_to_the_size(height, width, side):
-    resized = images.resize_longer_side(np.zeros((height, width, 3), np.uint8), side)
+    resized = transforms.resize_longer_side(np.zeros((height, width, 3), np.uint8), side)
     assert max(resized.shape[:2]) == side
     assert min(resized.shape[:2]) == max(1, int(side * min(height, width) / max(height, width)))
 
 
 def test_resize_by_hand():
-    assert images.resize_longer_side(smooth(150, 130), 112).shape == (112, 97, 3)
-    assert images.resize_longer_side(smooth(96, 120), 112).shape == (89, 112, 3)
+    assert transforms.resize_longer_side(smooth(150, 130), 112).shape == (112, 97, 3)
+    assert transforms.resize_longer_side(smooth(96, 120), 112).shape == (89, 112, 3)
     picture = smooth(112, 80)
-    assert images.resize_longer_side(picture, 112) is picture
+    assert transforms.resize_longer_side(picture, 112) is picture
     pairs = np.array([[0, 100], [50, 150]], np.uint8)
-    doubled = images.resize_longer_side(np.repeat(pairs[..., None], 3, axis=2), 4)[..., 0]
+    doubled = transforms.resize_longer_side(np.repeat(pairs[..., None], 3, axis=2), 4)[..., 0]
     assert np.abs(doubled[0].astype(int) - [0, 25, 75, 100]).max() <= 1  # half-pixel centres
     assert np.abs(doubled[1].astype(int) - [12.5, 37.5, 87.5, 112.5]).max() <= 1
 
@@ -186,13 +187,13 @@ def test_resize_by_hand():
 )
 def test_published_canvas_of_a_112_square(degrees, side):
     for sign in (1, -1):
-        assert images.published_canvas(112, 112, sign * degrees) == (side, side)
+        assert transforms.published_canvas(112, 112, sign * degrees) == (side, side)
 
 
 def test_published_rotation_keeps_the_middle_where_it_was_and_a_border_in_one_channel():
     picture = np.full((112, 112, 3), 200, np.uint8)
     picture[52:61, 52:61] = 255  # symmetric about (56, 56)
-    turned = images.rotate(picture, 14, centred=False)
+    turned = transforms.rotate(picture, 14, centred=False)
     assert turned.shape == (133, 133, 3)
     y, x = (np.average(np.arange(133), weights=(turned[..., 0] > 220).sum(axis=1 - axis)) for axis in (0, 1))
     np.testing.assert_allclose([y, x], 56, atol=0.1)
@@ -204,7 +205,7 @@ def test_positive_degrees_turn_counter_clockwise():
     picture = np.zeros((113, 113, 3), np.uint8)
     picture[54:59, 100:105] = 255  # on the right
     for centred in (True, False):
-        turned = images.rotate(picture, 15, centred=centred)[..., 1]
+        turned = transforms.rotate(picture, 15, centred=centred)[..., 1]
         y, _ = np.nonzero(turned > 200)
         middle = (turned.shape[0] - 1) / 2 if centred else 56.5
         assert y.mean() == pytest.approx(middle - 46 * np.sin(np.radians(15)), abs=1)
@@ -212,7 +213,7 @@ def test_positive_degrees_turn_counter_clockwise():
 
 @pytest.mark.parametrize("degrees", range(-15, 15))
 def test_centred_rotation_keeps_the_whole_picture_in_the_middle_of_grey(degrees):
-    turned = images.rotate(np.full((112, 90, 3), 200, np.uint8), degrees)
+    turned = transforms.rotate(np.full((112, 90, 3), 200, np.uint8), degrees)
     weight = turned[..., 0].astype(float) - 127
     assert (turned == turned[..., :1]).all()
     assert set(np.unique(turned)) <= set(range(127, 201))
@@ -225,10 +226,10 @@ def test_centred_rotation_keeps_the_whole_picture_in_the_middle_of_grey(degrees)
 
 def test_centred_rotation_by_nothing_changes_nothing_and_mirrors():
     picture = smooth(112, 90)
-    np.testing.assert_array_equal(images.rotate(picture, 0), picture)
-    mirrored = images.flip(images.rotate(images.flip(picture), -11)).astype(int)
-    assert np.abs(mirrored - images.rotate(picture, 11)).max() <= 3
-    quarter = images.rotate(picture, 90).astype(int)
+    np.testing.assert_array_equal(transforms.rotate(picture, 0), picture)
+    mirrored = transforms.flip(transforms.rotate(transforms.flip(picture), -11)).astype(int)
+    assert np.abs(mirrored - transforms.rotate(picture, 11)).max() <= 3
+    quarter = transforms.rotate(picture, 90).astype(int)
     assert quarter.shape == (90, 112, 3)
     assert np.abs(quarter - np.rot90(picture)).max() <= 1
 
@@ -236,16 +237,16 @@ def test_centred_rotation_by_nothing_changes_nothing_and_mirrors():
 def test_crop_takes_one_fraction_for_both_axes():
     y, x = np.mgrid[:100, :70].astype(np.uint8)
     picture = np.stack([y, x, y], axis=2)
-    cut = images.crop_or_pad(picture, 64, 0.5)
+    cut = transforms.crop_or_pad(picture, 64, 0.5)
     assert cut[0, 0].tolist() == [18, 3, 18]
     assert cut.shape == (64, 64, 3)
-    assert images.crop_or_pad(picture, 64, 0.999)[0, 0].tolist() == [35, 5, 35]
+    assert transforms.crop_or_pad(picture, 64, 0.999)[0, 0].tolist() == [35, 5, 35]
 
 
 def test_pad_centres_in_127():
-    framed = images.crop_or_pad(np.full((4, 1, 3), 9, np.uint8), 4, 0.7)
+    framed = transforms.crop_or_pad(np.full((4, 1, 3), 9, np.uint8), 4, 0.7)
     assert framed[..., 2].tolist() == [[127, 9, 127, 127]] * 4
-    both = images.crop_or_pad(np.full((6, 3, 3), 9, np.uint8), 4, 0.0, fill=0)
+    both = transforms.crop_or_pad(np.full((6, 3, 3), 9, np.uint8), 4, 0.0, fill=0)
     assert both[..., 0].tolist() == [[9, 9, 9, 0]] * 4
 
 
@@ -256,7 +257,7 @@ def test_training_transform_is_a_function_of_picture_and_seed(rotation, shape, s
     picture = smooth(*shape)
     before = picture.copy()
     first, again, other = (
-        images.training_transform(picture, side, np.random.default_rng(seed), rotation=rotation)
+        transforms.training_transform(picture, side, np.random.default_rng(seed), rotation=rotation)
         for seed in (5, 5, 6)
     )
     assert (first.shape, first.dtype) == ((3, side, side), np.float32)
@@ -270,7 +271,7 @@ def test_training_transform_is_a_function_of_picture_and_seed(rotation, shape, s
 def test_training_transform_makes_its_draws_in_any_case():
     def after(seed):
         rng = np.random.default_rng(seed)
-        images.training_transform(smooth(30, 30), 16, rng)
+        transforms.training_transform(smooth(30, 30), 16, rng)
         return rng.random()
 
     def four(seed):
@@ -285,7 +286,7 @@ def test_half_of_the_training_views_are_mirrored_and_half_are_turned():
     picture = np.zeros((32, 32, 3), np.uint8)
     picture[:, :16] = 200
     rng = np.random.default_rng(0)
-    views = [images.training_transform(picture, 32, rng) for _ in range(400)]
+    views = [transforms.training_transform(picture, 32, rng) for _ in range(400)]
     mirrored = np.mean([view[0, 16, 4] < view[0, 16, 27] for view in views])
     straight = np.mean([set(np.unique(view)) == {0, 200} for view in views])
     assert abs(mirrored - 0.5) < 0.1
@@ -307,46 +308,48 @@ def test_squeezing_goes_by_way_of_the_covering_size(height, width, between):
     for rows, columns in (between, (32, 32)):
         down, across = weights_of(clear.shape[0], rows), weights_of(clear.shape[1], columns)
         clear = np.floor(np.einsum("ih,hwc,jw->ijc", down, clear, across) + 0.5)
-    ours = images.resize_by_covering(picture, 32)
+    ours = transforms.resize_by_covering(picture, 32)
     assert (ours.shape, ours.dtype) == ((32, 32, 3), np.uint8)
     assert np.abs(ours - clear).max() <= 2  # OpenCV works in fixed point, twice
     straight = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_LINEAR)
     assert np.abs(straight - clear).max() > 10  # so the step in between counts
-    np.testing.assert_array_equal(images.evaluation_transform(picture, 32, fit="squeeze"), planes(ours))
+    np.testing.assert_array_equal(transforms.evaluation_transform(picture, 32, fit="squeeze"), planes(ours))
 
 
 def test_squeezing_leaves_the_final_size_alone_and_bears_any_shape():
     square = smooth(32, 32)
-    assert images.resize_by_covering(square, 32) is square
+    assert transforms.resize_by_covering(square, 32) is square
     for shape in ((1, 1), (1, 900), (900, 1), (1, 60_000)):
         assert (
-            images.resize_by_covering(np.full((*shape, 3), 9, np.uint8), 32).tolist() == [[[9] * 3] * 32] * 32
+            transforms.resize_by_covering(np.full((*shape, 3), 9, np.uint8), 32).tolist()
+            == [[[9] * 3] * 32] * 32
         )
     with pytest.raises(ValueError, match="side"):
-        images.resize_by_covering(square, 0)
+        transforms.resize_by_covering(square, 0)
 
 
 @pytest.mark.parametrize("fit", ["pad", "squeeze"])
 @pytest.mark.parametrize("shape", [(61, 40), (40, 61), (32, 32), (20, 20)])
 def test_a_picture_kept_at_its_final_size_gives_the_same_faces(fit, shape):
     picture = noise(*shape)
-    kept = images.resize(picture, 32, fit)
-    assert images.resize(kept, 32, fit) is kept
+    kept = transforms.resize(picture, 32, fit)
+    assert transforms.resize(kept, 32, fit) is kept
     for seed in range(8):
         first, second = (
-            images.training_transform(image, 32, np.random.default_rng(seed), fit=fit)
+            transforms.training_transform(image, 32, np.random.default_rng(seed), fit=fit)
             for image in (picture, kept)
         )
         np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(
-        images.evaluation_transform(picture, 32, fit=fit), images.evaluation_transform(kept, 32, fit=fit)
+        transforms.evaluation_transform(picture, 32, fit=fit),
+        transforms.evaluation_transform(kept, 32, fit=fit),
     )
 
 
 @pytest.mark.parametrize("fit", ["pad", "squeeze"])
 def test_a_squeezed_face_has_no_padding_and_a_padded_one_has(fit):
     tall = np.full((60, 30, 3), 9, np.uint8)
-    assert set(np.unique(images.evaluation_transform(tall, 32, fit=fit))) == (
+    assert set(np.unique(transforms.evaluation_transform(tall, 32, fit=fit))) == (
         {9, 127} if fit == "pad" else {9}
     )
 
@@ -354,10 +357,10 @@ def test_a_squeezed_face_has_no_padding_and_a_padded_one_has(fit):
 @pytest.mark.parametrize("rotation", ["centred", "published"])
 def test_a_view_is_drawn_and_applied_apart_as_it_is_together(rotation):
     picture = noise(40, 30)
-    views = [images.draw_view(np.random.default_rng(seed)) for seed in range(20)]
+    views = [transforms.draw_view(np.random.default_rng(seed)) for seed in range(20)]
     for seed, view in enumerate(views):
-        apart = images.apply_view(picture, 32, view, rotation=rotation)
-        together = images.training_transform(picture, 32, np.random.default_rng(seed), rotation=rotation)
+        apart = transforms.apply_view(picture, 32, view, rotation=rotation)
+        together = transforms.training_transform(picture, 32, np.random.default_rng(seed), rotation=rotation)
         np.testing.assert_array_equal(apart, together)
     assert {view.mirrored for view in views} == {True, False}
     assert any(view.degrees is None for view in views) and any(view.degrees for view in views)
@@ -365,34 +368,34 @@ def test_a_view_is_drawn_and_applied_apart_as_it_is_together(rotation):
 
 def test_hand_worked_view():
     picture = noise(6, 6)
-    view = images.View(mirrored=True, degrees=None, fraction=0.5)
-    np.testing.assert_array_equal(images.apply_view(picture, 6, view), planes(picture[:, ::-1]))
-    turned = images.apply_view(picture, 6, images.View(False, 12, 0.99), rotation="published")
-    canvas = images.rotate(picture, 12, centred=False)
-    np.testing.assert_array_equal(turned, planes(images.crop_or_pad(canvas, 6, 0.99)))
+    view = transforms.View(mirrored=True, degrees=None, fraction=0.5)
+    np.testing.assert_array_equal(transforms.apply_view(picture, 6, view), planes(picture[:, ::-1]))
+    turned = transforms.apply_view(picture, 6, transforms.View(False, 12, 0.99), rotation="published")
+    canvas = transforms.rotate(picture, 12, centred=False)
+    np.testing.assert_array_equal(turned, planes(transforms.crop_or_pad(canvas, 6, 0.99)))
 
 
 def test_evaluation_transform_pads_and_says_so_once(caplog):
-    images._log_padding.cache_clear()
+    transforms._log_padding.cache_clear()
     with caplog.at_level(logging.INFO):
         for _ in range(2):
-            tall = images.evaluation_transform(np.full((100, 50, 3), 9, np.uint8), 112)
+            tall = transforms.evaluation_transform(np.full((100, 50, 3), 9, np.uint8), 112)
     assert caplog.text.count("not square") == 1
     assert tall.shape == (3, 112, 112)
     assert (
         (tall[:, :, :28] == 127).all() and (tall[:, :, 28:84] == 9).all() and (tall[:, :, 84:] == 127).all()
     )
     square = smooth(112, 112)
-    np.testing.assert_array_equal(images.evaluation_transform(square, 112), square.transpose(2, 0, 1))
+    np.testing.assert_array_equal(transforms.evaluation_transform(square, 112), square.transpose(2, 0, 1))
 
 
 def test_arrays_that_are_no_picture_are_refused():
     for wrong in (np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3)), np.zeros((0, 4, 3), np.uint8)):
         with pytest.raises(images.ImageError, match=r"expected a uint8 picture of shape \(H, W, 3\)"):
-            images.evaluation_transform(wrong, 112)
+            transforms.evaluation_transform(wrong, 112)
     with pytest.raises(ValueError, match="rotation"):
-        images.training_transform(smooth(4, 4), 4, np.random.default_rng(0), rotation="none")
+        transforms.training_transform(smooth(4, 4), 4, np.random.default_rng(0), rotation="none")
     with pytest.raises(ValueError, match=r'fit must be "pad" or "squeeze", found \'crop\''):
-        images.evaluation_transform(smooth(4, 4), 4, fit="crop")
+        transforms.evaluation_transform(smooth(4, 4), 4, fit="crop")
     with pytest.raises(ValueError, match="fraction"):
-        images.crop_or_pad(smooth(4, 4), 2, 1.5)
+        transforms.crop_or_pad(smooth(4, 4), 2, 1.5)

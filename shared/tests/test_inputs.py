@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from voiceface.inputs import SOUNDS, find_inputs, writable_folder
+from voiceface.io.input_files import SOUNDS, find_inputs, writable_folder
 
 
 def touched(root: Path, *names: str) -> Path:

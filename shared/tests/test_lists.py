@@ -6,15 +6,9 @@ import hashlib
 import numpy as np
 import pytest
 from voiceface.datasets.identities import Identity
-from voiceface.datasets.lists import (
-    ListError,
-    check_items,
-    published_bytes,
-    read_list,
-    with_labels,
-    write_list,
-    wrong_shares,
-)
+from voiceface.datasets.trials.coverage import check_items, wrong_shares
+from voiceface.datasets.trials.reading import published_bytes, read_list, write_list
+from voiceface.datasets.trials.trial_list import ListError, with_labels
 
 PEOPLE = [
     Identity("A", "id1", "A", "f", "X"),

@@ -7,7 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from voiceface.log_filterbank import ExportableLogMel, SF2FLogMel, floor_bin_mel_bank, samples_in
+from voiceface.audio.frontends import ExportableLogMel, SF2FLogMel
+from voiceface.audio.mel import floor_bin_mel_bank, samples_in
 
 FRONT, GRAPH = SF2FLogMel(), ExportableLogMel(dtype=torch.float64)
 

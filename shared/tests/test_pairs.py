@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from voiceface import audio, images
+from voiceface.audio import loading as audio
 from voiceface.datasets.corpus import Corpus, CorpusError, Person
 from voiceface.datasets.identities import Identity
-from voiceface.datasets.pairs import PairDataset
+from voiceface.datasets.pair_dataset import PairDataset
+from voiceface.images import loading as images
+from voiceface.images import transforms
 
 LENGTH = 4000
 
@@ -70,9 +72,9 @@ def test_faces_are_blue_green_red(corpus):
 
 
 def test_without_augmentation_the_evaluation_transform_is_used(corpus):
-    picture = images.to_bgr(images.decode(corpus.face_path(corpus.people[0].faces[0])))
+    picture = transforms.to_bgr(images.decode(corpus.face_path(corpus.people[0].faces[0])))
     plain = PairDataset(corpus, side=24, augment=False).draw(0, np.random.default_rng(3))["face"]
-    np.testing.assert_array_equal(plain, images.evaluation_transform(picture, 24))
+    np.testing.assert_array_equal(plain, transforms.evaluation_transform(picture, 24))
 
 
 @pytest.mark.parametrize("rotation", ["centred", "published"])

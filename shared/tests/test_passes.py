@@ -2,7 +2,7 @@
 
 import torch
 from torch import nn
-from voiceface.passes import held, keep_buffers
+from voiceface.models.contexts import held, keep_buffers
 
 
 def test_held_parameters_get_no_gradient_but_their_input_does() -> None:

@@ -7,7 +7,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from voiceface.features import PerceptionistLogMel, bin_edge_mel_bank, repeat_frames
+from voiceface.audio.frontends import PerceptionistLogMel
+from voiceface.audio.mel import bin_edge_mel_bank, repeat_frames
 
 FRONT = PerceptionistLogMel()
 

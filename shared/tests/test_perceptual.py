@@ -5,8 +5,8 @@ import warnings
 import pytest
 import torch
 from torch.nn import functional
-from voiceface.checkpoint import CheckpointError
-from voiceface.perceptual import LPIPS, TAPS, load_lpips, load_trunk, trunk, unit_channels
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.models.lpips import LPIPS, TAPS, load_lpips, load_trunk, trunk, unit_channels
 
 NETS = ("alex", "vgg", "squeeze")
 

@@ -6,18 +6,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from voiceface.population import agreement_parts as parts
-from voiceface.population import judge as judges
-from voiceface.population.agreement import agree, agreement_of, read_people
-from voiceface.population.agreement_result import ABOUT
-from voiceface.population.face_truth import face_truth, face_truth_of, read_face_truth
-from voiceface.population.judge import Judge, JudgeConfig, Reading
-from voiceface.population.layout import name_of, settings_of
-from voiceface.population.listener import listener_pictures
-from voiceface.population.people import draw_people
-from voiceface.population.render import prepare_face, render_picture
-from voiceface.population.truth import TruthError
-from voiceface.population.write import write_population
+from voiceface.synthetic.agreement import parts
+from voiceface.synthetic.agreement.agreement import agree, agreement_of, read_people
+from voiceface.synthetic.agreement.result import ABOUT
+from voiceface.synthetic.face.geometry_truth import face_truth, face_truth_of, read_face_truth
+from voiceface.synthetic.face.render import prepare_face, render_picture
+from voiceface.synthetic.ground_truth import TruthError
+from voiceface.synthetic.identities import draw_people
+from voiceface.synthetic.layout import name_of, settings_of
+from voiceface.synthetic.readers import attribute_reader
+from voiceface.synthetic.readers.attribute_reader import Judge, JudgeConfig, Reading
+from voiceface.synthetic.voice.oracle_listener import listener_pictures
+from voiceface.synthetic.writer import write_population
 
 RNG = np.random.default_rng(1)
 
@@ -234,7 +234,7 @@ def test_the_bundled_judge_tells_true_from_exchanged_pictures():
         for j in range(3):
             pictures[i, j] = render_picture(people, i, j, side=64, nuisance=0.3, face=face).image
     shown = torch.from_numpy(pictures).permute(0, 1, 4, 2, 3).contiguous()
-    judge, truth = judges.load(), face_truth(people)
+    judge, truth = attribute_reader.load(), face_truth(people)
     right = agree(judge, shown[:, 0], shown[:, 1:], truth, replicates=100)
     assert right.judge == judge.about["sha256"]
     for name in ("factors", "shape same sex", "found 1", "tied found 10", "matching same sex", "skin"):
@@ -251,13 +251,13 @@ def test_the_bundled_judge_tells_true_from_exchanged_pictures():
 
 def test_a_perfect_listener_draws_what_the_voice_tells_and_nothing_else():
     """At rho 0.7 the factors follow the voice's; at rho 0 a sex differs in free things only."""
-    ids, judge = list(range(116, 146)), judges.load()
+    ids, judge = list(range(116, 146)), attribute_reader.load()
     read = {}
     for rho in (0.0, 0.7):
         settings = settings_of("quick", rho=rho)
         made = listener_pictures(settings, ids)
         assert made.shape == (30, 3, 64, 64) and made.dtype == torch.uint8
-        read[rho] = judges.read(judge, made)
+        read[rho] = attribute_reader.read(judge, made)
     people = draw_people(np.array(ids), rho=0.7)
     assert np.array_equal(read[0.7].sex_logit.numpy() > 0, people.sex == 1)
     found = read[0.7].factors.numpy()

@@ -5,8 +5,8 @@ import time
 
 import numpy as np
 import pytest
-from voiceface.population import bases, head
-from voiceface.population.people import draw_people
+from voiceface.synthetic.face import head, head_bases
+from voiceface.synthetic.identities import draw_people
 
 # Means of men and women in mm, from the design's table; they must agree within 10 %.
 EXPECTED = {
@@ -35,16 +35,18 @@ def test_profiles_are_the_usual_monotone_cubic():
 
     at = np.linspace(-170, 120, 999)
     for knots in (
-        bases.HALF_WIDTH,
-        bases.FRONT_DEPTH,
-        bases.BACK_DEPTH,
-        bases.NOSE_HEIGHT,
-        bases.NOSE_SPREAD,
+        head_bases.HALF_WIDTH,
+        head_bases.FRONT_DEPTH,
+        head_bases.BACK_DEPTH,
+        head_bases.NOSE_HEIGHT,
+        head_bases.NOSE_SPREAD,
     ):
         places, values = np.array(knots, float).T
         inside = np.clip(at, places[0], places[-1])
-        assert np.allclose(bases.profile(knots, at), PchipInterpolator(places, values)(inside), atol=1e-9)
-    assert (bases.profile(bases.NOSE_HEIGHT, np.array([-60.0, 20.0]), outside=0.0) == 0).all()
+        assert np.allclose(
+            head_bases.profile(knots, at), PchipInterpolator(places, values)(inside), atol=1e-9
+        )
+    assert (head_bases.profile(head_bases.NOSE_HEIGHT, np.array([-60.0, 20.0]), outside=0.0) == 0).all()
 
 
 def test_counts(model):
@@ -56,7 +58,7 @@ def test_counts(model):
 
 
 def test_computed_in_a_moment_and_kept():
-    from voiceface.population.head import head_model
+    from voiceface.synthetic.face.head import head_model
 
     started = time.process_time()
     fresh = head_model.__wrapped__(1.0)
@@ -70,7 +72,7 @@ def test_no_degenerate_front_triangle_and_outward_normals(model):
     double_area = np.linalg.norm(
         np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
     )
-    in_front = (np.cos(bases.mean_surface().theta).ravel() > 0.2)[model.triangles].all(axis=1)
+    in_front = (np.cos(head_bases.mean_surface().theta).ravel() > 0.2)[model.triangles].all(axis=1)
     assert double_area[in_front].min() > 2 * 0.2
     normals = head.vertex_normals(model.mean, model.triangles)
     assert np.allclose(np.linalg.norm(normals, axis=1), 1.0, atol=1e-6)
@@ -122,13 +124,13 @@ def test_coefficients_have_unit_variance_within_a_sex(crowd):
         mine = alpha[crowd.face_sex == sex]
         assert np.abs(mine.std(axis=0) - 1).max() < 0.1
         sign = 2 * sex - 1
-        assert np.abs(mine.mean(axis=0) - sign * bases.sex_shift()).max() < 0.12
+        assert np.abs(mine.mean(axis=0) - sign * head_bases.sex_shift()).max() < 0.12
 
 
 def test_the_face_sex_counts_and_not_the_voice_sex():
     people = draw_people(np.arange(60), share_sex=False)
     alpha = head.identity_coefficients(people)
-    shift = (alpha - people.g @ bases.loadings().T - people.q * bases.residual_scale())[:, 4]
+    shift = (alpha - people.g @ head_bases.loadings().T - people.q * head_bases.residual_scale())[:, 4]
     assert np.allclose(shift > 0, people.face_sex == 1)
     assert (people.face_sex != people.sex).any()
 
@@ -136,7 +138,7 @@ def test_the_face_sex_counts_and_not_the_voice_sex():
 def test_recovery_of_the_factors_from_the_true_shape():
     table = [0.80, 0.79, 0.74, 0.78, 0.82, 0.78, 0.80, 0.63]
     assert np.abs(head.shape_recovery() - table).max() < 0.01
-    coupled = (bases.loadings() ** 2).sum(axis=1)
+    coupled = (head_bases.loadings() ** 2).sum(axis=1)
     assert (coupled > 0).sum() == 26
     assert coupled[coupled > 0].mean() == pytest.approx(0.445, abs=0.001)
 
@@ -212,10 +214,10 @@ def test_pairs_measure_what_they_name(model):
         head.measure(model.mean[:10])
 
 
-@pytest.mark.parametrize("name", bases.EXPRESSION_NAMES)
+@pytest.mark.parametrize("name", head_bases.EXPRESSION_NAMES)
 def test_expressions_stay_on_the_face(model, name):
-    moved = np.linalg.norm(model.expression[bases.EXPRESSION_NAMES.index(name)], axis=1)
-    back = np.cos(bases.mean_surface().theta).ravel() < -0.3
+    moved = np.linalg.norm(model.expression[head_bases.EXPRESSION_NAMES.index(name)], axis=1)
+    back = np.cos(head_bases.mean_surface().theta).ravel() < -0.3
     assert moved.max() > 1.0
     assert moved[back].max() < 0.1
 

@@ -3,18 +3,28 @@
 import numpy as np
 import pytest
 import torch
-from voiceface import weights as weights_command
-from voiceface.checkpoint import CheckpointError, fingerprint, save_model
-from voiceface.population import agreement, judge_check, judge_faces, judge_training
-from voiceface.population import judge as judges
-from voiceface.population.bases import COLUMNS, ROWS
-from voiceface.population.face_truth import face_truth
-from voiceface.population.head import head_model
-from voiceface.population.judge import Judge, JudgeConfig, Reading, perceptual_distance, read
-from voiceface.population.judge_training import JudgeTraining, pair_loss, train_judge, trait_losses
-from voiceface.population.people import draw_people
-from voiceface.population.presets import PRESETS
-from voiceface.population.render import prepare_face, render_picture
+from voiceface.checkpoints.native import fingerprint, save_model
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.commands import weights
+from voiceface.synthetic.agreement import agreement
+from voiceface.synthetic.face.geometry_truth import face_truth
+from voiceface.synthetic.face.head import head_model
+from voiceface.synthetic.face.head_bases import COLUMNS, ROWS
+from voiceface.synthetic.face.render import prepare_face, render_picture
+from voiceface.synthetic.identities import draw_people
+from voiceface.synthetic.presets import PRESETS
+from voiceface.synthetic.readers import attribute_reader
+from voiceface.synthetic.readers import check as judge_check
+from voiceface.synthetic.readers import data as judge_faces
+from voiceface.synthetic.readers import training as judge_training
+from voiceface.synthetic.readers.attribute_reader import (
+    Judge,
+    JudgeConfig,
+    Reading,
+    perceptual_distance,
+    read,
+)
+from voiceface.synthetic.readers.training import JudgeTraining, pair_loss, train_judge, trait_losses
 
 SMALL = JudgeConfig(widths=(4, 6, 8, 8), squeezed=4, hidden=16, embedding=8)
 
@@ -91,9 +101,9 @@ def test_fusing_changes_no_reading():
     assert not any(isinstance(module, torch.nn.BatchNorm2d) for module in fused.modules())
 
 
-@pytest.mark.parametrize("name", judges.BUNDLED)
+@pytest.mark.parametrize("name", attribute_reader.BUNDLED)
 def test_bundled_ones_are_frozen_deterministic_and_without_modes(name):
-    network, pictures = judges.load(name), torch.rand(2, 3, 64, 64, requires_grad=True)
+    network, pictures = attribute_reader.load(name), torch.rand(2, 3, 64, 64, requires_grad=True)
     assert not network.training and not any(weight.requires_grad for weight in network.parameters())
     first, second = network(pictures), network.train()(pictures)
     assert torch.equal(first.embedding, second.embedding) and torch.equal(first.factors, second.factors)
@@ -102,7 +112,7 @@ def test_bundled_ones_are_frozen_deterministic_and_without_modes(name):
 
 
 def test_perceptual_distance_is_zero_for_the_same_and_falls_along_its_gradient(strangers):
-    network, real = judges.load("perceptual"), strangers[0][:2, 0] / 255.0
+    network, real = attribute_reader.load("perceptual"), strangers[0][:2, 0] / 255.0
     assert perceptual_distance(network, real, real).abs().max() < 1e-5
     made = real.flip(0).clone().requires_grad_()
     far = perceptual_distance(network, made, real)
@@ -117,28 +127,28 @@ def test_perceptual_distance_is_zero_for_the_same_and_falls_along_its_gradient(s
 
 def test_a_file_gives_the_judge_back(small, tmp_path):
     path = tmp_path / "judge.safetensors"
-    judges.save(small, path, training={"seed": 3}, extra={"factor_r2_mean": 0.5})
-    again = judges.load(path)
+    attribute_reader.save(small, path, training={"seed": 3}, extra={"factor_r2_mean": 0.5})
+    again = attribute_reader.load(path)
     pictures = torch.rand(2, 3, 64, 64)
     assert torch.allclose(again(pictures).factors, small(pictures).factors, atol=5e-3)
     assert again.config == SMALL and again.about["training"] == {"seed": 3}
-    assert again.about["notice"] == judges.NOTICE and len(again.about["sha256"]) == 64
+    assert again.about["notice"] == attribute_reader.NOTICE and len(again.about["sha256"]) == 64
 
 
 def test_files_of_other_systems_are_refused(small, tmp_path):
     path = tmp_path / "other.safetensors"
     save_model(path, small.state_dict(), system="sf2f", kind="judge", config={})
     with pytest.raises(CheckpointError, match="another system"):
-        judges.load(path)
+        attribute_reader.load(path)
     with pytest.raises(FileNotFoundError):
-        judges.load("jugde")
+        attribute_reader.load("jugde")
 
 
 def test_bundled_ones_are_small_and_learnt_from_different_people_of_no_preset():
     ranges, prints = [], []
     largest = max(309 + preset.train for preset in PRESETS.values())
-    for name in judges.BUNDLED:
-        network = judges.load(name)
+    for name in attribute_reader.BUNDLED:
+        network = attribute_reader.load(name)
         training = network.about["training"]
         ranges.append(
             range(training["first"], training["first"] + training["people"] + judge_training.CHECKED)
@@ -151,9 +161,9 @@ def test_bundled_ones_are_small_and_learnt_from_different_people_of_no_preset():
     assert len({seed for seed, _ in prints}) == 2 and len({digest for _, digest in prints}) == 2
 
 
-@pytest.mark.parametrize("name", judges.BUNDLED)
+@pytest.mark.parametrize("name", attribute_reader.BUNDLED)
 def test_bundled_ones_read_strangers(name, strangers):
-    network = judges.load(name)
+    network = attribute_reader.load(name)
     found = judge_check.quality(network, *strangers)
     assert found.sex >= 0.95 and found.auc > 0.99 and found.auc_same_sex > 0.99
     assert found.found[1] > 0.95 and found.factor_r2.min() > 0.4 and found.factor_r2.mean() > 0.6
@@ -274,8 +284,8 @@ def test_the_command_writes_a_file_that_can_be_described(tmp_path, monkeypatch, 
         assert judge_training.main(words) == 0
     finally:
         torch.set_num_threads(threads)
-    assert judges.load(path).about["training"]["first"] == 200_000
-    assert weights_command.main([str(path)]) == 0
+    assert attribute_reader.load(path).about["training"]["first"] == 200_000
+    assert weights.main([str(path)]) == 0
     shown = capsys.readouterr().out
     for words in (
         "population judge, our format",

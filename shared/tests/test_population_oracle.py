@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from voiceface.population.oracle import (
+from voiceface.synthetic.identities import draw_people
+from voiceface.synthetic.oracle import (
     COUPLINGS,
     EXPECTED,
     SEX_ONLY,
@@ -17,7 +18,6 @@ from voiceface.population.oracle import (
     share_of_ceiling,
     simulate,
 )
-from voiceface.population.people import draw_people
 
 
 def test_ratio_is_that_of_the_two_densities():

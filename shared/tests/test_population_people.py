@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from voiceface.population.counters import STREAMS, integers, mix64, normals, uniforms
-from voiceface.population.people import (
+from voiceface.synthetic.counter_rng import STREAMS, integers, mix64, normals, uniforms
+from voiceface.synthetic.identities import (
     FACTORS,
     NATIONALITIES,
     draw_people,
@@ -21,7 +21,7 @@ from voiceface.population.people import (
     video_of_picture,
     voice_id,
 )
-from voiceface.population.presets import PRESETS, Preset, ids_of, preset_of
+from voiceface.synthetic.presets import PRESETS, Preset, ids_of, preset_of
 
 GOLDEN = Path(__file__).with_name("population_factors.csv")
 

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from voiceface.population import render, splat
-from voiceface.population.appearance import appearance_of
-from voiceface.population.people import draw_people
+from voiceface.synthetic.face import raster_reference, render
+from voiceface.synthetic.face.appearance import appearance_of
+from voiceface.synthetic.identities import draw_people
 
 SIDE = 96
 
@@ -103,7 +103,7 @@ def test_compiled_and_reference_agree(people, row):
 
 
 def test_reference_lights_like_the_compiled_code():
-    from voiceface.population.raster import shade
+    from voiceface.synthetic.face.raster import shade
 
     rng = np.random.default_rng(0)
     normals = rng.normal(size=(50, 3))
@@ -111,7 +111,7 @@ def test_reference_lights_like_the_compiled_code():
     paint = rng.random((50, 4))
     light = np.array([0.2, 0.4, 0.89, 0.1, 0.2, 0.97, 0.4, 0.7], np.float32)
     expected = [shade(*normal, light, *values) for normal, values in zip(normals, paint)]
-    assert np.allclose(splat._shade(normals, light.astype(float), paint), expected, atol=1e-5)
+    assert np.allclose(raster_reference._shade(normals, light.astype(float), paint), expected, atol=1e-5)
 
 
 def test_alone_in_any_order_and_in_a_crowd(people):

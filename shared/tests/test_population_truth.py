@@ -7,13 +7,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from voiceface.datasets.corpus import open_corpus
-from voiceface.datasets.draw import draw_all
-from voiceface.metrics.all_pairs import all_pairs_figures, score_matrix
-from voiceface.metrics.protocol import Protocol, evaluate
-from voiceface.population.people import draw_people
-from voiceface.population.truth import Truth, TruthError, oracle_vectors, read_truth, reference_tables
-from voiceface.population.write import settings_of, write_population
-from voiceface.report.association import association_report
+from voiceface.datasets.trials.sampling import draw_all
+from voiceface.evaluation.all_pairs import all_pairs_figures, score_matrix
+from voiceface.evaluation.evaluator import evaluate
+from voiceface.evaluation.protocol import Protocol
+from voiceface.report.association_report import association_report
+from voiceface.synthetic.ground_truth import Truth, TruthError, oracle_vectors, read_truth, reference_tables
+from voiceface.synthetic.identities import draw_people
+from voiceface.synthetic.layout import settings_of
+from voiceface.synthetic.writer import write_population
 
 
 def truth_of(rho: float, count: int = 200) -> Truth:

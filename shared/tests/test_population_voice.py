@@ -4,10 +4,10 @@ import hashlib
 
 import numpy as np
 import pytest
-from voiceface.parallel import map_unordered
-from voiceface.population.people import draw_people, video_count
-from voiceface.population.phones import PHONES, VOWELS, plan_speech, reference_formants, steady_vowel
-from voiceface.population.voice import SAMPLE_RATE, Clip, speak, synthesise_clip
+from voiceface.runtime.process_pool import map_unordered
+from voiceface.synthetic.identities import draw_people, video_count
+from voiceface.synthetic.voice.phonetics import PHONES, VOWELS, plan_speech, reference_formants, steady_vowel
+from voiceface.synthetic.voice.speech_synthesis import SAMPLE_RATE, Clip, speak, synthesise_clip
 
 SPEAKERS = np.arange(309, 321)
 

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from voiceface.population import write
-from voiceface.population.layout import (
+from voiceface.commands import population
+from voiceface.synthetic import writer
+from voiceface.synthetic.dataset import PopulationDataset, PopulationStream
+from voiceface.synthetic.layout import (
     PopulationError,
     clip_path,
     name_of,
@@ -22,7 +24,6 @@ from voiceface.population.layout import (
     second_picture_path,
     settings_of,
 )
-from voiceface.population.stream import PopulationDataset, PopulationStream
 
 SMALL = settings_of("tiny", train=3, val=2, test=4, clip_seconds=0.6, seed=5)
 
@@ -39,7 +40,7 @@ def digests(root: Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def tree(tmp_path_factory):
     root = tmp_path_factory.mktemp("population") / "one"
-    return write.write_population(root, SMALL, workers=1, progress=False)
+    return writer.write_population(root, SMALL, workers=1, progress=False)
 
 
 def test_layout_and_counts(tree):
@@ -79,8 +80,8 @@ def test_tables(tree):
 
 
 def test_truth_matches_the_people(tree):
-    from voiceface.population.head import identity_coefficients
-    from voiceface.population.tables import people_of
+    from voiceface.synthetic.face.head import identity_coefficients
+    from voiceface.synthetic.tables import people_of
 
     people = people_of(SMALL)
     rows = list(csv.DictReader((tree / "truth" / "identities.csv").read_text().splitlines()))
@@ -97,9 +98,10 @@ def test_truth_matches_the_people(tree):
 
 
 def test_ordinary_loaders_read_it(tree):
-    from voiceface import audio, images
+    from voiceface.audio import loading as audio
     from voiceface.datasets.corpus import open_corpus
-    from voiceface.datasets.lists import read_list
+    from voiceface.datasets.trials.reading import read_list
+    from voiceface.images import loading as images
 
     for split, count in (("train", 3), ("val", 2), ("test", 4)):
         corpus = open_corpus(tree, split)
@@ -114,7 +116,7 @@ def test_ordinary_loaders_read_it(tree):
 
 
 def test_two_workers_give_the_same_bytes(tree, tmp_path):
-    other = write.write_population(tmp_path / "two", SMALL, workers=2, progress=False)
+    other = writer.write_population(tmp_path / "two", SMALL, workers=2, progress=False)
     assert digests(other) == digests(tree)
 
 
@@ -127,20 +129,23 @@ def test_missing_files_are_made_again_and_nothing_else(tree, tmp_path, monkeypat
     for path in gone:
         path.unlink()
     (other / "truth" / "population.json").write_text(
-        json.dumps({"complete": False, "settings": json.loads((tree / write.MARKER).read_text())["settings"]})
+        json.dumps(
+            {"complete": False, "settings": json.loads((tree / writer.MARKER).read_text())["settings"]}
+        )
     )
     torn = other / "faces" / name_of(0, SMALL) / ".00000001.abc.part.jpg"
     torn.write_bytes(b"half a picture")
     made = []
-    original = write._write_identity
-    monkeypatch.setattr(write, "_write_identity", lambda job: made.append(original(job)))
-    write.write_population(other, SMALL, workers=1, progress=False)
+    original = writer._write_identity
+    monkeypatch.setattr(writer, "_write_identity", lambda job: made.append(original(job)))
+    writer.write_population(other, SMALL, workers=1, progress=False)
     assert sum(made) == 3
     assert digests(other) == digests(tree)
 
 
 def test_a_finished_population_is_not_rendered_again(tree, monkeypatch):
-    from voiceface.population import render, voice
+    from voiceface.synthetic.face import render
+    from voiceface.synthetic.voice import speech_synthesis as voice
 
     def never(*args, **how):
         raise AssertionError("rendered again")
@@ -148,7 +153,7 @@ def test_a_finished_population_is_not_rendered_again(tree, monkeypatch):
     monkeypatch.setattr(render, "prepare_face", never)
     monkeypatch.setattr(voice, "synthesise_clip", never)
     before = digests(tree)
-    write.write_population(tree, SMALL, workers=1, progress=False)
+    writer.write_population(tree, SMALL, workers=1, progress=False)
     assert digests(tree) == before
 
 
@@ -156,7 +161,7 @@ def test_killed_and_resumed(tree, tmp_path):
     """Kill -9 in the middle of the work; the same command then ends with the same bytes."""
     out = tmp_path / "killed"
     code = (
-        "from voiceface.population import write; from voiceface.population.layout import settings_of; "
+        "from voiceface.synthetic import writer; from voiceface.synthetic.layout import settings_of; "
         "s = settings_of('tiny', train=3, val=2, test=4, clip_seconds=0.6, seed=5); "
         f"write.write_population({str(out)!r}, s, workers=1, progress=False)"
     )
@@ -166,13 +171,13 @@ def test_killed_and_resumed(tree, tmp_path):
         time.sleep(0.005)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    write.write_population(out, SMALL, workers=1, progress=False)
+    writer.write_population(out, SMALL, workers=1, progress=False)
     assert digests(out) == digests(tree)
 
 
 def test_content_does_not_depend_on_how_many_there_are(tree, tmp_path):
     more = replace(SMALL, train=5, test=5)
-    other = write.write_population(tmp_path / "more", more, workers=1, lists=False, progress=False)
+    other = writer.write_population(tmp_path / "more", more, workers=1, lists=False, progress=False)
     large, small = digests(other), digests(tree)
     files = [name for name in small if name.startswith(("wav/", "faces/"))]
     assert len(files) == 36
@@ -181,34 +186,34 @@ def test_content_does_not_depend_on_how_many_there_are(tree, tmp_path):
 
 def test_a_tree_can_grow_but_not_shrink(tmp_path):
     base = replace(SMALL, clips=1, pictures=1, train=1, val=1, test=2)
-    root = write.write_population(tmp_path / "grow", base, workers=1, progress=False, lists=False)
-    write.write_population(root, replace(base, train=2), workers=1, progress=False, lists=False)
-    fresh = write.write_population(
+    root = writer.write_population(tmp_path / "grow", base, workers=1, progress=False, lists=False)
+    writer.write_population(root, replace(base, train=2), workers=1, progress=False, lists=False)
+    fresh = writer.write_population(
         tmp_path / "fresh", replace(base, train=2), workers=1, progress=False, lists=False
     )
     assert digests(root) == digests(fresh)
     with pytest.raises(PopulationError, match="train is 2 there and 1 here"):
-        write.write_population(root, base, workers=1, progress=False)
+        writer.write_population(root, base, workers=1, progress=False)
 
 
 @pytest.mark.parametrize("changes", [{"seed": 6}, {"rho": 0.5}, {"picture_side": 32}, {"nuisance": 1.0}])
 def test_other_settings_are_refused(tree, changes):
     with pytest.raises(PopulationError, match=next(iter(changes))):
-        write.write_population(tree, SMALL, workers=1, progress=False, **changes)
+        writer.write_population(tree, SMALL, workers=1, progress=False, **changes)
 
 
 def test_a_foreign_folder_is_refused(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
     with pytest.raises(PopulationError, match="not empty"):
-        write.write_population(tmp_path, SMALL)
+        writer.write_population(tmp_path, SMALL)
     assert (tmp_path / "notes.txt").read_text() == "mine"
 
 
 def test_voices_are_the_same_for_every_rho_and_can_be_linked(tree, tmp_path):
-    other = write.write_population(
+    other = writer.write_population(
         tmp_path / "uncoupled", replace(SMALL, rho=0.0), workers=1, voices_from=tree, progress=False
     )
-    alone = write.write_population(
+    alone = writer.write_population(
         tmp_path / "alone", replace(SMALL, rho=0.0, pictures=0), workers=1, progress=False, lists=False
     )
     mine, theirs = digests(other), digests(tree)
@@ -217,14 +222,14 @@ def test_voices_are_the_same_for_every_rho_and_can_be_linked(tree, tmp_path):
             assert mine[name] == theirs[name] == digests(alone)[name]
     assert not np.allclose(np.load(other / "truth/shape.npy"), np.load(tree / "truth/shape.npy"))
     with pytest.raises(PopulationError, match="other voices: seed"):
-        write.write_population(tmp_path / "no", replace(SMALL, seed=1), voices_from=tree)
+        writer.write_population(tmp_path / "no", replace(SMALL, seed=1), voices_from=tree)
 
 
 def test_meshes_and_second_view(tmp_path):
-    from voiceface.population.head import head_model
+    from voiceface.synthetic.face.head import head_model
 
     settings = replace(SMALL, train=1, val=1, test=1, clips=0, mesh=True, second_view=True)
-    root = write.write_population(tmp_path / "mesh", settings, workers=1, lists=False, progress=False)
+    root = writer.write_population(tmp_path / "mesh", settings, workers=1, lists=False, progress=False)
     name = name_of(settings.ids()[0], settings)
     lines = (root / "mesh" / name / f"{name}.obj").read_text().splitlines()
     vertices = np.array([line.split()[1:] for line in lines if line.startswith("v ")], float)
@@ -248,7 +253,7 @@ def test_quirks(tmp_path):
     import cv2
 
     settings = replace(settings_of("quirks"), train=6, val=1, test=2, clips=1, pictures=1, clip_seconds=0.5)
-    root = write.write_population(tmp_path / "quirks", settings, workers=1, progress=False)
+    root = writer.write_population(tmp_path / "quirks", settings, workers=1, progress=False)
     names = [path.name for path in (root / "faces").iterdir()]
     assert any("-" in name and name.count(".") > 1 for name in names)
     assert [path for path in (root / "faces").iterdir() if not any(path.iterdir())]
@@ -258,12 +263,12 @@ def test_quirks(tmp_path):
     images = [cv2.imread(str(path), cv2.IMREAD_UNCHANGED) for path in root.rglob("*.jpg")]
     assert sum(image.ndim == 2 for image in images) == 1
     before = digests(root)
-    write.write_population(root, settings, workers=1, progress=False)
+    writer.write_population(root, settings, workers=1, progress=False)
     assert digests(root) == before
 
 
 def test_the_standard_set_has_rows_to_be_skipped():
-    from voiceface.population.tables import set_column
+    from voiceface.synthetic.tables import set_column
 
     column = set_column(settings_of("standard"))
     assert list(column.values()).count("none") == 26
@@ -287,7 +292,7 @@ def test_settings_by_number_of_people():
 )
 def test_impossible_settings_are_refused_early(tmp_path, changes):
     with pytest.raises(PopulationError, match=next(iter(changes))):
-        write.write_population(tmp_path / "no", "tiny", **changes)
+        writer.write_population(tmp_path / "no", "tiny", **changes)
     assert not (tmp_path / "no").exists()
 
 
@@ -295,25 +300,25 @@ def test_damaged_marker_is_named(tmp_path):
     (tmp_path / "truth").mkdir()
     (tmp_path / "truth" / "population.json").write_text("{")
     with pytest.raises(PopulationError, match=r"population\.json cannot be read"):
-        write.write_population(tmp_path, SMALL)
+        writer.write_population(tmp_path, SMALL)
 
 
 def test_command_line(tmp_path, capsys):
     words = ["--preset", "tiny", "--people", "4", "--clips", "1", "--clip-seconds", "0.5", "--side", "32"]
     words += ["--pictures", "1", "--workers", "1", "--seed", "3", "--rho", "0.5", "--no-lists"]
-    assert write.main([str(tmp_path / "out"), *words]) == 0
+    assert population.main([str(tmp_path / "out"), *words]) == 0
     assert "4 people, 4 clips, 4 pictures" in capsys.readouterr().out
-    settings = json.loads((tmp_path / "out" / write.MARKER).read_text())["settings"]
+    settings = json.loads((tmp_path / "out" / writer.MARKER).read_text())["settings"]
     assert settings["rho"] == 0.5 and settings["picture_side"] == 32 and settings["nuisance"] == 0.3
     with pytest.raises(PopulationError, match="streamed"):
-        write.main([str(tmp_path / "large"), "--preset", "large"])
+        population.main([str(tmp_path / "large"), "--preset", "large"])
     with pytest.raises(ValueError, match="preset"):
-        write.main([str(tmp_path / "none"), "--preset", "nonesuch"])
+        population.main([str(tmp_path / "none"), "--preset", "nonesuch"])
 
 
 def test_help_imports_nothing_heavy():
     code = (
-        "import sys; from voiceface.population.write import build_parser; build_parser().format_help(); "
+        "import sys; from voiceface.commands.population import build_parser; build_parser().format_help(); "
         "print(sorted({'torch', 'cv2', 'numba', 'scipy', 'numpy'} & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -322,7 +327,7 @@ def test_help_imports_nothing_heavy():
 
 def test_data_set_in_memory_equals_the_files(tree):
     import cv2
-    from voiceface import audio
+    from voiceface.audio import loading as audio
 
     data = PopulationDataset(SMALL, "test", workers=1, progress=False, augment=False)
     assert len(data) == 4 and data.clips.dtype == np.int16 and data.pictures.shape == (4, 2, 64, 64, 3)
@@ -343,7 +348,7 @@ def test_data_set_in_memory_equals_the_files(tree):
 
 @pytest.mark.parametrize("second_view", ["shared", "own"])
 def test_data_set_in_memory_draws_two_views_as_files_would_be(second_view):
-    from voiceface.datasets.views import Views
+    from voiceface.datasets.view_sampling import Views
 
     how = {"views": 2, "second_view": second_view, "channels": "rgb", "fit": "squeeze", "colour_jitter": 0.1}
     data = PopulationDataset(SMALL, "test", workers=1, progress=False, side=48, length=12_000, **how)
@@ -381,6 +386,6 @@ def test_stream_is_seeded_and_shared_out():
 def test_a_folder_with_only_the_leftover_of_a_killed_write_counts_as_empty(tmp_path):
     (tmp_path / "truth").mkdir()
     (tmp_path / "truth" / ".population.abc.part.json").write_text("{")
-    write.write_population(tmp_path, SMALL, workers=1, lists=False, progress=False)
+    writer.write_population(tmp_path, SMALL, workers=1, lists=False, progress=False)
     assert (tmp_path / "truth" / "population.json").is_file()
     assert not list(tmp_path.rglob(".*.part*"))

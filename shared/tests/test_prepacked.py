@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
-from voiceface.backbones.prepacked import PackedConv2d, suits, with_packed_convolutions
+from voiceface.models.conv_prepacked import PackedConv2d, suits, with_packed_convolutions
 
 
 def layer(stride=1, bias=True, inside=16, outside=24):

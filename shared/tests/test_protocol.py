@@ -6,12 +6,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from voiceface.commands.evaluate import main, protocol_from_files
 from voiceface.datasets.identities import Identity
-from voiceface.datasets.lists import read_list
-from voiceface.metrics.association import chance_average_precision
-from voiceface.metrics.embeddings import EmbeddingError, EmbeddingTable
-from voiceface.metrics.evaluate import main, protocol_from_files
-from voiceface.metrics.protocol import Protocol, compare, evaluate
+from voiceface.datasets.trials.reading import read_list
+from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
+from voiceface.evaluation.evaluator import compare, evaluate
+from voiceface.evaluation.protocol import Protocol
+from voiceface.metrics.retrieval import chance_average_precision
 
 PEOPLE = [
     Identity(f"Person_{i:02}", f"id9{i:04}", f"Person_{i:02}", "mf"[i % 2], "Ireland") for i in range(12)

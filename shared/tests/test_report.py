@@ -31,10 +31,10 @@ from voiceface.report import (
     learning_curves,
     read_log,
 )
-from voiceface.report.figures import axis_of, share_of_gain
-from voiceface.report.logs import running_mean
+from voiceface.report.formatting import figure, number, ordinal
+from voiceface.report.learning_curves import running_mean
 from voiceface.report.plots import MAX_POINTS, line_plot, log_ticks, tick_texts, ticks
-from voiceface.report.text import figure, number, ordinal
+from voiceface.report.tables import axis_of, share_of_gain
 
 ODD = 'Ann <b>&"quoted"</b>'
 VOID = {"meta", "img", "link", "br", "input", "hr"}

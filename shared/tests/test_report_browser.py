@@ -23,7 +23,7 @@ from voiceface.report import (
     Tile,
     build_report,
 )
-from voiceface.report.story import still_of
+from voiceface.report.system_card import still_of
 
 pytestmark = pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome is installed")
 SCREENS = [(1280, False), (390, False), (390, True)]

@@ -14,12 +14,22 @@ import numpy as np
 import pytest
 from PIL import Image
 from stand_in_systems import Grey, systems_of
-from voiceface.population.write import write_population
-from voiceface.showcase import demo, demo_page, figures, people, report, systems, training
-from voiceface.showcase.files import collect, spread
-from voiceface.showcase.hearing import Answers, Face, Voice, load_systems
-from voiceface.showcase.story import MOST_MESHES, query_of, stories_of
-from voiceface.showcase.systems import GROUP, Systems, find_systems
+from voiceface.suite import (
+    demo,
+    demo_page,
+    parallel_training,
+    plugins,
+    report,
+    scoring,
+)
+from voiceface.suite import (
+    demo_data as people,
+)
+from voiceface.suite.cards import MOST_MESHES, query_of, stories_of
+from voiceface.suite.inference import Answers, Face, Voice, load_systems
+from voiceface.suite.plugins import GROUP, Systems, find_systems
+from voiceface.suite.user_media import collect, spread
+from voiceface.synthetic.writer import write_population
 
 
 def entry(name: str, value: str) -> EntryPoint:
@@ -27,14 +37,14 @@ def entry(name: str, value: str) -> EntryPoint:
 
 
 def test_known_systems_come_first_and_absent_ones_say_how_to_get_them(monkeypatch):
-    monkeypatch.setattr(systems.util, "find_spec", lambda name: name == "cmpc2" or None)
+    monkeypatch.setattr(plugins.util, "find_spec", lambda name: name == "cmpc2" or None)
     found = find_systems(
         [entry("aaa", "PICTURES"), entry("sf2f", "PICTURES"), entry("voicestyle", "NOTHING")]
     )
     assert [system.name for system in found.found] == ["grey", "grey"]
     assert found.absent["seeking_shape"] == "not installed: pip install ./packages/seeking_shape"
     assert "this version" in found.absent["cmpc2"] and "cannot be loaded" in found.absent["voicestyle"]
-    assert set(found.absent) == set(systems.KNOWN) - {"sf2f"}
+    assert set(found.absent) == set(plugins.KNOWN) - {"sf2f"}
 
 
 def test_an_entry_that_is_no_system_is_refused():
@@ -53,7 +63,7 @@ def test_a_system_without_its_bundled_weights_is_left_out_and_named_ones_must_be
     def broken(weights, **_):
         raise FileNotFoundError("no weights here")
 
-    some = (systems.Association("lost", "", broken), systems_of({})[3])
+    some = (plugins.Association("lost", "", broken), systems_of({})[3])
     models, left = load_systems(Systems(some, {}), {})
     assert list(models) == ["mean"] and left.absent == {"lost": "no weights here"}
     with pytest.raises(FileNotFoundError, match="no weights here"):
@@ -64,7 +74,7 @@ def test_a_system_without_its_bundled_weights_is_left_out_and_named_ones_must_be
 
 def test_figures_of_a_worked_case():
     scores = np.array([[0.9, 0.5, 0.1], [0.9, 0.5, 0.1], [0.9, 0.5, np.nan]])
-    found = figures.matched(scores, ["a", "b", "c"], ["a", "b", "c"])
+    found = scoring.matched(scores, ["a", "b", "c"], ["a", "b", "c"])
     # a: above both wrong ones. b: below one of two. c: its face could not be used.
     assert found.two.value == pytest.approx((1 + 0.5) / 2) and found.first.value == 0.5
     assert found.place == 1.5 and found.chance_first == pytest.approx(1 / 3)
@@ -74,31 +84,31 @@ def test_figures_of_a_worked_case():
 def test_equal_scores_are_chance_and_unknown_people_have_no_figures():
     alike = np.zeros((4, 5))
     people = ["a", "b", "c", "d"], ["a", "b", "c", "d", "e"]
-    found = figures.matched(alike, *people)
+    found = scoring.matched(alike, *people)
     assert found.two.value == 0.5 and found.first.value == pytest.approx(found.chance_first) == pytest.approx(
         0.2
     )
-    assert figures.matched(alike, ["x", "", "y", "z"], people[1]) is None
+    assert scoring.matched(alike, ["x", "", "y", "z"], people[1]) is None
 
 
 def test_a_system_does_not_differ_from_itself_and_beats_chance():
     scores = np.eye(6) + 0.1 * np.random.default_rng(0).random((6, 6))
     people = [str(k) for k in range(6)]
-    gaps = figures.differences({"one": scores, "same": scores.copy(), "none": 0 * scores}, people, people)
+    gaps = scoring.differences({"one": scores, "same": scores.copy(), "none": 0 * scores}, people, people)
     assert gaps["same"].value == 0 and gaps["same"].p_value == 1
     assert gaps["none"].value == pytest.approx(0.5) and gaps["none"].low > 0
 
 
 def test_true_heads_have_no_error_and_the_mean_head_that_of_the_mean():
-    from voiceface.population.layout import settings_of
+    from voiceface.synthetic.layout import settings_of
 
-    heads = figures.heads_of(settings_of("tiny"), range(116, 122))
-    exact = figures.mesh_errors(list(3 * heads.vertices), heads.landmarks, heads)
-    assert exact.ours.value == pytest.approx(0, abs=1e-9) and exact.baselines[figures.MEAN].value > 0.01
-    mean = figures.mesh_errors([heads.means[figures.MEAN]] * 5 + [None], heads.landmarks, heads)
-    assert mean.ours.value == pytest.approx(mean.baselines[figures.MEAN].value)
-    assert mean.differences[figures.MEAN].p_value == 1
-    assert figures.mesh_errors([None] * 5 + [heads.vertices[5]], heads.landmarks, heads) is None
+    heads = scoring.heads_of(settings_of("tiny"), range(116, 122))
+    exact = scoring.mesh_errors(list(3 * heads.vertices), heads.landmarks, heads)
+    assert exact.ours.value == pytest.approx(0, abs=1e-9) and exact.baselines[scoring.MEAN].value > 0.01
+    mean = scoring.mesh_errors([heads.means[scoring.MEAN]] * 5 + [None], heads.landmarks, heads)
+    assert mean.ours.value == pytest.approx(mean.baselines[scoring.MEAN].value)
+    assert mean.differences[scoring.MEAN].p_value == 1
+    assert scoring.mesh_errors([None] * 5 + [heads.vertices[5]], heads.landmarks, heads) is None
 
 
 def test_the_right_face_is_marked_and_set_apart_where_it_is_far():
@@ -200,24 +210,24 @@ def test_everybody_is_shown_once_before_anybody_is_shown_twice():
 
 
 def test_a_picture_of_somebody_else_is_told_from_a_true_one(population):
-    from voiceface.population.layout import settings_of
+    from voiceface.synthetic.layout import settings_of
 
     settings = settings_of("tiny")
     rows = [row.split(",")[1] for row in (population / "list_wav" / "vox1_test.csv").read_text().split()[1:]]
     files = [sorted((population / "faces" / name).iterdir()) for name in rows]
     ids = [int(name.rsplit(".", 1)[1]) for name in rows]
     true = [np.asarray(Image.open(each[1])) for each in files]
-    found = figures.picture_agreement([*true[:7], None], files, settings, ids)
-    shifted = figures.picture_agreement(true[1:] + true[:1], files, settings, ids)
+    found = scoring.picture_agreement([*true[:7], None], files, settings, ids)
+    shifted = scoring.picture_agreement(true[1:] + true[:1], files, settings, ids)
     assert found.people == 7 and found.figures["sex"].value == 1 and found.figures["matching"].value > 0.95
     assert shifted.people == 8 and shifted.figures["matching"].value < 0.7
-    assert figures.picture_agreement([None] * 6 + true[6:], files, settings, ids) is None
+    assert scoring.picture_agreement([None] * 6 + true[6:], files, settings, ids) is None
 
 
 def run_report(own, out, monkeypatch, *flags: str, record: tuple | None = None) -> int:
     voices, faces = own
     found = systems_of(names_in(faces)) if record is None else record
-    monkeypatch.setattr(systems, "find_systems", lambda: Systems(found, {"sf2f": "not installed: somehow"}))
+    monkeypatch.setattr(plugins, "find_systems", lambda: Systems(found, {"sf2f": "not installed: somehow"}))
     return report.main(["--voices", str(voices), "--faces", str(faces), "--out", str(out), *flags])
 
 
@@ -262,7 +272,7 @@ def test_a_report_of_strangers_claims_nothing(own, tmp_path, monkeypatch):
 
 
 def test_without_faces_nothing_is_ranked_and_one_file_is_enough(own, tmp_path, monkeypatch):
-    monkeypatch.setattr(systems, "find_systems", lambda: Systems(systems_of({}), {}))
+    monkeypatch.setattr(plugins, "find_systems", lambda: Systems(systems_of({}), {}))
     voice = next(iter(sorted(own[0].iterdir())))
     assert report.main(["--voices", str(voice), "--out", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "report.html").read_text("utf-8")
@@ -336,7 +346,7 @@ def test_a_slow_maker_makes_pictures_of_the_cards_alone_and_starts_from_others(q
         return Slow()
 
     monkeypatch.setitem(
-        globals(), "systems_of", lambda *_: (systems.PictureSystem("slow", "", load, quick=False),)
+        globals(), "systems_of", lambda *_: (plugins.PictureSystem("slow", "", load, quick=False),)
     )
     page, numbers = run()
     assert Slow.made == 4 and numbers["pictures"] == {} and numbers["association"] is None
@@ -369,7 +379,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(demo, "demo", stopped)
-    monkeypatch.setattr(systems, "find_systems", lambda: Systems(systems_of({}), {}))
+    monkeypatch.setattr(plugins, "find_systems", lambda: Systems(systems_of({}), {}))
     assert demo.main(["--quick", "--out", str(tmp_path / "d")]) == 130
     assert f"voiceface demo --quick --out {tmp_path / 'd'}" in capsys.readouterr().err
 
@@ -392,17 +402,19 @@ if name == "long" and not (out / "state").exists():
 
 @pytest.fixture
 def command(tmp_path, monkeypatch) -> list[str]:
-    monkeypatch.setattr(training, "TOLD_EVERY", 0.1)
+    monkeypatch.setattr(parallel_training, "TOLD_EVERY", 0.1)
     (tmp_path / "train.py").write_text(TRAINING)
     return [sys.executable, str(tmp_path / "train.py")]
 
 
 def test_trainings_run_beside_each_other_and_a_failure_names_its_log(tmp_path, command):
     said: list[str] = []
-    found = training.train_all(["a", "b", "c"], tmp_path, tmp_path, jobs=2, command=command, say=said.append)
+    found = parallel_training.train_all(
+        ["a", "b", "c"], tmp_path, tmp_path, jobs=2, command=command, say=said.append
+    )
     assert found == {name: tmp_path / name / "main" for name in "abc"} and len(said) >= 3
     with pytest.raises(ValueError, match=r"bad: .*code 3 \(no such thing\); see .*bad.txt"):
-        training.train_all(["bad", "d"], tmp_path, tmp_path, command=command)
+        parallel_training.train_all(["bad", "d"], tmp_path, tmp_path, command=command)
     assert (tmp_path / "d" / "run.txt").is_file()
 
 
@@ -413,17 +425,17 @@ def test_a_stopped_training_saves_and_goes_on(tmp_path, command):
 
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        training.train_all(["long"], tmp_path, tmp_path, command=command, say=stop)
+        parallel_training.train_all(["long"], tmp_path, tmp_path, command=command, say=stop)
     assert (tmp_path / "long" / "state").read_text() == "saved" and time.monotonic() - begin < 30
     assert (
-        training.train_all(["long"], tmp_path, tmp_path, command=command)["long"]
+        parallel_training.train_all(["long"], tmp_path, tmp_path, command=command)["long"]
         == tmp_path / "long" / "main"
     )
 
 
 def test_a_training_leaves_when_the_one_that_started_it_is_gone():
     code = (
-        "import threading, time, voiceface.showcase.training as t; "
+        "import threading, time, voiceface.suite.parallel_training as t; "
         "threading.Thread(target=t._leave_with_parent, daemon=True).start(); time.sleep(SECONDS)"
     )
     long, short = (
@@ -436,7 +448,7 @@ def test_a_training_leaves_when_the_one_that_started_it_is_gone():
 
 
 def test_progress_is_the_last_step_of_the_run_that_goes_on(tmp_path):
-    assert training.progress_of(tmp_path / "a") == "a: beginning"
+    assert parallel_training.progress_of(tmp_path / "a") == "a: beginning"
     (tmp_path / "a" / "main").mkdir(parents=True)
     (tmp_path / "a" / "main" / "log.jsonl").write_text('{"step": 4}\n{"step": 9}\n')
-    assert training.progress_of(tmp_path / "a") == "a: main step 9"
+    assert parallel_training.progress_of(tmp_path / "a") == "a: main step 9"

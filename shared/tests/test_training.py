@@ -16,19 +16,15 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
-from voiceface import files
-from voiceface.batches import batches, batches_per_epoch
-from voiceface.checkpoint import CheckpointError, load_model, load_state
-from voiceface.training import (
-    WALL_CLOCK_FIELDS,
-    Run,
-    RunError,
-    choose_device,
-    cosine_warmup,
-    set_learning_rate,
-    step_decay,
-    to_device,
-)
+from voiceface.checkpoints.native import load_model, load_state
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.io import atomic
+from voiceface.runtime.devices import choose_device, to_device
+from voiceface.training.lr_schedules import cosine_warmup, set_learning_rate, step_decay
+from voiceface.training.metrics_log import WALL_CLOCK_FIELDS
+from voiceface.training.run import Run
+from voiceface.training.run_directory import RunError
+from voiceface.training.sampling import batches, batches_per_epoch
 
 STEPS = 12
 
@@ -292,21 +288,21 @@ def test_full_disk_is_told_and_harmless(whole, tmp_path, monkeypatch):
             raise OSError(errno.ENOSPC, "No space left on device")
 
         if step == 4:
-            monkeypatch.setattr(files.os, "fsync", full)
+            monkeypatch.setattr(atomic.os, "fsync", full)
 
     with pytest.raises(
         OSError, match=r"after step 5 failed.*No space left.*saved before is whole.*--resume"
     ) as told:
         train(out, hook=fill)
     assert told.value.errno == errno.ENOSPC
-    monkeypatch.setattr(files.os, "fsync", sync)
+    monkeypatch.setattr(atomic.os, "fsync", sync)
     assert load_state(out / "state.safetensors")["step"] == 4
     train(out, resume=True)
     assert outcome(out) == whole
 
 
 def test_two_runs_in_one_folder_are_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("voiceface.runlog.LOCK_PATIENCE", 0.1)
+    monkeypatch.setattr("voiceface.training.metrics_log.LOCK_PATIENCE", 0.1)
     options = {"seed": 1, "config": {}, "system": "demo", "device": "cpu"}
     first = Run(tmp_path / "run", **options)
     with pytest.raises(ValueError, match="another process writes to"):

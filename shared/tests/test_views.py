@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from voiceface import audio, images
+from voiceface.audio import loading as audio
 from voiceface.datasets.corpus import Corpus, Person
 from voiceface.datasets.identities import Identity
-from voiceface.datasets.pairs import PairDataset
-from voiceface.datasets.views import Views
+from voiceface.datasets.pair_dataset import PairDataset
+from voiceface.datasets.view_sampling import Views
+from voiceface.images import transforms
 
 SIDE = 24
 VIEWED = ("face", "voice", "face_second", "voice_second")
@@ -30,7 +31,7 @@ def draw(views, seed, *, pictures=3, clips=3):
 
 def plain(number):
     """What a picture looks like without random steps."""
-    return images.evaluation_transform(picture(number), SIDE)
+    return transforms.evaluation_transform(picture(number), SIDE)
 
 
 def which(face, pictures):
@@ -98,7 +99,7 @@ def test_the_first_view_is_the_same_with_one_and_with_two(options):
 def test_one_view_makes_the_draws_that_it_always_made():
     rng = np.random.default_rng(5)
     number, clip = int(rng.integers(3)), int(rng.integers(3))
-    face = images.jitter_colour(images.training_transform(picture(number), SIDE, rng), 0.2, rng)
+    face = transforms.jitter_colour(transforms.training_transform(picture(number), SIDE, rng), 0.2, rng)
     drawn = draw(Views(SIDE, colour_jitter=0.2), 5)
     np.testing.assert_array_equal(drawn["face"], face)
     assert drawn["voice"].tolist() == [clip] * 4
@@ -186,7 +187,7 @@ def corpus(tmp_path):
             audio.write_wav(tmp_path / "wav" / voices[-1], wave.astype(np.int16))
             path = tmp_path / "faces" / faces[-1]
             path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(images.to_bgr(picture(4 * i + j))).save(path)
+            Image.fromarray(transforms.to_bgr(picture(4 * i + j))).save(path)
         identity = Identity(f"P{i}", f"id{i}", f"P{i}", "f", "", "train")
         people.append(Person(identity, i, tuple(voices), tuple(faces)))
     return Corpus(tuple(people), tmp_path / "wav", tmp_path / "faces")
@@ -202,7 +203,9 @@ def test_two_views_are_the_same_from_memory_and_from_disk(corpus, fit, second_vi
     disk = PairDataset(corpus, **how)
     memory = PairDataset(corpus, in_memory=True, progress=False, **how)
     pixels = [
-        SIDE**2 if fit == "squeeze" else np.prod(images.resize_longer_side(picture(number), SIDE).shape[:2])
+        SIDE**2
+        if fit == "squeeze"
+        else np.prod(transforms.resize_longer_side(picture(number), SIDE).shape[:2])
         for number in (0, 4, 5, 6, 7)
     ]
     assert memory.kept_bytes == 3 * sum(pixels) + 2 * sum((900, 900, 1400, 1900, 2000))  # uint8 and int16

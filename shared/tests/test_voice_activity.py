@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from voiceface import audio
-from voiceface.voice_activity import (
+from voiceface.audio import loading as audio
+from voiceface.audio.vad import (
     Detector,
     SpeechError,
     as_samples,

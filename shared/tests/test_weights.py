@@ -5,8 +5,8 @@ from collections import OrderedDict
 
 import pytest
 import torch
-from voiceface.checkpoint import save_model, save_state
-from voiceface.weights import inspect, main
+from voiceface.checkpoints.native import save_model, save_state
+from voiceface.commands.weights import inspect, main
 
 CONFIG = {"model": {"face": {"side": 32, "widths": [4, 8]}}, "training": {"batch_size": 8}}
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from voiceface.config import load_config
+from voiceface.runtime.config import load_config
 
 REPO = Path(__file__).resolve().parents[2]
 PROGRAMS = (
@@ -114,7 +114,7 @@ def command_of(words: Sequence[str]) -> tuple[str | Path, list[str]] | None:
         return (script, words[2:]) if words[1].startswith(("benchmarks/", "tests/", "third_party/")) else None
     if words[0] not in PROGRAMS or words[1].startswith("-"):
         return None
-    place = importlib.import_module("voiceface.cli" if words[0] == "voiceface" else f"{words[0]}.__main__")
+    place = importlib.import_module(f"{words[0]}.__main__")
     if words[1] not in place.COMMANDS:
         raise LookupError(f"{words[0]} has no command {words[1]}")
     return place.COMMANDS[words[1]][0], words[2:]

@@ -16,14 +16,23 @@ import pytest
 
 PRELOADED = [
     *("pytest", "torch", "torch._dynamo", "cv2", "soundfile", "pandas", "matplotlib"),
-    *("voiceface.metrics.embeddings", "voiceface.population.render", "voiceface.population.voice"),
-    *("voiceface.population.write", "voiceface.doctor", "seeking_shape.embedder", "seeking_shape.embed"),
+    *(
+        "voiceface.embeddings.table",
+        "voiceface.synthetic.face.render",
+        "voiceface.synthetic.voice.speech_synthesis",
+    ),
+    *(
+        "voiceface.synthetic.writer",
+        "voiceface.datasets.validation.checker",
+        "seeking_shape.embedder",
+        "seeking_shape.embed",
+    ),
 ]
 
 
 def command(module: str, words: list[str], said: str) -> None:
     """`main` of a module as the main program of this process; what it says goes to a file."""
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     place = os.open(said, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):

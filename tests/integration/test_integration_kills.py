@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from voiceface.population.write import main as population
-from voiceface.population.write import write_population
+from voiceface.commands.population import main as population
+from voiceface.synthetic.writer import write_population
 
 SIZES = {"train": 6, "val": 2, "test": 3, "picture_side": 32, "clip_seconds": 0.6}
 
@@ -27,7 +27,7 @@ def test_population(killed_again_and_again: Any, tmp_path: Path, content: Any) -
     assert population([str(tmp_path / "whole" / "people"), *words, "--workers", "1"]) == 0
     out = tmp_path / "killed" / "people"
     child = killed_again_and_again(
-        "voiceface.population.write",
+        "voiceface.synthetic.writer",
         out,
         *words,
         "--workers",
@@ -43,7 +43,7 @@ def test_workers_end_with_the_process_that_started_them(start: Any, tmp_path: Pa
     if not sys.platform.startswith("linux"):
         pytest.skip("looks into /proc")
     out = tmp_path / "people"
-    child = start("voiceface.population.write", out, "--preset", "tiny", "--workers", "2")
+    child = start("voiceface.synthetic.writer", out, "--preset", "tiny", "--workers", "2")
 
     def workers() -> list[int]:
         return [pid for pid in _children(child.pid) if b"spawn_main" in _words(pid)]
@@ -67,8 +67,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from seeking_shape.config import SeekingShapeConfig
     from seeking_shape.model import Voice2Face
-    from voiceface.checkpoint import save_model
-    from voiceface.config import load_config, to_dict
+    from voiceface.checkpoints.native import save_model
+    from voiceface.runtime.config import load_config, to_dict
 
     small = ["model.face.side=32", "model.face.widths=[4,8,8,8]", "model.face.blocks=[1,1,1,1]"]
     small += ["model.voice.widths=[4,4,8,8]", "model.voice.blocks=[1,1,1,1]", "evaluation.voice_batch=2"]
@@ -105,7 +105,7 @@ def test_check(
         place = ["--cache", tmp_path / f"{name}.cache", "--json", tmp_path / f"{name}.json"]
         return [people, *deep, *place, "--workers", "1"]
 
-    whole = start("voiceface.doctor", *words("whole"))
+    whole = start("voiceface.datasets.validation.checker", *words("whole"))
     whole.join(120)
     cache = tmp_path / "killed.cache"
 
@@ -117,7 +117,7 @@ def test_check(
         (tmp_path / "killed.json").unlink(missing_ok=True)
 
     child = killed_again_and_again(
-        "voiceface.doctor", *words("killed"), made=made, forget=forget, patience=0.02
+        "voiceface.datasets.validation.checker", *words("killed"), made=made, forget=forget, patience=0.02
     )
     assert child.exitcode == whole.exitcode, child.said()
     found = (tmp_path / "killed.json").read_bytes()
@@ -126,7 +126,15 @@ def test_check(
 
 
 def test_population_is_fit_for_training(start: Any, people: Path, tmp_path: Path) -> None:
-    child = start("voiceface.doctor", people, "--workers", "1", "--quiet", "--cache", tmp_path / "cache")
+    child = start(
+        "voiceface.datasets.validation.checker",
+        people,
+        "--workers",
+        "1",
+        "--quiet",
+        "--cache",
+        tmp_path / "cache",
+    )
     child.join(120)
     assert child.exitcode == 0 and "Training can start." in child.said()
 

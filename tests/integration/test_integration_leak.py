@@ -13,10 +13,10 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from voiceface.datasets.corpus import Corpus, open_corpus
-from voiceface.metrics.all_pairs import all_pairs_figures, evaluate_all_pairs
-from voiceface.population.people import People, draw_people
-from voiceface.population.truth import read_truth
-from voiceface.population.write import write_population
+from voiceface.evaluation.all_pairs import all_pairs_figures, evaluate_all_pairs
+from voiceface.synthetic.ground_truth import read_truth
+from voiceface.synthetic.identities import People, draw_people
+from voiceface.synthetic.writer import write_population
 
 Array = npt.NDArray[np.float64]
 SAME_SEX = ("g_v2f", "g_f2v", "auc_g")
@@ -117,7 +117,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], tuple
 
 def sound(path: Path) -> Array:
     """Loudness and coarse spectrum of a clip, and the size of its file."""
-    from voiceface import audio
+    from voiceface.audio import loading as audio
 
     wave = audio.load(path, scale="unit")
     power = np.abs(np.fft.rfft(wave)) ** 2
@@ -127,7 +127,7 @@ def sound(path: Path) -> Array:
 
 def sight(path: Path) -> Array:
     """Coarse picture, mean colours, and the size of the file."""
-    from voiceface import images
+    from voiceface.images import loading as images
 
     image = images.decode(path).astype(np.float64)
     coarse = image.reshape(8, 4, 8, 4, 3).mean(axis=(1, 3)).mean(axis=2)
@@ -186,7 +186,7 @@ def test_evaluation_gives_no_one_an_advantage_of_place() -> None:
 def test_the_trained_model_knows_what_there_is_to_know(rho: float, tmp_path: Path) -> None:
     """`quick` from files to figures: minutes. Chance within the sex at rho 0; at rho 1 well above it."""
     from seeking_shape.__main__ import COMMANDS
-    from voiceface.cli import dispatch
+    from voiceface.commandline.dispatch import dispatch
 
     def call(*words: str | Path) -> None:
         assert dispatch("seeking_shape", COMMANDS, [str(word) for word in words]) == 0

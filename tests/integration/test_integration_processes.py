@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from voiceface.population.write import write_population
+from voiceface.synthetic.writer import write_population
 
 TINY = [
     "model.face.side=32",

@@ -226,7 +226,7 @@ def test_snippets_of_a_readme_run(
 
 def fewer_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer steps of inversion and guidance, in whatever configuration of voicestyle is read."""
-    import voiceface.config as place
+    import voiceface.runtime.config as place
 
     load = place.load_config
 
@@ -288,8 +288,8 @@ def test_a_system_that_ranks_is_trained_tested_and_asked(
 
 def small_demo(name: str, out: str, changes: list[str], said: str) -> None:
     """The demo program as it is, with fewer people and a shorter training."""
-    import voiceface.config as config
-    import voiceface.population.write as write
+    import voiceface.runtime.config as config
+    import voiceface.synthetic.writer as write
 
     load, settings = config.load_config, write.settings_of
     sizes = {"train": 10, "val": 2, "test": 4, "clip_seconds": 1.0, "picture_side": 32}

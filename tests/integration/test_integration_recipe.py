@@ -133,7 +133,7 @@ def test_voiceface_finds_the_same_figures_in_its_embeddings(trained: Path) -> No
 
 
 def test_its_showcase_is_found_by_the_entry_point(trained: Path, tmp_path: Path) -> None:
-    from voiceface.showcase.systems import GROUP, Association, find_systems
+    from voiceface.suite.plugins import GROUP, Association, find_systems
 
     stated = tomllib.loads((trained / "packages" / NAME / "pyproject.toml").read_text())["project"][
         "entry-points"
@@ -149,7 +149,7 @@ def test_its_showcase_is_found_by_the_entry_point(trained: Path, tmp_path: Path)
 
 def test_a_published_checkpoint_gives_the_same_embeddings(trained: Path, tmp_path: Path) -> None:
     import nearest_mean
-    from voiceface.checkpoint import CheckpointError
+    from voiceface.checkpoints.published import CheckpointError
 
     ours = nearest_mean.load(trained / "run")
     words = {

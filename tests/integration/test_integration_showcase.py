@@ -11,10 +11,10 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from voiceface import audio
-from voiceface.population.write import write_population
-from voiceface.showcase.report import main
-from voiceface.showcase.systems import Association, MeshSystem, PictureSystem, Systems, find_systems
+from voiceface.audio import loading as audio
+from voiceface.suite.plugins import Association, MeshSystem, PictureSystem, Systems, find_systems
+from voiceface.suite.report import main
+from voiceface.synthetic.writer import write_population
 
 PEOPLE = 10
 KINDS = (
@@ -61,7 +61,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_looking_for_systems_imports_nothing_heavy(systems: Systems) -> None:
-    code = "import sys; from voiceface.showcase.systems import find_systems; "
+    code = "import sys; from voiceface.suite.plugins import find_systems; "
     code += "print(len(find_systems().found), 'torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     assert said.split() == [str(len(systems.found)), "False"]

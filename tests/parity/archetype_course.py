@@ -23,15 +23,17 @@ from parity.figures import figure_of, write_lists
 from parity.rules import Rule
 from PIL import Image
 from torch import Tensor
-from voiceface import audio
 from voiceface.association.embedder import Embedder
-from voiceface.checkpoint import load_model
+from voiceface.audio import loading as audio
+from voiceface.checkpoints.native import load_model
 from voiceface.datasets.corpus import Corpus, Person
 from voiceface.datasets.identities import Identity
-from voiceface.datasets.lists import EvaluationList, read_list
-from voiceface.datasets.voxceleb import is_voice
-from voiceface.metrics.association import matching_accuracy, matching_hits, pair_scores, retrieval
-from voiceface.training import unwrap
+from voiceface.datasets.layouts import is_voice
+from voiceface.datasets.trials.reading import read_list
+from voiceface.datasets.trials.trial_list import EvaluationList
+from voiceface.metrics.matching import matching_accuracy, matching_hits, pair_scores
+from voiceface.metrics.retrieval import retrieval
+from voiceface.training.run import unwrap
 
 TINY = ModelConfig(
     face=FaceConfig(blocks=(1, 1, 1, 1), widths=(2, 3, 4, 5), side=16, stem_stride=2, hidden=3),

@@ -15,12 +15,15 @@ from parity.case import Array, Book, Case
 from parity.figures import write_lists
 from parity.rules import Rule
 from PIL import Image
-from voiceface import audio, images
 from voiceface.association.data import training_pairs
+from voiceface.audio import loading as audio
 from voiceface.datasets.corpus import Corpus, discover
 from voiceface.datasets.identities import read_identity_csv
-from voiceface.datasets.lists import owners_of, read_list
-from voiceface.datasets.voxceleb import is_voice
+from voiceface.datasets.layouts import is_voice
+from voiceface.datasets.trials.reading import read_list
+from voiceface.datasets.trials.trial_list import owners_of
+from voiceface.images import loading as images
+from voiceface.images import transforms
 
 DRAWN = {  # our names of what a draw holds, and the published ones
     "label": "ID",
@@ -66,8 +69,8 @@ def image_loading(case: Case, book: Book) -> None:
     """Files to the tensor that the network is given in evaluation."""
     data, side = experiment(case).data, _side(case, "input_size")
     for name, expected in case.meta["expected"].items():
-        picture = images.to_bgr(images.decode(case.arrays[f"file_{name}"].tobytes()))
-        face = images.evaluation_transform(picture, side, fit=data.fit)
+        picture = transforms.to_bgr(images.decode(case.arrays[f"file_{name}"].tobytes()))
+        face = transforms.evaluation_transform(picture, side, fit=data.fit)
         ours = {"loaded_shape": list(picture.shape), "tensor_shape": list(face.shape)}
         ours["tensor_dtype"] = str(torch.from_numpy(face).dtype)
         for key, value in expected.items():
@@ -79,12 +82,12 @@ def train_augment(case: Case, book: Book) -> None:
     """Views for training with the stored draws."""
     data, side = experiment(case).data, _side(case, "resize_first")
     for index, draws in enumerate(case.config["combos"]):
-        view = images.View(bool(draws["flip"]), draws["angle_deg"], float(draws["crop_draw"]))
+        view = transforms.View(bool(draws["flip"]), draws["angle_deg"], float(draws["crop_draw"]))
         for which in ("image", "image_aux"):
             stored = f"case{index}_{which}"
             if stored in case.arrays:
                 picture = case.arrays[f"{which}_bgr"]
-                face = images.apply_view(picture, side, view, rotation=data.rotation, fit=data.fit)
+                face = transforms.apply_view(picture, side, view, rotation=data.rotation, fit=data.fit)
                 case.judge(book, stored, _ordered(face, data.channels), otherwise=TURNED)
     _chances(case, book)
 
@@ -92,7 +95,7 @@ def train_augment(case: Case, book: Book) -> None:
 def _chances(case: Case, book: Book) -> None:
     """The odds of the draws and the range of the angles."""
     rng = np.random.default_rng(0)
-    views = [images.draw_view(rng) for _ in range(4000)]
+    views = [transforms.draw_view(rng) for _ in range(4000)]
     angles = [view.degrees for view in views if view.degrees is not None]
     if "angle_range" in case.config:
         book.equal("range of the angles", [min(angles), max(angles)], case.config["angle_range"])

@@ -10,11 +10,12 @@ from parity.case import Book, Case
 from parity.rules import Rule
 from torch import Tensor
 from voiceface.association.embedder import Embedder
-from voiceface.association.networks import Normalise
-from voiceface.association.trunks import face_architecture, voice_architecture
-from voiceface.checkpoint import load_into
-from voiceface.features import SeekingShapeLogMel, power_spectrogram
-from voiceface.metrics.association import unit_rows
+from voiceface.association.encoders import Normalise
+from voiceface.association.pretrained_backbones import face_architecture, voice_architecture
+from voiceface.audio.frontends import SeekingShapeLogMel
+from voiceface.audio.mel import power_spectrogram
+from voiceface.checkpoints.native import load_into
+from voiceface.metrics.matching import unit_rows
 
 FACE, VOICE = "vNet.", "aNet."
 LEFT_OUT = [key.removeprefix(part) for part in (FACE, VOICE) for key in (*UNUSED, *FRONT_END)]

@@ -17,8 +17,8 @@ from parity.archetype_networks import pictures_of, waves_of
 from parity.case import Book, Case
 from parity.rules import Rule
 from torch import Tensor
-from voiceface.association.starting import make_optimiser
-from voiceface.checkpoint import load_into
+from voiceface.checkpoints.native import load_into
+from voiceface.training.optimisers import make_optimiser
 
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")
 

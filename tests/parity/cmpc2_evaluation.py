@@ -8,8 +8,9 @@ from cmpc2.evaluation import stored_voice
 from cmpc2.verification import mean_view_scores, verification_figures
 from parity.case import Book, Case
 from voiceface.datasets.identities import read_vox1_meta
-from voiceface.datasets.lists import read_list
-from voiceface.metrics.association import matching_accuracy, retrieval, unit_rows
+from voiceface.datasets.trials.reading import read_list
+from voiceface.metrics.matching import matching_accuracy, unit_rows
+from voiceface.metrics.retrieval import retrieval
 
 
 def verification_metrics(case: Case, book: Book) -> None:

@@ -8,7 +8,7 @@ from cmpc2.resnet import ResNet
 from parity.case import Book, Case, load_fill
 from torch import Tensor
 from torch.nn.functional import cosine_similarity
-from voiceface.checkpoint import load_into
+from voiceface.checkpoints.native import load_into
 
 
 def drawn(rule: dict) -> Tensor:

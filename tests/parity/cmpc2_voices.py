@@ -12,8 +12,8 @@ from cmpc2.voices import sphinx_bands, voiced
 from numpy.typing import NDArray
 from parity.case import Book, Case, Skip
 from PIL import Image
-from voiceface import audio
-from voiceface.voice_activity import Detector, collect_reasked, frames_of, segments_of
+from voiceface.audio import loading as audio
+from voiceface.audio.vad import Detector, collect_reasked, frames_of, segments_of
 
 MFCC_KEYS = ("nfilt", "ncep", "lowerf", "upperf", "alpha", "samprate", "frate", "wlen", "nfft")
 

@@ -7,8 +7,8 @@ import torch
 from parity.case import Book, Case
 from seeking_shape.published_config import translate
 from seeking_shape.reweighting import IdentityWeights
-from voiceface.association.starting import make_schedule
 from voiceface.association.validation import validation_due
+from voiceface.training.optimisers import make_schedule
 
 
 def identity_reweighting(case: Case, book: Book) -> None:

@@ -12,8 +12,11 @@ from numpy.typing import NDArray
 from parity.case import Array, Book, Case, Skip, load_fill
 from torch import Tensor
 from voiceface.datasets.identities import read_identity_csv
-from voiceface.datasets.lists import EvaluationList, owners_of, read_list
-from voiceface.metrics.association import matching_accuracy, pair_scores, retrieval, verification_auc
+from voiceface.datasets.trials.reading import read_list
+from voiceface.datasets.trials.trial_list import EvaluationList, owners_of
+from voiceface.metrics.matching import matching_accuracy, pair_scores
+from voiceface.metrics.retrieval import retrieval
+from voiceface.metrics.verification import verification_auc
 
 Lookup = Callable[[Sequence[str]], Tensor]
 

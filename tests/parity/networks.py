@@ -12,9 +12,10 @@ from seeking_shape.model import FaceBranch, Voice2Face, VoiceBranch, parameter_g
 from seeking_shape.published import architecture_of, face_architecture, voice_architecture
 from seeking_shape.reweighting import IdentityWeights
 from torch import Tensor, nn
-from voiceface.association.networks import Normalise
-from voiceface.checkpoint import load_into
-from voiceface.features import SeekingShapeLogMel, power_spectrogram
+from voiceface.association.encoders import Normalise
+from voiceface.audio.frontends import SeekingShapeLogMel
+from voiceface.audio.mel import power_spectrogram
+from voiceface.checkpoints.native import load_into
 
 WINDOW, BANK = "V.model.torchfb.spectrogram.window", "V.model.torchfb.mel_scale.fb"
 

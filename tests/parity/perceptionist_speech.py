@@ -4,9 +4,10 @@ import numpy as np
 import torch
 import webrtcvad
 from parity.case import Book, Case
-from perceptionist.speech import SpeechConfig, collect, frames_of, voiced_segments
+from perceptionist.speech import SpeechConfig, collect, voiced_segments
 from torch import Tensor
-from voiceface.features import PerceptionistLogMel
+from voiceface.audio.frontends import PerceptionistLogMel
+from voiceface.audio.vad import frames_of
 
 
 def vad(case: Case, book: Book) -> None:

@@ -12,7 +12,7 @@ from perceptionist.cascade import Cascade, CascadeConfig, discriminator_side, ge
 from perceptionist.image_to_3d import Regression
 from perceptionist.losses import DistillationConfig, TripletConfig
 from torch import Tensor, nn
-from voiceface.checkpoint import load_into
+from voiceface.checkpoints.native import load_into
 
 AS_PUBLISHED = DistillationConfig(order="target_first"), TripletConfig(form="axis")
 SIDES = ("student", "teacher")

@@ -7,10 +7,12 @@ from typing import Any
 
 import numpy as np
 from parity.case import Array, Book, Case
-from voiceface import audio, images
+from voiceface.audio import loading as audio
 from voiceface.datasets.corpus import Corpus, discover
 from voiceface.datasets.identities import read_identity_csv
-from voiceface.datasets.lists import owners_of, read_list
+from voiceface.datasets.trials.reading import read_list
+from voiceface.datasets.trials.trial_list import owners_of
+from voiceface.images import transforms
 
 
 def audio_loading(case: Case, book: Book) -> None:
@@ -85,17 +87,17 @@ def image_transforms(case: Case, book: Book) -> None:
     side, fill = int(case.config.get("resize", [112])[0]), int(case.config.get("fill", 127))
     stored = case.arrays
     for name in sorted(key for key in stored if key.startswith("resized")):
-        ours = images.resize_longer_side(stored[name.replace("resized", "image")], side)
+        ours = transforms.resize_longer_side(stored[name.replace("resized", "image")], side)
         book.close(name, ours, stored[name], atol=1)
     start = stored["resized0"]
     for index, entry in enumerate(case.meta.get("augmentations", [])):
-        turned = images.rotate(start, entry["angle"], centred=False)
+        turned = transforms.rotate(start, entry["angle"], centred=False)
         book.equal(f"rotated{index}: canvas", list(turned.shape), entry["rotated_shape"])
         _close_pixels(book, f"rotated{index}", turned[::2, ::2], stored[f"rotated{index}"])
-        cut = images.crop_or_pad(turned, side, entry["crop_fraction"], fill).transpose(2, 0, 1)
+        cut = transforms.crop_or_pad(turned, side, entry["crop_fraction"], fill).transpose(2, 0, 1)
         _close_pixels(book, f"augmented{index}", cut[:, ::2, ::2], stored[f"augmented{index}"])
-    book.close("flipped", images.flip(start)[::2, ::2], stored["flipped"])
-    padded = images.crop_or_pad(stored["padded_input"], side, 0.0, fill)
+    book.close("flipped", transforms.flip(start)[::2, ::2], stored["flipped"])
+    padded = transforms.crop_or_pad(stored["padded_input"], side, 0.0, fill)
     book.close("padded", padded[::2, ::2], stored["padded"])
 
 

@@ -7,7 +7,7 @@ from parity.sf2f_networks import weights
 from sf2f.discriminators import ConditionDiscriminator, Discriminators
 from sf2f.published_options import discriminators_of_options
 from torch import Tensor, nn
-from voiceface.checkpoint import load_into
+from voiceface.checkpoints.native import load_into
 
 
 def disc_image(case: Case, book: Book) -> None:

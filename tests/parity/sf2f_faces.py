@@ -11,13 +11,13 @@ from sf2f.facenet import FaceNetLoss, facenet_input
 from sf2f.pictures import Box, crop_face, face_to_network, to_bytes
 from sf2f.scores import vggface_input
 from torch import Tensor
-from voiceface.backbones.folding import folded
-from voiceface.backbones.inception_resnet import InceptionResNet, inception_resnet_of
-from voiceface.backbones.resnet import caffe_resnet_of
-from voiceface.metrics.class_scores import class_score, log_of_probabilities
 from voiceface.metrics.frechet import FeatureStatistics, frechet_distance, frechet_of
 from voiceface.metrics.generation import feature_distances, galleries_of, identity_retrieval
-from voiceface.perceptual import LPIPS
+from voiceface.metrics.inception_score import class_score, log_of_probabilities
+from voiceface.models.facenet import InceptionResNet, inception_resnet_of
+from voiceface.models.fuse_batchnorm import folded
+from voiceface.models.lpips import LPIPS
+from voiceface.models.vggface2_resnet import caffe_resnet_of
 
 CLOSE = Rule(atol=1e-4, rtol=1e-3)
 

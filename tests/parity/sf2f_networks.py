@@ -12,8 +12,8 @@ from sf2f.generator import EncoderDecoder, GeneratorConfig
 from sf2f.published import KEYS
 from sf2f.published_options import generator_of_options
 from torch import Tensor, nn
-from voiceface.checkpoint import load_into
-from voiceface.published import apply_key_table
+from voiceface.checkpoints.native import load_into
+from voiceface.checkpoints.published import apply_key_table
 
 NOISE = 0.05
 

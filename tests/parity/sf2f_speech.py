@@ -7,9 +7,8 @@ from parity.case import Array, Book, Case
 from sf2f.speech import MelNormalisation, SpeechConfig, log_mel, normalised, without_silence
 from sf2f.windows import windows_of
 from torch import Tensor
-from voiceface.features import PerceptionistLogMel
-from voiceface.log_filterbank import ExportableLogMel, SF2FLogMel
-from voiceface.voice_activity import collect_once, frames_of
+from voiceface.audio.frontends import ExportableLogMel, PerceptionistLogMel, SF2FLogMel
+from voiceface.audio.vad import collect_once, frames_of
 
 
 def logmel(case: Case, book: Book) -> None:

@@ -14,7 +14,7 @@ from sf2f.iteration import Batch, Objective, iterate, optimisers_of
 from sf2f.published import PublishedCheckpoint, config_of, discriminators_of
 from sf2f.published_options import losses_of_options
 from torch import Tensor, nn
-from voiceface.checkpoint import load_into
+from voiceface.checkpoints.native import load_into
 
 PREFIXES = {"image": "IM", "identity": "AC"}
 SPREAD = 1.8  # real pictures of the cases are this times the hyperbolic tangent of block pictures

@@ -10,8 +10,9 @@ from parity.rules import Rule
 from parity.voicestyle_pictures import SLICES, recogniser
 from parity.voicestyle_weights import drawn, seeded, weights
 from torch import Tensor
-from voiceface.checkpoint import apply_key_table, load_into
-from voiceface.perceptual import LPIPS
+from voiceface.checkpoints.native import load_into
+from voiceface.checkpoints.published import apply_key_table
+from voiceface.models.lpips import LPIPS
 from voicestyle.aggregation import aggregate
 from voicestyle.config import GuidanceConfig, InversionConfig
 from voicestyle.descent import latent_statistics, noise_factor, noise_regulariser, ramp, standardise

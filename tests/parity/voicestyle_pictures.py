@@ -12,10 +12,11 @@ from parity.stylegan2_networks import statistics
 from parity.voicestyle_weights import drawn, weights
 from torch import Tensor
 from torch.nn.functional import normalize
-from voiceface.association.trunks import face_architecture
-from voiceface.backbones.ir import IR
-from voiceface.checkpoint import apply_key_table, load_into
-from voiceface.perceptual import LPIPS
+from voiceface.association.pretrained_backbones import face_architecture
+from voiceface.checkpoints.native import load_into
+from voiceface.checkpoints.published import apply_key_table
+from voiceface.models.iresnet import IR
+from voiceface.models.lpips import LPIPS
 from voicestyle.identity import COLUMNS, ROWS, IdentityNetwork, face_crop, identity_distance
 
 LOOSE = Rule(atol=1e-4, rtol=1e-3)

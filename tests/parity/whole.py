@@ -9,14 +9,15 @@ import torch
 from parity.case import Array, Book, Case
 from parity.figures import figure_of, write_lists
 from seeking_shape.config import SeekingShapeConfig
-from seeking_shape.embedder import Embedder
 from seeking_shape.model import Voice2Face
 from seeking_shape.published import architecture_of
 from torch import Tensor
-from voiceface import audio
-from voiceface.checkpoint import load_into
+from voiceface.association.embedder import Embedder
+from voiceface.audio import loading as audio
+from voiceface.checkpoints.native import load_into
 from voiceface.datasets.corpus import Corpus, open_corpus
-from voiceface.datasets.lists import owners_of, read_list
+from voiceface.datasets.trials.reading import read_list
+from voiceface.datasets.trials.trial_list import owners_of
 
 
 def evaluation_end_to_end(case: Case, book: Book) -> None:

@@ -11,10 +11,10 @@ import pytest
 import soundfile
 import torch
 from voiceface.association.data import open_split
-from voiceface.checkpoint import load_model, save_model
-from voiceface.testing import bad_files
-from voiceface.testing.bad_files import Evil
-from voiceface.testing.bad_files import require_words as says
+from voiceface.checkpoints.native import load_model, save_model
+from voiceface.testing import corrupt_files
+from voiceface.testing.corrupt_files import Evil
+from voiceface.testing.corrupt_files import require_words as says
 
 Call = Callable[..., int]
 
@@ -28,19 +28,19 @@ def data(people: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def clip(data: Path) -> Path:
     """The first clip of the first training person."""
-    return bad_files.first_clip(data)
+    return corrupt_files.first_clip(data)
 
 
 @pytest.fixture
 def picture(data: Path) -> Path:
     """The first picture of the first training person."""
-    return bad_files.first_picture(data)
+    return corrupt_files.first_picture(data)
 
 
 @pytest.fixture
 def fails(train: Call, data: Path, tmp_path: Path, capsys: Any) -> Callable[..., str]:
     """Train on the damaged copy; it must end with exit code 1 and one message, which is given."""
-    return bad_files.refuser(train, tmp_path / "run", data, capsys)
+    return corrupt_files.refuser(train, tmp_path / "run", data, capsys)
 
 
 @pytest.fixture
@@ -175,8 +175,8 @@ def test_weights_that_are_not_there_or_run_code(fails: Any, tmp_path: Path, flag
 def test_damaged_and_foreign_weights(trained: Path, fails: Any, tmp_path: Path) -> None:
     whole = trained / "model.safetensors"
     torn, flipped, foreign = (tmp_path / f"{name}.safetensors" for name in ("torn", "flipped", "foreign"))
-    bad_files.torn(whole, torn)
-    bad_files.flipped(whole, flipped)
+    corrupt_files.torn(whole, torn)
+    corrupt_files.flipped(whole, flipped)
     save_model(foreign, load_model(whole).state, system="seeking_shape", kind="model", config={})
     says(fails("--checkpoint", torn), torn, "truncated")
     says(fails("--checkpoint", flipped), flipped, "damaged")

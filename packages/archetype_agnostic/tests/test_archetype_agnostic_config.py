@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from archetype_agnostic.config import ArchetypeAgnosticConfig
-from voiceface.config import ConfigError, load_config, to_dict
+from voiceface.runtime.config import ConfigError, load_config, to_dict
 from voiceface.testing.configurations import changes, leaves, require_complete
 
 Call = Callable[..., int]

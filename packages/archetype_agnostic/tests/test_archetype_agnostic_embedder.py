@@ -9,12 +9,14 @@ import pytest
 import torch
 from archetype_agnostic.bundle import main as bundle
 from archetype_agnostic.config import ArchetypeAgnosticConfig
-from archetype_agnostic.embedder import Embedder
 from archetype_agnostic.model import Aasm, VoiceConfig
 from archetype_agnostic.published import save_checkpoint
-from voiceface import audio, images
-from voiceface.checkpoint import CheckpointError, load_model, save_model
-from voiceface.config import load_config
+from voiceface.association.embedder import Embedder
+from voiceface.audio import loading as audio
+from voiceface.checkpoints.native import load_model, save_model
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.images import loading as images
+from voiceface.runtime.config import load_config
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import torch
 from archetype_agnostic.equilibrium import Equilibrium
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from voiceface.checkpoint import load_model, save_model
+from voiceface.checkpoints.native import load_model, save_model
 
 
 def counted(right: list[float], compared: list[float], **options: object) -> Equilibrium:

@@ -6,9 +6,9 @@ from archetype_agnostic.equilibrium import Equilibrium
 from archetype_agnostic.losses import aasm_losses, aasm_terms, similarities
 from archetype_agnostic.model import Aasm, FaceConfig, ModelConfig, VoiceConfig, parameter_groups
 from torch import Tensor, nn
-from voiceface.association.networks import freeze
-from voiceface.backbones.ir import BLOCKS
-from voiceface.distributed import over_all_processes
+from voiceface.association.encoders import freeze
+from voiceface.models.iresnet import BLOCKS
+from voiceface.runtime.distributed import over_all_processes
 
 SMALL = ModelConfig(
     face=FaceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), side=32, hidden=12),

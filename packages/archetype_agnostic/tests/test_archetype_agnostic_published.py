@@ -18,15 +18,15 @@ from archetype_agnostic.published import (
     published_state,
     read_checkpoint,
     read_full_checkpoint,
-    restore_momentum,
     save_checkpoint,
     save_face_backbone,
     save_voice_backbone,
 )
 from archetype_agnostic.train import build_model
 from torch import Tensor
-from voiceface.association.starting import Start
-from voiceface.checkpoint import CheckpointError
+from voiceface.association.initialisation import Start
+from voiceface.association.pretrained_backbones import restore_momentum
+from voiceface.checkpoints.published import CheckpointError
 
 SMALL = ModelConfig(
     face=FaceConfig(arch="ir50", blocks=(1, 2, 1, 1), widths=(4, 6, 8, 10), side=32, hidden=7),

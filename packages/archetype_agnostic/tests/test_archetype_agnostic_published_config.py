@@ -10,7 +10,7 @@ import yaml
 from archetype_agnostic.config import ArchetypeAgnosticConfig
 from archetype_agnostic.published_config import is_published, main, read_published_config, translate
 from voiceface.association.config import TEST_LISTS
-from voiceface.config import ConfigError, load_config, to_dict
+from voiceface.runtime.config import ConfigError, load_config, to_dict
 
 TRAINING: dict[str, Any] = {  # specification, section 10
     "logging": {"level": "DEBUG", "log_dir": "log"},

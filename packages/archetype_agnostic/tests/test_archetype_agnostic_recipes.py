@@ -11,7 +11,7 @@ import yaml
 from archetype_agnostic.config import ArchetypeAgnosticConfig
 from archetype_agnostic.equilibrium import Equilibrium
 from archetype_agnostic.model import Aasm
-from voiceface.config import bundled_configs, load_config, to_dict
+from voiceface.runtime.config import bundled_configs, load_config, to_dict
 
 NAMES = bundled_configs("archetype_agnostic")
 SMALL = {"quick": 300, "standard": 942}  # training identities of the presets

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import torch
-from voiceface.checkpoint import load_model
-from voiceface.testing import interruptions, runs
-from voiceface.testing.interruptions import Trial
+from voiceface.checkpoints.native import load_model
+from voiceface.testing import fault_injection, runs
+from voiceface.testing.fault_injection import Trial
 from voiceface.testing.runs import Words, log_of, outcome
-from voiceface.training import Run
+from voiceface.training.run import Run
 
 Call = Callable[..., Any]
 STEPS = 8
@@ -56,26 +56,26 @@ def test_the_run_has_something_to_lose(trial: Trial) -> None:
 
 
 def test_killed_at_random_moments_it_ends_the_same(trial: Trial, start: Call, tmp_path: Path) -> None:
-    interruptions.killed_at_random_moments(trial, start, tmp_path / "run", kills=2)
+    fault_injection.killed_at_random_moments(trial, start, tmp_path / "run", kills=2)
 
 
 @pytest.mark.parametrize("number", [1, 2, 5])  # first state, a later model file, a later state
 def test_killed_inside_a_save_it_ends_the_same(
     trial: Trial, start: Call, tmp_path: Path, number: int
 ) -> None:
-    interruptions.killed_inside_a_save(trial, start, tmp_path / "run", number)
+    fault_injection.killed_inside_a_save(trial, start, tmp_path / "run", number)
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(trial: Trial, start: Call, tmp_path: Path) -> None:
-    interruptions.stopped_by_ctrl_c(trial, start, tmp_path / "run")
+    fault_injection.stopped_by_ctrl_c(trial, start, tmp_path / "run")
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on_later(trial: Trial, tmp_path: Path) -> None:
-    interruptions.without_room_for_a_save(trial, tmp_path / "run", number=3)
+    fault_injection.without_room_for_a_save(trial, tmp_path / "run", number=3)
 
 
 def test_a_finished_run_resumed_stays_as_it_is(trial: Trial) -> None:
-    interruptions.resumed_when_finished(trial)
+    fault_injection.resumed_when_finished(trial)
 
 
 def test_a_run_that_goes_on_by_patience_is_resumed_the_same(trial: Trial, tmp_path: Path) -> None:
@@ -135,8 +135,8 @@ SLOW = "optimiser.lr=0.001"  # rounding may switch a single ReLU over, which mus
 
 def test_two_processes_take_the_steps_of_one(trial: Trial, start: Call, tmp_path: Path) -> None:
     alone, out = tmp_path / "alone", tmp_path / "run"
-    command = partial(interruptions.as_program, trial.module)
-    interruptions.in_two_processes(start, command, trial.words(out, SLOW), tmp_path / "errors")
+    command = partial(fault_injection.as_program, trial.module)
+    fault_injection.in_two_processes(start, command, trial.words(out, SLOW), tmp_path / "errors")
     assert trial.train(alone, SLOW) == 0
     ours, theirs = log_of(out), log_of(alone)
     assert [row.keys() for row in ours] == [row.keys() for row in theirs]
@@ -169,7 +169,7 @@ def keep_counters(words: list[str], errors: str, environment: dict[str, str]) ->
         Path(f"{errors}.{environment['RANK']}").write_text(json.dumps(kept))
 
     Equilibrium.observe = observe  # type: ignore[method-assign,assignment]
-    interruptions.as_program("archetype_agnostic.train", words, errors, environment)
+    fault_injection.as_program("archetype_agnostic.train", words, errors, environment)
 
 
 def test_processes_that_compare_their_own_rows_share_their_counts(
@@ -177,7 +177,7 @@ def test_processes_that_compare_their_own_rows_share_their_counts(
 ) -> None:
     out, errors = tmp_path / "run", tmp_path / "errors"
     words = trial.words(out, SLOW, "loss.negatives=own")
-    interruptions.in_two_processes(start, keep_counters, words, errors)
+    fault_injection.in_two_processes(start, keep_counters, words, errors)
     mine, other = (json.loads(Path(f"{errors}.{rank}").read_text()) for rank in "01")
     assert mine == other
     # since the refresh before step 5: three steps of two processes with four rows each, three negatives a row

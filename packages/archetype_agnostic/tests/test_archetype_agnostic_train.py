@@ -10,12 +10,13 @@ import pytest
 import torch
 from archetype_agnostic.config import ArchetypeAgnosticConfig
 from archetype_agnostic.model import Aasm
-from archetype_agnostic.train import Start, build_model, train_step
+from archetype_agnostic.train import build_model, train_step
 from voiceface.association.data import crop_of, open_split, validation_of
+from voiceface.association.initialisation import Start
 from voiceface.association.validation import validate
-from voiceface.checkpoint import load_model
-from voiceface.config import load_config, to_dict
-from voiceface.training import Run
+from voiceface.checkpoints.native import load_model
+from voiceface.runtime.config import load_config, to_dict
+from voiceface.training.run import Run
 
 Call = Callable[..., int]
 AASM = {"sim_loss", "crosssp_loss"}
@@ -372,7 +373,9 @@ def test_learning_rates_follow_the_milestones(train: Call, tmp_path: Path) -> No
 def test_people_invented_in_memory_can_be_trained_on(
     tiny: tuple[str, ...], call: Call, tmp_path: Path, capsys: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("voiceface.parallel.default_workers", lambda: 1)  # processes take longer to start
+    monkeypatch.setattr(
+        "voiceface.runtime.process_pool.default_workers", lambda: 1
+    )  # processes take longer to start
     words = ["--cfg", "quick", "--device", "cpu", *tiny, "training.max_iter=3", "schedule.warm_up=0"]
     bad = call("train", "--population", "none", "--out", tmp_path / "n", *words)
     assert bad == 1 and "no population preset 'none'" in capsys.readouterr().err

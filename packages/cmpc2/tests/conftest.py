@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from cmpc2.__main__ import COMMANDS
 from numpy.typing import NDArray
-from voiceface.testing import interruptions, runs
+from voiceface.testing import fault_injection, runs
 from voiceface.testing.commands import Call, caller
 
 TINY = (
@@ -74,7 +74,7 @@ def trained(train: Call, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def processes() -> ForkServerContext:
     """Processes that start with everything imported and no state of this one."""
-    return interruptions.ready_processes(
+    return fault_injection.ready_processes(
         *(f"cmpc2.{module}" for module in ("train", "embedder", "sources", "memory"))
     )
 
@@ -82,7 +82,7 @@ def processes() -> ForkServerContext:
 @pytest.fixture
 def start(processes: ForkServerContext) -> Iterator[Callable[..., Any]]:
     """Start a function in a process of its own; whatever still runs is killed at the end."""
-    with interruptions.started(processes) as run:
+    with fault_injection.started(processes) as run:
         yield run
 
 

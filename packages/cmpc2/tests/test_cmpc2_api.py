@@ -11,10 +11,10 @@ from cmpc2.model import ModelConfig
 from cmpc2.published import KNOWN
 from numpy.typing import NDArray
 from PIL import Image
-from voiceface.audio import write_wav
-from voiceface.checkpoint import CheckpointError
-from voiceface.images import ImageError
-from voiceface.testing.bad_files import Evil
+from voiceface.audio.loading import write_wav
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.images.loading import ImageError
+from voiceface.testing.corrupt_files import Evil
 
 PUBLISHED = (
     "load",

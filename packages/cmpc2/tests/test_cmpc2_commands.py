@@ -13,9 +13,10 @@ from cmpc2.nearest import open_memory
 from cmpc2.published import read_memory
 from numpy.typing import NDArray
 from PIL import Image
-from voiceface.audio import write_wav
-from voiceface.checkpoint import CheckpointError, load_model
-from voiceface.metrics.embeddings import EmbeddingTable
+from voiceface.audio.loading import write_wav
+from voiceface.checkpoints.native import load_model
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.embeddings.table import EmbeddingTable
 
 Call = Callable[..., int]
 

@@ -5,7 +5,7 @@ import math
 import pytest
 from cmpc2.config import ClusteringConfig, Cmpc2Config
 from cmpc2.schedule import warm_cosine_cycles
-from voiceface.config import ConfigError, load_config, to_dict
+from voiceface.runtime.config import ConfigError, load_config, to_dict
 from voiceface.testing.configurations import bundled, changes, require_complete
 
 

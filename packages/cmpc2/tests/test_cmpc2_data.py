@@ -15,7 +15,7 @@ from cmpc2.sources import open_training
 from cmpc2.videos import Video, VideoError, VideoSet, exchanged, videos_of_corpus, videos_of_table
 from cmpc2.voices import bands_of_file
 from voiceface.association.data import open_split
-from voiceface.config import load_config
+from voiceface.runtime.config import load_config
 
 
 def config_of(tiny: tuple[str, ...], *more: str) -> Cmpc2Config:

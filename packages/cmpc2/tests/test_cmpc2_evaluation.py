@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 from voiceface.datasets.corpus import Corpus, open_corpus
 from voiceface.datasets.identities import Identity
-from voiceface.datasets.lists import read_list
+from voiceface.datasets.trials.reading import read_list
 
 Call = Callable[..., int]
 

@@ -23,9 +23,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
-from voiceface.audio import AudioError, write_wav
-from voiceface.images import ImageError
-from voiceface.voice_activity import SpeechError
+from voiceface.audio.decoders import AudioError
+from voiceface.audio.loading import write_wav
+from voiceface.audio.vad import SpeechError
+from voiceface.images.loading import ImageError
 
 Samples = NDArray[np.int16]
 

@@ -17,7 +17,7 @@ from cmpc2.lookup import (
 )
 from cmpc2.published import PrototypeMemory, read_memory
 from torch import Tensor
-from voiceface.checkpoint import CheckpointError
+from voiceface.checkpoints.published import CheckpointError
 
 ROWS = 30
 

@@ -8,7 +8,7 @@ import torchvision
 from cmpc2.model import FV_Wrapper, ModelConfig
 from cmpc2.published import architecture_of, branch_of
 from cmpc2.resnet import PLANS, ResNet, Squeeze, pool_channels
-from voiceface.checkpoint import CheckpointError
+from voiceface.checkpoints.published import CheckpointError
 
 SMALL: dict[str, Any] = {"widths": (4, 8, 8, 16), "blocks": (1, 2, 1, 1)}
 

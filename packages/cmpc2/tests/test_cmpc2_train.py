@@ -12,9 +12,9 @@ import pytest
 import torch
 from cmpc2.lookup import read_training_table
 from cmpc2.published import read_memory
-from voiceface.checkpoint import load_model, load_state
-from voiceface.testing import interruptions, runs
-from voiceface.testing.interruptions import Trial
+from voiceface.checkpoints.native import load_model, load_state
+from voiceface.testing import fault_injection, runs
+from voiceface.testing.fault_injection import Trial
 from voiceface.testing.runs import Words, log_of, outcome
 
 Call = Callable[..., Any]
@@ -146,18 +146,18 @@ def test_the_run_has_something_to_lose(trial: Trial) -> None:
 
 
 def test_killed_at_random_moments_it_ends_the_same(trial: Trial, start: Call, tmp_path: Path) -> None:
-    interruptions.killed_at_random_moments(trial, start, tmp_path / "run", kills=1)
+    fault_injection.killed_at_random_moments(trial, start, tmp_path / "run", kills=1)
 
 
 @pytest.mark.parametrize("number", [1, 3])  # the first state, a later one: between two clusterings
 def test_killed_inside_a_save_it_ends_the_same(
     trial: Trial, start: Call, tmp_path: Path, number: int
 ) -> None:
-    interruptions.killed_inside_a_save(trial, start, tmp_path / "run", number)
+    fault_injection.killed_inside_a_save(trial, start, tmp_path / "run", number)
 
 
 def test_a_finished_run_resumed_stays_as_it_is(trial: Trial) -> None:
-    interruptions.resumed_when_finished(trial)
+    fault_injection.resumed_when_finished(trial)
 
 
 # two processes
@@ -167,8 +167,8 @@ def test_two_processes_take_the_steps_of_one(trial: Trial, start: Call, tmp_path
     """Negatives, banks, clusterings and batch statistics are those of the whole batch."""
     slow = ("optimiser.max_lr=0.0005", "training.max_iter=5", "clustering.start=1")
     out, alone, errors = tmp_path / "run", tmp_path / "alone", tmp_path / "errors"
-    command = partial(interruptions.as_program, trial.module)
-    interruptions.in_two_processes(start, command, trial.words(out, *slow), errors)
+    command = partial(fault_injection.as_program, trial.module)
+    fault_injection.in_two_processes(start, command, trial.words(out, *slow), errors)
     assert trial.train(alone, *slow) == 0
     ours, theirs = log_of(out), log_of(alone)
     assert ours[-1]["prototype"] > 0

@@ -1,7 +1,7 @@
 """Tiny networks, configurations and people of every kind of training: a step takes a moment."""
 
 from perceptionist.config import PerceptionistConfig
-from voiceface.config import load_config
+from voiceface.runtime.config import load_config
 
 KINDS = ("expert", "speaker", "supervised", "unsupervised")
 STAGE = "[{expansion: 1.0, channels: 8, blocks: 1, stride: 2}]"

@@ -3,15 +3,14 @@
 from pathlib import Path
 
 import torch
-from perceptionist.cascade import Generator
 from perceptionist.config import PerceptionistConfig, stored
-from perceptionist.generator import GeneratorConfig
+from perceptionist.generator import Generator, GeneratorConfig
 from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig, Stage
 from perceptionist.models import Supervised
 from perceptionist.supervised import SupervisedHeadConfig
 from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig
 from torch import nn
-from voiceface.checkpoint import save_model
+from voiceface.checkpoints.native import save_model
 
 VOICE = VoiceNetworkConfig(channels=(24, 24), embedding=16)
 NOTICE = "Invented people only."

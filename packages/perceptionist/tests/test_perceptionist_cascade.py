@@ -2,13 +2,14 @@
 
 import pytest
 import torch
-from perceptionist.cascade import Cascade, CascadeConfig, discriminator_side, generator_side, held, see
+from perceptionist.cascade import Cascade, CascadeConfig, discriminator_side, generator_side, see
 from perceptionist.face_network import FaceNetworkConfig
 from perceptionist.generator import GeneratorConfig
 from perceptionist.image_to_3d import ImageTo3DConfig, Stage
 from perceptionist.losses import total
 from perceptionist.voice_network import VoiceNetworkConfig
 from torch import Tensor, nn
+from voiceface.models.contexts import held
 
 STUDENT = ImageTo3DConfig(
     side=24,

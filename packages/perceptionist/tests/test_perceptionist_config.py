@@ -6,7 +6,7 @@ import pytest
 from perceptionist.config import PerceptionistConfig, stored
 from perceptionist.train import make_schedule
 from small_perceptionist_runs import KINDS, config_of
-from voiceface.config import ConfigError, load_config
+from voiceface.runtime.config import ConfigError, load_config
 from voiceface.testing import configurations
 
 

@@ -22,9 +22,9 @@ from perceptionist.population_face import (
     pose_numbers,
     shape_numbers,
 )
-from voiceface.population.head import MEASURING_PAIRS, head_model, identity_coefficients, measure
-from voiceface.population.people import draw_people
-from voiceface.population.render import view_of
+from voiceface.synthetic.face.head import MEASURING_PAIRS, head_model, identity_coefficients, measure
+from voiceface.synthetic.face.render import view_of
+from voiceface.synthetic.identities import draw_people
 
 RNG = np.random.default_rng(4)
 

@@ -24,9 +24,9 @@ from perceptionist.ict_facekit import main, read_ict_facekit
 from perceptionist.mesh_files import read_obj, write_obj
 from perceptionist.population_face import population_face_model
 from scipy.io import savemat
-from voiceface.array_pickles import ArrayFileError
-from voiceface.checkpoint import CheckpointError
-from voiceface.population.head import head_model
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.io.safe_pickle import ArrayFileError
+from voiceface.synthetic.face.head import head_model
 
 VERTICES = 120
 LANDMARKS = np.random.default_rng(0).permutation(VERTICES)[:68]

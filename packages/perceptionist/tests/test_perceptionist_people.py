@@ -56,9 +56,9 @@ def test_pictures_become_numbers_as_the_networks_expect() -> None:
 
 
 def test_the_truth_of_pictures_puts_landmarks_where_they_are_drawn(people: People) -> None:
-    from voiceface.population.layout import settings_of
-    from voiceface.population.people import draw_people
-    from voiceface.population.render import view_of
+    from voiceface.synthetic.face.render import view_of
+    from voiceface.synthetic.identities import draw_people
+    from voiceface.synthetic.layout import settings_of
 
     settings = settings_of("tiny", **SIZES)
     drawn = draw_people(np.array(settings.ids("train")), seed=settings.seed, rho=settings.rho)
@@ -73,7 +73,7 @@ def test_the_truth_of_pictures_puts_landmarks_where_they_are_drawn(people: Peopl
 
 
 def test_a_written_population_reads_as_the_one_in_memory(tmp_path: Path, people: People) -> None:
-    from voiceface.population.write import write_population
+    from voiceface.synthetic.writer import write_population
 
     few = SIZES | {"train": 2, "val": 1, "test": 1}
     root = write_population(tmp_path / "p", "tiny", workers=1, lists=False, progress=False, **few)

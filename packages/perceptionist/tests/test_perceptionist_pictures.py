@@ -11,9 +11,9 @@ from perceptionist.population_face import (
     pose_numbers,
     shape_numbers,
 )
-from voiceface.population.head import identity_coefficients
-from voiceface.population.people import draw_people
-from voiceface.population.render import render_picture, view_of
+from voiceface.synthetic.face.head import identity_coefficients
+from voiceface.synthetic.face.render import render_picture, view_of
+from voiceface.synthetic.identities import draw_people
 
 
 def test_bytes_of_both_rules_by_hand() -> None:

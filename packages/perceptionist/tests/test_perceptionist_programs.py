@@ -15,10 +15,10 @@ from perceptionist.mesh_files import read_obj
 from perceptionist.microphone import MicrophoneError, meter
 from perceptionist.population_face import population_face_model
 from perceptionist.proportions import MEASURES
-from perceptionist.speech import SpeechError
 from PIL import Image
 from small_weights import NOTICE, supervised_weights, unsupervised_weights
-from voiceface.population.write import write_population
+from voiceface.audio.vad import SpeechError
+from voiceface.synthetic.writer import write_population
 
 
 @pytest.fixture(scope="module")

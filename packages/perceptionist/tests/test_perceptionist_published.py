@@ -14,7 +14,7 @@ from perceptionist.refiners import ForwardDirection, RefinerConfig, ReverseDirec
 from perceptionist.supervised import SupervisedHead, SupervisedHeadConfig
 from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig
 from torch import nn
-from voiceface.checkpoint import CheckpointError
+from voiceface.checkpoints.published import CheckpointError
 
 THIN = tuple(
     stage.model_copy(update={"channels": 2 + number, "expansion": 1 if number == 0 else 2})

@@ -19,7 +19,7 @@ from perceptionist.train import train
 from perceptionist.voice_network import VoiceNetworkConfig, unit
 from small_perceptionist_runs import SIZES, config_of
 from test_perceptionist_cascade import mesh, small
-from voiceface.config import ConfigError, load_config
+from voiceface.runtime.config import ConfigError, load_config
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +67,7 @@ def test_cosines_depend_on_no_length_and_the_plain_layer_does() -> None:
 
 
 def test_a_population_of_pictures_alone_teaches_an_expert(tmp_path: Path) -> None:
-    from voiceface.population.write import write_population
+    from voiceface.synthetic.writer import write_population
 
     few = SIZES | {"train": 3, "val": 1, "test": 1, "clips": 0}
     root = write_population(tmp_path / "p", "tiny", workers=1, lists=False, progress=False, **few)
@@ -214,8 +214,8 @@ def test_the_published_cascade_uses_none_of_these() -> None:
 def test_the_axis_of_the_sexes_is_nearly_always_right_where_plain_distance_is_not() -> None:
     from perceptionist.population_face import frontal_of, likelier_sex, semantic_shape, shape_numbers
     from perceptionist.proportions import shape_errors
-    from voiceface.population.head import head_model
-    from voiceface.population.people import draw_people
+    from voiceface.synthetic.face.head import head_model
+    from voiceface.synthetic.identities import draw_people
 
     drawn = draw_people(np.arange(309, 509))
     numbers, male = shape_numbers(drawn), np.asarray(drawn.face_sex) == 1

@@ -12,19 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from perceptionist.speech import (
     SpeechConfig,
-    SpeechError,
     checked_features,
     collect,
     feature_files,
     features_of,
     features_of_file,
-    frames_of,
     read_features,
     read_recording,
     voiced_segments,
     without_silence,
 )
-from voiceface import audio
+from voiceface.audio import loading as audio
+from voiceface.audio.vad import SpeechError, frames_of
 
 
 def speech(seconds: float, rate: int = 16000, seed: int = 0) -> np.ndarray:
@@ -116,7 +115,7 @@ def test_any_length_gives_features_of_the_right_shape(length) -> None:
 
 
 def test_features_are_those_of_the_front_end_on_what_is_kept() -> None:
-    from voiceface.features import PerceptionistLogMel
+    from voiceface.audio.frontends import PerceptionistLogMel
 
     wave = speech(2.0)
     expected = PerceptionistLogMel()(torch.from_numpy(without_silence(wave))[None])[0].T

@@ -19,9 +19,9 @@ from perceptionist.plans import Start
 from perceptionist.train import train
 from perceptionist.validation import figures, held_out, predict
 from small_perceptionist_runs import COMMON, KINDS, TINY, config_of
-from voiceface.checkpoint import CheckpointError
-from voiceface.cli import run_main
-from voiceface.config import load_config
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.commandline.dispatch import run_main
+from voiceface.runtime.config import load_config
 from voiceface.testing.runs import log_of, outcome
 
 Train = Callable[..., Path]

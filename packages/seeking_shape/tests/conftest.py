@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from seeking_shape.__main__ import COMMANDS
-from voiceface.testing import interruptions, runs
+from voiceface.testing import fault_injection, runs
 from voiceface.testing.commands import Call, caller
 
 TINY = (
@@ -87,7 +87,7 @@ def trained(train: Call, id_weights: Path, tmp_path_factory: pytest.TempPathFact
 @pytest.fixture(scope="session")
 def processes() -> ForkServerContext:
     """Processes that start with everything imported and no state of this one."""
-    return interruptions.ready_processes(
+    return fault_injection.ready_processes(
         *(
             f"seeking_shape.{module}"
             for module in ("train", "embedder", "published", "losses", "extract_id_weight")
@@ -98,5 +98,5 @@ def processes() -> ForkServerContext:
 @pytest.fixture
 def start(processes: ForkServerContext) -> Iterator[Callable[..., Any]]:
     """Start a function in a process of its own; whatever still runs is killed at the end."""
-    with interruptions.started(processes) as run:
+    with fault_injection.started(processes) as run:
         yield run

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from voiceface.checkpoint import load_model, save_model
-from voiceface.testing import bad_files
-from voiceface.testing.bad_files import Evil
-from voiceface.testing.bad_files import require_words as says
+from voiceface.checkpoints.native import load_model, save_model
+from voiceface.testing import corrupt_files
+from voiceface.testing.corrupt_files import Evil
+from voiceface.testing.corrupt_files import require_words as says
 
 Call = Callable[..., int]
 
@@ -28,19 +28,19 @@ def data(people: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def clip(data: Path) -> Path:
     """The first clip of the first training person."""
-    return bad_files.first_clip(data)
+    return corrupt_files.first_clip(data)
 
 
 @pytest.fixture
 def picture(data: Path) -> Path:
     """The first picture of the first training person."""
-    return bad_files.first_picture(data)
+    return corrupt_files.first_picture(data)
 
 
 @pytest.fixture
 def fails(train: Call, data: Path, tmp_path: Path, capsys: Any) -> Callable[..., str]:
     """Train on the damaged copy; it must end with exit code 1 and one message, which is given."""
-    return bad_files.refuser(train, tmp_path / "run", data, capsys)
+    return corrupt_files.refuser(train, tmp_path / "run", data, capsys)
 
 
 @pytest.fixture
@@ -197,8 +197,8 @@ def test_damaged_and_foreign_weights(
 ) -> None:
     whole = trained / "model.safetensors"
     torn, flipped, foreign = (tmp_path / f"{name}.safetensors" for name in ("torn", "flipped", "foreign"))
-    bad_files.torn(whole, torn)
-    bad_files.flipped(whole, flipped)
+    corrupt_files.torn(whole, torn)
+    corrupt_files.flipped(whole, flipped)
     loaded = load_model(whole)
     save_model(foreign, loaded.state, system="sf2f", kind="model", config={})
     for file, words in (

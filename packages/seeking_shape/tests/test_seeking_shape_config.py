@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from seeking_shape.config import SeekingShapeConfig
-from voiceface.config import ConfigError, load_config
+from voiceface.runtime.config import ConfigError, load_config
 from voiceface.testing.configurations import bundled, changes, require_complete
 
 Call = Callable[..., int]

@@ -9,8 +9,8 @@ import pytest
 import torch
 from seeking_shape.embedder import load
 from voiceface.association.data import open_split
-from voiceface.audio import AudioError
-from voiceface.metrics.embeddings import EmbeddingTable
+from voiceface.audio.decoders import AudioError
+from voiceface.embeddings.table import EmbeddingTable
 
 Call = Callable[..., int]
 

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import soundfile
-from seeking_shape.embed import find_files
-from seeking_shape.embedder import Embedder, load
-from voiceface.metrics.embeddings import EmbeddingTable
+from seeking_shape.embedder import load
+from voiceface.association.embedder import Embedder
+from voiceface.association.embedding import find_files
+from voiceface.embeddings.table import EmbeddingTable
 
 Call = Callable[..., int]
 

@@ -9,12 +9,14 @@ import seeking_shape
 import soundfile
 import torch
 from seeking_shape.config import SeekingShapeConfig
-from seeking_shape.embedder import Embedder
 from seeking_shape.model import Voice2Face
 from seeking_shape.published import save_checkpoint
-from voiceface import audio, images
-from voiceface.checkpoint import CheckpointError, load_model, save_model
-from voiceface.config import load_config
+from voiceface.association.embedder import Embedder
+from voiceface.audio import loading as audio
+from voiceface.checkpoints.native import load_model, save_model
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.images import loading as images
+from voiceface.runtime.config import load_config
 
 
 @pytest.fixture(scope="module")

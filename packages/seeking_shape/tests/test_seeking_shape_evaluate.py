@@ -10,12 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from seeking_shape.embedder import Embedder, load
-from seeking_shape.test import evaluate
+from seeking_shape.embedder import load
 from voiceface.association.config import TEST_LISTS
 from voiceface.association.data import lists_of, open_split
-from voiceface.metrics.association import matching_accuracy
-from voiceface.metrics.embeddings import EmbeddingTable
+from voiceface.association.embedder import Embedder
+from voiceface.association.evaluation import evaluate
+from voiceface.embeddings.table import EmbeddingTable
+from voiceface.metrics.matching import matching_accuracy
 
 Call = Callable[..., int]
 
@@ -151,7 +152,7 @@ def test_lists_that_name_absent_files(
     gone = questions.candidates[0]
     lines = int((questions.candidate_index == 0).any(axis=1).sum())
     (data / "list_wav").mkdir(exist_ok=True)
-    from voiceface.datasets.lists import write_list
+    from voiceface.datasets.trials.reading import write_list
 
     write_list(data / "list_wav" / "match_v2f_2_test.txt", questions)
     (data / "faces" / gone).unlink()

@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pytest
 from seeking_shape.config import SeekingShapeConfig
-from seeking_shape.test import all_pairs
 from voiceface.association.config import TEST_LISTS
 from voiceface.association.data import lists_of, open_split, validation_of
-from voiceface.config import load_config
-from voiceface.datasets.lists import write_lists
-from voiceface.datasets.questions import ListError
-from voiceface.metrics.embeddings import EmbeddingTable
+from voiceface.association.evaluation import all_pairs
+from voiceface.datasets.trials.reading import write_lists
+from voiceface.datasets.trials.trial_list import ListError
+from voiceface.embeddings.table import EmbeddingTable
+from voiceface.runtime.config import load_config
 
 Call = Callable[..., int]
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from seeking_shape.embedder import load
-from seeking_shape.match import match
+from voiceface.association.retrieval import match
 
 Call = Callable[..., int]
 

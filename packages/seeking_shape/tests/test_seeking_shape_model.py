@@ -12,8 +12,8 @@ from seeking_shape.model import (
 )
 from seeking_shape.reweighting import IdentityWeights
 from torch import Tensor
-from voiceface.association.networks import freeze
-from voiceface.distributed import over_all_processes
+from voiceface.association.encoders import freeze
+from voiceface.runtime.distributed import over_all_processes
 
 SMALL = ModelConfig(
     face=FaceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), side=32, features=12),

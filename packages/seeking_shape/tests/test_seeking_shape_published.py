@@ -15,14 +15,14 @@ from seeking_shape.published import (
     load_voice_backbone,
     read_checkpoint,
     read_id_weight,
-    restore_momentum,
     save_checkpoint,
     save_face_backbone,
     save_id_weight,
     save_voice_backbone,
 )
 from torch import Tensor
-from voiceface.checkpoint import CheckpointError
+from voiceface.association.pretrained_backbones import restore_momentum
+from voiceface.checkpoints.published import CheckpointError
 
 SMALL = ModelConfig(
     face=FaceConfig(blocks=(1, 2, 1, 1), widths=(4, 6, 8, 10), side=32, features=12),

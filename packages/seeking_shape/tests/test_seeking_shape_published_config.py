@@ -7,7 +7,7 @@ import pytest
 import yaml
 from seeking_shape.config import SeekingShapeConfig
 from seeking_shape.published_config import is_published, main, read_published_config, translate
-from voiceface.config import ConfigError, load_config
+from voiceface.runtime.config import ConfigError, load_config
 
 MAIN: dict[str, Any] = {
     "models": {

@@ -8,7 +8,7 @@ import yaml
 from seeking_shape.config import SeekingShapeConfig
 from seeking_shape.model import Voice2Face
 from seeking_shape.reweighting import IdentityWeights
-from voiceface.config import bundled_configs, load_config, to_dict
+from voiceface.runtime.config import bundled_configs, load_config, to_dict
 
 NAMES = bundled_configs("seeking_shape")
 SMALL = {"quick": 300, "standard": 942}  # training identities of the presets

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 import torch
-from voiceface.checkpoint import load_model
-from voiceface.testing import interruptions, runs
-from voiceface.testing.interruptions import Trial
+from voiceface.checkpoints.native import load_model
+from voiceface.testing import fault_injection, runs
+from voiceface.testing.fault_injection import Trial
 from voiceface.testing.runs import Words, log_of, outcome
 
 Call = Callable[..., Any]
@@ -40,26 +40,26 @@ def trial(words_of: Words, processes: ForkServerContext, tmp_path_factory: pytes
 
 
 def test_killed_at_random_moments_it_ends_the_same(trial: Trial, start: Call, tmp_path: Path) -> None:
-    interruptions.killed_at_random_moments(trial, start, tmp_path / "run", kills=2)
+    fault_injection.killed_at_random_moments(trial, start, tmp_path / "run", kills=2)
 
 
 @pytest.mark.parametrize("number", [1, 4, 5])  # first state, a later model file, a later state
 def test_killed_inside_a_save_it_ends_the_same(
     trial: Trial, start: Call, tmp_path: Path, number: int
 ) -> None:
-    interruptions.killed_inside_a_save(trial, start, tmp_path / "run", number)
+    fault_injection.killed_inside_a_save(trial, start, tmp_path / "run", number)
 
 
 def test_ctrl_c_saves_and_says_how_to_go_on(trial: Trial, start: Call, tmp_path: Path) -> None:
-    interruptions.stopped_by_ctrl_c(trial, start, tmp_path / "run")
+    fault_injection.stopped_by_ctrl_c(trial, start, tmp_path / "run")
 
 
 def test_a_full_disk_is_told_and_the_run_goes_on_later(trial: Trial, tmp_path: Path) -> None:
-    interruptions.without_room_for_a_save(trial, tmp_path / "run", number=4)
+    fault_injection.without_room_for_a_save(trial, tmp_path / "run", number=4)
 
 
 def test_a_finished_run_resumed_stays_as_it_is(trial: Trial) -> None:
-    interruptions.resumed_when_finished(trial)
+    fault_injection.resumed_when_finished(trial)
 
 
 def test_loader_processes_change_nothing(trial: Trial, tmp_path: Path) -> None:
@@ -92,8 +92,8 @@ def test_two_processes_take_the_steps_of_one(trial: Trial, start: Call, tmp_path
     alone, out, errors = tmp_path / "alone", tmp_path / "run", tmp_path / "errors"
     # Rounding may switch a single ReLU over, which must not grow into a difference.
     slow = "optimiser.lr=0.001"
-    command = partial(interruptions.as_program, trial.module)
-    interruptions.in_two_processes(start, command, trial.words(out, slow), errors)
+    command = partial(fault_injection.as_program, trial.module)
+    fault_injection.in_two_processes(start, command, trial.words(out, slow), errors)
     assert trial.train(alone, slow) == 0
     ours, theirs = log_of(out), log_of(alone)
     assert [row.keys() for row in ours] == [row.keys() for row in theirs]

@@ -12,9 +12,9 @@ from seeking_shape.config import SeekingShapeConfig
 from seeking_shape.train import Start, build_model, train_step
 from voiceface.association.data import open_split, validation_of
 from voiceface.association.validation import validate
-from voiceface.checkpoint import load_model, save_model
-from voiceface.config import load_config, to_dict
-from voiceface.training import Run
+from voiceface.checkpoints.native import load_model, save_model
+from voiceface.runtime.config import load_config, to_dict
+from voiceface.training.run import Run
 
 Call = Callable[..., int]
 

@@ -8,10 +8,10 @@ import torch
 from sf2f.config import Sf2fConfig, stored
 from sf2f.generator import EncoderDecoder
 from sf2f.models import SYSTEM
-from voiceface.audio import write_wav
-from voiceface.checkpoint import save_model
-from voiceface.config import load_config
-from voiceface.runfolder import MODEL_FILE
+from voiceface.audio.loading import write_wav
+from voiceface.checkpoints.native import save_model
+from voiceface.checkpoints.paths import MODEL_FILE
+from voiceface.runtime.config import load_config
 
 RATE, WIDTH = 16000, 40
 NOTICE = "nobody real is meant by these weights"

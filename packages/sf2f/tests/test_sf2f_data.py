@@ -10,7 +10,8 @@ import pytest
 from PIL import Image
 from sf2f.data import files_in, invented_speakers, listed_people, open_speakers
 from sf2f.speakers import DataError
-from sf2f.speech import SpeechConfig, SpeechError, log_mel, read_recording, write_mel
+from sf2f.speech import SpeechConfig, log_mel, read_recording, write_mel
+from voiceface.audio.vad import SpeechError
 from voiceface.datasets.identities import IdentityError
 
 WHOLE = SpeechConfig(remove_silence=False)
@@ -147,8 +148,8 @@ def test_what_is_no_data_folder_says_what_would_be_one(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def population(tmp_path_factory) -> Path:
-    from voiceface.population.layout import settings_of
-    from voiceface.population.write import write_population
+    from voiceface.synthetic.layout import settings_of
+    from voiceface.synthetic.writer import write_population
 
     root = tmp_path_factory.mktemp("population") / "data"
     write_population(root, settings_of("tiny", **SMALL), workers=1, progress=False)
@@ -178,7 +179,7 @@ def test_a_written_population_and_an_invented_one_are_the_same(population: Path)
 
 
 def test_a_manifest_joins_recordings_and_stored_features(population: Path, tmp_path: Path, caplog) -> None:
-    from voiceface import audio
+    from voiceface.audio import loading as audio
 
     clips = sorted((population / "wav").rglob("*.wav"))[:2]
     for at, clip in enumerate(clips):

@@ -19,7 +19,7 @@ from sf2f.speakers import Speakers
 from sf2f.speech import MelNormalisation
 from sf2f.windows import WindowsConfig
 from torch.utils.data import default_collate
-from voiceface.batches import batches
+from voiceface.training.sampling import batches
 
 PLAIN = MelNormalisation(mean=0.0, deviation=1.0)
 

@@ -24,9 +24,9 @@ from sf2f.rendering import (
     pictures_of_windows,
 )
 from sf2f.speakers import Speakers
-from voiceface.checkpoint import save_model
-from voiceface.cli import run_main
-from voiceface.config import load_config, to_dict
+from voiceface.checkpoints.native import save_model
+from voiceface.commandline.dispatch import run_main
+from voiceface.runtime.config import load_config, to_dict
 
 SIZES = {"train": 4, "val": 2, "test": 8, "clip_seconds": 1.2, "picture_side": 32}
 WORDS = (
@@ -119,8 +119,8 @@ def test_numbers_of_windows_that_are_judged() -> None:
 
 def test_true_pictures_reach_the_ceiling_and_random_ones_chance(people: Speakers) -> None:
     """The figures are those of the pictures: handing in true pictures gives the best of them."""
-    from voiceface.population.agreement import agree
-    from voiceface.population.judge import load
+    from voiceface.synthetic.agreement.agreement import agree
+    from voiceface.synthetic.readers.attribute_reader import load
 
     model = model_of("quick_1st_stage")
     found = evaluate(model, people, replicates=20)

@@ -15,7 +15,7 @@ from sf2f.generator import GeneratorConfig
 from sf2f.results import Voice, face_of
 from sf2f.speech import SpeechConfig, log_mel, normalised
 from small_sf2f_models import NOTICE, WIDTH, voice, write_model
-from voiceface.log_filterbank import SF2FLogMel
+from voiceface.audio.frontends import SF2FLogMel
 
 STRIDES = {"quick_1st_stage": 13, "quick_fuser": None}
 WHOLE = SpeechConfig(remove_silence=False)

@@ -5,8 +5,8 @@ import torch
 from sf2f.facenet import VGG_STAGES, FaceNetLoss, VGGLoss, facenet_input
 from sf2f.pictures import crop_face, denormalise, normalise
 from torch.nn import functional
-from voiceface.backbones.inception_resnet import InceptionResNet
-from voiceface.perceptual import trunk
+from voiceface.models.facenet import InceptionResNet
+from voiceface.models.lpips import trunk
 
 
 def seeded(seed=0):

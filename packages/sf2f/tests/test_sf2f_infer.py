@@ -23,7 +23,7 @@ from sf2f.speech import SpeechConfig, log_mel_of_file, normalised, write_mel
 from sf2f.wen import WenGenerator
 from sf2f.windows import WindowsConfig
 from small_sf2f_models import NOTICE, WIDTH, voice, write_model, write_voice
-from voiceface.audio import AudioError
+from voiceface.audio.decoders import AudioError
 
 STRIDE = WIDTH // 2
 
@@ -46,7 +46,7 @@ def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def silence(tmp_path: Path) -> Path:
-    from voiceface.audio import write_wav
+    from voiceface.audio.loading import write_wav
 
     write_wav(tmp_path / "still.wav", np.zeros(32000, np.int16))
     return tmp_path / "still.wav"

@@ -24,7 +24,7 @@ from sf2f.iteration import (
 from sf2f.losses import LossConfig, sizes_of, total
 from sf2f.trunks import Trunk
 from torch import Tensor, nn
-from voiceface.backbones.inception_resnet import InceptionResNet
+from voiceface.models.facenet import InceptionResNet
 
 ENCODER = EncoderConfig(bands=5, channels=(8, 12), embedding=16)
 TRUNK = Trunk(arch="C4-6-2,C3-8-2")

@@ -14,7 +14,7 @@ from sf2f.further_decoders import AttnV2FDecoderConfig, MRDecoderConfig
 from sf2f.fusers import Attention, FuserConfig, fuser_of
 from sf2f.generator import EncoderDecoder, GeneratorConfig, freeze_but_fuser
 from torch import Tensor, nn
-from voiceface.config import ConfigError, check, to_dict
+from voiceface.runtime.config import ConfigError, check, to_dict
 
 ENCODER = EncoderConfig(bands=5, channels=(8, 12), embedding=16)
 PLAIN = ENCODER.model_copy(update={"inception": False})

@@ -15,7 +15,7 @@ from sf2f.prepare import PrepareError, prepare
 from sf2f.sources import SourceError, find_source
 from sf2f.speakers import Speakers
 from sf2f.speech import SpeechConfig, log_mel, log_mel_of_file, read_mel
-from voiceface import audio
+from voiceface.audio import loading as audio
 
 WHOLE = SpeechConfig(remove_silence=False)
 QUIET = {"workers": 1, "progress": False}
@@ -89,8 +89,8 @@ def test_a_manifest_becomes_a_folder_that_opens(tmp_path: Path) -> None:
 
 
 def test_a_population_keeps_its_truth_and_its_notice(tmp_path: Path) -> None:
-    from voiceface.population.layout import settings_of
-    from voiceface.population.write import write_population
+    from voiceface.synthetic.layout import settings_of
+    from voiceface.synthetic.writer import write_population
 
     small = {"train": 2, "val": 1, "test": 1, "clips": 1, "clip_seconds": 1.0, "pictures": 1}
     root, out = tmp_path / "in", tmp_path / "out"

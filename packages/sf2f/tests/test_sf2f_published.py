@@ -19,8 +19,8 @@ from sf2f.published_options import discriminators_of_options, generator_of_optio
 from sf2f.trunks import Trunk
 from sf2f.wen import Wen, WenFaceNetwork, WenGenerator, WenHead, load_wen
 from torch import nn
-from voiceface.checkpoint import CheckpointError
-from voiceface.config import ConfigError
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.runtime.config import ConfigError
 
 ENCODER = EncoderConfig(bands=5, channels=(8, 12), embedding=16)
 PLAIN = ENCODER.model_copy(update={"inception": False})

@@ -19,11 +19,11 @@ from sf2f.scores import (
     vggface_score,
 )
 from torch.nn import functional
-from voiceface.backbones.inception import Inception, inception_input
-from voiceface.backbones.inception_resnet import InceptionResNet
-from voiceface.backbones.resnet import CaffeResNet
-from voiceface.metrics.class_scores import class_score
 from voiceface.metrics.frechet import frechet_distance
+from voiceface.metrics.inception_score import class_score
+from voiceface.models.facenet import InceptionResNet
+from voiceface.models.inception import Inception, inception_input
+from voiceface.models.vggface2_resnet import CaffeResNet
 
 
 def seeded(seed=0):

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from sf2f.speech import (
     MelNormalisation,
     SpeechConfig,
-    SpeechError,
     checked_mel,
     log_mel,
     log_mel_of_file,
@@ -25,8 +24,9 @@ from sf2f.speech import (
     without_silence,
     write_mel,
 )
-from voiceface import audio
-from voiceface.log_filterbank import ExportableLogMel, SF2FLogMel
+from voiceface.audio import loading as audio
+from voiceface.audio.frontends import ExportableLogMel, SF2FLogMel
+from voiceface.audio.vad import SpeechError
 
 WHOLE = SpeechConfig(remove_silence=False)
 

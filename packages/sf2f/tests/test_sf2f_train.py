@@ -16,10 +16,11 @@ from sf2f.data import invented_speakers
 from sf2f.models import DISCRIMINATORS, load_voice_to_face
 from sf2f.speakers import Speakers
 from sf2f.train import Start, make_rates, train
-from voiceface.checkpoint import CheckpointError, load_model
-from voiceface.cli import run_main
-from voiceface.config import ConfigError, load_config
-from voiceface.runfolder import MODEL_FILE
+from voiceface.checkpoints.native import load_model
+from voiceface.checkpoints.paths import MODEL_FILE
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.commandline.dispatch import run_main
+from voiceface.runtime.config import ConfigError, load_config
 from voiceface.testing import configurations, runs
 
 SMALL = (

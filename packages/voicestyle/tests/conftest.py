@@ -10,7 +10,7 @@ from cmpc2.embedder import Embedder
 from cmpc2.model import FV_Wrapper
 from numpy.typing import NDArray
 from PIL import Image
-from voiceface.audio import write_wav
+from voiceface.audio.loading import write_wav
 from voiceface.testing import runs
 from voiceface.testing.commands import Call, caller
 from voicestyle.__main__ import COMMANDS

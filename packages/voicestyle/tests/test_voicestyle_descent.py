@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from voiceface.checkpoint import load_state, save_state
+from voiceface.checkpoints.native import load_state, save_state
 from voicestyle.config import InversionConfig
 from voicestyle.descent import (
     LatentStatistics,

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from voiceface.backbones.ir import IR
-from voiceface.checkpoint import CheckpointError
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.models.iresnet import IR
 from voicestyle.identity import (
     IdentityNetwork,
     face_crop,

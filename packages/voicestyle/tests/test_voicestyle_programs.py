@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from voiceface.audio import write_wav
-from voiceface.checkpoint import load_state
-from voiceface.testing.bad_files import require_words, torn
+from voiceface.audio.loading import write_wav
+from voiceface.checkpoints.native import load_state
+from voiceface.testing.corrupt_files import require_words, torn
 from voicestyle.stylegan2.bundle import bundled_weights
 
 
@@ -103,7 +103,7 @@ def test_stopped_in_a_descent_it_goes_on_to_the_same_bytes(whole, generate, tmp_
 KILLED = """
 import os, signal, sys
 from pathlib import Path
-from voiceface.cli import run_main
+from voiceface.commandline.dispatch import run_main
 write, left = Path.write_bytes, iter(range({number}))
 def half(path, data):
     if path.suffix in (".safetensors", ".png") and next(left, None) is None:

@@ -9,8 +9,8 @@ import pytest
 import torch
 from cmpc2.lookup import TrainingVideo
 from cmpc2.published import PrototypeMemory
-from voiceface.checkpoint import CheckpointError
-from voiceface.testing.bad_files import Evil
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.testing.corrupt_files import Evil
 from voicestyle import steps
 from voicestyle.bank import Bank, BankError
 from voicestyle.config import SelectionConfig, VoiceStyleConfig

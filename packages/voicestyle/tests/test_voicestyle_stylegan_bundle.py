@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from voiceface.checkpoint import load_model
+from voiceface.checkpoints.native import load_model
 from voicestyle.stylegan2.bundle import bundle, bundled_generator, bundled_weights
 from voicestyle.stylegan2.collection import invented_pictures
 from voicestyle.stylegan2.config import PicturesConfig
@@ -37,7 +37,7 @@ def test_its_pictures_are_faces_of_the_population():
 
 
 def test_it_draws_men_and_women_of_light_and_dark_skin():
-    from voiceface.population.judge import load, read
+    from voiceface.synthetic.readers.attribute_reader import load, read
 
     found = read(load("judge"), (drawn(bundled_generator()) + 1) / 2)
     assert 0.1 < float((found.sex_logit > 0).double().mean()) < 0.9

@@ -6,7 +6,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
-from voiceface.checkpoint import CheckpointError
+from voiceface.checkpoints.published import CheckpointError
 from voiceface.metrics.frechet import FeatureStatistics, frechet_distance
 from voicestyle.stylegan2 import fid, readers
 from voicestyle.stylegan2.config import StyleGan2Config

@@ -11,11 +11,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from voiceface.checkpoint import load_model
-from voiceface.cli import run_main
+from voiceface.checkpoints.native import load_model
+from voiceface.commandline.dispatch import run_main
 from voicestyle.stylegan2 import losses
 
-PRELOADED = ["torch", "torch._dynamo", "voiceface.training", "voicestyle.stylegan2.training"]
+PRELOADED = ["torch", "torch._dynamo", "voiceface.training.run", "voicestyle.stylegan2.training"]
 STEPS = 60
 SETTINGS = [
     *("generator.size=8", "generator.channels=[4, 4]", "generator.style_dim=4"),

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from voiceface.backbones.inception import Inception, inception_input
 from voiceface.metrics.frechet import FeatureStatistics, Gaussian, frechet_distance
-from voiceface.perceptual import LPIPS
+from voiceface.models.inception import Inception, inception_input
+from voiceface.models.lpips import LPIPS
 from voicestyle import fid as fid_command
 from voicestyle.__main__ import COMMANDS
 from voicestyle.__main__ import main as voicestyle

@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from voiceface.config import ConfigError, check
+from voiceface.runtime.config import ConfigError, check
 from voicestyle.stylegan2.discriminator import Discriminator, DiscriminatorConfig, minibatch_deviation
 from voicestyle.stylegan2.generator import Generator, GeneratorConfig
 from voicestyle.stylegan2.layers import EqualConv2d, EqualLinear, ModulatedConv2d, PixelNorm, StyledConv

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from voiceface.checkpoint import fingerprint
-from voiceface.config import ConfigError, load_config
+from voiceface.checkpoints.native import fingerprint
+from voiceface.runtime.config import ConfigError, load_config
 from voicestyle.__main__ import COMMANDS
 from voicestyle.__main__ import main as voicestyle
 from voicestyle.stylegan2 import training
@@ -225,7 +225,7 @@ def test_command_trains_on_invented_people(tmp_path, capsys):
 
 
 def test_invented_pictures_are_of_training_people():
-    from voiceface.population.presets import ids_of
+    from voiceface.synthetic.presets import ids_of
 
     config = tiny("data.people=3", "data.pictures=2", "data.nuisance=0.0").data
     found = invented_pictures(config, 8, workers=1, progress=False)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from voiceface.population import stream
+from voiceface.synthetic import dataset
 from voiceface.testing import runs
-from voiceface.testing.bad_files import require_words
+from voiceface.testing.corrupt_files import require_words
 from voicestyle.evaluation import compare, evaluate, likeness, of_others
 from voicestyle.test import spread_by_sex
 
@@ -121,8 +121,8 @@ def test_faces_of_people_are_measured(call, people, faces, few, tmp_path, capsys
 
 
 def test_invented_people_are_measured_also_where_one_sex_is_rare(call, few, faces, tmp_path, monkeypatch):
-    here = functools.partial(stream.PopulationDataset, workers=1, progress=False)
-    monkeypatch.setattr(stream, "PopulationDataset", here)
+    here = functools.partial(dataset.PopulationDataset, workers=1, progress=False)
+    monkeypatch.setattr(dataset, "PopulationDataset", here)
     words = ("--population", "tiny", "--people", "3", "--bank", faces, "--replicates", "20")
     assert call("test", *words, "--out", tmp_path / "out", "--set", *few) == 0
     found = json.loads((tmp_path / "out" / "results.json").read_text())

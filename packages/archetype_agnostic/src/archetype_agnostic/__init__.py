@@ -12,7 +12,9 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from archetype_agnostic.embedder import Embedder, load
+    from voiceface.association.embedder import Embedder
+
+    from archetype_agnostic.embedder import load
 
 __version__ = "0.1.0"
 __all__ = ["Embedder", "__version__", "load"]

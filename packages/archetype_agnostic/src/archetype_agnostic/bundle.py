@@ -10,7 +10,7 @@ and stand in the package's folder `weights`.
 
 from collections.abc import Sequence
 
-from voiceface.association.bundle import command
+from voiceface.checkpoints.export_compact import command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -19,6 +19,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("archetype_agnostic.bundle", None))

@@ -6,16 +6,9 @@ A configuration says *what* is trained; paths, devices and resuming are flags of
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
-from voiceface.association.config import (
-    AssociationConfig,
-    DataConfig,
-    EvaluationConfig,
-    NonNegative,
-    OptimiserConfig,
-    ScheduleConfig,
-    TrainingConfig,
-)
-from voiceface.config import Config
+from voiceface.association.config import AssociationConfig, DataConfig, EvaluationConfig, TrainingConfig
+from voiceface.runtime.config import Config
+from voiceface.training.settings import NonNegative, OptimiserConfig, ScheduleConfig
 
 from archetype_agnostic.model import ModelConfig
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.association.demonstration import Step, command, demonstrate, train_once
+from voiceface.association.demo import Step, command, demonstrate, train_once
 
 import archetype_agnostic
 from archetype_agnostic.test import SUBTITLE, identity_weights
@@ -30,7 +30,7 @@ def steps_of(
     Returns:
         Its one step, and the folder of its run by name.
     """
-    from voiceface.config import load_config
+    from voiceface.runtime.config import load_config
 
     from archetype_agnostic.config import ArchetypeAgnosticConfig
     from archetype_agnostic.train import train
@@ -90,6 +90,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("archetype_agnostic.demo", None))

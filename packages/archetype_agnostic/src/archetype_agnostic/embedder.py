@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 from voiceface.association.embedder import Embedder, System, load_weights
-from voiceface.checkpoint import CheckpointError
-from voiceface.config import load_config
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.runtime.config import load_config
 
 from archetype_agnostic.config import ArchetypeAgnosticConfig
 from archetype_agnostic.model import Aasm

@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 
-from voiceface.association.match import Answer, command, gallery_of, match
+from voiceface.association.retrieval import Answer, command, gallery_of, match
 
 import archetype_agnostic
 
@@ -20,6 +20,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("archetype_agnostic.match", None))

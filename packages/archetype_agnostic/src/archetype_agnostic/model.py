@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field
 from torch import Tensor, nn
-from voiceface.association.networks import (
+from voiceface.association.encoders import (
     Branch,
     Encoders,
     EncodersConfig,
@@ -18,7 +18,7 @@ from voiceface.association.networks import (
     VoiceTrunkConfig,
     class_count,
 )
-from voiceface.backbones import ir
+from voiceface.models import iresnet
 
 from archetype_agnostic.equilibrium import Equilibrium
 
@@ -72,7 +72,7 @@ class FaceEmbedder(Branch):
     def __init__(self, config: FaceConfig, embedding: int) -> None:
         super().__init__()
         blocks = config.units
-        self.model = ir.IR(
+        self.model = iresnet.IR(
             blocks,
             config.widths,
             config.side,

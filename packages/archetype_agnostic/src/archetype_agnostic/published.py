@@ -12,12 +12,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from voiceface.association import trunks
-from voiceface.association.networks import VoiceBackbone
-from voiceface.association.trunks import least_widths, names_of, on_cpu, restore_momentum, write_torch
-from voiceface.backbones import ir
-from voiceface.checkpoint import CheckpointError, Report, apply_key_table, load_into, read_published
-from voiceface.published import state_dict_of
+from voiceface.association import pretrained_backbones
+from voiceface.association.encoders import VoiceBackbone
+from voiceface.association.pretrained_backbones import least_widths, names_of, restore_momentum
+from voiceface.checkpoints.native import Report, load_into
+from voiceface.checkpoints.published import (
+    CheckpointError,
+    apply_key_table,
+    on_cpu,
+    read_published,
+    state_dict_of,
+    write_torch,
+)
+from voiceface.models import iresnet
 
 from archetype_agnostic.model import Aasm, FaceConfig, ModelConfig, VoiceConfig, parameter_groups
 
@@ -115,7 +122,9 @@ def momentum_of(checkpoint: PublishedCheckpoint) -> dict[str, Tensor]:
         return {}
     skeleton = _skeleton(checkpoint.architecture)
     names = names_of(skeleton, parameter_groups(skeleton))
-    return trunks.momentum_by_name(checkpoint.optimiser, names, checkpoint.state, "the checkpoint")
+    return pretrained_backbones.momentum_by_name(
+        checkpoint.optimiser, names, checkpoint.state, "the checkpoint"
+    )
 
 
 def read_full_checkpoint(path: str | Path) -> dict[str, Tensor]:
@@ -147,7 +156,7 @@ def load_face_backbone(model: Aasm, path: str | Path) -> Report:
     Raises:
         CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
     """
-    return trunks.load_face_trunk(model.vNet.model, path)
+    return pretrained_backbones.load_face_trunk(model.vNet.model, path)
 
 
 def load_voice_backbone(model: Aasm, path: str | Path) -> Report:
@@ -159,7 +168,7 @@ def load_voice_backbone(model: Aasm, path: str | Path) -> Report:
     Raises:
         CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
     """
-    return trunks.load_voice_trunk(model.aNet.model, path)
+    return pretrained_backbones.load_voice_trunk(model.aNet.model, path)
 
 
 def published_state(model: Aasm) -> dict[str, Tensor]:
@@ -237,12 +246,16 @@ def architecture_of(state: Mapping[str, Tensor], side: int | None = None) -> Mod
     Raises:
         CheckpointError: a key that tells the architecture is absent.
     """
-    face = trunks.face_architecture(state, FACE, side)
-    voice = trunks.voice_architecture(state, VOICE, after="aNet.fc.0.weight")
+    face = pretrained_backbones.face_architecture(state, FACE, side)
+    voice = pretrained_backbones.voice_architecture(state, VOICE, after="aNet.fc.0.weight")
     return ModelConfig(
-        face=FaceConfig(**face.model_dump(), hidden=trunks.shape_of(state, "vNet.fc.0.weight")[0]),
-        voice=VoiceConfig(**voice.model_dump(), hidden=trunks.shape_of(state, "aNet.fc.0.weight")[0]),
-        embedding=trunks.shape_of(state, "vNet.fc.2.weight")[0],
+        face=FaceConfig(
+            **face.model_dump(), hidden=pretrained_backbones.shape_of(state, "vNet.fc.0.weight")[0]
+        ),
+        voice=VoiceConfig(
+            **voice.model_dump(), hidden=pretrained_backbones.shape_of(state, "aNet.fc.0.weight")[0]
+        ),
+        embedding=pretrained_backbones.shape_of(state, "vNet.fc.2.weight")[0],
         num_classes=len(state["eqm.weight"]) if "eqm.weight" in state else PEOPLE,
     )
 
@@ -257,7 +270,7 @@ def _skeleton(config: ModelConfig) -> Aasm:
     face = config.face.model_copy(update={"widths": least_widths(config.face.widths), "side": 16})
     voice = config.voice.model_copy(update={"widths": least_widths(config.voice.widths)})
     model = Aasm(config.model_copy(update={"face": face, "voice": voice, "num_classes": 1}))
-    model.vNet.model = ir.IR(face.units, face.widths, face.side, 1, squeeze=face.squeeze)
+    model.vNet.model = iresnet.IR(face.units, face.widths, face.side, 1, squeeze=face.squeeze)
     model.aNet.model = VoiceBackbone(voice, 1)
     return model
 

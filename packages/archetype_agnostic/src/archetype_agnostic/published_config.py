@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.association.published_yaml import Dialect, Printed, command, leaves, read_tree
+from voiceface.association.published_config import Dialect, Printed, command, leaves, read_tree
 
 if TYPE_CHECKING:
     from archetype_agnostic.config import ArchetypeAgnosticConfig
@@ -141,7 +141,7 @@ def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translati
     Raises:
         ConfigError: see `read_published_config`.
     """
-    from voiceface.config import check
+    from voiceface.runtime.config import check
 
     from archetype_agnostic.config import ArchetypeAgnosticConfig
 
@@ -155,7 +155,7 @@ def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translati
 def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested values of `ArchetypeAgnosticConfig`."""
     from voiceface.association.config import TEST_LISTS
-    from voiceface.config import ConfigError
+    from voiceface.runtime.config import ConfigError
 
     get = values.get
     sizes = {get(f"{branch}.output_channel", 128) for branch in (FACE, VOICE)}

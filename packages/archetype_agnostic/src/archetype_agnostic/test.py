@@ -36,6 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("archetype_agnostic.test", None))

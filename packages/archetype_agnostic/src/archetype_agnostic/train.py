@@ -10,23 +10,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from voiceface.association.starting import (
+from voiceface.association.initialisation import (
     Start,
     add_training_flags,
     load_start,
-    make_optimiser,
-    make_schedule,
     open_training,
     start_of,
 )
 from voiceface.association.validation import Validation, validate, validation_due
+from voiceface.training.optimisers import make_optimiser, make_schedule
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
     from voiceface.datasets.corpus import Corpus
-    from voiceface.population.stream import PopulationDataset
-    from voiceface.training import Run
+    from voiceface.synthetic.dataset import PopulationDataset
+    from voiceface.training.run import Run
 
     from archetype_agnostic.config import ArchetypeAgnosticConfig
     from archetype_agnostic.model import Aasm, Output
@@ -66,10 +65,11 @@ def train(
         ValueError, OSError: the data, the start weights or the run folder do not fit; see the message.
     """
     from voiceface.association.data import class_names, training_pairs
-    from voiceface.batches import batches_per_epoch
-    from voiceface.config import to_dict
-    from voiceface.origin import begin_with
-    from voiceface.training import open_run, set_learning_rate, unwrap
+    from voiceface.runtime.config import to_dict
+    from voiceface.training.lr_schedules import set_learning_rate
+    from voiceface.training.provenance import begin_with
+    from voiceface.training.run import open_run, unwrap
+    from voiceface.training.sampling import batches_per_epoch
 
     from archetype_agnostic.config import drawing
     from archetype_agnostic.model import parameter_groups
@@ -138,7 +138,7 @@ def train_step(
         The terms and their sum, by name, and the share of negatives ranked right.
     """
     from voiceface.association.data import crop_of
-    from voiceface.training import unwrap
+    from voiceface.training.run import unwrap
 
     model = cast("Aasm", unwrap(network))
     (first, end), (first_second, end_second) = (crop_of(config.data, run.seed, step, k) for k in (0, 1))
@@ -171,7 +171,7 @@ def objective(
         (named scalars, unit coefficients: `sim_loss` and `crosssp_loss`, from `regauging.start` on also
         `trip_cross`, `trip_intra_v` and `trip_intra_a`; share of negatives that the voices rank right).
     """
-    from voiceface.distributed import gather_with_gradient
+    from voiceface.runtime.distributed import gather_with_gradient
 
     from archetype_agnostic.losses import aasm_losses, aasm_terms, hits, similarities
     from archetype_agnostic.regauging import Margins, bilateral, regauging_terms, row_scores
@@ -209,7 +209,7 @@ def spread_of(weight: "Tensor") -> dict[str, float]:
 
 def build_model(config: "ArchetypeAgnosticConfig", names: list[str], start: Start) -> "Aasm":
     """A model as a run begins with it: fresh, or with the weights that `start` names."""
-    from voiceface.association.networks import freeze
+    from voiceface.association.encoders import freeze
 
     from archetype_agnostic import published
     from archetype_agnostic.equilibrium import Equilibrium
@@ -252,8 +252,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add_training_flags(parser, configurations="main, quick, standard, published", face_network="IR-152")
     args = parser.parse_args(argv)
 
-    from voiceface.config import load_config
-    from voiceface.memory import keep_freed_memory
+    from voiceface.runtime.config import load_config
+    from voiceface.runtime.process import keep_freed_memory
 
     from archetype_agnostic.config import ArchetypeAgnosticConfig, drawing
 
@@ -277,6 +277,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("archetype_agnostic.train", None))

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from voiceface.cli import dispatch
+from voiceface.commandline.dispatch import dispatch
 
 COMMANDS = {
     "train": ("cmpc2.train", "train on videos, without identity labels"),

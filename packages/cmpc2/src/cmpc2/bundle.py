@@ -25,10 +25,10 @@ def bundle(run: Path, out: Path) -> list[Path]:
         CheckpointError, FileNotFoundError: no finished run.
     """
     import torch
-    from voiceface.association import bundle as shared
-    from voiceface.checkpoint import load_model, save_model
+    from voiceface.checkpoints import export_compact
+    from voiceface.checkpoints.native import load_model, save_model
 
-    weights = shared.bundle(run, out, system="cmpc2")
+    weights = export_compact.bundle(run, out, system="cmpc2")
     memory, table = (out.with_name(f"{out.stem}_{rest}") for rest in ("memory.safetensors", "videos.csv"))
     loaded = load_model(run / "memory.safetensors", system="cmpc2", kind="memory")
     state = {}
@@ -62,6 +62,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("cmpc2.bundle", None))

@@ -7,8 +7,9 @@ that change numbers are options; the defaults are what the paper means (specific
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
-from voiceface.association.config import EvaluationConfig, NonNegative, Positive, Share
-from voiceface.config import Config
+from voiceface.association.config import EvaluationConfig
+from voiceface.runtime.config import Config
+from voiceface.training.settings import NonNegative, Positive, Share
 
 from cmpc2.losses import Agreement, Contrast, WeightRule
 from cmpc2.model import ModelConfig

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
-from voiceface import images
-from voiceface.parallel import default_workers
+from voiceface.images import loading as images
+from voiceface.images import transforms
+from voiceface.runtime.process_pool import default_workers
 
 from cmpc2.config import Cmpc2Config, DataConfig
 from cmpc2.pictures import Picture, planes, resized
@@ -100,9 +101,9 @@ class PairDataset:
         """A picture as the network takes it, with the random steps of training."""
         if self.data.augment == "none":
             return planes(picture)
-        face = images.training_transform(picture, self.side, rng, fit="squeeze")
+        face = transforms.training_transform(picture, self.side, rng, fit="squeeze")
         if self.data.colour_jitter:
-            face = images.jitter_colour(face, self.data.colour_jitter, rng)
+            face = transforms.jitter_colour(face, self.data.colour_jitter, rng)
         return (face - np.float32(127.5)) / np.float32(127.5)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -161,8 +162,8 @@ def invented(
         workers: processes that invent; None takes every core.
         changes: of the population's settings, such as rho, seed or people.
     """
-    from voiceface.population.people import video_id, video_of_clip, video_of_picture
-    from voiceface.population.stream import PopulationDataset
+    from voiceface.synthetic.dataset import PopulationDataset
+    from voiceface.synthetic.identities import video_id, video_of_clip, video_of_picture
 
     people = PopulationDataset(preset, "train", progress=progress, workers=workers, **changes)
     seed = people.settings.seed

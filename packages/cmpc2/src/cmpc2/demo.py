@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.association.demonstration import Step, command, demonstrate, train_once
+from voiceface.association.demo import Step, command, demonstrate, train_once
 
 import cmpc2
 from cmpc2.test import SUBTITLE
@@ -31,7 +31,7 @@ def steps_of(
     Returns:
         Its one step, and the folder of its run by name.
     """
-    from voiceface.config import load_config
+    from voiceface.runtime.config import load_config
 
     from cmpc2.config import Cmpc2Config
     from cmpc2.data import PairDataset
@@ -94,6 +94,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("cmpc2.demo", None))

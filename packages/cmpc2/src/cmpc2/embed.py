@@ -5,7 +5,7 @@
 
 from collections.abc import Sequence
 
-from voiceface.association.embed import command, embed, find_files
+from voiceface.association.embedding import command, embed, find_files
 
 import cmpc2
 
@@ -18,6 +18,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("cmpc2.embed", None))

@@ -11,19 +11,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from voiceface.association import embedder as shared
+from voiceface.association import embedder
 from voiceface.association.embedder import BUNDLED_NOTICE
-from voiceface.checkpoint import CheckpointError, fingerprint, load_into, load_model
-from voiceface.config import check, load_config
-from voiceface.devices import choose_device
-from voiceface.runfolder import MODEL_FILE, model_file
+from voiceface.audio.vad import Samples
+from voiceface.checkpoints.native import fingerprint, load_into, load_model
+from voiceface.checkpoints.paths import MODEL_FILE, model_file
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.runtime.config import check, load_config
+from voiceface.runtime.devices import choose_device
 
 from cmpc2.config import Cmpc2Config
 from cmpc2.model import FV_Wrapper
 from cmpc2.pictures import face_input
 from cmpc2.published import KNOWN, known_as, read_model
 from cmpc2.resnet import ResNet
-from cmpc2.voices import Samples, VoiceConfig, bands_of_samples, network_input
+from cmpc2.voices import VoiceConfig, bands_of_samples, network_input
 
 log = logging.getLogger(__name__)
 BUNDLED = "weights/population.safetensors"
@@ -31,7 +33,7 @@ BUNDLED_MEMORY = "weights/population_memory.safetensors"
 BUNDLED_TABLE = "weights/population_videos.csv"
 
 
-class Embedder(shared.Embedder):
+class Embedder(embedder.Embedder):
     """Voices and faces to embeddings that can be compared by cosine, with the model's front ends.
 
     Args:

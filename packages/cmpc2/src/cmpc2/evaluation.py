@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from torch import Tensor
     from voiceface.datasets.corpus import Corpus
     from voiceface.datasets.identities import Identity
-    from voiceface.datasets.questions import EvaluationList
-    from voiceface.metrics.embeddings import EmbeddingTable
-    from voiceface.metrics.protocol import Results
+    from voiceface.datasets.trials.trial_list import EvaluationList
+    from voiceface.embeddings.table import EmbeddingTable
+    from voiceface.evaluation.results import Results
 
     from cmpc2.embedder import Embedder
 
@@ -76,7 +76,7 @@ def find_lists(folder: Path, names: Collection[str] = ()) -> list[Path]:
     Raises:
         FileNotFoundError: there are none, or some of `names` are absent.
     """
-    from voiceface.datasets.questions import list_name
+    from voiceface.datasets.trials.trial_list import list_name
 
     found: dict[str, Path] = {}
     for pattern in LIST_PATTERNS:
@@ -112,7 +112,7 @@ def embed_list(
         workers: loading threads.
         on_error: unreadable files: "error" or "skip".
     """
-    from voiceface.metrics.embeddings import encode_files
+    from voiceface.embeddings.table import encode_files
 
     settings = model.config.evaluation
     views = settings.voice_views if questions.kind == "verify" else 1
@@ -229,9 +229,9 @@ def evaluate_lists(
     Returns:
         (results, voices and faces of the last list).
     """
-    from voiceface.metrics.protocol import Protocol
-    from voiceface.metrics.protocol import evaluate as figures_of
-    from voiceface.metrics.results import Figure, Results
+    from voiceface.evaluation.evaluator import evaluate as figures_of
+    from voiceface.evaluation.protocol import Protocol
+    from voiceface.evaluation.results import Figure, Results
 
     settings = model.config.evaluation
     known = {*(model.names or ()), *trained_on}

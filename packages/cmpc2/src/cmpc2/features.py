@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Literal
 
-from voiceface import flags
-from voiceface.telling import tell_left_out
+from voiceface.commandline import arguments
+from voiceface.commandline.messages import tell_left_out
 
 
 def store_features(
@@ -36,8 +36,8 @@ def store_features(
     """
     import numpy as np
     from tqdm import tqdm
-    from voiceface.association.embed import find_files
-    from voiceface.files import atomic_path
+    from voiceface.association.embedding import find_files
+    from voiceface.io.atomic import atomic_path
 
     from cmpc2.voices import VoiceConfig, bands_of_file
 
@@ -76,7 +76,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="decibels",
         help="(64, T) in decibels, or (T, 64) as published models hear (default: %(default)s)",
     )
-    flags.add_worker_flag(parser)
+    arguments.add_worker_flag(parser)
     args = parser.parse_args(argv)
     failed = store_features(args.source, args.out, front_end=args.front_end, workers=args.workers)
     tell_left_out(failed)
@@ -84,6 +84,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("cmpc2.features", None))

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from voiceface.datasets.questions import list_bytes
+from voiceface.datasets.trials.trial_list import list_bytes
 
 from cmpc2.published import PrototypeMemory, read_memory
 
@@ -98,7 +98,7 @@ def read_training_table(path: str | os.PathLike[str]) -> list[TrainingVideo]:
 
 def write_training_table(path: str | os.PathLike[str], rows: Sequence[TrainingVideo]) -> None:
     """Write a table that `read_training_table` reads, atomically."""
-    from voiceface.files import write_text
+    from voiceface.io.atomic import write_text
 
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

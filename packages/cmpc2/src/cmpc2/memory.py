@@ -10,7 +10,7 @@ import torch
 import torch.distributed
 from torch import Tensor
 from torch.nn.functional import normalize
-from voiceface import distributed
+from voiceface.runtime import distributed
 
 from cmpc2.losses import Clusterings
 from cmpc2.prototypes import Clustering, cluster

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from voiceface.association.networks import Encoders
-from voiceface.config import Config
+from voiceface.association.encoders import Encoders
+from voiceface.runtime.config import Config
 
 from cmpc2.pictures import face_input
 from cmpc2.resnet import WIDTHS, Arch, ResNet, Stages

@@ -9,8 +9,8 @@ from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface import flags
-from voiceface.telling import tell_notices
+from voiceface.commandline import arguments
+from voiceface.commandline.messages import tell_notices
 
 import cmpc2
 
@@ -87,7 +87,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Training videos of the face prototypes nearest to a voice, nearest prototype first.",
     )
     parser.add_argument("voice", type=Path, help="recording")
-    flags.add_weights_flag(parser)
+    arguments.add_weights_flag(parser)
     parser.add_argument("--memory", type=Path, help="prototype memory (default: beside the weights)")
     parser.add_argument("--table", type=Path, help="training.csv (default: beside the weights)")
     parser.add_argument(
@@ -106,7 +106,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, help="also write a page")
     parser.add_argument("--json", type=Path, help="also write everything found")
     parser.add_argument("--tolerant", action="store_true", help="use what is left of a damaged recording")
-    flags.add_device_flag(parser)
+    arguments.add_device_flag(parser)
     args = parser.parse_args(argv)
     if args.top < 1:
         parser.error("--top must be at least 1")
@@ -133,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for place, hit in enumerate(hits[: args.top], 1):
         print(f"{place:4d}  prototype {hit.cluster:5d}  distance {hit.distance:.4f}  {hit.video.path}")
     if args.json:
-        from voiceface.files import write_json
+        from voiceface.io.atomic import write_json
 
         found = [
             {"path": hit.video.path, "row": hit.row, "prototype": hit.cluster, "distance": hit.distance}
@@ -150,6 +150,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("cmpc2.nearest", None))

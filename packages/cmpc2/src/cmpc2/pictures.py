@@ -9,7 +9,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from voiceface import images
+from voiceface.images import loading as images
 
 Picture = NDArray[np.uint8]
 
@@ -40,7 +40,7 @@ def face_input(source: Any, side: int) -> NDArray[np.float32]:
 
     Raises:
         FileNotFoundError: no such file.
-        voiceface.images.ImageError: no readable picture.
+        voiceface.images.loading.ImageError: no readable picture.
     """
     if isinstance(source, str | os.PathLike):
         picture = images.decode(source)

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
-from voiceface.checkpoint import CheckpointError, load_into, read_published, state_dict_of
+from voiceface.checkpoints.native import load_into
+from voiceface.checkpoints.published import CheckpointError, read_published, state_dict_of
 
 from cmpc2.model import BranchConfig, FaceConfig, FV_Wrapper, ModelConfig
 from cmpc2.resnet import PLANS
@@ -196,7 +197,7 @@ def read_memory(path: str | Path) -> PrototypeMemory:
         FileNotFoundError: no such file.
     """
     if Path(path).suffix == ".safetensors":
-        from voiceface.checkpoint import load_model
+        from voiceface.checkpoints.native import load_model
 
         state = load_model(path, system="cmpc2", kind="memory").state
         names = sorted({key.split("/")[1] for key in state if key.startswith("face/")}, key=int)

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.showcase.systems import Association
+from voiceface.suite.plugins import Association
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
@@ -18,7 +18,7 @@ def load(weights: Path | None = None, *, device: str = "cpu") -> "Embedder":
 
 def train(population: Path, out: Path, *, device: str = "cpu") -> Path:
     """Train by the quick configuration, or go on; gives the run folder of the model."""
-    from voiceface.showcase.training import take_steps
+    from voiceface.suite.parallel_training import take_steps
 
     from cmpc2.demo import steps_of
 

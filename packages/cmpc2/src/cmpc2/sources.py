@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from voiceface.association.data import SYNTHETIC_NOTICE, notice_of, open_split
+from voiceface.association.data import open_split
 from voiceface.association.validation import Validation
+from voiceface.datasets.disclaimers import SYNTHETIC_NOTICE, notice_of
 
 from cmpc2.config import Cmpc2Config
 from cmpc2.data import PairDataset, invented

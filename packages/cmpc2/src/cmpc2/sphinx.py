@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from voiceface.features import PerceptionistLogMel, repeat_frames
+from voiceface.audio.frontends import PerceptionistLogMel
+from voiceface.audio.mel import repeat_frames
 
 Array = NDArray[np.float64]
 LEAST = 800  # frames that the published networks are given at least

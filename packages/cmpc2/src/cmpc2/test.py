@@ -8,8 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface import flags
-from voiceface.telling import tell_notices
+from voiceface.commandline import arguments
+from voiceface.commandline.messages import tell_notices
 
 import cmpc2
 
@@ -31,12 +31,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         "(random clips drawn from seed, row and view), or a corpus's own lists. Table, results.json, "
         "results.txt, report.html.",
     )
-    flags.add_weights_flag(parser)
-    parser.add_argument("--data", type=Path, required=True, help=flags.CORPUS)
+    arguments.add_weights_flag(parser)
+    parser.add_argument("--data", type=Path, required=True, help=arguments.CORPUS)
     parser.add_argument("--out", type=Path, required=True, help="folder for results and report")
     parser.add_argument("--lists", type=Path, help="list folder (default DATA, DATA/list_wav)")
     parser.add_argument("--list", action="append", dest="names", help="list name, repeatable (default: all)")
-    parser.add_argument("--split", choices=flags.SPLITS, help="people (CMPC's lists: all, else test)")
+    parser.add_argument("--split", choices=arguments.SPLITS, help="people (CMPC's lists: all, else test)")
     parser.add_argument(
         "--bank", type=Path, help="training.csv of the model's bank: who took part in training"
     )
@@ -45,10 +45,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, help="embedding cache (default OUT/cache)")
     parser.add_argument("--skip-missing", action="store_true", help="leave absent people, files, lines out")
     parser.add_argument("--tolerant", action="store_true", help="use what is left of damaged recordings")
-    flags.add_root_flags(parser)
+    arguments.add_root_flags(parser)
     parser.add_argument("--replicates", type=int, default=1000, help="of the bootstrap; 0: no intervals")
-    flags.add_worker_flag(parser)
-    flags.add_device_flag(parser)
+    arguments.add_worker_flag(parser)
+    arguments.add_device_flag(parser)
     args = parser.parse_args(argv)
 
     from cmpc2.lookup import read_training_table
@@ -64,7 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     report = _written(model, corpus, found, args, lists)
     print(found.results.table())
     if found.population:
-        from voiceface.metrics.all_pairs import pairs_table
+        from voiceface.evaluation.all_pairs import pairs_table
 
         print(f"\nall pairs of unseen people\n{pairs_table(found.population)}")
     print(f"report: {report}")
@@ -91,8 +91,8 @@ def _on_cmpc_lists(
     """Figures on CMPC's lists, whose people may belong to any split."""
     from voiceface.association.evaluation import Evaluation
     from voiceface.datasets.corpus import Corpus, read_identities
-    from voiceface.datasets.lists import read_list
-    from voiceface.datasets.voxceleb import find_voice_root
+    from voiceface.datasets.layouts import find_voice_root
+    from voiceface.datasets.trials.reading import read_list
 
     from cmpc2.evaluation import Places, evaluate_lists, leak_notice
     from cmpc2.published import known_as, training_identities
@@ -130,8 +130,9 @@ def _on_cmpc_lists(
 
 def _on_own_lists(model: "Embedder", args: argparse.Namespace, bank: set[str]) -> "tuple[Corpus, Evaluation]":
     """Figures on a corpus's lists, as the other systems are measured; ceilings on the population."""
-    from voiceface.association.data import is_synthetic, lists_of, names_for_split, open_split
+    from voiceface.association.data import lists_of, names_for_split, open_split
     from voiceface.association.evaluation import evaluate
+    from voiceface.datasets.disclaimers import is_synthetic
 
     split, absent = args.split or "test", "skip" if args.skip_missing else "error"
     corpus = open_split(
@@ -191,6 +192,6 @@ def _written(
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("cmpc2.test", None))

@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from voiceface import flags
+from voiceface.commandline import arguments
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
     from voiceface.association.validation import Validation
-    from voiceface.training import Run
+    from voiceface.training.run import Run
 
     from cmpc2.config import Cmpc2Config
     from cmpc2.data import PairDataset
@@ -74,9 +74,10 @@ def train(
         ValueError, OSError: data, start weights or run folder do not fit; see the message.
     """
     import torch
-    from voiceface.config import to_dict
-    from voiceface.origin import begin_with
-    from voiceface.training import open_run, set_learning_rate, unwrap
+    from voiceface.runtime.config import to_dict
+    from voiceface.training.lr_schedules import set_learning_rate
+    from voiceface.training.provenance import begin_with
+    from voiceface.training.run import open_run, unwrap
 
     from cmpc2.data import WithReplacement
     from cmpc2.memory import Memory
@@ -147,7 +148,7 @@ def train_step(
     Returns:
         The total and the means of its terms, by name.
     """
-    from voiceface.distributed import gather_with_gradient
+    from voiceface.runtime.distributed import gather_with_gradient
 
     with run.autocast():
         voice, face = network(batch["voice"], batch["face"])
@@ -242,8 +243,8 @@ def validate(
         Accuracy, 0...1; ties count as misses.
     """
     import torch
-    from voiceface.metrics.association import matching_accuracy, pair_scores
-    from voiceface.metrics.embeddings import encode_files
+    from voiceface.embeddings.table import encode_files
+    from voiceface.metrics.matching import matching_accuracy, pair_scores
 
     from cmpc2.embedder import Embedder
 
@@ -296,8 +297,8 @@ def recluster_finally(config: "Cmpc2Config", memory: "Memory") -> None:
 
 def save_memory(run: "Run", config: "Cmpc2Config", pairs: "PairDataset", memory: "Memory") -> None:
     """Write prototypes of both banks with their videos: `memory.safetensors` and `training.csv`."""
-    from voiceface.checkpoint import save_model
-    from voiceface.config import to_dict
+    from voiceface.checkpoints.native import save_model
+    from voiceface.runtime.config import to_dict
 
     from cmpc2.lookup import write_training_table
 
@@ -349,29 +350,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Train voice and face networks on videos without identity labels: instance contrast, "
         "from `clustering.start` on prototype contrast and recalibrated pairs. A run goes on with --resume.",
     )
-    flags.add_training_flags(parser, configurations="main, published, quick, standard")
+    arguments.add_training_flags(parser, configurations="main, published, quick, standard")
     parser.add_argument("--table", type=Path, help="training.csv that names the videos and their order")
     parser.add_argument(
         "--splits", default="train,val", help="splits of --data to train on (default train,val)"
     )
-    flags.add_checkpoint_flag(parser, f"{flags.OURS}, or a published file")
+    arguments.add_checkpoint_flag(parser, f"{arguments.OURS}, or a published file")
     parser.add_argument("--imagenet", type=Path, help="ImageNet weights for both branches (torchvision)")
-    flags.add_root_flags(parser)
+    arguments.add_root_flags(parser)
     parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
     parser.add_argument(
         "--skip-missing", action="store_true", help="leave out people or videos without files"
     )
     args = parser.parse_args(argv)
 
-    from voiceface.config import load_config
-    from voiceface.memory import keep_freed_memory
+    from voiceface.runtime.config import load_config
+    from voiceface.runtime.process import keep_freed_memory
 
     from cmpc2.config import Cmpc2Config
     from cmpc2.sources import open_training
 
     keep_freed_memory()
     config = load_config(args.cfg, Cmpc2Config, "cmpc2", args.override)
-    flags.require_given({name: getattr(args, name) for name in ("checkpoint", "imagenet", "table")})
+    arguments.require_given({name: getattr(args, name) for name in ("checkpoint", "imagenet", "table")})
     found = open_training(
         config,
         data=args.data,
@@ -399,6 +400,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("cmpc2.train", None))

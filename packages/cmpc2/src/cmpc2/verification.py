@@ -2,7 +2,8 @@
 
 import torch
 from torch import Tensor
-from voiceface.metrics.association import roc_curve, unit_rows, verification_auc
+from voiceface.metrics.matching import unit_rows
+from voiceface.metrics.verification import roc_curve, verification_auc
 
 
 def mean_view_scores(voices: Tensor, faces: Tensor) -> Tensor:

@@ -18,7 +18,7 @@ from cmpc2.lookup import TrainingVideo
 
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
-    from voiceface.population.layout import Settings
+    from voiceface.synthetic.layout import Settings
 
 log = logging.getLogger(__name__)
 VOICE_ENDINGS = frozenset({".wav", ".flac", ".m4a", ".mp3", ".ogg", ".pkl", ".npy"})
@@ -190,7 +190,7 @@ def exchanged(videos: VideoSet, share: float, seed: int) -> VideoSet:
 
 def population_settings(root: Path) -> "Settings | None":
     """Settings of the population in a folder; None where it is none."""
-    from voiceface.population.layout import MARKER, Settings
+    from voiceface.synthetic.layout import MARKER, Settings
 
     marker = root / MARKER
     if not marker.is_file():
@@ -200,8 +200,8 @@ def population_settings(root: Path) -> "Settings | None":
 
 
 def _by_population(faces: Iterable[str], voice_id: str, settings: "Settings") -> dict[str, list[str]]:
-    """A population's numbered pictures by video; the rule of `voiceface.population.people`."""
-    from voiceface.population.people import video_id, video_of_picture
+    """A population's numbered pictures by video; the rule of `voiceface.synthetic.identities`."""
+    from voiceface.synthetic.identities import video_id, video_of_picture
 
     k = int(voice_id[3:]) - 1  # id1 and four digits, or id2 and seven
 

@@ -15,8 +15,7 @@ import torch
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from torch import Tensor
-from voiceface.config import Config
-from voiceface.voice_activity import (
+from voiceface.audio.vad import (
     Detector,
     Samples,
     SpeechError,
@@ -27,6 +26,7 @@ from voiceface.voice_activity import (
     nothing_heard,
     segments_of,
 )
+from voiceface.runtime.config import Config
 
 from cmpc2.log_mel import crop_or_pad, decibel_log_mel
 from cmpc2.sphinx import LEAST, published_front_end, standardised
@@ -149,7 +149,7 @@ def bands_of_file(path: str | os.PathLike[str], config: VoiceConfig) -> Bands:
 
     Raises:
         FileNotFoundError: no such file.
-        voiceface.audio.AudioError, SpeechError: it cannot be used; the message says why.
+        voiceface.audio.loading.AudioError, SpeechError: it cannot be used; the message says why.
     """
     path = Path(path)
     if path.suffix in (".pkl", ".npy"):
@@ -160,7 +160,7 @@ def bands_of_file(path: str | os.PathLike[str], config: VoiceConfig) -> Bands:
 
 def read_recording(path: Path, config: VoiceConfig) -> tuple[Samples, int]:
     """First channel of a sound file as int16, and its rate in Hz; errors as `bands_of_file`."""
-    from voiceface import audio
+    from voiceface.audio import loading as audio
 
     rate = RATE
     if config.rates == "published":
@@ -182,7 +182,7 @@ def read_bands(path: Path, *, sphinx: bool) -> Bands:
         FileNotFoundError: no such file.
         SpeechError: an array of another shape, values that are not finite, or no array.
     """
-    from voiceface.array_pickles import ArrayFileError, read_npy, read_pickle
+    from voiceface.io.safe_pickle import ArrayFileError, read_npy, read_pickle
 
     try:
         found = read_pickle(path) if path.suffix == ".pkl" else read_npy(path)

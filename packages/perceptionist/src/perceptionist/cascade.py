@@ -10,8 +10,8 @@ from typing import NamedTuple, Self
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from voiceface.config import Config
-from voiceface.passes import held
+from voiceface.models.contexts import held
+from voiceface.runtime.config import Config
 
 from perceptionist.face_network import Classifier, Discriminator, FaceNetwork, FaceNetworkConfig
 from perceptionist.generator import Generator, GeneratorConfig, enlarge

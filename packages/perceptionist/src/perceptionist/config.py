@@ -7,8 +7,8 @@ says *what* is trained; paths, devices and resuming are flags of the commands.
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
-from voiceface.association.config import NonNegative, OptimiserConfig, Positive, Share
-from voiceface.config import Config, to_dict
+from voiceface.runtime.config import Config, to_dict
+from voiceface.training.settings import NonNegative, OptimiserConfig, Positive, Share
 
 from perceptionist.expert_losses import ExpertLossConfig
 from perceptionist.face_network import FaceNetworkConfig

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voiceface.datasets.identities import read_vox1_meta
-from voiceface.datasets.scan import find_files
+from voiceface.datasets.layouts import find_files
 
 TRAINING_LETTERS = "FGHIJKLMNOPQRSTUVWXYZ"
 HELD_OUT_LETTERS = "ABCDE"

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.telling import tell_left_out, tell_notices
+from voiceface.commandline.messages import tell_left_out, tell_notices
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if len(set(args.mesh)) != len(args.mesh):
         raise ValueError(f"--mesh names a format twice: {' '.join(args.mesh)}")
-    from voiceface.inputs import find_inputs, writable_folder
+    from voiceface.io.input_files import find_inputs, writable_folder
 
     from perceptionist.results import FEATURES, face_of, load, read_input
 
@@ -76,7 +76,7 @@ def write_face(
     Returns:
         The files written.
     """
-    from voiceface.files import write_png
+    from voiceface.io.atomic import write_png
 
     from perceptionist.mesh_files import Mesh, write_mesh
     from perceptionist.results import portrait
@@ -192,6 +192,6 @@ def _speaker(place: Path) -> str:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("perceptionist.demo", None))

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.telling import tell_notices
+from voiceface.commandline.messages import tell_notices
 
 if TYPE_CHECKING:
     from perceptionist.models import VoiceToMesh
@@ -21,7 +21,7 @@ CAUTION = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Record or read a voice, print what its mesh says, write mesh, pictures and page; the exit code is 0."""
     args = build_parser().parse_args(argv)
-    from voiceface.inputs import writable_folder
+    from voiceface.io.input_files import writable_folder
 
     from perceptionist.microphone import count_down, record, require_microphone
     from perceptionist.population_face import likelier_sex
@@ -91,7 +91,7 @@ def write_all(
     Returns:
         The files written.
     """
-    from voiceface.files import write_png
+    from voiceface.io.atomic import write_png
 
     from perceptionist.mesh_files import write_obj
     from perceptionist.results import portrait, side_by_side
@@ -190,6 +190,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("perceptionist.demo_mic", None))

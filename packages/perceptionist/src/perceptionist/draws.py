@@ -1,7 +1,7 @@
 """Items of a batch: triplets of recordings, pictures, recordings and pictures with their truth.
 
-Every item is a function of its number and a generator (`voiceface.batches`). Letters: M mel bands, T frames,
-S picture side.
+Every item is a function of its number and a generator (`voiceface.training.sampling`).
+Letters: M mel bands, T frames, S picture side.
 """
 
 from typing import Any, Literal
@@ -186,7 +186,7 @@ class PicturesWithTruth:
 
     def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """Give "face" (3, S, S) and "truth" (K,)."""
-        from voiceface.images import jitter_colour
+        from voiceface.images.transforms import jitter_colour
 
         face = face_input(self.pictures.read(index), self.side)
         if self.colour_jitter:

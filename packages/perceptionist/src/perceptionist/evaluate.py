@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface import flags
-from voiceface.telling import tell_left_out, tell_notices, tell_seen_in_training
+from voiceface.commandline import arguments
+from voiceface.commandline.messages import tell_left_out, tell_notices, tell_seen_in_training
 
 if TYPE_CHECKING:
     from perceptionist.evaluation import Evaluation, Known
@@ -30,7 +30,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError("--truth needs --predictions: a folder with the meshes to be judged")
     if not args.truth and not args.data:
         raise ValueError("give --data POPULATION, or --predictions FOLDER and --truth FOLDER")
-    from voiceface.inputs import writable_folder
+    from voiceface.io.input_files import writable_folder
 
     from perceptionist.evaluation import evaluate, folder_truth, mesh_folder, population_truth
     from perceptionist.mesh_files import read_mesh
@@ -69,7 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     tell_notices(found.notice)
     print(found.table())
     if out:
-        from voiceface.files import write_json
+        from voiceface.io.atomic import write_json
 
         write_json(out / "results.json", found.record())
         write_page(out / "report.html", found, model)
@@ -174,7 +174,7 @@ def build_parser() -> argparse.ArgumentParser:
         "train.configs --out DIR",
     )
     parser.add_argument("--data", type=Path, help="population folder: who is judged, and the truth")
-    flags.add_split_flag(parser)
+    arguments.add_split_flag(parser)
     parser.add_argument("--files", type=int, default=3, help="recordings of each person")
     parser.add_argument("--predictions", type=Path, help="folder NAME/*.obj, from perceptionist test")
     parser.add_argument("--truth", type=Path, help="folder NAME/*.xyz (published layout: A2E_val)")
@@ -224,6 +224,6 @@ def _training_names(root: Path) -> list[str]:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("perceptionist.evaluate", None))

@@ -217,14 +217,15 @@ def population_truth(root: str | Path, names: Sequence[str], training: Sequence[
         training: of those whose means are the baselines; empty: the means of all people, by formula.
 
     Raises:
-        FileNotFoundError, voiceface.population.truth.TruthError: no population, or somebody is not in it.
+        FileNotFoundError: no population.
+        voiceface.synthetic.ground_truth.TruthError: somebody is not in it.
     """
-    from voiceface.population import bases
-    from voiceface.population.head import head_model, identity_coefficients
-    from voiceface.population.layout import Settings, name_of
-    from voiceface.population.oracle import coefficient_ceiling
-    from voiceface.population.people import draw_people
-    from voiceface.population.truth import TruthError, read_truth
+    from voiceface.synthetic.face import head_bases
+    from voiceface.synthetic.face.head import head_model, identity_coefficients
+    from voiceface.synthetic.ground_truth import TruthError, read_truth
+    from voiceface.synthetic.identities import draw_people
+    from voiceface.synthetic.layout import Settings, name_of
+    from voiceface.synthetic.oracle import coefficient_ceiling
 
     from perceptionist.population_face import NOTICE, frontal_of, sex_axis
 
@@ -247,7 +248,7 @@ def population_truth(root: str | Path, names: Sequence[str], training: Sequence[
         theirs, groups, _ = drawn(training)
         baselines = mean_faces(frontal_of(head, theirs), groups)
     else:
-        shift = bases.sex_shift()
+        shift = head_bases.sex_shift()
         means = {"all": 0 * shift, "male": shift, "female": -shift}
         baselines = {word: frontal_of(head, each) for word, each in means.items()}
     return Known(
@@ -256,7 +257,7 @@ def population_truth(root: str | Path, names: Sequence[str], training: Sequence[
         sexes,
         baselines,
         alpha,
-        tuple(bases.SHAPE_NAMES),
+        tuple(head_bases.SHAPE_NAMES),
         coefficient_ceiling(coupling),
         sex_axis(),
         NOTICE,

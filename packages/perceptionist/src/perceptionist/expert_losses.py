@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor
-from voiceface.config import Config
+from voiceface.runtime.config import Config
 
 Columns = Literal["matching", "first"]
 POSE = 12

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from voiceface.array_pickles import read_npy, read_pickle
+from voiceface.io.safe_pickle import read_npy, read_pickle
 
 from perceptionist.face_model import (
     POSE_COUNT,
@@ -162,7 +162,7 @@ def read_expert_archive(
 
 def expert_arrays(path: str | Path) -> dict[str, Array]:
     """The arrays w_shp, w_exp, u, param_mean, param_std inside the published expert archive."""
-    from voiceface.published import read_published, state_dict_of
+    from voiceface.checkpoints.published import read_published, state_dict_of
 
     state = state_dict_of(read_published(path), source=str(path))
     plain = {key.removeprefix("module."): value for key, value in state.items()}
@@ -257,7 +257,7 @@ def save_face_model(path: str | Path, model: LinearFaceModel) -> None:
         OSError: the file cannot be written.
     """
     import torch
-    from voiceface.checkpoint import save_model
+    from voiceface.checkpoints.native import save_model
 
     state = {name: getattr(model, name) for name in _TENSORS}
     state |= {name: torch.from_numpy(getattr(model, name)) for name in ("triangles", "landmarks")}
@@ -281,7 +281,8 @@ def load_face_model(path: str | Path) -> LinearFaceModel:
         FileNotFoundError: no such file.
         CheckpointError: damaged, changed, or not a face model.
     """
-    from voiceface.checkpoint import CheckpointError, load_model
+    from voiceface.checkpoints.native import load_model
+    from voiceface.checkpoints.published import CheckpointError
 
     found = load_model(path, system="perceptionist", kind=KIND)
     arrays = {key: value.numpy() for key, value in found.state.items()}

@@ -6,7 +6,7 @@ Letters: B batch, S picture side, D embedding length, C identities. Parameter na
 
 from pydantic import Field
 from torch import Tensor, nn
-from voiceface.config import Config
+from voiceface.runtime.config import Config
 
 
 class FaceNetworkConfig(Config):

@@ -3,14 +3,14 @@
 import argparse
 from pathlib import Path
 
-from voiceface import flags
+from voiceface.commandline import arguments
 
-WEIGHTS = f"{flags.OURS}, or published pretrained_models or pretrained_models/supervised_64 folder"
+WEIGHTS = f"{arguments.OURS}, or published pretrained_models or pretrained_models/supervised_64 folder"
 
 
 def add_model_flags(parser: argparse.ArgumentParser) -> None:
     """Flags that say with which weights and face model a program works."""
-    flags.add_weights_flag(parser, WEIGHTS)
+    arguments.add_weights_flag(parser, WEIGHTS)
     parser.add_argument("--face-model", help="face model folder or file (default: the embedded head)")
     parser.add_argument("--references", type=Path, help="folder with male.obj ... slim.obj (face_types)")
-    flags.add_device_flag(parser)
+    arguments.add_device_flag(parser)

@@ -6,7 +6,7 @@ section 4.2).
 
 from pydantic import Field
 from torch import Tensor, nn
-from voiceface.config import Config
+from voiceface.runtime.config import Config
 
 
 class GeneratorConfig(Config):

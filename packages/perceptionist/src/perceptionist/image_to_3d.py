@@ -9,7 +9,7 @@ from typing import NamedTuple, Self
 import torch
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from voiceface.config import Config
+from voiceface.runtime.config import Config
 
 from perceptionist.supervised import linear_head
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from voiceface.association.data import SYNTHETIC_NOTICE
+from voiceface.datasets.disclaimers import SYNTHETIC_NOTICE
 
 from perceptionist import speech
 from perceptionist.data import DataError
@@ -22,8 +22,8 @@ from perceptionist.people import Array, People, Pictures, Truth, Voices, ratios_
 from perceptionist.speech import SpeechConfig
 
 if TYPE_CHECKING:
-    from voiceface.features import PerceptionistLogMel
-    from voiceface.population.layout import Settings
+    from voiceface.audio.frontends import PerceptionistLogMel
+    from voiceface.synthetic.layout import Settings
 
 log = logging.getLogger(__name__)
 
@@ -39,8 +39,8 @@ def invented_people(
     **changes: Any,
 ) -> People:
     """People of a population made in memory; arguments as `PopulationDataset` and `open_people`."""
-    from voiceface.population.render import view_of
-    from voiceface.population.stream import PopulationDataset
+    from voiceface.synthetic.dataset import PopulationDataset
+    from voiceface.synthetic.face.render import view_of
 
     found = PopulationDataset(preset, split, workers=workers, progress=progress, **changes)
     _require_population(model)
@@ -71,7 +71,7 @@ def population_folder(
     root: Path, split: str, model: LinearFaceModel, config: SpeechConfig, voices: bool
 ) -> People:
     """People of a written population; arguments and errors as `perceptionist.people.open_people`."""
-    from voiceface.population.render import View
+    from voiceface.synthetic.face.render import View
 
     _require_population(model)
     folder = root / "truth"
@@ -149,8 +149,8 @@ def _population(
 ) -> People:
     """People of a population in the numbers of its face model; `alpha` (N, 40) has the gain in it."""
     import torch
-    from voiceface.population import bases
-    from voiceface.population.head import head_model
+    from voiceface.synthetic.face import head_bases
+    from voiceface.synthetic.face.head import head_model
 
     from perceptionist.face_model import Parameters
     from perceptionist.population_face import expression_numbers, pose_numbers
@@ -171,7 +171,7 @@ def _population(
         parts = (np.stack(poses), shape[faces.labels], codes)
         whitened = model.cpu().whiten(Parameters(*(torch.from_numpy(part) for part in parts)))
         pictures = whitened.numpy().astype(np.float32)
-    tied = np.abs(bases.loadings()).max(axis=1) > 0
+    tied = np.abs(head_bases.loadings()).max(axis=1) > 0
     return People(
         tuple(names),
         voices,
@@ -213,6 +213,6 @@ def _require_population(model: LinearFaceModel) -> None:
 
 @lru_cache(maxsize=1)
 def _front_end() -> "PerceptionistLogMel":
-    from voiceface.features import PerceptionistLogMel
+    from voiceface.audio.frontends import PerceptionistLogMel
 
     return PerceptionistLogMel(shortest=1)

@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
-from voiceface.config import Config
+from voiceface.runtime.config import Config
 
 from perceptionist.image_to_3d import Regression
 

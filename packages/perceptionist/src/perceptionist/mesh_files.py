@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
-from voiceface.files import atomic_path, write_bytes
+from voiceface.io.atomic import atomic_path, write_bytes
 
 from perceptionist.number_text import Spelling, read_rows, write_rows
 

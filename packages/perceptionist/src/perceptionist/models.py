@@ -9,9 +9,10 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from voiceface.checkpoint import CheckpointError, LoadedModel, load_into, load_model
-from voiceface.config import check
-from voiceface.runfolder import MODEL_FILE, model_file
+from voiceface.checkpoints.native import LoadedModel, load_into, load_model
+from voiceface.checkpoints.paths import MODEL_FILE, model_file
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.runtime.config import check
 
 from perceptionist import published
 from perceptionist.config import PerceptionistConfig
@@ -216,7 +217,7 @@ def load_voice_to_mesh(
 
 
 def read_weights(source: str | Path) -> LoadedModel:
-    """A weights file of ours, or that of a run folder; errors as `voiceface.checkpoint.load_model`."""
+    """Read our own checkpoint or a run folder; raises as `voiceface.checkpoints.native.load_model`."""
     return load_model(model_file(source), system=SYSTEM)
 
 

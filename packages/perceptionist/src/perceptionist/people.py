@@ -55,7 +55,7 @@ class Pictures:
 
     def read(self, index: int) -> NDArray[np.uint8]:
         """One picture, (h, w, 3) uint8, R G B."""
-        from voiceface.images import decode
+        from voiceface.images.loading import decode
 
         item = self.items[index]
         return decode(item) if isinstance(item, Path) else item

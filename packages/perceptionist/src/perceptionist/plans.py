@@ -12,10 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from voiceface.batches import batches
-from voiceface.checkpoint import load_into
-from voiceface.config import check, to_dict
-from voiceface.training import Run, to_device
+from voiceface.checkpoints.native import load_into
+from voiceface.runtime.config import check, to_dict
+from voiceface.runtime.devices import to_device
+from voiceface.training.run import Run
+from voiceface.training.sampling import batches
+from voiceface.training.settings import OptimiserConfig
 
 from perceptionist.cascade import (
     Cascade,
@@ -25,7 +27,7 @@ from perceptionist.cascade import (
     generator_side,
     see,
 )
-from perceptionist.config import OptimiserConfig, PerceptionistConfig, SpeakerLossConfig, SupervisedLossConfig
+from perceptionist.config import PerceptionistConfig, SpeakerLossConfig, SupervisedLossConfig
 from perceptionist.draws import Faces, PicturesWithTruth, Triplets, VoicesWithTruth, shared_crop
 from perceptionist.expert_losses import ExpertLossConfig, expert_terms, parameter_error, wing
 from perceptionist.face_model import FLIP, LinearFaceModel, split_pose

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from voiceface.files import atomic_path
+from voiceface.io.atomic import atomic_path
 
 from perceptionist.mesh_files import Mesh, MeshError, as_mesh, content_of
 from perceptionist.number_text import read_rows, write_rows

@@ -4,16 +4,16 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from voiceface.population import bases
-from voiceface.population.head import (
+from voiceface.synthetic.face import head_bases
+from voiceface.synthetic.face.head import (
     MEASURING_PAIRS,
     FaceFactors,
     HeadModel,
     head_model,
     identity_coefficients,
 )
-from voiceface.population.render import BOX_SHARE, View
-from voiceface.population.scene import rotation
+from voiceface.synthetic.face.render import BOX_SHARE, View
+from voiceface.synthetic.face.scene import rotation
 
 from perceptionist.face_model import FLIP, LinearFaceModel
 
@@ -47,7 +47,7 @@ def population_face_model(face_gain: float = 1.0) -> LinearFaceModel:
         ours: tuple(int(landmarks[place]) for place in MEASURING_PAIRS[theirs])
         for ours, theirs in PAIR_OF.items()
     }
-    people = {"male": bases.sex_shift(), "female": -bases.sex_shift()} | _face_types(head)
+    people = {"male": head_bases.sex_shift(), "female": -head_bases.sex_shift()} | _face_types(head)
     return LinearFaceModel(
         "population",
         files.u_shp + files.u_exp,
@@ -83,8 +83,8 @@ def sex_axis() -> NDArray[np.float64]:
     of vertices to the two mean shapes also counts what says nothing about the sex, and so misjudges about one
     true head in eight.
     """
-    mix, rest = bases.loadings(), bases.residual_scale()
-    axis = np.linalg.solve(mix @ mix.T + np.diag(rest**2), bases.sex_shift())
+    mix, rest = head_bases.loadings(), head_bases.residual_scale()
+    axis = np.linalg.solve(mix @ mix.T + np.diag(rest**2), head_bases.sex_shift())
     return np.asarray(axis, np.float64)
 
 
@@ -108,7 +108,7 @@ def pose_numbers(
     model's landmarks nearest to the picture's (a few pixels at the ears).
 
     Args:
-        view: from `voiceface.population.render.view_of`.
+        view: from `voiceface.synthetic.face.render.view_of`.
         alpha: (40,) the person's own coefficients, `identity_coefficients`.
         side: of the picture in pixels.
         flip: see `perceptionist.face_model.place`.
@@ -135,11 +135,11 @@ def frontal_of(head: HeadModel, alpha: ArrayLike) -> NDArray[np.float32]:
 
 def _face_types(head: HeadModel) -> dict[str, Array]:
     """Shape coefficients (40,) of the face types, both sexes between them."""
-    towards = np.isin(bases.SHAPE_NAMES, WIDTHS).astype(float)
+    towards = np.isin(head_bases.SHAPE_NAMES, WIDTHS).astype(float)
     fields = head.shape.reshape(len(towards), -1)
     gram = fields @ fields.T
-    mix, shift = bases.loadings(), bases.sex_shift()
-    covariance = mix @ mix.T + np.diag(bases.residual_scale() ** 2) + np.outer(shift, shift)
+    mix, shift = head_bases.loadings(), head_bases.sex_shift()
+    covariance = mix @ mix.T + np.diag(head_bases.residual_scale() ** 2) + np.outer(shift, shift)
     # How far people lie along this direction: the nearest point on the line through the mean face.
     along = gram @ towards / (towards @ gram @ towards)
     spread = np.sqrt(along @ covariance @ along)

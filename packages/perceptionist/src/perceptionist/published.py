@@ -13,9 +13,14 @@ from typing import TypeVar
 import numpy as np
 import torch
 from torch import Tensor, nn
-from voiceface.association.trunks import on_cpu, write_torch
-from voiceface.checkpoint import CheckpointError, load_into, read_published
-from voiceface.published import state_dict_of
+from voiceface.checkpoints.native import load_into
+from voiceface.checkpoints.published import (
+    CheckpointError,
+    on_cpu,
+    read_published,
+    state_dict_of,
+    write_torch,
+)
 
 from perceptionist.face_network import Classifier, Discriminator, FaceNetwork, FaceNetworkConfig
 from perceptionist.generator import Generator, GeneratorConfig

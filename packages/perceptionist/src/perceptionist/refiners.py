@@ -7,7 +7,7 @@ Letters: B batch, L landmarks. Parameter names are the published ones, `forwardD
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from voiceface.config import Config
+from voiceface.runtime.config import Config
 
 
 class RefinerConfig(Config):

@@ -69,7 +69,7 @@ def load(
         FileNotFoundError: no such weights; the message says how to make them.
         CheckpointError, FaceModelError, ValueError: they cannot be used.
     """
-    from voiceface.devices import choose_device
+    from voiceface.runtime.devices import choose_device
 
     from perceptionist.face_model import LinearFaceModel
     from perceptionist.face_model_files import open_face_model
@@ -104,7 +104,7 @@ def read_input(path: str | Path, speech: "SpeechConfig | None" = None, bands: in
 
     Raises:
         SpeechError: no voice, less than half a second of it, features of another shape or not finite.
-        FileNotFoundError, voiceface.audio.AudioError: absent, or no sound file.
+        FileNotFoundError, voiceface.audio.loading.AudioError: absent, or no sound file.
     """
     from perceptionist import speech as hearing
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.showcase.systems import MeshSystem
+from voiceface.suite.plugins import MeshSystem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Made:
-    """A trained model; see `voiceface.showcase.systems.MeshMaker`."""
+    """A trained model; see `voiceface.suite.plugins.MeshMaker`."""
 
     model: "VoiceToMesh"
     source: str

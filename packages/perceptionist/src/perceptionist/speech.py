@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Literal
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
-from voiceface.config import Config
-from voiceface.voice_activity import (
+from voiceface.audio.vad import (
     Detector,
     Samples,
     SpeechError,
@@ -24,10 +23,11 @@ from voiceface.voice_activity import (
     read_samples,
     segments_of,
 )
-from voiceface.voice_activity import collect_reasked as collect
+from voiceface.audio.vad import collect_reasked as collect
+from voiceface.runtime.config import Config
 
 if TYPE_CHECKING:
-    from voiceface.features import PerceptionistLogMel
+    from voiceface.audio.frontends import PerceptionistLogMel
 
 Features = NDArray[np.float32]
 RATE = 16000
@@ -103,7 +103,7 @@ def read_recording(path: str | os.PathLike[str], config: SpeechConfig = DEFAULT)
 
     Raises:
         FileNotFoundError: no such file.
-        voiceface.audio.AudioError: not a sound file, truncated, no samples.
+        voiceface.audio.loading.AudioError: not a sound file, truncated, no samples.
         SpeechError: `config.rates` is "published" and the rate is none of the published ones.
     """
     rate = None if config.rates == "published" else RATE
@@ -205,6 +205,6 @@ def feature_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
 @lru_cache(maxsize=1)
 def front_end() -> "PerceptionistLogMel":
     """The one front end of the process."""
-    from voiceface.features import PerceptionistLogMel
+    from voiceface.audio.frontends import PerceptionistLogMel
 
     return PerceptionistLogMel()

@@ -8,7 +8,7 @@ expression with those of the 102 parameters (section 5.3).
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from voiceface.config import Config
+from voiceface.runtime.config import Config
 
 
 class SupervisedHeadConfig(Config):

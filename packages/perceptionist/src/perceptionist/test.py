@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from voiceface import flags
-from voiceface.telling import tell_left_out, tell_notices, tell_seen_in_training
+from voiceface.commandline import arguments
+from voiceface.commandline.messages import tell_left_out, tell_notices, tell_seen_in_training
 
 LAST_VALIDATION_ID = "id10309"  # of VoxCeleb1: names from A to E
 
@@ -38,7 +38,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         else corpus_people(args.data, args.split, args.files)
     )
     from tqdm import tqdm
-    from voiceface.inputs import writable_folder
+    from voiceface.io.input_files import writable_folder
 
     from perceptionist.mesh_files import Mesh, write_mesh
     from perceptionist.results import face_of, load, read_input
@@ -141,7 +141,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="corpus folder or manifest: see docs/data.md; or the published layout (vox1_meta.csv, fbank, "
         "A2E_val), whose people are those up to id10309",
     )
-    flags.add_split_flag(parser)
+    arguments.add_split_flag(parser)
     parser.add_argument("--files", type=int, default=3, help="recordings of each person")
     parser.add_argument("--out", type=Path, required=True, help="folder for the meshes")
     parser.add_argument("--mesh", default="obj", choices=["obj", "ply", "xyz"], help="mesh format")
@@ -164,6 +164,6 @@ def _spread(items: Sequence[str], count: int) -> list[str]:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("perceptionist.test", None))

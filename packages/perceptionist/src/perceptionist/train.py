@@ -9,10 +9,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface import flags
+from voiceface.commandline import arguments
 
 if TYPE_CHECKING:
-    from voiceface.training import Run
+    from voiceface.training.run import Run
 
     from perceptionist.config import PerceptionistConfig
     from perceptionist.face_model import LinearFaceModel
@@ -52,8 +52,9 @@ def train(
     Raises:
         ValueError, OSError: the data, the given files or the run folder do not fit; see the message.
     """
-    from voiceface.origin import begin_with
-    from voiceface.training import open_run, set_learning_rate
+    from voiceface.training.lr_schedules import set_learning_rate
+    from voiceface.training.provenance import begin_with
+    from voiceface.training.run import open_run
 
     from perceptionist.config import stored
     from perceptionist.face_model_files import open_face_model
@@ -114,7 +115,7 @@ def validate(
 
 def make_schedule(config: "PerceptionistConfig") -> Callable[[int], float]:
     """Iteration (from 0) -> learning rate of its step."""
-    from voiceface.training import cosine_warmup, step_decay
+    from voiceface.training.lr_schedules import cosine_warmup, step_decay
 
     plan, lr, steps = config.schedule, config.optimiser.lr, config.training.max_iter
     late = cosine_warmup(lr, steps) if plan.kind == "cosine" else step_decay(lr, (), 1.0)
@@ -130,7 +131,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Train an image-to-3D expert, a voice network, the supervised head, or the unsupervised "
         "cascade, as the configuration's kind says. A run goes on with --resume.",
     )
-    flags.add_training_flags(
+    arguments.add_training_flags(
         parser,
         configurations="unsupervised, supervised, expert, speaker, quick_...",
         data="a population, or the published layout: see docs/data.md",
@@ -142,8 +143,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--truth", type=Path, help="supervised, published layout: folder of fitted coefficients")
     args = parser.parse_args(argv)
 
-    from voiceface.config import load_config
-    from voiceface.memory import keep_freed_memory
+    from voiceface.runtime.config import load_config
+    from voiceface.runtime.process import keep_freed_memory
 
     from perceptionist.config import PerceptionistConfig
     from perceptionist.face_model_files import open_face_model
@@ -151,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     keep_freed_memory()
     config = load_config(args.cfg, PerceptionistConfig, "perceptionist", args.override)
-    flags.require_given({"expert": args.expert, "voice-network": args.voice_network, "truth": args.truth})
+    arguments.require_given({"expert": args.expert, "voice-network": args.voice_network, "truth": args.truth})
     model = open_face_model(args.face_model)
     weights = train(
         config,
@@ -189,6 +190,6 @@ def _people(
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("perceptionist.train", None))

@@ -6,7 +6,7 @@ Letters: B batch, M mel bands, T frames, D embedding length. Parameter names are
 
 from pydantic import Field
 from torch import Tensor, nn
-from voiceface.config import Config
+from voiceface.runtime.config import Config
 
 
 class VoiceNetworkConfig(Config):

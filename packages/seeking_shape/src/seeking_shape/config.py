@@ -6,8 +6,9 @@ A configuration says *what* is trained; paths, devices and resuming are flags of
 from typing import Literal
 
 from pydantic import Field
-from voiceface.association.config import AssociationConfig, NonNegative, Share
-from voiceface.config import Config
+from voiceface.association.config import AssociationConfig
+from voiceface.runtime.config import Config
+from voiceface.training.settings import NonNegative, Share
 
 from seeking_shape.model import ModelConfig
 

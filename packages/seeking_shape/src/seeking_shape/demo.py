@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.association.demonstration import Step, command, demonstrate, headlines, train_once
+from voiceface.association.demo import Step, command, demonstrate, headlines, train_once
 
 import seeking_shape
 from seeking_shape.test import SUBTITLE, identity_weights
@@ -30,7 +30,7 @@ def steps_of(
     Returns:
         The steps, and the folder of each run; the last one will hold the model.
     """
-    from voiceface.config import load_config
+    from voiceface.runtime.config import load_config
 
     from seeking_shape.config import SeekingShapeConfig
     from seeking_shape.extract_id_weight import extract
@@ -102,6 +102,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("seeking_shape.demo", None))

@@ -5,8 +5,8 @@ from pathlib import Path
 
 from torch import Tensor
 from voiceface.association.embedder import Embedder, System, load_weights
-from voiceface.checkpoint import CheckpointError
-from voiceface.config import load_config
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.runtime.config import load_config
 
 from seeking_shape.config import SeekingShapeConfig
 from seeking_shape.model import Voice2Face

@@ -23,7 +23,7 @@ def extract(run: str | Path, out: str | Path, step: int | None = None) -> Path:
     Raises:
         CheckpointError: no such checkpoint, or one without identity weights.
     """
-    from voiceface.checkpoint import load_model, save_model
+    from voiceface.checkpoints.native import load_model, save_model
 
     from seeking_shape import published
 
@@ -55,7 +55,8 @@ def read_weights(path: str | Path, names: Sequence[str]) -> "Tensor":
     Raises:
         CheckpointError: other people, or another order of them.
     """
-    from voiceface.checkpoint import CheckpointError, load_model
+    from voiceface.checkpoints.native import load_model
+    from voiceface.checkpoints.published import CheckpointError
 
     from seeking_shape import published
 
@@ -80,7 +81,7 @@ def read_weights(path: str | Path, names: Sequence[str]) -> "Tensor":
 
 
 def _checkpoint(run: Path, step: int | None) -> Path:
-    from voiceface.checkpoint import CheckpointError
+    from voiceface.checkpoints.published import CheckpointError
 
     if run.is_file():
         return run
@@ -116,6 +117,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("seeking_shape.extract_id_weight", None))

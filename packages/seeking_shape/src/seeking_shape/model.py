@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pydantic import Field, field_validator
 from torch import Tensor, nn
-from voiceface.association.networks import (
+from voiceface.association.encoders import (
     Branch,
     Encoders,
     EncodersConfig,
@@ -18,7 +18,7 @@ from voiceface.association.networks import (
     VoiceTrunkConfig,
     class_count,
 )
-from voiceface.backbones import ir
+from voiceface.models import iresnet
 
 from seeking_shape.reweighting import IdentityWeights
 
@@ -79,7 +79,7 @@ class FaceBranch(Branch):
 
     def __init__(self, config: FaceConfig, embedding: int, num_classes: int) -> None:
         super().__init__()
-        self.model = ir.IR(
+        self.model = iresnet.IR(
             config.units,
             config.widths,
             config.side,

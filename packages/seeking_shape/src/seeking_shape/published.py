@@ -10,10 +10,16 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
-from voiceface.association import trunks
-from voiceface.association.trunks import least_widths, names_of, on_cpu, restore_momentum, write_torch
-from voiceface.checkpoint import CheckpointError, Report, load_into, read_published
-from voiceface.published import state_dict_of
+from voiceface.association import pretrained_backbones
+from voiceface.association.pretrained_backbones import least_widths, names_of, restore_momentum
+from voiceface.checkpoints.native import Report, load_into
+from voiceface.checkpoints.published import (
+    CheckpointError,
+    on_cpu,
+    read_published,
+    state_dict_of,
+    write_torch,
+)
 
 from seeking_shape.model import FaceConfig, ModelConfig, Voice2Face, VoiceConfig, parameter_groups
 from seeking_shape.reweighting import IdentityWeights
@@ -70,7 +76,11 @@ def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
         )
     optimiser = content.get("optimizer")
     saved = optimiser.get("match") if isinstance(optimiser, Mapping) else None
-    momentum = trunks.momentum_by_name(saved, _numbered_names(state), state, str(path)) if saved else {}
+    momentum = (
+        pretrained_backbones.momentum_by_name(saved, _numbered_names(state), state, str(path))
+        if saved
+        else {}
+    )
     return PublishedCheckpoint(state, int(content.get("start_it", 0)), momentum)
 
 
@@ -92,7 +102,9 @@ def load_checkpoint(model: Voice2Face, path: str | Path) -> PublishedCheckpoint:
         CheckpointError: as `read_checkpoint`, or keys or shapes differ; `architecture_of` tells what fits.
     """
     checkpoint = read_checkpoint(path)
-    load_into(model, trunks.with_front_end(model.V.model, checkpoint.state, VOICE), source=str(path))
+    load_into(
+        model, pretrained_backbones.with_front_end(model.V.model, checkpoint.state, VOICE), source=str(path)
+    )
     return checkpoint
 
 
@@ -102,7 +114,7 @@ def load_face_backbone(model: Voice2Face, path: str | Path) -> Report:
     Raises:
         CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
     """
-    return trunks.load_face_trunk(model.F.model, path)
+    return pretrained_backbones.load_face_trunk(model.F.model, path)
 
 
 def load_voice_backbone(model: Voice2Face, path: str | Path) -> Report:
@@ -114,7 +126,7 @@ def load_voice_backbone(model: Voice2Face, path: str | Path) -> Report:
     Raises:
         CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
     """
-    return trunks.load_voice_trunk(model.V.model, path)
+    return pretrained_backbones.load_voice_trunk(model.V.model, path)
 
 
 def read_id_weight(path: str | Path) -> Tensor:
@@ -197,8 +209,8 @@ def architecture_of(state: Mapping[str, Tensor], side: int | None = None) -> Mod
     return ModelConfig(
         face=face_architecture(state, side),
         voice=voice_architecture(state),
-        embedding=trunks.shape_of(state, "F.cls.weight")[1],
-        num_classes=trunks.shape_of(state, "F.cls.weight")[0],
+        embedding=pretrained_backbones.shape_of(state, "F.cls.weight")[1],
+        num_classes=pretrained_backbones.shape_of(state, "F.cls.weight")[0],
     )
 
 
@@ -212,9 +224,9 @@ def face_architecture(state: Mapping[str, Tensor], side: int | None = None) -> F
     Raises:
         CheckpointError: a key that tells the architecture is absent.
     """
-    trunk = trunks.face_architecture(state, FACE, side)
+    trunk = pretrained_backbones.face_architecture(state, FACE, side)
     return FaceConfig(
-        **trunk.model_dump(), features=trunks.shape_of(state, f"{FACE}output_layer.3.weight")[0]
+        **trunk.model_dump(), features=pretrained_backbones.shape_of(state, f"{FACE}output_layer.3.weight")[0]
     )
 
 
@@ -227,8 +239,10 @@ def voice_architecture(state: Mapping[str, Tensor]) -> VoiceConfig:
     Raises:
         CheckpointError: a key that tells the architecture is absent.
     """
-    trunk = trunks.voice_architecture(state, VOICE, f"{VOICE}fc.weight")
-    return VoiceConfig(**trunk.model_dump(), features=trunks.shape_of(state, f"{VOICE}fc.weight")[0])
+    trunk = pretrained_backbones.voice_architecture(state, VOICE, f"{VOICE}fc.weight")
+    return VoiceConfig(
+        **trunk.model_dump(), features=pretrained_backbones.shape_of(state, f"{VOICE}fc.weight")[0]
+    )
 
 
 def _numbered_names(state: Mapping[str, Tensor]) -> list[str]:

@@ -9,30 +9,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from voiceface.association import starting
-from voiceface.association.starting import (
-    add_training_flags,
-    load_start,
-    make_optimiser,
-    make_schedule,
-    open_training,
-    start_of,
-)
+from voiceface.association import initialisation
+from voiceface.association.initialisation import add_training_flags, load_start, open_training, start_of
 from voiceface.association.validation import Validation, validate, validation_due
+from voiceface.training.optimisers import make_optimiser, make_schedule
 
 if TYPE_CHECKING:
     import torch
     from torch import Tensor
     from voiceface.datasets.corpus import Corpus
-    from voiceface.population.stream import PopulationDataset
-    from voiceface.training import Run
+    from voiceface.synthetic.dataset import PopulationDataset
+    from voiceface.training.run import Run
 
     from seeking_shape.config import SeekingShapeConfig
     from seeking_shape.model import Voice2Face
 
 
 @dataclass(frozen=True)
-class Start(starting.Start):
+class Start(initialisation.Start):
     """Files that a run starts from; everything is optional.
 
     Attributes:
@@ -74,9 +68,10 @@ def train(
         ValueError, OSError: the data, the start weights or the run folder do not fit; see the message.
     """
     from voiceface.association.data import class_names, training_pairs
-    from voiceface.config import to_dict
-    from voiceface.origin import begin_with
-    from voiceface.training import open_run, set_learning_rate, unwrap
+    from voiceface.runtime.config import to_dict
+    from voiceface.training.lr_schedules import set_learning_rate
+    from voiceface.training.provenance import begin_with
+    from voiceface.training.run import open_run, unwrap
 
     from seeking_shape.model import parameter_groups
 
@@ -137,8 +132,8 @@ def train_step(
         The weighted terms, their sum and the gradient-free hardness, by name.
     """
     from voiceface.association.data import crop_of
-    from voiceface.distributed import gather_with_gradient
-    from voiceface.training import unwrap
+    from voiceface.runtime.distributed import gather_with_gradient
+    from voiceface.training.run import unwrap
 
     from seeking_shape.losses import sample_losses, weighted_losses
 
@@ -175,7 +170,7 @@ def train_step(
 
 def build_model(config: "SeekingShapeConfig", names: list[str], start: Start) -> "Voice2Face":
     """A model as a run begins with it: fresh, or with the weights that `start` names."""
-    from voiceface.association.networks import freeze
+    from voiceface.association.encoders import freeze
 
     from seeking_shape import published
     from seeking_shape.extract_id_weight import read_weights
@@ -217,8 +212,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--id-weights", type=Path, help="identity weights of step 1")
     args = parser.parse_args(argv)
 
-    from voiceface.config import load_config
-    from voiceface.memory import keep_freed_memory
+    from voiceface.runtime.config import load_config
+    from voiceface.runtime.process import keep_freed_memory
 
     from seeking_shape.config import SeekingShapeConfig
 
@@ -242,6 +237,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("seeking_shape.train", None))

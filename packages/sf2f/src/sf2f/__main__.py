@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from voiceface.cli import dispatch
+from voiceface.commandline.dispatch import dispatch
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "train": ("sf2f.train", "train a generator of faces (stage 1) or the fuser of its windows (stage 2)"),

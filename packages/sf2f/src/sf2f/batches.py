@@ -10,7 +10,7 @@ from sf2f.pictures import normalise
 from sf2f.speakers import Speakers
 
 if TYPE_CHECKING:
-    from voiceface.training import Run
+    from voiceface.training.run import Run
 
 
 def batches_of(run: "Run", config: Sf2fConfig, speakers: Speakers) -> Iterator[Batch]:

@@ -9,7 +9,7 @@ The bundled weights were made by
 
 from collections.abc import Sequence
 
-from voiceface.association.bundle import command
+from voiceface.checkpoints.export_compact import command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -18,6 +18,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("sf2f.bundle", None))

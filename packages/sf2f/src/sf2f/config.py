@@ -7,7 +7,7 @@ resuming are flags of the commands.
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
-from voiceface.config import Config, to_dict
+from voiceface.runtime.config import Config, to_dict
 
 from sf2f.discriminators import DiscriminatorsConfig
 from sf2f.facenet import WEIGHTS

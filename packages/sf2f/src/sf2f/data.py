@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from voiceface.association.data import SYNTHETIC_NOTICE
+from voiceface.datasets.disclaimers import SYNTHETIC_NOTICE
 
 from sf2f import speech
 from sf2f.speakers import Array, DataError, Item, Speakers, Stored
@@ -17,8 +17,8 @@ from sf2f.speech import FEATURE_SUFFIXES, SpeechConfig
 from sf2f.split import CORPORA, SPLIT_FILE, SPLITS, find_meta, plain_name, read_meta, read_split
 
 if TYPE_CHECKING:
-    from voiceface.population.layout import Settings
-    from voiceface.population.truth import Truth
+    from voiceface.synthetic.ground_truth import Truth
+    from voiceface.synthetic.layout import Settings
 
     from sf2f.config import DataConfig
 
@@ -78,8 +78,8 @@ def invented_speakers(
     **changes: Any,
 ) -> Speakers:
     """People of a population made in memory; arguments as `PopulationDataset` and `open_speakers`."""
-    from voiceface.population.stream import PopulationDataset
-    from voiceface.population.truth import Truth
+    from voiceface.synthetic.dataset import PopulationDataset
+    from voiceface.synthetic.ground_truth import Truth
 
     found = PopulationDataset(preset, split, workers=workers, progress=progress, **changes)
     names = found.people.names
@@ -203,8 +203,7 @@ def _corpus(
     root: Path, split: str, config: SpeechConfig, stored: Stored, workers: int | None, progress: bool
 ) -> Speakers:
     from voiceface.datasets.corpus import open_corpus
-    from voiceface.datasets.vggface import IMAGE_SUFFIXES
-    from voiceface.datasets.voxceleb import AUDIO_SUFFIXES
+    from voiceface.datasets.layouts import AUDIO_SUFFIXES, IMAGE_SUFFIXES
 
     found = open_corpus(root, split, audio_suffixes=AUDIO_SUFFIXES, image_suffixes=IMAGE_SUFFIXES)
     if not any(person.voices and person.faces for person in found.people):
@@ -241,7 +240,7 @@ def _corpus(
 
 def _truth_of(root: Path, names: Sequence[str]) -> "tuple[Truth | None, str]":
     """Truth of invented people and what readers must be told; nothing for others."""
-    from voiceface.population.truth import read_truth
+    from voiceface.synthetic.ground_truth import read_truth
 
     if not (root / "truth" / "population.json").is_file():
         return None, ""
@@ -256,7 +255,7 @@ def hear(
     progress: bool = False,
 ) -> dict[str, Array | None]:
     """Features of recordings by path; None, with a warning, for those that give none."""
-    from voiceface.parallel import map_unordered
+    from voiceface.runtime.process_pool import map_unordered
 
     found: dict[str, Array | None] = {}
     work = partial(_hear, config=config, stored=stored)

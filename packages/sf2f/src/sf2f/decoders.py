@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from pydantic import Field, PositiveInt
 from torch import Tensor, nn
-from voiceface.config import Config
+from voiceface.runtime.config import Config
 
 Normalisation = Literal["none", "batch", "instance"]
 SPREAD = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))

@@ -1,7 +1,7 @@
 """Items of a batch: a face with an utterance, or with the windows of a person.
 
-Every item is a function of its number and a generator (`voiceface.batches`). Letters: B batch, M mel bands,
-T frames, S windows, W frames of a window, H rows and C columns of a picture.
+Every item is a function of its number and a generator (`voiceface.training.sampling`). Letters:
+B batch, M mel bands, T frames, S windows, W frames of a window, H rows and C columns of a picture.
 """
 
 from collections.abc import Iterator

@@ -25,7 +25,7 @@ from sf2f.rendering import (
 from sf2f.speakers import Speakers
 
 if TYPE_CHECKING:
-    from voiceface.population.agreement import Agreement
+    from voiceface.synthetic.agreement.result import Agreement
 
 Mode = Literal["naive", "average_facenet_embedding", "average_voice_embedding", "fused"]
 COUNTS = (1, 2, 4, 8, 16)
@@ -123,8 +123,8 @@ def evaluate(
 ) -> Evaluation:
     """Make pictures of people who took no part in the training, and judge them.
 
-    Invented people are always judged by their truth (`voiceface.population.agreement`); anybody by the
-    networks whose files are given.
+    Invented people are always judged by their truth (`voiceface.synthetic.agreement.agreement`);
+    anybody by the networks whose files are given.
 
     Args:
         model: the generator.
@@ -186,8 +186,8 @@ def _agreement(
 ) -> dict[str, Any]:
     """Agreement with the truth by number of windows, and each person's place by embedding."""
     from torch.nn.functional import normalize
-    from voiceface.population.agreement import agreement_of, read_people
-    from voiceface.population.judge import load
+    from voiceface.synthetic.agreement.agreement import agreement_of, read_people
+    from voiceface.synthetic.readers.attribute_reader import load
 
     judge, truth = load("judge"), face_truth_of(speakers)
     assert truth is not None

@@ -109,7 +109,7 @@ def _tables(found: Evaluation) -> "list[Table]":
 
     tables = []
     if found.agreement:
-        from voiceface.population.agreement_result import ABOUT
+        from voiceface.synthetic.agreement.result import ABOUT
 
         counts = list(found.agreement)
         first = found.agreement[counts[0]].figures

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from voiceface import flags
+from voiceface.commandline import arguments
 
 from sf2f.flags import WEIGHTS
 
@@ -65,8 +65,8 @@ def export_onnx(model: "VoiceToFace", out: str | Path, *, stride: int | None = N
     require_packages()
     import onnx
     import torch
-    from voiceface.config import to_dict
-    from voiceface.files import atomic_path
+    from voiceface.io.atomic import atomic_path
+    from voiceface.runtime.config import to_dict
 
     from sf2f.results import stride_of
 
@@ -127,7 +127,7 @@ def graph_of(model: "VoiceToFace", stride: int) -> "nn.Module":
     """
     import torch
     from torch import nn
-    from voiceface.log_filterbank import ExportableLogMel
+    from voiceface.audio.frontends import ExportableLogMel
 
     if model.generator.config.decoder.kind == "attn_v2f":
         raise ValueError(
@@ -219,7 +219,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "PyTorch before it is kept. Needs: pip install 'sf2f[export]'.",
     )
     add = parser.add_argument
-    flags.add_weights_flag(parser, WEIGHTS)
+    arguments.add_weights_flag(parser, WEIGHTS)
     add("--out", type=Path, required=True, help="the file, *.onnx")
     add("--stride", type=int, help="frames (10 ms) between windows (default: half a window, 63 of 125)")
     args = parser.parse_args(argv)
@@ -245,6 +245,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("sf2f.export", None))

@@ -10,12 +10,12 @@ unsafe, or another network's. Networks come in evaluation.
 
 from pathlib import Path
 
-from voiceface.backbones.folding import folded
-from voiceface.backbones.inception import Inception, load_inception
-from voiceface.backbones.inception_resnet import InceptionResNet, load_inception_resnet
-from voiceface.backbones.resnet import CaffeResNet, load_caffe_resnet
-from voiceface.outside import find_outside
-from voiceface.perceptual import LPIPS, load_lpips, load_trunk, trunk
+from voiceface.checkpoints.third_party import find_outside
+from voiceface.models.facenet import InceptionResNet, load_inception_resnet
+from voiceface.models.fuse_batchnorm import folded
+from voiceface.models.inception import Inception, load_inception
+from voiceface.models.lpips import LPIPS, load_lpips, load_trunk, trunk
+from voiceface.models.vggface2_resnet import CaffeResNet, load_caffe_resnet
 
 from sf2f.facenet import VGG_STAGES, VGG_WEIGHTS, VGGLoss
 from sf2f.pictures import Statistics

@@ -9,7 +9,7 @@ from typing import Self
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from voiceface.backbones.inception_resnet import FaceFeatures, InceptionResNet
+from voiceface.models.facenet import FaceFeatures, InceptionResNet
 
 from sf2f.pictures import FACE_BOX, Box, Statistics, crop_face, denormalise, normalise
 
@@ -120,7 +120,7 @@ class VGGLoss(nn.Module):
 
     Args:
         features: convolutions of VGG-19 up to relu5_1 at least, as torchvision numbers them
-            (`voiceface.perceptual.trunk("vgg19")`); switched off and kept in evaluation.
+            (`voiceface.models.lpips.trunk("vgg19")`); switched off and kept in evaluation.
         weights: of the five stages.
         statistics: that the pictures were normalised with; the network gets those of ImageNet.
 

@@ -1,6 +1,6 @@
 """What flags of several programs take, in words; imports nothing heavy."""
 
-from voiceface import flags
+from voiceface.commandline import arguments
 
 DATA = "HQ-VoxCeleb layout, population or manifest: see docs/data.md"
-WEIGHTS = f"{flags.OURS}, or published checkpoint"
+WEIGHTS = f"{arguments.OURS}, or published checkpoint"

@@ -9,7 +9,7 @@ from typing import Literal, Self
 import torch
 from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
-from voiceface.config import Config
+from voiceface.runtime.config import Config
 
 from sf2f.decoders import Deconvolution, Normalisation, UpBlock, deconvolutions, norm_layers
 from sf2f.fusers import Attention

@@ -9,7 +9,7 @@ from typing import Literal
 import torch
 from pydantic import Field
 from torch import Tensor, nn
-from voiceface.config import Config
+from voiceface.runtime.config import Config
 
 FuserKind = Literal["v1", "v2", "v3"]
 AttentionKind = Literal["general", "dot"]

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface import flags
-from voiceface.telling import tell_left_out, tell_notices
+from voiceface.commandline import arguments
+from voiceface.commandline.messages import tell_left_out, tell_notices
 
 from sf2f.flags import WEIGHTS
 
@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--wen runs on the cpu only")
     if args.wen and (args.windows or args.whole or args.stride or args.noise is not None):
         parser.error("--wen names other networks, which hear each recording as a whole and without noise")
-    from voiceface.files import write_png
-    from voiceface.inputs import find_inputs, writable_folder
+    from voiceface.io.atomic import write_png
+    from voiceface.io.input_files import find_inputs, writable_folder
 
     from sf2f.halves import distances
     from sf2f.infer_page import Named, comparison, described, write_page
@@ -93,7 +93,7 @@ def grouped(
     """Which recordings make one face.
 
     Args:
-        inputs: (file, place of its results), from `voiceface.inputs.find_inputs`.
+        inputs: (file, place of its results), from `voiceface.io.input_files.find_inputs`.
         face_per: "file", or "person": the first folder below the one that was given; files beside it stand
             for themselves.
         together: all are of one person.
@@ -127,7 +127,7 @@ def write_face(
     Returns:
         The files written.
     """
-    from voiceface.files import write_png
+    from voiceface.io.atomic import write_png
 
     windows, whole = ([] if each is None else list(each) for each in (face.windows, face.whole))
     if published:
@@ -155,7 +155,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("voices", nargs="+", type=Path, metavar="VOICE", help="files, and folders searched to any depth")
     add("--out", type=Path, required=True, help="folder for the results")
     source = parser.add_mutually_exclusive_group()
-    flags.add_weights_flag(source, WEIGHTS)
+    arguments.add_weights_flag(source, WEIGHTS)
     source.add_argument(
         "--wen", type=Path, help="published networks of voice2face instead: a folder or one file"
     )
@@ -183,7 +183,7 @@ def build_parser() -> argparse.ArgumentParser:
         "from 0 to 255",
     )
     add("--no-page", action="store_true", help="write no index.html")
-    flags.add_device_flag(parser, note="; --wen: cpu only")
+    arguments.add_device_flag(parser, note="; --wen: cpu only")
     return parser
 
 
@@ -215,6 +215,6 @@ def _listed(written: Sequence[Path], out: Path) -> str:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("sf2f.infer", None))

@@ -132,7 +132,7 @@ def recordings_alone(model: "Model", face: "Face") -> "np.ndarray":
 
 def _sound(source: str) -> "Sound | None":
     """A recording for the page; None for stored features."""
-    from voiceface.inputs import SOUNDS
+    from voiceface.io.input_files import SOUNDS
     from voiceface.report import Sound
 
     return Sound(source) if Path(source).suffix.lower() in SOUNDS else None

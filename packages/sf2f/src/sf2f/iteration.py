@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from voiceface.passes import held, keep_buffers
+from voiceface.models.contexts import held, keep_buffers
 
 from sf2f.discriminators import Discriminators, Verdict
 from sf2f.generator import EncoderDecoder, Generated, Noise

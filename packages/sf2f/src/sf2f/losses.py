@@ -11,7 +11,7 @@ import torch
 from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
-from voiceface.config import Config
+from voiceface.runtime.config import Config
 
 from sf2f.discriminators import Verdict
 from sf2f.pictures import halved_to

@@ -45,7 +45,7 @@ def mel_statistics(
         progress: show a bar on standard error.
     """
     import numpy as np
-    from voiceface.parallel import map_unordered
+    from voiceface.runtime.process_pool import map_unordered
 
     chosen = []
     for person in range(len(speakers)):
@@ -110,6 +110,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("sf2f.mel_statistics", None))

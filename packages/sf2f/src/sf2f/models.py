@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
-from voiceface.checkpoint import CheckpointError, load_into, load_model
-from voiceface.config import check
-from voiceface.runfolder import model_file
+from voiceface.checkpoints.native import load_into, load_model
+from voiceface.checkpoints.paths import model_file
+from voiceface.checkpoints.published import CheckpointError
+from voiceface.runtime.config import check
 
 from sf2f.config import DataConfig, Sf2fConfig
 from sf2f.discriminators import Discriminators
@@ -20,7 +21,7 @@ from sf2f.generator import EncoderDecoder
 from sf2f.pictures import denormalise
 
 if TYPE_CHECKING:
-    from voiceface.training import Run
+    from voiceface.training.run import Run
 
 SYSTEM = "sf2f"
 DISCRIMINATORS = "discriminators.safetensors"

@@ -11,11 +11,13 @@ from sf2f.facenet import FaceNetLoss
 from sf2f.pictures import Statistics, denormalise
 
 if TYPE_CHECKING:
-    from voiceface.population.judge import Judge
+    from voiceface.synthetic.readers.attribute_reader import Judge
 
 
 class PopulationLoss(nn.Module):
-    """Distance in the eyes of the bundled network `perceptual` (`voiceface.population.judge`); never learns.
+    """Distance between features of the bundled network `perceptual`, which is never trained here.
+
+    The network is read by `voiceface.synthetic.readers.attribute_reader`.
 
     Args:
         network: the frozen network.
@@ -29,7 +31,7 @@ class PopulationLoss(nn.Module):
 
     def forward(self, made: Tensor, real: Tensor) -> Tensor:
         """Mean distance of normalised pictures (B, 3, S, S), scalar; gradients reach the made ones only."""
-        from voiceface.population.judge import perceptual_distance
+        from voiceface.synthetic.readers.attribute_reader import perceptual_distance
 
         ours, theirs = (denormalise(each, self.statistics) for each in (made, real))
         return perceptual_distance(self.network, ours, theirs).mean()
@@ -53,10 +55,10 @@ def chosen_distance(
     if not config.losses.perceptual:
         return None
     if plan.network == "population":
-        from voiceface.population.judge import load
+        from voiceface.synthetic.readers.attribute_reader import load
 
         return PopulationLoss(load("perceptual"), statistics).to(device)
-    from voiceface.backbones.folding import folded
+    from voiceface.models.fuse_batchnorm import folded
 
     from sf2f.face_readers import read_facenet
 

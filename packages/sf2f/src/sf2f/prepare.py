@@ -69,9 +69,9 @@ def prepare(
         PrepareError: `out` was begun with other settings.
         ValueError, OSError: the source cannot be used, or the disk is full.
     """
-    from voiceface.config import to_dict
-    from voiceface.files import write_json
-    from voiceface.parallel import map_unordered
+    from voiceface.io.atomic import write_json
+    from voiceface.runtime.config import to_dict
+    from voiceface.runtime.process_pool import map_unordered
 
     from sf2f.sources import find_source
     from sf2f.speech import DEFAULT
@@ -116,7 +116,7 @@ def _jobs(
     found: "Source", root: Path, config: "SpeechConfig", stored: Stored
 ) -> tuple[list[Job], int, list[tuple[str, str]]]:
     """What is to be done, how much is there already, and what cannot be done."""
-    from voiceface.datasets.scan import find_files
+    from voiceface.datasets.layouts import find_files
 
     there = {
         f"{corpus}/{item.rpartition('.')[0]}"
@@ -142,7 +142,7 @@ def _jobs(
 
 def _write_tables(found: "Source", root: Path) -> None:
     """Metadata tables, the split and the truth, as far as they are not there."""
-    from voiceface.files import write_text
+    from voiceface.io.atomic import write_text
 
     from sf2f.split import SPLIT_FILE, write_split
 
@@ -158,7 +158,7 @@ def _write_tables(found: "Source", root: Path) -> None:
 
 def _bring_pictures(found: "Source", root: Path) -> list[tuple[str, str]]:
     """Link pictures, or copy them where links cannot be made; those that are not there, with the reason."""
-    from voiceface.files import atomic_path
+    from voiceface.io.atomic import atomic_path
 
     absent = []
     for path, place in found.pictures.items():
@@ -195,7 +195,7 @@ def _require_same(path: Path, record: dict[str, Any]) -> None:
 
 def _write_failures(path: Path, failures: Sequence[tuple[str, str]]) -> None:
     """Write the list, or take away that of an earlier run."""
-    from voiceface.files import write_text
+    from voiceface.io.atomic import write_text
 
     if not failures:
         path.unlink(missing_ok=True)
@@ -253,7 +253,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _speech_config(overrides: Sequence[str]) -> "SpeechConfig":
     """The published way with changes."""
     import yaml
-    from voiceface.config import ConfigError, check
+    from voiceface.runtime.config import ConfigError, check
 
     from sf2f.speech import SpeechConfig
 
@@ -267,6 +267,6 @@ def _speech_config(overrides: Sequence[str]) -> "SpeechConfig":
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("sf2f.prepare", None))

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from voiceface.checkpoint import CheckpointError, Report, load_into, read_published
-from voiceface.published import apply_key_table, state_dict_of
+from voiceface.checkpoints.native import Report, load_into
+from voiceface.checkpoints.published import CheckpointError, apply_key_table, read_published, state_dict_of
 
 from sf2f.discriminators import LARGE, SMALL, Discriminators, DiscriminatorsConfig
 from sf2f.fusers import FuserConfig

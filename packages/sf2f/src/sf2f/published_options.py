@@ -7,7 +7,7 @@ them, as long as they are words that the code knows, and sizes are those that th
 from collections.abc import Mapping
 from typing import Any
 
-from voiceface.config import ConfigError, check
+from voiceface.runtime.config import ConfigError, check
 
 from sf2f.discriminators import DiscriminatorsConfig
 from sf2f.generator import GeneratorConfig

@@ -11,14 +11,14 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from voiceface.files import write_png
+from voiceface.io.atomic import write_png
 
 from sf2f.draws import faces_of_person, person_windows
 from sf2f.models import VoiceToFace
 from sf2f.speakers import Speakers
 
 if TYPE_CHECKING:
-    from voiceface.population.face_truth import FaceTruth
+    from voiceface.synthetic.face.geometry_truth import FaceTruth
 
 BATCH = 256
 
@@ -87,12 +87,12 @@ def face_truth_of(speakers: Speakers) -> "FaceTruth | None":
     """What is true of invented people's faces, in their order; None for others."""
     if speakers.truth is None:
         return None
-    from voiceface.population import face_truth
-    from voiceface.population.layout import Settings, name_of
+    from voiceface.synthetic.face import geometry_truth
+    from voiceface.synthetic.layout import Settings, name_of
 
     settings = Settings(**speakers.truth.settings)
     number = {name_of(k, settings): k for k in settings.ids("all")}
-    return face_truth.face_truth_of(settings, [number[name] for name in speakers.names])
+    return geometry_truth.face_truth_of(settings, [number[name] for name in speakers.names])
 
 
 def enough_to_judge(truth: "FaceTruth | None") -> bool:

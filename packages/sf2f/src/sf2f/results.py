@@ -86,7 +86,7 @@ def load(weights: str | os.PathLike[str] | None = None, *, device: str = "cpu") 
         FileNotFoundError: no such weights; the message says how to make them.
         CheckpointError, ValueError: they cannot be used.
     """
-    from voiceface.devices import choose_device
+    from voiceface.runtime.devices import choose_device
 
     from sf2f.models import load_voice_to_face
 
@@ -148,7 +148,7 @@ def read_voice(model: "Model", path: str | os.PathLike[str]) -> Voice:
 
     Raises:
         SpeechError: no voice in it, or features of another shape or not finite.
-        FileNotFoundError, voiceface.audio.AudioError: absent, or no sound file.
+        FileNotFoundError, voiceface.audio.loading.AudioError: absent, or no sound file.
     """
     from sf2f import speech
     from sf2f.wen_voices import WenToFace, read_wen_voice

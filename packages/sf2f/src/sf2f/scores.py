@@ -12,11 +12,11 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 from torch.nn import functional
-from voiceface.backbones.inception import SIDE, Inception, inception_input
-from voiceface.backbones.inception_resnet import InceptionResNet
-from voiceface.backbones.resnet import CaffeResNet
-from voiceface.metrics.class_scores import ClassScore, class_score
 from voiceface.metrics.frechet import frechet_distance
+from voiceface.metrics.inception_score import ClassScore, class_score
+from voiceface.models.facenet import InceptionResNet
+from voiceface.models.inception import SIDE, Inception, inception_input
+from voiceface.models.vggface2_resnet import CaffeResNet
 
 from sf2f.facenet import facenet_input
 from sf2f.pictures import FACE_BOX, Box, Statistics, crop_face, denormalise
@@ -131,7 +131,7 @@ def vggface_score(
     """VGGFace Score: how clear and how varied the identities are that a face classifier sees.
 
     Args:
-        network: in evaluation, folded or not (`voiceface.backbones.folding.folded`: faster).
+        network: in evaluation, folded or not (`voiceface.models.fuse_batchnorm.folded`: faster).
         pictures: (N, 3, H, W), N >= splits.
         order, box: see `vggface_input`.
         splits: parts.

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.showcase.systems import PictureSystem
+from voiceface.suite.plugins import PictureSystem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Made:
-    """A trained generator; see `voiceface.showcase.systems.PictureMaker`."""
+    """A trained generator; see `voiceface.suite.plugins.PictureMaker`."""
 
     model: "VoiceToFace"
     source: str

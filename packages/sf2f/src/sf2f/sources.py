@@ -5,10 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from voiceface.datasets.identities import META_HEADER, Identity, folder_name
+from voiceface.datasets.layouts import AUDIO_SUFFIXES, IMAGE_SUFFIXES, find_face_root, find_files
 from voiceface.datasets.manifest import read_manifest
-from voiceface.datasets.scan import find_files
-from voiceface.datasets.vggface import IMAGE_SUFFIXES, find_face_root
-from voiceface.datasets.voxceleb import AUDIO_SUFFIXES
 
 from sf2f.split import (
     CORPORA,

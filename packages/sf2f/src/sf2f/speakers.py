@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from sf2f import speech
 
 if TYPE_CHECKING:
-    from voiceface.population.truth import Truth
+    from voiceface.synthetic.ground_truth import Truth
 
 Array = NDArray[Any]
 Item = Array | str
@@ -73,9 +73,9 @@ class Speakers:
         """One picture, (h, w, 3) uint8, R G B.
 
         Raises:
-            voiceface.images.ImageError, FileNotFoundError: the file cannot be used.
+            voiceface.images.loading.ImageError, FileNotFoundError: the file cannot be used.
         """
-        from voiceface.images import decode
+        from voiceface.images.loading import decode
 
         item = self.faces[person][face]
         return decode(item) if isinstance(item, str) else item

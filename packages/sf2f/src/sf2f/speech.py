@@ -14,8 +14,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
-from voiceface.config import Config
-from voiceface.voice_activity import (
+from voiceface.audio.vad import (
     Detector,
     Samples,
     SpeechError,
@@ -25,9 +24,10 @@ from voiceface.voice_activity import (
     nothing_heard,
     read_samples,
 )
+from voiceface.runtime.config import Config
 
 if TYPE_CHECKING:
-    from voiceface.log_filterbank import SF2FLogMel
+    from voiceface.audio.frontends import SF2FLogMel
 
 Mel = NDArray[np.float32]
 RATE, BANDS = 16000, 40
@@ -99,7 +99,7 @@ def read_recording(path: str | os.PathLike[str], config: SpeechConfig = DEFAULT)
 
     Raises:
         FileNotFoundError: no such file.
-        voiceface.audio.AudioError: not a sound file, truncated, no samples.
+        voiceface.audio.loading.AudioError: not a sound file, truncated, no samples.
         SpeechError: `config.rates` is "published" and the detector does not take the rate.
     """
     rate = RATE if config.rates == "resample" else None
@@ -248,7 +248,7 @@ def write_mel(
         spkid: voice id. clipid: of the video. wavid: of the utterance.
         dtype: of the stored values; float16 halves the size at an error of up to 0.008 (0.016 above 16).
     """
-    from voiceface.files import atomic_path
+    from voiceface.io.atomic import atomic_path
 
     entries: dict[str, Any] = dict(zip(IDS, map(np.array, (spkid, clipid, wavid))))
     entries[FEATURES] = np.asarray(mel, dtype)
@@ -259,7 +259,7 @@ def write_mel(
 @lru_cache(maxsize=8)
 def front_end(bands: int = BANDS, rate: int = RATE) -> "SF2FLogMel":
     """The front ends of the process, one for each rate."""
-    from voiceface.log_filterbank import SF2FLogMel
+    from voiceface.audio.frontends import SF2FLogMel
 
     return SF2FLogMel(bands, rate=rate)
 
@@ -268,7 +268,7 @@ def _stored(path: Path) -> Any:
     """What a feature file holds: an array, or a mapping."""
     suffix = path.suffix.lower()
     if suffix in (".pickle", ".pkl"):
-        from voiceface.array_pickles import read_pickle
+        from voiceface.io.safe_pickle import read_pickle
 
         return read_pickle(path)
     if suffix == ".npz":

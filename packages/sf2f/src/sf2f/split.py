@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voiceface.datasets.identities import Identity, IdentityError, folder_name
-from voiceface.files import write_json
+from voiceface.io.atomic import write_json
 
 CORPORA = ("vox1", "vox2")
 SPLITS = ("train", "val", "test")
@@ -196,6 +196,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("sf2f.split", None))

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface import flags
-from voiceface.telling import tell_notices, tell_seen_in_training
+from voiceface.commandline import arguments
+from voiceface.commandline.messages import tell_notices, tell_seen_in_training
 
 from sf2f.flags import DATA, WEIGHTS
 
@@ -24,7 +24,7 @@ COLUMNS = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Write pictures, results.json, table.csv and report.html."""
     args = build_parser().parse_args(argv)
-    from voiceface.devices import choose_device
+    from voiceface.runtime.devices import choose_device
 
     from sf2f.data import speakers_of
     from sf2f.evaluation import Readers, Rules, as_text, evaluate
@@ -71,7 +71,7 @@ def write_results(out: Path, found: "Evaluation", model: "VoiceToFace") -> None:
     import csv
     import io
 
-    from voiceface.files import write_json, write_text
+    from voiceface.io.atomic import write_json, write_text
 
     from sf2f.evaluation import results_rows
     from sf2f.rendering import write_picture
@@ -100,10 +100,10 @@ def build_parser() -> argparse.ArgumentParser:
         "people by their truth, anybody by the networks whose files are given.",
     )
     add = parser.add_argument
-    flags.add_source_flags(parser, DATA)
-    flags.add_weights_flag(parser, WEIGHTS)
+    arguments.add_source_flags(parser, DATA)
+    arguments.add_weights_flag(parser, WEIGHTS)
     add("--out", type=Path, required=True, help="folder for results and report")
-    flags.add_split_flag(parser)
+    arguments.add_split_flag(parser)
     add("--modes", nargs="+", default=[], choices=MODES, help="of FaceNet's figures (default all possible)")
     add("--facenet", type=Path, help="weights of FaceNet: distances and recalls of its features")
     add("--vggface", type=Path, help="weights of the VGGFace2 ResNet-50: VGGFace Score")
@@ -116,11 +116,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--crop", action="store_true", help="VGGFace Score: faces cut out")
     add("--pooled", action="store_true", help="FaceNet's pooled features")
     add("--seed", type=int, default=0, help="of the parts of the VGGFace Score")
-    flags.add_device_flag(parser)
+    arguments.add_device_flag(parser)
     return parser
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("sf2f.test", None))

@@ -10,13 +10,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface import flags
+from voiceface.commandline import arguments
 
 from sf2f.flags import DATA
 
 if TYPE_CHECKING:
     from torch import nn
-    from voiceface.training import Run
+    from voiceface.training.run import Run
 
     from sf2f.config import Sf2fConfig
     from sf2f.discriminators import Discriminators
@@ -68,8 +68,8 @@ def train(
     Raises:
         ValueError, OSError: the data, the start files or the run folder do not fit; see the message.
     """
-    from voiceface.origin import begin_with
-    from voiceface.training import open_run
+    from voiceface.training.provenance import begin_with
+    from voiceface.training.run import open_run
 
     from sf2f.batches import batches_of
     from sf2f.config import stored
@@ -225,7 +225,7 @@ def settle(
     rates: Sequence[Callable[[int], float]],
 ) -> None:
     """Modes and learning rates of a step; where the generator's norms become fixed, its moments restart."""
-    from voiceface.training import set_learning_rate
+    from voiceface.training.lr_schedules import set_learning_rate
 
     after = config.training.evaluation_mode_after
     generator.train(after is None or step < after)
@@ -272,15 +272,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Train a generator of faces from voices (stage 1), or the fuser of its windows "
         "(stage 2). A run goes on with --resume.",
     )
-    flags.add_training_flags(parser, configurations="v2f, sf2f_1st_stage, quick_...", data=DATA)
-    flags.add_checkpoint_flag(parser, f"{flags.OURS}, or a published .pt (stage 2: needed)")
+    arguments.add_training_flags(parser, configurations="v2f, sf2f_1st_stage, quick_...", data=DATA)
+    arguments.add_checkpoint_flag(parser, f"{arguments.OURS}, or a published .pt (stage 2: needed)")
     parser.add_argument(
         "--facenet", type=Path, help="weights of FaceNet, where the configuration looks with it"
     )
     args = parser.parse_args(argv)
 
-    from voiceface.config import load_config
-    from voiceface.memory import keep_freed_memory
+    from voiceface.runtime.config import load_config
+    from voiceface.runtime.process import keep_freed_memory
 
     from sf2f.config import Sf2fConfig
     from sf2f.data import speakers_of
@@ -288,7 +288,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     config = load_config(args.cfg, Sf2fConfig, "sf2f", args.override)
     start = Start(args.checkpoint, args.facenet)
-    flags.require_given(vars(start))
+    arguments.require_given(vars(start))
     where = args.population or args.data
     weights = train(
         config,
@@ -307,6 +307,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("sf2f.train", None))

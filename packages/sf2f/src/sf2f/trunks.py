@@ -5,7 +5,7 @@ from typing import Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
 from torch import Tensor, nn
-from voiceface.config import Config
+from voiceface.runtime.config import Config
 
 from sf2f.decoders import Normalisation, norm_layers
 

@@ -23,8 +23,8 @@ from sf2f.rendering import (
 from sf2f.speakers import Speakers
 
 if TYPE_CHECKING:
-    from voiceface.population.face_truth import FaceTruth
-    from voiceface.population.judge import Judge, Reading
+    from voiceface.synthetic.face.geometry_truth import FaceTruth
+    from voiceface.synthetic.readers.attribute_reader import Judge, Reading
 
 SHOWN = ("sex", "factors", "shape", "found 1", "found 10", "matching same sex")
 
@@ -69,8 +69,8 @@ def held_out(
     real = tuple(real_pictures(speakers, config.generator.sides[-1]))
     found = Judged(speakers, real, config, face_truth_of(speakers))
     if enough_to_judge(found.truth):
-        from voiceface.population.agreement import read_people
-        from voiceface.population.judge import load
+        from voiceface.synthetic.agreement.agreement import read_people
+        from voiceface.synthetic.readers.attribute_reader import load
 
         judge = load("judge")
         found = replace(found, judge=judge, reading=read_people(judge, equal_counts(real)))
@@ -87,15 +87,15 @@ def judge(generator: nn.Module, jury: Judged) -> dict[str, float]:
     """Figures of a generator by its pictures of held-out people, one each of all their windows.
 
     `pixel`: mean absolute difference from the mean of the real pictures, 0...1. Of invented people what
-    `voiceface.population.agreement` finds; with FaceNet `cos` and `recall_10`. The generator is left in
-    evaluation mode.
+    `voiceface.synthetic.agreement.agreement` finds; with FaceNet `cos` and `recall_10`. The generator is left
+    in evaluation mode.
     """
     model = VoiceToFace(generator.eval(), jury.config.data)  # type: ignore[arg-type]
     made = pictures_of(model, hear_people(model, jury.speakers))
     mean = torch.stack([each.mean(0) for each in jury.real])
     found = {"pixel": float((made - mean).abs().mean())}
     if jury.judge is not None and jury.truth is not None and jury.reading is not None:
-        from voiceface.population.agreement import agreement_of, read_people
+        from voiceface.synthetic.agreement.agreement import agreement_of, read_people
 
         ours = read_people(jury.judge, made[:, None])
         figures = agreement_of(jury.judge, ours, jury.reading, jury.truth, replicates=2).figures

@@ -13,8 +13,8 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from voiceface.checkpoint import CheckpointError, load_into, read_published
-from voiceface.published import state_dict_of
+from voiceface.checkpoints.native import load_into
+from voiceface.checkpoints.published import CheckpointError, read_published, state_dict_of
 
 from sf2f.decoders import PointDeconvolution
 from sf2f.encoders import EncoderConfig, VoiceEncoder, unit

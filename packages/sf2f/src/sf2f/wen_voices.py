@@ -12,22 +12,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from voiceface.voice_activity import (
-    Detector,
-    SpeechError,
-    collect_reasked,
-    frames_of,
-    nothing_heard,
-    read_samples,
-)
+from voiceface.audio.vad import Detector, SpeechError, collect_reasked, frames_of, nothing_heard, read_samples
 
 from sf2f.encoders import unit
 from sf2f.speech import DAMAGED, Mel, checked_mel
 from sf2f.wen import Rescale, Wen, load_wen
 
 if TYPE_CHECKING:
-    from voiceface.features import PerceptionistLogMel
-    from voiceface.voice_activity import Samples
+    from voiceface.audio.frontends import PerceptionistLogMel
+    from voiceface.audio.vad import Samples
 
 RATE, BANDS, FRAMES_A_SECOND = 16000, 64, 100
 AGGRESSIVENESS, FRAME, RING = 2, 320, 2  # of the detector; 20 ms frames in a ring of 50 ms
@@ -88,7 +81,7 @@ def read_wen_voice(path: str | os.PathLike[str], bands: int = BANDS) -> tuple[Me
 
     Raises:
         SpeechError: no voice in it, or features of another shape or not finite.
-        FileNotFoundError, voiceface.audio.AudioError: absent, or no sound file.
+        FileNotFoundError, voiceface.audio.loading.AudioError: absent, or no sound file.
     """
     source = str(path)
     if Path(path).suffix.lower() in FEATURE_SUFFIXES:
@@ -129,6 +122,6 @@ def wen_features(samples: "Samples", bands: int = BANDS) -> Mel:
 @lru_cache(maxsize=2)
 def _front_end(bands: int) -> "PerceptionistLogMel":
     """The extractor that both published programs share, at a number of bands."""
-    from voiceface.features import PerceptionistLogMel
+    from voiceface.audio.frontends import PerceptionistLogMel
 
     return PerceptionistLogMel(bands)

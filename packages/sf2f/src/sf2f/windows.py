@@ -9,7 +9,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field
-from voiceface.config import Config
+from voiceface.runtime.config import Config
 
 Mel = NDArray[np.float32]
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from voiceface.cli import dispatch
+from voiceface.commandline.dispatch import dispatch
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "generate": ("voicestyle.generate", "faces of voices, by the faces of a bank"),

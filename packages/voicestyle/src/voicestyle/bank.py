@@ -64,7 +64,7 @@ class FilePicture:
         Raises:
             ImageError: it cannot be read.
         """
-        from voiceface.images import decode
+        from voiceface.images.loading import decode
 
         return decode(self.path)
 
@@ -336,8 +336,8 @@ def invented_bank(
     Raises:
         BankError: a name is of no invented person.
     """
-    from voiceface.association.data import SYNTHETIC_NOTICE
-    from voiceface.population.presets import preset_of
+    from voiceface.datasets.disclaimers import SYNTHETIC_NOTICE
+    from voiceface.synthetic.presets import preset_of
 
     rho = preset_of(preset).rho
     numbers = [_number_of(video.identity, video.voice_id) for video in table]
@@ -351,8 +351,8 @@ def invented_bank(
 @lru_cache(1024)
 def _drawn(k: int, number: int, seed: int, rho: float, side: int, nuisance: float) -> NDArray[np.uint8]:
     """A picture of an invented person."""
-    from voiceface.population.people import draw_people
-    from voiceface.population.render import render_picture
+    from voiceface.synthetic.face.render import render_picture
+    from voiceface.synthetic.identities import draw_people
 
     return render_picture(draw_people([k], rho=rho, seed=seed), 0, number, side=side, nuisance=nuisance).image
 
@@ -360,14 +360,14 @@ def _drawn(k: int, number: int, seed: int, rho: float, side: int, nuisance: floa
 @cache
 def _pictures_of(k: int, video: str, seed: int, most: int = MOST_FRAMES) -> tuple[int, ...]:
     """Numbers of a person's pictures that come from a video."""
-    from voiceface.population.people import video_id, video_of_picture
+    from voiceface.synthetic.identities import video_id, video_of_picture
 
     return tuple(n for n in range(most) if video_id(k, video_of_picture(k, n, seed=seed), seed=seed) == video)
 
 
 def _number_of(name: str, voice_id: str) -> int:
     """Number of an invented person, from its name `Given_Family.00309`."""
-    from voiceface.population.people import voice_id as id_of
+    from voiceface.synthetic.identities import voice_id as id_of
 
     tail = name.rpartition(".")[2]
     if not tail.isdigit() or (voice_id and id_of(int(tail)) != voice_id):

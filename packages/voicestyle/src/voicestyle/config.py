@@ -3,7 +3,7 @@
 from typing import Literal
 
 from pydantic import Field
-from voiceface.config import Config
+from voiceface.runtime.config import Config
 
 Space = Literal["w", "w_plus"]
 Order = Literal["spread", "nearest", "table"]

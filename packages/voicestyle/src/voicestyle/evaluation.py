@@ -17,8 +17,8 @@ from torch import Tensor
 from voicestyle.perception import Identity
 
 if TYPE_CHECKING:
-    from voiceface.population.agreement import Agreement
-    from voiceface.population.face_truth import FaceTruth
+    from voiceface.synthetic.agreement.result import Agreement
+    from voiceface.synthetic.face.geometry_truth import FaceTruth
 
 Array = NDArray[np.float64]
 
@@ -117,7 +117,7 @@ def compare(
         higher_is_better: of the measure.
         replicates, seed: of the bootstrap.
     """
-    from voiceface.metrics.confidence import paired_difference
+    from voiceface.metrics.bootstrap import paired_difference
 
     groups = np.arange(len(final))
 
@@ -174,9 +174,9 @@ def attribute_errors(made: Tensor, truth: "FaceTruth", judge: Any) -> Array:
     Args:
         made: (N, 3, S, S) in -1...1.
         truth: of the people.
-        judge: `voiceface.population.judge.load("judge")`.
+        judge: `voiceface.synthetic.readers.attribute_reader.load("judge")`.
     """
-    from voiceface.population.judge import read
+    from voiceface.synthetic.readers.attribute_reader import read
 
     factors = read(judge, (made.clamp(-1, 1) + 1) / 2).factors.double().numpy()
     return ((factors[:, None] - truth.factors[None]) ** 2).mean(2)
@@ -233,8 +233,8 @@ def evaluate(
         )
     agreements: list[Agreement | None] = [None, None]
     if truth is not None:
-        from voiceface.population.agreement import agree
-        from voiceface.population.judge import load
+        from voiceface.synthetic.agreement.agreement import agree
+        from voiceface.synthetic.readers.attribute_reader import load
 
         judge = load("judge")
         errors = [attribute_errors(each, truth, judge) for each in made]

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface import flags
+from voiceface.commandline import arguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     if args.number < 1:
         raise ValueError(f"--number: expected at least one column, found {args.number}")
-    from voiceface.devices import choose_device
+    from voiceface.runtime.devices import choose_device
 
     from voicestyle.stylegan2.bundle import open_generator
     from voicestyle.stylegan2.factorise import factorise, load_directions, save_directions
@@ -108,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
         "of codes moved along one of them: w + d v, w, w - d v.",
     )
     add = parser.add_argument
-    flags.add_weights_flag(parser, "run folder, .safetensors, or a published .pt")
+    arguments.add_weights_flag(parser, "run folder, .safetensors, or a published .pt")
     add("--out", type=Path, help="directions: .safetensors, or .pt in the published form {ckpt, eigvec}")
     add("--apply", type=Path, metavar="PNG", help="three rows of pictures: ahead, as they are, back")
     add("--factor", type=Path, help="apply the directions of this file instead of computing them")
@@ -117,11 +117,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--number", type=int, default=7, help="pictures in a row (default: %(default)s)")
     add("--truncation", type=float, default=0.7, help="psi (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the codes (default: %(default)s)")
-    flags.add_device_flag(parser)
+    arguments.add_device_flag(parser)
     return parser
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("voicestyle.factorise", None))

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface import flags
+from voiceface.commandline import arguments
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,12 +40,12 @@ def open_features(name: str, inception: Path | None = None, device: str = "cpu")
     from voicestyle.stylegan2.fid import inception_features, judge_features
 
     if name == "judge":
-        from voiceface.population.judge import load
+        from voiceface.synthetic.readers.attribute_reader import load
 
         return judge_features(load("judge", device))
-    from voiceface.backbones.folding import folded
-    from voiceface.backbones.inception import load_inception
-    from voiceface.outside import find_outside
+    from voiceface.checkpoints.third_party import find_outside
+    from voiceface.models.fuse_batchnorm import folded
+    from voiceface.models.inception import load_inception
 
     try:
         path = find_outside("inception-2015-fid", inception)
@@ -88,9 +88,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(
             f"--save-statistics: expected a name that ends in .npz, found {args.save_statistics}"
         )
-    from voiceface.devices import choose_device
-    from voiceface.files import write_json
-    from voiceface.memory import keep_freed_memory
+    from voiceface.io.atomic import write_json
+    from voiceface.runtime.devices import choose_device
+    from voiceface.runtime.process import keep_freed_memory
 
     from voicestyle.stylegan2.bundle import know_centre, open_generator
     from voicestyle.stylegan2.fid import generator_distance, save_statistics
@@ -127,7 +127,7 @@ def real_statistics(
     Raises:
         ValueError: a file of statistics is of other features.
     """
-    from voiceface.config import check
+    from voiceface.runtime.config import check
 
     from voicestyle.stylegan2 import fid
     from voicestyle.stylegan2.collection import invented_pictures, open_pictures
@@ -171,7 +171,7 @@ def build_parser() -> argparse.ArgumentParser:
         "Inception graph of 2015 as pytorch-fid has it, 50,000 pictures, psi 1.",
     )
     add = parser.add_argument
-    flags.add_weights_flag(parser, "run folder, .safetensors, or a published .pt")
+    arguments.add_weights_flag(parser, "run folder, .safetensors, or a published .pt")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help="real pictures: a folder, or a written population")
     source.add_argument(
@@ -197,11 +197,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--truncation", type=float, default=1.0, help="psi (default: %(default)s)")
     add("--seed", type=int, default=0, help="of codes and noise (default: %(default)s)")
     add("--json", type=Path, help="write the result here, too")
-    flags.add_device_flag(parser)
+    arguments.add_device_flag(parser)
     return parser
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("voicestyle.fid", None))

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from voiceface.files import write_bytes
+from voiceface.io.atomic import write_bytes
 
 LEAST_SIDE = 128
 HOLD = 1200  # ms that first and last picture stay

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface import flags
+from voiceface.commandline import arguments
 
 if TYPE_CHECKING:
     from voicestyle.config import VoiceStyleConfig
@@ -32,7 +32,7 @@ def add_networks(parser: argparse.ArgumentParser) -> None:
     add("--identity", type=Path, metavar="FILE", help="IR-SE50: model_ir_se50.pth")
     add("--clip", type=Path, metavar="FILE", help="CLIP ViT-B/32, for selection.by=clip (needs open_clip)")
     add("--tolerant", action="store_true", help="use what is left of damaged recordings")
-    flags.add_device_flag(parser)
+    arguments.add_device_flag(parser)
 
 
 def tools_of_flags(args: argparse.Namespace, config: "VoiceStyleConfig") -> "Tools":
@@ -43,7 +43,7 @@ def tools_of_flags(args: argparse.Namespace, config: "VoiceStyleConfig") -> "Too
         ValueError: no such device.
     """
     import cmpc2
-    from voiceface.devices import choose_device
+    from voiceface.runtime.devices import choose_device
 
     from voicestyle.perception import open_identity, open_perceptual
     from voicestyle.selection import clip_features

@@ -17,10 +17,10 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> int:
     """Take all voices through the seven steps; the exit code is 1 where a recording could not be used."""
     args = build_parser().parse_args(argv)
-    from voiceface.config import load_config
-    from voiceface.inputs import find_inputs, writable_folder
-    from voiceface.memory import keep_freed_memory
-    from voiceface.telling import tell_left_out, tell_notices
+    from voiceface.commandline.messages import tell_left_out, tell_notices
+    from voiceface.io.input_files import find_inputs, writable_folder
+    from voiceface.runtime.config import load_config
+    from voiceface.runtime.process import keep_freed_memory
 
     from voicestyle.config import VoiceStyleConfig
     from voicestyle.journey import require_room, travel
@@ -62,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def open_bank(args: argparse.Namespace, tools: "Tools", config: "VoiceStyleConfig", out: Path) -> "Bank":
     """The bank that the flags name; embeddings of one's own folder are kept in `out`."""
     from cmpc2.nearest import open_memory
-    from voiceface.checkpoint import load_state, save_state
+    from voiceface.checkpoints.native import load_state, save_state
 
     from voicestyle.bank import BUNDLED_PRESET, BankError, given_bank, invented_bank, own_bank
 
@@ -139,6 +139,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("voicestyle.generate", None))

@@ -9,12 +9,12 @@ from typing import Any, Self
 
 import torch.nn.functional as F
 from torch import Tensor, nn
-from voiceface.association.trunks import face_architecture
-from voiceface.backbones.folding import folded
-from voiceface.backbones.ir import BLOCKS, IR
-from voiceface.backbones.prepacked import with_packed_convolutions
-from voiceface.checkpoint import CheckpointError, load_into, load_model, read_published, save_model
-from voiceface.published import state_dict_of
+from voiceface.association.pretrained_backbones import face_architecture
+from voiceface.checkpoints.native import load_into, load_model, save_model
+from voiceface.checkpoints.published import CheckpointError, read_published, state_dict_of
+from voiceface.models.conv_prepacked import with_packed_convolutions
+from voiceface.models.fuse_batchnorm import folded
+from voiceface.models.iresnet import BLOCKS, IR
 
 SYSTEM, KIND = "voicestyle", "identity"
 FRAME = 256

@@ -11,11 +11,10 @@ from voicestyle.flags import add_networks, tools_of_flags
 def main(argv: Sequence[str] | None = None) -> int:
     """Invert pictures; the exit code is 1 where one could not be read."""
     args = build_parser().parse_args(argv)
-    from voiceface.config import load_config
-    from voiceface.inputs import writable_folder
-    from voiceface.interrupts import Interrupts
-    from voiceface.memory import keep_freed_memory
-    from voiceface.telling import tell_left_out, tell_notices
+    from voiceface.commandline.messages import tell_left_out, tell_notices
+    from voiceface.io.input_files import writable_folder
+    from voiceface.runtime.config import load_config
+    from voiceface.runtime.process import Interrupts, keep_freed_memory
 
     from voicestyle.bank import FilePicture
     from voicestyle.config import VoiceStyleConfig
@@ -105,6 +104,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("voicestyle.invert", None))

@@ -25,11 +25,11 @@ import torch
 from cmpc2.lookup import Prototype
 from numpy.typing import NDArray
 from torch import Tensor
-from voiceface.checkpoint import load_state, save_state
-from voiceface.config import to_dict, to_yaml
-from voiceface.files import sha256_of, write_json, write_text
-from voiceface.interrupts import Interrupts
-from voiceface.runfolder import RunError, differences, plain
+from voiceface.checkpoints.native import load_state, save_state
+from voiceface.io.atomic import sha256_of, write_json, write_text
+from voiceface.runtime.config import to_dict, to_yaml
+from voiceface.runtime.process import Interrupts
+from voiceface.training.run_directory import RunError, differences, plain
 
 from voicestyle import steps
 from voicestyle.bank import Bank
@@ -194,7 +194,7 @@ def travel(
     """Take several voices through all seven steps; pictures that several lead to are inverted once.
 
     Args:
-        voices: (recording, place of its results), from `voiceface.inputs.find_inputs`.
+        voices: (recording, place of its results), from `voiceface.io.input_files.find_inputs`.
         bank: faces.
         tools: networks.
         config: settings.

@@ -157,7 +157,7 @@ def load(
     import argparse
 
     from cmpc2.nearest import open_memory
-    from voiceface.config import load_config
+    from voiceface.runtime.config import load_config
 
     from voicestyle.flags import add_networks, tools_of_flags
 

@@ -145,6 +145,6 @@ def _losses(inverted: "Inverted") -> str:
 
 
 def _yaml(config: "VoiceStyleConfig") -> str:
-    from voiceface.config import to_yaml
+    from voiceface.runtime.config import to_yaml
 
     return to_yaml(config)

@@ -11,8 +11,8 @@ from typing import Protocol
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from voiceface.perceptual import Net, load_lpips
-from voiceface.population.judge import Judge, load
+from voiceface.models.lpips import Net, load_lpips
+from voiceface.synthetic.readers.attribute_reader import Judge, load
 
 LEAST_SIDE = 32  # of pictures that the bundled network takes
 
@@ -41,7 +41,7 @@ class JudgePerceptual:
     """Maps and embedding of the bundled network for losses; it was trained on invented faces.
 
     Args:
-        network: `voiceface.population.judge.load("perceptual")`.
+        network: `voiceface.synthetic.readers.attribute_reader.load("perceptual")`.
     """
 
     def __init__(self, network: Judge | None = None) -> None:
@@ -99,7 +99,7 @@ def open_perceptual(
         raise ValueError("LPIPS needs two files: the trunk's (torchvision) and the heads' (lpips v0.1)")
     if trunk is None or heads is None:
         return JudgePerceptual(load("perceptual", device))
-    from voiceface.backbones.winograd import with_frozen_convolutions
+    from voiceface.models.conv_winograd import with_frozen_convolutions
 
     network = load_lpips(trunk, heads, net).to(device)
     with_frozen_convolutions(network)

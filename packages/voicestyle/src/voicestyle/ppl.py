@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface import flags
+from voiceface.commandline import arguments
 
 if TYPE_CHECKING:
     from voicestyle.stylegan2.ppl import Distance
@@ -31,13 +31,13 @@ def open_distance(name: str, lpips: Path | None = None, device: str = "cpu") -> 
         CheckpointError: a file is another one.
     """
     if name == "perceptual":
-        from voiceface.population.judge import load, perceptual_distance
+        from voiceface.synthetic.readers.attribute_reader import load, perceptual_distance
 
         judge = load("perceptual", device)
         return lambda a, b: perceptual_distance(judge, (a + 1) / 2, (b + 1) / 2)
-    from voiceface.backbones.winograd import with_frozen_convolutions
-    from voiceface.outside import find_outside
-    from voiceface.perceptual import load_lpips
+    from voiceface.checkpoints.third_party import find_outside
+    from voiceface.models.conv_winograd import with_frozen_convolutions
+    from voiceface.models.lpips import load_lpips
 
     try:
         files = [find_outside(each, lpips) for each in ("torchvision-vgg16", "lpips-v0.1-vgg")]
@@ -56,9 +56,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     for flag in ("count", "batch", "step"):
         if getattr(args, flag) <= 0:
             raise ValueError(f"--{flag}: expected more than 0, found {getattr(args, flag)}")
-    from voiceface.devices import choose_device
-    from voiceface.files import write_json
-    from voiceface.memory import keep_freed_memory
+    from voiceface.io.atomic import write_json
+    from voiceface.runtime.devices import choose_device
+    from voiceface.runtime.process import keep_freed_memory
 
     from voicestyle.stylegan2.bundle import open_generator
     from voicestyle.stylegan2.ppl import path_length
@@ -90,7 +90,7 @@ def build_parser() -> argparse.ArgumentParser:
         "Published: LPIPS of VGG-16, 5,000 lines, steps of 1e-4 at their beginnings.",
     )
     add = parser.add_argument
-    flags.add_weights_flag(parser, "run folder, .safetensors, or a published .pt")
+    arguments.add_weights_flag(parser, "run folder, .safetensors, or a published .pt")
     add("--features", default="lpips", choices=tuple(NAMES), help="distance (default: %(default)s)")
     add("--lpips", type=Path, help="folder of VGG-16 (torchvision) and of the LPIPS heads, v0.1/vgg.pth")
     add("--count", type=int, default=5_000, help="lines (default: %(default)s)")
@@ -100,11 +100,11 @@ def build_parser() -> argparse.ArgumentParser:
     add("--crop", action="store_true", help="keep what is around a face")
     add("--seed", type=int, default=0, help="of codes, noise and places (default: %(default)s)")
     add("--json", type=Path, help="write the result here, too")
-    flags.add_device_flag(parser)
+    arguments.add_device_flag(parser)
     return parser
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("voicestyle.ppl", None))

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from voiceface.checkpoint import load_state, save_state
-from voiceface.interrupts import Interrupts
+from voiceface.checkpoints.native import load_state, save_state
+from voiceface.runtime.process import Interrupts
 
 from voicestyle.descent import Descent
 from voicestyle.descent import Path as Found

@@ -113,8 +113,8 @@ def clip_features(weights: Path, device: str = "cpu") -> Features:
             "selection by CLIP needs the package open_clip_torch: pip install open_clip_torch, or choose "
             "selection.by=embedding"
         ) from None
-    from voiceface.checkpoint import load_into
-    from voiceface.published import CheckpointError, read_published, require_file
+    from voiceface.checkpoints.native import load_into
+    from voiceface.checkpoints.published import CheckpointError, read_published, require_file
 
     if weights.suffix == ".safetensors":
         from safetensors import SafetensorError

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.showcase.systems import PictureSystem
+from voiceface.suite.plugins import PictureSystem
 
 if TYPE_CHECKING:
     import numpy as np
@@ -19,7 +19,7 @@ LEAST = 3
 
 @dataclass(frozen=True)
 class Made:
-    """A maker of faces; see `voiceface.showcase.systems.PictureMaker`."""
+    """A maker of faces; see `voiceface.suite.plugins.PictureMaker`."""
 
     maker: "FaceMaker"
     source: str

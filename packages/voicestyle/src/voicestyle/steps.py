@@ -83,7 +83,7 @@ def tools_of(
 
     All networks must be on one device.
     """
-    from voiceface.checkpoint import fingerprint
+    from voiceface.checkpoints.native import fingerprint
 
     z = normal_z(generator, config.inversion.mean_samples, config.seed)
     digest = hashlib.sha256(fingerprint(generator.state_dict()).encode())
@@ -336,9 +336,9 @@ def _require_sound(voice: Path | str | NDArray[Any]) -> None:
     Raises:
         AudioError, SpeechError, FileNotFoundError: a recording cannot be used, or holds no sound.
     """
-    from voiceface.audio import load
-    from voiceface.inputs import SOUNDS
-    from voiceface.voice_activity import SpeechError
+    from voiceface.audio.loading import load
+    from voiceface.audio.vad import SpeechError
+    from voiceface.io.input_files import SOUNDS
 
     source: Path | str = "the recording"
     if isinstance(voice, str | Path):
@@ -352,7 +352,7 @@ def _require_sound(voice: Path | str | NDArray[Any]) -> None:
 
 def _name_of(part: object) -> str:
     """What a network is, for the fingerprint: its weights where it has any, else its type."""
-    from voiceface.checkpoint import fingerprint
+    from voiceface.checkpoints.native import fingerprint
 
     if isinstance(part, str) or part is None:
         return str(part)

@@ -7,13 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface import flags
+from voiceface.commandline import arguments
 
 from voicestyle.flags import add_networks, tools_of_flags
 
 if TYPE_CHECKING:
     import numpy as np
-    from voiceface.population.face_truth import FaceTruth
+    from voiceface.synthetic.face.geometry_truth import FaceTruth
 
     from voicestyle.config import VoiceStyleConfig
     from voicestyle.evaluation import Evaluation
@@ -52,11 +52,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.people is not None and args.people < 2:
         parser.error("--people must be at least 2: pictures are held against those of others")
-    from voiceface.config import load_config
-    from voiceface.files import write_json
-    from voiceface.inputs import writable_folder
-    from voiceface.memory import keep_freed_memory
-    from voiceface.telling import tell_left_out, tell_notices
+    from voiceface.commandline.messages import tell_left_out, tell_notices
+    from voiceface.io.atomic import write_json
+    from voiceface.io.input_files import writable_folder
+    from voiceface.runtime.config import load_config
+    from voiceface.runtime.process import keep_freed_memory
 
     from voicestyle.bank import BUNDLED_PRESET
     from voicestyle.config import VoiceStyleConfig
@@ -176,7 +176,7 @@ def judge_reader(subjects: Subjects) -> "Identity | None":
     """The judge network as a recogniser of invented people; None for others."""
     if subjects.truth is None:
         return None
-    from voiceface.population.judge import load
+    from voiceface.synthetic.readers.attribute_reader import load
 
     from voicestyle.perception import JudgeIdentity
 
@@ -186,10 +186,10 @@ def judge_reader(subjects: Subjects) -> "Identity | None":
 def invented_subjects(preset: str, split: str, people: int | None, folder: Path) -> Subjects:
     """People of a preset; a clip of each is written to `folder`."""
     import numpy as np
-    from voiceface.association.data import SYNTHETIC_NOTICE
-    from voiceface.audio import write_wav
-    from voiceface.population.face_truth import face_truth
-    from voiceface.population.stream import PopulationDataset
+    from voiceface.audio.loading import write_wav
+    from voiceface.datasets.disclaimers import SYNTHETIC_NOTICE
+    from voiceface.synthetic.dataset import PopulationDataset
+    from voiceface.synthetic.face.geometry_truth import face_truth
 
     found = PopulationDataset(preset, split)
     count = min(people or len(found), len(found))
@@ -256,12 +256,12 @@ def build_parser() -> argparse.ArgumentParser:
         "true faces, against their own starts and against other people's. Results are results.json, "
         "report.html, and the ways themselves below OUT/ways.",
     )
-    flags.add_source_flags(parser)
+    arguments.add_source_flags(parser)
     add = parser.add_argument
     add("--out", type=Path, required=True, help="folder for the results")
     add("--cfg", default="quick", help="bundled name (default, quick, published) or a file (default quick)")
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help="section.key=value")
-    flags.add_split_flag(parser)
+    arguments.add_split_flag(parser)
     add("--people", type=int, metavar="N", help="the first N, both sexes in turn (default all)")
     add("--bank", type=Path, metavar="DIR", help="bank of faces (default: invented people)")
     add("--frontal", type=Path, metavar="DIR", help="frontal pictures <name>/<picture>")
@@ -279,6 +279,6 @@ def build_parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("voicestyle.test", None))

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface import flags
+from voiceface.commandline import arguments
 
 if TYPE_CHECKING:
     from voicestyle.config import VoiceStyleConfig
@@ -47,9 +47,9 @@ def train(
     from cmpc2 import train as cmpc2_train
     from cmpc2.config import Cmpc2Config
     from cmpc2.sources import open_training
-    from voiceface.config import load_config, to_dict, to_yaml
-    from voiceface.files import write_text
-    from voiceface.runfolder import RunError, differences, plain
+    from voiceface.io.atomic import write_text
+    from voiceface.runtime.config import load_config, to_dict, to_yaml
+    from voiceface.training.run_directory import RunError, differences, plain
 
     from voicestyle import train_stylegan
     from voicestyle.config import VoiceStyleConfig
@@ -107,18 +107,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         "(OUT/stylegan2), by the configurations that the section `training` names. A run goes on with "
         "--resume.",
     )
-    flags.add_training_flags(parser, configurations="default, quick, published")
+    arguments.add_training_flags(parser, configurations="default, quick, published")
     parser.add_argument("--pictures", type=Path, help="other pictures for StyleGAN2, such as those of FFHQ")
     args = parser.parse_args(argv)
 
-    from voiceface.config import load_config
-    from voiceface.memory import keep_freed_memory
+    from voiceface.runtime.config import load_config
+    from voiceface.runtime.process import keep_freed_memory
 
     from voicestyle.config import VoiceStyleConfig
 
     keep_freed_memory()
     config = load_config(args.cfg, VoiceStyleConfig, "voicestyle", args.override)
-    flags.require_given({"data": args.data, "pictures": args.pictures})
+    arguments.require_given({"data": args.data, "pictures": args.pictures})
     out = train(
         config,
         args.out,
@@ -134,6 +134,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("voicestyle.train", None))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
-    from voiceface.training import Run
+    from voiceface.training.run import Run
 
     from voicestyle.stylegan2.collection import PictureSet
     from voicestyle.stylegan2.config import StyleGan2Config
@@ -44,8 +44,8 @@ def train(
         ValueError, OSError: the data or the run folder do not fit; see the message.
     """
     import torch
-    from voiceface.config import to_dict
-    from voiceface.training import Run
+    from voiceface.runtime.config import to_dict
+    from voiceface.training.run import Run
 
     from voicestyle.stylegan2.readers import SYSTEM
     from voicestyle.stylegan2.training import Players, iterate
@@ -124,8 +124,8 @@ def save_generator(
         half: store half precision.
     """
     import torch
-    from voiceface.checkpoint import save_model
-    from voiceface.config import to_dict
+    from voiceface.checkpoints.native import save_model
+    from voiceface.runtime.config import to_dict
 
     from voicestyle.stylegan2.readers import SYSTEM
 
@@ -169,8 +169,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("override", nargs="*", help="section.key=value")
     args = parser.parse_args(argv)
 
-    from voiceface.config import load_config
-    from voiceface.memory import keep_freed_memory
+    from voiceface.runtime.config import load_config
+    from voiceface.runtime.process import keep_freed_memory
 
     from voicestyle.stylegan2.collection import invented_pictures, open_pictures
     from voicestyle.stylegan2.config import StyleGan2Config
@@ -189,6 +189,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("voicestyle.train_stylegan", None))

@@ -9,24 +9,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voiceface.association.config import AssociationConfig, DataConfig
-from voiceface.association.networks import draw_crop
+from voiceface.association.encoders import draw_crop
 from voiceface.datasets.corpus import Corpus, open_corpus
-from voiceface.datasets.draw import draw_list
-from voiceface.datasets.list_check import check_items
-from voiceface.datasets.lists import read_list, with_people
-from voiceface.datasets.pairs import PairDataset
-from voiceface.datasets.questions import EvaluationList, ListError
+from voiceface.datasets.pair_dataset import PairDataset
+from voiceface.datasets.trials.coverage import check_items
+from voiceface.datasets.trials.reading import read_list, with_people
+from voiceface.datasets.trials.sampling import draw_list
+from voiceface.datasets.trials.trial_list import EvaluationList, ListError
 
 if TYPE_CHECKING:
     from voiceface.association.validation import Validation
-    from voiceface.population.stream import PopulationDataset
+    from voiceface.synthetic.dataset import PopulationDataset
 
 log = logging.getLogger(__name__)
+
 CROP_STREAM = 2
-SYNTHETIC_NOTICE = (
-    "Trained on invented people (the synthetic population): figures and rankings made with these weights "
-    "say nothing about real persons."
-)
 
 
 def open_split(
@@ -121,7 +118,7 @@ def invented(
         progress: show a bar.
         drawing: what else a draw holds, such as ``views=2``; see `PopulationDataset`.
     """
-    from voiceface.population.stream import PopulationDataset
+    from voiceface.synthetic.dataset import PopulationDataset
 
     return PopulationDataset(
         preset,
@@ -236,16 +233,6 @@ def validation_of(
         on_absent=absent,
     )
     return Validation(corpus, questions, absent)
-
-
-def is_synthetic(root: Path) -> bool:
-    """Whether a corpus folder was written by the population generator."""
-    return (root / "truth" / "population.json").is_file()
-
-
-def notice_of(root: Path) -> str:
-    """What readers of a model trained on this corpus must be told."""
-    return SYNTHETIC_NOTICE if is_synthetic(root) else ""
 
 
 def _read(path: Path, corpus: Corpus, on_absent: str) -> EvaluationList:

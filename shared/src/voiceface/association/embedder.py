@@ -11,14 +11,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from voiceface import audio, images
 from voiceface.association.config import AssociationConfig, DataConfig
-from voiceface.association.networks import Encoders
-from voiceface.checkpoint import CheckpointError, fingerprint, load_into, load_model
-from voiceface.config import check
+from voiceface.association.encoders import Encoders
+from voiceface.audio import loading as audio
+from voiceface.checkpoints.native import fingerprint, load_into, load_model
+from voiceface.checkpoints.paths import MODEL_FILE
+from voiceface.checkpoints.published import CheckpointError
 from voiceface.datasets.corpus import Corpus
-from voiceface.devices import choose_device
-from voiceface.runfolder import MODEL_FILE
+from voiceface.images import loading as images
+from voiceface.images import transforms
+from voiceface.runtime.config import check
+from voiceface.runtime.devices import choose_device
 
 BUNDLED_NOTICE = (
     "These weights were trained on invented people (the synthetic population). They show that the software "
@@ -157,8 +160,8 @@ class Embedder:
     def _fitted(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
         """An RGB picture (H, W, 3) as the network takes it."""
         data = self.config.data
-        planes = images.evaluation_transform(
-            images.to_bgr(picture), self.config.model.face.side, fit=data.fit
+        planes = transforms.evaluation_transform(
+            transforms.to_bgr(picture), self.config.model.face.side, fit=data.fit
         )
         return planes if data.channels == "bgr" else np.ascontiguousarray(planes[::-1])
 

@@ -7,19 +7,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface import flags
-from voiceface.association.embed import Load
-from voiceface.telling import tell_notices
+from voiceface.association.embedding import Load
+from voiceface.commandline import arguments
+from voiceface.commandline.messages import tell_notices
 
 if TYPE_CHECKING:
     import numpy as np
 
     from voiceface.association.embedder import Embedder
     from voiceface.datasets.corpus import Corpus
-    from voiceface.datasets.questions import EvaluationList
-    from voiceface.metrics.all_pairs import PairsFigure
-    from voiceface.metrics.embeddings import EmbeddingTable
-    from voiceface.metrics.protocol import Results
+    from voiceface.datasets.trials.trial_list import EvaluationList
+    from voiceface.embeddings.table import EmbeddingTable
+    from voiceface.evaluation.all_pairs import PairsFigure
+    from voiceface.evaluation.results import Results
 
 log = logging.getLogger(__name__)
 AVERAGED = 4
@@ -63,7 +63,7 @@ def embed_corpus(
         workers: loading threads.
         on_error: unreadable files: "error" or "skip".
     """
-    from voiceface.metrics.embeddings import encode_files
+    from voiceface.embeddings.table import encode_files
 
     named: dict[str, list[str]] = {"v": [], "f": []}
     for questions in lists:
@@ -113,8 +113,8 @@ def evaluate(
         on_error: see `embed_corpus`.
         population: folder of the synthetic population the corpus belongs to, for ceilings.
     """
-    from voiceface.metrics.protocol import Protocol
-    from voiceface.metrics.protocol import evaluate as figures_of
+    from voiceface.evaluation.evaluator import evaluate as figures_of
+    from voiceface.evaluation.protocol import Protocol
 
     voices, faces = embed_corpus(model, corpus, lists, cache=cache, workers=workers, on_error=on_error)
     protocol = Protocol(name, tuple(lists), ties=ties)
@@ -129,7 +129,7 @@ def evaluate(
     )
     if population is None:
         return Evaluation(results, voices, faces)
-    from voiceface.population.truth import read_truth, reference_tables
+    from voiceface.synthetic.ground_truth import read_truth, reference_tables
 
     truth = read_truth(population)
     references = {
@@ -147,8 +147,8 @@ def all_pairs(
     """Figures over all pairs of people: one clip and picture each, and means over up to four."""
     import numpy as np
 
-    from voiceface.metrics.all_pairs import evaluate_population
-    from voiceface.population.truth import read_truth
+    from voiceface.evaluation.all_pairs import evaluate_population
+    from voiceface.synthetic.ground_truth import read_truth
 
     clips = [[path for path in person.voices if path in voices] for person in corpus.people]
     pictures = [[path for path in person.faces if path in faces] for person in corpus.people]
@@ -203,16 +203,16 @@ def write_evaluation(
         notice: what readers must be told, besides the model's own notice.
         galleries: queries with their answers.
     """
-    from voiceface.config import to_yaml
-    from voiceface.files import write_json
-    from voiceface.report.association import association_report
+    from voiceface.io.atomic import write_json
+    from voiceface.report.association_report import association_report
+    from voiceface.runtime.config import to_yaml
 
     found.results.save(out / "results.json")
     found.results.save_text(out / "results.txt")
     found.voices.save(out / "voices.npz")
     found.faces.save(out / "faces.npz")
     if found.population:
-        from voiceface.metrics.all_pairs import pairs_json
+        from voiceface.evaluation.all_pairs import pairs_json
 
         write_json(out / "all_pairs.json", pairs_json(found.population))
     weights = identity_weights
@@ -252,7 +252,7 @@ def command(
 
     Args:
         program: name of the program and of the system.
-        load: as for `voiceface.association.embed.command`.
+        load: as for `voiceface.association.embedding.command`.
         argv: words of the command line.
         subtitle: of the report.
         identity_weights: the system's network -> identity weights to be shown, shape (C,).
@@ -261,10 +261,10 @@ def command(
         prog=f"{program} test",
         description="Evaluate a model on a corpus's lists: table, results.json, results.txt, report.html.",
     )
-    flags.add_weights_flag(parser)
-    parser.add_argument("--data", type=Path, required=True, help=flags.CORPUS)
+    arguments.add_weights_flag(parser)
+    parser.add_argument("--data", type=Path, required=True, help=arguments.CORPUS)
     parser.add_argument("--out", type=Path, required=True, help="folder for results and report")
-    flags.add_split_flag(parser)
+    arguments.add_split_flag(parser)
     parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
     parser.add_argument(
         "--list", action="append", dest="names", help="list name, repeatable (default: the ten of the split)"
@@ -283,13 +283,14 @@ def command(
         action="store_true",
         help="use what is left of damaged recordings (default: as in training)",
     )
-    flags.add_root_flags(parser)
-    flags.add_voice_folder_flag(parser)
-    flags.add_worker_flag(parser)
-    flags.add_device_flag(parser)
+    arguments.add_root_flags(parser)
+    arguments.add_voice_folder_flag(parser)
+    arguments.add_worker_flag(parser)
+    arguments.add_device_flag(parser)
     args = parser.parse_args(argv)
 
-    from voiceface.association.data import is_synthetic, lists_of, names_for_split, open_split
+    from voiceface.association.data import lists_of, names_for_split, open_split
+    from voiceface.datasets.disclaimers import is_synthetic
 
     model = load(
         args.weights, device=args.device, resample=args.resample or None, tolerant=args.tolerant or None
@@ -343,7 +344,7 @@ def command(
     )
     print(found.results.table())
     if found.population:
-        from voiceface.metrics.all_pairs import pairs_table
+        from voiceface.evaluation.all_pairs import pairs_table
 
         print(f"\nall pairs of unseen people\n{pairs_table(found.population)}")
     print(f"report: {report}")

@@ -5,10 +5,10 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from voiceface.association.config import AssociationConfig
-    from voiceface.association.networks import Encoders
+    from voiceface.association.encoders import Encoders
     from voiceface.datasets.corpus import Corpus
-    from voiceface.datasets.lists import EvaluationList
-    from voiceface.training import Run
+    from voiceface.datasets.trials.trial_list import EvaluationList
+    from voiceface.training.run import Run
 
 
 @dataclass(frozen=True)
@@ -45,8 +45,8 @@ def validate(
     import torch
 
     from voiceface.association.embedder import Embedder
-    from voiceface.metrics.association import matching_accuracy, pair_scores
-    from voiceface.metrics.embeddings import encode_files
+    from voiceface.embeddings.table import encode_files
+    from voiceface.metrics.matching import matching_accuracy, pair_scores
 
     if validation is None:
         raise ValueError(

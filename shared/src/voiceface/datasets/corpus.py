@@ -14,14 +14,16 @@ from voiceface.datasets.identities import (
     read_identity_splits,
     read_vox1_meta,
 )
-from voiceface.datasets.manifest import read_manifest
-from voiceface.datasets.vggface import PUBLISHED_IMAGE_SUFFIXES, find_face_root, find_faces
-from voiceface.datasets.voxceleb import (
+from voiceface.datasets.layouts import (
     PUBLISHED_AUDIO_SUFFIXES,
+    PUBLISHED_IMAGE_SUFFIXES,
+    find_face_root,
+    find_faces,
     find_voice_root,
     find_voices,
     voice_folder_of,
 )
+from voiceface.datasets.manifest import read_manifest
 
 log = logging.getLogger(__name__)
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from voiceface.datasets.identities import SPLITS, Identity, IdentityError, gender_of, table_rows
-from voiceface.datasets.scan import inside
-from voiceface.files import write_text
+from voiceface.datasets.layouts import inside
+from voiceface.io.atomic import write_text
 
 HEADER = ("identity", "modality", "path", "gender", "nationality", "age", "split")
 MODALITIES = ("voice", "face")

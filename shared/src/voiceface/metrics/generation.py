@@ -187,7 +187,7 @@ def diversity(
     """How different pictures are from one another.
 
     Args:
-        distance: two batches of pictures (B, ...) to B distances, such as `voiceface.perceptual.LPIPS`.
+        distance: two batches of pictures (B, ...) to B distances, such as `voiceface.models.lpips.LPIPS`.
         pictures: (N, ...), as `distance` takes them.
         pairs: int64 (P, 2), rows to compare; None = every pair once.
         batch: pairs at once.

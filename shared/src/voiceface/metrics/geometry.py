@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from voiceface.metrics.confidence import Interval, PairedDifference, mean_interval, paired_difference
+from voiceface.metrics.bootstrap import Interval, PairedDifference, mean_interval, paired_difference
 
 Array = npt.NDArray[np.float64]
 Index = npt.NDArray[np.int64]

@@ -19,10 +19,10 @@
 """
 
 from voiceface.report.gallery import gallery_from_scores, hardest_and_easiest
-from voiceface.report.logs import learning_curves, read_log
+from voiceface.report.learning_curves import learning_curves, read_log
 from voiceface.report.mesh_view import MeshView
 from voiceface.report.page import SYNTHETIC_NOTICE, build_report, environment
-from voiceface.report.parts import (
+from voiceface.report.records import (
     Candidate,
     Curve,
     Difference,
@@ -42,7 +42,7 @@ from voiceface.report.parts import (
     SystemResults,
     Table,
 )
-from voiceface.report.story import Ranking, Story, Tile
+from voiceface.report.system_card import Ranking, Story, Tile
 
 __all__ = [
     "SYNTHETIC_NOTICE",

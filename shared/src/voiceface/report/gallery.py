@@ -4,8 +4,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from voiceface.report.formatting import DIRECTIONS, figure, interval, is_number, number, ordinal, safe, spoken
 from voiceface.report.media import Media
-from voiceface.report.parts import (
+from voiceface.report.records import (
     Candidate,
     Direction,
     Gallery,
@@ -15,7 +16,6 @@ from voiceface.report.parts import (
     Query,
     Sound,
 )
-from voiceface.report.text import DIRECTIONS, figure, interval, is_number, number, ordinal, safe, spoken
 
 
 def gallery_from_scores(

@@ -4,9 +4,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from voiceface.metrics.results import ListResult, Results
-from voiceface.report.parts import Curve, Direction, Plot, Protocol, ProtocolList, ResultRow
-from voiceface.report.text import SHARED, WAYS
+from voiceface.evaluation.results import ListResult, Results
+from voiceface.report.formatting import SHARED, WAYS
+from voiceface.report.records import Curve, Direction, Plot, Protocol, ProtocolList, ResultRow
 
 TASKS = {"match": "Matching 1:{n}", "verify": "Verification (AUC)", "retrieval": "Retrieval (mAP)"}
 

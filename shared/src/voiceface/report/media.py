@@ -9,7 +9,7 @@ from os import PathLike
 
 import numpy as np
 
-from voiceface.report.parts import PictureSource, Sound
+from voiceface.report.records import PictureSource, Sound
 
 log = logging.getLogger(__name__)
 
@@ -167,7 +167,7 @@ def encode_clip(sound: Sound, seconds: float) -> Clip:
 def _samples(sound: Sound) -> tuple[np.ndarray, int]:
     """Samples (T,) as float32 in [-1, 1] and their rate."""
     if not isinstance(sound.source, np.ndarray):
-        from voiceface.audio import load
+        from voiceface.audio.loading import load
 
         return load(sound.source, scale="unit", rate=RATE, resample=True, policy="tolerant"), RATE
     samples = sound.source

@@ -11,9 +11,9 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from voiceface.report.formatting import safe
 from voiceface.report.media import Media
-from voiceface.report.parts import PictureSource
-from voiceface.report.text import safe
+from voiceface.report.records import PictureSource
 
 STEPS = 65535
 STILL = 480  # longer side of still pictures, pixels

@@ -11,21 +11,15 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-from voiceface.files import write_text
-from voiceface.report.dots import dots_html
-from voiceface.report.figures import (
-    differences_html,
-    facts_html,
-    headline_html,
-    protocol_html,
-    results_html,
-    table_html,
-)
+from voiceface.io.atomic import write_text
+from voiceface.report.forest_plot import dots_html
+from voiceface.report.formatting import STRATA, safe
 from voiceface.report.gallery import gallery_html, people_html
-from voiceface.report.logs import learning_curves
+from voiceface.report.learning_curves import learning_curves
 from voiceface.report.media import Media
 from voiceface.report.mesh_view import MeshView, meshes_html
-from voiceface.report.parts import (
+from voiceface.report.plots import colour_classes, histogram, line_plot
+from voiceface.report.records import (
     Difference,
     Gallery,
     Headline,
@@ -36,9 +30,15 @@ from voiceface.report.parts import (
     SystemResults,
     Table,
 )
-from voiceface.report.plots import colour_classes, histogram, line_plot
-from voiceface.report.story import Story, stories_html
-from voiceface.report.text import STRATA, safe
+from voiceface.report.system_card import Story, stories_html
+from voiceface.report.tables import (
+    differences_html,
+    facts_html,
+    headline_html,
+    protocol_html,
+    results_html,
+    table_html,
+)
 
 SYNTHETIC_NOTICE = (
     "Synthetic population: every voice and face on this page belongs to an invented person. "

@@ -7,8 +7,8 @@ from itertools import pairwise
 
 import numpy as np
 
-from voiceface.report.parts import Curve, Histogram, Plot
-from voiceface.report.text import is_number, number, safe
+from voiceface.report.formatting import is_number, number, safe
+from voiceface.report.records import Curve, Histogram, Plot
 
 WIDTH, HEIGHT = 440, 290
 LEFT, RIGHT, TOP, BOTTOM = 54, 12, 12, 44

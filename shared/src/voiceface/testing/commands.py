@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from voiceface.cli import dispatch
+from voiceface.commandline.dispatch import dispatch
 
 Call = Callable[..., int]
 HEAVY = [

@@ -6,7 +6,7 @@ from typing import Any, TypeVar
 
 import yaml
 
-from voiceface.config import Config, bundled_configs, check, load_config, to_dict
+from voiceface.runtime.config import Config, bundled_configs, check, load_config, to_dict
 
 C = TypeVar("C", bound=Config)
 

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
-from voiceface.runfolder import LOG_FILE, MODEL_FILE
-from voiceface.runlog import WALL_CLOCK_FIELDS
+from voiceface.checkpoints.paths import MODEL_FILE
 from voiceface.testing.commands import Call
+from voiceface.training.metrics_log import WALL_CLOCK_FIELDS
+from voiceface.training.run_directory import LOG_FILE
 
 Words = Callable[..., list[str]]
 
@@ -28,7 +29,7 @@ def small_people(out: Path, **sizes: Any) -> Path:
         out: folder.
         sizes: other settings, such as ``train=10, val=4, test=6``.
     """
-    from voiceface.population.write import write_population
+    from voiceface.synthetic.writer import write_population
 
     small = {"picture_side": 32, "clip_seconds": 1.0, **sizes}
     return write_population(out, "tiny", workers=1, lists=False, progress=False, **small)

@@ -62,7 +62,7 @@ def open_generator(weights: str | Path | None = None, device: str = "cpu") -> Op
     Raises:
         CheckpointError, FileNotFoundError: as `readers.load_generator`.
     """
-    from voiceface.checkpoint import load_model
+    from voiceface.checkpoints.native import load_model
 
     from voicestyle.stylegan2.readers import SYSTEM, load_generator
 
@@ -95,7 +95,7 @@ def bundle(run: str | Path, out: str | Path) -> Path:
         CheckpointError: no generator of ours at `run`.
     """
     import torch
-    from voiceface.checkpoint import load_model, save_model
+    from voiceface.checkpoints.native import load_model, save_model
 
     from voicestyle.stylegan2.readers import SYSTEM
 
@@ -127,6 +127,6 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
-    from voiceface.cli import run_main
+    from voiceface.commandline.dispatch import run_main
 
     raise SystemExit(run_main("voicestyle.stylegan2.bundle", None))

@@ -62,7 +62,7 @@ def open_pictures(root: str | Path, size: int, *, flip: bool = True) -> PictureS
     Raises:
         FileNotFoundError: no such folder, or no picture in it.
     """
-    from voiceface.association.data import SYNTHETIC_NOTICE
+    from voiceface.datasets.disclaimers import SYNTHETIC_NOTICE
 
     root = Path(root)
     if (root / "truth" / "population.json").is_file():
@@ -84,9 +84,9 @@ def invented_pictures(
     config: "PicturesConfig", size: int, *, workers: int | None = None, progress: bool = True
 ) -> PictureSet:
     """Pictures of invented training identities, drawn at `size` pixels."""
-    from voiceface.association.data import SYNTHETIC_NOTICE
-    from voiceface.population.layout import settings_of
-    from voiceface.population.stream import PopulationDataset
+    from voiceface.datasets.disclaimers import SYNTHETIC_NOTICE
+    from voiceface.synthetic.dataset import PopulationDataset
+    from voiceface.synthetic.layout import settings_of
 
     settings = settings_of(
         "standard",
@@ -105,7 +105,7 @@ def invented_pictures(
 def square_picture(path: Path, size: int) -> NDArray[np.uint8]:
     """A file's picture, its shorter side brought to `size` (Lanczos), the middle cut out: (S, S, 3) uint8."""
     from PIL import Image
-    from voiceface.images import decode
+    from voiceface.images.loading import decode
 
     image = Image.fromarray(decode(path))
     scale = size / min(image.size)

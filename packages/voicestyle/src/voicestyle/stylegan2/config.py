@@ -3,7 +3,7 @@
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
-from voiceface.config import Config
+from voiceface.runtime.config import Config
 
 from voicestyle.stylegan2.discriminator import DiscriminatorConfig
 from voicestyle.stylegan2.generator import GeneratorConfig

@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from voiceface.association.trunks import write_torch
-from voiceface.checkpoint import CheckpointError, load_model, read_published, save_model
+from voiceface.checkpoints.native import load_model, save_model
+from voiceface.checkpoints.published import CheckpointError, read_published, write_torch
 
 from voicestyle.stylegan2.generator import Generator
 

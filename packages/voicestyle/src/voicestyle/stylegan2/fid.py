@@ -13,14 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
-from voiceface.files import atomic_path
+from voiceface.io.atomic import atomic_path
 from voiceface.metrics.frechet import FeatureStatistics, Gaussian, frechet_of
 
 from voicestyle.stylegan2.generator import Generator
 
 if TYPE_CHECKING:
-    from voiceface.backbones.inception import Inception
-    from voiceface.population.judge import Judge
+    from voiceface.models.inception import Inception
+    from voiceface.synthetic.readers.attribute_reader import Judge
 
 Features = Callable[[Tensor], Tensor]
 """Pictures (N, 3, S, S) in -1...1 to features (N, F)."""
@@ -78,7 +78,7 @@ def generator_distance(
 
 def inception_features(network: "Inception") -> Features:
     """The published features: pooled, 2,048 of them, of pictures resized to 299 bilinearly, not clamped."""
-    from voiceface.backbones.inception import inception_input
+    from voiceface.models.inception import inception_input
 
     return lambda pictures: network.found(inception_input((pictures + 1) * 127.5, "pytorch"))[1]
 
@@ -103,7 +103,7 @@ def load_statistics(path: str | Path) -> Gaussian:
     if source.suffix == ".npz":
         content, words = arrays_of(source), ("mu", "sigma")
     else:
-        from voiceface.array_pickles import read_pickle
+        from voiceface.io.safe_pickle import read_pickle
 
         content, words = read_pickle(source), ("mean", "cov")
     try:

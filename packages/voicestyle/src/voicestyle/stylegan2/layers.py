@@ -11,7 +11,7 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from voiceface.backbones.winograd import FrozenConv3x3
+from voiceface.models.conv_winograd import FrozenConv3x3
 
 from voicestyle.stylegan2.operators import (
     GAIN,

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
-from voiceface.files import write_bytes
+from voiceface.io.atomic import write_bytes
 
 
 def to_bytes(pictures: Tensor) -> NDArray[np.uint8]:

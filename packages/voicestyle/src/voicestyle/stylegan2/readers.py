@@ -13,9 +13,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from voiceface.association.trunks import write_torch
-from voiceface.checkpoint import CheckpointError, load_into, load_model, read_published
-from voiceface.config import ConfigError, check
+from voiceface.checkpoints.native import load_into, load_model
+from voiceface.checkpoints.published import CheckpointError, read_published, write_torch
+from voiceface.runtime.config import ConfigError, check
 
 from voicestyle.stylegan2.discriminator import Discriminator, DiscriminatorConfig
 from voicestyle.stylegan2.generator import Generator, GeneratorConfig

@@ -19,7 +19,7 @@ from voicestyle.stylegan2.discriminator import Discriminator
 from voicestyle.stylegan2.generator import Generator
 
 if TYPE_CHECKING:
-    from voiceface.training import Run
+    from voiceface.training.run import Run
 
 Figures = dict[str, Tensor | float]
 """What is logged."""

@@ -1,0 +1,181 @@
+"""Embeddings in bulk: recordings and pictures to one table, by any system."""
+
+import argparse
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from voiceface.commandline import arguments
+from voiceface.commandline.messages import tell_left_out, tell_notices
+from voiceface.datasets.layouts import AUDIO_SUFFIXES, IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    from voiceface.association.embedder import Embedder
+    from voiceface.embeddings.table import EmbeddingTable
+
+VOICE_SUFFIXES = frozenset(AUDIO_SUFFIXES) - {".npy"}
+FACE_SUFFIXES = frozenset(IMAGE_SUFFIXES)
+Load = Callable[
+    ..., "Embedder"
+]  # weights, device, resample and tolerant, as `load_weights` without the system
+
+
+def find_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
+    """Recordings and pictures among files and, to any depth, folders.
+
+    Args:
+        paths: files, which must have a known ending, and folders, in which others are passed over.
+
+    Returns:
+        (recordings, pictures), each in the order given, files of a folder sorted; nothing twice.
+
+    Raises:
+        FileNotFoundError: a path is not there, or nothing was found.
+        ValueError: a file of an unknown ending.
+    """
+    voices: dict[Path, None] = {}
+    faces: dict[Path, None] = {}
+    for given in map(Path, paths):
+        if not given.exists():
+            raise FileNotFoundError(f"no file or folder at {given}")
+        for path in (
+            [given] if given.is_file() else sorted(item for item in given.rglob("*") if item.is_file())
+        ):
+            kind = path.suffix.lower()
+            if kind in VOICE_SUFFIXES:
+                voices[path] = None
+            elif kind in FACE_SUFFIXES:
+                faces[path] = None
+            elif path == given:
+                raise ValueError(
+                    f"{path}: ending {kind or 'none'}, expected a recording "
+                    f"({', '.join(sorted(VOICE_SUFFIXES))}) "
+                    f"or a picture ({', '.join(sorted(FACE_SUFFIXES))})"
+                )
+    if not voices and not faces:
+        raise FileNotFoundError(f"no recordings or pictures in {', '.join(map(str, paths))}")
+    return list(voices), list(faces)
+
+
+def embed(
+    model: "Embedder",
+    voices: Sequence[Path],
+    faces: Sequence[Path],
+    *,
+    base: Path | None = None,
+    cache: Path | None = None,
+    workers: int = 2,
+    progress: bool = True,
+) -> "EmbeddingTable":
+    """Embeddings of all files in one table; files that cannot be read are left out and listed in `failed`.
+
+    Args:
+        model: encoder.
+        voices: recordings.
+        faces: pictures.
+        base: items are named relative to this folder; None keeps the paths as they are.
+        cache: folder that keeps what is done, so that a stopped run goes on.
+        workers: loading threads.
+        progress: show bars.
+
+    Raises:
+        ValueError: a file does not lie below `base`; nothing at all could be read.
+    """
+    import numpy as np
+
+    from voiceface.embeddings.table import EmbeddingError, EmbeddingTable, encode_files
+
+    tables: list[EmbeddingTable] = []
+    failed: dict[str, str] = {}
+    refused = EmbeddingError("no files to embed")
+    for paths, load, encode, batch, label in (
+        (voices, model.load_voice, model.encode_voices, model.voice_batch, "voices"),
+        (faces, model.load_face, model.encode_faces, model.face_batch, "faces"),
+    ):
+        if not paths:
+            continue
+        names = {_name_of(path, base): path for path in paths}
+        try:
+            table = encode_files(
+                list(names),
+                names.__getitem__,
+                load,
+                encode,
+                fingerprint=model.fingerprint,
+                cache_dir=cache,
+                batch_size=batch,
+                workers=workers,
+                on_error="skip",
+                label=label,
+                progress=progress,
+            )
+        except EmbeddingError as error:
+            if set(error.failures) != set(names):
+                raise
+            refused = error  # nothing of this kind could be read; the other kind may do
+            failed.update(error.failures)
+        else:
+            tables.append(table)
+            failed.update(table.failed)
+    if not tables:
+        raise refused
+    return EmbeddingTable(
+        [item for table in tables for item in table.items],
+        np.concatenate([table.vectors for table in tables]),
+        model.fingerprint,
+        failed,
+    )
+
+
+def _name_of(path: Path, base: Path | None) -> str:
+    """What a file is called in the table."""
+    if base is not None and not path.is_relative_to(base):
+        raise ValueError(
+            f"{path} does not lie below {base} (--relative-to): give both from the same folder on, or leave "
+            "--relative-to out"
+        )
+    return (path if base is None else path.relative_to(base)).as_posix()
+
+
+def command(program: str, load: Load, argv: Sequence[str] | None) -> int:
+    """`PROGRAM embed`.
+
+    Args:
+        program: name of the program, for its help.
+        load: gives the model for weights (None: the bundled ones), device, resample and tolerant.
+        argv: words of the command line.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"{program} embed",
+        description="Embed recordings and pictures. Voices and faces share one space: compare by cosine. "
+        "Run the same command again to finish a stopped run.",
+    )
+    parser.add_argument("paths", nargs="+", type=Path, help="files, and folders searched to any depth")
+    parser.add_argument(
+        "--out", type=Path, required=True, help="table to write: .npz, .parquet, .arrow or .feather"
+    )
+    arguments.add_weights_flag(parser)
+    parser.add_argument("--relative-to", type=Path, help="name files relative to this folder")
+    parser.add_argument("--cache", type=Path, help="where finished embeddings are kept (default OUT.cache)")
+    parser.add_argument("--strict-rate", action="store_true", help="refuse recordings that are not at 16 kHz")
+    parser.add_argument("--tolerant", action="store_true", help="use what is left of damaged recordings")
+    arguments.add_worker_flag(parser)
+    arguments.add_device_flag(parser)
+    args = parser.parse_args(argv)
+    if args.out.suffix not in (".npz", ".parquet", ".arrow", ".feather"):
+        parser.error(f"--out {args.out}: expected a name that ends in .npz, .parquet, .arrow or .feather")
+    voices, faces = find_files(args.paths)
+
+    model = load(
+        args.weights, device=args.device, resample=not args.strict_rate, tolerant=args.tolerant or None
+    )
+    tell_notices(model.notice)
+    cache = args.cache or args.out.with_name(args.out.name + ".cache")
+    table = embed(model, voices, faces, base=args.relative_to, cache=cache, workers=args.workers)
+    table.save(args.out)
+    print(
+        f"{args.out}: {len(table)} embeddings of length {model.dimension}, "
+        f"of {len(voices)} recordings and {len(faces)} pictures"
+    )
+    tell_left_out(table.failed)
+    return 1 if table.failed else 0

@@ -1,0 +1,177 @@
+"""Parts of the two branches: trunk options, voice trunk with its front end, normalisation, freezing, crops.
+
+Letters: B batch, S picture side in pixels, T samples, F features of a trunk.
+"""
+
+from typing import Annotated, Literal, Self
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from voiceface.audio.frontends import SeekingShapeLogMel
+from voiceface.models import iresnet, thin_resnet
+from voiceface.runtime.config import Config
+
+Stages = tuple[int, int, int, int]
+Stride = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
+
+
+class FaceTrunkConfig(Config):
+    """The IR network of a face branch; the defaults are IR-50."""
+
+    arch: Literal["ir50", "ir101", "ir152"] = Field(
+        default="ir50", description="units per stage, unless `blocks` says so"
+    )
+    blocks: Stages | None = Field(default=None, description="units per stage; None: those of `arch`")
+    widths: Stages = Field(default=iresnet.WIDTHS, description="channels per stage")
+    squeeze: bool = Field(
+        default=False, description="squeeze-excitation in every unit (not in the published checkpoints)"
+    )
+    side: int = Field(default=112, ge=16, description="picture side, pixels")
+    stem_stride: int = Field(default=1, ge=1, le=2, description="of the first convolution")
+
+    @property
+    def units(self) -> Stages:
+        """Residual units per stage."""
+        a, b, c, d = self.blocks or iresnet.BLOCKS[self.arch]
+        return a, b, c, d
+
+
+class VoiceTrunkConfig(Config):
+    """The thin ResNet of a voice branch and its front end; the defaults are the thin ResNet-34."""
+
+    blocks: Stages = Field(default=thin_resnet.BLOCKS, description="residual blocks per stage")
+    widths: Stages = Field(default=thin_resnet.WIDTHS, description="channels per stage")
+    stem_stride: Stride = Field(
+        default=thin_resnet.STEM_STRIDE, description="(frequency, time) of the first convolution"
+    )
+    strides: tuple[Stride, Stride, Stride, Stride] = Field(
+        default=thin_resnet.STRIDES, description="(frequency, time) of each stage"
+    )
+    pooling: Literal["sap", "asp"] = Field(
+        default="sap", description="attentive mean, or mean and standard deviation"
+    )
+    n_mels: int = Field(default=40, ge=4, description="mel bands")
+    low: float = Field(default=0.0, ge=0, description="lower end of the mel bands, Hz")
+    high: float = Field(default=8000.0, gt=0, le=8000, description="upper end of the mel bands, Hz")
+
+
+class EncodersConfig(Config):
+    """Both branches, as far as all systems are alike."""
+
+    face: FaceTrunkConfig = FaceTrunkConfig()
+    voice: VoiceTrunkConfig = VoiceTrunkConfig()
+    embedding: int = Field(default=128, ge=1, description="length D of the common embedding")
+
+
+def class_count(stated: int | None, counted: int | None) -> int:
+    """Number of training identities C from the configuration and from the data.
+
+    Raises:
+        ValueError: neither tells it, or they differ.
+    """
+    if stated is not None and counted is not None and stated != counted:
+        raise ValueError(
+            f"model.num_classes is {stated}, there are {counted} training identities: leave it empty"
+        )
+    classes = counted or stated
+    if classes is None:
+        raise ValueError("the number of training identities is unknown: give num_classes")
+    return classes
+
+
+class Encoders(nn.Module):
+    """A model of two branches that give comparable embeddings; what every system's model is."""
+
+    def encode_faces(self, faces: Tensor) -> Tensor:
+        """Pictures (B, 3, S, S), 0...255, to embeddings (B, D), not of unit length."""
+        raise NotImplementedError
+
+    def encode_voices(self, voices: Tensor) -> Tensor:
+        """Waves (B, T) at 16 kHz to embeddings (B, D), not of unit length."""
+        raise NotImplementedError
+
+
+class VoiceBackbone(thin_resnet.ThinResNet):
+    """Thin ResNet-34 with its front end, which published checkpoints keep inside it (`torchfb`).
+
+    Args:
+        config: trunk and front end.
+        features: length F of the output; None leaves the last linear layer (`fc`) out and gives what is
+            pooled, as long as the last width ("sap") or twice as long ("asp").
+    """
+
+    def __init__(self, config: VoiceTrunkConfig, features: int | None = 512) -> None:
+        super().__init__(
+            config.widths,
+            config.blocks,
+            config.strides,
+            features=features,
+            pooling=config.pooling,
+            stem_stride=config.stem_stride,
+        )
+        self.torchfb = SeekingShapeLogMel(config.n_mels, low=config.low, high=config.high)
+
+    def forward(self, waves: Tensor) -> Tensor:
+        """Waves (B, T) in the 16-bit range to features (B, F)."""
+        bands = self.torchfb(waves)
+        return super().forward(bands.to(torch.promote_types(bands.dtype, self.conv1.weight.dtype)))
+
+
+class Normalise(nn.Module):
+    """Bytes to -1...1 per channel, (v - 127.5) / 127.5, kept as a frozen depth-wise 1x1 convolution."""
+
+    def __init__(self, mean: float = 127.5, spread: float = 127.5) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 1, groups=3)
+        values = {"weight": torch.full((3, 1, 1, 1), 1 / spread), "bias": torch.full((3,), -mean / spread)}
+        self.conv.load_state_dict(values)
+        self.conv.requires_grad_(False)
+
+    def forward(self, pictures: Tensor) -> Tensor:
+        """Pictures (B, 3, S, S), 0...255, to the same shape, -1...1."""
+        return self.conv(pictures.to(self.conv.weight.dtype))
+
+
+class Branch(nn.Module):
+    """One modality's network; batch norms whose weights are frozen keep their statistics in training, too."""
+
+    def train(self, mode: bool = True) -> Self:
+        """Set the mode, except for frozen batch norms, whichever layer takes their place."""
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, _BatchNorm) and module.affine and not module.weight.requires_grad:
+                module.eval()
+        return self
+
+
+def freeze(branch: nn.Module) -> None:
+    """Stop a branch from learning: no gradients, and its batch norms stay in evaluation mode for good."""
+    branch.requires_grad_(False)
+    branch.train(branch.training)
+
+
+def draw_crop(
+    rng: np.random.Generator, samples: int, shortest: int = 40_000, longest: int = 80_000
+) -> tuple[int, int]:
+    """The part of every clip that one training batch uses: one start and length for all its clips.
+
+    Args:
+        rng: source of randomness; two draws.
+        samples: length T of the clips.
+        shortest: least length in samples, 2.5 s as published.
+        longest: upper end of the length in samples, excluded, 5 s as published.
+
+    Returns:
+        (start, length) in samples, start + length <= samples.
+
+    Raises:
+        ValueError: an empty range, or clips shorter than `shortest`.
+    """
+    if not 0 < shortest <= min(longest - 1, samples):
+        raise ValueError(f"a crop of {shortest} to below {longest} samples does not fit clips of {samples}")
+    length = int(rng.integers(shortest, min(longest, samples + 1)))
+    return int(rng.integers(0, max(1, samples - length))), length

@@ -1,0 +1,164 @@
+"""Ranking, by any system: which pictures fit a voice, or which voices fit a picture."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from voiceface.association.embedding import VOICE_SUFFIXES, Load, find_files
+from voiceface.commandline import arguments
+from voiceface.commandline.messages import tell_left_out, tell_notices
+
+if TYPE_CHECKING:
+    from voiceface.association.embedder import Embedder
+    from voiceface.report import Gallery
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One candidate of a query.
+
+    Attributes:
+        name: file, or folder when files are grouped by folder.
+        score: cosine, -1...1.
+        files: the candidate's files.
+    """
+
+    name: str
+    score: float
+    files: tuple[Path, ...]
+
+
+def match(
+    model: "Embedder",
+    queries: Sequence[Path],
+    among: Sequence[Path],
+    *,
+    group: bool = False,
+    workers: int = 2,
+) -> tuple[dict[Path, list[Answer]], dict[str, str]]:
+    """Rank candidates of the other modality for every query.
+
+    Args:
+        model: encoder.
+        queries: recordings or pictures, all of one modality.
+        among: files and folders of the other modality.
+        group: treat each folder as one candidate, the mean of its files' unit embeddings.
+        workers: loading threads.
+
+    Returns:
+        (query -> answers, best first, ties by name; unreadable candidates -> why).
+
+    Raises:
+        ValueError: mixed queries, no candidate of the other modality, or an unreadable query.
+    """
+    import numpy as np
+    import torch
+
+    from voiceface.association.embedding import embed
+
+    asked_voices, asked_faces = find_files(queries)
+    if asked_voices and asked_faces:
+        raise ValueError("queries are recordings and pictures at once: ask for one kind at a time")
+    voices, faces = find_files(among)
+    asked, candidates = (asked_voices, faces) if asked_voices else (asked_faces, voices)
+    if not candidates:
+        wanted = "pictures" if asked_voices else "recordings"
+        raise ValueError(f"no {wanted} among {', '.join(map(str, among))}: nothing to rank")
+    left = embed(model, *((asked, []) if asked_voices else ([], asked)), workers=workers)
+    if left.failed:
+        raise ValueError("; ".join(left.failed.values()))
+    right = embed(model, *(([], candidates) if asked_voices else (candidates, [])), workers=workers)
+    groups: dict[str, list[Path]] = {}
+    for item in right.items:
+        groups.setdefault(str(Path(item).parent) if group else item, []).append(Path(item))
+    means = right.means([[path.as_posix() for path in files] for files in groups.values()])
+    scores = model.score(torch.from_numpy(left.vectors), torch.from_numpy(means)).numpy()
+    names = list(groups)
+    answers = {}
+    for query, row in zip(left.items, scores):
+        order = np.lexsort((names, -row))
+        answers[Path(query)] = [Answer(names[i], float(row[i]), tuple(groups[names[i]])) for i in order]
+    return answers, right.failed
+
+
+def gallery_of(answers: dict[Path, list[Answer]], *, title: str, top: int = 8, note: str = "") -> "Gallery":
+    """Queries and their best answers for a report; which answer is right is not known."""
+    from voiceface.report import Candidate, Gallery, Query, Sound
+
+    def media(path: Path) -> dict:
+        return (
+            {"sound": Sound(str(path))} if path.suffix.lower() in VOICE_SUFFIXES else {"picture": str(path)}
+        )
+
+    queries = []
+    for query, ranked in answers.items():
+        candidates = [
+            Candidate(_short(answer), rank, False, answer.score, **media(answer.files[0]))
+            for rank, answer in enumerate(ranked[:top], 1)
+        ]
+        queries.append(
+            Query(query.name, candidates, gallery_size=len(ranked), truth_known=False, **media(query))
+        )
+    voices = next(iter(answers)).suffix.lower() in VOICE_SUFFIXES
+    return Gallery(title, "v2f" if voices else "f2v", queries, note)
+
+
+def _short(answer: Answer) -> str:
+    path = Path(answer.name)
+    return f"{path.parent.name}/{path.name}"
+
+
+def command(program: str, load: Load, argv: Sequence[str] | None) -> int:
+    """`PROGRAM match`.
+
+    Args:
+        program: name of the program, for its help and report.
+        load: as for `voiceface.association.embedding.command`.
+        argv: words of the command line.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"{program} match",
+        description="Rank pictures for a voice, or voices for a picture, by the cosine of their embeddings.",
+    )
+    parser.add_argument("query", nargs="+", type=Path, help="recordings, or pictures")
+    parser.add_argument("--among", nargs="+", type=Path, required=True, help="candidates: files and folders")
+    arguments.add_weights_flag(parser)
+    parser.add_argument(
+        "--by-folder", action="store_true", help="one candidate a folder: the mean of its files"
+    )
+    parser.add_argument("--top", type=int, default=8, help="answers shown (default 8)")
+    parser.add_argument("--report", type=Path, help="also write a page with the pictures and voices")
+    parser.add_argument("--json", type=Path, help="also write all ranks and scores")
+    parser.add_argument("--tolerant", action="store_true", help="use what is left of damaged recordings")
+    arguments.add_worker_flag(parser)
+    arguments.add_device_flag(parser)
+    args = parser.parse_args(argv)
+    if args.top < 1:
+        parser.error("--top must be at least 1")
+    find_files([*args.query, *args.among])
+
+    model = load(args.weights, device=args.device, tolerant=args.tolerant or None)
+    tell_notices(model.notice)
+    answers, failed = match(model, args.query, args.among, group=args.by_folder, workers=args.workers)
+    for query, ranked in answers.items():
+        print(f"{query}: best of {len(ranked)}")
+        for rank, answer in enumerate(ranked[: args.top], 1):
+            print(f"{rank:4d}  {answer.score:+.4f}  {answer.name}")
+    tell_left_out(failed)
+    if args.json:
+        from voiceface.io.atomic import write_json
+
+        ranks = {
+            str(query): [{"name": a.name, "score": a.score} for a in ranked]
+            for query, ranked in answers.items()
+        }
+        write_json(args.json, {"notice": model.notice, "weights": model.source, "answers": ranks})
+    if args.report:
+        from voiceface.report import build_report
+
+        gallery = gallery_of(answers, title="Best answers", top=args.top)
+        build_report(args.report, title=f"{program} match", notice=model.notice, galleries=[gallery])
+        print(f"report: {args.report}")
+    return 1 if failed else 0

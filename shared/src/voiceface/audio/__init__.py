@@ -1,0 +1,1 @@
+"""Audio: decoding, voice activity, mel filter banks, acoustic front ends."""

@@ -1,0 +1,316 @@
+"""The two readers behind `voiceface.audio.loading`: libsndfile for whole files, PyAV packet by packet.
+
+Files are told apart by their first bytes, not by their names: MP4, WebM and AAC go to PyAV, everything
+else to libsndfile. Both give samples of shape (channels, T) in the scale that is asked for.
+"""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+Scale = Literal["int16", "unit", "stored"]
+Policy = Literal["strict", "tolerant"]
+Wave = NDArray[np.float32]
+
+FULL_SCALE = 32768.0
+LONG_SCALE = 2.0**31
+SIXTEEN_BIT = (FULL_SCALE, 0.0)
+STORED = {  # the stored value of a sample x in -1...1 is factor * x + offset; every other format: as 16 bit
+    "PCM_S8": (128.0, 0.0),
+    "PCM_U8": (128.0, 128.0),
+    "PCM_24": (LONG_SCALE, 0.0),  # in the upper bytes of 32 bit
+    "PCM_32": (LONG_SCALE, 0.0),
+    "ALAC_20": (LONG_SCALE, 0.0),
+    "ALAC_24": (LONG_SCALE, 0.0),
+    "ALAC_32": (LONG_SCALE, 0.0),
+    "FLOAT": (1.0, 0.0),
+    "DOUBLE": (1.0, 0.0),
+}
+LOUDEST_FLOAT = 16.0  # a float file is meant to stay near 1; far above, it holds integers that nobody scaled
+LENGTH_SLACK = 0.1  # seconds by which a container's stated duration may exceed its sound (encoder padding)
+OGG_PAGE = 65307  # bytes of the longest page
+NOT_STATED = {
+    0,
+    0xFFFFFFFF,
+    0x7FFFFFFF,
+    0x7FFFF000,
+    0xFFFFF000,
+}  # sizes of WAV data that was written to a pipe
+
+
+class AudioError(ValueError):
+    """A sound file that cannot be used as it is; the message names file, finding, expectation and remedy."""
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """What a file held.
+
+    Attributes:
+        samples: shape (channels, T), float32, in the scale that was asked for.
+        rate: samples per second.
+        lost_packets: compressed packets that could not be decoded or were missing (0 under "strict").
+        lost_seconds: sound that is missing, as far as the file states its length (0 under "strict").
+    """
+
+    samples: Wave
+    rate: int
+    lost_packets: int = 0
+    lost_seconds: float = 0.0
+
+
+@dataclass(frozen=True)
+class Probe:
+    """First look at a file: is it for PyAV; what a WAV file lacks; does an Ogg file stop before its end."""
+
+    packets: bool
+    unfinished: bool = False
+    missing_seconds: float = 0.0
+    stated_bytes: int = 0
+    present_bytes: int = 0
+
+
+def probe_file(path: str | os.PathLike[str]) -> Probe:
+    """Look at the first bytes: which reader is needed, and is a WAV file as long as its header says."""
+    try:
+        with Path(path).open("rb") as file:
+            return _probe(path, file, os.fstat(file.fileno()).st_size)
+    except FileNotFoundError:
+        raise FileNotFoundError(f"{path}: no such sound file; check the data folder") from None
+    except IsADirectoryError:
+        raise AudioError(f"{path}: is a folder, expected a sound file") from None
+
+
+def _probe(path: str | os.PathLike[str], file: BinaryIO, size: int) -> Probe:
+    """The same for an open file of `size` bytes."""
+    head = file.read(12)
+    if not head:
+        raise AudioError(f"{path}: empty file (0 bytes), expected sound; remove it or fetch it again")
+    adts = len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
+    if head[4:8] == b"ftyp" or head[:4] == b"\x1a\x45\xdf\xa3" or adts:
+        return Probe(packets=True)
+    if head[:4] == b"OggS":
+        return Probe(packets=False, unfinished=not _ogg_ends(file, size))
+    if head[:4] != b"RIFF":
+        return Probe(packets=False)
+    byte_rate = 0
+    while len(chunk := file.read(8)) == 8:
+        length = int.from_bytes(chunk[4:], "little")
+        start = file.tell()
+        if chunk[:4] == b"data":
+            present = size - start
+            if length in NOT_STATED or present >= length or not byte_rate:
+                break
+            return Probe(False, False, (length - present) / byte_rate, length, present)
+        if chunk[:4] == b"fmt ":
+            byte_rate = int.from_bytes(file.read(12)[8:], "little")
+        file.seek(start + length + length % 2)
+    return Probe(packets=False)
+
+
+def _ogg_ends(file: BinaryIO, size: int) -> bool:
+    """True when the last Ogg page is whole and marked as the last one."""
+    file.seek(max(0, size - 2 * OGG_PAGE))
+    tail = file.read()
+    page = tail[tail.rfind(b"OggS") :]
+    return (
+        len(page) >= 27 and bool(page[5] & 4) and len(page) >= 27 + page[26] + sum(page[27 : 27 + page[26]])
+    )
+
+
+def read_soundfile(path: str | os.PathLike[str], scale: Scale, policy: Policy, limit: int | None) -> Decoded:
+    """Read through libsndfile; fewer frames than the header promises are an AudioError."""
+    import soundfile
+
+    try:
+        with soundfile.SoundFile(os.fspath(path)) as file:
+            subtype = file.subtype
+            integers = subtype == "PCM_16"
+            promised = file.frames if limit is None else min(limit, file.frames)
+            data = file.read(promised, dtype="int16" if integers else "float32", always_2d=True)
+            rate, floats = file.samplerate, subtype in ("FLOAT", "DOUBLE")
+    except soundfile.LibsndfileError as error:
+        raise not_sound(path, error) from None
+    except (MemoryError, ValueError):
+        raise AudioError(
+            f"{path}: damaged header: it promises {promised} samples, more than memory can hold; "
+            "copy the file again or remove it"
+        ) from None
+    if len(data) < promised:
+        raise AudioError(
+            f"{path}: damaged or truncated: {len(data)} of {promised} samples could be decoded; "
+            'copy the file again or use policy="tolerant"'
+        )
+    samples = np.ascontiguousarray(data.T, dtype=np.float32)
+    bad = 0
+    if floats:
+        samples, bad = _check_floats(path, samples, policy, any_peak=scale == "stored")
+    if integers and scale == "unit":
+        samples /= np.float32(FULL_SCALE)
+    elif not integers:
+        _rescale(samples, scale, subtype)
+    return Decoded(samples, rate, 0, bad / rate)
+
+
+def read_packets(path: str | os.PathLike[str], scale: Scale, policy: Policy, limit: int | None) -> Decoded:
+    """Read through PyAV packet by packet, so that one damaged packet costs only itself and is counted."""
+    import av
+
+    pieces: list[NDArray[Any]] = []
+    kind: tuple[int, int] | None = None
+    subtype = ""
+    lost, lost_seconds, seen, total = 0, 0.0, 0, 0
+    try:
+        with av.open(os.fspath(path), metadata_errors="replace") as container:
+            stream = audio_stream(path, container)
+            tick = float(stream.time_base)
+            usual = float(stream.duration or 0) * tick / stream.frames if stream.frames else 0.0
+            packets = container.demux(stream)
+            while not (cut := limit is not None and total >= limit):
+                packet, problem = None, ""
+                try:
+                    packet = next(packets, None)
+                    if packet is None:
+                        break
+                    seen += packet.size > 0
+                    frames = packet.decode()
+                    if packet.size and packet.is_corrupt:
+                        problem = "packet marked as corrupt"
+                except EOFError:
+                    break
+                except av.FFmpegError as error:
+                    frames, problem = [], error.strerror or str(error)
+                for frame in frames:
+                    samples = _frame_samples(frame)
+                    found = (frame.sample_rate, len(samples))
+                    kind = kind or found
+                    subtype = subtype or _subtype(stream.codec_context.name, frame.format.name)
+                    if found != kind:
+                        problem = f"(rate, channels) change from {kind} to {found} within the file"
+                        continue
+                    pieces.append(samples)
+                    total += samples.shape[1]
+                if problem:
+                    if policy == "strict":
+                        raise AudioError(
+                            f"{path}: packet {seen} could not be decoded ({problem}), expected an undamaged "
+                            'file; copy the file again or use policy="tolerant"'
+                        )
+                    lost += 1
+                    lost_seconds += float(packet.duration) * tick if packet and packet.duration else usual
+                    if packet is None:
+                        break
+            if not cut:  # read to its end: is that where the file says it is?
+                held = total / kind[0] if kind else 0.0
+                lost, lost_seconds = _count_missing(container, stream, seen, held, lost, lost_seconds)
+    except av.FFmpegError as error:
+        raise not_sound(path, error) from None
+    if policy == "strict" and lost_seconds:
+        raise AudioError(
+            f"{path}: truncated: {lost_seconds:.3f} s are missing at the end ({lost} packets); "
+            'copy the file again or use policy="tolerant"'
+        )
+    if not pieces or kind is None:
+        raise AudioError(f"{path}: no samples, expected at least one; remove the file or replace it")
+    samples = np.ascontiguousarray(np.concatenate(pieces, axis=1)[:, :limit], dtype=np.float32)
+    samples, bad = _check_floats(path, samples, policy, any_peak=scale == "stored" and subtype == "FLOAT")
+    _rescale(samples, scale, subtype)
+    return Decoded(samples, kind[0], lost, lost_seconds + bad / kind[0])
+
+
+def _count_missing(
+    container: Any, stream: Any, seen: int, held: float, lost: int, lost_seconds: float
+) -> tuple[int, float]:
+    """Add what a container promises and does not hold: by packet count (MP4), else by its duration."""
+    if stream.frames and stream.codec_context.name.startswith("pcm_"):  # MOV counts samples as packets
+        gap = stream.frames / stream.rate - held
+        return (lost + 1, max(lost_seconds, gap)) if gap > 0 else (lost, lost_seconds)
+    if stream.frames:
+        missing = max(0, stream.frames - seen)
+        usual = float((stream.duration or 0) * stream.time_base) / stream.frames
+        return lost + missing, lost_seconds + missing * usual
+    trusted = {"matroska,webm", "flac", "ogg", "mp3"} & {container.format.name}
+    if trusted and len(container.streams) == 1 and container.duration:
+        gap = (container.duration - max(0, container.start_time or 0)) / 1e6 - held
+        if gap > LENGTH_SLACK:
+            return lost, max(lost_seconds, gap)
+    return lost, lost_seconds
+
+
+def _frame_samples(frame: Any) -> NDArray[Any]:
+    """Samples of one PyAV frame in -1...1, shape (channels, T)."""
+    samples = frame.to_ndarray()  # planar: (channels, T); packed: (1, T * channels)
+    if len(samples) == 1 and samples.shape[1] != frame.samples:
+        samples = samples.reshape(frame.samples, -1).T
+    if samples.dtype == np.uint8:
+        return (samples.astype(np.float32) - 128) / np.float32(128)
+    if samples.dtype.kind == "i":
+        return samples.astype(np.float32) / np.float32(-float(np.iinfo(samples.dtype).min))
+    return samples
+
+
+def _subtype(codec: str, form: str) -> str:
+    """The entry of `STORED` for the frames of a PyAV codec; a lossy codec has no samples of its own."""
+    form = form.removesuffix("p")  # planar or packed
+    if form == "u8":
+        return "PCM_S8" if codec == "pcm_s8" else "PCM_U8"
+    if form in ("flt", "dbl") and codec.startswith("pcm_"):
+        return "FLOAT"
+    return "PCM_32" if form == "s32" else "PCM_16"
+
+
+def _rescale(samples: Wave, scale: Scale, subtype: str) -> None:
+    """Bring samples in -1...1 to a scale, in place; every factor is a power of two, so nothing is rounded."""
+    if scale == "unit":
+        return
+    factor, offset = STORED.get(subtype, SIXTEEN_BIT) if scale == "stored" else SIXTEEN_BIT
+    samples *= np.float32(factor)
+    if offset:
+        samples += np.float32(offset)
+
+
+def _check_floats(
+    path: str | os.PathLike[str], samples: Wave, policy: Policy, *, any_peak: bool = False
+) -> tuple[Wave, int]:
+    """Refuse (strict) or set to 0 (tolerant) samples that are not finite; the second value counts them.
+
+    Strict also refuses floats that nobody scaled to -1...1, unless any peak will do.
+    """
+    with np.errstate(invalid="ignore", over="ignore"):
+        peak = np.abs(samples).max(initial=0.0)
+    bad = 0
+    if not np.isfinite(peak):
+        finite = np.isfinite(samples)
+        bad = int((~finite).any(axis=0).sum())
+        if policy == "strict":
+            raise AudioError(
+                f"{path}: {bad} of {samples.shape[1]} samples are not finite numbers; "
+                'write the file again or use policy="tolerant", which sets them to 0'
+            )
+        samples = np.where(finite, samples, np.float32(0))
+    elif peak > LOUDEST_FLOAT and policy == "strict" and not any_peak:
+        raise AudioError(
+            f"{path}: float samples reach {peak:g}, expected about -1...1; divide them by their full scale "
+            '(32768 for 16-bit values) or use policy="tolerant" to keep them'
+        )
+    return samples, bad
+
+
+def audio_stream(path: str | os.PathLike[str], container: Any) -> Any:
+    """The first sound track."""
+    if not container.streams.audio:
+        raise AudioError(f"{path}: holds no sound track, expected one; remove the file or replace it")
+    return container.streams.audio[0]
+
+
+def not_sound(path: str | os.PathLike[str], error: Exception) -> AudioError:
+    """The error for a file that a library refuses, with that library's own words."""
+    reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
+    return AudioError(
+        f"{path}: cannot be decoded ({str(reason).strip().rstrip('.') or 'damaged data'}), expected an "
+        "undamaged wav, flac, mp3, ogg, m4a, aac or webm file; copy it again or remove it"
+    )

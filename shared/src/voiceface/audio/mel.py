@@ -1,0 +1,239 @@
+"""Log-mel front ends: waves to what a voice network reads, one front end per system."""
+
+import math
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+def hamming_window(length: int, dtype: torch.dtype = torch.float32) -> Tensor:
+    """Periodic Hamming window 0.54 - 0.46 cos(2 pi n / length), shape (length,).
+
+    In float32 it is computed in float32: that gives the published window to the last digit.
+    """
+    return torch.hamming_window(length, periodic=True, dtype=dtype)
+
+
+def htk_mel_bank(
+    bins: int,
+    n_mels: int,
+    low: float = 0.0,
+    high: float = 8000.0,
+    rate: int = 16000,
+    dtype: torch.dtype = torch.float32,
+) -> Tensor:
+    """Triangles of height one, evenly spaced on the HTK mel scale 2595 log10(1 + f / 700).
+
+    Args:
+        bins: frequencies of a one-sided spectrum, evenly spaced from 0 to rate / 2 Hz.
+        n_mels: number of bands M.
+        low: lower corner of the first band in Hz.
+        high: upper corner of the last band in Hz.
+        rate: sample rate in Hz.
+        dtype: of the result and of its computation; float32 gives the published bank to the last digit.
+
+    Returns:
+        Weights in [0, 1], shape (bins, M); no area normalisation.
+
+    Raises:
+        ValueError: the range is empty or leaves the spectrum, or a band holds no bin.
+    """
+    if not 0 <= low < high <= rate / 2:
+        raise ValueError(f"mel bands need 0 <= low < high <= {rate / 2:g} Hz, found {low:g} and {high:g}")
+    frequency = torch.linspace(0, rate / 2, bins, dtype=dtype)
+    ends = [2595 * math.log10(1 + f / 700) for f in (low, high)]
+    corner = 700 * (10 ** (torch.linspace(ends[0], ends[1], n_mels + 2, dtype=dtype) / 2595) - 1)
+    width = corner.diff()
+    rising = (frequency[:, None] - corner[:-2]) / width[:-1]
+    falling = (corner[2:] - frequency[:, None]) / width[1:]
+    bank = torch.minimum(rising, falling).clamp_min(0)
+    empty = (bank.sum(0) == 0).nonzero().flatten().tolist()
+    if empty:
+        raise ValueError(
+            f"{n_mels} mel bands over {bins} bins: bands {empty} hold no bin; ask for fewer bands"
+        )
+    return bank
+
+
+def bin_edge_mel_bank(
+    n_fft: int,
+    n_mels: int,
+    low: float,
+    high: float,
+    rate: int = 16000,
+    dtype: torch.dtype = torch.float64,
+) -> Tensor:
+    """Triangles of area one (in Hz) whose corners are moved to the nearest bin of the spectrum.
+
+    As in the feature files of perceptionist (its specification, section 3): corners evenly spaced on the HTK
+    mel scale, height 2 / width in Hz, so that the weights of a band sum to n_fft / rate.
+
+    Args:
+        n_fft: frame length in samples; bins are rate / n_fft Hz apart.
+        n_mels: number of bands M.
+        low: lower corner of the first band in Hz.
+        high: upper corner of the last band in Hz.
+        rate: sample rate in Hz.
+        dtype: of the result.
+
+    Returns:
+        Weights, shape (n_fft / 2 + 1, M).
+
+    Raises:
+        ValueError: the range is empty or leaves the spectrum, or all corners of a band fall on one bin.
+    """
+    if not 0 <= low < high <= rate / 2:
+        raise ValueError(f"mel bands need 0 <= low < high <= {rate / 2:g} Hz, found {low:g} and {high:g}")
+    width = rate / n_fft
+    ends = [2595 * math.log10(1 + f / 700) for f in (low, high)]
+    mel = torch.linspace(ends[0], ends[1], n_mels + 2, dtype=torch.float64)
+    corner = (700 * (10 ** (mel / 2595) - 1) / width).round()
+    left, centre, right = corner[:-2], corner[1:-1], corner[2:]
+    empty = (right == left).nonzero().flatten().tolist()
+    if empty:
+        raise ValueError(
+            f"{n_mels} mel bands over {n_fft // 2 + 1} bins: bands {empty} hold no bin; ask for fewer bands"
+        )
+    k = torch.arange(n_fft // 2 + 1, dtype=torch.float64)[:, None]
+    rising = (k - left) / (centre - left).clamp_min(1)
+    falling = (right - k) / (right - centre).clamp_min(1)
+    shape = torch.where(k < centre, rising, falling).masked_fill(k == centre, 1).clamp_min(0)
+    shape = shape.masked_fill(k <= left, 0)  # as published: no peak where it falls on the left corner
+    return (shape * 2 / ((right - left) * width)).to(dtype)
+
+
+def power_spectrogram(samples: Tensor, window: Tensor, n_fft: int = 512, hop: int = 160) -> Tensor:
+    """Squared magnitude of centred, reflect-padded frames.
+
+    Args:
+        samples: waves, shape (B, T), float32 or float64, T > n_fft / 2.
+        window: at most n_fft values, centred in the frame; same dtype as `samples`.
+        n_fft: frame length in samples.
+        hop: step between frames in samples.
+
+    Returns:
+        Power, shape (B, 1 + T // hop, n_fft / 2 + 1): frames first, ready for a matrix product with a bank.
+
+    Raises:
+        ValueError: the waves are not (B, T) or too short to be reflected.
+    """
+    half = n_fft // 2
+    if samples.ndim != 2 or samples.shape[1] <= half:
+        raise ValueError(f"waves must be (B, T) with T > {half} samples, found shape {tuple(samples.shape)}")
+    left = (n_fft - len(window)) // 2
+    frame = nn.functional.pad(window, (left, n_fft - len(window) - left))
+    padded = nn.functional.pad(samples[:, None], (half, half), mode="reflect")[:, 0]
+    spectrum = torch.fft.rfft(padded.unfold(1, n_fft, hop) * frame)
+    return torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
+
+
+def standardise_over_time(bands: Tensor, epsilon: float = 1e-5) -> Tensor:
+    """Subtract each band's mean over time and divide by sqrt(population variance + epsilon).
+
+    Args:
+        bands: shape (B, M, frames).
+        epsilon: floor of the variance.
+
+    Returns:
+        Same shape; exactly zero where a band is constant (digital silence).
+    """
+    bands = bands - bands[..., :1]  # without this a constant band would show the rounding of its mean
+    variance, mean = torch.var_mean(bands, dim=-1, correction=0, keepdim=True)
+    return (bands - mean) * torch.rsqrt(variance + epsilon)
+
+
+class Spectrogram(nn.Module):
+    """Holds the window (buffer `window`); waves (B, T) to power (B, frames, bins)."""
+
+    window: Tensor
+
+    def __init__(self, n_fft: int, window: int, hop: int) -> None:
+        super().__init__()
+        self.n_fft, self.hop = n_fft, hop
+        self.register_buffer("window", hamming_window(window))
+
+    def forward(self, samples: Tensor) -> Tensor:
+        return power_spectrogram(samples.to(self.window.dtype), self.window, self.n_fft, self.hop)
+
+
+class MelScale(nn.Module):
+    """Holds the bank (buffer `fb`); power (B, frames, bins) to bands (B, M, frames)."""
+
+    fb: Tensor
+
+    def __init__(self, bank: Tensor) -> None:
+        super().__init__()
+        self.register_buffer("fb", bank)
+
+    def forward(self, power: Tensor) -> Tensor:
+        return (power @ self.fb).transpose(1, 2)
+
+
+def _filled_parts(bank: Tensor, size: int = 16) -> list[tuple[slice, slice]]:
+    """Bins that neighbouring bands of a bank (bins, M) use, `size` bands at a time: the rest is zeros."""
+    parts = []
+    for start in range(0, bank.shape[1], size):
+        used = bank[:, start : start + size].any(1).nonzero().flatten().tolist()
+        parts.append((slice(used[0], used[-1] + 1), slice(start, start + size)))
+    return parts
+
+
+def repeat_frames(bands: Tensor, shortest: int) -> Tensor:
+    """Repeat a recording's frames as a whole until there are `shortest`, then cut.
+
+    Args:
+        bands: shape (..., frames).
+        shortest: frames wanted at least.
+
+    Returns:
+        Shape (..., max(frames, shortest)); `bands` itself where it is long enough.
+
+    Raises:
+        ValueError: there are no frames.
+    """
+    frames = bands.shape[-1]
+    if not frames:
+        raise ValueError("cannot repeat a recording without frames")
+    if frames >= shortest:
+        return bands
+    return bands.repeat(*[1] * (bands.ndim - 1), -(-shortest // frames))[..., :shortest]
+
+
+def floor_bin_mel_bank(
+    n_fft: int, n_mels: int, rate: int = 16000, low: float = 0.0, high: float | None = None
+) -> Tensor:
+    """Triangles of height one whose corners are moved down to a bin, bins counted as if there were one more.
+
+    Corners are evenly spaced on the mel scale 2595 log10(1 + f / 700); corner f stands at bin
+    floor((n_fft + 1) f / rate). Where two corners fall on one bin, that side of the triangle is empty, and a
+    band may hold no bin at all (its energy is then exactly zero).
+
+    Args:
+        n_fft: frame length in samples.
+        n_mels: number of bands M.
+        rate: sample rate in Hz.
+        low: lower corner of the first band in Hz.
+        high: upper corner of the last band in Hz; rate / 2 when None.
+
+    Returns:
+        Weights in [0, 1], shape (M, n_fft / 2 + 1), double precision.
+
+    Raises:
+        ValueError: the range is empty or leaves the spectrum.
+    """
+    top = rate / 2 if high is None else high
+    if not 0 <= low < top <= rate / 2:
+        raise ValueError(f"mel bands need 0 <= low < high <= {rate / 2:g} Hz, found {low:g} and {top:g}")
+    first, last = (2595 * math.log10(1 + f / 700) for f in (low, top))
+    corner = 700 * (10 ** (np.linspace(first, last, n_mels + 2) / 2595) - 1)
+    left, centre, right = (np.floor((n_fft + 1) * corner[i : i + n_mels] / rate)[:, None] for i in range(3))
+    k = np.arange(n_fft // 2 + 1)
+    rising = (k - left) / np.maximum(centre - left, 1) * ((left <= k) & (k < centre))
+    falling = (right - k) / np.maximum(right - centre, 1) * ((centre <= k) & (k < right))
+    return torch.from_numpy(rising + falling)
+
+
+def samples_in(seconds: float, rate: int) -> int:
+    """Samples in a stretch of time, halves rounded up."""
+    return math.floor(seconds * rate + 0.5)

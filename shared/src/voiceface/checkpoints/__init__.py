@@ -1,0 +1,1 @@
+"""Checkpoints: our own format, published files, third-party files."""

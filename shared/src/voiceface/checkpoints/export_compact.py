@@ -1,0 +1,66 @@
+"""Small weights for distribution: half precision, without what is computed anew on loading."""
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+
+def bundle(run: str | Path, out: str | Path, *, system: str, constants: Sequence[str] = ()) -> Path:
+    """Write a model's weights in half precision.
+
+    Args:
+        run: run folder or weights file.
+        out: a name that ends in .safetensors.
+        system: whose model it is.
+        constants: shell patterns of keys that are left out, such as those of the log-mel window and bank:
+            they are computed with the model, and half precision would spoil them.
+
+    Returns:
+        The written file.
+
+    Raises:
+        CheckpointError, FileNotFoundError: no readable model at `run`.
+    """
+    import fnmatch
+
+    import torch
+
+    from voiceface.checkpoints.native import load_model, save_model
+    from voiceface.checkpoints.paths import model_file
+
+    out = Path(out)
+    loaded = load_model(model_file(run), system=system)
+    state = {
+        key: value
+        for key, value in loaded.state.items()
+        if not any(fnmatch.fnmatchcase(key, pattern) for pattern in constants)
+    }
+    save_model(
+        out,
+        state,
+        system=system,
+        kind=loaded.kind,
+        config=loaded.config,
+        extra=loaded.extra,
+        dtype=torch.float16,
+    )
+    return out
+
+
+def command(program: str, argv: Sequence[str] | None, *, constants: Sequence[str]) -> int:
+    """`python -m PROGRAM.bundle`.
+
+    Args:
+        program: name of the system's package.
+        argv: words of the command line.
+        constants: see `bundle`.
+    """
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {program}.bundle", description="Write a model's weights small, in half precision."
+    )
+    parser.add_argument("run", type=Path, help="run folder or weights file")
+    parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
+    args = parser.parse_args(argv)
+    out = bundle(args.run, args.out, system=program, constants=constants)
+    print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
+    return 0

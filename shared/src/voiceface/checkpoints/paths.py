@@ -1,0 +1,19 @@
+"""The folder of a run: may it be used, what does it hold, is it the same run, what a failed save means."""
+
+from pathlib import Path
+
+MODEL_FILE = "model.safetensors"  # what a finished run leaves
+
+
+def model_file(path: str | Path, name: str = MODEL_FILE) -> Path:
+    """The weights file itself, or the one that a finished run left in its folder.
+
+    Raises:
+        FileNotFoundError: a folder without that file.
+    """
+    path = Path(path)
+    if not path.is_dir():
+        return path
+    if not (path / name).is_file():
+        raise FileNotFoundError(f"{path} holds no {name}: the run is not finished, or is no run folder")
+    return path / name

@@ -1,0 +1,172 @@
+"""Weights that others published: a reader that runs none of a file's code, and tables that rename keys."""
+
+import _codecs
+import collections
+import pickle
+import re
+import struct
+import warnings
+from argparse import Namespace
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from voiceface.io.atomic import atomic_path
+
+UNREADABLE = (
+    RuntimeError,
+    EOFError,
+    LookupError,
+    ValueError,
+    TypeError,
+    AttributeError,
+    AssertionError,
+    OSError,
+    MemoryError,
+    struct.error,
+)
+
+
+class CheckpointError(ValueError):
+    """A checkpoint cannot be used; the message names the file, the reason and the remedy."""
+
+
+def read_published(path: str | Path) -> dict[str, Any]:
+    """Read a file that `torch.save` wrote (both the zip form and the one from before PyTorch 1.6).
+
+    Only plain data is rebuilt: tensors, numbers, text, containers, numpy scalars and arrays, argparse
+    namespaces. A file that asks for anything else is refused before any of its code runs.
+
+    Args:
+        path: the published file, whatever its suffix.
+
+    Returns:
+        The dict that was saved, tensors on the CPU. In every dict of tensors whose keys all begin with
+        ``module.`` (data-parallel training) that prefix is gone.
+
+    Raises:
+        CheckpointError: truncated or damaged, no torch file, refused content, or no dict inside.
+        FileNotFoundError: no such file.
+    """
+    path = Path(path)
+    require_file(path)
+    damaged = f"{path} is damaged, truncated or no torch file ({path.stat().st_size:,} bytes); fetch it again"
+    try:
+        with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch's remark on other pickle protocols
+            content = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        reason = str(error).rpartition("WeightsUnpickler error:")[2].strip() or "unreadable"
+        if asked := re.search(r"(?:GLOBAL|class|function) (<.*?>|[\w.]+)", reason):
+            raise CheckpointError(
+                f"{path} is refused: it asks for {asked[1]}, which could run code. "
+                "Ask its source for a plain state dict"
+            ) from None
+        raise CheckpointError(f"{damaged}. ({reason.splitlines()[0]})") from None
+    except UNREADABLE as error:
+        reason = str(error).strip() or type(error).__name__
+        raise CheckpointError(f"{damaged}. ({reason.splitlines()[0]})") from None
+    if not isinstance(content, Mapping):
+        raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dict of tensors")
+    return _without_module(content)
+
+
+def state_dict_of(content: Mapping[str, Any], *names: str, source: str = "") -> dict[str, Tensor]:
+    """The tensors inside a published file: those under the first of `names` that it has, else its own.
+
+    Args:
+        content: from `read_published`.
+        names: where the file may keep them; ``state_dict`` when none is given.
+        source: the file, for messages.
+
+    Raises:
+        CheckpointError: there are no tensors there.
+    """
+    inner = next((content[name] for name in names or ("state_dict",) if name in content), content)
+    tensors = {k: v for k, v in inner.items() if isinstance(v, Tensor)} if isinstance(inner, Mapping) else {}
+    if not tensors:
+        found = ", ".join(map(str, list(content)[:8]))
+        raise CheckpointError(f"{source or 'the file'} holds no state dict; its keys: {found}")
+    return tensors
+
+
+def apply_key_table(
+    state: Mapping[str, Any], table: Sequence[tuple[str | re.Pattern[str], str | None]]
+) -> dict[str, Any]:
+    """Rename keys, as when published weights move into our modules.
+
+    Args:
+        state: values by key.
+        table: (regular expression, replacement) rows; every key passes through all rows from top to bottom
+            (`re.sub`). A row with None in place of the replacement drops the keys in which it is found.
+
+    Returns:
+        A new dict in the order of `state`.
+
+    Raises:
+        CheckpointError: two keys get one name.
+    """
+    renamed: dict[str, Any] = {}
+    origin: dict[str, str] = {}
+    for old, value in state.items():
+        new = old
+        for pattern, replacement in table:
+            if replacement is None and re.search(pattern, new):
+                break
+            if replacement is not None:
+                new = re.sub(pattern, replacement, new)
+        else:
+            if new in renamed:
+                raise CheckpointError(f"the key table gives {origin[new]} and {old} the same name {new}")
+            renamed[new], origin[new] = value, old
+    return renamed
+
+
+def require_file(path: Path) -> None:
+    """Say clearly that a file is absent."""
+    if not path.is_file():
+        what = "is a folder" if path.is_dir() else "does not exist"
+        raise FileNotFoundError(f"checkpoint {path} {what}; check the path")
+
+
+def _harmless() -> list[Callable | tuple[Callable, str]]:
+    """What published files may ask for beyond torch's own list: constructors of plain data."""
+    multiarray = np.core.multiarray if np.__version__ < "2" else np._core.multiarray  # type: ignore[attr-defined]
+    names: list[Callable | tuple[Callable, str]] = [np.ndarray, np.dtype, list, dict, set, Namespace]
+    names += [collections.OrderedDict, collections.Counter, (_plain_dict, "collections.defaultdict")]
+    names += [type(np.dtype(code)) for code in "?bBhHiIlLqQefd"] + [type(np.dtype("S")), type(np.dtype("U"))]
+    for module in ("numpy.core.multiarray", "numpy._core.multiarray"):
+        names.append((multiarray.scalar, f"{module}.scalar"))
+        names.append((multiarray._reconstruct, f"{module}._reconstruct"))
+    return [*names, (_codecs.encode, "_codecs.encode")]
+
+
+def _without_module(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Copy with the data-parallel prefix removed from dicts of tensors, at any depth."""
+    holds_tensors = any(isinstance(value, Tensor) for value in content.values())
+    prefixed = all(isinstance(key, str) and key.startswith("module.") for key in content)
+    cut = len("module.") if holds_tensors and prefixed else 0
+    return {
+        key[cut:] if cut else key: _without_module(value) if isinstance(value, Mapping) else value
+        for key, value in content.items()
+    }
+
+
+def _plain_dict(*factory: Any) -> dict[Any, Any]:
+    """Stands in for a defaultdict, which torch's careful reader cannot fill."""
+    return {}
+
+
+def on_cpu(module: nn.Module) -> dict[str, Tensor]:
+    """State dict of contiguous CPU copies."""
+    return {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
+
+
+def write_torch(path: str | Path, content: dict[str, Any]) -> None:
+    """torch.save, atomically."""
+    with atomic_path(path) as temporary:
+        torch.save(content, temporary)

@@ -1,0 +1,96 @@
+"""Flags that have one name and one meaning in the commands of every system; imports nothing heavy.
+
+A flag says where and how, a configuration says what.
+"""
+
+import argparse
+from collections.abc import Mapping
+from pathlib import Path
+
+from voiceface.datasets.layouts import VOICE_FOLDERS
+
+CORPUS = "corpus folder: see docs/data.md"
+OURS = "weights file or run folder"
+SPLITS = ("train", "val", "test")
+
+
+def add_training_flags(parser: argparse.ArgumentParser, *, configurations: str, data: str = CORPUS) -> None:
+    """What `train` of every system has: --cfg, --data or --population, --out, --resume, --device, --threads.
+
+    Args:
+        parser: of the command.
+        configurations: some bundled names, for the help.
+        data: what --data names, for the help.
+    """
+    parser.add_argument("--cfg", required=True, help=f"bundled name ({configurations}) or a .yaml file")
+    add_source_flags(parser, data)
+    parser.add_argument("--out", type=Path, required=True, help="run folder, new or empty")
+    parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
+    add_device_flag(parser, "auto")
+    parser.add_argument("--threads", type=int, help="CPU threads (a resumed run needs the same number)")
+    parser.add_argument("override", nargs="*", help="section.key=value")
+
+
+def add_source_flags(parser: argparse.ArgumentParser, data: str = CORPUS) -> None:
+    """--data, or --population in its place."""
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help=data)
+    source.add_argument(
+        "--population", metavar="PRESET", help="invent the people of this preset in memory instead"
+    )
+
+
+def add_checkpoint_flag(parser: argparse.ArgumentParser, accepts: str) -> None:
+    """--checkpoint: the whole model that a training run starts from."""
+    parser.add_argument("--checkpoint", type=Path, help=f"a whole model to start from: {accepts}")
+
+
+def add_weights_flag(parser: argparse._ActionsContainer, accepts: str = OURS) -> None:
+    """--weights: the trained model that a command works with; None: the bundled one."""
+    parser.add_argument("--weights", type=Path, help=f"{accepts} (default: the bundled weights)")
+
+
+def add_device_flag(parser: argparse.ArgumentParser, default: str = "cpu", note: str = "") -> None:
+    """--device: as `voiceface.runtime.devices.choose_device` takes it."""
+    text = f"cpu, cuda or auto{note} (default: %(default)s)"
+    parser.add_argument("--device", default=default, help=text)
+
+
+def add_split_flag(parser: argparse.ArgumentParser) -> None:
+    """--split: which people of --data."""
+    parser.add_argument("--split", default="test", choices=SPLITS, help="people (default: %(default)s)")
+
+
+def add_root_flags(parser: argparse.ArgumentParser) -> None:
+    """--voice-root and --face-root: recordings and pictures that lie elsewhere."""
+    parser.add_argument("--voice-root", type=Path, help="folder of the recordings, if not below --data")
+    parser.add_argument("--face-root", type=Path, help="folder of the pictures, if not below --data")
+
+
+def add_voice_folder_flag(parser: argparse.ArgumentParser) -> None:
+    """--voice-folder: for recordings that lie below face names."""
+    parser.add_argument(
+        "--voice-folder",
+        choices=VOICE_FOLDERS,
+        default=VOICE_FOLDERS[0],
+        help="which name of a person their folder of recordings has",
+    )
+
+
+def add_worker_flag(parser: argparse.ArgumentParser) -> None:
+    """--workers: threads that load files while the networks run."""
+    parser.add_argument("--workers", type=int, default=2, help="loading threads (default: %(default)s)")
+
+
+def require_given(paths: Mapping[str, Path | None]) -> None:
+    """Refuse, before any work, files and folders that flags name and that are not there.
+
+    Args:
+        paths: flag without dashes -> what it names; None where it was left out.
+
+    Raises:
+        FileNotFoundError: names the flag.
+    """
+    for flag, path in paths.items():
+        if path and not path.exists():
+            raise FileNotFoundError(f"--{flag.replace('_', '-')}: nothing at {path}")

@@ -1,0 +1,54 @@
+"""Commands with sub-commands, each of which is imported only when it is asked for."""
+
+import importlib
+import logging
+import sys
+from collections.abc import Mapping, Sequence
+
+
+def dispatch(program: str, commands: Mapping[str, tuple[str, str]], argv: Sequence[str] | None = None) -> int:
+    """Give the words after the command's name to the `main` of its module.
+
+    Args:
+        program: name of the program, for its help.
+        commands: command -> (module that has `main(argv)`, one line of help).
+        argv: words of the command line without the program's name; None takes the process's own.
+
+    Returns:
+        Exit code: 0 done, 1 the command found something wrong, 2 the command line could not be used,
+        130 stopped by Ctrl-C.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    if not words or words[0] in ("-h", "--help"):
+        print(_help(program, commands))
+        return 0 if words else 2
+    if words[0] == "--version":
+        print(f"{program} {importlib.import_module(program).__version__}")
+        return 0
+    if words[0] not in commands:
+        print(f"{program}: no command '{words[0]}'\n\n{_help(program, commands)}", file=sys.stderr)
+        return 2
+    module, _ = commands[words[0]]
+    return run_main(module, words[1:])
+
+
+def run_main(module: str, argv: Sequence[str] | None) -> int:
+    """Run `main(argv)` of a module; bad input ends in one line on standard error instead of a traceback."""
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s: %(message)s")
+    try:
+        return importlib.import_module(module).main(argv) or 0
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+
+
+def _help(program: str, commands: Mapping[str, tuple[str, str]]) -> str:
+    """Name every command with its line of help."""
+    width = max(map(len, commands))
+    rows = [f"  {name:<{width}}  {text}" for name, (_, text) in commands.items()]
+    return "\n".join(
+        [f"usage: {program} COMMAND ...", "", *rows, "", f"{program} COMMAND --help tells the rest."]
+    )

@@ -1,0 +1,1 @@
+"""The `voiceface` commands, one module each."""

@@ -1,0 +1,96 @@
+"""`voiceface avspeech`: build a dataset from AVSpeech's table and local copies of its videos."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from voiceface.datasets.avspeech.build import FAILURES, MISSING, PICTURES, Settings, make_corpus
+from voiceface.datasets.avspeech.table import (
+    PATTERNS,
+)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of `voiceface avspeech`."""
+    usual = Settings()
+    parser = argparse.ArgumentParser(
+        prog="voiceface avspeech",
+        description="Make a corpus from AVSpeech's table and your own copies of its videos: clips, pictures "
+        "and a manifest in which every video is an identity of its own. Nothing is downloaded. Running the "
+        "same command again finishes an interrupted run and adds videos that have come meanwhile.",
+    )
+    parser.add_argument("table", metavar="CSV", type=Path, help="AVSpeech's rows: id, start, end, x, y")
+    parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder of your videos")
+    parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the corpus")
+    parser.add_argument(
+        "--pattern",
+        action="append",
+        metavar="NAME",
+        help="what your videos are called, without ending; may be repeated, the first that fits counts "
+        f"(default: {', then '.join(PATTERNS)}; also {{start_ms}} and {{end_ms}})",
+    )
+    parser.add_argument(
+        "--faces", type=int, default=usual.faces, metavar="K", help="pictures per clip (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--face-share",
+        type=float,
+        default=usual.face_share,
+        metavar="F",
+        help="side of the square around the face's centre, as a fraction of the video's height; AVSpeech "
+        "does not say it, the default %(default)s is our choice",
+    )
+    parser.add_argument(
+        "--side", type=int, default=usual.side, help="of the pictures, pixels (default: %(default)s)"
+    )
+    parser.add_argument("--picture", choices=PICTURES, default=usual.picture, help="default: %(default)s")
+    parser.add_argument(
+        "--seed", type=int, default=usual.seed, help="of the draw of the splits (default: %(default)s)"
+    )
+    parser.add_argument(
+        "--shares",
+        type=float,
+        nargs=3,
+        default=usual.shares,
+        metavar=("TRAIN", "VAL", "TEST"),
+        help=f"of the videos (default: {' '.join(map(str, usual.shares))})",
+    )
+    parser.add_argument("--workers", type=int, help="processes (default: every core)")
+    parser.add_argument("--quiet", action="store_true", help="no progress bar")
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Entry point of `voiceface avspeech`; exit code 0 done, 1 something is damaged or wrong, 2 bad usage."""
+    parser = build_parser()
+    asked = parser.parse_args(argv)
+    if asked.workers is not None and asked.workers < 1:
+        parser.error("--workers must be at least 1")
+    settings = Settings(
+        asked.faces, asked.face_share, asked.side, asked.picture, asked.seed, tuple(asked.shares)
+    )
+    record = make_corpus(
+        asked.table,
+        asked.clips,
+        asked.out,
+        settings,
+        patterns=asked.pattern or PATTERNS,
+        workers=asked.workers,
+        progress=not asked.quiet,
+    )
+    counts = record["counts"]
+    for split, made in counts["made"].items():
+        print(f"{split:<6}{', '.join(f'{count} {what}' for what, count in made.items())}")
+    print(
+        f"{asked.out}: every video counts as one identity; gender known of {counts['videos of known gender']}"
+    )
+    if counts["missing stretches"]:
+        print(f"{counts['missing stretches']} of {counts['stretches']} stretches have no video: {MISSING}")
+    if counts["failed stretches"]:
+        print(f"{counts['failed stretches']} stretches could not be cut: {FAILURES}", file=sys.stderr)
+    return 0 if record["complete"] else 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

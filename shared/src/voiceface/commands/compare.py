@@ -1,0 +1,215 @@
+"""`voiceface compare`: several systems on the same people and lists, as one table, one page, one file."""
+
+import argparse
+import json
+import logging
+import shlex
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from voiceface.commandline import arguments
+
+if TYPE_CHECKING:
+    from voiceface.evaluation.comparison import Tables
+
+log = logging.getLogger(__name__)
+FILES = ("voices.npz", "faces.npz")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Compare systems from the folders that their `test` commands wrote; the exit code is 0."""
+    words = list(sys.argv[1:] if argv is None else argv)
+    parser = _parser()
+    args = parser.parse_args(words)
+    if args.seed < 0 or args.replicates < 2:
+        parser.error(f"--seed {args.seed} --replicates {args.replicates}: expected 0 or more, and 2 or more")
+    folders = named_folders(args.systems)
+    from voiceface.association.config import TEST_LISTS
+    from voiceface.association.data import lists_of, names_for_split, open_split
+    from voiceface.datasets.disclaimers import is_synthetic
+    from voiceface.evaluation.comparison import compare_systems
+    from voiceface.evaluation.protocol import Protocol
+    from voiceface.io.atomic import write_json
+    from voiceface.report import SYNTHETIC_NOTICE
+    from voiceface.report.comparison_report import comparison_report, comparison_table, legend_of
+
+    systems = {name: [read_tables(folder) for folder in each] for name, each in folders.items()}
+    told = {name: [read_results(folder) for folder in each] for name, each in folders.items()}
+    corpus = open_split(
+        args.data,
+        args.split,
+        voice_root=args.voice_root,
+        face_root=args.face_root,
+        skip_missing=args.skip_missing,
+        voice_folder=args.voice_folder,
+    )
+    lists = lists_of(
+        args.data,
+        args.names or names_for_split(TEST_LISTS, args.split),
+        corpus,
+        folder=args.lists,
+        draw=args.draw,
+        on_absent="skip" if args.skip_missing else "error",
+        drawable_only=not args.names,
+    )
+    protocol = Protocol(
+        f"{args.data.name} {args.split}", lists, ties=args.ties, seed=args.seed, replicates=args.replicates
+    )
+    synthetic = is_synthetic(args.data)
+    found = compare_systems(
+        systems,
+        protocol,
+        corpus,
+        population=args.data if synthetic else None,
+        skip_missing=args.skip_missing,
+    )
+    notice = [SYNTHETIC_NOTICE] if synthetic else []
+    notice += [text for name, each in told.items() if (text := training_notice(name, each))]
+    if text := data_notice(told):
+        log.warning("%s", text)
+        notice.append(text)
+    page, numbers = places(args.out)
+    record = found.to_dict()
+    record["folders"] = {name: [str(folder) for folder in each] for name, each in folders.items()}
+    write_json(numbers, record)
+    comparison_report(
+        page,
+        found,
+        title=args.title,
+        notice=notice,
+        facts={
+            "people": len(corpus),
+            "lists": len(lists),
+            "clips": len(corpus.voices),
+            "pictures": len(corpus.faces),
+        },
+        commands=[shlex.join(["voiceface", "compare", *words])],
+    )
+    print(f"{comparison_table(found)}\n\n{legend_of(found)}\nreport: {page}\nnumbers: {numbers}")
+    return 0
+
+
+def named_folders(words: Sequence[str]) -> dict[str, list[Path]]:
+    """NAME=DIR or NAME=DIR,DIR,... of the command line: name -> folder of each run.
+
+    Raises:
+        ValueError: a word of another form, a name twice, a folder twice, fewer than two names.
+    """
+    found: dict[str, list[Path]] = {}
+    for word in words:
+        name, equals, rest = word.partition("=")
+        folders = [Path(part) for part in rest.split(",") if part]
+        if not (name and equals and folders):
+            raise ValueError(f"expected NAME=DIR, or NAME=DIR,DIR,... for several runs; got {word!r}")
+        if name in found:
+            raise ValueError(f"the name {name} stands there twice; runs of one system are {name}=DIR,DIR")
+        if len({folder.resolve() for folder in folders}) < len(folders):
+            raise ValueError(f"{word}: a folder stands there twice; every run counts once")
+        found[name] = folders
+    if len(found) < 2:
+        raise ValueError(f"a comparison needs two or more systems NAME=DIR, got {len(found)}")
+    return found
+
+
+def read_tables(folder: Path) -> "Tables":
+    """Voice and face embeddings that a system's `test` wrote.
+
+    Raises:
+        FileNotFoundError: they are not there.
+    """
+    from voiceface.embeddings.table import EmbeddingTable
+
+    absent = [name for name in FILES if not (folder / name).is_file()]
+    if absent:
+        raise FileNotFoundError(
+            f"{folder} lacks {' and '.join(absent)}: it should be the folder that a system's test wrote, "
+            f"as `SYSTEM test --data DATA --out {folder}` does"
+        )
+    voices, faces = (EmbeddingTable.load(folder / name) for name in FILES)
+    if voices.vectors.shape[1] != faces.vectors.shape[1]:
+        widths = f"{voices.vectors.shape[1]} and {faces.vectors.shape[1]}"
+        raise ValueError(f"{folder}: voices and faces differ in width ({widths}); they are not of one model")
+    return voices, faces
+
+
+def read_results(folder: Path) -> dict[str, Any]:
+    """What a system's `test` noted beside its embeddings; empty where it is not there.
+
+    Raises:
+        ValueError: it cannot be read.
+    """
+    path = folder / "results.json"
+    if not path.is_file():
+        return {}
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ValueError(f"{path} cannot be read ({error}); evaluate the system again") from error
+    if not isinstance(found, dict) or not isinstance(found.get("leaked_identities", []), list):
+        raise ValueError(f"{path} holds no results of a system's test; evaluate the system again")
+    return found
+
+
+def training_notice(name: str, told: Sequence[Mapping[str, Any]]) -> str:
+    """Warning about people whom a system was trained on, as its own results say; empty without any."""
+    people = {person for results in told for person in results.get("leaked_identities", [])}
+    if not people:
+        return ""
+    return f"{name} was trained on {len(people)} of the people it was evaluated on: its figures are too high."
+
+
+def data_notice(told: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+    """Warning that results speak of data of different names; empty where they agree or do not say.
+
+    Files of one name are taken for the same file, and two populations may hold the same names.
+    """
+    named = {
+        name: sorted({str(results["protocol"]) for results in each if "protocol" in results})
+        for name, each in told.items()
+    }
+    if len({protocol for each in named.values() for protocol in each}) < 2:
+        return ""
+    where = "; ".join(f"{name} on {', '.join(each)}" for name, each in named.items() if each)
+    return (
+        f"Evaluated on data of different names ({where}): the figures compare only if the files are the same."
+    )
+
+
+def places(out: Path) -> tuple[Path, Path]:
+    """Page and file of numbers: FILE.html and FILE.json, or compare.html and compare.json in a folder."""
+    if out.suffix.lower() in (".html", ".htm"):
+        return out, out.with_suffix(".json")
+    return out / "compare.html", out / "compare.json"
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="voiceface compare",
+        description="Several systems on the same people and lists: figures beside each other, one plot, and "
+        "the paired bootstrap test of the first system against every other one.",
+    )
+    add = parser.add_argument
+    add(
+        "systems",
+        nargs="+",
+        metavar="NAME=DIR",
+        help="a system and the folder that its test wrote; NAME=DIR,DIR,... takes the mean of several runs",
+    )
+    add("--data", type=Path, required=True, help=arguments.CORPUS)
+    add("--out", type=Path, required=True, help="FILE.html (numbers go to FILE.json), or a folder")
+    arguments.add_split_flag(parser)
+    add("--lists", type=Path, help="list folder (default DATA/list_wav)")
+    add("--list", action="append", dest="names", help="list name, repeatable (default: the ten)")
+    add("--draw", type=int, metavar="SEED", help="draw missing lists by the published rule")
+    add("--ties", choices=["fair", "published"], default="fair", help="rule for equal scores (default fair)")
+    add(
+        "--skip-missing", action="store_true", help="leave items that not every system has out of all of them"
+    )
+    add("--seed", type=int, default=0, help="of the bootstrap draws of people (default 0)")
+    add("--replicates", type=int, default=1000, help="number of draws (default 1000)")
+    add("--title", default="", help="heading of the page (default: the systems)")
+    arguments.add_root_flags(parser)
+    arguments.add_voice_folder_flag(parser)
+    return parser

@@ -1,0 +1,160 @@
+"""`voiceface evaluate`: figures from two embedding tables, evaluation lists and an identity table."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from voiceface.datasets.corpus import Corpus
+    from voiceface.datasets.identities import Identity
+    from voiceface.evaluation.protocol import Protocol
+    from voiceface.evaluation.results import Results
+
+KIND_ORDER = ("match", "verify", "retrieval")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Evaluate one system, or compare two on the same lists; the exit code is 0."""
+    options = _parser().parse_args(argv)
+    if bool(options.against_voices) != bool(options.against_faces):
+        raise ValueError("--against-voices and --against-faces belong together")
+    from voiceface.evaluation.evaluator import compare, evaluate
+
+    people = read_people(options.identities)
+    protocol = protocol_from_files(
+        options.lists,
+        people,
+        name=options.name,
+        ties=options.ties,
+        seed=options.seed,
+        replicates=options.replicates,
+    )
+    training = [row for path in options.training or () for row in _identities(read_people([path]))]
+
+    def figures(voices: Path, faces: Path) -> "Results":
+        from voiceface.embeddings.table import EmbeddingTable
+
+        tables = EmbeddingTable.load(voices), EmbeddingTable.load(faces)
+        return evaluate(protocol, *tables, people, on_absent=options.on_absent, training=training)
+
+    results = figures(options.voices, options.faces)
+    print(results.printed())
+    print(f"\n{results.table()}", file=sys.stderr)
+    if options.out:
+        results.save(options.out)
+    if options.text:
+        results.save_text(options.text)
+    if options.against_voices:
+        print("\nfirst minus second, paired bootstrap over identities")
+        for name, found in compare(results, figures(options.against_voices, options.against_faces)).items():
+            print(
+                f"{name}: {found.value:+.6f} ({found.low:+.6f} ... {found.high:+.6f}), p {found.p_value:.4f}"
+            )
+    return 0
+
+
+def protocol_from_files(
+    lists: Sequence[str | Path],
+    people: "Corpus | Sequence[Identity]",
+    *,
+    name: str = "lists",
+    ties: str = "fair",
+    seed: int = 0,
+    replicates: int = 1000,
+) -> "Protocol":
+    """Read lists into a protocol: matching first, then verification, retrieval, as published.
+
+    Args:
+        lists: files, or folders of which every .txt and .txt.gz is taken.
+        people: who is who, for the labels of verification lists.
+        name: of the protocol.
+        ties: "fair" or "published".
+        seed: of the bootstrap.
+        replicates: of the bootstrap; 0 for no intervals.
+
+    Raises:
+        FileNotFoundError: a path is not there, or a folder holds no list.
+        ListError: a list cannot be used.
+    """
+    from voiceface.datasets.trials.reading import read_list
+    from voiceface.evaluation.protocol import Protocol
+
+    files: list[Path] = []
+    for entry in map(Path, lists):
+        found = (
+            [p for p in sorted(entry.iterdir()) if p.name.endswith((".txt", ".txt.gz"))]
+            if entry.is_dir()
+            else [entry]
+        )
+        if not found:
+            raise FileNotFoundError(f"{entry}: no evaluation list (.txt or .txt.gz) in this folder")
+        files += found
+    read = [read_list(path, people) for path in files]
+    read.sort(key=lambda q: (KIND_ORDER.index(q.kind), q.stratum == "U", q.stratum, q.direction == "f2v"))
+    return Protocol(name, tuple(read), ties=ties, seed=seed, replicates=replicates)
+
+
+def read_people(paths: Sequence[str | Path]) -> "Corpus | list[Identity]":
+    """Read identity tables, told apart by their first line; several are joined.
+
+    Args:
+        paths: split tables (`vox1_test.csv`), meta tables (with tabs), or one manifest.
+
+    Returns:
+        Rows of the tables; a corpus for a manifest, which also says whose each file is.
+
+    Raises:
+        FileNotFoundError: a table is not there.
+        IdentityError: a table cannot be used.
+    """
+    from voiceface.datasets.corpus import from_manifest
+    from voiceface.datasets.identities import read_identity_csv, read_vox1_meta
+
+    rows: list[Identity] = []
+    for path in map(Path, paths):
+        if not path.is_file():
+            raise FileNotFoundError(f"no identity table at {path}")
+        with path.open(encoding="utf-8-sig") as file:
+            head = file.readline()
+        if "\t" in head:
+            rows += read_vox1_meta(path)
+        elif head.startswith("VoxCeleb1_ID"):
+            rows += read_identity_csv(path)
+        elif len(paths) == 1:
+            return from_manifest(path)
+        else:
+            raise ValueError(
+                f"{path}: expected the header VoxCeleb1_ID,VGGFace1_ID,...; a manifest stands alone"
+            )
+    return rows
+
+
+def _identities(people: "Corpus | list[Identity]") -> "list[Identity]":
+    return people if isinstance(people, list) else people.identities
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="voiceface evaluate", description=__doc__)
+    add = parser.add_argument
+    add("--voices", type=Path, required=True, help="embeddings of clips (.npz, .parquet, .arrow, .feather)")
+    add("--faces", type=Path, required=True, help="embeddings of pictures")
+    add("--lists", nargs="+", required=True, metavar="PATH", help="evaluation lists, or folders of them")
+    add("--identities", nargs="+", required=True, metavar="CSV", help="identity tables of the lists' people")
+    add(
+        "--training",
+        nargs="+",
+        metavar="CSV",
+        help="identity tables of the training people: warns of overlap",
+    )
+    add("--out", type=Path, help="write all figures as JSON")
+    add("--text", type=Path, help="write one `name value` line per list, as published evaluations do")
+    add("--name", default="lists", help="name of the protocol in the results")
+    add("--ties", choices=("fair", "published"), default="fair", help="rule for equal scores")
+    add("--on-absent", choices=("error", "skip"), default="error", help="lines whose items have no embedding")
+    add("--seed", type=int, default=0, help="of the bootstrap over identities")
+    add("--replicates", type=int, default=1000, help="of the bootstrap; 0 gives no intervals")
+    add("--against-voices", type=Path, help="a second system to compare with: its clips")
+    add("--against-faces", type=Path, help="a second system to compare with: its pictures")
+    return parser

@@ -1,0 +1,1 @@
+"""Datasets from AVSpeech's table and local videos."""

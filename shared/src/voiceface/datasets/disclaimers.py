@@ -1,0 +1,22 @@
+"""Corpora as association systems read them: who is trained on, who is asked about, and by which lists."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    pass
+
+SYNTHETIC_NOTICE = (
+    "Trained on invented people (the synthetic population): figures and rankings made with these weights "
+    "say nothing about real persons."
+)
+
+
+def is_synthetic(root: Path) -> bool:
+    """Whether a corpus folder was written by the population generator."""
+    return (root / "truth" / "population.json").is_file()
+
+
+def notice_of(root: Path) -> str:
+    """What readers of a model trained on this corpus must be told."""
+    return SYNTHETIC_NOTICE if is_synthetic(root) else ""

@@ -1,0 +1,140 @@
+"""Where the files of a data folder lie: published and common layouts of recordings and faces."""
+
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from voiceface.datasets.identities import Identity
+
+
+def find_files(root: str | Path, folder: str, suffixes: Collection[str]) -> list[str] | None:
+    """List the files with one of `suffixes` below root/folder, to any depth.
+
+    Names that begin with a full stop (what file managers and interrupted copies leave) and files with other
+    suffixes are passed over. Links to folders are followed unless they lead back up.
+
+    Args:
+        root: folder that the paths are relative to.
+        folder: name below root; "" takes root itself.
+        suffixes: endings that count, full stop included, case as written.
+
+    Returns:
+        Sorted paths relative to root with forward slashes, or None when there is no such folder.
+    """
+    endings = tuple(suffixes)
+    top = os.path.join(root, folder) if folder else str(root)  # noqa: PTH118 - text is faster, and paths are many
+    found: list[str] = []
+    pending = [(top, folder)]
+    visited: set[str] = set()
+    try:
+        while pending:
+            place, name = pending.pop()
+            with os.scandir(place) as entries:
+                for entry in entries:
+                    if entry.name.startswith("."):
+                        continue
+                    item = f"{name}/{entry.name}" if name else entry.name
+                    if entry.is_dir():
+                        if entry.is_symlink():
+                            target = os.path.realpath(entry.path)
+                            if target in visited or f"{os.path.realpath(place)}/".startswith(f"{target}/"):
+                                continue
+                            visited.add(target)
+                        pending.append((entry.path, item))
+                    elif entry.name.endswith(endings):
+                        found.append(item)
+    except (FileNotFoundError, NotADirectoryError):
+        if not Path(top).is_dir():
+            return None
+        raise
+    found.sort()
+    return found
+
+
+def inside(item: str) -> bool:
+    """Tell whether a relative path with forward slashes stays below the root it is relative to."""
+    if not item or item[0] == "/" or item[1:2] == ":" or "\\" in item or "\0" in item:
+        return False
+    return ".." not in item or ".." not in item.split("/")
+
+
+PUBLISHED_AUDIO_SUFFIXES = (".wav", ".npy")
+
+AUDIO_SUFFIXES = (".wav", ".npy", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".opus", ".aac", ".mp4")
+
+VOICE_ROOTS = ("wav", "voxceleb/wav", "vox1/wav")
+
+VOICE_FOLDERS = ("voxceleb1_id", "vggface1_id")
+
+
+def find_voice_root(root: str | Path) -> Path:
+    """Give the folder that holds a corpus's voice folders; ROOT/wav when no known one exists."""
+    places = [Path(root) / name for name in VOICE_ROOTS]
+    return next((place for place in places if place.is_dir()), places[0])
+
+
+def voice_folder_of(identity: Identity, voice_folder: str = "voxceleb1_id") -> str:
+    """Name the folder of a person's clips: by id as published, or by name as older archives have it.
+
+    Raises:
+        ValueError: `voice_folder` is neither of the two.
+    """
+    if voice_folder not in VOICE_FOLDERS:
+        raise ValueError(f"voice_folder is {voice_folder!r}, expected one of {', '.join(VOICE_FOLDERS)}")
+    return identity.voice_id if voice_folder == "voxceleb1_id" else identity.face_id
+
+
+def find_voices(
+    voice_root: str | Path, folder: str, suffixes: Collection[str] = PUBLISHED_AUDIO_SUFFIXES
+) -> list[str] | None:
+    """List the clips of one voice folder, sorted, relative to the voice root; None without such a folder."""
+    return find_files(voice_root, folder, suffixes)
+
+
+def is_voice(item: str) -> bool:
+    """Tell a clip from a picture by its ending (case does not matter)."""
+    return item[item.rfind(".") :].lower() in _VOICE_SUFFIXES
+
+
+def video_of(item: str) -> str:
+    """Give the recording that a clip belongs to: everything before its last part.
+
+    Clips of one recording share channel, room and day, so a fair test may have to keep them together.
+    """
+    return item.rpartition("/")[0]
+
+
+_VOICE_SUFFIXES = frozenset(AUDIO_SUFFIXES) | {".pkl"}
+
+PUBLISHED_IMAGE_SUFFIXES = (".jpg", ".png")  # seeking_shape reads the first alone, archetype_agnostic both
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp")
+
+FACE_ROOTS = (
+    "faces",
+    "VGG_ALL_FRONTAL",
+    "voxceleb/VGG_ALL_FRONTAL",
+    "unzippedFaces",
+    "voxceleb/unzippedFaces",
+)
+
+
+def find_face_root(root: str | Path) -> Path:
+    """Give the folder that holds a corpus's face folders; ROOT/faces when no known one exists."""
+    places = [Path(root) / name for name in FACE_ROOTS]
+    return next((place for place in places if place.is_dir()), places[0])
+
+
+def find_faces(
+    face_root: str | Path, folder: str, suffixes: Collection[str] = PUBLISHED_IMAGE_SUFFIXES
+) -> list[str] | None:
+    """List the pictures of one face folder, sorted, relative to the face root; None without such a folder."""
+    return find_files(face_root, folder, suffixes)
+
+
+def is_face(item: str) -> bool:
+    """Tell a picture from a clip by its ending (case does not matter)."""
+    return item[item.rfind(".") :].lower() in _FACE_SUFFIXES
+
+
+_FACE_SUFFIXES = frozenset(IMAGE_SUFFIXES)

@@ -1,0 +1,236 @@
+"""Training pairs: one picture and one clip of a person (or two of each), drawn anew every time."""
+
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from tqdm import tqdm
+
+from voiceface.audio import loading as audio
+from voiceface.datasets.corpus import Corpus, CorpusError
+from voiceface.datasets.view_sampling import Channels, Second, SecondView, Views
+from voiceface.images import loading as images
+from voiceface.images import transforms
+from voiceface.runtime.process_pool import default_workers
+
+log = logging.getLogger(__name__)
+
+LoadVoice = Callable[[Path], NDArray[Any]]
+LoadFace = Callable[[Path], NDArray[np.uint8]]
+
+NAMED_AT_MOST = 20  # people that one error message lists
+READ_AHEAD = 64  # files decoded at a time while the memory is filled
+
+
+class PairDataset:
+    """One entry per person of a corpus; `draw` gives a random picture and a random clip of that person.
+
+    A draw depends on the index and the generator only: neither on earlier draws nor on what is
+    kept in memory.
+
+    Attributes:
+        corpus: where the people come from.
+        views: how they are drawn.
+        side: of the square faces, in pixels.
+        length: samples of every voice.
+        kept_bytes: memory taken by decoded files, at most `memory_budget`.
+    """
+
+    def __init__(
+        self,
+        corpus: Corpus,
+        load_voice: LoadVoice | None = None,
+        load_face: LoadFace | None = None,
+        *,
+        side: int = 112,
+        length: int = 160_000,
+        augment: bool = True,
+        rotation: transforms.Rotation = "centred",
+        fit: transforms.Fit = "pad",
+        colour_jitter: float = 0.0,
+        channels: Channels = "bgr",
+        views: Literal[1, 2] = 1,
+        second: Second = "other",
+        second_view: SecondView = "shared",
+        sample_scale: Literal["int16", "stored"] = "int16",
+        resample: bool = False,
+        policy: audio.Policy = "strict",
+        in_memory: bool = False,
+        memory_budget: int = 4 << 30,
+        workers: int | None = None,
+        progress: bool = True,
+    ) -> None:
+        """Check the corpus and, on request, decode it.
+
+        Args:
+            corpus: people with at least one clip and one picture each.
+            load_voice: gives the wave of a file, shape (T,); default 16 kHz, first channel.
+            load_face: gives the picture of a file, shape (H, W, 3), uint8, B G R whatever `channels` says;
+                default `images.decode` with tolerance for truncated files.
+            side: of the square faces.
+            length: samples of every voice: shorter clips are repeated, longer ones cut (160 000 = 10 s).
+            augment, rotation, fit, colour_jitter, channels, views, second, second_view: see `Views`.
+            sample_scale: of the voices, see `voiceface.audio.loading` (default loader).
+            resample: convert clips of other rates instead of refusing them (default loader).
+            policy: "strict" refuses damaged clips, "tolerant" uses what is left (default loader).
+            in_memory: decode every file once, now, and keep it: clips as int16 (as float32 where they are not
+                whole numbers), pictures as uint8 at their final size. Worker processes started by fork share
+                that memory; a pickled copy is without it.
+            memory_budget: bytes at most; files beyond it are read from the disk when they are drawn.
+            workers: threads that fill the memory, None takes every core.
+            progress: show a bar meanwhile (on standard error).
+
+        Raises:
+            CorpusError: nobody in the corpus, or people without clips or pictures (all in one message).
+            ValueError: an option has a value that it cannot have.
+        """
+        if side < 1 or length < 1:
+            raise ValueError(f"side and length must be at least 1, found {side} and {length}")
+        if sample_scale not in ("int16", "stored"):
+            raise ValueError(f'sample_scale must be "int16" or "stored", found {sample_scale!r}')
+        self.views = Views(side, augment, rotation, fit, colour_jitter, channels, views, second, second_view)
+        _check_complete(corpus)
+        self.corpus = corpus
+        self.side = side
+        self.length = length
+        self._load_voice = load_voice or partial(
+            default_voice, length=length, scale=sample_scale, resample=resample, policy=policy
+        )
+        self._load_face = load_face or default_face
+        self._voices: dict[str, NDArray[Any]] = {}
+        self._faces: dict[str, NDArray[np.uint8]] = {}
+        self.kept_bytes = 0
+        if in_memory:
+            self._fill(memory_budget, workers or default_workers(), progress)
+
+    def __len__(self) -> int:
+        """Number of people."""
+        return len(self.corpus.people)
+
+    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+        """One picture and one clip of a person, each uniform among that person's files; or two of each.
+
+        Args:
+            index: of the person in the corpus.
+            rng: source of every draw: picture, clip, then the transform; then the same of the second view.
+
+        Returns:
+            "face": (3, side, side), float32, 0...255, B G R or as `channels` says. "voice": (length,),
+            float32, 16-bit scale or as `sample_scale` says. "label": class index of the person, int. With two
+            views also "face_second" and "voice_second".
+
+        Raises:
+            AudioError, ImageError, FileNotFoundError: a drawn file cannot be used.
+        """
+        person = self.corpus.people[index]
+        drawn = self.views.draw(
+            len(person.faces),
+            len(person.voices),
+            lambda picture: self._picture(person.faces[picture]),
+            lambda clip: self._voice(person.voices[clip]),
+            rng,
+        )
+        return {**drawn, "label": person.label}
+
+    def _picture(self, picture: str) -> NDArray[np.uint8]:
+        """A picture, kept or from the disk."""
+        kept = self._faces.get(picture)
+        return self._load_face(self.corpus.face_path(picture)) if kept is None else kept
+
+    def _voice(self, clip: str) -> NDArray[np.float32]:
+        """A clip of full length, kept or from the disk; the caller's own."""
+        kept = self._voices.get(clip)
+        wave = audio.repeat_to_length(self._read_voice(clip) if kept is None else kept, self.length)
+        return wave.astype(np.float32, copy=kept is not None)  # what is kept must not be handed out
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the decoded files behind: a process started by spawn would get its own copy of them all."""
+        return {**self.__dict__, "_voices": {}, "_faces": {}, "kept_bytes": 0}
+
+    def _read_voice(self, clip: str) -> NDArray[Any]:
+        """Decode a clip and check what the loader gave."""
+        path = self.corpus.voice_path(clip)
+        wave = self._load_voice(path)
+        if wave.ndim != 1 or not len(wave):
+            raise audio.AudioError(f"{path}: loaded as shape {wave.shape}, expected (T,) with T at least 1")
+        return wave
+
+    def _keep_voice(self, clip: str) -> NDArray[Any]:
+        """The part of a clip that is used: as int16 where that loses nothing, else as it was loaded."""
+        wave = self._read_voice(clip)[: self.length]
+        with np.errstate(invalid="ignore"):
+            integers = wave.astype(np.int16)
+        return integers if np.array_equal(integers, wave) else wave.copy()
+
+    def _keep_face(self, picture: str) -> NDArray[np.uint8]:
+        """A picture at its final size, before the random steps."""
+        return transforms.resize(self._load_face(self.corpus.face_path(picture)), self.side, self.views.fit)
+
+    def _fill(self, budget: int, workers: int, progress: bool) -> None:
+        """Decode files, person by person, until all are kept or the budget is used up."""
+        jobs: dict[tuple[str, str], tuple[dict[str, Any], Callable[[str], NDArray[Any]]]] = {}
+        for person in self.corpus.people:  # people may share files
+            jobs |= {("face", item): (self._faces, self._keep_face) for item in person.faces}
+            jobs |= {("voice", item): (self._voices, self._keep_voice) for item in person.voices}
+        todo = [(item, *how) for (_, item), how in jobs.items()]
+        with (
+            ThreadPoolExecutor(workers) as pool,
+            tqdm(total=len(todo), desc="decode", unit="file", disable=not progress) as bar,
+        ):
+            for start in range(0, len(todo), READ_AHEAD):
+                some = todo[start : start + READ_AHEAD]
+                for (item, kept, _), array in zip(some, pool.map(lambda job: job[2](job[0]), some)):
+                    bar.update()
+                    if self.kept_bytes + array.nbytes > budget:
+                        log.warning(
+                            "memory budget of %.0f MB used up by %d of %d files; the others are on disk",
+                            budget / 1e6,
+                            len(self._faces) + len(self._voices),
+                            len(todo),
+                        )
+                        return
+                    kept[item] = array
+                    self.kept_bytes += array.nbytes
+
+
+def default_voice(
+    path: Path,
+    *,
+    length: int | None = None,
+    scale: audio.Scale = "int16",
+    resample: bool = False,
+    policy: audio.Policy = "strict",
+) -> audio.Wave:
+    """Load a clip for training: 16 kHz, first channel, `length` samples at most."""
+    return audio.load(path, scale=scale, resample=resample, policy=policy, limit=length)
+
+
+def default_face(path: Path) -> NDArray[np.uint8]:
+    """Load a picture as uint8 (H, W, 3), B G R; a truncated one is used as far as it goes."""
+    return transforms.to_bgr(images.decode(path))
+
+
+def _check_complete(corpus: Corpus) -> None:
+    """Refuse an empty corpus and people who lack clips or pictures, naming them in one message."""
+    if not len(corpus.people):
+        raise CorpusError("the corpus holds nobody, expected at least one person; check split and folders")
+    problems = []
+    for person in corpus.people:
+        lacks = [what for what, files in (("clips", person.voices), ("pictures", person.faces)) if not files]
+        if lacks:
+            identity = person.identity
+            problems.append(
+                f"{identity.name} ({identity.voice_id}, {identity.face_id}): no {' and no '.join(lacks)}"
+            )
+    if problems:
+        more = f"; and {len(problems) - NAMED_AT_MOST} more" if len(problems) > NAMED_AT_MOST else ""
+        raise CorpusError(
+            f"{len(problems)} of {len(corpus.people)} people cannot be paired, expected at least one clip in "
+            f"{corpus.voice_root} and one picture in {corpus.face_root} each: "
+            f"{'; '.join(problems[:NAMED_AT_MOST])}{more}. Add the files or leave these people out."
+        )

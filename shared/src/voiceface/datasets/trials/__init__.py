@@ -1,0 +1,1 @@
+"""Trial lists: reading, sampling, coverage."""

@@ -1,0 +1,131 @@
+"""`voiceface check DATA`: is this corpus fit for training? One readable page, exit code 0 or 1."""
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+
+from voiceface.datasets.corpus import open_corpus, read_identities
+from voiceface.datasets.layouts import PUBLISHED_AUDIO_SUFFIXES, PUBLISHED_IMAGE_SUFFIXES
+from voiceface.datasets.validation.report import (
+    Findings,
+    check_lists,
+    compare_folders,
+    count_files,
+    count_people,
+    find_duplicates,
+    judge,
+)
+
+LIST_FOLDERS = ("list_wav", "matching", "veriflist", "retrieval")
+
+CACHE = ".voiceface"
+
+
+def check_corpus(
+    root: str | Path,
+    *,
+    deep: bool = False,
+    cache: str | Path | None = None,
+    workers: int | None = None,
+    voice_root: str | Path | None = None,
+    face_root: str | Path | None = None,
+    voice_folder: str = "voxceleb1_id",
+    audio_suffixes: Collection[str] = PUBLISHED_AUDIO_SUFFIXES,
+    image_suffixes: Collection[str] = PUBLISHED_IMAGE_SUFFIXES,
+    progress: bool = True,
+) -> Findings:
+    """Look over a data folder: tables, folders, every file, every list.
+
+    A stopped check goes on where it was when started again with the same cache, and finds the same.
+
+    Args:
+        root: data folder of any layout that `open_corpus` knows.
+        deep: decode every file instead of reading its header (finds silence, constant pictures, damage).
+        cache: folder of the journal; None takes ROOT/.voiceface or, where that cannot be written, a folder
+            for temporary files.
+        workers: processes; None takes every core.
+        voice_root: see `open_corpus`.
+        face_root: see `open_corpus`.
+        voice_folder: see `open_corpus`.
+        audio_suffixes: see `open_corpus`.
+        image_suffixes: see `open_corpus`.
+        progress: show a bar on standard error.
+
+    Returns:
+        The findings; `can_train` is the verdict.
+
+    Raises:
+        FileNotFoundError, ValueError: there is no identity table, or no root, or the table is broken.
+    """
+    from voiceface.datasets.validation.file_probe import look_at_all
+
+    root = Path(root)
+    corpus = open_corpus(
+        root,
+        None,
+        voice_root=voice_root,
+        face_root=face_root,
+        on_missing="skip",
+        voice_folder=voice_folder,
+        audio_suffixes=audio_suffixes,
+        image_suffixes=image_suffixes,
+    )
+    jobs = [("voice", item) for item in corpus.voices] + [("face", item) for item in corpus.faces]
+    paths = [
+        (what, str(corpus.voice_path(item) if what == "voice" else corpus.face_path(item)))
+        for what, item in jobs
+    ]
+    folder = Path(cache) if cache is not None else cache_folder(root)
+    records = dict(zip(jobs, look_at_all(paths, deep=deep, cache=folder, workers=workers, progress=progress)))
+    found = Findings(deep=deep)
+    found.missing_folders = [_below(root, place) for place in corpus.missing]
+    by_table = not (root / "manifest.csv").is_file()
+    known = (
+        {name for row in read_identities(root, None, keep_none=True) for name in (row.voice_id, row.face_id)}
+        if by_table
+        else set()
+    )
+    count_people(found, corpus, records)
+    count_files(found, records)
+    find_duplicates(found, corpus, records)
+    compare_folders(found, corpus, known, by_table)
+    second = root / "unzippedFaces"
+    check_lists(found, corpus, _lists_of(root), second if second.is_dir() else None)
+    judge(found, corpus, records)
+    return found
+
+
+def cache_folder(root: Path) -> Path:
+    """Give ROOT/.voiceface, or a folder for temporary files that belongs to this user and this root.
+
+    Raises:
+        OSError: neither can be written.
+    """
+    own = root / CACHE
+    try:
+        own.mkdir(exist_ok=True)
+        with tempfile.TemporaryFile(dir=own):
+            return own
+    except OSError:
+        user = str(os.getuid()) if hasattr(os, "getuid") else "user"
+        place = hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:16]
+        other = Path(tempfile.gettempdir()) / f"voiceface-{user}" / place
+        other.mkdir(parents=True, exist_ok=True, mode=0o700)
+        return other
+
+
+def _lists_of(root: Path) -> list[Path]:
+    """Every list that a data folder brings along."""
+    found = [root / "identity_splits.txt"]
+    for name in LIST_FOLDERS:
+        for ending in ("*.txt", "*.txt.gz", "*.csv", "*.csv.gz"):
+            found += (root / name).glob(ending)
+    return sorted(path for path in found if not path.name.startswith(("vox1_", "identity_", ".")))
+
+
+def _below(root: Path, place: str) -> str:
+    """A path relative to the data folder where it lies in it."""
+    path = Path(place)
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else place

@@ -1,0 +1,360 @@
+"""Embedding tables: every file encoded once per model, kept in a cache that survives a kill."""
+
+import hashlib
+import logging
+import re
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+from tqdm import tqdm
+
+from voiceface.io.atomic import atomic_path, sha256_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+log = logging.getLogger(__name__)
+
+FORMAT = "voiceface-embeddings-1"
+
+
+class EmbeddingError(ValueError):
+    """Embeddings that cannot be made or read; `failures` maps items to what went wrong."""
+
+    def __init__(self, message: str, failures: dict[str, str] | None = None) -> None:
+        """Keep the failures beside the message."""
+        super().__init__(message)
+        self.failures = failures or {}
+
+
+@dataclass(frozen=True)
+class EmbeddingTable:
+    """One embedding per item.
+
+    Attributes:
+        items: names, such as paths relative to a root; all different.
+        vectors: float32 (N, D), not necessarily of unit length.
+        fingerprint: of the model that made them.
+        failed: items that could not be encoded -> why (not saved).
+    """
+
+    items: list[str]
+    vectors: npt.NDArray[np.float32]
+    fingerprint: str = ""
+    failed: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        """Check that there is one row per item, each item once."""
+        if self.vectors.ndim != 2 or len(self.vectors) != len(self.items):
+            raise EmbeddingError(
+                f"expected one row per item, ({len(self.items)}, D), got shape {self.vectors.shape}"
+            )
+        places = {item: row for row, item in enumerate(self.items)}
+        if len(places) != len(self.items):
+            raise EmbeddingError(f"{len(self.items) - len(places)} items stand in the table more than once")
+        object.__setattr__(self, "_places", places)
+
+    def __len__(self) -> int:
+        """Number of items."""
+        return len(self.items)
+
+    def __contains__(self, item: object) -> bool:
+        """Whether the table has an embedding of `item`."""
+        return item in self._places  # type: ignore[attr-defined]
+
+    def rows(self, items: Sequence[str], absent: str = "error") -> npt.NDArray[np.int64]:
+        """Row of each item, int64 (len(items),); -1 for unknown ones with absent="mark".
+
+        Raises:
+            EmbeddingError: with absent="error", items are not in the table; says how many and the first.
+        """
+        get = self._places.get  # type: ignore[attr-defined]
+        found = np.fromiter((get(item, -1) for item in items), np.int64, len(items))
+        lost = np.flatnonzero(found < 0)
+        if len(lost) and absent == "error":
+            raise EmbeddingError(
+                f"{len(lost)} of {len(items)} items have no embedding, the first is {items[lost[0]]}; "
+                "encode them, or leave their lines out (on_absent='skip')"
+            )
+        return found
+
+    def take(self, items: Sequence[str]) -> "EmbeddingTable":
+        """The same table, only these items, in this order.
+
+        Raises:
+            EmbeddingError: an item is not in the table.
+        """
+        return EmbeddingTable(list(items), self.vectors[self.rows(items)], self.fingerprint)
+
+    def means(self, groups: Sequence[Sequence[str]]) -> npt.NDArray[np.float32]:
+        """Mean of the unit-length embeddings of each group of items, at unit length, (len(groups), D)."""
+        mean = np.stack([_unit(self.vectors[self.rows(group)]).mean(axis=0) for group in groups])
+        return _unit(mean).astype(np.float32)
+
+    def save(self, path: str | Path) -> None:
+        """Write the table atomically: .npz, .parquet, .arrow or .feather; equal tables give equal bytes."""
+        target = Path(path)
+        if target.suffix == ".npz":
+            with atomic_path(target) as temporary, temporary.open("wb") as file:
+                np.savez(
+                    file,
+                    items=np.array(self.items, dtype=np.str_),
+                    vectors=self.vectors,
+                    fingerprint=np.array(self.fingerprint),
+                    format=np.array(FORMAT),
+                )
+        elif target.suffix in (".parquet", ".arrow", ".feather"):
+            import pyarrow as pa
+            import pyarrow.feather
+            import pyarrow.parquet
+
+            flat = pa.array(np.ascontiguousarray(self.vectors, np.float32).reshape(-1))
+            lists = pa.FixedSizeListArray.from_arrays(flat, self.vectors.shape[1])
+            table = pa.table({"item": pa.array(self.items, pa.string()), "embedding": lists})
+            table = table.replace_schema_metadata({"fingerprint": self.fingerprint, "format": FORMAT})
+            with atomic_path(target) as temporary:
+                if target.suffix == ".parquet":
+                    pyarrow.parquet.write_table(table, temporary)
+                else:
+                    pyarrow.feather.write_feather(table, str(temporary), compression="uncompressed")
+        else:
+            raise EmbeddingError(f"{target}: expected a name that ends in .npz, .parquet, .arrow or .feather")
+
+    @classmethod
+    def load(cls, path: str | Path) -> "EmbeddingTable":
+        """Read a table that `save` wrote.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            EmbeddingError: it is damaged or something else.
+        """
+        source = Path(path)
+        if not source.is_file():
+            raise FileNotFoundError(f"no embedding table at {source}")
+        try:
+            if source.suffix == ".npz":
+                with np.load(source, allow_pickle=False) as data:
+                    items, vectors = data["items"].tolist(), data["vectors"]
+                    return cls(items, vectors.astype(np.float32, copy=False), str(data["fingerprint"]))
+            import pyarrow.feather
+            import pyarrow.parquet
+
+            reader = pyarrow.parquet if source.suffix == ".parquet" else pyarrow.feather
+            table = reader.read_table(source)
+            column = table.column("embedding").combine_chunks()
+            flat = np.array(column.flatten().to_numpy(zero_copy_only=False), np.float32)
+            fingerprint = (table.schema.metadata or {}).get(b"fingerprint", b"").decode()
+            items = table.column("item").to_pylist()
+            return cls(items, flat.reshape(len(items), column.type.list_size), fingerprint)
+        except EmbeddingError as error:
+            raise EmbeddingError(f"{source}: {error}") from error
+        except Exception as error:  # whatever a damaged archive makes the readers raise
+            raise EmbeddingError(f"{source}: not an embedding table, or damaged ({error})") from error
+
+
+def encode_files(
+    items: Sequence[str],
+    path_of: Callable[[str], Path],
+    load: Callable[[Path], npt.NDArray[Any]],
+    encode: Callable[["Tensor"], "Tensor"],
+    *,
+    fingerprint: str,
+    cache_dir: str | Path | None = None,
+    batch_size: int = 32,
+    shard_size: int = 512,
+    workers: int = 4,
+    key: str = "stat",
+    on_error: str = "error",
+    label: str = "encoding",
+    progress: bool = True,
+) -> EmbeddingTable:
+    """Encode every different item once, in batches, files loaded by threads ahead of the network.
+
+    Batches are cut from the list of items, not from what is left to do, and a shard of the cache holds whole
+    batches. So a run that was killed and started again gives the same bytes as one that was not.
+
+    Args:
+        items: names; repeated ones are encoded once.
+        path_of: file of an item, for instance `corpus.voice_path`.
+        load: reads a file into an array, run in threads. Arrays of one shape go through the network together.
+        encode: batch (B, ...) on the CPU to embeddings (B, D); moves the batch to its device itself.
+        fingerprint: of the model AND its front end: content hash, see
+            `voiceface.checkpoints.native.fingerprint`.
+        cache_dir: where shards are kept; None keeps nothing.
+        batch_size: files per batch.
+        shard_size: at least so many files per shard: what a kill loses at most.
+        workers: loading threads.
+        key: what makes a cached file the same: "stat" (item, size, time of last change) or "content" (item
+            and SHA-256 of its bytes).
+        on_error: files that cannot be read: "error" encodes all others, then raises naming them; "skip"
+            leaves them out, logs them and lists them in the table's `failed`.
+        label: words before the progress bar.
+        progress: show the bar (on standard error).
+
+    Returns:
+        Table of the different items in order of first appearance.
+
+    Raises:
+        EmbeddingError: files failed and on_error is "error"; nothing could be encoded; widths differ.
+    """
+    if on_error not in ("error", "skip") or key not in ("stat", "content"):
+        raise ValueError(f"on_error must be error or skip, key stat or content; got {on_error!r}, {key!r}")
+    distinct = list(dict.fromkeys(items))
+    if not distinct:
+        raise EmbeddingError("no items to encode")
+    folder = None if cache_dir is None else Path(cache_dir) / _folder_name(fingerprint)
+    failed: dict[str, str] = {}
+    keys = _keys_of(distinct, path_of, key, failed)
+    known = _read_shards(folder) if folder else {}
+    done = {item: known[keys[item]] for item in distinct if keys.get(item) in known}
+    batches = [distinct[start : start + batch_size] for start in range(0, len(distinct), batch_size)]
+    todo = [[item for item in batch if item not in done and item not in failed] for batch in batches]
+    fresh: dict[str, npt.NDArray[np.float32]] = {}
+    with tqdm(total=len(distinct), initial=len(done), desc=label, unit="file", disable=not progress) as bar:
+        for batch, arrays in _loaded([batch for batch in todo if batch], path_of, load, workers):
+            good = _encode_batch(batch, arrays, encode, failed)
+            done |= good
+            fresh |= {keys[item]: vector for item, vector in good.items()}
+            bar.update(len(batch))
+            if folder and len(fresh) >= shard_size:
+                _write_shard(folder, fresh)
+                fresh = {}
+        if folder and fresh:
+            _write_shard(folder, fresh)
+    if failed:
+        text = f"{len(failed)} of {len(distinct)} files could not be encoded ({_some(failed)})"
+        if on_error == "error":
+            remedy = "repair them, or leave them out (--skip-missing, on_error='skip')"
+            raise EmbeddingError(f"{text}; {remedy}", failed)
+        for item, why in failed.items():
+            log.warning("left out %s: %s", item, why)
+        log.warning("left out %d of %d files that could not be encoded", len(failed), len(distinct))
+    kept = [item for item in distinct if item in done]
+    if not kept:
+        raise EmbeddingError(f"none of {len(distinct)} files could be encoded: {_some(failed)}", failed)
+    widths = {len(done[item]) for item in kept}
+    if len(widths) > 1:
+        raise EmbeddingError(
+            f"embeddings differ in width: {sorted(widths)}; does the fingerprint name one model?"
+        )
+    return EmbeddingTable(kept, np.stack([done[item] for item in kept]), fingerprint, failed)
+
+
+def _some(failed: dict[str, str]) -> str:
+    """The first few failures; reasons mostly name the file themselves."""
+    shown = [why if item in why else f"{item}: {why}" for item, why in list(failed.items())[:5]]
+    return "; ".join(shown)
+
+
+def _unit(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Rows at unit length; zeros stay zeros."""
+    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
+
+
+def _keys_of(
+    items: Sequence[str], path_of: Callable[[str], Path], key: str, failed: dict[str, str]
+) -> dict[str, str]:
+    """Cache key of every item whose file is there; the others go to `failed`."""
+    keys = {}
+    for item in items:
+        path = Path(path_of(item))
+        try:
+            state = path.stat()
+            content = f"{state.st_size} {state.st_mtime_ns}" if key == "stat" else sha256_of(path)
+        except OSError as error:
+            failed[item] = str(error)
+            continue
+        keys[item] = f"{content} {item}"
+    return keys
+
+
+def _loaded(
+    batches: Sequence[list[str]],
+    path_of: Callable[[str], Path],
+    load: Callable[[Path], npt.NDArray[Any]],
+    workers: int,
+) -> Iterator[tuple[list[str], list[npt.NDArray[Any] | str]]]:
+    """Yield batches with what loading gave, an array or an error's text, two batches ahead."""
+
+    def attempt(item: str) -> npt.NDArray[Any] | str:
+        try:
+            return np.asarray(load(Path(path_of(item))))
+        except (ValueError, OSError) as error:
+            return str(error) or type(error).__name__
+
+    pool = ThreadPoolExecutor(max(1, workers))
+    ahead: list[list[Future[npt.NDArray[Any] | str]]] = []
+    try:
+        for number, batch in enumerate(batches):
+            while len(ahead) < 3 and number + len(ahead) < len(batches):
+                ahead.append([pool.submit(attempt, item) for item in batches[number + len(ahead)]])
+            yield batch, [future.result() for future in ahead.pop(0)]
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _encode_batch(
+    batch: Sequence[str],
+    arrays: Sequence[npt.NDArray[Any] | str],
+    encode: Callable[["Tensor"], "Tensor"],
+    failed: dict[str, str],
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Embeddings of what was loaded, item -> (D,); failures are noted."""
+    import torch
+
+    groups: dict[tuple[Any, ...], list[int]] = {}
+    for place, array in enumerate(arrays):
+        if isinstance(array, str):
+            failed[batch[place]] = array
+        else:
+            groups.setdefault((array.shape, array.dtype.str), []).append(place)
+    found: dict[str, npt.NDArray[np.float32]] = {}
+    for places in groups.values():
+        inputs = torch.from_numpy(np.stack([np.asarray(arrays[place]) for place in places]))
+        with torch.inference_mode():
+            vectors = encode(inputs).float().cpu().numpy()
+        if vectors.ndim != 2 or len(vectors) != len(places):
+            raise EmbeddingError(
+                f"expected embeddings ({len(places)}, D) of a batch, got shape {vectors.shape}"
+            )
+        for place, vector in zip(places, vectors):
+            if np.isfinite(vector).all():
+                found[batch[place]] = vector.copy()
+            else:
+                failed[batch[place]] = "its embedding holds NaN or infinity"
+    return {item: found[item] for item in batch if item in found}
+
+
+def _folder_name(fingerprint: str) -> str:
+    """Folder of one model's shards; the fingerprint itself where it can be a name."""
+    if not fingerprint:
+        raise ValueError("the cache needs the model's fingerprint, got an empty one")
+    if re.fullmatch(r"[\w.-]{1,100}", fingerprint) and not fingerprint.startswith("."):
+        return fingerprint
+    return hashlib.sha256(fingerprint.encode()).hexdigest()
+
+
+def _write_shard(folder: Path, vectors: dict[str, npt.NDArray[np.float32]]) -> None:
+    """Add one shard; its name follows from its keys, so writing it twice changes nothing."""
+    keys = list(vectors)
+    name = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:24]
+    EmbeddingTable(keys, np.stack(list(vectors.values())), folder.name).save(folder / f"shard-{name}.npz")
+
+
+def _read_shards(folder: Path) -> dict[str, npt.NDArray[np.float32]]:
+    """Everything cached for one model; shards that cannot be read are set aside with a warning."""
+    known: dict[str, npt.NDArray[np.float32]] = {}
+    for path in sorted(folder.glob("shard-*.npz")):
+        try:
+            table = EmbeddingTable.load(path)
+        except EmbeddingError as error:
+            log.warning("ignored a damaged part of the cache: %s", error)
+            continue
+        known |= dict(zip(table.items, table.vectors))
+    return known

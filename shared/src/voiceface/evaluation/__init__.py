@@ -1,0 +1,1 @@
+"""Evaluation: protocol, results, comparisons between systems."""

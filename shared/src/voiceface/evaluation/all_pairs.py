@@ -1,0 +1,293 @@
+"""Figures over all voice-face pairs of unseen people, one embedding per person and modality.
+
+Made for the synthetic population, where the truth is known: no triple is sampled, every figure stands between
+what knowing the sex alone gives and what an oracle gives, with a standard error over identities.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from voiceface.metrics.bootstrap import jackknife_error
+
+Array = npt.NDArray[np.float64]
+
+FIGURES = {
+    "u_v2f": "1:2 matching, voice to face, anyone",
+    "u_f2v": "1:2 matching, face to voice, anyone",
+    "g_v2f": "1:2 matching, voice to face, same sex",
+    "g_f2v": "1:2 matching, face to voice, same sex",
+    "auc": "verification AUC, anyone",
+    "auc_g": "verification AUC, same sex",
+    "map_v2f": "retrieval mAP, voice to face, everybody in the gallery",
+    "map_f2v": "retrieval mAP, face to voice, everybody in the gallery",
+    "map100_v2f": "retrieval mAP, voice to face, galleries of 100 people",
+    "map100_f2v": "retrieval mAP, face to voice, galleries of 100 people",
+}
+
+
+@dataclass(frozen=True)
+class PairsFigure:
+    """One figure of one system with what it is to be measured against.
+
+    Attributes:
+        value: of the model.
+        error: standard error over identities (jackknife).
+        chance: of a system that knows nothing.
+        sex_only: of a system that knows the sex and nothing else.
+        oracle: of the best possible system, None when not given.
+        position: (value - sex_only) / (oracle - sex_only), None without an oracle or when those are equal.
+    """
+
+    value: float
+    error: float
+    chance: float
+    sex_only: float
+    oracle: float | None
+    position: float | None
+
+
+def score_matrix(voices: npt.NDArray[Any], faces: npt.NDArray[Any]) -> Array:
+    """Cosine similarity of every voice with every face, (N, N), row = voice.
+
+    Args:
+        voices: (N, D), or (N, K, D) for K clips a person: the mean of the K unit embeddings is taken.
+        faces: the same for pictures; N must agree, K need not.
+    """
+    left, right = _one_each(voices, "voices"), _one_each(faces, "faces")
+    if left.shape != right.shape:
+        raise ValueError(f"voices and faces differ in people or width: {left.shape} and {right.shape}")
+    return left @ right.T
+
+
+def all_pairs_figures(
+    scores: Array, sex: npt.NDArray[Any], gallery: int = 100
+) -> dict[str, tuple[float, float]]:
+    """All figures of a score matrix, ties counted fairly.
+
+    Matching takes every triple (anchor, right, wrong); each anchor counts the same. AUC compares every
+    matching with every mismatching pair. Retrieval has one relevant item, so AP is 1/rank; "map100" is its
+    exact expectation over random galleries that hold the right one and 99 others (all others when fewer).
+
+    Args:
+        scores: (N, N), row = voice, column = face of the same person in the same order; higher = more alike.
+            -inf is allowed (an oracle that excludes a pair), NaN is not.
+        sex: (N,), any two values.
+        gallery: people in a small gallery.
+
+    Returns:
+        Figure -> (value, standard error over identities); NaN where nobody shares a sex.
+    """
+    found = figures_left_out(scores, sex, gallery)
+    return {name: (value, jackknife_error(left_out)) for name, (value, left_out) in found.items()}
+
+
+def figures_left_out(
+    scores: Array, sex: npt.NDArray[Any], gallery: int = 100
+) -> dict[str, tuple[float, Array]]:
+    """The same figures, and each of them with one person left out, as anchor and as answer.
+
+    Args:
+        scores: (N, N). sex: (N,). gallery: see `all_pairs_figures`.
+
+    Returns:
+        Figure -> (value, (N,) values without person 1 ... N); NaN where nobody shares a sex.
+    """
+    people = len(scores)
+    if scores.shape != (people, people) or sex.shape != (people,) or people < 3:
+        raise ValueError(f"expected scores (N, N) and sex (N,), N > 2; got {scores.shape} and {sex.shape}")
+    if np.isnan(scores).any():
+        raise ValueError(f"{int(np.isnan(scores).sum())} of {scores.size} scores are NaN")
+    other = ~np.eye(people, dtype=bool)
+    alike = other & (sex[:, None] == sex)
+    small = min(gallery, people)
+    figures: dict[str, tuple[float, Array]] = {}
+    for direction, table in (("v2f", scores), ("f2v", scores.T)):
+        right = np.diagonal(table)[:, None]
+        wins = (right > table) + 0.5 * (right == table)
+        figures[f"u_{direction}"] = _matching(wins, other)
+        figures[f"g_{direction}"] = _matching(wins, alike)
+        figures[f"map_{direction}"] = _reciprocal_rank(table, people)
+        figures[f"map{gallery}_{direction}"] = _reciprocal_rank(table, small)
+    figures["auc"] = _auc(scores, other)
+    figures["auc_g"] = _auc(scores, alike)
+    order = [name.replace("map100", f"map{gallery}") for name in FIGURES]
+    return {name: figures[name] for name in order}
+
+
+def evaluate_all_pairs(
+    voices: npt.NDArray[Any],
+    faces: npt.NDArray[Any],
+    sex: npt.NDArray[Any],
+    *,
+    oracle_scores: Array | None = None,
+    gallery: int = 100,
+) -> dict[str, PairsFigure]:
+    """Figures of one system on unseen people, between sex-only and oracle.
+
+    Args:
+        voices: (N, D), or (N, K, D) to average K clips a person.
+        faces: (N, D), or (N, K, D).
+        sex: (N,), of the same people in the same order.
+        oracle_scores: (N, N), voice by face, such as the population's exact log likelihood ratio.
+        gallery: people in the small galleries.
+
+    Returns:
+        Figure name (see `FIGURES`) -> figure.
+    """
+    return figures_between(score_matrix(voices, faces), sex, oracle_scores=oracle_scores, gallery=gallery)
+
+
+def figures_between(
+    scores: Array, sex: npt.NDArray[Any], *, oracle_scores: Array | None = None, gallery: int = 100
+) -> dict[str, PairsFigure]:
+    """The same as `evaluate_all_pairs` from a score matrix (N, N)."""
+    sex = np.asarray(sex)
+    model = all_pairs_figures(scores, sex, gallery)
+    chance = all_pairs_figures(np.zeros(scores.shape), sex, gallery)
+    by_sex = all_pairs_figures((sex[:, None] == sex).astype(np.float64), sex, gallery)
+    oracle = None if oracle_scores is None else all_pairs_figures(oracle_scores, sex, gallery)
+    found = {}
+    for name, (value, error) in model.items():
+        base, top = by_sex[name][0], None if oracle is None else oracle[name][0]
+        position = None if top is None or top == base else (value - base) / (top - base)
+        found[name] = PairsFigure(value, error, chance[name][0], base, top, position)
+    return found
+
+
+def evaluate_population(
+    voices: npt.NDArray[Any],
+    faces: npt.NDArray[Any],
+    sex: npt.NDArray[Any],
+    *,
+    average: Sequence[int] = (4,),
+    oracle_scores: Array | None = None,
+    gallery: int = 100,
+) -> dict[str, dict[str, PairsFigure]]:
+    """Figures of one clip and one picture a person ("single") and of means over K of each ("avgK").
+
+    Args:
+        voices: (N, K, D), several clips a person; or (N, D), then only "single" is given.
+        faces: (N, K', D), several pictures a person; or (N, D).
+        sex: (N,).
+        average: values of K.
+        oracle_scores: (N, N), see `evaluate_all_pairs`.
+        gallery: people in the small galleries.
+
+    Raises:
+        ValueError: a K exceeds the number of clips or pictures.
+    """
+    rule: dict[str, Any] = {"oracle_scores": oracle_scores, "gallery": gallery}
+    voices, faces = (x[:, None] if x.ndim == 2 else x for x in (np.asarray(voices), np.asarray(faces)))
+    results = {"single": evaluate_all_pairs(voices[:, 0], faces[:, 0], sex, **rule)}
+    most = min(voices.shape[1], faces.shape[1])
+    for k in average if most > 1 else ():
+        if k > most:
+            raise ValueError(f"avg{k} needs {k} clips and pictures a person, got {most}")
+        results[f"avg{k}"] = evaluate_all_pairs(voices[:, :k], faces[:, :k], sex, **rule)
+    return results
+
+
+def pairs_table(results: Mapping[str, Mapping[str, PairsFigure]]) -> str:
+    """Text table of `evaluate_population`: a line per figure with chance, sex-only, model, error, oracle."""
+    lines = [f"{'':20}{'chance':>8}{'sex':>8}{'model':>8}{'error':>8}{'oracle':>8}{'position':>10}"]
+    for way, figures in results.items():
+        for name, figure in figures.items():
+            last = [f"{'-':>8}" if figure.oracle is None else f"{figure.oracle:8.3f}"]
+            last += [f"{'-':>10}" if figure.position is None else f"{figure.position:10.3f}"]
+            numbers = (figure.chance, figure.sex_only, figure.value, figure.error)
+            lines.append(f"{way + ' ' + name:20}" + "".join(f"{x:8.3f}" for x in numbers) + "".join(last))
+    return "\n".join(lines)
+
+
+def pairs_json(results: Mapping[str, Mapping[str, PairsFigure]]) -> dict[str, Any]:
+    """The same as plain values for JSON."""
+    return {way: {name: asdict(figure) for name, figure in found.items()} for way, found in results.items()}
+
+
+def _one_each(vectors: npt.NDArray[Any], name: str) -> Array:
+    """Unit rows (N, D) in double precision, means of K where there are several."""
+    table = np.asarray(vectors, np.float64)
+    if table.ndim not in (2, 3) or not np.isfinite(table).all():
+        raise ValueError(f"{name}: expected finite embeddings (N, D) or (N, K, D), got shape {table.shape}")
+    tiny = np.finfo(np.float64).tiny
+    table = table / np.maximum(np.linalg.norm(table, axis=-1, keepdims=True), tiny)
+    if table.ndim == 2:
+        return table
+    mean = table.mean(axis=1)
+    return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), tiny)
+
+
+def _matching(wins: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, Array]:
+    """Mean over anchors of the share of allowed wrong people that lose; the same without each person."""
+    won, count = (wins * allowed).sum(axis=1), allowed.sum(axis=1).astype(np.float64)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        rate = won / count
+        # Column k: rate of every anchor when person k is not there, as anchor or as wrong answer.
+        without = (won[:, None] - wins * allowed) / (count[:, None] - allowed)
+    np.fill_diagonal(without, np.nan)
+    known = ~np.isnan(without)
+    left_out = np.where(known, without, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
+    return _mean(rate[count > 0]), left_out
+
+
+def _reciprocal_rank(scores: Array, gallery: int) -> tuple[float, Array]:
+    """Mean AP with one relevant item, expected over galleries of so many; the same without each person."""
+    right = np.diagonal(scores)[:, None]
+    over, equal = scores > right, scores == right
+    above, tied = over.sum(axis=1), equal.sum(axis=1)
+    value = _expected_precision(above, tied, len(scores), gallery).mean()
+    # Column k: every anchor when person k is not there, as anchor or in the gallery.
+    np.fill_diagonal(equal, False)
+    fewer = len(scores) - 1
+    # (Entries on the diagonal mean nothing and are taken out of the sum.)
+    without = _expected_precision(above[:, None] - over, tied[:, None] - equal, fewer, min(gallery, fewer))
+    left_out = (without.sum(axis=0) - np.diagonal(without)) / fewer
+    return float(value), left_out
+
+
+def _expected_precision(
+    above: npt.NDArray[np.int64], tied: npt.NDArray[np.int64], people: int, gallery: int
+) -> Array:
+    """Expected AP (1/rank) of anchors with so many people above and tied (itself included), any shape.
+
+    With exactly a of the other N - 1 people above, the number X of them in a gallery of k (the right one and
+    k - 1 drawn others) is hypergeometric and E[1/(1 + X)] = N/(k (a + 1)) (1 - C(N - 1 - a, k)/C(N, k)).
+    """
+    a, place = np.arange(people), np.arange(gallery)
+    none_drawn = ((people - 1 - a[:, None] - place).clip(0) / (people - place)).prod(axis=1)
+    by_rank = people / (gallery * (a + 1)) * (1 - none_drawn)
+    total = np.append(0, np.cumsum(by_rank))
+    return (total[np.minimum(above + tied, people)] - total[above]) / tied
+
+
+def _auc(scores: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, Array]:
+    """Chance that a matching pair beats an allowed mismatching one; the same without each person."""
+    people = len(scores)
+    if not allowed.any():
+        return float("nan"), np.full(people, np.nan)
+    right = np.diagonal(scores)
+    by_row = np.stack([_beaten(scores[k][allowed[k]], right) for k in range(people)], axis=1)
+    by_column = np.stack([_beaten(scores[:, k][allowed[:, k]], right) for k in range(people)], axis=1)
+    pairs = float(allowed.sum())
+    whole = by_row.sum(axis=1)
+    without = whole[:, None] - by_row - by_column  # (positive, person left out)
+    np.fill_diagonal(without, 0)
+    left = pairs - allowed.sum(axis=1) - allowed.sum(axis=0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        left_out = without.sum(axis=0) / (left * (people - 1))
+    return float(whole.sum() / (pairs * people)), left_out
+
+
+def _beaten(wrong: Array, right: Array) -> Array:
+    """For each of `right` how many of `wrong` score lower, ties half."""
+    ordered = np.sort(wrong)
+    return (np.searchsorted(ordered, right) + np.searchsorted(ordered, right, side="right")) / 2
+
+
+def _mean(values: Array) -> float:
+    """Mean, NaN of nothing."""
+    return float(values.mean()) if len(values) else float("nan")

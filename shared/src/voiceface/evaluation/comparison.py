@@ -1,0 +1,314 @@
+"""Several systems on the same people and lists: the same items, means over runs, paired differences."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from itertools import chain
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from voiceface.datasets.corpus import Corpus
+from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
+from voiceface.evaluation.all_pairs import Array, score_matrix
+from voiceface.evaluation.all_pairs_comparison import PairsComparison, compare_all_pairs
+from voiceface.evaluation.evaluator import compare, evaluate
+from voiceface.evaluation.protocol import Protocol
+from voiceface.evaluation.results import MAIN_FIGURE, Figure, ListResult, Results, some_of
+from voiceface.metrics.bootstrap import (
+    Interval,
+    PairedDifference,
+    interval_of,
+    mean_interval,
+    verification_replicates,
+)
+
+log = logging.getLogger(__name__)
+
+Tables = tuple[EmbeddingTable, EmbeddingTable]
+"""Voice and face embeddings of one run."""
+AVERAGED = 4
+SIDES = ("voices", "faces")
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Systems beside each other; the first is held against every other one.
+
+    Attributes:
+        protocol: lists and rules, the same for all.
+        systems: name -> results, means over the system's runs.
+        runs: name -> results of every run.
+        differences: other system -> list -> the first system minus it.
+        references: "sex only" and "oracle" -> results under the same protocol (population only).
+        pairs: figures over all pairs of people, for each number of clips a person (population only).
+        left_out: items that not every system has (none unless that was asked for).
+    """
+
+    protocol: Protocol
+    systems: dict[str, Results]
+    runs: dict[str, tuple[Results, ...]]
+    differences: dict[str, dict[str, PairedDifference]]
+    references: dict[str, Results] = field(default_factory=dict)
+    pairs: tuple[PairsComparison, ...] = ()
+    left_out: int = 0
+
+    @property
+    def first(self) -> str:
+        """Name of the system that the differences are about."""
+        return next(iter(self.systems))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for JSON: rules, figures of every run and of the means, references, differences."""
+        return {
+            "format": "voiceface-compare-1",
+            "protocol": self.protocol.name,
+            "protocol_sha256": self.protocol.sha256,
+            "rules": self.protocol.rules,
+            "items_left_out": self.left_out,
+            "first": self.first,
+            "systems": {
+                name: {"mean": found.to_dict(), "runs": [_without_curves(run) for run in self.runs[name]]}
+                for name, found in self.systems.items()
+            },
+            "references": {name: _without_curves(found) for name, found in self.references.items()},
+            "differences": {
+                name: {key: asdict(gap) for key, gap in found.items()}
+                for name, found in self.differences.items()
+            },
+            "all_pairs": [found.to_dict() for found in self.pairs],
+        }
+
+
+def compare_systems(
+    systems: Mapping[str, Sequence[Tables]],
+    protocol: Protocol,
+    corpus: Corpus,
+    *,
+    population: Path | None = None,
+    skip_missing: bool = False,
+    least: int = 2,
+) -> Comparison:
+    """Evaluate all systems on the same items, and hold the first against every other one.
+
+    Args:
+        systems: name -> embedding tables of each of its runs; figures are means over the runs.
+        protocol: lists and rules; its seed draws the people of every interval and test.
+        corpus: the people asked about.
+        population: folder of the synthetic population they belong to, for references and all pairs.
+        skip_missing: leave items that not every system has out of all systems, instead of raising.
+        least: number of systems without which there is nothing to compare; 1 evaluates one alone.
+
+    Raises:
+        EmbeddingError: a system has no embedding of an item that the lists or the corpus name.
+        ValueError: fewer systems, or one without a run.
+    """
+    if len(systems) < least or not all(systems.values()):
+        raise ValueError(
+            f"a comparison needs {least} systems or more with a run each, got {', '.join(systems) or 'none'}"
+        )
+    if not protocol.replicates:
+        raise ValueError("a comparison needs bootstrap draws of people, got 0 replicates")
+    systems, left_out = same_items(systems, corpus, protocol, skip_missing=skip_missing)
+    absent = "skip" if skip_missing else "error"
+    runs = {
+        name: tuple(evaluate(protocol, *tables, corpus, on_absent=absent) for tables in each)
+        for name, each in systems.items()
+    }
+    means = {name: mean_results(each) for name, each in runs.items()}
+    first, *others = means
+    differences = {name: compare(means[first], means[name]) for name in others}
+    if population is None:
+        return Comparison(protocol, means, runs, differences, left_out=left_out)
+    from voiceface.synthetic.ground_truth import read_truth, reference_tables
+
+    voices, faces = systems[first][0]
+    references = {
+        name: evaluate(
+            replace(protocol, replicates=0),
+            told[0].take([item for item in told[0].items if item in voices]),
+            told[1].take([item for item in told[1].items if item in faces]),
+            corpus,
+            on_absent="skip",
+        )
+        for name, told in reference_tables(read_truth(population), corpus).items()
+    }
+    pairs = _all_pairs(systems, protocol, corpus, population)
+    return Comparison(protocol, means, runs, differences, references, pairs, left_out)
+
+
+def same_items(
+    systems: Mapping[str, Sequence[Tables]], corpus: Corpus, protocol: Protocol, *, skip_missing: bool = False
+) -> tuple[dict[str, list[Tables]], int]:
+    """Every system's embeddings of the same clips and pictures: those of the corpus and of the lists.
+
+    Args:
+        systems: name -> tables of each run. corpus: people. protocol: lists.
+        skip_missing: keep what all have instead of raising.
+
+    Returns:
+        Tables of the same items in the same order, and how many items were left out.
+
+    Raises:
+        EmbeddingError: somebody lacks something; says who, how many and the first.
+    """
+    kept, lacking = [], []
+    for place, what in enumerate(SIDES):
+        needed = list(dict.fromkeys(_needed(place, corpus, protocol)))
+        common = set(needed)
+        for name, runs in systems.items():
+            for number, tables in enumerate(runs, 1):
+                lost = [item for item in needed if item not in tables[place]]
+                common.difference_update(lost)
+                if lost:
+                    who = name if len(runs) == 1 else f"{name}, run {number},"
+                    lacking.append(f"{who} lacks {len(lost)} of {len(needed)} {what} ({some_of(lost)})")
+        kept.append([item for item in needed if item in common])
+        lacking += [] if common or not needed else [f"no item of {what} is left that all systems have"]
+    left_out = sum(len(set(_needed(place, corpus, protocol))) - len(kept[place]) for place in range(2))
+    if lacking and not (skip_missing and all(kept)):
+        raise EmbeddingError(
+            f"the systems were not given the same items: {'; '.join(lacking)}. Evaluate each on this data, "
+            "split and lists, or leave what is missing out of all of them with --skip-missing"
+        )
+    for text in lacking:
+        log.warning("%s; left out of all systems", text)
+    return {
+        name: [(voices.take(kept[0]), faces.take(kept[1])) for voices, faces in runs]
+        for name, runs in systems.items()
+    }, left_out
+
+
+def mean_results(runs: Sequence[Results]) -> Results:
+    """Mean over several runs of one system, on the same lines.
+
+    Figures, per-line values and curves are means over the runs. An interval is that of the mean and covers
+    people, not runs: another seed of training is not what it speaks of. R@k of several runs has none.
+
+    Args:
+        runs: results under one protocol.
+
+    Raises:
+        ValueError: the runs answered other lines or protocols.
+    """
+    first = runs[0]
+    if len(runs) == 1:
+        return first
+    if len({run.protocol.sha256 for run in runs}) > 1:
+        raise ValueError("the runs were evaluated under different protocols")
+    return Results(
+        first.protocol,
+        tuple(_mean_list(each, first.protocol) for each in zip(*(run.lists for run in runs))),
+        ", ".join(run.voices for run in runs),
+        ", ".join(run.faces for run in runs),
+        tuple(dict.fromkeys(chain.from_iterable(run.leaked for run in runs))),
+    )
+
+
+def _mean_list(runs: Sequence[ListResult], rules: Protocol) -> ListResult:
+    """Mean of one list's results."""
+    first = runs[0]
+    if not all(np.array_equal(first.used, run.used) for run in runs):
+        raise ValueError(f"{first.name}: the runs skipped different lines")
+    values = np.mean([run.line_values for run in runs], axis=0)
+    scores = None
+    spans: dict[str, Interval] = {}
+    rule: dict[str, Any] = {"replicates": rules.replicates, "seed": rules.seed}
+    if first.scores is not None and first.labels is not None:
+        scores = np.stack([run.scores for run in runs if run.scores is not None])
+        if rules.replicates:
+            found = [
+                verification_replicates(row, first.labels, first.line_people, prior=rules.prior, **rule)
+                for row in scores
+            ]
+            for name, (_, again) in found[0].items():
+                again = np.mean([each[name][1] for each in found], axis=0)
+                spans[name] = interval_of(0.0, again, rules.confidence)
+    elif rules.replicates:
+        main = MAIN_FIGURE[first.questions.kind]
+        spans[main] = mean_interval(values, first.line_people, confidence=rules.confidence, **rule)
+    nothing = Interval(0.0, float("nan"), float("nan"), float("nan"))
+    figures = {
+        name: Figure(
+            float(np.mean([run.figures[name].value for run in runs])),
+            figure.chance,
+            *(getattr(spans.get(name, nothing), part) for part in ("error", "low", "high")),
+        )
+        for name, figure in first.figures.items()
+    }
+    curve = _mean_curve([run.curve for run in runs])
+    return replace(first, figures=figures, line_values=values, curve=curve, scores=scores)
+
+
+def _mean_curve(curves: Sequence[dict[str, list[Any]]]) -> dict[str, list[Any]]:
+    """Mean hit rate at each false alarm rate that occurs in any run; mean share within the first k."""
+    if "cmc" in curves[0]:
+        return {"cmc": np.mean([curve["cmc"] for curve in curves], axis=0).tolist()}
+    if "roc" not in curves[0]:
+        return {}
+    grid = np.unique(np.concatenate([curve["roc"][0] for curve in curves]))
+    after = np.mean([np.interp(grid, *curve["roc"]) for curve in curves], axis=0)
+    # A curve also rises straight up: turned round, the same gives the lower end of each rise.
+    turned = [[-np.array(curve["roc"][0][::-1]), curve["roc"][1][::-1]] for curve in curves]
+    before = np.mean([np.interp(-grid, *curve) for curve in turned], axis=0)
+    hits = np.stack([before, after], axis=1)
+    return {"roc": [np.repeat(grid, 2).tolist(), hits.ravel().tolist()]}
+
+
+def _without_curves(results: Results) -> dict[str, Any]:
+    """Plain values of what stands beside a mean or a system: its figures, without ROC and CMC."""
+    record = results.to_dict()
+    for found in record["lists"]:
+        del found["curve"]
+    return record
+
+
+def _needed(place: int, corpus: Corpus, protocol: Protocol) -> Iterable[str]:
+    """Clips (place 0) or pictures (1) that the corpus and the lists name."""
+    yield from (corpus.voices, corpus.faces)[place]
+    for questions in protocol.lists:
+        asked = (questions.anchors, questions.candidates)
+        yield from asked[place if questions.direction == "v2f" else 1 - place]
+
+
+def _all_pairs(
+    systems: Mapping[str, Sequence[Tables]], protocol: Protocol, corpus: Corpus, population: Path
+) -> tuple[PairsComparison, ...]:
+    """One clip and one picture of everybody, and means over up to four of each."""
+    from voiceface.synthetic.ground_truth import read_truth
+
+    some = next(iter(systems.values()))[0]
+    files = [
+        [
+            [item for item in items if item in table]
+            for items, table in zip((person.voices, person.faces), some)
+        ]
+        for person in corpus.people
+    ]
+    used = [row for row, sides in enumerate(files) if all(sides)]
+    if len(used) < 3:
+        log.warning("no figures over all pairs: %d people with clips and pictures, 3 are needed", len(used))
+        return ()
+    truth = read_truth(population).of([corpus.people[row].identity.face_id for row in used])
+    most = min(AVERAGED, *(len(side) for row in used for side in files[row]))
+
+    def scores(tables: Tables, count: int) -> Array:
+        sides = (
+            table.vectors[np.stack([table.rows(files[row][place][:count]) for row in used])]
+            for place, table in enumerate(tables)
+        )
+        return score_matrix(*sides)
+
+    return tuple(
+        compare_all_pairs(
+            {name: [scores(tables, count) for tables in runs] for name, runs in systems.items()},
+            truth.sex,
+            oracle_scores=truth.scores,
+            setting="single" if count == 1 else f"avg{count}",
+            replicates=protocol.replicates,
+            confidence=protocol.confidence,
+            seed=protocol.seed,
+        )
+        for count in dict.fromkeys((1, most))
+    )

@@ -1,0 +1,62 @@
+"""Evaluation protocols: which lists, which rules, and the figures of a system under them."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from voiceface.datasets.trials.trial_list import EvaluationList
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """Everything that decides a figure besides the embeddings.
+
+    Attributes:
+        name: what tables call it.
+        lists: in the order of the results.
+        ties: "fair" (a tie among k counts 1/k, expected AP) or "published" (first maximum wins, gallery
+            order).
+        seed: of the bootstrap draws.
+        replicates: of the bootstrap over identities; 0 leaves intervals out.
+        confidence: of the intervals.
+        cutoffs: values of k of R@k.
+        cmc_length: length of the CMC curve.
+        prior: of minDCF.
+    """
+
+    name: str
+    lists: tuple[EvaluationList, ...]
+    ties: str = "fair"
+    seed: int = 0
+    replicates: int = 1000
+    confidence: float = 0.95
+    cutoffs: tuple[int, ...] = (1, 5, 10)
+    cmc_length: int = 100
+    prior: float = 0.05
+
+    def __post_init__(self) -> None:
+        """Check the rule and that list names differ."""
+        if self.ties not in ("fair", "published"):
+            raise ValueError(f"ties must be fair or published, got {self.ties!r}")
+        names = [questions.name for questions in self.lists]
+        if not names or len(set(names)) != len(names):
+            raise ValueError(f"a protocol needs lists with different names, got {', '.join(names) or 'none'}")
+
+    @property
+    def strata(self) -> tuple[str, ...]:
+        """The different strata of its lists, in order."""
+        return tuple(dict.fromkeys(questions.stratum for questions in self.lists))
+
+    @property
+    def rules(self) -> dict[str, Any]:
+        """Rules as plain values."""
+        keys = ("ties", "seed", "replicates", "confidence", "cutoffs", "cmc_length", "prior")
+        rules = {key: getattr(self, key) for key in keys}
+        return rules | {"cutoffs": list(self.cutoffs), "strata": list(self.strata)}
+
+    @property
+    def sha256(self) -> str:
+        """Hash of the lists' names and hashes and of the rules: equal hashes mean comparable figures."""
+        content = {"lists": [[q.name, q.sha256] for q in self.lists], "rules": self.rules}
+        return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

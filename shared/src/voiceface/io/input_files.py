@@ -1,0 +1,87 @@
+"""What programs that take recordings are given: files and folders of them, and a folder for the results."""
+
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".aac", ".opus", ".mp4", ".webm")
+"""Suffixes of sound files that `voiceface.audio.loading` reads."""
+
+
+def find_inputs(
+    paths: Iterable[str | Path],
+    features: Sequence[str] = (),
+    *,
+    twins: Literal["features", "refuse"] = "features",
+) -> list[tuple[Path, Path]]:
+    """Sound and feature files among files and, to any depth, folders; hidden files are passed over.
+
+    Args:
+        paths: files and folders.
+        features: suffixes of stored features, with the dot, in the order in which they count.
+        twins: files in a folder that differ in their suffix alone: stored features count before sounds, or
+            are refused, as all files whose results would have one name.
+
+    Returns:
+        (file, place of its results: path below the folder given, without suffix), sorted within a folder.
+
+    Raises:
+        FileNotFoundError: a path is not there, or nothing was found.
+        ValueError: a file of another kind, or two files whose results would have one name.
+    """
+    rank = {suffix: place for place, suffix in enumerate((*features, *SOUNDS))}
+    found: dict[Path, Path] = {}
+    for given in map(Path, paths):
+        if given.is_dir():
+            best: dict[Path, Path] = {}
+            for path in sorted(given.rglob("*")):
+                if path.suffix.lower() not in rank or path.name.startswith(".") or not path.is_file():
+                    continue
+                place = path.relative_to(given).with_suffix("")
+                if twins == "refuse":
+                    found[path] = place
+                    continue
+                known = best.setdefault(place, path)
+                if rank[path.suffix.lower()] < rank[known.suffix.lower()]:
+                    best[place] = path
+            found |= {path: place for place, path in best.items()}
+        elif given.is_file():
+            if given.suffix.lower() not in rank:
+                stored = f"a feature file ({', '.join(features)}) or " if features else ""
+                raise ValueError(
+                    f"{given}: suffix {given.suffix or 'none'}, expected {stored}a recording "
+                    f"({', '.join(SOUNDS)})"
+                )
+            found[given] = Path(given.stem)
+        else:
+            raise FileNotFoundError(f"no file or folder at {given}")
+    if not found:
+        raise FileNotFoundError(f"no recordings or feature files in {', '.join(map(str, paths))}")
+    taken: dict[Path, Path] = {}
+    for path, place in found.items():
+        if place in taken:
+            raise ValueError(
+                f"{taken[place]} and {path} would both be written as {place}; give the folder above them"
+            )
+        taken[place] = path
+    return list(found.items())
+
+
+def writable_folder(path: str | Path) -> Path:
+    """Make a folder, and make sure before any work that files can be written there.
+
+    Raises:
+        OSError: they cannot; the message names the folder.
+    """
+    folder = Path(path)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = folder / f".probe{os.getpid()}"
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise OSError(
+            error.errno, f"cannot write into {folder}: {error.strerror}; choose another --out"
+        ) from None
+    return folder

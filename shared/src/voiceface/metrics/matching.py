@@ -1,0 +1,131 @@
+"""Figures of voice-face association: 1:N matching, verification, retrieval.
+
+Everything works on embeddings (rows, need not have unit length) and index arrays, or on scores; a score is
+signed and higher means more alike. Work is done in blocks, on the device of the tensors that come in, and is
+exact: ranks are counted, never sampled or quantised.
+
+Ties. "fair" gives the expected figure over random orders of equal scores, so an embedding that is constant
+gets exactly chance. "published" is the rule of published evaluation loops: in matching the first maximum wins
+(the right candidate stands first, so a tie is a hit), in retrieval equal scores stay in gallery order.
+"strict" (matching) counts a tie as a miss, as published validation does. "grouped" (retrieval) lets a whole
+group of equal scores enter at once, as scikit-learn's `average_precision_score` does.
+"""
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+MATCHING_TIES = ("fair", "published", "strict")
+
+BLOCK_BYTES = 24 * 2**20  # scores held at once; small enough to stay in a processor's last cache
+
+
+def unit_rows(vectors: Tensor, name: str = "embeddings") -> Tensor:
+    """Rows scaled to length 1 in single precision (double stays double); rows of zeros stay zeros.
+
+    Args:
+        vectors: (N, D), finite.
+        name: what to call them in an error.
+
+    Raises:
+        ValueError: not a matrix, or holds NaN or infinity.
+    """
+    if vectors.ndim != 2:
+        raise ValueError(f"{name}: expected one row per item, shape (N, D), got shape {tuple(vectors.shape)}")
+    vectors = vectors if vectors.dtype == torch.float64 else vectors.float()
+    length = torch.linalg.vector_norm(vectors, dim=1, keepdim=True)
+    broken = ~torch.isfinite(length[:, 0])
+    if broken.any():
+        first = int(broken.nonzero()[0])
+        raise ValueError(
+            f"{name}: {int(broken.sum())} of {len(vectors)} rows hold NaN or infinity, row {first} first"
+        )
+    return vectors / length.clamp_min(torch.finfo(vectors.dtype).tiny)
+
+
+def pair_scores(anchors: Tensor, candidates: Tensor, anchor_index: Tensor, candidate_index: Tensor) -> Tensor:
+    """Cosine similarity of listed pairs.
+
+    Args:
+        anchors: embeddings (A, D).
+        candidates: embeddings (C, D), same device.
+        anchor_index: int64 (L,), row of each line's anchor.
+        candidate_index: int64 (L,) or (L, N), rows of its candidates.
+
+    Returns:
+        Scores in [-1, 1], shape of `candidate_index`.
+
+    Raises:
+        ValueError: shapes that do not belong together, an index out of range.
+    """
+    if anchor_index.ndim != 1 or len(anchor_index) != len(candidate_index):
+        found = f"{tuple(anchor_index.shape)} and {tuple(candidate_index.shape)}"
+        raise ValueError(f"expected anchor_index (L,) and candidate_index (L,) or (L, N), got {found}")
+    if anchors.shape[1:] != candidates.shape[1:]:
+        raise ValueError(
+            f"anchors and candidates differ in width: {tuple(anchors.shape)}, {tuple(candidates.shape)}"
+        )
+    device = anchors.device
+    anchor_index = _checked_index(anchor_index.to(device), len(anchors), "anchor_index")
+    candidate_index = _checked_index(candidate_index.to(device), len(candidates), "candidate_index")
+    lines, table = candidate_index.reshape(len(anchor_index), -1), unit_rows(candidates, "candidates")
+    anchors = unit_rows(anchors, "anchors")
+    scores = anchors.new_empty(lines.shape)
+    for rows in _blocks(len(lines), lines.shape[1] * anchors.shape[1] * anchors.element_size()):
+        left = anchors[anchor_index[rows]]
+        for n in range(lines.shape[1]):  # over the N candidates of a line, not over lines
+            torch.sum(left * table[lines[rows, n]], dim=1, out=scores[rows, n])
+    return scores.reshape(candidate_index.shape)
+
+
+def matching_hits(scores: Tensor, ties: str = "fair") -> Tensor:
+    """How far each line is a hit.
+
+    Args:
+        scores: (L, N), the right candidate FIRST, N at least 2.
+        ties: "fair" (one of k best counts 1/k), "published" (a tie is a hit), "strict" (a tie is a miss).
+
+    Returns:
+        Double (L,) in [0, 1].
+    """
+    if scores.ndim != 2 or scores.shape[1] < 2:
+        raise ValueError(
+            f"expected scores (L, N) with at least 2 candidates, got shape {tuple(scores.shape)}"
+        )
+    if ties not in MATCHING_TIES:
+        raise ValueError(f"ties must be one of {', '.join(MATCHING_TIES)}, got {ties!r}")
+    _finite(scores)
+    right, wrong = scores[:, :1], scores[:, 1:]
+    best = ~(wrong > right).any(dim=1)
+    if ties == "published":
+        return best.double()
+    equal = (wrong == right).sum(dim=1)
+    if ties == "strict":
+        return (best & (equal == 0)).double()
+    return best.double() / (1 + equal)
+
+
+def matching_accuracy(scores: Tensor, ties: str = "fair") -> Tensor:
+    """Share of lines whose right candidate (first column) scores highest; chance is 1/N."""
+    return matching_hits(scores, ties).mean()
+
+
+def _blocks(count: int, bytes_each: int) -> Iterator[slice]:
+    """Slices that cover range(count), each of about BLOCK_BYTES."""
+    step = max(1, BLOCK_BYTES // max(1, bytes_each))
+    for start in range(0, count, step):
+        yield slice(start, min(start + step, count))
+
+
+def _checked_index(index: Tensor, count: int, name: str) -> Tensor:
+    if index.numel() and (int(index.min()) < 0 or int(index.max()) >= count):
+        raise ValueError(
+            f"{name} reaches from {int(index.min())} to {int(index.max())}, expected 0 to {count - 1}"
+        )
+    return index.long()
+
+
+def _finite(scores: Tensor) -> None:
+    if scores.isnan().any():
+        raise ValueError(f"{int(scores.isnan().sum())} of {scores.numel()} scores are NaN")

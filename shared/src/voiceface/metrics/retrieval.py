@@ -1,0 +1,132 @@
+"""Figures of voice-face association: 1:N matching, verification, retrieval.
+
+Everything works on embeddings (rows, need not have unit length) and index arrays, or on scores; a score is
+signed and higher means more alike. Work is done in blocks, on the device of the tensors that come in, and is
+exact: ranks are counted, never sampled or quantised.
+
+Ties. "fair" gives the expected figure over random orders of equal scores, so an embedding that is constant
+gets exactly chance. "published" is the rule of published evaluation loops: in matching the first maximum wins
+(the right candidate stands first, so a tie is a hit), in retrieval equal scores stay in gallery order.
+"strict" (matching) counts a tie as a miss, as published validation does. "grouped" (retrieval) lets a whole
+group of equal scores enter at once, as scikit-learn's `average_precision_score` does.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from voiceface.metrics.matching import _blocks, unit_rows
+
+RETRIEVAL_TIES = ("fair", "published", "grouped")
+
+
+@dataclass(frozen=True)
+class Retrieval:
+    """Retrieval results, one row a query; queries without a relevant gallery item hold NaN."""
+
+    average_precision: Tensor  # (Q,) double
+    hit_at: Tensor  # (Q, K) double: chance that a relevant item is among the first k
+    cutoffs: tuple[int, ...]  # the K values of k
+    cmc: Tensor  # (M,) double: mean of the same for k = 1 ... M
+    first_rank: Tensor  # (Q,) double: (expected) rank of the first relevant item, from 1
+    relevant: Tensor  # (Q,) int64 number of relevant items
+    gallery: int
+
+    @property
+    def mean_average_precision(self) -> float:
+        """Mean over the queries that have a relevant item."""
+        return float(self.average_precision.nanmean())
+
+    @property
+    def recall(self) -> dict[int, float]:
+        """R@k: share of queries with a relevant item among the first k."""
+        return {k: float(column.nanmean()) for k, column in zip(self.cutoffs, self.hit_at.T)}
+
+    @property
+    def chance(self) -> float:
+        """Expected mAP of a random order, exact for these counts."""
+        known = self.relevant[self.relevant > 0]
+        return float(chance_average_precision(known, self.gallery).mean())
+
+
+def chance_average_precision(relevant: Tensor, gallery: int) -> Tensor:
+    """Expected average precision when the gallery stands in random order.
+
+    Args:
+        relevant: int64 (Q,), relevant items of each query, at least 1.
+        gallery: number of gallery items G.
+
+    Returns:
+        Double (Q,).
+    """
+    harmonic = float((1 / torch.arange(1, gallery + 1, dtype=torch.float64)).sum())
+    if gallery == 1:
+        return torch.ones(len(relevant), dtype=torch.float64, device=relevant.device)
+    share = (relevant.double() - 1) / (gallery - 1)
+    return (harmonic + share * (gallery - harmonic)) / gallery
+
+
+def retrieval(
+    queries: Tensor,
+    gallery: Tensor,
+    query_ids: Tensor,
+    gallery_ids: Tensor,
+    *,
+    cutoffs: Sequence[int] = (1, 5, 10),
+    cmc_length: int = 100,
+    ties: str = "fair",
+) -> Retrieval:
+    """Rank the whole gallery by cosine similarity for every query.
+
+    Args:
+        queries: embeddings (Q, D).
+        gallery: embeddings (G, D), same device.
+        query_ids: int64 (Q,), identity of each query.
+        gallery_ids: int64 (G,); an item is relevant when the identities are equal.
+        cutoffs: values of k for R@k.
+        cmc_length: length of the CMC curve (cut to G).
+        ties: "fair", "published" or "grouped", see the module's text. First ranks are counted fairly with
+            "grouped".
+
+    Returns:
+        Per-query results on the CPU. Memory beyond the embeddings: unit-length copies and about 60 MB.
+
+    Raises:
+        ValueError: no query has a relevant item, shapes that do not fit, NaN.
+    """
+    if ties not in RETRIEVAL_TIES:
+        raise ValueError(f"ties must be one of {', '.join(RETRIEVAL_TIES)}, got {ties!r}")
+    if query_ids.shape != queries.shape[:1] or gallery_ids.shape != gallery.shape[:1]:
+        raise ValueError(
+            f"one identity per row: {len(queries)} queries with {tuple(query_ids.shape)}, "
+            f"{len(gallery)} gallery items with {tuple(gallery_ids.shape)} identities"
+        )
+    from voiceface.metrics.ranking import Ranker, summarise
+
+    if cmc_length < 1 or min(cutoffs, default=1) < 1:
+        raise ValueError(f"cutoffs and cmc_length start at 1, got {tuple(cutoffs)} and {cmc_length}")
+    ranker = Ranker(unit_rows(gallery, "gallery"), gallery_ids, query_ids, first_wins=ties == "published")
+    if not int(ranker.relevant.sum()):
+        raise ValueError(
+            "no query shares an identity with any gallery item: are the identities of one numbering?"
+        )
+    queries = unit_rows(queries, "queries")
+    length = min(max([cmc_length, *cutoffs]), len(gallery))
+    precision = torch.full((len(queries),), torch.nan, dtype=torch.float64)
+    rank = precision.clone()
+    hit_at = torch.full((len(queries), len(cutoffs)), torch.nan, dtype=torch.float64)
+    total = torch.zeros(length, dtype=torch.float64)
+    columns = torch.tensor([min(k, length) - 1 for k in cutoffs], dtype=torch.int64)
+    for rows in _blocks(len(queries), len(gallery) * queries.element_size()):
+        counts = ranker.count(queries[rows], rows)
+        block = summarise(*counts, len(gallery), length, grouped=ties == "grouped")
+        known = counts[2].cpu() > 0
+        precision[rows] = torch.where(known, block.precision, torch.nan)
+        rank[rows] = torch.where(known, block.first_rank, torch.nan)
+        hit_at[rows] = torch.where(known[:, None], block.hit[:, columns], torch.nan)
+        total += block.hit[known].sum(0)
+    relevant = ranker.relevant.cpu()
+    cmc = (total / (relevant > 0).sum())[: min(cmc_length, len(gallery))]
+    return Retrieval(precision, hit_at, tuple(cutoffs), cmc, rank, relevant, len(gallery))

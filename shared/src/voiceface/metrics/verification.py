@@ -1,0 +1,133 @@
+"""Figures of voice-face association: 1:N matching, verification, retrieval.
+
+Everything works on embeddings (rows, need not have unit length) and index arrays, or on scores; a score is
+signed and higher means more alike. Work is done in blocks, on the device of the tensors that come in, and is
+exact: ranks are counted, never sampled or quantised.
+
+Ties. "fair" gives the expected figure over random orders of equal scores, so an embedding that is constant
+gets exactly chance. "published" is the rule of published evaluation loops: in matching the first maximum wins
+(the right candidate stands first, so a tie is a hit), in retrieval equal scores stay in gallery order.
+"strict" (matching) counts a tie as a miss, as published validation does. "grouped" (retrieval) lets a whole
+group of equal scores enter at once, as scikit-learn's `average_precision_score` does.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from voiceface.metrics.matching import _finite
+
+
+class Roc(NamedTuple):
+    """Corners of a ROC curve, from "nothing accepted" to "everything accepted", double precision."""
+
+    false_alarm: Tensor  # (T,) share of mismatching pairs accepted
+    hit: Tensor  # (T,) share of matching pairs accepted
+    threshold: Tensor  # (T,) lowest score accepted; the first is infinite
+
+
+class ErrorRate(NamedTuple):
+    """Equal error rate in [0, 1] and the score at which it is met."""
+
+    rate: Tensor
+    threshold: Tensor
+
+
+def verification_auc(scores: Tensor, labels: Tensor) -> Tensor:
+    """Area under the ROC curve, ties counted as half.
+
+    Args:
+        scores: similarity of every voice-face pair, (P,); higher means more alike.
+        labels: 1 where the pair shares an identity, else 0, (P,).
+
+    Returns:
+        Double scalar in [0, 1]; 0.5 is chance.
+    """
+    match, mismatch = _split(scores, labels)
+    ordered = mismatch.sort().values
+    match = match.sort().values  # searching in order touches memory in order
+    beaten = torch.searchsorted(ordered, match)
+    beaten_or_tied = torch.searchsorted(ordered, match, right=True)
+    return (beaten + beaten_or_tied).sum().double() / (2 * len(ordered) * len(match))
+
+
+def roc_curve(scores: Tensor, labels: Tensor) -> Roc:
+    """ROC curve with one corner per distinct score, plus the start where nothing is accepted."""
+    _split(scores, labels)
+    ordered, order = scores.sort(descending=True)
+    label = labels.to(scores.device)[order] == 1
+    last = torch.ones_like(label)
+    last[:-1] = ordered[1:] != ordered[:-1]
+    hits = label.cumsum(0)[last]
+    accepted = last.nonzero()[:, 0] + 1
+    zero = hits.new_zeros(1)
+    hit = torch.cat([zero, hits]).double() / hits[-1]
+    false_alarm = torch.cat([zero, accepted - hits]).double() / (accepted[-1] - hits[-1])
+    top = ordered.new_full((1,), torch.inf)
+    return Roc(false_alarm, hit, torch.cat([top, ordered[last]]))
+
+
+def equal_error_rate(scores: Tensor, labels: Tensor) -> ErrorRate:
+    """Where misses and false alarms are equally frequent, linear between the corners of the ROC curve.
+
+    Args:
+        scores: (P,). labels: (P,), 1 = same identity.
+
+    Returns:
+        Rate in [0, 1] (0.5 is chance) and its threshold, interpolated the same way.
+    """
+    return error_rate_of(roc_curve(scores, labels))
+
+
+def error_rate_of(curve: Roc) -> ErrorRate:
+    """Equal error rate of a ROC curve; see `equal_error_rate`."""
+    gap = curve.false_alarm - (1 - curve.hit)  # rises from -1 to 1
+    after = int((gap < 0).sum())
+    before = after - 1
+    share = -gap[before] / (gap[after] - gap[before])
+    rate = curve.false_alarm[before] + share * (curve.false_alarm[after] - curve.false_alarm[before])
+    low, high = curve.threshold[before].double(), curve.threshold[after].double()
+    threshold = high if torch.isinf(low) else low + share * (high - low)
+    return ErrorRate(rate, threshold)
+
+
+def min_dcf(
+    scores: Tensor, labels: Tensor, prior: float = 0.05, miss_cost: float = 1.0, false_alarm_cost: float = 1.0
+) -> Tensor:
+    """Lowest detection cost over all thresholds, divided by that of the better blind answer.
+
+    Args:
+        scores: (P,). labels: (P,), 1 = same identity.
+        prior: assumed probability that a pair matches, in (0, 1).
+        miss_cost: cost of rejecting a matching pair.
+        false_alarm_cost: cost of accepting a mismatching pair.
+
+    Returns:
+        Double scalar in [0, 1]; 1 is no better than a blind answer.
+    """
+    return min_dcf_of(roc_curve(scores, labels), prior, miss_cost, false_alarm_cost)
+
+
+def min_dcf_of(
+    curve: Roc, prior: float = 0.05, miss_cost: float = 1.0, false_alarm_cost: float = 1.0
+) -> Tensor:
+    """Minimum detection cost of a ROC curve; see `min_dcf`."""
+    if not 0 < prior < 1:
+        raise ValueError(f"prior must lie between 0 and 1, got {prior}")
+    miss, alarm = prior * miss_cost, (1 - prior) * false_alarm_cost
+    return ((1 - curve.hit) * miss + curve.false_alarm * alarm).min() / min(miss, alarm)
+
+
+def _split(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Scores of matching and of mismatching pairs, checked."""
+    if scores.shape != labels.shape or scores.ndim != 1:
+        raise ValueError(f"one label per score: got {tuple(scores.shape)} and {tuple(labels.shape)}")
+    _finite(scores)
+    same = labels.to(scores.device) == 1
+    match, mismatch = scores[same], scores[~same]
+    if not len(match) or not len(mismatch):
+        raise ValueError(
+            f"verification needs matching and mismatching pairs, got {len(match)} and {len(mismatch)}"
+        )
+    return match, mismatch

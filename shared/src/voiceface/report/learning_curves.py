@@ -1,0 +1,162 @@
+"""Learning curves from the log of a run: one JSON object a line, any named scalars."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from os import PathLike
+from pathlib import Path
+
+import numpy as np
+
+from voiceface.report.formatting import is_number
+from voiceface.report.records import Curve, Plot
+
+log = logging.getLogger(__name__)
+
+STEP_NAMES = ("step", "iteration", "it")
+NOT_DRAWN = {
+    "step",
+    "iteration",
+    "it",
+    "epoch",
+    "time",
+    "wall",
+    "wall_time",
+    "seconds",
+    "elapsed",
+    "timestamp",
+    "eta",
+}
+FIRST = ("loss", "total", "val", "accuracy", "auc")
+
+
+def read_log(path: str | PathLike[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Scalars of a run.
+
+    Nested objects are joined with "/" ({"val": {"auc": 0.7}} is "val/auc"). A broken last line, as a killed
+    run leaves it, is skipped; so are values that are no numbers. Later lines win over earlier ones of a step.
+
+    Args:
+        path: a log.jsonl, or the run folder that holds it.
+
+    Returns:
+        Name -> (steps (N,), values (N,)), steps increasing.
+
+    Raises:
+        FileNotFoundError: no such log.
+    """
+    place = Path(path)
+    if place.is_dir():
+        place = place / "log.jsonl"
+    if not place.is_file():
+        raise FileNotFoundError(f"{place}: no log of a run; expected a file of one JSON object per line")
+    found: dict[str, dict[float, float]] = {}
+    for i, line in enumerate(place.read_text(encoding="utf-8", errors="replace").splitlines()):
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            if line.strip():
+                log.warning("%s: line %d is not JSON, skipped", place, i + 1)
+            continue
+        if not isinstance(record, dict):
+            continue
+        step = next((record[name] for name in STEP_NAMES if is_number(record.get(name))), i)
+        for name, value in _scalars(record, ""):
+            found.setdefault(name, {})[float(step)] = value
+    return {
+        name: (np.array(sorted(points)), np.array([points[step] for step in sorted(points)]))
+        for name, points in found.items()
+    }
+
+
+def learning_curves(
+    runs: Mapping[str, str | PathLike[str]], names: Sequence[str] | None = None, smooth: float = 0.04
+) -> list[Plot]:
+    """One plot for each scalar, with every run in it.
+
+    Args:
+        runs: name of the run -> its log.jsonl or folder.
+        names: scalars to draw, in order; None takes all that vary, losses first.
+        smooth: width of the running mean as a share of the run; 0 draws values as they are.
+    """
+    logs = {label: read_log(path) for label, path in runs.items()}
+    found = list(dict.fromkeys(name for scalars in logs.values() for name in scalars))
+    if names is None:
+        names = sorted((n for n in found if n.split("/")[-1] not in NOT_DRAWN), key=_order)
+    plots = []
+    for name in names:
+        curves = [_curve(label, *logs[label][name], smooth) for label in logs if name in logs[label]]
+        if not any(np.isfinite(curve.y).sum() > 1 for curve in curves):
+            continue
+        if len(logs) == 1:
+            curves = [Curve(name, c.x, c.y, raw=c.raw, markers=c.markers) for c in curves]
+        plots.append(Plot(name, curves, x_label="step", y_range=_range(curves)))
+    return plots
+
+
+def running_mean(values: np.ndarray, width: int) -> np.ndarray:
+    """Centred mean over `width` neighbours, fewer at the ends; not-a-number counts as missing. Shape (N,)."""
+    if width <= 1:
+        return values
+    known = np.isfinite(values)
+    window = np.ones(min(width | 1, 2 * len(values) - 1))
+    sums = np.convolve(np.where(known, values, 0.0), window, "full")
+    counts = np.convolve(known.astype(float), window, "full")
+    half = len(window) // 2
+    sums, counts = sums[half : half + len(values)], counts[half : half + len(values)]
+    return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
+
+
+def _scalars(record: Mapping[str, object], prefix: str) -> list[tuple[str, float]]:
+    """Every number of a log line with its full name."""
+    scalars: list[tuple[str, float]] = []
+    for name, value in record.items():
+        if isinstance(value, dict):
+            scalars += _scalars(value, f"{prefix}{name}/")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            scalars.append((f"{prefix}{name}", float(value)))
+    return scalars
+
+
+def _curve(label: str, steps: np.ndarray, values: np.ndarray, smooth: float) -> Curve:
+    """A smoothed curve with its raw points; a sparse one (validation) as it is, with dots."""
+    if len(values) < 40:
+        return Curve(label, steps, values, markers=True)
+    if (np.diff(values) != 0).mean() < 0.2:  # a schedule in steps: a mean would bend its corners
+        return Curve(label, steps, values)
+    smoothed = running_mean(values, round(smooth * len(values)))
+    return Curve(label, steps, smoothed, raw=_envelope(steps, values))
+
+
+def _envelope(steps: np.ndarray, values: np.ndarray, bins: int = 220) -> tuple[np.ndarray, np.ndarray]:
+    """Smallest and largest value of each of `bins` parts, so that thinning loses no spike."""
+    if len(values) <= 2 * bins:
+        return steps, values
+    x, y = [], []
+    for part in np.array_split(np.arange(len(values)), bins):
+        finite = part[np.isfinite(values[part])]
+        if len(finite):
+            ends = sorted({int(finite[values[finite].argmin()]), int(finite[values[finite].argmax()])})
+            x += [float(steps[i]) for i in ends]
+            y += [float(values[i]) for i in ends]
+    return np.array(x), np.array(y)
+
+
+def _range(curves: Sequence[Curve]) -> tuple[float, float] | None:
+    """Vertical range that shows the whole smoothed curves and 99 % of the raw points."""
+    inside = [np.asarray(c.y, float)[np.isfinite(c.y)] for c in curves]
+    for curve in curves:
+        if curve.raw is not None:
+            raw = np.asarray(curve.raw[1], float)
+            if np.isfinite(raw).any():
+                inside.append(np.percentile(raw[np.isfinite(raw)], [0.5, 99.5]))
+    together = np.concatenate(inside)
+    if not len(together):
+        return None
+    low, high = float(together.min()), float(together.max())
+    return low - 0.05 * (high - low), high + 0.05 * (high - low)
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Losses first, then validation figures, then the rest by name."""
+    return next((i for i, word in enumerate(FIRST) if name.lower().startswith(word)), len(FIRST)), name

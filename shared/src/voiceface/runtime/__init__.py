@@ -1,0 +1,1 @@
+"""Configuration, devices, seeds and processes."""

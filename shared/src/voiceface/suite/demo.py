@@ -1,0 +1,145 @@
+"""`voiceface demo`: every installed system on the same invented people, and one page of what they make.
+
+No model has met the people of the page. A stopped demo goes on where it was.
+"""
+
+import argparse
+import os
+import shlex
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from voiceface.suite.plugins import Systems
+
+OUT = "runs/demo"
+
+
+def demo(
+    out: Path,
+    *,
+    quick: bool = False,
+    systems: "Systems | None" = None,
+    people: int | None = None,
+    jobs: int | None = None,
+    workers: int | None = None,
+    device: str = "cpu",
+) -> Path:
+    """Run all systems on one synthetic population and write the page.
+
+    Args:
+        out: folder for population, runs and page; what is done there already is kept.
+        quick: no training, the bundled weights of all.
+        systems: who takes part; None: whoever is installed.
+        people: test people; None: those of the preset, 100.
+        jobs: trainings at a time; None: as many as there are cores.
+        workers: processes that invent people; None takes every core.
+        device: where the networks run.
+
+    Returns:
+        The page.
+
+    Raises:
+        ValueError: no system is there.
+    """
+    from voiceface.association.data import open_split
+    from voiceface.suite.demo_data import invent
+    from voiceface.suite.demo_page import compare, show
+    from voiceface.suite.inference import load_systems
+    from voiceface.suite.plugins import find_systems
+    from voiceface.suite.sections import absent_line
+
+    chosen = find_systems() if systems is None else systems
+    if not chosen.found:
+        raise ValueError("no system is installed that could be shown: pip install ./packages/seeking_shape")
+    total, begin = (4, time.monotonic()) if quick else (5, time.monotonic())
+
+    def say(number: int, what: str) -> None:
+        print(f"[{number}/{total}] {what}", flush=True)
+
+    for name, why in chosen.absent.items():
+        print(absent_line(name, why))
+    say(1, "inventing people")
+    material = invent(out / "population", quick=quick, people=people, workers=workers)
+    runs: dict[str, Path] = {}
+    if not quick:
+        names = [system.name for system in chosen.associations if system.train]
+        say(2, f"training {', '.join(names) or 'nothing'}, by their quick configurations")
+        if names:
+            from voiceface.suite.parallel_training import train_all
+
+            runs = train_all(names, material.root, out, jobs=jobs or cores(), device=device)
+    say(total - 2, f"comparing on {len(material.corpus)} people whom they have never met")
+    bank = open_split(material.root, "val")
+    pictures = [bank.face_path(item) for item in bank.faces]
+    models, chosen = load_systems(chosen, runs, device=device, bank=pictures)
+    answers, comparison = compare(out, chosen, models, material, quick=quick)
+    say(total - 1, "making pictures and heads of their voices")
+    page = show(out, chosen, models, material, answers, comparison, runs, quick=quick)
+    print(f"{time.monotonic() - begin:.0f} s in all")
+    return page
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the demo; the exit code is 0."""
+    args = build_parser().parse_args(argv)
+    if (args.people is not None and args.people < 4) or (args.jobs is not None and args.jobs < 1):
+        raise ValueError(f"--people {args.people} --jobs {args.jobs}: expected at least 4 people and 1 job")
+    from voiceface.io.input_files import writable_folder
+    from voiceface.suite.plugins import find_systems
+
+    systems = find_systems()
+    systems = systems.only(args.systems) if args.systems else systems
+    out = writable_folder(args.out)
+    try:
+        page = demo(
+            out,
+            quick=args.quick,
+            systems=systems,
+            people=args.people,
+            jobs=args.jobs,
+            workers=args.workers,
+            device=args.device,
+        )
+    except KeyboardInterrupt:
+        words = sys.argv[1:] if argv is None else argv
+        again = shlex.join(["voiceface", "demo", *[word for word in words if word != "demo"]])
+        print(
+            f"stopped; what is done is kept in {out}, and the same command goes on: {again}", file=sys.stderr
+        )
+        return 130
+    print(f"report: {page}")
+    return 0
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """The command line of `voiceface demo`."""
+    parser = argparse.ArgumentParser(
+        prog="voiceface demo",
+        description="Invent people, train the association systems on them, and show on one page what every "
+        "installed system makes of the voices of others: ranked faces, pictures, heads that can be turned, "
+        "figures with intervals. Run it again to finish a stopped demo.",
+    )
+    add = parser.add_argument
+    add("--out", type=Path, default=Path(OUT), help="folder (default: %(default)s)")
+    add("--quick", action="store_true", help="no training: the bundled weights of all systems, some lists")
+    add("--systems", nargs="+", metavar="NAME", help="only these (default: all that are installed)")
+    add("--people", type=int, help="people to judge by (default: the 100 test people)")
+    add("--jobs", type=int, help="trainings at a time (default: one a core)")
+    add("--workers", type=int, help="processes that invent people (default: every core)")
+    add("--device", default="cpu", help="cpu, cuda or auto (default: %(default)s)")
+    return parser
+
+
+if __name__ == "__main__":
+    from voiceface.commandline.dispatch import run_main
+
+    raise SystemExit(run_main("voiceface.suite.demo", None))

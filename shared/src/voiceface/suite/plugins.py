@@ -1,0 +1,215 @@
+"""What a package offers to `voiceface demo` and `voiceface report`, and which packages do.
+
+A package names one record under the entry-point group `voiceface.systems`:
+
+    [project.entry-points."voiceface.systems"]
+    sf2f = "sf2f.showcase:SHOWCASE"
+
+The record is an `Association`, a `PictureSystem` or a `MeshSystem`. Its module must be light to import: what
+needs PyTorch is imported inside `load` and `train`.
+"""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from importlib import metadata, util
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from voiceface.association.embedder import Embedder
+
+GROUP = "voiceface.systems"
+KNOWN = ("seeking_shape", "archetype_agnostic", "cmpc2", "sf2f", "voicestyle", "perceptionist")
+"""Systems of this repository in the order of the page; others that are installed come after them."""
+
+
+class Maker(Protocol):
+    """What every loaded maker says of itself.
+
+    Attributes:
+        source: where its weights come from, for the page.
+        notice: what must be said beside everything it makes, or empty.
+        names: people it was trained on; empty where not known.
+    """
+
+    @property
+    def source(self) -> str: ...
+    @property
+    def notice(self) -> str: ...
+    @property
+    def names(self) -> Sequence[str]: ...
+
+
+class PictureMaker(Maker, Protocol):
+    """A trained way from voices to pictures."""
+
+    def picture(self, voices: Sequence[Path]) -> "NDArray[np.uint8]":
+        """One picture (H, W, 3) RGB of the person who speaks in these recordings.
+
+        Raises:
+            ValueError, OSError: they cannot be used (no speech, unreadable); says which and why.
+        """
+        ...
+
+
+class MeshMaker(Maker, Protocol):
+    """A trained way from voices to meshes.
+
+    Attributes:
+        triangles: (T, 3) vertex numbers from 0, wound outwards; the same for every mesh.
+        landmarks: (68,) vertex numbers of the iBUG landmarks; None where the mesh has none.
+    """
+
+    @property
+    def triangles(self) -> "NDArray[np.integer[Any]]": ...
+    @property
+    def landmarks(self) -> "NDArray[np.integer[Any]] | None": ...
+
+    def vertices(self, voice: Path) -> "NDArray[np.float32]":
+        """Frontal mesh (V, 3) of the speaker: x right, y up, z towards the viewer, any unit.
+
+        Raises:
+            ValueError, OSError: the recording cannot be used; says why.
+        """
+        ...
+
+
+@dataclass(frozen=True)
+class Association:
+    """A system that puts voices and faces into one space.
+
+    Attributes:
+        name: of the package.
+        about: what it does, a few words, such as "common space with identity weights".
+        load: (weights or None for the bundled ones, device=...) -> `Embedder`. Weights: a file or run folder.
+        train: (population folder, folder for runs, device=...) -> run folder of the finished model. Trains by
+            the system's quick configuration on the training people; does nothing where that is done already,
+            and goes on exactly where it was stopped. None: the bundled weights are shown in its place.
+    """
+
+    name: str
+    about: str
+    load: "Callable[..., Embedder]"
+    train: Callable[..., Path] | None = None
+
+
+@dataclass(frozen=True)
+class PictureSystem:
+    """A system that makes a picture of a face from a voice.
+
+    Attributes:
+        name: of the package.
+        about: what it does, a few words.
+        load: (weights or None for the bundled ones, device=..., bank=...) -> `PictureMaker`. `bank`: files of
+            face pictures that a maker may start from, as far as known not of who is heard; makers that
+            need none leave it alone.
+        quick: it makes a picture in a fraction of a second, so that a hundred people can be judged.
+    """
+
+    name: str
+    about: str
+    load: Callable[..., PictureMaker]
+    quick: bool = True
+
+
+@dataclass(frozen=True)
+class MeshSystem:
+    """A system that makes a 3-D face from a voice.
+
+    Attributes:
+        name: of the package.
+        about: what it does, a few words.
+        load: (weights or None for the bundled ones, device=...) -> `MeshMaker`.
+    """
+
+    name: str
+    about: str
+    load: Callable[..., MeshMaker]
+
+
+System: TypeAlias = Association | PictureSystem | MeshSystem
+
+
+@dataclass(frozen=True)
+class Systems:
+    """The systems that can be shown, and why others cannot.
+
+    Attributes:
+        found: in the order of the page.
+        absent: name -> what is missing and what to do.
+    """
+
+    found: tuple[System, ...]
+    absent: dict[str, str]
+
+    @property
+    def associations(self) -> list[Association]:
+        """Systems that rank faces."""
+        return [system for system in self.found if isinstance(system, Association)]
+
+    @property
+    def pictures(self) -> list[PictureSystem]:
+        """Systems that make pictures."""
+        return [system for system in self.found if isinstance(system, PictureSystem)]
+
+    @property
+    def meshes(self) -> list[MeshSystem]:
+        """Systems that make meshes."""
+        return [system for system in self.found if isinstance(system, MeshSystem)]
+
+    def only(self, names: Sequence[str]) -> "Systems":
+        """Those that are asked for.
+
+        Raises:
+            ValueError: one of them is not there; the message says why.
+        """
+        there = {system.name for system in self.found}
+        for name in names:
+            if name not in there:
+                raise ValueError(
+                    f"no system {name!r}: {self.absent.get(name, 'unknown')}; there are "
+                    f"{', '.join(sorted(there)) or 'none'}"
+                )
+        return Systems(tuple(system for system in self.found if system.name in names), {})
+
+
+def find_systems(entries: Iterable[metadata.EntryPoint] | None = None) -> Systems:
+    """Systems that are installed.
+
+    Args:
+        entries: entry points to take; None: those of the group in this environment.
+
+    Raises:
+        TypeError: an entry point gives something else than a record of this module.
+    """
+    named = {
+        entry.name: entry for entry in (metadata.entry_points(group=GROUP) if entries is None else entries)
+    }
+    found: list[System] = []
+    absent: dict[str, str] = {}
+    for name in (*KNOWN, *sorted(set(named) - set(KNOWN))):
+        if name not in named:
+            absent[name] = _why_absent(name)
+            continue
+        try:
+            system = named[name].load()
+        except (ImportError, AttributeError) as error:
+            absent[name] = f"cannot be loaded ({error}); install it again: pip install ./packages/{name}"
+            continue
+        if not isinstance(system, Association | PictureSystem | MeshSystem):
+            raise TypeError(
+                f"entry point {name} of {GROUP} gives {type(system).__name__}, expected an Association, "
+                "PictureSystem or MeshSystem of voiceface.suite.plugins"
+            )
+        found.append(system)
+    return Systems(tuple(found), absent)
+
+
+def _why_absent(name: str) -> str:
+    """What is missing of a system without an entry point."""
+    if util.find_spec(name) is None:
+        return f"not installed: pip install ./packages/{name}"
+    return "installed, but this version has nothing to show here"

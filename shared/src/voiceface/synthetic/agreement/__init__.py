@@ -1,0 +1,1 @@
+"""Agreement of generated faces with the synthetic ground truth."""

@@ -1,0 +1,180 @@
+"""What the figures of agreement.py are computed from: outcome tables, correlations, chance.
+
+An outcome table (N, N) says what comes out when the picture made for person j (row) is held against person i
+(column). The diagonal is the figure, the rest of a sex is its chance.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from voiceface.synthetic.readers.attribute_reader import Reading
+
+Array = NDArray[np.float64]
+Index = NDArray[np.int64]
+
+_LARGEST_LOGIT = 6.0  # no reading of the sex counts as surer than 1 in 400
+
+
+@dataclass(frozen=True)
+class Side:
+    """Readings of N people in double precision, one row each."""
+
+    embedding: Array
+    sex_logit: Array
+    factors: Array
+    shape: Array
+    skin: Array
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """A figure, the same under the bootstrap over people (B,), and its chance."""
+
+    value: float
+    replicates: Array
+    chance: float
+
+
+def some_of(reading: Reading, chosen: slice) -> Reading:
+    """Some of the pictures of everybody; fields (N, M, ...)."""
+    return Reading(
+        reading.embedding[:, chosen],
+        reading.sex_logit[:, chosen],
+        reading.factors[:, chosen],
+        reading.shape[:, chosen],
+        reading.skin[:, chosen],
+    )
+
+
+def averaged(reading: Reading) -> Side:
+    """Mean over the pictures of everybody, fields (N, M, ...); the mean embedding gets length 1."""
+
+    def mean(value: Tensor) -> Array:
+        found = value.double().mean(1).numpy()
+        if not np.isfinite(found).all():
+            raise ValueError("a judge's readings hold values that are not finite; look at the pictures")
+        return np.asarray(found)
+
+    embedding = mean(reading.embedding)
+    length = np.linalg.norm(embedding, axis=1, keepdims=True)
+    return Side(
+        embedding / np.maximum(length, 1e-12),
+        mean(reading.sex_logit),
+        mean(reading.factors),
+        mean(reading.shape),
+        mean(reading.skin),
+    )
+
+
+def mean_outcome(table: Array, group: Index, draws: Array) -> Outcome:
+    """Mean of the diagonal of an outcome table (N, N).
+
+    Args:
+        table: row = whose picture, column = who it is held against.
+        group: (N,); chance is the mean outcome with the pictures of the others of the own group.
+        draws: (B, N), how often each person counts in each replicate.
+    """
+    others = (group[:, None] == group) & ~np.eye(len(group), dtype=bool)
+    own = np.diagonal(table)
+    chance = ((table * others).sum(0) / others.sum(0)).mean()
+    return Outcome(float(own.mean()), draws @ own / draws.sum(1), float(chance))
+
+
+def sex_hits(side: Side, sex: Index) -> Array:
+    """1 where the picture is read as the person's sex."""
+    return ((side.sex_logit[:, None] > 0) == (sex == 1)).astype(np.float64)
+
+
+def skin_distances(side: Side, skin: Array) -> Array:
+    """Root mean square difference of the three channels, grey levels of 255."""
+    return 255.0 * np.sqrt(np.square(side.skin[:, None] - skin).mean(2))
+
+
+def tied_scores(side: Side, sex: Index, factors: Array, noise: Array) -> Array:
+    """Log likelihood of each person's true sex (N,) and factors (N, 8) given what was read from a picture.
+
+    Args:
+        side: readings.
+        sex: true sex.
+        factors: true factors.
+        noise: (8,) variance of a factor round its reading: 1 - R squared.
+    """
+    gaps = side.factors[:, None] - factors
+    logit = np.clip(side.sex_logit, -_LARGEST_LOGIT, _LARGEST_LOGIT)[:, None] * (2 * sex - 1)
+    return -0.5 * (np.square(gaps) / noise).sum(2) - np.log1p(np.exp(-logit))
+
+
+def found_within(scores: Array, k: int) -> Array:
+    """Chance that person i is among the first k when everybody is ordered by row j's scores; ties are fair.
+
+    Args:
+        scores: (N, N), row = picture, column = person; higher = more alike.
+        k: how many are looked at.
+    """
+    from scipy.stats import rankdata
+
+    above = len(scores) - rankdata(scores, "max", axis=1)
+    tied = len(scores) - rankdata(scores, "min", axis=1) - above + 1
+    return np.clip((k - above) / tied, 0.0, 1.0)
+
+
+def beaten(scores: Array, group: Index) -> Array:
+    """Share of the other people of i's group (N,) whose score in row j is below i's; ties count half."""
+    from scipy.stats import rankdata
+
+    found = np.empty(scores.shape)
+    for label in np.unique(group):
+        mine = group == label
+        found[:, mine] = (rankdata(scores[:, mine], axis=1) - 1) / (mine.sum() - 1)
+    return found
+
+
+def correlation(made: Array, aim: Array, sex: Index, draws: Array, *, within: bool) -> Outcome:
+    """Mean over columns of the correlation of what was read with what is true.
+
+    Chance gives everybody the mean of what was read for the others of the sex, and divides by the same
+    spreads: that is the mean over all reorderings in which nobody keeps the own picture.
+
+    Args:
+        made: (N, F) readings.
+        aim: (N, F) truth.
+        sex: (N,).
+        draws: (B, N), how often each person counts in each replicate.
+        within: take the means of the sexes out first.
+    """
+    group = sex if within else np.zeros_like(sex)
+    once = np.ones((1, len(sex)))
+    cross, left, right = _moments(made, aim, group, once)
+    others = np.empty_like(made)
+    for label in np.unique(sex):
+        mine = sex == label
+        others[mine] = (made[mine].sum(0) - made[mine]) / (mine.sum() - 1)
+    chance = _moments(others, aim, group, once)[0]
+    value = _mean_ratio(cross, left, right)[0]
+    again = _mean_ratio(*_moments(made, aim, group, draws))
+    return Outcome(float(value), again, float(_mean_ratio(chance, left, right)[0]))
+
+
+def _moments(made: Array, aim: Array, group: Index, draws: Array) -> tuple[Array, Array, Array]:
+    """Sums of squares and products about the groups' means, (B, F) each: product, made, aim."""
+    cross, left, right = (np.zeros((len(draws), made.shape[1])) for _ in range(3))
+    made, aim = made - made.mean(0), aim - aim.mean(0)  # the sums below lose no digits
+    for label in np.unique(group):
+        mine = group == label
+        weight, x, y = draws[:, mine], made[mine], aim[mine]
+        total = np.maximum(weight.sum(1, keepdims=True), 1.0)
+        sum_x, sum_y = weight @ x, weight @ y
+        cross += weight @ (x * y) - sum_x * sum_y / total
+        left += weight @ (x * x) - sum_x * sum_x / total
+        right += weight @ (y * y) - sum_y * sum_y / total
+    return cross, left, right
+
+
+def _mean_ratio(cross: Array, left: Array, right: Array) -> Array:
+    """Mean correlation of the columns (B,); a column that does not vary counts as uncorrelated."""
+    product = left * right
+    flat = product <= 1e-12 * np.maximum(right * right, 1e-300)
+    return np.where(flat, 0.0, cross / np.sqrt(np.where(flat, 1.0, product))).mean(1)

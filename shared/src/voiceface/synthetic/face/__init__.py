@@ -1,0 +1,1 @@
+"""Synthetic faces: head model, appearance, rendering."""

@@ -1,0 +1,229 @@
+"""Pictures of invented people: pose, expression, crop, light, background, clothes, blur, noise.
+
+Slots of the counters
+    stream "picture", clip = picture: 0-2 pose, 3-12 expression, 13-22 which expressions (uniforms),
+        23 zoom, 24-25 shift, 26 blur (uniform), 27 noise (uniform), 28 file quality (uniform),
+        29-30 light jitter, from 64 on noise of the pixels
+    stream "face", clip = 1 + video: 0-1 direction of the light, 2 ambient share (uniform), 3 gain (uniform),
+        4-6 white balance, 7-12 two background colours (uniforms), 13 gradient direction (uniform),
+        14-16 colour of the clothes (uniforms), 17 collar (uniform)
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voiceface.synthetic.counter_rng import normals, uniforms
+from voiceface.synthetic.face import head_bases
+from voiceface.synthetic.face.appearance import appearance_of, linear
+from voiceface.synthetic.face.head import head_model, identity_coefficients
+from voiceface.synthetic.face.scene import Face, Surface, muted, rotation, surfaces
+from voiceface.synthetic.identities import People, video_of_picture
+
+Array = NDArray[np.float64]
+Map = NDArray[np.float32]
+
+PICTURE_VERSION = 1
+FOCAL = 900.0  # mm from the camera to the point between the ears
+BOX_SHARE, BOX_HEIGHT = 0.60, 0.56
+POSE_SD = np.radians([14.0, 6.0, 4.0])
+SUPERSAMPLING = 2
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One rendered picture and the truth behind it.
+
+    Attributes:
+        image: (side, side, 3) uint8, RGB.
+        expression: (10,) expression coefficients.
+        pose: (3,) yaw, pitch, roll in degrees.
+        landmarks: (68, 2) pixel x, y.
+        video: which of the identity's videos the picture comes from.
+        quality: JPEG quality for the file, 90 to 95.
+    """
+
+    image: NDArray[np.uint8]
+    expression: Array
+    pose: Array
+    landmarks: Array
+    video: int
+    quality: int
+
+
+def prepare_face(people: People, i: int, *, face_gain: float = 1.0) -> Face:
+    """Shape and painted map of row `i` of `people`: the work done once per identity."""
+    alpha = identity_coefficients(people.take([i]))[0]
+    return Face(alpha, head_model(face_gain).vertices(alpha), appearance_of(people, i))
+
+
+@dataclass(frozen=True)
+class View:
+    """What is drawn before anything is rendered: the truth of one picture, cheap to have.
+
+    Attributes:
+        pose: (3,) yaw, pitch, roll in radians.
+        expression: (10,) expression coefficients.
+        zoom: pixels per mm in the picture plane, for a picture of 1 pixel.
+        offset: (2,) pixel position of the point between the ears, for a picture of 1 pixel.
+        landmarks: (68, 2) x, y as shares of the picture's side.
+        video: which of the identity's videos the picture comes from.
+    """
+
+    pose: Array
+    expression: Array
+    zoom: float
+    offset: Array
+    landmarks: Array
+    video: int
+
+
+def view_of(
+    people: People,
+    i: int,
+    picture: int,
+    *,
+    seed: int | None = None,
+    nuisance: float = 1.0,
+    alpha: Array | None = None,
+    face_gain: float = 1.0,
+) -> View:
+    """Pose, expression and crop of a picture without drawing it; arguments as `render_picture`.
+
+    The crop is made as a face detector would: the landmarks' box takes 60 % of the side, so absolute size
+    does not show.
+    """
+    seed = people.seed if seed is None else seed
+    who = int(people.k[i])
+    n = normals(seed, who, "picture", picture, 26)
+    present = uniforms(seed, who, "picture", picture, 10, start=13) < 0.5
+    if alpha is None:
+        alpha = identity_coefficients(people.take([i]))[0]
+    pose = nuisance * POSE_SD * np.clip(n[:3], -2.6, 2.6)
+    expression = np.minimum(nuisance * np.abs(n[3:13]) * head_bases.EXPRESSION_SCALE * present, 1.3)
+    marks = head_model(face_gain).landmark_points(alpha, expression)
+    plane = _project(marks @ rotation(pose).T)[:, :2]
+    low, high = plane.min(axis=0), plane.max(axis=0)
+    zoom = BOX_SHARE * (1.0 + 0.05 * nuisance * n[23]) / (0.5 * (high - low).sum())
+    centre = np.array([0.5, BOX_HEIGHT]) + 0.02 * nuisance * n[24:26]
+    offset = centre - zoom * 0.5 * (low + high)
+    video = video_of_picture(who, picture, seed=seed)
+    return View(pose, expression, float(zoom), offset, zoom * plane + offset, video)
+
+
+def render_picture(
+    people: People,
+    i: int,
+    picture: int,
+    *,
+    seed: int | None = None,
+    side: int = 128,
+    nuisance: float = 1.0,
+    face: Face | None = None,
+    face_gain: float = 1.0,
+    compiled: bool = True,
+) -> Picture:
+    """Draw picture number `picture` of row `i` of `people`.
+
+    Args:
+        people: the population.
+        i: row.
+        picture: number of the picture, at least 0.
+        seed: population seed; that of `people` by default.
+        side: width and height in pixels.
+        nuisance: factor on everything that differs between pictures of one identity.
+        face: result of `prepare_face`, to save time over many pictures.
+        face_gain: factor on all shape and expression bases; the one `face` was made with.
+        compiled: use the compiled z-buffer; otherwise the slow NumPy reference (see splat.py).
+
+    Returns:
+        The picture with its expression, pose and landmarks.
+
+    Raises:
+        ValueError: side below 8, or a negative nuisance or picture number.
+    """
+    import cv2
+
+    if side < 8 or nuisance < 0 or picture < 0:
+        raise ValueError(f"side >= 8, nuisance >= 0, picture >= 0: got {side}, {nuisance}, {picture}")
+    seed = people.seed if seed is None else seed
+    face = face or prepare_face(people, i, face_gain=face_gain)
+    who = int(people.k[i])
+    view = view_of(people, i, picture, seed=seed, nuisance=nuisance, alpha=face.alpha, face_gain=face_gain)
+    u = uniforms(seed, who, "picture", picture, 3, start=26)
+    jitter = normals(seed, who, "picture", picture, 2, start=29)
+    vn = normals(seed, who, "face", 1 + view.video, 18)
+    vu = uniforms(seed, who, "face", 1 + view.video, 18)
+
+    model = head_model(face_gain)
+    moved = model.gain * np.tensordot(view.expression, model.expression, 1)
+    skin = (face.neutral + moved).reshape(head_bases.ROWS, head_bases.COLUMNS, 3)
+    big = side * SUPERSAMPLING
+    light = _light(vn, vu, jitter, nuisance)
+    colour = _background(vu, big, nuisance)
+    depth = np.full((big, big), -1e9, np.float32)
+    for surface in surfaces(face, skin, view.pose, vu[14:18], nuisance):
+        screen = _project(surface.points)
+        screen[..., :2] = big * (view.zoom * screen[..., :2] + view.offset)
+        _draw(surface, screen, light, colour, depth, compiled)
+
+    gain = 0.97 + nuisance * (0.25 * vu[3] - 0.125)
+    balance = gain * (1.0 + 0.04 * nuisance * np.clip(vn[4:7], -2, 2))
+    small = cv2.resize(colour, (side, side), interpolation=cv2.INTER_AREA)
+    image = np.sqrt(np.maximum(small, 0.0)) * (255.0 * balance).astype(np.float32)
+    blur = 0.8 * u[0] * nuisance
+    if blur > 0.15:
+        image = cv2.GaussianBlur(image, (0, 0), blur)
+    grain = normals(seed, who, "picture", picture, side * side, start=64).reshape(side, side, 1)
+    image = image + ((1.0 + 4.0 * u[1]) * nuisance * grain).astype(np.float32)
+    return Picture(
+        image=np.clip(np.rint(image), 0, 255).astype(np.uint8),
+        expression=view.expression,
+        pose=np.degrees(view.pose),
+        landmarks=side * view.landmarks,
+        video=view.video,
+        quality=90 + int(6 * u[2]),
+    )
+
+
+def _project(points: Array) -> Array:
+    """Camera-space points (..., 3) to picture-plane x, y (down) in mm and depth."""
+    scale = FOCAL / (FOCAL - points[..., 2])
+    return np.stack([points[..., 0] * scale, -points[..., 1] * scale, points[..., 2]], axis=-1)
+
+
+def _light(vn: Array, vu: Array, jitter: Array, nuisance: float) -> Map:
+    """Direction, half vector, ambient share and direct strength, (8,)."""
+    azimuth = nuisance * (0.55 * vn[0] + 0.08 * jitter[0]) + 0.18
+    height = 0.50 + nuisance * (0.20 * vn[1] + 0.05 * jitter[1])
+    azimuth, height = np.clip(azimuth, -1.05, 1.05), np.clip(height, 0.0, 1.1)
+    towards = np.array([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)])
+    half = towards + np.array([0.0, 0.0, 1.0])
+    ambient = 0.36 + nuisance * 0.16 * (vu[2] - 0.5)
+    return np.concatenate([towards, half / np.linalg.norm(half), [ambient, 1.12 - ambient]]).astype(
+        np.float32
+    )
+
+
+def _background(vu: Array, side: int, nuisance: float) -> Map:
+    """Two-colour gradient, (side, side, 3) linear."""
+    first = linear(muted(vu[7:10], 150.0, nuisance)).astype(np.float32)
+    second = linear(muted(vu[10:13], 122.0, nuisance)).astype(np.float32)
+    angle = 2.0 * np.pi * vu[13]
+    at = np.linspace(-0.5, 0.5, side)
+    share = np.clip(0.5 + np.cos(angle) * at[None, :] + np.sin(angle) * at[:, None], 0, 1).astype(np.float32)
+    return first + (second - first) * share[..., None]
+
+
+def _draw(surface: Surface, screen: Array, light: Map, colour: Map, depth: Map, compiled: bool) -> None:
+    """Draw one surface, compiled or by the reference."""
+    from voiceface.synthetic.face.raster import draw_grid, grid_normals
+
+    outward = grid_normals(np.ascontiguousarray(surface.points, np.float32), surface.closed)
+    draw: Any = draw_grid
+    if not compiled:
+        from voiceface.synthetic.face.raster_reference import draw_grid_reference as draw
+    flat = np.ascontiguousarray(screen, np.float32)
+    draw(flat, outward, surface.texture, light, surface.two_sided, colour, depth)

@@ -1,0 +1,203 @@
+"""What stands in a picture: head with hair, ears, long hair, collar and shoulders, as grid meshes.
+
+Only the head is the true mesh; hair, ears and clothes exist for pictures alone.
+"""
+
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voiceface.synthetic.face import head_bases
+from voiceface.synthetic.face.appearance import Appearance, linear
+from voiceface.synthetic.face.masks import SIDE
+
+Array = NDArray[np.float64]
+Map = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Face:
+    """What all pictures of one identity share.
+
+    Attributes:
+        alpha: (40,) shape coefficients.
+        neutral: (6400, 3) vertices in mm without expression.
+        appearance: painted map and hair.
+    """
+
+    alpha: Array
+    neutral: Array
+    appearance: Appearance
+
+
+@dataclass(frozen=True)
+class Surface:
+    """A grid mesh to be drawn.
+
+    Attributes:
+        points: (R, C, 3) in camera space, mm.
+        texture: (H, W, 4) float32 linear colour and gloss.
+        closed: the first and last column are the same place.
+        two_sided: both sides are seen.
+    """
+
+    points: Array
+    texture: Map
+    closed: bool
+    two_sided: bool
+
+
+def rotation(pose: Array) -> Array:
+    """Rotation (3, 3): roll in the picture plane after pitch after yaw, radians."""
+    (cy, cp, cr), (sy, sp, sr) = np.cos(pose), np.sin(pose)
+    yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+    pitch = np.array([[1, 0, 0], [0, cp, -sp], [0, sp, cp]])
+    roll = np.array([[cr, -sr, 0], [sr, cr, 0], [0, 0, 1]])
+    return roll @ pitch @ yaw
+
+
+def surfaces(face: Face, skin: Array, pose: Array, cloth: Array, nuisance: float) -> list[Surface]:
+    """Everything that is in the picture.
+
+    Args:
+        face: the identity.
+        skin: (80, 80, 3) mesh with expression, mm.
+        pose: yaw, pitch, roll in radians.
+        cloth: (4,) uniforms: colour and collar.
+        nuisance: how far clothes differ between videos.
+    """
+    looks, turn = face.appearance, rotation(pose)
+    from voiceface.synthetic.face.raster import grid_normals
+
+    outward = grid_normals(skin.astype(np.float32), True)
+    head = skin + looks.lift[..., None] * outward
+    under = head_bases.row_heights() < -146.0  # the neck's foot must not come through the clothes
+    head[under] *= np.array([0.8, 1.0, 0.7])
+    head = head @ turn.T
+    result = [Surface(head, looks.texture, True, False)]
+    result.append(Surface(_torso(skin, turn, pose), _cloth(cloth, nuisance), True, True))
+    if not looks.long_hair or looks.fringe > 1.08:
+        tint = _ear_texture(looks)
+        result += [Surface(_ear(skin, face.alpha, side) @ turn.T, tint, True, True) for side in (-1.0, 1.0)]
+    if looks.long_hair:
+        result.append(Surface(_long_hair(skin, looks) @ turn.T, _long_hair_texture(face), False, True))
+    return result
+
+
+def _torso(skin: Array, turn: Array, pose: Array) -> Array:
+    """Collar and shoulders round the neck, in camera space, (12, 80, 3)."""
+    row = int(np.argmin(np.abs(head_bases.row_heights() + 144.0)))
+    ring = skin[row]
+    theta = head_bases.column_angles()
+    sine, cosine = np.sin(theta), np.cos(theta)
+    wide = 190.0 * np.sign(sine) * np.abs(sine) ** 0.8
+    deep = np.where(cosine > 0, 78.0, 88.0) * np.sign(cosine) * np.abs(cosine) ** 0.8 - 8.0
+    front = 0.5 + 0.5 * cosine
+    middle = float(ring[:, 1].mean())  # a long lower face carries the neck down with it
+    top = middle + 18.0 - 17.0 * front**2
+    share = np.array([0.0, 0.0, 0.012, 0.03, 0.08, 0.18, 0.34, 0.54, 0.74, 0.90, 1.0, 1.0])
+    drop = np.array([14.0, -1.0, -1.0, 8.0, 13.0, 18.0, 26.0, 36.0, 50.0, 74.0, 110.0, 170.0])
+    grow = np.array([1.02, 1.06, 1.12, 1.17, 1.20, 1.22, 1.2, 1.15, 1.1, 1.05, 1.0, 1.0])
+    body = np.empty((12, len(theta), 3))
+    body[..., 0] = (1 - share[:, None]) * grow[:, None] * ring[:, 0] + share[:, None] * wide
+    body[..., 2] = (1 - share[:, None]) * grow[:, None] * ring[:, 2] + share[:, None] * deep
+    body[..., 1] = top - drop[:, None]
+    base = np.array([0.0, middle, 0.0])
+    half = rotation(np.array([0.45, 0.0, 0.25]) * pose)
+    return (body[::-1] - base) @ half.T + turn @ base
+
+
+def _cloth(u: Array, nuisance: float) -> Map:
+    """Clothes: a collar of another shade over one colour, (12, 80, 4)."""
+    share = min(nuisance, 1.5)
+    own = np.array([70.0, 84.0, 110.0]) * (1.0 - 0.6 * share) + 0.6 * share * muted(u[:3], 105.0, 1.7)
+    colour = linear(np.clip(own, 14, 236))
+    rows = np.repeat(colour[None], 12, axis=0)
+    rows[8:] = colour * 0.72 if u[3] < 0.5 else 0.55 * colour + 0.40
+    rows[11] *= 0.35
+    texture = np.concatenate([rows, np.full((12, 1), 0.03)], axis=1)
+    return np.ascontiguousarray(np.repeat(texture[:, None], head_bases.COLUMNS, axis=1), np.float32)
+
+
+_EAR_RINGS = np.array([0.0, 0.25, 0.5, 0.70, 0.84, 0.94, 1.0, 1.0])
+_EAR_RELIEF = np.array([-7.0, -6.0, -2.0, 1.0, 2.2, 2.0, 0.4, -5.0])
+
+
+def _ear(skin: Array, alpha: Array, sign: float) -> Array:
+    """One outer ear (pictures only) in head coordinates, (8, 25, 3) mm; `sign` -1 on the viewer's left."""
+    row = int(np.argmin(np.abs(head_bases.row_heights() + 5.0)))
+    column = int(np.argmin(np.abs(head_bases.column_angles() - sign * 1.50)))
+    size = 1.0 + 0.07 * np.clip(alpha[head_bases.SHAPE_NAMES.index("ear")], -2.5, 2.5)
+    around = np.linspace(0.0, 2.0 * np.pi, 25)
+    # Up to down, front to back: wider and rounder above, a lobe below.
+    up = 29.0 * size * _EAR_RINGS[:, None] * np.sin(around)
+    back = size * _EAR_RINGS[:, None] * np.cos(around) * (15.0 + 3.5 * np.sin(around))
+    relief = np.repeat(_EAR_RELIEF[:, None], 25, axis=1) * (0.55 + 0.45 * np.cos(around - 0.5))
+    ear = np.empty((len(_EAR_RINGS), 25, 3))
+    spread = np.array([0.62, 0.0, -0.78])  # how the ear stands off the head
+    face = np.array([0.78, 0.0, 0.62])
+    ear[:] = (back + 9.0)[..., None] * spread + relief[..., None] * face
+    ear[..., 1] += up - 0.12 * back
+    ear[..., 0] *= sign
+    if sign < 0:
+        ear = ear[:, ::-1]
+    return ear + skin[row, column] - np.array([sign * 3.0, 0.0, 0.0])
+
+
+def _ear_texture(looks: Appearance) -> Map:
+    """Skin of the ear, dark in the hollow, (8, 25, 4)."""
+    row = int(np.searchsorted(head_bases.row_heights(SIDE), -30.0))
+    skin = looks.texture[row, SIDE // 2 + 44, :3].astype(float) * np.array([0.98, 0.93, 0.92])
+    shade = np.array([0.38, 0.48, 0.70, 0.92, 1.0, 1.0, 0.92, 0.8])
+    texture = np.concatenate([shade[:, None] * skin, np.full((len(shade), 1), 0.12)], axis=1)
+    return np.ascontiguousarray(np.repeat(texture[:, None], 25, axis=1), np.float32)
+
+
+_HAIR_ROWS, _HAIR_COLUMNS = 26, 64
+
+
+def _long_hair(skin: Array, looks: Appearance) -> Array:
+    """Open shell of long hair behind the ears in head coordinates, (26, 64, 3) mm."""
+    heights = np.linspace(-looks.long_hair, 104.0, _HAIR_ROWS)
+    opening = looks.fringe
+    angle = np.linspace(opening - 2.0 * np.pi, -opening, _HAIR_COLUMNS)
+    y = np.repeat(heights[:, None], _HAIR_COLUMNS, axis=1)
+    theta = np.repeat(angle[None], _HAIR_ROWS, axis=0)
+    width = float(np.abs(skin[40:56, :, 0]).max()) + 4.0 + 0.7 * looks.volume
+    a = width * np.interp(
+        heights, [-190, -110, -40, 20, 60, 85, 104], [1.06, 1.08, 1.04, 1.0, 0.93, 0.76, 0.40]
+    )
+    back = np.interp(heights, [-190, -110, -40, 20, 60, 85, 104], [86, 94, 110, 113, 105, 86, 52])
+    front = np.interp(heights, [-190, -110, -40, 20, 60, 85, 104], [64, 60, 54, 50, 60, 60, 40])
+    sine, cosine = np.sin(theta), np.cos(theta)
+    strands = looks.strands
+    waves = [np.sin((7 + 5 * j) * theta + 2 * strands[j] + 0.012 * y * strands[6 + j]) for j in range(3)]
+    sway = 0.05 * np.abs(strands[9]) * np.sin(y / 17.0 + strands[10])
+    bulge = 1.0 + 0.012 * np.sum(waves, axis=0) + sway * np.interp(y, [-160, -40, 30], [1.0, 0.6, 0.0])
+    x = a[:, None] * np.sign(sine) * np.abs(sine) ** 0.85 * bulge
+    z = np.where(cosine > 0, front[:, None], back[:, None]) * cosine * bulge
+    return np.stack([x, y, z], axis=-1)
+
+
+def _long_hair_texture(face: Face) -> Map:
+    """Strands of the long hair, (4, 128, 4): colour varies along the columns, darker inside and below."""
+    return _strand_texture(tuple(face.appearance.hair.tolist()), tuple(face.appearance.strands.tolist()))
+
+
+@lru_cache(maxsize=8)
+def _strand_texture(hair: tuple[float, ...], strands: tuple[float, ...]) -> Map:
+    at = np.linspace(0, 1, 128)
+    grain = np.sum(
+        [np.sin((31 + 17 * j) * at + 3 * strands[12 + j]) / (1 + 0.4 * j) for j in range(5)], axis=0
+    )
+    shade = (0.92 + 0.07 * grain)[None, :, None] * np.array([0.72, 0.9, 1.0, 1.0])[:, None, None]
+    texture = np.concatenate([shade * np.array(hair), np.full((4, 128, 1), 0.16)], axis=2)
+    return np.ascontiguousarray(texture, np.float32)
+
+
+def muted(u: Array, middle: float, nuisance: float) -> Array:
+    """Display colour of walls and clothes from three uniforms: brightness differs more than hue."""
+    share = min(nuisance, 1.5)
+    return np.clip(middle + share * (140.0 * (u.mean() - 0.5) * 1.7 + 85.0 * (u - u.mean())), 14, 240)

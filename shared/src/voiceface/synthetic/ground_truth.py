@@ -1,0 +1,154 @@
+"""The truth behind a written population, and two observers that every figure stands between.
+
+`sex only` knows the sex of voice and face and nothing else; the `oracle` knows the true factors. Both are
+given as embedding tables, so that lists score them by the same code as any model.
+"""
+
+import csv
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voiceface.datasets.corpus import Corpus
+from voiceface.embeddings.table import EmbeddingTable
+from voiceface.synthetic.oracle import log_likelihood_ratio
+
+FACTOR_COUNT = 8
+_STRONGEST = 0.999
+
+
+class TruthError(ValueError):
+    """The truth files of a population are damaged or do not fit the corpus."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is true of the people of one population, row by row.
+
+    Attributes:
+        names: face names.
+        sex: (N,) 0 woman, 1 man, of the voice.
+        v: (N, 8) voice factors.
+        g: (N, 8) face factors.
+        c: (8,) coupling of v and g.
+        settings: how the population was made.
+    """
+
+    names: tuple[str, ...]
+    sex: NDArray[np.int64]
+    v: NDArray[np.float64]
+    g: NDArray[np.float64]
+    c: NDArray[np.float64]
+    settings: dict
+
+    def of(self, names: Sequence[str]) -> "Truth":
+        """The rows of these people, in this order.
+
+        Raises:
+            TruthError: somebody is not in the population.
+        """
+        place = {name: row for row, name in enumerate(self.names)}
+        unknown = [name for name in names if name not in place]
+        if unknown:
+            raise TruthError(
+                f"{len(unknown)} people are not in the population's truth, the first is {unknown[0]}"
+            )
+        rows = [place[name] for name in names]
+        return Truth(tuple(names), self.sex[rows], self.v[rows], self.g[rows], self.c, self.settings)
+
+    @property
+    def scores(self) -> NDArray[np.float64]:
+        """Exact log likelihood ratio of every voice and face, (N, N), minus infinity across the sexes."""
+        return log_likelihood_ratio(
+            self.v, self.sex, self.g, self.sex, self.c, share_sex=self.settings.get("share_sex", True)
+        )
+
+
+def read_truth(root: str | Path) -> Truth:
+    """Read `truth/` of a population folder.
+
+    Raises:
+        FileNotFoundError: the folder is no population.
+        TruthError: the files are damaged.
+    """
+    folder = Path(root) / "truth"
+    marker, table = folder / "population.json", folder / "identities.csv"
+    if not marker.is_file() or not table.is_file():
+        raise FileNotFoundError(f"{root} is no population: {folder} lacks population.json or identities.csv")
+    try:
+        record = json.loads(marker.read_text("utf-8"))
+        with table.open(newline="", encoding="utf-8") as file:
+            rows = list(csv.DictReader(file))
+        factors = {
+            side: np.array([[float(row[f"{side}{j}"]) for j in range(FACTOR_COUNT)] for row in rows])
+            for side in "vg"
+        }
+        return Truth(
+            names=tuple(row["name"] for row in rows),
+            sex=np.array([int(row["sex"]) for row in rows]),
+            v=factors["v"],
+            g=factors["g"],
+            c=np.asarray(record["coupling"], float),
+            settings=record["settings"],
+        )
+    except (ValueError, KeyError, TypeError) as error:
+        raise TruthError(f"{folder} cannot be read ({error!r}); write the population again") from error
+
+
+def reference_tables(truth: Truth, corpus: Corpus) -> dict[str, tuple[EmbeddingTable, EmbeddingTable]]:
+    """Voice and face tables of the two observers, for every clip and picture of a corpus.
+
+    Args:
+        truth: of the population that the corpus belongs to.
+        corpus: people to answer for.
+
+    Returns:
+        "sex only" and "oracle" -> (voices, faces); cosines rank pairs exactly as the observer does.
+    """
+    here = truth.of([person.identity.face_id for person in corpus.people])
+    found = {}
+    for name, (voices, faces) in {"sex only": _sex_vectors(here), "oracle": oracle_vectors(here)}.items():
+        items: tuple[tuple[list[str], list[int]], ...] = ([], []), ([], [])
+        for row, person in enumerate(corpus.people):
+            for side, paths in enumerate((person.voices, person.faces)):
+                items[side][0].extend(paths)
+                items[side][1].extend([row] * len(paths))
+        left, right = (
+            EmbeddingTable(paths, table[rows].astype(np.float32), f"{name} of the population")
+            for (paths, rows), table in zip(items, (voices, faces))
+        )
+        found[name] = left, right
+    return found
+
+
+def oracle_vectors(truth: Truth) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Vectors of voices (N, 20) and faces (N, 20) whose cosine is an increasing function of the log ratio.
+
+    The ratio is a sum of products of a voice term and a face term. A term for the sex lies beyond every ratio
+    that occurs, and one filling term on each side, which meets a zero on the other, makes all lengths equal.
+    """
+    coupling = np.minimum(truth.c, _STRONGEST)
+    rest = 1 - coupling**2
+    linear, square = np.sqrt(coupling / rest), coupling**2 / (2 * rest)
+    one = np.ones((len(truth.sex), 1))
+    voices = np.hstack([linear * truth.v, -(truth.v**2 @ square)[:, None], one])
+    faces = np.hstack([linear * truth.g, one, -(truth.g**2 @ square)[:, None]])
+    if truth.settings.get("share_sex", True):
+        products = voices @ faces.T
+        size = np.sqrt(products.max() - products.min() + 1)
+        sign = size * (2 * truth.sex[:, None] - 1)
+        voices, faces = np.hstack([voices, sign]), np.hstack([faces, sign])
+    squares = [np.square(side).sum(1, keepdims=True) for side in (voices, faces)]
+    fill = [np.sqrt(square.max() - square) for square in squares]
+    zero = np.zeros_like(one)
+    return np.hstack([voices, fill[0], zero]), np.hstack([faces, zero, fill[1]])
+
+
+def _sex_vectors(truth: Truth) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """One unit vector for each sex."""
+    vectors = np.eye(2)[truth.sex]
+    return vectors, vectors

@@ -1,0 +1,328 @@
+"""Identities of the synthetic population: factors, sex, age, names, splits.
+
+Identity k has a sex, eight voice factors v and eight face factors g = c v + sqrt(1 - c^2) w, and nuisance
+numbers that never cross from voice to face. The content of k depends on (seed, k) alone: not on how many are
+drawn, and the voice side not on the coupling.
+
+Slots of the counters (see counters.py); clip field 0 unless stated
+    shared  0 sex, 1-8 v, 9 height, 10 nationality, 11 number of videos; 64 + 2 video: video id (2 words)
+    voice   0 rate, 1 pitch range, 2 vowel space, 3-22 vowel offsets (10 vowels x F1, F2);
+            clip field 1 + video: channel and room
+    face    0-7 w, 8 sex of the face (share_sex off), 16-55 q, from 64 on appearance;
+            clip field 1 + video: light and background
+    lists   0-1 name
+"""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from functools import cache
+from itertools import product
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from voiceface.synthetic.counter_rng import STREAMS, integers, normals, uniforms
+
+__all__ = [
+    "FACTORS",
+    "NATIONALITIES",
+    "STREAMS",
+    "People",
+    "draw_people",
+    "face_name",
+    "factor_digest",
+    "factor_table",
+    "integers",
+    "normals",
+    "split_of",
+    "uniforms",
+    "video_count",
+    "video_id",
+    "video_of_clip",
+    "video_of_picture",
+    "voice_id",
+]
+
+FACTORS = ("larynx", "length", "proportion", "nasal", "lip", "dental", "tissue", "age")
+NATIONALITIES = (
+    "Arvenia", "Belmora", "Cintara", "Dravony", "Eskelund", "Farovar", "Galdesh", "Hestrova",
+)  # fmt: skip
+HEIGHT_MM = ((1629.0, 64.0), (1756.0, 69.0))  # women, men: mean, SD
+STANDARD_SIZE = 1251
+SPLIT_RANGES = {"val": (0, 116), "test": (116, 309), "train": (309, STANDARD_SIZE)}
+SPLIT_LETTERS = {"val": "AB", "test": "CDE", "train": "FGHIJKLMNOPQRSTUVWXYZ"}
+VIDEO_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+VOWEL_COUNT = 10
+SHAPE_COUNT = 40
+
+
+@dataclass(frozen=True)
+class People:
+    """N identities of one population; rows of all arrays belong together.
+
+    Attributes:
+        seed: population seed.
+        k: (N,) identity numbers.
+        sex: (N,) 0 woman, 1 man: the voice's sex, and the tables'.
+        face_sex: (N,) the sex of the face; equals `sex` unless drawn with share_sex=False.
+        v: (N, 8) voice factors, N(0, 1) within sex.
+        g: (N, 8) face factors, N(0, 1) within sex.
+        c: (8,) coupling: correlation of v_j and g_j within sex.
+        q: (N, 40) face-shape nuisance, N(0, 1).
+        age: (N,) years, whole numbers 18 to 85; follows g_7.
+        height: (N,) mm.
+        nationality: (N,) index into NATIONALITIES.
+        confound: strength of what nationality does to voice and skin, 0 to 1.
+        rate: (N,) speaking-rate nuisance, N(0, 1).
+        pitch_range: (N,) pitch-range nuisance, N(0, 1).
+        vowel_space: (N,) vowel-space-size nuisance, N(0, 1).
+        vowel_offset: (N, 10, 2) per-vowel nuisance of log F1 and log F2, N(0, 1).
+        vowel_shift: (N, 10, 2) shift of log F1 and log F2 by nationality; all 0 when confound is 0.
+        skin_shift: (N,) shift of the skin tone by nationality, in SDs of the tone; 0 when confound is 0.
+    """
+
+    seed: int
+    k: NDArray[np.int64]
+    sex: NDArray[np.int64]
+    face_sex: NDArray[np.int64]
+    v: NDArray[np.float64]
+    g: NDArray[np.float64]
+    c: NDArray[np.float64]
+    q: NDArray[np.float64]
+    age: NDArray[np.int64]
+    height: NDArray[np.float64]
+    nationality: NDArray[np.int64]
+    confound: float
+    rate: NDArray[np.float64]
+    pitch_range: NDArray[np.float64]
+    vowel_space: NDArray[np.float64]
+    vowel_offset: NDArray[np.float64]
+    vowel_shift: NDArray[np.float64]
+    skin_shift: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.k)
+
+    @property
+    def voice_ids(self) -> list[str]:
+        """Voice id of every row."""
+        return [voice_id(k) for k in self.k.tolist()]
+
+    @property
+    def names(self) -> list[str]:
+        """Face name of every row."""
+        return [face_name(k, seed=self.seed) for k in self.k.tolist()]
+
+    @property
+    def genders(self) -> list[str]:
+        """The letter m or f of every row."""
+        return ["fm"[sex] for sex in self.sex.tolist()]
+
+    @property
+    def nationalities(self) -> list[str]:
+        """Name of the nationality of every row."""
+        return [NATIONALITIES[index] for index in self.nationality.tolist()]
+
+    @property
+    def splits(self) -> list[str]:
+        """The split (train, val, test) of every row."""
+        return [split_of(k) for k in self.k.tolist()]
+
+    def take(self, rows: ArrayLike) -> "People":
+        """The same population, only these rows (indices or a boolean mask)."""
+        keep = np.asarray(rows)
+        whole = {"seed", "c", "confound"}
+        return replace(
+            self, **{f.name: getattr(self, f.name)[keep] for f in fields(self) if f.name not in whole}
+        )
+
+
+def draw_people(
+    k: ArrayLike,
+    *,
+    seed: int = 0,
+    rho: float | Sequence[float] = 0.7,
+    profile: Sequence[float] | None = None,
+    share_sex: bool = True,
+    confound: float = 0.0,
+) -> People:
+    """Draw the identities `k` of a population.
+
+    Args:
+        k: identity numbers, shape (N,) or one number; any order, repeats allowed.
+        seed: population seed, 0 <= seed < 2**63.
+        rho: coupling in [0, 1]; or eight couplings, one per factor.
+        profile: r_j in [0, 1], shape (8,): c_j = rho r_j; all 1 by default.
+        share_sex: give voice and face the same sex; off, the face's sex is drawn anew.
+        confound: 0 (nationality is a mere label) to 1 (it shifts vowel targets and skin tone).
+
+    Returns:
+        The identities, rows in the order of `k`.
+
+    Raises:
+        ValueError: a number out of range or of the wrong shape.
+    """
+    who = np.atleast_1d(np.asarray(k))
+    if who.ndim != 1:
+        raise ValueError(f"k must be one number or a list of numbers, got shape {who.shape}")
+    if who.size == 0:
+        who = who.astype(np.int64)
+    c = couplings(rho, profile)
+    if not 0 <= confound <= 1:
+        raise ValueError(f"confound must lie in 0 ... 1, got {confound}")
+    sex = (uniforms(seed, who, "shared", 0, 1)[:, 0] < 0.5).astype(np.int64)
+    v = normals(seed, who, "shared", 0, 8, start=1)
+    w = normals(seed, who, "face", 0, 8)
+    g = c * v + np.sqrt(1 - c * c) * w
+    drawn = (uniforms(seed, who, "face", 0, 1, start=8)[:, 0] < 0.5).astype(np.int64)
+    mean, spread = np.asarray(HEIGHT_MM)[sex].T
+    height_noise = normals(seed, who, "shared", 0, 1, start=9)[:, 0]
+    nationality = (uniforms(seed, who, "shared", 0, 1, start=10)[:, 0] * len(NATIONALITIES)).astype(np.int64)
+    voice = normals(seed, who, "voice", 0, 3 + 2 * VOWEL_COUNT)
+    vowels, skin = _nationality_shifts()
+    return People(
+        seed=int(seed),
+        k=who.astype(np.int64),
+        sex=sex,
+        face_sex=sex.copy() if share_sex else drawn,
+        v=v,
+        g=g,
+        c=c,
+        q=normals(seed, who, "face", 0, SHAPE_COUNT, start=16),
+        age=np.rint(np.clip(42 + 13 * g[:, 7], 18, 85)).astype(np.int64),
+        height=mean + spread * (0.3 * v[:, 1] + np.sqrt(0.91) * height_noise),
+        nationality=nationality,
+        confound=float(confound),
+        rate=voice[:, 0],
+        pitch_range=voice[:, 1],
+        vowel_space=voice[:, 2],
+        vowel_offset=voice[:, 3:].reshape(-1, VOWEL_COUNT, 2),
+        vowel_shift=confound * vowels[nationality],
+        skin_shift=confound * skin[nationality],
+    )
+
+
+def couplings(rho: float | Sequence[float], profile: Sequence[float] | None = None) -> NDArray[np.float64]:
+    """c_j = rho r_j as an array of shape (8,); errors as `draw_people`."""
+    scale = np.asarray(rho, float)
+    shape = np.ones(len(FACTORS)) if profile is None else np.asarray(profile, float)
+    for name, value in (("rho", scale), ("profile", shape)):
+        if value.shape not in ((), (len(FACTORS),)):
+            raise ValueError(f"{name} must be one number or {len(FACTORS)}, got shape {value.shape}")
+        if not ((value >= 0) & (value <= 1)).all():
+            raise ValueError(f"{name} must lie in 0 ... 1, got {value.tolist()}")
+    return np.broadcast_to(scale * shape, (len(FACTORS),)).copy()
+
+
+def voice_id(k: int) -> str:
+    """VoxCeleb-like id: id10001 ... id11251 for the standard set, id2 and seven digits beyond."""
+    number = _identity(k) + 1
+    if number <= STANDARD_SIZE:
+        return f"id1{number:04d}"
+    if number > 9_999_999:
+        raise ValueError(f"identity numbers end at 9999998, got {k}")
+    return f"id2{number:07d}"
+
+
+def split_of(k: int) -> str:
+    """The split: val for k 0-115, test for 116-308, train for 309-1250 and for every k beyond."""
+    number = _identity(k)
+    return next((name for name, (first, end) in SPLIT_RANGES.items() if first <= number < end), "train")
+
+
+def face_name(k: int, *, seed: int = 0) -> str:
+    """Pseudo-name and number, as "Brumo_Tal.00042": ASCII, unique, first letter by split.
+
+    Inside each split of the standard set names and ids sort alike; beyond it the order is free.
+
+    Args:
+        k: identity number.
+        seed: population seed; it changes the syllables, not the first letter's rule.
+    """
+    number = _identity(k)
+    split = split_of(number)
+    first, end = SPLIT_RANGES[split]
+    words = integers(seed, number, "lists", 0, 2).tolist()
+    given = _given_names(split)
+    if number < STANDARD_SIZE:
+        low = (number - first) * len(given) // (end - first)
+        high = (number + 1 - first) * len(given) // (end - first)
+        index = low + words[0] % (high - low)
+    else:
+        index = words[0] % len(given)
+    return f"{given[index]}_{_FAMILY[words[1] % len(_FAMILY)]}.{number:05d}"
+
+
+def video_count(k: int, *, seed: int = 0) -> int:
+    """How many videos the clips and pictures of identity k come from: 2, 3 or 4."""
+    return 2 + int(integers(seed, _identity(k), "shared", 0, 1, start=11)[0] % np.uint64(3))
+
+
+def video_of_clip(k: int, clip: int, *, seed: int = 0) -> int:
+    """Which video clip number `clip` is cut from: 0 ... video_count - 1, in turn.
+
+    Channel and room are drawn per video: stream "voice", clip field 1 + video.
+    """
+    return clip % video_count(k, seed=seed)
+
+
+def video_of_picture(k: int, picture: int, *, seed: int = 0) -> int:
+    """Which video a picture is taken from: 0 ... video_count - 1, in turn.
+
+    Light and background are drawn per video: stream "face", clip field 1 + video. Voice and face numbers of
+    one video are independent, although it has one id.
+    """
+    return picture % video_count(k, seed=seed)
+
+
+def video_id(k: int, video: int, *, seed: int = 0) -> str:
+    """Id of one video: 11 letters, digits, hyphens and underscores, as on a video platform."""
+    high, low = integers(seed, _identity(k), "shared", 0, 2, start=64 + 2 * video).tolist()
+    return "".join(VIDEO_ALPHABET[(high << 64 | low) >> 6 * place & 63] for place in range(11))
+
+
+def factor_table(people: People) -> NDArray[np.float64]:
+    """The factors as one table, shape (N, 18): k, sex, v0-v7, g0-g7."""
+    return np.column_stack([people.k, people.sex, people.v, people.g])
+
+
+def factor_digest(people: People) -> str:
+    """SHA-256 of the factor table rounded to 9 decimals: 64 hexadecimal digits, the same on every machine."""
+    whole = np.rint(factor_table(people) * 1e9).astype("<i8")
+    return hashlib.sha256(np.ascontiguousarray(whole).tobytes()).hexdigest()
+
+
+@cache
+def _nationality_shifts() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """At confound 1: vowel shifts (8, 10, 2) in log Hz, SD 0.08; skin tone (8,) in SDs of the tone."""
+    count = len(NATIONALITIES)
+    vowels = normals(0, np.arange(count), "constants", 0, 2 * VOWEL_COUNT).reshape(count, VOWEL_COUNT, 2)
+    tone = np.linspace(-1.5, 1.5, count)[[3, 6, 0, 5, 2, 7, 1, 4]]
+    return 0.08 * (vowels - vowels.mean(0)), tone
+
+
+_VOWELS = "aeiou"
+_SECOND = (
+    "bdo", "brix", "dwen", "fto", "gzun", "jav", "klo", "lbu", "mbro", "mguth", "ndral", "ngo", "nvik", "pfu",
+    "rgat", "rzon", "skal", "tlun", "vmar", "xo", "zbek", "zlo",
+)  # fmt: skip
+_FAMILY = (
+    "Bolk", "Crundal", "Drevo", "Ektor", "Frubal", "Gontrix", "Hulven", "Imbro", "Jarvok", "Kreldu", "Lomzar",
+    "Mundrek", "Nolbat", "Obrek", "Plonda", "Quarvel", "Rundabo", "Skelvor", "Tal", "Umbrak", "Vontulo",
+    "Wexlu", "Yandrok", "Zolgar",
+)  # fmt: skip
+
+
+@cache
+def _given_names(split: str) -> tuple[str, ...]:
+    """Invented given names of one split, sorted."""
+    return tuple(sorted("".join(parts) for parts in product(SPLIT_LETTERS[split], _VOWELS, _SECOND)))
+
+
+def _identity(k: int) -> int:
+    """One identity number as a Python int."""
+    number = int(k)
+    if number < 0 or number != k:
+        raise ValueError(f"identity numbers are whole and at least 0, got {k}")
+    return number

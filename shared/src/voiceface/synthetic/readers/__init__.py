@@ -1,0 +1,1 @@
+"""Attribute readers: networks that read attributes from face images."""

@@ -1,0 +1,286 @@
+"""Judges: small trained networks that read the picture of an invented face.
+
+A judge tells sex, the eight face factors, the shape of the head and the colour of the skin, and gives an
+embedding of the person. It was trained on invented people who occur in no preset, so that pictures made from
+voices can be held against the truth of a population (agreement.py). Two independent ones are bundled:
+
+    judge       for evaluation only
+    perceptual  for losses in training (its maps and its embedding)
+
+They differ in seed and share no training person, so no generator is trained on the network that judges it.
+Nothing in them behaves otherwise in training than in evaluation, and they are loaded frozen.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import torch
+from pydantic import Field
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from voiceface.checkpoints.native import load_into, load_model, save_model
+from voiceface.runtime.config import Config, check, to_dict
+from voiceface.synthetic.face.head_bases import SHAPE_NAMES
+from voiceface.synthetic.identities import FACTORS
+
+SYSTEM = "population"
+BUNDLED = ("judge", "perceptual")
+SIDE = 64
+SMALLEST_SIDE = 32
+READABLE = 0.25  # least R squared on unseen people of a shape coefficient that counts as readable
+NOTICE = (
+    "Trained on invented people (the synthetic population): what it reads from a picture says nothing about "
+    "real persons."
+)
+_FACTORS, _SHAPE = len(FACTORS), len(SHAPE_NAMES)
+
+
+class JudgeConfig(Config):
+    """Size of a judge; the defaults are those of the bundled ones."""
+
+    widths: tuple[int, int, int, int] = Field(
+        (24, 40, 64, 96), description="channels of the maps of 32, 16, 8 and 4 pixels"
+    )
+    squeezed: int = Field(24, ge=1, description="channels of the last map before it is laid out as one row")
+    hidden: int = Field(128, ge=1, description="width of the layer that all readings share")
+    embedding: int = Field(64, ge=2, description="length of the embedding")
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a judge reads from B pictures.
+
+    Attributes:
+        embedding: (B, D), rows of length 1; the cosine tells whether two pictures show one person.
+        sex_logit: (B,), above 0 = man.
+        factors: (B, 8) estimates of g0 ... g7.
+        shape: (B, 40) estimates of the shape coefficients; see `Judge.readable` for those that can be seen.
+        skin: (B, 3) unlit colour of the skin, red, green, blue; about 0 ... 1.
+        features: maps of 32, 16, 8 and 4 pixels, (B, C, S, S) each; left out by `read`.
+    """
+
+    embedding: Tensor
+    sex_logit: Tensor
+    factors: Tensor
+    shape: Tensor
+    skin: Tensor
+    features: tuple[Tensor, ...] = ()
+
+
+class Judge(nn.Module):
+    """Four stages of strided convolutions, one row, two linear layers.
+
+    Attributes:
+        config: its size.
+        factor_r2: (8,) R squared of the factors on unseen people, one picture each; 0 before training.
+        shape_r2: (40,) of the shape coefficients, within sex.
+        about: what its file says of it: notice, digest, training.
+    """
+
+    factor_r2: Tensor
+    shape_r2: Tensor
+
+    def __init__(self, config: JudgeConfig | None = None, *, normalised: bool = False) -> None:
+        """Make an untrained judge.
+
+        Args:
+            config: its size.
+            normalised: put batch normalisation after each convolution, for training; `fused` removes it.
+        """
+        super().__init__()
+        self.config = config or JudgeConfig()
+        self.about: dict[str, Any] = {}
+        one, two, three, four = self.config.widths
+
+        def unit(before: int, after: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
+            convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=not normalised)
+            norm = nn.BatchNorm2d(after) if normalised else nn.Identity()
+            return nn.Sequential(convolution, norm, nn.LeakyReLU(0.1))
+
+        self.stages = nn.ModuleList(
+            [
+                unit(3, one, 2),
+                nn.Sequential(unit(one, two, 2), _Residual(unit(two, two), unit(two, two))),
+                nn.Sequential(unit(two, three, 2), _Residual(unit(three, three), unit(three, three))),
+                unit(three, four, 2),
+            ]
+        )
+        self.squeeze = unit(four, self.config.squeezed, kernel=1)
+        self.row = nn.Linear(self.config.squeezed * (SIDE // 16) ** 2, self.config.hidden)
+        self.embed = nn.Linear(self.config.hidden, self.config.embedding)
+        self.traits = nn.Linear(self.config.hidden, 1 + _FACTORS + _SHAPE + 3)
+        self.register_buffer("factor_r2", torch.zeros(_FACTORS))
+        self.register_buffer("shape_r2", torch.zeros(_SHAPE))
+
+    @property
+    def readable(self) -> Tensor:
+        """(40,) bool: shape coefficients that it reads well enough to be judged by."""
+        return self.shape_r2 >= READABLE
+
+    def forward(self, pictures: Tensor) -> Reading:
+        """Read pictures; gradients reach the pictures.
+
+        Args:
+            pictures: (B, 3, S, S), red, green, blue in [0, 1], S at least 32; brought to 64 pixels inside.
+
+        Raises:
+            ValueError: another shape or type.
+        """
+        shape = tuple(pictures.shape)
+        if pictures.ndim != 4 or shape[1] != 3 or shape[2] != shape[3] or shape[2] < SMALLEST_SIDE:
+            raise ValueError(
+                f"expected pictures (B, 3, S, S) with S >= {SMALLEST_SIDE}, got {shape}; crop them square, "
+                "enlarge smaller ones"
+            )
+        if not pictures.is_floating_point():
+            raise ValueError(f"expected floating pictures in [0, 1], got {pictures.dtype}; divide by 255")
+        if shape[2] != SIDE:
+            pictures = F.interpolate(
+                pictures, (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=True
+            )
+        value = (pictures - 0.5) * 4.0
+        maps = []
+        for stage in self.stages:
+            value = stage(value)
+            maps.append(value)
+        shared = F.leaky_relu(self.row(self.squeeze(value).flatten(1)), 0.1)
+        sex, factors, alpha, skin = self.traits(shared).split([1, _FACTORS, _SHAPE, 3], dim=1)
+        embedding = F.normalize(self.embed(shared), dim=1)
+        return Reading(embedding, sex[:, 0], factors, alpha, skin, tuple(maps))
+
+    def fused(self) -> "Judge":
+        """The same judge with batch normalisation worked into the convolutions, without gradients."""
+        plain = Judge(self.config).eval().requires_grad_(False)
+        state = {key: value for key, value in self.state_dict().items() if ".num_batches_tracked" not in key}
+        for key in [key for key in state if key.endswith(".running_var")]:
+            at = key.removesuffix(".1.running_var")
+            norm = {word: state.pop(f"{at}.1.{word}") for word in ("weight", "bias", "running_mean")}
+            scale = norm["weight"] * torch.rsqrt(state.pop(key) + nn.BatchNorm2d(1).eps)
+            state[f"{at}.0.weight"] = state[f"{at}.0.weight"] * scale[:, None, None, None]
+            state[f"{at}.0.bias"] = norm["bias"] - norm["running_mean"] * scale
+        load_into(plain, state, source="the trained judge")
+        return plain
+
+
+class _Residual(nn.Module):
+    """Adds what two units make of a map to it."""
+
+    def __init__(self, first: nn.Module, second: nn.Module) -> None:
+        super().__init__()
+        self.first, self.second = first, second
+
+    def forward(self, value: Tensor) -> Tensor:
+        """(B, C, S, S) to the same."""
+        return value + self.second(self.first(value))
+
+
+def load(name: str | Path = "judge", device: str | torch.device = "cpu") -> Judge:
+    """A trained judge, frozen and in evaluation mode.
+
+    Args:
+        name: "judge" (evaluation), "perceptual" (losses), or a file that judge_training wrote.
+        device: where it computes.
+
+    Raises:
+        CheckpointError: damaged, or no judge.
+        FileNotFoundError: no such file.
+    """
+    bundled = str(name) in BUNDLED
+    folder = resources.files("voiceface.synthetic") / "weights"
+    with resources.as_file(folder / f"{name}.safetensors" if bundled else Path(name)) as path:
+        found = load_model(path, system=SYSTEM, kind="judge")
+        judge = Judge(check(found.config.get("network", {}), JudgeConfig, f"{path} (network)"))
+        load_into(judge, found.state, source=str(path))
+    judge.about = {**found.extra, "sha256": found.sha256, "training": found.config.get("training", {})}
+    return judge.to(device).eval().requires_grad_(False)
+
+
+def save(judge: Judge, path: str | Path, *, training: dict[str, Any], extra: dict[str, Any]) -> None:
+    """Write a fused judge in half precision.
+
+    Args:
+        judge: what `Judge.fused` gave.
+        path: a name that ends in .safetensors.
+        training: how it was made, JSON values.
+        extra: further JSON values, such as its figures; the notice about real people is added.
+    """
+    save_model(
+        path,
+        judge.state_dict(),
+        system=SYSTEM,
+        kind="judge",
+        config={"network": to_dict(judge.config), "training": training},
+        extra={"notice": NOTICE, **extra},
+        dtype=torch.float16,
+    )
+
+
+@torch.no_grad()
+def read(judge: Judge, pictures: Tensor, batch: int = 128) -> Reading:
+    """Read any number of pictures in batches, without gradients and maps.
+
+    Args:
+        judge: a trained judge.
+        pictures: (N, 3, S, S), floating in [0, 1] or uint8, on any device.
+        batch: pictures at a time.
+
+    Returns:
+        Reading of N rows, float32 on the CPU.
+
+    Raises:
+        ValueError: no picture, or not such pictures.
+    """
+    if not len(pictures):
+        raise ValueError("there is no picture to read")
+    parts = [whole(judge(part)) for part in _batches(judge, pictures, batch)]
+
+    return _reading(lambda name: torch.cat([getattr(part, name).cpu() for part in parts]))
+
+
+def whole(found: Reading) -> Reading:
+    """The same in float32, without the maps."""
+    return _reading(lambda name: getattr(found, name).float())
+
+
+def perceptual_distance(network: Judge, made: Tensor, real: Tensor) -> Tensor:
+    """How differently two pictures look to a network: its maps place by place, and its embedding.
+
+    The vectors at each place of a map are brought to length 1 first, so that dark and bright places count the
+    same; each of the four maps and the embedding gives a number from 0 (equal) to 4 (opposite).
+
+    Args:
+        network: `load("perceptual")`.
+        made: (B, 3, S, S) in [0, 1]; gradients reach it.
+        real: (B, 3, S', S'), the aim; no gradient reaches it.
+
+    Returns:
+        (B,) sum of the five numbers.
+    """
+    with torch.no_grad():
+        aim = network(real)
+    found = network(made)
+    total = (found.embedding - aim.embedding).square().sum(1)
+    for here, there in zip(found.features, aim.features):
+        total = total + (_directions(here) - _directions(there)).square().sum(1).mean((1, 2))
+    return total
+
+
+def _directions(value: Tensor) -> Tensor:
+    """Vectors of length 1 at every place of a map (B, C, S, S); 0 stays 0."""
+    return value * torch.rsqrt(value.square().sum(1, keepdim=True) + 1e-4)
+
+
+def _reading(value: Callable[[str], Tensor]) -> Reading:
+    """A reading without maps from a function of the field's name."""
+    return Reading(value("embedding"), value("sex_logit"), value("factors"), value("shape"), value("skin"))
+
+
+def _batches(judge: Judge, pictures: Tensor, batch: int) -> Iterator[Tensor]:
+    device = judge.factor_r2.device
+    for part in pictures.split(batch):
+        part = part.to(device)
+        yield part.float() if part.is_floating_point() else part.float() / 255.0

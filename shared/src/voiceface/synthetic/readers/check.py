@@ -1,0 +1,185 @@
+"""How well a judge reads people it has never seen: `python -m voiceface.synthetic.readers.check`."""
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from voiceface.synthetic.face.geometry_truth import FaceTruth
+    from voiceface.synthetic.readers.attribute_reader import Judge
+
+Array = NDArray[np.float64]
+
+GALLERY = 100
+# Sigma of a Gaussian blur in pixels of a picture of 64.
+BLURS = (0.0, 1.0, 2.0)
+
+
+@dataclass(frozen=True)
+class Quality:
+    """What a judge reaches on people it has never seen, one picture at a time.
+
+    Attributes:
+        auc: verification of two pictures: chance that a pair of one person looks more alike than one of two.
+        auc_same_sex: the same, both people of one sex.
+        found: share of pictures whose person is first, and among the first ten, in a gallery of 100 people
+            with one other picture each.
+        found_by_mean: the same, with the mean embedding of all the other pictures of each person.
+        sex: share of pictures with the right sex.
+        factor_r2: (8,) R squared within a sex.
+        shape_r2: (40,) the same of the shape coefficients.
+        skin_r2: of the skin's colour, mean of the channels.
+    """
+
+    auc: float
+    auc_same_sex: float
+    found: tuple[float, float]
+    found_by_mean: tuple[float, float]
+    sex: float
+    factor_r2: Array
+    shape_r2: Array
+    skin_r2: float
+
+
+def quality(judge: "Judge", pictures: "Tensor", truth: "FaceTruth") -> Quality:
+    """Measure a judge.
+
+    Args:
+        judge: a trained judge.
+        pictures: (N, P, 3, S, S), P > 1, floating in [0, 1] or uint8.
+        truth: of the N people.
+    """
+    from voiceface.synthetic.agreement import agreement
+
+    reading = agreement.read_people(judge, pictures)
+    people, count = reading.sex_logit.shape
+    sex = truth.sex[:, None].repeat(count, 1)
+    auc, auc_same_sex = _verification(reading.embedding, truth.sex)
+    right = (reading.sex_logit.numpy() > 0) == (sex == 1)
+    return Quality(
+        auc=auc,
+        auc_same_sex=auc_same_sex,
+        found=_found(reading.embedding, single=True),
+        found_by_mean=_found(reading.embedding, single=False),
+        sex=float(right.mean()),
+        factor_r2=_r2(reading.factors, truth.factors, truth.sex),
+        shape_r2=_r2(reading.shape, truth.shape, truth.sex),
+        skin_r2=float(_r2(reading.skin, truth.skin, np.zeros(people)).mean()),
+    )
+
+
+def _r2(found: "Tensor", aim: Array, group: NDArray[np.generic]) -> Array:
+    """R squared (F,) of readings (N, P, F) about the groups' true means."""
+    values = found.double().numpy()
+    residual = np.square(values - aim[:, None]).mean((0, 1))
+    middle = np.stack([aim[group == label].mean(0) for label in group.tolist()])
+    return np.asarray(1 - residual / np.square(aim - middle).mean(0))
+
+
+def _verification(embedding: "Tensor", sex: NDArray[np.int64]) -> tuple[float, float]:
+    """AUC over all pairs of pictures (N, P, D), anyone and within a sex."""
+    import torch
+
+    from voiceface.metrics.verification import verification_auc
+
+    people, count = embedding.shape[:2]
+    rows = embedding.flatten(0, 1)
+    person, label = (torch.as_tensor(x).repeat_interleave(count) for x in (np.arange(people), sex))
+    one, two = torch.triu_indices(len(rows), len(rows), 1)
+    scores, same = (rows @ rows.T)[one, two], person[one] == person[two]
+    alike = label[one] == label[two]
+    return float(verification_auc(scores, same.int())), float(
+        verification_auc(scores[alike], same[alike].int())
+    )
+
+
+def _found(embedding: "Tensor", *, single: bool) -> tuple[float, float]:
+    """Expected recall at 1 and 10 over random galleries of 100 people, every picture asked once.
+
+    Args:
+        embedding: (N, P, D).
+        single: look up by the next picture of each person, else by the mean of all others.
+    """
+    from scipy.stats import hypergeom
+    from torch.nn.functional import normalize
+
+    people, count = embedding.shape[:2]
+    values = embedding.double()
+    hits = np.zeros(2)
+    for picture in range(count):
+        if single:
+            gallery = values[:, (picture + 1) % count]
+        else:
+            gallery = normalize(values.sum(1) - values[:, picture], dim=1)
+        scores = values[:, picture] @ gallery.T
+        above = (scores > scores.diagonal()[:, None]).sum(1).numpy()
+        others = min(GALLERY, people) - 1
+        hits += [hypergeom.cdf(k - 1, people - 1, above, others).mean() for k in (1, 10)]
+    return float(hits[0] / count), float(hits[1] / count)
+
+
+def quality_table(rows: dict[str, Quality]) -> str:
+    """A line per measurement, the factors behind it."""
+    from voiceface.synthetic.face.head_bases import SHAPE_NAMES
+    from voiceface.synthetic.identities import FACTORS
+
+    width = max(map(len, rows)) + 1
+    head = ("AUC", "same sex", "1st", "in 10", "by mean", "in 10", "sex", "factors", "shape", "skin")
+    lines = [f"{'':{width}}" + "".join(f"{word:>9}" for word in head)]
+    for name, found in rows.items():
+        numbers = (
+            *(found.auc, found.auc_same_sex, *found.found, *found.found_by_mean, found.sex),
+            *(float(found.factor_r2.mean()), float(found.shape_r2.mean()), found.skin_r2),
+        )
+        lines.append(f"{name:{width}}" + "".join(f"{number:9.3f}" for number in numbers))
+    lines += ["", f"{'R squared':{width}}" + "".join(f"{name:>11}" for name in FACTORS)]
+    for name, found in rows.items():
+        lines.append(f"{name:{width}}" + "".join(f"{value:11.2f}" for value in found.factor_r2))
+    first = next(iter(rows.values()))
+    order = np.argsort(-first.shape_r2)
+    lines += ["", f"shape, {next(iter(rows))}:"]
+    lines.append("  " + ", ".join(f"{SHAPE_NAMES[i]} {first.shape_r2[i]:.2f}" for i in order))
+    return "\n".join(lines)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Measure judges on the test people of a preset."""
+    parser = argparse.ArgumentParser(prog="python -m voiceface.synthetic.readers.check", description=__doc__)
+    parser.add_argument("judges", nargs="*", help="names or files; default: both bundled")
+    parser.add_argument("--preset", default="quick", help="whose test people read (default: quick)")
+    parser.add_argument("--workers", type=int, default=1, help="processes that draw")
+    words = parser.parse_args(argv)
+    import torch
+
+    from voiceface.synthetic.dataset import PopulationDataset
+    from voiceface.synthetic.face.geometry_truth import face_truth_of
+    from voiceface.synthetic.readers.attribute_reader import BUNDLED, load
+    from voiceface.synthetic.readers.data import gaussian_blur
+
+    data = PopulationDataset(words.preset, "test", clips=0, workers=words.workers)
+    truth = face_truth_of(data.settings, data.people.k.tolist())
+    pictures = torch.from_numpy(data.pictures).permute(0, 1, 4, 2, 3).float() / 255.0
+    rows = {}
+    for name in words.judges or BUNDLED:
+        judge = load(name)
+        for blur in BLURS:
+            seen = pictures
+            if blur:
+                flat = pictures.flatten(0, 1)
+                seen = gaussian_blur(flat, blur * pictures.shape[-1] / 64).unflatten(0, pictures.shape[:2])
+            rows[f"{name} blur {blur:g}" if blur else str(name)] = quality(judge, seen, truth)
+    print(f"synthetic population {words.preset}: {len(data)} test people, {pictures.shape[1]} pictures each")
+    print(quality_table(rows))
+    return 0
+
+
+if __name__ == "__main__":
+    from voiceface.commandline.dispatch import run_main
+
+    raise SystemExit(run_main("voiceface.synthetic.readers.check", None))

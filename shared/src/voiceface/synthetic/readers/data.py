@@ -1,0 +1,195 @@
+"""Pictures that judges learn from: invented people of no preset, and what happens to a picture on the way."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.nn import functional as F
+
+from voiceface.runtime.process_pool import map_unordered
+from voiceface.synthetic.face.geometry_truth import face_truth
+from voiceface.synthetic.face.head_bases import SHAPE_NAMES
+from voiceface.synthetic.identities import draw_people
+from voiceface.synthetic.readers.attribute_reader import SIDE
+
+FIRST_FREE = 100_000  # identity numbers below belong to the presets, the largest included
+FEWEST, COUNTS = 3, 4  # pictures of a person: 3, 4, 5 or 6 in turn
+NUISANCES = (0.3, 1.0)
+_JITTER_GROUPS = 4
+_SIDEWAYS = ("asn", "asm", "asj")  # coefficients that a mirror turns round
+_LOPSIDED = ("rbf0", "rbf1", "rbf2", "rbf3")  # coefficients that no value describes in a mirror
+
+
+@dataclass(frozen=True)
+class FaceSet:
+    """Pictures of N people and the truth behind them.
+
+    Attributes:
+        pictures: (T, 3, 64, 64) uint8, red, green, blue, person by person.
+        nuisance: (T,) how much the picture varies, 0.3 or 1.
+        start, count: (N,) first picture of a person, number of pictures.
+        sex: (N,) 1 = man. factors: (N, 8). shape: (N, 40). skin: (N, 3) in [0, 1]; all float32.
+    """
+
+    pictures: Tensor
+    nuisance: Tensor
+    start: Tensor
+    count: Tensor
+    sex: Tensor
+    factors: Tensor
+    shape: Tensor
+    skin: Tensor
+
+    def __len__(self) -> int:
+        """Number of people."""
+        return len(self.start)
+
+
+def make_faces(first: int, people: int, *, seed: int = 0, workers: int = 1, progress: bool = True) -> FaceSet:
+    """Draw the pictures of the identities first ... first + people - 1.
+
+    Pictures change between nuisance 0.3 and 1 and between 64 and 128 pixels (brought to 64); every third one
+    has been through a JPEG file.
+
+    Args:
+        first: first identity number, at least 100,000, beyond all presets.
+        people: number of identities.
+        seed: of the population.
+        workers: processes; the result does not depend on it.
+        progress: show a bar on standard error.
+
+    Raises:
+        ValueError: identities of a preset, or nobody.
+    """
+    if first < FIRST_FREE or people < 1:
+        raise ValueError(
+            f"expected at least one person and identity numbers from {FIRST_FREE:,}, those below are for "
+            f"presets: got {people} from {first:,}"
+        )
+    ids = range(first, first + people)
+    jobs = [(seed, k) for k in ids]
+    made: dict[int, NDArray[np.uint8]] = {}
+    for (_, k), found in map_unordered(_draw, jobs, workers, "faces", "person", progress=progress):
+        made[k] = found
+    truth = face_truth(draw_people(np.asarray(ids), seed=seed, rho=0.0))
+    count = torch.tensor([_count(k) for k in ids])
+    stack = np.concatenate([made.pop(k) for k in ids])
+    return FaceSet(
+        pictures=torch.from_numpy(np.ascontiguousarray(stack.transpose(0, 3, 1, 2))),
+        nuisance=torch.tensor([_nuisance(i) for k in ids for i in range(_count(k))]),
+        start=count.cumsum(0) - count,
+        count=count,
+        sex=torch.from_numpy(truth.sex).float(),
+        factors=torch.from_numpy(truth.factors).float(),
+        shape=torch.from_numpy(truth.shape).float(),
+        skin=torch.from_numpy(truth.skin).float(),
+    )
+
+
+def draw_pairs(faces: FaceSet, people: int, generator: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:
+    """Different people, and two different pictures of each.
+
+    Args:
+        faces: the set.
+        people: how many; at most as many as there are.
+        generator: source of the draws.
+
+    Returns:
+        Rows of the people (P,), indices of their first (P,) and of their second pictures (P,).
+    """
+    rows = torch.randperm(len(faces), generator=generator)[:people]
+    start, count = faces.start[rows], faces.count[rows]
+    one, two = torch.rand((2, len(rows)), generator=generator)
+    place = (one * count).long()
+    other = (place + 1 + (two * (count - 1)).long()) % count
+    return rows, start + place, start + other
+
+
+def jitter(pictures: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    """What a picture may go through: shift, coarser sampling, blur, mirror, colour, noise.
+
+    Args:
+        pictures: (B, 3, 64, 64) uint8.
+        generator: source of the draws.
+
+    Returns:
+        Pictures (B, 3, 64, 64) float in [0, 1]; (B,) bool, mirrored.
+    """
+
+    def uniform(low: float, high: float, *shape: int) -> Tensor:
+        return low + (high - low) * torch.rand(shape, generator=generator)
+
+    value = torch.cat([_soften(part.float() / 255.0, generator) for part in pictures.chunk(_JITTER_GROUPS)])
+    many = len(value)
+    mirrored = torch.rand(many, generator=generator) < 0.5
+    value = torch.where(mirrored[:, None, None, None], value.flip(-1), value)
+    contrast, tint = uniform(0.92, 1.08, many, 1, 1, 1), uniform(0.97, 1.03, many, 3, 1, 1)
+    value = ((value - 0.5) * contrast + 0.5 + uniform(-0.04, 0.04, many, 1, 1, 1)) * tint
+    value = value + uniform(0.0, 0.03, many, 1, 1, 1) * torch.randn(value.shape, generator=generator)
+    return value.clamp(0.0, 1.0), mirrored
+
+
+def mirrored_shape(shape: Tensor, mirrored: Tensor) -> tuple[Tensor, Tensor]:
+    """Shape (B, 40) of heads of which some are mirrored (B,), and 1 where it is known (B, 40)."""
+    sign, known = torch.ones(len(SHAPE_NAMES)), torch.ones(len(SHAPE_NAMES))
+    sign[[SHAPE_NAMES.index(name) for name in _SIDEWAYS]] = -1.0
+    known[[SHAPE_NAMES.index(name) for name in _LOPSIDED]] = 0.0
+    turned = mirrored[:, None]
+    return torch.where(turned, shape * sign, shape), torch.where(turned, known, torch.ones(()))
+
+
+def gaussian_blur(pictures: Tensor, sigma: float) -> Tensor:
+    """Blur (B, C, H, W) by a Gaussian of `sigma` pixels; edges are repeated."""
+    reach = max(1, int(3 * sigma + 0.5))
+    weights = torch.exp(-0.5 * (torch.arange(-reach, reach + 1) / sigma) ** 2)
+    weights = (weights / weights.sum()).to(pictures)
+    channels = pictures.shape[1]
+    wide = F.pad(pictures, (reach, reach, reach, reach), mode="replicate")
+    wide = F.conv2d(wide, weights.expand(channels, 1, 1, -1), groups=channels)
+    return F.conv2d(wide, weights[:, None].expand(channels, 1, -1, 1), groups=channels)
+
+
+def _soften(value: Tensor, generator: torch.Generator) -> Tensor:
+    """Shift by up to 2 pixels; in half of the cases coarser sampling, in a third Gaussian blur."""
+    chance = torch.rand(4, generator=generator).tolist()
+    right, down = torch.randint(0, 5, (2,), generator=generator).tolist()
+    wide = F.pad(value, (2, 2, 2, 2), mode="replicate")
+    value = wide[..., down : down + SIDE, right : right + SIDE]
+    if chance[0] < 0.5:
+        coarse = 32 + int(28 * chance[1])
+        value = F.interpolate(value, (coarse, coarse), mode="bilinear", align_corners=False, antialias=True)
+        value = F.interpolate(value, (SIDE, SIDE), mode="bilinear", align_corners=False)
+    return gaussian_blur(value, 0.4 + 1.1 * chance[3]) if chance[2] < 1 / 3 else value
+
+
+def _count(k: int) -> int:
+    return FEWEST + k % COUNTS
+
+
+def _nuisance(picture: int) -> float:
+    return NUISANCES[picture % 2]
+
+
+def _draw(job: tuple[int, int]) -> NDArray[np.uint8]:
+    """Pictures (P, 64, 64, 3) of one identity."""
+    import cv2
+
+    from voiceface.synthetic.face.render import prepare_face, render_picture
+
+    seed, k = job
+    people = draw_people([k], seed=seed, rho=0.0)
+    face = prepare_face(people, 0)
+    found = np.empty((_count(k), SIDE, SIDE, 3), np.uint8)
+    for picture in range(len(found)):
+        side = SIDE * (1 + picture // 2 % 2)
+        drawn = render_picture(people, 0, picture, side=side, nuisance=_nuisance(picture), face=face)
+        image = drawn.image
+        if picture % 3 == 0:
+            coded = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, drawn.quality])[1]
+            image = np.asarray(cv2.imdecode(coded, cv2.IMREAD_COLOR), np.uint8)
+        found[picture] = (
+            image if side == SIDE else cv2.resize(image, (SIDE, SIDE), interpolation=cv2.INTER_AREA)
+        )
+    return found

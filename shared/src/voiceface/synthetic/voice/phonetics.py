@@ -1,0 +1,244 @@
+"""What a synthetic clip says: phones, syllables, pauses and the control tracks that the synthesiser follows.
+
+Slots of the counters, stream "clip", clip field = clip: 0 mood, 4 leading silence, 5 trailing silence, from
+1024 on 16 per syllable (0 consonant?, 1 consonant, 2 vowel, 3 and 4 their durations, 5 syllables to the next
+pause, 6 pause, 7 accent).
+"""
+
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from voiceface.synthetic.counter_rng import normals, uniforms
+from voiceface.synthetic.identities import People
+
+FRAME_RATE = 100  # control frames a second
+MALE_TRACT_CM, FEMALE_TRACT_CM = 16.9, 14.6
+F0_MEDIAN_HZ = (208.0, 118.0)  # women, men
+F0_SPREAD = (0.12, 0.15)  # SD of log f0 within sex
+FIXED_FORMANTS = (3550.0, 4500.0)  # F4, F5 of every phone
+_FIRST_SYLLABLE, _SYLLABLE_SLOTS = 1024, 16
+
+
+class Phone(NamedTuple):
+    """One phone of the male reference (tract 16.9 cm): Hz, seconds, amplitudes relative to a vowel's."""
+
+    name: str
+    f1: float
+    f2: float
+    f3: float
+    seconds: float = 0.14
+    voicing: float = 1.0
+    aspiration: float = 0.0
+    frication: float = 0.0
+    centre: float = 2000.0
+    width: float = 1500.0
+    nasality: float = 0.0
+    stop: bool = False
+
+
+VOWELS = (
+    Phone("i", 342, 2322, 3000, nasality=0.25),
+    Phone("ih", 427, 2034, 2684, nasality=0.25),
+    Phone("eh", 580, 1799, 2605, nasality=0.25),
+    Phone("ae", 588, 1952, 2601, nasality=0.25),
+    Phone("ah", 768, 1333, 2522, nasality=0.25),
+    Phone("aw", 652, 997, 2538, nasality=0.25),
+    Phone("uh", 469, 1122, 2434, nasality=0.25),
+    Phone("u", 378, 997, 2343, nasality=0.25),
+    Phone("ax", 623, 1200, 2550, nasality=0.25),
+    Phone("er", 474, 1379, 1710, nasality=0.25),
+)
+CONSONANTS = (
+    Phone("s", 320, 1700, 2600, 0.10, 0, 0, 1, 6200, 1500),
+    Phone("sh", 320, 1900, 2500, 0.11, 0, 0, 1, 3600, 1300),
+    Phone("f", 320, 1100, 2300, 0.09, 0, 0, 0.35, 5000, 5000),
+    Phone("z", 300, 1700, 2600, 0.08, 0.5, 0, 0.5, 6200, 1500),
+    Phone("v", 300, 1100, 2300, 0.07, 0.6, 0, 0.15, 5000, 5000),
+    Phone("h", 500, 1500, 2500, 0.07, 0, 0.8),
+    Phone("p", 320, 900, 2300, 0.09, 0, 0.2, 0.25, 1200, 1500, stop=True),
+    Phone("t", 320, 1750, 2700, 0.09, 0, 0.25, 0.7, 4500, 2000, stop=True),
+    Phone("k", 320, 1900, 2300, 0.09, 0, 0.3, 0.6, 2000, 900, stop=True),
+    Phone("b", 320, 900, 2300, 0.07, 0.35, 0, 0.1, 1000, 1500, stop=True),
+    Phone("d", 320, 1750, 2700, 0.06, 0.35, 0, 0.25, 4300, 2000, stop=True),
+    Phone("g", 320, 1900, 2300, 0.07, 0.35, 0, 0.25, 2000, 900, stop=True),
+    Phone("m", 260, 1100, 2300, 0.08, 0.6, nasality=1),
+    Phone("n", 260, 1500, 2600, 0.07, 0.6, nasality=1),
+    Phone("l", 360, 1200, 2600, 0.07, 0.7),
+    Phone("r", 340, 1150, 1600, 0.07, 0.7),
+    Phone("w", 300, 700, 2200, 0.07, 0.7),
+    Phone("y", 280, 2200, 2950, 0.06, 0.7),
+)
+SILENCE = Phone("silence", 500, 1500, 2500, 0, 0)
+PHONES = (*VOWELS, *CONSONANTS, SILENCE)
+_SILENT = len(PHONES) - 1
+_TABLE = np.array([phone[1:] for phone in PHONES], float)  # one row per phone, columns as in Phone
+
+
+@dataclass(frozen=True)
+class Tracks:
+    """Controls at FRAME_RATE; frame n belongs to second n / FRAME_RATE.
+
+    Attributes:
+        phone: (F,) index into PHONES.
+        f0: (F,) Hz, also where nothing is voiced.
+        formants: (F, 5) Hz.
+        nasality: (F,) 0 to 1.
+        voicing: (F,) amplitude of the pulses, 0 to 1.
+        aspiration: (F,) amplitude of the breath noise that is not tied to voicing.
+        frication: (F,) amplitude of the friction noise.
+        centre: (F,) Hz, middle of the friction band.
+        width: (F,) Hz, its width.
+    """
+
+    phone: NDArray[np.int64]
+    f0: NDArray[np.float64]
+    formants: NDArray[np.float64]
+    nasality: NDArray[np.float64]
+    voicing: NDArray[np.float64]
+    aspiration: NDArray[np.float64]
+    frication: NDArray[np.float64]
+    centre: NDArray[np.float64]
+    width: NDArray[np.float64]
+
+
+def tract_length(people: People, i: int) -> float:
+    """Length of the vocal tract of row i, cm."""
+    return (FEMALE_TRACT_CM, MALE_TRACT_CM)[people.sex[i]] * float(np.exp(0.045 * people.v[i, 1]))
+
+
+def base_f0(people: People, i: int) -> float:
+    """Median f0 of row i before mood and melody, Hz."""
+    sex = people.sex[i]
+    return F0_MEDIAN_HZ[sex] * float(np.exp(F0_SPREAD[sex] * people.v[i, 0]))
+
+
+def plan_speech(
+    people: People, i: int, clip: int, *, seed: int, seconds: float, nuisance: float = 1.0
+) -> Tracks:
+    """Syllables until the clip is full, with pauses, silence at both ends, melody and coarticulation.
+
+    Args:
+        people: the population.
+        i: row of the speaker.
+        clip: clip number.
+        seed: seed of the clip's numbers.
+        seconds: length of the clip.
+        nuisance: multiplier of the mood's effect on f0.
+
+    Returns:
+        Control tracks, F = rounded up seconds * FRAME_RATE + 1.
+    """
+    k = int(people.k[i])
+    ends = min(0.3, 0.15 * seconds) * uniforms(seed, k, "clip", clip, 2, start=4)  # short clips keep speech
+    count = int(np.ceil(seconds * 14)) + 4
+    slots = _SYLLABLE_SLOTS
+    u = uniforms(seed, k, "clip", clip, count * slots, start=_FIRST_SYLLABLE).reshape(count, slots)
+    rate = float(np.exp(0.12 * people.rate[i] - 0.06 * people.v[i, 7]))
+    consonant = len(VOWELS) + (u[:, 1] * len(CONSONANTS)).astype(int)
+    vowel = (u[:, 2] * len(VOWELS)).astype(int)
+    consonant_time = np.where(u[:, 0] < 0.85, _TABLE[consonant, 3] * (0.8 + 0.45 * u[:, 3]), 0) / rate
+    vowel_time = (0.08 + 0.12 * u[:, 4]) / rate
+    phrase_ends = np.cumsum(4 + (u[:, 5] * 5).astype(int)) - 1  # number of the last syllable of each phrase
+    pause_time = np.where(np.isin(np.arange(count), phrase_ends), 0.15 + 0.3 * u[:, 6], 0)
+
+    times = np.arange(int(np.ceil(seconds * FRAME_RATE)) + 1) / FRAME_RATE
+    speech_end = seconds - ends[1]
+    lengths = np.stack([consonant_time, vowel_time, pause_time], 1).ravel()
+    bounds = ends[0] + np.concatenate([[0], np.cumsum(lengths)])
+    labels = np.stack([consonant, vowel, np.full(count, _SILENT)], 1).ravel()
+    segment = np.clip(np.searchsorted(bounds, times, side="right") - 1, 0, len(labels) - 1)
+    phone = np.where((times < bounds[0]) | (times >= min(speech_end, bounds[-1])), _SILENT, labels[segment])
+    fraction = (times - bounds[segment]) / np.maximum(lengths[segment], 1e-9)
+
+    spread = 2.2 * float(np.exp(0.25 * people.pitch_range[i]))
+    middles = bounds[1:-1:3] + vowel_time / 2
+    heights = 0.9 * spread * normals(seed, k, "clip", clip, count * slots, start=_FIRST_SYLLABLE)[7::slots]
+    bells = np.exp(-0.5 * ((times[:, None] - middles) / 0.09) ** 2)
+    semitones = bells @ heights + spread * _declination(times, bounds, pause_time, speech_end)
+    mood = float(np.exp(0.05 * nuisance * normals(seed, k, "clip", clip, 1)[0]))
+    f0 = np.clip(base_f0(people, i) * mood * 2 ** (semitones / 12), 55, 450)
+    return _tracks(people, i, phone, fraction, f0)
+
+
+def steady_vowel(people: People, i: int, vowel: int, *, seconds: float, f0: float | None = None) -> Tracks:
+    """One vowel held without melody: for measuring the tract.
+
+    Args:
+        people: the population.
+        i: row of the speaker.
+        vowel: index into VOWELS.
+        seconds: length.
+        f0: Hz; the speaker's own by default.
+    """
+    frames = int(np.ceil(seconds * FRAME_RATE)) + 1
+    pitch = np.full(frames, base_f0(people, i) if f0 is None else f0)
+    return _tracks(people, i, np.full(frames, vowel), np.full(frames, 0.5), pitch)
+
+
+def reference_formants(people: People, i: int) -> NDArray[np.float64]:
+    """Formants of every phone as row i says it, Hz, shape (phones, 5)."""
+    v = people.v[i]
+    log = np.log(np.column_stack([_TABLE[:, :3], np.tile(FIXED_FORMANTS, (len(PHONES), 1))]))
+    middle = log[: len(VOWELS), :2].mean(0)
+    space = float(np.exp(0.08 * people.vowel_space[i]))
+    own = 0.04 * people.vowel_offset[i] + people.vowel_shift[i]
+    log[: len(VOWELS), :2] = middle + space * (log[: len(VOWELS), :2] - middle) + own
+    factor = [0.055 * v[2], -0.04 * v[2], 0.05 * v[4], 0.05 * v[5], 0.05 * v[5]]
+    formants = np.exp(log + factor) * (MALE_TRACT_CM / tract_length(people, i))
+    formants[:, 4] = np.minimum(formants[:, 4], 7600)
+    for lower, gap in ((3, 350), (2, 300), (1, 250), (0, 150)):
+        formants[:, lower] = np.minimum(formants[:, lower], formants[:, lower + 1] - gap)
+    return formants
+
+
+def _declination(
+    times: NDArray[np.float64],
+    bounds: NDArray[np.float64],
+    pause_time: NDArray[np.float64],
+    speech_end: float,
+) -> NDArray[np.float64]:
+    """+0.6 at the start of each phrase falling in a straight line to -0.9 at its end, shape of `times`."""
+    last = np.flatnonzero(pause_time > 0)
+    starts = np.concatenate([bounds[:1], bounds[3 * last + 3]])
+    stops = np.concatenate([bounds[3 * last + 2], bounds[-1:]])
+    phrase = np.clip(np.searchsorted(starts, times, side="right") - 1, 0, len(starts) - 1)
+    stop = np.minimum(stops[phrase], max(speech_end, bounds[0] + 0.1))
+    return 0.6 - 1.5 * np.clip((times - starts[phrase]) / np.maximum(stop - starts[phrase], 0.1), 0, 1)
+
+
+def _tracks(
+    people: People, i: int, phone: NDArray[np.int64], fraction: NDArray[np.float64], f0: NDArray[np.float64]
+) -> Tracks:
+    """Targets of the phones, smoothed: formants over 70 ms, amplitudes and bands 30 ms, nasality 50 ms."""
+    row = _TABLE[phone]
+    closed = (row[:, 10] > 0) & (fraction < 0.6)
+    amplitudes = row[:, 4:7] * np.where(closed[:, None], [0.5, 0, 0], 1)
+    amplitudes = _smooth(amplitudes, 3)
+    scale = float(np.exp(0.13 * people.v[i, 5])) * (1.12, 1.0)[people.sex[i]]
+    centre = row[:, 7] * np.where(row[:, 7] < 3000, np.sqrt(scale), scale)
+    bands = _smooth(np.log(np.column_stack([centre, row[:, 8]])), 3)
+    return Tracks(
+        phone=phone,
+        f0=f0,
+        formants=np.exp(_smooth(np.log(reference_formants(people, i)[phone]), 7)),
+        nasality=_smooth(row[:, 9:10], 5)[:, 0],
+        voicing=amplitudes[:, 0],
+        aspiration=amplitudes[:, 1],
+        frication=amplitudes[:, 2],
+        centre=np.exp(bands[:, 0]),
+        width=np.exp(bands[:, 1]),
+    )
+
+
+def _smooth(track: NDArray[np.float64], taps: int) -> NDArray[np.float64]:
+    """Weighted mean over `taps` frames (Hann), edges repeated, shape (F, C) kept."""
+    weights = np.hanning(taps + 2)[1:-1]
+    weights /= weights.sum()
+    padded = np.pad(track, ((taps // 2, taps // 2), (0, 0)), mode="edge")
+    total = np.zeros_like(track)
+    for offset, weight in enumerate(weights):
+        total += weight * padded[offset : offset + len(track)]
+    return total

@@ -1,0 +1,1 @@
+"""Training runs: loop, sampling, schedules, run directory, logs."""

@@ -1,0 +1,41 @@
+"""What a training run begins with, people and files, and that it goes on with the same people."""
+
+import hashlib
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from voiceface.training.run import Run
+
+
+def begin_with(run: "Run", people: Sequence[str], start: object = None) -> dict[str, str]:
+    """Note what a run begins with; a resumed run keeps what it began with.
+
+    Args:
+        run: receives "source" and "people" as values.
+        people: names of the training people, in class order.
+        start: the system's dataclass of files that a run starts from; None: no files.
+
+    Returns:
+        Field of `start` -> name of its file, as the run began.
+
+    Raises:
+        ValueError: as `require_same_people`.
+    """
+    require_same_people(run, people)
+    named = vars(start) if start is not None else {}
+    return run.values.setdefault("source", {key: path.name for key, path in named.items() if path})
+
+
+def require_same_people(run: "Run", names: Sequence[str]) -> None:
+    """Refuse to go on with other people than the run began with: classes are numbered by their order.
+
+    Raises:
+        ValueError: a resumed run, and other people or another order of them.
+    """
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()
+    if run.values.setdefault("people", digest) != digest:
+        raise ValueError(
+            f"{run.out} was begun with other training people or another order of them, and cannot go on with "
+            f"these {len(names)}: give the same --data, or another --out folder"
+        )

@@ -1,0 +1,146 @@
+"""The folder of a run: may it be used, what does it hold, is it the same run, what a failed save means."""
+
+import json
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from voiceface.io.atomic import write_text
+
+CONFIG_FILE = "config.yaml"
+
+STATE_FILE = "state.safetensors"
+
+LOG_FILE = "log.jsonl"
+
+BEGUN = {CONFIG_FILE, LOG_FILE, "tensorboard"}  # what a run makes before its first step
+
+logger = logging.getLogger(__name__)
+
+
+class RunError(ValueError):
+    """A run cannot begin or go on; the message says what to do."""
+
+
+def require_folder(out: Path, resume: bool) -> None:
+    """Refuse to resume from nowhere and to write among other files.
+
+    A folder in which a run failed before its first step (unreadable data, weights that do not fit) counts as
+    empty.
+
+    Raises:
+        RunError: `resume` and no such folder, or not `resume` and something is in it.
+    """
+    if resume and not out.is_dir():
+        raise RunError(f"nothing to resume: {out} does not exist; check the path or leave out --resume")
+    others = sorted(item.name for item in out.iterdir()) if out.exists() else []
+    if others and not resume and not _never_stepped(out, others):
+        raise RunError(
+            f"{out} is not empty ({', '.join(others[:4])}): give --resume to go on with the run in it, "
+            "or another --out folder"
+        )
+
+
+def tidy(out: Path, config: dict[str, Any]) -> None:
+    """Remove half-written files of a killed run and note the configuration."""
+    for leftover in out.rglob(".*.part*"):
+        leftover.unlink(missing_ok=True)
+    if not ((out / CONFIG_FILE).exists() and (out / STATE_FILE).exists()):
+        write_text(out / CONFIG_FILE, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
+
+
+def find_state(out: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """The latest resume state of the run in a folder, after comparing what the run is.
+
+    Args:
+        out: the folder.
+        identity: what must be the same: ``config`` (as `plain` gives it), ``system``, ``seed``.
+
+    Returns:
+        The state, or None when the run was stopped before its first save (it begins anew then).
+
+    Raises:
+        RunError: configuration, system or seed differ; all differing keys are named.
+        CheckpointError: the state file is damaged.
+    """
+    from voiceface.checkpoints.native import load_state
+
+    state = None
+    if (out / STATE_FILE).exists():
+        state = before = load_state(out / STATE_FILE)
+    else:
+        logger.warning("%s holds no saved state: starting at step 0", out)
+        if not (out / CONFIG_FILE).exists():
+            return None
+        before = {**identity, "config": yaml.safe_load((out / CONFIG_FILE).read_text("utf-8")) or {}}
+    if differing := differences({key: before[key] for key in identity}, identity):
+        raise RunError(
+            f"{out} was made with another configuration and cannot be resumed with this one:\n  "
+            + "\n  ".join(differing)
+            + "\nGive the same configuration, or another --out folder"
+        )
+    return state
+
+
+def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """One line for each dotted key whose value differs between two nested dicts.
+
+    Keys inside ``config`` are named as the user writes them, without that word.
+    """
+    old, new = _flat(before), _flat(now)
+    return [
+        f"{key.removeprefix('config.')}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
+        for key in sorted(old.keys() | new.keys())
+        if (key in old) != (key in new) or old.get(key) != new.get(key)
+    ]
+
+
+def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration as JSON gives it back (tuples are lists), so that comparing is fair."""
+    return json.loads(json.dumps(dict(config)))
+
+
+@contextmanager
+def explained(path: Path, step: int, state_path: Path) -> Iterator[None]:
+    """Tell the user what a failed write means for the run.
+
+    Args:
+        path: what is being written.
+        step: completed steps.
+        state_path: the resume state, for whether there is one.
+
+    Raises:
+        OSError: with the same number as the one it came from.
+    """
+    try:
+        yield
+    except OSError as error:
+        kept = "the state saved before is whole" if state_path.exists() else "no state was saved before"
+        reason = str(error.strerror or error).removeprefix(f"could not write {path}: ")
+        raise OSError(
+            error.errno,
+            f"writing after step {step} failed: {reason}. Nothing was overwritten, {kept}; "
+            "make room and start again with --resume",
+            str(path),
+        ) from error
+
+
+def _never_stepped(out: Path, names: list[str]) -> bool:
+    """Whether a folder holds only what a run makes before its first step."""
+    log = out / LOG_FILE
+    return CONFIG_FILE in names and BEGUN.issuperset(names) and not (log.exists() and log.stat().st_size)
+
+
+def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Dotted keys of nested dicts; an empty dict counts as a value."""
+    flat: dict[str, Any] = {}
+    for key, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            flat |= _flat(value, f"{prefix}{key}.")
+        else:
+            flat[prefix + key] = value
+    return flat
