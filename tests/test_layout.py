@@ -16,6 +16,23 @@ FOLDERS = [path for path in sorted((REPO / "packages").iterdir()) if (path / "py
 PACKAGES = {path.name: path / "src" / path.name for path in FOLDERS}
 ALLOWED = {"voicestyle": {"cmpc2"}}
 HEAVY = {"av", "cv2", "librosa", "matplotlib", "numba", "pandas", "scipy", "torch", "torchaudio"}
+# Floors of the shared package: a folder imports only from those in lines above its own.
+FLOORS = {
+    folder: floor
+    for floor, folders in enumerate(
+        [
+            ["commandline", "io", "runtime", "images", "metrics"],
+            ["audio", "checkpoints", "embeddings"],
+            ["datasets", "training", "models"],
+            ["synthetic"],
+            ["evaluation"],
+            ["report"],
+            ["association"],
+            ["commands", "testing", "suite"],
+        ]
+    )
+    for folder in folders
+}
 ROOMS = ["noxfile.py", "shared/", "packages/", "third_party/", "docs/", "tests/", "benchmarks/"]
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
 ROOTS = {"voiceface": SHARED, **PACKAGES}
@@ -55,6 +72,96 @@ def test_packages_import_the_shared_package_and_not_each_other():
 def test_the_shared_package_imports_no_system():
     for path in sources(SHARED):
         assert not imported(path) & set(PACKAGES), path.relative_to(REPO)
+
+
+def imported_modules(source: str) -> set[str]:
+    """Modules of the shared package that a source imports, lazily or for types alone included."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return {name for name in found if name.startswith("voiceface.")}
+
+
+def floor_violations(folder: str, source: str) -> list[str]:
+    """Imports of a module in `folder` from its own floor or from a higher one."""
+    return [
+        name
+        for name in sorted(imported_modules(source))
+        if (other := name.split(".")[1]) in FLOORS and other != folder and FLOORS[other] >= FLOORS[folder]
+    ]
+
+
+def test_folders_of_the_shared_package_import_only_from_lower_floors():
+    folders = {path.relative_to(SHARED).parts[0] for path in sources(SHARED) if path.parent != SHARED}
+    assert folders == set(FLOORS), "every folder of the shared package has a floor"
+    for path in sources(SHARED):
+        parts = path.relative_to(SHARED).parts
+        if len(parts) > 1:
+            wrong = floor_violations(parts[0], path.read_text())
+            assert not wrong, f"{path.relative_to(REPO)} imports {', '.join(wrong)}"
+
+
+def test_an_import_from_a_higher_floor_is_recognised():
+    assert floor_violations("metrics", "def f():\n    from voiceface.training import run") == [
+        "voiceface.training",
+        "voiceface.training.run",
+    ]
+    assert floor_violations("audio", "from voiceface.checkpoints.native import load_model")
+    assert not floor_violations("training", "from voiceface.checkpoints.native import load_model")
+
+
+def import_graph(name: str, root: Path) -> dict[str, set[str]]:
+    """Module -> modules of the same package that it imports, lazily or for types alone included."""
+    named = {
+        ".".join([name, *path.relative_to(root).with_suffix("").parts]).removesuffix(".__init__"): path
+        for path in sources(root)
+    }
+    graph: dict[str, set[str]] = {}
+    for module, path in named.items():
+        package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+        found: set[str] = set()
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {alias.name for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                above = package.split(".")[: len(package.split(".")) - node.level + 1] if node.level else []
+                base = ".".join([*above, *([node.module] if node.module else [])])
+                inner = {f"{base}.{alias.name}" for alias in node.names}
+                found |= {item if item in named else base for item in inner}
+        graph[module] = {item for item in found if item in named and item != module}
+    return graph
+
+
+def circles(graph: dict[str, set[str]]) -> list[set[str]]:
+    """Groups of modules that import each other, directly or through others."""
+    reach: dict[str, set[str]] = {}
+    for start in graph:
+        seen: set[str] = set()
+        pending = [start]
+        while pending:
+            new = graph[pending.pop()] - seen
+            seen |= new
+            pending += new
+        reach[start] = seen
+    groups = {frozenset({a, *(b for b in reach[a] if a in reach[b])}) for a in graph if a in reach[a]}
+    return [set(group) for group in groups]
+
+
+def test_no_modules_import_each_other_in_a_circle():
+    for name, root in ROOTS.items():
+        graph = import_graph(name, root)
+        for light in [module for module in graph if module == name or module.endswith("__main__")]:
+            del graph[light]  # lazy access to public names, and tables of commands
+        graph = {module: others & graph.keys() for module, others in graph.items()}
+        assert not circles(graph), f"{name}: {circles(graph)}"
+
+
+def test_a_circle_is_recognised():
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [{"a", "b", "c"}]
+    assert not circles({"a": {"b", "c"}, "b": {"c"}, "c": set()})
 
 
 def test_importing_a_package_is_light():

@@ -122,7 +122,8 @@ def test_the_rate_falls_after_each_milestone() -> None:
     def rates(**schedule: Any) -> list[float]:
         values = {**to_dict(CONFIG), "schedule": schedule}
         values["optimiser"]["lr"], values["training"]["max_iter"] = 0.1, 6
-        rate = make_schedule(AssociationConfig.model_validate(values))
+        config = AssociationConfig.model_validate(values)
+        rate = make_schedule(config.schedule, config.optimiser.lr, config.training.max_iter)
         return [rate(step) for step in range(6)]
 
     assert np.allclose(rates(milestones=(2, 4)), [0.1, 0.1, 0.1, 0.01, 0.01, 0.001])

@@ -34,7 +34,7 @@ def train_step(case: Case, book: Book) -> None:
     model = Aasm(architecture.model_copy(update={"num_classes": classes}))
     load_into(model, state, ignore=[*published.UNUSED, *published.OPTIONAL, "normalize.*"])
     model.train()
-    optimiser = make_optimiser(config, parameter_groups(model))
+    optimiser = make_optimiser(config.optimiser, parameter_groups(model))
     output = model(faces[""], waves[""], faces["_aux"], waves["_aux"])
     terms, _ = objective(config, model, output, labels, iteration)
     total = torch.stack(list(terms.values())).sum()
@@ -89,7 +89,7 @@ def _judge_arithmetic(
             value = state[key].flatten()
             before[key] = torch.nn.Parameter(value[:: max(1, len(value) // every)].clone())
             gradients[key], expected[key] = case.tensor(name), case.arrays[f"after:{key}"]
-    optimiser = make_optimiser(config, [{"params": list(before.values())}])
+    optimiser = make_optimiser(config.optimiser, [{"params": list(before.values())}])
     for key, parameter in before.items():
         parameter.grad = gradients[key].to(parameter)
     optimiser.step()
@@ -106,7 +106,7 @@ def checkpoint_layout(case: Case, book: Book) -> None:
     model = Aasm(config.model, config.model.num_classes or int(case.config["num_classes"]))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "ckp_epoch_000001.pth.tar"
-        optimiser = make_optimiser(config, parameter_groups(model))
+        optimiser = make_optimiser(config.optimiser, parameter_groups(model))
         published.save_checkpoint(path, model, 1, optimiser)
         content = torch.load(path, weights_only=True)
         state: dict[str, Tensor] = content["state_dict"]

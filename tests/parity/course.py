@@ -112,7 +112,8 @@ def _course(config: dict[str, Any]) -> tuple[list[list[float]], list[list[Any]]]
     weights = IdentityWeights(
         config["identities"], **{**experiment.weights.model_dump(exclude={"enabled"}), **stated}
     )
-    limit, rate = experiment.training.max_iter, make_schedule(experiment)
+    limit = experiment.training.max_iter
+    rate = make_schedule(experiment.schedule, experiment.optimiser.lr, limit)
     changes: list[list[float]] = []
     events: list[list[Any]] = []
     for t in range(limit + 1):

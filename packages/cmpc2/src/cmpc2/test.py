@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from voiceface.commandline import arguments
 from voiceface.commandline.messages import tell_notices
+from voiceface.datasets import dataset_arguments
 
 import cmpc2
 
@@ -36,7 +37,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="folder for results and report")
     parser.add_argument("--lists", type=Path, help="list folder (default DATA, DATA/list_wav)")
     parser.add_argument("--list", action="append", dest="names", help="list name, repeatable (default: all)")
-    parser.add_argument("--split", choices=arguments.SPLITS, help="people (CMPC's lists: all, else test)")
+    parser.add_argument(
+        "--split", choices=dataset_arguments.SPLITS, help="people (CMPC's lists: all, else test)"
+    )
     parser.add_argument(
         "--bank", type=Path, help="training.csv of the model's bank: who took part in training"
     )
@@ -45,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, help="embedding cache (default OUT/cache)")
     parser.add_argument("--skip-missing", action="store_true", help="leave absent people, files, lines out")
     parser.add_argument("--tolerant", action="store_true", help="use what is left of damaged recordings")
-    arguments.add_root_flags(parser)
+    dataset_arguments.add_root_flags(parser)
     parser.add_argument("--replicates", type=int, default=1000, help="of the bootstrap; 0: no intervals")
     arguments.add_worker_flag(parser)
     arguments.add_device_flag(parser)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from voiceface.commandline import arguments
+from voiceface.datasets import dataset_arguments
 
 if TYPE_CHECKING:
     import torch
@@ -357,7 +358,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     arguments.add_checkpoint_flag(parser, f"{arguments.OURS}, or a published file")
     parser.add_argument("--imagenet", type=Path, help="ImageNet weights for both branches (torchvision)")
-    arguments.add_root_flags(parser)
+    dataset_arguments.add_root_flags(parser)
     parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
     parser.add_argument(
         "--skip-missing", action="store_true", help="leave out people or videos without files"

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.commandline import arguments
 from voiceface.commandline.messages import tell_left_out, tell_notices, tell_seen_in_training
+from voiceface.datasets import dataset_arguments
 
 if TYPE_CHECKING:
     from perceptionist.evaluation import Evaluation, Known
@@ -174,7 +174,7 @@ def build_parser() -> argparse.ArgumentParser:
         "train.configs --out DIR",
     )
     parser.add_argument("--data", type=Path, help="population folder: who is judged, and the truth")
-    arguments.add_split_flag(parser)
+    dataset_arguments.add_split_flag(parser)
     parser.add_argument("--files", type=int, default=3, help="recordings of each person")
     parser.add_argument("--predictions", type=Path, help="folder NAME/*.obj, from perceptionist test")
     parser.add_argument("--truth", type=Path, help="folder NAME/*.xyz (published layout: A2E_val)")

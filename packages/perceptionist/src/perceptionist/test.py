@@ -5,8 +5,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from voiceface.commandline import arguments
 from voiceface.commandline.messages import tell_left_out, tell_notices, tell_seen_in_training
+from voiceface.datasets import dataset_arguments
 
 LAST_VALIDATION_ID = "id10309"  # of VoxCeleb1: names from A to E
 
@@ -141,7 +141,7 @@ def build_parser() -> argparse.ArgumentParser:
         help="corpus folder or manifest: see docs/data.md; or the published layout (vox1_meta.csv, fbank, "
         "A2E_val), whose people are those up to id10309",
     )
-    arguments.add_split_flag(parser)
+    dataset_arguments.add_split_flag(parser)
     parser.add_argument("--files", type=int, default=3, help="recordings of each person")
     parser.add_argument("--out", type=Path, required=True, help="folder for the meshes")
     parser.add_argument("--mesh", default="obj", choices=["obj", "ply", "xyz"], help="mesh format")

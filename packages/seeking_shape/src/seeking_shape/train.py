@@ -88,8 +88,8 @@ def train(
         run.extra = {"names": names, "notice": notice, "source": begin_with(run, names, start)}
         network = run.prepare(build_model(config, names, start or Start()))
         model = cast("Voice2Face", unwrap(network))
-        optimiser = make_optimiser(config, parameter_groups(model))
-        rate = make_schedule(config)
+        optimiser = make_optimiser(config.optimiser, parameter_groups(model))
+        rate = make_schedule(config.schedule, config.optimiser.lr, config.training.max_iter)
         run.track(model=model, optimiser=optimiser)
         data = run.batches(
             training_pairs(corpus, config, progress=run.is_main),

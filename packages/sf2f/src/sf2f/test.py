@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from voiceface.commandline import arguments
 from voiceface.commandline.messages import tell_notices, tell_seen_in_training
+from voiceface.datasets import dataset_arguments
 
 from sf2f.flags import DATA, WEIGHTS
 
@@ -103,7 +104,7 @@ def build_parser() -> argparse.ArgumentParser:
     arguments.add_source_flags(parser, DATA)
     arguments.add_weights_flag(parser, WEIGHTS)
     add("--out", type=Path, required=True, help="folder for results and report")
-    arguments.add_split_flag(parser)
+    dataset_arguments.add_split_flag(parser)
     add("--modes", nargs="+", default=[], choices=MODES, help="of FaceNet's figures (default all possible)")
     add("--facenet", type=Path, help="weights of FaceNet: distances and recalls of its features")
     add("--vggface", type=Path, help="weights of the VGGFace2 ResNet-50: VGGFace Score")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface.commandline import arguments
+from voiceface.datasets import dataset_arguments
 
 from voicestyle.flags import add_networks, tools_of_flags
 
@@ -261,7 +262,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--out", type=Path, required=True, help="folder for the results")
     add("--cfg", default="quick", help="bundled name (default, quick, published) or a file (default quick)")
     add("--set", nargs="+", default=[], metavar="KEY=VALUE", help="section.key=value")
-    arguments.add_split_flag(parser)
+    dataset_arguments.add_split_flag(parser)
     add("--people", type=int, metavar="N", help="the first N, both sexes in turn (default all)")
     add("--bank", type=Path, metavar="DIR", help="bank of faces (default: invented people)")
     add("--frontal", type=Path, metavar="DIR", help="frontal pictures <name>/<picture>")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from voiceface.association.embedding import Load
 from voiceface.commandline import arguments
 from voiceface.commandline.messages import tell_notices
+from voiceface.datasets import dataset_arguments
 
 if TYPE_CHECKING:
     import numpy as np
@@ -264,7 +265,7 @@ def command(
     arguments.add_weights_flag(parser)
     parser.add_argument("--data", type=Path, required=True, help=arguments.CORPUS)
     parser.add_argument("--out", type=Path, required=True, help="folder for results and report")
-    arguments.add_split_flag(parser)
+    dataset_arguments.add_split_flag(parser)
     parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
     parser.add_argument(
         "--list", action="append", dest="names", help="list name, repeatable (default: the ten of the split)"
@@ -283,8 +284,8 @@ def command(
         action="store_true",
         help="use what is left of damaged recordings (default: as in training)",
     )
-    arguments.add_root_flags(parser)
-    arguments.add_voice_folder_flag(parser)
+    dataset_arguments.add_root_flags(parser)
+    dataset_arguments.add_voice_folder_flag(parser)
     arguments.add_worker_flag(parser)
     arguments.add_device_flag(parser)
     args = parser.parse_args(argv)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 from voiceface.commandline import arguments
+from voiceface.datasets import dataset_arguments
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -129,8 +130,8 @@ def add_training_flags(parser: argparse.ArgumentParser, *, configurations: str, 
     parser.add_argument("--face-backbone", type=Path, help=f"published {face_network} weights to start from")
     parser.add_argument("--voice-backbone", type=Path, help="published thin ResNet-34 weights to start from")
     arguments.add_checkpoint_flag(parser, f"{arguments.OURS}, or a published file")
-    arguments.add_root_flags(parser)
-    arguments.add_voice_folder_flag(parser)
+    dataset_arguments.add_root_flags(parser)
+    dataset_arguments.add_voice_folder_flag(parser)
     parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
     parser.add_argument("--skip-missing", action="store_true", help="leave people without a folder out")
 

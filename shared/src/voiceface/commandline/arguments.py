@@ -7,11 +7,9 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-from voiceface.datasets.layouts import VOICE_FOLDERS
-
 CORPUS = "corpus folder: see docs/data.md"
+
 OURS = "weights file or run folder"
-SPLITS = ("train", "val", "test")
 
 
 def add_training_flags(parser: argparse.ArgumentParser, *, configurations: str, data: str = CORPUS) -> None:
@@ -54,27 +52,6 @@ def add_device_flag(parser: argparse.ArgumentParser, default: str = "cpu", note:
     """--device: as `voiceface.runtime.devices.choose_device` takes it."""
     text = f"cpu, cuda or auto{note} (default: %(default)s)"
     parser.add_argument("--device", default=default, help=text)
-
-
-def add_split_flag(parser: argparse.ArgumentParser) -> None:
-    """--split: which people of --data."""
-    parser.add_argument("--split", default="test", choices=SPLITS, help="people (default: %(default)s)")
-
-
-def add_root_flags(parser: argparse.ArgumentParser) -> None:
-    """--voice-root and --face-root: recordings and pictures that lie elsewhere."""
-    parser.add_argument("--voice-root", type=Path, help="folder of the recordings, if not below --data")
-    parser.add_argument("--face-root", type=Path, help="folder of the pictures, if not below --data")
-
-
-def add_voice_folder_flag(parser: argparse.ArgumentParser) -> None:
-    """--voice-folder: for recordings that lie below face names."""
-    parser.add_argument(
-        "--voice-folder",
-        choices=VOICE_FOLDERS,
-        default=VOICE_FOLDERS[0],
-        help="which name of a person their folder of recordings has",
-    )
 
 
 def add_worker_flag(parser: argparse.ArgumentParser) -> None:

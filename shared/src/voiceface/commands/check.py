@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from voiceface.commandline.arguments import add_voice_folder_flag
+from voiceface.datasets.dataset_arguments import add_voice_folder_flag
 from voiceface.datasets.layouts import PUBLISHED_AUDIO_SUFFIXES, PUBLISHED_IMAGE_SUFFIXES
 from voiceface.datasets.validation.checker import check_corpus
 from voiceface.datasets.validation.report import (

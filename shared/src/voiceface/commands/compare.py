@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiceface.commandline import arguments
+from voiceface.datasets import dataset_arguments
 
 if TYPE_CHECKING:
     from voiceface.evaluation.comparison import Tables
@@ -199,7 +200,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add("--data", type=Path, required=True, help=arguments.CORPUS)
     add("--out", type=Path, required=True, help="FILE.html (numbers go to FILE.json), or a folder")
-    arguments.add_split_flag(parser)
+    dataset_arguments.add_split_flag(parser)
     add("--lists", type=Path, help="list folder (default DATA/list_wav)")
     add("--list", action="append", dest="names", help="list name, repeatable (default: the ten)")
     add("--draw", type=int, metavar="SEED", help="draw missing lists by the published rule")
@@ -210,6 +211,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the bootstrap draws of people (default 0)")
     add("--replicates", type=int, default=1000, help="number of draws (default 1000)")
     add("--title", default="", help="heading of the page (default: the systems)")
-    arguments.add_root_flags(parser)
-    arguments.add_voice_folder_flag(parser)
+    dataset_arguments.add_root_flags(parser)
+    dataset_arguments.add_voice_folder_flag(parser)
     return parser

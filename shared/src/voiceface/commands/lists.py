@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.commandline.arguments import add_voice_folder_flag
+from voiceface.datasets.dataset_arguments import add_voice_folder_flag
 from voiceface.datasets.identities import SPLITS, STRATA, Identity
 
 if TYPE_CHECKING:

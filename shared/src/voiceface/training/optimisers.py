@@ -3,35 +3,41 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from voiceface.training.lr_schedules import cosine_warmup, step_decay
+from voiceface.training.settings import OptimiserConfig, ScheduleConfig
+
 if TYPE_CHECKING:
     import torch
 
-    from voiceface.association.config import AssociationConfig
 
+def make_optimiser(config: OptimiserConfig, groups: "Iterable[Mapping[str, Any]]") -> "torch.optim.Optimizer":
+    """Build the configured optimiser; weight decay applies to every parameter, as published.
 
-def make_optimiser(
-    config: "AssociationConfig", groups: "Iterable[Mapping[str, Any]]"
-) -> "torch.optim.Optimizer":
-    """The configured optimiser over groups of parameters, weight decay on everything (as published)."""
+    Args:
+        config: method and its settings.
+        groups: parameter groups, as `torch.optim` takes them.
+    """
     import torch
 
-    chosen = config.optimiser
     given = [dict(group) for group in groups]
-    common: dict[str, Any] = {"lr": chosen.lr, "weight_decay": chosen.weight_decay}
-    if chosen.method == "sgd":
-        return torch.optim.SGD(given, momentum=chosen.momentum, nesterov=chosen.nesterov, **common)
-    if chosen.method == "adagrad":
+    common: dict[str, Any] = {"lr": config.lr, "weight_decay": config.weight_decay}
+    if config.method == "sgd":
+        return torch.optim.SGD(given, momentum=config.momentum, nesterov=config.nesterov, **common)
+    if config.method == "adagrad":
         return torch.optim.Adagrad(given, **common)
-    kind = torch.optim.AdamW if chosen.method == "adamw" else torch.optim.Adam
-    return kind(given, betas=chosen.betas, **common)
+    kind = torch.optim.AdamW if config.method == "adamw" else torch.optim.Adam
+    return kind(given, betas=config.betas, **common)
 
 
-def make_schedule(config: "AssociationConfig") -> Callable[[int], float]:
-    """Iteration (from 0) -> learning rate of its step."""
-    from voiceface.training.lr_schedules import cosine_warmup, step_decay
+def make_schedule(schedule: ScheduleConfig, lr: float, steps: int) -> Callable[[int], float]:
+    """Build the learning-rate schedule: iteration (from 0) -> learning rate of its step.
 
-    schedule, lr = config.schedule, config.optimiser.lr
+    Args:
+        schedule: kind and its settings.
+        lr: the optimiser's rate, above 0.
+        steps: iterations of the run.
+    """
     if schedule.kind == "cosine":
-        return cosine_warmup(lr, config.training.max_iter, schedule.warm_up)
+        return cosine_warmup(lr, steps, schedule.warm_up)
     decayed = step_decay(lr, schedule.milestones, schedule.factor)
     return lambda step: decayed(step) * min(1.0, (step + 1) / (schedule.warm_up + 1))
