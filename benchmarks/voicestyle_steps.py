@@ -66,7 +66,8 @@ def inversion_task() -> Task:
 def guidance_task() -> Task:
     """One voice: CMPC's similarity, regulariser of the noise maps, Adam."""
     import torch
-    from cmpc2.model import FaceConfig, FV_Wrapper, ModelConfig
+    from cmpc2.architecture import FaceConfig, ModelConfig
+    from cmpc2.model import FV_Wrapper
     from voicestyle.config import GuidanceConfig
     from voicestyle.descent import LatentStatistics, RowDraws
     from voicestyle.guidance import FaceView, guide

@@ -2,8 +2,8 @@
 
 import numpy as np
 import torch
+from cmpc2.architecture import architecture_of, branch_of
 from cmpc2.model import FV_Wrapper
-from cmpc2.published import architecture_of, branch_of
 from cmpc2.resnet import ResNet
 from parity.case import Book, Case, load_fill
 from torch import Tensor

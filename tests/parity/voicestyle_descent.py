@@ -163,7 +163,7 @@ def projector_run(case: Case, book: Book) -> None:
 
 def voice_optimize_run(case: Case, book: Book) -> None:
     """A whole short guidance by a voice."""
-    from cmpc2.model import model_of
+    from cmpc2.published import model_of
 
     config, draws = case.config, RecordedDraws(case)
     layouts = case.meta["layout"]

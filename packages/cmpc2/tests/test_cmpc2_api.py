@@ -7,7 +7,7 @@ import cmpc2
 import numpy as np
 import pytest
 import torch
-from cmpc2.model import ModelConfig
+from cmpc2.architecture import ModelConfig
 from cmpc2.published import KNOWN
 from numpy.typing import NDArray
 from PIL import Image

@@ -100,7 +100,8 @@ def test_nearest_says_what_does_not_fit(
 
 def test_a_voice_without_speech_is_told(call: Call, tmp_path: Path, capsys: Any) -> None:
     """By the sphinx front end, which removes silence."""
-    from cmpc2.model import FV_Wrapper, ModelConfig
+    from cmpc2.architecture import ModelConfig
+    from cmpc2.model import FV_Wrapper
 
     small = {"widths": (4, 8, 8, 8), "blocks": (1, 1, 1, 1)}
     model = FV_Wrapper(config=ModelConfig.model_validate({"voice": small, "face": small, "embedding": 8}))

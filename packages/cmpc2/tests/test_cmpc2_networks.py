@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from cmpc2.model import FV_Wrapper, ModelConfig
-from cmpc2.published import architecture_of, branch_of
+from cmpc2.architecture import ModelConfig, architecture_of, branch_of
+from cmpc2.model import FV_Wrapper
 from cmpc2.resnet import PLANS, ResNet, Squeeze, pool_channels
 from voiceface.checkpoints.published import CheckpointError
 

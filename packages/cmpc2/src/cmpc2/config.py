@@ -11,8 +11,8 @@ from voiceface.association.config import EvaluationConfig
 from voiceface.runtime.config import Config
 from voiceface.training.settings import NonNegative, Positive, Share
 
+from cmpc2.architecture import ModelConfig
 from cmpc2.losses import Agreement, Contrast, WeightRule
-from cmpc2.model import ModelConfig
 from cmpc2.prototypes import Backend, Empty, Final, Start
 from cmpc2.voices import VoiceConfig
 

@@ -251,7 +251,7 @@ def _published(
     front_end: str | None,
 ) -> Embedder:
     """A model from a published checkpoint; what its tensors do not tell comes from its name."""
-    from cmpc2.published import architecture_of
+    from cmpc2.architecture import architecture_of
 
     state, known = read_model(path), known_as(path)
     wide = "256" in path.name

@@ -4,42 +4,19 @@ Letters: B batch, T frames, S picture side in pixels, D embedding length.
 """
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from voiceface.association.encoders import Encoders
-from voiceface.runtime.config import Config
 
+from cmpc2.architecture import ModelConfig
 from cmpc2.pictures import face_input
-from cmpc2.resnet import WIDTHS, Arch, ResNet, Stages
+from cmpc2.resnet import ResNet
 from cmpc2.voices import VoiceConfig, bands_of_file, network_input
-
-
-class BranchConfig(Config):
-    """One residual network; the defaults are the published ResNet-34."""
-
-    arch: Arch = Field(default="resnet34", description="blocks per stage, unless `blocks` says so")
-    widths: Stages = Field(default=WIDTHS, description="channels per stage")
-    blocks: Stages | None = Field(default=None, description="blocks per stage; None: those of `arch`")
-
-
-class FaceConfig(BranchConfig):
-    """The face network and the size of its pictures."""
-
-    side: int = Field(default=224, ge=8, description="picture side, pixels")
-
-
-class ModelConfig(Config):
-    """Architecture of both branches."""
-
-    voice: BranchConfig = BranchConfig()
-    face: FaceConfig = FaceConfig()
-    embedding: int = Field(default=512, ge=1, description="length D of the common embedding")
 
 
 class FV_Wrapper(Encoders):
@@ -79,7 +56,7 @@ class FV_Wrapper(Encoders):
         if pretrain is True:
             raise ValueError("pretrain: give the path of torchvision's ResNet-34 weights instead of True")
         if pretrain:
-            from cmpc2.published import load_imagenet
+            from cmpc2.architecture import load_imagenet
 
             load_imagenet(self, pretrain)
 
@@ -184,19 +161,3 @@ def _batch_of(given: Tensor, shape: tuple[int | None, ...], name: str) -> Tensor
         wanted = ", ".join("*" if size is None else str(size) for size in shape)
         raise ValueError(f"{name}: expected shape (B, {wanted}), found {tuple(given.shape)}")
     return batch
-
-
-def model_of(state: Mapping[str, Tensor], side: int = 224, voice: VoiceConfig | None = None) -> FV_Wrapper:
-    """A network, still without them, that the tensors of a published checkpoint fit.
-
-    Args:
-        state: tensors by key.
-        side: of the pictures it was trained with.
-        voice: its front end.
-
-    Raises:
-        ValueError: not both branches of one of the published networks.
-    """
-    from cmpc2.published import architecture_of
-
-    return FV_Wrapper(config=architecture_of(state, side), voice_front_end=voice)

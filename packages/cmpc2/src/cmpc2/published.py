@@ -5,27 +5,22 @@
 ImageNet ResNet-34 that the option `pretrain` starts from.
 """
 
-import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
-from voiceface.checkpoints.native import load_into
 from voiceface.checkpoints.published import CheckpointError, read_published, state_dict_of
 
-from cmpc2.model import BranchConfig, FaceConfig, FV_Wrapper, ModelConfig
-from cmpc2.resnet import PLANS
+from cmpc2.architecture import architecture_of, branch_of, load_imagenet
+from cmpc2.model import FV_Wrapper
+from cmpc2.voices import VoiceConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from voiceface.datasets.identities import Identity
-
-    from cmpc2.resnet import Arch, Stages
-
-BRANCHES = ("voice_subnet", "face_subnet")
 
 
 class Known(NamedTuple):
@@ -101,78 +96,18 @@ def read_model(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def architecture_of(state: Mapping[str, Tensor], side: int = 224) -> ModelConfig:
-    """The architecture that the tensors of both branches fit.
+def model_of(state: Mapping[str, Tensor], side: int = 224, voice: VoiceConfig | None = None) -> FV_Wrapper:
+    """A network, still without them, that the tensors of a published checkpoint fit.
 
     Args:
-        state: tensors by key; published models pool 512 channels to 512, and other lengths cannot be told
-            from the tensors.
-        side: picture side in pixels, which no tensor tells.
+        state: tensors by key.
+        side: of the pictures it was trained with.
+        voice: its front end.
 
     Raises:
-        CheckpointError: a branch is absent or is none of the known networks.
+        ValueError: not both branches of one of the published networks.
     """
-    voice, face = (
-        {"arch": arch, "widths": widths, "blocks": blocks}
-        for arch, widths, blocks in (branch_of(state, f"{name}.") for name in BRANCHES)
-    )
-    channels = [_last_channels(state, f"{name}.") for name in BRANCHES]
-    return ModelConfig(
-        voice=BranchConfig.model_validate(voice),
-        face=FaceConfig.model_validate({**face, "side": side}),
-        embedding=min(512, *channels),
-    )
-
-
-def branch_of(state: Mapping[str, Tensor], prefix: str = "") -> "tuple[Arch, Stages, Stages]":
-    """Network, widths and blocks per stage of the tensors below a prefix.
-
-    Raises:
-        CheckpointError: none of the known networks.
-    """
-    places = [re.match(rf"{re.escape(prefix)}layer(\d)\.(\d+)\.", key) for key in state]
-    found = [(int(place[1]), int(place[2])) for place in places if place]
-    blocks = tuple(1 + max((b for stage, b in found if stage == n), default=-1) for n in range(1, 5))
-    first = {n: state.get(f"{prefix}layer{n}.0.conv1.weight") for n in range(1, 5)}
-    if not all(blocks) or any(value is None for value in first.values()):
-        raise CheckpointError(f"{prefix or 'the file'}: no residual network of four stages in these tensors")
-    bottleneck = f"{prefix}layer1.0.conv3.weight" in state
-    squeeze = f"{prefix}layer1.0.se.fc.0.weight" in state
-    widths = tuple(len(value) for value in first.values() if value is not None)
-    arch = next(
-        (
-            name
-            for name, plan in PLANS.items()
-            if (plan.bottleneck, plan.squeeze) == (bottleneck, squeeze) and plan.blocks == blocks
-        ),
-        None,
-    )
-    kinds = (name for name, plan in PLANS.items() if (plan.bottleneck, plan.squeeze) == (bottleneck, squeeze))
-    name = arch or next(kinds, None)
-    if name is None:
-        raise CheckpointError(
-            f"{prefix or 'the file'}: squeeze-excitation without bottlenecks is no known network"
-        )
-    return name, widths, blocks  # type: ignore[return-value]
-
-
-def _last_channels(state: Mapping[str, Tensor], prefix: str) -> int:
-    """Channels that the last stage gives."""
-    last = "conv3" if f"{prefix}layer4.0.conv3.weight" in state else "conv2"
-    return len(state[f"{prefix}layer4.0.{last}.weight"])
-
-
-def load_imagenet(model: FV_Wrapper, path: str | Path) -> None:
-    """Copy ImageNet weights of the same network into both branches, but for the voice's first convolution.
-
-    As published, both first convolutions and the last layer are replaced afterwards: they start afresh.
-
-    Raises:
-        CheckpointError: the file fits neither branch.
-    """
-    state = state_dict_of(read_published(path), "state_dict", source=str(path))
-    for branch in (model.voice_subnet, model.face_subnet):
-        load_into(branch, state, ignore=["conv1.weight", "fc.*", "*num_batches_tracked"], source=str(path))
+    return FV_Wrapper(config=architecture_of(state, side), voice_front_end=voice)
 
 
 class PrototypeMemory(NamedTuple):

@@ -1,0 +1,112 @@
+"""Architecture of the two branches: its configuration, read from tensors, and ImageNet weights for both."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from pydantic import Field
+from torch import Tensor, nn
+from voiceface.checkpoints.native import load_into
+from voiceface.checkpoints.published import CheckpointError, read_published, state_dict_of
+from voiceface.runtime.config import Config
+
+from cmpc2.resnet import PLANS, WIDTHS, Arch, Stages
+
+BRANCHES = ("voice_subnet", "face_subnet")
+
+
+class BranchConfig(Config):
+    """One residual network; the defaults are the published ResNet-34."""
+
+    arch: Arch = Field(default="resnet34", description="blocks per stage, unless `blocks` says so")
+    widths: Stages = Field(default=WIDTHS, description="channels per stage")
+    blocks: Stages | None = Field(default=None, description="blocks per stage; None: those of `arch`")
+
+
+class FaceConfig(BranchConfig):
+    """The face network and the size of its pictures."""
+
+    side: int = Field(default=224, ge=8, description="picture side, pixels")
+
+
+class ModelConfig(Config):
+    """Architecture of both branches."""
+
+    voice: BranchConfig = BranchConfig()
+    face: FaceConfig = FaceConfig()
+    embedding: int = Field(default=512, ge=1, description="length D of the common embedding")
+
+
+def architecture_of(state: Mapping[str, Tensor], side: int = 224) -> ModelConfig:
+    """The architecture that the tensors of both branches fit.
+
+    Args:
+        state: tensors by key; published models pool 512 channels to 512, and other lengths cannot be told
+            from the tensors.
+        side: picture side in pixels, which no tensor tells.
+
+    Raises:
+        CheckpointError: a branch is absent or is none of the known networks.
+    """
+    voice, face = (
+        {"arch": arch, "widths": widths, "blocks": blocks}
+        for arch, widths, blocks in (branch_of(state, f"{name}.") for name in BRANCHES)
+    )
+    channels = [_last_channels(state, f"{name}.") for name in BRANCHES]
+    return ModelConfig(
+        voice=BranchConfig.model_validate(voice),
+        face=FaceConfig.model_validate({**face, "side": side}),
+        embedding=min(512, *channels),
+    )
+
+
+def branch_of(state: Mapping[str, Tensor], prefix: str = "") -> "tuple[Arch, Stages, Stages]":
+    """Network, widths and blocks per stage of the tensors below a prefix.
+
+    Raises:
+        CheckpointError: none of the known networks.
+    """
+    places = [re.match(rf"{re.escape(prefix)}layer(\d)\.(\d+)\.", key) for key in state]
+    found = [(int(place[1]), int(place[2])) for place in places if place]
+    blocks = tuple(1 + max((b for stage, b in found if stage == n), default=-1) for n in range(1, 5))
+    first = {n: state.get(f"{prefix}layer{n}.0.conv1.weight") for n in range(1, 5)}
+    if not all(blocks) or any(value is None for value in first.values()):
+        raise CheckpointError(f"{prefix or 'the file'}: no residual network of four stages in these tensors")
+    bottleneck = f"{prefix}layer1.0.conv3.weight" in state
+    squeeze = f"{prefix}layer1.0.se.fc.0.weight" in state
+    widths = tuple(len(value) for value in first.values() if value is not None)
+    arch = next(
+        (
+            name
+            for name, plan in PLANS.items()
+            if (plan.bottleneck, plan.squeeze) == (bottleneck, squeeze) and plan.blocks == blocks
+        ),
+        None,
+    )
+    kinds = (name for name, plan in PLANS.items() if (plan.bottleneck, plan.squeeze) == (bottleneck, squeeze))
+    name = arch or next(kinds, None)
+    if name is None:
+        raise CheckpointError(
+            f"{prefix or 'the file'}: squeeze-excitation without bottlenecks is no known network"
+        )
+    return name, widths, blocks  # type: ignore[return-value]
+
+
+def _last_channels(state: Mapping[str, Tensor], prefix: str) -> int:
+    """Channels that the last stage gives."""
+    last = "conv3" if f"{prefix}layer4.0.conv3.weight" in state else "conv2"
+    return len(state[f"{prefix}layer4.0.{last}.weight"])
+
+
+def load_imagenet(model: nn.Module, path: str | Path) -> None:
+    """Copy ImageNet weights of the same network into both branches, but for the voice's first convolution.
+
+    As published, both first convolutions and the last layer are replaced afterwards: they start afresh.
+
+    Raises:
+        CheckpointError: the file fits neither branch.
+    """
+    state = state_dict_of(read_published(path), "state_dict", source=str(path))
+    for name in BRANCHES:
+        branch = model.get_submodule(name)
+        load_into(branch, state, ignore=["conv1.weight", "fc.*", "*num_batches_tracked"], source=str(path))
