@@ -52,8 +52,9 @@ def works(
     folder: Path, vertices: Any, triangles: Any, colors: Any
 ) -> list[tuple[str, Path, Callable[[], Any]]]:
     """What is measured: name, file, call; writing before reading."""
-    from perceptionist.mesh_files import read_obj, read_xyz, write_obj, write_xyz
-    from perceptionist.ply_files import read_ply, write_ply
+    from perceptionist.meshio.obj import read_obj, write_obj
+    from perceptionist.meshio.ply import read_ply, write_ply
+    from perceptionist.meshio.xyz import read_xyz, write_xyz
 
     plain, spelled, colored = (folder / name for name in ("a.obj", "published.obj", "colored.obj"))
     cloud, binary, text = folder / "a.xyz", folder / "a.ply", folder / "text.ply"

@@ -87,11 +87,11 @@ def works(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
 
 def model_of(kind: str) -> "VoiceToMesh":
     """Networks and face model of the published sizes, random weights, evaluation mode."""
-    from perceptionist.face_model import PAIR_NAMES, LinearFaceModel
+    from perceptionist.face_models.linear import PAIR_NAMES, LinearFaceModel
     from perceptionist.generator import Generator
     from perceptionist.image_to_3d import ImageTo3D
     from perceptionist.models import VoiceToMesh
-    from perceptionist.supervised import SupervisedHead
+    from perceptionist.supervised_head import SupervisedHead
     from perceptionist.voice_network import VoiceNetwork
 
     rng = np.random.default_rng(0)

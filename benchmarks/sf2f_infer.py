@@ -47,7 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def works(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
     """What is measured."""
     import torch
-    from sf2f.results import embed, face, read_voice, windows_in
+    from sf2f.inference import embed, face, read_voice, windows_in
     from voiceface.audio import loading as audio
 
     path = folder / "voice.wav"

@@ -77,7 +77,7 @@ def distance_loop(predicted: "Tensor", reference: "Tensor") -> list[float]:
 def plain_score(state: dict[str, Any], pictures: "Tensor") -> list[float]:
     """The VGGFace Score with a classifier that is built anew, stock layers, a picture at a time."""
     import torch
-    from sf2f.scores import vggface_input
+    from sf2f.metrics import vggface_input
     from torch import nn
     from torch.nn import functional
     from voiceface.models.vggface2_resnet import Bottleneck, CaffeResNet
@@ -114,7 +114,7 @@ def plain_score(state: dict[str, Any], pictures: "Tensor") -> list[float]:
 def tasks() -> dict[str, Task]:
     """Everything that is measured, on drawn embeddings, pictures and weights."""
     import torch
-    from sf2f.scores import vggface_score
+    from sf2f.metrics import vggface_score
     from voiceface.metrics.generation import CUTOFFS, feature_distances, galleries_of, identity_retrieval
     from voiceface.models.fuse_batchnorm import folded
     from voiceface.models.vggface2_resnet import CaffeResNet

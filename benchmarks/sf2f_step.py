@@ -64,13 +64,13 @@ TASKS = {
 def parts_of(model: str) -> tuple[Any, Any, Any]:
     """Configurations of generator, discriminators and losses."""
     from sf2f.decoders import FaceGanV2DecoderConfig, V2FDecoderConfig
+    from sf2f.discriminator_layers import Trunk
     from sf2f.discriminators import LARGE, SMALL, DiscriminatorsConfig
     from sf2f.encoders import EncoderConfig
     from sf2f.fusers import FuserConfig
     from sf2f.generator import GeneratorConfig
     from sf2f.losses import LossConfig
     from sf2f.published import V2F_TRUNK
-    from sf2f.trunks import Trunk
 
     if model == "v2f":
         encoder = EncoderConfig(inception=False, noise=0.05)
@@ -110,9 +110,9 @@ def stepper(model: str, plain: bool) -> Callable[[], tuple[float, float]]:
     import contextlib
 
     import torch
-    from sf2f import iteration
+    from sf2f import training_step
     from sf2f.discriminators import Discriminators
-    from sf2f.facenet import FaceNetLoss
+    from sf2f.facenet_loss import FaceNetLoss
     from sf2f.generator import EncoderDecoder, freeze_but_fuser
     from voiceface.models.facenet import InceptionResNet
     from voiceface.models.fuse_batchnorm import folded
@@ -127,7 +127,7 @@ def stepper(model: str, plain: bool) -> Callable[[], tuple[float, float]]:
     if task.windows:
         freeze_but_fuser(generator)
     generator.train()
-    optimisers = iteration.optimisers_of(generator, discriminators)
+    optimisers = training_step.optimisers_of(generator, discriminators)
     if plain:
         make_plain(generator, discriminators)
         if perceptual is not None:
@@ -135,7 +135,7 @@ def stepper(model: str, plain: bool) -> Callable[[], tuple[float, float]]:
             perceptual = FaceNetLoss(facenet)
             facenet.requires_grad_(True)
             facenet.found = _contiguous(facenet)  # type: ignore[method-assign]
-        iteration.held = contextlib.nullcontext  # type: ignore[assignment, attr-defined]
+        training_step.held = contextlib.nullcontext  # type: ignore[assignment, attr-defined]
         for optimiser in optimisers.all:
             optimiser.param_groups[0]["fused"] = False
     shape = (task.batch, task.windows) if task.windows else (task.batch,)
@@ -143,10 +143,10 @@ def stepper(model: str, plain: bool) -> Callable[[], tuple[float, float]]:
     mel = torch.randn(*shape, BANDS, FRAMES, generator=draw)
     real = torch.randn(task.batch, 3, task.side, task.side, generator=draw)
     labels = torch.randint(IDENTITIES, (task.batch,), generator=draw)
-    batch, objective = iteration.Batch(mel, real, labels), iteration.Objective(losses, perceptual)
+    batch, objective = training_step.Batch(mel, real, labels), training_step.Objective(losses, perceptual)
 
     def step() -> tuple[float, float]:
-        outcome = iteration.iterate(generator, discriminators, optimisers, batch, objective, draw)
+        outcome = training_step.iterate(generator, discriminators, optimisers, batch, objective, draw)
         return float(outcome.loss), float(sum(outcome.discriminators.values()))
 
     return step

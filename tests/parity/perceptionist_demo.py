@@ -9,10 +9,10 @@ import torch
 from parity.case import Array, Book, Case
 from parity.perceptionist_faces import model_beside
 from parity.rules import Rule
-from perceptionist.face_model import PUBLISHED_FLIP
+from perceptionist.face_models.linear import PUBLISHED_FLIP
 from perceptionist.generator import Generator, enlarge
 from perceptionist.image_to_3d import ImageTo3D
-from perceptionist.pictures import laid_over, picture_bytes, placed_mesh
+from perceptionist.visualisation import laid_over, picture_bytes, placed_mesh
 from perceptionist.voice_network import VoiceNetwork
 from torch import Tensor, nn
 

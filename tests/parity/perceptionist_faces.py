@@ -7,10 +7,16 @@ from pathlib import Path
 import numpy as np
 from parity.case import Array, Book, Case
 from perceptionist import proportions
-from perceptionist.data import HELD_OUT_LETTERS, TRAINING_LETTERS, read_names, training_lists
-from perceptionist.face_model import PUBLISHED_FLIP, LinearFaceModel, place
-from perceptionist.face_model_files import PUBLISHED_SCALE
-from perceptionist.mesh_files import read_obj, read_xyz, write_obj
+from perceptionist.dataset.published_lists import (
+    HELD_OUT_LETTERS,
+    TRAINING_LETTERS,
+    read_names,
+    training_lists,
+)
+from perceptionist.face_models.bfm import PUBLISHED_SCALE
+from perceptionist.face_models.linear import PUBLISHED_FLIP, LinearFaceModel, place
+from perceptionist.meshio.obj import read_obj, write_obj
+from perceptionist.meshio.xyz import read_xyz
 
 MODEL_ARRAYS = ("w_shp", "w_exp", "u", "param_mean", "param_std", "tri")
 

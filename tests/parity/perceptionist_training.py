@@ -6,7 +6,7 @@ from parity.case import Book, Case
 from parity.perceptionist_faces import model_beside
 from parity.perceptionist_networks import weights, without_dropout
 from parity.rules import EXACT, Rule, rule_for
-from perceptionist import distillers, published
+from perceptionist import distillation_losses, published
 from perceptionist import losses as objective
 from perceptionist.cascade import Cascade, CascadeConfig, discriminator_side, generator_side, see
 from perceptionist.image_to_3d import Regression
@@ -19,11 +19,11 @@ SIDES = ("student", "teacher")
 TERMS = {"d_real": "D_real", "d_fake": "D_fake", "c_real": "C_real", "g_d": "G_D_fake", "g_c": "G_C_fake"}
 HEADS = {"d": published.discriminator_of, "c": published.classifier_of}
 FURTHER = {
-    "attention": distillers.attention,
-    "similarity": distillers.similarity,
-    "correlation": distillers.correlation,
-    "nst": distillers.selectivity,
-    "rkd": distillers.relation,
+    "attention": distillation_losses.attention,
+    "similarity": distillation_losses.similarity,
+    "correlation": distillation_losses.correlation,
+    "nst": distillation_losses.selectivity,
+    "rkd": distillation_losses.relation,
 }
 
 
@@ -163,10 +163,10 @@ def _otherwise(name: str) -> Rule:
     return Rule(rtol=0.02, per_max=1e-3) if name.startswith("grad_norm") else EXACT
 
 
-def _information(case: Case) -> distillers.VariationalInformation:
+def _information(case: Case) -> distillation_losses.VariationalInformation:
     """The regression of the case, with its weights."""
     config = case.config["vid"]
-    module = distillers.VariationalInformation(
+    module = distillation_losses.VariationalInformation(
         int(config["num_input_channels"]),
         int(config["num_mid_channel"]),
         int(config["num_target_channels"]),

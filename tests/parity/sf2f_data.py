@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from parity.case import Book, Case
 from sf2f.data import MELS, listed_people, open_speakers
-from sf2f.draws import cut_to_shared_length, person_windows
-from sf2f.schedule import rate_after_epoch
+from sf2f.lr_schedule import rate_after_epoch
+from sf2f.sampling import cut_to_shared_length, person_windows
 from sf2f.speech import MelNormalisation, SpeechConfig, write_mel
 from sf2f.split import SPLIT_FILE, TABLES, make_split, read_meta, read_split, write_split
 from sf2f.windows import WindowsConfig, filled_up

@@ -7,9 +7,9 @@ import torch
 from parity.activations import taken
 from parity.case import Book, Case
 from parity.rules import Rule
-from sf2f.facenet import FaceNetLoss, facenet_input
-from sf2f.pictures import Box, crop_face, face_to_network, to_bytes
-from sf2f.scores import vggface_input
+from sf2f.facenet_loss import FaceNetLoss, facenet_input
+from sf2f.image_transforms import Box, crop_face, face_to_network, to_bytes
+from sf2f.metrics import vggface_input
 from torch import Tensor
 from voiceface.metrics.frechet import FeatureStatistics, frechet_distance, frechet_of
 from voiceface.metrics.generation import feature_distances, galleries_of, identity_retrieval

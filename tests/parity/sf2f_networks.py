@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from parity.case import Book, Case, load_fill
 from parity.sf2f_faces import judge_all, statistics
-from sf2f import wen
+from sf2f import voice2face_baseline
 from sf2f.fusers import Attention, FuserConfig, fuser_of
 from sf2f.generator import EncoderDecoder, GeneratorConfig
 from sf2f.published import KEYS
@@ -244,15 +244,15 @@ def encdec(case: Case, book: Book) -> None:
 @torch.no_grad()
 def wen_networks(case: Case, book: Book) -> None:
     """The separately published baseline: embeddings, pictures, logits, losses."""
-    parts: Any = {letter: wen.network_of(weights(case, f"{letter}:")) for letter in "egfdc"}
-    networks = wen.Wen(**parts)
+    parts: Any = {letter: voice2face_baseline.network_of(weights(case, f"{letter}:")) for letter in "egfdc"}
+    networks = voice2face_baseline.Wen(**parts)
     mel, faces = case.tensor("in_mel"), case.tensor("in_face")
     faces = faces.repeat_interleave(64 // faces.shape[-2], 2).repeat_interleave(64 // faces.shape[-1], 3)
     made = networks.g(networks.embed(mel))
     noisy = networks.g(networks.embed(mel, case.tensor("in_noise").flatten(1)))
     real, fake = networks.f(faces), networks.f(noisy)  # type: ignore[misc]
-    terms = wen.discriminator_side(networks, faces, noisy, case.tensor("in_face_label"))
-    terms |= wen.generator_side(networks, noisy, case.tensor("in_voice_label"))
+    terms = voice2face_baseline.discriminator_side(networks, faces, noisy, case.tensor("in_face_label"))
+    terms |= voice2face_baseline.generator_side(networks, noisy, case.tensor("in_voice_label"))
     judge(
         case,
         book,

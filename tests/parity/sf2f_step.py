@@ -8,11 +8,11 @@ from parity.rules import Rule, rule_of
 from parity.sf2f_faces import block_pictures, facenet, first_rule
 from parity.sf2f_networks import NOISE, kept, weights
 from sf2f.discriminators import Discriminators
-from sf2f.facenet import FaceNetLoss
+from sf2f.facenet_loss import FaceNetLoss
 from sf2f.generator import EncoderDecoder, freeze_but_fuser
-from sf2f.iteration import Batch, Objective, iterate, optimisers_of
 from sf2f.published import PublishedCheckpoint, config_of, discriminators_of
 from sf2f.published_options import losses_of_options
+from sf2f.training_step import Batch, Objective, iterate, optimisers_of
 from torch import Tensor, nn
 from voiceface.checkpoints.native import load_into
 

@@ -9,7 +9,7 @@ import pytest
 from voiceface.testing.runs import one_thread
 
 if TYPE_CHECKING:
-    from perceptionist.people import People
+    from perceptionist.dataset.records import People
 
 NAME = "perceptionist.sim3dr._raster"
 
@@ -27,8 +27,8 @@ def single_thread() -> None:
 
 def drawn(split: str) -> "People":
     """People of a split, invented."""
-    from perceptionist.face_model_files import open_face_model
-    from perceptionist.invented import invented_people
+    from perceptionist.dataset.synthetic import invented_people
+    from perceptionist.face_models.io import open_face_model
     from small_perceptionist_runs import SIZES
 
     return invented_people("tiny", split, open_face_model(), workers=1, progress=False, **SIZES)

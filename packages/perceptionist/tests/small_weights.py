@@ -7,7 +7,7 @@ from perceptionist.config import PerceptionistConfig, stored
 from perceptionist.generator import Generator, GeneratorConfig
 from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig, Stage
 from perceptionist.models import Supervised
-from perceptionist.supervised import SupervisedHeadConfig
+from perceptionist.supervised_head import SupervisedHeadConfig
 from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig
 from torch import nn
 from voiceface.checkpoints.native import save_model

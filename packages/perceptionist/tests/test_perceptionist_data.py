@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from perceptionist.data import (
+from perceptionist.dataset.published_lists import (
     HELD_OUT_LETTERS,
     TRAINING_LETTERS,
     DataError,

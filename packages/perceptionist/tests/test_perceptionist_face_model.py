@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from perceptionist.face_model import (
+from perceptionist.face_models.linear import (
     PAIR_NAMES,
     PUBLISHED_FLIP,
     REFERENCE_NAMES,
@@ -15,7 +15,7 @@ from perceptionist.face_model import (
     pose_whitening,
     split_pose,
 )
-from perceptionist.population_face import (
+from perceptionist.face_models.synthetic_head import (
     expression_numbers,
     frontal_of,
     population_face_model,

@@ -7,22 +7,21 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from perceptionist.face_model import FaceModelError, LinearFaceModel, pairs_of_landmarks
-from perceptionist.face_model_files import (
+from perceptionist.face_models.bfm import (
     BFM_PAIRS,
     BFM_VERTICES,
     PUBLISHED_SCALE,
-    load_face_model,
-    open_face_model,
     read_3ddfa_pack,
     read_bfm_numbers,
     read_expert_archive,
     read_model_folder,
-    save_face_model,
 )
-from perceptionist.ict_facekit import main, read_ict_facekit
-from perceptionist.mesh_files import read_obj, write_obj
-from perceptionist.population_face import population_face_model
+from perceptionist.face_models.convert import main
+from perceptionist.face_models.ict_facekit import read_ict_facekit
+from perceptionist.face_models.io import load_face_model, open_face_model, save_face_model
+from perceptionist.face_models.linear import FaceModelError, LinearFaceModel, pairs_of_landmarks
+from perceptionist.face_models.synthetic_head import population_face_model
+from perceptionist.meshio.obj import read_obj, write_obj
 from scipy.io import savemat
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.io.safe_pickle import ArrayFileError

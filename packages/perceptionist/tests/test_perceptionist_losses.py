@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from perceptionist import distillers, expert_losses, losses
+from perceptionist import distillation_losses, expert_losses, losses
 from perceptionist.image_to_3d import Regression
 from perceptionist.losses import DistillationConfig, TripletConfig
 from torch import Tensor
@@ -86,10 +86,10 @@ def slow_attention(student: Tensor, target: Tensor) -> float:
     ("fast", "slow", "first", "second"),
     [
         (losses.probabilistic_transfer, slow_transfer, A, B),
-        (distillers.relation, slow_relation, A, B),
-        (distillers.selectivity, slow_selectivity, MAPS_A, MAPS_B),
-        (distillers.similarity, slow_similarity, MAPS_A, MAPS_B),
-        (distillers.attention, slow_attention, MAPS_A, MAPS_B),
+        (distillation_losses.relation, slow_relation, A, B),
+        (distillation_losses.selectivity, slow_selectivity, MAPS_A, MAPS_B),
+        (distillation_losses.similarity, slow_similarity, MAPS_A, MAPS_B),
+        (distillation_losses.attention, slow_attention, MAPS_A, MAPS_B),
     ],
 )
 def test_the_fast_form_is_the_slow_one_and_nothing_is_lost_on_equals(fast, slow, first, second) -> None:
@@ -132,13 +132,13 @@ def test_a_row_without_length_does_no_harm() -> None:
 def test_correlation_by_hand() -> None:
     student, target = torch.tensor([[1.0, 2], [0, 5], [3, 3]]), torch.tensor([[0.0, 0], [1, 1], [1, 1]])
     # errors (1, 2), (1, 4), (2, 2): products 1 + 8 and 2 + 8
-    assert float(distillers.correlation(student, target)) == pytest.approx(9.5)
+    assert float(distillation_losses.correlation(student, target)) == pytest.approx(9.5)
     with pytest.raises(ValueError, match="at least 2"):
-        distillers.correlation(student[:1], target[:1])
+        distillation_losses.correlation(student[:1], target[:1])
 
 
 def test_information_is_the_likelihood_of_a_regression() -> None:
-    module = distillers.VariationalInformation(4, 3, 5, variance=5.0)
+    module = distillation_losses.VariationalInformation(4, 3, 5, variance=5.0)
     student, target = torch.randn(6, 4), torch.randn(6, 5)
     hidden = student
     for layer in module.regressor:
@@ -149,7 +149,7 @@ def test_information_is_the_likelihood_of_a_regression() -> None:
     maps = module(torch.randn(2, 4, 8, 8), torch.randn(2, 5, 4, 4))
     assert maps.isfinite()
     with pytest.raises(ValueError, match="above"):
-        distillers.VariationalInformation(4, 3, 5, variance=0)
+        distillation_losses.VariationalInformation(4, 3, 5, variance=0)
 
 
 def test_adversarial_terms_by_hand() -> None:

@@ -8,19 +8,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from perceptionist.mesh_files import (
-    Mesh,
-    MeshError,
-    _read_lines,
-    _read_plain,
-    read_mesh,
-    read_obj,
-    read_xyz,
-    write_mesh,
-    write_obj,
-    write_xyz,
-)
-from perceptionist.ply_files import read_ply, write_ply
+from perceptionist.meshio.io import read_mesh, write_mesh
+from perceptionist.meshio.mesh import Mesh, MeshError
+from perceptionist.meshio.obj import _read_lines, _read_plain, read_obj, write_obj
+from perceptionist.meshio.ply import read_ply, write_ply
+from perceptionist.meshio.xyz import read_xyz, write_xyz
 
 QUIET = settings(deadline=None, max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 finite = {32: st.floats(allow_nan=False, allow_infinity=False, width=32), 64: st.floats(-1e300, 1e300)}

@@ -6,7 +6,7 @@ from perceptionist.face_network import Classifier, Discriminator, FaceNetwork, F
 from perceptionist.generator import Generator, GeneratorConfig, enlarge
 from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig, Stage
 from perceptionist.refiners import ForwardDirection, RefinerConfig, ReverseDirection
-from perceptionist.supervised import SupervisedHead, SupervisedHeadConfig
+from perceptionist.supervised_head import SupervisedHead, SupervisedHeadConfig
 from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig, unit
 from torch import Tensor, nn
 

@@ -5,10 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from perceptionist.draws import Faces, PicturesWithTruth, Triplets, face_input, shared_crop
-from perceptionist.face_model_files import open_face_model
-from perceptionist.people import People, Pictures, Voices, open_people
-from perceptionist.plans import landmarks_of
+from perceptionist.dataset.open import open_people
+from perceptionist.dataset.records import People, Pictures, Voices
+from perceptionist.face_models.io import open_face_model
+from perceptionist.sampling import Faces, PicturesWithTruth, Triplets, face_input, shared_crop
+from perceptionist.training_stages import landmarks_of
 from small_perceptionist_runs import SIZES, config_of
 
 

@@ -3,14 +3,14 @@
 import numpy as np
 import pytest
 import torch
-from perceptionist.face_model import Parameters
-from perceptionist.pictures import laid_over, picture_bytes, placed_mesh
-from perceptionist.population_face import (
+from perceptionist.face_models.linear import Parameters
+from perceptionist.face_models.synthetic_head import (
     expression_numbers,
     population_face_model,
     pose_numbers,
     shape_numbers,
 )
+from perceptionist.visualisation import laid_over, picture_bytes, placed_mesh
 from voiceface.synthetic.face.head import identity_coefficients
 from voiceface.synthetic.face.render import render_picture, view_of
 from voiceface.synthetic.identities import draw_people

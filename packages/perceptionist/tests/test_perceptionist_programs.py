@@ -7,13 +7,13 @@ import wave
 
 import numpy as np
 import pytest
-from perceptionist import microphone, results
+from perceptionist import inference, microphone
 from perceptionist.__main__ import main
 from perceptionist.demo import mesh_distances, result_stem
 from perceptionist.evaluation import evaluate, population_truth
-from perceptionist.mesh_files import read_obj
+from perceptionist.face_models.synthetic_head import population_face_model
+from perceptionist.meshio.obj import read_obj
 from perceptionist.microphone import MicrophoneError, meter
-from perceptionist.population_face import population_face_model
 from perceptionist.proportions import MEASURES
 from PIL import Image
 from small_weights import NOTICE, supervised_weights, unsupervised_weights
@@ -74,8 +74,8 @@ def test_demo_writes_each_face_and_a_page(features, weights, kind, tmp_path, cap
     stems = ("video_00001", "video_00002")
     assert names == sorted(f"{stem}{end}" for stem in stems for end in (".obj", *words))
     mesh = read_obj(out / "id_a" / "video_00001.obj", np.float32)
-    model = results.load(weights[kind])
-    made = results.face(model, features / "id_a" / "video" / "00001.npy")
+    model = inference.load(weights[kind])
+    made = inference.face(model, features / "id_a" / "video" / "00001.npy")
     assert (mesh.vertices == made.vertices).all()
     assert (mesh.triangles == model.face_model.outward_triangles).all()
     if kind == "unsupervised":
@@ -106,7 +106,7 @@ def test_results_go_where_the_published_ones_go(tmp_path):
 
 def test_distances_of_meshes_are_told_apart_by_speaker():
     def face(x):
-        return results.Face("", np.full((5, 3), x, np.float32), np.zeros(1), np.zeros(1))
+        return inference.Face("", np.full((5, 3), x, np.float32), np.zeros(1), np.zeros(1))
 
     same, other = mesh_distances([face(0), face(1), face(5)], ["a", "a", "b"])
     assert (same, other) == pytest.approx((3**0.5, 4.5 * 3**0.5))
@@ -144,7 +144,7 @@ def test_demo_mic_refuses_what_holds_no_voice(make, message, weights, tmp_path, 
 def test_too_little_speech_is_refused_by_its_length(population):
     samples, rate = results_speech(clip_of(population))
     with pytest.raises(SpeechError, match=r"s of speech in .* expected at least 0.5"):
-        results.features_of_speech(samples[:6000], rate)
+        inference.features_of_speech(samples[:6000], rate)
 
 
 def results_speech(path):
@@ -299,6 +299,6 @@ def test_bad_requests_end_in_one_line(words, message, features, weights, tmp_pat
 
 
 def test_absent_bundled_weights_are_named(monkeypatch):
-    monkeypatch.setattr(results, "BUNDLED", "weights/none.safetensors")
+    monkeypatch.setattr(inference, "BUNDLED", "weights/none.safetensors")
     with pytest.raises(FileNotFoundError, match=r"weights/none.safetensors.*perceptionist train"):
-        results.load()
+        inference.load()

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 from perceptionist import proportions
-from perceptionist.population_face import frontal_of, population_face_model
+from perceptionist.face_models.synthetic_head import frontal_of, population_face_model
 from voiceface.synthetic.face.head import head_model
 
 PAIRS = {"oicd": (0, 1), "forehead": (2, 3), "cheek": (4, 5), "ear": (6, 7), "midline": (8, 9)}

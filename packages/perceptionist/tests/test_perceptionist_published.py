@@ -11,7 +11,7 @@ from perceptionist.generator import Generator, GeneratorConfig
 from perceptionist.image_to_3d import PUBLISHED, ImageTo3D, ImageTo3DConfig
 from perceptionist.published import Expert
 from perceptionist.refiners import ForwardDirection, RefinerConfig, ReverseDirection
-from perceptionist.supervised import SupervisedHead, SupervisedHeadConfig
+from perceptionist.supervised_head import SupervisedHead, SupervisedHeadConfig
 from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig
 from torch import nn
 from voiceface.checkpoints.published import CheckpointError

@@ -9,13 +9,14 @@ import pytest
 import torch
 from perceptionist.cascade import Cascade, face_side, generator_side, see
 from perceptionist.config import PerceptionistConfig, SpeakerLossConfig
-from perceptionist.draws import Faces, PicturesWithTruth, Triplets
-from perceptionist.face_model_files import open_face_model
+from perceptionist.dataset.open import open_people
+from perceptionist.dataset.records import People, Pictures, Voices
+from perceptionist.face_models.io import open_face_model
 from perceptionist.losses import DistillationConfig, PicturesConfig
 from perceptionist.models import Speaker, load_voice_network_of, read_weights
-from perceptionist.people import People, Pictures, Voices, open_people
-from perceptionist.plans import Start, speaker_terms
+from perceptionist.sampling import Faces, PicturesWithTruth, Triplets
 from perceptionist.train import train
+from perceptionist.training_stages import Start, speaker_terms
 from perceptionist.voice_network import VoiceNetworkConfig, unit
 from small_perceptionist_runs import SIZES, config_of
 from test_perceptionist_cascade import mesh, small
@@ -212,7 +213,12 @@ def test_the_published_cascade_uses_none_of_these() -> None:
 
 
 def test_the_axis_of_the_sexes_is_nearly_always_right_where_plain_distance_is_not() -> None:
-    from perceptionist.population_face import frontal_of, likelier_sex, semantic_shape, shape_numbers
+    from perceptionist.face_models.synthetic_head import (
+        frontal_of,
+        likelier_sex,
+        semantic_shape,
+        shape_numbers,
+    )
     from perceptionist.proportions import shape_errors
     from voiceface.synthetic.face.head import head_model
     from voiceface.synthetic.identities import draw_people

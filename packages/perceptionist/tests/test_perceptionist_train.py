@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 from perceptionist.config import PerceptionistConfig
+from perceptionist.dataset.records import People, Voices, ratios_of
 from perceptionist.models import load_expert_of, load_voice_network_of, load_voice_to_mesh, read_weights
-from perceptionist.people import People, Voices, ratios_of
-from perceptionist.plans import Start
 from perceptionist.train import train
+from perceptionist.training_stages import Start
 from perceptionist.validation import figures, held_out, predict
 from small_perceptionist_runs import COMMON, KINDS, TINY, config_of
 from voiceface.checkpoints.published import CheckpointError
@@ -118,15 +118,15 @@ import torch
 torch.set_num_threads(1)
 from pathlib import Path
 from small_perceptionist_runs import config_of
-from perceptionist.plans import Start
+from perceptionist.training_stages import Start
 from perceptionist.train import train
-from perceptionist import plans
-real, count = plans.generator_side, iter(range(10))
+from perceptionist import training_stages
+real, count = training_stages.generator_side, iter(range(10))
 def die(*given, **named):
     if next(count) == 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return real(*given, **named)
-plans.generator_side = die
+training_stages.generator_side = die
 people, judges = pickle.loads(Path({str(stored_people)!r}).read_bytes())
 given = Start(Path({str(runs["expert"])!r}), Path({str(runs["supervised"])!r}))
 train(config_of("unsupervised"), people, {str(tmp_path / "run")!r},

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from sf2f.discriminator_layers import Layer, Trunk, build, layers, require_side
 from sf2f.discriminators import (
     LARGE,
     SMALL,
@@ -12,7 +13,6 @@ from sf2f.discriminators import (
     ImageDiscriminator,
 )
 from sf2f.published import V2F_TRUNK
-from sf2f.trunks import Layer, Trunk, build, layers, require_side
 from torch import nn
 
 

@@ -5,7 +5,8 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sf2f.draws import (
+from sf2f.image_transforms import face_to_network, normalise
+from sf2f.sampling import (
     Pairs,
     PeopleInWindows,
     cut_to_shared_length,
@@ -14,7 +15,6 @@ from sf2f.draws import (
     person_windows,
     shared_length,
 )
-from sf2f.pictures import face_to_network, normalise
 from sf2f.speakers import Speakers
 from sf2f.speech import MelNormalisation
 from sf2f.windows import WindowsConfig

@@ -11,9 +11,7 @@ import torch
 from sf2f.config import DataConfig, Sf2fConfig
 from sf2f.data import invented_speakers
 from sf2f.evaluation import Readers, as_text, counts_of, evaluate, pictures_by_mode
-from sf2f.generator import EncoderDecoder
-from sf2f.models import VoiceToFace
-from sf2f.rendering import (
+from sf2f.generation import (
     Heard,
     contact_sheet,
     enough_to_judge,
@@ -23,6 +21,8 @@ from sf2f.rendering import (
     pictures_of,
     pictures_of_windows,
 )
+from sf2f.generator import EncoderDecoder
+from sf2f.models import VoiceToFace
 from sf2f.speakers import Speakers
 from voiceface.checkpoints.native import save_model
 from voiceface.commandline.dispatch import run_main
@@ -147,8 +147,8 @@ def test_truth_follows_the_names_in_any_order(people: Speakers) -> None:
 
 def test_features_come_from_given_networks(people: Speakers, monkeypatch: pytest.MonkeyPatch) -> None:
     """FaceNet's figures through a stand-in that reads the mean colour: what is asked of it, and its table."""
-    import sf2f.face_readers
-    import sf2f.scores
+    import sf2f.metrics
+    import sf2f.third_party_networks
 
     class Colours:
         def __init__(self, network: object, return_pooling: bool = False) -> None:
@@ -157,8 +157,8 @@ def test_features_come_from_given_networks(people: Speakers, monkeypatch: pytest
         def of_people(self, pictures: list[torch.Tensor]) -> torch.Tensor:
             return torch.stack([each.mean((0, 2, 3)) for each in pictures])
 
-    monkeypatch.setattr(sf2f.face_readers, "read_facenet", lambda place: "network")
-    monkeypatch.setattr(sf2f.scores, "FaceReader", Colours)
+    monkeypatch.setattr(sf2f.third_party_networks, "read_facenet", lambda place: "network")
+    monkeypatch.setattr(sf2f.metrics, "FaceReader", Colours)
     found = evaluate(model_of("quick_fuser"), replace(people, truth=None), Readers(facenet=Path("x")))
     assert set(found.features) == {
         "naive",

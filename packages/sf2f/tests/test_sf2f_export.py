@@ -12,7 +12,7 @@ from sf2f.__main__ import main
 from sf2f.config import DataConfig
 from sf2f.export import export_onnx, graph_of, samples_of
 from sf2f.generator import GeneratorConfig
-from sf2f.results import Voice, face_of
+from sf2f.inference import Voice, face_of
 from sf2f.speech import SpeechConfig, log_mel, normalised
 from small_sf2f_models import NOTICE, WIDTH, voice, write_model
 from voiceface.audio.frontends import SF2FLogMel

@@ -2,8 +2,8 @@
 
 import pytest
 import torch
-from sf2f.facenet import VGG_STAGES, FaceNetLoss, VGGLoss, facenet_input
-from sf2f.pictures import crop_face, denormalise, normalise
+from sf2f.facenet_loss import VGG_STAGES, FaceNetLoss, VGGLoss, facenet_input
+from sf2f.image_transforms import crop_face, denormalise, normalise
 from torch.nn import functional
 from voiceface.models.facenet import InceptionResNet
 from voiceface.models.lpips import trunk

@@ -9,18 +9,18 @@ import pytest
 import sf2f
 import torch
 from PIL import Image
-from sf2f import results, wen_voices
+from sf2f import inference, voice2face_inference
 from sf2f.__main__ import main
 from sf2f.config import DataConfig
+from sf2f.contact_sheets import named_sheet
 from sf2f.encoders import EncoderConfig, VoiceEncoder
-from sf2f.halves import distances, half_of
+from sf2f.image_transforms import denormalise
 from sf2f.infer import grouped
-from sf2f.infer_page import comparison
-from sf2f.pictures import denormalise
-from sf2f.results import Voice, face_of, windows_in
-from sf2f.sheets import named_sheet
+from sf2f.inference import Voice, face_of, windows_in
+from sf2f.inference_report import comparison
 from sf2f.speech import SpeechConfig, log_mel_of_file, normalised, write_mel
-from sf2f.wen import WenGenerator
+from sf2f.split_half_consistency import distances, half_of
+from sf2f.voice2face_baseline import WenGenerator
 from sf2f.windows import WindowsConfig
 from small_sf2f_models import NOTICE, WIDTH, voice, write_model, write_voice
 from voiceface.audio.decoders import AudioError
@@ -115,7 +115,7 @@ def test_strides_are_half_a_window_unless_told_otherwise(runs: Any) -> None:
     mel = np.zeros((40, 200), np.float32)
     for stride, starts in ((None, range(0, 161, 20)), (63, (0, 63, 126)), (1, range(161))):
         assert len(windows_in(model, mel, stride)) == len(starts)
-    assert results.stride_of(125) == 63
+    assert inference.stride_of(125) == 63
 
 
 def test_weights_come_from_runs_files_and_published_checkpoints(
@@ -137,7 +137,7 @@ def test_weights_come_from_runs_files_and_published_checkpoints(
 
 
 def test_a_copy_without_weights_says_what_is_missing(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
-    monkeypatch.setattr(results, "BUNDLED", "weights/none.safetensors")
+    monkeypatch.setattr(inference, "BUNDLED", "weights/none.safetensors")
     with pytest.raises(FileNotFoundError, match=r"holds no weights/none.safetensors.*--weights"):
         sf2f.load()
     write_voice(tmp_path / "a.wav")
@@ -228,7 +228,7 @@ def test_published_names(kind: str, runs: Any, voices: Path, tmp_path: Path) -> 
     words = ["--weights", str(runs[kind]), "--out", str(out), "--published", "--no-page", "--stride", "63"]
     assert main(["infer", str(path), *words]) == 0
     model = sf2f.load(runs[kind])
-    voice_ = results.read_voice(model, path)
+    voice_ = inference.read_voice(model, path)
     face = face_of(model, [voice_], stride=63, windows=True, whole=True, published=True)
     assert face.windows is not None and face.whole is not None
     expected = {"d_fed_0": face.whole[0]} | {f"seg_{k}": each for k, each in enumerate(face.windows)}
@@ -332,9 +332,9 @@ def wen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_baseline_of_wen_hears_whole_recordings(wen: Path, voices: Path, tmp_path: Path) -> None:
-    model = wen_voices.load_wen_to_face(wen)
+    model = voice2face_inference.load_wen_to_face(wen)
     paths = [voices / "carl.wav", voices / "anna" / "2.wav"]
-    mels = [torch.from_numpy(wen_voices.read_wen_voice(path)[0])[None] for path in paths]
+    mels = [torch.from_numpy(voice2face_inference.read_wen_voice(path)[0])[None] for path in paths]
     assert all(mel.shape == (1, 64, 1000) for mel in mels)
     face = sf2f.face(model, paths[0])
     np.testing.assert_allclose(
@@ -355,13 +355,13 @@ def test_the_baseline_of_wen_hears_whole_recordings(wen: Path, voices: Path, tmp
 
 def test_wens_features_refuse_what_holds_no_voice(silence: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no voice found"):
-        wen_voices.read_wen_voice(silence)
+        voice2face_inference.read_wen_voice(silence)
     (tmp_path / "bad.npy").write_bytes(b"none")
     with pytest.raises(ValueError, match=r"bad.npy is damaged"):
-        wen_voices.read_wen_voice(tmp_path / "bad.npy")
+        voice2face_inference.read_wen_voice(tmp_path / "bad.npy")
     with pytest.raises(FileNotFoundError, match=r"absent\.npy"):
-        wen_voices.read_wen_voice(tmp_path / "absent.npy")
+        voice2face_inference.read_wen_voice(tmp_path / "absent.npy")
     (tmp_path / "bad.wav").write_bytes(b"none")
     with pytest.raises(AudioError, match=r"bad.wav"):
-        wen_voices.read_wen_voice(tmp_path / "bad.wav")
-    assert len(wen_voices.without_silence(voice(2.0))) % 320 == 0
+        voice2face_inference.read_wen_voice(tmp_path / "bad.wav")
+    assert len(voice2face_inference.without_silence(voice(2.0))) % 320 == 0

@@ -5,12 +5,14 @@ import copy
 import pytest
 import torch
 from sf2f.decoders import FaceGanDecoderConfig, FaceGanV2DecoderConfig
+from sf2f.discriminator_layers import Trunk
 from sf2f.discriminators import Discriminators, DiscriminatorsConfig
 from sf2f.encoders import EncoderConfig
-from sf2f.facenet import FaceNetLoss
+from sf2f.facenet_loss import FaceNetLoss
 from sf2f.fusers import FuserConfig
 from sf2f.generator import EncoderDecoder, Generated, GeneratorConfig, freeze_but_fuser
-from sf2f.iteration import (
+from sf2f.losses import LossConfig, sizes_of, total
+from sf2f.training_step import (
     Batch,
     Objective,
     Optimisers,
@@ -21,8 +23,6 @@ from sf2f.iteration import (
     iterate,
     optimisers_of,
 )
-from sf2f.losses import LossConfig, sizes_of, total
-from sf2f.trunks import Trunk
 from torch import Tensor, nn
 from voiceface.models.facenet import InceptionResNet
 

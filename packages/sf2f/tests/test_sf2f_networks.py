@@ -10,9 +10,9 @@ from sf2f.decoders import (
     V2FDecoderConfig,
 )
 from sf2f.encoders import EncoderConfig, VoiceEncoder
-from sf2f.further_decoders import AttnV2FDecoderConfig, MRDecoderConfig
 from sf2f.fusers import Attention, FuserConfig, fuser_of
 from sf2f.generator import EncoderDecoder, GeneratorConfig, freeze_but_fuser
+from sf2f.optional_decoders import AttnV2FDecoderConfig, MRDecoderConfig
 from torch import Tensor, nn
 from voiceface.runtime.config import ConfigError, check, to_dict
 

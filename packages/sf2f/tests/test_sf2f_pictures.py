@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from sf2f.pictures import (
+from sf2f.image_transforms import (
     crop_face,
     denormalise,
     face_rows_and_columns,

@@ -12,7 +12,7 @@ from sf2f.data import open_speakers
 from sf2f.mel_statistics import main as measure
 from sf2f.mel_statistics import mel_statistics
 from sf2f.prepare import PrepareError, prepare
-from sf2f.sources import SourceError, find_source
+from sf2f.recording_sources import SourceError, find_source
 from sf2f.speakers import Speakers
 from sf2f.speech import SpeechConfig, log_mel, log_mel_of_file, read_mel
 from voiceface.audio import loading as audio

@@ -8,16 +8,16 @@ import pytest
 import torch
 import yaml
 from sf2f.decoders import FaceGanDecoderConfig, FaceGanV2DecoderConfig, V2FDecoderConfig
+from sf2f.discriminator_layers import Trunk
 from sf2f.discriminators import LARGE, SMALL, Discriminators, DiscriminatorsConfig
 from sf2f.encoders import EncoderConfig, VoiceEncoder
-from sf2f.further_decoders import AttnV2FDecoderConfig, MRDecoderConfig
 from sf2f.fusers import FuserConfig
 from sf2f.generator import EncoderDecoder, GeneratorConfig
 from sf2f.losses import LossConfig
+from sf2f.optional_decoders import AttnV2FDecoderConfig, MRDecoderConfig
 from sf2f.published import V2F_TRUNK, load_discriminators, load_generator, load_pretrained
 from sf2f.published_options import discriminators_of_options, generator_of_options, losses_of_options
-from sf2f.trunks import Trunk
-from sf2f.wen import Wen, WenFaceNetwork, WenGenerator, WenHead, load_wen
+from sf2f.voice2face_baseline import Wen, WenFaceNetwork, WenGenerator, WenHead, load_wen
 from torch import nn
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.runtime.config import ConfigError

@@ -4,10 +4,10 @@ import pickle
 
 import pytest
 import torch
-from sf2f import face_readers
-from sf2f.facenet import facenet_input
-from sf2f.pictures import FACE_BOX, crop_face, normalise
-from sf2f.scores import (
+from sf2f import third_party_networks
+from sf2f.facenet_loss import facenet_input
+from sf2f.image_transforms import FACE_BOX, crop_face, normalise
+from sf2f.metrics import (
     FaceReader,
     face_frechet_distance,
     inception_features,
@@ -165,12 +165,12 @@ def test_no_pictures_and_wrong_shapes_are_refused(classifier):
 @pytest.mark.parametrize(
     ("reader", "words"),
     [
-        (face_readers.read_facenet, "20180402-114759-vggface2.pt"),
-        (face_readers.read_vggface, "resnet50_ft_weight.pkl"),
-        (face_readers.read_inception_2015, "pt_inception-2015-12-05"),
-        (face_readers.read_inception_v3, "inception_v3_google"),
-        (face_readers.read_lpips, "alexnet-owt"),
-        (face_readers.read_vgg_loss, "vgg19"),
+        (third_party_networks.read_facenet, "20180402-114759-vggface2.pt"),
+        (third_party_networks.read_vggface, "resnet50_ft_weight.pkl"),
+        (third_party_networks.read_inception_2015, "pt_inception-2015-12-05"),
+        (third_party_networks.read_inception_v3, "inception_v3_google"),
+        (third_party_networks.read_lpips, "alexnet-owt"),
+        (third_party_networks.read_vgg_loss, "vgg19"),
     ],
 )
 def test_absent_files_are_named_with_their_source_and_never_fetched(reader, words, tmp_path):
@@ -190,14 +190,14 @@ def test_networks_come_from_a_file_or_its_folder(classifier, inception, facenet,
     path = tmp_path / "resnet50_ft_weights.pkl"
     path.write_bytes(pickle.dumps(arrays, 2))
     for place in (path, tmp_path):
-        found = vggface_logits(face_readers.read_vggface(place), given)
+        found = vggface_logits(third_party_networks.read_vggface(place), given)
         torch.testing.assert_close(found, vggface_logits(classifier, given), rtol=1e-3, atol=1e-3)
     path = tmp_path / "pt_inception-2015-12-05-6726825d.pth"
     torch.save(inception.state_dict(), path)
-    found = inception_features(face_readers.read_inception_2015(tmp_path), given)
+    found = inception_features(third_party_networks.read_inception_2015(tmp_path), given)
     torch.testing.assert_close(found, inception_features(inception, given), rtol=1e-3, atol=1e-4)
     path = tmp_path / "mine.pt"
     torch.save(facenet.state_dict(), path)
     faces = torch.rand(1, 3, 64, 64, generator=seeded())
-    read = FaceReader(face_readers.read_facenet(path)).of_pictures(faces)
+    read = FaceReader(third_party_networks.read_facenet(path)).of_pictures(faces)
     assert torch.equal(read, FaceReader(facenet).of_pictures(faces))

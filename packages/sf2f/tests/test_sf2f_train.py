@@ -206,9 +206,9 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(people: Speakers, tmp_path: Pat
     class Stop(Exception):
         pass
 
-    import sf2f.iteration
+    import sf2f.training_step
 
-    real, calls = sf2f.iteration.iterate, []
+    real, calls = sf2f.training_step.iterate, []
 
     def stopping(*args: Any, **options: Any) -> Any:
         calls.append(1)
@@ -218,7 +218,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(people: Speakers, tmp_path: Pat
 
     parts = tmp_path / "parts"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sf2f.iteration, "iterate", stopping)
+        patch.setattr(sf2f.training_step, "iterate", stopping)
         with pytest.raises(Stop):
             train(config, people, parts, threads=1)
     assert not (parts / MODEL_FILE).exists()
@@ -277,11 +277,11 @@ def test_a_stopped_second_stage_goes_on_without_its_start(
         os.kill(os.getpid(), signal.SIGTERM)
         return real(*_, **__)
 
-    import sf2f.iteration
+    import sf2f.training_step
 
-    real = sf2f.iteration.iterate
+    real = sf2f.training_step.iterate
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sf2f.iteration, "iterate", interrupt)
+        patch.setattr(sf2f.training_step, "iterate", interrupt)
         with pytest.raises(SystemExit) as left:
             train(config_of("quick_fuser"), people, parts, start=given, threads=1)
     assert left.value.code == 128 + signal.SIGTERM

@@ -14,7 +14,7 @@ In three lines:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perceptionist.results import Face, face, load
+    from perceptionist.inference import Face, face, load
 
 __version__ = "0.1.0"
 __all__ = ["Face", "__version__", "face", "load"]
@@ -23,7 +23,7 @@ __all__ = ["Face", "__version__", "face", "load"]
 def __getattr__(name: str) -> Any:
     """Import what needs PyTorch only when it is asked for."""
     if name in ("Face", "face", "load"):
-        from perceptionist import results
+        from perceptionist import inference
 
-        return getattr(results, name)
+        return getattr(inference, name)
     raise AttributeError(f"module 'perceptionist' has no attribute {name!r}")

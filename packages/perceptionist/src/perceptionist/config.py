@@ -17,7 +17,7 @@ from perceptionist.image_to_3d import ImageTo3DConfig
 from perceptionist.losses import DistillationConfig, PicturesConfig, TripletConfig
 from perceptionist.refiners import RefinerConfig
 from perceptionist.speech import SpeechConfig
-from perceptionist.supervised import SupervisedHeadConfig
+from perceptionist.supervised_head import SupervisedHeadConfig
 from perceptionist.voice_network import VoiceNetworkConfig
 
 Kind = Literal["unsupervised", "supervised", "expert", "speaker"]

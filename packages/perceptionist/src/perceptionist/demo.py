@@ -10,8 +10,8 @@ from voiceface.commandline.messages import tell_left_out, tell_notices
 if TYPE_CHECKING:
     import numpy as np
 
-    from perceptionist.face_model import LinearFaceModel
-    from perceptionist.results import Face
+    from perceptionist.face_models.linear import LinearFaceModel
+    from perceptionist.inference import Face
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -21,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(f"--mesh names a format twice: {' '.join(args.mesh)}")
     from voiceface.io.input_files import find_inputs, writable_folder
 
-    from perceptionist.results import FEATURES, face_of, load, read_input
+    from perceptionist.inference import FEATURES, face_of, load, read_input
 
     inputs = find_inputs(args.paths, (FEATURES,), twins="refuse")
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
@@ -68,7 +68,7 @@ def write_face(
     Args:
         out: folder.
         place: path of the recording below the folder it was found in, without suffix.
-        face: from `perceptionist.results.face_of`.
+        face: from `perceptionist.inference.face_of`.
         model: its face model.
         formats: mesh formats, suffixes without the dot.
         published: the pictures alone, as the published program writes them.
@@ -78,8 +78,9 @@ def write_face(
     """
     from voiceface.io.atomic import write_png
 
-    from perceptionist.mesh_files import Mesh, write_mesh
-    from perceptionist.results import portrait
+    from perceptionist.meshio.io import write_mesh
+    from perceptionist.meshio.mesh import Mesh
+    from perceptionist.visualisation import portrait
 
     stem = result_stem(out, place)
     written = []
@@ -131,7 +132,7 @@ def write_page(
     """One page with the pictures of all faces and the meshes of the first of every speaker, to be turned."""
     from voiceface.report import MeshView, PeopleGroup, Person, build_report
 
-    from perceptionist.results import portrait
+    from perceptionist.visualisation import portrait
 
     groups: dict[str, list[Person]] = {}
     for place, face in faces.items():
@@ -164,7 +165,7 @@ def write_page(
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `perceptionist demo`."""
-    from perceptionist.flags import add_model_flags
+    from perceptionist.arguments import add_model_flags
 
     parser = argparse.ArgumentParser(
         prog="perceptionist demo",

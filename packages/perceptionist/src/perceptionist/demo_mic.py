@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from voiceface.commandline.messages import tell_notices
 
 if TYPE_CHECKING:
+    from perceptionist.inference import Face
     from perceptionist.models import VoiceToMesh
     from perceptionist.proportions import Description
-    from perceptionist.results import Face
 
 CAUTION = (
     "A mean over people who sound alike, not a likeness: nobody's face, sex or identity can be told from "
@@ -23,10 +23,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from voiceface.io.input_files import writable_folder
 
+    from perceptionist.face_models.synthetic_head import likelier_sex
+    from perceptionist.inference import face_of, features_of_speech, load
     from perceptionist.microphone import count_down, record, require_microphone
-    from perceptionist.population_face import likelier_sex
     from perceptionist.proportions import describe
-    from perceptionist.results import face_of, features_of_speech, load
     from perceptionist.speech import RATE, read_recording
 
     if args.wav is None:
@@ -82,7 +82,7 @@ def write_all(
     Args:
         out: folder.
         name: stem of the files.
-        face: from `perceptionist.results.face_of`.
+        face: from `perceptionist.inference.face_of`.
         found: from `perceptionist.proportions.describe`.
         model: that made it.
         notice: of its weights.
@@ -93,8 +93,8 @@ def write_all(
     """
     from voiceface.io.atomic import write_png
 
-    from perceptionist.mesh_files import write_obj
-    from perceptionist.results import portrait, side_by_side
+    from perceptionist.meshio.obj import write_obj
+    from perceptionist.visualisation import portrait, side_by_side
 
     face_model = model.face_model
     mesh, picture, page = (out / f"{name}{end}" for end in (".obj", ".png", ".html"))
@@ -119,7 +119,7 @@ def write_page(
     from voiceface.report import MeshView, PeopleGroup, Person, Sound, Table, build_report
 
     from perceptionist.proportions import MEASURES, distances
-    from perceptionist.results import portrait
+    from perceptionist.visualisation import portrait
 
     face_model = model.face_model
     usual = face_model.references[found.sex]
@@ -172,7 +172,7 @@ def write_page(
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `perceptionist demo_mic`."""
-    from perceptionist.flags import add_model_flags
+    from perceptionist.arguments import add_model_flags
 
     parser = argparse.ArgumentParser(
         prog="perceptionist demo_mic",

@@ -10,7 +10,7 @@ from voiceface.datasets import dataset_arguments
 
 if TYPE_CHECKING:
     from perceptionist.evaluation import Evaluation, Known
-    from perceptionist.face_model import LinearFaceModel
+    from perceptionist.face_models.linear import LinearFaceModel
 
 SHOWN = {
     "forehead": "forehead width (ARE)",
@@ -33,12 +33,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.io.input_files import writable_folder
 
     from perceptionist.evaluation import evaluate, folder_truth, mesh_folder, population_truth
-    from perceptionist.mesh_files import read_mesh
+    from perceptionist.meshio.io import read_mesh
 
     out = writable_folder(args.out) if args.out else None
     shapes = None
     if args.predictions:
-        from perceptionist.face_model_files import open_face_model
+        from perceptionist.face_models.io import open_face_model
 
         model = open_face_model(args.face_model, args.references)
         files = list(mesh_folder(args.predictions))
@@ -163,7 +163,7 @@ def write_page(path: Path, found: "Evaluation", model: "LinearFaceModel") -> Non
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `perceptionist evaluate`."""
-    from perceptionist.flags import add_model_flags
+    from perceptionist.arguments import add_model_flags
 
     parser = argparse.ArgumentParser(
         prog="perceptionist evaluate",
@@ -191,7 +191,7 @@ def _predicted(args: argparse.Namespace) -> tuple["LinearFaceModel", list[str], 
     import numpy as np
     from tqdm import tqdm
 
-    from perceptionist.results import face_of, load, read_input
+    from perceptionist.inference import face_of, load, read_input
     from perceptionist.test import corpus_people
 
     people = corpus_people(args.data, args.split, args.files)

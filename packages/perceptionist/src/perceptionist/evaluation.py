@@ -15,7 +15,7 @@ from voiceface.metrics.geometry import ErrorComparison, explained_variance, pers
 from perceptionist.proportions import SEXES, compare_tables, error_table, mean_faces, shape_errors
 
 if TYPE_CHECKING:
-    from perceptionist.face_model import LinearFaceModel
+    from perceptionist.face_models.linear import LinearFaceModel
 
 Array = NDArray[Any]
 MEAN, OWN_SEX = "mean face", "mean of own sex"
@@ -164,7 +164,7 @@ def evaluate(
     Raises:
         ValueError: no predictions, or meshes of another number of vertices.
     """
-    from perceptionist.mesh_files import MeshError
+    from perceptionist.meshio.mesh import MeshError
 
     who = np.asarray(people)
     if not len(meshes):
@@ -227,7 +227,7 @@ def population_truth(root: str | Path, names: Sequence[str], training: Sequence[
     from voiceface.synthetic.layout import Settings, name_of
     from voiceface.synthetic.oracle import coefficient_ceiling
 
-    from perceptionist.population_face import NOTICE, frontal_of, sex_axis
+    from perceptionist.face_models.synthetic_head import NOTICE, frontal_of, sex_axis
 
     truth = read_truth(root)
     settings = Settings(**truth.settings)
@@ -283,7 +283,8 @@ def folder_truth(
     """
     import torch
 
-    from perceptionist.mesh_files import read_mesh, read_xyz
+    from perceptionist.meshio.io import read_mesh
+    from perceptionist.meshio.xyz import read_xyz
 
     meshes, kept = [], []
     for name in names:
@@ -335,7 +336,7 @@ def _sex_in_spreads(
     shapes: Array, who: Array, known: Known, references: Mapping[str, Array]
 ) -> tuple[float, tuple[float, float]]:
     """Shares right along `sex_axis`: of the predictions; of the true shapes by both rules."""
-    from perceptionist.population_face import semantic_shape
+    from perceptionist.face_models.synthetic_head import semantic_shape
 
     assert known.sex_axis is not None and known.coefficients is not None
     male = np.asarray(known.sexes) == "male"
@@ -350,7 +351,7 @@ def _sex_in_spreads(
 def _explained(shapes: Array | None, who: Array, known: Known) -> Explained | None:
     if shapes is None or known.coefficients is None or known.ceiling is None:
         return None
-    from perceptionist.population_face import semantic_shape
+    from perceptionist.face_models.synthetic_head import semantic_shape
 
     rows = np.unique(who)
     if len(rows) < 4:

@@ -11,7 +11,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from voiceface.runtime.config import Config
 
-from perceptionist.supervised import linear_head
+from perceptionist.supervised_head import linear_head
 
 
 class Stage(Config):

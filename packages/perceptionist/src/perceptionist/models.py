@@ -16,13 +16,13 @@ from voiceface.runtime.config import check
 
 from perceptionist import published
 from perceptionist.config import PerceptionistConfig
-from perceptionist.face_model import LinearFaceModel, split_pose
-from perceptionist.face_model_files import open_face_model
+from perceptionist.face_models.io import open_face_model
+from perceptionist.face_models.linear import LinearFaceModel, split_pose
 from perceptionist.face_network import Classifier
 from perceptionist.generator import Generator, enlarge
 from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig
 from perceptionist.refiners import ForwardDirection, RefinerConfig, ReverseDirection
-from perceptionist.supervised import SupervisedHead, SupervisedHeadConfig
+from perceptionist.supervised_head import SupervisedHead, SupervisedHeadConfig
 from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig
 
 SYSTEM = "perceptionist"

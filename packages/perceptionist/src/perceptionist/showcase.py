@@ -43,14 +43,14 @@ class Made:
 
     def vertices(self, voice: Path) -> "NDArray[np.float32]":
         """Frontal mesh (V, 3) of the speaker, pixels of a picture of 120, y up."""
-        from perceptionist.results import face
+        from perceptionist.inference import face
 
         return face(self.model, voice).vertices
 
 
 def load(weights: Path | None = None, *, device: str = "cpu") -> Made:
     """The bundled model, or that of a file or run folder."""
-    from perceptionist.results import load as load_model
+    from perceptionist.inference import load as load_model
 
     return Made(load_model(weights, device=device), "bundled" if weights is None else weights.name)
 

@@ -40,8 +40,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     from tqdm import tqdm
     from voiceface.io.input_files import writable_folder
 
-    from perceptionist.mesh_files import Mesh, write_mesh
-    from perceptionist.results import face_of, load, read_input
+    from perceptionist.inference import face_of, load, read_input
+    from perceptionist.meshio.io import write_mesh
+    from perceptionist.meshio.mesh import Mesh
 
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
     out = writable_folder(args.out)
@@ -82,7 +83,7 @@ def published_people(root: Path, files: int = 3) -> list[Recordings]:
     Raises:
         FileNotFoundError: a part is absent, or nobody is left.
     """
-    from perceptionist.data import read_names
+    from perceptionist.dataset.published_lists import read_names
 
     for part in ("vox1_meta.csv", "fbank", "A2E_val"):
         if not (root / part).exists():
@@ -127,7 +128,7 @@ def corpus_people(root: Path, split: str, files: int = 3) -> list[Recordings]:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `perceptionist test`."""
-    from perceptionist.flags import add_model_flags
+    from perceptionist.arguments import add_model_flags
 
     parser = argparse.ArgumentParser(
         prog="perceptionist test",

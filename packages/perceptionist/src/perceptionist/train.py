@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from voiceface.training.run import Run
 
     from perceptionist.config import PerceptionistConfig
-    from perceptionist.face_model import LinearFaceModel
-    from perceptionist.people import People
-    from perceptionist.plans import Plan, Start
+    from perceptionist.dataset.records import People
+    from perceptionist.face_models.linear import LinearFaceModel
+    from perceptionist.training_stages import Plan, Start
     from perceptionist.validation import HeldOut
 
 
@@ -57,9 +57,9 @@ def train(
     from voiceface.training.run import open_run
 
     from perceptionist.config import stored
-    from perceptionist.face_model_files import open_face_model
+    from perceptionist.face_models.io import open_face_model
     from perceptionist.models import SYSTEM
-    from perceptionist.plans import Start, make_plan
+    from perceptionist.training_stages import Start, make_plan
     from perceptionist.validation import held_out
 
     start, model, plan = start or Start(), face_model or open_face_model(), config.training
@@ -147,8 +147,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.process import keep_freed_memory
 
     from perceptionist.config import PerceptionistConfig
-    from perceptionist.face_model_files import open_face_model
-    from perceptionist.plans import Start
+    from perceptionist.face_models.io import open_face_model
+    from perceptionist.training_stages import Start
 
     keep_freed_memory()
     config = load_config(args.cfg, PerceptionistConfig, "perceptionist", args.override)
@@ -177,8 +177,8 @@ def _people(
     args: argparse.Namespace, split: str, config: "PerceptionistConfig", model: "LinearFaceModel"
 ) -> "People":
     """The people of a split that the flags name."""
-    from perceptionist.invented import invented_people
-    from perceptionist.people import open_people
+    from perceptionist.dataset.open import open_people
+    from perceptionist.dataset.synthetic import invented_people
 
     data = config.data
     if args.population:

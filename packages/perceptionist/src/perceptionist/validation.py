@@ -8,8 +8,8 @@ from numpy.typing import NDArray
 from voiceface.metrics.geometry import explained_variance, person_means
 
 from perceptionist.config import EvaluationConfig
+from perceptionist.dataset.records import People, ratios_of
 from perceptionist.models import VoiceToMesh
-from perceptionist.people import People, ratios_of
 from perceptionist.proportions import MEASURES
 
 BATCH = 16

@@ -1,13 +1,13 @@
-"""Batches of a run of either stage, ready for `sf2f.iteration.iterate`."""
+"""Batches of a run of either stage, ready for `sf2f.training_step.iterate`."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from sf2f.config import Sf2fConfig
-from sf2f.draws import Pairs, PeopleInWindows, cut_to_shared_length, shared_length
-from sf2f.iteration import Batch
-from sf2f.pictures import normalise
+from sf2f.image_transforms import normalise
+from sf2f.sampling import Pairs, PeopleInWindows, cut_to_shared_length, shared_length
 from sf2f.speakers import Speakers
+from sf2f.training_step import Batch
 
 if TYPE_CHECKING:
     from voiceface.training.run import Run

@@ -10,10 +10,10 @@ from pydantic import Field, model_validator
 from voiceface.runtime.config import Config, to_dict
 
 from sf2f.discriminators import DiscriminatorsConfig
-from sf2f.facenet import WEIGHTS
+from sf2f.facenet_loss import WEIGHTS
 from sf2f.generator import FrozenNorms, GeneratorConfig
+from sf2f.image_transforms import FACE_BOX, Statistics
 from sf2f.losses import LossConfig
-from sf2f.pictures import FACE_BOX, Statistics
 from sf2f.speech import MelNormalisation, SpeechConfig
 from sf2f.windows import WindowsConfig
 

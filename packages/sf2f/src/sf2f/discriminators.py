@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from voiceface.runtime.config import Config
 
-from sf2f.trunks import Trunk, build, require_side
+from sf2f.discriminator_layers import Trunk, build, require_side
 
 SMALL, LARGE = "C4-64-2,C4-128-2,C4-256-2", "C4-64-2,C4-128-2,C4-256-2,C4-512-2"
 

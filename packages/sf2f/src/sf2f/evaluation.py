@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from torch import Tensor
 
-from sf2f.models import VoiceToFace
-from sf2f.rendering import (
+from sf2f.generation import (
     Heard,
     enough_to_judge,
     equal_counts,
@@ -22,6 +21,7 @@ from sf2f.rendering import (
     pictures_of_windows,
     real_pictures,
 )
+from sf2f.models import VoiceToFace
 from sf2f.speakers import Speakers
 
 if TYPE_CHECKING:
@@ -214,8 +214,8 @@ def _features(
     """Distances and recalls of FaceNet's features, by mode and similarity (sections 9.1 and 9.2)."""
     from voiceface.metrics.generation import feature_distances, galleries_of, identity_retrieval
 
-    from sf2f.face_readers import read_facenet
-    from sf2f.scores import FaceReader
+    from sf2f.metrics import FaceReader
+    from sf2f.third_party_networks import read_facenet
 
     reader = FaceReader(read_facenet(file), return_pooling=rules.pooled)
     references = reader.of_people(real)
@@ -240,15 +240,16 @@ def _features(
 
 def _scores(made: Tensor, real: Sequence[Tensor], readers: Readers, rules: Rules) -> dict[str, float]:
     """VGGFace Score, Inception Score and FID, diversity (sections 9.3 and 9.4)."""
-    from sf2f import face_readers, scores
-    from sf2f.pictures import FACE_BOX
+    from sf2f import metrics as scores
+    from sf2f import third_party_networks
+    from sf2f.image_transforms import FACE_BOX
 
     found: dict[str, float] = {}
     ours = (made * 255).to(torch.uint8)  # cut off, as published
     theirs = (torch.stack([each[0] for each in real]) * 255).round().to(torch.uint8)
     if readers.vggface is not None:
         score = scores.vggface_score(
-            face_readers.read_vggface(readers.vggface),
+            third_party_networks.read_vggface(readers.vggface),
             ours,
             order=rules.order,
             box=FACE_BOX if rules.crop else None,
@@ -256,12 +257,14 @@ def _scores(made: Tensor, real: Sequence[Tensor], readers: Readers, rules: Rules
         )
         found |= {"VFS": score.mean, "VFS deviation": score.deviation}
     if readers.inception is not None:
-        both = scores.inception_scores(face_readers.read_inception_2015(readers.inception), ours, theirs)
+        both = scores.inception_scores(
+            third_party_networks.read_inception_2015(readers.inception), ours, theirs
+        )
         found |= {"IS": both.score.mean, "IS deviation": both.score.deviation, "FID": both.fid}
     if readers.lpips is not None:
         from voiceface.metrics.generation import diversity
 
-        spread = diversity(face_readers.read_lpips(readers.lpips), ours.float() / 127.5 - 1)
+        spread = diversity(third_party_networks.read_lpips(readers.lpips), ours.float() / 127.5 - 1)
         found |= {"LPIPS diversity": spread.mean, "LPIPS diversity deviation": spread.deviation}
     return found
 

@@ -8,8 +8,8 @@ import numpy as np
 from torch import Tensor
 
 from sf2f.evaluation import Evaluation
+from sf2f.generation import as_bytes
 from sf2f.models import VoiceToFace
-from sf2f.rendering import as_bytes
 from sf2f.speakers import Speakers
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from voiceface.commandline import arguments
 
-from sf2f.flags import WEIGHTS
+from sf2f.arguments import WEIGHTS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +68,7 @@ def export_onnx(model: "VoiceToFace", out: str | Path, *, stride: int | None = N
     from voiceface.io.atomic import atomic_path
     from voiceface.runtime.config import to_dict
 
-    from sf2f.results import stride_of
+    from sf2f.inference import stride_of
 
     path = Path(out)
     if path.suffix != ".onnx":
@@ -182,7 +182,7 @@ def picture_of(model: "VoiceToFace", wave: "np.ndarray", stride: int) -> "np.nda
     """What PyTorch makes of samples (T,) int16 without silence, the way of `sf2f infer`: (1, 3, H, W)."""
     import torch
 
-    from sf2f.results import embed, windows_in
+    from sf2f.inference import embed, windows_in
     from sf2f.speech import log_mel, normalised
 
     config = model.data.speech.model_copy(update={"remove_silence": False, "rates": "resample"})
@@ -232,7 +232,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     import logging
 
-    from sf2f.results import load
+    from sf2f.inference import load
 
     for name in ("onnxscript", "onnx_ir"):  # they tell of every constant that they join
         logging.getLogger(name).setLevel(logging.WARNING)

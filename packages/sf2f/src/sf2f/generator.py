@@ -20,8 +20,8 @@ from sf2f.decoders import (
     V2FDecoderConfig,
 )
 from sf2f.encoders import EncoderConfig, VoiceEncoder, unit
-from sf2f.further_decoders import AttnV2FDecoder, AttnV2FDecoderConfig, MRDecoder, MRDecoderConfig
 from sf2f.fusers import FuserConfig, require_windows
+from sf2f.optional_decoders import AttnV2FDecoder, AttnV2FDecoderConfig, MRDecoder, MRDecoderConfig
 
 AnyDecoderConfig = (
     V2FDecoderConfig | FaceGanDecoderConfig | FaceGanV2DecoderConfig | MRDecoderConfig | AttnV2FDecoderConfig

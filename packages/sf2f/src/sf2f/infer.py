@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from voiceface.commandline import arguments
 from voiceface.commandline.messages import tell_left_out, tell_notices
 
-from sf2f.flags import WEIGHTS
+from sf2f.arguments import WEIGHTS
 
 if TYPE_CHECKING:
     import torch
 
-    from sf2f.infer_page import Named
-    from sf2f.results import Face, Model, Voice
+    from sf2f.inference import Face, Model, Voice
+    from sf2f.inference_report import Named
 
 MOST_COMPARED = 100
 """Voices whose halves are compared; of more, evenly spaced ones."""
@@ -33,10 +33,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.io.atomic import write_png
     from voiceface.io.input_files import find_inputs, writable_folder
 
-    from sf2f.halves import distances
-    from sf2f.infer_page import Named, comparison, described, write_page
-    from sf2f.results import face_of, read_voice
-    from sf2f.sheets import named_sheet
+    from sf2f.contact_sheets import named_sheet
+    from sf2f.inference import face_of, read_voice
+    from sf2f.inference_report import Named, comparison, described, write_page
+    from sf2f.split_half_consistency import distances
 
     model, suffixes = _model_of(args)
     groups = grouped(find_inputs(args.voices, suffixes), args.face_per, args.together)
@@ -98,7 +98,7 @@ def grouped(
             for themselves.
         together: all are of one person.
     """
-    from sf2f.infer_page import Named
+    from sf2f.inference_report import Named
 
     if together:
         return [Named(Path("together"), "together", tuple(path for path, _ in inputs))]
@@ -118,7 +118,7 @@ def write_face(
     Args:
         out: folder.
         place: of the face below it, without suffix.
-        face: from `sf2f.results.face_of`.
+        face: from `sf2f.inference.face_of`.
         published: names as the published program gives them, `PLACE/d_fed_0.png` (the recording as one long
             window; one for each recording), `PLACE/seg_0.png` ... (windows) and `PLACE/fused_0.png`; else
             `faces/PLACE.png`, `windows/PLACE/000.png` ... and `whole/PLACE/000.png` ..., as far as made.
@@ -190,11 +190,11 @@ def build_parser() -> argparse.ArgumentParser:
 def _model_of(args: argparse.Namespace) -> "tuple[Model, tuple[str, ...]]":
     """The model that the flags name, and the suffixes of stored features that it reads."""
     if args.wen:
-        from sf2f.wen_voices import FEATURE_SUFFIXES as WEN_SUFFIXES
-        from sf2f.wen_voices import load_wen_to_face
+        from sf2f.voice2face_inference import FEATURE_SUFFIXES as WEN_SUFFIXES
+        from sf2f.voice2face_inference import load_wen_to_face
 
         return load_wen_to_face(args.wen, "per_picture" if args.published else "fixed"), WEN_SUFFIXES
-    from sf2f.results import load
+    from sf2f.inference import load
     from sf2f.speech import FEATURE_SUFFIXES
 
     return load(args.weights, device=args.device), FEATURE_SUFFIXES

@@ -14,7 +14,7 @@ from torch.nn import functional
 from voiceface.runtime.config import Config
 
 from sf2f.discriminators import Verdict
-from sf2f.pictures import halved_to
+from sf2f.image_transforms import halved_to
 
 GanKind = Literal["gan", "wgan", "lsgan"]
 Mixing = Literal["uniform", "normal"]

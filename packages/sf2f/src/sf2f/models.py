@@ -18,7 +18,7 @@ from voiceface.runtime.config import check
 from sf2f.config import DataConfig, Sf2fConfig
 from sf2f.discriminators import Discriminators
 from sf2f.generator import EncoderDecoder
-from sf2f.pictures import denormalise
+from sf2f.image_transforms import denormalise
 
 if TYPE_CHECKING:
     from voiceface.training.run import Run

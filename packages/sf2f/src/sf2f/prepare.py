@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from sf2f.sources import Source
+    from sf2f.recording_sources import Source
     from sf2f.speech import SpeechConfig
 
 RECORD, FAILURES, MELS = "prepare.json", "failures.csv", "mel_spectrograms"
@@ -54,7 +54,7 @@ def prepare(
     split come along. Files that give nothing are listed in `OUT/failures.csv` with the reason.
 
     Args:
-        source: see `sf2f.sources.find_source`.
+        source: see `sf2f.recording_sources.find_source`.
         out: data folder; may be the source itself.
         config: recordings to features; None takes the published way.
         stored: type of the stored values.
@@ -73,7 +73,7 @@ def prepare(
     from voiceface.runtime.config import to_dict
     from voiceface.runtime.process_pool import map_unordered
 
-    from sf2f.sources import find_source
+    from sf2f.recording_sources import find_source
     from sf2f.speech import DEFAULT
 
     root, config = Path(out), config or DEFAULT

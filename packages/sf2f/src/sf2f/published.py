@@ -14,12 +14,12 @@ from torch import Tensor, nn
 from voiceface.checkpoints.native import Report, load_into
 from voiceface.checkpoints.published import CheckpointError, apply_key_table, read_published, state_dict_of
 
+from sf2f.discriminator_layers import Trunk, build
 from sf2f.discriminators import LARGE, SMALL, Discriminators, DiscriminatorsConfig
 from sf2f.fusers import FuserConfig
 from sf2f.generator import EncoderDecoder, GeneratorConfig
 from sf2f.published_options import discriminators_of_options, generator_of_options
 from sf2f.published_shapes import State, config_of_shapes
-from sf2f.trunks import Trunk, build
 
 FUSER_KEYS = "encoder.attn_fuser.*"
 KEYS = [(r"((?:mid|high)_ef_block)\.(?!projection\.)\w+(?:\.0)?\.(\w+)$", r"\1.norm.0.\2")]

@@ -9,10 +9,10 @@ from typing import Any
 
 from voiceface.runtime.config import ConfigError, check
 
+from sf2f.discriminator_layers import ACTIVATION
 from sf2f.discriminators import DiscriminatorsConfig
 from sf2f.generator import GeneratorConfig
 from sf2f.losses import LossConfig
-from sf2f.trunks import ACTIVATION
 
 Tree = Mapping[str, Any]
 SIZES = ("", "_low", "_mid", "_high")

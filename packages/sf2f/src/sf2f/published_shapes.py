@@ -8,9 +8,9 @@ from torch import Tensor
 
 from sf2f.decoders import FaceGanDecoderConfig, FaceGanV2DecoderConfig, V2FDecoderConfig
 from sf2f.encoders import EncoderConfig
-from sf2f.further_decoders import AttnV2FDecoderConfig, MRDecoderConfig
 from sf2f.fusers import FuserConfig
 from sf2f.generator import AnyDecoderConfig, GeneratorConfig
+from sf2f.optional_decoders import AttnV2FDecoderConfig, MRDecoderConfig
 
 State = Mapping[str, Tensor]
 

@@ -33,14 +33,14 @@ class Made:
 
     def picture(self, voices: Sequence[Path]) -> "NDArray[np.uint8]":
         """One picture (H, W, 3) from all windows of these recordings of one person."""
-        from sf2f.results import face
+        from sf2f.inference import face
 
         return face(self.model, list(voices)).picture
 
 
 def load(weights: Path | None = None, *, device: str = "cpu", bank: Sequence[Path] = ()) -> Made:
     """The bundled generator, or that of a file or run folder; it needs no pictures of others."""
-    from sf2f.results import load as load_generator
+    from sf2f.inference import load as load_generator
 
     return Made(load_generator(weights, device=device), "bundled" if weights is None else weights.name)
 

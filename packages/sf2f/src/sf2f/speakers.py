@@ -94,7 +94,8 @@ class Speakers:
         The faces of HQ-VoxCeleb take 0.1 GB at 64 x 64, its features about 40 GB.
 
         Args:
-            size: rows and columns that pictures are kept in (`sf2f.pictures.resized`); None keeps their own.
+            size: rows and columns that pictures are kept in (`sf2f.image_transforms.resized`); None keeps
+                their own.
             stored: type that features are kept in; float16 halves the memory at an error of up to 0.008.
             voices: read features; else they stay where they are.
             faces: the same of pictures.
@@ -102,7 +103,7 @@ class Speakers:
         """
         from tqdm import tqdm
 
-        from sf2f.pictures import resized
+        from sf2f.image_transforms import resized
 
         heard: list[tuple[Item, ...]] = []
         seen: list[tuple[Item, ...]] = []

@@ -9,7 +9,7 @@ from voiceface.commandline import arguments
 from voiceface.commandline.messages import tell_notices, tell_seen_in_training
 from voiceface.datasets import dataset_arguments
 
-from sf2f.flags import DATA, WEIGHTS
+from sf2f.arguments import DATA, WEIGHTS
 
 if TYPE_CHECKING:
     from sf2f.evaluation import Evaluation
@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from sf2f.data import speakers_of
     from sf2f.evaluation import Readers, Rules, as_text, evaluate
     from sf2f.evaluation_report import write_report
+    from sf2f.inference import bundled
     from sf2f.models import load_voice_to_face
-    from sf2f.results import bundled
 
     if args.out.is_file():
         raise FileExistsError(f"--out: {args.out} is a file, expected a folder")
@@ -75,7 +75,7 @@ def write_results(out: Path, found: "Evaluation", model: "VoiceToFace") -> None:
     from voiceface.io.atomic import write_json, write_text
 
     from sf2f.evaluation import results_rows
-    from sf2f.rendering import write_picture
+    from sf2f.generation import write_picture
 
     for name, picture in zip(found.names, found.pictures, strict=True):
         write_picture(out / "faces" / f"{name.replace('/', '_')}.png", picture)

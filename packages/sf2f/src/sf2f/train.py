@@ -1,7 +1,7 @@
 """Training: `sf2f train --cfg NAME --data ROOT --out RUN`.
 
 Stage 1 trains encoder and decoder against discriminators; stage 2 the fuser of a stage-1 run. One iteration
-is `sf2f.iteration.iterate`, in the published order.
+is `sf2f.training_step.iterate`, in the published order.
 """
 
 import argparse
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from voiceface.commandline import arguments
 
-from sf2f.flags import DATA
+from sf2f.arguments import DATA
 
 if TYPE_CHECKING:
     from torch import nn
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from sf2f.config import Sf2fConfig
     from sf2f.discriminators import Discriminators
     from sf2f.generator import EncoderDecoder
-    from sf2f.iteration import Objective, Optimisers
     from sf2f.speakers import Speakers
+    from sf2f.training_step import Objective, Optimisers
     from sf2f.validation import Judged
 
 
@@ -73,10 +73,10 @@ def train(
 
     from sf2f.batches import batches_of
     from sf2f.config import stored
-    from sf2f.iteration import Objective, iterate
     from sf2f.losses import sizes_of
     from sf2f.models import SYSTEM, save_run
-    from sf2f.perceptual_choice import chosen_distance
+    from sf2f.perceptual_loss import chosen_distance
+    from sf2f.training_step import Objective, iterate
     from sf2f.validation import held_out, preview
 
     start, plan = start or Start(), config.training
@@ -176,7 +176,7 @@ def make_optimisers(
     config: "Sf2fConfig", generator: "EncoderDecoder", discriminators: "Discriminators"
 ) -> "Optimisers":
     """Adam for everything that learns."""
-    from sf2f.iteration import Optimisers, adam
+    from sf2f.training_step import Optimisers, adam
 
     plan = config.optimiser
     lr = plan.discriminator_lr or plan.lr
@@ -199,7 +199,7 @@ def named(optimisers: "Optimisers") -> dict[str, Any]:
 
 def make_rates(config: "Sf2fConfig") -> tuple[Callable[[int], float], ...]:
     """Step -> learning rate of the generator, of image and conditional, and of identity discriminators."""
-    from sf2f.schedule import rate_after_epoch
+    from sf2f.lr_schedule import rate_after_epoch
 
     plan, chosen, steps = config.schedule, config.optimiser, config.training.max_iter
     after = plan.decay_after

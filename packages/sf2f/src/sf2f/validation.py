@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from sf2f.config import Sf2fConfig
-from sf2f.models import VoiceToFace
-from sf2f.pictures import Statistics, denormalise
-from sf2f.rendering import (
+from sf2f.generation import (
     contact_sheet,
     enough_to_judge,
     equal_counts,
@@ -20,6 +18,8 @@ from sf2f.rendering import (
     pictures_of,
     real_pictures,
 )
+from sf2f.image_transforms import Statistics, denormalise
+from sf2f.models import VoiceToFace
 from sf2f.speakers import Speakers
 
 if TYPE_CHECKING:
@@ -75,8 +75,8 @@ def held_out(
         judge = load("judge")
         found = replace(found, judge=judge, reading=read_people(judge, equal_counts(real)))
     if facenet is not None:
-        from sf2f.face_readers import read_facenet
-        from sf2f.scores import FaceReader
+        from sf2f.metrics import FaceReader
+        from sf2f.third_party_networks import read_facenet
 
         reader = FaceReader(read_facenet(facenet).to(device), config.perceptual.box)
         found = replace(found, facenet=(reader, reader.of_people(real)))

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sf2f.results import FRAMES_A_SECOND, Voice, embed, pictures_of_embeddings, windows_in
+from sf2f.inference import FRAMES_A_SECOND, Voice, embed, pictures_of_embeddings, windows_in
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from sf2f.results import Model
+    from sf2f.inference import Model
 
 
 @dataclass(frozen=True)

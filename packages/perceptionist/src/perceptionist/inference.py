@@ -4,7 +4,6 @@ Letters: B batch, T frames, N vertices.
 """
 
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
@@ -14,18 +13,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from perceptionist.face_model import LinearFaceModel
+    from perceptionist.face_models.linear import LinearFaceModel
     from perceptionist.models import VoiceToMesh
     from perceptionist.speech import SpeechConfig
 
 Array = NDArray[Any]
+
 BUNDLED = "weights/population.safetensors"
+
 TRAINING = "perceptionist train --cfg supervised --data DATA --out RUN"
+
 FEATURES = ".npy"
+
 SIDE = 120  # pixels of the pictures that meshes are stated for
+
 SHORTEST = 0.5  # seconds of speech that are worth an answer
-BACKGROUND = (38, 48, 63)
-SKIN = (0.93, 0.84, 0.77)
 
 
 @dataclass(frozen=True)
@@ -71,8 +73,8 @@ def load(
     """
     from voiceface.runtime.devices import choose_device
 
-    from perceptionist.face_model import LinearFaceModel
-    from perceptionist.face_model_files import open_face_model
+    from perceptionist.face_models.io import open_face_model
+    from perceptionist.face_models.linear import LinearFaceModel
     from perceptionist.models import load_voice_to_mesh
 
     source = bundled() if weights is None else Path(weights)
@@ -152,9 +154,9 @@ def face_of(model: "VoiceToMesh", features: Array, source: str = "", *, publishe
     """
     import torch
 
-    from perceptionist.face_model import FLIP, PUBLISHED_FLIP
+    from perceptionist.face_models.linear import FLIP, PUBLISHED_FLIP
     from perceptionist.generator import enlarge
-    from perceptionist.pictures import laid_over, picture_bytes, placed_mesh
+    from perceptionist.visualisation import laid_over, picture_bytes, placed_mesh
 
     flip = PUBLISHED_FLIP if published else FLIP
     device = model.face_model.mean.device
@@ -186,51 +188,3 @@ def face_of(model: "VoiceToMesh", features: Array, source: str = "", *, publishe
 def face(model: "VoiceToMesh", path: str | Path) -> Face:
     """Everything that a model makes of a recording or feature file; errors as `read_input`, `face_of`."""
     return face_of(model, read_input(path, bands=model.voice.config.bands), str(path))
-
-
-def portrait(
-    vertices: Array, model: "LinearFaceModel", side: int = 480, turn: float = 0.0, colors: Array | None = None
-) -> NDArray[np.uint8]:
-    """A lit drawing of a frontal mesh.
-
-    Args:
-        vertices: (N, 3), y up.
-        model: whose triangles join them.
-        side: of the picture, pixels.
-        turn: degrees about the upright axis.
-        colors: (N, 3) in [0, 1]; None: a plain skin colour.
-
-    Returns:
-        (side, side, 3) uint8 RGB.
-    """
-    from perceptionist.sim3dr import Lighting, rasterize
-
-    angle = np.deg2rad(turn)
-    about = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
-    points = np.asarray(vertices, float) @ about.T
-    low, high = points.min(axis=0), points.max(axis=0)
-    scale = 0.9 * side / max(float((high - low)[:2].max()), 1e-9)
-    centred = (points - (low + high) / 2) * scale * [1, -1, 1] + [side / 2, side / 2, 0]
-    # Drawn at double size, then halved: smooth edges.
-    twice = np.ascontiguousarray(2 * centred + [0.5, 0.5, 0], np.float32)
-    triangles = model.triangles
-    lighting = Lighting(
-        intensity_ambient=0.28, intensity_directional=0.72, intensity_specular=0.0, light_pos=(-3, -3.2, 6)
-    )
-    drawn: Array = np.empty((2 * side, 2 * side, 3), np.uint8)
-    drawn[:] = BACKGROUND
-    lit = lighting.light(twice, triangles) * np.asarray(SKIN if colors is None else colors, np.float32)
-    drawn = rasterize(twice, triangles, lit, drawn)
-    small = drawn.reshape(side, 2, side, 2, 3).mean(axis=(1, 3))
-    return np.rint(small).astype(np.uint8)
-
-
-def side_by_side(pictures: Sequence[NDArray[np.uint8]], height: int = 480) -> NDArray[np.uint8]:
-    """Pictures of one height beside each other; smaller ones are enlarged without smoothing away pixels."""
-    from PIL import Image
-
-    rows = [
-        np.asarray(Image.fromarray(each).resize((height, height), Image.Resampling.BICUBIC))
-        for each in pictures
-    ]
-    return np.concatenate(rows, axis=1)

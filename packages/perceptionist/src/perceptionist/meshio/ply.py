@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from voiceface.io.atomic import atomic_path
 
-from perceptionist.mesh_files import Mesh, MeshError, as_mesh, content_of
-from perceptionist.number_text import read_rows, write_rows
+from perceptionist.meshio.mesh import Mesh, MeshError, as_mesh, content_of
+from perceptionist.meshio.text import read_rows, write_rows
 
 Array = NDArray[Any]
 TYPES = {

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from voiceface.models.facenet import FaceFeatures, InceptionResNet
 
-from sf2f.pictures import FACE_BOX, Box, Statistics, crop_face, denormalise, normalise
+from sf2f.image_transforms import FACE_BOX, Box, Statistics, crop_face, denormalise, normalise
 
 WEIGHTS = (1 / 16, 1 / 8, 1 / 4, 1.0)
 VGG_STAGES = (2, 7, 12, 21, 30)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from sf2f.models import VoiceToFace
-    from sf2f.wen_voices import WenToFace
+    from sf2f.voice2face_inference import WenToFace
 
     Model = VoiceToFace | WenToFace
 
@@ -151,7 +151,7 @@ def read_voice(model: "Model", path: str | os.PathLike[str]) -> Voice:
         FileNotFoundError, voiceface.audio.loading.AudioError: absent, or no sound file.
     """
     from sf2f import speech
-    from sf2f.wen_voices import WenToFace, read_wen_voice
+    from sf2f.voice2face_inference import WenToFace, read_wen_voice
 
     if isinstance(model, WenToFace):
         return Voice(str(path), *read_wen_voice(path, model.bands))
@@ -174,7 +174,7 @@ def windows_in(model: "Model", mel: NDArray[np.float32], stride: int | None = No
     Returns:
         (S, M, W), S at least 1.
     """
-    from sf2f.wen_voices import WenToFace
+    from sf2f.voice2face_inference import WenToFace
     from sf2f.windows import windows_of_recording
 
     if isinstance(model, WenToFace):

@@ -15,7 +15,7 @@ from voiceface.synthetic.face.head import (
 from voiceface.synthetic.face.render import BOX_SHARE, View
 from voiceface.synthetic.face.scene import rotation
 
-from perceptionist.face_model import FLIP, LinearFaceModel
+from perceptionist.face_models.linear import FLIP, LinearFaceModel
 
 Array = NDArray[Any]
 NOTICE = (
@@ -111,7 +111,7 @@ def pose_numbers(
         view: from `voiceface.synthetic.face.render.view_of`.
         alpha: (40,) the person's own coefficients, `identity_coefficients`.
         side: of the picture in pixels.
-        flip: see `perceptionist.face_model.place`.
+        flip: see `perceptionist.face_models.linear.place`.
         face_gain: factor on all bases.
     """
     turn = rotation(view.pose)

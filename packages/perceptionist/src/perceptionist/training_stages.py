@@ -28,9 +28,9 @@ from perceptionist.cascade import (
     see,
 )
 from perceptionist.config import PerceptionistConfig, SpeakerLossConfig, SupervisedLossConfig
-from perceptionist.draws import Faces, PicturesWithTruth, Triplets, VoicesWithTruth, shared_crop
+from perceptionist.dataset.records import People
 from perceptionist.expert_losses import ExpertLossConfig, expert_terms, parameter_error, wing
-from perceptionist.face_model import FLIP, LinearFaceModel, split_pose
+from perceptionist.face_models.linear import FLIP, LinearFaceModel, split_pose
 from perceptionist.generator import enlarge
 from perceptionist.image_to_3d import ImageTo3DConfig
 from perceptionist.losses import total
@@ -42,7 +42,7 @@ from perceptionist.models import (
     load_expert_of,
     load_voice_network_of,
 )
-from perceptionist.people import People
+from perceptionist.sampling import Faces, PicturesWithTruth, Triplets, VoicesWithTruth, shared_crop
 
 FACE_ORDER = 1_000_003  # added to the seed: pictures are drawn independently of recordings
 TRAINING_ONLY = ("f.", "d.", "c.")

@@ -1,14 +1,12 @@
-"""ICT-FaceKit (light model, MIT licence) as a face model: `python -m perceptionist.ict_facekit DIR --out F`.
+"""ICT-FaceKit's light model (MIT licence), read as a face model.
 
 The folder holds whole meshes: a neutral face, identity modes, expressions, all with the same vertices in
 centimetres. A mode's basis vector is its mesh minus the neutral one; the expressions, artists' shapes that
 overlap, are reduced to a few by their principal directions.
 """
 
-import argparse
 import json
 import re
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,12 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from perceptionist.face_model import LinearFaceModel
+    from perceptionist.face_models.linear import LinearFaceModel
 
 Array = NDArray[Any]
+
 AREAS = {"narrow": 6706, "face": 9409}  # the first vertices of the light model
+
 NAME = "ict-facekit"
+
 NOTICE = "Face model made from ICT-FaceKit (USC Institute for Creative Technologies, MIT licence)."
+
 LANDMARKS = 68
 
 
@@ -53,8 +55,13 @@ def read_ict_facekit(
         FileNotFoundError: a file is absent.
         FaceModelError, MeshError: files that do not fit together.
     """
-    from perceptionist.face_model import FaceModelError, LinearFaceModel, pairs_of_landmarks, pose_whitening
-    from perceptionist.mesh_files import read_obj
+    from perceptionist.face_models.linear import (
+        FaceModelError,
+        LinearFaceModel,
+        pairs_of_landmarks,
+        pose_whitening,
+    )
+    from perceptionist.meshio.obj import read_obj
 
     folder = Path(folder)
     neutral_path = _neutral(folder)
@@ -100,28 +107,6 @@ def read_ict_facekit(
     )
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Convert a folder into one file; exit code 0 done, 1 not."""
-    parser = argparse.ArgumentParser(prog="python -m perceptionist.ict_facekit", description=__doc__)
-    parser.add_argument("folder", type=Path, help="FaceXModel folder of ICT-FaceKit")
-    parser.add_argument("--out", type=Path, required=True, help="face model to write, .safetensors")
-    parser.add_argument("--area", default="face", help="face (default), narrow, all, or a number of vertices")
-    parser.add_argument("--shapes", type=int, default=40, help="identity modes (default 40)")
-    parser.add_argument("--expressions", type=int, default=10, help="expression directions (default 10)")
-    options = parser.parse_args(argv)
-    from perceptionist.face_model_files import save_face_model
-
-    try:
-        model = read_ict_facekit(options.folder, options.area, options.shapes, options.expressions)
-        save_face_model(options.out, model)
-    except (ValueError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 1
-    size = f"{model.vertex_count:,} vertices, {len(model.triangles):,} triangles"
-    print(f"{options.out}: {size}, {model.shape_count} + {model.expression_count} coefficients")
-    return 0
-
-
 def _neutral(folder: Path) -> Path:
     found = sorted(folder.glob("*neutral*.obj"))
     if len(found) != 1:
@@ -132,7 +117,7 @@ def _neutral(folder: Path) -> Path:
 
 def _area(area: str | int, vertices: int) -> int:
     """How many vertices to keep."""
-    from perceptionist.face_model import FaceModelError
+    from perceptionist.face_models.linear import FaceModelError
 
     text = str(area)
     count = vertices if text == "all" else AREAS.get(text, int(text) if text.isdecimal() else 0)
@@ -144,7 +129,7 @@ def _area(area: str | int, vertices: int) -> int:
 
 def _expressions(folder: Path, neutral: Path) -> list[Path]:
     """The expression meshes, in the order of the list."""
-    from perceptionist.face_model import FaceModelError
+    from perceptionist.face_models.linear import FaceModelError
 
     table = folder / "vertex_indices.json"
     if not table.is_file():
@@ -178,7 +163,3 @@ def _principal(moves: Array, count: int) -> Array:
     u, size, _ = np.linalg.svd(moves, full_matrices=False)
     directions = u[:, :count] * size[:count] / np.sqrt(moves.shape[1])
     return directions * np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(count)])
-
-
-if __name__ == "__main__":
-    raise SystemExit(main())

@@ -17,8 +17,8 @@ from voiceface.models.inception import Inception, load_inception
 from voiceface.models.lpips import LPIPS, load_lpips, load_trunk, trunk
 from voiceface.models.vggface2_resnet import CaffeResNet, load_caffe_resnet
 
-from sf2f.facenet import VGG_STAGES, VGG_WEIGHTS, VGGLoss
-from sf2f.pictures import Statistics
+from sf2f.facenet_loss import VGG_STAGES, VGG_WEIGHTS, VGGLoss
+from sf2f.image_transforms import Statistics
 
 Place = str | Path | None
 

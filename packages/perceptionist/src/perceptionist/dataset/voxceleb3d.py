@@ -9,16 +9,23 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from perceptionist.data import HELD_OUT_LETTERS, DataError, Item, in_split, read_names, training_lists
-from perceptionist.face_model import LinearFaceModel
-from perceptionist.people import Array, People, Pictures, Truth, Voices, ratios_of, scales_of
+from perceptionist.dataset.published_lists import (
+    HELD_OUT_LETTERS,
+    DataError,
+    Item,
+    in_split,
+    read_names,
+    training_lists,
+)
+from perceptionist.dataset.records import Array, People, Pictures, Truth, Voices, ratios_of, scales_of
+from perceptionist.face_models.linear import LinearFaceModel
 
 VOICES, FACES = "fbank", "VGG_ALL_FRONTAL"
 HELD_OUT_VOICES, HELD_OUT_TRUTH = "val_sub", "AtoE_sub"
 
 
 def published_folder(root: Path, split: str, model: LinearFaceModel, truth: str | Path | None) -> People:
-    """People of the published layout; arguments and errors as `perceptionist.people.open_people`."""
+    """People of the published layout; arguments and errors as `perceptionist.dataset.open.open_people`."""
     if split != "train":
         return _small_set(root, model)
     lists = training_lists(root / VOICES, root / FACES, read_names(root / "vox1_meta.csv"))
@@ -34,7 +41,7 @@ def published_folder(root: Path, split: str, model: LinearFaceModel, truth: str 
 
 def _fitted(root: Path, names: Sequence[str], model: LinearFaceModel) -> Truth:
     """Mean fitted shape of each person; the leading numbers are the model's, and the expression is still."""
-    from perceptionist.face_model_files import read_bfm_numbers
+    from perceptionist.face_models.bfm import read_bfm_numbers
 
     shapes = []
     for name in names:
@@ -49,7 +56,7 @@ def _fitted(root: Path, names: Sequence[str], model: LinearFaceModel) -> Truth:
 
 def _small_set(root: Path, model: LinearFaceModel) -> People:
     """`val_sub/<Name>/*.npy` with the truth `AtoE_sub/<Name>/*.xyz`."""
-    from perceptionist.mesh_files import read_xyz
+    from perceptionist.meshio.xyz import read_xyz
     from perceptionist.proportions import ratios
 
     voices, truth = root / HELD_OUT_VOICES, root / HELD_OUT_TRUTH

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import numpy as np
     from voiceface.report import Sound
 
-    from sf2f.halves import Distances
-    from sf2f.results import Face, Model
+    from sf2f.inference import Face, Model
+    from sf2f.split_half_consistency import Distances
 
 MOST_SHOWN = 24
 """Windows of a voice on the page."""
@@ -61,7 +61,7 @@ def comparison(same: "Distances | None", other: "Distances | None") -> list[tupl
 
 def joined_by(model: "Model") -> str:
     """How a model makes one vector of several windows, in words."""
-    from sf2f.wen_voices import WenToFace
+    from sf2f.voice2face_inference import WenToFace
 
     if isinstance(model, WenToFace):
         return "each recording is heard as a whole; several are averaged"
@@ -80,8 +80,8 @@ def write_page(
     """One page: every face beside its voice, and what each recording and window gives by itself."""
     from voiceface.report import PeopleGroup, Person, Table, build_report
 
+    from sf2f.inference import stride_of
     from sf2f.models import VoiceToFace
-    from sf2f.results import stride_of
 
     one = [
         Person(g.place.as_posix(), picture=enlarged(f.picture), sound=_sound(f.sources[0]), note=described(f))
@@ -122,7 +122,7 @@ def recordings_alone(model: "Model", face: "Face") -> "np.ndarray":
     """Pictures (R, H, W, 3) of each recording of a face by itself."""
     import torch
 
-    from sf2f.results import pictures_of_embeddings
+    from sf2f.inference import pictures_of_embeddings
 
     with torch.inference_mode():
         own = torch.from_numpy(face.window_embeddings).split(list(face.counts))

@@ -1,5 +1,9 @@
-"""What is shown of a result: made pictures as bytes, and the mesh laid over the picture it belongs to."""
+"""Images of meshes: portraits, overlays on photographs, several side by side.
 
+Letters: N vertices, H rows and W columns of an image.
+"""
+
+from collections.abc import Sequence
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -7,11 +11,68 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from perceptionist.face_model import FLIP, LinearFaceModel, Pose, place, split_pose
+from perceptionist.face_models.linear import FLIP, LinearFaceModel, Pose, place, split_pose
 from perceptionist.sim3dr import overlay
 
+Array = NDArray[Any]
+
+BACKGROUND = (38, 48, 63)
+
+SKIN = (0.93, 0.84, 0.77)
+
+
+def portrait(
+    vertices: Array, model: "LinearFaceModel", side: int = 480, turn: float = 0.0, colors: Array | None = None
+) -> NDArray[np.uint8]:
+    """A lit drawing of a frontal mesh.
+
+    Args:
+        vertices: (N, 3), y up.
+        model: whose triangles join them.
+        side: of the picture, pixels.
+        turn: degrees about the upright axis.
+        colors: (N, 3) in [0, 1]; None: a plain skin colour.
+
+    Returns:
+        (side, side, 3) uint8 RGB.
+    """
+    from perceptionist.sim3dr import Lighting, rasterize
+
+    angle = np.deg2rad(turn)
+    about = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    points = np.asarray(vertices, float) @ about.T
+    low, high = points.min(axis=0), points.max(axis=0)
+    scale = 0.9 * side / max(float((high - low)[:2].max()), 1e-9)
+    centred = (points - (low + high) / 2) * scale * [1, -1, 1] + [side / 2, side / 2, 0]
+    # Drawn at double size, then halved: smooth edges.
+    twice = np.ascontiguousarray(2 * centred + [0.5, 0.5, 0], np.float32)
+    triangles = model.triangles
+    lighting = Lighting(
+        intensity_ambient=0.28, intensity_directional=0.72, intensity_specular=0.0, light_pos=(-3, -3.2, 6)
+    )
+    drawn: Array = np.empty((2 * side, 2 * side, 3), np.uint8)
+    drawn[:] = BACKGROUND
+    lit = lighting.light(twice, triangles) * np.asarray(SKIN if colors is None else colors, np.float32)
+    drawn = rasterize(twice, triangles, lit, drawn)
+    small = drawn.reshape(side, 2, side, 2, 3).mean(axis=(1, 3))
+    return np.rint(small).astype(np.uint8)
+
+
+def side_by_side(pictures: Sequence[NDArray[np.uint8]], height: int = 480) -> NDArray[np.uint8]:
+    """Pictures of one height beside each other; smaller ones are enlarged without smoothing away pixels."""
+    from PIL import Image
+
+    rows = [
+        np.asarray(Image.fromarray(each).resize((height, height), Image.Resampling.BICUBIC))
+        for each in pictures
+    ]
+    return np.concatenate(rows, axis=1)
+
+
 Picture = NDArray[np.uint8]
+
 Levels = Literal["even", "published"]
+
 SIDE = 120  # pixels of the pictures that poses are stated for
 
 
@@ -44,7 +105,7 @@ def placed_mesh(
         model: face model.
         frontal: (B, 3, N), pixels, of the student or the supervised head; their scale is kept.
         expert: (B, 62 or 102), whitened parameters that the expert finds in the same pictures.
-        flip: see `perceptionist.face_model.place`.
+        flip: see `perceptionist.face_models.linear.place`.
 
     Returns:
         (B, 3, N) in pixels of the picture, y down, and the pose.

@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceptionist import speech
-from perceptionist.face_model import LinearFaceModel
-from perceptionist.speech import SpeechConfig
+from perceptionist.face_models.linear import LinearFaceModel
 
 Array = NDArray[Any]
+
 FRAMES = 1000  # shorter recordings are repeated to so many
 
 
@@ -102,54 +102,6 @@ class People:
     extra: dict[str, Any] = field(default_factory=dict)
 
 
-def open_people(
-    root: str | Path,
-    split: str,
-    model: LinearFaceModel,
-    config: SpeechConfig = speech.DEFAULT,
-    *,
-    truth: str | Path | None = None,
-    voices: bool = True,
-    in_memory: bool = False,
-) -> People:
-    """People of a folder: a written population, or the published layout (specification, section 2).
-
-    Args:
-        root: the folder.
-        split: "train", "val" or "test"; the published layout has "train" (names F to Z) and, for both
-            others, the small set `val_sub` with its truth in `AtoE_sub`.
-        model: face model that the truth is stated in.
-        config: recordings to features.
-        truth: published layout: folder with `<Name>/*.npy`, fitted coefficients of the full model.
-        voices: False leaves the recordings out, where only pictures are wanted.
-        in_memory: decode pictures and read stored features once.
-
-    Raises:
-        FileNotFoundError: the folder or a part of it is not there.
-        DataError, ValueError: files that do not fit together.
-    """
-    from perceptionist.invented import population_folder
-    from perceptionist.published_layout import FACES, HELD_OUT_VOICES, VOICES, published_folder
-
-    root = Path(root)
-    if (root / "truth" / "population.json").is_file():
-        people = population_folder(root, split, model, config, voices)
-    elif (root / VOICES).is_dir() or (root / FACES).is_dir() or (root / HELD_OUT_VOICES).is_dir():
-        people = published_folder(root, split, model, truth)
-    else:
-        raise FileNotFoundError(
-            f"{root} is neither a population (truth/population.json) nor of the published layout "
-            f"({VOICES}, {FACES}, vox1_meta.csv): see docs/data.md, or make one: voiceface population {root}"
-        )
-    if not in_memory:
-        return people
-    kept = [
-        type(side)(side.labels, [side.read(i) for i in range(len(side))])
-        for side in (people.voices, people.faces)
-    ]
-    return _replaced(people, voices=kept[0], faces=kept[1])
-
-
 def scales_of(
     model: LinearFaceModel, shape: Array, share: float = 0.6, side: float = 120.0
 ) -> NDArray[np.float32]:
@@ -176,9 +128,3 @@ def ratios_of(model: LinearFaceModel, shape: Array, expression: Array) -> NDArra
     codes = torch.as_tensor(np.asarray(expression), dtype=torch.float32, device=where)
     points = model.points(numbers, codes, np.array(corners)).transpose(1, 2).cpu().numpy()
     return ratios(points, {word: (2 * place, 2 * place + 1) for place, word in enumerate(words)})
-
-
-def _replaced(people: People, **parts: Any) -> People:
-    from dataclasses import replace
-
-    return replace(people, **parts)

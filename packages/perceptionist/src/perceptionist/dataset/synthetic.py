@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from voiceface.datasets.disclaimers import SYNTHETIC_NOTICE
 
 from perceptionist import speech
-from perceptionist.data import DataError
-from perceptionist.face_model import LinearFaceModel
-from perceptionist.people import Array, People, Pictures, Truth, Voices, ratios_of, scales_of
+from perceptionist.dataset.published_lists import DataError
+from perceptionist.dataset.records import Array, People, Pictures, Truth, Voices, ratios_of, scales_of
+from perceptionist.face_models.linear import LinearFaceModel
 from perceptionist.speech import SpeechConfig
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def invented_people(
 def population_folder(
     root: Path, split: str, model: LinearFaceModel, config: SpeechConfig, voices: bool
 ) -> People:
-    """People of a written population; arguments and errors as `perceptionist.people.open_people`."""
+    """People of a written population; arguments and errors as `perceptionist.dataset.open.open_people`."""
     from voiceface.synthetic.face.render import View
 
     _require_population(model)
@@ -152,8 +152,8 @@ def _population(
     from voiceface.synthetic.face import head_bases
     from voiceface.synthetic.face.head import head_model
 
-    from perceptionist.face_model import Parameters
-    from perceptionist.population_face import expression_numbers, pose_numbers
+    from perceptionist.face_models.linear import Parameters
+    from perceptionist.face_models.synthetic_head import expression_numbers, pose_numbers
 
     change = head_model(1.0).orthonormal.shape_from_semantic
     shape = (alpha @ change.T).astype(np.float32)

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceptionist.config import FramesConfig
-from perceptionist.people import Pictures, Voices
+from perceptionist.dataset.records import Pictures, Voices
 
 Draw = Literal["identity", "published"]
 Features = NDArray[np.float32]

@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 from voiceface.io.atomic import write_png
 
-from sf2f.draws import faces_of_person, person_windows
 from sf2f.models import VoiceToFace
+from sf2f.sampling import faces_of_person, person_windows
 from sf2f.speakers import Speakers
 
 if TYPE_CHECKING:

@@ -1,8 +1,8 @@
 """Scores of generated faces by networks: FaceNet's embeddings, VGGFace Score, Inception Score, FID.
 
 Source: specification, sections 8.5 and 9.1 to 9.4. Pictures are uint8, (N, 3, H, W), R G B, as
-`sf2f.pictures.to_bytes` makes them, where nothing else is said. Networks are read from outside files
-(`sf2f.face_readers`).
+`sf2f.image_transforms.to_bytes` makes them, where nothing else is said. Networks are read from outside files
+(`sf2f.third_party_networks`).
 """
 
 from collections.abc import Callable, Sequence
@@ -18,8 +18,8 @@ from voiceface.models.facenet import InceptionResNet
 from voiceface.models.inception import SIDE, Inception, inception_input
 from voiceface.models.vggface2_resnet import CaffeResNet
 
-from sf2f.facenet import facenet_input
-from sf2f.pictures import FACE_BOX, Box, Statistics, crop_face, denormalise
+from sf2f.facenet_loss import facenet_input
+from sf2f.image_transforms import FACE_BOX, Box, Statistics, crop_face, denormalise
 
 Order = Literal["rgb", "bgr"]
 Resize = Literal["tensorflow", "pytorch"]

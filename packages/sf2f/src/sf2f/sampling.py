@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sf2f.pictures import mirror_average, resized
+from sf2f.image_transforms import mirror_average, resized
 from sf2f.speakers import Speakers
 from sf2f.speech import Mel, MelNormalisation, normalised
 from sf2f.windows import WindowsConfig, filled_up, padded_windows, windows_of_person
@@ -25,7 +25,7 @@ USUAL = MelNormalisation()
 def face_planes(
     picture: Picture, size: tuple[int, int], *, mirrored: bool = False, averaged: bool = False
 ) -> Planes:
-    """A picture (h, w, 3) uint8 R G B to (3, H, C), 0...1, before `sf2f.pictures.normalise`.
+    """A picture (h, w, 3) uint8 R G B to (3, H, C), 0...1, before `sf2f.image_transforms.normalise`.
 
     Args:
         picture: any size; resized in 8 bits with antialias, the aspect ratio is not kept (as published).

@@ -7,8 +7,8 @@ import torch
 from torch import Tensor, nn
 
 from sf2f.config import Sf2fConfig
-from sf2f.facenet import FaceNetLoss
-from sf2f.pictures import Statistics, denormalise
+from sf2f.facenet_loss import FaceNetLoss
+from sf2f.image_transforms import Statistics, denormalise
 
 if TYPE_CHECKING:
     from voiceface.synthetic.readers.attribute_reader import Judge
@@ -60,7 +60,7 @@ def chosen_distance(
         return PopulationLoss(load("perceptual"), statistics).to(device)
     from voiceface.models.fuse_batchnorm import folded
 
-    from sf2f.face_readers import read_facenet
+    from sf2f.third_party_networks import read_facenet
 
     network = folded(read_facenet(facenet))
     return FaceNetLoss(network, plan.weights, config.losses.cosine, statistics, plan.box).to(device)

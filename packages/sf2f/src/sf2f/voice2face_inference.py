@@ -16,7 +16,7 @@ from voiceface.audio.vad import Detector, SpeechError, collect_reasked, frames_o
 
 from sf2f.encoders import unit
 from sf2f.speech import DAMAGED, Mel, checked_mel
-from sf2f.wen import Rescale, Wen, load_wen
+from sf2f.voice2face_baseline import Rescale, Wen, load_wen
 
 if TYPE_CHECKING:
     from voiceface.audio.frontends import PerceptionistLogMel
@@ -29,7 +29,7 @@ FEATURE_SUFFIXES = (".npy",)
 
 @dataclass(frozen=True)
 class WenToFace:
-    """The published networks, with what `sf2f.results` asks of a model.
+    """The published networks, with what `sf2f.inference` asks of a model.
 
     A recording is heard as a whole, not in windows. Of several recordings the embeddings are averaged and
     brought to unit length again.

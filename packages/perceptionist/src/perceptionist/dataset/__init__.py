@@ -1,0 +1,1 @@
+"""Training data: records, published layouts, the synthetic population."""

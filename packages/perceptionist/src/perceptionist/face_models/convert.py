@@ -1,0 +1,39 @@
+"""Convert ICT-FaceKit's light model: `python -m perceptionist.face_models.convert DIR --out FILE`.
+
+The folder holds whole meshes: a neutral face, identity modes, expressions, all with the same vertices in
+centimetres. A mode's basis vector is its mesh minus the neutral one; the expressions, artists' shapes that
+overlap, are reduced to a few by their principal directions.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from perceptionist.face_models.ict_facekit import read_ict_facekit
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Convert a folder into one file; exit code 0 done, 1 not."""
+    parser = argparse.ArgumentParser(prog="python -m perceptionist.face_models.convert", description=__doc__)
+    parser.add_argument("folder", type=Path, help="FaceXModel folder of ICT-FaceKit")
+    parser.add_argument("--out", type=Path, required=True, help="face model to write, .safetensors")
+    parser.add_argument("--area", default="face", help="face (default), narrow, all, or a number of vertices")
+    parser.add_argument("--shapes", type=int, default=40, help="identity modes (default 40)")
+    parser.add_argument("--expressions", type=int, default=10, help="expression directions (default 10)")
+    options = parser.parse_args(argv)
+    from perceptionist.face_models.io import save_face_model
+
+    try:
+        model = read_ict_facekit(options.folder, options.area, options.shapes, options.expressions)
+        save_face_model(options.out, model)
+    except (ValueError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    size = f"{model.vertex_count:,} vertices, {len(model.triangles):,} triangles"
+    print(f"{options.out}: {size}, {model.shape_count} + {model.expression_count} coefficients")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,153 @@
+"""Face models in files: the published arrangements (BFM-2009 as 3DDFA has it) and our own format."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from numpy.typing import ArrayLike
+
+from perceptionist.face_models.bfm import Array, read_3ddfa_pack, read_model_folder
+from perceptionist.face_models.linear import (
+    REFERENCE_NAMES,
+    FaceModelError,
+    LinearFaceModel,
+)
+
+KIND = "face_model"
+
+
+def open_face_model(
+    source: str | Path | None = None, references: str | Path | None = None
+) -> LinearFaceModel:
+    """Open a face model of any kind.
+
+    Args:
+        source: None or "population": the embedded head. A folder: `train.configs`, `3dmm_data` or files so
+            named, or an ICT-FaceKit model folder. A file: our own (.safetensors) or 3DDFA_V2's pack (.pkl;
+            its whitening `param_mean_std*.pkl` beside it).
+        references: folder with `male.obj` … `slim.obj` in place of the model's own reference shapes.
+
+    Raises:
+        FileNotFoundError: no such file or folder.
+        FaceModelError, ArrayFileError, CheckpointError: not a face model.
+    """
+    if source is None or str(source) == "population":
+        from perceptionist.face_models.synthetic_head import population_face_model
+
+        model = population_face_model()
+        return with_references(model, references) if references else model
+    path = Path(source)
+    if path.is_dir():
+        if list(path.glob("*neutral*.obj")):
+            from perceptionist.face_models.ict_facekit import read_ict_facekit
+
+            model = read_ict_facekit(path)
+        else:
+            model = read_model_folder(path)
+    elif path.suffix == ".safetensors":
+        model = load_face_model(path)
+    elif path.suffix == ".pkl":
+        model = read_3ddfa_pack(path)
+    elif path.exists():
+        raise FaceModelError(f"{path}: suffix {path.suffix!r}, expected a folder, .safetensors or .pkl")
+    else:
+        raise FileNotFoundError(f"face model {path} does not exist; check the path")
+    return with_references(model, references) if references else model
+
+
+def read_references(folder: str | Path) -> dict[str, Array]:
+    """Reference shapes (N, 3) by name from a folder of `male.obj`, `female.obj`, `wide.obj`, ….
+
+    Raises:
+        FileNotFoundError: the folder has none of them.
+        MeshError: a mesh file cannot be used.
+    """
+    from perceptionist.meshio.obj import read_obj
+
+    paths = {name: Path(folder) / f"{name}.obj" for name in REFERENCE_NAMES}
+    found = {name: read_obj(path).vertices for name, path in paths.items() if path.is_file()}
+    if not found:
+        raise FileNotFoundError(f"{folder} has none of {', '.join(path.name for path in paths.values())}")
+    return found
+
+
+def with_references(model: LinearFaceModel, folder: str | Path) -> LinearFaceModel:
+    """The model with reference shapes from a folder, see `read_references`."""
+    return _rebuilt(model, references=read_references(folder))
+
+
+def save_face_model(path: str | Path, model: LinearFaceModel) -> None:
+    """Write our own format: a model file (.safetensors) that carries its own digest; atomic.
+
+    Raises:
+        CheckpointError: another suffix.
+        OSError: the file cannot be written.
+    """
+    import torch
+    from voiceface.checkpoints.native import save_model
+
+    state = {name: getattr(model, name) for name in _TENSORS}
+    state |= {name: torch.from_numpy(getattr(model, name)) for name in ("triangles", "landmarks")}
+    state |= {f"reference.{name}": torch.from_numpy(points) for name, points in model.references.items()}
+    config = {"name": model.name, "millimetres": model.millimetres, "scale": list(model.scale)}
+    pairs = {name: list(pair) for name, pair in model.pairs.items()}
+    save_model(
+        path,
+        state,
+        system="perceptionist",
+        kind=KIND,
+        config=config,
+        extra={"pairs": pairs, "notice": model.notice},
+    )
+
+
+def load_face_model(path: str | Path) -> LinearFaceModel:
+    """Read what `save_face_model` wrote, verified.
+
+    Raises:
+        FileNotFoundError: no such file.
+        CheckpointError: damaged, changed, or not a face model.
+    """
+    from voiceface.checkpoints.native import load_model
+    from voiceface.checkpoints.published import CheckpointError
+
+    found = load_model(path, system="perceptionist", kind=KIND)
+    arrays = {key: value.numpy() for key, value in found.state.items()}
+    references = {k.removeprefix("reference."): v for k, v in arrays.items() if k.startswith("reference.")}
+    try:
+        return LinearFaceModel(
+            found.config["name"],
+            *(arrays[key] for key in ("mean", "shape_basis", "expression_basis", "triangles", "landmarks")),
+            pairs=found.extra["pairs"],
+            parameter_mean=arrays["parameter_mean"],
+            parameter_std=arrays["parameter_std"],
+            scale=tuple(found.config["scale"]),
+            references=references,
+            millimetres=found.config["millimetres"],
+            notice=found.extra["notice"],
+        )
+    except (KeyError, TypeError) as error:
+        raise CheckpointError(f"{path} lacks parts of a face model ({error}); write it again") from None
+
+
+_TENSORS = ("mean", "shape_basis", "expression_basis", "parameter_mean", "parameter_std")
+
+
+def _rebuilt(model: LinearFaceModel, references: Mapping[str, ArrayLike]) -> LinearFaceModel:
+    mean, shape, expression, parameter_mean, parameter_std = (
+        getattr(model, name).detach().cpu().numpy() for name in _TENSORS
+    )
+    return LinearFaceModel(
+        model.name,
+        mean,
+        shape,
+        expression,
+        model.triangles,
+        model.landmarks,
+        pairs=model.pairs,
+        parameter_mean=parameter_mean,
+        parameter_std=parameter_std,
+        scale=model.scale,
+        references=references,
+        millimetres=model.millimetres,
+        notice=model.notice,
+    )

@@ -1,0 +1,1 @@
+"""Mesh files: OBJ, PLY, XYZ and the formats that trimesh reads."""

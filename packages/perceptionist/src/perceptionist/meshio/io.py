@@ -1,0 +1,102 @@
+"""Mesh files: Wavefront .obj, .xyz point clouds, and the door to .ply and to the formats that trimesh knows.
+
+The order of the vertices is kept in both directions: a face model's landmarks and measuring pairs are numbers
+of vertices. Files of the plain form, which all writers of face models use, are read and written many rows at
+a time; anything else that the format allows is read line by line.
+"""
+
+import io
+import struct
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import DTypeLike
+from voiceface.io.atomic import write_bytes
+
+from perceptionist.meshio.mesh import Mesh, MeshError, as_mesh, content_of
+from perceptionist.meshio.obj import read_obj, write_obj
+from perceptionist.meshio.xyz import read_xyz, write_xyz
+
+SUFFIXES = (".obj", ".ply", ".xyz")
+
+READ_BY_TRIMESH = (".off", ".glb")
+
+WRITTEN_BY_TRIMESH = (".off", ".glb", ".stl")
+
+
+def read_mesh(path: str | Path, dtype: DTypeLike = np.float64) -> Mesh:
+    """Read a mesh file by its suffix.
+
+    Args:
+        path: .obj, .ply, .xyz, or through trimesh .off, .glb.
+        dtype: float64, or float32: text is then rounded once, straight to single precision.
+
+    Raises:
+        FileNotFoundError: no such file.
+        MeshError: unknown suffix, or not such a file.
+    """
+    path = Path(path)
+    match path.suffix.lower():
+        case ".obj":
+            return read_obj(path, dtype)
+        case ".xyz":
+            return Mesh(read_xyz(path, dtype), np.zeros((0, 3), np.int32))
+        case ".ply":
+            from perceptionist.meshio.ply import read_ply
+
+            mesh = read_ply(path)
+            return Mesh(mesh.vertices.astype(dtype), mesh.triangles, mesh.colors)
+    return _read_with_trimesh(path, dtype)
+
+
+def write_mesh(path: str | Path, mesh: Mesh) -> None:
+    """Write a mesh file by its suffix, atomically: .obj, .ply (binary), .xyz; by trimesh .glb, .off, .stl.
+
+    Raises:
+        MeshError: unknown suffix, or the mesh is not sound.
+        OSError: the file cannot be written.
+    """
+    path = Path(path)
+    match path.suffix.lower():
+        case ".obj":
+            write_obj(path, mesh.vertices, mesh.triangles, mesh.colors)
+        case ".xyz":
+            write_xyz(path, mesh.vertices)
+        case ".ply":
+            from perceptionist.meshio.ply import write_ply
+
+            write_ply(path, mesh.vertices, mesh.triangles, mesh.colors)
+        case _:
+            _write_with_trimesh(path, as_mesh(mesh.vertices, mesh.triangles, mesh.colors, str(path)))
+
+
+def _read_with_trimesh(path: Path, dtype: DTypeLike) -> Mesh:
+    """Formats that we do not read ourselves; trimesh is asked neither to merge nor to reorder vertices."""
+    trimesh = _trimesh(path, READ_BY_TRIMESH)
+    data = io.BytesIO(content_of(path, "mesh"))
+    kind = path.suffix[1:].lower()
+    try:
+        mesh = trimesh.load_mesh(data, file_type=kind, process=False, maintain_order=True)
+        vertices, faces = np.asarray(mesh.vertices, dtype), np.asarray(mesh.faces)
+    except (ValueError, LookupError, TypeError, AttributeError, AssertionError, struct.error) as error:
+        raise MeshError(f"{path} is damaged or no {kind} file ({type(error).__name__}: {error})") from error
+    return as_mesh(vertices, faces, source=str(path))
+
+
+def _write_with_trimesh(path: Path, mesh: Mesh) -> None:
+    trimesh = _trimesh(path, WRITTEN_BY_TRIMESH)
+    shades = None if mesh.colors is None else np.rint(mesh.colors * 255).astype(np.uint8)
+    whole = trimesh.Trimesh(mesh.vertices, mesh.triangles, vertex_colors=shades, process=False)
+    written = whole.export(file_type=path.suffix[1:].lower())
+    write_bytes(path, written.encode() if isinstance(written, str) else written)
+
+
+def _trimesh(path: Path, suffixes: tuple[str, ...]) -> Any:
+    """The library, where the suffix is one that it is used for."""
+    if path.suffix.lower() not in suffixes:
+        known = ", ".join((*SUFFIXES, *suffixes))
+        raise MeshError(f"{path}: the suffix {path.suffix!r} is none of {known}")
+    import trimesh
+
+    return trimesh

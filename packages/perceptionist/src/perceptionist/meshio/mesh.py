@@ -1,0 +1,111 @@
+"""Mesh files: Wavefront .obj, .xyz point clouds, and the door to .ply and to the formats that trimesh knows.
+
+The order of the vertices is kept in both directions: a face model's landmarks and measuring pairs are numbers
+of vertices. Files of the plain form, which all writers of face models use, are read and written many rows at
+a time; anything else that the format allows is read line by line.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Array = NDArray[Any]
+
+
+class MeshError(ValueError):
+    """A mesh or mesh file cannot be used; the message names file and place, what was found and expected."""
+
+
+@dataclass(frozen=True)
+class Mesh:
+    """Vertices joined by triangles.
+
+    Attributes:
+        vertices: (V, 3) float32 or float64, finite.
+        triangles: (T, 3) int32, 0-based; none for a point cloud.
+        colors: (V, 3) float32, red, green, blue in [0, 1]; None where the file has none.
+    """
+
+    vertices: Array
+    triangles: NDArray[np.int32]
+    colors: NDArray[np.float32] | None = None
+
+
+def as_mesh(
+    vertices: ArrayLike, triangles: ArrayLike | None = None, colors: ArrayLike | None = None, source: str = ""
+) -> Mesh:
+    """Check the parts of a mesh; float vertices keep their precision.
+
+    Raises:
+        MeshError: a wrong shape or type, values that are not finite, triangles without vertices, colours
+            outside [0, 1]; `source` begins the message.
+    """
+    lead = f"{source}: " if source else ""
+    points = np.asarray(vertices)
+    if points.ndim != 2 or points.shape[1] != 3 or points.dtype.kind not in "fiu":
+        raise MeshError(
+            f"{lead}vertices of shape {points.shape} and type {points.dtype}, expected (V, 3) numbers"
+        )
+    if points.dtype not in (np.float32, np.float64):
+        points = points.astype(np.float64)
+    if not np.isfinite(points).all():
+        row = int(np.flatnonzero(~np.isfinite(points).all(axis=1))[0])
+        raise MeshError(f"{lead}vertex {row} is {points[row].tolist()}, expected finite numbers")
+    corners = np.zeros((0, 3), np.int32) if triangles is None else np.asarray(triangles)
+    if corners.size == 0:
+        corners = np.zeros((0, 3), np.int32)
+    if corners.ndim != 2 or corners.shape[1] != 3 or corners.dtype.kind not in "iu":
+        raise MeshError(
+            f"{lead}triangles of shape {corners.shape} of type {corners.dtype}, expected (T, 3) whole numbers"
+        )
+    if len(corners) and (corners.min() < 0 or corners.max() >= len(points)):
+        raise MeshError(
+            f"{lead}triangles name vertices {corners.min()} to {corners.max()}, "
+            f"expected 0 to {len(points) - 1} (0-based)"
+        )
+    shades = None
+    if colors is not None:
+        shades = np.asarray(colors, np.float32)
+        if shades.shape != points.shape:
+            raise MeshError(
+                f"{lead}colours of shape {shades.shape}, expected one for each of {len(points)} vertices"
+            )
+        if not ((shades >= 0) & (shades <= 1)).all():
+            raise MeshError(f"{lead}colours reach from {shades.min()} to {shades.max()}, expected [0, 1]")
+    return Mesh(points, np.ascontiguousarray(corners, np.int32), shades)
+
+
+def content_of(path: Path, what: str) -> bytes:
+    """All bytes of a file, line ends as line feeds.
+
+    Raises:
+        FileNotFoundError: no such file.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"{what} {path} {'is a folder' if path.is_dir() else 'does not exist'}; check the path"
+        )
+    data = path.read_bytes()
+    if path.suffix.lower() in (".obj", ".xyz") and b"\r" in data:
+        data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+    return data
+
+
+def numbers_of(words: list[str], widths: tuple[int, ...], where: str) -> list[float]:
+    """The finite numbers that words spell.
+
+    Raises:
+        MeshError: `where` with what was found.
+    """
+    try:
+        values = [float(word) for word in words if "_" not in word]
+    except ValueError:
+        values = []
+    if len(values) != len(words) or len(words) not in widths or not np.isfinite(values).all():
+        found = " ".join(words)[:80]
+        expected = " or ".join(map(str, widths))
+        raise MeshError(f"{where}: found {found!r}, expected {expected} finite numbers")
+    return values

@@ -1,0 +1,161 @@
+"""Mesh files: Wavefront .obj, .xyz point clouds, and the door to .ply and to the formats that trimesh knows.
+
+The order of the vertices is kept in both directions: a face model's landmarks and measuring pairs are numbers
+of vertices. Files of the plain form, which all writers of face models use, are read and written many rows at
+a time; anything else that the format allows is read line by line.
+"""
+
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+from voiceface.io.atomic import atomic_path
+
+from perceptionist.meshio.mesh import Array, Mesh, MeshError, as_mesh, content_of, numbers_of
+from perceptionist.meshio.text import Spelling, read_rows, write_rows
+
+BLANKS = b" \t"
+
+
+def write_obj(
+    path: str | Path,
+    vertices: ArrayLike,
+    triangles: ArrayLike | None = None,
+    colors: ArrayLike | None = None,
+    *,
+    spelling: Spelling = "shortest",
+) -> None:
+    """Write `v x y z` lines (`v x y z r g b` with colours), then `f a b c` lines, 1-based; atomic.
+
+    The published writer (specification, section 5.4) is `spelling="published"` without colours.
+
+    Args:
+        path: the file.
+        vertices: (V, 3); integers are written as doubles.
+        triangles: (T, 3), 0-based; None for none.
+        colors: (V, 3) in [0, 1]; None for none.
+        spelling: of the coordinates, see `perceptionist.meshio.text.write_rows`.
+
+    Raises:
+        MeshError: the mesh is not sound.
+        OSError: the file cannot be written.
+    """
+    mesh = as_mesh(vertices, triangles, colors, str(path))
+    columns = list(mesh.vertices.T) + ([] if mesh.colors is None else list(mesh.colors.T))
+    with atomic_path(path) as part, part.open("wb") as file:
+        write_rows(file, "v", columns, spelling)
+        write_rows(file, "f", list((mesh.triangles + np.int32(1)).T))
+
+
+def read_obj(path: str | Path, dtype: DTypeLike = np.float64) -> Mesh:
+    """Read the vertices, vertex colours and faces of a Wavefront file.
+
+    Understood: `v x y z`, `v x y z 1`, `v x y z r g b` (values above 1 are taken as 0 to 255), `f` with
+    three or more corners of the forms a, a/t, a//n, a/t/n, positive (1-based) or negative (counted from the
+    last vertex). Polygons become fans of triangles. Comments and all other statements (vn, vt, o, g, s,
+    usemtl, …) are passed over.
+
+    Args:
+        path: the file.
+        dtype: of the vertices, float64 or float32.
+
+    Raises:
+        FileNotFoundError: no such file.
+        MeshError: no vertices, or a line that is not as above; the message names the line.
+    """
+    path = Path(path)
+    data = content_of(path, "mesh")
+    plain = _read_plain(data, dtype)
+    vertices, colors, triangles = plain if plain is not None else _read_lines(path, data, dtype)
+    if not len(vertices):
+        raise MeshError(f"{path} holds no vertices, expected lines `v x y z`")
+    if colors is not None and colors.max() > 1:
+        colors = colors / 255
+    return as_mesh(vertices, triangles, colors, str(path))
+
+
+def _read_plain(data: bytes, dtype: DTypeLike) -> tuple[Array, Array | None, Array] | None:
+    """Vertices, colours and triangles of a file without odd lines; None for other files."""
+    if b"\\" in data:
+        return None
+    content = np.frombuffer(data, np.uint8)
+    ends = np.flatnonzero(content == ord("\n"))
+    if len(data) and (not len(ends) or ends[-1] != len(data) - 1):
+        return _read_plain(data + b"\n", dtype)
+    starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else np.zeros(0, np.int64)
+    first = content[starts]
+    if np.isin(first, list(BLANKS)).any():
+        return None
+    second = content[np.minimum(starts + 1, len(content) - 1)]
+    if ((second == ord("\t")) & np.isin(first, list(b"vf"))).any():
+        return None
+    blocks = {}
+    for letter in "vf":
+        chosen = (first == ord(letter)) & (second == ord(" "))
+        edges = np.flatnonzero(np.diff(chosen.astype(np.int8), prepend=0, append=0))
+        begin, end = starts[edges[::2]].tolist(), (ends[edges[1::2] - 1] + 1).tolist()
+        blocks[letter] = b"".join([data[a:b] for a, b in zip(begin, end)])
+    width = blocks["v"].partition(b"\n")[0].count(b" ")
+    if width not in (3, 6):
+        return None
+    vertices = read_rows(blocks["v"], width, dtype, marked=True)
+    corners = read_rows(blocks["f"], 3, np.int32, marked=True)
+    if vertices is None or corners is None:
+        return None
+    if len(corners) and (corners.min() < 1 or corners.max() > len(vertices)):
+        return None
+    colors = vertices[:, 3:].astype(np.float32) if width == 6 else None
+    return np.ascontiguousarray(vertices[:, :3]), colors, corners - np.int32(1)
+
+
+def _read_lines(path: Path, data: bytes, dtype: DTypeLike) -> tuple[Array, Array | None, Array]:
+    """The same of any file, line by line."""
+    rows: list[list[float]] = []
+    faces: list[tuple[int, list[int]]] = []
+    text = data.decode("latin-1").replace("\\\n", " \0")  # a line that goes on still counts as a line
+    number = 1
+    for line in text.split("\n"):
+        words = line.replace("\0", " ").partition("#")[0].split()
+        where = f"{path}, line {number}"
+        number += 1 + line.count("\0")
+        if not words:
+            continue
+        if words[0] == "v":
+            values = numbers_of(words[1:], (3, 4, 6), where)
+            if len(values) == 4 and values.pop() != 1:
+                raise MeshError(f"{where}: a vertex with weight {words[4]}, expected none or 1")
+            if rows and len(values) != len(rows[0]):
+                raise MeshError(
+                    f"{where}: {len(values)} numbers, expected {len(rows[0])} as in the vertices before"
+                )
+            rows.append(values)
+        elif words[0] == "f":
+            faces.append((number - 1, _corners(words[1:], len(rows), where)))
+    table = np.array(rows, np.float64).reshape(len(rows), -1 if rows else 3)
+    triangles = []
+    for line_number, corners in faces:
+        if not 0 <= min(corners) <= max(corners) < len(rows):
+            raise MeshError(
+                f"{path}, line {line_number}: vertex {max(corners) + 1} in a face, expected 1 to {len(rows)}"
+            )
+        triangles += [(corners[0], b, c) for b, c in pairwise(corners[1:])]
+    colors = table[:, 3:6].astype(np.float32) if table.shape[1:] == (6,) else None
+    return table[:, :3].astype(dtype), colors, np.array(triangles, np.int64).reshape(-1, 3)
+
+
+def _corners(words: list[str], vertices: int, where: str) -> list[int]:
+    """0-based vertices of one face."""
+    corners = []
+    for word in words:
+        spelled = word.partition("/")[0]
+        digits = spelled.removeprefix("-")
+        if not (digits.isascii() and digits.isdigit()) or int(digits) == 0 or len(digits) > 10:
+            raise MeshError(f"{where}: corner {word[:40]!r}, expected a vertex number such as 7, 7/1/3 or -2")
+        value = int(spelled)
+        if value < -vertices:
+            raise MeshError(f"{where}: corner {value} reaches before the first of {vertices} vertices")
+        corners.append(value - 1 if value > 0 else vertices + value)
+    if len(corners) < 3:
+        raise MeshError(f"{where}: a face with {len(corners)} corners, expected at least 3")
+    return corners

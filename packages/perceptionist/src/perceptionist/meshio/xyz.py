@@ -1,0 +1,47 @@
+"""Mesh files: Wavefront .obj, .xyz point clouds, and the door to .ply and to the formats that trimesh knows.
+
+The order of the vertices is kept in both directions: a face model's landmarks and measuring pairs are numbers
+of vertices. Files of the plain form, which all writers of face models use, are read and written many rows at
+a time; anything else that the format allows is read line by line.
+"""
+
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike
+from voiceface.io.atomic import atomic_path
+
+from perceptionist.meshio.mesh import Array, MeshError, as_mesh, content_of, numbers_of
+from perceptionist.meshio.text import Spelling, read_rows, write_rows
+
+
+def write_xyz(path: str | Path, vertices: ArrayLike, *, spelling: Spelling = "shortest") -> None:
+    """Write a point cloud, `x y z` a line without a header; atomic. Errors as in `write_obj`."""
+    mesh = as_mesh(vertices, source=str(path))
+    with atomic_path(path) as part, part.open("wb") as file:
+        write_rows(file, "", list(mesh.vertices.T), spelling)
+
+
+def read_xyz(path: str | Path, dtype: DTypeLike = np.float64) -> Array:
+    """Read a point cloud: three numbers a line, any white space; empty lines and `#` comments do not count.
+
+    Returns:
+        (V, 3) of `dtype`.
+
+    Raises:
+        FileNotFoundError: no such file.
+        MeshError: a line of another form, a number that is not finite, or no points.
+    """
+    path = Path(path)
+    data = content_of(path, "point cloud")
+    points = read_rows(data, 3, dtype)
+    if points is None:
+        rows = []
+        for number, line in enumerate(data.decode("latin-1").splitlines(), 1):
+            words = line.partition("#")[0].split()
+            if words:
+                rows.append(numbers_of(words, (3,), f"{path}, line {number}"))
+        points = np.array(rows, np.float64).reshape(-1, 3).astype(dtype)
+    if not len(points):
+        raise MeshError(f"{path} holds no points, expected lines of three numbers")
+    return as_mesh(points, source=str(path)).vertices
