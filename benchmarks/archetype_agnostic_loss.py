@@ -22,27 +22,27 @@ if TYPE_CHECKING:
     Sets = dict[str, Tensor]
     """Embeddings by name, each of shape (B, D)."""
 
-PUBLISHED = {20: 33.0, 64: 303.0, 128: 1276.0}  # ms, of the published code on a processor
-GOAL = {20: 2.0, 64: 6.0, 128: 13.0}
+PUBLISHED_MS = {20: 33.0, 64: 303.0, 128: 1276.0}  # ms, of the published code on a processor
+GOALS_MS = {20: 2.0, 64: 6.0, 128: 13.0}
 IDENTITIES, REFRESH_PUBLISHED, REFRESH_GOAL = 924, 33.5, 0.3
 NAMES = ("face", "voice", "face_second", "voice_second")
 TOTAL = ("sim_loss", "crosssp_loss", "trip_cross", "trip_intra_v", "trip_intra_a")
 
 
-def draw(people: int, length: int = 128) -> "Sets":
+def sample_embeddings(num_identities: int, length: int = 128) -> "Sets":
     """Embeddings as after some training: people resemble themselves, and many pairs are loose."""
     import torch
 
-    generator = torch.Generator().manual_seed(people)
+    generator = torch.Generator().manual_seed(num_identities)
     common, who = (
         torch.randn(1, length, generator=generator),
-        torch.randn(people, length, generator=generator),
+        torch.randn(num_identities, length, generator=generator),
     )
-    noise = torch.randn(4, people, length, generator=generator)
+    noise = torch.randn(4, num_identities, length, generator=generator)
     return {name: (common + who + each).requires_grad_() for name, each in zip(NAMES, noise)}
 
 
-def ours(sets: "Sets", weights: "Tensor") -> dict[str, "Tensor"]:
+def vectorised_losses(sets: "Sets", weights: "Tensor") -> dict[str, "Tensor"]:
     """All five terms."""
     from archetype_agnostic.losses import aasm_losses, aasm_terms, similarities
     from archetype_agnostic.regauging import bilateral, regauging_terms, row_scores
@@ -51,7 +51,7 @@ def ours(sets: "Sets", weights: "Tensor") -> dict[str, "Tensor"]:
     return aasm_terms(aasm_losses(found)) | regauging_terms(bilateral(row_scores(found)), weights)
 
 
-def by_loops(sets: "Sets", weights: "Tensor") -> dict[str, "Tensor"]:
+def reference_losses(sets: "Sets", weights: "Tensor") -> dict[str, "Tensor"]:
     """The same, row scores element by element; they carry no gradient."""
     import torch
 
@@ -91,7 +91,7 @@ def by_loops(sets: "Sets", weights: "Tensor") -> dict[str, "Tensor"]:
     return terms
 
 
-def refresh_by_loops(right: "Tensor", compared: "Tensor") -> "Tensor":
+def reference_refresh(right: "Tensor", compared: "Tensor") -> "Tensor":
     """Identity weights, one density after the other."""
     import torch
 
@@ -104,7 +104,7 @@ def refresh_by_loops(right: "Tensor", compared: "Tensor") -> "Tensor":
     return weights
 
 
-def least(work: Callable[[], object], calls: int) -> float:
+def min_cpu_ms(work: Callable[[], object], calls: int) -> float:
     """Least processor time of a call in milliseconds, after one to warm up."""
     work()
     times = []
@@ -115,7 +115,7 @@ def least(work: Callable[[], object], calls: int) -> float:
     return 1e3 * min(times)
 
 
-def objective(people: int, calls: int) -> dict[str, float]:
+def time_objective(num_identities: int, calls: int) -> dict[str, float]:
     """Both ways of one batch size, in milliseconds.
 
     Raises:
@@ -123,8 +123,8 @@ def objective(people: int, calls: int) -> dict[str, float]:
     """
     import torch
 
-    sets = draw(people)
-    weights = 0.5 + torch.rand(people, generator=torch.Generator().manual_seed(0))
+    sets = sample_embeddings(num_identities)
+    weights = 0.5 + torch.rand(num_identities, generator=torch.Generator().manual_seed(0))
 
     def step(terms_of: "Callable[[Sets, Tensor], dict[str, Tensor]]") -> dict[str, float]:
         for rows in sets.values():
@@ -133,14 +133,17 @@ def objective(people: int, calls: int) -> dict[str, float]:
         torch.stack([terms[name] for name in TOTAL]).sum().backward()
         return {name: terms[name].item() for name in TOTAL}
 
-    mine, theirs = step(ours), step(by_loops)
+    mine, theirs = step(vectorised_losses), step(reference_losses)
     worst = max(abs(mine[name] - theirs[name]) / (1e-6 + abs(theirs[name])) for name in TOTAL)
     if worst > 1e-4 or not mine["trip_cross"]:
         raise RuntimeError(f"the two ways disagree: {mine}, {theirs}")
-    return {"ours": least(lambda: step(ours), calls), "loops": least(lambda: step(by_loops), 2)}
+    return {
+        "ours": min_cpu_ms(lambda: step(vectorised_losses), calls),
+        "loops": min_cpu_ms(lambda: step(reference_losses), 2),
+    }
 
 
-def refresh(calls: int) -> dict[str, float]:
+def time_refresh(calls: int) -> dict[str, float]:
     """Both ways of refreshing 924 weights, in milliseconds.
 
     Raises:
@@ -160,9 +163,12 @@ def refresh(calls: int) -> dict[str, float]:
         eqm.refresh()
         return eqm.weight
 
-    if not torch.allclose(mine(), refresh_by_loops(right, compared), rtol=1e-3):
+    if not torch.allclose(mine(), reference_refresh(right, compared), rtol=1e-3):
         raise RuntimeError("the two ways of refreshing disagree")
-    return {"ours": least(mine, calls), "loops": least(lambda: refresh_by_loops(right, compared), 3)}
+    return {
+        "ours": min_cpu_ms(mine, calls),
+        "loops": min_cpu_ms(lambda: reference_refresh(right, compared), 3),
+    }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -177,12 +183,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     torch.set_num_threads(1)
     rows: list[dict[str, Any]] = []
-    for people, goal in GOAL.items():
-        found = objective(people, args.calls)
+    for people, goal in GOALS_MS.items():
+        found = time_objective(people, args.calls)
         rows.append(
-            {"task": f"objective, B = {people}", **found, "goal": goal, "published": PUBLISHED[people]}
+            {"task": f"objective, B = {people}", **found, "goal": goal, "published": PUBLISHED_MS[people]}
         )
-    found, what = refresh(args.calls), f"refresh, {IDENTITIES} identities"
+    found, what = time_refresh(args.calls), f"refresh, {IDENTITIES} identities"
     rows.append({"task": what, **found, "goal": REFRESH_GOAL, "published": REFRESH_PUBLISHED})
     heads = ("ours", "loops", "goal", "published")
     print(f"{'milliseconds':26}" + "".join(f"{head:>12}" for head in heads))

@@ -23,86 +23,86 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the numerical libraries 
 
 import numpy as np
 from voiceface.evaluation.all_pairs import score_matrix
-from voiceface.evaluation.all_pairs_comparison import PairsComparison, compare_all_pairs
+from voiceface.evaluation.all_pairs_comparison import AllPairsComparison, compare_all_pairs
 from voiceface.metrics.bootstrap import PairedDifference
 
-AVERAGED = 4
-PUBLISHED = (
+NUM_AVERAGED = 4
+AS_PUBLISHED = (
     "regauging.differentiable=false",
     "regauging.weighting=outer_product",
     "regauging.unweighted_mean=all",
     "equilibrium.count=never",
     "data.rotation=published",
-    "data.second=any",
-    "data.second_view=shared",
+    "data.second_sample=with_replacement",
+    "data.pair_augmentation=shared",
 )
-WRONG_PAIRS = "data.mismatched=0.4"  # of so many training videos the pictures are another's
-UNWEIGHTED = ("loss.recalibration.enabled=false",)
-BY_AGREEMENT = (
+MISMATCHED_PAIRS = "data.mismatched=0.4"  # of so many training videos the pictures are another's
+NOT_RECALIBRATED = ("loss.recalibration.enabled=false",)
+RECALIBRATED_BY_AGREEMENT = (
     "loss.recalibration.agreement=added",
     "loss.recalibration.rule=cdf",
     "loss.recalibration.delta=0.0",
     "loss.recalibration.over=mean",
     "loss.recalibration.centroids=unit",
 )
-CONTESTANTS: dict[str, tuple[str, tuple[str, ...]]] = {
+VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
     "seeking_shape": ("seeking_shape", ()),
     "archetype_agnostic": ("archetype_agnostic", ()),
     "archetype_agnostic without re-gauging": ("archetype_agnostic", ("regauging.enabled=false",)),
     "archetype_agnostic without equilibrium": ("archetype_agnostic", ("equilibrium.enabled=false",)),
     "archetype_agnostic, weights not normalised": ("archetype_agnostic", ("equilibrium.normalise=none",)),
     "archetype_agnostic, circle form": ("archetype_agnostic", ("regauging.form=circle",)),
-    "archetype_agnostic as published": ("archetype_agnostic", PUBLISHED),
+    "archetype_agnostic as published": ("archetype_agnostic", AS_PUBLISHED),
     "cmpc2": ("cmpc2", ()),
-    "cmpc2 without recalibration": ("cmpc2", UNWEIGHTED),
-    "cmpc2, instance contrast alone": ("cmpc2", ("loss.prototypes=false", *UNWEIGHTED)),
-    "cmpc2 on wrong pairs": ("cmpc2", (WRONG_PAIRS, *BY_AGREEMENT)),
-    "cmpc2 on wrong pairs, not recalibrated": ("cmpc2", (WRONG_PAIRS, *UNWEIGHTED)),
-    "cmpc2 on wrong pairs, recalibrated as published": ("cmpc2", (WRONG_PAIRS,)),
+    "cmpc2 without recalibration": ("cmpc2", NOT_RECALIBRATED),
+    "cmpc2, instance contrast alone": ("cmpc2", ("loss.prototypes=false", *NOT_RECALIBRATED)),
+    "cmpc2 on wrong pairs": ("cmpc2", (MISMATCHED_PAIRS, *RECALIBRATED_BY_AGREEMENT)),
+    "cmpc2 on wrong pairs, not recalibrated": ("cmpc2", (MISMATCHED_PAIRS, *NOT_RECALIBRATED)),
+    "cmpc2 on wrong pairs, recalibrated as published": ("cmpc2", (MISMATCHED_PAIRS,)),
 }
 """Name -> system and what differs from the preset's configuration."""
 
 
-def train_seeking_shape(data: Path, out: Path, preset: str, given: Sequence[str]) -> Path:
+def train_seeking_shape(data: Path, out: Path, preset: str, overrides: Sequence[str]) -> Path:
     """The three steps of the method; the folder of the last run."""
     from seeking_shape.config import SeekingShapeConfig
     from seeking_shape.extract_id_weight import extract
     from seeking_shape.train import Start, train
-    from voiceface.association.data import open_split
-    from voiceface.datasets.disclaimers import notice_of
+    from voiceface.association.data import load_split
+    from voiceface.datasets.disclaimers import get_disclaimer
     from voiceface.runtime.config import load_config
 
     start = None
     for step, name in (("reweight", f"{preset}_reweight"), ("main", preset)):
-        config = load_config(name, SeekingShapeConfig, "seeking_shape", given)
-        corpus = open_split(data, "train")
-        train(config, corpus, out / step, start=start, threads=1, notice=notice_of(data))
+        config = load_config(name, SeekingShapeConfig, "seeking_shape", overrides)
+        corpus = load_split(data, "train")
+        train(config, corpus, out / step, start=start, threads=1, notice=get_disclaimer(data))
         if step == "reweight":
             start = Start(id_weights=extract(out / step, out / "id_weight.safetensors"))
     return out / "main"
 
 
-def train_archetype_agnostic(data: Path, out: Path, preset: str, given: Sequence[str]) -> Path:
+def train_archetype_agnostic(data: Path, out: Path, preset: str, overrides: Sequence[str]) -> Path:
     """One run; its folder."""
     from archetype_agnostic.config import ArchetypeAgnosticConfig
     from archetype_agnostic.train import train
-    from voiceface.association.data import open_split
-    from voiceface.datasets.disclaimers import notice_of
+    from voiceface.association.data import load_split
+    from voiceface.datasets.disclaimers import get_disclaimer
     from voiceface.runtime.config import load_config
 
-    config = load_config(preset, ArchetypeAgnosticConfig, "archetype_agnostic", given)
-    train(config, open_split(data, "train"), out / "main", threads=1, notice=notice_of(data))
+    config = load_config(preset, ArchetypeAgnosticConfig, "archetype_agnostic", overrides)
+    train(config, load_split(data, "train"), out / "main", threads=1, notice=get_disclaimer(data))
     return out / "main"
 
 
-def train_cmpc2(data: Path, out: Path, preset: str, given: Sequence[str]) -> Path:
+def train_cmpc2(data: Path, out: Path, preset: str, overrides: Sequence[str]) -> Path:
     """One run on the videos of the training people, without their names; its folder."""
     from cmpc2.config import Cmpc2Config
     from cmpc2.sources import open_training
     from cmpc2.train import train
     from voiceface.runtime.config import load_config
 
-    config = load_config(preset, Cmpc2Config, "cmpc2", given)
+    config = load_config(preset, Cmpc2Config, "cmpc2", overrides)
     found = open_training(config, data=data, splits=["train"], progress=False)
     train(config, found.pairs, out / "main", threads=1, notice=found.notice)
     return out / "main"
@@ -115,72 +115,72 @@ TRAINERS = {
 }
 
 
-def judge(system: str, model: Path, data: Path, split: str) -> tuple[list[np.ndarray], np.ndarray]:
+def score_system(system: str, model: Path, data: Path, split: str) -> tuple[list[np.ndarray], np.ndarray]:
     """Score matrices of clip k with picture k, k = 0 ... 3, each by itself, and of the means of all four."""
     import importlib
 
-    from voiceface.association.data import open_split
+    from voiceface.association.data import load_split
     from voiceface.association.evaluation import embed_corpus
 
-    corpus = open_split(data, split)
+    corpus = load_split(data, split)
     module = importlib.import_module(f"{system}.embedder")
     load = getattr(module, "load_embedder", module.load)
     voices, faces = embed_corpus(load(model), corpus, workers=1)
-    files = [each for person in corpus.people for each in (person.voices, person.faces)]
-    count = min(AVERAGED, *map(len, files))
-    voice = np.stack([voices.vectors[voices.rows(person.voices[:count])] for person in corpus.people])
-    face = np.stack([faces.vectors[faces.rows(person.faces[:count])] for person in corpus.people])
+    files = [each for person in corpus.records for each in (person.voices, person.faces)]
+    count = min(NUM_AVERAGED, *map(len, files))
+    voice = np.stack([voices.vectors[voices.row_indices(person.voices[:count])] for person in corpus.records])
+    face = np.stack([faces.vectors[faces.row_indices(person.faces[:count])] for person in corpus.records])
     return [score_matrix(voice[:, k], face[:, k]) for k in range(count)], score_matrix(voice, face)
 
 
-def measure(
+def train_and_score(
     names: Sequence[str],
     data: Path,
     out: Path,
     preset: str,
     seeds: Sequence[int],
-    judged_on: tuple[Path, str],
+    evaluated_on: tuple[Path, str],
     overrides: Sequence[str] = (),
-) -> tuple[dict[str, PairsComparison], dict[str, list[float]]]:
+) -> tuple[dict[str, AllPairsComparison], dict[str, list[float]]]:
     """Train every contestant once per seed, unless its run is in `out`, and judge all on the same people.
 
     Returns:
         ("single" and "avg4" -> comparison; contestant -> processor seconds of each training, data loading
         included).
     """
-    from voiceface.association.data import open_split
-    from voiceface.synthetic.ground_truth import read_truth
+    from voiceface.association.data import load_split
+    from voiceface.synthetic.ground_truth import read_ground_truth
 
     single: dict[str, list[np.ndarray]] = {name: [] for name in names}
     several: dict[str, list[np.ndarray]] = {name: [] for name in names}
     seconds: dict[str, list[float]] = {name: [] for name in names}
     for seed in seeds:
         for name in names:
-            system, differs = CONTESTANTS[name]
+            system, differs = VARIANTS[name]
             folder = out / name.replace(",", "").replace(" ", "_") / f"seed{seed}"
             began = time.process_time()
             if not (folder / "main" / "model.safetensors").is_file():
                 given = [*differs, *overrides, f"training.seed={seed}"]
                 TRAINERS[system](data, folder, preset, given)
                 seconds[name].append(round(time.process_time() - began, 1))
-            alone, together = judge(system, folder / "main", *judged_on)
+            alone, together = score_system(system, folder / "main", *evaluated_on)
             single[name] += alone
             several[name].append(together)
             print(f"seed {seed}: {name} {seconds[name][-1:]}", file=sys.stderr, flush=True)
-    people = open_split(*judged_on).people
-    truth = read_truth(judged_on[0]).of([person.identity.face_id for person in people])
+    people = load_split(*evaluated_on).records
+    truth = read_ground_truth(evaluated_on[0]).select([person.identity.face_id for person in people])
     found = {
-        setting: compare_all_pairs(scores, truth.sex, oracle_scores=truth.scores, setting=setting)
-        for setting, scores in (("single", single), (f"avg{AVERAGED}", several))
+        setting: compare_all_pairs(scores, truth.sex, oracle_scores=truth.oracle_scores, setting=setting)
+        for setting, scores in (("single", single), (f"avg{NUM_AVERAGED}", several))
     }
     return found, seconds
 
 
-def table(found: dict[str, PairsComparison], seconds: dict[str, list[float]]) -> str:
+def format_table(found: dict[str, AllPairsComparison], seconds: dict[str, list[float]]) -> str:
     """Same-sex (G) and any (U) matching, both ways averaged, and the first contestant minus each other."""
     rows = []
     for setting, each in found.items():
-        rows.append(f"{setting}, {each.people} people")
+        rows.append(f"{setting}, {each.num_identities} people")
         rows.append(f"{'':44}{'G':>22}{'U':>22}{'mAP':>7}   first minus this: G, U (points)")
         for name, known in each.references.items():
             rows.append(f"{name:44}{known['g']:8.3f}{known['u']:22.3f}{known['map']:21.3f}")
@@ -191,20 +191,20 @@ def table(found: dict[str, PairsComparison], seconds: dict[str, list[float]]) ->
             )
             gaps = ""
             if name in each.differences:
-                gaps = ", ".join(points(each.differences[name][key]) for key in ("g", "u"))
+                gaps = ", ".join(format_points(each.differences[name][key]) for key in ("g", "u"))
             rows.append(f"{name:44}{cells}{figures['map'].value:7.3f}   {gaps}")
     rows += [f"{name}: {spent} processor seconds of training" for name, spent in seconds.items() if spent]
     return "\n".join(rows)
 
 
-def points(gap: PairedDifference) -> str:
+def format_points(gap: PairedDifference) -> str:
     """A difference in percentage points with its interval and p-value."""
     low, high = 100 * gap.low, 100 * gap.high
     return f"{100 * gap.value:+.1f} ({low:+.1f}...{high:+.1f}, p {gap.p_value:.3f})"
 
 
 @contextlib.contextmanager
-def folder_or_temporary(path: Path | None) -> Iterator[Path]:
+def open_directory(path: Path | None) -> Iterator[Path]:
     """The given folder, or one that goes when the work is done."""
     if path is not None:
         yield path
@@ -219,10 +219,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--contestants",
         nargs="+",
-        choices=list(CONTESTANTS),
+        choices=list(VARIANTS),
         default=["seeking_shape", "archetype_agnostic"],
         metavar="NAME",
-        help=f"the first is compared with each other; of: {'; '.join(CONTESTANTS)}",
+        help=f"the first is compared with each other; of: {'; '.join(VARIANTS)}",
     )
     parser.add_argument("--preset", default="quick", choices=["quick", "standard"], help="default quick")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="training seeds (default 1)")
@@ -238,19 +238,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = parser.parse_args(argv)
 
     from voiceface.io.atomic import write_json
-    from voiceface.synthetic.layout import settings_of
+    from voiceface.synthetic.layout import build_settings
     from voiceface.synthetic.writer import write_population
 
-    with folder_or_temporary(options.out) as out:
+    with open_directory(options.out) as out:
         data = options.data or out / "population"
         if not (data / "truth" / "population.json").is_file():
             coupling = {} if options.rho is None else {"rho": options.rho}
-            write_population(data, settings_of(options.preset, **coupling))
+            write_population(data, build_settings(options.preset, **coupling))
         judged_on = (options.judged_on, "train") if options.judged_on else (data, options.split)
-        found, seconds = measure(
+        found, seconds = train_and_score(
             options.contestants, data, out, options.preset, options.seeds, judged_on, options.override
         )
-    print(table(found, seconds))
+    print(format_table(found, seconds))
     if options.json:
         figures = {setting: each.to_dict() for setting, each in found.items()}
         write_json(options.json, {"preset": options.preset, "seconds": seconds, "figures": figures})

@@ -25,11 +25,11 @@ import numpy as np
 import torch
 
 if TYPE_CHECKING:
-    from voiceface.datasets.trials.trial_list import EvaluationList
+    from voiceface.datasets.trials.trial_list import TrialList
 
 PUBLISHED = {"retrieval": 146.0, "match": 1.2, "verify": 1.3, "all": 260.0}  # seconds
 TARGETS = {"retrieval": 10.0, "match": 0.15, "verify": 0.2, "all": 25.0}
-SIZES = {  # name: (anchors, candidates, lines)
+LIST_SIZES = {  # name: (anchors, candidates, lines)
     "match_v2f_2_val": (14_182, 11_000, 42_546),
     "match_g_v2f_2_val": (14_180, 11_000, 42_540),
     "verify_v2f_test": (21_850, 20_076, 65_550),
@@ -39,8 +39,11 @@ SIZES = {  # name: (anchors, candidates, lines)
     "reterival_v2f_test": (21_850, 20_076, 2),
     "reterival_f2v_test": (20_076, 21_850, 2),
 }
-EXTRA = {"match_v2f_2_test": "reterival_v2f_test", "match_f2v_2_test": "reterival_f2v_test"}  # not published
-PEOPLE = {"val": 112, "test": 189}
+DERIVED_LISTS = {
+    "match_v2f_2_test": "reterival_v2f_test",
+    "match_f2v_2_test": "reterival_f2v_test",
+}  # not published
+NUM_IDENTITIES = {"val": 112, "test": 189}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -61,11 +64,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.dimension = reference["config"]["dimension"]
     start = time.perf_counter()
     given = options.lists and options.lists.is_dir()
-    lists, owners = published_lists(options.lists) if given else invented_lists()
-    for name, source in EXTRA.items():
-        lists[name] = drawn(lists[source], owners, name)
+    lists, owners = read_published_lists(options.lists) if given else build_synthetic_lists()
+    for name, source in DERIVED_LISTS.items():
+        lists[name] = sample_trials(lists[source], owners, name)
     read = time.perf_counter()
-    feature = features(owners, options.dimension)
+    feature = generate_features(owners, options.dimension)
     made = time.perf_counter()
     print(f"{'published' if given else 'invented'} lists, {options.dimension} features, one thread")
     print(f"lists read in {read - start:.1f} s, features made in {made - read:.1f} s\n")
@@ -76,8 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def measure(
-    lists: "dict[str, EvaluationList]",
-    owners: dict[str, str],
+    lists: "dict[str, TrialList]",
+    identity_names: dict[str, str],
     feature: dict[str, np.ndarray],
     reference: dict[str, float],
     repeats: int,
@@ -87,10 +90,10 @@ def measure(
     total, wrong = 0.0, False
     print(f"{'list':22}{'lines':>9}{'figure':>12}{'seconds':>9}{'CPU':>9}{'MB':>7}{'times published':>17}")
     for name, asked in lists.items():
-        call, lines = task(asked, owners, feature)
-        figure, seconds, cpu, memory = timed(call)
+        call, lines = build_task(asked, identity_names, feature)
+        figure, seconds, cpu, memory = measure_call(call)
         for _ in range(0 if asked.kind == "retrieval" else repeats - 1):
-            _, again, again_cpu, _ = timed(call)
+            _, again, again_cpu, _ = measure_call(call)
             seconds, cpu = min(seconds, again), min(cpu, again_cpu)
         total += cpu
         worst[asked.kind] = max(worst.get(asked.kind, 0), cpu)
@@ -111,30 +114,32 @@ def measure(
     return wrong
 
 
-def task(
-    asked: "EvaluationList", owners: dict[str, str], feature: dict[str, np.ndarray]
+def build_task(
+    trial_list: "TrialList", identity_names: dict[str, str], feature: dict[str, np.ndarray]
 ) -> tuple[Callable[[], float], int]:
     """Embeddings and indices of a list, and a call that gives its figure from them."""
     from voiceface.metrics.matching import matching_accuracy, pair_scores
-    from voiceface.metrics.retrieval import retrieval
+    from voiceface.metrics.retrieval import compute_retrieval
     from voiceface.metrics.verification import equal_error_rate, verification_auc
 
     left, right = (
-        torch.from_numpy(np.stack([feature[i] for i in x])) for x in (asked.anchors, asked.candidates)
+        torch.from_numpy(np.stack([feature[i] for i in x])) for x in (trial_list.probes, trial_list.gallery)
     )
-    left_ids, right_ids = (numbers(x, owners) for x in (asked.anchors, asked.candidates))
-    if asked.anchor_index is None or asked.candidate_index is None:
+    left_ids, right_ids = (
+        identity_indices(x, identity_names) for x in (trial_list.probes, trial_list.gallery)
+    )
+    if trial_list.probe_index is None or trial_list.gallery_index is None:
 
         def rank() -> float:
-            return retrieval(left, right, left_ids, right_ids).mean_average_precision
+            return compute_retrieval(left, right, left_ids, right_ids).mean_average_precision
 
         return rank, len(left)
-    anchor, candidate = torch.from_numpy(asked.anchor_index), torch.from_numpy(asked.candidate_index)
+    anchor, candidate = torch.from_numpy(trial_list.probe_index), torch.from_numpy(trial_list.gallery_index)
     labels = (left_ids[anchor] == right_ids[candidate[:, 0]]).to(torch.int8)
 
     def decide() -> float:
         scores = pair_scores(left, right, anchor, candidate)
-        if asked.kind == "match":
+        if trial_list.kind == "match":
             return float(matching_accuracy(scores))
         equal_error_rate(scores[:, 0], labels)
         return float(verification_auc(scores[:, 0], labels))
@@ -142,13 +147,13 @@ def task(
     return decide, len(anchor)
 
 
-def numbers(items: Sequence[str], owners: dict[str, str]) -> torch.Tensor:
+def identity_indices(items: Sequence[str], identity_names: dict[str, str]) -> torch.Tensor:
     """Number of the person behind every item, int64."""
-    place = {name: number for number, name in enumerate(sorted(set(owners.values())))}
-    return torch.tensor([place[owners[item]] for item in items])
+    place = {name: number for number, name in enumerate(sorted(set(identity_names.values())))}
+    return torch.tensor([place[identity_names[item]] for item in items])
 
 
-def timed(call: Callable[[], float]) -> tuple[float, float, float, float]:
+def measure_call(call: Callable[[], float]) -> tuple[float, float, float, float]:
     """(result, seconds, processor seconds, MB of resident memory above what was there before)."""
     before = peak_memory(reset=True)
     start, cpu = time.perf_counter(), time.process_time()
@@ -168,17 +173,22 @@ def peak_memory(reset: bool = False) -> float:
 
 
 def compare_methods(
-    asked: "EvaluationList", owners: dict[str, str], feature: dict[str, np.ndarray], queries: int = 1000
+    trial_list: "TrialList",
+    identity_names: dict[str, str],
+    feature: dict[str, np.ndarray],
+    queries: int = 1000,
 ) -> None:
     """Time exact ways to rank the gallery for some queries, the matrix product included."""
-    from voiceface.metrics.matching import unit_rows
-    from voiceface.metrics.ranking import Ranker, summarise
+    from voiceface.metrics.matching import l2_normalize
+    from voiceface.metrics.ranking import Ranker, query_metrics
 
     left, right = (
-        unit_rows(torch.from_numpy(np.stack([feature[i] for i in x])))
-        for x in (asked.anchors[:queries], asked.candidates)
+        l2_normalize(torch.from_numpy(np.stack([feature[i] for i in x])))
+        for x in (trial_list.probes[:queries], trial_list.gallery)
     )
-    left_ids, right_ids = (numbers(x, owners) for x in (asked.anchors[:queries], asked.candidates))
+    left_ids, right_ids = (
+        identity_indices(x, identity_names) for x in (trial_list.probes[:queries], trial_list.gallery)
+    )
     ranker = Ranker(right, right_ids, left_ids, first_wins=False)
     blocks = [slice(start, start + 250) for start in range(0, queries, 250)]
 
@@ -198,7 +208,7 @@ def compare_methods(
         parts = []
         for rows in blocks:
             counts = ranker.count(left[rows], rows, compiled=not search)
-            parts.append(summarise(*counts, len(right), 100, grouped=False).precision)
+            parts.append(query_metrics(*counts, len(right), 100, grouped=False).average_precision)
         return float(torch.cat(parts).mean())
 
     ways: dict[str, Callable[[], float]] = {
@@ -210,52 +220,55 @@ def compare_methods(
     print(f"\nranking {queries:,} queries against {len(right):,} items")
     for name, call in ways.items():
         call()
-        figure, _, seconds, _ = timed(call)
+        figure, _, seconds, _ = measure_call(call)
         print(f"{name:34}{seconds:8.3f} s CPU   {figure:.9f}")
 
 
-def published_lists(folder: Path) -> "tuple[dict[str, EvaluationList], dict[str, str]]":
+def read_published_lists(folder: Path) -> "tuple[dict[str, TrialList], dict[str, str]]":
     """The published lists, and the person of every item."""
     from voiceface.datasets.identities import read_identity_csv
-    from voiceface.datasets.trials.reading import read_list
+    from voiceface.datasets.trials.reading import read_trial_list
 
-    rows = [row for split in PEOPLE for row in read_identity_csv(folder / f"vox1_{split}.csv")]
+    rows = [row for split in NUM_IDENTITIES for row in read_identity_csv(folder / f"vox1_{split}.csv")]
     lists, owners, who = {}, {}, {}
     for row in rows:
         who[row.voice_id] = who[row.face_id] = row.face_id
-    for name in SIZES:
-        lists[name] = read_list(folder / f"{name}.txt.gz")
+    for name in LIST_SIZES:
+        lists[name] = read_trial_list(folder / f"{name}.txt.gz")
         for item in (*lists[name].anchors, *lists[name].candidates):
             owners[item] = who[item.split("/")[0]]
     return lists, owners
 
 
-def invented_lists() -> "tuple[dict[str, EvaluationList], dict[str, str]]":
+def build_synthetic_lists() -> "tuple[dict[str, TrialList], dict[str, str]]":
     """Lists of the published sizes over invented people."""
-    from voiceface.datasets.trials.trial_list import EvaluationList
+    from voiceface.datasets.trials.trial_list import TrialList
 
-    lists: dict[str, EvaluationList] = {}
+    lists: dict[str, TrialList] = {}
     owners: dict[str, str] = {}
-    for name, (anchors, candidates, _) in SIZES.items():
+    for name, (anchors, candidates, _) in LIST_SIZES.items():
         kind, split = name.split("_")[0].replace("reterival", "retrieval"), name.split("_")[-1]
         direction = "v2f" if "v2f" in name else "f2v"
         counts = {"v": anchors, "f": candidates} if direction == "v2f" else {"f": anchors, "v": candidates}
         items = {}
         for side, count in counts.items():
-            items[side] = [f"{split}{n % PEOPLE[split]}/{side}{n}" for n in range(count)]
+            items[side] = [f"{split}{n % NUM_IDENTITIES[split]}/{side}{n}" for n in range(count)]
             owners |= {item: item.split("/")[0] for item in items[side]}
-        asked = EvaluationList(name, kind, direction, "U", items[direction[0]], items[direction[-1]])
-        lists[name] = asked if kind == "retrieval" else drawn(asked, owners, name)
+        asked = TrialList(name, kind, direction, "U", items[direction[0]], items[direction[-1]])
+        lists[name] = asked if kind == "retrieval" else sample_trials(asked, owners, name)
     return lists, owners
 
 
-def drawn(asked: "EvaluationList", owners: dict[str, str], name: str) -> "EvaluationList":
+def sample_trials(trial_list: "TrialList", identity_names: dict[str, str], name: str) -> "TrialList":
     """Three lines per anchor over the items of a list: a right and a wrong candidate, or one of both."""
     from dataclasses import replace
 
     rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
-    anchor = np.repeat(np.arange(len(asked.anchors)), 3)
-    mine, theirs = numbers(asked.anchors, owners).numpy()[anchor], numbers(asked.candidates, owners).numpy()
+    anchor = np.repeat(np.arange(len(trial_list.probes)), 3)
+    mine, theirs = (
+        identity_indices(trial_list.probes, identity_names).numpy()[anchor],
+        identity_indices(trial_list.gallery, identity_names).numpy(),
+    )
     order = np.argsort(theirs, kind="stable")
     start, stop = np.searchsorted(theirs[order], mine), np.searchsorted(theirs[order], mine, side="right")
     right = order[rng.integers(start, stop)]
@@ -266,21 +279,21 @@ def drawn(asked: "EvaluationList", owners: dict[str, str], name: str) -> "Evalua
         candidate = np.stack([right, wrong], axis=1)
     else:
         candidate = np.where(rng.random(len(anchor)) < 0.5, right, wrong)[:, None]
-    return replace(asked, name=name, kind=kind, anchor_index=anchor, candidate_index=candidate)
+    return replace(trial_list, name=name, kind=kind, anchor_index=anchor, candidate_index=candidate)
 
 
-def features(owners: dict[str, str], dimension: int) -> dict[str, np.ndarray]:
+def generate_features(identity_names: dict[str, str], dimension: int) -> dict[str, np.ndarray]:
     """Item -> its own noise plus 0.3 times that of its person, float32 (D,), from names alone."""
 
     def noise(key: str) -> np.ndarray:
         rng = np.random.Generator(np.random.PCG64(zlib.crc32(key.encode())))
         return np.float32(0.1) * rng.standard_normal(dimension, dtype=np.float32)
 
-    person = {name: np.float32(0.3) * noise(f"id/{name}") for name in sorted(set(owners.values()))}
-    table = np.empty((len(owners), dimension), np.float32)
-    for row, (item, name) in enumerate(owners.items()):
+    person = {name: np.float32(0.3) * noise(f"id/{name}") for name in sorted(set(identity_names.values()))}
+    table = np.empty((len(identity_names), dimension), np.float32)
+    for row, (item, name) in enumerate(identity_names.items()):
         table[row] = noise(f"file/{item}") + person[name]
-    return dict(zip(owners, table))
+    return dict(zip(identity_names, table))
 
 
 if __name__ == "__main__":

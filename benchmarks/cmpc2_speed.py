@@ -26,7 +26,7 @@ GOALS = {"audio": 1000.0, "step": 2.5, "retrieval": 10.0}
 SUBJECTS = ("audio", "step", "retrieval", "kmeans")
 
 
-def best_of(repeats: int, work: Callable[[], Any]) -> float:
+def min_cpu_seconds(repeats: int, work: Callable[[], Any]) -> float:
     """Least processor time of several runs, seconds."""
     times = []
     for _ in range(repeats):
@@ -36,7 +36,7 @@ def best_of(repeats: int, work: Callable[[], Any]) -> float:
     return min(times)
 
 
-def invented_speech(seconds: float, seed: int = 0) -> np.ndarray:
+def synthetic_speech(seconds: float, seed: int = 0) -> np.ndarray:
     """Harmonics that waver, with pauses, int16 at 16 kHz."""
     rng = np.random.default_rng(seed)
     time_axis = np.arange(round(16_000 * seconds)) / 16_000
@@ -46,7 +46,7 @@ def invented_speech(seconds: float, seed: int = 0) -> np.ndarray:
     return (9000 * sound / np.abs(sound).max()).astype(np.int16)
 
 
-def audio(args: argparse.Namespace) -> None:
+def time_audio(args: argparse.Namespace) -> None:
     """From a WAV file to network input, by both front ends."""
     import tempfile
 
@@ -62,11 +62,13 @@ def audio(args: argparse.Namespace) -> None:
         else:
             paths = [Path(folder) / f"{n}.wav" for n in range(3)]
             for n, path in enumerate(paths):
-                write_wav(path, invented_speech(9.0, n))
-        seconds = sum(info(path).seconds for path in paths)
+                write_wav(path, synthetic_speech(9.0, n))
+        seconds = sum(info(path).duration for path in paths)
         for front_end in ("sphinx", "decibels"):
             config = VoiceConfig(front_end=front_end)  # type: ignore[arg-type]
-            spent = best_of(args.repeats, lambda config=config: [bands_of_file(p, config) for p in paths])
+            spent = min_cpu_seconds(
+                args.repeats, lambda config=config: [bands_of_file(p, config) for p in paths]
+            )
             note = (
                 f"published {PUBLISHED['audio']:.0f}, goal {GOALS['audio']:.0f}"
                 if front_end == "sphinx"
@@ -75,7 +77,7 @@ def audio(args: argparse.Namespace) -> None:
             print(f"audio, {front_end:9} {seconds / spent:7.0f} times real time ({seconds:.1f} s)   {note}")
 
 
-def step(args: argparse.Namespace) -> None:
+def time_step(args: argparse.Namespace) -> None:
     """One step on 8 videos with the full networks, clusterings at hand."""
     from cmpc2.config import Cmpc2Config
     from cmpc2.memory import Memory
@@ -104,15 +106,15 @@ def step(args: argparse.Namespace) -> None:
         optimiser.step()
 
     work()
-    spent = best_of(args.repeats, work)
+    spent = min_cpu_seconds(args.repeats, work)
     print(f"training step, B = 8   {spent:6.2f} CPU s   published {PUBLISHED['step']}, goal {GOALS['step']}")
 
 
-def retrieval(args: argparse.Namespace) -> None:
+def time_retrieval(args: argparse.Namespace) -> None:
     """All voices against all faces and back, figures included."""
-    from voiceface.metrics.retrieval import retrieval as ranked
+    from voiceface.metrics.retrieval import compute_retrieval as ranked
 
-    voice_ids, face_ids = published_ids(args.lists) if args.lists else invented_ids()
+    voice_ids, face_ids = read_published_ids(args.lists) if args.lists else synthetic_ids()
     rng = np.random.default_rng(0)
     people = torch.from_numpy(
         rng.standard_normal((int(max(voice_ids.max(), face_ids.max())) + 1, 512), np.float32)
@@ -124,11 +126,11 @@ def retrieval(args: argparse.Namespace) -> None:
 
     voices, faces = vectors(voice_ids, 1), vectors(face_ids, 2)
     few = torch.arange(50)
-    ranked(voices[:50], faces[:50], few, few, ties="grouped")  # compiles
+    ranked(voices[:50], faces[:50], few, few, tie_breaking="grouped")  # compiles
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     begin, clock = time.process_time(), time.perf_counter()
-    there = ranked(voices, faces, voice_ids, face_ids, ties="grouped").mean_average_precision
-    back = ranked(faces, voices, face_ids, voice_ids, ties="grouped").mean_average_precision
+    there = ranked(voices, faces, voice_ids, face_ids, tie_breaking="grouped").mean_average_precision
+    back = ranked(faces, voices, face_ids, voice_ids, tie_breaking="grouped").mean_average_precision
     spent, waited = time.process_time() - begin, time.perf_counter() - clock
     grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024
     print(f"mAP {there:.4f}, {back:.4f}; {waited:.1f} s by the clock")
@@ -138,22 +140,22 @@ def retrieval(args: argparse.Namespace) -> None:
     )
 
 
-def published_ids(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
+def read_published_ids(folder: Path) -> tuple[torch.Tensor, torch.Tensor]:
     """Identity of every item of the published tables."""
     from voiceface.datasets.identities import read_vox1_meta
-    from voiceface.datasets.trials.reading import read_list
-    from voiceface.datasets.trials.trial_list import owners_of
+    from voiceface.datasets.trials.reading import read_trial_list
+    from voiceface.datasets.trials.trial_list import identity_indices
 
     people = read_vox1_meta(folder / "vox1_meta.csv")
     begin = time.process_time()
     path = next(folder.rglob("wav_20k.csv*"))
-    found = read_list(path, people)
-    ids = [torch.from_numpy(owners_of(items, people)) for items in (found.anchors, found.candidates)]
+    found = read_trial_list(path, people)
+    ids = [torch.from_numpy(identity_indices(items, people)) for items in (found.probes, found.gallery)]
     print(f"retrieval tables read in {time.process_time() - begin:.1f} CPU s")
     return ids[0], ids[1]
 
 
-def invented_ids() -> tuple[torch.Tensor, torch.Tensor]:
+def synthetic_ids() -> tuple[torch.Tensor, torch.Tensor]:
     """20,000 voices and faces of 250 people."""
     generator = torch.Generator().manual_seed(3)
     return torch.randint(250, (20_000,), generator=generator), torch.randint(
@@ -161,7 +163,7 @@ def invented_ids() -> tuple[torch.Tensor, torch.Tensor]:
     )
 
 
-def kmeans(args: argparse.Namespace) -> None:
+def time_kmeans(args: argparse.Namespace) -> None:
     """One clustering of a bank of the published size into 1,000."""
     from cmpc2.prototypes import cluster
 
@@ -170,7 +172,7 @@ def kmeans(args: argparse.Namespace) -> None:
     )
     for backend in ("torch", "faiss"):
         try:
-            spent = best_of(1, lambda backend=backend: cluster(bank, 1000, backend=backend))
+            spent = min_cpu_seconds(1, lambda backend=backend: cluster(bank, 1000, backend=backend))
         except ModuleNotFoundError:
             print(f"k-means, {backend}: not installed")
         else:
@@ -189,7 +191,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     torch.set_num_threads(1)
     for subject in args.only:
-        {"audio": audio, "step": step, "retrieval": retrieval, "kmeans": kmeans}[subject](args)
+        {"audio": time_audio, "step": time_step, "retrieval": time_retrieval, "kmeans": time_kmeans}[subject](
+            args
+        )
     return 0
 
 

@@ -17,14 +17,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 from voiceface.audio import loading as audio
-from voiceface.datasets.corpus import Corpus, Person
+from voiceface.datasets.corpus import Corpus, IdentityRecord
 from voiceface.datasets.identities import Identity
 from voiceface.datasets.pair_dataset import PairDataset
 from voiceface.images import loading as images
 from voiceface.images import transforms
 
 RATE = 16000
-PEOPLE, FILES = 16, 4  # files of each kind per person
+NUM_IDENTITIES, FILES_PER_IDENTITY = 16, 4  # files of each kind per person
 
 
 def items_per_second(work: Callable[[int], Any], seconds: float) -> float:
@@ -38,7 +38,7 @@ def items_per_second(work: Callable[[int], Any], seconds: float) -> float:
     return done / spent
 
 
-def wave(seconds: float, seed: int) -> NDArray[np.int16]:
+def synthetic_wave(seconds: float, seed: int) -> NDArray[np.int16]:
     """Noise whose loudness moves like speech, shape (T,)."""
     rng = np.random.default_rng(seed)
     t = np.arange(int(seconds * RATE)) / RATE
@@ -65,12 +65,14 @@ def write_corpus(root: Path, clip_seconds: float, side: int) -> Corpus:
     """Made-up people with wav clips and jpg pictures."""
     people = []
     y, x = np.mgrid[:side, :side] / side
-    for i in range(PEOPLE):
+    for i in range(NUM_IDENTITIES):
         voices, faces = [], []
-        for j in range(FILES):
+        for j in range(FILES_PER_IDENTITY):
             rng = np.random.default_rng([i, j])
             voices.append(f"id{i:05d}/video/{j:05d}.wav")
-            audio.write_wav(root / "wav" / voices[-1], wave(clip_seconds, FILES * i + j))
+            audio.write_wav(
+                root / "wav" / voices[-1], synthetic_wave(clip_seconds, FILES_PER_IDENTITY * i + j)
+            )
             colours = [
                 np.sin(rng.uniform(3, 12, 2) @ [x.ravel(), y.ravel()]).reshape(side, side) for _ in range(3)
             ]
@@ -81,18 +83,18 @@ def write_corpus(root: Path, clip_seconds: float, side: int) -> Corpus:
                 root / "faces" / faces[-1], quality=90
             )
         identity = Identity(f"Made_Up{i}", f"id{i:05d}", f"Made_Up{i}", "f", "", "train")
-        people.append(Person(identity, i, tuple(voices), tuple(faces)))
+        people.append(IdentityRecord(identity, i, tuple(voices), tuple(faces)))
     return Corpus(tuple(people), root / "wav", root / "faces")
 
 
 def measure(root: Path, seconds: float, clip_seconds: float, side: int) -> dict[str, float]:
     """Items per second of every subject, by name."""
     corpus = write_corpus(root, clip_seconds, side)
-    clips = [corpus.voice_path(item) for person in corpus.people for item in person.voices]
-    pictures = [corpus.face_path(item) for person in corpus.people for item in person.faces]
+    clips = [corpus.voice_path(item) for person in corpus.records for item in person.voices]
+    pictures = [corpus.face_path(item) for person in corpus.records for item in person.faces]
     packed = [root / f"{i}.m4a" for i in range(8)]
     for i, path in enumerate(packed):
-        write_m4a(path, wave(clip_seconds, i))
+        write_m4a(path, synthetic_wave(clip_seconds, i))
     decoded = [transforms.to_bgr(images.decode(path)) for path in pictures]
     rng = np.random.default_rng(0)
 
@@ -101,11 +103,11 @@ def measure(root: Path, seconds: float, clip_seconds: float, side: int) -> dict[
         transforms.training_transform(image, 112, rng)
 
     disk, memory = PairDataset(corpus), PairDataset(corpus, in_memory=True, workers=1, progress=False)
-    two = PairDataset(corpus, views=2, in_memory=True, workers=1, progress=False)
+    two = PairDataset(corpus, num_views=2, in_memory=True, workers=1, progress=False)
     subjects: dict[str, Callable[[int], Any]] = {
         f"wav {clip_seconds:g} s: decode": lambda i: audio.load(clips[i % len(clips)], scale="int16"),
         f"wav {clip_seconds:g} s: decode, resample to 8 kHz": lambda i: audio.load(
-            clips[i % len(clips)], scale="int16", rate=8000, resample=True
+            clips[i % len(clips)], scale="int16", sample_rate=8000, resample=True
         ),
         f"m4a {clip_seconds:g} s: decode": lambda i: audio.load(packed[i % len(packed)], scale="int16"),
         f"jpg {side} px: decode": lambda i: images.decode(pictures[i % len(pictures)]),
@@ -113,17 +115,17 @@ def measure(root: Path, seconds: float, clip_seconds: float, side: int) -> dict[
         "training view 112 px alone": lambda i: transforms.training_transform(
             decoded[i % len(decoded)], 112, rng
         ),
-        "pair (picture and 10 s voice) from disk": partial(_draw, disk, rng),
-        "pair (picture and 10 s voice) from memory": partial(_draw, memory, rng),
-        "two pairs of a person from disk": partial(_draw, PairDataset(corpus, views=2), rng),
-        "two pairs of a person from memory": partial(_draw, two, rng),
+        "pair (picture and 10 s voice) from disk": partial(_sample, disk, rng),
+        "pair (picture and 10 s voice) from memory": partial(_sample, memory, rng),
+        "two pairs of a person from disk": partial(_sample, PairDataset(corpus, num_views=2), rng),
+        "two pairs of a person from memory": partial(_sample, two, rng),
     }
     return {name: items_per_second(work, seconds) for name, work in subjects.items()}
 
 
-def _draw(dataset: PairDataset, rng: np.random.Generator, i: int) -> None:
+def _sample(dataset: PairDataset, rng: np.random.Generator, i: int) -> None:
     """One pair of the next person."""
-    dataset.draw(i % len(dataset), rng)
+    dataset.sample(i % len(dataset), rng)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

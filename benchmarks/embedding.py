@@ -31,7 +31,7 @@ def items_per_second(work: Callable[[], object], items: int, seconds: float) -> 
     return calls * items / (time.process_time() - begin)
 
 
-def build(system: str, name: str) -> "Embedder":
+def build_model(system: str, name: str) -> "Embedder":
     """Random weights in the networks of a bundled configuration."""
     import importlib
 
@@ -59,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     heads = ("voices/s", "of seconds", "times real time", "faces/s", "side")
     print(f"{'configuration':30}" + "".join(f"{head:>16}" for head in heads))
     for system, name in ((system, name) for system in args.system for name in args.cfg):
-        model = build(system, name)
+        model = build_model(system, name)
         config, batch = model.config, 8
-        samples, side = config.data.clip_samples, config.model.face.side
+        samples, side = config.data.clip_samples, config.model.face.image_size
         waves, pictures = 3000 * torch.randn(batch, samples), 255 * torch.rand(batch, 3, side, side)
         voices = items_per_second(lambda: model.encode_voices(waves), batch, args.seconds)  # noqa: B023
         faces = items_per_second(lambda: model.encode_faces(pictures), batch, args.seconds)  # noqa: B023

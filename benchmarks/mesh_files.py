@@ -37,8 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     missed = False
     print(f"{'':32}{'CPU ms':>8}{'clock ms':>10}{'MB':>7}{'published':>11}{'target':>9}")
     with tempfile.TemporaryDirectory() as folder:
-        for name, path, call in works(Path(folder), vertices, triangles, colors):
-            processor, clock = best(call, options.repeats)
+        for name, path, call in build_tasks(Path(folder), vertices, triangles, colors):
+            processor, clock = min_times(call, options.repeats)
             first = next((word for word in TARGETS if name == word), "")
             published = f"{PUBLISHED[first] * 1e3:.0f}" if first else ""
             target = f"{TARGETS[first] * 1e3:.0f}" if first else ""
@@ -48,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(missed)
 
 
-def works(
+def build_tasks(
     folder: Path, vertices: Any, triangles: Any, colors: Any
 ) -> list[tuple[str, Path, Callable[[], Any]]]:
     """What is measured: name, file, call; writing before reading."""
@@ -75,7 +75,7 @@ def works(
         (
             "write .obj, published spelling",
             spelled,
-            lambda: write_obj(spelled, vertices, triangles, spelling="published"),
+            lambda: write_obj(spelled, vertices, triangles, number_format="published"),
         ),
         ("read the same", spelled, checked(read_obj, spelled, np.float32)),
         ("write .obj with colours", colored, lambda: write_obj(colored, vertices, triangles, colors)),
@@ -89,7 +89,7 @@ def works(
     ]
 
 
-def best(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
+def min_times(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
     """Least processor and clock time of some calls, seconds."""
     processor, clock = [], []
     for _ in range(repeats):

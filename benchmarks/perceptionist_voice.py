@@ -42,50 +42,50 @@ def main(argv: Sequence[str] | None = None) -> int:
     missed = False
     print(f"{'':36}{'CPU ms':>8}{'clock ms':>10}{'published':>11}{'target':>9}")
     with tempfile.TemporaryDirectory() as folder:
-        for name, call in works(Path(folder)):
-            processor, clock = best(call, options.repeats)
+        for name, call in build_tasks(Path(folder)):
+            processor, clock = min_times(call, options.repeats)
             limits = (str(table.get(name, "")) for table in (PUBLISHED, TARGETS))
             print(f"{name:36}{processor * 1e3:8.1f}{clock * 1e3:10.1f}{next(limits):>11}{next(limits):>9}")
             missed |= name in TARGETS and processor * 1e3 > TARGETS[name]
     return int(missed)
 
 
-def works(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
+def build_tasks(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
     """What is measured."""
     import torch
-    from perceptionist.speech import features_of, features_of_file, front_end, without_silence
+    from perceptionist.speech import extract_features, extract_file_features, get_frontend, remove_silence
     from voiceface.audio import loading as audio
 
     torch.manual_seed(0)
-    wave, path = voice(), folder / "voice.wav"
+    wave, path = synthetic_voice(), folder / "voice.wav"
     audio.write_wav(path, wave)
     samples = torch.from_numpy(wave.astype(np.float64))[None]
-    front = front_end()
+    front = get_frontend()
     bands = front.log_mel(samples)[0].T.numpy()
     for row in (0, 17, 500, 997):
-        np.testing.assert_allclose(bands[row], plain_row(wave, row), rtol=1e-9)
-    features = torch.from_numpy(features_of(wave))[None].transpose(1, 2)
-    models = {kind: model_of(kind) for kind in ("supervised", "unsupervised")}
+        np.testing.assert_allclose(bands[row], reference_row(wave, row), rtol=1e-9)
+    features = torch.from_numpy(extract_features(wave))[None].transpose(1, 2)
+    models = {kind: build_model(kind) for kind in ("supervised", "unsupervised")}
 
     def whole(kind: str) -> Callable[[], Any]:
         def call() -> None:
-            given = torch.from_numpy(features_of_file(path))[None].transpose(1, 2)
-            assert models[kind].vertices(given).isfinite().all()
+            given = torch.from_numpy(extract_file_features(path))[None].transpose(1, 2)
+            assert models[kind].predict_vertices(given).isfinite().all()
 
         return call
 
     return [
         ("log-mel", lambda: front(samples)),
-        ("silence removal", lambda: without_silence(wave)),
-        ("file to features", lambda: features_of_file(path)),
-        ("features to mesh, supervised", lambda: models["supervised"].vertices(features)),
-        ("features to mesh, unsupervised", lambda: models["unsupervised"].vertices(features)),
+        ("silence removal", lambda: remove_silence(wave)),
+        ("file to features", lambda: extract_file_features(path)),
+        ("features to mesh, supervised", lambda: models["supervised"].predict_vertices(features)),
+        ("features to mesh, unsupervised", lambda: models["unsupervised"].predict_vertices(features)),
         ("voice file to mesh, supervised", whole("supervised")),
         ("voice file to mesh, unsupervised", whole("unsupervised")),
     ]
 
 
-def model_of(kind: str) -> "VoiceToMesh":
+def build_model(kind: str) -> "VoiceToMesh":
     """Networks and face model of the published sizes, random weights, evaluation mode."""
     from perceptionist.face_models.linear import PAIR_NAMES, LinearFaceModel
     from perceptionist.generator import Generator
@@ -115,7 +115,7 @@ def model_of(kind: str) -> "VoiceToMesh":
     return VoiceToMesh(kind, face_model=face_model, **parts)
 
 
-def voice() -> np.ndarray:
+def synthetic_voice() -> np.ndarray:
     """A buzz with a formant and syllables, int16: the detector takes it for a voice."""
     moment = np.arange(SECONDS * RATE) / RATE
     phase = 2 * np.pi * np.cumsum(110 + 15 * np.sin(2 * np.pi * 3 * moment)) / RATE
@@ -124,19 +124,19 @@ def voice() -> np.ndarray:
     return np.clip(wave + np.random.default_rng(0).normal(0, 20, len(wave)), -32768, 32767).astype(np.int16)
 
 
-def plain_row(wave: np.ndarray, row: int) -> np.ndarray:
+def reference_row(wave: np.ndarray, row: int) -> np.ndarray:
     """One frame of the log-mel bands before the last three, by the definition."""
-    from voiceface.audio.mel import bin_edge_mel_bank
+    from voiceface.audio.mel import bin_edge_mel_filterbank
 
     frame = wave[160 * row : 160 * row + 400].astype(float)
     before = float(wave[160 * (row - 1) + 399]) if row else 0.0
     emphasised = frame - 0.97 * np.concatenate([[before], frame[:-1]])
     window = 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(400) / 399)
     power = np.abs(np.fft.rfft(emphasised * window, 1024)) ** 2
-    return np.log(np.maximum(power @ bin_edge_mel_bank(1024, 64, 20, 7200).numpy(), 1e-5))
+    return np.log(np.maximum(power @ bin_edge_mel_filterbank(1024, 64, 20, 7200).numpy(), 1e-5))
 
 
-def best(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
+def min_times(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
     """Least processor and clock seconds of a call, after one that does not count."""
     call()
     found = []

@@ -21,12 +21,12 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the numerical libraries 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
-from voiceface.synthetic.face.head import head_model
-from voiceface.synthetic.face.render import prepare_face, render_picture
-from voiceface.synthetic.identities import FACTORS, draw_people
+from voiceface.synthetic.face.head import build_head_model
+from voiceface.synthetic.face.render import prepare_face, render_image
+from voiceface.synthetic.identities import FACTORS, sample_identities
 
 TARGETS = {"identity": 35.0, "picture 64": 5.0, "picture 128": 8.0}  # ms
-TRAIN, TEST, PICTURES, SIDE = 1200, 200, 4, 64
+NUM_TRAIN, NUM_TEST, IMAGES_PER_IDENTITY, SIDE = 1200, 200, 4, 64
 
 
 def median_ms(work: Callable[[int], Any], times: int) -> float:
@@ -39,38 +39,40 @@ def median_ms(work: Callable[[int], Any], times: int) -> float:
     return 1e3 * float(np.median(spent))
 
 
-def speed(times: int) -> None:
+def time_rendering(times: int) -> None:
     """Print the times against their targets."""
     start = time.process_time()
-    head_model.__wrapped__(1.0)
+    build_head_model.__wrapped__(1.0)
     print(f"head model, once per process   {1e3 * (time.process_time() - start):7.1f} ms")
-    people = draw_people(np.arange(max(64, times)))
+    people = sample_identities(np.arange(max(64, times)))
     faces = [prepare_face(people, i) for i in range(8)]
-    render_picture(people, 0, 0, face=faces[0])
+    render_image(people, 0, 0, face=faces[0])
     figures = {"identity": median_ms(lambda i: prepare_face(people, i), times)}
     for side in (64, 128):
 
         def picture(j: int, side: int = side) -> Any:
-            return render_picture(people, j % 8, j, side=side, face=faces[j % 8])
+            return render_image(people, j % 8, j, image_size=side, face=faces[j % 8])
 
         figures[f"picture {side}"] = median_ms(picture, times)
     for name, value in figures.items():
         print(f"{name:<30} {value:7.1f} ms   (target {TARGETS[name]:.0f})")
 
 
-def sheet(path: str) -> None:
+def write_contact_sheet(path: str) -> None:
     """Write a contact sheet: eight people in four pictures each, then each factor at -2, 0 and +2 SD."""
-    people = draw_people(np.arange(8))
+    people = sample_identities(np.arange(8))
     rows = []
     for picture in range(4):
         nuisance = float(picture > 0)
-        row = [render_picture(people, i, picture, side=160, nuisance=nuisance).image for i in range(8)]
+        row = [render_image(people, i, picture, image_size=160, nuisance=nuisance).image for i in range(8)]
         rows.append(np.concatenate(row, axis=1))
     for male in (1, 0):
         person = people.take([int(np.argmax(people.face_sex == male))])
         for value in (-2.0, 0.0, 2.0):
-            changed = [replace(person, q=0.3 * person.q, g=value * np.eye(8)[[j]]) for j in range(8)]
-            row = [render_picture(one, 0, 0, side=160, nuisance=0).image for one in changed]
+            changed = [
+                replace(person, q=0.3 * person.shape_nuisance, g=value * np.eye(8)[[j]]) for j in range(8)
+            ]
+            row = [render_image(one, 0, 0, image_size=160, nuisance=0).image for one in changed]
             rows.append(np.concatenate(row, axis=1))
     image = np.ascontiguousarray(np.concatenate(rows)[..., ::-1])
     for j, name in enumerate(FACTORS):
@@ -81,16 +83,16 @@ def sheet(path: str) -> None:
     print(f"wrote {path}")
 
 
-def fit(seconds: float, nuisance: float) -> None:
+def fit_factors(seconds: float, nuisance: float) -> None:
     """Train a small network on the true factors and print R² per factor on unseen identities."""
     import torch
     from torch import nn
 
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    people = draw_people(np.arange(TRAIN + TEST), rho=0.0)
-    images = torch.from_numpy(_pictures(people, nuisance)).permute(0, 1, 4, 2, 3)
-    factors = torch.from_numpy(people.g).float()
+    people = sample_identities(np.arange(NUM_TRAIN + NUM_TEST), rho=0.0)
+    images = torch.from_numpy(_render_images(people, nuisance)).permute(0, 1, 4, 2, 3)
+    factors = torch.from_numpy(people.face_factors).float()
 
     def stage(before: int, after: int) -> nn.Module:
         return nn.Sequential(nn.Conv2d(before, after, 3, 2, 1), nn.BatchNorm2d(after), nn.ReLU())
@@ -103,7 +105,7 @@ def fit(seconds: float, nuisance: float) -> None:
     start = time.process_time()
     while (share := (time.process_time() - start) / seconds) < 1:
         optimiser.param_groups[0]["lr"] = 1e-3 * (1 + np.cos(np.pi * share))
-        who, which = torch.randint(TRAIN, (64,)), torch.randint(PICTURES, (64,))
+        who, which = torch.randint(NUM_TRAIN, (64,)), torch.randint(IMAGES_PER_IDENTITY, (64,))
         batch = images[who, which].float() / 127.5 - 1
         shift = torch.randint(-2, 3, (2,)).tolist()
         batch = torch.roll(batch.flip(-1) if torch.rand(()) < 0.5 else batch, shift, (2, 3))
@@ -113,21 +115,23 @@ def fit(seconds: float, nuisance: float) -> None:
         optimiser.step()
     network.eval()
     with torch.no_grad():
-        guesses = torch.stack([network(images[TRAIN:, j].float() / 127.5 - 1) for j in range(PICTURES)])
-    truth = factors[TRAIN:]
+        guesses = torch.stack(
+            [network(images[NUM_TRAIN:, j].float() / 127.5 - 1) for j in range(IMAGES_PER_IDENTITY)]
+        )
+    truth = factors[NUM_TRAIN:]
     for name, guess in (("one picture", guesses[0]), ("mean of four", guesses.mean(dim=0))):
         r2 = 1 - ((guess - truth) ** 2).mean(dim=0) / truth.var(dim=0)
         each = "  ".join(f"{factor} {value:.2f}" for factor, value in zip(FACTORS, r2.tolist()))
         print(f"R² from {name}: {each}  mean {r2.mean():.3f}")
 
 
-def _pictures(people: Any, nuisance: float) -> NDArray[np.uint8]:
+def _render_images(people: Any, nuisance: float) -> NDArray[np.uint8]:
     """Pictures of everybody, (N, PICTURES, SIDE, SIDE, 3)."""
-    result = np.empty((len(people), PICTURES, SIDE, SIDE, 3), np.uint8)
+    result = np.empty((len(people), IMAGES_PER_IDENTITY, SIDE, SIDE, 3), np.uint8)
     for i in range(len(people)):
         face = prepare_face(people, i)
-        for j in range(PICTURES):
-            result[i, j] = render_picture(people, i, j, side=SIDE, nuisance=nuisance, face=face).image
+        for j in range(IMAGES_PER_IDENTITY):
+            result[i, j] = render_image(people, i, j, image_size=SIDE, nuisance=nuisance, face=face).image
     return result
 
 
@@ -142,11 +146,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--nuisance", type=float, default=1.0, help="of the pictures of the fit (default: 1)")
     asked = parser.parse_args(argv)
     cv2.setNumThreads(1)
-    speed(asked.times)
+    time_rendering(asked.times)
     if asked.sheet:
-        sheet(asked.sheet)
+        write_contact_sheet(asked.sheet)
     if asked.fit:
-        fit(asked.fit, asked.nuisance)
+        fit_factors(asked.fit, asked.nuisance)
     return 0
 
 

@@ -12,9 +12,9 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from voiceface.synthetic.identities import FACTORS, draw_people
-from voiceface.synthetic.voice.phonetics import plan_speech
-from voiceface.synthetic.voice.speech_synthesis import SAMPLE_RATE, speak, synthesise_clip
+from voiceface.synthetic.identities import FACTORS, sample_identities
+from voiceface.synthetic.voice.phonetics import generate_control_tracks
+from voiceface.synthetic.voice.speech_synthesis import SAMPLE_RATE, synthesise_clip, synthesise_speech
 
 TARGET = 100.0  # seconds of audio per CPU second
 
@@ -28,7 +28,7 @@ def cpu_seconds(function: Callable[[int], object], rounds: int) -> float:
     return time.process_time() - start
 
 
-def mel_weights(bands: int = 64, size: int = 512) -> NDArray[np.float64]:
+def build_mel_bank(bands: int = 64, size: int = 512) -> NDArray[np.float64]:
     """Triangles of unit height, 30 Hz to 8 kHz, shape (bands, size // 2 + 1); at least one bin each."""
     low, high = (2595 * np.log10(1 + hertz / 700) for hertz in (30, 8000))
     mels = np.linspace(low, high, bands + 2)
@@ -43,7 +43,7 @@ def mel_weights(bands: int = 64, size: int = 512) -> NDArray[np.float64]:
     return weights
 
 
-def pitch(wave: NDArray[np.float64]) -> float:
+def log_pitch(wave: NDArray[np.float64]) -> float:
     """Log of the median f0 (Hz) from autocorrelations of 64 ms windows; 150 Hz when nothing repeats."""
     size, window = 1024, np.hanning(1024)
     frames = np.lib.stride_tricks.sliding_window_view(wave, size)[::320]
@@ -58,7 +58,7 @@ def pitch(wave: NDArray[np.float64]) -> float:
     return float(np.log(f0))
 
 
-def statistics(samples: NDArray[np.int16], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def clip_statistics(samples: NDArray[np.int16], weights: NDArray[np.float64]) -> NDArray[np.float64]:
     """Level, spread, quantiles and movement of the log-mels of the louder frames, and the pitch."""
     wave = samples.astype(float)
     frames = np.lib.stride_tricks.sliding_window_view(wave / 32768, 400)[::160] * np.hamming(400)
@@ -67,18 +67,18 @@ def statistics(samples: NDArray[np.int16], weights: NDArray[np.float64]) -> NDAr
     speech, loud = (mels[loudness > np.quantile(loudness, share)] for share in (0.4, 0.7))
     low, high = np.quantile(speech, [0.1, 0.9], axis=0)
     moved = np.diff(speech, axis=0).std(0)
-    return np.concatenate([speech.mean(0), speech.std(0), loud.mean(0), low, high, moved, [pitch(wave)]])
+    return np.concatenate([speech.mean(0), speech.std(0), loud.mean(0), low, high, moved, [log_pitch(wave)]])
 
 
-def audibility(speakers: int, clips: int = 4, seconds: float = 3.0) -> NDArray[np.float64]:
+def factor_r_squared(speakers: int, clips: int = 4, seconds: float = 3.0) -> NDArray[np.float64]:
     """R squared of each factor from one clip, on the quarter of the speakers that the observer never met."""
-    people, weights = draw_people(np.arange(speakers)), mel_weights()
+    people, weights = sample_identities(np.arange(speakers)), build_mel_bank()
     rows = [
-        statistics(synthesise_clip(people, i, clip, seconds=seconds).samples, weights)
+        clip_statistics(synthesise_clip(people, i, clip, seconds=seconds).samples, weights)
         for i in range(speakers)
         for clip in range(clips)
     ]
-    x, y = np.array(rows), np.repeat(people.v, clips, axis=0)
+    x, y = np.array(rows), np.repeat(people.voice_factors, clips, axis=0)
     known = 3 * speakers // 4 * clips
     x = (x - x[:known].mean(0)) / (x[:known].std(0) + 1e-9)
     sign = np.repeat(2 * people.sex - 1, clips)[:, None]
@@ -101,13 +101,15 @@ def main(argv: Sequence[str] | None = None) -> None:
     parser.add_argument("--speakers", type=int, default=0, help="also measure how audible the factors are")
     options = parser.parse_args(argv)
     clips, seconds = options.clips, options.seconds
-    people = draw_people(np.arange(clips))
-    plans = [plan_speech(people, i, 0, seed=0, seconds=seconds) for i in range(clips)]
+    people = sample_identities(np.arange(clips))
+    plans = [generate_control_tracks(people, i, 0, seed=0, seconds=seconds) for i in range(clips)]
 
     whole = cpu_seconds(lambda i: synthesise_clip(people, i, 0, seconds=seconds), clips)
-    plan = cpu_seconds(lambda i: plan_speech(people, i, 0, seed=0, seconds=seconds), clips)
-    dry = cpu_seconds(lambda i: speak(people, i, plans[i], seed=0, clip=0, seconds=seconds), clips)
-    identities = cpu_seconds(lambda i: draw_people(np.arange(10_000) + i), 3) / 3
+    plan = cpu_seconds(lambda i: generate_control_tracks(people, i, 0, seed=0, seconds=seconds), clips)
+    dry = cpu_seconds(
+        lambda i: synthesise_speech(people, i, plans[i], seed=0, clip=0, seconds=seconds), clips
+    )
+    identities = cpu_seconds(lambda i: sample_identities(np.arange(10_000) + i), 3) / 3
 
     print(f"clips {clips / whole:.1f} items/s ({1000 * whole / clips:.1f} ms a clip of {seconds:g} s)")
     speed = clips * seconds / whole
@@ -117,7 +119,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"channel and level ratio {max(0.0, whole - plan - dry) / whole:.2f}")
     print(f"identities {10_000 / identities:.0f} items/s")
     if options.speakers:
-        for name, value in zip(FACTORS, audibility(options.speakers)):
+        for name, value in zip(FACTORS, factor_r_squared(options.speakers)):
             print(f"heard {name} R2 {value:.2f}")
 
 

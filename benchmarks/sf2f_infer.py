@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from sf2f.models import VoiceToFace
+    from sf2f.models import Sf2fModel
 
 SECONDS, RATE = 10, 16000
 MODELS = ("sf2f_1st_stage", "sf2f_fuser", "sf2f_mid_fuser", "v2f")
@@ -36,56 +36,56 @@ def main(argv: Sequence[str] | None = None) -> int:
     missed = False
     print(f"{'':42}{'CPU ms':>8}{'clock ms':>10}{'target':>8}")
     with tempfile.TemporaryDirectory() as folder:
-        for name, call in works(Path(folder)):
-            processor, clock = best(call, options.repeats)
+        for name, call in build_tasks(Path(folder)):
+            processor, clock = min_times(call, options.repeats)
             target = str(TARGETS.get(name, ""))
             print(f"{name:42}{processor * 1e3:8.1f}{clock * 1e3:10.1f}{target:>8}")
             missed |= name in TARGETS and processor * 1e3 > TARGETS[name]
     return int(missed)
 
 
-def works(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
+def build_tasks(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
     """What is measured."""
     import torch
-    from sf2f.inference import embed, face, read_voice, windows_in
+    from sf2f.inference import embed_windows, generate, load_voice_features, split_into_windows
     from voiceface.audio import loading as audio
 
     path = folder / "voice.wav"
-    audio.write_wav(path, voice())
-    models = {name: model_of(name) for name in MODELS}
+    audio.write_wav(path, synthetic_voice())
+    models = {name: build_model(name) for name in MODELS}
     model = models["sf2f_fuser"]
-    heard = read_voice(model, path)
-    windows = windows_in(model, heard.mel)
-    assert heard.seconds > 0.9 * SECONDS and len(windows) == 14, (heard.seconds, len(windows))
-    together = embed(model, windows)
-    apart = torch.cat([embed(model, windows[k : k + 1]) for k in range(len(windows))])
+    heard = load_voice_features(model, path)
+    windows = split_into_windows(model, heard.mel)
+    assert heard.speech_seconds > 0.9 * SECONDS and len(windows) == 14, (heard.speech_seconds, len(windows))
+    together = embed_windows(model, windows)
+    apart = torch.cat([embed_windows(model, windows[k : k + 1]) for k in range(len(windows))])
     torch.testing.assert_close(together, apart)
     whole: dict[str, Callable[[], Any]] = {}
     for name, each in models.items():
-        whole[f"sound file to face, {name}"] = lambda each=each: face(each, path)
+        whole[f"sound file to face, {name}"] = lambda each=each: generate(each, path)
     return [
-        ("file to features", lambda: read_voice(model, path)),
-        ("14 windows to embeddings", lambda: embed(model, windows)),
-        ("embeddings to face", lambda: model.pictures(model.join(together))),
+        ("file to features", lambda: load_voice_features(model, path)),
+        ("14 windows to embeddings", lambda: embed_windows(model, windows)),
+        ("embeddings to face", lambda: model.decode_images(model.pool_embeddings(together))),
         *whole.items(),
-        ("with a picture of every window", lambda: face(model, path, windows=True)),
+        ("with a picture of every window", lambda: generate(model, path, window_images=True)),
     ]
 
 
-def model_of(name: str) -> "VoiceToFace":
+def build_model(name: str) -> "Sf2fModel":
     """A bundled experiment with random weights."""
     import torch
     from sf2f.config import Sf2fConfig
     from sf2f.generator import EncoderDecoder
-    from sf2f.models import VoiceToFace
+    from sf2f.models import Sf2fModel
     from voiceface.runtime.config import load_config
 
     torch.manual_seed(0)
     config = load_config(name, Sf2fConfig, "sf2f")
-    return VoiceToFace(EncoderDecoder(config.generator).eval().requires_grad_(False), config.data, name)
+    return Sf2fModel(EncoderDecoder(config.generator).eval().requires_grad_(False), config.data, name)
 
 
-def voice() -> np.ndarray:
+def synthetic_voice() -> np.ndarray:
     """A buzz with a formant and syllables, int16: the detector takes it for a voice."""
     moment = np.arange(SECONDS * RATE) / RATE
     phase = 2 * np.pi * np.cumsum(110 + 15 * np.sin(2 * np.pi * 3 * moment)) / RATE
@@ -94,7 +94,7 @@ def voice() -> np.ndarray:
     return np.clip(wave + np.random.default_rng(0).normal(0, 20, len(wave)), -32768, 32767).astype(np.int16)
 
 
-def best(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
+def min_times(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
     """Least processor and clock seconds of a call, after one that does not count."""
     call()
     found = []

@@ -36,8 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         for seconds in LENGTHS:
             title = f"{seconds} s of sound"
             print(f"{title:38}{'CPU ms':>8}{'x':>8}{'clock ms':>10}{'published':>11}{'target':>8}")
-            for name, call in works(Path(folder), seconds):
-                processor, clock = best(call, options.repeats)
+            for name, call in build_tasks(Path(folder), seconds):
+                processor, clock = min_times(call, options.repeats)
                 limits = (str(table.get(name, "")) for table in (PUBLISHED, TARGETS))
                 print(
                     f"{name:38}{processor * 1e3:8.2f}{seconds / processor:8.0f}{clock * 1e3:10.2f}"
@@ -47,29 +47,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     return int(missed)
 
 
-def works(folder: Path, seconds: int) -> list[tuple[str, Callable[[], Any]]]:
+def build_tasks(folder: Path, seconds: int) -> list[tuple[str, Callable[[], Any]]]:
     """What is measured."""
     import torch
     from sf2f.speech import (
         SpeechConfig,
-        front_end,
-        log_mel,
-        log_mel_of_file,
+        compute_log_mel,
+        compute_log_mel_from_file,
+        get_frontend,
         read_mel,
-        without_silence,
+        remove_silence,
         write_mel,
     )
     from voiceface.audio import loading as audio
     from voiceface.audio.frontends import ExportableLogMel
 
-    wave, path, stored = voice(seconds), folder / "voice.wav", folder / "voice.npz"
+    wave, path, stored = synthetic_voice(seconds), folder / "voice.wav", folder / "voice.npz"
     audio.write_wav(path, wave)
-    write_mel(stored, log_mel(wave), "id", "clip", "00001")
+    write_mel(stored, compute_log_mel(wave), "id", "clip", "00001")
     samples = torch.from_numpy(wave)[None]
-    front, graph, whole = front_end(), ExportableLogMel().eval(), SpeechConfig(remove_silence=False)
-    np.testing.assert_allclose(front(samples)[0], plain_log_mel(wave), atol=1e-8)
-    np.testing.assert_allclose(graph(samples)[0], plain_log_mel(wave), atol=1e-2)
-    kept = len(without_silence(wave)) / len(wave)
+    front, graph, whole = get_frontend(), ExportableLogMel().eval(), SpeechConfig(remove_silence=False)
+    np.testing.assert_allclose(front(samples)[0], reference_log_mel(wave), atol=1e-8)
+    np.testing.assert_allclose(graph(samples)[0], reference_log_mel(wave), atol=1e-2)
+    kept = len(remove_silence(wave)) / len(wave)
     assert 0.5 < kept < 1, kept
 
     def exported() -> None:
@@ -79,16 +79,16 @@ def works(folder: Path, seconds: int) -> list[tuple[str, Callable[[], Any]]]:
     return [
         ("front end", lambda: front(samples)),
         ("front end as a graph, float32", exported),
-        ("the published way", lambda: plain_log_mel(wave)),
-        ("voice activity", lambda: without_silence(wave)),
-        ("samples to features, with it", lambda: log_mel(wave)),
-        ("wav file to features, without it", lambda: log_mel_of_file(path, whole)),
-        ("wav file to features, with it", lambda: log_mel_of_file(path)),
+        ("the published way", lambda: reference_log_mel(wave)),
+        ("voice activity", lambda: remove_silence(wave)),
+        ("samples to features, with it", lambda: compute_log_mel(wave)),
+        ("wav file to features, without it", lambda: compute_log_mel_from_file(path, whole)),
+        ("wav file to features, with it", lambda: compute_log_mel_from_file(path)),
         ("stored features read", lambda: read_mel(stored)),
     ]
 
 
-def plain_log_mel(wave: np.ndarray) -> np.ndarray:
+def reference_log_mel(wave: np.ndarray) -> np.ndarray:
     """The features by the definition, as the published program goes about it."""
     emphasised = np.append(wave[0], wave[1:] - 0.97 * wave[:-1])
     count = 1 if len(wave) <= 400 else 1 + int(np.ceil((len(wave) - 400) / 160))
@@ -107,7 +107,7 @@ def plain_log_mel(wave: np.ndarray) -> np.ndarray:
     return np.log(np.where(energy == 0, np.finfo(float).eps, energy)).T
 
 
-def voice(seconds: int) -> np.ndarray:
+def synthetic_voice(seconds: int) -> np.ndarray:
     """A buzz with a formant, syllables and a pause in every four seconds, int16."""
     moment = np.arange(seconds * RATE) / RATE
     phase = 2 * np.pi * np.cumsum(110 + 15 * np.sin(2 * np.pi * 3 * moment)) / RATE
@@ -118,7 +118,7 @@ def voice(seconds: int) -> np.ndarray:
     return np.clip(wave + np.random.default_rng(0).normal(0, 8, len(wave)), -32768, 32767).astype(np.int16)
 
 
-def best(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
+def min_times(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
     """Least processor and clock seconds of a call, after one that does not count."""
     call()
     found = []

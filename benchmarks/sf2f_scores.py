@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 IDENTITIES, WIDTH = 378, 512
-PICTURES, CLASSES = 10, 8631
+NUM_IMAGES, NUM_CLASSES = 10, 8631
 SPLITS = 5
 
 
@@ -41,7 +41,7 @@ class Task(NamedTuple):
     goal_seconds: float
 
 
-def recall_loop(predicted: "Tensor", reference: "Tensor", cutoffs: Sequence[int]) -> list[float]:
+def reference_recall(predicted: "Tensor", reference: "Tensor", cutoffs: Sequence[int]) -> list[float]:
     """Recall by cosine, a query at a time, sorted anew for every cutoff."""
     import torch
     from torch.nn import functional
@@ -56,7 +56,7 @@ def recall_loop(predicted: "Tensor", reference: "Tensor", cutoffs: Sequence[int]
     return found
 
 
-def distance_loop(predicted: "Tensor", reference: "Tensor") -> list[float]:
+def reference_distances(predicted: "Tensor", reference: "Tensor") -> list[float]:
     """Mean distances of matched pairs, and the cosine of a prediction with all strangers, a row at a time."""
     import torch
     from torch.nn import functional
@@ -74,10 +74,10 @@ def distance_loop(predicted: "Tensor", reference: "Tensor") -> list[float]:
     return [*figures, torch.stack(strangers).mean().item()]
 
 
-def plain_score(state: dict[str, Any], pictures: "Tensor") -> list[float]:
+def reference_score(state: dict[str, Any], images: "Tensor") -> list[float]:
     """The VGGFace Score with a classifier that is built anew, stock layers, a picture at a time."""
     import torch
-    from sf2f.metrics import vggface_input
+    from sf2f.metrics import preprocess_for_vggface
     from torch import nn
     from torch.nn import functional
     from voiceface.models.vggface2_resnet import Bottleneck, CaffeResNet
@@ -89,13 +89,13 @@ def plain_score(state: dict[str, Any], pictures: "Tensor") -> list[float]:
         y = functional.relu(block.bn2(block.conv2(y)))
         return functional.relu(block.bn3(block.conv3(y)) + shortcut)
 
-    network = CaffeResNet(CLASSES).to(memory_format=torch.contiguous_format)
+    network = CaffeResNet(NUM_CLASSES).to(memory_format=torch.contiguous_format)
     network.load_state_dict(state)
     network.eval()
     rows = []
     with torch.no_grad():
-        for picture in pictures:
-            x = functional.relu(network.bn1(network.conv1(vggface_input(picture[None]))))
+        for picture in images:
+            x = functional.relu(network.bn1(network.conv1(preprocess_for_vggface(picture[None]))))
             x = functional.max_pool2d(x, 3, 2, ceil_mode=True)
             for stage in range(1, 5):
                 for block in network.get_submodule(f"layer{stage}").children():
@@ -111,38 +111,43 @@ def plain_score(state: dict[str, Any], pictures: "Tensor") -> list[float]:
     return [found.mean().item(), found.std(correction=0).item()]
 
 
-def tasks() -> dict[str, Task]:
+def build_tasks() -> dict[str, Task]:
     """Everything that is measured, on drawn embeddings, pictures and weights."""
     import torch
     from sf2f.metrics import vggface_score
-    from voiceface.metrics.generation import CUTOFFS, feature_distances, galleries_of, identity_retrieval
-    from voiceface.models.fuse_batchnorm import folded
+    from voiceface.metrics.generation import (
+        CUTOFFS,
+        evaluation_galleries,
+        feature_distances,
+        identity_retrieval,
+    )
+    from voiceface.models.fuse_batchnorm import fuse_batchnorm
     from voiceface.models.vggface2_resnet import CaffeResNet
 
     draw = torch.Generator().manual_seed(0)
     reference = torch.randn(IDENTITIES, WIDTH, generator=draw)
     predicted = 0.15 * reference + torch.randn(IDENTITIES, WIDTH, generator=draw)
     ends = [100, 200, 300]
-    pictures = torch.randint(0, 256, (PICTURES, 3, 64, 64), generator=draw, dtype=torch.uint8)
+    pictures = torch.randint(0, 256, (NUM_IMAGES, 3, 64, 64), generator=draw, dtype=torch.uint8)
     torch.manual_seed(0)
-    network = CaffeResNet(CLASSES).eval()
-    reader = folded(network)
+    network = CaffeResNet(NUM_CLASSES).eval()
+    reader = fuse_batchnorm(network)
 
     def recall() -> list[float]:
         return list(identity_retrieval(predicted, reference).recall.values())
 
     def retrieval() -> list[float]:
-        parts = identity_retrieval(predicted, reference, galleries=galleries_of(IDENTITIES, ends))
+        parts = identity_retrieval(predicted, reference, galleries=evaluation_galleries(IDENTITIES, ends))
         return [*recall(), *parts.recall.values(), *feature_distances(predicted, reference)]
 
     def retrieval_published() -> list[float]:
         parts = zip([0, *ends], ends)
-        each = [recall_loop(predicted[a:b], reference[a:b], CUTOFFS) for a, b in parts]
+        each = [reference_recall(predicted[a:b], reference[a:b], CUTOFFS) for a, b in parts]
         thirds = torch.tensor(each).mean(0).tolist()
-        return [*recall_published(), *thirds, *distance_loop(predicted, reference)]
+        return [*recall_published(), *thirds, *reference_distances(predicted, reference)]
 
     def recall_published() -> list[float]:
-        return recall_loop(predicted, reference, CUTOFFS)
+        return reference_recall(predicted, reference, CUTOFFS)
 
     def score() -> list[float]:
         return list(vggface_score(reader, pictures, splits=SPLITS)[:2])
@@ -151,7 +156,7 @@ def tasks() -> dict[str, Task]:
         "recall, one gallery of 378": Task(recall, recall_published, 0.50, 0.02),
         "all retrieval figures": Task(retrieval, retrieval_published, 0.55, 0.05),
         "VGGFace Score, 10 pictures": Task(
-            score, lambda: plain_score(network.state_dict(), pictures), 1.32, 0.8
+            score, lambda: reference_score(network.state_dict(), pictures), 1.32, 0.8
         ),
     }
 
@@ -198,7 +203,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     torch.set_num_threads(1)
-    figures = [measure(name, task, args.rounds) for name, task in tasks().items()]
+    figures = [measure(name, task, args.rounds) for name, task in build_tasks().items()]
     text = json.dumps(figures, indent=2)
     print(text)
     if args.out:

@@ -61,26 +61,26 @@ TASKS = {
 }
 
 
-def parts_of(model: str) -> tuple[Any, Any, Any]:
+def build_configs(model: str) -> tuple[Any, Any, Any]:
     """Configurations of generator, discriminators and losses."""
     from sf2f.decoders import FaceGanV2DecoderConfig, V2FDecoderConfig
-    from sf2f.discriminator_layers import Trunk
-    from sf2f.discriminators import LARGE, SMALL, DiscriminatorsConfig
+    from sf2f.discriminator_layers import BackboneConfig
+    from sf2f.discriminators import LARGE_ARCH, SMALL_ARCH, DiscriminatorsConfig
     from sf2f.encoders import EncoderConfig
     from sf2f.fusers import FuserConfig
     from sf2f.generator import GeneratorConfig
     from sf2f.losses import LossConfig
-    from sf2f.published import V2F_TRUNK
+    from sf2f.published import V2F_BACKBONE
 
     if model == "v2f":
-        encoder = EncoderConfig(inception=False, noise=0.05)
+        encoder = EncoderConfig(inception=False, noise_std=0.05)
         return (
             GeneratorConfig(encoder=encoder, decoder=V2FDecoderConfig()),
-            DiscriminatorsConfig(image=(), identity=(V2F_TRUNK,)),
+            DiscriminatorsConfig(image=(), identity=(V2F_BACKBONE,)),
             LossConfig(pixel=100, identity=1, perceptual=0),
         )
     if model == "sf2f_mid_1st_stage":
-        both = Trunk(arch=SMALL), Trunk(arch=LARGE)
+        both = BackboneConfig(arch=SMALL_ARCH), BackboneConfig(arch=LARGE_ARCH)
         return (
             GeneratorConfig(decoder=FaceGanV2DecoderConfig()),
             DiscriminatorsConfig(image=both, identity=both),
@@ -90,7 +90,7 @@ def parts_of(model: str) -> tuple[Any, Any, Any]:
     return GeneratorConfig(fuser=fuser), DiscriminatorsConfig(), LossConfig()
 
 
-def make_plain(*networks: "nn.Module") -> None:
+def use_stock_layers(*networks: "nn.Module") -> None:
     """Stock layers around the same weights."""
     import torch
     from sf2f.decoders import PointDeconvolution, UpBlock
@@ -105,7 +105,7 @@ def make_plain(*networks: "nn.Module") -> None:
         network.to(memory_format=torch.contiguous_format)
 
 
-def stepper(model: str, plain: bool) -> Callable[[], tuple[float, float]]:
+def build_step(model: str, plain: bool) -> Callable[[], tuple[float, float]]:
     """Networks, data and optimisers; a call makes one iteration and gives both sides' losses."""
     import contextlib
 
@@ -113,29 +113,29 @@ def stepper(model: str, plain: bool) -> Callable[[], tuple[float, float]]:
     from sf2f import training_step
     from sf2f.discriminators import Discriminators
     from sf2f.facenet_loss import FaceNetLoss
-    from sf2f.generator import EncoderDecoder, freeze_but_fuser
+    from sf2f.generator import EncoderDecoder, freeze_except_fuser
     from voiceface.models.facenet import InceptionResNet
-    from voiceface.models.fuse_batchnorm import folded
+    from voiceface.models.fuse_batchnorm import fuse_batchnorm
 
     task = TASKS[model]
     torch.manual_seed(0)
-    generator_config, discriminators_config, losses = parts_of(model)
+    generator_config, discriminators_config, losses = build_configs(model)
     generator = EncoderDecoder(generator_config)
     discriminators = Discriminators(discriminators_config, IDENTITIES)
-    facenet = InceptionResNet(classes=None)
-    perceptual = FaceNetLoss(folded(facenet)) if losses.perceptual else None
+    facenet = InceptionResNet(num_classes=None)
+    perceptual = FaceNetLoss(fuse_batchnorm(facenet)) if losses.perceptual else None
     if task.windows:
-        freeze_but_fuser(generator)
+        freeze_except_fuser(generator)
     generator.train()
-    optimisers = training_step.optimisers_of(generator, discriminators)
+    optimisers = training_step.build_default_optimisers(generator, discriminators)
     if plain:
-        make_plain(generator, discriminators)
+        use_stock_layers(generator, discriminators)
         if perceptual is not None:
-            make_plain(facenet)
+            use_stock_layers(facenet)
             perceptual = FaceNetLoss(facenet)
             facenet.requires_grad_(True)
-            facenet.found = _contiguous(facenet)  # type: ignore[method-assign]
-        training_step.held = contextlib.nullcontext  # type: ignore[assignment, attr-defined]
+            facenet.forward_features = _with_contiguous_format(facenet)  # type: ignore[method-assign]
+        training_step.parameters_frozen = contextlib.nullcontext  # type: ignore[assignment, attr-defined]
         for optimiser in optimisers.all:
             optimiser.param_groups[0]["fused"] = False
     shape = (task.batch, task.windows) if task.windows else (task.batch,)
@@ -146,13 +146,13 @@ def stepper(model: str, plain: bool) -> Callable[[], tuple[float, float]]:
     batch, objective = training_step.Batch(mel, real, labels), training_step.Objective(losses, perceptual)
 
     def step() -> tuple[float, float]:
-        outcome = training_step.iterate(generator, discriminators, optimisers, batch, objective, draw)
-        return float(outcome.loss), float(sum(outcome.discriminators.values()))
+        outcome = training_step.train_step(generator, discriminators, optimisers, batch, objective, draw)
+        return float(outcome.loss), float(sum(outcome.discriminator_losses.values()))
 
     return step
 
 
-def _contiguous(network: Any) -> Callable[[Any], Any]:
+def _with_contiguous_format(network: Any) -> Callable[[Any], Any]:
     """The network's pass with stock memory format."""
     import torch
 
@@ -168,7 +168,7 @@ def _contiguous(network: Any) -> Callable[[Any], Any]:
     return stock
 
 
-def work(model: str, build: str, threads: int, orders: "Connection") -> None:
+def run_worker(model: str, variant: str, threads: int, connection: "Connection") -> None:
     """Body of one process: build the networks, then make an iteration whenever asked.
 
     Answers each order with (losses, processor seconds, wall seconds); an order of False ends it.
@@ -177,13 +177,13 @@ def work(model: str, build: str, threads: int, orders: "Connection") -> None:
     from voiceface.runtime.process import keep_freed_memory
 
     torch.set_num_threads(threads)
-    if build == "ours":
+    if variant == "ours":
         keep_freed_memory()
-    step = stepper(model, build == "plain")
-    while orders.recv():
+    step = build_step(model, variant == "plain")
+    while connection.recv():
         busy, clock = time.process_time(), time.perf_counter()
         losses = step()
-        orders.send((losses, time.process_time() - busy, time.perf_counter() - clock))
+        connection.send((losses, time.process_time() - busy, time.perf_counter() - clock))
 
 
 def measure(model: str, rounds: int, threads: int) -> dict[str, object]:
@@ -204,7 +204,9 @@ def measure(model: str, rounds: int, threads: int) -> dict[str, object]:
     ends, processes = {}, []
     for build in ("plain", "ours"):
         ends[build], theirs = context.Pipe()
-        processes.append(context.Process(target=work, args=(model, build, threads, theirs), daemon=True))
+        processes.append(
+            context.Process(target=run_worker, args=(model, build, threads, theirs), daemon=True)
+        )
         processes[-1].start()
         theirs.close()  # so that a process that dies is noticed
     found: dict[str, list[tuple[tuple[float, float], float, float]]] = {build: [] for build in ends}

@@ -24,7 +24,7 @@ from perceptionist import sim3dr
 SIZES = [(120, 120), (224, 224), (512, 512), (1080, 1920)]
 
 
-def surface(side: int = 195, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+def bumpy_surface(side: int = 195, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """A bumpy sheet over -1..1 whose vertices lie somewhat out of line: vertices and triangles."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:side, 0:side] / (side - 1) * 2 - 1
@@ -36,7 +36,7 @@ def surface(side: int = 195, seed: int = 0) -> tuple[NDArray[np.float32], NDArra
     return np.stack([x, y, z], -1).reshape(-1, 3).astype(np.float32), triangles
 
 
-def milliseconds(work: Callable[[], object], seconds: float) -> tuple[float, float]:
+def measure_ms(work: Callable[[], object], seconds: float) -> tuple[float, float]:
     """Shortest time on the clock and median processor time of a call, in milliseconds."""
     work()
     clock, processor, end = [], [], time.perf_counter() + seconds
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     many = args.threads
 
-    mesh, triangles = surface()
+    mesh, triangles = bumpy_surface()
     print(f"{len(mesh)} vertices, {len(triangles)} triangles")
     print(f"{'picture':12}{'way':28}{'threads':>8}{'wall ms':>9}{'busy ms':>9}{'ratio':>7}")
     for height, width in SIZES:
@@ -64,21 +64,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         picture = np.zeros((height, width, 3), np.uint8)
         colors = sim3dr.Lighting().light(vertices, triangles)
         ways: list[tuple[str, int, Callable[[str, int], object]]] = [
-            (rule, threads, draw(vertices, triangles, colors, picture))
+            (rule, threads, build_draw_call(vertices, triangles, colors, picture))
             for rule, threads in [("inclusive", 1), ("inclusive", many), ("strict", many), ("top_left", many)]
         ]
-        lit = with_light(vertices, triangles, picture)
+        lit = build_lit_call(vertices, triangles, picture)
         ways += [("top_left, normals, light", many, lit)]
         slow = 0.0
         for way, threads, work in ways:
-            wall, busy = milliseconds(lambda: work(way.split(",")[0], threads), args.seconds)  # noqa: B023
+            wall, busy = measure_ms(lambda: work(way.split(",")[0], threads), args.seconds)  # noqa: B023
             slow = slow or wall
             name = f"{width} x {height}"
             print(f"{name:12}{way:28}{threads:8}{wall:9.2f}{busy:9.2f}{slow / wall:7.1f}", flush=True)
     return 0
 
 
-def draw(
+def build_draw_call(
     vertices: NDArray[np.float32],
     triangles: NDArray[np.int32],
     colors: NDArray[np.float32],
@@ -92,7 +92,7 @@ def draw(
     return work
 
 
-def with_light(
+def build_lit_call(
     vertices: NDArray[np.float32], triangles: NDArray[np.int32], picture: NDArray[np.uint8]
 ) -> Callable[[str, int], object]:
     """Draws the mesh with normals and light computed anew."""

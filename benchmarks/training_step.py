@@ -31,13 +31,13 @@ class Task(NamedTuple):
     """A step that the published implementation was measured on.
 
     Attributes:
-        people: in a batch.
+        num_identities: in a batch.
         views: pictures of each, and clips.
         published_seconds: what its step took.
         goal_seconds: what ours shall take on the same machine.
     """
 
-    people: int
+    num_identities: int
     views: int
     published_seconds: float
     goal_seconds: float
@@ -51,7 +51,7 @@ class Task(NamedTuple):
 TASKS = {"seeking_shape": Task(8, 1, 4.0, 3.1), "archetype_agnostic": Task(4, 2, 7.35, 5.6)}
 
 
-def seeking_shape() -> tuple["nn.Module", "Objective"]:
+def build_seeking_shape() -> tuple["nn.Module", "Objective"]:
     """Full networks and the whole objective."""
     import torch
     from seeking_shape.losses import sample_losses, weighted_losses
@@ -68,7 +68,7 @@ def seeking_shape() -> tuple["nn.Module", "Objective"]:
     return model, objective
 
 
-def archetype_agnostic() -> tuple["nn.Module", "Objective"]:
+def build_archetype_agnostic() -> tuple["nn.Module", "Objective"]:
     """The same of this system, loose pairs re-gauged."""
     import torch
     from archetype_agnostic.config import ArchetypeAgnosticConfig
@@ -86,10 +86,10 @@ def archetype_agnostic() -> tuple["nn.Module", "Objective"]:
     return model, objective
 
 
-BUILDS = {"seeking_shape": seeking_shape, "archetype_agnostic": archetype_agnostic}
+BUILDERS = {"seeking_shape": build_seeking_shape, "archetype_agnostic": build_archetype_agnostic}
 
 
-def make_plain(model: "nn.Module") -> None:
+def use_stock_layers(model: "nn.Module") -> None:
     """Stock layers around the face network's weights: contiguous memory, stock PReLU, max-pool shortcuts."""
     from torch import nn
     from voiceface.models import iresnet
@@ -97,7 +97,7 @@ def make_plain(model: "nn.Module") -> None:
     class PoolUnit(nn.Module):
         """Residual unit as published."""
 
-        def __init__(self, unit: iresnet.Unit) -> None:
+        def __init__(self, unit: iresnet.ResidualUnit) -> None:
             super().__init__()
             self.shortcut_layer = unit.shortcut_layer or nn.MaxPool2d(1, unit.stride)
             self.res_layer = nn.Sequential(*(stock(layer) for layer in unit.res_layer))
@@ -119,7 +119,9 @@ def make_plain(model: "nn.Module") -> None:
 
     face = next(module for module in model.modules() if isinstance(module, iresnet.IR))
     face.input_layer = nn.Sequential(*(stock(layer) for layer in face.input_layer))
-    face.body = nn.Sequential(*(PoolUnit(unit) for unit in face.body if isinstance(unit, iresnet.Unit)))
+    face.body = nn.Sequential(
+        *(PoolUnit(unit) for unit in face.body if isinstance(unit, iresnet.ResidualUnit))
+    )
     for parameter in face.parameters():
         parameter.data = parameter.data.contiguous()
 
@@ -130,7 +132,7 @@ def make_plain(model: "nn.Module") -> None:
     face.forward = forward  # type: ignore[method-assign]
 
 
-def stepper(system: str, plain: bool, seconds: float) -> Callable[[], float]:
+def build_step(system: str, plain: bool, seconds: float) -> Callable[[], float]:
     """A function that makes one step and gives its loss.
 
     Args:
@@ -142,21 +144,21 @@ def stepper(system: str, plain: bool, seconds: float) -> Callable[[], float]:
 
     task = TASKS[system]
     torch.manual_seed(0)
-    model, objective = BUILDS[system]()
+    model, objective = BUILDERS[system]()
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
             module.p = 0.0  # both builds must agree
     if plain:
-        make_plain(model)
+        use_stock_layers(model)
     model.train()
     learning = [parameter for parameter in model.parameters() if parameter.requires_grad]
     optimiser = torch.optim.SGD(learning, lr=1e-3, momentum=0.9, weight_decay=1e-4)
     torch.manual_seed(1)
     batch: list[Tensor] = []
     for _ in range(task.views):
-        batch.append(torch.randint(0, 256, (task.people, 3, 112, 112)).float())
-        batch.append(3000 * torch.randn(task.people, int(16000 * seconds)))
-    labels = torch.arange(task.people)
+        batch.append(torch.randint(0, 256, (task.num_identities, 3, 112, 112)).float())
+        batch.append(3000 * torch.randn(task.num_identities, int(16000 * seconds)))
+    labels = torch.arange(task.num_identities)
 
     def step() -> float:
         optimiser.zero_grad(set_to_none=True)
@@ -168,8 +170,8 @@ def stepper(system: str, plain: bool, seconds: float) -> Callable[[], float]:
     return step
 
 
-def work(
-    system: str, build: str, seconds: float, threads: int, keep_memory: bool, orders: "Connection"
+def run_worker(
+    system: str, variant: str, seconds: float, threads: int, keep_memory: bool, connection: "Connection"
 ) -> None:
     """Body of one process: build the networks, then make a step whenever asked.
 
@@ -179,13 +181,13 @@ def work(
     from voiceface.runtime.process import keep_freed_memory
 
     torch.set_num_threads(threads)
-    if build == "ours" and keep_memory:
+    if variant == "ours" and keep_memory:
         keep_freed_memory()
-    step = stepper(system, build == "plain", seconds)
-    while orders.recv():
+    step = build_step(system, variant == "plain", seconds)
+    while connection.recv():
         busy, clock = time.process_time(), time.perf_counter()
         loss = step()
-        orders.send((loss, time.process_time() - busy, time.perf_counter() - clock))
+        connection.send((loss, time.process_time() - busy, time.perf_counter() - clock))
 
 
 def measure(
@@ -208,7 +210,7 @@ def measure(
     for build in ("plain", "ours"):
         ends[build], theirs = context.Pipe()
         words = (system, build, seconds, threads, keep_memory, theirs)
-        processes.append(context.Process(target=work, args=words, daemon=True))
+        processes.append(context.Process(target=run_worker, args=words, daemon=True))
         processes[-1].start()
         theirs.close()  # so that a process that dies is noticed
     found: dict[str, list[tuple[float, float, float]]] = {build: [] for build in ends}

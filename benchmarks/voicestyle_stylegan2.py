@@ -28,11 +28,11 @@ class Task(NamedTuple):
     """What is measured: both builds, and the share of the plain build's time that ours may take."""
 
     ours: Callable[[], "Tensor"]
-    plain: Callable[[], "Tensor"]
-    goal: float
+    reference: Callable[[], "Tensor"]
+    max_ratio: float
 
 
-def plain_upfirdn2d(x: "Tensor", kernel: "Tensor", up: int, pad: tuple[int, int]) -> "Tensor":
+def reference_upfirdn2d(x: "Tensor", kernel: "Tensor", up: int, pad: tuple[int, int]) -> "Tensor":
     """Zeros inserted, padded, one channel at a time."""
     import torch.nn.functional as F
 
@@ -44,7 +44,7 @@ def plain_upfirdn2d(x: "Tensor", kernel: "Tensor", up: int, pad: tuple[int, int]
     return out.reshape(n, channels, *out.shape[2:])
 
 
-def plain_convolution(layer: "ModulatedConv2d", x: "Tensor", style: "Tensor") -> "Tensor":
+def reference_convolution(layer: "ModulatedConv2d", x: "Tensor", style: "Tensor") -> "Tensor":
     """The grouped form, in plain memory format."""
     import torch
     import torch.nn.functional as F
@@ -58,31 +58,31 @@ def plain_convolution(layer: "ModulatedConv2d", x: "Tensor", style: "Tensor") ->
         turned = weight.transpose(1, 2).flatten(0, 1)
         y = F.conv_transpose2d(x, turned, stride=2, groups=n)
         assert layer.blur is not None
-        return plain_upfirdn2d(y.unflatten(1, (n, -1))[0], layer.blur.kernel, 1, (1, 1))
+        return reference_upfirdn2d(y.unflatten(1, (n, -1))[0], layer.blur.kernel, 1, (1, 1))
     y = F.conv2d(x, weight.flatten(0, 1), padding=layer.padding, groups=n)
     return y.unflatten(1, (n, -1))[0]
 
 
-def plain_synthesis(network: "Generator", latents: "Tensor", noise: Sequence["Tensor"]) -> "Tensor":
+def reference_synthesis(network: "Generator", latents: "Tensor", noise: Sequence["Tensor"]) -> "Tensor":
     """The published sequence of steps for one picture."""
     import torch.nn.functional as F
 
     def styled(layer, x: "Tensor", at: int, number: int) -> "Tensor":
-        y = plain_convolution(layer.conv, x, latents[:, at]) + layer.noise.weight * noise[number]
+        y = reference_convolution(layer.conv, x, latents[:, at]) + layer.noise.weight * noise[number]
         return F.leaky_relu(y + layer.activate.bias[None, :, None, None], 0.2) * math.sqrt(2)
 
     x = styled(network.conv1, network.input(1).contiguous(), 0, 0)
-    picture = plain_convolution(network.to_rgb1.conv, x, latents[:, 1]) + network.to_rgb1.bias
+    picture = reference_convolution(network.to_rgb1.conv, x, latents[:, 1]) + network.to_rgb1.bias
     for block, to_rgb in enumerate(network.to_rgbs):
         at = 2 * block + 1
         x = styled(network.convs[at - 1], x, at, at)
         x = styled(network.convs[at], x, at + 1, at + 1)
-        larger = plain_upfirdn2d(picture, to_rgb.upsample.kernel, 2, (2, 1))
-        picture = plain_convolution(to_rgb.conv, x, latents[:, at + 2]) + to_rgb.bias + larger
+        larger = reference_upfirdn2d(picture, to_rgb.upsample.kernel, 2, (2, 1))
+        picture = reference_convolution(to_rgb.conv, x, latents[:, at + 2]) + to_rgb.bias + larger
     return picture
 
 
-def tasks() -> dict[str, Task]:
+def build_tasks() -> dict[str, Task]:
     """Both builds of everything that is measured, on the same random weights and inputs."""
     import torch
     from voicestyle.stylegan2.generator import Generator
@@ -93,7 +93,7 @@ def tasks() -> dict[str, Task]:
     for name, value in network.named_parameters():
         if name.endswith("noise.weight"):
             value.fill_(0.1)
-    latents, noise = network.codes(torch.randn(1, 512)), network.stored_noise()
+    latents, noise = network.expand_latents(torch.randn(1, 512)), network.stored_noise()
     maps, kernel = torch.randn(1, 128, 128, 128), fir_kernel(gain=4.0)
 
     def drawn(synthesise: Callable[..., "Tensor"]) -> Callable[[], "Tensor"]:
@@ -113,14 +113,14 @@ def tasks() -> dict[str, Task]:
         return call
 
     def plain(codes: "Tensor", given: Sequence["Tensor"]) -> "Tensor":
-        return plain_synthesis(network, codes, given)
+        return reference_synthesis(network, codes, given)
 
     return {
         "forward": Task(drawn(network.synthesise), drawn(plain), 1.2 / 1.8),
         "forward and backward": Task(stepped(network.synthesise), stepped(plain), 1.2 / 1.8),
         "doubling 128x128x128": Task(
             lambda: upfirdn2d(maps, kernel, 2, 1, (2, 1)),
-            lambda: plain_upfirdn2d(maps, kernel, 2, (2, 1)),
+            lambda: reference_upfirdn2d(maps, kernel, 2, (2, 1)),
             0.12 / 0.37,
         ),
     }
@@ -139,17 +139,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     torch.set_num_threads(1)
     keep_freed_memory()
     rows, agree = {}, True
-    for name, task in tasks().items():
-        ours, plain = task.ours(), task.plain()
+    for name, task in build_tasks().items():
+        ours, plain = task.ours(), task.reference()
         apart = float((ours - plain).abs().max() / plain.abs().max())
         agree &= apart < 1e-3
         best = {"ours": math.inf, "plain": math.inf}
         for _ in range(args.repeats):
-            for word, call in (("ours", task.ours), ("plain", task.plain)):
+            for word, call in (("ours", task.ours), ("plain", task.reference)):
                 began = time.process_time()
                 call()
                 best[word] = min(best[word], time.process_time() - began)
-        rows[name] = {**best, "ratio": best["ours"] / best["plain"], "goal": task.goal, "apart": apart}
+        rows[name] = {**best, "ratio": best["ours"] / best["plain"], "goal": task.max_ratio, "apart": apart}
     if args.json:
         print(json.dumps(rows, indent=2))
     else:

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-FLAG_CALLS = {"add_argument", "add"}
+ADD_ARGUMENT_NAMES = {"add_argument", "add"}
 # What commands of one name have in every system.
-COMMANDS_HAVE = {
+REQUIRED_FLAGS = {
     "train": {"--cfg", "--data", "--out", "--resume", "--device", "--threads"},
     "test": {"--weights", "--data", "--split", "--out", "--device"},
     "demo": {"--out", "--device"},
@@ -17,7 +17,7 @@ COMMANDS_HAVE = {
     **{name: {"--weights", "--out", "--device"} for name in ("generate", "invert")},
 }
 # Action, type and nargs of a flag, wherever it is.
-KINDS = {
+FLAG_SIGNATURES = {
     **dict.fromkeys(("--cfg", "--device"), ("", "", "")),
     **dict.fromkeys(
         ("--data", "--out", "--checkpoint", "--voice-root", "--face-root", "--cache", "--json", "--report"),
@@ -30,7 +30,7 @@ KINDS = {
     "--list": ("append", "", ""),
 }
 # Words that others use for what has a name here.
-OTHER_WORDS = {
+DISALLOWED_FLAGS = {
     **dict.fromkeys(("--config", "--configuration", "--conf"), "--cfg"),
     **dict.fromkeys(("--start", "--init", "--ckpt", "--pretrained"), "--checkpoint"),
     **dict.fromkeys(("--model", "--model-path"), "--weights"),
@@ -49,31 +49,31 @@ class Flag:
 
     Attributes:
         name: first name, with its dashes.
-        action, kind, nargs, default: as written; "" where left out.
+        action, type_name, nargs, default: as written; "" where left out.
         required: whether it is.
     """
 
     name: str
     action: str
-    kind: str
+    type_name: str
     nargs: str
     default: str
     required: bool
 
 
 @cache
-def parsed(path: Path) -> ast.Module:
+def parse_module(path: Path) -> ast.Module:
     """A module's syntax tree."""
     return ast.parse(path.read_text())
 
 
-def flags_written(tree: ast.AST) -> Iterator[Flag]:
+def find_flags(tree: ast.AST) -> Iterator[Flag]:
     """Every flag that is added somewhere in a tree."""
     for node in ast.walk(tree):
         if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], ast.Constant):
             continue
         name = node.args[0].value
-        if ast.unparse(node.func).split(".")[-1] in FLAG_CALLS and str(name).startswith("-"):
+        if ast.unparse(node.func).split(".")[-1] in ADD_ARGUMENT_NAMES and str(name).startswith("-"):
             given = {word.arg: ast.unparse(word.value) for word in node.keywords}
             given = {key: text.strip("'") for key, text in given.items()}
             yield Flag(
@@ -86,21 +86,21 @@ def flags_written(tree: ast.AST) -> Iterator[Flag]:
             )
 
 
-def wrong_flags(tree: ast.AST) -> Iterator[str]:
+def find_flag_violations(tree: ast.AST) -> Iterator[str]:
     """What is wrong with the flags that are added in a module, one text each."""
-    for flag in flags_written(tree):
-        if flag.name in OTHER_WORDS:
-            yield f"{flag.name} is called {OTHER_WORDS[flag.name]} here"
+    for flag in find_flags(tree):
+        if flag.name in DISALLOWED_FLAGS:
+            yield f"{flag.name} is called {DISALLOWED_FLAGS[flag.name]} here"
         if not re.fullmatch(r"--[a-z0-9]+(-[a-z0-9]+)*|-[a-z]", flag.name):
             yield f"{flag.name}: expected small letters, digits and dashes"
-        kind = flag.action, flag.kind, flag.nargs
-        if kind != KINDS.get(flag.name, kind):
-            yield f"{flag.name} is {kind}, elsewhere {KINDS[flag.name]} (action, type, nargs)"
+        kind = flag.action, flag.type_name, flag.nargs
+        if kind != FLAG_SIGNATURES.get(flag.name, kind):
+            yield f"{flag.name} is {kind}, elsewhere {FLAG_SIGNATURES[flag.name]} (action, type, nargs)"
 
 
 def command_table(path: Path) -> dict[str, str]:
     """Command -> module, of the COMMANDS in a source file."""
-    for node in parsed(path).body:
+    for node in parse_module(path).body:
         target = node.target if isinstance(node, ast.AnnAssign) else None
         target = node.targets[0] if isinstance(node, ast.Assign) else target
         if isinstance(target, ast.Name) and target.id == "COMMANDS" and isinstance(node.value, ast.Dict):
@@ -109,31 +109,31 @@ def command_table(path: Path) -> dict[str, str]:
     raise ValueError(f"{path} holds no table COMMANDS")
 
 
-def flags_of(module: str, roots: Mapping[str, Path]) -> dict[str, Flag]:
+def collect_flags(module: str, roots: Mapping[str, Path]) -> dict[str, Flag]:
     """The flags of a command by name.
 
     Args:
         module: dotted name of the module that has its `main`.
         roots: import name of every package -> its source folder.
     """
-    path = _source(module, roots)
+    path = _module_path(module, roots)
     assert path is not None, module
-    found = {flag.name: flag for flag in flags_written(parsed(path))}
-    called, seen = [*_calls(parsed(path), module, roots)], set()
+    found = {flag.name: flag for flag in find_flags(parse_module(path))}
+    called, seen = [*_called_functions(parse_module(path), module, roots)], set()
     while called:
         owner, name = called.pop()
         if (owner, name) in seen:
             continue
         seen.add((owner, name))
-        place = _source(owner, roots)
-        for node in parsed(place).body if place else ():
+        place = _module_path(owner, roots)
+        for node in parse_module(place).body if place else ():
             if isinstance(node, ast.FunctionDef) and node.name == name:
-                found |= {flag.name: flag for flag in flags_written(node) if flag.name not in found}
-                called += _calls(node, owner, roots)
+                found |= {flag.name: flag for flag in find_flags(node) if flag.name not in found}
+                called += _called_functions(node, owner, roots)
     return found
 
 
-def _source(module: str, roots: Mapping[str, Path]) -> Path | None:
+def _module_path(module: str, roots: Mapping[str, Path]) -> Path | None:
     """File of a module of this repository."""
     top, *rest = module.split(".")
     if top not in roots:
@@ -145,11 +145,11 @@ def _source(module: str, roots: Mapping[str, Path]) -> Path | None:
     return None
 
 
-def _calls(tree: ast.AST, module: str, roots: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
+def _called_functions(tree: ast.AST, module: str, roots: Mapping[str, Path]) -> Iterator[tuple[str, str]]:
     """(module, function) of what is called in a tree, as far as it is of this repository."""
     known: dict[str, tuple[str, str]] = {}
-    path = _source(module, roots)
-    for node in ast.walk(parsed(path)) if path else ():
+    path = _module_path(module, roots)
+    for node in ast.walk(parse_module(path)) if path else ():
         if isinstance(node, ast.ImportFrom) and node.module:
             for alias in node.names:
                 known[alias.asname or alias.name] = (node.module, alias.name)

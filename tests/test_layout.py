@@ -8,14 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from command_flags import COMMANDS_HAVE, command_table, flags_of, parsed, wrong_flags
+from command_flags import REQUIRED_FLAGS, collect_flags, command_table, find_flag_violations, parse_module
 
 REPO = Path(__file__).resolve().parents[1]
 SHARED = REPO / "shared" / "src" / "voiceface"
-FOLDERS = [path for path in sorted((REPO / "packages").iterdir()) if (path / "pyproject.toml").is_file()]
-PACKAGES = {path.name: path / "src" / path.name for path in FOLDERS}
-ALLOWED = {"voicestyle": {"cmpc2"}}
-HEAVY = {"av", "cv2", "librosa", "matplotlib", "numba", "pandas", "scipy", "torch", "torchaudio"}
+PACKAGE_DIRS = [path for path in sorted((REPO / "packages").iterdir()) if (path / "pyproject.toml").is_file()]
+PACKAGES = {path.name: path / "src" / path.name for path in PACKAGE_DIRS}
+ALLOWED_SIBLINGS = {"voicestyle": {"cmpc2"}}
+HEAVY_PACKAGES = {"av", "cv2", "librosa", "matplotlib", "numba", "pandas", "scipy", "torch", "torchaudio"}
 # Floors of the shared package: a folder imports only from those in lines above its own.
 FLOORS = {
     folder: floor
@@ -33,17 +33,17 @@ FLOORS = {
     )
     for folder in folders
 }
-ROOMS = ["noxfile.py", "shared/", "packages/", "third_party/", "docs/", "tests/", "benchmarks/"]
+TOP_LEVEL_ENTRIES = ["noxfile.py", "shared/", "packages/", "third_party/", "docs/", "tests/", "benchmarks/"]
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
-ROOTS = {"voiceface": SHARED, **PACKAGES}
+SOURCE_ROOTS = {"voiceface": SHARED, **PACKAGES}
 TRAINING_KEYS = {"seed", "max_iter", "batch_size", "precision", "workers", "save_every", "log_every"}
 
 
-def sources(root: Path) -> list[Path]:
+def python_files(root: Path) -> list[Path]:
     return sorted(root.rglob("*.py"))
 
 
-def imported(path: Path) -> set[str]:
+def imported_packages(path: Path) -> set[str]:
     """Top-level names of everything that a file imports, wherever in the file."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text())):
@@ -54,7 +54,7 @@ def imported(path: Path) -> set[str]:
     return names
 
 
-def tracked() -> list[Path]:
+def tracked_files() -> list[Path]:
     command = ["git", "ls-files", "--cached", "--others", "--exclude-standard"]
     listing = subprocess.run(command, cwd=REPO, capture_output=True, text=True)
     if listing.returncode:
@@ -64,14 +64,14 @@ def tracked() -> list[Path]:
 
 def test_packages_import_the_shared_package_and_not_each_other():
     for name, root in PACKAGES.items():
-        for path in [*sources(root), *sources(root.parents[1] / "tests")]:
-            others = imported(path) & (set(PACKAGES) - {name} - ALLOWED.get(name, set()))
+        for path in [*python_files(root), *python_files(root.parents[1] / "tests")]:
+            others = imported_packages(path) & (set(PACKAGES) - {name} - ALLOWED_SIBLINGS.get(name, set()))
             assert not others, f"{path.relative_to(REPO)} imports {others}"
 
 
 def test_the_shared_package_imports_no_system():
-    for path in sources(SHARED):
-        assert not imported(path) & set(PACKAGES), path.relative_to(REPO)
+    for path in python_files(SHARED):
+        assert not imported_packages(path) & set(PACKAGES), path.relative_to(REPO)
 
 
 def imported_modules(source: str) -> set[str]:
@@ -95,9 +95,9 @@ def floor_violations(folder: str, source: str) -> list[str]:
 
 
 def test_folders_of_the_shared_package_import_only_from_lower_floors():
-    folders = {path.relative_to(SHARED).parts[0] for path in sources(SHARED) if path.parent != SHARED}
+    folders = {path.relative_to(SHARED).parts[0] for path in python_files(SHARED) if path.parent != SHARED}
     assert folders == set(FLOORS), "every folder of the shared package has a floor"
-    for path in sources(SHARED):
+    for path in python_files(SHARED):
         parts = path.relative_to(SHARED).parts
         if len(parts) > 1:
             wrong = floor_violations(parts[0], path.read_text())
@@ -117,7 +117,7 @@ def import_graph(name: str, root: Path) -> dict[str, set[str]]:
     """Module -> modules of the same package that it imports, lazily or for types alone included."""
     named = {
         ".".join([name, *path.relative_to(root).with_suffix("").parts]).removesuffix(".__init__"): path
-        for path in sources(root)
+        for path in python_files(root)
     }
     graph: dict[str, set[str]] = {}
     for module, path in named.items():
@@ -151,7 +151,7 @@ def circles(graph: dict[str, set[str]]) -> list[set[str]]:
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    for name, root in ROOTS.items():
+    for name, root in SOURCE_ROOTS.items():
         graph = import_graph(name, root)
         # Packages only give access to their modules' public names; `from package import module` needs no more.
         packages = {module.rpartition(".")[0] for module in graph}
@@ -172,7 +172,9 @@ def test_importing_a_package_is_light():
             for node in tree.body:
                 if isinstance(node, ast.Import | ast.ImportFrom):
                     module = (node.module or "") if isinstance(node, ast.ImportFrom) else node.names[0].name
-                    assert module.split(".")[0] not in HEAVY, f"{path.relative_to(REPO)} imports {module}"
+                    assert module.split(".")[0] not in HEAVY_PACKAGES, (
+                        f"{path.relative_to(REPO)} imports {module}"
+                    )
 
 
 def test_every_package_has_the_same_shape():
@@ -196,7 +198,7 @@ def test_every_distribution_carries_the_licence_and_the_readme_names_its_pages()
 
 
 def test_links_between_pages_lead_somewhere():
-    for path in tracked():
+    for path in tracked_files():
         if path.suffix == ".md":
             for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", path.read_text()):
                 assert (path.parent / target).exists(), f"{path.relative_to(REPO)} links {target}"
@@ -214,48 +216,48 @@ def test_one_version_everywhere():
 
 
 def test_test_files_have_unique_names_and_folders_are_no_packages():
-    tests = [path for path in tracked() if path.name.startswith("test_") and path.suffix == ".py"]
+    tests = [path for path in tracked_files() if path.name.startswith("test_") and path.suffix == ".py"]
     names = [path.name for path in tests]
     assert len(names) == len(set(names)), sorted(name for name in names if names.count(name) > 1)
-    assert not [path for path in tracked() if path.name == "__init__.py" and "tests" in path.parts]
+    assert not [path for path in tracked_files() if path.name == "__init__.py" and "tests" in path.parts]
 
 
 def test_modules_are_named_after_what_they_hold():
-    for path in tracked():
+    for path in tracked_files():
         if path.suffix == ".py":
             assert not FORBIDDEN_NAMES & {path.stem, *path.relative_to(REPO).parts}, path.relative_to(REPO)
 
 
-def first_line(source: str) -> str:
+def docstring_first_line(source: str) -> str:
     """First line of a module's own text; empty where it has none."""
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0].strip()
 
 
-def says_what_it_holds(line: str) -> bool:
+def is_descriptive(line: str) -> bool:
     """Whether a first line is a sentence and not a word."""
     return len(line.split()) >= 3
 
 
 def test_the_first_line_of_every_module_says_what_it_holds():
-    for path in tracked():
+    for path in tracked_files():
         if path.suffix == ".py":
-            line = first_line(path.read_text())
-            assert says_what_it_holds(line), f"{path.relative_to(REPO)} begins with {line!r}"
+            line = docstring_first_line(path.read_text())
+            assert is_descriptive(line), f"{path.relative_to(REPO)} begins with {line!r}"
 
 
 def test_a_module_without_a_first_line_is_recognised():
     for source in ["", "import os", '"""Losses."""', 'x = 1\n"""Not at the top of the file."""']:
-        assert not says_what_it_holds(first_line(source)), source
-    assert says_what_it_holds(first_line('"""Losses of the cascade, one function each.\n\nMore."""'))
+        assert not is_descriptive(docstring_first_line(source)), source
+    assert is_descriptive(docstring_first_line('"""Losses of the cascade, one function each.\n\nMore."""'))
 
 
 def test_no_machine_path_in_sources():
-    for path in tracked():
+    for path in tracked_files():
         if path.suffix in {".py", ".md", ".toml", ".yaml", ".html"} and path != Path(__file__).resolve():
             assert not re.search(r"(?<![\w.])/(work|home|root)/\w", path.read_text()), path.relative_to(REPO)
 
 
-def unsafe_loads(source: str) -> list[str]:
+def find_unsafe_loads(source: str) -> list[str]:
     """Calls in a module that could run code from the file they read."""
     tree = ast.parse(source)
     loaders = {"SafeLoader", "CSafeLoader"}
@@ -282,32 +284,32 @@ def unsafe_loads(source: str) -> list[str]:
 
 def test_no_reader_runs_code_from_a_file():
     for root in [SHARED, *PACKAGES.values(), REPO / "benchmarks", REPO / "third_party", REPO / "tests"]:
-        for path in sources(root):
-            assert not unsafe_loads(path.read_text()), path.relative_to(REPO)
+        for path in python_files(root):
+            assert not find_unsafe_loads(path.read_text()), path.relative_to(REPO)
 
 
 def test_readers_that_could_run_code_are_recognised():
     safe = "class L(yaml.SafeLoader): pass\nyaml.load(t, Loader=L)\ntorch.load(p, weights_only=True)"
-    assert not unsafe_loads(safe)
+    assert not find_unsafe_loads(safe)
     for call in ["yaml.load(t)", "yaml.load(t, Loader=yaml.Loader)", "torch.load(p)", "pickle.load(f)"]:
-        assert unsafe_loads(call) == [call]
+        assert find_unsafe_loads(call) == [call]
 
 
 def test_the_layout_map_in_readme_names_what_exists():
     readme = (REPO / "README.md").read_text()
     rooms = re.search(r"```\n(README\.md .*?)```", readme, re.DOTALL)
     assert rooms, "README.md lacks the layout map"
-    named = set(places_of(rooms[1]))
+    named = set(tree_paths(rooms[1]))
     for place in sorted(named):
         assert (REPO / place).exists(), f"the layout map of README.md names {place}, which is not there"
-    there = {room.rstrip("/") for room in ROOMS}
-    there |= {path.relative_to(REPO).as_posix() for path in FOLDERS}
-    own = {path.relative_to(SHARED).parts[0] for path in tracked() if path.is_relative_to(SHARED)}
+    there = {room.rstrip("/") for room in TOP_LEVEL_ENTRIES}
+    there |= {path.relative_to(REPO).as_posix() for path in PACKAGE_DIRS}
+    own = {path.relative_to(SHARED).parts[0] for path in tracked_files() if path.is_relative_to(SHARED)}
     there |= {(SHARED / name).relative_to(REPO).as_posix() for name in own if not name.startswith("__")}
     assert not there - named, f"the layout map of README.md does not name {', '.join(sorted(there - named))}"
 
 
-def places_of(tree: str) -> Iterator[str]:
+def tree_paths(tree: str) -> Iterator[str]:
     """Files and folders that a drawn tree names, as paths; several files may stand on a line."""
     above: list[tuple[int, str]] = []
     for line in tree.splitlines():
@@ -331,55 +333,65 @@ b/        second
     f/          a folder
 g/  last
 """
-    assert list(places_of(tree)) == ["a.md", "b", "b/src/c", "b/src/c/d.py", "b/src/c/e.py", "b/src/c/f", "g"]
+    assert list(tree_paths(tree)) == [
+        "a.md",
+        "b",
+        "b/src/c",
+        "b/src/c/d.py",
+        "b/src/c/e.py",
+        "b/src/c/f",
+        "g",
+    ]
 
 
-def commands() -> Iterator[tuple[str, str, str]]:
+def iterate_commands() -> Iterator[tuple[str, str, str]]:
     """(program, command, module) of every command."""
-    for name, root in ROOTS.items():
+    for name, root in SOURCE_ROOTS.items():
         table = command_table(root / ("__main__.py"))
         yield from ((name, command, module) for command, module in table.items())
 
 
 def test_commands_are_modules_of_their_own_name():
     """`PROGRAM COMMAND` is the same as `python -m PROGRAM.COMMAND`."""
-    for program, command, module in commands():
+    for program, command, module in iterate_commands():
         if program != "voiceface":
             assert module == f"{program}.{command.replace('-', '_')}", f"{program} {command}: {module}"
 
 
 def test_commands_of_one_name_have_the_same_flags():
-    for program, command, module in commands():
-        needed = COMMANDS_HAVE.get(command.partition("-")[0], set()) if program != "voiceface" else set()
-        absent = needed - set(flags_of(module, ROOTS))
+    for program, command, module in iterate_commands():
+        needed = REQUIRED_FLAGS.get(command.partition("-")[0], set()) if program != "voiceface" else set()
+        absent = needed - set(collect_flags(module, SOURCE_ROOTS))
         assert not absent, f"{program} {command} has no {', '.join(sorted(absent))}"
 
 
 def test_a_flag_means_the_same_in_every_command():
-    for root in ROOTS.values():
-        for path in sources(root):
-            wrong = list(wrong_flags(parsed(path)))
+    for root in SOURCE_ROOTS.values():
+        for path in python_files(root):
+            wrong = list(find_flag_violations(parse_module(path)))
             assert not wrong, f"{path.relative_to(REPO)}: {'; '.join(wrong)}"
 
 
 def test_flags_of_another_name_or_kind_are_recognised(tmp_path):
     for call in ['add("--gpu")', 'add("--Out_dir")', 'p.add_argument("--out")', 'add("--resume", type=int)']:
-        assert list(wrong_flags(ast.parse(call))), call
-    assert not list(wrong_flags(ast.parse('add("--out", type=Path, required=True); seen.add("name")')))
+        assert list(find_flag_violations(ast.parse(call))), call
+    assert not list(
+        find_flag_violations(ast.parse('add("--out", type=Path, required=True); seen.add("name")'))
+    )
     for name, text in {
         "one/main.py": "from two.flags import more\ndef main():\n    add('--a')\n    more(p)\n",
         "two/flags.py": "def more(p):\n    p.add_argument('--b')\ndef other(p):\n    p.add_argument('--c')\n",
     }.items():
         (tmp_path / name).parent.mkdir()
         (tmp_path / name).write_text(text)
-    found = flags_of("one.main", {name: tmp_path / name for name in ("one", "two")})
+    found = collect_flags("one.main", {name: tmp_path / name for name in ("one", "two")})
     assert set(found) == {"--a", "--b"}
 
 
 def test_every_training_section_has_the_same_keys():
     found = 0
-    for path in [path for root in ROOTS.values() for path in sources(root)]:
-        for node in parsed(path).body:
+    for path in [path for root in SOURCE_ROOTS.values() for path in python_files(root)]:
+        for node in parse_module(path).body:
             if isinstance(node, ast.ClassDef) and node.name == "TrainingConfig":
                 keys = {ast.unparse(item.target) for item in node.body if isinstance(item, ast.AnnAssign)}
                 if "max_iter" in keys:  # a section that trains, not one that names other configurations
@@ -395,5 +407,5 @@ def test_every_system_has_a_row_in_the_readme():
 
 
 def test_nothing_large_is_committed():
-    for path in tracked():
+    for path in tracked_files():
         assert path.stat().st_size <= 3_200_000, f"{path.relative_to(REPO)}: {path.stat().st_size} bytes"

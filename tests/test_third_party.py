@@ -19,7 +19,7 @@ PACKAGES = {
     "cmpc2",
     "voicestyle",
 }
-NAMED = (
+FILES_NAMED_BY_SYSTEMS = (
     "backbone_ir50_ms1m_epoch120.pth",
     "baseline_lite_ap.model",
     "Backbone_IR_152_Epoch_112_Batch_2547328_Time_2019-07-13-02-59_checkpoint.pth",
@@ -35,7 +35,7 @@ NAMED = (
 )
 
 
-def load():
+def load_fetch_script():
     spec = importlib.util.spec_from_file_location("third_party_fetch", ROOT / "third_party" / "fetch.py")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -43,13 +43,13 @@ def load():
     return module
 
 
-fetch = load()
+fetch = load_fetch_script()
 ENTRIES = fetch.read_manifest()
 DATA = b"weights of nobody"
 DIGEST = hashlib.sha256(DATA).hexdigest()
 
 
-def entry(**changes):
+def make_entry(**changes):
     values = {
         "name": "made-up",
         "kind": "checkpoint",
@@ -95,15 +95,15 @@ def test_converter_exists_once_its_package_does(item):
 
 def test_files_that_the_systems_name_are_listed():
     files = {Path(item.file).name for item in ENTRIES}
-    assert set(NAMED) <= files
+    assert set(FILES_NAMED_BY_SYSTEMS) <= files
 
 
 def test_what_the_shared_package_looks_for_is_what_the_manifest_lists():
-    from voiceface.checkpoints.third_party import FILES
+    from voiceface.checkpoints.third_party import THIRD_PARTY_FILES
 
     listed = {item.name: (item.file, item.home) for item in ENTRIES}
-    for name, file in FILES.items():
-        assert listed[name] == (file.file, file.home)
+    for name, file in THIRD_PARTY_FILES.items():
+        assert listed[name] == (file.path, file.homepage)
 
 
 def test_every_system_reads_something_and_notices_name_the_licences():
@@ -126,14 +126,14 @@ def test_no_foreign_file_lies_beside_the_manifest():
 
 
 def test_verify_tells_right_there_missing_and_wrong_apart(tmp_path):
-    known = entry(sha256=DIGEST, bytes=len(DATA))
+    known = make_entry(sha256=DIGEST, bytes=len(DATA))
     assert fetch.verify(known, tmp_path)[0] == "missing"
     (tmp_path / "made_up.pth").write_bytes(DATA)
     assert fetch.verify(known, tmp_path)[0] == "right"
-    state, sentence = fetch.verify(entry(), tmp_path)
+    state, sentence = fetch.verify(make_entry(), tmp_path)
     assert state == "there" and DIGEST in sentence
-    assert fetch.verify(entry(bytes=3), tmp_path)[0] == "wrong"
-    assert fetch.verify(entry(sha256="0" * 64), tmp_path)[0] == "wrong"
+    assert fetch.verify(make_entry(bytes=3), tmp_path)[0] == "wrong"
+    assert fetch.verify(make_entry(sha256="0" * 64), tmp_path)[0] == "wrong"
 
 
 def test_download_is_kept_only_when_it_is_right(tmp_path):
@@ -152,12 +152,12 @@ def test_download_is_kept_only_when_it_is_right(tmp_path):
 
 def test_fetch_leaves_what_is_there_alone_and_says_where_to_go(tmp_path):
     with pytest.raises(fetch.FetchError, match=r"no stable address.*https://example\.org.*MIT"):
-        fetch.fetch(entry(), tmp_path)
+        fetch.fetch(make_entry(), tmp_path)
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "made_up.pth").write_bytes(b"mine")
     with pytest.raises(fetch.FetchError, match="left as it is"):
-        fetch.fetch(entry(sha256=DIGEST, address="https://example.org/x"), tmp_path)
-    assert fetch.fetch(entry(address="https://example.org/x"), tmp_path)[0].read_bytes() == b"mine"
+        fetch.fetch(make_entry(sha256=DIGEST, address="https://example.org/x"), tmp_path)
+    assert fetch.fetch(make_entry(address="https://example.org/x"), tmp_path)[0].read_bytes() == b"mine"
 
 
 def test_command_line(tmp_path, capsys):

@@ -67,7 +67,7 @@ def read_manifest(path: Path = MANIFEST) -> list[Entry]:
     return entries
 
 
-def find(entries: Sequence[Entry], name: str) -> Entry:
+def find_entry(entries: Sequence[Entry], name: str) -> Entry:
     """The entry of that name.
 
     Raises:
@@ -81,7 +81,7 @@ def find(entries: Sequence[Entry], name: str) -> Entry:
     return known[name]
 
 
-def place_of(entry: Entry, folder: Path) -> Path | None:
+def locate(entry: Entry, folder: Path) -> Path | None:
     """Where the entry lies below `folder`: its path, or its bare file name; None when neither is there."""
     if entry.file == UNKNOWN:
         return None
@@ -89,14 +89,14 @@ def place_of(entry: Entry, folder: Path) -> Path | None:
     return next((place for place in places if place.exists()), None)
 
 
-def verify(entry: Entry, folder: Path) -> tuple[str, str]:
+def check_file(entry: Entry, folder: Path) -> tuple[str, str]:
     """Compare a placed file with what is known of it.
 
     Returns:
         (state, sentence). States: "right" (digest agrees), "there" (present, no digest known), "missing",
         "wrong" (size or digest differs).
     """
-    place = place_of(entry, folder)
+    place = locate(entry, folder)
     if place is None:
         where = f"expected {folder / entry.file}" if entry.file != UNKNOWN else "its file name is not known"
         return "missing", f"{where}; see {entry.home}"
@@ -107,7 +107,7 @@ def verify(entry: Entry, folder: Path) -> tuple[str, str]:
     size = place.stat().st_size
     if isinstance(entry.bytes, int) and size != entry.bytes:
         return "wrong", f"{place} has {size} bytes, expected {entry.bytes}: download it again"
-    found = sha256_of(place)
+    found = compute_sha256(place)
     if entry.sha256 == UNKNOWN:
         return "there", f"{place}: {size} bytes, sha256 {found}; nothing to compare with"
     if found != entry.sha256:
@@ -124,12 +124,12 @@ def fetch(entry: Entry, folder: Path) -> tuple[Path, str]:
     Raises:
         FetchError: no address is known, the file there is a wrong one, or the download failed.
     """
-    state, sentence = verify(entry, folder)
+    state, sentence = check_file(entry, folder)
     if state == "wrong":
         raise FetchError(f"{entry.name}: {sentence} (the file there is left as it is)")
-    place = place_of(entry, folder)
+    place = locate(entry, folder)
     if place is not None:
-        return place, sha256_of(place) if place.is_file() else UNKNOWN
+        return place, compute_sha256(place) if place.is_file() else UNKNOWN
     if entry.address == UNKNOWN:
         target = folder / entry.file if entry.file != UNKNOWN else folder
         raise FetchError(
@@ -140,11 +140,11 @@ def fetch(entry: Entry, folder: Path) -> tuple[Path, str]:
     return target, download(entry.address, target, entry.sha256, entry.bytes)
 
 
-def download(address: str, target: Path, sha256: str = UNKNOWN, size: int | str = UNKNOWN) -> str:
+def download(url: str, target: Path, sha256: str = UNKNOWN, size: int | str = UNKNOWN) -> str:
     """Download a file so that `target` is either whole and right, or absent.
 
     Args:
-        address: where it comes from.
+        url: where it comes from.
         target: where it goes; missing folders are made.
         sha256: expected digest, or "unknown".
         size: expected bytes, or "unknown".
@@ -159,29 +159,29 @@ def download(address: str, target: Path, sha256: str = UNKNOWN, size: int | str 
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     temporary = Path(name)
     try:
-        request = urllib.request.Request(address, headers={"User-Agent": "voiceface-fetch"})
+        request = urllib.request.Request(url, headers={"User-Agent": "voiceface-fetch"})
         with os.fdopen(handle, "wb") as file, urllib.request.urlopen(request, timeout=60) as answer:
             announced = answer.headers.get("Content-Length")
             shutil.copyfileobj(answer, file, 1 << 20)
         written = temporary.stat().st_size
         for expected, meaning in ((announced, "announced"), (size, "expected")):
             if expected not in (None, UNKNOWN) and written != int(expected):
-                raise FetchError(f"{address}: {written} bytes came, {expected} were {meaning}; try again")
-        found = sha256_of(temporary)
+                raise FetchError(f"{url}: {written} bytes came, {expected} were {meaning}; try again")
+        found = compute_sha256(temporary)
         if sha256 not in (UNKNOWN, found):
             raise FetchError(
-                f"{address}: sha256 {found}, expected {sha256}: not the file that is meant, not kept"
+                f"{url}: sha256 {found}, expected {sha256}: not the file that is meant, not kept"
             )
         temporary.chmod(0o644)
         temporary.replace(target)
         return found
     except (urllib.error.URLError, OSError) as error:
-        raise FetchError(f"{address}: could not be downloaded to {target} ({error})") from error
+        raise FetchError(f"{url}: could not be downloaded to {target} ({error})") from error
     finally:
         temporary.unlink(missing_ok=True)
 
 
-def sha256_of(path: Path) -> str:
+def compute_sha256(path: Path) -> str:
     """SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
@@ -205,10 +205,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         entries = read_manifest()
         if options.command == "list":
-            return _list(entries, options.reader)
+            return _print_list(entries, options.reader)
         if options.command == "verify":
-            return _verify(entries, options.names, options.to)
-        entry = find(entries, options.name)
+            return _print_states(entries, options.names, options.to)
+        entry = find_entry(entries, options.name)
         print(f"{entry.title}\nlicence: {entry.licence}", file=sys.stderr)
         place, digest = fetch(entry, options.to)
         print(f"{place}\nsha256 {digest}" + (" (nothing to compare with)" if entry.sha256 == UNKNOWN else ""))
@@ -218,7 +218,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def _list(entries: Sequence[Entry], reader: str | None) -> int:
+def _print_list(entries: Sequence[Entry], reader: str | None) -> int:
     """Print every entry, or those of one package."""
     shown = [entry for entry in entries if reader is None or reader in entry.readers]
     if not shown:
@@ -232,16 +232,16 @@ def _list(entries: Sequence[Entry], reader: str | None) -> int:
     return 0
 
 
-def _verify(entries: Sequence[Entry], names: Sequence[str], folder: Path) -> int:
+def _print_states(entries: Sequence[Entry], names: Sequence[str], folder: Path) -> int:
     """Print the state of each named entry, or of each one that is there."""
     if not folder.is_dir():
         raise FetchError(f"{folder}: no such folder")
-    chosen = [find(entries, name) for name in names] or [e for e in entries if place_of(e, folder)]
+    chosen = [find_entry(entries, name) for name in names] or [e for e in entries if locate(e, folder)]
     if not chosen:
         print(f"no known file below {folder}")
     states = []
     for entry in chosen:
-        state, sentence = verify(entry, folder)
+        state, sentence = check_file(entry, folder)
         states.append(state)
         print(f"{state:8}{entry.name}: {sentence}")
     return 1 if {"wrong", "missing"} & set(states) else 0

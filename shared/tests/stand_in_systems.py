@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from voiceface.audio import loading as audio
 from voiceface.images import loading as images
-from voiceface.suite.plugins import Association, MeshSystem, PictureSystem
-from voiceface.synthetic.face.head import head_model
+from voiceface.suite.plugins import AssociationSystem, ImageSystem, MeshSystem
+from voiceface.synthetic.face.head import build_head_model
 
 WIDTH = 64
 
@@ -61,7 +61,7 @@ class Grey:
     def picture(self, voices: Sequence[Path]) -> np.ndarray:
         if any("refused" in voice.name for voice in voices):
             raise ValueError(f"{voices[0]}: refused")
-        wave = audio.load(voices[0], scale="unit", resample=True, policy="tolerant")
+        wave = audio.load(voices[0], scale="unit", resample=True, on_corrupt="tolerant")
         return np.full((64, 64, 3), int(255 * min(1.0, float(np.abs(wave).mean()) * 4)), np.uint8)
 
 
@@ -71,21 +71,21 @@ class MeanHead:
     names, source, notice = (), "a formula", ""
 
     def __init__(self) -> None:
-        self.triangles, self.landmarks = head_model().triangles, head_model().landmarks
+        self.triangles, self.landmarks = build_head_model().triangles, build_head_model().landmarks
 
     def vertices(self, voice: Path) -> np.ndarray:
-        return head_model().vertices(np.zeros(40)).astype(np.float32)
+        return build_head_model().compute_vertices(np.zeros(40)).astype(np.float32)
 
 
 def systems_of(people: dict[str, int], names: Sequence[str] = ()):
     """One knowing and one deaf association system, a picture maker and a mesh maker."""
     return (
-        Association("knowing", "has the answers", lambda weights, **_: Told(people, names=names)),
-        Association("deaf", "answers alike", lambda weights, **_: Told(people, deaf=True)),
-        PictureSystem("grey", "a grey square", lambda weights, **_: Grey()),
+        AssociationSystem("knowing", "has the answers", lambda weights, **_: Told(people, names=names)),
+        AssociationSystem("deaf", "answers alike", lambda weights, **_: Told(people, deaf=True)),
+        ImageSystem("grey", "a grey square", lambda weights, **_: Grey()),
         MeshSystem("mean", "the mean head", lambda weights, **_: MeanHead()),
     )
 
 
-PICTURES = PictureSystem("grey", "a grey square", lambda weights, **_: Grey())
+PICTURES = ImageSystem("grey", "a grey square", lambda weights, **_: Grey())
 WRONG = object()

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 import torch
 from voiceface.metrics import matching
-from voiceface.metrics.matching import matching_accuracy, matching_hits, pair_scores
+from voiceface.metrics.matching import matching_accuracy, matching_correct, pair_scores
 from voiceface.metrics.ranking import Ranker
-from voiceface.metrics.retrieval import RETRIEVAL_TIES, chance_average_precision, retrieval
+from voiceface.metrics.retrieval import RETRIEVAL_TIE_BREAKING, chance_average_precision, compute_retrieval
 from voiceface.metrics.verification import equal_error_rate, min_dcf, roc_curve, verification_auc
 
 
@@ -41,11 +41,11 @@ def expected_over_orders(scores, relevant):
 
 def test_matching_by_hand():
     scores = torch.tensor([[0.9, 0.1], [0.1, 0.9], [0.5, 0.5], [-0.2, -0.3]])
-    assert matching_hits(scores).tolist() == [1, 0, 0.5, 1]
+    assert matching_correct(scores).tolist() == [1, 0, 0.5, 1]
     assert matching_accuracy(scores, "published").item() == 0.75
     assert matching_accuracy(scores, "strict").item() == 0.5
     three = torch.tensor([[0.5, 0.5, 0.5], [0.5, 0.5, 0.4], [0.5, 0.6, 0.5]])
-    assert matching_hits(three).tolist() == pytest.approx([1 / 3, 1 / 2, 0])
+    assert matching_correct(three).tolist() == pytest.approx([1 / 3, 1 / 2, 0])
 
 
 @pytest.mark.parametrize("candidates", [2, 3, 5, 10])
@@ -64,9 +64,9 @@ def test_constant_embedding_gets_exactly_chance(candidates):
 @pytest.mark.parametrize("size", [100, 331, 1031])
 def test_constant_embedding_gets_exactly_chance_in_retrieval(size):
     ids, queries = torch.arange(size) % 9, torch.arange(45) % 9
-    result = retrieval(torch.full((45, 33), 0.3), torch.full((size, 33), 0.7), queries, ids)
+    result = compute_retrieval(torch.full((45, 33), 0.3), torch.full((size, 33), 0.7), queries, ids)
     assert result.mean_average_precision == pytest.approx(result.chance, abs=1e-12)
-    assert result.recall[1] == pytest.approx((result.relevant.double() / size).mean().item(), abs=1e-12)
+    assert result.recall[1] == pytest.approx((result.num_relevant.double() / size).mean().item(), abs=1e-12)
 
 
 def test_pair_scores_are_cosines():
@@ -99,15 +99,15 @@ def test_auc_and_roc_agree_with_scikit_learn(levels):
     )
     false_alarm, hit, _ = reference.roc_curve(labels, scores, drop_intermediate=False)
     curve = roc_curve(ours, mine)
-    assert np.allclose(curve.false_alarm, false_alarm, atol=1e-12)
-    assert np.allclose(curve.hit, hit, atol=1e-12)
+    assert np.allclose(curve.fpr, false_alarm, atol=1e-12)
+    assert np.allclose(curve.tpr, hit, atol=1e-12)
     dense = np.linspace(0, 1, 200_001)
     miss = 1 - np.interp(dense, false_alarm, hit)
     assert equal_error_rate(ours, mine).rate.item() == pytest.approx(
         dense[np.argmin(abs(miss - dense))], abs=1e-5
     )
     cost = (0.1 * (1 - hit) + 0.9 * false_alarm).min() / 0.1
-    assert min_dcf(ours, mine, prior=0.1).item() == pytest.approx(cost, abs=1e-12)
+    assert min_dcf(ours, mine, p_target=0.1).item() == pytest.approx(cost, abs=1e-12)
 
 
 def test_equal_error_rate_by_hand():
@@ -126,16 +126,18 @@ def test_grouped_retrieval_agrees_with_scikit_learn(grid):
     reference = pytest.importorskip("sklearn.metrics")
     queries, gallery, query_ids, gallery_ids = some_embeddings(3, grid=grid)
     queries, gallery = queries.double(), gallery.double()
-    result = retrieval(queries, gallery, query_ids, gallery_ids, ties="grouped")
-    unit = matching.unit_rows
+    result = compute_retrieval(queries, gallery, query_ids, gallery_ids, tie_breaking="grouped")
+    unit = matching.l2_normalize
     scores = unit(queries) @ unit(gallery).T
     for q, found in enumerate(result.average_precision.tolist()):
         truth = reference.average_precision_score((gallery_ids == query_ids[q]).numpy(), scores[q].numpy())
         assert found == pytest.approx(truth, abs=1e-9)
-    single = retrieval(queries.float(), gallery.float(), query_ids, gallery_ids, ties="grouped")
+    single = compute_retrieval(
+        queries.float(), gallery.float(), query_ids, gallery_ids, tie_breaking="grouped"
+    )
     scores = (unit(queries.float()) @ unit(gallery.float()).T).numpy()
     if grid is None:  # without ties all rules are one
-        fair = retrieval(queries, gallery, query_ids, gallery_ids)
+        fair = compute_retrieval(queries, gallery, query_ids, gallery_ids)
         assert torch.allclose(fair.average_precision, result.average_precision, atol=1e-12)
         truth = [
             reference.average_precision_score((gallery_ids == query_ids[q]).numpy(), scores[q])
@@ -152,7 +154,7 @@ def test_fair_ties_are_the_mean_over_all_orders():
         gallery = torch.stack([angles.cos(), angles.sin()], 1).float()
         ids = torch.from_numpy(rng.integers(0, 2, 8))
         ids[0] = 1
-        result = retrieval(torch.tensor([[1.0, 0.0]]), gallery, torch.tensor([1]), ids, cmc_length=8)
+        result = compute_retrieval(torch.tensor([[1.0, 0.0]]), gallery, torch.tensor([1]), ids, cmc_length=8)
         precision, ranks = expected_over_orders(-values, ids.numpy() == 1)
         assert result.average_precision[0].item() == pytest.approx(precision, abs=1e-12)
         assert result.first_rank[0].item() == pytest.approx(ranks.mean())
@@ -161,7 +163,9 @@ def test_fair_ties_are_the_mean_over_all_orders():
 
 def test_published_ties_keep_gallery_order():
     gallery = torch.tensor([[1.0, 0], [1, 0], [1, 0], [0, 1]])
-    result = retrieval(gallery[:1], gallery, torch.tensor([5]), torch.tensor([4, 5, 4, 5]), ties="published")
+    result = compute_retrieval(
+        gallery[:1], gallery, torch.tensor([5]), torch.tensor([4, 5, 4, 5]), tie_breaking="published"
+    )
     assert result.average_precision[0].item() == pytest.approx((1 / 2 + 2 / 4) / 2)
     assert result.first_rank[0].item() == 2
 
@@ -185,8 +189,8 @@ def test_compiled_counts_equal_tensor_counts(grid, first_wins):
 def test_retrieval_equals_a_plain_sort(seed):
     queries, gallery, query_ids, gallery_ids = some_embeddings(seed, gallery=400)
     rule = {"cutoffs": (1, 7), "cmc_length": 20, "ties": "published"}
-    result = retrieval(queries, gallery, query_ids, gallery_ids, **rule)
-    scores = matching.unit_rows(queries) @ matching.unit_rows(gallery).T
+    result = compute_retrieval(queries, gallery, query_ids, gallery_ids, **rule)
+    scores = matching.l2_normalize(queries) @ matching.l2_normalize(gallery).T
     for q in range(len(queries)):
         hit = (gallery_ids == query_ids[q])[scores[q].argsort(descending=True, stable=True)]
         places = hit.nonzero()[:, 0] + 1
@@ -199,9 +203,9 @@ def test_retrieval_equals_a_plain_sort(seed):
 
 def test_blocks_do_not_change_results(monkeypatch):
     inputs = some_embeddings(4, grid=4)
-    whole = retrieval(*inputs)
+    whole = compute_retrieval(*inputs)
     monkeypatch.setattr(matching, "BLOCK_BYTES", 1000)
-    parts = retrieval(*inputs)
+    parts = compute_retrieval(*inputs)
     assert torch.allclose(whole.average_precision, parts.average_precision, atol=1e-12, equal_nan=True)
     assert torch.allclose(whole.hit_at, parts.hit_at, atol=1e-12, equal_nan=True)
     anchor, candidate = torch.arange(30), torch.randint(0, 90, (30, 4))
@@ -223,11 +227,11 @@ def test_chance_is_the_mean_over_random_orders():
 def test_queries_without_relevant_items_are_left_out():
     queries, gallery = torch.randn(3, 4), torch.randn(5, 4)
     ids = torch.tensor([0, 0, 1, 1, 1])
-    result = retrieval(queries, gallery, torch.tensor([0, 7, 1]), ids)
+    result = compute_retrieval(queries, gallery, torch.tensor([0, 7, 1]), ids)
     assert result.average_precision.isnan().tolist() == [False, True, False]
     assert result.mean_average_precision == pytest.approx(result.average_precision[[0, 2]].mean().item())
     with pytest.raises(ValueError, match="no query shares an identity"):
-        retrieval(queries, gallery, torch.tensor([7, 7, 8]), ids)
+        compute_retrieval(queries, gallery, torch.tensor([7, 7, 8]), ids)
 
 
 def test_errors_say_what_was_found():
@@ -238,9 +242,9 @@ def test_errors_say_what_was_found():
     with pytest.raises(ValueError, match="reaches from 0 to 3, expected 0 to 2"):
         pair_scores(torch.ones(4, 2), torch.ones(3, 2), torch.tensor([0, 1]), torch.tensor([0, 3]))
     with pytest.raises(ValueError, match="at least 2"):
-        matching_hits(torch.ones(4, 1))
+        matching_correct(torch.ones(4, 1))
     with pytest.raises(ValueError, match="got 'best'"):
-        matching_hits(torch.ones(4, 2), "best")
+        matching_correct(torch.ones(4, 2), "best")
     with pytest.raises(ValueError, match="got 3 and 0"):
         verification_auc(torch.rand(3), torch.ones(3))
 
@@ -248,6 +252,9 @@ def test_errors_say_what_was_found():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_cuda_agrees_with_cpu():
     inputs = some_embeddings(6, grid=4)
-    for ties in RETRIEVAL_TIES:
-        here, there = retrieval(*inputs, ties=ties), retrieval(*(t.cuda() for t in inputs), ties=ties)
+    for ties in RETRIEVAL_TIE_BREAKING:
+        here, there = (
+            compute_retrieval(*inputs, tie_breaking=ties),
+            compute_retrieval(*(t.cuda() for t in inputs), tie_breaking=ties),
+        )
         assert torch.allclose(here.average_precision, there.average_precision, atol=1e-12, equal_nan=True)

@@ -11,32 +11,32 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 from voiceface.association.config import TEST_LISTS, AssociationConfig, DataConfig
-from voiceface.association.data import crop_of, names_for_split, training_pairs
-from voiceface.association.demo import train_once
-from voiceface.association.embedder import Embedder, System, load_weights
+from voiceface.association.data import rename_for_split, sample_crop, training_dataset
+from voiceface.association.demo import train_if_needed
+from voiceface.association.embedder import Embedder, SystemSpec, load_embedder
 from voiceface.association.encoders import (
     Branch,
     Encoders,
     EncodersConfig,
-    FaceTrunkConfig,
-    Normalise,
+    FaceBackboneConfig,
+    InputNormalization,
     VoiceBackbone,
-    VoiceTrunkConfig,
-    draw_crop,
+    VoiceBackboneConfig,
     freeze,
+    sample_crop_interval,
 )
-from voiceface.association.initialisation import load_start
+from voiceface.association.initialisation import load_initial_weights
 from voiceface.checkpoints.native import save_model
 from voiceface.checkpoints.published import CheckpointError
-from voiceface.datasets.corpus import Corpus, Person
+from voiceface.datasets.corpus import Corpus, IdentityRecord
 from voiceface.datasets.identities import Identity
 from voiceface.runtime.config import to_dict
-from voiceface.training.optimisers import make_schedule
+from voiceface.training.optimisers import build_lr_schedule
 
 SIDE = 16
 CONFIG = AssociationConfig(
     name="toy",
-    model=EncodersConfig(face=FaceTrunkConfig(side=SIDE), embedding=3),
+    model=EncodersConfig(face=FaceBackboneConfig(image_size=SIDE), embedding_dim=3),
     data=DataConfig(clip_samples=8, crop_samples=(2, 5)),
 )
 
@@ -64,11 +64,11 @@ def unread(path: Path) -> Any:
     raise CheckpointError(f"{path} was published by nobody")
 
 
-TOY = System("toy", AssociationConfig, lambda config, state, names: Toy(len(state["cls.weight"])), unread)
+TOY = SystemSpec("toy", AssociationConfig, lambda config, state, names: Toy(len(state["cls.weight"])), unread)
 
 
 def test_normalising_maps_bytes_to_minus_one_to_one_and_is_frozen() -> None:
-    normalise = Normalise()
+    normalise = InputNormalization()
     values = normalise(torch.tensor([0.0, 127.5, 255.0]).expand(1, 3, 1, 3).contiguous())
     assert torch.allclose(values[0, :, 0], torch.tensor([-1.0, 0.0, 1.0]).expand(3, 3), atol=1e-6)
     assert not any(p.requires_grad for p in normalise.parameters())
@@ -86,7 +86,7 @@ def test_a_frozen_branch_neither_learns_nor_moves_its_statistics() -> None:
 
 
 def test_a_voice_trunk_ends_with_features_or_with_what_is_pooled() -> None:
-    small = VoiceTrunkConfig(blocks=(1, 1, 1, 1), widths=(2, 2, 4, 8), n_mels=8)
+    small = VoiceBackboneConfig(blocks=(1, 1, 1, 1), widths=(2, 2, 4, 8), n_mels=8)
     waves = torch.rand(2, 4000)
     with_head, without = VoiceBackbone(small, 5), VoiceBackbone(small, None)
     assert with_head(waves).shape == (2, 5)
@@ -98,24 +98,24 @@ def test_a_voice_trunk_ends_with_features_or_with_what_is_pooled() -> None:
 
 
 def test_the_crop_is_uniform_seeded_and_inside() -> None:
-    crops = [draw_crop(np.random.default_rng(seed), 160_000) for seed in range(400)]
-    assert crops == [draw_crop(np.random.default_rng(seed), 160_000) for seed in range(400)]
+    crops = [sample_crop_interval(np.random.default_rng(seed), 160_000) for seed in range(400)]
+    assert crops == [sample_crop_interval(np.random.default_rng(seed), 160_000) for seed in range(400)]
     starts, lengths = np.array(crops).T
     assert lengths.min() >= 40_000 and lengths.max() <= 79_999
     assert starts.min() >= 0 and (starts + lengths).max() <= 160_000
     assert abs(lengths.mean() - 60_000) < 3_000
-    assert draw_crop(np.random.default_rng(0), 500, 500, 501) == (0, 500)
+    assert sample_crop_interval(np.random.default_rng(0), 500, 500, 501) == (0, 500)
     with pytest.raises(ValueError, match="does not fit clips of 300"):
-        draw_crop(np.random.default_rng(0), 300, 400, 500)
+        sample_crop_interval(np.random.default_rng(0), 300, 400, 500)
 
 
 def test_every_crop_length_occurs_and_fits() -> None:
     data = DataConfig(clip_samples=20, crop_samples=(12, 16))
-    crops = [crop_of(data, 1, step) for step in range(400)]
+    crops = [sample_crop(data, 1, step) for step in range(400)]
     assert {end - first for first, end in crops} == {12, 13, 14, 15}
     assert min(first for first, _ in crops) == 0 and max(end for _, end in crops) <= 20
-    assert crops == [crop_of(data, 1, step) for step in range(400)]
-    assert crops != [crop_of(data, 2, step) for step in range(400)]
+    assert crops == [sample_crop(data, 1, step) for step in range(400)]
+    assert crops != [sample_crop(data, 2, step) for step in range(400)]
 
 
 def test_the_rate_falls_after_each_milestone() -> None:
@@ -123,7 +123,7 @@ def test_the_rate_falls_after_each_milestone() -> None:
         values = {**to_dict(CONFIG), "schedule": schedule}
         values["optimiser"]["lr"], values["training"]["max_iter"] = 0.1, 6
         config = AssociationConfig.model_validate(values)
-        rate = make_schedule(config.schedule, config.optimiser.lr, config.training.max_iter)
+        rate = build_lr_schedule(config.schedule, config.optimiser.lr, config.training.max_steps)
         return [rate(step) for step in range(6)]
 
     assert np.allclose(rates(milestones=(2, 4)), [0.1, 0.1, 0.1, 0.01, 0.01, 0.001])
@@ -148,9 +148,9 @@ def test_training_and_use_read_files_alike(tmp_path: Path, choice: dict[str, Any
     stripes = np.repeat(np.arange(30, dtype=np.uint8)[None] * 8, 20, axis=0)
     Image.fromarray(np.stack([stripes, 255 - stripes, stripes // 2], axis=2)).save(tmp_path / "face.png")
     soundfile.write(tmp_path / "voice.wav", np.arange(6) / 8, 16_000, subtype="FLOAT")
-    person = Person(Identity("Ann", "id1", "Ann", "f", "", "train"), 0, ("voice.wav",), ("face.png",))
-    pairs = training_pairs(Corpus((person,), tmp_path, tmp_path), config, progress=False, augment=False)
-    drawn, model = pairs.draw(0, np.random.default_rng(0)), Embedder(Toy(), config)
+    person = IdentityRecord(Identity("Ann", "id1", "Ann", "f", "", "train"), 0, ("voice.wav",), ("face.png",))
+    pairs = training_dataset(Corpus((person,), tmp_path, tmp_path), config, progress=False, augment=False)
+    drawn, model = pairs.sample(0, np.random.default_rng(0)), Embedder(Toy(), config)
     assert np.array_equal(drawn["face"], model.load_face(tmp_path / "face.png"))
     assert np.array_equal(drawn["voice"], model.load_voice(tmp_path / "voice.wav"))
     assert drawn["voice"].max() == (0.625 if choice == {"sample_scale": "stored"} else 0.625 * 32768)
@@ -177,15 +177,19 @@ def test_weights_are_read_for_the_system_that_wrote_them(tmp_path: Path) -> None
     path = tmp_path / "model.safetensors"
     kind: dict[str, Any] = {"system": "toy", "kind": "model", "config": to_dict(CONFIG)}
     save_model(path, Toy(5).state_dict(), extra={"notice": "beware", "names": list("abcde")}, **kind)
-    model = load_weights(TOY, tmp_path, tolerant=True)
-    assert (model.notice, model.names, model.source) == ("beware", tuple("abcde"), "model.safetensors")
-    assert model.config.data.resample and model.config.data.damaged == "tolerant"
-    assert load_weights(TOY, path, resample=None).config == CONFIG
+    model = load_embedder(TOY, tmp_path, on_corrupt=True)
+    assert (model.disclaimer, model.identity_names, model.source) == (
+        "beware",
+        tuple("abcde"),
+        "model.safetensors",
+    )
+    assert model.config.data.resample and model.config.data.corrupt_audio == "tolerant"
+    assert load_embedder(TOY, path, resample=None).config == CONFIG
     with pytest.raises(CheckpointError, match="expected 'other'"):
-        load_weights(System("other", AssociationConfig, TOY.restore, unread), path)
+        load_embedder(SystemSpec("other", AssociationConfig, TOY.build_model, unread), path)
     (tmp_path / "ckp.pth").write_bytes(b"")
     with pytest.raises(CheckpointError, match="published by nobody"):
-        load_weights(TOY, tmp_path / "ckp.pth")
+        load_embedder(TOY, tmp_path / "ckp.pth")
 
 
 def test_a_start_of_other_people_leaves_the_classifier_as_it_is(tmp_path: Path, caplog: Any) -> None:
@@ -197,13 +201,13 @@ def test_a_start_of_other_people_leaves_the_classifier_as_it_is(tmp_path: Path, 
 
     def start(people: int, names: list[str], **options: Any) -> Toy:
         model = Toy(people)
-        load_start(
+        load_initial_weights(
             model,
             path,
             system="toy",
             read_published=unread,
-            names=names,
-            other_people=["cls.weight"],
+            identity_names=names,
+            classifier_keys=["cls.weight"],
             **options,
         )
         return model
@@ -228,14 +232,14 @@ def test_a_step_of_a_demonstration_is_done_once_and_goes_on(tmp_path: Path) -> N
         return out
 
     for _ in range(3):  # stopped, ended, nothing to do
-        assert train_once(train, tmp_path / "run", "model") == tmp_path / "run"
+        assert train_if_needed(train, tmp_path / "run", "model") == tmp_path / "run"
     assert calls == [("model", False), ("model", True)]
 
 
 def test_lists_have_the_name_of_their_split() -> None:
-    assert names_for_split(TEST_LISTS, "test") == list(TEST_LISTS)
-    assert names_for_split(["match_g_v2f_2_test", "reterival_v2f_test"], "val") == [
+    assert rename_for_split(TEST_LISTS, "test") == list(TEST_LISTS)
+    assert rename_for_split(["match_g_v2f_2_test", "reterival_v2f_test"], "val") == [
         "match_g_v2f_2_val",
         "reterival_v2f_val",
     ]
-    assert names_for_split(["match_v2f_10_unseen"], "train") == ["match_v2f_10_unseen"]
+    assert rename_for_split(["match_v2f_10_unseen"], "train") == ["match_v2f_10_unseen"]

@@ -78,9 +78,9 @@ def test_stored_values_are_those_of_scipy(tmp_path, kind, subtype, channels):
     expected = expected.reshape(500, channels).T.astype(np.float32)
     for policy in ("strict", "tolerant"):
         np.testing.assert_array_equal(
-            audio.decode(path, scale="stored", policy=policy).samples, expected, strict=True
+            audio.decode(path, scale="stored", on_corrupt=policy).samples, expected, strict=True
         )
-    np.testing.assert_array_equal(audio.load(path, scale="stored", limit=100), expected[0, :100])
+    np.testing.assert_array_equal(audio.load(path, scale="stored", max_samples=100), expected[0, :100])
     full = {"PCM_U8": 255, "PCM_16": 32767, "PCM_24": 2**31, "PCM_32": 2**31}.get(subtype, 1)
     assert expected.max() == pytest.approx(full, rel=1e-5)
 
@@ -194,7 +194,7 @@ def test_aac_files_come_close_after_the_encoder_delay(tmp_path, name, kind):
     samples = tone(4 * RATE)
     write_packets(tmp_path / name, samples[None] / 32768, kind=kind)
     found = audio.decode(tmp_path / name, scale="int16")
-    assert (found.rate, found.lost_packets, found.lost_seconds) == (RATE, 0, 0)
+    assert (found.sample_rate, found.lost_packets, found.lost_seconds) == (RATE, 0, 0)
     delay = 1024 if kind == "adts" else 0  # only MP4 says how many samples the encoder put in front
     wave = found.samples[0, delay : delay + len(samples)]
     assert np.abs(wave - samples)[2048:-2048].std() < 0.1 * samples.std()
@@ -214,7 +214,7 @@ def test_truncated_webm_is_refused_or_reported(tmp_path):
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     with pytest.raises(audio.AudioError, match=r"a\.webm: (packet|truncated).*tolerant"):
         audio.decode(path, scale="unit")
-    found = audio.decode(path, scale="unit", policy="tolerant")
+    found = audio.decode(path, scale="unit", on_corrupt="tolerant")
     assert found.lost_seconds == pytest.approx(2 - found.samples.shape[1] / 48000, abs=0.1)
 
 
@@ -249,7 +249,7 @@ def test_uncompressed_sound_in_mov_is_whole_or_cut(tmp_path):
     path.write_bytes(path.read_bytes()[:-RATE])
     with pytest.raises(audio.AudioError, match=r"a\.mov: (packet|truncated)"):
         audio.decode(path, scale="int16")
-    found = audio.decode(path, scale="int16", policy="tolerant")
+    found = audio.decode(path, scale="int16", on_corrupt="tolerant")
     assert found.lost_packets and found.lost_seconds == pytest.approx(0.5, abs=0.1)
 
 
@@ -306,7 +306,7 @@ def test_repeat_to_length_refuses_an_empty_wave():
 def test_write_wav_is_undone_by_load(tmp_path_factory, values, rate):
     path = tmp_path_factory.mktemp("wav") / "a.wav"
     audio.write_wav(path, np.array(values, np.int16), rate)
-    assert audio.load(path, scale="int16", rate=rate).tolist() == values
+    assert audio.load(path, scale="int16", sample_rate=rate).tolist() == values
     assert soundfile.info(path).subtype == "PCM_16"
 
 
@@ -320,8 +320,8 @@ def test_limit_is_the_beginning_of_the_whole(tmp_path, m4a):
     audio.write_wav(tmp_path / "a.wav", tone())
     for path in (tmp_path / "a.wav", m4a):
         whole = audio.load(path, scale="int16")
-        np.testing.assert_array_equal(audio.load(path, scale="int16", limit=5000), whole[:5000])
-        assert len(audio.load(path, scale="int16", limit=10**6)) == len(whole)
+        np.testing.assert_array_equal(audio.load(path, scale="int16", max_samples=5000), whole[:5000])
+        assert len(audio.load(path, scale="int16", max_samples=10**6)) == len(whole)
 
 
 def test_info_reads_the_header(tmp_path, m4a):
@@ -338,7 +338,7 @@ def test_truncated_wav_is_refused_or_reported(tmp_path):
         audio.AudioError, match=r"a\.wav: truncated: .* 32000 bytes .* found 16000 \(0\.500 s"
     ):
         audio.decode(path, scale="int16")
-    found = audio.decode(path, scale="int16", policy="tolerant")
+    found = audio.decode(path, scale="int16", on_corrupt="tolerant")
     np.testing.assert_array_equal(found.samples[0], tone(RATE)[: RATE // 2])
     assert (found.lost_packets, found.lost_seconds) == (0, 0.5)
 
@@ -348,7 +348,7 @@ def test_tolerant_load_logs_what_is_lost(tmp_path, caplog):
     audio.write_wav(path, tone(RATE))
     path.write_bytes(path.read_bytes()[: 44 + RATE])
     with caplog.at_level(logging.WARNING):
-        audio.load(path, scale="int16", policy="tolerant")
+        audio.load(path, scale="int16", on_corrupt="tolerant")
     assert "0.500 s of sound are lost" in caplog.text
 
 
@@ -365,7 +365,7 @@ def test_truncated_m4a_is_refused_or_reported(m4a):
     m4a.write_bytes(m4a.read_bytes()[: m4a.stat().st_size // 2])
     with pytest.raises(audio.AudioError, match=r"tone\.m4a: (packet|truncated).*tolerant"):
         audio.decode(m4a, scale="int16")
-    found = audio.decode(m4a, scale="int16", policy="tolerant")
+    found = audio.decode(m4a, scale="int16", on_corrupt="tolerant")
     assert found.lost_packets > 10
     assert found.lost_seconds == pytest.approx(4 - found.samples.shape[1] / RATE, abs=0.15)
 
@@ -376,7 +376,7 @@ def test_a_damaged_packet_costs_only_itself(m4a):
     m4a.write_bytes(data)
     with pytest.raises(audio.AudioError, match=r"packet \d+ could not be decoded"):
         audio.decode(m4a, scale="int16")
-    found = audio.decode(m4a, scale="int16", policy="tolerant")
+    found = audio.decode(m4a, scale="int16", on_corrupt="tolerant")
     assert 1 <= found.lost_packets <= 4
     assert found.samples.shape[1] > 3.5 * RATE
 
@@ -400,7 +400,7 @@ def test_damaged_flac_ogg_mp3_are_refused_or_used(tmp_path, suffix, damage):
     path.write_bytes(data)
     with pytest.raises(audio.AudioError, match=rf"a\.{suffix}: "):
         audio.decode(path, scale="int16")
-    found = audio.decode(path, scale="int16", policy="tolerant")
+    found = audio.decode(path, scale="int16", on_corrupt="tolerant")
     assert RATE // 2 <= found.samples.shape[1] <= 4 * RATE
     assert found.lost_packets or found.lost_seconds
     if suffix != "ogg" and damage == "cut":  # these state their length
@@ -417,11 +417,11 @@ def test_empty_files_are_always_an_error(tmp_path):
     for policy in ("strict", "tolerant"):
         for name in ("zero.wav", "zero.m4a"):
             with pytest.raises(audio.AudioError, match=rf"{name}: empty file \(0 bytes\)"):
-                audio.decode(tmp_path / name, scale="int16", policy=policy)
+                audio.decode(tmp_path / name, scale="int16", on_corrupt=policy)
         with pytest.raises(audio.AudioError, match=r"none\.wav: no samples"):
-            audio.decode(tmp_path / "none.wav", scale="int16", policy=policy)
+            audio.decode(tmp_path / "none.wav", scale="int16", on_corrupt=policy)
         with pytest.raises(audio.AudioError, match=r"none\.aac"):
-            audio.decode(tmp_path / "none.aac", scale="int16", policy=policy)
+            audio.decode(tmp_path / "none.aac", scale="int16", on_corrupt=policy)
 
 
 def test_m4a_without_a_single_packet_is_an_error(tmp_path, m4a):
@@ -430,7 +430,7 @@ def test_m4a_without_a_single_packet_is_an_error(tmp_path, m4a):
     m4a.write_bytes(data[:cut])
     for policy in ("strict", "tolerant"):
         with pytest.raises(audio.AudioError, match=r"tone\.m4a: "):
-            audio.decode(m4a, scale="int16", policy=policy)
+            audio.decode(m4a, scale="int16", on_corrupt=policy)
 
 
 @pytest.mark.parametrize("name", ["a.wav", "a.m4a", "a.flac", "a.mp3"])
@@ -489,7 +489,7 @@ def test_samples_that_are_not_finite(tmp_path):
     soundfile.write(tmp_path / "a.wav", wave, RATE, subtype="FLOAT")
     with pytest.raises(audio.AudioError, match="2 of 4 samples are not finite"):
         audio.load(tmp_path / "a.wav", scale="unit")
-    found = audio.decode(tmp_path / "a.wav", scale="int16", policy="tolerant")
+    found = audio.decode(tmp_path / "a.wav", scale="int16", on_corrupt="tolerant")
     assert found.samples.tolist() == [[16384, 0, -16384, 0]]
     assert found.lost_seconds == 2 / RATE
 
@@ -505,6 +505,6 @@ def test_options_are_checked(tmp_path):
     with pytest.raises(ValueError, match="scale"):
         audio.load(tmp_path / "a.wav", scale="int8")
     with pytest.raises(ValueError, match="policy"):
-        audio.decode(tmp_path / "a.wav", scale="unit", policy="lax")
+        audio.decode(tmp_path / "a.wav", scale="unit", on_corrupt="lax")
     with pytest.raises(ValueError, match="channel"):
         audio.load(tmp_path / "a.wav", scale="unit", channel="second")

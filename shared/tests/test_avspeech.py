@@ -11,11 +11,16 @@ import pytest
 from voiceface.__main__ import main
 from voiceface.audio.loading import load
 from voiceface.datasets.avspeech import build, video_segments
-from voiceface.datasets.avspeech.build import Settings, make_corpus, split_of
-from voiceface.datasets.avspeech.table import AvspeechError, Media, Segment, read_segments
-from voiceface.datasets.avspeech.video_segments import MediaError, pictures_at, sound_between, square_around
+from voiceface.datasets.avspeech.build import AvspeechSettings, assign_split, build_corpus
+from voiceface.datasets.avspeech.table import AvspeechError, Segment, VideoIndex, read_segments
+from voiceface.datasets.avspeech.video_segments import (
+    MediaError,
+    crop_square,
+    read_audio_segment,
+    read_images_at,
+)
 from voiceface.datasets.corpus import open_corpus
-from voiceface.datasets.trials.sampling import draw_all
+from voiceface.datasets.trials.sampling import generate_trial_lists
 from voiceface.datasets.validation.checker import check_corpus
 
 WIDTH, HEIGHT, FPS, SQUARE = 160, 96, 10, 24
@@ -114,8 +119,10 @@ def made(tmp_path_factory, videos, rows):
     """A corpus of all that is there, with its record."""
     base = tmp_path_factory.mktemp("made")
     table = write_table(base / "rows.csv", rows)
-    settings = Settings(faces=2, face_share=0.5, side=48, picture="png", shares=(1, 0, 0))
-    record = make_corpus(table, videos, base / "out", settings, workers=1, progress=False)
+    settings = AvspeechSettings(
+        images_per_segment=2, face_fraction=0.5, image_size=48, image_format="png", split_fractions=(1, 0, 0)
+    )
+    record = build_corpus(table, videos, base / "out", settings, workers=1, progress=False)
     return base / "out", record, table, settings
 
 
@@ -140,7 +147,7 @@ def test_clips_hold_the_sound_of_their_stretch_and_no_other(made):
 
 def test_a_stretch_begins_at_its_second(videos):
     for path in (videos / f"{FIRST}.mp4", videos / "more" / f"{SECOND}.mkv"):
-        wave = sound_between(path, 2.5, 4.5)
+        wave = read_audio_segment(path, 2.5, 4.5)
         halves = frequency(wave[:7800]), frequency(wave[8200:])  # the tone jumps at 3 s
         assert halves == pytest.approx((TONES[0], TONES[1]), abs=4), path.name
 
@@ -149,7 +156,7 @@ def test_pictures_show_the_square_where_it_was(made):
     root, _, _, settings = made
     for video, start, end in [(FIRST, 3.5, 5.5), (FIRST, 0.5, 2.5), (SECOND, 3.5, 5.0)]:
         segment = row(video, start, end)
-        for k, place in enumerate(build.outputs(segment, settings)[1:]):
+        for k, place in enumerate(build.output_paths(segment, settings)[1:]):
             picture = cv2.imread(str(root / place))
             assert picture.shape == (48, 48, 3)  # 0.5 of 96 pixels: nothing was resized
             time = start + (k + 0.5) / 2 * (end - start)
@@ -163,13 +170,13 @@ def test_pictures_show_the_square_where_it_was(made):
 
 def test_the_square_is_moved_inside_and_never_larger_than_the_picture():
     picture = np.arange(60 * 100 * 3, dtype=np.int64).reshape(60, 100, 3).astype(np.uint8)
-    assert (square_around(picture, 0.0, 1.0, 0.5, 30) == picture[30:, :30]).all()
-    assert (square_around(picture, 1.0, 0.0, 0.5, 30) == picture[:30, 70:]).all()
-    assert (square_around(picture, 0.5, 0.5, 0.5, 30) == picture[15:45, 35:65]).all()
-    assert (square_around(picture, 0.5, 0.9, 1.0, 60) == picture[:, 20:80]).all()
+    assert (crop_square(picture, 0.0, 1.0, 0.5, 30) == picture[30:, :30]).all()
+    assert (crop_square(picture, 1.0, 0.0, 0.5, 30) == picture[:30, 70:]).all()
+    assert (crop_square(picture, 0.5, 0.5, 0.5, 30) == picture[15:45, 35:65]).all()
+    assert (crop_square(picture, 0.5, 0.9, 1.0, 60) == picture[:, 20:80]).all()
     tall = picture.transpose(1, 0, 2)
-    assert (square_around(tall, 0.1, 0.5, 1.0, 60) == tall[20:80]).all()
-    assert square_around(picture, 0.3, 0.3, 0.4, 50).shape == (50, 50, 3)
+    assert (crop_square(tall, 0.1, 0.5, 1.0, 60) == tall[20:80]).all()
+    assert crop_square(picture, 0.3, 0.3, 0.4, 50).shape == (50, 50, 3)
 
 
 def test_usual_pictures_are_four_jpegs_of_128_pixels(videos, tmp_path):
@@ -193,11 +200,11 @@ def test_the_manifest_is_a_corpus_like_any_other(made, caplog, tmp_path):
     root, record, _, _ = made
     corpus = open_corpus(root, "train")
     assert corpus.names == sorted([FIRST, SECOND, "cutcutcut01"])
-    assert [(len(person.voices), len(person.faces)) for person in corpus.people] == [(2, 4), (1, 2), (1, 2)]
+    assert [(len(person.voices), len(person.faces)) for person in corpus.records] == [(2, 4), (1, 2), (1, 2)]
     assert {identity.gender for identity in corpus.identities} == {""}
-    found = check_corpus(root, deep=True, cache=tmp_path, progress=False, workers=1)
-    assert found.can_train and found.splits["train"].unknown == 3 and not found.duplicates
-    lists = draw_all(corpus, 0, "test")
+    found = check_corpus(root, decode=True, cache_dir=tmp_path, progress=False, workers=1)
+    assert found.trainable and found.splits["train"].unknown_gender == 3 and not found.duplicates
+    lists = generate_trial_lists(corpus, 0, "test")
     assert {drawn.stratum for drawn in lists} == {"U"} and len(lists) == 6
     assert "match_g" not in {drawn.name[:7] for drawn in lists} and "gender" in caplog.text
     assert record["counts"]["made"]["train"] == {"videos": 3, "clips": 4, "pictures": 8}
@@ -214,7 +221,7 @@ def test_what_is_missing_is_listed_as_rows_that_can_be_used_again(made, rows):
 
 def test_an_interrupted_run_is_finished_with_the_same_bytes(made, videos, tmp_path, monkeypatch):
     root, _, table, settings = made
-    make, calls = build._make, []
+    make, calls = build._cut_segment, []
 
     def stops(job):
         if len(calls) == 2:
@@ -224,21 +231,21 @@ def test_an_interrupted_run_is_finished_with_the_same_bytes(made, videos, tmp_pa
 
     monkeypatch.setattr(build, "_make", stops)
     with pytest.raises(KeyboardInterrupt):
-        make_corpus(table, videos, tmp_path / "out", settings, workers=1, progress=False)
+        build_corpus(table, videos, tmp_path / "out", settings, workers=1, progress=False)
     assert not (tmp_path / "out" / "manifest.csv").exists()
     (tmp_path / "out" / "wav" / ".x.abc.part.wav").write_bytes(b"half")
     later = []
     monkeypatch.setattr(build, "_make", lambda job: later.append(job) or make(job))
-    make_corpus(table, videos, tmp_path / "out", settings, workers=1, progress=False)
+    build_corpus(table, videos, tmp_path / "out", settings, workers=1, progress=False)
     assert len(later) == 2 and tree(tmp_path / "out") == tree(root)
-    make_corpus(table, videos, tmp_path / "out", settings, workers=1, progress=False)
+    build_corpus(table, videos, tmp_path / "out", settings, workers=1, progress=False)
     assert len(later) == 2 and tree(tmp_path / "out") == tree(root)
 
 
 def test_processes_and_the_order_of_rows_change_nothing(made, videos, rows, tmp_path):
     root, _, _, settings = made
     table = write_table(tmp_path / "rows.csv", [*rows[::-1], rows[0]], header=True)
-    record = make_corpus(table, videos, tmp_path / "out", settings, workers=2, progress=False)
+    record = build_corpus(table, videos, tmp_path / "out", settings, workers=2, progress=False)
     assert record["counts"]["repeated rows"] == 1
     mine, theirs = tree(tmp_path / "out"), tree(root)
     differ = {name for name in mine.keys() | theirs.keys() if mine.get(name) != theirs.get(name)}
@@ -258,45 +265,54 @@ def test_gender_that_somebody_filled_in_stays_and_gives_same_sex_lists(made, vid
     first = next(out.rglob("*.wav"))
     before = first.read_bytes()
     first.unlink()
-    record = make_corpus(table, videos, out, settings, workers=1, progress=False)
+    record = build_corpus(table, videos, out, settings, workers=1, progress=False)
     assert first.read_bytes() == before
     assert record["counts"]["videos of known gender"] == 3
     assert {person.gender for person in open_corpus(out, "train").identities} == {"f"}
-    assert {drawn.stratum for drawn in draw_all(open_corpus(out, "train"), 0, "test")} == {"U", "G"}
+    assert {drawn.stratum for drawn in generate_trial_lists(open_corpus(out, "train"), 0, "test")} == {
+        "U",
+        "G",
+    }
 
 
 def test_made_stretches_outlive_their_videos_and_new_videos_are_added(rows, tmp_path):
-    settings = Settings(faces=1, side=16)
+    settings = AvspeechSettings(images_per_segment=1, image_size=16)
     table = write_table(tmp_path / "rows.csv", [rows[1], rows[2]])
     first = film(tmp_path / "videos" / f"{FIRST}.mp4")
-    record = make_corpus(table, tmp_path / "videos", tmp_path / "out", settings, workers=1, progress=False)
+    record = build_corpus(table, tmp_path / "videos", tmp_path / "out", settings, workers=1, progress=False)
     assert record["counts"]["missing stretches"] == 1
     first.unlink()
     film(tmp_path / "videos" / f"{SECOND}.mkv")
-    record = make_corpus(table, tmp_path / "videos", tmp_path / "out", settings, workers=1, progress=False)
+    record = build_corpus(table, tmp_path / "videos", tmp_path / "out", settings, workers=1, progress=False)
     assert record["counts"]["missing stretches"] == 0
     assert open_corpus(tmp_path / "out", None).names == [FIRST, SECOND]
     assert not (tmp_path / "out" / "missing.csv").exists()
     with pytest.raises(AvspeechError, match=r"side is 16 there and 32 here"):
-        make_corpus(table, tmp_path / "videos", tmp_path / "out", Settings(faces=1, side=32), progress=False)
+        build_corpus(
+            table,
+            tmp_path / "videos",
+            tmp_path / "out",
+            AvspeechSettings(images_per_segment=1, image_size=32),
+            progress=False,
+        )
     with pytest.raises(AvspeechError, match=r"not empty and holds no avspeech\.json"):
-        make_corpus(table, tmp_path / "videos", tmp_path / "videos", settings, progress=False)
+        build_corpus(table, tmp_path / "videos", tmp_path / "videos", settings, progress=False)
 
 
 def test_splits_depend_on_seed_and_id_alone_and_follow_the_shares():
     ids = [f"video{number:06d}" for number in range(4000)]
-    usual = Settings()
-    splits = [split_of(video, usual) for video in ids]
-    for name, share in zip(("train", "val", "test"), usual.shares):
+    usual = AvspeechSettings()
+    splits = [assign_split(video, usual) for video in ids]
+    for name, share in zip(("train", "val", "test"), usual.split_fractions):
         assert splits.count(name) / len(ids) == pytest.approx(share, abs=0.02)
     # Pinned: a corpus that is made again in a year must not mix training and test videos.
     assert {number: split for number, split in enumerate(splits[:40]) if split != "train"} == PINNED
-    other = [split_of(video, Settings(seed=1)) for video in ids]
+    other = [assign_split(video, AvspeechSettings(seed=1)) for video in ids]
     assert sum(a == b for a, b in zip(splits, other)) / len(ids) == pytest.approx(0.66, abs=0.04)
-    smaller = [split_of(video, Settings(shares=(0.7, 0.2, 0.1))) for video in ids]
+    smaller = [assign_split(video, AvspeechSettings(split_fractions=(0.7, 0.2, 0.1))) for video in ids]
     assert all(a == b for a, b in zip(splits, smaller) if a != "train")  # only training videos moved
     for shares, only in [((0, 0, 1), "test"), ((0, 1, 0), "val"), ((1, 0, 0), "train")]:
-        assert {split_of(video, Settings(shares=shares)) for video in ids} == {only}
+        assert {assign_split(video, AvspeechSettings(split_fractions=shares)) for video in ids} == {only}
 
 
 @pytest.mark.parametrize(
@@ -335,7 +351,7 @@ def found_in(folder, names, segment, *patterns):
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
-    return Media(folder, *([patterns] if patterns else [])).find(segment)
+    return VideoIndex(folder, *([patterns] if patterns else [])).find(segment)
 
 
 @pytest.mark.parametrize(
@@ -367,7 +383,7 @@ def test_of_several_cut_clips_the_nearest_is_taken(tmp_path):
 def test_a_pattern_of_another_form_is_refused(tmp_path):
     for pattern in ("{start}_{end}", "{id}_{start}", "{id}_{start}_{end_ms}", "{id}{id}", "{id}_{}", "clip"):
         with pytest.raises(AvspeechError, match=r"expected \{id\} alone"):
-            Media(tmp_path, [pattern])
+            VideoIndex(tmp_path, [pattern])
 
 
 def test_damaged_videos_are_listed_and_the_exit_code_is_1(tmp_path, capsys):
@@ -379,7 +395,9 @@ def test_damaged_videos_are_listed_and_the_exit_code_is_1(tmp_path, capsys):
     (folder / "text.mp4").write_text("not a video")
     data = bytearray(film(folder / "broken.mkv").read_bytes())
     (folder / "broken.mkv").write_bytes(data[: len(data) // 2])
-    assert len(sound_between(folder / "broken.mkv", 0.5, 1.5)) == 16000  # what is cut off does not matter
+    assert (
+        len(read_audio_segment(folder / "broken.mkv", 0.5, 1.5)) == 16000
+    )  # what is cut off does not matter
     names = ["good", "short", "mute", "blind", "text", "broken"]
     table = write_table(tmp_path / "rows.csv", [row(name, 1, 5) for name in names])
     words = ["avspeech", str(table), "--clips", str(folder), "--out", str(tmp_path / "out")]
@@ -409,11 +427,11 @@ def test_damaged_videos_are_listed_and_the_exit_code_is_1(tmp_path, capsys):
 
 def test_seeking_and_reading_from_the_beginning_give_the_same(videos, monkeypatch):
     for path in (videos / f"{FIRST}.mp4", videos / "more" / f"{SECOND}.mkv"):
-        wave, pictures = sound_between(path, 3.5, 5.5), pictures_at(path, [3.6, 4.2, 5.4])
+        wave, pictures = read_audio_segment(path, 3.5, 5.5), read_images_at(path, [3.6, 4.2, 5.4])
         with monkeypatch.context() as patch:
             patch.setattr(video_segments, "LATE", -99.0)  # every place that seeking gives counts as too late
-            other = sound_between(path, 3.5, 5.5)
-            again = pictures_at(path, [3.6, 4.2, 5.4])
+            other = read_audio_segment(path, 3.5, 5.5)
+            again = read_images_at(path, [3.6, 4.2, 5.4])
         assert all((a == b).all() for a, b in zip(pictures, again))
         lag = range(-16, 17)  # Matroska rounds times to a millisecond
         apart = [np.abs(wave[50:-50] - other[50 + n : len(other) - 50 + n].astype(float)).mean() for n in lag]
@@ -423,11 +441,11 @@ def test_seeking_and_reading_from_the_beginning_give_the_same(videos, monkeypatc
 
 def test_pictures_that_do_not_differ_are_refused(videos):
     path = videos / f"{FIRST}.mp4"
-    assert len(pictures_at(path, [1.0, 1.1])) == 2
+    assert len(read_images_at(path, [1.0, 1.1])) == 2
     with pytest.raises(MediaError, match="1 different pictures at 2 times"):
-        pictures_at(path, [1.02, 1.05])
+        read_images_at(path, [1.02, 1.05])
     with pytest.raises(MediaError, match=r"last picture at 5\.90 s, expected one at 7\.00 s"):
-        pictures_at(path, [5.0, 7.0])
+        read_images_at(path, [5.0, 7.0])
 
 
 def test_nothing_to_do_and_bad_options_are_told(videos, tmp_path, capsys):
@@ -447,4 +465,4 @@ def test_nothing_to_do_and_bad_options_are_told(videos, tmp_path, capsys):
     assert not (tmp_path / "out").exists()
     for wrong in ({"faces": 0}, {"face_share": 1.5}, {"picture": "gif"}, {"seed": -1}, {"side": 2}):
         with pytest.raises(AvspeechError, match="expected"):
-            Settings(**wrong)
+            AvspeechSettings(**wrong)

@@ -3,8 +3,8 @@
 import pytest
 import torch
 from torch import nn
-from voiceface.models.iresnet import BLOCKS, IR, PReLU, Unit
-from voiceface.models.thin_resnet import Block, ThinResNet
+from voiceface.models.iresnet import BLOCKS, IR, PReLU, ResidualUnit
+from voiceface.models.thin_resnet import ResidualBlock, ThinResNet
 from voiceface.runtime.process import keep_freed_memory
 
 
@@ -21,7 +21,7 @@ def test_published_numbers_of_parameters() -> None:
 
 
 def test_the_subsampled_shortcut_is_a_pooling_of_window_one() -> None:
-    unit, x = Unit(4, 4, 2).eval(), torch.randn(2, 4, 7, 7)
+    unit, x = ResidualUnit(4, 4, 2).eval(), torch.randn(2, 4, 7, 7)
     assert torch.allclose(unit(x), unit.res_layer(x) + nn.functional.max_pool2d(x, 1, 2))
 
 
@@ -78,7 +78,7 @@ def test_memory_format_of_the_input_does_not_matter() -> None:
 
 
 def test_squeeze_excitation_with_open_gates_changes_nothing() -> None:
-    unit, gated = Unit(16, 16, 1).eval(), Unit(16, 16, 1, squeeze=True).eval()
+    unit, gated = ResidualUnit(16, 16, 1).eval(), ResidualUnit(16, 16, 1, squeeze_excitation=True).eval()
     gated.load_state_dict(unit.state_dict(), strict=False)
     with torch.no_grad():
         gated.res_layer[5].fc2.weight.zero_()
@@ -86,7 +86,7 @@ def test_squeeze_excitation_with_open_gates_changes_nothing() -> None:
     assert torch.allclose(gated.res_layer(x), 0.5 * unit.res_layer(x), atol=1e-6)
 
 
-def slow_block(block: Block, x: torch.Tensor) -> torch.Tensor:
+def slow_block(block: ResidualBlock, x: torch.Tensor) -> torch.Tensor:
     """The voice block in the order the specification names: conv, ReLU, BN, conv, BN, gate, sum, ReLU."""
     y = block.bn2(block.conv2(block.bn1(block.conv1(x).relu())))
     y = y * block.se.fc(y.mean((2, 3)))[:, :, None, None]
@@ -95,7 +95,7 @@ def slow_block(block: Block, x: torch.Tensor) -> torch.Tensor:
 
 @pytest.mark.parametrize(("outside", "stride"), [(8, (1, 1)), (12, (2, 2))])
 def test_the_voice_block_follows_its_order(outside: int, stride: tuple[int, int]) -> None:
-    block, x = Block(8, outside, stride, outside != 8).eval(), torch.randn(2, 8, 6, 10)
+    block, x = ResidualBlock(8, outside, stride, outside != 8).eval(), torch.randn(2, 8, 6, 10)
     with torch.no_grad():
         block.bn1.running_mean.normal_()
     assert torch.allclose(block(x), slow_block(block, x), atol=1e-6)
@@ -106,7 +106,7 @@ def test_attention_sums_to_one_and_pools_by_hand() -> None:
     sap, asp = (ThinResNet((4, 4, 6, 8), (1, 1, 1, 1), pooling=p, features=5) for p in ("sap", "asp"))
     asp.load_state_dict({k: v for k, v in sap.state_dict().items() if not k.startswith("fc")}, strict=False)
     frames = torch.randn(2, 9, 8)
-    weight = sap.attend(frames)
+    weight = sap.attention_weights(frames)
     assert torch.allclose(weight.sum(1), torch.ones(2))
     mean = sum(weight[:, t, None] * frames[:, t] for t in range(9))
     assert torch.allclose(sap.pool(frames), mean, atol=1e-6)

@@ -21,7 +21,12 @@ from voiceface.checkpoints.native import (
     save_model,
     save_state,
 )
-from voiceface.checkpoints.published import CheckpointError, apply_key_table, read_published, state_dict_of
+from voiceface.checkpoints.published import (
+    CheckpointError,
+    apply_key_table,
+    extract_state_dict,
+    read_published,
+)
 from voiceface.io import atomic
 
 DEMO = {"system": "demo", "kind": "model", "config": {"lr": 0.1, "text": 'a "quoted" ü'}}
@@ -214,10 +219,10 @@ def test_published_files_of_both_forms(tmp_path, zipped):
     assert read["start_it"] == 2400 and read["best"] == 0.5 and read["losses"] == {"ce": [1.0]}
     assert np.array_equal(read["history"], np.arange(3))
     assert torch.equal(read["optimizer"]["match"]["state"][0]["momentum_buffer"], torch.ones(2))
-    assert list(state_dict_of(read)) == ["a.weight", "b"]
-    assert list(state_dict_of(read["state_dict"])) == ["a.weight", "b"]
+    assert list(extract_state_dict(read)) == ["a.weight", "b"]
+    assert list(extract_state_dict(read["state_dict"])) == ["a.weight", "b"]
     with pytest.raises(CheckpointError, match="no state dict; its keys: start_it"):
-        state_dict_of({"start_it": 3})
+        extract_state_dict({"start_it": 3})
     for part in (0.1, 0.5, 0.9):
         cut = tmp_path / "cut.pth"
         cut.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])

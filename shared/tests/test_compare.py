@@ -6,19 +6,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from voiceface.commands.compare import main, named_folders, places
+from voiceface.commands.compare import main, output_paths, parse_systems
 from voiceface.datasets.corpus import open_corpus
-from voiceface.datasets.trials.sampling import draw_all
+from voiceface.datasets.trials.sampling import generate_trial_lists
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
-from voiceface.evaluation.all_pairs import all_pairs_figures, score_matrix
-from voiceface.evaluation.all_pairs_comparison import SHOWN, compare_all_pairs, mean_of_runs, pairs_replicates
-from voiceface.evaluation.comparison import compare_systems, mean_results, same_items
+from voiceface.evaluation.all_pairs import all_pairs_metrics, score_matrix
+from voiceface.evaluation.all_pairs_comparison import (
+    DISPLAYED_METRICS,
+    average_runs,
+    bootstrap_all_pairs,
+    compare_all_pairs,
+)
+from voiceface.evaluation.comparison import compare_systems, mean_results, restrict_to_common_items
 from voiceface.evaluation.evaluator import compare, evaluate
 from voiceface.evaluation.protocol import Protocol
-from voiceface.metrics.bootstrap import difference_of, identity_draws
+from voiceface.metrics.bootstrap import bootstrap_counts, paired_difference_from_replicates
 from voiceface.report import ResultRow, SystemResults
-from voiceface.report.forest_plot import dots_html
-from voiceface.synthetic.layout import settings_of
+from voiceface.report.forest_plot import forest_plot_html
+from voiceface.synthetic.layout import build_settings
 from voiceface.synthetic.writer import write_population
 
 SIDES = ("voices", "faces")
@@ -57,15 +62,15 @@ def resampled(scores, sex, times, key):
     return np.mean(found)
 
 
-@pytest.mark.parametrize("key", SHOWN)
+@pytest.mark.parametrize("key", DISPLAYED_METRICS)
 def test_paired_test_over_pairs_agrees_with_drawing_people_anew(key):
     (one, other), sex = two_systems()
     found = compare_all_pairs({"one": [one], "other": [other]}, sex).differences["other"][key]
-    draws = identity_draws(len(sex), 400, seed=7)
+    draws = bootstrap_counts(len(sex), 400, seed=7)
     slow = np.array([resampled(one, sex, t, key) - resampled(other, sex, t, key) for t in draws])
     ones = np.ones(len(sex))
     assert found.value == pytest.approx(resampled(one, sex, ones, key) - resampled(other, sex, ones, key))
-    assert found.error == pytest.approx(slow.std(), rel=0.2)
+    assert found.standard_error == pytest.approx(slow.std(), rel=0.2)
     # Copies of one person shift the slow figures, so widths and not places of the intervals are compared.
     low, high = np.quantile(slow, [0.025, 0.975])
     assert found.high - found.low == pytest.approx(high - low, rel=0.2)
@@ -73,8 +78,8 @@ def test_paired_test_over_pairs_agrees_with_drawing_people_anew(key):
 
 def test_replicates_spread_as_the_jackknife_says():
     (scores, _), sex = two_systems()
-    again = pairs_replicates(scores, sex, replicates=4000)
-    for name, (value, error) in all_pairs_figures(scores, sex).items():
+    again = bootstrap_all_pairs(scores, sex, replicates=4000)
+    for name, (value, error) in all_pairs_metrics(scores, sex).items():
         assert again[name][0] == value
         assert again[name][1].std() == pytest.approx(error, rel=0.06), name
         assert again[name][1].mean() == pytest.approx(value, abs=4 * error / 4000**0.5), name
@@ -82,7 +87,7 @@ def test_replicates_spread_as_the_jackknife_says():
 
 def test_both_directions_count_the_same_and_are_paired():
     (scores, _), sex = two_systems()
-    again, turned = pairs_replicates(scores, sex), pairs_replicates(scores.T, sex)
+    again, turned = bootstrap_all_pairs(scores, sex), bootstrap_all_pairs(scores.T, sex)
     for key in ("g", "u", "map"):
         one, other = again[f"{key}_v2f"], again[f"{key}_f2v"]
         assert again[key][0] == pytest.approx((one[0] + other[0]) / 2)
@@ -94,16 +99,16 @@ def test_equal_systems_differ_by_nothing():
     (scores, _), sex = two_systems()
     found = compare_all_pairs({"one": [scores], "same": [scores.copy()]}, sex)
     for gap in found.differences["same"].values():
-        assert (gap.value, gap.error, gap.low, gap.high, gap.p_value) == (0, 0, 0, 0, 1)
+        assert (gap.value, gap.standard_error, gap.low, gap.high, gap.p_value) == (0, 0, 0, 0, 1)
 
 
 def test_systems_of_equal_quality_are_seldom_told_apart():
-    rejected = dict.fromkeys(SHOWN, 0)
+    rejected = dict.fromkeys(DISPLAYED_METRICS, 0)
     for seed in range(120):
         scores, sex = two_systems(24, seed, noises=(1.0, 1.0))
-        one, other = (pairs_replicates(s, sex, replicates=200, seed=seed) for s in scores)
-        for key in SHOWN:
-            rejected[key] += difference_of(one[key], other[key]).p_value < 0.05
+        one, other = (bootstrap_all_pairs(s, sex, replicates=200, seed=seed) for s in scores)
+        for key in DISPLAYED_METRICS:
+            rejected[key] += paired_difference_from_replicates(one[key], other[key]).p_value < 0.05
     assert all(count <= 14 for count in rejected.values()), rejected  # 6 expected, 14 once in a thousand
     assert sum(rejected.values()) > 0
 
@@ -116,8 +121,8 @@ def test_a_paired_test_sees_what_separate_intervals_hide():
     found = compare_all_pairs({"one": [score_matrix(*sides)], "worse": [score_matrix(*worse)]}, sex)
     one, other = (found.systems[name]["u"] for name in found.systems)
     gap = found.differences["worse"]["u"]
-    unpaired = np.hypot(one.error, other.error)
-    assert gap.error < 0.7 * unpaired
+    unpaired = np.hypot(one.standard_error, other.standard_error)
+    assert gap.standard_error < 0.7 * unpaired
     assert gap.low > 0 and gap.value < 1.96 * unpaired
 
 
@@ -127,8 +132,8 @@ def test_pairs_of_several_runs_are_means():
     single = [compare_all_pairs({"x": [s]}, sex).systems["x"]["g"].value for s in (one, other)]
     assert found.runs["both"]["g"] == single
     assert found.systems["both"]["g"].value == pytest.approx(np.mean(single))
-    each = [pairs_replicates(s, sex) for s in (one, other)]
-    gap = difference_of(each[0]["g"], mean_of_runs(each)["g"])
+    each = [bootstrap_all_pairs(s, sex) for s in (one, other)]
+    gap = paired_difference_from_replicates(each[0]["g"], average_runs(each)["g"])
     assert found.differences["both"]["g"] == gap
     with pytest.raises(ValueError, match="at least one system"):
         compare_all_pairs({"x": [one[:5, :5]]}, sex)
@@ -145,7 +150,7 @@ def test_nobody_shares_a_sex():
 def data(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("compare") / "people"
     sizes = {"clips": 2, "clip_seconds": 0.6, "pictures": 2, "picture_side": 32, "train": 2, "val": 6}
-    return write_population(root, settings_of("tiny", test=14, **sizes), workers=1, progress=False)
+    return write_population(root, build_settings("tiny", test=14, **sizes), workers=1, progress=False)
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +160,7 @@ def corpus(data):
 
 @pytest.fixture(scope="module")
 def protocol(corpus):
-    return Protocol("tiny", tuple(draw_all(corpus, 3)), replicates=60)
+    return Protocol("tiny", tuple(generate_trial_lists(corpus, 3)), replicates=60)
 
 
 def tables_of(corpus, noise: float, seed: int = 0):
@@ -189,20 +194,22 @@ def test_one_run_is_its_own_mean_and_two_are_between(corpus, protocol):
     twice, mean = mean_results([one, one]), mean_results([one, other])
     for kept, same in zip(one.lists, twice.lists):
         for part in ("value", "low", "high", "error", "chance"):
-            assert getattr(same.main, part) == pytest.approx(getattr(kept.main, part))
+            assert getattr(same.main_metric, part) == pytest.approx(getattr(kept.main_metric, part))
     assert {gap.value for gap in compare(one, twice).values()} == {0}
     assert {gap.p_value for gap in compare(one, twice).values()} == {1}
     for first, second, both in zip(one.lists, other.lists, mean.lists):
-        for name, figure in both.figures.items():
-            values = [found.figures[name].value for found in (first, second)]
+        for name, figure in both.metrics.items():
+            values = [found.metrics[name].value for found in (first, second)]
             assert figure.value == pytest.approx(np.mean(values)), name
         if "roc" in both.curve:
             x, y = map(np.array, both.curve["roc"])
-            assert (np.diff(x) * (y[1:] + y[:-1]) / 2).sum() == pytest.approx(both.main.value, abs=1e-9)
+            assert (np.diff(x) * (y[1:] + y[:-1]) / 2).sum() == pytest.approx(
+                both.main_metric.value, abs=1e-9
+            )
     half, whole = compare(one, mean), compare(one, other)
     for name, gap in half.items():
         assert gap.value == pytest.approx(whole[name].value / 2)
-        assert gap.error == pytest.approx(whole[name].error / 2)
+        assert gap.standard_error == pytest.approx(whole[name].standard_error / 2)
 
 
 def test_systems_must_have_the_same_items(corpus, protocol):
@@ -212,16 +219,18 @@ def test_systems_must_have_the_same_items(corpus, protocol):
     with pytest.raises(
         EmbeddingError, match=f"two, run 2, lacks 3 of 28 faces .{re.escape(first)}.*skip-mis"
     ):
-        same_items(systems, corpus, protocol)
-    kept, left_out = same_items(systems, corpus, protocol, skip_missing=True)
+        restrict_to_common_items(systems, corpus, protocol)
+    kept, left_out = restrict_to_common_items(systems, corpus, protocol, skip_missing=True)
     assert left_out == 3 and {len(run[1]) for runs in kept.values() for run in runs} == {25}
     assert {tuple(run[1].items) for runs in kept.values() for run in runs} == {tuple(kept["one"][0][1].items)}
     found = compare_systems(systems, protocol, corpus, skip_missing=True)
-    assert found.left_out == 3 and found.systems["one"].lists[0].counts["skipped"] > 0
+    assert found.num_skipped == 3 and found.systems["one"].lists[0].counts["skipped"] > 0
     assert {gap.value for gap in found.differences["two"].values()} == {0}
     foreign = [EmbeddingTable(["x"], np.ones((1, 5), np.float32))] * 2
     with pytest.raises(EmbeddingError, match="no item of voices is left"):
-        same_items({"one": [good], "two": [(foreign[0], foreign[1])]}, corpus, protocol, skip_missing=True)
+        restrict_to_common_items(
+            {"one": [good], "two": [(foreign[0], foreign[1])]}, corpus, protocol, skip_missing=True
+        )
 
 
 def test_more_items_than_needed_do_no_harm(corpus, protocol):
@@ -308,15 +317,15 @@ def test_command_says_what_is_wrong_with_its_words(tmp_path, capsys):
             main(["a=x", "b=y", "--data", "d", "--out", "o", flag, value])
         assert f"{flag} {value}" in capsys.readouterr().err
     with pytest.raises(ValueError, match="expected NAME=DIR"):
-        named_folders(["a=x", "y"])
+        parse_systems(["a=x", "y"])
     with pytest.raises(ValueError, match="name a stands there twice"):
-        named_folders(["a=x", "a=y"])
+        parse_systems(["a=x", "a=y"])
     with pytest.raises(ValueError, match="folder stands there twice"):
-        named_folders(["a=x,x", "b=y"])
+        parse_systems(["a=x,x", "b=y"])
     with pytest.raises(ValueError, match="two or more"):
-        named_folders(["a=x,y"])
-    assert named_folders(["a=x,y", "b=z"])["a"] == [Path("x"), Path("y")]
-    assert places(Path("a/b.html")) == (Path("a/b.html"), Path("a/b.json"))
+        parse_systems(["a=x,y"])
+    assert parse_systems(["a=x,y", "b=z"])["a"] == [Path("x"), Path("y")]
+    assert output_paths(Path("a/b.html")) == (Path("a/b.html"), Path("a/b.json"))
     (tmp_path / "a").mkdir()
     with pytest.raises(FileNotFoundError, match=r"voices.npz and faces.npz.*test"):
         main([f"a={tmp_path / 'a'}", "b=x", "--data", str(tmp_path), "--out", str(tmp_path)])
@@ -324,15 +333,17 @@ def test_command_says_what_is_wrong_with_its_words(tmp_path, capsys):
 
 def test_a_strip_shows_every_system_where_it_stands():
     rows = [
-        ResultRow("Matching", value, "v2f", "G", low=value - 0.1, high=value + 0.1, chance=0.5, ceiling=1.0)
+        ResultRow(
+            "Matching", value, "v2f", "G", low=value - 0.1, high=value + 0.1, chance=0.5, upper_bound=1.0
+        )
         for value in (0.6, 0.8)
     ]
     systems = [SystemResults(f"<{name}>", [row]) for name, row in zip("ab", rows)]
-    text = dots_html(systems, {"<a>": "c0", "<b>": "c1"}, title="All")
+    text = forest_plot_html(systems, {"<a>": "c0", "<b>": "c1"}, title="All")
     assert "<a>" not in text and "&lt;a&gt; 60.0" in text
     places = [float(x) for x in re.findall(r'<svg x="([\d.]+)%"', text)]
     marks = {key: float(x) for key, x in re.findall(r'class="mark (\w+)" x1="([\d.]+)%"', text)}
     assert marks["chance"] < places[0] < places[1] < marks["ceiling"]
     share = (places[0] - marks["chance"]) / (marks["ceiling"] - marks["chance"])
     assert share == pytest.approx((0.6 - 0.5) / (1.0 - 0.5), abs=0.001)
-    assert dots_html([], {}, title="None") == ""
+    assert forest_plot_html([], {}, title="None") == ""

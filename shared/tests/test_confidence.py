@@ -3,22 +3,22 @@
 import numpy as np
 import pytest
 from voiceface.evaluation.all_pairs import (
-    all_pairs_figures,
+    all_pairs_metrics,
+    all_pairs_table,
+    all_pairs_to_dict,
     evaluate_all_pairs,
-    evaluate_population,
-    pairs_json,
-    pairs_table,
+    evaluate_all_pairs_averaged,
     score_matrix,
 )
 from voiceface.metrics.bootstrap import (
+    bootstrap_counts,
+    bootstrap_mean,
+    bootstrap_verification,
     chance_levels,
     chance_recall,
-    identity_draws,
     mean_interval,
-    mean_replicates,
     paired_difference,
     paired_verification_difference,
-    verification_replicates,
 )
 
 
@@ -32,9 +32,9 @@ def lines(people=40, each=9, spread=0.2, seed=0):
 
 def test_replicates_equal_a_plain_resampling():
     values, groups = lines(people=5, each=3)
-    mean, again = mean_replicates(values, groups, replicates=20, seed=3)
+    mean, again = bootstrap_mean(values, groups, replicates=20, seed=3)
     assert mean == pytest.approx(values.mean())
-    for draw, found in zip(identity_draws(5, 20, 3).astype(int), again):
+    for draw, found in zip(bootstrap_counts(5, 20, 3).astype(int), again):
         taken = np.concatenate([values[groups == person] for person in np.repeat(np.arange(5), draw)])
         assert found == pytest.approx(taken.mean())
 
@@ -43,10 +43,10 @@ def test_error_follows_people_not_lines():
     values, groups = lines()
     once = mean_interval(values, groups)
     copied = mean_interval(np.tile(values, 10), np.tile(groups, 10))
-    assert copied.error == pytest.approx(once.error)
+    assert copied.standard_error == pytest.approx(once.standard_error)
     assert once.low < once.value < once.high
     per_person = values.reshape(40, 9).mean(1)
-    assert once.error == pytest.approx(per_person.std(ddof=1) / 40**0.5, rel=0.15)
+    assert once.standard_error == pytest.approx(per_person.std(ddof=1) / 40**0.5, rel=0.15)
     assert mean_interval(values, groups, seed=1) == mean_interval(values, groups, seed=1)
     assert mean_interval(values, groups, seed=1) != once
 
@@ -66,9 +66,9 @@ def test_verification_replicates_equal_plain_figures():
     labels = rng.integers(0, 2, 120)
     scores = np.round(rng.normal(size=120) + labels, 1)
     groups = rng.integers(0, 10, 120)
-    found = verification_replicates(scores, labels, groups, replicates=15, seed=4)
+    found = bootstrap_verification(scores, labels, groups, replicates=15, seed=4)
     assert found["auc"][0] == pytest.approx(metrics.roc_auc_score(labels, scores), abs=1e-12)
-    for b, draw in enumerate(identity_draws(10, 15, 4)):
+    for b, draw in enumerate(bootstrap_counts(10, 15, 4)):
         auc = metrics.roc_auc_score(labels, scores, sample_weight=draw[groups])
         assert found["auc"][1][b] == pytest.approx(auc, abs=1e-12)
 
@@ -80,7 +80,7 @@ def test_weighted_error_rates_equal_the_unweighted_ones():
     rng = np.random.default_rng(5)
     labels = rng.integers(0, 2, 300)
     scores = np.round(rng.normal(size=300) + labels, 1)
-    found = verification_replicates(scores, labels, np.arange(300), replicates=2)
+    found = bootstrap_verification(scores, labels, np.arange(300), replicates=2)
     torch_scores, torch_labels = torch.from_numpy(scores), torch.from_numpy(labels)
     assert found["eer"][0] == pytest.approx(equal_error_rate(torch_scores, torch_labels).rate.item())
     assert found["min_dcf"][0] == pytest.approx(min_dcf(torch_scores, torch_labels).item())
@@ -109,13 +109,13 @@ def test_paired_verification_difference():
     noise = rng.normal(size=600)
     good, bad = labels * 1.5 + noise, labels * 0.5 + noise
     assert paired_verification_difference(good, bad, labels, groups, replicates=200).low > 0
-    assert paired_verification_difference(good, bad, labels, groups, figure="eer", replicates=200).high < 0
+    assert paired_verification_difference(good, bad, labels, groups, metric="eer", replicates=200).high < 0
 
 
 def test_chance_levels():
-    assert chance_levels("match", candidates=4) == {"accuracy": 0.25}
+    assert chance_levels("match", num_candidates=4) == {"accuracy": 0.25}
     assert chance_levels("verify")["eer"] == 0.5
-    found = chance_levels("retrieval", relevant=np.array([1, 1]), gallery=4)
+    found = chance_levels("retrieval", num_relevant=np.array([1, 1]), gallery_size=4)
     assert found["map"] == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
     assert found["share"] == 0.25
     assert chance_recall(np.array([1, 2, 3]), 3, 1) == pytest.approx(2 / 3)
@@ -154,10 +154,10 @@ def some_scores(people=24, seed=0, strength=1.0):
 
 def test_all_pairs_equal_loops():
     scores, sex = some_scores()
-    found = all_pairs_figures(scores, sex)
+    found = all_pairs_metrics(scores, sex)
     for name, value in slow_pairs(scores, sex).items():
         assert found[name][0] == pytest.approx(value), name
-    turned = all_pairs_figures(scores.T, sex)
+    turned = all_pairs_metrics(scores.T, sex)
     assert turned["g_v2f"] == found["g_f2v"]
     assert turned["map_f2v"] == found["map_v2f"]
     assert found["map100_v2f"] == found["map_v2f"]  # fewer than 100 people
@@ -165,11 +165,11 @@ def test_all_pairs_equal_loops():
 
 def test_jackknife_errors_equal_leaving_people_out():
     scores, sex = some_scores(14, seed=3)
-    found = all_pairs_figures(scores, sex, gallery=6)
+    found = all_pairs_metrics(scores, sex, gallery_size=6)
     left_out = []
     for person in range(14):
         keep = np.arange(14) != person
-        left_out.append(all_pairs_figures(scores[np.ix_(keep, keep)], sex[keep], gallery=6))
+        left_out.append(all_pairs_metrics(scores[np.ix_(keep, keep)], sex[keep], gallery_size=6))
     for name, (_, error) in found.items():
         values = np.array([figures[name][0] for figures in left_out])
         assert error == pytest.approx(np.sqrt(13 / 14 * ((values - values.mean()) ** 2).sum())), name
@@ -177,7 +177,7 @@ def test_jackknife_errors_equal_leaving_people_out():
 
 def test_small_galleries_are_the_mean_over_random_ones():
     scores, sex = some_scores(30, seed=1)
-    found = all_pairs_figures(scores, sex, gallery=8)["map8_v2f"][0]
+    found = all_pairs_metrics(scores, sex, gallery_size=8)["map8_v2f"][0]
     rng = np.random.default_rng(0)
     draws = []
     for _ in range(1500):
@@ -193,7 +193,7 @@ def test_error_of_a_blind_system_is_as_simulated():
         errors, values = [], []
         for seed in range(60):
             scores, sex = some_scores(people, seed, strength=0)
-            value, error = all_pairs_figures(scores, sex)["g_v2f"]
+            value, error = all_pairs_metrics(scores, sex)["g_v2f"]
             values.append(value)
             errors.append(error)
         assert np.mean(errors) == pytest.approx(expected, rel=0.15)
@@ -209,31 +209,31 @@ def test_model_between_sex_only_and_oracle():
     oracle[sex[:, None] != sex] = -np.inf
     found = evaluate_all_pairs(voices, truth, sex, oracle_scores=oracle)
     assert found["u_v2f"].chance == 0.5 and found["auc"].chance == 0.5
-    assert found["u_v2f"].sex_only == pytest.approx((25 + 24 / 2) / 49)
-    assert found["g_v2f"].sex_only == 0.5 and found["auc_g"].sex_only == 0.5
-    assert found["g_v2f"].oracle == 1
+    assert found["u_v2f"].gender_baseline == pytest.approx((25 + 24 / 2) / 49)
+    assert found["g_v2f"].gender_baseline == 0.5 and found["auc_g"].gender_baseline == 0.5
+    assert found["g_v2f"].upper_bound == 1
     g = found["g_v2f"]
-    assert g.position == pytest.approx((g.value - 0.5) / 0.5)
+    assert g.normalized_gain == pytest.approx((g.value - 0.5) / 0.5)
     perfect = evaluate_all_pairs(truth, truth, sex, oracle_scores=oracle)
-    assert perfect["map_v2f"].position == pytest.approx(1)
-    assert evaluate_all_pairs(truth, truth, sex)["u_v2f"].position is None
+    assert perfect["map_v2f"].normalized_gain == pytest.approx(1)
+    assert evaluate_all_pairs(truth, truth, sex)["u_v2f"].normalized_gain is None
 
 
 def test_averaging_helps_and_constant_embeddings_do_not():
     rng = np.random.default_rng(4)
     sex, truth = np.arange(60) % 2, rng.normal(size=(60, 1, 6))
     voices, faces = (truth + 1.2 * rng.normal(size=(60, 4, 6)) for _ in range(2))
-    found = evaluate_population(voices, faces, sex)
+    found = evaluate_all_pairs_averaged(voices, faces, sex)
     assert list(found) == ["single", "avg4"]
     assert found["avg4"]["u_v2f"].value > found["single"]["u_v2f"].value
     assert score_matrix(voices, faces).shape == (60, 60)
-    assert set(pairs_json(found)["avg4"]["auc"]) >= {"value", "error", "chance", "sex_only", "oracle"}
-    assert "avg4 map100_v2f" in pairs_table(found)
+    assert set(all_pairs_to_dict(found)["avg4"]["auc"]) >= {"value", "error", "chance", "sex_only", "oracle"}
+    assert "avg4 map100_v2f" in all_pairs_table(found)
     blind = evaluate_all_pairs(np.ones((60, 3)), np.ones((60, 3)), sex)
     for figure in blind.values():
         assert figure.value == pytest.approx(figure.chance, abs=1e-12)
     with pytest.raises(ValueError, match="avg9 needs 9"):
-        evaluate_population(voices, faces, sex, average=(9,))
+        evaluate_all_pairs_averaged(voices, faces, sex, sample_counts=(9,))
 
 
 @pytest.mark.parametrize(
@@ -247,7 +247,7 @@ def test_oracle_reaches_its_expected_figures(rho, same_sex, anyone, auc, mean_pr
     squares = rho**2 * ((voice**2).sum(1)[:, None] + (face**2).sum(1))
     ratio = (2 * rho * voice @ face.T - squares) / (2 * (1 - rho**2))
     ratio[sex[:, None] != sex] = -np.inf
-    found = all_pairs_figures(ratio, sex)
+    found = all_pairs_metrics(ratio, sex)
     expected = {"g_v2f": same_sex, "u_v2f": anyone, "auc": auc, "map100_v2f": mean_precision}
     for name, level in expected.items():
         value, error = found[name]

@@ -11,10 +11,10 @@ from voiceface.runtime.config import (
     Config,
     ConfigError,
     bundled_configs,
-    check,
     load_config,
     to_dict,
     to_yaml,
+    validate_config,
 )
 
 
@@ -95,8 +95,8 @@ def test_overrides_are_yaml_and_the_last_wins(folder):
 
 
 def test_override_may_open_a_section_that_the_file_leaves_out(folder):
-    assert read(folder, "name: a", "training.max_iter=3").training.max_iter == 3
-    assert read(folder, "name: a\ntraining:\n", "training.max_iter=3").training.max_iter == 3
+    assert read(folder, "name: a", "training.max_steps=3").training.max_iter == 3
+    assert read(folder, "name: a\ntraining:\n", "training.max_steps=3").training.max_iter == 3
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_override_may_open_a_section_that_the_file_leaves_out(folder):
         ("seed.deeper=3", "seed is a whole number, not a section"),
         ("seed=[1", "not readable YAML"),
         ("trainig.lr=3", "trainig: unknown key; did you mean training?"),
-        ("training.max_itr=3", "training.max_itr: unknown key; did you mean training.max_iter?"),
+        ("training.max_itr=3", "training.max_itr: unknown key; did you mean training.max_steps?"),
     ],
 )
 def test_wrong_override_is_named(folder, override, words):
@@ -117,7 +117,9 @@ def test_wrong_override_is_named(folder, override, words):
 
 def test_unknown_key_names_the_nearest(folder):
     assert "training.lrr: unknown key; did you mean training.lr?" in message(folder, GOOD + "  lrr: 1.0\n")
-    assert "max_iter: unknown key; did you mean training.max_iter?" in message(folder, "name: a\nmax_iter: 3")
+    assert "max_iter: unknown key; did you mean training.max_steps?" in message(
+        folder, "name: a\nmax_iter: 3"
+    )
     assert "known keys: name, seed" in message(folder, "name: a\nzzz: 3")
 
 
@@ -127,8 +129,8 @@ def test_unknown_key_names_the_nearest(folder):
         ("lr: fast", "training.lr: expected a valid number, found 'fast' (text)"),
         ("lr: -1.0", "training.lr: expected greater than 0, found -1.0 (a number)"),
         ("lr: true", "training.lr: expected a valid number, found True (true/false)"),
-        ("max_iter: 2.5", "training.max_iter: expected a valid integer, found 2.5 (a number)"),
-        ("max_iter: '3'", "training.max_iter: expected a valid integer, found '3' (text)"),
+        ("max_iter: 2.5", "training.max_steps: expected a valid integer, found 2.5 (a number)"),
+        ("max_iter: '3'", "training.max_steps: expected a valid integer, found '3' (text)"),
         ("nesterov: 1", "training.nesterov: expected a valid boolean, found 1 (a whole number)"),
         ("optimiser: adm", "training.optimiser: expected 'sgd' or 'adam', found 'adm' (text)"),
         ("milestones: 4", "training.milestones: expected a valid array, found 4 (a whole number)"),
@@ -163,7 +165,7 @@ def test_yaml_text_reads_back_equal(folder):
     config = read(folder, GOOD, "training.weights=a/ü.pth", "training.clip=1.0e-7")
     again = read(folder, to_yaml(config))
     assert again == config
-    assert check(to_dict(config), Experiment) == config
+    assert validate_config(to_dict(config), Experiment) == config
 
 
 def test_import_is_light():

@@ -2,12 +2,12 @@
 
 import pytest
 from voiceface.commands.lists import main as lists_command
-from voiceface.datasets.corpus import CorpusError, discover, from_manifest, open_corpus
+from voiceface.datasets.corpus import CorpusError, corpus_from_manifest, discover_corpus, open_corpus
 from voiceface.datasets.identities import Identity
-from voiceface.datasets.layouts import find_files, inside
+from voiceface.datasets.layouts import find_files, is_inside_root
 from voiceface.datasets.trials.cmpc import VERIFICATION_HEADER
-from voiceface.datasets.trials.reading import read_list
-from voiceface.datasets.trials.trial_list import owners_of
+from voiceface.datasets.trials.reading import read_trial_list
+from voiceface.datasets.trials.trial_list import identity_indices
 
 HEADER = "VoxCeleb1_ID,VGGFace1_ID,Gender,Nationality,Set"
 PEOPLE = [Identity("A", "id1", "A", "f", "X"), Identity("B", "id2", "B", "m", "X")]
@@ -41,14 +41,14 @@ def test_files_are_sorted_at_any_depth_and_foreign_ones_ignored(data):
         "faces/A/.3.part.jpg",
         "faces/A/1.jpeg",
     )
-    corpus = discover(PEOPLE, data / "wav", data / "faces")
-    assert corpus.people[0].voices == ("id1/a/b/c/00001.npy", "id1/v-2/00001.wav", "id1/v-2/00010.wav")
-    assert corpus.people[0].faces == ("A/10.jpg", "A/2.jpg", "A/deep/er/1.jpg")
-    assert corpus.labels == [0, 1] and corpus.names == ["A", "B"] and corpus.classes == 2
+    corpus = discover_corpus(PEOPLE, data / "wav", data / "faces")
+    assert corpus.records[0].voices == ("id1/a/b/c/00001.npy", "id1/v-2/00001.wav", "id1/v-2/00010.wav")
+    assert corpus.records[0].faces == ("A/10.jpg", "A/2.jpg", "A/deep/er/1.jpg")
+    assert corpus.labels == [0, 1] and corpus.names == ["A", "B"] and corpus.num_classes == 2
     assert corpus.voice_path("id2/v/1.wav") == data / "wav/id2/v/1.wav"
-    assert corpus.person_of("B/1.jpg") == 1
-    more = discover(PEOPLE, data / "wav", data / "faces", image_suffixes=(".jpg", ".jpeg"))
-    assert more.people[0].faces[0] == "A/1.jpeg"
+    assert corpus.get_identity_index("B/1.jpg") == 1
+    more = discover_corpus(PEOPLE, data / "wav", data / "faces", image_suffixes=(".jpg", ".jpeg"))
+    assert more.records[0].faces[0] == "A/1.jpeg"
 
 
 def test_links_that_lead_back_up_end_the_walk(data):
@@ -61,39 +61,39 @@ def test_links_that_lead_back_up_end_the_walk(data):
 def test_missing_folders_come_in_one_message_or_are_skipped(data):
     people = [*PEOPLE, *(Identity(f"N{i}", f"id9{i}", f"N{i}") for i in range(4))]
     with pytest.raises(FileNotFoundError, match=r"8 folders.*id90.*and 3 more"):
-        discover(people, data / "wav", data / "faces")
-    corpus = discover(people, data / "wav", data / "faces", on_missing="skip")
-    assert len(corpus) == 2 and len(corpus.missing) == 8
+        discover_corpus(people, data / "wav", data / "faces")
+    corpus = discover_corpus(people, data / "wav", data / "faces", on_missing="skip")
+    assert len(corpus) == 2 and len(corpus.missing_folders) == 8
     with pytest.raises(FileNotFoundError, match="no folder of faces"):
-        discover(people, data / "wav", data / "nowhere")
+        discover_corpus(people, data / "wav", data / "nowhere")
 
 
 def test_of_rows_that_share_a_folder_the_last_owns_it(data):
     people = [PEOPLE[0], Identity("A", "id2", "A"), Identity("B", "id2", "B")]
-    corpus = discover(people, data / "wav", data / "faces")
-    assert corpus.labels == [0, 0, 1] and corpus.people[1].faces == corpus.people[0].faces
-    assert corpus.person_of("A/2.jpg") == 1 and corpus.person_of("id2/v/1.wav") == 2
+    corpus = discover_corpus(people, data / "wav", data / "faces")
+    assert corpus.labels == [0, 0, 1] and corpus.records[1].faces == corpus.records[0].faces
+    assert corpus.get_identity_index("A/2.jpg") == 1 and corpus.get_identity_index("id2/v/1.wav") == 2
     assert corpus.faces.count("A/2.jpg") == 1
     with pytest.raises(CorpusError, match=r"C/1\.jpg"):
-        corpus.person_of("C/1.jpg")
+        corpus.get_identity_index("C/1.jpg")
 
 
 def test_people_without_files_are_reported_and_can_be_left_out(data, caplog):
     (data / "faces/E").mkdir()
     touch(data, "wav/id3/1.wav")
-    corpus = discover([*PEOPLE, Identity("E", "id3", "E")], data / "wav", data / "faces")
+    corpus = discover_corpus([*PEOPLE, Identity("E", "id3", "E")], data / "wav", data / "faces")
     assert corpus.without_faces == ["E"] and not corpus.without_voices and "E" in caplog.text
-    assert corpus.complete().names == ["A", "B"] and corpus.subset([1]).labels == [1]
+    assert corpus.with_both_modalities().names == ["A", "B"] and corpus.subset([1]).labels == [1]
 
 
 def test_voices_may_lie_under_names(data):
     touch(data, "other/A/1.wav", "other/B/1.wav")
-    corpus = discover(PEOPLE, data / "other", data / "faces", voice_folder="vggface1_id")
-    assert corpus.people[1].voices == ("B/1.wav",)
+    corpus = discover_corpus(PEOPLE, data / "other", data / "faces", voice_folder="vggface1_id")
+    assert corpus.records[1].voices == ("B/1.wav",)
     with pytest.raises(ValueError, match="voice_folder is 'name', expected one of voxceleb1_id, vggface1_id"):
-        discover(PEOPLE, data / "other", data / "faces", voice_folder="name")
+        discover_corpus(PEOPLE, data / "other", data / "faces", voice_folder="name")
     with pytest.raises(FileNotFoundError, match=r"2 folders .*other/id1"):
-        discover(PEOPLE, data / "other", data / "faces")
+        discover_corpus(PEOPLE, data / "other", data / "faces")
 
 
 def test_lists_name_voices_by_the_folder_that_they_lie_in(data, capsys):
@@ -108,9 +108,12 @@ def test_lists_name_voices_by_the_folder_that_they_lie_in(data, capsys):
     words = ["draw", str(data), "--kind", "match", "--split", "test"]
     assert lists_command([*words, *how]) == 0
     corpus = open_corpus(data, "test", voice_folder="vggface1_id")
-    found = read_list(drawn, corpus)
-    assert sorted(found.anchors) == sorted(corpus.voices) and found.anchors[0] == "A/AbCdEfGhIjK/00000.wav"
-    by_file, by_table = owners_of(found.anchors, corpus), owners_of(found.anchors, corpus.identities)
+    found = read_trial_list(drawn, corpus)
+    assert sorted(found.probes) == sorted(corpus.voices) and found.probes[0] == "A/AbCdEfGhIjK/00000.wav"
+    by_file, by_table = (
+        identity_indices(found.probes, corpus),
+        identity_indices(found.probes, corpus.identities),
+    )
     assert by_file.tolist() == by_table.tolist() == [0, 0, 0, 1, 1, 1]
     assert lists_command(["show", str(drawn), "--data", str(data), *how]) == 0
     assert "absent files 0" in capsys.readouterr().out
@@ -122,11 +125,11 @@ def test_verification_lists_by_name_lead_to_the_folder_of_the_clips(data):
     path = data / "veriflist_test_random_seenheard.txt"
     rows = "1,1,1,1,A/AbCdEfGhIjK_0000007.wav,A/LmNoPqRsTuV/0012375.jpg\n"
     path.write_text(f"{VERIFICATION_HEADER}\n{rows}")
-    by_name = discover(PEOPLE, data / "other", data / "faces", voice_folder="vggface1_id")
-    assert read_list(path, by_name).anchors == ["A/AbCdEfGhIjK/00007.wav"]
-    assert read_list(path, by_name.subset([0])).anchors == ["A/AbCdEfGhIjK/00007.wav"]
-    by_id = discover(PEOPLE, data / "wav", data / "faces")
-    assert read_list(path, by_id).anchors == ["id1/AbCdEfGhIjK/00007.wav"]
+    by_name = discover_corpus(PEOPLE, data / "other", data / "faces", voice_folder="vggface1_id")
+    assert read_trial_list(path, by_name).probes == ["A/AbCdEfGhIjK/00007.wav"]
+    assert read_trial_list(path, by_name.subset([0])).probes == ["A/AbCdEfGhIjK/00007.wav"]
+    by_id = discover_corpus(PEOPLE, data / "wav", data / "faces")
+    assert read_trial_list(path, by_id).probes == ["id1/AbCdEfGhIjK/00007.wav"]
 
 
 def test_open_corpus_knows_split_tables(data):
@@ -164,8 +167,10 @@ def test_open_corpus_knows_a_manifest_and_given_roots(data):
     ]
     (data / "manifest.csv").write_text("\n".join(rows) + "\n")
     corpus = open_corpus(data, "train")
-    assert corpus.names == ["P"] and corpus.face_path(corpus.people[0].faces[0]).is_file()
-    assert corpus.person_of("faces/A/2.jpg") == 0 and from_manifest(data / "manifest.csv").names == ["P", "Q"]
+    assert corpus.names == ["P"] and corpus.face_path(corpus.records[0].faces[0]).is_file()
+    assert corpus.get_identity_index("faces/A/2.jpg") == 0 and corpus_from_manifest(
+        data / "manifest.csv"
+    ).names == ["P", "Q"]
     with pytest.raises(CorpusError, match="val"):
         open_corpus(data, "val")
     (data / "table.csv").write_text(f"{HEADER}\nid2,B,m,X,dev\n")
@@ -177,5 +182,5 @@ def test_open_corpus_knows_a_manifest_and_given_roots(data):
 
 @pytest.mark.parametrize("item", ["../a", "/a", "a/../../b", "a\\b", "C:/a", "", "a/..", ".."])
 def test_paths_that_leave_the_root_are_noticed(item):
-    assert not inside(item)
-    assert inside("a..b/c...jpg") and inside("..a/b")
+    assert not is_inside_root(item)
+    assert is_inside_root("a..b/c...jpg") and is_inside_root("..a/b")

@@ -14,10 +14,10 @@ from voiceface.checkpoints.native import load_model, load_state
 from voiceface.runtime.distributed import (
     GlobalDropout,
     SynchronisedBatchNorm,
-    finish,
-    gather_with_gradient,
+    all_gather_with_gradient,
+    convert_to_global_layers,
     initialise,
-    over_all_processes,
+    shutdown,
 )
 from voiceface.training.run import Run, unwrap
 
@@ -26,7 +26,7 @@ class Pairs:
     def __len__(self):
         return 24
 
-    def draw(self, index, rng):
+    def sample(self, index, rng):
         return {"x": rng.standard_normal((2, 6, 6)).astype("float32"), "y": index}
 
 
@@ -48,11 +48,11 @@ def train(out, loss, resume=False, stop=None):
         model = run.prepare(Net())
         optimiser = torch.optim.SGD(model.parameters(), lr=0.2, momentum=0.9)
         run.track(model=model, optimiser=optimiser)
-        data = run.batches(Pairs(), 8, steps=5)
+        data = run.batches(Pairs(), 8, max_steps=5)
         for step in run.steps(5):
             batch = next(data)
             own = model(batch["x"])
-            rows, labels, first = gather_with_gradient(own), gather_with_gradient(batch["y"]), 0
+            rows, labels, first = all_gather_with_gradient(own), all_gather_with_gradient(batch["y"]), 0
             if loss == "own rows":
                 first, anchors, labels = run.rank * len(own), own, batch["y"]
             else:
@@ -60,7 +60,7 @@ def train(out, loss, resume=False, stop=None):
             targets = torch.arange(first, first + len(anchors))
             contrast = F.cross_entropy(anchors @ F.normalize(rows, dim=1).T, targets)
             ce = F.cross_entropy(unwrap(model).classes(anchors), labels)
-            run.backward(contrast + ce, optimiser)
+            run.backward_and_step(contrast + ce, optimiser)
             run.log(step, {"contrast": contrast, "ce": ce})
             if (run.rank, step) == stop:
                 os.kill(os.getpid(), signal.SIGTERM)
@@ -109,7 +109,7 @@ def check_layer(out, loss, rank, port):
     torch.testing.assert_close(slope, slope_[part])
     torch.testing.assert_close(second, second_[part])
     torch.testing.assert_close(own, whole)
-    finish()
+    shutdown()
 
 
 def in_two_processes(function, *arguments):
@@ -158,7 +158,7 @@ def test_synchronised_layer_has_the_plain_layers_gradients(tmp_path):
 
 def test_single_process_is_left_alone():
     rows = torch.randn(3, 2)
-    assert gather_with_gradient(rows) is rows
+    assert all_gather_with_gradient(rows) is rows
     assert initialise("cpu") == (0, 1, 0)
 
 
@@ -176,13 +176,13 @@ def test_conversion_keeps_keys_parameters_and_outputs():
     parameters, keys = list(net.parameters()), list(net.state_dict())
     x = torch.randn(4, 2, 5, 5)
     before = net.eval()(x)
-    changed = over_all_processes(net)
+    changed = convert_to_global_layers(net)
     assert changed is net and isinstance(net[1], SynchronisedBatchNorm) and isinstance(net[2], GlobalDropout)
     assert net[3][0].channels and not net[1].training
     assert all(a is b for a, b in zip(parameters, net.parameters())) and list(net.state_dict()) == keys
     assert torch.equal(net(x), before)
-    assert isinstance(over_all_processes(nn.Dropout(0.3)), GlobalDropout)
-    assert over_all_processes(net[1]) is net[1]
+    assert isinstance(convert_to_global_layers(nn.Dropout(0.3)), GlobalDropout)
+    assert convert_to_global_layers(net[1]) is net[1]
 
 
 def test_global_dropout_is_dropout():
@@ -202,5 +202,5 @@ def test_global_dropout_is_dropout():
 
 def test_gather_rows_stand_in_rank_order():
     weight = torch.ones(3, requires_grad=True)  # the law in one process: the gradient passes unchanged
-    F.mse_loss(gather_with_gradient(weight), torch.zeros(3)).backward()
+    F.mse_loss(all_gather_with_gradient(weight), torch.zeros(3)).backward()
     torch.testing.assert_close(weight.grad, torch.full((3,), 2 / 3))

@@ -10,10 +10,10 @@ from dataclasses import asdict
 import numpy as np
 import pytest
 from voiceface.audio.loading import write_wav
-from voiceface.commands.check import as_text, main
-from voiceface.datasets.validation.checker import cache_folder, check_corpus
-from voiceface.datasets.validation.file_probe import JOURNAL, look_at_all
-from voiceface.datasets.validation.report import Findings
+from voiceface.commands.check import format_report, main
+from voiceface.datasets.validation.checker import check_corpus, find_cache_directory
+from voiceface.datasets.validation.file_probe import JOURNAL_FILE, probe_files
+from voiceface.datasets.validation.report import DatasetReport
 from voiceface.io.atomic import write_bytes
 
 HEADER = "VoxCeleb1_ID,VGGFace1_ID,Gender,Nationality,Set"
@@ -60,10 +60,10 @@ def check(root, **options):
 
 def test_a_sound_folder_passes_with_the_right_counts(data, capsys):
     found = check(data)
-    assert found.can_train and not found.warnings
+    assert found.trainable and not found.warnings
     count = found.splits["train"]
     assert (count.identities, count.male, count.female, count.voices, count.faces) == (2, 1, 1, 4, 4)
-    assert count.hours == pytest.approx(4 / 3600, abs=1e-4) and found.rates == {"16000": 10}
+    assert count.hours == pytest.approx(4 / 3600, abs=1e-4) and found.sample_rates == {"16000": 10}
     assert found.durations["1-2 s"] == 10 and sum(found.durations.values()) == 10
     assert main([str(data), "--quiet", "--deep", "--json", str(data / "out.json")]) == 0
     assert "Training can start." in capsys.readouterr().out
@@ -83,10 +83,10 @@ def test_unreadable_files_are_named_and_block_training(data):
         assert set(found.unreadable) == {
             "id10070/v0/00001.wav", "id10071/v0/00001.wav", "F_X/00000000.jpg", "C_X/00000000.jpg"
         }  # fmt: skip
-        assert "truncated" in found.unreadable["id10071/v0/00001.wav"] and not found.can_train
-        assert any("3 files of training" in text for text in found.blockers)
+        assert "truncated" in found.unreadable["id10071/v0/00001.wav"] and not found.trainable
+        assert any("3 files of training" in text for text in found.errors)
         assert any("1 files of the test split" in text for text in found.warnings)
-        assert str(data) not in as_text(found)
+        assert str(data) not in format_report(found)
 
 
 def test_suspicious_files_are_found(data):
@@ -103,7 +103,7 @@ def test_suspicious_files_are_found(data):
     }
     assert deep.suspicious["silent"] == ["id10071/v0/00001.wav"]
     assert deep.suspicious["constant pictures"] == ["F_X/00000000.jpg"]
-    assert quick.can_train and deep.can_train
+    assert quick.trainable and deep.trainable
 
 
 def test_gaps_between_tables_and_folders(data):
@@ -111,11 +111,13 @@ def test_gaps_between_tables_and_folders(data):
     (data / "faces/F_X/notes.txt").touch()
     (data / "faces/C_X").rename(data / "faces/Z_Z")
     found = check(data)
-    assert found.missing_folders == ["faces/C_X"] and not found.can_train
-    assert found.folders_without_row == ["wav/id10999", "faces/Z_Z"] and found.uncounted == {".txt": 1}
+    assert found.missing_folders == ["faces/C_X"] and not found.trainable
+    assert found.unreferenced_folders == ["wav/id10999", "faces/Z_Z"] and found.ignored_suffixes == {
+        ".txt": 1
+    }
     with (data / "list_wav/vox1_val.csv").open("ab") as table:
         table.write(b"id10999,Z_Z,f,USA,none\r\n")
-    assert check(data).folders_without_row == []  # a row with Set none is a row
+    assert check(data).unreferenced_folders == []  # a row with Set none is a row
 
 
 def test_people_without_files_other_rates_and_few_people(data):
@@ -123,8 +125,8 @@ def test_people_without_files_other_rates_and_few_people(data):
         path.unlink()
     clip(data / "wav/id10071/v0/00001.wav", 1, rate=8000)
     found = check(data)
-    assert found.without_voices == ["F_X"] and found.rates == {"16000": 7, "8000": 1}
-    words = " ".join(found.blockers)
+    assert found.without_voices == ["F_X"] and found.sample_rates == {"16000": 7, "8000": 1}
+    words = " ".join(found.errors)
     assert "at least 2 people" in words and "F_X" in words and "1 clips are not at 16000 Hz" in words
 
 
@@ -134,10 +136,10 @@ def test_lists_that_name_absent_files(data):
     (data / "list_wav/verify_v2f_test.txt").write_text("id10067/v0/00001.wav C_X/00000000.jpg\n")
     (data / "list_wav/match_v2f_2_test.txt").write_text("one two\n")
     found = check(data)
-    cover = {entry.name: entry for entry in found.lists}
-    assert cover["match_v2f_2_val.txt"].examples == ["A_X/00000009.jpg"] and not found.can_train
-    assert cover["verify_v2f_test.txt"].absent == 0 and "line 1" in cover["match_v2f_2_test.txt"].error
-    assert len(found.blockers) == 1 and len(found.warnings) == 1
+    cover = {entry.name: entry for entry in found.trial_lists}
+    assert cover["match_v2f_2_val.txt"].examples == ["A_X/00000009.jpg"] and not found.trainable
+    assert cover["verify_v2f_test.txt"].missing == 0 and "line 1" in cover["match_v2f_2_test.txt"].error
+    assert len(found.errors) == 1 and len(found.warnings) == 1
 
 
 def test_duplicate_content_across_people_and_splits(data):
@@ -146,7 +148,7 @@ def test_duplicate_content_across_people_and_splits(data):
     (data / "faces/D_X/00000001.jpg").write_bytes(same)
     found = check(data)
     assert found.duplicates == [["D_X/00000001.jpg", "F_X/00000000.jpg", "F_X/00000001.jpg"]]
-    assert found.duplicates_across_people == found.duplicates_across_splits == 1
+    assert found.duplicates_across_identities == found.duplicates_across_splits == 1
 
 
 def test_manifest_folder(data):
@@ -155,10 +157,10 @@ def test_manifest_folder(data):
         rows += [f"{person},voice,wav/id100{number}/v0/00001.wav"]
         rows += [f"{person},face,faces/{person}/00000000.jpg"]
     (data / "manifest.csv").write_text("\n".join(rows) + "\n")
-    assert check(data).can_train
+    assert check(data).trainable
     (data / "faces/G_X/00000000.jpg").unlink()
     found = check(data)
-    assert found.unreadable == {"faces/G_X/00000000.jpg": "no such file"} and not found.can_train
+    assert found.unreadable == {"faces/G_X/00000000.jpg": "no such file"} and not found.trainable
 
 
 KILLED = """
@@ -182,19 +184,19 @@ def test_a_killed_check_goes_on_and_finds_the_same(data, monkeypatch):
     whole = asdict(check(data, cache=data.parent / "other"))
     done = subprocess.run([sys.executable, "-c", KILLED, str(data)], check=False, env=os.environ)
     assert done.returncode == -signal.SIGKILL
-    journal = data / ".voiceface" / JOURNAL
+    journal = data / ".voiceface" / JOURNAL_FILE
     assert len(journal.read_bytes().splitlines()) == 8
     journal.write_bytes(journal.read_bytes()[:-7])  # the kill may cut a line
     looked = []
     from voiceface.datasets.validation import file_probe
 
-    look = file_probe.look_at
+    look = file_probe.probe_file
     monkeypatch.setattr(file_probe, "look_at", lambda job: looked.append(job) or look(job))
     assert asdict(check(data)) == whole and len(looked) == 20 - 7
     looked.clear()
     assert asdict(check(data)) == whole and not looked
     picture(data / "faces/F_X/00000000.jpg", 77, size=(10, 10))
-    assert check(data).face_sides == {"12x12": 9, "10x10": 1} and len(looked) == 1
+    assert check(data).image_sizes == {"12x12": 9, "10x10": 1} and len(looked) == 1
 
 
 def test_workers_do_not_change_the_findings(data):
@@ -205,7 +207,7 @@ def test_workers_do_not_change_the_findings(data):
 def test_a_folder_that_cannot_be_written_is_checked_all_the_same(data, monkeypatch, tmp_path):
     (data / ".voiceface").write_text("in the way")
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path / "temporary"))
-    assert (tmp_path / "temporary") in cache_folder(data).parents and check(data).can_train
+    assert (tmp_path / "temporary") in find_cache_directory(data).parents and check(data).trainable
 
 
 def test_bad_usage(data, capsys):
@@ -215,4 +217,4 @@ def test_bad_usage(data, capsys):
 
 
 def test_an_empty_report_is_readable():
-    assert "Training can start" in as_text(Findings()) and look_at_all.__doc__
+    assert "Training can start" in format_report(DatasetReport()) and probe_files.__doc__

@@ -6,12 +6,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 from voiceface.commands.lists import main
-from voiceface.datasets.corpus import Corpus, Person
+from voiceface.datasets.corpus import Corpus, IdentityRecord
 from voiceface.datasets.identities import Identity
-from voiceface.datasets.trials.coverage import check_items, wrong_shares
-from voiceface.datasets.trials.reading import published_bytes, read_list, write_list
-from voiceface.datasets.trials.sampling import draw_all, draw_list
-from voiceface.datasets.trials.trial_list import ListError, owners_of, with_labels
+from voiceface.datasets.trials.coverage import check_trial_items, shared_attribute_rates
+from voiceface.datasets.trials.reading import read_trial_list, to_published_bytes, write_trial_list
+from voiceface.datasets.trials.sampling import generate_trial_list, generate_trial_lists
+from voiceface.datasets.trials.trial_list import TrialListError, identity_indices, with_labels
 
 
 def make(clips, faces, genders=None, nations=None, ages=None):
@@ -22,7 +22,7 @@ def make(clips, faces, genders=None, nations=None, ages=None):
         age = None if ages is None else float(ages[k])
         who = Identity(f"P{k}", f"id{k}", f"P{k}", genders[k], nations[k], "test", age)
         items = tuple(f"id{k}/v/{i:05d}.wav" for i in range(voices))
-        people.append(Person(who, k, items, tuple(f"P{k}/{i:08d}.jpg" for i in range(pictures))))
+        people.append(IdentityRecord(who, k, items, tuple(f"P{k}/{i:08d}.jpg" for i in range(pictures))))
     return Corpus(tuple(people), Path("voices"), Path("faces"))
 
 
@@ -36,36 +36,36 @@ def corpus():
 
 def owners(drawn, corpus):
     """(L,) person of the anchors and (L, N) of the candidates."""
-    anchor = owners_of(drawn.anchors, corpus.identities)[drawn.anchor_index]
-    return anchor, owners_of(drawn.candidates, corpus.identities)[drawn.candidate_index]
+    anchor = identity_indices(drawn.anchors, corpus.identities)[drawn.anchor_index]
+    return anchor, identity_indices(drawn.candidates, corpus.identities)[drawn.candidate_index]
 
 
 @pytest.mark.parametrize("direction", ["v2f", "f2v"])
 @pytest.mark.parametrize("count", [2, 5, 10])
 def test_right_candidate_first_and_wrong_identities_differ(corpus, direction, count):
-    drawn = draw_list(corpus, "match", direction, candidates=count, seed=1)
+    drawn = generate_trial_list(corpus, "match", direction, num_candidates=count, seed=1)
     anchor, candidate = owners(drawn, corpus)
-    assert (candidate[:, 0] == anchor).all() and candidate.shape[1] == count == drawn.choices
+    assert (candidate[:, 0] == anchor).all() and candidate.shape[1] == count == drawn.num_candidates
     assert all(len(set(row)) == count for row in candidate.tolist())
     files = corpus.voices if direction == "v2f" else corpus.faces
-    assert drawn.anchors == files and len(drawn) == 3 * len(files)
-    assert drawn.anchor_index.tolist() == np.repeat(np.arange(len(files)), 3).tolist()
-    assert drawn.name == f"match_{direction}_{count}_test" and check_items(drawn, corpus) is drawn
+    assert drawn.probes == files and len(drawn) == 3 * len(files)
+    assert drawn.probe_index.tolist() == np.repeat(np.arange(len(files)), 3).tolist()
+    assert drawn.name == f"match_{direction}_{count}_test" and check_trial_items(drawn, corpus) is drawn
 
 
 @pytest.mark.parametrize("stratum", ["G", "N", "A", "GN", "GNA"])
 @pytest.mark.parametrize("kind", ["match", "verify"])
 def test_stratum_restricts_every_wrong_candidate(corpus, stratum, kind):
-    drawn = draw_list(corpus, kind, "v2f", stratum=stratum, seed=2)
+    drawn = generate_trial_list(corpus, kind, "v2f", stratum=stratum, seed=2)
     names = {"G": "gender", "N": "nationality", "A": "age group"}
-    shares = wrong_shares(drawn, corpus)
+    shares = shared_attribute_rates(drawn, corpus)
     assert all(shares[names[letter]] == 1 for letter in stratum)
     left = drawn.provenance["left_out"].get("anchors without an eligible partner", 0)
-    assert len(drawn.anchors) + left == len(corpus.voices) and (stratum != "GNA" or left)
+    assert len(drawn.probes) + left == len(corpus.voices) and (stratum != "GNA" or left)
 
 
 def test_verification_labels_are_those_of_the_identities(corpus):
-    drawn = draw_list(corpus, "verify", "f2v", seed=3)
+    drawn = generate_trial_list(corpus, "verify", "f2v", seed=3)
     assert (with_labels(drawn, corpus.identities).labels == drawn.labels).all()
     spread = (0.25 / len(drawn)) ** 0.5
     assert abs(drawn.labels.mean() - 0.5) < 4 * spread
@@ -76,10 +76,10 @@ def test_verification_labels_are_those_of_the_identities(corpus):
 
 
 def test_a_face_candidate_is_the_one_picture_paired_with_a_clip():
-    drawn = draw_list(make([3] * 20, [50] * 20), "match", "v2f", lines_per_anchor=40, seed=4)
+    drawn = generate_trial_list(make([3] * 20, [50] * 20), "match", "v2f", trials_per_probe=40, seed=4)
     _, candidate = owners(drawn, make([3] * 20, [50] * 20))
     for person in range(20):
-        used = {drawn.candidates[i] for i in drawn.candidate_index[candidate == person]}
+        used = {drawn.gallery[i] for i in drawn.gallery_index[candidate == person]}
         assert len(used) <= 3  # as many as the person has clips, over right and wrong alike
 
 
@@ -87,94 +87,99 @@ def test_a_face_candidate_is_the_one_picture_paired_with_a_clip():
 def test_wrong_identities_come_in_proportion_to_their_clips(count):
     clips = np.array([4, 8, 16, 32, 40])
     corpus = make(clips, [2] * 5)
-    drawn = draw_list(corpus, "match", "f2v", candidates=count, lines_per_anchor=4000, seed=5)
+    drawn = generate_trial_list(corpus, "match", "f2v", num_candidates=count, trials_per_probe=4000, seed=5)
     anchor, candidate = owners(drawn, corpus)
     first = candidate[anchor == 0, 1]
     share = np.bincount(first, minlength=5) / len(first)
     expected = np.array([0, *(clips[1:] / clips[1:].sum())])
     assert np.abs(share - expected).max() < 4 * (0.25 / len(first)) ** 0.5
-    own = [drawn.candidates[i] for i in drawn.candidate_index[anchor == 0, 0]]
-    assert set(own) == set(corpus.people[0].voices)
-    spread = np.bincount(drawn.candidate_index[anchor == 1, 0])
+    own = [drawn.gallery[i] for i in drawn.gallery_index[anchor == 0, 0]]
+    assert set(own) == set(corpus.records[0].voices)
+    spread = np.bincount(drawn.gallery_index[anchor == 1, 0])
     assert spread[spread > 0].min() > 0.8 * 8000 / 8  # clips of one identity are uniform
 
 
 def test_share_of_same_gender_is_the_one_that_the_rule_implies(corpus):
-    drawn = draw_list(corpus, "match", "v2f", lines_per_anchor=60, seed=6)
+    drawn = generate_trial_list(corpus, "match", "v2f", trials_per_probe=60, seed=6)
     clips = np.array([len(person.voices) for person in corpus.people], float)
     male = np.array([person.identity.gender == "m" for person in corpus.people])
     same = np.array([(clips[male == male[k]].sum() - clips[k]) / (clips.sum() - clips[k]) for k in range(24)])
     expected = (same * clips).sum() / clips.sum()
-    assert wrong_shares(drawn, corpus)["gender"] == pytest.approx(
+    assert shared_attribute_rates(drawn, corpus)["gender"] == pytest.approx(
         expected, abs=4 * (0.25 / len(drawn)) ** 0.5
     )
 
 
 def test_seed_and_name_decide_every_byte(corpus):
-    one, two = (published_bytes(draw_list(corpus, "match", "v2f", seed=7)) for _ in range(2))
-    assert one == two != published_bytes(draw_list(corpus, "match", "v2f", seed=8))
-    val = draw_list(corpus, "match", "v2f", seed=7, split="val")
-    assert published_bytes(val) != one and val.name == "match_v2f_2_val"
-    known = draw_list(make([2, 1, 1], [1, 2, 1]), "match", "v2f", lines_per_anchor=1, seed=0)
-    rows = [" ".join(known.candidates[i] for i in row) for row in known.candidate_index]
+    one, two = (to_published_bytes(generate_trial_list(corpus, "match", "v2f", seed=7)) for _ in range(2))
+    assert one == two != to_published_bytes(generate_trial_list(corpus, "match", "v2f", seed=8))
+    val = generate_trial_list(corpus, "match", "v2f", seed=7, split="val")
+    assert to_published_bytes(val) != one and val.name == "match_v2f_2_val"
+    known = generate_trial_list(make([2, 1, 1], [1, 2, 1]), "match", "v2f", trials_per_probe=1, seed=0)
+    rows = [" ".join(known.gallery[i] for i in row) for row in known.gallery_index]
     short = [row.replace("0000000", "") for row in rows]  # when these change, so must RULE_VERSION
     assert short == ["P0/0.jpg P1/0.jpg", "P0/0.jpg P1/0.jpg", "P1/0.jpg P2/0.jpg", "P2/0.jpg P0/0.jpg"]
 
 
 def test_rows_that_share_a_folder_do_not_meet_as_wrong_candidates():
     base = make([3, 3, 3], [2, 2, 2])
-    twin = Person(Identity("P0", "id9", "P0", "f", "X", "test"), 0, ("id9/v/1.wav",), base.people[0].faces)
-    corpus = Corpus((*base.people, twin), Path("v"), Path("f"))
-    drawn = draw_list(corpus, "match", "v2f", lines_per_anchor=50, seed=9)
+    twin = IdentityRecord(
+        Identity("P0", "id9", "P0", "f", "X", "test"), 0, ("id9/v/1.wav",), base.records[0].faces
+    )
+    corpus = Corpus((*base.records, twin), Path("v"), Path("f"))
+    drawn = generate_trial_list(corpus, "match", "v2f", trials_per_probe=50, seed=9)
     anchor, candidate = owners(drawn, corpus)
     assert (candidate[:, 0] == anchor).all() and 0 not in anchor
     assert drawn.provenance["left_out"] == {"anchors without the other modality": 3}
 
 
 def test_retrieval_holds_every_file(corpus):
-    drawn = draw_list(corpus, "retrieval", "f2v", seed=0)
-    assert drawn.name == "reterival_f2v_test" and drawn.anchors == corpus.faces
-    assert drawn.candidates == corpus.voices and drawn.anchor_index is None
-    partly = draw_list(make([2, 0, 1], [1, 1, 1]), "retrieval", "f2v", seed=0)
-    assert partly.anchors == ["P0/00000000.jpg", "P2/00000000.jpg"]
+    drawn = generate_trial_list(corpus, "retrieval", "f2v", seed=0)
+    assert drawn.name == "reterival_f2v_test" and drawn.probes == corpus.faces
+    assert drawn.gallery == corpus.voices and drawn.probe_index is None
+    partly = generate_trial_list(make([2, 0, 1], [1, 1, 1]), "retrieval", "f2v", seed=0)
+    assert partly.probes == ["P0/00000000.jpg", "P2/00000000.jpg"]
 
 
 def test_what_cannot_be_drawn_is_said(corpus):
-    with pytest.raises(ListError, match="age group"):
-        draw_list(make([2, 2], [2, 2]), "match", "v2f", stratum="A", seed=0)
-    with pytest.raises(ListError, match="nobody has 2 other"):
-        draw_list(make([2, 2], [2, 2]), "match", "v2f", candidates=3, seed=0)
-    with pytest.raises(ListError, match="both clips and pictures"):
-        draw_list(make([2, 0], [0, 2]), "match", "v2f", seed=0)
-    with pytest.raises(ListError, match="stratum 'Q'"):
-        draw_list(corpus, "match", "v2f", stratum="Q", seed=0)
-    with pytest.raises(ListError, match="seed"):
-        draw_list(corpus, "match", "v2f", seed=-1)
+    with pytest.raises(TrialListError, match="age group"):
+        generate_trial_list(make([2, 2], [2, 2]), "match", "v2f", stratum="A", seed=0)
+    with pytest.raises(TrialListError, match="nobody has 2 other"):
+        generate_trial_list(make([2, 2], [2, 2]), "match", "v2f", num_candidates=3, seed=0)
+    with pytest.raises(TrialListError, match="both clips and pictures"):
+        generate_trial_list(make([2, 0], [0, 2]), "match", "v2f", seed=0)
+    with pytest.raises(TrialListError, match="stratum 'Q'"):
+        generate_trial_list(corpus, "match", "v2f", stratum="Q", seed=0)
+    with pytest.raises(TrialListError, match="seed"):
+        generate_trial_list(corpus, "match", "v2f", seed=-1)
 
 
 def test_the_usual_sets(corpus, tmp_path, caplog):
-    lists = draw_all(corpus, 0)
+    lists = generate_trial_lists(corpus, 0)
     names = [drawn.name for drawn in lists]
     assert len(names) == 10 and names[0] == "match_v2f_2_test" and names[-1] == "reterival_f2v_test"
     assert "verify_g_f2v_test" in names and "match_g_f2v_2_test" in names
-    assert [drawn.name for drawn in draw_all(corpus, 0, "val")] == ["match_v2f_2_val", "match_g_v2f_2_val"]
-    couple = draw_all(make([2, 2], [2, 2], "fm"), 0, "val")
+    assert [drawn.name for drawn in generate_trial_lists(corpus, 0, "val")] == [
+        "match_v2f_2_val",
+        "match_g_v2f_2_val",
+    ]
+    couple = generate_trial_lists(make([2, 2], [2, 2], "fm"), 0, "val")
     assert [drawn.name for drawn in couple] == ["match_v2f_2_val"] and "match_g_v2f_2_val" in caplog.text
 
 
 def test_own_lists_are_marked_as_such(corpus, tmp_path):
-    drawn = draw_list(corpus, "match", "v2f", seed=1)
-    write_list(tmp_path / f"{drawn.name}.txt", drawn)
-    again = read_list(tmp_path / f"{drawn.name}.txt")
-    assert again.is_own and again.provenance["seed"] == 1 and again.sha256 == drawn.sha256
+    drawn = generate_trial_list(corpus, "match", "v2f", seed=1)
+    write_trial_list(tmp_path / f"{drawn.name}.txt", drawn)
+    again = read_trial_list(tmp_path / f"{drawn.name}.txt")
+    assert again.is_generated and again.provenance["seed"] == 1 and again.sha256 == drawn.sha256
     record = json.loads((tmp_path / "lists.json").read_text())
     assert record["lists"][drawn.name]["sha256"] == drawn.sha256 and "labelled" in record["note"]
     old = (tmp_path / f"{drawn.name}.txt").read_bytes()
-    write_list(tmp_path / f"{drawn.name}.txt", draw_list(corpus, "match", "v2f", seed=2))
+    write_trial_list(tmp_path / f"{drawn.name}.txt", generate_trial_list(corpus, "match", "v2f", seed=2))
     (tmp_path / f"{drawn.name}.txt").write_bytes(old)  # as after a kill between record and list
-    assert read_list(tmp_path / f"{drawn.name}.txt").is_own
+    assert read_trial_list(tmp_path / f"{drawn.name}.txt").is_generated
     (tmp_path / f"{drawn.name}.txt").write_text("id0/v/1.wav P0/1.jpg P1/1.jpg\n")
-    assert not read_list(tmp_path / f"{drawn.name}.txt").is_own
+    assert not read_trial_list(tmp_path / f"{drawn.name}.txt").is_generated
 
 
 def test_command_draws_describes_and_does_not_replace_foreign_lists(tmp_path, capsys):

@@ -63,12 +63,12 @@ def test_tables_come_back_and_have_equal_bytes(tmp_path, suffix):
 
 def test_table_rows_and_means():
     table = EmbeddingTable(["a", "b", "c"], np.array([[2, 0], [0, 5], [0, 0]], np.float32))
-    assert table.rows(["c", "a"]).tolist() == [2, 0]
-    assert table.rows(["x", "b"], "mark").tolist() == [-1, 1]
+    assert table.row_indices(["c", "a"]).tolist() == [2, 0]
+    assert table.row_indices(["x", "b"], "mark").tolist() == [-1, 1]
     assert "a" in table and "x" not in table
-    assert table.means([["a", "b"]]) == pytest.approx(np.full((1, 2), 0.5**0.5))
+    assert table.group_means([["a", "b"]]) == pytest.approx(np.full((1, 2), 0.5**0.5))
     with pytest.raises(EmbeddingError, match="1 of 2 items have no embedding, the first is x"):
-        table.rows(["a", "x"])
+        table.row_indices(["a", "x"])
     with pytest.raises(EmbeddingError, match="more than once"):
         EmbeddingTable(["a", "a"], np.zeros((2, 1), np.float32))
     with pytest.raises(FileNotFoundError, match=r"nowhere\.npz"):

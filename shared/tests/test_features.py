@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from voiceface.audio.frontends import SeekingShapeLogMel
-from voiceface.audio.mel import hamming_window, htk_mel_bank, power_spectrogram, standardise_over_time
+from voiceface.audio.mel import hamming_window, htk_mel_filterbank, power_spectrogram, standardise_over_time
 
 
 def slow_power(wave: np.ndarray, window: np.ndarray, n_fft: int, hop: int) -> np.ndarray:
@@ -28,7 +28,7 @@ def test_the_window_is_periodic() -> None:
 
 
 def test_triangles_have_height_one_and_neighbours_sum_to_one() -> None:
-    bank = htk_mel_bank(4001, 12, 0, 8000, dtype=torch.float64)
+    bank = htk_mel_filterbank(4001, 12, 0, 8000, dtype=torch.float64)
     assert bank.min() == 0
     assert torch.allclose(bank.max(0).values, torch.ones(12, dtype=torch.float64), atol=2e-2)
     mel = np.linspace(0, 2595 * math.log10(1 + 8000 / 700), 14)
@@ -39,9 +39,9 @@ def test_triangles_have_height_one_and_neighbours_sum_to_one() -> None:
 
 def test_a_bank_with_empty_bands_or_an_odd_range_is_refused() -> None:
     with pytest.raises(ValueError, match="hold no bin"):
-        htk_mel_bank(33, 40)
+        htk_mel_filterbank(33, 40)
     with pytest.raises(ValueError, match="8000 Hz"):
-        htk_mel_bank(257, 40, 0, 9000)
+        htk_mel_filterbank(257, 40, 0, 9000)
 
 
 @pytest.mark.parametrize("samples", [300, 479, 480, 801])

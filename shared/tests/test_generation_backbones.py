@@ -9,18 +9,18 @@ import pytest
 import torch
 from torch.nn import functional
 from voiceface.checkpoints.published import CheckpointError
-from voiceface.checkpoints.third_party import FILES, find_outside
+from voiceface.checkpoints.third_party import THIRD_PARTY_FILES, locate_third_party_file
 from voiceface.io.safe_pickle import ArrayFileError
-from voiceface.models.facenet import InceptionResNet, inception_resnet_of, load_inception_resnet
-from voiceface.models.fuse_batchnorm import PointConvolution, folded
+from voiceface.models.facenet import InceptionResNet, build_inception_resnet, load_inception_resnet
+from voiceface.models.fuse_batchnorm import PointwiseConv2d, fuse_batchnorm
 from voiceface.models.inception import (
     Inception,
-    inception_input,
-    inception_of,
+    build_inception,
     load_inception,
+    preprocess_images,
     tensorflow_resize,
 )
-from voiceface.models.vggface2_resnet import CaffeResNet, caffe_resnet_of, load_caffe_resnet
+from voiceface.models.vggface2_resnet import CaffeResNet, build_caffe_resnet, load_caffe_resnet
 
 
 def seeded(seed=0):
@@ -52,7 +52,7 @@ def facenet(**options):
 
 
 def classifier():
-    return scrambled(CaffeResNet(classes=9, blocks=(2, 1, 2, 1), width=4))
+    return scrambled(CaffeResNet(num_classes=9, blocks=(2, 1, 2, 1), width=4))
 
 
 def test_facenet_has_the_published_size_and_states():
@@ -60,7 +60,7 @@ def test_facenet_has_the_published_size_and_states():
         network = InceptionResNet()
     assert sum(parameter.numel() for parameter in network.parameters()) == 27_910_327
     assert len(network.state_dict()) == 716
-    found = facenet(features=24).found(pictures(2, 3, 31, 50))
+    found = facenet(features=24).forward_features(pictures(2, 3, 31, 50))
     assert [tuple(each.shape[1:]) for each in found.maps] == [(16, 15, 15), (56, 7, 7), (112, 3, 3)]
     assert found.embedding.shape == (2, 24)
     torch.testing.assert_close(found.embedding.norm(dim=1), torch.ones(2))
@@ -72,8 +72,8 @@ def test_facenet_resizes_pictures_of_any_size_with_aligned_corners():
     given = pictures(2, 3, 47, 34)
     large = functional.interpolate(given, size=(140, 140), mode="bilinear", align_corners=True)
     torch.testing.assert_close(network(given), network(large))
-    assert network.resized(large) is large
-    corners = network.resized(given)[:, :, [0, 0, -1, -1], [0, -1, 0, -1]]
+    assert network.resize_images(large) is large
+    corners = network.resize_images(given)[:, :, [0, 0, -1, -1], [0, -1, 0, -1]]
     torch.testing.assert_close(corners, given[:, :, [0, 0, -1, -1], [0, -1, 0, -1]])
 
 
@@ -162,7 +162,7 @@ def test_caffe_resnet_agrees_with_the_network_written_out():
     network = classifier()
     given = pictures(2, 3, 64, 96) * 60
     torch.testing.assert_close(network(given), slow_caffe_resnet(network.state_dict(), given, (2, 1, 2, 1)))
-    assert network.found(given).pooled.shape == (2, 128)
+    assert network.forward_features(given).pooled.shape == (2, 128)
     with pytest.raises(ValueError, match=r"\(B, 3, H, W\), found \(2, 1, 8, 8\)"):
         network(torch.zeros(2, 1, 8, 8))
 
@@ -203,13 +203,13 @@ def test_classifier_file_is_a_pickle_of_arrays_and_runs_nothing(tmp_path):
     [
         (facenet, (2, 3, 140, 140)),
         (classifier, (2, 3, 64, 64)),
-        (lambda: scrambled(Inception(narrow=16)), (2, 3, 96, 96)),
+        (lambda: scrambled(Inception(width_divisor=16)), (2, 3, 96, 96)),
     ],
 )
 def test_folded_networks_give_the_same_without_batch_norms(network, shape):
     whole = network()
     before = {key: value.clone() for key, value in whole.state_dict().items()}
-    small = folded(whole.train())
+    small = fuse_batchnorm(whole.train())
     whole.eval()
     given = pictures(*shape)
     torch.testing.assert_close(small(given), whole(given), rtol=1e-4, atol=1e-4)
@@ -223,7 +223,7 @@ def test_folded_networks_give_the_same_without_batch_norms(network, shape):
 @pytest.mark.parametrize(("stride", "bias"), [(1, True), (2, False)])
 def test_point_convolution_is_the_stock_one_with_its_gradient(dtype, stride, bias):
     stock = torch.nn.Conv2d(6, 5, 1, stride, bias=bias).to(dtype)
-    ours = PointConvolution(6, 5, 1, stride, bias=bias).to(dtype)
+    ours = PointwiseConv2d(6, 5, 1, stride, bias=bias).to(dtype)
     ours.load_state_dict(stock.state_dict())
     results = []
     for module in (stock, ours):
@@ -247,11 +247,11 @@ def test_inception_v3_agrees_with_torchvision(tmp_path):
 
 @torch.no_grad()
 def test_graph_of_2015_has_1008_classes_and_other_poolings():
-    graph = scrambled(Inception(narrow=16))
-    other = Inception(narrow=16, graph="torchvision").eval()
+    graph = scrambled(Inception(width_divisor=16))
+    other = Inception(width_divisor=16, graph="torchvision").eval()
     other.load_state_dict(graph.state_dict())
     given = pictures(1, 3, 96, 96)
-    found = graph.found(given)
+    found = graph.forward_features(given)
     assert found.logits.shape == (1, 1008)
     assert found.pooled.shape == (1, 128)
     assert not torch.allclose(found.logits, other(given), atol=1e-3)
@@ -262,7 +262,7 @@ def test_graph_of_2015_has_1008_classes_and_other_poolings():
 @torch.no_grad()
 def test_poolings_of_2015_average_what_is_there_and_end_with_the_maximum():
     flat = torch.ones(1, 128, 4, 4)
-    graph, other = Inception(narrow=16).eval(), Inception(narrow=16, graph="torchvision").eval()
+    graph, other = Inception(width_divisor=16).eval(), Inception(width_divisor=16, graph="torchvision").eval()
     seen = {name: net.get_submodule(name).pool for net in (graph,) for name in ("Mixed_5b", "Mixed_7b")}
     for pool in seen.values():
         torch.testing.assert_close(pool(flat), flat)
@@ -298,22 +298,22 @@ def test_tensorflow_resize_agrees_with_going_pixel_by_pixel(size):
 
 def test_inception_input_has_the_graphs_range_and_no_half_pixels():
     grey = torch.full((1, 3, 20, 30), 255, dtype=torch.uint8)
-    torch.testing.assert_close(inception_input(grey), torch.full((1, 3, 299, 299), (255 - 128) / 128))
-    torch.testing.assert_close(inception_input(grey, "pytorch"), torch.ones(1, 3, 299, 299))
+    torch.testing.assert_close(preprocess_images(grey), torch.full((1, 3, 299, 299), (255 - 128) / 128))
+    torch.testing.assert_close(preprocess_images(grey, "pytorch"), torch.ones(1, 3, 299, 299))
     ramp = torch.arange(64.0).expand(1, 3, 64, 64) * 4
-    row = inception_input(ramp)[0, 0, 0]
+    row = preprocess_images(ramp)[0, 0, 0]
     assert row[0] == -1
     assert row[1] == pytest.approx((4 * 64 / 299 - 128) / 128)
-    assert inception_input(ramp, "pytorch").shape == (1, 3, 299, 299)
+    assert preprocess_images(ramp, "pytorch").shape == (1, 3, 299, 299)
     with pytest.raises(ValueError, match="resize"):
-        inception_input(grey, "pil")
+        preprocess_images(grey, "pil")
 
 
 def test_sizes_are_read_off_weights_and_unknown_ones_are_refused():
-    assert inception_of(Inception(5, narrow=8).state_dict(), "2015").narrow == 8
-    found = inception_resnet_of(facenet(features=24).state_dict())
-    assert (found.features, found.narrow, len(found.repeat_2)) == (24, 16, 2)
-    assert len(caffe_resnet_of(classifier().state_dict()).layer3) == 2
+    assert build_inception(Inception(5, width_divisor=8).state_dict(), "2015").width_divisor == 8
+    found = build_inception_resnet(facenet(features=24).state_dict())
+    assert (found.features, found.width_divisor, len(found.repeat_2)) == (24, 16, 2)
+    assert len(build_caffe_resnet(classifier().state_dict()).layer3) == 2
     for build in (InceptionResNet, Inception):
         with pytest.raises(ValueError, match="narrow"):
             build(narrow=3)
@@ -321,19 +321,19 @@ def test_sizes_are_read_off_weights_and_unknown_ones_are_refused():
 
 def test_outside_files_are_found_by_any_of_their_names_or_named_with_their_source(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no file was given.*vgg_face2.*fetch vggface2-resnet50"):
-        find_outside("vggface2-resnet50", None)
+        locate_third_party_file("vggface2-resnet50", None)
     with pytest.raises(FileNotFoundError, match=r"facenet-pytorch.*--to"):
-        find_outside("facenet-vggface2", tmp_path)
+        locate_third_party_file("facenet-vggface2", tmp_path)
     with pytest.raises(ValueError, match="no outside file is called 'facenet'"):
-        find_outside("facenet", tmp_path)
+        locate_third_party_file("facenet", tmp_path)
     other = tmp_path / "resnet50_ft_weights.pkl"
     other.write_bytes(b"x")
-    assert find_outside("vggface2-resnet50", tmp_path) == other
-    assert find_outside("vggface2-resnet50", other) == other
-    inner = tmp_path / FILES["lpips-v0.1-alex"].file
+    assert locate_third_party_file("vggface2-resnet50", tmp_path) == other
+    assert locate_third_party_file("vggface2-resnet50", other) == other
+    inner = tmp_path / THIRD_PARTY_FILES["lpips-v0.1-alex"].path
     inner.parent.mkdir()
     inner.write_bytes(b"x")
-    assert find_outside("lpips-v0.1-alex", tmp_path) == inner
+    assert locate_third_party_file("lpips-v0.1-alex", tmp_path) == inner
 
 
 def test_reading_networks_imports_no_torchvision():

@@ -8,15 +8,15 @@ import torch
 from scipy.linalg import sqrtm
 from scipy.stats import entropy
 from sklearn.metrics.pairwise import cosine_similarity, manhattan_distances
-from voiceface.metrics.frechet import FeatureStatistics, Gaussian, frechet_distance, frechet_of
+from voiceface.metrics.frechet import FeatureStatistics, Gaussian, frechet_distance, frechet_from_statistics
 from voiceface.metrics.generation import (
-    city_block,
     diversity,
+    evaluation_galleries,
     feature_distances,
-    galleries_of,
     identity_retrieval,
+    pairwise_l1,
 )
-from voiceface.metrics.inception_score import class_score, log_of_probabilities
+from voiceface.metrics.inception_score import inception_score_from_log_probs, to_log_probabilities
 
 
 def seeded(seed=0):
@@ -35,11 +35,11 @@ def matrix_root_distance(a, b):
 
 
 def test_distances_of_a_hand_worked_pair():
-    found = feature_distances(torch.tensor([[3.0, 0], [0, 2]]), torch.tensor([[0.0, 4], [0, 5]]), offset=0.0)
+    found = feature_distances(torch.tensor([[3.0, 0], [0, 2]]), torch.tensor([[0.0, 4], [0, 5]]), eps=0.0)
     assert found.l2 == pytest.approx((5 + 3) / 2)
     assert found.l1 == pytest.approx((7 + 3) / 2)
     assert found.cosine == pytest.approx((0 + 1) / 2)
-    assert found.human == pytest.approx((0 + 1) / 2)  # 3,0 with 0,5 and 0,2 with 0,4
+    assert found.stranger_cosine == pytest.approx((0 + 1) / 2)  # 3,0 with 0,5 and 0,2 with 0,4
 
 
 def test_distances_agree_with_slow_loops_and_the_library():
@@ -48,7 +48,7 @@ def test_distances_agree_with_slow_loops_and_the_library():
     similar = cosine_similarity(ours, theirs)
     assert found.cosine == pytest.approx(similar.diagonal().mean())
     strangers = [similar[i, j] for i, j in itertools.permutations(range(9), 2)]
-    assert found.human == pytest.approx(np.mean(strangers))
+    assert found.stranger_cosine == pytest.approx(np.mean(strangers))
     pairwise = torch.nn.PairwiseDistance(p=2)(ours, theirs)
     assert found.l2 == pytest.approx(pairwise.mean().item())
     assert found.l1 == pytest.approx(torch.nn.PairwiseDistance(p=1)(ours, theirs).mean().item())
@@ -58,8 +58,8 @@ def test_scaling_a_prediction_changes_no_cosine_and_one_identity_has_no_stranger
     ours, theirs = rows(6, 4), rows(6, 4, 1)
     scaled = feature_distances(ours * torch.arange(1, 7)[:, None], theirs)
     assert scaled.cosine == pytest.approx(feature_distances(ours, theirs).cosine)
-    assert scaled.human == pytest.approx(feature_distances(ours, theirs).human)
-    assert np.isnan(feature_distances(ours[:1], theirs[:1]).human)
+    assert scaled.stranger_cosine == pytest.approx(feature_distances(ours, theirs).stranger_cosine)
+    assert np.isnan(feature_distances(ours[:1], theirs[:1]).stranger_cosine)
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "l1"])
@@ -77,13 +77,13 @@ def test_recall_agrees_with_sorting_every_query(similarity):
 
 def test_recall_over_galleries_is_the_mean_of_each_alone():
     ours, theirs = rows(35, 4) + rows(35, 4, 1), rows(35, 4)
-    parts = galleries_of(35, [10, 20, 30])
+    parts = evaluation_galleries(35, [10, 20, 30])
     whole = identity_retrieval(ours, theirs, cutoffs=[2], galleries=parts)
     alone = [identity_retrieval(ours[p.start : p.stop], theirs[p.start : p.stop], cutoffs=[2]) for p in parts]
     assert whole.recall[2] == pytest.approx(np.mean([each.recall[2] for each in alone]))
     assert whole.chance[2] == pytest.approx(0.2)
     assert whole.hit_at.shape == (30, 1)
-    assert whole.gallery.tolist() == [0] * 10 + [1] * 10 + [2] * 10
+    assert whole.gallery_index.tolist() == [0] * 10 + [1] * 10 + [2] * 10
 
 
 def test_constant_embeddings_get_chance_and_copies_get_everything():
@@ -97,12 +97,12 @@ def test_constant_embeddings_get_chance_and_copies_get_everything():
 
 
 def test_galleries_are_named_by_their_ends():
-    assert galleries_of(7) == [range(7)]
-    assert galleries_of(7, 3) == [range(3)]
-    assert galleries_of(378, [100, 200, 300]) == [range(100), range(100, 200), range(200, 300)]
+    assert evaluation_galleries(7) == [range(7)]
+    assert evaluation_galleries(7, 3) == [range(3)]
+    assert evaluation_galleries(378, [100, 200, 300]) == [range(100), range(100, 200), range(200, 300)]
     for wrong in ([3, 3], [5, 2], 8, 0, []):
         with pytest.raises(ValueError, match="ends of galleries"):
-            galleries_of(7, wrong)
+            evaluation_galleries(7, wrong)
 
 
 def test_what_cannot_be_measured_is_refused():
@@ -126,14 +126,14 @@ def test_city_block_agrees_with_the_library_whatever_the_blocks(monkeypatch):
     a, b = rows(11, 7), rows(5, 7, 1)
     for size in (1, 1000, 10**7):
         monkeypatch.setattr("voiceface.metrics.generation.BLOCK_BYTES", size)
-        np.testing.assert_allclose(city_block(a, b), manhattan_distances(a, b))
+        np.testing.assert_allclose(pairwise_l1(a, b), manhattan_distances(a, b))
 
 
 def test_diversity_is_over_every_pair_once():
     pictures = torch.tensor([0.0, 1.0, 3.0])[:, None]
-    found = diversity(lambda a, b: (a - b).abs(), pictures, batch=2)
+    found = diversity(lambda a, b: (a - b).abs(), pictures, batch_size=2)
     assert found.mean == pytest.approx((1 + 3 + 2) / 3)
-    assert found.deviation == pytest.approx(np.std([1, 3, 2]))
+    assert found.std == pytest.approx(np.std([1, 3, 2]))
     chosen = diversity(lambda a, b: (a - b).abs(), pictures, torch.tensor([[0, 2]]))
     assert chosen == pytest.approx((3.0, 0.0))
     with pytest.raises(ValueError, match="at least one pair"):
@@ -156,7 +156,7 @@ def test_frechet_distance_agrees_with_the_matrix_root(count):
 def test_both_ways_agree_where_there_are_fewer_pictures_than_features():
     a, b = rows(6, 20), rows(9, 20, 1) * 2
     statistics = [FeatureStatistics().update(each).gaussian() for each in (a, b)]
-    assert frechet_of(*statistics) == pytest.approx(frechet_distance(a, b), rel=1e-6)
+    assert frechet_from_statistics(*statistics) == pytest.approx(frechet_distance(a, b), rel=1e-6)
     # within the 14 directions that the pictures span, the covariances have the same root
     basis = torch.linalg.qr(torch.cat([a - a.mean(0), b - b.mean(0), (a.mean(0) - b.mean(0))[None]]).T)[0]
     assert frechet_distance(a @ basis, b @ basis) == pytest.approx(frechet_distance(a, b), rel=1e-9)
@@ -178,7 +178,7 @@ def test_the_published_offset_enters_the_root_only():
     step = np.eye(4) * 0.1
     expected = ((a.mean(0) - b.mean(0)) ** 2).sum().item()
     expected += np.trace(s1 + s2 - 2 * sqrtm((s1 + step) @ (s2 + step)).real)
-    assert frechet_distance(a, b, offset=0.1) == pytest.approx(expected)
+    assert frechet_distance(a, b, eps=0.1) == pytest.approx(expected)
 
 
 def test_statistics_come_in_blocks_and_far_from_zero():
@@ -206,7 +206,7 @@ def test_frechet_distance_refuses_what_has_no_covariance():
         FeatureStatistics().update(rows(5, 3)).update(rows(5, 4))
     lopsided = Gaussian(torch.zeros(2).double(), torch.tensor([[1.0, 2], [0, 1]]).double())
     with pytest.raises(ValueError, match="symmetric"):
-        frechet_of(lopsided, lopsided)
+        frechet_from_statistics(lopsided, lopsided)
 
 
 def slow_score(probabilities, edges):
@@ -219,45 +219,54 @@ def slow_score(probabilities, edges):
 def test_class_score_agrees_with_the_definition_in_both_ways_of_cutting():
     logits = rows(23, 7) * 3
     probabilities = logits.softmax(1).numpy()
-    spread = class_score(logits.log_softmax(1), 5)
+    spread = inception_score_from_log_probs(logits.log_softmax(1), 5)
     assert spread[:2] == pytest.approx(slow_score(probabilities, [k * 23 // 5 for k in range(6)]))
-    dropped = class_score(logits.log_softmax(1), 5, remainder="drop")
+    dropped = inception_score_from_log_probs(logits.log_softmax(1), 5, remainder="drop")
     assert dropped[:2] == pytest.approx(slow_score(probabilities, [4 * k for k in range(6)]))
-    assert dropped.parts != spread.parts
-    from_probabilities = class_score(log_of_probabilities(torch.from_numpy(probabilities) * 2), 5)
-    assert from_probabilities.parts == pytest.approx(spread.parts)
+    assert dropped.split_scores != spread.split_scores
+    from_probabilities = inception_score_from_log_probs(
+        to_log_probabilities(torch.from_numpy(probabilities) * 2), 5
+    )
+    assert from_probabilities.split_scores == pytest.approx(spread.split_scores)
 
 
 def test_class_score_goes_from_one_to_the_number_of_classes():
-    certain = log_of_probabilities(torch.eye(6))
-    assert class_score(certain, 1).mean == pytest.approx(6)
-    assert class_score(certain[:1].expand(8, -1), 2).parts == pytest.approx((1.0, 1.0))
+    certain = to_log_probabilities(torch.eye(6))
+    assert inception_score_from_log_probs(certain, 1).mean == pytest.approx(6)
+    assert inception_score_from_log_probs(certain[:1].expand(8, -1), 2).split_scores == pytest.approx(
+        (1.0, 1.0)
+    )
     far = torch.full((6, 6), -2000.0).fill_diagonal_(0)  # probabilities underflow to zero
-    assert class_score(far.log_softmax(1), 1).mean == pytest.approx(6)
+    assert inception_score_from_log_probs(far.log_softmax(1), 1).mean == pytest.approx(6)
 
 
 def test_class_score_follows_a_given_order_and_a_seed():
     answers = (rows(20, 5) * 3).log_softmax(1)
     order = torch.randperm(20, generator=seeded(3))
-    assert class_score(answers, 4, order=order) == class_score(answers[order], 4)
-    assert class_score(answers, 4, generator=seeded(3)) == class_score(answers[order], 4)
+    assert inception_score_from_log_probs(answers, 4, order=order) == inception_score_from_log_probs(
+        answers[order], 4
+    )
+    assert inception_score_from_log_probs(answers, 4, generator=seeded(3)) == inception_score_from_log_probs(
+        answers[order], 4
+    )
     assert (
-        class_score(answers, 4, generator=seeded(4)).mean != class_score(answers, 4, generator=seeded(3)).mean
+        inception_score_from_log_probs(answers, 4, generator=seeded(4)).mean
+        != inception_score_from_log_probs(answers, 4, generator=seeded(3)).mean
     )
 
 
 def test_class_score_refuses_what_it_cannot_cut():
     answers = rows(4, 3).log_softmax(1)
     with pytest.raises(ValueError, match="5 parts need as many pictures, found 4"):
-        class_score(answers, 5)
+        inception_score_from_log_probs(answers, 5)
     with pytest.raises(ValueError, match="without NaN"):
-        class_score(answers * torch.nan, 2)
+        inception_score_from_log_probs(answers * torch.nan, 2)
     with pytest.raises(ValueError, match="each of the 4 rows once"):
-        class_score(answers, 2, order=torch.tensor([0, 0, 1, 2]))
+        inception_score_from_log_probs(answers, 2, order=torch.tensor([0, 0, 1, 2]))
     with pytest.raises(ValueError, match="not both"):
-        class_score(answers, 2, generator=seeded(), order=torch.arange(4))
+        inception_score_from_log_probs(answers, 2, generator=seeded(), order=torch.arange(4))
     with pytest.raises(ValueError, match="remainder"):
-        class_score(answers, 2, remainder="keep")
+        inception_score_from_log_probs(answers, 2, remainder="keep")
     for wrong in (torch.tensor([[0.0, 0.0]]), torch.tensor([[1.5, -0.5]])):
         with pytest.raises(ValueError, match="probabilities"):
-            log_of_probabilities(wrong)
+            to_log_probabilities(wrong)

@@ -6,9 +6,9 @@ from voiceface.metrics.geometry import (
     aligned_error,
     compare_errors,
     explained_variance,
+    fit_similarity_transform,
+    identity_means,
     pair_distances,
-    person_means,
-    similarity_alignment,
 )
 
 
@@ -34,7 +34,7 @@ def test_alignment_undoes_any_similarity() -> None:
     source, turn = rng.normal(size=(20, 9, 3)), rotations(rng, 20)
     scale, offset = rng.uniform(0.1, 9, 20), rng.normal(size=(20, 3))
     target = scale[:, None, None] * source @ turn.swapaxes(1, 2) + offset[:, None]
-    found = similarity_alignment(source, target)
+    found = fit_similarity_transform(source, target)
     np.testing.assert_allclose(found.scale, scale)
     np.testing.assert_allclose(found.rotation, turn, atol=1e-12)
     np.testing.assert_allclose(found.apply(source), target, atol=1e-12)
@@ -45,7 +45,7 @@ def test_alignment_is_the_best_and_never_mirrors() -> None:
     rng = np.random.default_rng(1)
     source = rng.normal(size=(30, 3))
     target = source * [-1, 1, 1] + 0.1 * rng.normal(size=(30, 3))
-    best = similarity_alignment(source, target)
+    best = fit_similarity_transform(source, target)
     assert np.linalg.det(best.rotation) == pytest.approx(1)
     least = ((best.apply(source) - target) ** 2).sum()
     for turn in rotations(rng, 300):
@@ -58,20 +58,20 @@ def test_alignment_is_the_best_and_never_mirrors() -> None:
             if np.linalg.det(rotation) > 0:
                 assert ((moved - target) ** 2).sum() >= least
     with pytest.raises(ValueError, match="coincide"):
-        similarity_alignment(np.ones((4, 3)), source[:4])
+        fit_similarity_transform(np.ones((4, 3)), source[:4])
     with pytest.raises(ValueError, match="three points"):
-        similarity_alignment(source[:2], source[:2])
+        fit_similarity_transform(source[:2], source[:2])
 
 
 def test_every_person_counts_once() -> None:
     values, people = np.array([[1.0, 0], [3, 0], [10, 6]]), np.array([7, 7, 2])
-    assert person_means(values, people).tolist() == [[10, 6], [2, 0]]
-    assert person_means(values[:, 0], people).tolist() == [10, 2]
+    assert identity_means(values, people).tolist() == [[10, 6], [2, 0]]
+    assert identity_means(values[:, 0], people).tolist() == [10, 2]
     found = compare_errors(values[:, 0], {"zero": np.zeros(3)}, people, replicates=50)
     assert found.ours.value == 6
     assert found.differences["zero"].value == 6
     with pytest.raises(ValueError, match="one person a row"):
-        person_means(values, people[:2])
+        identity_means(values, people[:2])
 
 
 def test_comparison_finds_a_difference_only_where_there_is_one() -> None:
@@ -94,7 +94,7 @@ def test_explained_variance_of_perfect_mean_and_noisy_predictions() -> None:
     true[:, 2] = 5
     assert explained_variance(true, true)[:2].tolist() == [1, 1]
     assert np.isnan(explained_variance(true, true)[2])
-    by_sex = person_means(true, sex)[sex]
+    by_sex = identity_means(true, sex)[sex]
     np.testing.assert_allclose(explained_variance(by_sex, true, sex)[:2], 0, atol=1e-12)
     assert (explained_variance(by_sex, true)[:2] > 0.7).all()
     half = by_sex + 0.5 * (true - by_sex)  # error is half of every deviation

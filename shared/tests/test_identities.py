@@ -7,7 +7,7 @@ from voiceface.datasets.identities import (
     read_identity_csv,
     read_identity_splits,
     read_vox1_meta,
-    split_of_name,
+    split_from_name,
 )
 from voiceface.datasets.manifest import read_manifest, write_manifest
 
@@ -34,7 +34,7 @@ def test_rows_with_set_none_are_left_out(tmp_path, ending):
 
 def test_rows_with_set_none_come_when_asked_for(tmp_path):
     table = write(tmp_path / "x.csv", [HEADER, *ROWS])
-    assert len(read_identity_csv(table, keep_none=True)) == 3 and read_identity_csv(table)[0].split == ""
+    assert len(read_identity_csv(table, include_unused=True)) == 3 and read_identity_csv(table)[0].split == ""
 
 
 def test_class_is_the_order_of_first_appearance_and_one_name_has_one_class(tmp_path):
@@ -81,7 +81,7 @@ def test_meta_table_and_its_splits(tmp_path):
     assert splits == {"Jane_Q._Sample": "train", "Bo-Li": "test"}
     assert [person.split for person in read_vox1_meta(table, splits)] == ["train", "test"]
     assert [person.split for person in read_vox1_meta(table)] == ["train", "val"]  # by first letter: J, B
-    assert [split_of_name(name) for name in ("Abe", "Cy", "Ed", "Fay")] == ["val", "test", "test", "train"]
+    assert [split_from_name(name) for name in ("Abe", "Cy", "Ed", "Fay")] == ["val", "test", "test", "train"]
 
 
 @pytest.mark.parametrize("line", ["Jane 9", "Jane", "Jane 1 2", "Jo 4"])

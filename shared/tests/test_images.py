@@ -187,13 +187,13 @@ def test_resize_by_hand():
 )
 def test_published_canvas_of_a_112_square(degrees, side):
     for sign in (1, -1):
-        assert transforms.published_canvas(112, 112, sign * degrees) == (side, side)
+        assert transforms.published_canvas_size(112, 112, sign * degrees) == (side, side)
 
 
 def test_published_rotation_keeps_the_middle_where_it_was_and_a_border_in_one_channel():
     picture = np.full((112, 112, 3), 200, np.uint8)
     picture[52:61, 52:61] = 255  # symmetric about (56, 56)
-    turned = transforms.rotate(picture, 14, centred=False)
+    turned = transforms.rotate(picture, 14, expand_centred=False)
     assert turned.shape == (133, 133, 3)
     y, x = (np.average(np.arange(133), weights=(turned[..., 0] > 220).sum(axis=1 - axis)) for axis in (0, 1))
     np.testing.assert_allclose([y, x], 56, atol=0.1)
@@ -205,7 +205,7 @@ def test_positive_degrees_turn_counter_clockwise():
     picture = np.zeros((113, 113, 3), np.uint8)
     picture[54:59, 100:105] = 255  # on the right
     for centred in (True, False):
-        turned = transforms.rotate(picture, 15, centred=centred)[..., 1]
+        turned = transforms.rotate(picture, 15, expand_centred=centred)[..., 1]
         y, _ = np.nonzero(turned > 200)
         middle = (turned.shape[0] - 1) / 2 if centred else 56.5
         assert y.mean() == pytest.approx(middle - 46 * np.sin(np.radians(15)), abs=1)
@@ -246,7 +246,7 @@ def test_crop_takes_one_fraction_for_both_axes():
 def test_pad_centres_in_127():
     framed = transforms.crop_or_pad(np.full((4, 1, 3), 9, np.uint8), 4, 0.7)
     assert framed[..., 2].tolist() == [[127, 9, 127, 127]] * 4
-    both = transforms.crop_or_pad(np.full((6, 3, 3), 9, np.uint8), 4, 0.0, fill=0)
+    both = transforms.crop_or_pad(np.full((6, 3, 3), 9, np.uint8), 4, 0.0, fill_value=0)
     assert both[..., 0].tolist() == [[9, 9, 9, 0]] * 4
 
 
@@ -308,24 +308,26 @@ def test_squeezing_goes_by_way_of_the_covering_size(height, width, between):
     for rows, columns in (between, (32, 32)):
         down, across = weights_of(clear.shape[0], rows), weights_of(clear.shape[1], columns)
         clear = np.floor(np.einsum("ih,hwc,jw->ijc", down, clear, across) + 0.5)
-    ours = transforms.resize_by_covering(picture, 32)
+    ours = transforms.resize_by_stretching(picture, 32)
     assert (ours.shape, ours.dtype) == ((32, 32, 3), np.uint8)
     assert np.abs(ours - clear).max() <= 2  # OpenCV works in fixed point, twice
     straight = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_LINEAR)
     assert np.abs(straight - clear).max() > 10  # so the step in between counts
-    np.testing.assert_array_equal(transforms.evaluation_transform(picture, 32, fit="squeeze"), planes(ours))
+    np.testing.assert_array_equal(
+        transforms.evaluation_transform(picture, 32, resize_mode="squeeze"), planes(ours)
+    )
 
 
 def test_squeezing_leaves_the_final_size_alone_and_bears_any_shape():
     square = smooth(32, 32)
-    assert transforms.resize_by_covering(square, 32) is square
+    assert transforms.resize_by_stretching(square, 32) is square
     for shape in ((1, 1), (1, 900), (900, 1), (1, 60_000)):
         assert (
-            transforms.resize_by_covering(np.full((*shape, 3), 9, np.uint8), 32).tolist()
+            transforms.resize_by_stretching(np.full((*shape, 3), 9, np.uint8), 32).tolist()
             == [[[9] * 3] * 32] * 32
         )
     with pytest.raises(ValueError, match="side"):
-        transforms.resize_by_covering(square, 0)
+        transforms.resize_by_stretching(square, 0)
 
 
 @pytest.mark.parametrize("fit", ["pad", "squeeze"])
@@ -336,20 +338,20 @@ def test_a_picture_kept_at_its_final_size_gives_the_same_faces(fit, shape):
     assert transforms.resize(kept, 32, fit) is kept
     for seed in range(8):
         first, second = (
-            transforms.training_transform(image, 32, np.random.default_rng(seed), fit=fit)
+            transforms.training_transform(image, 32, np.random.default_rng(seed), resize_mode=fit)
             for image in (picture, kept)
         )
         np.testing.assert_array_equal(first, second)
     np.testing.assert_array_equal(
-        transforms.evaluation_transform(picture, 32, fit=fit),
-        transforms.evaluation_transform(kept, 32, fit=fit),
+        transforms.evaluation_transform(picture, 32, resize_mode=fit),
+        transforms.evaluation_transform(kept, 32, resize_mode=fit),
     )
 
 
 @pytest.mark.parametrize("fit", ["pad", "squeeze"])
 def test_a_squeezed_face_has_no_padding_and_a_padded_one_has(fit):
     tall = np.full((60, 30, 3), 9, np.uint8)
-    assert set(np.unique(transforms.evaluation_transform(tall, 32, fit=fit))) == (
+    assert set(np.unique(transforms.evaluation_transform(tall, 32, resize_mode=fit))) == (
         {9, 127} if fit == "pad" else {9}
     )
 
@@ -357,26 +359,30 @@ def test_a_squeezed_face_has_no_padding_and_a_padded_one_has(fit):
 @pytest.mark.parametrize("rotation", ["centred", "published"])
 def test_a_view_is_drawn_and_applied_apart_as_it_is_together(rotation):
     picture = noise(40, 30)
-    views = [transforms.draw_view(np.random.default_rng(seed)) for seed in range(20)]
+    views = [transforms.sample_augmentation(np.random.default_rng(seed)) for seed in range(20)]
     for seed, view in enumerate(views):
-        apart = transforms.apply_view(picture, 32, view, rotation=rotation)
+        apart = transforms.apply_augmentation(picture, 32, view, rotation=rotation)
         together = transforms.training_transform(picture, 32, np.random.default_rng(seed), rotation=rotation)
         np.testing.assert_array_equal(apart, together)
-    assert {view.mirrored for view in views} == {True, False}
-    assert any(view.degrees is None for view in views) and any(view.degrees for view in views)
+    assert {view.flipped for view in views} == {True, False}
+    assert any(view.rotation_degrees is None for view in views) and any(
+        view.rotation_degrees for view in views
+    )
 
 
 def test_hand_worked_view():
     picture = noise(6, 6)
-    view = transforms.View(mirrored=True, degrees=None, fraction=0.5)
-    np.testing.assert_array_equal(transforms.apply_view(picture, 6, view), planes(picture[:, ::-1]))
-    turned = transforms.apply_view(picture, 6, transforms.View(False, 12, 0.99), rotation="published")
-    canvas = transforms.rotate(picture, 12, centred=False)
+    view = transforms.AugmentationParams(flipped=True, rotation_degrees=None, crop_position=0.5)
+    np.testing.assert_array_equal(transforms.apply_augmentation(picture, 6, view), planes(picture[:, ::-1]))
+    turned = transforms.apply_augmentation(
+        picture, 6, transforms.AugmentationParams(False, 12, 0.99), rotation="published"
+    )
+    canvas = transforms.rotate(picture, 12, expand_centred=False)
     np.testing.assert_array_equal(turned, planes(transforms.crop_or_pad(canvas, 6, 0.99)))
 
 
 def test_evaluation_transform_pads_and_says_so_once(caplog):
-    transforms._log_padding.cache_clear()
+    transforms._log_padding_once.cache_clear()
     with caplog.at_level(logging.INFO):
         for _ in range(2):
             tall = transforms.evaluation_transform(np.full((100, 50, 3), 9, np.uint8), 112)
@@ -396,6 +402,6 @@ def test_arrays_that_are_no_picture_are_refused():
     with pytest.raises(ValueError, match="rotation"):
         transforms.training_transform(smooth(4, 4), 4, np.random.default_rng(0), rotation="none")
     with pytest.raises(ValueError, match=r'fit must be "pad" or "squeeze", found \'crop\''):
-        transforms.evaluation_transform(smooth(4, 4), 4, fit="crop")
+        transforms.evaluation_transform(smooth(4, 4), 4, resize_mode="crop")
     with pytest.raises(ValueError, match="fraction"):
         transforms.crop_or_pad(smooth(4, 4), 2, 1.5)

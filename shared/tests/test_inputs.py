@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from voiceface.io.input_files import SOUNDS, find_inputs, writable_folder
+from voiceface.io.input_files import AUDIO_FILE_SUFFIXES, find_input_files, make_writable_directory
 
 
 def touched(root: Path, *names: str) -> Path:
@@ -14,40 +14,42 @@ def touched(root: Path, *names: str) -> Path:
 
 
 def test_every_sound_at_any_depth_and_nothing_else(tmp_path: Path) -> None:
-    names = [f"{'d/' * depth}voice{depth}{suffix}" for depth, suffix in enumerate(SOUNDS)]
+    names = [f"{'d/' * depth}voice{depth}{suffix}" for depth, suffix in enumerate(AUDIO_FILE_SUFFIXES)]
     names += ["LOUD.WAV", "b/notes.txt", "b/.hidden.wav", "picture.jpg"]
     touched(tmp_path, *names)
-    found = find_inputs([tmp_path])
-    assert {path.name for path, _ in found} == {Path(name).name for name in names[: len(SOUNDS) + 1]}
+    found = find_input_files([tmp_path])
+    assert {path.name for path, _ in found} == {
+        Path(name).name for name in names[: len(AUDIO_FILE_SUFFIXES) + 1]
+    }
     assert all(tmp_path / place == path.with_suffix("") for path, place in found)
     assert [path for path, _ in found] == sorted(path for path, _ in found)
 
 
 def test_features_count_before_sounds_of_the_same_name(tmp_path: Path) -> None:
     touched(tmp_path, "a/x.wav", "a/x.npz", "a/x.npy", "a/y.wav")
-    assert [path.name for path, _ in find_inputs([tmp_path], (".npz", ".npy"))] == ["x.npz", "y.wav"]
-    assert [path.name for path, _ in find_inputs([tmp_path])] == ["x.wav", "y.wav"]
+    assert [path.name for path, _ in find_input_files([tmp_path], (".npz", ".npy"))] == ["x.npz", "y.wav"]
+    assert [path.name for path, _ in find_input_files([tmp_path])] == ["x.wav", "y.wav"]
     with pytest.raises(ValueError, match=r"x.npy and .*x.npz would both be written as .*x"):
-        find_inputs([tmp_path], (".npz", ".npy"), twins="refuse")
+        find_input_files([tmp_path], (".npz", ".npy"), on_same_stem="refuse")
 
 
 def test_files_are_named_by_themselves_and_clashes_refused(tmp_path: Path) -> None:
     touched(tmp_path, "a/x.wav", "b/x.wav", "b/y.txt")
-    assert find_inputs([tmp_path / "a" / "x.wav"]) == [(tmp_path / "a" / "x.wav", Path("x"))]
-    assert len(find_inputs([tmp_path])) == 2
+    assert find_input_files([tmp_path / "a" / "x.wav"]) == [(tmp_path / "a" / "x.wav", Path("x"))]
+    assert len(find_input_files([tmp_path])) == 2
     with pytest.raises(ValueError, match="would both be written as x"):
-        find_inputs([tmp_path / "a" / "x.wav", tmp_path / "b" / "x.wav"])
+        find_input_files([tmp_path / "a" / "x.wav", tmp_path / "b" / "x.wav"])
     with pytest.raises(ValueError, match=r"suffix .txt, expected a recording"):
-        find_inputs([tmp_path / "b" / "y.txt"])
+        find_input_files([tmp_path / "b" / "y.txt"])
     with pytest.raises(FileNotFoundError, match="absent"):
-        find_inputs([tmp_path / "absent"])
+        find_input_files([tmp_path / "absent"])
     with pytest.raises(FileNotFoundError, match="no recordings"):
-        find_inputs([touched(tmp_path / "c", "z.txt")])
+        find_input_files([touched(tmp_path / "c", "z.txt")])
 
 
 def test_a_folder_is_made_and_a_file_in_its_way_named(tmp_path: Path) -> None:
-    made = writable_folder(tmp_path / "a" / "b")
+    made = make_writable_directory(tmp_path / "a" / "b")
     assert made.is_dir() and not list(made.iterdir())
     touched(tmp_path, "file")
     with pytest.raises(OSError, match=r"cannot write into .*file"):
-        writable_folder(tmp_path / "file")
+        make_writable_directory(tmp_path / "file")

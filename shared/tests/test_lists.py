@@ -6,9 +6,9 @@ import hashlib
 import numpy as np
 import pytest
 from voiceface.datasets.identities import Identity
-from voiceface.datasets.trials.coverage import check_items, wrong_shares
-from voiceface.datasets.trials.reading import published_bytes, read_list, write_list
-from voiceface.datasets.trials.trial_list import ListError, with_labels
+from voiceface.datasets.trials.coverage import check_trial_items, shared_attribute_rates
+from voiceface.datasets.trials.reading import read_trial_list, to_published_bytes, write_trial_list
+from voiceface.datasets.trials.trial_list import TrialListError, with_labels
 
 PEOPLE = [
     Identity("A", "id1", "A", "f", "X"),
@@ -29,48 +29,50 @@ def write(folder, name, text):
 @pytest.mark.parametrize("name", ["match_g_v2f_2_test.txt", "match_g_v2f_2_test.txt.gz"])
 @pytest.mark.parametrize("text", [MATCH, MATCH.rstrip("\n"), MATCH.replace("\n", "\r\n")])
 def test_matching_list(tmp_path, name, text):
-    found = read_list(write(tmp_path, name, text))
+    found = read_trial_list(write(tmp_path, name, text))
     assert (found.name, found.kind, found.direction, found.stratum) == (
         "match_g_v2f_2_test",
         "match",
         "v2f",
         "G",
     )
-    assert found.anchors == ["id1/v/1.wav", "id2/v/1.wav"] and found.anchor_index.tolist() == [0, 0, 1]
-    lines = [[found.candidates[i] for i in row] for row in found.candidate_index]
+    assert found.probes == ["id1/v/1.wav", "id2/v/1.wav"] and found.probe_index.tolist() == [0, 0, 1]
+    lines = [[found.gallery[i] for i in row] for row in found.gallery_index]
     assert lines == [["A/1.jpg", "B/1.jpg"], ["A/2.jpg", "C/1.jpg"], ["B/1.jpg", "A/1.jpg"]]
-    assert found.candidate_index.dtype == np.int64 and len(found) == 3 and found.labels is None
-    assert found.sha256 == hashlib.sha256(text.encode()).hexdigest() and not found.is_own
+    assert found.gallery_index.dtype == np.int64 and len(found) == 3 and found.labels is None
+    assert found.sha256 == hashlib.sha256(text.encode()).hexdigest() and not found.is_generated
 
 
 def test_labels_come_from_the_identities_and_not_from_the_order_of_lines(tmp_path):
     path = write(tmp_path, "verify_f2v_test.txt", VERIFY)
-    assert read_list(path).labels is None
-    found = read_list(path, PEOPLE)
+    assert read_trial_list(path).labels is None
+    found = read_trial_list(path, PEOPLE)
     assert found.labels.tolist() == [1, 0, 1, 1] and found.labels.dtype == np.int8
     assert (
         found.direction == "f2v"
-        and found.candidate_index.shape == (4, 1)
+        and found.gallery_index.shape == (4, 1)
         and found.faces == ["A/1.jpg", "B/1.jpg"]
     )
-    with pytest.raises(ListError, match=r"1 of 2 items.*B/1.jpg"):
+    with pytest.raises(TrialListError, match=r"1 of 2 items.*B/1.jpg"):
         with_labels(found, [PEOPLE[0], Identity("D", "id2", "D")])
 
 
 def test_of_rows_with_one_face_name_the_last_counts(tmp_path):
     rows = [PEOPLE[0], Identity("A", "id2", "A")]
-    found = read_list(write(tmp_path, "verify_v2f_test.txt", "id1/1.wav A/1.jpg\nid2/1.wav A/1.jpg\n"), rows)
+    found = read_trial_list(
+        write(tmp_path, "verify_v2f_test.txt", "id1/1.wav A/1.jpg\nid2/1.wav A/1.jpg\n"), rows
+    )
     assert found.labels.tolist() == [0, 1]
 
 
 def test_retrieval_list(tmp_path):
-    found = read_list(write(tmp_path, "reterival_v2f_test.txt", RETRIEVAL))
+    found = read_trial_list(write(tmp_path, "reterival_v2f_test.txt", RETRIEVAL))
     assert (
         found.kind == "retrieval"
-        and found.anchors[2] == "id2/v/2.wav"
-        and found.candidates == ["A/1.jpg", "B/1.jpg"]
+        and found.probes[2] == "id2/v/2.wav"
+        and found.gallery == ["A/1.jpg", "B/1.jpg"]
     )
-    assert found.anchor_index is None and found.candidate_index is None and len(found) == 3
+    assert found.probe_index is None and found.gallery_index is None and len(found) == 3
 
 
 @pytest.mark.parametrize(
@@ -78,15 +80,15 @@ def test_retrieval_list(tmp_path):
     [(MATCH, "match", "v2f"), (VERIFY, "verify", "f2v"), (RETRIEVAL, "retrieval", "v2f")],
 )
 def test_content_tells_where_the_name_does_not(tmp_path, text, kind, direction):
-    found = read_list(write(tmp_path, "mine.txt", text), PEOPLE)
+    found = read_trial_list(write(tmp_path, "mine.txt", text), PEOPLE)
     assert (found.kind, found.direction) == (kind, direction)
 
 
 def test_the_content_tells_the_stratum_to_who_knows_the_people(tmp_path):
     same = "id1/v/1.wav A/1.jpg C/1.jpg\nid3/v/1.wav C/1.jpg A/1.jpg\n"
-    assert read_list(write(tmp_path, "mine.txt", same), PEOPLE).stratum == "G"
-    found = read_list(write(tmp_path, "match_v2f_2_val.txt", MATCH), PEOPLE)
-    assert wrong_shares(found, PEOPLE) == {
+    assert read_trial_list(write(tmp_path, "mine.txt", same), PEOPLE).stratum == "G"
+    found = read_trial_list(write(tmp_path, "match_v2f_2_val.txt", MATCH), PEOPLE)
+    assert shared_attribute_rates(found, PEOPLE) == {
         "gender": pytest.approx(1 / 3),
         "nationality": pytest.approx(2 / 3),
     }
@@ -110,69 +112,69 @@ def test_the_content_tells_the_stratum_to_who_knows_the_people(tmp_path):
     ],
 )
 def test_a_broken_list_is_refused_by_line(tmp_path, name, text, words):
-    with pytest.raises(ListError, match=words):
-        read_list(write(tmp_path, name, text))
+    with pytest.raises(TrialListError, match=words):
+        read_trial_list(write(tmp_path, name, text))
 
 
 def test_damaged_and_absent_files(tmp_path):
     path = write(tmp_path, "match_v2f_2_test.txt.gz", MATCH)
     path.write_bytes(path.read_bytes()[:-9])
-    with pytest.raises(ListError, match="gzip"):
-        read_list(path)
+    with pytest.raises(TrialListError, match="gzip"):
+        read_trial_list(path)
     with pytest.raises(FileNotFoundError, match=r"none\.txt"):
-        read_list(tmp_path / "none.txt")
+        read_trial_list(tmp_path / "none.txt")
 
 
 @pytest.mark.parametrize(
     ("name", "text"), [("match_v2f_2_x", MATCH), ("verify_f2v_x", VERIFY), ("reterival_v2f_x", RETRIEVAL)]
 )
 def test_writing_gives_back_the_bytes_that_were_read(tmp_path, name, text):
-    found = read_list(write(tmp_path, f"{name}.txt", text))
-    assert published_bytes(found) == text.encode()
-    assert write_list(tmp_path / "again" / f"{name}.txt.gz", found) == found.sha256
-    again = read_list(tmp_path / "again" / f"{name}.txt.gz")
-    assert again.sha256 == found.sha256 and again.anchors == found.anchors
+    found = read_trial_list(write(tmp_path, f"{name}.txt", text))
+    assert to_published_bytes(found) == text.encode()
+    assert write_trial_list(tmp_path / "again" / f"{name}.txt.gz", found) == found.sha256
+    again = read_trial_list(tmp_path / "again" / f"{name}.txt.gz")
+    assert again.sha256 == found.sha256 and again.probes == found.probes
 
 
 def test_absent_files_are_counted_and_their_lines_skipped_on_request(tmp_path):
-    found = read_list(write(tmp_path, "match_v2f_2_val.txt", MATCH))
-    present = {*found.anchors, *found.candidates} - {"C/1.jpg"}
-    with pytest.raises(ListError, match=r"1 of 6 listed files are not there: C/1.jpg"):
-        check_items(found, present)
-    kept = check_items(found, present, on_absent="skip")
-    assert kept.skipped == 1 and len(kept) == 2 and "A/2.jpg" not in kept.candidates
-    assert published_bytes(kept) == "".join(MATCH.splitlines(True)[::2]).encode()
-    assert check_items(found, {*present, "C/1.jpg"}) is found
-    with pytest.raises(ListError, match="no line is left"):
-        check_items(found, {"id1/v/1.wav"}, on_absent="skip")
-    both = read_list(write(tmp_path, "reterival_v2f_test.txt", RETRIEVAL))
-    assert check_items(both, {"id1/v/1.wav", "A/1.jpg"}, on_absent="skip").skipped == 3
+    found = read_trial_list(write(tmp_path, "match_v2f_2_val.txt", MATCH))
+    present = {*found.probes, *found.gallery} - {"C/1.jpg"}
+    with pytest.raises(TrialListError, match=r"1 of 6 listed files are not there: C/1.jpg"):
+        check_trial_items(found, present)
+    kept = check_trial_items(found, present, on_missing="skip")
+    assert kept.skipped == 1 and len(kept) == 2 and "A/2.jpg" not in kept.gallery
+    assert to_published_bytes(kept) == "".join(MATCH.splitlines(True)[::2]).encode()
+    assert check_trial_items(found, {*present, "C/1.jpg"}) is found
+    with pytest.raises(TrialListError, match="no line is left"):
+        check_trial_items(found, {"id1/v/1.wav"}, on_missing="skip")
+    both = read_trial_list(write(tmp_path, "reterival_v2f_test.txt", RETRIEVAL))
+    assert check_trial_items(both, {"id1/v/1.wav", "A/1.jpg"}, on_missing="skip").skipped == 3
 
 
 def test_skipping_keeps_labels_in_step(tmp_path):
-    found = read_list(write(tmp_path, "verify_f2v_test.txt", VERIFY), PEOPLE)
-    assert check_items(found, {"B/1.jpg", "id2/v/1.wav"}, on_absent="skip").labels.tolist() == [1, 1]
+    found = read_trial_list(write(tmp_path, "verify_f2v_test.txt", VERIFY), PEOPLE)
+    assert check_trial_items(found, {"B/1.jpg", "id2/v/1.wav"}, on_missing="skip").labels.tolist() == [1, 1]
 
 
 def test_cmpc_tables(tmp_path):
     text = "id1/v/1.wav A/1.6/v/1.jpg B/1.6/v/2.jpg\n"
-    found = read_list(write(tmp_path, "matching_v2f_GN.csv.gz", text))
+    found = read_trial_list(write(tmp_path, "matching_v2f_GN.csv.gz", text))
     assert (found.kind, found.direction, found.stratum, len(found)) == ("match", "v2f", "GN", 1)
     rows = "id,voice-speaker-id,face-speaker-id,label,voice-path,face-path\n"
     rows += "1,1,1,1,A/AbCdEfGhIjK_0000007.wav,A/LmNoPqRsTuV/0012375.jpg\n"
     rows += "2,1,2,0,A/-bC_EfGhIjK_0000012.wav,B/_mNoPqRsTu-/0000025.jpg\n"
     path = write(tmp_path, "veriflist_test_random_seenheard.txt", rows)
-    with pytest.raises(ListError, match="vox1_meta"):
-        read_list(path)
-    found = read_list(path, PEOPLE)
+    with pytest.raises(TrialListError, match="vox1_meta"):
+        read_trial_list(path)
+    found = read_trial_list(path, PEOPLE)
     assert found.labels.tolist() == [1, 0] and found.stratum == "U"
     assert found.voices == ["id1/AbCdEfGhIjK/00007.wav", "id1/-bC_EfGhIjK/00012.wav"]
     assert found.faces[1] == "B/1.6/_mNoPqRsTu-/0000025.jpg"
-    with pytest.raises(ListError, match="line 3"):
-        read_list(write(tmp_path, "veriflist_x.txt", rows.replace("_0000012", "_12")), PEOPLE)
+    with pytest.raises(TrialListError, match="line 3"):
+        read_trial_list(write(tmp_path, "veriflist_x.txt", rows.replace("_0000012", "_12")), PEOPLE)
     write(tmp_path, "wav_20k.csv.gz", "VoxCeleb1 ID\twav\nid1\tid1/v/1.wav\n")
-    with pytest.raises(ListError, match="jpg_20k"):
-        read_list(tmp_path / "wav_20k.csv.gz")
+    with pytest.raises(TrialListError, match="jpg_20k"):
+        read_trial_list(tmp_path / "wav_20k.csv.gz")
     write(tmp_path, "jpg_20k.csv.gz", "VoxCeleb1 ID\tjpg\nid1\tA/1.6/v/1.jpg\n")
-    assert read_list(tmp_path / "jpg_20k.csv.gz").direction == "f2v"
-    assert read_list(tmp_path / "wav_20k.csv.gz").candidates == ["A/1.6/v/1.jpg"]
+    assert read_trial_list(tmp_path / "jpg_20k.csv.gz").direction == "f2v"
+    assert read_trial_list(tmp_path / "wav_20k.csv.gz").gallery == ["A/1.6/v/1.jpg"]

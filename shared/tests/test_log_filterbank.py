@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from voiceface.audio.frontends import ExportableLogMel, SF2FLogMel
-from voiceface.audio.mel import floor_bin_mel_bank, samples_in
+from voiceface.audio.mel import floor_bin_mel_filterbank, seconds_to_samples
 
 FRONT, GRAPH = SF2FLogMel(), ExportableLogMel(dtype=torch.float64)
 
@@ -54,7 +54,7 @@ def test_both_front_ends_are_the_definition_for_every_length(length: int) -> Non
     expected = slow_log_mel(wave)
     for front in (FRONT, GRAPH):
         ours = front(as_batch(wave))[0].numpy()
-        assert ours.shape == expected.shape == (40, front.frames(length))
+        assert ours.shape == expected.shape == (40, front.num_frames(length))
         np.testing.assert_allclose(ours, expected, rtol=1e-9, atol=1e-8)
 
 
@@ -71,15 +71,15 @@ def test_the_library_of_the_name_agrees_at_every_rate(rate: int) -> None:
         wave = wave_of(length)
         expected = library.logfbank(wave, rate, nfilt=40, nfft=512).T
         single = ExportableLogMel(rate=rate)(as_batch(wave))[0]
-        np.testing.assert_allclose(SF2FLogMel(rate=rate)(as_batch(wave))[0], expected, atol=1e-8)
+        np.testing.assert_allclose(SF2FLogMel(sample_rate=rate)(as_batch(wave))[0], expected, atol=1e-8)
         assert single.dtype == torch.float32
         np.testing.assert_allclose(single, expected, atol=1e-3)
 
 
 def test_the_bank_is_the_slow_one_and_two_corners_may_fall_on_one_bin() -> None:
     for rate in (8000, 16000, 48000):
-        np.testing.assert_allclose(floor_bin_mel_bank(512, 40, rate), slow_bank(rate), atol=1e-12)
-    narrow = floor_bin_mel_bank(64, 40)
+        np.testing.assert_allclose(floor_bin_mel_filterbank(512, 40, rate), slow_bank(rate), atol=1e-12)
+    narrow = floor_bin_mel_filterbank(64, 40)
     assert (narrow.sum(1) == 0).any()  # energy zero, not an error
     assert torch.isfinite(SF2FLogMel(n_fft=64)(as_batch(wave_of(2000)))).all()
 
@@ -87,7 +87,7 @@ def test_the_bank_is_the_slow_one_and_two_corners_may_fall_on_one_bin() -> None:
 def test_an_impossible_range_is_refused() -> None:
     for low, high in ((0, 9000), (5000, 4000), (-1, 4000)):
         with pytest.raises(ValueError, match="8000 Hz"):
-            floor_bin_mel_bank(512, 40, 16000, low, high)
+            floor_bin_mel_filterbank(512, 40, 16000, low, high)
 
 
 def test_silence_is_the_logarithm_of_the_least_number() -> None:
@@ -112,7 +112,7 @@ def test_waves_of_a_batch_do_not_touch_each_other_and_kinds_of_numbers_do_not_ma
 
 
 def test_halves_of_a_sample_are_rounded_up() -> None:
-    assert [samples_in(0.025, rate) for rate in (8000, 22050, 44100, 44060)] == [200, 551, 1103, 1102]
+    assert [seconds_to_samples(0.025, rate) for rate in (8000, 22050, 44100, 44060)] == [200, 551, 1103, 1102]
 
 
 def test_bad_waves_and_sizes_are_refused() -> None:
@@ -121,7 +121,7 @@ def test_bad_waves_and_sizes_are_refused() -> None:
             with pytest.raises(ValueError, match="T > 0"):
                 front(torch.zeros(shape))
     with pytest.raises(ValueError, match="0 < hop <= window"):
-        SF2FLogMel(window=0.01, hop=0.025)
+        SF2FLogMel(win_seconds=0.01, hop_seconds=0.025)
 
 
 def test_precision_survives_autocast_and_no_gradient_is_kept() -> None:

@@ -10,7 +10,7 @@ import pytest
 import soundfile
 from PIL import Image
 from voiceface.audio import loading as audio
-from voiceface.datasets.corpus import Corpus, CorpusError, Person
+from voiceface.datasets.corpus import Corpus, CorpusError, IdentityRecord
 from voiceface.datasets.identities import Identity
 from voiceface.datasets.pair_dataset import PairDataset
 from voiceface.images import loading as images
@@ -33,7 +33,7 @@ def corpus(tmp_path):
             (tmp_path / "faces" / faces[-1]).parent.mkdir(parents=True, exist_ok=True)
             picture = np.full((40, 40, 3), (10 * i + j, 0, 200), np.uint8)
             Image.fromarray(picture).save(tmp_path / "faces" / faces[-1])
-        people.append(Person(identity, i, tuple(voices), tuple(faces)))
+        people.append(IdentityRecord(identity, i, tuple(voices), tuple(faces)))
     return Corpus(tuple(people), tmp_path / "wav", tmp_path / "faces")
 
 
@@ -42,10 +42,10 @@ def same(first, second):
 
 
 def test_one_entry_per_person_of_the_promised_shapes(corpus):
-    dataset = PairDataset(corpus, side=32, length=LENGTH)
+    dataset = PairDataset(corpus, image_size=32, length=LENGTH)
     assert len(dataset) == 3
     for index in range(3):
-        pair = dataset.draw(index, np.random.default_rng(index))
+        pair = dataset.sample(index, np.random.default_rng(index))
         assert sorted(pair) == ["face", "label", "voice"]
         assert (pair["face"].shape, pair["face"].dtype) == ((3, 32, 32), np.float32)
         assert (pair["voice"].shape, pair["voice"].dtype) == ((LENGTH,), np.float32)
@@ -54,26 +54,26 @@ def test_one_entry_per_person_of_the_promised_shapes(corpus):
 
 
 def test_default_length_is_ten_seconds(corpus):
-    assert PairDataset(corpus).draw(0, np.random.default_rng(0))["voice"].shape == (160_000,)
+    assert PairDataset(corpus).sample(0, np.random.default_rng(0))["voice"].shape == (160_000,)
 
 
 def test_clip_and_picture_are_uniform_and_independent(corpus):
-    dataset = PairDataset(corpus, side=8, length=4, augment=False)
+    dataset = PairDataset(corpus, image_size=8, length=4, augment=False)
     rng = np.random.default_rng(0)
-    pairs = [dataset.draw(2, rng) for _ in range(900)]
+    pairs = [dataset.sample(2, rng) for _ in range(900)]
     seen = Counter((int(p["voice"][0]) - 200, int(p["face"][2, 0, 0]) - 20) for p in pairs)
     assert sorted(seen) == [(clip, picture) for clip in range(3) for picture in range(3)]
     assert all(abs(count - 100) < 45 for count in seen.values())
 
 
 def test_faces_are_blue_green_red(corpus):
-    face = PairDataset(corpus, side=40, augment=False).draw(1, np.random.default_rng(0))["face"]
+    face = PairDataset(corpus, image_size=40, augment=False).sample(1, np.random.default_rng(0))["face"]
     assert (face[0] == 200).all() and (face[1] == 0).all() and set(np.unique(face[2])) <= {10, 11}
 
 
 def test_without_augmentation_the_evaluation_transform_is_used(corpus):
     picture = transforms.to_bgr(images.decode(corpus.face_path(corpus.people[0].faces[0])))
-    plain = PairDataset(corpus, side=24, augment=False).draw(0, np.random.default_rng(3))["face"]
+    plain = PairDataset(corpus, image_size=24, augment=False).sample(0, np.random.default_rng(3))["face"]
     np.testing.assert_array_equal(plain, transforms.evaluation_transform(picture, 24))
 
 
@@ -82,61 +82,68 @@ def test_memory_changes_nothing(corpus, rotation):
     options = {"side": 24, "length": LENGTH, "rotation": rotation, "progress": False}
     disk = PairDataset(corpus, **options)
     memory = PairDataset(corpus, in_memory=True, **options)
-    assert memory.kept_bytes == 6 * 24 * 24 * 3 + 2 * (3 * 1500 + 3 * LENGTH)  # uint8 pictures, int16 clips
-    from_disk = [disk.draw(i % 3, np.random.default_rng(i)) for i in range(20)]
+    assert memory.cached_bytes == 6 * 24 * 24 * 3 + 2 * (3 * 1500 + 3 * LENGTH)  # uint8 pictures, int16 clips
+    from_disk = [disk.sample(i % 3, np.random.default_rng(i)) for i in range(20)]
     for person in corpus.people:  # nothing is read again
         for item in person.voices:
             corpus.voice_path(item).unlink()
         for item in person.faces:
             corpus.face_path(item).unlink()
-    assert all(same(pair, memory.draw(i % 3, np.random.default_rng(i))) for i, pair in enumerate(from_disk))
+    assert all(same(pair, memory.sample(i % 3, np.random.default_rng(i))) for i, pair in enumerate(from_disk))
 
 
 def test_what_is_drawn_may_be_changed(corpus):
     wave = np.linspace(-1.5, 1.5, LENGTH + 7).astype(np.float32)  # no whole numbers: kept as float
-    memory = PairDataset(corpus, lambda path: wave, side=24, length=LENGTH, in_memory=True, progress=False)
-    first = memory.draw(1, np.random.default_rng(0))
+    memory = PairDataset(
+        corpus, lambda path: wave, image_size=24, length=LENGTH, in_memory=True, progress=False
+    )
+    first = memory.sample(1, np.random.default_rng(0))
     np.testing.assert_array_equal(first["voice"], wave[:LENGTH])
     first["voice"][:], first["face"][:] = 0, 0
-    assert memory.draw(1, np.random.default_rng(0))["voice"][0] == -1.5
+    assert memory.sample(1, np.random.default_rng(0))["voice"][0] == -1.5
 
 
 def test_memory_budget_is_kept_and_the_rest_comes_from_disk(corpus, caplog):
     budget = 20_000
     with caplog.at_level(logging.WARNING):
         some = PairDataset(
-            corpus, side=24, length=LENGTH, in_memory=True, memory_budget=budget, progress=False
+            corpus, image_size=24, length=LENGTH, in_memory=True, memory_budget=budget, progress=False
         )
-    assert 0 < some.kept_bytes <= budget
+    assert 0 < some.cached_bytes <= budget
     assert "memory budget" in caplog.text and "of 12 files" in caplog.text
-    disk = PairDataset(corpus, side=24, length=LENGTH)
+    disk = PairDataset(corpus, image_size=24, length=LENGTH)
     assert all(
-        same(some.draw(i, np.random.default_rng(i)), disk.draw(i, np.random.default_rng(i))) for i in range(3)
+        same(some.sample(i, np.random.default_rng(i)), disk.sample(i, np.random.default_rng(i)))
+        for i in range(3)
     )
 
 
 def test_a_pickled_copy_draws_the_same_without_the_memory(corpus):
-    memory = PairDataset(corpus, side=24, length=LENGTH, in_memory=True, progress=False)
+    memory = PairDataset(corpus, image_size=24, length=LENGTH, in_memory=True, progress=False)
     copy = pickle.loads(pickle.dumps(memory))
-    assert copy.kept_bytes == 0 < memory.kept_bytes
-    assert same(copy.draw(2, np.random.default_rng(1)), memory.draw(2, np.random.default_rng(1)))
+    assert copy.kept_bytes == 0 < memory.cached_bytes
+    assert same(copy.draw(2, np.random.default_rng(1)), memory.sample(2, np.random.default_rng(1)))
 
 
 def test_people_who_share_files_are_kept_once(corpus):
     twin = replace(corpus.people[2], label=2)
-    once = PairDataset(corpus, side=24, length=LENGTH, in_memory=True, progress=False)
+    once = PairDataset(corpus, image_size=24, length=LENGTH, in_memory=True, progress=False)
     twice = PairDataset(
-        replace(corpus, people=(*corpus.people, twin)), side=24, length=LENGTH, in_memory=True, progress=False
+        replace(corpus, people=(*corpus.people, twin)),
+        image_size=24,
+        length=LENGTH,
+        in_memory=True,
+        progress=False,
     )
-    assert len(twice) == 4 and twice.kept_bytes == once.kept_bytes
+    assert len(twice) == 4 and twice.cached_bytes == once.cached_bytes
 
 
 def test_other_rates_need_resample(corpus):
     path = corpus.voice_path(corpus.people[0].voices[0])
     soundfile.write(path, np.full(8000, 0.25), 8000)
     with pytest.raises(audio.AudioError, match=r"00000\.wav: sample rate 8000 Hz, expected 16000 Hz"):
-        PairDataset(corpus, length=LENGTH).draw(0, np.random.default_rng(0))
-    voice = PairDataset(corpus, length=LENGTH, resample=True).draw(0, np.random.default_rng(0))["voice"]
+        PairDataset(corpus, length=LENGTH).sample(0, np.random.default_rng(0))
+    voice = PairDataset(corpus, length=LENGTH, resample=True).sample(0, np.random.default_rng(0))["voice"]
     np.testing.assert_allclose(voice[1000:3000], 8192, rtol=1e-2)
 
 
@@ -144,9 +151,9 @@ def test_damaged_clips_follow_the_policy(corpus):
     path = corpus.voice_path(corpus.people[0].voices[0])
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(audio.AudioError, match=r"00000\.wav: truncated"):
-        PairDataset(corpus, length=LENGTH).draw(0, np.random.default_rng(0))
-    tolerant = PairDataset(corpus, length=LENGTH, policy="tolerant")
-    assert tolerant.draw(0, np.random.default_rng(0))["voice"].shape == (LENGTH,)
+        PairDataset(corpus, length=LENGTH).sample(0, np.random.default_rng(0))
+    tolerant = PairDataset(corpus, length=LENGTH, on_corrupt="tolerant")
+    assert tolerant.sample(0, np.random.default_rng(0))["voice"].shape == (LENGTH,)
 
 
 def test_damaged_files_are_met_while_the_memory_is_filled(corpus):
@@ -158,12 +165,12 @@ def test_damaged_files_are_met_while_the_memory_is_filled(corpus):
 def test_loaders_can_be_replaced_and_are_checked(corpus):
     grey = np.full((5, 5, 3), 50, np.uint8)
     dataset = PairDataset(
-        corpus, lambda path: np.arange(3, dtype=np.int16), lambda path: grey, side=4, length=7
+        corpus, lambda path: np.arange(3, dtype=np.int16), lambda path: grey, image_size=4, length=7
     )
-    pair = dataset.draw(0, np.random.default_rng(0))
+    pair = dataset.sample(0, np.random.default_rng(0))
     assert pair["voice"].tolist() == [0, 1, 2, 0, 1, 2, 0]
     with pytest.raises(audio.AudioError, match=r"00000\.wav: loaded as shape \(2, 3\), expected \(T,\)"):
-        PairDataset(corpus, lambda path: np.zeros((2, 3))).draw(0, np.random.default_rng(0))
+        PairDataset(corpus, lambda path: np.zeros((2, 3))).sample(0, np.random.default_rng(0))
 
 
 def test_people_without_files_are_named_in_one_message(corpus):
@@ -190,4 +197,4 @@ def test_options_are_checked(corpus):
     with pytest.raises(ValueError, match="rotation"):
         PairDataset(corpus, rotation="sideways")
     with pytest.raises(ValueError, match="side and length"):
-        PairDataset(corpus, side=0)
+        PairDataset(corpus, image_size=0)

@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from voiceface.audio.frontends import PerceptionistLogMel
-from voiceface.audio.mel import bin_edge_mel_bank, repeat_frames
+from voiceface.audio.mel import bin_edge_mel_filterbank, repeat_frames
 
 FRONT = PerceptionistLogMel()
 
@@ -70,7 +70,7 @@ def test_blocks_of_frames_leave_no_seam(length: int) -> None:
 
 
 def test_bands_sum_to_the_reciprocal_of_a_bin_and_begin_where_stated() -> None:
-    bank = bin_edge_mel_bank(1024, 64, 20, 7200)
+    bank = bin_edge_mel_filterbank(1024, 64, 20, 7200)
     torch.testing.assert_close(bank.sum(0), torch.full((64,), 0.064, dtype=torch.float64))
     assert int(bank[:, 0].nonzero()[0]) == 2
     np.testing.assert_allclose(bank.numpy(), slow_bank(), atol=1e-15)
@@ -78,9 +78,9 @@ def test_bands_sum_to_the_reciprocal_of_a_bin_and_begin_where_stated() -> None:
 
 def test_an_impossible_bank_is_refused() -> None:
     with pytest.raises(ValueError, match="hold no bin"):
-        bin_edge_mel_bank(64, 40, 20, 7200)
+        bin_edge_mel_filterbank(64, 40, 20, 7200)
     with pytest.raises(ValueError, match="8000 Hz"):
-        bin_edge_mel_bank(1024, 64, 20, 9000)
+        bin_edge_mel_filterbank(1024, 64, 20, 9000)
 
 
 def test_the_state_before_reaches_the_first_frame_only() -> None:
@@ -94,7 +94,7 @@ def test_the_state_before_reaches_the_first_frame_only() -> None:
 def test_the_carry_is_the_last_sample_of_the_filled_frame(length: int, last: int | None) -> None:
     wave = wave_of(length)
     expected = 0 if last is None else wave[last]
-    assert FRONT.carry(torch.from_numpy(wave)[None]).tolist() == [expected]
+    assert FRONT.last_sample(torch.from_numpy(wave)[None]).tolist() == [expected]
 
 
 def test_recordings_of_a_batch_do_not_touch_each_other() -> None:
@@ -136,7 +136,7 @@ def test_bad_waves_and_frame_sizes_are_refused() -> None:
         with pytest.raises(ValueError, match="T > 0"):
             FRONT(torch.zeros(shape))
     with pytest.raises(ValueError, match="hop < window"):
-        PerceptionistLogMel(hop=400)
+        PerceptionistLogMel(hop_length=400)
 
 
 def test_the_precision_survives_autocast() -> None:

@@ -6,7 +6,14 @@ import pytest
 import torch
 from torch.nn import functional
 from voiceface.checkpoints.published import CheckpointError
-from voiceface.models.lpips import LPIPS, TAPS, load_lpips, load_trunk, trunk, unit_channels
+from voiceface.models.lpips import (
+    FEATURE_TAPS,
+    LPIPS,
+    build_backbone,
+    load_backbone,
+    load_lpips,
+    normalize_channels,
+)
 
 NETS = ("alex", "vgg", "squeeze")
 
@@ -46,7 +53,7 @@ def test_trunks_are_numbered_as_in_torchvision(name):
     torchvision = pytest.importorskip("torchvision")
     models = {"alex": "alexnet", "vgg": "vgg16", "squeeze": "squeezenet1_1", "vgg19": "vgg19"}
     with torch.device("meta"):
-        theirs, ours = getattr(torchvision.models, models[name])().features, trunk(name)
+        theirs, ours = getattr(torchvision.models, models[name])().features, build_backbone(name)
     assert len(theirs) - len(ours) in (0, 1)  # the last pooling is never read
     wanted = {k: tuple(v.shape) for k, v in theirs.state_dict().items()}
     assert {k: tuple(v.shape) for k, v in ours.state_dict().items()} == wanted
@@ -59,7 +66,7 @@ def test_trunks_are_numbered_as_in_torchvision(name):
 def test_squeezenet_computes_what_torchvisions_does():
     torchvision = pytest.importorskip("torchvision")
     theirs = torchvision.models.squeezenet1_1().features.eval()
-    ours = trunk("squeeze")
+    ours = build_backbone("squeeze")
     ours.load_state_dict(theirs.state_dict())
     given = pictures(1, 3, 50, 41)
     torch.testing.assert_close(ours(given), theirs(given))
@@ -91,7 +98,7 @@ def test_distance_agrees_with_the_published_package(network):
 def test_distance_is_a_sum_over_taps_zero_for_the_same_and_symmetric(network):
     a, b = pictures(3, 3, 70, 45), pictures(3, 3, 70, 45, seed=1)
     each = network.per_layer(a, b)
-    assert each.shape == (len(TAPS[network.net].ends), 3)
+    assert each.shape == (len(FEATURE_TAPS[network.net].layer_ends), 3)
     assert (each > 0).all()
     torch.testing.assert_close(each.sum(0), network(a, b).flatten())
     torch.testing.assert_close(network(a, b), network(b, a))
@@ -145,7 +152,7 @@ def test_gradient_is_finite_where_all_channels_are_zero():
     maps = torch.zeros(1, 4, 2, 2, dtype=torch.float64)
     maps[..., 0] = torch.rand(1, 4, 2, generator=seeded(), dtype=torch.float64)
     maps.requires_grad_()
-    unit = unit_channels(maps)
+    unit = normalize_channels(maps)
     (unit * torch.arange(4.0)[:, None, None]).sum().backward()
     assert maps.grad.isfinite().all()
     torch.testing.assert_close(unit[..., 0].norm(dim=1), torch.ones(1, 2).double())
@@ -184,7 +191,7 @@ def test_files_of_torchvision_and_lpips_are_read(tmp_path):
     loaded = load_lpips(tmp_path / "trunk.pth", tmp_path / "heads.pth", "alex")
     a, b = pictures(1, 3, 64, 64), pictures(1, 3, 64, 64, seed=1)
     assert torch.equal(loaded(a, b), network(a, b))
-    short = load_trunk(trunk("alex")[:4], tmp_path / "trunk.pth")
+    short = load_backbone(build_backbone("alex")[:4], tmp_path / "trunk.pth")
     assert torch.equal(short[3].weight, network.features[3].weight)
 
 
@@ -201,6 +208,6 @@ def test_wrong_files_are_refused_by_name(tmp_path):
     with pytest.raises(ValueError, match="net must be one of"):
         LPIPS("resnet")
     with pytest.raises(ValueError, match="the trunk must be one of"):
-        trunk("vgg11")
+        build_backbone("vgg11")
     with pytest.raises(ValueError, match=r"found \(3, 64, 64\)"):
-        network.maps(pictures(3, 64, 64))
+        network.extract_features(pictures(3, 64, 64))

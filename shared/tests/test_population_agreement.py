@@ -7,16 +7,28 @@ import numpy as np
 import pytest
 import torch
 from voiceface.synthetic.agreement import parts
-from voiceface.synthetic.agreement.agreement import agree, agreement_of, read_people
-from voiceface.synthetic.agreement.result import ABOUT
-from voiceface.synthetic.face.geometry_truth import face_truth, face_truth_of, read_face_truth
-from voiceface.synthetic.face.render import prepare_face, render_picture
-from voiceface.synthetic.ground_truth import TruthError
-from voiceface.synthetic.identities import draw_people
-from voiceface.synthetic.layout import name_of, settings_of
+from voiceface.synthetic.agreement.agreement import (
+    agreement_from_predictions,
+    measure_agreement,
+    predict_identities,
+)
+from voiceface.synthetic.agreement.result import METRIC_DESCRIPTIONS
+from voiceface.synthetic.face.geometry_truth import (
+    build_face_ground_truth,
+    generate_face_ground_truth,
+    read_face_ground_truth,
+)
+from voiceface.synthetic.face.render import prepare_face, render_image
+from voiceface.synthetic.ground_truth import GroundTruthError
+from voiceface.synthetic.identities import sample_identities
+from voiceface.synthetic.layout import build_settings, get_face_name
 from voiceface.synthetic.readers import attribute_reader
-from voiceface.synthetic.readers.attribute_reader import Judge, JudgeConfig, Reading
-from voiceface.synthetic.voice.oracle_listener import listener_pictures
+from voiceface.synthetic.readers.attribute_reader import (
+    AttributePrediction,
+    AttributeReader,
+    AttributeReaderConfig,
+)
+from voiceface.synthetic.voice.oracle_listener import render_listener_faces
 from voiceface.synthetic.writer import write_population
 
 RNG = np.random.default_rng(1)
@@ -24,9 +36,9 @@ RNG = np.random.default_rng(1)
 
 def truth_of_equal_sexes(each=6, rho=1.0):
     """Truth of as many women as men, women first."""
-    whole = draw_people(np.arange(200), rho=rho)
+    whole = sample_identities(np.arange(200), rho=rho)
     rows = [*np.flatnonzero(whole.sex == 0)[:each], *np.flatnonzero(whole.sex == 1)[:each]]
-    return face_truth(whole.take(rows))
+    return build_face_ground_truth(whole.take(rows))
 
 
 def reading_of(truth, pictures=1, noise=0.0, seed=0):
@@ -39,19 +51,23 @@ def reading_of(truth, pictures=1, noise=0.0, seed=0):
 
     table = np.hstack([truth.factors, truth.shape])
     embedding = torch.nn.functional.normalize(seen(table), dim=-1)
-    return Reading(
+    return AttributePrediction(
         embedding, seen(2.0 * truth.sex - 1), seen(truth.factors), seen(truth.shape), seen(truth.skin)
     )
 
 
 def rows_of(reading, rows):
-    return Reading(*(getattr(reading, name)[rows] for name in vars(reading) if name != "features"))
+    return AttributePrediction(
+        *(getattr(reading, name)[rows] for name in vars(reading) if name != "features")
+    )
 
 
 @pytest.fixture(scope="module")
 def judge():
     """An untrained judge that claims to read everything fairly well."""
-    made = Judge(JudgeConfig(widths=(4, 4, 4, 4), squeezed=2, hidden=8, embedding=8))
+    made = AttributeReader(
+        AttributeReaderConfig(widths=(4, 4, 4, 4), bottleneck_channels=2, hidden_dim=8, embedding_dim=8)
+    )
     made.factor_r2 += 0.6
     made.shape_r2 += 0.6
     return made
@@ -59,12 +75,14 @@ def judge():
 
 def test_a_maker_who_knows_the_face_agrees_fully(judge):
     truth = truth_of_equal_sexes()
-    found = agreement_of(judge, reading_of(truth), reading_of(truth, 2), truth, replicates=20)
-    assert list(found.figures) == list(ABOUT)
-    for name, figure in found.figures.items():
+    found = agreement_from_predictions(judge, reading_of(truth), reading_of(truth, 2), truth, replicates=20)
+    assert list(found.metrics) == list(METRIC_DESCRIPTIONS)
+    for name, figure in found.metrics.items():
         wanted = 0.0 if name == "skin distance" else 1.0
-        assert figure.value == pytest.approx(wanted) and figure.ceiling == pytest.approx(wanted), name
-        assert figure.position == pytest.approx(1) and figure.low == pytest.approx(wanted)
+        assert figure.value == pytest.approx(wanted) and figure.real_image_value == pytest.approx(wanted), (
+            name
+        )
+        assert figure.normalized_gain == pytest.approx(1) and figure.low == pytest.approx(wanted)
 
 
 @pytest.mark.parametrize("noise", [0.0, 0.7])
@@ -73,16 +91,16 @@ def test_chance_is_the_mean_over_all_exchanges_within_a_sex(judge, noise):
     each = 5
     truth = truth_of_equal_sexes(each)
     made, real = reading_of(truth, noise=noise), reading_of(truth, 3, noise=0.3, seed=1)
-    stated = agreement_of(judge, made, real, truth, replicates=2).figures
+    stated = agreement_from_predictions(judge, made, real, truth, replicates=2).metrics
     seen = []
     for turn in range(1, each):
         rows = np.concatenate([np.roll(np.arange(each), turn), each + np.roll(np.arange(each), turn)])
-        seen.append(agreement_of(judge, rows_of(made, rows), real, truth, replicates=2).figures)
+        seen.append(agreement_from_predictions(judge, rows_of(made, rows), real, truth, replicates=2).metrics)
     for name, figure in stated.items():
         if name != "sex":
             assert figure.chance == pytest.approx(np.mean([one[name].value for one in seen])), name
     # For the sex anyone's picture counts: 4 of the 9 others are of the own sex.
-    right = parts.sex_hits(parts.averaged(made), truth.sex)
+    right = parts.sex_correct(parts.average_images(made), truth.sex)
     assert stated["sex"].chance == pytest.approx((right.sum() - np.trace(right)) / 90)
 
 
@@ -90,25 +108,27 @@ def test_a_picture_of_anyone_of_the_sex_is_at_chance(judge):
     truth = truth_of_equal_sexes(40)
     real, rng = reading_of(truth, 2, noise=0.2), np.random.default_rng(3)
     rows = np.concatenate([rng.permutation(40), 40 + rng.permutation(40)])
-    found = agreement_of(judge, rows_of(reading_of(truth), rows), real, truth).figures
+    found = agreement_from_predictions(judge, rows_of(reading_of(truth), rows), real, truth).metrics
     for name, figure in found.items():
         if (name != "sex" and "same sex" in name) or name.startswith("factor"):
-            assert abs(figure.value - figure.chance) < 5 * figure.error, name
+            assert abs(figure.value - figure.chance) < 5 * figure.standard_error, name
     assert found["sex"].value == 1.0 and found["shape"].chance > found["shape same sex"].chance
 
 
 def test_the_order_of_people_does_not_matter(judge):
     truth = truth_of_equal_sexes()
     made, real = reading_of(truth, noise=0.5), reading_of(truth, 2, noise=0.5, seed=2)
-    one = agreement_of(judge, made, real, truth, replicates=2).figures
+    one = agreement_from_predictions(judge, made, real, truth, replicates=2).metrics
     rows = np.random.default_rng(0).permutation(12)
     fields = ("k", "sex", "factors", "shape", "skin")
     moved = replace(truth, **{name: getattr(truth, name)[rows] for name in fields})
-    two = agreement_of(judge, rows_of(made, rows), rows_of(real, rows), moved, replicates=2).figures
+    two = agreement_from_predictions(
+        judge, rows_of(made, rows), rows_of(real, rows), moved, replicates=2
+    ).metrics
     for name in one:
         assert one[name].value == pytest.approx(two[name].value), name
         assert one[name].chance == pytest.approx(two[name].chance), name
-        assert one[name].ceiling == pytest.approx(two[name].ceiling), name
+        assert one[name].real_image_value == pytest.approx(two[name].real_image_value), name
 
 
 def test_correlation_against_a_slow_twin():
@@ -127,7 +147,7 @@ def test_correlation_against_a_slow_twin():
                 )
             return np.mean([np.corrcoef(x[:, j], y[:, j])[0, 1] for j in range(4)])
 
-        found = parts.correlation(made, aim, sex, draws, within=within)
+        found = parts.mean_correlation(made, aim, sex, draws, within_sex=within)
         assert found.value == pytest.approx(twin(np.arange(30)))
         rows = [np.repeat(np.arange(30), draw.astype(int)) for draw in draws]
         assert found.replicates == pytest.approx([twin(row) for row in rows])
@@ -136,7 +156,7 @@ def test_correlation_against_a_slow_twin():
 def test_a_maker_of_one_picture_correlates_with_nothing(judge):
     truth = truth_of_equal_sexes()
     same = rows_of(reading_of(truth), np.zeros(12, int))
-    found = agreement_of(judge, same, reading_of(truth, 2), truth, replicates=50).figures
+    found = agreement_from_predictions(judge, same, reading_of(truth, 2), truth, replicates=50).metrics
     assert found["factors"].value == found["factors"].chance == found["shape"].value == 0.0
     assert found["sex"].value == 0.5
     assert found["found 1"].value == pytest.approx(1 / 12) and found["found 5"].value == pytest.approx(5 / 12)
@@ -144,19 +164,24 @@ def test_a_maker_of_one_picture_correlates_with_nothing(judge):
 
 def test_ties_and_ranks_by_hand():
     scores = np.array([[3.0, 2, 2, 1], [0, 0, 0, 0], [5, 1, 4, 2], [0, 1, 2, 3]])
-    assert parts.found_within(scores, 1).tolist() == [[1, 0, 0, 0], [0.25] * 4, [1, 0, 0, 0], [0, 0, 0, 1]]
-    assert parts.found_within(scores, 2)[0].tolist() == [1, 0.5, 0.5, 0]
-    assert parts.found_within(scores, 10).min() == 1
+    assert parts.rank_k_identification(scores, 1).tolist() == [
+        [1, 0, 0, 0],
+        [0.25] * 4,
+        [1, 0, 0, 0],
+        [0, 0, 0, 1],
+    ]
+    assert parts.rank_k_identification(scores, 2)[0].tolist() == [1, 0.5, 0.5, 0]
+    assert parts.rank_k_identification(scores, 10).min() == 1
     group = np.array([0, 1, 1, 0])
-    assert parts.beaten(scores, group)[0].tolist() == [1, 0.5, 0.5, 0]
-    assert parts.beaten(scores, np.zeros(4))[2].tolist() == [1, 0, 2 / 3, 1 / 3]
+    assert parts.fraction_beaten(scores, group)[0].tolist() == [1, 0.5, 0.5, 0]
+    assert parts.fraction_beaten(scores, np.zeros(4))[2].tolist() == [1, 0, 2 / 3, 1 / 3]
 
 
 def test_tied_scores_are_the_log_likelihood_of_sex_and_factors():
     truth = truth_of_equal_sexes(2)
     noise = np.linspace(0.2, 0.9, 8)
-    side = parts.averaged(reading_of(truth, noise=0.8))
-    found = parts.tied_scores(side, truth.sex, truth.factors, noise)
+    side = parts.average_images(reading_of(truth, noise=0.8))
+    found = parts.attribute_log_likelihood(side, truth.sex, truth.factors, noise)
     chance = 1 / (1 + np.exp(-side.sex_logit[1]))
     gap = side.factors[1] - truth.factors[3]
     assert truth.sex[3] == 1
@@ -165,106 +190,125 @@ def test_tied_scores_are_the_log_likelihood_of_sex_and_factors():
 
 def test_what_is_tied_follows_the_population(judge):
     def figures(truth):
-        return agreement_of(judge, reading_of(truth), reading_of(truth, 2), truth, replicates=2).figures
+        return agreement_from_predictions(
+            judge, reading_of(truth), reading_of(truth, 2), truth, replicates=2
+        ).metrics
 
     loose = figures(truth_of_equal_sexes(rho=0.0))
-    assert loose["sex"].tie == "tied" and loose["found 1"].tie == loose["shape"].tie == "in part"
+    assert (
+        loose["sex"].voice_dependence == "tied"
+        and loose["found 1"].voice_dependence == loose["shape"].voice_dependence == "in part"
+    )
     for name in ("factors", "factor age", "shape same sex", "matching same sex", "tied matching same sex"):
-        assert loose[name].tie == "free", name
-    assert loose["factors"].bound == loose["shape same sex"].bound == 0.0
+        assert loose[name].voice_dependence == "free", name
+    assert loose["factors"].upper_bound == loose["shape same sex"].upper_bound == 0.0
     usual = figures(truth_of_equal_sexes(rho=0.7))
-    assert usual["factor lip"].tie == "tied" and usual["factor lip"].bound == pytest.approx(0.7)
-    assert 0.3 < usual["shape same sex"].bound < 0.7 and usual["skin"].tie == "free"
-    assert usual["free shape same sex"].tie == "free" and usual["free shape same sex"].bound == 0
+    assert usual["factor lip"].voice_dependence == "tied" and usual[
+        "factor lip"
+    ].upper_bound == pytest.approx(0.7)
+    assert 0.3 < usual["shape same sex"].upper_bound < 0.7 and usual["skin"].voice_dependence == "free"
+    assert (
+        usual["free shape same sex"].voice_dependence == "free"
+        and usual["free shape same sex"].upper_bound == 0
+    )
     truth = replace(truth_of_equal_sexes(), share_sex=False, confound=0.5)
-    assert figures(truth)["sex"].tie == "free" and figures(truth)["skin"].tie == "in part"
+    assert (
+        figures(truth)["sex"].voice_dependence == "free"
+        and figures(truth)["skin"].voice_dependence == "in part"
+    )
 
 
 def test_only_readable_coefficients_count(judge):
     truth = truth_of_equal_sexes()
-    blind = Judge(judge.config)
-    found = agreement_of(blind, reading_of(truth), reading_of(truth, 2), truth, replicates=2).figures
+    blind = AttributeReader(judge.config)
+    found = agreement_from_predictions(
+        blind, reading_of(truth), reading_of(truth, 2), truth, replicates=2
+    ).metrics
     assert not {"shape", "shape same sex", "free shape same sex"} & set(found)
 
 
 def test_several_made_pictures_are_averaged_and_one_true_picture_gives_no_ceiling(judge):
     truth = truth_of_equal_sexes(20)
     real = reading_of(truth, 1)
-    one = agreement_of(judge, reading_of(truth, 1, noise=1.0), real, truth, replicates=2)
-    many = agreement_of(judge, reading_of(truth, 16, noise=1.0), real, truth, replicates=2)
-    assert many.figures["factors"].value > one.figures["factors"].value + 0.1
-    assert many.pictures == 16 and many.gallery == 1
-    assert one.figures["factors"].ceiling is None and one.figures["factors"].position is None
-    assert "-" in one.table()
+    one = agreement_from_predictions(judge, reading_of(truth, 1, noise=1.0), real, truth, replicates=2)
+    many = agreement_from_predictions(judge, reading_of(truth, 16, noise=1.0), real, truth, replicates=2)
+    assert many.metrics["factors"].value > one.metrics["factors"].value + 0.1
+    assert many.num_generated == 16 and many.num_gallery_images == 1
+    assert one.metrics["factors"].real_image_value is None and one.metrics["factors"].normalized_gain is None
+    assert "-" in one.format_table()
 
 
 def test_what_cannot_be_compared_is_refused(judge):
     truth = truth_of_equal_sexes(3)
     with pytest.raises(ValueError, match="same people: got 5, 6 and 6"):
-        agreement_of(judge, rows_of(reading_of(truth), range(5)), reading_of(truth, 2), truth)
+        agreement_from_predictions(judge, rows_of(reading_of(truth), range(5)), reading_of(truth, 2), truth)
     lonely = replace(truth, sex=np.array([0, 0, 0, 0, 0, 1]))
     with pytest.raises(ValueError, match="two people of each sex"):
-        agreement_of(judge, reading_of(truth), reading_of(truth), lonely)
+        agreement_from_predictions(judge, reading_of(truth), reading_of(truth), lonely)
     broken = reading_of(truth)
     broken.factors[0, 0, 0] = np.nan
     with pytest.raises(ValueError, match="not finite"):
-        agreement_of(judge, broken, reading_of(truth), truth)
+        agreement_from_predictions(judge, broken, reading_of(truth), truth)
     with pytest.raises(ValueError, match="people, pictures, 3, S, S"):
-        read_people(judge, torch.rand(4, 3, 64, 64))
+        predict_identities(judge, torch.rand(4, 3, 64, 64))
 
 
 def test_table_and_json(judge, tmp_path):
     truth = truth_of_equal_sexes(rho=0.7)
-    found = agreement_of(judge, reading_of(truth, noise=0.3), reading_of(truth, 3, noise=0.3), truth)
-    table = found.table()
+    found = agreement_from_predictions(
+        judge, reading_of(truth, noise=0.3), reading_of(truth, 3, noise=0.3), truth
+    )
+    table = found.format_table()
     assert table.startswith("synthetic population, 12 people") and "95% interval" in table
     assert "tied (follows the voice): sex, factors" in table and "free (does not): free shape" in table
     found.save(tmp_path / "agreement.json")
     again = json.loads((tmp_path / "agreement.json").read_text())
     assert again["data"] == "synthetic population" and again["people"] == 12 and again["gallery"] == 2
-    assert again["figures"]["found 1"]["about"] == ABOUT["found 1"]
-    assert again["figures"]["factors"]["value"] == found.figures["factors"].value
+    assert again["figures"]["found 1"]["about"] == METRIC_DESCRIPTIONS["found 1"]
+    assert again["figures"]["factors"]["value"] == found.metrics["factors"].value
 
 
 def test_the_bundled_judge_tells_true_from_exchanged_pictures():
-    people = draw_people(np.arange(116, 146), rho=1.0)
+    people = sample_identities(np.arange(116, 146), rho=1.0)
     pictures = np.empty((30, 3, 64, 64, 3), np.uint8)
     for i in range(30):
         face = prepare_face(people, i)
         for j in range(3):
-            pictures[i, j] = render_picture(people, i, j, side=64, nuisance=0.3, face=face).image
+            pictures[i, j] = render_image(people, i, j, image_size=64, nuisance=0.3, face=face).image
     shown = torch.from_numpy(pictures).permute(0, 1, 4, 2, 3).contiguous()
-    judge, truth = attribute_reader.load(), face_truth(people)
-    right = agree(judge, shown[:, 0], shown[:, 1:], truth, replicates=100)
-    assert right.judge == judge.about["sha256"]
+    judge, truth = attribute_reader.load_reader(), build_face_ground_truth(people)
+    right = measure_agreement(judge, shown[:, 0], shown[:, 1:], truth, replicates=100)
+    assert right.reader_sha256 == judge.metadata["sha256"]
     for name in ("factors", "shape same sex", "found 1", "tied found 10", "matching same sex", "skin"):
-        figure = right.figures[name]
-        assert figure.low > figure.chance and 0.6 < figure.position < 1.5, name
+        figure = right.metrics[name]
+        assert figure.low > figure.chance and 0.6 < figure.normalized_gain < 1.5, name
     others = np.arange(30)
     for sex in (0, 1):
         mine = np.flatnonzero(truth.sex == sex)
         others[mine] = np.roll(mine, 1)
-    wrong = agree(judge, shown[others, 0].float() / 255.0, shown[:, 1:], truth, replicates=100).figures
+    wrong = measure_agreement(
+        judge, shown[others, 0].float() / 255.0, shown[:, 1:], truth, replicates=100
+    ).metrics
     for name in ("factors", "shape same sex", "matching same sex"):
-        assert abs(wrong[name].value - wrong[name].chance) < 4 * wrong[name].error, name
+        assert abs(wrong[name].value - wrong[name].chance) < 4 * wrong[name].standard_error, name
 
 
 def test_a_perfect_listener_draws_what_the_voice_tells_and_nothing_else():
     """At rho 0.7 the factors follow the voice's; at rho 0 a sex differs in free things only."""
-    ids, judge = list(range(116, 146)), attribute_reader.load()
+    ids, judge = list(range(116, 146)), attribute_reader.load_reader()
     read = {}
     for rho in (0.0, 0.7):
-        settings = settings_of("quick", rho=rho)
-        made = listener_pictures(settings, ids)
+        settings = build_settings("quick", rho=rho)
+        made = render_listener_faces(settings, ids)
         assert made.shape == (30, 3, 64, 64) and made.dtype == torch.uint8
-        read[rho] = attribute_reader.read(judge, made)
-    people = draw_people(np.array(ids), rho=0.7)
+        read[rho] = attribute_reader.predict_batched(judge, made)
+    people = sample_identities(np.array(ids), rho=0.7)
     assert np.array_equal(read[0.7].sex_logit.numpy() > 0, people.sex == 1)
     found = read[0.7].factors.numpy()
     for j in range(8):
-        assert np.corrcoef(found[:, j], people.v[:, j])[0, 1] > 0.8, j
+        assert np.corrcoef(found[:, j], people.voice_factors[:, j])[0, 1] > 0.8, j
     assert (read[0.0].factors.numpy().std(0) < 0.5 * found.std(0)).all()
-    skins = face_truth(people).skin.mean(1)
+    skins = build_face_ground_truth(people).skin.mean(1)
     assert abs(np.corrcoef(read[0.7].skin.numpy().mean(1), skins)[0, 1]) < 0.6
 
 
@@ -278,27 +322,30 @@ def test_truth_of_a_folder_is_the_truth_of_its_settings(tmp_path):
         "pictures": 1,
         "picture_side": 32,
     }
-    settings = settings_of("tiny", rho=0.5, **how)
+    settings = build_settings("tiny", rho=0.5, **how)
     write_population(tmp_path / "people", settings, workers=1, lists=False, progress=False)
     ids = settings.ids("test")[::-1] + settings.ids("train")
-    names = [name_of(k, settings) for k in ids]
-    found, wanted = read_face_truth(tmp_path / "people", names), face_truth_of(settings, ids)
-    assert found.k.tolist() == ids and np.array_equal(found.shape, wanted.shape)
+    names = [get_face_name(k, settings) for k in ids]
+    found, wanted = (
+        read_face_ground_truth(tmp_path / "people", names),
+        generate_face_ground_truth(settings, ids),
+    )
+    assert found.ids.tolist() == ids and np.array_equal(found.shape, wanted.shape)
     stored = np.load(tmp_path / "people" / "truth" / "shape.npy")
     place = {k: row for row, k in enumerate(settings.ids())}
     assert np.allclose(stored[[place[k] for k in ids]], found.shape, atol=1e-5)
-    with pytest.raises(TruthError, match="not in the population"):
-        read_face_truth(tmp_path / "people", ["Nobody.00001"])
+    with pytest.raises(GroundTruthError, match="not in the population"):
+        read_face_ground_truth(tmp_path / "people", ["Nobody.00001"])
 
 
 def test_skin_of_the_truth_is_what_the_picture_shows():
     """Between two people of very different skin the cheeks differ in the same direction."""
-    people = draw_people(np.arange(60))
-    truth = face_truth(people)
+    people = sample_identities(np.arange(60))
+    truth = build_face_ground_truth(people)
     order = np.argsort(truth.skin.mean(1))
     cheeks = []
     for row in (order[0], order[-1]):
-        drawn = render_picture(people, int(row), 0, side=64, nuisance=0.0)
+        drawn = render_image(people, int(row), 0, image_size=64, nuisance=0.0)
         x, y = np.rint((drawn.landmarks[2] + drawn.landmarks[30]) / 2).astype(int)
         cheeks.append(drawn.image[y - 1 : y + 2, x - 1 : x + 2].reshape(-1, 3).mean(0) / 255)
     wanted = truth.skin[order[-1]] - truth.skin[order[0]]

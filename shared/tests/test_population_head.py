@@ -6,7 +6,7 @@ import time
 import numpy as np
 import pytest
 from voiceface.synthetic.face import head, head_bases
-from voiceface.synthetic.identities import draw_people
+from voiceface.synthetic.identities import sample_identities
 
 # Means of men and women in mm, from the design's table; they must agree within 10 %.
 EXPECTED = {
@@ -22,12 +22,12 @@ EXPECTED = {
 
 @pytest.fixture(scope="module")
 def model():
-    return head.head_model()
+    return head.build_head_model()
 
 
 @pytest.fixture(scope="module")
 def crowd():
-    return draw_people(np.arange(2000), seed=3)
+    return sample_identities(np.arange(2000), seed=3)
 
 
 def test_profiles_are_the_usual_monotone_cubic():
@@ -44,9 +44,11 @@ def test_profiles_are_the_usual_monotone_cubic():
         places, values = np.array(knots, float).T
         inside = np.clip(at, places[0], places[-1])
         assert np.allclose(
-            head_bases.profile(knots, at), PchipInterpolator(places, values)(inside), atol=1e-9
+            head_bases.monotone_cubic(knots, at), PchipInterpolator(places, values)(inside), atol=1e-9
         )
-    assert (head_bases.profile(head_bases.NOSE_HEIGHT, np.array([-60.0, 20.0]), outside=0.0) == 0).all()
+    assert (
+        head_bases.monotone_cubic(head_bases.NOSE_HEIGHT, np.array([-60.0, 20.0]), outside=0.0) == 0
+    ).all()
 
 
 def test_counts(model):
@@ -58,13 +60,13 @@ def test_counts(model):
 
 
 def test_computed_in_a_moment_and_kept():
-    from voiceface.synthetic.face.head import head_model
+    from voiceface.synthetic.face.head import build_head_model
 
     started = time.process_time()
-    fresh = head_model.__wrapped__(1.0)
+    fresh = build_head_model.__wrapped__(1.0)
     fresh.orthonormal  # noqa: B018
     assert time.process_time() - started < 3.0
-    assert head_model() is head_model()
+    assert build_head_model() is build_head_model()
 
 
 def test_no_degenerate_front_triangle_and_outward_normals(model):
@@ -72,9 +74,9 @@ def test_no_degenerate_front_triangle_and_outward_normals(model):
     double_area = np.linalg.norm(
         np.cross(corners[:, 1] - corners[:, 0], corners[:, 2] - corners[:, 0]), axis=1
     )
-    in_front = (np.cos(head_bases.mean_surface().theta).ravel() > 0.2)[model.triangles].all(axis=1)
+    in_front = (np.cos(head_bases.build_mean_surface().theta).ravel() > 0.2)[model.triangles].all(axis=1)
     assert double_area[in_front].min() > 2 * 0.2
-    normals = head.vertex_normals(model.mean, model.triangles)
+    normals = head.compute_vertex_normals(model.mean, model.triangles)
     assert np.allclose(np.linalg.norm(normals, axis=1), 1.0, atol=1e-6)
     # Away from the vertical axis almost everywhere; never inwards on the smooth forehead and back.
     radial = model.mean[:, [0, 2]] / np.linalg.norm(model.mean[:, [0, 2]], axis=1, keepdims=True)
@@ -112,14 +114,14 @@ def test_landmarks_are_visible_from_the_front(model):
 
 
 def test_anthropometric_means(model, crowd):
-    measured = head.measure(model.landmark_points(head.identity_coefficients(crowd)))
+    measured = head.landmark_distances(model.landmark_points(head.shape_coefficients(crowd)))
     for name, (men, women) in EXPECTED.items():
         assert measured[name][crowd.face_sex == 1].mean() == pytest.approx(men, rel=0.10), name
         assert measured[name][crowd.face_sex == 0].mean() == pytest.approx(women, rel=0.10), name
 
 
 def test_coefficients_have_unit_variance_within_a_sex(crowd):
-    alpha = head.identity_coefficients(crowd)
+    alpha = head.shape_coefficients(crowd)
     for sex in (0, 1):
         mine = alpha[crowd.face_sex == sex]
         assert np.abs(mine.std(axis=0) - 1).max() < 0.1
@@ -128,23 +130,27 @@ def test_coefficients_have_unit_variance_within_a_sex(crowd):
 
 
 def test_the_face_sex_counts_and_not_the_voice_sex():
-    people = draw_people(np.arange(60), share_sex=False)
-    alpha = head.identity_coefficients(people)
-    shift = (alpha - people.g @ head_bases.loadings().T - people.q * head_bases.residual_scale())[:, 4]
+    people = sample_identities(np.arange(60), share_sex=False)
+    alpha = head.shape_coefficients(people)
+    shift = (
+        alpha
+        - people.face_factors @ head_bases.factor_loadings().T
+        - people.shape_nuisance * head_bases.residual_scale()
+    )[:, 4]
     assert np.allclose(shift > 0, people.face_sex == 1)
     assert (people.face_sex != people.sex).any()
 
 
 def test_recovery_of_the_factors_from_the_true_shape():
     table = [0.80, 0.79, 0.74, 0.78, 0.82, 0.78, 0.80, 0.63]
-    assert np.abs(head.shape_recovery() - table).max() < 0.01
-    coupled = (head_bases.loadings() ** 2).sum(axis=1)
+    assert np.abs(head.max_factor_r2() - table).max() < 0.01
+    coupled = (head_bases.factor_loadings() ** 2).sum(axis=1)
     assert (coupled > 0).sum() == 26
     assert coupled[coupled > 0].mean() == pytest.approx(0.445, abs=0.001)
 
 
 def test_coefficients_mesh_coefficients_round_trip(model, crowd):
-    alpha = head.identity_coefficients(crowd)[5]
+    alpha = head.shape_coefficients(crowd)[5]
     assert np.abs(model.solve(model.vertices(alpha)) - alpha).max() < 1e-4
     assert np.linalg.matrix_rank(model.shape.reshape(40, -1)) == 40
     assert np.linalg.matrix_rank(model.expression.reshape(10, -1)) == 10
@@ -152,10 +158,10 @@ def test_coefficients_mesh_coefficients_round_trip(model, crowd):
 
 def test_face_gain_scales_all_bases(model):
     alpha = np.linspace(-1, 1, 40)
-    half = head.head_model(0.5)
-    assert np.allclose(half.vertices(alpha) - half.mean, 0.5 * (model.vertices(alpha) - model.mean))
+    half = head.build_head_model(0.5)
+    assert np.allclose(half.compute_vertices(alpha) - half.mean, 0.5 * (model.vertices(alpha) - model.mean))
     with pytest.raises(ValueError, match="face_gain"):
-        head.head_model(0.0)
+        head.build_head_model(0.0)
 
 
 def test_orthonormal_form_gives_the_same_heads(model, crowd):
@@ -164,8 +170,8 @@ def test_orthonormal_form_gives_the_same_heads(model, crowd):
     for basis in (form.w_shp, form.w_exp):
         product = basis.astype(float).T @ basis
         assert np.abs(product - np.eye(len(product))).max() < 1e-5
-    alpha, expression = head.identity_coefficients(crowd)[7], np.full(10, 0.4)
-    ours = model.vertices(alpha, expression) * head.MICROMETRES
+    alpha, expression = head.shape_coefficients(crowd)[7], np.full(10, 0.4)
+    ours = model.vertices(alpha, expression) * head.MICROMETRES_PER_MM
     theirs = form.u_shp + form.u_exp
     theirs = theirs + form.w_shp @ (form.shape_from_semantic @ alpha)[:, None]
     theirs = theirs + form.w_exp @ (form.expression_from_semantic @ expression)[:, None]
@@ -179,7 +185,7 @@ def test_orthonormal_form_gives_the_same_heads(model, crowd):
 
 def test_whitening_describes_the_population(model, crowd):
     form = model.orthonormal
-    coefficients = head.identity_coefficients(crowd) @ form.shape_from_semantic.T
+    coefficients = head.shape_coefficients(crowd) @ form.shape_from_semantic.T
     white = (coefficients - form.param_mean[12:52]) / form.param_std[12:52]
     assert np.abs(white.mean(axis=0)).max() < 0.12
     assert np.abs(white.std(axis=0) - 1).max() < 0.1
@@ -207,17 +213,17 @@ def test_obj_file_reads_back(model, tmp_path):
 
 
 def test_pairs_measure_what_they_name(model):
-    distances = head.measure(model.mean[model.landmarks], head.MEASURING_PAIRS)
+    distances = head.landmark_distances(model.mean[model.landmarks], head.RATIO_LANDMARK_PAIRS)
     assert set(distances) == {"OICD", "FR", "CR", "ER", "MR"}
     assert distances["ER"] > distances["MR"] > distances["CR"]
     with pytest.raises(ValueError, match="68 landmarks"):
-        head.measure(model.mean[:10])
+        head.landmark_distances(model.mean[:10])
 
 
 @pytest.mark.parametrize("name", head_bases.EXPRESSION_NAMES)
 def test_expressions_stay_on_the_face(model, name):
     moved = np.linalg.norm(model.expression[head_bases.EXPRESSION_NAMES.index(name)], axis=1)
-    back = np.cos(head_bases.mean_surface().theta).ravel() < -0.3
+    back = np.cos(head_bases.build_mean_surface().theta).ravel() < -0.3
     assert moved.max() > 1.0
     assert moved[back].max() < 0.1
 

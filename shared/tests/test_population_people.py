@@ -10,32 +10,32 @@ from voiceface.synthetic.counter_rng import STREAMS, integers, mix64, normals, u
 from voiceface.synthetic.identities import (
     FACTORS,
     NATIONALITIES,
-    draw_people,
+    build_factor_table,
+    compute_factor_digest,
     face_name,
-    factor_digest,
-    factor_table,
-    split_of,
-    video_count,
+    get_clip_video,
+    get_image_video,
+    get_split,
+    num_videos,
+    sample_identities,
     video_id,
-    video_of_clip,
-    video_of_picture,
     voice_id,
 )
-from voiceface.synthetic.presets import PRESETS, Preset, ids_of, preset_of
+from voiceface.synthetic.presets import PRESETS, Preset, get_preset, get_split_ids
 
 GOLDEN = Path(__file__).with_name("population_factors.csv")
 
 
 @pytest.fixture(scope="module")
 def crowd():
-    return draw_people(np.arange(20_000))
+    return sample_identities(np.arange(20_000))
 
 
 def test_factor_table_keeps_its_golden_values():
     golden = np.loadtxt(GOLDEN, delimiter=",", skiprows=1)
-    people = draw_people(np.arange(32))
-    np.testing.assert_allclose(factor_table(people), golden, atol=1e-12, rtol=0)
-    assert factor_digest(people) == "bfc61c19bd0afd8ec2995d3a1c0be531e3f6fa9d21da145481de0e2c97a14a6f"
+    people = sample_identities(np.arange(32))
+    np.testing.assert_allclose(build_factor_table(people), golden, atol=1e-12, rtol=0)
+    assert compute_factor_digest(people) == "bfc61c19bd0afd8ec2995d3a1c0be531e3f6fa9d21da145481de0e2c97a14a6f"
 
 
 def test_raw_numbers_keep_their_golden_hash():
@@ -73,14 +73,14 @@ def test_numbers_depend_on_their_place_only():
         lambda: integers(0, -1, "clip", 0, 1),
         lambda: integers(0, 0.5, "clip", 0, 1),
         lambda: integers(0, 0, "nothing", 0, 1),
-        lambda: draw_people([1], rho=1.5),
-        lambda: draw_people([1], rho=[0.5, 0.5]),
-        lambda: draw_people([[1, 2]]),
-        lambda: draw_people([1], confound=-0.1),
+        lambda: sample_identities([1], rho=1.5),
+        lambda: sample_identities([1], rho=[0.5, 0.5]),
+        lambda: sample_identities([[1, 2]]),
+        lambda: sample_identities([1], confound=-0.1),
         lambda: voice_id(-3),
-        lambda: split_of(1.5),
-        lambda: preset_of("huge"),
-        lambda: ids_of("tiny", "dev"),
+        lambda: get_split(1.5),
+        lambda: get_preset("huge"),
+        lambda: get_split_ids("tiny", "dev"),
         lambda: Preset("x", 1, 117, 1, 1, 1.0, 1, 64, 1.0, 1.0),
     ],
 )
@@ -90,11 +90,11 @@ def test_wrong_values_are_refused(call):
 
 
 def test_identities_do_not_depend_on_company_or_order(crowd):
-    mixed = draw_people([17, 19_999, 3])
+    mixed = sample_identities([17, 19_999, 3])
     for name in ("sex", "v", "g", "q", "age", "height", "nationality", "rate", "vowel_offset"):
         np.testing.assert_array_equal(getattr(mixed, name), getattr(crowd, name)[[17, 19_999, 3]])
-    np.testing.assert_array_equal(crowd.take([17, 19_999, 3]).v, mixed.v)
-    assert len(draw_people([])) == 0
+    np.testing.assert_array_equal(crowd.take([17, 19_999, 3]).v, mixed.voice_factors)
+    assert len(sample_identities([])) == 0
 
 
 def test_coupling_is_the_correlation_within_sex(crowd):
@@ -102,11 +102,13 @@ def test_coupling_is_the_correlation_within_sex(crowd):
         rows = crowd.sex == sex
         for j in range(len(FACTORS)):
             assert np.corrcoef(crowd.v[rows, j], crowd.g[rows, j])[0, 1] == pytest.approx(0.7, abs=0.04)
-    profile = draw_people(np.arange(8000), rho=0.8, profile=np.linspace(0, 1, 8))
-    measured = [np.corrcoef(profile.v[:, j], profile.g[:, j])[0, 1] for j in range(8)]
+    profile = sample_identities(np.arange(8000), rho=0.8, factor_scales=np.linspace(0, 1, 8))
+    measured = [np.corrcoef(profile.voice_factors[:, j], profile.face_factors[:, j])[0, 1] for j in range(8)]
     np.testing.assert_allclose(measured, 0.8 * np.linspace(0, 1, 8), atol=0.04)
-    np.testing.assert_allclose(draw_people([0], rho=[0.1] * 8).c, 0.1)
-    np.testing.assert_array_equal(draw_people([5], rho=1).v, draw_people([5], rho=1).g)
+    np.testing.assert_allclose(sample_identities([0], rho=[0.1] * 8).coupling, 0.1)
+    np.testing.assert_array_equal(
+        sample_identities([5], rho=1).voice_factors, sample_identities([5], rho=1).face_factors
+    )
 
 
 def test_marginals_are_standard_normal(crowd):
@@ -133,7 +135,7 @@ def test_nuisance_is_independent_of_factors_and_of_the_other_side(crowd):
 
 
 def test_coupling_leaves_the_voice_side_alone():
-    loose, tight = draw_people(np.arange(50), rho=0), draw_people(np.arange(50), rho=1)
+    loose, tight = sample_identities(np.arange(50), rho=0), sample_identities(np.arange(50), rho=1)
     for name in (
         "sex",
         "v",
@@ -146,13 +148,13 @@ def test_coupling_leaves_the_voice_side_alone():
         "q",
     ):
         np.testing.assert_array_equal(getattr(loose, name), getattr(tight, name))
-    assert not np.allclose(loose.g, tight.g)
+    assert not np.allclose(loose.face_factors, tight.face_factors)
 
 
 def test_sex_of_the_face_can_be_drawn_anew():
-    apart = draw_people(np.arange(4000), share_sex=False)
+    apart = sample_identities(np.arange(4000), share_sex=False)
     assert np.mean(apart.sex == apart.face_sex) == pytest.approx(0.5, abs=0.04)
-    together = draw_people(np.arange(4000))
+    together = sample_identities(np.arange(4000))
     np.testing.assert_array_equal(together.sex, together.face_sex)
     np.testing.assert_array_equal(apart.sex, together.sex)
 
@@ -171,7 +173,7 @@ def test_table_columns(crowd):
 
 
 def test_confound_works_only_when_asked_for():
-    plain, tied = draw_people(np.arange(60)), draw_people(np.arange(60), confound=0.5)
+    plain, tied = sample_identities(np.arange(60)), sample_identities(np.arange(60), confound=0.5)
     assert not plain.vowel_shift.any()
     assert not plain.skin_shift.any()
     np.testing.assert_array_equal(plain.nationality, tied.nationality)
@@ -181,16 +183,16 @@ def test_confound_works_only_when_asked_for():
         assert np.ptp(tied.vowel_shift[rows], axis=0).max() == 0
     assert len(np.unique(tied.skin_shift)) == 8
     np.testing.assert_allclose(
-        draw_people([4], confound=1).vowel_shift, 2 * draw_people([4], confound=0.5).vowel_shift
+        sample_identities([4], confound=1).vowel_shift, 2 * sample_identities([4], confound=0.5).vowel_shift
     )
 
 
 def test_ids_names_and_splits_of_the_standard_set():
-    splits = [split_of(k) for k in range(1251)]
+    splits = [get_split(k) for k in range(1251)]
     assert [splits.count(name) for name in ("val", "test", "train")] == [116, 193, 942]
     assert (voice_id(0), voice_id(308), voice_id(1250)) == ("id10001", "id10309", "id11251")
     assert voice_id(1251) == "id20001252"
-    assert split_of(1251) == split_of(99_999) == "train"
+    assert get_split(1251) == get_split(99_999) == "train"
     names = [face_name(k) for k in range(1251)]
     assert names == sorted(names)
     assert len(set(names)) == len(names)
@@ -203,24 +205,24 @@ def test_ids_names_and_splits_of_the_standard_set():
 
 
 def test_videos():
-    counts = [video_count(k) for k in range(300)]
+    counts = [num_videos(k) for k in range(300)]
     assert set(counts) == {2, 3, 4}
     ids = {video_id(k, video) for k in range(300) for video in range(counts[k])}
     assert len(ids) == sum(counts)
     assert all(re.fullmatch(r"[A-Za-z0-9_-]{11}", name) for name in ids)
     assert {"-", "_"} <= set("".join(ids))
-    assert [video_of_clip(0, clip) for clip in range(8)] == [clip % counts[0] for clip in range(8)]
-    assert {video_of_picture(1, picture) for picture in range(8)} == set(range(counts[1]))
+    assert [get_clip_video(0, clip) for clip in range(8)] == [clip % counts[0] for clip in range(8)]
+    assert {get_image_video(1, picture) for picture in range(8)} == set(range(counts[1]))
 
 
 def test_presets_take_the_first_of_each_range():
     assert set(PRESETS) == {"tiny", "quick", "standard", "study", "large", "quirks"}
-    assert list(ids_of("tiny", "val")) == [0, 1, 2, 3]
-    assert list(ids_of("tiny", "test")) == list(range(116, 124))
-    assert ids_of("standard") == list(range(1251))
-    assert len(ids_of("large")) == PRESETS["large"].identities == 100_000
+    assert list(get_split_ids("tiny", "val")) == [0, 1, 2, 3]
+    assert list(get_split_ids("tiny", "test")) == list(range(116, 124))
+    assert get_split_ids("standard") == list(range(1251))
+    assert len(get_split_ids("large")) == PRESETS["large"].num_identities == 100_000
     assert PRESETS["study"].rhos == (0.0, 0.2, 0.5, 0.7, 0.85, 1.0)
     assert PRESETS["standard"].rhos == (0.7,)
     for preset in PRESETS.values():
         for split in ("train", "val", "test"):
-            assert {split_of(k) for k in ids_of(preset, split)} == {split}
+            assert {get_split(k) for k in get_split_ids(preset, split)} == {split}

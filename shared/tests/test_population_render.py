@@ -5,15 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from voiceface.synthetic.face import raster_reference, render
-from voiceface.synthetic.face.appearance import appearance_of
-from voiceface.synthetic.identities import draw_people
+from voiceface.synthetic.face.appearance import build_appearance
+from voiceface.synthetic.identities import sample_identities
 
 SIDE = 96
 
 
 @pytest.fixture(scope="module")
 def people():
-    return draw_people(np.arange(24), seed=0)
+    return sample_identities(np.arange(24), seed=0)
 
 
 def plain(people, row=0, **values):
@@ -33,19 +33,19 @@ def patch(image, landmarks, indices, radius=2):
 
 
 def test_shape_type_and_truth(people):
-    picture = render.render_picture(people, 3, 1, side=SIDE)
+    picture = render.render_image(people, 3, 1, image_size=SIDE)
     assert picture.image.shape == (SIDE, SIDE, 3) and picture.image.dtype == np.uint8
     assert picture.expression.shape == (10,) and (picture.expression >= 0).all()
-    assert picture.pose.shape == (3,) and np.abs(picture.pose).max() < 40
+    assert picture.pose_degrees.shape == (3,) and np.abs(picture.pose_degrees).max() < 40
     assert picture.landmarks.shape == (68, 2)
-    assert 90 <= picture.quality <= 95
+    assert 90 <= picture.jpeg_quality <= 95
     assert ((picture.landmarks > 0) & (picture.landmarks < SIDE)).mean() > 0.95
 
 
 @pytest.mark.parametrize("row", range(6))
 def test_skin_covers_a_quarter(people, row):
     """Skin is where the colour is close to that of cheeks and forehead, up to shading."""
-    picture = render.render_picture(people, row, 0, side=SIDE, nuisance=0)
+    picture = render.render_image(people, row, 0, image_size=SIDE, nuisance=0)
     image, marks = picture.image.astype(float) + 1, picture.landmarks
     cheek = np.rint((marks[2] + marks[30]) / 2).astype(int)
     sample = image[cheek[1] - 2 : cheek[1] + 3, cheek[0] - 2 : cheek[0] + 3].reshape(-1, 3).mean(axis=0)
@@ -56,14 +56,14 @@ def test_skin_covers_a_quarter(people, row):
 
 @pytest.mark.parametrize("row", range(6))
 def test_eyes_are_darker_than_cheeks(people, row):
-    picture = render.render_picture(people, row, 0, side=SIDE, nuisance=0)
+    picture = render.render_image(people, row, 0, image_size=SIDE, nuisance=0)
     cheek = patch(picture.image, picture.landmarks, (2, 30))
     for eye in (range(36, 42), range(42, 48)):
         assert patch(picture.image, picture.landmarks, eye) < cheek
 
 
 def test_symmetric_from_the_front(people, monkeypatch):
-    light = render._light
+    light = render._light_vector
 
     def from_the_middle(*args):
         values = light(*args)
@@ -71,7 +71,7 @@ def test_symmetric_from_the_front(people, monkeypatch):
         return values
 
     monkeypatch.setattr(render, "_light", from_the_middle)
-    image = grey(render.render_picture(plain(people), 0, 0, side=SIDE, nuisance=0).image)
+    image = grey(render.render_image(plain(people), 0, 0, image_size=SIDE, nuisance=0).image)
     middle = image[SIDE // 4 : 3 * SIDE // 4, SIDE // 6 : -SIDE // 6]
     assert np.abs(middle - middle[:, ::-1]).mean() < 2.0
 
@@ -79,7 +79,7 @@ def test_symmetric_from_the_front(people, monkeypatch):
 def test_landmarks_are_box_normalised(people):
     """Every picture shows the landmarks' box with the same mean side: size carries nothing."""
     for row in range(8):
-        marks = render.render_picture(people, row, 0, side=SIDE, nuisance=0).landmarks
+        marks = render.render_image(people, row, 0, image_size=SIDE, nuisance=0).landmarks
         extent = np.ptp(marks, axis=0)
         assert extent.mean() == pytest.approx(0.60 * SIDE, rel=1e-6)
         assert (marks.min(axis=0) + extent / 2) == pytest.approx([0.5 * SIDE, 0.56 * SIDE])
@@ -87,16 +87,16 @@ def test_landmarks_are_box_normalised(people):
 
 def test_size_of_the_head_does_not_show(people):
     face = render.prepare_face(people, 2)
-    view = render.view_of(people, 2, 0, nuisance=0)
+    view = render.sample_render_params(people, 2, 0, nuisance=0)
     extent = np.ptp(view.landmarks, axis=0).mean()
     assert extent == pytest.approx(0.60)
-    assert face.neutral.shape == (6400, 3)
+    assert face.neutral_vertices.shape == (6400, 3)
 
 
 @pytest.mark.parametrize("row", [0, 2])
 def test_compiled_and_reference_agree(people, row):
-    fast = render.render_picture(people, row, 1, side=64).image.astype(int)
-    slow = render.render_picture(people, row, 1, side=64, compiled=False).image.astype(int)
+    fast = render.render_image(people, row, 1, image_size=64).image.astype(int)
+    slow = render.render_image(people, row, 1, image_size=64, compiled=False).image.astype(int)
     difference = np.abs(fast - slow)
     assert difference.mean() < 2
     assert np.percentile(difference, 99) < 25
@@ -115,37 +115,39 @@ def test_reference_lights_like_the_compiled_code():
 
 
 def test_alone_in_any_order_and_in_a_crowd(people):
-    crowd = draw_people(np.arange(23, -1, -1), seed=0)
-    alone = draw_people([5], seed=0)
-    one = render.render_picture(people, 5, 2, side=48)
-    render.render_picture(people, 1, 0, side=48)
+    crowd = sample_identities(np.arange(23, -1, -1), seed=0)
+    alone = sample_identities([5], seed=0)
+    one = render.render_image(people, 5, 2, image_size=48)
+    render.render_image(people, 1, 0, image_size=48)
     for other in (
-        render.render_picture(crowd, 18, 2, side=48),
-        render.render_picture(alone, 0, 2, side=48, face=render.prepare_face(alone, 0)),
+        render.render_image(crowd, 18, 2, image_size=48),
+        render.render_image(alone, 0, 2, image_size=48, face=render.prepare_face(alone, 0)),
     ):
         assert np.array_equal(one.image, other.image)
         assert np.array_equal(one.expression, other.expression)
 
 
 def test_seed_picture_and_person_change_the_picture(people):
-    first = render.render_picture(people, 5, 0, side=48).image
-    assert not np.array_equal(first, render.render_picture(people, 5, 1, side=48).image)
-    assert not np.array_equal(first, render.render_picture(people, 6, 0, side=48).image)
-    other = draw_people([5], seed=1)
-    assert not np.array_equal(first, render.render_picture(other, 0, 0, side=48).image)
+    first = render.render_image(people, 5, 0, image_size=48).image
+    assert not np.array_equal(first, render.render_image(people, 5, 1, image_size=48).image)
+    assert not np.array_equal(first, render.render_image(people, 6, 0, image_size=48).image)
+    other = sample_identities([5], seed=1)
+    assert not np.array_equal(first, render.render_image(other, 0, 0, image_size=48).image)
 
 
 def test_nuisance_zero_leaves_identity_only(people):
-    views = [render.view_of(people, 4, picture, nuisance=0) for picture in range(3)]
+    views = [render.sample_render_params(people, 4, picture, nuisance=0) for picture in range(3)]
     assert all((view.pose == 0).all() and (view.expression == 0).all() for view in views)
-    images = [render.render_picture(people, 4, picture, side=48, nuisance=0).image for picture in range(3)]
+    images = [
+        render.render_image(people, 4, picture, image_size=48, nuisance=0).image for picture in range(3)
+    ]
     assert np.array_equal(images[0], images[1]) or views[0].video != views[1].video
 
 
 def test_view_is_what_the_picture_shows(people):
-    view = render.view_of(people, 7, 3)
-    picture = render.render_picture(people, 7, 3, side=SIDE)
-    assert np.allclose(np.degrees(view.pose), picture.pose)
+    view = render.sample_render_params(people, 7, 3)
+    picture = render.render_image(people, 7, 3, image_size=SIDE)
+    assert np.allclose(np.degrees(view.pose), picture.pose_degrees)
     assert np.array_equal(view.expression, picture.expression)
     assert np.allclose(SIDE * view.landmarks, picture.landmarks)
     assert view.video == picture.video
@@ -160,7 +162,7 @@ def test_every_factor_shows(people, factor, male):
         g = np.zeros((1, 8))
         g[0, factor] = value
         person = replace(plain(people, row), g=g)
-        images.append(grey(render.render_picture(person, 0, 0, side=SIDE, nuisance=0).image))
+        images.append(grey(render.render_image(person, 0, 0, image_size=SIDE, nuisance=0).image))
     # Some are large and faint, some small: the nose is 3 % of the picture.
     assert np.percentile(np.abs(images[0] - images[1]), 99.5) > 15
 
@@ -171,9 +173,9 @@ def test_age_makes_grey_and_wrinkled(people):
         replace(plain(people, row), g=np.array([[0, 0, 0, 0, 0, 0, 0, value]], float)) for value in (-2, 2)
     )
     spread = lambda colour: np.ptp(colour) / colour.mean()  # noqa: E731
-    assert spread(appearance_of(old, 0).hair) < spread(appearance_of(young, 0).hair)
+    assert spread(build_appearance(old, 0).hair_colour) < spread(build_appearance(young, 0).hair_colour)
     forehead = slice(168, 182), slice(110, 130)
-    texture = lambda person: appearance_of(person, 0).texture[forehead][..., 0]  # noqa: E731
+    texture = lambda person: build_appearance(person, 0).texture[forehead][..., 0]  # noqa: E731
     assert texture(old).std() > 2 * texture(young).std()
 
 
@@ -181,7 +183,9 @@ def test_larynx_thins_the_beard_of_men_only(people):
     for male in (0, 1):
         row = int(np.argmax(people.face_sex == male))
         dark, light = (
-            appearance_of(replace(plain(people, row), g=np.array([[value, 0, 0, 0, 0, 0, 0, 0]], float)), 0)
+            build_appearance(
+                replace(plain(people, row), g=np.array([[value, 0, 0, 0, 0, 0, 0, 0]], float)), 0
+            )
             for value in (-2, 2)
         )
         chin = slice(62, 70), slice(105, 135)
@@ -190,17 +194,17 @@ def test_larynx_thins_the_beard_of_men_only(people):
 
 
 def test_long_hair_by_sex():
-    crowd = draw_people(np.arange(400), seed=9)
-    long = np.array([appearance_of(crowd, i).long_hair > 0 for i in range(0, 400, 2)])
+    crowd = sample_identities(np.arange(400), seed=9)
+    long = np.array([build_appearance(crowd, i).hair_length > 0 for i in range(0, 400, 2)])
     sex = crowd.face_sex[::2]
     assert 0.74 < long[sex == 0].mean() < 0.95
     assert long[sex == 1].mean() < 0.14
 
 
 def test_confounded_skin_follows_the_nationality():
-    apart = draw_people(np.arange(300), seed=2, confound=1.0)
-    same = draw_people(np.arange(300), seed=2)
-    tone = lambda crowd, i: appearance_of(crowd, i).texture[150, 120, :3].sum()  # noqa: E731
+    apart = sample_identities(np.arange(300), seed=2, confound=1.0)
+    same = sample_identities(np.arange(300), seed=2)
+    tone = lambda crowd, i: build_appearance(crowd, i).texture[150, 120, :3].sum()  # noqa: E731
     shift = np.array([tone(apart, i) - tone(same, i) for i in range(40)])
     assert np.corrcoef(shift, apart.skin_shift[:40])[0, 1] < -0.8
 
@@ -208,4 +212,4 @@ def test_confounded_skin_follows_the_nationality():
 @pytest.mark.parametrize("wrong", [{"side": 4}, {"nuisance": -1.0}])
 def test_refuses_impossible_requests(people, wrong):
     with pytest.raises(ValueError, match="side"):
-        render.render_picture(people, 0, 0, **wrong)
+        render.render_image(people, 0, 0, **wrong)

@@ -5,34 +5,45 @@ import hashlib
 import numpy as np
 import pytest
 from voiceface.runtime.process_pool import map_unordered
-from voiceface.synthetic.identities import draw_people, video_count
-from voiceface.synthetic.voice.phonetics import PHONES, VOWELS, plan_speech, reference_formants, steady_vowel
-from voiceface.synthetic.voice.speech_synthesis import SAMPLE_RATE, Clip, speak, synthesise_clip
+from voiceface.synthetic.identities import num_videos, sample_identities
+from voiceface.synthetic.voice.phonetics import (
+    PHONES,
+    VOWELS,
+    generate_control_tracks,
+    speaker_formants,
+    steady_vowel_tracks,
+)
+from voiceface.synthetic.voice.speech_synthesis import (
+    SAMPLE_RATE,
+    SyntheticClip,
+    synthesise_clip,
+    synthesise_speech,
+)
 
 SPEAKERS = np.arange(309, 321)
 
 
 @pytest.fixture(scope="module")
 def people():
-    return draw_people(SPEAKERS)
+    return sample_identities(SPEAKERS)
 
 
 @pytest.fixture(scope="module")
-def clips(people) -> list[Clip]:
+def clips(people) -> list[SyntheticClip]:
     return [synthesise_clip(people, i, i % 4, seconds=2.5) for i in range(len(people))]
 
 
 def digest_of(item: tuple[int, int]) -> str:
     """Hash of one clip made in whatever process this runs in."""
     k, clip = item
-    people = draw_people([k])
+    people = sample_identities([k])
     return hashlib.sha256(synthesise_clip(people, 0, clip, seconds=1.0).samples.tobytes()).hexdigest()
 
 
 def test_golden_samples():
     golden = [-34, 1443, -1348, 1856, -17, 564, 3330, -2861, 1074, 121]
     golden += [-60, 143, 3059, 422, -636, -1750, 4047, 5133, -1489, 92]
-    samples = synthesise_clip(draw_people([7]), 0, 1, seconds=2.0).samples.astype(int)
+    samples = synthesise_clip(sample_identities([7]), 0, 1, seconds=2.0).samples.astype(int)
     assert np.abs(samples[3000:31000:1400] - golden).max() <= 2
 
 
@@ -47,7 +58,7 @@ def test_same_bytes_for_any_order_company_and_worker_count(people):
 
 
 def test_coupling_leaves_the_bytes_alone():
-    loose, tight = (draw_people([330, 331], rho=rho) for rho in (0.0, 1.0))
+    loose, tight = (sample_identities([330, 331], rho=rho) for rho in (0.0, 1.0))
     for i in range(2):
         first, second = (synthesise_clip(p, i, 0, seconds=1.0).samples.tobytes() for p in (loose, tight))
         assert first == second
@@ -124,8 +135,8 @@ def test_formants_of_steady_vowels_by_linear_prediction(people):
     errors = []
     for i in range(5):
         for vowel in (0, 4, 8):
-            tracks = steady_vowel(people, i, vowel, seconds=0.4, f0=100 if people.sex[i] else 160)
-            wave = speak(people, i, tracks, seed=0, clip=0, seconds=0.4)[2400:4000]
+            tracks = steady_vowel_tracks(people, i, vowel, seconds=0.4, f0=100 if people.sex[i] else 160)
+            wave = synthesise_speech(people, i, tracks, seed=0, clip=0, seconds=0.4)[2400:4000]
             found = linear_prediction_formants(wave, 18)
             errors.append([np.abs(found / true - 1).min() for true in tracks.formants[10, 1:3]])
     assert np.mean(np.array(errors) < 0.08) >= 0.9
@@ -146,14 +157,14 @@ def linear_prediction_formants(wave: np.ndarray, order: int) -> np.ndarray:
 def test_longer_tract_lowers_every_formant(people):
     pair = people.take([0, 0])
     pair.v[1] = pair.v[0] + np.eye(8)[1]
-    ratio = reference_formants(pair, 1) / reference_formants(pair, 0)
+    ratio = speaker_formants(pair, 1) / speaker_formants(pair, 0)
     np.testing.assert_allclose(np.median(ratio, axis=0), np.exp(-0.045), rtol=1e-6)
 
 
 def test_higher_larynx_factor_raises_the_pitch(people):
     pair = people.take([1, 1])
     pair.v[1] = pair.v[0] + np.eye(8)[0]
-    low, high = (plan_speech(pair, i, 0, seed=0, seconds=2.0) for i in range(2))
+    low, high = (generate_control_tracks(pair, i, 0, seed=0, seconds=2.0) for i in range(2))
     np.testing.assert_allclose(high.f0 / low.f0, np.exp((0.12, 0.15)[people.sex[1]]), rtol=1e-9)
     np.testing.assert_array_equal(low.phone, high.phone)
 
@@ -161,10 +172,10 @@ def test_higher_larynx_factor_raises_the_pitch(people):
 def test_age_makes_the_voice_noisier(people):
     pair = people.take([2, 2])
     pair.v[:, 7] = (-1.5, 1.5)
-    tracks = steady_vowel(pair, 0, 4, seconds=1.0, f0=100)
+    tracks = steady_vowel_tracks(pair, 0, 4, seconds=1.0, f0=100)
     ratios = []
     for i in range(2):
-        wave = speak(pair, i, tracks, seed=0, clip=0, seconds=1.0)[3200:12800]
+        wave = synthesise_speech(pair, i, tracks, seed=0, clip=0, seconds=1.0)[3200:12800]
         shifted = [np.corrcoef(wave[:-lag], wave[lag:])[0, 1] for lag in range(155, 166)]
         ratios.append(max(shifted))
     assert ratios[0] > ratios[1]
@@ -175,13 +186,13 @@ def test_nuisance_off_leaves_clean_speech(people):
     noisy = synthesise_clip(people, 3, 0, seconds=2.0)
     quiet = slice(-int(0.02 * SAMPLE_RATE), None)
     assert np.abs(clean.samples[quiet].astype(int)).max() < np.abs(noisy.samples[quiet].astype(int)).max()
-    np.testing.assert_array_equal(clean.phone, noisy.phone)
+    np.testing.assert_array_equal(clean.phones, noisy.phones)
     assert 20 * np.log10(clean.samples.std() / 32768) == pytest.approx(-21, abs=0.1)
 
 
 def test_clips_of_one_video_share_the_channel(people):
     k = int(people.k[0])
-    count = video_count(k)
+    count = num_videos(k)
     videos = [synthesise_clip(people, 0, clip, seconds=0.5).video for clip in range(2 * count)]
     assert videos == [clip % count for clip in range(2 * count)]
 
@@ -189,7 +200,7 @@ def test_clips_of_one_video_share_the_channel(people):
 def test_speech_plan_has_pauses_syllables_and_every_phone(people):
     heard, pauses = set(), 0
     for clip in range(6):
-        tracks = plan_speech(people, 1, clip, seed=0, seconds=6.0)
+        tracks = generate_control_tracks(people, 1, clip, seed=0, seconds=6.0)
         heard |= set(tracks.phone.tolist())
         silent = tracks.phone == len(PHONES) - 1
         runs = np.diff(np.flatnonzero(np.diff(np.concatenate([[0], silent, [0]]))))[::2] / 100

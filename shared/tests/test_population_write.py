@@ -18,14 +18,14 @@ from voiceface.synthetic import writer
 from voiceface.synthetic.dataset import PopulationDataset, PopulationStream
 from voiceface.synthetic.layout import (
     PopulationError,
+    build_settings,
     clip_path,
-    name_of,
-    picture_path,
-    second_picture_path,
-    settings_of,
+    get_face_name,
+    image_path,
+    video_frame_path,
 )
 
-SMALL = settings_of("tiny", train=3, val=2, test=4, clip_seconds=0.6, seed=5)
+SMALL = build_settings("tiny", train=3, val=2, test=4, clip_seconds=0.6, seed=5)
 
 
 def digests(root: Path) -> dict[str, str]:
@@ -48,7 +48,7 @@ def test_layout_and_counts(tree):
     jpg = sorted(path.relative_to(tree / "faces").as_posix() for path in (tree / "faces").rglob("*.jpg"))
     assert len(wav) == len(jpg) == 9 * 2
     assert wav == sorted(clip_path(k, clip, SMALL) for k in SMALL.ids() for clip in range(2))
-    assert jpg == sorted(picture_path(k, picture, SMALL) for k in SMALL.ids() for picture in range(2))
+    assert jpg == sorted(image_path(k, picture, SMALL) for k in SMALL.ids() for picture in range(2))
     voice, video, number = wav[0].split("/")
     assert voice.startswith("id1") and len(video) == 11 and len(Path(number).stem) == 5
     assert all(len(Path(item).stem) == 8 for item in jpg)
@@ -80,17 +80,20 @@ def test_tables(tree):
 
 
 def test_truth_matches_the_people(tree):
-    from voiceface.synthetic.face.head import identity_coefficients
-    from voiceface.synthetic.tables import people_of
+    from voiceface.synthetic.face.head import shape_coefficients
+    from voiceface.synthetic.tables import all_identities
 
-    people = people_of(SMALL)
+    people = all_identities(SMALL)
     rows = list(csv.DictReader((tree / "truth" / "identities.csv").read_text().splitlines()))
     assert [int(row["k"]) for row in rows] == SMALL.ids()
     found = np.array([[float(row[f"{side}{j}"]) for j in range(8)] for row in rows for side in "vg"])
-    assert np.abs(found.reshape(-1, 2, 8) - np.stack([people.v, people.g], axis=1)).max() < 1e-8
+    assert (
+        np.abs(found.reshape(-1, 2, 8) - np.stack([people.voice_factors, people.face_factors], axis=1)).max()
+        < 1e-8
+    )
     alpha = np.load(tree / "truth" / "shape.npy")
     assert alpha.dtype == np.float32
-    assert np.allclose(alpha, identity_coefficients(people), atol=1e-6)
+    assert np.allclose(alpha, shape_coefficients(people), atol=1e-6)
     views = np.load(tree / "truth" / "views.npz")
     assert views["expression"].shape == (18, 10) and views["pose_degrees"].shape == (18, 3)
     assert views["landmarks"].shape == (18, 68, 2)
@@ -100,7 +103,7 @@ def test_truth_matches_the_people(tree):
 def test_ordinary_loaders_read_it(tree):
     from voiceface.audio import loading as audio
     from voiceface.datasets.corpus import open_corpus
-    from voiceface.datasets.trials.reading import read_list
+    from voiceface.datasets.trials.reading import read_trial_list
     from voiceface.images import loading as images
 
     for split, count in (("train", 3), ("val", 2), ("test", 4)):
@@ -112,7 +115,7 @@ def test_ordinary_loaders_read_it(tree):
         assert images.decode(corpus.face_path(corpus.faces[0])).shape == (64, 64, 3)
     lists = sorted((tree / "list_wav").glob("*_test.txt"))
     assert len(lists) >= 6
-    assert all(len(read_list(path)) for path in lists)
+    assert all(len(read_trial_list(path)) for path in lists)
 
 
 def test_two_workers_give_the_same_bytes(tree, tmp_path):
@@ -130,10 +133,13 @@ def test_missing_files_are_made_again_and_nothing_else(tree, tmp_path, monkeypat
         path.unlink()
     (other / "truth" / "population.json").write_text(
         json.dumps(
-            {"complete": False, "settings": json.loads((tree / writer.MARKER).read_text())["settings"]}
+            {
+                "complete": False,
+                "settings": json.loads((tree / writer.POPULATION_FILE).read_text())["settings"],
+            }
         )
     )
-    torn = other / "faces" / name_of(0, SMALL) / ".00000001.abc.part.jpg"
+    torn = other / "faces" / get_face_name(0, SMALL) / ".00000001.abc.part.jpg"
     torn.write_bytes(b"half a picture")
     made = []
     original = writer._write_identity
@@ -226,15 +232,15 @@ def test_voices_are_the_same_for_every_rho_and_can_be_linked(tree, tmp_path):
 
 
 def test_meshes_and_second_view(tmp_path):
-    from voiceface.synthetic.face.head import head_model
+    from voiceface.synthetic.face.head import build_head_model
 
     settings = replace(SMALL, train=1, val=1, test=1, clips=0, mesh=True, second_view=True)
     root = writer.write_population(tmp_path / "mesh", settings, workers=1, lists=False, progress=False)
-    name = name_of(settings.ids()[0], settings)
+    name = get_face_name(settings.ids()[0], settings)
     lines = (root / "mesh" / name / f"{name}.obj").read_text().splitlines()
     vertices = np.array([line.split()[1:] for line in lines if line.startswith("v ")], float)
     alpha = np.load(root / "truth" / "shape.npy")[0]
-    assert np.abs(head_model().vertices(alpha) - vertices).max() < 1e-3
+    assert np.abs(build_head_model().compute_vertices(alpha) - vertices).max() < 1e-3
     cloud = np.loadtxt(root / "mesh" / name / f"{name}.xyz")
     assert np.array_equal(cloud, vertices)
     coefficients = np.load(root / "mesh" / name / f"{name}.npy")
@@ -244,15 +250,17 @@ def test_meshes_and_second_view(tmp_path):
     again = (mean[:, 0] + basis @ coefficients[:40]).reshape(-1, 3) / 1000
     assert np.abs(again - vertices).max() < 2e-3
     for picture in range(2):
-        second = root / "unzippedFaces" / second_picture_path(settings.ids()[0], picture, settings)
-        first = root / "faces" / picture_path(settings.ids()[0], picture, settings)
+        second = root / "unzippedFaces" / video_frame_path(settings.ids()[0], picture, settings)
+        first = root / "faces" / image_path(settings.ids()[0], picture, settings)
         assert second.read_bytes() == first.read_bytes()
 
 
 def test_quirks(tmp_path):
     import cv2
 
-    settings = replace(settings_of("quirks"), train=6, val=1, test=2, clips=1, pictures=1, clip_seconds=0.5)
+    settings = replace(
+        build_settings("quirks"), train=6, val=1, test=2, clips=1, pictures=1, clip_seconds=0.5
+    )
     root = writer.write_population(tmp_path / "quirks", settings, workers=1, progress=False)
     names = [path.name for path in (root / "faces").iterdir()]
     assert any("-" in name and name.count(".") > 1 for name in names)
@@ -268,23 +276,23 @@ def test_quirks(tmp_path):
 
 
 def test_the_standard_set_has_rows_to_be_skipped():
-    from voiceface.synthetic.tables import set_column
+    from voiceface.synthetic.tables import assign_sets
 
-    column = set_column(settings_of("standard"))
+    column = assign_sets(build_settings("standard"))
     assert list(column.values()).count("none") == 26
-    assert "none" not in set_column(SMALL).values()
+    assert "none" not in assign_sets(SMALL).values()
 
 
 def test_settings_by_number_of_people():
-    assert len(settings_of("quick", people=1251).ids()) == 1251
-    assert [len(settings_of("quick", people=1251).ids(s)) for s in ("train", "val", "test")] == [
+    assert len(build_settings("quick", num_identities=1251).ids()) == 1251
+    assert [len(build_settings("quick", num_identities=1251).ids(s)) for s in ("train", "val", "test")] == [
         942,
         116,
         193,
     ]
-    assert len(settings_of("quick", people=30).ids()) == 30
+    assert len(build_settings("quick", num_identities=30).ids()) == 30
     with pytest.raises(PopulationError, match="3 people"):
-        settings_of("quick", people=2)
+        build_settings("quick", num_identities=2)
 
 
 @pytest.mark.parametrize(
@@ -308,7 +316,7 @@ def test_command_line(tmp_path, capsys):
     words += ["--pictures", "1", "--workers", "1", "--seed", "3", "--rho", "0.5", "--no-lists"]
     assert population.main([str(tmp_path / "out"), *words]) == 0
     assert "4 people, 4 clips, 4 pictures" in capsys.readouterr().out
-    settings = json.loads((tmp_path / "out" / writer.MARKER).read_text())["settings"]
+    settings = json.loads((tmp_path / "out" / writer.POPULATION_FILE).read_text())["settings"]
     assert settings["rho"] == 0.5 and settings["picture_side"] == 32 and settings["nuisance"] == 0.3
     with pytest.raises(PopulationError, match="streamed"):
         population.main([str(tmp_path / "large"), "--preset", "large"])
@@ -330,35 +338,37 @@ def test_data_set_in_memory_equals_the_files(tree):
     from voiceface.audio import loading as audio
 
     data = PopulationDataset(SMALL, "test", workers=1, progress=False, augment=False)
-    assert len(data) == 4 and data.clips.dtype == np.int16 and data.pictures.shape == (4, 2, 64, 64, 3)
+    assert len(data) == 4 and data.clips.dtype == np.int16 and data.images.shape == (4, 2, 64, 64, 3)
     k = SMALL.ids("test")[2]
     wave = audio.load(tree / "wav" / clip_path(k, 1, SMALL), scale="int16")
     assert np.array_equal(wave, data.clips[2, 1])
-    stored = cv2.imread(str(tree / "faces" / picture_path(k, 1, SMALL)))[..., ::-1]
-    assert np.abs(stored.astype(int) - data.pictures[2, 1]).mean() < 4  # JPEG
-    item = data.draw(2, np.random.default_rng(0))
-    again = data.draw(2, np.random.default_rng(0))
+    stored = cv2.imread(str(tree / "faces" / image_path(k, 1, SMALL)))[..., ::-1]
+    assert np.abs(stored.astype(int) - data.images[2, 1]).mean() < 4  # JPEG
+    item = data.sample(2, np.random.default_rng(0))
+    again = data.sample(2, np.random.default_rng(0))
     assert item["face"].shape == (3, 64, 64) and item["face"].dtype == np.float32
     assert item["voice"].shape == (9600,) and item["voice"].dtype == np.float32
     assert item["label"] == 2
     assert np.array_equal(item["face"], again["face"]) and np.array_equal(item["voice"], again["voice"])
-    truth = data.truth(2)
-    assert truth.k == k and truth.alpha.shape == (40,)
+    truth = data.ground_truth(2)
+    assert truth.id == k and truth.shape.shape == (40,)
 
 
 @pytest.mark.parametrize("second_view", ["shared", "own"])
 def test_data_set_in_memory_draws_two_views_as_files_would_be(second_view):
-    from voiceface.datasets.view_sampling import Views
+    from voiceface.datasets.view_sampling import ViewSampler
 
     how = {"views": 2, "second_view": second_view, "channels": "rgb", "fit": "squeeze", "colour_jitter": 0.1}
-    data = PopulationDataset(SMALL, "test", workers=1, progress=False, side=48, length=12_000, **how)
-    views = Views(48, **how)
+    data = PopulationDataset(
+        SMALL, "test", workers=1, progress=False, image_size=48, clip_length=12_000, **how
+    )
+    views = ViewSampler(48, **how)
     for seed in range(8):
-        drawn = data.draw(seed % 4, np.random.default_rng(seed))
-        expected = views.draw(
+        drawn = data.sample(seed % 4, np.random.default_rng(seed))
+        expected = views.sample(
             2,
             len(data.clips[0]),
-            lambda i: np.ascontiguousarray(data.pictures[seed % 4, i, :, :, ::-1]),  # noqa: B023
+            lambda i: np.ascontiguousarray(data.images[seed % 4, i, :, :, ::-1]),  # noqa: B023
             lambda i: np.resize(data.clips[seed % 4, i], 12_000).astype(np.float32),  # noqa: B023
             np.random.default_rng(seed),
         )
@@ -378,7 +388,7 @@ def test_stream_is_seeded_and_shared_out():
         other = parts[t % 2][t // 2]
         assert item["k"] == other["k"]
         assert np.array_equal(item["face"], other["face"]) and np.array_equal(item["voice"], other["voice"])
-    later = PopulationStream("large", first=4, **{**how, "items": 2})
+    later = PopulationStream("large", first_item=4, **{**how, "items": 2})
     assert [item["k"] for item in later] == [item["k"] for item in whole[4:]]
     assert whole[0]["alpha"].shape == (40,) and whole[0]["g"].shape == (8,)
 

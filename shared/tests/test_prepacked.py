@@ -6,7 +6,7 @@ import pickle
 import pytest
 import torch
 from torch import nn
-from voiceface.models.conv_prepacked import PackedConv2d, suits, with_packed_convolutions
+from voiceface.models.conv_prepacked import PackedConv2d, is_supported, replace_with_prepacked
 
 
 def layer(stride=1, bias=True, inside=16, outside=24):
@@ -34,7 +34,7 @@ def test_it_is_the_stock_layer_with_its_gradient_for_any_size(stride, bias, memo
     packed = PackedConv2d(stock)
     for shape in ((1, 16, 7, 9), (3, 16, 14, 14), (2, 16, 1, 2)):
         x = pictures(*shape).contiguous(memory_format=memory_format)
-        assert suits(x, packed.weight, packed.bias)
+        assert is_supported(x, packed.weight, packed.bias)
         for ours, theirs in zip(both(packed, x), both(stock, x), strict=True):
             torch.testing.assert_close(ours, theirs, rtol=1e-4, atol=1e-4)
 
@@ -67,7 +67,7 @@ def test_a_learning_weight_gets_its_gradient():
     for module in (packed, stock):
         module.requires_grad_(True)
         module(pictures(2, 16, 5, 5)).square().sum().backward()
-    assert not suits(pictures(1, 16, 5, 5), packed.weight)
+    assert not is_supported(pictures(1, 16, 5, 5), packed.weight)
     torch.testing.assert_close(packed.weight.grad, stock.weight.grad, rtol=1e-4, atol=1e-3)
     torch.testing.assert_close(packed.bias.grad, stock.bias.grad, rtol=1e-4, atol=1e-3)
 
@@ -81,7 +81,7 @@ def test_layers_that_fit_are_exchanged_and_keys_stay():
         nn.Conv2d(20, 20, 3, 1, 0),
     ).requires_grad_(False)
     plain, x = copy.deepcopy(network), pictures(2, 3, 20, 20)
-    assert with_packed_convolutions(network) is network
+    assert replace_with_prepacked(network) is network
     changed = [name for name, module in network.named_modules() if isinstance(module, PackedConv2d)]
     assert changed == ["1.0", "1.2"] and list(network.state_dict()) == list(plain.state_dict())
     for ours, theirs in zip(both(network, x), both(plain, x), strict=True):

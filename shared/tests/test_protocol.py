@@ -8,7 +8,7 @@ import pytest
 import torch
 from voiceface.commands.evaluate import main, protocol_from_files
 from voiceface.datasets.identities import Identity
-from voiceface.datasets.trials.reading import read_list
+from voiceface.datasets.trials.reading import read_trial_list
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 from voiceface.evaluation.evaluator import compare, evaluate
 from voiceface.evaluation.protocol import Protocol
@@ -89,22 +89,25 @@ def test_figures_equal_plain_loops(protocol, lists):
     rows = [line.split() for line in (lists / "match_v2f_2_test.txt").read_text().splitlines()]
     hits = [cosine(vector[a], vector[b]) > cosine(vector[a], vector[c]) for a, b, c in rows]
     match, verify, found = results.lists
-    assert match.main.value == pytest.approx(np.mean(hits))
-    assert match.main.chance == 0.5 and match.main.low <= match.main.value <= match.main.high
+    assert match.main_metric.value == pytest.approx(np.mean(hits))
+    assert (
+        match.main_metric.chance == 0.5
+        and match.main_metric.low <= match.main_metric.value <= match.main_metric.high
+    )
     assert match.counts == {"lines": 48, "skipped": 0, "identities": 12, "anchors": 48}
     rows = [line.split() for line in (lists / "verify_f2v_test.txt").read_text().splitlines()]
     same = np.array([a[7:9] == b[5:7] for a, b in rows])
     scores = np.array([cosine(vector[a], vector[b]) for a, b in rows])
     auc = np.mean(scores[same][:, None] > scores[~same])
-    assert verify.main.value == pytest.approx(auc)
+    assert verify.main_metric.value == pytest.approx(auc)
     assert verify.counts["positives"] == same.sum()
-    assert verify.line_values.mean() == pytest.approx((auc * same.sum() + auc * (~same).sum()) / len(same))
-    assert found.figures["map"].chance == pytest.approx(
+    assert verify.trial_values.mean() == pytest.approx((auc * same.sum() + auc * (~same).sum()) / len(same))
+    assert found.metrics["map"].chance == pytest.approx(
         chance_average_precision(torch.tensor([3]), 36).item()
     )
-    assert set(found.figures) == {"map", "r1", "r5", "r10"}
+    assert set(found.metrics) == {"map", "r1", "r5", "r10"}
     assert len(found.curve["cmc"]) == 36 and found.curve["cmc"][-1] == 1
-    assert found.figures["r1"].value == pytest.approx(found.curve["cmc"][0])
+    assert found.metrics["r1"].value == pytest.approx(found.curve["cmc"][0])
     roc = np.array(verify.curve["roc"])
     assert roc[:, 0].tolist() == [0, 0] and roc[:, -1].tolist() == [1, 1] and (np.diff(roc) >= 0).all()
 
@@ -147,7 +150,7 @@ def test_absent_items(protocol):
     fewer = EmbeddingTable(faces.items[1:], faces.vectors[1:])
     with pytest.raises(EmbeddingError, match=r"Person_00/00000000\.jpg"):
         evaluate(protocol, voices, fewer, PEOPLE)
-    results = evaluate(protocol, voices, fewer, PEOPLE, on_absent="skip")
+    results = evaluate(protocol, voices, fewer, PEOPLE, on_missing="skip")
     whole = evaluate(protocol, voices, faces, PEOPLE)
     for part, full in zip(results.lists[:2], whole.lists[:2]):
         assert part.counts["skipped"] > 0
@@ -158,10 +161,10 @@ def test_absent_items(protocol):
 
 
 def test_training_people_are_found_in_the_lists(protocol, caplog):
-    clean = evaluate(protocol, *tables(), PEOPLE, training=["Somebody_Else"])
+    clean = evaluate(protocol, *tables(), PEOPLE, training_identities=["Somebody_Else"])
     assert clean.leaked == () and not caplog.text
     for training in ([PEOPLE[3], PEOPLE[7]], ["Person_03", "id90007"]):
-        leaked = evaluate(protocol, *tables(), PEOPLE, training=training)
+        leaked = evaluate(protocol, *tables(), PEOPLE, training_identities=training)
         assert leaked.leaked == ("Person_03", "Person_07")
         assert leaked.to_dict()["leaked_identities"] == ["Person_03", "Person_07"]
     assert "2 of 12 evaluated people are in the training data" in caplog.text
@@ -180,11 +183,11 @@ def test_comparing_two_systems(protocol):
 
 
 def test_protocol_rules(protocol, lists):
-    questions = read_list(lists / "match_v2f_2_test.txt", PEOPLE)
+    questions = read_trial_list(lists / "match_v2f_2_test.txt", PEOPLE)
     with pytest.raises(ValueError, match="different names"):
         Protocol("twice", (questions, questions))
     with pytest.raises(ValueError, match="fair or published"):
-        Protocol("rule", (questions,), ties="best")
+        Protocol("rule", (questions,), tie_breaking="best")
     assert protocol.strata == ("U",)
     quick = evaluate(replace(protocol, replicates=0), *tables(), PEOPLE)
     assert np.isnan(quick.lists[0].main.low)

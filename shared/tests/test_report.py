@@ -9,32 +9,32 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from voiceface.report import (
-    SYNTHETIC_NOTICE,
-    Candidate,
+    SYNTHETIC_PAGE_DISCLAIMER,
+    AudioSource,
     Curve,
-    Difference,
-    Gallery,
     Headline,
     Histogram,
+    PairedDifferenceRow,
     Plot,
-    Protocol,
-    ProtocolList,
-    Query,
+    ProbeRanking,
+    ProtocolSummary,
+    RankedCandidate,
     ResultRow,
-    Sound,
+    RetrievalExamples,
     SystemResults,
     Table,
+    TrialListRow,
+    build_learning_curves,
     build_report,
-    environment,
-    gallery_from_scores,
-    hardest_and_easiest,
-    learning_curves,
+    build_retrieval_examples,
+    collect_environment,
     read_log,
+    select_hardest_and_easiest,
 )
-from voiceface.report.formatting import figure, number, ordinal
+from voiceface.report.formatting import format_metric, format_number, ordinal
 from voiceface.report.learning_curves import running_mean
-from voiceface.report.plots import MAX_POINTS, line_plot, log_ticks, tick_texts, ticks
-from voiceface.report.tables import axis_of, share_of_gain
+from voiceface.report.plots import MAX_POINTS, line_plot_html, linear_ticks, log_ticks, tick_labels
+from voiceface.report.tables import compute_axis_range, describe_normalized_gain
 
 ODD = 'Ann <b>&"quoted"</b>'
 VOID = {"meta", "img", "link", "br", "input", "hr"}
@@ -70,7 +70,7 @@ def read(path):
 
 def tone(pitch=200.0, seconds=1.0):
     time = np.arange(int(16000 * seconds)) / 16000
-    return Sound((8000 * np.sin(2 * np.pi * pitch * time)).astype(np.int16))
+    return AudioSource((8000 * np.sin(2 * np.pi * pitch * time)).astype(np.int16))
 
 
 def drawn_face(shade=90):
@@ -86,7 +86,7 @@ def full_report(folder, **changes):
         "".join(json.dumps({"step": i, "loss": 9 / (i + 1)}) + "\n" for i in range(90))
     )
     rows = [
-        ResultRow("Matching 1:2", 0.7, d, "G", f"match_{d}", 0.65, 0.75, 0.5, 0.5, 0.95, count=99)
+        ResultRow("Matching 1:2", 0.7, d, "G", f"match_{d}", 0.65, 0.75, 0.5, 0.5, 0.95, num_trials=99)
         for d in ("v2f", "f2v")
     ]
     x = np.linspace(0, 1, 50)
@@ -94,22 +94,28 @@ def full_report(folder, **changes):
         "title": ODD,
         "subtitle": ODD,
         "facts": {"System": ODD},
-        "notice": [SYNTHETIC_NOTICE, ODD],
+        "notice": [SYNTHETIC_PAGE_DISCLAIMER, ODD],
         "headlines": [Headline(ODD, 0.7, 0.65, 0.75, 0.5, 0.5, 0.95, ODD), Headline("error", 5.2, unit="mm")],
         "systems": [SystemResults("first", rows), SystemResults(ODD, rows[:1])],
-        "differences": [Difference("first", ODD, ODD, 0.02, 0.01, 0.03, 0.004)],
+        "differences": [PairedDifferenceRow("first", ODD, ODD, 0.02, 0.01, 0.03, 0.004)],
         "tables": [Table(ODD, ["a", ODD], [[ODD, 1.5], ["b", None]], ODD)],
         "plots": [Histogram("weights", rng.random(50), ODD)],
-        "protocol": Protocol(ODD, [ProtocolList(ODD, "Matching", "v2f", "G", 99, "ab" * 32)], {"Ties": ODD}),
+        "protocol": ProtocolSummary(
+            ODD, [TrialListRow(ODD, "Matching", "v2f", "G", 99, "ab" * 32)], {"Ties": ODD}
+        ),
         "logs": folder,
         "roc": [Plot(ODD, [Curve(ODD, x, x**0.3, note=ODD), Curve("chance", x, x, kind="chance")], ODD, ODD)],
         "galleries": [
-            gallery_from_scores(scores, people[:3], people, voices, faces, direction="v2f", title=ODD),
-            gallery_from_scores(scores.T[:2], people[:2], people[:3], faces[:2], voices, direction="f2v"),
+            build_retrieval_examples(scores, people[:3], people, voices, faces, direction="v2f", title=ODD),
+            build_retrieval_examples(
+                scores.T[:2], people[:2], people[:3], faces[:2], voices, direction="f2v"
+            ),
         ],
-        "people": hardest_and_easiest(people, list(rng.random(12)), lambda name: (drawn_face(), tone())),
+        "people": select_hardest_and_easiest(
+            people, list(rng.random(12)), lambda name: (drawn_face(), tone())
+        ),
         "config": {"model": {"name": ODD, "size": 3}},
-        "environment": environment(),
+        "environment": collect_environment(),
         "commands": [f"run {ODD}"],
     }
     return build_report(folder / "report.html", **(given | changes))
@@ -201,10 +207,10 @@ def test_media_are_really_what_they_say(tmp_path):
 
 def test_unreadable_picture_and_voice_do_not_cost_the_report(tmp_path, caplog):
     (tmp_path / "bad.jpg").write_bytes(b"no picture")
-    people = hardest_and_easiest(
-        ["A", "B"], [0.2, 0.9], lambda name: (tmp_path / "bad.jpg", Sound(np.zeros(0, np.int16)))
+    people = select_hardest_and_easiest(
+        ["A", "B"], [0.2, 0.9], lambda name: (tmp_path / "bad.jpg", AudioSource(np.zeros(0, np.int16)))
     )
-    text, _ = read(build_report(tmp_path / "r.html", title="t", people=people))
+    text, _ = read(build_report(tmp_path / "r.html", title="t", identity_groups=people))
     assert "Face of A: no picture" in text and "voice not included" in text
     assert "left out of the report" in caplog.text
 
@@ -212,21 +218,21 @@ def test_unreadable_picture_and_voice_do_not_cost_the_report(tmp_path, caplog):
 def test_gallery_ranks_answers_and_adds_the_first_right_one():
     scores = np.array([[0.1, 0.9, 0.5, 0.7]])
     faces = [drawn_face() for _ in range(4)]
-    gallery = gallery_from_scores(
-        scores, ["A"], ["A", "B", "C", "B"], [tone()], faces, direction="v2f", top=2
+    gallery = build_retrieval_examples(
+        scores, ["A"], ["A", "B", "C", "B"], [tone()], faces, direction="v2f", num_shown=2
     )
-    shown = [(c.name, c.rank, c.right, c.score) for c in gallery.queries[0].candidates]
+    shown = [(c.name, c.rank, c.correct, c.score) for c in gallery.probes[0].candidates]
     assert shown == [("B", 1, False, 0.9), ("B", 2, False, 0.7), ("A", 4, True, 0.1)]
-    assert gallery.queries[0].gallery_size == 4
+    assert gallery.probes[0].gallery_size == 4
     with pytest.raises(ValueError, match="queries"):
-        gallery_from_scores(scores, ["A"], ["A"], [tone()], faces, direction="v2f")
+        build_retrieval_examples(scores, ["A"], ["A"], [tone()], faces, direction="v2f")
 
 
 def test_hardest_and_easiest_do_not_overlap_and_skip_unknown():
-    groups = hardest_and_easiest(
-        list("dcbae"), [0.5, 0.5, 0.9, 0.1, float("nan")], lambda name: (None, None), top=6
+    groups = select_hardest_and_easiest(
+        list("dcbae"), [0.5, 0.5, 0.9, 0.1, float("nan")], lambda name: (None, None), group_size=6
     )
-    assert [[person.name for person in group.people] for group in groups] == [["a", "c"], ["b", "d"]]
+    assert [[person.name for person in group.identities] for group in groups] == [["a", "c"], ["b", "d"]]
 
 
 def test_log_reading_survives_a_kill(tmp_path):
@@ -251,7 +257,7 @@ def test_learning_curves_draw_runs_together_losses_first(tmp_path):
         (tmp_path / name).write_text(
             "".join(json.dumps({"step": i, "acc": i, "loss": -i, "time": i}) + "\n" for i in range(9))
         )
-    plots = learning_curves({"a": tmp_path / "a", "b": tmp_path / "b"})
+    plots = build_learning_curves({"a": tmp_path / "a", "b": tmp_path / "b"})
     assert [plot.title for plot in plots] == ["loss", "acc"]
     assert [curve.label for curve in plots[0].curves] == ["a", "b"]
 
@@ -265,25 +271,31 @@ def test_running_mean_is_the_mean_of_known_neighbours():
 
 def test_long_curves_are_thinned_and_keep_their_ends():
     x = np.linspace(0, 1, 50_000)
-    html = line_plot(Plot("roc", [Curve("s", x, x**0.01)], x_range=(0, 1), y_range=(0, 1)))
+    html = line_plot_html(Plot("roc", [Curve("s", x, x**0.01)], x_range=(0, 1), y_range=(0, 1)))
     path = re.search(r'class="line" d="(M[^"]+L[^"]+)"', html.split("</svg>")[0]).group(1)
     assert path.count("L") < MAX_POINTS and path.startswith("M0.0 ") and path.endswith(" 0.0")
     with pytest.raises(ValueError, match="same shape"):
-        line_plot(Plot("p", [Curve("s", [1, 2], [1])]))
-    assert line_plot(Plot("p", [])) == ""
+        line_plot_html(Plot("p", [Curve("s", [1, 2], [1])]))
+    assert line_plot_html(Plot("p", [])) == ""
 
 
 def test_ticks_are_round_and_inside():
-    assert ticks(0, 1, 5) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
-    assert tick_texts([0, 0.25, 0.5], False) == ["0.00", "0.25", "0.50"]
-    assert tick_texts([0.5, 0.6], True) == ["50%", "60%"]
+    assert linear_ticks(0, 1, 5) == pytest.approx([0, 0.2, 0.4, 0.6, 0.8, 1])
+    assert tick_labels([0, 0.25, 0.5], False) == ["0.00", "0.25", "0.50"]
+    assert tick_labels([0.5, 0.6], True) == ["50%", "60%"]
     assert log_ticks(1, 193) == [1, 2, 5, 10, 20, 50, 100]
 
 
 def test_words_and_numbers():
-    assert figure(0.8634) == "86.3\u202f%" and figure(None) == "–" and figure(5.237, "mm") == "5.24\u202fmm"
     assert (
-        number(14532) == "14\u202f532" and number(float("nan")) == "–" and number(0.000012345) == "1.23e−05"
+        format_metric(0.8634) == "86.3\u202f%"
+        and format_metric(None) == "–"
+        and format_metric(5.237, "mm") == "5.24\u202fmm"
+    )
+    assert (
+        format_number(14532) == "14\u202f532"
+        and format_number(float("nan")) == "–"
+        and format_number(0.000012345) == "1.23e−05"
     )
     assert [ordinal(n) for n in (1, 2, 3, 4, 11, 12, 21, 113)] == [
         "1st",
@@ -298,20 +310,22 @@ def test_words_and_numbers():
 
 
 def test_share_of_gain_runs_from_sex_only_to_ceiling():
-    assert share_of_gain(0.75, 0.5, 0.1, 1.0).startswith("50")
-    assert "from chance" in share_of_gain(0.75, None, 0.5, 1.0)
-    assert share_of_gain(0.75, 0.5, 0.5, None) == ""
+    assert describe_normalized_gain(0.75, 0.5, 0.1, 1.0).startswith("50")
+    assert "from chance" in describe_normalized_gain(0.75, None, 0.5, 1.0)
+    assert describe_normalized_gain(0.75, 0.5, 0.5, None) == ""
 
 
 def test_axis_holds_its_values_and_stays_between_zero_and_one():
-    low, high = axis_of([0.5, 0.98, None, float("nan")], "%")
+    low, high = compute_axis_range([0.5, 0.98, None, float("nan")], "%")
     assert 0.4 <= low < 0.5 and 0.98 < high <= 1
-    assert axis_of([0.0, 1.0], "%") == (0, 1)
-    assert axis_of([], "%") == (0, 1)
+    assert compute_axis_range([0.0, 1.0], "%") == (0, 1)
+    assert compute_axis_range([], "%") == (0, 1)
 
 
 def test_a_gallery_without_truth_gives_no_verdict(tmp_path):
-    query = Query("asked", [Candidate("a", 1, False, 0.5)], gallery_size=40, truth_known=False)
-    out = build_report(tmp_path / "r.html", title="t", galleries=[Gallery("Real", "v2f", [query])])
+    query = ProbeRanking("asked", [RankedCandidate("a", 1, False, 0.5)], gallery_size=40, labels_known=False)
+    out = build_report(
+        tmp_path / "r.html", title="t", retrieval_examples=[RetrievalExamples("Real", "v2f", [query])]
+    )
     page = out.read_text()
     assert "best of 40" in page and "not shown" not in page

@@ -5,25 +5,25 @@ import pytest
 from headless_browser import browser, find_browser
 from stand_in_systems import MeanHead
 from voiceface.report import (
-    Candidate,
+    AudioSource,
     Curve,
-    Gallery,
     Headline,
+    IdentityCard,
+    IdentityGroup,
+    ImageTile,
     MeshView,
-    PeopleGroup,
-    Person,
     Plot,
-    Query,
-    Ranking,
+    ProbeRanking,
+    RankedCandidate,
     ResultRow,
-    Sound,
-    Story,
+    RetrievalExamples,
+    SystemCard,
+    SystemRanking,
     SystemResults,
     Table,
-    Tile,
     build_report,
 )
-from voiceface.report.system_card import still_of
+from voiceface.report.system_card import render_mesh_still
 
 pytestmark = pytest.mark.skipif(find_browser() is None, reason="no Chromium or Chrome is installed")
 SCREENS = [(1280, False), (390, False), (390, True)]
@@ -39,25 +39,25 @@ def a_page(path):
     """A page with everything that a demo shows."""
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 256, (64, 64, 3), np.uint8)
-    sound = Sound(np.sin(np.arange(24000) / 9).astype(np.float32))
+    sound = AudioSource(np.sin(np.arange(24000) / 9).astype(np.float32))
     head = MeanHead()
     mesh = head.vertices(path)
     candidates = [
-        Candidate(f"A_person_with_a_long_name.{k:05d}", k + 1, k == 3, 0.5 - k / 20, picture)
+        RankedCandidate(f"A_person_with_a_long_name.{k:05d}", k + 1, k == 3, 0.5 - k / 20, picture)
         for k in range(9)
     ]
-    query = Query("voice", candidates, gallery_size=100)
+    query = ProbeRanking("voice", candidates, gallery_size=100)
     long = "a_system_with_a_name_that_does_not_end_anywhere_near"
-    story = Story(
+    story = SystemCard(
         "Somebody_with_a_rather_long_name.00116",
         sound,
         [
-            Tile("True face", picture, true=True),
-            Tile(long, None, "nothing was made"),
-            MeshView("True head", mesh, head.triangles, still=still_of(mesh, head.triangles)),
+            ImageTile("True face", picture, is_ground_truth=True),
+            ImageTile(long, None, "nothing was made"),
+            MeshView("True head", mesh, head.triangles, still_image=render_mesh_still(mesh, head.triangles)),
             MeshView(long, mesh, head.triangles),
         ],
-        [Ranking(long, query), Ranking("short", query)],
+        [SystemRanking(long, query), SystemRanking("short", query)],
         "a note",
         ["somebody: could not hear anything in a/very/long/path/to/a/file/that/goes/on/and/on.wav"],
     )
@@ -66,16 +66,18 @@ def a_page(path):
         path,
         title="From a voice to a face",
         facts={"people": 100},
-        notice=["Mind this."],
+        disclaimers=["Mind this."],
         headlines=[Headline(long, 0.8, 0.7, 0.9, 0.5, 0.5, 1.0, "note")] * 5,
-        stories=[story] * 3,
+        system_cards=[story] * 3,
         systems=[SystemResults(name, rows) for name in (long, "b", "c")],
-        together="All",
-        cast=[Table("Who", ["system", "what", "weights"], [[long, "it does " * 20, "x" * 60]])],
-        galleries=[Gallery("Voice to face", "v2f", [query])],
-        people=[PeopleGroup("People", [Person("Somebody", 0.5, picture=picture, sound=sound)])],
+        combined_title="All",
+        system_tables=[Table("Who", ["system", "what", "weights"], [[long, "it does " * 20, "x" * 60]])],
+        retrieval_examples=[RetrievalExamples("Voice to face", "v2f", [query])],
+        identity_groups=[
+            IdentityGroup("People", [IdentityCard("Somebody", 0.5, image=picture, audio=sound)])
+        ],
         roc=[Plot("ROC", [Curve(long, [0, 1], [0, 1], note="AUC 50 %")])],
-        care=["Nobody may be identified."],
+        responsible_use=["Nobody may be identified."],
         commands="voiceface demo --out " + "x" * 200,
     )
 
@@ -105,7 +107,9 @@ def test_what_is_wrong_with_a_page_is_seen(chromium, tmp_path):
 def test_a_still_is_lit_inside_its_frame_and_the_same_for_a_scaled_mesh():
     head = MeanHead()
     mesh = head.vertices(None)
-    still = still_of(mesh, head.triangles, side=120)
+    still = render_mesh_still(mesh, head.triangles, image_size=120)
     seen = (still != still[0, 0]).any(axis=2)
     assert 0.15 < seen.mean() < 0.8 and not seen[0].any() and not seen[:, 0].any()
-    assert np.abs(still.astype(int) - still_of(3 * mesh + 5, head.triangles, side=120)).mean() < 1
+    assert (
+        np.abs(still.astype(int) - render_mesh_still(3 * mesh + 5, head.triangles, image_size=120)).mean() < 1
+    )

@@ -6,8 +6,8 @@ import re
 import numpy as np
 import pytest
 from voiceface.report import MeshView, build_report
-from voiceface.report.media import Media
-from voiceface.report.mesh_view import STEPS, mesh_html, packed_mesh
+from voiceface.report.media import MediaEncoder
+from voiceface.report.mesh_view import QUANTISATION_STEPS, mesh_html, pack_mesh
 
 CORNERS = np.array([[0, 1, 2], [0, 2, 3]])
 
@@ -20,21 +20,21 @@ def decoded(packed: dict[str, str]) -> tuple[np.ndarray, np.ndarray]:
     box = np.array(packed["box"].split(), float)
     steps = np.frombuffer(base64.b64decode(packed["points"]), "<u2").reshape(-1, 3)
     corners = np.frombuffer(base64.b64decode(packed["corners"]), "<u4" if packed["wide"] else "<u2")
-    return box[:3] + steps / STEPS * box[3:], corners.reshape(-1, 3)
+    return box[:3] + steps / QUANTISATION_STEPS * box[3:], corners.reshape(-1, 3)
 
 
 @pytest.mark.parametrize("count", [4, 70_000])
 def test_a_packed_mesh_holds_points_to_a_step_and_corners_exactly(count):
     corners = np.vstack([CORNERS, [[count - 1, 1, 0]]])
-    found, joined = decoded(packed_mesh(points(count), corners))
-    step = np.ptp(points(count), axis=0) / STEPS
+    found, joined = decoded(pack_mesh(points(count), corners))
+    step = np.ptp(points(count), axis=0) / QUANTISATION_STEPS
     assert (np.abs(found - points(count)) <= 0.5001 * step + 1e-4).all()
     assert (joined == corners).all()
 
 
 def test_a_flat_mesh_can_be_packed():
     flat = points() * [1, 1, 0]
-    assert decoded(packed_mesh(flat, CORNERS))[0] == pytest.approx(flat, abs=0.01)
+    assert decoded(pack_mesh(flat, CORNERS))[0] == pytest.approx(flat, abs=0.01)
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_a_flat_mesh_can_be_packed():
 )
 def test_what_is_no_mesh_is_refused(vertices, triangles, colors, message):
     with pytest.raises(ValueError, match=message):
-        packed_mesh(vertices, triangles, colors)
+        pack_mesh(vertices, triangles, colors)
 
 
 def test_a_page_with_a_mesh_is_whole_and_says_nothing_of_it_without_one(tmp_path):
@@ -65,7 +65,7 @@ def test_a_page_with_a_mesh_is_whole_and_says_nothing_of_it_without_one(tmp_path
 
 def test_past_the_allowance_the_still_picture_is_left():
     still = np.zeros((8, 8, 3), np.uint8)
-    media = Media(1200)
-    html = mesh_html(MeshView("A", points(2000), CORNERS, still=still), media)
-    assert "<canvas" not in html and "<img" in html and media.left_out == 1
+    media = MediaEncoder(1200)
+    html = mesh_html(MeshView("A", points(2000), CORNERS, still_image=still), media)
+    assert "<canvas" not in html and "<img" in html and media.num_skipped == 1
     assert "mesh not included" in mesh_html(MeshView("A", points(2000), CORNERS), media)

@@ -25,15 +25,15 @@ from voiceface.suite import (
 from voiceface.suite import (
     demo_data as people,
 )
-from voiceface.suite.cards import MOST_MESHES, query_of, stories_of
-from voiceface.suite.inference import Answers, Face, Voice, load_systems
-from voiceface.suite.plugins import GROUP, Systems, find_systems
-from voiceface.suite.user_media import collect, spread
+from voiceface.suite.cards import MAX_INTERACTIVE_MESHES, build_probe_ranking, build_system_cards
+from voiceface.suite.inference import GalleryEntry, SystemOutputs, Utterance, load_systems
+from voiceface.suite.plugins import ENTRY_POINT_GROUP, SystemSet, find_systems
+from voiceface.suite.user_media import collect_media, select_spread
 from voiceface.synthetic.writer import write_population
 
 
 def entry(name: str, value: str) -> EntryPoint:
-    return EntryPoint(name, f"stand_in_systems:{value}", GROUP)
+    return EntryPoint(name, f"stand_in_systems:{value}", ENTRY_POINT_GROUP)
 
 
 def test_known_systems_come_first_and_absent_ones_say_how_to_get_them(monkeypatch):
@@ -42,9 +42,11 @@ def test_known_systems_come_first_and_absent_ones_say_how_to_get_them(monkeypatc
         [entry("aaa", "PICTURES"), entry("sf2f", "PICTURES"), entry("voicestyle", "NOTHING")]
     )
     assert [system.name for system in found.found] == ["grey", "grey"]
-    assert found.absent["seeking_shape"] == "not installed: pip install ./packages/seeking_shape"
-    assert "this version" in found.absent["cmpc2"] and "cannot be loaded" in found.absent["voicestyle"]
-    assert set(found.absent) == set(plugins.KNOWN) - {"sf2f"}
+    assert found.unavailable["seeking_shape"] == "not installed: pip install ./packages/seeking_shape"
+    assert (
+        "this version" in found.unavailable["cmpc2"] and "cannot be loaded" in found.unavailable["voicestyle"]
+    )
+    assert set(found.unavailable) == set(plugins.KNOWN_SYSTEMS) - {"sf2f"}
 
 
 def test_an_entry_that_is_no_system_is_refused():
@@ -53,80 +55,87 @@ def test_an_entry_that_is_no_system_is_refused():
 
 
 def test_asking_for_a_system_that_is_not_there_says_why():
-    found = Systems(systems_of({}), {"sf2f": "not installed: somehow"})
-    assert [system.name for system in found.only(["deaf"]).found] == ["deaf"]
+    found = SystemSet(systems_of({}), {"sf2f": "not installed: somehow"})
+    assert [system.name for system in found.select(["deaf"]).found] == ["deaf"]
     with pytest.raises(ValueError, match=r"not installed: somehow.*deaf"):
-        found.only(["sf2f"])
+        found.select(["sf2f"])
 
 
 def test_a_system_without_its_bundled_weights_is_left_out_and_named_ones_must_be_there(tmp_path):
     def broken(weights, **_):
         raise FileNotFoundError("no weights here")
 
-    some = (plugins.Association("lost", "", broken), systems_of({})[3])
-    models, left = load_systems(Systems(some, {}), {})
-    assert list(models) == ["mean"] and left.absent == {"lost": "no weights here"}
+    some = (plugins.AssociationSystem("lost", "", broken), systems_of({})[3])
+    models, left = load_systems(SystemSet(some, {}), {})
+    assert list(models) == ["mean"] and left.unavailable == {"lost": "no weights here"}
     with pytest.raises(FileNotFoundError, match="no weights here"):
-        load_systems(Systems(some, {}), {"lost": tmp_path})
+        load_systems(SystemSet(some, {}), {"lost": tmp_path})
     with pytest.raises(ValueError, match="no system can be used"):
-        load_systems(Systems(some[:1], {}), {})
+        load_systems(SystemSet(some[:1], {}), {})
 
 
 def test_figures_of_a_worked_case():
     scores = np.array([[0.9, 0.5, 0.1], [0.9, 0.5, 0.1], [0.9, 0.5, np.nan]])
-    found = scoring.matched(scores, ["a", "b", "c"], ["a", "b", "c"])
+    found = scoring.compute_matching_metrics(scores, ["a", "b", "c"], ["a", "b", "c"])
     # a: above both wrong ones. b: below one of two. c: its face could not be used.
-    assert found.two.value == pytest.approx((1 + 0.5) / 2) and found.first.value == 0.5
-    assert found.place == 1.5 and found.chance_first == pytest.approx(1 / 3)
-    assert (found.voices, found.people) == (2, 2)
+    assert found.matching_accuracy.value == pytest.approx((1 + 0.5) / 2) and found.rank1_rate.value == 0.5
+    assert found.median_rank == 1.5 and found.rank1_chance == pytest.approx(1 / 3)
+    assert (found.num_utterances, found.num_identities) == (2, 2)
 
 
 def test_equal_scores_are_chance_and_unknown_people_have_no_figures():
     alike = np.zeros((4, 5))
     people = ["a", "b", "c", "d"], ["a", "b", "c", "d", "e"]
-    found = scoring.matched(alike, *people)
-    assert found.two.value == 0.5 and found.first.value == pytest.approx(found.chance_first) == pytest.approx(
-        0.2
-    )
-    assert scoring.matched(alike, ["x", "", "y", "z"], people[1]) is None
+    found = scoring.compute_matching_metrics(alike, *people)
+    assert found.matching_accuracy.value == 0.5 and found.rank1_rate.value == pytest.approx(
+        found.rank1_chance
+    ) == pytest.approx(0.2)
+    assert scoring.compute_matching_metrics(alike, ["x", "", "y", "z"], people[1]) is None
 
 
 def test_a_system_does_not_differ_from_itself_and_beats_chance():
     scores = np.eye(6) + 0.1 * np.random.default_rng(0).random((6, 6))
     people = [str(k) for k in range(6)]
-    gaps = scoring.differences({"one": scores, "same": scores.copy(), "none": 0 * scores}, people, people)
+    gaps = scoring.compare_matching(
+        {"one": scores, "same": scores.copy(), "none": 0 * scores}, people, people
+    )
     assert gaps["same"].value == 0 and gaps["same"].p_value == 1
     assert gaps["none"].value == pytest.approx(0.5) and gaps["none"].low > 0
 
 
 def test_true_heads_have_no_error_and_the_mean_head_that_of_the_mean():
-    from voiceface.synthetic.layout import settings_of
+    from voiceface.synthetic.layout import build_settings
 
-    heads = scoring.heads_of(settings_of("tiny"), range(116, 122))
-    exact = scoring.mesh_errors(list(3 * heads.vertices), heads.landmarks, heads)
-    assert exact.ours.value == pytest.approx(0, abs=1e-9) and exact.baselines[scoring.MEAN].value > 0.01
-    mean = scoring.mesh_errors([heads.means[scoring.MEAN]] * 5 + [None], heads.landmarks, heads)
-    assert mean.ours.value == pytest.approx(mean.baselines[scoring.MEAN].value)
-    assert mean.differences[scoring.MEAN].p_value == 1
-    assert scoring.mesh_errors([None] * 5 + [heads.vertices[5]], heads.landmarks, heads) is None
+    heads = scoring.generate_ground_truth_heads(build_settings("tiny"), range(116, 122))
+    exact = scoring.compare_mesh_errors(list(3 * heads.vertices), heads.landmarks, heads)
+    assert exact.ours.value == pytest.approx(0, abs=1e-9) and exact.baselines[scoring.MEAN_FACE].value > 0.01
+    mean = scoring.compare_mesh_errors(
+        [heads.baselines[scoring.MEAN_FACE]] * 5 + [None], heads.landmarks, heads
+    )
+    assert mean.ours.value == pytest.approx(mean.baselines[scoring.MEAN_FACE].value)
+    assert mean.differences[scoring.MEAN_FACE].p_value == 1
+    assert scoring.compare_mesh_errors([None] * 5 + [heads.vertices[5]], heads.landmarks, heads) is None
 
 
 def test_the_right_face_is_marked_and_set_apart_where_it_is_far():
-    faces = [Face(str(k), (Path(f"{k}.jpg"),), str(k)) for k in range(12)]
+    faces = [GalleryEntry(str(k), (Path(f"{k}.jpg"),), str(k)) for k in range(12)]
     scores = -np.arange(12.0)
-    near, far = (query_of(Voice("v", Path("v.wav"), who), faces, scores, top=4) for who in ("2", "9"))
-    assert [(c.rank, c.right) for c in near.candidates] == [(1, False), (2, False), (3, True), (4, False)]
-    assert [(c.rank, c.right) for c in far.candidates][-1] == (10, True) and len(far.candidates) == 5
-    unknown = query_of(Voice("v", Path("v.wav")), faces, scores, top=4)
-    assert not unknown.truth_known and not any(c.right for c in unknown.candidates)
+    near, far = (
+        build_probe_ranking(Utterance("v", Path("v.wav"), who), faces, scores, num_shown=4)
+        for who in ("2", "9")
+    )
+    assert [(c.rank, c.correct) for c in near.candidates] == [(1, False), (2, False), (3, True), (4, False)]
+    assert [(c.rank, c.correct) for c in far.candidates][-1] == (10, True) and len(far.candidates) == 5
+    unknown = build_probe_ranking(Utterance("v", Path("v.wav")), faces, scores, num_shown=4)
+    assert not unknown.labels_known and not any(c.correct for c in unknown.candidates)
 
 
 def test_a_page_turns_a_dozen_meshes_and_draws_the_others():
     mesh, corners = np.eye(3, dtype=np.float32), np.array([[0, 1, 2]])
-    answers = Answers(meshes={"m": [mesh] * 15}, triangles={"m": corners})
-    cards = stories_of(answers, [Voice(str(k), Path("v.wav")) for k in range(15)], [], range(15))
+    answers = SystemOutputs(meshes={"m": [mesh] * 15}, triangles={"m": corners})
+    cards = build_system_cards(answers, [Utterance(str(k), Path("v.wav")) for k in range(15)], [], range(15))
     kinds = [type(card.tiles[0]).__name__ for card in cards]
-    assert kinds == ["MeshView"] * MOST_MESHES + ["Tile"] * 3
+    assert kinds == ["MeshView"] * MAX_INTERACTIVE_MESHES + ["Tile"] * 3
 
 
 @pytest.fixture(scope="module")
@@ -168,66 +177,72 @@ def test_folders_tell_who_is_who_and_bad_files_are_told(own):
     soundfile.write(voices / "silence.wav", np.zeros(16000), 16000)
     soundfile.write(voices / "blink.wav", np.ones(800) / 2, 16000)
     (faces / person / "torn.jpg").write_bytes(b"\xff\xd8 no picture")
-    found = collect(voices, faces)
-    assert [voice.person for voice in found.voices] == sorted(
+    found = collect_media(voices, faces)
+    assert [voice.identity for voice in found.utterances] == sorted(
         names_in(voices).keys() - {"silence.wav", "blink.wav"}
     )
-    assert [face.person for face in found.faces] == sorted(names_in(faces)) and found.known
-    assert all(len(face.files) == 2 for face in found.faces)
-    reasons = {found.labels[file]: why for file, why in found.failed.items()}
+    assert [face.identity for face in found.gallery] == sorted(names_in(faces)) and found.has_labels
+    assert all(len(face.files) == 2 for face in found.gallery)
+    reasons = {found.relative_paths[file]: why for file, why in found.failures.items()}
     assert set(reasons) == {f"{person}/broken.wav", "silence.wav", "blink.wav", f"{person}/torn.jpg"}
     assert "no speech" in reasons["silence.wav"] and "0.05 s" in reasons["blink.wav"]
 
 
 def test_pictures_stand_alone_where_folders_tell_nothing(own):
     voices, faces = own
-    singly = collect(voices, faces, each_picture=True)
-    assert len(singly.faces) == 8 and singly.known and {len(face.files) for face in singly.faces} == {1}
-    one = collect(voices, faces.parent)  # everything lies below one folder more
-    assert not one.known
-    only = collect(next(iter(sorted(voices.iterdir()))), next(iter(sorted(faces.iterdir()))))
-    assert len(only.faces) == 2 and not only.known
+    singly = collect_media(voices, faces, per_image=True)
+    assert (
+        len(singly.gallery) == 8 and singly.has_labels and {len(face.files) for face in singly.gallery} == {1}
+    )
+    one = collect_media(voices, faces.parent)  # everything lies below one folder more
+    assert not one.has_labels
+    only = collect_media(next(iter(sorted(voices.iterdir()))), next(iter(sorted(faces.iterdir()))))
+    assert len(only.gallery) == 2 and not only.has_labels
 
 
 def test_nothing_to_work_with_is_an_error_that_names_the_folder(tmp_path, own):
     (tmp_path / "empty").mkdir()
     with pytest.raises(FileNotFoundError, match="--voices: no folder"):
-        collect(tmp_path / "nowhere")
+        collect_media(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match=r"no recordings in .*empty"):
-        collect(tmp_path / "empty")
+        collect_media(tmp_path / "empty")
     with pytest.raises(FileNotFoundError, match=r"no pictures in .*voices"):
-        collect(own[0], own[0])
+        collect_media(own[0], own[0])
     (tmp_path / "empty" / "a.wav").write_bytes(b"nothing")
     with pytest.raises(ValueError, match=r"none of the recordings .* a.wav"):
-        collect(tmp_path / "empty")
+        collect_media(tmp_path / "empty")
 
 
 def test_everybody_is_shown_once_before_anybody_is_shown_twice():
-    voices = [Voice(f"{person}{k}", Path("v.wav"), person) for person in "abcd" for k in range(3)]
-    assert [voices[row].person for row in spread(voices, 4)] == ["a", "b", "c", "d"]
-    assert [voices[row].person for row in spread(voices, 2)] == ["a", "c"]
-    assert len(spread(voices, 6)) == 6 and spread(voices, 99) == list(range(12))
+    voices = [Utterance(f"{person}{k}", Path("v.wav"), person) for person in "abcd" for k in range(3)]
+    assert [voices[row].identity for row in select_spread(voices, 4)] == ["a", "b", "c", "d"]
+    assert [voices[row].identity for row in select_spread(voices, 2)] == ["a", "c"]
+    assert len(select_spread(voices, 6)) == 6 and select_spread(voices, 99) == list(range(12))
 
 
 def test_a_picture_of_somebody_else_is_told_from_a_true_one(population):
-    from voiceface.synthetic.layout import settings_of
+    from voiceface.synthetic.layout import build_settings
 
-    settings = settings_of("tiny")
+    settings = build_settings("tiny")
     rows = [row.split(",")[1] for row in (population / "list_wav" / "vox1_test.csv").read_text().split()[1:]]
     files = [sorted((population / "faces" / name).iterdir()) for name in rows]
     ids = [int(name.rsplit(".", 1)[1]) for name in rows]
     true = [np.asarray(Image.open(each[1])) for each in files]
-    found = scoring.picture_agreement([*true[:7], None], files, settings, ids)
-    shifted = scoring.picture_agreement(true[1:] + true[:1], files, settings, ids)
-    assert found.people == 7 and found.figures["sex"].value == 1 and found.figures["matching"].value > 0.95
-    assert shifted.people == 8 and shifted.figures["matching"].value < 0.7
-    assert scoring.picture_agreement([None] * 6 + true[6:], files, settings, ids) is None
+    found = scoring.measure_image_agreement([*true[:7], None], files, settings, ids)
+    shifted = scoring.measure_image_agreement(true[1:] + true[:1], files, settings, ids)
+    assert (
+        found.num_identities == 7
+        and found.metrics["sex"].value == 1
+        and found.metrics["matching"].value > 0.95
+    )
+    assert shifted.num_identities == 8 and shifted.metrics["matching"].value < 0.7
+    assert scoring.measure_image_agreement([None] * 6 + true[6:], files, settings, ids) is None
 
 
 def run_report(own, out, monkeypatch, *flags: str, record: tuple | None = None) -> int:
     voices, faces = own
     found = systems_of(names_in(faces)) if record is None else record
-    monkeypatch.setattr(plugins, "find_systems", lambda: Systems(found, {"sf2f": "not installed: somehow"}))
+    monkeypatch.setattr(plugins, "find_systems", lambda: SystemSet(found, {"sf2f": "not installed: somehow"}))
     return report.main(["--voices", str(voices), "--faces", str(faces), "--out", str(out), *flags])
 
 
@@ -272,7 +287,7 @@ def test_a_report_of_strangers_claims_nothing(own, tmp_path, monkeypatch):
 
 
 def test_without_faces_nothing_is_ranked_and_one_file_is_enough(own, tmp_path, monkeypatch):
-    monkeypatch.setattr(plugins, "find_systems", lambda: Systems(systems_of({}), {}))
+    monkeypatch.setattr(plugins, "find_systems", lambda: SystemSet(systems_of({}), {}))
     voice = next(iter(sorted(own[0].iterdir())))
     assert report.main(["--voices", str(voice), "--out", str(tmp_path / "out")]) == 0
     text = (tmp_path / "out" / "report.html").read_text("utf-8")
@@ -305,8 +320,8 @@ def quick_demo(monkeypatch, population, tmp_path):
     owners = {folder: at for at, row in enumerate(rows) for folder in row[:2]}
 
     def run(names=()) -> tuple[Path, dict]:
-        chosen = Systems(systems_of(owners, names), {"voicestyle": "not installed: somehow"})
-        page = demo.demo(tmp_path / "demo", quick=True, systems=chosen, workers=1)
+        chosen = SystemSet(systems_of(owners, names), {"voicestyle": "not installed: somehow"})
+        page = demo.run_demo(tmp_path / "demo", pretrained=True, systems=chosen, workers=1)
         return page, json.loads(page.with_name("report.json").read_text())
 
     return run, [row[1] for row in rows]
@@ -346,7 +361,7 @@ def test_a_slow_maker_makes_pictures_of_the_cards_alone_and_starts_from_others(q
         return Slow()
 
     monkeypatch.setitem(
-        globals(), "systems_of", lambda *_: (plugins.PictureSystem("slow", "", load, quick=False),)
+        globals(), "systems_of", lambda *_: (plugins.ImageSystem("slow", "", load, is_fast=False),)
     )
     page, numbers = run()
     assert Slow.made == 4 and numbers["pictures"] == {} and numbers["association"] is None
@@ -357,18 +372,18 @@ def test_a_slow_maker_makes_pictures_of_the_cards_alone_and_starts_from_others(q
 
 
 def test_people_whom_a_model_knows_are_told():
-    said = " ".join(demo_page.summary_of({"one": 3}, quick=True))
+    said = " ".join(demo_page.summarise_demo({"one": 3}, pretrained=True))
     assert "one 3" in said and "too high" in said
-    assert "Nobody" in " ".join(demo_page.summary_of({}, quick=False))
+    assert "Nobody" in " ".join(demo_page.summarise_demo({}, pretrained=False))
 
 
 def test_a_quick_population_grows_into_the_whole_one(tmp_path, monkeypatch):
     monkeypatch.setattr(people, "PRESET", "tiny")
-    some = people.invent(tmp_path / "p", quick=True, workers=1)
+    some = people.generate_demo_data(tmp_path / "p", pretrained=True, workers=1)
     before = {path: path.read_bytes() for path in (tmp_path / "p" / "wav").rglob("*.wav")}
-    everybody = people.invent(tmp_path / "p", quick=False, workers=1)
+    everybody = people.generate_demo_data(tmp_path / "p", pretrained=False, workers=1)
     assert some.ids == everybody.ids and len(some.ids) == 8
-    assert people.invent(tmp_path / "p", quick=True, workers=1).ids == some.ids
+    assert people.generate_demo_data(tmp_path / "p", pretrained=True, workers=1).ids == some.ids
     after = list((tmp_path / "p" / "wav").rglob("*.wav"))
     assert len(after) == 2 * 28 and len(before) == 2 * 12
     assert all(path.read_bytes() == content for path, content in before.items())
@@ -379,7 +394,7 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(demo, "demo", stopped)
-    monkeypatch.setattr(plugins, "find_systems", lambda: Systems(systems_of({}), {}))
+    monkeypatch.setattr(plugins, "find_systems", lambda: SystemSet(systems_of({}), {}))
     assert demo.main(["--quick", "--out", str(tmp_path / "d")]) == 130
     assert f"voiceface demo --quick --out {tmp_path / 'd'}" in capsys.readouterr().err
 
@@ -409,12 +424,12 @@ def command(tmp_path, monkeypatch) -> list[str]:
 
 def test_trainings_run_beside_each_other_and_a_failure_names_its_log(tmp_path, command):
     said: list[str] = []
-    found = parallel_training.train_all(
-        ["a", "b", "c"], tmp_path, tmp_path, jobs=2, command=command, say=said.append
+    found = parallel_training.train_systems(
+        ["a", "b", "c"], tmp_path, tmp_path, jobs=2, command=command, on_progress=said.append
     )
     assert found == {name: tmp_path / name / "main" for name in "abc"} and len(said) >= 3
     with pytest.raises(ValueError, match=r"bad: .*code 3 \(no such thing\); see .*bad.txt"):
-        parallel_training.train_all(["bad", "d"], tmp_path, tmp_path, command=command)
+        parallel_training.train_systems(["bad", "d"], tmp_path, tmp_path, command=command)
     assert (tmp_path / "d" / "run.txt").is_file()
 
 
@@ -425,10 +440,10 @@ def test_a_stopped_training_saves_and_goes_on(tmp_path, command):
 
     begin = time.monotonic()
     with pytest.raises(KeyboardInterrupt):
-        parallel_training.train_all(["long"], tmp_path, tmp_path, command=command, say=stop)
+        parallel_training.train_systems(["long"], tmp_path, tmp_path, command=command, on_progress=stop)
     assert (tmp_path / "long" / "state").read_text() == "saved" and time.monotonic() - begin < 30
     assert (
-        parallel_training.train_all(["long"], tmp_path, tmp_path, command=command)["long"]
+        parallel_training.train_systems(["long"], tmp_path, tmp_path, command=command)["long"]
         == tmp_path / "long" / "main"
     )
 
@@ -448,7 +463,7 @@ def test_a_training_leaves_when_the_one_that_started_it_is_gone():
 
 
 def test_progress_is_the_last_step_of_the_run_that_goes_on(tmp_path):
-    assert parallel_training.progress_of(tmp_path / "a") == "a: beginning"
+    assert parallel_training.describe_progress(tmp_path / "a") == "a: beginning"
     (tmp_path / "a" / "main").mkdir(parents=True)
     (tmp_path / "a" / "main" / "log.jsonl").write_text('{"step": 4}\n{"step": 9}\n')
-    assert parallel_training.progress_of(tmp_path / "a") == "a: main step 9"
+    assert parallel_training.describe_progress(tmp_path / "a") == "a: main step 9"

@@ -35,7 +35,7 @@ class Points:
     def __len__(self):
         return 13
 
-    def draw(self, index, rng):
+    def sample(self, index, rng):
         noise = rng.standard_normal(4).astype("float32")
         return {"x": np.eye(13, 4, dtype="float32")[index] + noise, "y": index % 3}
 
@@ -44,7 +44,7 @@ def train(out, resume=False, workers=0, hook=None, precision="float32", **change
     """A tiny run that uses every random source, several modules and optimisers."""
     config = {"lr": 0.1, "milestones": (3, 7), "section": {"a": 1}, **changes}
     run = Run(
-        out, seed=7, config=config, system="demo", device="cpu", threads=1, resume=resume, log_every=2,
+        out, seed=7, config=config, system="demo", device="cpu", threads=1, resume=resume, log_interval=2,
         precision=precision,
     )  # fmt: skip
     with run:
@@ -57,8 +57,8 @@ def train(out, resume=False, workers=0, hook=None, precision="float32", **change
         run.track(model=model, critic=critic, optimiser=optimiser, other=other)
         run.extra["names"] = ["a", "b"]
         rate = step_decay(config["lr"], config["milestones"], 0.5)
-        data = run.batches(Points(), 4, steps=STEPS, workers=workers)
-        for step in run.steps(STEPS, save_every=5, state_every=2):
+        data = run.batches(Points(), 4, max_steps=STEPS, num_workers=workers)
+        for step in run.steps(STEPS, checkpoint_interval=5, state_interval=2):
             if step and step % 4 == 0:
                 best = max(run.values.get("best", 0.0), np.random.rand())  # noqa: NPY002
                 run.values["best"] = best
@@ -68,9 +68,9 @@ def train(out, resume=False, workers=0, hook=None, precision="float32", **change
             with run.autocast():
                 scores = model(batch["x"] + torch.rand((), generator=run.generator))
                 loss = nn.functional.cross_entropy(scores, batch["y"])
-            run.backward(loss, optimiser, clip_norm=1.0)
+            run.backward_and_step(loss, optimiser, clip_norm=1.0)
             criticism = critic(scores.detach().float() + torch.randn(3)).square().mean()
-            run.backward(criticism, other)
+            run.backward_and_step(criticism, other)
             run.log(step, {"loss": loss, "critic": criticism, "lr": rate(step)})
             if hook:
                 hook(run, step)
@@ -354,7 +354,7 @@ class Plain:
     def __len__(self):
         return self.length
 
-    def draw(self, index, rng):
+    def sample(self, index, rng):
         return {"index": index, "noise": rng.random()}
 
 
@@ -396,9 +396,9 @@ def test_drawing_leaves_global_random_states_alone():
 
 def test_impossible_batches_are_refused():
     with pytest.raises(ValueError, match="3 training items do not fill one batch of 4"):
-        batches(Plain(3), 4, seed=1, steps=1)
+        batches(Plain(3), 4, seed=1, max_steps=1)
     with pytest.raises(ValueError, match="multiple of 3"):
-        batches(Plain(8), 4, seed=1, steps=1, world_size=3)
+        batches(Plain(8), 4, seed=1, max_steps=1, world_size=3)
 
 
 # schedules -------------------------------------------------------------------------------------------------
@@ -413,13 +413,13 @@ def test_step_decay_changes_after_the_milestone_step():
 
 
 def test_cosine_rises_to_the_top_and_falls_to_the_end():
-    rate = cosine_warmup(1.0, 10, warmup=3, final=0.2)
+    rate = cosine_warmup(1.0, 10, warmup_steps=3, final_lr=0.2)
     values = [rate(t) for t in range(11)]
     assert values[:4] == [0.25, 0.5, 0.75, 1.0]
     assert all(a > b for a, b in pairwise(values[3:])) and values[10] == pytest.approx(0.2)
     assert cosine_warmup(1.0, 8)(4) == pytest.approx(0.5)
     with pytest.raises(ValueError, match="warm-up of 5"):
-        cosine_warmup(1.0, 5, warmup=5)
+        cosine_warmup(1.0, 5, warmup_steps=5)
 
 
 def test_rate_reaches_every_group():

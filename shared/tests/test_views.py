@@ -7,10 +7,10 @@ import pytest
 import soundfile
 from PIL import Image
 from voiceface.audio import loading as audio
-from voiceface.datasets.corpus import Corpus, Person
+from voiceface.datasets.corpus import Corpus, IdentityRecord
 from voiceface.datasets.identities import Identity
 from voiceface.datasets.pair_dataset import PairDataset
-from voiceface.datasets.view_sampling import Views
+from voiceface.datasets.view_sampling import ViewSampler
 from voiceface.images import transforms
 
 SIDE = 24
@@ -58,7 +58,7 @@ class Fixed:
 @pytest.mark.parametrize("second", ["other", "any"])
 @pytest.mark.parametrize("pictures, clips", [(1, 1), (1, 2), (2, 1), (2, 2), (3, 5)])
 def test_every_file_is_drawn_first_and_second_with_equal_chance(second, pictures, clips):
-    views = Views(SIDE, augment=False, views=2, second=second)
+    views = ViewSampler(SIDE, augment=False, num_views=2, second_sample=second)
     tries = 1500
     drawn = [draw(views, seed, pictures=pictures, clips=clips) for seed in range(tries)]
     for number, first, other in (
@@ -79,7 +79,7 @@ def test_every_file_is_drawn_first_and_second_with_equal_chance(second, pictures
 
 
 def test_pictures_and_clips_are_drawn_independently():
-    views = Views(SIDE, augment=False, views=2)
+    views = ViewSampler(SIDE, augment=False, num_views=2)
     drawn = [draw(views, seed) for seed in range(3600)]
     seen = Counter(
         (which(d["face"], 3), which(d["face_second"], 3), int(d["voice"][0]), int(d["voice_second"][0]))
@@ -91,7 +91,7 @@ def test_pictures_and_clips_are_drawn_independently():
 @pytest.mark.parametrize("options", [{}, {"augment": False}, {"colour_jitter": 0.1, "second_view": "own"}])
 def test_the_first_view_is_the_same_with_one_and_with_two(options):
     for seed in range(10):
-        one, two = (draw(Views(SIDE, views=count, **options), seed) for count in (1, 2))
+        one, two = (draw(ViewSampler(SIDE, num_views=count, **options), seed) for count in (1, 2))
         assert sorted(one) == ["face", "voice"] and sorted(two) == sorted(VIEWED)
         assert all(np.array_equal(one[key], two[key]) for key in one)
 
@@ -100,7 +100,7 @@ def test_one_view_makes_the_draws_that_it_always_made():
     rng = np.random.default_rng(5)
     number, clip = int(rng.integers(3)), int(rng.integers(3))
     face = transforms.jitter_colour(transforms.training_transform(picture(number), SIDE, rng), 0.2, rng)
-    drawn = draw(Views(SIDE, colour_jitter=0.2), 5)
+    drawn = draw(ViewSampler(SIDE, colour_jitter=0.2), 5)
     np.testing.assert_array_equal(drawn["face"], face)
     assert drawn["voice"].tolist() == [clip] * 4
 
@@ -111,25 +111,27 @@ def test_one_view_makes_the_draws_that_it_always_made():
 def test_a_shared_view_does_the_same_to_both_pictures(rotation, fit, jitter):
     how = {"rotation": rotation, "fit": fit, "colour_jitter": jitter}
     for seed in range(30):
-        two = Views(SIDE, views=2, **how).draw(4, 4, picture, np.float32, Fixed((0, 0, 0, 0), seed))
-        alone = Views(SIDE, **how).draw(4, 4, picture, np.float32, Fixed((1, 0), seed))
+        two = ViewSampler(SIDE, num_views=2, **how).sample(
+            4, 4, picture, np.float32, Fixed((0, 0, 0, 0), seed)
+        )
+        alone = ViewSampler(SIDE, **how).sample(4, 4, picture, np.float32, Fixed((1, 0), seed))
         np.testing.assert_array_equal(two["face_second"], alone["face"])
 
 
 @pytest.mark.parametrize("jitter", [0.0, 0.1])
 def test_views_of_their_own_are_drawn_apart(jitter):
-    views = Views(SIDE, views=2, second="any", second_view="own", colour_jitter=jitter)
+    views = ViewSampler(SIDE, num_views=2, second_sample="any", pair_augmentation="own", colour_jitter=jitter)
     differing = 0
     for seed in range(100):
-        drawn = views.draw(4, 4, picture, np.float32, Fixed((1, 0, 1, 0), seed))
+        drawn = views.sample(4, 4, picture, np.float32, Fixed((1, 0, 1, 0), seed))
         differing += not np.array_equal(drawn["face"], drawn["face_second"])
     assert differing > 70  # both untouched and cut alike: 1 in 16; with colours never
     assert not jitter or differing == 100
 
 
 def test_someone_with_one_picture_never_gets_the_same_face_twice_by_sharing():
-    shared = Views(SIDE, views=2, second_view="shared")
-    own = Views(SIDE, views=2, second_view="own")
+    shared = ViewSampler(SIDE, num_views=2, pair_augmentation="shared")
+    own = ViewSampler(SIDE, num_views=2, pair_augmentation="own")
     differing = 0
     for seed in range(100):
         drawn, expected = (draw(views, seed, pictures=1) for views in (shared, own))
@@ -141,7 +143,9 @@ def test_someone_with_one_picture_never_gets_the_same_face_twice_by_sharing():
 @pytest.mark.parametrize("options", [{"augment": False}, {"colour_jitter": 0.1}, {"rotation": "published"}])
 def test_red_green_blue_is_the_reverse_of_blue_green_red(options):
     for seed in range(10):
-        bgr, rgb = (draw(Views(SIDE, channels=order, views=2, **options), seed) for order in ("bgr", "rgb"))
+        bgr, rgb = (
+            draw(ViewSampler(SIDE, channels=order, num_views=2, **options), seed) for order in ("bgr", "rgb")
+        )
         for key in ("face", "face_second"):
             np.testing.assert_array_equal(rgb[key], bgr[key][::-1])
             assert rgb[key].flags.c_contiguous and rgb[key].dtype == np.float32
@@ -151,8 +155,8 @@ def test_red_green_blue_is_the_reverse_of_blue_green_red(options):
 def test_squeezed_views_have_no_grey_border():
     white = np.full((60, 24, 3), 255, np.uint8)
     for fit, expected in (("pad", {127, 255}), ("squeeze", {255})):
-        views = Views(SIDE, augment=False, views=2, fit=fit)
-        drawn = views.draw(1, 1, lambda _: white, np.float32, np.random.default_rng(0))
+        views = ViewSampler(SIDE, augment=False, num_views=2, resize_mode=fit)
+        drawn = views.sample(1, 1, lambda _: white, np.float32, np.random.default_rng(0))
         assert all(set(np.unique(drawn[key])) == expected for key in ("face", "face_second"))
 
 
@@ -171,7 +175,7 @@ def test_squeezed_views_have_no_grey_border():
 )
 def test_unknown_options_are_named_with_what_is_known(name, value, expected):
     with pytest.raises(ValueError, match=f"{name} must be {expected}, found {value!r}"):
-        Views(**{"side": SIDE, name: value})
+        ViewSampler(**{"side": SIDE, name: value})
 
 
 @pytest.fixture
@@ -189,7 +193,7 @@ def corpus(tmp_path):
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(transforms.to_bgr(picture(4 * i + j))).save(path)
         identity = Identity(f"P{i}", f"id{i}", f"P{i}", "f", "", "train")
-        people.append(Person(identity, i, tuple(voices), tuple(faces)))
+        people.append(IdentityRecord(identity, i, tuple(voices), tuple(faces)))
     return Corpus(tuple(people), tmp_path / "wav", tmp_path / "faces")
 
 
@@ -208,27 +212,27 @@ def test_two_views_are_the_same_from_memory_and_from_disk(corpus, fit, second_vi
         else np.prod(transforms.resize_longer_side(picture(number), SIDE).shape[:2])
         for number in (0, 4, 5, 6, 7)
     ]
-    assert memory.kept_bytes == 3 * sum(pixels) + 2 * sum((900, 900, 1400, 1900, 2000))  # uint8 and int16
+    assert memory.cached_bytes == 3 * sum(pixels) + 2 * sum((900, 900, 1400, 1900, 2000))  # uint8 and int16
     for seed in range(30):
-        first, second = (data.draw(seed % 2, np.random.default_rng(seed)) for data in (disk, memory))
+        first, second = (data.sample(seed % 2, np.random.default_rng(seed)) for data in (disk, memory))
         assert sorted(first) == sorted((*VIEWED, "label")) == sorted(second)
         assert all(np.array_equal(first[key], second[key]) for key in first)
         assert all(first[key].flags.writeable for key in VIEWED)
     for person in corpus.people:
         for item in person.faces:
             corpus.face_path(item).unlink()
-    assert np.array_equal(memory.draw(1, np.random.default_rng(29))["face"], first["face"])
+    assert np.array_equal(memory.sample(1, np.random.default_rng(29))["face"], first["face"])
 
 
 def test_what_is_drawn_twice_may_be_changed(corpus):
-    memory = PairDataset(corpus, side=SIDE, length=900, views=2, in_memory=True, progress=False)
-    drawn = memory.draw(0, np.random.default_rng(0))
+    memory = PairDataset(corpus, image_size=SIDE, length=900, num_views=2, in_memory=True, progress=False)
+    drawn = memory.sample(0, np.random.default_rng(0))
     assert np.array_equal(drawn["voice"], drawn["voice_second"])
     before = drawn["voice_second"].copy()
     for key in ("face", "voice"):
         drawn[key][:] = 0
     assert np.array_equal(drawn["voice_second"], before) and drawn["face_second"].any()
-    assert np.array_equal(memory.draw(0, np.random.default_rng(0))["voice"], before)
+    assert np.array_equal(memory.sample(0, np.random.default_rng(0))["voice"], before)
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
@@ -242,8 +246,10 @@ def test_stored_samples_are_neither_scaled_nor_cut(corpus, in_memory):
     for (subtype, wave), item in zip(waves.items(), corpus.people[1].voices):
         unit = {"PCM_U8": (wave - 128) / 128, "PCM_24": wave / 2**31, "PCM_16": wave / 2**15}
         soundfile.write(corpus.voice_path(item), unit.get(subtype, wave), 16_000, subtype=subtype)
-    data = PairDataset(corpus, side=8, length=4, sample_scale="stored", in_memory=in_memory, progress=False)
-    found = {tuple(data.draw(1, np.random.default_rng(seed))["voice"].tolist()) for seed in range(60)}
+    data = PairDataset(
+        corpus, image_size=8, length=4, sample_scale="stored", in_memory=in_memory, progress=False
+    )
+    found = {tuple(data.sample(1, np.random.default_rng(seed))["voice"].tolist()) for seed in range(60)}
     assert found == {tuple(wave.astype(np.float32).tolist()) for wave in waves.values()}
 
 

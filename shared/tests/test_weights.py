@@ -6,7 +6,7 @@ from collections import OrderedDict
 import pytest
 import torch
 from voiceface.checkpoints.native import save_model, save_state
-from voiceface.commands.weights import inspect, main
+from voiceface.commands.weights import inspect_checkpoint, main
 
 CONFIG = {"model": {"face": {"side": 32, "widths": [4, 8]}}, "training": {"batch_size": 8}}
 
@@ -42,7 +42,7 @@ def test_our_model_file_is_described(ours, capsys):
         assert words in shown
     assert "step       40" in shown and "Trained on invented people." in shown
     assert "face.side=32" in shown and "batch_size=8" in shown
-    assert inspect(ours).tensors == {"F.cls.weight": ("float16", (3, 5)), "steps": ("int64", ())}
+    assert inspect_checkpoint(ours).tensors == {"F.cls.weight": ("float16", (3, 5)), "steps": ("int64", ())}
 
 
 def test_every_name_and_shape_is_listed_on_demand(ours, capsys):
@@ -105,7 +105,7 @@ def test_resume_state_and_foreign_safetensors(tmp_path, capsys):
     assert main([str(tmp_path / "state.safetensors"), str(tmp_path / "other.safetensors")]) == 0
     shown = capsys.readouterr().out
     assert "resume state" in shown and "step       9" in shown and "without our header" in shown
-    assert set(inspect(tmp_path / "state.safetensors").tensors) == {"model/w", "seeds/0"}
+    assert set(inspect_checkpoint(tmp_path / "state.safetensors").tensors) == {"model/w", "seeds/0"}
 
 
 def test_values_that_are_not_finite_are_a_fault(tmp_path, capsys):

@@ -18,28 +18,30 @@ def picture(*shape: int) -> torch.Tensor:
 @pytest.mark.parametrize("shape", [(1, 8, 16, 16), (2, 5, 7, 10), (1, 3, 1, 2), (3, 4, 6, 33)])
 def test_any_size_gives_what_a_direct_convolution_gives(shape):
     x, weight = picture(*shape), layer(7, shape[1])
-    ours = conv_winograd.convolve(x, conv_winograd.transformed(weight))
+    ours = conv_winograd.winograd_conv2d(x, conv_winograd.transform_weight(weight))
     direct = F.conv2d(x.double(), weight.double(), padding=1)
     assert ours.shape == direct.shape
     torch.testing.assert_close(ours.double(), direct, atol=2e-5, rtol=0)
 
 
 def test_memory_order_of_the_input_does_not_matter():
-    x, kernel = picture(2, 6, 9, 8), conv_winograd.transformed(layer(4, 6))
+    x, kernel = picture(2, 6, 9, 8), conv_winograd.transform_weight(layer(4, 6))
     turned = x.to(memory_format=torch.channels_last)
-    assert torch.equal(conv_winograd.convolve(x, kernel), conv_winograd.convolve(turned, kernel))
+    assert torch.equal(
+        conv_winograd.winograd_conv2d(x, kernel), conv_winograd.winograd_conv2d(turned, kernel)
+    )
 
 
 def test_blocks_do_not_show(monkeypatch):
-    x, kernel = picture(1, 4, 32, 12), conv_winograd.transformed(layer(4, 4))
-    whole = conv_winograd.convolve(x, kernel)
+    x, kernel = picture(1, 4, 32, 12), conv_winograd.transform_weight(layer(4, 4))
+    whole = conv_winograd.winograd_conv2d(x, kernel)
     monkeypatch.setattr(conv_winograd, "BLOCK", 1)
-    torch.testing.assert_close(conv_winograd.convolve(x, kernel), whole, atol=1e-6, rtol=1e-6)
+    torch.testing.assert_close(conv_winograd.winograd_conv2d(x, kernel), whole, atol=1e-6, rtol=1e-6)
 
 
 def test_gradients_once_and_twice_are_those_of_a_direct_convolution():
     x, weight, outer = picture(1, 4, 6, 7), layer(3, 4), picture(1, 3, 6, 7)
-    kernel = conv_winograd.transformed(weight)
+    kernel = conv_winograd.transform_weight(weight)
 
     def gradients(convolve):
         at = x.clone().requires_grad_()
@@ -47,7 +49,7 @@ def test_gradients_once_and_twice_are_those_of_a_direct_convolution():
         (second,) = torch.autograd.grad(first.square().sum(), at)
         return first.detach(), second
 
-    ours = gradients(lambda at: conv_winograd.convolve(at, kernel))
+    ours = gradients(lambda at: conv_winograd.winograd_conv2d(at, kernel))
     direct = gradients(lambda at: F.conv2d(at, weight, padding=1))
     for a, b in zip(ours, direct):
         torch.testing.assert_close(a, b, atol=1e-4, rtol=1e-3)
@@ -55,16 +57,16 @@ def test_gradients_once_and_twice_are_those_of_a_direct_convolution():
 
 def test_only_frozen_wide_large_single_precision_layers_are_transformed():
     x, weight = torch.zeros(1, 96, 32, 32), torch.zeros(96, 96, 3, 3)
-    assert conv_winograd.suits(x, weight)
-    assert not conv_winograd.suits(x, weight.clone().requires_grad_())
-    assert not conv_winograd.suits(x.double(), weight.double())
-    assert not conv_winograd.suits(x[:, :, :28, :28], weight)
-    assert not conv_winograd.suits(x[:, :95], weight[:, :95])
-    assert not conv_winograd.suits(x, torch.zeros(96, 96, 1, 1))
+    assert conv_winograd.is_supported(x, weight)
+    assert not conv_winograd.is_supported(x, weight.clone().requires_grad_())
+    assert not conv_winograd.is_supported(x.double(), weight.double())
+    assert not conv_winograd.is_supported(x[:, :, :28, :28], weight)
+    assert not conv_winograd.is_supported(x[:, :95], weight[:, :95])
+    assert not conv_winograd.is_supported(x, torch.zeros(96, 96, 1, 1))
 
 
 def test_a_changed_weight_is_transformed_anew():
-    x, weight, convolution = picture(1, 96, 32, 32), layer(96, 96), conv_winograd.FrozenConv3x3()
+    x, weight, convolution = picture(1, 96, 32, 32), layer(96, 96), conv_winograd.WinogradConv3x3()
     before = convolution(x, weight)
     assert torch.equal(convolution(x, weight), before)
     with torch.no_grad():
@@ -84,7 +86,7 @@ def test_layers_of_a_network_are_exchanged_without_a_trace_in_its_state():
     network = torch.nn.Sequential(torch.nn.Sequential(*made)).requires_grad_(False)
     x, keys = picture(1, 96, 32, 32), list(network.state_dict())
     expected = network(x)
-    assert conv_winograd.with_frozen_convolutions(network) is network
+    assert conv_winograd.replace_with_winograd(network) is network
     kinds = [type(layer).__name__ for layer in network[0]]
     assert kinds == ["FrozenConv2d", "FrozenConv2d", "Conv2d"] and list(network.state_dict()) == keys
     torch.testing.assert_close(network(x), expected, atol=1e-5, rtol=1e-4)

@@ -24,7 +24,7 @@ PROGRAMS = (
     "cmpc2",
     "voicestyle",
 )
-CONFIGURATIONS = {
+CONFIG_CLASSES = {
     "seeking_shape": "seeking_shape.config:SeekingShapeConfig",
     "archetype_agnostic": "archetype_agnostic.config:ArchetypeAgnosticConfig",
     "sf2f": "sf2f.config:Sf2fConfig",
@@ -36,36 +36,36 @@ CONFIGURATIONS = {
 BLOCK = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 INDENTED = re.compile(r"(?:^    .*\n(?:[ \t]*\n(?=    ))?)+", re.MULTILINE)
 SPAN = re.compile(r"`([^`\n]+)`")
-LEFT_OPEN = "…"  # whatever follows is left to the reader
+ELLIPSIS = "…"  # whatever follows is left to the reader
 
 
 @dataclass(frozen=True)
-class Line:
+class CommandLine:
     """One command line of a page.
 
     Attributes:
         page: where it stands, below the repository.
         words: of the line; variables replaced, comments removed.
-        whole: it can be typed as it is; otherwise it is part of a sentence and may lack what is required.
+        is_complete: it can be typed as it is; otherwise it is part of a sentence and may lack what is required.
     """
 
     page: str
     words: tuple[str, ...]
-    whole: bool
+    is_complete: bool
 
     def __str__(self) -> str:
         return f"{self.page}: {' '.join(self.words)}"
 
 
-class Parsed(Exception):
+class ParsedArguments(Exception):
     """Thrown by the argument parser of a command when it has understood a line, in place of its work."""
 
-    def __init__(self, flags: argparse.Namespace) -> None:
+    def __init__(self, arguments: argparse.Namespace) -> None:
         super().__init__()
-        self.flags = flags
+        self.arguments = arguments
 
 
-def lines_of(page: Path) -> Iterator[Line]:
+def find_command_lines(page: Path) -> Iterator[CommandLine]:
     """All command lines of the programs of this repository on a page: in blocks, and within sentences."""
     text = page.read_text("utf-8")
     name = page.relative_to(REPO).as_posix() if page.is_relative_to(REPO) else page.name
@@ -73,15 +73,15 @@ def lines_of(page: Path) -> Iterator[Line]:
     rest = BLOCK.sub("", text)
     blocks += [re.sub(r"^    ", "", body, flags=re.MULTILINE) for body in INDENTED.findall(rest)]
     for body in blocks:
-        for words in _commands(body):
-            yield Line(name, words, True)
+        for words in _split_commands(body):
+            yield CommandLine(name, words, True)
     for span in SPAN.findall(INDENTED.sub("", rest)):
-        for words in _commands(re.sub(r"[\[\]]", " ", span.replace("...", LEFT_OPEN))):
+        for words in _split_commands(re.sub(r"[\[\]]", " ", span.replace("...", ELLIPSIS))):
             if any(word.startswith("--") for word in words):
-                yield Line(name, words, False)
+                yield CommandLine(name, words, False)
 
 
-def _commands(text: str) -> Iterator[tuple[str, ...]]:
+def _split_commands(text: str) -> Iterator[tuple[str, ...]]:
     """Words of the command lines in a piece of shell, as far as they start one of our programs."""
     variables: dict[str, str] = {}
     text = re.sub(r"\\\n\s*", " ", text)
@@ -101,7 +101,7 @@ def _commands(text: str) -> Iterator[tuple[str, ...]]:
                 yield tuple(words)
 
 
-def command_of(words: Sequence[str]) -> tuple[str | Path, list[str]] | None:
+def resolve_command(words: Sequence[str]) -> tuple[str | Path, list[str]] | None:
     """Module (or script) whose `main` a command line starts, and the words it is given; None: no such."""
     words = list(words)
     if words[0] == "torchrun":
@@ -109,7 +109,7 @@ def command_of(words: Sequence[str]) -> tuple[str | Path, list[str]] | None:
     if words[0] == "python":
         if words[1] == "-m" and words[2].split(".")[0] in PROGRAMS:
             module, rest = words[2], words[3:]
-            return command_of([module, *rest]) if "." not in module else (module, rest)
+            return resolve_command([module, *rest]) if "." not in module else (module, rest)
         script = REPO / words[1]
         return (script, words[2:]) if words[1].startswith(("benchmarks/", "tests/", "third_party/")) else None
     if words[0] not in PROGRAMS or words[1].startswith("-"):
@@ -120,28 +120,28 @@ def command_of(words: Sequence[str]) -> tuple[str | Path, list[str]] | None:
     return place.COMMANDS[words[1]][0], words[2:]
 
 
-def understood(line: Line, monkeypatch: Any) -> argparse.Namespace | None:
+def parse_command_line(line: CommandLine, monkeypatch: Any) -> argparse.Namespace | None:
     """What a command's own parser makes of a line, its work not being done; None: a line of something else.
 
     Raises:
         LookupError: no such command, script or flag.
         ValueError: the parser refuses the line.
     """
-    found = command_of(line.words)
+    found = resolve_command(line.words)
     if found is None:
         return None
     place, words = found
     if isinstance(place, Path) and not place.is_file():
         raise LookupError(f"no file {place.relative_to(REPO)}")
-    module = _script(place) if isinstance(place, Path) else importlib.import_module(place)
+    module = _load_script(place) if isinstance(place, Path) else importlib.import_module(place)
 
     def instead(parse: Callable[..., argparse.Namespace]) -> Callable[..., argparse.Namespace]:
         def parse_and_stop(parser: argparse.ArgumentParser, *given: Any, **more: Any) -> argparse.Namespace:
-            known = _options(parser, words)
+            known = _known_flags(parser, words)
             asked = [word.split("=")[0] for word in words if word.startswith("--")]
             if absent := [flag for flag in asked if flag not in known]:  # abbreviations count as absent
                 raise LookupError(f"{parser.prog} has no {', '.join(absent)}")
-            raise Parsed(parse(parser, *given, **more) if line.whole else argparse.Namespace())
+            raise ParsedArguments(parse(parser, *given, **more) if line.is_complete else argparse.Namespace())
 
         return parse_and_stop
 
@@ -154,30 +154,30 @@ def understood(line: Line, monkeypatch: Any) -> argparse.Namespace | None:
         patch.setattr(argparse.ArgumentParser, "error", error)
         patch.setattr(sys, "argv", [str(place), *words])
         try:
-            module.main(words) if _takes_words(module) else module.main()
-        except Parsed as done:
-            return done.flags
+            module.main(words) if _accepts_argv(module) else module.main()
+        except ParsedArguments as done:
+            return done.arguments
         except SystemExit as stop:
             raise ValueError(f"{place} ends with {stop.code}") from None
     raise ValueError(f"{place} does not ask its parser")
 
 
-def configuration_of(place: str | Path, flags: argparse.Namespace) -> Any:
+def load_requested_config(target: str | Path, arguments: argparse.Namespace) -> Any:
     """The configuration that a parsed line asks for, with its overrides; None: it asks for none.
 
     Raises:
         ConfigError: no such bundled configuration, or an override does not fit.
     """
-    cfg = getattr(flags, "cfg", None)
-    changes = [*(getattr(flags, "override", None) or ()), *(getattr(flags, "set", None) or ())]
-    if cfg is None or isinstance(place, Path) or (Path(cfg).suffix == ".yaml" or cfg.isupper()):
+    cfg = getattr(arguments, "cfg", None)
+    changes = [*(getattr(arguments, "override", None) or ()), *(getattr(arguments, "set", None) or ())]
+    if cfg is None or isinstance(target, Path) or (Path(cfg).suffix == ".yaml" or cfg.isupper()):
         return None
-    package = place.split(".")[0]
-    module, name = CONFIGURATIONS.get(place, CONFIGURATIONS[package]).split(":")
+    package = target.split(".")[0]
+    module, name = CONFIG_CLASSES.get(target, CONFIG_CLASSES[package]).split(":")
     return load_config(cfg, getattr(importlib.import_module(module), name), package, changes)
 
 
-def _options(parser: argparse.ArgumentParser, words: Sequence[str]) -> set[str]:
+def _known_flags(parser: argparse.ArgumentParser, words: Sequence[str]) -> set[str]:
     """Flags of a parser and of the sub-parser that the first word names."""
     known = set(parser._option_string_actions)
     for action in parser._actions:
@@ -186,12 +186,12 @@ def _options(parser: argparse.ArgumentParser, words: Sequence[str]) -> set[str]:
     return known
 
 
-def _takes_words(module: ModuleType) -> bool:
+def _accepts_argv(module: ModuleType) -> bool:
     """Whether `main` is given the words of the command line."""
     return bool(module.main.__code__.co_argcount)
 
 
-def _script(path: Path) -> ModuleType:
+def _load_script(path: Path) -> ModuleType:
     """A script as a module, its folder importable as when it is started."""
     spec = importlib.util.spec_from_file_location(f"script_{path.stem}", path)
     assert spec and spec.loader

@@ -30,15 +30,15 @@ PRELOADED = [
 ]
 
 
-def command(module: str, words: list[str], said: str) -> None:
+def run_command(module: str, argv: list[str], log_path: str) -> None:
     """`main` of a module as the main program of this process; what it says goes to a file."""
     from voiceface.commandline.dispatch import run_main
 
-    place = os.open(said, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
+    place = os.open(log_path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(place, stream)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
-    raise SystemExit(run_main(module, words))
+    raise SystemExit(run_main(module, argv))
 
 
 @pytest.fixture(scope="session")
@@ -60,7 +60,7 @@ def start(
 
     def run(module: str, *words: str | Path) -> Any:
         said = tmp_path / f"said_{len(started)}.txt"
-        child = processes.Process(target=command, args=(module, [str(word) for word in words], str(said)))
+        child = processes.Process(target=run_command, args=(module, [str(word) for word in words], str(said)))
         child.said = said.read_text  # type: ignore[attr-defined]
         started.append(child)
         child.start()

@@ -11,14 +11,14 @@ import pytest
 from voiceface.commands.population import main as population
 from voiceface.synthetic.writer import write_population
 
-SIZES = {"train": 6, "val": 2, "test": 3, "picture_side": 32, "clip_seconds": 0.6}
+PRESET_OVERRIDES = {"train": 6, "val": 2, "test": 3, "picture_side": 32, "clip_seconds": 0.6}
 
 
 @pytest.fixture(scope="module")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A population that was written in one go."""
     out = tmp_path_factory.mktemp("whole") / "people"
-    write_population(out, "tiny", workers=1, progress=False, **SIZES)  # type: ignore[arg-type]
+    write_population(out, "tiny", workers=1, progress=False, **PRESET_OVERRIDES)  # type: ignore[arg-type]
     return out
 
 
@@ -46,7 +46,7 @@ def test_workers_end_with_the_process_that_started_them(start: Any, tmp_path: Pa
     child = start("voiceface.synthetic.writer", out, "--preset", "tiny", "--workers", "2")
 
     def workers() -> list[int]:
-        return [pid for pid in _children(child.pid) if b"spawn_main" in _words(pid)]
+        return [pid for pid in _child_pids(child.pid) if b"spawn_main" in _command_line(pid)]
 
     deadline = time.monotonic() + 120
     while not any(out.rglob("*.wav")) and child.is_alive() and time.monotonic() < deadline:
@@ -56,9 +56,9 @@ def test_workers_end_with_the_process_that_started_them(start: Any, tmp_path: Pa
     child.join()
     assert running, child.said()
     deadline = time.monotonic() + 30
-    while any(b"spawn_main" in _words(pid) for pid in running) and time.monotonic() < deadline:
+    while any(b"spawn_main" in _command_line(pid) for pid in running) and time.monotonic() < deadline:
         time.sleep(0.05)
-    assert not [pid for pid in running if b"spawn_main" in _words(pid)]
+    assert not [pid for pid in running if b"spawn_main" in _command_line(pid)]
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +70,9 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from voiceface.checkpoints.native import save_model
     from voiceface.runtime.config import load_config, to_dict
 
-    small = ["model.face.side=32", "model.face.widths=[4,8,8,8]", "model.face.blocks=[1,1,1,1]"]
-    small += ["model.voice.widths=[4,4,8,8]", "model.voice.blocks=[1,1,1,1]", "evaluation.voice_batch=2"]
-    small += ["evaluation.face_batch=2", "data.clip_samples=16000", "data.crop_samples=[8000,12000]"]
+    small = ["model.face.image_size=32", "model.face.widths=[4,8,8,8]", "model.face.blocks=[1,1,1,1]"]
+    small += ["model.voice.widths=[4,4,8,8]", "model.voice.blocks=[1,1,1,1]", "evaluation.voice_batch_size=2"]
+    small += ["evaluation.face_batch_size=2", "data.clip_samples=16000", "data.crop_samples=[8000,12000]"]
     config = load_config("main", SeekingShapeConfig, "seeking_shape", small)
     torch.manual_seed(0)
     model, path = Voice2Face(config.model, 4), tmp_path_factory.mktemp("model") / "model.safetensors"
@@ -139,7 +139,7 @@ def test_population_is_fit_for_training(start: Any, people: Path, tmp_path: Path
     assert child.exitcode == 0 and "Training can start." in child.said()
 
 
-def _children(parent: int) -> list[int]:
+def _child_pids(parent: int) -> list[int]:
     """Process ids whose parent is `parent`."""
     found = []
     for place in Path("/proc").glob("[0-9]*"):
@@ -152,7 +152,7 @@ def _children(parent: int) -> list[int]:
     return found
 
 
-def _words(pid: int) -> bytes:
+def _command_line(pid: int) -> bytes:
     """Command line of a process; empty when it is gone."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes()

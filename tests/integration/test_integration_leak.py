@@ -13,16 +13,16 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from voiceface.datasets.corpus import Corpus, open_corpus
-from voiceface.evaluation.all_pairs import all_pairs_figures, evaluate_all_pairs
-from voiceface.synthetic.ground_truth import read_truth
-from voiceface.synthetic.identities import People, draw_people
+from voiceface.evaluation.all_pairs import all_pairs_metrics, evaluate_all_pairs
+from voiceface.synthetic.ground_truth import read_ground_truth
+from voiceface.synthetic.identities import Identities, sample_identities
 from voiceface.synthetic.writer import write_population
 
 Array = npt.NDArray[np.float64]
-SAME_SEX = ("g_v2f", "g_f2v", "auc_g")
+SAME_GENDER_KEYS = ("g_v2f", "g_f2v", "auc_g")
 
 
-def linked(
+def linear_map_matching(
     voices: Array, faces: Array, sex: npt.NDArray[Any], train: npt.NDArray[Any], strength: float = 1.0
 ) -> dict[str, tuple[float, float]]:
     """How well the best linear map from voices to faces, learnt on `train`, matches the other people.
@@ -41,58 +41,64 @@ def linked(
     guess, known = left @ map_, right
     explained = (1 - ((guess - known)[train] ** 2).mean(axis=0)).clip(min=1e-6)
     distance = ((guess[~train][:, None] - known[~train][None]) ** 2) @ explained
-    return all_pairs_figures(-distance, sex[~train])
+    return all_pairs_metrics(-distance, sex[~train])
 
 
-def at_chance(figures: dict[str, tuple[float, float]]) -> bool:
-    return all(abs(figures[name][0] - 0.5) < 4 * figures[name][1] for name in SAME_SEX)
+def is_at_chance(figures: dict[str, tuple[float, float]]) -> bool:
+    return all(abs(figures[name][0] - 0.5) < 4 * figures[name][1] for name in SAME_GENDER_KEYS)
 
 
-def voice_side(people: People) -> Array:
+def voice_variables(people: Identities) -> Array:
     """Everything that a person's voice is made from."""
-    plain = [people.rate, people.pitch_range, people.vowel_space, people.height]
-    rows = [people.v, np.stack(plain, axis=1), people.vowel_offset.reshape(len(people), -1)]
+    plain = [people.speaking_rate, people.pitch_range, people.vowel_space, people.height]
+    rows = [people.voice_factors, np.stack(plain, axis=1), people.vowel_offset.reshape(len(people), -1)]
     return np.hstack([*rows, people.vowel_shift.reshape(len(people), -1)])
 
 
-def face_side(people: People) -> Array:
+def face_variables(people: Identities) -> Array:
     """Everything that a person's face is made from."""
-    return np.hstack([people.g, people.q, people.skin_shift[:, None]])
+    return np.hstack([people.face_factors, people.shape_nuisance, people.skin_shift[:, None]])
 
 
 # the truth
 
 
-def people_of(rho: float, count: int = 900) -> tuple[People, npt.NDArray[np.bool_]]:
-    everyone = draw_people(range(count), rho=rho)
+def build_identities(rho: float, count: int = 900) -> tuple[Identities, npt.NDArray[np.bool_]]:
+    everyone = sample_identities(range(count), rho=rho)
     return everyone, np.arange(count) < 2 * count // 3
 
 
 @pytest.mark.parametrize("strength", [0.01, 1.0])
 def test_factors_and_nuisance_say_nothing_without_coupling(strength: float) -> None:
-    everyone, train = people_of(0.0)
+    everyone, train = build_identities(0.0)
     sex = everyone.sex
-    assert at_chance(linked(voice_side(everyone), face_side(everyone), sex, train, strength))
-    nuisance = voice_side(everyone)[:, 8:]
-    assert at_chance(linked(nuisance, everyone.q, sex, train, strength))
-    products = everyone.v @ everyone.g.T
-    assert at_chance(all_pairs_figures(products, sex))
+    assert is_at_chance(
+        linear_map_matching(voice_variables(everyone), face_variables(everyone), sex, train, strength)
+    )
+    nuisance = voice_variables(everyone)[:, 8:]
+    assert is_at_chance(linear_map_matching(nuisance, everyone.shape_nuisance, sex, train, strength))
+    products = everyone.voice_factors @ everyone.face_factors.T
+    assert is_at_chance(all_pairs_metrics(products, sex))
 
 
 def test_the_same_look_finds_a_coupling_of_any_size() -> None:
     for rho, least in ((1.0, 0.95), (0.7, 0.6), (0.3, 0.52)):
-        everyone, train = people_of(rho)
-        figures = linked(voice_side(everyone), face_side(everyone), everyone.sex, train, 0.01)
-        assert min(figures[name][0] for name in SAME_SEX) > least, rho
-        assert not at_chance(figures), rho
-    everyone, _ = people_of(1.0)
-    distance = ((everyone.v[:, None] - everyone.g[None]) ** 2).sum(axis=2)
-    assert all(all_pairs_figures(-distance, everyone.sex)[name][0] == 1 for name in SAME_SEX)
+        everyone, train = build_identities(rho)
+        figures = linear_map_matching(
+            voice_variables(everyone), face_variables(everyone), everyone.sex, train, 0.01
+        )
+        assert min(figures[name][0] for name in SAME_GENDER_KEYS) > least, rho
+        assert not is_at_chance(figures), rho
+    everyone, _ = build_identities(1.0)
+    distance = ((everyone.voice_factors[:, None] - everyone.face_factors[None]) ** 2).sum(axis=2)
+    assert all(all_pairs_metrics(-distance, everyone.sex)[name][0] == 1 for name in SAME_GENDER_KEYS)
 
 
 def test_only_the_factors_cross_when_everything_is_shared() -> None:
-    everyone, train = people_of(1.0)
-    assert at_chance(linked(voice_side(everyone)[:, 12:], everyone.q, everyone.sex, train))
+    everyone, train = build_identities(1.0)
+    assert is_at_chance(
+        linear_map_matching(voice_variables(everyone)[:, 12:], everyone.shape_nuisance, everyone.sex, train)
+    )
 
 
 # the files
@@ -115,7 +121,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], tuple
     return write
 
 
-def sound(path: Path) -> Array:
+def voice_file_statistics(path: Path) -> Array:
     """Loudness and coarse spectrum of a clip, and the size of its file."""
     from voiceface.audio import loading as audio
 
@@ -125,7 +131,7 @@ def sound(path: Path) -> Array:
     return np.array([path.stat().st_size, wave.std(), np.abs(wave).max(), *np.log(np.array(bands) + 1e-9)])
 
 
-def sight(path: Path) -> Array:
+def image_file_statistics(path: Path) -> Array:
     """Coarse picture, mean colours, and the size of the file."""
     from voiceface.images import loading as images
 
@@ -136,22 +142,26 @@ def sight(path: Path) -> Array:
 
 def test_files_say_nothing_without_coupling(written: Callable[[float], tuple[Path, Corpus]]) -> None:
     root, corpus = written(0.0)
-    sex = np.array([person.identity.gender == "m" for person in corpus.people], np.int64)
-    voices = np.stack([sound(corpus.voice_path(person.voices[0])) for person in corpus.people])
-    faces = np.stack([sight(corpus.face_path(person.faces[0])) for person in corpus.people])
+    sex = np.array([person.identity.gender == "m" for person in corpus.records], np.int64)
+    voices = np.stack(
+        [voice_file_statistics(corpus.voice_path(person.voices[0])) for person in corpus.records]
+    )
+    faces = np.stack([image_file_statistics(corpus.face_path(person.faces[0])) for person in corpus.records])
     train = np.arange(len(corpus)) % 3 != 0
-    assert at_chance(linked(voices, faces, sex, train))
+    assert is_at_chance(linear_map_matching(voices, faces, sex, train))
     # Positive control: what the voices are made from can be read off the same pictures when all is shared.
     root, coupled = written(1.0)
-    faces = np.stack([sight(coupled.face_path(person.faces[0])) for person in coupled.people])
-    truth = read_truth(root).of([person.identity.face_id for person in coupled.people])
-    figures = linked(faces, truth.v, sex, train)
+    faces = np.stack(
+        [image_file_statistics(coupled.face_path(person.faces[0])) for person in coupled.records]
+    )
+    truth = read_ground_truth(root).select([person.identity.face_id for person in coupled.records])
+    figures = linear_map_matching(faces, truth.voice_factors, sex, train)
     assert figures["auc_g"][0] > 0.5 + 4 * figures["auc_g"][1], figures["auc_g"]
 
 
 def test_names_counts_and_times_do_not_differ(written: Callable[[float], tuple[Path, Corpus]]) -> None:
     (_, without), (_, coupled) = written(0.0), written(1.0)
-    for mine, other in zip(without.people, coupled.people, strict=True):
+    for mine, other in zip(without.records, coupled.records, strict=True):
         assert (mine.identity.voice_id, mine.voices, mine.faces) == (
             other.identity.voice_id,
             other.voices,
@@ -168,7 +178,7 @@ def test_evaluation_gives_no_one_an_advantage_of_place() -> None:
     by_sex = np.eye(2)[sex]
     for vectors in (same, by_sex):
         figures = evaluate_all_pairs(vectors, vectors, sex)
-        assert [figures[name].value for name in SAME_SEX] == [0.5] * 3
+        assert [figures[name].value for name in SAME_GENDER_KEYS] == [0.5] * 3
     order = np.random.default_rng(0).permutation(60)
     some = np.random.default_rng(1).normal(size=(2, 60, 4))
     first, second = (
@@ -201,7 +211,7 @@ def test_the_trained_model_knows_what_there_is_to_know(rho: float, tmp_path: Pat
     call("test", "--weights", run / "main", "--data", data, "--out", tmp_path / "test", "--draw", "1")
     figures = json.loads((tmp_path / "test" / "all_pairs.json").read_text())
     for way in figures.values():
-        for name in SAME_SEX:
+        for name in SAME_GENDER_KEYS:
             if rho == 0:
                 assert abs(way[name]["value"] - 0.5) < 4 * way[name]["error"], (name, way[name])
     if rho == 1:

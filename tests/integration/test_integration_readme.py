@@ -15,7 +15,15 @@ from typing import Any, TypeAlias
 import numpy as np
 import pytest
 import torch
-from command_lines import BLOCK, PROGRAMS, REPO, command_of, configuration_of, lines_of, understood
+from command_lines import (
+    BLOCK,
+    PROGRAMS,
+    REPO,
+    find_command_lines,
+    load_requested_config,
+    parse_command_line,
+    resolve_command,
+)
 from PIL import Image
 
 PAGES = [
@@ -25,9 +33,14 @@ PAGES = [
     REPO / "tests" / "parity" / "README.md",
 ]
 SYSTEMS = [name for name in PROGRAMS if name != "voiceface"]
-FEW_STEPS = ("inversion.steps=3", "inversion.mean_samples=256", "guidance.steps=3", "lookup.pictures=2")
-COMMON = ("training.max_iter=3", "training.batch_size=4")
-SHORT = {  # what makes the training of a bundled configuration a matter of seconds
+FEW_STEPS = (
+    "inversion.num_steps=3",
+    "inversion.latent_mean_samples=256",
+    "guidance.num_steps=3",
+    "retrieval.max_images=2",
+)
+COMMON_OVERRIDES = ("training.max_steps=3", "training.batch_size=4")
+SHORT_TRAINING = {  # what makes the training of a bundled configuration a matter of seconds
     "seeking_shape": ("schedule.warm_up=0", "weights.warm_up=1", "weights.update_every=1"),
     "archetype_agnostic": (
         *("schedule.warm_up=0", "regauging.start=1", "equilibrium.warm_up=1", "equilibrium.update_every=1"),
@@ -69,28 +82,30 @@ def run(folder: Path, *words: str | Path) -> str:
     return done.stdout
 
 
-def places(page: Path) -> str:
+def line_targets(page: Path) -> str:
     return page.relative_to(REPO).as_posix()
 
 
-@pytest.mark.parametrize("page", PAGES, ids=places)
+@pytest.mark.parametrize("page", PAGES, ids=line_targets)
 def test_command_lines_are_understood_by_the_commands(page: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wrong = []
-    for line in lines_of(page):
+    for line in find_command_lines(page):
         try:
-            flags = understood(line, monkeypatch)
-            found = command_of(line.words)
+            flags = parse_command_line(line, monkeypatch)
+            found = resolve_command(line.words)
             if flags is not None and found is not None:
-                configuration_of(found[0], flags)
+                load_requested_config(found[0], flags)
         except (LookupError, ValueError) as problem:
             wrong.append(f"{line}\n    {problem}")
     assert not wrong, "\n".join(wrong)
 
 
 def test_pages_hold_command_lines_of_every_program() -> None:
-    seen = {line.words[0] for page in PAGES for line in lines_of(page) if line.whole}
+    seen = {line.words[0] for page in PAGES for line in find_command_lines(page) if line.is_complete}
     assert seen >= {*PROGRAMS, "python", "torchrun"}
-    reproducing = [line.words[:2] for line in lines_of(REPO / "docs" / "reproducing.md") if line.whole]
+    reproducing = [
+        line.words[:2] for line in find_command_lines(REPO / "docs" / "reproducing.md") if line.is_complete
+    ]
     assert set(reproducing) >= {(name, word) for name in SYSTEMS for word in ("train", "test")}
 
 
@@ -111,12 +126,12 @@ def test_pages_hold_command_lines_of_every_program() -> None:
 def test_a_wrong_command_line_is_found(text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"Then:\n\n    {text}\n")
-    (line,) = lines_of(page)
+    (line,) = find_command_lines(page)
     with pytest.raises((LookupError, ValueError)):
-        flags = understood(line, monkeypatch)
-        found = command_of(line.words)
+        flags = parse_command_line(line, monkeypatch)
+        found = resolve_command(line.words)
         assert flags is not None and found is not None
-        configuration_of(found[0], flags)
+        load_requested_config(found[0], flags)
 
 
 def snippets(page: Path) -> list[str]:
@@ -129,7 +144,7 @@ def snippets(page: Path) -> list[str]:
     [
         page for page in PAGES if snippets(page) and page.name != "adding_a_system.md"
     ],  # that one is carried out
-    ids=places,
+    ids=line_targets,
 )
 def test_snippets_import_what_is_there(page: Path) -> None:
     for body in snippets(page):
@@ -144,57 +159,57 @@ def test_snippets_import_what_is_there(page: Path) -> None:
                     importlib.import_module(name.name)
 
 
-def ranked(found: dict[str, Any], folder: Path) -> None:
+def check_ranking(found: dict[str, Any], folder: Path) -> None:
     assert found["scores"].shape == (1, 2) and found["scores"].abs().max() <= 1.00001
     assert found["voices"].shape[1] == found["faces"].shape[1]
     assert not torch.equal(found["scores"][:, 0], found["scores"][:, 1])
 
 
-def drawn(found: dict[str, Any], folder: Path) -> None:
+def check_image(found: dict[str, Any], folder: Path) -> None:
     picture = found["picture"]
     assert picture.dtype == np.uint8 and picture.ndim == 3 and picture.std() > 5
 
 
-def shaped(found: dict[str, Any], folder: Path) -> None:
+def check_mesh(found: dict[str, Any], folder: Path) -> None:
     vertices = found["face"].vertices
     assert vertices.ndim == 2 and vertices.shape[1] == 3 and np.ptp(vertices, axis=0).min() > 1
 
 
-def styled(found: dict[str, Any], folder: Path) -> None:
+def check_guided_image(found: dict[str, Any], folder: Path) -> None:
     written = np.asarray(Image.open(folder / "face.png"))
     assert np.array_equal(written, found["result"].picture) and written.std() > 5
 
 
-def scored(found: dict[str, Any], folder: Path) -> None:
+def check_scores(found: dict[str, Any], folder: Path) -> None:
     assert found["scores"].shape == (1, 2) and not torch.equal(found["scores"][:, 0], found["scores"][:, 1])
 
 
-def meshed(found: dict[str, Any], folder: Path) -> None:
+def check_face(found: dict[str, Any], folder: Path) -> None:
     assert found["vertices"].shape[1] == 3 and np.ptp(found["vertices"], axis=0).min() > 1
 
 
 Check: TypeAlias = Callable[[dict[str, Any], Path], None]
-OWN: dict[str, Check] = {
-    **dict.fromkeys(("seeking_shape", "archetype_agnostic", "cmpc2"), ranked),
-    "sf2f": drawn,
-    "perceptionist": shaped,
-    "voicestyle": styled,
+PACKAGE_CHECKS: dict[str, Check] = {
+    **dict.fromkeys(("seeking_shape", "archetype_agnostic", "cmpc2"), check_ranking),
+    "sf2f": check_image,
+    "perceptionist": check_mesh,
+    "voicestyle": check_guided_image,
 }
-ALL: dict[str, Check] = {
-    "seeking_shape": ranked,
-    "cmpc2": scored,
-    "sf2f": drawn,
-    "perceptionist": meshed,
-    "voicestyle": drawn,
+FRONT_PAGE_CHECKS: dict[str, Check] = {
+    "seeking_shape": check_ranking,
+    "cmpc2": check_scores,
+    "sf2f": check_image,
+    "perceptionist": check_face,
+    "voicestyle": check_image,
 }
 SNIPPETS = [
-    *((f"packages/{name}/README.md", 0, name, check) for name, check in OWN.items()),
-    *(("README.md", number, name, check) for number, (name, check) in enumerate(ALL.items())),
+    *((f"packages/{name}/README.md", 0, name, check) for name, check in PACKAGE_CHECKS.items()),
+    *(("README.md", number, name, check) for number, (name, check) in enumerate(FRONT_PAGE_CHECKS.items())),
 ]
 
 
 def test_every_snippet_of_the_front_page_is_tried() -> None:
-    assert len(snippets(REPO / "README.md")) == len(ALL)
+    assert len(snippets(REPO / "README.md")) == len(FRONT_PAGE_CHECKS)
 
 
 @pytest.mark.parametrize(("page", "number", "name", "check"), SNIPPETS)
@@ -220,7 +235,7 @@ def test_snippets_of_a_readme_run(
         fewer_steps(monkeypatch)
     monkeypatch.chdir(tmp_path)
     found: dict[str, Any] = {}
-    exec(compile(body, places(REPO / page), "exec"), found)
+    exec(compile(body, line_targets(REPO / page), "exec"), found)
     check(found, tmp_path)
 
 
@@ -274,7 +289,7 @@ def ask(start: Callable[..., Any]) -> Callable[..., str]:
 def test_a_system_that_ranks_is_trained_tested_and_asked(
     name: str, people: Path, tmp_path: Path, ask: Callable[..., str]
 ) -> None:
-    model = train(name, "quick", people, tmp_path, *COMMON, *SHORT[name])
+    model = train(name, "quick", people, tmp_path, *COMMON_OVERRIDES, *SHORT_TRAINING[name])
     ask(name, "test", "--weights", model, "--data", people, "--out", tmp_path / "test")
     lines = (tmp_path / "test" / "results.txt").read_text().split("\n")
     assert len([line for line in lines if line]) == 10
@@ -291,12 +306,12 @@ def small_demo(name: str, out: str, changes: list[str], said: str) -> None:
     import voiceface.runtime.config as config
     import voiceface.synthetic.writer as write
 
-    load, settings = config.load_config, write.settings_of
+    load, settings = config.load_config, write.build_settings
     sizes = {"train": 10, "val": 2, "test": 4, "clip_seconds": 1.0, "picture_side": 32}
     config.load_config = lambda source, model, package, words=(): load(
         source, model, package, [*words, *changes]
     )
-    write.settings_of = lambda preset, **more: settings("tiny", **sizes, **more)
+    write.build_settings = lambda preset, **more: settings("tiny", **sizes, **more)
     with Path(said).open("w") as file, redirect_stdout(file), redirect_stderr(file):
         raise SystemExit(importlib.import_module(f"{name}.demo").main(["--out", out, "--workers", "1"]))
 
@@ -304,7 +319,7 @@ def small_demo(name: str, out: str, changes: list[str], said: str) -> None:
 @pytest.mark.parametrize("name", ["seeking_shape", "archetype_agnostic", "cmpc2"])
 def test_the_demo_of_a_system_that_ranks(name: str, tmp_path: Path, processes: Any) -> None:
     told = tmp_path / "told.txt"
-    words = (name, str(tmp_path / "demo"), [*COMMON, *SHORT[name]], str(told))
+    words = (name, str(tmp_path / "demo"), [*COMMON_OVERRIDES, *SHORT_TRAINING[name]], str(told))
     child = processes.Process(target=small_demo, args=words)
     child.start()
     child.join(240)
@@ -314,7 +329,7 @@ def test_the_demo_of_a_system_that_ranks(name: str, tmp_path: Path, processes: A
 
 
 def test_sf2f_is_trained_tested_and_asked(people: Path, tmp_path: Path, ask: Callable[..., str]) -> None:
-    model = train("sf2f", "quick_1st_stage", people, tmp_path, *COMMON, *SHORT["sf2f"])
+    model = train("sf2f", "quick_1st_stage", people, tmp_path, *COMMON_OVERRIDES, *SHORT_TRAINING["sf2f"])
     ask("sf2f", "test", "--weights", model, "--data", people, "--out", tmp_path / "test")
     assert json.loads((tmp_path / "test" / "results.json").read_text())
     voice = next((people / "wav").rglob("*.wav"))
@@ -326,7 +341,14 @@ def test_sf2f_is_trained_tested_and_asked(people: Path, tmp_path: Path, ask: Cal
 def test_perceptionist_is_trained_tested_and_asked(
     people: Path, tmp_path: Path, ask: Callable[..., str]
 ) -> None:
-    model = train("perceptionist", "quick_supervised", people, tmp_path, *COMMON, *SHORT["perceptionist"])
+    model = train(
+        "perceptionist",
+        "quick_supervised",
+        people,
+        tmp_path,
+        *COMMON_OVERRIDES,
+        *SHORT_TRAINING["perceptionist"],
+    )
     meshes, figures = tmp_path / "meshes", tmp_path / "figures"
     ask("perceptionist", "test", "--weights", model, "--data", people, "--out", meshes)
     assert len(list(meshes.rglob("*.obj"))) == 16  # eight people, two clips each
@@ -342,16 +364,16 @@ def test_voicestyle_is_trained_tested_and_asked(
     people: Path, tmp_path: Path, ask: Callable[..., str]
 ) -> None:
     cmpc = [
-        "training.max_iter=2",
+        "training.max_steps=2",
         "training.batch_size=4",
         "optimiser.warm_up=1",
         "'clustering.clusters=[3]'",
     ]
     model = train(
         *("voicestyle", "quick", people, tmp_path),
-        f"training.cmpc2_set=[{','.join([*cmpc, 'clustering.start=1'])}]",
+        f"training.cmpc2_overrides=[{','.join([*cmpc, 'clustering.start=1'])}]",
         "training.stylegan2=quick_stylegan",
-        "training.stylegan2_set=[training.max_iter=2]",
+        "training.stylegan2_overrides=[training.max_steps=2]",
     )
     words = ["--weights", model, "--set", *FEW_STEPS]
     ask("voicestyle", "test", "--data", people, "--people", "2", "--out", tmp_path / "test", *words)

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from voiceface.testing.commands import require_light_help
+from voiceface.testing.commands import assert_light_help
 
 REPO = Path(__file__).resolve().parents[2]
 PAGE = REPO / "docs" / "adding_a_system.md"
@@ -55,7 +55,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def trained(written: Path) -> Path:
     """The folder, after the commands of a newcomer on a small population."""
     python = (sys.executable, "-m")
-    few = ["training.max_iter=60", "training.batch_size=16"]
+    few = ["training.max_steps=60", "training.batch_size=16"]
     sizes = ["--preset", "tiny", "--people", "90", "--workers", "1"]
     run(written, *python, "voiceface", "population", "people", *sizes)
     run(written, *python, NAME, "train", "--cfg", "quick", "--data", "people", "--out", "run", *few)
@@ -101,7 +101,7 @@ def test_what_the_page_names_is_there() -> None:
 def test_help_is_light(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", str(written / "packages" / NAME / "src"))
     for command in ("train", "test"):
-        require_light_help(NAME, command)
+        assert_light_help(NAME, command)
 
 
 def test_the_small_system_learns_something(trained: Path) -> None:
@@ -133,16 +133,19 @@ def test_voiceface_finds_the_same_figures_in_its_embeddings(trained: Path) -> No
 
 
 def test_its_showcase_is_found_by_the_entry_point(trained: Path, tmp_path: Path) -> None:
-    from voiceface.suite.plugins import GROUP, Association, find_systems
+    from voiceface.suite.plugins import ENTRY_POINT_GROUP, AssociationSystem, find_systems
 
     stated = tomllib.loads((trained / "packages" / NAME / "pyproject.toml").read_text())["project"][
         "entry-points"
     ]
-    entries = [metadata.EntryPoint(name, value, GROUP) for name, value in stated[GROUP].items()]
+    entries = [
+        metadata.EntryPoint(name, value, ENTRY_POINT_GROUP)
+        for name, value in stated[ENTRY_POINT_GROUP].items()
+    ]
     (system,) = find_systems(entries).found
-    assert isinstance(system, Association) and system.name == NAME and system.train is not None
+    assert isinstance(system, AssociationSystem) and system.name == NAME and system.train is not None
     model = system.load(trained / "run")
-    assert "invented people" in model.notice
+    assert "invented people" in model.disclaimer
     (tmp_path / "main").symlink_to(trained / "run")  # a finished run is not trained again
     assert system.train(trained / "people", tmp_path) == tmp_path / "main"
 
@@ -190,7 +193,7 @@ def test_the_parity_adaptor_judges_cases(written: Path, tmp_path: Path) -> None:
     meta = {"layout": {}, "config": {"temperature": 0.2}, "tolerance": {"atol": 1e-9, "rtol": 0}}
     for name, error in (("mean_losses", 0.0), ("mean_losses_off", 1e-3)):
         (cases / f"{name}.json").write_text(json.dumps(meta))
-        stored = twin(arrays["face"], arrays["voice"], 0.2, error)
+        stored = reference_losses(arrays["face"], arrays["voice"], 0.2, error)
         np.savez(cases / f"{name}.npz", **arrays, **stored)
     done = subprocess.run(
         [sys.executable, str(runner), "--cases", str(cases)],
@@ -203,7 +206,9 @@ def test_the_parity_adaptor_judges_cases(written: Path, tmp_path: Path) -> None:
     assert len(failed) == 1, done.stdout
 
 
-def twin(face: np.ndarray, voice: np.ndarray, temperature: float, error: float) -> dict[str, np.ndarray]:
+def reference_losses(
+    face: np.ndarray, voice: np.ndarray, temperature: float, error: float
+) -> dict[str, np.ndarray]:
     """Both losses, row by row."""
 
     def unit(rows: np.ndarray) -> np.ndarray:

@@ -12,22 +12,22 @@ import numpy as np
 import pytest
 from PIL import Image
 from voiceface.audio import loading as audio
-from voiceface.suite.plugins import Association, MeshSystem, PictureSystem, Systems, find_systems
+from voiceface.suite.plugins import AssociationSystem, ImageSystem, MeshSystem, SystemSet, find_systems
 from voiceface.suite.report import main
 from voiceface.synthetic.writer import write_population
 
-PEOPLE = 10
-KINDS = (
+NUM_IDENTITIES = 10
+AUDIO_KINDS = (
     (".m4a", "mp4", "aac", 44100),
     (".mp3", "mp3", "libmp3lame", 22050),
     (".flac", "flac", "flac", 48000),
 )
-PICTURES = ((".jpg", 400), (".png", 90), (".bmp", 64), (".webp", 700), (".jpeg", 33))
+IMAGE_KINDS = ((".jpg", 400), (".png", 90), (".bmp", 64), (".webp", 700), (".jpeg", 33))
 BROWSER = Path(__file__).parents[2] / "shared" / "tests" / "headless_browser.py"
 
 
 @pytest.fixture(scope="module")
-def systems() -> Systems:
+def systems() -> SystemSet:
     found = find_systems()
     assert found.found, "nothing is installed"
     return found
@@ -41,15 +41,15 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     rows = [
         row.split(",")[:2] for row in (population / "list_wav" / "vox1_train.csv").read_text().split()[1:]
     ]
-    for number, (voice, name) in enumerate(rows[:PEOPLE]):
+    for number, (voice, name) in enumerate(rows[:NUM_IDENTITIES]):
         clip = sorted((population / "wav" / voice).rglob("*.wav"))[0]
-        ending, container, codec, rate = KINDS[number % len(KINDS)]
+        ending, container, codec, rate = AUDIO_KINDS[number % len(AUDIO_KINDS)]
         target = root / "voices" / name / "deeper" / f"clip{ending}"
         target.parent.mkdir(parents=True)
         write_sound(target, audio.load(clip, scale="unit"), container, codec, rate)
         (root / "faces" / name).mkdir(parents=True)
         for picture in sorted((population / "faces" / name).iterdir()):
-            suffix, side = PICTURES[number % len(PICTURES)]
+            suffix, side = IMAGE_KINDS[number % len(IMAGE_KINDS)]
             wide = Image.open(picture).resize((side, side + 7))
             (wide.convert("L") if number == 3 else wide).save(
                 root / "faces" / name / f"{picture.stem}{suffix}"
@@ -60,7 +60,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
-def test_looking_for_systems_imports_nothing_heavy(systems: Systems) -> None:
+def test_looking_for_systems_imports_nothing_heavy(systems: SystemSet) -> None:
     code = "import sys; from voiceface.suite.plugins import find_systems; "
     code += "print(len(find_systems().found), 'torch' in sys.modules)"
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
@@ -84,7 +84,7 @@ def write_sound(path: Path, wave: np.ndarray, container: str, codec: str, rate: 
         file.mux(stream.encode(None))
 
 
-def browser_module() -> ModuleType:
+def load_browser_module() -> ModuleType:
     """The helper of the shared package's tests."""
     spec = importlib.util.spec_from_file_location("headless_browser", BROWSER)
     assert spec and spec.loader
@@ -95,33 +95,33 @@ def browser_module() -> ModuleType:
 
 
 @pytest.fixture(scope="module")
-def page(own: Path, systems: Systems) -> Path:
+def page(own: Path, systems: SystemSet) -> Path:
     code = main(["--voices", str(own / "voices"), "--faces", str(own / "faces"), "--out", str(own / "out")])
     assert code == 1  # two files are torn
     return own / "out" / "report.html"
 
 
-def test_every_installed_system_has_its_say(page: Path, systems: Systems) -> None:
+def test_every_installed_system_has_its_say(page: Path, systems: SystemSet) -> None:
     text, numbers = page.read_text("utf-8"), json.loads(page.with_suffix(".json").read_text())
-    assert len(numbers["people_heard_and_seen"]) == PEOPLE
+    assert len(numbers["people_heard_and_seen"]) == NUM_IDENTITIES
     torn = {name.rsplit("/", 1)[1]: set(who) for name, who in numbers["left_out"].items()}
     assert torn == {"torn.m4a": {"all"}, "torn.png": {"all"}}
     for system in systems.found:
         assert system.name in numbers["weights"] and system.name in text
-        if isinstance(system, Association):
+        if isinstance(system, AssociationSystem):
             found = numbers["figures"][system.name]
-            assert found["voices"] == found["people"] == PEOPLE
+            assert found["voices"] == found["people"] == NUM_IDENTITIES
             assert found["two"]["value"] > 0.65  # tied fully, sexes included: chance is 0.5
             assert 0 <= found["two"]["low"] <= found["two"]["value"] <= found["two"]["high"] <= 1
-            assert {len(answers) for answers in numbers["ranks"][system.name].values()} == {PEOPLE}
+            assert {len(answers) for answers in numbers["ranks"][system.name].values()} == {NUM_IDENTITIES}
     shown = 8  # voices with a card
-    made = sum(isinstance(system, PictureSystem | MeshSystem) for system in systems.found)
+    made = sum(isinstance(system, ImageSystem | MeshSystem) for system in systems.found)
     assert text.count('<li class="tile') == shown * (1 + made)
     assert "know invented people only" in text and 'href="#responsible-use"' in text
 
 
-def test_the_page_holds_in_a_browser(page: Path, systems: Systems) -> None:
-    helper = browser_module()
+def test_the_page_holds_in_a_browser(page: Path, systems: SystemSet) -> None:
+    helper = load_browser_module()
     if helper.find_browser() is None:
         pytest.skip("no Chromium or Chrome is installed")
     with helper.browser() as opened:
@@ -129,7 +129,7 @@ def test_the_page_holds_in_a_browser(page: Path, systems: Systems) -> None:
             found = opened.look(page, width)
             assert not found["errors"] and not found["broken"] and not found["sticking_out"]
             assert found["scroll"] <= width and found["voices"] == 8
-            meshes = 8 * len(systems.meshes)
+            meshes = 8 * len(systems.mesh_systems)
             assert len(found["meshes_drawn"]) == min(meshes, 12) and all(found["meshes_drawn"])
 
 

@@ -13,7 +13,7 @@ import pytest
 DOCS = Path(__file__).resolve().parents[2] / "docs"
 
 
-def flow_of(page: str) -> str:
+def extract_commands(page: str) -> str:
     """The block of commands that a page promises to take seconds."""
     text = (DOCS / page).read_text()
     block = text.split("A flow of seconds", 1)[1].split("\n\n", 2)[1]
@@ -22,7 +22,7 @@ def flow_of(page: str) -> str:
     return commands
 
 
-def shell(commands: str, folder: Path) -> subprocess.CompletedProcess:
+def run_shell(commands: str, folder: Path) -> subprocess.CompletedProcess:
     """Run commands as a user's shell would; the first that fails ends it."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     found = subprocess.run(
@@ -41,7 +41,7 @@ def worked(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the flows of both pages were run on one population."""
     folder = tmp_path_factory.mktemp("flows")
     for page in ("seeking_shape", "archetype_agnostic"):
-        shell(flow_of(f"{page}.md"), folder)
+        run_shell(extract_commands(f"{page}.md"), folder)
         (folder / "runs").rename(folder / page)
     return folder
 
@@ -55,7 +55,7 @@ def test_both_flows_end_in_results_of_all_lists(worked: Path) -> None:
 
 def test_the_comparison_shows_both_on_the_same_lists(worked: Path) -> None:
     systems = "seeking_shape=seeking_shape/test archetype_agnostic=archetype_agnostic/test"
-    said = shell(f"voiceface compare {systems} --data tiny --out both.html", worked).stdout
+    said = run_shell(f"voiceface compare {systems} --data tiny --out both.html", worked).stdout
     assert "seeking_shape" in said and "archetype_agnostic" in said
     page = (worked / "both.html").read_text()
     assert page.count("archetype_agnostic") > 5 and "match_v2f_2_test" in page
@@ -69,12 +69,12 @@ def test_recordings_below_face_names_do_for_training_and_test(worked: Path) -> N
     for voice, face in (row.split("\t")[:2] for row in rows):
         (data / "wav" / voice).rename(data / "wav" / face)
     shutil.rmtree(data / "list_wav")
-    small = re.search(r'SMALL="(.*?)"', flow_of("archetype_agnostic.md"), re.DOTALL)
+    small = re.search(r'SMALL="(.*?)"', extract_commands("archetype_agnostic.md"), re.DOTALL)
     assert small
-    words = f"--data by_name --voice-folder vggface1_id {' '.join(small[1].split())} training.max_iter=2"
-    shell(f"archetype_agnostic train --cfg main --out named {words}", worked)
+    words = f"--data by_name --voice-folder vggface1_id {' '.join(small[1].split())} training.max_steps=2"
+    run_shell(f"archetype_agnostic train --cfg main --out named {words}", worked)
     words = "--data by_name --voice-folder vggface1_id --draw 1 --out named_test"
-    said = shell(f"archetype_agnostic test --weights named {words}", worked).stdout
+    said = run_shell(f"archetype_agnostic test --weights named {words}", worked).stdout
     assert "reterival_f2v_test" in said
     results = json.loads((worked / "named_test" / "results.json").read_text())
     assert len(results["lists"]) == 10

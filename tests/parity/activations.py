@@ -7,13 +7,13 @@ from typing import Any
 from torch import Tensor, nn
 
 
-def below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def strip_prefix(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """The part of a state dict below a prefix, without it."""
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 @contextmanager
-def recorded(network: nn.Module, *names: str) -> Iterator[dict[str, Tensor]]:
+def record_outputs(network: nn.Module, *names: str) -> Iterator[dict[str, Tensor]]:
     """Outputs of the named submodules, by name without `body.`-like folders' dots changed."""
     seen: dict[str, Tensor] = {}
     hooks = []
@@ -31,7 +31,7 @@ def recorded(network: nn.Module, *names: str) -> Iterator[dict[str, Tensor]]:
 
 
 @contextmanager
-def taken(module: nn.Module) -> Iterator[list[Tensor]]:
+def record_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
     """What a module is given."""
     given: list[Tensor] = []
 

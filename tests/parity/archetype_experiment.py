@@ -8,45 +8,45 @@ from archetype_agnostic.published_config import translate
 from parity.case import Case
 
 SECTIONS = ("training", "validation", "models", "dataset")
-PLACES = {  # loose keys of cases: where the published configuration file has them
+KEY_PATHS = {  # loose keys of cases: where the published configuration file has them
     **dict.fromkeys(("temp", "m_u", "m_l", "H", "num_classes"), ("models", "Arch", "eqm")),
     **dict.fromkeys(("regauge_iter", "weighted_enabled"), ("models",)),
     **dict.fromkeys(("lr", "momentum", "weight_decay", "nesterov"), ("training", "optimizer")),
 }
-CONSTANTS = {"scale": "scale", "inner": "inner", "g": "inner"}
+REGAUGING_CONSTANTS = {"scale": "scale", "inner": "inner", "g": "inner"}
 """Constants of the published code that its configuration cannot set: name in cases, name in ours."""
 
 
-def experiment(case: Case, **more: Any) -> ArchetypeAgnosticConfig:
+def build_config(case: Case, **more: Any) -> ArchetypeAgnosticConfig:
     """The experiment of a case.
 
     Args:
         case: its `config` holds sections of a published configuration file, or single keys of one.
         more: further keys of `PLACES`, which stand above those of the case.
     """
-    found = translate(published_tree(case.config, **more)).config
-    tight = {ours: case.config[key] for key, ours in CONSTANTS.items() if key in case.config}
+    found = translate(build_published_config(case.config, **more)).config
+    tight = {ours: case.config[key] for key, ours in REGAUGING_CONSTANTS.items() if key in case.config}
     return found.model_copy(update={"regauging": found.regauging.model_copy(update=tight)})
 
 
-def published_tree(config: Mapping[str, Any], **more: Any) -> dict[str, Any]:
+def build_published_config(config: Mapping[str, Any], **more: Any) -> dict[str, Any]:
     """A published configuration from the sections and single keys of a case."""
     tree: dict[str, Any] = {"models": {}}
     for section in SECTIONS:
         if isinstance(config.get(section), Mapping):
-            tree[section] = _copied(config[section])
+            tree[section] = _copy_tree(config[section])
     for key, value in {**config, **more}.items():
-        if key in PLACES:
+        if key in KEY_PATHS:
             place = tree
-            for name in PLACES[key]:
+            for name in KEY_PATHS[key]:
                 place = place.setdefault(name, {})
             place[key] = value
     return tree
 
 
-def backbones_tree(config: Mapping[str, Any]) -> dict[str, Any]:
+def build_backbone_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """A published configuration that asks for a case's networks (`face_backbone`, `voice_backbone`)."""
-    tree = published_tree(config)
+    tree = build_published_config(config)
     parts = tree["models"].setdefault("Arch", {})
     for key, part in (("face_backbone", "vNet"), ("voice_backbone", "aNet")):
         if key in config:
@@ -56,6 +56,6 @@ def backbones_tree(config: Mapping[str, Any]) -> dict[str, Any]:
     return tree
 
 
-def _copied(tree: Mapping[str, Any]) -> dict[str, Any]:
+def _copy_tree(tree: Mapping[str, Any]) -> dict[str, Any]:
     """A copy of nested mappings that can be changed."""
-    return {key: _copied(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
+    return {key: _copy_tree(value) if isinstance(value, Mapping) else value for key, value in tree.items()}

@@ -10,35 +10,35 @@ from typing import Any
 import numpy as np
 import torch
 from archetype_agnostic.config import drawing
-from parity.archetype_experiment import experiment
-from parity.case import Array, Book, Case
+from parity.archetype_experiment import build_config
+from parity.case import Array, Case, ComparisonLog
 from parity.figures import write_lists
-from parity.rules import Rule
+from parity.rules import ToleranceRule
 from PIL import Image
-from voiceface.association.data import training_pairs
+from voiceface.association.data import training_dataset
 from voiceface.audio import loading as audio
-from voiceface.datasets.corpus import Corpus, discover
+from voiceface.datasets.corpus import Corpus, discover_corpus
 from voiceface.datasets.identities import read_identity_csv
-from voiceface.datasets.layouts import is_voice
-from voiceface.datasets.trials.reading import read_list
-from voiceface.datasets.trials.trial_list import owners_of
+from voiceface.datasets.layouts import is_voice_file
+from voiceface.datasets.trials.reading import read_trial_list
+from voiceface.datasets.trials.trial_list import identity_indices
 from voiceface.images import loading as images
 from voiceface.images import transforms
 
-DRAWN = {  # our names of what a draw holds, and the published ones
+PUBLISHED_SAMPLE_KEYS = {  # our names of what a draw holds, and the published ones
     "label": "ID",
     "face": "image",
     "face_second": "image_aux",
     "voice": "audio",
     "voice_second": "audio_aux",
 }
-PIXELS = Rule(atol=2, mean=0.2)
-TURNED = Rule(atol=2, beyond=0.02)
+PIXELS = ToleranceRule(atol=2, mean=0.2)
+ROTATED_PIXELS = ToleranceRule(atol=2, beyond=0.02)
 
 
-def wav_loading(case: Case, book: Book) -> None:
+def wav_loading(case: Case, log: ComparisonLog) -> None:
     """Files of any sample format: channel, scale, repetition, cut, rate error."""
-    data = experiment(case).data
+    data = build_config(case).data
     rate = int(case.config.get("sample_rate", 16000))
     length = int(case.config.get("samples", data.clip_samples))
     with tempfile.TemporaryDirectory() as folder:
@@ -47,65 +47,71 @@ def wav_loading(case: Case, book: Book) -> None:
             path.write_bytes(case.arrays[f"file_{name}"].tobytes())
             if "raises" in expected:
                 words = [str(rate)] if "rate" in expected["raises"] else []
-                book.fails(
-                    name, lambda path=path: audio.load(path, scale=data.sample_scale, rate=rate), *words
+                log.expect_error(
+                    name,
+                    lambda path=path: audio.load(path, scale=data.sample_scale, sample_rate=rate),
+                    *words,
                 )
                 continue
-            wave = audio.repeat_to_length(audio.load(path, scale=data.sample_scale, rate=rate), length)
+            wave = audio.repeat_to_length(audio.load(path, scale=data.sample_scale, sample_rate=rate), length)
             ours = {"shape": list(wave.shape), "dtype": str(wave.dtype)}
             ours["crc32_of_float32_bytes"] = zlib.crc32(np.ascontiguousarray(wave, "<f4").tobytes())
             for key, value in expected.items():
-                book.equal(f"{name}: {key}", ours.get(key), value)
+                log.compare_equal(f"{name}: {key}", ours.get(key), value)
             for stored in case.arrays:
                 if step := re.fullmatch(rf"out_{re.escape(name)}_stride(\d+)", stored):
-                    case.judge(book, stored, wave[:: int(step[1])])
+                    case.compare(log, stored, wave[:: int(step[1])])
                 elif stored == f"out_{name}_stats":
                     x = wave.astype(np.float64)
                     stats = [x.mean(), x.std(ddof=1), x.min(), x.max()]
-                    case.judge(book, stored, stats, otherwise=Rule(atol=1e-6, rtol=1e-6))
+                    case.compare(log, stored, stats, default=ToleranceRule(atol=1e-6, rtol=1e-6))
 
 
-def image_loading(case: Case, book: Book) -> None:
+def image_loading(case: Case, log: ComparisonLog) -> None:
     """Files to the tensor that the network is given in evaluation."""
-    data, side = experiment(case).data, _side(case, "input_size")
+    data, side = build_config(case).data, _square_side(case, "input_size")
     for name, expected in case.meta["expected"].items():
         picture = transforms.to_bgr(images.decode(case.arrays[f"file_{name}"].tobytes()))
-        face = transforms.evaluation_transform(picture, side, fit=data.fit)
+        face = transforms.evaluation_transform(picture, side, resize_mode=data.resize_mode)
         ours = {"loaded_shape": list(picture.shape), "tensor_shape": list(face.shape)}
         ours["tensor_dtype"] = str(torch.from_numpy(face).dtype)
         for key, value in expected.items():
-            book.equal(f"{name}: {key}", ours.get(key), value)
-        case.judge(book, f"out_{name}", _ordered(face, data.channels), otherwise=PIXELS)
+            log.compare_equal(f"{name}: {key}", ours.get(key), value)
+        case.compare(log, f"out_{name}", _to_bgr(face, data.channels), default=PIXELS)
 
 
-def train_augment(case: Case, book: Book) -> None:
+def train_augment(case: Case, log: ComparisonLog) -> None:
     """Views for training with the stored draws."""
-    data, side = experiment(case).data, _side(case, "resize_first")
+    data, side = build_config(case).data, _square_side(case, "resize_first")
     for index, draws in enumerate(case.config["combos"]):
-        view = transforms.View(bool(draws["flip"]), draws["angle_deg"], float(draws["crop_draw"]))
+        view = transforms.AugmentationParams(
+            bool(draws["flip"]), draws["angle_deg"], float(draws["crop_draw"])
+        )
         for which in ("image", "image_aux"):
             stored = f"case{index}_{which}"
             if stored in case.arrays:
                 picture = case.arrays[f"{which}_bgr"]
-                face = transforms.apply_view(picture, side, view, rotation=data.rotation, fit=data.fit)
-                case.judge(book, stored, _ordered(face, data.channels), otherwise=TURNED)
-    _chances(case, book)
+                face = transforms.apply_augmentation(
+                    picture, side, view, rotation=data.rotation, resize_mode=data.resize_mode
+                )
+                case.compare(log, stored, _to_bgr(face, data.channels), default=ROTATED_PIXELS)
+    _compare_probabilities(case, log)
 
 
-def _chances(case: Case, book: Book) -> None:
+def _compare_probabilities(case: Case, log: ComparisonLog) -> None:
     """The odds of the draws and the range of the angles."""
     rng = np.random.default_rng(0)
-    views = [transforms.draw_view(rng) for _ in range(4000)]
-    angles = [view.degrees for view in views if view.degrees is not None]
+    views = [transforms.sample_augmentation(rng) for _ in range(4000)]
+    angles = [view.rotation_degrees for view in views if view.rotation_degrees is not None]
     if "angle_range" in case.config:
-        book.equal("range of the angles", [min(angles), max(angles)], case.config["angle_range"])
-    shares = {"p_flip": np.mean([view.mirrored for view in views]), "p_rotate": len(angles) / len(views)}
+        log.compare_equal("range of the angles", [min(angles), max(angles)], case.config["angle_range"])
+    shares = {"p_flip": np.mean([view.flipped for view in views]), "p_rotate": len(angles) / len(views)}
     for name, share in shares.items():
         if name in case.config:
-            book.below(name, abs(float(share) - case.config[name]), 0.04)
+            log.compare_limit(name, abs(float(share) - case.config[name]), 0.04)
 
 
-def dataset(case: Case, book: Book) -> None:
+def dataset(case: Case, log: ComparisonLog) -> None:
     """Table, files and query list on the disk; then what our readers find, and one draw for training."""
     config, expected = case.config, case.meta["results"]
     with tempfile.TemporaryDirectory() as name:
@@ -113,50 +119,54 @@ def dataset(case: Case, book: Book) -> None:
         _write_tree(folder, config["files"])
         table = folder / "vox1_train.csv"
         table.write_text(config["csv"])
-        roots = [folder / _root(case, what) for what in ("voice", "face")]
-        corpus = discover(read_identity_csv(table), *roots)
+        roots = [folder / _folder_name(case, what) for what in ("voice", "face")]
+        corpus = discover_corpus(read_identity_csv(table), *roots)
         ours: dict[str, Any] = {
-            "identity_index": {person.identity.face_id: person.label for person in corpus.people},
+            "identity_index": {person.identity.face_id: person.label for person in corpus.records},
             "len_train_ids": len(corpus),
             "len_test_ids": len(corpus),
-            "images_per_identity": [len(person.faces) for person in corpus.people],
-            "audio_per_identity": [len(person.voices) for person in corpus.people],
+            "images_per_identity": [len(person.faces) for person in corpus.records],
+            "audio_per_identity": [len(person.voices) for person in corpus.records],
         }
-        ours |= _first_row(folder, config.get("triplet_list", []), corpus)
-        chosen = experiment(case)
-        readable = discover(read_identity_csv(table), *roots, audio_suffixes=(".wav",))
-        pairs = training_pairs(readable, chosen, progress=False, **drawing(chosen.data))
-        item = pairs.draw(0, np.random.default_rng(0))
-        ours["train_item_keys"] = sorted(DRAWN.get(key, key) for key in item)
-        shapes = {DRAWN.get(key, key): list(value.shape) for key, value in item.items() if key != "label"}
+        ours |= _first_trial_facts(folder, config.get("triplet_list", []), corpus)
+        chosen = build_config(case)
+        readable = discover_corpus(read_identity_csv(table), *roots, audio_suffixes=(".wav",))
+        pairs = training_dataset(readable, chosen, progress=False, **drawing(chosen.data))
+        item = pairs.sample(0, np.random.default_rng(0))
+        ours["train_item_keys"] = sorted(PUBLISHED_SAMPLE_KEYS.get(key, key) for key in item)
+        shapes = {
+            PUBLISHED_SAMPLE_KEYS.get(key, key): list(value.shape)
+            for key, value in item.items()
+            if key != "label"
+        }
         ours["train_item_shapes"] = {key: shapes.get(key) for key in expected.get("train_item_shapes", {})}
-        book.equal("ID", item["label"], corpus.people[0].label)
+        log.compare_equal("ID", item["label"], corpus.records[0].label)
         for key in expected:
             if found := re.fullmatch(r"all_of_identity_(\d+)", key):
-                people = [person for person in corpus.people if person.label == int(found[1])]
+                people = [person for person in corpus.records if person.label == int(found[1])]
                 ours[key] = {
                     "image_names": sorted({item for person in people for item in person.faces}),
                     "audio_names": sorted({item for person in people for item in person.voices}),
                     "genders": sorted({person.identity.gender for person in people}),
                 }
     for key, value in expected.items():
-        book.equal(key, ours.get(key), value)
+        log.compare_equal(key, ours.get(key), value)
 
 
-def _first_row(folder: Path, rows: Sequence[Sequence[str]], corpus: Corpus) -> dict[str, Any]:
+def _first_trial_facts(folder: Path, rows: Sequence[Sequence[str]], corpus: Corpus) -> dict[str, Any]:
     """Length of a query list, and whose the items of its first row are."""
     if not rows:
         return {"len_val_triplets": 0, "first_triplet_identity_indices": []}
-    name = f"match_{'v2f' if is_voice(rows[0][0]) else 'f2v'}_{len(rows[0]) - 1}_val"
-    found = read_list(write_lists(folder / "lists", {name: rows})[name], corpus)
-    assert found.anchor_index is not None and found.candidate_index is not None
-    items = [found.anchors[found.anchor_index[0]]]
-    items += [found.candidates[column] for column in found.candidate_index[0]]
-    labels = [corpus.people[owner].label for owner in owners_of(items, corpus)]
+    name = f"match_{'v2f' if is_voice_file(rows[0][0]) else 'f2v'}_{len(rows[0]) - 1}_val"
+    found = read_trial_list(write_lists(folder / "lists", {name: rows})[name], corpus)
+    assert found.probe_index is not None and found.gallery_index is not None
+    items = [found.probes[found.probe_index[0]]]
+    items += [found.gallery[column] for column in found.gallery_index[0]]
+    labels = [corpus.records[owner].label for owner in identity_indices(items, corpus)]
     return {"len_val_triplets": len(found), "first_triplet_identity_indices": labels}
 
 
-def _root(case: Case, what: str) -> str:
+def _folder_name(case: Case, what: str) -> str:
     """Name of the folder of voices or faces, as the description of the inputs has it."""
     found = re.search(rf"(\w+) = {what} root", str(case.meta.get("inputs", "")))
     return found[1] if found else {"voice": "wav", "face": "img"}[what]
@@ -178,7 +188,7 @@ def _write_tree(folder: Path, files: Sequence[str]) -> None:
             path.write_text("no sound and no picture\n")
 
 
-def _side(case: Case, key: str) -> int:
+def _square_side(case: Case, key: str) -> int:
     """Side of the square that pictures are brought to."""
     height, width = case.config.get(key, [112, 112])
     if height != width:
@@ -188,6 +198,6 @@ def _side(case: Case, key: str) -> int:
     return int(height)
 
 
-def _ordered(face: Array, channels: str) -> Array:
+def _to_bgr(face: Array, channels: str) -> Array:
     """A face with its planes in the order B G R, in which the cases store it."""
     return face if channels == "bgr" else face[::-1]

@@ -10,13 +10,13 @@ from archetype_agnostic.losses import DIRECTIONS, PAIRINGS, aasm_losses, aasm_te
 from archetype_agnostic.model import Output
 from archetype_agnostic.regauging import Form, Margins, bilateral, regauging_terms, row_scores
 from archetype_agnostic.train import objective
-from parity.archetype_experiment import experiment
-from parity.case import Book, Case
-from parity.rules import Rule
+from parity.archetype_experiment import build_config
+from parity.case import Case, ComparisonLog
+from parity.rules import ToleranceRule
 from torch import Tensor
 
 NAMES = {"face": "z_v", "voice": "z_a", "face_second": "z_v_aux", "voice_second": "z_a_aux"}
-CLOSE = Rule(atol=1e-5, rtol=1e-4)
+CLOSE = ToleranceRule(atol=1e-5, rtol=1e-4)
 
 
 STORED = {  # stored prefix: (candidates, anchors)
@@ -27,15 +27,15 @@ STORED = {  # stored prefix: (candidates, anchors)
 }
 
 
-def embeddings(case: Case) -> dict[str, Tensor]:
+def load_embeddings(case: Case) -> dict[str, Tensor]:
     """The four stored sets of embeddings by our names, ready for gradients."""
     return {ours: case.tensor(theirs).requires_grad_() for ours, theirs in NAMES.items()}
 
 
-def aasm_loss(case: Case, book: Book) -> None:
+def aasm_loss(case: Case, log: ComparisonLog) -> None:
     """Every direction and pairing, hit counts, and the gradients of both parts."""
-    config = experiment(case)
-    sets = embeddings(case)
+    config = build_config(case)
+    sets = load_embeddings(case)
     found = similarities(**sets)
     loss = config.loss
     values = aasm_losses(found, loss.temperature, loss.cross_constant, loss.intra_constant)
@@ -45,18 +45,18 @@ def aasm_loss(case: Case, book: Book) -> None:
     scores = {name: row_scores(found, form, margins) for name, form in forms.items()}
     for prefix, (candidates, anchors) in STORED.items():
         row = DIRECTIONS.index((anchors, candidates))
-        _compare(case, book, f"{prefix}_nce", values[row])
+        _compare_if_stored(case, log, f"{prefix}_nce", values[row])
         for form, table in scores.items():
-            _compare(case, book, f"{prefix}_tight_{form}", table[row])
+            _compare_if_stored(case, log, f"{prefix}_tight_{form}", table[row])
         x, v = sets[candidates], sets[anchors]
         ranked, compared = hits(similarities(x, v, x, v))
-        _compare(case, book, f"{prefix}_corr", ranked)
+        _compare_if_stored(case, log, f"{prefix}_corr", ranked)
         if stated := re.search(rf"'{prefix}_sum': (\d+)", str(case.meta.get("outputs"))):
-            book.equal(f"{prefix}: comparisons", compared.unique().tolist(), [float(stated[1])])
+            log.compare_equal(f"{prefix}: comparisons", compared.unique().tolist(), [float(stated[1])])
     for index, pairing in enumerate(PAIRINGS):
-        _compare(case, book, f"pair_{pairing}_nce", values.view(2, 3, -1).mean(0)[index])
+        _compare_if_stored(case, log, f"pair_{pairing}_nce", values.view(2, 3, -1).mean(0)[index])
         for form, table in scores.items():
-            _compare(case, book, f"pair_{pairing}_tight_{form}", bilateral(table)[index])
+            _compare_if_stored(case, log, f"pair_{pairing}_tight_{form}", bilateral(table)[index])
     totals = {"total_nce": (torch.stack(list(aasm_terms(values).values())).sum(), "grad_total_nce")}
     for form, table in scores.items():
         terms = regauging_terms(bilateral(table), scale=tight.scale)
@@ -65,23 +65,23 @@ def aasm_loss(case: Case, book: Book) -> None:
             f"derived_grad_regauge_{form}",
         )
     for name, (total, prefix) in totals.items():
-        _compare(case, book, name, total)
+        _compare_if_stored(case, log, name, total)
         gradients = torch.autograd.grad(total, list(sets.values()), retain_graph=True)
         for theirs, gradient in zip(NAMES.values(), gradients):
-            _compare(case, book, f"{prefix}_{theirs}", gradient)
-    if unseen := set(case.arrays) - set(NAMES.values()) - {name for _, name, _ in book.lines}:
-        book.notes.append(f"nothing compared with {', '.join(sorted(unseen))}")
+            _compare_if_stored(case, log, f"{prefix}_{theirs}", gradient)
+    if unseen := set(case.arrays) - set(NAMES.values()) - {name for _, name, _ in log.comparisons}:
+        log.notes.append(f"nothing compared with {', '.join(sorted(unseen))}")
 
 
-def total_loss(case: Case, book: Book) -> None:
+def total_loss(case: Case, log: ComparisonLog) -> None:
     """The whole objective as training computes it: both forms, all weightings, before and after the start."""
     table, labels = case.tensor("weight_table"), case.tensor("identity")
     weights = {"ones": torch.ones_like(table), "table": table}
-    output = Output(**{name: value.detach() for name, value in embeddings(case).items()})
+    output = Output(**{name: value.detach() for name, value in load_embeddings(case).items()})
     for title, entry in case.meta["results"].items():
         form, weighting, moment = title.split("/")
         weighted = weighting != "none"
-        published = experiment(case, H=form == "hinge", weighted_enabled=weighted, num_classes=len(table))
+        published = build_config(case, H=form == "hinge", weighted_enabled=weighted, num_classes=len(table))
         correct = published.regauging.model_copy(update={"weighting": "per_row", "unweighted_mean": "loose"})
         configs = {
             "published": published,
@@ -95,14 +95,14 @@ def total_loss(case: Case, book: Book) -> None:
             ours = {name: float(value) for name, value in terms.items()}
             ours["loss"] = sum(ours.values())
             absent = {name for name, value in expected.items() if value is None}
-            book.equal(f"{title}, {kind}: absent terms", sorted(absent & set(ours)), [])
+            log.compare_equal(f"{title}, {kind}: absent terms", sorted(absent & set(ours)), [])
             for name, value in expected.items():
                 if value is not None:
-                    rule = case.rule("results", title, name, otherwise=CLOSE)
-                    book.within(f"{title}, {kind}: {name}", ours.get(name, torch.nan), value, rule)
+                    rule = case.rule("results", title, name, default=CLOSE)
+                    log.compare_by_rule(f"{title}, {kind}: {name}", ours.get(name, torch.nan), value, rule)
 
 
-def equilibrium(case: Case, book: Book) -> None:
+def equilibrium(case: Case, log: ComparisonLog) -> None:
     """Counting over batches, one refresh, a look-up."""
     stored, config = case.arrays, case.config
     eqm = Equilibrium(int(config["num_classes"]))
@@ -115,11 +115,11 @@ def equilibrium(case: Case, book: Book) -> None:
     ours["lookup_weight"] = eqm.batch_weights(case.tensor("lookup_identity"))
     for name, value in ours.items():
         if name in stored:
-            case.judge(book, name, value, otherwise=Rule(atol=1e-6, rtol=1e-5))
+            case.compare(log, name, value, default=ToleranceRule(atol=1e-6, rtol=1e-5))
 
 
-def _compare(case: Case, book: Book, name: str, ours: Tensor) -> None:
+def _compare_if_stored(case: Case, log: ComparisonLog, name: str, ours: Tensor) -> None:
     """Against the stored array of this name, where there is one; rows may be stored as a column."""
     if name in case.arrays:
         value = ours.reshape(case.arrays[name].shape) if ours.numel() == case.arrays[name].size else ours
-        case.judge(book, name, value, otherwise=CLOSE)
+        case.compare(log, name, value, default=CLOSE)

@@ -12,17 +12,17 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from parity.rules import EXACT, Rule, rule_for
+from parity.rules import EXACT, ToleranceRule, find_rule
 
 Array = NDArray[Any]
 
 
-class Skip(Exception):
+class SkipCase(Exception):
     """A case cannot be judged because something beside it is absent; the text says what."""
 
 
 @dataclass(frozen=True)
-class Inputs:
+class CaseInputs:
     """What stands beside the cases: the fill rule and the published lists."""
 
     fill: Path
@@ -39,7 +39,7 @@ class Case:
     """
 
     path: Path
-    inputs: Inputs
+    inputs: CaseInputs
 
     @property
     def name(self) -> str:
@@ -74,25 +74,30 @@ class Case:
         """A stored array as a tensor."""
         return torch.as_tensor(np.ascontiguousarray(self.arrays[key])).to(dtype)
 
-    def tolerance(self, *keys: str, **otherwise: float) -> dict[str, float]:
+    def tolerance(self, *keys: str, **default: float) -> dict[str, float]:
         """`atol` and `rtol` of the first of `keys` in the case's tolerance table, else its general ones.
 
-        Verbal tolerances count as absent; `otherwise` stands in then.
+        Verbal tolerances count as absent; `default` stands in then.
         """
         table = self.meta.get("tolerance") or {}
-        for place in (*(table.get(key) for key in keys), table, otherwise):
+        for place in (*(table.get(key) for key in keys), table, default):
             if isinstance(place, dict):
                 found = {word: float(place[word]) for word in ("atol", "rtol") if word in place}
                 if found:
                     return found
         return {"atol": 0.0}
 
-    def rule(self, *names: str, otherwise: Rule = EXACT) -> Rule:
+    def rule(self, *names: str, default: ToleranceRule = EXACT) -> ToleranceRule:
         """What the tolerance table allows for a value: its last entry that fits one of the names."""
-        return rule_for(self.meta.get("tolerance"), names, otherwise)
+        return find_rule(self.meta.get("tolerance"), names, default)
 
-    def judge(
-        self, book: "Book", name: str, ours: ArrayLike | torch.Tensor, *groups: str, otherwise: Rule = EXACT
+    def compare(
+        self,
+        log: "ComparisonLog",
+        name: str,
+        ours: ArrayLike | torch.Tensor,
+        *aliases: str,
+        default: ToleranceRule = EXACT,
     ) -> None:
         """Compare a value with the stored array of this name by the rule for it (or for its groups).
 
@@ -101,10 +106,10 @@ class Case:
         """
         stats = self.arrays.get(re.sub(r"_(sub|stats)$", "", name) + "_stats")
         whole = re.search(r"_(sub|stats)$", name) and stats is not None
-        rule = self.rule(*groups, name, otherwise=otherwise)
-        book.within(name, ours, self.arrays[name], rule, float(stats[1]) if whole else None)
+        rule = self.rule(*aliases, name, default=default)
+        log.compare_by_rule(name, ours, self.arrays[name], rule, float(stats[1]) if whole else None)
 
-    def steps(self, *names: str, **symbols: int) -> tuple[slice, ...]:
+    def stored_slices(self, *names: str, **symbols: int) -> tuple[slice, ...]:
         """The slices that the description of the outputs states for an array, as in ``X_sub = ... [:, ::8]``.
 
         Args:
@@ -122,19 +127,19 @@ class Case:
         strides = [part.strip().removeprefix("::").strip(":") or "1" for part in found[1].split(",")]
         return tuple(slice(None, None, symbols.get(stride) or int(stride)) for stride in strides)
 
-    def stride(self, pattern: str, otherwise: int) -> int:
+    def stated_number(self, pattern: str, default: int) -> int:
         """A number that only the description of the outputs states."""
         found = re.search(pattern, str(self.meta.get("outputs", "")))
-        return int(found[1]) if found else otherwise
+        return int(found[1]) if found else default
 
-    def filled(self, seed: int | None = None) -> dict[str, torch.Tensor]:
+    def filled_weights(self, seed: int | None = None) -> dict[str, torch.Tensor]:
         """Weights by key for the case's layout, made by the fill rule."""
-        fill_all = load_fill(self.inputs.fill).fill_all
+        fill_all = load_fill_rule(self.inputs.fill).fill_all
         stated = self.meta.get("fill_seed", self.config.get("fill_seed", 0))
         chosen = int(stated) if seed is None else seed
         return {k: torch.as_tensor(v) for k, v in fill_all(self.meta["layout"], chosen).items()}
 
-    def beside(self, *keys: str) -> "Case | None":
+    def find_sibling(self, *keys: str) -> "Case | None":
         """Another case whose arrays have all these keys: in this folder, else in a folder beside it."""
         folder = self.path.parent
         for path in [*sorted(folder.glob("*.npz")), *sorted(folder.parent.glob("*/*.npz"))]:
@@ -145,13 +150,13 @@ class Case:
 
 
 @dataclass
-class Book:
+class ComparisonLog:
     """Comparisons of one case. `worst` is the one nearest to, or farthest beyond, its tolerance."""
 
-    lines: list[tuple[float, str, str]] = field(default_factory=list)
+    comparisons: list[tuple[float, str, str]] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
-    def close(
+    def compare_close(
         self,
         name: str,
         ours: ArrayLike | torch.Tensor,
@@ -160,85 +165,89 @@ class Book:
         rtol: float = 0.0,
     ) -> None:
         """Element by element: |ours - theirs| <= atol + rtol |theirs|."""
-        a, b = _numbers(ours), _numbers(theirs)
+        a, b = _to_float64(ours), _to_float64(theirs)
         if a.shape != b.shape:
-            self.lines.append((np.inf, name, f"shape {a.shape}, expected {b.shape}"))
+            self.comparisons.append((np.inf, name, f"shape {a.shape}, expected {b.shape}"))
             return
         if not a.size:
-            self.lines.append((0.0, name, "empty"))
+            self.comparisons.append((0.0, name, "empty"))
             return
-        error, share = _errors(a, b, allowed := atol + rtol * np.abs(b))
-        self._worst(name, error, allowed, share)
+        error, share = _error_ratios(a, b, allowed := atol + rtol * np.abs(b))
+        self._record_worst(name, error, allowed, share)
 
-    def within(
+    def compare_by_rule(
         self,
         name: str,
         ours: ArrayLike | torch.Tensor,
         theirs: ArrayLike,
-        rule: Rule,
-        spread: float | None = None,
+        rule: ToleranceRule,
+        std: float | None = None,
     ) -> None:
-        """By a rule of the case; `spread` stands for the standard deviation of the expected values."""
-        a, b = _numbers(ours), _numbers(theirs)
+        """By a rule of the case; `std` stands for the standard deviation of the expected values."""
+        a, b = _to_float64(ours), _to_float64(theirs)
         if a.shape != b.shape or not a.size:
-            self.close(name, a, b)
+            self.compare_close(name, a, b)
             return
-        error, share = _errors(a, b, allowed := rule.allowed(b, spread))
+        error, share = _error_ratios(a, b, allowed := rule.tolerances(b, std))
         if rule.mean is not None:
-            self.below(f"{name}: mean error", float(error.mean()), rule.mean)
+            self.compare_limit(f"{name}: mean error", float(error.mean()), rule.mean)
         if rule.beyond:
-            self.below(f"{name}: share of pixels off", _pixels(share > 1), rule.beyond)
+            self.compare_limit(f"{name}: share of pixels off", _pixel_fraction(share > 1), rule.beyond)
         else:
-            self._worst(name, error, allowed, share)
+            self._record_worst(name, error, allowed, share)
 
-    def _worst(self, name: str, error: Array, allowed: Array, share: Array) -> None:
+    def _record_worst(self, name: str, error: Array, allowed: Array, share: Array) -> None:
         """Note the element that is nearest to, or farthest beyond, what is allowed."""
         at = int(np.argmax(share))
         words = f"error {error.flat[at]:.2g} (tolerance {allowed.flat[at]:.2g})"
-        self.lines.append((float(share.flat[at]), name, words))
+        self.comparisons.append((float(share.flat[at]), name, words))
 
-    def below(self, name: str, value: float, limit: float) -> None:
+    def compare_limit(self, name: str, value: float, limit: float) -> None:
         """A measure that must not exceed `limit`."""
         share = value / limit if limit > 0 else (0.0 if value <= 0 else np.inf)
-        self.lines.append((float(share), name, f"error {value:.2g} (tolerance {limit:.2g})"))
+        self.comparisons.append((float(share), name, f"error {value:.2g} (tolerance {limit:.2g})"))
 
-    def equal(self, name: str, ours: object, theirs: object) -> None:
+    def compare_equal(self, name: str, ours: object, theirs: object) -> None:
         """Exactly the same value."""
         if ours == theirs:
-            self.lines.append((0.0, name, "exact"))
+            self.comparisons.append((0.0, name, "exact"))
         else:
-            self.lines.append((np.inf, name, f"found {_short(ours)}, expected {_short(theirs)}"))
+            self.comparisons.append(
+                (np.inf, name, f"found {_short_repr(ours)}, expected {_short_repr(theirs)}")
+            )
 
-    def fails(self, name: str, call: Callable[[], object], *words: str) -> None:
-        """`call` must raise a ValueError or FileNotFoundError that mentions all `words`."""
+    def expect_error(self, name: str, call: Callable[[], object], *expected_words: str) -> None:
+        """`call` must raise a ValueError or FileNotFoundError that mentions all `expected_words`."""
         try:
             call()
         except (ValueError, FileNotFoundError) as error:
-            absent = [word for word in words if word not in str(error)]
-            self.equal(name, f"words absent from the message: {absent}", "words absent from the message: []")
+            absent = [word for word in expected_words if word not in str(error)]
+            self.compare_equal(
+                name, f"words absent from the message: {absent}", "words absent from the message: []"
+            )
         else:
-            self.lines.append((np.inf, name, "no error raised"))
+            self.comparisons.append((np.inf, name, "no error raised"))
 
     @property
     def passed(self) -> bool:
-        return bool(self.lines) and all(share <= 1 for share, _, _ in self.lines)
+        return bool(self.comparisons) and all(share <= 1 for share, _, _ in self.comparisons)
 
     def summary(self) -> str:
         """The worst comparison in words."""
-        if not self.lines:
+        if not self.comparisons:
             return "nothing was compared"
-        share, name, words = max(self.lines, key=lambda line: line[0])
-        missed = sum(line[0] > 1 for line in self.lines)
+        share, name, words = max(self.comparisons, key=lambda line: line[0])
+        missed = sum(line[0] > 1 for line in self.comparisons)
         text = f"{name}: {words}" if share > 0 else "all exact"
         count = (
-            f"{missed} of {len(self.lines)} comparisons failed"
+            f"{missed} of {len(self.comparisons)} comparisons failed"
             if missed
-            else f"{len(self.lines)} comparisons"
+            else f"{len(self.comparisons)} comparisons"
         )
         return "; ".join([text, count, *self.notes])
 
 
-def load_fill(path: Path) -> Any:
+def load_fill_rule(path: Path) -> Any:
     """The fill rule as a module."""
     if not path.is_file():
         raise FileNotFoundError(f"the fill rule {path} is absent: give --fill")
@@ -249,13 +258,13 @@ def load_fill(path: Path) -> Any:
     return module
 
 
-def _numbers(value: ArrayLike | torch.Tensor) -> Array:
+def _to_float64(value: ArrayLike | torch.Tensor) -> Array:
     if isinstance(value, torch.Tensor):
         value = value.detach().cpu().numpy()
     return np.asarray(value, dtype=np.float64)
 
 
-def _errors(ours: Array, theirs: Array, allowed: Array) -> tuple[Array, Array]:
+def _error_ratios(ours: Array, theirs: Array, allowed: Array) -> tuple[Array, Array]:
     """Absolute differences, infinite where only one side is finite, and their shares of what is allowed."""
     with np.errstate(divide="ignore", invalid="ignore"):
         error = np.abs(ours - theirs)
@@ -263,7 +272,7 @@ def _errors(ours: Array, theirs: Array, allowed: Array) -> tuple[Array, Array]:
         return error, np.where(error == 0, 0.0, error / allowed)
 
 
-def _pixels(wrong: Array) -> float:
+def _pixel_fraction(wrong: Array) -> float:
     """Share of pixels with something wrong in any channel; channels are an axis of three at either end."""
     if wrong.ndim == 3:
         for axis in (0, 2):
@@ -272,6 +281,6 @@ def _pixels(wrong: Array) -> float:
     return float(wrong.mean())
 
 
-def _short(value: object) -> str:
+def _short_repr(value: object) -> str:
     text = repr(value)
     return text if len(text) < 200 else text[:197] + "..."

@@ -4,12 +4,12 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from parity.case import Book, Case
+from parity.case import Case, ComparisonLog
 
-Judge = Callable[[Case, Book], None]
+CheckFunction = Callable[[Case, ComparisonLog], None]
 
 
-class Check(NamedTuple):
+class CaseCheck(NamedTuple):
     """A function that bears the name of a kind of case, and what tells such a case under another name.
 
     Attributes:
@@ -25,28 +25,28 @@ class Check(NamedTuple):
     config: frozenset[str] = frozenset()
 
 
-def check(
+def case_check(
     module: str, *, arrays: Iterable[str] = (), fields: Iterable[str] = (), config: Iterable[str] = ()
-) -> Check:
+) -> CaseCheck:
     """A `Check` from plain lists."""
-    return Check(module, frozenset(arrays), frozenset(fields), frozenset(config))
+    return CaseCheck(module, frozenset(arrays), frozenset(fields), frozenset(config))
 
 
-class Choice:
+class CheckRegistry:
     """The checks of one system.
 
     Args:
         checks: by kind of case.
     """
 
-    def __init__(self, checks: Mapping[str, Check]) -> None:
+    def __init__(self, checks: Mapping[str, CaseCheck]) -> None:
         self.checks = dict(checks)
 
-    def named(self, name: str) -> str | None:
+    def kind_from_name(self, name: str) -> str | None:
         """The longest kind whose name is part of this one."""
         return max((kind for kind in self.checks if kind in name), key=len, default=None)
 
-    def alike(self, case: Case) -> list[str]:
+    def kinds_from_contents(self, case: Case) -> list[str]:
         """The kinds that a case is by its contents."""
         arrays, fields, config = case.array_names, set(case.meta), set(case.config)
         return [
@@ -55,9 +55,9 @@ class Choice:
             if known.arrays <= arrays and known.fields <= fields and known.config <= config
         ]
 
-    def check_for(self, case: Case) -> Judge | None:
+    def find_check(self, case: Case) -> CheckFunction | None:
         """The check of a case, or None: by its name, unless its contents are those of another kind."""
-        kind, fitting = self.named(case.name), self.alike(case)
+        kind, fitting = self.kind_from_name(case.name), self.kinds_from_contents(case)
         if kind not in fitting and len(fitting) == 1:
             kind = fitting[0]
         if kind is None:

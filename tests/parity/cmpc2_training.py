@@ -18,16 +18,16 @@ from cmpc2.prototypes import Clustering, concentration
 from cmpc2.prototypes import kmeans as partition_of
 from cmpc2.published import PrototypeMemory
 from cmpc2.schedule import warm_cosine_cycles
-from parity.case import Book, Case
+from parity.case import Case, ComparisonLog
 from torch import Tensor
 
 
-def cmpc_loss(case: Case, book: Book) -> None:
+def cmpc_loss(case: Case, log: ComparisonLog) -> None:
     """Every term as published and as meant, the totals, and the gradients of the published one."""
     config = case.config
     voice, face = (case.tensor(name).requires_grad_() for name in ("audio_emb", "frame_emb"))
     index = case.tensor("index").long()
-    found = Clusterings(*(_clusterings(case, side) for side in ("voice", "face")))
+    found = Clusterings(*(_load_clusterings(case, side) for side in ("voice", "face")))
     options = {
         "temperature": float(config.get("temperature", 0.03)),
         "delta": float(config.get("delta", -1)),
@@ -50,13 +50,13 @@ def cmpc_loss(case: Case, book: Book) -> None:
     }
     for name, value in ours.items():
         if name in case.arrays:
-            case.judge(book, name, value)
+            case.compare(log, name, value)
     left, right = torch.autograd.grad(published.total, (voice, face))
-    case.judge(book, "grad_audio", left)
-    case.judge(book, "grad_frame", right)
+    case.compare(log, "grad_audio", left)
+    case.compare(log, "grad_frame", right)
 
 
-def _clusterings(case: Case, side: str) -> list[Clustering]:
+def _load_clusterings(case: Case, side: str) -> list[Clustering]:
     count = sum(name.startswith(f"{side}_centroids") for name in case.arrays)
     return [
         Clustering(
@@ -69,7 +69,7 @@ def _clusterings(case: Case, side: str) -> list[Clustering]:
     ]
 
 
-def memory_bank(case: Case, book: Book) -> None:
+def memory_bank(case: Case, log: ComparisonLog) -> None:
     """One update of both banks; the momentum may be a pair, element 1 for voices."""
     momentum = case.config.get("momentum", 0.5)
     momentum = tuple(momentum) if isinstance(momentum, list) else float(momentum)
@@ -78,35 +78,37 @@ def memory_bank(case: Case, book: Book) -> None:
     memory.load_state_dict({"banks": before, "clusterings": None})
     memory.update(case.tensor("index").long(), case.tensor("voice_emb"), case.tensor("face_emb"))
     for side, bank in memory.banks.items():
-        case.judge(book, f"{side}_after", bank)
+        case.compare(log, f"{side}_after", bank)
 
 
-def kmeans(case: Case, book: Book) -> None:
+def kmeans(case: Case, log: ComparisonLog) -> None:
     """Clusters as published: first rows as centres, the assignment before the last update."""
     points, config = case.tensor("points"), case.config
     steps, temperature = int(config.get("iterations", 20)), float(config.get("temperature", 0.2))
     how = {"start": "first", "empty": "nan", "final": "published"}
     for letter, clusters in zip("ABCDEFG", config["clusters"], strict=False):
         found = partition_of(points, clusters, iterations=steps, **how)
-        _judge(case, book, "{}" + letter, found.assignment, found.centroids, found.distance)
+        _compare_clustering(case, log, "{}" + letter, found.assignment, found.centroids, found.distance)
         if f"density{letter}" in case.arrays:
             phi = concentration(found.assignment, found.distance, clusters, temperature)
-            case.judge(book, f"density{letter}", phi)
+            case.compare(log, f"density{letter}", phi)
         cosine = partition_of(points, clusters, iterations=steps, cosine=True, **how)
-        _judge(case, book, "cosine_{}" + letter, cosine.assignment, cosine.centroids, cosine.distance)
+        _compare_clustering(
+            case, log, "cosine_{}" + letter, cosine.assignment, cosine.centroids, cosine.distance
+        )
         once = partition_of(points, clusters, iterations=1, **how)
-        _judge(case, book, "one_iter_{}" + letter, once.assignment, once.centroids, once.distance)
+        _compare_clustering(case, log, "one_iter_{}" + letter, once.assignment, once.centroids, once.distance)
 
 
-def _judge(
-    case: Case, book: Book, form: str, assignment: Tensor, centroids: Tensor, distance: Tensor
+def _compare_clustering(
+    case: Case, log: ComparisonLog, form: str, assignment: Tensor, centroids: Tensor, distance: Tensor
 ) -> None:
     for name, value in (("assign", assignment), ("centroids", centroids), ("dist", distance[:, None])):
         if (key := form.format(name)) in case.arrays:
-            case.judge(book, key, value)
+            case.compare(log, key, value)
 
 
-def cosine_warmup_lr(case: Case, book: Book) -> None:
+def cosine_warmup_lr(case: Case, log: ComparisonLog) -> None:
     """The rate of every listed step, further cycles included."""
     config = case.config
     rate = warm_cosine_cycles(
@@ -115,10 +117,10 @@ def cosine_warmup_lr(case: Case, book: Book) -> None:
         int(config["first_cycle_steps"]),
         int(config["warmup_steps"]),
     )
-    case.judge(book, "lr", [rate(int(step)) for step in case.arrays["step"]])
+    case.compare(log, "lr", [rate(int(step)) for step in case.arrays["step"]])
 
 
-def prototype_retrieval(case: Case, book: Book) -> None:
+def prototype_retrieval(case: Case, log: ComparisonLog) -> None:
     """Nearest prototypes and their rows, in memory and from files."""
     counts = sum(name.startswith("centroids") for name in case.arrays)
     memory = PrototypeMemory(
@@ -127,20 +129,20 @@ def prototype_retrieval(case: Case, book: Book) -> None:
         [],
     )
     query = case.tensor("query")
-    table = [row_of(i) for i in range(len(memory.assignment[0]))]
+    table = [table_row(i) for i in range(len(memory.assignment[0]))]
     stated = case.config.get("K", 3)
     wanted = list(stated) if isinstance(stated, list) else [int(stated)] * counts
     for r, k in enumerate(wanted):
         number = 500 * (r + 1)
         assert clustering_index(memory, number) == r
-        case.judge(book, f"distance{r}", prototype_distances(query, memory.centroids[r]))
+        case.compare(log, f"distance{r}", prototype_distances(query, memory.centroids[r]))
         hits = nearest_videos(query, memory, table, clusters=number, k=k, order="table")
-        case.judge(book, f"rows{r}", [hit.row for hit in hits])
+        case.compare(log, f"rows{r}", [hit.row for hit in hits])
         ordered = nearest_videos(query, memory, table, clusters=number, k=k)
         seen = list(dict.fromkeys(hit.cluster for hit in ordered))
         members = set(memory.assignment[r].tolist())
         stored = [int(c) for c in case.arrays[f"nearest{r}"]]
-        book.equal(f"nearest{r}", seen, [c for c in stored if c in members])
+        log.compare_equal(f"nearest{r}", seen, [c for c in stored if c in members])
     for key, first in case.config.items():
         if not key.startswith("paths_first"):
             continue
@@ -152,10 +154,10 @@ def prototype_retrieval(case: Case, book: Book) -> None:
             write_training_table(root / "training.csv", table)
             k = wanted[number // 500 - 1]
             found = getKNearestSamples(query, root / "memory.pth.tar", root / "training.csv", number, k)
-        book.equal(key, found[: len(first)], first)
+        log.compare_equal(key, found[: len(first)], first)
 
 
-def row_of(i: int) -> TrainingVideo:
+def table_row(i: int) -> TrainingVideo:
     """Row i of the table by the rule of the cases."""
     return TrainingVideo(
         f"Name_{i // 3:02d}", "1", f"id1{i // 3:04d}", "fm"[i % 2], "USA", "dev", f"vid{i:08d}"

@@ -10,24 +10,29 @@ from cmpc2.pictures import face_input
 from cmpc2.sphinx import MFCC, dct, dct2, dct3, get_fbank, idct, logspec2s2mfc
 from cmpc2.voices import sphinx_bands, voiced
 from numpy.typing import NDArray
-from parity.case import Book, Case, Skip
+from parity.case import Case, ComparisonLog, SkipCase
 from PIL import Image
 from voiceface.audio import loading as audio
-from voiceface.audio.vad import Detector, collect_reasked, frames_of, segments_of
+from voiceface.audio.vad import (
+    VoiceActivityDetector,
+    collect_segments_requerying,
+    join_segments,
+    split_frames,
+)
 
 MFCC_KEYS = ("nfilt", "ncep", "lowerf", "upperf", "alpha", "samprate", "frate", "wlen", "nfft")
 
 
-def mel_filterbank(case: Case, book: Book) -> None:
+def mel_filterbank(case: Case, log: ComparisonLog) -> None:
     """Bank and window of the Sphinx front end."""
-    front = _mfcc(case.config)
-    case.judge(book, "filters_f64", front.filters)
-    case.judge(book, "window_f64", front.win)
+    front = _build_mfcc(case.config)
+    case.compare(log, "filters_f64", front.filters)
+    case.compare(log, "window_f64", front.win)
 
 
-def sphinx_mfcc(case: Case, book: Book) -> None:
+def sphinx_mfcc(case: Case, log: ComparisonLog) -> None:
     """Cepstra of a signal, and the transforms of log energies both ways."""
-    front = _mfcc(case.config.get("defaults", case.config))
+    front = _build_mfcc(case.config.get("defaults", case.config))
     logspec, count = case.arrays["logspec"], front.ncep
     cepstra = logspec[:, :count]
     ours = {
@@ -40,78 +45,80 @@ def sphinx_mfcc(case: Case, book: Book) -> None:
     }
     for name, value in ours.items():
         if name in case.arrays:
-            case.judge(book, name, value)
+            case.compare(log, name, value)
 
 
-def vad(case: Case, book: Book) -> None:
+def vad(case: Case, log: ComparisonLog) -> None:
     """Answers of the detector in the order of the calls, segments, voiced audio."""
     config, wave = case.config, case.arrays["pcm"]
     rate, size = int(config.get("sample_rate", 16000)), int(config.get("frame_ms", 20))
     ring = int(config.get("ring_frames", int(config.get("padding_ms", 50)) // size))
-    frames = frames_of(wave, rate * size // 1000)
-    case.judge(book, "n_frames", len(frames))
+    frames = split_frames(wave, rate * size // 1000)
+    case.compare(log, "n_frames", len(frames))
     raw = [frame.tobytes() for frame in frames]
     levels = [int(name.removeprefix("calls_level")) for name in case.arrays if name.startswith("calls_level")]
     for level in levels:
-        detector, calls = Detector(level, rate), []
+        detector, calls = VoiceActivityDetector(level, rate), []
 
-        def ask(frame: int, detector: Detector = detector, calls: list[bool] = calls) -> bool:
+        def ask(frame: int, detector: VoiceActivityDetector = detector, calls: list[bool] = calls) -> bool:
             calls.append(detector(raw[frame]))
             return calls[-1]
 
-        segments = segments_of(frames, collect_reasked(len(frames), ask, ring))
-        once = Detector(level, rate)
-        case.judge(book, f"calls_level{level}", np.array(calls, np.uint8))
-        case.judge(book, f"segment_samples_level{level}", [len(segment) for segment in segments])
-        case.judge(book, f"single_pass_level{level}", np.array([once(frame) for frame in raw], np.uint8))
+        segments = join_segments(frames, collect_segments_requerying(len(frames), ask, ring))
+        once = VoiceActivityDetector(level, rate)
+        case.compare(log, f"calls_level{level}", np.array(calls, np.uint8))
+        case.compare(log, f"segment_samples_level{level}", [len(segment) for segment in segments])
+        case.compare(log, f"single_pass_level{level}", np.array([once(frame) for frame in raw], np.uint8))
         if f"voiced_pcm_level{level}" in case.arrays:
-            case.judge(book, f"voiced_pcm_level{level}", voiced(wave, rate, level))
+            case.compare(log, f"voiced_pcm_level{level}", voiced(wave, rate, level))
 
 
-def voice_frontend(case: Case, book: Book) -> None:
+def voice_frontend(case: Case, log: ComparisonLog) -> None:
     """From samples to network input."""
     level, least = int(case.config.get("vad_level", 2)), int(case.config.get("min_time", 800))
     wave = case.arrays["pcm"]
     bands = sphinx_bands(wave, aggressiveness=level, least=least)
     front = MFCC(64, lowerf=20, upperf=7200, wlen=0.025, nfft=1024)
     kept = voiced(wave, aggressiveness=level)
-    case.judge(book, "logmel_raw", front.sig2logspec(kept))
-    case.judge(book, "fbank_shape", [1, *bands.shape])
-    case.judge(book, "fbank_sub", bands[:, :: case.stride(r"every (\d+)(?:th|rd|nd|st) frame", 5)])
-    case.judge(book, "fbank_stats", [bands.mean(), bands.std(ddof=1), bands.min(), bands.max()])
-    book.close("get_fbank", get_fbank(kept, min_time=least).T, bands, atol=1e-6)
+    case.compare(log, "logmel_raw", front.sig2logspec(kept))
+    case.compare(log, "fbank_shape", [1, *bands.shape])
+    case.compare(log, "fbank_sub", bands[:, :: case.stated_number(r"every (\d+)(?:th|rd|nd|st) frame", 5)])
+    case.compare(log, "fbank_stats", [bands.mean(), bands.std(ddof=1), bands.min(), bands.max()])
+    log.compare_close("get_fbank", get_fbank(kept, min_time=least).T, bands, atol=1e-6)
 
 
-def voice_frontend_lengths(case: Case, book: Book) -> None:
+def voice_frontend_lengths(case: Case, log: ComparisonLog) -> None:
     """Short recordings are repeated, long ones stay whole."""
     level = int(case.config.get("vad_level", 2))
     least = {"short": int(case.config["short_min_time"]), "long": int(case.config.get("long_min_time", 800))}
     for name, frames in least.items():
         bands = sphinx_bands(case.arrays[f"{name}_pcm"], aggressiveness=level, least=frames)
-        case.judge(book, f"{name}_shape", [1, *bands.shape])
+        case.compare(log, f"{name}_shape", [1, *bands.shape])
         for key in (f"{name}_fbank", f"{name}_fbank_sub"):
             if key in case.arrays:
-                stride = case.stride(rf"{key}: every (\d+)", -(-bands.shape[1] // case.arrays[key].shape[1]))
-                case.judge(book, key, bands[:, ::stride])
+                stride = case.stated_number(
+                    rf"{key}: every (\d+)", -(-bands.shape[1] // case.arrays[key].shape[1])
+                )
+                case.compare(log, key, bands[:, ::stride])
 
 
-def voice_frontend_samples(case: Case, book: Book) -> None:
+def voice_frontend_samples(case: Case, log: ComparisonLog) -> None:
     """The sample recordings, from files; they lie where `samples` lies beside the cases."""
-    stride = case.stride(r"every (\d+)th frame", 10)
+    stride = case.stated_number(r"every (\d+)th frame", 10)
     level, least = int(case.config.get("vad_level", 2)), int(case.config.get("min_time", 800))
     roots: Sequence[Path] = [case.inputs.lists.parent, *case.path.parents]
     for name, place in case.config["files"].items():
         path = next((root / place for root in roots if (root / place).is_file()), None)
         if path is None:
-            raise Skip(f"the sample recordings are absent: no {place} beside the cases")
+            raise SkipCase(f"the sample recordings are absent: no {place} beside the cases")
         wave = audio.load(path, scale="int16").astype(np.int16)
         bands = sphinx_bands(wave, aggressiveness=level, least=least)
-        case.judge(book, f"{name}_shape", [1, *bands.shape])
-        case.judge(book, f"{name}_sub", bands[:, ::stride])
-        case.judge(book, f"{name}_voiced_samples", len(voiced(wave, aggressiveness=level)))
+        case.compare(log, f"{name}_shape", [1, *bands.shape])
+        case.compare(log, f"{name}_sub", bands[:, ::stride])
+        case.compare(log, f"{name}_voiced_samples", len(voiced(wave, aggressiveness=level)))
 
 
-def pretrain_logmel(case: Case, book: Book) -> None:
+def pretrain_logmel(case: Case, log: ComparisonLog) -> None:
     """Decibel bands as librosa makes them."""
     config = case.config
     bands = decibel_log_mel(
@@ -123,33 +130,33 @@ def pretrain_logmel(case: Case, book: Book) -> None:
         high=float(config.get("fmax", 8000)),
         rate=int(config.get("sr", 16000)),
     )
-    case.judge(book, "shape", list(bands.shape))
-    case.judge(book, "logmel_sub", bands[:, :: case.stride(r"every (\d+)(?:th|rd|nd|st) frame", 4)])
+    case.compare(log, "shape", list(bands.shape))
+    case.compare(log, "logmel_sub", bands[:, :: case.stated_number(r"every (\d+)(?:th|rd|nd|st) frame", 4)])
 
 
-def voice_crop_pad(case: Case, book: Book) -> None:
+def voice_crop_pad(case: Case, log: ComparisonLog) -> None:
     """Zero padding and random crops; starts are random, so every possible one is judged where it matters."""
     target = int(case.config["target"])
     for name, rule in case.meta["inputs"].items():
         count = name.removeprefix("v")
-        bands = _normal(rule)
+        bands = _normal_samples(rule)
         places: list[int] = []
         crop_or_pad(bands, target, lambda count, places=places: places.append(count) or 0)
         found = [crop_or_pad(bands, target, lambda _, k=k: k) for k in range(places[0])]
         if f"shape_{count}" in case.arrays:
-            case.judge(book, f"shape_{count}", [1, *found[0].shape])
+            case.compare(log, f"shape_{count}", [1, *found[0].shape])
         if f"first_nonzero_{count}" in case.arrays:
             first = [int(np.flatnonzero(part.any(0))[0]) for part in found]
             stored = int(case.arrays[f"first_nonzero_{count}"])
-            book.equal(f"first_nonzero_{count} among the possible ones", stored in first, True)
+            log.compare_equal(f"first_nonzero_{count} among the possible ones", stored in first, True)
         if f"pad_{count}" in case.arrays:
             stored = case.arrays[f"pad_{count}"]
-            stride = case.stride(rf"pad_{count}: every (\d+)", -(-target // stored.shape[1]))
+            stride = case.stated_number(rf"pad_{count}: every (\d+)", -(-target // stored.shape[1]))
             errors = [np.abs(part[:, ::stride] - stored).max() for part in found]
-            case.judge(book, f"pad_{count}", found[int(np.argmin(errors))][:, ::stride])
+            case.compare(log, f"pad_{count}", found[int(np.argmin(errors))][:, ::stride])
 
 
-def face_preprocess(case: Case, book: Book) -> None:
+def face_preprocess(case: Case, log: ComparisonLog) -> None:
     """Pictures, colour and grey, to network input of the sizes that the arrays have."""
     picture = case.arrays["image_u8"]
     for name, stored in case.arrays.items():
@@ -161,10 +168,10 @@ def face_preprocess(case: Case, book: Book) -> None:
         source = Image.fromarray(picture).convert("L") if gray else picture
         ours = face_input(source, side)
         stride = -(-side // stored.shape[-1])
-        case.judge(book, name, ours[:, ::stride, ::stride])
+        case.compare(log, name, ours[:, ::stride, ::stride])
 
 
-def _mfcc(config: dict) -> MFCC:
+def _build_mfcc(config: dict) -> MFCC:
     """The extractor of a configuration."""
     whole = {"nfilt", "ncep", "samprate", "frate", "nfft"}
     return MFCC(
@@ -176,6 +183,6 @@ def _mfcc(config: dict) -> MFCC:
     )
 
 
-def _normal(rule: dict) -> NDArray[np.float32]:
+def _normal_samples(rule: dict) -> NDArray[np.float32]:
     generator = np.random.Generator(np.random.PCG64(rule["seed"]))
     return generator.standard_normal(rule["shape"], dtype=np.float32)

@@ -4,14 +4,14 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity.case import Book, Case
+from parity.case import Case, ComparisonLog
 from seeking_shape.published_config import translate
 from seeking_shape.reweighting import IdentityWeights
 from voiceface.association.validation import validation_due
-from voiceface.training.optimisers import make_schedule
+from voiceface.training.optimisers import build_lr_schedule
 
 
-def identity_reweighting(case: Case, book: Book) -> None:
+def identity_reweighting(case: Case, log: ComparisonLog) -> None:
     """A whole run of the re-weighting state on made-up losses, in single and double precision."""
     config = case.config
     names = {
@@ -49,30 +49,32 @@ def identity_reweighting(case: Case, book: Book) -> None:
         single.observe(torch.from_numpy(chosen), loss)
         double.observe(torch.from_numpy(chosen), loss)
     stored = case.arrays
-    book.equal("update_iterations", updates, stored["update_iterations"].tolist())
+    log.compare_equal("update_iterations", updates, stored["update_iterations"].tolist())
     if len(updates) == len(stored["weights"]):
         known = case.tolerance("weights", atol=1e-5)
         ours = torch.stack(weights)
-        book.close("weights", ours, stored["weights"], **known)
-        book.equal("active sets", bool(np.array_equal(ours.numpy() > 0, stored["weights"] > 0)), True)
-        book.close("active_ratio", ratios, stored["active_ratio"], atol=1e-6)
-    book.close("final_weight", single.weight, stored["final_weight"], **case.tolerance("weights", atol=1e-5))
+        log.compare_close("weights", ours, stored["weights"], **known)
+        log.compare_equal("active sets", bool(np.array_equal(ours.numpy() > 0, stored["weights"] > 0)), True)
+        log.compare_close("active_ratio", ratios, stored["active_ratio"], atol=1e-6)
+    log.compare_close(
+        "final_weight", single.weight, stored["final_weight"], **case.tolerance("weights", atol=1e-5)
+    )
     same = np.array_equal(double.weight.numpy() > 0, stored["final_weight"] > 0)
-    book.equal("active set in double precision", bool(same), True)
+    log.compare_equal("active set in double precision", bool(same), True)
     known = case.tolerance("loss_mean", atol=0.05)
-    book.close("final_loss_mean", single.loss_mean, stored["final_loss_mean"], **known)
+    log.compare_close("final_loss_mean", single.loss_mean, stored["final_loss_mean"], **known)
     if before is not None:
-        book.close("loss_mean_at_first_update", before, stored["loss_mean_at_first_update"], **known)
+        log.compare_close("loss_mean_at_first_update", before, stored["loss_mean_at_first_update"], **known)
     name = "final_loss_mean_float64_f64"
     if name in stored:
-        book.close(name, double.loss_mean, stored[name], **case.tolerance(name, atol=1e-4))
-        book.close(
+        log.compare_close(name, double.loss_mean, stored[name], **case.tolerance(name, atol=1e-4))
+        log.compare_close(
             f"{name}, ours in single", single.loss_mean, stored[name], **case.tolerance(name, atol=1e-4)
         )
     for query in ("query", "all_zero_query"):
         if query in stored and len(stored[query]):
             ours = single.batch_weights(case.tensor(query))
-            book.close(
+            log.compare_close(
                 f"{query}_weight",
                 ours,
                 stored[f"{query}_weight"],
@@ -80,29 +82,31 @@ def identity_reweighting(case: Case, book: Book) -> None:
             )
 
 
-def schedule(case: Case, book: Book) -> None:
+def schedule(case: Case, log: ComparisonLog) -> None:
     """Learning rates and events of named configurations; ours stops exactly at max_iter."""
     for name, stated in case.meta["schedules"].items():
         config = {**case.config, **stated["config"]}
-        changes, events = _course(config)
+        changes, events = _trace_run(config)
         limit = config["max_iter"]
         expected = [change for change in stated["lr_changes"] if change[0] < limit]
-        book.equal(f"{name}: iterations of rate changes", [c[0] for c in changes], [c[0] for c in expected])
+        log.compare_equal(
+            f"{name}: iterations of rate changes", [c[0] for c in changes], [c[0] for c in expected]
+        )
         if len(changes) == len(expected):
-            book.close(f"{name}: rates", [c[1] for c in changes], [c[1] for c in expected], rtol=1e-9)
-        book.equal(f"{name}: events", events, _kept(stated["events"], limit))
+            log.compare_close(f"{name}: rates", [c[1] for c in changes], [c[1] for c in expected], rtol=1e-9)
+        log.compare_equal(f"{name}: events", events, _events_before(stated["events"], limit))
         per_epoch = config["identities"] // config["batch"]
-        book.equal(f"{name}: iterations per epoch", per_epoch, stated["iterations_per_epoch"])
+        log.compare_equal(f"{name}: iterations per epoch", per_epoch, stated["iterations_per_epoch"])
 
 
-def _kept(events: list[list[Any]], limit: int) -> list[list[Any]]:
+def _events_before(events: list[list[Any]], limit: int) -> list[list[Any]]:
     """Published events without the weight updates of the surplus iterations."""
     return [event for event in events if not (event[0] == "weight_update" and event[1] >= limit)]
 
 
-def _course(config: dict[str, Any]) -> tuple[list[list[float]], list[list[Any]]]:
+def _trace_run(config: dict[str, Any]) -> tuple[list[list[float]], list[list[Any]]]:
     """Rate changes and events of one run, from the functions that training calls."""
-    experiment = translate(_as_published(config)).config
+    experiment = translate(_to_published_config(config)).config
     stated = {
         "warm_up": config["first_weight_update"],
         "initial_share": config["first_fraction"],
@@ -112,8 +116,8 @@ def _course(config: dict[str, Any]) -> tuple[list[list[float]], list[list[Any]]]
     weights = IdentityWeights(
         config["identities"], **{**experiment.weights.model_dump(exclude={"enabled"}), **stated}
     )
-    limit = experiment.training.max_iter
-    rate = make_schedule(experiment.schedule, experiment.optimiser.lr, limit)
+    limit = experiment.training.max_steps
+    rate = build_lr_schedule(experiment.schedule, experiment.optimiser.lr, limit)
     changes: list[list[float]] = []
     events: list[list[Any]] = []
     for t in range(limit + 1):
@@ -125,12 +129,12 @@ def _course(config: dict[str, Any]) -> tuple[list[list[float]], list[list[Any]]]
             events.append(["weight_update", t, round(weights.ratio, 6)])
         if not changes or rate(t) != changes[-1][1]:
             changes.append([t, rate(t)])
-        if t + 1 in (1, limit) or (t + 1) % experiment.training.save_every == 0:
+        if t + 1 in (1, limit) or (t + 1) % experiment.training.checkpoint_interval == 0:
             events.append(["save", t + 1, f"ckp_{t + 1:06d}.pth.tar"])
     return changes, events
 
 
-def _as_published(config: dict[str, Any]) -> dict[str, Any]:
+def _to_published_config(config: dict[str, Any]) -> dict[str, Any]:
     """The case's flat configuration as the published file would say it."""
     solver = {key: config[key] for key in ("lr", "lr_decay_iter", "lr_decay")}
     keys = ("max_iter", "weight_update_iter", "val_iter", "start_eval_it", "save_iter")

@@ -5,41 +5,41 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity.activations import recorded
-from parity.case import Book, Case
+from parity.activations import record_outputs
+from parity.case import Case, ComparisonLog
 from seeking_shape.losses import Weighting, explicit_loss, implicit_loss, sample_losses, weighted_losses
 from seeking_shape.model import FaceBranch, Voice2Face, VoiceBranch, parameter_groups
 from seeking_shape.published import architecture_of, face_architecture, voice_architecture
 from seeking_shape.reweighting import IdentityWeights
 from torch import Tensor, nn
-from voiceface.association.encoders import Normalise
+from voiceface.association.encoders import InputNormalization
 from voiceface.audio.frontends import SeekingShapeLogMel
 from voiceface.audio.mel import power_spectrogram
 from voiceface.checkpoints.native import load_into
 
-WINDOW, BANK = "V.model.torchfb.spectrogram.window", "V.model.torchfb.mel_scale.fb"
+WINDOW_KEY, MEL_BANK_KEY = "V.model.torchfb.spectrogram.window", "V.model.torchfb.mel_scale.fb"
 
 
-def voice_frontend(case: Case, book: Book) -> None:
+def voice_frontend(case: Case, log: ComparisonLog) -> None:
     """Window, bank, power, mel, log, standardising."""
     config = case.config
     n_fft, hop = config.get("n_fft", 512), config.get("hop_length", 160)
     front = SeekingShapeLogMel(
         config.get("n_mels", 40),
-        rate=config.get("sample_rate", 16000),
+        sample_rate=config.get("sample_rate", 16000),
         n_fft=n_fft,
-        window=config.get("win_length", 400),
-        hop=hop,
-        low=config.get("f_min", 0.0),
-        high=config.get("f_max"),
+        win_length=config.get("win_length", 400),
+        hop_length=hop,
+        f_min=config.get("f_min", 0.0),
+        f_max=config.get("f_max"),
         offset=config.get("log_offset", 1e-6),
         epsilon=config.get("eps_instance_norm", 1e-5),
     )
     waves = _waves(case.arrays["wave_i16"])
     power = power_spectrogram(waves, front.spectrogram.window, n_fft, hop)
-    bins, frames = case.stride(r"::(\d+) bins", 8), case.stride(r"::(\d+) frames", 5)
+    bins, frames = case.stated_number(r"::(\d+) bins", 8), case.stated_number(r"::(\d+) frames", 5)
     log_mel = front.log_mel(waves)
-    silent = torch.zeros(1, case.stride(r"(\d+) zero samples", 8000))
+    silent = torch.zeros(1, case.stated_number(r"(\d+) zero samples", 8000))
     ours = {
         "window": front.spectrogram.window,
         "mel_fb": front.mel_scale.fb,
@@ -47,38 +47,41 @@ def voice_frontend(case: Case, book: Book) -> None:
         "mel": front.mel_scale(power),
         "log_mel": log_mel,
         "net_input": front(waves),
-        "net_input_of_silence": front(silent)[..., :: case.stride(r"every (\d+)th frame", 10)],
+        "net_input_of_silence": front(silent)[..., :: case.stated_number(r"every (\d+)th frame", 10)],
     }
     for name, value in ours.items():
         if name in case.arrays:
             known = case.tolerance(name, "net_input", atol=1e-3)
-            book.close(name, value, case.arrays[name], **known)
+            log.compare_close(name, value, case.arrays[name], **known)
 
 
 @torch.no_grad()
-def voice_embedder(case: Case, book: Book) -> None:
+def voice_embedder(case: Case, log: ComparisonLog) -> None:
     """Thin ResNet with pooling and head, and its activations."""
-    state = case.filled()
+    state = case.filled_weights()
     branch = VoiceBranch(_voice_config(case, state), len(state["V.fc.2.weight"])).eval()
-    load_into(branch, _below("V.", state), ignore=["model.torchfb.*"])
+    load_into(branch, _strip_prefix("V.", state), ignore=["model.torchfb.*"])
     waves, net = _waves(case.arrays["waves_i16"]), branch.model
     every = int(case.config.get("frame_stride_of_log_mel_and_net_input", 1))
-    with recorded(net, "bn1", "layer1", "layer2", "layer3", "layer4", "fc") as seen:
+    with record_outputs(net, "bn1", "layer1", "layer2", "layer3", "layer4", "fc") as seen:
         embedding = branch(waves)
     frames = seen["layer4"].mean(2).transpose(1, 2)
     ours: dict[str, Tensor] = {
         "log_mel": net.torchfb.log_mel(waves)[..., ::every],
         "net_input": net.torchfb(waves)[..., ::every],
-        "attention": net.attend(frames),
+        "attention": net.attention_weights(frames),
         "pooled": net.pool(frames),
         "feat512": seen["fc"],
         "embedding": embedding,
     }
-    channels, steps = case.stride(r"activation\[:, ::(\d+)", 8), case.stride(r"::s, ::(\d+)\]", 20)
+    channels, steps = (
+        case.stated_number(r"activation\[:, ::(\d+)", 8),
+        case.stated_number(r"::s, ::(\d+)\]", 20),
+    )
     for name in ("stem", "layer1", "layer2", "layer3", "layer4"):
         activation = seen[name] if name != "stem" else seen["bn1"].relu()
         ours[f"{name}_sub"] = activation[:, ::channels, :: max(1, activation.shape[2] // 5), ::steps]
-        ours[f"{name}_stats"] = _stats(activation)
+        ours[f"{name}_stats"] = _summary_statistics(activation)
     if "embedding_10s_of_wave0" in case.arrays:
         length = 10 * int(case.config.get("sample_rate", 16000))
         ours["embedding_10s_of_wave0"] = branch(waves[:1].repeat(1, -(-length // waves.shape[1]))[:, :length])
@@ -87,43 +90,50 @@ def voice_embedder(case: Case, book: Book) -> None:
     for name, value in ours.items():
         if name in case.arrays:
             kind = "embedding" if name.startswith("embedding") else name
-            book.close(name, value, case.arrays[name], **case.tolerance(kind, "other", atol=5e-4, rtol=2e-3))
+            log.compare_close(
+                name, value, case.arrays[name], **case.tolerance(kind, "other", atol=5e-4, rtol=2e-3)
+            )
 
 
 @torch.no_grad()
-def face_embedder(case: Case, book: Book) -> None:
+def face_embedder(case: Case, log: ComparisonLog) -> None:
     """IR network, head, classifier, and its activations."""
-    state = case.filled()
+    state = case.filled_weights()
     pictures = case.tensor("images_bgr_u8").permute(0, 3, 1, 2).float()
     config = face_architecture(state, pictures.shape[2])
     branch = FaceBranch(config, *reversed(state["F.cls.weight"].shape)).eval()
-    load_into(branch, _below("F.", state))
+    load_into(branch, _strip_prefix("F.", state))
     mean, spread = (case.config.get(f"normal_{word}", [127.5])[0] for word in ("mean", "std"))
-    normalised = Normalise(mean, spread)(pictures)
+    normalised = InputNormalization(mean, spread)(pictures)
     units = {f"body{m[1]}": m[1] for m in (re.match(r"body(\d+)_", key) for key in case.arrays) if m}
     places = ["input_layer", *(f"body.{index}" for index in units.values())]
-    with recorded(branch.model, *places) as seen:
+    with record_outputs(branch.model, *places) as seen:
         feature = branch.model(normalised)
     embedding = branch.fc(feature)
     ours = {"feat512": feature, "embedding": embedding, "class_logits": branch.cls(embedding)}
     for name, value in ours.items():
         if name in case.arrays:
             known = case.tolerance(name, "embedding", atol=0.1, rtol=2e-4)
-            book.close(name, value, case.arrays[name], **known)
-    book.close("normalised_stats", _stats(normalised), case.arrays["normalised_stats"], atol=1e-5)
-    channels, shares = case.stride(r"activation\[:, ::(\d+)", 16), case.stride(r"side // (\d+)", 7)
+            log.compare_close(name, value, case.arrays[name], **known)
+    log.compare_close(
+        "normalised_stats", _summary_statistics(normalised), case.arrays["normalised_stats"], atol=1e-5
+    )
+    channels, shares = (
+        case.stated_number(r"activation\[:, ::(\d+)", 16),
+        case.stated_number(r"side // (\d+)", 7),
+    )
     for name, place in zip(["stem", *units], places):
         activation = seen[place]
         step, limit = max(1, activation.shape[2] // shares), 1e-4 * float(activation.std(correction=0))
         for suffix, value in (
             ("sub", activation[:, ::channels, ::step, ::step]),
-            ("stats", _stats(activation)),
+            ("stats", _summary_statistics(activation)),
         ):
             if f"{name}_{suffix}" in case.arrays:
-                book.close(f"{name}_{suffix}", value, case.arrays[f"{name}_{suffix}"], atol=limit)
+                log.compare_close(f"{name}_{suffix}", value, case.arrays[f"{name}_{suffix}"], atol=limit)
 
 
-def losses(case: Case, book: Book) -> None:
+def losses(case: Case, log: ComparisonLog) -> None:
     """Both losses, both weightings, gradients, and the hardness average."""
     config, known = case.config, case.tolerance(atol=1e-5, rtol=1e-4)
     constant = config.get("explicit_constant_inside_logarithm", 5.4)
@@ -156,13 +166,13 @@ def losses(case: Case, book: Book) -> None:
             ours |= _directions(face, voice, constant)
         for name, value in ours.items():
             if name in case.arrays and value is not None:
-                book.close(name, value, case.arrays[name], **known)
+                log.compare_close(name, value, case.arrays[name], **known)
     for name, theirs in case.arrays.items():
         if found_margin := re.fullmatch(r"logits_face_margin_(\d+)p(\d+)", name):
             margin = float(".".join(found_margin.groups()))
             logits_face = case.tensor("z_face") @ case.tensor("class_weight").T
             theirs_ce = nn.functional.cross_entropy(torch.as_tensor(theirs), labels, reduction="none")
-            book.close(name, implicit_loss(logits_face, labels, margin), theirs_ce, **known)
+            log.compare_close(name, implicit_loss(logits_face, labels, margin), theirs_ce, **known)
 
 
 def _directions(face: Tensor, voice: Tensor, constant: float) -> dict[str, Tensor]:
@@ -177,26 +187,32 @@ def _directions(face: Tensor, voice: Tensor, constant: float) -> dict[str, Tenso
     }
 
 
-def train_step(case: Case, book: Book) -> None:
+def train_step(case: Case, log: ComparisonLog) -> None:
     """Optimiser steps of the whole model: double precision must agree closely, single in its first step."""
-    stored = case.beside("window", "mel_fb")
-    front = {} if stored is None else {WINDOW: stored.tensor("window"), BANK: stored.tensor("mel_fb")}
+    stored = case.find_sibling("window", "mel_fb")
+    front = (
+        {} if stored is None else {WINDOW_KEY: stored.tensor("window"), MEL_BANK_KEY: stored.tensor("mel_fb")}
+    )
     if stored is None:
-        book.notes.append("no case with the front end's window and bank: computed ones used")
+        log.notes.append("no case with the front end's window and bank: computed ones used")
     table = case.meta.get("tolerance", {})
     for name, dtype in (("double", torch.float64), ("single", torch.float32)):
         limits = table.get(f"{name}_precision_run", {})
         ours = _steps(case, front, dtype)
-        _judge_steps(case, book, name, ours, limits)
+        _compare_steps(case, log, name, ours, limits)
 
 
 def _steps(case: Case, front: dict[str, Tensor], dtype: torch.dtype) -> dict[str, Any]:
     """Run the steps of the case; everything that is stored, by its name."""
-    config, state = case.config, case.filled()
+    config, state = case.config, case.filled_weights()
     pictures = case.tensor("images_bgr_u8").permute(0, 3, 1, 2).to(dtype)
     kept = {key: torch.empty(shape) for key, shape in case.meta.get("layout_kept", {}).items()}
     model = Voice2Face(architecture_of({**kept, **state}, pictures.shape[2]))
-    load_into(model, {**state, **front}, ignore=["normalize.*", "center.*", *({WINDOW, BANK} - set(front))])
+    load_into(
+        model,
+        {**state, **front},
+        ignore=["normalize.*", "center.*", *({WINDOW_KEY, MEL_BANK_KEY} - set(front))],
+    )
     model.center.weight.copy_(case.tensor("identity_weight"))
     model.center.loss_mean.fill_(config.get("loss_mean_initial", 14.0))
     model.to(dtype).train(config.get("train_mode", True))
@@ -211,7 +227,7 @@ def _steps(case: Case, front: dict[str, Tensor], dtype: torch.dtype) -> dict[str
     )
     begin, length = config.get("crop_start", 0), config.get("crop_length", 160000)
     waves = case.tensor("waves_i16", dtype)
-    times = case.stride(r"repeated (\d+) times", 0) or -(-160000 // waves.shape[1])
+    times = case.stated_number(r"repeated (\d+) times", 0) or -(-160000 // waves.shape[1])
     waves, labels = waves.repeat(1, times)[:, begin : begin + length], case.tensor("labels")
     ours: dict[str, Any] = {"losses": [], "model": model}
     for step in range(config.get("steps", 2)):
@@ -243,29 +259,31 @@ def _steps(case: Case, front: dict[str, Tensor], dtype: torch.dtype) -> dict[str
     return ours
 
 
-def _judge_steps(case: Case, book: Book, run: str, ours: dict[str, Any], limits: dict[str, Any]) -> None:
+def _compare_steps(
+    case: Case, log: ComparisonLog, run: str, ours: dict[str, Any], limits: dict[str, Any]
+) -> None:
     """Compare one run's values; `limits` is the case's tolerance for it."""
     double = run == "double"
     mine = np.array(ours["losses"])
     if double and "losses_float64_f64" in case.arrays:
         known = limits.get("losses_float64_f64", {"rtol": 1e-8})
-        book.close("double: losses", mine, case.arrays["losses_float64_f64"], **known)
+        log.compare_close("double: losses", mine, case.arrays["losses_float64_f64"], **known)
     elif not double:
         theirs = case.arrays["losses"]
         first = limits.get("losses_step0", {"rtol": 1e-4})
-        book.close("single: losses of step 0", mine[0], theirs[0], **first)
+        log.compare_close("single: losses of step 0", mine[0], theirs[0], **first)
         later, others = ([i for i in range(4) if (i == 1) == face] for face in (True, False))
         known = limits.get("losses_step1_face", {"rtol": 1e-3})
-        book.close("single: face loss of step 1", mine[1:2, later], theirs[1:2, later], **known)
+        log.compare_close("single: face loss of step 1", mine[1:2, later], theirs[1:2, later], **known)
         known = limits.get("losses_step1_total_voice_explicit", {"rtol": 0.15})
-        book.close("single: other losses of step 1", mine[1:2, others], theirs[1:2, others], **known)
+        log.compare_close("single: other losses of step 1", mine[1:2, others], theirs[1:2, others], **known)
     for name in ("logits_face", "logits_voice", "explicit", "batch_weight"):
         known = limits.get("logits" if name.startswith("logits") else name, {"atol": 1e-3})
-        book.close(f"{run}: {name}", ours[name], case.arrays[name], **known)
+        log.compare_close(f"{run}: {name}", ours[name], case.arrays[name], **known)
     norms = case.meta.get("gradient_norms", {})
-    book.equal(f"{run}: parameters with a gradient", set(ours["norms"]), set(norms))
+    log.compare_equal(f"{run}: parameters with a gradient", set(ours["norms"]), set(norms))
     shared = [name for name in norms if name in ours["norms"]]
-    book.close(
+    log.compare_close(
         f"{run}: gradient norms",
         [ours["norms"][name] for name in shared],
         [norms[name] for name in shared],
@@ -276,31 +294,31 @@ def _judge_steps(case: Case, book: Book, run: str, ours: dict[str, Any], limits:
         if found := re.fullmatch(r"(after\d+)\.(.+)", name):
             value = state[found[2]].flatten()
             known = limits.get(found[1], {}).get(found[2], {"atol": 1e-3 if double else 1e-2})
-            book.close(f"{run}: {name}", value[:: max(1, len(value) // 500)], theirs, **known)
+            log.compare_close(f"{run}: {name}", value[:: max(1, len(value) // 500)], theirs, **known)
     known = limits.get("center_loss_mean_after", {"atol": 0.02 if double else 0.15})
-    book.close(
+    log.compare_close(
         f"{run}: hardness", ours["model"].center.loss_mean, case.arrays["center_loss_mean_after"], **known
     )
 
 
-def checkpoint_layout(case: Case, book: Book) -> None:
+def checkpoint_layout(case: Case, log: ComparisonLog) -> None:
     """Key names, shapes, constants, and the order of parameters in the optimiser."""
     meta, layout = case.meta, {key: tuple(shape) for key, shape in case.meta["layout"].items()}
     config = architecture_of({key: torch.empty(shape, device="meta") for key, shape in layout.items()})
     classes = case.config.get("num_classes", config.num_classes)
     model = Voice2Face(config.model_copy(update={"num_classes": None}), classes)
     state = model.state_dict()
-    _same_layout(book, "state_dict", state, layout)
+    _compare_layout(log, "state_dict", state, layout)
     for name, module in (("face", model.F.model), ("voice", model.V.model)):
         if theirs := meta.get(f"{name}_pretrained_layout"):
-            _same_layout(book, f"{name} backbone", module.state_dict(), theirs)
+            _compare_layout(log, f"{name} backbone", module.state_dict(), theirs)
     if theirs := meta.get("id_weight_file"):
-        _same_layout(book, "id_weight", {"center.weight": model.center.weight}, theirs)
+        _compare_layout(log, "id_weight", {"center.weight": model.center.weight}, theirs)
     names = {parameter: name for name, parameter in model.named_parameters()}
     groups = [[names[p] for p in group["params"]] for group in parameter_groups(model)]
     stored = meta.get("training_checkpoint", {}).get("param_groups", [])
     for ours, theirs in zip(groups, stored, strict=bool(stored)):
-        book.equal(f"order of the parameters of {theirs['component']}", ours, theirs["parameters"])
+        log.compare_equal(f"order of the parameters of {theirs['component']}", ours, theirs["parameters"])
     for name, key in (
         ("normalize_weight", "normalize.conv.weight"),
         ("normalize_bias", "normalize.conv.bias"),
@@ -309,11 +327,13 @@ def checkpoint_layout(case: Case, book: Book) -> None:
     ):
         if name in case.arrays:
             theirs = case.arrays[name]
-            book.close(name, state[key][: len(theirs)], theirs, **case.tolerance(name, atol=0, rtol=1e-6))
-    _file_layouts(book, model, meta)
+            log.compare_close(
+                name, state[key][: len(theirs)], theirs, **case.tolerance(name, atol=0, rtol=1e-6)
+            )
+    _file_layouts(log, model, meta)
 
 
-def _file_layouts(book: Book, model: Voice2Face, meta: dict[str, Any]) -> None:
+def _file_layouts(log: ComparisonLog, model: Voice2Face, meta: dict[str, Any]) -> None:
     """What our writers put into published files."""
     import tempfile
     from pathlib import Path
@@ -328,18 +348,18 @@ def _file_layouts(book: Book, model: Voice2Face, meta: dict[str, Any]) -> None:
         back = published.read_checkpoint(path).state
     expected = meta.get("training_checkpoint", {})
     if "top_level" in expected:
-        book.equal("top level of a checkpoint", sorted(content), sorted(expected["top_level"]))
-        book.equal("stage", content["stage"], expected.get("stage", 0))
+        log.compare_equal("top level of a checkpoint", sorted(content), sorted(expected["top_level"]))
+        log.compare_equal("stage", content["stage"], expected.get("stage", 0))
     unequal = [key for key, value in model.state_dict().items() if not torch.equal(value, back[key])]
-    book.equal("round trip through a file", unequal, [])
+    log.compare_equal("round trip through a file", unequal, [])
 
 
-def _same_layout(book: Book, what: str, state: dict[str, Tensor], theirs: dict[str, Any]) -> None:
+def _compare_layout(log: ComparisonLog, what: str, state: dict[str, Tensor], theirs: dict[str, Any]) -> None:
     """Exactly these keys, in any order, with these shapes."""
     found = {key: tuple(value.shape) for key, value in state.items()}
     expected = {key: tuple(shape) for key, shape in theirs.items()}
     wrong = sorted(key for key in found.keys() | expected.keys() if found.get(key) != expected.get(key))
-    book.equal(f"{what}: keys that differ", wrong, [])
+    log.compare_equal(f"{what}: keys that differ", wrong, [])
 
 
 def _voice_config(case: Case, state: dict[str, Tensor]) -> Any:
@@ -349,7 +369,7 @@ def _voice_config(case: Case, state: dict[str, Tensor]) -> Any:
     return found.model_copy(update={"n_mels": case.config.get("n_mels", found.n_mels)})
 
 
-def _below(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _strip_prefix(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
@@ -357,7 +377,7 @@ def _waves(stored: np.ndarray) -> Tensor:
     return torch.as_tensor(np.atleast_2d(stored)).float()
 
 
-def _stats(x: Tensor) -> Tensor:
+def _summary_statistics(x: Tensor) -> Tensor:
     """Mean, population standard deviation, least and greatest value."""
     x = x.detach().double()
     return torch.stack([x.mean(), x.std(correction=0), x.min(), x.max()])

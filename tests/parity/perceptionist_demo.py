@@ -6,13 +6,13 @@ from typing import TypeVar
 
 import numpy as np
 import torch
-from parity.case import Array, Book, Case
-from parity.perceptionist_faces import model_beside
-from parity.rules import Rule
-from perceptionist.face_models.linear import PUBLISHED_FLIP
-from perceptionist.generator import Generator, enlarge
+from parity.case import Array, Case, ComparisonLog
+from parity.perceptionist_faces import load_sibling_face_model
+from parity.rules import ToleranceRule
+from perceptionist.face_models.linear import PUBLISHED_Y_FLIP
+from perceptionist.generator import Generator, resize_bilinear
 from perceptionist.image_to_3d import ImageTo3D
-from perceptionist.visualisation import laid_over, picture_bytes, placed_mesh
+from perceptionist.visualisation import images_to_uint8, overlay_mesh, pose_mesh
 from perceptionist.voice_network import VoiceNetwork
 from torch import Tensor, nn
 
@@ -20,65 +20,67 @@ Network = TypeVar("Network", bound=nn.Module)
 PREFIXES = dict(voice="e.", generator="g.", student="student.backbone.", expert="module.IGM.backbone.")
 
 
-def demo_pipeline(case: Case, book: Book) -> None:
+def demo_pipeline(case: Case, log: ComparisonLog) -> None:
     """The published demonstration from features on."""
-    weights = case.filled(int(case.config["seed"]) if "seed" in case.config else None)
+    weights = case.filled_weights(int(case.config["seed"]) if "seed" in case.config else None)
     for key, factor in case.config.get("scale_after_fill", {}).items():
         weights[key] = weights[key] * factor
     voice, generator, student, expert = (
-        _loaded(network, weights, PREFIXES[name])
+        _load_network(network, weights, PREFIXES[name])
         for name, network in (
             *(("voice", VoiceNetwork()), ("generator", Generator())),
             *(("student", ImageTo3D()), ("expert", ImageTo3D())),
         )
     )
-    model = model_beside(case)
+    model = load_sibling_face_model(case)
     flip = re.search(r"y\s*->\s*(\d+(?:\.\d+)?)\s*-\s*y", str(case.meta.get("outputs", "")))
     with torch.no_grad():
         embedding = voice.encode(case.tensor("features").T[None])
         face = generator(embedding)
-        large = enlarge(face, expert.config.side)
+        large = resize_bilinear(face, expert.config.image_size)
         seen = expert(large).parameters
-        frontal = model.frontal(student(large).parameters)
-        placed, pose = placed_mesh(model, frontal, seen, float(flip[1]) if flip else PUBLISHED_FLIP)
+        frontal = model.frontal_vertices(student(large).parameters)
+        placed, pose = pose_mesh(model, frontal, seen, float(flip[1]) if flip else PUBLISHED_Y_FLIP)
     ours = {
         "embedding": embedding[:, :, None, None],
         "face64": face,
         "pose": model.unwhiten(seen).pose,
         "R": pose.rotation,
-        "offset": pose.offset,
+        "offset": pose.translation,
         "mesh": frontal,
         "mesh_image_space": placed,
     }
     for name, value in ours.items():
-        case.judge(book, name, value, otherwise=case_rule(case))
-    picture = np.ascontiguousarray(picture_bytes(large, "published")[0][..., ::-1])
+        case.compare(log, name, value, default=number_rule(case))
+    picture = np.ascontiguousarray(images_to_uint8(large, "published")[0][..., ::-1])
     limit = float(case.meta["tolerance"].get("atol_image", 1))
-    book.close("image_bgr", picture, case.arrays["image_bgr"], atol=limit)
+    log.compare_close("image_bgr", picture, case.arrays["image_bgr"], atol=limit)
     beyond = re.search(r"(\d+(?:\.\d+)?)\s*%", str(case.meta["tolerance"].get("note", "")))
     share = float(beyond[1]) / 100 if beyond else 0.0
     for name in [name for name in case.arrays if name.startswith("overlay")]:
         digits = re.search(r"alpha(\d)(\d*)", name)
         alpha = float(f"{digits[1]}.{digits[2] or 0}") if digits else 1.0
-        drawn = laid_over(picture, placed[0], model, alpha, coverage="inclusive")
-        _values(book, name, drawn, case.arrays[name], limit, share)
+        drawn = overlay_mesh(picture, placed[0], model, alpha, coverage="inclusive")
+        _compare_bytes(log, name, drawn, case.arrays[name], limit, share)
 
 
-def case_rule(case: Case) -> Rule:
+def number_rule(case: Case) -> ToleranceRule:
     """The case's one rule for numbers, which stands beside words on pictures."""
-    return Rule(**case.tolerance())
+    return ToleranceRule(**case.tolerance())
 
 
-def _values(book: Book, name: str, ours: Array, theirs: Array, limit: float, share: float) -> None:
+def _compare_bytes(
+    log: ComparisonLog, name: str, ours: Array, theirs: Array, limit: float, share: float
+) -> None:
     """Bytes of which a share may be farther off than the limit."""
     if ours.shape != theirs.shape:
-        book.equal(f"{name}: shape", ours.shape, theirs.shape)
+        log.compare_equal(f"{name}: shape", ours.shape, theirs.shape)
         return
     far = np.abs(ours.astype(float) - theirs.astype(float)) > limit
-    book.below(f"{name}: share of values off by more than {limit:g}", float(far.mean()), share)
+    log.compare_limit(f"{name}: share of values off by more than {limit:g}", float(far.mean()), share)
 
 
-def _loaded(network: Network, weights: Mapping[str, Tensor], prefix: str) -> Network:
+def _load_network(network: Network, weights: Mapping[str, Tensor], prefix: str) -> Network:
     """A network with the filled weights below a prefix, in evaluation mode."""
     own = {key.removeprefix(prefix): value for key, value in weights.items() if key.startswith(prefix)}
     known = network.state_dict().keys()

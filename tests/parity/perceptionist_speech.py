@@ -3,14 +3,14 @@
 import numpy as np
 import torch
 import webrtcvad
-from parity.case import Book, Case
+from parity.case import Case, ComparisonLog
 from perceptionist.speech import SpeechConfig, collect, voiced_segments
 from torch import Tensor
 from voiceface.audio.frontends import PerceptionistLogMel
-from voiceface.audio.vad import frames_of
+from voiceface.audio.vad import split_frames
 
 
-def vad(case: Case, book: Book) -> None:
+def vad(case: Case, log: ComparisonLog) -> None:
     """The collector on stored decisions, the detector in one pass, and both on a wave."""
     stated = case.config
     config = SpeechConfig(
@@ -21,38 +21,40 @@ def vad(case: Case, book: Book) -> None:
     rate = int(stated.get("sample_rate", 16000))
     for name, voiced in case.arrays.items():
         if name.startswith("voiced_"):
-            number = collect(len(voiced), lambda i, v=voiced: bool(v[i]), config.ring, config.share)
-            case.judge(book, name.replace("voiced", "segment", 1), number)
+            number = collect(
+                len(voiced), lambda i, v=voiced: bool(v[i]), config.ring_size, config.voiced_fraction
+            )
+            case.compare(log, name.replace("voiced", "segment", 1), number)
     wave = case.arrays["wave"]
     detector = webrtcvad.Vad(config.aggressiveness)
-    frames = frames_of(wave, rate * config.frame_ms // 1000)
+    frames = split_frames(wave, rate * config.frame_ms // 1000)
     once = [detector.is_speech(frame.tobytes(), rate) for frame in frames]
     segments = voiced_segments(wave, rate, config)
     whole = np.concatenate(segments)
-    case.judge(book, "frame_decisions_single_pass", np.array(once, np.uint8))
-    case.judge(book, "segment_lengths", [len(segment) for segment in segments])
-    case.judge(book, "kept", whole[:: case.stride(r"every (\d+)th sample", 16)])
-    case.judge(book, "kept_count", [len(whole)])
+    case.compare(log, "frame_decisions_single_pass", np.array(once, np.uint8))
+    case.compare(log, "segment_lengths", [len(segment) for segment in segments])
+    case.compare(log, "kept", whole[:: case.stated_number(r"every (\d+)th sample", 16)])
+    case.compare(log, "kept_count", [len(whole)])
 
 
-def logmel(case: Case, book: Book) -> None:
+def logmel(case: Case, log: ComparisonLog) -> None:
     """Log-mel bands by a fresh and by a used extractor, the filter bank, the whole features."""
     stated = case.config
     rate = int(stated.get("samprate", 16000))
     front = PerceptionistLogMel(
         int(stated.get("nfilt", 64)),
-        rate=rate,
+        sample_rate=rate,
         n_fft=int(stated.get("nfft", 1024)),
-        window=round(float(stated.get("wlen", 0.025)) * rate),
-        hop=round(rate / float(stated.get("frate", 100))),
-        low=float(stated.get("lowerf", 20)),
-        high=float(stated.get("upperf", 7200)),
+        win_length=round(float(stated.get("wlen", 0.025)) * rate),
+        hop_length=round(rate / float(stated.get("frate", 100))),
+        f_min=float(stated.get("lowerf", 20)),
+        f_max=float(stated.get("upperf", 7200)),
         pre_emphasis=float(stated.get("alpha", 0.97)),
     )
-    first, second = (_wave(case, name) for name in ("wave1", "wave2"))
-    times = case.stride(r"repeated (\d+) times", 10)
+    first, second = (_load_wave(case, name) for name in ("wave1", "wave2"))
+    times = case.stated_number(r"repeated (\d+) times", 10)
     long = first.repeat(1, times)
-    carry = front.carry(first)
+    carry = front.last_sample(first)
     used = front.log_mel(second, carry)[0].T
     bank = front.bank
     ours = {
@@ -63,17 +65,17 @@ def logmel(case: Case, book: Book) -> None:
         "filterbank_nonzero": (bank > 0).sum(0),
         "filterbank_first": (bank > 0).int().argmax(0),
         "normalised": front(first)[0].T,
-        "long_normalised_sub": front(long)[0].T[:: case.stride(r"every (\d+)th row", 25)],
+        "long_normalised_sub": front(long)[0].T[:: case.stated_number(r"every (\d+)th row", 25)],
         "carry": carry,
     }
     for name, value in ours.items():
         if name in case.arrays:
-            case.judge(book, name, value)
+            case.compare(log, name, value)
     waves = {"wave1": first, "wave2": second, "long": long}
     for name, count in (case.meta.get("frames") or {}).items():
         if name in waves:
-            book.equal(f"frames of {name}", front.log_mel(waves[name]).shape[2], count)
+            log.compare_equal(f"frames of {name}", front.log_mel(waves[name]).shape[2], count)
 
 
-def _wave(case: Case, name: str) -> Tensor:
+def _load_wave(case: Case, name: str) -> Tensor:
     return torch.from_numpy(case.arrays[name].astype(np.float64))[None]

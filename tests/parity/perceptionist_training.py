@@ -1,34 +1,46 @@
 """Parity of perceptionist's objectives and of one iteration of the unsupervised cascade."""
 
 import torch
-from parity.activations import below
-from parity.case import Book, Case
-from parity.perceptionist_faces import model_beside
-from parity.perceptionist_networks import weights, without_dropout
-from parity.rules import EXACT, Rule, rule_for
+from parity.activations import strip_prefix
+from parity.case import Case, ComparisonLog
+from parity.perceptionist_faces import load_sibling_face_model
+from parity.perceptionist_networks import disable_dropout, load_weights
+from parity.rules import EXACT, ToleranceRule, find_rule
 from perceptionist import distillation_losses, published
 from perceptionist import losses as objective
-from perceptionist.cascade import Cascade, CascadeConfig, discriminator_side, generator_side, see
+from perceptionist.cascade import (
+    Cascade,
+    CascadeConfig,
+    compute_discriminator_losses,
+    compute_generator_losses,
+    run_expert_and_student,
+)
 from perceptionist.image_to_3d import Regression
 from perceptionist.losses import DistillationConfig, TripletConfig
 from torch import Tensor, nn
 from voiceface.checkpoints.native import load_into
 
-AS_PUBLISHED = DistillationConfig(order="target_first"), TripletConfig(form="axis")
+AS_PUBLISHED = DistillationConfig(pkt_order="target_first"), TripletConfig(distance="axis")
 SIDES = ("student", "teacher")
-TERMS = {"d_real": "D_real", "d_fake": "D_fake", "c_real": "C_real", "g_d": "G_D_fake", "g_c": "G_C_fake"}
-HEADS = {"d": published.discriminator_of, "c": published.classifier_of}
-FURTHER = {
-    "attention": distillation_losses.attention,
-    "similarity": distillation_losses.similarity,
+TERM_NAMES = {
+    "d_real": "D_real",
+    "d_fake": "D_fake",
+    "c_real": "C_real",
+    "g_d": "G_D_fake",
+    "g_c": "G_C_fake",
+}
+HEAD_READERS = {"d": published.build_discriminator, "c": published.build_classifier}
+DISTILLERS = {
+    "attention": distillation_losses.attention_transfer,
+    "similarity": distillation_losses.similarity_preserving,
     "correlation": distillation_losses.correlation,
-    "nst": distillation_losses.selectivity,
-    "rkd": distillation_losses.relation,
+    "nst": distillation_losses.neuron_selectivity,
+    "rkd": distillation_losses.relational_distillation,
 }
 
 
 @torch.no_grad()
-def losses(case: Case, book: Book) -> None:
+def losses(case: Case, log: ComparisonLog) -> None:
     """Every term from stored features, meshes and logits."""
     distillation, triplets = AS_PUBLISHED
     pool, inter, mesh = (
@@ -39,51 +51,53 @@ def losses(case: Case, book: Book) -> None:
         case.tensor("real_logit"), made, case.tensor("class_logit_real"), case.tensor("face_label")
     )
     terms |= objective.generator_terms(made, case.tensor("class_logit_fake"), case.tensor("voice_label"))
-    ours = {name: terms[term] for name, term in TERMS.items()}
+    ours = {name: terms[term] for name, term in TERM_NAMES.items()}
     student, teacher = (Regression(torch.empty(0), pool[side], inter[side]) for side in SIDES)
     distilled = objective.distillation_terms(student, teacher, mesh["student"], mesh["teacher"], distillation)
     meshes = mesh["student"], case.tensor("positive_vertices"), case.tensor("negative_vertices")
     ours |= {
-        "distill": objective.total(distilled),
+        "distill": objective.sum_terms(distilled),
         "triplet": objective.triplet_term(*meshes, triplets),
-        "triplet_unit_raw": objective.triplet(pool["teacher"], pool["student"], pool["student"].roll(1, 0)),
+        "triplet_unit_raw": objective.triplet_margin_loss(
+            pool["teacher"], pool["student"], pool["student"].roll(1, 0)
+        ),
     }
     for kind, features in (("pool", pool), ("inter", inter)):
         learner, target = (features[side] for side in SIDES)
         ours[f"pkt_{kind}"] = objective.probabilistic_transfer(target, learner)
         ours[f"pkt_{kind}_swapped"] = objective.probabilistic_transfer(learner, target)
-        for method, compare in FURTHER.items():
+        for method, compare in DISTILLERS.items():
             if f"out_{method}_{kind}" in case.arrays:
                 ours[f"{method}_{kind}"] = compare(learner, target)
         if f"out_vid_{kind}" in case.arrays:
-            ours[f"vid_{kind}"] = _information(case)(learner, target)
+            ours[f"vid_{kind}"] = _build_vid(case)(learner, target)
     for name in case.arrays:
         if name.startswith("out_"):
             value = ours[name.removeprefix("out_")]
-            case.judge(book, name, value.reshape(case.arrays[name].shape))
+            case.compare(log, name, value.reshape(case.arrays[name].shape))
 
 
-def train_step(case: Case, book: Book) -> None:
+def train_step(case: Case, log: ComparisonLog) -> None:
     """One iteration, in single precision and, judged more closely, in double."""
     for dtype, name in ((torch.float32, "float32"), (torch.float64, "float64")):
         table = dict(case.meta.get("tolerance") or {})
         if dtype == torch.float64:
             table |= table.get("float64") or {}
-        ours = _iterate(case, book, dtype)
+        ours = _run_iteration(case, log, dtype)
         for key, value in ours.items():
             if key in case.arrays:
                 group = "grad_norm" if key.startswith("grad_norm") else key
-                rule = rule_for(table, (group,), _otherwise(key))
-                book.within(f"{key}, {name}", value, case.arrays[key], rule)
+                rule = find_rule(table, (group,), _default_rule(key))
+                log.compare_by_rule(f"{key}, {name}", value, case.arrays[key], rule)
 
 
-def _iterate(case: Case, book: Book, dtype: torch.dtype) -> dict[str, Tensor]:
+def _run_iteration(case: Case, log: ComparisonLog, dtype: torch.dtype) -> dict[str, Tensor]:
     """Both sides of an iteration with their optimiser steps, as published."""
     config = case.config
-    cascade = cascade_of(weights(case), int(config["classes"])).to(dtype).train()
+    cascade = build_cascade(load_weights(case), int(config["classes"])).to(dtype).train()
     if config.get("dropout") == "off":
-        without_dropout(cascade)
-    mesh = model_beside(case).to(dtype).frontal
+        disable_dropout(cascade)
+    mesh = load_sibling_face_model(case).to(dtype).frontal_vertices
     given = {name: case.tensor(name, dtype) for name in ("voice", "voice_p", "voice_n", "noise")}
     faces = case.tensor("face_f16", torch.float32).to(dtype)
     optimise = {"lr": float(config["lr"]), "betas": tuple(config["betas"])}
@@ -95,26 +109,28 @@ def _iterate(case: Case, book: Book, dtype: torch.dtype) -> dict[str, Tensor]:
     noise = given["noise"].flatten(1)
     voices = [given[name] for name in ("voice", "voice_p", "voice_n")]
     ours = {"embedding": cascade.embed(voices[0], noise)[:, :, None, None]}
-    pictures = cascade.pictures(voices, noise)
-    first = discriminator_side(cascade, faces, pictures[0], case.tensor("face_label"))
-    objective.total(first).backward()
-    ours["grad_norm_face_embed"] = _gradients(cascade.f)
+    pictures = cascade.generate_images(voices, noise)
+    first = compute_discriminator_losses(cascade, faces, pictures[0], case.tensor("face_label"))
+    objective.sum_terms(first).backward()
+    ours["grad_norm_face_embed"] = _gradient_norms(cascade.f)
     optimisers["face"].step()
     optimisers["face"].zero_grad()
     before = [parameter.detach().clone() for parameter in cascade.g.parameters()]
     distillation, triplets = AS_PUBLISHED
-    seen = see(cascade, pictures, mesh)
+    seen = run_expert_and_student(cascade, pictures, mesh)
     labels = case.tensor("voice_label")
-    second = generator_side(cascade, pictures[0], seen, labels, distillation, triplets)
-    objective.total(second).backward()
+    second = compute_generator_losses(cascade, pictures[0], seen, labels, distillation, triplets)
+    objective.sum_terms(second).backward()
     idle = [*cascade.f.parameters(), *cascade.e.parameters(), *cascade.expert.parameters()]
-    book.equal("gradients in networks that do not learn", [p.grad for p in idle if p.grad is not None], [])
-    ours["grad_norm_generator"] = _gradients(cascade.g)
-    ours["grad_norm_student"] = _gradients(cascade.student)
+    log.compare_equal(
+        "gradients in networks that do not learn", [p.grad for p in idle if p.grad is not None], []
+    )
+    ours["grad_norm_generator"] = _gradient_norms(cascade.g)
+    ours["grad_norm_student"] = _gradient_norms(cascade.student)
     names = [f"backbone.{name}" for name, _ in cascade.student.named_parameters()]
     stored = [str(name) for name in case.arrays["student_param_names"]]
     short = [name.removeprefix("backbone.") for name in stored]
-    book.equal("student_param_names", [name.removeprefix("backbone.") for name in names], short)
+    log.compare_equal("student_param_names", [name.removeprefix("backbone.") for name in names], short)
     for name in case.arrays:
         if name.startswith("student_running_"):
             kind, block = name.removeprefix("student_running_").split("_")
@@ -122,22 +138,25 @@ def _iterate(case: Case, book: Book, dtype: torch.dtype) -> dict[str, Tensor]:
     optimisers["voice"].step()
     after = list(cascade.g.parameters())
     ours["generator_step_mean_abs"] = torch.stack([(a - b).abs().mean() for a, b in zip(after, before)])
-    ours["fake_sub"] = pictures[0][case.steps("fake_sub")]
-    ours["vertices_sub"] = seen.vertices[0][case.steps("vertices_sub")]
+    ours["fake_sub"] = pictures[0][case.stored_slices("fake_sub")]
+    ours["vertices_sub"] = seen.student_vertices[0][case.stored_slices("vertices_sub")]
     distilled = [second[f"Distill_{part}"] for part in ("vertices", "pooled", "inter")]
-    plain = [distilled[0] / distillation.vertices, *(term / distillation.transfer for term in distilled[1:])]
+    plain = [
+        distilled[0] / distillation.vertex_weight,
+        *(term / distillation.pkt_weight for term in distilled[1:]),
+    ]
     terms = [*(first | second).values()]
     ours["losses"] = torch.stack([*terms[:5], *plain, torch.stack(distilled).sum(), second["Triplet"]])
     return {name: value.detach() for name, value in ours.items()}
 
 
-def cascade_of(state: dict[str, Tensor], classes: int) -> Cascade:
+def build_cascade(state: dict[str, Tensor], classes: int) -> Cascade:
     """The cascade whose parts a state dict holds under their short names and the archive's."""
-    voice = published.voice_network_of(below("e.", state))
-    generator = published.generator_of(below("g.", state))
-    face = published.face_network_of(below("f.", state))
-    student = published.image_to_3d_of(below("student.", state))
-    expert = published.image_to_3d_of({k: v for k, v in state.items() if ".backbone." in k and "IGM" in k})
+    voice = published.build_voice_network(strip_prefix("e.", state))
+    generator = published.build_generator(strip_prefix("g.", state))
+    face = published.build_face_network(strip_prefix("f.", state))
+    student = published.build_image_to_3d(strip_prefix("student.", state))
+    expert = published.build_image_to_3d({k: v for k, v in state.items() if ".backbone." in k and "IGM" in k})
     config = CascadeConfig(
         voice=voice.config,
         generator=generator.config,
@@ -147,30 +166,30 @@ def cascade_of(state: dict[str, Tensor], classes: int) -> Cascade:
     )
     cascade = Cascade(config, classes)
     parts = {"e": voice, "g": generator, "f": face, "student": student, "expert": expert}
-    parts |= {name: read(below(f"{name}.", state)) for name, read in HEADS.items()}
+    parts |= {name: read(strip_prefix(f"{name}.", state)) for name, read in HEAD_READERS.items()}
     for name, part in parts.items():
         load_into(cascade.get_submodule(name), part.state_dict())
     return cascade
 
 
-def _gradients(network: nn.Module) -> Tensor:
+def _gradient_norms(network: nn.Module) -> Tensor:
     """Length of every parameter's gradient, in their order; 0 where there is none."""
     zero = torch.zeros((), dtype=next(network.parameters()).dtype)
     return torch.stack([zero if p.grad is None else p.grad.norm() for p in network.parameters()])
 
 
-def _otherwise(name: str) -> Rule:
-    return Rule(rtol=0.02, per_max=1e-3) if name.startswith("grad_norm") else EXACT
+def _default_rule(name: str) -> ToleranceRule:
+    return ToleranceRule(rtol=0.02, per_max=1e-3) if name.startswith("grad_norm") else EXACT
 
 
-def _information(case: Case) -> distillation_losses.VariationalInformation:
+def _build_vid(case: Case) -> distillation_losses.VariationalInformationDistillation:
     """The regression of the case, with its weights."""
     config = case.config["vid"]
-    module = distillation_losses.VariationalInformation(
+    module = distillation_losses.VariationalInformationDistillation(
         int(config["num_input_channels"]),
         int(config["num_mid_channel"]),
         int(config["num_target_channels"]),
         float(config.get("init_pred_var", 5.0)),
     )
-    load_into(module, below("vid.", weights(case)), ignore=["log_scale"])
+    load_into(module, strip_prefix("vid.", load_weights(case)), ignore=["log_scale"])
     return module

@@ -1,18 +1,18 @@
 """Parity of the renderer: coverage, colours, depths, visible triangles, normals, light."""
 
 import numpy as np
-from parity.case import Array, Book, Case
+from parity.case import Array, Case, ComparisonLog
 from perceptionist import sim3dr
 
 RULES = ("inclusive", "strict")
 
 
-def raster(case: Case, book: Book) -> None:
+def raster(case: Case, log: ComparisonLog) -> None:
     """A coloured mesh under each coverage rule that the case stores, alone and on several threads."""
     arrays, limits = case.arrays, case.meta.get("tolerance") or {}
     for rule in [rule for rule in RULES if f"image_{rule}" in arrays]:
         wanted = arrays[f"image_{rule}"]
-        before, background = _depth(case), arrays["background"]
+        before, background = _initial_depth(case), arrays["background"]
         for threads in (1, 3):
             depth, image = before.copy(), background.copy()
             sim3dr.rasterize(
@@ -27,31 +27,31 @@ def raster(case: Case, book: Book) -> None:
                 threads=threads,
             )
             name = f"{rule}, {threads} threads"
-            book.close(f"{name}: image", image, wanted, atol=limits.get("atol_image", 1))
+            log.compare_close(f"{name}: image", image, wanted, atol=limits.get("atol_image", 1))
             stored = arrays.get(f"depth_{rule}")
             if stored is not None:
-                book.close(f"{name}: depth", depth, stored, atol=limits.get("atol_depth", 1e-3))
-                book.equal(f"{name}: pixels", int(((depth != before) != (stored != before)).sum()), 0)
+                log.compare_close(f"{name}: depth", depth, stored, atol=limits.get("atol_depth", 1e-3))
+                log.compare_equal(f"{name}: pixels", int(((depth != before) != (stored != before)).sum()), 0)
             else:
                 far = np.abs(image.astype(int) - wanted).max(-1) > limits.get("atol_image", 1)
-                book.equal(f"{name}: pixels", int(far.sum()), 0)
+                log.compare_equal(f"{name}: pixels", int(far.sum()), 0)
 
 
-def raster_ids(case: Case, book: Book) -> None:
+def raster_ids(case: Case, log: ComparisonLog) -> None:
     """The visible triangle of every pixel and its weights."""
     rule = next((rule for rule in RULES if f"{rule} rule" in str(case.meta.get("outputs", ""))), RULES[0])
-    depth = _depth(case)
+    depth = _initial_depth(case)
     seen = sim3dr.rasterize_triangles(
         case.arrays["vertices"], case.arrays["triangles"], *depth.shape, depth=depth, coverage=rule
     )
     wrong = int((seen.triangles != case.arrays["triangle_id"]).sum())
-    book.equal("triangle_id: pixels that differ", wrong, 0)
-    book.close("depth", seen.depth, case.arrays["depth"], **case.tolerance("depth"))
+    log.compare_equal("triangle_id: pixels that differ", wrong, 0)
+    log.compare_close("depth", seen.depth, case.arrays["depth"], **case.tolerance("depth"))
     weights = case.arrays["barycentric"].reshape(seen.weights.shape)
-    book.close("barycentric", seen.weights, weights, **case.tolerance("barycentric"))
+    log.compare_close("barycentric", seen.weights, weights, **case.tolerance("barycentric"))
 
 
-def normals(case: Case, book: Book) -> None:
+def normals(case: Case, log: ComparisonLog) -> None:
     """Normals of vertices and triangles, and which vertices have none."""
     arrays = case.arrays
     for name in [name for name in arrays if name.endswith("vertices") and f"{name[:-8]}triangles" in arrays]:
@@ -65,33 +65,37 @@ def normals(case: Case, book: Book) -> None:
         }
         for kind, values in ours.items():
             if prefix + kind in arrays:
-                book.close(prefix + kind, values, arrays[prefix + kind], **case.tolerance(prefix + kind))
+                log.compare_close(
+                    prefix + kind, values, arrays[prefix + kind], **case.tolerance(prefix + kind)
+                )
         if f"{prefix}unused_vertices" in arrays:
             without = np.flatnonzero(~ours["normals"].any(1)).tolist()
-            book.equal(f"{prefix}unused_vertices", without, arrays[f"{prefix}unused_vertices"].tolist())
+            log.compare_equal(
+                f"{prefix}unused_vertices", without, arrays[f"{prefix}unused_vertices"].tolist()
+            )
 
 
-def lighting(case: Case, book: Book) -> None:
+def lighting(case: Case, log: ComparisonLog) -> None:
     """Light on the vertices and the pictures drawn with it, for every setting of the case."""
     arrays, limits = case.arrays, case.meta.get("tolerance") or {}
     mesh = arrays["vertices"], arrays["triangles"]
     rule = next((rule for rule in RULES if f"{rule} rule" in str(case.meta.get("outputs", ""))), RULES[0])
     near, pixel = case.tolerance("light"), limits.get("atol_image", 1)
-    book.close("vertices_unit", sim3dr.unit_positions(mesh[0]), arrays["vertices_unit"], **near)
+    log.compare_close("vertices_unit", sim3dr.unit_positions(mesh[0]), arrays["vertices_unit"], **near)
     settings = {name: sim3dr.Lighting(**setting) for name, setting in case.config.items()}
     for name, light in settings.items():
         if f"light_{name}" in arrays:
-            book.close(f"light_{name}", light.light(*mesh), arrays[f"light_{name}"], **near)
+            log.compare_close(f"light_{name}", light.light(*mesh), arrays[f"light_{name}"], **near)
         if f"image_{name}" in arrays:
             drawn = light(*mesh, arrays["background"].copy(), coverage=rule)
-            book.close(f"image_{name}", drawn, arrays[f"image_{name}"], atol=pixel)
+            log.compare_close(f"image_{name}", drawn, arrays[f"image_{name}"], atol=pixel)
     if "image_textured" in arrays:
         first = next(iter(settings.values()))
         drawn = first(*mesh, arrays["background"].copy(), arrays["texture"], coverage=rule)
-        book.close("image_textured", drawn, arrays["image_textured"], atol=pixel)
+        log.compare_close("image_textured", drawn, arrays["image_textured"], atol=pixel)
 
 
-def _depth(case: Case) -> Array:
+def _initial_depth(case: Case) -> Array:
     """The depth buffer to begin with."""
     if "depth_in" in case.arrays:
         return case.arrays["depth_in"].copy()

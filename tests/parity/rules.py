@@ -21,7 +21,7 @@ WORDS = {
 
 
 @dataclass(frozen=True)
-class Rule:
+class ToleranceRule:
     """What is allowed for an element: atol + rtol |expected| + per_std x spread + per_max x max |expected|.
 
     Attributes:
@@ -40,19 +40,19 @@ class Rule:
     mean: float | None = None
     beyond: float = 0.0
 
-    def allowed(self, expected: NDArray[Any], spread: float | None = None) -> NDArray[np.float64]:
-        """The bound of every element; `spread` stands for the standard deviation where it is known better."""
+    def tolerances(self, expected: NDArray[Any], std: float | None = None) -> NDArray[np.float64]:
+        """The bound of every element; `std` stands for the standard deviation where it is known better."""
         size = np.abs(expected).astype(np.float64)
-        if spread is None:
-            spread = float(np.std(expected, dtype=np.float64)) if size.size else 0.0
+        if std is None:
+            std = float(np.std(expected, dtype=np.float64)) if size.size else 0.0
         largest = float(size.max(initial=0.0))
-        return self.atol + self.rtol * size + self.per_std * spread + self.per_max * largest
+        return self.atol + self.rtol * size + self.per_std * std + self.per_max * largest
 
 
-EXACT = Rule()
+EXACT = ToleranceRule()
 
 
-def rule_of(stated: object) -> Rule | None:
+def parse_rule(stated: object) -> ToleranceRule | None:
     """The rule that one entry of a tolerance table states; None where it cannot be understood.
 
     Args:
@@ -61,10 +61,10 @@ def rule_of(stated: object) -> Rule | None:
             pixels".
     """
     if isinstance(stated, Mapping):
-        found = dict(_term(TERMS[word], value) for word, value in stated.items() if word in TERMS)
-        return Rule(**found) if found else None
+        found = dict(_parse_term(TERMS[word], value) for word, value in stated.items() if word in TERMS)
+        return ToleranceRule(**found) if found else None
     if isinstance(stated, int | float):
-        return Rule(atol=float(stated))
+        return ToleranceRule(atol=float(stated))
     if not isinstance(stated, str):
         return None
     text = stated.lower()
@@ -82,29 +82,29 @@ def rule_of(stated: object) -> Rule | None:
         return None
     if "atol" not in known and "rtol" not in known:
         known["atol"] = np.inf  # the mean alone is bounded
-    return Rule(**known)
+    return ToleranceRule(**known)
 
 
-def rule_for(table: object, names: tuple[str, ...], otherwise: Rule) -> Rule:
+def find_rule(table: object, names: tuple[str, ...], default: ToleranceRule) -> ToleranceRule:
     """The rule of the last entry whose key is, or as a pattern fits, one of the names; else the table's own.
 
     Args:
         table: a case's `tolerance`: entries by key, or one rule for everything.
         names: what the value is called, and what the group that it belongs to is called.
-        otherwise: stands in where no entry fits or where its words cannot be understood.
+        default: stands in where no entry fits or where its words cannot be understood.
     """
     if not isinstance(table, Mapping) or table.keys() <= TERMS.keys():
-        return rule_of(table) or otherwise
+        return parse_rule(table) or default
     fitting = [
         stated
         for key, stated in table.items()
         if any(key == name or fnmatchcase(name, key) for name in names)
     ]
     general = {word: table[word] for word in TERMS if word in table}
-    return rule_of(fitting[-1] if fitting else general) or otherwise
+    return parse_rule(fitting[-1] if fitting else general) or default
 
 
-def _term(term: str, value: object) -> tuple[str, float]:
+def _parse_term(term: str, value: object) -> tuple[str, float]:
     """A term of a rule as a number; "1e-3 of the largest of the group" is a share of the largest."""
     if isinstance(value, str) and (share := re.match(rf"\s*{NUMBER}\s+of the largest", value.lower())):
         return "per_max", float(share[1])

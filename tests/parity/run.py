@@ -51,13 +51,13 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     torch.set_num_threads(args.threads)
-    from parity.case import Book, Case, Inputs, Skip
+    from parity.case import Case, CaseInputs, ComparisonLog, SkipCase
 
-    inputs = Inputs(
-        args.fill.resolve() if args.fill else fill_rule(folder),
+    inputs = CaseInputs(
+        args.fill.resolve() if args.fill else find_fill_rule(folder),
         args.lists.resolve() if args.lists else folder.parents[1] / "lists",
     )
-    system = args.system or system_of(folder, [Case(path, inputs) for path in paths])
+    system = args.system or detect_system(folder, [Case(path, inputs) for path in paths])
     if system is None:
         parser.error(f"cannot tell the system of {args.cases}: give --system")
     check_for = importlib.import_module(SYSTEMS[system]).CHOICE.check_for
@@ -66,16 +66,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     for path in paths:
         if args.only and path.stem not in args.only:
             continue
-        book, began = Book(), time.perf_counter()
+        book, began = ComparisonLog(), time.perf_counter()
         case = Case(path, inputs)
         try:
-            check: Callable[[Case, Book], None] | None = check_for(case)
+            check: Callable[[Case, ComparisonLog], None] | None = check_for(case)
             if check is None:
                 verdict, text = "failed", f"{system} has no check for a case of this kind"
             else:
                 check(case, book)
                 verdict, text = "passed" if book.passed else "failed", book.summary()
-        except Skip as reason:
+        except SkipCase as reason:
             verdict, text = "skipped", str(reason)
         except Exception as error:
             verdict, text = "failed", f"{type(error).__name__}: {error}"
@@ -84,7 +84,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         counts[verdict] += 1
         print(f"{verdict:7} {path.stem:{width}}  {text}  [{time.perf_counter() - began:.1f} s]", flush=True)
         if args.verbose:
-            for share, name, words in sorted(book.lines, reverse=True):
+            for share, name, words in sorted(book.comparisons, reverse=True):
                 print(f"        {share:8.3g}  {name}: {words}")
     skipped = f", {counts['skipped']} skipped" if counts["skipped"] else ""
     print(f"{counts['passed']} passed, {counts['failed']} failed{skipped}")
@@ -100,7 +100,7 @@ def is_case(path: Path) -> bool:
     return isinstance(content, dict) and "layout" in content and bool({"outputs", "config"} & set(content))
 
 
-def system_of(folder: Path, cases: "Sequence[Case]") -> str | None:
+def detect_system(folder: Path, cases: "Sequence[Case]") -> str | None:
     """The system that the folder is named after, else the one that knows most of its cases.
 
     A case is known by its contents; its name counts where the contents leave it open.
@@ -117,7 +117,7 @@ def system_of(folder: Path, cases: "Sequence[Case]") -> str | None:
     return best if any(known[best]) else None
 
 
-def fill_rule(folder: Path) -> Path:
+def find_fill_rule(folder: Path) -> Path:
     """The rule beside the folder of cases, in it, or where the cases lie by custom."""
     places = [place / "fill.py" for place in (folder.parent, folder, REPO.parent / "shared" / "golden")]
     return next((place for place in places if place.is_file()), places[0])

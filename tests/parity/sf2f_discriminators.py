@@ -1,45 +1,45 @@
 """Parity of sf2f's discriminators, in evaluation and in training mode."""
 
 import torch
-from parity.case import Book, Case
-from parity.sf2f_faces import block_pictures, judge_all
-from parity.sf2f_networks import weights
+from parity.case import Case, ComparisonLog
+from parity.sf2f_faces import compare_all, generate_block_images
+from parity.sf2f_networks import load_weights
 from sf2f.discriminators import ConditionDiscriminator, Discriminators
-from sf2f.published_options import discriminators_of_options
+from sf2f.published_options import discriminators_config_from_options
 from torch import Tensor, nn
 from voiceface.checkpoints.native import load_into
 
 
-def disc_image(case: Case, book: Book) -> None:
+def disc_image(case: Case, log: ComparisonLog) -> None:
     """Logits of patches."""
-    _judged(case, book, "image")
+    _compare_outputs(case, log, "image")
 
 
-def disc_identity(case: Case, book: Book) -> None:
+def disc_identity(case: Case, log: ComparisonLog) -> None:
     """Logits of both heads, cross entropy of identity."""
-    _judged(case, book, "identity")
+    _compare_outputs(case, log, "identity")
 
 
 @torch.no_grad()
-def optional_disc_conditional(case: Case, book: Book) -> None:
+def optional_disc_conditional(case: Case, log: ComparisonLog) -> None:
     """Logits of patches beside a vector."""
     config, condition = case.config, case.tensor("in_cond").flatten(1)
     generic = {key: config[key] for key in ("normalization", "activation", "padding")}
     tree = {"discriminator": {"generic": generic, "condition": {"arch": config["arch"]}}}
-    trunk = discriminators_of_options(tree, case.name).condition[-1]
+    trunk = discriminators_config_from_options(tree, case.name).condition[-1]
     network = ConditionDiscriminator(trunk, int(config["cond_dim"])).eval()
-    load_into(network, weights(case))
-    judge_all(case, book, {"out_score": network(case.tensor("in_img"), condition)})
+    load_into(network, load_weights(case))
+    compare_all(case, log, {"out_score": network(case.tensor("in_img"), condition)})
 
 
 @torch.no_grad()
-def _judged(case: Case, book: Book, kind: str) -> None:
+def _compare_outputs(case: Case, log: ComparisonLog, kind: str) -> None:
     """The last discriminator of a kind, before the case's pictures."""
     config = case.config
-    found = discriminators_of_options({"discriminator": config["arch"]}, case.name)
+    found = discriminators_config_from_options({"discriminator": config["arch"]}, case.name)
     network: nn.Module = getattr(Discriminators(found, int(config["num_id"] or 1)), kind)[-1]
-    load_into(network, weights(case))
-    pictures = _pictures(case)
+    load_into(network, load_weights(case))
+    pictures = _load_images(case)
     ours: dict[str, object] = {}
     for mode in ("eval", "train"):
         logits = network.train(mode == "train")(pictures)
@@ -49,12 +49,12 @@ def _judged(case: Case, book: Book, kind: str) -> None:
             labels = case.tensor("in_label")
             ours[f"out_{mode}_real"], ours[f"out_{mode}_idlogits"] = logits
             ours[f"out_{mode}_ce"] = nn.functional.cross_entropy(logits.identity, labels)
-    judge_all(case, book, ours)
+    compare_all(case, log, ours)
 
 
-def _pictures(case: Case) -> Tensor:
+def _load_images(case: Case) -> Tensor:
     """Stored pictures, or those of the stated seed."""
     if "in_img" in case.arrays:
         return case.tensor("in_img")
     side = int(case.config["image_size"])
-    return block_pictures(int(case.arrays["pcg_seed"]), [int(case.config["batch"]), 3, side, side])
+    return generate_block_images(int(case.arrays["pcg_seed"]), [int(case.config["batch"]), 3, side, side])

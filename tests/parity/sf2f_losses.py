@@ -4,21 +4,21 @@ import re
 
 import numpy as np
 import torch
-from parity.case import Book, Case
-from parity.sf2f_faces import judge_all
-from parity.sf2f_networks import weights
+from parity.case import Case, ComparisonLog
+from parity.sf2f_faces import compare_all
+from parity.sf2f_networks import load_weights
 from sf2f.losses import (
     LossConfig,
     discriminator_loss,
     generator_loss,
     generator_terms,
     gradient_penalty,
-    sizes_of,
+    match_image_sizes,
 )
 from torch import Tensor
 
 
-def losses_gan_l1(case: Case, book: Book) -> None:
+def losses_gan_l1(case: Case, log: ComparisonLog) -> None:
     """Each kind of adversarial loss, pixel terms of several sizes, the slope between real and made."""
     real, made = case.tensor("in_real"), case.tensor("in_fake")
     ours: dict[str, Tensor] = {"out_extreme_g": generator_loss(case.tensor("in_extreme"))}
@@ -27,24 +27,24 @@ def losses_gan_l1(case: Case, book: Book) -> None:
             kind = found[1]
             ours[name] = generator_loss(made, kind)  # type: ignore[arg-type]
             ours[f"out_{kind}_d"] = discriminator_loss(real, made, kind)  # type: ignore[arg-type]
-    inputs = {name: _normal(stated) for name, stated in case.config["l1_inputs"].items()}
+    inputs = {name: _normal_samples(stated) for name, stated in case.config["l1_inputs"].items()}
     target = inputs.pop("target")
     pictures = tuple(sorted(inputs.values(), key=lambda each: each.shape[-1]))
     config = LossConfig(pixel=float(case.config["l1_weight"]))
-    terms = generator_terms(pictures, sizes_of(target, pictures), torch.zeros(0), config=config)
+    terms = generator_terms(pictures, match_image_sizes(target, pictures), torch.zeros(0), config=config)
     ours["out_l1_multi"] = torch.stack(list(terms.values()))
     ours["out_l1_multi_total"] = ours["out_l1_multi"].sum()
-    state = weights(case)
+    state = load_weights(case)
 
     def critic(x: Tensor) -> Tensor:
         return torch.nn.functional.conv2d(x, state["weight"], state["bias"]).tanh()
 
     given = (case.tensor(f"in_gp_{word}") for word in ("real", "fake", "eps"))
     ours["out_gp"] = gradient_penalty(critic, *given, mixing="normal").detach()
-    judge_all(case, book, {name: value.reshape(case.arrays[name].shape) for name, value in ours.items()})
+    compare_all(case, log, {name: value.reshape(case.arrays[name].shape) for name, value in ours.items()})
 
 
-def _normal(stated: dict) -> Tensor:
+def _normal_samples(stated: dict) -> Tensor:
     """Standard normal numbers of a stated seed and shape."""
     rng = np.random.Generator(np.random.PCG64(int(stated["pcg"])))
     return torch.as_tensor(rng.standard_normal(stated["shape"], dtype=np.float32))

@@ -4,13 +4,13 @@ import re
 from typing import Any
 
 import torch
-from parity.case import Book, Case, load_fill
-from parity.sf2f_faces import judge_all, statistics
+from parity.case import Case, ComparisonLog, load_fill_rule
+from parity.sf2f_faces import compare_all, summary_statistics
 from sf2f import voice2face_baseline
-from sf2f.fusers import Attention, FuserConfig, fuser_of
+from sf2f.fusers import Attention, FuserConfig, build_fuser
 from sf2f.generator import EncoderDecoder, GeneratorConfig
-from sf2f.published import KEYS
-from sf2f.published_options import generator_of_options
+from sf2f.published import KEY_TABLE
+from sf2f.published_options import generator_config_from_options
 from torch import Tensor, nn
 from voiceface.checkpoints.native import load_into
 from voiceface.checkpoints.published import apply_key_table
@@ -18,9 +18,9 @@ from voiceface.checkpoints.published import apply_key_table
 NOISE = 0.05
 
 
-def weights(case: Case, prefix: str = "") -> dict[str, Tensor]:
+def load_weights(case: Case, prefix: str = "") -> dict[str, Tensor]:
     """Filled weights of the keys below a prefix, which is no part of them, times the case's gains."""
-    fill, seed = load_fill(case.inputs.fill).fill, int(case.config.get("seed", 0))
+    fill, seed = load_fill_rule(case.inputs.fill).fill, int(case.config.get("seed", 0))
     gains = case.meta.get("gain") or {}
     state = {}
     for key, shape in case.meta["layout"].items():
@@ -32,12 +32,12 @@ def weights(case: Case, prefix: str = "") -> dict[str, Tensor]:
     return state
 
 
-def config_of(case: Case, **options: Any) -> GeneratorConfig:
+def build_config(case: Case, **options: Any) -> GeneratorConfig:
     """The generator that published options describe; without them the constructors' defaults."""
-    return generator_of_options({"generator": {"options": options}}, case.name)
+    return generator_config_from_options({"generator": {"options": options}}, case.name)
 
 
-def kept(values: Tensor, shape: tuple[int, ...]) -> Tensor:
+def subsample_to_shape(values: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Plain strided slices of an array, so that it has a stored shape."""
     if values.ndim == len(shape) + 1:
         values = values[0]
@@ -45,18 +45,18 @@ def kept(values: Tensor, shape: tuple[int, ...]) -> Tensor:
     return values[tuple(steps)]
 
 
-def judge(case: Case, book: Book, ours: dict[str, Tensor]) -> None:
+def compare_outputs(case: Case, log: ComparisonLog, ours: dict[str, Tensor]) -> None:
     """Compare all stored outputs with ours, which may be larger (slices are stored) or flatter."""
     fitted: dict[str, object] = {}
     for name, value in ours.items():
         if name in case.arrays:
             shape = case.arrays[name].shape
             alike = value.numel() == int(torch.tensor(shape).prod()) and value.ndim != len(shape) + 1
-            fitted[name] = value.reshape(shape) if alike else kept(value, shape)
-    judge_all(case, book, fitted)
+            fitted[name] = value.reshape(shape) if alike else subsample_to_shape(value, shape)
+    compare_all(case, log, fitted)
 
 
-def seen_in(network: nn.Module, *names: str) -> dict[str, Any]:
+def record_submodule_outputs(network: nn.Module, *names: str) -> dict[str, Any]:
     """A dict that receives what the named submodules give whenever they run."""
     found: dict[str, Any] = {}
     for name in names:
@@ -69,10 +69,10 @@ def seen_in(network: nn.Module, *names: str) -> dict[str, Any]:
 
 
 @torch.no_grad()
-def voice_encoder_plain(case: Case, book: Book) -> None:
+def voice_encoder_plain(case: Case, log: ComparisonLog) -> None:
     """Embeddings with and without unit length and noise, the sequence before the mean."""
     options = {key: value for key, value in case.config.items() if key != "seed"}
-    plain = config_of(
+    plain = build_config(
         case, encoder_kwargs=options, decoder_kwargs={"input_channel": options["output_channel"]}
     )
     ours: dict[str, Tensor] = {}
@@ -83,27 +83,27 @@ def voice_encoder_plain(case: Case, book: Book) -> None:
     ):
         encoder = plain.encoder.model_copy(update=changed)
         network = EncoderDecoder(plain.model_copy(update={"encoder": encoder})).eval().encoder
-        load_into(network, weights(case))
+        load_into(network, load_weights(case))
         for letter in ("a", "b"):
             noise = case.tensor("in_noise").flatten(1) if name == "_noise" else None
             if f"out_{letter}{name}" in case.arrays:
-                sequence = network.sequence(case.tensor(f"in_{letter}"))
-                ours[f"out_{letter}{name}"] = network.head(sequence, noise)
+                sequence = network.forward_features(case.tensor(f"in_{letter}"))
+                ours[f"out_{letter}{name}"] = network.forward_head(sequence, noise)
                 ours[f"out_{letter}_sequence_first"] = sequence
-                ours[f"out_{letter}_sequence_stats"] = statistics(sequence)
-    judge(case, book, ours)
+                ours[f"out_{letter}_sequence_stats"] = summary_statistics(sequence)
+    compare_outputs(case, log, ours)
 
 
 @torch.no_grad()
-def voice_encoder_inception(case: Case, book: Book) -> None:
+def voice_encoder_inception(case: Case, log: ComparisonLog) -> None:
     """Embeddings of even and odd lengths, and the first block."""
     options = {key: value for key, value in case.config.items() if key != "seed"}
-    config = config_of(
+    config = build_config(
         case, encoder_kwargs=options, decoder_kwargs={"input_channel": options["output_channel"]}
     )
     network = EncoderDecoder(config).eval().encoder
-    load_into(network, weights(case))
-    seen = seen_in(network, "model.0")
+    load_into(network, load_weights(case))
+    seen = record_submodule_outputs(network, "model.0")
     ours: dict[str, Tensor] = {}
     for name in sorted(case.arrays):
         if given := re.fullmatch(r"in_(\w+)", name):
@@ -111,16 +111,16 @@ def voice_encoder_inception(case: Case, book: Book) -> None:
             ours[place] = network(case.tensor(name))
             ours[f"{place}_block0"] = seen["model.0"]
             ours[f"{place}_block0_len"] = torch.tensor(seen["model.0"].shape)
-    judge(case, book, ours)
+    compare_outputs(case, log, ours)
 
 
 @torch.no_grad()
-def fuser_v1(case: Case, book: Book) -> None:
+def fuser_v1(case: Case, log: ComparisonLog) -> None:
     """Fused vectors, weights and results of the layer."""
     config = case.config
-    fuser = fuser_of(_fuser_config(config, "v1"), int(config["dimensions"]), int(config["dim_out"]))
-    load_into(fuser, weights(case))
-    seen = seen_in(fuser, "attention")
+    fuser = build_fuser(_build_fuser_config(config, "v1"), int(config["dimensions"]), int(config["dim_out"]))
+    load_into(fuser, load_weights(case))
+    seen = record_submodule_outputs(fuser, "attention")
     ours: dict[str, Tensor] = {}
     for letter in ("a", "b"):
         given = case.tensor(f"in_{letter}")
@@ -131,12 +131,12 @@ def fuser_v1(case: Case, book: Book) -> None:
         same = torch.equal(fuser(given), fuser(given, everything)) or torch.allclose(
             fuser(given), fuser(given, everything), atol=1e-6
         )
-        book.equal(f"in_{letter} with a mask of ones", same, True)
-    judge(case, book, ours)
+        log.compare_equal(f"in_{letter} with a mask of ones", same, True)
+    compare_outputs(case, log, ours)
 
 
 @torch.no_grad()
-def attention_variants(case: Case, book: Book) -> None:
+def attention_variants(case: Case, log: ComparisonLog) -> None:
     """The attention layer with every option."""
     ours: dict[str, Tensor] = {}
     for name, options in case.config["variants"].items():
@@ -147,84 +147,86 @@ def attention_variants(case: Case, book: Book) -> None:
             options["linear_out_layer"],
             options["ignore_tanh"],
         )
-        load_into(layer, weights(case, f"{name}."))
+        load_into(layer, load_weights(case, f"{name}."))
         found = layer(case.tensor("in_query"), case.tensor("in_context"))
         ours[f"out_{name}"], ours[f"out_{name}_weights"] = found
-    judge(case, book, ours)
+    compare_outputs(case, log, ours)
 
 
 @torch.no_grad()
-def optional_fuser_v2_v3(case: Case, book: Book) -> None:
+def optional_fuser_v2_v3(case: Case, log: ComparisonLog) -> None:
     """Both fusers that no released model uses."""
     stated = re.search(r"multiplied by ([\d.]+\d)", str(case.meta.get("inputs", "")))
     given = case.tensor("in_x") * float(stated[1] if stated else 1.0)
     ours: dict[str, Tensor] = {}
     for kind in ("v2", "v3"):
-        fuser = fuser_of(_fuser_config(case.config, kind), int(case.config["dimensions"]))
-        load_into(fuser, weights(case, f"{kind}."))
+        fuser = build_fuser(_build_fuser_config(case.config, kind), int(case.config["dimensions"]))
+        load_into(fuser, load_weights(case, f"{kind}."))
         ours[f"out_{kind}"] = fuser(given)
-    judge(case, book, ours)
+    compare_outputs(case, log, ours)
 
 
-def decoder_v2f(case: Case, book: Book) -> None:
+def decoder_v2f(case: Case, log: ComparisonLog) -> None:
     """Pictures, and the first layer."""
-    _decoder(case, book, "V2FDecoder", {"out_first": "model.0"}, ["out_img"])
+    _compare_decoder(case, log, "V2FDecoder", {"out_first": "model.0"}, ["out_img"])
 
 
-def decoder_facegan(case: Case, book: Book) -> None:
+def decoder_facegan(case: Case, log: ComparisonLog) -> None:
     """Pictures, the linear layer, the first doubling."""
     places = {"out_fc": "fc", "out_up0": "up_layers.0"}
-    _decoder(case, book, "FaceGanDecoder", places, ["out_img"])
+    _compare_decoder(case, log, "FaceGanDecoder", places, ["out_img"])
 
 
-def decoder_facegan_v2(case: Case, book: Book) -> None:
+def decoder_facegan_v2(case: Case, log: ComparisonLog) -> None:
     """Pictures of both sizes."""
-    _decoder(case, book, "FaceGanDecoder_v2", {}, ["out_low", "out_mid"])
+    _compare_decoder(case, log, "FaceGanDecoder_v2", {}, ["out_low", "out_mid"])
 
 
-def optional_decoder_mr(case: Case, book: Book) -> None:
+def optional_decoder_mr(case: Case, log: ComparisonLog) -> None:
     """Pictures of all sizes."""
     count = sum(bool(re.fullmatch(r"out_\d+", name)) for name in case.arrays)
-    _decoder(case, book, "MRDecoder", {}, [f"out_{size}" for size in range(count)])
+    _compare_decoder(case, log, "MRDecoder", {}, [f"out_{size}" for size in range(count)])
 
 
-def optional_decoder_attn(case: Case, book: Book) -> None:
+def optional_decoder_attn(case: Case, log: ComparisonLog) -> None:
     """Pictures, and the weights of the first attention."""
     first = next(level for level, width in enumerate(case.config["attn_channels"]) if width)
     places = {"out_attn": f"AttnBlock{first}.attn_layer.attention"}
-    _decoder(case, book, "AttnV2FDecoder", places, ["out_img"])
+    _compare_decoder(case, log, "AttnV2FDecoder", places, ["out_img"])
 
 
 @torch.no_grad()
-def _decoder(case: Case, book: Book, arch: str, places: dict[str, str], names: list[str]) -> None:
+def _compare_decoder(
+    case: Case, log: ComparisonLog, arch: str, places: dict[str, str], names: list[str]
+) -> None:
     options = {key: value for key, value in case.config.items() if key != "seed"}
     embedding = case.tensor("in_emb").flatten(1)
-    config = config_of(
+    config = build_config(
         case,
         encoder_kwargs={"output_channel": embedding.shape[1]},
         decoder_arch=arch,
         decoder_kwargs=options,
     )
     generator = EncoderDecoder(config).eval()
-    load_into(generator.decoder, apply_key_table(weights(case), KEYS))
-    seen = seen_in(generator.decoder, *places.values())
+    load_into(generator.decoder, apply_key_table(load_weights(case), KEY_TABLE))
+    seen = record_submodule_outputs(generator.decoder, *places.values())
     sequence = case.tensor("in_seq") if "in_seq" in case.arrays else None
     pictures = generator.decode(embedding, sequence)
     ours = dict(zip(names, pictures, strict=True))
-    ours |= {f"{name}_stats": statistics(picture) for name, picture in zip(names, pictures)}
+    ours |= {f"{name}_stats": summary_statistics(picture) for name, picture in zip(names, pictures)}
     for name, place in places.items():
         ours[name] = seen[place][1] if isinstance(seen[place], tuple) else seen[place]
-    judge(case, book, ours)
+    compare_outputs(case, log, ours)
 
 
 @torch.no_grad()
-def encdec(case: Case, book: Book) -> None:
+def encdec(case: Case, log: ComparisonLog) -> None:
     """The whole generator: single windows, the mean of embeddings, windows through the fuser, noise."""
-    config = generator_of_options(
+    config = generator_config_from_options(
         {"generator": case.config["generator"], "data": {"image_size": case.config["image_size"]}}, case.name
     )
     generator = EncoderDecoder(config).eval()
-    load_into(generator, weights(case))
+    load_into(generator, load_weights(case))
     mel = case.tensor("in_mel")
     runs = {"out": generator(mel), "out_avg": generator(mel, average=True)}
     if "in_segments" in case.arrays:
@@ -237,29 +239,33 @@ def encdec(case: Case, book: Book) -> None:
         ours[f"{prefix}_img"] = found.pictures[0]
         for at, picture in enumerate(found.pictures):
             ours[f"{prefix}_img{at}"] = picture
-            ours[f"{prefix}_img{at}_stats"] = statistics(picture)
-    judge(case, book, ours)
+            ours[f"{prefix}_img{at}_stats"] = summary_statistics(picture)
+    compare_outputs(case, log, ours)
 
 
 @torch.no_grad()
-def wen_networks(case: Case, book: Book) -> None:
+def wen_networks(case: Case, log: ComparisonLog) -> None:
     """The separately published baseline: embeddings, pictures, logits, losses."""
-    parts: Any = {letter: voice2face_baseline.network_of(weights(case, f"{letter}:")) for letter in "egfdc"}
-    networks = voice2face_baseline.Wen(**parts)
+    parts: Any = {
+        letter: voice2face_baseline.build_network(load_weights(case, f"{letter}:")) for letter in "egfdc"
+    }
+    networks = voice2face_baseline.Voice2FaceNetworks(**parts)
     mel, faces = case.tensor("in_mel"), case.tensor("in_face")
     faces = faces.repeat_interleave(64 // faces.shape[-2], 2).repeat_interleave(64 // faces.shape[-1], 3)
     made = networks.g(networks.embed(mel))
     noisy = networks.g(networks.embed(mel, case.tensor("in_noise").flatten(1)))
     real, fake = networks.f(faces), networks.f(noisy)  # type: ignore[misc]
-    terms = voice2face_baseline.discriminator_side(networks, faces, noisy, case.tensor("in_face_label"))
-    terms |= voice2face_baseline.generator_side(networks, noisy, case.tensor("in_voice_label"))
-    judge(
+    terms = voice2face_baseline.compute_discriminator_losses(
+        networks, faces, noisy, case.tensor("in_face_label")
+    )
+    terms |= voice2face_baseline.compute_generator_losses(networks, noisy, case.tensor("in_voice_label"))
+    compare_outputs(
         case,
-        book,
+        log,
         {
             "out_embedding": networks.e(mel),
             "out_img": made,
-            "out_img_noise_stats": statistics(noisy),
+            "out_img_noise_stats": summary_statistics(noisy),
             "out_face_embedding": real,
             "out_real_score": parts["d"](real),
             "out_fake_score": parts["d"](fake),
@@ -270,7 +276,7 @@ def wen_networks(case: Case, book: Book) -> None:
     )
 
 
-def _fuser_config(config: dict[str, Any], kind: Any) -> FuserConfig:
+def _build_fuser_config(config: dict[str, Any], kind: Any) -> FuserConfig:
     return FuserConfig(
         kind=kind,
         attention=config.get("attention_type", "general"),

@@ -4,9 +4,9 @@ import re
 from typing import Any
 
 import torch
-from parity.case import Book, Case
-from parity.rules import Rule
-from parity.voicestyle_weights import weights
+from parity.case import Case, ComparisonLog
+from parity.rules import ToleranceRule
+from parity.voicestyle_weights import load_weights
 from torch import Tensor
 from voicestyle.stylegan2.layers import EqualLinear, ModulatedConv2d, PixelNorm, StyledConv, ToRGB
 from voicestyle.stylegan2.layers import downsample as halve
@@ -14,26 +14,26 @@ from voicestyle.stylegan2.layers import upsample as double
 from voicestyle.stylegan2.operators import fir_kernel
 from voicestyle.stylegan2.operators import fused_leaky_relu as activated
 from voicestyle.stylegan2.operators import upfirdn2d as resampled
-from voicestyle.stylegan2.pictures import to_bytes
+from voicestyle.stylegan2.pictures import to_uint8
 
-LOOSE = Rule(atol=1e-5, rtol=1e-4)
+LOOSE = ToleranceRule(atol=1e-5, rtol=1e-4)
 
 
-def upfirdn2d(case: Case, book: Book) -> None:
+def upfirdn2d(case: Case, log: ComparisonLog) -> None:
     """Every variant, and the gradient of one."""
     x = case.tensor("x").requires_grad_()
     for stated in case.config["variants"]:
         kernel = case.tensor(f"kernel_{stated['kernel']}")
         y = resampled(x, kernel, stated["up"], stated["down"], stated["pad"])
-        case.judge(book, stated["output"], y, otherwise=LOOSE)
+        case.compare(log, stated["output"], y, default=LOOSE)
     if "grad_weight" in case.arrays:
-        y = resampled(x, *_of_gradient(case))
+        y = resampled(x, *_gradient_arguments(case))
         (gradient,) = torch.autograd.grad((y * case.tensor("grad_weight")).sum(), x)
-        case.judge(book, "grad_x", gradient, otherwise=LOOSE)
+        case.compare(log, "grad_x", gradient, default=LOOSE)
 
 
 @torch.no_grad()
-def fir_layers(case: Case, book: Book) -> None:
+def fir_layers(case: Case, log: ComparisonLog) -> None:
     """Layers that resample, and their kernels."""
     x = case.tensor("x")
     blurred_up = resampled(x, fir_kernel(gain=4.0), pad=(2, 1))
@@ -49,44 +49,44 @@ def fir_layers(case: Case, book: Book) -> None:
         "kernel_blur_up": fir_kernel(gain=4.0),
     }
     for name in ours.keys() & case.array_names:
-        case.judge(book, name, ours[name], otherwise=LOOSE)
+        case.compare(log, name, ours[name], default=LOOSE)
     for word, layer in (("upsample_pad", larger), ("downsample_pad", smaller)):
         if word in case.config:
-            book.equal(word, list(layer.pad), list(case.config[word]))
+            log.compare_equal(word, list(layer.pad), list(case.config[word]))
 
 
 @torch.no_grad()
-def fused_leaky_relu(case: Case, book: Book) -> None:
+def fused_leaky_relu(case: Case, log: ComparisonLog) -> None:
     """With and without bias, of pictures and of rows, with another slope."""
     x4, x2, bias = (case.tensor(name) for name in ("x4", "x2", "bias"))
-    case.judge(book, "y4", activated(x4, bias), otherwise=LOOSE)
-    case.judge(book, "y2", activated(x2, bias), otherwise=LOOSE)
-    case.judge(book, "y4_nobias", activated(x4), otherwise=LOOSE)
-    case.judge(book, "y4_slope01_scale1", activated(x4, bias, 0.1, 1.0), otherwise=LOOSE)
+    case.compare(log, "y4", activated(x4, bias), default=LOOSE)
+    case.compare(log, "y2", activated(x2, bias), default=LOOSE)
+    case.compare(log, "y4_nobias", activated(x4), default=LOOSE)
+    case.compare(log, "y4_slope01_scale1", activated(x4, bias, 0.1, 1.0), default=LOOSE)
 
 
 @torch.no_grad()
-def equal_linear(case: Case, book: Book) -> None:
+def equal_linear(case: Case, log: ComparisonLog) -> None:
     """With activation and a learning-rate factor, and plain."""
     x = case.tensor("x")
-    case.judge(book, "pixel_norm", PixelNorm()(x), otherwise=LOOSE)
+    case.compare(log, "pixel_norm", PixelNorm()(x), default=LOOSE)
     for name in sorted(case.array_names):
         kind = name.removeprefix("y_").partition("_")[0]
         if not name.startswith("y_") or f"weight_{kind}" not in case.array_names:
             continue
         lr_mul = float(case.config.get("lr_mul", 0.01)) if "lrmul" in name else 1.0
         weight, bias = case.tensor(f"weight_{kind}"), case.tensor(f"bias_{kind}")
-        layer = EqualLinear(*reversed(weight.shape), lr_mul=lr_mul, activated=kind == "lrelu")
+        layer = EqualLinear(*reversed(weight.shape), lr_mul=lr_mul, activate=kind == "lrelu")
         layer.load_state_dict({"weight": weight, "bias": bias})
-        case.judge(book, name, layer(x), otherwise=LOOSE)
+        case.compare(log, name, layer(x), default=LOOSE)
 
 
 @torch.no_grad()
-def modulated_conv(case: Case, book: Book) -> None:
+def modulated_conv(case: Case, log: ComparisonLog) -> None:
     """Both forms of every stated layer, in single precision, and in double by the same bounds."""
     config = case.config
     for name, stated in config["cases"].items():
-        state = weights(case, name)
+        state = load_weights(case, name)
         resample = next((word for word in ("up", "down") if stated.get(f"{word}sample")), None)
         layer = ModulatedConv2d(
             int(config["in"]),
@@ -96,40 +96,40 @@ def modulated_conv(case: Case, book: Book) -> None:
             demodulate=bool(stated.get("demodulate", True)),
             resample=resample,  # type: ignore[arg-type]
         )
-        _filled(layer, state)
+        _load_layer(layer, state)
         for form in ("scaled", "grouped"):
-            layer.form = form  # type: ignore[assignment]
+            layer.implementation = form  # type: ignore[assignment]
             y = layer(case.tensor("x"), case.tensor("style"))
-            book.within(f"{name} ({form})", y, case.arrays[name], case.rule(name, otherwise=LOOSE))
+            log.compare_by_rule(f"{name} ({form})", y, case.arrays[name], case.rule(name, default=LOOSE))
         layer.double()
         y = layer(case.tensor("x", torch.float64), case.tensor("style", torch.float64))
-        book.within(f"{name} (double)", y, case.arrays[name], case.rule(name, otherwise=LOOSE))
+        log.compare_by_rule(f"{name} (double)", y, case.arrays[name], case.rule(name, default=LOOSE))
 
 
 @torch.no_grad()
-def styled_conv_torgb(case: Case, book: Book) -> None:
+def styled_conv_torgb(case: Case, log: ComparisonLog) -> None:
     """A styled convolution; pictures of a block with and without what comes before."""
     x, style, noise = (case.tensor(name) for name in ("x", "style", "noise"))
-    state = weights(case, "styled_conv")
+    state = load_weights(case, "styled_conv")
     outputs, inputs = state["conv.weight"].shape[1:3]
     enlarges = noise.shape[2] == 2 * x.shape[2]
     layer = StyledConv(inputs, outputs, style.shape[1], resample="up" if enlarges else None)
-    _filled(layer, state)
+    _load_layer(layer, state)
     styled = layer(x, style, noise)
-    case.judge(book, "styled", styled, otherwise=LOOSE)
-    state = weights(case, "to_rgb")
+    case.compare(log, "styled", styled, default=LOOSE)
+    state = load_weights(case, "to_rgb")
     to_rgb = ToRGB(state["conv.weight"].shape[2], style.shape[1])
-    _filled(to_rgb, state)
-    case.judge(book, "rgb", to_rgb(styled, style, case.tensor("skip")), otherwise=LOOSE)
-    case.judge(book, "rgb_noskip", to_rgb(styled, style), otherwise=LOOSE)
+    _load_layer(to_rgb, state)
+    case.compare(log, "rgb", to_rgb(styled, style, case.tensor("skip")), default=LOOSE)
+    case.compare(log, "rgb_noskip", to_rgb(styled, style), default=LOOSE)
 
 
-def make_image(case: Case, book: Book) -> None:
+def make_image(case: Case, log: ComparisonLog) -> None:
     """Bytes of pictures."""
-    case.judge(book, "u8", to_bytes(case.tensor("x")).astype(int))
+    case.compare(log, "u8", to_uint8(case.tensor("x")).astype(int))
 
 
-def _of_gradient(case: Case) -> tuple[Tensor, Any, Any, list[int]]:
+def _gradient_arguments(case: Case) -> tuple[Tensor, Any, Any, list[int]]:
     """Kernel, factors and padding whose gradient is stored, as the description of the outputs states them."""
     text = str(case.meta.get("outputs", ""))
     number = r"(\d+|[\[(][\d, ]+[\])])"
@@ -141,7 +141,7 @@ def _of_gradient(case: Case) -> tuple[Tensor, Any, Any, list[int]]:
     return case.tensor(f"kernel_{stated[1]}"), *factors, pad
 
 
-def _filled(layer: torch.nn.Module, state: dict[str, Tensor]) -> None:
+def _load_layer(layer: torch.nn.Module, state: dict[str, Tensor]) -> None:
     """Put weights into a layer; kernels are constants, and must be the same ones."""
     own = dict(layer.named_buffers())
     kernels = {key: value for key, value in state.items() if key.endswith("kernel")}

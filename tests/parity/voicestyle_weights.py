@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from parity.case import Case, load_fill
+from parity.case import Case, load_fill_rule
 from torch import Tensor
 
 
-def weights(case: Case, network: str | None = None) -> dict[str, Tensor]:
+def load_weights(case: Case, network: str | None = None) -> dict[str, Tensor]:
     """Weights by key of a case, or of one of its networks, rescaled as the folder's README says.
 
     Args:
@@ -24,45 +24,45 @@ def weights(case: Case, network: str | None = None) -> dict[str, Tensor]:
         layouts = case.meta["layout"]
         network = network or next((word for word in words[1:] if word in layouts), None)
     meta = case.meta
-    layout, seed = _of(meta["layout"], network), meta.get("fill_seed")
+    layout, seed = _network_entry(meta["layout"], network), meta.get("fill_seed")
     rules = meta.get("rescale_after_fill") or []
     rules = rules.get(network, []) if isinstance(rules, Mapping) else rules
-    constants = _of(meta.get("constant_tensors") or {}, network)
-    filled = load_fill(case.inputs.fill).fill_all(layout, int(_of(seed, network) or 0))
-    return {key: _rescaled(key, value, rules, constants) for key, value in filled.items()}
+    constants = _network_entry(meta.get("constant_tensors") or {}, network)
+    filled = load_fill_rule(case.inputs.fill).fill_all(layout, int(_network_entry(seed, network) or 0))
+    return {key: _rescale(key, value, rules, constants) for key, value in filled.items()}
 
 
-def seeded(case: Case, name: str) -> Tensor:
+def load_input(case: Case, name: str) -> Tensor:
     """An input: the stored array of this name, else the one that its rule gives."""
     if name in case.arrays:
         return case.tensor(name)
-    return drawn(case.meta["inputs"][name])
+    return generate_array(case.meta["inputs"][name])
 
 
-def drawn(stated: Mapping[str, Any], seed: int | None = None) -> Tensor:
+def generate_array(spec: Mapping[str, Any], seed: int | None = None) -> Tensor:
     """The array of a rule `normal` (also `0.5*normal + 0.1`) or `uniform(a,b)`.
 
     With the rule's own seed unless another is given.
     """
-    rng = np.random.Generator(np.random.PCG64(int(stated["seed"]) if seed is None else seed))
-    rule = str(stated["rule"])
+    rng = np.random.Generator(np.random.PCG64(int(spec["seed"]) if seed is None else seed))
+    rule = str(spec["rule"])
     if normal := re.match(r"(?:([\d.]+) ?\* ?)?normal(?: ?([+-] ?[\d.]+))?", rule):
         factor, shift = float(normal[1] or 1), float((normal[2] or "0").replace(" ", ""))
-        return factor * torch.as_tensor(rng.standard_normal(stated["shape"], dtype=np.float32)) + shift
+        return factor * torch.as_tensor(rng.standard_normal(spec["shape"], dtype=np.float32)) + shift
     ends = re.match(r"uniform\(([^,]+),([^)]+)\)", rule)
     if ends is None:
         raise ValueError(f"no such rule of an input is known: {rule!r}")
-    return torch.as_tensor(rng.uniform(float(ends[1]), float(ends[2]), stated["shape"]).astype(np.float32))
+    return torch.as_tensor(rng.uniform(float(ends[1]), float(ends[2]), spec["shape"]).astype(np.float32))
 
 
-def _of(table: Any, network: str | None) -> Any:
+def _network_entry(table: Any, network: str | None) -> Any:
     """The network's entry of a table by networks, or the table itself."""
     return (
         table[network] if network is not None and isinstance(table, Mapping) and network in table else table
     )
 
 
-def _rescaled(key: str, value: Any, rules: Any, constants: Mapping[str, Any]) -> Tensor:
+def _rescale(key: str, value: Any, rules: Any, constants: Mapping[str, Any]) -> Tensor:
     """The first rule whose pattern is found applies; `then_multiply_by` in addition, afterwards."""
     tensor = torch.as_tensor(value)
     found = [rule for rule in rules if re.search(rule["pattern"], key)]
@@ -72,14 +72,14 @@ def _rescaled(key: str, value: Any, rules: Any, constants: Mapping[str, Any]) ->
     elif first is not None:
         if first.get("abs"):
             tensor = tensor.abs()
-        tensor = tensor * _factor(first.get("mul", 1.0), tensor) + float(first.get("add", 0.0))
+        tensor = tensor * _parse_factor(first.get("mul", 1.0), tensor) + float(first.get("add", 0.0))
     for rule in found:
         if "then_multiply_by" in rule:
             tensor = tensor * float(rule["then_multiply_by"])
     return tensor
 
 
-def _factor(stated: object, tensor: Tensor) -> float:
+def _parse_factor(stated: object, tensor: Tensor) -> float:
     """A number, or a multiple of the root of the fan-in."""
     if isinstance(stated, int | float):
         return float(stated)

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from parity.case import Array, Book, Case
-from parity.figures import figure_of, write_lists
+from parity.case import Array, Case, ComparisonLog
+from parity.figures import compute_metric, write_lists
 from seeking_shape.config import SeekingShapeConfig
 from seeking_shape.model import Voice2Face
 from seeking_shape.published import architecture_of
@@ -16,47 +16,51 @@ from voiceface.association.embedder import Embedder
 from voiceface.audio import loading as audio
 from voiceface.checkpoints.native import load_into
 from voiceface.datasets.corpus import Corpus, open_corpus
-from voiceface.datasets.trials.reading import read_list
-from voiceface.datasets.trials.trial_list import owners_of
+from voiceface.datasets.trials.reading import read_trial_list
+from voiceface.datasets.trials.trial_list import identity_indices
 
 
-def evaluation_end_to_end(case: Case, book: Book) -> None:
+def evaluation_end_to_end(case: Case, log: ComparisonLog) -> None:
     """Pictures, recordings, tables and lists are written as a user has them; all else runs from there."""
     meta = case.meta
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
         lists = write_files(case, root)
         corpus = open_corpus(root, "test")
-        embedder = embedder_of(case)
+        embedder = build_embedder(case)
         vectors = embed(corpus, embedder)
         for item, vector in vectors.items():
-            judge_embedding(case, book, item, vector)
+            compare_embedding(case, log, item, vector)
 
         def features(items: Sequence[str]) -> Tensor:
             return torch.stack([vectors[item] for item in items])
 
         def owners(items: list[str]) -> Array:
-            return owners_of(items, corpus)
+            return identity_indices(items, corpus)
 
         lines = []
         for name, path in lists.items():
-            figure, detail = figure_of(read_list(path, corpus), features, owners)
+            figure, detail = compute_metric(read_trial_list(path, corpus), features, owners)
             lines.append(f"{name} {figure!r}")
             if name in meta.get("scores", {}):
                 known = case.tolerance("scores", atol=2e-3)
-                book.close(f"scores of {name}", detail.flatten(), meta["scores"][name], **known)
+                log.compare_close(f"scores of {name}", detail.flatten(), meta["scores"][name], **known)
     expected = [line.rsplit(" ", 1) for line in meta["result_lines"]]
     found = [line.rsplit(" ", 1) for line in lines]
-    book.equal("names of the result lines", [line[0] for line in found], [line[0] for line in expected])
+    log.compare_equal(
+        "names of the result lines", [line[0] for line in found], [line[0] for line in expected]
+    )
     atol = meta.get("tolerance", {}).get("result_lines", {}).get("values", {}).get("atol", 1e-6)
     values = ([float(line[1]) for line in rows] for rows in (found, expected))
-    book.close("values of the result lines", *values, atol=atol)
+    log.compare_close("values of the result lines", *values, atol=atol)
     store = meta.get("feature_store", {})
     if "name2id" in store:
-        book.equal("name2id", {item: corpus.person_of(item) for item in vectors}, store["name2id"])
+        log.compare_equal(
+            "name2id", {item: corpus.get_identity_index(item) for item in vectors}, store["name2id"]
+        )
     if "name2gender" in store:
-        genders = {item: corpus.people[corpus.person_of(item)].identity.gender for item in vectors}
-        book.equal("name2gender", genders, store["name2gender"])
+        genders = {item: corpus.records[corpus.get_identity_index(item)].identity.gender for item in vectors}
+        log.compare_equal("name2gender", genders, store["name2gender"])
 
 
 def write_files(case: Case, root: Path) -> dict[str, Path]:
@@ -78,9 +82,9 @@ def write_files(case: Case, root: Path) -> dict[str, Path]:
     return paths
 
 
-def embedder_of(case: Case) -> Embedder:
+def build_embedder(case: Case) -> Embedder:
     """The network with the case's weights, behind the readers that evaluation uses."""
-    state = case.filled()
+    state = case.filled_weights()
     kept = {key: torch.empty(shape) for key, shape in case.meta.get("layout_kept", {}).items()}
     architecture = architecture_of({**kept, **state})
     model = Voice2Face(architecture)
@@ -96,14 +100,16 @@ def embed(corpus: Corpus, embedder: Embedder) -> dict[str, Tensor]:
     return {**dict(zip(corpus.voices, voices)), **dict(zip(corpus.faces, faces))}
 
 
-def judge_embedding(case: Case, book: Book, item: str, vector: Tensor) -> None:
+def compare_embedding(case: Case, log: ComparisonLog, item: str, vector: Tensor) -> None:
     """Voices by value, faces by direction (JPEG decoders may differ by a grey level)."""
     theirs = case.arrays.get(f"feat:{item}")
     if theirs is None:
-        book.equal(f"feat:{item}", "absent", "present")
+        log.compare_equal(f"feat:{item}", "absent", "present")
     elif f"wav:{item}" in case.arrays:
-        book.close(f"feat:{item}", vector, theirs, **case.tolerance("embedding_voice", atol=5e-4, rtol=2e-3))
+        log.compare_close(
+            f"feat:{item}", vector, theirs, **case.tolerance("embedding_voice", atol=5e-4, rtol=2e-3)
+        )
     else:
         ours = vector.double().numpy()
         cosine = ours @ theirs / (np.linalg.norm(ours) * np.linalg.norm(theirs))
-        book.below(f"feat:{item}, 1 - cosine", 1 - float(cosine), 1e-4)
+        log.compare_limit(f"feat:{item}, 1 - cosine", 1 - float(cosine), 1e-4)

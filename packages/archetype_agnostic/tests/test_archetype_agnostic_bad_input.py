@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from voiceface.association.data import open_split
+from voiceface.association.data import load_split
 from voiceface.checkpoints.native import load_model, save_model
 from voiceface.testing import corrupt_files
-from voiceface.testing.corrupt_files import Evil
-from voiceface.testing.corrupt_files import require_words as says
+from voiceface.testing.corrupt_files import MaliciousPickle
+from voiceface.testing.corrupt_files import assert_mentions as says
 
 Call = Callable[..., int]
 
@@ -28,19 +28,19 @@ def data(people: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def clip(data: Path) -> Path:
     """The first clip of the first training person."""
-    return corrupt_files.first_clip(data)
+    return corrupt_files.first_utterance_path(data)
 
 
 @pytest.fixture
 def picture(data: Path) -> Path:
     """The first picture of the first training person."""
-    return corrupt_files.first_picture(data)
+    return corrupt_files.first_image_path(data)
 
 
 @pytest.fixture
 def fails(train: Call, data: Path, tmp_path: Path, capsys: Any) -> Callable[..., str]:
     """Train on the damaged copy; it must end with exit code 1 and one message, which is given."""
-    return corrupt_files.refuser(train, tmp_path / "run", data, capsys)
+    return corrupt_files.training_failure_checker(train, tmp_path / "run", data, capsys)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def works(train: Call, data: Path, tmp_path: Path) -> Callable[..., None]:
     """Train on the damaged copy; it must work, in the folder where it failed before."""
 
     def run(*words: str | Path) -> None:
-        assert train(tmp_path / "run", *words, "training.max_iter=1", data=data) == 0
+        assert train(tmp_path / "run", *words, "training.max_steps=1", data=data) == 0
 
     return run
 
@@ -85,9 +85,9 @@ def test_a_person_with_one_file_of_a_kind_can_be_trained_on(
     for file in [*clip.parents[1].rglob("*.wav"), *picture.parent.iterdir()]:
         if file not in (clip, picture):
             file.unlink()
-    corpus = open_split(data, "train")
-    assert sorted((len(person.voices), len(person.faces)) for person in corpus.people)[0] == (1, 1)
-    works(f"data.second={second}", "training.batch_size=10")
+    corpus = load_split(data, "train")
+    assert sorted((len(person.voices), len(person.faces)) for person in corpus.records)[0] == (1, 1)
+    works(f"data.second_sample={second}", "training.batch_size=10")
 
 
 def test_too_few_people_for_a_batch(fails: Any) -> None:
@@ -98,7 +98,7 @@ def test_validation_without_people_for_it(data: Path, fails: Any, works: Any) ->
     table = data / "list_wav" / "vox1_val.csv"
     if table.exists():
         table.write_text(table.read_text().splitlines()[0] + "\n")
-    says(fails("training.validate_every=1", "training.validate_from=1"), "val")
+    says(fails("training.validation_interval=1", "training.validation_start=1"), "val")
     works()
 
 
@@ -147,7 +147,7 @@ def test_a_picture_that_is_none(picture: Path, fails: Any) -> None:
         ("equilibrium.normalise=sum", ["equilibrium.normalise", "mean_one"]),
         ("loss.temperature=0", ["loss.temperature"]),
         ("loss.cross_constant=0.5", ["loss.cross_constant"]),
-        ("data.second=first", ["data.second", "other"]),
+        ("data.second_sample=first", ["data.second_sample", "other"]),
         ("stopping.window=1", ["stopping.window"]),
         ("training.batch_size=1", ["training.batch_size"]),
         ("model.face.arch=ir18", ["model.face.arch", "ir152"]),
@@ -165,9 +165,9 @@ def test_values_that_cannot_be_meant(fails: Any, tmp_path: Path, word: str, part
 def test_weights_that_are_not_there_or_run_code(fails: Any, tmp_path: Path, flag: str) -> None:
     says(fails(flag, tmp_path / "absent.pth"), flag, tmp_path / "absent.pth")
     mark, file = tmp_path / "mark", tmp_path / "evil.pth"
-    torch.save({"eqm.weight": Evil(mark)}, file)
+    torch.save({"eqm.weight": MaliciousPickle(mark)}, file)
     says(fails(flag, file), file)
-    file.write_bytes(pickle.dumps(Evil(mark)))
+    file.write_bytes(pickle.dumps(MaliciousPickle(mark)))
     says(fails(flag, file), file)
     assert not mark.exists()
 
@@ -175,8 +175,8 @@ def test_weights_that_are_not_there_or_run_code(fails: Any, tmp_path: Path, flag
 def test_damaged_and_foreign_weights(trained: Path, fails: Any, tmp_path: Path) -> None:
     whole = trained / "model.safetensors"
     torn, flipped, foreign = (tmp_path / f"{name}.safetensors" for name in ("torn", "flipped", "foreign"))
-    corrupt_files.torn(whole, torn)
-    corrupt_files.flipped(whole, flipped)
+    corrupt_files.write_truncated(whole, torn)
+    corrupt_files.write_bit_flipped(whole, flipped)
     save_model(foreign, load_model(whole).state, system="seeking_shape", kind="model", config={})
     says(fails("--checkpoint", torn), torn, "truncated")
     says(fails("--checkpoint", flipped), flipped, "damaged")
@@ -184,7 +184,7 @@ def test_damaged_and_foreign_weights(trained: Path, fails: Any, tmp_path: Path) 
 
 
 def test_weights_of_another_architecture(fails: Any, trained: Path) -> None:
-    message = fails("--checkpoint", trained / "model.safetensors", "model.embedding=8")
+    message = fails("--checkpoint", trained / "model.safetensors", "model.embedding_dim=8")
     says(message, "model.safetensors", "architecture", "(8,", "(16,")
 
 
@@ -215,7 +215,7 @@ def test_nothing_to_resume(fails: Any, tmp_path: Path) -> None:
 def test_other_people_are_no_resumption(
     train: Call, data: Path, clip: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    out, words = tmp_path / "run", ["training.max_iter=1", "--skip-missing"]
+    out, words = tmp_path / "run", ["training.max_steps=1", "--skip-missing"]
     assert train(out, *words, data=data) == 0
     before = (out / "model.safetensors").read_bytes()
     shutil.rmtree(clip.parents[1])

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from archetype_agnostic.config import ArchetypeAgnosticConfig
 from voiceface.runtime.config import ConfigError, load_config, to_dict
-from voiceface.testing.configurations import changes, leaves, require_complete
+from voiceface.testing.configurations import assert_complete, changed_values, flatten
 
 Call = Callable[..., int]
 
@@ -17,13 +17,13 @@ def read(name: str, *words: str) -> ArchetypeAgnosticConfig:
 
 
 def test_every_bundled_file_is_complete_and_named_after_itself() -> None:
-    names = require_complete("archetype_agnostic", ArchetypeAgnosticConfig)
+    names = assert_complete("archetype_agnostic", ArchetypeAgnosticConfig)
     assert {"main", "published", "quick", "standard"} <= set(names)
 
 
 def differing(a: str, b: str) -> set[str]:
     """Dotted keys in which two bundled files differ."""
-    return set(changes(*(leaves(to_dict(read(name))) for name in (a, b))))
+    return set(changed_values(*(flatten(to_dict(read(name))) for name in (a, b))))
 
 
 def test_published_and_meant_differ_in_the_quirks_only() -> None:
@@ -34,16 +34,16 @@ def test_published_and_meant_differ_in_the_quirks_only() -> None:
         "regauging.unweighted_mean",
         "equilibrium.count",
         "data.rotation",
-        "data.second",
+        "data.second_sample",
         "data.sample_scale",
         "stopping.rule",
-        "evaluation.ties",
+        "evaluation.tie_breaking",
     }
 
 
 def test_main_has_the_published_numbers() -> None:
     """Specification, sections 5 to 8."""
-    config = leaves(to_dict(read("main")))
+    config = flatten(to_dict(read("main")))
     expected = {
         "model.face.arch": "ir152",
         "loss.temperature": 0.5,
@@ -60,10 +60,10 @@ def test_main_has_the_published_numbers() -> None:
         "optimiser.lr": 0.01,
         "optimiser.weight_decay": 1e-4,
         "schedule.milestones": [6888, 9888],
-        "training.max_iter": 27_000,
+        "training.max_steps": 27_000,
         "training.batch_size": 20,
-        "training.validate_every": 6888,
-        "training.save_every": 6888,
+        "training.validation_interval": 6888,
+        "training.checkpoint_interval": 6888,
     }
     assert {key: config[key] for key in expected} == expected
     assert config["regauging.enabled"] and config["equilibrium.enabled"]
@@ -73,7 +73,7 @@ def test_main_has_the_published_numbers() -> None:
 def test_all_three_components_act_before_the_end(name: str) -> None:
     config = read(name)
     assert config.regauging.enabled and config.regauging.differentiable
-    assert config.regauging.start < config.training.max_iter
+    assert config.regauging.start < config.training.max_steps
     assert config.equilibrium.enabled and config.equilibrium.count != "never"
     assert config.equilibrium.warm_up % config.equilibrium.update_every == 0
     assert config.equilibrium.warm_up <= config.regauging.start
@@ -102,11 +102,14 @@ def test_a_misspelt_key_gets_the_nearest_one(call: Call, people: Path, tmp_path:
         (["regauging.weighting=rows"], ["regauging.weighting", "per_row"]),
         (["equilibrium.count=often"], ["equilibrium.count", "last_window"]),
         (["equilibrium.update_every=-2"], ["equilibrium.update_every", "-2"]),
-        (["data.second=both"], ["data.second", "other"]),
+        (["data.second_sample=both"], ["data.second_sample", "other"]),
         (["data.crop_samples=[9,8]"], ["crop_samples", "shortest"]),
         (["training.batch_size=1"], ["training.batch_size", "2"]),
         (["stopping.window=1"], ["stopping.window", "2"]),
-        (["stopping.rule=patience", "training.validate_every=-1"], ["stopping.rule", "validate_every"]),
+        (
+            ["stopping.rule=patience", "training.validation_interval=null"],
+            ["stopping.rule", "validate_every"],
+        ),
         (["model.face.arch=ir34"], ["model.face.arch", "ir50"]),
     ],
 )

@@ -38,8 +38,8 @@ def test_a_run_folder_and_its_file_are_the_same_model(trained: Path, model: Embe
     file = archetype_agnostic.load(trained / "model.safetensors")
     assert isinstance(file, archetype_agnostic.Embedder)
     assert file.fingerprint == model.fingerprint
-    assert model.names is not None and len(model.names) == 10
-    assert model.dimension == 16 and "invented" in model.notice
+    assert model.identity_names is not None and len(model.identity_names) == 10
+    assert model.embedding_dim == 16 and "invented" in model.disclaimer
     assert not model.model.training
 
 
@@ -70,7 +70,9 @@ def test_the_refreshed_identity_weights_are_in_the_file(trained: Path) -> None:
     assert state["eqm.weight"].shape == (10,) and not torch.equal(state["eqm.weight"], torch.ones(10))
 
 
-@pytest.mark.parametrize("words", [["data.fit=pad"], ["data.channels=rgb"], ["data.sample_scale=stored"]])
+@pytest.mark.parametrize(
+    "words", [["data.resize_mode=letterbox"], ["data.channels=rgb"], ["data.sample_scale=stored"]]
+)
 def test_the_fingerprint_covers_the_front_end(tiny: tuple[str, ...], words: list[str]) -> None:
     def embedder(*more: str) -> Embedder:
         config = load_config("main", ArchetypeAgnosticConfig, "archetype_agnostic", [*tiny, *more])
@@ -93,7 +95,7 @@ def test_bundled_weights_are_half_as_large_and_nearly_the_same(
 
 def test_without_a_name_the_bundled_weights_are_read_or_missed_clearly() -> None:
     if (resources.files("archetype_agnostic") / "weights" / "population.safetensors").is_file():
-        assert "invented people" in archetype_agnostic.load().notice
+        assert "invented people" in archetype_agnostic.load().disclaimer
     else:
         with pytest.raises(CheckpointError, match="brings no weights: name a weights file"):
             archetype_agnostic.load()
@@ -124,8 +126,10 @@ def test_published_checkpoints_of_full_size_are_read(
     model = Aasm(config.model, 3)
     save_checkpoint(tmp_path / "ckp.pth.tar", model, 1)
     loaded = archetype_agnostic.load(tmp_path / "ckp.pth.tar")
-    assert loaded.dimension == 128 and loaded.names is None
-    assert loaded.config.data.sample_scale == "stored" and loaded.config.evaluation.ties == "published"
+    assert loaded.embedding_dim == 128 and loaded.identity_names is None
+    assert (
+        loaded.config.data.sample_scale == "stored" and loaded.config.evaluation.tie_breaking == "published"
+    )
     (tmp_path / "ckp.pth.tar").unlink()
     state = loaded.model.state_dict()
     assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())

@@ -8,12 +8,12 @@ from archetype_agnostic.model import Aasm, FaceConfig, ModelConfig, VoiceConfig,
 from torch import Tensor, nn
 from voiceface.association.encoders import freeze
 from voiceface.models.iresnet import BLOCKS
-from voiceface.runtime.distributed import over_all_processes
+from voiceface.runtime.distributed import convert_to_global_layers
 
 SMALL = ModelConfig(
-    face=FaceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), side=32, hidden=12),
+    face=FaceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), image_size=32, hidden=12),
     voice=VoiceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), hidden=9, n_mels=16),
-    embedding=8,
+    embedding_dim=8,
 )
 HEADS = {"vNet.fc.0.weight", "vNet.fc.2.weight", "aNet.fc.0.weight", "aNet.fc.2.weight"}
 
@@ -52,7 +52,7 @@ def test_the_published_model_has_its_keys_and_sizes() -> None:
 
 @pytest.mark.parametrize("arch", BLOCKS)
 def test_every_trunk_ends_in_the_same_embedding(arch: str) -> None:
-    face = FaceConfig(arch=arch, widths=(4, 4, 4, 4), side=32, hidden=4)  # type: ignore[arg-type]
+    face = FaceConfig(arch=arch, widths=(4, 4, 4, 4), image_size=32, hidden=4)  # type: ignore[arg-type]
     model = Aasm(SMALL.model_copy(update={"face": face}), 3).eval()
     assert len(model.vNet.model.body) == sum(BLOCKS[arch])
     with torch.inference_mode():
@@ -142,7 +142,7 @@ def test_a_frozen_branch_neither_learns_nor_moves_its_statistics(frozen: str) ->
     model = Aasm(SMALL, 3)
     branch = getattr(model, frozen)
     freeze(branch)
-    over_all_processes(model)
+    convert_to_global_layers(model)
     model.train()
     model.eval()  # as a validation does, which then goes back to training
     model.train()

@@ -24,14 +24,14 @@ from archetype_agnostic.published import (
 )
 from archetype_agnostic.train import build_model
 from torch import Tensor
-from voiceface.association.initialisation import Start
+from voiceface.association.initialisation import InitialWeights
 from voiceface.association.pretrained_backbones import restore_momentum
 from voiceface.checkpoints.published import CheckpointError
 
 SMALL = ModelConfig(
-    face=FaceConfig(arch="ir50", blocks=(1, 2, 1, 1), widths=(4, 6, 8, 10), side=32, hidden=7),
+    face=FaceConfig(arch="ir50", blocks=(1, 2, 1, 1), widths=(4, 6, 8, 10), image_size=32, hidden=7),
     voice=VoiceConfig(blocks=(1, 1, 2, 1), widths=(4, 6, 8, 10), hidden=9, n_mels=16),
-    embedding=8,
+    embedding_dim=8,
     num_classes=5,
 )
 FRONT_END = ("aNet.model.torchfb.spectrogram.window", "aNet.model.torchfb.mel_scale.fb")
@@ -195,7 +195,7 @@ def test_the_architecture_is_read_off_the_shapes() -> None:
     assert architecture_of(published_state(small())) == SMALL  # the recognition layer tells the side
     assert architecture_of(small().state_dict(), side=32) == SMALL
     wide = ModelConfig(
-        face=FaceConfig(arch="ir50", squeeze=True), voice=VoiceConfig(pooling="asp"), num_classes=7
+        face=FaceConfig(arch="ir50", squeeze_excitation=True), voice=VoiceConfig(pooling="asp"), num_classes=7
     )
     assert architecture_of(Aasm(wide).state_dict()) == wide
 
@@ -258,7 +258,9 @@ def config_of(model: ModelConfig) -> ArchetypeAgnosticConfig:
 def test_a_run_starts_from_a_checkpoint_but_for_its_people(tmp_path: Path) -> None:
     model = small()
     save_checkpoint(tmp_path / "ckp.pth.tar", model, 1)
-    begun = build_model(config_of(SMALL), ["a", "b", "c"], Start(checkpoint=tmp_path / "ckp.pth.tar"))
+    begun = build_model(
+        config_of(SMALL), ["a", "b", "c"], InitialWeights(checkpoint=tmp_path / "ckp.pth.tar")
+    )
     state = begun.state_dict()
     assert torch.equal(state.pop("eqm.weight"), torch.ones(3))
     assert all(torch.equal(state[key], model.state_dict()[key]) for key in state if "eqm" not in key)
@@ -274,7 +276,7 @@ def test_a_run_does_not_start_from_a_part(tmp_path: Path, saved: int, begun: int
     )
     save_checkpoint(tmp_path / "ckp.pth.tar", Aasm(one), 1)
     with pytest.raises(CheckpointError, match=rf"ckp\.pth\.tar is of another architecture: .*{words}"):
-        build_model(config_of(other), ["a", "b"], Start(checkpoint=tmp_path / "ckp.pth.tar"))
+        build_model(config_of(other), ["a", "b"], InitialWeights(checkpoint=tmp_path / "ckp.pth.tar"))
 
 
 class Attack:

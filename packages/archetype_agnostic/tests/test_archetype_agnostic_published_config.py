@@ -186,7 +186,7 @@ def test_the_evaluation_only_dialect_takes_the_published_defaults() -> None:
         ("models.weighted_enabled", False, "equilibrium.enabled", False),
         ("models.Arch.vNet.freeze", True, "training.freeze", ["face"]),
         ("models.Arch.vNet.pretrained.model", "IR_50", "model.face.arch", "ir50"),
-        ("models.Arch.vNet.pretrained.model", "IR_SE_101", "model.face.squeeze", True),
+        ("models.Arch.vNet.pretrained.model", "IR_SE_101", "model.face.squeeze_excitation", True),
         ("training.weight_update_iter", -1, "equilibrium.update_every", -1),
         ("training.warm_up", 5, "equilibrium.warm_up", 5),
         ("training.optimizer.weight_decay", "5e-4", "optimiser.weight_decay", 5e-4),
@@ -213,7 +213,7 @@ def test_values_arrive(path: str, value: object, ours: str, expected: object) ->
         ("dataset.modal", "image", "only 'both'"),
         ("dataset.input_size", [224, 224], r"only \[112, 112\]"),
         ("models.Arch.aNet.output_channel", 64, "one output_channel"),
-        ("training.max_iter", "many", "max_iter"),
+        ("training.max_steps", "many", "max_iter"),
     ],
 )
 def test_what_cannot_be_translated_is_named(path: str, value: object, words: str) -> None:

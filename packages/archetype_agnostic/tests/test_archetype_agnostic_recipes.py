@@ -43,7 +43,7 @@ def test_every_key_is_written_out_and_named_after_its_file(name: str) -> None:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_made_tiny_it_trains_two_steps(name: str, train: Callable[..., int], tmp_path: Path) -> None:
-    words = ["training.max_iter=2", "regauging.start=1", "schedule.warm_up=0", "stopping.rule=max_iter"]
+    words = ["training.max_steps=2", "regauging.start=1", "schedule.warm_up=0", "stopping.rule=max_iter"]
     assert train(tmp_path / "run", *words, cfg=name) == 0
     rows = [json.loads(line) for line in (tmp_path / "run" / "log.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [0, 1]
@@ -60,10 +60,10 @@ def test_published_differs_from_main_in_its_quirks_only() -> None:
         "regauging.unweighted_mean": "all",
         "equilibrium.count": "never",
         "data.rotation": "published",
-        "data.second": "any",
+        "data.second_sample": "any",
         "data.sample_scale": "stored",
         "stopping.rule": "patience",
-        "evaluation.ties": "published",
+        "evaluation.tie_breaking": "published",
     }
 
 
@@ -85,7 +85,7 @@ def test_main_has_the_published_numbers() -> None:
             "equilibrium.normalise": "none",
             "optimiser.method": "sgd",
             "training.batch_size": 20,
-            "training.max_iter": 27_000,
+            "training.max_steps": 27_000,
             "model.face.arch": "ir152",
             "model.face.hidden": 256,
             "model.voice.hidden": 128,
@@ -100,7 +100,7 @@ def test_small_recipes_use_all_three_components(preset: str) -> None:
     eqm = Equilibrium(
         SMALL[preset], every=config.equilibrium.update_every, warm_up=config.equilibrium.warm_up
     )
-    length = config.training.max_iter
+    length = config.training.max_steps
     assert config.regauging.enabled and config.regauging.differentiable
     assert config.regauging.start <= 0.8 * length
     refreshes = [step for step in range(length) if eqm.due(step)]
@@ -114,11 +114,11 @@ def test_small_recipes_use_all_three_components(preset: str) -> None:
 def test_small_networks_read_the_presets_material(preset: str) -> None:
     config = load(preset)
     model = Aasm(config.model, SMALL[preset]).eval()
-    side, samples = config.model.face.side, config.data.clip_samples
+    side, samples = config.model.face.image_size, config.data.clip_samples
     pictures, waves = torch.zeros(2, 3, side, side), torch.zeros(2, samples)
     with torch.inference_mode():
         output = model(pictures, waves, pictures, waves)
-    assert all(part.shape == (2, config.model.embedding) for part in output)
+    assert all(part.shape == (2, config.model.embedding_dim) for part in output)
     assert sum(parameter.numel() for parameter in model.parameters()) < 2_000_000
 
 

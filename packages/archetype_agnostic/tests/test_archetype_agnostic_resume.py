@@ -11,17 +11,17 @@ import pytest
 import torch
 from voiceface.checkpoints.native import load_model
 from voiceface.testing import fault_injection, runs
-from voiceface.testing.fault_injection import Trial
-from voiceface.testing.runs import Words, log_of, outcome
+from voiceface.testing.fault_injection import InterruptibleRun
+from voiceface.testing.runs import ArgumentsBuilder, read_log_without_clock, run_outcome
 from voiceface.training.run import Run
 
 Call = Callable[..., Any]
 STEPS = 8
 WORDS = (
-    f"training.max_iter={STEPS}",
-    "training.save_every=3",
-    "training.validate_every=4",
-    "training.validate_from=4",
+    f"training.max_steps={STEPS}",
+    "training.checkpoint_interval=3",
+    "training.validation_interval=4",
+    "training.validation_start=4",
     "regauging.start=3",
     "regauging.trusted=-1.0",  # a fresh network has loose pairs, too
     "equilibrium.warm_up=2",
@@ -30,61 +30,67 @@ WORDS = (
 
 
 @pytest.fixture(scope="module")
-def words_of(people: Path, tiny: tuple[str, ...]) -> Words:
+def words_of(people: Path, tiny: tuple[str, ...]) -> ArgumentsBuilder:
     """Command line of a run into a folder."""
-    return lambda out, *more: runs.words_of(people, out, "main", (*tiny, *WORDS), more)
+    return lambda out, *more: runs.training_arguments(people, out, "main", (*tiny, *WORDS), more)
 
 
 @pytest.fixture(scope="module")
-def trial(words_of: Words, processes: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> Trial:
+def trial(
+    words_of: ArgumentsBuilder, processes: ForkServerContext, tmp_path_factory: pytest.TempPathFactory
+) -> InterruptibleRun:
     """A run that tests interrupt, and the same one left alone."""
-    found = Trial("archetype_agnostic.train", words_of, tmp_path_factory.mktemp("whole") / "run")
-    assert found.train(found.whole) == 0
+    found = InterruptibleRun("archetype_agnostic.train", words_of, tmp_path_factory.mktemp("whole") / "run")
+    assert found.train(found.reference_run) == 0
     return found
 
 
-def test_the_run_has_something_to_lose(trial: Trial) -> None:
+def test_the_run_has_something_to_lose(trial: InterruptibleRun) -> None:
     """Counters, weights and terms differ between its saves, so that forgetting one of them would show."""
     states = [
-        load_model(trial.whole / "checkpoints" / f"step_{step:06d}.safetensors").state
+        load_model(trial.reference_run / "checkpoints" / f"step_{step:06d}.safetensors").state
         for step in (1, 3, 6, 8)
     ]
     for key in ("eqm.corr_num", "eqm.compare_sum"):
         assert len({tuple(state[key].tolist()) for state in states}) == 4
     assert (states[1]["eqm.weight"] == 1).all() and states[2]["eqm.weight"].unique().numel() > 2
-    assert all(row["trip_cross"] > 0 for row in log_of(trial.whole) if "trip_cross" in row)
+    assert all(
+        row["trip_cross"] > 0 for row in read_log_without_clock(trial.reference_run) if "trip_cross" in row
+    )
 
 
-def test_killed_at_random_moments_it_ends_the_same(trial: Trial, start: Call, tmp_path: Path) -> None:
-    fault_injection.killed_at_random_moments(trial, start, tmp_path / "run", kills=2)
+def test_killed_at_random_moments_it_ends_the_same(
+    trial: InterruptibleRun, start: Call, tmp_path: Path
+) -> None:
+    fault_injection.check_killed_at_random_times(trial, start, tmp_path / "run", kills=2)
 
 
 @pytest.mark.parametrize("number", [1, 2, 5])  # first state, a later model file, a later state
 def test_killed_inside_a_save_it_ends_the_same(
-    trial: Trial, start: Call, tmp_path: Path, number: int
+    trial: InterruptibleRun, start: Call, tmp_path: Path, number: int
 ) -> None:
-    fault_injection.killed_inside_a_save(trial, start, tmp_path / "run", number)
+    fault_injection.check_killed_during_save(trial, start, tmp_path / "run", number)
 
 
-def test_ctrl_c_saves_and_says_how_to_go_on(trial: Trial, start: Call, tmp_path: Path) -> None:
-    fault_injection.stopped_by_ctrl_c(trial, start, tmp_path / "run")
+def test_ctrl_c_saves_and_says_how_to_go_on(trial: InterruptibleRun, start: Call, tmp_path: Path) -> None:
+    fault_injection.check_stopped_by_ctrl_c(trial, start, tmp_path / "run")
 
 
-def test_a_full_disk_is_told_and_the_run_goes_on_later(trial: Trial, tmp_path: Path) -> None:
-    fault_injection.without_room_for_a_save(trial, tmp_path / "run", number=3)
+def test_a_full_disk_is_told_and_the_run_goes_on_later(trial: InterruptibleRun, tmp_path: Path) -> None:
+    fault_injection.check_disk_full_during_save(trial, tmp_path / "run", save_index=3)
 
 
-def test_a_finished_run_resumed_stays_as_it_is(trial: Trial) -> None:
-    fault_injection.resumed_when_finished(trial)
+def test_a_finished_run_resumed_stays_as_it_is(trial: InterruptibleRun) -> None:
+    fault_injection.check_resumed_when_finished(trial)
 
 
-def test_a_run_that_goes_on_by_patience_is_resumed_the_same(trial: Trial, tmp_path: Path) -> None:
+def test_a_run_that_goes_on_by_patience_is_resumed_the_same(trial: InterruptibleRun, tmp_path: Path) -> None:
     """Cut off after the validation that ends it, it must still know of it."""
-    words = ["stopping.rule=patience", "stopping.window=2", "training.max_iter=5", "training.batch_size=2"]
+    words = ["stopping.rule=patience", "stopping.window=2", "training.max_steps=5", "training.batch_size=2"]
     words += ["optimiser.lr=1.0e-12"]  # accuracies stay: the second validation ends the run, in its epoch
     alone, out = tmp_path / "alone", tmp_path / "run"
     assert trial.train(alone, *words) == 0
-    steps = [row["step"] for row in log_of(alone) if "total_loss" in row]
+    steps = [row["step"] for row in read_log_without_clock(alone) if "total_loss" in row]
     assert steps == list(range(10))  # validated before 4 and 8, five steps an epoch
 
     class Stop(Exception):
@@ -101,14 +107,16 @@ def test_a_run_that_goes_on_by_patience_is_resumed_the_same(trial: Trial, tmp_pa
         patch.setattr(Run, "log", log)
         trial.train(out, *words)
     assert trial.train(out, "--resume", *words) == 0
-    assert outcome(out) == outcome(alone)
+    assert run_outcome(out) == run_outcome(alone)
 
 
-def test_loader_processes_change_nothing(trial: Trial, tmp_path: Path) -> None:
-    assert trial.train(tmp_path / "run", "training.workers=2", "data.in_memory=false") == 0
-    ours, theirs = (load_model(run / "model.safetensors").state for run in (tmp_path / "run", trial.whole))
+def test_loader_processes_change_nothing(trial: InterruptibleRun, tmp_path: Path) -> None:
+    assert trial.train(tmp_path / "run", "training.num_workers=2", "data.in_memory=false") == 0
+    ours, theirs = (
+        load_model(run / "model.safetensors").state for run in (tmp_path / "run", trial.reference_run)
+    )
     assert all(torch.equal(theirs[key], value) for key, value in ours.items())
-    assert log_of(tmp_path / "run") == log_of(trial.whole)
+    assert read_log_without_clock(tmp_path / "run") == read_log_without_clock(trial.reference_run)
 
 
 @pytest.mark.parametrize(
@@ -119,12 +127,14 @@ def test_loader_processes_change_nothing(trial: Trial, tmp_path: Path) -> None:
         ("regauging.start=4", "regauging.start: 3 there, 4 now"),
     ],
 )
-def test_another_configuration_is_no_resumption(trial: Trial, capsys: Any, word: str, said: str) -> None:
-    before = outcome(trial.whole)
-    assert trial.train(trial.whole, "--resume", word) == 1
+def test_another_configuration_is_no_resumption(
+    trial: InterruptibleRun, capsys: Any, word: str, said: str
+) -> None:
+    before = run_outcome(trial.reference_run)
+    assert trial.train(trial.reference_run, "--resume", word) == 1
     message = capsys.readouterr().err
     assert said in message and "another --out" in message
-    assert outcome(trial.whole) == before
+    assert run_outcome(trial.reference_run) == before
 
 
 # two processes
@@ -133,12 +143,14 @@ def test_another_configuration_is_no_resumption(trial: Trial, capsys: Any, word:
 SLOW = "optimiser.lr=0.001"  # rounding may switch a single ReLU over, which must not grow into a difference
 
 
-def test_two_processes_take_the_steps_of_one(trial: Trial, start: Call, tmp_path: Path) -> None:
+def test_two_processes_take_the_steps_of_one(trial: InterruptibleRun, start: Call, tmp_path: Path) -> None:
     alone, out = tmp_path / "alone", tmp_path / "run"
-    command = partial(fault_injection.as_program, trial.module)
-    fault_injection.in_two_processes(start, command, trial.words(out, SLOW), tmp_path / "errors")
+    command = partial(fault_injection.run_as_program, trial.module)
+    fault_injection.run_in_two_processes(
+        start, command, trial.build_arguments(out, SLOW), tmp_path / "errors"
+    )
     assert trial.train(alone, SLOW) == 0
-    ours, theirs = log_of(out), log_of(alone)
+    ours, theirs = read_log_without_clock(out), read_log_without_clock(alone)
     assert [row.keys() for row in ours] == [row.keys() for row in theirs]
     for mine, other in zip(ours, theirs):
         assert mine == pytest.approx(other, rel=1e-4, abs=2e-6)
@@ -169,15 +181,15 @@ def keep_counters(words: list[str], errors: str, environment: dict[str, str]) ->
         Path(f"{errors}.{environment['RANK']}").write_text(json.dumps(kept))
 
     Equilibrium.observe = observe  # type: ignore[method-assign,assignment]
-    fault_injection.as_program("archetype_agnostic.train", words, errors, environment)
+    fault_injection.run_as_program("archetype_agnostic.train", words, errors, environment)
 
 
 def test_processes_that_compare_their_own_rows_share_their_counts(
-    trial: Trial, start: Call, tmp_path: Path
+    trial: InterruptibleRun, start: Call, tmp_path: Path
 ) -> None:
     out, errors = tmp_path / "run", tmp_path / "errors"
-    words = trial.words(out, SLOW, "loss.negatives=own")
-    fault_injection.in_two_processes(start, keep_counters, words, errors)
+    words = trial.build_arguments(out, SLOW, "loss.negatives=own")
+    fault_injection.run_in_two_processes(start, keep_counters, words, errors)
     mine, other = (json.loads(Path(f"{errors}.{rank}").read_text()) for rank in "01")
     assert mine == other
     # since the refresh before step 5: three steps of two processes with four rows each, three negatives a row
@@ -186,5 +198,5 @@ def test_processes_that_compare_their_own_rows_share_their_counts(
     assert saved["eqm.compare_sum"].tolist() == mine["compare_sum"]
     assert saved["eqm.corr_num"].tolist() == mine["corr_num"]
     assert saved["eqm.weight"].unique().numel() > 2
-    rows = [row for row in log_of(out) if "trip_cross" in row]
+    rows = [row for row in read_log_without_clock(out) if "trip_cross" in row]
     assert len(rows) == STEPS - 3 and all(row["trip_cross"] > 0 for row in rows)

@@ -11,8 +11,8 @@ import torch
 from archetype_agnostic.config import ArchetypeAgnosticConfig
 from archetype_agnostic.model import Aasm
 from archetype_agnostic.train import build_model, train_step
-from voiceface.association.data import crop_of, open_split, validation_of
-from voiceface.association.initialisation import Start
+from voiceface.association.data import load_split, load_validation, sample_crop
+from voiceface.association.initialisation import InitialWeights
 from voiceface.association.validation import validate
 from voiceface.checkpoints.native import load_model
 from voiceface.runtime.config import load_config, to_dict
@@ -64,7 +64,7 @@ def step(tiny: tuple[str, ...], tmp_path: Path) -> Iterator[Step]:
         folder = tmp_path / str(next(number))
         plain, precision = to_dict(config), config.training.precision
         with Run(folder, seed=1, config=plain, system="s", device="cpu", precision=precision) as run:
-            network = build_model(config, [str(i) for i in range(10)], Start())
+            network = build_model(config, [str(i) for i in range(10)], InitialWeights())
             run.prepare(network)
             if weight is not None:
                 network.eqm.weight.copy_(weight)
@@ -136,17 +136,17 @@ def test_the_last_judgement_is_of_the_final_weights(
 ) -> None:
     config = config_of(tiny)
     names = load_model(trained / "model.safetensors").extra["names"]
-    model = build_model(config, names, Start(checkpoint=trained / "model.safetensors"))
+    model = build_model(config, names, InitialWeights(checkpoint=trained / "model.safetensors"))
     with Run(tmp_path / "run", seed=1, config={}, system="s", device="cpu") as run:
-        again = validate(run, 6, model, config, validation_of(people, config))
+        again = validate(run, 6, model, config, load_validation(people, config))
     assert again == lines(trained, "val/accuracy")[-1]["val/accuracy"]
     assert model.training and model.vNet.model.training and model.aNet.fc[0].training
 
 
 def test_a_model_file_says_what_it_is(trained: Path, people: Path) -> None:
     extra = load_model(trained / "model.safetensors").extra
-    corpus = open_split(people, "train")
-    assert extra["names"] == [person.identity.face_id for person in corpus.people]
+    corpus = load_split(people, "train")
+    assert extra["names"] == [person.identity.face_id for person in corpus.records]
     assert "invented people" in extra["notice"]
 
 
@@ -155,7 +155,9 @@ def test_a_start_gives_its_networks_but_not_its_identity_weights(
 ) -> None:
     before = weights_of(trained)
     names = [str(i) for i in range(7)]  # other people
-    after = build_model(config_of(tiny), names, Start(checkpoint=trained / "model.safetensors")).state_dict()
+    after = build_model(
+        config_of(tiny), names, InitialWeights(checkpoint=trained / "model.safetensors")
+    ).state_dict()
     assert (after["eqm.weight"] == 1).all() and not after["eqm.compare_sum"].any()
     assert all(torch.equal(after[key], before[key]) for key in after if not key.startswith("eqm."))
 
@@ -244,10 +246,10 @@ def test_counting_is_as_configured(step: Step, words: tuple[str, ...], counted: 
 
 def test_both_clips_have_crops_of_their_own(tiny: tuple[str, ...], step: Step) -> None:
     data = config_of(tiny).data
-    assert crop_of(data, 1, 5, 0) != crop_of(data, 1, 5, 1)
+    assert sample_crop(data, 1, 5, 0) != sample_crop(data, 1, 5, 1)
     lengths: list[int] = []
     config = config_of(tiny)
-    model = build_model(config, [str(i) for i in range(10)], Start())
+    model = build_model(config, [str(i) for i in range(10)], InitialWeights())
     model.aNet.register_forward_pre_hook(lambda _, given: lengths.append(given[0].shape[1]))
 
     class Here:
@@ -261,7 +263,7 @@ def test_both_clips_have_crops_of_their_own(tiny: tuple[str, ...], step: Step) -
         def backward(self, *_: Any, **__: Any) -> None: ...
 
     train_step(config, Here(), model, batch(), None, 5)  # type: ignore[arg-type]
-    expected = [end - first for first, end in (crop_of(data, 1, 5, which) for which in (0, 1))]
+    expected = [end - first for first, end in (sample_crop(data, 1, 5, which) for which in (0, 1))]
     assert lengths == expected
 
 
@@ -280,7 +282,7 @@ def test_mixed_precision_gives_losses_in_single(step: Step) -> None:
 def test_a_frozen_branch_keeps_every_bit(train: Call, trained: Path, tmp_path: Path, branch: str) -> None:
     before = weights_of(trained)
     start = ["--checkpoint", trained / "model.safetensors"]
-    assert train(tmp_path / "run", *start, "training.max_iter=2", f"training.freeze=[{branch}]") == 0
+    assert train(tmp_path / "run", *start, "training.max_steps=2", f"training.freeze=[{branch}]") == 0
     after = weights_of(tmp_path / "run")
     frozen, free = ("vNet.", "aNet.") if branch == "face" else ("aNet.", "vNet.")
     assert all(torch.equal(after[key], before[key]) for key in before if key.startswith(frozen))
@@ -288,14 +290,14 @@ def test_a_frozen_branch_keeps_every_bit(train: Call, trained: Path, tmp_path: P
 
 
 def test_both_branches_frozen_leave_nothing_to_learn(train: Call, tmp_path: Path, capsys: Any) -> None:
-    assert train(tmp_path / "run", "training.max_iter=1", "training.freeze=[face,voice]") == 1
+    assert train(tmp_path / "run", "training.max_steps=1", "training.freeze=[face,voice]") == 1
     message = capsys.readouterr().err
     assert "training.freeze" in message and "Traceback" not in message
     assert not (tmp_path / "run").exists()
 
 
 def test_the_published_variant_runs_and_learns_by_the_contrast_alone(train: Call, tmp_path: Path) -> None:
-    plain = ["training.max_iter=4", "stopping.rule=max_iter"]
+    plain = ["training.max_steps=4", "stopping.rule=max_iter"]
     assert train(tmp_path / "published", *plain, cfg="published") == 0
     words = [*plain, "regauging.enabled=false"]
     assert train(tmp_path / "contrast", *words, cfg="published") == 0
@@ -308,7 +310,7 @@ def test_the_published_variant_runs_and_learns_by_the_contrast_alone(train: Call
 
 def until(train: Call, out: Path, *words: str) -> list[int]:
     """Steps of a run that goes on by patience: one step an epoch unless told otherwise."""
-    often = ["training.validate_every=2", "training.validate_from=2", "stopping.rule=patience"]
+    often = ["training.validation_interval=2", "training.validation_start=2", "stopping.rule=patience"]
     assert train(out, *often, *words) == 0
     return [row["step"] for row in lines(out, "total_loss")]
 
@@ -324,7 +326,11 @@ def test_patience_ends_a_run_once_accuracies_no_longer_rise(
 ) -> None:
     judged(monkeypatch, 0.4, 0.6, 0.5, 0.5, 0.4)  # before steps 2, 4, 6, 8, 10
     steps = until(
-        train, tmp_path / "run", "training.max_iter=5", "stopping.window=3", "training.save_every=50"
+        train,
+        tmp_path / "run",
+        "training.max_steps=5",
+        "stopping.window=3",
+        "training.checkpoint_interval=50",
     )
     assert steps == list(range(9))  # 0.6, 0.5, 0.5 are known before step 8, which is an epoch
     assert load_model(tmp_path / "run" / "model.safetensors").extra["step"] == 9
@@ -336,26 +342,29 @@ def test_patience_finishes_the_epoch_and_waits_for_max_iter(
     train: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged(monkeypatch, *[0.5] * 9)
-    words = ["training.max_iter=5", "stopping.window=2", "training.batch_size=2"]  # five steps an epoch
+    words = ["training.max_steps=5", "stopping.window=2", "training.batch_size=2"]  # five steps an epoch
     assert until(train, tmp_path / "run", *words) == list(range(10))  # judged before step 6
 
 
 def test_patience_without_validations_is_refused(train: Call, tmp_path: Path, capsys: Any) -> None:
     assert train(tmp_path / "run", "stopping.rule=patience") == 1
     message = capsys.readouterr().err
-    assert "training.validate_every -1" in message and "stopping.rule=max_iter" in message
+    assert "training.validation_interval -1" in message and "stopping.rule=max_iter" in message
 
 
-@pytest.mark.parametrize("word", ["data.rotation=published", "data.second=any", "data.second_view=own"])
+@pytest.mark.parametrize(
+    "word",
+    ["data.rotation=published", "data.second_sample=with_replacement", "data.pair_augmentation=independent"],
+)
 def test_data_options_change_the_run(train: Call, trained: Path, tmp_path: Path, word: str) -> None:
-    assert train(tmp_path / "run", "training.max_iter=1", word) == 0
+    assert train(tmp_path / "run", "training.max_steps=1", word) == 0
     ours, plain = lines(tmp_path / "run", "total_loss")[0], lines(trained, "total_loss")[0]
     assert ours["sim_loss"] != plain["sim_loss"]
 
 
 @pytest.mark.parametrize("method", ["sgd", "adam", "adamw", "adagrad"])
 def test_every_optimiser_learns(train: Call, tmp_path: Path, method: str) -> None:
-    words = [f"optimiser.method={method}", "optimiser.clip_gradient=1.0", "training.max_iter=2"]
+    words = [f"optimiser.method={method}", "optimiser.clip_gradient=1.0", "training.max_steps=2"]
     assert train(tmp_path / "run", *words) == 0
     assert np.isfinite([row["total_loss"] for row in lines(tmp_path / "run", "total_loss")]).all()
     first = load_model(tmp_path / "run" / "checkpoints" / "step_000001.safetensors").state
@@ -365,7 +374,7 @@ def test_every_optimiser_learns(train: Call, tmp_path: Path, method: str) -> Non
 
 
 def test_learning_rates_follow_the_milestones(train: Call, tmp_path: Path) -> None:
-    assert train(tmp_path / "run", "training.max_iter=4", "schedule.milestones=[0,2]") == 0
+    assert train(tmp_path / "run", "training.max_steps=4", "schedule.milestones=[0,2]") == 0
     rates = [row["lr"] for row in lines(tmp_path / "run", "lr")]
     assert rates == pytest.approx([0.01, 0.001, 0.001, 0.0001])  # lowered after steps 0 and 2
 
@@ -376,11 +385,13 @@ def test_people_invented_in_memory_can_be_trained_on(
     monkeypatch.setattr(
         "voiceface.runtime.process_pool.default_workers", lambda: 1
     )  # processes take longer to start
-    words = ["--cfg", "quick", "--device", "cpu", *tiny, "training.max_iter=3", "schedule.warm_up=0"]
+    words = ["--cfg", "quick", "--device", "cpu", *tiny, "training.max_steps=3", "schedule.warm_up=0"]
     bad = call("train", "--population", "none", "--out", tmp_path / "n", *words)
     assert bad == 1 and "no population preset 'none'" in capsys.readouterr().err
-    bad = call("train", "--population", "tiny", "--out", tmp_path / "v", *words, "training.validate_every=1")
-    assert bad == 1 and "training.validate_every=-1" in capsys.readouterr().err
+    bad = call(
+        "train", "--population", "tiny", "--out", tmp_path / "v", *words, "training.validation_interval=1"
+    )
+    assert bad == 1 and "training.validation_interval=null" in capsys.readouterr().err
     out = tmp_path / "memory"
     assert call("train", "--population", "tiny", "--out", out, *words) == 0
     loaded = load_model(out / "model.safetensors")

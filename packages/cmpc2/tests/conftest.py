@@ -10,7 +10,7 @@ import pytest
 from cmpc2.__main__ import COMMANDS
 from numpy.typing import NDArray
 from voiceface.testing import fault_injection, runs
-from voiceface.testing.commands import Call, caller
+from voiceface.testing.commands import CommandRunner, command_runner
 
 TINY = (
     "model.face.side=32",
@@ -26,15 +26,15 @@ TINY = (
     "clustering.every=2",
     "optimiser.warm_up=2",
     "training.batch_size=8",
-    "training.workers=0",
-    "training.log_every=1",
+    "training.num_workers=0",
+    "training.log_interval=1",
 )
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Bit-identity needs the same number of threads everywhere."""
-    runs.one_thread()
+    runs.use_one_thread()
 
 
 @pytest.fixture(scope="session")
@@ -46,35 +46,35 @@ def tiny() -> tuple[str, ...]:
 @pytest.fixture(scope="session")
 def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A population of eighteen people, two clips of a second and two pictures of 32 pixels each, by video."""
-    return runs.small_people(
+    return runs.write_small_population(
         tmp_path_factory.mktemp("data") / "people", train=8, val=4, test=6, second_view=True
     )
 
 
 @pytest.fixture(scope="session")
-def call() -> Call:
+def call() -> CommandRunner:
     """One `cmpc2` command in this process; gives its exit code."""
-    return caller("cmpc2", COMMANDS)
+    return command_runner("cmpc2", COMMANDS)
 
 
 @pytest.fixture(scope="session")
-def train(call: Call, people: Path) -> Call:
+def train(call: CommandRunner, people: Path) -> CommandRunner:
     """`cmpc2 train` on the people with tiny networks; words come last and win."""
-    return runs.trainer(call, people, TINY, "main")
+    return runs.training_runner(call, people, TINY, "main")
 
 
 @pytest.fixture(scope="session")
-def trained(train: Call, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def trained(train: CommandRunner, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folder: six steps, clustered before the third and fifth; trained on the split `train` alone."""
     out = tmp_path_factory.mktemp("runs") / "main"
-    assert train(out, "--splits", "train", "training.max_iter=6", "training.save_every=2") == 0
+    assert train(out, "--splits", "train", "training.max_steps=6", "training.checkpoint_interval=2") == 0
     return out
 
 
 @pytest.fixture(scope="session")
 def processes() -> ForkServerContext:
     """Processes that start with everything imported and no state of this one."""
-    return fault_injection.ready_processes(
+    return fault_injection.preloaded_processes(
         *(f"cmpc2.{module}" for module in ("train", "embedder", "sources", "memory"))
     )
 
@@ -82,7 +82,7 @@ def processes() -> ForkServerContext:
 @pytest.fixture
 def start(processes: ForkServerContext) -> Iterator[Callable[..., Any]]:
     """Start a function in a process of its own; whatever still runs is killed at the end."""
-    with fault_injection.started(processes) as run:
+    with fault_injection.process_starter(processes) as run:
         yield run
 
 

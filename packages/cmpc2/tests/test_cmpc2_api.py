@@ -14,7 +14,7 @@ from PIL import Image
 from voiceface.audio.loading import write_wav
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.images.loading import ImageError
-from voiceface.testing.corrupt_files import Evil
+from voiceface.testing.corrupt_files import MaliciousPickle
 
 PUBLISHED = (
     "load",
@@ -190,7 +190,7 @@ def test_files_that_are_no_model_are_told_and_run_nothing(tmp_path: Path) -> Non
     with pytest.raises(CheckpointError, match="no model of CMPC"):
         cmpc2.load(tmp_path / "other.pth.tar")
     mark = tmp_path / "mark"
-    torch.save({"model": Evil(mark)}, tmp_path / "evil.pth.tar")
+    torch.save({"model": MaliciousPickle(mark)}, tmp_path / "evil.pth.tar")
     with pytest.raises(CheckpointError, match="could run code"):
         cmpc2.load(tmp_path / "evil.pth.tar")
     assert not mark.exists()
@@ -209,9 +209,9 @@ def test_available_models_are_the_bundled_one_and_known_files() -> None:
 
 def test_the_bundled_model_says_what_it_is_not(files: tuple[Path, Path]) -> None:
     found = cmpc2.load_embedder()
-    assert "invented people" in found.notice and found.names
+    assert "invented people" in found.disclaimer and found.identity_names
     voices, faces = found.embed_voices([files[0], files[0]]), found.embed_faces(files[1])
-    assert voices.shape == (2, found.dimension) and faces.shape == (1, found.dimension)
+    assert voices.shape == (2, found.embedding_dim) and faces.shape == (1, found.embedding_dim)
     model = cmpc2.load("population")
     assert torch.allclose(model.encode_voice(files[0]), voices[:1], atol=1e-5)
     assert found.score(voices, faces).shape == (2, 1)

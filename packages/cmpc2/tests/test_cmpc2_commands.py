@@ -137,7 +137,7 @@ def test_features_are_stored_once_and_failures_are_told(
 def test_bundles_are_small_and_mean_the_same(trained: Path, tmp_path: Path) -> None:
     weights, memory, table = cmpc2.bundle.bundle(trained, tmp_path / "small.safetensors")
     one, other = cmpc2.load_embedder(trained), cmpc2.load_embedder(weights)
-    assert other.names == one.names and other.notice == one.notice
+    assert other.identity_names == one.identity_names and other.disclaimer == one.disclaimer
     wave = (8000 * np.sin(np.arange(16_000) / 5)).astype(np.int16)
     assert np.allclose(one.embed_voices(wave), other.embed_voices(wave), rtol=0.02, atol=0.02)
     ours, theirs = read_memory(trained / "memory.safetensors"), read_memory(memory)

@@ -6,7 +6,7 @@ import pytest
 from cmpc2.config import ClusteringConfig, Cmpc2Config
 from cmpc2.schedule import warm_cosine_cycles
 from voiceface.runtime.config import ConfigError, load_config, to_dict
-from voiceface.testing.configurations import bundled, changes, require_complete
+from voiceface.testing.configurations import assert_complete, changed_values, load_bundled_values
 
 
 def read(name: str, *more: str) -> Cmpc2Config:
@@ -14,7 +14,7 @@ def read(name: str, *more: str) -> Cmpc2Config:
 
 
 def test_every_bundled_file_is_complete_and_named_after_itself() -> None:
-    assert require_complete("cmpc2", Cmpc2Config) == ["main", "published", "quick", "standard"]
+    assert assert_complete("cmpc2", Cmpc2Config) == ["main", "published", "quick", "standard"]
 
 
 def test_main_is_the_default_of_every_key() -> None:
@@ -23,8 +23,8 @@ def test_main_is_the_default_of_every_key() -> None:
 
 
 def test_published_differs_from_main_by_the_published_slips_alone() -> None:
-    ours, theirs = (bundled("cmpc2", name, Cmpc2Config) for name in ("main", "published"))
-    assert changes(ours, theirs) == {
+    ours, theirs = (load_bundled_values("cmpc2", name, Cmpc2Config) for name in ("main", "published"))
+    assert changed_values(ours, theirs) == {
         "name": "published",
         "loss.contrast": "published",
         "clustering.keep": "one_step",
@@ -33,7 +33,7 @@ def test_published_differs_from_main_by_the_published_slips_alone() -> None:
         "clustering.final": "published",
         "training.sampling": "replacement",
         "training.best": "lowest_loss",
-        "evaluation.ties": "published",
+        "evaluation.tie_breaking": "published",
         "evaluation.error_rate": "corner",
     }
 
@@ -51,7 +51,7 @@ def test_the_first_clustering_comes_when_published() -> None:
         ("optimiser.warm_up=25000", "does not fit into a cycle of 25000"),
         ("clustering.clusters=[5,5]", "expected different numbers"),
         ("clustering.clusters=[]", "expected different numbers"),
-        ("training.best=validation", "set training.validate_every"),
+        ("training.best=validation", "set training.validation_interval"),
         ("loss.temperature=0", "loss.temperature"),
         ("memory.momentum=1.5", "memory.momentum"),
         ("loss.contrst=all", "did you mean loss.contrast"),

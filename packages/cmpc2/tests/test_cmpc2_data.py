@@ -14,7 +14,7 @@ from cmpc2.pictures import visual_preprocess
 from cmpc2.sources import open_training
 from cmpc2.videos import Video, VideoError, VideoSet, exchanged, videos_of_corpus, videos_of_table
 from cmpc2.voices import bands_of_file
-from voiceface.association.data import open_split
+from voiceface.association.data import load_split
 from voiceface.runtime.config import load_config
 
 
@@ -24,7 +24,7 @@ def config_of(tiny: tuple[str, ...], *more: str) -> Cmpc2Config:
 
 @pytest.fixture(scope="module")
 def videos(people: Path) -> VideoSet:
-    return videos_of_corpus(open_split(people, "train", face_root=people / "unzippedFaces"))
+    return videos_of_corpus(load_split(people, "train", face_root=people / "unzippedFaces"))
 
 
 def test_a_video_has_its_own_clips_and_pictures_and_nobody_elses(videos: VideoSet) -> None:
@@ -39,7 +39,7 @@ def test_a_video_has_its_own_clips_and_pictures_and_nobody_elses(videos: VideoSe
 
 
 def test_a_populations_numbered_pictures_belong_to_the_same_videos(people: Path, videos: VideoSet) -> None:
-    numbered = videos_of_corpus(open_split(people, "train"), people)
+    numbered = videos_of_corpus(load_split(people, "train"), people)
     assert [v.video for v in numbered.videos] == [v.video for v in videos.videos]
     for mine, other in zip(numbered.videos, videos.videos):
         ours = sorted((people / "faces" / path).read_bytes() for path in mine.faces)
@@ -49,14 +49,14 @@ def test_a_populations_numbered_pictures_belong_to_the_same_videos(people: Path,
 
 def test_pictures_that_tell_no_video_are_an_error(people: Path) -> None:
     with pytest.raises(VideoError, match="no video has clips and pictures"):
-        videos_of_corpus(open_split(people, "train"))
+        videos_of_corpus(load_split(people, "train"))
 
 
 def test_one_sided_videos_are_left_out_and_told(tmp_path: Path, people: Path, caplog: Any) -> None:
-    corpus = open_split(people, "train", face_root=people / "unzippedFaces")
-    first = corpus.people[0]
+    corpus = load_split(people, "train", face_root=people / "unzippedFaces")
+    first = corpus.records[0]
     strange = replace(first, voices=(*first.voices, f"{first.identity.voice_id}/lonely_vid_/00001.wav"))
-    found = videos_of_corpus(replace(corpus, people=(strange, *corpus.people[1:])))
+    found = videos_of_corpus(replace(corpus, people=(strange, *corpus.records[1:])))
     assert "lonely_vid_" not in [video.video for video in found.videos]
     assert "left out 1 videos that have clips or pictures only: lonely_vid_" in caplog.text
 
@@ -68,7 +68,7 @@ def test_memory_and_files_give_the_same_videos_and_draws(people: Path, tiny: tup
     files = open_training(config, data=people, splits=["train"], progress=False).pairs
     assert memory.videos.table == files.videos.table
     for index in (0, len(files) - 1):
-        ours, theirs = (pairs.draw(index, np.random.default_rng(3)) for pairs in (memory, files))
+        ours, theirs = (pairs.sample(index, np.random.default_rng(3)) for pairs in (memory, files))
         assert np.array_equal(ours["voice"], theirs["voice"]) and ours["index"] == theirs["index"] == index
         assert np.abs(ours["face"] - theirs["face"]).mean() < 0.1  # the files are JPEG
 
@@ -78,7 +78,7 @@ def test_draws_are_parts_of_the_videos_own_files(videos: VideoSet, people: Path)
     pairs = PairDataset(videos, data, 24, progress=False)
     seen = set()
     for seed in range(12):
-        drawn = pairs.draw(2, np.random.default_rng(seed))
+        drawn = pairs.sample(2, np.random.default_rng(seed))
         video = videos.videos[2]
         wholes = [bands_of_file(people / "wav" / path, data.voice) for path in video.voices]
         starts = [
@@ -107,14 +107,14 @@ def test_what_is_kept_in_memory_changes_nothing(videos: VideoSet) -> None:
     travelled = pickle.loads(pickle.dumps(kept))
     for pairs in (kept, travelled):
         for index in (0, 3):
-            one, other = (p.draw(index, np.random.default_rng(1)) for p in (plain, pairs))
+            one, other = (p.sample(index, np.random.default_rng(1)) for p in (plain, pairs))
             assert all(np.array_equal(one[key], other[key]) for key in one)
 
 
 def test_a_louder_clip_keeps_its_padding_silent(videos: VideoSet) -> None:
     plain = PairDataset(videos, DataConfig(), 24, progress=False)
     loud = PairDataset(videos, DataConfig(level_jitter=5.0), 24, progress=False)
-    a, b = (pairs.draw(0, np.random.default_rng(4))["voice"] for pairs in (plain, loud))
+    a, b = (pairs.sample(0, np.random.default_rng(4))["voice"] for pairs in (plain, loud))
     sounding = a.any(axis=1, keepdims=True) & np.ones_like(a, bool)
     gain = (b - a)[sounding]
     assert np.allclose(gain, gain[0], atol=1e-4) and abs(float(gain[0])) > 1e-3
@@ -123,7 +123,7 @@ def test_a_louder_clip_keeps_its_padding_silent(videos: VideoSet) -> None:
 
 def test_with_replacement_every_video_can_come_and_one_may_come_twice(videos: VideoSet) -> None:
     pairs = WithReplacement(PairDataset(videos, DataConfig(), 24, progress=False))
-    found = [pairs.draw(0, np.random.default_rng(seed))["index"] for seed in range(120)]
+    found = [pairs.sample(0, np.random.default_rng(seed))["index"] for seed in range(120)]
     assert set(found) == set(range(len(videos))) and len(pairs) == len(videos)
 
 
@@ -168,7 +168,7 @@ def test_no_videos_and_no_source_are_told(tiny: tuple[str, ...]) -> None:
         PairDataset(VideoSet(()), DataConfig(), 24)
     with pytest.raises(ValueError, match="--data"):
         open_training(config_of(tiny))
-    judged = config_of(tiny, "training.validate_every=2")
+    judged = config_of(tiny, "training.validation_interval=2")
     with pytest.raises(ValueError, match="--population has no validation files"):
         open_training(judged, population="tiny")
 
@@ -179,4 +179,4 @@ def test_unreadable_files_are_named_when_they_are_drawn(people: Path, tmp_path: 
     wav = next((people / "wav").rglob("*.wav"))
     videos = VideoSet((Video("N", "id", "v", (wav.name,), ("a.jpg",)),), wav.parent, tmp_path / "f")
     with pytest.raises(ValueError, match=r"a\.jpg"):
-        PairDataset(videos, DataConfig(), 24).draw(0, np.random.default_rng(0))
+        PairDataset(videos, DataConfig(), 24).sample(0, np.random.default_rng(0))

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
 from voiceface.datasets.corpus import Corpus, open_corpus
 from voiceface.datasets.identities import Identity
-from voiceface.datasets.trials.reading import read_list
+from voiceface.datasets.trials.reading import read_trial_list
 
 Call = Callable[..., int]
 
@@ -86,7 +86,7 @@ def places(people: Path) -> Places:
 
 def write_lists(folder: Path, corpus: Corpus) -> Path:
     """CMPC's lists in small, in the published forms."""
-    people = corpus.people
+    people = corpus.records
     (folder / "matching").mkdir(parents=True)
     (folder / "veriflist").mkdir()
     (folder / "retrieval").mkdir()
@@ -131,7 +131,7 @@ def test_every_list_is_found_and_strata_stand_in_order(lists: Path) -> None:
 
 
 def test_the_row_of_an_item_is_where_it_first_stands(lists: Path, corpus: Corpus) -> None:
-    found = read_list(lists / "matching" / "matching_v2f_U.csv", corpus)
+    found = read_trial_list(lists / "matching" / "matching_v2f_U.csv", corpus)
     rows = rows_of(found)
     lines = (lists / "matching" / "matching_v2f_U.csv").read_text().splitlines()
     for side, items in (("v", found.voices), ("f", found.faces)):
@@ -143,7 +143,7 @@ def test_figures_do_not_depend_on_processes_or_order(
     trained: Path, lists: Path, corpus: Corpus, places: Places
 ) -> None:
     model = cmpc2.load_embedder(trained)
-    found = read_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)
+    found = read_trial_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)
     one, other = (embed_list(model, found, places, workers=workers) for workers in (1, 3))
     for a, b in zip(one, other):
         assert np.array_equal(a.vectors, b.vectors)
@@ -153,7 +153,7 @@ def test_verification_means_are_those_of_five_clips_and_two_pictures(
     trained: Path, lists: Path, corpus: Corpus, places: Places
 ) -> None:
     model = cmpc2.load_embedder(trained)
-    found = read_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)
+    found = read_trial_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)
     voices, faces = embed_list(model, found, places)
     item, face = found.voices[3], found.faces[2]
     clips = voice_views(places.voice(item), model.voice, 5, (0, rows_of(found)["v"][item]))
@@ -168,7 +168,7 @@ def test_people_of_the_bank_are_marked(
     trained: Path, lists: Path, corpus: Corpus, places: Places, caplog: Any
 ) -> None:
     model = cmpc2.load_embedder(trained)
-    questions = [read_list(lists / "matching" / "matching_v2f_U.csv", corpus)]
+    questions = [read_trial_list(lists / "matching" / "matching_v2f_U.csv", corpus)]
     clean, *_ = evaluate_lists(model, questions, corpus, places, replicates=0)
     assert not clean.leaked and leak_notice(clean) == ""
     bank = [corpus.names[1], corpus.names[4]]
@@ -176,20 +176,20 @@ def test_people_of_the_bank_are_marked(
     assert marked.leaked == tuple(bank)
     assert leak_notice(marked).startswith(f"2 of the {len(corpus)} evaluated people have videos")
     assert "2 people are in the training data" in marked.table() and "are in the training data" in caplog.text
-    assert marked.lists[0].main.value == clean.lists[0].main.value
+    assert marked.lists[0].main_metric.value == clean.lists[0].main_metric.value
 
 
 def test_the_published_error_rate_is_an_option(
     trained: Path, lists: Path, corpus: Corpus, places: Places
 ) -> None:
     model = cmpc2.load_embedder(trained)
-    questions = [read_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)]
+    questions = [read_trial_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)]
     rate = {}
     for rule in ("interpolated", "corner"):
         chosen = model.config.evaluation.model_copy(update={"error_rate": rule})
         model.config = model.config.model_copy(update={"evaluation": chosen})
         results, *_ = evaluate_lists(model, questions, corpus, places, replicates=0)
-        rate[rule] = results.lists[0].figures["eer"].value
+        rate[rule] = results.lists[0].metrics["eer"].value
     scores, labels = results.lists[0].scores, results.lists[0].labels
     assert scores is not None and labels is not None
     alarm, hit, _ = roc_curve(labels, scores)
@@ -233,7 +233,7 @@ def test_the_command_takes_a_bank_and_warns(
 ) -> None:
     from cmpc2.lookup import TrainingVideo, write_training_table
 
-    known = corpus.people[0].identity
+    known = corpus.records[0].identity
     write_training_table(
         tmp_path / "bank.csv", [TrainingVideo(known.face_id, "1", known.voice_id, "f", "", "dev", "v")]
     )

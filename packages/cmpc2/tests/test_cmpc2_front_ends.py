@@ -188,12 +188,12 @@ def test_nothing_is_written(speech: Samples, tmp_path: Path, monkeypatch: pytest
 
 
 def test_other_rates_are_resampled_or_taken_as_they_are(speech: Samples, tmp_path: Path) -> None:
-    write_wav(tmp_path / "a.wav", speech, rate=8000)
+    write_wav(tmp_path / "a.wav", speech, sample_rate=8000)
     usual = bands_of_file(tmp_path / "a.wav", VoiceConfig())
     assert usual.shape == (64, 401)  # four seconds at 16 kHz
     plain = VoiceConfig(front_end="sphinx", rates="published", least=1, unvoiced="keep")
     assert bands_of_file(tmp_path / "a.wav", plain).shape[1] <= 201
-    write_wav(tmp_path / "b.wav", speech, rate=11025)
+    write_wav(tmp_path / "b.wav", speech, sample_rate=11025)
     with pytest.raises(SpeechError, match=r"11025 Hz.*8000, 16000 or 32000"):
         bands_of_file(tmp_path / "b.wav", plain)
     with pytest.raises(AudioError, match="11025 Hz"):

@@ -14,11 +14,11 @@ from cmpc2.lookup import read_training_table
 from cmpc2.published import read_memory
 from voiceface.checkpoints.native import load_model, load_state
 from voiceface.testing import fault_injection, runs
-from voiceface.testing.fault_injection import Trial
-from voiceface.testing.runs import Words, log_of, outcome
+from voiceface.testing.fault_injection import InterruptibleRun
+from voiceface.testing.runs import ArgumentsBuilder, read_log_without_clock, run_outcome
 
 Call = Callable[..., Any]
-WORDS = ("training.max_iter=8", "training.save_every=3")
+WORDS = ("training.max_steps=8", "training.checkpoint_interval=3")
 FILES = ("model.safetensors", "memory.safetensors")
 
 
@@ -28,8 +28,11 @@ FILES = ("model.safetensors", "memory.safetensors")
 def test_a_run_leaves_model_memory_and_table(trained: Path) -> None:
     model = cmpc2.load_embedder(trained)
     table, memory = read_training_table(trained / "training.csv"), read_memory(trained / "memory.safetensors")
-    assert set(model.names or ()) == {row.identity for row in table} and len(model.names or ()) == 8
-    assert "invented people" in model.notice
+    assert (
+        set(model.identity_names or ()) == {row.identity for row in table}
+        and len(model.identity_names or ()) == 8
+    )
+    assert "invented people" in model.disclaimer
     assert [len(c) for c in memory.centroids] == [2, 3] and len(memory.assignment[0]) == len(table)
     stored = load_model(trained / "memory.safetensors", system="cmpc2", kind="memory")
     bank = stored.state["bank/face"]
@@ -38,15 +41,15 @@ def test_a_run_leaves_model_memory_and_table(trained: Path) -> None:
 
 
 def test_terms_appear_with_the_first_clustering_and_stay(trained: Path) -> None:
-    found = log_of(trained)
+    found = read_log_without_clock(trained)
     assert [row["prototype"] > 0 for row in found] == [False, False, True, True, True, True]
     assert [row["weight"] < 1 for row in found] == [False, False, True, True, True, True]
 
 
 def test_published_clusterings_serve_one_iteration(train: Call, tmp_path: Path) -> None:
-    words = ["training.max_iter=6", "training.save_every=2"]
+    words = ["training.max_steps=6", "training.checkpoint_interval=2"]
     assert train(tmp_path / "run", *words, cfg="published") == 0
-    found = log_of(tmp_path / "run")
+    found = read_log_without_clock(tmp_path / "run")
     assert [row["prototype"] > 0 for row in found] == [False, False, True, False, True, False]
     assert (tmp_path / "run" / "checkpoints" / "best.safetensors").is_file()
     lowest = min(row["total_loss"] for row in found if row["step"] % 2 == 1)
@@ -55,26 +58,26 @@ def test_published_clusterings_serve_one_iteration(train: Call, tmp_path: Path) 
 
 
 def test_a_validation_list_judges_the_model(train: Call, tmp_path: Path) -> None:
-    words = ["training.max_iter=4", "training.validate_every=2", "training.best=validation"]
+    words = ["training.max_steps=4", "training.validation_interval=2", "training.best=validation"]
     assert train(tmp_path / "run", *words) == 0
-    judged = [row for row in log_of(tmp_path / "run") if "val/accuracy" in row]
+    judged = [row for row in read_log_without_clock(tmp_path / "run") if "val/accuracy" in row]
     assert [row["step"] for row in judged] == [2, 4]
-    trained_on = cmpc2.load_embedder(tmp_path / "run").names
+    trained_on = cmpc2.load_embedder(tmp_path / "run").identity_names
     assert trained_on is not None and len(trained_on) == 8, "those who judge take no part in training"
 
 
 def test_the_loss_falls(train: Call, tmp_path: Path) -> None:
     """Twenty videos are learnt by heart."""
-    words = ["training.max_iter=60", "loss.prototypes=false", "loss.recalibration.enabled=false"]
-    words += ["loss.temperature=0.1", "optimiser.max_lr=0.01", "training.save_every=60"]
+    words = ["training.max_steps=60", "loss.prototypes=false", "loss.recalibration.enabled=false"]
+    words += ["loss.temperature=0.1", "optimiser.max_lr=0.01", "training.checkpoint_interval=60"]
     assert train(tmp_path / "run", "--splits", "train", *words) == 0
-    found = [row["total_loss"] for row in log_of(tmp_path / "run")]
+    found = [row["total_loss"] for row in read_log_without_clock(tmp_path / "run")]
     assert sum(found[-5:]) < 0.6 * sum(found[:5])
 
 
 def test_a_run_can_begin_with_another_model(train: Call, trained: Path, tmp_path: Path) -> None:
     start = trained / "model.safetensors"
-    words = ["training.max_iter=3", "optimiser.max_lr=1.0e-9", "optimiser.min_lr=0.0"]
+    words = ["training.max_steps=3", "optimiser.max_lr=1.0e-9", "optimiser.min_lr=0.0"]
     assert train(tmp_path / "run", "--checkpoint", start, *words) == 0
     first, last = load_model(start).state, load_model(tmp_path / "run" / "model.safetensors").state
     key = "face_subnet.layer2.0.conv1.weight"
@@ -86,8 +89,8 @@ def test_published_features_train_through_a_table(
 ) -> None:
     assert call("features", people / "wav", "--out", tmp_path / "spec") == 0
     words = ["--table", trained / "training.csv", "--voice-root", tmp_path / "spec"]
-    assert train(tmp_path / "run", *words, "training.max_iter=6", "training.save_every=2") == 0
-    assert outcome(tmp_path / "run")[0] == outcome(trained)[0], "stored features give the same run"
+    assert train(tmp_path / "run", *words, "training.max_steps=6", "training.checkpoint_interval=2") == 0
+    assert run_outcome(tmp_path / "run")[0] == run_outcome(trained)[0], "stored features give the same run"
 
 
 # bad input
@@ -117,7 +120,7 @@ def test_other_videos_cannot_go_on_with_a_run(
     train: Call, capsys: Any, trained: Path, tmp_path: Path
 ) -> None:
     shutil.copytree(trained, tmp_path / "run")
-    words = ["--resume", "training.max_iter=6", "training.save_every=2"]
+    words = ["--resume", "training.max_steps=6", "training.checkpoint_interval=2"]
     assert "begun with other training people" in said_by(train, capsys, *words, out=tmp_path / "run")
 
 
@@ -125,52 +128,56 @@ def test_other_videos_cannot_go_on_with_a_run(
 
 
 @pytest.fixture(scope="module")
-def words_of(people: Path, tiny: tuple[str, ...]) -> Words:
+def words_of(people: Path, tiny: tuple[str, ...]) -> ArgumentsBuilder:
     """Command line of a run into a folder."""
-    return lambda out, *more: runs.words_of(people, out, "main", (*tiny, *WORDS), more)
+    return lambda out, *more: runs.training_arguments(people, out, "main", (*tiny, *WORDS), more)
 
 
 @pytest.fixture(scope="module")
-def trial(words_of: Words, processes: ForkServerContext, tmp_path_factory: pytest.TempPathFactory) -> Trial:
+def trial(
+    words_of: ArgumentsBuilder, processes: ForkServerContext, tmp_path_factory: pytest.TempPathFactory
+) -> InterruptibleRun:
     """A run that tests interrupt, and the same one left alone."""
-    found = Trial("cmpc2.train", words_of, tmp_path_factory.mktemp("whole") / "run", FILES)
-    assert found.train(found.whole) == 0
+    found = InterruptibleRun("cmpc2.train", words_of, tmp_path_factory.mktemp("whole") / "run", FILES)
+    assert found.train(found.reference_run) == 0
     return found
 
 
-def test_the_run_has_something_to_lose(trial: Trial) -> None:
+def test_the_run_has_something_to_lose(trial: InterruptibleRun) -> None:
     """Banks and clusterings differ from those of a fresh run, so that forgetting them would show."""
-    tracked = load_state(trial.whole / "state.safetensors")["tracked"]["memory"]
+    tracked = load_state(trial.reference_run / "state.safetensors")["tracked"]["memory"]
     assert tracked["clusterings"] is not None and len(tracked["clusterings"]["face"]) == 2
-    assert all(row["prototype"] > 0 for row in log_of(trial.whole)[2:])
+    assert all(row["prototype"] > 0 for row in read_log_without_clock(trial.reference_run)[2:])
 
 
-def test_killed_at_random_moments_it_ends_the_same(trial: Trial, start: Call, tmp_path: Path) -> None:
-    fault_injection.killed_at_random_moments(trial, start, tmp_path / "run", kills=1)
+def test_killed_at_random_moments_it_ends_the_same(
+    trial: InterruptibleRun, start: Call, tmp_path: Path
+) -> None:
+    fault_injection.check_killed_at_random_times(trial, start, tmp_path / "run", kills=1)
 
 
 @pytest.mark.parametrize("number", [1, 3])  # the first state, a later one: between two clusterings
 def test_killed_inside_a_save_it_ends_the_same(
-    trial: Trial, start: Call, tmp_path: Path, number: int
+    trial: InterruptibleRun, start: Call, tmp_path: Path, number: int
 ) -> None:
-    fault_injection.killed_inside_a_save(trial, start, tmp_path / "run", number)
+    fault_injection.check_killed_during_save(trial, start, tmp_path / "run", number)
 
 
-def test_a_finished_run_resumed_stays_as_it_is(trial: Trial) -> None:
-    fault_injection.resumed_when_finished(trial)
+def test_a_finished_run_resumed_stays_as_it_is(trial: InterruptibleRun) -> None:
+    fault_injection.check_resumed_when_finished(trial)
 
 
 # two processes
 
 
-def test_two_processes_take_the_steps_of_one(trial: Trial, start: Call, tmp_path: Path) -> None:
+def test_two_processes_take_the_steps_of_one(trial: InterruptibleRun, start: Call, tmp_path: Path) -> None:
     """Negatives, banks, clusterings and batch statistics are those of the whole batch."""
-    slow = ("optimiser.max_lr=0.0005", "training.max_iter=5", "clustering.start=1")
+    slow = ("optimiser.max_lr=0.0005", "training.max_steps=5", "clustering.start=1")
     out, alone, errors = tmp_path / "run", tmp_path / "alone", tmp_path / "errors"
-    command = partial(fault_injection.as_program, trial.module)
-    fault_injection.in_two_processes(start, command, trial.words(out, *slow), errors)
+    command = partial(fault_injection.run_as_program, trial.module)
+    fault_injection.run_in_two_processes(start, command, trial.build_arguments(out, *slow), errors)
     assert trial.train(alone, *slow) == 0
-    ours, theirs = log_of(out), log_of(alone)
+    ours, theirs = read_log_without_clock(out), read_log_without_clock(alone)
     assert ours[-1]["prototype"] > 0
     for mine, other in zip(ours, theirs, strict=True):
         assert mine == pytest.approx(other, rel=2e-3, abs=1e-5)

@@ -6,10 +6,10 @@ import sys
 from typing import TYPE_CHECKING
 
 import pytest
-from voiceface.testing.runs import one_thread
+from voiceface.testing.runs import use_one_thread
 
 if TYPE_CHECKING:
-    from perceptionist.dataset.records import People
+    from perceptionist.dataset.records import VoiceFaceDataset
 
 NAME = "perceptionist.sim3dr._raster"
 
@@ -22,25 +22,27 @@ if "SIM3DR_KERNEL" in os.environ:
 @pytest.fixture(scope="session", autouse=True)
 def single_thread() -> None:
     """Bit-identity needs the same number of threads everywhere."""
-    one_thread()
+    use_one_thread()
 
 
-def drawn(split: str) -> "People":
+def synthetic_dataset(split: str) -> "VoiceFaceDataset":
     """People of a split, invented."""
-    from perceptionist.dataset.synthetic import invented_people
-    from perceptionist.face_models.io import open_face_model
-    from small_perceptionist_runs import SIZES
+    from perceptionist.dataset.synthetic import generate_synthetic_dataset
+    from perceptionist.face_models.io import resolve_face_model
+    from small_perceptionist_runs import TINY_SIZES
 
-    return invented_people("tiny", split, open_face_model(), workers=1, progress=False, **SIZES)
+    return generate_synthetic_dataset(
+        "tiny", split, resolve_face_model(), num_workers=1, progress=False, **TINY_SIZES
+    )
 
 
 @pytest.fixture(scope="session")
-def people() -> "People":
+def people() -> "VoiceFaceDataset":
     """Eight people to learn from."""
-    return drawn("train")
+    return synthetic_dataset("train")
 
 
 @pytest.fixture(scope="session")
-def judges() -> "People":
+def judges() -> "VoiceFaceDataset":
     """Four people to be judged by."""
-    return drawn("val")
+    return synthetic_dataset("val")

@@ -7,7 +7,7 @@ import numpy as np
 GRID = 2048
 
 
-def draw(vertices, triangles, depth, rule, *, colors=None, image=None, alpha=1.0, reverse=False):
+def render(vertices, triangles, depth, rule, *, colors=None, image=None, alpha=1.0, reverse=False):
     """Draw into `image` (or nothing) and `depth`; triangle numbers and weights of what is seen come back."""
     height, width = depth.shape
     ids, weights = np.full(depth.shape, -1, np.int32), np.zeros((*depth.shape, 3), np.float32)
@@ -15,11 +15,13 @@ def draw(vertices, triangles, depth, rule, *, colors=None, image=None, alpha=1.0
     with np.errstate(all="ignore"):
         for number, corners in enumerate(triangles):
             points = vertices[corners]
-            box = box_of(points, rule, height, width) if np.isfinite(points).all() else None
+            box = pixel_bounds(points, rule, height, width) if np.isfinite(points).all() else None
             if box is None:
                 continue
             columns, rows = np.meshgrid(np.arange(box[0], box[1] + 1), np.arange(box[2], box[3] + 1))
-            inside, shares = (top_left if rule == "top_left" else published)(points, columns, rows, rule)
+            inside, shares = (top_left_coverage if rule == "top_left" else published_coverage)(
+                points, columns, rows, rule
+            )
             z = shares[0] * points[0, 2] + shares[1] * points[1, 2] + shares[2] * points[2, 2]
             seen = inside & (z > depth[rows, columns])
             y, x = rows[seen], columns[seen]
@@ -37,7 +39,7 @@ def draw(vertices, triangles, depth, rule, *, colors=None, image=None, alpha=1.0
     return ids, weights
 
 
-def box_of(points, rule, height, width):
+def pixel_bounds(points, rule, height, width):
     """First and last column, first and last row that may be covered; None if there are none."""
     xy = points[:, :2].astype(np.float64)
     if rule == "top_left":
@@ -54,7 +56,7 @@ def box_of(points, rule, height, width):
     return box if box[0] <= box[1] and box[2] <= box[3] else None
 
 
-def published(points, columns, rows, rule):
+def published_coverage(points, columns, rows, rule):
     """Specification, section 10.2, in float32."""
     p0, p1, p2 = points[:, :2]
     (ax, ay), (bx, by) = p2 - p0, p1 - p0
@@ -72,15 +74,15 @@ def published(points, columns, rows, rule):
     return inside, (w, v, u)
 
 
-def top_left(points, columns, rows, rule):
+def top_left_coverage(points, columns, rows, rule):
     """Edge functions in double on a grid, each edge computed alike whichever triangle asks."""
     x, y = np.rint(points[:, :2].astype(np.float64) * GRID).T
-    area = edge(x[0], y[0], x[1], y[1], x[2], y[2])
+    area = edge_function(x[0], y[0], x[1], y[1], x[2], y[2])
     if area == 0:
         return np.zeros(columns.shape, bool), [np.zeros(columns.shape, np.float32)] * 3
     side, inside, sides = np.sign(area), np.ones(columns.shape, bool), []
     for a, b in ((1, 2), (2, 0), (0, 1)):
-        value = side * edge(x[a], y[a], x[b], y[b], float(GRID) * columns, float(GRID) * rows)
+        value = side * edge_function(x[a], y[a], x[b], y[b], float(GRID) * columns, float(GRID) * rows)
         right, down = side * (x[b] - x[a]), side * (y[b] - y[a])
         owned = down < 0 or (down == 0 and right > 0)  # the inside lies to the right of it, or below it
         inside &= (value >= 0) if owned else (value > 0)
@@ -89,7 +91,7 @@ def top_left(points, columns, rows, rule):
     return inside, [(value * inverse).astype(np.float32) for value in sides]
 
 
-def edge(ax, ay, bx, by, px, py):
+def edge_function(ax, ay, bx, by, px, py):
     """Which side of a-b the points lie on, from the smaller end to the greater."""
     if (ax, ay) > (bx, by):
         return -((ax - bx) * (py - by) - (ay - by) * (px - bx))

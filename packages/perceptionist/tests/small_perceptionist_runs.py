@@ -4,37 +4,42 @@ from perceptionist.config import PerceptionistConfig
 from voiceface.runtime.config import load_config
 
 KINDS = ("expert", "speaker", "supervised", "unsupervised")
-STAGE = "[{expansion: 1.0, channels: 8, blocks: 1, stride: 2}]"
-IMAGE = ("side=32", "stem=4", f"stages={STAGE}", "features=16", "inter=1")
-VOICE = ("networks.voice.channels=[8,8]", "networks.voice.embedding=16")
-COMMON = ("training.batch_size=4", "training.log_every=1", "training.save_every=1", "training.workers=0")
-PUBLISHED = (  # what the quick cascade changes; test_perceptionist_repairs.py has the changes
-    "losses.pictures.pixels=0",
-    "losses.distillation.into_generator=true",
-    "data.faces=any",
-    "training.student=random",
-    "training.faces_first=0",
-    "training.student_after=0",
-    "training.face_rate=1",
+TINY_STAGE = "[{expansion: 1.0, channels: 8, blocks: 1, stride: 2}]"
+TINY_IMAGE_NETWORK = ("side=32", "stem=4", f"stages={TINY_STAGE}", "features=16", "inter=1")
+TINY_VOICE_NETWORK = ("networks.voice.channels=[8,8]", "networks.voice.embedding_dim=16")
+COMMON = (
+    "training.batch_size=4",
+    "training.log_interval=1",
+    "training.checkpoint_interval=1",
+    "training.num_workers=0",
+)
+PUBLISHED_OVERRIDES = (  # what the quick cascade changes; test_perceptionist_repairs.py has the changes
+    "losses.generator.pixel_weight=0",
+    "losses.distillation.update_generator=true",
+    "data.face_sampling=independent",
+    "training.student_init=random",
+    "training.face_pretraining_steps=0",
+    "training.student_start_step=0",
+    "training.discriminator_lr_factor=1",
 )
 TINY = {
-    "expert": tuple(f"networks.expert.{word}" for word in IMAGE),
-    "speaker": VOICE,
-    "supervised": (*VOICE, "networks.head.embedding=16", "training.validate_every=2"),
+    "expert": tuple(f"networks.expert.{word}" for word in TINY_IMAGE_NETWORK),
+    "speaker": TINY_VOICE_NETWORK,
+    "supervised": (*TINY_VOICE_NETWORK, "networks.head.embedding_dim=16", "training.validation_interval=2"),
     "unsupervised": (
-        *VOICE,
-        *(f"networks.student.{word}" for word in IMAGE),
-        "networks.generator.embedding=16",
+        *TINY_VOICE_NETWORK,
+        *(f"networks.student.{word}" for word in TINY_IMAGE_NETWORK),
+        "networks.generator.embedding_dim=16",
         "networks.generator.channels=[8,8,8]",
         "networks.face.channels=[8,8,8]",
-        "training.validate_every=2",
-        *PUBLISHED,
+        "training.validation_interval=2",
+        *PUBLISHED_OVERRIDES,
     ),
 }
-SIZES = {"train": 8, "val": 4, "test": 3, "clip_seconds": 1.0}
+TINY_SIZES = {"train": 8, "val": 4, "test": 3, "clip_seconds": 1.0}
 
 
-def config_of(kind: str, *words: str, cfg: str = "quick_") -> PerceptionistConfig:
+def tiny_config(kind: str, *words: str, cfg: str = "quick_") -> PerceptionistConfig:
     name = cfg + kind if cfg.endswith("_") else cfg
-    overrides = (*COMMON, "training.max_iter=2", *TINY[kind], *words)
+    overrides = (*COMMON, "training.max_steps=2", *TINY[kind], *words)
     return load_config(name, PerceptionistConfig, "perceptionist", overrides)

@@ -3,36 +3,38 @@
 from pathlib import Path
 
 import torch
-from perceptionist.config import PerceptionistConfig, stored
+from perceptionist.config import PerceptionistConfig, config_to_dict
 from perceptionist.generator import Generator, GeneratorConfig
-from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig, Stage
-from perceptionist.models import Supervised
+from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig, StageConfig
+from perceptionist.models import SupervisedModel
 from perceptionist.supervised_head import SupervisedHeadConfig
 from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig
 from torch import nn
 from voiceface.checkpoints.native import save_model
 
-VOICE = VoiceNetworkConfig(channels=(24, 24), embedding=16)
-NOTICE = "Invented people only."
+VOICE = VoiceNetworkConfig(channels=(24, 24), embedding_dim=16)
+DISCLAIMER = "Invented people only."
 
 
-def supervised_weights(path: Path, seed: int = 0) -> Path:
+def write_supervised_checkpoint(path: Path, seed: int = 0) -> Path:
     """A supervised model of the embedded head."""
     torch.manual_seed(seed)
-    head = SupervisedHeadConfig(embedding=16)
+    head = SupervisedHeadConfig(embedding_dim=16)
     networks = {"voice": VOICE.model_dump(), "head": head.model_dump()}
-    return _written(path, "supervised", Supervised(VOICE, head), networks, {"supervised": {}}, {})
+    return _write_checkpoint(
+        path, "supervised", SupervisedModel(VOICE, head), networks, {"supervised": {}}, {}
+    )
 
 
-def unsupervised_weights(path: Path, seed: int = 0) -> Path:
+def write_unsupervised_checkpoint(path: Path, seed: int = 0) -> Path:
     """An unsupervised model with generator, student and expert."""
     torch.manual_seed(seed)
-    generator = GeneratorConfig(embedding=16, channels=(16, 8, 8, 8, 8))
+    generator = GeneratorConfig(embedding_dim=16, channels=(16, 8, 8, 8, 8))
     stages = (
-        Stage(expansion=1, channels=8, blocks=1, stride=2),
-        Stage(expansion=2, channels=8, blocks=2, stride=2),
+        StageConfig(expansion=1, channels=8, blocks=1, stride=2),
+        StageConfig(expansion=2, channels=8, blocks=2, stride=2),
     )
-    student = ImageTo3DConfig(stem=8, stages=stages, features=32, inter=1, texture=0)
+    student = ImageTo3DConfig(stem=8, stages=stages, num_features=32, inter_block=1, texture=0)
     parts = nn.ModuleDict(
         {
             "e": VoiceNetwork(VOICE),
@@ -48,15 +50,22 @@ def unsupervised_weights(path: Path, seed: int = 0) -> Path:
     networks = {"voice": VOICE, "generator": generator, "student": student}
     plain = {name: config.model_dump() for name, config in networks.items()} | {"face": face}
     extra = {"expert": student.model_dump()}
-    return _written(path, "unsupervised", parts, plain, {"distillation": {}}, extra)
+    return _write_checkpoint(path, "unsupervised", parts, plain, {"distillation": {}}, extra)
 
 
-def _written(path: Path, kind: str, model: nn.Module, networks: dict, losses: dict, extra: dict) -> Path:
+def _write_checkpoint(
+    path: Path, kind: str, model: nn.Module, networks: dict, losses: dict, extra: dict
+) -> Path:
     config = PerceptionistConfig.model_validate(
         {"name": "small", "kind": kind, "networks": networks, "losses": losses}
     )
-    extra = {"names": [], "face_model": "population", "notice": NOTICE} | extra
+    extra = {"names": [], "face_model": "population", "notice": DISCLAIMER} | extra
     save_model(
-        path, model.state_dict(), system="perceptionist", kind=kind, config=stored(config), extra=extra
+        path,
+        model.state_dict(),
+        system="perceptionist",
+        kind=kind,
+        config=config_to_dict(config),
+        extra=extra,
     )
     return path

@@ -2,30 +2,36 @@
 
 import pytest
 import torch
-from perceptionist.cascade import Cascade, CascadeConfig, discriminator_side, generator_side, see
+from perceptionist.cascade import (
+    Cascade,
+    CascadeConfig,
+    compute_discriminator_losses,
+    compute_generator_losses,
+    run_expert_and_student,
+)
 from perceptionist.face_network import FaceNetworkConfig
 from perceptionist.generator import GeneratorConfig
-from perceptionist.image_to_3d import ImageTo3DConfig, Stage
-from perceptionist.losses import total
+from perceptionist.image_to_3d import ImageTo3DConfig, StageConfig
+from perceptionist.losses import sum_terms
 from perceptionist.voice_network import VoiceNetworkConfig
 from torch import Tensor, nn
-from voiceface.models.contexts import held
+from voiceface.models.contexts import parameters_frozen
 
 STUDENT = ImageTo3DConfig(
-    side=24,
+    image_size=24,
     stem=4,
-    stages=(Stage(expansion=2, channels=4, blocks=1, stride=1),),
-    features=8,
-    inter=1,
+    stages=(StageConfig(expansion=2, channels=4, blocks=1, stride=1),),
+    num_features=8,
+    inter_block=1,
     shape=4,
     expression=2,
     texture=0,
     dropout=0,
 )
 CONFIG = CascadeConfig(
-    voice=VoiceNetworkConfig(bands=5, channels=(6,), embedding=4),
-    generator=GeneratorConfig(embedding=4, channels=(6, 5, 4)),
-    face=FaceNetworkConfig(channels=(4, 5, 6), embedding=4),
+    voice=VoiceNetworkConfig(n_mels=5, channels=(6,), embedding_dim=4),
+    generator=GeneratorConfig(embedding_dim=4, channels=(6, 5, 4)),
+    face=FaceNetworkConfig(channels=(4, 5, 6), embedding_dim=4),
     student=STUDENT,
     expert=STUDENT.model_copy(update={"stem": 6, "texture": 3}),
 )
@@ -49,21 +55,23 @@ def run(cascade: Cascade, batches: int = 3) -> tuple[dict[str, Tensor], dict[str
     torch.manual_seed(2)
     voices = [torch.randn(4, 5, 20) for _ in range(batches)]
     labels = torch.tensor([0, 1, 2, 0])
-    pictures = cascade.pictures(voices, 0.05 * torch.randn(4, 4))
-    first = discriminator_side(cascade, torch.randn(4, 3, 16, 16), pictures[0], labels)
-    second = generator_side(cascade, pictures[0], see(cascade, pictures, mesh), labels)
+    pictures = cascade.generate_images(voices, 0.05 * torch.randn(4, 4))
+    first = compute_discriminator_losses(cascade, torch.randn(4, 3, 16, 16), pictures[0], labels)
+    second = compute_generator_losses(
+        cascade, pictures[0], run_expert_and_student(cascade, pictures, mesh), labels
+    )
     return first, second
 
 
 def test_each_side_moves_its_own_networks_only() -> None:
     cascade = small().train()
     first, second = run(cascade)
-    total(first).backward(retain_graph=True)
+    sum_terms(first).backward(retain_graph=True)
     assert [touched(part) for part in (cascade.f, cascade.d, cascade.c)] == [{True}] * 3
     assert touched(cascade.g) == touched(cascade.student) == {False}
     for part in (cascade.f, cascade.d, cascade.c):
         part.zero_grad()
-    total(second).backward()
+    sum_terms(second).backward()
     assert True in touched(cascade.g) and True in touched(cascade.student)
     for part in (cascade.e, cascade.expert, cascade.f, cascade.d, cascade.c):
         assert touched(part) == {False}
@@ -79,8 +87,8 @@ def test_names_of_the_terms() -> None:
 
 def test_the_expert_passes_a_gradient_on_to_the_generator() -> None:
     cascade = small().train()
-    picture = cascade.pictures([torch.randn(4, 5, 20)])[0]
-    seen = see(cascade, [picture], mesh)
+    picture = cascade.generate_images([torch.randn(4, 5, 20)])[0]
+    seen = run_expert_and_student(cascade, [picture], mesh)
     seen.expert_vertices.sum().backward()
     assert True in touched(cascade.g) and touched(cascade.student) == {False}
 
@@ -107,7 +115,7 @@ def test_noise_is_shared_and_the_length_is_one() -> None:
     plain = cascade.embed(voice)
     torch.testing.assert_close(plain.norm(dim=1), torch.ones(4))
     torch.testing.assert_close(embedding, torch.nn.functional.normalize(plain + noise, dim=1))
-    one, other = cascade.pictures([voice, voice], noise)
+    one, other = cascade.generate_images([voice, voice], noise)
     assert torch.equal(one, other)
 
 
@@ -121,7 +129,7 @@ def test_voice_to_parameters_goes_through_the_picture() -> None:
 def test_held_parameters_learn_again_afterwards() -> None:
     layer, x = nn.Linear(3, 2), torch.randn(4, 3, requires_grad=True)
     layer.bias.requires_grad_(False)
-    with held(layer):
+    with parameters_frozen(layer):
         loss = layer(x).square().sum()
     loss.backward()
     assert layer.weight.grad is None and x.grad.abs().max() > 0
@@ -130,6 +138,8 @@ def test_held_parameters_learn_again_afterwards() -> None:
 
 def test_networks_that_do_not_fit_are_refused() -> None:
     with pytest.raises(ValueError, match="gives 4 numbers, the generator takes 9"):
-        Cascade(CONFIG.model_copy(update={"generator": GeneratorConfig(embedding=9, channels=(6, 5, 4))}), 3)
+        Cascade(
+            CONFIG.model_copy(update={"generator": GeneratorConfig(embedding_dim=9, channels=(6, 5, 4))}), 3
+        )
     with pytest.raises(ValueError, match="16 pixels, the face network takes 8"):
         Cascade(CONFIG.model_copy(update={"face": FaceNetworkConfig(channels=(4, 5))}), 3)

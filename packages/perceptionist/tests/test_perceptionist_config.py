@@ -3,29 +3,29 @@
 from typing import Any
 
 import pytest
-from perceptionist.config import PerceptionistConfig, stored
-from perceptionist.train import make_schedule
-from small_perceptionist_runs import KINDS, config_of
+from perceptionist.config import PerceptionistConfig, config_to_dict
+from perceptionist.train import build_lr_schedule
+from small_perceptionist_runs import KINDS, tiny_config
 from voiceface.runtime.config import ConfigError, load_config
 from voiceface.testing import configurations
 
 
 def bundled(name: str) -> dict[str, Any]:
-    return configurations.bundled("perceptionist", name, PerceptionistConfig, stored)
+    return configurations.load_bundled_values("perceptionist", name, PerceptionistConfig, config_to_dict)
 
 
 def test_every_bundled_file_is_complete_and_named_after_itself() -> None:
-    names = configurations.require_complete("perceptionist", PerceptionistConfig, stored)
+    names = configurations.assert_complete("perceptionist", PerceptionistConfig, config_to_dict)
     assert {*KINDS, *(f"quick_{kind}" for kind in KINDS), "published_unsupervised"} <= set(names)
 
 
 def test_published_and_meant_differ_in_the_quirks_only() -> None:
     meant, published = bundled("unsupervised"), bundled("published_unsupervised")
-    assert configurations.changes(meant, published) == {
+    assert configurations.changed_values(meant, published) == {
         "name": "published_unsupervised",
-        "losses.distillation.order": "target_first",
-        "losses.triplet.form": "axis",
-        "data.triplets": "published",
+        "losses.distillation.pkt_order": "target_first",
+        "losses.triplet.distance": "axis",
+        "data.triplet_sampling": "published",
         "training.voice_network": "batch_statistics",
         "evaluation.mean_over": "files",
     }
@@ -36,18 +36,18 @@ def test_the_cascade_has_the_published_numbers() -> None:
     found = bundled("unsupervised")
     expected = {
         "networks.generator.channels": [1024, 512, 256, 128, 64],
-        "networks.student.side": 120,
-        "losses.distillation.vertices": 0.5,
-        "losses.distillation.transfer": 10000.0,
+        "networks.student.image_size": 120,
+        "losses.distillation.vertex_weight": 0.5,
+        "losses.distillation.pkt_weight": 10000.0,
         "losses.triplet.weight": 1.5,
-        "data.frames.file": 800,
-        "data.frames.shortest": 300,
+        "data.frames.clip": 800,
+        "data.frames.min_crop": 300,
         "optimiser.lr": 2e-4,
         "optimiser.betas": [0.5, 0.999],
-        "training.max_iter": 50_000,
+        "training.max_steps": 50_000,
         "training.batch_size": 64,
-        "training.noise": 0.05,
-        "training.validate_every": 2000,
+        "training.embedding_noise_std": 0.05,
+        "training.validation_interval": 2000,
     }
     assert {key: found[key] for key in expected} == expected
 
@@ -61,7 +61,7 @@ def test_a_voice_network_that_was_trained_before_fits_the_cascade(size: str, sou
 
 
 def test_the_rate_of_an_expert_follows_the_published_epochs() -> None:
-    rate = make_schedule(load_config("expert", PerceptionistConfig, "perceptionist"))
+    rate = build_lr_schedule(load_config("expert", PerceptionistConfig, "perceptionist"))
     epoch = 664
     steps = (0, 5 * epoch - 1, 5 * epoch, 48 * epoch, 48 * epoch + 1, 64 * epoch + 1)
     assert [rate(step) for step in steps] == pytest.approx([0.016, 0.016, 0.08, 0.08, 0.016, 0.0032])
@@ -74,10 +74,10 @@ def test_the_rate_of_an_expert_follows_the_published_epochs() -> None:
         ("expert", "networks.voice={}", "networks.voice"),
         ("unsupervised", "training.voice_network=trained", "training.voice_network"),
         ("supervised", "training.voice_network=batch_statistics", "training.voice_network"),
-        ("supervised", "data.frames.longest=900", "longest"),
+        ("supervised", "data.frames.max_crop=900", "longest"),
         ("supervised", "losses.supervised.sclae=1.0", "losses.supervised.scale"),
     ],
 )
 def test_sections_that_do_not_fit_the_kind_are_refused(kind: str, word: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
-        config_of(kind, word)
+        tiny_config(kind, word)

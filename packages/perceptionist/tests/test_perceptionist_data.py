@@ -4,12 +4,12 @@ from pathlib import Path
 
 import pytest
 from perceptionist.dataset.published_lists import (
-    HELD_OUT_LETTERS,
-    TRAINING_LETTERS,
+    HELD_OUT_INITIALS,
+    TRAINING_INITIALS,
     DataError,
-    in_split,
-    read_names,
-    training_lists,
+    build_training_lists,
+    is_in_split,
+    read_identity_names,
 )
 from voiceface.datasets.identities import IdentityError
 
@@ -46,11 +46,11 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_people_with_both_kinds_in_alphabetical_order(root: Path) -> None:
-    names = read_names(root / "vox1_meta.csv")
+    names = read_identity_names(root / "vox1_meta.csv")
     assert names["id3"] == "Gus_Three"  # every row counts, whatever its set
-    found = training_lists(root / "fbank", root / "faces", names)
-    assert found.names == ("Fay_One", "Gus_Three", "Hal_Five", "Zoe")
-    voices = [(item.path, item.name, item.label) for item in found.voices]
+    found = build_training_lists(root / "fbank", root / "faces", names)
+    assert found.identities == ("Fay_One", "Gus_Three", "Hal_Five", "Zoe")
+    voices = [(item.path, item.identity, item.label) for item in found.voices]
     assert voices == [
         ("Hal_Five/v/1.npy", "Hal_Five", 2),
         ("id1/a/2.npy", "Fay_One", 0),
@@ -65,25 +65,25 @@ def test_people_with_both_kinds_in_alphabetical_order(root: Path) -> None:
 
 
 def test_letters_part_the_people(root: Path) -> None:
-    names = read_names(root / "vox1_meta.csv")
-    held_out = training_lists(root / "fbank", root / "faces", names, HELD_OUT_LETTERS)
-    assert held_out.names == ("Ada_Two",)
-    assert [in_split(name, TRAINING_LETTERS) for name in ("Fay", "Eva", "fay", "")] == [
+    names = read_identity_names(root / "vox1_meta.csv")
+    held_out = build_training_lists(root / "fbank", root / "faces", names, HELD_OUT_INITIALS)
+    assert held_out.identities == ("Ada_Two",)
+    assert [is_in_split(name, TRAINING_INITIALS) for name in ("Fay", "Eva", "fay", "")] == [
         True,
         False,
         False,
         False,
     ]
-    assert not set(TRAINING_LETTERS) & set(HELD_OUT_LETTERS)
-    pictures = training_lists(root / "fbank", root / "faces", names, face_suffixes=(".png",))
-    assert pictures.names == ("Zoe",)
+    assert not set(TRAINING_INITIALS) & set(HELD_OUT_INITIALS)
+    pictures = build_training_lists(root / "fbank", root / "faces", names, face_suffixes=(".png",))
+    assert pictures.identities == ("Zoe",)
 
 
 def test_absent_folders_and_empty_splits_are_told(root: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        training_lists(root / "nowhere", root / "faces", {})
+        build_training_lists(root / "nowhere", root / "faces", {})
     with pytest.raises(DataError, match="first letter in Q"):
-        training_lists(root / "fbank", root / "faces", {}, "Q")
+        build_training_lists(root / "fbank", root / "faces", {}, "Q")
     (root / "vox1_meta.csv").write_text("a,b\n1,2\n")
     with pytest.raises(IdentityError, match=r"vox1_meta\.csv"):
-        read_names(root / "vox1_meta.csv")
+        read_identity_names(root / "vox1_meta.csv")

@@ -5,26 +5,31 @@ import pytest
 import torch
 from perceptionist.face_models.linear import (
     PAIR_NAMES,
-    PUBLISHED_FLIP,
+    PUBLISHED_Y_FLIP,
     REFERENCE_NAMES,
     FaceModelError,
+    FaceParameters,
     LinearFaceModel,
-    Parameters,
-    pairs_of_landmarks,
-    place,
-    pose_whitening,
+    apply_pose,
+    default_pose_whitening,
+    pairs_from_landmarks,
     split_pose,
 )
 from perceptionist.face_models.synthetic_head import (
-    expression_numbers,
-    frontal_of,
-    population_face_model,
-    pose_numbers,
-    shape_numbers,
+    build_synthetic_face_model,
+    expression_coefficients,
+    frontal_vertices,
+    orthonormal_shape,
+    pose_parameters,
 )
-from voiceface.synthetic.face.head import MEASURING_PAIRS, head_model, identity_coefficients, measure
-from voiceface.synthetic.face.render import view_of
-from voiceface.synthetic.identities import draw_people
+from voiceface.synthetic.face.head import (
+    RATIO_LANDMARK_PAIRS,
+    build_head_model,
+    landmark_distances,
+    shape_coefficients,
+)
+from voiceface.synthetic.face.render import sample_render_params
+from voiceface.synthetic.identities import sample_identities
 
 RNG = np.random.default_rng(4)
 
@@ -39,7 +44,7 @@ def small_model(**changes: object) -> LinearFaceModel:
         "expression_basis": RNG.normal(size=(270, 3)),
         "triangles": RNG.integers(0, 90, (40, 3)),
         "landmarks": landmarks,
-        "pairs": pairs_of_landmarks(landmarks),
+        "pairs": pairs_from_landmarks(landmarks),
         "parameter_mean": np.concatenate([[2, 0, 0, 50, 0, 2, 0, 60, 0, 0, 2, -3], RNG.normal(size=8)]),
         "parameter_std": RNG.uniform(0.5, 2, 20),
     }
@@ -86,7 +91,7 @@ def test_model_has_no_state_to_store_and_moves_as_a_module() -> None:
 
 def test_whitening_round_trip_and_texture_left_aside() -> None:
     model = small_model()
-    known = Parameters(numbers(3, 12), numbers(3, 5), numbers(3, 3))
+    known = FaceParameters(numbers(3, 12), numbers(3, 5), numbers(3, 3))
     white = model.whiten(known)
     padded = torch.cat([white, numbers(3, 40)], dim=1)
     for vector in (white, padded):
@@ -106,7 +111,7 @@ def test_pose_splits_into_scale_rotation_offset() -> None:
         found = split_pose(pose, rule)  # type: ignore[arg-type]
         torch.testing.assert_close(found.scale, torch.tensor([4.0]))
         torch.testing.assert_close(found.rotation, turn[None])
-        torch.testing.assert_close(found.offset, offset[None])
+        torch.testing.assert_close(found.translation, offset[None])
     with pytest.raises(ValueError, match="rows, cross"):
         split_pose(pose, "other")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="12"):
@@ -125,22 +130,24 @@ def test_rows_and_cross_differ_in_the_third_row_of_a_skew_pose() -> None:
 
 def test_frontal_is_scale_times_vertices_whatever_the_turn() -> None:
     model = small_model()
-    known = Parameters(numbers(3, 12), numbers(3, 5), numbers(3, 3))
+    known = FaceParameters(numbers(3, 12), numbers(3, 5), numbers(3, 3))
     whole = model.reconstruct(model.whiten(known))
     expected = whole.pose.scale[:, None, None] * model.vertices(known.shape, known.expression)
     torch.testing.assert_close(whole.vertices, expected)
-    torch.testing.assert_close(model.frontal(model.whiten(known)), expected)
-    drawn = place(whole.vertices, whole.pose)
-    upright = place(whole.vertices, whole.pose, flip=None)
+    torch.testing.assert_close(model.frontal_vertices(model.whiten(known)), expected)
+    drawn = apply_pose(whole.vertices, whole.pose)
+    upright = apply_pose(whole.vertices, whole.pose, y_flip=None)
     torch.testing.assert_close(drawn[:, 1], 121 - upright[:, 1])
     torch.testing.assert_close(drawn[:, [0, 2]], upright[:, [0, 2]])
-    torch.testing.assert_close(place(whole.vertices, whole.pose, PUBLISHED_FLIP)[:, 1], drawn[:, 1] + 6)
+    torch.testing.assert_close(
+        apply_pose(whole.vertices, whole.pose, PUBLISHED_Y_FLIP)[:, 1], drawn[:, 1] + 6
+    )
 
 
 def test_supervised_numbers_are_the_inverse_of_supervised() -> None:
     model = small_model(scale=(0.5, 0.02))
     scale, shape, expression = numbers(3).abs() + 0.1, numbers(3, 5), numbers(3, 3)
-    mesh = model.supervised(model.supervised_numbers(scale, shape, expression))
+    mesh = model.vertices_from_supervised(model.supervised_targets(scale, shape, expression))
     torch.testing.assert_close(mesh, scale[:, None, None] * model.vertices(shape, expression))
 
 
@@ -148,8 +155,8 @@ def test_points_are_the_landmarks_of_the_whole_mesh() -> None:
     model = small_model()
     shape, expression = numbers(2, 5), numbers(2, 3)
     whole = model.vertices(shape, expression)
-    torch.testing.assert_close(model.points(shape, expression), whole[:, :, model.landmarks])
-    torch.testing.assert_close(model.points(shape, expression, [3, 3, 1]), whole[:, :, [3, 3, 1]])
+    torch.testing.assert_close(model.vertices_at(shape, expression), whole[:, :, model.landmarks])
+    torch.testing.assert_close(model.vertices_at(shape, expression, [3, 3, 1]), whole[:, :, [3, 3, 1]])
 
 
 def test_restricted_model_is_the_model_on_fewer_vertices() -> None:
@@ -157,7 +164,7 @@ def test_restricted_model_is_the_model_on_fewer_vertices() -> None:
     keep = np.sort(
         np.concatenate([model.landmarks, RNG.permutation(np.setdiff1d(np.arange(90), model.landmarks))[:9]])
     )
-    part = model.restricted(keep)
+    part = model.subset(keep)
     shape = numbers(2, 5)
     torch.testing.assert_close(part.vertices(shape), model.vertices(shape)[:, :, keep])
     assert np.array_equal(keep[part.landmarks], model.landmarks)
@@ -168,12 +175,12 @@ def test_restricted_model_is_the_model_on_fewer_vertices() -> None:
     far = {"ear": (int(np.setdiff1d(np.arange(90), keep)[0]), 3)}
     other = small_model(landmarks=model.landmarks, pairs=model.pairs | far)
     with pytest.raises(FaceModelError, match="ear"):
-        other.restricted(keep)
-    assert other.restricted(keep, replace_pairs=True).pairs == part.pairs
+        other.subset(keep)
+    assert other.subset(keep, replace_pairs=True).pairs == part.pairs
     with pytest.raises(FaceModelError, match="landmarks"):
-        model.restricted(keep[:-30])
+        model.subset(keep[:-30])
     with pytest.raises(FaceModelError, match="twice"):
-        model.restricted([0, 0])
+        model.subset([0, 0])
 
 
 @pytest.mark.parametrize(
@@ -201,7 +208,7 @@ def test_wrong_widths_are_named() -> None:
     for call in (
         lambda: model.vertices(numbers(2, 4)),
         lambda: model.vertices(numbers(2, 5), numbers(2, 4)),
-        lambda: model.supervised(numbers(2, 8)),
+        lambda: model.vertices_from_supervised(numbers(2, 8)),
         lambda: model.vertices(numbers(5)),
     ):
         with pytest.raises(ValueError, match="expected"):
@@ -209,26 +216,26 @@ def test_wrong_widths_are_named() -> None:
 
 
 def test_population_model_gives_the_populations_heads() -> None:
-    model, head = population_face_model(), head_model()
-    people = draw_people(range(6), rho=0.7)
-    alpha = identity_coefficients(people)
+    model, head = build_synthetic_face_model(), build_head_model()
+    people = sample_identities(range(6), rho=0.7)
+    alpha = shape_coefficients(people)
     semantic = np.abs(RNG.normal(size=(6, 10)))
     shape, expression = (
-        torch.from_numpy(shape_numbers(people)),
-        torch.from_numpy(expression_numbers(semantic)),
+        torch.from_numpy(orthonormal_shape(people)),
+        torch.from_numpy(expression_coefficients(semantic)),
     )
-    ours = model.vertices(shape, expression).transpose(1, 2).numpy() * model.millimetres
-    assert np.abs(ours - head.vertices(alpha, semantic)).max() < 1e-3  # mm
-    distances = measure(ours[:, model.landmarks], MEASURING_PAIRS)
+    ours = model.vertices(shape, expression).transpose(1, 2).numpy() * model.unit_mm
+    assert np.abs(ours - head.compute_vertices(alpha, semantic)).max() < 1e-3  # mm
+    distances = landmark_distances(ours[:, model.landmarks], RATIO_LANDMARK_PAIRS)
     names = dict(zip(PAIR_NAMES, ("OICD", "FR", "CR", "ER", "MR")))
     for word, pair in model.pairs.items():
         found = np.linalg.norm(ours[:, pair[0]] - ours[:, pair[1]], axis=1)
         np.testing.assert_allclose(found, distances[names[word]], rtol=1e-6)
-    assert "synthetic population" in model.notice.lower()
+    assert "synthetic population" in model.disclaimer.lower()
 
 
 def test_population_triangles_face_the_viewer_where_y_points_down() -> None:
-    model = population_face_model()
+    model = build_synthetic_face_model()
     points = model.mean.reshape(-1, 3).numpy() * [1, -1, 1]
     a, b, c = (points[model.triangles[:, i]] for i in range(3))
     front = (points[model.triangles, 2].mean(axis=1) > 60_000) & (
@@ -239,29 +246,31 @@ def test_population_triangles_face_the_viewer_where_y_points_down() -> None:
 
 
 def test_population_whitening_is_that_of_its_people() -> None:
-    model = population_face_model()
-    people = draw_people(range(4000), rho=0.7)
-    shape = (shape_numbers(people) - model.parameter_mean[12:52].numpy()) / model.parameter_std[12:52].numpy()
+    model = build_synthetic_face_model()
+    people = sample_identities(range(4000), rho=0.7)
+    shape = (orthonormal_shape(people) - model.parameter_mean[12:52].numpy()) / model.parameter_std[
+        12:52
+    ].numpy()
     assert np.abs(shape.mean(axis=0)).max() < 0.08
     assert np.abs(shape.std(axis=0) - 1).max() < 0.06
 
 
 def test_pose_numbers_put_landmarks_where_the_picture_has_them() -> None:
-    model, people = population_face_model(), draw_people(range(12), rho=0.7)
-    alpha, shape = identity_coefficients(people), torch.from_numpy(shape_numbers(people))
+    model, people = build_synthetic_face_model(), sample_identities(range(12), rho=0.7)
+    alpha, shape = shape_coefficients(people), torch.from_numpy(orthonormal_shape(people))
     for i in range(12):
-        view = view_of(people, i, 0)
-        pose = split_pose(torch.from_numpy(pose_numbers(view, alpha[i]))[None])
-        expression = torch.from_numpy(expression_numbers(view.expression[None]))
-        points = pose.scale[:, None, None] * model.points(shape[i : i + 1], expression)
-        drawn = place(points, pose)[0].numpy()[:2].T
+        view = sample_render_params(people, i, 0)
+        pose = split_pose(torch.from_numpy(pose_parameters(view, alpha[i]))[None])
+        expression = torch.from_numpy(expression_coefficients(view.expression[None]))
+        points = pose.scale[:, None, None] * model.vertices_at(shape[i : i + 1], expression)
+        drawn = apply_pose(points, pose)[0].numpy()[:2].T
         away = np.linalg.norm(drawn - 120 * view.landmarks, axis=1)
         assert away.mean() < 1.2
         assert away.max() < 6
 
 
 def test_references_tell_the_populations_sexes_and_widths() -> None:
-    model, head = population_face_model(), head_model()
+    model, head = build_synthetic_face_model(), build_head_model()
     assert tuple(model.references) == REFERENCE_NAMES
     widths = {
         word: np.linalg.norm(points[model.pairs["cheek"][0]] - points[model.pairs["cheek"][1]])
@@ -269,8 +278,8 @@ def test_references_tell_the_populations_sexes_and_widths() -> None:
         for word, points in model.references.items()
     }
     assert widths["wide"] > widths["regular"] > widths["slim"] > widths["skinny"]
-    people = draw_people(range(300), rho=0.7)
-    meshes = frontal_of(head, identity_coefficients(people))
+    people = sample_identities(range(300), rho=0.7)
+    meshes = frontal_vertices(head, shape_coefficients(people))
     away = [np.linalg.norm(meshes - model.references[word], axis=(1, 2)) for word in ("male", "female")]
     assert ((away[0] < away[1]) == (people.sex == 1)).mean() > 0.8
     box = np.ptp(model.references["male"][model.landmarks, :2], axis=0).sum() / 2
@@ -278,11 +287,11 @@ def test_references_tell_the_populations_sexes_and_widths() -> None:
 
 
 def test_default_pose_whitening_centres_the_face() -> None:
-    head = head_model()
-    mean, std = pose_whitening(head.mean, head.landmarks)
+    head = build_head_model()
+    mean, std = default_pose_whitening(head.mean, head.landmarks)
     pose = split_pose(torch.from_numpy(mean)[None])
     points = pose.scale * torch.from_numpy(head.mean[head.landmarks]).T[None]
-    drawn = place(points, pose, 120.0)[0].numpy()
+    drawn = apply_pose(points, pose, 120.0)[0].numpy()
     assert np.ptp(drawn[:2], axis=1).sum() / 2 == pytest.approx(72)
     middle = (drawn.min(axis=1) + drawn.max(axis=1)) / 2
     assert middle[:2] == pytest.approx([60, 0.56 * 120])

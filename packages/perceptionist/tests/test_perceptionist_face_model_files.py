@@ -8,24 +8,24 @@ import numpy as np
 import pytest
 import torch
 from perceptionist.face_models.bfm import (
+    BFM_NUM_VERTICES,
     BFM_PAIRS,
-    BFM_VERTICES,
     PUBLISHED_SCALE,
     read_3ddfa_pack,
-    read_bfm_numbers,
+    read_bfm_coefficients,
     read_expert_archive,
     read_model_folder,
 )
 from perceptionist.face_models.convert import main
 from perceptionist.face_models.ict_facekit import read_ict_facekit
-from perceptionist.face_models.io import load_face_model, open_face_model, save_face_model
-from perceptionist.face_models.linear import FaceModelError, LinearFaceModel, pairs_of_landmarks
-from perceptionist.face_models.synthetic_head import population_face_model
+from perceptionist.face_models.io import load_face_model, resolve_face_model, save_face_model
+from perceptionist.face_models.linear import FaceModelError, LinearFaceModel, pairs_from_landmarks
+from perceptionist.face_models.synthetic_head import build_synthetic_face_model
 from perceptionist.meshio.obj import read_obj, write_obj
 from scipy.io import savemat
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.io.safe_pickle import ArrayFileError
-from voiceface.synthetic.face.head import head_model
+from voiceface.synthetic.face.head import build_head_model
 
 VERTICES = 120
 LANDMARKS = np.random.default_rng(0).permutation(VERTICES)[:68]
@@ -71,17 +71,17 @@ def same(first: LinearFaceModel, second: LinearFaceModel, numbers: int = 102) ->
 @pytest.mark.parametrize("version", ["_v201", "_sim", ""])
 def test_published_folders(tmp_path: Path, version: str) -> None:
     parts = arrays()
-    model = open_face_model(folder_of(tmp_path / "train.configs", parts, version))
+    model = resolve_face_model(folder_of(tmp_path / "train.configs", parts, version))
     assert torch.equal(model.mean, torch.from_numpy(parts["u_shp"] + parts["u_exp"])[:, 0])
     assert np.array_equal(model.triangles, parts["tri"])
     assert np.array_equal(model.landmarks, LANDMARKS)
-    assert model.pairs == pairs_of_landmarks(LANDMARKS)
+    assert model.pairs == pairs_from_landmarks(LANDMARKS)
     assert model.parameter_mean.shape == (102,)
-    assert model.millimetres == 0.001
+    assert model.unit_mm == 0.001
 
 
 def test_published_pairs_and_scale_go_with_the_published_size(tmp_path: Path) -> None:
-    parts = arrays(BFM_VERTICES)
+    parts = arrays(BFM_NUM_VERTICES)
     parts["w_shp"], parts["w_exp"] = parts["w_shp"][:, :2], parts["w_exp"][:, :1]
     model = read_model_folder(folder_of(tmp_path / "bfm", parts))
     assert model.pairs == BFM_PAIRS
@@ -89,8 +89,8 @@ def test_published_pairs_and_scale_go_with_the_published_size(tmp_path: Path) ->
 
 
 def test_population_reads_back_from_its_own_published_files(tmp_path: Path) -> None:
-    head_model().orthonormal.save(tmp_path / "configs", "_v201")
-    model, known = read_model_folder(tmp_path / "configs"), population_face_model()
+    build_head_model().orthonormal.save(tmp_path / "configs", "_v201")
+    model, known = read_model_folder(tmp_path / "configs"), build_synthetic_face_model()
     for name in ("mean", "shape_basis", "expression_basis", "parameter_mean", "parameter_std"):
         assert torch.equal(getattr(model, name), getattr(known, name))
     assert np.array_equal(model.triangles, known.triangles)
@@ -109,10 +109,10 @@ def test_3ddfa_pack(tmp_path: Path, one_based: bool) -> None:
         read_3ddfa_pack(tmp_path / "bfm_noneck_v3.pkl")
     whitening = {"mean": parts["mean"][:62], "std": parts["std"][:62]}
     (tmp_path / "param_mean_std_62d_120x120.pkl").write_bytes(pickle.dumps(whitening))
-    model = open_face_model(tmp_path / "bfm_noneck_v3.pkl")
+    model = resolve_face_model(tmp_path / "bfm_noneck_v3.pkl")
     same(model, read_model_folder(folder_of(tmp_path / "same", parts)), 62)
     assert model.parameter_mean.shape == (62,)
-    assert model.frontal(torch.zeros(2, 102)).shape == (2, 3, VERTICES)
+    assert model.frontal_vertices(torch.zeros(2, 102)).shape == (2, 3, VERTICES)
 
 
 def test_expert_archive(tmp_path: Path) -> None:
@@ -154,16 +154,16 @@ def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
         read_model_folder(folder)
     for name in ("nothing", "nothing.pkl", "nothing.safetensors"):
         with pytest.raises(FileNotFoundError):
-            open_face_model(tmp_path / name)
+            resolve_face_model(tmp_path / name)
     (tmp_path / "a.txt").write_text("x")
     with pytest.raises(FaceModelError, match=r"\.txt"):
-        open_face_model(tmp_path / "a.txt")
+        resolve_face_model(tmp_path / "a.txt")
 
 
 def test_own_format_round_trip(tmp_path: Path) -> None:
-    model = population_face_model()
+    model = build_synthetic_face_model()
     save_face_model(tmp_path / "head.safetensors", model)
-    back = open_face_model(tmp_path / "head.safetensors")
+    back = resolve_face_model(tmp_path / "head.safetensors")
     same(model, back)
     for name in ("name", "scale", "millimetres", "notice"):
         assert getattr(back, name) == getattr(model, name)
@@ -178,16 +178,16 @@ def test_own_format_round_trip(tmp_path: Path) -> None:
 
 
 def test_references_from_a_folder(tmp_path: Path) -> None:
-    model = population_face_model()
+    model = build_synthetic_face_model()
     with pytest.raises(FileNotFoundError, match=r"male\.obj"):
-        open_face_model("population", references=tmp_path)
+        resolve_face_model("population", references=tmp_path)
     write_obj(tmp_path / "male.obj", model.references["female"])
-    changed = open_face_model(references=tmp_path)
+    changed = resolve_face_model(references=tmp_path)
     assert list(changed.references) == ["male"]
     assert np.array_equal(changed.references["male"], model.references["female"])
     write_obj(tmp_path / "slim.obj", np.zeros((5, 3)))
     with pytest.raises(FaceModelError, match="slim"):
-        open_face_model(references=tmp_path)
+        resolve_face_model(references=tmp_path)
 
 
 def test_bfm_numbers_in_every_arrangement(tmp_path: Path) -> None:
@@ -202,14 +202,14 @@ def test_bfm_numbers_in_every_arrangement(tmp_path: Path) -> None:
         np.save(tmp_path / f"{name}.npy", content, allow_pickle=True)
     np.savez(tmp_path / "both.npz", shape=shape, expression=expression)
     for path in sorted(tmp_path.iterdir()):
-        found = read_bfm_numbers(path)
+        found = read_bfm_coefficients(path)
         assert np.array_equal(found.shape, shape), path
         assert np.array_equal(found.expression, expression)
-        assert np.array_equal(found.first(), shape[:40])
+        assert np.array_equal(found.leading_shape(), shape[:40])
     for bad in (np.zeros(227), np.zeros((2, 114)), np.full(228, np.nan), np.array(["a"] * 228)):
         np.save(tmp_path / "bad.npy", bad)
         with pytest.raises((FaceModelError, ArrayFileError), match=r"bad\.npy"):
-            read_bfm_numbers(tmp_path / "bad.npy")
+            read_bfm_coefficients(tmp_path / "bad.npy")
 
 
 @pytest.fixture
@@ -245,8 +245,8 @@ def facekit(tmp_path: Path) -> Path:
 
 
 def test_facekit_folder_becomes_a_model(facekit: Path) -> None:
-    model = read_ict_facekit(facekit, area=100, shapes=5, expressions=2)
-    assert (model.vertex_count, model.shape_count, model.expression_count) == (100, 5, 2)
+    model = read_ict_facekit(facekit, area=100, num_shape=5, num_expression=2)
+    assert (model.num_vertices, model.num_shape, model.num_expression) == (100, 5, 2)
     neutral = read_obj(facekit / "generic_neutral_mesh.obj")
     for mode in range(5):
         one = model.vertices(torch.eye(5)[mode : mode + 1])[0].T.numpy()
@@ -261,7 +261,7 @@ def test_facekit_folder_becomes_a_model(facekit: Path) -> None:
     inside = (neutral.triangles < 100).all(axis=1)
     assert np.array_equal(model.outward_triangles, neutral.triangles[inside])
     assert model.landmarks.tolist() == list(range(68))
-    assert model.pairs == pairs_of_landmarks(np.arange(68))
+    assert model.pairs == pairs_from_landmarks(np.arange(68))
     same(read_ict_facekit(facekit, 130, 6, 4), read_ict_facekit(facekit, "all", 6, 4))
 
 

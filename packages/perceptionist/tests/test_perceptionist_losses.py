@@ -86,10 +86,10 @@ def slow_attention(student: Tensor, target: Tensor) -> float:
     ("fast", "slow", "first", "second"),
     [
         (losses.probabilistic_transfer, slow_transfer, A, B),
-        (distillation_losses.relation, slow_relation, A, B),
-        (distillation_losses.selectivity, slow_selectivity, MAPS_A, MAPS_B),
-        (distillation_losses.similarity, slow_similarity, MAPS_A, MAPS_B),
-        (distillation_losses.attention, slow_attention, MAPS_A, MAPS_B),
+        (distillation_losses.relational_distillation, slow_relation, A, B),
+        (distillation_losses.neuron_selectivity, slow_selectivity, MAPS_A, MAPS_B),
+        (distillation_losses.similarity_preserving, slow_similarity, MAPS_A, MAPS_B),
+        (distillation_losses.attention_transfer, slow_attention, MAPS_A, MAPS_B),
     ],
 )
 def test_the_fast_form_is_the_slow_one_and_nothing_is_lost_on_equals(fast, slow, first, second) -> None:
@@ -138,7 +138,7 @@ def test_correlation_by_hand() -> None:
 
 
 def test_information_is_the_likelihood_of_a_regression() -> None:
-    module = distillation_losses.VariationalInformation(4, 3, 5, variance=5.0)
+    module = distillation_losses.VariationalInformationDistillation(4, 3, 5, initial_variance=5.0)
     student, target = torch.randn(6, 4), torch.randn(6, 5)
     hidden = student
     for layer in module.regressor:
@@ -149,7 +149,7 @@ def test_information_is_the_likelihood_of_a_regression() -> None:
     maps = module(torch.randn(2, 4, 8, 8), torch.randn(2, 5, 4, 4))
     assert maps.isfinite()
     with pytest.raises(ValueError, match="above"):
-        distillation_losses.VariationalInformation(4, 3, 5, variance=0)
+        distillation_losses.VariationalInformationDistillation(4, 3, 5, initial_variance=0)
 
 
 def test_adversarial_terms_by_hand() -> None:
@@ -164,7 +164,7 @@ def test_adversarial_terms_by_hand() -> None:
     ours = losses.generator_terms(made, classes, torch.tensor([0, 1]))
     assert ours["G_D_fake"].item() == pytest.approx(-(math.log(sigmoid(0.5)) + math.log(0.5)) / 2)
     assert ours["G_C_fake"].item() == pytest.approx(sum(surprise) / 2)
-    torch.testing.assert_close(losses.total(terms), sum(terms.values()))
+    torch.testing.assert_close(losses.sum_terms(terms), sum(terms.values()))
     assert losses.generator_terms(torch.full((2, 1), -1e4), classes, torch.tensor([0, 1]))["G_D_fake"] == 1e4
 
 
@@ -173,7 +173,7 @@ def test_distillation_is_the_weighted_sum_in_either_order() -> None:
     student, expert = (Regression(torch.empty(0), *each) for each in zip((A, B), maps))
     meshes = torch.randn(2, 5, 3, 9, dtype=torch.float64)
     for order, pairs in (("learner_first", (0, 1)), ("target_first", (1, 0))):
-        terms = losses.distillation_terms(student, expert, *meshes, DistillationConfig(order=order))
+        terms = losses.distillation_terms(student, expert, *meshes, DistillationConfig(pkt_order=order))
         moved = (meshes[0] - meshes[1]).square().mean()
         torch.testing.assert_close(terms["Distill_vertices"], 0.5 * moved)
         for name, features in (("pooled", (A, B)), ("inter", (student.inter, expert.inter))):
@@ -199,7 +199,7 @@ def slow_triplet(anchor: Tensor, positive: Tensor, negative: Tensor, form: str) 
 @pytest.mark.parametrize("form", ["axis", "vertex"])
 def test_triplets_of_meshes(form: str) -> None:
     meshes = torch.randn(3, 4, 3, 7, dtype=torch.float64)
-    config = TripletConfig(form=form)
+    config = TripletConfig(distance=form)
     assert losses.triplet_term(*meshes, config).item() == pytest.approx(slow_triplet(*meshes, form))
     far = meshes[0] + 100
     assert losses.triplet_term(meshes[0], meshes[0], far, config) == 0
@@ -216,15 +216,15 @@ def test_triplets_of_other_shapes_are_refused() -> None:
 
 def test_wing_is_continuous_and_has_the_stated_parts() -> None:
     zero = torch.zeros(1, dtype=torch.float64)
-    at = lambda x: expert_losses.wing(zero + x, zero).item()  # noqa: E731
+    at = lambda x: expert_losses.wing_loss(zero + x, zero).item()  # noqa: E731
     assert at(3) == pytest.approx(10 * math.log(2.5))
     assert at(-14) == pytest.approx(14 - (10 - 10 * math.log(6)))
     assert at(10 - 1e-9) == pytest.approx(at(10 + 1e-9), abs=1e-7)
     assert at(0) == 0
     with pytest.raises(ValueError, match="one shape"):
-        expert_losses.wing(zero, torch.zeros(2))
+        expert_losses.wing_loss(zero, torch.zeros(2))
     with pytest.raises(ValueError, match="above 0"):
-        expert_losses.wing(zero, zero, curvature=0)
+        expert_losses.wing_loss(zero, zero, curvature=0)
 
 
 def test_parameter_errors_by_loops() -> None:
@@ -242,9 +242,9 @@ def test_parameter_errors_by_loops() -> None:
             math.sqrt(sum(float(found[i, k + shift] - truth[i, k + 12]) ** 2 for k in range(8)) / 8)
             for i in range(3)
         ]
-        assert expert_losses.code_error(found, truth, columns).item() == pytest.approx(sum(rows) / 3)
+        assert expert_losses.coefficient_error(found, truth, columns).item() == pytest.approx(sum(rows) / 3)
     with pytest.raises(ValueError, match="columns"):
-        expert_losses.code_error(found, truth, "last")
+        expert_losses.coefficient_error(found, truth, "last")
 
 
 def test_a_perfect_expert_has_no_loss_and_a_finite_gradient() -> None:
@@ -254,7 +254,7 @@ def test_a_perfect_expert_has_no_loss_and_a_finite_gradient() -> None:
     terms = expert_losses.expert_terms(
         landmarks, landmarks.detach(), texture, parameters.detach(), torch.zeros(2, 3, 6), parameters.detach()
     )
-    loss = losses.total(terms)
+    loss = losses.sum_terms(terms)
     assert set(terms) == {"landmarks", "parameters", "refined", "reverse", "agreement"}
     assert loss.item() == pytest.approx(0, abs=1e-9)
     loss.backward()
@@ -266,7 +266,7 @@ def test_expert_terms_carry_their_weights() -> None:
     landmarks, truth, residual = torch.randn(3, 2, 3, 6)
     found, true, reverse = torch.randn(3, 2, 20)
     terms = expert_losses.expert_terms(landmarks, truth, found, true, residual, reverse, config)
-    wing, code = expert_losses.wing, expert_losses.code_error
+    wing, code = expert_losses.wing_loss, expert_losses.coefficient_error
     expected = {
         "landmarks": 0.05 * wing(landmarks, truth),
         "parameters": 0.02 * expert_losses.parameter_error(found, true),

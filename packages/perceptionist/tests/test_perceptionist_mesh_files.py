@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from perceptionist.meshio.io import read_mesh, write_mesh
 from perceptionist.meshio.mesh import Mesh, MeshError
-from perceptionist.meshio.obj import _read_lines, _read_plain, read_obj, write_obj
+from perceptionist.meshio.obj import _read_line_by_line, _read_regular, read_obj, write_obj
 from perceptionist.meshio.ply import read_ply, write_ply
 from perceptionist.meshio.xyz import read_xyz, write_xyz
 
@@ -45,7 +45,7 @@ def same(first: Mesh, second: Mesh) -> bool:
 @given(mesh=meshes())
 @pytest.mark.parametrize("spelling", ["shortest", "published"])
 def test_obj_gives_back_every_float32(tmp_path: Path, mesh: Mesh, spelling: str) -> None:
-    write_obj(tmp_path / "a.obj", mesh.vertices, mesh.triangles, mesh.colors, spelling=spelling)  # type: ignore[arg-type]
+    write_obj(tmp_path / "a.obj", mesh.vertices, mesh.triangles, mesh.colors, number_format=spelling)  # type: ignore[arg-type]
     back = read_obj(tmp_path / "a.obj", np.float32)
     assert same(back, mesh)
     assert np.array_equal(np.signbit(back.vertices), np.signbit(mesh.vertices))
@@ -66,7 +66,7 @@ def test_doubles_come_back_from_obj_xyz_and_both_ply(tmp_path: Path, mesh: Mesh)
 @QUIET
 @given(values=arrays.arrays(np.float32, (4, 3), elements=finite[32]))
 def test_published_spelling_is_pythons(tmp_path: Path, values: np.ndarray) -> None:
-    write_obj(tmp_path / "a.obj", values, spelling="published")
+    write_obj(tmp_path / "a.obj", values, number_format="published")
     expected = "".join("v {!r} {!r} {!r}\n".format(*row) for row in values.astype(float).tolist())
     assert (tmp_path / "a.obj").read_text() == expected
 
@@ -76,7 +76,7 @@ def test_published_spelling_is_pythons(tmp_path: Path, values: np.ndarray) -> No
 def test_quick_and_careful_reading_agree(tmp_path: Path, mesh: Mesh) -> None:
     write_obj(tmp_path / "a.obj", mesh.vertices, mesh.triangles, mesh.colors)
     data = (tmp_path / "a.obj").read_bytes()
-    quick, careful = _read_plain(data, np.float64), _read_lines(tmp_path / "a.obj", data, np.float64)
+    quick, careful = _read_regular(data, np.float64), _read_line_by_line(tmp_path / "a.obj", data, np.float64)
     assert quick is not None
     for a, b in zip(quick, careful):
         assert (a is None) == (b is None)

@@ -3,28 +3,35 @@
 import pytest
 import torch
 from perceptionist.face_network import Classifier, Discriminator, FaceNetwork, FaceNetworkConfig
-from perceptionist.generator import Generator, GeneratorConfig, enlarge
-from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig, Stage
+from perceptionist.generator import Generator, GeneratorConfig, resize_bilinear
+from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig, StageConfig
 from perceptionist.refiners import ForwardDirection, RefinerConfig, ReverseDirection
 from perceptionist.supervised_head import SupervisedHead, SupervisedHeadConfig
-from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig, unit
+from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig, l2_normalize
 from torch import Tensor, nn
 
-VOICE = VoiceNetworkConfig(bands=5, channels=(6, 7), embedding=4)
+VOICE = VoiceNetworkConfig(n_mels=5, channels=(6, 7), embedding_dim=4)
 SMALL = ImageTo3DConfig(
-    side=32,
+    image_size=32,
     stem=4,
     stages=(
-        Stage(expansion=1, channels=4, blocks=1, stride=1),
-        Stage(expansion=2, channels=6, blocks=2, stride=2),
+        StageConfig(expansion=1, channels=4, blocks=1, stride=1),
+        StageConfig(expansion=2, channels=6, blocks=2, stride=2),
     ),
-    features=10,
-    inter=2,
+    num_features=10,
+    inter_block=2,
     shape=7,
     expression=3,
     texture=0,
 )
-REFINER = RefinerConfig(points=(5, 6), whole=(6, 7, 8), refine=(9, 8, 7), features=10, shape=7, expression=3)
+REFINER = RefinerConfig(
+    point_channels=(5, 6),
+    global_channels=(6, 7, 8),
+    refine_channels=(9, 8, 7),
+    num_features=10,
+    shape=7,
+    expression=3,
+)
 
 
 def settled(network: nn.Module) -> nn.Module:
@@ -80,15 +87,15 @@ def test_published_sizes_and_names() -> None:
 
 
 def test_generator_doubles_up_to_its_side_and_is_not_bounded() -> None:
-    config = GeneratorConfig(embedding=4, channels=(6, 5, 3))
+    config = GeneratorConfig(embedding_dim=4, channels=(6, 5, 3))
     network = Generator(config)
-    assert config.side == 16
+    assert config.image_size == 16
     assert network(torch.randn(2, 4)).shape == (2, 3, 16, 16)
     assert network(1e4 * torch.randn(2, 4)).abs().max() > 1
 
 
 def test_a_generators_first_layer_is_a_linear_map() -> None:
-    network = Generator(GeneratorConfig(embedding=4, channels=(6,), colours=6)).double()
+    network = Generator(GeneratorConfig(embedding_dim=4, channels=(6,), image_channels=6)).double()
     nn.init.eye_(network.model[2].weight.data[:, :, 0, 0])
     nn.init.zeros_(network.model[2].bias)
     z = torch.randn(2, 4, dtype=torch.float64)
@@ -100,12 +107,12 @@ def test_a_generators_first_layer_is_a_linear_map() -> None:
 def test_enlarging_keeps_the_corners_and_is_linear_between() -> None:
     x = torch.tensor([[0.0, 3.0], [6.0, 9.0]])[None, None]
     expected = torch.tensor([[0.0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9]])
-    torch.testing.assert_close(enlarge(x, 4)[0, 0], expected)
-    assert enlarge(x, 2) is x
+    torch.testing.assert_close(resize_bilinear(x, 4)[0, 0], expected)
+    assert resize_bilinear(x, 2) is x
 
 
 def test_face_network_sees_its_side_only() -> None:
-    network = FaceNetwork(FaceNetworkConfig(channels=(2, 3, 4), embedding=5))
+    network = FaceNetwork(FaceNetworkConfig(channels=(2, 3, 4), embedding_dim=5))
     assert network(torch.randn(2, 3, 16, 16)).shape == (2, 5)
     with pytest.raises(ValueError, match=r"\(B, 3, 16, 16\), found \(2, 3, 32, 32\)"):
         network(torch.randn(2, 3, 32, 32))
@@ -116,20 +123,20 @@ def test_face_network_sees_its_side_only() -> None:
 
 
 def test_supervised_head_gives_scale_shape_expression_in_this_order() -> None:
-    head = SupervisedHead(SupervisedHeadConfig(embedding=6, shape=4, expression=2)).eval()
-    z = unit(torch.randn(3, 6))
+    head = SupervisedHead(SupervisedHeadConfig(embedding_dim=6, shape=4, expression=2)).eval()
+    z = l2_normalize(torch.randn(3, 6))
     found = head(z)
     assert found.shape == (3, 7)
     torch.testing.assert_close(found[:, :1], head.classifier_scale[1](z))
     torch.testing.assert_close(found[:, 1:5], head.classifier_shape[1](z))
     torch.testing.assert_close(found[:, 5:], head.classifier_exp[1](z))
-    assert SupervisedHeadConfig().parameters == 51
+    assert SupervisedHeadConfig().num_parameters == 51
 
 
 def test_regressor_gives_parameters_pooled_and_inner_features() -> None:
     network, x = settled(ImageTo3D(SMALL)), torch.randn(2, 3, 32, 32)
     found = network(x)
-    assert found.parameters.shape == (2, SMALL.parameters) == (2, 12 + 7 + 3)
+    assert found.parameters.shape == (2, SMALL.num_parameters) == (2, 12 + 7 + 3)
     torch.testing.assert_close(found.inter, network.features[:3](x))
     torch.testing.assert_close(found.pooled, network.features(x).mean((2, 3)))
     torch.testing.assert_close(found.parameters[:, 12:19], network.classifier_shape[1](found.pooled))
@@ -187,8 +194,8 @@ def test_refinement_takes_its_inputs_in_the_published_order() -> None:
     [
         (VoiceNetwork(VOICE), (2, 6, 9)),
         (VoiceNetwork(VOICE), (2, 5, 0)),
-        (Generator(GeneratorConfig(embedding=4, channels=(2,))), (2, 4, 1, 1)),
-        (SupervisedHead(SupervisedHeadConfig(embedding=4)), (2, 5)),
+        (Generator(GeneratorConfig(embedding_dim=4, channels=(2,))), (2, 4, 1, 1)),
+        (SupervisedHead(SupervisedHeadConfig(embedding_dim=4)), (2, 5)),
         (ImageTo3D(SMALL), (2, 3, 120, 120)),
         (ReverseDirection(REFINER), (2, 2, 68)),
     ],
@@ -201,6 +208,6 @@ def test_input_of_another_shape_is_refused(network: nn.Module, shape: tuple[int,
 
 def test_impossible_sizes_are_refused() -> None:
     with pytest.raises(ValueError, match=r"blocks 0\.\.\.4"):
-        ImageTo3DConfig(stages=SMALL.stages, inter=9)
+        ImageTo3DConfig(stages=SMALL.stages, inter_block=9)
     with pytest.raises(ValueError, match="stride"):
-        Stage(expansion=1, channels=4, blocks=1, stride=3)
+        StageConfig(expansion=1, channels=4, blocks=1, stride=3)

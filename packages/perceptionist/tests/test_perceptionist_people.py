@@ -5,22 +5,28 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from perceptionist.dataset.open import open_people
-from perceptionist.dataset.records import People, Pictures, Voices
-from perceptionist.face_models.io import open_face_model
-from perceptionist.sampling import Faces, PicturesWithTruth, Triplets, face_input, shared_crop
-from perceptionist.training_stages import landmarks_of
-from small_perceptionist_runs import SIZES, config_of
+from perceptionist.dataset.open import load_dataset
+from perceptionist.dataset.records import FaceImages, Utterances, VoiceFaceDataset
+from perceptionist.face_models.io import resolve_face_model
+from perceptionist.sampling import (
+    FaceDataset,
+    ImageRegressionDataset,
+    TripletDataset,
+    image_to_chw,
+    sample_batch_crop,
+)
+from perceptionist.training_stages import project_landmarks
+from small_perceptionist_runs import TINY_SIZES, tiny_config
 
 
 def test_positives_are_of_the_same_and_negatives_of_other_people() -> None:
     labels = np.repeat(np.arange(4), [3, 1, 2, 4])
     bands = [np.full((1000, 64), i, np.float32) for i in range(10)]
-    triplets = Triplets(Voices(labels, bands), 800)
+    triplets = TripletDataset(Utterances(labels, bands), 800)
     seen: dict[int, set[int]] = {}
     for seed in range(60):
         for index in range(10):
-            positive, negative = triplets.partners(index, np.random.default_rng(seed))
+            positive, negative = triplets.sample_partners(index, np.random.default_rng(seed))
             assert labels[positive] == labels[index] != labels[negative]
             assert (positive == index) == (index == 3), "another file wherever there is one"
             seen.setdefault(index, set()).add(negative)
@@ -29,79 +35,92 @@ def test_positives_are_of_the_same_and_negatives_of_other_people() -> None:
 
 def test_published_triplets_take_the_next_file_and_any() -> None:
     labels = np.repeat(np.arange(2), 3)
-    triplets = Triplets(Voices(labels, [np.zeros((1000, 64), np.float32)] * 6), 800, "published")
-    drawn = [[triplets.partners(i, np.random.default_rng(s)) for i in range(6)] for s in range(80)]
+    triplets = TripletDataset(Utterances(labels, [np.zeros((1000, 64), np.float32)] * 6), 800, "published")
+    drawn = [[triplets.sample_partners(i, np.random.default_rng(s)) for i in range(6)] for s in range(80)]
     assert [positive for positive, _ in drawn[0]] == [1, 2, 3, 4, 5, 4]
     assert {negative for row in drawn for negative in [row[0][1]]} == set(range(6))
 
 
 def test_the_shared_crop_spans_its_range_and_depends_on_the_step_alone() -> None:
-    frames = config_of("supervised", "data.frames.shortest=300", "data.frames.longest=302").data.frames
-    found = [shared_crop(frames, 1, step) for step in range(400)]
+    frames = tiny_config("supervised", "data.frames.min_crop=300", "data.frames.max_crop=302").data.frames
+    found = [sample_batch_crop(frames, 1, step) for step in range(400)]
     assert {piece.stop - piece.start for piece in found} == {300, 301, 302}
     assert min(p.start for p in found) < 20 and max(p.stop for p in found) > 780
-    assert found == [shared_crop(frames, 1, step) for step in range(400)]
+    assert found == [sample_batch_crop(frames, 1, step) for step in range(400)]
 
 
 def test_pictures_become_numbers_as_the_networks_expect() -> None:
     picture = np.zeros((2, 2, 3), np.uint8)
     picture[0, 0] = 255, 0, 51
-    assert face_input(picture, 2)[:, 0, 0].tolist() == pytest.approx([1, -1, -0.6])
-    assert face_input(picture, 2, mirrored=True)[:, 0, 1].tolist() == pytest.approx([1, -1, -0.6])
-    one = Pictures(np.zeros(1, np.int64), [picture])
-    drawn = PicturesWithTruth(one, np.zeros((1, 62), np.float32), 2, published=True)
-    blue, green, red = drawn.draw(0, np.random.default_rng(0))["face"][:, 0, 0]
+    assert image_to_chw(picture, 2)[:, 0, 0].tolist() == pytest.approx([1, -1, -0.6])
+    assert image_to_chw(picture, 2, mirrored=True)[:, 0, 1].tolist() == pytest.approx([1, -1, -0.6])
+    one = FaceImages(np.zeros(1, np.int64), [picture])
+    drawn = ImageRegressionDataset(one, np.zeros((1, 62), np.float32), 2, published_preprocessing=True)
+    blue, green, red = drawn.sample(0, np.random.default_rng(0))["face"][:, 0, 0]
     assert (red, green, blue) == pytest.approx((127.5 / 128, -127.5 / 128, (51 - 127.5) / 128))
-    mirrored = [Faces(one, 2).draw(0, np.random.default_rng(s))["face"][0, 0, 1] == 1 for s in range(100)]
+    mirrored = [
+        FaceDataset(one, 2).sample(0, np.random.default_rng(s))["face"][0, 0, 1] == 1 for s in range(100)
+    ]
     assert 30 < sum(mirrored) < 70
 
 
-def test_the_truth_of_pictures_puts_landmarks_where_they_are_drawn(people: People) -> None:
-    from voiceface.synthetic.face.render import view_of
-    from voiceface.synthetic.identities import draw_people
-    from voiceface.synthetic.layout import settings_of
+def test_the_truth_of_pictures_puts_landmarks_where_they_are_drawn(people: VoiceFaceDataset) -> None:
+    from voiceface.synthetic.face.render import sample_render_params
+    from voiceface.synthetic.identities import sample_identities
+    from voiceface.synthetic.layout import build_settings
 
-    settings = settings_of("tiny", **SIZES)
-    drawn = draw_people(np.array(settings.ids("train")), seed=settings.seed, rho=settings.rho)
-    assert people.truth is not None and people.truth.pictures is not None
-    found = landmarks_of(open_face_model(), torch.from_numpy(people.truth.pictures)).numpy()
+    settings = build_settings("tiny", **TINY_SIZES)
+    drawn = sample_identities(np.array(settings.ids("train")), seed=settings.seed, rho=settings.rho)
+    assert people.ground_truth is not None and people.ground_truth.image_parameters is not None
+    found = project_landmarks(
+        resolve_face_model(), torch.from_numpy(people.ground_truth.image_parameters)
+    ).numpy()
     for row in (0, 5, 9):
         person, picture = divmod(row, settings.pictures)
-        place = list(drawn.names).index(people.names[person])
-        view = view_of(drawn, place, picture, nuisance=settings.nuisance)
+        place = list(drawn.face_names).index(people.identities[person])
+        view = sample_render_params(drawn, place, picture, nuisance=settings.nuisance)
         gap = np.linalg.norm(found[row, :2].T - 120 * view.landmarks, axis=1)
         assert gap.mean() < 2 and gap.max() < 6, "a camera with perspective is a few pixels off"
 
 
-def test_a_written_population_reads_as_the_one_in_memory(tmp_path: Path, people: People) -> None:
+def test_a_written_population_reads_as_the_one_in_memory(tmp_path: Path, people: VoiceFaceDataset) -> None:
     from voiceface.synthetic.writer import write_population
 
-    few = SIZES | {"train": 2, "val": 1, "test": 1}
+    few = TINY_SIZES | {"train": 2, "val": 1, "test": 1}
     root = write_population(tmp_path / "p", "tiny", workers=1, lists=False, progress=False, **few)
-    read = open_people(root, "train", open_face_model())
-    assert read.notice == people.notice and set(read.names) < set(people.names)
+    read = load_dataset(root, "train", resolve_face_model())
+    assert read.disclaimer == people.disclaimer and set(read.identities) < set(people.identities)
     for one, other in ((read, people),):
-        assert one.truth is not None and other.truth is not None
+        assert one.ground_truth is not None and other.ground_truth is not None
         assert one.ratios is not None and other.ratios is not None
-        assert one.truth.pictures is not None and other.truth.pictures is not None
-        for label, name in enumerate(one.names):
-            same = other.names.index(name)
+        assert (
+            one.ground_truth.image_parameters is not None and other.ground_truth.image_parameters is not None
+        )
+        for label, name in enumerate(one.identities):
+            same = other.identities.index(name)
             assert np.allclose(one.ratios[label], other.ratios[same], atol=1e-5)
-            rows, theirs = one.faces.labels == label, other.faces.labels == same
-            assert np.allclose(one.truth.pictures[rows], other.truth.pictures[theirs], atol=2e-3)
+            rows, theirs = one.images.labels == label, other.images.labels == same
+            assert np.allclose(
+                one.ground_truth.image_parameters[rows],
+                other.ground_truth.image_parameters[theirs],
+                atol=2e-3,
+            )
             mine, yours = (
-                {side.voices.read(int(i)).tobytes() for i in np.flatnonzero(side.voices.labels == place)}
+                {
+                    side.utterances.read(int(i)).tobytes()
+                    for i in np.flatnonzero(side.utterances.labels == place)
+                }
                 for side, place in ((one, label), (other, same))
             )
             assert mine == yours and len(mine) == 2
-    assert read.voices.read(0).shape == (1000, 64)
+    assert read.utterances.read(0).shape == (1000, 64)
     with pytest.raises(ValueError, match="holds nobody"):
-        open_people(root, "tset", open_face_model())
+        load_dataset(root, "tset", resolve_face_model())
 
 
-def test_the_published_layout_gives_pairs_truth_and_judges(tmp_path: Path, people: People) -> None:
+def test_the_published_layout_gives_pairs_truth_and_judges(tmp_path: Path, people: VoiceFaceDataset) -> None:
     rng = np.random.default_rng(0)
-    model = open_face_model()
+    model = resolve_face_model()
     meta = "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\n"
     named = ["Fay_One", "Gus_Two", "Ann_Three"]
     for number, name in enumerate(named):
@@ -119,11 +138,11 @@ def test_the_published_layout_gives_pairs_truth_and_judges(tmp_path: Path, peopl
         np.savetxt(tmp_path / "AtoE_sub" / name / "1.xyz", model.references["male"])
         np.save(tmp_path / "fitted" / name / "1.npy", np.full(228, number, np.float32))
     (tmp_path / "vox1_meta.csv").write_text(meta)
-    found = open_people(tmp_path, "train", model, truth=tmp_path / "fitted", in_memory=True)
-    assert found.names == ("Fay_One", "Gus_Two") and found.voices.labels.tolist() == [0, 1]
-    assert found.truth is not None and found.truth.shape[:, 0].tolist() == [0, 1]
-    assert found.truth.shape.shape == (2, 40) and found.faces.read(1).shape == (64, 64, 3)
-    small = open_people(tmp_path, "val", model)
-    assert small.names == ("Ann_Three",) and small.ratios is not None
+    found = load_dataset(tmp_path, "train", model, truth=tmp_path / "fitted", in_memory=True)
+    assert found.identities == ("Fay_One", "Gus_Two") and found.utterances.labels.tolist() == [0, 1]
+    assert found.ground_truth is not None and found.ground_truth.shape[:, 0].tolist() == [0, 1]
+    assert found.ground_truth.shape.shape == (2, 40) and found.images.read(1).shape == (64, 64, 3)
+    small = load_dataset(tmp_path, "val", model)
+    assert small.identities == ("Ann_Three",) and small.ratios is not None
     with pytest.raises(FileNotFoundError, match="neither a population"):
-        open_people(tmp_path / "fbank", "train", model)
+        load_dataset(tmp_path / "fbank", "train", model)

@@ -3,59 +3,59 @@
 import numpy as np
 import pytest
 import torch
-from perceptionist.face_models.linear import Parameters
+from perceptionist.face_models.linear import FaceParameters
 from perceptionist.face_models.synthetic_head import (
-    expression_numbers,
-    population_face_model,
-    pose_numbers,
-    shape_numbers,
+    build_synthetic_face_model,
+    expression_coefficients,
+    orthonormal_shape,
+    pose_parameters,
 )
-from perceptionist.visualisation import laid_over, picture_bytes, placed_mesh
-from voiceface.synthetic.face.head import identity_coefficients
-from voiceface.synthetic.face.render import render_picture, view_of
-from voiceface.synthetic.identities import draw_people
+from perceptionist.visualisation import images_to_uint8, overlay_mesh, pose_mesh
+from voiceface.synthetic.face.head import shape_coefficients
+from voiceface.synthetic.face.render import render_image, sample_render_params
+from voiceface.synthetic.identities import sample_identities
 
 
 def test_bytes_of_both_rules_by_hand() -> None:
     values = torch.tensor([-9.0, -1, -0.99, 0, 0.5, 1, 3]).reshape(1, 1, 1, 7).expand(1, 3, 7, 7)
-    assert picture_bytes(values)[0, 0, :, 0].tolist() == [0, 0, 1, 128, 191, 255, 255]
-    assert picture_bytes(values, "published")[0, 0, :, 0].tolist() == [0, 0, 1, 128, 191, 255, 255]
+    assert images_to_uint8(values)[0, 0, :, 0].tolist() == [0, 0, 1, 128, 191, 255, 255]
+    assert images_to_uint8(values, "published")[0, 0, :, 0].tolist() == [0, 0, 1, 128, 191, 255, 255]
     grid = (torch.arange(256) / 127.5 - 1).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
-    assert picture_bytes(grid)[0, ..., 2].ravel().tolist() == list(range(256))
+    assert images_to_uint8(grid)[0, ..., 2].ravel().tolist() == list(range(256))
     with pytest.raises(ValueError, match="even, published"):
-        picture_bytes(grid, "odd")  # type: ignore[arg-type]
+        images_to_uint8(grid, "odd")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match=r"\(B, 3, S, S\)"):
-        picture_bytes(grid[0])
+        images_to_uint8(grid[0])
 
 
 def test_channels_keep_their_order() -> None:
     faces = torch.tensor([-1.0, 0, 1]).reshape(1, 3, 1, 1).expand(2, 3, 4, 5)
-    found = picture_bytes(faces)
+    found = images_to_uint8(faces)
     assert found.shape == (2, 4, 5, 3)
     assert found[1, 2, 3].tolist() == [0, 128, 255]
 
 
 @pytest.mark.parametrize("side", [120, 60])
 def test_true_parameters_lay_the_mesh_over_the_face(side: int) -> None:
-    model, people = population_face_model(), draw_people(range(3), rho=0.7)
-    alpha = identity_coefficients(people)
+    model, people = build_synthetic_face_model(), sample_identities(range(3), rho=0.7)
+    alpha = shape_coefficients(people)
     for i in range(3):
-        picture = render_picture(people, i, 0, side=side, nuisance=0.3)
-        view = view_of(people, i, 0, nuisance=0.3)
-        known = Parameters(
-            torch.from_numpy(pose_numbers(view, alpha[i]))[None],
-            torch.from_numpy(shape_numbers(people)[i : i + 1]),
-            torch.from_numpy(expression_numbers(view.expression[None])),
+        picture = render_image(people, i, 0, image_size=side, nuisance=0.3)
+        view = sample_render_params(people, i, 0, nuisance=0.3)
+        known = FaceParameters(
+            torch.from_numpy(pose_parameters(view, alpha[i]))[None],
+            torch.from_numpy(orthonormal_shape(people)[i : i + 1]),
+            torch.from_numpy(expression_coefficients(view.expression[None])),
         )
         vector = model.whiten(known)
-        placed, _ = placed_mesh(model, model.frontal(vector), vector)
+        placed, _ = pose_mesh(model, model.frontal_vertices(vector), vector)
         before = picture.image.copy()
-        shown = laid_over(picture.image, placed[0], model)
+        shown = overlay_mesh(picture.image, placed[0], model)
         assert np.array_equal(picture.image, before)
         covered = (shown != before).any(axis=2)
         x, y = np.rint(picture.landmarks[17:]).astype(int).T  # brows, nose, eyes, mouth
         assert covered[y, x].all()
         assert 0.25 < covered.mean() < 0.75
         assert not covered[:, [0, -1]].any()  # the head is narrower than the picture
-        half = laid_over(picture.image, placed[0], model, 0.5).astype(float)
+        half = overlay_mesh(picture.image, placed[0], model, 0.5).astype(float)
         np.testing.assert_allclose(half, (before + shown.astype(float)) / 2, atol=0.51)

@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from perceptionist import inference, microphone
 from perceptionist.__main__ import main
-from perceptionist.demo import mesh_distances, result_stem
-from perceptionist.evaluation import evaluate, population_truth
-from perceptionist.face_models.synthetic_head import population_face_model
+from perceptionist.demo import mesh_distances, output_stem
+from perceptionist.evaluation import evaluate, load_synthetic_ground_truth
+from perceptionist.face_models.synthetic_head import build_synthetic_face_model
 from perceptionist.meshio.obj import read_obj
-from perceptionist.microphone import MicrophoneError, meter
+from perceptionist.microphone import MicrophoneError, format_level_meter
 from perceptionist.proportions import MEASURES
 from PIL import Image
-from small_weights import NOTICE, supervised_weights, unsupervised_weights
+from small_weights import DISCLAIMER, write_supervised_checkpoint, write_unsupervised_checkpoint
 from voiceface.audio.vad import SpeechError
 from voiceface.synthetic.writer import write_population
 
@@ -25,8 +25,8 @@ from voiceface.synthetic.writer import write_population
 def weights(tmp_path_factory):
     folder = tmp_path_factory.mktemp("weights")
     return {
-        "supervised": supervised_weights(folder / "s.safetensors"),
-        "unsupervised": unsupervised_weights(folder / "u.safetensors"),
+        "supervised": write_supervised_checkpoint(folder / "s.safetensors"),
+        "unsupervised": write_unsupervised_checkpoint(folder / "u.safetensors"),
     }
 
 
@@ -75,16 +75,16 @@ def test_demo_writes_each_face_and_a_page(features, weights, kind, tmp_path, cap
     assert names == sorted(f"{stem}{end}" for stem in stems for end in (".obj", *words))
     mesh = read_obj(out / "id_a" / "video_00001.obj", np.float32)
     model = inference.load(weights[kind])
-    made = inference.face(model, features / "id_a" / "video" / "00001.npy")
+    made = inference.generate(model, features / "id_a" / "video" / "00001.npy")
     assert (mesh.vertices == made.vertices).all()
     assert (mesh.triangles == model.face_model.outward_triangles).all()
     if kind == "unsupervised":
         assert Image.open(out / "id_a" / "video_00001_image.png").size == (120, 120)
-        assert made.overlay is not None and (made.overlay != made.picture).any()
+        assert made.overlay is not None and (made.overlay != made.image).any()
     page = (out / "index.html").read_text("utf-8")
-    assert NOTICE in page and page.count("<canvas") == 2
+    assert DISCLAIMER in page and page.count("<canvas") == 2
     said = capsys.readouterr()
-    assert NOTICE in said.err and "of different speakers" in said.out
+    assert DISCLAIMER in said.err and "of different speakers" in said.out
 
 
 def test_demo_as_published_writes_two_pictures_and_leaves_bad_files_out(features, weights, tmp_path, capsys):
@@ -100,13 +100,13 @@ def test_demo_as_published_writes_two_pictures_and_leaves_bad_files_out(features
 def test_results_go_where_the_published_ones_go(tmp_path):
     from pathlib import Path
 
-    assert result_stem(tmp_path, Path("id1/video/00001")) == tmp_path / "id1" / "video_00001"
-    assert result_stem(tmp_path, Path("alone")) == tmp_path / "alone"
+    assert output_stem(tmp_path, Path("id1/video/00001")) == tmp_path / "id1" / "video_00001"
+    assert output_stem(tmp_path, Path("alone")) == tmp_path / "alone"
 
 
 def test_distances_of_meshes_are_told_apart_by_speaker():
     def face(x):
-        return inference.Face("", np.full((5, 3), x, np.float32), np.zeros(1), np.zeros(1))
+        return inference.GeneratedFace("", np.full((5, 3), x, np.float32), np.zeros(1), np.zeros(1))
 
     same, other = mesh_distances([face(0), face(1), face(5)], ["a", "a", "b"])
     assert (same, other) == pytest.approx((3**0.5, 4.5 * 3**0.5))
@@ -118,10 +118,10 @@ def test_demo_mic_describes_a_file(population, weights, tmp_path, capsys):
     words = ["--wav", str(clip), "--weights", str(weights["unsupervised"]), "--out", str(out)]
     assert main(["demo_mic", *words]) == 0
     said = capsys.readouterr()
-    assert all(word in said.out for word in ("sex:", "face type:", *MEASURES)) and NOTICE in said.err
+    assert all(word in said.out for word in ("sex:", "face type:", *MEASURES)) and DISCLAIMER in said.err
     assert sorted(path.suffix for path in out.iterdir()) == [".html", ".obj", ".png"]
     page = (out / f"{clip.stem}.html").read_text("utf-8")
-    assert page.count("<canvas") == 2 and NOTICE in page and "audio" in page
+    assert page.count("<canvas") == 2 and DISCLAIMER in page and "audio" in page
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,7 @@ def test_demo_mic_refuses_what_holds_no_voice(make, message, weights, tmp_path, 
 def test_too_little_speech_is_refused_by_its_length(population):
     samples, rate = results_speech(clip_of(population))
     with pytest.raises(SpeechError, match=r"s of speech in .* expected at least 0.5"):
-        inference.features_of_speech(samples[:6000], rate)
+        inference.extract_speech_features(samples[:6000], rate)
 
 
 def results_speech(path):
@@ -190,12 +190,12 @@ class Microphone(types.ModuleType):
 
 def test_a_recording_is_78_whole_blocks_in_order(monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sounddevice", Microphone())
-    samples = microphone.record(5.0, show=sys.stderr)
+    samples = microphone.record(5.0, output=sys.stderr)
     assert samples.shape == (78 * 1024,) and (samples[::1024] == np.arange(1, 79)).all()
     assert "0.0 s left" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("call", [microphone.require_microphone, lambda: microphone.record(1.0, show=None)])
+@pytest.mark.parametrize("call", [microphone.require_microphone, lambda: microphone.record(1.0, output=None)])
 def test_no_device_is_one_line(call, monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", Microphone(device=False))
     with pytest.raises(MicrophoneError, match=r"querying device.*--wav FILE"):
@@ -204,8 +204,11 @@ def test_no_device_is_one_line(call, monkeypatch):
 
 def test_the_meter_runs_from_empty_to_full():
     loud = np.full(100, 32767, np.int16)
-    assert "#" not in meter(np.zeros(100, np.int16)) and "." not in meter(loud).split("]")[0]
-    assert meter(loud // 32).count("#") == 15  # -30 dB of 60
+    assert (
+        "#" not in format_level_meter(np.zeros(100, np.int16))
+        and "." not in format_level_meter(loud).split("]")[0]
+    )
+    assert format_level_meter(loud // 32).count("#") == 15  # -30 dB of 60
 
 
 def test_meshes_made_first_are_judged_as_those_made_on_the_spot(population, weights, tmp_path, capsys):
@@ -235,9 +238,9 @@ def test_meshes_made_first_are_judged_as_those_made_on_the_spot(population, weig
 
 
 def test_the_truth_itself_has_no_error_and_the_mean_face_is_judged_fairly(population):
-    model = population_face_model()
+    model = build_synthetic_face_model()
     names = sorted(path.name for path in (population / "mesh").iterdir())
-    known = population_truth(population, names)
+    known = load_synthetic_ground_truth(population, names)
     found = evaluate(list(known.vertices * 2), range(len(names)), known, model, replicates=20)
     assert all(each.ours.value == pytest.approx(0, abs=1e-6) for each in found.errors.values())
     assert found.errors["mean"].differences["mean face"].value < 0
@@ -266,7 +269,7 @@ def test_the_published_layout_stops_at_the_last_validation_id(weights, tmp_path,
     found = sorted(str(path.relative_to(mesh)) for path in mesh.rglob("*.obj"))
     assert found == [f"{n}/v_0000{i}.obj" for n in ("Ann_Example", "Ezra_Example") for i in range(3)]
     written = read_obj(mesh / "Ann_Example" / "v_00000.obj")
-    assert (written.triangles == population_face_model().triangles).all()
+    assert (written.triangles == build_synthetic_face_model().triangles).all()
 
 
 @pytest.mark.parametrize(

@@ -5,8 +5,8 @@ import math
 import numpy as np
 import pytest
 from perceptionist import proportions
-from perceptionist.face_models.synthetic_head import frontal_of, population_face_model
-from voiceface.synthetic.face.head import head_model
+from perceptionist.face_models.synthetic_head import build_synthetic_face_model, frontal_vertices
+from voiceface.synthetic.face.head import build_head_model
 
 PAIRS = {"oicd": (0, 1), "forehead": (2, 3), "cheek": (4, 5), "ear": (6, 7), "midline": (8, 9)}
 LANDMARKS = np.arange(5, 73)
@@ -72,7 +72,7 @@ def test_one_mesh_for_everybody_is_predicted_for_each() -> None:
 def test_means_go_over_the_person_first() -> None:
     table = np.zeros((3, 7))
     table[:, 0] = [1, 3, 10]
-    means = proportions.published_means(table, [5, 5, 1])
+    means = proportions.identity_mean_errors(table, [5, 5, 1])
     assert means["forehead"] == 6
     assert list(means) == list(proportions.ERRORS)
 
@@ -82,7 +82,7 @@ def test_comparison_with_baselines_names_every_error() -> None:
     near = true + RNG.normal(size=true.shape)
     tables = {"mean face": proportions.error_table(true.mean(axis=0), true, PAIRS, LANDMARKS)}
     ours = proportions.error_table(near, true, PAIRS, LANDMARKS)
-    found = proportions.compare_tables(ours, tables, np.repeat(np.arange(40), 2), replicates=300)
+    found = proportions.compare_with_baselines(ours, tables, np.repeat(np.arange(40), 2), replicates=300)
     assert list(found) == list(proportions.ERRORS)
     for comparison in found.values():
         assert comparison.differences["mean face"].high < 0
@@ -101,31 +101,33 @@ def test_description_by_hand() -> None:
     base = meshes(1)[0]
     sizes = {"male": 1.1, "female": 0.9, "wide": 1.3, "skinny": 0.7, "regular": 1.0, "slim": 0.8}
     references = {name: size * base for name, size in sizes.items()}
-    told = proportions.describe(1.04 * base, references, PAIRS)
-    assert told.sex == "male"
+    told = proportions.describe_face(1.04 * base, references, PAIRS)
+    assert told.gender == "male"
     assert told.face_type == "regular"
     assert told.differences["cheek"] == pytest.approx(1.04 / 1.1 - 1)
     assert told.errors["wide"] == pytest.approx(0.26 * np.linalg.norm(base) / 90)
-    assert proportions.describe(0.72 * base, references, PAIRS).face_type == "skinny"
+    assert proportions.describe_face(0.72 * base, references, PAIRS).face_type == "skinny"
 
 
 def test_ties_go_to_female_and_to_the_first_type() -> None:
     base = meshes(1)[0]
-    references = dict.fromkeys((*proportions.SEXES, *proportions.FACE_TYPES), base)
-    told = proportions.describe(2 * base, references, PAIRS)
-    assert (told.sex, told.face_type) == ("female", "wide")
+    references = dict.fromkeys((*proportions.GENDERS, *proportions.FACE_TYPES), base)
+    told = proportions.describe_face(2 * base, references, PAIRS)
+    assert (told.gender, told.face_type) == ("female", "wide")
 
 
 def test_references_of_the_population_describe_themselves() -> None:
-    model = population_face_model()
+    model = build_synthetic_face_model()
     for name in proportions.FACE_TYPES:
-        assert proportions.describe(model.references[name], model.references, model.pairs).face_type == name
-    for sex in proportions.SEXES:
-        told = proportions.describe(model.references[sex], model.references, model.pairs)
-        assert told.sex == sex
+        assert (
+            proportions.describe_face(model.references[name], model.references, model.pairs).face_type == name
+        )
+    for sex in proportions.GENDERS:
+        told = proportions.describe_face(model.references[sex], model.references, model.pairs)
+        assert told.gender == sex
         assert max(map(abs, told.differences.values())) < 1e-6
-    wide = frontal_of(head_model(), np.zeros(40))
-    assert proportions.describe(wide, model.references, model.pairs).face_type == "regular"
+    wide = frontal_vertices(build_head_model(), np.zeros(40))
+    assert proportions.describe_face(wide, model.references, model.pairs).face_type == "regular"
 
 
 def test_what_cannot_be_measured_is_named() -> None:
@@ -137,7 +139,7 @@ def test_what_cannot_be_measured_is_named() -> None:
     with pytest.raises(ValueError, match="interocular"):
         proportions.ratios(flat, PAIRS)
     with pytest.raises(ValueError, match="wide, skinny"):
-        proportions.describe(mesh, {"male": mesh, "female": mesh}, PAIRS)
-    references = dict.fromkeys((*proportions.SEXES, *proportions.FACE_TYPES), mesh[:-1])
+        proportions.describe_face(mesh, {"male": mesh, "female": mesh}, PAIRS)
+    references = dict.fromkeys((*proportions.GENDERS, *proportions.FACE_TYPES), mesh[:-1])
     with pytest.raises(ValueError, match="male"):
-        proportions.describe(mesh, references, PAIRS)
+        proportions.describe_face(mesh, references, PAIRS)

@@ -8,8 +8,8 @@ import torch
 from perceptionist import published
 from perceptionist.face_network import Classifier, Discriminator, FaceNetwork, FaceNetworkConfig
 from perceptionist.generator import Generator, GeneratorConfig
-from perceptionist.image_to_3d import PUBLISHED, ImageTo3D, ImageTo3DConfig
-from perceptionist.published import Expert
+from perceptionist.image_to_3d import PUBLISHED_STAGES, ImageTo3D, ImageTo3DConfig
+from perceptionist.published import ExpertArchive
 from perceptionist.refiners import ForwardDirection, RefinerConfig, ReverseDirection
 from perceptionist.supervised_head import SupervisedHead, SupervisedHeadConfig
 from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig
@@ -18,17 +18,19 @@ from voiceface.checkpoints.published import CheckpointError
 
 THIN = tuple(
     stage.model_copy(update={"channels": 2 + number, "expansion": 1 if number == 0 else 2})
-    for number, stage in enumerate(PUBLISHED)
+    for number, stage in enumerate(PUBLISHED_STAGES)
 )
-STUDENT = ImageTo3DConfig(stem=2, stages=THIN, features=12, shape=5, expression=3, texture=4)
-REFINER = RefinerConfig(points=(5, 6), whole=(6, 7, 8), refine=(9, 8, 7), features=12)
+STUDENT = ImageTo3DConfig(stem=2, stages=THIN, num_features=12, shape=5, expression=3, texture=4)
+REFINER = RefinerConfig(
+    point_channels=(5, 6), global_channels=(6, 7, 8), refine_channels=(9, 8, 7), num_features=12
+)
 NETWORKS = {
-    "voice_network": VoiceNetwork(VoiceNetworkConfig(bands=5, channels=(6, 7), embedding=4)),
-    "generator": Generator(GeneratorConfig(embedding=4, channels=(6, 5), colours=3)),
-    "face_network": FaceNetwork(FaceNetworkConfig(channels=(4, 5), embedding=6)),
+    "voice_network": VoiceNetwork(VoiceNetworkConfig(n_mels=5, channels=(6, 7), embedding_dim=4)),
+    "generator": Generator(GeneratorConfig(embedding_dim=4, channels=(6, 5), image_channels=3)),
+    "face_network": FaceNetwork(FaceNetworkConfig(channels=(4, 5), embedding_dim=6)),
     "discriminator": Discriminator(6),
     "classifier": Classifier(6, 9),
-    "supervised_head": SupervisedHead(SupervisedHeadConfig(embedding=4, shape=5, expression=3)),
+    "supervised_head": SupervisedHead(SupervisedHeadConfig(embedding_dim=4, shape=5, expression=3)),
 }
 
 
@@ -37,11 +39,12 @@ def same(one: nn.Module, other: nn.Module) -> bool:
     return list(a) == list(b) and all(torch.equal(a[key], b[key]) for key in a)
 
 
-def expert() -> Expert:
+def expert() -> ExpertArchive:
     arrays = {
-        name: np.random.default_rng(0).normal(size=(6, 1)).astype(np.float32) for name in published.ARRAYS
+        name: np.random.default_rng(0).normal(size=(6, 1)).astype(np.float32)
+        for name in published.FACE_MODEL_ARRAYS
     }
-    return Expert(ImageTo3D(STUDENT), arrays, ForwardDirection(REFINER), ReverseDirection(REFINER))
+    return ExpertArchive(ImageTo3D(STUDENT), arrays, ForwardDirection(REFINER), ReverseDirection(REFINER))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -70,9 +73,9 @@ def test_students_come_back_with_and_without_copies(copies: bool, tmp_path: Path
 def test_published_sizes_are_read_off_the_shapes() -> None:
     with torch.device("meta"):
         student = ImageTo3D()
-    assert published.image_to_3d_config(student.state_dict()) == ImageTo3DConfig()
+    assert published.infer_image_to_3d_config(student.state_dict()) == ImageTo3DConfig()
     none = {key: v for key, v in student.state_dict().items() if "texture" not in key}
-    assert published.image_to_3d_config(none).texture == 0
+    assert published.infer_image_to_3d_config(none).texture == 0
 
 
 def test_a_file_with_the_second_names_alone_is_read(tmp_path: Path) -> None:
@@ -110,7 +113,7 @@ def test_the_expert_archive_comes_back_whole(copies: bool, tmp_path: Path) -> No
 
 def test_an_archive_without_extras_and_with_mixed_prefixes(tmp_path: Path) -> None:
     network = ImageTo3D(STUDENT)
-    published.save_expert(tmp_path / "a.tar", Expert(network, {}, None, None))
+    published.save_expert(tmp_path / "a.tar", ExpertArchive(network, {}, None, None))
     state = torch.load(tmp_path / "a.tar", weights_only=True)["state_dict"]
     torch.save({"state_dict": state | {"epoch": torch.zeros(1)}}, tmp_path / "a.tar")
     found = published.load_expert(tmp_path / "a.tar")
@@ -182,6 +185,6 @@ def test_code_in_a_file_never_runs_and_absent_files_are_named(tmp_path: Path) ->
     with pytest.raises(FileNotFoundError, match=r"absent\.pth"):
         published.load_generator(tmp_path / "absent.pth")
     with pytest.raises(FileNotFoundError, match=r"voice network.*voice_embedding\.pth"):
-        published.find(tmp_path, "voice network")
+        published.find_checkpoint(tmp_path, "voice network")
     (tmp_path / "generator_48000.pth").touch()
-    assert published.find(tmp_path, "generator").name == "generator_48000.pth"
+    assert published.find_checkpoint(tmp_path, "generator").name == "generator_48000.pth"

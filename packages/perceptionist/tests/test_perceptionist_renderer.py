@@ -193,7 +193,7 @@ def test_a_large_mesh_gives_the_same_picture_on_any_number_of_threads(rule):
     vertices = (vertices + np.float32([1, 1, 0])) * np.float32([70, 45, 30])
     vertices[::97] = np.random.default_rng(1).uniform(-400, 400, vertices[::97].shape)
     colors = np.random.default_rng(2).random((len(vertices), 3))
-    assert len(triangles) > 2 * bands.TRIANGLES
+    assert len(triangles) > 2 * bands.MIN_TRIANGLES_PER_THREAD
     pictures = [
         sim3dr.rasterize(
             vertices, triangles, colors, height=91, width=141, alpha=0.6, coverage=rule, threads=threads
@@ -206,20 +206,22 @@ def test_a_large_mesh_gives_the_same_picture_on_any_number_of_threads(rule):
 def test_parts_make_up_the_whole():
     for count in (0, 1, 5, 64):
         for parts in (1, 2, 7):
-            numbers = [number for first, end in bands.ranges(count, parts) for number in range(first, end)]
+            numbers = [
+                number for first, end in bands.split_evenly(count, parts) for number in range(first, end)
+            ]
             assert numbers == list(range(count))
             work = np.random.default_rng(count).random(count + 1) ** 4
-            rows = bands.shares(work, parts)
+            rows = bands.split_by_work(work, parts)
             assert [row for first, end in rows for row in range(first, end)] == list(range(count + 1))
             assert len(rows) <= parts and all(first < end for first, end in rows)
-    assert bands.shares(np.ones(8), 2) == [(0, 4), (4, 8)]
+    assert bands.split_by_work(np.ones(8), 2) == [(0, 4), (4, 8)]
 
 
 def test_the_number_of_threads_follows_the_environment(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     assert bands.thread_count(None) == 3 and bands.thread_count(5) == 5
     monkeypatch.setenv("OMP_NUM_THREADS", "many")
-    assert 1 <= bands.thread_count(None) <= bands.BY_DEFAULT
+    assert 1 <= bands.thread_count(None) <= bands.DEFAULT_MAX_THREADS
     for wrong in (0, -1, 1.5, True):
         with pytest.raises(ValueError, match="threads"):
             bands.thread_count(wrong)
@@ -229,7 +231,7 @@ def test_where_no_thread_can_be_had_everything_is_done_in_order(monkeypatch):
     pool = ThreadPoolExecutor(1)
     pool.shutdown()
     monkeypatch.setattr(bands, "_pools", [pool])
-    assert bands.together(lambda a, b: a + b, [(1, 2), (3, 4), (5, 6)]) == [3, 7, 11]
+    assert bands.run_parallel(lambda a, b: a + b, [(1, 2), (3, 4), (5, 6)]) == [3, 7, 11]
 
 
 def drawing(seed):

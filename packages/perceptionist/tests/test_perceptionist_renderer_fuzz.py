@@ -69,7 +69,7 @@ def test_pictures_and_depths_are_those_of_the_twin(mesh, picture, rule, count, a
         coverage=rule,
         threads=count,
     )
-    twin.draw(
+    twin.render(
         vertices, triangles, theirs[1], rule, colors=colors, image=theirs[0], alpha=alpha, reverse=reverse
     )
     np.testing.assert_array_equal(ours[1], theirs[1])
@@ -81,7 +81,7 @@ def test_pictures_and_depths_are_those_of_the_twin(mesh, picture, rule, count, a
 def test_triangles_and_weights_are_those_of_the_twin(mesh, picture, rule, count):
     seen = sim3dr.rasterize_triangles(*mesh, *picture[:2], coverage=rule, threads=count)
     depth = np.full(picture[:2], sim3dr.FAR, np.float32)
-    ids, weights = twin.draw(*mesh, depth, "within" if rule == "inclusive" else rule)
+    ids, weights = twin.render(*mesh, depth, "within" if rule == "inclusive" else rule)
     np.testing.assert_array_equal(seen.depth, depth)
     np.testing.assert_array_equal(seen.triangles, ids)
     np.testing.assert_array_equal(seen.weights, weights)

@@ -12,18 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from perceptionist.speech import (
     SpeechConfig,
-    checked_features,
     collect,
-    feature_files,
-    features_of,
-    features_of_file,
+    extract_features,
+    extract_file_features,
+    find_feature_files,
     read_features,
     read_recording,
+    remove_silence,
+    validate_features,
     voiced_segments,
-    without_silence,
 )
 from voiceface.audio import loading as audio
-from voiceface.audio.vad import SpeechError, frames_of
+from voiceface.audio.vad import SpeechError, split_frames
 
 
 def speech(seconds: float, rate: int = 16000, seed: int = 0) -> np.ndarray:
@@ -77,21 +77,21 @@ def test_hand_worked_collection() -> None:
 
 def test_frames_stop_strictly_before_the_end() -> None:
     wave = np.arange(960, dtype=np.int16)
-    assert [len(frame) for frame in frames_of(wave, 320)] == [320, 320]
-    assert len(frames_of(wave[:-1], 320)) == 2
-    assert len(frames_of(np.arange(961, dtype=np.int16), 320)) == 3
-    assert frames_of(wave[:320], 320) == []
+    assert [len(frame) for frame in split_frames(wave, 320)] == [320, 320]
+    assert len(split_frames(wave[:-1], 320)) == 2
+    assert len(split_frames(np.arange(961, dtype=np.int16), 320)) == 3
+    assert split_frames(wave[:320], 320) == []
 
 
 def test_a_pause_is_removed_and_the_detector_is_asked_anew_for_every_recording() -> None:
     wave = speech(3.0)
-    kept = without_silence(wave)
+    kept = remove_silence(wave)
     assert 0.5 * len(wave) < len(kept) < 0.95 * len(wave)
     assert len(kept) % 320 == 0
-    np.testing.assert_array_equal(kept, without_silence(wave))
+    np.testing.assert_array_equal(kept, remove_silence(wave))
     assert len(voiced_segments(wave)) >= 2
     detector = webrtcvad.Vad(2)
-    raw = [frame.tobytes() for frame in frames_of(wave, 320)]
+    raw = [frame.tobytes() for frame in split_frames(wave, 320)]
     plain = plain_collect(len(raw), lambda i: detector.is_speech(raw[i], 16000), 2, 0.9)
     expected = [wave[320 * i : 320 * i + 320] for segment in plain for i in segment]
     np.testing.assert_array_equal(kept, np.concatenate(expected))
@@ -100,14 +100,14 @@ def test_a_pause_is_removed_and_the_detector_is_asked_anew_for_every_recording()
 @pytest.mark.parametrize("wave", [np.zeros(16000, np.int16), np.zeros(0, np.int16), np.zeros(300, np.int16)])
 def test_silence_says_so(wave) -> None:
     with pytest.raises(SpeechError, match="no voice found in"):
-        features_of(wave, source="clip.wav")
+        extract_features(wave, source="clip.wav")
 
 
 @settings(max_examples=15, deadline=None)
 @given(st.integers(1, 7000))
 def test_any_length_gives_features_of_the_right_shape(length) -> None:
     wave = np.random.default_rng(length).integers(-3000, 3000, length).astype(np.int16)
-    features = features_of(wave, config=SpeechConfig(remove_silence=False))
+    features = extract_features(wave, config=SpeechConfig(remove_silence=False))
     assert features.shape == (1000, 64) and features.dtype == np.float32
     assert np.isfinite(features).all() and features.flags.c_contiguous
     frames = length // 160 + 1
@@ -118,18 +118,18 @@ def test_features_are_those_of_the_front_end_on_what_is_kept() -> None:
     from voiceface.audio.frontends import PerceptionistLogMel
 
     wave = speech(2.0)
-    expected = PerceptionistLogMel()(torch.from_numpy(without_silence(wave))[None])[0].T
-    np.testing.assert_array_equal(features_of(wave), expected.numpy())
+    expected = PerceptionistLogMel()(torch.from_numpy(remove_silence(wave))[None])[0].T
+    np.testing.assert_array_equal(extract_features(wave), expected.numpy())
 
 
 def test_wrong_samples_are_refused() -> None:
     for wave in (speech(1.0).astype(np.float32), speech(1.0)[None], np.zeros((), np.int16)):
         with pytest.raises(SpeechError, match="int16 samples of shape"):
-            features_of(wave)
+            extract_features(wave)
     with pytest.raises(SpeechError, match="44100"):
         voiced_segments(speech(1.0), 44100)
     with pytest.raises(SpeechError, match="16000 Hz, found 8000"):
-        features_of(speech(1.0), 8000)
+        extract_features(speech(1.0), 8000)
 
 
 def test_recordings_of_any_rate_are_resampled_and_published_ones_are_not(tmp_path: Path) -> None:
@@ -137,11 +137,11 @@ def test_recordings_of_any_rate_are_resampled_and_published_ones_are_not(tmp_pat
         audio.write_wav(tmp_path / f"{rate}.wav", speech(1.5, rate), rate)
         samples, found = read_recording(tmp_path / f"{rate}.wav")
         assert found == 16000 and abs(len(samples) - 24000) <= 1 and samples.dtype == np.int16
-    published = SpeechConfig(rates="published")
+    published = SpeechConfig(sample_rates="published")
     samples, found = read_recording(tmp_path / "8000.wav", published)
     assert found == 8000
     np.testing.assert_array_equal(samples, speech(1.5, 8000))
-    assert features_of_file(tmp_path / "8000.wav", published).shape == (1000, 64)
+    assert extract_file_features(tmp_path / "8000.wav", published).shape == (1000, 64)
     with pytest.raises(SpeechError, match=r"44100\.wav.*8000, 16000 or 32000"):
         read_recording(tmp_path / "44100.wav", published)
 
@@ -155,9 +155,9 @@ def test_a_16_bit_file_is_read_to_the_last_bit(tmp_path: Path) -> None:
 def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("no sound")
     with pytest.raises(ValueError, match=r"text\.wav"):
-        features_of_file(tmp_path / "text.wav")
+        extract_file_features(tmp_path / "text.wav")
     with pytest.raises(FileNotFoundError, match=r"absent\.wav"):
-        features_of_file(tmp_path / "absent.wav")
+        extract_file_features(tmp_path / "absent.wav")
 
 
 def test_stored_features_are_read_as_they_are(tmp_path: Path) -> None:
@@ -219,12 +219,12 @@ def test_feature_files_are_sorted_and_an_empty_folder_says_so(tmp_path: Path) ->
     for name in ("b/v/2.npy", "b/v/1.npy", "a/w/9.npy"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
-    found = [path.relative_to(tmp_path).as_posix() for path in feature_files(tmp_path)]
+    found = [path.relative_to(tmp_path).as_posix() for path in find_feature_files(tmp_path)]
     assert found == ["a/w/9.npy", "b/v/1.npy", "b/v/2.npy"]
     with pytest.raises(FileNotFoundError, match="SPEAKER/VIDEO"):
-        feature_files(tmp_path / "none")
+        find_feature_files(tmp_path / "none")
 
 
 def test_features_need_no_copy_when_they_are_right() -> None:
     values = np.zeros((3, 64), np.float32)
-    assert np.shares_memory(checked_features(values), values)
+    assert np.shares_memory(validate_features(values), values)

@@ -13,8 +13,8 @@ import soundfile
 import torch
 from voiceface.checkpoints.native import load_model, save_model
 from voiceface.testing import corrupt_files
-from voiceface.testing.corrupt_files import Evil
-from voiceface.testing.corrupt_files import require_words as says
+from voiceface.testing.corrupt_files import MaliciousPickle
+from voiceface.testing.corrupt_files import assert_mentions as says
 
 Call = Callable[..., int]
 
@@ -28,19 +28,19 @@ def data(people: Path, tmp_path: Path) -> Path:
 @pytest.fixture
 def clip(data: Path) -> Path:
     """The first clip of the first training person."""
-    return corrupt_files.first_clip(data)
+    return corrupt_files.first_utterance_path(data)
 
 
 @pytest.fixture
 def picture(data: Path) -> Path:
     """The first picture of the first training person."""
-    return corrupt_files.first_picture(data)
+    return corrupt_files.first_image_path(data)
 
 
 @pytest.fixture
 def fails(train: Call, data: Path, tmp_path: Path, capsys: Any) -> Callable[..., str]:
     """Train on the damaged copy; it must end with exit code 1 and one message, which is given."""
-    return corrupt_files.refuser(train, tmp_path / "run", data, capsys)
+    return corrupt_files.training_failure_checker(train, tmp_path / "run", data, capsys)
 
 
 @pytest.fixture
@@ -48,7 +48,7 @@ def works(train: Call, data: Path, tmp_path: Path) -> Callable[..., None]:
     """Train on the damaged copy; it must work, in the folder where it failed before."""
 
     def run(*words: str | Path) -> None:
-        assert train(tmp_path / "run", *words, "training.max_iter=1", data=data) == 0
+        assert train(tmp_path / "run", *words, "training.max_steps=1", data=data) == 0
 
     return run
 
@@ -172,16 +172,16 @@ def test_grey_and_cmyk_pictures_can_be_trained_on(picture: Path, works: Any) -> 
 def test_weights_that_are_not_there_or_run_code(fails: Any, tmp_path: Path, flag: str) -> None:
     says(fails(flag, tmp_path / "absent.pth"), flag, tmp_path / "absent.pth")
     mark, file = tmp_path / "mark", tmp_path / "evil.pth"
-    torch.save({"center.weight": Evil(mark)}, file)
+    torch.save({"center.weight": MaliciousPickle(mark)}, file)
     says(fails(flag, file), file)
-    file.write_bytes(pickle.dumps(Evil(mark)))
+    file.write_bytes(pickle.dumps(MaliciousPickle(mark)))
     says(fails(flag, file), file)
     assert not mark.exists()
 
 
 def test_a_malicious_checkpoint_cannot_be_loaded(call: Call, clip: Path, tmp_path: Path, capsys: Any) -> None:
     mark, file = tmp_path / "mark", tmp_path / "evil.pth.tar"
-    torch.save({"state_dict": {"F.cls.weight": Evil(mark)}}, file)
+    torch.save({"state_dict": {"F.cls.weight": MaliciousPickle(mark)}}, file)
     for command in (
         ["embed", clip, "--out", tmp_path / "t.npz"],
         ["match", clip, "--among", tmp_path],
@@ -197,8 +197,8 @@ def test_damaged_and_foreign_weights(
 ) -> None:
     whole = trained / "model.safetensors"
     torn, flipped, foreign = (tmp_path / f"{name}.safetensors" for name in ("torn", "flipped", "foreign"))
-    corrupt_files.torn(whole, torn)
-    corrupt_files.flipped(whole, flipped)
+    corrupt_files.write_truncated(whole, torn)
+    corrupt_files.write_bit_flipped(whole, flipped)
     loaded = load_model(whole)
     save_model(foreign, loaded.state, system="sf2f", kind="model", config={})
     for file, words in (
@@ -214,7 +214,7 @@ def test_damaged_and_foreign_weights(
 
 
 def test_weights_of_another_architecture(fails: Any, trained: Path) -> None:
-    message = fails("--checkpoint", trained / "model.safetensors", "model.embedding=8")
+    message = fails("--checkpoint", trained / "model.safetensors", "model.embedding_dim=8")
     says(message, "model.safetensors", "architecture", "(8,", "(16,")
 
 
@@ -254,6 +254,6 @@ def test_validation_without_people_for_it(data: Path, fails: Any, works: Any) ->
     table = data / "list_wav" / "vox1_val.csv"
     if table.exists():
         table.write_text(table.read_text().splitlines()[0] + "\n")
-    message = fails("training.validate_every=1", "training.validate_from=1")
+    message = fails("training.validation_interval=1", "training.validation_start=1")
     says(message, "val")
     works()

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from seeking_shape.config import SeekingShapeConfig
 from voiceface.runtime.config import ConfigError, load_config
-from voiceface.testing.configurations import bundled, changes, require_complete
+from voiceface.testing.configurations import assert_complete, changed_values, load_bundled_values
 
 Call = Callable[..., int]
 
@@ -17,39 +17,45 @@ def read(name: str, *words: str) -> SeekingShapeConfig:
 
 
 def test_every_bundled_file_is_complete_and_named_after_itself() -> None:
-    names = require_complete("seeking_shape", SeekingShapeConfig)
+    names = assert_complete("seeking_shape", SeekingShapeConfig)
     assert {"reweight", "main", "published_reweight", "published_main"} <= set(names)
 
 
 def test_published_and_meant_differ_in_the_quirks_only() -> None:
     for name in ("reweight", "main"):
         meant, published = (
-            bundled("seeking_shape", each, SeekingShapeConfig) for each in (name, f"published_{name}")
+            load_bundled_values("seeking_shape", each, SeekingShapeConfig)
+            for each in (name, f"published_{name}")
         )
         # What the paper means against what the code does.
-        differing = set(changes(meant, published))
-        assert differing == {"name", "loss.identity_loss_weighting", "data.rotation", "evaluation.ties"}
+        differing = set(changed_values(meant, published))
+        assert differing == {
+            "name",
+            "loss.identity_loss_weighting",
+            "data.rotation",
+            "evaluation.tie_breaking",
+        }
 
 
 def test_the_two_steps_have_the_published_lengths() -> None:
     first, main = read("reweight"), read("main")
-    assert (first.training.max_iter, main.training.max_iter) == (2400, 10_000)
+    assert (first.training.max_steps, main.training.max_steps) == (2400, 10_000)
     assert (first.weights.update_every, main.weights.update_every) == (100, -1)
-    assert first.training.validate_every == -1 and main.training.validate_every == 2000
+    assert first.training.validation_interval == -1 and main.training.validation_interval == 2000
 
 
 def test_a_misspelt_key_gets_the_nearest_one(call: Call, people: Path, tmp_path: Path, capsys: Any) -> None:
     words = ["--cfg", "main", "--data", people, "--out", tmp_path / "run", "training.max_itr=3"]
     assert call("train", *words) == 1
     message = capsys.readouterr().err
-    assert "training.max_itr" in message and "training.max_iter" in message
+    assert "training.max_itr" in message and "training.max_steps" in message
     assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.parametrize(
     ("words", "expected"),
     [
-        (["training.max_iter=soon"], ["training.max_iter", "soon"]),
+        (["training.max_steps=soon"], ["training.max_steps", "soon"]),
         (["training.batch_size=1"], ["training.batch_size", "2"]),
         (["optimiser.lr=-1"], ["optimiser.lr", "0"]),
         (["optimiser.method=adamm"], ["optimiser.method", "adam"]),
@@ -84,4 +90,4 @@ def test_published_powers_of_ten_are_numbers(tmp_path: Path) -> None:
 
 def test_a_warm_up_longer_than_the_run_names_its_key():
     with pytest.raises(ConfigError, match=r"schedule\.warm_up \d+ does not fit into training\.max_iter 3"):
-        load_config("quick", SeekingShapeConfig, "seeking_shape", ["training.max_iter=3"])
+        load_config("quick", SeekingShapeConfig, "seeking_shape", ["training.max_steps=3"])

@@ -1,4 +1,4 @@
-"""`seeking_shape embed`: one table from files and folders."""
+"""`build_seeking_shape embed`: one table from files and folders."""
 
 import shutil
 from collections.abc import Callable

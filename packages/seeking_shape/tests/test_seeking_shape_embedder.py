@@ -37,8 +37,10 @@ def faces(people: Path) -> list[Path]:
 def test_a_run_folder_and_its_file_are_the_same_model(trained: Path, model: Embedder) -> None:
     file = seeking_shape.load(trained / "model.safetensors")
     assert file.fingerprint == model.fingerprint
-    assert model.names is not None and len(model.names) == 10
-    assert model.dimension == 16 and model.source == "model.safetensors" and "invented" in model.notice
+    assert model.identity_names is not None and len(model.identity_names) == 10
+    assert (
+        model.embedding_dim == 16 and model.source == "model.safetensors" and "invented" in model.disclaimer
+    )
     assert not model.model.training
 
 
@@ -178,7 +180,7 @@ def test_a_published_checkpoint_of_full_size_is_read(tmp_path: Path) -> None:
     model = Voice2Face(config.model, 3)
     save_checkpoint(tmp_path / "ckp.pth.tar", model, 1)
     loaded = seeking_shape.load(tmp_path / "ckp.pth.tar")
-    assert loaded.dimension == 128 and loaded.names is None
+    assert loaded.embedding_dim == 128 and loaded.identity_names is None
     shutil.rmtree(tmp_path)
     state = loaded.model.state_dict()
     assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())

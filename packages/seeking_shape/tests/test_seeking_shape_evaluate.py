@@ -1,4 +1,4 @@
-"""`seeking_shape test`: lists, figures, references and files."""
+"""`build_seeking_shape test`: lists, figures, references and files."""
 
 import json
 import re
@@ -12,7 +12,7 @@ import pytest
 import torch
 from seeking_shape.embedder import load
 from voiceface.association.config import TEST_LISTS
-from voiceface.association.data import lists_of, open_split
+from voiceface.association.data import load_split, load_trial_lists
 from voiceface.association.embedder import Embedder
 from voiceface.association.evaluation import evaluate
 from voiceface.embeddings.table import EmbeddingTable
@@ -43,13 +43,13 @@ def test_all_ten_lists_are_measured_and_written(evaluated: Path, people: Path) -
 
 
 def test_a_listed_figure_is_the_share_of_right_answers(evaluated: Path, people: Path) -> None:
-    corpus = open_split(people, "test")
-    (questions,) = lists_of(people, ["match_v2f_2_test"], corpus, draw=3)
+    corpus = load_split(people, "test")
+    (questions,) = load_trial_lists(people, ["match_v2f_2_test"], corpus, generation_seed=3)
     voices, faces = (EmbeddingTable.load(evaluated / f"{name}.npz") for name in ("voices", "faces"))
     hits = []
-    for anchor, (right, wrong) in zip(questions.anchor_index, questions.candidate_index):
-        rows = faces.rows([questions.candidates[right], questions.candidates[wrong]])
-        voice, pair = voices.vectors[voices.rows([questions.anchors[anchor]])[0]], faces.vectors[rows]
+    for anchor, (right, wrong) in zip(questions.probe_index, questions.gallery_index):
+        rows = faces.row_indices([questions.gallery[right], questions.gallery[wrong]])
+        voice, pair = voices.vectors[voices.row_indices([questions.probes[anchor]])[0]], faces.vectors[rows]
         first, second = (pair / np.linalg.norm(pair, axis=1, keepdims=True)) @ voice
         hits.append(float(first > second))
     found = json.loads((evaluated / "results.json").read_text())
@@ -59,30 +59,30 @@ def test_a_listed_figure_is_the_share_of_right_answers(evaluated: Path, people: 
 
 
 def test_references_stand_where_theory_puts_them(people: Path, trained: Path) -> None:
-    corpus, model = open_split(people, "test"), load(trained)
-    lists = lists_of(people, TEST_LISTS, corpus, draw=3)
+    corpus, model = load_split(people, "test"), load(trained)
+    lists = load_trial_lists(people, TEST_LISTS, corpus, generation_seed=3)
     found = evaluate(model, corpus, lists, workers=1, population=people)
 
     def figure(system: str, name: str) -> float:
         results = found.references[system]
-        entry = next(entry for entry in results.lists if entry.questions.name == name)
-        return next(iter(entry.figures.values())).value
+        entry = next(entry for entry in results.lists if entry.trial_list.name == name)
+        return next(iter(entry.metrics.values())).value
 
     for way in ("v2f", "f2v"):
         assert figure("sex only", f"match_g_{way}_2_test") == 0.5
         assert figure("oracle", f"match_{way}_2_test") == 1  # everything is shared in this population
         assert figure("oracle", f"match_g_{way}_2_test") == 1
-    single = found.population["single"]
-    assert single["g_v2f"].oracle == 1 and single["g_v2f"].sex_only == 0.5
-    assert single["u_v2f"].sex_only > 0.5
+    single = found.all_pairs["single"]
+    assert single["g_v2f"].upper_bound == 1 and single["g_v2f"].gender_baseline == 0.5
+    assert single["u_v2f"].gender_baseline > 0.5
 
 
 def test_embeddings_that_know_the_sex_only_are_at_chance_within_it(people: Path, trained: Path) -> None:
-    corpus, model = open_split(people, "test"), load(trained)
+    corpus, model = load_split(people, "test"), load(trained)
     sex = {
-        name: person.identity.gender for person in corpus.people for name in (*person.voices, *person.faces)
+        name: person.identity.gender for person in corpus.records for name in (*person.voices, *person.faces)
     }
-    lists = lists_of(people, TEST_LISTS, corpus, draw=3)
+    lists = load_trial_lists(people, TEST_LISTS, corpus, generation_seed=3)
 
     class BySex(Embedder):
         def side_of(self, side: str, corpus: Any) -> Any:
@@ -95,10 +95,12 @@ def test_embeddings_that_know_the_sex_only_are_at_chance_within_it(people: Path,
             return read, lambda batch: batch.float(), 4, place
 
     found = evaluate(BySex(model.model, model.config), corpus, lists, workers=1, population=people)
-    values = {entry.questions.name: next(iter(entry.figures.values())).value for entry in found.results.lists}
+    values = {
+        entry.trial_list.name: next(iter(entry.metrics.values())).value for entry in found.results.lists
+    }
     assert [values[name] for name in TEST_LISTS if "_g_" in name] == [0.5] * 4
     assert values["match_v2f_2_test"] > 0.5
-    assert found.population["single"]["g_v2f"].value == 0.5 == found.population["single"]["auc_g"].value
+    assert found.all_pairs["single"]["g_v2f"].value == 0.5 == found.all_pairs["single"]["auc_g"].value
 
 
 def test_a_second_call_encodes_nothing_anew(
@@ -116,7 +118,7 @@ def test_the_ties_rule_is_the_callers(call: Call, people: Path, trained: Path, t
     assert call("test", *words, "--out", tmp_path, "--ties", "published") == 0
     assert '"published"' in (tmp_path / "results.json").read_text()
     constant = torch.zeros(6, 2)
-    assert float(matching_accuracy(constant, ties="fair")) == 0.5
+    assert float(matching_accuracy(constant, tie_breaking="fair")) == 0.5
 
 
 def test_seen_people_are_told(call: Call, people: Path, trained: Path, tmp_path: Path, capsys: Any) -> None:
@@ -145,16 +147,16 @@ def test_missing_lists_are_all_named(
 def test_lists_that_name_absent_files(
     call: Call, people: Path, trained: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    corpus = open_split(people, "test")
-    (questions,) = lists_of(people, ["match_v2f_2_test"], corpus, draw=3)
+    corpus = load_split(people, "test")
+    (questions,) = load_trial_lists(people, ["match_v2f_2_test"], corpus, generation_seed=3)
     data = tmp_path / "people"
     shutil.copytree(people, data)
-    gone = questions.candidates[0]
-    lines = int((questions.candidate_index == 0).any(axis=1).sum())
+    gone = questions.gallery[0]
+    lines = int((questions.gallery_index == 0).any(axis=1).sum())
     (data / "list_wav").mkdir(exist_ok=True)
-    from voiceface.datasets.trials.reading import write_list
+    from voiceface.datasets.trials.reading import write_trial_list
 
-    write_list(data / "list_wav" / "match_v2f_2_test.txt", questions)
+    write_trial_list(data / "list_wav" / "match_v2f_2_test.txt", questions)
     (data / "faces" / gone).unlink()
     words = ["--data", data, "--weights", trained, "--out", tmp_path / "out", "--list", "match_v2f_2_test"]
     assert call("test", *words) == 1
@@ -170,7 +172,7 @@ def test_an_unreadable_file_stops_or_is_left_out(
 ) -> None:
     data = tmp_path / "people"
     shutil.copytree(people, data)
-    victim = open_split(data, "test").people[0].voices[0]
+    victim = load_split(data, "test").records[0].voices[0]
     (data / "wav" / victim).write_bytes(b"no sound")
     words = ["--data", data, "--weights", trained, "--out", tmp_path / "out", "--draw", "3"]
     assert call("test", *words) == 1

@@ -2,12 +2,12 @@
 
 import pytest
 from seeking_shape.__main__ import COMMANDS, main
-from voiceface.testing.commands import require_light_help
+from voiceface.testing.commands import assert_light_help
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_is_light(command: str) -> None:
-    require_light_help("seeking_shape", command)
+    assert_light_help("seeking_shape", command)
 
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from seeking_shape.config import SeekingShapeConfig
 from voiceface.association.config import TEST_LISTS
-from voiceface.association.data import lists_of, open_split, validation_of
-from voiceface.association.evaluation import all_pairs
-from voiceface.datasets.trials.reading import write_lists
-from voiceface.datasets.trials.trial_list import ListError
+from voiceface.association.data import load_split, load_trial_lists, load_validation
+from voiceface.association.evaluation import compute_all_pairs
+from voiceface.datasets.trials.reading import write_trial_lists
+from voiceface.datasets.trials.trial_list import TrialListError
 from voiceface.embeddings.table import EmbeddingTable
 from voiceface.runtime.config import load_config
 
@@ -27,54 +27,56 @@ def incomplete(people: Path, tmp_path: Path) -> Path:
     root = tmp_path / "people"
     shutil.copytree(people, root)
     for split, names in (("val", ["match_v2f_2_val"]), ("test", TEST_LISTS)):
-        corpus = open_split(root, split)
-        write_lists(root / "list_wav", lists_of(root, names, corpus, draw=3))
-        shutil.rmtree(root / "wav" / corpus.people[0].identity.voice_id)
+        corpus = load_split(root, split)
+        write_trial_lists(root / "list_wav", load_trial_lists(root, names, corpus, generation_seed=3))
+        shutil.rmtree(root / "wav" / corpus.records[0].identity.voice_id)
     return root
 
 
 def test_lines_about_people_who_are_left_out_are_skipped(incomplete: Path, people: Path) -> None:
-    everybody, here = open_split(people, "test"), open_split(incomplete, "test", skip_missing=True)
+    everybody, here = load_split(people, "test"), load_split(incomplete, "test", skip_missing=True)
     assert len(here) == len(everybody) - 1
-    whole = lists_of(people, TEST_LISTS, everybody, draw=3)
-    gone = {*everybody.people[0].voices, *everybody.people[0].faces}
-    for before, after in zip(whole, lists_of(incomplete, TEST_LISTS, here, on_absent="skip")):
-        assert after.skipped > 0 and not gone & {*after.anchors, *after.candidates}
+    whole = load_trial_lists(people, TEST_LISTS, everybody, generation_seed=3)
+    gone = {*everybody.records[0].voices, *everybody.records[0].faces}
+    for before, after in zip(whole, load_trial_lists(incomplete, TEST_LISTS, here, on_missing="skip")):
+        assert after.skipped > 0 and not gone & {*after.probes, *after.gallery}
         if before.kind != "verify":
             continue
-        anchors, candidates = np.array(before.anchors), np.array(before.candidates)
-        kept = ~np.isin(anchors[before.anchor_index], [*gone])
-        kept &= ~np.isin(candidates[before.candidate_index[:, 0]], [*gone])
+        anchors, candidates = np.array(before.probes), np.array(before.gallery)
+        kept = ~np.isin(anchors[before.probe_index], [*gone])
+        kept &= ~np.isin(candidates[before.gallery_index[:, 0]], [*gone])
         assert after.skipped == (~kept).sum()
         assert after.labels.tolist() == before.labels[kept].tolist()
 
 
 def test_a_validation_list_may_name_people_who_are_left_out(incomplete: Path, tiny: tuple[str, ...]) -> None:
     config = load_config("main", SeekingShapeConfig, "seeking_shape", tiny)
-    found = validation_of(incomplete, config, skip_missing=True)
-    assert found.list.skipped > 0 and {*found.list.anchors} <= {*found.corpus.voices}
+    found = load_validation(incomplete, config, skip_missing=True)
+    assert found.trial_list.skipped > 0 and {*found.trial_list.probes} <= {*found.corpus.voices}
 
 
 def test_same_sex_lists_need_somebodys_sex(people: Path, caplog: Any) -> None:
-    corpus = open_split(people, "test")
-    unknown = tuple(replace(person, identity=replace(person.identity, gender="")) for person in corpus.people)
+    corpus = load_split(people, "test")
+    unknown = tuple(
+        replace(person, identity=replace(person.identity, gender="")) for person in corpus.records
+    )
     corpus = replace(corpus, people=unknown)
-    with pytest.raises(ListError, match="gender"):
-        lists_of(people, TEST_LISTS, corpus, draw=3)
-    found = lists_of(people, TEST_LISTS, corpus, draw=3, drawable_only=True)
+    with pytest.raises(TrialListError, match="gender"):
+        load_trial_lists(people, TEST_LISTS, corpus, generation_seed=3)
+    found = load_trial_lists(people, TEST_LISTS, corpus, generation_seed=3, skip_ungeneratable=True)
     assert [item.name for item in found] == [name for name in TEST_LISTS if "_g_" not in name]
     assert caplog.text.count("left out") == 4
-    with pytest.raises(ListError, match="none of 1"):
-        lists_of(people, TEST_LISTS[:1], corpus, draw=3, drawable_only=True)
+    with pytest.raises(TrialListError, match="none of 1"):
+        load_trial_lists(people, TEST_LISTS[:1], corpus, generation_seed=3, skip_ungeneratable=True)
 
 
 def test_all_pairs_of_two_people_are_no_figure(people: Path, caplog: Any) -> None:
-    corpus = open_split(people, "test").subset(range(2))
+    corpus = load_split(people, "test").subset(range(2))
     voices, faces = (
         EmbeddingTable(items, np.eye(len(items), 8, dtype=np.float32))
         for items in (corpus.voices, corpus.faces)
     )
-    assert all_pairs(corpus, voices, faces, people) == {}
+    assert compute_all_pairs(corpus, voices, faces, people) == {}
     assert "3 are needed" in caplog.text
 
 
@@ -82,9 +84,9 @@ def test_validation_leaves_unreadable_files_out_on_request(
     incomplete: Path, tiny: tuple[str, ...], train: Call, tmp_path: Path
 ) -> None:
     config = load_config("main", SeekingShapeConfig, "seeking_shape", tiny)
-    victim = validation_of(incomplete, config, skip_missing=True).list.candidates[0]
+    victim = load_validation(incomplete, config, skip_missing=True).trial_list.gallery[0]
     (incomplete / "faces" / victim).write_bytes(b"no picture")
-    words = ["training.max_iter=1", "training.validate_every=1", "training.validate_from=1"]
+    words = ["training.max_steps=1", "training.validation_interval=1", "training.validation_start=1"]
     assert train(tmp_path / "run", "--skip-missing", *words, data=incomplete) == 0
     assert '"val/accuracy"' in (tmp_path / "run" / "log.jsonl").read_text()
 
@@ -94,7 +96,7 @@ def test_a_run_goes_on_with_the_people_it_began_with_only(
 ) -> None:
     root = tmp_path / "people"
     shutil.copytree(people, root)
-    out, length = tmp_path / "run", "training.max_iter=1"
+    out, length = tmp_path / "run", "training.max_steps=1"
     assert train(out, length, data=root) == 0
     table = root / "list_wav" / "vox1_train.csv"
     first, *rows = table.read_bytes().splitlines(keepends=True)
@@ -111,13 +113,13 @@ def test_any_corpus_by_a_manifest_is_trained_on_and_tested(
     shutil.copytree(people / "faces", root / "stills")
     rows = []
     for split in ("train", "test"):
-        for person in open_split(people, split).people:
+        for person in load_split(people, split).records:
             name = person.identity.voice_id
             rows += [f"{name},voice,sound/{item},,,,{split}" for item in person.voices]
             rows += [f"{name},face,stills/{item},,,,{split}" for item in person.faces]
     header = "identity,modality,path,gender,nationality,age,split"
     (root / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
-    assert train(tmp_path / "run", "training.max_iter=1", data=root) == 0
+    assert train(tmp_path / "run", "training.max_steps=1", data=root) == 0
     words = ["--weights", tmp_path / "run", "--data", root, "--out", tmp_path / "out", "--workers", "1"]
     assert call("test", *words, "--draw", "1") == 0
     found = json.loads((tmp_path / "out" / "results.json").read_text())
@@ -129,12 +131,12 @@ def test_any_corpus_by_a_manifest_is_trained_on_and_tested(
 def test_people_who_are_left_out_leave_no_gap_in_the_classes(people, tmp_path):
     import shutil
 
-    from voiceface.association.data import class_names, open_split
+    from voiceface.association.data import identity_names, load_split
 
     root = tmp_path / "population"
     shutil.copytree(people, root)
-    gone = class_names(open_split(root, "train"))[1]
+    gone = identity_names(load_split(root, "train"))[1]
     shutil.rmtree(root / "faces" / gone)
-    left = open_split(root, "train", skip_missing=True)
-    assert left.labels == list(range(len(left))) and gone not in class_names(left)
-    assert "" not in class_names(left)
+    left = load_split(root, "train", skip_missing=True)
+    assert left.labels == list(range(len(left))) and gone not in identity_names(left)
+    assert "" not in identity_names(left)

@@ -1,4 +1,4 @@
-"""`seeking_shape match`: ranking pictures for a voice and voices for a picture."""
+"""`build_seeking_shape match`: ranking pictures for a voice and voices for a picture."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from seeking_shape.embedder import load
-from voiceface.association.retrieval import match
+from voiceface.association.retrieval import rank_gallery
 
 Call = Callable[..., int]
 
@@ -65,14 +65,14 @@ def test_voices_are_ranked_for_a_picture(
 
 def test_both_directions_agree(voices: list[Path], faces: list[Path], trained: Path) -> None:
     model = load(trained)
-    there, _ = match(model, [voices[0]], [faces[0]])
-    back, _ = match(model, [faces[0]], [voices[0]])
+    there, _ = rank_gallery(model, [voices[0]], [faces[0]])
+    back, _ = rank_gallery(model, [faces[0]], [voices[0]])
     assert there[voices[0]][0].score == pytest.approx(back[faces[0]][0].score, abs=1e-5)
 
 
 def test_a_folder_is_the_mean_of_its_unit_embeddings(people: Path, voices: list[Path], trained: Path) -> None:
     model = load(trained)
-    answers, failed = match(model, voices[:1], [people / "faces"], group=True)
+    answers, failed = rank_gallery(model, voices[:1], [people / "faces"], by_folder=True)
     assert not failed and len(answers[voices[0]]) == 20
     best = answers[voices[0]][0]
     assert len(best.files) == 2 and all(path.parent == Path(best.name) for path in best.files)
@@ -89,7 +89,7 @@ def test_equal_scores_stand_in_order_of_name(
     copies = [tmp_path / f"{name}.jpg" for name in "cab"]
     for copy in copies:
         copy.write_bytes(faces[0].read_bytes())
-    answers, _ = match(load(trained), voices[:1], copies)
+    answers, _ = rank_gallery(load(trained), voices[:1], copies)
     assert [Path(answer.name).stem for answer in answers[voices[0]]] == ["a", "b", "c"]
 
 

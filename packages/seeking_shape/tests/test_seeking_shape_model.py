@@ -13,12 +13,12 @@ from seeking_shape.model import (
 from seeking_shape.reweighting import IdentityWeights
 from torch import Tensor
 from voiceface.association.encoders import freeze
-from voiceface.runtime.distributed import over_all_processes
+from voiceface.runtime.distributed import convert_to_global_layers
 
 SMALL = ModelConfig(
-    face=FaceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), side=32, features=12),
+    face=FaceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), image_size=32, features=12),
     voice=VoiceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), features=12, n_mels=16),
-    embedding=8,
+    embedding_dim=8,
 )
 
 
@@ -104,7 +104,7 @@ def test_a_frozen_branch_neither_learns_nor_moves_its_statistics() -> None:
 def test_a_branch_stays_frozen_when_its_layers_are_replaced_by_those_of_a_run() -> None:
     model = Voice2Face(SMALL, 3)
     freeze(model.F)
-    over_all_processes(model)
+    convert_to_global_layers(model)
     model.eval()  # as a validation does, which then goes back to training
     model.train()
     before = {key: value.clone() for key, value in model.F.state_dict().items()}

@@ -25,9 +25,9 @@ from voiceface.association.pretrained_backbones import restore_momentum
 from voiceface.checkpoints.published import CheckpointError
 
 SMALL = ModelConfig(
-    face=FaceConfig(blocks=(1, 2, 1, 1), widths=(4, 6, 8, 10), side=32, features=12),
+    face=FaceConfig(blocks=(1, 2, 1, 1), widths=(4, 6, 8, 10), image_size=32, features=12),
     voice=VoiceConfig(blocks=(1, 1, 2, 1), widths=(4, 6, 8, 10), features=12, n_mels=16),
-    embedding=8,
+    embedding_dim=8,
     num_classes=5,
 )
 

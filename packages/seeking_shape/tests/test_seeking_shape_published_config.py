@@ -113,7 +113,7 @@ def test_text_numbers_are_numbers() -> None:
         ("models.conponents.F.model", "ResNet18", "only 'SEResNet50IR'"),
         ("dataset.modal", "image", "only 'both'"),
         ("models.conponents.V.output_channel", 64, "one output_channel"),
-        ("training.max_iter", "many", "max_iter"),
+        ("training.max_steps", "many", "max_iter"),
     ],
 )
 def test_what_cannot_be_translated_is_named(path: str, value: object, words: str) -> None:

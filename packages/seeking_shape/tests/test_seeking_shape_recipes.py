@@ -38,7 +38,7 @@ def test_reweighting_run_reaches_the_stop_share(preset: str) -> None:
     weights = IdentityWeights(SMALL[preset], **config.weights.model_dump(exclude={"enabled"}))
     weights.loss_mean.copy_(torch.arange(SMALL[preset], dtype=torch.float32))
     shares = []
-    for step in range(config.training.max_iter):
+    for step in range(config.training.max_steps):
         if weights.update(step):
             shares.append(weights.ratio)
     assert shares[0] == 0.5
@@ -59,10 +59,10 @@ def test_both_steps_see_the_same_data_and_the_second_keeps_the_weights(preset: s
 def test_small_networks_read_the_presets_material(preset: str) -> None:
     config = load(preset)
     model = Voice2Face(config.model, SMALL[preset]).eval()
-    side = config.model.face.side
+    side = config.model.face.image_size
     with torch.inference_mode():
         output = model(torch.zeros(2, 3, side, side), torch.zeros(2, config.data.clip_samples))
-    assert output.face.shape == output.voice.shape == (2, config.model.embedding)
+    assert output.face.shape == output.voice.shape == (2, config.model.embedding_dim)
     assert output.face_logits.shape == (2, SMALL[preset])
     assert sum(parameter.numel() for parameter in model.parameters()) < 2_000_000
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from seeking_shape.config import SeekingShapeConfig
 from seeking_shape.train import Start, build_model, train_step
-from voiceface.association.data import open_split, validation_of
+from voiceface.association.data import load_split, load_validation
 from voiceface.association.validation import validate
 from voiceface.checkpoints.native import load_model, save_model
 from voiceface.runtime.config import load_config, to_dict
@@ -100,15 +100,15 @@ def test_the_last_judgement_is_of_the_final_weights(
     names = load_model(reweighted / "model.safetensors").extra["names"]
     model = build_model(config, names, Start(checkpoint=reweighted / "model.safetensors"))
     with Run(tmp_path / "run", seed=1, config={}, system="s", device="cpu") as run:
-        again = validate(run, 6, model, config, validation_of(people, config))
+        again = validate(run, 6, model, config, load_validation(people, config))
     assert again == lines(reweighted, "val/accuracy")[-1]["val/accuracy"]
     assert model.training and model.F.model.training and model.V.fc[0].training
 
 
 def test_a_model_file_says_what_it_is(trained: Path, people: Path) -> None:
     extra = load_model(trained / "model.safetensors").extra
-    corpus = open_split(people, "train")
-    assert extra["names"] == [person.identity.face_id for person in corpus.people]
+    corpus = load_split(people, "train")
+    assert extra["names"] == [person.identity.face_id for person in corpus.records]
     assert "invented people" in extra["notice"]
     assert extra["source"] == {"id_weights": "id_weight.safetensors"}
 
@@ -140,7 +140,7 @@ def test_published_identity_weights_are_taken_and_written(
     weight = torch.linspace(0, 1, 10)
     torch.save({"center.weight": weight}, tmp_path / "id_weight.pth")
     run = tmp_path / "run"
-    assert train(run, "--id-weights", tmp_path / "id_weight.pth", "training.max_iter=1", cfg="main") == 0
+    assert train(run, "--id-weights", tmp_path / "id_weight.pth", "training.max_steps=1", cfg="main") == 0
     assert torch.equal(weights_of(run)["center.weight"], weight)
     assert call("extract_id_weight", reweighted, "--out", tmp_path / "out.pth") == 0
     published = torch.load(tmp_path / "out.pth", weights_only=True)
@@ -157,7 +157,7 @@ def test_weights_of_other_people_are_refused(
         path = tmp_path / "other.safetensors"
         how = {"system": "seeking_shape", "kind": "id_weight", "config": {}, "extra": {"names": names}}
         save_model(path, {"center.weight": weight}, **how)
-        assert train(tmp_path / "run", "--id-weights", path, "training.max_iter=1", cfg="main") == 1
+        assert train(tmp_path / "run", "--id-weights", path, "training.max_steps=1", cfg="main") == 1
         return capsys.readouterr().err
 
     names, weight = loaded.extra["names"], loaded.state["center.weight"]
@@ -167,7 +167,7 @@ def test_weights_of_other_people_are_refused(
     text = message(names[:9], weight[:9])
     assert "9 people" in text and "10" in text
     # A mistake costs nothing: the same folder serves the next attempt.
-    assert train(tmp_path / "run", "--id-weights", id_weights, "training.max_iter=1", cfg="main") == 0
+    assert train(tmp_path / "run", "--id-weights", id_weights, "training.max_steps=1", cfg="main") == 0
 
 
 # options
@@ -175,7 +175,7 @@ def test_weights_of_other_people_are_refused(
 
 def test_a_frozen_branch_keeps_every_bit(train: Call, trained: Path, tmp_path: Path) -> None:
     before = weights_of(trained)
-    words = ["--checkpoint", trained / "model.safetensors", "training.max_iter=3", "training.freeze=[face]"]
+    words = ["--checkpoint", trained / "model.safetensors", "training.max_steps=3", "training.freeze=[face]"]
     assert train(tmp_path / "run", *words) == 0
     after = weights_of(tmp_path / "run")
     changed = {key for key in before if not torch.equal(before[key], after[key])}
@@ -227,7 +227,7 @@ def test_loss_options_change_their_own_term(step: Callable[..., dict[str, float]
 
 def test_off_centre_rotation_changes_the_run(train: Call, tmp_path: Path) -> None:
     for name in ("centred", "published"):
-        assert train(tmp_path / name, "training.max_iter=1", f"data.rotation={name}") == 0
+        assert train(tmp_path / name, "training.max_steps=1", f"data.rotation={name}") == 0
     first = [lines(tmp_path / name, "total_loss")[0] for name in ("centred", "published")]
     assert first[0]["face_ce_loss"] != first[1]["face_ce_loss"]
     assert first[0]["voice_ce_loss"] == first[1]["voice_ce_loss"]
@@ -235,19 +235,25 @@ def test_off_centre_rotation_changes_the_run(train: Call, tmp_path: Path) -> Non
 
 @pytest.mark.parametrize("method", ["adam", "adamw", "adagrad"])
 def test_every_optimiser_learns(train: Call, trained: Path, tmp_path: Path, method: str) -> None:
-    words = [f"optimiser.method={method}", "optimiser.clip_gradient=1.0", "training.max_iter=2"]
+    words = [f"optimiser.method={method}", "optimiser.clip_gradient=1.0", "training.max_steps=2"]
     assert train(tmp_path / "run", *words, cfg="main") == 0
     assert np.isfinite([row["total_loss"] for row in lines(tmp_path / "run", "total_loss")]).all()
 
 
 def test_people_invented_in_memory_can_be_trained_on(tiny, call, tmp_path, capsys):
-    words = ["--cfg", "quick", "--device", "cpu", *tiny, "training.max_iter=2", "schedule.warm_up=0"]
-    bad = call("train", "--population", "none", "--out", tmp_path / "n", *words, "training.validate_every=-1")
+    words = ["--cfg", "quick", "--device", "cpu", *tiny, "training.max_steps=2", "schedule.warm_up=0"]
+    bad = call(
+        "train", "--population", "none", "--out", tmp_path / "n", *words, "training.validation_interval=null"
+    )
     assert bad == 1 and "no population preset 'none'" in capsys.readouterr().err
-    bad = call("train", "--population", "tiny", "--out", tmp_path / "v", *words, "training.validate_every=1")
-    assert bad == 1 and "training.validate_every=-1" in capsys.readouterr().err
+    bad = call(
+        "train", "--population", "tiny", "--out", tmp_path / "v", *words, "training.validation_interval=1"
+    )
+    assert bad == 1 and "training.validation_interval=null" in capsys.readouterr().err
     out = tmp_path / "memory"
-    assert call("train", "--population", "tiny", "--out", out, *words, "training.validate_every=-1") == 0
+    assert (
+        call("train", "--population", "tiny", "--out", out, *words, "training.validation_interval=null") == 0
+    )
     loaded = load_model(out / "model.safetensors")
     assert len(loaded.extra["names"]) == 16 and "invented people" in loaded.extra["notice"]
     assert len((out / "log.jsonl").read_text().splitlines()) > 0

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from sf2f.config import Sf2fConfig, stored
+from sf2f.config import Sf2fConfig, config_to_dict
 from sf2f.generator import EncoderDecoder
 from sf2f.models import SYSTEM
 from voiceface.audio.loading import write_wav
@@ -13,28 +13,28 @@ from voiceface.checkpoints.native import save_model
 from voiceface.checkpoints.paths import MODEL_FILE
 from voiceface.runtime.config import load_config
 
-RATE, WIDTH = 16000, 40
-NOTICE = "nobody real is meant by these weights"
-SMALL = (
+SAMPLE_RATE, WINDOW_WIDTH = 16000, 40
+DISCLAIMER = "nobody real is meant by these weights"
+TINY_OVERRIDES = (
     "generator.encoder.channels=[16,16]",
-    "generator.encoder.embedding=16",
-    f"data.windows.width={WIDTH}",
+    "generator.encoder.embedding_dim=16",
+    f"data.windows.width={WINDOW_WIDTH}",
 )
-KINDS: dict[str, tuple[str, ...]] = {
+TINY_DECODERS: dict[str, tuple[str, ...]] = {
     "quick_1st_stage": ("generator.decoder.channels=[8,8,8]",),
     "quick_fuser": ("generator.decoder.kind=facegan_v2", "generator.decoder.channels=[8,8,8]"),
 }
-TRUNK = "{arch: 'C4-4-2,C4-8-2', normalisation: batch, padding: valid, activation: leakyrelu-0.1}"
+TINY_BACKBONE = "{arch: 'C4-4-2,C4-8-2', normalisation: batch, padding: valid, activation: leakyrelu-0.1}"
 
 
-def config_of(kind: str, *words: str) -> Sf2fConfig:
+def tiny_config(name: str, *overrides: str) -> Sf2fConfig:
     """A bundled configuration with tiny networks."""
-    trunks = ", ".join([TRUNK] * (2 if kind == "quick_fuser" else 1))
+    trunks = ", ".join([TINY_BACKBONE] * (2 if name == "quick_fuser" else 1))
     more = (f"discriminators.{each}=[{trunks}]" for each in ("image", "identity"))
-    return load_config(kind, Sf2fConfig, "sf2f", [*SMALL, *KINDS[kind], *more, *words])
+    return load_config(name, Sf2fConfig, "sf2f", [*TINY_OVERRIDES, *TINY_DECODERS[name], *more, *overrides])
 
 
-def generator_of(config: Sf2fConfig, seed: int = 0) -> EncoderDecoder:
+def tiny_generator(config: Sf2fConfig, seed: int = 0) -> EncoderDecoder:
     """Random weights with norms that have seen something, so large that pictures depend on voices."""
     torch.manual_seed(seed)
     generator = EncoderDecoder(config.generator)
@@ -50,19 +50,21 @@ def generator_of(config: Sf2fConfig, seed: int = 0) -> EncoderDecoder:
     return generator.eval()
 
 
-def write_model(path: Path, kind: str = "quick_1st_stage", *words: str, seed: int = 0) -> Path:
+def write_model(path: Path, name: str = "quick_1st_stage", *overrides: str, seed: int = 0) -> Path:
     """A run folder, as far as programs read it."""
-    config = config_of(kind, *words)
-    extra: dict[str, Any] = {"notice": NOTICE, "names": ["a", "b"]}
-    state = generator_of(config, seed).state_dict()
-    save_model(path / MODEL_FILE, state, system=SYSTEM, kind="generator", config=stored(config), extra=extra)
+    config = tiny_config(name, *overrides)
+    extra: dict[str, Any] = {"notice": DISCLAIMER, "names": ["a", "b"]}
+    state = tiny_generator(config, seed).state_dict()
+    save_model(
+        path / MODEL_FILE, state, system=SYSTEM, kind="generator", config=config_to_dict(config), extra=extra
+    )
     return path
 
 
-def voice(seconds: float, pitch: float = 110.0, seed: int = 0) -> np.ndarray:
+def synthesise_voice(seconds: float, pitch: float = 110.0, seed: int = 0) -> np.ndarray:
     """A buzz with a formant and syllables, int16: the detector takes it for a voice."""
-    moment = np.arange(round(seconds * RATE)) / RATE
-    phase = 2 * np.pi * np.cumsum(pitch + 15 * np.sin(2 * np.pi * 3 * moment)) / RATE
+    moment = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
+    phase = 2 * np.pi * np.cumsum(pitch + 15 * np.sin(2 * np.pi * 3 * moment)) / SAMPLE_RATE
     partials = (np.sin(k * phase) * np.exp(-(((k * pitch - 600) / 700) ** 2)) for k in range(1, 30))
     wave = np.sum(list(partials), 0) * (1 + 0.7 * np.sin(2 * np.pi * 4 * moment)) * 2500
     wave += np.random.default_rng(seed).normal(0, 20, len(wave))
@@ -72,5 +74,5 @@ def voice(seconds: float, pitch: float = 110.0, seed: int = 0) -> np.ndarray:
 def write_voice(path: Path, seconds: float = 2.0, pitch: float = 110.0, seed: int = 0) -> Path:
     """The same in a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_wav(path, voice(seconds, pitch, seed))
+    write_wav(path, synthesise_voice(seconds, pitch, seed))
     return path

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from sf2f.data import files_in, invented_speakers, listed_people, open_speakers
+from sf2f.data import list_files, list_identities, open_speakers, synthetic_speakers
 from sf2f.speakers import DataError
-from sf2f.speech import SpeechConfig, log_mel, read_recording, write_mel
+from sf2f.speech import SpeechConfig, compute_log_mel, read_recording, write_mel
 from voiceface.audio.vad import SpeechError
 from voiceface.datasets.identities import IdentityError
 
@@ -50,13 +50,13 @@ def layout(root: Path) -> Path:
 def test_people_with_both_folders_are_listed_by_corpus_and_name(tmp_path: Path) -> None:
     root = layout(tmp_path)
     expected = [("vox1", "Bob"), ("vox1", "Dan"), ("vox2", "Ann"), ("vox2", "Zo\u00e9")]
-    assert listed_people(root, "train") == expected
+    assert list_identities(root, "train") == expected
     found = open_speakers(root, "train")
     assert list(zip(found.corpora, found.names)) == expected
-    assert found.classes == ("vox1/Bob", "vox1/Dan", "vox2/Ann", "vox2/Zo\u00e9")
-    assert found.mel(2, 0).tolist() == features(1).tolist() and found.mel(2, 1)[0, 0] == 1.5
-    assert found.face(0, 0).shape == (4, 6, 3) and found.face(0, 0)[0, 0].tolist() == [3, 2, 3]
-    assert found.truth is None and not found.notice and set(found.sexes) == {""}
+    assert found.identity_names == ("vox1/Bob", "vox1/Dan", "vox2/Ann", "vox2/Zo\u00e9")
+    assert found.load_mel(2, 0).tolist() == features(1).tolist() and found.load_mel(2, 1)[0, 0] == 1.5
+    assert found.load_face(0, 0).shape == (4, 6, 3) and found.load_face(0, 0)[0, 0].tolist() == [3, 2, 3]
+    assert found.ground_truth is None and not found.disclaimer and set(found.genders) == {""}
 
 
 def test_folders_in_another_spelling_are_found(tmp_path: Path) -> None:
@@ -71,11 +71,11 @@ def test_metadata_tell_the_sex_and_the_other_faces_can_be_chosen(tmp_path: Path)
     root = layout(tmp_path)
     table = "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\nid1\tBob\tm\tUSA\tdev\n"
     (root / "vox1" / "vox1_meta.csv").write_text(table)
-    assert open_speakers(root, "train").sexes == ("m", "", "", "")
+    assert open_speakers(root, "train").genders == ("m", "", "", "")
     with pytest.raises(DataError, match="origin_faces"):
-        open_speakers(root, "train", faces="origin")
+        open_speakers(root, "train", face_variant="origin")
     person(root, "vox1", "Bob", 7, "origin")
-    assert open_speakers(root, "train", faces="origin").names == ("Bob",)
+    assert open_speakers(root, "train", face_variant="origin").names == ("Bob",)
 
 
 def test_empty_folders_are_left_out_and_told(tmp_path: Path, caplog) -> None:
@@ -98,10 +98,10 @@ def test_published_pickles_serve_where_there_is_no_better_file(tmp_path: Path) -
     assert [Path(item).name for item in found.utterances[0]] == [
         *("id_a_00001.npz", "id_a_00002.npz", "id_b_00001.pickle", "id_c_00001.pickle")
     ]
-    assert found.mel(0, 2)[0, 0] == 78
+    assert found.load_mel(0, 2)[0, 0] == 78
     with pytest.raises(SpeechError, match=r"id_c_00001\.pickle"):
-        found.mel(0, 3)
-    assert len(files_in(place, (".pickle",))) == 3
+        found.load_mel(0, 3)
+    assert len(list_files(place, (".pickle",))) == 3
 
 
 def test_damaged_files_are_named_when_they_are_read(tmp_path: Path) -> None:
@@ -109,24 +109,24 @@ def test_damaged_files_are_named_when_they_are_read(tmp_path: Path) -> None:
     (root / "vox1" / "masked_faces" / "Bob" / "1.png").write_bytes(b"no picture")
     found = open_speakers(root, "train")
     with pytest.raises(ValueError, match=r"Bob.*1\.png"):
-        found.face(0, 0)
+        found.load_face(0, 0)
     with pytest.raises(SpeechError, match="expected numbers of shape"):
-        open_speakers(root, "train", SpeechConfig(bands=64)).mel(0, 0)
+        open_speakers(root, "train", SpeechConfig(n_mels=64)).load_mel(0, 0)
 
 
 def test_reading_once_gives_the_same_values(tmp_path: Path) -> None:
     found = open_speakers(layout(tmp_path), "train")
-    kept = found.in_memory((8, 8), "float32")
+    kept = found.load_into_memory((8, 8), "float32")
     for who in range(len(found)):
-        np.testing.assert_array_equal(kept.mel(who, 1), found.mel(who, 1))
-        assert kept.face(who, 0).shape == (8, 8, 3)
-    half = found.in_memory(voices=False)
-    assert half.utterances == found.utterances and half.face(1, 0).shape == (4, 6, 3)
-    assert found.in_memory(faces=False).faces == found.faces
+        np.testing.assert_array_equal(kept.load_mel(who, 1), found.load_mel(who, 1))
+        assert kept.load_face(who, 0).shape == (8, 8, 3)
+    half = found.load_into_memory(voices=False)
+    assert half.utterances == found.utterances and half.load_face(1, 0).shape == (4, 6, 3)
+    assert found.load_into_memory(faces=False).faces == found.faces
     for path in (*tmp_path.rglob("*.npz"), *tmp_path.rglob("*.png")):
         path.unlink()
-    assert half.face(1, 0)[0, 0].tolist() == [4, 2, 3]
-    assert kept.mel(0, 0)[0, 0] == 3
+    assert half.load_face(1, 0)[0, 0].tolist() == [4, 2, 3]
+    assert kept.load_mel(0, 0)[0, 0] == 3
     assert kept.subset([2, 0]).names == ("Ann", "Bob")
 
 
@@ -148,34 +148,36 @@ def test_what_is_no_data_folder_says_what_would_be_one(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def population(tmp_path_factory) -> Path:
-    from voiceface.synthetic.layout import settings_of
+    from voiceface.synthetic.layout import build_settings
     from voiceface.synthetic.writer import write_population
 
     root = tmp_path_factory.mktemp("population") / "data"
-    write_population(root, settings_of("tiny", **SMALL), workers=1, progress=False)
+    write_population(root, build_settings("tiny", **SMALL), workers=1, progress=False)
     return root
 
 
 def test_a_written_population_and_an_invented_one_are_the_same(population: Path) -> None:
-    written = open_speakers(population, "train", stored="float32")
-    invented = invented_speakers("tiny", "train", stored="float32", workers=1, progress=False, **SMALL)
+    written = open_speakers(population, "train", dtype="float32")
+    invented = synthetic_speakers("tiny", "train", dtype="float32", workers=1, progress=False, **SMALL)
     assert written.names == invented.names == tuple(sorted(written.names)) and len(written) == 3
-    assert written.sexes == invented.sexes and set(written.sexes) <= {"m", "f"}
-    assert written.notice == invented.notice != ""
-    np.testing.assert_allclose(written.truth.v, invented.truth.v, atol=1e-5)
-    assert written.truth.names == written.names == invented.truth.names
+    assert written.genders == invented.genders and set(written.genders) <= {"m", "f"}
+    assert written.disclaimer == invented.disclaimer != ""
+    np.testing.assert_allclose(
+        written.ground_truth.voice_factors, invented.ground_truth.voice_factors, atol=1e-5
+    )
+    assert written.ground_truth.face_names == written.names == invented.ground_truth.face_names
     for who in range(3):
         clips = [{mel.shape[1]: mel for mel in side.utterances[who]} for side in (written, invented)]
         assert sorted(clips[0]) == sorted(clips[1])
         for frames, mel in clips[0].items():
             np.testing.assert_allclose(mel, clips[1][frames], atol=1e-3)
         assert len(written.faces[who]) == len(invented.faces[who]) == 2
-        assert written.face(who, 0).shape == (16, 16, 3)
+        assert written.load_face(who, 0).shape == (16, 16, 3)
     some = invented.subset([2, 0])
-    assert some.truth.names == some.names == (invented.names[2], invented.names[0])
-    halves = invented_speakers("tiny", "train", workers=1, progress=False, **SMALL)
+    assert some.ground_truth.face_names == some.names == (invented.names[2], invented.names[0])
+    halves = synthetic_speakers("tiny", "train", workers=1, progress=False, **SMALL)
     assert halves.utterances[0][0].dtype == np.float16
-    np.testing.assert_allclose(halves.mel(0, 0), invented.mel(0, 0), atol=0.02)
+    np.testing.assert_allclose(halves.load_mel(0, 0), invented.load_mel(0, 0), atol=0.02)
 
 
 def test_a_manifest_joins_recordings_and_stored_features(population: Path, tmp_path: Path, caplog) -> None:
@@ -192,10 +194,12 @@ def test_a_manifest_joins_recordings_and_stored_features(population: Path, tmp_p
     rows += ["Bea,voice,silent.wav,", "Cid,voice,broken.wav,m", "Cid,face,a2.png,", "Ada,face,a3.png,"]
     rows = [",".join([*row.split(","), ""][:4]) for row in rows]
     (tmp_path / "manifest.csv").write_text("\n".join(rows) + "\n")
-    found = open_speakers(tmp_path, "train", WHOLE, stored="float32")
-    assert found.names == ("Ada", "Bea") and found.sexes == ("f", "f") and "broken.wav" in caplog.text
-    np.testing.assert_array_equal(found.mel(1, 0), log_mel(read_recording(clips[1])[0], config=WHOLE))
-    assert found.mel(0, 0)[0, 0] == 5 and len(found.utterances[1]) == 2
+    found = open_speakers(tmp_path, "train", WHOLE, dtype="float32")
+    assert found.names == ("Ada", "Bea") and found.genders == ("f", "f") and "broken.wav" in caplog.text
+    np.testing.assert_array_equal(
+        found.load_mel(1, 0), compute_log_mel(read_recording(clips[1])[0], config=WHOLE)
+    )
+    assert found.load_mel(0, 0)[0, 0] == 5 and len(found.utterances[1]) == 2
     assert len(open_speakers(tmp_path, "train").utterances[1]) == 1  # the silent one is left out
     (tmp_path / "0.wav").unlink()
     (tmp_path / "1.wav").unlink()

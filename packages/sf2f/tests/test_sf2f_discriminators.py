@@ -2,22 +2,28 @@
 
 import pytest
 import torch
-from sf2f.discriminator_layers import Layer, Trunk, build, layers, require_side
+from sf2f.discriminator_layers import (
+    BackboneConfig,
+    LayerSpec,
+    build_backbone,
+    compute_output_size,
+    parse_layers,
+)
 from sf2f.discriminators import (
-    LARGE,
-    SMALL,
+    LARGE_ARCH,
+    SMALL_ARCH,
     ConditionDiscriminator,
     Discriminators,
     DiscriminatorsConfig,
     IdentityDiscriminator,
     ImageDiscriminator,
 )
-from sf2f.published import V2F_TRUNK
+from sf2f.published import V2F_BACKBONE
 from torch import nn
 
 
-def names(trunk: Trunk) -> list[str]:
-    return [type(layer).__name__ for layer in build(trunk)[0]]
+def names(trunk: BackboneConfig) -> list[str]:
+    return [type(layer).__name__ for layer in build_backbone(trunk)[0]]
 
 
 def count(module: nn.Module) -> int:
@@ -25,40 +31,50 @@ def count(module: nn.Module) -> int:
 
 
 def test_published_trunks_have_the_published_sizes() -> None:
-    assert require_side(Trunk(arch=SMALL), 64) == 6
-    assert require_side(Trunk(arch=LARGE), 128) == 6
-    assert require_side(V2F_TRUNK, 64) == 5
-    assert count(ImageDiscriminator(Trunk(arch=SMALL))) == 659_521
-    assert count(ImageDiscriminator(Trunk(arch=LARGE))) == 2_757_953
-    counts = [count(IdentityDiscriminator(each, 2890)) for each in (V2F_TRUNK, *map(_trunk, (SMALL, LARGE)))]
+    assert compute_output_size(BackboneConfig(arch=SMALL_ARCH), 64) == 6
+    assert compute_output_size(BackboneConfig(arch=LARGE_ARCH), 128) == 6
+    assert compute_output_size(V2F_BACKBONE, 64) == 5
+    assert count(ImageDiscriminator(BackboneConfig(arch=SMALL_ARCH))) == 659_521
+    assert count(ImageDiscriminator(BackboneConfig(arch=LARGE_ARCH))) == 2_757_953
+    counts = [
+        count(IdentityDiscriminator(each, 2890))
+        for each in (V2F_BACKBONE, *map(_trunk, (SMALL_ARCH, LARGE_ARCH)))
+    ]
     assert counts == [6_274_955, 3_885_707, 6_246_027]
 
 
-def _trunk(arch: str) -> Trunk:
-    return Trunk(arch=arch)
+def _trunk(arch: str) -> BackboneConfig:
+    return BackboneConfig(arch=arch)
 
 
 def test_norm_and_activation_stand_before_every_convolution_but_the_first() -> None:
-    trunk = Trunk(arch="I2,C3-4,C3-6-2-1", normalisation="instance", activation="relu", padding="same")
+    trunk = BackboneConfig(
+        arch="I2,C3-4,C3-6-2-1", normalisation="instance", activation="relu", padding="same"
+    )
     assert names(trunk) == ["Conv2d", "InstanceNorm2d", "ReLU", "Conv2d"]
-    assert layers(trunk) == (2, [Layer("convolution", 3, 4, 1, 1), Layer("convolution", 3, 6, 2, 1)])
-    bare = Trunk(arch="C1-4,C1-4", normalisation="none", activation="none")
+    assert parse_layers(trunk) == (
+        2,
+        [LayerSpec("convolution", 3, 4, 1, 1), LayerSpec("convolution", 3, 6, 2, 1)],
+    )
+    bare = BackboneConfig(arch="C1-4,C1-4", normalisation="none", activation="none")
     assert names(bare) == ["Conv2d", "Conv2d"]
 
 
 def test_other_tokens() -> None:
-    trunk = Trunk(arch="C3-4,R,U2,P2,FC-64-5", padding="same", normalisation="none", activation="relu")
+    trunk = BackboneConfig(
+        arch="C3-4,R,U2,P2,FC-64-5", padding="same", normalisation="none", activation="relu"
+    )
     assert names(trunk) == ["Conv2d", "ReLU", "Residual", "Upsample", "MaxPool2d", "Flatten", "Linear"]
-    network, out = build(trunk)
+    network, out = build_backbone(trunk)
     assert network(torch.rand(2, 3, 4, 4)).shape == (2, out) == (2, 5)
-    assert require_side(trunk, 4) == 1
+    assert compute_output_size(trunk, 4) == 1
     with pytest.raises(ValueError, match="FC takes 64 numbers, but pictures of 6 pixels leave 144"):
-        require_side(trunk, 6)
+        compute_output_size(trunk, 6)
 
 
 def test_a_residual_block_adds_to_its_input() -> None:
-    trunk = Trunk(arch="C1-4,R5", normalisation="none", activation="none")
-    network, _ = build(trunk)
+    trunk = BackboneConfig(arch="C1-4,R5", normalisation="none", activation="none")
+    network, _ = build_backbone(trunk)
     convolution, block = network
     with torch.no_grad():
         for parameter in block.net[-1].parameters():
@@ -81,34 +97,34 @@ def test_a_residual_block_adds_to_its_input() -> None:
 )
 def test_unreadable_trunks_are_named(arch: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
-        Trunk(arch=arch)
+        BackboneConfig(arch=arch)
 
 
 def test_paddings_and_activations_are_checked() -> None:
     with pytest.raises(ValueError, match="state its padding"):
-        Trunk(arch="C4-8-2", padding="stated")
+        BackboneConfig(arch="C4-8-2", padding="stated")
     with pytest.raises(ValueError, match="odd width"):
-        Trunk(arch="C4-8", padding="same")
+        BackboneConfig(arch="C4-8", padding="same")
     with pytest.raises(ValueError, match="leakyrelu-SLOPE"):
-        Trunk(arch="C4-8", activation="leakyrelu")
+        BackboneConfig(arch="C4-8", activation="leakyrelu")
     with pytest.raises(ValueError, match=r"16 pixels are too small.*4 x 4 meets a map of 2"):
-        require_side(Trunk(arch=SMALL), 16)
+        compute_output_size(BackboneConfig(arch=SMALL_ARCH), 16)
 
 
 def test_verdicts_have_their_shapes_and_pool_over_positions() -> None:
     torch.manual_seed(0)
-    judge = IdentityDiscriminator(Trunk(arch="C4-8-2,C4-6-2"), classes=7, hidden=9).eval()
+    judge = IdentityDiscriminator(BackboneConfig(arch="C4-8-2,C4-6-2"), num_identities=7, hidden_dim=9).eval()
     verdict = judge(torch.rand(3, 3, 16, 16))
     assert verdict.real.shape == (3, 1) and verdict.identity.shape == (3, 7)
     maps = judge.cnn[0](torch.rand(2, 3, 16, 16))
     torch.testing.assert_close(judge.cnn[1](maps), maps.flatten(2).mean(2))
     with pytest.raises(ValueError, match="at least 1 identity"):
-        IdentityDiscriminator(Trunk(arch=SMALL), 0)
+        IdentityDiscriminator(BackboneConfig(arch=SMALL_ARCH), 0)
 
 
 def test_a_conditional_one_sees_maps_first_then_the_vector() -> None:
     torch.manual_seed(0)
-    judge = ConditionDiscriminator(Trunk(arch="C4-8-2"), condition=5).eval()
+    judge = ConditionDiscriminator(BackboneConfig(arch="C4-8-2"), condition_dim=5).eval()
     pictures, vectors = torch.rand(2, 3, 16, 16), torch.rand(2, 5)
     assert judge(pictures, vectors).shape == (2, 1, 7, 7)
     with torch.no_grad():
@@ -118,10 +134,10 @@ def test_a_conditional_one_sees_maps_first_then_the_vector() -> None:
 
 def test_lists_must_match_the_sizes_of_pictures() -> None:
     config = DiscriminatorsConfig()
-    config.require_sides([64])
+    config.require_image_sizes([64])
     with pytest.raises(ValueError, match="2 sizes \\(64, 128 pixels\\), 1 discriminators"):
-        config.require_sides([64, 128])
+        config.require_image_sizes([64, 128])
     with pytest.raises(ValueError, match="as many discriminators"):
-        DiscriminatorsConfig(identity=(Trunk(arch=SMALL), Trunk(arch=LARGE)))
+        DiscriminatorsConfig(identity=(BackboneConfig(arch=SMALL_ARCH), BackboneConfig(arch=LARGE_ARCH)))
     none = Discriminators(DiscriminatorsConfig(image=(), identity=()))
     assert not list(none.parameters())

@@ -5,15 +5,15 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sf2f.image_transforms import face_to_network, normalise
+from sf2f.image_transforms import normalise, preprocess_face
 from sf2f.sampling import (
-    Pairs,
-    PeopleInWindows,
-    cut_to_shared_length,
-    face_planes,
-    faces_of_person,
-    person_windows,
-    shared_length,
+    FaceUtterancePairs,
+    FaceWindowSets,
+    crop_to_length,
+    image_to_chw,
+    load_identity_faces,
+    load_identity_windows,
+    sample_crop_length,
 )
 from sf2f.speakers import Speakers
 from sf2f.speech import MelNormalisation
@@ -21,7 +21,7 @@ from sf2f.windows import WindowsConfig
 from torch.utils.data import default_collate
 from voiceface.training.sampling import batches
 
-PLAIN = MelNormalisation(mean=0.0, deviation=1.0)
+PLAIN = MelNormalisation(mean=0.0, std=1.0)
 
 
 def counted(frames: int, file: int = 0) -> np.ndarray:
@@ -47,23 +47,25 @@ def people(*lengths: tuple[int, ...]) -> Speakers:
 
 
 def test_a_batch_has_one_length_that_depends_on_seed_and_step_alone() -> None:
-    lengths = [shared_length((100, 150), 3, step) for step in range(3000)]
-    assert lengths == [shared_length((100, 150), 3, step) for step in range(3000)]
+    lengths = [sample_crop_length((100, 150), 3, step) for step in range(3000)]
+    assert lengths == [sample_crop_length((100, 150), 3, step) for step in range(3000)]
     counts = np.bincount(lengths, minlength=151)[100:]
     assert len(counts) == 51 and counts.min() > 25 and counts.sum() == 3000
-    assert lengths != [shared_length((100, 150), 4, step) for step in range(3000)]
-    assert {shared_length((7, 7), 0, step) for step in range(5)} == {7}
+    assert lengths != [sample_crop_length((100, 150), 4, step) for step in range(3000)]
+    assert {sample_crop_length((7, 7), 0, step) for step in range(5)} == {7}
 
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 20), st.integers(0, 10), st.integers(0, 2**32))
 def test_windows_are_stretches_of_the_utterance_and_fillings_follow_it(total, length, more, seed) -> None:
-    item = Pairs(people((total,)), (8, 8), (length, length + more)).draw(0, np.random.default_rng(seed))
+    item = FaceUtterancePairs(people((total,)), (8, 8), (length, length + more)).sample(
+        0, np.random.default_rng(seed)
+    )
     assert item["mel"].shape == (40, length + more)
-    found = cut_to_shared_length(default_collate([item]), length)
+    found = crop_to_length(default_collate([item]), length)
     assert set(found) == {"mel", "face", "label"} and found["mel"].shape == (1, 40, length)
     usual = MelNormalisation()
-    row = found["mel"][0, 7].numpy() * usual.deviation + usual.mean
+    row = found["mel"][0, 7].numpy() * usual.std + usual.mean
     own = min(total, length)
     first = round(float(row[0]))
     assert 1 <= first <= max(1, total - length + 1)
@@ -73,26 +75,28 @@ def test_windows_are_stretches_of_the_utterance_and_fillings_follow_it(total, le
 
 @pytest.mark.parametrize("longest", [6, 12])
 def test_every_start_has_equal_chance_whatever_the_longest_length(longest: int) -> None:
-    data, rng = Pairs(people((9,)), (8, 8), (6, longest), PLAIN), np.random.default_rng(0)
-    items = [data.draw(0, rng) for _ in range(600)]
-    starts = cut_to_shared_length(default_collate(items), 6)["mel"][:, 0, 0].int() - 1
+    data, rng = FaceUtterancePairs(people((9,)), (8, 8), (6, longest), PLAIN), np.random.default_rng(0)
+    items = [data.sample(0, rng) for _ in range(600)]
+    starts = crop_to_length(default_collate(items), 6)["mel"][:, 0, 0].int() - 1
     counts = torch.bincount(starts, minlength=4)
     assert len(counts) == 4 and counts.min() > 110
 
 
 def test_a_batch_cannot_be_longer_than_its_items() -> None:
-    batch = default_collate([Pairs(people((20,)), (8, 8), (3, 5)).draw(0, np.random.default_rng(0))])
+    batch = default_collate(
+        [FaceUtterancePairs(people((20,)), (8, 8), (3, 5)).sample(0, np.random.default_rng(0))]
+    )
     for length in (0, 6):
         with pytest.raises(ValueError, match=f"window of {length} frames"):
-            cut_to_shared_length(batch, length)
+            crop_to_length(batch, length)
     with pytest.raises(ValueError, match="shortest <= longest"):
-        Pairs(people((20,)), (8, 8), (6, 5))
+        FaceUtterancePairs(people((20,)), (8, 8), (6, 5))
 
 
 def test_batches_are_the_same_by_any_way_to_them() -> None:
-    data = Pairs(people((200, 90), (130,), (160, 110), (101,)), (8, 8), flip=0.5)
-    whole = list(batches(data, 2, seed=5, steps=4))
-    late = list(batches(data, 2, seed=5, steps=4, start_step=2, workers=1))
+    data = FaceUtterancePairs(people((200, 90), (130,), (160, 110), (101,)), (8, 8), flip_probability=0.5)
+    whole = list(batches(data, 2, seed=5, max_steps=4))
+    late = list(batches(data, 2, seed=5, max_steps=4, start_step=2, num_workers=1))
     for one, other in zip(whole[2:], late, strict=True):
         for key in one:
             assert torch.equal(one[key], other[key]), key
@@ -100,23 +104,21 @@ def test_batches_are_the_same_by_any_way_to_them() -> None:
 
 
 def test_every_file_of_a_person_has_equal_chance() -> None:
-    data, rng = Pairs(people((30, 30, 30)), (8, 8), (5, 5), PLAIN), np.random.default_rng(0)
-    items = [data.draw(0, rng) for _ in range(600)]
+    data, rng = FaceUtterancePairs(people((30, 30, 30)), (8, 8), (5, 5), PLAIN), np.random.default_rng(0)
+    items = [data.sample(0, rng) for _ in range(600)]
     files = np.bincount([int(item["mel"][0, 0] // 10000) for item in items], minlength=3)
     faces = np.bincount([round(float(item["face"].max()) * 255) for item in items], minlength=12)
     assert files.min() > 150 and faces[10] > 230 and faces[11] > 230
 
 
 def test_people_come_in_windows_with_a_mask() -> None:
-    data = PeopleInWindows(
-        people((300, 124, 250), (60, 80)), (8, 8), WindowsConfig(random_start=False), PLAIN
-    )
-    item = data.draw(0, np.random.default_rng(1))
+    data = FaceWindowSets(people((300, 124, 250), (60, 80)), (8, 8), WindowsConfig(random_start=False), PLAIN)
+    item = data.sample(0, np.random.default_rng(1))
     assert item["windows"].shape == (20, 40, 125) and item["present"].tolist() == [True] * 4 + [False] * 16
     firsts = sorted(item["windows"][:4, 0, 0].tolist())
     assert firsts == [1, 126, 20001, 20126]
     assert (item["windows"][4:] == 0).all()
-    alone = data.draw(1, np.random.default_rng(1))
+    alone = data.sample(1, np.random.default_rng(1))
     assert alone["present"].sum() == 1 and alone["windows"][0, 0, 79] == 10080
     assert (alone["windows"][0, :, 80:] == 0).all()
     both = default_collate([item, alone])
@@ -125,54 +127,56 @@ def test_people_come_in_windows_with_a_mask() -> None:
 
 def test_published_people_need_twenty_windows() -> None:
     strict = WindowsConfig(missing="error", random_start=False)
-    data = PeopleInWindows(people((2500,), (2499,)), (8, 8), strict)
-    assert data.draw(0, np.random.default_rng(0))["present"].all()
+    data = FaceWindowSets(people((2500,), (2499,)), (8, 8), strict)
+    assert data.sample(0, np.random.default_rng(0))["present"].all()
     with pytest.raises(ValueError, match="P1 gives 19 windows"):
-        data.draw(1, np.random.default_rng(0))
+        data.sample(1, np.random.default_rng(0))
 
 
 def test_training_shuffles_and_starts_at_random_and_asking_does_not() -> None:
     who, config = people((200, 300)), WindowsConfig()
-    fixed = person_windows(who, 0, config, PLAIN)
+    fixed = load_identity_windows(who, 0, config, PLAIN)
     assert fixed[:, 0, 0].tolist() == [1, 10001, 10126]
-    np.testing.assert_array_equal(fixed, person_windows(who, 0, config, PLAIN))
+    np.testing.assert_array_equal(fixed, load_identity_windows(who, 0, config, PLAIN))
     seen = {
-        tuple(person_windows(who, 0, config, PLAIN, np.random.default_rng(seed))[:, 0, 0])
+        tuple(load_identity_windows(who, 0, config, PLAIN, np.random.default_rng(seed))[:, 0, 0])
         for seed in range(30)
     }
     assert len(seen) > 20
     assert {first[0] >= 10000 for first in seen} == {True, False}  # either file comes first
-    plain = WindowsConfig(shuffled=False, random_start=False)
-    np.testing.assert_array_equal(person_windows(who, 0, plain, PLAIN, np.random.default_rng(0)), fixed)
+    plain = WindowsConfig(shuffle=False, random_start=False)
+    np.testing.assert_array_equal(
+        load_identity_windows(who, 0, plain, PLAIN, np.random.default_rng(0)), fixed
+    )
 
 
 def test_faces_are_resized_bytes_between_zero_and_one() -> None:
     made = np.random.default_rng(0).integers(0, 256, (11, 9, 3)).astype(np.uint8)
-    planes = face_planes(made, (8, 6))
+    planes = image_to_chw(made, (8, 6))
     assert planes.shape == (3, 8, 6) and planes.dtype == np.float32 and planes.flags.c_contiguous
     np.testing.assert_array_equal(np.rint(planes * 255), planes * np.float32(255))
     ours = normalise(torch.from_numpy(planes)).numpy()
-    np.testing.assert_allclose(ours, face_to_network(made, (8, 6)).numpy(), atol=1e-6)
-    same = face_planes(made, (11, 9))
+    np.testing.assert_allclose(ours, preprocess_face(made, (8, 6)).numpy(), atol=1e-6)
+    same = image_to_chw(made, (11, 9))
     np.testing.assert_array_equal(np.rint(same * 255).astype(np.uint8).transpose(1, 2, 0), made)
 
 
 def test_mirrored_and_averaged_faces() -> None:
     made = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
-    plain = face_planes(made, (8, 8))
-    np.testing.assert_array_equal(face_planes(made, (8, 8), mirrored=True), plain[..., ::-1])
-    averaged = face_planes(made, (8, 8), averaged=True)
+    plain = image_to_chw(made, (8, 8))
+    np.testing.assert_array_equal(image_to_chw(made, (8, 8), mirrored=True), plain[..., ::-1])
+    averaged = image_to_chw(made, (8, 8), mirror_averaged=True)
     np.testing.assert_array_equal(averaged, averaged[..., ::-1])
     expected = (made.astype(int) + made[:, ::-1]) // 2
     np.testing.assert_allclose(averaged.transpose(1, 2, 0) * 255, expected, atol=1e-4)
-    flips = Pairs(people((30,)), (8, 8), (5, 5), flip=0.5)
-    sides = [flips.draw(0, np.random.default_rng(seed))["face"][0, 0, 0] == 0 for seed in range(200)]
+    flips = FaceUtterancePairs(people((30,)), (8, 8), (5, 5), flip_probability=0.5)
+    sides = [flips.sample(0, np.random.default_rng(seed))["face"][0, 0, 0] == 0 for seed in range(200)]
     assert 60 < sum(sides) < 140
-    never = Pairs(people((30,)), (8, 8), (5, 5))
-    assert all(never.draw(0, np.random.default_rng(seed))["face"][0, 0, 0] == 0 for seed in range(20))
+    never = FaceUtterancePairs(people((30,)), (8, 8), (5, 5))
+    assert all(never.sample(0, np.random.default_rng(seed))["face"][0, 0, 0] == 0 for seed in range(20))
 
 
 def test_all_faces_of_a_person_are_stacked() -> None:
-    found = faces_of_person(people((30,), (30,)), 1, (4, 4))
+    found = load_identity_faces(people((30,), (30,)), 1, (4, 4))
     assert found.shape == (2, 3, 4, 4)
     np.testing.assert_allclose(found.max((1, 2, 3)) * 255, [20, 21], atol=1e-4)

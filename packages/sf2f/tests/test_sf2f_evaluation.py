@@ -9,20 +9,20 @@ import numpy as np
 import pytest
 import torch
 from sf2f.config import DataConfig, Sf2fConfig
-from sf2f.data import invented_speakers
-from sf2f.evaluation import Readers, as_text, counts_of, evaluate, pictures_by_mode
+from sf2f.data import synthetic_speakers
+from sf2f.evaluation import NetworkFiles, evaluate, format_results, generate_by_mode, select_window_counts
 from sf2f.generation import (
-    Heard,
+    WindowEmbeddings,
     contact_sheet,
-    enough_to_judge,
-    equal_counts,
-    face_truth_of,
-    hear_people,
-    pictures_of,
-    pictures_of_windows,
+    embed_speakers,
+    face_ground_truth,
+    generate_images,
+    generate_window_images,
+    has_enough_identities,
+    stack_equal_counts,
 )
 from sf2f.generator import EncoderDecoder
-from sf2f.models import VoiceToFace
+from sf2f.models import Sf2fModel
 from sf2f.speakers import Speakers
 from voiceface.checkpoints.native import save_model
 from voiceface.commandline.dispatch import run_main
@@ -31,13 +31,13 @@ from voiceface.runtime.config import load_config, to_dict
 SIZES = {"train": 4, "val": 2, "test": 8, "clip_seconds": 1.2, "picture_side": 32}
 WORDS = (
     "generator.encoder.channels=[8,8]",
-    "generator.encoder.embedding=16",
+    "generator.encoder.embedding_dim=16",
     "generator.decoder.channels=[8,8,8,8]",
     "discriminators.image=[]",
     "discriminators.identity=[]",
     "data.windows.width=20",
     "data.windows.stride=20",
-    "data.windows.most=4",
+    "data.windows.max_windows=4",
 )
 
 
@@ -49,21 +49,21 @@ def one_thread() -> None:
 
 @pytest.fixture(scope="module")
 def people() -> Speakers:
-    return invented_speakers("tiny", "test", workers=1, progress=False, **SIZES)
+    return synthetic_speakers("tiny", "test", workers=1, progress=False, **SIZES)
 
 
 def config_of(name: str) -> Sf2fConfig:
     return load_config(name, Sf2fConfig, "sf2f", WORDS)
 
 
-def model_of(name: str, seed: int = 0) -> VoiceToFace:
+def model_of(name: str, seed: int = 0) -> Sf2fModel:
     torch.manual_seed(seed)
     config = config_of(name)
     generator = EncoderDecoder(config.generator)
     for module in generator.modules():
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
             module.running_var.uniform_(0.5, 2)
-    return VoiceToFace(generator.eval().requires_grad_(False), config.data, config.name)
+    return Sf2fModel(generator.eval().requires_grad_(False), config.data, config.name)
 
 
 @pytest.fixture
@@ -79,70 +79,70 @@ def stored(tmp_path: Path) -> Path:
 
 def test_windows_are_heard_in_order_and_each_alone(people: Speakers) -> None:
     model = model_of("quick_1st_stage")
-    heard = hear_people(model, people)
+    heard = embed_speakers(model, people)
     assert len(heard) == len(people) and {len(each) for each in heard.windows} == {4}
-    alone = hear_people(model, people.subset([3]))
+    alone = embed_speakers(model, people.subset([3]))
     assert torch.allclose(alone.windows[0], heard.windows[3], atol=1e-6), "no batch mate has a say"
-    again = hear_people(model, people)
+    again = embed_speakers(model, people)
     assert all(torch.equal(a, b) for a, b in zip(heard.windows, again.windows))
 
 
 def test_one_window_many_windows_and_the_mean(people: Speakers) -> None:
     model = model_of("quick_1st_stage")
-    heard = hear_people(model, people)
-    every = pictures_of_windows(model, heard)
-    assert torch.allclose(pictures_of(model, heard, 1)[2], every[2][0], atol=1e-6)
-    two = model.pictures(heard.windows[2][:2].mean(0, keepdim=True))[0]
-    assert torch.allclose(pictures_of(model, heard, 2)[2], two, atol=1e-6)
-    whole = pictures_of(model, heard)
+    heard = embed_speakers(model, people)
+    every = generate_window_images(model, heard)
+    assert torch.allclose(generate_images(model, heard, 1)[2], every[2][0], atol=1e-6)
+    two = model.decode_images(heard.windows[2][:2].mean(0, keepdim=True))[0]
+    assert torch.allclose(generate_images(model, heard, 2)[2], two, atol=1e-6)
+    whole = generate_images(model, heard)
     assert whole.shape == (len(people), 3, 32, 32) and 0 <= whole.min() <= whole.max() <= 1
 
 
 def test_the_modes_of_the_published_evaluation(people: Speakers) -> None:
     first, second = model_of("quick_1st_stage"), model_of("quick_fuser")
-    heard = hear_people(second, people)
-    assert [len(each) for each in pictures_by_mode(second, heard, "average_facenet_embedding")] == [4] * 8
-    fused = pictures_by_mode(second, heard, "fused")
-    assert torch.equal(fused[1][0], pictures_of(second, heard)[1])
-    mean = pictures_by_mode(second, heard, "average_voice_embedding")
-    assert torch.allclose(mean[1], second.pictures(heard.windows[1].mean(0, keepdim=True)), atol=1e-6)
+    heard = embed_speakers(second, people)
+    assert [len(each) for each in generate_by_mode(second, heard, "average_facenet_embedding")] == [4] * 8
+    fused = generate_by_mode(second, heard, "fused")
+    assert torch.equal(fused[1][0], generate_images(second, heard)[1])
+    mean = generate_by_mode(second, heard, "average_voice_embedding")
+    assert torch.allclose(mean[1], second.decode_images(heard.windows[1].mean(0, keepdim=True)), atol=1e-6)
     assert not torch.allclose(mean[1], fused[1], atol=1e-4), "the averaging modes pass by the fuser"
     with pytest.raises(ValueError, match="stage 2"):
-        pictures_by_mode(first, hear_people(first, people), "fused")
+        generate_by_mode(first, embed_speakers(first, people), "fused")
 
 
 def test_numbers_of_windows_that_are_judged() -> None:
-    assert counts_of([8, 8]) == [1, 2, 4, 8]
-    assert counts_of([3, 8]) == [1, 2, 8], "only what everybody has, and all"
-    assert counts_of([1]) == [1] and counts_of([20, 20]) == [1, 2, 4, 8, 16, 20]
+    assert select_window_counts([8, 8]) == [1, 2, 4, 8]
+    assert select_window_counts([3, 8]) == [1, 2, 8], "only what everybody has, and all"
+    assert select_window_counts([1]) == [1] and select_window_counts([20, 20]) == [1, 2, 4, 8, 16, 20]
 
 
 def test_true_pictures_reach_the_ceiling_and_random_ones_chance(people: Speakers) -> None:
     """The figures are those of the pictures: handing in true pictures gives the best of them."""
-    from voiceface.synthetic.agreement.agreement import agree
-    from voiceface.synthetic.readers.attribute_reader import load
+    from voiceface.synthetic.agreement.agreement import measure_agreement
+    from voiceface.synthetic.readers.attribute_reader import load_reader
 
     model = model_of("quick_1st_stage")
-    found = evaluate(model, people, replicates=20)
+    found = evaluate(model, people, bootstrap_samples=20)
     assert list(found.agreement) == [1, 2, 4] and len(found.ranks) == 8
     assert sorted(set(found.ranks)) >= [1] and max(found.ranks) <= 8
-    truth = face_truth_of(people)
-    assert truth is not None and enough_to_judge(truth)
-    real = equal_counts(found.real)
-    best = agree(load("judge"), real[:, 1], real, truth, replicates=20).figures
-    ours = found.agreement[4].figures
+    truth = face_ground_truth(people)
+    assert truth is not None and has_enough_identities(truth)
+    real = stack_equal_counts(found.real_images)
+    best = measure_agreement(load_reader("judge"), real[:, 1], real, truth, replicates=20).metrics
+    ours = found.agreement[4].metrics
     assert best["matching"].value > 0.9 > ours["matching"].value
-    assert "one window" in as_text(found) and "fused" not in as_text(found)
+    assert "one window" in format_results(found) and "fused" not in format_results(found)
     plain = json.loads(json.dumps(found.to_dict()))
     assert plain["people"] == 8 and set(plain["agreement"]) == {"1", "2", "4"}
 
 
 def test_truth_follows_the_names_in_any_order(people: Speakers) -> None:
-    truth, turned = face_truth_of(people), face_truth_of(people.subset([5, 2]))
+    truth, turned = face_ground_truth(people), face_ground_truth(people.subset([5, 2]))
     assert truth is not None and turned is not None
     assert np.allclose(truth.factors[[5, 2]], turned.factors)
-    assert people.truth is not None and np.allclose(people.truth.g, truth.factors)
-    assert not enough_to_judge(turned) and not enough_to_judge(None)
+    assert people.ground_truth is not None and np.allclose(people.ground_truth.face_factors, truth.factors)
+    assert not has_enough_identities(turned) and not has_enough_identities(None)
 
 
 def test_features_come_from_given_networks(people: Speakers, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -159,16 +159,16 @@ def test_features_come_from_given_networks(people: Speakers, monkeypatch: pytest
 
     monkeypatch.setattr(sf2f.third_party_networks, "read_facenet", lambda place: "network")
     monkeypatch.setattr(sf2f.metrics, "FaceReader", Colours)
-    found = evaluate(model_of("quick_fuser"), replace(people, truth=None), Readers(facenet=Path("x")))
-    assert set(found.features) == {
+    found = evaluate(model_of("quick_fuser"), replace(people, truth=None), NetworkFiles(facenet=Path("x")))
+    assert set(found.facenet_metrics) == {
         "naive",
         "average_facenet_embedding",
         "average_voice_embedding",
         "fused",
     }
-    assert {"l1", "l2", "cosine", "human", "R@1", "R@10", "R@50 (L1)"} <= set(found.features["fused"])
-    assert found.chance[1] == pytest.approx(1 / 8) and found.features["naive"]["R@10"] == 1
-    assert not found.agreement and "naive" in as_text(found)
+    assert {"l1", "l2", "cosine", "human", "R@1", "R@10", "R@50 (L1)"} <= set(found.facenet_metrics["fused"])
+    assert found.chance_recall[1] == pytest.approx(1 / 8) and found.facenet_metrics["naive"]["R@10"] == 1
+    assert not found.agreement and "naive" in format_results(found)
 
 
 def test_the_command_writes_pictures_figures_and_a_page(
@@ -222,18 +222,18 @@ def test_a_sheet_holds_every_picture_once() -> None:
 
 
 def test_the_square_of_a_person() -> None:
-    from sf2f.evaluation_report import square_of
+    from sf2f.evaluation_report import tile_two_by_two
 
     grey = [torch.full((3, 2, 2), value) for value in (0.0, 0.2, 0.4, 0.6)]
-    square = square_of(grey[:2], grey[2:])
+    square = tile_two_by_two(grey[:2], grey[2:])
     assert square.shape == (6, 6, 3) and square[0, 0, 0] == 0 and square[0, 5, 0] == 51
     assert square[5, 0, 0] == 102 and square[5, 5, 0] == 153 and (square[2:4] == 255).all()
 
 
 def test_a_single_window_of_a_fuser_model_goes_through_it_only_when_it_is_all() -> None:
     model = model_of("quick_fuser")
-    heard = Heard((torch.nn.functional.normalize(torch.randn(1, 16)),))
-    alone, joined = pictures_of(model, heard, 1), pictures_of(model, heard)
-    assert torch.allclose(alone[0], model.pictures(heard.windows[0])[0])
-    assert torch.allclose(joined[0], model.pictures(model.join(heard.windows[0]))[0])
-    assert DataConfig().windows.most == 20
+    heard = WindowEmbeddings((torch.nn.functional.normalize(torch.randn(1, 16)),))
+    alone, joined = generate_images(model, heard, 1), generate_images(model, heard)
+    assert torch.allclose(alone[0], model.decode_images(heard.windows[0])[0])
+    assert torch.allclose(joined[0], model.decode_images(model.pool_embeddings(heard.windows[0]))[0])
+    assert DataConfig().windows.max_windows == 20

@@ -10,11 +10,11 @@ import torch
 from sf2f import export, load
 from sf2f.__main__ import main
 from sf2f.config import DataConfig
-from sf2f.export import export_onnx, graph_of, samples_of
+from sf2f.export import build_export_module, count_samples, export_onnx
 from sf2f.generator import GeneratorConfig
-from sf2f.inference import Voice, face_of
-from sf2f.speech import SpeechConfig, log_mel, normalised
-from small_sf2f_models import NOTICE, WIDTH, voice, write_model
+from sf2f.inference import VoiceFeatures, generate_from_features
+from sf2f.speech import SpeechConfig, compute_log_mel, normalise_mel
+from small_sf2f_models import DISCLAIMER, WINDOW_WIDTH, synthesise_voice, write_model
 from voiceface.audio.frontends import SF2FLogMel
 
 STRIDES = {"quick_1st_stage": 13, "quick_fuser": None}
@@ -32,21 +32,25 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     needed()
     folder = tmp_path_factory.mktemp(request.param)
     model, stride = load(write_model(folder / "run", request.param)), STRIDES[request.param]
-    return model, export_onnx(model, folder / "new" / "face.onnx", stride=stride), stride or WIDTH // 2
+    return model, export_onnx(model, folder / "new" / "face.onnx", stride=stride), stride or WINDOW_WIDTH // 2
 
 
-@pytest.mark.parametrize("samples", [samples_of(WIDTH), samples_of(WIDTH) + 1, 16000, 30011])
+@pytest.mark.parametrize(
+    "samples", [count_samples(WINDOW_WIDTH), count_samples(WINDOW_WIDTH) + 1, 16000, 30011]
+)
 def test_the_graph_draws_what_the_program_draws(exported: Any, samples: int) -> None:
     _, onnxruntime = needed()
     model, found, stride = exported
     session = onnxruntime.InferenceSession(str(found.path), providers=["CPUExecutionProvider"])
-    wave = voice(2.0, 150)[:samples]
+    wave = synthesise_voice(2.0, 150)[:samples]
     (made,) = session.run(None, {"samples": wave[None].astype(np.float32)})
-    mel = normalised(log_mel(wave, config=WHOLE), model.data.mel)
-    expected = face_of(model, [Voice("made", mel, samples / 16000)], stride=stride).picture
+    mel = normalise_mel(compute_log_mel(wave, config=WHOLE), model.data.mel)
+    expected = generate_from_features(
+        model, [VoiceFeatures("made", mel, samples / 16000)], stride=stride
+    ).image
     assert made.dtype == np.float32 and made.shape == (1, 3, *expected.shape[:2])
     np.testing.assert_allclose(made[0].transpose(1, 2, 0) * 255, expected, atol=0.51 + 255e-3)
-    (other,) = session.run(None, {"samples": voice(2.0, 90, 1)[None].astype(np.float32)})
+    (other,) = session.run(None, {"samples": synthesise_voice(2.0, 90, 1)[None].astype(np.float32)})
     assert np.abs(made - other).max() > 0.02
 
 
@@ -62,8 +66,8 @@ def test_the_file_says_what_it_is(exported: Any) -> None:
     model, found, stride = exported
     written = onnx.load(found.path)
     facts = {entry.key: entry.value for entry in written.metadata_props}
-    assert facts["notice"] == NOTICE and facts["name"] == model.name and "not removed" in facts["silence"]
-    assert int(facts["stride_frames"]) == stride and int(facts["window_frames"]) == WIDTH
+    assert facts["notice"] == DISCLAIMER and facts["name"] == model.name and "not removed" in facts["silence"]
+    assert int(facts["stride_frames"]) == stride and int(facts["window_frames"]) == WINDOW_WIDTH
     assert facts["joined_by"] == ("fuser" if model.fuses else "mean")
     assert GeneratorConfig.model_validate(json.loads(facts["generator"])) == model.generator.config
     assert DataConfig.model_validate(json.loads(facts["data"])) == model.data
@@ -73,9 +77,13 @@ def test_the_file_says_what_it_is(exported: Any) -> None:
 
 def test_shortest_voice_of_a_number_of_frames() -> None:
     front = SF2FLogMel()
-    assert samples_of(1) == 400
+    assert count_samples(1) == 400
     for frames in (2, 3, 40):
-        assert front.frames(samples_of(frames)) == frames == front.frames(samples_of(frames) - 1) + 1
+        assert (
+            front.num_frames(count_samples(frames))
+            == frames
+            == front.num_frames(count_samples(frames) - 1) + 1
+        )
 
 
 def test_a_graph_that_differs_is_not_kept(tmp_path: Path, monkeypatch: Any) -> None:
@@ -104,7 +112,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path, monkeypatch: Any, ca
     )
     model.generator.config = other
     with pytest.raises(ValueError, match="attn_v2f"):
-        graph_of(model, 10)
+        build_export_module(model, 10)
     needed()
     with pytest.raises(ValueError, match=r"named \*\.onnx, found .*face.bin"):
         export_onnx(load(run), tmp_path / "face.bin")

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from sf2f.facenet_loss import VGG_STAGES, FaceNetLoss, VGGLoss, facenet_input
+from sf2f.facenet_loss import VGG_STAGE_ENDS, FaceNetLoss, VGGLoss, preprocess_for_facenet
 from sf2f.image_transforms import crop_face, denormalise, normalise
 from torch.nn import functional
 from voiceface.models.facenet import InceptionResNet
-from voiceface.models.lpips import trunk
+from voiceface.models.lpips import build_backbone
 
 
 def seeded(seed=0):
@@ -31,37 +31,37 @@ def faces(count=2, side=64, seed=0):
 
 @pytest.fixture(scope="module")
 def network():
-    return lively(InceptionResNet(features=16, classes=None, repeats=(1, 1, 1), narrow=16))
+    return lively(InceptionResNet(features=16, num_classes=None, repeats=(1, 1, 1), width_divisor=16))
 
 
 def test_input_is_the_cut_face_in_the_range_of_facenet():
     given = faces()
-    found = facenet_input(given)
+    found = preprocess_for_facenet(given)
     assert found.shape == (2, 3, 47, 34)
     torch.testing.assert_close(found, (crop_face(denormalise(given)) * 255 - 127.5) / 128)
     shares = torch.rand(1, 3, 64, 64, generator=seeded(1))
-    torch.testing.assert_close(facenet_input(shares, None, None), (shares * 255 - 127.5) / 128)
-    standard = facenet_input(normalise(shares, "standard"), "standard")
-    torch.testing.assert_close(standard, facenet_input(shares, None))
+    torch.testing.assert_close(preprocess_for_facenet(shares, None, None), (shares * 255 - 127.5) / 128)
+    standard = preprocess_for_facenet(normalise(shares, "standard"), "standard")
+    torch.testing.assert_close(standard, preprocess_for_facenet(shares, None))
 
 
 def test_gradient_is_zero_where_pixels_are_out_of_range():
     given = normalise(torch.tensor([-0.5, 0.25, 1.5]).expand(3, 1, 3), "standard").requires_grad_()
-    facenet_input(given, "standard", None).sum().backward()
+    preprocess_for_facenet(given, "standard", None).sum().backward()
     assert given.grad[0, 0].tolist() == [0, pytest.approx(0.5 * 255 / 128), 0]
-    assert facenet_input(given, "standard", None).abs().max() == 127.5 / 128
+    assert preprocess_for_facenet(given, "standard", None).abs().max() == 127.5 / 128
 
 
 def test_loss_is_the_weighted_sum_of_the_states(network):
     made, real = faces(), faces(seed=1)
     weights = (0.5, 2.0, 3.0, 7.0)
     loss = FaceNetLoss(network, weights, cosine_weight=2.5)
-    ours, theirs = (network.found(facenet_input(each)) for each in (made, real))
+    ours, theirs = (network.found(preprocess_for_facenet(each)) for each in (made, real))
     states = [*zip(ours.maps, theirs.maps), (ours.embedding, theirs.embedding)]
     expected = sum(weight * (a - b).abs().mean().item() for weight, (a, b) in zip(weights, states))
     expected += 2.5 * (1 - (ours.embedding * theirs.embedding).sum(1)).mean().item()
     assert loss(made, real).item() == pytest.approx(expected, rel=1e-5)
-    terms = FaceNetLoss(network).terms(loss.states(made), loss.states(real))
+    terms = FaceNetLoss(network).layer_distances(loss.hidden_states(made), loss.hidden_states(real))
     published = sum(w * t for w, t in zip((1 / 16, 1 / 8, 1 / 4, 1), terms.tolist()))
     assert FaceNetLoss(network)(made, real).item() == pytest.approx(published, rel=1e-5)
 
@@ -72,7 +72,7 @@ def test_loss_is_zero_for_the_same_pictures_and_knows_the_face_only(network):
     hair = made.clone()
     hair[:, :, :10] += 1
     assert loss(hair, made).item() == pytest.approx(0, abs=1e-6)
-    assert FaceNetLoss(network, box=None)(hair, made).item() > 1e-3
+    assert FaceNetLoss(network, face_box=None)(hair, made).item() > 1e-3
 
 
 def test_sizes_may_differ_between_made_and_real(network):
@@ -94,9 +94,9 @@ def test_gradient_reaches_made_pictures_alone_and_the_network_stays_in_evaluatio
 def test_return_pooling_compares_pooled_vectors(network):
     made, real = faces(), faces(seed=1)
     loss = FaceNetLoss(network, (0, 0, 0, 1), return_pooling=True)
-    pooled = [network(facenet_input(each), pooled=True) for each in (made, real)]
+    pooled = [network(preprocess_for_facenet(each), pooled=True) for each in (made, real)]
     assert loss(made, real).item() == pytest.approx(functional.l1_loss(*pooled).item(), rel=1e-5)
-    assert loss.states(made)[-1].shape == (2, 112)
+    assert loss.hidden_states(made)[-1].shape == (2, 112)
     with pytest.raises(ValueError, match="four hidden states need four weights, found 3"):
         FaceNetLoss(network, (1, 2, 3))
 
@@ -105,7 +105,7 @@ def test_return_pooling_compares_pooled_vectors(network):
 def vgg():
     torch.manual_seed(0)
     with torch.device("meta"):
-        layers = trunk("vgg19")[: VGG_STAGES[-1]]
+        layers = build_backbone("vgg19")[: VGG_STAGE_ENDS[-1]]
     layers.to_empty(device="cpu")
     for layer in layers:
         if hasattr(layer, "weight"):
@@ -117,11 +117,11 @@ def vgg():
 def test_vgg_loss_reads_five_first_activations_of_a_stage(vgg):
     loss = VGGLoss(vgg)
     made, real = faces(1, 32).requires_grad_(), faces(1, 32, seed=1)
-    assert [tuple(each.shape[1:]) for each in loss.states(real)] == [
+    assert [tuple(each.shape[1:]) for each in loss.hidden_states(real)] == [
         *((64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 2, 2))
     ]
-    assert all((each >= 0).all() for each in loss.states(real))
-    terms = [(a - b).abs().mean().item() for a, b in zip(loss.states(made), loss.states(real))]
+    assert all((each >= 0).all() for each in loss.hidden_states(real))
+    terms = [(a - b).abs().mean().item() for a, b in zip(loss.hidden_states(made), loss.hidden_states(real))]
     weights = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
     found = loss.train()(made, real)
     assert found.item() == pytest.approx(sum(w * t for w, t in zip(weights, terms)), rel=1e-5)

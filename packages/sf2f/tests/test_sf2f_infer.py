@@ -12,20 +12,20 @@ from PIL import Image
 from sf2f import inference, voice2face_inference
 from sf2f.__main__ import main
 from sf2f.config import DataConfig
-from sf2f.contact_sheets import named_sheet
+from sf2f.contact_sheets import labelled_contact_sheet
 from sf2f.encoders import EncoderConfig, VoiceEncoder
 from sf2f.image_transforms import denormalise
-from sf2f.infer import grouped
-from sf2f.inference import Voice, face_of, windows_in
-from sf2f.inference_report import comparison
-from sf2f.speech import SpeechConfig, log_mel_of_file, normalised, write_mel
-from sf2f.split_half_consistency import distances, half_of
-from sf2f.voice2face_baseline import WenGenerator
+from sf2f.infer import group_recordings
+from sf2f.inference import VoiceFeatures, generate_from_features, split_into_windows
+from sf2f.inference_report import format_comparison
+from sf2f.speech import SpeechConfig, compute_log_mel_from_file, normalise_mel, write_mel
+from sf2f.split_half_consistency import half_recording, split_half_distances
+from sf2f.voice2face_baseline import Voice2FaceGenerator
 from sf2f.windows import WindowsConfig
-from small_sf2f_models import NOTICE, WIDTH, voice, write_model, write_voice
+from small_sf2f_models import DISCLAIMER, WINDOW_WIDTH, synthesise_voice, write_model, write_voice
 from voiceface.audio.decoders import AudioError
 
-STRIDE = WIDTH // 2
+STRIDE = WINDOW_WIDTH // 2
 
 
 @pytest.fixture(scope="module")
@@ -54,7 +54,7 @@ def silence(tmp_path: Path) -> Path:
 
 def mel_of(model: Any, path: Path) -> torch.Tensor:
     """Normalised features, read apart from what is tested."""
-    return torch.from_numpy(normalised(log_mel_of_file(path, model.data.speech), model.data.mel))
+    return torch.from_numpy(normalise_mel(compute_log_mel_from_file(path, model.data.speech), model.data.mel))
 
 
 def drawn(model: Any, embeddings: torch.Tensor) -> np.ndarray:
@@ -67,46 +67,50 @@ def drawn(model: Any, embeddings: torch.Tensor) -> np.ndarray:
 def test_a_face_is_made_of_all_windows_of_all_recordings(kind: str, runs: Any, voices: Path) -> None:
     model = sf2f.load(runs[kind])
     paths = [voices / "anna" / "v1" / "1.wav", voices / "carl.wav"]
-    face = sf2f.face(model, paths, windows=True, whole=True)
+    face = sf2f.generate(model, paths, window_images=True, recording_images=True)
     mels = [mel_of(model, path) for path in paths]
-    cut = [mel.unfold(1, WIDTH, STRIDE).transpose(0, 1) for mel in mels]
+    cut = [mel.unfold(1, WINDOW_WIDTH, STRIDE).transpose(0, 1) for mel in mels]
     embedded = model.generator.encode(torch.cat(cut))
     joined = model.generator.fuse(embedded[None]) if kind == "quick_fuser" else embedded.mean(0)[None]
-    assert face.counts == tuple(map(len, cut)) and min(face.counts) > 3
-    assert face.seconds == pytest.approx(sum(mel.shape[1] for mel in mels) / 100)
+    assert face.window_counts == tuple(map(len, cut)) and min(face.window_counts) > 3
+    assert face.speech_seconds == pytest.approx(sum(mel.shape[1] for mel in mels) / 100)
     assert face.sources == tuple(map(str, paths))
     np.testing.assert_allclose(face.window_embeddings, embedded, atol=1e-5)
     np.testing.assert_allclose(face.embedding, joined[0], atol=1e-5)
     long = torch.cat([model.generator.encode(mel[None]) for mel in mels])
     side = 32 if kind == "quick_fuser" else 16
-    assert face.picture.shape == (side, side, 3)
-    for made, row in ((face.picture[None], joined), (face.windows, embedded), (face.whole, long)):
+    assert face.image.shape == (side, side, 3)
+    for made, row in (
+        (face.image[None], joined),
+        (face.window_images, embedded),
+        (face.recording_images, long),
+    ):
         assert made is not None and np.abs(made.astype(int) - drawn(model, row)).max() <= 1
-    assert face.windows is not None and np.ptp(face.windows.astype(int), axis=0).max() > 9
-    assert np.ptp(face.picture) > 30
+    assert face.window_images is not None and np.ptp(face.window_images.astype(int), axis=0).max() > 9
+    assert np.ptp(face.image) > 30
 
 
 def test_one_recording_in_a_list_is_the_same_and_order_does_not_matter(runs: Any, voices: Path) -> None:
     model = sf2f.load(runs["quick_fuser"])
     first, second = voices / "anna" / "2.wav", voices / "carl.wav"
-    alone = sf2f.face(model, first)
-    assert alone.windows is None and alone.whole is None
-    np.testing.assert_array_equal(alone.picture, sf2f.face(model, [str(first)]).picture)
-    there, back = (sf2f.face(model, pair) for pair in ([first, second], [second, first]))
+    alone = sf2f.generate(model, first)
+    assert alone.window_images is None and alone.recording_images is None
+    np.testing.assert_array_equal(alone.image, sf2f.generate(model, [str(first)]).image)
+    there, back = (sf2f.generate(model, pair) for pair in ([first, second], [second, first]))
     np.testing.assert_allclose(there.embedding, back.embedding, atol=1e-5)
     assert np.abs(there.embedding - alone.embedding).max() > 1e-3
     with pytest.raises(ValueError, match="no recordings"):
-        sf2f.face(model, [])
+        sf2f.generate(model, [])
 
 
 def test_short_recordings_are_filled_up_to_one_window(runs: Any, tmp_path: Path) -> None:
     model = sf2f.load(runs["quick_1st_stage"])
     values = np.random.default_rng(0).normal(13, 2, (40, 7)).astype(np.float32)
     write_mel(tmp_path / "short.npz", values, "a", "b", "c")
-    face = sf2f.face(model, tmp_path / "short.npz")
-    full = np.full((1, 40, WIDTH), model.data.mel.filling, np.float32)
-    full[0, :, :7] = normalised(values, model.data.mel)
-    assert face.counts == (1,) and face.seconds == pytest.approx(0.07)
+    face = sf2f.generate(model, tmp_path / "short.npz")
+    full = np.full((1, 40, WINDOW_WIDTH), model.data.mel.fill_value, np.float32)
+    full[0, :, :7] = normalise_mel(values, model.data.mel)
+    assert face.window_counts == (1,) and face.speech_seconds == pytest.approx(0.07)
     np.testing.assert_allclose(face.embedding, model.generator.encode(torch.from_numpy(full))[0], atol=1e-6)
 
 
@@ -114,8 +118,8 @@ def test_strides_are_half_a_window_unless_told_otherwise(runs: Any) -> None:
     model = sf2f.load(runs["quick_1st_stage"])
     mel = np.zeros((40, 200), np.float32)
     for stride, starts in ((None, range(0, 161, 20)), (63, (0, 63, 126)), (1, range(161))):
-        assert len(windows_in(model, mel, stride)) == len(starts)
-    assert inference.stride_of(125) == 63
+        assert len(split_into_windows(model, mel, stride)) == len(starts)
+    assert inference.default_stride(125) == 63
 
 
 def test_weights_come_from_runs_files_and_published_checkpoints(
@@ -123,14 +127,14 @@ def test_weights_come_from_runs_files_and_published_checkpoints(
 ) -> None:
     run = runs["quick_fuser"]
     model = sf2f.load(run)
-    assert model.notice == NOTICE and model.fuses
-    face = sf2f.face(model, voices / "carl.wav")
-    again = sf2f.face(sf2f.load(run / "model.safetensors"), voices / "carl.wav")
-    np.testing.assert_array_equal(face.picture, again.picture)
+    assert model.disclaimer == DISCLAIMER and model.has_fuser
+    face = sf2f.generate(model, voices / "carl.wav")
+    again = sf2f.generate(sf2f.load(run / "model.safetensors"), voices / "carl.wav")
+    np.testing.assert_array_equal(face.image, again.image)
     torch.save({"model_state": model.generator.state_dict()}, tmp_path / "best.pt")
     theirs = sf2f.load(tmp_path / "best.pt")
     windows = torch.randn(2, 40, 30)
-    assert theirs.fuses and theirs.data == DataConfig()
+    assert theirs.has_fuser and theirs.data == DataConfig()
     torch.testing.assert_close(theirs.embed(windows), model.embed(windows))
     with pytest.raises(FileNotFoundError, match=r"absent do not exist.*sf2f train"):
         sf2f.load(tmp_path / "absent")
@@ -146,13 +150,13 @@ def test_a_copy_without_weights_says_what_is_missing(monkeypatch: Any, tmp_path:
 
 
 def test_noise_is_added_only_where_asked_for(voices: Path, tmp_path: Path) -> None:
-    noisy = ("generator.encoder.noise=0.05", "generator.encoder.noise_in_evaluation=true")
+    noisy = ("generator.encoder.noise_std=0.05", "generator.encoder.noise_in_evaluation=true")
     run = write_model(tmp_path / "run", "quick_1st_stage", *noisy)
     plain = write_model(tmp_path / "plain", "quick_1st_stage")
     path = voices / "carl.wav"
-    quiet = sf2f.face(sf2f.load(run), path)
-    np.testing.assert_array_equal(quiet.embedding, sf2f.face(sf2f.load(plain), path).embedding)
-    faces = [sf2f.face(sf2f.load(run), path, noise=torch.Generator().manual_seed(k)) for k in (1, 1, 2)]
+    quiet = sf2f.generate(sf2f.load(run), path)
+    np.testing.assert_array_equal(quiet.embedding, sf2f.generate(sf2f.load(plain), path).embedding)
+    faces = [sf2f.generate(sf2f.load(run), path, noise=torch.Generator().manual_seed(k)) for k in (1, 1, 2)]
     np.testing.assert_array_equal(faces[0].embedding, faces[1].embedding)
     moved = faces[0].window_embeddings - quiet.window_embeddings
     assert 0.01 < np.abs(moved).mean() < 0.1 and np.abs(faces[0].embedding - faces[2].embedding).max() > 1e-3
@@ -167,20 +171,20 @@ def test_infer_writes_every_face_a_sheet_and_a_page(
     assert main(["infer", str(voices), *words]) == 0
     model = sf2f.load(runs["quick_1st_stage"])
     for place in ("anna/2", "anna/v1/1", "carl"):
-        face = sf2f.face(model, voices / f"{place}.wav", windows=True)
-        assert face.windows is not None
+        face = sf2f.generate(model, voices / f"{place}.wav", window_images=True)
+        assert face.window_images is not None
         written = np.asarray(Image.open(out / "faces" / f"{place}.png"))
-        np.testing.assert_array_equal(written, face.picture)
+        np.testing.assert_array_equal(written, face.image)
         several = sorted((out / "windows" / place).iterdir())
-        assert [path.name for path in several] == [f"{k:03d}.png" for k in range(sum(face.counts))]
-        np.testing.assert_array_equal(np.asarray(Image.open(several[-1])), face.windows[-1])
+        assert [path.name for path in several] == [f"{k:03d}.png" for k in range(sum(face.window_counts))]
+        np.testing.assert_array_equal(np.asarray(Image.open(several[-1])), face.window_images[-1])
         assert (out / "whole" / place / "000.png").is_file()
     sheet = np.asarray(Image.open(out / "sheet.png"))
     assert sheet.shape == (160 + 20 + 16, 3 * 168 + 8, 3)
     page = (out / "index.html").read_text("utf-8")
-    assert NOTICE in page and page.count("<audio") == 3 and "embeddings of windows are averaged" in page
+    assert DISCLAIMER in page and page.count("<audio") == 3 and "embeddings of windows are averaged" in page
     said = capsys.readouterr()
-    assert NOTICE in said.err and said.out.count("same voice's halves") == 3 and "ratio" in said.out
+    assert DISCLAIMER in said.err and said.out.count("same voice's halves") == 3 and "ratio" in said.out
     assert not list(out.rglob(".*"))
 
 
@@ -228,27 +232,35 @@ def test_published_names(kind: str, runs: Any, voices: Path, tmp_path: Path) -> 
     words = ["--weights", str(runs[kind]), "--out", str(out), "--published", "--no-page", "--stride", "63"]
     assert main(["infer", str(path), *words]) == 0
     model = sf2f.load(runs[kind])
-    voice_ = inference.read_voice(model, path)
-    face = face_of(model, [voice_], stride=63, windows=True, whole=True, published=True)
-    assert face.windows is not None and face.whole is not None
-    expected = {"d_fed_0": face.whole[0]} | {f"seg_{k}": each for k, each in enumerate(face.windows)}
-    expected |= {"fused_0": face.picture} if kind == "quick_fuser" else {}
+    voice_ = inference.load_voice_features(model, path)
+    face = generate_from_features(
+        model, [voice_], stride=63, window_images=True, recording_images=True, published=True
+    )
+    assert face.window_images is not None and face.recording_images is not None
+    expected = {"d_fed_0": face.recording_images[0]} | {
+        f"seg_{k}": each for k, each in enumerate(face.window_images)
+    }
+    expected |= {"fused_0": face.image} if kind == "quick_fuser" else {}
     assert sorted(p.stem for p in (out / "carl").iterdir()) == sorted(expected)
     for name, picture in expected.items():
         np.testing.assert_array_equal(np.asarray(Image.open(out / "carl" / f"{name}.png")), picture)
-    rounded = face_of(model, [voice_], stride=63)
-    gap = rounded.picture.astype(int) - face.picture
+    rounded = generate_from_features(model, [voice_], stride=63)
+    gap = rounded.image.astype(int) - face.image
     assert set(np.unique(gap)) == {0, 1}
 
 
 def test_who_shares_a_face() -> None:
     inputs = [(Path(f"/r/{name}.wav"), Path(name)) for name in ("a/v/1", "a/2", "b/1", "c")]
-    each = grouped(inputs)
-    assert [group.place.as_posix() for group in each] == ["a/v/1", "a/2", "b/1", "c"]
-    assert [group.speaker for group in each] == ["a", "a", "b", "c"]
-    people = grouped(inputs, "person")
-    assert [(group.place.name, len(group.paths)) for group in people] == [("a", 2), ("b", 1), ("c", 1)]
-    (all_,) = grouped(inputs, "person", together=True)
+    each = group_recordings(inputs)
+    assert [group.relative_path.as_posix() for group in each] == ["a/v/1", "a/2", "b/1", "c"]
+    assert [group.identity for group in each] == ["a", "a", "b", "c"]
+    people = group_recordings(inputs, "person")
+    assert [(group.relative_path.name, len(group.paths)) for group in people] == [
+        ("a", 2),
+        ("b", 1),
+        ("c", 1),
+    ]
+    (all_,) = group_recordings(inputs, "person", single_identity=True)
     assert all_.paths == tuple(path for path, _ in inputs)
 
 
@@ -257,8 +269,8 @@ def test_recordings_of_a_person_give_one_face(runs: Any, voices: Path, tmp_path:
     words = ["--weights", str(run), "--out", str(out), "--face-per", "person"]
     assert main(["infer", str(voices), *words]) == 0
     assert sorted(path.name for path in (out / "faces").iterdir()) == ["anna.png", "carl.png"]
-    both = sf2f.face(sf2f.load(run), [voices / "anna" / "2.wav", voices / "anna" / "v1" / "1.wav"])
-    np.testing.assert_array_equal(np.asarray(Image.open(out / "faces" / "anna.png")), both.picture)
+    both = sf2f.generate(sf2f.load(run), [voices / "anna" / "2.wav", voices / "anna" / "v1" / "1.wav"])
+    np.testing.assert_array_equal(np.asarray(Image.open(out / "faces" / "anna.png")), both.image)
     page = (out / "index.html").read_text("utf-8")
     assert "anna: each recording by itself" in page and "joined by the fuser" in page
     assert page.count("<audio") == 4
@@ -266,7 +278,7 @@ def test_recordings_of_a_person_give_one_face(runs: Any, voices: Path, tmp_path:
 
 def dummy(width: int = 10) -> Any:
     """A model whose embedding is the mean over time, and whose picture is the embedding."""
-    data = DataConfig(windows=WindowsConfig(width=width), speech=SpeechConfig(bands=3))
+    data = DataConfig(windows=WindowsConfig(width=width), speech=SpeechConfig(n_mels=3))
     return SimpleNamespace(
         data=data,
         embed=lambda windows: windows.mean(2),
@@ -275,43 +287,46 @@ def dummy(width: int = 10) -> Any:
     )
 
 
-def steps(*levels: float) -> Voice:
+def steps(*levels: float) -> VoiceFeatures:
     """A second at each of some levels, one direction of three bands."""
     row = np.repeat(np.asarray(levels, np.float32), 100)
-    return Voice("a", np.stack([row, 0 * row, 0 * row]), len(row) / 100)
+    return VoiceFeatures("a", np.stack([row, 0 * row, 0 * row]), len(row) / 100)
 
 
 def test_distances_of_halves_by_hand() -> None:
-    same, other = distances(dummy(), [[steps(10, 14)], [steps(20, 20)]], ["a", "b"])
+    same, other = split_half_distances(dummy(), [[steps(10, 14)], [steps(20, 20)]], ["a", "b"])
     assert same is not None and other is not None
-    assert (same.pairs, other.pairs) == (2, 4)
+    assert (same.num_pairs, other.num_pairs) == (2, 4)
     assert same.l2 == pytest.approx((4 + 0) / 2) and other.l2 == pytest.approx((10 + 10 + 6 + 6) / 4)
     assert same.pixel == pytest.approx(2 / 3) and other.pixel == pytest.approx(8 / 3)
     assert same.cosine == pytest.approx(0, abs=1e-7)
-    rows = comparison(same, other)
+    rows = format_comparison(same, other)
     assert rows[0] == ("embeddings, L2", "2", "8", "4.00") and rows[1][3] == "-"
 
 
 def test_voices_of_one_speaker_count_for_neither_distance() -> None:
     people = [[steps(1, 1)], [steps(50, 50)], [steps(3, 3)]]
-    same, other = distances(dummy(), people, ["a", "a", "b"])
+    same, other = split_half_distances(dummy(), people, ["a", "a", "b"])
     assert same is not None and other is not None
-    assert same.l2 == 0 and other.pairs == 8 and other.l2 == pytest.approx((2 + 47) / 2)
-    assert comparison(same, other)[0][3] == "-"
-    assert distances(dummy(), [[steps(1, 2)]], ["a"])[1] is None
-    short = Voice("s", np.zeros((3, 90), np.float32), 0.9)
-    assert distances(dummy(), [[short]], ["a"]) == (None, None) and comparison(None, None) == []
+    assert same.l2 == 0 and other.num_pairs == 8 and other.l2 == pytest.approx((2 + 47) / 2)
+    assert format_comparison(same, other)[0][3] == "-"
+    assert split_half_distances(dummy(), [[steps(1, 2)]], ["a"])[1] is None
+    short = VoiceFeatures("s", np.zeros((3, 90), np.float32), 0.9)
+    assert (
+        split_half_distances(dummy(), [[short]], ["a"]) == (None, None)
+        and format_comparison(None, None) == []
+    )
 
 
 def test_repeated_frames_are_no_half() -> None:
     mel = np.arange(1000, dtype=np.float32)[None]
-    halves = [half_of(Voice("a", mel, 3.0), half) for half in (0, 1)]
+    halves = [half_recording(VoiceFeatures("a", mel, 3.0), half) for half in (0, 1)]
     assert halves[0][0].tolist() == list(range(150)) and halves[1][0].tolist() == list(range(150, 300))
 
 
 def test_sheet_cuts_names_to_the_width_of_pictures() -> None:
     pictures = [np.full((64, 64, 3), value, np.uint8) for value in (10, 200)]
-    sheet = named_sheet(pictures, ["short", "Ł" * 90], columns=1)
+    sheet = labelled_contact_sheet(pictures, ["short", "Ł" * 90], columns=1)
     assert sheet.shape == (2 * (192 + 28) + 8, 192 + 16, 3)
     assert (sheet[8:200, 8:200] == 10).all() and (sheet[228:420, 8:200] == 200).all()
     assert (sheet[:, :8] == 255).all() and (sheet[:, 200:] == 255).all()
@@ -322,9 +337,9 @@ def test_sheet_cuts_names_to_the_width_of_pictures() -> None:
 def wen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("wen")
-    config = EncoderConfig(channels=(8, 8), embedding=8, bands=64, inception=False, normalise=False)
+    config = EncoderConfig(channels=(8, 8), embedding_dim=8, n_mels=64, inception=False, normalise=False)
     torch.save(VoiceEncoder(config).state_dict(), folder / "voice.pth")
-    generator = WenGenerator(8, (8, 8))
+    generator = Voice2FaceGenerator(8, (8, 8))
     with torch.no_grad():
         generator.model[-1].weight.mul_(4)  # type: ignore[union-attr,operator]
     torch.save(generator.state_dict(), folder / "generator.pth")
@@ -332,16 +347,16 @@ def wen(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_baseline_of_wen_hears_whole_recordings(wen: Path, voices: Path, tmp_path: Path) -> None:
-    model = voice2face_inference.load_wen_to_face(wen)
+    model = voice2face_inference.load_voice2face_model(wen)
     paths = [voices / "carl.wav", voices / "anna" / "2.wav"]
-    mels = [torch.from_numpy(voice2face_inference.read_wen_voice(path)[0])[None] for path in paths]
+    mels = [torch.from_numpy(voice2face_inference.load_voice2face_features(path)[0])[None] for path in paths]
     assert all(mel.shape == (1, 64, 1000) for mel in mels)
-    face = sf2f.face(model, paths[0])
+    face = sf2f.generate(model, paths[0])
     np.testing.assert_allclose(
-        face.picture, (model.networks.pictures(mels[0])[0] * 255).permute(1, 2, 0), atol=0.51
+        face.image, (model.networks.generate_images(mels[0])[0] * 255).permute(1, 2, 0), atol=0.51
     )
-    assert 1.5 < face.seconds <= 2.4 and face.counts == (1,)
-    both = sf2f.face(model, paths)
+    assert 1.5 < face.speech_seconds <= 2.4 and face.window_counts == (1,)
+    both = sf2f.generate(model, paths)
     mean = torch.cat([model.networks.embed(mel) for mel in mels]).mean(0)
     np.testing.assert_allclose(both.embedding, mean / mean.norm(), atol=1e-5)
     out = tmp_path / "out"
@@ -350,18 +365,20 @@ def test_the_baseline_of_wen_hears_whole_recordings(wen: Path, voices: Path, tmp
     found = np.asarray(Image.open(out / "carl" / "d_fed_0.png"))
     assert found.min() == 0 and found.max() >= 254 and "heard as a whole" in (out / "index.html").read_text()
     np.save(tmp_path / "stored.npy", mels[0][0].T.numpy())
-    np.testing.assert_allclose(sf2f.face(model, tmp_path / "stored.npy").embedding, face.embedding, atol=1e-6)
+    np.testing.assert_allclose(
+        sf2f.generate(model, tmp_path / "stored.npy").embedding, face.embedding, atol=1e-6
+    )
 
 
 def test_wens_features_refuse_what_holds_no_voice(silence: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no voice found"):
-        voice2face_inference.read_wen_voice(silence)
+        voice2face_inference.load_voice2face_features(silence)
     (tmp_path / "bad.npy").write_bytes(b"none")
     with pytest.raises(ValueError, match=r"bad.npy is damaged"):
-        voice2face_inference.read_wen_voice(tmp_path / "bad.npy")
+        voice2face_inference.load_voice2face_features(tmp_path / "bad.npy")
     with pytest.raises(FileNotFoundError, match=r"absent\.npy"):
-        voice2face_inference.read_wen_voice(tmp_path / "absent.npy")
+        voice2face_inference.load_voice2face_features(tmp_path / "absent.npy")
     (tmp_path / "bad.wav").write_bytes(b"none")
     with pytest.raises(AudioError, match=r"bad.wav"):
-        voice2face_inference.read_wen_voice(tmp_path / "bad.wav")
-    assert len(voice2face_inference.without_silence(voice(2.0))) % 320 == 0
+        voice2face_inference.load_voice2face_features(tmp_path / "bad.wav")
+    assert len(voice2face_inference.remove_silence(synthesise_voice(2.0))) % 320 == 0

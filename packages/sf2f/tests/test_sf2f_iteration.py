@@ -5,31 +5,31 @@ import copy
 import pytest
 import torch
 from sf2f.decoders import FaceGanDecoderConfig, FaceGanV2DecoderConfig
-from sf2f.discriminator_layers import Trunk
+from sf2f.discriminator_layers import BackboneConfig
 from sf2f.discriminators import Discriminators, DiscriminatorsConfig
 from sf2f.encoders import EncoderConfig
 from sf2f.facenet_loss import FaceNetLoss
 from sf2f.fusers import FuserConfig
-from sf2f.generator import EncoderDecoder, Generated, GeneratorConfig, freeze_but_fuser
-from sf2f.losses import LossConfig, sizes_of, total
+from sf2f.generator import EncoderDecoder, GeneratorConfig, GeneratorOutput, freeze_except_fuser
+from sf2f.losses import LossConfig, match_image_sizes, sum_terms
 from sf2f.training_step import (
     Batch,
     Objective,
     Optimisers,
-    adam,
-    generator_side,
-    identity_discriminator_side,
-    image_discriminator_side,
-    iterate,
-    optimisers_of,
+    build_adam,
+    build_default_optimisers,
+    compute_generator_losses,
+    compute_identity_discriminator_losses,
+    compute_image_discriminator_losses,
+    train_step,
 )
 from torch import Tensor, nn
 from voiceface.models.facenet import InceptionResNet
 
-ENCODER = EncoderConfig(bands=5, channels=(8, 12), embedding=16)
-TRUNK = Trunk(arch="C4-6-2,C3-8-2")
-ONE = DiscriminatorsConfig(image=(TRUNK,), identity=(TRUNK,), hidden=9)
-TWO = DiscriminatorsConfig(image=(TRUNK,) * 2, identity=(TRUNK,) * 2, condition=(TRUNK,) * 2, hidden=9)
+ENCODER = EncoderConfig(n_mels=5, channels=(8, 12), embedding_dim=16)
+TRUNK = BackboneConfig(arch="C4-6-2,C3-8-2")
+ONE = DiscriminatorsConfig(image=(TRUNK,), identity=(TRUNK,), hidden_dim=9)
+TWO = DiscriminatorsConfig(image=(TRUNK,) * 2, identity=(TRUNK,) * 2, condition=(TRUNK,) * 2, hidden_dim=9)
 PEOPLE = 4
 
 
@@ -41,13 +41,13 @@ def networks(two: bool = False, fuser: bool = False) -> tuple[EncoderDecoder, Di
         else FaceGanDecoderConfig(channels=(8, 6, 4))
     )
     config = GeneratorConfig(encoder=ENCODER, decoder=decoder, fuser=FuserConfig() if fuser else None)
-    return EncoderDecoder(config).train(), Discriminators(TWO if two else ONE, PEOPLE, embedding=16)
+    return EncoderDecoder(config).train(), Discriminators(TWO if two else ONE, PEOPLE, embedding_dim=16)
 
 
 def batch_for(generator: EncoderDecoder, windows: int = 0) -> Batch:
     draw = torch.Generator().manual_seed(1)
     shape = (3, windows, 5, 9) if windows else (3, 5, 9)
-    side = generator.sides[-1]
+    side = generator.image_sizes[-1]
     labels = torch.tensor([0, 3, 1])
     return Batch(torch.randn(*shape, generator=draw), torch.randn(3, 3, side, side, generator=draw), labels)
 
@@ -64,14 +64,16 @@ def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
 def test_everything_learns_and_the_loss_is_the_sum_of_its_terms(two: bool) -> None:
     generator, discriminators = networks(two)
     before = state(generator, discriminators)
-    optimisers = optimisers_of(generator, discriminators)
-    outcome = iterate(generator, discriminators, optimisers, batch_for(generator))
+    optimisers = build_default_optimisers(generator, discriminators)
+    outcome = train_step(generator, discriminators, optimisers, batch_for(generator))
     assert not outcome.skipped and moved(before, state(generator, discriminators)) == set(before)
-    torch.testing.assert_close(outcome.loss, sum(outcome.generator.values()))
+    torch.testing.assert_close(outcome.loss, sum(outcome.generator_losses.values()))
     sizes = 2 if two else 1
-    assert sum(name.startswith("d_img_gan") for name in outcome.discriminators) == sizes
-    assert len(outcome.discriminators) == (8 if two else 3)
-    assert not any(term.requires_grad for term in (*outcome.generator.values(), *outcome.generated.pictures))
+    assert sum(name.startswith("d_img_gan") for name in outcome.discriminator_losses) == sizes
+    assert len(outcome.discriminator_losses) == (8 if two else 3)
+    assert not any(
+        term.requires_grad for term in (*outcome.generator_losses.values(), *outcome.generated.images)
+    )
 
 
 @pytest.mark.parametrize("two", [False, True])
@@ -80,13 +82,13 @@ def test_the_slow_way_ends_with_the_same_weights_and_statistics(two: bool) -> No
     generator, discriminators = networks(two)
     batch = batch_for(generator)
     slow, judges = copy.deepcopy(generator), copy.deepcopy(discriminators)
-    iterate(generator, discriminators, optimisers_of(generator, discriminators, 0.01), batch)
+    train_step(generator, discriminators, build_default_optimisers(generator, discriminators, 0.01), batch)
 
     entropy = nn.functional.binary_cross_entropy_with_logits
     optimiser = torch.optim.Adam(slow.parameters(), 0.01)
     singles = {each: torch.optim.Adam(each.parameters(), 0.01) for each in _all(judges)}
     found = slow(batch.mel)
-    real = sizes_of(batch.real, found.pictures)
+    real = match_image_sizes(batch.real_images, found.pictures)
     loss = torch.zeros(())
     for at, made in enumerate(found.pictures):
         loss = loss + 10 * (made - real[at]).abs().mean()
@@ -128,17 +130,21 @@ def _all(judges: Discriminators) -> list[nn.Module]:
 
 def test_the_generators_side_leaves_discriminators_and_facenet_without_gradients() -> None:
     generator, discriminators = networks()
-    perceptual = FaceNetLoss(InceptionResNet(features=8, classes=None, repeats=(1, 1, 1), narrow=16))
+    perceptual = FaceNetLoss(
+        InceptionResNet(features=8, num_classes=None, repeats=(1, 1, 1), width_divisor=16)
+    )
     batch = batch_for(generator)
     made = generator(batch.mel)
-    real = sizes_of(batch.real, made.pictures)
-    terms = generator_side(made, real, batch.labels, discriminators, perceptual)
+    real = match_image_sizes(batch.real_images, made.pictures)
+    terms = compute_generator_losses(made, real, batch.labels, discriminators, perceptual)
     assert terms["img_perceptual_loss"] > 0
-    total(terms).backward()
+    sum_terms(terms).backward()
     assert not [p for p in (*discriminators.parameters(), *perceptual.parameters()) if p.grad is not None]
     assert all(p.requires_grad for p in discriminators.parameters())
     assert all(p.grad is not None for p in generator.parameters())
-    unseen = generator_side(made, real, batch.labels, discriminators, perceptual, LossConfig(perceptual=0))
+    unseen = compute_generator_losses(
+        made, real, batch.labels, discriminators, perceptual, LossConfig(perceptual=0)
+    )
     assert "img_perceptual_loss" not in unseen
 
 
@@ -146,9 +152,12 @@ def test_discriminators_sides_leave_the_generator_alone_and_count_in_the_publish
     generator, discriminators = networks()
     batch = batch_for(generator)
     made = generator(batch.mel)
-    real = sizes_of(batch.real, made.pictures)
+    real = match_image_sizes(batch.real_images, made.pictures)
     order: list[str] = []
-    for kind, side in (("image", image_discriminator_side), ("identity", identity_discriminator_side)):
+    for kind, side in (
+        ("image", compute_image_discriminator_losses),
+        ("identity", compute_identity_discriminator_losses),
+    ):
         judge = getattr(discriminators, kind)[0]
         judge.register_forward_pre_hook(
             lambda module, given, kind=kind: order.append(
@@ -156,7 +165,7 @@ def test_discriminators_sides_leave_the_generator_alone_and_count_in_the_publish
             )
         )
         labels = [batch.labels] * (kind == "identity")
-        total(side(discriminators, made, real, *labels)).backward()  # type: ignore[operator]
+        sum_terms(side(discriminators, made, real, *labels)).backward()  # type: ignore[operator]
     assert order == ["image made", "image real", "identity real", "identity made"]
     assert all(p.grad is None for p in generator.parameters())
     assert all(p.grad is not None for p in discriminators.parameters())
@@ -164,34 +173,34 @@ def test_discriminators_sides_leave_the_generator_alone_and_count_in_the_publish
 
 def test_a_loss_that_is_not_finite_changes_nothing() -> None:
     generator, discriminators = networks()
-    optimisers = optimisers_of(generator, discriminators)
+    optimisers = build_default_optimisers(generator, discriminators)
     before = state(generator, discriminators)
     batch = batch_for(generator)
     spoilt = batch._replace(mel=batch.mel.index_fill(0, torch.tensor([1]), torch.nan))
-    outcome = iterate(generator, discriminators, optimisers, spoilt)
-    assert outcome.skipped and not outcome.discriminators and outcome.loss.isnan()
+    outcome = train_step(generator, discriminators, optimisers, spoilt)
+    assert outcome.skipped and not outcome.discriminator_losses and outcome.loss.isnan()
     assert not moved(before, state(generator, discriminators))
     assert not any(optimiser.state for optimiser in optimisers.all)
-    assert not iterate(generator, discriminators, optimisers, batch).skipped
+    assert not train_step(generator, discriminators, optimisers, batch).skipped
 
 
 def test_in_stage_two_only_the_fuser_and_the_discriminators_learn() -> None:
     generator, discriminators = networks(fuser=True)
-    freeze_but_fuser(generator).train()
-    optimisers = optimisers_of(generator, discriminators)
+    freeze_except_fuser(generator).train()
+    optimisers = build_default_optimisers(generator, discriminators)
     before = state(generator)
     batch = batch_for(generator, windows=4)._replace(
         mask=torch.tensor([[True] * 4, [True] * 4, [True, False] * 2])
     )
-    outcome = iterate(generator, discriminators, optimisers, batch)
+    outcome = train_step(generator, discriminators, optimisers, batch)
     changed = moved(before, state(generator))
     assert changed == {key for key in before if "attn_fuser" in key}
     assert not any(p.grad is not None for p in generator.encoder.model.parameters())
     hidden = batch.mel.clone()
     hidden[2, 1::2] = 9
     other, judges = networks(fuser=True)
-    freeze_but_fuser(other).train()
-    again = iterate(other, judges, optimisers_of(other, judges), batch._replace(mel=hidden))
+    freeze_except_fuser(other).train()
+    again = train_step(other, judges, build_default_optimisers(other, judges), batch._replace(mel=hidden))
     torch.testing.assert_close(again.loss, outcome.loss)
 
 
@@ -204,9 +213,13 @@ def test_steps_can_be_made_by_others() -> None:
         calls.append(len(optimisers))
 
     before = {name: value.clone() for name, value in generator.named_parameters()}
-    objective = Objective(learn=learn)
-    iterate(
-        generator, discriminators, optimisers_of(generator, discriminators), batch_for(generator), objective
+    objective = Objective(update=learn)
+    train_step(
+        generator,
+        discriminators,
+        build_default_optimisers(generator, discriminators),
+        batch_for(generator),
+        objective,
     )
     assert calls == [1, 1, 1]
     assert all(torch.equal(value, before[name]) for name, value in generator.named_parameters())
@@ -215,10 +228,10 @@ def test_steps_can_be_made_by_others() -> None:
 def test_discriminators_that_are_left_out_are_not_needed() -> None:
     generator, _ = networks()
     none = Discriminators(DiscriminatorsConfig(image=(), identity=()))
-    optimisers = optimisers_of(generator, none)
+    optimisers = build_default_optimisers(generator, none)
     assert optimisers == Optimisers(optimisers.generator)
-    outcome = iterate(generator, none, optimisers, batch_for(generator))
-    assert set(outcome.generator) == {"L1_pixel_loss"} and not outcome.discriminators
+    outcome = train_step(generator, none, optimisers, batch_for(generator))
+    assert set(outcome.generator_losses) == {"L1_pixel_loss"} and not outcome.discriminator_losses
 
 
 def test_wrong_numbers_of_discriminators_and_nothing_to_learn_are_refused() -> None:
@@ -227,17 +240,21 @@ def test_wrong_numbers_of_discriminators_and_nothing_to_learn_are_refused() -> N
     batch = batch_for(two)
     made = two(batch.mel)
     with pytest.raises(ValueError, match="1 discriminators for pictures of 2 sizes"):
-        generator_side(made, sizes_of(batch.real, made.pictures), batch.labels, discriminators)
+        compute_generator_losses(
+            made, match_image_sizes(batch.real_images, made.pictures), batch.labels, discriminators
+        )
     with pytest.raises(ValueError, match="1 discriminators"):
-        image_discriminator_side(discriminators, Generated(made.pictures, made.embedding), made.pictures)
+        compute_image_discriminator_losses(
+            discriminators, GeneratorOutput(made.pictures, made.embedding), made.pictures
+        )
     with pytest.raises(ValueError, match="no parameter of the generator learns"):
-        optimisers_of(generator.requires_grad_(False), discriminators)
+        build_default_optimisers(generator.requires_grad_(False), discriminators)
 
 
 def test_adam_is_the_published_one() -> None:
     weight = nn.Parameter(torch.tensor([1.0, -2.0]))
     twin = nn.Parameter(weight.detach().clone())
-    fused, stock = adam([weight], 0.1, 0.5), torch.optim.Adam([twin], 0.1, (0.5, 0.999), 1e-8)
+    fused, stock = build_adam([weight], 0.1, 0.5), torch.optim.Adam([twin], 0.1, (0.5, 0.999), 1e-8)
     for slope in ([1.0, 2.0], [-3.0, 0.5]):
         for parameter, optimiser in ((weight, fused), (twin, stock)):
             parameter.grad = torch.tensor(slope)

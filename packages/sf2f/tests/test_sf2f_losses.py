@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from sf2f.discriminators import Verdict
+from sf2f.discriminators import IdentityLogits
 from sf2f.losses import (
     LossConfig,
     discriminator_loss,
@@ -13,8 +13,8 @@ from sf2f.losses import (
     gradient_penalty,
     identity_discriminator_terms,
     image_discriminator_terms,
-    sizes_of,
-    total,
+    match_image_sizes,
+    sum_terms,
 )
 from torch import Tensor
 from torch.nn import functional
@@ -88,7 +88,7 @@ def terms(config: LossConfig, sizes: int = 2) -> dict[str, Tensor]:
     pictures = [torch.rand(3, 3, 4 * 2**at, 4 * 2**at) for at in range(sizes)]
     real = [torch.rand_like(each) for each in pictures]
     logits = [torch.randn(3, 1, 2, 2) for _ in pictures]
-    verdicts = [Verdict(torch.randn(3, 1), torch.randn(3, 5)) for _ in pictures]
+    verdicts = [IdentityLogits(torch.randn(3, 1), torch.randn(3, 5)) for _ in pictures]
     labels = torch.tensor([0, 4, 2])
     return generator_terms(
         pictures, real, labels, logits, verdicts, logits, [torch.tensor(2.0)] * sizes, config
@@ -131,24 +131,26 @@ def test_terms_are_numbered_as_published() -> None:
 def test_pixel_term_halves_the_target_by_taking_every_second_pixel() -> None:
     real = torch.arange(64.0).reshape(1, 1, 8, 8).expand(1, 3, 8, 8)
     pictures = [real[..., ::4, ::4].clone(), real[..., ::2, ::2] + 1, real - 2]
-    found = generator_terms(pictures, sizes_of(real, pictures), torch.zeros(0), config=LossConfig(pixel=1))
+    found = generator_terms(
+        pictures, match_image_sizes(real, pictures), torch.zeros(0), config=LossConfig(pixel=1)
+    )
     assert [round(value.item(), 5) for value in found.values()] == [0, 1, 2]
-    assert total(found).item() == pytest.approx(3)
+    assert sum_terms(found).item() == pytest.approx(3)
     nearest = functional.interpolate(real, scale_factor=0.5)
-    assert torch.equal(sizes_of(real, pictures)[1], nearest)
+    assert torch.equal(match_image_sizes(real, pictures)[1], nearest)
     with pytest.raises(ValueError, match="halved"):
-        sizes_of(torch.rand(1, 3, 6, 6), pictures)
+        match_image_sizes(torch.rand(1, 3, 6, 6), pictures)
     with pytest.raises(ValueError, match="sizes"):
-        sizes_of((real,), pictures)
+        match_image_sizes((real,), pictures)
 
 
 def test_identity_is_learnt_from_real_pictures_only() -> None:
     torch.manual_seed(0)
-    real, made = (Verdict(torch.randn(3, 1), torch.randn(3, 5).requires_grad_()) for _ in range(2))
+    real, made = (IdentityLogits(torch.randn(3, 1), torch.randn(3, 5).requires_grad_()) for _ in range(2))
     labels = torch.tensor([1, 2, 3])
     found = identity_discriminator_terms([real], [made], labels)
     assert set(found) == {"d_ac_gan_loss_0", "d_ac_loss_real_0"}
-    total(found).backward()
+    sum_terms(found).backward()
     assert real.identity.grad is not None and made.identity.grad is None
     expected = functional.cross_entropy(real.identity, labels)
     torch.testing.assert_close(found["d_ac_loss_real_0"], expected)

@@ -10,20 +10,20 @@ from sf2f.decoders import (
     V2FDecoderConfig,
 )
 from sf2f.encoders import EncoderConfig, VoiceEncoder
-from sf2f.fusers import Attention, FuserConfig, fuser_of
-from sf2f.generator import EncoderDecoder, GeneratorConfig, freeze_but_fuser
+from sf2f.fusers import Attention, FuserConfig, build_fuser
+from sf2f.generator import EncoderDecoder, GeneratorConfig, freeze_except_fuser
 from sf2f.optional_decoders import AttnV2FDecoderConfig, MRDecoderConfig
 from torch import Tensor, nn
-from voiceface.runtime.config import ConfigError, check, to_dict
+from voiceface.runtime.config import ConfigError, to_dict, validate_config
 
-ENCODER = EncoderConfig(bands=5, channels=(8, 12), embedding=16)
+ENCODER = EncoderConfig(n_mels=5, channels=(8, 12), embedding_dim=16)
 PLAIN = ENCODER.model_copy(update={"inception": False})
 DECODERS = {
     "v2f": V2FDecoderConfig(channels=(8, 6, 4)),
     "facegan": FaceGanDecoderConfig(channels=(8, 6, 4)),
     "facegan_v2": FaceGanV2DecoderConfig(channels=(8, 6), mid_channels=3),
-    "mr": MRDecoderConfig(channels=(8, 6), mid_channels=5, high_channels=4, extra_map=True),
-    "mr up": MRDecoderConfig(channels=(8, 6), mid_channels=5, up_blocks=True, normalisation="batch"),
+    "mr": MRDecoderConfig(channels=(8, 6), mid_channels=5, high_channels=4, extra_feature_map=True),
+    "mr up": MRDecoderConfig(channels=(8, 6), mid_channels=5, use_up_blocks=True, normalisation="batch"),
     "attn_v2f": AttnV2FDecoderConfig(channels=(8, 6), attention_channels=(0, 3), normalisation="instance"),
 }
 
@@ -43,7 +43,7 @@ def count(module: nn.Module) -> int:
 
 
 def test_published_sizes_have_the_published_numbers_of_parameters() -> None:
-    v2f = EncoderConfig(inception=False, noise=0.05)
+    v2f = EncoderConfig(inception=False, noise_std=0.05)
     with torch.device("meta"):
         found = {
             "v2f": EncoderDecoder(GeneratorConfig(encoder=v2f, decoder=V2FDecoderConfig())),
@@ -58,7 +58,7 @@ def test_published_sizes_have_the_published_numbers_of_parameters() -> None:
         "fuser": (5_634_624, 11_566_083),
         "mid": (4_848_192, 11_577_734),
     }
-    assert found["first"].sides == (64,) and found["mid"].sides == (64, 128)
+    assert found["first"].image_sizes == (64,) and found["mid"].image_sizes == (64, 128)
 
 
 @pytest.mark.parametrize("config", [ENCODER, PLAIN])
@@ -69,7 +69,7 @@ def test_embeddings_are_unit_means_of_the_sequence_for_every_length(
     torch.manual_seed(0)
     encoder = VoiceEncoder(config).eval()
     mel = seeded(3, 5, frames)
-    sequence = encoder.sequence(mel)
+    sequence = encoder.forward_features(mel)
     assert sequence.shape == (3, 16, -(-frames // 8))
     mean = sequence.mean(2)
     expected = mean / mean.norm(dim=1, keepdim=True)
@@ -128,19 +128,19 @@ def test_attention_by_hand() -> None:
     mixed, weights = layer(query, context)
     torch.testing.assert_close(weights[0, 0], weight)
     torch.testing.assert_close(mixed[0, 0], weight @ context[0])
-    layer = Attention(2, out=1)
+    layer = Attention(2, out_dim=1)
     with torch.no_grad():
         layer.linear_in.weight.copy_(torch.tensor([[0.0, 1.0], [1.0, 0.0]]))
         layer.linear_out.weight.copy_(torch.tensor([[0.0, 0.0, 0.0, 1.0]]))
     torch.testing.assert_close(layer(query, context)[0].item(), torch.tensor(1.0).tanh().item())
     with pytest.raises(ValueError, match="linear_out"):
-        Attention(2, out=3, linear_out=False)
+        Attention(2, out_dim=3, linear_out=False)
 
 
 @pytest.mark.parametrize("kind", ["v1", "v2", "v3"])
 def test_fusers_ignore_order_and_padding(kind: str) -> None:
     torch.manual_seed(0)
-    fuser = fuser_of(FuserConfig.model_validate({"kind": kind}), 16)
+    fuser = build_fuser(FuserConfig.model_validate({"kind": kind}), 16)
     windows = seeded(3, 6, 16)
     fused = fuser(windows)
     assert fused.shape == (3, 16)
@@ -209,7 +209,9 @@ def test_a_point_is_deconvolved_as_by_the_stock_layer() -> None:
 def test_every_decoder_gives_its_sizes_and_trains(name: str) -> None:
     generator = small(decoder=DECODERS[name]).train()
     found = generator(seeded(3, 5, 9))
-    assert [tuple(each.shape) for each in found.pictures] == [(3, 3, side, side) for side in generator.sides]
+    assert [tuple(each.shape) for each in found.pictures] == [
+        (3, 3, side, side) for side in generator.image_sizes
+    ]
     sum(each.square().mean() for each in found.pictures).backward()
     idle = [name for name, p in generator.named_parameters() if p.grad is None or not p.grad.any()]
     assert not [key for key in idle if not key.endswith("bias")]  # a bias before a norm has none
@@ -219,21 +221,21 @@ def test_other_widths_make_other_sizes() -> None:
     for levels in (1, 2, 4):
         config = FaceGanDecoderConfig(channels=(8,) * levels)
         picture = small(decoder=config).eval()(seeded(1, 5, 9)).pictures[0]
-        assert picture.shape[2:] == (config.sides[0],) * 2 == (4 * 2 ** (levels - 1),) * 2
+        assert picture.shape[2:] == (config.image_sizes[0],) * 2 == (4 * 2 ** (levels - 1),) * 2
 
 
 def test_decoders_are_told_apart_when_read_from_a_file() -> None:
     for decoder in DECODERS.values():
         config = GeneratorConfig(encoder=ENCODER, decoder=decoder)
-        assert check(to_dict(config), GeneratorConfig) == config
+        assert validate_config(to_dict(config), GeneratorConfig) == config
     with pytest.raises(ConfigError, match="kind"):
-        check({"decoder": {"kind": "stylegan"}}, GeneratorConfig)
+        validate_config({"decoder": {"kind": "stylegan"}}, GeneratorConfig)
     with pytest.raises(ConfigError, match="mid_channels"):
-        check({"decoder": {"kind": "facegan", "mid_channels": 3}}, GeneratorConfig)
+        validate_config({"decoder": {"kind": "facegan", "mid_channels": 3}}, GeneratorConfig)
     with pytest.raises(ConfigError, match="takes no fuser"):
-        check({"fuser": {}, "decoder": {"kind": "attn_v2f"}}, GeneratorConfig)
+        validate_config({"fuser": {}, "decoder": {"kind": "attn_v2f"}}, GeneratorConfig)
     with pytest.raises(ConfigError, match="attention_channels"):
-        check({"decoder": {"kind": "attn_v2f", "channels": [8, 4]}}, GeneratorConfig)
+        validate_config({"decoder": {"kind": "attn_v2f", "channels": [8, 4]}}, GeneratorConfig)
 
 
 def test_impossible_embeddings_are_refused() -> None:
@@ -247,7 +249,8 @@ def test_impossible_embeddings_are_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 16"):
         EncoderDecoder(
             GeneratorConfig(
-                encoder=ENCODER.model_copy(update={"embedding": 12}), decoder=MRDecoderConfig(extra_map=True)
+                encoder=ENCODER.model_copy(update={"embedding": 12}),
+                decoder=MRDecoderConfig(extra_feature_map=True),
             )
         )
 
@@ -267,7 +270,7 @@ def test_windows_pass_through_the_fuser_and_single_ones_by_it() -> None:
 
 @pytest.mark.parametrize("train_decoder", [False, True])
 def test_frozen_parts_stay_as_they_are_whatever_mode_is_asked(train_decoder: bool) -> None:
-    generator = freeze_but_fuser(small(fuser=FuserConfig()), train_decoder)
+    generator = freeze_except_fuser(small(fuser=FuserConfig()), train_decoder)
     before = {key: value.clone() for key, value in generator.state_dict().items()}
     optimiser = torch.optim.Adam([p for p in generator.parameters() if p.requires_grad], lr=0.1)
     generator.train()
@@ -283,12 +286,12 @@ def test_frozen_parts_stay_as_they_are_whatever_mode_is_asked(train_decoder: boo
 
 
 def test_published_slip_of_frozen_norms_is_an_option() -> None:
-    generator = freeze_but_fuser(small(fuser=FuserConfig()), frozen_norms="batch_statistics")
+    generator = freeze_except_fuser(small(fuser=FuserConfig()), frozen_norms="batch_statistics")
     before = {key: value.clone() for key, value in generator.named_buffers()}
     assert not [p for name, p in generator.named_parameters() if p.requires_grad and "fuser" not in name]
     generator.train()(seeded(2, 3, 5, 9))
     assert all(not torch.equal(value, before[key]) for key, value in generator.named_buffers())
     with pytest.raises(ValueError, match="frozen_norms"):
-        freeze_but_fuser(generator, frozen_norms="never")  # type: ignore[arg-type]
+        freeze_except_fuser(generator, frozen_norms="never")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no fuser"):
-        freeze_but_fuser(small())
+        freeze_except_fuser(small())

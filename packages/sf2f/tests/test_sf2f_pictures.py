@@ -5,16 +5,16 @@ import pytest
 import torch
 from PIL import Image
 from sf2f.image_transforms import (
+    average_with_mirror,
     crop_face,
     denormalise,
-    face_rows_and_columns,
-    face_to_network,
-    from_bytes,
-    halved_to,
-    mirror_average,
+    downsample_by_halving,
+    face_crop_slices,
+    from_uint8,
     normalise,
-    resized,
-    to_bytes,
+    preprocess_face,
+    resize_image,
+    to_uint8,
 )
 
 
@@ -36,29 +36,29 @@ def test_normalising_by_hand_and_back():
 def test_bytes_are_cut_off_not_rounded_and_stay_in_range():
     values = torch.tensor([-1.0, 0.0, 99.7 / 255, 1.0, 7.0, torch.nan, torch.inf, -torch.inf])
     given = normalise(values.double()[None, None].expand(3, 1, -1), "standard")
-    assert to_bytes(given, "standard")[0, 0].tolist() == [0, 0, 99, 255, 255, 0, 255, 0]
-    assert to_bytes(given, "standard", rounded=True)[0, 0].tolist() == [0, 0, 100, 255, 255, 0, 255, 0]
+    assert to_uint8(given, "standard")[0, 0].tolist() == [0, 0, 99, 255, 255, 0, 255, 0]
+    assert to_uint8(given, "standard", rounded=True)[0, 0].tolist() == [0, 0, 100, 255, 255, 0, 255, 0]
 
 
 def test_every_byte_survives_when_rounded_and_loses_at_most_one_when_cut():
     ramp = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
     for statistics in ("imagenet", "standard"):
-        network = from_bytes(ramp, statistics)
-        assert torch.equal(to_bytes(network, statistics, rounded=True), ramp)
-        lost = ramp.int() - to_bytes(network, statistics).int()
+        network = from_uint8(ramp, statistics)
+        assert torch.equal(to_uint8(network, statistics, rounded=True), ramp)
+        lost = ramp.int() - to_uint8(network, statistics).int()
         assert set(lost.flatten().tolist()) <= {0, 1}
     with pytest.raises(ValueError, match="uint8"):
-        from_bytes(ramp.float())
+        from_uint8(ramp.float())
 
 
 def test_picture_to_network_is_pillows_resize_then_statistics():
     picture = np.random.default_rng(0).integers(0, 256, (37, 50, 3), dtype=np.uint8)
     small = np.asarray(Image.fromarray(picture).resize((20, 16), Image.Resampling.BILINEAR))
-    assert np.array_equal(resized(picture, (16, 20)), small)
-    found = face_to_network(picture, (16, 20))
+    assert np.array_equal(resize_image(picture, (16, 20)), small)
+    found = preprocess_face(picture, (16, 20))
     assert found.shape == (3, 16, 20)
-    assert torch.equal(to_bytes(found, rounded=True), torch.tensor(small).permute(2, 0, 1))
-    same = resized(picture, (37, 50))
+    assert torch.equal(to_uint8(found, rounded=True), torch.tensor(small).permute(2, 0, 1))
+    same = resize_image(picture, (37, 50))
     assert np.array_equal(same, picture)
     same[0] = 0
     assert picture[0].any()
@@ -67,17 +67,17 @@ def test_picture_to_network_is_pillows_resize_then_statistics():
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
 def test_what_is_no_picture_is_refused(wrong):
     with pytest.raises(ValueError, match=r"uint8 \(H, W, 3\)"):
-        resized(wrong, (2, 2))
+        resize_image(wrong, (2, 2))
 
 
 def test_mirror_average_is_symmetric_and_cuts_halves_off():
     picture = np.zeros((1, 2, 3), np.uint8)
     picture[0, 0], picture[0, 1] = 255, 250
-    found = mirror_average(picture)
+    found = average_with_mirror(picture)
     assert found.dtype == np.uint8
     assert (found == 252).all()
     noise = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
-    assert np.array_equal(mirror_average(noise), mirror_average(noise[:, ::-1]))
+    assert np.array_equal(average_with_mirror(noise), average_with_mirror(noise[:, ::-1]))
 
 
 def test_face_box_has_the_published_sizes_and_both_ends():
@@ -88,7 +88,7 @@ def test_face_box_has_the_published_sizes_and_both_ends():
     assert face[-1, -1] == int(0.915 * 64) * 100 + int(0.765 * 64)
     assert crop_face(torch.zeros(2, 3, 128, 128)).shape == (2, 3, 94, 68)
     assert torch.equal(crop_face(picture, (0, 0, 1, 1)), picture)
-    assert face_rows_and_columns(10, 20, (0.5, 0.1, 0.5, 0.1)) == (slice(1, 2), slice(10, 11))
+    assert face_crop_slices(10, 20, (0.5, 0.1, 0.5, 0.1)) == (slice(1, 2), slice(10, 11))
     for wrong in ((0.7, 0.1, 0.3, 0.9), (0.1, 0.1, 1.1, 0.9)):
         with pytest.raises(ValueError, match="left, top, right, bottom"):
             crop_face(picture, wrong)
@@ -97,14 +97,14 @@ def test_face_box_has_the_published_sizes_and_both_ends():
 def test_halving_takes_every_second_pixel_as_nearest_neighbour_does():
     given = torch.rand(2, 3, 32, 24, generator=seeded())
     expected = torch.nn.functional.interpolate(given, scale_factor=0.25, mode="nearest")
-    assert torch.equal(halved_to(given, (8, 6)), expected)
-    assert halved_to(given, (32, 24)) is given
+    assert torch.equal(downsample_by_halving(given, (8, 6)), expected)
+    assert downsample_by_halving(given, (32, 24)) is given
     odd = torch.rand(1, 3, 13, 13, generator=seeded())
     halves = torch.nn.functional.interpolate(odd, size=(6, 6), mode="nearest")
-    assert halved_to(odd, (6, 6)).shape == halves.shape
+    assert downsample_by_halving(odd, (6, 6)).shape == halves.shape
     for wrong in ((64, 48), (20, 15), (8, 5)):
         with pytest.raises(ValueError, match=r"\(32, 24\) pixels cannot be halved"):
-            halved_to(given, wrong)
+            downsample_by_halving(given, wrong)
 
 
 def test_unknown_statistics_and_bytes_in_place_of_floats_are_refused():

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 from sf2f import prepare as command
 from sf2f.data import open_speakers
+from sf2f.mel_statistics import compute_mel_statistics
 from sf2f.mel_statistics import main as measure
-from sf2f.mel_statistics import mel_statistics
 from sf2f.prepare import PrepareError, prepare
-from sf2f.recording_sources import SourceError, find_source
+from sf2f.recording_sources import SourceError, detect_source
 from sf2f.speakers import Speakers
-from sf2f.speech import SpeechConfig, log_mel, log_mel_of_file, read_mel
+from sf2f.speech import SpeechConfig, compute_log_mel, compute_log_mel_from_file, read_mel
 from voiceface.audio import loading as audio
 
 WHOLE = SpeechConfig(remove_silence=False)
@@ -66,7 +66,7 @@ def test_raw_recordings_of_both_corpora_become_the_layout(tmp_path: Path) -> Non
         "vox1/mel_spectrograms/Ann_A./id10001_c_00001.npz",
         "vox2/mel_spectrograms/Bo\u00e9/id00012_d_00001.npz",
     ]
-    np.testing.assert_array_equal(read_mel(out / made[0]), log_mel(sound(0), config=WHOLE))
+    np.testing.assert_array_equal(read_mel(out / made[0]), compute_log_mel(sound(0), config=WHOLE))
     with np.load(out / made[0], allow_pickle=False) as archive:
         assert [str(archive[key]) for key in ("spkid", "clipid", "wavid")] == ["id10001", "a_-b", "00002"]
     assert list(failures(out).values()) == ["id99999 has no row in vox1_meta.csv"]
@@ -76,32 +76,36 @@ def test_raw_recordings_of_both_corpora_become_the_layout(tmp_path: Path) -> Non
 
 def test_a_manifest_becomes_a_folder_that_opens(tmp_path: Path) -> None:
     out = tmp_path / "out"
-    record = prepare(manifest(tmp_path), out, WHOLE, stored="float16", **QUIET)
+    record = prepare(manifest(tmp_path), out, WHOLE, dtype="float16", **QUIET)
     assert record["complete"] and not (out / "failures.csv").exists()
     train, val = (open_speakers(out, split) for split in ("train", "val"))
-    assert train.classes == ("vox1/Ann",) and val.names == ("Bob",) and val.sexes == ("f",)
-    assert val.face(0, 0)[0, 0].tolist() == [1, 0, 0]
+    assert train.identity_names == ("vox1/Ann",) and val.names == ("Bob",) and val.genders == ("f",)
+    assert val.load_face(0, 0)[0, 0].tolist() == [1, 0, 0]
     assert Path(train.utterances[0][0]).name == "Ann_sound-Ann_x.npz"
-    np.testing.assert_allclose(train.mel(0, 0), log_mel(sound(0), config=WHOLE), atol=0.01)
+    np.testing.assert_allclose(train.load_mel(0, 0), compute_log_mel(sound(0), config=WHOLE), atol=0.01)
     assert not (tmp_path / "bare" / "vox1" / "masked_faces").exists()
-    prepare(tmp_path, tmp_path / "bare", WHOLE, faces=False, **QUIET)
+    prepare(tmp_path, tmp_path / "bare", WHOLE, include_faces=False, **QUIET)
     assert not (tmp_path / "bare" / "vox1" / "masked_faces").exists()
 
 
 def test_a_population_keeps_its_truth_and_its_notice(tmp_path: Path) -> None:
-    from voiceface.synthetic.layout import settings_of
+    from voiceface.synthetic.layout import build_settings
     from voiceface.synthetic.writer import write_population
 
     small = {"train": 2, "val": 1, "test": 1, "clips": 1, "clip_seconds": 1.0, "pictures": 1}
     root, out = tmp_path / "in", tmp_path / "out"
-    write_population(root, settings_of("tiny", picture_side=16, **small), workers=1, progress=False)
-    assert prepare(root, out, stored="float64", **QUIET)["counts"] == {"made": 4, "kept": 0, "failed": 0}
-    before, after = (open_speakers(place, "train", stored="float32") for place in (root, out))
-    assert before.names == after.names and before.sexes == after.sexes and before.notice == after.notice
-    np.testing.assert_array_equal(before.truth.g, after.truth.g)
+    write_population(root, build_settings("tiny", picture_side=16, **small), workers=1, progress=False)
+    assert prepare(root, out, dtype="float64", **QUIET)["counts"] == {"made": 4, "kept": 0, "failed": 0}
+    before, after = (open_speakers(place, "train", dtype="float32") for place in (root, out))
+    assert (
+        before.names == after.names
+        and before.genders == after.genders
+        and before.disclaimer == after.disclaimer
+    )
+    np.testing.assert_array_equal(before.ground_truth.face_factors, after.ground_truth.face_factors)
     for who in range(2):
-        np.testing.assert_array_equal(before.mel(who, 0), after.mel(who, 0))
-        np.testing.assert_array_equal(before.face(who, 0), after.face(who, 0))
+        np.testing.assert_array_equal(before.load_mel(who, 0), after.load_mel(who, 0))
+        np.testing.assert_array_equal(before.load_face(who, 0), after.load_face(who, 0))
 
 
 def test_what_is_there_stays_and_other_settings_are_refused(tmp_path: Path) -> None:
@@ -116,7 +120,7 @@ def test_what_is_there_stays_and_other_settings_are_refused(tmp_path: Path) -> N
     with pytest.raises(PrepareError, match=r"remove_silence is False there and True here"):
         prepare(source, out, **QUIET)
     with pytest.raises(PrepareError, match="stored"):
-        prepare(source, out, WHOLE, stored="float16", **QUIET)
+        prepare(source, out, WHOLE, dtype="float16", **QUIET)
     (out / "prepare.json").write_text("{}")
     with pytest.raises(PrepareError, match="cannot be read"):
         prepare(source, out, WHOLE, **QUIET)
@@ -151,7 +155,7 @@ def test_an_interruption_leaves_whole_files_and_the_run_can_be_finished(tmp_path
         calls.append(path)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return log_mel_of_file(path, config)
+        return compute_log_mel_from_file(path, config)
 
     with monkeypatch.context() as patch:
         patch.setattr(speech, "log_mel_of_file", stopped)
@@ -175,26 +179,26 @@ def test_two_recordings_never_share_a_file(tmp_path: Path) -> None:
 
 def test_sources_that_are_none_say_what_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="absent"):
-        find_source(tmp_path / "absent")
+        detect_source(tmp_path / "absent")
     with pytest.raises(SourceError, match=r"manifest\.csv, raw_wav"):
-        find_source(tmp_path)
+        detect_source(tmp_path)
     (tmp_path / "wav").mkdir()
     with pytest.raises(FileNotFoundError, match=r"vox1_meta\.csv"):
-        find_source(tmp_path)
+        detect_source(tmp_path)
     (tmp_path / "vox1_meta.csv").write_text(VOX1)
     with pytest.raises(SourceError, match="no recordings"):
-        find_source(tmp_path)
+        detect_source(tmp_path)
     (tmp_path / "manifest.csv").write_text(
         "identity,modality,path,gender,nationality,age,split\nA,voice,a.wav,,,,train\nA,voice,b.wav,,,,val\n"
     )
     with pytest.raises(SourceError, match="A is in both train and val"):
-        find_source(tmp_path)
+        detect_source(tmp_path)
 
 
 def test_a_manifest_without_splits_is_split_by_its_rows(tmp_path: Path) -> None:
     rows = [f"N{i:02d},voice,{i}.wav" for i in range(11)]
     (tmp_path / "manifest.csv").write_text("identity,modality,path\n" + "\n".join(rows) + "\n")
-    split = find_source(tmp_path).split
+    split = detect_source(tmp_path).split
     assert split["vox1"]["test"] == ["N08"] and split["vox1"]["val"] == ["N09"]
 
 
@@ -234,22 +238,22 @@ def speakers_of(*people: list[np.ndarray]) -> Speakers:
 def test_statistics_are_those_of_all_values() -> None:
     rng = np.random.default_rng(0)
     mine, other = [rng.normal(10, 3, (40, n)) for n in (50, 20)], [rng.normal(13, 2, (40, 7))]
-    found = mel_statistics(speakers_of(mine, other), weigh="frames")
+    found = compute_mel_statistics(speakers_of(mine, other), weighting="frames")
     values = np.concatenate([*mine, *other], 1)
     assert found == pytest.approx((values.mean(), values.std(), 2, 3, 77))
-    found = mel_statistics(speakers_of(mine, other))
+    found = compute_mel_statistics(speakers_of(mine, other))
     first = np.concatenate(mine, 1)
     mean = (first.mean() + other[0].mean()) / 2
     square = (np.square(first).mean() + np.square(other[0]).mean()) / 2
     assert found[:2] == pytest.approx((mean, np.sqrt(square - mean**2)))
-    assert mel_statistics(speakers_of(mine, other), most=1).utterances == 2
+    assert compute_mel_statistics(speakers_of(mine, other), max_utterances=1).num_utterances == 2
     with pytest.raises(ValueError, match="nobody"):
-        mel_statistics(speakers_of())
+        compute_mel_statistics(speakers_of())
 
 
 def test_statistics_of_a_folder_are_printed_as_overrides(tmp_path: Path, capsys) -> None:
     prepare(manifest(tmp_path), tmp_path / "out", WHOLE, **QUIET)
     assert measure([str(tmp_path / "out"), "--quiet", "--workers", "1"]) == 0
-    values = log_mel(sound(0), config=WHOLE).astype(float)
-    expected = f"data.mel.mean={values.mean():.4f} data.mel.deviation={values.std():.4f}"
+    values = compute_log_mel(sound(0), config=WHOLE).astype(float)
+    expected = f"data.mel.mean={values.mean():.4f} data.mel.std={values.std():.4f}"
     assert expected in capsys.readouterr().out

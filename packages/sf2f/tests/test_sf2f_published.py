@@ -8,21 +8,31 @@ import pytest
 import torch
 import yaml
 from sf2f.decoders import FaceGanDecoderConfig, FaceGanV2DecoderConfig, V2FDecoderConfig
-from sf2f.discriminator_layers import Trunk
-from sf2f.discriminators import LARGE, SMALL, Discriminators, DiscriminatorsConfig
+from sf2f.discriminator_layers import BackboneConfig
+from sf2f.discriminators import LARGE_ARCH, SMALL_ARCH, Discriminators, DiscriminatorsConfig
 from sf2f.encoders import EncoderConfig, VoiceEncoder
 from sf2f.fusers import FuserConfig
 from sf2f.generator import EncoderDecoder, GeneratorConfig
 from sf2f.losses import LossConfig
 from sf2f.optional_decoders import AttnV2FDecoderConfig, MRDecoderConfig
-from sf2f.published import V2F_TRUNK, load_discriminators, load_generator, load_pretrained
-from sf2f.published_options import discriminators_of_options, generator_of_options, losses_of_options
-from sf2f.voice2face_baseline import Wen, WenFaceNetwork, WenGenerator, WenHead, load_wen
+from sf2f.published import V2F_BACKBONE, load_discriminators, load_generator, load_pretrained
+from sf2f.published_options import (
+    discriminators_config_from_options,
+    generator_config_from_options,
+    loss_config_from_options,
+)
+from sf2f.voice2face_baseline import (
+    Voice2FaceFaceEncoder,
+    Voice2FaceGenerator,
+    Voice2FaceHead,
+    Voice2FaceNetworks,
+    load_voice2face,
+)
 from torch import nn
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.runtime.config import ConfigError
 
-ENCODER = EncoderConfig(bands=5, channels=(8, 12), embedding=16)
+ENCODER = EncoderConfig(n_mels=5, channels=(8, 12), embedding_dim=16)
 PLAIN = ENCODER.model_copy(update={"inception": False})
 GENERATORS = {
     "facegan": GeneratorConfig(encoder=ENCODER, decoder=FaceGanDecoderConfig(channels=(8, 6, 4))),
@@ -37,7 +47,7 @@ GENERATORS = {
     "mr": GeneratorConfig(
         encoder=PLAIN,
         fuser=FuserConfig(kind="v3"),
-        decoder=MRDecoderConfig(channels=(8, 6), mid_channels=5, high_channels=4, extra_map=True),
+        decoder=MRDecoderConfig(channels=(8, 6), mid_channels=5, high_channels=4, extra_feature_map=True),
     ),
     "attn": GeneratorConfig(
         encoder=PLAIN, decoder=AttnV2FDecoderConfig(channels=(8, 6), attention_channels=(3, 0))
@@ -59,8 +69,8 @@ generator:
       {{noise_dim: 512, mlp_normalization: none, normalization: batch, activation: leakyrelu-0.1}}
 discriminator:
   generic: {{normalization: batch, padding: valid, activation: leakyrelu-0.1}}
-  image: {{arch: "{SMALL}"}}
-  identity: {{arch: "{SMALL}", num_id: 0}}
+  image: {{arch: "{SMALL_ARCH}"}}
+  identity: {{arch: "{SMALL_ARCH}", num_id: 0}}
 optim:
   {{d_loss_weight: 1.0, d_img_weight: 1.0, ac_loss_weight: 0.05, gan_loss_type: gan,
     l1_pixel_loss_weight: 10.0, perceptual_loss_weight: 100.0}}
@@ -114,7 +124,7 @@ def test_generators_come_back_with_sizes_read_off_their_shapes(name: str, tmp_pa
 
 def test_options_in_the_file_tell_what_shapes_cannot(tmp_path: Path) -> None:
     options = changed(generator__options__encoder_kwargs__add_noise=True)
-    config = generator_of_options(options)
+    config = generator_config_from_options(options)
     small = EncoderDecoder(GENERATORS["facegan"])
     with pytest.raises(CheckpointError, match="do not fit"):
         load_generator(written(tmp_path / "x.pt", small, NO_JUDGES, options=options))
@@ -123,25 +133,25 @@ def test_options_in_the_file_tell_what_shapes_cannot(tmp_path: Path) -> None:
     kwargs["fuser_kwargs"] = {"dimensions": 16}
     options["generator"]["options"] |= {"decoder_arch": "V2FDecoder"}
     options["generator"]["options"]["decoder_kwargs"] = {"input_channel": 16, "channels": [8, 6, 4, 4, 4]}
-    generator = EncoderDecoder(generator_of_options(options))
+    generator = EncoderDecoder(generator_config_from_options(options))
     found = load_generator(written(tmp_path / "x.pt", generator, NO_JUDGES, options=options))
-    assert found.config.encoder.noise == config.encoder.noise == 0.05 and same(found, generator)
+    assert found.config.encoder.noise_std == config.encoder.noise_std == 0.05 and same(found, generator)
     assert found.config.fuser is not None and not found.config.fuser.ignore_tanh
 
 
 def test_discriminators_come_back_told_by_shapes_or_by_options(tmp_path: Path) -> None:
-    both = Trunk(arch=SMALL), Trunk(arch=LARGE)
+    both = BackboneConfig(arch=SMALL_ARCH), BackboneConfig(arch=LARGE_ARCH)
     generator = EncoderDecoder(GENERATORS["facegan"])
     for config in (
-        DiscriminatorsConfig(image=both, identity=both, hidden=12),
-        DiscriminatorsConfig(image=(), identity=(V2F_TRUNK,)),
+        DiscriminatorsConfig(image=both, identity=both, hidden_dim=12),
+        DiscriminatorsConfig(image=(), identity=(V2F_BACKBONE,)),
     ):
-        judges = Discriminators(config, classes=7)
+        judges = Discriminators(config, num_identities=7)
         found = load_discriminators(written(tmp_path / "x.pt", generator, judges))
         assert found.config == config and same(found, judges)
-    odd = Trunk(arch="C4-8-3", activation="relu")
+    odd = BackboneConfig(arch="C4-8-3", activation="relu")
     config = DiscriminatorsConfig(image=(odd,), identity=(odd,), condition=(odd,))
-    judges = Discriminators(config, classes=3, embedding=16)
+    judges = Discriminators(config, num_identities=3, embedding_dim=16)
     path = written(tmp_path / "y.pt", generator, judges)
     with pytest.raises(CheckpointError, match="give `config`"):
         load_discriminators(path)
@@ -153,11 +163,11 @@ def test_discriminators_come_back_told_by_shapes_or_by_options(tmp_path: Path) -
 
 
 def test_stage_two_begins_with_stage_one_and_a_fuser_of_its_own(tmp_path: Path) -> None:
-    judges = Discriminators(DiscriminatorsConfig(), classes=7)
+    judges = Discriminators(DiscriminatorsConfig(), num_identities=7)
     first = EncoderDecoder(GENERATORS["facegan"])
     path = written(tmp_path / "x.pt", first, judges)
     config = GENERATORS["facegan"].model_copy(update={"fuser": FuserConfig()})
-    second, others = EncoderDecoder(config), Discriminators(DiscriminatorsConfig(), classes=7)
+    second, others = EncoderDecoder(config), Discriminators(DiscriminatorsConfig(), num_identities=7)
     fuser = copy.deepcopy(second.encoder.attn_fuser)
     report = load_pretrained(path, second, others)
     assert same(others, judges) and same(second.decoder, first.decoder)
@@ -166,7 +176,7 @@ def test_stage_two_begins_with_stage_one_and_a_fuser_of_its_own(tmp_path: Path) 
     assert same(second.encoder.attn_fuser, fuser) and not report.missing
     assert load_generator(path, FuserConfig()).encoder.attn_fuser is not None
     with pytest.raises(CheckpointError, match="d_ac_state_0 do not fit"):
-        load_pretrained(path, second, Discriminators(DiscriminatorsConfig(), classes=8))
+        load_pretrained(path, second, Discriminators(DiscriminatorsConfig(), num_identities=8))
     with pytest.raises(CheckpointError, match="1 image discriminators, expected 0"):
         load_pretrained(path, second, NO_JUDGES)
 
@@ -186,37 +196,40 @@ def test_other_files_are_refused(tmp_path: Path) -> None:
 
 
 def test_the_released_option_set_gives_our_defaults() -> None:
-    assert generator_of_options(OPTIONS) == GeneratorConfig(fuser=FuserConfig())
-    assert discriminators_of_options(OPTIONS) == DiscriminatorsConfig()
-    assert losses_of_options(OPTIONS) == LossConfig()
+    assert generator_config_from_options(OPTIONS) == GeneratorConfig(fuser=FuserConfig())
+    assert discriminators_config_from_options(OPTIONS) == DiscriminatorsConfig()
+    assert loss_config_from_options(OPTIONS) == LossConfig()
     single = changed(generator__options__encoder_kwargs__segments_fusion=False)
-    assert generator_of_options(single) == GeneratorConfig()
+    assert generator_config_from_options(single) == GeneratorConfig()
 
 
 def test_negative_weights_remove_discriminators() -> None:
     tree = changed(optim__d_img_weight=-1)
-    assert discriminators_of_options(tree).image == () and len(discriminators_of_options(tree).identity) == 1
-    assert losses_of_options(tree).image == 0
-    gone = discriminators_of_options(changed(optim__d_loss_weight=-1))
+    assert (
+        discriminators_config_from_options(tree).image == ()
+        and len(discriminators_config_from_options(tree).identity) == 1
+    )
+    assert loss_config_from_options(tree).image == 0
+    gone = discriminators_config_from_options(changed(optim__d_loss_weight=-1))
     assert gone.image == gone.identity == ()
-    kept = discriminators_of_options(changed(optim__ac_loss_weight=0.0))
+    kept = discriminators_config_from_options(changed(optim__ac_loss_weight=0.0))
     assert len(kept.identity) == 1
     without = copy.deepcopy(OPTIONS)
     del without["optim"]["perceptual_loss_weight"]
-    assert losses_of_options(without).perceptual == 0
+    assert loss_config_from_options(without).perceptual == 0
 
 
 def test_a_discriminators_own_options_lie_over_the_generic_ones() -> None:
     section = {
         "generic": {"normalization": "none", "padding": "unused", "activation": "leakyrelu-0.2"},
         "identity_mid": {"arch": "C4-8-2-1"},
-        "identity_low": {"arch": V2F_TRUNK.arch, "num_id": 0},
-        "image_low": {"arch": SMALL, **GENERIC},
-        "image_mid": {"arch": LARGE, **GENERIC},
+        "identity_low": {"arch": V2F_BACKBONE.arch, "num_id": 0},
+        "image_low": {"arch": SMALL_ARCH, **GENERIC},
+        "image_mid": {"arch": LARGE_ARCH, **GENERIC},
     }
-    found = discriminators_of_options({"discriminator": section})
-    assert found.identity[0] == V2F_TRUNK and found.identity[1].arch == "C4-8-2-1"
-    assert found.image == (Trunk(arch=SMALL), Trunk(arch=LARGE))
+    found = discriminators_config_from_options({"discriminator": section})
+    assert found.identity[0] == V2F_BACKBONE and found.identity[1].arch == "C4-8-2-1"
+    assert found.image == (BackboneConfig(arch=SMALL_ARCH), BackboneConfig(arch=LARGE_ARCH))
 
 
 @pytest.mark.parametrize(
@@ -232,7 +245,7 @@ def test_a_discriminators_own_options_lie_over_the_generic_ones() -> None:
         ("generator__options__encoder_arch", "TransEncoder", "encoder_arch: expected V2F1DCNN"),
         ("data__image_size", [128, 128], r"image_size is \[128, 128\].*64 pixels"),
         ("discriminator__image", {"num_id": 3}, r"image\.arch: missing"),
-        ("discriminator__imgae", {"arch": SMALL}, "imgae; did you mean image"),
+        ("discriminator__imgae", {"arch": SMALL_ARCH}, "imgae; did you mean image"),
         ("discriminator__pgan_dis", True, "pgan_dis"),
         ("discriminator__image", {"arch": "C4"}, "token 1"),
         ("optim__gan_loss_type", "hinge", "gan"),
@@ -244,54 +257,54 @@ def test_a_discriminators_own_options_lie_over_the_generic_ones() -> None:
 def test_options_that_cannot_be_translated_are_named(place: str, value: Any, words: str) -> None:
     tree = changed(**{place: value})
     with pytest.raises(ConfigError, match=words):
-        generator_of_options(tree)
-        discriminators_of_options(tree)
-        losses_of_options(tree)
+        generator_config_from_options(tree)
+        discriminators_config_from_options(tree)
+        loss_config_from_options(tree)
 
 
 PARTS: dict[str, nn.Module] = {
     "e": VoiceEncoder(PLAIN.model_copy(update={"normalise": False})),
-    "g": WenGenerator(16, (8, 6, 4)),
-    "f": WenFaceNetwork(3, (4, 5, 6), 7),
-    "d": WenHead(7, 1),
-    "c": WenHead(7, 9),
+    "g": Voice2FaceGenerator(16, (8, 6, 4)),
+    "f": Voice2FaceFaceEncoder(3, (4, 5, 6), 7),
+    "d": Voice2FaceHead(7, 1),
+    "c": Voice2FaceHead(7, 9),
 }
 
 
 def test_voice2face_is_read_from_a_folder_whatever_files_are_called(tmp_path: Path) -> None:
     for at, part in enumerate(PARTS.values()):
         torch.save(part.state_dict(), tmp_path / f"{9 - at}.pth")
-    found = load_wen(tmp_path)
+    found = load_voice2face(tmp_path)
     assert all(same(getattr(found, name), part) for name, part in PARTS.items())
     torch.save({name: part.state_dict() for name, part in PARTS.items() if name in "eg"}, tmp_path / "one.pt")
-    small = load_wen(tmp_path / "one.pt")
+    small = load_voice2face(tmp_path / "one.pt")
     assert same(small.e, found.e) and small.f is None
     with pytest.raises(CheckpointError, match="both hold a voice embedding"):
-        load_wen(tmp_path)
+        load_voice2face(tmp_path)
 
 
 def test_pictures_of_voice2face(tmp_path: Path) -> None:
-    wen = Wen(PARTS["e"].eval(), PARTS["g"].eval())  # type: ignore[arg-type]
+    wen = Voice2FaceNetworks(PARTS["e"].eval(), PARTS["g"].eval())  # type: ignore[arg-type]
     mel = torch.randn(2, 5, 20, generator=torch.Generator().manual_seed(0))
     embedding = wen.embed(mel)
     torch.testing.assert_close(embedding.norm(dim=1), torch.ones(2))
     noise = torch.randn(2, 16, generator=torch.Generator().manual_seed(1)) * 0.05
     torch.testing.assert_close(wen.embed(mel, noise), nn.functional.normalize(embedding + noise))
-    fixed, stretched = wen.pictures(mel), wen.pictures(mel, "per_picture")
+    fixed, stretched = wen.generate_images(mel), wen.generate_images(mel, "per_picture")
     torch.testing.assert_close(fixed, (wen.g(embedding).clamp(-1, 1) + 1) / 2)
     assert fixed.shape == (2, 3, 16, 16) and not fixed.requires_grad
     for picture in stretched:
         assert picture.min() == 0 and picture.max() == 1
     with pytest.raises(ValueError, match="rescale"):
-        wen.pictures(mel, "whole")  # type: ignore[arg-type]
+        wen.generate_images(mel, "whole")  # type: ignore[arg-type]
 
 
 def test_incomplete_or_foreign_files_of_voice2face_are_refused(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no file"):
-        load_wen(tmp_path)
+        load_voice2face(tmp_path)
     torch.save(PARTS["g"].state_dict(), tmp_path / "generator.pth")
     with pytest.raises(CheckpointError, match="no voice embedding"):
-        load_wen(tmp_path)
+        load_voice2face(tmp_path)
     torch.save({"fc.weight": torch.zeros(2, 3)}, tmp_path / "other.pth")
     with pytest.raises(CheckpointError, match=r"other\.pth is no network of voice2face"):
-        load_wen(tmp_path)
+        load_voice2face(tmp_path)

@@ -5,24 +5,24 @@ import pickle
 import pytest
 import torch
 from sf2f import third_party_networks
-from sf2f.facenet_loss import facenet_input
+from sf2f.facenet_loss import preprocess_for_facenet
 from sf2f.image_transforms import FACE_BOX, crop_face, normalise
 from sf2f.metrics import (
-    FaceReader,
+    FaceEmbedder,
     face_frechet_distance,
     inception_features,
     inception_score,
     inception_scores,
+    preprocess_for_vggface,
     validation_inception_score,
-    vggface_input,
     vggface_logits,
     vggface_score,
 )
 from torch.nn import functional
 from voiceface.metrics.frechet import frechet_distance
-from voiceface.metrics.inception_score import class_score
+from voiceface.metrics.inception_score import inception_score_from_log_probs
 from voiceface.models.facenet import InceptionResNet
-from voiceface.models.inception import Inception, inception_input
+from voiceface.models.inception import Inception, preprocess_images
 from voiceface.models.vggface2_resnet import CaffeResNet
 
 
@@ -47,9 +47,9 @@ def pictures(count=6, side=20, seed=0):
 
 @pytest.fixture(scope="module")
 def classifier():
-    network = lively(CaffeResNet(classes=9, blocks=(1, 1, 1, 1), width=4))
+    network = lively(CaffeResNet(num_classes=9, blocks=(1, 1, 1, 1), width=4))
     with torch.no_grad():  # answers that differ by about one from picture to picture
-        logits = network(vggface_input(pictures(20, seed=5)))
+        logits = network(preprocess_for_vggface(pictures(20, seed=5)))
         network.fc.weight /= logits.std(0).mean()
         network.fc.bias -= logits.mean(0) / logits.std(0).mean()
     return network
@@ -57,39 +57,41 @@ def classifier():
 
 @pytest.fixture(scope="module")
 def inception():
-    return lively(Inception(classes=11, narrow=16))
+    return lively(Inception(num_classes=11, width_divisor=16))
 
 
 @pytest.fixture(scope="module")
 def facenet():
-    return lively(InceptionResNet(features=8, classes=None, repeats=(1, 1, 1), narrow=16))
+    return lively(InceptionResNet(features=8, num_classes=None, repeats=(1, 1, 1), width_divisor=16))
 
 
 def test_classifier_is_given_pictures_without_mean_at_224():
     flat = torch.tensor([200, 100, 50], dtype=torch.uint8)[:, None, None].expand(1, 3, 10, 12)
-    found = vggface_input(flat)
+    found = preprocess_for_vggface(flat)
     assert found.shape == (1, 3, 224, 224)
     expected = torch.tensor([200 - 131.0912, 100 - 103.8827, 50 - 91.4953])
     torch.testing.assert_close(found[0, :, 0, 0], expected)
-    torch.testing.assert_close(vggface_input(flat, "bgr")[0, :, 5, 9], expected.flip(0))
+    torch.testing.assert_close(preprocess_for_vggface(flat, "bgr")[0, :, 5, 9], expected.flip(0))
     given = pictures(1)
-    corners = vggface_input(given)[0, :, [0, 0, -1, -1], [0, -1, 0, -1]]
+    corners = preprocess_for_vggface(given)[0, :, [0, 0, -1, -1], [0, -1, 0, -1]]
     mean = torch.tensor([131.0912, 103.8827, 91.4953])[:, None]
     torch.testing.assert_close(corners, given[0, :, [0, 0, -1, -1], [0, -1, 0, -1]] - mean)
-    torch.testing.assert_close(vggface_input(given, box=FACE_BOX), vggface_input(crop_face(given)))
+    torch.testing.assert_close(
+        preprocess_for_vggface(given, face_box=FACE_BOX), preprocess_for_vggface(crop_face(given))
+    )
     with pytest.raises(ValueError, match="order"):
-        vggface_input(given, "rbg")
+        preprocess_for_vggface(given, "rbg")
 
 
 @torch.no_grad()
 def test_vggface_score_is_the_score_of_all_pictures_whatever_the_batch(classifier):
     given = pictures(7)
-    logits = torch.cat([classifier(vggface_input(each[None])) for each in given])
-    torch.testing.assert_close(vggface_logits(classifier, given, batch=3), logits, rtol=1e-4, atol=1e-4)
-    expected = class_score(logits.double().log_softmax(1), 5)
-    found = vggface_score(classifier, given, batch=4)
-    assert found.parts == pytest.approx(expected.parts, rel=1e-4)
-    assert len(found.parts) == 5
+    logits = torch.cat([classifier(preprocess_for_vggface(each[None])) for each in given])
+    torch.testing.assert_close(vggface_logits(classifier, given, batch_size=3), logits, rtol=1e-4, atol=1e-4)
+    expected = inception_score_from_log_probs(logits.double().log_softmax(1), 5)
+    found = vggface_score(classifier, given, batch_size=4)
+    assert found.split_scores == pytest.approx(expected.split_scores, rel=1e-4)
+    assert len(found.split_scores) == 5
     shuffled = [vggface_score(classifier, given, generator=seeded(seed)).mean for seed in (0, 0, 1)]
     assert shuffled[0] == shuffled[1] != shuffled[2]
     options = ({"order": "bgr"}, {"box": FACE_BOX})
@@ -99,12 +101,14 @@ def test_vggface_score_is_the_score_of_all_pictures_whatever_the_batch(classifie
 @torch.no_grad()
 def test_inception_scores_read_each_picture_once_without_the_bias(inception):
     made, real = pictures(6), pictures(9, seed=1)
-    features = inception_features(inception, made, batch=4)
-    torch.testing.assert_close(features, inception.found(inception_input(made)).pooled, rtol=1e-4, atol=1e-5)
+    features = inception_features(inception, made, batch_size=4)
+    torch.testing.assert_close(
+        features, inception.found(preprocess_images(made)).pooled, rtol=1e-4, atol=1e-5
+    )
     logits = features @ inception.fc.weight.T
-    expected = class_score(logits.double().log_softmax(1), 3)
+    expected = inception_score_from_log_probs(logits.double().log_softmax(1), 3)
     found = inception_scores(inception, made, real)
-    assert found.score.parts == pytest.approx(expected.parts, rel=1e-4)
+    assert found.score.split_scores == pytest.approx(expected.split_scores, rel=1e-4)
     assert inception_score(inception, features, bias=True).mean != found.score.mean
     expected_fid = frechet_distance(inception_features(inception, real), features)
     assert found.fid == pytest.approx(expected_fid, rel=1e-3)
@@ -118,15 +122,15 @@ def test_validation_score_drops_the_remainder_and_knows_both_inputs(inception):
     given = normalise(shares)
     large = functional.interpolate(shares * 2 - 1, size=(299, 299), mode="bilinear")
     answers = inception(large).double().log_softmax(1)
-    expected = class_score(answers, 3, remainder="drop")
-    found = validation_inception_score(inception, given, splits=3, batch=4)
-    assert found.parts == pytest.approx(expected.parts, rel=1e-4)
+    expected = inception_score_from_log_probs(answers, 3, remainder="drop")
+    found = validation_inception_score(inception, given, splits=3, batch_size=4)
+    assert found.split_scores == pytest.approx(expected.split_scores, rel=1e-4)
     standard = validation_inception_score(inception, normalise(shares, "standard"), "standard", splits=3)
-    assert standard.parts == pytest.approx(expected.parts, rel=1e-4)
+    assert standard.split_scores == pytest.approx(expected.split_scores, rel=1e-4)
     as_published = inception(functional.interpolate(given, size=(299, 299), mode="bilinear"))
-    expected = class_score(as_published.double().log_softmax(1), 3, remainder="drop")
+    expected = inception_score_from_log_probs(as_published.double().log_softmax(1), 3, remainder="drop")
     found = validation_inception_score(inception, given, published=True, splits=3)
-    assert found.parts == pytest.approx(expected.parts, rel=1e-4)
+    assert found.split_scores == pytest.approx(expected.split_scores, rel=1e-4)
 
 
 def test_distance_of_the_classifiers_answers_is_zero_for_equal_sets(classifier):
@@ -136,21 +140,21 @@ def test_distance_of_the_classifiers_answers_is_zero_for_equal_sets(classifier):
 
 @torch.no_grad()
 def test_people_are_means_of_their_pictures(facenet):
-    reader = FaceReader(facenet, batch=2)
+    reader = FaceEmbedder(facenet, batch_size=2)
     people = [torch.rand(n, 3, 64, 64, generator=seeded(n)) for n in (3, 1, 2)]
-    found = reader.of_people(people)
+    found = reader.embed_identities(people)
     assert found.shape == (3, 8)
     for vector, each in zip(found, people):
-        expected = facenet(facenet_input(each, None)).mean(0)
+        expected = facenet(preprocess_for_facenet(each, None)).mean(0)
         torch.testing.assert_close(vector, expected, rtol=1e-4, atol=1e-5)
     assert found[0].norm() < 0.9999  # not brought to unit length again
     assert found[1].norm() == pytest.approx(1)
-    mixed = reader.of_people([people[0], functional.interpolate(people[1], size=(80, 80))])
+    mixed = reader.embed_identities([people[0], functional.interpolate(people[1], size=(80, 80))])
     torch.testing.assert_close(mixed[0], found[0])
-    whole = FaceReader(facenet, box=None, return_pooling=True)
-    assert whole.of_pictures(people[0]).shape == (3, 112)
+    whole = FaceEmbedder(facenet, face_box=None, return_pooling=True)
+    assert whole.embed_images(people[0]).shape == (3, 112)
     with pytest.raises(ValueError, match="at least one picture"):
-        reader.of_people([people[0], people[1][:0]])
+        reader.embed_identities([people[0], people[1][:0]])
 
 
 def test_no_pictures_and_wrong_shapes_are_refused(classifier):
@@ -165,12 +169,12 @@ def test_no_pictures_and_wrong_shapes_are_refused(classifier):
 @pytest.mark.parametrize(
     ("reader", "words"),
     [
-        (third_party_networks.read_facenet, "20180402-114759-vggface2.pt"),
-        (third_party_networks.read_vggface, "resnet50_ft_weight.pkl"),
-        (third_party_networks.read_inception_2015, "pt_inception-2015-12-05"),
-        (third_party_networks.read_inception_v3, "inception_v3_google"),
-        (third_party_networks.read_lpips, "alexnet-owt"),
-        (third_party_networks.read_vgg_loss, "vgg19"),
+        (third_party_networks.load_facenet_vggface2, "20180402-114759-vggface2.pt"),
+        (third_party_networks.load_vggface2_resnet50, "resnet50_ft_weight.pkl"),
+        (third_party_networks.load_inception_2015, "pt_inception-2015-12-05"),
+        (third_party_networks.load_inception_v3, "inception_v3_google"),
+        (third_party_networks.load_lpips_alex, "alexnet-owt"),
+        (third_party_networks.load_vgg_loss, "vgg19"),
     ],
 )
 def test_absent_files_are_named_with_their_source_and_never_fetched(reader, words, tmp_path):
@@ -190,14 +194,14 @@ def test_networks_come_from_a_file_or_its_folder(classifier, inception, facenet,
     path = tmp_path / "resnet50_ft_weights.pkl"
     path.write_bytes(pickle.dumps(arrays, 2))
     for place in (path, tmp_path):
-        found = vggface_logits(third_party_networks.read_vggface(place), given)
+        found = vggface_logits(third_party_networks.load_vggface2_resnet50(place), given)
         torch.testing.assert_close(found, vggface_logits(classifier, given), rtol=1e-3, atol=1e-3)
     path = tmp_path / "pt_inception-2015-12-05-6726825d.pth"
     torch.save(inception.state_dict(), path)
-    found = inception_features(third_party_networks.read_inception_2015(tmp_path), given)
+    found = inception_features(third_party_networks.load_inception_2015(tmp_path), given)
     torch.testing.assert_close(found, inception_features(inception, given), rtol=1e-3, atol=1e-4)
     path = tmp_path / "mine.pt"
     torch.save(facenet.state_dict(), path)
     faces = torch.rand(1, 3, 64, 64, generator=seeded())
-    read = FaceReader(third_party_networks.read_facenet(path)).of_pictures(faces)
-    assert torch.equal(read, FaceReader(facenet).of_pictures(faces))
+    read = FaceEmbedder(third_party_networks.load_facenet_vggface2(path)).embed_images(faces)
+    assert torch.equal(read, FaceEmbedder(facenet).embed_images(faces))

@@ -15,13 +15,13 @@ from hypothesis import strategies as st
 from sf2f.speech import (
     MelNormalisation,
     SpeechConfig,
-    checked_mel,
-    log_mel,
-    log_mel_of_file,
-    normalised,
+    compute_log_mel,
+    compute_log_mel_from_file,
+    normalise_mel,
     read_mel,
     read_recording,
-    without_silence,
+    remove_silence,
+    validate_mel,
     write_mel,
 )
 from voiceface.audio import loading as audio
@@ -45,9 +45,9 @@ def speech(seconds: float, rate: int = 16000, seed: int = 0) -> np.ndarray:
 
 def test_a_pause_is_removed_by_one_decision_a_frame() -> None:
     wave = speech(4.0)
-    kept = without_silence(wave)
+    kept = remove_silence(wave)
     assert 0.5 * len(wave) < len(kept) < 0.9 * len(wave) and len(kept) % 480 == 0
-    np.testing.assert_array_equal(kept, without_silence(wave))  # a new detector each time
+    np.testing.assert_array_equal(kept, remove_silence(wave))  # a new detector each time
     detector, recent, voiced, triggered = webrtcvad.Vad(1), [], [], False
     for start in range(0, len(wave) - 480, 480):
         frame = wave[start : start + 480]
@@ -64,43 +64,43 @@ def test_a_pause_is_removed_by_one_decision_a_frame() -> None:
 
 def test_features_are_those_of_the_front_end_on_what_is_kept() -> None:
     wave = speech(2.0)
-    expected = SF2FLogMel()(torch.from_numpy(without_silence(wave))[None])[0].float()
-    found = log_mel(wave)
+    expected = SF2FLogMel()(torch.from_numpy(remove_silence(wave))[None])[0].float()
+    found = compute_log_mel(wave)
     np.testing.assert_array_equal(found, expected)
     assert found.dtype == np.float32 and found.flags.c_contiguous and found.shape[0] == 40
-    assert log_mel(wave, config=WHOLE).shape[1] == 1 + -(-(len(wave) - 400) // 160)
+    assert compute_log_mel(wave, config=WHOLE).shape[1] == 1 + -(-(len(wave) - 400) // 160)
 
 
 @pytest.mark.parametrize("level", [0, 2])
 def test_silence_says_so(level) -> None:
     wave = np.random.default_rng(0).normal(0, level, 16000).astype(np.int16)
     with pytest.raises(SpeechError, match=r"clip\.wav: no voice found in 1\.00 s"):
-        log_mel(wave, source="clip.wav")
+        compute_log_mel(wave, source="clip.wav")
 
 
 def test_too_short_a_recording_says_so_and_can_be_used_whole() -> None:
     wave = speech(0.3)
     with pytest.raises(SpeechError, match=r"clip: 0\.300 s .* more than 300 ms"):
-        log_mel(wave, source="clip")
-    assert log_mel(wave, config=WHOLE).shape == (40, 29)
-    assert log_mel(wave[:1], config=WHOLE).shape == (40, 1)
+        compute_log_mel(wave, source="clip")
+    assert compute_log_mel(wave, config=WHOLE).shape == (40, 29)
+    assert compute_log_mel(wave[:1], config=WHOLE).shape == (40, 1)
     for config in (WHOLE, SpeechConfig()):
         with pytest.raises(SpeechError, match="no samples"):
-            log_mel(wave[:0], config=config)
+            compute_log_mel(wave[:0], config=config)
 
 
 def test_wrong_samples_are_refused() -> None:
     for wave in (speech(1.0).astype(np.float32), speech(1.0)[None]):
         with pytest.raises(SpeechError, match="int16 samples of shape"):
-            log_mel(wave)
+            compute_log_mel(wave)
     with pytest.raises(SpeechError, match="16000 Hz, found 8000"):
-        log_mel(speech(1.0, 8000), 8000)
+        compute_log_mel(speech(1.0, 8000), 8000)
     with pytest.raises(SpeechError, match="found 44100"):
-        log_mel(speech(1.0, 44100), 44100, SpeechConfig(rates="published"))
+        compute_log_mel(speech(1.0, 44100), 44100, SpeechConfig(sample_rates="published"))
 
 
 def test_odd_rates_are_resampled_and_published_ones_are_kept_on_request(tmp_path: Path) -> None:
-    published = SpeechConfig(rates="published")
+    published = SpeechConfig(sample_rates="published")
     for rate in (8000, 22050, 44100, 48000):
         path = tmp_path / f"{rate}.wav"
         audio.write_wav(path, speech(1.5, rate), rate)
@@ -110,7 +110,7 @@ def test_odd_rates_are_resampled_and_published_ones_are_kept_on_request(tmp_path
             samples, found = read_recording(path, published)
             assert found == rate
             np.testing.assert_array_equal(samples, speech(1.5, rate))
-            assert log_mel_of_file(path, published).shape[0] == 40
+            assert compute_log_mel_from_file(path, published).shape[0] == 40
         else:
             with pytest.raises(SpeechError, match=rf"{rate}\.wav.*8000, 16000, 32000 or 48000"):
                 read_recording(path, published)
@@ -135,16 +135,16 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
     (tmp_path / "empty.wav").touch()
     for name in ("cut", "text", "empty"):
         with pytest.raises(ValueError, match=rf"{name}\.wav"):
-            log_mel_of_file(tmp_path / f"{name}.wav")
+            compute_log_mel_from_file(tmp_path / f"{name}.wav")
     with pytest.raises(FileNotFoundError, match=r"absent\.wav"):
-        log_mel_of_file(tmp_path / "absent.wav")
+        compute_log_mel_from_file(tmp_path / "absent.wav")
 
 
 def test_normalisation_is_the_published_one_and_its_filling_is_a_zero() -> None:
     usual = MelNormalisation()
-    assert usual.filling == pytest.approx(-3.47162, abs=5e-6)
-    values = normalised(np.array([[0.0, 10.9915, 10.9915 + 3.1661]]), usual)
-    np.testing.assert_allclose(values, [[usual.filling, 0, 1]], atol=1e-6)
+    assert usual.fill_value == pytest.approx(-3.47162, abs=5e-6)
+    values = normalise_mel(np.array([[0.0, 10.9915, 10.9915 + 3.1661]]), usual)
+    np.testing.assert_allclose(values, [[usual.fill_value, 0, 1]], atol=1e-6)
     assert values.dtype == np.float32
 
 
@@ -205,8 +205,8 @@ def test_wrong_features_are_refused(values, word, tmp_path: Path) -> None:
 
 
 def test_lost_axes_of_published_files_are_put_right() -> None:
-    assert checked_mel(MEL[None, None]).shape == (40, 7)
-    assert checked_mel(MEL[:, 0]).shape == (40, 1)
+    assert validate_mel(MEL[None, None]).shape == (40, 7)
+    assert validate_mel(MEL[:, 0]).shape == (40, 1)
 
 
 def test_other_entries_and_absent_files_are_named(tmp_path: Path) -> None:

@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from sf2f.split import (
-    find_meta,
-    in_two_parts,
+    build_split,
+    find_conflicting_names,
+    find_metadata,
     main,
-    make_split,
-    read_meta,
+    read_metadata,
     read_split,
     split_by_row,
     write_split,
@@ -43,12 +43,12 @@ def test_of_ten_rows_the_ninth_tests_and_the_tenth_validates(count: int) -> None
 
 def test_tables_are_read_in_order(tmp_path: Path) -> None:
     write_tables(tmp_path)
-    found = {corpus: read_meta(find_meta(tmp_path, corpus), corpus) for corpus in ("vox1", "vox2")}
+    found = {corpus: read_metadata(find_metadata(tmp_path, corpus), corpus) for corpus in ("vox1", "vox2")}
     assert [(row.voice_id, row.name, row.gender) for row in found["vox1"][:2]] == [
         ("id10000", "A_00", "m"),
         ("id10001", "A_01", "f"),
     ]
-    split = make_split(found)
+    split = build_split(found)
     assert split["vox1"]["val"] == ["A_09"] and split["vox2"]["test"] == ["B_08"] and not split["vox2"]["val"]
     write_split(tmp_path / "split.json", split)
     assert read_split(tmp_path / "split.json") == split
@@ -58,7 +58,7 @@ def test_accents_spelled_apart_are_one_name(tmp_path: Path) -> None:
     composed, apart = "Zo\u00e9_K", unicodedata.normalize("NFD", "Zo\u00e9_K")
     assert composed != apart
     (tmp_path / "t.csv").write_text(VOX2 + f"n,{apart},1,1,f,id00000,n,f,dev\n", "utf-8")
-    assert read_meta(tmp_path / "t.csv", "vox2")[0].name == composed
+    assert read_metadata(tmp_path / "t.csv", "vox2")[0].name == composed
     parts = {"train": [apart], "val": [], "test": []}
     (tmp_path / "split.json").write_text(json.dumps({"vox2": parts}))
     assert read_split(tmp_path / "split.json")["vox2"]["train"] == [composed]
@@ -78,7 +78,7 @@ def test_accents_spelled_apart_are_one_name(tmp_path: Path) -> None:
 def test_bad_tables_are_refused_by_line(text: str, word: str, tmp_path: Path) -> None:
     (tmp_path / "vox1_meta.csv").write_text(text)
     with pytest.raises(IdentityError, match=word):
-        read_meta(tmp_path / "vox1_meta.csv", "vox1")
+        read_metadata(tmp_path / "vox1_meta.csv", "vox1")
 
 
 @pytest.mark.parametrize(
@@ -110,8 +110,8 @@ def test_absent_tables_and_splits_name_the_remedy(tmp_path: Path) -> None:
 def test_one_name_in_two_parts_is_told() -> None:
     parts = {"train": ["A"], "val": [], "test": []}
     other = {"train": [], "val": [], "test": ["A"]}
-    assert in_two_parts({"vox1": parts, "vox2": other}) == ["A (vox1 train, vox2 test)"]
-    assert not in_two_parts({"vox1": parts, "vox2": parts})
+    assert find_conflicting_names({"vox1": parts, "vox2": other}) == ["A (vox1 train, vox2 test)"]
+    assert not find_conflicting_names({"vox1": parts, "vox2": parts})
 
 
 def test_the_command_writes_the_split(tmp_path: Path, capsys) -> None:

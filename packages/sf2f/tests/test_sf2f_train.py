@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from sf2f.config import Sf2fConfig, stored
-from sf2f.data import invented_speakers
-from sf2f.models import DISCRIMINATORS, load_voice_to_face
+from sf2f.config import Sf2fConfig, config_to_dict
+from sf2f.data import synthetic_speakers
+from sf2f.models import DISCRIMINATORS_FILE, load_sf2f_model
 from sf2f.speakers import Speakers
-from sf2f.train import Start, make_rates, train
+from sf2f.train import InitialWeights, build_lr_schedules, train
 from voiceface.checkpoints.native import load_model
 from voiceface.checkpoints.paths import MODEL_FILE
 from voiceface.checkpoints.published import CheckpointError
@@ -25,18 +25,18 @@ from voiceface.testing import configurations, runs
 
 SMALL = (
     "generator.encoder.channels=[8,8]",
-    "generator.encoder.embedding=16",
-    "discriminators.hidden=8",
-    "data.frames.shortest=20",
-    "data.frames.longest=24",
+    "generator.encoder.embedding_dim=16",
+    "discriminators.hidden_dim=8",
+    "data.frames.min_crop=20",
+    "data.frames.max_crop=24",
     "data.windows.width=20",
     "data.windows.stride=20",
-    "data.windows.most=4",
+    "data.windows.max_windows=4",
     "training.batch_size=4",
-    "training.workers=0",
-    "training.log_every=1",
-    "training.save_every=1",
-    "training.preview_every=1",
+    "training.num_workers=0",
+    "training.log_interval=1",
+    "training.checkpoint_interval=1",
+    "training.preview_interval=1",
 )
 TRUNK = "[{arch: 'C4-4-2,C4-8-2', normalisation: batch, padding: valid, activation: leakyrelu-0.1}]"
 TINY = {
@@ -53,13 +53,19 @@ SIZES = {"train": 8, "val": 6, "test": 6, "clip_seconds": 1.2, "picture_side": 3
 
 
 def config_of(name: str, *words: str, steps: int = 2) -> Sf2fConfig:
-    overrides = (*SMALL, *TINY[name], f"training.max_iter={steps}", "training.validate_every=-1", *words)
+    overrides = (
+        *SMALL,
+        *TINY[name],
+        f"training.max_steps={steps}",
+        "training.validation_interval=null",
+        *words,
+    )
     return load_config(name, Sf2fConfig, "sf2f", overrides)
 
 
 def outcome(run: Path) -> tuple[Any, ...]:
     """Bytes of generator and discriminators, and the log without its clock."""
-    return runs.outcome(run, MODEL_FILE, DISCRIMINATORS)
+    return runs.run_outcome(run, MODEL_FILE, DISCRIMINATORS_FILE)
 
 
 def weights(run: Path, name: str = MODEL_FILE) -> dict[str, torch.Tensor]:
@@ -69,25 +75,25 @@ def weights(run: Path, name: str = MODEL_FILE) -> dict[str, torch.Tensor]:
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> None:
     """Bit-identity needs the same number of threads everywhere."""
-    runs.one_thread()
+    runs.use_one_thread()
 
 
 @pytest.fixture(scope="module")
 def people() -> Speakers:
-    return invented_speakers("tiny", "train", workers=1, progress=False, **SIZES)
+    return synthetic_speakers("tiny", "train", workers=1, progress=False, **SIZES)
 
 
 @pytest.fixture(scope="module")
 def judges() -> Speakers:
-    return invented_speakers("tiny", "val", workers=1, progress=False, **SIZES)
+    return synthetic_speakers("tiny", "val", workers=1, progress=False, **SIZES)
 
 
 @pytest.fixture(scope="module")
 def first(people: Speakers, judges: Speakers, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A stage-1 run of two steps."""
     out = tmp_path_factory.mktemp("runs") / "first"
-    config = config_of("quick_1st_stage", "training.validate_every=2")
-    train(config, people, out, judges=judges, threads=1)
+    config = config_of("quick_1st_stage", "training.validation_interval=2")
+    train(config, people, out, validation_speakers=judges, threads=1)
     return out
 
 
@@ -95,11 +101,11 @@ def first(people: Speakers, judges: Speakers, tmp_path_factory: pytest.TempPathF
 
 
 def bundled(name: str) -> dict[str, Any]:
-    return configurations.bundled("sf2f", name, Sf2fConfig, stored)
+    return configurations.load_bundled_values("sf2f", name, Sf2fConfig, config_to_dict)
 
 
 def test_every_bundled_file_is_complete_and_named_after_itself() -> None:
-    names = configurations.require_complete("sf2f", Sf2fConfig, stored)
+    names = configurations.assert_complete("sf2f", Sf2fConfig, config_to_dict)
     assert {*RELEASED, *(f"published_{name}" for name in RELEASED), *TINY} <= set(names)
 
 
@@ -108,14 +114,14 @@ def test_published_and_meant_differ_in_the_quirks_only(name: str) -> None:
     meant, published = bundled(name), bundled(f"published_{name}")
     expected = {
         "name": f"published_{name}",
-        "schedule.identity": "constant",
+        "schedule.identity_discriminator_lr": "constant",
         "data.windows.missing": "error",
     }
     if name == "v2f":
         expected["generator.encoder.noise_in_evaluation"] = True
     if name.endswith("fuser"):
         expected["training.frozen_norms"] = "batch_statistics"
-    assert configurations.changes(meant, published) == expected
+    assert configurations.changed_values(meant, published) == expected
 
 
 def test_the_released_numbers() -> None:
@@ -128,8 +134,8 @@ def test_the_released_numbers() -> None:
             "training.batch_size": 256,
         },
         "sf2f_1st_stage": {"losses.pixel": 10, "losses.identity": 0.05, "losses.perceptual": 100},
-        "sf2f_fuser": {"optimiser.lr": 1e-4, "training.max_iter": 50 * 11, "data.windows.most": 20},
-        "sf2f_mid_1st_stage": {"losses.pixel": 100, "optimiser.lr": 5e-4, "training.max_iter": 132_000},
+        "sf2f_fuser": {"optimiser.lr": 1e-4, "training.max_steps": 50 * 11, "data.windows.max_windows": 20},
+        "sf2f_mid_1st_stage": {"losses.pixel": 100, "optimiser.lr": 5e-4, "training.max_steps": 132_000},
         "sf2f_mid_fuser": {"losses.pixel": 100, "data.windows.width": 125, "data.windows.stride": 125},
     }
     for name, values in expected.items():
@@ -157,11 +163,13 @@ def test_the_second_stage_fits_the_first() -> None:
 
 def test_rates_fall_in_a_line_and_published_ones_of_identity_never() -> None:
     config = config_of("quick_1st_stage", "schedule.decay_after=5", "optimiser.lr=1.0", steps=10)
-    ours, _, identity = make_rates(config)
+    ours, _, identity = build_lr_schedules(config)
     assert [ours(step) for step in (0, 4)] == [1, 1]
-    assert ours(5) > ours(6) > ours(9) == pytest.approx(config.schedule.final_share, abs=1e-3)
+    assert ours(5) > ours(6) > ours(9) == pytest.approx(config.schedule.final_lr_fraction, abs=1e-3)
     assert identity(9) < identity(0)
-    forgotten = make_rates(config_of("quick_1st_stage", "schedule.identity=constant", steps=10))[2]
+    forgotten = build_lr_schedules(
+        config_of("quick_1st_stage", "schedule.identity_discriminator_lr=constant", steps=10)
+    )[2]
     assert forgotten(9) == forgotten(0)
 
 
@@ -171,8 +179,8 @@ def test_rates_fall_in_a_line_and_published_ones_of_identity_never() -> None:
         ("quick_1st_stage", "stage=2", "stage 2"),
         ("quick_fuser", "stage=1", "stage 1"),
         ("quick_1st_stage", "training.train_decoder=true", "stage 2"),
-        ("quick_1st_stage", "data.speech.bands=64", "must agree"),
-        ("quick_1st_stage", "data.frames.shortest=200", "shortest <= longest"),
+        ("quick_1st_stage", "data.speech.n_mels=64", "must agree"),
+        ("quick_1st_stage", "data.frames.min_crop=200", "shortest <= longest"),
         ("quick_1st_stage", "losses.pixle=1.0", "losses.pixel"),
     ],
 )
@@ -185,10 +193,10 @@ def test_what_does_not_fit_together_is_refused(name: str, word: str, said: str) 
 
 
 def test_a_run_leaves_weights_that_load_and_figures_that_are_finite(first: Path, people: Speakers) -> None:
-    model = load_voice_to_face(first)
-    assert not model.fuses and model.name == "quick_1st_stage" and "invented" in model.notice
-    assert model.names == people.classes
-    found = runs.log_of(first)
+    model = load_sf2f_model(first)
+    assert not model.has_fuser and model.name == "quick_1st_stage" and "invented" in model.disclaimer
+    assert model.identity_names == people.identity_names
+    found = runs.read_log_without_clock(first)
     steps = [row for row in found if "total_loss" in row]
     assert [row["step"] for row in steps] == [0, 1]
     assert {"L1_pixel_loss", "img_perceptual_loss", "d_img_gan_loss_0", "d_ac_loss_real_0"} <= set(steps[0])
@@ -199,7 +207,7 @@ def test_a_run_leaves_weights_that_load_and_figures_that_are_finite(first: Path,
 
 
 def test_a_stopped_run_goes_on_to_the_same_bytes(people: Speakers, tmp_path: Path) -> None:
-    config = config_of("quick_1st_stage", "training.average=0.5", steps=3)
+    config = config_of("quick_1st_stage", "training.ema_decay=0.5", steps=3)
     whole = tmp_path / "whole"
     train(config, people, whole, threads=1)
 
@@ -208,7 +216,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(people: Speakers, tmp_path: Pat
 
     import sf2f.training_step
 
-    real, calls = sf2f.training_step.iterate, []
+    real, calls = sf2f.training_step.train_step, []
 
     def stopping(*args: Any, **options: Any) -> Any:
         calls.append(1)
@@ -228,31 +236,31 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(people: Speakers, tmp_path: Pat
 
 def test_noise_of_v2f_is_drawn_again_alike_after_a_resume(people: Speakers, tmp_path: Path) -> None:
     config = config_of("quick_v2f")
-    assert config.generator.encoder.noise and not config.discriminators.image
+    assert config.generator.encoder.noise_std and not config.discriminators.image
     one, two = tmp_path / "one", tmp_path / "two"
     train(config, people, one, threads=1)
     train(config, people, two, threads=1)
     assert outcome(one) == outcome(two)
-    model = load_voice_to_face(one)
+    model = load_sf2f_model(one)
     voice = torch.randn(2, 40, 20)
     assert torch.equal(model.embed(voice), model.embed(voice)), "no noise outside training"
 
 
 def test_the_second_stage_trains_the_fuser_alone(first: Path, people: Speakers, tmp_path: Path) -> None:
     out = tmp_path / "second"
-    train(config_of("quick_fuser"), people, out, start=Start(checkpoint=first), threads=1)
+    train(config_of("quick_fuser"), people, out, initial_weights=InitialWeights(checkpoint=first), threads=1)
     before, after = weights(first), weights(out)
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert not changed, "frozen parts, running statistics included"
     assert {key for key in after if key not in before} == {
         key for key in after if key.startswith("encoder.attn_fuser.")
     }
-    one, two = weights(first, DISCRIMINATORS), weights(out, DISCRIMINATORS)
+    one, two = weights(first, DISCRIMINATORS_FILE), weights(out, DISCRIMINATORS_FILE)
     assert any(not torch.equal(one[key], two[key]) for key in one), "discriminators go on learning"
-    model = load_voice_to_face(out)
-    assert model.fuses and model.join(torch.randn(3, 16)).shape == (1, 16)
+    model = load_sf2f_model(out)
+    assert model.has_fuser and model.pool_embeddings(torch.randn(3, 16)).shape == (1, 16)
     windows = torch.randn(3, 16)
-    assert torch.allclose(model.join(windows), model.join(windows.flip(0)), atol=1e-6)
+    assert torch.allclose(model.pool_embeddings(windows), model.pool_embeddings(windows.flip(0)), atol=1e-6)
 
 
 def test_published_statistics_of_the_second_stage_drift(
@@ -260,7 +268,7 @@ def test_published_statistics_of_the_second_stage_drift(
 ) -> None:
     out = tmp_path / "drift"
     config = config_of("quick_fuser", "training.frozen_norms=batch_statistics")
-    train(config, people, out, start=Start(checkpoint=first), threads=1)
+    train(config, people, out, initial_weights=InitialWeights(checkpoint=first), threads=1)
     before, after = weights(first), weights(out)
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert changed and all("running_" in key or "num_batches" in key for key in changed)
@@ -270,8 +278,8 @@ def test_a_stopped_second_stage_goes_on_without_its_start(
     first: Path, people: Speakers, tmp_path: Path
 ) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    given = Start(checkpoint=first)
-    train(config_of("quick_fuser"), people, whole, start=given, threads=1)
+    given = InitialWeights(checkpoint=first)
+    train(config_of("quick_fuser"), people, whole, initial_weights=given, threads=1)
 
     def interrupt(*_: Any, **__: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -279,11 +287,11 @@ def test_a_stopped_second_stage_goes_on_without_its_start(
 
     import sf2f.training_step
 
-    real = sf2f.training_step.iterate
+    real = sf2f.training_step.train_step
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sf2f.training_step, "iterate", interrupt)
         with pytest.raises(SystemExit) as left:
-            train(config_of("quick_fuser"), people, parts, start=given, threads=1)
+            train(config_of("quick_fuser"), people, parts, initial_weights=given, threads=1)
     assert left.value.code == 128 + signal.SIGTERM
     train(config_of("quick_fuser"), people, parts, threads=1, resume=True)
     assert outcome(parts) == outcome(whole)
@@ -292,15 +300,15 @@ def test_a_stopped_second_stage_goes_on_without_its_start(
 def test_options_of_the_course(first: Path, people: Speakers, tmp_path: Path) -> None:
     def run(name: str, *words: str) -> list[dict[str, Any]]:
         train(config_of("quick_1st_stage", *words), people, tmp_path / name, threads=1)
-        return [row for row in runs.log_of(tmp_path / name) if "total_loss" in row]
+        return [row for row in runs.read_log_without_clock(tmp_path / name) if "total_loss" in row]
 
-    plain = [row for row in runs.log_of(first) if "total_loss" in row]
-    without = run("pixel", "training.no_pixel_after=1")
+    plain = [row for row in runs.read_log_without_clock(first) if "total_loss" in row]
+    without = run("pixel", "training.pixel_loss_until_step=1")
     assert without[0] == plain[0] and without[1]["L1_pixel_loss"] == 0 < plain[1]["L1_pixel_loss"]
-    run("fixed", "training.evaluation_mode_after=1", "training.average=0.0")
+    run("fixed", "training.eval_mode_from_step=1", "training.ema_decay=0.0")
     counted = weights(tmp_path / "fixed")["encoder.model.0.conv_k3.model.1.num_batches_tracked"]
     assert int(counted) == 1, "statistics of one step only"
-    slow = run("average", "training.average=0.9")
+    slow = run("average", "training.ema_decay=0.9")
     assert slow[1] == plain[1] or plain[0] == slow[0], "the average takes no part in the training"
 
 
@@ -313,15 +321,15 @@ def test_masks_of_people_with_few_windows_reach_the_fuser(
         people.corpora,
         tuple(voices[: 1 + at % 2] for at, voices in enumerate(people.utterances)),
         people.faces,
-        people.sexes,
-        truth=people.truth,
-        notice=people.notice,
+        people.genders,
+        ground_truth=people.ground_truth,
+        disclaimer=people.disclaimer,
     )
-    config = config_of("quick_fuser", "data.windows.most=12")
-    train(config, cut, tmp_path / "few", start=Start(checkpoint=first), threads=1)
+    config = config_of("quick_fuser", "data.windows.max_windows=12")
+    train(config, cut, tmp_path / "few", initial_weights=InitialWeights(checkpoint=first), threads=1)
     with pytest.raises(ValueError, match="windows"):
-        wrong = config_of("quick_fuser", "data.windows.most=12", "data.windows.missing=error")
-        train(wrong, cut, tmp_path / "error", start=Start(checkpoint=first), threads=1)
+        wrong = config_of("quick_fuser", "data.windows.max_windows=12", "data.windows.missing=error")
+        train(wrong, cut, tmp_path / "error", initial_weights=InitialWeights(checkpoint=first), threads=1)
 
 
 # what goes wrong
@@ -333,16 +341,16 @@ def test_wrong_starts_are_named(first: Path, people: Speakers, tmp_path: Path) -
         train(config, people, tmp_path / "none", threads=1)
     other = people.subset(list(range(7, -1, -1)))
     with pytest.raises(CheckpointError, match="another order"):
-        train(config, other, tmp_path / "other", start=Start(checkpoint=first), threads=1)
+        train(config, other, tmp_path / "other", initial_weights=InitialWeights(checkpoint=first), threads=1)
     lone = tmp_path / "lone.safetensors"
     lone.write_bytes((first / MODEL_FILE).read_bytes())
-    with pytest.raises(CheckpointError, match=DISCRIMINATORS):
-        train(config, people, tmp_path / "lone", start=Start(checkpoint=lone), threads=1)
-    wider = config_of("quick_fuser", "generator.encoder.embedding=8")
+    with pytest.raises(CheckpointError, match=DISCRIMINATORS_FILE):
+        train(config, people, tmp_path / "lone", initial_weights=InitialWeights(checkpoint=lone), threads=1)
+    wider = config_of("quick_fuser", "generator.encoder.embedding_dim=8")
     with pytest.raises(CheckpointError):
-        train(wider, people, tmp_path / "wider", start=Start(checkpoint=first), threads=1)
+        train(wider, people, tmp_path / "wider", initial_weights=InitialWeights(checkpoint=first), threads=1)
     with pytest.raises(FileNotFoundError, match="not finished"):
-        load_voice_to_face(tmp_path)
+        load_sf2f_model(tmp_path)
 
 
 def test_too_few_people_and_an_absent_facenet_are_named(people: Speakers, tmp_path: Path) -> None:
@@ -381,9 +389,9 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     name: str, people: Speakers, first: Path, tmp_path: Path
 ) -> None:
     """SIGKILL at some moment after the first save, in the middle of a step or of another save."""
-    given = Start(checkpoint=first) if name == "quick_fuser" else Start()
+    given = InitialWeights(checkpoint=first) if name == "quick_fuser" else InitialWeights()
     whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(config_of(name, steps=40), people, whole, start=given, threads=1)
+    train(config_of(name, steps=40), people, whole, initial_weights=given, threads=1)
     words = [sys.executable, "-c", SCRIPT, name, str(parts), str(given.checkpoint or "")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE) as child:
@@ -395,14 +403,14 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
         said = child.communicate()[1]
     assert state.exists(), said.decode()
     if not (parts / MODEL_FILE).exists():
-        train(config_of(name, steps=40), people, parts, start=given, threads=1, resume=True)
+        train(config_of(name, steps=40), people, parts, initial_weights=given, threads=1, resume=True)
     assert outcome(parts) == outcome(whole)
 
 
 def test_pictures_in_the_log_are_made_above_real() -> None:
-    from sf2f.validation import preview
+    from sf2f.validation import build_preview
 
     made, real = torch.zeros(3, 3, 4, 4), torch.ones(3, 3, 4, 4)
-    shown = preview(made, real, "standard", count=2)
+    shown = build_preview(made, real, "standard", count=2)
     assert shown.shape == (2 * 6 + 2, 2 * 6 + 2, 3)
     assert np.unique(shown[2:6, 2:6]).tolist() == [128] and np.unique(shown[8:12, 2:6]).tolist() == [255]

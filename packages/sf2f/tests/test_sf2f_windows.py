@@ -6,11 +6,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sf2f.windows import (
     WindowsConfig,
-    filled_up,
-    padded_windows,
-    windows_of,
-    windows_of_person,
-    windows_of_recording,
+    collect_identity_windows,
+    extract_recording_windows,
+    extract_windows,
+    pad_to_width,
+    pad_windows,
 )
 
 FILLING = -3.5
@@ -25,7 +25,7 @@ def counted(frames: int, file: int = 0) -> np.ndarray:
 @given(st.integers(0, 60), st.integers(1, 20), st.integers(1, 20))
 def test_windows_are_every_whole_one_at_every_stride(frames: int, width: int, stride: int) -> None:
     mel = counted(frames)
-    found = windows_of(mel, width, stride)
+    found = extract_windows(mel, width, stride)
     starts = [start for start in range(0, frames, stride) if start + width <= frames]
     assert len(found) == max(0, 1 + (frames - width) // stride) == len(starts)
     assert found.shape[1:] == (3, width)
@@ -36,7 +36,7 @@ def test_windows_are_every_whole_one_at_every_stride(frames: int, width: int, st
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 60), st.integers(1, 20), st.integers(1, 20))
 def test_a_recording_gives_at_least_one_window_and_only_the_first_is_filled(frames, width, stride) -> None:
-    found = windows_of_recording(counted(frames), FILLING, width, stride)
+    found = extract_recording_windows(counted(frames), FILLING, width, stride)
     assert found.shape == (max(1, 1 + (frames - width) // stride), 3, width)
     own = min(frames, width)
     np.testing.assert_array_equal(found[0, :, :own], counted(frames)[:, :own])
@@ -45,12 +45,12 @@ def test_a_recording_gives_at_least_one_window_and_only_the_first_is_filled(fram
 
 def test_filling_leaves_what_is_long_enough() -> None:
     mel = counted(5)
-    assert filled_up(mel, 5, FILLING) is mel
-    assert filled_up(mel, 7, FILLING)[0].tolist() == [0, 1, 2, 3, 4, FILLING, FILLING]
+    assert pad_to_width(mel, 5, FILLING) is mel
+    assert pad_to_width(mel, 7, FILLING)[0].tolist() == [0, 1, 2, 3, 4, FILLING, FILLING]
 
 
 def test_windows_of_a_person_never_cross_utterances_and_stop_in_time() -> None:
-    config = WindowsConfig(width=10, stride=10, most=5)
+    config = WindowsConfig(width=10, stride=10, max_windows=5)
     asked = []
 
     def utterances():
@@ -58,41 +58,43 @@ def test_windows_of_a_person_never_cross_utterances_and_stop_in_time() -> None:
             asked.append(file)
             yield counted(frames, file)
 
-    found = windows_of_person(utterances(), config, FILLING)
+    found = collect_identity_windows(utterances(), config, FILLING)
     assert found[:, 0, 0].tolist() == [0, 10, 20000, 20010, 20020]
     assert asked == [0, 1, 2]  # nothing is read in vain
     assert found.shape == (5, 3, 10)
 
 
 def test_random_starts_are_uniform_and_leave_a_whole_window() -> None:
-    config = WindowsConfig(width=10, stride=10, most=1)
+    config = WindowsConfig(width=10, stride=10, max_windows=1)
     rng = np.random.default_rng(0)
-    starts = [int(windows_of_person([counted(14)], config, FILLING, rng)[0, 0, 0]) for _ in range(400)]
+    starts = [int(collect_identity_windows([counted(14)], config, FILLING, rng)[0, 0, 0]) for _ in range(400)]
     counts = np.bincount(starts, minlength=4)
     assert len(counts) == 4 and counts.min() > 60  # 0 ... T - W - 1
-    assert windows_of_person([counted(10)], config, FILLING, rng)[0, 0, 0] == 0
-    plain = WindowsConfig(width=10, stride=10, most=1, random_start=False)
-    assert {float(windows_of_person([counted(14)], plain, FILLING, rng)[0, 0, 0]) for _ in range(20)} == {0.0}
+    assert collect_identity_windows([counted(10)], config, FILLING, rng)[0, 0, 0] == 0
+    plain = WindowsConfig(width=10, stride=10, max_windows=1, random_start=False)
+    assert {
+        float(collect_identity_windows([counted(14)], plain, FILLING, rng)[0, 0, 0]) for _ in range(20)
+    } == {0.0}
 
 
 def test_a_person_without_a_whole_window_gets_the_longest_filled_up() -> None:
-    config = WindowsConfig(width=10, most=4)
-    found = windows_of_person([counted(3, 1), counted(7, 2), counted(7, 3)], config, FILLING)
+    config = WindowsConfig(width=10, max_windows=4)
+    found = collect_identity_windows([counted(3, 1), counted(7, 2), counted(7, 3)], config, FILLING)
     assert found.shape == (1, 3, 10)
     assert found[0, 0].tolist() == [*range(20000, 20007), *[FILLING] * 3]
 
 
 def test_published_people_need_every_window() -> None:
-    config = WindowsConfig(width=10, stride=10, most=3, missing="error")
-    assert len(windows_of_person([counted(30)], config, FILLING)) == 3
+    config = WindowsConfig(width=10, stride=10, max_windows=3, missing="error")
+    assert len(collect_identity_windows([counted(30)], config, FILLING)) == 3
     with pytest.raises(ValueError, match=r"Ann gives 2 windows of 10 frames, expected 3"):
-        windows_of_person([counted(29)], config, FILLING, source="Ann")
+        collect_identity_windows([counted(29)], config, FILLING, source="Ann")
     with pytest.raises(ValueError, match="Ann has no utterances"):
-        windows_of_person([], config, FILLING, source="Ann")
+        collect_identity_windows([], config, FILLING, source="Ann")
 
 
 def test_missing_windows_are_marked() -> None:
-    whole, present = padded_windows(np.ones((2, 3, 10), np.float32), 4, FILLING)
+    whole, present = pad_windows(np.ones((2, 3, 10), np.float32), 4, FILLING)
     assert whole.shape == (4, 3, 10) and present.tolist() == [True, True, False, False]
     assert (whole[:2] == 1).all() and (whole[2:] == FILLING).all()
 
@@ -100,4 +102,4 @@ def test_missing_windows_are_marked() -> None:
 def test_wrong_shapes_are_refused() -> None:
     for mel, width, stride in ((np.zeros(5), 1, 1), (np.zeros((3, 5)), 0, 1), (np.zeros((3, 5)), 1, 0)):
         with pytest.raises(ValueError, match="features"):
-            windows_of(mel, width, stride)
+            extract_windows(mel, width, stride)

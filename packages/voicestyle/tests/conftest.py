@@ -12,29 +12,34 @@ from numpy.typing import NDArray
 from PIL import Image
 from voiceface.audio.loading import write_wav
 from voiceface.testing import runs
-from voiceface.testing.commands import Call, caller
+from voiceface.testing.commands import CommandRunner, command_runner
 from voicestyle.__main__ import COMMANDS
 from voicestyle.stylegan2.generator import Generator, GeneratorConfig
 
-FEW = ("inversion.steps=2", "guidance.steps=2", "inversion.mean_samples=64", "lookup.pictures=3")
+FEW_STEPS = (
+    "inversion.num_steps=2",
+    "guidance.num_steps=2",
+    "inversion.latent_mean_samples=64",
+    "retrieval.max_images=3",
+)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def one_thread() -> None:
     """Bit-identity needs the same number of threads everywhere."""
-    runs.one_thread()
+    runs.use_one_thread()
 
 
 @pytest.fixture(scope="session")
 def few() -> tuple[str, ...]:
     """Settings that make a way a matter of a second."""
-    return FEW
+    return FEW_STEPS
 
 
 @pytest.fixture(scope="session")
-def call() -> Call:
+def call() -> CommandRunner:
     """One `voicestyle` command in this process; gives its exit code."""
-    return caller("voicestyle", COMMANDS)
+    return command_runner("voicestyle", COMMANDS)
 
 
 @pytest.fixture(scope="session")
@@ -59,17 +64,17 @@ def embedder() -> Embedder:
     return Embedder(network.eval().requires_grad_(False), config)
 
 
-def painted(number: int, side: int = 24) -> NDArray[np.uint8]:
+def random_image(number: int, side: int = 24) -> NDArray[np.uint8]:
     """A picture (side, side, 3) unlike those of other numbers."""
     rng = np.random.default_rng(number)
     small = rng.integers(0, 256, (4, 4, 3), np.uint8)
     return np.asarray(Image.fromarray(small).resize((side, side), Image.Resampling.BICUBIC))
 
 
-def paint(path: Path, number: int, mode: str = "RGB") -> Path:
+def write_image(path: Path, number: int, mode: str = "RGB") -> Path:
     """Write a picture."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(painted(number)).convert(mode).save(path)
+    Image.fromarray(random_image(number)).convert(mode).save(path)
     return path
 
 
@@ -78,11 +83,11 @@ def faces(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of nine pictures of three people."""
     root = tmp_path_factory.mktemp("faces")
     for number in range(9):
-        paint(root / f"person{number % 3}" / f"{number}.png", number)
+        write_image(root / f"person{number % 3}" / f"{number}.png", number)
     return root
 
 
-def speech(seed: int, seconds: float = 2.0) -> NDArray[np.int16]:
+def synthetic_speech(seed: int, seconds: float = 2.0) -> NDArray[np.int16]:
     """Harmonics that waver, different for each seed."""
     rng = np.random.default_rng(seed)
     time = np.arange(int(16_000 * seconds)) / 16_000
@@ -97,5 +102,5 @@ def voices(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder of two recordings."""
     root = tmp_path_factory.mktemp("voices")
     for number in range(2):
-        write_wav(root / f"v{number}.wav", speech(number))
+        write_wav(root / f"v{number}.wav", synthetic_speech(number))
     return root

@@ -4,10 +4,10 @@ from typing import get_args
 
 import pytest
 import torch
-from voicestyle.aggregation import aggregate
-from voicestyle.config import Aggregate
+from voicestyle.aggregation import aggregate_latents
+from voicestyle.config import AggregationMethod
 
-WAYS = get_args(Aggregate)
+WAYS = get_args(AggregationMethod)
 
 
 @pytest.fixture(params=[(5, 4), (5, 3, 4)])
@@ -21,44 +21,44 @@ FITS = torch.tensor([0.1, 0.5, 0.2, 0.4, 0.3])
 @pytest.mark.parametrize("by", WAYS)
 def test_the_order_does_not_matter(codes, by):
     order = torch.tensor([3, 0, 4, 2, 1])
-    found, turned = aggregate(codes, by, FITS), aggregate(codes[order], by, FITS[order])
+    found, turned = aggregate_latents(codes, by, FITS), aggregate_latents(codes[order], by, FITS[order])
     assert found.shape == (1, *codes.shape[1:])
     torch.testing.assert_close(found, turned)
 
 
 @pytest.mark.parametrize("by", WAYS)
 def test_of_one_code_it_is_that_code(codes, by):
-    torch.testing.assert_close(aggregate(codes[:1], by, FITS[:1]), codes[:1])
+    torch.testing.assert_close(aggregate_latents(codes[:1], by, FITS[:1]), codes[:1])
 
 
 @pytest.mark.parametrize("by", WAYS)
 def test_equal_codes_give_themselves(codes, by):
-    torch.testing.assert_close(aggregate(codes[:1].expand_as(codes), by, FITS), codes[:1])
+    torch.testing.assert_close(aggregate_latents(codes[:1].expand_as(codes), by, FITS), codes[:1])
 
 
 def test_each_way_by_hand():
     codes = torch.tensor([[0.0, 0], [1, 0], [2, 9]])
-    assert aggregate(codes).tolist() == [[1, 3]]
-    assert aggregate(codes, "median").tolist() == [[1, 0]]
-    assert aggregate(codes, "medoid").tolist() == [[1, 0]]
+    assert aggregate_latents(codes).tolist() == [[1, 3]]
+    assert aggregate_latents(codes, "median").tolist() == [[1, 0]]
+    assert aggregate_latents(codes, "medoid").tolist() == [[1, 0]]
     fits = torch.tensor([0.2, 0.1, 0.3])
-    assert aggregate(codes, "nearest", fits).tolist() == [[2, 9]]
+    assert aggregate_latents(codes, "nearest", fits).tolist() == [[2, 9]]
     e = torch.tensor(1.0).exp()
     shares = torch.stack([e, torch.ones(()), e * e]) / (e + 1 + e * e)
-    torch.testing.assert_close(aggregate(codes, "similarity", fits)[0], shares @ codes)
+    torch.testing.assert_close(aggregate_latents(codes, "similarity", fits)[0], shares @ codes)
 
 
 def test_the_medoid_is_one_of_the_codes(codes):
-    found = aggregate(codes, "medoid")
+    found = aggregate_latents(codes, "medoid")
     assert any(torch.equal(found[0], each) for each in codes)
 
 
 def test_what_does_not_fit_is_named(codes):
     with pytest.raises(ValueError, match=r"mean, median, medoid, similarity, nearest, found 'sum'"):
-        aggregate(codes, "sum")
+        aggregate_latents(codes, "sum")
     with pytest.raises(ValueError, match=r"no code to aggregate"):
-        aggregate(codes[:0])
+        aggregate_latents(codes[:0])
     with pytest.raises(ValueError, match=r"similarity needs a weight for each of 5 codes, found None"):
-        aggregate(codes, "similarity")
+        aggregate_latents(codes, "similarity")
     with pytest.raises(ValueError, match=r"nearest needs a weight for each of 5 codes, found \(3,\)"):
-        aggregate(codes, "nearest", FITS[:3])
+        aggregate_latents(codes, "nearest", FITS[:3])

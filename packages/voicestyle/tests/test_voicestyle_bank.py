@@ -10,20 +10,20 @@ from cmpc2.nearest import open_memory
 from cmpc2.published import PrototypeMemory
 from PIL import Image
 from voicestyle.bank import (
-    Bank,
-    BankError,
-    find_pictures,
-    folders_of,
-    given_bank,
-    invented_bank,
-    own_bank,
-    single_pictures,
+    FaceBank,
+    FaceBankError,
+    build_bank,
+    build_bank_from_prototypes,
+    build_synthetic_bank,
+    find_videos,
+    locate_bank_folders,
+    videos_from_images,
 )
 from voicestyle.config import VoiceStyleConfig
-from voicestyle.steps import nearest_prototypes, videos_of
+from voicestyle.steps import find_nearest_prototypes, select_videos
 
 
-def paint(path, number, mode="RGB"):
+def write_image(path, number, mode="RGB"):
     path.parent.mkdir(parents=True, exist_ok=True)
     small = np.random.default_rng(number).integers(0, 256, (4, 4, 3), np.uint8)
     Image.fromarray(small).resize((24, 24), Image.Resampling.BICUBIC).convert(mode).save(path)
@@ -36,10 +36,10 @@ def plan(**lookup):
 
 def test_a_folder_of_people_and_a_plain_folder(tmp_path):
     for number, name in enumerate(("anna/1.png", "anna/2.jpg", "bert/sub/1.png", "carl.png")):
-        paint(tmp_path / name, number)
+        write_image(tmp_path / name, number)
     (tmp_path / "anna" / "notes.txt").write_text("no picture")
-    paint(tmp_path / "anna" / "hidden.png", 9).rename(tmp_path / "anna" / "._1.png")
-    table, frames = find_pictures(tmp_path)
+    write_image(tmp_path / "anna" / "hidden.png", 9).rename(tmp_path / "anna" / "._1.png")
+    table, frames = find_videos(tmp_path)
     assert [(v.identity, v.video) for v in table] == [
         *(("anna", "1.png"), ("anna", "2.jpg"), ("bert", "sub/1.png"), ("carl", "carl.png"))
     ]
@@ -51,13 +51,13 @@ def test_a_folder_of_people_and_a_plain_folder(tmp_path):
 def test_tracks_are_videos_and_frontal_pictures_are_of_their_people(tmp_path, embedder):
     for number in range(12):
         name, video = f"p{number // 4}", f"video{number // 2 % 2}"
-        paint(tmp_path / "unzippedFaces" / name / "1.6" / video / f"{number:07}.png", number)
+        write_image(tmp_path / "unzippedFaces" / name / "1.6" / video / f"{number:07}.png", number)
     for name in ("p0", "p2", "nobody"):
-        paint(tmp_path / "VGG_ALL_FRONTAL" / name / "1.png", hash(name) % 97)
-    bank, _ = own_bank(tmp_path, embedder, clusters=3)
-    assert [v.path for v in bank.table] == [f"p{n}/1.6/video{k}" for n in range(3) for k in range(2)]
+        write_image(tmp_path / "VGG_ALL_FRONTAL" / name / "1.png", hash(name) % 97)
+    bank, _ = build_bank(tmp_path, embedder, num_clusters=3)
+    assert [v.path for v in bank.videos] == [f"p{n}/1.6/video{k}" for n in range(3) for k in range(2)]
     assert [len(each) for each in bank.frames] == [2] * 6
-    assert {name: [p.label for p in found] for name, found in bank.frontal.items()} == {
+    assert {name: [p.label for p in found] for name, found in bank.frontal_images.items()} == {
         "p0": ["p0/1.png"],
         "p2": ["p2/1.png"],
     }
@@ -66,23 +66,23 @@ def test_tracks_are_videos_and_frontal_pictures_are_of_their_people(tmp_path, em
 
 def test_a_folder_of_frontal_pictures_alone(tmp_path, embedder):
     for number in range(4):
-        paint(tmp_path / "VGG_ALL_FRONTAL" / f"p{number % 2}" / f"{number}.png", number)
-    bank, _ = own_bank(tmp_path, embedder, least=2)
-    assert [v.identity for v in bank.table] == ["p0", "p0", "p1", "p1"] and not bank.frontal
-    assert folders_of(tmp_path) == (tmp_path, tmp_path / "VGG_ALL_FRONTAL")
+        write_image(tmp_path / "VGG_ALL_FRONTAL" / f"p{number % 2}" / f"{number}.png", number)
+    bank, _ = build_bank(tmp_path, embedder, min_clusters=2)
+    assert [v.identity for v in bank.videos] == ["p0", "p0", "p1", "p1"] and not bank.frontal_images
+    assert locate_bank_folders(tmp_path) == (tmp_path, tmp_path / "VGG_ALL_FRONTAL")
     with pytest.raises(FileNotFoundError, match=r"--frontal names a folder"):
-        folders_of(tmp_path, tmp_path / "nowhere")
+        locate_bank_folders(tmp_path, tmp_path / "nowhere")
 
 
 @pytest.mark.parametrize(("mode", "suffix"), [("L", "png"), ("L", "jpg"), ("CMYK", "jpg"), ("P", "png")])
 def test_grey_and_cmyk_pictures_are_read(tmp_path, embedder, mode, suffix):
     for number in range(3):
-        paint(tmp_path / f"{number}.png", number)
-    odd = paint(tmp_path / f"odd.{suffix}", 7, mode)
+        write_image(tmp_path / f"{number}.png", number)
+    odd = write_image(tmp_path / f"odd.{suffix}", 7, mode)
     assert Image.open(odd).mode == mode
-    bank, _ = own_bank(tmp_path, embedder)
+    bank, _ = build_bank(tmp_path, embedder)
     picture = bank.frames[3][0].read()
-    assert len(bank) == 4 and not bank.left_out
+    assert len(bank) == 4 and not bank.skipped
     assert picture.shape == (24, 24, 3) and picture.dtype == np.uint8
     if mode == "L":
         assert (picture == picture[..., :1]).all()
@@ -90,45 +90,47 @@ def test_grey_and_cmyk_pictures_are_read(tmp_path, embedder, mode, suffix):
 
 def test_pictures_that_cannot_be_read_cost_themselves_alone(tmp_path, embedder):
     for number in range(4):
-        paint(tmp_path / "p" / f"{number}.png", number)
-    clean, _ = own_bank(tmp_path, embedder)
+        write_image(tmp_path / "p" / f"{number}.png", number)
+    clean, _ = build_bank(tmp_path, embedder)
     (tmp_path / "p" / "bad.png").write_bytes(b"no picture")
     (tmp_path / "p" / "torn.png").write_bytes((tmp_path / "p" / "1.png").read_bytes()[:20])
-    bank, found = own_bank(tmp_path, embedder)
-    assert len(bank.left_out) == 2 and all(word in str(bank.left_out) for word in ("bad.png", "torn.png"))
-    assert [v.video for v in bank.table] == [v.video for v in clean.table]
+    bank, found = build_bank(tmp_path, embedder)
+    assert len(bank.skipped) == 2 and all(word in str(bank.skipped) for word in ("bad.png", "torn.png"))
+    assert [v.video for v in bank.videos] == [v.video for v in clean.videos]
     assert torch.equal(bank.memory.centroids[0], clean.memory.centroids[0])
-    again, _ = own_bank(tmp_path, embedder, known=found)
-    assert again.left_out == bank.left_out and again.digest == bank.digest
+    again, _ = build_bank(tmp_path, embedder, cached=found)
+    assert again.skipped == bank.skipped and again.digest == bank.digest
     for path in (tmp_path / "p").glob("[0-9].png"):
         path.unlink()
     with pytest.raises(
-        BankError, match=r"none of the pictures in .* can be read \(2\), the first: .*bad.png"
+        FaceBankError, match=r"none of the pictures in .* can be read \(2\), the first: .*bad.png"
     ):
-        own_bank(tmp_path, embedder)
+        build_bank(tmp_path, embedder)
 
 
 def test_empty_and_absent_folders_are_named(tmp_path, embedder):
     with pytest.raises(FileNotFoundError, match=r"the bank is empty"):
-        own_bank(tmp_path, embedder)
+        build_bank(tmp_path, embedder)
     with pytest.raises(FileNotFoundError, match=r"--bank names a folder"):
-        own_bank(tmp_path / "nowhere", embedder)
+        build_bank(tmp_path / "nowhere", embedder)
     with pytest.raises(FileNotFoundError, match=r"the bank is empty"):
-        own_bank([], embedder)
+        build_bank([], embedder)
 
 
 def test_numbers_that_do_not_fit_are_named(faces, embedder):
-    with pytest.raises(BankError, match=r"3 nearest of 10 prototypes of 9 videos.*lookup.prototypes"):
-        own_bank(faces, embedder, clusters=10)
-    with pytest.raises(BankError, match=r"12 nearest of 9 prototypes of 9 videos"):
-        own_bank(faces, embedder, least=12)
-    bank, _ = own_bank(faces, embedder, clusters=4)
+    with pytest.raises(
+        FaceBankError, match=r"3 nearest of 10 prototypes of 9 videos.*retrieval.num_prototypes"
+    ):
+        build_bank(faces, embedder, num_clusters=10)
+    with pytest.raises(FaceBankError, match=r"12 nearest of 9 prototypes of 9 videos"):
+        build_bank(faces, embedder, min_clusters=12)
+    bank, _ = build_bank(faces, embedder, num_clusters=4)
     voice = torch.rand(8)
-    assert len(nearest_prototypes(voice, bank, plan(prototypes=4))) == 4
-    with pytest.raises(BankError, match=r"lookup.prototypes: K = 5 of 4 prototypes"):
-        nearest_prototypes(voice, bank, plan(prototypes=5))
+    assert len(find_nearest_prototypes(voice, bank, plan(prototypes=4))) == 4
+    with pytest.raises(FaceBankError, match=r"retrieval.num_prototypes: K = 5 of 4 prototypes"):
+        find_nearest_prototypes(voice, bank, plan(prototypes=5))
     with pytest.raises(ValueError, match=r"clusterings of 4 clusters, not of 7"):
-        nearest_prototypes(voice, bank, plan(clusters=7))
+        find_nearest_prototypes(voice, bank, plan(clusters=7))
 
 
 def test_embeddings_are_kept_until_something_changes(tmp_path, embedder):
@@ -140,37 +142,37 @@ def test_embeddings_are_kept_until_something_changes(tmp_path, embedder):
             return embedder.embed_faces(pictures)
 
     for number in range(4):
-        paint(tmp_path / f"{number}.png", number)
-    bank, found = own_bank(tmp_path, Counts())
+        write_image(tmp_path / f"{number}.png", number)
+    bank, found = build_bank(tmp_path, Counts())
     assert Counts.calls == 4
-    again, same = own_bank(tmp_path, Counts(), known=found)
+    again, same = build_bank(tmp_path, Counts(), cached=found)
     assert Counts.calls == 4 and again.digest == bank.digest and same["key"] == found["key"]
     Counts.fingerprint = "of another network"
-    own_bank(tmp_path, Counts(), known=found)
+    build_bank(tmp_path, Counts(), cached=found)
     assert Counts.calls == 8
     Counts.fingerprint = embedder.fingerprint
     data = (tmp_path / "2.png").read_bytes()
     os.utime(tmp_path / "2.png", ns=(1, 1))
     (tmp_path / "2.png").write_bytes((tmp_path / "1.png").read_bytes().ljust(len(data), b"\0"))
-    changed, _ = own_bank(tmp_path, Counts(), known=found)
+    changed, _ = build_bank(tmp_path, Counts(), cached=found)
     assert Counts.calls == 12 and changed.digest != bank.digest
 
 
 def test_the_digest_is_of_everything(tmp_path, embedder):
     for number in range(4):
-        paint(tmp_path / "bank" / f"p{number}" / "1.png", number)
-    paint(tmp_path / "front" / "p1" / "a.png", 8)
+        write_image(tmp_path / "bank" / f"p{number}" / "1.png", number)
+    write_image(tmp_path / "front" / "p1" / "a.png", 8)
 
     def digest(frontal="front"):
-        return own_bank(tmp_path / "bank", embedder, frontal=tmp_path / frontal)[0].digest
+        return build_bank(tmp_path / "bank", embedder, frontal=tmp_path / frontal)[0].digest
 
     digests = [digest(), digest()]
     assert digests[0] == digests[1]
-    paint(tmp_path / "front" / "p1" / "b.png", 9)
+    write_image(tmp_path / "front" / "p1" / "b.png", 9)
     digests.append(digest())
-    paint(tmp_path / "bank" / "p4" / "1.png", 10)
+    write_image(tmp_path / "bank" / "p4" / "1.png", 10)
     digests.append(digest())
-    paint(tmp_path / "bank" / "p4" / "1.png", 11)
+    write_image(tmp_path / "bank" / "p4" / "1.png", 11)
     digests.append(digest())
     assert len(set(digests)) == 4
 
@@ -187,59 +189,59 @@ def rows(*names):
 
 def test_a_given_bank_may_lack_videos(tmp_path):
     table = rows("anna", "bert", "carl")
-    paint(tmp_path / "anna" / "1.6" / "video0" / "1.png", 1)
-    paint(tmp_path / "anna" / "1.6" / "video0" / "x.png", 2).rename(
+    write_image(tmp_path / "anna" / "1.6" / "video0" / "1.png", 1)
+    write_image(tmp_path / "anna" / "1.6" / "video0" / "x.png", 2).rename(
         tmp_path / "anna" / "1.6" / "video0" / "._1.png"
     )
-    bank = given_bank(tmp_path, memory_of([0, 1, 1]), table)
+    bank = build_bank_from_prototypes(tmp_path, memory_of([0, 1, 1]), table)
     assert [[p.label for p in each] for each in bank.frames] == [["anna/1.6/video0/1.png"], [], []]
-    with pytest.raises(BankError, match=r"none of the 1 videos .*carl/1.6/video2"):
-        given_bank(tmp_path, memory_of([0]), table[2:])
-    with pytest.raises(BankError, match=r"3, 3 and 2 videos"):
-        given_bank(tmp_path, memory_of([0, 1]), table)
+    with pytest.raises(FaceBankError, match=r"none of the 1 videos .*carl/1.6/video2"):
+        build_bank_from_prototypes(tmp_path, memory_of([0]), table[2:])
+    with pytest.raises(FaceBankError, match=r"3, 3 and 2 videos"):
+        build_bank_from_prototypes(tmp_path, memory_of([0, 1]), table)
     with pytest.raises(FileNotFoundError, match=r"no folder at"):
-        given_bank(tmp_path / "nowhere", memory_of([0, 1, 1]), table)
-    paint(tmp_path / "VGG_ALL_FRONTAL" / "carl" / "1.png", 3)
-    assert list(given_bank(tmp_path, memory_of([0, 1, 1]), table).frontal) == ["carl"]
+        build_bank_from_prototypes(tmp_path / "nowhere", memory_of([0, 1, 1]), table)
+    write_image(tmp_path / "VGG_ALL_FRONTAL" / "carl" / "1.png", 3)
+    assert list(build_bank_from_prototypes(tmp_path, memory_of([0, 1, 1]), table).frontal_images) == ["carl"]
 
 
 def test_invented_people_are_drawn():
     memory, table = open_memory(None, None, None)
-    bank = invented_bank(memory, table)
-    assert bank.notice and len(bank) == len(table)
+    bank = build_synthetic_bank(memory, table)
+    assert bank.disclaimer and len(bank) == len(table)
     picture = bank.frames[0][0]
     first = picture.read()
     assert first.shape == (128, 128, 3) and (first == picture.read()).all()
     assert picture.label.startswith(table[0].path)
     assert len({p.label for each in bank.frames for p in each}) == sum(map(len, bank.frames))
-    with pytest.raises(BankError, match=r"'anna' .* is no invented person"):
-        invented_bank(memory_of([0]), rows("anna"))
+    with pytest.raises(FaceBankError, match=r"'anna' .* is no invented person"):
+        build_synthetic_bank(memory_of([0]), rows("anna"))
     with pytest.raises(ValueError, match=r"no population preset 'nothing'"):
-        invented_bank(memory, table, preset="nothing")
+        build_synthetic_bank(memory, table, preset="nothing")
 
 
 def test_files_of_one_name_are_kept_apart(tmp_path):
-    files = [paint(tmp_path / word / "x" / "1.png", n) for n, word in enumerate("ab")]
-    assert len({each[0].label for each in single_pictures(files)[1]}) == 2
-    files[1] = paint(tmp_path / "b" / "x" / "2.png", 3)
-    assert [each[0].label for each in single_pictures(files)[1]] == ["x/1.png", "x/2.png"]
+    files = [write_image(tmp_path / word / "x" / "1.png", n) for n, word in enumerate("ab")]
+    assert len({each[0].label for each in videos_from_images(files)[1]}) == 2
+    files[1] = write_image(tmp_path / "b" / "x" / "2.png", 3)
+    assert [each[0].label for each in videos_from_images(files)[1]] == ["x/1.png", "x/2.png"]
 
 
 @pytest.fixture
 def ordered():
     """Six videos of three prototypes; the voice is nearest to 2, then 0, then 1."""
     memory = memory_of([0, 1, 2, 2, 0, 2])
-    bank = Bank(memory, rows(*"abcdef"), [[]] * 6)
+    bank = FaceBank(memory, rows(*"abcdef"), [[]] * 6)
     return bank, torch.tensor([0.5, 0.1, 0.8, 0, 0, 0, 0, 0])
 
 
 def test_prototypes_come_nearest_first(ordered):
     bank, voice = ordered
-    near = nearest_prototypes(voice, bank, plan(prototypes=3))
+    near = find_nearest_prototypes(voice, bank, plan(prototypes=3))
     unit = voice / voice.norm()
     assert [each.cluster for each in near] == [2, 0, 1]
     assert [each.distance for each in near] == pytest.approx([2 - 2 * float(unit[k]) for k in (2, 0, 1)])
-    longer = nearest_prototypes(5 * voice[None], bank, plan(prototypes=2))
+    longer = find_nearest_prototypes(5 * voice[None], bank, plan(prototypes=2))
     assert [each.cluster for each in longer] == [2, 0]
     assert longer[0].distance == pytest.approx(near[0].distance, abs=1e-5)
 
@@ -251,15 +253,17 @@ def test_prototypes_come_nearest_first(ordered):
 def test_orders_of_videos(ordered, order, wanted):
     bank, voice = ordered
     config = plan(prototypes=3, order=order)
-    near = nearest_prototypes(voice, bank, config)
-    assert videos_of(near, bank, config) == wanted
+    near = find_nearest_prototypes(voice, bank, config)
+    assert select_videos(near, bank, config) == wanted
     left = [row for row in wanted if row not in (2, 4)]
-    found = videos_of(near, bank, config, exclude=("c", "id4"))
+    found = select_videos(near, bank, config, exclude=("c", "id4"))
     assert sorted(found) == sorted(left) and (order == "spread" or found == left)
 
 
 def test_videos_of_nobody_are_an_error(ordered):
     bank, voice = ordered
-    near = nearest_prototypes(voice, bank, plan(prototypes=1))
-    with pytest.raises(BankError, match=r"no video in bank once 3 names are left out.*lookup.prototypes"):
-        videos_of(near, bank, plan(prototypes=1), exclude=("c", "d", "f"))
+    near = find_nearest_prototypes(voice, bank, plan(prototypes=1))
+    with pytest.raises(
+        FaceBankError, match=r"no video in bank once 3 names are left out.*retrieval.num_prototypes"
+    ):
+        select_videos(near, bank, plan(prototypes=1), exclude=("c", "d", "f"))

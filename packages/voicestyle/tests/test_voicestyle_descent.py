@@ -8,35 +8,35 @@ from voiceface.checkpoints.native import load_state, save_state
 from voicestyle.config import InversionConfig
 from voicestyle.descent import (
     LatentStatistics,
-    RowDraws,
-    averaged,
-    latent_statistics,
-    noise_factor,
-    noise_regulariser,
-    normal_z,
-    ramp,
-    standardise,
+    PerSampleNoise,
+    compute_latent_statistics,
+    downsample_to_side,
+    latent_noise_strength,
+    lr_ramp,
+    noise_regularisation_loss,
+    normalise_noise_maps,
+    sample_z,
 )
-from voicestyle.inversion import invert, target_picture
+from voicestyle.inversion import invert, prepare_target
 
 
-class Pixels:
+class PixelDistance:
     """Pictures are as different as their pixels."""
 
-    def maps(self, pictures):
+    def extract_features(self, pictures):
         return [pictures]
 
-    def of_maps(self, ours, theirs):
+    def distance_from_features(self, ours, theirs):
         return (ours[0] - theirs[0]).square().mean((1, 2, 3))
 
 
-def plan(**words):
+def inversion_config(**words):
     return InversionConfig(**{"steps": 12, "identity": 0, "keep_every": 5, "perceptual": 10, **words})
 
 
 @pytest.fixture(scope="module")
 def statistics(generator):
-    return latent_statistics(generator, normal_z(generator, 64, 0))
+    return compute_latent_statistics(generator, sample_z(generator, 64, 0))
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +47,8 @@ def targets(generator):
 
 
 def go(targets, generator, statistics, config, seeds=(1, 2, 3), **further):
-    draws = RowDraws(seeds)
-    return invert(targets, generator, statistics, config, draws, Pixels(), **further)
+    draws = PerSampleNoise(seeds)
+    return invert(targets, generator, statistics, config, draws, PixelDistance(), **further)
 
 
 def same(one, other):
@@ -61,21 +61,23 @@ def same(one, other):
 
 
 def test_a_picture_does_not_feel_the_others_of_its_batch(generator, statistics, targets):
-    together = go(targets, generator, statistics, plan())
+    together = go(targets, generator, statistics, inversion_config())
     for row in range(3):
-        alone = go(targets[row : row + 1], generator, statistics, plan(), seeds=(row + 1,))
-        torch.testing.assert_close(together.codes[row], alone.codes[0], rtol=1e-4, atol=1e-4)
-    turned = go(targets.flip(0), generator, statistics, plan(), seeds=(3, 2, 1))
-    torch.testing.assert_close(turned.codes.flip(0), together.codes, rtol=1e-4, atol=1e-4)
+        alone = go(targets[row : row + 1], generator, statistics, inversion_config(), seeds=(row + 1,))
+        torch.testing.assert_close(together.latents[row], alone.latents[0], rtol=1e-4, atol=1e-4)
+    turned = go(targets.flip(0), generator, statistics, inversion_config(), seeds=(3, 2, 1))
+    torch.testing.assert_close(turned.latents.flip(0), together.latents, rtol=1e-4, atol=1e-4)
 
 
 def test_coupled_pictures_feel_each_other(generator, statistics, targets):
-    config = plan(batching="coupled")
+    config = inversion_config(batching="coupled")
     together = go(targets, generator, statistics, config)
     alone = go(targets[:1], generator, statistics, config, seeds=(1,))
-    assert (together.codes[0] - alone.codes[0]).abs().max() > 1e-2
-    one = go(targets[:1], generator, statistics, plan(), seeds=(1,))
-    torch.testing.assert_close(alone.codes, one.codes, rtol=1e-5, atol=1e-5)  # of one there is no difference
+    assert (together.latents[0] - alone.latents[0]).abs().max() > 1e-2
+    one = go(targets[:1], generator, statistics, inversion_config(), seeds=(1,))
+    torch.testing.assert_close(
+        alone.latents, one.latents, rtol=1e-5, atol=1e-5
+    )  # of one there is no difference
 
 
 @pytest.mark.parametrize("space", ["w", "w_plus"])
@@ -84,10 +86,10 @@ def test_coupled_pictures_feel_each_other(generator, statistics, targets):
 def test_stopped_and_resumed_is_as_if_nothing_had_happened(
     generator, statistics, targets, tmp_path, space, patience, batching
 ):
-    config = plan(space=space, patience=patience, least_gain=0.05, batching=batching)
+    config = inversion_config(space=space, patience=patience, least_gain=0.05, batching=batching)
     whole = go(targets, generator, statistics, config)
     if patience and batching == "independent":
-        assert len(set(whole.steps.tolist())) > 1  # some rest and others go on
+        assert len(set(whole.num_steps.tolist())) > 1  # some rest and others go on
     for stop in (1, 5, 6, 9):
         file = tmp_path / f"{stop}.safetensors"
 
@@ -100,14 +102,14 @@ def test_stopped_and_resumed_is_as_if_nothing_had_happened(
 
 def test_a_resting_row_stays_where_it_is(generator, statistics, targets):
     seen = []
-    config = plan(patience=2, least_gain=0.05, steps=16)
+    config = inversion_config(patience=2, least_gain=0.05, steps=16)
 
     def look(descent):
         seen.append((list(descent.rows), descent.codes.clone(), [m.clone() for m in descent.noise]))
 
     path = go(targets, generator, statistics, config, after=look)
-    row = int(path.steps.argmin())
-    rested = int(path.steps[row])
+    row = int(path.num_steps.argmin())
+    rested = int(path.num_steps[row])
     assert rested < 16 and row in seen[rested - 2][0] and row not in seen[rested - 1][0]
     for _, codes, maps in seen[rested - 1 :]:
         assert torch.equal(codes[row], seen[rested - 1][1][row])
@@ -116,76 +118,82 @@ def test_a_resting_row_stays_where_it_is(generator, statistics, targets):
     assert not path.history["perceptual"][:rested, row].isnan().any()
     # until then it went as it would have gone without the others' company
     alone = go(targets[row : row + 1], generator, statistics, config, seeds=(row + 1,))
-    torch.testing.assert_close(alone.codes[0], path.codes[row], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(alone.latents[0], path.latents[row], rtol=1e-4, atol=1e-4)
 
 
 def test_ramp_by_hand():
-    assert ramp(0) == 0 and ramp(0.025) == pytest.approx(0.5) and ramp(0.05) == 1 and ramp(0.5) == 1
-    assert ramp(0.75) == pytest.approx(1) and ramp(1) == pytest.approx(0)
-    assert ramp(0.875) == pytest.approx(0.5)
-    assert ramp(0.9) == pytest.approx(0.5 - 0.5 * math.cos(math.pi * 0.4))
-    assert ramp(0.1, up=0.4) == pytest.approx(0.25) and ramp(0.75, down=0.5) == pytest.approx(0.5)
+    assert (
+        lr_ramp(0) == 0 and lr_ramp(0.025) == pytest.approx(0.5) and lr_ramp(0.05) == 1 and lr_ramp(0.5) == 1
+    )
+    assert lr_ramp(0.75) == pytest.approx(1) and lr_ramp(1) == pytest.approx(0)
+    assert lr_ramp(0.875) == pytest.approx(0.5)
+    assert lr_ramp(0.9) == pytest.approx(0.5 - 0.5 * math.cos(math.pi * 0.4))
+    assert lr_ramp(0.1, ramp_up=0.4) == pytest.approx(0.25) and lr_ramp(0.75, ramp_down=0.5) == pytest.approx(
+        0.5
+    )
 
 
 def test_noise_factor_by_hand():
-    assert noise_factor(0) == 0.05 and noise_factor(0.375) == pytest.approx(0.0125)
-    assert noise_factor(0.75) == 0 and noise_factor(0.9) == 0
-    assert noise_factor(0.25, noise=2, noise_ramp=0.5) == pytest.approx(0.5)
+    assert latent_noise_strength(0) == 0.05 and latent_noise_strength(0.375) == pytest.approx(0.0125)
+    assert latent_noise_strength(0.75) == 0 and latent_noise_strength(0.9) == 0
+    assert latent_noise_strength(0.25, initial=2, ramp_length=0.5) == pytest.approx(0.5)
 
 
 def test_strength_and_rate_follow_the_schedule(generator, statistics, targets):
-    path = go(targets, generator, statistics, plan(steps=8))
-    wanted = [statistics.deviation * noise_factor(i / 8) for i in range(8)]
+    path = go(targets, generator, statistics, inversion_config(steps=8))
+    wanted = [statistics.deviation * latent_noise_strength(i / 8) for i in range(8)]
     torch.testing.assert_close(path.history["strength"][:, 0], torch.tensor(wanted))
-    first = go(targets, generator, statistics, plan(steps=8), stop_at=1)
-    assert torch.equal(first.codes, statistics.mean.expand(3, -1))  # the rate of the first step is 0
-    assert path.kept_steps == [5, 8] and torch.equal(path.kept[-1], path.codes)
+    first = go(targets, generator, statistics, inversion_config(steps=8), stop_at=1)
+    assert torch.equal(first.latents, statistics.mean.expand(3, -1))  # the rate of the first step is 0
+    assert path.snapshot_steps == [5, 8] and torch.equal(path.snapshots[-1], path.latents)
 
 
 def test_noise_regulariser_of_a_constant_map():
     # c at every scale: (c^2)^2 in x and in y; 16 pixels count at 16 and 8, 8 and 4 pixels once
     for side, scales in ((4, 1), (8, 1), (16, 2), (32, 3)):
-        found = noise_regulariser([torch.full((2, 1, side, side), 1.5)])
+        found = noise_regularisation_loss([torch.full((2, 1, side, side), 1.5)])
         torch.testing.assert_close(found, torch.full((2,), scales * 2 * 1.5**4))
     stripes = torch.tensor([1.0, -1.0]).repeat(4).expand(1, 1, 8, 8)
-    assert noise_regulariser([stripes]).item() == pytest.approx(2.0)  # -1 in x, 1 in y
-    both = noise_regulariser([stripes, torch.full((1, 1, 4, 4), 2.0)])
+    assert noise_regularisation_loss([stripes]).item() == pytest.approx(2.0)  # -1 in x, 1 in y
+    both = noise_regularisation_loss([stripes, torch.full((1, 1, 4, 4), 2.0)])
     assert both.item() == pytest.approx(2 + 32)
 
 
 def test_noise_regulariser_of_white_noise_is_nearly_nothing():
     maps = [torch.randn(2, 1, 64, 64, generator=torch.Generator().manual_seed(0))]
-    assert noise_regulariser(maps).max() < 0.02
+    assert noise_regularisation_loss(maps).max() < 0.02
     smooth = [torch.nn.functional.avg_pool2d(maps[0], 5, 1, 2) * 5]
-    assert noise_regulariser(smooth).min() > 0.5
+    assert noise_regularisation_loss(smooth).min() > 0.5
 
 
 def test_noise_regulariser_of_one_is_the_coupled_one():
     maps = [torch.randn(1, 1, side, side) for side in (4, 8, 16)]
-    torch.testing.assert_close(noise_regulariser(maps)[0], noise_regulariser(maps, coupled=True))
+    torch.testing.assert_close(
+        noise_regularisation_loss(maps)[0], noise_regularisation_loss(maps, coupled=True)
+    )
     two = [torch.cat([each, torch.randn_like(each)]) for each in maps]
-    assert noise_regulariser(two, coupled=True).ndim == 0
-    assert (noise_regulariser(two).mean() - noise_regulariser(two, coupled=True)).abs() > 1e-6
+    assert noise_regularisation_loss(two, coupled=True).ndim == 0
+    assert (noise_regularisation_loss(two).mean() - noise_regularisation_loss(two, coupled=True)).abs() > 1e-6
 
 
 def test_standardise():
     maps = [torch.randn(3, 1, 8, 8) * torch.tensor([1.0, 3, 9]).view(3, 1, 1, 1) + 2]
     whole = [maps[0].clone()]
-    standardise(maps)
+    normalise_noise_maps(maps)
     torch.testing.assert_close(maps[0].mean((1, 2, 3)), torch.zeros(3), atol=1e-5, rtol=0)
     torch.testing.assert_close(maps[0].flatten(1).std(1), torch.ones(3))
-    standardise(whole, coupled=True)
+    normalise_noise_maps(whole, coupled=True)
     assert whole[0].std().item() == pytest.approx(1, abs=1e-5)
     assert whole[0][2].std() > 3 * whole[0][0].std()
 
 
 def test_steps_lower_the_loss(generator, statistics, targets):
-    path = go(targets, generator, statistics, plan(steps=60))
+    path = go(targets, generator, statistics, inversion_config(steps=60))
     first, last = path.history["perceptual"][0], path.history["perceptual"][-1]
     assert (last < 0.7 * first).all()
-    plus = go(targets, generator, statistics, plan(steps=60, space="w_plus"))
-    assert plus.codes.shape == (3, generator.config.codes, 8)
-    assert plus.codes.std(1).max() > 1e-3  # the layers go apart
+    plus = go(targets, generator, statistics, inversion_config(steps=60, space="w_plus"))
+    assert plus.latents.shape == (3, generator.config.codes, 8)
+    assert plus.latents.std(1).max() > 1e-3  # the layers go apart
 
 
 def test_statistics_by_hand(generator):
@@ -194,16 +202,16 @@ def test_statistics_by_hand(generator):
             return z
 
     z = torch.tensor([[0.0, 0], [2, 0], [0, 4], [2, 4]])
-    found = latent_statistics(Plain(), z, chunk=3)
-    assert found.mean.tolist() == [[1, 2]] and found.deviation == pytest.approx(math.sqrt(1 + 4))
-    z = normal_z(generator, 50, 3)
+    found = compute_latent_statistics(Plain(), z, chunk_size=3)
+    assert found.mean.tolist() == [[1, 2]] and found.std == pytest.approx(math.sqrt(1 + 4))
+    z = sample_z(generator, 50, 3)
     w = generator.mapping(z)
-    torch.testing.assert_close(latent_statistics(generator, z, 7).mean[0], w.mean(0))
-    assert torch.equal(z, normal_z(generator, 50, 3)) and not torch.equal(z, normal_z(generator, 50, 4))
+    torch.testing.assert_close(compute_latent_statistics(generator, z, 7).mean[0], w.mean(0))
+    assert torch.equal(z, sample_z(generator, 50, 3)) and not torch.equal(z, sample_z(generator, 50, 4))
 
 
 def test_draws_of_a_row_are_its_own():
-    both, alone = RowDraws([7, 8]), RowDraws([8])
+    both, alone = PerSampleNoise([7, 8]), PerSampleNoise([8])
     first = both.normal("latent", (3,), [0, 1])
     assert torch.equal(first[1:], alone.normal("latent", (3,), [0]))
     both.normal("latent", (3,), [0])
@@ -212,18 +220,18 @@ def test_draws_of_a_row_are_its_own():
 
 def test_bad_starts_are_named(generator, statistics, targets):
     with pytest.raises(ValueError, match=r"expected pictures \(N, 3, 8, 8\), found \(3, 3, 4, 4\)"):
-        go(targets[..., :4, :4], generator, statistics, plan())
-    with pytest.raises(ValueError, match=r"inversion.identity is above 0"):
-        go(targets, generator, statistics, plan(identity=1))
+        go(targets[..., :4, :4], generator, statistics, inversion_config())
+    with pytest.raises(ValueError, match=r"inversion.identity_weight is above 0"):
+        go(targets, generator, statistics, inversion_config(identity=1))
     with pytest.raises(ValueError, match=r"expected codes .*8.*found \(3, 5\)"):
-        go(targets, generator, LatentStatistics(torch.zeros(1, 5), 1.0), plan())
+        go(targets, generator, LatentStatistics(torch.zeros(1, 5), 1.0), inversion_config())
 
 
 def test_large_pictures_are_averaged_down():
     pictures = torch.arange(2 * 3 * 512 * 512, dtype=torch.float64).view(2, 3, 512, 512)
-    small = averaged(pictures)
+    small = downsample_to_side(pictures)
     assert small.shape == (2, 3, 256, 256)
-    assert small[0, 0, 0, 0] == pictures[0, 0, :2, :2].mean() and averaged(small) is small
+    assert small[0, 0, 0, 0] == pictures[0, 0, :2, :2].mean() and downsample_to_side(small) is small
 
 
 def test_targets_are_middle_cuts():
@@ -231,6 +239,6 @@ def test_targets_are_middle_cuts():
 
     wide = np.zeros((8, 24, 3), np.uint8)
     wide[:, 8:16] = 255
-    found = target_picture(wide, 8)
+    found = prepare_target(wide, 8)
     assert found.shape == (3, 8, 8) and (found == 1).all()
-    assert target_picture(np.zeros((40, 17, 3), np.uint8), 8).unique().tolist() == [-1]
+    assert prepare_target(np.zeros((40, 17, 3), np.uint8), 8).unique().tolist() == [-1]

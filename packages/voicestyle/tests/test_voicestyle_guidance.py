@@ -4,13 +4,19 @@ import pytest
 import torch
 from voicestyle import steps
 from voicestyle.config import GuidanceConfig, VoiceStyleConfig
-from voicestyle.descent import RowDraws, latent_statistics, normal_z
-from voicestyle.guidance import FaceView, fit, guide, per_code, shifted
+from voicestyle.descent import PerSampleNoise, compute_latent_statistics, sample_z
+from voicestyle.guidance import (
+    FaceEncoder,
+    augment_view,
+    guide,
+    squared_latent_distance,
+    synthesise_and_score,
+)
 
 
 @pytest.fixture(scope="module")
 def statistics(generator):
-    return latent_statistics(generator, normal_z(generator, 64, 0))
+    return compute_latent_statistics(generator, sample_z(generator, 64, 0))
 
 
 @pytest.fixture(scope="module")
@@ -20,12 +26,12 @@ def faces():
     network = torch.nn.Sequential(
         torch.nn.Flatten(), torch.nn.Linear(3 * 8 * 8, 16), torch.nn.Tanh(), torch.nn.Linear(16, 5)
     )
-    return FaceView(network.requires_grad_(False))
+    return FaceEncoder(network.requires_grad_(False))
 
 
 @pytest.fixture(scope="module")
 def start(generator):
-    return generator.mapping(normal_z(generator, 2, 9))
+    return generator.mapping(sample_z(generator, 2, 9))
 
 
 VOICES = torch.tensor([[1.0, 2, 0, -1, 0], [0, -1, 1, 0, 2]])
@@ -33,13 +39,13 @@ VOICES = torch.tensor([[1.0, 2, 0, -1, 0], [0, -1, 1, 0, 2]])
 
 def go(begin, statistics, faces, generator, seeds=(1, 2), voices=VOICES, **words):
     config = GuidanceConfig(**{"steps": 40, "lr": 0.05, **words})
-    return guide(begin, voices, faces, generator, statistics, config, RowDraws(seeds))
+    return guide(begin, voices, faces, generator, statistics, config, PerSampleNoise(seeds))
 
 
 def test_the_fit_rises(start, statistics, faces, generator):
     path = go(start, statistics, faces, generator)
-    at_first = fit(start, path.noise, VOICES, faces, generator)[1]
-    at_last = fit(path.codes, path.noise, VOICES, faces, generator)[1]
+    at_first = synthesise_and_score(start, path.noise_maps, VOICES, faces, generator)[1]
+    at_last = synthesise_and_score(path.latents, path.noise_maps, VOICES, faces, generator)[1]
     assert (at_last > at_first + 0.05).all()
     assert (path.history["similarity"][-1] < path.history["similarity"][0]).all()
     torch.testing.assert_close(1 - path.history["similarity"][-1], at_last, atol=0.02, rtol=0)
@@ -50,12 +56,12 @@ def test_several_voices_are_each_alone(start, statistics, faces, generator):
     for row in range(2):
         at = slice(row, row + 1)
         alone = go(start[at], statistics, faces, generator, seeds=(row + 1,), voices=VOICES[at])
-        torch.testing.assert_close(both.codes[at], alone.codes, rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(both.latents[at], alone.latents, rtol=1e-3, atol=1e-4)
 
 
 def test_the_length_of_a_voice_does_not_matter(start, statistics, faces, generator):
     one, other = (go(start, statistics, faces, generator, voices=VOICES * k, steps=9) for k in (1, 8))
-    torch.testing.assert_close(one.codes, other.codes, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(one.latents, other.latents, rtol=1e-4, atol=1e-5)
 
 
 def test_saturated_pixels_give_no_gradient(faces):
@@ -70,8 +76,8 @@ def test_saturated_pixels_give_no_gradient(faces):
 def test_the_published_regulariser_moves_nothing(start, statistics, faces, generator):
     without = go(start, statistics, faces, generator)
     with_it = go(start, statistics, faces, generator, published_regularise=1e3)
-    assert torch.equal(without.codes, with_it.codes)
-    assert all(torch.equal(a, b) for a, b in zip(without.noise, with_it.noise))
+    assert torch.equal(without.latents, with_it.latents)
+    assert all(torch.equal(a, b) for a, b in zip(without.noise_maps, with_it.noise_maps))
     assert with_it.history["published"][0].min() > 0  # and yet it is counted
 
 
@@ -80,11 +86,11 @@ def test_the_other_regularisers_hold(start, statistics, faces, generator, name):
     centre = start if name == "start" else statistics.mean
     free = go(start, statistics, faces, generator)
     held = go(start, statistics, faces, generator, **{name: 50.0})
-    assert ((held.codes - centre).norm(dim=1) < 0.8 * (free.codes - centre).norm(dim=1)).all()
+    assert ((held.latents - centre).norm(dim=1) < 0.8 * (free.latents - centre).norm(dim=1)).all()
     plus = go(start, statistics, faces, generator, space="w_plus", **{name: 50.0})
-    assert plus.codes.shape == (2, generator.config.codes, 8)
+    assert plus.latents.shape == (2, generator.config.codes, 8)
     # at the first step nothing has moved: 0 from the start; from the mean in deviations of w
-    wanted = 50 * per_code(start - centre) / statistics.deviation**2
+    wanted = 50 * squared_latent_distance(start - centre) / statistics.deviation**2
     torch.testing.assert_close(held.history[name][0], wanted)
     torch.testing.assert_close(plus.history[name][0], wanted)
 
@@ -95,16 +101,18 @@ def test_restarts_give_the_best(generator, embedder, start):
         "inversion": {"mean_samples": 64},
     }
     config = VoiceStyleConfig.model_validate(base)
-    tools = steps.tools_of(embedder, generator, config)
+    tools = steps.build_models(embedder, generator, config)
     voices = torch.rand(2, 8, generator=torch.Generator().manual_seed(0))
-    best = steps.fits(steps.guide_by_voice(start, voices, tools, config, ["a", "b"]), voices, tools, config)
-    seeds = [[steps.seed_of(0, f"guidance {r}", key) for key in "ab"] for r in range(3)]
+    best = steps.compute_similarities(
+        steps.guide_by_voice(start, voices, tools, config, ["a", "b"]), voices, tools, config
+    )
+    seeds = [[steps.derive_seed(0, f"guidance {r}", key) for key in "ab"] for r in range(3)]
     single = []
     for each in seeds:
-        view = steps.face_view(tools, config)
+        view = steps.build_face_encoder(tools, config)
         plan = config.guidance
-        path = guide(start, voices, view, generator, tools.statistics, plan, RowDraws(each))
-        single.append(steps.fits(path, voices, tools, config))
+        path = guide(start, voices, view, generator, tools.latent_statistics, plan, PerSampleNoise(each))
+        single.append(steps.compute_similarities(path, voices, tools, config))
     torch.testing.assert_close(best, torch.stack(single).max(0).values, atol=1e-4, rtol=0)
     assert torch.stack(single).std(0).max() > 1e-6
 
@@ -112,15 +120,15 @@ def test_restarts_give_the_best(generator, embedder, start):
 def test_views_are_the_picture_and_its_likes(start, statistics, faces, generator):
     pictures = torch.rand(2, 3, 8, 8)
     still = torch.zeros(2, 4)
-    torch.testing.assert_close(shifted(pictures, still), pictures, atol=1e-5, rtol=0)
+    torch.testing.assert_close(augment_view(pictures, still), pictures, atol=1e-5, rtol=0)
     mirrored = torch.tensor([[1.0, 0, 0, 0], [-1, 0, 0, 0]])
-    found = shifted(pictures, mirrored)
+    found = augment_view(pictures, mirrored)
     torch.testing.assert_close(found[0], pictures[0].flip(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(found[1], pictures[1], atol=1e-5, rtol=0)
     one, several = (go(start, statistics, faces, generator, views=k, steps=5) for k in (1, 3))
-    assert not torch.equal(one.codes, several.codes)
+    assert not torch.equal(one.latents, several.latents)
     alone = go(start[1:], statistics, faces, generator, seeds=(2,), voices=VOICES[1:], views=3, steps=5)
-    torch.testing.assert_close(several.codes[1:], alone.codes, rtol=1e-3, atol=1e-4)
+    torch.testing.assert_close(several.latents[1:], alone.latents, rtol=1e-3, atol=1e-4)
 
 
 def test_pictures_are_brought_to_the_side_of_the_network():
@@ -132,10 +140,10 @@ def test_pictures_are_brought_to_the_side_of_the_network():
             return pictures.mean((2, 3))
 
     pictures = torch.rand(1, 3, 32, 32)
-    found = [FaceView(Notes(), side)(pictures) for side in (16, 48, None)]
+    found = [FaceEncoder(Notes(), side)(pictures) for side in (16, 48, None)]
     assert sides == [(16, 16), (48, 48), (32, 32)]
     assert all(float(each.norm()) == pytest.approx(1) for each in found)
-    FaceView(Notes())(torch.rand(1, 3, 512, 512))
+    FaceEncoder(Notes())(torch.rand(1, 3, 512, 512))
     assert sides[-1] == (256, 256)
 
 

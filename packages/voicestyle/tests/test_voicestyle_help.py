@@ -1,13 +1,13 @@
 """Asking a voicestyle command for its help imports nothing heavy."""
 
 import pytest
-from voiceface.testing.commands import require_light_help
+from voiceface.testing.commands import assert_light_help
 from voicestyle.__main__ import COMMANDS, main
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_of_a_command_is_light(command: str) -> None:
-    require_light_help("voicestyle", command)
+    assert_light_help("voicestyle", command)
 
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,12 +5,12 @@ import torch
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.models.iresnet import IR
 from voicestyle.identity import (
-    IdentityNetwork,
-    face_crop,
+    IRIdentityEncoder,
+    build_ir_se50,
+    crop_face,
     identity_distance,
-    ir_se50,
     load_ir_se50,
-    save_identity,
+    save_ir_se50,
 )
 
 
@@ -36,7 +36,7 @@ def drawn(*shape, seed=0):
 
 def test_the_published_network_has_its_parameters_and_keys():
     with torch.device("meta"):
-        network = ir_se50()
+        network = build_ir_se50()
     state = network.state_dict()
     assert sum(value.numel() for value in network.parameters()) == 43_797_696 and len(state) == 397
     shortcuts = {key.split(".")[1] for key in state if "shortcut_layer" in key}
@@ -50,16 +50,16 @@ def test_only_the_middle_of_a_picture_counts():
     picture = drawn(1, 3, 256, 256)
     other = drawn(1, 3, 256, 256, seed=1)
     other[:, :, 35:223, 32:220] = picture[:, :, 35:223, 32:220]
-    assert torch.equal(face_crop(picture), face_crop(other))
+    assert torch.equal(crop_face(picture), crop_face(other))
     for row, column in ((35, 100), (222, 100), (100, 32), (100, 219)):
         touched = picture.clone()
         touched[:, :, row, column] += 1
-        assert not torch.equal(face_crop(touched), face_crop(picture))
+        assert not torch.equal(crop_face(touched), crop_face(picture))
 
 
 def test_each_pixel_of_the_cut_is_the_mean_of_what_it_covers():
     picture = drawn(2, 3, 256, 256).double()
-    found = face_crop(picture)
+    found = crop_face(picture)
     assert found.shape == (2, 3, 112, 112)
     for row, column in ((0, 0), (50, 3), (111, 111)):
         top, left = (index * 188 // 112 for index in (row, column))
@@ -71,19 +71,19 @@ def test_each_pixel_of_the_cut_is_the_mean_of_what_it_covers():
 def test_larger_and_smaller_pictures_are_brought_to_256_first():
     picture = drawn(1, 3, 256, 256)
     torch.testing.assert_close(
-        face_crop(picture.repeat_interleave(2, 2).repeat_interleave(2, 3)), face_crop(picture)
+        crop_face(picture.repeat_interleave(2, 2).repeat_interleave(2, 3)), crop_face(picture)
     )
     tiny = drawn(1, 3, 64, 64)
     torch.testing.assert_close(
-        face_crop(tiny), face_crop(tiny.repeat_interleave(4, 2).repeat_interleave(4, 3))
+        crop_face(tiny), crop_face(tiny.repeat_interleave(4, 2).repeat_interleave(4, 3))
     )
 
 
 def test_features_are_those_of_the_network_and_have_length_one():
     network, pictures = small(), drawn(3, 3, 80, 80)
-    judge = IdentityNetwork(network)
+    judge = IRIdentityEncoder(network)
     found = judge.train().features(pictures)
-    raw = network(face_crop(pictures))
+    raw = network(crop_face(pictures))
     torch.testing.assert_close(found, raw / raw.norm(dim=1, keepdim=True), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(found.norm(dim=1), torch.ones(3))
     assert not judge.training and not any(value.requires_grad for value in judge.parameters())
@@ -94,7 +94,7 @@ def test_features_are_those_of_the_network_and_have_length_one():
 
 
 def test_gradients_reach_the_pictures_and_are_right():
-    judge, aim = IdentityNetwork(small()).double(), drawn(1, 3, 64, 64, seed=2).double()
+    judge, aim = IRIdentityEncoder(small()).double(), drawn(1, 3, 64, 64, seed=2).double()
     pictures = drawn(2, 3, 64, 64).double().requires_grad_()
     target = judge.features(aim).requires_grad_()
     distance = identity_distance(judge.features(pictures), target).sum()
@@ -120,7 +120,7 @@ def test_distance_is_that_of_directions():
 def test_files_of_others_and_ours_give_the_same_network(tmp_path):
     network, given = small(), drawn(2, 3, 112, 112)
     torch.save(network.state_dict(), tmp_path / "model_ir_se50.pth")
-    save_identity(tmp_path / "ours.safetensors", network)
+    save_ir_se50(tmp_path / "ours.safetensors", network)
     for name in ("model_ir_se50.pth", "ours.safetensors"):
         found = load_ir_se50(tmp_path / name)
         assert torch.equal(found(given), network(given)) and not found.training
@@ -138,6 +138,6 @@ def test_files_that_do_not_fit_are_refused(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_ir_se50(tmp_path / "absent.pth")
     with pytest.raises(ValueError, match="output layer"):
-        IdentityNetwork(IR((1, 1, 1, 1), (4, 4, 4, 4), 32, None))
+        IRIdentityEncoder(IR((1, 1, 1, 1), (4, 4, 4, 4), 32, None))
     with pytest.raises(ValueError, match=r"found \(1, 1, 256, 256\)"):
-        IdentityNetwork(small()).features(torch.zeros(1, 1, 256, 256))
+        IRIdentityEncoder(small()).features(torch.zeros(1, 1, 256, 256))

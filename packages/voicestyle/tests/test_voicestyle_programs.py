@@ -14,8 +14,8 @@ import torch
 from PIL import Image
 from voiceface.audio.loading import write_wav
 from voiceface.checkpoints.native import load_state
-from voiceface.testing.corrupt_files import require_words, torn
-from voicestyle.stylegan2.bundle import bundled_weights
+from voiceface.testing.corrupt_files import assert_mentions, write_truncated
+from voicestyle.stylegan2.bundle import bundled_checkpoint
 
 
 def contents(folder):
@@ -49,7 +49,7 @@ def whole(generate, tmp_path_factory):
     return out
 
 
-LONG = ("inversion.steps=7", "guidance.steps=5", "inversion.keep_every=3")
+LONG = ("inversion.num_steps=7", "guidance.num_steps=5", "inversion.snapshot_interval=3")
 
 
 def test_everything_is_kept(whole, faces):
@@ -84,7 +84,7 @@ def test_stopped_in_a_descent_it_goes_on_to_the_same_bytes(whole, generate, tmp_
     """Ctrl-C after the 3rd step (inversion) and the 9th (guidance) of all descents."""
     from voicestyle import descent
 
-    out, step, count = tmp_path / "out", descent.Descent._make_step, iter(range(1, 99))
+    out, step, count = tmp_path / "out", descent.LatentOptimiser._optimise_step, iter(range(1, 99))
 
     def counted(self, objective):
         step(self, objective)
@@ -92,7 +92,7 @@ def test_stopped_in_a_descent_it_goes_on_to_the_same_bytes(whole, generate, tmp_
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(descent.Descent, "_make_step", counted)
+        patch.setattr(descent.LatentOptimiser, "_make_step", counted)
         assert generate(out, *LONG) not in (0, 1)
     state = load_state(out / "state.safetensors")
     assert (state["step"], state["descent"]["step"]) == (("inversion", 3) if moment == 3 else ("guidance", 2))
@@ -135,27 +135,27 @@ def test_what_has_changed_is_named(whole, generate, tmp_path, capsys, faces, voi
         assert generate(out, *LONG, "--resume", *words, **further) == 1
         return capsys.readouterr().err
 
-    require_words(
+    assert_mentions(
         refused("guidance.lr=0.5", "seed=4"), "guidance.lr: 0.01 there, 0.5 now", "seed: 0 there, 4 now", out
     )
-    require_words(refused("--exclude", "person1"), "exclude", "person1")
+    assert_mentions(refused("--exclude", "person1"), "exclude", "person1")
     changed = shutil.copytree(faces, tmp_path / "faces")
     source = next(changed.rglob("4.png"))
     Image.fromarray(255 - np.asarray(Image.open(source))).save(source)
-    require_words(refused(bank=changed), "bank")
+    assert_mentions(refused(bank=changed), "bank")
     other = shutil.copytree(voices, tmp_path / "voices")
     write_wav(other / "v1.wav", np.asarray(np.sin(np.arange(20_000)) * 9_000, np.int16))
-    require_words(refused(voices=other), "files.v1")
+    assert_mentions(refused(voices=other), "files.v1")
     assert contents(out).keys() == contents(whole).keys()
 
 
 def test_folders_in_use_are_left_alone(whole, generate, tmp_path, capsys):
     assert generate(whole) == 1
-    require_words(capsys.readouterr().err, "is not empty", "--resume")
+    assert_mentions(capsys.readouterr().err, "is not empty", "--resume")
     (tmp_path / "mine.txt").write_text("mine")
     assert generate(tmp_path) == 1 and [p.name for p in tmp_path.iterdir()] == ["mine.txt"]
     assert generate(tmp_path / "new", "--resume") == 1
-    require_words(capsys.readouterr().err, "nothing to resume")
+    assert_mentions(capsys.readouterr().err, "nothing to resume")
 
 
 def test_one_bad_recording_costs_itself_alone(generate, voices, tmp_path, capsys):
@@ -166,12 +166,12 @@ def test_one_bad_recording_costs_itself_alone(generate, voices, tmp_path, capsys
     (some / "broken.wav").write_bytes(b"no sound at all")
     assert generate(tmp_path / "out", voices=some) == 1
     said = capsys.readouterr().err
-    require_words(said, "left out: ", "silent.wav: there is silence", "broken.wav")
+    assert_mentions(said, "left out: ", "silent.wav: there is silence", "broken.wav")
     assert [p.name for p in (tmp_path / "out" / "faces").iterdir()] == ["v0.png"]
     assert "silent.wav" in (tmp_path / "out" / "index.html").read_text()
     (some / "v0.wav").unlink()
     assert generate(tmp_path / "none", voices=some) == 1
-    require_words(capsys.readouterr().err, "error: none of the 2 recordings can be used", "broken.wav")
+    assert_mentions(capsys.readouterr().err, "error: none of the 2 recordings can be used", "broken.wav")
     assert not (tmp_path / "none" / "journey.json").exists()  # to be tried again in the same folder
     shutil.copy(voices / "v0.wav", some / "broken.wav")
     assert generate(tmp_path / "none", voices=some) == 1  # one of two
@@ -179,15 +179,17 @@ def test_one_bad_recording_costs_itself_alone(generate, voices, tmp_path, capsys
 
 
 def test_more_prototypes_than_there_are(generate, tmp_path, capsys):
-    assert generate(tmp_path / "a", "lookup.prototypes=10") == 1
-    require_words(capsys.readouterr().err, "10 nearest of 9 prototypes of 9 videos", "lookup.prototypes")
+    assert generate(tmp_path / "a", "retrieval.num_prototypes=10") == 1
+    assert_mentions(
+        capsys.readouterr().err, "10 nearest of 9 prototypes of 9 videos", "retrieval.num_prototypes"
+    )
 
 
 def test_weights_of_others_are_named(generate, tmp_path, capsys):
     import cmpc2
 
     cmpc = next(Path(cmpc2.__file__).parent.glob("weights/population.safetensors"))
-    half = torn(bundled_weights(), tmp_path / "half.safetensors")
+    half = write_truncated(bundled_checkpoint(), tmp_path / "half.safetensors")
     torch.save({"args": {}, "model": {"x": torch.zeros(1)}}, tmp_path / "other.pt")
     (tmp_path / "empty.pt").write_bytes(b"")
     for number, file in enumerate((cmpc, half, tmp_path / "other.pt", tmp_path / "empty.pt")):
@@ -195,21 +197,21 @@ def test_weights_of_others_are_named(generate, tmp_path, capsys):
         said = capsys.readouterr().err
         assert f"{file}" in said and "error: " in said and "Traceback" not in said
     for flag, file in (
-        ("--cmpc", bundled_weights()),
+        ("--cmpc", bundled_checkpoint()),
         ("--identity", half),
         ("--stylegan", tmp_path / "no.pt"),
     ):
         assert generate(tmp_path / "x", flag, file) == 1
-        require_words(capsys.readouterr().err, "error: ", file)
+        assert_mentions(capsys.readouterr().err, "error: ", file)
 
 
 def test_invented_people_as_the_bank(generate, voices, tmp_path, capsys):
     one = voices / "v0.wav"
     assert generate(tmp_path / "out", "--population", "quick", voices=one, bank=None) == 0
-    require_words(capsys.readouterr().err, "invented people")
+    assert_mentions(capsys.readouterr().err, "invented people")
     assert (tmp_path / "out" / "faces" / "v0.png").is_file()
     assert generate(tmp_path / "b", "--population", "standard", voices=one, bank=None) == 1
-    require_words(capsys.readouterr().err, "--population standard", "quick")
+    assert_mentions(capsys.readouterr().err, "--population standard", "quick")
 
 
 @pytest.fixture(scope="module")
@@ -228,7 +230,7 @@ def test_invert_files_and_folders(invert, faces, tmp_path, capsys):
     single = faces / "person1" / "1.png"
     assert invert(tmp_path / "out", mixed, single) == 1
     said = capsys.readouterr()
-    require_words(said.err, "left out: ", "broken.png")
+    assert_mentions(said.err, "left out: ", "broken.png")
     kept = {
         load_state(p)["label"]: load_state(p) for p in (tmp_path / "out" / "inversions").glob("*.safetensors")
     }
@@ -251,7 +253,7 @@ def test_invert_what_is_not_there(invert, tmp_path, capsys):
         (tmp_path / "notes.txt", "none of the 1 pictures can be read"),
     ):
         assert invert(tmp_path / "out", given) == 1
-        require_words(capsys.readouterr().err, words, given)
+        assert_mentions(capsys.readouterr().err, words, given)
     assert not list((tmp_path / "out").glob("*"))
 
 
@@ -260,16 +262,18 @@ def test_in_three_lines(voices, faces, few, tmp_path):
 
     maker = voicestyle.load(bank=faces, overrides=few)
     result = maker.generate(voices / "v0.wav")
-    voicestyle.save_png(result.picture, tmp_path / "face.png")
-    assert (np.asarray(Image.open(tmp_path / "face.png")) == result.picture).all()
-    assert result.notice and 0 <= result.fit <= 1 and len(result.chosen) == 3
-    assert result.fit != result.start_fit and result.code.shape == (maker.tools.statistics.mean.shape[1],)
+    voicestyle.save_png(result.image, tmp_path / "face.png")
+    assert (np.asarray(Image.open(tmp_path / "face.png")) == result.image).all()
+    assert result.disclaimer and 0 <= result.similarity <= 1 and len(result.selected) == 3
+    assert result.similarity != result.initial_similarity and result.latent.shape == (
+        maker.models.latent_statistics.mean.shape[1],
+    )
     # a voice's face does not depend on the others', nor on its place
-    turned = maker.generate_all([voices / "v1.wav", voices / "v0.wav"])
-    torch.testing.assert_close(turned[1].code, result.code, rtol=1e-3, atol=1e-4)
-    together = maker.generate_together([voices / "v0.wav", voices / "v0.wav"])
-    torch.testing.assert_close(together.code, result.code, rtol=1e-3, atol=1e-4)
+    turned = maker.generate_batch([voices / "v1.wav", voices / "v0.wav"])
+    torch.testing.assert_close(turned[1].latent, result.latent, rtol=1e-3, atol=1e-4)
+    together = maker.generate_from_utterances([voices / "v0.wav", voices / "v0.wav"])
+    torch.testing.assert_close(together.latent, result.latent, rtol=1e-3, atol=1e-4)
     excluded = maker.generate(voices / "v0.wav", exclude=["person0"])
-    assert not any("person0" in each.picture.label for each in excluded.chosen)
+    assert not any("person0" in each.image.label for each in excluded.selected)
     with pytest.raises(AttributeError, match=r"no attribute 'nothing'"):
         voicestyle.nothing  # noqa: B018

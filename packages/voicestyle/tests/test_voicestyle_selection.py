@@ -10,15 +10,15 @@ import torch
 from cmpc2.lookup import TrainingVideo
 from cmpc2.published import PrototypeMemory
 from voiceface.checkpoints.published import CheckpointError
-from voiceface.testing.corrupt_files import Evil
+from voiceface.testing.corrupt_files import MaliciousPickle
 from voicestyle import steps
-from voicestyle.bank import Bank, BankError
+from voicestyle.bank import FaceBank, FaceBankError
 from voicestyle.config import SelectionConfig, VoiceStyleConfig
-from voicestyle.selection import clip_features, select, select_all
+from voicestyle.selection import load_clip_features, select_image, select_images
 
 
 @dataclass(frozen=True)
-class Flat:
+class FlatImage:
     """A picture whose first pixel is its feature."""
 
     label: str
@@ -38,88 +38,94 @@ def features(pictures):
 def bank_of(frames, frontal=()):
     table = [TrainingVideo(f"p{n}", "1", "", "", "", "", f"v{n}") for n in range(len(frames))]
     memory = PrototypeMemory([torch.eye(2)], [torch.zeros(len(frames), dtype=torch.int64)], [])
-    return Bank(memory, table, frames, dict(frontal))
+    return FaceBank(memory, table, frames, dict(frontal))
 
 
-FRAME = Flat("frame", (200, 10, 0))
-FRONTAL = [Flat("far", (0, 0, 90)), Flat("same", (200, 10, 0)), Flat("near", (150, 60, 0))]
+FRAME = FlatImage("frame", (200, 10, 0))
+FRONTAL = [FlatImage("far", (0, 0, 90)), FlatImage("same", (200, 10, 0)), FlatImage("near", (150, 60, 0))]
 
 
 def test_the_same_picture_wins():
     bank = bank_of([[FRAME]], {"p0": FRONTAL})
-    found = select(0, bank, SelectionConfig(), features)
-    assert found.picture.label == "same" and found.likeness == pytest.approx(1) and found.replaced
+    found = select_image(0, bank, SelectionConfig(), features)
+    assert found.image.label == "same" and found.similarity == pytest.approx(1) and found.is_frontal
 
 
 def test_dot_prefers_long_features_and_cosine_directions():
-    bank = bank_of([[FRAME]], {"p0": [Flat("long", (240, 240, 0)), Flat("same direction", (100, 5, 0))]})
-    found = [select(0, bank, SelectionConfig(compare=word), features) for word in ("dot", "cosine")]
-    assert [each.picture.label for each in found] == ["long", "same direction"]
-    assert found[0].likeness == pytest.approx(200 * 240 + 10 * 240)
+    bank = bank_of(
+        [[FRAME]], {"p0": [FlatImage("long", (240, 240, 0)), FlatImage("same direction", (100, 5, 0))]}
+    )
+    found = [select_image(0, bank, SelectionConfig(similarity=word), features) for word in ("dot", "cosine")]
+    assert [each.image.label for each in found] == ["long", "same direction"]
+    assert found[0].similarity == pytest.approx(200 * 240 + 10 * 240)
 
 
 def test_the_reference_is_the_mean_or_the_first_frame():
-    frames = [Flat("0", (255, 0, 0)), Flat("1", (0, 255, 0)), Flat("2", (0, 250, 0))]
-    pool = [Flat("red", (90, 0, 0)), Flat("green", (0, 90, 0))]
+    frames = [FlatImage("0", (255, 0, 0)), FlatImage("1", (0, 255, 0)), FlatImage("2", (0, 250, 0))]
+    pool = [FlatImage("red", (90, 0, 0)), FlatImage("green", (0, 90, 0))]
     bank = bank_of([frames], {"p0": pool})
-    found = [select(0, bank, SelectionConfig(reference=word), features) for word in ("first", "mean")]
-    assert [each.picture.label for each in found] == ["red", "green"]
+    found = [select_image(0, bank, SelectionConfig(reference=word), features) for word in ("first", "mean")]
+    assert [each.image.label for each in found] == ["red", "green"]
 
 
 def test_without_frontal_pictures_the_most_typical_frame_counts():
-    frames = [Flat("odd", (0, 0, 255)), Flat("usual", (200, 0, 30)), Flat("other", (200, 30, 0))]
-    found = select(0, bank_of([frames]), SelectionConfig(), features)
-    assert found.picture.label in ("usual", "other") and not found.replaced
-    alone = select(0, bank_of([[FRAME]]), SelectionConfig(), features)
-    assert alone.picture is FRAME and np.isnan(alone.likeness)
+    frames = [
+        FlatImage("odd", (0, 0, 255)),
+        FlatImage("usual", (200, 0, 30)),
+        FlatImage("other", (200, 30, 0)),
+    ]
+    found = select_image(0, bank_of([frames]), SelectionConfig(), features)
+    assert found.image.label in ("usual", "other") and not found.is_frontal
+    alone = select_image(0, bank_of([[FRAME]]), SelectionConfig(), features)
+    assert alone.image is FRAME and np.isnan(alone.similarity)
 
 
 def test_without_frames_the_most_typical_frontal_picture_counts():
     values = {"odd": (0, 90, 90), "a": (200, 0, 0), "b": (200, 90, 0), "c": (200, 0, 90), "d": (200, 9, 9)}
-    pool = [Flat(name, value) for name, value in values.items()]
+    pool = [FlatImage(name, value) for name, value in values.items()]
     unit = torch.nn.functional.normalize(features([each.read() for each in pool]), dim=1)
     usual = pool[int((unit @ unit.T).mean(1).argmax())]
-    found = select(0, bank_of([[]], {"p0": pool}), SelectionConfig(), features)
-    assert found.picture is usual and usual.label not in ("odd", "a") and found.replaced
-    assert select(0, bank_of([[]]), SelectionConfig(), features) is None
+    found = select_image(0, bank_of([[]], {"p0": pool}), SelectionConfig(), features)
+    assert found.image is usual and usual.label not in ("odd", "a") and found.is_frontal
+    assert select_image(0, bank_of([[]]), SelectionConfig(), features) is None
 
 
 def test_first_compares_nothing():
     def fail(pictures):
         raise AssertionError("features were asked for")
 
-    frames = [Flat("bad", readable=False), Flat("second")]
-    found = select(0, bank_of([frames], {"p0": FRONTAL}), SelectionConfig(by="first"), fail)
-    assert found.picture.label == "second" and not found.replaced and np.isnan(found.likeness)
-    found = select(0, bank_of([frames[:1]], {"p0": FRONTAL}), SelectionConfig(by="first"), None)
-    assert found.picture.label == "far" and found.replaced
+    frames = [FlatImage("bad", readable=False), FlatImage("second")]
+    found = select_image(0, bank_of([frames], {"p0": FRONTAL}), SelectionConfig(method="first"), fail)
+    assert found.image.label == "second" and not found.is_frontal and np.isnan(found.similarity)
+    found = select_image(0, bank_of([frames[:1]], {"p0": FRONTAL}), SelectionConfig(method="first"), None)
+    assert found.image.label == "far" and found.is_frontal
 
 
 def test_pictures_that_cannot_be_read_give_way_to_others():
-    bad = Flat("bad", (200, 10, 0), readable=False)
-    found = select(0, bank_of([[FRAME]], {"p0": [bad, FRONTAL[2]]}), SelectionConfig(), features)
-    assert found.picture.label == "near"
-    found = select(0, bank_of([[FRAME, Flat("x")]], {"p0": [bad]}), SelectionConfig(), features)
-    assert found.picture in (FRAME, Flat("x")) and not found.replaced
-    found = select(0, bank_of([[bad]], {"p0": FRONTAL}), SelectionConfig(), features)
-    assert found.picture.label in ("same", "near") and found.replaced
-    assert select(0, bank_of([[bad]]), SelectionConfig(), features) is None
+    bad = FlatImage("bad", (200, 10, 0), readable=False)
+    found = select_image(0, bank_of([[FRAME]], {"p0": [bad, FRONTAL[2]]}), SelectionConfig(), features)
+    assert found.image.label == "near"
+    found = select_image(0, bank_of([[FRAME, FlatImage("x")]], {"p0": [bad]}), SelectionConfig(), features)
+    assert found.image in (FRAME, FlatImage("x")) and not found.is_frontal
+    found = select_image(0, bank_of([[bad]], {"p0": FRONTAL}), SelectionConfig(), features)
+    assert found.image.label in ("same", "near") and found.is_frontal
+    assert select_image(0, bank_of([[bad]]), SelectionConfig(), features) is None
 
 
 def test_no_picture_stands_for_two_videos():
-    shared = Flat("shared", (9, 9, 9))
+    shared = FlatImage("shared", (9, 9, 9))
     bank = bank_of([[shared], [shared], [], [FRAME]])
-    found = select_all([0, 1, 2, 3], bank, SelectionConfig(), features, 8)
-    assert [each.row for each in found] == [0, 3]
-    assert [each.row for each in select_all([3, 0], bank, SelectionConfig(), features, 1)] == [3]
-    with pytest.raises(BankError, match=r"none of the 1 videos .* has a readable picture"):
-        select_all([2], bank, SelectionConfig(), features, 8)
+    found = select_images([0, 1, 2, 3], bank, SelectionConfig(), features, 8)
+    assert [each.video_row for each in found] == [0, 3]
+    assert [each.video_row for each in select_images([3, 0], bank, SelectionConfig(), features, 1)] == [3]
+    with pytest.raises(FaceBankError, match=r"none of the 1 videos .* has a readable picture"):
+        select_images([2], bank, SelectionConfig(), features, 8)
 
 
 def test_clip_without_its_package_says_what_to_install(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "open_clip", None)
-    with pytest.raises(ModuleNotFoundError, match=r"pip install open_clip_torch, or choose selection.by"):
-        clip_features(tmp_path / "clip.pt")
+    with pytest.raises(ModuleNotFoundError, match=r"pip install open_clip_torch, or choose selection.method"):
+        load_clip_features(tmp_path / "clip.pt")
 
 
 class Small(torch.nn.Module):
@@ -151,17 +157,17 @@ def open_clip(monkeypatch):
 def test_programs_are_refused(tmp_path, open_clip):
     torch.jit.script(torch.nn.Linear(2, 2)).save(tmp_path / "script.pt")
     with pytest.raises(CheckpointError, match=r"script.pt"):
-        clip_features(tmp_path / "script.pt")
-    torch.save({"state_dict": Evil(tmp_path / "mark")}, tmp_path / "evil.pt")
+        load_clip_features(tmp_path / "script.pt")
+    torch.save({"state_dict": MaliciousPickle(tmp_path / "mark")}, tmp_path / "evil.pt")
     with pytest.raises(CheckpointError, match=r"evil.pt is refused"):
-        clip_features(tmp_path / "evil.pt")
+        load_clip_features(tmp_path / "evil.pt")
     assert not (tmp_path / "mark").exists()
     (tmp_path / "torn.safetensors").write_bytes(b"12345")
     with pytest.raises(CheckpointError, match=r"torn.safetensors is damaged"):
-        clip_features(tmp_path / "torn.safetensors")
+        load_clip_features(tmp_path / "torn.safetensors")
     for name in ("absent.pt", "absent.safetensors"):
         with pytest.raises(FileNotFoundError, match=name):
-            clip_features(tmp_path / name)
+            load_clip_features(tmp_path / name)
 
 
 def test_a_state_dict_is_read(tmp_path, open_clip, embedder, generator):
@@ -174,20 +180,20 @@ def test_a_state_dict_is_read(tmp_path, open_clip, embedder, generator):
         torch.save({"state_dict": {f"module.{k}": v for k, v in state.items()}}, tmp_path / "clip.pt")
         save_file(state, tmp_path / "clip.safetensors")
         pictures = [FRAME.read(), FRONTAL[0].read()]
-        both = [clip_features(tmp_path / f"clip.{kind}") for kind in ("pt", "safetensors")]
+        both = [load_clip_features(tmp_path / f"clip.{kind}") for kind in ("pt", "safetensors")]
         assert torch.equal(*(each(pictures) for each in both))
         found.append(both[0](pictures))
         config = VoiceStyleConfig.model_validate({"inversion": {"mean_samples": 8}})
-        names.append(steps.tools_of(embedder, generator, config, features=both[0]).fingerprint)
+        names.append(steps.build_models(embedder, generator, config, feature_extractor=both[0]).fingerprint)
     assert found[0].shape == (2, 2) and not torch.equal(*found)
     assert names[0] != names[1]  # other weights, other ways
     torch.save({"wrong": torch.zeros(2)}, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match=r"other.pt"):
-        clip_features(tmp_path / "other.pt")
+        load_clip_features(tmp_path / "other.pt")
 
 
 def test_clip_must_be_given(embedder, generator):
     config = VoiceStyleConfig.model_validate({"selection": {"by": "clip"}, "inversion": {"mean_samples": 8}})
-    tools = steps.tools_of(embedder, generator, config)
-    with pytest.raises(ValueError, match=r"selection.by is clip and no CLIP is given"):
-        steps.select_faces([0], bank_of([[FRAME]]), tools, config)
+    tools = steps.build_models(embedder, generator, config)
+    with pytest.raises(ValueError, match=r"selection.method is clip and no CLIP is given"):
+        steps.select_bank_images([0], bank_of([[FRAME]]), tools, config)

@@ -4,21 +4,21 @@ import numpy as np
 import pytest
 import torch
 from voiceface.checkpoints.native import load_model
-from voicestyle.stylegan2.bundle import bundle, bundled_generator, bundled_weights
-from voicestyle.stylegan2.collection import invented_pictures
-from voicestyle.stylegan2.config import PicturesConfig
-from voicestyle.stylegan2.pictures import from_bytes
+from voicestyle.stylegan2.bundle import bundled_checkpoint, export_compact, load_bundled_generator
+from voicestyle.stylegan2.collection import build_synthetic_images
+from voicestyle.stylegan2.config import ImagesConfig
+from voicestyle.stylegan2.pictures import from_uint8
 from voicestyle.stylegan2.readers import load_generator
 
 
-def drawn(network, count: int = 32) -> torch.Tensor:
+def generate(network, count: int = 32) -> torch.Tensor:
     draw = torch.Generator().manual_seed(0)
     z = torch.randn(count, network.config.style_dim, generator=draw)
     return network(z, randomize_noise=False)[0].clamp(-1, 1)
 
 
 def test_it_is_small_and_says_what_it_is_made_of():
-    path = bundled_weights()
+    path = bundled_checkpoint()
     assert path.stat().st_size <= 3_000_000
     stored = load_model(path, system="voicestyle", kind="generator")
     assert "invented" in stored.extra["notice"] and stored.extra["step"] > 0
@@ -27,9 +27,9 @@ def test_it_is_small_and_says_what_it_is_made_of():
 
 
 def test_its_pictures_are_faces_of_the_population():
-    people = PicturesConfig(people=12, pictures=1, nuisance=0.3)
-    real = from_bytes(invented_pictures(people, 64, workers=1, progress=False).items)
-    made = drawn(bundled_generator())
+    people = ImagesConfig(num_identities=12, images_per_identity=1, nuisance=0.3)
+    real = from_uint8(build_synthetic_images(people, 64, num_workers=1, progress=False).images)
+    made = generate(load_bundled_generator())
     means = [pictures.mean(0).flatten().numpy() for pictures in (real, made)]
     assert np.corrcoef(*means)[0, 1] > 0.8
     spread = [float(pictures.std(0).mean()) for pictures in (real, made)]
@@ -37,15 +37,15 @@ def test_its_pictures_are_faces_of_the_population():
 
 
 def test_it_draws_men_and_women_of_light_and_dark_skin():
-    from voiceface.synthetic.readers.attribute_reader import load, read
+    from voiceface.synthetic.readers.attribute_reader import load_reader, predict_batched
 
-    found = read(load("judge"), (drawn(bundled_generator()) + 1) / 2)
+    found = predict_batched(load_reader("judge"), (generate(load_bundled_generator()) + 1) / 2)
     assert 0.1 < float((found.sex_logit > 0).double().mean()) < 0.9
     assert found.skin.std(0).min() > 0.01
 
 
 def test_truncation_pulls_pictures_together():
-    network = bundled_generator()
+    network = load_bundled_generator()
     z = torch.randn(16, network.config.style_dim, generator=torch.Generator().manual_seed(1))
     spread = [
         float(network(z, truncation=psi, randomize_noise=False)[0].std(0).mean()) for psi in (1.0, 0.5, 0.0)
@@ -54,6 +54,6 @@ def test_truncation_pulls_pictures_together():
 
 
 def test_bundling_again_changes_nothing(tmp_path):
-    out = bundle(bundled_weights(), tmp_path / "again.safetensors")
-    assert out.read_bytes() == bundled_weights().read_bytes()
-    assert torch.equal(drawn(load_generator(out), 2), drawn(bundled_generator(), 2))
+    out = export_compact(bundled_checkpoint(), tmp_path / "again.safetensors")
+    assert out.read_bytes() == bundled_checkpoint().read_bytes()
+    assert torch.equal(generate(load_generator(out), 2), generate(load_bundled_generator(), 2))

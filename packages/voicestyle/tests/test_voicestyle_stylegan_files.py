@@ -9,11 +9,11 @@ import torch
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.metrics.frechet import FeatureStatistics, frechet_distance
 from voicestyle.stylegan2 import fid, readers
-from voicestyle.stylegan2.config import StyleGan2Config
+from voicestyle.stylegan2.config import StyleGAN2Config
 from voicestyle.stylegan2.discriminator import Discriminator, DiscriminatorConfig
 from voicestyle.stylegan2.factorise import apply_direction, factorise, load_directions, save_directions
 from voicestyle.stylegan2.generator import Generator, GeneratorConfig
-from voicestyle.stylegan2.ppl import path_length, reduced
+from voicestyle.stylegan2.ppl import crop_and_downsample, perceptual_path_length
 from voicestyle.train_stylegan import save_generator
 
 CHANNELS = (8, 6, 4)
@@ -32,7 +32,7 @@ def discriminator() -> Discriminator:
     return Discriminator(DiscriminatorConfig(size=16, channels=CHANNELS)).eval().requires_grad_(False)
 
 
-def drawn(network: Generator) -> torch.Tensor:
+def synthesise(network: Generator) -> torch.Tensor:
     z = torch.randn(2, 5, generator=torch.Generator().manual_seed(2))
     return network(z, randomize_noise=False)[0]
 
@@ -41,19 +41,21 @@ def test_a_whole_published_file_is_read(tmp_path, generator, discriminator):
     path = tmp_path / "550000.pt"
     torch.save(
         {
-            "g": readers.with_kernels(generator),
-            "d": readers.with_kernels(discriminator),
-            "g_ema": readers.with_kernels(generator),
+            "g": readers.state_dict_with_kernels(generator),
+            "d": readers.state_dict_with_kernels(discriminator),
+            "g_ema": readers.state_dict_with_kernels(generator),
             "g_optim": {"state": {}, "param_groups": []},
             "args": argparse.Namespace(size=16, r1=10.0),
             "ada_aug_p": 0.25,
         },
         path,
     )
-    found = readers.load_published(path)
-    assert torch.equal(drawn(found.generator), drawn(generator))
-    assert found.trained is not None and torch.equal(drawn(found.trained), drawn(generator))
-    picture = drawn(generator)
+    found = readers.load_published_checkpoint(path)
+    assert torch.equal(synthesise(found.generator), synthesise(generator))
+    assert found.raw_generator is not None and torch.equal(
+        synthesise(found.raw_generator), synthesise(generator)
+    )
+    picture = synthesise(generator)
     assert found.discriminator is not None
     torch.testing.assert_close(found.discriminator(picture), discriminator(picture))
     assert found.args == {"size": 16, "r1": 10.0} and found.ada_p == 0.25 and found.latent_avg is None
@@ -66,57 +68,59 @@ def test_absent_noise_is_drawn_the_same_each_time_and_half_absent_noise_is_refus
     path = tmp_path / "old.pt"
     torch.save({"g_ema": state}, path)
     first, again = readers.load_generator(path), readers.load_generator(path)
-    assert torch.equal(drawn(first), drawn(again))
+    assert torch.equal(synthesise(first), synthesise(again))
     state["noises.noise_0"] = torch.zeros(1, 1, 4, 4)
     with pytest.raises(CheckpointError, match=r"4 missing \(noises.noise_1"):
-        readers.generator_of(state)
+        readers.build_generator(state)
 
 
 def test_converted_files_bring_the_centre_of_w(tmp_path, generator):
     generator.latent_avg = torch.arange(5.0)[None]
     path = tmp_path / "converted.pt"
-    readers.save_published(path, generator)
+    readers.save_published_checkpoint(path, generator)
     found = readers.load_generator(path)
     assert torch.equal(found.latent_avg, generator.latent_avg)
-    assert torch.equal(found.codes(torch.randn(1, 5), truncation=0.0), torch.arange(5.0).expand(1, 6, 5))
+    assert torch.equal(
+        found.expand_latents(torch.randn(1, 5), truncation=0.0), torch.arange(5.0).expand(1, 6, 5)
+    )
 
 
 def test_a_bare_state_dict_is_a_generator(tmp_path, generator):
     torch.save(generator.state_dict(), tmp_path / "bare.pt")
-    assert torch.equal(drawn(readers.load_generator(tmp_path / "bare.pt")), drawn(generator))
+    assert torch.equal(synthesise(readers.load_generator(tmp_path / "bare.pt")), synthesise(generator))
 
 
 def test_our_own_file_keeps_pictures_and_centre(tmp_path, generator):
-    config = StyleGan2Config(
+    config = StyleGAN2Config(
         generator=generator.config,
         discriminator=DiscriminatorConfig(size=16, channels=CHANNELS),
     )
     save_generator(tmp_path / "ours.safetensors", generator, config)
     found = readers.load_generator(tmp_path / "ours.safetensors")
-    assert torch.equal(drawn(found), drawn(generator)) and found.latent_avg.shape == (1, 5)
-    save_generator(tmp_path / "half.safetensors", generator, config, half=True)
+    assert torch.equal(synthesise(found), synthesise(generator)) and found.latent_avg.shape == (1, 5)
+    save_generator(tmp_path / "half.safetensors", generator, config, half_precision=True)
     half = readers.load_generator(tmp_path / "half.safetensors")
-    assert (drawn(half) - drawn(generator)).abs().max() < 0.02 * drawn(generator).std()
+    assert (synthesise(half) - synthesise(generator)).abs().max() < 0.02 * synthesise(generator).std()
     with pytest.raises(CheckpointError, match="another kind"):
         readers.load_model(tmp_path / "ours.safetensors", kind="discriminator")
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path, generator, discriminator):
     with pytest.raises(CheckpointError, match="holds no StyleGAN2 generator"):
-        readers.generator_of(discriminator.state_dict())
+        readers.build_generator(discriminator.state_dict())
     with pytest.raises(CheckpointError, match="holds no StyleGAN2 discriminator"):
-        readers.discriminator_of(generator.state_dict())
+        readers.build_discriminator(generator.state_dict())
     state = dict(generator.state_dict())
     del state["conv1.noise.weight"]
     with pytest.raises(CheckpointError, match=r"conv1\.noise\.weight"):
-        readers.generator_of(state)
-    state = readers.with_kernels(generator)
+        readers.build_generator(state)
+    state = readers.state_dict_with_kernels(generator)
     state["convs.0.conv.blur.kernel"] = torch.ones(4, 4)
     with pytest.raises(CheckpointError, match="another filter"):
-        readers.generator_of(state)
+        readers.build_generator(state)
     torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "other.pt")
     with pytest.raises(CheckpointError, match="expected the key g_ema"):
-        readers.load_published(tmp_path / "other.pt")
+        readers.load_published_checkpoint(tmp_path / "other.pt")
 
 
 def test_no_code_of_a_file_is_run(tmp_path):
@@ -126,7 +130,7 @@ def test_no_code_of_a_file_is_run(tmp_path):
 
     torch.save({"g_ema": Evil()}, tmp_path / "evil.pt")
     with pytest.raises(CheckpointError, match="refused"):
-        readers.load_published(tmp_path / "evil.pt")
+        readers.load_published_checkpoint(tmp_path / "evil.pt")
 
 
 def test_directions_are_those_in_which_styles_move_most(generator):
@@ -167,12 +171,12 @@ def test_distance_of_a_generator_from_its_own_pictures_shrinks_to_nothing(genera
     def features(pictures):
         return pictures.mean((2, 3))
 
-    real = fid.picture_statistics(fid.made_pictures(generator, 40, batch=9, seed=3), features)
-    same = fid.generator_distance(generator, features, real, count=40, batch=9, seed=3)
-    other = fid.generator_distance(generator, features, real, count=40, batch=9, truncation=1.0, seed=4)
+    real = fid.compute_image_statistics(fid.generate_images(generator, 40, batch_size=9, seed=3), features)
+    same = fid.compute_fid(generator, features, real, num_images=40, batch_size=9, seed=3)
+    other = fid.compute_fid(generator, features, real, num_images=40, batch_size=9, truncation=1.0, seed=4)
     assert same == pytest.approx(0, abs=1e-6) and other > same
-    rows = torch.cat([features(batch) for batch in fid.made_pictures(generator, 40, batch=40, seed=4)])
-    again = torch.cat([features(batch) for batch in fid.made_pictures(generator, 40, batch=9, seed=3)])
+    rows = torch.cat([features(batch) for batch in fid.generate_images(generator, 40, batch_size=40, seed=4)])
+    again = torch.cat([features(batch) for batch in fid.generate_images(generator, 40, batch_size=9, seed=3)])
     assert frechet_distance(again, rows) > 0
 
 
@@ -195,12 +199,16 @@ def test_path_length_is_the_squared_speed_of_pictures(generator):
     def distance(a, b):
         return (a - b).square().sum((1, 2, 3))
 
-    found = path_length(generator, distance, count=6, batch=6, step=1e-4, seed=5)
-    finer = path_length(generator, distance, count=6, batch=6, step=5e-5, seed=5)
+    found = perceptual_path_length(generator, distance, num_samples=6, batch_size=6, epsilon=1e-4, seed=5)
+    finer = perceptual_path_length(generator, distance, num_samples=6, batch_size=6, epsilon=5e-5, seed=5)
     assert found > 0 and finer == pytest.approx(found, rel=1e-2)
-    thrice = path_length(generator, lambda a, b: 3 * distance(a, b), count=6, batch=6, step=1e-4, seed=5)
+    thrice = perceptual_path_length(
+        generator, lambda a, b: 3 * distance(a, b), num_samples=6, batch_size=6, epsilon=1e-4, seed=5
+    )
     assert thrice == pytest.approx(3 * found)
-    assert path_length(generator, distance, count=6, batch=4, sampling="full", seed=5) > 0
-    assert reduced(torch.zeros(1, 3, 512, 512), crop=False).shape == (1, 3, 256, 256)
-    assert reduced(torch.zeros(1, 3, 512, 512), crop=True).shape == (1, 3, 256, 256)
-    assert reduced(torch.zeros(1, 3, 64, 64), crop=True).shape == (1, 3, 32, 32)
+    assert (
+        perceptual_path_length(generator, distance, num_samples=6, batch_size=4, sampling="full", seed=5) > 0
+    )
+    assert crop_and_downsample(torch.zeros(1, 3, 512, 512), crop=False).shape == (1, 3, 256, 256)
+    assert crop_and_downsample(torch.zeros(1, 3, 512, 512), crop=True).shape == (1, 3, 256, 256)
+    assert crop_and_downsample(torch.zeros(1, 3, 64, 64), crop=True).shape == (1, 3, 32, 32)

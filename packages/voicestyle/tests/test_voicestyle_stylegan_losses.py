@@ -7,11 +7,11 @@ import torch
 from voicestyle.stylegan2 import losses
 from voicestyle.stylegan2.augment import (
     AdaptiveAugment,
+    apply_colours,
     augment,
-    draw_colours,
-    draw_geometry,
     hue_rotation,
-    recolour,
+    sample_colours,
+    sample_geometry,
     warp,
 )
 
@@ -38,7 +38,7 @@ def test_path_length_of_a_linear_generator():
     lengths = losses.path_lengths(pictures, latents, noise)
     each = (noise.reshape(2, -1) / 2) @ matrix  # the same for all four layers
     torch.testing.assert_close(lengths, each.norm(dim=1))
-    penalty, mean = losses.path_penalty(lengths, torch.tensor(1.0), 0.25)
+    penalty, mean = losses.path_length_penalty(lengths, torch.tensor(1.0), 0.25)
     assert mean.item() == pytest.approx(0.75 + 0.25 * lengths.mean().item())
     assert penalty.item() == pytest.approx((lengths - mean).square().mean().item())
 
@@ -64,7 +64,7 @@ def test_whole_pixels_and_mirrors_move_pixels():
 
 
 def test_warp_can_be_differentiated_twice():
-    inverse = torch.linalg.inv(draw_geometry(1, 1.0, 8, 8, torch.Generator().manual_seed(0))).double()
+    inverse = torch.linalg.inv(sample_geometry(1, 1.0, 8, 8, torch.Generator().manual_seed(0))).double()
     x = torch.randn(1, 1, 8, 8, dtype=torch.float64, requires_grad=True)
     assert torch.autograd.gradcheck(lambda x: warp(x, inverse).sin(), x, nondet_tol=1e-9)
     assert torch.autograd.gradgradcheck(lambda x: warp(x, inverse).sin(), x, nondet_tol=1e-9)
@@ -78,12 +78,12 @@ def test_nothing_happens_and_nothing_is_drawn_with_probability_zero():
 
 def test_every_step_happens_with_its_probability():
     draw = torch.Generator().manual_seed(3)
-    assert torch.equal(draw_geometry(50, 0.0, 8, 8, draw), torch.eye(3).repeat(50, 1, 1))
-    moved = (draw_geometry(4000, 0.5, 8, 8, draw) != torch.eye(3)).flatten(1).any(1).double().mean()
+    assert torch.equal(sample_geometry(50, 0.0, 8, 8, draw), torch.eye(3).repeat(50, 1, 1))
+    moved = (sample_geometry(4000, 0.5, 8, 8, draw) != torch.eye(3)).flatten(1).any(1).double().mean()
     # mirror, turn by quarters and shift may draw "nothing"; the others never do
     still = 0.75 * (1 - 0.5 * 0.75) * 0.5 * (0.5 * 0.5) * 0.5 * 0.5
     assert 1 - moved.item() < still
-    coloured = (draw_colours(4000, 0.5, draw) != torch.eye(4)).flatten(1).any(1).double().mean()
+    coloured = (sample_colours(4000, 0.5, draw) != torch.eye(4)).flatten(1).any(1).double().mean()
     assert coloured.item() == pytest.approx(1 - 0.5**4 * 0.75, abs=0.02)
 
 
@@ -91,7 +91,7 @@ def test_published_quarter_turns_are_none_or_three():
     draw = torch.Generator().manual_seed(1)
     seen = set()
     for turns in ("all", "published"):
-        many = draw_geometry(3000, 0.15, 8, 8, draw, turns=turns)
+        many = sample_geometry(3000, 0.15, 8, 8, draw, quarter_turns=turns)
         quarter = torch.tensor([[0.0, 1.0], [-1.0, 0.0]])
         for matrix in (quarter, -torch.eye(2), -quarter):
             if ((many[:, :2, :2] - matrix).abs().amax((1, 2)) < 1e-6).any():
@@ -114,19 +114,19 @@ def test_hue_keeps_grey_and_length():
 
 def test_colours_act_on_each_pixel():
     picture, colours = torch.rand(2, 3, 4, 5), torch.randn(2, 4, 4)
-    moved = recolour(picture, colours)
+    moved = apply_colours(picture, colours)
     pixel = torch.cat([picture[1, :, 2, 3], torch.ones(1)])
     torch.testing.assert_close(moved[1, :, 2, 3], (colours[1] @ pixel)[:3])
 
 
 def test_adaptation_by_hand():
-    ada = AdaptiveAugment(target=0.5, length=100, every=2)
+    ada = AdaptiveAugment(target=0.5, adaptation_length=100, adaptation_interval=2)
     assert ada.tune(torch.tensor([1.0, 2.0])) == 0
     assert ada.tune(torch.tensor([3.0, -1.0])) == 0 and ada.r_t == 0.5  # not above the target
     state = ada.state_dict()
     ada.tune(torch.ones(10))
     assert ada.tune(torch.ones(10)) == pytest.approx(0.2) and ada.r_t == 1
-    again = AdaptiveAugment(target=0.5, length=100, every=2)
+    again = AdaptiveAugment(target=0.5, adaptation_length=100, adaptation_interval=2)
     again.load_state_dict(state)
     again.tune(torch.ones(10))
     assert again.tune(torch.ones(10)) == ada.p

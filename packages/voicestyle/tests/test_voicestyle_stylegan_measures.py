@@ -9,20 +9,20 @@ import pytest
 import torch
 from PIL import Image
 from voiceface.metrics.frechet import FeatureStatistics, Gaussian, frechet_distance
-from voiceface.models.inception import Inception, inception_input
+from voiceface.models.inception import Inception, preprocess_images
 from voiceface.models.lpips import LPIPS
 from voicestyle import fid as fid_command
 from voicestyle.__main__ import COMMANDS
 from voicestyle.__main__ import main as voicestyle
-from voicestyle.factorise import rows_of
-from voicestyle.ppl import open_distance
+from voicestyle.factorise import render_direction_rows
+from voicestyle.ppl import load_distance
 from voicestyle.stylegan2 import fid
-from voicestyle.stylegan2.bundle import bundled_generator, open_generator
-from voicestyle.stylegan2.collection import PictureSet
+from voicestyle.stylegan2.bundle import load_bundled_generator, open_generator
+from voicestyle.stylegan2.collection import ImageDataset
 from voicestyle.stylegan2.factorise import factorise, load_directions
 from voicestyle.stylegan2.generator import Generator, GeneratorConfig
-from voicestyle.stylegan2.pictures import to_bytes
-from voicestyle.stylegan2.readers import save_published
+from voicestyle.stylegan2.pictures import to_uint8
+from voicestyle.stylegan2.readers import save_published_checkpoint
 
 PROBE = """
 import json, sys
@@ -43,7 +43,7 @@ def weights(tmp_path):
     """A published file of a tiny generator that draws 32 pixels."""
     torch.manual_seed(0)
     config = GeneratorConfig(size=32, channels=(6, 5, 4, 4), style_dim=5, n_mlp=2)
-    save_published(tmp_path / "tiny.pt", Generator(config))
+    save_published_checkpoint(tmp_path / "tiny.pt", Generator(config))
     return tmp_path / "tiny.pt"
 
 
@@ -74,10 +74,10 @@ def test_fid_is_the_distance_of_two_sets_of_features(tmp_path, weights, folder, 
     assert voicestyle(["fid", *words, "--data", str(folder), *out]) == 0
     said, found = capsys.readouterr(), json.loads(result.read_text())
     assert f"FID {found['fid']:.4f}" in said.out and "invented faces" in said.err
-    features = fid_command.open_features("judge")
+    features = fid_command.load_features("judge")
     files = sorted(folder.iterdir())
     real = torch.stack([torch.from_numpy(np.asarray(Image.open(path)).copy()) for path in files])
-    made = torch.cat(list(fid.made_pictures(open_generator(weights).generator, 10, batch=4, seed=3)))
+    made = torch.cat(list(fid.generate_images(open_generator(weights).generator, 10, batch_size=4, seed=3)))
     with torch.no_grad():
         rows = [features(each) for each in (real.permute(0, 3, 1, 2) / 127.5 - 1, made)]
     assert found["fid"] == pytest.approx(frechet_distance(*rows), rel=1e-3)
@@ -104,8 +104,8 @@ def test_better_generators_of_invented_faces_have_smaller_distances(tmp_path):
     population = ["--population", "--real-count", "96", "--save-statistics", str(statistics)]
     assert voicestyle(["fid", *words, *population, "--json", str(tmp_path / "good.json")]) == 0
     torch.manual_seed(1)
-    untrained = Generator(bundled_generator().config)
-    save_published(tmp_path / "untrained.pt", untrained)
+    untrained = Generator(load_bundled_generator().config)
+    save_published_checkpoint(tmp_path / "untrained.pt", untrained)
     words += ["--weights", str(tmp_path / "untrained.pt"), "--statistics", str(statistics)]
     assert voicestyle(["fid", *words, "--json", str(tmp_path / "bad.json")]) == 0
     good, bad = (json.loads((tmp_path / f"{name}.json").read_text())["fid"] for name in ("good", "bad"))
@@ -114,12 +114,12 @@ def test_better_generators_of_invented_faces_have_smaller_distances(tmp_path):
 
 def test_published_features_of_a_file_are_those_of_the_network(tmp_path, weights, folder):
     torch.manual_seed(2)
-    network = Inception(narrow=16).eval()
+    network = Inception(width_divisor=16).eval()
     torch.save(network.state_dict(), tmp_path / "pt_inception-2015-12-05-6726825d.pth")
-    features = fid_command.open_features("inception", tmp_path)
+    features = fid_command.load_features("inception", tmp_path)
     given = torch.rand(2, 3, 40, 40) * 2 - 1
     with torch.no_grad():
-        expected = network.found(inception_input((given + 1) * 127.5, "pytorch")).pooled
+        expected = network.forward_features(preprocess_images((given + 1) * 127.5, "pytorch")).pooled
         torch.testing.assert_close(features(given), expected, rtol=1e-4, atol=1e-5)
     words = ["--weights", str(weights), "--data", str(folder), "--inception", str(tmp_path), "--count", "3"]
     assert voicestyle(["fid", *words, "--json", str(tmp_path / "out.json")]) == 0
@@ -128,13 +128,13 @@ def test_published_features_of_a_file_are_those_of_the_network(tmp_path, weights
 
 def test_real_pictures_come_in_order_and_mirrored():
     items = np.random.default_rng(0).integers(0, 256, (5, 8, 8, 3), np.uint8)
-    pictures = PictureSet(items, 8)
-    plain = torch.cat(list(fid_command.real_pictures(pictures, count=4, batch=3)))
-    assert np.abs(to_bytes(plain).astype(int) - items[:4]).max() <= 1
-    both = list(fid_command.real_pictures(pictures, mirror=True, batch=3))
+    pictures = ImageDataset(items, 8)
+    plain = torch.cat(list(fid_command.iterate_real_images(pictures, num_images=4, batch_size=3)))
+    assert np.abs(to_uint8(plain).astype(int) - items[:4]).max() <= 1
+    both = list(fid_command.iterate_real_images(pictures, mirror=True, batch_size=3))
     assert [len(batch) for batch in both] == [6, 4]
     assert torch.equal(both[0][3:], both[0][:3].flip(3)) and torch.equal(both[0][:3], plain[:3])
-    assert sum(len(batch) for batch in fid_command.real_pictures(pictures, count=99)) == 5
+    assert sum(len(batch) for batch in fid_command.iterate_real_images(pictures, num_images=99)) == 5
 
 
 def test_fid_tells_what_is_missing_or_wrong(tmp_path, weights, folder, capsys):
@@ -149,7 +149,7 @@ def test_fid_tells_what_is_missing_or_wrong(tmp_path, weights, folder, capsys):
     judged = ["--features", "judge", "--count", "4"]
     assert "no folder" in said("--data", str(tmp_path / "absent"), *judged)
     other = Gaussian(torch.zeros(3).double(), torch.eye(3).double())
-    fid.save_statistics(tmp_path / "other.npz", other, features="inception", size=32, count=9)
+    fid.save_statistics(tmp_path / "other.npz", other, features="inception", size=32, num_images=9)
     assert "'inception', not of --features judge" in said(
         "--statistics", str(tmp_path / "other.npz"), *judged
     )
@@ -198,7 +198,7 @@ def test_published_distance_is_lpips_of_vgg(tmp_path):
     torch.save(heads, tmp_path / "v0.1" / "vgg.pth")
     torch.save(trunk, tmp_path / "vgg16-397923af.pth")
     a, b = torch.rand(2, 2, 3, 32, 32) * 2 - 1
-    found = open_distance("lpips", tmp_path)(a, b).flatten()
+    found = load_distance("lpips", tmp_path)(a, b).flatten()
     torch.testing.assert_close(found, network(a, b).flatten(), rtol=1e-3, atol=1e-6)
 
 
@@ -217,22 +217,22 @@ def test_directions_are_written_in_both_forms_and_applied(tmp_path, weights, cap
     assert voicestyle(["factorise", *words, *factor, "--apply", str(read)]) == 0
     sheet = np.asarray(Image.open(direct))
     assert sheet.shape == (96, 96, 3) and np.array_equal(sheet, np.asarray(Image.open(read)))
-    same = rows_of(generator, expected[:, 2], degree=1.5, count=3, seed=4)
+    same = render_direction_rows(generator, expected[:, 2], step_length=1.5, columns=3, seed=4)
     assert np.array_equal(sheet, same)
 
 
 def test_rows_are_ahead_as_they_are_and_back(weights):
     generator = open_generator(weights).generator
     direction = torch.eye(5)[1]
-    sheet = rows_of(generator, direction, degree=2.0, count=2, truncation=1.0, seed=7)
+    sheet = render_direction_rows(generator, direction, step_length=2.0, columns=2, truncation=1.0, seed=7)
     w = generator.mapping(torch.randn(2, 5, generator=torch.Generator().manual_seed(7)))
     for row, step in enumerate((2.0, 0.0, -2.0)):
         alone, _ = generator(w + step * direction, input_is_latent=True, randomize_noise=False)
-        expected = np.concatenate(list(to_bytes(alone)), 1).astype(int)
+        expected = np.concatenate(list(to_uint8(alone)), 1).astype(int)
         assert np.abs(sheet[32 * row : 32 * (row + 1)].astype(int) - expected).max() <= 1
-    back = rows_of(generator, -direction, degree=2.0, count=2, truncation=1.0, seed=7)
+    back = render_direction_rows(generator, -direction, step_length=2.0, columns=2, truncation=1.0, seed=7)
     assert np.abs(back[:32].astype(int) - sheet[64:]).max() <= 1
-    still = rows_of(generator, direction, degree=0.0, count=2, truncation=0.5, seed=7)
+    still = render_direction_rows(generator, direction, step_length=0.0, columns=2, truncation=0.5, seed=7)
     assert np.array_equal(still[:32], still[32:64]) and not np.array_equal(still[:32], sheet[32:64])
 
 
@@ -254,7 +254,7 @@ def test_factorise_tells_what_is_wrong(tmp_path, weights, capsys):
 
 def test_a_run_folder_and_nothing_at_all_are_generators(tmp_path):
     opened = open_generator()
-    assert opened.notice and opened.data["people"] == 2000 and opened.generator.config.size == 64
+    assert opened.disclaimer and opened.data_config["people"] == 2000 and opened.generator.config.size == 64
     (tmp_path / "run").mkdir()
     with pytest.raises(FileNotFoundError):
         open_generator(tmp_path / "run")

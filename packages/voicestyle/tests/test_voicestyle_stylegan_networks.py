@@ -3,8 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from voiceface.runtime.config import ConfigError, check
-from voicestyle.stylegan2.discriminator import Discriminator, DiscriminatorConfig, minibatch_deviation
+from voiceface.runtime.config import ConfigError, validate_config
+from voicestyle.stylegan2.discriminator import Discriminator, DiscriminatorConfig, minibatch_stddev
 from voicestyle.stylegan2.generator import Generator, GeneratorConfig
 from voicestyle.stylegan2.layers import EqualConv2d, EqualLinear, ModulatedConv2d, PixelNorm, StyledConv
 
@@ -29,7 +29,7 @@ def test_both_forms_of_a_modulated_convolution_give_equal_numbers(resample, side
     layer = ModulatedConv2d(4, 3, side, 5, demodulate=demodulate, resample=resample)
     x, style = torch.randn(3, 4, 8, 6), torch.randn(3, 5)
     scaled = layer(x, style)
-    layer.form = "grouped"
+    layer.implementation = "grouped"
     torch.testing.assert_close(scaled, layer(x, style), atol=1e-5, rtol=1e-5)
     size = {None: (8, 6), "up": (16, 12), "down": (4, 3)}[resample]
     assert scaled.shape == (3, 3, *size)
@@ -71,17 +71,17 @@ def test_published_sizes():
         made, judged = Generator(), Discriminator()
     assert sum(value.numel() for value in made.parameters()) == 30_034_338
     assert sum(value.numel() for value in judged.parameters()) == 28_864_129
-    assert made.config.codes == 14
+    assert made.config.n_latent == 14
     assert made.config.noise_sides == (4, 8, 8, 16, 16, 32, 32, 64, 64, 128, 128, 256, 256)
     wide = GeneratorConfig(size=1024)
-    assert [wide.width(block) for block in range(wide.blocks + 1)] == [512] * 5 + [256, 128, 64, 32]
+    assert [wide.channels_at(block) for block in range(wide.num_blocks + 1)] == [512] * 5 + [256, 128, 64, 32]
 
 
 @pytest.mark.parametrize("size", [8, 32, 64])
 def test_any_size_draws_and_is_judged(size):
     network = Generator(GeneratorConfig(size=size, channel_cap=4, style_dim=3, n_mlp=1))
     pictures, latents = network(torch.randn(2, 3), return_latents=True)
-    assert pictures.shape == (2, 3, size, size) and latents.shape == (2, network.config.codes, 3)
+    assert pictures.shape == (2, 3, size, size) and latents.shape == (2, network.config.n_latent, 3)
     judge = Discriminator(DiscriminatorConfig(size=size, channel_cap=4))
     assert judge(pictures).shape == (2, 1)
 
@@ -92,7 +92,7 @@ def test_sizes_that_do_not_exist_are_refused():
         ({"size": 16, "channels": [4, 4]}, "3 channel numbers"),
     ):
         with pytest.raises(ConfigError, match=words):
-            check(values, GeneratorConfig)
+            validate_config(values, GeneratorConfig)
 
 
 def test_codes_of_the_layers_replace_one_code_for_all():
@@ -110,11 +110,11 @@ def test_codes_of_the_layers_replace_one_code_for_all():
 def test_mixing_joins_two_styles_at_the_index():
     network, a, b = generator(), torch.randn(1, 5), torch.randn(1, 5)
     for index in (1, 3, 5):
-        mixed = network.codes([a, b], input_is_latent=True, inject_index=index)
+        mixed = network.expand_latents([a, b], input_is_latent=True, inject_index=index)
         assert torch.equal(mixed[0, :index], a.expand(index, -1))
         assert torch.equal(mixed[0, index:], b.expand(6 - index, -1))
     drawn = {
-        int((network.codes([a, b], input_is_latent=True, generator=g) == a).all(2).sum())
+        int((network.expand_latents([a, b], input_is_latent=True, generator=g) == a).all(2).sum())
         for g in (torch.Generator().manual_seed(seed) for seed in range(60))
     }
     assert drawn == {1, 2, 3, 4, 5}
@@ -123,12 +123,12 @@ def test_mixing_joins_two_styles_at_the_index():
 def test_truncation_pulls_codes_to_the_centre():
     network, z = generator(), torch.randn(3, 5)
     w, centre = network.mapping(z), torch.randn(1, 5)
-    cut = network.codes(z, truncation=0.25, truncation_latent=centre)
+    cut = network.expand_latents(z, truncation=0.25, truncation_latent=centre)
     torch.testing.assert_close(cut[:, 0], centre + 0.25 * (w - centre))
     with pytest.raises(ValueError, match="needs a centre"):
-        network.codes(z, truncation=0.5)
+        network.expand_latents(z, truncation=0.5)
     network.latent_avg = centre
-    torch.testing.assert_close(network.codes(z, truncation=0.25), cut)
+    torch.testing.assert_close(network.expand_latents(z, truncation=0.25), cut)
 
 
 def test_noise_is_given_stored_or_drawn():
@@ -149,7 +149,7 @@ def test_noise_is_given_stored_or_drawn():
 
 def test_mean_latent_is_the_mean_of_mapped_normals_whatever_the_chunk():
     network = generator()
-    means = [network.mean_latent(50, torch.Generator().manual_seed(4), chunk=chunk) for chunk in (50, 7)]
+    means = [network.mean_latent(50, torch.Generator().manual_seed(4), chunk_size=chunk) for chunk in (50, 7)]
     z = torch.randn(50, 5, generator=torch.Generator().manual_seed(4))
     torch.testing.assert_close(means[0], network.mapping(z).mean(0, keepdim=True))
     assert means[1].shape == (1, 5)
@@ -163,11 +163,11 @@ def test_styles_of_another_length_are_refused():
 def test_minibatch_deviation_by_hand():
     x = torch.tensor([0.0, 1.0, 2.0, 5.0, 0.0, 1.0, 2.0, 5.0]).reshape(8, 1, 1, 1)
     # groups of four: element n belongs to column n mod 2, so {0, 2, 0, 2} and {1, 5, 1, 5}
-    found = minibatch_deviation(x, 4).flatten()
+    found = minibatch_stddev(x, 4).flatten()
     assert found.tolist() == pytest.approx([1.0, 2.0] * 4, abs=1e-4)
-    assert minibatch_deviation(torch.zeros(3, 2, 4, 4), 4).shape == (3, 1, 4, 4)
+    assert minibatch_stddev(torch.zeros(3, 2, 4, 4), 4).shape == (3, 1, 4, 4)
     with pytest.raises(ValueError, match="batch of 6 does not divide into groups of 4"):
-        minibatch_deviation(torch.zeros(6, 1, 1, 1), 4)
+        minibatch_stddev(torch.zeros(6, 1, 1, 1), 4)
 
 
 def test_shortcut_equals_blur_and_a_convolution_of_stride_2():

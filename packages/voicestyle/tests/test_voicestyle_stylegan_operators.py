@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 from voicestyle.stylegan2.operators import (
     fir_kernel,
     fused_leaky_relu,
-    noisy_leaky_relu,
-    outer_factors,
+    noise_bias_leaky_relu,
+    separable_factors,
     upfirdn2d,
 )
 
 
-def twin(x, kernel, up, down, pad):
+def upfirdn2d_reference(x, kernel, up, down, pad):
     """Zeros inserted, padded, every output a sum of products."""
     (ux, uy), (dx, dy), (x0, x1, y0, y1) = up, down, pad
     n, c, height, width = x.shape
@@ -54,7 +54,10 @@ def test_every_factor_padding_and_kernel_agrees_with_the_definition(
         return
     tolerance = 1e-12 if double else 1e-4
     torch.testing.assert_close(
-        upfirdn2d(x, kernel, up, down, pad), twin(x, kernel, up, down, pad), atol=tolerance, rtol=tolerance
+        upfirdn2d(x, kernel, up, down, pad),
+        upfirdn2d_reference(x, kernel, up, down, pad),
+        atol=tolerance,
+        rtol=tolerance,
     )
 
 
@@ -87,10 +90,10 @@ def test_gradients_are_right_twice():
 
 def test_outer_factors_are_found_where_there_are_any():
     kernel = fir_kernel()
-    column, row = outer_factors(kernel)
+    column, row = separable_factors(kernel)
     torch.testing.assert_close(torch.outer(column, row), kernel)
-    assert outer_factors(torch.eye(3)) is None
-    assert outer_factors(torch.zeros(2, 2)) is None
+    assert separable_factors(torch.eye(3)) is None
+    assert separable_factors(torch.zeros(2, 2)) is None
 
 
 def test_bad_arguments_are_named():
@@ -112,5 +115,5 @@ def test_one_step_activation_is_the_four_steps_it_replaces():
     x, factor = torch.randn(2, 3, 4, 5), torch.rand(2, 3, 1, 1) + 0.1
     noise, bias = torch.randn(2, 1, 4, 5), torch.randn(3)
     for given_factor, times in ((factor, factor), (None, 1.0)):
-        ours = noisy_leaky_relu(x, given_factor, noise, bias)
+        ours = noise_bias_leaky_relu(x, given_factor, noise, bias)
         torch.testing.assert_close(ours, fused_leaky_relu(x * times + noise, bias))

@@ -14,9 +14,14 @@ from voiceface.runtime.config import ConfigError, load_config
 from voicestyle.__main__ import COMMANDS
 from voicestyle.__main__ import main as voicestyle
 from voicestyle.stylegan2 import training
-from voicestyle.stylegan2.collection import PictureSet, invented_pictures, open_pictures, square_picture
-from voicestyle.stylegan2.config import StyleGan2Config
-from voicestyle.stylegan2.pictures import from_bytes, grid, to_bytes
+from voicestyle.stylegan2.collection import (
+    ImageDataset,
+    build_synthetic_images,
+    load_square_image,
+    open_images,
+)
+from voicestyle.stylegan2.config import StyleGAN2Config
+from voicestyle.stylegan2.pictures import from_uint8, image_grid, to_uint8
 from voicestyle.stylegan2.readers import load_generator
 from voicestyle.train_stylegan import train
 
@@ -39,22 +44,22 @@ TINY = [
     "discriminator.channels=[4, 4]",
     "training.samples=4",
     "training.sample_every=2",
-    "training.log_every=1",
+    "training.log_interval=1",
 ]
 
 
-def tiny(*overrides: str) -> StyleGan2Config:
-    return load_config("quick_stylegan", StyleGan2Config, "voicestyle", [*TINY, *overrides])
+def tiny(*overrides: str) -> StyleGAN2Config:
+    return load_config("quick_stylegan", StyleGAN2Config, "voicestyle", [*TINY, *overrides])
 
 
-def pictures(count: int = 9, size: int = 8) -> PictureSet:
+def pictures(count: int = 9, size: int = 8) -> ImageDataset:
     rng = np.random.default_rng(0)
-    return PictureSet(rng.integers(0, 256, (count, size, size, 3), np.uint8), size)
+    return ImageDataset(rng.integers(0, 256, (count, size, size, 3), np.uint8), size)
 
 
 def test_a_run_stopped_anywhere_ends_with_the_same_bytes(tmp_path):
     everything = [
-        "training.max_iter=5",
+        "training.max_steps=5",
         "loss.path=2.0",
         "loss.path_every=2",
         "loss.r1_every=3",
@@ -65,7 +70,7 @@ def test_a_run_stopped_anywhere_ends_with_the_same_bytes(tmp_path):
     ]
     config = tiny(*everything)
     whole = train(config, pictures(), tmp_path / "whole")
-    real_iterate, calls = training.iterate, []
+    real_iterate, calls = training.train_step, []
 
     def dies(step, *args):
         if step == 3 and not calls:
@@ -95,29 +100,29 @@ def test_a_run_stopped_anywhere_ends_with_the_same_bytes(tmp_path):
 
 
 def test_previews_stand_in_tensorboard(tmp_path):
-    train(tiny("training.max_iter=1"), pictures(), tmp_path / "run")
+    train(tiny("training.max_steps=1"), pictures(), tmp_path / "run")
     (events,) = (tmp_path / "run" / "tensorboard").iterdir()
     assert b"samples" in events.read_bytes() and b"PNG" in events.read_bytes()
 
 
 def test_the_kept_generator_is_the_running_mean_with_its_centre(tmp_path):
-    config = tiny("training.max_iter=3", "average.ramp_up=null", "average.half_life=1.0e9")
+    config = tiny("training.max_steps=3", "average.ramp_up=null", "average.half_life=1.0e9")
     weights = train(config, pictures(), tmp_path / "run")
     kept = load_generator(weights)
     torch.manual_seed(config.training.seed)
-    start = training.Players.of(config).average
+    start = training.TrainingState.from_config(config).generator_ema
     for name, value in kept.named_parameters():
         torch.testing.assert_close(value, start.get_parameter(name), atol=1e-5, rtol=1e-5)
     mean = kept.mean_latent(
-        config.training.centre_samples, torch.Generator().manual_seed(config.training.seed)
+        config.training.latent_avg_samples, torch.Generator().manual_seed(config.training.seed)
     )
     torch.testing.assert_close(kept.latent_avg, mean)
 
 
 def test_running_mean_moves_by_its_half_life_and_leaves_buffers():
     config = tiny("average.half_life=4.0", "average.ramp_up=null")
-    players = training.Players.of(config)
-    target, average = players.generator, players.average
+    players = training.TrainingState.from_config(config)
+    target, average = players.generator, players.generator_ema
     noise = average.stored_noise()[0].clone()
     with torch.no_grad():
         for value in target.parameters():
@@ -125,30 +130,30 @@ def test_running_mean_moves_by_its_half_life_and_leaves_buffers():
         target.stored_noise()[0].add_(1.0)
     apart = [(b - a).clone() for a, b in zip(average.parameters(), target.parameters())]
     for step in range(4):
-        training.move_average(average, target, training.average_decay(config, step))
+        training.update_ema(average, target, training.ema_decay(config, step))
     for a, b, before in zip(average.parameters(), target.parameters(), apart):
         torch.testing.assert_close(b - a, before / 2, atol=1e-4, rtol=1e-4)
     assert torch.equal(average.stored_noise()[0], noise)
-    published = load_config("stylegan2_256", StyleGan2Config, "voicestyle")
-    assert training.average_decay(published, 7) == pytest.approx(0.5 ** (32 / 10_000), rel=1e-12)
+    published = load_config("stylegan2_256", StyleGAN2Config, "voicestyle")
+    assert training.ema_decay(published, 7) == pytest.approx(0.5 ** (32 / 10_000), rel=1e-12)
     ramped = tiny("average.half_life=100.0", "average.ramp_up=0.5")
-    assert training.average_decay(ramped, 3) == pytest.approx(0.5 ** (1 / 2))
+    assert training.ema_decay(ramped, 3) == pytest.approx(0.5 ** (1 / 2))
 
 
 def test_lazy_regularisers_change_rate_and_betas_as_published():
-    config = load_config("stylegan2_256", StyleGan2Config, "voicestyle")
+    config = load_config("stylegan2_256", StyleGAN2Config, "voicestyle")
     small = tiny("loss.path=2.0")
     module = torch.nn.Linear(1, 1)
-    made = training.lazy_adam(module, config, 4).param_groups[0]
-    judged = training.lazy_adam(module, config, 16).param_groups[0]
+    made = training.build_lazy_adam(module, config, 4).param_groups[0]
+    judged = training.build_lazy_adam(module, config, 16).param_groups[0]
     assert made["lr"] == pytest.approx(0.002 * 4 / 5) and made["betas"] == (
         0.0,
         pytest.approx(0.99 ** (4 / 5)),
     )
     assert judged["lr"] == pytest.approx(0.002 * 16 / 17)
-    players = training.Players.of(small)
+    players = training.TrainingState.from_config(small)
     assert players.g_optim.param_groups[0]["lr"] == pytest.approx(small.optimiser.lr * 4 / 5)
-    without = training.Players.of(tiny("loss.path=0.0")).g_optim.param_groups[0]["lr"]
+    without = training.TrainingState.from_config(tiny("loss.path=0.0")).g_optim.param_groups[0]["lr"]
     assert without == small.optimiser.lr
 
 
@@ -156,13 +161,13 @@ def test_training_learns_a_colour(tmp_path):
     red = np.zeros((8, 8, 8, 3), np.uint8)
     red[..., 0] = 255
     config = tiny(
-        "training.max_iter=150",
+        "training.max_steps=150",
         "training.batch_size=4",
         "training.sample_every=1000",
         "optimiser.lr=0.02",
         "average.half_life=5.0",
     )
-    made = load_generator(train(config, PictureSet(red, 8), tmp_path / "run"))
+    made = load_generator(train(config, ImageDataset(red, 8), tmp_path / "run"))
     shown = made(torch.randn(16, 4), randomize_noise=False)[0].mean((0, 2, 3))
     assert shown[0] > 0.3 and shown[1] < -0.3 and shown[2] < -0.3
 
@@ -183,39 +188,39 @@ def test_pictures_of_a_folder_are_cut_square(tmp_path):
     Image.fromarray(wide).save(tmp_path / "a" / "one.png")
     Image.fromarray(wide[:, :, 0]).save(tmp_path / "two.PNG")
     (tmp_path / "words.txt").write_text("no picture")
-    found = open_pictures(tmp_path, 8)
+    found = open_images(tmp_path, 8)
     assert len(found) == 2 and found.read(0).shape == (8, 8, 3)
-    assert square_picture(tmp_path / "a" / "one.png", 10).max() < 40
+    assert load_square_image(tmp_path / "a" / "one.png", 10).max() < 40
 
 
 def test_empty_folders_are_told(tmp_path):
     with pytest.raises(FileNotFoundError, match="no pictures"):
-        open_pictures(tmp_path, 8)
+        open_images(tmp_path, 8)
     with pytest.raises(FileNotFoundError, match="no folder"):
-        open_pictures(tmp_path / "absent", 8)
+        open_images(tmp_path / "absent", 8)
 
 
 def test_mirrors_are_as_frequent_as_asked():
     half = np.zeros((1, 8, 8, 3), np.uint8)
     half[:, :, :4] = 255
     rng = np.random.default_rng(1)
-    mirrored = [PictureSet(half, 8).draw(0, rng)["picture"][0, 0, 0] < 0 for _ in range(400)]
+    mirrored = [ImageDataset(half, 8).sample(0, rng)["picture"][0, 0, 0] < 0 for _ in range(400)]
     assert np.mean(mirrored) == pytest.approx(0.5, abs=0.1)
-    plain = [PictureSet(half, 8, flip=False).draw(0, rng)["picture"][0, 0, 0] for _ in range(20)]
+    plain = [ImageDataset(half, 8, flip=False).sample(0, rng)["picture"][0, 0, 0] for _ in range(20)]
     assert set(plain) == {1.0}
 
 
 def test_bytes_and_numbers_go_back_and_forth():
     values = np.random.default_rng(2).integers(0, 256, (2, 3, 4, 3), np.uint8)
-    assert np.abs(to_bytes(from_bytes(values)).astype(int) - values).max() <= 1  # truncation may lose one
-    assert to_bytes(torch.tensor([-2.0, 0.0, 2.0]).reshape(1, 3, 1, 1)).tolist() == [[[[0, 127, 255]]]]
-    sheet = grid(values, columns=1)
+    assert np.abs(to_uint8(from_uint8(values)).astype(int) - values).max() <= 1  # truncation may lose one
+    assert to_uint8(torch.tensor([-2.0, 0.0, 2.0]).reshape(1, 3, 1, 1)).tolist() == [[[[0, 127, 255]]]]
+    sheet = image_grid(values, columns=1)
     assert sheet.shape == (6, 4, 3) and np.array_equal(sheet[3:], values[1])
 
 
 def test_command_trains_on_invented_people(tmp_path, capsys):
     words = ["--cfg", "quick_stylegan", "--population", "--out", str(tmp_path / "run"), "--device", "cpu"]
-    overrides = [*TINY, "data.people=4", "data.pictures=1", "training.max_iter=2"]
+    overrides = [*TINY, "data.people=4", "data.pictures=1", "training.max_steps=2"]
     assert voicestyle(["train-stylegan", *words, *overrides]) == 0
     assert "model.safetensors" in capsys.readouterr().out
     found = load_generator(tmp_path / "run" / "model.safetensors")
@@ -225,12 +230,12 @@ def test_command_trains_on_invented_people(tmp_path, capsys):
 
 
 def test_invented_pictures_are_of_training_people():
-    from voiceface.synthetic.presets import ids_of
+    from voiceface.synthetic.presets import get_split_ids
 
     config = tiny("data.people=3", "data.pictures=2", "data.nuisance=0.0").data
-    found = invented_pictures(config, 8, workers=1, progress=False)
-    assert len(found) == 6 and found.notice
-    assert set(range(309, 312)) <= set(ids_of("standard", "train"))
+    found = build_synthetic_images(config, 8, num_workers=1, progress=False)
+    assert len(found) == 6 and found.disclaimer
+    assert set(range(309, 312)) <= set(get_split_ids("standard", "train"))
 
 
 def test_help_is_light_and_quick():

@@ -9,19 +9,24 @@ import torch
 from PIL import Image
 from voiceface.synthetic import dataset
 from voiceface.testing import runs
-from voiceface.testing.corrupt_files import require_words
-from voicestyle.evaluation import compare, evaluate, likeness, of_others
-from voicestyle.test import spread_by_sex
+from voiceface.testing.corrupt_files import assert_mentions
+from voicestyle.evaluation import compare_metric, evaluate, identity_similarity, mean_of_others
+from voicestyle.test import alternate_genders
 
 CMPC2 = [
     *("model.face.side=32", "model.face.widths=[4,8,8,8]", "model.voice.widths=[4,8,8,8]"),
     *("model.embedding=8", "data.voice.frames=60", "clustering.clusters=[2,3]", "clustering.start=2"),
-    *("clustering.every=2", "optimiser.warm_up=2", "training.batch_size=8", "training.workers=0"),
-    *("training.max_iter=4", "training.save_every=2"),
+    *("clustering.every=2", "optimiser.warm_up=2", "training.batch_size=8", "training.num_workers=0"),
+    *("training.max_steps=4", "training.checkpoint_interval=2"),
 ]
 STYLEGAN2 = [
     *("generator.size=8", "generator.channels=[4,4]", "generator.style_dim=4", "discriminator.size=8"),
-    *("discriminator.channels=[4,4]", "training.max_iter=4", "training.save_every=2", "training.samples=4"),
+    *(
+        "discriminator.channels=[4,4]",
+        "training.max_steps=4",
+        "training.checkpoint_interval=2",
+        "training.samples=4",
+    ),
     *("training.sample_every=4", "training.centre_samples=16"),
 ]
 
@@ -29,7 +34,7 @@ STYLEGAN2 = [
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
     """Eight to learn from and six others, two clips of a second and two pictures each."""
-    return runs.small_people(tmp_path_factory.mktemp("data") / "people", train=8, val=2, test=6)
+    return runs.write_small_population(tmp_path_factory.mktemp("data") / "people", train=8, val=2, test=6)
 
 
 @pytest.fixture(scope="module")
@@ -64,15 +69,15 @@ def test_a_run_serves_generation(trained, call, voices, faces, few, people, tmp_
     common = ("generate", voices / "v0.wav", "--weights", trained, "--cfg", "quick", "--set", *few)
     assert call(*common, "--bank", faces, "--out", tmp_path / "own") == 0
     assert Image.open(tmp_path / "own" / "faces" / "v0.png").size == (8, 8)
-    few_prototypes = ("lookup.prototypes=2", "lookup.clusters=3")
+    few_prototypes = ("retrieval.num_prototypes=2", "retrieval.num_clusters=3")
     assert call(*common, *few_prototypes, "--population", "tiny", "--out", tmp_path / "people") == 0
     steps = json.loads((tmp_path / "people" / "voices" / "v0" / "steps.json").read_text())
     assert len(steps["prototypes"]) == 2
     capsys.readouterr()
-    assert call(*common, "lookup.clusters=7", "--population", "tiny", "--out", tmp_path / "c") == 1
-    require_words(capsys.readouterr().err, "clusterings of 2, 3 clusters, not of 7")
+    assert call(*common, "retrieval.num_clusters=7", "--population", "tiny", "--out", tmp_path / "c") == 1
+    assert_mentions(capsys.readouterr().err, "clusterings of 2, 3 clusters, not of 7")
     assert call(*common[:2], "--weights", tmp_path / "no", "--bank", faces, "--out", tmp_path / "d") == 1
-    require_words(capsys.readouterr().err, "no run folder at", tmp_path / "no")
+    assert_mentions(capsys.readouterr().err, "no run folder at", tmp_path / "no")
 
 
 def test_a_part_that_is_done_is_left_and_the_other_made(trained, train, tmp_path, capsys):
@@ -85,11 +90,11 @@ def test_a_part_that_is_done_is_left_and_the_other_made(trained, train, tmp_path
     assert weights(out) == weights(trained)
     assert (out / "cmpc2" / "model.safetensors").stat().st_mtime_ns == before
     assert train(out) == 1
-    require_words(capsys.readouterr().err, "is not empty", "--resume")
+    assert_mentions(capsys.readouterr().err, "is not empty", "--resume")
     assert train(out, "--resume", stylegan2=[*STYLEGAN2, "training.seed=5"]) == 1
-    require_words(capsys.readouterr().err, "other settings", "stylegan2_set")
+    assert_mentions(capsys.readouterr().err, "other settings", "stylegan2_set")
     assert train(tmp_path / "nothing", "--resume") == 1
-    require_words(capsys.readouterr().err, "nothing to resume")
+    assert_mentions(capsys.readouterr().err, "nothing to resume")
 
 
 def test_a_stopped_run_ends_the_same(trained, train, tmp_path, monkeypatch):
@@ -117,7 +122,7 @@ def test_faces_of_people_are_measured(call, people, faces, few, tmp_path, capsys
     assert len(list((tmp_path / "out" / "ways" / "faces").glob("*.png"))) == 3
     capsys.readouterr()
     assert call(*common, "--people", "3", "--out", tmp_path / "out", "--set", *few) == 1
-    require_words(capsys.readouterr().err, "is not empty", "--resume")
+    assert_mentions(capsys.readouterr().err, "is not empty", "--resume")
 
 
 def test_invented_people_are_measured_also_where_one_sex_is_rare(call, few, faces, tmp_path, monkeypatch):
@@ -133,21 +138,23 @@ def test_invented_people_are_measured_also_where_one_sex_is_rare(call, few, face
 
 def test_a_comparison_by_hand():
     final, start, others = np.array([3.0, 5, 4]), np.array([1.0, 2, 6]), np.array([0.0, np.nan, 1])
-    found = compare("x", final, start, others, replicates=50)
-    assert (found.final, found.start, found.others) == (4, 3, 0.5)
-    assert found.against_start[0] == pytest.approx(1) and found.against_others[0] == pytest.approx(3)
-    lonely = compare("x", final[:1], start[:1], others[1:2])
-    assert np.isnan(lonely.others) and np.isnan(lonely.against_start).all()
+    found = compare_metric("x", final, start, others, replicates=50)
+    assert (found.final, found.initial, found.others) == (4, 3, 0.5)
+    assert found.difference_to_initial[0] == pytest.approx(1) and found.difference_to_others[
+        0
+    ] == pytest.approx(3)
+    lonely = compare_metric("x", final[:1], start[:1], others[1:2])
+    assert np.isnan(lonely.others) and np.isnan(lonely.difference_to_initial).all()
 
 
 def test_means_of_others_by_hand():
     table = np.array([[1.0, 2, 3], [4, 5, 6], [7, 8, 9]])
-    assert of_others(table).tolist() == [5.5, 5, 4.5]
-    found = of_others(table, np.array(["f", "m", "f"]))
+    assert mean_of_others(table).tolist() == [5.5, 5, 4.5]
+    found = mean_of_others(table, np.array(["f", "m", "f"]))
     assert found[[0, 2]].tolist() == [7, 3] and np.isnan(found[1])
 
 
-class Mean:
+class MeanColourEncoder:
     """Tells pictures apart by their colour."""
 
     def features(self, pictures):
@@ -157,7 +164,7 @@ class Mean:
 def test_the_true_picture_is_the_likeliest():
     made = torch.eye(3).view(3, 3, 1, 1).expand(3, 3, 4, 4)
     real = [made[k : k + 1].expand(2, -1, -1, -1) for k in (1, 0, 2)]
-    found = likeness(made, real, Mean())
+    found = identity_similarity(made, real, MeanColourEncoder())
     assert found.tolist() == [[0, 1, 0], [1, 0, 0], [0, 0, 1]]
 
 
@@ -167,14 +174,21 @@ def test_faces_that_are_the_true_ones_are_found_better():
     final, start = np.concatenate(real), np.concatenate(real[1:] + real[:1])
     fit = np.ones(6), np.zeros(6), np.zeros(6)
     found = evaluate(
-        list("abcdef"), final, start, real, fit, reader=Mean(), reader_name="colour", replicates=50
+        list("abcdef"),
+        final,
+        start,
+        real,
+        fit,
+        identity_encoder=MeanColourEncoder(),
+        identity_encoder_name="colour",
+        replicates=50,
     )
-    seen = found.measures[1]
-    assert seen.final == pytest.approx(1) and seen.start < 0.9 and seen.others < 0.9
-    assert seen.against_start[1] > 0 and "colour" in found.table()
+    seen = found.metrics[1]
+    assert seen.final == pytest.approx(1) and seen.initial < 0.9 and seen.others < 0.9
+    assert seen.difference_to_initial[1] > 0 and "colour" in found.format_table()
 
 
 def test_both_sexes_come_in_turn():
     sexes = np.array(["m", "m", "m", "f", "m", "f"])
-    assert spread_by_sex(sexes, 4) == [0, 1, 3, 5]
-    assert spread_by_sex(sexes, 6) == [0, 1, 2, 3, 4, 5]
+    assert alternate_genders(sexes, 4) == [0, 1, 3, 5]
+    assert alternate_genders(sexes, 6) == [0, 1, 2, 3, 4, 5]

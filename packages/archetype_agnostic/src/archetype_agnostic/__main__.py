@@ -1,4 +1,4 @@
-"""`archetype_agnostic COMMAND ...`, the same as `python -m archetype_agnostic.COMMAND ...`."""
+"""`build_archetype_agnostic COMMAND ...`, the same as `python -m build_archetype_agnostic.COMMAND ...`."""
 
 from collections.abc import Sequence
 

@@ -14,8 +14,8 @@ from voiceface.checkpoints.export_compact import command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m archetype_agnostic.bundle`."""
-    return command("archetype_agnostic", argv, constants=["aNet.model.torchfb.*"])
+    """`python -m build_archetype_agnostic.bundle`."""
+    return command("archetype_agnostic", argv, computed_keys=["aNet.model.torchfb.*"])
 
 
 if __name__ == "__main__":

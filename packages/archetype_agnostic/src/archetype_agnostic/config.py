@@ -60,23 +60,23 @@ class EquilibriumConfig(Config):
 class PairDataConfig(DataConfig):
     """Two files of each kind a person.
 
-    `second`: another one than the first wherever there is one, or `any` (as published). `second_view`: the
+    `second_sample`: another one than the first wherever there is one, or `any` (as published). `pair_augmentation`: the
     second picture shares the random steps of the first (as published), or has its `own`.
     """
 
-    fit: Literal["pad", "squeeze"] = "squeeze"
-    second: Literal["other", "any"] = "other"
-    second_view: Literal["shared", "own"] = "shared"
+    resize_mode: Literal["pad", "squeeze"] = "squeeze"
+    second_sample: Literal["other", "any"] = "other"
+    pair_augmentation: Literal["shared", "own"] = "shared"
 
 
 class StoppingConfig(Config):
-    """When a run ends: after `max_iter`, or, as published, by patience.
+    """When a run ends: after `max_steps`, or, as published, by patience.
 
-    `patience`: no end before the validations after `max_iter` find that the last `window` accuracies never
+    `patience`: no end before the validations after `max_steps` find that the last `window` accuracies never
     rose from one to the next and the oldest is the best; the epoch is then finished.
     """
 
-    rule: Literal["max_iter", "patience"] = "max_iter"
+    rule: Literal["max_steps", "patience"] = "max_steps"
     window: int = Field(5, ge=2)
 
 
@@ -104,14 +104,14 @@ class ArchetypeAgnosticConfig(AssociationConfig):
 
     @model_validator(mode="after")
     def _patience_needs_validation(self) -> Self:
-        if self.stopping.rule == "patience" and self.training.validate_every <= 0:
+        if self.stopping.rule == "patience" and self.training.validation_interval is None:
             raise ValueError(
-                "stopping.rule patience ends a run by its validations, and training.validate_every "
-                f"{self.training.validate_every} makes none: set it, or stopping.rule=max_iter"
+                "stopping.rule patience ends a run by its validations, and training.validation_interval "
+                "is null: set it, or stopping.rule=max_steps"
             )
         return self
 
 
 def drawing(data: PairDataConfig) -> dict[str, Any]:
-    """What a draw of training files holds beyond one picture and one clip, for `training_pairs`."""
-    return {"views": 2, "second": data.second, "second_view": data.second_view}
+    """What a draw of training files holds beyond one picture and one clip, for `training_dataset`."""
+    return {"views": 2, "second": data.second_sample, "second_view": data.pair_augmentation}

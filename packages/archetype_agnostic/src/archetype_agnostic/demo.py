@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.association.demo import Step, command, demonstrate, train_once
+from voiceface.association.demo import DemoStep, command, run_demo, train_if_needed
 
 import archetype_agnostic
 from archetype_agnostic.test import SUBTITLE, identity_weights
@@ -20,7 +20,7 @@ __all__ = ["demo", "main", "steps_of"]
 
 def steps_of(
     out: Path, *, preset: str = "quick", seed: int | None = None, device: str = "cpu"
-) -> tuple[list[Step], dict[str, Path]]:
+) -> tuple[list[DemoStep], dict[str, Path]]:
     """The training.
 
     Args:
@@ -40,9 +40,9 @@ def steps_of(
     run = out / "main"
 
     def train_main(corpus: "Corpus", notice: str) -> None:
-        train_once(train, run, config, corpus, device=device, notice=notice)
+        train_if_needed(train, run, config, corpus, device=device, notice=notice)
 
-    return [Step("training on {people} people", train_main)], {"main": run}
+    return [DemoStep("training on {people} people", train_main)], {"main": run}
 
 
 def demo(
@@ -68,7 +68,7 @@ def demo(
         The report.
     """
     steps, runs = steps_of(out, preset=preset, seed=seed, device=device)
-    return demonstrate(
+    return run_demo(
         out,
         steps,
         system="archetype_agnostic",
@@ -84,9 +84,9 @@ def demo(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`archetype_agnostic demo`."""
+    """`build_archetype_agnostic demo`."""
     out = "runs/demo_archetype_agnostic"
-    return command("archetype_agnostic", demo, argv, training="train on them", out=out)
+    return command("archetype_agnostic", demo, argv, training_summary="train on them", out=out)
 
 
 if __name__ == "__main__":

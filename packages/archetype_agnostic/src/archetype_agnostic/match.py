@@ -5,15 +5,15 @@
 
 from collections.abc import Sequence
 
-from voiceface.association.retrieval import Answer, command, gallery_of, match
+from voiceface.association.retrieval import RankedCandidate, build_gallery, command, rank_gallery
 
 import archetype_agnostic
 
-__all__ = ["Answer", "gallery_of", "main", "match"]
+__all__ = ["RankedCandidate", "build_gallery", "main", "rank_gallery"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`archetype_agnostic match`."""
+    """`build_archetype_agnostic match`."""
     return command(
         "archetype_agnostic", lambda *given, **options: archetype_agnostic.load(*given, **options), argv
     )

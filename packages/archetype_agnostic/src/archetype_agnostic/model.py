@@ -12,18 +12,18 @@ from voiceface.association.encoders import (
     Branch,
     Encoders,
     EncodersConfig,
-    FaceTrunkConfig,
-    Normalise,
+    FaceBackboneConfig,
+    InputNormalization,
     VoiceBackbone,
-    VoiceTrunkConfig,
-    class_count,
+    VoiceBackboneConfig,
+    num_identities,
 )
 from voiceface.models import iresnet
 
 from archetype_agnostic.equilibrium import Equilibrium
 
 
-class FaceConfig(FaceTrunkConfig):
+class FaceConfig(FaceBackboneConfig):
     """Face embedder; the defaults are the published IR-152."""
 
     arch: Literal["ir50", "ir101", "ir152"] = Field(
@@ -32,7 +32,7 @@ class FaceConfig(FaceTrunkConfig):
     hidden: int = Field(default=256, ge=1, description="width of the head's hidden layer")
 
 
-class VoiceConfig(VoiceTrunkConfig):
+class VoiceConfig(VoiceBackboneConfig):
     """Voice embedder; the defaults are the published thin ResNet-34."""
 
     hidden: int = Field(default=128, ge=1, description="width of the head's hidden layer")
@@ -75,9 +75,9 @@ class FaceEmbedder(Branch):
         self.model = iresnet.IR(
             blocks,
             config.widths,
-            config.side,
+            config.image_size,
             features=None,
-            squeeze=config.squeeze,
+            squeeze_excitation=config.squeeze_excitation,
             stem_stride=config.stem_stride,
         )
         self.fc = Head(config.widths[-1], config.hidden, embedding)
@@ -125,11 +125,11 @@ class Aasm(Encoders):
     ) -> None:
         super().__init__()
         config = config or ModelConfig()
-        classes = class_count(config.num_classes, num_classes)
+        classes = num_identities(config.num_classes, num_classes)
         self.config = config.model_copy(update={"num_classes": classes})
-        self.normalize = Normalise()
-        self.vNet = FaceEmbedder(config.face, config.embedding)
-        self.aNet = VoiceEmbedder(config.voice, config.embedding)
+        self.normalize = InputNormalization()
+        self.vNet = FaceEmbedder(config.face, config.embedding_dim)
+        self.aNet = VoiceEmbedder(config.voice, config.embedding_dim)
         self.eqm = Equilibrium(classes, every=0, names=names) if eqm is None else eqm
         if len(self.eqm.weight) != classes:
             raise ValueError(f"identity weights of {len(self.eqm.weight)} classes given for {classes}")

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 from voiceface.association import pretrained_backbones
 from voiceface.association.encoders import VoiceBackbone
-from voiceface.association.pretrained_backbones import least_widths, names_of, restore_momentum
-from voiceface.checkpoints.native import Report, load_into
+from voiceface.association.pretrained_backbones import minimal_widths, parameter_names, restore_momentum
+from voiceface.checkpoints.native import LoadReport, load_into
 from voiceface.checkpoints.published import (
     CheckpointError,
     apply_key_table,
-    on_cpu,
+    cpu_state_dict,
+    extract_state_dict,
     read_published,
-    state_dict_of,
-    write_torch,
+    save_torch,
 )
 from voiceface.models import iresnet
 
@@ -80,7 +80,7 @@ def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
         CheckpointError: damaged, unsafe, not a checkpoint of this system, or a key is missing or unknown.
     """
     content = read_published(path)
-    state = apply_key_table(state_dict_of(content, "state_dict", source=str(path)), PREFIX)
+    state = apply_key_table(extract_state_dict(content, "state_dict", source=str(path)), PREFIX)
     if not any(key.startswith(("vNet.", "aNet.")) for key in state):
         found = ", ".join(list(state)[:3])
         raise CheckpointError(
@@ -93,7 +93,7 @@ def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
     known = _skeleton(architecture).state_dict()
     used = {key: value for key, value in state.items() if not _matches(key, *UNUSED, *FRONT_END)}
     needed = [key for key in known if not _matches(key, *UNUSED, *OPTIONAL)]
-    report = Report(
+    report = LoadReport(
         loaded=[key for key in used if key in known],
         missing=[key for key in needed if key not in state],
         unexpected=[key for key in used if key not in known],
@@ -121,7 +121,7 @@ def momentum_of(checkpoint: PublishedCheckpoint) -> dict[str, Tensor]:
     if not checkpoint.optimiser.get("state"):
         return {}
     skeleton = _skeleton(checkpoint.architecture)
-    names = names_of(skeleton, parameter_groups(skeleton))
+    names = parameter_names(skeleton, parameter_groups(skeleton))
     return pretrained_backbones.momentum_by_name(
         checkpoint.optimiser, names, checkpoint.state, "the checkpoint"
     )
@@ -147,7 +147,7 @@ def load_checkpoint(model: Aasm, path: str | Path) -> PublishedCheckpoint:
     return checkpoint
 
 
-def load_face_backbone(model: Aasm, path: str | Path) -> Report:
+def load_face_backbone(model: Aasm, path: str | Path) -> LoadReport:
     """Copy a pretrained face network (`Backbone_IR_152_Epoch_112_….pth`, of face.evoLVe) into `vNet.model`.
 
     Its recognition layer is read over. It was trained on red-green-blue pictures; the published system gives
@@ -156,10 +156,10 @@ def load_face_backbone(model: Aasm, path: str | Path) -> Report:
     Raises:
         CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
     """
-    return pretrained_backbones.load_face_trunk(model.vNet.model, path)
+    return pretrained_backbones.load_face_backbone(model.vNet.model, path)
 
 
-def load_voice_backbone(model: Aasm, path: str | Path) -> Report:
+def load_voice_backbone(model: Aasm, path: str | Path) -> LoadReport:
     """Copy the pretrained voice network (`baseline_lite_ap.model`, of voxceleb_trainer) into `aNet.model`.
 
     Both forms are read: bare keys, and that trainer's own with the prefix `__S__.` and the parameters of its
@@ -168,7 +168,7 @@ def load_voice_backbone(model: Aasm, path: str | Path) -> Report:
     Raises:
         CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
     """
-    return pretrained_backbones.load_voice_trunk(model.aNet.model, path)
+    return pretrained_backbones.load_voice_backbone(model.aNet.model, path)
 
 
 def published_state(model: Aasm) -> dict[str, Tensor]:
@@ -179,7 +179,7 @@ def published_state(model: Aasm) -> dict[str, Tensor]:
     norms as they begin), and the second copies of the counters (924 zeros).
     """
     config = model.config
-    face, last = config.face.widths[-1], -(-config.face.side // 16)
+    face, last = config.face.widths[-1], -(-config.face.image_size // 16)
     recognition = nn.ModuleDict(
         {"0": nn.BatchNorm2d(face), "3": nn.Linear(face * last * last, 512), "4": nn.BatchNorm1d(512)}
     )
@@ -188,9 +188,9 @@ def published_state(model: Aasm) -> dict[str, Tensor]:
         for parameter in layer.parameters():
             nn.init.zeros_(parameter)
     return (
-        on_cpu(model)
-        | {f"{FACE}output_layer.{key}": value for key, value in on_cpu(recognition).items()}
-        | {f"{VOICE}fc.{key}": value for key, value in on_cpu(output).items()}
+        cpu_state_dict(model)
+        | {f"{FACE}output_layer.{key}": value for key, value in cpu_state_dict(recognition).items()}
+        | {f"{VOICE}fc.{key}": value for key, value in cpu_state_dict(output).items()}
         | {key: torch.zeros(PEOPLE) for key in COUNTERS}
     )
 
@@ -211,7 +211,7 @@ def save_checkpoint(
         ValueError: the network has strides or mel bands that the layout cannot tell.
     """
     face, voice, published = model.config.face, model.config.voice, ModelConfig()
-    told = (face.stem_stride, voice.stem_stride, voice.strides, voice.low, voice.high)
+    told = (face.stem_stride, voice.stem_stride, voice.strides, voice.f_min, voice.f_max)
     known = (
         published.face.stem_stride,
         *(getattr(published.voice, key) for key in ("stem_stride", "strides", "low", "high")),
@@ -223,7 +223,7 @@ def save_checkpoint(
         )
     saved = {} if optimiser is None else _renumbered(model, optimiser)
     content = {"start_it": step, "stage": 0, "state_dict": published_state(model), "optimizer": saved}
-    write_torch(path, content)
+    save_torch(path, content)
 
 
 def save_face_backbone(path: str | Path, model: Aasm) -> None:
@@ -246,16 +246,16 @@ def architecture_of(state: Mapping[str, Tensor], side: int | None = None) -> Mod
     Raises:
         CheckpointError: a key that tells the architecture is absent.
     """
-    face = pretrained_backbones.face_architecture(state, FACE, side)
-    voice = pretrained_backbones.voice_architecture(state, VOICE, after="aNet.fc.0.weight")
+    face = pretrained_backbones.infer_face_config(state, FACE, side)
+    voice = pretrained_backbones.infer_voice_config(state, VOICE, output_key="aNet.fc.0.weight")
     return ModelConfig(
         face=FaceConfig(
-            **face.model_dump(), hidden=pretrained_backbones.shape_of(state, "vNet.fc.0.weight")[0]
+            **face.model_dump(), hidden=pretrained_backbones.get_shape(state, "vNet.fc.0.weight")[0]
         ),
         voice=VoiceConfig(
-            **voice.model_dump(), hidden=pretrained_backbones.shape_of(state, "aNet.fc.0.weight")[0]
+            **voice.model_dump(), hidden=pretrained_backbones.get_shape(state, "aNet.fc.0.weight")[0]
         ),
-        embedding=pretrained_backbones.shape_of(state, "vNet.fc.2.weight")[0],
+        embedding_dim=pretrained_backbones.get_shape(state, "vNet.fc.2.weight")[0],
         num_classes=len(state["eqm.weight"]) if "eqm.weight" in state else PEOPLE,
     )
 
@@ -267,10 +267,12 @@ def _matches(key: str, *patterns: str) -> bool:
 
 def _skeleton(config: ModelConfig) -> Aasm:
     """A model of least width with the published layers that ours leaves out, for keys and their order."""
-    face = config.face.model_copy(update={"widths": least_widths(config.face.widths), "side": 16})
-    voice = config.voice.model_copy(update={"widths": least_widths(config.voice.widths)})
+    face = config.face.model_copy(update={"widths": minimal_widths(config.face.widths), "side": 16})
+    voice = config.voice.model_copy(update={"widths": minimal_widths(config.voice.widths)})
     model = Aasm(config.model_copy(update={"face": face, "voice": voice, "num_classes": 1}))
-    model.vNet.model = iresnet.IR(face.units, face.widths, face.side, 1, squeeze=face.squeeze)
+    model.vNet.model = iresnet.IR(
+        face.units, face.widths, face.image_size, 1, squeeze_excitation=face.squeeze_excitation
+    )
     model.aNet.model = VoiceBackbone(voice, 1)
     return model
 
@@ -285,10 +287,10 @@ def _renumbered(model: Aasm, optimiser: torch.optim.Optimizer) -> dict[str, obje
     """An optimiser's state dict with the numbers that its parameters have in the published network."""
     skeleton = _skeleton(model.config)
     groups = parameter_groups(skeleton)
-    number = {name: place for place, name in enumerate(names_of(skeleton, groups))}
-    names = names_of(model, optimiser.param_groups)
+    number = {name: place for place, name in enumerate(parameter_names(skeleton, groups))}
+    names = parameter_names(model, optimiser.param_groups)
     saved = optimiser.state_dict()
-    whole = [[number[name] for name in names_of(skeleton, [group])] for group in groups]
+    whole = [[number[name] for name in parameter_names(skeleton, [group])] for group in groups]
     return {
         "state": {number[names[place]]: value for place, value in saved["state"].items()},
         "param_groups": [
@@ -300,4 +302,4 @@ def _renumbered(model: Aasm, optimiser: torch.optim.Optimizer) -> dict[str, obje
 def _save_part(path: str | Path, model: Aasm, prefix: str) -> None:
     """Write what stands below a prefix, without it."""
     state = published_state(model)
-    write_torch(path, {key[len(prefix) :]: state[key] for key in state if key.startswith(prefix)})
+    save_torch(path, {key[len(prefix) :]: state[key] for key in state if key.startswith(prefix)})

@@ -1,6 +1,6 @@
 """Configuration files of both published repositories, translated into ours.
 
-`python -m archetype_agnostic.published_config cfg.yaml > mine.yaml` writes an experiment file of ours with
+`python -m build_archetype_agnostic.published_config cfg.yaml > mine.yaml` writes an experiment file of ours with
 the published behaviour switched on, and says on standard error which paths the published file named.
 """
 
@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.association.published_config import Dialect, Printed, command, leaves, read_tree
+from voiceface.association.published_config import (
+    PrintedTranslation,
+    PublishedKeys,
+    command,
+    iter_leaves,
+    read_yaml,
+)
 
 if TYPE_CHECKING:
     from archetype_agnostic.config import ArchetypeAgnosticConfig
@@ -92,7 +98,7 @@ READ = {  # keys that become values of ours
     "dataset.eval_triplet_val",
     f"{JUDGED}.eval_lists",
 }
-DIALECT = Dialect(FIXED, frozenset(IDLE), PLACES, frozenset(READ))
+DIALECT = PublishedKeys(FIXED, frozenset(IDLE), PLACES, frozenset(READ))
 
 
 @dataclass(frozen=True)
@@ -118,7 +124,7 @@ def read_published_config(path: str | Path) -> Translation:
         ConfigError: no such file, no YAML mapping, a key that the published code does not know, or a value
             that this package cannot repeat.
     """
-    return translate(read_tree(path), str(path))
+    return translate(read_yaml(path), str(path))
 
 
 def is_published(tree: Mapping[str, Any]) -> bool:
@@ -141,15 +147,15 @@ def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translati
     Raises:
         ConfigError: see `read_published_config`.
     """
-    from voiceface.runtime.config import check
+    from voiceface.runtime.config import validate_config
 
     from archetype_agnostic.config import ArchetypeAgnosticConfig
 
-    values = dict(leaves(tree))
-    DIALECT.check(values, name)
-    config = check(_ours(values), ArchetypeAgnosticConfig, f"{name}, translated,")
+    values = dict(iter_leaves(tree))
+    DIALECT.check_values(values, name)
+    config = validate_config(_ours(values), ArchetypeAgnosticConfig, f"{name}, translated,")
     folder = "vggface1_id" if is_evaluation_only(tree) else "voxceleb1_id"
-    return Translation(config, DIALECT.places_in(values), folder)
+    return Translation(config, DIALECT.extract_paths(values), folder)
 
 
 def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -206,7 +212,7 @@ def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
             "second_view": "shared",
         },
         "training": {
-            "max_iter": get("training.max_iter", 27_000),
+            "max_iter": get("training.max_steps", 27_000),
             "batch_size": get("training.batch_size", 20),
             "workers": get("training.num_workers", 4),
             "freeze": [
@@ -232,11 +238,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return command("archetype_agnostic", _printed, argv)
 
 
-def _printed(path: Path) -> Printed:
+def _printed(path: Path) -> PrintedTranslation:
     """What the command prints of a file."""
     found = read_published_config(path)
     note = f"folders of recordings are named by {found.voice_folder}"
-    return Printed(found.config, found.places, [note])
+    return PrintedTranslation(found.config, found.places, [note])
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Evaluation: matching, verification and retrieval on lists, as figures, a results file and a report.
 
-`archetype_agnostic test --data ROOT --out DIR [--weights FILE]`
+`build_archetype_agnostic test --data ROOT --out DIR [--weights FILE]`
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from voiceface.association.evaluation import Evaluation, all_pairs, command, embed_corpus, evaluate
+from voiceface.association.evaluation import Evaluation, command, compute_all_pairs, embed_corpus, evaluate
 
 import archetype_agnostic
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from archetype_agnostic.model import Aasm
 
-__all__ = ["Evaluation", "all_pairs", "embed_corpus", "evaluate", "main"]
+__all__ = ["Evaluation", "compute_all_pairs", "embed_corpus", "evaluate", "main"]
 SUBTITLE = "Archetype-agnostic voice-face association: matching, verification and retrieval on unseen people."
 
 
@@ -25,7 +25,7 @@ def identity_weights(model: "Aasm") -> "np.ndarray":
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`archetype_agnostic test`."""
+    """`build_archetype_agnostic test`."""
     return command(
         "archetype_agnostic",
         lambda *given, **options: archetype_agnostic.load(*given, **options),

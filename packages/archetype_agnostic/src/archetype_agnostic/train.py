@@ -1,4 +1,4 @@
-"""Training: `archetype_agnostic train --cfg main --data ROOT --out RUN`.
+"""Training: `build_archetype_agnostic train --cfg main --data ROOT --out RUN`.
 
 One iteration, in the published order: validation if due, refresh of the identity weights if due, step,
 learning rate.
@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from voiceface.association.initialisation import (
-    Start,
-    add_training_flags,
-    load_start,
-    open_training,
-    start_of,
+    InitialWeights,
+    add_training_arguments,
+    initial_weights_from_args,
+    load_initial_weights,
+    load_training_data,
 )
 from voiceface.association.validation import Validation, validate, validation_due
-from voiceface.training.optimisers import make_optimiser, make_schedule
+from voiceface.training.optimisers import build_lr_schedule, build_optimiser
 
 if TYPE_CHECKING:
     import torch
@@ -39,7 +39,7 @@ def train(
     out: str | Path,
     *,
     validation: Validation | None = None,
-    start: Start | None = None,
+    start: InitialWeights | None = None,
     device: str = "cpu",
     threads: int | None = None,
     resume: bool = False,
@@ -64,10 +64,10 @@ def train(
     Raises:
         ValueError, OSError: the data, the start weights or the run folder do not fit; see the message.
     """
-    from voiceface.association.data import class_names, training_pairs
+    from voiceface.association.data import identity_names, training_dataset
     from voiceface.runtime.config import to_dict
     from voiceface.training.lr_schedules import set_learning_rate
-    from voiceface.training.provenance import begin_with
+    from voiceface.training.provenance import record_provenance
     from voiceface.training.run import open_run, unwrap
     from voiceface.training.sampling import batches_per_epoch
 
@@ -75,7 +75,7 @@ def train(
     from archetype_agnostic.model import parameter_groups
     from archetype_agnostic.stopping import Patience
 
-    names = class_names(corpus)
+    names = identity_names(corpus)
     plan = config.training
     with open_run(
         out,
@@ -86,21 +86,23 @@ def train(
         threads=threads,
         resume=resume,
     ) as run:
-        run.extra = {"names": names, "notice": notice, "source": begin_with(run, names, start)}
-        network = run.prepare(build_model(config, names, start or Start()))
+        run.extra = {"names": names, "notice": notice, "source": record_provenance(run, names, start)}
+        network = run.prepare(build_model(config, names, start or InitialWeights()))
         model = cast("Aasm", unwrap(network))
-        optimiser = make_optimiser(config.optimiser, parameter_groups(model))
-        rate = make_schedule(config.schedule, config.optimiser.lr, config.training.max_iter)
+        optimiser = build_optimiser(config.optimiser, parameter_groups(model))
+        rate = build_lr_schedule(config.schedule, config.optimiser.lr, config.training.max_steps)
         run.track(model=model, optimiser=optimiser)
-        pairs = training_pairs(corpus, config, progress=run.is_main, **drawing(config.data))
+        pairs = training_dataset(corpus, config, progress=run.is_main, **drawing(config.data))
         patience = None
         if config.stopping.rule == "patience":
             per_epoch = batches_per_epoch(len(pairs), plan.batch_size)
-            patience = Patience(run.values, plan.max_iter, per_epoch, config.stopping.window)
-        steps = ENDLESS if patience else plan.max_iter
-        data = run.batches(pairs, plan.batch_size, steps=steps, workers=plan.workers)
+            patience = Patience(run.values, plan.max_steps, per_epoch, config.stopping.window)
+        steps = ENDLESS if patience else plan.max_steps
+        data = run.batches(pairs, plan.batch_size, max_steps=steps, num_workers=plan.num_workers)
         go_on = patience.go_on if patience else None
-        for step in run.steps(plan.max_iter, save_every=plan.save_every, go_on=go_on):
+        for step in run.steps(
+            plan.max_steps, checkpoint_interval=plan.checkpoint_interval, continue_after=go_on
+        ):
             if validation_due(config, step):
                 accuracy = validate(run, step, model, config, validation)
                 if patience:
@@ -110,9 +112,9 @@ def train(
             set_learning_rate(optimiser, rate(step))
             terms = train_step(config, run, network, next(data), optimiser, step)
             run.log(step, {**terms, "lr": rate(step)})
-        if not patience and validation_due(config, plan.max_iter):
-            validate(run, plan.max_iter, model, config, validation)
-        return run.finish(model.state_dict())
+        if not patience and validation_due(config, plan.max_steps):
+            validate(run, plan.max_steps, model, config, validation)
+        return run.save_final_model(model.state_dict())
 
 
 def train_step(
@@ -137,11 +139,11 @@ def train_step(
     Returns:
         The terms and their sum, by name, and the share of negatives ranked right.
     """
-    from voiceface.association.data import crop_of
+    from voiceface.association.data import sample_crop
     from voiceface.training.run import unwrap
 
     model = cast("Aasm", unwrap(network))
-    (first, end), (first_second, end_second) = (crop_of(config.data, run.seed, step, k) for k in (0, 1))
+    (first, end), (first_second, end_second) = (sample_crop(config.data, run.seed, step, k) for k in (0, 1))
     with run.autocast():
         output = network(
             batch["face"],
@@ -151,7 +153,7 @@ def train_step(
         )
     terms, hit_rate = objective(config, model, output, batch["label"], step)
     total = cast("Tensor", sum(terms.values()))
-    run.backward(total, optimiser, clip_norm=config.optimiser.clip_gradient)
+    run.backward_and_step(total, optimiser, clip_norm=config.optimiser.clip_gradient)
     return {"total_loss": total, **terms, "hit_rate": hit_rate}
 
 
@@ -171,7 +173,7 @@ def objective(
         (named scalars, unit coefficients: `sim_loss` and `crosssp_loss`, from `regauging.start` on also
         `trip_cross`, `trip_intra_v` and `trip_intra_a`; share of negatives that the voices rank right).
     """
-    from voiceface.runtime.distributed import gather_with_gradient
+    from voiceface.runtime.distributed import all_gather_with_gradient
 
     from archetype_agnostic.losses import aasm_losses, aasm_terms, hits, similarities
     from archetype_agnostic.regauging import Margins, bilateral, regauging_terms, row_scores
@@ -179,13 +181,13 @@ def objective(
     loss, tight = config.loss, config.regauging
     own = labels
     if loss.negatives == "all":
-        output, own = type(output)(*map(gather_with_gradient, output)), gather_with_gradient(labels)
+        output, own = type(output)(*map(all_gather_with_gradient, output)), all_gather_with_gradient(labels)
     found = similarities(output.face, output.voice, output.face_second, output.voice_second, own)
     right, compared = hits(found)
     if config.equilibrium.enabled and model.eqm.counts_at(step):
         counted = (own, right, compared)
         if loss.negatives == "own":
-            counted = tuple(map(gather_with_gradient, counted))  # type: ignore[assignment]
+            counted = tuple(map(all_gather_with_gradient, counted))  # type: ignore[assignment]
         model.eqm.observe(*counted)
     terms = aasm_terms(aasm_losses(found, loss.temperature, loss.cross_constant, loss.intra_constant))
     if tight.enabled and step >= tight.start:
@@ -207,7 +209,7 @@ def spread_of(weight: "Tensor") -> dict[str, float]:
     return {"weight_mean": float(weight.mean()), "weight_max": float(weight.max())}
 
 
-def build_model(config: "ArchetypeAgnosticConfig", names: list[str], start: Start) -> "Aasm":
+def build_model(config: "ArchetypeAgnosticConfig", names: list[str], start: InitialWeights) -> "Aasm":
     """A model as a run begins with it: fresh, or with the weights that `start` names."""
     from voiceface.association.encoders import freeze
 
@@ -226,12 +228,12 @@ def build_model(config: "ArchetypeAgnosticConfig", names: list[str], start: Star
     )
     model = Aasm(config.model, len(names), eqm)
     if start.checkpoint:
-        load_start(
+        load_initial_weights(
             model,
             start.checkpoint,
             system="archetype_agnostic",
             read_published=published.read_full_checkpoint,
-            left_out=["eqm.*"],
+            excluded_keys=["eqm.*"],
         )
     if start.face_backbone:
         published.load_face_backbone(model, start.face_backbone)
@@ -243,13 +245,13 @@ def build_model(config: "ArchetypeAgnosticConfig", names: list[str], start: Star
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`archetype_agnostic train`."""
+    """`build_archetype_agnostic train`."""
     parser = argparse.ArgumentParser(
         prog="archetype_agnostic train",
         description="Train a model: contrast inside the batch, from `regauging.start` on with loose pairs "
         "re-gauged and identities weighted. A run goes on with --resume.",
     )
-    add_training_flags(parser, configurations="main, quick, standard, published", face_network="IR-152")
+    add_training_arguments(parser, configurations="main, quick, standard, published", face_network="IR-152")
     args = parser.parse_args(argv)
 
     from voiceface.runtime.config import load_config
@@ -259,18 +261,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     keep_freed_memory()
     config = load_config(args.cfg, ArchetypeAgnosticConfig, "archetype_agnostic", args.override)
-    start = start_of(args, Start)
-    found = open_training(args, config, **drawing(config.data))
+    start = initial_weights_from_args(args, InitialWeights)
+    found = load_training_data(args, config, **drawing(config.data))
     weights = train(
         config,
-        found.people,
+        found.dataset,
         args.out,
         validation=found.validation,
         start=start,
         device=args.device,
         threads=args.threads,
         resume=args.resume,
-        notice=found.notice,
+        notice=found.disclaimer,
     )
     print(f"weights: {weights}")
     return 0

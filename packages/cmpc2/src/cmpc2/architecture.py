@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import Field
 from torch import Tensor, nn
 from voiceface.checkpoints.native import load_into
-from voiceface.checkpoints.published import CheckpointError, read_published, state_dict_of
+from voiceface.checkpoints.published import CheckpointError, extract_state_dict, read_published
 from voiceface.runtime.config import Config
 
 from cmpc2.resnet import PLANS, WIDTHS, Arch, Stages
@@ -106,7 +106,7 @@ def load_imagenet(model: nn.Module, path: str | Path) -> None:
     Raises:
         CheckpointError: the file fits neither branch.
     """
-    state = state_dict_of(read_published(path), "state_dict", source=str(path))
+    state = extract_state_dict(read_published(path), "state_dict", source=str(path))
     for name in BRANCHES:
         branch = model.get_submodule(name)
         load_into(branch, state, ignore=["conv1.weight", "fc.*", "*num_batches_tracked"], source=str(path))

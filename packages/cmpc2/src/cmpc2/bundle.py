@@ -28,7 +28,7 @@ def bundle(run: Path, out: Path) -> list[Path]:
     from voiceface.checkpoints import export_compact
     from voiceface.checkpoints.native import load_model, save_model
 
-    weights = export_compact.bundle(run, out, system="cmpc2")
+    weights = export_compact.export_compact(run, out, system="cmpc2")
     memory, table = (out.with_name(f"{out.stem}_{rest}") for rest in ("memory.safetensors", "videos.csv"))
     loaded = load_model(run / "memory.safetensors", system="cmpc2", kind="memory")
     state = {}

@@ -140,16 +140,16 @@ class TrainingConfig(Config):
     """
 
     seed: NonNegative = 0
-    max_iter: Positive = 25_000
+    max_steps: Positive = 25_000
     batch_size: int = Field(128, ge=2)
     sampling: Literal["epochs", "replacement"] = "epochs"
     negatives: Literal["all", "own"] = "all"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    workers: NonNegative = 6
-    save_every: Positive = 1_000
+    num_workers: NonNegative = 6
+    checkpoint_interval: Positive = 1_000
     best: Literal["validation", "lowest_loss", "none"] = "none"
-    validate_every: int = Field(-1, ge=-1)
-    log_every: Positive = 10
+    validation_interval: int | None = Field(None, gt=0)
+    log_interval: Positive = 10
 
 
 class ListsConfig(EvaluationConfig):
@@ -180,18 +180,18 @@ class Cmpc2Config(Config):
 
     @model_validator(mode="after")
     def _warm_up_fits(self) -> Self:
-        cycle = self.optimiser.cycle or self.training.max_iter
+        cycle = self.optimiser.cycle or self.training.max_steps
         if self.optimiser.warm_up >= cycle:
             raise ValueError(
                 f"optimiser.warm_up {self.optimiser.warm_up} does not fit into a cycle of {cycle} iterations "
-                "(optimiser.cycle, or training.max_iter)"
+                "(optimiser.cycle, or training.max_steps)"
             )
         return self
 
     @model_validator(mode="after")
     def _validation_is_asked_for(self) -> Self:
-        if self.training.best == "validation" and self.training.validate_every <= 0:
+        if self.training.best == "validation" and self.training.validation_interval is None:
             raise ValueError(
-                "training.best validation needs validations: set training.validate_every, or best=none"
+                "training.best validation needs validations: set training.validation_interval, or best=none"
             )
         return self

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from tqdm import tqdm
 from voiceface.images import loading as images
 from voiceface.images import transforms
-from voiceface.runtime.process_pool import default_workers
+from voiceface.runtime.process_pool import available_cpu_count
 
 from cmpc2.config import Cmpc2Config, DataConfig
 from cmpc2.pictures import Picture, planes, resized
@@ -60,13 +60,13 @@ class PairDataset:
         self._bands: dict[str, Bands] = {}
         self._pictures: dict[str, Picture] = {}
         if data.in_memory:
-            self._fill(workers or default_workers(), progress)
+            self._fill(workers or available_cpu_count(), progress)
 
     def __len__(self) -> int:
         """Number of videos."""
         return len(self.videos)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """One clip and one picture of a video, each uniform among its own.
 
         Args:
@@ -101,7 +101,7 @@ class PairDataset:
         """A picture as the network takes it, with the random steps of training."""
         if self.data.augment == "none":
             return planes(picture)
-        face = transforms.training_transform(picture, self.side, rng, fit="squeeze")
+        face = transforms.training_transform(picture, self.side, rng, resize_mode="squeeze")
         if self.data.colour_jitter:
             face = transforms.jitter_colour(face, self.data.colour_jitter, rng)
         return (face - np.float32(127.5)) / np.float32(127.5)
@@ -145,9 +145,9 @@ class WithReplacement:
         """As many draws an epoch as there are videos."""
         return len(self.dataset)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """A random video's pair; `index` says nothing but which draw of the epoch this is."""
-        return self.dataset.draw(int(rng.integers(len(self.dataset))), rng)
+        return self.dataset.sample(int(rng.integers(len(self.dataset))), rng)
 
 
 def invented(
@@ -163,25 +163,25 @@ def invented(
         changes: of the population's settings, such as rho, seed or people.
     """
     from voiceface.synthetic.dataset import PopulationDataset
-    from voiceface.synthetic.identities import video_id, video_of_clip, video_of_picture
+    from voiceface.synthetic.identities import get_clip_video, get_image_video, video_id
 
     people = PopulationDataset(preset, "train", progress=progress, workers=workers, **changes)
     seed = people.settings.seed
     videos = []
     for row, (k, name, voice_id, gender, nation) in enumerate(
         zip(
-            people.people.k.tolist(),
-            people.people.names,
-            people.people.voice_ids,
-            people.people.genders,
-            people.people.nationalities,
+            people.identities.ids.tolist(),
+            people.identities.face_names,
+            people.identities.voice_ids,
+            people.identities.genders,
+            people.identities.nationalities,
         )
     ):
         clips: dict[int, list[str]] = {}
         pictures: dict[int, list[str]] = {}
         for count, of, groups in (
-            (people.settings.clips, video_of_clip, clips),
-            (people.settings.pictures, video_of_picture, pictures),
+            (people.settings.clips, get_clip_video, clips),
+            (people.settings.pictures, get_image_video, pictures),
         ):
             for number in range(count):
                 groups.setdefault(of(k, number, seed=seed), []).append(f"{row}/{number}")
@@ -198,7 +198,7 @@ def invented(
 
     def load_picture(key: str) -> Picture:
         row, number = map(int, key.split("/"))
-        return resized(people.pictures[row, number], side)
+        return resized(people.images[row, number], side)
 
     return PairDataset(
         VideoSet(tuple(videos)),

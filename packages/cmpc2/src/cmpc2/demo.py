@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.association.demo import Step, command, demonstrate, train_once
+from voiceface.association.demo import DemoStep, command, run_demo, train_if_needed
 
 import cmpc2
 from cmpc2.test import SUBTITLE
@@ -20,7 +20,7 @@ __all__ = ["demo", "main", "steps_of"]
 
 def steps_of(
     out: Path, population: Path, *, preset: str = "quick", seed: int | None = None, device: str = "cpu"
-) -> tuple[list[Step], dict[str, Path]]:
+) -> tuple[list[DemoStep], dict[str, Path]]:
     """The training.
 
     Args:
@@ -46,9 +46,9 @@ def steps_of(
         if not (run / "model.safetensors").is_file():
             videos = videos_of_corpus(corpus, population)
             pairs = PairDataset(videos, config.data, config.model.face.side)
-            train_once(train, run, config, pairs, device=device, notice=notice)
+            train_if_needed(train, run, config, pairs, device=device, notice=notice)
 
-    return [Step("training on videos of {people} people, without their names", train_main)], {"main": run}
+    return [DemoStep("training on videos of {people} people, without their names", train_main)], {"main": run}
 
 
 def demo(
@@ -74,7 +74,7 @@ def demo(
         The report.
     """
     steps, runs = steps_of(out, out / "population", preset=preset, seed=seed, device=device)
-    return demonstrate(
+    return run_demo(
         out,
         steps,
         system="cmpc2",
@@ -90,7 +90,7 @@ def demo(
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`cmpc2 demo`."""
-    return command("cmpc2", demo, argv, training="train on their videos", out="runs/demo_cmpc2")
+    return command("cmpc2", demo, argv, training_summary="train on their videos", out="runs/demo_cmpc2")
 
 
 if __name__ == "__main__":

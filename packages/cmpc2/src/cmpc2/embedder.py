@@ -12,12 +12,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from voiceface.association import embedder
-from voiceface.association.embedder import BUNDLED_NOTICE
-from voiceface.audio.vad import Samples
+from voiceface.association.embedder import BUNDLED_MODEL_DISCLAIMER
+from voiceface.audio.vad import Int16Samples
 from voiceface.checkpoints.native import fingerprint, load_into, load_model
-from voiceface.checkpoints.paths import MODEL_FILE, model_file
+from voiceface.checkpoints.paths import MODEL_FILE, find_model_file
 from voiceface.checkpoints.published import CheckpointError
-from voiceface.runtime.config import check, load_config
+from voiceface.runtime.config import load_config, validate_config
 from voiceface.runtime.devices import choose_device
 
 from cmpc2.config import Cmpc2Config
@@ -39,9 +39,9 @@ class Embedder(embedder.Embedder):
     Args:
         model: the network; put into evaluation mode.
         config: the experiment it was trained by.
-        names: identities whose videos it was trained on, where known.
+        identity_names: identities whose videos it was trained on, where known.
         source: where the weights come from, for messages.
-        notice: what a reader of its output must be told, or empty.
+        disclaimer: what a reader of its output must be told, or empty.
         device: where it runs.
     """
 
@@ -53,16 +53,24 @@ class Embedder(embedder.Embedder):
         model: FV_Wrapper,
         config: Cmpc2Config,
         *,
-        names: Sequence[str] | None = None,
+        identity_names: Sequence[str] | None = None,
         source: str = "",
-        notice: str = "",
+        disclaimer: str = "",
         device: str | torch.device = "cpu",
     ) -> None:
-        self.model, self.config, self.source, self.notice = model.eval().to(device), config, source, notice
-        self.names = None if names is None else tuple(names)
+        self.model, self.config, self.source, self.disclaimer = (
+            model.eval().to(device),
+            config,
+            source,
+            disclaimer,
+        )
+        self.identity_names = None if identity_names is None else tuple(identity_names)
         self.device = torch.device(device)
-        self.dimension = config.model.embedding
-        self.voice_batch, self.face_batch = config.evaluation.voice_batch, config.evaluation.face_batch
+        self.embedding_dim = config.model.embedding
+        self.voice_batch_size, self.face_batch_size = (
+            config.evaluation.voice_batch_size,
+            config.evaluation.face_batch_size,
+        )
         front = f"{config.data.voice.model_dump_json()} {config.model.face.side}"
         digest = torch.tensor(list(hashlib.sha256(front.encode()).digest()), dtype=torch.uint8)
         self.fingerprint = fingerprint({**model.state_dict(), "front end": digest})
@@ -88,25 +96,25 @@ class Embedder(embedder.Embedder):
         """
         return self.model.load_face(path)
 
-    def _voice(self, voice: str | Path | NDArray) -> NDArray[np.float32]:
+    def _prepare_voice(self, voice: str | Path | NDArray) -> NDArray[np.float32]:
         """A file, or samples (T,) int16 at 16 kHz, as the network takes it."""
         if isinstance(voice, str | Path):
             return self.load_voice(voice)
-        samples: Samples = np.asarray(voice)
+        samples: Int16Samples = np.asarray(voice)
         return network_input(bands_of_samples(samples, 16000, self.voice), self.voice)
 
-    def _face(self, face: str | Path | NDArray) -> NDArray[np.float32]:
+    def _prepare_face(self, face: str | Path | NDArray) -> NDArray[np.float32]:
         return face_input(face, self.config.model.face.side)
 
-    def _embed(self, items: Any, axes: int, load: Any, encode: Any, batch: int) -> Tensor:
+    def _embed(self, items: Any, ndim: int, load: Any, encode: Any, batch_size: int) -> Tensor:
         """Embeddings of many items, or of one; recordings of different lengths pass the network apart."""
-        one = isinstance(items, np.ndarray) and items.ndim == axes and items.dtype.kind in "biuf"
+        one = isinstance(items, np.ndarray) and items.ndim == ndim and items.dtype.kind in "biuf"
         if one or isinstance(items, str | Path):
             items = [items]
-        found = torch.empty(len(items), self.dimension)
-        for start in range(0, len(items), batch):
+        found = torch.empty(len(items), self.embedding_dim)
+        for start in range(0, len(items), batch_size):
             groups: dict[tuple[int, ...], list[tuple[int, NDArray]]] = {}
-            for place, item in enumerate(items[start : start + batch], start):
+            for place, item in enumerate(items[start : start + batch_size], start):
                 array = load(item)
                 groups.setdefault(array.shape, []).append((place, array))
             for group in groups.values():
@@ -120,7 +128,7 @@ def load_embedder(
     *,
     device: str = "cpu",
     resample: bool | None = True,
-    tolerant: bool | None = None,
+    on_corrupt: bool | None = None,
     side: int | None = None,
     front_end: Literal["sphinx", "decibels"] | None = None,
 ) -> Embedder:
@@ -131,7 +139,7 @@ def load_embedder(
             None or "population": the bundled weights, trained on invented people.
         device: "cpu", "cuda" or "auto" (a GPU if there is one).
         resample: bring recordings of another rate to 16 kHz; off, they are an error. None: as in training.
-        tolerant: use what is left of damaged recordings; None: as in training.
+        on_corrupt: use what is left of damaged recordings; None: as in training.
         side: picture side of a published model; None: by its file name (256 where that says so, else 224).
         front_end: voice front end of a published model; None: by its file name.
 
@@ -145,7 +153,7 @@ def load_embedder(
         if not place.is_file():
             raise CheckpointError("this installation brings no weights: name a weights file")
         with resources.as_file(place) as path:
-            return _ours(path, device, resample, tolerant, BUNDLED_NOTICE)
+            return _ours(path, device, resample, on_corrupt, BUNDLED_MODEL_DISCLAIMER)
     path = Path(weights)
     if path.is_dir():
         path = path / MODEL_FILE
@@ -157,8 +165,8 @@ def load_embedder(
             "or a published checkpoint (.pth.tar)"
         )
     if path.suffix == ".safetensors":
-        return _ours(path, device, resample, tolerant)
-    return _published(path, device, resample, tolerant, side, front_end)
+        return _ours(path, device, resample, on_corrupt)
+    return _published(path, device, resample, on_corrupt, side, front_end)
 
 
 def available_models() -> list[str]:
@@ -190,8 +198,8 @@ def load(
         raise ValueError(f"mode must be eval or train, found {mode!r}")
     found = load_embedder(path, device=device, side=side, front_end=front_end)
     log.info("weights: %s", found.source)
-    if found.notice:
-        log.warning("%s", found.notice)
+    if found.disclaimer:
+        log.warning("%s", found.disclaimer)
     return found.model.train(mode == "train")
 
 
@@ -201,7 +209,7 @@ def load_model_file(model: FV_Wrapper, checkpoint_fn: str | Path) -> FV_Wrapper:
     Raises:
         CheckpointError: damaged, of another system or architecture.
     """
-    path = model_file(checkpoint_fn)
+    path = find_model_file(checkpoint_fn)
     ours = path.suffix == ".safetensors"
     state: Mapping[str, Tensor] = load_model(path, system="cmpc2").state if ours else read_model(path)
     load_into(model, state, source=str(path))
@@ -210,7 +218,7 @@ def load_model_file(model: FV_Wrapper, checkpoint_fn: str | Path) -> FV_Wrapper:
 
 def load_branch(branch: ResNet, checkpoint_fn: str | Path, name: str) -> ResNet:
     """Copy those weights of a whole model that belong to one branch: "voice_subnet" or "face_subnet"."""
-    path = model_file(checkpoint_fn)
+    path = find_model_file(checkpoint_fn)
     ours = path.suffix == ".safetensors"
     state: Mapping[str, Tensor] = load_model(path, system="cmpc2").state if ours else read_model(path)
     prefix = f"{name}."
@@ -228,16 +236,16 @@ def _ours(
     """A model from a file of ours."""
     loaded = load_model(path, system="cmpc2", kind="model")
     config = _with_front_end(
-        check(loaded.config, Cmpc2Config, f"configuration in {path}"), resample, tolerant
+        validate_config(loaded.config, Cmpc2Config, f"configuration in {path}"), resample, tolerant
     )
     model = FV_Wrapper(config=config.model, voice_front_end=config.data.voice)
     load_into(model, loaded.state, source=str(path))
     return Embedder(
         model,
         config,
-        names=loaded.extra.get("names"),
+        identity_names=loaded.extra.get("names"),
         source=path.name,
-        notice=loaded.extra.get("notice") or notice,
+        disclaimer=loaded.extra.get("notice") or notice,
         device=device,
     )
 

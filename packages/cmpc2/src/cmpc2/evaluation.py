@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from torch import Tensor
     from voiceface.datasets.corpus import Corpus
     from voiceface.datasets.identities import Identity
-    from voiceface.datasets.trials.trial_list import EvaluationList
+    from voiceface.datasets.trials.trial_list import TrialList
     from voiceface.embeddings.table import EmbeddingTable
     from voiceface.evaluation.results import Results
 
@@ -76,12 +76,12 @@ def find_lists(folder: Path, names: Collection[str] = ()) -> list[Path]:
     Raises:
         FileNotFoundError: there are none, or some of `names` are absent.
     """
-    from voiceface.datasets.trials.trial_list import list_name
+    from voiceface.datasets.trials.trial_list import trial_list_name
 
     found: dict[str, Path] = {}
     for pattern in LIST_PATTERNS:
         for path in sorted([*folder.rglob(pattern), *folder.rglob(f"{pattern}.gz")], key=_listed_order):
-            found.setdefault(list_name(path), path)
+            found.setdefault(trial_list_name(path), path)
     absent = [name for name in names if name not in found]
     if absent or not found:
         what = ", ".join(absent) or ", ".join(LIST_PATTERNS)
@@ -93,7 +93,7 @@ def find_lists(folder: Path, names: Collection[str] = ()) -> list[Path]:
 
 def embed_list(
     model: "Embedder",
-    questions: "EvaluationList",
+    questions: "TrialList",
     places: Places,
     *,
     cache: Path | None = None,
@@ -139,7 +139,7 @@ def embed_list(
         places.voice,
         load_voice,
         partial(over_views, model.encode_voices),
-        batch_size=max(1, model.voice_batch // views),
+        batch_size=max(1, model.voice_batch_size // views),
         label=f"{questions.name}: voices",
         **options,
     )
@@ -148,20 +148,20 @@ def embed_list(
         places.face,
         load_face,
         partial(over_views, model.encode_faces),
-        batch_size=max(1, model.face_batch // (2 if mirror else 1)),
+        batch_size=max(1, model.face_batch_size // (2 if mirror else 1)),
         label=f"{questions.name}: faces",
         **options,
     )
     return voices, faces
 
 
-def rows_of(questions: "EvaluationList") -> dict[str, dict[str, int]]:
+def rows_of(questions: "TrialList") -> dict[str, dict[str, int]]:
     """For the voices ("v") and faces ("f") of a list the line in which each item first stands."""
     found: dict[str, dict[str, int]] = {"v": {}, "f": {}}
     for side, items, index in zip(
         questions.direction.split("2"),
-        (questions.anchors, questions.candidates),
-        (questions.anchor_index, questions.candidate_index),
+        (questions.probes, questions.gallery),
+        (questions.probe_index, questions.gallery_index),
     ):
         lines = np.arange(len(items)) if index is None else index
         for line, places in enumerate(lines.reshape(len(lines), -1).tolist()):
@@ -202,7 +202,7 @@ def over_views(encode: Any, batch: "Tensor") -> "Tensor":
 
 def evaluate_lists(
     model: "Embedder",
-    lists: "Sequence[EvaluationList]",
+    lists: "Sequence[TrialList]",
     people: "Corpus | Sequence[Identity]",
     places: Places,
     *,
@@ -231,16 +231,22 @@ def evaluate_lists(
     """
     from voiceface.evaluation.evaluator import evaluate as figures_of
     from voiceface.evaluation.protocol import Protocol
-    from voiceface.evaluation.results import Figure, Results
+    from voiceface.evaluation.results import Metric, Results
 
     settings = model.config.evaluation
-    known = {*(model.names or ()), *trained_on}
+    known = {*(model.identity_names or ()), *trained_on}
     found, leaked = [], dict[str, None]()
     for questions in lists:
         voices, faces = embed_list(model, questions, places, cache=cache, workers=workers, on_error=on_error)
-        protocol = Protocol(name, (questions,), ties=settings.ties, replicates=replicates)
+        protocol = Protocol(name, (questions,), tie_breaking=settings.tie_breaking, replicates=replicates)
         results = figures_of(
-            protocol, voices, faces, people, on_absent=on_error, training=known, device=model.device
+            protocol,
+            voices,
+            faces,
+            people,
+            on_missing=on_error,
+            training_identities=known,
+            device=model.device,
         )
         (result,) = results.lists
         if settings.error_rate == "corner" and result.scores is not None and result.labels is not None:
@@ -250,10 +256,10 @@ def evaluate_lists(
 
             rate = float(corner_error_rate(*map(torch.from_numpy, (result.scores, result.labels))))
             nan = float("nan")
-            result = replace(result, figures={**result.figures, "eer": Figure(rate, 0.5, nan, nan, nan)})
+            result = replace(result, metrics={**result.metrics, "eer": Metric(rate, 0.5, nan, nan, nan)})
         found.append(result)
         leaked |= dict.fromkeys(results.leaked)
-    whole = Protocol(name, tuple(lists), ties=settings.ties, replicates=replicates)
+    whole = Protocol(name, tuple(lists), tie_breaking=settings.tie_breaking, replicates=replicates)
     merged = Results(whole, tuple(found), voices.fingerprint, faces.fingerprint, tuple(leaked))
     return merged, voices, faces
 
@@ -264,7 +270,7 @@ def leak_notice(results: "Results") -> str:
         return ""
     asked: set[int] = set()
     for found in results.lists:
-        asked |= set(found.line_people.tolist())
+        asked |= set(found.trial_identities.tolist())
     return (
         f"{len(results.leaked)} of the {len(asked)} evaluated people have videos among the training videos "
         "of this model or memory: these figures do not measure unseen people."

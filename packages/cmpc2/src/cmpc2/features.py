@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Literal
 
 from voiceface.commandline import arguments
-from voiceface.commandline.messages import tell_left_out
+from voiceface.commandline.messages import print_skipped
 
 
 def store_features(
@@ -76,10 +76,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         default="decibels",
         help="(64, T) in decibels, or (T, 64) as published models hear (default: %(default)s)",
     )
-    arguments.add_worker_flag(parser)
+    arguments.add_workers_argument(parser)
     args = parser.parse_args(argv)
     failed = store_features(args.source, args.out, front_end=args.front_end, workers=args.workers)
-    tell_left_out(failed)
+    print_skipped(failed)
     return 1 if failed else 0
 
 

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
-from voiceface.datasets.trials.trial_list import list_bytes
+from voiceface.datasets.trials.trial_list import read_list_bytes
 
 from cmpc2.published import PrototypeMemory, read_memory
 
@@ -77,7 +77,7 @@ def read_training_table(path: str | os.PathLike[str]) -> list[TrainingVideo]:
         FileNotFoundError: no such file.
         PrototypeError: another header, or a line of another form.
     """
-    lines = io.StringIO(list_bytes(Path(path)).decode("utf-8-sig"), newline="")
+    lines = io.StringIO(read_list_bytes(Path(path)).decode("utf-8-sig"), newline="")
     reader = csv.reader(lines)
     header = next(reader, [])
     if tuple(header) != TABLE_HEADER:

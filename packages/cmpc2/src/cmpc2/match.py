@@ -5,11 +5,11 @@
 
 from collections.abc import Sequence
 
-from voiceface.association.retrieval import Answer, command, gallery_of, match
+from voiceface.association.retrieval import RankedCandidate, build_gallery, command, rank_gallery
 
 import cmpc2
 
-__all__ = ["Answer", "gallery_of", "main", "match"]
+__all__ = ["RankedCandidate", "build_gallery", "main", "rank_gallery"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:

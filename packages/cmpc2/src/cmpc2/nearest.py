@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface.commandline import arguments
-from voiceface.commandline.messages import tell_notices
+from voiceface.commandline.messages import print_disclaimers
 
 import cmpc2
 
 if TYPE_CHECKING:
-    from voiceface.report import Gallery
+    from voiceface.report import RetrievalExamples
 
     from cmpc2.lookup import Hit, TrainingVideo
     from cmpc2.published import PrototypeMemory
@@ -63,9 +63,9 @@ def open_memory(
     return read_memory(memory), read_training_table(table)
 
 
-def gallery(voice: Path, hits: "Sequence[Hit]", faces: Path | None, top: int) -> "Gallery":
+def gallery(voice: Path, hits: "Sequence[Hit]", faces: Path | None, top: int) -> "RetrievalExamples":
     """A voice and the pictures of the videos found, for a report."""
-    from voiceface.report import Candidate, Gallery, Query, Sound
+    from voiceface.report import AudioSource, ProbeRanking, RankedCandidate, RetrievalExamples
 
     from cmpc2.videos import FACE_ENDINGS
 
@@ -75,9 +75,11 @@ def gallery(voice: Path, hits: "Sequence[Hit]", faces: Path | None, top: int) ->
         pictures = sorted(folder.iterdir()) if folder and folder.is_dir() else []
         first = next((str(path) for path in pictures if path.suffix.lower() in FACE_ENDINGS), None)
         label = f"{hit.video.path}, prototype {hit.cluster}"
-        candidates.append(Candidate(label, place, False, 1 - hit.distance / 2, picture=first))
-    query = Query(voice.name, candidates, gallery_size=len(hits), truth_known=False, sound=Sound(str(voice)))
-    return Gallery("Nearest face prototypes", "v2f", [query], NOTE)
+        candidates.append(RankedCandidate(label, place, False, 1 - hit.distance / 2, image=first))
+    query = ProbeRanking(
+        voice.name, candidates, gallery_size=len(hits), labels_known=False, audio=AudioSource(str(voice))
+    )
+    return RetrievalExamples("Nearest face prototypes", "v2f", [query], NOTE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Training videos of the face prototypes nearest to a voice, nearest prototype first.",
     )
     parser.add_argument("voice", type=Path, help="recording")
-    arguments.add_weights_flag(parser)
+    arguments.add_weights_argument(parser)
     parser.add_argument("--memory", type=Path, help="prototype memory (default: beside the weights)")
     parser.add_argument("--table", type=Path, help="training.csv (default: beside the weights)")
     parser.add_argument(
@@ -106,7 +108,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--report", type=Path, help="also write a page")
     parser.add_argument("--json", type=Path, help="also write everything found")
     parser.add_argument("--tolerant", action="store_true", help="use what is left of a damaged recording")
-    arguments.add_device_flag(parser)
+    arguments.add_device_argument(parser)
     args = parser.parse_args(argv)
     if args.top < 1:
         parser.error("--top must be at least 1")
@@ -116,8 +118,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cmpc2.lookup import nearest_videos
 
     memory, table = open_memory(args.weights, args.memory, args.table)
-    model = cmpc2.load_embedder(args.weights, device=args.device, tolerant=args.tolerant or None)
-    tell_notices(model.notice)
+    model = cmpc2.load_embedder(args.weights, device=args.device, on_corrupt=args.tolerant or None)
+    print_disclaimers(model.disclaimer)
     middle = len(memory.centroids[(len(memory.centroids) - 1) // 2])
     hits = nearest_videos(
         model.embed_voices([args.voice]),
@@ -139,12 +141,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             {"path": hit.video.path, "row": hit.row, "prototype": hit.cluster, "distance": hit.distance}
             for hit in hits
         ]
-        write_json(args.json, {"notice": model.notice, "weights": model.source, "videos": found})
+        write_json(args.json, {"notice": model.disclaimer, "weights": model.source, "videos": found})
     if args.report:
         from voiceface.report import build_report
 
         page = gallery(args.voice, hits, args.faces, args.top)
-        build_report(args.report, title="cmpc2 nearest", notice=model.notice, galleries=[page])
+        build_report(
+            args.report, title="cmpc2 nearest", disclaimers=model.disclaimer, retrieval_examples=[page]
+        )
         print(f"report: {args.report}")
     return 0
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
-from voiceface.checkpoints.published import CheckpointError, read_published, state_dict_of
+from voiceface.checkpoints.published import CheckpointError, extract_state_dict, read_published
 
 from cmpc2.architecture import architecture_of, branch_of, load_imagenet
 from cmpc2.model import FV_Wrapper
@@ -71,12 +71,12 @@ def training_identities(known: Known | None, people: "Sequence[Identity]") -> li
         known: see `known_as`.
         people: rows of the identity table, with the PINs split (`identity_splits.txt`) as their splits.
     """
-    from voiceface.datasets.identities import split_of_name
+    from voiceface.datasets.identities import split_from_name
 
     if known is None:
         return []
     if known.front_end == "sphinx":  # trained on names that begin with F...Z
-        return [person.face_id for person in people if split_of_name(person.face_id) == "train"]
+        return [person.face_id for person in people if split_from_name(person.face_id) == "train"]
     return [person.face_id for person in people if person.split in ("train", "val")]
 
 
@@ -87,7 +87,7 @@ def read_model(path: str | Path) -> dict[str, Tensor]:
         CheckpointError: damaged, unsafe, or no such model.
         FileNotFoundError: no such file.
     """
-    state = state_dict_of(read_published(path), "model", "state_dict", source=str(path))
+    state = extract_state_dict(read_published(path), "model", "state_dict", source=str(path))
     if not any(key.startswith("voice_subnet.") for key in state):
         raise CheckpointError(
             f"{path} holds no voice_subnet.* and face_subnet.*: it is no model of CMPC; its keys begin with "

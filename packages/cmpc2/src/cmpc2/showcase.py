@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.suite.plugins import Association
+from voiceface.suite.plugins import AssociationSystem
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
@@ -13,18 +13,18 @@ def load(weights: Path | None = None, *, device: str = "cpu") -> "Embedder":
     """The bundled model, or that of a file or run folder; damaged recordings are used as far as they go."""
     import cmpc2
 
-    return cmpc2.load_embedder(weights, device=device, tolerant=True)
+    return cmpc2.load_embedder(weights, device=device, on_corrupt=True)
 
 
 def train(population: Path, out: Path, *, device: str = "cpu") -> Path:
     """Train by the quick configuration, or go on; gives the run folder of the model."""
-    from voiceface.suite.parallel_training import take_steps
+    from voiceface.suite.parallel_training import run_training_steps
 
     from cmpc2.demo import steps_of
 
     steps, runs = steps_of(out, population, device=device)
-    take_steps(population, steps)
+    run_training_steps(population, steps)
     return runs["main"]
 
 
-SHOWCASE = Association("cmpc2", "common space, learnt from videos without names", load, train)
+SHOWCASE = AssociationSystem("cmpc2", "common space, learnt from videos without names", load, train)

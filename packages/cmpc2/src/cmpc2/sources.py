@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from voiceface.association.data import open_split
+from voiceface.association.data import load_split
 from voiceface.association.validation import Validation
-from voiceface.datasets.disclaimers import SYNTHETIC_NOTICE, notice_of
+from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER, get_disclaimer
 
 from cmpc2.config import Cmpc2Config
 from cmpc2.data import PairDataset, invented
@@ -52,18 +52,18 @@ def open_training(
     Raises:
         ValueError, OSError: the data cannot be used; see the message.
     """
-    from voiceface.association.data import lists_of
+    from voiceface.association.data import load_trial_lists
 
-    judged = config.training.validate_every > 0
+    judged = config.training.validation_interval is not None
     seed, share = config.training.seed, config.data.mismatched
     if population:
         if judged:
             raise ValueError(
-                "--population has no validation files: add training.validate_every=-1, or use --data"
+                "--population has no validation files: add training.validation_interval=null, or use --data"
             )
         pairs = invented(population, config, progress=progress)
         pairs.videos = exchanged(pairs.videos, share, seed)
-        return TrainingVideos(pairs, None, _notice(SYNTHETIC_NOTICE, share))
+        return TrainingVideos(pairs, None, _notice(SYNTHETIC_DATA_DISCLAIMER, share))
     if data is None:
         raise ValueError("give a corpus folder (--data) or a preset to invent (--population)")
     where: dict[str, Any] = {"voice_root": voice_root, "face_root": face_root or _faces_by_video(data)}
@@ -76,7 +76,7 @@ def open_training(
     else:
         used = [split for split in splits if not (judged and split == "val")]
         parts = [
-            videos_of_corpus(open_split(data, split, **where, skip_missing=skip_missing), data)
+            videos_of_corpus(load_split(data, split, **where, skip_missing=skip_missing), data)
             for split in used
         ]
         videos = VideoSet(
@@ -84,22 +84,22 @@ def open_training(
         )
     validation = None
     if judged:
-        corpus = open_split(
+        corpus = load_split(
             data, "val", skip_missing=skip_missing, voice_root=voice_root, face_root=face_root
         )
-        (questions,) = lists_of(
+        (questions,) = load_trial_lists(
             data,
             [config.evaluation.validation_list],
             corpus,
-            folder=lists,
-            draw=seed,
-            on_absent="skip" if skip_missing else "error",
+            list_folder=lists,
+            generation_seed=seed,
+            on_missing="skip" if skip_missing else "error",
         )
         validation = Validation(corpus, questions, "skip" if skip_missing else "error")
     pairs = PairDataset(
         exchanged(videos, share, seed), config.data, config.model.face.side, progress=progress
     )
-    return TrainingVideos(pairs, validation, _notice(notice_of(data), share))
+    return TrainingVideos(pairs, validation, _notice(get_disclaimer(data), share))
 
 
 def _faces_by_video(data: Path) -> Path | None:

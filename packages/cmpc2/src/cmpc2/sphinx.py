@@ -57,14 +57,14 @@ class MFCC:
         self.nfilt, self.ncep, self.alpha, self.samprate = nfilt, ncep, alpha, samprate
         self.front = PerceptionistLogMel(
             nfilt,
-            rate=samprate,
+            sample_rate=samprate,
             n_fft=nfft,
-            window=int(wlen * samprate),
-            hop=int(samprate / frate),
-            low=lowerf,
-            high=upperf,
+            win_length=int(wlen * samprate),
+            hop_length=int(samprate / frate),
+            f_min=lowerf,
+            f_max=upperf,
             pre_emphasis=alpha,
-            shortest=1,
+            min_frames=1,
         )
         self.filters: Array = self.front.bank.numpy()
         self.win: Array = self.front.window.numpy()
@@ -75,7 +75,7 @@ class MFCC:
         samples = torch.from_numpy(np.asarray(sig, np.float64))[None]
         found = self.front.log_mel(samples, self.prior)
         if self.carry:
-            self.prior = float(self.front.carry(samples)[0])
+            self.prior = float(self.front.last_sample(samples)[0])
         return found[0].T.numpy()
 
     def sig2s2mfc(self, sig: ArrayLike) -> Array:
@@ -158,7 +158,7 @@ def standardised(bands: torch.Tensor, least: int) -> torch.Tensor:
 @lru_cache(maxsize=1)
 def published_front_end() -> PerceptionistLogMel:
     """The published bands: 64 of 20...7200 Hz, window 25 ms, transform of 1024 samples."""
-    return PerceptionistLogMel(shortest=LEAST)
+    return PerceptionistLogMel(min_frames=LEAST)
 
 
 def _cosines(bands: int, cepstra: int) -> Array:

@@ -1,6 +1,6 @@
 """Evaluation: matching, verification and retrieval on lists, as figures, a results file and a report.
 
-`cmpc2 test --data ROOT --out DIR [--lists FOLDER] [--weights FILE] [--bank training.csv]`
+`cmpc2 test --data ROOT --out DIR [--lists PUBLISHED_FOLDER] [--weights FILE] [--bank training.csv]`
 """
 
 import argparse
@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface.commandline import arguments
-from voiceface.commandline.messages import tell_notices
+from voiceface.commandline.messages import print_disclaimers
 from voiceface.datasets import dataset_arguments
 
 import cmpc2
@@ -32,8 +32,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         "(random clips drawn from seed, row and view), or a corpus's own lists. Table, results.json, "
         "results.txt, report.html.",
     )
-    arguments.add_weights_flag(parser)
-    parser.add_argument("--data", type=Path, required=True, help=arguments.CORPUS)
+    arguments.add_weights_argument(parser)
+    parser.add_argument("--data", type=Path, required=True, help=arguments.CORPUS_HELP)
     parser.add_argument("--out", type=Path, required=True, help="folder for results and report")
     parser.add_argument("--lists", type=Path, help="list folder (default DATA, DATA/list_wav)")
     parser.add_argument("--list", action="append", dest="names", help="list name, repeatable (default: all)")
@@ -48,16 +48,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--cache", type=Path, help="embedding cache (default OUT/cache)")
     parser.add_argument("--skip-missing", action="store_true", help="leave absent people, files, lines out")
     parser.add_argument("--tolerant", action="store_true", help="use what is left of damaged recordings")
-    dataset_arguments.add_root_flags(parser)
+    dataset_arguments.add_root_arguments(parser)
     parser.add_argument("--replicates", type=int, default=1000, help="of the bootstrap; 0: no intervals")
-    arguments.add_worker_flag(parser)
-    arguments.add_device_flag(parser)
+    arguments.add_workers_argument(parser)
+    arguments.add_device_argument(parser)
     args = parser.parse_args(argv)
 
     from cmpc2.lookup import read_training_table
 
-    model = cmpc2.load_embedder(args.weights, device=args.device, tolerant=args.tolerant or None)
-    tell_notices(model.notice)
+    model = cmpc2.load_embedder(args.weights, device=args.device, on_corrupt=args.tolerant or None)
+    print_disclaimers(model.disclaimer)
     if args.ties:
         settings = model.config.evaluation.model_copy(update={"ties": args.ties})
         model.config = model.config.model_copy(update={"evaluation": settings})
@@ -66,10 +66,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     corpus, found = _on_cmpc_lists(model, lists, args, bank) if lists else _on_own_lists(model, args, bank)
     report = _written(model, corpus, found, args, lists)
     print(found.results.table())
-    if found.population:
-        from voiceface.evaluation.all_pairs import pairs_table
+    if found.all_pairs:
+        from voiceface.evaluation.all_pairs import all_pairs_table
 
-        print(f"\nall pairs of unseen people\n{pairs_table(found.population)}")
+        print(f"\nall pairs of unseen people\n{all_pairs_table(found.all_pairs)}")
     print(f"report: {report}")
     return 0
 
@@ -95,7 +95,7 @@ def _on_cmpc_lists(
     from voiceface.association.evaluation import Evaluation
     from voiceface.datasets.corpus import Corpus, read_identities
     from voiceface.datasets.layouts import find_voice_root
-    from voiceface.datasets.trials.reading import read_list
+    from voiceface.datasets.trials.reading import read_trial_list
 
     from cmpc2.evaluation import Places, evaluate_lists, leak_notice
     from cmpc2.published import known_as, training_identities
@@ -109,7 +109,7 @@ def _on_cmpc_lists(
     )
     if args.weights:
         bank = bank | set(training_identities(known_as(args.weights), people))
-    lists = [read_list(path, people) for path in paths]
+    lists = [read_trial_list(path, people) for path in paths]
     results, voices, faces = evaluate_lists(
         model,
         lists,
@@ -123,44 +123,44 @@ def _on_cmpc_lists(
         replicates=args.replicates,
     )
     if told := leak_notice(results):
-        tell_notices(told)
-    from voiceface.datasets.corpus import Person
+        print_disclaimers(told)
+    from voiceface.datasets.corpus import IdentityRecord
 
-    listed = tuple(Person(person, row, (), ()) for row, person in enumerate(people))
+    listed = tuple(IdentityRecord(person, row, (), ()) for row, person in enumerate(people))
     corpus = Corpus(listed, places.voices, places.faces)
     return corpus, Evaluation(results, voices, faces)
 
 
 def _on_own_lists(model: "Embedder", args: argparse.Namespace, bank: set[str]) -> "tuple[Corpus, Evaluation]":
     """Figures on a corpus's lists, as the other systems are measured; ceilings on the population."""
-    from voiceface.association.data import lists_of, names_for_split, open_split
+    from voiceface.association.data import load_split, load_trial_lists, rename_for_split
     from voiceface.association.evaluation import evaluate
     from voiceface.datasets.disclaimers import is_synthetic
 
     split, absent = args.split or "test", "skip" if args.skip_missing else "error"
-    corpus = open_split(
+    corpus = load_split(
         args.data,
         split,
         voice_root=args.voice_root,
         face_root=args.face_root,
         skip_missing=args.skip_missing,
     )
-    lists = lists_of(
+    lists = load_trial_lists(
         args.data,
-        args.names or names_for_split(model.config.evaluation.lists, split),
+        args.names or rename_for_split(model.config.evaluation.lists, split),
         corpus,
-        folder=args.lists,
-        draw=args.draw,
-        on_absent=absent,
-        drawable_only=not args.names,
+        list_folder=args.lists,
+        generation_seed=args.draw,
+        on_missing=absent,
+        skip_ungeneratable=not args.names,
     )
-    model.names = tuple(dict.fromkeys([*(model.names or ()), *sorted(bank)]))
+    model.identity_names = tuple(dict.fromkeys([*(model.identity_names or ()), *sorted(bank)]))
     return corpus, evaluate(
         model,
         corpus,
         lists,
         name=f"{args.data.name} {split}",
-        ties=model.config.evaluation.ties,
+        tie_breaking=model.config.evaluation.tie_breaking,
         cache=args.cache or args.out / "cache",
         workers=args.workers,
         on_error=absent,
@@ -190,7 +190,7 @@ def _written(
         subtitle=SUBTITLE,
         runs=runs,
         commands=[" ".join(words)],
-        notice=[leak_notice(found.results)],
+        disclaimers=[leak_notice(found.results)],
     )
 
 

@@ -77,7 +77,7 @@ def train(
     import torch
     from voiceface.runtime.config import to_dict
     from voiceface.training.lr_schedules import set_learning_rate
-    from voiceface.training.provenance import begin_with
+    from voiceface.training.provenance import record_provenance
     from voiceface.training.run import open_run, unwrap
 
     from cmpc2.data import WithReplacement
@@ -90,13 +90,15 @@ def train(
         out, plan, config=to_dict(config), system="cmpc2", device=device, threads=threads, resume=resume
     ) as run:
         names = pairs.videos.identities
-        source = begin_with(run, [f"{row.identity} {row.video}" for row in pairs.videos.table], start)
+        source = record_provenance(run, [f"{row.identity} {row.video}" for row in pairs.videos.table], start)
         run.extra = {"names": names, "videos": len(pairs), "notice": notice, "source": source}
         network = run.prepare(build_model(config, start or Start()))
         model = cast("FV_Wrapper", unwrap(network))
         optimiser = make_optimiser(config, model)
         chosen = config.optimiser
-        rate = warm_cosine_cycles(chosen.max_lr, chosen.min_lr, chosen.cycle or plan.max_iter, chosen.warm_up)
+        rate = warm_cosine_cycles(
+            chosen.max_lr, chosen.min_lr, chosen.cycle or plan.max_steps, chosen.warm_up
+        )
         seeded = torch.Generator().manual_seed(plan.seed)
         memory = Memory(
             len(pairs),
@@ -107,8 +109,8 @@ def train(
         )
         run.track(model=model, optimiser=optimiser, memory=memory)
         drawn = WithReplacement(pairs) if plan.sampling == "replacement" else pairs
-        data = run.batches(drawn, plan.batch_size, steps=plan.max_iter, workers=plan.workers)
-        for step in run.steps(plan.max_iter, save_every=plan.save_every):
+        data = run.batches(drawn, plan.batch_size, max_steps=plan.max_steps, num_workers=plan.num_workers)
+        for step in run.steps(plan.max_steps, checkpoint_interval=plan.checkpoint_interval):
             if _validation_due(config, step):
                 validate(run, step, model, config, validation)
             if config.clustering.due(step):
@@ -118,14 +120,14 @@ def train(
             if config.clustering.keep == "one_step":
                 memory.forget_clusterings()
             run.log(step, {**terms, "lr": rate(step)})
-            if plan.best == "lowest_loss" and (step + 1) % plan.save_every == 0:
+            if plan.best == "lowest_loss" and (step + 1) % plan.checkpoint_interval == 0:
                 _keep_lowest(run, step, terms["total_loss"], model)
-        if _validation_due(config, plan.max_iter):
-            validate(run, plan.max_iter, model, config, validation)
+        if _validation_due(config, plan.max_steps):
+            validate(run, plan.max_steps, model, config, validation)
         recluster_finally(config, memory)
         if run.is_main:
             save_memory(run, config, pairs, memory)
-        return run.finish(model.state_dict())
+        return run.save_final_model(model.state_dict())
 
 
 def train_step(
@@ -149,18 +151,18 @@ def train_step(
     Returns:
         The total and the means of its terms, by name.
     """
-    from voiceface.runtime.distributed import gather_with_gradient
+    from voiceface.runtime.distributed import all_gather_with_gradient
 
     with run.autocast():
         voice, face = network(batch["voice"], batch["face"])
     voice, face = voice.float(), face.float()
-    everybody = [gather_with_gradient(item) for item in (batch["index"], voice, face)]
+    everybody = [all_gather_with_gradient(item) for item in (batch["index"], voice, face)]
     memory.update(*everybody)
     own = config.training.negatives == "own"
     index, voice, face = (batch["index"], voice, face) if own else everybody
     terms = objective(config, index, voice, face, memory.clusterings)
     total = terms.total
-    run.backward(total, optimiser, clip_norm=config.optimiser.clip_gradient)
+    run.backward_and_step(total, optimiser, clip_norm=config.optimiser.clip_gradient)
     return {
         "total_loss": total,
         "instance": (terms.instance_voice + terms.instance_face).mean(),
@@ -251,14 +253,15 @@ def validate(
 
     if validation is None:
         raise ValueError(
-            "the configuration validates, and no validation people were given: set training.validate_every=-1"
+            "Validation is enabled (training.validation_interval), but no validation split was provided. "
+            "Provide one, or set training.validation_interval=null."
         )
     judge = Embedder(model, config, device=run.device)
-    asked = validation.list
-    assert asked.anchor_index is not None and asked.candidate_index is not None
+    asked = validation.trial_list
+    assert asked.probe_index is not None and asked.gallery_index is not None
     tables = []
-    for items, side in zip((asked.anchors, asked.candidates), asked.direction.split("2")):
-        load, encode, batch, place = judge.side_of(side, validation.corpus)
+    for items, side in zip((asked.probes, asked.gallery), asked.direction.split("2")):
+        load, encode, batch, place = judge.modality_io(side, validation.corpus)
         table = encode_files(
             items,
             place,
@@ -269,14 +272,16 @@ def validate(
             on_error=validation.on_error,
             progress=False,
         )
-        tables.append((torch.from_numpy(table.vectors), torch.from_numpy(table.rows(items, "mark"))))
+        tables.append((torch.from_numpy(table.vectors), torch.from_numpy(table.row_indices(items, "mark"))))
     (left, left_rows), (right, right_rows) = tables
-    anchor = left_rows[torch.from_numpy(asked.anchor_index)]
-    offered = right_rows[torch.from_numpy(asked.candidate_index)]
+    anchor = left_rows[torch.from_numpy(asked.probe_index)]
+    offered = right_rows[torch.from_numpy(asked.gallery_index)]
     used = (anchor >= 0) & (offered >= 0).all(dim=1)
     if not used.any():
         raise ValueError(f"{asked.name}: no line is left to validate on, their files cannot be read")
-    accuracy = float(matching_accuracy(pair_scores(left, right, anchor[used], offered[used]), ties="strict"))
+    accuracy = float(
+        matching_accuracy(pair_scores(left, right, anchor[used], offered[used]), tie_breaking="strict")
+    )
     model.train()
     run.log(step, {"accuracy": accuracy}, always=True, prefix="val/")
     if accuracy > run.values.get("best_accuracy", 0.0):
@@ -290,7 +295,7 @@ def recluster_finally(config: "Cmpc2Config", memory: "Memory") -> None:
     """Cluster once more, so that the stored prototypes are those of the finished model; none is empty."""
     memory.recluster(
         config.clustering.clusters,
-        seed=(config.training.seed, config.training.max_iter),
+        seed=(config.training.seed, config.training.max_steps),
         temperature=config.loss.prototype_temperature,
         **{**config.clustering.options(), "empty": "reseed", "final": "consistent"},
     )
@@ -332,8 +337,8 @@ def _require_clusters(config: "Cmpc2Config", videos: int) -> None:
 
 
 def _validation_due(config: "Cmpc2Config", step: int) -> bool:
-    every = config.training.validate_every
-    return every > 0 and step > 0 and step % every == 0
+    every = config.training.validation_interval
+    return every is not None and step > 0 and step % every == 0
 
 
 def _keep_lowest(run: "Run", step: int, total: "Tensor | float", model: "FV_Wrapper") -> None:
@@ -351,14 +356,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Train voice and face networks on videos without identity labels: instance contrast, "
         "from `clustering.start` on prototype contrast and recalibrated pairs. A run goes on with --resume.",
     )
-    arguments.add_training_flags(parser, configurations="main, published, quick, standard")
+    arguments.add_training_arguments(parser, configurations="main, published, quick, standard")
     parser.add_argument("--table", type=Path, help="training.csv that names the videos and their order")
     parser.add_argument(
         "--splits", default="train,val", help="splits of --data to train on (default train,val)"
     )
-    arguments.add_checkpoint_flag(parser, f"{arguments.OURS}, or a published file")
+    arguments.add_checkpoint_argument(parser, f"{arguments.CHECKPOINT_HELP}, or a published file")
     parser.add_argument("--imagenet", type=Path, help="ImageNet weights for both branches (torchvision)")
-    dataset_arguments.add_root_flags(parser)
+    dataset_arguments.add_root_arguments(parser)
     parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
     parser.add_argument(
         "--skip-missing", action="store_true", help="leave out people or videos without files"
@@ -373,7 +378,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     keep_freed_memory()
     config = load_config(args.cfg, Cmpc2Config, "cmpc2", args.override)
-    arguments.require_given({name: getattr(args, name) for name in ("checkpoint", "imagenet", "table")})
+    arguments.require_existing_paths(
+        {name: getattr(args, name) for name in ("checkpoint", "imagenet", "table")}
+    )
     found = open_training(
         config,
         data=args.data,

@@ -2,7 +2,7 @@
 
 import torch
 from torch import Tensor
-from voiceface.metrics.matching import unit_rows
+from voiceface.metrics.matching import l2_normalize
 from voiceface.metrics.verification import roc_curve, verification_auc
 
 
@@ -16,7 +16,7 @@ def mean_view_scores(voices: Tensor, faces: Tensor) -> Tensor:
     Returns:
         Shape (P,).
     """
-    return (unit_rows(voices.mean(1), "voices") * unit_rows(faces.mean(1), "faces")).sum(1)
+    return (l2_normalize(voices.mean(1), "voices") * l2_normalize(faces.mean(1), "faces")).sum(1)
 
 
 def corner_error_rate(scores: Tensor, labels: Tensor) -> Tensor:
@@ -34,14 +34,14 @@ def corner_error_rate(scores: Tensor, labels: Tensor) -> Tensor:
     """
     curve = roc_curve(scores, labels)
     positives = int((labels == 1).sum())
-    hit = (curve.hit * positives).round()
-    alarm = (curve.false_alarm * (len(labels) - positives)).round()
+    hit = (curve.tpr * positives).round()
+    alarm = (curve.fpr * (len(labels) - positives)).round()
     inner_hit, inner_alarm = hit[1:], alarm[1:]  # scikit-learn adds the start afterwards
     bent = torch.ones(len(inner_hit), dtype=torch.bool, device=hit.device)
     if len(inner_hit) > 2:
         bent[1:-1] = (inner_alarm.diff(n=2) != 0) | (inner_hit.diff(n=2) != 0)
     bent = torch.cat([bent.new_ones(1), bent])
-    hit_rate, alarm_rate = curve.hit[bent], curve.false_alarm[bent]
+    hit_rate, alarm_rate = curve.tpr[bent], curve.fpr[bent]
     return alarm_rate[((1 - hit_rate) - alarm_rate).abs().argmin()]
 
 

@@ -18,7 +18,7 @@ from cmpc2.lookup import TrainingVideo
 
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
-    from voiceface.synthetic.layout import Settings
+    from voiceface.synthetic.layout import PopulationSettings
 
 log = logging.getLogger(__name__)
 VOICE_ENDINGS = frozenset({".wav", ".flac", ".m4a", ".mp3", ".ogg", ".pkl", ".npy"})
@@ -103,7 +103,7 @@ def videos_of_corpus(corpus: "Corpus", root: Path | None = None) -> VideoSet:
     settings = population_settings(root) if root else None
     found: list[Video] = []
     lonely: list[str] = []
-    for person in corpus.people:
+    for person in corpus.records:
         who = person.identity
         voices = _grouped(person.voices, lambda path: path.split("/")[1] if path.count("/") >= 2 else "")
         if settings is not None and person.faces and person.faces[0].count("/") == 1:
@@ -188,20 +188,24 @@ def exchanged(videos: VideoSet, share: float, seed: int) -> VideoSet:
     return replace(videos, videos=tuple(changed))
 
 
-def population_settings(root: Path) -> "Settings | None":
+def population_settings(root: Path) -> "PopulationSettings | None":
     """Settings of the population in a folder; None where it is none."""
-    from voiceface.synthetic.layout import MARKER, Settings
+    from voiceface.synthetic.layout import POPULATION_FILE, PopulationSettings
 
-    marker = root / MARKER
+    marker = root / POPULATION_FILE
     if not marker.is_file():
         return None
     stored = json.loads(marker.read_text("utf-8"))["settings"]
-    return Settings(**{key: stored[key] for key in Settings.__dataclass_fields__ if key in stored})
+    return PopulationSettings(
+        **{key: stored[key] for key in PopulationSettings.__dataclass_fields__ if key in stored}
+    )
 
 
-def _by_population(faces: Iterable[str], voice_id: str, settings: "Settings") -> dict[str, list[str]]:
+def _by_population(
+    faces: Iterable[str], voice_id: str, settings: "PopulationSettings"
+) -> dict[str, list[str]]:
     """A population's numbered pictures by video; the rule of `voiceface.synthetic.identities`."""
-    from voiceface.synthetic.identities import video_id, video_of_picture
+    from voiceface.synthetic.identities import get_image_video, video_id
 
     k = int(voice_id[3:]) - 1  # id1 and four digits, or id2 and seven
 
@@ -209,7 +213,7 @@ def _by_population(faces: Iterable[str], voice_id: str, settings: "Settings") ->
         stem = Path(path).stem
         if not stem.isdigit():
             return ""
-        return video_id(k, video_of_picture(k, int(stem) - 1, seed=settings.seed), seed=settings.seed)
+        return video_id(k, get_image_video(k, int(stem) - 1, seed=settings.seed), seed=settings.seed)
 
     return _grouped(faces, video_of)
 

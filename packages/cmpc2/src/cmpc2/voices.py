@@ -16,15 +16,15 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from torch import Tensor
 from voiceface.audio.vad import (
-    Detector,
-    Samples,
+    Int16Samples,
     SpeechError,
-    as_samples,
-    collect_reasked,
-    frames_of,
-    listed,
-    nothing_heard,
-    segments_of,
+    VoiceActivityDetector,
+    collect_segments_requerying,
+    format_rates,
+    join_segments,
+    no_speech_error,
+    split_frames,
+    to_int16_samples,
 )
 from voiceface.runtime.config import Config
 
@@ -59,14 +59,14 @@ class VoiceConfig(Config):
         description="resample: to 16 kHz; refuse: 16 kHz only; published: 8, 16, 32 kHz as they are, though "
         "the bands are right at 16 kHz only",
     )
-    damaged: Literal["strict", "tolerant"] = Field(
+    corrupt_audio: Literal["strict", "tolerant"] = Field(
         default="strict", description="damaged recordings: an error, or used as far as they go"
     )
 
 
 def voiced(
     samples: ArrayLike, rate: int = RATE, aggressiveness: int = 2, source: str = "the recording"
-) -> Samples:
+) -> Int16Samples:
     """The parts of a recording that hold speech, joined (frames of 20 ms, ring of two).
 
     Args:
@@ -78,14 +78,14 @@ def voiced(
     Raises:
         SpeechError: other samples or another rate, or nothing is voiced.
     """
-    wave = as_samples(samples, source)
-    detector = Detector(aggressiveness, rate, source)
-    frames = frames_of(wave, rate // 50)
+    wave = to_int16_samples(samples, source)
+    detector = VoiceActivityDetector(aggressiveness, rate, source)
+    frames = split_frames(wave, rate // 50)
     raw = [frame.tobytes() for frame in frames]
-    number = collect_reasked(len(raw), lambda i: detector(raw[i]))
+    number = collect_segments_requerying(len(raw), lambda i: detector(raw[i]))
     if number.max(initial=-1) < 0:
-        raise nothing_heard(wave, rate, source)
-    return np.concatenate(segments_of(frames, number))
+        raise no_speech_error(wave, rate, source)
+    return np.concatenate(join_segments(frames, number))
 
 
 def sphinx_bands(
@@ -113,7 +113,7 @@ def sphinx_bands(
     Raises:
         SpeechError: no usable samples, or no speech in them.
     """
-    wave = as_samples(samples, source)
+    wave = to_int16_samples(samples, source)
     if not len(wave):
         raise SpeechError(f"{source}: no samples, expected some seconds of speech")
     try:
@@ -126,7 +126,7 @@ def sphinx_bands(
 
 
 def bands_of_samples(
-    samples: Samples, rate: int, config: VoiceConfig, source: str = "the recording"
+    samples: Int16Samples, rate: int, config: VoiceConfig, source: str = "the recording"
 ) -> Bands:
     """All bands of a recording, (64, T), before any crop; errors as the front ends'."""
     if config.front_end == "sphinx":
@@ -138,7 +138,7 @@ def bands_of_samples(
             unvoiced=config.unvoiced,
             source=source,
         )
-    wave = as_samples(samples, source)
+    wave = to_int16_samples(samples, source)
     if len(wave) <= RATE // 20:
         raise SpeechError(f"{source}: {len(wave)} samples, expected more than 50 ms; leave it out")
     return decibel_log_mel(torch.from_numpy(wave.astype(np.float32) / 32768)).numpy()
@@ -158,20 +158,22 @@ def bands_of_file(path: str | os.PathLike[str], config: VoiceConfig) -> Bands:
     return bands_of_samples(samples, rate, config, str(path))
 
 
-def read_recording(path: Path, config: VoiceConfig) -> tuple[Samples, int]:
+def read_recording(path: Path, config: VoiceConfig) -> tuple[Int16Samples, int]:
     """First channel of a sound file as int16, and its rate in Hz; errors as `bands_of_file`."""
     from voiceface.audio import loading as audio
 
     rate = RATE
     if config.rates == "published":
-        rate = audio.info(path).rate
+        rate = audio.info(path).sample_rate
         if rate not in PUBLISHED_RATES:
             raise SpeechError(
-                f"{path}: sample rate {rate} Hz, the published program reads {listed(PUBLISHED_RATES)} Hz; "
+                f"{path}: sample rate {rate} Hz, the published program reads {format_rates(PUBLISHED_RATES)} Hz; "
                 "convert the file or use data.voice.rates=resample"
             )
     resample = config.rates == "resample"
-    wave = audio.load(path, scale="int16", rate=rate, resample=resample, policy=config.damaged)
+    wave = audio.load(
+        path, scale="int16", sample_rate=rate, resample=resample, on_corrupt=config.corrupt_audio
+    )
     return np.clip(np.rint(wave), -32768, 32767).astype(np.int16), rate
 
 

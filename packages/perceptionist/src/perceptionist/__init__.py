@@ -14,10 +14,10 @@ In three lines:
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from perceptionist.inference import Face, face, load
+    from perceptionist.inference import GeneratedFace, generate, load
 
 __version__ = "0.1.0"
-__all__ = ["Face", "__version__", "face", "load"]
+__all__ = ["GeneratedFace", "__version__", "generate", "load"]
 
 
 def __getattr__(name: str) -> Any:

@@ -14,7 +14,7 @@ from perceptionist.expert_losses import ExpertLossConfig
 from perceptionist.face_network import FaceNetworkConfig
 from perceptionist.generator import GeneratorConfig
 from perceptionist.image_to_3d import ImageTo3DConfig
-from perceptionist.losses import DistillationConfig, PicturesConfig, TripletConfig
+from perceptionist.losses import DistillationConfig, GeneratorLossConfig, TripletConfig
 from perceptionist.refiners import RefinerConfig
 from perceptionist.speech import SpeechConfig
 from perceptionist.supervised_head import SupervisedHeadConfig
@@ -48,10 +48,10 @@ class NetworksConfig(Config):
 class SupervisedLossConfig(Config):
     """Our reading of the "supervised loss", whose code was never released.
 
-    `space`: squared error of the whitened numbers (`parameters`), or of the vertices in pixels (`vertices`).
+    `target_space`: squared error of the whitened numbers (`parameters`), or of the vertices in pixels (`vertices`).
     """
 
-    space: Literal["parameters", "vertices"] = "parameters"
+    target_space: Literal["parameters", "vertices"] = "parameters"
     scale: float = Field(1.0, ge=0, description="weight of the scale's error")
     shape: float = Field(1.0, ge=0, description="of the shape's; with `vertices` of all three together")
     expression: float = Field(1.0, ge=0, description="of the expression's")
@@ -63,13 +63,13 @@ class SpeakerLossConfig(Config):
     The published voice network was trained so; the training was not released.
     """
 
-    scale: float | None = Field(
+    logit_scale: float | None = Field(
         None,
         gt=0,
         description="of the cosines between unit embeddings and the people's directions; null: a linear "
         "layer on embeddings of any length",
     )
-    smoothing: float = Field(
+    label_smoothing: float = Field(
         0.0, ge=0, lt=1, description="share of the labels that is spread over all people"
     )
 
@@ -79,7 +79,9 @@ class LossesConfig(Config):
 
     distillation: DistillationConfig | None = None
     triplet: TripletConfig | None = Field(None, description="absent: anchors alone")
-    pictures: PicturesConfig | None = Field(None, description="absent: the published terms, weight 1 each")
+    generator: GeneratorLossConfig | None = Field(
+        None, description="absent: the published terms, weight 1 each"
+    )
     supervised: SupervisedLossConfig | None = None
     expert: ExpertLossConfig | None = None
     speaker: SpeakerLossConfig | None = None
@@ -88,15 +90,15 @@ class LossesConfig(Config):
 class FramesConfig(Config):
     """What a batch holds of each recording, in frames of 10 ms."""
 
-    file: Positive = Field(800, description="random crop of every recording")
-    shortest: Positive = Field(300, description="random crop of that, shared by the batch: shortest")
-    longest: Positive = Field(800, description="longest, included")
+    clip: Positive = Field(800, description="random crop of every recording")
+    min_crop: Positive = Field(300, description="random crop of that, shared by the batch: shortest")
+    max_crop: Positive = Field(800, description="longest, included")
 
     @model_validator(mode="after")
     def _crops_fit(self) -> Self:
-        if not self.shortest <= self.longest <= self.file:
+        if not self.min_crop <= self.max_crop <= self.clip:
             raise ValueError(
-                f"expected shortest <= longest <= file, found {self.shortest}, {self.longest}, {self.file}"
+                f"expected shortest <= longest <= file, found {self.min_crop}, {self.max_crop}, {self.clip}"
             )
         return self
 
@@ -104,9 +106,9 @@ class FramesConfig(Config):
 class DataConfig(Config):
     """How recordings and pictures reach the networks.
 
-    `triplets`: `identity` (positives of the same person, negatives of another one), or `published` (next file
+    `triplet_sampling`: `identity` (positives of the same person, negatives of another one), or `published` (next file
     of the list, any file).
-    `faces`: real pictures of a cascade's batch are drawn for themselves (`any`, as published), or show the
+    `face_sampling`: real pictures of a cascade's batch are drawn for themselves (`any`, as published), or show the
     people who are heard (`same`).
     `expert_input`: what an expert in training sees: as the cascade shows it (`cascade`: RGB, -1...1), or as
     published (BGR, minus 127.5 by 128), which the cascade does not keep to.
@@ -114,13 +116,15 @@ class DataConfig(Config):
 
     speech: SpeechConfig = SpeechConfig()
     frames: FramesConfig = FramesConfig()
-    triplets: Literal["identity", "published"] = "identity"
-    faces: Literal["any", "same"] = "any"
-    flip: Share = Field(0.5, description="share of the cascade's face pictures that are mirrored")
+    triplet_sampling: Literal["identity", "published"] = "identity"
+    face_sampling: Literal["any", "same"] = "any"
+    flip_probability: Share = Field(0.5, description="share of the cascade's face pictures that are mirrored")
     expert_input: Literal["cascade", "published"] = "cascade"
-    expert_side: Positive = Field(64, description="expert's pictures are first brought to this side, pixels")
+    expert_image_size: Positive = Field(
+        64, description="expert's pictures are first brought to this side, pixels"
+    )
     colour_jitter: float = Field(0.0, ge=0, le=1, description="of the expert's pictures")
-    blur: float = Field(
+    max_blur_sigma: float = Field(
         0.0, ge=0, description="of the expert's pictures: greatest deviation, pixels, uniform from 0"
     )
     in_memory: bool = Field(False, description="keep decoded pictures and stored features")
@@ -133,7 +137,7 @@ class ScheduleConfig(Config):
     milestones: tuple[int, ...] = ()
     factor: float = Field(0.1, gt=0, le=1)
     warm_up: NonNegative = Field(0, description="steps at `warm_up_share` of the rate")
-    warm_up_share: float = Field(1.0, gt=0, le=1)
+    warm_up_factor: float = Field(1.0, gt=0, le=1)
 
 
 class TrainingConfig(Config):
@@ -142,38 +146,42 @@ class TrainingConfig(Config):
     `voice_network`: `fixed` (given, never optimised, evaluation mode), `batch_statistics` (as published: from
     the first validation on it normalises by the batch; nothing of it is stored), or `trained` (supervised
     only: it learns along, from its file or from scratch).
-    `student`: begins from its own random numbers (`random`, as published), or as a copy of the expert
+    `student_init`: begins from its own random numbers (`random`, as published), or as a copy of the expert
     (`expert`), which then has to have its sizes.
     """
 
     seed: NonNegative = 1
-    max_iter: Positive = 50_000
+    max_steps: Positive = 50_000
     batch_size: int = Field(64, ge=2)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    workers: NonNegative = 4
+    num_workers: NonNegative = 4
     voice_network: Literal["fixed", "batch_statistics", "trained"] = "fixed"
-    student: Literal["random", "expert"] = "random"
-    faces_first: NonNegative = Field(
+    student_init: Literal["random", "expert"] = "random"
+    face_pretraining_steps: NonNegative = Field(
         0, description="cascade: first steps, in which classifier and face network alone learn"
     )
-    student_after: NonNegative = Field(0, description="cascade: steps after which the student joins")
-    face_rate: float = Field(
+    student_start_step: NonNegative = Field(0, description="cascade: steps after which the student joins")
+    discriminator_lr_factor: float = Field(
         1.0, gt=0, le=1, description="cascade: share of the rate for the discriminator's side after that"
     )
-    noise: float = Field(0.05, ge=0, description="deviation of what is added to embeddings (cascade)")
-    save_every: Positive = 2_000
-    validate_every: int = Field(2_000, ge=-1, description="steps, step 0 included; -1: never")
-    log_every: Positive = 100
+    embedding_noise_std: float = Field(
+        0.05, ge=0, description="deviation of what is added to embeddings (cascade)"
+    )
+    checkpoint_interval: Positive = 2_000
+    validation_interval: int | None = Field(
+        2_000, gt=0, description="steps, step 0 included; null: never"
+    )
+    log_interval: Positive = 100
 
 
 class EvaluationConfig(Config):
     """On-line validation.
 
-    `mean_over`: `people` (mean over a person's recordings first), or `files`, as published.
+    `mean_over`: `people` (mean over a person's recordings first), or `utterances_per_identity`, as published.
     """
 
     mean_over: Literal["people", "files"] = "people"
-    files: Positive = Field(3, description="recordings of each person")
+    utterances_per_identity: Positive = Field(3, description="recordings of each person")
 
 
 class PerceptionistConfig(Config):
@@ -200,13 +208,15 @@ class PerceptionistConfig(Config):
                     f"{', '.join(f'{name}.{word}' for word in other)}: of no use for kind {self.kind}; "
                     "take the section out"
                 )
-        pixels = self.losses.pictures.pixels if self.losses.pictures else 0
-        if pixels and self.data.faces != "same":
-            raise ValueError("losses.pictures.pixels needs pictures of the people heard: data.faces=same")
-        if self.kind == "unsupervised" and self.training.faces_first >= self.training.max_iter:
+        pixels = self.losses.generator.pixel_weight if self.losses.generator else 0
+        if pixels and self.data.face_sampling != "same":
             raise ValueError(
-                f"training.faces_first ({self.training.faces_first}) leaves nothing of training.max_iter "
-                f"({self.training.max_iter})"
+                "losses.generator.pixel_weight needs pictures of the people heard: data.face_sampling=same_identity"
+            )
+        if self.kind == "unsupervised" and self.training.face_pretraining_steps >= self.training.max_steps:
+            raise ValueError(
+                f"training.face_pretraining_steps ({self.training.face_pretraining_steps}) leaves nothing of training.max_steps "
+                f"({self.training.max_steps})"
             )
         if self.training.voice_network == "trained" and self.kind != "supervised":
             raise ValueError(
@@ -219,7 +229,7 @@ class PerceptionistConfig(Config):
         return self
 
 
-def stored(config: PerceptionistConfig) -> dict[str, Any]:
+def config_to_dict(config: PerceptionistConfig) -> dict[str, Any]:
     """The configuration as plain values, without the sections that are not there."""
     plain = to_dict(config)
     for name in ("networks", "losses"):

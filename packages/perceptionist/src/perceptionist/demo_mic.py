@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.commandline.messages import tell_notices
+from voiceface.commandline.messages import print_disclaimers
 
 if TYPE_CHECKING:
-    from perceptionist.inference import Face
+    from perceptionist.inference import GeneratedFace
     from perceptionist.models import VoiceToMesh
     from perceptionist.proportions import Description
 
-CAUTION = (
+LIKENESS_DISCLAIMER = (
     "A mean over people who sound alike, not a likeness: nobody's face, sex or identity can be told from "
     "this, and no decision about a person may rest on it."
 )
@@ -21,60 +21,60 @@ CAUTION = (
 def main(argv: Sequence[str] | None = None) -> int:
     """Record or read a voice, print what its mesh says, write mesh, pictures and page; the exit code is 0."""
     args = build_parser().parse_args(argv)
-    from voiceface.io.input_files import writable_folder
+    from voiceface.io.input_files import make_writable_directory
 
-    from perceptionist.face_models.synthetic_head import likelier_sex
-    from perceptionist.inference import face_of, features_of_speech, load
-    from perceptionist.microphone import count_down, record, require_microphone
-    from perceptionist.proportions import describe
-    from perceptionist.speech import RATE, read_recording
+    from perceptionist.face_models.synthetic_head import classify_gender
+    from perceptionist.inference import extract_speech_features, generate_from_features, load
+    from perceptionist.microphone import countdown, record, require_microphone
+    from perceptionist.proportions import describe_face
+    from perceptionist.speech import SAMPLE_RATE, read_recording
 
     if args.wav is None:
         require_microphone(args.microphone)
     elif not args.wav.is_file():
         raise FileNotFoundError(f"no file at {args.wav}")
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
-    out = writable_folder(args.out)
+    out = make_writable_directory(args.out)
     if args.wav is None:
-        count_down(args.count_down)
-        samples, name, rate = record(args.seconds, args.microphone), "microphone", RATE
+        countdown(args.count_down)
+        samples, name, rate = record(args.seconds, args.microphone), "microphone", SAMPLE_RATE
     else:
         (samples, rate), name = read_recording(args.wav), args.wav.stem
-    features = features_of_speech(samples, rate, source=str(args.wav or "the recording"))
-    face = face_of(model, features, name)
+    features = extract_speech_features(samples, rate, source=str(args.wav or "the recording"))
+    face = generate_from_features(model, features, name)
     own = model.face_model
-    sex = likelier_sex(face.shape) if own.name == "population" else None
-    found = describe(face.vertices, own.references, own.pairs, sex)
-    notice = model.notice or model.face_model.notice
-    written = write_all(out, name, face, found, model, notice, samples)
-    print(in_words(found, model.kind))
-    tell_notices(notice, CAUTION)
+    sex = classify_gender(face.shape) if own.name == "population" else None
+    found = describe_face(face.vertices, own.references, own.pairs, sex)
+    notice = model.disclaimer or model.face_model.disclaimer
+    written = write_results(out, name, face, found, model, notice, samples)
+    print(format_description(found, model.kind))
+    print_disclaimers(notice, LIKENESS_DISCLAIMER)
     for what, path in zip(("mesh", "picture", "report"), written, strict=True):
         print(f"{what}: {path}")
     return 0
 
 
-def in_words(found: "Description", kind: str = "") -> str:
+def format_description(description: "Description", kind: str = "") -> str:
     """What is said of a mesh: sex, face type, differences in per cent."""
     lines = [
-        f"sex:        {found.sex} (distance {found.errors['male']:.4f} to the mean male face, "
-        f"{found.errors['female']:.4f} to the female)",
-        f"face type:  {found.face_type.capitalize()}",
-        f"compared with the mean {found.sex} face:",
+        f"sex:        {description.gender} (distance {description.errors['male']:.4f} to the mean male face, "
+        f"{description.errors['female']:.4f} to the female)",
+        f"face type:  {description.face_type.capitalize()}",
+        f"compared with the mean {description.gender} face:",
     ]
-    for name, share in found.differences.items():
+    for name, share in description.differences.items():
         word = "wider" if share >= 0 else "narrower"
         lines.append(f"  {name:<9} {100 * share:+7.2f} %  ({abs(100 * share):.2f} % {word})")
     return "\n".join(([f"{kind} model"] if kind else []) + lines)
 
 
-def write_all(
+def write_results(
     out: Path,
     name: str,
-    face: "Face",
-    found: "Description",
+    face: "GeneratedFace",
+    description: "Description",
     model: "VoiceToMesh",
-    notice: str,
+    disclaimer: str,
     samples: Any = None,
 ) -> list[Path]:
     """Write NAME.obj, the pictures and NAME.html.
@@ -82,10 +82,10 @@ def write_all(
     Args:
         out: folder.
         name: stem of the files.
-        face: from `perceptionist.inference.face_of`.
-        found: from `perceptionist.proportions.describe`.
+        face: from `perceptionist.inference.generate_from_features`.
+        description: from `perceptionist.facial_proportions.describe`.
         model: that made it.
-        notice: of its weights.
+        disclaimer: of its weights.
         samples: (T,) int16, the recording, heard on the page; None: it is left out.
 
     Returns:
@@ -94,73 +94,82 @@ def write_all(
     from voiceface.io.atomic import write_png
 
     from perceptionist.meshio.obj import write_obj
-    from perceptionist.visualisation import portrait, side_by_side
+    from perceptionist.visualisation import render_portrait, side_by_side
 
     face_model = model.face_model
     mesh, picture, page = (out / f"{name}{end}" for end in (".obj", ".png", ".html"))
     write_obj(mesh, face.vertices, face_model.outward_triangles)
-    views = [portrait(face.vertices, face_model, turn=turn) for turn in (0, 35)]
-    made = [each for each in (face.picture, face.overlay) if each is not None]
+    views = [render_portrait(face.vertices, face_model, yaw=turn) for turn in (0, 35)]
+    made = [each for each in (face.image, face.overlay) if each is not None]
     write_png(picture, side_by_side([*made, *views]))
-    write_page(page, name, face, found, model, notice, samples)
+    write_report(page, name, face, description, model, disclaimer, samples)
     return [mesh, picture, page]
 
 
-def write_page(
+def write_report(
     path: Path,
     name: str,
-    face: "Face",
-    found: "Description",
+    face: "GeneratedFace",
+    description: "Description",
     model: "VoiceToMesh",
-    notice: str,
+    disclaimer: str,
     samples: Any = None,
 ) -> None:
     """The page: the mesh beside the mean face of its sex, to be turned; voice, picture, measurements."""
-    from voiceface.report import MeshView, PeopleGroup, Person, Sound, Table, build_report
+    from voiceface.report import AudioSource, IdentityCard, IdentityGroup, MeshView, Table, build_report
 
     from perceptionist.proportions import MEASURES, distances
-    from perceptionist.visualisation import portrait
+    from perceptionist.visualisation import render_portrait
 
     face_model = model.face_model
-    usual = face_model.references[found.sex]
+    usual = face_model.references[description.gender]
     ours, theirs = (distances(v, face_model.pairs)[1:] for v in (face.vertices, usual))
     rows = [
-        [measure, float(a), float(b), f"{100 * found.differences[measure]:+.2f} %"]
+        [measure, float(a), float(b), f"{100 * description.differences[measure]:+.2f} %"]
         for measure, a, b in zip(MEASURES, ours, theirs)
     ]
-    order = sorted(found.errors.items(), key=lambda item: item[1])
+    order = sorted(description.errors.items(), key=lambda item: item[1])
     people = []
-    if face.picture is not None or samples is not None:
+    if face.image is not None or samples is not None:
         people.append(
-            Person("voice", picture=face.picture, sound=None if samples is None else Sound(samples))
+            IdentityCard("voice", image=face.image, audio=None if samples is None else AudioSource(samples))
         )
     if face.overlay is not None:
-        people.append(Person("mesh over the picture", picture=face.overlay))
+        people.append(IdentityCard("mesh over the picture", image=face.overlay))
     views = [
         MeshView(
             title,
             vertices,
             face_model.outward_triangles,
-            still=portrait(vertices, face_model, 360, -24),
+            still_image=render_portrait(vertices, face_model, 360, -24),
             note=note,
         )
         for title, vertices, note in (
-            ("From the voice", face.vertices, f"{found.sex}, {found.face_type}"),
-            (f"Mean {found.sex} face", usual, "what the differences are measured from"),
+            ("From the voice", face.vertices, f"{description.gender}, {description.face_type}"),
+            (f"Mean {description.gender} face", usual, "what the differences are measured from"),
         )
     ]
     build_report(
         path,
         title=f"A face from a voice: {name}",
         kicker="perceptionist",
-        facts={"sex": found.sex, "face type": found.face_type.capitalize(), "model": model.kind},
-        notice=[text for text in (notice, CAUTION) if text],
+        facts={
+            "sex": description.gender,
+            "face type": description.face_type.capitalize(),
+            "model": model.kind,
+        },
+        disclaimers=[text for text in (disclaimer, LIKENESS_DISCLAIMER) if text],
         meshes=views,
-        people=[PeopleGroup("Heard and made", people)] if people else [],
+        identity_groups=[IdentityGroup("Heard and made", people)] if people else [],
         tables=[
             Table(
                 "Widths",
-                ["width", "from the voice (pixels)", f"mean {found.sex} face (pixels)", "difference"],
+                [
+                    "width",
+                    "from the voice (pixels)",
+                    f"mean {description.gender} face (pixels)",
+                    "difference",
+                ],
                 rows,
                 "Pixels of a face in a picture of 120.",
             ),
@@ -172,7 +181,7 @@ def write_page(
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `perceptionist demo_mic`."""
-    from perceptionist.arguments import add_model_flags
+    from perceptionist.arguments import add_model_arguments
 
     parser = argparse.ArgumentParser(
         prog="perceptionist demo_mic",
@@ -185,7 +194,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--microphone", help="name or number of the device (default: the system's)")
     parser.add_argument("--count-down", type=int, default=3, help="seconds before the recording")
     parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the results")
-    add_model_flags(parser)
+    add_model_arguments(parser)
     return parser
 
 

@@ -10,24 +10,24 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 
-def attention(student: Tensor, target: Tensor) -> Tensor:
+def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
     """Where features are strong: mean squared difference of unit rows of squared features.
 
     Args:
         student: (B, C), or (B, C, H, W), of which the channels are averaged.
-        target: the same but for the channels of maps.
+        teacher: the same but for the channels of maps.
     """
-    ours, theirs = (_unit_energy(each) for each in (student, target))
+    ours, theirs = (_normalized_energy(each) for each in (student, teacher))
     return functional.mse_loss(ours, theirs)
 
 
-def similarity(student: Tensor, target: Tensor) -> Tensor:
+def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
     """Who is like whom: squared differences of unit rows of the Gram matrices, summed, over B squared."""
-    ours, theirs = (functional.normalize(_gram(each), dim=1) for each in (student, target))
+    ours, theirs = (functional.normalize(_gram_matrix(each), dim=1) for each in (student, teacher))
     return (ours - theirs).square().sum() / len(student) ** 2
 
 
-def correlation(student: Tensor, target: Tensor) -> Tensor:
+def correlation(student: Tensor, teacher: Tensor) -> Tensor:
     """Products of absolute errors of neighbours in the batch, summed over features (B, C); their mean.
 
     Raises:
@@ -35,40 +35,40 @@ def correlation(student: Tensor, target: Tensor) -> Tensor:
     """
     if len(student) < 2:
         raise ValueError(f"neighbours in the batch are compared: at least 2 items, found {len(student)}")
-    error = (student - target).abs()
+    error = (student - teacher).abs()
     return (error[:-1] * error[1:]).sum(1).mean()
 
 
-def selectivity(student: Tensor, target: Tensor) -> Tensor:
+def neuron_selectivity(student: Tensor, teacher: Tensor) -> Tensor:
     """Neuron selectivity (NST): squared maximum mean discrepancy of unit channel maps, kernel (a b)^2.
 
     Args:
         student: (B, C, H, W).
-        target: (B, C', H, W), no gradient through its own term.
+        teacher: (B, C', H, W), no gradient through its own term.
     """
-    ours, theirs = (functional.normalize(each.flatten(2), dim=2) for each in (student, target))
+    ours, theirs = (functional.normalize(each.flatten(2), dim=2) for each in (student, teacher))
     kernel = lambda a, b: torch.bmm(a, b.transpose(1, 2)).square().mean()  # noqa: E731
     return kernel(theirs, theirs).detach() + kernel(ours, ours) - 2 * kernel(ours, theirs)
 
 
-def relation(
-    student: Tensor, target: Tensor, distance_weight: float = 25.0, angle_weight: float = 50.0
+def relational_distillation(
+    student: Tensor, teacher: Tensor, distance_weight: float = 25.0, angle_weight: float = 50.0
 ) -> Tensor:
     """Relational distillation (RKD): distances between items and angles at items, compared by smooth L1.
 
     Args:
         student: features (B, ...), flattened.
-        target: of the same items; constant.
+        teacher: of the same items; constant.
         distance_weight: of the table of distances, each divided by the mean of its positive entries.
         angle_weight: of the table of cosines at every item.
     """
-    ours, theirs = student.flatten(1), target.flatten(1).detach()
-    apart = functional.smooth_l1_loss(_distances(ours), _distances(theirs))
-    angles = functional.smooth_l1_loss(_angles(ours), _angles(theirs))
+    ours, theirs = student.flatten(1), teacher.flatten(1).detach()
+    apart = functional.smooth_l1_loss(_normalized_distances(ours), _normalized_distances(theirs))
+    angles = functional.smooth_l1_loss(_pairwise_cosines(ours), _pairwise_cosines(theirs))
     return distance_weight * apart + angle_weight * angles
 
 
-class VariationalInformation(nn.Module):
+class VariationalInformationDistillation(nn.Module):
     """VID: negative log likelihood of the target's features under a regression from the student's.
 
     Args:
@@ -76,46 +76,53 @@ class VariationalInformation(nn.Module):
         hidden: of the regression.
         targets: channels of the target.
         variance: that every channel begins with.
-        least: added to the variance.
+        min_variance: added to the variance.
     """
 
     def __init__(
-        self, channels: int, hidden: int, targets: int, variance: float = 5.0, least: float = 1e-5
+        self,
+        student_channels: int,
+        hidden_channels: int,
+        teacher_channels: int,
+        initial_variance: float = 5.0,
+        min_variance: float = 1e-5,
     ) -> None:
         super().__init__()
-        if variance <= least:
-            raise ValueError(f"variance must be above {least:g}, found {variance:g}")
-        self.least = least
+        if initial_variance <= min_variance:
+            raise ValueError(f"variance must be above {min_variance:g}, found {initial_variance:g}")
+        self.min_variance = min_variance
         self.regressor = nn.Sequential(
-            nn.Conv2d(channels, hidden, 1, bias=False),
+            nn.Conv2d(student_channels, hidden_channels, 1, bias=False),
             nn.ReLU(),
-            nn.Conv2d(hidden, hidden, 1, bias=False),
+            nn.Conv2d(hidden_channels, hidden_channels, 1, bias=False),
             nn.ReLU(),
-            nn.Conv2d(hidden, targets, 1, bias=False),
+            nn.Conv2d(hidden_channels, teacher_channels, 1, bias=False),
         )
-        self.log_scale = nn.Parameter(torch.full((targets,), math.log(math.expm1(variance - least))))
+        self.log_scale = nn.Parameter(
+            torch.full((teacher_channels,), math.log(math.expm1(initial_variance - min_variance)))
+        )
 
-    def forward(self, student: Tensor, target: Tensor) -> Tensor:
+    def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
         """Features (B, C) or (B, C, H, W); maps of the student larger than the target's are averaged down."""
-        ours, theirs = (each[:, :, None, None] if each.ndim == 2 else each for each in (student, target))
+        ours, theirs = (each[:, :, None, None] if each.ndim == 2 else each for each in (student, teacher))
         if ours.shape[2:] != theirs.shape[2:]:
             ours = functional.adaptive_avg_pool2d(ours, (theirs.shape[2], theirs.shape[3]))
-        variance = (functional.softplus(self.log_scale) + self.least)[:, None, None]
+        variance = (functional.softplus(self.log_scale) + self.min_variance)[:, None, None]
         error = (self.regressor(ours) - theirs).square()
         return 0.5 * (error / variance + variance.log()).mean()
 
 
-def _unit_energy(features: Tensor) -> Tensor:
+def _normalized_energy(features: Tensor) -> Tensor:
     energy = features.square()
     return functional.normalize(energy.mean(1).flatten(1) if energy.ndim == 4 else energy, dim=1)
 
 
-def _gram(features: Tensor) -> Tensor:
+def _gram_matrix(features: Tensor) -> Tensor:
     rows = features.flatten(1)
     return rows @ rows.T
 
 
-def _distances(rows: Tensor) -> Tensor:
+def _normalized_distances(rows: Tensor) -> Tensor:
     """Euclidean distances (B, B), diagonal 0, divided by the mean of the positive ones."""
     squares = rows.square().sum(1)
     apart = (squares[:, None] + squares - 2 * rows @ rows.T).clamp_min(1e-12).sqrt()
@@ -124,7 +131,7 @@ def _distances(rows: Tensor) -> Tensor:
     return apart / (apart.sum() / positive.sum().clamp_min(1))
 
 
-def _angles(rows: Tensor) -> Tensor:
+def _pairwise_cosines(rows: Tensor) -> Tensor:
     """Cosines at item i between the ways to j and to k, (B, B, B); 0 where a way has no length."""
     ways = functional.normalize(rows - rows[:, None], dim=2)
     return torch.bmm(ways, ways.transpose(1, 2))

@@ -12,8 +12,8 @@ from torch import Tensor
 from voiceface.runtime.config import Config
 
 Columns = Literal["matching", "first"]
-POSE = 12
-LEAST = 1e-24  # below the root: its slope at 0 would be infinite
+NUM_POSE_PARAMETERS = 12
+EPSILON = 1e-24  # below the root: its slope at 0 would be infinite
 
 
 class ExpertLossConfig(Config):
@@ -22,9 +22,9 @@ class ExpertLossConfig(Config):
     landmarks: float = Field(default=0.05, ge=0, description="wing loss of the landmarks")
     parameters: float = Field(default=0.02, ge=0, description="error of the parameters")
     refined: float = Field(default=0.05, ge=0, description="wing loss of the refined landmarks")
-    residual: float = Field(default=0.05, ge=0, description="share of the residual that refines")
+    residual_scale: float = Field(default=0.05, ge=0, description="share of the residual that refines")
     reverse: float = Field(default=0.02, ge=0, description="reverse network against the truth")
-    agreement: float = Field(default=0.001, ge=0, description="reverse network against the regressor")
+    consistency: float = Field(default=0.001, ge=0, description="reverse network against the regressor")
     columns: Columns = Field(
         default="matching",
         description="matching: shape and expression with shape and expression; first: the reverse network's "
@@ -54,49 +54,54 @@ def expert_terms(
     """
     config = config or ExpertLossConfig()
     found = parameters[:, : true_parameters.shape[1]]
-    moved = landmarks + config.residual * residual
+    moved = landmarks + config.residual_scale * residual
     return {
-        "landmarks": config.landmarks * wing(landmarks, true_landmarks),
+        "landmarks": config.landmarks * wing_loss(landmarks, true_landmarks),
         "parameters": config.parameters * parameter_error(found, true_parameters),
-        "refined": config.refined * wing(moved, true_landmarks),
-        "reverse": config.reverse * code_error(reverse, true_parameters, config.columns),
-        "agreement": config.agreement * code_error(reverse, found, config.columns),
+        "refined": config.refined * wing_loss(moved, true_landmarks),
+        "reverse": config.reverse * coefficient_error(reverse, true_parameters, config.columns),
+        "agreement": config.consistency * coefficient_error(reverse, found, config.columns),
     }
 
 
-def wing(found: Tensor, truth: Tensor, width: float = 10.0, curvature: float = 2.0) -> Tensor:
+def wing_loss(predicted: Tensor, target: Tensor, width: float = 10.0, curvature: float = 2.0) -> Tensor:
     """Wing loss: logarithmic below `width`, linear above, mean over all numbers.
 
     Args:
-        found: any shape.
-        truth: the same shape.
+        predicted: any shape.
+        target: the same shape.
         width: where the two parts meet, above 0.
         curvature: the smaller, the steeper near 0; above 0.
 
     Raises:
         ValueError: the shapes differ, or a number is not positive.
     """
-    _require_alike(found, truth)
+    _check_same_shape(predicted, target)
     if min(width, curvature) <= 0:
         raise ValueError(f"width and curvature must be above 0, found {width:g} and {curvature:g}")
-    error = (found - truth).abs()
+    error = (predicted - target).abs()
     offset = width - width * math.log1p(width / curvature)
     return torch.where(error < width, width * torch.log1p(error / curvature), error - offset).mean()
 
 
-def parameter_error(found: Tensor, truth: Tensor) -> Tensor:
+def parameter_error(predicted: Tensor, target: Tensor) -> Tensor:
     """sqrt(mean square of the pose's errors + mean square of the others'), mean over items.
 
     Args:
-        found: whitened, (B, K).
-        truth: the same shape.
+        predicted: whitened, (B, K).
+        target: the same shape.
     """
-    _require_alike(found, truth)
-    square = (found - truth).square()
-    return (square[:, :POSE].mean(1) + square[:, POSE:].mean(1)).clamp_min(LEAST).sqrt().mean()
+    _check_same_shape(predicted, target)
+    square = (predicted - target).square()
+    return (
+        (square[:, :NUM_POSE_PARAMETERS].mean(1) + square[:, NUM_POSE_PARAMETERS:].mean(1))
+        .clamp_min(EPSILON)
+        .sqrt()
+        .mean()
+    )
 
 
-def code_error(reverse: Tensor, parameters: Tensor, columns: Columns = "matching") -> Tensor:
+def coefficient_error(reverse: Tensor, parameters: Tensor, columns: Columns = "matching") -> Tensor:
     """Root of the mean square between shape and expression of the reverse network and those given.
 
     Args:
@@ -107,14 +112,16 @@ def code_error(reverse: Tensor, parameters: Tensor, columns: Columns = "matching
     Raises:
         ValueError: the shapes differ, or the option is unknown.
     """
-    _require_alike(reverse, parameters)
+    _check_same_shape(reverse, parameters)
     if columns not in ("matching", "first"):
         raise ValueError(f'columns must be "matching" or "first", found {columns!r}')
-    codes = parameters[:, POSE:]
-    ours = reverse[:, POSE:] if columns == "matching" else reverse[:, : codes.shape[1]]
-    return (ours - codes).square().mean(1).clamp_min(LEAST).sqrt().mean()
+    codes = parameters[:, NUM_POSE_PARAMETERS:]
+    ours = reverse[:, NUM_POSE_PARAMETERS:] if columns == "matching" else reverse[:, : codes.shape[1]]
+    return (ours - codes).square().mean(1).clamp_min(EPSILON).sqrt().mean()
 
 
-def _require_alike(found: Tensor, truth: Tensor) -> None:
-    if found.shape != truth.shape:
-        raise ValueError(f"found {tuple(found.shape)} and truth {tuple(truth.shape)} must have one shape")
+def _check_same_shape(predicted: Tensor, target: Tensor) -> None:
+    if predicted.shape != target.shape:
+        raise ValueError(
+            f"found {tuple(predicted.shape)} and truth {tuple(target.shape)} must have one shape"
+        )

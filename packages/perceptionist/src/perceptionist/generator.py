@@ -12,16 +12,16 @@ from voiceface.runtime.config import Config
 class GeneratorConfig(Config):
     """Sizes of the generator; the defaults are the published ones, 64 x 64 pixels."""
 
-    embedding: int = Field(default=64, ge=1, description="length D of the embedding")
+    embedding_dim: int = Field(default=64, ge=1, description="length D of the embedding")
     channels: tuple[int, ...] = Field(
         default=(1024, 512, 256, 128, 64),
         min_length=1,
         description="after the first layer (4 x 4 pixels) and after each that doubles the side",
     )
-    colours: int = Field(default=3, ge=1, description="channels of the picture")
+    image_channels: int = Field(default=3, ge=1, description="channels of the picture")
 
     @property
-    def side(self) -> int:
+    def image_size(self) -> int:
         """Picture side S in pixels."""
         return 4 * 2 ** (len(self.channels) - 1)
 
@@ -33,12 +33,12 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config = config or GeneratorConfig()
         first, *rest = config.channels
-        layers: list[nn.Module] = [nn.ConvTranspose2d(config.embedding, first, 4), nn.ReLU(inplace=True)]
+        layers: list[nn.Module] = [nn.ConvTranspose2d(config.embedding_dim, first, 4), nn.ReLU(inplace=True)]
         before = first
         for width in rest:
             layers += [nn.ConvTranspose2d(before, width, 4, 2, 1), nn.ReLU(inplace=True)]
             before = width
-        self.model = nn.Sequential(*layers, nn.ConvTranspose2d(before, config.colours, 1))
+        self.model = nn.Sequential(*layers, nn.ConvTranspose2d(before, config.image_channels, 1))
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Embeddings (B, D) to pictures (B, 3, S, S): RGB, nominally -1...1, not bounded.
@@ -46,15 +46,15 @@ class Generator(nn.Module):
         Raises:
             ValueError: another shape.
         """
-        if embeddings.ndim != 2 or embeddings.shape[1] != self.config.embedding:
+        if embeddings.ndim != 2 or embeddings.shape[1] != self.config.embedding_dim:
             raise ValueError(
-                f"embeddings must be (B, {self.config.embedding}), found {tuple(embeddings.shape)}"
+                f"embeddings must be (B, {self.config.embedding_dim}), found {tuple(embeddings.shape)}"
             )
         return self.model(embeddings[:, :, None, None])
 
 
-def enlarge(pictures: Tensor, side: int) -> Tensor:
+def resize_bilinear(images: Tensor, size: int) -> Tensor:
     """Pictures (B, C, S, S) to (B, C, side, side), bilinear, corner pixels on corner pixels (section 7)."""
-    if pictures.shape[2:] == (side, side):
-        return pictures
-    return nn.functional.interpolate(pictures, size=(side, side), mode="bilinear", align_corners=True)
+    if images.shape[2:] == (size, size):
+        return images
+    return nn.functional.interpolate(images, size=(size, size), mode="bilinear", align_corners=True)

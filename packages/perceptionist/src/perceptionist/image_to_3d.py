@@ -14,7 +14,7 @@ from voiceface.runtime.config import Config
 from perceptionist.supervised_head import linear_head
 
 
-class Stage(Config):
+class StageConfig(Config):
     """Some inverted residual blocks of one width; the first has the stride."""
 
     expansion: float = Field(ge=1, description="hidden channels over channels in; 1: no expanding layer")
@@ -23,8 +23,8 @@ class Stage(Config):
     stride: int = Field(ge=1, le=2)
 
 
-PUBLISHED = tuple(
-    Stage(expansion=t, channels=c, blocks=n, stride=s)
+PUBLISHED_STAGES = tuple(
+    StageConfig(expansion=t, channels=c, blocks=n, stride=s)
     for t, c, n, s in (
         (1, 16, 1, 1),
         (6, 24, 2, 2),
@@ -40,11 +40,13 @@ PUBLISHED = tuple(
 class ImageTo3DConfig(Config):
     """Sizes of the network; the defaults are the published ones, 102 numbers from 120 x 120 pixels."""
 
-    side: int = Field(default=120, ge=8, description="picture side S, pixels")
+    image_size: int = Field(default=120, ge=8, description="picture side S, pixels")
     stem: int = Field(default=32, ge=1, description="channels of the first layer, which halves the side")
-    stages: tuple[Stage, ...] = Field(default=PUBLISHED, min_length=1)
-    features: int = Field(default=1280, ge=1, description="channels P of the last layer, which are pooled")
-    inter: int = Field(default=8, ge=0, description="number of the block whose output is returned too")
+    stages: tuple[StageConfig, ...] = Field(default=PUBLISHED_STAGES, min_length=1)
+    num_features: int = Field(
+        default=1280, ge=1, description="channels P of the last layer, which are pooled"
+    )
+    inter_block: int = Field(default=8, ge=0, description="number of the block whose output is returned too")
     pose: int = Field(default=12, ge=0, description="pose numbers: rows of [P | t]")
     shape: int = Field(default=40, ge=1, description="shape coefficients")
     expression: int = Field(default=10, ge=0, description="expression coefficients")
@@ -52,19 +54,21 @@ class ImageTo3DConfig(Config):
     dropout: float = Field(default=0.2, ge=0, lt=1, description="before each head")
 
     @property
-    def parameters(self) -> int:
+    def num_parameters(self) -> int:
         """Numbers that the network gives."""
         return self.pose + self.shape + self.expression + self.texture
 
     @property
-    def blocks(self) -> int:
+    def num_blocks(self) -> int:
         """Number of the last block: the 1 x 1 convolution after the stages."""
         return 1 + sum(stage.blocks for stage in self.stages)
 
     @model_validator(mode="after")
     def _inter_is_a_block(self) -> Self:
-        if self.inter > self.blocks:
-            raise ValueError(f"inter must be one of the blocks 0...{self.blocks}, found {self.inter}")
+        if self.inter_block > self.num_blocks:
+            raise ValueError(
+                f"inter must be one of the blocks 0...{self.num_blocks}, found {self.inter_block}"
+            )
         return self
 
 
@@ -85,20 +89,20 @@ class Regression(NamedTuple):
 class InvertedResidual(nn.Module):
     """1x1 expansion (absent if there is none), 3x3 depth-wise, 1x1 linear; input added if it fits."""
 
-    def __init__(self, inside: int, outside: int, stride: int, expansion: float) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: float) -> None:
         super().__init__()
-        hidden = round(inside * expansion)
-        self.adds = stride == 1 and inside == outside
-        layers: list[nn.Module] = [] if expansion == 1 else [_layer(inside, hidden, 1)]
+        hidden = round(in_channels * expansion)
+        self.has_residual = stride == 1 and in_channels == out_channels
+        layers: list[nn.Module] = [] if expansion == 1 else [_conv_bn_relu6(in_channels, hidden, 1)]
         layers += [
-            _layer(hidden, hidden, 3, stride, groups=hidden),
-            nn.Conv2d(hidden, outside, 1, bias=False),
-            nn.BatchNorm2d(outside),
+            _conv_bn_relu6(hidden, hidden, 3, stride, groups=hidden),
+            nn.Conv2d(hidden, out_channels, 1, bias=False),
+            nn.BatchNorm2d(out_channels),
         ]
         self.conv = nn.Sequential(*layers)
 
     def forward(self, x: Tensor) -> Tensor:
-        return x + self.conv(x) if self.adds else self.conv(x)
+        return x + self.conv(x) if self.has_residual else self.conv(x)
 
 
 class ImageTo3D(nn.Module):
@@ -111,21 +115,23 @@ class ImageTo3D(nn.Module):
     def __init__(self, config: ImageTo3DConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or ImageTo3DConfig()
-        blocks: list[nn.Module] = [_layer(3, config.stem, 3, 2)]
+        blocks: list[nn.Module] = [_conv_bn_relu6(3, config.stem, 3, 2)]
         before = config.stem
         for stage in config.stages:
             for index in range(stage.blocks):
                 stride = stage.stride if index == 0 else 1
                 blocks.append(InvertedResidual(before, stage.channels, stride, stage.expansion))
                 before = stage.channels
-        blocks.append(_layer(before, config.features, 1))
+        blocks.append(_conv_bn_relu6(before, config.num_features, 1))
         self.features = nn.Sequential(*blocks)
         heads = {"ori": config.pose, "shape": config.shape}
         heads |= {"exp": config.expression, "texture": config.texture}
         self.heads = [f"classifier_{name}" for name, outputs in heads.items() if outputs]
         for name, outputs in heads.items():
             if outputs:
-                self.add_module(f"classifier_{name}", linear_head(config.features, outputs, config.dropout))
+                self.add_module(
+                    f"classifier_{name}", linear_head(config.num_features, outputs, config.dropout)
+                )
         self.reset_parameters()
         self.to(memory_format=torch.channels_last)
 
@@ -138,29 +144,33 @@ class ImageTo3D(nn.Module):
                 nn.init.normal_(module.weight, 0, 0.01)
                 nn.init.zeros_(module.bias)
 
-    def forward(self, pictures: Tensor) -> Regression:
+    def forward(self, images: Tensor) -> Regression:
         """Pictures (B, 3, S, S), in the range and channel order of the training (-1...1), to parameters.
 
         Raises:
             ValueError: another shape.
         """
-        expected = (3, self.config.side, self.config.side)
-        if pictures.ndim != 4 or tuple(pictures.shape[1:]) != expected:
+        expected = (3, self.config.image_size, self.config.image_size)
+        if images.ndim != 4 or tuple(images.shape[1:]) != expected:
             raise ValueError(
                 f"pictures must be (B, {expected[0]}, {expected[1]}, {expected[2]}), "
-                f"found {tuple(pictures.shape)}"
+                f"found {tuple(images.shape)}"
             )
-        first = self.config.inter + 1
-        inter = self.features[:first](pictures)
+        first = self.config.inter_block + 1
+        inter = self.features[:first](images)
         pooled = self.features[first:](inter).mean((2, 3))
         heads = [self.get_submodule(name)(pooled) for name in self.heads]
         return Regression(torch.cat(heads, 1), pooled, inter)
 
 
-def _layer(inside: int, outside: int, size: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
+def _conv_bn_relu6(
+    in_channels: int, out_channels: int, kernel_size: int, stride: int = 1, groups: int = 1
+) -> nn.Sequential:
     """Convolution without bias, batch norm, ReLU6."""
     return nn.Sequential(
-        nn.Conv2d(inside, outside, size, stride, size // 2, groups=groups, bias=False),
-        nn.BatchNorm2d(outside),
+        nn.Conv2d(
+            in_channels, out_channels, kernel_size, stride, kernel_size // 2, groups=groups, bias=False
+        ),
+        nn.BatchNorm2d(out_channels),
         nn.ReLU6(inplace=True),
     )

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-BUNDLED = "weights/population.safetensors"
+BUNDLED_CHECKPOINT = "weights/population.safetensors"
 
-TRAINING = "perceptionist train --cfg supervised --data DATA --out RUN"
+TRAIN_COMMAND = "perceptionist train --cfg supervised --data DATA --out RUN"
 
-FEATURES = ".npy"
+FEATURE_SUFFIX = ".npy"
 
-SIDE = 120  # pixels of the pictures that meshes are stated for
+IMAGE_SIZE = 120  # pixels of the pictures that meshes are stated for
 
-SHORTEST = 0.5  # seconds of speech that are worth an answer
+MIN_SPEECH_SECONDS = 0.5  # seconds of speech that are worth an answer
 
 
 @dataclass(frozen=True)
-class Face:
+class GeneratedFace:
     """What is made of one recording.
 
     Attributes:
@@ -39,7 +39,7 @@ class Face:
         vertices: (N, 3) float32, frontal, pixels of a picture of 120, y up.
         embedding: (D,) unit vector of the voice.
         shape: un-whitened shape numbers.
-        picture: (120, 120, 3) uint8 RGB, of the unsupervised kind, else None.
+        image: (120, 120, 3) uint8 RGB, of the unsupervised kind, else None.
         overlay: the mesh over that picture, where an expert finds its pose, else None.
     """
 
@@ -47,7 +47,7 @@ class Face:
     vertices: NDArray[np.float32]
     embedding: NDArray[np.float32]
     shape: NDArray[np.float32]
-    picture: NDArray[np.uint8] | None = None
+    image: NDArray[np.uint8] | None = None
     overlay: NDArray[np.uint8] | None = None
 
 
@@ -73,35 +73,35 @@ def load(
     """
     from voiceface.runtime.devices import choose_device
 
-    from perceptionist.face_models.io import open_face_model
+    from perceptionist.face_models.io import resolve_face_model
     from perceptionist.face_models.linear import LinearFaceModel
     from perceptionist.models import load_voice_to_mesh
 
-    source = bundled() if weights is None else Path(weights)
+    source = find_bundled_checkpoint() if weights is None else Path(weights)
     if not source.exists():
-        raise FileNotFoundError(f"weights {source} do not exist; train some: {TRAINING}")
+        raise FileNotFoundError(f"weights {source} do not exist; train some: {TRAIN_COMMAND}")
     model = face_model if isinstance(face_model, LinearFaceModel) else None
     if model is None and (face_model is not None or references is not None):
-        model = open_face_model(face_model, references)  # type: ignore[arg-type]
+        model = resolve_face_model(face_model, references)  # type: ignore[arg-type]
     return load_voice_to_mesh(source, model, device=choose_device(device))
 
 
-def bundled() -> Path:
+def find_bundled_checkpoint() -> Path:
     """The weights that are installed with this package.
 
     Raises:
         FileNotFoundError: this copy has none.
     """
-    path = Path(str(files("perceptionist").joinpath(BUNDLED)))
+    path = Path(str(files("perceptionist").joinpath(BUNDLED_CHECKPOINT)))
     if not path.is_file():
         raise FileNotFoundError(
-            f"this copy of perceptionist holds no {BUNDLED}; train a model ({TRAINING}) "
+            f"this copy of perceptionist holds no {BUNDLED_CHECKPOINT}; train a model ({TRAIN_COMMAND}) "
             "and give it with --weights RUN"
         )
     return path
 
 
-def read_input(path: str | Path, speech: "SpeechConfig | None" = None, bands: int = 64) -> Array:
+def load_features(path: str | Path, speech: "SpeechConfig | None" = None, n_mels: int = 64) -> Array:
     """Features (T, bands) of a feature file or a recording.
 
     Raises:
@@ -110,42 +110,44 @@ def read_input(path: str | Path, speech: "SpeechConfig | None" = None, bands: in
     """
     from perceptionist import speech as hearing
 
-    if Path(path).suffix.lower() == FEATURES:
-        return hearing.read_features(path, bands)
-    config = speech or hearing.DEFAULT
+    if Path(path).suffix.lower() == FEATURE_SUFFIX:
+        return hearing.read_features(path, n_mels)
+    config = speech or hearing.DEFAULT_CONFIG
     samples, rate = hearing.read_recording(path, config)
-    return features_of_speech(samples, rate, config, str(path))
+    return extract_speech_features(samples, rate, config, str(path))
 
 
-def features_of_speech(
+def extract_speech_features(
     samples: Array, rate: int, config: "SpeechConfig | None" = None, source: str = "the recording"
 ) -> Array:
-    """As `speech.features_of`, and at least half a second of speech must be there.
+    """As `speech.extract_features`, and at least half a second of speech must be there.
 
     Raises:
         SpeechError: it is not; the message says how much there is.
     """
     from perceptionist import speech as hearing
 
-    config = config or hearing.DEFAULT
+    config = config or hearing.DEFAULT_CONFIG
     spoken = samples
     if config.remove_silence:
-        spoken = hearing.without_silence(samples, rate, config, source)
-    if len(spoken) < SHORTEST * rate:
+        spoken = hearing.remove_silence(samples, rate, config, source)
+    if len(spoken) < MIN_SPEECH_SECONDS * rate:
         raise hearing.SpeechError(
             f"{source}: {len(spoken) / rate:.2f} s of speech in {len(samples) / rate:.2f} s, expected at "
-            f"least {SHORTEST} s; record some seconds"
+            f"least {MIN_SPEECH_SECONDS} s; record some seconds"
         )
     config = config.model_copy(update={"remove_silence": False})
-    return hearing.features_of(spoken, rate, config, source)
+    return hearing.extract_features(spoken, rate, config, source)
 
 
-def face_of(model: "VoiceToMesh", features: Array, source: str = "", *, published: bool = False) -> Face:
+def generate_from_features(
+    model: "VoiceToMesh", features: Array, source: str = "", *, published: bool = False
+) -> GeneratedFace:
     """Everything that a model makes of one recording.
 
     Args:
         model: from `load`.
-        features: (T, bands), from `read_input`.
+        features: (T, bands), from `load_features`.
         source: for the record.
         published: pictures half a level brighter and the overlay six pixels low, as the published program.
 
@@ -154,28 +156,30 @@ def face_of(model: "VoiceToMesh", features: Array, source: str = "", *, publishe
     """
     import torch
 
-    from perceptionist.face_models.linear import FLIP, PUBLISHED_FLIP
-    from perceptionist.generator import enlarge
-    from perceptionist.visualisation import laid_over, picture_bytes, placed_mesh
+    from perceptionist.face_models.linear import PUBLISHED_Y_FLIP, Y_FLIP
+    from perceptionist.generator import resize_bilinear
+    from perceptionist.visualisation import images_to_uint8, overlay_mesh, pose_mesh
 
-    flip = PUBLISHED_FLIP if published else FLIP
+    flip = PUBLISHED_Y_FLIP if published else Y_FLIP
     device = model.face_model.mean.device
     heard = torch.from_numpy(np.ascontiguousarray(features.T))[None].to(device)
     with torch.inference_mode():
         embedding = model.voice.encode(heard)
-        codes = model.codes(heard)
+        codes = model.predict_coefficients(heard)
         mesh = codes.scale[:, None, None] * model.face_model.vertices(codes.shape, codes.expression)
         if not torch.isfinite(mesh).all():
             raise ValueError(f"{source or 'the recording'}: the weights give a mesh that is not finite")
         picture = over = None
         if model.generator is not None:
-            made = model.pictures(heard)
-            picture = picture_bytes(enlarge(made, SIDE), "published" if published else "even")[0]
+            made = model.generate_images(heard)
+            picture = images_to_uint8(
+                resize_bilinear(made, IMAGE_SIZE), "published" if published else "even"
+            )[0]
             if model.expert is not None:
-                placed, _ = placed_mesh(model.face_model, mesh, model.seen(made), flip)
+                placed, _ = pose_mesh(model.face_model, mesh, model.predict_expert_parameters(made), flip)
                 if torch.isfinite(placed).all():
-                    over = laid_over(picture, placed[0], model.face_model)
-    return Face(
+                    over = overlay_mesh(picture, placed[0], model.face_model)
+    return GeneratedFace(
         source,
         np.ascontiguousarray(mesh[0].T.float().cpu().numpy()),
         embedding[0].float().cpu().numpy(),
@@ -185,6 +189,6 @@ def face_of(model: "VoiceToMesh", features: Array, source: str = "", *, publishe
     )
 
 
-def face(model: "VoiceToMesh", path: str | Path) -> Face:
-    """Everything that a model makes of a recording or feature file; errors as `read_input`, `face_of`."""
-    return face_of(model, read_input(path, bands=model.voice.config.bands), str(path))
+def generate(model: "VoiceToMesh", path: str | Path) -> GeneratedFace:
+    """Everything that a model makes of a recording or feature file; errors as `load_features`, `generate_from_features`."""
+    return generate_from_features(model, load_features(path, n_mels=model.voice.config.n_mels), str(path))

@@ -15,38 +15,38 @@ from voiceface.runtime.config import Config
 
 from perceptionist.image_to_3d import Regression
 
-Order = Literal["learner_first", "target_first"]
-TripletForm = Literal["vertex", "axis"]
+PktOrder = Literal["learner_first", "target_first"]
+TripletDistance = Literal["vertex", "axis"]
 
 
 class DistillationConfig(Config):
     """What the student learns from the expert."""
 
-    vertices: float = Field(default=0.5, ge=0, description="weight of the squared distance of vertices")
-    transfer: float = Field(default=10000.0, ge=0, description="weight of the transfer of inner features")
-    into_generator: bool = Field(
+    vertex_weight: float = Field(default=0.5, ge=0, description="weight of the squared distance of vertices")
+    pkt_weight: float = Field(default=10000.0, ge=0, description="weight of the transfer of inner features")
+    update_generator: bool = Field(
         default=True,
         description="whether the comparison reaches the generator, as published; it is least where all "
         "pictures are alike",
     )
-    order: Order = Field(
+    pkt_order: PktOrder = Field(
         default="learner_first",
         description="of the arguments of the transfer, not alike: learner_first as its method means "
         "it; target_first as the published code calls it",
     )
 
 
-class PicturesConfig(Config):
+class GeneratorLossConfig(Config):
     """What makes a picture a face, and whose: weights on the generator's side.
 
     The two published terms reach the generator through networks that know a few pictures by heart; with
     hundreds of people in place of a thousand, and minutes in place of days, it learns little from them.
-    `pixels` is ours and needs `data.faces: same`.
+    `pixel_weight` is ours and needs `data.face_sampling: same`.
     """
 
-    discriminator: float = Field(default=1.0, ge=0, description="real or made")
-    classifier: float = Field(default=1.0, ge=0, description="whose face")
-    pixels: float = Field(
+    adversarial_weight: float = Field(default=1.0, ge=0, description="real or made")
+    identity_weight: float = Field(default=1.0, ge=0, description="whose face")
+    pixel_weight: float = Field(
         default=0.0,
         ge=0,
         description="mean absolute difference from a picture of the same person, in units of half the "
@@ -59,7 +59,7 @@ class TripletConfig(Config):
 
     weight: float = Field(default=1.5, ge=0)
     margin: float = Field(default=1.0, ge=0, description="pixels")
-    form: TripletForm = Field(
+    distance: TripletDistance = Field(
         default="vertex",
         description="vertex: mean distance of a vertex; axis: over all vertices, for x, y and z each by "
         "itself, as published",
@@ -67,32 +67,37 @@ class TripletConfig(Config):
 
 
 def discriminator_terms(
-    real: Tensor, made: Tensor, classes: Tensor, face_labels: Tensor
+    real_logits: Tensor, generated_logits: Tensor, identity_logits: Tensor, face_labels: Tensor
 ) -> dict[str, Tensor]:
     """Terms of the discriminator's side.
 
     Args:
-        real: discriminator's logits for real pictures, (B, 1).
-        made: for made ones, (B, 1).
-        classes: classifier's logits for the real ones, (B, C); it learns from these only.
+        real_logits: discriminator's logits for real pictures, (B, 1).
+        generated_logits: for made ones, (B, 1).
+        identity_logits: classifier's logits for the real ones, (B, C); it learns from these only.
         face_labels: identities of the real pictures, (B,).
     """
     return {
-        "D_real": _against(real, 1.0),
-        "D_fake": _against(made, 0.0),
-        "C_real": functional.cross_entropy(classes, face_labels),
+        "D_real": _bce_with_constant_label(real_logits, 1.0),
+        "D_fake": _bce_with_constant_label(generated_logits, 0.0),
+        "C_real": functional.cross_entropy(identity_logits, face_labels),
     }
 
 
-def generator_terms(made: Tensor, classes: Tensor, voice_labels: Tensor) -> dict[str, Tensor]:
+def generator_terms(
+    generated_logits: Tensor, identity_logits: Tensor, voice_labels: Tensor
+) -> dict[str, Tensor]:
     """Adversarial terms of the generator's side.
 
     Args:
-        made: discriminator's logits for made pictures, (B, 1).
-        classes: classifier's logits for them, (B, C).
+        generated_logits: discriminator's logits for made pictures, (B, 1).
+        identity_logits: classifier's logits for them, (B, C).
         voice_labels: whose voices they were made from, (B,).
     """
-    return {"G_D_fake": _against(made, 1.0), "G_C_fake": functional.cross_entropy(classes, voice_labels)}
+    return {
+        "G_D_fake": _bce_with_constant_label(generated_logits, 1.0),
+        "G_C_fake": functional.cross_entropy(identity_logits, voice_labels),
+    }
 
 
 def distillation_terms(
@@ -113,22 +118,22 @@ def distillation_terms(
     """
     config = config or DistillationConfig()
     moved = functional.mse_loss(student_vertices, expert_vertices)
-    terms = {"Distill_vertices": config.vertices * moved}
+    terms = {"Distill_vertices": config.vertex_weight * moved}
     for name, ours, theirs in (
         ("Distill_pooled", student.pooled, expert.pooled),
         ("Distill_inter", student.inter, expert.inter),
     ):
-        pair = (ours, theirs) if config.order == "learner_first" else (theirs, ours)
-        terms[name] = config.transfer * probabilistic_transfer(*pair)
+        pair = (ours, theirs) if config.pkt_order == "learner_first" else (theirs, ours)
+        terms[name] = config.pkt_weight * probabilistic_transfer(*pair)
     return terms
 
 
-def probabilistic_transfer(learner: Tensor, target: Tensor, epsilon: float = 1e-7) -> Tensor:
+def probabilistic_transfer(student: Tensor, teacher: Tensor, epsilon: float = 1e-7) -> Tensor:
     """Divergence of the learner's table of similarities in the batch from the target's (PKT).
 
     Args:
-        learner: features (B, ...), flattened per item. The published code passes the expert here.
-        target: features of the same items, of any length.
+        student: features (B, ...), flattened per item. The published code passes the expert here.
+        teacher: features of the same items, of any length.
         epsilon: added to lengths and inside the logarithm.
 
     Returns:
@@ -137,9 +142,9 @@ def probabilistic_transfer(learner: Tensor, target: Tensor, epsilon: float = 1e-
     Raises:
         ValueError: the two have another number of items.
     """
-    if len(learner) != len(target):
-        raise ValueError(f"the same items needed on both sides, found {len(learner)} and {len(target)}")
-    ours, theirs = (_neighbours(each, epsilon) for each in (learner, target))
+    if len(student) != len(teacher):
+        raise ValueError(f"the same items needed on both sides, found {len(student)} and {len(teacher)}")
+    ours, theirs = (_affinity_matrix(each, epsilon) for each in (student, teacher))
     return (theirs * torch.log((theirs + epsilon) / (ours + epsilon))).mean()
 
 
@@ -161,30 +166,30 @@ def triplet_term(
     shapes = {tuple(each.shape) for each in (anchor, positive, negative)}
     if len(shapes) != 1 or anchor.ndim != 3:
         raise ValueError(f"three sets of meshes of one shape (B, 3, N) needed, found {sorted(shapes)}")
-    if config.form not in get_args(TripletForm):
-        raise ValueError(f"unknown form {config.form!r} of the triplet loss")
-    if config.form == "axis":
-        return config.weight * triplet(anchor, positive, negative, config.margin)
+    if config.distance not in get_args(TripletDistance):
+        raise ValueError(f"unknown form {config.distance!r} of the triplet loss")
+    if config.distance == "axis":
+        return config.weight * triplet_margin_loss(anchor, positive, negative, config.margin)
     near, far = ((anchor - other + 1e-6).norm(dim=1).mean(1) for other in (positive, negative))
     return config.weight * functional.relu(near - far + config.margin).mean()
 
 
-def triplet(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0) -> Tensor:
+def triplet_margin_loss(anchor: Tensor, positive: Tensor, negative: Tensor, margin: float = 1.0) -> Tensor:
     """Triplet margin loss, Euclidean distance over the last axis, 1e-6 added to differences; the mean."""
     return functional.triplet_margin_loss(anchor, positive, negative, margin=margin, p=2, eps=1e-6)
 
 
-def total(terms: Mapping[str, Tensor]) -> Tensor:
+def sum_terms(terms: Mapping[str, Tensor]) -> Tensor:
     """Sum of all terms."""
     return torch.stack(list(terms.values())).sum()
 
 
-def _against(logits: Tensor, label: float) -> Tensor:
+def _bce_with_constant_label(logits: Tensor, label: float) -> Tensor:
     """Binary cross entropy of the logits' sigmoid against one label for all."""
     return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
 
 
-def _neighbours(features: Tensor, epsilon: float) -> Tensor:
+def _affinity_matrix(features: Tensor, epsilon: float) -> Tensor:
     """Cosines between the items, moved to 0...1, rows summing to one: (B, ...) to (B, B)."""
     with torch.autocast(features.device.type, enabled=False):
         rows = features.flatten(1)

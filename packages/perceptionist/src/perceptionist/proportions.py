@@ -13,8 +13,8 @@ from voiceface.metrics.geometry import (
     ErrorComparison,
     aligned_error,
     compare_errors,
+    identity_means,
     pair_distances,
-    person_means,
 )
 
 Array = NDArray[Any]
@@ -23,7 +23,7 @@ Pairs = Mapping[str, Sequence[int]]
 REFERENCE_DISTANCE = "oicd"
 MEASURES = ("forehead", "cheek", "ear", "midline")
 FACE_TYPES = ("wide", "skinny", "regular", "slim")  # of equally near ones the first counts
-SEXES = ("male", "female")
+GENDERS = ("male", "female")
 ERRORS = (*MEASURES, "mean", "keypoint", "aligned")
 
 
@@ -33,13 +33,13 @@ class Description:
 
     Attributes:
         errors: distance to each reference shape: norm of the difference over the number of vertices.
-        sex: "male" or "female".
+        gender: "male" or "female".
         face_type: one of `FACE_TYPES`.
         differences: relative difference of each measure to the mean shape of that sex; times 100 per cent.
     """
 
     errors: dict[str, float]
-    sex: str
+    gender: str
     face_type: str
     differences: dict[str, float]
 
@@ -118,42 +118,45 @@ def error_table(predicted: ArrayLike, true: ArrayLike, pairs: Pairs, landmarks: 
     return np.concatenate([are, are.mean(axis=-1, keepdims=True), np.stack(others, axis=-1)], axis=-1)
 
 
-def published_means(table: ArrayLike, people: ArrayLike) -> dict[str, float]:
+def identity_mean_errors(table: ArrayLike, identities: ArrayLike) -> dict[str, float]:
     """Mean over the predictions of a person, then over people, of each column of `error_table`."""
-    means = person_means(table, people).mean(axis=0)
+    means = identity_means(table, identities).mean(axis=0)
     return dict(zip(ERRORS, means.tolist(), strict=True))
 
 
-def compare_tables(
-    ours: Array, baselines: Mapping[str, Array], people: ArrayLike, **rule: Any
+def compare_with_baselines(
+    ours: Array, baselines: Mapping[str, Array], identities: ArrayLike, **options: Any
 ) -> dict[str, ErrorComparison]:
     """Each error beside those of baselines, with intervals over people and paired tests.
 
     Args:
         ours: (L, 7), from `error_table`. baselines: the same by name, for instance "mean face" (one mesh for
             everybody) and "mean of own sex".
-        people: (L,), whose prediction each row is.
-        rule: see `voiceface.metrics.geometry.compare_errors`.
+        identities: (L,), whose prediction each row is.
+        options: see `voiceface.metrics.geometry.compare_errors`.
     """
     return {
         name: compare_errors(
-            ours[:, column], {word: table[:, column] for word, table in baselines.items()}, people, **rule
+            ours[:, column],
+            {word: table[:, column] for word, table in baselines.items()},
+            identities,
+            **options,
         )
         for column, name in enumerate(ERRORS)
     }
 
 
-def mean_faces(vertices: ArrayLike, sexes: Sequence[str]) -> dict[str, Array]:
+def mean_faces(vertices: ArrayLike, genders: Sequence[str]) -> dict[str, Array]:
     """Mean meshes of people to predict with: "all", "male", "female".
 
     Meshes are first brought to interocular distances of one size by the caller, where sizes mean nothing.
 
     Args:
         vertices: (N, V, 3), one per person, of the training people.
-        sexes: N times "male" or "female".
+        genders: N times "male" or "female".
     """
-    meshes, who = np.asarray(vertices), np.asarray(sexes)
-    groups = {"all": np.ones(len(who), bool)} | {sex: who == sex for sex in SEXES}
+    meshes, who = np.asarray(vertices), np.asarray(genders)
+    groups = {"all": np.ones(len(who), bool)} | {sex: who == sex for sex in GENDERS}
     empty = [name for name, chosen in groups.items() if not chosen.any()]
     if empty:
         raise ValueError(f"no mesh of: {', '.join(empty)}")
@@ -175,8 +178,8 @@ def shape_errors(vertices: ArrayLike, references: Mapping[str, ArrayLike]) -> di
     return found
 
 
-def describe(
-    vertices: ArrayLike, references: Mapping[str, ArrayLike], pairs: Pairs, sex: str | None = None
+def describe_face(
+    vertices: ArrayLike, references: Mapping[str, ArrayLike], pairs: Pairs, gender: str | None = None
 ) -> Description:
     """Sex, face type and differences in per cent of one frontal mesh.
 
@@ -184,19 +187,19 @@ def describe(
         vertices: (V, 3), pixels.
         references: of the face model, all six.
         pairs: of the face model.
-        sex: where a better rule is at hand; None: of the nearer mean shape, as published.
+        gender: where a better rule is at hand; None: of the nearer mean shape, as published.
 
     Raises:
         ValueError: a reference shape is absent or has another number of vertices.
     """
-    absent = [name for name in (*SEXES, *FACE_TYPES) if name not in references]
+    absent = [name for name in (*GENDERS, *FACE_TYPES) if name not in references]
     if absent:
         raise ValueError(
             f"the face model has no reference shape for {', '.join(absent)}; give a folder of them"
         )
     errors = shape_errors(vertices, references)
-    sex = sex or ("male" if errors["male"] < errors["female"] else "female")
+    gender = gender or ("male" if errors["male"] < errors["female"] else "female")
     face_type = min(FACE_TYPES, key=lambda name: errors[name])
-    found, usual = distances(vertices, pairs)[1:], distances(references[sex], pairs)[1:]
+    found, usual = distances(vertices, pairs)[1:], distances(references[gender], pairs)[1:]
     differences = dict(zip(MEASURES, ((found - usual) / usual).tolist()))
-    return Description(errors, sex, face_type, differences)
+    return Description(errors, gender, face_type, differences)

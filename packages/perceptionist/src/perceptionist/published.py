@@ -16,15 +16,15 @@ from torch import Tensor, nn
 from voiceface.checkpoints.native import load_into
 from voiceface.checkpoints.published import (
     CheckpointError,
-    on_cpu,
+    cpu_state_dict,
+    extract_state_dict,
     read_published,
-    state_dict_of,
-    write_torch,
+    save_torch,
 )
 
 from perceptionist.face_network import Classifier, Discriminator, FaceNetwork, FaceNetworkConfig
 from perceptionist.generator import Generator, GeneratorConfig
-from perceptionist.image_to_3d import PUBLISHED, ImageTo3D, ImageTo3DConfig, Stage
+from perceptionist.image_to_3d import PUBLISHED_STAGES, ImageTo3D, ImageTo3DConfig, StageConfig
 from perceptionist.refiners import ForwardDirection, RefinerConfig, ReverseDirection
 from perceptionist.supervised_head import SupervisedHead, SupervisedHeadConfig
 from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig
@@ -37,16 +37,16 @@ FILES = {
     "supervised head": "supervised_64/generator_48000.pth",
 }
 """Where the published files lie below `pretrained_models`."""
-ARRAYS = ("w_shp", "w_exp", "u", "param_mean", "param_std")
-FIRST_BLOCKS = 9  # registered a second time as `features_first`, the others as `features_second`
-IMAGE_NETWORK = re.compile(r"^(?:module\.)?\w+\.backbone\.")
-REFINERS = re.compile(r"^(?:module\.)?(?=(?:forward|reverse)Direction\.)")
+FACE_MODEL_ARRAYS = ("w_shp", "w_exp", "u", "param_mean", "param_std")
+NUM_FIRST_BLOCKS = 9  # registered a second time as `features_first`, the others as `features_second`
+IMAGE_NETWORK_PREFIX = re.compile(r"^(?:module\.)?\w+\.backbone\.")
+REFINER_PREFIX = re.compile(r"^(?:module\.)?(?=(?:forward|reverse)Direction\.)")
 State = Mapping[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
 
 
 @dataclass(frozen=True)
-class Expert:
+class ExpertArchive:
     """The expert archive.
 
     Attributes:
@@ -62,20 +62,20 @@ class Expert:
     reverse_direction: ReverseDirection | None
 
 
-def find(folder: str | Path, what: str) -> Path:
+def find_checkpoint(folder: str | Path, network: str) -> Path:
     """Path of a published file in a `pretrained_models` folder.
 
     Args:
         folder: that holds the files under their published names.
-        what: a key of `FILES`.
+        network: a key of `FILES`.
 
     Raises:
         FileNotFoundError: it is not there.
     """
-    path = Path(folder) / FILES[what]
+    path = Path(folder) / FILES[network]
     if not path.is_file():
         raise FileNotFoundError(
-            f"the published {what} {path} does not exist; place {FILES[what]} in {folder}"
+            f"the published {network} {path} does not exist; place {FILES[network]} in {folder}"
         )
     return path
 
@@ -87,32 +87,32 @@ def load_voice_network(path: str | Path) -> VoiceNetwork:
         CheckpointError: damaged, unsafe, another network's, or a key is missing, unknown or of another shape.
         FileNotFoundError: no such file.
     """
-    return _load(path, voice_network_of)
+    return _load(path, build_voice_network)
 
 
 def load_generator(path: str | Path) -> Generator:
     """Read `generator_48000.pth`; errors as `load_voice_network`."""
-    return _load(path, generator_of)
+    return _load(path, build_generator)
 
 
 def load_face_network(path: str | Path) -> FaceNetwork:
     """Read `face_embedding.pth`; errors as `load_voice_network`."""
-    return _load(path, face_network_of)
+    return _load(path, build_face_network)
 
 
 def load_discriminator(path: str | Path) -> Discriminator:
     """Read `discriminator.pth`; errors as `load_voice_network`."""
-    return _load(path, discriminator_of)
+    return _load(path, build_discriminator)
 
 
 def load_classifier(path: str | Path) -> Classifier:
     """Read `classifier.pth`; errors as `load_voice_network`."""
-    return _load(path, classifier_of)
+    return _load(path, build_classifier)
 
 
 def load_supervised_head(path: str | Path) -> SupervisedHead:
     """Read `supervised_64/generator_48000.pth`; errors as `load_voice_network`."""
-    return _load(path, supervised_head_of)
+    return _load(path, build_supervised_head)
 
 
 def load_student(path: str | Path) -> ImageTo3D:
@@ -122,158 +122,166 @@ def load_student(path: str | Path) -> ImageTo3D:
         CheckpointError: as `load_voice_network`, or the copies differ.
         FileNotFoundError: no such file.
     """
-    return _load(path, image_to_3d_of)
+    return _load(path, build_image_to_3d)
 
 
-def load_expert(path: str | Path) -> Expert:
+def load_expert(path: str | Path) -> ExpertArchive:
     """Read `2D-to-3D-pretrained.tar`: the expert, its face model's arrays, its refiners if it has them.
 
     Raises:
         CheckpointError, FileNotFoundError: as `load_student`.
     """
     source = str(path)
-    state = state_dict_of(read_published(path), "state_dict", source=source)
-    network = {k: v for k, v in state.items() if IMAGE_NETWORK.match(k)}
+    state = extract_state_dict(read_published(path), "state_dict", source=source)
+    network = {k: v for k, v in state.items() if IMAGE_NETWORK_PREFIX.match(k)}
     if not network:
-        raise _refused(state, source, "expert archive", "module.IGM.backbone.features.0.0.weight")
-    bare = {REFINERS.sub("", k): v for k, v in state.items() if REFINERS.match(k)}
-    parts = {name: _below(f"{name}Direction.", bare) for name in ("forward", "reverse")}
+        raise _wrong_kind_error(state, source, "expert archive", "module.IGM.backbone.features.0.0.weight")
+    bare = {REFINER_PREFIX.sub("", k): v for k, v in state.items() if REFINER_PREFIX.match(k)}
+    parts = {name: _sub_state_dict(f"{name}Direction.", bare) for name in ("forward", "reverse")}
     plain = {key.removeprefix("module."): value for key, value in state.items()}
-    return Expert(
-        _built(network, source, image_to_3d_of),
-        {word: plain[word].numpy() for word in ARRAYS if word in plain},
-        _built(parts["forward"], source, forward_direction_of) if parts["forward"] else None,
-        _built(parts["reverse"], source, reverse_direction_of) if parts["reverse"] else None,
+    return ExpertArchive(
+        _build_checked(network, source, build_image_to_3d),
+        {word: plain[word].numpy() for word in FACE_MODEL_ARRAYS if word in plain},
+        _build_checked(parts["forward"], source, build_forward_direction) if parts["forward"] else None,
+        _build_checked(parts["reverse"], source, build_reverse_direction) if parts["reverse"] else None,
     )
 
 
-def voice_network_of(state: State, source: str = "the state dict") -> VoiceNetwork:
+def build_voice_network(state: State, source: str = "the state dict") -> VoiceNetwork:
     """The network of a published state dict, sizes read off the shapes, in evaluation mode.
 
     Raises:
         CheckpointError: another network's, or a key is missing, unknown or of another shape.
     """
-    convolutions = _layers(state, 3)
+    convolutions = _layer_weights(state, 3)
     if not convolutions:
-        raise _refused(state, source, "voice network", "model.0.weight of three axes")
+        raise _wrong_kind_error(state, source, "voice network", "model.0.weight of three axes")
     *inner, last = convolutions
     config = VoiceNetworkConfig(
-        bands=convolutions[0].shape[1], channels=_outside(inner, 0), embedding=last.shape[0]
+        n_mels=convolutions[0].shape[1], channels=_channel_counts(inner, 0), embedding_dim=last.shape[0]
     )
-    return _filled(VoiceNetwork(config), state, source)
+    return _with_weights(VoiceNetwork(config), state, source)
 
 
-def generator_of(state: State, source: str = "the state dict") -> Generator:
-    """As `voice_network_of`, for the generator."""
-    layers = _layers(state, 4)
+def build_generator(state: State, source: str = "the state dict") -> Generator:
+    """As `build_voice_network`, for the generator."""
+    layers = _layer_weights(state, 4)
     if len(layers) < 2 or layers[0].shape[2:] != (4, 4):
-        raise _refused(state, source, "generator", "model.0.weight of shape (64, 1024, 4, 4)")
+        raise _wrong_kind_error(state, source, "generator", "model.0.weight of shape (64, 1024, 4, 4)")
     *inner, last = layers
-    config = GeneratorConfig(embedding=layers[0].shape[0], channels=_outside(inner, 1), colours=last.shape[1])
-    return _filled(Generator(config), state, source)
+    config = GeneratorConfig(
+        embedding_dim=layers[0].shape[0], channels=_channel_counts(inner, 1), image_channels=last.shape[1]
+    )
+    return _with_weights(Generator(config), state, source)
 
 
-def face_network_of(state: State, source: str = "the state dict") -> FaceNetwork:
-    """As `voice_network_of`, for the face embedding."""
-    layers = _layers(state, 4)
+def build_face_network(state: State, source: str = "the state dict") -> FaceNetwork:
+    """As `build_voice_network`, for the face embedding."""
+    layers = _layer_weights(state, 4)
     if len(layers) < 2 or layers[0].shape[2:] != (1, 1):
-        raise _refused(state, source, "face network", "model.0.weight of shape (32, 3, 1, 1)")
+        raise _wrong_kind_error(state, source, "face network", "model.0.weight of shape (32, 3, 1, 1)")
     *inner, last = layers
     config = FaceNetworkConfig(
-        colours=layers[0].shape[1], channels=_outside(inner, 0), embedding=last.shape[0]
+        image_channels=layers[0].shape[1], channels=_channel_counts(inner, 0), embedding_dim=last.shape[0]
     )
-    return _filled(FaceNetwork(config), state, source)
+    return _with_weights(FaceNetwork(config), state, source)
 
 
-def discriminator_of(state: State, source: str = "the state dict") -> Discriminator:
-    """As `voice_network_of`, for the discriminator's head."""
+def build_discriminator(state: State, source: str = "the state dict") -> Discriminator:
+    """As `build_voice_network`, for the discriminator's head."""
     weight = state.get("model.weight")
     if weight is None or weight.ndim != 2 or len(weight) != 1:
-        raise _refused(state, source, "discriminator", "model.weight of shape (1, 64)")
-    return _filled(Discriminator(weight.shape[1]), state, source)
+        raise _wrong_kind_error(state, source, "discriminator", "model.weight of shape (1, 64)")
+    return _with_weights(Discriminator(weight.shape[1]), state, source)
 
 
-def classifier_of(state: State, source: str = "the state dict") -> Classifier:
-    """As `voice_network_of`, for the identity classifier's head."""
+def build_classifier(state: State, source: str = "the state dict") -> Classifier:
+    """As `build_voice_network`, for the identity classifier's head."""
     weight = state.get("model.weight")
     if weight is None or weight.ndim != 2:
-        raise _refused(state, source, "classifier", "model.weight of shape (identities, 64)")
-    return _filled(Classifier(weight.shape[1], weight.shape[0]), state, source)
+        raise _wrong_kind_error(state, source, "classifier", "model.weight of shape (identities, 64)")
+    return _with_weights(Classifier(weight.shape[1], weight.shape[0]), state, source)
 
 
-def supervised_head_of(state: State, source: str = "the state dict") -> SupervisedHead:
-    """As `voice_network_of`, for the supervised head."""
+def build_supervised_head(state: State, source: str = "the state dict") -> SupervisedHead:
+    """As `build_voice_network`, for the supervised head."""
     if "classifier_scale.1.weight" not in state:
-        raise _refused(state, source, "supervised head", "classifier_scale.1.weight")
-    shape, expression = (_rows(state, f"classifier_{name}.1.weight", source) for name in ("shape", "exp"))
+        raise _wrong_kind_error(state, source, "supervised head", "classifier_scale.1.weight")
+    shape, expression = (_num_rows(state, f"classifier_{name}.1.weight", source) for name in ("shape", "exp"))
     embedding = state["classifier_scale.1.weight"].shape[-1]
-    config = SupervisedHeadConfig(embedding=embedding, shape=shape, expression=expression)
-    return _filled(SupervisedHead(config), state, source)
+    config = SupervisedHeadConfig(embedding_dim=embedding, shape=shape, expression=expression)
+    return _with_weights(SupervisedHead(config), state, source)
 
 
-def image_to_3d_of(state: State, source: str = "the state dict") -> ImageTo3D:
-    """As `voice_network_of`, for expert and student; `backbone.` and longer prefixes are taken off.
+def build_image_to_3d(state: State, source: str = "the state dict") -> ImageTo3D:
+    """As `build_voice_network`, for expert and student; `backbone.` and longer prefixes are taken off.
 
     The second copies of the features may be there or not. Strides leave no trace in the shapes: they are the
     published ones, and so is the picture's side.
     """
     bare = {re.sub(r"^((module\.)?(\w+\.)?backbone\.)?", "", key): value for key, value in state.items()}
-    bare = without_copies(bare, source)
+    bare = drop_duplicate_keys(bare, source)
     if "features.0.0.weight" not in bare:
-        raise _refused(state, source, "image-to-3D network", "backbone.features.0.0.weight")
-    return _filled(ImageTo3D(image_to_3d_config(bare, source)), bare, source)
+        raise _wrong_kind_error(state, source, "image-to-3D network", "backbone.features.0.0.weight")
+    return _with_weights(ImageTo3D(infer_image_to_3d_config(bare, source)), bare, source)
 
 
-def image_to_3d_config(state: State, source: str = "the state dict") -> ImageTo3DConfig:
+def infer_image_to_3d_config(state: State, source: str = "the state dict") -> ImageTo3DConfig:
     """Read the sizes off the shapes of canonical keys.
 
     Raises:
         CheckpointError: another number of blocks than the published one, or a layer is missing.
     """
     blocks = 1 + max(int(m[1]) for key in state if (m := re.match(r"features\.(\d+)\.", key)))
-    published = sum(stage.blocks for stage in PUBLISHED)
+    published = sum(stage.blocks for stage in PUBLISHED_STAGES)
     if blocks != published + 2:
         raise CheckpointError(f"{source}: expected {published + 2} feature blocks, found {blocks}")
-    stem = before = _rows(state, "features.0.0.weight", source)
+    stem = before = _num_rows(state, "features.0.0.weight", source)
     stages, number = [], 1
-    for stage in PUBLISHED:
+    for stage in PUBLISHED_STAGES:
         expands = f"features.{number}.conv.2.weight" in state and f"features.{number}.conv.3.weight" in state
-        hidden = _rows(state, f"features.{number}.conv.0.0.weight", source)
-        channels = _rows(state, f"features.{number}.conv.{2 if expands else 1}.weight", source)
+        hidden = _num_rows(state, f"features.{number}.conv.0.0.weight", source)
+        channels = _num_rows(state, f"features.{number}.conv.{2 if expands else 1}.weight", source)
         size = {"expansion": hidden / before if expands else 1, "channels": channels}
-        stages.append(Stage(**size, blocks=stage.blocks, stride=stage.stride))
+        stages.append(StageConfig(**size, blocks=stage.blocks, stride=stage.stride))
         number, before = number + stage.blocks, channels
     heads = {"pose": "ori", "shape": "shape", "expression": "exp", "texture": "texture"}
     keys = {word: f"classifier_{name}.1.weight" for word, name in heads.items()}
     outputs = {word: len(state[key]) if key in state else 0 for word, key in keys.items()}
     if not outputs["shape"]:
         raise CheckpointError(f"{source}: the key {keys['shape']} is missing")
-    last = _rows(state, f"features.{blocks - 1}.0.weight", source)
-    return ImageTo3DConfig(stem=stem, stages=tuple(stages), features=last, **outputs)
+    last = _num_rows(state, f"features.{blocks - 1}.0.weight", source)
+    return ImageTo3DConfig(stem=stem, stages=tuple(stages), num_features=last, **outputs)
 
 
-def forward_direction_of(state: State, source: str = "the state dict") -> ForwardDirection:
-    """As `voice_network_of`, for the landmark refinement network (keys `conv1.weight` and so on)."""
+def build_forward_direction(state: State, source: str = "the state dict") -> ForwardDirection:
+    """As `build_voice_network`, for the landmark refinement network (keys `conv1.weight` and so on)."""
     widths = _point_widths(state, source, "forward")
     codes = RefinerConfig()
     inside = state["conv6.weight"].shape[1] if "conv6.weight" in state else 0
     features = inside - widths[1] - widths[4] - codes.shape - codes.expression
     if features < 1:
-        raise _refused(state, source, "landmark refinement network", "conv6.weight of shape (512, 2418, 1)")
-    refine = tuple(_rows(state, f"conv{n}.weight", source) for n in (6, 7, 8))
-    config = RefinerConfig(points=widths[:2], whole=widths[2:], refine=refine, features=features)
-    return _filled(ForwardDirection(config), state, source)
+        raise _wrong_kind_error(
+            state, source, "landmark refinement network", "conv6.weight of shape (512, 2418, 1)"
+        )
+    refine = tuple(_num_rows(state, f"conv{n}.weight", source) for n in (6, 7, 8))
+    config = RefinerConfig(
+        point_channels=widths[:2], global_channels=widths[2:], refine_channels=refine, num_features=features
+    )
+    return _with_weights(ForwardDirection(config), state, source)
 
 
-def reverse_direction_of(state: State, source: str = "the state dict") -> ReverseDirection:
-    """As `voice_network_of`, for the network from landmarks to parameters."""
+def build_reverse_direction(state: State, source: str = "the state dict") -> ReverseDirection:
+    """As `build_voice_network`, for the network from landmarks to parameters."""
     widths = _point_widths(state, source, "reverse")
-    pose, shape, expression = (_rows(state, f"conv6_{n}.weight", source) for n in (1, 2, 3))
-    config = RefinerConfig(points=widths[:2], whole=widths[2:], pose=pose, shape=shape, expression=expression)
-    return _filled(ReverseDirection(config), state, source)
+    pose, shape, expression = (_num_rows(state, f"conv6_{n}.weight", source) for n in (1, 2, 3))
+    config = RefinerConfig(
+        point_channels=widths[:2], global_channels=widths[2:], pose=pose, shape=shape, expression=expression
+    )
+    return _with_weights(ReverseDirection(config), state, source)
 
 
-def without_copies(state: State, source: str = "the state dict") -> dict[str, Tensor]:
+def drop_duplicate_keys(state: State, source: str = "the state dict") -> dict[str, Tensor]:
     """Canonical names only: `features_first.N` and `features_second.N` are `features.N`.
 
     Raises:
@@ -288,19 +296,19 @@ def without_copies(state: State, source: str = "the state dict") -> dict[str, Te
     return kept
 
 
-def with_copies(state: State) -> dict[str, Tensor]:
+def add_duplicate_keys(state: State) -> dict[str, Tensor]:
     """Canonical names and, as the published code writes and strictly reads them, the second copies."""
     both = dict(state)
     for key, value in state.items():
         if found := re.match(r"features\.(\d+)\.", key):
-            part = "first" if int(found[1]) < FIRST_BLOCKS else "second"
+            part = "first" if int(found[1]) < NUM_FIRST_BLOCKS else "second"
             both[key.replace("features.", f"features_{part}.", 1)] = value
     return both
 
 
 def save_network(path: str | Path, network: nn.Module) -> None:
     """Write a plain published state dict, atomically: voice network, generator, face network or any head."""
-    write_torch(path, dict(on_cpu(network)))
+    save_torch(path, dict(cpu_state_dict(network)))
 
 
 def save_student(path: str | Path, network: ImageTo3D, *, copies: bool = False) -> None:
@@ -311,26 +319,28 @@ def save_student(path: str | Path, network: ImageTo3D, *, copies: bool = False) 
         network: the student.
         copies: repeat the features under their second names, which the published code asks for.
     """
-    state = with_copies(on_cpu(network)) if copies else on_cpu(network)
-    write_torch(path, {f"backbone.{key}": value for key, value in state.items()})
+    state = add_duplicate_keys(cpu_state_dict(network)) if copies else cpu_state_dict(network)
+    save_torch(path, {f"backbone.{key}": value for key, value in state.items()})
 
 
-def save_expert(path: str | Path, expert: Expert, *, copies: bool = False) -> None:
+def save_expert(path: str | Path, expert: ExpertArchive, *, copies: bool = False) -> None:
     """Write an expert archive, atomically; see `save_student`."""
-    state = with_copies(on_cpu(expert.network)) if copies else on_cpu(expert.network)
+    state = add_duplicate_keys(cpu_state_dict(expert.network)) if copies else cpu_state_dict(expert.network)
     content = {key: torch.as_tensor(np.asarray(value)) for key, value in expert.arrays.items()}
     content |= {f"IGM.backbone.{key}": value for key, value in state.items()}
     for name, part in (("forward", expert.forward_direction), ("reverse", expert.reverse_direction)):
         if part is not None:
-            content |= {f"{name}Direction.{key}": value for key, value in on_cpu(part).items()}
-    write_torch(path, {"state_dict": {f"module.{key}": value for key, value in content.items()}})
+            content |= {f"{name}Direction.{key}": value for key, value in cpu_state_dict(part).items()}
+    save_torch(path, {"state_dict": {f"module.{key}": value for key, value in content.items()}})
 
 
 def _load(path: str | Path, build: Callable[[State, str], M]) -> M:
-    return _built(state_dict_of(read_published(path), "state_dict", source=str(path)), str(path), build)
+    return _build_checked(
+        extract_state_dict(read_published(path), "state_dict", source=str(path)), str(path), build
+    )
 
 
-def _built(state: State, source: str, build: Callable[[State, str], M]) -> M:
+def _build_checked(state: State, source: str, build: Callable[[State, str], M]) -> M:
     """`build`, whose troubles with impossible shapes become one kind of error."""
     try:
         return build(state, source)
@@ -341,43 +351,43 @@ def _built(state: State, source: str, build: Callable[[State, str], M]) -> M:
         raise CheckpointError(f"{source}: its shapes make no network of this kind ({reason})") from None
 
 
-def _filled(network: M, state: State, source: str) -> M:
+def _with_weights(network: M, state: State, source: str) -> M:
     load_into(network, state, source=source)
     return network.eval()
 
 
-def _layers(state: State, axes: int) -> list[Tensor]:
+def _layer_weights(state: State, ndim: int) -> list[Tensor]:
     """Weights `model.N.weight` with so many axes, by N."""
     found = {
         int(m[1]): value
         for key, value in state.items()
-        if (m := re.fullmatch(r"model\.(\d+)\.weight", key)) and value.ndim == axes
+        if (m := re.fullmatch(r"model\.(\d+)\.weight", key)) and value.ndim == ndim
     }
     return [found[number] for number in sorted(found)]
 
 
-def _outside(layers: list[Tensor], axis: int) -> tuple[int, ...]:
+def _channel_counts(layers: list[Tensor], axis: int) -> tuple[int, ...]:
     return tuple(layer.shape[axis] for layer in layers)
 
 
-def _rows(state: State, key: str, source: str) -> int:
+def _num_rows(state: State, key: str, source: str) -> int:
     if key not in state or not state[key].ndim:
         raise CheckpointError(f"{source}: the key {key} is missing")
     return len(state[key])
 
 
-def _below(prefix: str, state: State) -> dict[str, Tensor]:
+def _sub_state_dict(prefix: str, state: State) -> dict[str, Tensor]:
     return {key[len(prefix) :]: value for key, value in state.items() if key.startswith(prefix)}
 
 
 def _point_widths(state: State, source: str, name: str) -> tuple[int, int, int, int, int]:
     if "conv1.weight" not in state:
-        raise _refused(state, source, f"{name}Direction network", "conv1.weight")
-    a, b, c, d, e = (_rows(state, f"conv{n}.weight", source) for n in range(1, 6))
+        raise _wrong_kind_error(state, source, f"{name}Direction network", "conv1.weight")
+    a, b, c, d, e = (_num_rows(state, f"conv{n}.weight", source) for n in range(1, 6))
     return a, b, c, d, e
 
 
-KINDS = {
+KIND_PATTERNS = {
     "a supervised head": r"classifier_scale\.",
     "an expert archive": r"(module\.)?\w+\.backbone\.",
     "an image-to-3D network": r"(backbone\.)?features\.0\.",
@@ -386,9 +396,9 @@ KINDS = {
 }
 
 
-def _refused(state: State, source: str, wanted: str, key: str) -> CheckpointError:
+def _wrong_kind_error(state: State, source: str, wanted: str, key: str) -> CheckpointError:
     """The error for a file of another kind."""
     first = ", ".join(f"{k} {tuple(v.shape)}" for k, v in list(state.items())[:2])
-    kinds = [kind for kind, keys in KINDS.items() if any(re.match(keys, each) for each in state)]
+    kinds = [kind for kind, keys in KIND_PATTERNS.items() if any(re.match(keys, each) for each in state)]
     like = f"; it looks like {kinds[0]}" if kinds else ""
     return CheckpointError(f"{source} is no {wanted}: expected {key}, found {first}{like}")

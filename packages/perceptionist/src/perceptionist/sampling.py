@@ -10,193 +10,210 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perceptionist.config import FramesConfig
-from perceptionist.dataset.records import Pictures, Voices
+from perceptionist.dataset.records import FaceImages, Utterances
 
-Draw = Literal["identity", "published"]
+TripletSampling = Literal["identity", "published"]
 Features = NDArray[np.float32]
-CROP_STREAM = 7
+CROP_RNG_STREAM = 7
 
 
-def crop(features: Features, frames: int, rng: np.random.Generator, source: str = "") -> Features:
-    """Random crop of features (frames, M), turned: (M, `frames`).
+def sample_crop(features: Features, num_frames: int, rng: np.random.Generator, source: str = "") -> Features:
+    """Random crop of features (frames, M), turned: (M, `num_frames`).
 
     Raises:
         ValueError: too few frames.
     """
-    if len(features) < frames:
+    if len(features) < num_frames:
         raise ValueError(
-            f"{source or 'a recording'} has {len(features)} frames, data.frames.file asks for {frames}"
+            f"{source or 'a recording'} has {len(features)} frames, data.frames.clip asks for {num_frames}"
         )
-    first = int(rng.integers(0, len(features) - frames + 1))
-    return np.ascontiguousarray(features[first : first + frames].T)
+    first = int(rng.integers(0, len(features) - num_frames + 1))
+    return np.ascontiguousarray(features[first : first + num_frames].T)
 
 
-def shared_crop(frames: FramesConfig, seed: int, step: int) -> slice:
+def sample_batch_crop(frames: FramesConfig, seed: int, step: int) -> slice:
     """Frames that iteration `step` uses of every recording, a function of seed and step.
 
     The length is uniform in shortest...longest, the start in 0...file - length (specification, section 2).
     """
-    rng = np.random.default_rng([seed, CROP_STREAM, step])
-    length = int(rng.integers(frames.shortest, frames.longest + 1))
-    first = int(rng.integers(0, frames.file - length + 1))
+    rng = np.random.default_rng([seed, CROP_RNG_STREAM, step])
+    length = int(rng.integers(frames.min_crop, frames.max_crop + 1))
+    first = int(rng.integers(0, frames.clip - length + 1))
     return slice(first, first + length)
 
 
-def face_input(picture: NDArray[np.uint8], side: int, mirrored: bool = False) -> NDArray[np.float32]:
+def image_to_chw(image: NDArray[np.uint8], image_size: int, mirrored: bool = False) -> NDArray[np.float32]:
     """Picture (h, w, 3) R G B to (3, S, S), -1...1; resized by Pillow's bicubic filter where need be."""
-    if picture.shape[:2] != (side, side):
+    if image.shape[:2] != (image_size, image_size):
         from PIL import Image
 
-        picture = np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
-    planes = (picture[:, ::-1] if mirrored else picture).transpose(2, 0, 1)
+        image = np.asarray(Image.fromarray(image).resize((image_size, image_size), Image.Resampling.BICUBIC))
+    planes = (image[:, ::-1] if mirrored else image).transpose(2, 0, 1)
     return (np.ascontiguousarray(planes, np.float32) - np.float32(127.5)) / np.float32(127.5)
 
 
-class Triplets:
+class TripletDataset:
     """Recordings with a positive and a negative one.
 
     Args:
-        voices: recordings.
-        frames: length of the crops.
-        how: "identity": positives of the same person (another file wherever there is one), negatives of
+        utterances: recordings.
+        num_frames: length of the crops.
+        sampling: "identity": positives of the same person (another file wherever there is one), negatives of
             other people; "published": the next file of the list (before the first for the last), and any.
-        alone: anchors only.
+        anchors_only: anchors only.
         faces: pictures, one of which, of the anchor's person, is given with it.
     """
 
     def __init__(
         self,
-        voices: Voices,
-        frames: int,
-        how: Draw = "identity",
+        utterances: Utterances,
+        num_frames: int,
+        sampling: TripletSampling = "identity",
         *,
-        alone: bool = False,
-        faces: "Faces | None" = None,
+        anchors_only: bool = False,
+        faces: "FaceDataset | None" = None,
     ) -> None:
-        self.voices, self.frames, self.how, self.alone, self.faces = voices, frames, how, alone, faces
-        labels = voices.labels
-        self.seen: dict[int, NDArray[np.int64]] = {}
+        self.utterances, self.num_frames, self.sampling, self.anchors_only, self.faces = (
+            utterances,
+            num_frames,
+            sampling,
+            anchors_only,
+            faces,
+        )
+        labels = utterances.labels
+        self.images_by_identity: dict[int, NDArray[np.int64]] = {}
         if faces is not None:
-            owners = faces.pictures.labels
-            self.seen = {int(label): np.flatnonzero(owners == label) for label in np.unique(labels)}
-            if unseen := [label for label, own in self.seen.items() if not len(own)]:
+            owners = faces.images.labels
+            self.images_by_identity = {
+                int(label): np.flatnonzero(owners == label) for label in np.unique(labels)
+            }
+            if unseen := [label for label, own in self.images_by_identity.items() if not len(own)]:
                 raise ValueError(f"{len(unseen)} people with recordings have no picture")
-        self.own = {int(label): np.flatnonzero(labels == label) for label in np.unique(labels)}
-        if not alone and how == "identity" and len(self.own) < 2:
-            raise ValueError(f"negatives need recordings of two people, found {len(self.own)}")
+        self.utterances_by_identity = {
+            int(label): np.flatnonzero(labels == label) for label in np.unique(labels)
+        }
+        if not anchors_only and sampling == "identity" and len(self.utterances_by_identity) < 2:
+            raise ValueError(
+                f"negatives need recordings of two people, found {len(self.utterances_by_identity)}"
+            )
 
     def __len__(self) -> int:
         """Recordings."""
-        return len(self.voices)
+        return len(self.utterances)
 
-    def partners(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
+    def sample_partners(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
         """Numbers of the positive and the negative recording of one."""
-        if self.how == "published":
+        if self.sampling == "published":
             last = index + 1 == len(self)
             return index - 1 if last else index + 1, int(rng.integers(len(self)))
-        own = self.own[int(self.voices.labels[index])]
+        own = self.utterances_by_identity[int(self.utterances.labels[index])]
         others = own[own != index]
         positive = int(rng.choice(others)) if len(others) else index
         place = int(rng.integers(len(self) - len(own)))  # among those of other people, in list order
-        return positive, int(np.flatnonzero(self.voices.labels != self.voices.labels[index])[place])
+        return positive, int(np.flatnonzero(self.utterances.labels != self.utterances.labels[index])[place])
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """Give "anchor", "positive" and "negative", (M, T) each, and "label" of the anchor; with pictures
         "face" (3, S, S).
         """
         chosen = {"anchor": index}
-        if not self.alone:
-            chosen["positive"], chosen["negative"] = self.partners(index, rng)
+        if not self.anchors_only:
+            chosen["positive"], chosen["negative"] = self.sample_partners(index, rng)
         found: dict[str, Any] = {
-            name: crop(self.voices.read(i), self.frames, rng, f"recording {i}") for name, i in chosen.items()
+            name: sample_crop(self.utterances.read(i), self.num_frames, rng, f"recording {i}")
+            for name, i in chosen.items()
         }
-        label = int(self.voices.labels[index])
+        label = int(self.utterances.labels[index])
         if self.faces is not None:
-            found["face"] = self.faces.draw(int(rng.choice(self.seen[label])), rng)["face"]
+            found["face"] = self.faces.sample(int(rng.choice(self.images_by_identity[label])), rng)["face"]
         return {**found, "label": label}
 
 
-class Faces:
+class FaceDataset:
     """Pictures with their people, mirrored with a probability."""
 
-    def __init__(self, pictures: Pictures, side: int, flip: float = 0.5) -> None:
-        self.pictures, self.side, self.flip = pictures, side, flip
+    def __init__(self, images: FaceImages, image_size: int, flip_probability: float = 0.5) -> None:
+        self.images, self.image_size, self.flip_probability = images, image_size, flip_probability
 
     def __len__(self) -> int:
         """Pictures."""
-        return len(self.pictures)
+        return len(self.images)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """Give "face" (3, S, S) and "label"."""
-        mirrored = bool(rng.random() < self.flip)
-        face = face_input(self.pictures.read(index), self.side, mirrored)
-        return {"face": face, "label": int(self.pictures.labels[index])}
+        mirrored = bool(rng.random() < self.flip_probability)
+        face = image_to_chw(self.images.read(index), self.image_size, mirrored)
+        return {"face": face, "label": int(self.images.labels[index])}
 
 
-class VoicesWithTruth:
+class VoiceRegressionDataset:
     """Recordings with the numbers of their people's faces.
 
     Args:
-        voices: recordings.
-        truth: (N, K), one row a person.
-        frames: length of the crops.
+        utterances: recordings.
+        targets: (N, K), one row a person.
+        num_frames: length of the crops.
     """
 
-    def __init__(self, voices: Voices, truth: NDArray[np.float32], frames: int) -> None:
-        self.voices, self.truth, self.frames = voices, truth, frames
+    def __init__(self, utterances: Utterances, targets: NDArray[np.float32], num_frames: int) -> None:
+        self.utterances, self.targets, self.num_frames = utterances, targets, num_frames
 
     def __len__(self) -> int:
         """Recordings."""
-        return len(self.voices)
+        return len(self.utterances)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """Give "voice" (M, T) and "truth" (K,)."""
-        voice = crop(self.voices.read(index), self.frames, rng, f"recording {index}")
-        return {"voice": voice, "truth": self.truth[self.voices.labels[index]]}
+        voice = sample_crop(self.utterances.read(index), self.num_frames, rng, f"recording {index}")
+        return {"voice": voice, "truth": self.targets[self.utterances.labels[index]]}
 
 
-class PicturesWithTruth:
+class ImageRegressionDataset:
     """Pictures with their whitened parameters.
 
     Args:
-        pictures: pictures.
-        truth: (P, K).
-        side: S.
+        images: pictures.
+        targets: (P, K).
+        image_size: S.
         colour_jitter: strength of a random contrast and colour cast.
-        blur: greatest deviation of a random blur, pixels; made pictures are not sharp.
-        published: B G R, minus 127.5 by 128, in place of R G B, -1...1.
+        max_blur_sigma: greatest deviation of a random blur, pixels; made pictures are not sharp.
+        published_preprocessing: B G R, minus 127.5 by 128, in place of R G B, -1...1.
     """
 
     def __init__(
         self,
-        pictures: Pictures,
-        truth: NDArray[np.float32],
-        side: int,
+        images: FaceImages,
+        targets: NDArray[np.float32],
+        image_size: int,
         colour_jitter: float = 0.0,
         *,
-        blur: float = 0.0,
-        published: bool = False,
+        max_blur_sigma: float = 0.0,
+        published_preprocessing: bool = False,
     ) -> None:
-        self.pictures, self.truth, self.side = pictures, truth, side
-        self.colour_jitter, self.blur, self.published = colour_jitter, blur, published
+        self.images, self.targets, self.image_size = images, targets, image_size
+        self.colour_jitter, self.max_blur_sigma, self.published_preprocessing = (
+            colour_jitter,
+            max_blur_sigma,
+            published_preprocessing,
+        )
 
     def __len__(self) -> int:
         """Pictures."""
-        return len(self.pictures)
+        return len(self.images)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """Give "face" (3, S, S) and "truth" (K,)."""
         from voiceface.images.transforms import jitter_colour
 
-        face = face_input(self.pictures.read(index), self.side)
+        face = image_to_chw(self.images.read(index), self.image_size)
         if self.colour_jitter:
             face = jitter_colour(face * 127.5 + 127.5, self.colour_jitter, rng) / 127.5 - 1
-        if self.blur:
+        if self.max_blur_sigma:
             import cv2
 
-            deviation = max(self.blur * float(rng.random()), 1e-3)
+            deviation = max(self.max_blur_sigma * float(rng.random()), 1e-3)
             soft = cv2.GaussianBlur(np.ascontiguousarray(face.transpose(1, 2, 0)), (0, 0), deviation)
             face = np.asarray(soft, np.float32).transpose(2, 0, 1)
-        if self.published:
+        if self.published_preprocessing:
             face = face[::-1] * np.float32(127.5 / 128)
-        return {"face": np.ascontiguousarray(face, np.float32), "truth": self.truth[index]}
+        return {"face": np.ascontiguousarray(face, np.float32), "truth": self.targets[index]}

@@ -15,21 +15,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Made:
-    """A trained model; see `voiceface.suite.plugins.MeshMaker`."""
+class LoadedSystem:
+    """A trained model; see `voiceface.suite.plugins.MeshGenerator`."""
 
     model: "VoiceToMesh"
     source: str
 
     @property
-    def notice(self) -> str:
+    def disclaimer(self) -> str:
         """What must be said beside its meshes."""
-        return self.model.notice or self.model.face_model.notice
+        return self.model.disclaimer or self.model.face_model.disclaimer
 
     @property
-    def names(self) -> Sequence[str]:
+    def identity_names(self) -> Sequence[str]:
         """People that it was trained on."""
-        return self.model.names
+        return self.model.identity_names
 
     @property
     def triangles(self) -> "NDArray[np.integer[Any]]":
@@ -41,18 +41,18 @@ class Made:
         """Vertex numbers (68,) of the landmarks."""
         return self.model.face_model.landmarks
 
-    def vertices(self, voice: Path) -> "NDArray[np.float32]":
+    def generate_vertices(self, utterance: Path) -> "NDArray[np.float32]":
         """Frontal mesh (V, 3) of the speaker, pixels of a picture of 120, y up."""
-        from perceptionist.inference import face
+        from perceptionist.inference import generate
 
-        return face(self.model, voice).vertices
+        return generate(self.model, utterance).vertices
 
 
-def load(weights: Path | None = None, *, device: str = "cpu") -> Made:
+def load(weights: Path | None = None, *, device: str = "cpu") -> LoadedSystem:
     """The bundled model, or that of a file or run folder."""
     from perceptionist.inference import load as load_model
 
-    return Made(load_model(weights, device=device), "bundled" if weights is None else weights.name)
+    return LoadedSystem(load_model(weights, device=device), "bundled" if weights is None else weights.name)
 
 
 SHOWCASE = MeshSystem("perceptionist", "3-D head, judged by its proportions", load)

@@ -14,32 +14,41 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from pydantic import Field
 from voiceface.audio.vad import (
-    Detector,
-    Samples,
+    Int16Samples,
     SpeechError,
-    as_samples,
-    frames_of,
-    nothing_heard,
+    VoiceActivityDetector,
+    join_segments,
+    no_speech_error,
     read_samples,
-    segments_of,
+    split_frames,
+    to_int16_samples,
 )
-from voiceface.audio.vad import collect_reasked as collect
+from voiceface.audio.vad import collect_segments_requerying as collect
 from voiceface.runtime.config import Config
 
 if TYPE_CHECKING:
     from voiceface.audio.frontends import PerceptionistLogMel
 
 Features = NDArray[np.float32]
-RATE = 16000
-PUBLISHED_RATES = (8000, 16000, 32000)
-DAMAGED = (ValueError, EOFError, OSError, TypeError, MemoryError, OverflowError, SyntaxError, TokenError)
+SAMPLE_RATE = 16000
+PUBLISHED_SAMPLE_RATES = (8000, 16000, 32000)
+CORRUPT_FILE_ERRORS = (
+    ValueError,
+    EOFError,
+    OSError,
+    TypeError,
+    MemoryError,
+    OverflowError,
+    SyntaxError,
+    TokenError,
+)
 """What numpy raises over headers that are none."""
 
 
 class SpeechConfig(Config):
     """From a recording to features; the defaults are the published ones."""
 
-    rates: Literal["resample", "published"] = Field(
+    sample_rates: Literal["resample", "published"] = Field(
         default="resample",
         description="resample: every recording to 16 kHz; published: 8, 16 and 32 kHz only, taken as they "
         "are, though the mel bands are right at 16 kHz only",
@@ -48,22 +57,25 @@ class SpeechConfig(Config):
     aggressiveness: int = Field(default=2, ge=0, le=3, description="of the detector; 3 drops most")
     frame_ms: Literal[10, 20, 30] = Field(default=20, description="frame of the detector, ms")
     padding_ms: int = Field(default=50, ge=10, description="length of the collector's ring, ms")
-    share: float = Field(
+    voiced_fraction: float = Field(
         default=0.9, gt=0, lt=1, description="share of the ring that switches the collector on or off"
     )
 
     @property
-    def ring(self) -> int:
+    def ring_size(self) -> int:
         """Frames of the collector's ring."""
         return max(1, self.padding_ms // self.frame_ms)
 
 
-DEFAULT = SpeechConfig()
+DEFAULT_CONFIG = SpeechConfig()
 
 
 def voiced_segments(
-    samples: ArrayLike, rate: int = RATE, config: SpeechConfig = DEFAULT, source: str = "the recording"
-) -> list[Samples]:
+    samples: ArrayLike,
+    rate: int = SAMPLE_RATE,
+    config: SpeechConfig = DEFAULT_CONFIG,
+    source: str = "the recording",
+) -> list[Int16Samples]:
     """The voiced stretches of a recording, by a new WebRTC detector.
 
     Args:
@@ -78,24 +90,29 @@ def voiced_segments(
     Raises:
         SpeechError: the samples are not int16 of shape (T,), the rate is another one, or nothing is voiced.
     """
-    wave = as_samples(samples, source)
-    detector = Detector(config.aggressiveness, rate, source)
-    frames = frames_of(wave, rate * config.frame_ms // 1000)
+    wave = to_int16_samples(samples, source)
+    detector = VoiceActivityDetector(config.aggressiveness, rate, source)
+    frames = split_frames(wave, rate * config.frame_ms // 1000)
     raw = [frame.tobytes() for frame in frames]
-    number = collect(len(raw), lambda i: detector(raw[i]), config.ring, config.share)
+    number = collect(len(raw), lambda i: detector(raw[i]), config.ring_size, config.voiced_fraction)
     if number.max(initial=-1) < 0:
-        raise nothing_heard(wave, rate, source)
-    return segments_of(frames, number)
+        raise no_speech_error(wave, rate, source)
+    return join_segments(frames, number)
 
 
-def without_silence(
-    samples: ArrayLike, rate: int = RATE, config: SpeechConfig = DEFAULT, source: str = "the recording"
-) -> Samples:
+def remove_silence(
+    samples: ArrayLike,
+    rate: int = SAMPLE_RATE,
+    config: SpeechConfig = DEFAULT_CONFIG,
+    source: str = "the recording",
+) -> Int16Samples:
     """The voiced segments of a recording, joined; see `voiced_segments`."""
     return np.concatenate(voiced_segments(samples, rate, config, source))
 
 
-def read_recording(path: str | os.PathLike[str], config: SpeechConfig = DEFAULT) -> tuple[Samples, int]:
+def read_recording(
+    path: str | os.PathLike[str], config: SpeechConfig = DEFAULT_CONFIG
+) -> tuple[Int16Samples, int]:
     """Load a sound file: wav, flac, mp3, ogg, m4a and others, first channel.
 
     Returns:
@@ -106,12 +123,15 @@ def read_recording(path: str | os.PathLike[str], config: SpeechConfig = DEFAULT)
         voiceface.audio.loading.AudioError: not a sound file, truncated, no samples.
         SpeechError: `config.rates` is "published" and the rate is none of the published ones.
     """
-    rate = None if config.rates == "published" else RATE
-    return read_samples(path, rate, rates=PUBLISHED_RATES)
+    rate = None if config.sample_rates == "published" else SAMPLE_RATE
+    return read_samples(path, rate, accepted_rates=PUBLISHED_SAMPLE_RATES)
 
 
-def features_of(
-    samples: ArrayLike, rate: int = RATE, config: SpeechConfig = DEFAULT, source: str = "the recording"
+def extract_features(
+    samples: ArrayLike,
+    rate: int = SAMPLE_RATE,
+    config: SpeechConfig = DEFAULT_CONFIG,
+    source: str = "the recording",
 ) -> Features:
     """Features of one recording: silence removed, log-mel bands, standardised, repeated (section 3).
 
@@ -129,24 +149,24 @@ def features_of(
     """
     import torch
 
-    wave = as_samples(samples, source)
-    if config.rates != "published" and rate != RATE:
-        raise SpeechError(f"{source}: features need {RATE} Hz, found {rate}; resample it")
+    wave = to_int16_samples(samples, source)
+    if config.sample_rates != "published" and rate != SAMPLE_RATE:
+        raise SpeechError(f"{source}: features need {SAMPLE_RATE} Hz, found {rate}; resample it")
     if config.remove_silence:
-        wave = without_silence(wave, rate, config, source)
+        wave = remove_silence(wave, rate, config, source)
     if not len(wave):
         raise SpeechError(f"{source}: no samples, expected some seconds of speech")
-    bands = front_end()(torch.from_numpy(wave.astype(np.float64))[None])
+    bands = get_frontend()(torch.from_numpy(wave.astype(np.float64))[None])
     return np.ascontiguousarray(bands[0].T.numpy())
 
 
-def features_of_file(path: str | os.PathLike[str], config: SpeechConfig = DEFAULT) -> Features:
-    """Features of a sound file, (frames, 64); errors as `read_recording` and `features_of`."""
+def extract_file_features(path: str | os.PathLike[str], config: SpeechConfig = DEFAULT_CONFIG) -> Features:
+    """Features of a sound file, (frames, 64); errors as `read_recording` and `extract_features`."""
     samples, rate = read_recording(path, config)
-    return features_of(samples, rate, config, str(path))
+    return extract_features(samples, rate, config, str(path))
 
 
-def read_features(path: str | os.PathLike[str], bands: int = 64) -> Features:
+def read_features(path: str | os.PathLike[str], n_mels: int = 64) -> Features:
     """Read a stored feature file (`fbank`, `preprocessed_MFCC`): .npy, (frames, bands).
 
     Raises:
@@ -159,25 +179,25 @@ def read_features(path: str | os.PathLike[str], bands: int = 64) -> Features:
     try:
         with path.open("rb") as file:
             values = np.lib.format.read_array(file, allow_pickle=False)
-    except DAMAGED as error:
+    except CORRUPT_FILE_ERRORS as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise SpeechError(
             f"{path} is damaged or no .npy array of numbers ({reason}); make it again"
         ) from None
-    return checked_features(values, bands, str(path))
+    return validate_features(values, n_mels, str(path))
 
 
-def checked_features(values: ArrayLike, bands: int = 64, source: str = "the features") -> Features:
+def validate_features(values: ArrayLike, n_mels: int = 64, source: str = "the features") -> Features:
     """The array as C-contiguous float32 of shape (frames, bands).
 
     Raises:
         SpeechError: another shape or type, no frames, or values not finite.
     """
     found = np.asarray(values)
-    if found.ndim != 2 or found.shape[1] != bands or not len(found) or found.dtype.kind not in "fiu":
-        turned = found.ndim == 2 and found.shape[0] == bands
+    if found.ndim != 2 or found.shape[1] != n_mels or not len(found) or found.dtype.kind not in "fiu":
+        turned = found.ndim == 2 and found.shape[0] == n_mels
         raise SpeechError(
-            f"{source}: expected numbers of shape (frames, {bands}), found {found.dtype} of {found.shape}"
+            f"{source}: expected numbers of shape (frames, {n_mels}), found {found.dtype} of {found.shape}"
             + ("; transpose it" if turned else "")
         )
     with np.errstate(over="ignore"):
@@ -188,7 +208,7 @@ def checked_features(values: ArrayLike, bands: int = 64, source: str = "the feat
     return found
 
 
-def feature_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
+def find_feature_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
     """All .npy files below a folder, sorted by speaker, video and utterance.
 
     Raises:
@@ -203,7 +223,7 @@ def feature_files(folder: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 @lru_cache(maxsize=1)
-def front_end() -> "PerceptionistLogMel":
+def get_frontend() -> "PerceptionistLogMel":
     """The one front end of the process."""
     from voiceface.audio.frontends import PerceptionistLogMel
 

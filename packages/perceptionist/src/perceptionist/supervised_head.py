@@ -14,13 +14,13 @@ from voiceface.runtime.config import Config
 class SupervisedHeadConfig(Config):
     """Sizes of the head; the defaults are the published ones, 51 numbers in all."""
 
-    embedding: int = Field(default=64, ge=1, description="length D of the voice embedding")
+    embedding_dim: int = Field(default=64, ge=1, description="length D of the voice embedding")
     shape: int = Field(default=40, ge=1, description="shape coefficients")
     expression: int = Field(default=10, ge=1, description="expression coefficients")
     dropout: float = Field(default=0.2, ge=0, lt=1)
 
     @property
-    def parameters(self) -> int:
+    def num_parameters(self) -> int:
         """Numbers that the head gives."""
         return 1 + self.shape + self.expression
 
@@ -31,9 +31,9 @@ class SupervisedHead(nn.Module):
     def __init__(self, config: SupervisedHeadConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or SupervisedHeadConfig()
-        self.classifier_scale = linear_head(config.embedding, 1, config.dropout)
-        self.classifier_shape = linear_head(config.embedding, config.shape, config.dropout)
-        self.classifier_exp = linear_head(config.embedding, config.expression, config.dropout)
+        self.classifier_scale = linear_head(config.embedding_dim, 1, config.dropout)
+        self.classifier_shape = linear_head(config.embedding_dim, config.shape, config.dropout)
+        self.classifier_exp = linear_head(config.embedding_dim, config.expression, config.dropout)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Unit embeddings (B, D) to whitened scale, shape and expression (B, 51).
@@ -41,14 +41,14 @@ class SupervisedHead(nn.Module):
         Raises:
             ValueError: another shape.
         """
-        if embeddings.ndim != 2 or embeddings.shape[1] != self.config.embedding:
+        if embeddings.ndim != 2 or embeddings.shape[1] != self.config.embedding_dim:
             raise ValueError(
-                f"embeddings must be (B, {self.config.embedding}), found {tuple(embeddings.shape)}"
+                f"embeddings must be (B, {self.config.embedding_dim}), found {tuple(embeddings.shape)}"
             )
         heads = (self.classifier_scale, self.classifier_shape, self.classifier_exp)
         return torch.cat([head(embeddings) for head in heads], 1)
 
 
-def linear_head(features: int, outputs: int, dropout: float) -> nn.Sequential:
+def linear_head(in_features: int, out_features: int, dropout: float) -> nn.Sequential:
     """Dropout and a linear layer, the layer as number 1."""
-    return nn.Sequential(nn.Dropout(dropout), nn.Linear(features, outputs))
+    return nn.Sequential(nn.Dropout(dropout), nn.Linear(in_features, out_features))

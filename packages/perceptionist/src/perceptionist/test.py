@@ -5,23 +5,23 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from voiceface.commandline.messages import tell_left_out, tell_notices, tell_seen_in_training
+from voiceface.commandline.messages import print_disclaimers, print_skipped, warn_training_overlap
 from voiceface.datasets import dataset_arguments
 
 LAST_VALIDATION_ID = "id10309"  # of VoxCeleb1: names from A to E
 
 
 @dataclass(frozen=True)
-class Recordings:
+class IdentityUtterances:
     """A person and what is heard of them.
 
     Attributes:
-        name: folder of the meshes.
+        identity: folder of the meshes.
         files: recordings or feature files.
         stems: name of each one's mesh, without suffix.
     """
 
-    name: str
+    identity: str
     files: tuple[Path, ...]
     stems: tuple[str, ...]
 
@@ -33,44 +33,46 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(f"--files is {args.files}, expected at least 1")
     published = (args.data / "fbank").is_dir()
     people = (
-        published_people(args.data, args.files)
+        find_published_utterances(args.data, args.files)
         if published
-        else corpus_people(args.data, args.split, args.files)
+        else find_corpus_utterances(args.data, args.split, args.files)
     )
     from tqdm import tqdm
-    from voiceface.io.input_files import writable_folder
+    from voiceface.io.input_files import make_writable_directory
 
-    from perceptionist.inference import face_of, load, read_input
+    from perceptionist.inference import generate_from_features, load, load_features
     from perceptionist.meshio.io import write_mesh
     from perceptionist.meshio.mesh import Mesh
 
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
-    out = writable_folder(args.out)
-    notice = model.notice or model.face_model.notice
-    tell_notices(notice)
-    tell_seen_in_training([person.name for person in people], model.names)
+    out = make_writable_directory(args.out)
+    notice = model.disclaimer or model.face_model.disclaimer
+    print_disclaimers(notice)
+    warn_training_overlap([person.identity for person in people], model.identity_names)
     left_out, written = [], 0
-    for person, path, stem in tqdm(list(_lines(people)), "meshes", disable=None):
-        target = out / person.name / f"{stem}.{args.mesh}"
+    for person, path, stem in tqdm(list(_iterate_utterances(people)), "meshes", disable=None):
+        target = out / person.identity / f"{stem}.{args.mesh}"
         if target.is_file() and not args.again:
             written += 1
             continue
         try:
-            face = face_of(model, read_input(path, bands=model.voice.config.bands), str(path))
+            face = generate_from_features(
+                model, load_features(path, n_mels=model.voice.config.n_mels), str(path)
+            )
         except (ValueError, OSError) as error:
             left_out.append(str(error))
             continue
         triangles = model.face_model.triangles if published else model.face_model.outward_triangles
         write_mesh(target, Mesh(face.vertices, triangles))
         written += 1
-    tell_left_out(left_out)
+    print_skipped(left_out)
     if not written:
         raise ValueError("none of the recordings could be used")
     print(f"{out}: {written} meshes of {len(people)} people")
     return 1 if left_out else 0
 
 
-def published_people(root: Path, files: int = 3) -> list[Recordings]:
+def find_published_utterances(root: Path, utterances_per_identity: int = 3) -> list[IdentityUtterances]:
     """People and feature files as the published program takes them (specification, section 8).
 
     Ids in order up to id10309, named by the metadata, where `A2E_val/NAME` is there; the first files by
@@ -78,26 +80,26 @@ def published_people(root: Path, files: int = 3) -> list[Recordings]:
 
     Args:
         root: folder with `vox1_meta.csv`, `fbank/` and `A2E_val/`.
-        files: of each person.
+        utterances_per_identity: of each person.
 
     Raises:
         FileNotFoundError: a part is absent, or nobody is left.
     """
-    from perceptionist.dataset.published_lists import read_names
+    from perceptionist.dataset.published_lists import read_identity_names
 
     for part in ("vox1_meta.csv", "fbank", "A2E_val"):
         if not (root / part).exists():
             raise FileNotFoundError(f"{root} holds no {part}; expected vox1_meta.csv, fbank and A2E_val")
-    names = read_names(root / "vox1_meta.csv")
+    names = read_identity_names(root / "vox1_meta.csv")
     people = []
     for folder in sorted(path for path in (root / "fbank").iterdir() if path.is_dir()):
         if folder.name > LAST_VALIDATION_ID:
             break
         name = names.get(folder.name)
-        found = sorted(folder.glob("*/*.npy"))[:files]
+        found = sorted(folder.glob("*/*.npy"))[:utterances_per_identity]
         if name and found and (root / "A2E_val" / name).is_dir():
             stems = tuple(f"{path.parent.name}_{path.stem}" for path in found)
-            people.append(Recordings(name, tuple(found), stems))
+            people.append(IdentityUtterances(name, tuple(found), stems))
     if not people:
         raise FileNotFoundError(
             f"nobody in {root / 'fbank'} up to {LAST_VALIDATION_ID} has a folder in {root / 'A2E_val'}"
@@ -105,7 +107,9 @@ def published_people(root: Path, files: int = 3) -> list[Recordings]:
     return people
 
 
-def corpus_people(root: Path, split: str, files: int = 3) -> list[Recordings]:
+def find_corpus_utterances(
+    root: Path, split: str, utterances_per_identity: int = 3
+) -> list[IdentityUtterances]:
     """The people of a split of a corpus folder and the first recordings of each, spread over videos.
 
     Raises:
@@ -115,12 +119,12 @@ def corpus_people(root: Path, split: str, files: int = 3) -> list[Recordings]:
 
     corpus = open_corpus(root, split, on_missing="skip")
     people = []
-    for person in corpus.people:
-        chosen = _spread(person.voices, files)
+    for person in corpus.records:
+        chosen = _select_evenly(person.voices, utterances_per_identity)
         stems = tuple("_".join(Path(item).with_suffix("").parts[1:]) for item in chosen)
         paths = tuple(Path(corpus.voice_path(item)) for item in chosen)
         if chosen:
-            people.append(Recordings(person.identity.face_id, paths, stems))
+            people.append(IdentityUtterances(person.identity.face_id, paths, stems))
     if not people:
         raise FileNotFoundError(f"nobody in split {split} of {root} has recordings")
     return people
@@ -128,7 +132,7 @@ def corpus_people(root: Path, split: str, files: int = 3) -> list[Recordings]:
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `perceptionist test`."""
-    from perceptionist.arguments import add_model_flags
+    from perceptionist.arguments import add_model_arguments
 
     parser = argparse.ArgumentParser(
         prog="perceptionist test",
@@ -142,22 +146,24 @@ def build_parser() -> argparse.ArgumentParser:
         help="corpus folder or manifest: see docs/data.md; or the published layout (vox1_meta.csv, fbank, "
         "A2E_val), whose people are those up to id10309",
     )
-    dataset_arguments.add_split_flag(parser)
+    dataset_arguments.add_split_argument(parser)
     parser.add_argument("--files", type=int, default=3, help="recordings of each person")
     parser.add_argument("--out", type=Path, required=True, help="folder for the meshes")
     parser.add_argument("--mesh", default="obj", choices=["obj", "ply", "xyz"], help="mesh format")
     parser.add_argument("--again", action="store_true", help="make meshes anew that are there")
-    add_model_flags(parser)
+    add_model_arguments(parser)
     return parser
 
 
-def _lines(people: Sequence[Recordings]) -> Iterator[tuple[Recordings, Path, str]]:
+def _iterate_utterances(
+    people: Sequence[IdentityUtterances],
+) -> Iterator[tuple[IdentityUtterances, Path, str]]:
     for person in people:
         for path, stem in zip(person.files, person.stems):
             yield person, path, stem
 
 
-def _spread(items: Sequence[str], count: int) -> list[str]:
+def _select_evenly(items: Sequence[str], count: int) -> list[str]:
     """`count` items evenly out of all, so that more than one video is heard."""
     if len(items) <= count:
         return list(items)

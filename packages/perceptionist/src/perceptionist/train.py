@@ -15,19 +15,19 @@ if TYPE_CHECKING:
     from voiceface.training.run import Run
 
     from perceptionist.config import PerceptionistConfig
-    from perceptionist.dataset.records import People
+    from perceptionist.dataset.records import VoiceFaceDataset
     from perceptionist.face_models.linear import LinearFaceModel
-    from perceptionist.training_stages import Plan, Start
-    from perceptionist.validation import HeldOut
+    from perceptionist.training_stages import InitialWeights, TrainingStage
+    from perceptionist.validation import ValidationSet
 
 
 def train(
     config: "PerceptionistConfig",
-    people: "People",
+    dataset: "VoiceFaceDataset",
     out: str | Path,
     *,
-    judges: "People | None" = None,
-    start: "Start | None" = None,
+    validation_dataset: "VoiceFaceDataset | None" = None,
+    initial_weights: "InitialWeights | None" = None,
     face_model: "LinearFaceModel | None" = None,
     device: str = "cpu",
     threads: int | None = None,
@@ -37,10 +37,10 @@ def train(
 
     Args:
         config: what to train.
-        people: who it learns from.
+        dataset: who it learns from.
         out: run folder; new or empty unless `resume`.
-        judges: held-out people for the on-line validation, where the configuration validates.
-        start: expert and voice network to start from.
+        validation_dataset: held-out people for the on-line validation, where the configuration validates.
+        initial_weights: expert and voice network to start from.
         face_model: what the numbers are numbers of; None for the population's head.
         device: "cpu", "cuda", or "auto".
         threads: of PyTorch on the CPU; None leaves them as they are.
@@ -53,75 +53,93 @@ def train(
         ValueError, OSError: the data, the given files or the run folder do not fit; see the message.
     """
     from voiceface.training.lr_schedules import set_learning_rate
-    from voiceface.training.provenance import begin_with
+    from voiceface.training.provenance import record_provenance
     from voiceface.training.run import open_run
 
-    from perceptionist.config import stored
-    from perceptionist.face_models.io import open_face_model
+    from perceptionist.config import config_to_dict
+    from perceptionist.face_models.io import resolve_face_model
     from perceptionist.models import SYSTEM
-    from perceptionist.training_stages import Start, make_plan
-    from perceptionist.validation import held_out
+    from perceptionist.training_stages import InitialWeights, build_stage
+    from perceptionist.validation import build_validation_set
 
-    start, model, plan = start or Start(), face_model or open_face_model(), config.training
+    initial_weights, model, plan = (
+        initial_weights or InitialWeights(),
+        face_model or resolve_face_model(),
+        config.training,
+    )
     with open_run(
         out,
         plan,
-        config=stored(config),
+        config=config_to_dict(config),
         system=SYSTEM,
         device=device,
         threads=threads,
         resume=resume,
-        one_process=True,
+        single_process=True,
     ) as run:
-        source = begin_with(run, people.names, start)
-        run.extra = {"names": list(people.names), "notice": people.notice or model.notice, "source": source}
-        made = make_plan(run, config, people, model, start)
+        source = record_provenance(run, dataset.identities, initial_weights)
+        run.extra = {
+            "names": list(dataset.identities),
+            "notice": dataset.disclaimer or model.disclaimer,
+            "source": source,
+        }
+        made = build_stage(run, config, dataset, model, initial_weights)
         run.extra |= {"face_model": model.name, **made.extra}
         run.track(**{config.kind: made.model}, **made.optimisers)
-        asked = judges is not None and made.hears is not None
-        jury = held_out(judges, people, made.hears) if asked and judges is not None else None
-        rate = make_schedule(config)
-        made.ready()
-        for step in run.steps(plan.max_iter, save_every=plan.save_every):
-            if plan.validate_every > 0 and step % plan.validate_every == 0:
+        asked = validation_dataset is not None and made.voice_to_mesh is not None
+        jury = (
+            build_validation_set(validation_dataset, dataset, made.voice_to_mesh)
+            if asked and validation_dataset is not None
+            else None
+        )
+        rate = build_lr_schedule(config)
+        made.set_train_mode()
+        for step in run.steps(plan.max_steps, checkpoint_interval=plan.checkpoint_interval):
+            if plan.validation_interval is not None and step % plan.validation_interval == 0:
                 validate(run, step, made, config, jury)
             for name, optimiser in made.optimisers.items():
-                set_learning_rate(optimiser, rate(step) * made.share(name, step))
-            terms = made.step(step)
+                set_learning_rate(optimiser, rate(step) * made.lr_factor(name, step))
+            terms = made.train_step(step)
             run.log(step, {"total_loss": sum(terms.values()), **terms, "lr": rate(step)})
-        if plan.validate_every > 0:
-            validate(run, plan.max_iter, made, config, jury)
+        if plan.validation_interval is not None:
+            validate(run, plan.max_steps, made, config, jury)
         state = made.model.state_dict()
-        kept = {key: value for key, value in state.items() if not key.startswith(made.left_out)}
-        return run.finish(kept, kind=config.kind)
+        kept = {key: value for key, value in state.items() if not key.startswith(made.excluded_prefixes)}
+        return run.save_final_model(kept, kind=config.kind)
 
 
 def validate(
-    run: "Run", step: int, made: "Plan", config: "PerceptionistConfig", jury: "HeldOut | None"
+    run: "Run",
+    step: int,
+    stage: "TrainingStage",
+    config: "PerceptionistConfig",
+    validation_set: "ValidationSet | None",
 ) -> dict[str, float]:
     """Judge the model by held-out people and log it; modes and random states are as before afterwards."""
-    from perceptionist.validation import judge
+    from perceptionist.validation import evaluate
 
-    if jury is None or made.hears is None:
+    if validation_set is None or stage.voice_to_mesh is None:
         return {}
     drifts = config.training.voice_network == "batch_statistics"
-    made.model.eval()
-    made.hears.voice.train(drifts)
-    found = judge(made.hears, jury, config.evaluation, **({"batch": 1} if drifts else {}))
-    made.ready()
+    stage.model.eval()
+    stage.voice_to_mesh.voice.train(drifts)
+    found = evaluate(
+        stage.voice_to_mesh, validation_set, config.evaluation, **({"batch": 1} if drifts else {})
+    )
+    stage.set_train_mode()
     run.log(step, found, always=True, prefix="val/")
     return found
 
 
-def make_schedule(config: "PerceptionistConfig") -> Callable[[int], float]:
+def build_lr_schedule(config: "PerceptionistConfig") -> Callable[[int], float]:
     """Iteration (from 0) -> learning rate of its step."""
     from voiceface.training.lr_schedules import cosine_warmup, step_decay
 
-    plan, lr, steps = config.schedule, config.optimiser.lr, config.training.max_iter
+    plan, lr, steps = config.schedule, config.optimiser.lr, config.training.max_steps
     late = cosine_warmup(lr, steps) if plan.kind == "cosine" else step_decay(lr, (), 1.0)
     if plan.kind == "step":
         late = step_decay(lr, plan.milestones, plan.factor)
-    return lambda step: late(step) * (plan.warm_up_share if step < plan.warm_up else 1.0)
+    return lambda step: late(step) * (plan.warm_up_factor if step < plan.warm_up else 1.0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -131,7 +149,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         description="Train an image-to-3D expert, a voice network, the supervised head, or the unsupervised "
         "cascade, as the configuration's kind says. A run goes on with --resume.",
     )
-    arguments.add_training_flags(
+    arguments.add_training_arguments(
         parser,
         configurations="unsupervised, supervised, expert, speaker, quick_...",
         data="a population, or the published layout: see docs/data.md",
@@ -147,19 +165,21 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.process import keep_freed_memory
 
     from perceptionist.config import PerceptionistConfig
-    from perceptionist.face_models.io import open_face_model
-    from perceptionist.training_stages import Start
+    from perceptionist.face_models.io import resolve_face_model
+    from perceptionist.training_stages import InitialWeights
 
     keep_freed_memory()
     config = load_config(args.cfg, PerceptionistConfig, "perceptionist", args.override)
-    arguments.require_given({"expert": args.expert, "voice-network": args.voice_network, "truth": args.truth})
-    model = open_face_model(args.face_model)
+    arguments.require_existing_paths(
+        {"expert": args.expert, "voice-network": args.voice_network, "truth": args.truth}
+    )
+    model = resolve_face_model(args.face_model)
     weights = train(
         config,
-        _people(args, "train", config, model),
+        _load_dataset(args, "train", config, model),
         args.out,
-        judges=_people(args, "val", config, model) if _judged(config) else None,
-        start=Start(args.expert, args.voice_network),
+        validation_dataset=_load_dataset(args, "val", config, model) if _needs_validation(config) else None,
+        initial_weights=InitialWeights(args.expert, args.voice_network),
         face_model=model,
         device=args.device,
         threads=args.threads,
@@ -169,23 +189,29 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def _judged(config: "PerceptionistConfig") -> bool:
-    return config.training.validate_every > 0 and config.kind not in ("expert", "speaker")
+def _needs_validation(config: "PerceptionistConfig") -> bool:
+    return config.training.validation_interval is not None and config.kind not in ("expert", "speaker")
 
 
-def _people(
+def _load_dataset(
     args: argparse.Namespace, split: str, config: "PerceptionistConfig", model: "LinearFaceModel"
-) -> "People":
+) -> "VoiceFaceDataset":
     """The people of a split that the flags name."""
-    from perceptionist.dataset.open import open_people
-    from perceptionist.dataset.synthetic import invented_people
+    from perceptionist.dataset.open import load_dataset
+    from perceptionist.dataset.synthetic import generate_synthetic_dataset
 
     data = config.data
     if args.population:
-        return invented_people(args.population, split, model, data.speech)
+        return generate_synthetic_dataset(args.population, split, model, data.speech)
     heard = config.kind != "expert"
-    return open_people(
-        args.data, split, model, data.speech, truth=args.truth, voices=heard, in_memory=data.in_memory
+    return load_dataset(
+        args.data,
+        split,
+        model,
+        data.speech,
+        truth=args.truth,
+        with_utterances=heard,
+        in_memory=data.in_memory,
     )
 
 

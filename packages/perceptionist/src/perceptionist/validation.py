@@ -5,27 +5,27 @@ from dataclasses import dataclass
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from voiceface.metrics.geometry import explained_variance, person_means
+from voiceface.metrics.geometry import explained_variance, identity_means
 
 from perceptionist.config import EvaluationConfig
-from perceptionist.dataset.records import People, ratios_of
+from perceptionist.dataset.records import VoiceFaceDataset, ratios_from_coefficients
 from perceptionist.models import VoiceToMesh
 from perceptionist.proportions import MEASURES
 
-BATCH = 16
+BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
-class HeldOut:
+class ValidationSet:
     """Who judges a run.
 
     Attributes:
-        people: with recordings and true proportions.
-        mean_face: (4,) proportions of the mean face of the training people, or of the face model.
+        dataset: with recordings and true proportions.
+        mean_face_ratios: (4,) proportions of the mean face of the training people, or of the face model.
     """
 
-    people: People
-    mean_face: NDArray[np.float64]
+    dataset: VoiceFaceDataset
+    mean_face_ratios: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -43,78 +43,112 @@ class Prediction:
     shape: NDArray[np.float64]
 
 
-def held_out(people: People, trained_on: People, model: VoiceToMesh | None) -> HeldOut:
+def build_validation_set(
+    dataset: VoiceFaceDataset, training_dataset: VoiceFaceDataset, model: VoiceToMesh | None
+) -> ValidationSet:
     """People to judge by, beside the mean face of those who are trained on.
 
     Raises:
         ValueError: nothing is known of their faces.
     """
-    if people.ratios is None:
-        raise ValueError("nothing is known of the held-out people's faces: set training.validate_every=-1")
-    if trained_on.ratios is not None:
-        return HeldOut(people, trained_on.ratios.mean(0))
+    if dataset.ratios is None:
+        raise ValueError(
+            "nothing is known of the held-out people's faces: set training.validation_interval=null"
+        )
+    if training_dataset.ratios is not None:
+        return ValidationSet(dataset, training_dataset.ratios.mean(0))
     if model is None:
         raise ValueError("the mean face needs the truth of the training people or a face model")
     face = model.face_model
-    mean, _ = face.parameter_mean[12 : face.parameter_count].split([face.shape_count, face.expression_count])
-    still = torch.zeros(1, face.expression_count)
-    return HeldOut(people, ratios_of(face, mean[None].cpu().numpy(), still.numpy())[0])
+    mean, _ = face.parameter_mean[12 : face.num_parameters].split([face.num_shape, face.num_expression])
+    still = torch.zeros(1, face.num_expression)
+    return ValidationSet(dataset, ratios_from_coefficients(face, mean[None].cpu().numpy(), still.numpy())[0])
 
 
 @torch.no_grad()
-def predict(model: VoiceToMesh, people: People, files: int, *, batch: int = BATCH) -> Prediction:
+def predict(
+    model: VoiceToMesh,
+    dataset: VoiceFaceDataset,
+    utterances_per_identity: int,
+    *,
+    batch_size: int = BATCH_SIZE,
+) -> Prediction:
     """Faces from the first recordings of each person; recordings of one length go together.
 
     Args:
         model: voice to mesh.
-        people: with recordings.
-        files: of each person, at most.
-        batch: recordings at a time.
+        dataset: with recordings.
+        utterances_per_identity: of each person, at most.
+        batch_size: recordings at a time.
     """
-    labels = people.voices.labels
-    chosen = np.concatenate([np.flatnonzero(labels == label)[:files] for label in range(len(people.names))])
+    labels = dataset.utterances.labels
+    chosen = np.concatenate(
+        [
+            np.flatnonzero(labels == label)[:utterances_per_identity]
+            for label in range(len(dataset.identities))
+        ]
+    )
     device = model.face_model.mean.device
     groups: dict[int, list[tuple[int, torch.Tensor]]] = {}
     for place, number in enumerate(chosen):
-        bands = torch.from_numpy(people.voices.read(int(number)).T.copy())
+        bands = torch.from_numpy(dataset.utterances.read(int(number)).T.copy())
         groups.setdefault(bands.shape[1], []).append((place, bands))
-    shapes = np.zeros((len(chosen), model.face_model.shape_count))
+    shapes = np.zeros((len(chosen), model.face_model.num_shape))
     shares = np.zeros((len(chosen), len(MEASURES)))
     for group in groups.values():
-        for start in range(0, len(group), batch):
-            part = group[start : start + batch]
+        for start in range(0, len(group), batch_size):
+            part = group[start : start + batch_size]
             places = [place for place, _ in part]
-            _, shape, expression = model.codes(torch.stack([bands for _, bands in part]).to(device))
+            _, shape, expression = model.predict_coefficients(
+                torch.stack([bands for _, bands in part]).to(device)
+            )
             shapes[places] = shape.cpu().numpy()
             numbers = shape.cpu().numpy(), expression.cpu().numpy()
-            shares[places] = ratios_of(model.face_model, *numbers)
+            shares[places] = ratios_from_coefficients(model.face_model, *numbers)
     return Prediction(labels[chosen], shares, shapes)
 
 
-def figures(found: Prediction, judges: HeldOut, mean_over: str = "people") -> dict[str, float]:
+def compute_metrics(
+    prediction: Prediction, validation_set: ValidationSet, mean_over: str = "people"
+) -> dict[str, float]:
     """Mean absolute ratio errors, that of the mean face, and the explained variance where truth is known.
 
     `explained` is the mean over the shape coefficients that the population ties to the voice, within the
     sexes, one recording a row.
     """
-    people = judges.people
+    people = validation_set.dataset
     assert people.ratios is not None
-    true = people.ratios[found.labels]
-    errors = np.abs(found.ratios - true)
-    plain = np.abs(judges.mean_face - true)
+    true = people.ratios[prediction.labels]
+    errors = np.abs(prediction.ratios - true)
+    plain = np.abs(validation_set.mean_face_ratios - true)
     if mean_over == "people":
-        errors, plain = (person_means(each, found.labels) for each in (errors, plain))
+        errors, plain = (identity_means(each, prediction.labels) for each in (errors, plain))
     result = dict(zip(MEASURES, errors.mean(0).tolist(), strict=True))
     result |= {"mean": float(errors.mean()), "mean_face": float(plain.mean())}
-    if people.truth is not None and people.judged is not None and people.sexes is not None:
-        shape, known = found.shape @ people.judged, people.truth.shape[found.labels] @ people.judged
-        shares = explained_variance(shape, known, people.sexes[found.labels])
+    if (
+        people.ground_truth is not None
+        and people.coefficient_basis is not None
+        and people.genders is not None
+    ):
+        shape, known = (
+            prediction.shape @ people.coefficient_basis,
+            people.ground_truth.shape[prediction.labels] @ people.coefficient_basis,
+        )
+        shares = explained_variance(shape, known, people.genders[prediction.labels])
         result["explained"] = float(np.nanmean(shares))
     return result
 
 
-def judge(
-    model: VoiceToMesh, judges: HeldOut, config: EvaluationConfig, *, batch: int = BATCH
+def evaluate(
+    model: VoiceToMesh,
+    validation_set: ValidationSet,
+    config: EvaluationConfig,
+    *,
+    batch_size: int = BATCH_SIZE,
 ) -> dict[str, float]:
     """Predict and compare; see `figures`."""
-    return figures(predict(model, judges.people, config.files, batch=batch), judges, config.mean_over)
+    return compute_metrics(
+        predict(model, validation_set.dataset, config.utterances_per_identity, batch_size=batch_size),
+        validation_set,
+        config.mean_over,
+    )

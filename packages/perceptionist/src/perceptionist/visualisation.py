@@ -11,26 +11,30 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from perceptionist.face_models.linear import FLIP, LinearFaceModel, Pose, place, split_pose
+from perceptionist.face_models.linear import Y_FLIP, LinearFaceModel, Pose, apply_pose, split_pose
 from perceptionist.sim3dr import overlay
 
 Array = NDArray[Any]
 
-BACKGROUND = (38, 48, 63)
+BACKGROUND_COLOUR = (38, 48, 63)
 
-SKIN = (0.93, 0.84, 0.77)
+SKIN_COLOUR = (0.93, 0.84, 0.77)
 
 
-def portrait(
-    vertices: Array, model: "LinearFaceModel", side: int = 480, turn: float = 0.0, colors: Array | None = None
+def render_portrait(
+    vertices: Array,
+    model: "LinearFaceModel",
+    image_size: int = 480,
+    yaw: float = 0.0,
+    colors: Array | None = None,
 ) -> NDArray[np.uint8]:
     """A lit drawing of a frontal mesh.
 
     Args:
         vertices: (N, 3), y up.
         model: whose triangles join them.
-        side: of the picture, pixels.
-        turn: degrees about the upright axis.
+        image_size: of the picture, pixels.
+        yaw: degrees about the upright axis.
         colors: (N, 3) in [0, 1]; None: a plain skin colour.
 
     Returns:
@@ -38,98 +42,98 @@ def portrait(
     """
     from perceptionist.sim3dr import Lighting, rasterize
 
-    angle = np.deg2rad(turn)
+    angle = np.deg2rad(yaw)
     about = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
     points = np.asarray(vertices, float) @ about.T
     low, high = points.min(axis=0), points.max(axis=0)
-    scale = 0.9 * side / max(float((high - low)[:2].max()), 1e-9)
-    centred = (points - (low + high) / 2) * scale * [1, -1, 1] + [side / 2, side / 2, 0]
+    scale = 0.9 * image_size / max(float((high - low)[:2].max()), 1e-9)
+    centred = (points - (low + high) / 2) * scale * [1, -1, 1] + [image_size / 2, image_size / 2, 0]
     # Drawn at double size, then halved: smooth edges.
     twice = np.ascontiguousarray(2 * centred + [0.5, 0.5, 0], np.float32)
     triangles = model.triangles
     lighting = Lighting(
         intensity_ambient=0.28, intensity_directional=0.72, intensity_specular=0.0, light_pos=(-3, -3.2, 6)
     )
-    drawn: Array = np.empty((2 * side, 2 * side, 3), np.uint8)
-    drawn[:] = BACKGROUND
-    lit = lighting.light(twice, triangles) * np.asarray(SKIN if colors is None else colors, np.float32)
+    drawn: Array = np.empty((2 * image_size, 2 * image_size, 3), np.uint8)
+    drawn[:] = BACKGROUND_COLOUR
+    lit = lighting.light(twice, triangles) * np.asarray(SKIN_COLOUR if colors is None else colors, np.float32)
     drawn = rasterize(twice, triangles, lit, drawn)
-    small = drawn.reshape(side, 2, side, 2, 3).mean(axis=(1, 3))
+    small = drawn.reshape(image_size, 2, image_size, 2, 3).mean(axis=(1, 3))
     return np.rint(small).astype(np.uint8)
 
 
-def side_by_side(pictures: Sequence[NDArray[np.uint8]], height: int = 480) -> NDArray[np.uint8]:
+def side_by_side(images: Sequence[NDArray[np.uint8]], height: int = 480) -> NDArray[np.uint8]:
     """Pictures of one height beside each other; smaller ones are enlarged without smoothing away pixels."""
     from PIL import Image
 
     rows = [
         np.asarray(Image.fromarray(each).resize((height, height), Image.Resampling.BICUBIC))
-        for each in pictures
+        for each in images
     ]
     return np.concatenate(rows, axis=1)
 
 
-Picture = NDArray[np.uint8]
+ImageArray = NDArray[np.uint8]
 
-Levels = Literal["even", "published"]
+Quantisation = Literal["even", "published"]
 
-SIDE = 120  # pixels of the pictures that poses are stated for
+POSE_IMAGE_SIZE = 120  # pixels of the pictures that poses are stated for
 
 
-def picture_bytes(faces: Tensor, levels: Levels = "even") -> Picture:
+def images_to_uint8(images: Tensor, quantisation: Quantisation = "even") -> ImageArray:
     """Made pictures as bytes.
 
     Args:
-        faces: (B, 3, S, S), RGB, nominally -1...1; what lies outside is clipped.
-        levels: "even": -1...1 to 0...255, rounded; "published": times 127.5 plus 128, cut off, which is half
+        images: (B, 3, S, S), RGB, nominally -1...1; what lies outside is clipped.
+        quantisation: "even": -1...1 to 0...255, rounded; "published": times 127.5 plus 128, cut off, which is half
             a level brighter.
 
     Returns:
         (B, S, S, 3) uint8, RGB.
     """
-    if faces.ndim != 4 or faces.shape[1] != 3:
-        raise ValueError(f"pictures must be (B, 3, S, S), found {tuple(faces.shape)}")
-    if levels not in get_args(Levels):
-        raise ValueError(f"levels is {levels!r}, expected one of {', '.join(get_args(Levels))}")
-    clipped = faces.detach().float().clamp(-1, 1)
-    scaled = (clipped * 127.5 + 127.5).round() if levels == "even" else (clipped * 127.5 + 128).floor()
+    if images.ndim != 4 or images.shape[1] != 3:
+        raise ValueError(f"pictures must be (B, 3, S, S), found {tuple(images.shape)}")
+    if quantisation not in get_args(Quantisation):
+        raise ValueError(f"levels is {quantisation!r}, expected one of {', '.join(get_args(Quantisation))}")
+    clipped = images.detach().float().clamp(-1, 1)
+    scaled = (clipped * 127.5 + 127.5).round() if quantisation == "even" else (clipped * 127.5 + 128).floor()
     return scaled.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
 
 
-def placed_mesh(
-    model: LinearFaceModel, frontal: Tensor, expert: Tensor, flip: float = FLIP
+def pose_mesh(
+    model: LinearFaceModel, frontal: Tensor, expert_parameters: Tensor, y_flip: float = Y_FLIP
 ) -> tuple[Tensor, Pose]:
     """Frontal meshes turned and moved as the expert finds the face in the picture (specification, 5.3).
 
     Args:
         model: face model.
         frontal: (B, 3, N), pixels, of the student or the supervised head; their scale is kept.
-        expert: (B, 62 or 102), whitened parameters that the expert finds in the same pictures.
-        flip: see `perceptionist.face_models.linear.place`.
+        expert_parameters: (B, 62 or 102), whitened parameters that the expert finds in the same pictures.
+        y_flip: see `perceptionist.face_models.linear.place`.
 
     Returns:
         (B, 3, N) in pixels of the picture, y down, and the pose.
     """
-    pose = split_pose(model.unwhiten(expert).pose)
-    return place(frontal, pose, flip), pose
+    pose = split_pose(model.unwhiten(expert_parameters).pose)
+    return apply_pose(frontal, pose, y_flip), pose
 
 
-def laid_over(
-    picture: Picture, placed: Tensor, model: LinearFaceModel, alpha: float = 1.0, **how: Any
-) -> Picture:
+def overlay_mesh(
+    image: ImageArray, posed: Tensor, model: LinearFaceModel, alpha: float = 1.0, **options: Any
+) -> ImageArray:
     """A copy of a picture with a lit mesh over it.
 
     Args:
-        picture: (S, S, 3) uint8; a mesh placed in 120 pixels is scaled to it.
-        placed: (3, N), from `placed_mesh`.
+        image: (S, S, 3) uint8; a mesh placed in 120 pixels is scaled to it.
+        posed: (3, N), from `pose_mesh`.
         model: whose triangles join the vertices.
         alpha: share of the mesh, 0 to 1.
-        how: `coverage`, `lighting`, `texture`, `threads` of `perceptionist.sim3dr.overlay`.
+        options: `coverage`, `lighting`, `texture`, `threads` of `perceptionist.sim3dr.overlay`.
     """
-    factor = picture.shape[0] / SIDE
-    vertices = placed.detach().cpu().numpy().T
+    factor = image.shape[0] / POSE_IMAGE_SIZE
+    vertices = posed.detach().cpu().numpy().T
     if factor != 1:  # pixel centres stand on whole numbers
         centre = np.array([0.5, 0.5, 0])
         vertices = (vertices + centre) * factor - centre
     points = np.ascontiguousarray(vertices, np.float32)
-    return np.asarray(overlay(picture, points, model.triangles, alpha=alpha, **how), np.uint8)
+    return np.asarray(overlay(image, points, model.triangles, alpha=alpha, **options), np.uint8)

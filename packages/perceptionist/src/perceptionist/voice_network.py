@@ -12,11 +12,11 @@ from voiceface.runtime.config import Config
 class VoiceNetworkConfig(Config):
     """Sizes of the voice network; the defaults are the published ones."""
 
-    bands: int = Field(default=64, ge=1, description="mel bands M of the features")
+    n_mels: int = Field(default=64, ge=1, description="mel bands M of the features")
     channels: tuple[int, ...] = Field(
         default=(256, 384, 576, 864), min_length=1, description="of the convolutions before the last"
     )
-    embedding: int = Field(default=64, ge=1, description="length D of the embedding")
+    embedding_dim: int = Field(default=64, ge=1, description="length D of the embedding")
 
 
 class VoiceNetwork(nn.Module):
@@ -26,12 +26,12 @@ class VoiceNetwork(nn.Module):
         super().__init__()
         self.config = config = config or VoiceNetworkConfig()
         layers: list[nn.Module] = []
-        before = config.bands
+        before = config.n_mels
         for width in config.channels:
             layers += [nn.Conv1d(before, width, 3, 2, 1, bias=False), nn.BatchNorm1d(width)]
             layers.append(nn.ReLU(inplace=True))
             before = width
-        self.model = nn.Sequential(*layers, nn.Conv1d(before, config.embedding, 3, 2, 1))
+        self.model = nn.Sequential(*layers, nn.Conv1d(before, config.embedding_dim, 3, 2, 1))
 
     def forward(self, features: Tensor) -> Tensor:
         """Features (B, M, T), T at least 1, to embeddings (B, D), not of unit length.
@@ -39,17 +39,17 @@ class VoiceNetwork(nn.Module):
         Raises:
             ValueError: another shape.
         """
-        if features.ndim != 3 or features.shape[1] != self.config.bands or not features.shape[2]:
+        if features.ndim != 3 or features.shape[1] != self.config.n_mels or not features.shape[2]:
             raise ValueError(
-                f"voice features must be (B, {self.config.bands}, frames), found {tuple(features.shape)}"
+                f"voice features must be (B, {self.config.n_mels}, frames), found {tuple(features.shape)}"
             )
         return self.model(features).mean(2)
 
     def encode(self, features: Tensor) -> Tensor:
         """Features (B, M, T) to unit embeddings (B, D), as generator and supervised head take them."""
-        return unit(self(features))
+        return l2_normalize(self(features))
 
 
-def unit(embeddings: Tensor) -> Tensor:
+def l2_normalize(embeddings: Tensor) -> Tensor:
     """Rows of length one; rows shorter than 1e-12 are divided by that instead."""
     return nn.functional.normalize(embeddings, dim=1, eps=1e-12)

@@ -12,8 +12,8 @@ from voiceface.checkpoints.export_compact import command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m seeking_shape.bundle`."""
-    return command("seeking_shape", argv, constants=["V.model.torchfb.*"])
+    """`python -m build_seeking_shape.bundle`."""
+    return command("seeking_shape", argv, computed_keys=["V.model.torchfb.*"])
 
 
 if __name__ == "__main__":

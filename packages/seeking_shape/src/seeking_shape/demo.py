@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.association.demo import Step, command, demonstrate, headlines, train_once
+from voiceface.association.demo import DemoStep, command, run_demo, summary_table, train_if_needed
 
 import seeking_shape
 from seeking_shape.test import SUBTITLE, identity_weights
@@ -15,12 +15,12 @@ from seeking_shape.test import SUBTITLE, identity_weights
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
 
-__all__ = ["demo", "headlines", "main", "steps_of"]
+__all__ = ["demo", "main", "steps_of", "summary_table"]
 
 
 def steps_of(
     out: Path, *, preset: str = "quick", seed: int | None = None, device: str = "cpu"
-) -> tuple[list[Step], dict[str, Path]]:
+) -> tuple[list[DemoStep], dict[str, Path]]:
     """The training in three steps.
 
     Args:
@@ -44,16 +44,16 @@ def steps_of(
     )
 
     def reweight(corpus: "Corpus", notice: str) -> None:
-        train_once(train, runs["re-weighting"], first, corpus, device=device, notice=notice)
+        train_if_needed(train, runs["re-weighting"], first, corpus, device=device, notice=notice)
 
     def train_main(corpus: "Corpus", notice: str) -> None:
         start = Start(id_weights=weights)
-        train_once(train, runs["main"], main, corpus, device=device, notice=notice, start=start)
+        train_if_needed(train, runs["main"], main, corpus, device=device, notice=notice, start=start)
 
     return [
-        Step("learning identity weights of {people} people", reweight),
-        Step("taking the identity weights out", lambda *_: extract(runs["re-weighting"], weights)),
-        Step("training the model with them", train_main),
+        DemoStep("learning identity weights of {people} people", reweight),
+        DemoStep("taking the identity weights out", lambda *_: extract(runs["re-weighting"], weights)),
+        DemoStep("training the model with them", train_main),
     ], runs
 
 
@@ -80,7 +80,7 @@ def demo(
         The report.
     """
     steps, runs = steps_of(out, preset=preset, seed=seed, device=device)
-    return demonstrate(
+    return run_demo(
         out,
         steps,
         system="seeking_shape",
@@ -96,9 +96,9 @@ def demo(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`seeking_shape demo`."""
+    """`build_seeking_shape demo`."""
     out = "runs/demo_seeking_shape"
-    return command("seeking_shape", demo, argv, training="train in three steps", out=out)
+    return command("seeking_shape", demo, argv, training_summary="train in three steps", out=out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Embeddings in bulk: recordings and pictures to one table.
 
-`seeking_shape embed FILES_OR_FOLDERS --out table.npz`; a stopped run goes on where it was.
+`build_seeking_shape embed FILES_OR_FOLDERS --out table.npz`; a stopped run goes on where it was.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ __all__ = ["embed", "find_files", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`seeking_shape embed`."""
+    """`build_seeking_shape embed`."""
     return command("seeking_shape", lambda *given, **options: seeking_shape.load(*given, **options), argv)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from torch import Tensor
-from voiceface.association.embedder import Embedder, System, load_weights
+from voiceface.association.embedder import Embedder, SystemSpec, load_embedder
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.runtime.config import load_config
 
@@ -45,12 +45,12 @@ def read_published(path: Path) -> tuple[Mapping[str, Tensor], SeekingShapeConfig
     return state, load_config("published_main", SeekingShapeConfig, "seeking_shape")
 
 
-SYSTEM = System(
+SYSTEM = SystemSpec(
     name="seeking_shape",
-    config=SeekingShapeConfig,
-    restore=restore,
+    config_type=SeekingShapeConfig,
+    build_model=restore,
     read_published=read_published,
-    constants=FRONT_END_KEYS,
+    computed_keys=FRONT_END_KEYS,
 )
 
 
@@ -59,7 +59,7 @@ def load(
     *,
     device: str = "cpu",
     resample: bool | None = True,
-    tolerant: bool | None = None,
+    on_corrupt: bool | None = None,
 ) -> Embedder:
     """Read a trained model.
 
@@ -68,10 +68,10 @@ def load(
             (.pth.tar, .pth, .model; full models only). None: the bundled weights, trained on invented people.
         device: see `voiceface.association.embedder.load_weights`, as for what follows.
         resample: bring recordings of another rate to 16 kHz; None: as in the model's training.
-        tolerant: use what is left of damaged recordings; None: as in the model's training.
+        on_corrupt: use what is left of damaged recordings; None: as in the model's training.
 
     Raises:
         CheckpointError: absent, damaged, or of another system.
         ValueError: no such device.
     """
-    return load_weights(SYSTEM, weights, device=device, resample=resample, tolerant=tolerant)
+    return load_embedder(SYSTEM, weights, device=device, resample=resample, on_corrupt=on_corrupt)

@@ -5,15 +5,15 @@
 
 from collections.abc import Sequence
 
-from voiceface.association.retrieval import Answer, command, gallery_of, match
+from voiceface.association.retrieval import RankedCandidate, build_gallery, command, rank_gallery
 
 import seeking_shape
 
-__all__ = ["Answer", "gallery_of", "main", "match"]
+__all__ = ["RankedCandidate", "build_gallery", "main", "rank_gallery"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`seeking_shape match`."""
+    """`build_seeking_shape match`."""
     return command("seeking_shape", lambda *given, **options: seeking_shape.load(*given, **options), argv)
 
 

@@ -12,11 +12,11 @@ from voiceface.association.encoders import (
     Branch,
     Encoders,
     EncodersConfig,
-    FaceTrunkConfig,
-    Normalise,
+    FaceBackboneConfig,
+    InputNormalization,
     VoiceBackbone,
-    VoiceTrunkConfig,
-    class_count,
+    VoiceBackboneConfig,
+    num_identities,
 )
 from voiceface.models import iresnet
 
@@ -25,7 +25,7 @@ from seeking_shape.reweighting import IdentityWeights
 FACE_NAMES = {"SEResNet50IR": "ir50"}  # published name: says SE, builds the plain IR-50
 
 
-class FaceConfig(FaceTrunkConfig):
+class FaceConfig(FaceBackboneConfig):
     """Face branch; the defaults are the published IR-50."""
 
     features: int = Field(default=512, ge=1, description="length of the backbone's output")
@@ -38,7 +38,7 @@ class FaceConfig(FaceTrunkConfig):
         return FACE_NAMES.get(value, value) if isinstance(value, str) else value
 
 
-class VoiceConfig(VoiceTrunkConfig):
+class VoiceConfig(VoiceBackboneConfig):
     """Voice branch; the defaults are the published thin ResNet-34."""
 
     features: int = Field(default=512, ge=1, description="length of the backbone's output")
@@ -82,10 +82,10 @@ class FaceBranch(Branch):
         self.model = iresnet.IR(
             config.units,
             config.widths,
-            config.side,
+            config.image_size,
             config.features,
             config.dropout,
-            config.squeeze,
+            config.squeeze_excitation,
             config.stem_stride,
         )
         self.fc = Head(config.features, embedding, config.head_dropout)
@@ -132,11 +132,11 @@ class Voice2Face(Encoders):
     ) -> None:
         super().__init__()
         config = config or ModelConfig()
-        classes = class_count(config.num_classes, num_classes)
+        classes = num_identities(config.num_classes, num_classes)
         self.config = config.model_copy(update={"num_classes": classes})
-        self.normalize = Normalise()
-        self.V = VoiceBranch(config.voice, config.embedding)
-        self.F = FaceBranch(config.face, config.embedding, classes)
+        self.normalize = InputNormalization()
+        self.V = VoiceBranch(config.voice, config.embedding_dim)
+        self.F = FaceBranch(config.face, config.embedding_dim, classes)
         self.center = IdentityWeights(classes, names=names) if center is None else center
         if len(self.center.weight) != classes:
             raise ValueError(f"identity weights of {len(self.center.weight)} classes given for {classes}")

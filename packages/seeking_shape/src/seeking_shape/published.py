@@ -11,14 +11,14 @@ from pathlib import Path
 import torch
 from torch import Tensor
 from voiceface.association import pretrained_backbones
-from voiceface.association.pretrained_backbones import least_widths, names_of, restore_momentum
-from voiceface.checkpoints.native import Report, load_into
+from voiceface.association.pretrained_backbones import minimal_widths, parameter_names, restore_momentum
+from voiceface.checkpoints.native import LoadReport, load_into
 from voiceface.checkpoints.published import (
     CheckpointError,
-    on_cpu,
+    cpu_state_dict,
+    extract_state_dict,
     read_published,
-    state_dict_of,
-    write_torch,
+    save_torch,
 )
 
 from seeking_shape.model import FaceConfig, ModelConfig, Voice2Face, VoiceConfig, parameter_groups
@@ -68,7 +68,7 @@ def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
         CheckpointError: damaged, unsafe, or not a checkpoint of this system.
     """
     content = read_published(path)
-    state = state_dict_of(content, "state_dict", source=str(path))
+    state = extract_state_dict(content, "state_dict", source=str(path))
     if not any(key.startswith(("F.", "V.")) for key in state):
         found = ", ".join(list(state)[:3])
         raise CheckpointError(
@@ -103,21 +103,23 @@ def load_checkpoint(model: Voice2Face, path: str | Path) -> PublishedCheckpoint:
     """
     checkpoint = read_checkpoint(path)
     load_into(
-        model, pretrained_backbones.with_front_end(model.V.model, checkpoint.state, VOICE), source=str(path)
+        model,
+        pretrained_backbones.with_frontend_constants(model.V.model, checkpoint.state, VOICE),
+        source=str(path),
     )
     return checkpoint
 
 
-def load_face_backbone(model: Voice2Face, path: str | Path) -> Report:
+def load_face_backbone(model: Voice2Face, path: str | Path) -> LoadReport:
     """Copy the pretrained face network (`backbone_ir50_ms1m_epoch120.pth`, of face.evoLVe) into `F.model`.
 
     Raises:
         CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
     """
-    return pretrained_backbones.load_face_trunk(model.F.model, path)
+    return pretrained_backbones.load_face_backbone(model.F.model, path)
 
 
-def load_voice_backbone(model: Voice2Face, path: str | Path) -> Report:
+def load_voice_backbone(model: Voice2Face, path: str | Path) -> LoadReport:
     """Copy the pretrained voice network (`baseline_lite_ap.model`, of voxceleb_trainer) into `V.model`.
 
     Both forms are read: bare keys, and that trainer's own with the prefix `__S__.` and the parameters of its
@@ -126,7 +128,7 @@ def load_voice_backbone(model: Voice2Face, path: str | Path) -> Report:
     Raises:
         CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
     """
-    return pretrained_backbones.load_voice_trunk(model.V.model, path)
+    return pretrained_backbones.load_voice_backbone(model.V.model, path)
 
 
 def read_id_weight(path: str | Path) -> Tensor:
@@ -138,7 +140,7 @@ def read_id_weight(path: str | Path) -> Tensor:
     Raises:
         CheckpointError: damaged or unsafe, or no such vector in it.
     """
-    state = state_dict_of(read_published(path), "state_dict", source=str(path))
+    state = extract_state_dict(read_published(path), "state_dict", source=str(path))
     weight = state.get(WEIGHT_KEY)
     if weight is None or weight.ndim != 1:
         found = ", ".join(list(state)[:3])
@@ -175,25 +177,25 @@ def save_checkpoint(
     content = {
         "start_it": step,
         "stage": 0,
-        "state_dict": on_cpu(model),
+        "state_dict": cpu_state_dict(model),
         "optimizer": {"match": optimiser.state_dict()} if optimiser else {},
     }
-    write_torch(path, content)
+    save_torch(path, content)
 
 
 def save_face_backbone(path: str | Path, model: Voice2Face) -> None:
     """Write `F.model` as a face.evoLVe backbone file."""
-    write_torch(path, on_cpu(model.F.model))
+    save_torch(path, cpu_state_dict(model.F.model))
 
 
 def save_voice_backbone(path: str | Path, model: Voice2Face) -> None:
     """Write `V.model` as a bare voice backbone file, front-end buffers included."""
-    write_torch(path, on_cpu(model.V.model))
+    save_torch(path, cpu_state_dict(model.V.model))
 
 
 def save_id_weight(path: str | Path, weight: Tensor) -> None:
     """Write `id_weight.pth`: one vector of C identity weights."""
-    write_torch(path, {WEIGHT_KEY: weight.detach().cpu().clone()})
+    save_torch(path, {WEIGHT_KEY: weight.detach().cpu().clone()})
 
 
 def architecture_of(state: Mapping[str, Tensor], side: int | None = None) -> ModelConfig:
@@ -209,8 +211,8 @@ def architecture_of(state: Mapping[str, Tensor], side: int | None = None) -> Mod
     return ModelConfig(
         face=face_architecture(state, side),
         voice=voice_architecture(state),
-        embedding=pretrained_backbones.shape_of(state, "F.cls.weight")[1],
-        num_classes=pretrained_backbones.shape_of(state, "F.cls.weight")[0],
+        embedding_dim=pretrained_backbones.get_shape(state, "F.cls.weight")[1],
+        num_classes=pretrained_backbones.get_shape(state, "F.cls.weight")[0],
     )
 
 
@@ -224,9 +226,10 @@ def face_architecture(state: Mapping[str, Tensor], side: int | None = None) -> F
     Raises:
         CheckpointError: a key that tells the architecture is absent.
     """
-    trunk = pretrained_backbones.face_architecture(state, FACE, side)
+    trunk = pretrained_backbones.infer_face_config(state, FACE, side)
     return FaceConfig(
-        **trunk.model_dump(), features=pretrained_backbones.shape_of(state, f"{FACE}output_layer.3.weight")[0]
+        **trunk.model_dump(),
+        features=pretrained_backbones.get_shape(state, f"{FACE}output_layer.3.weight")[0],
     )
 
 
@@ -239,9 +242,9 @@ def voice_architecture(state: Mapping[str, Tensor]) -> VoiceConfig:
     Raises:
         CheckpointError: a key that tells the architecture is absent.
     """
-    trunk = pretrained_backbones.voice_architecture(state, VOICE, f"{VOICE}fc.weight")
+    trunk = pretrained_backbones.infer_voice_config(state, VOICE, f"{VOICE}fc.weight")
     return VoiceConfig(
-        **trunk.model_dump(), features=pretrained_backbones.shape_of(state, f"{VOICE}fc.weight")[0]
+        **trunk.model_dump(), features=pretrained_backbones.get_shape(state, f"{VOICE}fc.weight")[0]
     )
 
 
@@ -249,7 +252,7 @@ def _numbered_names(state: Mapping[str, Tensor]) -> list[str]:
     """Parameter names in optimiser order, F then V, each in definition order."""
     config = architecture_of(state)
     face, voice = config.face, config.voice
-    least = {"face": least_widths(face.widths), "voice": least_widths(voice.widths)}
+    least = {"face": minimal_widths(face.widths), "voice": minimal_widths(voice.widths)}
     narrow = config.model_copy(
         update={
             "face": face.model_copy(update={"widths": least["face"], "side": 16, "features": 1}),
@@ -257,4 +260,4 @@ def _numbered_names(state: Mapping[str, Tensor]) -> list[str]:
         }
     )
     model = Voice2Face(narrow)
-    return names_of(model, parameter_groups(model))
+    return parameter_names(model, parameter_groups(model))

@@ -1,6 +1,6 @@
 """Configuration files of the published implementation, translated into ours.
 
-`python -m seeking_shape.published_config train_main.yaml > mine.yaml` writes an experiment file of ours with
+`python -m build_seeking_shape.published_config train_main.yaml > mine.yaml` writes an experiment file of ours with
 the published behaviour switched on, and says on standard error which paths the published file named.
 """
 
@@ -9,7 +9,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.association.published_config import Dialect, Printed, command, leaves, read_tree
+from voiceface.association.published_config import (
+    PrintedTranslation,
+    PublishedKeys,
+    command,
+    iter_leaves,
+    read_yaml,
+)
 
 if TYPE_CHECKING:
     from seeking_shape.config import SeekingShapeConfig
@@ -77,7 +83,7 @@ READ = {  # keys that become values of ours
     *(f"training.{key}" for key in ("num_workers", "batchsize")),
     "evaluation.dataset.eval_triplet_test_all",
 }
-DIALECT = Dialect(FIXED, frozenset(IDLE), PLACES, frozenset(READ))
+DIALECT = PublishedKeys(FIXED, frozenset(IDLE), PLACES, frozenset(READ))
 
 
 @dataclass(frozen=True)
@@ -102,7 +108,7 @@ def read_published_config(path: str | Path) -> Translation:
         ConfigError: no such file, no YAML mapping, a key that the published code does not know, or a value
             that this package cannot repeat.
     """
-    return translate(read_tree(path), str(path))
+    return translate(read_yaml(path), str(path))
 
 
 def is_published(tree: Mapping[str, Any]) -> bool:
@@ -120,14 +126,14 @@ def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translati
     Raises:
         ConfigError: see `read_published_config`.
     """
-    from voiceface.runtime.config import check
+    from voiceface.runtime.config import validate_config
 
     from seeking_shape.config import SeekingShapeConfig
 
-    values = dict(leaves(tree))
-    DIALECT.check(values, name)
-    config = check(_ours(values), SeekingShapeConfig, f"{name}, translated,")
-    places = DIALECT.places_in(values)
+    values = dict(iter_leaves(tree))
+    DIALECT.check_values(values, name)
+    config = validate_config(_ours(values), SeekingShapeConfig, f"{name}, translated,")
+    places = DIALECT.extract_paths(values)
     lists = values.get("evaluation.dataset.eval_triplet_test_all")
     if isinstance(lists, str):
         places["file of test list names"] = f"{lists}.txt"
@@ -150,7 +156,7 @@ def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
         if get(f"{branch}.freeze", False) or letter not in trained
     ]
     lists = get("evaluation.dataset.eval_triplet_test_all")
-    most = get("training.max_iter", 10_000)
+    most = get("training.max_steps", 10_000)
     return {
         "name": str(get("training.experiment_id", "published")),
         "model": {"embedding": sizes.pop(), "num_classes": get(f"{FACE}.num_classes")},
@@ -198,11 +204,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     return command("seeking_shape", _printed, argv)
 
 
-def _printed(path: Path) -> Printed:
+def _printed(path: Path) -> PrintedTranslation:
     """What the command prints of a file."""
     found = read_published_config(path)
     notes = [] if found.fresh else ["ft: False: the published run went on with iteration and optimiser"]
-    return Printed(found.config, found.places, notes)
+    return PrintedTranslation(found.config, found.places, notes)
 
 
 if __name__ == "__main__":

@@ -1,12 +1,12 @@
 """Evaluation: matching, verification and retrieval on lists, as figures, a results file and a report.
 
-`seeking_shape test --data ROOT --out DIR [--weights FILE]`
+`build_seeking_shape test --data ROOT --out DIR [--weights FILE]`
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from voiceface.association.evaluation import Evaluation, all_pairs, command, embed_corpus, evaluate
+from voiceface.association.evaluation import Evaluation, command, compute_all_pairs, embed_corpus, evaluate
 
 import seeking_shape
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from seeking_shape.model import Voice2Face
 
-__all__ = ["Evaluation", "all_pairs", "embed_corpus", "evaluate", "main"]
+__all__ = ["Evaluation", "compute_all_pairs", "embed_corpus", "evaluate", "main"]
 SUBTITLE = "Adaptive voice-face association: matching, verification and retrieval on unseen people."
 
 
@@ -25,7 +25,7 @@ def identity_weights(model: "Voice2Face") -> "np.ndarray":
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`seeking_shape test`."""
+    """`build_seeking_shape test`."""
     return command(
         "seeking_shape",
         lambda *given, **options: seeking_shape.load(*given, **options),

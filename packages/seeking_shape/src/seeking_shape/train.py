@@ -1,4 +1,4 @@
-"""Training: `seeking_shape train --cfg reweight --data ROOT --out RUN`, then `--cfg main --id-weights FILE`.
+"""Training: `build_seeking_shape train --cfg reweight --data ROOT --out RUN`, then `--cfg main --id-weights FILE`.
 
 One iteration, in the published order: validation if due, weight update if due, step, learning rate.
 """
@@ -10,9 +10,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 from voiceface.association import initialisation
-from voiceface.association.initialisation import add_training_flags, load_start, open_training, start_of
+from voiceface.association.initialisation import (
+    add_training_arguments,
+    initial_weights_from_args,
+    load_initial_weights,
+    load_training_data,
+)
 from voiceface.association.validation import Validation, validate, validation_due
-from voiceface.training.optimisers import make_optimiser, make_schedule
+from voiceface.training.optimisers import build_lr_schedule, build_optimiser
 
 if TYPE_CHECKING:
     import torch
@@ -26,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Start(initialisation.Start):
+class Start(initialisation.InitialWeights):
     """Files that a run starts from; everything is optional.
 
     Attributes:
@@ -67,15 +72,15 @@ def train(
     Raises:
         ValueError, OSError: the data, the start weights or the run folder do not fit; see the message.
     """
-    from voiceface.association.data import class_names, training_pairs
+    from voiceface.association.data import identity_names, training_dataset
     from voiceface.runtime.config import to_dict
     from voiceface.training.lr_schedules import set_learning_rate
-    from voiceface.training.provenance import begin_with
+    from voiceface.training.provenance import record_provenance
     from voiceface.training.run import open_run, unwrap
 
     from seeking_shape.model import parameter_groups
 
-    names = class_names(corpus)
+    names = identity_names(corpus)
     with open_run(
         out,
         config.training,
@@ -85,19 +90,21 @@ def train(
         threads=threads,
         resume=resume,
     ) as run:
-        run.extra = {"names": names, "notice": notice, "source": begin_with(run, names, start)}
+        run.extra = {"names": names, "notice": notice, "source": record_provenance(run, names, start)}
         network = run.prepare(build_model(config, names, start or Start()))
         model = cast("Voice2Face", unwrap(network))
-        optimiser = make_optimiser(config.optimiser, parameter_groups(model))
-        rate = make_schedule(config.schedule, config.optimiser.lr, config.training.max_iter)
+        optimiser = build_optimiser(config.optimiser, parameter_groups(model))
+        rate = build_lr_schedule(config.schedule, config.optimiser.lr, config.training.max_steps)
         run.track(model=model, optimiser=optimiser)
         data = run.batches(
-            training_pairs(corpus, config, progress=run.is_main),
+            training_dataset(corpus, config, progress=run.is_main),
             config.training.batch_size,
-            steps=config.training.max_iter,
-            workers=config.training.workers,
+            max_steps=config.training.max_steps,
+            num_workers=config.training.num_workers,
         )
-        for step in run.steps(config.training.max_iter, save_every=config.training.save_every):
+        for step in run.steps(
+            config.training.max_steps, checkpoint_interval=config.training.checkpoint_interval
+        ):
             if validation_due(config, step):
                 validate(run, step, model, config, validation)
             if config.weights.enabled and model.center.update(step):
@@ -105,9 +112,9 @@ def train(
             set_learning_rate(optimiser, rate(step))
             terms = train_step(config, run, network, next(data), optimiser, step)
             run.log(step, {**terms, "lr": rate(step)})
-        if validation_due(config, config.training.max_iter):
-            validate(run, config.training.max_iter, model, config, validation)
-        return run.finish(model.state_dict())
+        if validation_due(config, config.training.max_steps):
+            validate(run, config.training.max_steps, model, config, validation)
+        return run.save_final_model(model.state_dict())
 
 
 def train_step(
@@ -131,18 +138,18 @@ def train_step(
     Returns:
         The weighted terms, their sum and the gradient-free hardness, by name.
     """
-    from voiceface.association.data import crop_of
-    from voiceface.runtime.distributed import gather_with_gradient
+    from voiceface.association.data import sample_crop
+    from voiceface.runtime.distributed import all_gather_with_gradient
     from voiceface.training.run import unwrap
 
     from seeking_shape.losses import sample_losses, weighted_losses
 
     center = cast("Voice2Face", unwrap(network)).center
-    first, end = crop_of(config.data, run.seed, step)
+    first, end = sample_crop(config.data, run.seed, step)
     with run.autocast():
         output = network(batch["face"], batch["voice"][:, first:end])
-    labels = gather_with_gradient(batch["label"])
-    face, voice, face_logits, voice_logits = map(gather_with_gradient, output)
+    labels = all_gather_with_gradient(batch["label"])
+    face, voice, face_logits, voice_logits = map(all_gather_with_gradient, output)
     losses = sample_losses(
         face,
         voice,
@@ -164,7 +171,7 @@ def train_step(
         factors=config.loss.loss_weight,
     )
     total = cast("Tensor", sum(terms.values()))
-    run.backward(total, optimiser, clip_norm=config.optimiser.clip_gradient)
+    run.backward_and_step(total, optimiser, clip_norm=config.optimiser.clip_gradient)
     return {"total_loss": total, **terms, "hardness": losses.hardness.mean()}
 
 
@@ -180,14 +187,14 @@ def build_model(config: "SeekingShapeConfig", names: list[str], start: Start) ->
     weights = config.weights.model_dump(exclude={"enabled"})
     model = Voice2Face(config.model, len(names), IdentityWeights(len(names), names=names, **weights))
     if start.checkpoint:
-        load_start(
+        load_initial_weights(
             model,
             start.checkpoint,
             system="seeking_shape",
             read_published=published.read_full_checkpoint,
-            names=names,
-            left_out=["center.*"],
-            other_people=["F.cls.weight"],
+            identity_names=names,
+            excluded_keys=["center.*"],
+            classifier_keys=["F.cls.weight"],
         )
     if start.face_backbone:
         published.load_face_backbone(model, start.face_backbone)
@@ -201,14 +208,14 @@ def build_model(config: "SeekingShapeConfig", names: list[str], start: Start) ->
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`seeking_shape train`."""
+    """`build_seeking_shape train`."""
     parser = argparse.ArgumentParser(
         prog="seeking_shape train",
         description="Train a model. Step 1 learns identity weights (--cfg reweight); `extract_id_weight` "
         "takes them out; step 3 trains the model with them (--cfg main --id-weights FILE). "
         "A run goes on with --resume.",
     )
-    add_training_flags(parser, configurations="reweight, main, quick, ...", face_network="IR-50")
+    add_training_arguments(parser, configurations="reweight, main, quick, ...", face_network="IR-50")
     parser.add_argument("--id-weights", type=Path, help="identity weights of step 1")
     args = parser.parse_args(argv)
 
@@ -219,8 +226,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     keep_freed_memory()
     config = load_config(args.cfg, SeekingShapeConfig, "seeking_shape", args.override)
-    start = start_of(args, Start)
-    people, validation, notice = open_training(args, config)
+    start = initial_weights_from_args(args, Start)
+    people, validation, notice = load_training_data(args, config)
     weights = train(
         config,
         people,

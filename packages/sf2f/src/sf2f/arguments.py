@@ -2,5 +2,5 @@
 
 from voiceface.commandline import arguments
 
-DATA = "HQ-VoxCeleb layout, population or manifest: see docs/data.md"
-WEIGHTS = f"{arguments.OURS}, or published checkpoint"
+DATA_HELP = "HQ-VoxCeleb layout, population or manifest: see docs/data.md"
+CHECKPOINT_HELP = f"{arguments.CHECKPOINT_HELP}, or published checkpoint"

@@ -14,7 +14,7 @@ from voiceface.checkpoints.export_compact import command
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`python -m sf2f.bundle`."""
-    return command("sf2f", argv, constants=[])
+    return command("sf2f", argv, computed_keys=[])
 
 
 if __name__ == "__main__":

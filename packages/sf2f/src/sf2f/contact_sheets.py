@@ -7,8 +7,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 
-def named_sheet(
-    pictures: Sequence["np.ndarray"], names: Sequence[str], columns: int = 6, gap: int = 8
+def labelled_contact_sheet(
+    images: Sequence["np.ndarray"], names: Sequence[str], columns: int = 6, gap: int = 8
 ) -> "np.ndarray":
     """Pictures (H, W, 3) of one size side by side on white, a name under each.
 
@@ -17,9 +17,9 @@ def named_sheet(
     """
     import numpy as np
     from PIL import Image, ImageDraw, ImageFont
-    from voiceface.report.media import enlarged
+    from voiceface.report.media import upscale_image
 
-    large = [enlarged(picture) for picture in pictures]
+    large = [upscale_image(picture) for picture in images]
     height, width = large[0].shape[:2]
     columns = max(1, min(columns, len(large)))
     rows, line = -(-len(large) // columns), 20

@@ -9,32 +9,32 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from voiceface.datasets.disclaimers import SYNTHETIC_NOTICE
+from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER
 
 from sf2f import speech
-from sf2f.speakers import Array, DataError, Item, Speakers, Stored
+from sf2f.speakers import Array, ArrayOrPath, DataError, Speakers, StoredDtype
 from sf2f.speech import FEATURE_SUFFIXES, SpeechConfig
-from sf2f.split import CORPORA, SPLIT_FILE, SPLITS, find_meta, plain_name, read_meta, read_split
+from sf2f.split import CORPORA, SPLIT_FILE, SPLITS, find_metadata, normalise_name, read_metadata, read_split
 
 if TYPE_CHECKING:
-    from voiceface.synthetic.ground_truth import Truth
-    from voiceface.synthetic.layout import Settings
+    from voiceface.synthetic.ground_truth import GroundTruth
+    from voiceface.synthetic.layout import PopulationSettings
 
     from sf2f.config import DataConfig
 
-Faces = Literal["masked", "origin"]
-MELS = "mel_spectrograms"
-PICTURE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
+FaceVariant = Literal["masked", "origin"]
+MEL_FOLDER = "mel_spectrograms"
+FACE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
 log = logging.getLogger(__name__)
 
 
 def open_speakers(
     root: str | Path,
     split: str,
-    config: SpeechConfig = speech.DEFAULT,
+    config: SpeechConfig = speech.DEFAULT_CONFIG,
     *,
-    faces: Faces = "masked",
-    stored: Stored = "float16",
+    face_variant: FaceVariant = "masked",
+    dtype: StoredDtype = "float16",
     workers: int | None = 1,
     progress: bool = False,
 ) -> Speakers:
@@ -48,8 +48,8 @@ def open_speakers(
         root: the folder.
         split: "train", "val" or "test".
         config: recordings to features; of stored features only the number of bands counts.
-        faces: HQ-VoxCeleb: pictures with the background painted white, or as they were.
-        stored: type of features in memory.
+        face_variant: HQ-VoxCeleb: pictures with the background painted white, or as they were.
+        dtype: type of features in memory.
         workers: processes that make features; None takes every core.
         progress: show a bar on standard error.
 
@@ -62,80 +62,88 @@ def open_speakers(
         raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)}")
     if not root.is_dir():
         raise FileNotFoundError(f"no data folder at {root}; invent one: voiceface population {root}")
-    if any((root / corpus / MELS).is_dir() for corpus in CORPORA):
-        return _hq_voxceleb(root, split, config.bands, faces)
-    return _corpus(root, split, config, stored, workers, progress)
+    if any((root / corpus / MEL_FOLDER).is_dir() for corpus in CORPORA):
+        return _load_hq_voxceleb(root, split, config.n_mels, face_variant)
+    return _load_corpus(root, split, config, dtype, workers, progress)
 
 
-def invented_speakers(
-    preset: "Settings | str",
+def synthetic_speakers(
+    preset: "PopulationSettings | str",
     split: str,
-    config: SpeechConfig = speech.DEFAULT,
+    config: SpeechConfig = speech.DEFAULT_CONFIG,
     *,
-    stored: Stored = "float16",
+    dtype: StoredDtype = "float16",
     workers: int | None = None,
     progress: bool = True,
     **changes: Any,
 ) -> Speakers:
     """People of a population made in memory; arguments as `PopulationDataset` and `open_speakers`."""
     from voiceface.synthetic.dataset import PopulationDataset
-    from voiceface.synthetic.ground_truth import Truth
+    from voiceface.synthetic.ground_truth import GroundTruth
 
     found = PopulationDataset(preset, split, workers=workers, progress=progress, **changes)
-    names = found.people.names
-    people, settings = found.people, dict(vars(found.settings))
-    truth = Truth(tuple(names), people.sex, people.v, people.g, people.c, settings)
-    voices = {i: _voices_of(found.clips[i], names[i], config, stored) for i in range(len(names))}
+    names = found.identities.face_names
+    people, settings = found.identities, dict(vars(found.settings))
+    truth = GroundTruth(
+        tuple(names), people.sex, people.voice_factors, people.face_factors, people.coupling, settings
+    )
+    voices = {i: _compute_mels(found.clips[i], names[i], config, dtype) for i in range(len(names))}
     order = sorted((i for i in voices if voices[i]), key=lambda i: names[i])
     chosen = tuple(names[i] for i in order)
     return Speakers(
         chosen,
         ("",) * len(order),
         tuple(voices[i] for i in order),
-        tuple(tuple(found.pictures[i]) for i in order),
+        tuple(tuple(found.images[i]) for i in order),
         tuple("fm"[int(people.sex[i])] for i in order),
-        config.bands,
-        truth.of(chosen),
-        SYNTHETIC_NOTICE,
+        config.n_mels,
+        truth.select(chosen),
+        SYNTHETIC_DATA_DISCLAIMER,
         tuple(found.clips[i, 0] for i in order),
     )
 
 
-def _voices_of(clips: Array, name: str, config: SpeechConfig, stored: Stored) -> tuple[Item, ...]:
+def _compute_mels(
+    clips: Array, name: str, config: SpeechConfig, dtype: StoredDtype
+) -> tuple[ArrayOrPath, ...]:
     """Features of a person's clips (C, S) int16; those in which nothing is voiced are left out, and told."""
     found = []
     for number, clip in enumerate(clips):
         try:
-            mel = speech.log_mel(clip, speech.RATE, config, f"clip {number} of {name}")
-            found.append(mel.astype(stored))
+            mel = speech.compute_log_mel(clip, speech.SAMPLE_RATE, config, f"clip {number} of {name}")
+            found.append(mel.astype(dtype))
         except speech.SpeechError as error:
             log.warning("left out: %s", error)
     return tuple(found)
 
 
-def speakers_of(
-    where: "str | Path | Settings", split: str, config: "DataConfig", *, invented: bool = False
+def load_speakers(
+    source: "str | Path | PopulationSettings", split: str, config: "DataConfig", *, synthetic: bool = False
 ) -> Speakers:
     """Who the flags `--data` or `--population` of a command name.
 
     Args:
-        where: a folder, or a preset.
+        source: a folder, or a preset.
         split: "train", "val" or "test".
         config: how recordings and pictures are read.
-        invented: `where` is a preset.
+        synthetic: `source` is a preset.
     """
-    if invented or not isinstance(where, str | Path):
-        return invented_speakers(str(where) if isinstance(where, Path) else where, split, config.speech)
-    found = open_speakers(where, split, config.speech, faces=config.pictures.faces, progress=True)
-    return found.in_memory(progress=True) if config.in_memory else found
+    if synthetic or not isinstance(source, str | Path):
+        return synthetic_speakers(str(source) if isinstance(source, Path) else source, split, config.speech)
+    found = open_speakers(
+        source, split, config.speech, face_variant=config.images.face_variant, progress=True
+    )
+    return found.load_into_memory(progress=True) if config.in_memory else found
 
 
-def listed_people(root: str | Path, split: str, faces: Faces = "masked") -> list[tuple[str, str]]:
+def list_identities(
+    root: str | Path, split: str, face_variant: FaceVariant = "masked"
+) -> list[tuple[str, str]]:
     """(corpus, name) of everybody in a split who has both folders, sorted (specification, section 2.4)."""
-    return sorted(_folders(Path(root), split, faces))
+    return sorted(_identity_folders(Path(root), split, face_variant))
 
 
-def files_in(folder: str | Path, suffixes: Sequence[str]) -> list[str]:
+def list_files(folder: str | Path, suffixes: Sequence[str]) -> list[str]:
     """Paths of the files of a folder with one of these endings, sorted by name; not those below it.
 
     Of files that differ in their ending alone, only the one whose ending stands first counts.
@@ -150,28 +158,30 @@ def files_in(folder: str | Path, suffixes: Sequence[str]) -> list[str]:
     return [str(path) for path in sorted(best.values(), key=lambda path: path.name)]
 
 
-def _folders(root: Path, split: str, faces: Faces) -> dict[tuple[str, str], tuple[Path, Path]]:
+def _identity_folders(
+    root: Path, split: str, face_variant: FaceVariant
+) -> dict[tuple[str, str], tuple[Path, Path]]:
     """Feature and face folder of everybody in a split who has both."""
     found = {}
     for corpus, parts in read_split(root / SPLIT_FILE).items():
         sides = []
-        for kind in (MELS, f"{faces}_faces"):
+        for kind in (MEL_FOLDER, f"{face_variant}_faces"):
             place = root / corpus / kind
             own = [entry for entry in place.iterdir() if entry.is_dir()] if place.is_dir() else []
-            sides.append({plain_name(entry.name): entry for entry in own})
+            sides.append({normalise_name(entry.name): entry for entry in own})
         for name in parts[split]:
             if name in sides[0] and name in sides[1]:
                 found[corpus, name] = sides[0][name], sides[1][name]
     return found
 
 
-def _hq_voxceleb(root: Path, split: str, bands: int, faces: Faces) -> Speakers:
-    folders = _folders(root, split, faces)
+def _load_hq_voxceleb(root: Path, split: str, n_mels: int, face_variant: FaceVariant) -> Speakers:
+    folders = _identity_folders(root, split, face_variant)
     people, voices, pictures, empty = [], [], [], []
     for person in sorted(folders):
         mine, own = (
-            files_in(place, kinds)
-            for place, kinds in zip(folders[person], (FEATURE_SUFFIXES, PICTURE_SUFFIXES))
+            list_files(place, kinds)
+            for place, kinds in zip(folders[person], (FEATURE_SUFFIXES, FACE_SUFFIXES))
         )
         if mine and own:
             people.append(person)
@@ -181,44 +191,44 @@ def _hq_voxceleb(root: Path, split: str, bands: int, faces: Faces) -> Speakers:
             empty.append("/".join(person))
     if not people:
         raise DataError(
-            f"nobody in the split {split!r} of {root} has files in both */{MELS} and */{faces}_faces "
+            f"nobody in the split {split!r} of {root} has files in both */{MEL_FOLDER} and */{face_variant}_faces "
             f"({len(folders)} have both folders); see docs/data.md"
         )
     if empty:
         log.warning("left out %d people with an empty folder: %s", len(empty), ", ".join(empty[:5]))
-    sex = _genders(root)
+    sex = _read_genders(root)
     corpora, names = zip(*people)
-    truth, notice = _truth_of(root, names)
+    truth, notice = _load_ground_truth(root, names)
     sexes = tuple(sex.get(each, "") for each in people)
-    return Speakers(names, corpora, tuple(voices), tuple(pictures), sexes, bands, truth, notice)
+    return Speakers(names, corpora, tuple(voices), tuple(pictures), sexes, n_mels, truth, notice)
 
 
-def _genders(root: Path) -> dict[tuple[str, str], str]:
+def _read_genders(root: Path) -> dict[tuple[str, str], str]:
     """What the metadata tables that are there say of people's sex."""
-    places = ((corpus, find_meta(root, corpus)) for corpus in CORPORA)
-    return {(c, row.name): row.gender for c, place in places if place for row in read_meta(place, c)}
+    places = ((corpus, find_metadata(root, corpus)) for corpus in CORPORA)
+    return {(c, row.name): row.gender for c, place in places if place for row in read_metadata(place, c)}
 
 
-def _corpus(
-    root: Path, split: str, config: SpeechConfig, stored: Stored, workers: int | None, progress: bool
+def _load_corpus(
+    root: Path, split: str, config: SpeechConfig, dtype: StoredDtype, workers: int | None, progress: bool
 ) -> Speakers:
     from voiceface.datasets.corpus import open_corpus
     from voiceface.datasets.layouts import AUDIO_SUFFIXES, IMAGE_SUFFIXES
 
     found = open_corpus(root, split, audio_suffixes=AUDIO_SUFFIXES, image_suffixes=IMAGE_SUFFIXES)
-    if not any(person.voices and person.faces for person in found.people):
+    if not any(person.voices and person.faces for person in found.records):
         raise DataError(f"nobody in the split {split!r} of {root} has both recordings and pictures")
     rows: dict[str, tuple[str, list[str], list[str]]] = {}
-    for person in found.people:  # rows of a table may share a name
+    for person in found.records:  # rows of a table may share a name
         _, voices, pictures = rows.setdefault(person.identity.face_id, (person.identity.gender, [], []))
         voices += [str(found.voice_path(item)) for item in person.voices]
         pictures += [str(found.face_path(item)) for item in person.faces]
     paths = sorted({path for _, voices, _ in rows.values() for path in voices})
     recordings = [path for path in paths if Path(path).suffix.lower() not in FEATURE_SUFFIXES]
-    heard = hear(recordings, config, stored, workers, progress)
+    heard = extract_features(recordings, config, dtype, workers, progress)
     people = []
     for name, (gender, voices, pictures) in sorted(rows.items()):
-        items: list[Item] = []
+        items: list[ArrayOrPath] = []
         for path in sorted(dict.fromkeys(voices)):
             item = heard.get(path, path)
             if item is not None:
@@ -230,27 +240,35 @@ def _corpus(
     if len(people) < len(rows):
         log.warning("left out %d people without a recording or picture to use", len(rows) - len(people))
     names, utterances, faces, genders, sounds = zip(*people)
-    truth, notice = _truth_of(root, names)
+    truth, notice = _load_ground_truth(root, names)
     corpora = ("",) * len(names)
     heard_there = all(Path(each).suffix.lower() not in FEATURE_SUFFIXES for each in sounds)
     return Speakers(
-        names, corpora, utterances, faces, genders, config.bands, truth, notice, sounds if heard_there else ()
+        names,
+        corpora,
+        utterances,
+        faces,
+        genders,
+        config.n_mels,
+        truth,
+        notice,
+        sounds if heard_there else (),
     )
 
 
-def _truth_of(root: Path, names: Sequence[str]) -> "tuple[Truth | None, str]":
+def _load_ground_truth(root: Path, names: Sequence[str]) -> "tuple[GroundTruth | None, str]":
     """Truth of invented people and what readers must be told; nothing for others."""
-    from voiceface.synthetic.ground_truth import read_truth
+    from voiceface.synthetic.ground_truth import read_ground_truth
 
     if not (root / "truth" / "population.json").is_file():
         return None, ""
-    return read_truth(root).of(names), SYNTHETIC_NOTICE
+    return read_ground_truth(root).select(names), SYNTHETIC_DATA_DISCLAIMER
 
 
-def hear(
+def extract_features(
     paths: Sequence[str],
     config: SpeechConfig,
-    stored: Stored = "float16",
+    dtype: StoredDtype = "float16",
     workers: int | None = 1,
     progress: bool = False,
 ) -> dict[str, Array | None]:
@@ -258,7 +276,7 @@ def hear(
     from voiceface.runtime.process_pool import map_unordered
 
     found: dict[str, Array | None] = {}
-    work = partial(_hear, config=config, stored=stored)
+    work = partial(_extract_features, config=config, dtype=dtype)
     for path, (mel, reason) in map_unordered(work, paths, workers, "features", "clip", progress=progress):
         found[path] = mel
         if reason:
@@ -266,9 +284,9 @@ def hear(
     return found
 
 
-def _hear(path: str, config: SpeechConfig, stored: Stored) -> tuple[Array | None, str]:
+def _extract_features(path: str, config: SpeechConfig, dtype: StoredDtype) -> tuple[Array | None, str]:
     """Features of a recording, or why there are none; a file that is not there ends everything."""
     try:
-        return speech.log_mel_of_file(path, config).astype(stored), ""
+        return speech.compute_log_mel_from_file(path, config).astype(dtype), ""
     except ValueError as error:
         return None, str(error)

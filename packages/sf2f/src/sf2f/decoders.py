@@ -3,7 +3,7 @@
 Letters: N pictures, D embedding length, S picture side, a power of two from 4 on (specification, section 5).
 Pictures are in the normalised space of the training pictures, not bounded. Parameter names are the published
 ones. The published decoders ignore image size, norm and activation of the option files; here the widths
-alone say what is built, and `published.generator_of_options` checks those options against it.
+alone say what is built, and `published.generator_config_from_options` checks those options against it.
 """
 
 from itertools import pairwise
@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from voiceface.runtime.config import Config
 
 Normalisation = Literal["none", "batch", "instance"]
-SPREAD = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
+UPSAMPLING_TAPS = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
 """Which of three taps on a doubled picture meet the same pixel of the small one, by tap of the doubling."""
 
 
@@ -29,10 +29,10 @@ class V2FDecoderConfig(Config):
         description="at 4 x 4 pixels and after each layer that doubles the side",
     )
     normalisation: Normalisation = Field(default="none", description="after the ReLU of each layer")
-    colours: int = Field(default=3, ge=1, description="channels of the picture")
+    image_channels: int = Field(default=3, ge=1, description="channels of the picture")
 
     @property
-    def sides(self) -> tuple[int, ...]:
+    def image_sizes(self) -> tuple[int, ...]:
         """Sides of the pictures in pixels, smallest first."""
         return (4 * 2 ** (len(self.channels) - 1),)
 
@@ -46,10 +46,10 @@ class FaceGanDecoderConfig(Config):
         min_length=1,
         description="at 4 x 4 pixels and after each layer that doubles the side",
     )
-    colours: int = Field(default=3, ge=1, description="channels of the picture")
+    image_channels: int = Field(default=3, ge=1, description="channels of the picture")
 
     @property
-    def sides(self) -> tuple[int, ...]:
+    def image_sizes(self) -> tuple[int, ...]:
         """Sides of the pictures in pixels, smallest first."""
         return (4 * 2 ** (len(self.channels) - 1),)
 
@@ -62,10 +62,10 @@ class FaceGanV2DecoderConfig(Config):
         default=(512, 256, 128, 64, 32), min_length=1, description="as of facegan, up to the smaller picture"
     )
     mid_channels: int = Field(default=16, ge=1, description="at the size of the larger picture")
-    colours: int = Field(default=3, ge=1, description="channels of the pictures")
+    image_channels: int = Field(default=3, ge=1, description="channels of the pictures")
 
     @property
-    def sides(self) -> tuple[int, ...]:
+    def image_sizes(self) -> tuple[int, ...]:
         """Sides of the pictures in pixels, smallest first."""
         low = 4 * 2 ** (len(self.channels) - 1)
         return low, 2 * low
@@ -74,11 +74,11 @@ class FaceGanV2DecoderConfig(Config):
 class V2FDecoder(nn.Module):
     """Transposed convolutions with ReLU, then one to the colours."""
 
-    def __init__(self, config: V2FDecoderConfig, embedding: int) -> None:
+    def __init__(self, config: V2FDecoderConfig, embedding_dim: int) -> None:
         super().__init__()
         self.config = config
-        blocks = deconvolutions(embedding, config.channels, config.normalisation)
-        last = Deconvolution(config.channels[-1], config.colours, 1, 1, 0, False)
+        blocks = build_deconvolutions(embedding_dim, config.channels, config.normalisation)
+        last = Deconvolution(config.channels[-1], config.image_channels, 1, 1, 0, False)
         self.model = nn.Sequential(*blocks, last)
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, ...]:
@@ -89,12 +89,12 @@ class V2FDecoder(nn.Module):
 class FaceGanDecoder(nn.Module):
     """A gated linear layer to 4 x 4 pixels, gated layers that double the side, two to the colours."""
 
-    def __init__(self, config: FaceGanDecoderConfig, embedding: int) -> None:
+    def __init__(self, config: FaceGanDecoderConfig, embedding_dim: int) -> None:
         super().__init__()
         self.config = config
-        self.fc = first_layer(embedding, config.channels[0])
-        self.up_layers = up_blocks(config.channels)
-        self.gnet = to_colours(config.channels[-1], config.colours)
+        self.fc = build_input_layer(embedding_dim, config.channels[0])
+        self.up_layers = build_up_blocks(config.channels)
+        self.gnet = build_output_layers(config.channels[-1], config.image_channels)
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, ...]:
         """Embeddings (N, D) to one picture each, ((N, 3, S, S),).
@@ -102,21 +102,21 @@ class FaceGanDecoder(nn.Module):
         Raises:
             ValueError: a single item in training.
         """
-        return (self.gnet(self.up_layers(four_by_four(self.fc, embeddings))),)
+        return (self.gnet(self.up_layers(project_to_4x4(self.fc, embeddings))),)
 
 
 class FaceGanV2Decoder(nn.Module):
     """The same, and one more layer for a picture twice as large."""
 
-    def __init__(self, config: FaceGanV2DecoderConfig, embedding: int) -> None:
+    def __init__(self, config: FaceGanV2DecoderConfig, embedding_dim: int) -> None:
         super().__init__()
         self.config = config
         low, mid = config.channels[-1], config.mid_channels
-        self.fc = first_layer(embedding, config.channels[0])
-        self.up_low_layers = up_blocks(config.channels)
+        self.fc = build_input_layer(embedding_dim, config.channels[0])
+        self.up_low_layers = build_up_blocks(config.channels)
         self.up_mid_layer = UpBlock(low, mid)
-        self.gnet_low = to_colours(low, config.colours)
-        self.gnet_mid = to_colours(mid, config.colours)
+        self.gnet_low = build_output_layers(low, config.image_channels)
+        self.gnet_mid = build_output_layers(mid, config.image_channels)
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, ...]:
         """Embeddings (N, D) to pictures (N, 3, S, S) and (N, 3, 2S, 2S).
@@ -124,7 +124,7 @@ class FaceGanV2Decoder(nn.Module):
         Raises:
             ValueError: a single item in training.
         """
-        code = self.up_low_layers(four_by_four(self.fc, embeddings))
+        code = self.up_low_layers(project_to_4x4(self.fc, embeddings))
         return self.gnet_low(code), self.gnet_mid(self.up_mid_layer(code))
 
 
@@ -133,20 +133,20 @@ class Deconvolution(nn.Module):
 
     def __init__(
         self,
-        before: int,
-        width: int,
+        in_channels: int,
+        out_channels: int,
         kernel: int,
         stride: int,
         padding: int,
-        active: bool = True,
+        use_relu: bool = True,
         normalisation: Normalisation = "none",
     ) -> None:
         super().__init__()
         kind = PointDeconvolution if (stride, padding) == (1, 0) else nn.ConvTranspose2d
-        layers: list[nn.Module] = [kind(before, width, kernel, stride, padding)]
-        if active:
+        layers: list[nn.Module] = [kind(in_channels, out_channels, kernel, stride, padding)]
+        if use_relu:
             layers.append(nn.ReLU(inplace=normalisation == "none"))
-        self.model = nn.Sequential(*layers, *norm_layers(normalisation, width))
+        self.model = nn.Sequential(*layers, *build_norm(normalisation, out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, before, H, W) to (N, width, H', W')."""
@@ -174,73 +174,75 @@ class UpBlock(nn.Sequential):
     would take longer than it saves, and the layers run one by one.
     """
 
-    FEW = 32  # pixels of all pictures of a batch together
+    MIN_FUSED_PIXELS = 32  # pixels of all pictures of a batch together
 
-    def __init__(self, before: int, width: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
             nn.Upsample(scale_factor=2, mode="nearest"),
-            nn.Conv2d(before, 2 * width, 3, 1, 1, bias=False),
-            nn.BatchNorm2d(2 * width),
+            nn.Conv2d(in_channels, 2 * out_channels, 3, 1, 1, bias=False),
+            nn.BatchNorm2d(2 * out_channels),
             nn.GLU(dim=1),
         )
 
     def forward(self, input: Tensor) -> Tensor:
         """(N, before, H, W) to (N, width, 2H, 2W)."""
-        if input.shape[0] * input.shape[2] * input.shape[3] <= self.FEW:
+        if input.shape[0] * input.shape[2] * input.shape[3] <= self.MIN_FUSED_PIXELS:
             return super().forward(input)
         _, convolution, norm, gate = self
         assert isinstance(convolution, nn.Conv2d)
-        filters = doubling_filters(convolution.weight)
+        filters = upsampling_filters(convolution.weight)
         return gate(norm(nn.functional.conv_transpose2d(input, filters, stride=2, padding=1)))
 
 
-def doubling_filters(weight: Tensor) -> Tensor:
+def upsampling_filters(weight: Tensor) -> Tensor:
     """3 x 3 filters (O, I, 3, 3) on a doubled picture as 4 x 4 filters (I, O, 4, 4) that also double it."""
-    spread = torch.tensor(SPREAD, dtype=weight.dtype, device=weight.device)
+    spread = torch.tensor(UPSAMPLING_TAPS, dtype=weight.dtype, device=weight.device)
     outer, inner = weight.shape[:2]
     sums = weight.transpose(0, 1).reshape(-1, 9) @ torch.kron(spread, spread).T
     return sums.view(inner, outer, 4, 4)
 
 
-def deconvolutions(
-    before: int, channels: tuple[int, ...], normalisation: Normalisation
+def build_deconvolutions(
+    in_channels: int, channels: tuple[int, ...], normalisation: Normalisation
 ) -> list[Deconvolution]:
     """The layer to 4 x 4 pixels and those that double the side."""
-    blocks = [Deconvolution(before, channels[0], 4, 1, 0, True, normalisation)]
+    blocks = [Deconvolution(in_channels, channels[0], 4, 1, 0, True, normalisation)]
     for inner, outer in pairwise(channels):
         blocks.append(Deconvolution(inner, outer, 4, 2, 1, True, normalisation))
     return blocks
 
 
-def first_layer(embedding: int, width: int) -> nn.Sequential:
+def build_input_layer(embedding_dim: int, channels: int) -> nn.Sequential:
     """Embedding to width x 4 x 4 numbers: linear, batch norm, gate."""
-    numbers = 16 * width
+    numbers = 16 * channels
     return nn.Sequential(
-        nn.Linear(embedding, 2 * numbers, bias=False), nn.BatchNorm1d(2 * numbers), nn.GLU(dim=1)
+        nn.Linear(embedding_dim, 2 * numbers, bias=False), nn.BatchNorm1d(2 * numbers), nn.GLU(dim=1)
     )
 
 
-def four_by_four(fc: nn.Sequential, embeddings: Tensor) -> Tensor:
-    """What `first_layer` makes of embeddings (N, D), as maps (N, width, 4, 4)."""
+def project_to_4x4(fc: nn.Sequential, embeddings: Tensor) -> Tensor:
+    """What `build_input_layer` makes of embeddings (N, D), as maps (N, width, 4, 4)."""
     if fc.training and len(embeddings) < 2:
         raise ValueError("in training the decoder needs at least 2 items in a batch for its norms, found 1")
     return fc(embeddings).view(len(embeddings), -1, 4, 4)
 
 
-def up_blocks(channels: tuple[int, ...]) -> nn.Sequential:
+def build_up_blocks(channels: tuple[int, ...]) -> nn.Sequential:
     """Layers between neighbouring widths."""
     return nn.Sequential(*(UpBlock(before, width) for before, width in pairwise(channels)))
 
 
-def to_colours(width: int, colours: int) -> nn.Sequential:
+def build_output_layers(channels: int, image_channels: int) -> nn.Sequential:
     """Two convolutions with a leaky ReLU between them; its slope is 0.01 whatever the option files say."""
     return nn.Sequential(
-        nn.Conv2d(width, width, 3, 1, 1), nn.LeakyReLU(0.01, inplace=True), nn.Conv2d(width, colours, 1)
+        nn.Conv2d(channels, channels, 3, 1, 1),
+        nn.LeakyReLU(0.01, inplace=True),
+        nn.Conv2d(channels, image_channels, 1),
     )
 
 
-def norm_layers(normalisation: Normalisation, width: int) -> list[nn.Module]:
+def build_norm(normalisation: Normalisation, channels: int) -> list[nn.Module]:
     """The norm of a layer of maps; nothing for "none"."""
     if normalisation == "batch":
-        return [nn.BatchNorm2d(width)]
-    return [nn.InstanceNorm2d(width)] if normalisation == "instance" else []
+        return [nn.BatchNorm2d(channels)]
+    return [nn.InstanceNorm2d(channels)] if normalisation == "instance" else []

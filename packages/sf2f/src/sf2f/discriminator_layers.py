@@ -7,18 +7,18 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from voiceface.runtime.config import Config
 
-from sf2f.decoders import Normalisation, norm_layers
+from sf2f.decoders import Normalisation, build_norm
 
 Padding = Literal["valid", "same", "stated"]
-TOKEN = re.compile(
+TOKEN_PATTERN = re.compile(
     r"I(?P<input>\d+)"
     r"|C(?P<kernel>\d+)-(?P<width>\d+)(?:-(?P<stride>\d+)(?:-(?P<padding>\d+))?)?"
     r"|R(?P<residual>\d*)|U(?P<up>\d+)|P(?P<pool>\d+)|FC-(?P<features>\d+)-(?P<out>\d+)"
 )
-ACTIVATION = re.compile(r"relu|none|leakyrelu-(\d+(?:\.\d*)?|\.\d+)")
+ACTIVATION_PATTERN = re.compile(r"relu|none|leakyrelu-(\d+(?:\.\d*)?|\.\d+)")
 
 
-class Trunk(Config):
+class BackboneConfig(Config):
     """Layers of a discriminator.
 
     `arch` is a list of tokens: `CK-O[-S[-P]]` convolution, K x K, to O channels, stride S (else 1), padding P
@@ -35,14 +35,14 @@ class Trunk(Config):
     )
 
     @model_validator(mode="after")
-    def _readable(self) -> Self:
-        if not ACTIVATION.fullmatch(self.activation):
+    def _check_arch(self) -> Self:
+        if not ACTIVATION_PATTERN.fullmatch(self.activation):
             raise ValueError(f"activation must be relu, leakyrelu-SLOPE or none, found {self.activation!r}")
-        layers(self)
+        parse_layers(self)
         return self
 
 
-class Layer(NamedTuple):
+class LayerSpec(NamedTuple):
     """One token that makes a layer.
 
     Attributes:
@@ -60,7 +60,7 @@ class Layer(NamedTuple):
     padding: int = 0
 
 
-def layers(trunk: Trunk) -> tuple[int, list[Layer]]:
+def parse_layers(config: BackboneConfig) -> tuple[int, list[LayerSpec]]:
     """Channels of the input, and the layers.
 
     Raises:
@@ -68,9 +68,9 @@ def layers(trunk: Trunk) -> tuple[int, list[Layer]]:
     """
     colours = channels = 3
     flat, found = False, []
-    for place, token in enumerate(trunk.arch.split(",")):
-        match = TOKEN.fullmatch(token.strip())
-        where = f"token {place + 1}, {token.strip()!r}, of {trunk.arch!r}"
+    for place, token in enumerate(config.arch.split(",")):
+        match = TOKEN_PATTERN.fullmatch(token.strip())
+        where = f"token {place + 1}, {token.strip()!r}, of {config.arch!r}"
         if match is None:
             raise ValueError(f"{where} cannot be read; expected IX, CK-O[-S[-P]], R, UX, PX or FC-I-O")
         parts = {name: int(text) for name, text in match.groupdict().items() if text}
@@ -83,37 +83,37 @@ def layers(trunk: Trunk) -> tuple[int, list[Layer]]:
                 raise ValueError(f"{where} must be the first")
             colours = channels = parts["input"]
         elif "kernel" in parts:
-            stride, padding = parts.get("stride", 1), _padding(parts, trunk.padding, where)
+            stride, padding = parts.get("stride", 1), _resolve_padding(parts, config.padding, where)
             channels = parts["width"]
-            found.append(Layer("convolution", parts["kernel"], channels, stride, padding))
+            found.append(LayerSpec("convolution", parts["kernel"], channels, stride, padding))
         elif "features" in parts:
             flat, channels = True, parts["out"]
-            found.append(Layer("linear", parts["features"], channels))
+            found.append(LayerSpec("linear", parts["features"], channels))
         elif match["residual"] is not None:
             kernel = parts.get("residual", 3)
             if not kernel % 2:
                 raise ValueError(f"{where} needs an odd width")
-            found.append(Layer("residual", kernel, channels, 1, kernel // 2))
+            found.append(LayerSpec("residual", kernel, channels, 1, kernel // 2))
         else:
             kind, size = ("up", parts["up"]) if "up" in parts else ("pool", parts["pool"])
-            found.append(Layer(kind, size, channels))  # type: ignore[arg-type]
+            found.append(LayerSpec(kind, size, channels))  # type: ignore[arg-type]
     if not any(layer.kind == "convolution" for layer in found):
-        raise ValueError(f"{trunk.arch!r} has no convolution")
+        raise ValueError(f"{config.arch!r} has no convolution")
     return colours, found
 
 
-def build(trunk: Trunk) -> tuple[nn.Sequential, int]:
+def build_backbone(config: BackboneConfig) -> tuple[nn.Sequential, int]:
     """The layers of a trunk, numbered without absent ones, and the channels after them."""
-    channels, described = layers(trunk)
+    channels, described = parse_layers(config)
     modules: list[nn.Module] = []
     begun = False
     for layer in described:
         if layer.kind in ("convolution", "residual") and begun:
-            modules += between(trunk, channels)
+            modules += build_norm_activation(config, channels)
         if layer.kind == "convolution":
             modules.append(nn.Conv2d(channels, layer.out, layer.size, layer.stride, layer.padding))
         elif layer.kind == "residual":
-            modules.append(Residual(trunk, channels, layer.size))
+            modules.append(ResidualBlock(config, channels, layer.size))
         elif layer.kind == "up":
             modules.append(nn.Upsample(scale_factor=layer.size, mode="nearest"))
         elif layer.kind == "pool":
@@ -125,45 +125,45 @@ def build(trunk: Trunk) -> tuple[nn.Sequential, int]:
     return nn.Sequential(*modules), channels
 
 
-def between(trunk: Trunk, channels: int) -> list[nn.Module]:
+def build_norm_activation(config: BackboneConfig, channels: int) -> list[nn.Module]:
     """Norm and activation before a convolution."""
-    return [*norm_layers(trunk.normalisation, channels), *activation_layers(trunk.activation)]
+    return [*build_norm(config.normalisation, channels), *build_activation(config.activation)]
 
 
-def activation_layers(text: str) -> list[nn.Module]:
+def build_activation(name: str) -> list[nn.Module]:
     """The activation that a word names; nothing for "none"."""
-    if text == "none":
+    if name == "none":
         return []
-    if text == "relu":
+    if name == "relu":
         return [nn.ReLU(inplace=True)]
-    return [nn.LeakyReLU(float(text.removeprefix("leakyrelu-")), inplace=True)]
+    return [nn.LeakyReLU(float(name.removeprefix("leakyrelu-")), inplace=True)]
 
 
-class Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """x + convolution(norm, activation, convolution(x)), the side unchanged."""
 
-    def __init__(self, trunk: Trunk, channels: int, kernel: int) -> None:
+    def __init__(self, config: BackboneConfig, channels: int, kernel: int) -> None:
         super().__init__()
         first, second = (nn.Conv2d(channels, channels, kernel, 1, kernel // 2) for _ in range(2))
-        self.net = nn.Sequential(first, *between(trunk, channels), second)
+        self.net = nn.Sequential(first, *build_norm_activation(config, channels), second)
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to the same shape."""
         return x + self.net(x)
 
 
-def require_side(trunk: Trunk, side: int) -> int:
+def compute_output_size(config: BackboneConfig, image_size: int) -> int:
     """Side of the maps after a trunk, 1 after a linear layer.
 
     Args:
-        trunk: its layers.
-        side: of the pictures in pixels.
+        config: its layers.
+        image_size: of the pictures in pixels.
 
     Raises:
         ValueError: the pictures are too small for it, or a linear layer expects another number.
     """
-    left, channels = side, layers(trunk)[0]
-    for layer in layers(trunk)[1]:
+    left, channels = image_size, parse_layers(config)[0]
+    for layer in parse_layers(config)[1]:
         before = left
         if layer.kind == "convolution":
             left = (left + 2 * layer.padding - layer.size) // layer.stride + 1
@@ -174,20 +174,20 @@ def require_side(trunk: Trunk, side: int) -> int:
         elif layer.kind == "linear":
             if channels * left * left != layer.size:
                 raise ValueError(
-                    f"{trunk.arch!r}: FC takes {layer.size} numbers, but pictures of {side} pixels leave "
+                    f"{config.arch!r}: FC takes {layer.size} numbers, but pictures of {image_size} pixels leave "
                     f"{channels * left * left}"
                 )
             left = 1
         if left < 1:
             raise ValueError(
-                f"pictures of {side} pixels are too small for the discriminator {trunk.arch!r}: a layer of "
+                f"pictures of {image_size} pixels are too small for the discriminator {config.arch!r}: a layer of "
                 f"{layer.size} x {layer.size} meets a map of {before} pixels"
             )
         channels = layer.out
     return left
 
 
-def _padding(parts: dict[str, int], mode: Padding, where: str) -> int:
+def _resolve_padding(parts: dict[str, int], mode: Padding, where: str) -> int:
     """Padding of a convolution."""
     if "padding" in parts:
         return parts["padding"]

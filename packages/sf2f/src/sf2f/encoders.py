@@ -11,23 +11,23 @@ from pydantic import Field, model_validator
 from torch import Tensor, nn
 from voiceface.runtime.config import Config
 
-from sf2f.fusers import FuserConfig, fuser_of
+from sf2f.fusers import FuserConfig, build_fuser
 
-BRANCHES = {2: 1, 3: 1, 5: 2, 7: 3}
+KERNEL_PADDING = {2: 1, 3: 1, 5: 2, 7: 3}
 """Padding by width of the filters in an inception block, in the order in which results are joined."""
 
 
 class EncoderConfig(Config):
     """Sizes of the voice encoder; the defaults are the published ones of the SF2F models."""
 
-    bands: int = Field(default=40, ge=1, description="mel bands M")
+    n_mels: int = Field(default=40, ge=1, description="mel bands M")
     channels: tuple[int, ...] = Field(
         default=(256, 384, 576, 864), min_length=1, description="of the blocks, each of which halves the time"
     )
-    embedding: int = Field(default=512, ge=1, description="length D of the embedding")
+    embedding_dim: int = Field(default=512, ge=1, description="length D of the embedding")
     inception: bool = Field(default=True, description="filters of 2, 3, 5 and 7 frames; else of 3 alone")
     normalise: bool = Field(default=True, description="embeddings have length one")
-    noise: float = Field(
+    noise_std: float = Field(
         default=0.0, ge=0, description="deviation of normal noise on the embedding; 0.05 in v2f"
     )
     noise_in_evaluation: bool = Field(
@@ -35,8 +35,10 @@ class EncoderConfig(Config):
     )
 
     @model_validator(mode="after")
-    def _widths(self) -> Self:
-        narrow = [width for width in self.channels if width < 1 or (self.inception and width % len(BRANCHES))]
+    def _check_channels(self) -> Self:
+        narrow = [
+            width for width in self.channels if width < 1 or (self.inception and width % len(KERNEL_PADDING))
+        ]
         if narrow:
             raise ValueError(f"channels must be positive, with inception multiples of 4; found {narrow}")
         return self
@@ -54,28 +56,28 @@ class VoiceEncoder(nn.Module):
         super().__init__()
         self.config = config = config or EncoderConfig()
         layers: list[nn.Module] = []
-        before = config.bands
+        before = config.n_mels
         for width in config.channels:
             if config.inception:
                 layers.append(InceptionBlock(before, width))
             else:
-                layers += unit_layers(before, width, 3, 1)
+                layers += build_conv_block(before, width, 3, 1)
             before = width
-        self.model = nn.Sequential(*layers, nn.Conv1d(before, config.embedding, 3, 2, 1))
-        self.attn_fuser = None if fuser is None else fuser_of(fuser, config.embedding)
+        self.model = nn.Sequential(*layers, nn.Conv1d(before, config.embedding_dim, 3, 2, 1))
+        self.attn_fuser = None if fuser is None else build_fuser(fuser, config.embedding_dim)
 
     def forward(self, mel: Tensor, noise: Tensor | torch.Generator | None = None) -> Tensor:
-        """Windows (N, M, T), T at least 1, to embeddings (N, D); errors as `sequence` and `head`."""
-        return self.head(self.sequence(mel), noise)
+        """Windows (N, M, T), T at least 1, to embeddings (N, D); errors as `sequence` and `forward_head`."""
+        return self.forward_head(self.forward_features(mel), noise)
 
-    def sequence(self, mel: Tensor) -> Tensor:
+    def forward_features(self, mel: Tensor) -> Tensor:
         """Windows (N, M, T), normalised log-mel, to what the last convolution finds, (N, D, L).
 
         Raises:
             ValueError: another shape, no frame, or in training too few frames for batch statistics.
         """
-        if mel.ndim != 3 or mel.shape[1] != self.config.bands:
-            raise ValueError(f"windows must be (N, {self.config.bands}, T), found {tuple(mel.shape)}")
+        if mel.ndim != 3 or mel.shape[1] != self.config.n_mels:
+            raise ValueError(f"windows must be (N, {self.config.n_mels}, T), found {tuple(mel.shape)}")
         if not mel.shape[2] or not mel.shape[0]:  # `len` would fix the number in an exported graph
             raise ValueError(f"at least one window of one frame needed, found shape {tuple(mel.shape)}")
         left = -(-mel.shape[2] // 2 ** len(self.config.channels))
@@ -86,7 +88,7 @@ class VoiceEncoder(nn.Module):
             )
         return self.model(mel)
 
-    def head(self, sequence: Tensor, noise: Tensor | torch.Generator | None = None) -> Tensor:
+    def forward_head(self, sequence: Tensor, noise: Tensor | torch.Generator | None = None) -> Tensor:
         """Mean over time, unit length, noise.
 
         Args:
@@ -100,10 +102,10 @@ class VoiceEncoder(nn.Module):
         Raises:
             ValueError: noise is due but its source is absent, or noise is given to an encoder without.
         """
-        deviation = self.config.noise
+        deviation = self.config.noise_std
         embedding = sequence.mean(2)
         if self.config.normalise:
-            embedding = unit(embedding)
+            embedding = l2_normalize(embedding)
         drawn = noise
         if not isinstance(noise, Tensor):
             if not deviation or not (self.training or self.config.noise_in_evaluation):
@@ -119,7 +121,7 @@ class VoiceEncoder(nn.Module):
         if drawn.shape != embedding.shape:
             raise ValueError(f"noise must be {tuple(embedding.shape)}, found {tuple(drawn.shape)}")
         embedding = embedding + deviation * drawn.to(embedding)
-        return unit(embedding) if self.config.normalise else embedding
+        return l2_normalize(embedding) if self.config.normalise else embedding
 
 
 class InceptionBlock(nn.Module):
@@ -129,11 +131,11 @@ class InceptionBlock(nn.Module):
     as published.
     """
 
-    def __init__(self, before: int, width: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        quarter = width // len(BRANCHES)
+        quarter = out_channels // len(KERNEL_PADDING)
         self.conv_k2, self.conv_k3, self.conv_k5, self.conv_k7 = (
-            Branch(before, quarter, kernel, padding) for kernel, padding in BRANCHES.items()
+            Branch(in_channels, quarter, kernel, padding) for kernel, padding in KERNEL_PADDING.items()
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -146,21 +148,21 @@ class InceptionBlock(nn.Module):
 class Branch(nn.Module):
     """One filter of an inception block."""
 
-    def __init__(self, before: int, width: int, kernel: int, padding: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int, kernel: int, padding: int) -> None:
         super().__init__()
-        self.model = nn.Sequential(*unit_layers(before, width, kernel, padding))
+        self.model = nn.Sequential(*build_conv_block(in_channels, out_channels, kernel, padding))
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, T) to (N, width, about T / 2)."""
         return self.model(x)
 
 
-def unit_layers(before: int, width: int, kernel: int, padding: int) -> list[nn.Module]:
+def build_conv_block(in_channels: int, out_channels: int, kernel: int, padding: int) -> list[nn.Module]:
     """Convolution that halves the time, batch norm, ReLU."""
-    convolution = nn.Conv1d(before, width, kernel, 2, padding, bias=False)
-    return [convolution, nn.BatchNorm1d(width), nn.ReLU(inplace=True)]
+    convolution = nn.Conv1d(in_channels, out_channels, kernel, 2, padding, bias=False)
+    return [convolution, nn.BatchNorm1d(out_channels), nn.ReLU(inplace=True)]
 
 
-def unit(embeddings: Tensor) -> Tensor:
+def l2_normalize(embeddings: Tensor) -> Tensor:
     """Rows of length one; rows shorter than 1e-12 are divided by that instead."""
     return nn.functional.normalize(embeddings, dim=1, eps=1e-12)

@@ -13,39 +13,39 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from voiceface.commandline import arguments
 
-from sf2f.arguments import WEIGHTS
+from sf2f.arguments import CHECKPOINT_HELP
 
 if TYPE_CHECKING:
     import numpy as np
     from torch import nn
 
-    from sf2f.models import VoiceToFace
+    from sf2f.models import Sf2fModel
 
-INPUT, OUTPUT = "samples", "picture"
-RATE, WINDOW, HOP = 16000, 400, 160
+INPUT_NAME, OUTPUT_NAME = "samples", "picture"
+SAMPLE_RATE, WINDOW_SAMPLES, HOP_SAMPLES = 16000, 400, 160
 TOLERANCE = 1e-3
-LONGEST = 10_000_000
+MAX_SAMPLES = 10_000_000
 """Samples that the exporter is told of as the most, 10 minutes; the graph does not depend on it."""
-NEEDED = ("onnx", "onnxruntime", "onnxscript")
+REQUIRED_PACKAGES = ("onnx", "onnxruntime", "onnxscript")
 
 
-class Exported(NamedTuple):
+class ExportResult(NamedTuple):
     """What was written.
 
     Attributes:
         path: the file.
-        difference: the largest between its pictures and PyTorch's, 0...1, over voices of several lengths.
-        shortest: samples of the shortest voice it takes.
-        bytes: size of the file.
+        max_difference: the largest between its pictures and PyTorch's, 0...1, over voices of several lengths.
+        min_samples: samples of the shortest voice it takes.
+        size_bytes: size of the file.
     """
 
     path: Path
-    difference: float
-    shortest: int
-    bytes: int
+    max_difference: float
+    min_samples: int
+    size_bytes: int
 
 
-def export_onnx(model: "VoiceToFace", out: str | Path, *, stride: int | None = None) -> Exported:
+def export_onnx(model: "Sf2fModel", out: str | Path, *, stride: int | None = None) -> ExportResult:
     """Write a model as an ONNX file, and compare what that makes with PyTorch.
 
     Input `samples` (1, T): float32 in the 16-bit range (-32768...32767), 16 kHz, one channel, silence
@@ -68,26 +68,26 @@ def export_onnx(model: "VoiceToFace", out: str | Path, *, stride: int | None = N
     from voiceface.io.atomic import atomic_path
     from voiceface.runtime.config import to_dict
 
-    from sf2f.inference import stride_of
+    from sf2f.inference import default_stride
 
     path = Path(out)
     if path.suffix != ".onnx":
         raise ValueError(f"an ONNX file is named *.onnx, found {path}")
     width = model.data.windows.width
-    stride = stride or stride_of(width)
-    module = graph_of(model, stride)
-    shortest = samples_of(width)
+    stride = stride or default_stride(width)
+    module = build_export_module(model, stride)
+    shortest = count_samples(width)
     # The exporter proves its shapes for two windows and more; the graph itself takes one, see `parity`.
-    length = torch.export.Dim(INPUT, min=samples_of(width + stride), max=LONGEST)
-    example = torch.zeros(1, samples_of(width + 3 * stride) + 7)
+    length = torch.export.Dim(INPUT_NAME, min=count_samples(width + stride), max=MAX_SAMPLES)
+    example = torch.zeros(1, count_samples(width + 3 * stride) + 7)
     facts = {
         "system": "sf2f",
         "name": model.name,
-        "notice": model.notice,
-        "joined_by": "fuser" if model.fuses else "mean",
+        "notice": model.disclaimer,
+        "joined_by": "fuser" if model.has_fuser else "mean",
         "window_frames": str(width),
         "stride_frames": str(stride),
-        "rate": str(RATE),
+        "rate": str(SAMPLE_RATE),
         "shortest_samples": str(shortest),
         "silence": "not removed by the graph: remove it before",
         "generator": json.dumps(to_dict(model.generator.config)),
@@ -97,9 +97,9 @@ def export_onnx(model: "VoiceToFace", out: str | Path, *, stride: int | None = N
         program = torch.onnx.export(
             module,
             (example,),
-            input_names=[INPUT],
-            output_names=[OUTPUT],
-            dynamic_shapes={INPUT: {1: length}},
+            input_names=[INPUT_NAME],
+            output_names=[OUTPUT_NAME],
+            dynamic_shapes={INPUT_NAME: {1: length}},
             dynamo=True,
             verbose=False,
             external_data=False,
@@ -110,16 +110,16 @@ def export_onnx(model: "VoiceToFace", out: str | Path, *, stride: int | None = N
         onnx.helper.set_model_props(written, facts)
         onnx.checker.check_model(written)
         onnx.save(written, str(temporary))
-        difference = parity(model, temporary, stride)
+        difference = max_output_difference(model, temporary, stride)
         if not difference <= TOLERANCE:
             raise ValueError(
                 f"the graph's pictures differ from PyTorch's by {difference:.2g}, allowed {TOLERANCE}; "
                 f"{path} was not written"
             )
-    return Exported(path, difference, shortest, path.stat().st_size)
+    return ExportResult(path, difference, shortest, path.stat().st_size)
 
 
-def graph_of(model: "VoiceToFace", stride: int) -> "nn.Module":
+def build_export_module(model: "Sf2fModel", stride: int) -> "nn.Module":
     """The module that is exported: samples (1, T) to a picture (1, 3, H, W).
 
     Raises:
@@ -140,25 +140,25 @@ def graph_of(model: "VoiceToFace", stride: int) -> "nn.Module":
 
         def __init__(self) -> None:
             super().__init__()
-            self.front = ExportableLogMel(model.data.speech.bands)
+            self.front = ExportableLogMel(model.data.speech.n_mels)
             self.generator = model.generator
 
         def forward(self, samples: "torch.Tensor") -> "torch.Tensor":
-            mel = (self.front(samples)[0] - normalisation.mean) / normalisation.deviation
+            mel = (self.front(samples)[0] - normalisation.mean) / normalisation.std
             count = (mel.shape[1] - width) // stride + 1
             places = torch.arange(count)[:, None] * stride + torch.arange(width)
             windows = mel[:, places].transpose(0, 1)
-            return model.pictures(model.join(model.embed(windows)))
+            return model.decode_images(model.pool_embeddings(model.embed(windows)))
 
     return VoiceGraph().eval()
 
 
-def samples_of(frames: int) -> int:
+def count_samples(num_frames: int) -> int:
     """Samples of the shortest voice that has so many frames."""
-    return WINDOW if frames < 2 else WINDOW + (frames - 2) * HOP + 1
+    return WINDOW_SAMPLES if num_frames < 2 else WINDOW_SAMPLES + (num_frames - 2) * HOP_SAMPLES + 1
 
 
-def parity(model: "VoiceToFace", path: str | Path, stride: int) -> float:
+def max_output_difference(model: "Sf2fModel", path: str | Path, stride: int) -> float:
     """Largest difference between the pictures of a file and of PyTorch, for made voices of four lengths."""
     import numpy as np
     import onnxruntime
@@ -169,35 +169,41 @@ def parity(model: "VoiceToFace", path: str | Path, stride: int) -> float:
     width = model.data.windows.width
     worst = 0.0
     for number, extra in enumerate((0, stride - 1, stride, 3 * stride + 1)):
-        wave = made_voice(samples_of(width + extra) + 37 * number, number)
-        (found,) = session.run([OUTPUT], {INPUT: wave[None].astype(np.float32)})
-        expected = picture_of(model, wave, stride)
+        wave = synthesise_voice(count_samples(width + extra) + 37 * number, number)
+        (found,) = session.run([OUTPUT_NAME], {INPUT_NAME: wave[None].astype(np.float32)})
+        expected = generate_reference_image(model, wave, stride)
         if found.shape != expected.shape:
             raise ValueError(f"the graph gives pictures {found.shape}, expected {expected.shape}")
         worst = max(worst, float(np.abs(found - expected).max()))
     return worst
 
 
-def picture_of(model: "VoiceToFace", wave: "np.ndarray", stride: int) -> "np.ndarray":
+def generate_reference_image(model: "Sf2fModel", wave: "np.ndarray", stride: int) -> "np.ndarray":
     """What PyTorch makes of samples (T,) int16 without silence, the way of `sf2f infer`: (1, 3, H, W)."""
     import torch
 
-    from sf2f.inference import embed, windows_in
-    from sf2f.speech import log_mel, normalised
+    from sf2f.inference import embed_windows, split_into_windows
+    from sf2f.speech import compute_log_mel, normalise_mel
 
     config = model.data.speech.model_copy(update={"remove_silence": False, "rates": "resample"})
-    mel = normalised(log_mel(wave, RATE, config), model.data.mel)
+    mel = normalise_mel(compute_log_mel(wave, SAMPLE_RATE, config), model.data.mel)
     with torch.inference_mode():
-        return model.pictures(model.join(embed(model, windows_in(model, mel, stride)))).cpu().numpy()
+        return (
+            model.decode_images(
+                model.pool_embeddings(embed_windows(model, split_into_windows(model, mel, stride)))
+            )
+            .cpu()
+            .numpy()
+        )
 
 
-def made_voice(samples: int, seed: int) -> "np.ndarray":
+def synthesise_voice(num_samples: int, seed: int) -> "np.ndarray":
     """A buzz under noise, int16, (samples,)."""
     import numpy as np
 
-    moment = np.arange(samples) / RATE
+    moment = np.arange(num_samples) / SAMPLE_RATE
     buzz = np.sin(2 * np.pi * np.outer(np.arange(1, 20) * (100 + 20 * seed), moment)).sum(0)
-    noise = np.random.default_rng(seed).normal(0, 300, samples)
+    noise = np.random.default_rng(seed).normal(0, 300, num_samples)
     return np.clip(600 * buzz + noise, -32768, 32767).astype(np.int16)
 
 
@@ -205,7 +211,7 @@ def require_packages() -> None:
     """Raise ImportError where a package of the extra `export` is absent; the message says how to get it."""
     from importlib.util import find_spec
 
-    absent = [name for name in NEEDED if find_spec(name) is None]
+    absent = [name for name in REQUIRED_PACKAGES if find_spec(name) is None]
     if absent:
         raise ImportError(f"export needs {', '.join(absent)}: pip install 'sf2f[export]'")
 
@@ -219,7 +225,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "PyTorch before it is kept. Needs: pip install 'sf2f[export]'.",
     )
     add = parser.add_argument
-    arguments.add_weights_flag(parser, WEIGHTS)
+    arguments.add_weights_argument(parser, CHECKPOINT_HELP)
     add("--out", type=Path, required=True, help="the file, *.onnx")
     add("--stride", type=int, help="frames (10 ms) between windows (default: half a window, 63 of 125)")
     args = parser.parse_args(argv)
@@ -238,8 +244,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         logging.getLogger(name).setLevel(logging.WARNING)
     found = export_onnx(load(args.weights), args.out, stride=args.stride)
     print(
-        f"{found.path}: {found.bytes / 1e6:.1f} MB, {found.shortest / RATE:.2f} s or longer; "
-        f"largest difference from PyTorch {found.difference:.1e} (of 0...1)"
+        f"{found.path}: {found.size_bytes / 1e6:.1f} MB, {found.min_samples / SAMPLE_RATE:.2f} s or longer; "
+        f"largest difference from PyTorch {found.max_difference:.1e} (of 0...1)"
     )
     return 0
 

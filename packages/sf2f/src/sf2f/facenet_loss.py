@@ -13,14 +13,14 @@ from voiceface.models.facenet import FaceFeatures, InceptionResNet
 
 from sf2f.image_transforms import FACE_BOX, Box, Statistics, crop_face, denormalise, normalise
 
-WEIGHTS = (1 / 16, 1 / 8, 1 / 4, 1.0)
-VGG_STAGES = (2, 7, 12, 21, 30)
+LAYER_WEIGHTS = (1 / 16, 1 / 8, 1 / 4, 1.0)
+VGG_STAGE_ENDS = (2, 7, 12, 21, 30)
 """Where relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 end in torchvision's VGG-19."""
-VGG_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
+VGG_STAGE_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 
 
-def facenet_input(
-    pictures: Tensor, statistics: Statistics | None = "imagenet", box: Box | None = FACE_BOX
+def preprocess_for_facenet(
+    images: Tensor, statistics: Statistics | None = "imagenet", face_box: Box | None = FACE_BOX
 ) -> Tensor:
     """Pictures (B, 3, H, W) as FaceNet is given them, before its own resize.
 
@@ -28,11 +28,11 @@ def facenet_input(
     cut out.
 
     Args:
-        pictures: normalised, or of 0...1.
+        images: normalised, or of 0...1.
         statistics: that they were normalised with; None where they are not, but 0...1.
-        box: of the face; None leaves the whole picture.
+        face_box: of the face; None leaves the whole picture.
     """
-    kept = pictures if box is None else crop_face(pictures, box)
+    kept = images if face_box is None else crop_face(images, face_box)
     shares = kept if statistics is None else denormalise(kept, statistics)
     return (shares.mul(255).clamp(0, 255) - 127.5) / 128
 
@@ -47,10 +47,10 @@ class FaceNetLoss(nn.Module):
 
     Args:
         network: trained; its parameters are switched off.
-        weights: of the four states.
+        layer_weights: of the four states.
         cosine_weight: of the term on the embeddings; 0 leaves it out.
         statistics: that the pictures were normalised with.
-        box: of the face; None takes the whole picture.
+        face_box: of the face; None takes the whole picture.
         return_pooling: the fourth state is the unit pooled vector instead of the embedding.
 
     Raises:
@@ -60,59 +60,59 @@ class FaceNetLoss(nn.Module):
     def __init__(
         self,
         network: InceptionResNet,
-        weights: Sequence[float] = WEIGHTS,
+        layer_weights: Sequence[float] = LAYER_WEIGHTS,
         cosine_weight: float = 0.0,
         statistics: Statistics = "imagenet",
-        box: Box | None = FACE_BOX,
+        face_box: Box | None = FACE_BOX,
         return_pooling: bool = False,
     ) -> None:
         super().__init__()
-        if len(weights) != len(WEIGHTS):
-            raise ValueError(f"four hidden states need four weights, found {len(weights)}")
+        if len(layer_weights) != len(LAYER_WEIGHTS):
+            raise ValueError(f"four hidden states need four weights, found {len(layer_weights)}")
         self.network = network.eval().requires_grad_(False)
-        self.weights, self.cosine_weight = tuple(weights), cosine_weight
+        self.layer_weights, self.cosine_weight = tuple(layer_weights), cosine_weight
         self.statistics: Statistics = statistics
-        self.box, self.return_pooling = box, return_pooling
+        self.face_box, self.return_pooling = face_box, return_pooling
 
     def train(self, mode: bool = True) -> Self:
         """Nothing changes: the network stays in evaluation."""
         return super().train(False)
 
-    def states(self, pictures: Tensor) -> tuple[Tensor, ...]:
+    def hidden_states(self, images: Tensor) -> tuple[Tensor, ...]:
         """Hidden states of normalised pictures (B, 3, H, W); the last one is the vector (B, D)."""
-        return self.states_of_input(facenet_input(pictures, self.statistics, self.box))
+        return self.hidden_states_from_input(preprocess_for_facenet(images, self.statistics, self.face_box))
 
-    def states_of_input(self, prepared: Tensor) -> tuple[Tensor, ...]:
-        """Hidden states of pictures as `facenet_input` gives them."""
-        found: FaceFeatures = self.network.found(prepared)
+    def hidden_states_from_input(self, prepared: Tensor) -> tuple[Tensor, ...]:
+        """Hidden states of pictures as `preprocess_for_facenet` gives them."""
+        found: FaceFeatures = self.network.forward_features(prepared)
         last = functional.normalize(found.pooled) if self.return_pooling else found.embedding
         return (*found.maps, last)
 
-    def terms(self, made: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+    def layer_distances(self, generated: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
         """Mean absolute differences of the hidden states of two sets of pictures, (4,), not weighted."""
         return torch.stack(
-            [functional.l1_loss(ours, theirs) for ours, theirs in zip(made, real, strict=True)]
+            [functional.l1_loss(ours, theirs) for ours, theirs in zip(generated, real, strict=True)]
         )
 
-    def of_states(self, made: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
+    def loss_from_states(self, generated: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
         """The loss from hidden states."""
-        terms = self.terms(made, real)
-        loss = (terms * terms.new_tensor(self.weights)).sum()
+        terms = self.layer_distances(generated, real)
+        loss = (terms * terms.new_tensor(self.layer_weights)).sum()
         if self.cosine_weight:
-            cosine = functional.cosine_similarity(made[-1], real[-1])
+            cosine = functional.cosine_similarity(generated[-1], real[-1])
             loss = loss + self.cosine_weight * (1 - cosine).mean()
         return loss
 
-    def forward(self, made: Tensor, real: Tensor) -> Tensor:
+    def forward(self, generated: Tensor, real: Tensor) -> Tensor:
         """The loss at one resolution, a scalar.
 
         Args:
-            made: normalised pictures (B, 3, H, W), with gradient.
+            generated: normalised pictures (B, 3, H, W), with gradient.
             real: the same number of pictures, of any size, without.
         """
         with torch.no_grad():
-            theirs = self.states(real)
-        return self.of_states(self.states(made), theirs)
+            theirs = self.hidden_states(real)
+        return self.loss_from_states(self.hidden_states(generated), theirs)
 
 
 class VGGLoss(nn.Module):
@@ -121,7 +121,7 @@ class VGGLoss(nn.Module):
     Args:
         features: convolutions of VGG-19 up to relu5_1 at least, as torchvision numbers them
             (`voiceface.models.lpips.trunk("vgg19")`); switched off and kept in evaluation.
-        weights: of the five stages.
+        stage_weights: of the five stages.
         statistics: that the pictures were normalised with; the network gets those of ImageNet.
 
     Raises:
@@ -131,40 +131,40 @@ class VGGLoss(nn.Module):
     def __init__(
         self,
         features: nn.Sequential,
-        weights: Sequence[float] = VGG_WEIGHTS,
+        stage_weights: Sequence[float] = VGG_STAGE_WEIGHTS,
         statistics: Statistics = "imagenet",
     ) -> None:
         super().__init__()
-        if len(weights) != len(VGG_STAGES) or len(features) < VGG_STAGES[-1]:
+        if len(stage_weights) != len(VGG_STAGE_ENDS) or len(features) < VGG_STAGE_ENDS[-1]:
             raise ValueError(
-                f"five stages need five weights and {VGG_STAGES[-1]} layers, "
-                f"found {len(weights)} and {len(features)}"
+                f"five stages need five weights and {VGG_STAGE_ENDS[-1]} layers, "
+                f"found {len(stage_weights)} and {len(features)}"
             )
-        self.features = features[: VGG_STAGES[-1]].eval().requires_grad_(False)
-        self.weights = tuple(weights)
+        self.features = features[: VGG_STAGE_ENDS[-1]].eval().requires_grad_(False)
+        self.stage_weights = tuple(stage_weights)
         self.statistics: Statistics = statistics
 
     def train(self, mode: bool = True) -> Self:
         """Nothing changes: the network stays in evaluation."""
         return super().train(False)
 
-    def states(self, pictures: Tensor) -> list[Tensor]:
+    def hidden_states(self, images: Tensor) -> list[Tensor]:
         """Maps of the five stages, of normalised pictures (B, 3, H, W)."""
-        x = pictures
+        x = images
         if self.statistics != "imagenet":
-            x = normalise(denormalise(pictures, self.statistics))
+            x = normalise(denormalise(images, self.statistics))
         found, begin = [], 0
-        for end in VGG_STAGES:
+        for end in VGG_STAGE_ENDS:
             x = self.features[begin:end](x)
             found.append(x)
             begin = end
         return found
 
-    def forward(self, made: Tensor, real: Tensor) -> Tensor:
+    def forward(self, generated: Tensor, real: Tensor) -> Tensor:
         """The loss at one resolution, a scalar; gradients reach the made pictures only."""
         with torch.no_grad():
-            theirs = self.states(real)
-        ours = self.states(made)
+            theirs = self.hidden_states(real)
+        ours = self.hidden_states(generated)
         return torch.stack(
-            [weight * functional.l1_loss(a, b) for weight, a, b in zip(self.weights, ours, theirs)]
+            [weight * functional.l1_loss(a, b) for weight, a, b in zip(self.stage_weights, ours, theirs)]
         ).sum()

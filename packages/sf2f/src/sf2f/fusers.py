@@ -34,7 +34,7 @@ class Attention(nn.Module):
 
     Args:
         size: length D of queries and context.
-        out: length of the results; None: D.
+        out_dim: length of the results; None: D.
         kind: `AttentionKind`.
         linear_out: results are a matrix times (mix of the context, projected query); else the mix.
         ignore_tanh: leave out the tanh at the end.
@@ -45,18 +45,20 @@ class Attention(nn.Module):
 
     def __init__(
         self,
-        size: int,
-        out: int | None = None,
+        embedding_dim: int,
+        out_dim: int | None = None,
         kind: AttentionKind = "general",
         linear_out: bool = True,
         ignore_tanh: bool = False,
     ) -> None:
         super().__init__()
-        self.out = out or size
-        if not linear_out and self.out != size:
-            raise ValueError(f"without linear_out the results have length {size}, asked for {self.out}")
-        self.linear_in = nn.Linear(size, size, bias=False) if kind == "general" else None
-        self.linear_out = nn.Linear(2 * size, self.out, bias=False) if linear_out else None
+        self.out_dim = out_dim or embedding_dim
+        if not linear_out and self.out_dim != embedding_dim:
+            raise ValueError(
+                f"without linear_out the results have length {embedding_dim}, asked for {self.out_dim}"
+            )
+        self.linear_in = nn.Linear(embedding_dim, embedding_dim, bias=False) if kind == "general" else None
+        self.linear_out = nn.Linear(2 * embedding_dim, self.out_dim, bias=False) if linear_out else None
         self.ignore_tanh = ignore_tanh
 
     def forward(self, query: Tensor, context: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -85,47 +87,49 @@ class Attention(nn.Module):
 class AttentionFuserV1(nn.Module):
     """One layer of attention among the windows, then their mean."""
 
-    def __init__(self, config: FuserConfig, size: int, out: int | None = None) -> None:
+    def __init__(self, config: FuserConfig, embedding_dim: int, out_dim: int | None = None) -> None:
         super().__init__()
         self.attention = Attention(
-            size, out, config.attention, config.linear_out, ignore_tanh=config.ignore_tanh
+            embedding_dim, out_dim, config.attention, config.linear_out, ignore_tanh=config.ignore_tanh
         )
 
     def forward(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
         """Embeddings (B, S, D) to fused vectors (B, D), not of unit length; `mask` (B, S) as in `fuse`."""
-        return mean_of_windows(self.attention(windows, windows, mask)[0], mask)
+        return masked_mean(self.attention(windows, windows, mask)[0], mask)
 
 
 class AttentionFuserV2(nn.Module):
     """Two layers, the first with tanh, then the mean."""
 
-    def __init__(self, config: FuserConfig, size: int, out: int | None = None) -> None:
+    def __init__(self, config: FuserConfig, embedding_dim: int, out_dim: int | None = None) -> None:
         super().__init__()
         how = config.attention, config.linear_out
-        self.attention_1 = Attention(size, None, *how, ignore_tanh=False)
-        self.attention_2 = Attention(size, out, *how, ignore_tanh=True)
+        self.attention_1 = Attention(embedding_dim, None, *how, ignore_tanh=False)
+        self.attention_2 = Attention(embedding_dim, out_dim, *how, ignore_tanh=True)
 
     def forward(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
         """As `AttentionFuserV1.forward`."""
         hidden = self.attention_1(windows, windows, mask)[0]
-        return mean_of_windows(self.attention_2(hidden, hidden, mask)[0], mask)
+        return masked_mean(self.attention_2(hidden, hidden, mask)[0], mask)
 
 
 class AttentionFuserV3(nn.Module):
     """Two layers; the second sees the unit results of the first and the embeddings side by side."""
 
-    def __init__(self, config: FuserConfig, size: int, out: int | None = None) -> None:
+    def __init__(self, config: FuserConfig, embedding_dim: int, out_dim: int | None = None) -> None:
         super().__init__()
         if not config.linear_out:
             raise ValueError("fuser v3 needs linear_out: it alone brings twice the length back to one")
-        self.attention_1 = Attention(size, None, config.attention, ignore_tanh=False)
-        self.attention_2 = Attention(2 * size, out or size, config.attention, ignore_tanh=True)
+        self.attention_1 = Attention(embedding_dim, None, config.attention, ignore_tanh=False)
+        self.attention_2 = Attention(
+            2 * embedding_dim, out_dim or embedding_dim, config.attention, ignore_tanh=True
+        )
 
     def forward(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
         """As `AttentionFuserV1.forward`."""
         hidden = nn.functional.normalize(self.attention_1(windows, windows, mask)[0], dim=2, eps=1e-12)
         both = torch.cat([hidden, windows], dim=2)
-        return mean_of_windows(self.attention_2(both, both, mask)[0], mask)
+        return masked_mean(self.attention_2(both, both, mask)[0], mask)
 
 
 FUSERS: dict[FuserKind, type[AttentionFuserV1 | AttentionFuserV2 | AttentionFuserV3]] = {
@@ -135,18 +139,18 @@ FUSERS: dict[FuserKind, type[AttentionFuserV1 | AttentionFuserV2 | AttentionFuse
 }
 
 
-def fuser_of(config: FuserConfig, size: int, out: int | None = None) -> nn.Module:
+def build_fuser(config: FuserConfig, embedding_dim: int, out_dim: int | None = None) -> nn.Module:
     """The fuser of a configuration.
 
     Args:
         config: how windows are fused.
-        size: length D of the embeddings.
-        out: length of the fused vector; None: D, which is what decoders take.
+        embedding_dim: length D of the embeddings.
+        out_dim: length of the fused vector; None: D, which is what decoders take.
     """
-    return FUSERS[config.kind](config, size, out)
+    return FUSERS[config.kind](config, embedding_dim, out_dim)
 
 
-def mean_of_windows(values: Tensor, mask: Tensor | None) -> Tensor:
+def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
     """Mean over the windows (B, S, D) that the mask (B, S) lets count; over all without one."""
     if mask is None:
         return values.mean(1)

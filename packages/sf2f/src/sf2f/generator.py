@@ -19,7 +19,7 @@ from sf2f.decoders import (
     V2FDecoder,
     V2FDecoderConfig,
 )
-from sf2f.encoders import EncoderConfig, VoiceEncoder, unit
+from sf2f.encoders import EncoderConfig, VoiceEncoder, l2_normalize
 from sf2f.fusers import FuserConfig, require_windows
 from sf2f.optional_decoders import AttnV2FDecoder, AttnV2FDecoderConfig, MRDecoder, MRDecoderConfig
 
@@ -47,27 +47,27 @@ class GeneratorConfig(Config):
     decoder: DecoderConfig = FaceGanDecoderConfig()
 
     @model_validator(mode="after")
-    def _parts_fit(self) -> Self:
+    def _check_parts(self) -> Self:
         if self.fuser and self.decoder.kind == "attn_v2f":
             raise ValueError("the attn_v2f decoder looks at the sequence of one window: it takes no fuser")
         return self
 
     @property
-    def sides(self) -> tuple[int, ...]:
+    def image_sizes(self) -> tuple[int, ...]:
         """Sides of the pictures in pixels, smallest first."""
-        return self.decoder.sides
+        return self.decoder.image_sizes
 
 
-class Generated(NamedTuple):
+class GeneratorOutput(NamedTuple):
     """What the generator makes of a batch.
 
     Attributes:
-        pictures: one tensor (B, 3, side, side) for each size, smallest first, in the normalised space of the
+        images: one tensor (B, 3, side, side) for each size, smallest first, in the normalised space of the
             training pictures.
         embedding: (B, D), what was decoded.
     """
 
-    pictures: tuple[Tensor, ...]
+    images: tuple[Tensor, ...]
     embedding: Tensor
 
 
@@ -78,18 +78,18 @@ class EncoderDecoder(nn.Module):
         super().__init__()
         self.config = config = config or GeneratorConfig()
         self.encoder = VoiceEncoder(config.encoder, config.fuser)
-        self.decoder: nn.Module = DECODERS[config.decoder.kind](config.decoder, config.encoder.embedding)
-        self.in_evaluation: tuple[str, ...] = ()
+        self.decoder: nn.Module = DECODERS[config.decoder.kind](config.decoder, config.encoder.embedding_dim)
+        self.eval_submodules: tuple[str, ...] = ()
 
     @property
-    def sides(self) -> tuple[int, ...]:
+    def image_sizes(self) -> tuple[int, ...]:
         """Sides of the pictures in pixels, smallest first."""
-        return self.config.sides
+        return self.config.image_sizes
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of everything but the parts that `freeze_but_fuser` fixed."""
+        """Set the mode of everything but the parts that `freeze_except_fuser` fixed."""
         super().train(mode)
-        for name in self.in_evaluation:
+        for name in self.eval_submodules:
             self.get_submodule(name).eval()
         return self
 
@@ -117,12 +117,12 @@ class EncoderDecoder(nn.Module):
         fuser = self.encoder.attn_fuser
         if fuser is None or self.config.fuser is None:
             raise ValueError("several windows of a speaker need a fuser; this generator has none (stage 1)")
-        size = self.config.encoder.embedding
+        size = self.config.encoder.embedding_dim
         if embeddings.ndim != 3 or embeddings.shape[2] != size:
             raise ValueError(f"embeddings must be (B, S, {size}), found {tuple(embeddings.shape)}")
         require_windows(embeddings, mask)
         fused = fuser(embeddings, mask)
-        return unit(fused) if self.config.fuser.normalise else fused
+        return l2_normalize(fused) if self.config.fuser.normalise else fused
 
     def decode(self, embeddings: Tensor, sequence: Tensor | None = None) -> tuple[Tensor, ...]:
         """Embeddings (B, D) to pictures, smallest first, each (B, 3, side, side).
@@ -134,7 +134,7 @@ class EncoderDecoder(nn.Module):
         Raises:
             ValueError: another shape, `attn_v2f` without a sequence, or a single item in training.
         """
-        size = self.config.encoder.embedding
+        size = self.config.encoder.embedding_dim
         if embeddings.ndim != 2 or embeddings.shape[1] != size:
             raise ValueError(f"embeddings must be (B, {size}), found {tuple(embeddings.shape)}")
         if self.config.decoder.kind != "attn_v2f":
@@ -144,14 +144,14 @@ class EncoderDecoder(nn.Module):
         return self.decoder(embeddings, sequence)
 
     def forward(
-        self, mel: Tensor, mask: Tensor | None = None, average: bool = False, noise: Noise = None
-    ) -> Generated:
+        self, mel: Tensor, mask: Tensor | None = None, average_batch: bool = False, noise: Noise = None
+    ) -> GeneratorOutput:
         """Voices to pictures.
 
         Args:
             mel: windows (B, M, T), which pass by the fuser, or windows of speakers (B, S, M, T).
             mask: (B, S), see `fuse`.
-            average: decode the mean of the batch's embeddings, not of unit length again.
+            average_batch: decode the mean of the batch's embeddings, not of unit length again.
             noise: see `VoiceEncoder.head`; for windows of speakers B x S rows.
 
         Raises:
@@ -168,15 +168,15 @@ class EncoderDecoder(nn.Module):
             require_windows(mel, mask)
             embedding = self.fuse(self.encode(mel.flatten(0, 1), noise).view(*mel.shape[:2], -1), mask)
         else:
-            sequence = self.encoder.sequence(mel)
-            embedding = self.encoder.head(sequence, noise)
-        if average:
+            sequence = self.encoder.forward_features(mel)
+            embedding = self.encoder.forward_head(sequence, noise)
+        if average_batch:
             embedding = embedding.mean(0, keepdim=True)
             sequence = None if sequence is None else sequence.mean(0, keepdim=True)
-        return Generated(self.decode(embedding, sequence), embedding)
+        return GeneratorOutput(self.decode(embedding, sequence), embedding)
 
 
-def freeze_but_fuser(
+def freeze_except_fuser(
     generator: EncoderDecoder, train_decoder: bool = False, frozen_norms: FrozenNorms = "fixed"
 ) -> EncoderDecoder:
     """Let only the fuser learn (stage 2), or fuser and decoder.
@@ -201,5 +201,5 @@ def freeze_but_fuser(
     generator.requires_grad_(False)
     generator.encoder.attn_fuser.requires_grad_(True)
     generator.decoder.requires_grad_(train_decoder)
-    generator.in_evaluation = ("encoder.model", "decoder") if frozen_norms == "fixed" else ()
+    generator.eval_submodules = ("encoder.model", "decoder") if frozen_norms == "fixed" else ()
     return generator.train(generator.training)

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface.commandline import arguments
-from voiceface.commandline.messages import tell_left_out, tell_notices
+from voiceface.commandline.messages import print_disclaimers, print_skipped
 
-from sf2f.arguments import WEIGHTS
+from sf2f.arguments import CHECKPOINT_HELP
 
 if TYPE_CHECKING:
     import torch
 
-    from sf2f.inference import Face, Model, Voice
-    from sf2f.inference_report import Named
+    from sf2f.inference import GeneratedFace, Model, VoiceFeatures
+    from sf2f.inference_report import RecordingGroup
 
-MOST_COMPARED = 100
+MAX_VOICES_COMPARED = 100
 """Voices whose halves are compared; of more, evenly spaced ones."""
 
 
@@ -31,114 +31,121 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.wen and (args.windows or args.whole or args.stride or args.noise is not None):
         parser.error("--wen names other networks, which hear each recording as a whole and without noise")
     from voiceface.io.atomic import write_png
-    from voiceface.io.input_files import find_inputs, writable_folder
+    from voiceface.io.input_files import find_input_files, make_writable_directory
 
-    from sf2f.contact_sheets import named_sheet
-    from sf2f.inference import face_of, read_voice
-    from sf2f.inference_report import Named, comparison, described, write_page
-    from sf2f.split_half_consistency import distances
+    from sf2f.contact_sheets import labelled_contact_sheet
+    from sf2f.inference import generate_from_features, load_voice_features
+    from sf2f.inference_report import RecordingGroup, describe_face, format_comparison, write_report
+    from sf2f.split_half_consistency import split_half_distances
 
-    model, suffixes = _model_of(args)
-    groups = grouped(find_inputs(args.voices, suffixes), args.face_per, args.together)
-    out = writable_folder(args.out)
-    tell_notices(model.notice)
-    noise = _noise(args.noise)
-    faces: dict[Path, tuple[Named, Face]] = {}
-    compared: list[tuple[str, list[Voice]]] = []
+    model, suffixes = _load_model(args)
+    groups = group_recordings(find_input_files(args.voices, suffixes), args.face_per, args.together)
+    out = make_writable_directory(args.out)
+    print_disclaimers(model.disclaimer)
+    noise = _build_noise_generator(args.noise)
+    faces: dict[Path, tuple[RecordingGroup, GeneratedFace]] = {}
+    compared: list[tuple[str, list[VoiceFeatures]]] = []
     left_out = []
-    chosen = {len(groups) * at // MOST_COMPARED for at in range(MOST_COMPARED)}
+    chosen = {len(groups) * at // MAX_VOICES_COMPARED for at in range(MAX_VOICES_COMPARED)}
     for number, group in enumerate(groups):
         voices = []
         for path in group.paths:
             try:
-                voices.append(read_voice(model, path))
+                voices.append(load_voice_features(model, path))
             except (ValueError, OSError) as error:
                 left_out.append(str(error))
         if not voices:
             continue
-        face = face_of(
+        face = generate_from_features(
             model,
             voices,
             stride=args.stride,
-            windows=args.windows or (args.published and not args.wen),
-            whole=args.whole or args.published,
+            window_images=args.windows or (args.published and not args.wen),
+            recording_images=args.whole or args.published,
             noise=noise,
             published=args.published,
         )
-        faces[group.place] = group, face
+        faces[group.relative_path] = group, face
         if number in chosen:
-            compared.append((group.speaker, voices))
-        written = write_face(out, group.place, face, args.published, model.fuses)
-        print(f"{group.place.as_posix()}: {described(face)}; {_listed(written, out)}", flush=True)
-    tell_left_out(left_out)
+            compared.append((group.identity, voices))
+        written = save_face(out, group.relative_path, face, args.published, model.has_fuser)
+        print(
+            f"{group.relative_path.as_posix()}: {describe_face(face)}; {_format_written(written, out)}",
+            flush=True,
+        )
+    print_skipped(left_out)
     if not faces:
         raise ValueError(f"none of the {len(left_out)} files could be used")
-    same, other = distances(
+    same, other = split_half_distances(
         model, [voices for _, voices in compared], [who for who, _ in compared], stride=args.stride
     )
-    said = comparison(same, other)
+    said = format_comparison(same, other)
     for measure, near, far, ratio in said:
         print(f"{measure}: same voice's halves {near}, different voices {far}, ratio {ratio}")
     names = [place.as_posix() for place in faces]
-    write_png(out / "sheet.png", named_sheet([face.picture for _, face in faces.values()], names))
+    write_png(out / "sheet.png", labelled_contact_sheet([face.image for _, face in faces.values()], names))
     print(f"all faces: {out / 'sheet.png'}")
     if not args.no_page:
-        print(f"report: {write_page(out / 'index.html', model, list(faces.values()), said, args.stride)}")
+        print(f"report: {write_report(out / 'index.html', model, list(faces.values()), said, args.stride)}")
     return 1 if left_out else 0
 
 
-def grouped(
-    inputs: Sequence[tuple[Path, Path]], face_per: str = "file", together: bool = False
-) -> "list[Named]":
+def group_recordings(
+    inputs: Sequence[tuple[Path, Path]], group_by: str = "file", single_identity: bool = False
+) -> "list[RecordingGroup]":
     """Which recordings make one face.
 
     Args:
-        inputs: (file, place of its results), from `voiceface.io.input_files.find_inputs`.
-        face_per: "file", or "person": the first folder below the one that was given; files beside it stand
+        inputs: (file, place of its results), from `voiceface.io.input_files.find_input_files`.
+        group_by: "file", or "person": the first folder below the one that was given; files beside it stand
             for themselves.
-        together: all are of one person.
+        single_identity: all are of one person.
     """
-    from sf2f.inference_report import Named
+    from sf2f.inference_report import RecordingGroup
 
-    if together:
-        return [Named(Path("together"), "together", tuple(path for path, _ in inputs))]
-    groups: dict[Path, Named] = {}
+    if single_identity:
+        return [RecordingGroup(Path("together"), "together", tuple(path for path, _ in inputs))]
+    groups: dict[Path, RecordingGroup] = {}
     for path, place in inputs:
-        where = Path(place.parts[0]) if face_per == "person" else place
-        known = groups.get(where, Named(where, place.parts[0], ()))
-        groups[where] = Named(where, known.speaker, (*known.paths, path))
+        where = Path(place.parts[0]) if group_by == "person" else place
+        known = groups.get(where, RecordingGroup(where, place.parts[0], ()))
+        groups[where] = RecordingGroup(where, known.identity, (*known.paths, path))
     return list(groups.values())
 
 
-def write_face(
-    out: Path, place: Path, face: "Face", published: bool = False, fuses: bool = True
+def save_face(
+    out: Path, relative_path: Path, face: "GeneratedFace", published: bool = False, has_fuser: bool = True
 ) -> list[Path]:
     """Write the pictures of one face.
 
     Args:
         out: folder.
-        place: of the face below it, without suffix.
-        face: from `sf2f.inference.face_of`.
+        relative_path: of the face below it, without suffix.
+        face: from `sf2f.inference.generate_from_features`.
         published: names as the published program gives them, `PLACE/d_fed_0.png` (the recording as one long
             window; one for each recording), `PLACE/seg_0.png` ... (windows) and `PLACE/fused_0.png`; else
             `faces/PLACE.png`, `windows/PLACE/000.png` ... and `whole/PLACE/000.png` ..., as far as made.
-        fuses: whether the model has a fuser; without one there is no published picture of all windows.
+        has_fuser: whether the model has a fuser; without one there is no published picture of all windows.
 
     Returns:
         The files written.
     """
     from voiceface.io.atomic import write_png
 
-    windows, whole = ([] if each is None else list(each) for each in (face.windows, face.whole))
+    windows, whole = (
+        [] if each is None else list(each) for each in (face.window_images, face.recording_images)
+    )
     if published:
         pictures = {f"d_fed_{k}": picture for k, picture in enumerate(whole)}
         pictures |= {f"seg_{k}": picture for k, picture in enumerate(windows)}
-        pictures |= {"fused_0": face.picture} if fuses else {}
-        files = {out / place / f"{name}.png": picture for name, picture in pictures.items()}
+        pictures |= {"fused_0": face.image} if has_fuser else {}
+        files = {out / relative_path / f"{name}.png": picture for name, picture in pictures.items()}
     else:
-        files = {out / "faces" / place.with_name(f"{place.name}.png"): face.picture}
+        files = {out / "faces" / relative_path.with_name(f"{relative_path.name}.png"): face.image}
         for word, several in (("windows", windows), ("whole", whole)):
-            files |= {out / word / place / f"{k:03d}.png": picture for k, picture in enumerate(several)}
+            files |= {
+                out / word / relative_path / f"{k:03d}.png": picture for k, picture in enumerate(several)
+            }
     for path, picture in files.items():
         write_png(path, picture)
     return list(files)
@@ -155,7 +162,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("voices", nargs="+", type=Path, metavar="VOICE", help="files, and folders searched to any depth")
     add("--out", type=Path, required=True, help="folder for the results")
     source = parser.add_mutually_exclusive_group()
-    arguments.add_weights_flag(source, WEIGHTS)
+    arguments.add_weights_argument(source, CHECKPOINT_HELP)
     source.add_argument(
         "--wen", type=Path, help="published networks of voice2face instead: a folder or one file"
     )
@@ -183,24 +190,24 @@ def build_parser() -> argparse.ArgumentParser:
         "from 0 to 255",
     )
     add("--no-page", action="store_true", help="write no index.html")
-    arguments.add_device_flag(parser, note="; --wen: cpu only")
+    arguments.add_device_argument(parser, note="; --wen: cpu only")
     return parser
 
 
-def _model_of(args: argparse.Namespace) -> "tuple[Model, tuple[str, ...]]":
+def _load_model(args: argparse.Namespace) -> "tuple[Model, tuple[str, ...]]":
     """The model that the flags name, and the suffixes of stored features that it reads."""
     if args.wen:
         from sf2f.voice2face_inference import FEATURE_SUFFIXES as WEN_SUFFIXES
-        from sf2f.voice2face_inference import load_wen_to_face
+        from sf2f.voice2face_inference import load_voice2face_model
 
-        return load_wen_to_face(args.wen, "per_picture" if args.published else "fixed"), WEN_SUFFIXES
+        return load_voice2face_model(args.wen, "per_picture" if args.published else "fixed"), WEN_SUFFIXES
     from sf2f.inference import load
     from sf2f.speech import FEATURE_SUFFIXES
 
     return load(args.weights, device=args.device), FEATURE_SUFFIXES
 
 
-def _noise(seed: int | None) -> "torch.Generator | None":
+def _build_noise_generator(seed: int | None) -> "torch.Generator | None":
     if seed is None:
         return None
     import torch
@@ -208,7 +215,7 @@ def _noise(seed: int | None) -> "torch.Generator | None":
     return torch.Generator().manual_seed(seed)
 
 
-def _listed(written: Sequence[Path], out: Path) -> str:
+def _format_written(written: Sequence[Path], out: Path) -> str:
     """Files below a folder: the first, and how many more."""
     more = f" and {len(written) - 1} more" if len(written) > 1 else ""
     return f"{written[0].relative_to(out).as_posix()}{more}"

@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.nn import functional
 from voiceface.runtime.config import Config
 
-from sf2f.discriminators import Verdict
-from sf2f.image_transforms import halved_to
+from sf2f.discriminators import IdentityLogits
+from sf2f.image_transforms import downsample_by_halving
 
 GanKind = Literal["gan", "wgan", "lsgan"]
 Mixing = Literal["uniform", "normal"]
@@ -27,7 +27,7 @@ class LossConfig(Config):
     `DiscriminatorsConfig`, for which the published files have negative weights.
     """
 
-    gan: GanKind = Field(default="gan", description="gan: logistic; wgan: plain means; lsgan: squares")
+    gan_type: GanKind = Field(default="gan", description="gan: logistic; wgan: plain means; lsgan: squares")
     pixel: float = Field(default=10.0, ge=0, description="mean absolute difference, for each size of picture")
     adversarial: float = Field(default=1.0, ge=0, description="on all terms of discriminators")
     image: float = Field(default=1.0, ge=0, description="image discriminators")
@@ -40,11 +40,11 @@ class LossConfig(Config):
 
 
 def generator_terms(
-    pictures: Sequence[Tensor],
-    real: Sequence[Tensor],
+    images: Sequence[Tensor],
+    real_images: Sequence[Tensor],
     labels: Tensor,
     image_logits: Sequence[Tensor] = (),
-    verdicts: Sequence[Verdict] = (),
+    identity_logits: Sequence[IdentityLogits] = (),
     condition_logits: Sequence[Tensor] = (),
     perceptual: Sequence[Tensor] = (),
     config: LossConfig | None = None,
@@ -52,11 +52,11 @@ def generator_terms(
     """Weighted terms of the generator; their sum is what it minimises.
 
     Args:
-        pictures: made ones of each size, (N, 3, side, side).
+        images: made ones of each size, (N, 3, side, side).
         real: pictures of the same people, the same sizes.
         labels: identities, (N,).
         image_logits: of the made ones, one for each size, or none.
-        verdicts: the same of the identity discriminators.
+        identity_logits: the same of the identity discriminators.
         condition_logits: the same of the conditional ones.
         perceptual: distances, one for each size, or none.
         config: weights.
@@ -67,86 +67,89 @@ def generator_terms(
     """
     config = config or LossConfig()
     terms = {
-        f"L1_pixel_loss{_number(at, len(pictures))}": config.pixel * (made - true).abs().mean()
-        for at, (made, true) in enumerate(zip(pictures, real, strict=True))
+        f"L1_pixel_loss{_size_suffix(at, len(images))}": config.pixel * (made - true).abs().mean()
+        for at, (made, true) in enumerate(zip(images, real_images, strict=True))
     }
     for at, logits in enumerate(image_logits):
-        fooled = generator_loss(logits, config.gan)
+        fooled = generator_loss(logits, config.gan_type)
         terms[f"g_gan_img_loss_{at}"] = config.adversarial * config.image * fooled
-    for at, verdict in enumerate(verdicts):
+    for at, verdict in enumerate(identity_logits):
         weight = config.adversarial * config.identity
         terms[f"ac_loss_{at}"] = weight * functional.cross_entropy(verdict.identity, labels)
-        terms[f"g_gan_ac_loss_{at}"] = weight * generator_loss(verdict.real, config.gan)
+        terms[f"g_gan_ac_loss_{at}"] = weight * generator_loss(verdict.real, config.gan_type)
     for at, logits in enumerate(condition_logits):
-        fooled = generator_loss(logits, config.gan)
+        fooled = generator_loss(logits, config.gan_type)
         terms[f"g_gan_cond_loss_{at}"] = config.adversarial * config.condition * fooled
     for at, distance in enumerate(perceptual):
-        terms[f"img_perceptual_loss{_number(at, len(pictures))}"] = config.perceptual * distance
+        terms[f"img_perceptual_loss{_size_suffix(at, len(images))}"] = config.perceptual * distance
     return terms
 
 
 def image_discriminator_terms(
-    real: Sequence[Tensor], made: Sequence[Tensor], gan: GanKind = "gan"
+    real: Sequence[Tensor], generated: Sequence[Tensor], gan_type: GanKind = "gan"
 ) -> dict[str, Tensor]:
     """Terms `d_img_gan_loss_0` and so on.
 
     Args:
         real: logits of real pictures, one for each size.
-        made: of made ones.
-        gan: kind of objective.
+        generated: of made ones.
+        gan_type: kind of objective.
     """
     return {
-        f"d_img_gan_loss_{at}": discriminator_loss(*pair, gan)
-        for at, pair in enumerate(zip(real, made, strict=True))
+        f"d_img_gan_loss_{at}": discriminator_loss(*pair, gan_type)
+        for at, pair in enumerate(zip(real, generated, strict=True))
     }
 
 
 def identity_discriminator_terms(
-    real: Sequence[Verdict], made: Sequence[Verdict], labels: Tensor, gan: GanKind = "gan"
+    real: Sequence[IdentityLogits],
+    generated: Sequence[IdentityLogits],
+    labels: Tensor,
+    gan_type: GanKind = "gan",
 ) -> dict[str, Tensor]:
     """Terms `d_ac_gan_loss_0`, `d_ac_loss_real_0` and so on; whose face is learnt from real pictures only.
 
     Args:
         real: logits of real pictures, one for each size.
-        made: of made ones.
+        generated: of made ones.
         labels: identities of the real ones, (N,).
-        gan: kind of objective.
+        gan_type: kind of objective.
     """
     terms: dict[str, Tensor] = {}
-    for at, (true, false) in enumerate(zip(real, made, strict=True)):
-        terms[f"d_ac_gan_loss_{at}"] = discriminator_loss(true.real, false.real, gan)
+    for at, (true, false) in enumerate(zip(real, generated, strict=True)):
+        terms[f"d_ac_gan_loss_{at}"] = discriminator_loss(true.real, false.real, gan_type)
         terms[f"d_ac_loss_real_{at}"] = functional.cross_entropy(true.identity, labels)
     return terms
 
 
 def condition_discriminator_terms(
-    real: Sequence[Tensor], made: Sequence[Tensor], gan: GanKind = "gan"
+    real: Sequence[Tensor], generated: Sequence[Tensor], gan_type: GanKind = "gan"
 ) -> dict[str, Tensor]:
     """Terms `d_cond_gan_loss_0` and so on, as `image_discriminator_terms`."""
     return {
-        f"d_cond_gan_loss_{at}": discriminator_loss(*pair, gan)
-        for at, pair in enumerate(zip(real, made, strict=True))
+        f"d_cond_gan_loss_{at}": discriminator_loss(*pair, gan_type)
+        for at, pair in enumerate(zip(real, generated, strict=True))
     }
 
 
-def generator_loss(made: Tensor, kind: GanKind = "gan") -> Tensor:
+def generator_loss(generated: Tensor, gan_type: GanKind = "gan") -> Tensor:
     """What a generator pays for logits of its pictures, of any shape."""
-    _require_kind(kind)
-    return -made.mean() if kind == "wgan" else _against(made, 1.0, kind)
+    _require_gan_type(gan_type)
+    return -generated.mean() if gan_type == "wgan" else _loss_for_label(generated, 1.0, gan_type)
 
 
-def discriminator_loss(real: Tensor, made: Tensor, kind: GanKind = "gan") -> Tensor:
+def discriminator_loss(real: Tensor, generated: Tensor, gan_type: GanKind = "gan") -> Tensor:
     """What a discriminator pays for its logits of real and made pictures, of any shape."""
-    _require_kind(kind)
-    if kind == "wgan":
-        return made.mean() - real.mean()
-    return _against(real, 1.0, kind) + _against(made, 0.0, kind)
+    _require_gan_type(gan_type)
+    if gan_type == "wgan":
+        return generated.mean() - real.mean()
+    return _loss_for_label(real, 1.0, gan_type) + _loss_for_label(generated, 0.0, gan_type)
 
 
 def gradient_penalty(
     critic: Callable[[Tensor], Tensor],
     real: Tensor,
-    made: Tensor,
+    generated: Tensor,
     noise: Tensor | torch.Generator,
     mixing: Mixing = "uniform",
     gamma: float = 1.0,
@@ -159,7 +162,7 @@ def gradient_penalty(
     Args:
         critic: pictures (N, 3, H, W) to logits of any shape (N, ...).
         real: (N, 3, H, W).
-        made: the same shape.
+        generated: the same shape.
         noise: share of the real picture in each mixture, N numbers, or where to draw it.
         mixing: how it is drawn: "uniform" in 0...1, as the method means; "normal", as published.
         gamma: wanted slope, above 0.
@@ -170,54 +173,54 @@ def gradient_penalty(
     Raises:
         ValueError: the shapes differ, `gamma` is not positive, or `mixing` is unknown.
     """
-    if real.shape != made.shape:
-        raise ValueError(f"as many pictures needed, found {tuple(real.shape)} and {tuple(made.shape)}")
+    if real.shape != generated.shape:
+        raise ValueError(f"as many pictures needed, found {tuple(real.shape)} and {tuple(generated.shape)}")
     if mixing not in get_args(Mixing) or not gamma > 0:
         raise ValueError(f"mixing uniform or normal and gamma above 0 needed, found {mixing!r} and {gamma}")
     if isinstance(noise, torch.Generator):
         draw = torch.rand if mixing == "uniform" else torch.randn
         noise = draw(len(real), generator=noise, device=noise.device)
     share = noise.to(real).reshape(-1, *[1] * (real.ndim - 1))
-    mixed = (share * real.detach() + (1 - share) * made.detach()).requires_grad_()
+    mixed = (share * real.detach() + (1 - share) * generated.detach()).requires_grad_()
     scores = critic(mixed).flatten(1).mean(1)
     (slope,) = torch.autograd.grad(scores.sum(), mixed, create_graph=True)
     return ((slope.flatten(1).norm(dim=1) - gamma) / gamma).square().mean()
 
 
-def sizes_of(real: Tensor | Sequence[Tensor], pictures: Sequence[Tensor]) -> tuple[Tensor, ...]:
+def match_image_sizes(real: Tensor | Sequence[Tensor], generated: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Real pictures at the size of each made one: those given, or the largest, halved.
 
     Args:
         real: (N, 3, H, W), or a tuple with one tensor for each size, smallest first.
-        pictures: made ones, smallest first.
+        generated: made ones, smallest first.
 
     Raises:
         ValueError: no halving leads to the size, or the tuple has other sizes.
     """
     if isinstance(real, Tensor):
-        return tuple(halved_to(real, (made.shape[-2], made.shape[-1])) for made in pictures)
-    found, wanted = [[tuple(each.shape[-2:]) for each in group] for group in (real, pictures)]
+        return tuple(downsample_by_halving(real, (made.shape[-2], made.shape[-1])) for made in generated)
+    found, wanted = [[tuple(each.shape[-2:]) for each in group] for group in (real, generated)]
     if found != wanted:
         raise ValueError(f"real pictures have sizes {found}, those made have {wanted}")
     return tuple(real)
 
 
-def total(terms: Mapping[str, Tensor]) -> Tensor:
+def sum_terms(terms: Mapping[str, Tensor]) -> Tensor:
     """Sum of all terms."""
     return torch.stack(list(terms.values())).sum()
 
 
-def _against(logits: Tensor, label: float, kind: GanKind) -> Tensor:
+def _loss_for_label(logits: Tensor, label: float, gan_type: GanKind) -> Tensor:
     """Logistic loss of the logits against one label, or squared error of their sigmoids."""
-    if kind == "lsgan":
+    if gan_type == "lsgan":
         return (logits.sigmoid() - label).square().mean()
     return functional.softplus(-logits if label else logits).mean()
 
 
-def _require_kind(kind: str) -> None:
-    if kind not in get_args(GanKind):
-        raise ValueError(f"the adversarial loss must be one of {get_args(GanKind)}, found {kind!r}")
+def _require_gan_type(gan_type: str) -> None:
+    if gan_type not in get_args(GanKind):
+        raise ValueError(f"the adversarial loss must be one of {get_args(GanKind)}, found {gan_type!r}")
 
 
-def _number(at: int, count: int) -> str:
-    return f"_{at}" if count > 1 else ""
+def _size_suffix(index: int, count: int) -> str:
+    return f"_{index}" if count > 1 else ""

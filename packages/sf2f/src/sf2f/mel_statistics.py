@@ -1,4 +1,4 @@
-"""`python -m sf2f.mel_statistics DATA`: mean and deviation of log-mel values, for `data.mel`.
+"""`python -m sf2f.compute_mel_statistics DATA`: mean and deviation of log-mel values, for `data.mel`.
 
 The published numbers 10.9915 and 3.1661 are averages over random training batches, in which every person
 counts alike. Here, exactly: with E_p the mean over all values of person p, mean = mean_p E_p[x], and
@@ -14,33 +14,33 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from sf2f.speakers import Speakers
 
-Weigh = Literal["people", "frames"]
+Weighting = Literal["people", "frames"]
 
 
-class Statistics(NamedTuple):
+class MelStatistics(NamedTuple):
     """What was measured: mean and deviation of log-mel values, and over how much."""
 
     mean: float
-    deviation: float
-    people: int
-    utterances: int
-    frames: int
+    std: float
+    num_identities: int
+    num_utterances: int
+    num_frames: int
 
 
-def mel_statistics(
+def compute_mel_statistics(
     speakers: "Speakers",
     *,
-    weigh: Weigh = "people",
-    most: int | None = None,
+    weighting: Weighting = "people",
+    max_utterances: int | None = None,
     workers: int | None = 1,
     progress: bool = False,
-) -> Statistics:
+) -> MelStatistics:
     """Measure log-mel values of speakers.
 
     Args:
         speakers: who.
-        weigh: every person counts alike ("people", as in training batches), or every frame.
-        most: utterances of a person, evenly spaced in their order; None takes all.
+        weighting: every person counts alike ("people", as in training batches), or every frame.
+        max_utterances: utterances of a person, evenly spaced in their order; None takes all.
         workers: processes; None takes every core.
         progress: show a bar on standard error.
     """
@@ -50,37 +50,41 @@ def mel_statistics(
     chosen = []
     for person in range(len(speakers)):
         count = len(speakers.utterances[person])
-        picked = range(count) if most is None or count <= most else np.linspace(0, count - 1, most).round()
+        picked = (
+            range(count)
+            if max_utterances is None or count <= max_utterances
+            else np.linspace(0, count - 1, max_utterances).round()
+        )
         chosen += [(person, int(utterance)) for utterance in picked]
     sums = np.zeros((len(speakers), 3))  # values, their sum, sum of squares about the first mean
-    centre = float(speakers.mel(*chosen[0]).mean()) if chosen else 0.0
+    centre = float(speakers.load_mel(*chosen[0]).mean()) if chosen else 0.0
     items = [(person, speakers.utterances[person][utterance]) for person, utterance in chosen]
-    work = partial(_sums, bands=speakers.bands, centre=centre)
+    work = partial(_sum_moments, n_mels=speakers.n_mels, centre=centre)
     for (person, _), found in map_unordered(work, items, workers, "statistics", "clip", progress=progress):
         sums[person] += found
     if not len(items):
         raise ValueError("nobody to measure")
-    shares = sums / sums[:, :1] if weigh == "people" else sums / sums[:, 0].mean()
+    shares = sums / sums[:, :1] if weighting == "people" else sums / sums[:, 0].mean()
     first, second = shares[:, 1:].mean(0)
-    frames = int(sums[:, 0].sum()) // speakers.bands
+    frames = int(sums[:, 0].sum()) // speakers.n_mels
     deviation = float(np.sqrt(second - first**2))
-    return Statistics(centre + float(first), deviation, len(speakers), len(items), frames)
+    return MelStatistics(centre + float(first), deviation, len(speakers), len(items), frames)
 
 
-def _sums(item: tuple, bands: int, centre: float) -> tuple[float, float, float]:
+def _sum_moments(item: tuple, n_mels: int, centre: float) -> tuple[float, float, float]:
     """Count, sum and sum of squares of an utterance's values minus `centre`."""
     import numpy as np
 
     from sf2f.speech import read_mel
 
     _, source = item
-    mel = read_mel(source, bands) if isinstance(source, str) else source
+    mel = read_mel(source, n_mels) if isinstance(source, str) else source
     values = np.asarray(mel, np.float64) - centre
     return float(values.size), float(values.sum()), float(np.square(values).sum())
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m sf2f.mel_statistics`."""
+    """`python -m sf2f.compute_mel_statistics`."""
     parser = argparse.ArgumentParser(
         prog="python -m sf2f.mel_statistics",
         description="Mean and deviation of log-mel values, as overrides for a configuration.",
@@ -101,11 +105,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     shown = not args.quiet
     speakers = open_speakers(
-        args.data, args.split, faces=args.faces, stored="float32", workers=args.workers, progress=shown
+        args.data, args.split, face_variant=args.faces, dtype="float32", workers=args.workers, progress=shown
     )
-    found = mel_statistics(speakers, weigh=args.weigh, most=args.most, workers=args.workers, progress=shown)
-    print(f"{found.people} people, {found.utterances} utterances, {found.frames} frames of 10 ms")
-    print(f"data.mel.mean={found.mean:.4f} data.mel.deviation={found.deviation:.4f}")
+    found = compute_mel_statistics(
+        speakers, weighting=args.weigh, max_utterances=args.most, workers=args.workers, progress=shown
+    )
+    print(
+        f"{found.num_identities} people, {found.num_utterances} utterances, {found.num_frames} frames of 10 ms"
+    )
+    print(f"data.mel.mean={found.mean:.4f} data.mel.std={found.std:.4f}")
     return 0
 
 

@@ -15,26 +15,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
-    from sf2f.recording_sources import Source
+    from sf2f.recording_sources import RecordingSource
     from sf2f.speech import SpeechConfig
 
-RECORD, FAILURES, MELS = "prepare.json", "failures.csv", "mel_spectrograms"
-Stored = Literal["float16", "float32", "float64"]
-STORED = ("float16", "float32", "float64")
+RECORD_FILE, FAILURES_FILE, MEL_FOLDER = "prepare.json", "failures.csv", "mel_spectrograms"
+StoredDtype = Literal["float16", "float32", "float64"]
+STORED_DTYPES = ("float16", "float32", "float64")
 
 
 class PrepareError(ValueError):
     """A folder that cannot take the features; the message names the way out."""
 
 
-class Job(NamedTuple):
+class ConversionJob(NamedTuple):
     """One recording to be converted."""
 
     source: str
-    out: str
+    output: str
     ids: tuple[str, str, str]
     config: "SpeechConfig"
-    stored: Stored
+    dtype: StoredDtype
 
 
 def prepare(
@@ -42,8 +42,8 @@ def prepare(
     out: str | Path,
     config: "SpeechConfig | None" = None,
     *,
-    stored: Stored = "float32",
-    faces: bool = True,
+    dtype: StoredDtype = "float32",
+    include_faces: bool = True,
     workers: int | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -54,16 +54,16 @@ def prepare(
     split come along. Files that give nothing are listed in `OUT/failures.csv` with the reason.
 
     Args:
-        source: see `sf2f.recording_sources.find_source`.
+        source: see `sf2f.recording_sources.detect_source`.
         out: data folder; may be the source itself.
         config: recordings to features; None takes the published way.
-        stored: type of the stored values.
-        faces: bring the pictures along.
+        dtype: type of the stored values.
+        include_faces: bring the pictures along.
         workers: processes; None takes every core. The result does not depend on it.
         progress: show a bar on standard error.
 
     Returns:
-        What `OUT/prepare.json` holds: settings and counts; `complete` is False after failures.
+        What `OUT/prepare.json` holds: settings and counts; `with_both_modalities` is False after failures.
 
     Raises:
         PrepareError: `out` was begun with other settings.
@@ -73,95 +73,97 @@ def prepare(
     from voiceface.runtime.config import to_dict
     from voiceface.runtime.process_pool import map_unordered
 
-    from sf2f.recording_sources import find_source
-    from sf2f.speech import DEFAULT
+    from sf2f.recording_sources import detect_source
+    from sf2f.speech import DEFAULT_CONFIG
 
-    root, config = Path(out), config or DEFAULT
-    record: dict[str, Any] = {"complete": False, "stored": stored, "speech": to_dict(config)}
-    _require_same(root / RECORD, record)
-    found = find_source(source)
-    for leftover in root.glob(f"*/{MELS}/*/.*.part*"):
+    root, config = Path(out), config or DEFAULT_CONFIG
+    record: dict[str, Any] = {"complete": False, "stored": dtype, "speech": to_dict(config)}
+    _require_same_settings(root / RECORD_FILE, record)
+    found = detect_source(source)
+    for leftover in root.glob(f"*/{MEL_FOLDER}/*/.*.part*"):
         leftover.unlink(missing_ok=True)
-    jobs, kept, failures = _jobs(found, root, config, stored)
-    write_json(root / RECORD, record)
+    jobs, kept, failures = _plan_jobs(found, root, config, dtype)
+    write_json(root / RECORD_FILE, record)
     _write_tables(found, root)
     made = 0
     try:
-        failures += _bring_pictures(found, root) if faces else []
-        for job, reason in map_unordered(_convert, jobs, workers, "features", "clip", progress=progress):
+        failures += _link_images(found, root) if include_faces else []
+        for job, reason in map_unordered(
+            _convert_recording, jobs, workers, "features", "clip", progress=progress
+        ):
             if reason:
                 failures.append((job.source, reason))
             made += not reason
         record["complete"] = not failures
     finally:
-        _write_failures(root / FAILURES, sorted(failures))
+        _write_failures(root / FAILURES_FILE, sorted(failures))
         record["counts"] = {"made": made, "kept": kept, "failed": len(failures)}
-        write_json(root / RECORD, record)
+        write_json(root / RECORD_FILE, record)
     return record
 
 
-def _convert(job: Job) -> str:
+def _convert_recording(job: ConversionJob) -> str:
     """Convert one recording; returns why it could not be done, "" when it is there."""
-    from sf2f.speech import log_mel_of_file, write_mel
+    from sf2f.speech import compute_log_mel_from_file, write_mel
 
     try:
-        mel = log_mel_of_file(job.source, job.config)
+        mel = compute_log_mel_from_file(job.source, job.config)
     except (ValueError, OSError) as error:
         return str(error).replace(f"{job.source}: ", "", 1)
-    write_mel(job.out, mel, *job.ids, job.stored)
+    write_mel(job.output, mel, *job.ids, job.dtype)
     return ""
 
 
-def _jobs(
-    found: "Source", root: Path, config: "SpeechConfig", stored: Stored
-) -> tuple[list[Job], int, list[tuple[str, str]]]:
+def _plan_jobs(
+    data_source: "RecordingSource", root: Path, config: "SpeechConfig", dtype: StoredDtype
+) -> tuple[list[ConversionJob], int, list[tuple[str, str]]]:
     """What is to be done, how much is there already, and what cannot be done."""
     from voiceface.datasets.layouts import find_files
 
     there = {
         f"{corpus}/{item.rpartition('.')[0]}"
-        for corpus in {each.corpus for each in found.recordings}
-        for item in find_files(root / corpus / MELS, "", (".npz", ".pickle")) or ()
+        for corpus in {each.corpus for each in data_source.recordings}
+        for item in find_files(root / corpus / MEL_FOLDER, "", (".npz", ".pickle")) or ()
     }
-    jobs: list[Job] = []
-    failures = [(str(path), reason) for path, reason in found.nameless]
+    jobs: list[ConversionJob] = []
+    failures = [(str(path), reason) for path, reason in data_source.unidentified]
     taken: dict[str, Path] = {}
     kept = 0
-    for each in found.recordings:
-        place = f"{each.corpus}/{each.stem}"
+    for each in data_source.recordings:
+        place = f"{each.corpus}/{each.relative_stem}"
         if (other := taken.setdefault(place, each.path)) != each.path:
             failures.append((str(each.path), f"its features would have the name of those of {other}"))
         elif place in there:
             kept += 1
         else:
-            target = root / each.corpus / MELS / f"{each.stem}.npz"
+            target = root / each.corpus / MEL_FOLDER / f"{each.relative_stem}.npz"
             ids = each.spkid, each.clipid, each.wavid
-            jobs.append(Job(str(each.path), str(target), ids, config, stored))
+            jobs.append(ConversionJob(str(each.path), str(target), ids, config, dtype))
     return jobs, kept, failures
 
 
-def _write_tables(found: "Source", root: Path) -> None:
+def _write_tables(data_source: "RecordingSource", root: Path) -> None:
     """Metadata tables, the split and the truth, as far as they are not there."""
     from voiceface.io.atomic import write_text
 
     from sf2f.split import SPLIT_FILE, write_split
 
-    for place, text in found.tables.items():
+    for place, text in data_source.metadata_tables.items():
         if not (root / place).exists():
             write_text(root / place, text)
-    if found.split and not (root / SPLIT_FILE).exists():
-        write_split(root / SPLIT_FILE, found.split)
-    if found.truth and not (root / "truth").exists():
+    if data_source.split and not (root / SPLIT_FILE).exists():
+        write_split(root / SPLIT_FILE, data_source.split)
+    if data_source.ground_truth_folder and not (root / "truth").exists():
         for name in ("identities.csv", "population.json"):
-            write_text(root / "truth" / name, (found.truth / name).read_text("utf-8"))
+            write_text(root / "truth" / name, (data_source.ground_truth_folder / name).read_text("utf-8"))
 
 
-def _bring_pictures(found: "Source", root: Path) -> list[tuple[str, str]]:
+def _link_images(data_source: "RecordingSource", root: Path) -> list[tuple[str, str]]:
     """Link pictures, or copy them where links cannot be made; those that are not there, with the reason."""
     from voiceface.io.atomic import atomic_path
 
     absent = []
-    for path, place in found.pictures.items():
+    for path, place in data_source.images.items():
         target = root / place
         if target.exists():
             continue
@@ -177,7 +179,7 @@ def _bring_pictures(found: "Source", root: Path) -> list[tuple[str, str]]:
     return absent
 
 
-def _require_same(path: Path, record: dict[str, Any]) -> None:
+def _require_same_settings(path: Path, record: dict[str, Any]) -> None:
     """Features of two kinds in one folder would be a trap."""
     if not path.is_file():
         return
@@ -221,7 +223,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     add("--out", type=Path, required=True, help="data folder; may be SOURCE")
     add("--workers", type=int, help="processes (default: every core)")
-    add("--stored", choices=STORED, default="float32", help="type of stored values (default: %(default)s)")
+    add(
+        "--stored",
+        choices=STORED_DTYPES,
+        default="float32",
+        help="type of stored values (default: %(default)s)",
+    )
     add("--no-faces", action="store_true", help="leave pictures where they are")
     add("--quiet", action="store_true", help="no progress bar")
     add(
@@ -237,23 +244,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     record = prepare(
         args.source,
         args.out,
-        _speech_config(args.override),
-        stored=args.stored,
-        faces=not args.no_faces,
+        _parse_speech_config(args.override),
+        dtype=args.stored,
+        include_faces=not args.no_faces,
         workers=args.workers,
         progress=not args.quiet,
     )
     counts = record["counts"]
     print(f"{args.out}: {counts['made']} made, {counts['kept']} kept, {counts['failed']} failed")
     if counts["failed"]:
-        print(f"what could not be used, with reasons: {args.out / FAILURES}", file=sys.stderr)
+        print(f"what could not be used, with reasons: {args.out / FAILURES_FILE}", file=sys.stderr)
     return 0 if record["complete"] else 1
 
 
-def _speech_config(overrides: Sequence[str]) -> "SpeechConfig":
+def _parse_speech_config(overrides: Sequence[str]) -> "SpeechConfig":
     """The published way with changes."""
     import yaml
-    from voiceface.runtime.config import ConfigError, check
+    from voiceface.runtime.config import ConfigError, validate_config
 
     from sf2f.speech import SpeechConfig
 
@@ -263,7 +270,7 @@ def _speech_config(overrides: Sequence[str]) -> "SpeechConfig":
         if not equals or not key:
             raise ConfigError(f"override {override!r}: expected key=value, such as remove_silence=false")
         values[key] = yaml.safe_load(text)
-    return check(values, SpeechConfig, "speech")
+    return validate_config(values, SpeechConfig, "speech")
 
 
 if __name__ == "__main__":

@@ -11,28 +11,33 @@ from pathlib import Path
 from typing import Any
 
 from torch import Tensor, nn
-from voiceface.checkpoints.native import Report, load_into
-from voiceface.checkpoints.published import CheckpointError, apply_key_table, read_published, state_dict_of
+from voiceface.checkpoints.native import LoadReport, load_into
+from voiceface.checkpoints.published import (
+    CheckpointError,
+    apply_key_table,
+    extract_state_dict,
+    read_published,
+)
 
-from sf2f.discriminator_layers import Trunk, build
-from sf2f.discriminators import LARGE, SMALL, Discriminators, DiscriminatorsConfig
+from sf2f.discriminator_layers import BackboneConfig, build_backbone
+from sf2f.discriminators import LARGE_ARCH, SMALL_ARCH, Discriminators, DiscriminatorsConfig
 from sf2f.fusers import FuserConfig
 from sf2f.generator import EncoderDecoder, GeneratorConfig
-from sf2f.published_options import discriminators_of_options, generator_of_options
-from sf2f.published_shapes import State, config_of_shapes
+from sf2f.published_options import discriminators_config_from_options, generator_config_from_options
+from sf2f.published_shapes import State, generator_config_from_shapes
 
 FUSER_KEYS = "encoder.attn_fuser.*"
-KEYS = [(r"((?:mid|high)_ef_block)\.(?!projection\.)\w+(?:\.0)?\.(\w+)$", r"\1.norm.0.\2")]
+KEY_TABLE = [(r"((?:mid|high)_ef_block)\.(?!projection\.)\w+(?:\.0)?\.(\w+)$", r"\1.norm.0.\2")]
 """Our names in place of published ones, where they differ."""
-V2F_TRUNK = Trunk(
+V2F_BACKBONE = BackboneConfig(
     arch="C1-32-1-0,C4-64-2-1,C4-128-2-1,C4-256-2-1,C4-512-1-0",
     normalisation="none",
     activation="leakyrelu-0.2",
     padding="stated",
 )
-TRUNKS = (Trunk(arch=SMALL), Trunk(arch=LARGE), V2F_TRUNK)
+RELEASED_BACKBONES = (BackboneConfig(arch=SMALL_ARCH), BackboneConfig(arch=LARGE_ARCH), V2F_BACKBONE)
 """Of the released option files."""
-LISTS = {"image": "d_img_state", "identity": "d_ac_state", "condition": "cond_d_state"}
+DISCRIMINATOR_STATE_KEYS = {"image": "d_img_state", "identity": "d_ac_state", "condition": "cond_d_state"}
 
 
 @dataclass(frozen=True)
@@ -60,16 +65,16 @@ def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
         FileNotFoundError: no such file.
     """
     content, source = read_published(path), str(path)
-    state = apply_key_table(state_dict_of(content, "model_state", source=source), KEYS)
+    state = apply_key_table(extract_state_dict(content, "model_state", source=source), KEY_TABLE)
     if not any(key.startswith("encoder.model.") for key in state):
         first = ", ".join(list(state)[:3])
         raise CheckpointError(
             f"{source} is no checkpoint of sf2f: expected keys encoder.model..., found {first}"
         )
     lists = {}
-    for kind, word in LISTS.items():
+    for kind, word in DISCRIMINATOR_STATE_KEYS.items():
         numbers = sorted(int(m[1]) for key in content if (m := re.fullmatch(rf"{word}_(\d+)", str(key))))
-        lists[kind] = [state_dict_of(content, f"{word}_{number}", source=source) for number in numbers]
+        lists[kind] = [extract_state_dict(content, f"{word}_{number}", source=source) for number in numbers]
     options = content.get("options")
     return PublishedCheckpoint(state, lists, dict(options) if isinstance(options, Mapping) else {}, source)
 
@@ -87,7 +92,7 @@ def load_generator(path: str | Path, fuser: FuserConfig | None = None) -> Encode
         FileNotFoundError: no such file.
     """
     found = read_checkpoint(path)
-    config = config_of(found)
+    config = infer_generator_config(found)
     if fuser is not None and config.fuser is None:
         config = config.model_copy(update={"fuser": fuser})
     generator = EncoderDecoder(config)
@@ -107,12 +112,12 @@ def load_discriminators(path: str | Path, config: DiscriminatorsConfig | None = 
         ConfigError: the options of the file cannot be translated.
         FileNotFoundError: no such file.
     """
-    return discriminators_of(read_checkpoint(path), config)
+    return build_discriminators(read_checkpoint(path), config)
 
 
 def load_pretrained(
     path: str | Path, generator: EncoderDecoder, discriminators: Discriminators | None = None
-) -> Report:
+) -> LoadReport:
     """Copy a stage-1 checkpoint into networks that exist, to begin stage 2.
 
     Args:
@@ -133,7 +138,7 @@ def load_pretrained(
     return report
 
 
-def config_of(found: PublishedCheckpoint) -> GeneratorConfig:
+def infer_generator_config(checkpoint: PublishedCheckpoint) -> GeneratorConfig:
     """The generator's configuration, by the options where the file has them, else by its shapes.
 
     By shapes alone embeddings have length one, are without noise, and a fuser has no tanh, as in the released
@@ -143,65 +148,72 @@ def config_of(found: PublishedCheckpoint) -> GeneratorConfig:
         CheckpointError: no generator of this package.
         ConfigError: the options cannot be translated.
     """
-    if "generator" in found.options:
-        return generator_of_options(found.options, f"{found.source}: options")
+    if "generator" in checkpoint.options:
+        return generator_config_from_options(checkpoint.options, f"{checkpoint.source}: options")
     try:
-        return config_of_shapes(found.generator)
+        return generator_config_from_shapes(checkpoint.generator)
     except (LookupError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{found.source}: its shapes make no generator of sf2f ({reason})") from None
+        raise CheckpointError(
+            f"{checkpoint.source}: its shapes make no generator of sf2f ({reason})"
+        ) from None
 
 
-def discriminators_of(
-    found: PublishedCheckpoint, config: DiscriminatorsConfig | None = None
+def build_discriminators(
+    checkpoint: PublishedCheckpoint, config: DiscriminatorsConfig | None = None
 ) -> Discriminators:
     """As `load_discriminators`, of a checkpoint that has been read."""
-    if config is None and "discriminator" in found.options:
-        config = discriminators_of_options(found.options, f"{found.source}: options")
+    if config is None and "discriminator" in checkpoint.options:
+        config = discriminators_config_from_options(checkpoint.options, f"{checkpoint.source}: options")
     if config is None:
         trunks = {
-            kind: [_trunk_of(state, f"{found.source}: {LISTS[kind]}_{at}") for at, state in enumerate(states)]
-            for kind, states in found.discriminators.items()
+            kind: [
+                _match_backbone(state, f"{checkpoint.source}: {DISCRIMINATOR_STATE_KEYS[kind]}_{at}")
+                for at, state in enumerate(states)
+            ]
+            for kind, states in checkpoint.discriminators.items()
         }
         config = DiscriminatorsConfig.model_validate(trunks)
-    identity, condition = (found.discriminators[kind] for kind in ("identity", "condition"))
+    identity, condition = (checkpoint.discriminators[kind] for kind in ("identity", "condition"))
     if identity and "cnn.2.weight" in identity[0]:
         config = config.model_copy(update={"hidden": len(identity[0]["cnn.2.weight"])})
     classes = len(identity[0].get("id_classifier.bias", ())) if identity else 0
     if config.identity and not classes:
-        raise CheckpointError(f"{found.source} has no identity discriminator with a key id_classifier.bias")
+        raise CheckpointError(
+            f"{checkpoint.source} has no identity discriminator with a key id_classifier.bias"
+        )
     width = 512
     if condition and "joint_conv.0.weight" in condition[0]:
         joint = condition[0]["joint_conv.0.weight"]
         width = joint.shape[1] - joint.shape[0]
     discriminators = Discriminators(config, classes, width)
-    _fill_discriminators(discriminators, found)
+    _fill_discriminators(discriminators, checkpoint)
     return discriminators
 
 
-def _fill_generator(generator: EncoderDecoder, found: PublishedCheckpoint) -> Report:
-    fuser = any(key.startswith("encoder.attn_fuser.") for key in found.generator)
+def _fill_generator(generator: EncoderDecoder, checkpoint: PublishedCheckpoint) -> LoadReport:
+    fuser = any(key.startswith("encoder.attn_fuser.") for key in checkpoint.generator)
     ignored = () if fuser else (FUSER_KEYS,)
-    return load_into(generator, found.generator, ignore=ignored, source=found.source)
+    return load_into(generator, checkpoint.generator, ignore=ignored, source=checkpoint.source)
 
 
-def _fill_discriminators(discriminators: Discriminators, found: PublishedCheckpoint) -> None:
-    for kind, states in found.discriminators.items():
+def _fill_discriminators(discriminators: Discriminators, checkpoint: PublishedCheckpoint) -> None:
+    for kind, states in checkpoint.discriminators.items():
         networks = getattr(discriminators, kind)
         if len(networks) != len(states):
             raise CheckpointError(
-                f"{found.source} has {len(states)} {kind} discriminators, expected {len(networks)}"
+                f"{checkpoint.source} has {len(states)} {kind} discriminators, expected {len(networks)}"
             )
         for at, (network, state) in enumerate(zip(networks, states)):
-            load_into(network, state, source=f"{found.source}: {LISTS[kind]}_{at}")
+            load_into(network, state, source=f"{checkpoint.source}: {DISCRIMINATOR_STATE_KEYS[kind]}_{at}")
 
 
-def _trunk_of(state: State, source: str) -> Trunk:
+def _match_backbone(state: State, source: str) -> BackboneConfig:
     """The released trunk whose layers have these shapes."""
     prefix = "cnn.0." if "cnn.2.weight" in state and "real_classifier.weight" in state else "cnn."
     shapes = {key.removeprefix(prefix): v.shape for key, v in state.items() if key.startswith(prefix)}
-    for trunk in TRUNKS:
-        layers: nn.Sequential = build(trunk)[0]
+    for trunk in RELEASED_BACKBONES:
+        layers: nn.Sequential = build_backbone(trunk)[0]
         if {key: value.shape for key, value in layers.state_dict().items()} == shapes:
             return trunk
     raise CheckpointError(

@@ -7,17 +7,17 @@ them, as long as they are words that the code knows, and sizes are those that th
 from collections.abc import Mapping
 from typing import Any
 
-from voiceface.runtime.config import ConfigError, check
+from voiceface.runtime.config import ConfigError, validate_config
 
-from sf2f.discriminator_layers import ACTIVATION
+from sf2f.discriminator_layers import ACTIVATION_PATTERN
 from sf2f.discriminators import DiscriminatorsConfig
 from sf2f.generator import GeneratorConfig
 from sf2f.losses import LossConfig
 
-Tree = Mapping[str, Any]
-SIZES = ("", "_low", "_mid", "_high")
+OptionTree = Mapping[str, Any]
+SIZE_SUFFIXES = ("", "_low", "_mid", "_high")
 NORMS = ("none", "batch", "instance")
-ENCODER = {
+ENCODER_DEFAULTS = {
     "input_channel": 40,
     "channels": [256, 384, 576, 864],
     "output_channel": 512,
@@ -30,28 +30,28 @@ ENCODER = {
     "fuser_arch": "AttentionFuserV1",
     "fuser_kwargs": {},
 }
-FUSER = {
+FUSER_DEFAULTS = {
     "dimensions": 512,
     "dim_out": None,
     "attention_type": "general",
     "ignore_tanh": False,
     "linear_out_layer": True,
 }
-FUSERS = {"AttentionFuserV1": "v1", "AttentionFuserV2": "v2", "AttentionFuserV3": "v3"}
-V2F = {
+FUSER_KINDS = {"AttentionFuserV1": "v1", "AttentionFuserV2": "v2", "AttentionFuserV3": "v3"}
+V2F_DEFAULTS = {
     "input_channel": 512,
     "channels": [1024, 512, 256, 128, 64],
     "output_channel": 3,
     "normalization": "none",
 }
-FACEGAN = {
+FACEGAN_DEFAULTS = {
     "noise_dim": 512,
     "mlp_normalization": "none",
     "normalization": "batch",
     "activation": "leakyrelu-0.1",
     "image_size": None,
 }
-MR = {
+MR_DEFAULTS = {
     "input_channel": 512,
     "base_block_channels": [1024, 512, 256, 128, 64],
     "mid_block_channel": 32,
@@ -61,7 +61,7 @@ MR = {
     "use_up_block": False,
     "extra_feature_map": False,
 }
-ATTN = {
+ATTN_DEFAULTS = {
     "input_channel": 512,
     "cnn_channels": [1024, 512, 256, 128, 64],
     "attn_channels": [0, 0, 64, 0, 0],
@@ -69,14 +69,14 @@ ATTN = {
     "seq_in_dim": 512,
     "normalization": "none",
 }
-DECODERS = {
-    "V2FDecoder": V2F,
-    "FaceGanDecoder": FACEGAN,
-    "FaceGanDecoder_v2": FACEGAN,
-    "MRDecoder": MR,
-    "AttnV2FDecoder": ATTN,
+DECODER_DEFAULTS = {
+    "V2FDecoder": V2F_DEFAULTS,
+    "FaceGanDecoder": FACEGAN_DEFAULTS,
+    "FaceGanDecoder_v2": FACEGAN_DEFAULTS,
+    "MRDecoder": MR_DEFAULTS,
+    "AttnV2FDecoder": ATTN_DEFAULTS,
 }
-OPTIM = {
+OPTIM_DEFAULTS = {
     "d_loss_weight": 1.0,
     "d_img_weight": 1.0,
     "ac_loss_weight": 1.0,
@@ -88,7 +88,7 @@ OPTIM = {
 }
 
 
-def generator_of_options(tree: Tree, name: str = "the option file") -> GeneratorConfig:
+def generator_config_from_options(tree: OptionTree, name: str = "the option file") -> GeneratorConfig:
     """The section `generator`, held against `data.image_size` where the tree has it.
 
     Args:
@@ -98,20 +98,24 @@ def generator_of_options(tree: Tree, name: str = "the option file") -> Generator
     Raises:
         ConfigError: an unknown key or word, or sizes that do not fit together.
     """
-    section = _section(tree, "generator", name)
+    section = _require_section(tree, "generator", name)
     where = f"{name}: generator"
-    _one_of(section.get("arch", "EncoderDecoder"), ("EncoderDecoder",), f"{where}.arch")
-    options = _section(section, "options", where)
+    _require_one_of(section.get("arch", "EncoderDecoder"), ("EncoderDecoder",), f"{where}.arch")
+    options = _require_section(section, "options", where)
     where += ".options"
-    _known(options, ("encoder_arch", "encoder_kwargs", "decoder_arch", "decoder_kwargs"), where)
-    _one_of(options.get("encoder_arch", "V2F1DCNN"), ("V2F1DCNN",), f"{where}.encoder_arch")
-    encoder = _defaults(options.get("encoder_kwargs", {}), ENCODER, f"{where}.encoder_kwargs")
-    kind = _one_of(options.get("decoder_arch", "V2FDecoder"), tuple(DECODERS), f"{where}.decoder_arch")
+    _require_known_keys(options, ("encoder_arch", "encoder_kwargs", "decoder_arch", "decoder_kwargs"), where)
+    _require_one_of(options.get("encoder_arch", "V2F1DCNN"), ("V2F1DCNN",), f"{where}.encoder_arch")
+    encoder = _with_defaults(options.get("encoder_kwargs", {}), ENCODER_DEFAULTS, f"{where}.encoder_kwargs")
+    kind = _require_one_of(
+        options.get("decoder_arch", "V2FDecoder"), tuple(DECODER_DEFAULTS), f"{where}.decoder_arch"
+    )
     given = options.get("decoder_kwargs", {})
-    decoder = _defaults(given, DECODERS[kind], f"{where}.decoder_kwargs")
+    decoder = _with_defaults(given, DECODER_DEFAULTS[kind], f"{where}.decoder_kwargs")
     for key in ("input_channel", "noise_dim", "seq_in_dim"):
-        _same(decoder.get(key), encoder["output_channel"], f"{where}.decoder_kwargs.{key}", "output_channel")
-    config = check(
+        _require_equal(
+            decoder.get(key), encoder["output_channel"], f"{where}.decoder_kwargs.{key}", "output_channel"
+        )
+    config = validate_config(
         {
             "encoder": {
                 "bands": encoder["input_channel"],
@@ -121,25 +125,29 @@ def generator_of_options(tree: Tree, name: str = "the option file") -> Generator
                 "normalise": encoder["normalize_embedding"],
                 "noise": 0.05 if encoder["add_noise"] else 0.0,
             },
-            "fuser": _fuser(encoder, f"{where}.encoder_kwargs") if encoder["segments_fusion"] else None,
-            "decoder": _decoder(kind, decoder, f"{where}.decoder_kwargs"),
+            "fuser": _fuser_values(encoder, f"{where}.encoder_kwargs")
+            if encoder["segments_fusion"]
+            else None,
+            "decoder": _decoder_values(kind, decoder, f"{where}.decoder_kwargs"),
         },
         GeneratorConfig,
         where,
     )
     for place, size in (
-        (f"{name}: data.image_size", _inner(tree, "data").get("image_size")),
+        (f"{name}: data.image_size", _optional_section(tree, "data").get("image_size")),
         (f"{where}.decoder_kwargs.image_size", decoder.get("image_size")),
     ):
-        if size is not None and list(size) != [config.sides[-1]] * 2:
+        if size is not None and list(size) != [config.image_sizes[-1]] * 2:
             raise ConfigError(
-                f"{place} is {list(size)}, but {kind} makes pictures of {config.sides[-1]} pixels "
+                f"{place} is {list(size)}, but {kind} makes pictures of {config.image_sizes[-1]} pixels "
                 "whatever it says; give that size, or write an experiment file of ours with other widths"
             )
     return config
 
 
-def discriminators_of_options(tree: Tree, name: str = "the option file") -> DiscriminatorsConfig:
+def discriminators_config_from_options(
+    tree: OptionTree, name: str = "the option file"
+) -> DiscriminatorsConfig:
     """The section `discriminator`, without those that a negative weight in `optim` removes.
 
     Args:
@@ -149,26 +157,31 @@ def discriminators_of_options(tree: Tree, name: str = "the option file") -> Disc
     Raises:
         ConfigError: an unknown key, or a trunk that cannot be read.
     """
-    section = _section(tree, "discriminator", name)
-    optim = _defaults(_inner(tree, "optim"), OPTIM, f"{name}: optim")
+    section = _require_section(tree, "discriminator", name)
+    optim = _with_defaults(_optional_section(tree, "optim"), OPTIM_DEFAULTS, f"{name}: optim")
     kinds = {"image": "image", "identity": "identity", "condition": "cond"}
-    places = {"generic", "pgan_dis", "condition", *(k + size for k in kinds.values() for size in SIZES)}
-    _known(section, tuple(places), f"{name}: discriminator")
+    places = {
+        "generic",
+        "pgan_dis",
+        "condition",
+        *(k + size for k in kinds.values() for size in SIZE_SUFFIXES),
+    }
+    _require_known_keys(section, tuple(places), f"{name}: discriminator")
     if section.get("pgan_dis"):
         raise ConfigError(f"{name}: discriminator.pgan_dis: the published code cannot run it; leave it out")
     weights = {"image": "d_img_weight", "identity": "ac_loss_weight", "condition": "cond_loss_weight"}
     found: dict[str, list[Any]] = {}
     for kind, word in kinds.items():
         removed = optim["d_loss_weight"] < 0 or optim[weights[kind]] < 0
-        present = [word + size for size in SIZES if word + size in section]
+        present = [word + size for size in SIZE_SUFFIXES if word + size in section]
         if kind == "condition":
             present += ["condition"] * ("condition" in section)
-        trunks = [_trunk(section, place, f"{name}: discriminator") for place in present]
+        trunks = [_backbone_values(section, place, f"{name}: discriminator") for place in present]
         found[kind] = [] if removed else trunks
-    return check(found, DiscriminatorsConfig, f"{name}: discriminator")
+    return validate_config(found, DiscriminatorsConfig, f"{name}: discriminator")
 
 
-def losses_of_options(tree: Tree, name: str = "the option file") -> LossConfig:
+def loss_config_from_options(tree: OptionTree, name: str = "the option file") -> LossConfig:
     """The section `optim`; negative weights are 0.
 
     Args:
@@ -178,9 +191,11 @@ def losses_of_options(tree: Tree, name: str = "the option file") -> LossConfig:
     Raises:
         ConfigError: an unknown key, a wrong type, or another perceptual network than FaceNet.
     """
-    optim = _defaults(_section(tree, "optim", name), OPTIM, f"{name}: optim")
-    _one_of(
-        _inner(tree, "perceptual").get("arch", "FaceNetLoss"), ("FaceNetLoss",), f"{name}: perceptual.arch"
+    optim = _with_defaults(_require_section(tree, "optim", name), OPTIM_DEFAULTS, f"{name}: optim")
+    _require_one_of(
+        _optional_section(tree, "perceptual").get("arch", "FaceNetLoss"),
+        ("FaceNetLoss",),
+        f"{name}: perceptual.arch",
     )
     places = {
         "pixel": "l1_pixel_loss_weight",
@@ -191,16 +206,20 @@ def losses_of_options(tree: Tree, name: str = "the option file") -> LossConfig:
         "perceptual": "perceptual_loss_weight",
         "cosine": "cos_percept_loss_weight",
     }
-    weights = {ours: _weight(optim[theirs], f"{name}: optim.{theirs}") for ours, theirs in places.items()}
-    return check({"gan": optim["gan_loss_type"], **weights}, LossConfig, f"{name}: optim")
+    weights = {
+        ours: _loss_weight(optim[theirs], f"{name}: optim.{theirs}") for ours, theirs in places.items()
+    }
+    return validate_config({"gan": optim["gan_loss_type"], **weights}, LossConfig, f"{name}: optim")
 
 
-def _fuser(encoder: Tree, where: str) -> dict[str, Any]:
+def _fuser_values(encoder: OptionTree, where: str) -> dict[str, Any]:
     """Values of `FuserConfig`."""
-    kind = FUSERS[_one_of(encoder["fuser_arch"], tuple(FUSERS), f"{where}.fuser_arch")]
-    values = _defaults(encoder["fuser_kwargs"], FUSER, f"{where}.fuser_kwargs")
+    kind = FUSER_KINDS[_require_one_of(encoder["fuser_arch"], tuple(FUSER_KINDS), f"{where}.fuser_arch")]
+    values = _with_defaults(encoder["fuser_kwargs"], FUSER_DEFAULTS, f"{where}.fuser_kwargs")
     for key in ("dimensions", "dim_out"):
-        _same(values[key], encoder["output_channel"], f"{where}.fuser_kwargs.{key}", "output_channel")
+        _require_equal(
+            values[key], encoder["output_channel"], f"{where}.fuser_kwargs.{key}", "output_channel"
+        )
     return {
         "kind": kind,
         "attention": values["attention_type"],
@@ -210,12 +229,12 @@ def _fuser(encoder: Tree, where: str) -> dict[str, Any]:
     }
 
 
-def _decoder(kind: str, values: Tree, where: str) -> dict[str, Any]:
+def _decoder_values(kind: str, values: OptionTree, where: str) -> dict[str, Any]:
     """Values of the decoder's configuration."""
     if kind in ("FaceGanDecoder", "FaceGanDecoder_v2"):
         for key in ("normalization", "mlp_normalization"):
-            _one_of(values[key], NORMS, f"{where}.{key}")
-        if not ACTIVATION.fullmatch(str(values["activation"])):
+            _require_one_of(values[key], NORMS, f"{where}.{key}")
+        if not ACTIVATION_PATTERN.fullmatch(str(values["activation"])):
             raise ConfigError(
                 f"{where}.activation: expected relu, leakyrelu-SLOPE or none, found {values['activation']!r}"
             )
@@ -241,11 +260,13 @@ def _decoder(kind: str, values: Tree, where: str) -> dict[str, Any]:
     return own | plain
 
 
-def _trunk(section: Tree, place: str, where: str) -> dict[str, Any]:
-    """Values of `Trunk`: those of `generic`, and over them the discriminator's own."""
-    own, generic = (_section(section, each, where) for each in (place, "generic"))
-    _known(generic, ("normalization", "padding", "activation"), f"{where}.generic")
-    _known(own, ("arch", "num_id", "cond_dim", "normalization", "padding", "activation"), f"{where}.{place}")
+def _backbone_values(section: OptionTree, place: str, where: str) -> dict[str, Any]:
+    """Values of `BackboneConfig`: those of `generic`, and over them the discriminator's own."""
+    own, generic = (_require_section(section, each, where) for each in (place, "generic"))
+    _require_known_keys(generic, ("normalization", "padding", "activation"), f"{where}.generic")
+    _require_known_keys(
+        own, ("arch", "num_id", "cond_dim", "normalization", "padding", "activation"), f"{where}.{place}"
+    )
     values = {**generic, **own}
     if "arch" not in values:
         raise ConfigError(f"{where}.{place}.arch: missing, and it has no default")
@@ -258,32 +279,32 @@ def _trunk(section: Tree, place: str, where: str) -> dict[str, Any]:
     }
 
 
-def _weight(value: Any, where: str) -> float:
+def _loss_weight(value: Any, where: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ConfigError(f"{where}: expected a number, found {value!r}")
     return max(float(value), 0.0)
 
 
-def _section(tree: Tree, key: str, where: str) -> Tree:
+def _require_section(tree: OptionTree, key: str, where: str) -> OptionTree:
     if not isinstance(tree.get(key), Mapping):
         raise ConfigError(f"{where}: expected a section {key}, found {tree.get(key)!r}")
     return tree[key]
 
 
-def _inner(tree: Tree, key: str) -> Tree:
+def _optional_section(tree: OptionTree, key: str) -> OptionTree:
     found = tree.get(key)
     return found if isinstance(found, Mapping) else {}
 
 
-def _defaults(given: Any, defaults: Tree, where: str) -> dict[str, Any]:
+def _with_defaults(given: Any, defaults: OptionTree, where: str) -> dict[str, Any]:
     """Options over the defaults of the published constructor."""
     if not isinstance(given, Mapping):
         raise ConfigError(f"{where}: expected a section, found {given!r}")
-    _known(given, tuple(defaults), where)
+    _require_known_keys(given, tuple(defaults), where)
     return {**defaults, **given}
 
 
-def _known(section: Tree, keys: tuple[str, ...], where: str) -> None:
+def _require_known_keys(section: OptionTree, keys: tuple[str, ...], where: str) -> None:
     import difflib
 
     for key in section:
@@ -293,12 +314,12 @@ def _known(section: Tree, keys: tuple[str, ...], where: str) -> None:
             raise ConfigError(f"{where}: the published code has no key {key}{hint}")
 
 
-def _one_of(value: Any, words: tuple[str, ...], where: str) -> str:
+def _require_one_of(value: Any, words: tuple[str, ...], where: str) -> str:
     if value not in words:
         raise ConfigError(f"{where}: expected {' or '.join(words)}, found {value!r}")
     return value
 
 
-def _same(value: Any, wanted: Any, where: str, other: str) -> None:
+def _require_equal(value: Any, wanted: Any, where: str, other: str) -> None:
     if value is not None and value != wanted:
         raise ConfigError(f"{where} is {value!r}, but the encoder's {other} is {wanted!r}; they must agree")

@@ -15,7 +15,7 @@ from sf2f.optional_decoders import AttnV2FDecoderConfig, MRDecoderConfig
 State = Mapping[str, Tensor]
 
 
-def config_of_shapes(state: State) -> GeneratorConfig:
+def generator_config_from_shapes(state: State) -> GeneratorConfig:
     """The configuration of a generator whose state dict has the published keys.
 
     What leaves no trace is as in the released option files of SF2F: unit embeddings, no noise, no tanh.
@@ -23,13 +23,13 @@ def config_of_shapes(state: State) -> GeneratorConfig:
     Raises:
         LookupError, ValueError: keys are missing, or the shapes make no network.
     """
-    encoder = _encoder_of(state)
+    encoder = _encoder_config(state)
     return GeneratorConfig(
-        encoder=encoder, fuser=_fuser_of(state, encoder.embedding), decoder=_decoder_of(state)
+        encoder=encoder, fuser=_fuser_config(state, encoder.embedding_dim), decoder=_decoder_config(state)
     )
 
 
-def _encoder_of(state: State) -> EncoderConfig:
+def _encoder_config(state: State) -> EncoderConfig:
     inception = "encoder.model.0.conv_k3.model.0.weight" in state
     kernel = "conv_k3.model.0.weight" if inception else "weight"
     convolutions = {
@@ -39,20 +39,20 @@ def _encoder_of(state: State) -> EncoderConfig:
     }
     *inner, last = (convolutions[number] for number in sorted(convolutions))
     return EncoderConfig(
-        bands=inner[0].shape[1],
+        n_mels=inner[0].shape[1],
         channels=tuple(len(weight) * (4 if inception else 1) for weight in inner),
-        embedding=len(last),
+        embedding_dim=len(last),
         inception=inception,
     )
 
 
-def _fuser_of(state: State, embedding: int) -> FuserConfig | None:
+def _fuser_config(state: State, embedding_dim: int) -> FuserConfig | None:
     keys = [key for key in state if key.startswith("encoder.attn_fuser.")]
     if not keys:
         return None
     two = any(".attention_2." in key for key in keys)
     second = state.get("encoder.attn_fuser.attention_2.linear_out.weight")
-    wide = second is not None and second.shape[1] == 4 * embedding
+    wide = second is not None and second.shape[1] == 4 * embedding_dim
     return FuserConfig(
         kind="v3" if wide else "v2" if two else "v1",
         attention="general" if any("linear_in" in key for key in keys) else "dot",
@@ -60,7 +60,7 @@ def _fuser_of(state: State, embedding: int) -> FuserConfig | None:
     )
 
 
-def _decoder_of(state: State) -> AnyDecoderConfig:
+def _decoder_config(state: State) -> AnyDecoderConfig:
     def widths(pattern: str, axis: int, share: int = 1) -> tuple[int, ...]:
         found = {
             int(m[1]): value.shape[axis] // share
@@ -79,11 +79,11 @@ def _decoder_of(state: State) -> AnyDecoderConfig:
             return FaceGanV2DecoderConfig(
                 channels=(first, *widths(r"up_low_layers\.(\d+)\.1\.weight", 0, 2)),
                 mid_channels=len(state["decoder.up_mid_layer.1.weight"]) // 2,
-                colours=len(state["decoder.gnet_low.2.weight"]),
+                image_channels=len(state["decoder.gnet_low.2.weight"]),
             )
         return FaceGanDecoderConfig(
             channels=(first, *widths(r"up_layers\.(\d+)\.1\.weight", 0, 2)),
-            colours=len(state["decoder.gnet.2.weight"]),
+            image_channels=len(state["decoder.gnet.2.weight"]),
         )
     if "decoder.low_output_layer.model.0.weight" in state:
         outputs = {
@@ -97,9 +97,9 @@ def _decoder_of(state: State) -> AnyDecoderConfig:
             mid_channels=(mid or low)[0],
             high_channels=high[0] if high else None,
             normalisation=normalisation,
-            up_blocks="decoder.mid_hidden_layer.1.weight" in state,
-            extra_map="decoder.mid_ef_block.projection.weight" in state,
-            colours=low[1],
+            use_up_blocks="decoder.mid_hidden_layer.1.weight" in state,
+            extra_feature_map="decoder.mid_ef_block.projection.weight" in state,
+            image_channels=low[1],
         )
     if "decoder.DeConv2DBLK0.model.0.weight" in state:
         *channels, colours = widths(r"DeConv2DBLK(\d+)\.model\.0\.weight", 1)
@@ -109,7 +109,7 @@ def _decoder_of(state: State) -> AnyDecoderConfig:
             channels=tuple(channels),
             attention_channels=attention,
             normalisation=normalisation,
-            colours=colours,
+            image_channels=colours,
         )
     *channels, colours = widths(r"model\.(\d+)\.model\.0\.weight", 1)
-    return V2FDecoderConfig(channels=tuple(channels), normalisation=normalisation, colours=colours)
+    return V2FDecoderConfig(channels=tuple(channels), normalisation=normalisation, image_channels=colours)

@@ -11,50 +11,54 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from sf2f.image_transforms import mirror_average, resized
+from sf2f.image_transforms import average_with_mirror, resize_image
 from sf2f.speakers import Speakers
-from sf2f.speech import Mel, MelNormalisation, normalised
-from sf2f.windows import WindowsConfig, filled_up, padded_windows, windows_of_person
+from sf2f.speech import Mel, MelNormalisation, normalise_mel
+from sf2f.windows import WindowsConfig, collect_identity_windows, pad_to_width, pad_windows
 
-Picture = NDArray[np.uint8]
-Planes = NDArray[np.float32]
-LENGTH_STREAM = 11
-USUAL = MelNormalisation()
+ImageArray = NDArray[np.uint8]
+ChannelsFirst = NDArray[np.float32]
+LENGTH_RNG_STREAM = 11
+DEFAULT_NORMALISATION = MelNormalisation()
 
 
-def face_planes(
-    picture: Picture, size: tuple[int, int], *, mirrored: bool = False, averaged: bool = False
-) -> Planes:
+def image_to_chw(
+    image: ImageArray, size: tuple[int, int], *, mirrored: bool = False, mirror_averaged: bool = False
+) -> ChannelsFirst:
     """A picture (h, w, 3) uint8 R G B to (3, H, C), 0...1, before `sf2f.image_transforms.normalise`.
 
     Args:
-        picture: any size; resized in 8 bits with antialias, the aspect ratio is not kept (as published).
+        image: any size; resized in 8 bits with antialias, the aspect ratio is not kept (as published).
         size: H and C.
         mirrored: left and right exchanged.
-        averaged: mean with the mirror image, cut to bytes, of the resized picture.
+        mirror_averaged: mean with the mirror image, cut to bytes, of the resized picture.
     """
-    small = resized(picture, size)
-    if averaged:
-        small = mirror_average(small)
+    small = resize_image(image, size)
+    if mirror_averaged:
+        small = average_with_mirror(small)
     planes = (small[:, ::-1] if mirrored else small).transpose(2, 0, 1)
     return np.ascontiguousarray(planes, np.float32) / np.float32(255)
 
 
-def faces_of_person(speakers: Speakers, person: int, size: tuple[int, int], averaged: bool = False) -> Planes:
+def load_identity_faces(
+    speakers: Speakers, identity: int, size: tuple[int, int], mirror_averaged: bool = False
+) -> ChannelsFirst:
     """All pictures of a person, (n, 3, H, C), 0...1, sorted by file name."""
-    count = range(len(speakers.faces[person]))
-    return np.stack([face_planes(speakers.face(person, i), size, averaged=averaged) for i in count])
+    count = range(len(speakers.faces[identity]))
+    return np.stack(
+        [image_to_chw(speakers.load_face(identity, i), size, mirror_averaged=mirror_averaged) for i in count]
+    )
 
 
-class Pairs:
+class FaceUtterancePairs:
     """Stage 1: a random face and a random utterance of each person (specification, section 2.4).
 
     Args:
         speakers: who.
         size: rows and columns of the faces.
-        frames: shortest and longest window; a batch is cut to one length by `cut_to_shared_length`.
+        frame_range: shortest and longest window; a batch is cut to one length by `crop_to_length`.
         mel: normalisation.
-        flip: share of mirrored faces.
+        flip_probability: share of mirrored faces.
         mirror_average: faces are averaged with their mirror images.
     """
 
@@ -62,22 +66,27 @@ class Pairs:
         self,
         speakers: Speakers,
         size: tuple[int, int],
-        frames: tuple[int, int] = (100, 150),
-        mel: MelNormalisation = USUAL,
+        frame_range: tuple[int, int] = (100, 150),
+        normalisation: MelNormalisation = DEFAULT_NORMALISATION,
         *,
-        flip: float = 0.0,
+        flip_probability: float = 0.0,
         mirror_average: bool = False,
     ) -> None:
-        if not 1 <= frames[0] <= frames[1]:
-            raise ValueError(f"frames must be 1 <= shortest <= longest, found {frames}")
-        self.speakers, self.size, self.frames, self.normalisation = speakers, size, frames, mel
-        self.flip, self.averaged = flip, mirror_average
+        if not 1 <= frame_range[0] <= frame_range[1]:
+            raise ValueError(f"frames must be 1 <= shortest <= longest, found {frame_range}")
+        self.speakers, self.size, self.frame_range, self.normalisation = (
+            speakers,
+            size,
+            frame_range,
+            normalisation,
+        )
+        self.flip_probability, self.mirror_average = flip_probability, mirror_average
 
     def __len__(self) -> int:
         """Number of people."""
         return len(self.speakers)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """One item.
 
         Returns:
@@ -85,29 +94,29 @@ class Pairs:
             finds its window, with fillings at the end of shorter utterances. "frames": T of the utterance.
             "place" in [0, 1): where in the utterance the window lies. "label".
         """
-        who, longest = self.speakers, self.frames[1]
-        face = who.face(index, int(rng.integers(len(who.faces[index]))))
-        mirrored = bool(rng.random() < self.flip)
-        mel = who.mel(index, int(rng.integers(len(who.utterances[index]))))
+        who, longest = self.speakers, self.frame_range[1]
+        face = who.load_face(index, int(rng.integers(len(who.faces[index]))))
+        mirrored = bool(rng.random() < self.flip_probability)
+        mel = who.load_mel(index, int(rng.integers(len(who.utterances[index]))))
         place = float(rng.random())
-        first = _first(mel.shape[1], longest, place)
-        piece = normalised(mel[:, first : first + longest], self.normalisation)
+        first = _first_frame(mel.shape[1], longest, place)
+        piece = normalise_mel(mel[:, first : first + longest], self.normalisation)
         return {
-            "face": face_planes(face, self.size, mirrored=mirrored, averaged=self.averaged),
-            "mel": np.ascontiguousarray(filled_up(piece, longest, self.normalisation.filling)),
+            "face": image_to_chw(face, self.size, mirrored=mirrored, mirror_averaged=self.mirror_average),
+            "mel": np.ascontiguousarray(pad_to_width(piece, longest, self.normalisation.fill_value)),
             "frames": mel.shape[1],
             "place": place,
             "label": index,
         }
 
 
-def shared_length(frames: tuple[int, int], seed: int, step: int) -> int:
+def sample_crop_length(frame_range: tuple[int, int], seed: int, step: int) -> int:
     """Frames of the windows of iteration `step`: uniform in shortest...longest, from seed and step alone."""
-    rng = np.random.default_rng([seed, LENGTH_STREAM, step])
-    return int(rng.integers(frames[0], frames[1] + 1))
+    rng = np.random.default_rng([seed, LENGTH_RNG_STREAM, step])
+    return int(rng.integers(frame_range[0], frame_range[1] + 1))
 
 
-def cut_to_shared_length(batch: dict[str, Any], length: int) -> dict[str, Any]:
+def crop_to_length(batch: dict[str, Any], length: int) -> dict[str, Any]:
     """A collated batch of `Pairs` with "mel" (B, M, `length`); "frames" and "place" are used up.
 
     The start of each window is uniform in 0...T - length for utterances of at least so many frames, whatever
@@ -132,7 +141,7 @@ def cut_to_shared_length(batch: dict[str, Any], length: int) -> dict[str, Any]:
     return {**rest, "mel": cut}
 
 
-class PeopleInWindows:
+class FaceWindowSets:
     """Stage 2: a random face of each person, and the windows that one embedding is fused from.
 
     Args:
@@ -140,7 +149,7 @@ class PeopleInWindows:
         size: rows and columns of the faces.
         windows: sizes, and what training does at random.
         mel: normalisation.
-        flip, mirror_average: as `Pairs`.
+        flip_probability, mirror_average: as `Pairs`.
     """
 
     def __init__(
@@ -148,20 +157,20 @@ class PeopleInWindows:
         speakers: Speakers,
         size: tuple[int, int],
         windows: WindowsConfig | None = None,
-        mel: MelNormalisation = USUAL,
+        normalisation: MelNormalisation = DEFAULT_NORMALISATION,
         *,
-        flip: float = 0.0,
+        flip_probability: float = 0.0,
         mirror_average: bool = False,
     ) -> None:
-        self.speakers, self.size, self.normalisation = speakers, size, mel
+        self.speakers, self.size, self.normalisation = speakers, size, normalisation
         self.windows = windows or WindowsConfig()
-        self.flip, self.averaged = flip, mirror_average
+        self.flip_probability, self.mirror_average = flip_probability, mirror_average
 
     def __len__(self) -> int:
         """Number of people."""
         return len(self.speakers)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """One item.
 
         Returns:
@@ -172,46 +181,46 @@ class PeopleInWindows:
             ValueError: somebody has too few windows, and the configuration says that this is an error.
         """
         who = self.speakers
-        face = who.face(index, int(rng.integers(len(who.faces[index]))))
-        mirrored = bool(rng.random() < self.flip)
-        found = person_windows(who, index, self.windows, self.normalisation, rng)
-        windows, present = padded_windows(found, self.windows.most, self.normalisation.filling)
+        face = who.load_face(index, int(rng.integers(len(who.faces[index]))))
+        mirrored = bool(rng.random() < self.flip_probability)
+        found = load_identity_windows(who, index, self.windows, self.normalisation, rng)
+        windows, present = pad_windows(found, self.windows.max_windows, self.normalisation.fill_value)
         return {
-            "face": face_planes(face, self.size, mirrored=mirrored, averaged=self.averaged),
+            "face": image_to_chw(face, self.size, mirrored=mirrored, mirror_averaged=self.mirror_average),
             "windows": windows,
             "present": present,
             "label": index,
         }
 
 
-def person_windows(
+def load_identity_windows(
     speakers: Speakers,
-    person: int,
+    identity: int,
     windows: WindowsConfig,
-    mel: MelNormalisation = USUAL,
+    normalisation: MelNormalisation = DEFAULT_NORMALISATION,
     rng: np.random.Generator | None = None,
 ) -> Mel:
     """Normalised windows of a person, (S, M, W), 1 <= S <= `windows.most`.
 
     Args:
         speakers: who.
-        person: number of the person.
+        identity: number of the person.
         windows: sizes, and what training does at random.
-        mel: normalisation.
+        normalisation: normalisation.
         rng: for training; without one, utterances are sorted by name and nothing is dropped.
     """
-    order = np.arange(len(speakers.utterances[person]))
-    if rng is not None and windows.shuffled:
+    order = np.arange(len(speakers.utterances[identity]))
+    if rng is not None and windows.shuffle:
         order = rng.permutation(order)
 
     def mels() -> Iterator[Mel]:
         for utterance in order.tolist():
-            yield normalised(speakers.mel(person, utterance), mel)
+            yield normalise_mel(speakers.load_mel(identity, utterance), normalisation)
 
-    return windows_of_person(mels(), windows, mel.filling, rng, speakers.names[person])
+    return collect_identity_windows(mels(), windows, normalisation.fill_value, rng, speakers.names[identity])
 
 
-def _first(total: int, frames: int, place: float) -> int:
-    """First frame of a window of `frames` out of `total`, `place` in [0, 1); as in `cut_to_shared_length`."""
+def _first_frame(total: int, frames: int, position: float) -> int:
+    """First frame of a window of `frames` out of `total`, `position` in [0, 1); as in `crop_to_length`."""
     room = max(1, total - frames + 1)
-    return min(int(place * room), room - 1)
+    return min(int(position * room), room - 1)

@@ -5,44 +5,46 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.suite.plugins import PictureSystem
+from voiceface.suite.plugins import ImageSystem
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from sf2f.models import VoiceToFace
+    from sf2f.models import Sf2fModel
 
 
 @dataclass(frozen=True)
-class Made:
-    """A trained generator; see `voiceface.suite.plugins.PictureMaker`."""
+class LoadedSystem:
+    """A trained generator; see `voiceface.suite.plugins.ImageGenerator`."""
 
-    model: "VoiceToFace"
+    model: "Sf2fModel"
     source: str
 
     @property
-    def notice(self) -> str:
+    def disclaimer(self) -> str:
         """What must be said beside its pictures."""
-        return self.model.notice
+        return self.model.disclaimer
 
     @property
-    def names(self) -> Sequence[str]:
+    def identity_names(self) -> Sequence[str]:
         """People that it was trained on."""
-        return self.model.names
+        return self.model.identity_names
 
-    def picture(self, voices: Sequence[Path]) -> "NDArray[np.uint8]":
+    def generate_image(self, utterances: Sequence[Path]) -> "NDArray[np.uint8]":
         """One picture (H, W, 3) from all windows of these recordings of one person."""
-        from sf2f.inference import face
+        from sf2f.inference import generate
 
-        return face(self.model, list(voices)).picture
+        return generate(self.model, list(utterances)).image
 
 
-def load(weights: Path | None = None, *, device: str = "cpu", bank: Sequence[Path] = ()) -> Made:
+def load(weights: Path | None = None, *, device: str = "cpu", bank: Sequence[Path] = ()) -> LoadedSystem:
     """The bundled generator, or that of a file or run folder; it needs no pictures of others."""
     from sf2f.inference import load as load_generator
 
-    return Made(load_generator(weights, device=device), "bundled" if weights is None else weights.name)
+    return LoadedSystem(
+        load_generator(weights, device=device), "bundled" if weights is None else weights.name
+    )
 
 
-SHOWCASE = PictureSystem("sf2f", "picture of a face, windows of speech joined by attention", load)
+SHOWCASE = ImageSystem("sf2f", "picture of a face, windows of speech joined by attention", load)

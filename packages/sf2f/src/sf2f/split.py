@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from voiceface.datasets.identities import Identity, IdentityError, folder_name
+from voiceface.datasets.identities import Identity, IdentityError, parse_folder_name
 from voiceface.io.atomic import write_json
 
 CORPORA = ("vox1", "vox2")
@@ -22,35 +22,35 @@ Split = dict[str, dict[str, list[str]]]
 
 
 @dataclass(frozen=True)
-class Table:
+class MetadataTable:
     """Form of a metadata table: file name, delimiter, columns of voice id, name and gender."""
 
     file: str
     delimiter: str
-    voice: str
-    name: str
-    gender: str
+    voice_column: str
+    name_column: str
+    gender_column: str
 
 
-TABLES = {
-    "vox1": Table("vox1_meta.csv", "\t", "VoxCeleb1 ID", "VGGFace1 ID", "Gender"),
-    "vox2": Table("full_vox2_meta.csv", ",", "VoxCeleb2ID", "Name", "Gender_x"),
+METADATA_TABLES = {
+    "vox1": MetadataTable("vox1_meta.csv", "\t", "VoxCeleb1 ID", "VGGFace1 ID", "Gender"),
+    "vox2": MetadataTable("full_vox2_meta.csv", ",", "VoxCeleb2ID", "Name", "Gender_x"),
 }
 
 
-def plain_name(name: str) -> str:
+def normalise_name(name: str) -> str:
     """A name in the one spelling that is compared: archives unpacked on other systems spell accents apart."""
     return unicodedata.normalize("NFC", name)
 
 
-def find_meta(root: str | Path, corpus: str) -> Path | None:
+def find_metadata(root: str | Path, corpus: str) -> Path | None:
     """The metadata table of a corpus below a data folder, or None."""
-    base, file = Path(root), TABLES[corpus].file
+    base, file = Path(root), METADATA_TABLES[corpus].file
     places = (base / corpus / file, base / file, base / "meta_info" / file)
     return next((place for place in places if place.is_file()), None)
 
 
-def read_meta(path: str | Path, corpus: str) -> list[Identity]:
+def read_metadata(path: str | Path, corpus: str) -> list[Identity]:
     """Read a metadata table, in file order; columns beside the needed ones are passed over.
 
     Args:
@@ -64,7 +64,7 @@ def read_meta(path: str | Path, corpus: str) -> list[Identity]:
         FileNotFoundError: no such file.
         IdentityError: no such table, a cell that names no folder, or a name or id that stands twice.
     """
-    path, form = Path(path), TABLES[corpus]
+    path, form = Path(path), METADATA_TABLES[corpus]
     if not path.is_file():
         raise FileNotFoundError(f"no metadata table at {path}")
     try:
@@ -73,7 +73,7 @@ def read_meta(path: str | Path, corpus: str) -> list[Identity]:
     except (UnicodeDecodeError, csv.Error) as error:
         raise IdentityError(f"{path} is no UTF-8 table ({error}); fetch it again") from None
     header = [cell.strip() for cell in rows[0]] if rows else []
-    absent = [column for column in (form.voice, form.name) if column not in header]
+    absent = [column for column in (form.voice_column, form.name_column) if column not in header]
     if absent:
         sign = "tabs" if form.delimiter == "\t" else "commas"
         raise IdentityError(
@@ -88,12 +88,14 @@ def read_meta(path: str | Path, corpus: str) -> list[Identity]:
         if len(row) != len(header):
             raise IdentityError(f"{path}, line {line}: {len(row)} cells, expected {len(header)}")
         cells = dict(zip(header, (cell.strip() for cell in row)))
-        voice = folder_name(cells[form.voice], f"{path}, line {line}, {form.voice}")
-        name = folder_name(plain_name(cells[form.name]), f"{path}, line {line}, {form.name}")
+        voice = parse_folder_name(cells[form.voice_column], f"{path}, line {line}, {form.voice_column}")
+        name = parse_folder_name(
+            normalise_name(cells[form.name_column]), f"{path}, line {line}, {form.name_column}"
+        )
         for what in (voice, name):
             if seen.setdefault(what, line) != line:
                 raise IdentityError(f"{path}, line {line}: {what} stands already on line {seen[what]}")
-        gender = cells.get(form.gender, "").lower()
+        gender = cells.get(form.gender_column, "").lower()
         people.append(Identity(name, voice, name, gender if gender in ("m", "f") else ""))
     return people
 
@@ -106,7 +108,7 @@ def split_by_row(names: Iterable[str]) -> dict[str, list[str]]:
     return parts
 
 
-def make_split(tables: Mapping[str, Sequence[Identity]]) -> Split:
+def build_split(tables: Mapping[str, Sequence[Identity]]) -> Split:
     """The split of both corpora; one without a table has nobody."""
     return {corpus: split_by_row(row.name for row in tables.get(corpus, ())) for corpus in CORPORA}
 
@@ -131,7 +133,7 @@ def read_split(path: str | Path) -> Split:
         raise IdentityError(f"{path}: {form}")
     split: Split = {}
     for corpus, parts in found.items():
-        folder_name(corpus, f"{path}: corpus")
+        parse_folder_name(corpus, f"{path}: corpus")
         if set(parts) != set(SPLITS):
             raise IdentityError(f"{path}: {corpus} has {', '.join(parts) or 'nothing'}; {form}")
         owner: dict[str, str] = {}
@@ -139,10 +141,10 @@ def read_split(path: str | Path) -> Split:
             if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
                 raise IdentityError(f"{path}: {corpus}, {part} is no list of names; {form}")
             for name in names:
-                plain = plain_name(folder_name(name, f"{path}: {corpus}, {part}"))
+                plain = normalise_name(parse_folder_name(name, f"{path}: {corpus}, {part}"))
                 if owner.setdefault(plain, part) != part:
                     raise IdentityError(f"{path}: {name} is in both {owner[plain]} and {part} of {corpus}")
-        split[corpus] = {part: [plain_name(name) for name in parts[part]] for part in SPLITS}
+        split[corpus] = {part: [normalise_name(name) for name in parts[part]] for part in SPLITS}
     return split
 
 
@@ -151,7 +153,7 @@ def write_split(path: str | Path, split: Split) -> None:
     write_json(path, split)
 
 
-def in_two_parts(split: Split) -> list[str]:
+def find_conflicting_names(split: Split) -> list[str]:
     """Names that train in one corpus and are judged in another, as words; they may be one person."""
     where: dict[str, list[tuple[str, str]]] = {}
     for corpus, parts in split.items():
@@ -179,17 +181,19 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--out", type=Path, metavar="FILE", help=f"default: ROOT/{SPLIT_FILE}")
     args = parser.parse_args(argv)
     given = {"vox1": args.vox1_meta, "vox2": args.vox2_meta}
-    places = {corpus: given[corpus] or find_meta(args.root, corpus) for corpus in CORPORA}
+    places = {corpus: given[corpus] or find_metadata(args.root, corpus) for corpus in CORPORA}
     if not any(places.values()):
-        files = " or ".join(table.file for table in TABLES.values())
+        files = " or ".join(table.file for table in METADATA_TABLES.values())
         raise FileNotFoundError(f"no {files} below {args.root}; give --vox1-meta or --vox2-meta")
-    split = make_split({corpus: read_meta(path, corpus) for corpus, path in places.items() if path})
+    split = build_split({corpus: read_metadata(path, corpus) for corpus, path in places.items() if path})
     out = args.out or args.root / SPLIT_FILE
     write_split(out, split)
     for corpus, parts in split.items():
         counts = ", ".join(f"{len(names)} {part}" for part, names in parts.items())
-        print(f"{corpus}: {counts}" + ("" if places[corpus] else f" ({TABLES[corpus].file} not found)"))
-    for words in in_two_parts(split):
+        print(
+            f"{corpus}: {counts}" + ("" if places[corpus] else f" ({METADATA_TABLES[corpus].file} not found)")
+        )
+    for words in find_conflicting_names(split):
         print(f"note: one name, two parts: {words}")
     print(f"split: {out}")
     return 0

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from sf2f.inference import FRAMES_A_SECOND, Voice, embed, pictures_of_embeddings, windows_in
+from sf2f.inference import FRAMES_PER_SECOND, VoiceFeatures, decode_images, embed_windows, split_into_windows
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Distances:
+class SplitHalfDistances:
     """How far apart what is made of two halves of speech lies, in the mean over pairs.
 
     Attributes:
         l2: of embeddings.
         cosine: 1 - cosine of embeddings.
         pixel: mean absolute difference of pictures, bytes.
-        pairs: how many.
+        num_pairs: how many.
     """
 
     l2: float
     cosine: float
     pixel: float
-    pairs: int
+    num_pairs: int
 
 
-def distances(
+def split_half_distances(
     model: "Model",
-    people: Sequence[Sequence[Voice]],
-    speakers: Sequence[Any],
+    recordings: Sequence[Sequence[VoiceFeatures]],
+    identities: Sequence[Any],
     *,
     stride: int | None = None,
-) -> tuple[Distances | None, Distances | None]:
+) -> tuple[SplitHalfDistances | None, SplitHalfDistances | None]:
     """Halves of one voice against each other, and halves of different speakers: a model that hears who speaks
     keeps the first closer.
 
@@ -50,9 +50,9 @@ def distances(
 
     Args:
         model: from `load`, or Wen's.
-        people: recordings of each voice.
-        speakers: who each voice belongs to; pairs of voices of one speaker count for neither figure.
-        stride: see `windows_in`.
+        recordings: recordings of each voice.
+        identities: who each voice belongs to; pairs of voices of one speaker count for neither figure.
+        stride: see `split_into_windows`.
 
     Returns:
         (same voice's halves, different speakers' halves); None where there are no such pairs.
@@ -61,19 +61,19 @@ def distances(
 
     joined, owners = [], []
     with torch.inference_mode():
-        for voices, speaker in zip(people, speakers, strict=True):
-            long = [voice for voice in voices if voice.seconds >= 1]
+        for voices, speaker in zip(recordings, identities, strict=True):
+            long = [voice for voice in voices if voice.speech_seconds >= 1]
             if not long:
                 continue
             for half in range(2):
-                parts = [half_of(voice, half) for voice in long]
-                cut = [embed(model, windows_in(model, part, stride)) for part in parts]
-                joined.append(model.join(torch.cat(cut)))
+                parts = [half_recording(voice, half) for voice in long]
+                cut = [embed_windows(model, split_into_windows(model, part, stride)) for part in parts]
+                joined.append(model.pool_embeddings(torch.cat(cut)))
             owners.append(speaker)
         if not owners:
             return None, None
         embeddings = torch.cat(joined)
-        pictures = pictures_of_embeddings(model, embeddings).reshape(len(embeddings), -1)
+        pictures = decode_images(model, embeddings).reshape(len(embeddings), -1)
     points = embeddings.double().cpu()
     unit = torch.nn.functional.normalize(points, dim=1)
     tables = (
@@ -92,16 +92,16 @@ def distances(
     return _mean_distances(tables, same), _mean_distances(tables, other)
 
 
-def _mean_distances(tables: "Sequence[Tensor]", pairs: "Tensor") -> Distances | None:
+def _mean_distances(tables: "Sequence[Tensor]", pairs: "Tensor") -> SplitHalfDistances | None:
     """Means of tables (N, N) of L2, cosine and pixel distances over the pairs (N, N) that count."""
     if not pairs.any():
         return None
     l2, cosine, pixel = (float(table[pairs].mean()) for table in tables)
-    return Distances(l2, cosine, pixel, int(pairs.sum()))
+    return SplitHalfDistances(l2, cosine, pixel, int(pairs.sum()))
 
 
-def half_of(voice: Voice, half: int) -> NDArray[np.float32]:
+def half_recording(voice: VoiceFeatures, half: int) -> NDArray[np.float32]:
     """The first (0) or second (1) half of a recording, (M, about T / 2); repeated frames do not count."""
-    frames = min(voice.mel.shape[1], max(2, round(voice.seconds * FRAMES_A_SECOND)))
+    frames = min(voice.mel.shape[1], max(2, round(voice.speech_seconds * FRAMES_PER_SECOND)))
     middle = frames // 2
     return voice.mel[:, :middle] if half == 0 else voice.mel[:, middle:frames]

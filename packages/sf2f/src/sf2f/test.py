@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface.commandline import arguments
-from voiceface.commandline.messages import tell_notices, tell_seen_in_training
+from voiceface.commandline.messages import print_disclaimers, warn_training_overlap
 from voiceface.datasets import dataset_arguments
 
-from sf2f.arguments import DATA, WEIGHTS
+from sf2f.arguments import CHECKPOINT_HELP, DATA_HELP
 
 if TYPE_CHECKING:
-    from sf2f.evaluation import Evaluation
-    from sf2f.models import VoiceToFace
+    from sf2f.evaluation import EvaluationResult
+    from sf2f.models import Sf2fModel
 
-MODES = ("naive", "average_facenet_embedding", "average_voice_embedding", "fused")
-COLUMNS = (
+GENERATION_MODES = ("naive", "average_facenet_embedding", "average_voice_embedding", "fused")
+PUBLISHED_COLUMNS = (
     *("Model", "Name", "Mode", "L2", "L1", "Cos", "Human", "R@1", "R@2", "R@5", "R@10", "R@20", "R@50"),
     *("IS mean", "IS std", "FID", "VFS mean", "VFS std"),
 )
@@ -27,30 +27,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     from voiceface.runtime.devices import choose_device
 
-    from sf2f.data import speakers_of
-    from sf2f.evaluation import Readers, Rules, as_text, evaluate
+    from sf2f.data import load_speakers
+    from sf2f.evaluation import EvaluationOptions, NetworkFiles, evaluate, format_results
     from sf2f.evaluation_report import write_report
-    from sf2f.inference import bundled
-    from sf2f.models import load_voice_to_face
+    from sf2f.inference import find_bundled_checkpoint
+    from sf2f.models import load_sf2f_model
 
     if args.out.is_file():
         raise FileExistsError(f"--out: {args.out} is a file, expected a folder")
-    weights = args.weights or bundled()
-    model = load_voice_to_face(weights, device=choose_device(args.device))
-    tell_notices(model.notice)
-    speakers = speakers_of(
-        args.population or args.data, args.split, model.data, invented=bool(args.population)
+    weights = args.weights or find_bundled_checkpoint()
+    model = load_sf2f_model(weights, device=choose_device(args.device))
+    print_disclaimers(model.disclaimer)
+    speakers = load_speakers(
+        args.population or args.data, args.split, model.data, synthetic=bool(args.population)
     )
-    known = tell_seen_in_training(speakers.classes, model.names)
+    known = warn_training_overlap(speakers.identity_names, model.identity_names)
     found = evaluate(
         model,
         speakers,
-        Readers(args.facenet, args.vggface, args.inception, args.lpips),
-        Rules(args.order, args.crop, args.pooled, tuple(args.gallery) or None, args.seed),
+        NetworkFiles(args.facenet, args.vggface, args.inception, args.lpips),
+        EvaluationOptions(args.order, args.crop, args.pooled, tuple(args.gallery) or None, args.seed),
         modes=args.modes or None,
     )
-    print(as_text(found))
-    write_results(args.out, found, model)
+    print(format_results(found))
+    save_results(args.out, found, model)
     name = args.population or args.data.name
     page = write_report(
         args.out / "report.html",
@@ -67,26 +67,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     return 0
 
 
-def write_results(out: Path, found: "Evaluation", model: "VoiceToFace") -> None:
+def save_results(out: Path, result: "EvaluationResult", model: "Sf2fModel") -> None:
     """Write `results.json`, `table.csv` in the published columns, and `faces/NAME.png`."""
     import csv
     import io
 
     from voiceface.io.atomic import write_json, write_text
 
-    from sf2f.evaluation import results_rows
-    from sf2f.generation import write_picture
+    from sf2f.evaluation import build_table_rows
+    from sf2f.generation import write_image
 
-    for name, picture in zip(found.names, found.pictures, strict=True):
-        write_picture(out / "faces" / f"{name.replace('/', '_')}.png", picture)
-    write_json(out / "results.json", {**found.to_dict(), "notice": model.notice, "model": model.name})
+    for name, picture in zip(result.names, result.images, strict=True):
+        write_image(out / "faces" / f"{name.replace('/', '_')}.png", picture)
+    write_json(out / "results.json", {**result.to_dict(), "notice": model.disclaimer, "model": model.name})
     text = io.StringIO()
     table = csv.writer(text)
-    table.writerow(COLUMNS)
+    table.writerow(PUBLISHED_COLUMNS)
     keys = {"L2": "l2", "L1": "l1", "Cos": "cosine", "Human": "human", "IS mean": "IS", "VFS mean": "VFS"}
     keys |= {"IS std": "IS deviation", "VFS std": "VFS deviation"}
-    for mode, row in results_rows(found).items():
-        values = [row.get(keys.get(column, column)) for column in COLUMNS[3:]]
+    for mode, row in build_table_rows(result).items():
+        values = [row.get(keys.get(column, column)) for column in PUBLISHED_COLUMNS[3:]]
         table.writerow(
             [model.name, "model", mode, *("" if value is None else f"{value:.3f}" for value in values)]
         )
@@ -101,11 +101,17 @@ def build_parser() -> argparse.ArgumentParser:
         "people by their truth, anybody by the networks whose files are given.",
     )
     add = parser.add_argument
-    arguments.add_source_flags(parser, DATA)
-    arguments.add_weights_flag(parser, WEIGHTS)
+    arguments.add_data_source_arguments(parser, DATA_HELP)
+    arguments.add_weights_argument(parser, CHECKPOINT_HELP)
     add("--out", type=Path, required=True, help="folder for results and report")
-    dataset_arguments.add_split_flag(parser)
-    add("--modes", nargs="+", default=[], choices=MODES, help="of FaceNet's figures (default all possible)")
+    dataset_arguments.add_split_argument(parser)
+    add(
+        "--modes",
+        nargs="+",
+        default=[],
+        choices=GENERATION_MODES,
+        help="of FaceNet's figures (default all possible)",
+    )
     add("--facenet", type=Path, help="weights of FaceNet: distances and recalls of its features")
     add("--vggface", type=Path, help="weights of the VGGFace2 ResNet-50: VGGFace Score")
     add("--inception", type=Path, help="weights of the Inception graph of 2015: Inception Score, FID")
@@ -117,7 +123,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--crop", action="store_true", help="VGGFace Score: faces cut out")
     add("--pooled", action="store_true", help="FaceNet's pooled features")
     add("--seed", type=int, default=0, help="of the parts of the VGGFace Score")
-    arguments.add_device_flag(parser)
+    arguments.add_device_argument(parser)
     return parser
 
 

@@ -10,46 +10,53 @@ unsafe, or another network's. Networks come in evaluation.
 
 from pathlib import Path
 
-from voiceface.checkpoints.third_party import find_outside
+from voiceface.checkpoints.third_party import locate_third_party_file
 from voiceface.models.facenet import InceptionResNet, load_inception_resnet
-from voiceface.models.fuse_batchnorm import folded
+from voiceface.models.fuse_batchnorm import fuse_batchnorm
 from voiceface.models.inception import Inception, load_inception
-from voiceface.models.lpips import LPIPS, load_lpips, load_trunk, trunk
+from voiceface.models.lpips import LPIPS, build_backbone, load_backbone, load_lpips
 from voiceface.models.vggface2_resnet import CaffeResNet, load_caffe_resnet
 
-from sf2f.facenet_loss import VGG_STAGES, VGG_WEIGHTS, VGGLoss
+from sf2f.facenet_loss import VGG_STAGE_ENDS, VGG_STAGE_WEIGHTS, VGGLoss
 from sf2f.image_transforms import Statistics
 
-Place = str | Path | None
+OptionalPath = str | Path | None
 
 
-def read_facenet(place: Place) -> InceptionResNet:
+def load_facenet_vggface2(path: OptionalPath) -> InceptionResNet:
     """FaceNet of VGGFace2, `20180402-114759-vggface2.pt`."""
-    return load_inception_resnet(find_outside("facenet-vggface2", place))
+    return load_inception_resnet(locate_third_party_file("facenet-vggface2", path))
 
 
-def read_vggface(place: Place) -> CaffeResNet:
-    """Face classifier of the VGGFace Score, `resnet50_ft_weight.pkl` (or `..._weights.pkl`), folded."""
-    return folded(load_caffe_resnet(find_outside("vggface2-resnet50", place)))
+def load_vggface2_resnet50(path: OptionalPath) -> CaffeResNet:
+    """Face classifier of the VGGFace Score, `resnet50_ft_weight.pkl` (or `..._identity_weight_histograms.pkl`), folded."""
+    return fuse_batchnorm(load_caffe_resnet(locate_third_party_file("vggface2-resnet50", path)))
 
 
-def read_inception_2015(place: Place) -> Inception:
+def load_inception_2015(path: OptionalPath) -> Inception:
     """Graph of the test's Inception Score and of FID, `pt_inception-2015-12-05-*.pth`, folded."""
-    return folded(load_inception(find_outside("inception-2015-fid", place), "2015"))
+    return fuse_batchnorm(load_inception(locate_third_party_file("inception-2015-fid", path), "2015"))
 
 
-def read_inception_v3(place: Place) -> Inception:
+def load_inception_v3(path: OptionalPath) -> Inception:
     """Network of the validation's Inception Score, `inception_v3_google-*.pth`, folded."""
-    return folded(load_inception(find_outside("torchvision-inception_v3", place), "torchvision"))
+    return fuse_batchnorm(
+        load_inception(locate_third_party_file("torchvision-inception_v3", path), "torchvision")
+    )
 
 
-def read_lpips(folder: Place) -> LPIPS:
+def load_lpips_alex(folder: OptionalPath) -> LPIPS:
     """Distance behind the diversity: `alexnet-owt-*.pth` and `v0.1/alex.pth` in a folder."""
-    layers, heads = find_outside("torchvision-alexnet", folder), find_outside("lpips-v0.1-alex", folder)
+    layers, heads = (
+        locate_third_party_file("torchvision-alexnet", folder),
+        locate_third_party_file("lpips-v0.1-alex", folder),
+    )
     return load_lpips(layers, heads, "alex")
 
 
-def read_vgg_loss(place: Place, statistics: Statistics = "imagenet") -> VGGLoss:
+def load_vgg_loss(path: OptionalPath, statistics: Statistics = "imagenet") -> VGGLoss:
     """The unused perceptual loss, `vgg19-*.pth`; `statistics` are those of the pictures."""
-    layers = load_trunk(trunk("vgg19")[: VGG_STAGES[-1]], find_outside("torchvision-vgg19", place))
-    return VGGLoss(layers, VGG_WEIGHTS, statistics)
+    layers = load_backbone(
+        build_backbone("vgg19")[: VGG_STAGE_ENDS[-1]], locate_third_party_file("torchvision-vgg19", path)
+    )
+    return VGGLoss(layers, VGG_STAGE_WEIGHTS, statistics)

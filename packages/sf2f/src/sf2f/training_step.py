@@ -13,23 +13,23 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
-from voiceface.models.contexts import held, keep_buffers
+from voiceface.models.contexts import parameters_frozen, preserve_buffers
 
-from sf2f.discriminators import Discriminators, Verdict
-from sf2f.generator import EncoderDecoder, Generated, Noise
+from sf2f.discriminators import Discriminators, IdentityLogits
+from sf2f.generator import EncoderDecoder, GeneratorOutput, Noise
 from sf2f.losses import (
     LossConfig,
     condition_discriminator_terms,
     generator_terms,
     identity_discriminator_terms,
     image_discriminator_terms,
-    sizes_of,
-    total,
+    match_image_sizes,
+    sum_terms,
 )
 
-Perceptual = Callable[[Tensor, Tensor], Tensor]
+PerceptualDistance = Callable[[Tensor, Tensor], Tensor]
 """Distance of made and real pictures, both (B, 3, side, side), normalised: `facenet.FaceNetLoss`."""
-Learn = Callable[..., None]
+UpdateStep = Callable[..., None]
 """Clear gradients, go back through a loss, step the optimisers: `learn(loss, *optimisers)`."""
 
 
@@ -38,14 +38,14 @@ class Batch(NamedTuple):
 
     Attributes:
         mel: windows (B, M, T), or windows of speakers (B, S, M, T).
-        real: pictures of the same people, normalised, (B, 3, side, side) of the largest size, or a tuple with
+        real_images: pictures of the same people, normalised, (B, 3, side, side) of the largest size, or a tuple with
             one tensor for each size.
         labels: identities (B,).
         mask: (B, S), False for windows that are padding.
     """
 
     mel: Tensor
-    real: Tensor | tuple[Tensor, ...]
+    real_images: Tensor | tuple[Tensor, ...]
     labels: Tensor
     mask: Tensor | None = None
 
@@ -75,22 +75,22 @@ class Optimisers:
         return (self.generator, *self.discriminators)
 
 
-class Outcome(NamedTuple):
+class TrainStepResult(NamedTuple):
     """What an iteration found.
 
     Attributes:
-        generator: weighted terms of the generator, detached; their sum is `loss`.
-        discriminators: terms of the discriminators, detached; empty when skipped.
+        generator_losses: weighted terms of the generator, detached; their sum is `loss`.
+        discriminator_losses: terms of the discriminators, detached; empty when skipped.
         loss: of the generator, scalar.
         skipped: the loss was not finite: nothing has learnt, and no running statistics have changed.
         generated: pictures and embeddings, detached.
     """
 
-    generator: dict[str, Tensor]
-    discriminators: dict[str, Tensor]
+    generator_losses: dict[str, Tensor]
+    discriminator_losses: dict[str, Tensor]
     loss: Tensor
     skipped: bool
-    generated: Generated
+    generated: GeneratorOutput
 
 
 @dataclass(frozen=True)
@@ -98,19 +98,19 @@ class Objective:
     """What is minimised, and how passes and steps are made.
 
     Attributes:
-        losses: weights.
+        loss_config: weights.
         perceptual: distance of pictures; None leaves the term out.
-        learn: how a loss becomes steps; `Run.backward` in a training run.
+        update: how a loss becomes steps; `Run.backward` in a training run.
         autocast: precision of the passes; `Run.autocast`.
     """
 
-    losses: LossConfig = field(default_factory=LossConfig)
-    perceptual: Perceptual | None = None
-    learn: Learn | None = None
+    loss_config: LossConfig = field(default_factory=LossConfig)
+    perceptual: PerceptualDistance | None = None
+    update: UpdateStep | None = None
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
-def optimisers_of(
+def build_default_optimisers(
     generator: EncoderDecoder, discriminators: Discriminators, lr: float = 5e-4, beta1: float = 0.9
 ) -> Optimisers:
     """Adam for everything that learns, as published: betas (`beta1`, 0.999), no decay.
@@ -122,31 +122,31 @@ def optimisers_of(
     if not learning:
         raise ValueError("no parameter of the generator learns; see `freeze_but_fuser`")
     lists = {
-        kind: tuple(adam(network.parameters(), lr, beta1) for network in getattr(discriminators, kind))
+        kind: tuple(build_adam(network.parameters(), lr, beta1) for network in getattr(discriminators, kind))
         for kind in ("image", "identity", "condition")
     }
-    return Optimisers(adam(learning, lr, beta1), **lists)
+    return Optimisers(build_adam(learning, lr, beta1), **lists)
 
 
-def adam(parameters: Iterable[nn.Parameter], lr: float, beta1: float = 0.9) -> torch.optim.Adam:
+def build_adam(parameters: Iterable[nn.Parameter], lr: float, beta1: float = 0.9) -> torch.optim.Adam:
     """Adam in its fused form, where a step passes through memory once."""
     return torch.optim.Adam(parameters, lr=lr, betas=(beta1, 0.999), fused=True)
 
 
-def iterate(
+def train_step(
     generator: EncoderDecoder,
     discriminators: Discriminators,
     optimisers: Optimisers,
     batch: Batch,
     objective: Objective | None = None,
     noise: Noise = None,
-) -> Outcome:
+) -> TrainStepResult:
     """One iteration: every network makes one step, unless the generator's loss is not finite.
 
     Args:
         generator: in the mode that is wanted, `train()` as a rule.
         discriminators: in training mode, as published.
-        optimisers: see `optimisers_of`.
+        optimisers: see `build_default_optimisers`.
         batch: voices, pictures, labels.
         objective: what is minimised.
         noise: see `VoiceEncoder.head`.
@@ -155,44 +155,49 @@ def iterate(
         ValueError: shapes or numbers of pictures and discriminators do not fit.
     """
     objective = objective or Objective()
-    learn, losses = objective.learn or step, objective.losses
-    restore = keep_buffers(generator, discriminators)
+    learn, losses = objective.update or update_parameters, objective.loss_config
+    restore = preserve_buffers(generator, discriminators)
     with objective.autocast():
         generated = generator(batch.mel, batch.mask, noise=noise)
-        real = sizes_of(batch.real, generated.pictures)
-        terms = generator_side(generated, real, batch.labels, discriminators, objective.perceptual, losses)
-        loss = total(terms)
-    fixed = Generated(tuple(each.detach() for each in generated.pictures), generated.embedding.detach())
+        real = match_image_sizes(batch.real_images, generated.pictures)
+        terms = compute_generator_losses(
+            generated, real, batch.labels, discriminators, objective.perceptual, losses
+        )
+        loss = sum_terms(terms)
+    fixed = GeneratorOutput(tuple(each.detach() for each in generated.pictures), generated.embedding.detach())
     plain = {name: term.detach() for name, term in terms.items()}
     if not torch.isfinite(loss.detach()):
         restore()
-        return Outcome(plain, {}, loss.detach(), True, fixed)
+        return TrainStepResult(plain, {}, loss.detach(), True, fixed)
     learn(loss, optimisers.generator)
     found: dict[str, Tensor] = {}
     sides: tuple[tuple[tuple[Optimizer, ...], Callable[[], dict[str, Tensor]]], ...] = (
-        (optimisers.image, lambda: image_discriminator_side(discriminators, fixed, real, losses)),
+        (optimisers.image, lambda: compute_image_discriminator_losses(discriminators, fixed, real, losses)),
         (
             optimisers.identity,
-            lambda: identity_discriminator_side(discriminators, fixed, real, batch.labels, losses),
+            lambda: compute_identity_discriminator_losses(discriminators, fixed, real, batch.labels, losses),
         ),
-        (optimisers.condition, lambda: condition_discriminator_side(discriminators, fixed, real, losses)),
+        (
+            optimisers.condition,
+            lambda: compute_condition_discriminator_losses(discriminators, fixed, real, losses),
+        ),
     )
     for stepped, side in sides:
         if stepped:
             with objective.autocast():
                 terms = side()
-                loss_of_side = total(terms)
+                loss_of_side = sum_terms(terms)
             learn(loss_of_side, *stepped)
             found |= {name: term.detach() for name, term in terms.items()}
-    return Outcome(plain, found, loss.detach(), False, fixed)
+    return TrainStepResult(plain, found, loss.detach(), False, fixed)
 
 
-def generator_side(
-    generated: Generated,
-    real: Sequence[Tensor],
+def compute_generator_losses(
+    generated: GeneratorOutput,
+    real_images: Sequence[Tensor],
     labels: Tensor,
     discriminators: Discriminators,
-    perceptual: Perceptual | None = None,
+    perceptual: PerceptualDistance | None = None,
     config: LossConfig | None = None,
 ) -> dict[str, Tensor]:
     """Terms of the generator; see `losses.generator_terms`.
@@ -202,74 +207,77 @@ def generator_side(
 
     Args:
         generated: what the generator made.
-        real: pictures of the same people at the same sizes.
+        real_images: pictures of the same people at the same sizes.
         labels: identities (B,).
         discriminators: their batch norms count this pass.
         perceptual: distance; not called with weight 0.
         config: weights.
     """
     config = config or LossConfig()
-    pictures = generated.pictures
-    with held(discriminators):
-        image = [judge(each) for judge, each in _pairs(discriminators.image, pictures)]
-        verdicts: list[Verdict] = [judge(each) for judge, each in _pairs(discriminators.identity, pictures)]
+    pictures = generated.images
+    with parameters_frozen(discriminators):
+        image = [judge(each) for judge, each in _pair_with_images(discriminators.image, pictures)]
+        verdicts: list[IdentityLogits] = [
+            judge(each) for judge, each in _pair_with_images(discriminators.identity, pictures)
+        ]
         fitting = [
-            judge(each, generated.embedding) for judge, each in _pairs(discriminators.condition, pictures)
+            judge(each, generated.embedding)
+            for judge, each in _pair_with_images(discriminators.condition, pictures)
         ]
     distances = []
     if perceptual is not None and config.perceptual:
-        distances = [perceptual(made, true) for made, true in zip(pictures, real, strict=True)]
-    return generator_terms(pictures, real, labels, image, verdicts, fitting, distances, config)
+        distances = [perceptual(made, true) for made, true in zip(pictures, real_images, strict=True)]
+    return generator_terms(pictures, real_images, labels, image, verdicts, fitting, distances, config)
 
 
-def image_discriminator_side(
+def compute_image_discriminator_losses(
     discriminators: Discriminators,
-    generated: Generated,
-    real: Sequence[Tensor],
+    generated: GeneratorOutput,
+    real_images: Sequence[Tensor],
     config: LossConfig | None = None,
 ) -> dict[str, Tensor]:
     """Terms of the image discriminators on detached pictures, made ones first."""
-    pairs = list(_pairs(discriminators.image, generated.pictures))
+    pairs = list(_pair_with_images(discriminators.image, generated.images))
     made, true = [], []
-    for (judge, fake), picture in zip(pairs, real):
+    for (judge, fake), picture in zip(pairs, real_images):
         made.append(judge(fake.detach()))
         true.append(judge(picture))
-    return image_discriminator_terms(true, made, (config or LossConfig()).gan)
+    return image_discriminator_terms(true, made, (config or LossConfig()).gan_type)
 
 
-def identity_discriminator_side(
+def compute_identity_discriminator_losses(
     discriminators: Discriminators,
-    generated: Generated,
-    real: Sequence[Tensor],
+    generated: GeneratorOutput,
+    real_images: Sequence[Tensor],
     labels: Tensor,
     config: LossConfig | None = None,
 ) -> dict[str, Tensor]:
     """Terms of the identity discriminators on detached pictures, real ones first."""
-    pairs = list(_pairs(discriminators.identity, generated.pictures))
+    pairs = list(_pair_with_images(discriminators.identity, generated.images))
     made, true = [], []
-    for (judge, fake), picture in zip(pairs, real):
+    for (judge, fake), picture in zip(pairs, real_images):
         true.append(judge(picture))
         made.append(judge(fake.detach()))
-    return identity_discriminator_terms(true, made, labels, (config or LossConfig()).gan)
+    return identity_discriminator_terms(true, made, labels, (config or LossConfig()).gan_type)
 
 
-def condition_discriminator_side(
+def compute_condition_discriminator_losses(
     discriminators: Discriminators,
-    generated: Generated,
-    real: Sequence[Tensor],
+    generated: GeneratorOutput,
+    real_images: Sequence[Tensor],
     config: LossConfig | None = None,
 ) -> dict[str, Tensor]:
     """Terms of the conditional discriminators on detached pictures and embeddings, made ones first."""
     embedding = generated.embedding.detach()
-    pairs = list(_pairs(discriminators.condition, generated.pictures))
+    pairs = list(_pair_with_images(discriminators.condition, generated.images))
     made, true = [], []
-    for (judge, fake), picture in zip(pairs, real):
+    for (judge, fake), picture in zip(pairs, real_images):
         made.append(judge(fake.detach(), embedding))
         true.append(judge(picture, embedding))
-    return condition_discriminator_terms(true, made, (config or LossConfig()).gan)
+    return condition_discriminator_terms(true, made, (config or LossConfig()).gan_type)
 
 
-def step(loss: Tensor, *optimisers: Optimizer) -> None:
+def update_parameters(loss: Tensor, *optimisers: Optimizer) -> None:
     """Clear the gradients of the optimisers' parameters, go back through `loss`, step."""
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
@@ -278,8 +286,10 @@ def step(loss: Tensor, *optimisers: Optimizer) -> None:
         optimiser.step()
 
 
-def _pairs(judges: nn.ModuleList, pictures: Sequence[Tensor]) -> Iterable[tuple[nn.Module, Tensor]]:
+def _pair_with_images(
+    discriminators: nn.ModuleList, images: Sequence[Tensor]
+) -> Iterable[tuple[nn.Module, Tensor]]:
     """Each discriminator with the pictures that it judges; nothing where there are no discriminators."""
-    if len(judges) not in (0, len(pictures)):
-        raise ValueError(f"{len(judges)} discriminators for pictures of {len(pictures)} sizes")
-    return zip(judges, pictures)
+    if len(discriminators) not in (0, len(images)):
+        raise ValueError(f"{len(discriminators)} discriminators for pictures of {len(images)} sizes")
+    return zip(discriminators, images)

@@ -11,53 +11,53 @@ from torch import Tensor, nn
 from sf2f.config import Sf2fConfig
 from sf2f.generation import (
     contact_sheet,
-    enough_to_judge,
-    equal_counts,
-    face_truth_of,
-    hear_people,
-    pictures_of,
-    real_pictures,
+    embed_speakers,
+    face_ground_truth,
+    generate_images,
+    has_enough_identities,
+    load_real_images,
+    stack_equal_counts,
 )
 from sf2f.image_transforms import Statistics, denormalise
-from sf2f.models import VoiceToFace
+from sf2f.models import Sf2fModel
 from sf2f.speakers import Speakers
 
 if TYPE_CHECKING:
-    from voiceface.synthetic.face.geometry_truth import FaceTruth
-    from voiceface.synthetic.readers.attribute_reader import Judge, Reading
+    from voiceface.synthetic.face.geometry_truth import FaceGroundTruth
+    from voiceface.synthetic.readers.attribute_reader import AttributePrediction, AttributeReader
 
-SHOWN = ("sex", "factors", "shape", "found 1", "found 10", "matching same sex")
+LOGGED_METRICS = ("sex", "factors", "shape", "found 1", "found 10", "matching same sex")
 
 
 @dataclass(frozen=True)
-class Judged:
+class ValidationData:
     """Held-out people with everything about them that does not change.
 
     Attributes:
         speakers: the people.
-        real: their pictures, (P, 3, side, side) each, 0...1.
+        real_images: their pictures, (P, 3, side, side) each, 0...1.
         config: of the run.
-        truth: of invented people, else None.
-        judge: the network that reads invented faces, else None.
-        reading: what it reads in the real pictures, else None.
+        ground_truth: of invented people, else None.
+        attribute_reader: the network that reads invented faces, else None.
+        attribute_prediction: what it reads in the real pictures, else None.
         facenet: FaceNet where it is given, with embeddings (N, D) of the people, else None.
     """
 
     speakers: Speakers
-    real: tuple[Tensor, ...]
+    real_images: tuple[Tensor, ...]
     config: Sf2fConfig
-    truth: "FaceTruth | None" = None
-    judge: "Judge | None" = None
-    reading: "Reading | None" = None
+    ground_truth: "FaceGroundTruth | None" = None
+    attribute_reader: "AttributeReader | None" = None
+    attribute_prediction: "AttributePrediction | None" = None
     facenet: Any = None
 
 
-def held_out(
+def prepare_validation(
     speakers: Speakers,
     config: Sf2fConfig,
     facenet: str | Path | None = None,
     device: torch.device | str = "cpu",
-) -> Judged:
+) -> ValidationData:
     """Prepare people to judge by.
 
     Args:
@@ -66,51 +66,62 @@ def held_out(
         facenet: weights of FaceNet, or None.
         device: where FaceNet goes.
     """
-    real = tuple(real_pictures(speakers, config.generator.sides[-1]))
-    found = Judged(speakers, real, config, face_truth_of(speakers))
-    if enough_to_judge(found.truth):
-        from voiceface.synthetic.agreement.agreement import read_people
-        from voiceface.synthetic.readers.attribute_reader import load
+    real = tuple(load_real_images(speakers, config.generator.image_sizes[-1]))
+    found = ValidationData(speakers, real, config, face_ground_truth(speakers))
+    if has_enough_identities(found.ground_truth):
+        from voiceface.synthetic.agreement.agreement import predict_identities
+        from voiceface.synthetic.readers.attribute_reader import load_reader
 
-        judge = load("judge")
-        found = replace(found, judge=judge, reading=read_people(judge, equal_counts(real)))
+        reader = load_reader("judge")
+        prediction = predict_identities(reader, stack_equal_counts(real))
+        found = replace(found, attribute_reader=reader, attribute_prediction=prediction)
     if facenet is not None:
-        from sf2f.metrics import FaceReader
-        from sf2f.third_party_networks import read_facenet
+        from sf2f.metrics import FaceEmbedder
+        from sf2f.third_party_networks import load_facenet_vggface2
 
-        reader = FaceReader(read_facenet(facenet).to(device), config.perceptual.box)
-        found = replace(found, facenet=(reader, reader.of_people(real)))
+        reader = FaceEmbedder(load_facenet_vggface2(facenet).to(device), config.perceptual.face_box)
+        found = replace(found, facenet=(reader, reader.embed_identities(real)))
     return found
 
 
-def judge(generator: nn.Module, jury: Judged) -> dict[str, float]:
+def evaluate_generator(generator: nn.Module, validation_data: ValidationData) -> dict[str, float]:
     """Figures of a generator by its pictures of held-out people, one each of all their windows.
 
     `pixel`: mean absolute difference from the mean of the real pictures, 0...1. Of invented people what
     `voiceface.synthetic.agreement.agreement` finds; with FaceNet `cos` and `recall_10`. The generator is left
     in evaluation mode.
     """
-    model = VoiceToFace(generator.eval(), jury.config.data)  # type: ignore[arg-type]
-    made = pictures_of(model, hear_people(model, jury.speakers))
-    mean = torch.stack([each.mean(0) for each in jury.real])
+    model = Sf2fModel(generator.eval(), validation_data.config.data)  # type: ignore[arg-type]
+    made = generate_images(model, embed_speakers(model, validation_data.speakers))
+    mean = torch.stack([each.mean(0) for each in validation_data.real_images])
     found = {"pixel": float((made - mean).abs().mean())}
-    if jury.judge is not None and jury.truth is not None and jury.reading is not None:
-        from voiceface.synthetic.agreement.agreement import agreement_of, read_people
+    if (
+        validation_data.attribute_reader is not None
+        and validation_data.ground_truth is not None
+        and validation_data.attribute_prediction is not None
+    ):
+        from voiceface.synthetic.agreement.agreement import agreement_from_predictions, predict_identities
 
-        ours = read_people(jury.judge, made[:, None])
-        figures = agreement_of(jury.judge, ours, jury.reading, jury.truth, replicates=2).figures
-        found |= {name.replace(" ", "_"): figures[name].value for name in SHOWN if name in figures}
-    if jury.facenet is not None:
+        ours = predict_identities(validation_data.attribute_reader, made[:, None])
+        figures = agreement_from_predictions(
+            validation_data.attribute_reader,
+            ours,
+            validation_data.attribute_prediction,
+            validation_data.ground_truth,
+            replicates=2,
+        ).metrics
+        found |= {name.replace(" ", "_"): figures[name].value for name in LOGGED_METRICS if name in figures}
+    if validation_data.facenet is not None:
         from voiceface.metrics.generation import feature_distances, identity_retrieval
 
-        reader, references = jury.facenet
+        reader, references = validation_data.facenet
         ours = reader.of_pictures(made)
         found["cos"] = float(feature_distances(ours, references).cosine)
         found["recall_10"] = float(identity_retrieval(ours, references, cutoffs=[10]).recall[10])
     return found
 
 
-def preview(made: Tensor, real: Tensor, statistics: Statistics, count: int = 8) -> np.ndarray:
+def build_preview(generated: Tensor, real: Tensor, statistics: Statistics, count: int = 8) -> np.ndarray:
     """Made pictures (N, 3, S, S), normalised, above the real ones of the same people, as bytes."""
-    both = torch.cat([made[:count], real[:count]]).detach().float().cpu()
-    return contact_sheet(denormalise(both, statistics), min(count, len(made)))
+    both = torch.cat([generated[:count], real[:count]]).detach().float().cpu()
+    return contact_sheet(denormalise(both, statistics), min(count, len(generated)))

@@ -14,15 +14,15 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 from voiceface.checkpoints.native import load_into
-from voiceface.checkpoints.published import CheckpointError, read_published, state_dict_of
+from voiceface.checkpoints.published import CheckpointError, extract_state_dict, read_published
 
 from sf2f.decoders import PointDeconvolution
-from sf2f.encoders import EncoderConfig, VoiceEncoder, unit
+from sf2f.encoders import EncoderConfig, VoiceEncoder, l2_normalize
 
 Rescale = Literal["fixed", "per_picture"]
 State = Mapping[str, Tensor]
-NOISE = 0.05
-KINDS = {
+NOISE_STD = 0.05
+NETWORK_KINDS = {
     "e": "voice embedding",
     "g": "generator",
     "f": "face embedding",
@@ -31,7 +31,7 @@ KINDS = {
 }
 
 
-class WenGenerator(nn.Module):
+class Voice2FaceGenerator(nn.Module):
     """Network `g`: transposed convolutions with ReLU between them, then one to the colours.
 
     Args:
@@ -42,25 +42,25 @@ class WenGenerator(nn.Module):
 
     def __init__(
         self,
-        embedding: int = 64,
+        embedding_dim: int = 64,
         channels: tuple[int, ...] = (1024, 512, 256, 128, 64),
-        colours: int = 3,
+        image_channels: int = 3,
     ) -> None:
         super().__init__()
         first, *rest = channels
-        layers: list[nn.Module] = [PointDeconvolution(embedding, first, 4), nn.ReLU(inplace=True)]
+        layers: list[nn.Module] = [PointDeconvolution(embedding_dim, first, 4), nn.ReLU(inplace=True)]
         before = first
         for width in rest:
             layers += [nn.ConvTranspose2d(before, width, 4, 2, 1), nn.ReLU(inplace=True)]
             before = width
-        self.model = nn.Sequential(*layers, nn.ConvTranspose2d(before, colours, 1))
+        self.model = nn.Sequential(*layers, nn.ConvTranspose2d(before, image_channels, 1))
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Unit embeddings (N, D) to pictures (N, 3, S, S), nominally -1...1, not bounded."""
         return self.model(embeddings[:, :, None, None])
 
 
-class WenFaceNetwork(nn.Module):
+class Voice2FaceFaceEncoder(nn.Module):
     """Network `f`: convolutions with leaky ReLU (0.2) between them, down to one number of each channel.
 
     Args:
@@ -71,30 +71,30 @@ class WenFaceNetwork(nn.Module):
 
     def __init__(
         self,
-        colours: int = 3,
+        image_channels: int = 3,
         channels: tuple[int, ...] = (32, 64, 128, 256, 512),
-        embedding: int = 64,
+        embedding_dim: int = 64,
     ) -> None:
         super().__init__()
         first, *rest = channels
-        layers: list[nn.Module] = [nn.Conv2d(colours, first, 1), nn.LeakyReLU(0.2, inplace=True)]
+        layers: list[nn.Module] = [nn.Conv2d(image_channels, first, 1), nn.LeakyReLU(0.2, inplace=True)]
         before = first
         for width in rest:
             layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
             before = width
-        self.model = nn.Sequential(*layers, nn.Conv2d(before, embedding, 4))
+        self.model = nn.Sequential(*layers, nn.Conv2d(before, embedding_dim, 4))
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Pictures (N, 3, S, S), -1...1, to embeddings (N, D)."""
-        return self.model(pictures).flatten(1)
+        return self.model(images).flatten(1)
 
 
-class WenHead(nn.Module):
+class Voice2FaceHead(nn.Module):
     """Networks `d` (one output, real or made) and `c` (K outputs, whose face): linear, no bias."""
 
-    def __init__(self, embedding: int, outputs: int) -> None:
+    def __init__(self, embedding_dim: int, num_outputs: int) -> None:
         super().__init__()
-        self.model = nn.Linear(embedding, outputs, bias=False)
+        self.model = nn.Linear(embedding_dim, num_outputs, bias=False)
 
     def forward(self, embeddings: Tensor) -> Tensor:
         """Face embeddings (N, D) to logits (N, outputs)."""
@@ -102,7 +102,7 @@ class WenHead(nn.Module):
 
 
 @dataclass(frozen=True)
-class Wen:
+class Voice2FaceNetworks:
     """The networks that were found, in evaluation mode.
 
     Attributes:
@@ -112,10 +112,10 @@ class Wen:
     """
 
     e: VoiceEncoder
-    g: WenGenerator
-    f: WenFaceNetwork | None = None
-    d: WenHead | None = None
-    c: WenHead | None = None
+    g: Voice2FaceGenerator
+    f: Voice2FaceFaceEncoder | None = None
+    d: Voice2FaceHead | None = None
+    c: Voice2FaceHead | None = None
 
     def embed(self, mel: Tensor, noise: Tensor | None = None) -> Tensor:
         """Features (N, M, T), each band of mean 0 and deviation 1 over time, to unit embeddings (N, D).
@@ -124,11 +124,11 @@ class Wen:
             mel: the features.
             noise: (N, D), normal of deviation 0.05 in training; added before a second division by length.
         """
-        embedding = unit(self.e(mel))
-        return embedding if noise is None else unit(embedding + noise)
+        embedding = l2_normalize(self.e(mel))
+        return embedding if noise is None else l2_normalize(embedding + noise)
 
     @torch.no_grad()
-    def pictures(self, mel: Tensor, rescale: Rescale = "fixed") -> Tensor:
+    def generate_images(self, mel: Tensor, rescale: Rescale = "fixed") -> Tensor:
         """Features (N, M, T) to pictures (N, 3, S, S) in 0...1.
 
         Args:
@@ -139,10 +139,10 @@ class Wen:
         Raises:
             ValueError: an unknown option.
         """
-        return self.decode(self.embed(mel), rescale)
+        return self.decode_images(self.embed(mel), rescale)
 
     @torch.no_grad()
-    def decode(self, embeddings: Tensor, rescale: Rescale = "fixed") -> Tensor:
+    def decode_images(self, embeddings: Tensor, rescale: Rescale = "fixed") -> Tensor:
         """Unit embeddings (N, D) to pictures, as `pictures`."""
         if rescale not in get_args(Rescale):
             raise ValueError(f"rescale must be one of {get_args(Rescale)}, found {rescale!r}")
@@ -154,10 +154,12 @@ class Wen:
         return (made - least) / (most - least).clamp_min(torch.finfo(made.dtype).tiny)
 
 
-def discriminator_side(wen: Wen, faces: Tensor, made: Tensor, face_labels: Tensor) -> dict[str, Tensor]:
+def compute_discriminator_losses(
+    networks: Voice2FaceNetworks, faces: Tensor, generated: Tensor, face_labels: Tensor
+) -> dict[str, Tensor]:
     """Terms of `f`, `d` and `c`: real faces (N, 3, S, S), detached made ones, whose faces (N,)."""
-    f, d, c = _trained(wen)
-    real, fake = f(faces), f(made.detach())
+    f, d, c = _require_training_networks(networks)
+    real, fake = f(faces), f(generated.detach())
     return {
         "D_real": functional.softplus(-d(real)).mean(),
         "D_fake": functional.softplus(d(fake)).mean(),
@@ -165,17 +167,19 @@ def discriminator_side(wen: Wen, faces: Tensor, made: Tensor, face_labels: Tenso
     }
 
 
-def generator_side(wen: Wen, made: Tensor, voice_labels: Tensor) -> dict[str, Tensor]:
+def compute_generator_losses(
+    networks: Voice2FaceNetworks, generated: Tensor, voice_labels: Tensor
+) -> dict[str, Tensor]:
     """Terms of `g`: pictures made of voices (N, 3, S, S), whose voices (N,)."""
-    f, d, c = _trained(wen)
-    embedding = f(made)
+    f, d, c = _require_training_networks(networks)
+    embedding = f(generated)
     return {
         "G_D_fake": functional.softplus(-d(embedding)).mean(),
         "G_C_fake": functional.cross_entropy(c(embedding), voice_labels),
     }
 
 
-def load_wen(path: str | Path) -> Wen:
+def load_voice2face(path: str | Path) -> Voice2FaceNetworks:
     """Read the published files; each network is known by its shapes, whatever its file is called.
 
     Args:
@@ -189,20 +193,20 @@ def load_wen(path: str | Path) -> Wen:
     """
     path = Path(path)
     states: dict[str, tuple[State, str]] = {}
-    for state, source in _states(path):
-        kind = kind_of(state, source)
+    for state, source in _read_states(path):
+        kind = detect_network_kind(state, source)
         if kind in states:
             raise CheckpointError(
-                f"{source} and {states[kind][1]} both hold a {KINDS[kind]}; leave one of them in {path}"
+                f"{source} and {states[kind][1]} both hold a {NETWORK_KINDS[kind]}; leave one of them in {path}"
             )
         states[kind] = state, source
-    absent = [KINDS[kind] for kind in "eg" if kind not in states]
+    absent = [NETWORK_KINDS[kind] for kind in "eg" if kind not in states]
     if absent:
         raise CheckpointError(f"{path} holds no {' and no '.join(absent)} of voice2face; add its file")
-    return Wen(**{kind: network_of(*found) for kind, found in states.items()})  # type: ignore[arg-type]
+    return Voice2FaceNetworks(**{kind: build_network(*found) for kind, found in states.items()})  # type: ignore[arg-type]
 
 
-def kind_of(state: State, source: str = "the state dict") -> str:
+def detect_network_kind(state: State, source: str = "the state dict") -> str:
     """Which of the networks a state dict is: `e`, `g`, `f`, `d` or `c`.
 
     Raises:
@@ -219,56 +223,62 @@ def kind_of(state: State, source: str = "the state dict") -> str:
     raise CheckpointError(f"{source} is no network of voice2face: expected model.0.weight..., found {keys}")
 
 
-def network_of(state: State, source: str = "the state dict") -> nn.Module:
+def build_network(state: State, source: str = "the state dict") -> nn.Module:
     """The network of a state dict, sizes read off the shapes, in evaluation mode.
 
     Raises:
         CheckpointError: none of the five, or a key is missing, unknown or of another shape.
     """
-    kind = kind_of(state, source)
+    kind = detect_network_kind(state, source)
     network: nn.Module
     if kind in "dc":
-        network = WenHead(*reversed(state["model.weight"].shape))
+        network = Voice2FaceHead(*reversed(state["model.weight"].shape))
     else:
         weights = {int(k.split(".")[1]): v for k, v in state.items() if k.endswith(".weight") and v.ndim > 2}
         *inner, last = (weights[number] for number in sorted(weights))
         if not inner:
-            raise CheckpointError(f"{source}: a {KINDS[kind]} has more than one layer")
+            raise CheckpointError(f"{source}: a {NETWORK_KINDS[kind]} has more than one layer")
         if kind == "e":
             network = VoiceEncoder(
                 EncoderConfig(
-                    bands=inner[0].shape[1],
+                    n_mels=inner[0].shape[1],
                     channels=tuple(len(weight) for weight in inner),
-                    embedding=len(last),
+                    embedding_dim=len(last),
                     inception=False,
                     normalise=False,
                 )
             )
         elif kind == "g":
-            network = WenGenerator(len(inner[0]), tuple(weight.shape[1] for weight in inner), last.shape[1])
+            network = Voice2FaceGenerator(
+                len(inner[0]), tuple(weight.shape[1] for weight in inner), last.shape[1]
+            )
         else:
-            network = WenFaceNetwork(inner[0].shape[1], tuple(len(weight) for weight in inner), len(last))
+            network = Voice2FaceFaceEncoder(
+                inner[0].shape[1], tuple(len(weight) for weight in inner), len(last)
+            )
     load_into(network, state, source=source)
     return network.eval()
 
 
-def _trained(wen: Wen) -> tuple[WenFaceNetwork, WenHead, WenHead]:
-    if wen.f is None or wen.d is None or wen.c is None:
+def _require_training_networks(
+    networks: Voice2FaceNetworks,
+) -> tuple[Voice2FaceFaceEncoder, Voice2FaceHead, Voice2FaceHead]:
+    if networks.f is None or networks.d is None or networks.c is None:
         raise ValueError("face embedding, discriminator and classifier (f, d, c) are needed for training")
-    return wen.f, wen.d, wen.c
+    return networks.f, networks.d, networks.c
 
 
-def _states(path: Path) -> Sequence[tuple[State, str]]:
+def _read_states(path: Path) -> Sequence[tuple[State, str]]:
     """State dicts and where they come from."""
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in (".pth", ".pt", ".pkl"))
         if not files:
             raise FileNotFoundError(f"no file .pth, .pt or .pkl in {path}")
-        return [found for file in files for found in _states(file)]
+        return [found for file in files for found in _read_states(file)]
     content = read_published(path)
     inner = {name: value for name, value in content.items() if isinstance(value, Mapping)}
     tensors = {
         name: {k: v for k, v in value.items() if isinstance(v, Tensor)} for name, value in inner.items()
     }
     several = [(state, f"{path}: {name}") for name, state in tensors.items() if state]
-    return several or [(state_dict_of(content, source=str(path)), str(path))]
+    return several or [(extract_state_dict(content, source=str(path)), str(path))]

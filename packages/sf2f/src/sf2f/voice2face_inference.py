@@ -12,23 +12,34 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from torch import Tensor
-from voiceface.audio.vad import Detector, SpeechError, collect_reasked, frames_of, nothing_heard, read_samples
+from voiceface.audio.vad import (
+    SpeechError,
+    VoiceActivityDetector,
+    collect_segments_requerying,
+    no_speech_error,
+    read_samples,
+    split_frames,
+)
 
-from sf2f.encoders import unit
-from sf2f.speech import DAMAGED, Mel, checked_mel
-from sf2f.voice2face_baseline import Rescale, Wen, load_wen
+from sf2f.encoders import l2_normalize
+from sf2f.speech import CORRUPT_FILE_ERRORS, Mel, validate_mel
+from sf2f.voice2face_baseline import Rescale, Voice2FaceNetworks, load_voice2face
 
 if TYPE_CHECKING:
     from voiceface.audio.frontends import PerceptionistLogMel
-    from voiceface.audio.vad import Samples
+    from voiceface.audio.vad import Int16Samples
 
-RATE, BANDS, FRAMES_A_SECOND = 16000, 64, 100
-AGGRESSIVENESS, FRAME, RING = 2, 320, 2  # of the detector; 20 ms frames in a ring of 50 ms
+SAMPLE_RATE, N_MELS, FRAMES_PER_SECOND = 16000, 64, 100
+VAD_AGGRESSIVENESS, VAD_FRAME_SAMPLES, VAD_RING_FRAMES = (
+    2,
+    320,
+    2,
+)  # of the detector; 20 ms frames in a ring of 50 ms
 FEATURE_SUFFIXES = (".npy",)
 
 
 @dataclass(frozen=True)
-class WenToFace:
+class Voice2FaceModel:
     """The published networks, with what `sf2f.inference` asks of a model.
 
     A recording is heard as a whole, not in windows. Of several recordings the embeddings are averaged and
@@ -36,44 +47,44 @@ class WenToFace:
 
     Attributes:
         networks: voice embedding and generator at least.
-        rescale: of the pictures, see `Wen.pictures`.
-        name, notice: as of `VoiceToFace`.
+        rescale: of the pictures, see `Wen.decode_images`.
+        name, disclaimer: as of `Sf2fModel`.
     """
 
-    networks: Wen
+    networks: Voice2FaceNetworks
     rescale: Rescale = "fixed"
     name: str = "voice2face (Wen et al.)"
-    notice: str = ""
-    fuses: bool = False
+    disclaimer: str = ""
+    has_fuser: bool = False
 
     @property
-    def bands(self) -> int:
+    def n_mels(self) -> int:
         """M."""
-        return self.networks.e.config.bands
+        return self.networks.e.config.n_mels
 
     @torch.no_grad()
     def embed(self, windows: Tensor) -> Tensor:
         """Features (N, M, T) to unit embeddings (N, D)."""
         return self.networks.embed(windows)
 
-    def join(self, embeddings: Tensor) -> Tensor:
+    def pool_embeddings(self, embeddings: Tensor) -> Tensor:
         """Embeddings (N, D) of one person to a unit vector (1, D)."""
-        return unit(embeddings.mean(0, keepdim=True))
+        return l2_normalize(embeddings.mean(0, keepdim=True))
 
-    def pictures(self, embeddings: Tensor) -> Tensor:
+    def decode_images(self, embeddings: Tensor) -> Tensor:
         """Embeddings (N, D) to pictures (N, 3, side, side), 0...1."""
-        return self.networks.decode(embeddings, self.rescale)
+        return self.networks.decode_images(embeddings, self.rescale)
 
 
-def load_wen_to_face(path: str | Path, rescale: Rescale = "fixed") -> WenToFace:
-    """Read the published files; errors as `load_wen`."""
-    networks = load_wen(path)
+def load_voice2face_model(path: str | Path, rescale: Rescale = "fixed") -> Voice2FaceModel:
+    """Read the published files; errors as `load_voice2face`."""
+    networks = load_voice2face(path)
     for network in (networks.e, networks.g):
         network.requires_grad_(False)
-    return WenToFace(networks, rescale)
+    return Voice2FaceModel(networks, rescale)
 
 
-def read_wen_voice(path: str | os.PathLike[str], bands: int = BANDS) -> tuple[Mel, float]:
+def load_voice2face_features(path: str | os.PathLike[str], n_mels: int = N_MELS) -> tuple[Mel, float]:
     """Features of a recording or of a stored feature file (.npy, (T, M)).
 
     Returns:
@@ -90,38 +101,38 @@ def read_wen_voice(path: str | os.PathLike[str], bands: int = BANDS) -> tuple[Me
                 found = np.lib.format.read_array(file, allow_pickle=False)
         except FileNotFoundError:
             raise FileNotFoundError(f"feature file {path} does not exist; check the path") from None
-        except DAMAGED as error:
+        except CORRUPT_FILE_ERRORS as error:
             raise SpeechError(f"{path} is damaged or no feature file ({error}); make it again") from None
-        mel = checked_mel(found.T if found.ndim == 2 else found, bands, source)
-        return mel, mel.shape[1] / FRAMES_A_SECOND
-    voiced = without_silence(read_samples(path, RATE)[0], source)
-    return wen_features(voiced, bands), len(voiced) / RATE
+        mel = validate_mel(found.T if found.ndim == 2 else found, n_mels, source)
+        return mel, mel.shape[1] / FRAMES_PER_SECOND
+    voiced = remove_silence(read_samples(path, SAMPLE_RATE)[0], source)
+    return compute_voice2face_features(voiced, n_mels), len(voiced) / SAMPLE_RATE
 
 
-def without_silence(samples: "Samples", source: str = "the recording") -> "Samples":
+def remove_silence(samples: "Int16Samples", source: str = "the recording") -> "Int16Samples":
     """The voiced frames of a recording at 16 kHz, every frame of the ring asked about at each step.
 
     Raises:
         SpeechError: none.
     """
-    frames = frames_of(samples, FRAME)
+    frames = split_frames(samples, VAD_FRAME_SAMPLES)
     raw = [frame.tobytes() for frame in frames]
-    detector = Detector(AGGRESSIVENESS, RATE, source)
-    segment = collect_reasked(len(raw), lambda number: detector(raw[number]), RING)
+    detector = VoiceActivityDetector(VAD_AGGRESSIVENESS, SAMPLE_RATE, source)
+    segment = collect_segments_requerying(len(raw), lambda number: detector(raw[number]), VAD_RING_FRAMES)
     if segment.max(initial=-1) < 0:
-        raise nothing_heard(samples, RATE, source)
+        raise no_speech_error(samples, SAMPLE_RATE, source)
     return np.concatenate([frame for frame, number in zip(frames, segment) if number >= 0])
 
 
-def wen_features(samples: "Samples", bands: int = BANDS) -> Mel:
+def compute_voice2face_features(samples: "Int16Samples", n_mels: int = N_MELS) -> Mel:
     """Speech (S,), int16 at 16 kHz, to log-mel bands (M, T) of mean 0 and deviation 1, T at least 1000."""
-    found = _front_end(bands)(torch.from_numpy(samples.astype(np.float64))[None])[0]
+    found = _get_frontend(n_mels)(torch.from_numpy(samples.astype(np.float64))[None])[0]
     return np.ascontiguousarray(found.numpy())
 
 
 @lru_cache(maxsize=2)
-def _front_end(bands: int) -> "PerceptionistLogMel":
+def _get_frontend(n_mels: int) -> "PerceptionistLogMel":
     """The extractor that both published programs share, at a number of bands."""
     from voiceface.audio.frontends import PerceptionistLogMel
 
-    return PerceptionistLogMel(bands)
+    return PerceptionistLogMel(n_mels)

@@ -19,11 +19,11 @@ class WindowsConfig(Config):
 
     width: int = Field(default=125, ge=1, description="frames of a window (10 ms each)")
     stride: int = Field(default=125, ge=1, description="frames from one window to the next")
-    most: int = Field(default=20, ge=1, description="windows of a person")
+    max_windows: int = Field(default=20, ge=1, description="windows of a person")
     random_start: bool = Field(
         default=True, description="in training, drop a random number of frames at the start of each utterance"
     )
-    shuffled: bool = Field(
+    shuffle: bool = Field(
         default=True, description="in training, utterances in random order; sorted by name otherwise"
     )
     missing: Literal["mask", "error"] = Field(
@@ -33,7 +33,7 @@ class WindowsConfig(Config):
     )
 
 
-def windows_of(mel: NDArray[np.floating], width: int, stride: int) -> NDArray[np.floating]:
+def extract_windows(mel: NDArray[np.floating], width: int, stride: int) -> NDArray[np.floating]:
     """Windows of one utterance, none across its end.
 
     Args:
@@ -53,18 +53,18 @@ def windows_of(mel: NDArray[np.floating], width: int, stride: int) -> NDArray[np
     return np.lib.stride_tricks.sliding_window_view(mel, width, axis=1)[:, ::stride].transpose(1, 0, 2)
 
 
-def filled_up(mel: NDArray[np.floating], width: int, filling: float) -> NDArray[np.floating]:
-    """An utterance (M, T) with frames of `filling` at its end; itself if it has `width` frames already."""
+def pad_to_width(mel: NDArray[np.floating], width: int, fill_value: float) -> NDArray[np.floating]:
+    """An utterance (M, T) with frames of `fill_value` at its end; itself if it has `width` frames already."""
     missing = width - mel.shape[1]
     if missing <= 0:
         return mel
-    return np.pad(mel, ((0, 0), (0, missing)), constant_values=mel.dtype.type(filling))
+    return np.pad(mel, ((0, 0), (0, missing)), constant_values=mel.dtype.type(fill_value))
 
 
-def windows_of_person(
+def collect_identity_windows(
     mels: Iterable[Mel],
     config: WindowsConfig,
-    filling: float,
+    fill_value: float,
     rng: np.random.Generator | None = None,
     source: str = "a person",
 ) -> Mel:
@@ -73,7 +73,7 @@ def windows_of_person(
     Args:
         mels: normalised utterances (M, T), in the order of their use; no more are taken than needed.
         config: sizes.
-        filling: normalised value of a zero log-mel, for people without one whole window.
+        fill_value: normalised value of a zero log-mel, for people without one whole window.
         rng: with one, and if the configuration says so, a random number r of frames is dropped at the start
             of each utterance that is longer than a window, r uniform in 0...T - W - 1.
         source: whose they are, for messages.
@@ -91,51 +91,53 @@ def windows_of_person(
             longest = mel
         if rng is not None and config.random_start and mel.shape[1] > config.width:
             mel = mel[:, int(rng.integers(0, mel.shape[1] - config.width)) :]
-        windows = windows_of(mel, config.width, config.stride)[: config.most - count]
+        windows = extract_windows(mel, config.width, config.stride)[: config.max_windows - count]
         found.append(windows)
         count += len(windows)
-        if count == config.most:
+        if count == config.max_windows:
             break
     if longest is None:
         raise ValueError(f"{source} has no utterances, expected at least one")
-    if count < config.most and config.missing == "error":
+    if count < config.max_windows and config.missing == "error":
         raise ValueError(
-            f"{source} gives {count} windows of {config.width} frames, expected {config.most}; record more "
+            f"{source} gives {count} windows of {config.width} frames, expected {config.max_windows}; record more "
             "speech, or use windows.missing=mask"
         )
     if not count:
-        return filled_up(longest, config.width, filling)[None]
+        return pad_to_width(longest, config.width, fill_value)[None]
     return np.concatenate(found)
 
 
-def padded_windows(windows: Mel, most: int, filling: float) -> tuple[Mel, NDArray[np.bool_]]:
+def pad_windows(windows: Mel, num_windows: int, fill_value: float) -> tuple[Mel, NDArray[np.bool_]]:
     """Windows of one shape for every person.
 
     Args:
-        windows: shape (S, M, W), S <= `most`.
-        most: windows wanted.
-        filling: value of what is missing.
+        windows: shape (S, M, W), S <= `num_windows`.
+        num_windows: windows wanted.
+        fill_value: value of what is missing.
 
     Returns:
         Windows (most, M, W), and (most,) True where there is one.
     """
-    whole = np.full((most, *windows.shape[1:]), filling, windows.dtype)
+    whole = np.full((num_windows, *windows.shape[1:]), fill_value, windows.dtype)
     whole[: len(windows)] = windows
-    return whole, np.arange(most) < len(windows)
+    return whole, np.arange(num_windows) < len(windows)
 
 
-def windows_of_recording(mel: Mel, filling: float, width: int = 125, stride: int = 63) -> Mel:
+def extract_recording_windows(mel: Mel, fill_value: float, width: int = 125, stride: int = 63) -> Mel:
     """Overlapping windows of one recording for inference (specification, section 9.6).
 
     A recording of less than one window, which the published program cannot use, gives one that is filled up.
 
     Args:
         mel: normalised, shape (M, T).
-        filling: normalised value of a zero log-mel.
+        fill_value: normalised value of a zero log-mel.
         width: W.
         stride: frames from one window to the next.
 
     Returns:
         Shape (S, M, W), S at least 1.
     """
-    return np.ascontiguousarray(windows_of(filled_up(mel, width, filling), width, stride), np.float32)
+    return np.ascontiguousarray(
+        extract_windows(pad_to_width(mel, width, fill_value), width, stride), np.float32
+    )

@@ -13,20 +13,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from voicestyle.maker import FaceMaker, load, save_png
+    from voicestyle.maker import FaceGenerator, load, save_png
 
 __version__ = "0.1.0"
-_PLACES = {
+_LAZY_IMPORTS = {
     "FaceMaker": ("voicestyle.maker", "FaceMaker"),
     "load": ("voicestyle.maker", "load"),
     "save_png": ("voicestyle.maker", "save_png"),
 }
-__all__ = ["FaceMaker", "__version__", "load", "save_png"]
+__all__ = ["FaceGenerator", "__version__", "load", "save_png"]
 
 
 def __getattr__(name: str) -> Any:
     """Import what needs PyTorch only when it is asked for."""
-    if name in _PLACES:
-        module, inner = _PLACES[name]
+    if name in _LAZY_IMPORTS:
+        module, inner = _LAZY_IMPORTS[name]
         return getattr(import_module(module), inner)
     raise AttributeError(f"module 'voicestyle' has no attribute {name!r}")

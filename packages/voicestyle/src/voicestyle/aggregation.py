@@ -5,15 +5,17 @@ from typing import get_args
 import torch
 from torch import Tensor
 
-from voicestyle.config import Aggregate
+from voicestyle.config import AggregationMethod
 
 
-def aggregate(codes: Tensor, by: Aggregate = "mean", weights: Tensor | None = None) -> Tensor:
+def aggregate_latents(
+    latents: Tensor, method: AggregationMethod = "mean", weights: Tensor | None = None
+) -> Tensor:
     """One code of P.
 
     Args:
-        codes: (P, D), or (P, L, D) with a code for each layer.
-        by: "mean" (published), "median" of each component, "medoid" (the code with the least sum of distances
+        latents: (P, D), or (P, L, D) with a code for each layer.
+        method: "mean" (published), "median" of each component, "medoid" (the code with the least sum of distances
             to the others), "similarity" (mean by `weights`), "nearest" (the code of the largest weight).
         weights: how well each picture fits the voice, such as a cosine, (P,); "similarity" uses their softmax
             over a tenth, so that a difference of .1 counts e times as much.
@@ -24,21 +26,21 @@ def aggregate(codes: Tensor, by: Aggregate = "mean", weights: Tensor | None = No
     Raises:
         ValueError: no code, an unknown way, or one that needs weights without them.
     """
-    if by not in get_args(Aggregate):
-        raise ValueError(f"by must be one of {', '.join(get_args(Aggregate))}, found {by!r}")
-    if not len(codes):
+    if method not in get_args(AggregationMethod):
+        raise ValueError(f"by must be one of {', '.join(get_args(AggregationMethod))}, found {method!r}")
+    if not len(latents):
         raise ValueError("there is no code to aggregate: expected one picture at least")
-    if by in ("similarity", "nearest"):
-        if weights is None or weights.shape != codes.shape[:1]:
+    if method in ("similarity", "nearest"):
+        if weights is None or weights.shape != latents.shape[:1]:
             found = None if weights is None else tuple(weights.shape)
-            raise ValueError(f"{by} needs a weight for each of {len(codes)} codes, found {found}")
-        if by == "nearest":
-            return codes[int(weights.argmax())][None]
-        shares = torch.softmax(weights.to(codes) / 0.1, 0)
-        return torch.tensordot(shares, codes, 1)[None]
-    if by == "median":
-        return codes.quantile(0.5, 0, keepdim=True)
-    if by == "medoid":
-        flat = codes.flatten(1)
-        return codes[int(torch.cdist(flat, flat).sum(1).argmin())][None]
-    return codes.mean(0, keepdim=True)
+            raise ValueError(f"{method} needs a weight for each of {len(latents)} codes, found {found}")
+        if method == "nearest":
+            return latents[int(weights.argmax())][None]
+        shares = torch.softmax(weights.to(latents) / 0.1, 0)
+        return torch.tensordot(shares, latents, 1)[None]
+    if method == "median":
+        return latents.quantile(0.5, 0, keepdim=True)
+    if method == "medoid":
+        flat = latents.flatten(1)
+        return latents[int(torch.cdist(flat, flat).sum(1).argmin())][None]
+    return latents.mean(0, keepdim=True)

@@ -20,25 +20,28 @@ from cmpc2.prototypes import cluster
 from cmpc2.published import PrototypeMemory
 from numpy.typing import NDArray
 
-from voicestyle.stylegan2.collection import SUFFIXES
+from voicestyle.stylegan2.collection import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from cmpc2.embedder import Embedder
 
 log = logging.getLogger(__name__)
-SCALE = "1.6"  # folder between name and video in VoxCeleb's face archive
-TRACKS, FRONTAL = ("unzippedFaces", "voxceleb/unzippedFaces"), ("VGG_ALL_FRONTAL", "voxceleb/VGG_ALL_FRONTAL")
-PER_PROTOTYPE = 17  # videos, as in the published bank: 17,023 in 1,000 clusters
+SCALE_FOLDER = "1.6"  # folder between name and video in VoxCeleb's face archive
+TRACK_FOLDERS, FRONTAL_FOLDERS = (
+    ("unzippedFaces", "voxceleb/unzippedFaces"),
+    ("VGG_ALL_FRONTAL", "voxceleb/VGG_ALL_FRONTAL"),
+)
+VIDEOS_PER_PROTOTYPE = 17  # videos, as in the published bank: 17,023 in 1,000 clusters
 BUNDLED_PRESET = "quick"  # population that the bundled networks were trained on
-MOST_FRAMES = 8  # of a video that its embedding is the mean of
+MAX_FRAMES = 8  # of a video that its embedding is the mean of
 NUISANCE = 0.3  # of invented pictures, as the bundled generator has learnt them
 
 
-class BankError(ValueError):
+class FaceBankError(ValueError):
     """A bank that cannot be used; the message says why and what helps."""
 
 
-class PictureOf(Protocol):
+class BankImage(Protocol):
     """A picture that can be read when it is needed."""
 
     @property
@@ -52,7 +55,7 @@ class PictureOf(Protocol):
 
 
 @dataclass(frozen=True)
-class FilePicture:
+class ImageFile:
     """A file of a bank; `label` is its path below the bank."""
 
     path: Path
@@ -70,11 +73,11 @@ class FilePicture:
 
 
 @dataclass(frozen=True)
-class InventedPicture:
-    """Picture number `number` of invented person `k`, drawn on demand."""
+class SyntheticImage:
+    """Picture number `image_index` of invented person `identity_index`, drawn on demand."""
 
-    k: int
-    number: int
+    identity_index: int
+    image_index: int
     label: str
     seed: int = 0
     rho: float = 1.0
@@ -83,50 +86,52 @@ class InventedPicture:
 
     def read(self) -> NDArray[np.uint8]:
         """Draw it, or take it from those drawn lately."""
-        return _drawn(self.k, self.number, self.seed, self.rho, self.side, self.nuisance)
+        return _render_image(
+            self.identity_index, self.image_index, self.seed, self.rho, self.side, self.nuisance
+        )
 
 
 @dataclass(frozen=True)
-class Bank:
+class FaceBank:
     """Videos (or single pictures), their prototypes and their pictures; row by row.
 
     Attributes:
         memory: prototypes and who belongs to them.
-        table: the videos.
+        videos: the videos.
         frames: pictures of each video.
-        frontal: other, frontal pictures of the same people, by name; empty where there are none.
+        frontal_images: other, frontal pictures of the same people, by name; empty where there are none.
         name: what it is, for people.
-        notice: what must be said beside everything made of it, or empty.
-        left_out: pictures that could not be used, with the reason.
+        disclaimer: what must be said beside everything made of it, or empty.
+        skipped: pictures that could not be used, with the reason.
     """
 
     memory: PrototypeMemory
-    table: Sequence[TrainingVideo]
-    frames: Sequence[Sequence[PictureOf]]
-    frontal: dict[str, list[PictureOf]] = field(default_factory=dict)
+    videos: Sequence[TrainingVideo]
+    frames: Sequence[Sequence[BankImage]]
+    frontal_images: dict[str, list[BankImage]] = field(default_factory=dict)
     name: str = "bank"
-    notice: str = ""
-    left_out: tuple[str, ...] = ()
+    disclaimer: str = ""
+    skipped: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         """Check that the parts belong together."""
-        sizes = {len(self.table), len(self.frames), *(len(each) for each in self.memory.assignment)}
+        sizes = {len(self.videos), len(self.frames), *(len(each) for each in self.memory.assignment)}
         if len(sizes) != 1:
-            raise BankError(
-                f"table, pictures and memory have {len(self.table)}, {len(self.frames)} and "
+            raise FaceBankError(
+                f"table, pictures and memory have {len(self.videos)}, {len(self.frames)} and "
                 f"{len(self.memory.assignment[0])} videos: give those that belong together"
             )
 
     def __len__(self) -> int:
         """Number of videos."""
-        return len(self.table)
+        return len(self.videos)
 
     @property
     def digest(self) -> str:
         """Hash of videos, prototypes, and names and sizes of all pictures."""
-        digest = hashlib.sha256("\n".join(video.path for video in self.table).encode())
-        for pictures in (*self.frames, *self.frontal.values()):
-            digest.update("\n".join(f"{each.label} {_size(each)}" for each in pictures).encode())
+        digest = hashlib.sha256("\n".join(video.path for video in self.videos).encode())
+        for pictures in (*self.frames, *self.frontal_images.values()):
+            digest.update("\n".join(f"{each.label} {_file_size(each)}" for each in pictures).encode())
         for centres, places in zip(self.memory.centroids, self.memory.assignment):
             digest.update(np.ascontiguousarray(centres.numpy()).tobytes())
             digest.update(np.ascontiguousarray(places.numpy()).tobytes())
@@ -134,11 +139,11 @@ class Bank:
 
     def label(self, row: int) -> str:
         """A video's name for people."""
-        video = self.table[row]
+        video = self.videos[row]
         return video.path if len(self.frames[row]) != 1 else self.frames[row][0].label
 
 
-def find_pictures(root: Path) -> tuple[list[TrainingVideo], list[list[PictureOf]]]:
+def find_videos(root: Path) -> tuple[list[TrainingVideo], list[list[BankImage]]]:
     """Videos of a folder `<name>/1.6/<video>/<frame>`; every other picture below it stands for itself.
 
     Raises:
@@ -146,26 +151,26 @@ def find_pictures(root: Path) -> tuple[list[TrainingVideo], list[list[PictureOf]
     """
     if not root.is_dir():
         raise FileNotFoundError(f"no folder at {root}: --bank names a folder of face pictures")
-    videos: dict[tuple[str, str], list[PictureOf]] = {}
+    videos: dict[tuple[str, str], list[BankImage]] = {}
     for path in sorted(root.rglob("*")):
-        if path.suffix.lower() not in SUFFIXES or path.name.startswith(".") or not path.is_file():
+        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith(".") or not path.is_file():
             continue
         parts = path.relative_to(root).parts
         label = "/".join(parts)
-        if len(parts) == 4 and parts[1] == SCALE:
+        if len(parts) == 4 and parts[1] == SCALE_FOLDER:
             key = parts[0], parts[2]
         else:
             key = parts[0] if len(parts) > 1 else path.stem, "/".join(parts[1:]) or path.name
-        videos.setdefault(key, []).append(FilePicture(path, label))
+        videos.setdefault(key, []).append(ImageFile(path, label))
     if not videos:
         raise FileNotFoundError(
-            f"no face pictures ({', '.join(sorted(SUFFIXES))}) in {root}: the bank is empty"
+            f"no face pictures ({', '.join(sorted(IMAGE_SUFFIXES))}) in {root}: the bank is empty"
         )
     rows = [TrainingVideo(name, "1", "", "", "", "", video) for name, video in videos]
     return rows, list(videos.values())
 
 
-def single_pictures(files: Sequence[Path]) -> tuple[list[TrainingVideo], list[list[PictureOf]]]:
+def videos_from_images(files: Sequence[Path]) -> tuple[list[TrainingVideo], list[list[BankImage]]]:
     """Each of some files for itself; a person is named after the folder of their pictures.
 
     Raises:
@@ -177,46 +182,46 @@ def single_pictures(files: Sequence[Path]) -> tuple[list[TrainingVideo], list[li
     labels = [f"{path.parent.name}/{path.name}" for path in files]
     if len(set(labels)) < len(labels):  # such as a/x/1.jpg and b/x/1.jpg
         labels = [path.as_posix() for path in files]
-    return rows, [[FilePicture(path, label)] for path, label in zip(files, labels)]
+    return rows, [[ImageFile(path, label)] for path, label in zip(files, labels)]
 
 
-def pictures_in(folder: Path) -> list[Path]:
+def list_images(folder: Path) -> list[Path]:
     """Pictures of a folder by name, hidden files left out; none where there is no such folder."""
     files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in files if path.suffix.lower() in SUFFIXES and not path.name.startswith(".")]
+    return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")]
 
 
-def folders_of(root: Path, frontal: Path | None = None) -> tuple[Path, Path | None]:
+def locate_bank_folders(root: Path, frontal: Path | None = None) -> tuple[Path, Path | None]:
     """Folder of the videos and of the frontal pictures, where a bank has them as the published one has."""
-    tracks = next((root / name for name in TRACKS if (root / name).is_dir()), root)
+    tracks = next((root / name for name in TRACK_FOLDERS if (root / name).is_dir()), root)
     if frontal is None:
-        frontal = next((root / name for name in FRONTAL if (root / name).is_dir()), None)
+        frontal = next((root / name for name in FRONTAL_FOLDERS if (root / name).is_dir()), None)
     elif not frontal.is_dir():
         raise FileNotFoundError(f"no folder at {frontal}: --frontal names a folder of <name>/<picture>")
     return tracks, None if frontal == tracks else frontal
 
 
-def frontal_pictures(root: Path | None, names: Sequence[str]) -> dict[str, list[PictureOf]]:
+def find_frontal_images(root: Path | None, names: Sequence[str]) -> dict[str, list[BankImage]]:
     """Pictures `<name>/<picture>` of these people."""
-    found: dict[str, list[PictureOf]] = {}
+    found: dict[str, list[BankImage]] = {}
     for name in dict.fromkeys(names) if root else ():
         folder = root / name  # type: ignore[operator]
-        pictures = [FilePicture(path, f"{name}/{path.name}") for path in pictures_in(folder)]
+        pictures = [ImageFile(path, f"{name}/{path.name}") for path in list_images(folder)]
         if pictures:
             found[name] = [*pictures]
     return found
 
 
-def own_bank(
+def build_bank(
     root: Path | Sequence[Path],
     embedder: "Embedder",
     *,
     frontal: Path | None = None,
-    clusters: int | None = None,
-    least: int = 3,
+    num_clusters: int | None = None,
+    min_clusters: int = 3,
     seed: int = 0,
-    known: dict[str, Any] | None = None,
-) -> tuple[Bank, dict[str, Any]]:
+    cached: dict[str, Any] | None = None,
+) -> tuple[FaceBank, dict[str, Any]]:
     """A bank of a folder: its pictures embedded, its prototypes found by k-means.
 
     Args:
@@ -224,13 +229,13 @@ def own_bank(
             from VGG_ALL_FRONTAL the frontal pictures. Or some files.
         embedder: gives the face embeddings.
         frontal: folder of frontal pictures, <name>/<picture>.
-        clusters: prototypes; None: one for each 17 videos, at least twice `least`, at most all videos.
-        least: K, prototypes that will be asked for.
+        num_clusters: prototypes; None: one for each 17 videos, at least twice `min_clusters`, at most all videos.
+        min_clusters: K, prototypes that will be asked for.
         seed: of k-means.
-        known: what an earlier call with the same folder and embedder gave beside the bank.
+        cached: what an earlier call with the same folder and embedder gave beside the bank.
 
     Returns:
-        The bank, and its embeddings for `known` next time.
+        The bank, and its embeddings for `cached` next time.
 
     Raises:
         FileNotFoundError: no such folder, or an empty one.
@@ -238,22 +243,25 @@ def own_bank(
     """
     tracks: Path | str
     if isinstance(root, Path):
-        tracks, frontal = folders_of(root, frontal)
+        tracks, frontal = locate_bank_folders(root, frontal)
         if tracks == root and frontal is not None and frontal.is_relative_to(root):
             tracks, frontal = frontal, None  # a bank of frontal pictures alone
-        (table, frames), name = find_pictures(Path(tracks)), root.name or str(root)
+        (table, frames), name = find_videos(Path(tracks)), root.name or str(root)
     else:
         tracks, name = "the bank", f"{len(root)} pictures"
-        table, frames = single_pictures(root)
-    key = [embedder.fingerprint, *(f"{p.label} {_state(p)}" for each in frames for p in each[:MOST_FRAMES])]
+        table, frames = videos_from_images(root)
+    key = [
+        embedder.fingerprint,
+        *(f"{p.label} {_file_stamp(p)}" for each in frames for p in each[:MAX_FRAMES]),
+    ]
     unread: dict[str, str] = {}
-    if known is not None and known.get("key") == key:
-        vectors, unread = known["vectors"], dict(known["unread"])
+    if cached is not None and cached.get("key") == key:
+        vectors, unread = cached["vectors"], dict(cached["unread"])
     else:
-        vectors = torch.full((len(table), embedder.dimension), torch.nan)
+        vectors = torch.full((len(table), embedder.embedding_dim), torch.nan)
         for row, pictures in enumerate(frames):
             faces = []
-            for picture in pictures[:MOST_FRAMES]:
+            for picture in pictures[:MAX_FRAMES]:
                 try:
                     faces.append(picture.read())
                 except (ValueError, OSError) as error:
@@ -265,38 +273,40 @@ def own_bank(
         log.warning("left out: %s", line)
     if not good:
         first = next(iter(unread.values()))
-        raise BankError(f"none of the pictures in {tracks} can be read ({len(unread)}), the first: {first}")
-    if clusters is None:
-        clusters = min(len(good), max(2 * least, round(len(good) / PER_PROTOTYPE)))
-    if not least <= clusters <= len(good):
-        raise BankError(
-            f"{least} nearest of {clusters} prototypes of {len(good)} videos in {tracks}: expected K <= "
-            "prototypes <= videos; ask for fewer (lookup.prototypes, lookup.clusters) or give more pictures"
+        raise FaceBankError(
+            f"none of the pictures in {tracks} can be read ({len(unread)}), the first: {first}"
+        )
+    if num_clusters is None:
+        num_clusters = min(len(good), max(2 * min_clusters, round(len(good) / VIDEOS_PER_PROTOTYPE)))
+    if not min_clusters <= num_clusters <= len(good):
+        raise FaceBankError(
+            f"{min_clusters} nearest of {num_clusters} prototypes of {len(good)} videos in {tracks}: expected K <= "
+            "prototypes <= videos; ask for fewer (retrieval.num_prototypes, retrieval.num_clusters) or give more pictures"
         )
     points = F.normalize(vectors[good], dim=1)
-    found = cluster(points, clusters, start="plusplus", generator=torch.Generator().manual_seed(seed))
+    found = cluster(points, num_clusters, start="plusplus", generator=torch.Generator().manual_seed(seed))
     usable = [[picture for picture in frames[row] if picture.label not in unread] for row in good]
     rows = [table[row] for row in good]
-    bank = Bank(
+    bank = FaceBank(
         PrototypeMemory([found.centroids], [found.assignment], [found.density]),
         rows,
         usable,
-        frontal_pictures(frontal, [row.identity for row in rows]),
+        find_frontal_images(frontal, [row.identity for row in rows]),
         name=name,
-        left_out=tuple(unread.values()),
+        skipped=tuple(unread.values()),
     )
     return bank, {"key": key, "vectors": vectors, "unread": unread}
 
 
-def given_bank(
-    root: Path, memory: PrototypeMemory, table: Sequence[TrainingVideo], *, frontal: Path | None = None
-) -> Bank:
+def build_bank_from_prototypes(
+    root: Path, memory: PrototypeMemory, videos: Sequence[TrainingVideo], *, frontal: Path | None = None
+) -> FaceBank:
     """The published way: prototypes from files, pictures of their videos below a folder where they exist.
 
     Args:
         root: folder of <name>/1.6/<video>/<frame>, or one with unzippedFaces and VGG_ALL_FRONTAL in it.
         memory: from `cmpc2.published.read_memory`.
-        table: from `cmpc2.lookup.read_training_table`.
+        videos: from `cmpc2.lookup.read_training_table`.
         frontal: folder of <name>/<picture>.
 
     Raises:
@@ -305,84 +315,98 @@ def given_bank(
     """
     if not root.is_dir():
         raise FileNotFoundError(f"no folder at {root}: --bank names a folder of face pictures")
-    tracks, frontal = folders_of(root, frontal)
-    fronts = frontal_pictures(frontal, [video.identity for video in table])
-    frames: list[list[PictureOf]] = []
-    for video in table:
-        files = pictures_in(tracks / video.path)
-        frames.append([FilePicture(path, f"{video.path}/{path.name}") for path in files])
-    present = sum(bool(each) or video.identity in fronts for each, video in zip(frames, table))
+    tracks, frontal = locate_bank_folders(root, frontal)
+    fronts = find_frontal_images(frontal, [video.identity for video in videos])
+    frames: list[list[BankImage]] = []
+    for video in videos:
+        files = list_images(tracks / video.path)
+        frames.append([ImageFile(path, f"{video.path}/{path.name}") for path in files])
+    present = sum(bool(each) or video.identity in fronts for each, video in zip(frames, videos))
     if not present:
-        raise BankError(
-            f"none of the {len(table)} videos of the table has pictures in {tracks} or {frontal}: expected "
-            f"folders such as {table[0].path}"
+        raise FaceBankError(
+            f"none of the {len(videos)} videos of the table has pictures in {tracks} or {frontal}: expected "
+            f"folders such as {videos[0].path}"
         )
-    if present < len(table):
-        log.info("%d of %d videos of the table have pictures in %s", present, len(table), root)
-    return Bank(memory, table, frames, fronts, name=root.name)
+    if present < len(videos):
+        log.info("%d of %d videos of the table have pictures in %s", present, len(videos), root)
+    return FaceBank(memory, videos, frames, fronts, name=root.name)
 
 
-def invented_bank(
-    memory: PrototypeMemory, table: Sequence[TrainingVideo], *, preset: str = "quick", seed: int = 0
-) -> Bank:
+def build_synthetic_bank(
+    memory: PrototypeMemory, videos: Sequence[TrainingVideo], *, preset: str = "quick", seed: int = 0
+) -> FaceBank:
     """Invented people: prototypes of a model trained on a population, pictures drawn when they are needed.
 
     Args:
         memory: of the model.
-        table: its videos; names end in the person's number.
+        videos: its videos; names end in the person's number.
         preset: of the population that the model was trained on; says how closely voice and face are tied.
         seed: of the population.
 
     Raises:
         BankError: a name is of no invented person.
     """
-    from voiceface.datasets.disclaimers import SYNTHETIC_NOTICE
-    from voiceface.synthetic.presets import preset_of
+    from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER
+    from voiceface.synthetic.presets import get_preset
 
-    rho = preset_of(preset).rho
-    numbers = [_number_of(video.identity, video.voice_id) for video in table]
+    rho = get_preset(preset).rho
+    numbers = [_identity_index(video.identity, video.voice_id) for video in videos]
     frames = [
-        [InventedPicture(k, n, f"{video.path}/{n}", seed, rho) for n in _pictures_of(k, video.video, seed)]
-        for k, video in zip(numbers, table)
+        [SyntheticImage(k, n, f"{video.path}/{n}", seed, rho) for n in _image_indices(k, video.video, seed)]
+        for k, video in zip(numbers, videos)
     ]
-    return Bank(memory, table, frames, name="invented people", notice=SYNTHETIC_NOTICE)
+    return FaceBank(memory, videos, frames, name="invented people", disclaimer=SYNTHETIC_DATA_DISCLAIMER)
 
 
 @lru_cache(1024)
-def _drawn(k: int, number: int, seed: int, rho: float, side: int, nuisance: float) -> NDArray[np.uint8]:
+def _render_image(
+    identity_index: int, image_index: int, seed: int, rho: float, side: int, nuisance: float
+) -> NDArray[np.uint8]:
     """A picture of an invented person."""
-    from voiceface.synthetic.face.render import render_picture
-    from voiceface.synthetic.identities import draw_people
+    from voiceface.synthetic.face.render import render_image
+    from voiceface.synthetic.identities import sample_identities
 
-    return render_picture(draw_people([k], rho=rho, seed=seed), 0, number, side=side, nuisance=nuisance).image
+    return render_image(
+        sample_identities([identity_index], rho=rho, seed=seed),
+        0,
+        image_index,
+        image_size=side,
+        nuisance=nuisance,
+    ).image
 
 
 @cache
-def _pictures_of(k: int, video: str, seed: int, most: int = MOST_FRAMES) -> tuple[int, ...]:
+def _image_indices(
+    identity_index: int, video: str, seed: int, max_images: int = MAX_FRAMES
+) -> tuple[int, ...]:
     """Numbers of a person's pictures that come from a video."""
-    from voiceface.synthetic.identities import video_id, video_of_picture
+    from voiceface.synthetic.identities import get_image_video, video_id
 
-    return tuple(n for n in range(most) if video_id(k, video_of_picture(k, n, seed=seed), seed=seed) == video)
+    return tuple(
+        n
+        for n in range(max_images)
+        if video_id(identity_index, get_image_video(identity_index, n, seed=seed), seed=seed) == video
+    )
 
 
-def _number_of(name: str, voice_id: str) -> int:
+def _identity_index(name: str, voice_id: str) -> int:
     """Number of an invented person, from its name `Given_Family.00309`."""
     from voiceface.synthetic.identities import voice_id as id_of
 
     tail = name.rpartition(".")[2]
     if not tail.isdigit() or (voice_id and id_of(int(tail)) != voice_id):
-        raise BankError(f"{name!r} ({voice_id}) is no invented person: give --bank with pictures of it")
+        raise FaceBankError(f"{name!r} ({voice_id}) is no invented person: give --bank with pictures of it")
     return int(tail)
 
 
-def _size(picture: PictureOf) -> int:
+def _file_size(image: BankImage) -> int:
     """Size of a picture's file; 0 where it is none."""
-    return picture.path.stat().st_size if isinstance(picture, FilePicture) else 0
+    return image.path.stat().st_size if isinstance(image, ImageFile) else 0
 
 
-def _state(picture: PictureOf) -> str:
+def _file_stamp(image: BankImage) -> str:
     """Size of a picture's file and when it was changed."""
-    if not isinstance(picture, FilePicture):
+    if not isinstance(image, ImageFile):
         return ""
-    known = picture.path.stat()
+    known = image.path.stat()
     return f"{known.st_size} {known.st_mtime_ns}"

@@ -5,24 +5,24 @@ from typing import Literal
 from pydantic import Field
 from voiceface.runtime.config import Config
 
-Space = Literal["w", "w_plus"]
-Order = Literal["spread", "nearest", "table"]
-Select = Literal["embedding", "clip", "first"]
-Aggregate = Literal["mean", "median", "medoid", "similarity", "nearest"]
+LatentSpace = Literal["w", "w_plus"]
+VideoOrder = Literal["spread", "nearest", "table"]
+SelectionMethod = Literal["embedding", "clip", "first"]
+AggregationMethod = Literal["mean", "median", "medoid", "similarity", "nearest"]
 
 
-class LookupConfig(Config):
+class RetrievalConfig(Config):
     """Steps 1 and 2: which pictures the voice leads to."""
 
-    clusters: int | None = Field(
+    num_clusters: int | None = Field(
         None,
         ge=1,
         description="which clustering of a given memory (published: 1000), or how many prototypes are made "
         "of a bank; null: the memory's middle one, or one for each 17 videos as published, at least 2 K",
     )
-    prototypes: int = Field(3, ge=1, description="K, nearest face prototypes")
-    pictures: int = Field(8, ge=1, description="videos taken of them at most")
-    order: Order = Field(
+    num_prototypes: int = Field(3, ge=1, description="K, nearest face prototypes")
+    max_images: int = Field(8, ge=1, description="videos taken of them at most")
+    order: VideoOrder = Field(
         "spread",
         description="spread: one video of each prototype in turn, nearest first; nearest: prototype by "
         "prototype; table: published, in the order of the table (quirk Q13)",
@@ -32,65 +32,73 @@ class LookupConfig(Config):
 class SelectionConfig(Config):
     """Step 3: which picture stands for a video."""
 
-    by: Select = Field(
+    method: SelectionMethod = Field(
         "embedding", description="embedding: CMPC's, or one that is given; clip: published; first: none"
     )
     reference: Literal["mean", "first"] = Field(
         "mean", description="features of the video: mean of its frames, or of the first (published)"
     )
-    compare: Literal["cosine", "dot"] = Field("cosine", description="dot: raw product, published (quirk Q15)")
+    similarity: Literal["cosine", "dot"] = Field(
+        "cosine", description="dot: raw product, published (quirk Q15)"
+    )
 
 
-class DescentConfig(Config):
+class LatentOptimisationConfig(Config):
     """Gradient steps on codes and noise maps: schedule, noise, early stop."""
 
-    steps: int = Field(ge=1, description="S")
+    num_steps: int = Field(ge=1, description="S")
     lr: float = Field(gt=0, description="highest rate of Adam")
-    ramp_up: float = Field(0.05, gt=0, le=1, description="share of the steps in which the rate rises")
-    ramp_down: float = Field(0.25, gt=0, le=1, description="share of the steps in which it falls")
-    noise: float = Field(0.05, ge=0, description="noise on codes at first, standard deviations of w")
-    noise_ramp: float = Field(0.75, gt=0, description="share of the steps after which that noise is gone")
-    noise_regularise: float = Field(1e5, ge=0, description="weight of the regulariser of the noise maps")
-    space: Space = Field("w", description="w: one code for all layers; w_plus: one for each")
+    lr_ramp_up: float = Field(0.05, gt=0, le=1, description="share of the steps in which the rate rises")
+    lr_ramp_down: float = Field(0.25, gt=0, le=1, description="share of the steps in which it falls")
+    latent_noise: float = Field(0.05, ge=0, description="noise on codes at first, standard deviations of w")
+    latent_noise_ramp: float = Field(
+        0.75, gt=0, description="share of the steps after which that noise is gone"
+    )
+    noise_regularisation: float = Field(1e5, ge=0, description="weight of the regulariser of the noise maps")
+    space: LatentSpace = Field("w", description="w: one code for all layers; w_plus: one for each")
     patience: int = Field(
         0, ge=0, description="steps without a better loss after which a picture stops; 0: never"
     )
-    least_gain: float = Field(1e-3, ge=0, description="what counts as better, relative")
-    keep_every: int = Field(20, ge=1, description="steps between codes that are kept for the film")
-    batch: int = Field(8, ge=1, description="pictures at a time")
+    min_improvement: float = Field(1e-3, ge=0, description="what counts as better, relative")
+    snapshot_interval: int = Field(20, ge=1, description="steps between codes that are kept for the film")
+    batch_size: int = Field(8, ge=1, description="pictures at a time")
 
 
-class InversionConfig(DescentConfig):
+class InversionConfig(LatentOptimisationConfig):
     """Step 4: codes whose pictures look like given ones."""
 
-    steps: int = Field(300, ge=1, description="S (published: 300)")
+    num_steps: int = Field(300, ge=1, description="S (published: 300)")
     lr: float = Field(0.1, gt=0, description="highest rate of Adam")
-    perceptual: float = Field(1.0, ge=0, description="weight of the perceptual distance")
-    mse: float = Field(0.0, ge=0, description="weight of the mean squared error")
-    identity: float = Field(1.0, ge=0, description="weight of the distance of identities")
+    perceptual_weight: float = Field(1.0, ge=0, description="weight of the perceptual distance")
+    mse_weight: float = Field(0.0, ge=0, description="weight of the mean squared error")
+    identity_weight: float = Field(1.0, ge=0, description="weight of the distance of identities")
     batching: Literal["independent", "coupled"] = Field(
         "independent",
         description="coupled: published, regularisers and identity over the whole batch (quirk Q18)",
     )
-    mean_samples: int = Field(10_000, ge=2, description="z of which mean and deviation of w are computed")
+    latent_mean_samples: int = Field(
+        10_000, ge=2, description="z of which mean and deviation of w are computed"
+    )
 
 
-class GuidanceConfig(DescentConfig):
+class GuidanceConfig(LatentOptimisationConfig):
     """Step 6: codes whose pictures fit a voice."""
 
-    steps: int = Field(100, ge=1, description="S (published: 100)")
+    num_steps: int = Field(100, ge=1, description="S (published: 100)")
     lr: float = Field(0.01, gt=0, description="highest rate of Adam")
-    start: float = Field(
+    start_weight: float = Field(
         0.0, ge=0, description="weight of the squared distance to the starting code, in deviations of w"
     )
-    prior: float = Field(0.0, ge=0, description="weight of the squared distance to the mean of w, likewise")
-    published_regularise: float = Field(
+    prior_weight: float = Field(
+        0.0, ge=0, description="weight of the squared distance to the mean of w, likewise"
+    )
+    published_regularisation: float = Field(
         0.0, ge=0, description="published: weight of the added noise, which moves nothing (quirk Q14)"
     )
-    views: int = Field(
+    num_augmented_views: int = Field(
         1, ge=1, description="pictures the network is shown: itself, then mirrored, shifted and scaled ones"
     )
-    restarts: int = Field(1, ge=1, description="runs from different noise; the most similar one counts")
+    num_restarts: int = Field(1, ge=1, description="runs from different noise; the most similar one counts")
     resize: Literal["model", "none"] = Field(
         "model", description="pictures are brought to the side of the face network, or shown as they are"
     )
@@ -100,9 +108,9 @@ class TrainingConfig(Config):
     """What `voicestyle train` trains; each has a configuration of its own."""
 
     cmpc2: str = Field("main", description="of cmpc2: bundled name or file")
-    cmpc2_set: tuple[str, ...] = Field((), description="section.key=value, changes of it")
+    cmpc2_overrides: tuple[str, ...] = Field((), description="section.key=value, changes of it")
     stylegan2: str = Field("stylegan2_256", description="of StyleGAN2: bundled name or file")
-    stylegan2_set: tuple[str, ...] = Field((), description="section.key=value, changes of it")
+    stylegan2_overrides: tuple[str, ...] = Field((), description="section.key=value, changes of it")
 
 
 class VoiceStyleConfig(Config):
@@ -110,10 +118,10 @@ class VoiceStyleConfig(Config):
 
     name: str = "voicestyle"
     seed: int = Field(0, ge=0)
-    lookup: LookupConfig = LookupConfig()
+    retrieval: RetrievalConfig = RetrievalConfig()
     selection: SelectionConfig = SelectionConfig()
     inversion: InversionConfig = InversionConfig()
-    aggregation: Aggregate = Field(
+    aggregation: AggregationMethod = Field(
         "mean",
         description="mean: published; median; medoid: the code nearest to all others; similarity: mean "
         "weighted by fit to the voice; nearest: the picture that fits best",

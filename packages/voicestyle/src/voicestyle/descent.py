@@ -12,21 +12,21 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from voicestyle.config import DescentConfig
+from voicestyle.config import LatentOptimisationConfig
 from voicestyle.stylegan2.generator import Generator
 
-SMALLEST_MAP = 8  # noise maps of this side and below are not averaged further
-KEPT = (
+MIN_NOISE_SIDE = 8  # noise maps of this side and below are not averaged further
+STATE_FIELDS = (
     *("codes", "noise", "step", "rows"),
     *("_history", "_kept", "_kept_steps", "_best", "_since", "_made"),
 )
-Terms: TypeAlias = dict[str, Tensor]
+LossTerms: TypeAlias = dict[str, Tensor]
 """Weighted terms of a loss by name, (N,) each, or scalars where a batch is coupled."""
-Objective: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], Terms]
+Objective: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], LossTerms]
 """(pictures (N, 3, S, S), codes, codes with their noise, rows (N,) that are still at work) -> terms."""
 
 
-class Draws(Protocol):
+class NoiseSource(Protocol):
     """Where normal numbers come from."""
 
     def normal(self, role: str, shape: Sequence[int], rows: Sequence[int]) -> Tensor:
@@ -34,7 +34,7 @@ class Draws(Protocol):
         ...
 
 
-class RowDraws:
+class PerSampleNoise:
     """One generator a picture, so that its numbers do not depend on which others are in the batch.
 
     Args:
@@ -45,7 +45,7 @@ class RowDraws:
         self.generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
 
     def normal(self, role: str, shape: Sequence[int], rows: Sequence[int]) -> Tensor:
-        """See `Draws`; the role makes no difference."""
+        """See `NoiseSource`; the role makes no difference."""
         return torch.stack([torch.randn(*shape, generator=self.generators[row]) for row in rows])
 
     def state_dict(self) -> list[Tensor]:
@@ -63,36 +63,36 @@ class LatentStatistics:
     """Mean (1, D) and root of the total variance of w."""
 
     mean: Tensor
-    deviation: float
+    std: float
 
 
 @torch.no_grad()
-def latent_statistics(generator: Generator, z: Tensor, chunk: int = 4096) -> LatentStatistics:
+def compute_latent_statistics(generator: Generator, z: Tensor, chunk_size: int = 4096) -> LatentStatistics:
     """Statistics of w over normal z (M, D): the deviation is over all samples and dimensions together."""
-    w = torch.cat([generator.mapping(part) for part in z.split(chunk)])
+    w = torch.cat([generator.mapping(part) for part in z.split(chunk_size)])
     mean = w.mean(0, keepdim=True)
     return LatentStatistics(mean, float((w - mean).square().sum().div(len(w)).sqrt()))
 
 
-def normal_z(generator: Generator, count: int, seed: int) -> Tensor:
+def sample_z(generator: Generator, num_samples: int, seed: int) -> Tensor:
     """Normal z (count, D) on the generator's device."""
     like = generator.input.input
     draw = torch.Generator().manual_seed(seed)
-    return torch.randn(count, generator.config.style_dim, generator=draw).to(like)
+    return torch.randn(num_samples, generator.config.style_dim, generator=draw).to(like)
 
 
-def ramp(t: float, up: float = 0.05, down: float = 0.25) -> float:
+def lr_ramp(t: float, ramp_up: float = 0.05, ramp_down: float = 0.25) -> float:
     """Factor of the learning rate at t = step / steps: rises linearly, falls as a cosine; 0 at t = 0."""
-    falling = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - t) / down))
-    return falling * min(1.0, t / up)
+    falling = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - t) / ramp_down))
+    return falling * min(1.0, t / ramp_up)
 
 
-def noise_factor(t: float, noise: float = 0.05, noise_ramp: float = 0.75) -> float:
+def latent_noise_strength(t: float, initial: float = 0.05, ramp_length: float = 0.75) -> float:
     """Strength of the noise on codes at t, in deviations of w."""
-    return noise * max(0.0, 1 - t / noise_ramp) ** 2
+    return initial * max(0.0, 1 - t / ramp_length) ** 2
 
 
-def noise_regulariser(maps: Sequence[Tensor], coupled: bool = False) -> Tensor:
+def noise_regularisation_loss(maps: Sequence[Tensor], coupled: bool = False) -> Tensor:
     """How much neighbouring pixels of noise maps go together, at every scale down to 8 pixels.
 
     Args:
@@ -108,14 +108,14 @@ def noise_regulariser(maps: Sequence[Tensor], coupled: bool = False) -> Tensor:
         while True:
             for axis in (3, 2):
                 total = total + (noise * noise.roll(1, axis)).mean(axes).square()
-            if noise.shape[2] <= SMALLEST_MAP:
+            if noise.shape[2] <= MIN_NOISE_SIDE:
                 break
             noise = F.avg_pool2d(noise, 2)
     return torch.as_tensor(total)
 
 
 @torch.no_grad()
-def standardise(maps: Sequence[Tensor], coupled: bool = False) -> None:
+def normalise_noise_maps(maps: Sequence[Tensor], coupled: bool = False) -> None:
     """Bring noise maps (N, 1, r, r) to mean 0 and deviation 1 in place; coupled: of the whole tensor."""
     for noise in maps:
         axes = (0, 1, 2, 3) if coupled else (1, 2, 3)
@@ -123,208 +123,233 @@ def standardise(maps: Sequence[Tensor], coupled: bool = False) -> None:
         noise.sub_(mean).div_(deviation)
 
 
-def averaged(pictures: Tensor, side: int = 256) -> Tensor:
+def downsample_to_side(images: Tensor, side: int = 256) -> Tensor:
     """Pictures averaged down to `side` pixels where they are larger."""
-    factor = pictures.shape[2] // side
-    return F.avg_pool2d(pictures, factor) if factor > 1 else pictures
+    factor = images.shape[2] // side
+    return F.avg_pool2d(images, factor) if factor > 1 else images
 
 
 @dataclass
-class Path:
+class LatentTrajectory:
     """What a descent found.
 
     Attributes:
-        codes: last codes, (N, D) or (N, L, D).
-        noise: last noise maps, (N, 1, r, r) each.
-        kept: codes after every so many steps and after the last, (K, *codes).
-        kept_steps: their numbers, counted from 1.
+        latents: last codes, (N, D) or (N, L, D).
+        noise_maps: last noise maps, (N, 1, r, r) each.
+        snapshots: codes after every so many steps and after the last, (K, *codes).
+        snapshot_steps: their numbers, counted from 1.
         history: values by name, (S, N); NaN where a picture had stopped.
-        steps: how many each picture made, (N,).
+        num_steps: how many each picture made, (N,).
     """
 
-    codes: Tensor
-    noise: list[Tensor]
-    kept: Tensor
-    kept_steps: list[int]
+    latents: Tensor
+    noise_maps: list[Tensor]
+    snapshots: Tensor
+    snapshot_steps: list[int]
     history: dict[str, Tensor]
-    steps: Tensor
+    num_steps: Tensor
 
 
 @dataclass
-class Descent:
+class LatentOptimiser:
     """Codes and noise maps on their way; `run` makes the steps.
 
     Attributes:
         generator: frozen.
         config: schedule and weights.
-        draws: randomness.
-        deviation: of w.
-        codes: (N, D), or (N, L, D) in w_plus.
-        noise: maps (N, 1, r, r).
-        coupled: as published, the batch is one thing; see `noise_regulariser`, `standardise`.
+        noise_source: randomness.
+        latent_std: of w.
+        latents: (N, D), or (N, L, D) in w_plus.
+        noise_maps: maps (N, 1, r, r).
+        coupled: as published, the batch is one thing; see `noise_regularisation_loss`, `normalise_noise_maps`.
         step: steps made.
     """
 
     generator: Generator
-    config: DescentConfig
-    draws: Draws
-    deviation: float
-    codes: Tensor
-    noise: list[Tensor]
+    config: LatentOptimisationConfig
+    noise_source: NoiseSource
+    latent_std: float
+    latents: Tensor
+    noise_maps: list[Tensor]
     coupled: bool = False
     step: int = 0
-    rows: list[int] = field(default_factory=list)
+    active_rows: list[int] = field(default_factory=list)
     _variables: list[Tensor] = field(default_factory=list)
-    _adam: torch.optim.Adam | None = None
+    _optimiser: torch.optim.Adam | None = None
     _history: dict[str, list[Tensor]] = field(default_factory=dict)
-    _kept: list[Tensor] = field(default_factory=list)
-    _kept_steps: list[int] = field(default_factory=list)
-    _best: Tensor | None = None
-    _since: Tensor | None = None
-    _made: Tensor | None = None
+    _snapshots: list[Tensor] = field(default_factory=list)
+    _snapshot_steps: list[int] = field(default_factory=list)
+    _best_loss: Tensor | None = None
+    _steps_since_best: Tensor | None = None
+    _num_steps: Tensor | None = None
 
     @classmethod
-    def begin(
+    def initialise(
         cls,
         generator: Generator,
-        config: DescentConfig,
-        draws: Draws,
-        deviation: float,
-        start: Tensor,
+        config: LatentOptimisationConfig,
+        noise_source: NoiseSource,
+        latent_std: float,
+        initial_latents: Tensor,
         *,
         coupled: bool = False,
-    ) -> "Descent":
+    ) -> "LatentOptimiser":
         """At the start: codes (N, D), or (N, L, D) in w_plus, and fresh noise maps.
 
         Raises:
             ValueError: codes of another length, or one for each layer in the space w.
         """
-        dim, count = generator.config.style_dim, generator.config.codes
-        if start.shape[-1] != dim or start.ndim not in (2, 3) or start.shape[1:-1] not in ((), (count,)):
-            raise ValueError(f"expected codes (N, {dim}) or (N, {count}, {dim}), found {tuple(start.shape)}")
-        if start.ndim == 3 and config.space == "w":
+        dim, count = generator.config.style_dim, generator.config.n_latent
+        if (
+            initial_latents.shape[-1] != dim
+            or initial_latents.ndim not in (2, 3)
+            or initial_latents.shape[1:-1] not in ((), (count,))
+        ):
+            raise ValueError(
+                f"expected codes (N, {dim}) or (N, {count}, {dim}), found {tuple(initial_latents.shape)}"
+            )
+        if initial_latents.ndim == 3 and config.space == "w":
             raise ValueError("the start has a code for each layer: choose space: w_plus")
-        if start.ndim == 2 and config.space == "w_plus":
-            start = start[:, None].expand(-1, count, -1)
-        rows = list(range(len(start)))
+        if initial_latents.ndim == 2 and config.space == "w_plus":
+            initial_latents = initial_latents[:, None].expand(-1, count, -1)
+        rows = list(range(len(initial_latents)))
         noise = [
-            draws.normal(f"map {number}", (1, side, side), rows).to(start)
+            noise_source.normal(f"map {number}", (1, side, side), rows).to(initial_latents)
             for number, side in enumerate(generator.config.noise_sides)
         ]
-        found = cls(generator, config, draws, deviation, start.clone(), noise, coupled, rows=rows)
-        found._variables = [each.clone().requires_grad_() for each in (found.codes, *found.noise)]
-        found._adam = torch.optim.Adam(found._variables, lr=config.lr)
-        found._best = torch.full((len(rows),), torch.inf)
-        found._since = torch.zeros(len(rows), dtype=torch.int64)
-        found._made = torch.zeros(len(rows), dtype=torch.int64)
+        found = cls(
+            generator,
+            config,
+            noise_source,
+            latent_std,
+            initial_latents.clone(),
+            noise,
+            coupled,
+            active_rows=rows,
+        )
+        found._variables = [each.clone().requires_grad_() for each in (found.latents, *found.noise_maps)]
+        found._optimiser = torch.optim.Adam(found._variables, lr=config.lr)
+        found._best_loss = torch.full((len(rows),), torch.inf)
+        found._steps_since_best = torch.zeros(len(rows), dtype=torch.int64)
+        found._num_steps = torch.zeros(len(rows), dtype=torch.int64)
         return found
 
     def run(
         self,
         objective: Objective,
-        after: "Callable[[Descent], None]" = lambda _: None,
+        callback: "Callable[[LatentOptimiser], None]" = lambda _: None,
         stop_at: int | None = None,
-    ) -> Path:
+    ) -> LatentTrajectory:
         """Make the steps that are left.
 
         Args:
             objective: what is made small, beside the regulariser of the noise maps.
-            after: called after every step, such as to save or to show something.
+            callback: called after every step, such as to save or to show something.
             stop_at: end after this step, though more are planned.
         """
-        last = self.config.steps if stop_at is None else min(stop_at, self.config.steps)
-        while self.step < last and self.rows:
-            self._make_step(objective)
-            after(self)
-        return self.path()
+        last = self.config.num_steps if stop_at is None else min(stop_at, self.config.num_steps)
+        while self.step < last and self.active_rows:
+            self._optimise_step(objective)
+            callback(self)
+        return self.trajectory()
 
-    def _make_step(self, objective: Objective) -> None:
+    def _optimise_step(self, objective: Objective) -> None:
         """One step: noise on codes, picture, losses, Adam, noise maps standardised."""
-        config, t = self.config, self.step / self.config.steps
-        rate = config.lr * ramp(t, config.ramp_up, config.ramp_down)
-        strength = self.deviation * noise_factor(t, config.noise, config.noise_ramp)
-        at = torch.tensor(self.rows)
+        config, t = self.config, self.step / self.config.num_steps
+        rate = config.lr * lr_ramp(t, config.lr_ramp_up, config.lr_ramp_down)
+        strength = self.latent_std * latent_noise_strength(t, config.latent_noise, config.latent_noise_ramp)
+        at = torch.tensor(self.active_rows)
         codes, *noise = self._variables
-        shaken = codes + strength * self.draws.normal("latent", codes.shape[1:], self.rows).to(codes)
-        layers = shaken if shaken.ndim == 3 else shaken[:, None].expand(-1, self.generator.config.codes, -1)
-        pictures = averaged(self.generator.synthesise(layers, noise))
+        shaken = codes + strength * self.noise_source.normal("latent", codes.shape[1:], self.active_rows).to(
+            codes
+        )
+        layers = (
+            shaken if shaken.ndim == 3 else shaken[:, None].expand(-1, self.generator.config.n_latent, -1)
+        )
+        pictures = downsample_to_side(self.generator.synthesise(layers, noise))
         terms = objective(pictures, codes, shaken, at)
-        terms["noise"] = config.noise_regularise * noise_regulariser(noise, self.coupled)
-        assert self._adam is not None
-        self._adam.zero_grad(set_to_none=True)
+        terms["noise"] = config.noise_regularisation * noise_regularisation_loss(noise, self.coupled)
+        assert self._optimiser is not None
+        self._optimiser.zero_grad(set_to_none=True)
         torch.stack([term.sum() for term in terms.values()]).sum().backward()
-        self._adam.param_groups[0]["lr"] = rate
-        self._adam.step()
-        standardise(noise, self.coupled)
+        self._optimiser.param_groups[0]["lr"] = rate
+        self._optimiser.step()
+        normalise_noise_maps(noise, self.coupled)
         with torch.no_grad():
-            for whole, value in zip((self.codes, *self.noise), self._variables):
+            for whole, value in zip((self.latents, *self.noise_maps), self._variables):
                 whole[at] = value
         values = {name: term.detach().expand(len(at)).cpu() for name, term in terms.items()}
         total = torch.stack(list(values.values())).sum(0)
         values["strength"] = torch.full((len(at),), strength)
-        self._record(values, at)
+        self._record_history(values, at)
         self.step += 1
-        self._keep(force=self.step == config.steps)
-        self._rest(total, at)
+        self._save_snapshot(force=self.step == config.num_steps)
+        self._retire_stalled(total, at)
 
-    def _record(self, values: Terms, at: Tensor) -> None:
+    def _record_history(self, values: LossTerms, rows: Tensor) -> None:
         """Add a row to the history."""
         for name, value in values.items():
-            row = torch.full((len(self.codes),), torch.nan)
-            row[at] = value.float()
+            row = torch.full((len(self.latents),), torch.nan)
+            row[rows] = value.float()
             self._history.setdefault(name, []).append(row)
 
-    def _keep(self, force: bool) -> None:
+    def _save_snapshot(self, force: bool) -> None:
         """Remember codes for the film."""
-        due = self.step % self.config.keep_every == 0 or force
-        if due and (not self._kept_steps or self._kept_steps[-1] != self.step):
-            self._kept.append(self.codes.clone())
-            self._kept_steps.append(self.step)
+        due = self.step % self.config.snapshot_interval == 0 or force
+        if due and (not self._snapshot_steps or self._snapshot_steps[-1] != self.step):
+            self._snapshots.append(self.latents.clone())
+            self._snapshot_steps.append(self.step)
 
-    def _rest(self, loss: Tensor, at: Tensor) -> None:
+    def _retire_stalled(self, loss: Tensor, rows: Tensor) -> None:
         """Take pictures out that have not become better for long; a coupled batch goes on as one."""
-        assert self._best is not None and self._since is not None and self._made is not None
-        self._made[at] = self.step
-        better = loss < self._best[at] * (1 - self.config.least_gain)
-        self._best[at] = torch.where(better, loss, self._best[at])
-        self._since[at] = torch.where(better, 0, self._since[at] + 1)
+        assert (
+            self._best_loss is not None and self._steps_since_best is not None and self._num_steps is not None
+        )
+        self._num_steps[rows] = self.step
+        better = loss < self._best_loss[rows] * (1 - self.config.min_improvement)
+        self._best_loss[rows] = torch.where(better, loss, self._best_loss[rows])
+        self._steps_since_best[rows] = torch.where(better, 0, self._steps_since_best[rows] + 1)
         if self.config.patience and not self.coupled:
-            staying = [n for n, row in enumerate(self.rows) if int(self._since[row]) < self.config.patience]
-            if len(staying) < len(self.rows):
-                self._narrow(staying)
+            staying = [
+                n
+                for n, row in enumerate(self.active_rows)
+                if int(self._steps_since_best[row]) < self.config.patience
+            ]
+            if len(staying) < len(self.active_rows):
+                self._keep_active(staying)
 
-    def _narrow(self, staying: list[int]) -> None:
+    def _keep_active(self, kept: list[int]) -> None:
         """Leave only some of the rows at work, with their part of Adam's moments."""
-        assert self._adam is not None
-        before, rows = self._adam, torch.tensor(staying, dtype=torch.int64)
-        self.rows = [self.rows[n] for n in staying]
+        assert self._optimiser is not None
+        before, rows = self._optimiser, torch.tensor(kept, dtype=torch.int64)
+        self.active_rows = [self.active_rows[n] for n in kept]
         variables = [each.detach()[rows].requires_grad_() for each in self._variables]
-        self._adam = torch.optim.Adam(variables, lr=self.config.lr)
+        self._optimiser = torch.optim.Adam(variables, lr=self.config.lr)
         for old, new in zip(self._variables, variables):
             state = before.state[old]
-            self._adam.state[new] = {k: v[rows] if v.ndim else v for k, v in state.items()}
+            self._optimiser.state[new] = {k: v[rows] if v.ndim else v for k, v in state.items()}
         self._variables = variables
 
-    def path(self) -> Path:
+    def trajectory(self) -> LatentTrajectory:
         """What has been found so far."""
-        assert self._made is not None
-        self._keep(force=True)
-        return Path(
-            self.codes.clone(),
-            [each.clone() for each in self.noise],
-            torch.stack(self._kept),
-            list(self._kept_steps),
+        assert self._num_steps is not None
+        self._save_snapshot(force=True)
+        return LatentTrajectory(
+            self.latents.clone(),
+            [each.clone() for each in self.noise_maps],
+            torch.stack(self._snapshots),
+            list(self._snapshot_steps),
             {name: torch.stack(rows) for name, rows in self._history.items()},
-            self._made.clone(),
+            self._num_steps.clone(),
         )
 
     def state_dict(self) -> dict[str, Any]:
         """Everything that a later `load_state_dict` needs to go on exactly."""
-        assert self._adam is not None
-        draws = self.draws.state_dict() if isinstance(self.draws, RowDraws) else None
+        assert self._optimiser is not None
+        draws = self.noise_source.state_dict() if isinstance(self.noise_source, PerSampleNoise) else None
         return {
-            **{name: getattr(self, name) for name in KEPT},
-            "adam": self._adam.state_dict(),
+            **{name: getattr(self, name) for name in STATE_FIELDS},
+            "adam": self._optimiser.state_dict(),
             "draws": draws,
         }
 
@@ -335,21 +360,21 @@ class Descent:
             ValueError: of another one.
         """
         codes = state["codes"]
-        if codes.shape != self.codes.shape or len(state["noise"]) != len(self.noise):
-            raise ValueError(f"a state of codes {tuple(codes.shape)} for codes {tuple(self.codes.shape)}")
-        for name in KEPT:
-            place = self.codes.device if name in ("codes", "noise", "_kept") else None
-            setattr(self, name, _moved(state[name], place))
-        at = torch.tensor(self.rows, dtype=torch.int64)
-        self._variables = [each[at].requires_grad_() for each in (self.codes, *self.noise)]
-        self._adam = torch.optim.Adam(self._variables, lr=self.config.lr)
-        self._adam.load_state_dict(state["adam"])
-        if isinstance(self.draws, RowDraws) and state["draws"] is not None:
-            self.draws.load_state_dict(state["draws"])
+        if codes.shape != self.latents.shape or len(state["noise"]) != len(self.noise_maps):
+            raise ValueError(f"a state of codes {tuple(codes.shape)} for codes {tuple(self.latents.shape)}")
+        for name in STATE_FIELDS:
+            place = self.latents.device if name in ("codes", "noise", "_kept") else None
+            setattr(self, name, _to_device(state[name], place))
+        at = torch.tensor(self.active_rows, dtype=torch.int64)
+        self._variables = [each[at].requires_grad_() for each in (self.latents, *self.noise_maps)]
+        self._optimiser = torch.optim.Adam(self._variables, lr=self.config.lr)
+        self._optimiser.load_state_dict(state["adam"])
+        if isinstance(self.noise_source, PerSampleNoise) and state["draws"] is not None:
+            self.noise_source.load_state_dict(state["draws"])
 
 
-def _moved(value: Any, device: torch.device | None) -> Any:
+def _to_device(value: Any, device: torch.device | None) -> Any:
     """Tensors of nested lists on a device; anything else as it is."""
     if isinstance(value, Tensor):
         return value if device is None else value.to(device)
-    return [_moved(each, device) for each in value] if isinstance(value, list) else value
+    return [_to_device(each, device) for each in value] if isinstance(value, list) else value

@@ -14,84 +14,84 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from voicestyle.perception import Identity
+from voicestyle.perception import IdentityEncoder
 
 if TYPE_CHECKING:
     from voiceface.synthetic.agreement.result import Agreement
-    from voiceface.synthetic.face.geometry_truth import FaceTruth
+    from voiceface.synthetic.face.geometry_truth import FaceGroundTruth
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Compared:
+class MetricComparison:
     """One measure of the final pictures, of the starts, and of the final pictures made for others.
 
     Attributes:
         name: what is measured.
-        final, start, others: means over people.
-        against_start, against_others: final minus the other: value, low, high, p.
+        final, initial, others: means over people.
+        difference_to_initial, difference_to_others: final minus the other: value, low, high, p.
         higher_is_better: of the measure.
-        people: N.
+        num_identities: N.
     """
 
     name: str
     final: float
-    start: float
+    initial: float
     others: float
-    against_start: tuple[float, float, float, float]
-    against_others: tuple[float, float, float, float]
+    difference_to_initial: tuple[float, float, float, float]
+    difference_to_others: tuple[float, float, float, float]
     higher_is_better: bool
-    people: int
+    num_identities: int
 
 
 @dataclass(frozen=True)
-class Evaluation:
+class EvaluationResult:
     """What was found.
 
     Attributes:
-        names: of the people.
-        measures: see `Compared`.
+        identity_names: of the people.
+        metrics: see `MetricComparison`.
         agreement: of invented people, final pictures with the truth; of the starts likewise.
         notes: what a reader must know.
     """
 
-    names: tuple[str, ...]
-    measures: tuple[Compared, ...]
+    identity_names: tuple[str, ...]
+    metrics: tuple[MetricComparison, ...]
     agreement: "Agreement | None" = None
-    start_agreement: "Agreement | None" = None
+    initial_agreement: "Agreement | None" = None
     notes: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
         found: dict[str, Any] = {
             "format": "voicestyle-results-1",
-            "people": list(self.names),
-            "measures": [asdict(each) for each in self.measures],
+            "people": list(self.identity_names),
+            "measures": [asdict(each) for each in self.metrics],
             "notes": list(self.notes),
         }
-        for name, agreement in (("agreement", self.agreement), ("start_agreement", self.start_agreement)):
+        for name, agreement in (("agreement", self.agreement), ("start_agreement", self.initial_agreement)):
             if agreement is not None:
                 found[name] = agreement.to_dict()
         return found
 
-    def rows(self) -> list[tuple[str, str, str, str, str, str]]:
+    def table_rows(self) -> list[tuple[str, str, str, str, str, str]]:
         """Table: measure, final, start, others, final - start, final - others."""
         return [
             (
                 each.name,
                 f"{each.final:.3f}",
-                f"{each.start:.3f}",
+                f"{each.initial:.3f}",
                 f"{each.others:.3f}",
-                _difference(each.against_start),
-                _difference(each.against_others),
+                _format_difference(each.difference_to_initial),
+                _format_difference(each.difference_to_others),
             )
-            for each in self.measures
+            for each in self.metrics
         ]
 
-    def table(self) -> str:
+    def format_table(self) -> str:
         """The same as text."""
-        rows = [COLUMNS, *self.rows()]
+        rows = [COLUMNS, *self.table_rows()]
         widths = [max(len(row[at]) for row in rows) for at in range(len(COLUMNS))]
         return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows)
 
@@ -99,21 +99,21 @@ class Evaluation:
 COLUMNS = ("measure", "final", "start", "others", "final - start", "final - others")
 
 
-def compare(
+def compare_metric(
     name: str,
     final: Array,
-    start: Array,
+    initial: Array,
     others: Array,
     *,
     higher_is_better: bool = True,
     replicates: int = 1000,
     seed: int = 0,
-) -> Compared:
+) -> MetricComparison:
     """A measure with paired differences, intervals over people (bootstrap).
 
     Args:
         name: what is measured.
-        final, start, others: one value a person, (N,) each; NaN leaves a person out of a comparison.
+        final, initial, others: one value a person, (N,) each; NaN leaves a person out of a comparison.
         higher_is_better: of the measure.
         replicates, seed: of the bootstrap.
     """
@@ -129,101 +129,112 @@ def compare(
 
     means = [
         float(np.nanmean(each)) if (~np.isnan(each)).any() else float("nan")
-        for each in (final, start, others)
+        for each in (final, initial, others)
     ]
-    return Compared(
-        name, means[0], means[1], means[2], against(start), against(others), higher_is_better, len(final)
+    return MetricComparison(
+        name, means[0], means[1], means[2], against(initial), against(others), higher_is_better, len(final)
     )
 
 
-def likeness(
-    made: Tensor, real: Sequence[Tensor], reader: Identity, device: str | torch.device = "cpu"
+def identity_similarity(
+    generated: Tensor,
+    real: Sequence[Tensor],
+    identity_encoder: IdentityEncoder,
+    device: str | torch.device = "cpu",
 ) -> Array:
     """Cosine of every made picture with every person, (N made, N people), as a recogniser sees them.
 
     Args:
-        made: (N, 3, S, S) in -1...1.
+        generated: (N, 3, S, S) in -1...1.
         real: pictures (P, 3, S', S') of each person, -1...1; a person is the mean of the features.
-        reader: recogniser.
+        identity_encoder: recogniser.
         device: where it runs.
     """
     with torch.no_grad():
-        features = torch.cat([reader.features(part.to(device)) for part in made.split(16)])
-        people = [F.normalize(reader.features(each.to(device)).mean(0, keepdim=True), dim=1) for each in real]
+        features = torch.cat([identity_encoder.features(part.to(device)) for part in generated.split(16)])
+        people = [
+            F.normalize(identity_encoder.features(each.to(device)).mean(0, keepdim=True), dim=1)
+            for each in real
+        ]
     return (features @ torch.cat(people).T).double().cpu().numpy()
 
 
-def of_others(table: Array, groups: NDArray[Any] | None = None) -> Array:
+def mean_of_others(scores: Array, groups: NDArray[Any] | None = None) -> Array:
     """Mean over pictures made for others, (N,): column means of a table (made, person) without its diagonal.
 
     Args:
-        table: (N, N).
+        scores: (N, N).
         groups: others count within a person's group alone, such as their sex; None: all others.
     """
-    count = len(table)
+    count = len(scores)
     allowed = ~np.eye(count, dtype=bool)
     if groups is not None:
         allowed &= groups[:, None] == groups[None]
     with np.errstate(invalid="ignore"):
-        return np.where(allowed, table, 0).sum(0) / np.where(allowed.any(0), allowed.sum(0), np.nan)
+        return np.where(allowed, scores, 0).sum(0) / np.where(allowed.any(0), allowed.sum(0), np.nan)
 
 
-def attribute_errors(made: Tensor, truth: "FaceTruth", judge: Any) -> Array:
+def attribute_errors(generated: Tensor, ground_truth: "FaceGroundTruth", attribute_reader: Any) -> Array:
     """Mean squared error of the eight factors that a judge reads, every picture against every person, (N, N).
 
     Args:
-        made: (N, 3, S, S) in -1...1.
-        truth: of the people.
-        judge: `voiceface.synthetic.readers.attribute_reader.load("judge")`.
+        generated: (N, 3, S, S) in -1...1.
+        ground_truth: of the people.
+        attribute_reader: `voiceface.synthetic.readers.attribute_reader.load("attribute_reader")`.
     """
-    from voiceface.synthetic.readers.attribute_reader import read
+    from voiceface.synthetic.readers.attribute_reader import predict_batched
 
-    factors = read(judge, (made.clamp(-1, 1) + 1) / 2).factors.double().numpy()
-    return ((factors[:, None] - truth.factors[None]) ** 2).mean(2)
+    factors = predict_batched(attribute_reader, (generated.clamp(-1, 1) + 1) / 2).factors.double().numpy()
+    return ((factors[:, None] - ground_truth.factors[None]) ** 2).mean(2)
 
 
 def evaluate(
-    names: Sequence[str],
+    identity_names: Sequence[str],
     final: NDArray[np.uint8],
-    start: NDArray[np.uint8],
+    initial: NDArray[np.uint8],
     real: Sequence[NDArray[np.uint8]],
-    fit: tuple[Array, Array, Array],
+    voice_similarity: tuple[Array, Array, Array],
     *,
-    reader: Identity | None = None,
-    reader_name: str = "",
-    reader_device: str | torch.device = "cpu",
+    identity_encoder: IdentityEncoder | None = None,
+    identity_encoder_name: str = "",
+    identity_encoder_device: str | torch.device = "cpu",
     groups: NDArray[Any] | None = None,
-    truth: "FaceTruth | None" = None,
+    ground_truth: "FaceGroundTruth | None" = None,
     replicates: int = 1000,
-) -> Evaluation:
+) -> EvaluationResult:
     """All figures of one set of people.
 
     Args:
-        names: of the N people.
-        final, start: pictures (N, S, S, 3) uint8.
+        identity_names: of the N people.
+        final, initial: pictures (N, S, S, 3) uint8.
         real: true pictures (P, S', S', 3) uint8 of each.
-        fit: cosine with the voice, of the final pictures, of the starts, of other people's final ones.
-        reader: recogniser of faces that took no part in making them.
-        reader_name: what it is.
-        reader_device: where it runs.
+        voice_similarity: cosine with the voice, of the final pictures, of the starts, of other people's final ones.
+        identity_encoder: recogniser of faces that took no part in making them.
+        identity_encoder_name: what it is.
+        identity_encoder_device: where it runs.
         groups: sex of the people where it is known: others are then of the same one.
-        truth: of invented people.
+        ground_truth: of invented people.
         replicates: of the bootstrap.
     """
-    from voicestyle.stylegan2.pictures import from_bytes
+    from voicestyle.stylegan2.pictures import from_uint8
 
-    measures = [compare("fit to the voice (what is guided)", *fit, replicates=replicates)]
-    made = [from_bytes(each) for each in (final, start)]
+    measures = [compare_metric("fit to the voice (what is guided)", *voice_similarity, replicates=replicates)]
+    made = [from_uint8(each) for each in (final, initial)]
     notes = []
-    if reader is not None:
-        seen = [likeness(each, [from_bytes(p) for p in real], reader, reader_device) for each in made]
-        name = f"likeness to the true face ({reader_name})"
+    if identity_encoder is not None:
+        seen = [
+            identity_similarity(
+                each, [from_uint8(p) for p in real], identity_encoder, identity_encoder_device
+            )
+            for each in made
+        ]
+        name = f"likeness to the true face ({identity_encoder_name})"
         measures.append(
-            compare(
+            compare_metric(
                 name,
                 seen[0].diagonal(),
                 seen[1].diagonal(),
-                of_others(seen[0], groups),
+                mean_of_others(seen[0], groups),
                 replicates=replicates,
             )
         )
@@ -232,97 +243,102 @@ def evaluate(
             "No recogniser of real faces was given (--reader): likeness to the true face is not measured."
         )
     agreements: list[Agreement | None] = [None, None]
-    if truth is not None:
-        from voiceface.synthetic.agreement.agreement import agree
-        from voiceface.synthetic.readers.attribute_reader import load
+    if ground_truth is not None:
+        from voiceface.synthetic.agreement.agreement import measure_agreement
+        from voiceface.synthetic.readers.attribute_reader import load_reader
 
-        judge = load("judge")
-        errors = [attribute_errors(each, truth, judge) for each in made]
+        judge = load_reader("judge")
+        errors = [attribute_errors(each, ground_truth, judge) for each in made]
         measures.append(
-            compare(
+            compare_metric(
                 "error of the face factors (judge)",
                 errors[0].diagonal(),
                 errors[1].diagonal(),
-                of_others(errors[0], groups),
+                mean_of_others(errors[0], groups),
                 higher_is_better=False,
                 replicates=replicates,
             )
         )
         least = min(len(each) for each in real)
         true = torch.stack([torch.from_numpy(each[:least]).permute(0, 3, 1, 2) for each in real])
-        if np.unique(truth.sex, return_counts=True)[1].min() < 2:
+        if np.unique(ground_truth.sex, return_counts=True)[1].min() < 2:
             notes.append("Agreement with the truth needs two people of each sex at least: not measured.")
         else:
-            agreements = [agree(judge, (each + 1) / 2, true, truth, replicates=replicates) for each in made]
-    return Evaluation(tuple(names), tuple(measures), agreements[0], agreements[1], tuple(notes))
+            agreements = [
+                measure_agreement(judge, (each + 1) / 2, true, ground_truth, replicates=replicates)
+                for each in made
+            ]
+    return EvaluationResult(
+        tuple(identity_names), tuple(measures), agreements[0], agreements[1], tuple(notes)
+    )
 
 
-def write_page(
+def write_evaluation_report(
     path: Path,
-    found: Evaluation,
+    result: EvaluationResult,
     final: NDArray[np.uint8],
-    start: NDArray[np.uint8],
+    initial: NDArray[np.uint8],
     real: Sequence[NDArray[np.uint8]],
     *,
     voices: Sequence[Path] = (),
-    notices: Sequence[str] = (),
+    disclaimers: Sequence[str] = (),
     subtitle: str = "",
-    most: int = 24,
+    max_identities: int = 24,
 ) -> Path:
     """One page: figures; voice, true face, start and final picture of the first people side by side."""
-    from voiceface.report import Sound, Story, Table, Tile, build_report
-    from voiceface.report.media import enlarged
+    from voiceface.report import AudioSource, ImageTile, SystemCard, Table, build_report
+    from voiceface.report.media import upscale_image
 
     tables = [
         Table(
             "Final picture, start, and the final pictures of others",
             COLUMNS,
-            found.rows(),
+            result.table_rows(),
             "Means over people; differences are paired, with 95 % intervals over people and p. Of errors "
             "less is better. Others: of the same sex where it is known.",
         )
     ]
-    if found.agreement is not None and found.start_agreement is not None:
-        before = found.start_agreement.figures
+    if result.agreement is not None and result.initial_agreement is not None:
+        before = result.initial_agreement.metrics
         rows = [
             [
                 name,
                 f"{ours.value:.3f}",
                 f"{before[name].value:.3f}",
                 f"{ours.chance:.3f}",
-                "-" if ours.ceiling is None else f"{ours.ceiling:.3f}",
+                "-" if ours.real_image_value is None else f"{ours.real_image_value:.3f}",
             ]
-            for name, ours in found.agreement.figures.items()
+            for name, ours in result.agreement.metrics.items()
         ]
         columns = ("figure", "final", "start", "chance", "another true picture")
         tables.append(Table("Agreement with the truth, read by the judge network", columns, rows))
     stories = [
-        Story(
-            found.names[n],
-            Sound(str(voices[n])) if voices else None,
+        SystemCard(
+            result.identity_names[n],
+            AudioSource(str(voices[n])) if voices else None,
             [
-                Tile("True face", enlarged(real[n][0]), true=True),
-                Tile("Start: aggregated codes", enlarged(start[n])),
-                Tile("Guided by the voice", enlarged(final[n])),
+                ImageTile("True face", upscale_image(real[n][0]), is_ground_truth=True),
+                ImageTile("Start: aggregated codes", upscale_image(initial[n])),
+                ImageTile("Guided by the voice", upscale_image(final[n])),
             ],
         )
-        for n in range(min(most, len(final)))
+        for n in range(min(max_identities, len(final)))
     ]
     return build_report(
         path,
         title="Faces of unseen people from their voices",
         kicker="voicestyle test",
         subtitle=subtitle,
-        notice=list(notices),
-        summary=list(found.notes),
+        disclaimers=list(disclaimers),
+        summary=list(result.notes),
         tables=tables,
-        stories=stories,
-        stories_title="Unseen people",
+        system_cards=stories,
+        cards_title="Unseen people",
         max_bytes=20_000_000,
     )
 
 
-def _difference(found: tuple[float, float, float, float]) -> str:
+def _format_difference(difference: tuple[float, float, float, float]) -> str:
     """A difference in words."""
-    value, low, high, p = found
+    value, low, high, p = difference
     return "-" if np.isnan(value) else f"{value:+.3f} ({low:+.3f} to {high:+.3f}), p {p:.3f}"

@@ -16,12 +16,12 @@ if TYPE_CHECKING:
     from voicestyle.stylegan2.generator import Generator
 
 
-def rows_of(
+def render_direction_rows(
     generator: "Generator",
     direction: "Tensor",
     *,
-    degree: float = 5.0,
-    count: int = 7,
+    step_length: float = 5.0,
+    columns: int = 7,
     truncation: float = 0.7,
     seed: int = 0,
 ) -> "NDArray[np.uint8]":
@@ -30,8 +30,8 @@ def rows_of(
     Args:
         generator: where its centre of w is not known, the mean of 4,096 codes stands in.
         direction: (D,).
-        degree: length of the step.
-        count: columns.
+        step_length: length of the step.
+        columns: columns.
         truncation: psi.
         seed: of z and the centre.
 
@@ -40,17 +40,17 @@ def rows_of(
     """
     import torch
 
-    from voicestyle.stylegan2.bundle import know_centre
+    from voicestyle.stylegan2.bundle import ensure_latent_avg
     from voicestyle.stylegan2.factorise import apply_direction
-    from voicestyle.stylegan2.pictures import grid, to_bytes
+    from voicestyle.stylegan2.pictures import image_grid, to_uint8
 
     draw, like = torch.Generator().manual_seed(seed), generator.input.input
     if truncation < 1:
-        know_centre(generator, seed)
+        ensure_latent_avg(generator, seed)
     with torch.no_grad():
-        w = generator.mapping(torch.randn(count, generator.config.style_dim, generator=draw).to(like))
-    pictures = apply_direction(generator, w, direction.to(like), degree, truncation=truncation)
-    return grid(to_bytes(pictures.flatten(0, 1)), columns=count)
+        w = generator.mapping(torch.randn(columns, generator.config.style_dim, generator=draw).to(like))
+    pictures = apply_direction(generator, w, direction.to(like), step_length, truncation=truncation)
+    return image_grid(to_uint8(pictures.flatten(0, 1)), columns=columns)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -70,8 +70,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     opened = open_generator(args.weights, str(choose_device(args.device)))
     dim = opened.generator.config.style_dim
-    if opened.notice:
-        print(opened.notice, file=sys.stderr)
+    if opened.disclaimer:
+        print(opened.disclaimer, file=sys.stderr)
     if args.factor is None:
         found = factorise(opened.generator)
         directions = found.directions
@@ -87,11 +87,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.apply is not None:
         if not 0 <= args.index < directions.shape[1]:
             raise ValueError(f"--index: expected 0 to {directions.shape[1] - 1}, found {args.index}")
-        sheet = rows_of(
+        sheet = render_direction_rows(
             opened.generator,
             directions[:, args.index],
-            degree=args.degree,
-            count=args.number,
+            step_length=args.degree,
+            columns=args.number,
             truncation=args.truncation,
             seed=args.seed,
         )
@@ -108,7 +108,7 @@ def build_parser() -> argparse.ArgumentParser:
         "of codes moved along one of them: w + d v, w, w - d v.",
     )
     add = parser.add_argument
-    arguments.add_weights_flag(parser, "run folder, .safetensors, or a published .pt")
+    arguments.add_weights_argument(parser, "run folder, .safetensors, or a published .pt")
     add("--out", type=Path, help="directions: .safetensors, or .pt in the published form {ckpt, eigvec}")
     add("--apply", type=Path, metavar="PNG", help="three rows of pictures: ahead, as they are, back")
     add("--factor", type=Path, help="apply the directions of this file instead of computing them")
@@ -117,7 +117,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--number", type=int, default=7, help="pictures in a row (default: %(default)s)")
     add("--truncation", type=float, default=0.7, help="psi (default: %(default)s)")
     add("--seed", type=int, default=0, help="of the codes (default: %(default)s)")
-    arguments.add_device_flag(parser)
+    arguments.add_device_argument(parser)
     return parser
 
 

@@ -1,4 +1,4 @@
-"""Fréchet distance of a generator from real pictures: `voicestyle fid --weights FILE --data FOLDER ...`."""
+"""Fréchet distance of a generator from real pictures: `voicestyle fid --weights FILE --data PUBLISHED_FOLDER ...`."""
 
 import argparse
 import sys
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
     from torch import Tensor
     from voiceface.metrics.frechet import Gaussian
 
-    from voicestyle.stylegan2.bundle import Opened
-    from voicestyle.stylegan2.collection import PictureSet
-    from voicestyle.stylegan2.fid import Features
+    from voicestyle.stylegan2.bundle import LoadedGenerator
+    from voicestyle.stylegan2.collection import ImageDataset
+    from voicestyle.stylegan2.fid import FeatureExtractor
 
-NAMES = {"inception": "Inception graph of 2015, pooled", "judge": "bundled judge of invented faces"}
-FEW_PEOPLE = 200
-JUDGE_NOTICE = (
+FEATURE_NAMES = {"inception": "Inception graph of 2015, pooled", "judge": "bundled judge of invented faces"}
+MAX_SINGLE_PROCESS_IDENTITIES = 200
+JUDGE_DISCLAIMER = (
     "Features of the bundled judge, a small network trained on invented faces: the figure compares "
     "generators of invented faces with each other. It is no FID of the literature and says nothing about "
     "real faces."
 )
 
 
-def open_features(name: str, inception: Path | None = None, device: str = "cpu") -> "Features":
+def load_features(name: str, inception: Path | None = None, device: str = "cpu") -> "FeatureExtractor":
     """Features by their name.
 
     Args:
@@ -40,41 +40,41 @@ def open_features(name: str, inception: Path | None = None, device: str = "cpu")
     from voicestyle.stylegan2.fid import inception_features, judge_features
 
     if name == "judge":
-        from voiceface.synthetic.readers.attribute_reader import load
+        from voiceface.synthetic.readers.attribute_reader import load_reader
 
-        return judge_features(load("judge", device))
-    from voiceface.checkpoints.third_party import find_outside
-    from voiceface.models.fuse_batchnorm import folded
+        return judge_features(load_reader("judge", device))
+    from voiceface.checkpoints.third_party import locate_third_party_file
+    from voiceface.models.fuse_batchnorm import fuse_batchnorm
     from voiceface.models.inception import load_inception
 
     try:
-        path = find_outside("inception-2015-fid", inception)
+        path = locate_third_party_file("inception-2015-fid", inception)
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"--inception: {error}. For invented faces --features judge needs no file."
         ) from None
-    return inception_features(folded(load_inception(path, "2015")).to(device))
+    return inception_features(fuse_batchnorm(load_inception(path, "2015")).to(device))
 
 
-def real_pictures(
-    pictures: "PictureSet", *, count: int | None = None, mirror: bool = False, batch: int = 64
+def iterate_real_images(
+    dataset: "ImageDataset", *, num_images: int | None = None, mirror: bool = False, batch_size: int = 64
 ) -> "Iterator[Tensor]":
     """Batches of real pictures in -1...1, in their order.
 
     Args:
-        pictures: where they are.
-        count: take no more than these; None: all.
+        dataset: where they are.
+        num_images: take no more than these; None: all.
         mirror: each of them mirrored, too.
-        batch: pictures at a time, mirrored ones not counted.
+        batch_size: pictures at a time, mirrored ones not counted.
     """
     import numpy as np
     import torch
 
-    from voicestyle.stylegan2.pictures import from_bytes
+    from voicestyle.stylegan2.pictures import from_uint8
 
-    total = len(pictures) if count is None else min(count, len(pictures))
-    for start in range(0, total, batch):
-        block = from_bytes(np.stack([pictures.read(i) for i in range(start, min(start + batch, total))]))
+    total = len(dataset) if num_images is None else min(num_images, len(dataset))
+    for start in range(0, total, batch_size):
+        block = from_uint8(np.stack([dataset.read(i) for i in range(start, min(start + batch_size, total))]))
         yield torch.cat([block, block.flip(3)]) if mirror else block
 
 
@@ -92,71 +92,73 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.devices import choose_device
     from voiceface.runtime.process import keep_freed_memory
 
-    from voicestyle.stylegan2.bundle import know_centre, open_generator
-    from voicestyle.stylegan2.fid import generator_distance, save_statistics
+    from voicestyle.stylegan2.bundle import ensure_latent_avg, open_generator
+    from voicestyle.stylegan2.fid import compute_fid, save_statistics
 
     keep_freed_memory()
     device = str(choose_device(args.device))
-    features = open_features(args.features, args.inception, device)
+    features = load_features(args.features, args.inception, device)
     opened = open_generator(args.weights, device)
-    for notice in filter(None, (opened.notice, JUDGE_NOTICE if args.features == "judge" else "")):
+    for notice in filter(None, (opened.disclaimer, JUDGE_DISCLAIMER if args.features == "judge" else "")):
         print(notice, file=sys.stderr)
-    real, seen = real_statistics(args, opened, features, device)
+    real, seen = compute_real_statistics(args, opened, features, device)
     size, generator = opened.generator.config.size, opened.generator
     if args.save_statistics is not None and seen:
-        save_statistics(args.save_statistics, real, features=args.features, size=size, count=seen)
+        save_statistics(args.save_statistics, real, features=args.features, size=size, num_images=seen)
     if args.truncation < 1:
-        know_centre(generator, args.seed)
+        ensure_latent_avg(generator, args.seed)
     plan = {"count": args.count, "truncation": args.truncation, "seed": args.seed}
-    value = generator_distance(generator, features, real, batch=args.batch, **plan)
+    value = compute_fid(generator, features, real, batch_size=args.batch, **plan)
     if args.json is not None:
         facts = {"fid": value, "features": args.features, "weights": opened.name, "size": size, **plan}
-        facts |= {"real": real_name(args), "real_count": seen, "mirrored": args.mirror}
-        facts |= {"notice": JUDGE_NOTICE if args.features == "judge" else ""}
+        facts |= {"real": describe_real_images(args), "real_count": seen, "mirrored": args.mirror}
+        facts |= {"notice": JUDGE_DISCLAIMER if args.features == "judge" else ""}
         write_json(args.json, facts)
-    what = f"{NAMES[args.features]}; {args.count} pictures of {opened.name}, psi {args.truncation}"
+    what = f"{FEATURE_NAMES[args.features]}; {args.count} pictures of {opened.name}, psi {args.truncation}"
     print(f"FID {value:.4f} ({what})")
     return 0
 
 
-def real_statistics(
-    args: argparse.Namespace, opened: "Opened", features: "Features", device: str
+def compute_real_statistics(
+    args: argparse.Namespace, loaded: "LoadedGenerator", features: "FeatureExtractor", device: str
 ) -> tuple["Gaussian", int | None]:
     """Statistics of the real pictures that the flags name, and their number where it is known.
 
     Raises:
         ValueError: a file of statistics is of other features.
     """
-    from voiceface.runtime.config import check
+    from voiceface.runtime.config import validate_config
 
     from voicestyle.stylegan2 import fid
-    from voicestyle.stylegan2.collection import invented_pictures, open_pictures
-    from voicestyle.stylegan2.config import PicturesConfig
+    from voicestyle.stylegan2.collection import build_synthetic_images, open_images
+    from voicestyle.stylegan2.config import ImagesConfig
 
     if args.statistics is not None:
-        named = fid.features_of_statistics(args.statistics)
+        named = fid.read_feature_name(args.statistics)
         if named and named != args.features:
             raise ValueError(
                 f"{args.statistics} is of the features {named!r}, not of --features {args.features}"
             )
         return fid.load_statistics(args.statistics), None
-    size = opened.generator.config.size
+    size = loaded.generator.config.size
     if args.population:
-        plan = check({**opened.data, "flip": False}, PicturesConfig, f"{opened.name} (data)")
+        plan = validate_config({**loaded.data_config, "flip": False}, ImagesConfig, f"{loaded.name} (data)")
         if args.real_count is not None:
-            people = min(plan.people, -(-args.real_count // plan.pictures))
+            people = min(plan.num_identities, -(-args.real_count // plan.images_per_identity))
             plan = plan.model_copy(update={"people": people})
         # starting helpers takes longer than a few people do
-        pictures = invented_pictures(plan, size, workers=1 if plan.people < FEW_PEOPLE else None)
+        pictures = build_synthetic_images(
+            plan, size, num_workers=1 if plan.num_identities < MAX_SINGLE_PROCESS_IDENTITIES else None
+        )
     else:
-        pictures = open_pictures(args.data, size, flip=False)
+        pictures = open_images(args.data, size, flip=False)
     count = len(pictures) if args.real_count is None else min(args.real_count, len(pictures))
-    batches = real_pictures(pictures, count=count, mirror=args.mirror, batch=args.batch)
-    found = fid.picture_statistics((batch.to(device) for batch in batches), features)
+    batches = iterate_real_images(pictures, num_images=count, mirror=args.mirror, batch_size=args.batch)
+    found = fid.compute_image_statistics((batch.to(device) for batch in batches), features)
     return found, count * (1 + args.mirror)
 
 
-def real_name(args: argparse.Namespace) -> str:
+def describe_real_images(args: argparse.Namespace) -> str:
     """What the real pictures are called in the results."""
     if args.population:
         return "invented people"
@@ -171,7 +173,7 @@ def build_parser() -> argparse.ArgumentParser:
         "Inception graph of 2015 as pytorch-fid has it, 50,000 pictures, psi 1.",
     )
     add = parser.add_argument
-    arguments.add_weights_flag(parser, "run folder, .safetensors, or a published .pt")
+    arguments.add_weights_argument(parser, "run folder, .safetensors, or a published .pt")
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help="real pictures: a folder, or a written population")
     source.add_argument(
@@ -183,7 +185,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--features",
         default="inception",
-        choices=tuple(NAMES),
+        choices=tuple(FEATURE_NAMES),
         help="what is compared (default: %(default)s)",
     )
     add(
@@ -197,7 +199,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--truncation", type=float, default=1.0, help="psi (default: %(default)s)")
     add("--seed", type=int, default=0, help="of codes and noise (default: %(default)s)")
     add("--json", type=Path, help="write the result here, too")
-    arguments.add_device_flag(parser)
+    arguments.add_device_argument(parser)
     return parser
 
 

@@ -8,19 +8,19 @@ from voiceface.commandline import arguments
 
 if TYPE_CHECKING:
     from voicestyle.config import VoiceStyleConfig
-    from voicestyle.steps import Tools
+    from voicestyle.steps import PipelineModels
 
-BUNDLED_NOTICE = (
+BUNDLED_MODEL_DISCLAIMER = (
     "Made with weights that were trained on invented people (the synthetic population). It shows that the "
     "software works and says nothing about a real person."
 )
-COMPARED_NOTICE = (
+INVERSION_DISCLAIMER = (
     "Inversion compares pictures by a network that knows invented faces only: give --lpips and --identity "
     "for pictures of real people."
 )
 
 
-def add_networks(parser: argparse.ArgumentParser) -> None:
+def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     """Flags that name networks; without them the bundled ones are used."""
     group = parser.add_argument_group("networks (default: the bundled ones, which know invented people only)")
     add = group.add_argument
@@ -30,12 +30,14 @@ def add_networks(parser: argparse.ArgumentParser) -> None:
     add("--lpips", type=Path, nargs=2, metavar=("TRUNK", "HEADS"), help="LPIPS: vgg16-*.pth and v0.1/vgg.pth")
     add("--lpips-net", default="vgg", choices=("vgg", "alex", "squeeze"), help="its trunk (default vgg)")
     add("--identity", type=Path, metavar="FILE", help="IR-SE50: model_ir_se50.pth")
-    add("--clip", type=Path, metavar="FILE", help="CLIP ViT-B/32, for selection.by=clip (needs open_clip)")
+    add(
+        "--clip", type=Path, metavar="FILE", help="CLIP ViT-B/32, for selection.method=clip (needs open_clip)"
+    )
     add("--tolerant", action="store_true", help="use what is left of damaged recordings")
-    arguments.add_device_flag(parser)
+    arguments.add_device_argument(parser)
 
 
-def tools_of_flags(args: argparse.Namespace, config: "VoiceStyleConfig") -> "Tools":
+def models_from_args(args: argparse.Namespace, config: "VoiceStyleConfig") -> "PipelineModels":
     """The networks that the flags name.
 
     Raises:
@@ -45,10 +47,10 @@ def tools_of_flags(args: argparse.Namespace, config: "VoiceStyleConfig") -> "Too
     import cmpc2
     from voiceface.runtime.devices import choose_device
 
-    from voicestyle.perception import open_identity, open_perceptual
-    from voicestyle.selection import clip_features
-    from voicestyle.steps import tools_of
-    from voicestyle.stylegan2.bundle import bundled_generator
+    from voicestyle.perception import load_identity_encoder, load_perceptual_distance
+    from voicestyle.selection import load_clip_features
+    from voicestyle.steps import build_models
+    from voicestyle.stylegan2.bundle import load_bundled_generator
     from voicestyle.stylegan2.readers import load_generator
 
     device = str(choose_device(args.device))
@@ -59,18 +61,20 @@ def tools_of_flags(args: argparse.Namespace, config: "VoiceStyleConfig") -> "Too
     stylegan = args.stylegan or (run / "stylegan2" if run else None)
     if stylegan is not None and stylegan.is_dir():
         stylegan = stylegan / "model.safetensors"
-    embedder = cmpc2.load_embedder(cmpc, device=device, tolerant=args.tolerant or None)
-    generator = (bundled_generator() if stylegan is None else load_generator(stylegan)).to(device)
+    embedder = cmpc2.load_embedder(cmpc, device=device, on_corrupt=args.tolerant or None)
+    generator = (load_bundled_generator() if stylegan is None else load_generator(stylegan)).to(device)
     trunk, heads = args.lpips or (None, None)
-    notice = BUNDLED_NOTICE if stylegan is None or cmpc is None else embedder.notice
-    if not notice and (trunk is None or (config.inversion.identity and args.identity is None)):
-        notice = COMPARED_NOTICE
-    return tools_of(
+    notice = BUNDLED_MODEL_DISCLAIMER if stylegan is None or cmpc is None else embedder.disclaimer
+    if not notice and (trunk is None or (config.inversion.identity_weight and args.identity is None)):
+        notice = INVERSION_DISCLAIMER
+    return build_models(
         embedder,
         generator,
         config,
-        perceptual=open_perceptual(trunk, heads, args.lpips_net, device),
-        identity=open_identity(args.identity, device) if config.inversion.identity else None,
-        features=clip_features(args.clip, device) if args.clip else None,
-        notice=notice,
+        perceptual_distance=load_perceptual_distance(trunk, heads, args.lpips_net, device),
+        identity_encoder=load_identity_encoder(args.identity, device)
+        if config.inversion.identity_weight
+        else None,
+        feature_extractor=load_clip_features(args.clip, device) if args.clip else None,
+        disclaimer=notice,
     )

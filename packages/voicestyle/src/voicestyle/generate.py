@@ -6,36 +6,36 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voicestyle.flags import add_networks, tools_of_flags
+from voicestyle.flags import add_model_arguments, models_from_args
 
 if TYPE_CHECKING:
-    from voicestyle.bank import Bank
+    from voicestyle.bank import FaceBank
     from voicestyle.config import VoiceStyleConfig
-    from voicestyle.steps import Tools
+    from voicestyle.steps import PipelineModels
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Take all voices through the seven steps; the exit code is 1 where a recording could not be used."""
     args = build_parser().parse_args(argv)
-    from voiceface.commandline.messages import tell_left_out, tell_notices
-    from voiceface.io.input_files import find_inputs, writable_folder
+    from voiceface.commandline.messages import print_disclaimers, print_skipped
+    from voiceface.io.input_files import find_input_files, make_writable_directory
     from voiceface.runtime.config import load_config
     from voiceface.runtime.process import keep_freed_memory
 
     from voicestyle.config import VoiceStyleConfig
-    from voicestyle.journey import require_room, travel
-    from voicestyle.page import write_journeys
+    from voicestyle.journey import check_output_directory, run_pipeline
+    from voicestyle.page import write_generation_report
 
     keep_freed_memory()
     config = load_config(args.cfg, VoiceStyleConfig, "voicestyle", args.set)
-    voices = find_inputs(args.voices)
-    require_room(args.out, args.resume)
-    tools = tools_of_flags(args, config)
-    tell_notices(tools.notice)
-    out = writable_folder(args.out)
-    bank = open_bank(args, tools, config, out)
+    voices = find_input_files(args.voices)
+    check_output_directory(args.out, args.resume)
+    tools = models_from_args(args, config)
+    print_disclaimers(tools.disclaimer)
+    out = make_writable_directory(args.out)
+    bank = load_bank(args, tools, config, out)
     try:
-        journeys, left_out = travel(
+        journeys, left_out = run_pipeline(
             voices,
             bank,
             tools,
@@ -43,50 +43,62 @@ def main(argv: Sequence[str] | None = None) -> int:
             out,
             exclude=args.exclude,
             resume=args.resume,
-            say=lambda words: print(words, flush=True),
+            on_progress=lambda words: print(words, flush=True),
         )
     except KeyboardInterrupt:
         print(f"what is done lies in {out}; give --resume to go on", file=sys.stderr)
         raise
-    tell_left_out(left_out)
+    print_skipped(left_out)
     for j in journeys:
-        picture = (out / "faces" / j.place).as_posix() + ".png"
-        print(f"{j.place.as_posix()}: fit {j.start_fit:.3f} -> {j.fit:.3f}  {picture}")
-    notices = list(dict.fromkeys(text for text in (tools.notice, bank.notice) if text))
-    left_out += bank.left_out
-    page = write_journeys(out / "index.html", journeys, bank, config, notices=notices, left_out=left_out)
+        picture = (out / "faces" / j.relative_path).as_posix() + ".png"
+        print(
+            f"{j.relative_path.as_posix()}: fit {j.initial_similarity:.3f} -> {j.similarity:.3f}  {picture}"
+        )
+    notices = list(dict.fromkeys(text for text in (tools.disclaimer, bank.disclaimer) if text))
+    left_out += bank.skipped
+    page = write_generation_report(
+        out / "index.html", journeys, bank, config, disclaimers=notices, skipped=left_out
+    )
     print(f"report: {page}")
     return 1 if len(journeys) < len(voices) else 0
 
 
-def open_bank(args: argparse.Namespace, tools: "Tools", config: "VoiceStyleConfig", out: Path) -> "Bank":
+def load_bank(
+    args: argparse.Namespace, models: "PipelineModels", config: "VoiceStyleConfig", out: Path
+) -> "FaceBank":
     """The bank that the flags name; embeddings of one's own folder are kept in `out`."""
     from cmpc2.nearest import open_memory
     from voiceface.checkpoints.native import load_state, save_state
 
-    from voicestyle.bank import BUNDLED_PRESET, BankError, given_bank, invented_bank, own_bank
+    from voicestyle.bank import (
+        BUNDLED_PRESET,
+        FaceBankError,
+        build_bank,
+        build_bank_from_prototypes,
+        build_synthetic_bank,
+    )
 
     run = args.cmpc or (args.weights / "cmpc2" if args.weights else None)
     if args.bank is None or args.memory or args.table:
         memory, table = open_memory(run, args.memory, args.table)
         if args.bank is None:
             if run is None and args.memory is None and args.population != BUNDLED_PRESET:
-                raise BankError(
+                raise FaceBankError(
                     f"--population {args.population}: the bundled CMPC was trained on the preset "
                     f"{BUNDLED_PRESET}; leave the preset out, or give --weights or --cmpc of a run of yours"
                 )
-            return invented_bank(memory, table, preset=args.population)
-        return given_bank(args.bank, memory, table, frontal=args.frontal)
+            return build_synthetic_bank(memory, table, preset=args.population)
+        return build_bank_from_prototypes(args.bank, memory, table, frontal=args.frontal)
     place = out / "bank.safetensors"
     known = load_state(place) if place.is_file() else None
-    bank, found = own_bank(
+    bank, found = build_bank(
         args.bank,
-        tools.embedder,
+        models.embedder,
         frontal=args.frontal,
-        clusters=config.lookup.clusters,
-        least=config.lookup.prototypes,
+        num_clusters=config.retrieval.num_clusters,
+        min_clusters=config.retrieval.num_prototypes,
         seed=config.seed,
-        known=known,
+        cached=known,
     )
     if known is None or known.get("key") != found["key"]:
         save_state(place, found)
@@ -125,7 +137,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="+",
         default=[],
         metavar="KEY=VALUE",
-        help="section.key=value, such as guidance.steps=50",
+        help="section.key=value, such as guidance.num_steps=50",
     )
     add(
         "--frontal", type=Path, metavar="DIR", help="frontal pictures <name>/<picture> in place of the bank's"
@@ -134,7 +146,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--table", type=Path, help="training.csv of the memory")
     add("--exclude", nargs="+", default=[], metavar="NAME", help="people of the bank to leave out")
     add("--resume", action="store_true", help="go on with what lies in --out")
-    add_networks(parser)
+    add_model_arguments(parser)
     return parser
 
 

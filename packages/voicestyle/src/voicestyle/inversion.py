@@ -9,18 +9,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from voicestyle.config import InversionConfig
-from voicestyle.descent import Descent, Draws, LatentStatistics, Path, Terms
-from voicestyle.perception import Identity, Perceptual
+from voicestyle.descent import LatentOptimiser, LatentStatistics, LatentTrajectory, LossTerms, NoiseSource
+from voicestyle.perception import IdentityEncoder, PerceptualDistance
 from voicestyle.stylegan2.generator import Generator
 
-LARGEST = 256  # side at which pictures are compared at most
+MAX_TARGET_SIDE = 256  # side at which pictures are compared at most
 
 
-def target_picture(picture: NDArray[np.uint8], side: int) -> Tensor:
+def prepare_target(pixels: NDArray[np.uint8], side: int) -> Tensor:
     """A picture as a target: shorter side to `side` (bilinear with smoothing, rounded to bytes), middle cut.
 
     Args:
-        picture: (H, W, 3) uint8, R G B.
+        pixels: (H, W, 3) uint8, R G B.
         side: of the target.
 
     Returns:
@@ -28,7 +28,7 @@ def target_picture(picture: NDArray[np.uint8], side: int) -> Tensor:
     """
     from PIL import Image
 
-    image = Image.fromarray(picture)
+    image = Image.fromarray(pixels)
     width, height = image.size
     short = min(width, height)
     size = (max(side, int(side * width / short)), max(side, int(side * height / short)))
@@ -39,20 +39,20 @@ def target_picture(picture: NDArray[np.uint8], side: int) -> Tensor:
     return torch.from_numpy(found).permute(2, 0, 1) / 127.5 - 1
 
 
-def begin_inversion(
+def initialise_inversion(
     generator: Generator,
     statistics: LatentStatistics,
-    count: int,
+    num_images: int,
     config: InversionConfig,
-    draws: Draws,
-) -> Descent:
-    """A descent of `count` pictures from the mean code."""
-    return Descent.begin(
+    noise_source: NoiseSource,
+) -> LatentOptimiser:
+    """A descent of `num_images` pictures from the mean code."""
+    return LatentOptimiser.initialise(
         generator,
         config,
-        draws,
-        statistics.deviation,
-        statistics.mean.expand(count, -1),
+        noise_source,
+        statistics.std,
+        statistics.mean.expand(num_images, -1),
         coupled=config.batching == "coupled",
     )
 
@@ -62,14 +62,14 @@ def invert(
     generator: Generator,
     statistics: LatentStatistics,
     config: InversionConfig,
-    draws: Draws,
-    perceptual: Perceptual,
-    identity: Identity | None = None,
+    noise_source: NoiseSource,
+    perceptual_distance: PerceptualDistance,
+    identity_encoder: IdentityEncoder | None = None,
     *,
-    state: dict[str, Any] | None = None,
-    after: Callable[[Descent], None] = lambda _: None,
+    resume_state: dict[str, Any] | None = None,
+    callback: Callable[[LatentOptimiser], None] = lambda _: None,
     stop_at: int | None = None,
-) -> Path:
+) -> LatentTrajectory:
     """Find codes of pictures, each for itself unless the configuration couples them.
 
     What the networks see in the targets is computed once.
@@ -79,46 +79,58 @@ def invert(
         generator: frozen.
         statistics: of w.
         config: weights and schedule.
-        draws: see `voicestyle.descent`.
-        perceptual: how differently pictures look.
-        identity: whom they show; None where its weight is 0.
-        state: of an earlier, stopped descent.
-        after: called after every step.
-        stop_at: see `Descent.run`.
+        noise_source: see `voicestyle.descent`.
+        perceptual_distance: how differently pictures look.
+        identity_encoder: whom they show; None where its weight is 0.
+        resume_state: of an earlier, stopped descent.
+        callback: called after every step.
+        stop_at: see `LatentOptimiser.run`.
 
     Raises:
         ValueError: targets of another size, or a weight for the identity and no network for it.
     """
-    side = min(LARGEST, generator.config.size)
+    side = min(MAX_TARGET_SIDE, generator.config.size)
     if targets.ndim != 4 or targets.shape[1:] != (3, side, side):
         raise ValueError(f"expected pictures (N, 3, {side}, {side}), found {tuple(targets.shape)}")
-    if config.identity and identity is None:
-        raise ValueError("inversion.identity is above 0 and there is no network for it: give one, or set 0")
+    if config.identity_weight and identity_encoder is None:
+        raise ValueError(
+            "inversion.identity_weight is above 0 and there is no network for it: give one, or set 0"
+        )
     coupled = config.batching == "coupled"
     with torch.no_grad():
-        maps = [each.detach() for each in perceptual.maps(targets)] if config.perceptual else []
-        faces = identity.features(targets) if config.identity and identity is not None else None
+        maps = (
+            [each.detach() for each in perceptual_distance.extract_features(targets)]
+            if config.perceptual_weight
+            else []
+        )
+        faces = (
+            identity_encoder.features(targets)
+            if config.identity_weight and identity_encoder is not None
+            else None
+        )
 
-    def objective(pictures: Tensor, codes: Tensor, shaken: Tensor, at: Tensor) -> Terms:
-        here = at.to(targets.device)
-        terms: Terms = {}
-        if config.perceptual:
-            theirs = maps if len(at) == len(targets) else [each[here] for each in maps]
-            distance = perceptual.of_maps(perceptual.maps(pictures), theirs)
-            terms["perceptual"] = (
-                config.perceptual * distance.flatten(1).sum(1)
-                if distance.ndim > 1
-                else (config.perceptual * distance)
+    def objective(images: Tensor, latents: Tensor, noisy_latents: Tensor, rows: Tensor) -> LossTerms:
+        here = rows.to(targets.device)
+        terms: LossTerms = {}
+        if config.perceptual_weight:
+            theirs = maps if len(rows) == len(targets) else [each[here] for each in maps]
+            distance = perceptual_distance.distance_from_features(
+                perceptual_distance.extract_features(images), theirs
             )
-        if config.mse:
-            error = (pictures - targets[here]).square().mean((1, 2, 3))
-            terms["mse"] = config.mse * (error.mean() if coupled else error)
-        if config.identity and identity is not None and faces is not None:
-            apart = 1 - (identity.features(pictures) * faces[here]).sum(1)
-            terms["identity"] = config.identity * (apart.mean() if coupled else apart)
+            terms["perceptual"] = (
+                config.perceptual_weight * distance.flatten(1).sum(1)
+                if distance.ndim > 1
+                else (config.perceptual_weight * distance)
+            )
+        if config.mse_weight:
+            error = (images - targets[here]).square().mean((1, 2, 3))
+            terms["mse"] = config.mse_weight * (error.mean() if coupled else error)
+        if config.identity_weight and identity_encoder is not None and faces is not None:
+            apart = 1 - (identity_encoder.features(images) * faces[here]).sum(1)
+            terms["identity"] = config.identity_weight * (apart.mean() if coupled else apart)
         return terms
 
-    descent = begin_inversion(generator, statistics, len(targets), config, draws)
-    if state is not None:
-        descent.load_state_dict(state)
-    return descent.run(objective, after, stop_at)
+    descent = initialise_inversion(generator, statistics, len(targets), config, noise_source)
+    if resume_state is not None:
+        descent.load_state_dict(resume_state)
+    return descent.run(objective, callback, stop_at)

@@ -11,62 +11,62 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from voicestyle import steps
-from voicestyle.bank import Bank, invented_bank, own_bank
+from voicestyle.bank import FaceBank, build_bank, build_synthetic_bank
 from voicestyle.config import VoiceStyleConfig
-from voicestyle.steps import Tools
+from voicestyle.steps import PipelineModels
 from voicestyle.stylegan2.pictures import write_png
 
 if TYPE_CHECKING:
-    from voicestyle.selection import Chosen
+    from voicestyle.selection import SelectedImage
 
 
 @dataclass(frozen=True)
-class Generated:
+class GeneratedFace:
     """A face made of a voice.
 
     Attributes:
-        picture: (S, S, 3) uint8, R G B.
-        fit: cosine with the voice in CMPC's space, 0 to 1.
-        start, start_fit: the same of the aggregated code that the guidance began with.
-        code: (D,) or (L, D).
-        chosen: pictures of the bank that the voice led to.
-        notice: what must be said beside the picture, or empty.
+        image: (S, S, 3) uint8, R G B.
+        similarity: cosine with the voice in CMPC's space, 0 to 1.
+        initial_image, initial_similarity: the same of the aggregated code that the guidance began with.
+        latent: (D,) or (L, D).
+        selected: pictures of the bank that the voice led to.
+        disclaimer: what must be said beside the picture, or empty.
     """
 
-    picture: NDArray[np.uint8]
-    fit: float
-    start: NDArray[np.uint8]
-    start_fit: float
-    code: Tensor
-    chosen: "list[Chosen]"
-    notice: str = ""
+    image: NDArray[np.uint8]
+    similarity: float
+    initial_image: NDArray[np.uint8]
+    initial_similarity: float
+    latent: Tensor
+    selected: "list[SelectedImage]"
+    disclaimer: str = ""
 
 
-class FaceMaker:
+class FaceGenerator:
     """Voices to faces.
 
     Args:
-        tools: networks.
+        models: networks.
         bank: faces.
         config: settings.
     """
 
-    def __init__(self, tools: Tools, bank: Bank, config: VoiceStyleConfig) -> None:
-        self.tools, self.bank, self.config = tools, bank, config
-        self._codes: dict[str, Tensor] = {}
+    def __init__(self, models: PipelineModels, bank: FaceBank, config: VoiceStyleConfig) -> None:
+        self.models, self.bank, self.config = models, bank, config
+        self._latent_cache: dict[str, Tensor] = {}
 
     @property
-    def notice(self) -> str:
+    def disclaimer(self) -> str:
         """What must be said beside every picture, or empty."""
-        return self.tools.notice or self.bank.notice
+        return self.models.disclaimer or self.bank.disclaimer
 
-    def generate(self, voice: str | Path | NDArray[Any], *, exclude: Sequence[str] = ()) -> Generated:
-        """The face of one voice; see `generate_all`."""
-        return self.generate_all([voice], exclude=exclude)[0]
+    def generate(self, voice: str | Path | NDArray[Any], *, exclude: Sequence[str] = ()) -> GeneratedFace:
+        """The face of one voice; see `generate_batch`."""
+        return self.generate_batch([voice], exclude=exclude)[0]
 
-    def generate_all(
+    def generate_batch(
         self, voices: Sequence[str | Path | NDArray[Any]], *, exclude: Sequence[str] = ()
-    ) -> list[Generated]:
+    ) -> list[GeneratedFace]:
         """Faces of voices; pictures that several lead to, also in later calls, are inverted once.
 
         Args:
@@ -77,61 +77,65 @@ class FaceMaker:
             AudioError, SpeechError, FileNotFoundError: a recording cannot be used.
             BankError: the bank does not do.
         """
-        return self.from_embeddings(steps.embed_voices(voices, self.tools), exclude=exclude)
+        return self.generate_from_embeddings(steps.embed_voices(voices, self.models), exclude=exclude)
 
-    def generate_together(
+    def generate_from_utterances(
         self, voices: Sequence[str | Path | NDArray[Any]], *, exclude: Sequence[str] = ()
-    ) -> Generated:
+    ) -> GeneratedFace:
         """One face from several recordings of one person: their unit embeddings are averaged."""
-        heard = torch.nn.functional.normalize(steps.embed_voices(voices, self.tools), dim=1)
-        return self.from_embeddings(heard.mean(0, keepdim=True), exclude=exclude)[0]
+        heard = torch.nn.functional.normalize(steps.embed_voices(voices, self.models), dim=1)
+        return self.generate_from_embeddings(heard.mean(0, keepdim=True), exclude=exclude)[0]
 
-    def from_embeddings(self, heard: Tensor, *, exclude: Sequence[str] = ()) -> list[Generated]:
-        """Faces of voice embeddings (V, E); see `generate_all`."""
-        tools, config = self.tools, self.config
+    def generate_from_embeddings(
+        self, voice_embeddings: Tensor, *, exclude: Sequence[str] = ()
+    ) -> list[GeneratedFace]:
+        """Faces of voice embeddings (V, E); see `generate_batch`."""
+        tools, config = self.models, self.config
         chosen = []
-        for voice in heard:
-            near = steps.nearest_prototypes(voice, self.bank, config)
-            rows = steps.videos_of(near, self.bank, config, exclude)
-            chosen.append(steps.select_faces(rows, self.bank, tools, config))
+        for voice in voice_embeddings:
+            near = steps.find_nearest_prototypes(voice, self.bank, config)
+            rows = steps.select_videos(near, self.bank, config, exclude)
+            chosen.append(steps.select_bank_images(rows, self.bank, tools, config))
         codes = [self._invert(each) for each in chosen]
-        starts = torch.cat([steps.starting_code(c, v, tools, config) for c, v in zip(codes, heard)])
-        found, size = [], max(1, config.guidance.batch // config.guidance.restarts)
+        starts = torch.cat(
+            [steps.compute_initial_latent(c, v, tools, config) for c, v in zip(codes, voice_embeddings)]
+        )
+        found, size = [], max(1, config.guidance.batch_size // config.guidance.num_restarts)
         for at in range(0, len(starts), size):
             part = slice(at, at + size)
             keys = ["voice"] * len(starts[part])  # the same noise for all, whatever their places
-            path = steps.guide_by_voice(starts[part], heard[part], tools, config, keys)
-            before = steps.beginning(path, starts[part])
-            for number in range(len(path.codes)):
-                alone, first = (steps.rows_of(each, [number]) for each in (path, before))
-                voice = heard[at + number][None]
+            path = steps.guide_by_voice(starts[part], voice_embeddings[part], tools, config, keys)
+            before = steps.with_initial_latents(path, starts[part])
+            for number in range(len(path.latents)):
+                alone, first = (steps.select_rows(each, [number]) for each in (path, before))
+                voice = voice_embeddings[at + number][None]
                 found.append(
-                    Generated(
-                        steps.draw(alone, tools)[0],
-                        float(steps.fits(alone, voice, tools, config)[0]),
-                        steps.draw(first, tools)[0],
-                        float(steps.fits(first, voice, tools, config)[0]),
-                        alone.codes[0].cpu(),
+                    GeneratedFace(
+                        steps.synthesise_images(alone, tools)[0],
+                        float(steps.compute_similarities(alone, voice, tools, config)[0]),
+                        steps.synthesise_images(first, tools)[0],
+                        float(steps.compute_similarities(first, voice, tools, config)[0]),
+                        alone.latents[0].cpu(),
                         chosen[at + number],
-                        self.notice,
+                        self.disclaimer,
                     )
                 )
         return found
 
-    def _invert(self, chosen: "list[Chosen]") -> Tensor:
+    def _invert(self, selected: "list[SelectedImage]") -> Tensor:
         """Codes of pictures, from earlier calls where they are known."""
         coupled = self.config.inversion.batching == "coupled"
-        new = [each for each in chosen if coupled or each.picture.label not in self._codes]
-        size = len(new) if coupled else self.config.inversion.batch
+        new = [each for each in selected if coupled or each.image.label not in self._latent_cache]
+        size = len(new) if coupled else self.config.inversion.batch_size
         found: dict[str, Tensor] = {}
         for at in range(0, len(new), size or 1):
             part = new[at : at + size]
-            codes = steps.invert_faces(part, self.tools, self.config).codes
-            found |= {each.picture.label: code for each, code in zip(part, codes)}
+            codes = steps.invert_images(part, self.models, self.config).latents
+            found |= {each.image.label: code for each, code in zip(part, codes)}
         if not coupled:
-            self._codes |= found
-            found = self._codes
-        return torch.stack([found[each.picture.label] for each in chosen])
+            self._latent_cache |= found
+            found = self._latent_cache
+        return torch.stack([found[each.image.label] for each in selected])
 
 
 def load(
@@ -141,7 +145,7 @@ def load(
     cfg: str | Path = "quick",
     overrides: Sequence[str] = (),
     device: str = "cpu",
-) -> FaceMaker:
+) -> FaceGenerator:
     """A maker of faces.
 
     Args:
@@ -159,26 +163,26 @@ def load(
     from cmpc2.nearest import open_memory
     from voiceface.runtime.config import load_config
 
-    from voicestyle.flags import add_networks, tools_of_flags
+    from voicestyle.flags import add_model_arguments, models_from_args
 
     config = load_config(cfg, VoiceStyleConfig, "voicestyle", overrides)
     parser = argparse.ArgumentParser()
-    add_networks(parser)
+    add_model_arguments(parser)
     words = ["--device", device, *(["--weights", str(weights)] if weights is not None else [])]
-    tools = tools_of_flags(parser.parse_args(words), config)
+    tools = models_from_args(parser.parse_args(words), config)
     if bank is None:
         run = Path(weights) / "cmpc2" if weights is not None else None
-        return FaceMaker(tools, invented_bank(*open_memory(run, None, None)), config)
-    found, _ = own_bank(
+        return FaceGenerator(tools, build_synthetic_bank(*open_memory(run, None, None)), config)
+    found, _ = build_bank(
         Path(bank) if isinstance(bank, str) else bank,
         tools.embedder,
-        clusters=config.lookup.clusters,
-        least=config.lookup.prototypes,
+        num_clusters=config.retrieval.num_clusters,
+        min_clusters=config.retrieval.num_prototypes,
         seed=config.seed,
     )
-    return FaceMaker(tools, found, config)
+    return FaceGenerator(tools, found, config)
 
 
-def save_png(picture: NDArray[np.uint8], path: str | Path) -> None:
+def save_png(image: NDArray[np.uint8], path: str | Path) -> None:
     """Write a picture (S, S, 3) uint8 as PNG, atomically."""
-    write_png(path, picture)
+    write_png(path, image)

@@ -7,101 +7,106 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from voicestyle.bank import Bank
+    from voicestyle.bank import FaceBank
     from voicestyle.config import VoiceStyleConfig
-    from voicestyle.journey import Inverted, Journey
+    from voicestyle.journey import InvertedImage, PipelineResult
 
-MOST_WAYS = 12
+MAX_DETAILED_VOICES = 12
 """Voices whose whole way is shown; of more, the faces alone."""
-NOTE = (
+FACE_DISCLAIMER = (
     "A face that a network connects with the voice. It is not the speaker, and says nothing about who the "
     "speaker is."
 )
 
 
-def write_journeys(
+def write_generation_report(
     path: Path,
-    journeys: Sequence["Journey"],
-    bank: "Bank",
+    results: Sequence["PipelineResult"],
+    bank: "FaceBank",
     config: "VoiceStyleConfig",
     *,
-    notices: Sequence[str] = (),
-    left_out: Sequence[str] = (),
+    disclaimers: Sequence[str] = (),
+    skipped: Sequence[str] = (),
 ) -> Path:
     """One page: every voice with its face, the pictures it came from, its start and the way to its end."""
-    from voiceface.report import PeopleGroup, Person, Sound, Table, build_report
-    from voiceface.report.media import enlarged
+    from voiceface.report import AudioSource, IdentityCard, IdentityGroup, Table, build_report
+    from voiceface.report.media import upscale_image
 
     faces = [
-        Person(
-            j.place.as_posix(),
-            picture=enlarged(j.picture),
-            sound=Sound(str(j.voice)),
-            note=f"fit to the voice {j.start_fit:.3f} at the start, {j.fit:.3f} at the end",
+        IdentityCard(
+            j.relative_path.as_posix(),
+            image=upscale_image(j.image),
+            audio=AudioSource(str(j.voice_path)),
+            note=f"fit to the voice {j.initial_similarity:.3f} at the start, {j.similarity:.3f} at the end",
         )
-        for j in journeys
+        for j in results
     ]
-    groups = [PeopleGroup("Faces", faces, NOTE)]
-    for j in journeys[:MOST_WAYS]:
-        clusters = {each.cluster: number for number, each in enumerate(j.near, 1)}
+    groups = [IdentityGroup("Faces", faces, FACE_DISCLAIMER)]
+    for j in results[:MAX_DETAILED_VOICES]:
+        clusters = {each.cluster: number for number, each in enumerate(j.prototypes, 1)}
         chosen = [
-            Person(each.label, picture=enlarged(each.target), note=f"{number}. picture of the bank")
+            IdentityCard(each.label, image=upscale_image(each.target), note=f"{number}. picture of the bank")
             for number, each in enumerate(j.inverted, 1)
         ]
-        made = [Person(each.label, picture=enlarged(each.picture), note=_losses(each)) for each in j.inverted]
-        at = [0, *j.path.kept_steps]
-        way = [
-            Person("start: " + config.aggregation if not step else f"step {step}", picture=enlarged(picture))
-            for step, picture in zip(at, j.film, strict=True)
+        made = [
+            IdentityCard(each.label, image=upscale_image(each.image), note=_format_losses(each))
+            for each in j.inverted
         ]
-        name = j.place.as_posix()
+        at = [0, *j.trajectory.snapshot_steps]
+        way = [
+            IdentityCard(
+                "start: " + config.aggregation if not step else f"step {step}", image=upscale_image(picture)
+            )
+            for step, picture in zip(at, j.frames, strict=True)
+        ]
+        name = j.relative_path.as_posix()
         groups += [
-            PeopleGroup(
+            IdentityGroup(
                 f"{name}: pictures that the voice leads to",
                 chosen,
-                f"{len(j.rows)} videos of the {len(clusters)} nearest prototypes of {bank.name}.",
+                f"{len(j.video_rows)} videos of the {len(clusters)} nearest prototypes of {bank.name}.",
             ),
-            PeopleGroup(f"{name}: their inversions", made, "What the generator makes of their codes."),
-            PeopleGroup(f"{name}: the way to the face", way, "Start, and codes kept on the way."),
+            IdentityGroup(f"{name}: their inversions", made, "What the generator makes of their codes."),
+            IdentityGroup(f"{name}: the way to the face", way, "Start, and codes kept on the way."),
         ]
     rows = [
         [
-            j.place.as_posix(),
-            ", ".join(f"{each.cluster} ({each.distance:.3f})" for each in j.near),
-            len(j.rows),
-            len(j.chosen),
-            f"{j.start_fit:.3f}",
-            f"{j.fit:.3f}",
-            int(j.path.steps[0]),
+            j.relative_path.as_posix(),
+            ", ".join(f"{each.cluster} ({each.distance:.3f})" for each in j.prototypes),
+            len(j.video_rows),
+            len(j.selected),
+            f"{j.initial_similarity:.3f}",
+            f"{j.similarity:.3f}",
+            int(j.trajectory.num_steps[0]),
         ]
-        for j in journeys
+        for j in results
     ]
     columns = ("voice", "prototypes (distance)", "videos", "pictures", "fit, start", "fit, end", "steps")
     tables = [Table("Ways", columns, rows, "Fit: cosine of voice and picture in CMPC's space, 0 to 1.")]
-    if left_out:
-        tables.append(Table("Left out", ("what",), [[line] for line in left_out]))
+    if skipped:
+        tables.append(Table("Left out", ("what",), [[line] for line in skipped]))
     return build_report(
         path,
         title="Faces that voices lead to",
         kicker="voicestyle generate",
         subtitle=f"Bank: {bank.name}, {len(bank)} videos.",
-        notice=list(notices),
+        disclaimers=list(disclaimers),
         tables=tables,
-        plots=[similarity_plot(journeys)],
-        people=groups,
-        config=_yaml(config),
+        plots=[build_similarity_plot(results)],
+        identity_groups=groups,
+        config=_config_as_yaml(config),
         max_bytes=20_000_000,
     )
 
 
-def similarity_plot(journeys: Sequence["Journey"]) -> Any:
+def build_similarity_plot(results: Sequence["PipelineResult"]) -> Any:
     """Fit of every voice, step by step, with the noise on codes."""
     from voiceface.report import Curve, Plot
 
     curves = []
-    for j in journeys[:MOST_WAYS]:
-        values = 1 - j.path.history["similarity"][:, 0].numpy()
-        curves.append(Curve(j.place.as_posix(), np.arange(len(values)), values))
+    for j in results[:MAX_DETAILED_VOICES]:
+        values = 1 - j.trajectory.history["similarity"][:, 0].numpy()
+        curves.append(Curve(j.relative_path.as_posix(), np.arange(len(values)), values))
     return Plot(
         "Fit of picture and voice",
         curves,
@@ -110,18 +115,23 @@ def similarity_plot(journeys: Sequence["Journey"]) -> Any:
     )
 
 
-def write_inversions(
-    path: Path, inverted: Sequence["Inverted"], config: "VoiceStyleConfig", notice: str
+def write_inversion_report(
+    path: Path, inverted: Sequence["InvertedImage"], config: "VoiceStyleConfig", disclaimer: str
 ) -> Path:
     """One page: pictures beside what the generator makes of their codes."""
-    from voiceface.report import PeopleGroup, Person, Table, build_report
-    from voiceface.report.media import enlarged
+    from voiceface.report import IdentityCard, IdentityGroup, Table, build_report
+    from voiceface.report.media import upscale_image
 
     groups = [
-        PeopleGroup("Pictures", [Person(each.label, picture=enlarged(each.target)) for each in inverted]),
-        PeopleGroup(
+        IdentityGroup(
+            "Pictures", [IdentityCard(each.label, image=upscale_image(each.target)) for each in inverted]
+        ),
+        IdentityGroup(
             "Inversions",
-            [Person(each.label, picture=enlarged(each.picture), note=_losses(each)) for each in inverted],
+            [
+                IdentityCard(each.label, image=upscale_image(each.image), note=_format_losses(each))
+                for each in inverted
+            ],
         ),
     ]
     names = list(inverted[0].losses)
@@ -130,21 +140,21 @@ def write_inversions(
         path,
         title="Pictures and their codes",
         kicker="voicestyle invert",
-        notice=notice,
+        disclaimers=disclaimer,
         tables=[Table("Losses of the last step", ("picture", *names), rows)],
-        people=groups,
-        config=_yaml(config),
+        identity_groups=groups,
+        config=_config_as_yaml(config),
         max_bytes=20_000_000,
     )
 
 
-def _losses(inverted: "Inverted") -> str:
+def _format_losses(inverted: "InvertedImage") -> str:
     """Losses in words."""
     shown = {k: v for k, v in inverted.losses.items() if k != "noise"}
     return ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
 
 
-def _yaml(config: "VoiceStyleConfig") -> str:
+def _config_as_yaml(config: "VoiceStyleConfig") -> str:
     from voiceface.runtime.config import to_yaml
 
     return to_yaml(config)

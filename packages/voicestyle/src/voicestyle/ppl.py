@@ -1,4 +1,4 @@
-"""Perceptual path length of a generator: `voicestyle ppl --weights FILE --lpips FOLDER`."""
+"""Perceptual path length of a generator: `voicestyle ppl --weights FILE --lpips PUBLISHED_FOLDER`."""
 
 import argparse
 import sys
@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING
 from voiceface.commandline import arguments
 
 if TYPE_CHECKING:
-    from voicestyle.stylegan2.ppl import Distance
+    from voicestyle.stylegan2.ppl import ImageDistance
 
-NAMES = {"lpips": "LPIPS of VGG-16", "perceptual": "bundled network for invented faces"}
-NETWORK_NOTICE = (
+DISTANCE_NAMES = {"lpips": "LPIPS of VGG-16", "perceptual": "bundled network for invented faces"}
+BUNDLED_DISTANCE_DISCLAIMER = (
     "Distances of the bundled perceptual network, which was trained on invented faces: the figure compares "
     "generators of invented faces with each other. It is no path length of the literature."
 )
 
 
-def open_distance(name: str, lpips: Path | None = None, device: str = "cpu") -> "Distance":
+def load_distance(name: str, lpips: Path | None = None, device: str = "cpu") -> "ImageDistance":
     """A distance of pictures by its name.
 
     Args:
@@ -31,22 +31,22 @@ def open_distance(name: str, lpips: Path | None = None, device: str = "cpu") -> 
         CheckpointError: a file is another one.
     """
     if name == "perceptual":
-        from voiceface.synthetic.readers.attribute_reader import load, perceptual_distance
+        from voiceface.synthetic.readers.attribute_reader import load_reader, perceptual_distance
 
-        judge = load("perceptual", device)
+        judge = load_reader("perceptual", device)
         return lambda a, b: perceptual_distance(judge, (a + 1) / 2, (b + 1) / 2)
-    from voiceface.checkpoints.third_party import find_outside
-    from voiceface.models.conv_winograd import with_frozen_convolutions
+    from voiceface.checkpoints.third_party import locate_third_party_file
+    from voiceface.models.conv_winograd import replace_with_winograd
     from voiceface.models.lpips import load_lpips
 
     try:
-        files = [find_outside(each, lpips) for each in ("torchvision-vgg16", "lpips-v0.1-vgg")]
+        files = [locate_third_party_file(each, lpips) for each in ("torchvision-vgg16", "lpips-v0.1-vgg")]
     except FileNotFoundError as error:
         raise FileNotFoundError(
             f"--lpips: {error}. For invented faces --features perceptual needs no file."
         ) from None
     network = load_lpips(files[0], files[1], "vgg").to(device)
-    with_frozen_convolutions(network)
+    replace_with_winograd(network)
     return lambda a, b: network(a, b)
 
 
@@ -61,23 +61,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.process import keep_freed_memory
 
     from voicestyle.stylegan2.bundle import open_generator
-    from voicestyle.stylegan2.ppl import path_length
+    from voicestyle.stylegan2.ppl import perceptual_path_length
 
     keep_freed_memory()
     device = str(choose_device(args.device))
-    distance = open_distance(args.features, args.lpips, device)
+    distance = load_distance(args.features, args.lpips, device)
     opened = open_generator(args.weights, device)
-    for notice in filter(None, (opened.notice, NETWORK_NOTICE if args.features == "perceptual" else "")):
+    for notice in filter(
+        None, (opened.disclaimer, BUNDLED_DISTANCE_DISCLAIMER if args.features == "perceptual" else "")
+    ):
         print(notice, file=sys.stderr)
     plan = {"count": args.count, "sampling": args.sampling, "step": args.step, "crop": args.crop}
     plan["seed"] = args.seed
-    value = path_length(opened.generator, distance, batch=args.batch, **plan)
+    value = perceptual_path_length(opened.generator, distance, batch_size=args.batch, **plan)
     if args.json is not None:
         facts = {"ppl": value, "space": "w", "features": args.features, "weights": opened.name}
         facts |= {"size": opened.generator.config.size, **plan}
-        facts |= {"notice": NETWORK_NOTICE if args.features == "perceptual" else ""}
+        facts |= {"notice": BUNDLED_DISTANCE_DISCLAIMER if args.features == "perceptual" else ""}
         write_json(args.json, facts)
-    what = f"{NAMES[args.features]}; {args.count} lines of {opened.name}, sampling {args.sampling}"
+    what = f"{DISTANCE_NAMES[args.features]}; {args.count} lines of {opened.name}, sampling {args.sampling}"
     print(f"PPL {value:.4f} ({what})")
     return 0
 
@@ -90,8 +92,8 @@ def build_parser() -> argparse.ArgumentParser:
         "Published: LPIPS of VGG-16, 5,000 lines, steps of 1e-4 at their beginnings.",
     )
     add = parser.add_argument
-    arguments.add_weights_flag(parser, "run folder, .safetensors, or a published .pt")
-    add("--features", default="lpips", choices=tuple(NAMES), help="distance (default: %(default)s)")
+    arguments.add_weights_argument(parser, "run folder, .safetensors, or a published .pt")
+    add("--features", default="lpips", choices=tuple(DISTANCE_NAMES), help="distance (default: %(default)s)")
     add("--lpips", type=Path, help="folder of VGG-16 (torchvision) and of the LPIPS heads, v0.1/vgg.pth")
     add("--count", type=int, default=5_000, help="lines (default: %(default)s)")
     add("--batch", type=int, default=16, help="lines at a time (default: %(default)s)")
@@ -100,7 +102,7 @@ def build_parser() -> argparse.ArgumentParser:
     add("--crop", action="store_true", help="keep what is around a face")
     add("--seed", type=int, default=0, help="of codes, noise and places (default: %(default)s)")
     add("--json", type=Path, help="write the result here, too")
-    arguments.add_device_flag(parser)
+    arguments.add_device_argument(parser)
     return parser
 
 

@@ -5,49 +5,49 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.suite.plugins import PictureSystem
+from voiceface.suite.plugins import ImageSystem
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from voicestyle.maker import FaceMaker
+    from voicestyle.maker import FaceGenerator
 
-LEAST = 3
+MIN_BANK_IMAGES = 3
 """Pictures that a bank of one's own needs; of fewer, invented people are the bank."""
 
 
 @dataclass(frozen=True)
-class Made:
-    """A maker of faces; see `voiceface.suite.plugins.PictureMaker`."""
+class LoadedSystem:
+    """A maker of faces; see `voiceface.suite.plugins.ImageGenerator`."""
 
-    maker: "FaceMaker"
+    generator: "FaceGenerator"
     source: str
 
     @property
-    def notice(self) -> str:
+    def disclaimer(self) -> str:
         """What must be said beside its pictures."""
-        return self.maker.notice
+        return self.generator.disclaimer
 
     @property
-    def names(self) -> Sequence[str]:
+    def identity_names(self) -> Sequence[str]:
         """People that its common space was trained on."""
-        return self.maker.tools.embedder.names or ()
+        return self.generator.models.embedder.identity_names or ()
 
-    def picture(self, voices: Sequence[Path]) -> "NDArray[np.uint8]":
+    def generate_image(self, utterances: Sequence[Path]) -> "NDArray[np.uint8]":
         """One picture (S, S, 3) from these recordings of one person."""
-        return self.maker.generate_together(list(voices)).picture
+        return self.generator.generate_from_utterances(list(utterances)).image
 
 
-def load(weights: Path | None = None, *, device: str = "cpu", bank: Sequence[Path] = ()) -> Made:
+def load(weights: Path | None = None, *, device: str = "cpu", bank: Sequence[Path] = ()) -> LoadedSystem:
     """The bundled networks or those of a run folder; `bank`: pictures that a face starts from."""
     from voicestyle.maker import load as load_maker
 
-    maker = load_maker(weights, bank=list(bank) if len(bank) >= LEAST else None, device=device)
+    maker = load_maker(weights, bank=list(bank) if len(bank) >= MIN_BANK_IMAGES else None, device=device)
     place = "bundled" if weights is None else weights.name
-    return Made(maker, f"{place}, starting from {maker.bank.name}")
+    return LoadedSystem(maker, f"{place}, starting from {maker.bank.name}")
 
 
-SHOWCASE = PictureSystem(
+SHOWCASE = ImageSystem(
     "voicestyle", "StyleGAN2 face, guided by the voice from the faces it leads to", load, False
 )

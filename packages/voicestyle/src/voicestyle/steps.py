@@ -27,40 +27,51 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from voicestyle import aggregation, guidance, inversion, selection
-from voicestyle.bank import Bank, BankError
+from voicestyle.bank import FaceBank, FaceBankError
 from voicestyle.config import VoiceStyleConfig
-from voicestyle.descent import Descent, LatentStatistics, RowDraws, latent_statistics, normal_z
-from voicestyle.descent import Path as Found
-from voicestyle.perception import Identity, JudgeIdentity, JudgePerceptual, Perceptual
+from voicestyle.descent import (
+    LatentOptimiser,
+    LatentStatistics,
+    PerSampleNoise,
+    compute_latent_statistics,
+    sample_z,
+)
+from voicestyle.descent import LatentTrajectory as Found
+from voicestyle.perception import (
+    BundledIdentityEncoder,
+    BundledPerceptualDistance,
+    IdentityEncoder,
+    PerceptualDistance,
+)
 from voicestyle.stylegan2.generator import Generator
-from voicestyle.stylegan2.pictures import to_bytes
+from voicestyle.stylegan2.pictures import to_uint8
 
 if TYPE_CHECKING:
     from cmpc2.embedder import Embedder
 
 
 @dataclass(frozen=True)
-class Tools:
+class PipelineModels:
     """The networks of the way, all frozen.
 
     Attributes:
         embedder: CMPC, voices and faces to one space.
         generator: StyleGAN2.
-        statistics: of its w.
-        perceptual: how differently pictures look.
-        identity: whom they show; None to go without.
-        features: what selects faces; None for the embedder.
-        notice: what must be said beside everything made with them, or empty.
+        latent_statistics: of its w.
+        perceptual_distance: how differently pictures look.
+        identity_encoder: whom they show; None to go without.
+        feature_extractor: what selects faces; None for the embedder.
+        disclaimer: what must be said beside everything made with them, or empty.
         fingerprint: hash of all weights.
     """
 
     embedder: "Embedder"
     generator: Generator
-    statistics: LatentStatistics
-    perceptual: Perceptual
-    identity: Identity | None = None
-    features: selection.Features | None = None
-    notice: str = ""
+    latent_statistics: LatentStatistics
+    perceptual_distance: PerceptualDistance
+    identity_encoder: IdentityEncoder | None = None
+    feature_extractor: selection.FeatureExtractor | None = None
+    disclaimer: str = ""
     fingerprint: str = ""
 
     @property
@@ -69,76 +80,78 @@ class Tools:
         return self.generator.input.input.device
 
 
-def tools_of(
+def build_models(
     embedder: "Embedder",
     generator: Generator,
     config: VoiceStyleConfig,
     *,
-    perceptual: Perceptual | None = None,
-    identity: Identity | None = None,
-    features: selection.Features | None = None,
-    notice: str = "",
-) -> Tools:
+    perceptual_distance: PerceptualDistance | None = None,
+    identity_encoder: IdentityEncoder | None = None,
+    feature_extractor: selection.FeatureExtractor | None = None,
+    disclaimer: str = "",
+) -> PipelineModels:
     """Networks with the statistics of w; without others the bundled ones for invented faces compare.
 
     All networks must be on one device.
     """
     from voiceface.checkpoints.native import fingerprint
 
-    z = normal_z(generator, config.inversion.mean_samples, config.seed)
+    z = sample_z(generator, config.inversion.latent_mean_samples, config.seed)
     digest = hashlib.sha256(fingerprint(generator.state_dict()).encode())
-    for part in (embedder.fingerprint, perceptual, identity, features):
-        digest.update(_name_of(part).encode())
+    for part in (embedder.fingerprint, perceptual_distance, identity_encoder, feature_extractor):
+        digest.update(_describe_weights(part).encode())
     embedder.model.requires_grad_(False)
-    return Tools(
+    return PipelineModels(
         embedder,
         generator.eval().requires_grad_(False),
-        latent_statistics(generator, z),
-        perceptual or JudgePerceptual(),
-        identity or (JudgeIdentity() if config.inversion.identity else None),
-        features,
-        notice,
+        compute_latent_statistics(generator, z),
+        perceptual_distance or BundledPerceptualDistance(),
+        identity_encoder or (BundledIdentityEncoder() if config.inversion.identity_weight else None),
+        feature_extractor,
+        disclaimer,
         digest.hexdigest(),
     )
 
 
-def embed_voices(voices: Sequence[Path | str | NDArray[Any]], tools: Tools) -> Tensor:
+def embed_voices(voices: Sequence[Path | str | NDArray[Any]], models: PipelineModels) -> Tensor:
     """Embeddings of recordings (or int16 samples of 16 kHz), (V, E).
 
     Raises:
         AudioError, SpeechError, FileNotFoundError: one cannot be used, or nobody speaks in it.
     """
     for voice in voices:
-        _require_sound(voice)
-    return tools.embedder.embed_voices(list(voices)).float()
+        _require_not_silent(voice)
+    return models.embedder.embed_voices(list(voices)).float()
 
 
-def nearest_prototypes(voice: Tensor, bank: Bank, config: VoiceStyleConfig) -> list[Prototype]:
+def find_nearest_prototypes(
+    voice_embedding: Tensor, bank: FaceBank, config: VoiceStyleConfig
+) -> list[Prototype]:
     """Step 1: the K face prototypes nearest to a voice, nearest first.
 
     Args:
-        voice: embedding, (E,) or (1, E).
+        voice_embedding: embedding, (E,) or (1, E).
 
     Raises:
         BankError: K is larger than the number of prototypes, or there is no such clustering.
     """
-    lookup = config.lookup
-    centroids = bank.memory.centroids[which_clustering(bank, config)]
-    if lookup.prototypes > len(centroids):
-        raise BankError(
-            f"lookup.prototypes: K = {lookup.prototypes} of {len(centroids)} prototypes of {bank.name}: "
+    lookup = config.retrieval
+    centroids = bank.memory.centroids[get_clustering_index(bank, config)]
+    if lookup.num_prototypes > len(centroids):
+        raise FaceBankError(
+            f"retrieval.num_prototypes: K = {lookup.num_prototypes} of {len(centroids)} prototypes of {bank.name}: "
             "expected K <= prototypes; ask for fewer, or give a larger bank"
         )
-    return prototypes.nearest_prototypes(voice, centroids, lookup.prototypes)
+    return prototypes.nearest_prototypes(voice_embedding, centroids, lookup.num_prototypes)
 
 
-def videos_of(
-    near: Sequence[Prototype], bank: Bank, config: VoiceStyleConfig, exclude: Collection[str] = ()
+def select_videos(
+    nearest: Sequence[Prototype], bank: FaceBank, config: VoiceStyleConfig, exclude: Collection[str] = ()
 ) -> list[int]:
-    """Step 2: rows of the videos of these prototypes, in the order of `lookup.order`.
+    """Step 2: rows of the videos of these prototypes, in the order of `retrieval.order`.
 
     Args:
-        near: from step 1.
+        nearest: from step 1.
         bank: whose.
         config: order.
         exclude: names or voice ids whose videos are left out, such as the speaker's own (quirk Q23).
@@ -146,191 +159,209 @@ def videos_of(
     Raises:
         BankError: nothing is left.
     """
-    assignment = bank.memory.assignment[which_clustering(bank, config)]
-    members = prototypes.members_of(near, assignment, bank.table, exclude)
+    assignment = bank.memory.assignment[get_clustering_index(bank, config)]
+    members = prototypes.members_of(nearest, assignment, bank.videos, exclude)
     if not any(members):
-        raise BankError(
-            f"the {len(near)} nearest prototypes have no video in {bank.name} once {len(set(exclude))} names "
-            "are left out: ask for more prototypes (lookup.prototypes)"
+        raise FaceBankError(
+            f"the {len(nearest)} nearest prototypes have no video in {bank.name} once {len(set(exclude))} names "
+            "are left out: ask for more prototypes (retrieval.num_prototypes)"
         )
-    return prototypes.in_order(members, config.lookup.order)
+    return prototypes.in_order(members, config.retrieval.order)
 
 
-def select_faces(
-    rows: Sequence[int], bank: Bank, tools: Tools, config: VoiceStyleConfig
-) -> list[selection.Chosen]:
-    """Step 3: one picture for each of the first `lookup.pictures` videos.
+def select_bank_images(
+    video_rows: Sequence[int], bank: FaceBank, models: PipelineModels, config: VoiceStyleConfig
+) -> list[selection.SelectedImage]:
+    """Step 3: one picture for each of the first `retrieval.max_images` videos.
 
     Raises:
         BankError: none of the videos has a readable picture.
         ValueError: selection by CLIP without its network.
     """
-    if config.selection.by == "clip" and tools.features is None:
-        raise ValueError("selection.by is clip and no CLIP is given: name its weights, or choose embedding")
-    features = tools.features or (lambda pictures: tools.embedder.embed_faces(list(pictures)))
-    return selection.select_all(rows, bank, config.selection, features, config.lookup.pictures)
+    if config.selection.method == "clip" and models.feature_extractor is None:
+        raise ValueError(
+            "selection.method is clip and no CLIP is given: name its weights, or choose embedding"
+        )
+    features = models.feature_extractor or (lambda pictures: models.embedder.embed_faces(list(pictures)))
+    return selection.select_images(video_rows, bank, config.selection, features, config.retrieval.max_images)
 
 
-def targets_of(pictures: Sequence[NDArray[np.uint8]], tools: Tools) -> Tensor:
+def prepare_targets(images: Sequence[NDArray[np.uint8]], models: PipelineModels) -> Tensor:
     """Pictures (H, W, 3) of any size as targets of an inversion, (P, 3, s, s) in -1...1."""
-    side = min(inversion.LARGEST, tools.generator.config.size)
-    return torch.stack([inversion.target_picture(each, side) for each in pictures]).to(tools.device)
+    side = min(inversion.MAX_TARGET_SIDE, models.generator.config.size)
+    return torch.stack([inversion.prepare_target(each, side) for each in images]).to(models.device)
 
 
-def invert_faces(
-    chosen: Sequence[selection.Chosen],
-    tools: Tools,
+def invert_images(
+    selected: Sequence[selection.SelectedImage],
+    models: PipelineModels,
     config: VoiceStyleConfig,
-    **further: Any,
+    **options: Any,
 ) -> Found:
     """Step 4: codes of the chosen pictures; see `invert_targets`."""
-    targets = targets_of([each.picture.read() for each in chosen], tools)
-    return invert_targets(targets, [each.picture.label for each in chosen], tools, config, **further)
+    targets = prepare_targets([each.image.read() for each in selected], models)
+    return invert_targets(targets, [each.image.label for each in selected], models, config, **options)
 
 
 def invert_targets(
     targets: Tensor,
     keys: Sequence[str],
-    tools: Tools,
+    models: PipelineModels,
     config: VoiceStyleConfig,
     *,
-    state: dict[str, Any] | None = None,
-    after: Callable[[Descent], None] = lambda _: None,
+    resume_state: dict[str, Any] | None = None,
+    callback: Callable[[LatentOptimiser], None] = lambda _: None,
     stop_at: int | None = None,
 ) -> Found:
     """Codes of pictures.
 
     Args:
-        targets: (P, 3, s, s), from `targets_of`.
+        targets: (P, 3, s, s), from `prepare_targets`.
         keys: of the pictures; the random numbers of each follow from its key and the seed alone.
-        tools, config: as everywhere.
-        state, after, stop_at: see `voicestyle.inversion.invert`.
+        models, config: as everywhere.
+        resume_state, callback, stop_at: see `voicestyle.inversion.invert`.
     """
     return inversion.invert(
         targets,
-        tools.generator,
-        tools.statistics,
+        models.generator,
+        models.latent_statistics,
         config.inversion,
-        RowDraws([seed_of(config.seed, "inversion", key) for key in keys]),
-        tools.perceptual,
-        tools.identity,
-        state=state,
-        after=after,
+        PerSampleNoise([derive_seed(config.seed, "inversion", key) for key in keys]),
+        models.perceptual_distance,
+        models.identity_encoder,
+        resume_state=resume_state,
+        callback=callback,
         stop_at=stop_at,
     )
 
 
-def face_view(tools: Tools, config: VoiceStyleConfig) -> guidance.FaceView:
+def build_face_encoder(models: PipelineModels, config: VoiceStyleConfig) -> guidance.FaceEncoder:
     """The face branch as guidance asks it."""
-    side = tools.embedder.config.model.face.side if config.guidance.resize == "model" else None
-    return guidance.FaceView(tools.embedder.model.face_subnet, side)
+    side = models.embedder.config.model.face.side if config.guidance.resize == "model" else None
+    return guidance.FaceEncoder(models.embedder.model.face_subnet, side)
 
 
-def starting_code(codes: Tensor, voice: Tensor, tools: Tools, config: VoiceStyleConfig) -> Tensor:
+def compute_initial_latent(
+    latents: Tensor, voice_embedding: Tensor, models: PipelineModels, config: VoiceStyleConfig
+) -> Tensor:
     """Step 5: one code of those of the pictures, (1, D) or (1, L, D)."""
     weights = None
     if config.aggregation in ("similarity", "nearest"):
-        noise = [each.to(codes) for each in tools.generator.stored_noise()]
-        aim = voice.reshape(1, -1).expand(len(codes), -1).to(codes)
-        weights = guidance.fit(codes, noise, aim, face_view(tools, config), tools.generator)[1]
-    return aggregation.aggregate(codes, config.aggregation, weights)
+        noise = [each.to(latents) for each in models.generator.stored_noise()]
+        aim = voice_embedding.reshape(1, -1).expand(len(latents), -1).to(latents)
+        weights = guidance.synthesise_and_score(
+            latents, noise, aim, build_face_encoder(models, config), models.generator
+        )[1]
+    return aggregation.aggregate_latents(latents, config.aggregation, weights)
 
 
 def guide_by_voice(
-    start: Tensor,
-    voices: Tensor,
-    tools: Tools,
+    initial_latents: Tensor,
+    voice_embeddings: Tensor,
+    models: PipelineModels,
     config: VoiceStyleConfig,
     keys: Sequence[str] = (),
     *,
-    state: dict[str, Any] | None = None,
-    after: Callable[[Descent], None] = lambda _: None,
+    resume_state: dict[str, Any] | None = None,
+    callback: Callable[[LatentOptimiser], None] = lambda _: None,
     stop_at: int | None = None,
 ) -> Found:
     """Step 6: codes whose pictures fit the voices; of several restarts the best of each voice.
 
     Args:
-        start: codes of the voices, (V, D) or (V, L, D).
-        voices: embeddings (V, E).
-        tools, config: as everywhere.
+        initial_latents: codes of the voices, (V, D) or (V, L, D).
+        voice_embeddings: embeddings (V, E).
+        models, config: as everywhere.
         keys: of the voices; the random numbers of each follow from its key and the seed alone.
-        state, after, stop_at: see `voicestyle.guidance.guide`.
+        resume_state, callback, stop_at: see `voicestyle.guidance.guide`.
     """
-    restarts = config.guidance.restarts
-    keys = list(keys) or [str(number) for number in range(len(start))]
-    draws = RowDraws([seed_of(config.seed, f"guidance {r}", key) for key in keys for r in range(restarts)])
-    voices = voices.to(tools.device)
-    many = voices.repeat_interleave(restarts, 0)
-    faces = face_view(tools, config)
+    restarts = config.guidance.num_restarts
+    keys = list(keys) or [str(number) for number in range(len(initial_latents))]
+    draws = PerSampleNoise(
+        [derive_seed(config.seed, f"guidance {r}", key) for key in keys for r in range(restarts)]
+    )
+    voice_embeddings = voice_embeddings.to(models.device)
+    many = voice_embeddings.repeat_interleave(restarts, 0)
+    faces = build_face_encoder(models, config)
     found = guidance.guide(
-        start.repeat_interleave(restarts, 0),
+        initial_latents.repeat_interleave(restarts, 0),
         many,
         faces,
-        tools.generator,
-        tools.statistics,
+        models.generator,
+        models.latent_statistics,
         config.guidance,
         draws,
-        state=state,
-        after=after,
+        resume_state=resume_state,
+        callback=callback,
         stop_at=stop_at,
     )
     if restarts == 1:
         return found
-    _, fits = guidance.fit(found.codes, found.noise, many, faces, tools.generator)
-    best = fits.view(-1, restarts).argmax(1) + torch.arange(len(start), device=fits.device) * restarts
-    return rows_of(found, best.tolist())
+    _, fits = guidance.synthesise_and_score(found.latents, found.noise_maps, many, faces, models.generator)
+    best = (
+        fits.view(-1, restarts).argmax(1) + torch.arange(len(initial_latents), device=fits.device) * restarts
+    )
+    return select_rows(found, best.tolist())
 
 
-def rows_of(found: Found, rows: Sequence[int]) -> Found:
+def select_rows(trajectory: Found, rows: Sequence[int]) -> Found:
     """Some rows of what a descent found."""
     at = list(rows)
     return replace(
-        found,
-        codes=found.codes[at],
-        noise=[each[at] for each in found.noise],
-        kept=found.kept[:, at],
-        history={name: values[:, at] for name, values in found.history.items()},
-        steps=found.steps[at],
+        trajectory,
+        latents=trajectory.latents[at],
+        noise_maps=[each[at] for each in trajectory.noise_maps],
+        snapshots=trajectory.snapshots[:, at],
+        history={name: values[:, at] for name, values in trajectory.history.items()},
+        num_steps=trajectory.num_steps[at],
     )
 
 
-def beginning(found: Found, start: Tensor) -> Found:
+def with_initial_latents(trajectory: Found, initial_latents: Tensor) -> Found:
     """A path with the codes it began with, (V, D) or (V, L, D), and the noise maps of its end."""
-    if start.ndim < found.codes.ndim:
-        start = start[:, None].expand(-1, found.codes.shape[1], -1)
-    return replace(found, codes=start)
+    if initial_latents.ndim < trajectory.latents.ndim:
+        initial_latents = initial_latents[:, None].expand(-1, trajectory.latents.shape[1], -1)
+    return replace(trajectory, latents=initial_latents)
 
 
 @torch.no_grad()
-def draw(found: Found, tools: Tools, codes: Tensor | None = None) -> NDArray[np.uint8]:
+def synthesise_images(
+    trajectory: Found, models: PipelineModels, latents: Tensor | None = None
+) -> NDArray[np.uint8]:
     """Step 7: pictures (V, S, S, 3) uint8 of the last codes (or of others of theirs) with the found noise."""
-    codes = found.codes if codes is None else codes
-    layers = codes if codes.ndim == 3 else codes[:, None].expand(-1, tools.generator.config.codes, -1)
-    return to_bytes(tools.generator.synthesise(layers, found.noise))
+    latents = trajectory.latents if latents is None else latents
+    layers = (
+        latents if latents.ndim == 3 else latents[:, None].expand(-1, models.generator.config.n_latent, -1)
+    )
+    return to_uint8(models.generator.synthesise(layers, trajectory.noise_maps))
 
 
 @torch.no_grad()
-def fits(found: Found, voices: Tensor, tools: Tools, config: VoiceStyleConfig) -> Tensor:
+def compute_similarities(
+    trajectory: Found, voice_embeddings: Tensor, models: PipelineModels, config: VoiceStyleConfig
+) -> Tensor:
     """How well the last pictures fit their voices, cosines (V,)."""
-    faces = face_view(tools, config)
-    return guidance.fit(found.codes, found.noise, voices.to(tools.device), faces, tools.generator)[1].cpu()
+    faces = build_face_encoder(models, config)
+    return guidance.synthesise_and_score(
+        trajectory.latents, trajectory.noise_maps, voice_embeddings.to(models.device), faces, models.generator
+    )[1].cpu()
 
 
-def which_clustering(bank: Bank, config: VoiceStyleConfig) -> int:
+def get_clustering_index(bank: FaceBank, config: VoiceStyleConfig) -> int:
     """Which clustering of the bank's memory is meant."""
-    count = config.lookup.clusters
+    count = config.retrieval.num_clusters
     if count is None:
         return (len(bank.memory.centroids) - 1) // 2
     return prototypes.clustering_index(bank.memory, count)
 
 
-def seed_of(seed: int, *words: str) -> int:
+def derive_seed(seed: int, *words: str) -> int:
     """A seed of its own for each thing that draws, the same on every machine."""
     digest = hashlib.sha256(" ".join([str(seed), *words]).encode()).digest()
     return int.from_bytes(digest[:8], "little") >> 1
 
 
-def _require_sound(voice: Path | str | NDArray[Any]) -> None:
+def _require_not_silent(voice: Path | str | NDArray[Any]) -> None:
     """Refuse what never changes, such as digital silence: not every front end looks for speech.
 
     Raises:
@@ -338,19 +369,19 @@ def _require_sound(voice: Path | str | NDArray[Any]) -> None:
     """
     from voiceface.audio.loading import load
     from voiceface.audio.vad import SpeechError
-    from voiceface.io.input_files import SOUNDS
+    from voiceface.io.input_files import AUDIO_FILE_SUFFIXES
 
     source: Path | str = "the recording"
     if isinstance(voice, str | Path):
         source = voice
-        if Path(voice).suffix.lower() not in SOUNDS:
+        if Path(voice).suffix.lower() not in AUDIO_FILE_SUFFIXES:
             return  # features
-        voice = load(voice, scale="unit", resample=True, policy="tolerant")
+        voice = load(voice, scale="unit", resample=True, on_corrupt="tolerant")
     if np.size(voice) and np.ptp(voice) == 0:
         raise SpeechError(f"{source}: there is silence from beginning to end; expected speech")
 
 
-def _name_of(part: object) -> str:
+def _describe_weights(part: object) -> str:
     """What a network is, for the fingerprint: its weights where it has any, else its type."""
     from voiceface.checkpoints.native import fingerprint
 

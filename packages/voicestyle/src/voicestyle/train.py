@@ -21,7 +21,7 @@ def train(
     *,
     data: Path | None = None,
     population: str | None = None,
-    pictures: Path | None = None,
+    images: Path | None = None,
     device: str = "cpu",
     threads: int | None = None,
     resume: bool = False,
@@ -33,7 +33,7 @@ def train(
         out: run folder.
         data: corpus, for both.
         population: preset of invented people instead.
-        pictures: other pictures for StyleGAN2, such as FFHQ.
+        images: other pictures for StyleGAN2, such as FFHQ.
         device: "cpu", "cuda" or "auto".
         threads: of PyTorch on the CPU.
         resume: go on with the run in `out`.
@@ -49,16 +49,16 @@ def train(
     from cmpc2.sources import open_training
     from voiceface.io.atomic import write_text
     from voiceface.runtime.config import load_config, to_dict, to_yaml
-    from voiceface.training.run_directory import RunError, differences, plain
+    from voiceface.training.run_directory import RunError, config_differences, to_json_values
 
     from voicestyle import train_stylegan
     from voicestyle.config import VoiceStyleConfig
-    from voicestyle.stylegan2.collection import invented_pictures, open_pictures
-    from voicestyle.stylegan2.config import StyleGan2Config
+    from voicestyle.stylegan2.collection import build_synthetic_images, open_images
+    from voicestyle.stylegan2.config import StyleGAN2Config
 
     plan = config.training
-    networks = load_config(plan.cmpc2, Cmpc2Config, "cmpc2", plan.cmpc2_set)
-    generator = load_config(plan.stylegan2, StyleGan2Config, "voicestyle", plan.stylegan2_set)
+    networks = load_config(plan.cmpc2, Cmpc2Config, "cmpc2", plan.cmpc2_overrides)
+    generator = load_config(plan.stylegan2, StyleGAN2Config, "voicestyle", plan.stylegan2_overrides)
     if not resume and out.is_dir() and any(out.iterdir()):
         raise RunError(
             f"{out} is not empty: give --resume to go on with the run in it, or another --out folder"
@@ -68,7 +68,7 @@ def train(
     written = out / "config.yaml"
     if resume and written.is_file():
         before = to_dict(load_config(written, VoiceStyleConfig, "voicestyle"))
-        if differing := differences(plain(before), plain(to_dict(config))):
+        if differing := config_differences(to_json_values(before), to_json_values(to_dict(config))):
             raise RunError(
                 f"{out} was made with other settings and cannot be resumed with these:\n  "
                 + "\n  ".join(differing[:12])
@@ -89,11 +89,11 @@ def train(
             notice=found.notice,
         )
     if not (second / "model.safetensors").is_file():
-        size, source = generator.generator.size, pictures or data
+        size, source = generator.generator.size, images or data
         seen = (
-            invented_pictures(generator.data, size)
+            build_synthetic_images(generator.data, size)
             if source is None
-            else open_pictures(source, size, flip=generator.data.flip)
+            else open_images(source, size, flip=generator.data.flip)
         )
         train_stylegan.train(generator, seen, second, device=device, threads=threads, resume=second.is_dir())
     return out
@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "(OUT/stylegan2), by the configurations that the section `training` names. A run goes on with "
         "--resume.",
     )
-    arguments.add_training_flags(parser, configurations="default, quick, published")
+    arguments.add_training_arguments(parser, configurations="default, quick, published")
     parser.add_argument("--pictures", type=Path, help="other pictures for StyleGAN2, such as those of FFHQ")
     args = parser.parse_args(argv)
 
@@ -118,13 +118,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     keep_freed_memory()
     config = load_config(args.cfg, VoiceStyleConfig, "voicestyle", args.override)
-    arguments.require_given({"data": args.data, "pictures": args.pictures})
+    arguments.require_existing_paths({"data": args.data, "pictures": args.pictures})
     out = train(
         config,
         args.out,
         data=args.data,
         population=args.population,
-        pictures=args.pictures,
+        images=args.pictures,
         device=args.device,
         threads=args.threads,
         resume=args.resume,

@@ -1,4 +1,4 @@
-"""Training of a StyleGAN2: `voicestyle train-stylegan --cfg NAME --data FOLDER --out RUN`."""
+"""Training of a StyleGAN2: `voicestyle train-stylegan --cfg NAME --data PUBLISHED_FOLDER --out RUN`."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,16 +9,16 @@ if TYPE_CHECKING:
     from torch import Tensor
     from voiceface.training.run import Run
 
-    from voicestyle.stylegan2.collection import PictureSet
-    from voicestyle.stylegan2.config import StyleGan2Config
+    from voicestyle.stylegan2.collection import ImageDataset
+    from voicestyle.stylegan2.config import StyleGAN2Config
     from voicestyle.stylegan2.generator import Generator
 
-WEIGHTS = "model.safetensors"
+MODEL_FILE = "model.safetensors"
 
 
 def train(
-    config: "StyleGan2Config",
-    pictures: "PictureSet",
+    config: "StyleGAN2Config",
+    dataset: "ImageDataset",
     out: str | Path,
     *,
     device: str = "cpu",
@@ -31,7 +31,7 @@ def train(
 
     Args:
         config: what to train.
-        pictures: what to learn from.
+        dataset: what to learn from.
         out: run folder; new or empty unless `resume`.
         device: "cpu", "cuda", or "auto".
         threads: of PyTorch on the CPU; None leaves them as they are.
@@ -48,11 +48,11 @@ def train(
     from voiceface.training.run import Run
 
     from voicestyle.stylegan2.readers import SYSTEM
-    from voicestyle.stylegan2.training import Players, iterate
+    from voicestyle.stylegan2.training import TrainingState, train_step
 
     plan = config.training
-    if pictures.size != config.generator.size:
-        raise ValueError(f"pictures of {pictures.size} pixels for a generator of {config.generator.size}")
+    if dataset.size != config.generator.size:
+        raise ValueError(f"pictures of {dataset.size} pixels for a generator of {config.generator.size}")
     with Run(
         out,
         seed=plan.seed,
@@ -62,57 +62,59 @@ def train(
         precision=plan.precision,
         threads=threads,
         resume=resume,
-        log_every=plan.log_every,
+        log_interval=plan.log_interval,
     ) as run:
         if run.world_size > 1:
             raise ValueError(
                 f"this system trains in one process, found {run.world_size}: start it without torchrun"
             )
-        run.extra = {"notice": pictures.notice, "pictures": len(pictures)}
-        players = Players.of(config, run.device)
-        players.restore(run.values)
+        run.extra = {"notice": dataset.disclaimer, "pictures": len(dataset)}
+        players = TrainingState.from_config(config, run.device)
+        players.load_values(run.values)
         run.track(
             generator=players.generator,
             discriminator=players.discriminator,
-            average=players.average,
+            average=players.generator_ema,
             g_optim=players.g_optim,
             d_optim=players.d_optim,
         )
         shown = torch.randn(
-            plan.samples, config.generator.style_dim, generator=torch.Generator().manual_seed(plan.seed)
+            plan.preview_images,
+            config.generator.style_dim,
+            generator=torch.Generator().manual_seed(plan.seed),
         )
-        data = run.batches(pictures, plan.batch_size, steps=plan.max_iter, workers=plan.workers)
-        for step in run.steps(plan.max_iter, save_every=plan.save_every):
-            if step % plan.sample_every == 0:
-                show(run, step, players.average, shown)
-            run.log(step, iterate(step, next(data)["picture"], players, config, run))
-        show(run, plan.max_iter, players.average, shown)
-        weights = Path(out) / WEIGHTS
+        data = run.batches(dataset, plan.batch_size, max_steps=plan.max_steps, num_workers=plan.num_workers)
+        for step in run.steps(plan.max_steps, checkpoint_interval=plan.checkpoint_interval):
+            if step % plan.preview_interval == 0:
+                log_preview(run, step, players.generator_ema, shown)
+            run.log(step, train_step(step, next(data)["picture"], players, config, run))
+        log_preview(run, plan.max_steps, players.generator_ema, shown)
+        weights = Path(out) / MODEL_FILE
         if run.is_main:
-            save_generator(weights, players.average, config, extra={**run.extra, "step": run.step})
+            save_generator(weights, players.generator_ema, config, extra={**run.extra, "step": run.step})
     return weights
 
 
-def show(run: "Run", step: int, generator: "Generator", z: "Tensor") -> None:
+def log_preview(run: "Run", step: int, generator: "Generator", z: "Tensor") -> None:
     """Write a preview as a picture file and to tensorboard."""
     import numpy as np
 
-    from voicestyle.stylegan2.pictures import grid, to_bytes, write_png
-    from voicestyle.stylegan2.training import preview
+    from voicestyle.stylegan2.pictures import image_grid, to_uint8, write_png
+    from voicestyle.stylegan2.training import generate_previews
 
-    sheet = grid(np.concatenate([to_bytes(pictures) for pictures in preview(generator, z)]))
+    sheet = image_grid(np.concatenate([to_uint8(pictures) for pictures in generate_previews(generator, z)]))
     if run.is_main:
         write_png(run.out / "samples" / f"{step:06d}.png", sheet)
-        run.show("samples", sheet, step)
+        run.log_image("samples", sheet, step)
 
 
 def save_generator(
     path: str | Path,
     generator: "Generator",
-    config: "StyleGan2Config",
+    config: "StyleGAN2Config",
     *,
     extra: dict[str, object] | None = None,
-    half: bool = False,
+    half_precision: bool = False,
 ) -> None:
     """Write a generator as our model file: weights, stored noise, `latent_avg`.
 
@@ -121,7 +123,7 @@ def save_generator(
         generator: its centre is computed, from a fixed seed, where it is not known.
         config: of its training.
         extra: further JSON values.
-        half: store half precision.
+        half_precision: store half precision.
     """
     import torch
     from voiceface.checkpoints.native import save_model
@@ -132,7 +134,7 @@ def save_generator(
     centre = generator.latent_avg
     if centre is None:
         seeded = torch.Generator().manual_seed(config.training.seed)
-        centre = generator.mean_latent(config.training.centre_samples, seeded)
+        centre = generator.mean_latent(config.training.latent_avg_samples, seeded)
     save_model(
         path,
         {**generator.state_dict(), "latent_avg": centre},
@@ -140,7 +142,7 @@ def save_generator(
         kind="generator",
         config=to_dict(config),
         extra=dict(extra or {}),
-        dtype=torch.float16 if half else None,
+        dtype=torch.float16 if half_precision else None,
     )
 
 
@@ -172,16 +174,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.config import load_config
     from voiceface.runtime.process import keep_freed_memory
 
-    from voicestyle.stylegan2.collection import invented_pictures, open_pictures
-    from voicestyle.stylegan2.config import StyleGan2Config
+    from voicestyle.stylegan2.collection import build_synthetic_images, open_images
+    from voicestyle.stylegan2.config import StyleGAN2Config
 
     keep_freed_memory()
-    config = load_config(args.cfg, StyleGan2Config, "voicestyle", args.override)
+    config = load_config(args.cfg, StyleGAN2Config, "voicestyle", args.override)
     size = config.generator.size
     pictures = (
-        invented_pictures(config.data, size)
+        build_synthetic_images(config.data, size)
         if args.population
-        else open_pictures(args.data, size, flip=config.data.flip)
+        else open_images(args.data, size, flip=config.data.flip)
     )
     weights = train(config, pictures, args.out, device=args.device, threads=args.threads, resume=args.resume)
     print(f"weights: {weights}")

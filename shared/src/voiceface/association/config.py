@@ -28,26 +28,26 @@ TEST_LISTS = (
 class DataConfig(Config):
     """How recordings and pictures reach the networks. Lengths in samples of 16 kHz.
 
-    `fit`: how a picture that is not square becomes square: `pad` (the longer side fits, grey beside the
+    `resize_mode`: how a picture that is not square becomes square: `pad` (the longer side fits, grey beside the
     shorter one) or `squeeze` (both sides fit, the proportions change).
     `channels`: order of the colours that the face network is given.
     `sample_scale`: `int16` (any file in the 16-bit range) or `stored` (numbers as they stand in the file,
     whatever its sample format).
     `colour_jitter`: strength of a random contrast and colour cast of training pictures; none as published.
-    `damaged`: recordings of which something is lost are an error (`strict`), or are used as far as they go
+    `corrupt_audio`: recordings of which something is lost are an error (`strict`), or are used as far as they go
     and reported (`tolerant`). Those without any sound are always an error.
     """
 
     clip_samples: Positive = 160_000
     crop_samples: tuple[int, int] = (40_000, 80_000)
     rotation: Literal["centred", "published"] = "centred"
-    fit: Literal["pad", "squeeze"] = "pad"
+    resize_mode: Literal["pad", "squeeze"] = "pad"
     channels: Literal["bgr", "rgb"] = "bgr"
     colour_jitter: float = Field(0.0, ge=0, le=1)
     in_memory: bool = False
     sample_scale: Literal["int16", "stored"] = "int16"
     resample: bool = False
-    damaged: Literal["strict", "tolerant"] = "strict"
+    corrupt_audio: Literal["strict", "tolerant"] = "strict"
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
@@ -64,15 +64,15 @@ class TrainingConfig(Config):
     """Length, batches and what happens when."""
 
     seed: NonNegative = 1
-    max_iter: Positive = 10_000
+    max_steps: Positive = 10_000
     batch_size: int = Field(64, ge=2)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
-    workers: NonNegative = 4
+    num_workers: NonNegative = 4
     freeze: tuple[Literal["face", "voice"], ...] = ()
-    save_every: Positive = 2_000
-    validate_every: int = Field(2_000, ge=-1)
-    validate_from: NonNegative = 2_000
-    log_every: Positive = 100
+    checkpoint_interval: Positive = 2_000
+    validation_interval: int | None = Field(2_000, gt=0)
+    validation_start: NonNegative = 2_000
+    log_interval: Positive = 100
 
 
 class EvaluationConfig(Config):
@@ -80,9 +80,9 @@ class EvaluationConfig(Config):
 
     validation_list: str = "match_v2f_2_val"
     lists: tuple[str, ...] = TEST_LISTS
-    ties: Literal["fair", "published"] = "fair"
-    voice_batch: Positive = 32
-    face_batch: Positive = 64
+    tie_breaking: Literal["fair", "published"] = "fair"
+    voice_batch_size: Positive = 32
+    face_batch_size: Positive = 64
 
 
 class AssociationConfig(Config):
@@ -98,10 +98,10 @@ class AssociationConfig(Config):
 
     @model_validator(mode="after")
     def _warm_up_fits(self) -> Self:
-        schedule, steps = self.schedule, self.training.max_iter
+        schedule, steps = self.schedule, self.training.max_steps
         if schedule.kind == "cosine" and schedule.warm_up >= steps:
             raise ValueError(
-                f"schedule.warm_up {schedule.warm_up} does not fit into training.max_iter {steps}: expected "
+                f"schedule.warm_up {schedule.warm_up} does not fit into training.max_steps {steps}: expected "
                 f"0..{steps - 1}"
             )
         return self

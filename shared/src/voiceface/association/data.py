@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from voiceface.association.config import AssociationConfig, DataConfig
-from voiceface.association.encoders import draw_crop
+from voiceface.association.encoders import sample_crop_interval
 from voiceface.datasets.corpus import Corpus, open_corpus
 from voiceface.datasets.pair_dataset import PairDataset
-from voiceface.datasets.trials.coverage import check_items
-from voiceface.datasets.trials.reading import read_list, with_people
-from voiceface.datasets.trials.sampling import draw_list
-from voiceface.datasets.trials.trial_list import EvaluationList, ListError
+from voiceface.datasets.trials.coverage import check_trial_items
+from voiceface.datasets.trials.reading import read_trial_list, with_identities
+from voiceface.datasets.trials.sampling import generate_trial_list
+from voiceface.datasets.trials.trial_list import TrialList, TrialListError
 
 if TYPE_CHECKING:
     from voiceface.association.validation import Validation
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-CROP_STREAM = 2
+CROP_RNG_STREAM = 2
 
 
-def open_split(
+def load_split(
     root: Path,
     split: str,
     *,
@@ -58,57 +58,57 @@ def open_split(
     )
     if not skip_missing:
         return corpus
-    corpus = corpus.complete()
+    corpus = corpus.with_both_modalities()
     place = {label: index for index, label in enumerate(dict.fromkeys(corpus.labels))}
     return replace(
-        corpus, people=tuple(replace(person, label=place[person.label]) for person in corpus.people)
+        corpus, records=tuple(replace(person, label=place[person.label]) for person in corpus.records)
     )
 
 
-def class_names(people: "Corpus | PopulationDataset") -> list[str]:
+def identity_names(dataset: "Corpus | PopulationDataset") -> list[str]:
     """Face name of every class, in class order; rows with one face name share a class."""
-    if not isinstance(people, Corpus):
-        return list(people.people.names)
-    names = {person.label: person.identity.face_id or person.identity.name for person in people.people}
-    return [names.get(label, "") for label in range(people.classes)]
+    if not isinstance(dataset, Corpus):
+        return list(dataset.identities.face_names)
+    names = {person.label: person.identity.face_id or person.identity.name for person in dataset.records}
+    return [names.get(label, "") for label in range(dataset.num_classes)]
 
 
-def training_pairs(
-    people: "Corpus | PopulationDataset",
+def training_dataset(
+    dataset: "Corpus | PopulationDataset",
     config: AssociationConfig,
     *,
     progress: bool = True,
-    **drawing: Any,
+    **sample_options: Any,
 ) -> "PairDataset | PopulationDataset":
     """Random picture and random clip of every training person; a population in memory gives them itself.
 
     Args:
-        people: who is trained on.
+        dataset: who is trained on.
         config: the experiment.
         progress: show a bar while files are decoded.
-        drawing: what else a draw holds, such as ``views=2``; see `PairDataset`.
+        sample_options: what else a draw holds, such as ``views=2``; see `PairDataset`.
     """
-    if not isinstance(people, Corpus):
-        return people
+    if not isinstance(dataset, Corpus):
+        return dataset
     return PairDataset(
-        people,
-        side=config.model.face.side,
+        dataset,
+        image_size=config.model.face.image_size,
         length=config.data.clip_samples,
         rotation=config.data.rotation,
-        fit=config.data.fit,
+        resize_mode=config.data.resize_mode,
         channels=config.data.channels,
         colour_jitter=config.data.colour_jitter,
         sample_scale=config.data.sample_scale,
         resample=config.data.resample,
-        policy=config.data.damaged,
+        on_corrupt=config.data.corrupt_audio,
         in_memory=config.data.in_memory,
         progress=progress,
-        **drawing,
+        **sample_options,
     )
 
 
-def invented(
-    preset: str, config: AssociationConfig, *, progress: bool = True, **drawing: Any
+def synthetic_training_set(
+    preset: str, config: AssociationConfig, *, progress: bool = True, **sample_options: Any
 ) -> "PopulationDataset":
     """The training people of a population preset, made in memory: nothing is written to the disk.
 
@@ -116,75 +116,77 @@ def invented(
         preset: name of the preset.
         config: the experiment.
         progress: show a bar.
-        drawing: what else a draw holds, such as ``views=2``; see `PopulationDataset`.
+        sample_options: what else a draw holds, such as ``views=2``; see `PopulationDataset`.
     """
     from voiceface.synthetic.dataset import PopulationDataset
 
     return PopulationDataset(
         preset,
         "train",
-        side=config.model.face.side,
-        length=config.data.clip_samples,
+        image_size=config.model.face.image_size,
+        clip_length=config.data.clip_samples,
         rotation=config.data.rotation,
-        fit=config.data.fit,
+        resize_mode=config.data.resize_mode,
         channels=config.data.channels,
         colour_jitter=config.data.colour_jitter,
         progress=progress,
-        **drawing,
+        **sample_options,
     )
 
 
-def crop_of(data: DataConfig, seed: int, step: int, which: int = 0) -> tuple[int, int]:
+def sample_crop(data: DataConfig, seed: int, step: int, clip_index: int = 0) -> tuple[int, int]:
     """First and end sample of what iteration `step` uses of every clip, a function of seed and step.
 
-    `which` tells the first clips of a batch (0) from the second ones (1), where people have two.
+    `clip_index` tells the first clips of a batch (0) from the second ones (1), where people have two.
     """
-    rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence((seed, CROP_STREAM + which, step))))
+    rng = np.random.Generator(
+        np.random.PCG64(np.random.SeedSequence((seed, CROP_RNG_STREAM + clip_index, step)))
+    )
     shortest, longest = data.crop_samples
-    first, length = draw_crop(rng, data.clip_samples, shortest, longest)
+    first, length = sample_crop_interval(rng, data.clip_samples, shortest, longest)
     return first, first + length
 
 
-def lists_of(
+def load_trial_lists(
     root: Path,
     names: Sequence[str],
     corpus: Corpus,
     *,
-    folder: Path | None = None,
-    draw: int | None = None,
-    on_absent: str = "error",
-    drawable_only: bool = False,
-) -> tuple[EvaluationList, ...]:
+    list_folder: Path | None = None,
+    generation_seed: int | None = None,
+    on_missing: str = "error",
+    skip_ungeneratable: bool = False,
+) -> tuple[TrialList, ...]:
     """Evaluation lists by name, from the list folder, or drawn where they are missing.
 
     Args:
-        root: corpus folder; lists lie in its `list_wav` (or `lists`) unless `folder` says otherwise.
+        root: corpus folder; lists lie in its `list_wav` (or `lists`) unless `list_folder` says otherwise.
         names: list names without ending.
         corpus: the people asked about.
-        folder: list folder.
-        draw: seed to draw missing lists with, by the published rule; they are marked as own lists.
-        on_absent: lists that name files or people who are not there: "error", or "skip" those lines.
-        drawable_only: leave out, with a warning, lists that cannot be drawn from these people, such as
+        list_folder: list folder.
+        generation_seed: seed to draw missing lists with, by the published rule; they are marked as own lists.
+        on_missing: lists that name files or people who are not there: "error", or "skip" those lines.
+        skip_ungeneratable: leave out, with a warning, lists that cannot be drawn from these people, such as
             same-sex ones where nobody's sex is known.
 
     Raises:
         ListError, FileNotFoundError: lists are missing, with all their names; or files they name; or no
             list is left.
     """
-    places = [folder] if folder else [root / "list_wav", root / "lists"]
+    places = [list_folder] if list_folder else [root / "list_wav", root / "lists"]
     found, missing = [], []
     for name in names:
         paths = [place / f"{name}{ending}" for place in places for ending in (".txt", ".txt.gz")]
         path = next((path for path in paths if path.is_file()), None)
         if path:
-            found.append(_read(path, corpus, on_absent))
-        elif draw is None:
+            found.append(_read_trial_list(path, corpus, on_missing))
+        elif generation_seed is None:
             missing.append(name)
         else:
             try:
-                found.append(_drawn(name, corpus, draw))
-            except ListError as error:
-                if not drawable_only:
+                found.append(_generate_trial_list(name, corpus, generation_seed))
+            except TrialListError as error:
+                if not skip_ungeneratable:
                     raise
                 log.warning("left out %s: %s", name, error)
     if missing:
@@ -193,19 +195,21 @@ def lists_of(
             f"{', '.join(missing)}. Put them there, or draw your own by the published rule with --draw SEED"
         )
     if not found:
-        raise ListError(f"none of {len(names)} evaluation lists can be drawn from these {len(corpus)} people")
+        raise TrialListError(
+            f"none of {len(names)} evaluation lists can be drawn from these {len(corpus)} people"
+        )
     return tuple(found)
 
 
-def names_for_split(names: Sequence[str], split: str) -> list[str]:
+def rename_for_split(names: Sequence[str], split: str) -> list[str]:
     """The same lists for another split: `match_v2f_2_test` becomes `match_v2f_2_val`; other endings stay."""
     return [f"{name.removesuffix('test')}{split}" if name.endswith("_test") else name for name in names]
 
 
-def validation_of(
+def load_validation(
     root: Path,
     config: AssociationConfig,
-    folder: Path | None = None,
+    list_folder: Path | None = None,
     *,
     voice_root: Path | None = None,
     face_root: Path | None = None,
@@ -215,7 +219,7 @@ def validation_of(
     """People and list that training is judged by; a missing list is drawn with the run's seed."""
     from voiceface.association.validation import Validation
 
-    corpus = open_split(
+    corpus = load_split(
         root,
         "val",
         voice_root=voice_root,
@@ -224,25 +228,25 @@ def validation_of(
         voice_folder=voice_folder,
     )
     absent = "skip" if skip_missing else "error"
-    (questions,) = lists_of(
+    (questions,) = load_trial_lists(
         root,
         [config.evaluation.validation_list],
         corpus,
-        folder=folder,
-        draw=config.training.seed,
-        on_absent=absent,
+        list_folder=list_folder,
+        generation_seed=config.training.seed,
+        on_missing=absent,
     )
     return Validation(corpus, questions, absent)
 
 
-def _read(path: Path, corpus: Corpus, on_absent: str) -> EvaluationList:
+def _read_trial_list(path: Path, corpus: Corpus, on_missing: str) -> TrialList:
     """A list with the lines whose files are there; people left out of the corpus have none."""
-    if on_absent == "error" or path.name.startswith("veriflist"):  # these say voices by name
-        return check_items(read_list(path, corpus), corpus, on_absent)
-    return with_people(check_items(read_list(path), corpus, on_absent), corpus)
+    if on_missing == "error" or path.name.startswith("veriflist"):  # these say voices by name
+        return check_trial_items(read_trial_list(path, corpus), corpus, on_missing)
+    return with_identities(check_trial_items(read_trial_list(path), corpus, on_missing), corpus)
 
 
-def _drawn(name: str, corpus: Corpus, seed: int) -> EvaluationList:
+def _generate_trial_list(name: str, corpus: Corpus, seed: int) -> TrialList:
     """The list that a published name asks for."""
     words = name.split("_")
     kind = {"match": "match", "verify": "verify", "reterival": "retrieval", "retrieval": "retrieval"}.get(
@@ -250,17 +254,17 @@ def _drawn(name: str, corpus: Corpus, seed: int) -> EvaluationList:
     )
     way = next((word for word in words if word in ("v2f", "f2v")), None)
     if kind is None or way is None:
-        raise ListError(
+        raise TrialListError(
             f"no list {name}, and its name does not say how to draw one (match[_g]_v2f_2_test, ...)"
         )
     before = words[1 : words.index(way)]
     numbers = [int(word) for word in words if word.isdigit()]
-    return draw_list(
+    return generate_trial_list(
         corpus,
         kind,
         way,
         stratum=before[0].upper() if before else "U",
-        candidates=numbers[0] if numbers else 2,
+        num_candidates=numbers[0] if numbers else 2,
         seed=seed,
         split=words[-1],
         name=name,

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.association.embedding import Load
+from voiceface.association.embedding import EmbedderLoader
 from voiceface.checkpoints.paths import MODEL_FILE
 from voiceface.commandline import arguments as flags
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
     from voiceface.association.embedder import Embedder
     from voiceface.datasets.corpus import Corpus
-    from voiceface.evaluation.all_pairs import PairsFigure
-    from voiceface.report import Gallery
+    from voiceface.evaluation.all_pairs import AllPairsMetric
+    from voiceface.report import RetrievalExamples
 
 log = logging.getLogger(__name__)
-REAL_NOTE = (
+USER_MEDIA_NOTE = (
     "Real recordings and pictures, ranked by a model that knows invented people only. This shows that real "
     "input works; the order means nothing, and no accuracy is claimed."
 )
@@ -29,25 +29,25 @@ PRESETS = ("quick", "standard")
 
 
 @dataclass(frozen=True)
-class Step:
+class DemoStep:
     """One step between inventing people and evaluating.
 
     Attributes:
-        says: what it does, for the reader; ``{people}`` becomes the number of training people.
-        do: called with the training people and the notice that their models carry. It does nothing where its
+        description: what it does, for the reader; ``{people}`` becomes the number of training people.
+        run: called with the training people and the notice that their models carry. It does nothing where its
             work is done already, and goes on where it was stopped.
     """
 
-    says: str
-    do: "Callable[[Corpus, str], Any]"
+    description: str
+    run: "Callable[[Corpus, str], Any]"
 
 
-def demonstrate(
+def run_demo(
     out: Path,
-    steps: Sequence[Step],
+    steps: Sequence[DemoStep],
     *,
     system: str,
-    load: Load,
+    load: EmbedderLoader,
     runs: dict[str, Path],
     subtitle: str,
     identity_weights: "Callable[[Any], np.ndarray] | None" = None,
@@ -74,10 +74,10 @@ def demonstrate(
     Returns:
         The report.
     """
-    from voiceface.association.data import lists_of, open_split
+    from voiceface.association.data import load_split, load_trial_lists
     from voiceface.association.evaluation import evaluate, write_evaluation
-    from voiceface.datasets.disclaimers import notice_of
-    from voiceface.synthetic.layout import settings_of
+    from voiceface.datasets.disclaimers import get_disclaimer
+    from voiceface.synthetic.layout import build_settings
     from voiceface.synthetic.writer import write_population
 
     def say(number: int, what: str) -> None:
@@ -85,17 +85,23 @@ def demonstrate(
 
     root = out / "population"
     say(1, "inventing people")
-    write_population(root, settings_of(preset), workers=workers)
-    corpus, notice = open_split(root, "train"), notice_of(root)
+    write_population(root, build_settings(preset), workers=workers)
+    corpus, notice = load_split(root, "train"), get_disclaimer(root)
     for number, step in enumerate(steps, 2):
-        say(number, step.says.format(people=len(corpus)))
-        step.do(corpus, notice)
+        say(number, step.description.format(people=len(corpus)))
+        step.run(corpus, notice)
     say(len(steps) + 2, "evaluating on people it has never met")
     model = load(list(runs.values())[-1], device=device)
-    unseen = open_split(root, "test")
-    lists = lists_of(root, model.config.evaluation.lists, unseen)
+    unseen = load_split(root, "test")
+    lists = load_trial_lists(root, model.config.evaluation.lists, unseen)
     found = evaluate(
-        model, unseen, lists, name=f"{preset} population", ties="fair", cache=out / "cache", population=root
+        model,
+        unseen,
+        lists,
+        name=f"{preset} population",
+        tie_breaking="fair",
+        cache=out / "cache",
+        population=root,
     )
     report = write_evaluation(
         out,
@@ -108,14 +114,14 @@ def demonstrate(
         identity_weights=identity_weights(model.model) if identity_weights else None,
         runs=runs,
         commands=[f"python -m {system}.demo --preset {preset} --out {out.name}"],
-        galleries=[real_gallery(model, real)] if real else [],
+        galleries=[rank_user_media(model, real)] if real else [],
     )
     print(found.results.table())
-    print(headlines(found.population))
+    print(summary_table(found.all_pairs))
     return report
 
 
-def train_once(train: Callable[..., Path], out: Path, *arguments: Any, **options: Any) -> Path:
+def train_if_needed(train: Callable[..., Path], out: Path, *arguments: Any, **options: Any) -> Path:
     """Call a system's `train` unless it is done; a stopped run goes on.
 
     Args:
@@ -132,7 +138,7 @@ def train_once(train: Callable[..., Path], out: Path, *arguments: Any, **options
     return out
 
 
-def headlines(population: "dict[str, dict[str, PairsFigure]]") -> str:
+def summary_table(all_pairs: "dict[str, dict[str, AllPairsMetric]]") -> str:
     """Chance, sex only, model and oracle over all pairs of unseen people, as a small table."""
     rows = [f"{'all pairs of unseen people':46}{'chance':>8}{'sex':>8}{'model':>16}{'oracle':>8}"]
     words = {
@@ -143,32 +149,32 @@ def headlines(population: "dict[str, dict[str, PairsFigure]]") -> str:
         "auc": "verification AUC, anyone",
         "map100_v2f": "retrieval mAP among 100, voice to face",
     }
-    for setting, figures in population.items():
+    for setting, figures in all_pairs.items():
         how = "" if setting == "single" else f" ({setting})"
         for key, text in words.items():
             f = figures[key]
-            oracle = "" if f.oracle is None else f"{f.oracle:8.3f}"
-            value = f"{f.value:.3f} ± {f.error:.3f}"
-            rows.append(f"{text + how:46}{f.chance:8.3f}{f.sex_only:8.3f}{value:>16}{oracle}")
+            oracle = "" if f.upper_bound is None else f"{f.upper_bound:8.3f}"
+            value = f"{f.value:.3f} ± {f.standard_error:.3f}"
+            rows.append(f"{text + how:46}{f.chance:8.3f}{f.gender_baseline:8.3f}{value:>16}{oracle}")
     return "\n".join(rows)
 
 
-def real_gallery(model: "Embedder", folder: Path) -> "Gallery":
+def rank_user_media(model: "Embedder", folder: Path) -> "RetrievalExamples":
     """Rank the real pictures of a folder for each real voice in it."""
     from voiceface.association.embedding import find_files
-    from voiceface.association.retrieval import gallery_of, match
+    from voiceface.association.retrieval import build_gallery, rank_gallery
 
     voices, _ = find_files([folder])
-    answers, failed = match(model, voices, [folder])
+    answers, failed = rank_gallery(model, voices, [folder])
     for item, why in failed.items():
         log.warning("left out %s: %s", item, why)
     for query, ranked in answers.items():
         print(f"{query}: best of {len(ranked)} pictures is {ranked[0].name} ({ranked[0].score:+.3f})")
-    return gallery_of(answers, title="Real recordings and pictures", note=REAL_NOTE)
+    return build_gallery(answers, title="Real recordings and pictures", note=USER_MEDIA_NOTE)
 
 
 def command(
-    program: str, demo: Callable[..., Path], argv: Sequence[str] | None, *, training: str, out: str
+    program: str, demo: Callable[..., Path], argv: Sequence[str] | None, *, training_summary: str, out: str
 ) -> int:
     """`PROGRAM demo`.
 
@@ -176,12 +182,12 @@ def command(
         program: name of the program, for its help.
         demo: called with the folder and preset, real, seed, workers and device by name; gives the report.
         argv: words of the command line.
-        training: what it does between, such as "train in three steps", for the help.
+        training_summary: what it does between, such as "train in three steps", for the help.
         out: folder unless --out names another.
     """
     parser = argparse.ArgumentParser(
         prog=f"{program} demo",
-        description=f"Invent people, {training}, evaluate on unseen people, write a report. "
+        description=f"Invent people, {training_summary}, evaluate on unseen people, write a report. "
         "Run it again to finish a stopped demo.",
     )
     parser.add_argument("--out", type=Path, default=Path(out), help=f"folder (default {out})")
@@ -191,7 +197,7 @@ def command(
     )
     parser.add_argument("--seed", type=int, help="seed of the training runs")
     parser.add_argument("--workers", type=int, help="processes that generate (default every core)")
-    flags.add_device_flag(parser)
+    flags.add_device_argument(parser)
     args = parser.parse_args(argv)
     if args.real and not args.real.is_dir():
         raise FileNotFoundError(f"--real: no folder at {args.real}")

@@ -20,37 +20,37 @@ from voiceface.checkpoints.published import CheckpointError
 from voiceface.datasets.corpus import Corpus
 from voiceface.images import loading as images
 from voiceface.images import transforms
-from voiceface.runtime.config import check
+from voiceface.runtime.config import validate_config
 from voiceface.runtime.devices import choose_device
 
-BUNDLED_NOTICE = (
+BUNDLED_MODEL_DISCLAIMER = (
     "These weights were trained on invented people (the synthetic population). They show that the software "
     "works; what they say about real voices and faces means nothing. "
     "Train on real data before you rely on a figure."
 )
-_POLICIES = {False: "strict", True: "tolerant"}
+_CORRUPT_AUDIO_POLICIES = {False: "strict", True: "tolerant"}
 
 
 @dataclass(frozen=True)
-class System:
+class SystemSpec:
     """What `load_weights` must know of a system.
 
     Attributes:
         name: of the package and of the system in weights files.
-        config: type of its experiments.
-        restore: (configuration, tensors by key, names of the classes or None) -> a model that they fit, into
+        config_type: type of its experiments.
+        build_model: (configuration, tensors by key, names of the classes or None) -> a model that they fit, into
             which `load_weights` copies them; raises CheckpointError where they are of no whole model.
         read_published: path of a published checkpoint -> (tensors by key, configuration).
-        constants: shell patterns of keys that are computed with the model and may be absent.
-        bundled: weights inside the package, such as "weights/population.safetensors".
+        computed_keys: shell patterns of keys that are computed with the model and may be absent.
+        bundled_checkpoint: weights inside the package, such as "weights/population.safetensors".
     """
 
     name: str
-    config: type[AssociationConfig]
-    restore: Callable[[Any, Mapping[str, Tensor], tuple[str, ...] | None], Encoders]
+    config_type: type[AssociationConfig]
+    build_model: Callable[[Any, Mapping[str, Tensor], tuple[str, ...] | None], Encoders]
     read_published: Callable[[Path], tuple[Mapping[str, Tensor], AssociationConfig]]
-    constants: tuple[str, ...] = ()
-    bundled: str = "weights/population.safetensors"
+    computed_keys: tuple[str, ...] = ()
+    bundled_checkpoint: str = "weights/population.safetensors"
 
 
 class Embedder:
@@ -59,14 +59,14 @@ class Embedder:
     Args:
         model: the network; put into evaluation mode.
         config: the experiment it was trained by.
-        names: identity of every class, in class order, where known.
+        identity_names: identity of every class, in class order, where known.
         source: where the weights come from, for messages.
-        notice: what a reader of its output must be told, or empty.
+        disclaimer: what a reader of its output must be told, or empty.
         device: where it runs, such as "cpu" or "cuda".
 
     Attributes:
         fingerprint: hash of weights and of everything else that decides an embedding; keys embedding caches.
-        dimension: length D of an embedding.
+        embedding_dim: length D of an embedding.
     """
 
     def __init__(
@@ -74,17 +74,25 @@ class Embedder:
         model: Encoders,
         config: AssociationConfig,
         *,
-        names: Sequence[str] | None = None,
+        identity_names: Sequence[str] | None = None,
         source: str = "",
-        notice: str = "",
+        disclaimer: str = "",
         device: str | torch.device = "cpu",
     ) -> None:
-        self.model, self.config, self.source, self.notice = model.eval().to(device), config, source, notice
-        self.names = None if names is None else tuple(names)
+        self.model, self.config, self.source, self.disclaimer = (
+            model.eval().to(device),
+            config,
+            source,
+            disclaimer,
+        )
+        self.identity_names = None if identity_names is None else tuple(identity_names)
         self.device = torch.device(device)
-        self.dimension = config.model.embedding
-        self.voice_batch, self.face_batch = config.evaluation.voice_batch, config.evaluation.face_batch
-        front = _front_end(config)
+        self.embedding_dim = config.model.embedding_dim
+        self.voice_batch_size, self.face_batch_size = (
+            config.evaluation.voice_batch_size,
+            config.evaluation.face_batch_size,
+        )
+        front = _frontend_signature(config)
         self.fingerprint = fingerprint(
             {**model.state_dict(), "front end": torch.tensor(list(front.encode()), dtype=torch.uint8)}
         )
@@ -103,7 +111,9 @@ class Embedder:
                 rate, when it does not resample.
         """
         data = self.config.data
-        wave = audio.load(path, scale=data.sample_scale, resample=data.resample, policy=data.damaged)
+        wave = audio.load(
+            path, scale=data.sample_scale, resample=data.resample, on_corrupt=data.corrupt_audio
+        )
         return audio.repeat_to_length(wave, data.clip_samples)
 
     def load_face(self, path: str | Path) -> NDArray[np.float32]:
@@ -112,7 +122,7 @@ class Embedder:
         Raises:
             ImageError: no readable picture.
         """
-        return self._fitted(images.decode(path))
+        return self._preprocess_image(images.decode(path))
 
     @torch.inference_mode()
     def encode_voices(self, waves: Tensor) -> Tensor:
@@ -120,9 +130,9 @@ class Embedder:
         return self.model.encode_voices(waves.to(self.device)).float()
 
     @torch.inference_mode()
-    def encode_faces(self, pictures: Tensor) -> Tensor:
+    def encode_faces(self, faces: Tensor) -> Tensor:
         """Pictures (B, 3, S, S), as `load_face` gives them, to embeddings (B, D), not of unit length."""
-        return self.model.encode_faces(pictures.to(self.device)).float()
+        return self.model.encode_faces(faces.to(self.device)).float()
 
     def embed_voices(self, voices: str | Path | NDArray | Sequence[Any]) -> Tensor:
         """Embeddings of recordings.
@@ -134,7 +144,7 @@ class Embedder:
         Returns:
             Shape (number of recordings, D), on the CPU.
         """
-        return self._embed(voices, 1, self._voice, self.encode_voices, self.voice_batch)
+        return self._embed(voices, 1, self._prepare_voice, self.encode_voices, self.voice_batch_size)
 
     def embed_faces(self, faces: str | Path | NDArray | Sequence[Any]) -> Tensor:
         """Embeddings of pictures.
@@ -145,42 +155,44 @@ class Embedder:
         Returns:
             Shape (number of pictures, D), on the CPU.
         """
-        return self._embed(faces, 3, self._face, self.encode_faces, self.face_batch)
+        return self._embed(faces, 3, self._prepare_face, self.encode_faces, self.face_batch_size)
 
-    def _voice(self, voice: str | Path | NDArray) -> NDArray[np.float32]:
+    def _prepare_voice(self, voice: str | Path | NDArray) -> NDArray[np.float32]:
         if isinstance(voice, str | Path):
             return self.load_voice(voice)
         return audio.repeat_to_length(np.asarray(voice, np.float32), self.config.data.clip_samples)
 
-    def _face(self, face: str | Path | NDArray) -> NDArray[np.float32]:
+    def _prepare_face(self, face: str | Path | NDArray) -> NDArray[np.float32]:
         if isinstance(face, str | Path):
             return self.load_face(face)
-        return self._fitted(np.asarray(face))
+        return self._preprocess_image(np.asarray(face))
 
-    def _fitted(self, picture: NDArray[np.uint8]) -> NDArray[np.float32]:
+    def _preprocess_image(self, image: NDArray[np.uint8]) -> NDArray[np.float32]:
         """An RGB picture (H, W, 3) as the network takes it."""
         data = self.config.data
         planes = transforms.evaluation_transform(
-            transforms.to_bgr(picture), self.config.model.face.side, fit=data.fit
+            transforms.to_bgr(image), self.config.model.face.image_size, resize_mode=data.resize_mode
         )
         return planes if data.channels == "bgr" else np.ascontiguousarray(planes[::-1])
 
-    def _embed(self, items: Any, axes: int, load: Any, encode: Any, batch: int) -> Tensor:
-        """Embeddings of many items, or of one: a path, or an array of numbers with `axes` axes."""
-        one = isinstance(items, np.ndarray) and items.ndim == axes and items.dtype.kind in "biuf"
+    def _embed(self, items: Any, ndim: int, load: Any, encode: Any, batch_size: int) -> Tensor:
+        """Embeddings of many items, or of one: a path, or an array of numbers with `ndim` axes."""
+        one = isinstance(items, np.ndarray) and items.ndim == ndim and items.dtype.kind in "biuf"
         if one or isinstance(items, str | Path):
             items = [items]
         rows = [
-            encode(torch.from_numpy(np.stack([load(item) for item in items[start : start + batch]]))).cpu()
-            for start in range(0, len(items), batch)
+            encode(
+                torch.from_numpy(np.stack([load(item) for item in items[start : start + batch_size]]))
+            ).cpu()
+            for start in range(0, len(items), batch_size)
         ]
-        return torch.cat(rows) if rows else torch.empty(0, self.dimension)
+        return torch.cat(rows) if rows else torch.empty(0, self.embedding_dim)
 
-    def side_of(self, side: str, corpus: Corpus) -> tuple[Any, Any, int, Any]:
+    def modality_io(self, modality: str, corpus: Corpus) -> tuple[Any, Any, int, Any]:
         """Loader, encoder, batch size and path lookup for the voices ("v") or faces ("f") of a corpus."""
-        if side == "v":
-            return self.load_voice, self.encode_voices, self.voice_batch, corpus.voice_path
-        return self.load_face, self.encode_faces, self.face_batch, corpus.face_path
+        if modality == "v":
+            return self.load_voice, self.encode_voices, self.voice_batch_size, corpus.voice_path
+        return self.load_face, self.encode_faces, self.face_batch_size, corpus.face_path
 
     @staticmethod
     def score(voices: Tensor, faces: Tensor) -> Tensor:
@@ -188,11 +200,11 @@ class Embedder:
         return torch.nn.functional.normalize(voices, dim=1) @ torch.nn.functional.normalize(faces, dim=1).T
 
 
-def _front_end(config: AssociationConfig) -> str:
+def _frontend_signature(config: AssociationConfig) -> str:
     """What decides an embedding besides the weights, for the fingerprint; later options only where chosen."""
     data = config.data
-    words = [f"{data.clip_samples} {config.model.face.side} {data.resample}"]
-    words += ["tolerant"] if data.damaged == "tolerant" else []
+    words = [f"{data.clip_samples} {config.model.face.image_size} {data.resample}"]
+    words += ["tolerant"] if data.corrupt_audio == "tolerant" else []
     usual = DataConfig.model_fields
     for key in ("fit", "channels", "sample_scale"):
         value = getattr(data, key)
@@ -200,13 +212,13 @@ def _front_end(config: AssociationConfig) -> str:
     return " ".join(words)
 
 
-def load_weights(
-    system: System,
+def load_embedder(
+    system: SystemSpec,
     weights: str | Path | None = None,
     *,
     device: str = "cpu",
     resample: bool | None = True,
-    tolerant: bool | None = None,
+    on_corrupt: bool | None = None,
 ) -> Embedder:
     """Read a trained model.
 
@@ -217,7 +229,7 @@ def load_weights(
         device: "cpu", "cuda" or "auto" (a GPU if there is one).
         resample: bring recordings of another rate to 16 kHz; off, they are an error. None: as in the model's
             training.
-        tolerant: use what is left of damaged recordings, and log what is lost; off, they are an error. None:
+        on_corrupt: use what is left of damaged recordings, and log what is lost; off, they are an error. None:
             as in the model's training.
 
     Raises:
@@ -225,13 +237,16 @@ def load_weights(
         ValueError: no such device.
     """
     device = str(choose_device(device))
-    front = {"resample": resample, "damaged": None if tolerant is None else _POLICIES[tolerant]}
+    front = {
+        "resample": resample,
+        "damaged": None if on_corrupt is None else _CORRUPT_AUDIO_POLICIES[on_corrupt],
+    }
     if weights is None:
-        place = resources.files(system.name) / system.bundled
+        place = resources.files(system.name) / system.bundled_checkpoint
         if not place.is_file():
             raise CheckpointError("this installation brings no weights: name a weights file")
         with resources.as_file(place) as path:
-            return _load_ours(system, path, device, front, BUNDLED_NOTICE)
+            return _load_native(system, path, device, front, BUNDLED_MODEL_DISCLAIMER)
     path = Path(weights)
     if path.is_dir():
         path = path / MODEL_FILE
@@ -241,41 +256,43 @@ def load_weights(
             "folder, or a published checkpoint"
         )
     if path.suffix == ".safetensors":
-        return _load_ours(system, path, device, front)
+        return _load_native(system, path, device, front)
     state, config = system.read_published(path)
-    model = _filled(system, config, state, None, path)
-    return Embedder(model, _with_front_end(config, front), source=path.name, device=device)
+    model = _with_weights(system, config, state, None, path)
+    return Embedder(model, _override_frontend(config, front), source=path.name, device=device)
 
 
-def _load_ours(system: System, path: Path, device: str, front: dict[str, Any], notice: str = "") -> Embedder:
+def _load_native(
+    system: SystemSpec, path: Path, device: str, frontend_options: dict[str, Any], disclaimer: str = ""
+) -> Embedder:
     """A model from a file of ours."""
     loaded = load_model(path, system=system.name, kind="model")
-    config = check(loaded.config, system.config, f"configuration in {path}")
+    config = validate_config(loaded.config, system.config_type, f"configuration in {path}")
     names = loaded.extra.get("names")
     return Embedder(
-        _filled(system, config, loaded.state, None if names is None else tuple(names), path),
-        _with_front_end(config, front),
-        names=names,
+        _with_weights(system, config, loaded.state, None if names is None else tuple(names), path),
+        _override_frontend(config, frontend_options),
+        identity_names=names,
         source=path.name,
-        notice=loaded.extra.get("notice") or notice,
+        disclaimer=loaded.extra.get("notice") or disclaimer,
         device=device,
     )
 
 
-def _filled(
-    system: System,
+def _with_weights(
+    system: SystemSpec,
     config: AssociationConfig,
     state: Mapping[str, Tensor],
-    names: tuple[str, ...] | None,
+    identity_names: tuple[str, ...] | None,
     path: Path,
 ) -> Encoders:
     """A model with the weights of a file."""
-    model = system.restore(config, state, names)
-    load_into(model, state, ignore=system.constants, source=str(path))
+    model = system.build_model(config, state, identity_names)
+    load_into(model, state, ignore=system.computed_keys, source=str(path))
     return model
 
 
-def _with_front_end(config: AssociationConfig, front: dict[str, Any]) -> AssociationConfig:
+def _override_frontend(config: AssociationConfig, frontend_options: dict[str, Any]) -> AssociationConfig:
     """The configuration with what is asked for recordings; None leaves a value as it is."""
-    asked = {key: value for key, value in front.items() if value is not None}
+    asked = {key: value for key, value in frontend_options.items() if value is not None}
     return config.model_copy(update={"data": config.data.model_copy(update=asked)})

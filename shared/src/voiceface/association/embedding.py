@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface.commandline import arguments
-from voiceface.commandline.messages import tell_left_out, tell_notices
+from voiceface.commandline.messages import print_disclaimers, print_skipped
 from voiceface.datasets.layouts import AUDIO_SUFFIXES, IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 VOICE_SUFFIXES = frozenset(AUDIO_SUFFIXES) - {".npy"}
 FACE_SUFFIXES = frozenset(IMAGE_SUFFIXES)
-Load = Callable[
+EmbedderLoader = Callable[
     ..., "Embedder"
 ]  # weights, device, resample and tolerant, as `load_weights` without the system
 
@@ -62,7 +62,7 @@ def embed(
     voices: Sequence[Path],
     faces: Sequence[Path],
     *,
-    base: Path | None = None,
+    relative_to: Path | None = None,
     cache: Path | None = None,
     workers: int = 2,
     progress: bool = True,
@@ -73,13 +73,13 @@ def embed(
         model: encoder.
         voices: recordings.
         faces: pictures.
-        base: items are named relative to this folder; None keeps the paths as they are.
+        relative_to: items are named relative to this folder; None keeps the paths as they are.
         cache: folder that keeps what is done, so that a stopped run goes on.
         workers: loading threads.
         progress: show bars.
 
     Raises:
-        ValueError: a file does not lie below `base`; nothing at all could be read.
+        ValueError: a file does not lie below `relative_to`; nothing at all could be read.
     """
     import numpy as np
 
@@ -89,12 +89,12 @@ def embed(
     failed: dict[str, str] = {}
     refused = EmbeddingError("no files to embed")
     for paths, load, encode, batch, label in (
-        (voices, model.load_voice, model.encode_voices, model.voice_batch, "voices"),
-        (faces, model.load_face, model.encode_faces, model.face_batch, "faces"),
+        (voices, model.load_voice, model.encode_voices, model.voice_batch_size, "voices"),
+        (faces, model.load_face, model.encode_faces, model.face_batch_size, "faces"),
     ):
         if not paths:
             continue
-        names = {_name_of(path, base): path for path in paths}
+        names = {_item_name(path, relative_to): path for path in paths}
         try:
             table = encode_files(
                 list(names),
@@ -127,17 +127,17 @@ def embed(
     )
 
 
-def _name_of(path: Path, base: Path | None) -> str:
+def _item_name(path: Path, relative_to: Path | None) -> str:
     """What a file is called in the table."""
-    if base is not None and not path.is_relative_to(base):
+    if relative_to is not None and not path.is_relative_to(relative_to):
         raise ValueError(
-            f"{path} does not lie below {base} (--relative-to): give both from the same folder on, or leave "
+            f"{path} does not lie below {relative_to} (--relative-to): give both from the same folder on, or leave "
             "--relative-to out"
         )
-    return (path if base is None else path.relative_to(base)).as_posix()
+    return (path if relative_to is None else path.relative_to(relative_to)).as_posix()
 
 
-def command(program: str, load: Load, argv: Sequence[str] | None) -> int:
+def command(program: str, load: EmbedderLoader, argv: Sequence[str] | None) -> int:
     """`PROGRAM embed`.
 
     Args:
@@ -154,13 +154,13 @@ def command(program: str, load: Load, argv: Sequence[str] | None) -> int:
     parser.add_argument(
         "--out", type=Path, required=True, help="table to write: .npz, .parquet, .arrow or .feather"
     )
-    arguments.add_weights_flag(parser)
+    arguments.add_weights_argument(parser)
     parser.add_argument("--relative-to", type=Path, help="name files relative to this folder")
     parser.add_argument("--cache", type=Path, help="where finished embeddings are kept (default OUT.cache)")
     parser.add_argument("--strict-rate", action="store_true", help="refuse recordings that are not at 16 kHz")
     parser.add_argument("--tolerant", action="store_true", help="use what is left of damaged recordings")
-    arguments.add_worker_flag(parser)
-    arguments.add_device_flag(parser)
+    arguments.add_workers_argument(parser)
+    arguments.add_device_argument(parser)
     args = parser.parse_args(argv)
     if args.out.suffix not in (".npz", ".parquet", ".arrow", ".feather"):
         parser.error(f"--out {args.out}: expected a name that ends in .npz, .parquet, .arrow or .feather")
@@ -169,13 +169,13 @@ def command(program: str, load: Load, argv: Sequence[str] | None) -> int:
     model = load(
         args.weights, device=args.device, resample=not args.strict_rate, tolerant=args.tolerant or None
     )
-    tell_notices(model.notice)
+    print_disclaimers(model.disclaimer)
     cache = args.cache or args.out.with_name(args.out.name + ".cache")
-    table = embed(model, voices, faces, base=args.relative_to, cache=cache, workers=args.workers)
+    table = embed(model, voices, faces, relative_to=args.relative_to, cache=cache, workers=args.workers)
     table.save(args.out)
     print(
-        f"{args.out}: {len(table)} embeddings of length {model.dimension}, "
+        f"{args.out}: {len(table)} embeddings of length {model.embedding_dim}, "
         f"of {len(voices)} recordings and {len(faces)} pictures"
     )
-    tell_left_out(table.failed)
+    print_skipped(table.failed)
     return 1 if table.failed else 0

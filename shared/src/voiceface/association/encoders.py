@@ -19,7 +19,7 @@ Stages = tuple[int, int, int, int]
 Stride = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
 
 
-class FaceTrunkConfig(Config):
+class FaceBackboneConfig(Config):
     """The IR network of a face branch; the defaults are IR-50."""
 
     arch: Literal["ir50", "ir101", "ir152"] = Field(
@@ -27,10 +27,10 @@ class FaceTrunkConfig(Config):
     )
     blocks: Stages | None = Field(default=None, description="units per stage; None: those of `arch`")
     widths: Stages = Field(default=iresnet.WIDTHS, description="channels per stage")
-    squeeze: bool = Field(
+    squeeze_excitation: bool = Field(
         default=False, description="squeeze-excitation in every unit (not in the published checkpoints)"
     )
-    side: int = Field(default=112, ge=16, description="picture side, pixels")
+    image_size: int = Field(default=112, ge=16, description="picture side, pixels")
     stem_stride: int = Field(default=1, ge=1, le=2, description="of the first convolution")
 
     @property
@@ -40,7 +40,7 @@ class FaceTrunkConfig(Config):
         return a, b, c, d
 
 
-class VoiceTrunkConfig(Config):
+class VoiceBackboneConfig(Config):
     """The thin ResNet of a voice branch and its front end; the defaults are the thin ResNet-34."""
 
     blocks: Stages = Field(default=thin_resnet.BLOCKS, description="residual blocks per stage")
@@ -55,29 +55,29 @@ class VoiceTrunkConfig(Config):
         default="sap", description="attentive mean, or mean and standard deviation"
     )
     n_mels: int = Field(default=40, ge=4, description="mel bands")
-    low: float = Field(default=0.0, ge=0, description="lower end of the mel bands, Hz")
-    high: float = Field(default=8000.0, gt=0, le=8000, description="upper end of the mel bands, Hz")
+    f_min: float = Field(default=0.0, ge=0, description="lower end of the mel bands, Hz")
+    f_max: float = Field(default=8000.0, gt=0, le=8000, description="upper end of the mel bands, Hz")
 
 
 class EncodersConfig(Config):
     """Both branches, as far as all systems are alike."""
 
-    face: FaceTrunkConfig = FaceTrunkConfig()
-    voice: VoiceTrunkConfig = VoiceTrunkConfig()
-    embedding: int = Field(default=128, ge=1, description="length D of the common embedding")
+    face: FaceBackboneConfig = FaceBackboneConfig()
+    voice: VoiceBackboneConfig = VoiceBackboneConfig()
+    embedding_dim: int = Field(default=128, ge=1, description="length D of the common embedding")
 
 
-def class_count(stated: int | None, counted: int | None) -> int:
+def num_identities(configured: int | None, counted: int | None) -> int:
     """Number of training identities C from the configuration and from the data.
 
     Raises:
         ValueError: neither tells it, or they differ.
     """
-    if stated is not None and counted is not None and stated != counted:
+    if configured is not None and counted is not None and configured != counted:
         raise ValueError(
-            f"model.num_classes is {stated}, there are {counted} training identities: leave it empty"
+            f"model.num_classes is {configured}, there are {counted} training identities: leave it empty"
         )
-    classes = counted or stated
+    classes = counted or configured
     if classes is None:
         raise ValueError("the number of training identities is unknown: give num_classes")
     return classes
@@ -104,7 +104,7 @@ class VoiceBackbone(thin_resnet.ThinResNet):
             pooled, as long as the last width ("sap") or twice as long ("asp").
     """
 
-    def __init__(self, config: VoiceTrunkConfig, features: int | None = 512) -> None:
+    def __init__(self, config: VoiceBackboneConfig, features: int | None = 512) -> None:
         super().__init__(
             config.widths,
             config.blocks,
@@ -113,7 +113,7 @@ class VoiceBackbone(thin_resnet.ThinResNet):
             pooling=config.pooling,
             stem_stride=config.stem_stride,
         )
-        self.torchfb = SeekingShapeLogMel(config.n_mels, low=config.low, high=config.high)
+        self.torchfb = SeekingShapeLogMel(config.n_mels, f_min=config.f_min, f_max=config.f_max)
 
     def forward(self, waves: Tensor) -> Tensor:
         """Waves (B, T) in the 16-bit range to features (B, F)."""
@@ -121,19 +121,19 @@ class VoiceBackbone(thin_resnet.ThinResNet):
         return super().forward(bands.to(torch.promote_types(bands.dtype, self.conv1.weight.dtype)))
 
 
-class Normalise(nn.Module):
+class InputNormalization(nn.Module):
     """Bytes to -1...1 per channel, (v - 127.5) / 127.5, kept as a frozen depth-wise 1x1 convolution."""
 
-    def __init__(self, mean: float = 127.5, spread: float = 127.5) -> None:
+    def __init__(self, mean: float = 127.5, std: float = 127.5) -> None:
         super().__init__()
         self.conv = nn.Conv2d(3, 3, 1, groups=3)
-        values = {"weight": torch.full((3, 1, 1, 1), 1 / spread), "bias": torch.full((3,), -mean / spread)}
+        values = {"weight": torch.full((3, 1, 1, 1), 1 / std), "bias": torch.full((3,), -mean / std)}
         self.conv.load_state_dict(values)
         self.conv.requires_grad_(False)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Pictures (B, 3, S, S), 0...255, to the same shape, -1...1."""
-        return self.conv(pictures.to(self.conv.weight.dtype))
+        return self.conv(images.to(self.conv.weight.dtype))
 
 
 class Branch(nn.Module):
@@ -154,7 +154,7 @@ def freeze(branch: nn.Module) -> None:
     branch.train(branch.training)
 
 
-def draw_crop(
+def sample_crop_interval(
     rng: np.random.Generator, samples: int, shortest: int = 40_000, longest: int = 80_000
 ) -> tuple[int, int]:
     """The part of every clip that one training batch uses: one start and length for all its clips.

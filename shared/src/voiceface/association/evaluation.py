@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.association.embedding import Load
+from voiceface.association.embedding import EmbedderLoader
 from voiceface.commandline import arguments
-from voiceface.commandline.messages import tell_notices
+from voiceface.commandline.messages import print_disclaimers
 from voiceface.datasets import dataset_arguments
 
 if TYPE_CHECKING:
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 
     from voiceface.association.embedder import Embedder
     from voiceface.datasets.corpus import Corpus
-    from voiceface.datasets.trials.trial_list import EvaluationList
+    from voiceface.datasets.trials.trial_list import TrialList
     from voiceface.embeddings.table import EmbeddingTable
-    from voiceface.evaluation.all_pairs import PairsFigure
+    from voiceface.evaluation.all_pairs import AllPairsMetric
     from voiceface.evaluation.results import Results
 
 log = logging.getLogger(__name__)
-AVERAGED = 4
+MAX_AVERAGED = 4
 
 
 @dataclass(frozen=True)
@@ -35,20 +35,20 @@ class Evaluation:
         voices: embeddings of the clips.
         faces: embeddings of the pictures.
         references: "sex only" and "oracle" under the same protocol (population only).
-        population: "single" and "avg4" -> figures over all pairs of people (population only).
+        all_pairs: "single" and "avg4" -> figures over all pairs of people (population only).
     """
 
     results: "Results"
     voices: "EmbeddingTable"
     faces: "EmbeddingTable"
     references: "dict[str, Results]" = field(default_factory=dict)
-    population: "dict[str, dict[str, PairsFigure]]" = field(default_factory=dict)
+    all_pairs: "dict[str, dict[str, AllPairsMetric]]" = field(default_factory=dict)
 
 
 def embed_corpus(
     model: "Embedder",
     corpus: "Corpus",
-    lists: "Sequence[EvaluationList]" = (),
+    lists: "Sequence[TrialList]" = (),
     *,
     cache: Path | None = None,
     workers: int = 2,
@@ -68,11 +68,11 @@ def embed_corpus(
 
     named: dict[str, list[str]] = {"v": [], "f": []}
     for questions in lists:
-        for side, items in zip(questions.direction.split("2"), (questions.anchors, questions.candidates)):
+        for side, items in zip(questions.direction.split("2"), (questions.probes, questions.gallery)):
             named[side] += items
     tables = []
     for side, items, label in (("v", corpus.voices, "voices"), ("f", corpus.faces, "faces")):
-        load, encode, batch, place = model.side_of(side, corpus)
+        load, encode, batch, place = model.modality_io(side, corpus)
         table = encode_files(
             [*items, *named[side]],
             place,
@@ -92,10 +92,10 @@ def embed_corpus(
 def evaluate(
     model: "Embedder",
     corpus: "Corpus",
-    lists: "Sequence[EvaluationList]",
+    lists: "Sequence[TrialList]",
     *,
     name: str = "lists",
-    ties: str = "fair",
+    tie_breaking: str = "fair",
     cache: Path | None = None,
     workers: int = 2,
     on_error: str = "error",
@@ -108,7 +108,7 @@ def evaluate(
         corpus: the people asked about; unseen in training, or the results are marked.
         lists: evaluation lists.
         name: of the protocol.
-        ties: "fair" or "published".
+        tie_breaking: "fair" or "published".
         cache: see `embed_corpus`.
         workers: see `embed_corpus`.
         on_error: see `embed_corpus`.
@@ -118,58 +118,60 @@ def evaluate(
     from voiceface.evaluation.protocol import Protocol
 
     voices, faces = embed_corpus(model, corpus, lists, cache=cache, workers=workers, on_error=on_error)
-    protocol = Protocol(name, tuple(lists), ties=ties)
+    protocol = Protocol(name, tuple(lists), tie_breaking=tie_breaking)
     results = figures_of(
         protocol,
         voices,
         faces,
         corpus,
-        on_absent=on_error,
-        training=model.names or (),
+        on_missing=on_error,
+        training_identities=model.identity_names or (),
         device=model.device,
     )
     if population is None:
         return Evaluation(results, voices, faces)
-    from voiceface.synthetic.ground_truth import read_truth, reference_tables
+    from voiceface.synthetic.ground_truth import read_ground_truth, reference_embeddings
 
-    truth = read_truth(population)
+    truth = read_ground_truth(population)
     references = {
         label: figures_of(
-            protocol, told_voices.take(voices.items), told_faces.take(faces.items), corpus, on_absent="skip"
+            protocol, told_voices.take(voices.items), told_faces.take(faces.items), corpus, on_missing="skip"
         )
-        for label, (told_voices, told_faces) in reference_tables(truth, corpus).items()
+        for label, (told_voices, told_faces) in reference_embeddings(truth, corpus).items()
     }
-    return Evaluation(results, voices, faces, references, all_pairs(corpus, voices, faces, population))
+    return Evaluation(
+        results, voices, faces, references, compute_all_pairs(corpus, voices, faces, population)
+    )
 
 
-def all_pairs(
+def compute_all_pairs(
     corpus: "Corpus", voices: "EmbeddingTable", faces: "EmbeddingTable", population: Path
-) -> "dict[str, dict[str, PairsFigure]]":
+) -> "dict[str, dict[str, AllPairsMetric]]":
     """Figures over all pairs of people: one clip and picture each, and means over up to four."""
     import numpy as np
 
-    from voiceface.evaluation.all_pairs import evaluate_population
-    from voiceface.synthetic.ground_truth import read_truth
+    from voiceface.evaluation.all_pairs import evaluate_all_pairs_averaged
+    from voiceface.synthetic.ground_truth import read_ground_truth
 
-    clips = [[path for path in person.voices if path in voices] for person in corpus.people]
-    pictures = [[path for path in person.faces if path in faces] for person in corpus.people]
+    clips = [[path for path in person.voices if path in voices] for person in corpus.records]
+    pictures = [[path for path in person.faces if path in faces] for person in corpus.records]
     # Unreadable files may have been left out.
     used = [row for row, files in enumerate(zip(clips, pictures)) if all(files)]
     if len(used) < 3:
         log.warning("no figures over all pairs: %d people with clips and pictures, 3 are needed", len(used))
         return {}
-    truth = read_truth(population).of([corpus.people[row].identity.face_id for row in used])
+    truth = read_ground_truth(population).select([corpus.records[row].identity.face_id for row in used])
 
     def stack(table: "EmbeddingTable", files: list[list[str]], count: int) -> "np.ndarray":
-        return table.vectors[np.stack([table.rows(files[row][:count]) for row in used])]
+        return table.vectors[np.stack([table.row_indices(files[row][:count]) for row in used])]
 
-    count = min(AVERAGED, *(len(files[row]) for row in used for files in (clips, pictures)))
-    return evaluate_population(
+    count = min(MAX_AVERAGED, *(len(files[row]) for row in used for files in (clips, pictures)))
+    return evaluate_all_pairs_averaged(
         stack(voices, clips, count),
         stack(faces, pictures, count),
         truth.sex,
-        average=[count] if count > 1 else [],
-        oracle_scores=truth.scores,
+        sample_counts=[count] if count > 1 else [],
+        oracle_scores=truth.oracle_scores,
     )
 
 
@@ -177,7 +179,7 @@ def write_evaluation(
     out: Path,
     model: "Embedder",
     corpus: "Corpus",
-    found: Evaluation,
+    evaluation: Evaluation,
     *,
     system: str,
     title: str | None = None,
@@ -185,7 +187,7 @@ def write_evaluation(
     identity_weights: "np.ndarray | None" = None,
     runs: dict[str, Path] | None = None,
     commands: Sequence[str] = (),
-    notice: Sequence[str] = (),
+    disclaimers: Sequence[str] = (),
     galleries: Sequence[Any] = (),
 ) -> Path:
     """Write results.json, results.txt (published form), embeddings, report.html; give the report's path.
@@ -194,56 +196,56 @@ def write_evaluation(
         out: folder to write into.
         model: what was evaluated.
         corpus: the people asked about.
-        found: what was found.
+        evaluation: what was found.
         system: name of the system.
         title: of the report; None takes the system's name.
         subtitle: below it.
         identity_weights: shape (C,), for a histogram; left out where all are equal.
         runs: training runs by name, for their curves.
         commands: how the report was made.
-        notice: what readers must be told, besides the model's own notice.
+        disclaimers: what readers must be told, besides the model's own notice.
         galleries: queries with their answers.
     """
     from voiceface.io.atomic import write_json
-    from voiceface.report.association_report import association_report
+    from voiceface.report.association_report import write_association_report
     from voiceface.runtime.config import to_yaml
 
-    found.results.save(out / "results.json")
-    found.results.save_text(out / "results.txt")
-    found.voices.save(out / "voices.npz")
-    found.faces.save(out / "faces.npz")
-    if found.population:
-        from voiceface.evaluation.all_pairs import pairs_json
+    evaluation.results.save(out / "results.json")
+    evaluation.results.save_text(out / "results.txt")
+    evaluation.voices.save(out / "voices.npz")
+    evaluation.faces.save(out / "faces.npz")
+    if evaluation.all_pairs:
+        from voiceface.evaluation.all_pairs import all_pairs_to_dict
 
-        write_json(out / "all_pairs.json", pairs_json(found.population))
+        write_json(out / "all_pairs.json", all_pairs_to_dict(evaluation.all_pairs))
     weights = identity_weights
-    return association_report(
+    return write_association_report(
         out / "report.html",
-        {system: found.results},
+        {system: evaluation.results},
         corpus,
-        (found.voices, found.faces),
+        (evaluation.voices, evaluation.faces),
         title=title or system,
         subtitle=subtitle,
-        notice=[text for text in dict.fromkeys([model.notice, *notice]) if text],
-        references=found.references,
-        population=found.population,
+        disclaimers=[text for text in dict.fromkeys([model.disclaimer, *disclaimers]) if text],
+        references=evaluation.references,
+        all_pairs=evaluation.all_pairs,
         logs=runs,
         identity_weights=weights if weights is not None and weights.min() < weights.max() else None,
         config=to_yaml(model.config),
         facts={
             "weights": model.source,
             "people": len(corpus),
-            "clips": len(found.voices),
-            "pictures": len(found.faces),
+            "clips": len(evaluation.voices),
+            "pictures": len(evaluation.faces),
         },
         commands=commands,
-        galleries=galleries,
+        retrieval_examples=galleries,
     )
 
 
 def command(
     program: str,
-    load: Load,
+    load: EmbedderLoader,
     argv: Sequence[str] | None,
     *,
     subtitle: str,
@@ -262,10 +264,10 @@ def command(
         prog=f"{program} test",
         description="Evaluate a model on a corpus's lists: table, results.json, results.txt, report.html.",
     )
-    arguments.add_weights_flag(parser)
-    parser.add_argument("--data", type=Path, required=True, help=arguments.CORPUS)
+    arguments.add_weights_argument(parser)
+    parser.add_argument("--data", type=Path, required=True, help=arguments.CORPUS_HELP)
     parser.add_argument("--out", type=Path, required=True, help="folder for results and report")
-    dataset_arguments.add_split_flag(parser)
+    dataset_arguments.add_split_argument(parser)
     parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
     parser.add_argument(
         "--list", action="append", dest="names", help="list name, repeatable (default: the ten of the split)"
@@ -284,20 +286,20 @@ def command(
         action="store_true",
         help="use what is left of damaged recordings (default: as in training)",
     )
-    dataset_arguments.add_root_flags(parser)
-    dataset_arguments.add_voice_folder_flag(parser)
-    arguments.add_worker_flag(parser)
-    arguments.add_device_flag(parser)
+    dataset_arguments.add_root_arguments(parser)
+    dataset_arguments.add_voice_folder_argument(parser)
+    arguments.add_workers_argument(parser)
+    arguments.add_device_argument(parser)
     args = parser.parse_args(argv)
 
-    from voiceface.association.data import lists_of, names_for_split, open_split
+    from voiceface.association.data import load_split, load_trial_lists, rename_for_split
     from voiceface.datasets.disclaimers import is_synthetic
 
     model = load(
         args.weights, device=args.device, resample=args.resample or None, tolerant=args.tolerant or None
     )
-    tell_notices(model.notice)
-    corpus = open_split(
+    print_disclaimers(model.disclaimer)
+    corpus = load_split(
         args.data,
         args.split,
         voice_root=args.voice_root,
@@ -306,21 +308,21 @@ def command(
         voice_folder=args.voice_folder,
     )
     absent = "skip" if args.skip_missing else "error"
-    lists = lists_of(
+    lists = load_trial_lists(
         args.data,
-        args.names or names_for_split(model.config.evaluation.lists, args.split),
+        args.names or rename_for_split(model.config.evaluation.lists, args.split),
         corpus,
-        folder=args.lists,
-        draw=args.draw,
-        on_absent=absent,
-        drawable_only=not args.names,
+        list_folder=args.lists,
+        generation_seed=args.draw,
+        on_missing=absent,
+        skip_ungeneratable=not args.names,
     )
     found = evaluate(
         model,
         corpus,
         lists,
         name=f"{args.data.name} {args.split}",
-        ties=args.ties or model.config.evaluation.ties,
+        tie_breaking=args.ties or model.config.evaluation.tie_breaking,
         cache=args.cache or args.out / "cache",
         workers=args.workers,
         on_error=absent,
@@ -344,9 +346,9 @@ def command(
         commands=[" ".join(words)],
     )
     print(found.results.table())
-    if found.population:
-        from voiceface.evaluation.all_pairs import pairs_table
+    if found.all_pairs:
+        from voiceface.evaluation.all_pairs import all_pairs_table
 
-        print(f"\nall pairs of unseen people\n{pairs_table(found.population)}")
+        print(f"\nall pairs of unseen people\n{all_pairs_table(found.all_pairs)}")
     print(f"report: {report}")
     return 0

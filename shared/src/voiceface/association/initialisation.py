@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialWeights:
     """Files that a run starts from; everything is optional. A system extends it by files of its own.
 
     Attributes:
@@ -36,32 +36,32 @@ class Start:
     checkpoint: Path | None = None
 
 
-S = TypeVar("S", bound=Start)
+S = TypeVar("S", bound=InitialWeights)
 
 
-class TrainingPeople(NamedTuple):
+class TrainingData(NamedTuple):
     """Who a run learns from.
 
     Attributes:
-        people: on the disk, or invented in memory.
+        dataset: on the disk, or invented in memory.
         validation: people and list that judge the model, where the configuration validates.
-        notice: what readers of the model must be told, or empty.
+        disclaimer: what readers of the model must be told, or empty.
     """
 
-    people: "Corpus | PopulationDataset"
+    dataset: "Corpus | PopulationDataset"
     validation: "Validation | None"
-    notice: str
+    disclaimer: str
 
 
-def load_start(
+def load_initial_weights(
     model: "nn.Module",
     path: Path,
     *,
     system: str,
     read_published: "Callable[[Path], Mapping[str, Tensor]]",
-    names: Sequence[str] | None = None,
-    left_out: Iterable[str] = (),
-    other_people: Sequence[str] = (),
+    identity_names: Sequence[str] | None = None,
+    excluded_keys: Iterable[str] = (),
+    classifier_keys: Sequence[str] = (),
 ) -> None:
     """Copy a whole model, ours or published, except for what belongs to the people it was trained on.
 
@@ -70,9 +70,9 @@ def load_start(
         path: run folder or .safetensors of ours, or any published checkpoint of the system.
         system: whose weights they must be.
         read_published: tensors of a published checkpoint by key.
-        names: the training people in class order, to be compared with the file's.
-        left_out: shell patterns of keys that are never copied, such as those of identity weights.
-        other_people: keys of the classifier, one row a person; they start afresh, with a warning, where the
+        identity_names: the training people in class order, to be compared with the file's.
+        excluded_keys: shell patterns of keys that are never copied, such as those of identity weights.
+        classifier_keys: keys of the classifier, one row a person; they start afresh, with a warning, where the
             file knows other people.
 
     Raises:
@@ -81,31 +81,31 @@ def load_start(
     import fnmatch
 
     from voiceface.checkpoints.native import load_into, load_model
-    from voiceface.checkpoints.paths import model_file
+    from voiceface.checkpoints.paths import find_model_file
     from voiceface.checkpoints.published import CheckpointError
 
-    known, path = None, model_file(path)
+    known, path = None, find_model_file(path)
     if path.suffix == ".safetensors":
         loaded = load_model(path, system=system)
         state, known = loaded.state, loaded.extra.get("names")
     else:
         state = dict(read_published(path))
-    patterns = tuple(left_out)
+    patterns = tuple(excluded_keys)
     state = {
         key: value
         for key, value in state.items()
         if not any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
     }
     own = model.state_dict()
-    for key in other_people:
+    for key in classifier_keys:
         here, there = len(own[key]), len(state.get(key, ()))
-        if there != here or (known and names and list(known) != list(names)):
+        if there != here or (known and identity_names and list(known) != list(identity_names)):
             log.warning(
                 "%s knows %d other people, here are %d: the classifier starts afresh", path, there, here
             )
             state.pop(key, None)
     report = load_into(model, state, strict=False, source=str(path))
-    spared = (*patterns, *other_people, "*.torchfb.*")  # the last: constants of voice front ends
+    spared = (*patterns, *classifier_keys, "*.torchfb.*")  # the last: constants of voice front ends
     missing = [
         key for key in report.missing if not any(fnmatch.fnmatchcase(key, pattern) for pattern in spared)
     ]
@@ -118,7 +118,9 @@ def load_start(
         raise CheckpointError(f"{path} is of another architecture: {'; '.join(differing[:3])}")
 
 
-def add_training_flags(parser: argparse.ArgumentParser, *, configurations: str, face_network: str) -> None:
+def add_training_arguments(
+    parser: argparse.ArgumentParser, *, configurations: str, face_network: str
+) -> None:
     """The flags that `train` of every system has.
 
     Args:
@@ -126,61 +128,63 @@ def add_training_flags(parser: argparse.ArgumentParser, *, configurations: str, 
         configurations: some bundled names, for the help.
         face_network: published name of the face network, for the help.
     """
-    arguments.add_training_flags(parser, configurations=configurations)
+    arguments.add_training_arguments(parser, configurations=configurations)
     parser.add_argument("--face-backbone", type=Path, help=f"published {face_network} weights to start from")
     parser.add_argument("--voice-backbone", type=Path, help="published thin ResNet-34 weights to start from")
-    arguments.add_checkpoint_flag(parser, f"{arguments.OURS}, or a published file")
-    dataset_arguments.add_root_flags(parser)
-    dataset_arguments.add_voice_folder_flag(parser)
+    arguments.add_checkpoint_argument(parser, f"{arguments.CHECKPOINT_HELP}, or a published file")
+    dataset_arguments.add_root_arguments(parser)
+    dataset_arguments.add_voice_folder_argument(parser)
     parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
     parser.add_argument("--skip-missing", action="store_true", help="leave people without a folder out")
 
 
-def start_of(args: argparse.Namespace, kind: type[S]) -> S:
-    """The files to start from, out of parsed flags that are named as the fields of `kind`.
+def initial_weights_from_args(args: argparse.Namespace, weights_type: type[S]) -> S:
+    """The files to start from, out of parsed flags that are named as the fields of `weights_type`.
 
     Raises:
         FileNotFoundError: a named file is not there.
     """
     from dataclasses import fields
 
-    start = kind(**{field.name: getattr(args, field.name) for field in fields(kind)})
-    arguments.require_given(vars(start))
+    start = weights_type(**{field.name: getattr(args, field.name) for field in fields(weights_type)})
+    arguments.require_existing_paths(vars(start))
     return start
 
 
-def open_training(
+def load_training_data(
     args: argparse.Namespace,
     config: "AssociationConfig",
-    **drawing: Any,
-) -> TrainingPeople:
-    """The people that the flags of `add_training_flags` name.
+    **sample_options: Any,
+) -> TrainingData:
+    """The people that the flags of `add_training_arguments` name.
 
     Args:
         args: parsed flags.
         config: the experiment.
-        drawing: what draws of an invented population hold besides, such as ``views=2``; for people on the
-            disk `training_pairs` is told.
+        sample_options: what draws of an invented population hold besides, such as ``views=2``; for people on the
+            disk `training_dataset` is told.
 
     Raises:
         ValueError, OSError: the data cannot be used; see the message.
     """
-    from voiceface.association.data import invented, open_split, validation_of
-    from voiceface.datasets.disclaimers import SYNTHETIC_NOTICE, notice_of
+    from voiceface.association.data import load_split, load_validation, synthetic_training_set
+    from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER, get_disclaimer
 
-    judged = config.training.validate_every > 0
+    judged = config.training.validation_interval is not None
     if args.population:
         if judged:
             raise ValueError(
-                "--population has no validation files: add training.validate_every=-1, or use --data"
+                "--population has no validation files: add training.validation_interval=null, or use --data"
             )
-        return TrainingPeople(invented(args.population, config, **drawing), None, SYNTHETIC_NOTICE)
+        return TrainingData(
+            synthetic_training_set(args.population, config, **sample_options), None, SYNTHETIC_DATA_DISCLAIMER
+        )
     where: dict[str, Any] = {
         "voice_root": args.voice_root,
         "face_root": args.face_root,
         "skip_missing": args.skip_missing,
         "voice_folder": args.voice_folder,
     }
-    corpus, notice = open_split(args.data, "train", **where), notice_of(args.data)
-    validation = validation_of(args.data, config, args.lists, **where) if judged else None
-    return TrainingPeople(corpus, validation, notice)
+    corpus, notice = load_split(args.data, "train", **where), get_disclaimer(args.data)
+    validation = load_validation(args.data, config, args.lists, **where) if judged else None
+    return TrainingData(corpus, validation, notice)

@@ -12,21 +12,26 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from voiceface.association.encoders import FaceTrunkConfig, Stages, VoiceBackbone, VoiceTrunkConfig
-from voiceface.checkpoints.native import Report, load_into
-from voiceface.checkpoints.published import CheckpointError, apply_key_table, read_published, state_dict_of
+from voiceface.association.encoders import FaceBackboneConfig, Stages, VoiceBackbone, VoiceBackboneConfig
+from voiceface.checkpoints.native import LoadReport, load_into
+from voiceface.checkpoints.published import (
+    CheckpointError,
+    apply_key_table,
+    extract_state_dict,
+    read_published,
+)
 from voiceface.models import iresnet
 
-VOICE_TABLE = [(r"^__L__\.", None), (r"^__S__\.", "")]
+VOICE_KEY_TABLE = [(r"^__L__\.", None), (r"^__S__\.", "")]
 
-BANK = "torchfb.mel_scale.fb"
+MEL_BANK_KEY = "torchfb.mel_scale.fb"
 
-FRONT_END = ("torchfb.spectrogram.window", BANK)
+FRONTEND_KEYS = ("torchfb.spectrogram.window", MEL_BANK_KEY)
 
 """Constants that voice checkpoints carry, computed with our networks."""
 
 
-def load_face_trunk(trunk: iresnet.IR, path: str | Path) -> Report:
+def load_face_backbone(backbone: iresnet.IR, path: str | Path) -> LoadReport:
     """Copy a pretrained face network of face.evoLVe (such as `backbone_ir50_ms1m_epoch120.pth`).
 
     Its recognition layer (`output_layer`) is read over where the trunk has none.
@@ -34,12 +39,12 @@ def load_face_trunk(trunk: iresnet.IR, path: str | Path) -> Report:
     Raises:
         CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
     """
-    state = state_dict_of(read_published(path), "state_dict", source=str(path))
-    unused = [] if trunk.output_layer is not None else ["output_layer.*"]
-    return load_into(trunk, state, ignore=unused, source=str(path))
+    state = extract_state_dict(read_published(path), "state_dict", source=str(path))
+    unused = [] if backbone.output_layer is not None else ["output_layer.*"]
+    return load_into(backbone, state, ignore=unused, source=str(path))
 
 
-def load_voice_trunk(trunk: VoiceBackbone, path: str | Path) -> Report:
+def load_voice_backbone(backbone: VoiceBackbone, path: str | Path) -> LoadReport:
     """Copy a pretrained voice network of voxceleb_trainer (`baseline_lite_ap.model`).
 
     Both forms are read: bare keys, and that trainer's own with the prefix `__S__.` and the parameters of its
@@ -48,40 +53,44 @@ def load_voice_trunk(trunk: VoiceBackbone, path: str | Path) -> Report:
     Raises:
         CheckpointError: damaged or unsafe, or a key is missing, unknown or of another shape.
     """
-    state = state_dict_of(read_published(path), "state_dict", "model", source=str(path))
-    whole = with_front_end(trunk, apply_key_table(state, VOICE_TABLE))
-    unused = [] if trunk.fc is not None else ["fc.*"]
-    return load_into(trunk, whole, ignore=unused, source=str(path))
+    state = extract_state_dict(read_published(path), "state_dict", "model", source=str(path))
+    whole = with_frontend_constants(backbone, apply_key_table(state, VOICE_KEY_TABLE))
+    unused = [] if backbone.fc is not None else ["fc.*"]
+    return load_into(backbone, whole, ignore=unused, source=str(path))
 
 
-def with_front_end(trunk: VoiceBackbone, state: Mapping[str, Tensor], prefix: str = "") -> dict[str, Tensor]:
+def with_frontend_constants(
+    backbone: VoiceBackbone, state: Mapping[str, Tensor], prefix: str = ""
+) -> dict[str, Tensor]:
     """A state dict with our own front-end constants where it has none, or an empty one.
 
     Old versions of torchaudio saved an empty bank.
 
     Args:
-        trunk: gives the constants.
+        backbone: gives the constants.
         state: tensors by key.
         prefix: of the voice trunk's keys in `state`.
     """
-    ours = {f"{prefix}{key}": value for key, value in trunk.state_dict().items() if key in FRONT_END}
+    ours = {f"{prefix}{key}": value for key, value in backbone.state_dict().items() if key in FRONTEND_KEYS}
     return ours | {key: value for key, value in state.items() if key not in ours or value.numel()}
 
 
-def face_architecture(state: Mapping[str, Tensor], prefix: str, side: int | None = None) -> FaceTrunkConfig:
+def infer_face_config(
+    state: Mapping[str, Tensor], prefix: str, image_size: int | None = None
+) -> FaceBackboneConfig:
     """Read the face trunk's architecture off the shapes. Strides leave no trace: they are the published ones.
 
     Args:
         state: tensors by key.
         prefix: of the face trunk's keys.
-        side: picture side in pixels. None: sixteen times the last map's, which the output layer tells (7
+        image_size: picture side in pixels. None: sixteen times the last map's, which the output layer tells (7
             means 112); 112 where there is no such layer.
 
     Raises:
         CheckpointError: a key that tells the architecture is absent.
     """
-    units = count_of(state, rf"{re.escape(prefix)}body\.(\d+)\.")
-    outside = [shape_of(state, f"{prefix}body.{i}.res_layer.1.weight")[0] for i in range(units)]
+    units = count_indices(state, rf"{re.escape(prefix)}body\.(\d+)\.")
+    outside = [get_shape(state, f"{prefix}body.{i}.res_layer.1.weight")[0] for i in range(units)]
     starts = [i for i in range(units) if i == 0 or outside[i] != outside[i - 1]]
     if len(starts) != 4:
         raise CheckpointError(f"expected four stages of different width in the face network, found {outside}")
@@ -90,16 +99,16 @@ def face_architecture(state: Mapping[str, Tensor], prefix: str, side: int | None
     blocks = (b - a, c - b, d - c, units - d)
     last = state.get(f"{prefix}output_layer.3.weight")
     known = next((name for name, published in iresnet.BLOCKS.items() if published == blocks), None)
-    return FaceTrunkConfig(
+    return FaceBackboneConfig(
         arch=known or "ir50",
         blocks=None if known else blocks,
         widths=widths,
-        squeeze=f"{prefix}body.0.res_layer.5.fc1.weight" in state,
-        side=side or (112 if last is None else 16 * round((last.shape[1] / widths[3]) ** 0.5)),
+        squeeze_excitation=f"{prefix}body.0.res_layer.5.fc1.weight" in state,
+        image_size=image_size or (112 if last is None else 16 * round((last.shape[1] / widths[3]) ** 0.5)),
     )
 
 
-def voice_architecture(state: Mapping[str, Tensor], prefix: str, after: str) -> VoiceTrunkConfig:
+def infer_voice_config(state: Mapping[str, Tensor], prefix: str, output_key: str) -> VoiceBackboneConfig:
     """Read the voice trunk's architecture off the shapes; 40 bands where the bank is not in the state.
 
     Strides leave no trace: they are the published ones.
@@ -107,38 +116,38 @@ def voice_architecture(state: Mapping[str, Tensor], prefix: str, after: str) -> 
     Args:
         state: tensors by key.
         prefix: of the voice trunk's keys.
-        after: key of the linear layer that takes what is pooled.
+        output_key: key of the linear layer that takes what is pooled.
 
     Raises:
         CheckpointError: a key that tells the architecture is absent.
     """
     keys = [f"{prefix}layer{n}." for n in (1, 2, 3, 4)]
-    a, b, c, d = (shape_of(state, f"{key}0.conv1.weight")[0] for key in keys)
-    i, j, k, m = (count_of(state, rf"{re.escape(key)}(\d+)\.") for key in keys)
-    bank = state.get(f"{prefix}{BANK}")
-    return VoiceTrunkConfig(
+    a, b, c, d = (get_shape(state, f"{key}0.conv1.weight")[0] for key in keys)
+    i, j, k, m = (count_indices(state, rf"{re.escape(key)}(\d+)\.") for key in keys)
+    bank = state.get(f"{prefix}{MEL_BANK_KEY}")
+    return VoiceBackboneConfig(
         blocks=(i, j, k, m),
         widths=(a, b, c, d),
-        pooling="sap" if shape_of(state, after)[1] == d else "asp",
+        pooling="sap" if get_shape(state, output_key)[1] == d else "asp",
         n_mels=40 if bank is None or bank.ndim != 2 else bank.shape[1],
     )
 
 
-def least_widths(widths: Stages) -> Stages:
+def minimal_widths(widths: Stages) -> Stages:
     """The least widths that agree and differ as these do: a small network with the same keys."""
     a, b, c, d = (1 + sorted(set(widths)).index(width) for width in widths)
     return a, b, c, d
 
 
 def momentum_by_name(
-    saved: Mapping[str, Any], names: Sequence[str], state: Mapping[str, Tensor], source: str
+    optimiser_state: Mapping[str, Any], names: Sequence[str], state: Mapping[str, Tensor], source: str
 ) -> dict[str, Tensor]:
     """SGD momentum of a saved optimiser state, by parameter name.
 
     Old versions of torch number by memory address: the position in the groups counts, not the number itself.
 
     Args:
-        saved: an optimiser's state dict.
+        optimiser_state: an optimiser's state dict.
         names: of its parameters, in its order.
         state: tensors by key, for their shapes.
         source: the file, for messages.
@@ -146,14 +155,14 @@ def momentum_by_name(
     Raises:
         CheckpointError: another number of parameters, or momentum of another shape.
     """
-    numbers = [number for group in saved.get("param_groups", []) for number in group["params"]]
+    numbers = [number for group in optimiser_state.get("param_groups", []) for number in group["params"]]
     if len(numbers) != len(names):
         raise CheckpointError(
             f"{source}: its optimiser holds {len(numbers)} parameters, the network has {len(names)}"
         )
     momentum = {}
     for number, name in zip(numbers, names):
-        buffer = saved["state"].get(number, {}).get("momentum_buffer")
+        buffer = optimiser_state["state"].get(number, {}).get("momentum_buffer")
         if buffer is None or name not in state:
             continue
         if buffer.shape != state[name].shape:
@@ -180,13 +189,13 @@ def restore_momentum(model: nn.Module, optimiser: torch.optim.SGD, momentum: Map
             optimiser.state[parameter]["momentum_buffer"] = momentum[name].to(parameter)
 
 
-def names_of(model: nn.Module, groups: Iterable[Mapping[str, Any]]) -> list[str]:
+def parameter_names(model: nn.Module, groups: Iterable[Mapping[str, Any]]) -> list[str]:
     """Names of the parameters of an optimiser's groups, in their order."""
     names = {parameter: name for name, parameter in model.named_parameters()}
     return [names[parameter] for group in groups for parameter in group["params"]]
 
 
-def shape_of(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
+def get_shape(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
     """Shape of a tensor that must be there.
 
     Raises:
@@ -197,6 +206,6 @@ def shape_of(state: Mapping[str, Tensor], key: str) -> tuple[int, ...]:
     return tuple(state[key].shape)
 
 
-def count_of(state: Mapping[str, Any], pattern: str) -> int:
+def count_indices(state: Mapping[str, Any], pattern: str) -> int:
     """One more than the greatest number that `pattern` captures from the keys' beginnings; 0 if none."""
     return 1 + max((int(m[1]) for m in map(re.compile(pattern).match, state) if m), default=-1)

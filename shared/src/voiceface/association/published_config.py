@@ -16,22 +16,22 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Dialect:
+class PublishedKeys:
     """What the published code of a system knows, by dotted key.
 
     Attributes:
-        fixed: keys of which only these values can be repeated.
-        idle: keys without effect in the published code, or without meaning here.
-        places: keys of paths and names that are flags of our commands: what each of them is.
-        read: keys that become values of ours.
+        fixed_values: keys of which only these values can be repeated.
+        ignored_keys: keys without effect in the published code, or without meaning here.
+        path_keys: keys of paths and names that are flags of our commands: what each of them is.
+        translated_keys: keys that become values of ours.
     """
 
-    fixed: Mapping[str, Sequence[Any]]
-    idle: frozenset[str]
-    places: Mapping[str, str] = field(default_factory=dict)
-    read: frozenset[str] = frozenset()
+    fixed_values: Mapping[str, Sequence[Any]]
+    ignored_keys: frozenset[str]
+    path_keys: Mapping[str, str] = field(default_factory=dict)
+    translated_keys: frozenset[str] = frozenset()
 
-    def check(self, values: Mapping[str, Any], name: str) -> None:
+    def check_values(self, values: Mapping[str, Any], name: str) -> None:
         """Every key must be known, and its value one that can be repeated.
 
         Args:
@@ -43,37 +43,37 @@ class Dialect:
         """
         from voiceface.runtime.config import ConfigError
 
-        known = sorted({*self.fixed, *self.idle, *self.places, *self.read})
+        known = sorted({*self.fixed_values, *self.ignored_keys, *self.path_keys, *self.translated_keys})
         for key, value in values.items():
             if key not in known:
                 near = difflib.get_close_matches(key, known, 1)
                 hint = f"; did you mean {near[0]}?" if near else ""
                 raise ConfigError(f"{name}: the published code has no key {key}{hint}")
-            if key in self.fixed and value not in self.fixed[key]:
-                expected = " or ".join(map(repr, self.fixed[key]))
+            if key in self.fixed_values and value not in self.fixed_values[key]:
+                expected = " or ".join(map(repr, self.fixed_values[key]))
                 raise ConfigError(f"{name}: {key} is {value!r}; only {expected} can be translated")
 
-    def places_in(self, values: Mapping[str, Any]) -> dict[str, str]:
+    def extract_paths(self, values: Mapping[str, Any]) -> dict[str, str]:
         """Paths and names by what they are; "none" is left out."""
-        named = {what: values.get(key) for key, what in self.places.items()}
+        named = {what: values.get(key) for key, what in self.path_keys.items()}
         return {what: str(value) for what, value in named.items() if value not in (None, "none")}
 
 
-class Printed(NamedTuple):
+class PrintedTranslation(NamedTuple):
     """What the command prints of a translation.
 
     Attributes:
         config: the experiment, for standard output.
-        places: paths and names by what they are, for standard error.
+        paths: paths and names by what they are, for standard error.
         notes: further lines for standard error.
     """
 
     config: "Config"
-    places: Mapping[str, str]
+    paths: Mapping[str, str]
     notes: Sequence[str] = ()
 
 
-def read_tree(path: str | Path) -> Mapping[str, Any]:
+def read_yaml(path: str | Path) -> Mapping[str, Any]:
     """The nested mappings of a YAML file.
 
     Raises:
@@ -95,16 +95,16 @@ def read_tree(path: str | Path) -> Mapping[str, Any]:
     return tree
 
 
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def iter_leaves(tree: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted keys and values; a mapping that stands where a value is expected is met at its own keys."""
     for key, value in tree.items():
         if isinstance(value, Mapping):
-            yield from leaves(value, f"{prefix}{key}.")
+            yield from iter_leaves(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 
 
-def command(program: str, translate: Callable[[Path], Printed], argv: Sequence[str] | None) -> int:
+def command(program: str, translate: Callable[[Path], PrintedTranslation], argv: Sequence[str] | None) -> int:
     """`python -m PROGRAM.published_config`: print our experiment file for a published one.
 
     Args:
@@ -126,7 +126,7 @@ def command(program: str, translate: Callable[[Path], Printed], argv: Sequence[s
         print(f"error: {error}", file=sys.stderr)
         return 1
     print(to_yaml(found.config), end="")
-    for what, place in found.places.items():
+    for what, place in found.paths.items():
         print(f"# {what}: {place}", file=sys.stderr)
     for note in found.notes:
         print(f"# {note}", file=sys.stderr)

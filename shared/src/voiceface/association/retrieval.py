@@ -6,17 +6,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.association.embedding import VOICE_SUFFIXES, Load, find_files
+from voiceface.association.embedding import VOICE_SUFFIXES, EmbedderLoader, find_files
 from voiceface.commandline import arguments
-from voiceface.commandline.messages import tell_left_out, tell_notices
+from voiceface.commandline.messages import print_disclaimers, print_skipped
 
 if TYPE_CHECKING:
     from voiceface.association.embedder import Embedder
-    from voiceface.report import Gallery
+    from voiceface.report import RetrievalExamples
 
 
 @dataclass(frozen=True)
-class Answer:
+class RankedCandidate:
     """One candidate of a query.
 
     Attributes:
@@ -30,21 +30,21 @@ class Answer:
     files: tuple[Path, ...]
 
 
-def match(
+def rank_gallery(
     model: "Embedder",
     queries: Sequence[Path],
-    among: Sequence[Path],
+    gallery: Sequence[Path],
     *,
-    group: bool = False,
+    by_folder: bool = False,
     workers: int = 2,
-) -> tuple[dict[Path, list[Answer]], dict[str, str]]:
+) -> tuple[dict[Path, list[RankedCandidate]], dict[str, str]]:
     """Rank candidates of the other modality for every query.
 
     Args:
         model: encoder.
         queries: recordings or pictures, all of one modality.
-        among: files and folders of the other modality.
-        group: treat each folder as one candidate, the mean of its files' unit embeddings.
+        gallery: files and folders of the other modality.
+        by_folder: treat each folder as one candidate, the mean of its files' unit embeddings.
         workers: loading threads.
 
     Returns:
@@ -61,56 +61,62 @@ def match(
     asked_voices, asked_faces = find_files(queries)
     if asked_voices and asked_faces:
         raise ValueError("queries are recordings and pictures at once: ask for one kind at a time")
-    voices, faces = find_files(among)
+    voices, faces = find_files(gallery)
     asked, candidates = (asked_voices, faces) if asked_voices else (asked_faces, voices)
     if not candidates:
         wanted = "pictures" if asked_voices else "recordings"
-        raise ValueError(f"no {wanted} among {', '.join(map(str, among))}: nothing to rank")
+        raise ValueError(f"no {wanted} among {', '.join(map(str, gallery))}: nothing to rank")
     left = embed(model, *((asked, []) if asked_voices else ([], asked)), workers=workers)
     if left.failed:
         raise ValueError("; ".join(left.failed.values()))
     right = embed(model, *(([], candidates) if asked_voices else (candidates, [])), workers=workers)
     groups: dict[str, list[Path]] = {}
     for item in right.items:
-        groups.setdefault(str(Path(item).parent) if group else item, []).append(Path(item))
-    means = right.means([[path.as_posix() for path in files] for files in groups.values()])
+        groups.setdefault(str(Path(item).parent) if by_folder else item, []).append(Path(item))
+    means = right.group_means([[path.as_posix() for path in files] for files in groups.values()])
     scores = model.score(torch.from_numpy(left.vectors), torch.from_numpy(means)).numpy()
     names = list(groups)
     answers = {}
     for query, row in zip(left.items, scores):
         order = np.lexsort((names, -row))
-        answers[Path(query)] = [Answer(names[i], float(row[i]), tuple(groups[names[i]])) for i in order]
+        answers[Path(query)] = [
+            RankedCandidate(names[i], float(row[i]), tuple(groups[names[i]])) for i in order
+        ]
     return answers, right.failed
 
 
-def gallery_of(answers: dict[Path, list[Answer]], *, title: str, top: int = 8, note: str = "") -> "Gallery":
+def build_gallery(
+    rankings: dict[Path, list[RankedCandidate]], *, title: str, top: int = 8, note: str = ""
+) -> "RetrievalExamples":
     """Queries and their best answers for a report; which answer is right is not known."""
-    from voiceface.report import Candidate, Gallery, Query, Sound
+    from voiceface.report import AudioSource, ProbeRanking, RankedCandidate, RetrievalExamples
 
     def media(path: Path) -> dict:
         return (
-            {"sound": Sound(str(path))} if path.suffix.lower() in VOICE_SUFFIXES else {"picture": str(path)}
+            {"sound": AudioSource(str(path))}
+            if path.suffix.lower() in VOICE_SUFFIXES
+            else {"picture": str(path)}
         )
 
     queries = []
-    for query, ranked in answers.items():
+    for query, ranked in rankings.items():
         candidates = [
-            Candidate(_short(answer), rank, False, answer.score, **media(answer.files[0]))
+            RankedCandidate(_short_name(answer), rank, False, answer.score, **media(answer.files[0]))
             for rank, answer in enumerate(ranked[:top], 1)
         ]
         queries.append(
-            Query(query.name, candidates, gallery_size=len(ranked), truth_known=False, **media(query))
+            ProbeRanking(query.name, candidates, gallery_size=len(ranked), labels_known=False, **media(query))
         )
-    voices = next(iter(answers)).suffix.lower() in VOICE_SUFFIXES
-    return Gallery(title, "v2f" if voices else "f2v", queries, note)
+    voices = next(iter(rankings)).suffix.lower() in VOICE_SUFFIXES
+    return RetrievalExamples(title, "v2f" if voices else "f2v", queries, note)
 
 
-def _short(answer: Answer) -> str:
-    path = Path(answer.name)
+def _short_name(candidate: RankedCandidate) -> str:
+    path = Path(candidate.name)
     return f"{path.parent.name}/{path.name}"
 
 
-def command(program: str, load: Load, argv: Sequence[str] | None) -> int:
+def command(program: str, load: EmbedderLoader, argv: Sequence[str] | None) -> int:
     """`PROGRAM match`.
 
     Args:
@@ -124,7 +130,7 @@ def command(program: str, load: Load, argv: Sequence[str] | None) -> int:
     )
     parser.add_argument("query", nargs="+", type=Path, help="recordings, or pictures")
     parser.add_argument("--among", nargs="+", type=Path, required=True, help="candidates: files and folders")
-    arguments.add_weights_flag(parser)
+    arguments.add_weights_argument(parser)
     parser.add_argument(
         "--by-folder", action="store_true", help="one candidate a folder: the mean of its files"
     )
@@ -132,21 +138,23 @@ def command(program: str, load: Load, argv: Sequence[str] | None) -> int:
     parser.add_argument("--report", type=Path, help="also write a page with the pictures and voices")
     parser.add_argument("--json", type=Path, help="also write all ranks and scores")
     parser.add_argument("--tolerant", action="store_true", help="use what is left of damaged recordings")
-    arguments.add_worker_flag(parser)
-    arguments.add_device_flag(parser)
+    arguments.add_workers_argument(parser)
+    arguments.add_device_argument(parser)
     args = parser.parse_args(argv)
     if args.top < 1:
         parser.error("--top must be at least 1")
     find_files([*args.query, *args.among])
 
     model = load(args.weights, device=args.device, tolerant=args.tolerant or None)
-    tell_notices(model.notice)
-    answers, failed = match(model, args.query, args.among, group=args.by_folder, workers=args.workers)
+    print_disclaimers(model.disclaimer)
+    answers, failed = rank_gallery(
+        model, args.query, args.among, by_folder=args.by_folder, workers=args.workers
+    )
     for query, ranked in answers.items():
         print(f"{query}: best of {len(ranked)}")
         for rank, answer in enumerate(ranked[: args.top], 1):
             print(f"{rank:4d}  {answer.score:+.4f}  {answer.name}")
-    tell_left_out(failed)
+    print_skipped(failed)
     if args.json:
         from voiceface.io.atomic import write_json
 
@@ -154,11 +162,13 @@ def command(program: str, load: Load, argv: Sequence[str] | None) -> int:
             str(query): [{"name": a.name, "score": a.score} for a in ranked]
             for query, ranked in answers.items()
         }
-        write_json(args.json, {"notice": model.notice, "weights": model.source, "answers": ranks})
+        write_json(args.json, {"notice": model.disclaimer, "weights": model.source, "answers": ranks})
     if args.report:
         from voiceface.report import build_report
 
-        gallery = gallery_of(answers, title="Best answers", top=args.top)
-        build_report(args.report, title=f"{program} match", notice=model.notice, galleries=[gallery])
+        gallery = build_gallery(answers, title="Best answers", top=args.top)
+        build_report(
+            args.report, title=f"{program} match", disclaimers=model.disclaimer, retrieval_examples=[gallery]
+        )
         print(f"report: {args.report}")
     return 1 if failed else 0

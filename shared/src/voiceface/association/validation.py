@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     from voiceface.association.config import AssociationConfig
     from voiceface.association.encoders import Encoders
     from voiceface.datasets.corpus import Corpus
-    from voiceface.datasets.trials.trial_list import EvaluationList
+    from voiceface.datasets.trials.trial_list import TrialList
     from voiceface.training.run import Run
 
 
@@ -17,19 +17,19 @@ class Validation:
 
     Attributes:
         corpus: the people.
-        list: a matching list.
+        trial_list: a matching list.
         on_error: files that cannot be read: "error" ends the run, "skip" leaves their lines out.
     """
 
     corpus: "Corpus"
-    list: "EvaluationList"
+    trial_list: "TrialList"
     on_error: str = "error"
 
 
 def validation_due(config: "AssociationConfig", step: int) -> bool:
     """Whether the model is judged before iteration `step` (after the last one, for step = max_iter)."""
-    every = config.training.validate_every
-    return every > 0 and step >= max(1, config.training.validate_from) and step % every == 0
+    every = config.training.validation_interval
+    return every is not None and step >= max(1, config.training.validation_start) and step % every == 0
 
 
 def validate(
@@ -50,13 +50,14 @@ def validate(
 
     if validation is None:
         raise ValueError(
-            "the configuration validates, and no validation people were given: set training.validate_every=-1"
+            "Validation is enabled (training.validation_interval), but no validation split was provided. "
+            "Provide one, or set training.validation_interval=null."
         )
     judge = Embedder(model, config, device=run.device)
-    corpus, questions = validation.corpus, validation.list
+    corpus, questions = validation.corpus, validation.trial_list
     sides = []
-    for items, side in zip((questions.anchors, questions.candidates), questions.direction.split("2")):
-        load, encode, batch, place = judge.side_of(side, corpus)
+    for items, side in zip((questions.probes, questions.gallery), questions.direction.split("2")):
+        load, encode, batch, place = judge.modality_io(side, corpus)
         table = encode_files(
             items,
             place,
@@ -67,15 +68,15 @@ def validate(
             on_error=validation.on_error,
             progress=False,
         )
-        sides.append((torch.from_numpy(table.vectors), torch.from_numpy(table.rows(items, "mark"))))
+        sides.append((torch.from_numpy(table.vectors), torch.from_numpy(table.row_indices(items, "mark"))))
     (anchors, anchor_rows), (candidates, candidate_rows) = sides
-    asked = anchor_rows[torch.from_numpy(questions.anchor_index)]
-    offered = candidate_rows[torch.from_numpy(questions.candidate_index)]
+    asked = anchor_rows[torch.from_numpy(questions.probe_index)]
+    offered = candidate_rows[torch.from_numpy(questions.gallery_index)]
     used = (asked >= 0) & (offered >= 0).all(dim=1)
     if not used.any():
         raise ValueError(f"{questions.name}: no line is left to validate on, their files cannot be read")
     scores = pair_scores(anchors, candidates, asked[used], offered[used])
-    accuracy = float(matching_accuracy(scores, ties="strict"))
+    accuracy = float(matching_accuracy(scores, tie_breaking="strict"))
     model.train()
     run.log(step, {"accuracy": accuracy}, always=True, prefix="val/")
     if accuracy > run.values.get("best_accuracy", 0.0):

@@ -12,28 +12,30 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-Scale = Literal["int16", "unit", "stored"]
-Policy = Literal["strict", "tolerant"]
-Wave = NDArray[np.float32]
+SampleScale = Literal["int16", "unit", "stored"]
+OnCorrupt = Literal["strict", "tolerant"]
+Waveform = NDArray[np.float32]
 
-FULL_SCALE = 32768.0
-LONG_SCALE = 2.0**31
-SIXTEEN_BIT = (FULL_SCALE, 0.0)
-STORED = {  # the stored value of a sample x in -1...1 is factor * x + offset; every other format: as 16 bit
+INT16_FULL_SCALE = 32768.0
+INT32_FULL_SCALE = 2.0**31
+INT16_FACTOR_OFFSET = (INT16_FULL_SCALE, 0.0)
+NATIVE_FACTOR_OFFSET = {  # the stored value of a sample x in -1...1 is factor * x + offset; every other format: as 16 bit
     "PCM_S8": (128.0, 0.0),
     "PCM_U8": (128.0, 128.0),
-    "PCM_24": (LONG_SCALE, 0.0),  # in the upper bytes of 32 bit
-    "PCM_32": (LONG_SCALE, 0.0),
-    "ALAC_20": (LONG_SCALE, 0.0),
-    "ALAC_24": (LONG_SCALE, 0.0),
-    "ALAC_32": (LONG_SCALE, 0.0),
+    "PCM_24": (INT32_FULL_SCALE, 0.0),  # in the upper bytes of 32 bit
+    "PCM_32": (INT32_FULL_SCALE, 0.0),
+    "ALAC_20": (INT32_FULL_SCALE, 0.0),
+    "ALAC_24": (INT32_FULL_SCALE, 0.0),
+    "ALAC_32": (INT32_FULL_SCALE, 0.0),
     "FLOAT": (1.0, 0.0),
     "DOUBLE": (1.0, 0.0),
 }
-LOUDEST_FLOAT = 16.0  # a float file is meant to stay near 1; far above, it holds integers that nobody scaled
-LENGTH_SLACK = 0.1  # seconds by which a container's stated duration may exceed its sound (encoder padding)
-OGG_PAGE = 65307  # bytes of the longest page
-NOT_STATED = {
+MAX_FLOAT_PEAK = 16.0  # a float file is meant to stay near 1; far above, it holds integers that nobody scaled
+DURATION_TOLERANCE = (
+    0.1  # seconds by which a container's stated duration may exceed its sound (encoder padding)
+)
+MAX_OGG_PAGE_BYTES = 65307  # bytes of the longest page
+UNKNOWN_WAV_LENGTHS = {
     0,
     0xFFFFFFFF,
     0x7FFFFFFF,
@@ -47,74 +49,74 @@ class AudioError(ValueError):
 
 
 @dataclass(frozen=True)
-class Decoded:
+class DecodedAudio:
     """What a file held.
 
     Attributes:
         samples: shape (channels, T), float32, in the scale that was asked for.
-        rate: samples per second.
+        sample_rate: samples per second.
         lost_packets: compressed packets that could not be decoded or were missing (0 under "strict").
         lost_seconds: sound that is missing, as far as the file states its length (0 under "strict").
     """
 
-    samples: Wave
-    rate: int
+    samples: Waveform
+    sample_rate: int
     lost_packets: int = 0
     lost_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
-class Probe:
+class AudioProbe:
     """First look at a file: is it for PyAV; what a WAV file lacks; does an Ogg file stop before its end."""
 
-    packets: bool
-    unfinished: bool = False
+    needs_pyav: bool
+    is_ogg_truncated: bool = False
     missing_seconds: float = 0.0
     stated_bytes: int = 0
     present_bytes: int = 0
 
 
-def probe_file(path: str | os.PathLike[str]) -> Probe:
+def probe_audio_file(path: str | os.PathLike[str]) -> AudioProbe:
     """Look at the first bytes: which reader is needed, and is a WAV file as long as its header says."""
     try:
         with Path(path).open("rb") as file:
-            return _probe(path, file, os.fstat(file.fileno()).st_size)
+            return _probe_open_file(path, file, os.fstat(file.fileno()).st_size)
     except FileNotFoundError:
         raise FileNotFoundError(f"{path}: no such sound file; check the data folder") from None
     except IsADirectoryError:
         raise AudioError(f"{path}: is a folder, expected a sound file") from None
 
 
-def _probe(path: str | os.PathLike[str], file: BinaryIO, size: int) -> Probe:
+def _probe_open_file(path: str | os.PathLike[str], file: BinaryIO, size: int) -> AudioProbe:
     """The same for an open file of `size` bytes."""
     head = file.read(12)
     if not head:
         raise AudioError(f"{path}: empty file (0 bytes), expected sound; remove it or fetch it again")
     adts = len(head) > 1 and head[0] == 0xFF and head[1] & 0xF6 == 0xF0
     if head[4:8] == b"ftyp" or head[:4] == b"\x1a\x45\xdf\xa3" or adts:
-        return Probe(packets=True)
+        return AudioProbe(needs_pyav=True)
     if head[:4] == b"OggS":
-        return Probe(packets=False, unfinished=not _ogg_ends(file, size))
+        return AudioProbe(needs_pyav=False, is_ogg_truncated=not _ogg_is_complete(file, size))
     if head[:4] != b"RIFF":
-        return Probe(packets=False)
+        return AudioProbe(needs_pyav=False)
     byte_rate = 0
     while len(chunk := file.read(8)) == 8:
         length = int.from_bytes(chunk[4:], "little")
         start = file.tell()
         if chunk[:4] == b"data":
             present = size - start
-            if length in NOT_STATED or present >= length or not byte_rate:
+            if length in UNKNOWN_WAV_LENGTHS or present >= length or not byte_rate:
                 break
-            return Probe(False, False, (length - present) / byte_rate, length, present)
+            return AudioProbe(False, False, (length - present) / byte_rate, length, present)
         if chunk[:4] == b"fmt ":
             byte_rate = int.from_bytes(file.read(12)[8:], "little")
         file.seek(start + length + length % 2)
-    return Probe(packets=False)
+    return AudioProbe(needs_pyav=False)
 
 
-def _ogg_ends(file: BinaryIO, size: int) -> bool:
+def _ogg_is_complete(file: BinaryIO, size: int) -> bool:
     """True when the last Ogg page is whole and marked as the last one."""
-    file.seek(max(0, size - 2 * OGG_PAGE))
+    file.seek(max(0, size - 2 * MAX_OGG_PAGE_BYTES))
     tail = file.read()
     page = tail[tail.rfind(b"OggS") :]
     return (
@@ -122,7 +124,9 @@ def _ogg_ends(file: BinaryIO, size: int) -> bool:
     )
 
 
-def read_soundfile(path: str | os.PathLike[str], scale: Scale, policy: Policy, limit: int | None) -> Decoded:
+def decode_with_soundfile(
+    path: str | os.PathLike[str], scale: SampleScale, on_corrupt: OnCorrupt, max_samples: int | None
+) -> DecodedAudio:
     """Read through libsndfile; fewer frames than the header promises are an AudioError."""
     import soundfile
 
@@ -130,11 +134,11 @@ def read_soundfile(path: str | os.PathLike[str], scale: Scale, policy: Policy, l
         with soundfile.SoundFile(os.fspath(path)) as file:
             subtype = file.subtype
             integers = subtype == "PCM_16"
-            promised = file.frames if limit is None else min(limit, file.frames)
+            promised = file.frames if max_samples is None else min(max_samples, file.frames)
             data = file.read(promised, dtype="int16" if integers else "float32", always_2d=True)
             rate, floats = file.samplerate, subtype in ("FLOAT", "DOUBLE")
     except soundfile.LibsndfileError as error:
-        raise not_sound(path, error) from None
+        raise undecodable_error(path, error) from None
     except (MemoryError, ValueError):
         raise AudioError(
             f"{path}: damaged header: it promises {promised} samples, more than memory can hold; "
@@ -148,15 +152,17 @@ def read_soundfile(path: str | os.PathLike[str], scale: Scale, policy: Policy, l
     samples = np.ascontiguousarray(data.T, dtype=np.float32)
     bad = 0
     if floats:
-        samples, bad = _check_floats(path, samples, policy, any_peak=scale == "stored")
+        samples, bad = _check_floats(path, samples, on_corrupt, allow_any_peak=scale == "stored")
     if integers and scale == "unit":
-        samples /= np.float32(FULL_SCALE)
+        samples /= np.float32(INT16_FULL_SCALE)
     elif not integers:
         _rescale(samples, scale, subtype)
-    return Decoded(samples, rate, 0, bad / rate)
+    return DecodedAudio(samples, rate, 0, bad / rate)
 
 
-def read_packets(path: str | os.PathLike[str], scale: Scale, policy: Policy, limit: int | None) -> Decoded:
+def decode_with_pyav(
+    path: str | os.PathLike[str], scale: SampleScale, on_corrupt: OnCorrupt, max_samples: int | None
+) -> DecodedAudio:
     """Read through PyAV packet by packet, so that one damaged packet costs only itself and is counted."""
     import av
 
@@ -166,11 +172,11 @@ def read_packets(path: str | os.PathLike[str], scale: Scale, policy: Policy, lim
     lost, lost_seconds, seen, total = 0, 0.0, 0, 0
     try:
         with av.open(os.fspath(path), metadata_errors="replace") as container:
-            stream = audio_stream(path, container)
+            stream = get_audio_stream(path, container)
             tick = float(stream.time_base)
             usual = float(stream.duration or 0) * tick / stream.frames if stream.frames else 0.0
             packets = container.demux(stream)
-            while not (cut := limit is not None and total >= limit):
+            while not (cut := max_samples is not None and total >= max_samples):
                 packet, problem = None, ""
                 try:
                     packet = next(packets, None)
@@ -195,7 +201,7 @@ def read_packets(path: str | os.PathLike[str], scale: Scale, policy: Policy, lim
                     pieces.append(samples)
                     total += samples.shape[1]
                 if problem:
-                    if policy == "strict":
+                    if on_corrupt == "strict":
                         raise AudioError(
                             f"{path}: packet {seen} could not be decoded ({problem}), expected an undamaged "
                             'file; copy the file again or use policy="tolerant"'
@@ -206,28 +212,30 @@ def read_packets(path: str | os.PathLike[str], scale: Scale, policy: Policy, lim
                         break
             if not cut:  # read to its end: is that where the file says it is?
                 held = total / kind[0] if kind else 0.0
-                lost, lost_seconds = _count_missing(container, stream, seen, held, lost, lost_seconds)
+                lost, lost_seconds = _count_lost_packets(container, stream, seen, held, lost, lost_seconds)
     except av.FFmpegError as error:
-        raise not_sound(path, error) from None
-    if policy == "strict" and lost_seconds:
+        raise undecodable_error(path, error) from None
+    if on_corrupt == "strict" and lost_seconds:
         raise AudioError(
             f"{path}: truncated: {lost_seconds:.3f} s are missing at the end ({lost} packets); "
             'copy the file again or use policy="tolerant"'
         )
     if not pieces or kind is None:
         raise AudioError(f"{path}: no samples, expected at least one; remove the file or replace it")
-    samples = np.ascontiguousarray(np.concatenate(pieces, axis=1)[:, :limit], dtype=np.float32)
-    samples, bad = _check_floats(path, samples, policy, any_peak=scale == "stored" and subtype == "FLOAT")
+    samples = np.ascontiguousarray(np.concatenate(pieces, axis=1)[:, :max_samples], dtype=np.float32)
+    samples, bad = _check_floats(
+        path, samples, on_corrupt, allow_any_peak=scale == "stored" and subtype == "FLOAT"
+    )
     _rescale(samples, scale, subtype)
-    return Decoded(samples, kind[0], lost, lost_seconds + bad / kind[0])
+    return DecodedAudio(samples, kind[0], lost, lost_seconds + bad / kind[0])
 
 
-def _count_missing(
-    container: Any, stream: Any, seen: int, held: float, lost: int, lost_seconds: float
+def _count_lost_packets(
+    container: Any, stream: Any, seen: int, decoded_seconds: float, lost: int, lost_seconds: float
 ) -> tuple[int, float]:
     """Add what a container promises and does not hold: by packet count (MP4), else by its duration."""
     if stream.frames and stream.codec_context.name.startswith("pcm_"):  # MOV counts samples as packets
-        gap = stream.frames / stream.rate - held
+        gap = stream.frames / stream.rate - decoded_seconds
         return (lost + 1, max(lost_seconds, gap)) if gap > 0 else (lost, lost_seconds)
     if stream.frames:
         missing = max(0, stream.frames - seen)
@@ -235,8 +243,8 @@ def _count_missing(
         return lost + missing, lost_seconds + missing * usual
     trusted = {"matroska,webm", "flac", "ogg", "mp3"} & {container.format.name}
     if trusted and len(container.streams) == 1 and container.duration:
-        gap = (container.duration - max(0, container.start_time or 0)) / 1e6 - held
-        if gap > LENGTH_SLACK:
+        gap = (container.duration - max(0, container.start_time or 0)) / 1e6 - decoded_seconds
+        if gap > DURATION_TOLERANCE:
             return lost, max(lost_seconds, gap)
     return lost, lost_seconds
 
@@ -253,29 +261,31 @@ def _frame_samples(frame: Any) -> NDArray[Any]:
     return samples
 
 
-def _subtype(codec: str, form: str) -> str:
+def _subtype(codec: str, sample_format: str) -> str:
     """The entry of `STORED` for the frames of a PyAV codec; a lossy codec has no samples of its own."""
-    form = form.removesuffix("p")  # planar or packed
-    if form == "u8":
+    sample_format = sample_format.removesuffix("p")  # planar or packed
+    if sample_format == "u8":
         return "PCM_S8" if codec == "pcm_s8" else "PCM_U8"
-    if form in ("flt", "dbl") and codec.startswith("pcm_"):
+    if sample_format in ("flt", "dbl") and codec.startswith("pcm_"):
         return "FLOAT"
-    return "PCM_32" if form == "s32" else "PCM_16"
+    return "PCM_32" if sample_format == "s32" else "PCM_16"
 
 
-def _rescale(samples: Wave, scale: Scale, subtype: str) -> None:
+def _rescale(samples: Waveform, scale: SampleScale, subtype: str) -> None:
     """Bring samples in -1...1 to a scale, in place; every factor is a power of two, so nothing is rounded."""
     if scale == "unit":
         return
-    factor, offset = STORED.get(subtype, SIXTEEN_BIT) if scale == "stored" else SIXTEEN_BIT
+    factor, offset = (
+        NATIVE_FACTOR_OFFSET.get(subtype, INT16_FACTOR_OFFSET) if scale == "stored" else INT16_FACTOR_OFFSET
+    )
     samples *= np.float32(factor)
     if offset:
         samples += np.float32(offset)
 
 
 def _check_floats(
-    path: str | os.PathLike[str], samples: Wave, policy: Policy, *, any_peak: bool = False
-) -> tuple[Wave, int]:
+    path: str | os.PathLike[str], samples: Waveform, on_corrupt: OnCorrupt, *, allow_any_peak: bool = False
+) -> tuple[Waveform, int]:
     """Refuse (strict) or set to 0 (tolerant) samples that are not finite; the second value counts them.
 
     Strict also refuses floats that nobody scaled to -1...1, unless any peak will do.
@@ -286,13 +296,13 @@ def _check_floats(
     if not np.isfinite(peak):
         finite = np.isfinite(samples)
         bad = int((~finite).any(axis=0).sum())
-        if policy == "strict":
+        if on_corrupt == "strict":
             raise AudioError(
                 f"{path}: {bad} of {samples.shape[1]} samples are not finite numbers; "
                 'write the file again or use policy="tolerant", which sets them to 0'
             )
         samples = np.where(finite, samples, np.float32(0))
-    elif peak > LOUDEST_FLOAT and policy == "strict" and not any_peak:
+    elif peak > MAX_FLOAT_PEAK and on_corrupt == "strict" and not allow_any_peak:
         raise AudioError(
             f"{path}: float samples reach {peak:g}, expected about -1...1; divide them by their full scale "
             '(32768 for 16-bit values) or use policy="tolerant" to keep them'
@@ -300,14 +310,14 @@ def _check_floats(
     return samples, bad
 
 
-def audio_stream(path: str | os.PathLike[str], container: Any) -> Any:
+def get_audio_stream(path: str | os.PathLike[str], container: Any) -> Any:
     """The first sound track."""
     if not container.streams.audio:
         raise AudioError(f"{path}: holds no sound track, expected one; remove the file or replace it")
     return container.streams.audio[0]
 
 
-def not_sound(path: str | os.PathLike[str], error: Exception) -> AudioError:
+def undecodable_error(path: str | os.PathLike[str], error: Exception) -> AudioError:
     """The error for a file that a library refuses, with that library's own words."""
     reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or str(error)
     return AudioError(

@@ -10,12 +10,12 @@ from torch import Tensor, nn
 from voiceface.audio.mel import (
     MelScale,
     Spectrogram,
-    _filled_parts,
-    bin_edge_mel_bank,
-    floor_bin_mel_bank,
-    htk_mel_bank,
+    _nonzero_blocks,
+    bin_edge_mel_filterbank,
+    floor_bin_mel_filterbank,
+    htk_mel_filterbank,
     repeat_frames,
-    samples_in,
+    seconds_to_samples,
     standardise_over_time,
 )
 
@@ -43,20 +43,20 @@ class SeekingShapeLogMel(nn.Module):
         self,
         n_mels: int = 40,
         *,
-        rate: int = 16000,
+        sample_rate: int = 16000,
         n_fft: int = 512,
-        window: int = 400,
-        hop: int = 160,
-        low: float = 0.0,
-        high: float | None = None,
+        win_length: int = 400,
+        hop_length: int = 160,
+        f_min: float = 0.0,
+        f_max: float | None = None,
         offset: float = 1e-6,
         epsilon: float = 1e-5,
     ) -> None:
         super().__init__()
         self.offset, self.epsilon = offset, epsilon
-        top = rate / 2 if high is None else high
-        self.spectrogram = Spectrogram(n_fft, window, hop)
-        self.mel_scale = MelScale(htk_mel_bank(n_fft // 2 + 1, n_mels, low, top, rate))
+        top = sample_rate / 2 if f_max is None else f_max
+        self.spectrogram = Spectrogram(n_fft, win_length, hop_length)
+        self.mel_scale = MelScale(htk_mel_filterbank(n_fft // 2 + 1, n_mels, f_min, top, sample_rate))
 
     @torch.no_grad()
     def log_mel(self, samples: Tensor) -> Tensor:
@@ -82,50 +82,52 @@ class PerceptionistLogMel(nn.Module):
         rate: sample rate in Hz.
         n_fft: transform length in samples.
         window: frame length in samples, at most n_fft.
-        hop: step between frames in samples, shorter than a frame.
+        hop_length: step between frames in samples, shorter than a frame.
         low: lower corner of the first band in Hz.
         high: upper corner of the last band in Hz.
         pre_emphasis: share of the previous sample that is subtracted from each.
         floor: least mel power.
-        shortest: frames of the least network input; shorter ones are repeated.
+        min_frames: frames of the least network input; shorter ones are repeated.
     """
 
     window: Tensor
     bank: Tensor
-    BLOCK = 256  # frames at a time: their transform stays in the cache
+    FRAMES_PER_BLOCK = 256  # frames at a time: their transform stays in the cache
 
     def __init__(
         self,
         n_mels: int = 64,
         *,
-        rate: int = 16000,
+        sample_rate: int = 16000,
         n_fft: int = 1024,
-        window: int = 400,
-        hop: int = 160,
-        low: float = 20.0,
-        high: float = 7200.0,
+        win_length: int = 400,
+        hop_length: int = 160,
+        f_min: float = 20.0,
+        f_max: float = 7200.0,
         pre_emphasis: float = 0.97,
         floor: float = 1e-5,
-        shortest: int = 1000,
+        min_frames: int = 1000,
     ) -> None:
         super().__init__()
-        if not 0 < hop < window <= n_fft:
-            raise ValueError(f"needed: 0 < hop < window <= n_fft, found {hop}, {window} and {n_fft}")
-        self.n_fft, self.hop, self.pre_emphasis = n_fft, hop, pre_emphasis
-        self.floor, self.shortest = floor, shortest
-        shape = torch.hamming_window(window, periodic=False, dtype=torch.float64)
-        bank = bin_edge_mel_bank(n_fft, n_mels, low, high, rate)
+        if not 0 < hop_length < win_length <= n_fft:
+            raise ValueError(
+                f"needed: 0 < hop < window <= n_fft, found {hop_length}, {win_length} and {n_fft}"
+            )
+        self.n_fft, self.hop_length, self.pre_emphasis = n_fft, hop_length, pre_emphasis
+        self.floor, self.min_frames = floor, min_frames
+        shape = torch.hamming_window(win_length, periodic=False, dtype=torch.float64)
+        bank = bin_edge_mel_filterbank(n_fft, n_mels, f_min, f_max, sample_rate)
         self.register_buffer("window", shape, persistent=False)
         self.register_buffer("bank", bank, persistent=False)
-        self._parts = _filled_parts(bank)
+        self._nonzero_blocks = _nonzero_blocks(bank)
 
     @torch.no_grad()
-    def log_mel(self, samples: Tensor, before: float | Tensor = 0.0) -> Tensor:
+    def log_mel(self, samples: Tensor, previous_sample: float | Tensor = 0.0) -> Tensor:
         """Natural logarithm of the mel power, at least the logarithm of the floor.
 
         Args:
             samples: waves in the 16-bit range (-32768...32767), shape (B, T), T at least 1.
-            before: what pre-emphasis takes for the sample before the first frame, a number or (B,). The
+            previous_sample: what pre-emphasis takes for the sample before the first frame, a number or (B,). The
                 published extractor keeps it from one file to the next: `carry` of the file before.
 
         Returns:
@@ -134,66 +136,70 @@ class PerceptionistLogMel(nn.Module):
         Raises:
             ValueError: the waves are not (B, T) or have no samples.
         """
-        whole, rest = self._frames(samples)
-        last = rest.new_zeros(len(rest)) + torch.as_tensor(before, dtype=rest.dtype, device=rest.device)
+        whole, rest = self._split_frames(samples)
+        last = rest.new_zeros(len(rest)) + torch.as_tensor(
+            previous_sample, dtype=rest.dtype, device=rest.device
+        )
         bands = []
         with torch.autocast(samples.device.type, enabled=False):
-            room = rest.new_zeros(len(rest) * self.BLOCK, self.n_fft)
-            for frames in (*whole.split(self.BLOCK, dim=1), rest):
+            room = rest.new_zeros(len(rest) * self.FRAMES_PER_BLOCK, self.n_fft)
+            for frames in (*whole.split(self.FRAMES_PER_BLOCK, dim=1), rest):
                 if frames.shape[1]:
-                    bands.append(self._bands(frames, last, room))
+                    bands.append(self._mel_power(frames, last, room))
                     last = frames[:, -1, -1]
         return torch.cat(bands, 1).clamp_(min=self.floor).log_().transpose(1, 2)
 
     @torch.no_grad()
-    def carry(self, samples: Tensor) -> Tensor:
+    def last_sample(self, samples: Tensor) -> Tensor:
         """Last sample of the last frame after its filling, shape (B,); 0 where that frame is empty."""
-        return self._frames(samples)[1][:, -1, -1]
+        return self._split_frames(samples)[1][:, -1, -1]
 
     @torch.no_grad()
     def forward(self, samples: Tensor) -> Tensor:
         """Waves (B, T) in the 16-bit range to network input (B, M, frames), float32.
 
         Every band has mean 0 and deviation 1 over the recording (exactly 0 where it is constant); a recording
-        of less than `shortest` frames is repeated to that many.
+        of less than `min_frames` frames is repeated to that many.
         """
         bands = self.log_mel(samples).float()
         bands = bands - bands[..., :1]  # without this a constant band would show the rounding of its mean
         variance, mean = torch.var_mean(bands, dim=-1, correction=0, keepdim=True)
         bands = (bands - mean) / (variance.sqrt() + torch.finfo(torch.float32).eps)
-        return repeat_frames(bands, self.shortest)
+        return repeat_frames(bands, self.min_frames)
 
-    def _frames(self, samples: Tensor) -> tuple[Tensor, Tensor]:
+    def _split_frames(self, samples: Tensor) -> tuple[Tensor, Tensor]:
         """Whole frames (B, n, window), a view where that can be, and the last ones, filled."""
         if samples.ndim != 2 or not samples.shape[1]:
             raise ValueError(f"waves must be (B, T) with T > 0 samples, found shape {tuple(samples.shape)}")
         samples, length = samples.to(self.window.dtype), len(self.window)
-        count, total = samples.shape[1] // self.hop + 1, samples.shape[1]
+        count, total = samples.shape[1] // self.hop_length + 1, samples.shape[1]
         whole = samples.new_empty(len(samples), 0, length)
         if total >= length:
-            whole = samples.unfold(1, length, self.hop)
+            whole = samples.unfold(1, length, self.hop_length)
         rest = samples.new_zeros(len(samples), count - whole.shape[1], length)
-        for row, start in enumerate(range(whole.shape[1] * self.hop, total, self.hop)):
+        for row, start in enumerate(range(whole.shape[1] * self.hop_length, total, self.hop_length)):
             piece = samples[:, start:]
             rest[:, row] = piece.repeat(1, -(-length // piece.shape[1]))[:, :length]
         return whole, rest
 
-    def _bands(self, frames: Tensor, before: Tensor, room: Tensor) -> Tensor:
-        """Mel power (B, n, M) of successive frames (B, n, window); `room`: (at least B n, n_fft)."""
+    def _mel_power(self, frames: Tensor, previous_sample: Tensor, workspace: Tensor) -> Tensor:
+        """Mel power (B, n, M) of successive frames (B, n, window); `workspace`: (at least B n, n_fft)."""
         batch, count = frames.shape[:2]
-        padded = room[: batch * count].view(batch, count, self.n_fft)
-        earlier = torch.cat([before[:, None], frames[:, :-1, -1]], 1)
+        padded = workspace[: batch * count].view(batch, count, self.n_fft)
+        earlier = torch.cat([previous_sample[:, None], frames[:, :-1, -1]], 1)
         used = padded[..., : len(self.window)]
         used[..., 0] = frames[..., 0] - self.pre_emphasis * earlier
         torch.sub(frames[..., 1:], frames[..., :-1], alpha=self.pre_emphasis, out=used[..., 1:])
         used *= self.window
-        used = max(bins.stop for bins, _ in self._parts)
+        used = max(bins.stop for bins, _ in self._nonzero_blocks)
         spectrum = torch.fft.rfft(padded)[..., :used]
         power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
-        return torch.cat([power[..., bins] @ self.bank[bins, bands] for bins, bands in self._parts], -1)
+        return torch.cat(
+            [power[..., bins] @ self.bank[bins, bands] for bins, bands in self._nonzero_blocks], -1
+        )
 
 
-LEAST = float(np.finfo(np.float64).eps)  # stands for an energy of exactly zero
+ENERGY_FLOOR = float(np.finfo(np.float64).eps)  # stands for an energy of exactly zero
 
 
 class _LogFilterbank(nn.Module):
@@ -203,8 +209,8 @@ class _LogFilterbank(nn.Module):
         n_mels: number of bands M.
         rate: sample rate in Hz.
         n_fft: frame length in samples; of longer windows the first `n_fft` samples count.
-        window: seconds.
-        hop: seconds.
+        win_length: seconds.
+        hop_length: seconds.
         low: lower corner of the first band in Hz.
         high: upper corner of the last band in Hz; rate / 2 when None.
         pre_emphasis: share of the previous sample that is subtracted from each.
@@ -216,25 +222,31 @@ class _LogFilterbank(nn.Module):
         self,
         n_mels: int = 40,
         *,
-        rate: int = 16000,
+        sample_rate: int = 16000,
         n_fft: int = 512,
-        window: float = 0.025,
-        hop: float = 0.01,
-        low: float = 0.0,
-        high: float | None = None,
+        win_seconds: float = 0.025,
+        hop_seconds: float = 0.01,
+        f_min: float = 0.0,
+        f_max: float | None = None,
         pre_emphasis: float = 0.97,
     ) -> None:
         super().__init__()
-        self.n_fft, self.window, self.hop = n_fft, samples_in(window, rate), samples_in(hop, rate)
-        if not 0 < self.hop <= self.window:
-            raise ValueError(f"needed: 0 < hop <= window, found {self.hop} and {self.window} samples")
+        self.n_fft, self.win_length, self.hop_length = (
+            n_fft,
+            seconds_to_samples(win_seconds, sample_rate),
+            seconds_to_samples(hop_seconds, sample_rate),
+        )
+        if not 0 < self.hop_length <= self.win_length:
+            raise ValueError(
+                f"needed: 0 < hop <= window, found {self.hop_length} and {self.win_length} samples"
+            )
         self.pre_emphasis = pre_emphasis
-        bank = floor_bin_mel_bank(n_fft, n_mels, rate, low, high)
+        bank = floor_bin_mel_filterbank(n_fft, n_mels, sample_rate, f_min, f_max)
         self.register_buffer("bank", bank, persistent=False)
 
-    def frames(self, samples: int) -> int:
+    def num_frames(self, num_samples: int) -> int:
         """Frames of a wave of so many samples, at least 1."""
-        return 1 + max(0, math.ceil((samples - self.window) / self.hop))
+        return 1 + max(0, math.ceil((num_samples - self.win_length) / self.hop_length))
 
 
 class SF2FLogMel(_LogFilterbank):
@@ -244,7 +256,7 @@ class SF2FLogMel(_LogFilterbank):
     frames that stay in the cache. Arguments: see `_LogFilterbank`.
     """
 
-    BLOCK = 64  # frames at a time
+    FRAMES_PER_BLOCK = 64  # frames at a time
 
     @torch.no_grad()
     def forward(self, samples: Tensor) -> Tensor:
@@ -259,17 +271,17 @@ class SF2FLogMel(_LogFilterbank):
         Raises:
             ValueError: the waves are not (B, T) or have no samples.
         """
-        require_waves(samples)
+        check_waveforms(samples)
         batch, total = samples.shape
-        count, used = self.frames(total), min(self.window, self.n_fft)
-        wave = self.bank.new_zeros(batch, (count - 1) * self.hop + self.window)
+        count, used = self.num_frames(total), min(self.win_length, self.n_fft)
+        wave = self.bank.new_zeros(batch, (count - 1) * self.hop_length + self.win_length)
         source = samples.to(self.bank.dtype)
         wave[:, 0] = source[:, 0]
         torch.sub(source[:, 1:], source[:, :-1], alpha=self.pre_emphasis, out=wave[:, 1:total])
-        frames = wave.unfold(1, used, self.hop)[:, :count]
+        frames = wave.unfold(1, used, self.hop_length)[:, :count]
         weights = (self.bank / self.n_fft).T.contiguous()
         energy = self.bank.new_empty(batch, count, len(self.bank))
-        block = max(8, self.BLOCK // batch)
+        block = max(8, self.FRAMES_PER_BLOCK // batch)
         room = self.bank.new_zeros(batch, block, self.n_fft)
         with torch.autocast(samples.device.type, enabled=False):
             for first in range(0, count, block):
@@ -279,7 +291,7 @@ class SF2FLogMel(_LogFilterbank):
                 spectrum = torch.fft.rfft(padded)
                 power = torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
                 energy[:, first : first + block] = power @ weights
-        return energy.masked_fill_(energy == 0, LEAST).log_().transpose(1, 2)
+        return energy.masked_fill_(energy == 0, ENERGY_FLOOR).log_().transpose(1, 2)
 
 
 class ExportableLogMel(_LogFilterbank):
@@ -297,13 +309,13 @@ class ExportableLogMel(_LogFilterbank):
 
     transform: Tensor
 
-    def __init__(self, n_mels: int = 40, *, dtype: torch.dtype = torch.float32, **how: Any) -> None:
-        super().__init__(n_mels, **how)
-        used = min(self.window, self.n_fft)
+    def __init__(self, n_mels: int = 40, *, dtype: torch.dtype = torch.float32, **options: Any) -> None:
+        super().__init__(n_mels, **options)
+        used = min(self.win_length, self.n_fft)
         turn = np.outer(np.arange(self.n_fft // 2 + 1), np.arange(used)) % self.n_fft
         angle = 2 * np.pi / self.n_fft * turn
         parts = np.stack([np.cos(angle), np.sin(angle)]).reshape(-1, 1, used)
-        matrix = torch.zeros(len(parts), 1, self.window, dtype=torch.float64)
+        matrix = torch.zeros(len(parts), 1, self.win_length, dtype=torch.float64)
         matrix[..., :used] = torch.from_numpy(parts)
         self.register_buffer("transform", matrix, persistent=False)
         self.bank /= self.n_fft
@@ -311,20 +323,20 @@ class ExportableLogMel(_LogFilterbank):
 
     def forward(self, samples: Tensor) -> Tensor:
         """Waves (B, T) in the 16-bit range, any number type, to (B, M, frames); see `SF2FLogMel`."""
-        require_waves(samples)
+        check_waveforms(samples)
         source = samples.to(self.bank.dtype)
         wave = torch.cat([source[:, :1], source[:, 1:] - self.pre_emphasis * source[:, :-1]], 1)
-        missing = self.hop - 1
-        if wave.shape[1] < self.window:
-            missing = max(missing, self.window - wave.shape[1])
+        missing = self.hop_length - 1
+        if wave.shape[1] < self.win_length:
+            missing = max(missing, self.win_length - wave.shape[1])
         wave = nn.functional.pad(wave, (0, missing))
-        spectrum = nn.functional.conv1d(wave[:, None], self.transform, stride=self.hop)
+        spectrum = nn.functional.conv1d(wave[:, None], self.transform, stride=self.hop_length)
         real, imaginary = spectrum.square().chunk(2, 1)
         energy = torch.matmul(self.bank, real + imaginary)
-        return torch.where(energy == 0, LEAST, energy).log()
+        return torch.where(energy == 0, ENERGY_FLOOR, energy).log()
 
 
-def require_waves(samples: Tensor) -> None:
+def check_waveforms(waveforms: Tensor) -> None:
     """Refuse anything but waves (B, T) with samples."""
-    if samples.ndim != 2 or not samples.shape[1]:
-        raise ValueError(f"waves must be (B, T) with T > 0 samples, found shape {tuple(samples.shape)}")
+    if waveforms.ndim != 2 or not waveforms.shape[1]:
+        raise ValueError(f"waves must be (B, T) with T > 0 samples, found shape {tuple(waveforms.shape)}")

@@ -18,15 +18,15 @@ from numpy.typing import NDArray
 
 from voiceface.audio.decoders import (
     AudioError,
-    Decoded,
-    Policy,
-    Scale,
-    Wave,
-    audio_stream,
-    not_sound,
-    probe_file,
-    read_packets,
-    read_soundfile,
+    DecodedAudio,
+    OnCorrupt,
+    SampleScale,
+    Waveform,
+    decode_with_pyav,
+    decode_with_soundfile,
+    get_audio_stream,
+    probe_audio_file,
+    undecodable_error,
 )
 from voiceface.io.atomic import write_bytes
 
@@ -35,10 +35,10 @@ log = logging.getLogger(__name__)
 __all__ = [
     "AudioError",
     "AudioInfo",
-    "Decoded",
-    "Policy",
-    "Scale",
-    "Wave",
+    "DecodedAudio",
+    "OnCorrupt",
+    "SampleScale",
+    "Waveform",
     "decode",
     "info",
     "load",
@@ -51,15 +51,19 @@ __all__ = [
 class AudioInfo:
     """What the header says: rate in Hz, channels, seconds (0: not stated), subtype such as PCM_16 or aac."""
 
-    rate: int
-    channels: int
-    seconds: float
+    sample_rate: int
+    num_channels: int
+    duration: float
     subtype: str
 
 
 def decode(
-    path: str | os.PathLike[str], *, scale: Scale, policy: Policy = "strict", limit: int | None = None
-) -> Decoded:
+    path: str | os.PathLike[str],
+    *,
+    scale: SampleScale,
+    on_corrupt: OnCorrupt = "strict",
+    max_samples: int | None = None,
+) -> DecodedAudio:
     """Decode one sound file, all channels, at its own rate.
 
     An mp3 file has no checksums: damage inside it that leaves the number of frames alone cannot be noticed.
@@ -67,9 +71,9 @@ def decode(
     Args:
         path: wav, flac, mp3, ogg (libsndfile) or m4a, mp4, aac, webm (PyAV).
         scale: "int16" for -32768...32767, "unit" for -1...1, "stored" for the file's own values.
-        policy: "strict" refuses a file of which anything is lost; "tolerant" keeps what can be decoded, sets
+        on_corrupt: "strict" refuses a file of which anything is lost; "tolerant" keeps what can be decoded, sets
             samples that are not finite to 0 and reports the loss.
-        limit: stop after so many samples per channel; None reads all. What lies beyond is not examined,
+        max_samples: stop after so many samples per channel; None reads all. What lies beyond is not examined,
             except that the size in a WAV header is always checked.
 
     Returns:
@@ -79,30 +83,30 @@ def decode(
         FileNotFoundError: no such file.
         AudioError: not a sound file, no samples, or (strict) truncated, a lost packet, samples not finite.
     """
-    if scale not in get_args(Scale):
+    if scale not in get_args(SampleScale):
         raise ValueError(f'scale must be "int16", "unit" or "stored", found {scale!r}')
-    if policy not in ("strict", "tolerant"):
-        raise ValueError(f'policy must be "strict" or "tolerant", found {policy!r}')
-    probe = probe_file(path)
-    if policy == "strict" and probe.missing_seconds:
+    if on_corrupt not in ("strict", "tolerant"):
+        raise ValueError(f'policy must be "strict" or "tolerant", found {on_corrupt!r}')
+    probe = probe_audio_file(path)
+    if on_corrupt == "strict" and probe.missing_seconds:
         raise AudioError(
             f"{path}: truncated: the header promises {probe.stated_bytes} bytes of samples, found "
             f"{probe.present_bytes} ({probe.missing_seconds:.3f} s missing); copy the file again "
             'or use policy="tolerant"'
         )
-    if policy == "strict" and probe.unfinished:
+    if on_corrupt == "strict" and probe.is_ogg_truncated:
         raise AudioError(
             f"{path}: truncated: the last Ogg page is cut or not marked as the last; copy the file again "
             'or use policy="tolerant"'
         )
-    read = read_packets if probe.packets else read_soundfile
+    read = decode_with_pyav if probe.needs_pyav else decode_with_soundfile
     try:
-        found = read(path, scale, policy, limit)
+        found = read(path, scale, on_corrupt, max_samples)
     except AudioError as error:
-        if policy == "strict" or probe.packets:
+        if on_corrupt == "strict" or probe.needs_pyav:
             raise
         try:  # libsndfile gives up on a damaged flac or ogg, or stops at the damage of an mp3
-            found = read_packets(path, scale, policy, limit)
+            found = decode_with_pyav(path, scale, on_corrupt, max_samples)
         except AudioError:
             raise error from None
         found = replace(found, lost_packets=max(1, found.lost_packets))
@@ -110,7 +114,7 @@ def decode(
         raise AudioError(f"{path}: no samples, expected at least one; remove the file or replace it")
     if probe.missing_seconds:
         found = replace(found, lost_seconds=probe.missing_seconds)
-    if probe.unfinished:  # an Ogg file does not say how much there was
+    if probe.is_ogg_truncated:  # an Ogg file does not say how much there was
         found = replace(found, lost_packets=max(1, found.lost_packets))
     return found
 
@@ -118,23 +122,23 @@ def decode(
 def load(
     path: str | os.PathLike[str],
     *,
-    scale: Scale,
-    rate: int = 16000,
+    scale: SampleScale,
+    sample_rate: int = 16000,
     resample: bool = False,
     channel: Literal["first", "mean"] = "first",
-    policy: Policy = "strict",
-    limit: int | None = None,
-) -> Wave:
+    on_corrupt: OnCorrupt = "strict",
+    max_samples: int | None = None,
+) -> Waveform:
     """Load one channel at one rate.
 
     Args:
         path: any file that `decode` reads.
         scale: "int16" for -32768...32767, "unit" for -1...1, "stored" for the file's own values.
-        rate: the rate that is needed, in Hz.
+        sample_rate: the rate that is needed, in Hz.
         resample: convert other rates (soxr, high quality) instead of refusing them.
         channel: of several channels keep the first (as published) or take their mean.
-        policy: see `decode`.
-        limit: no more than so many samples of the result are needed; saves decoding the rest of a long file.
+        on_corrupt: see `decode`.
+        max_samples: no more than so many samples of the result are needed; saves decoding the rest of a long file.
 
     Returns:
         Shape (T,), float32; integers where the file is 16-bit, the scale "int16" and nothing was resampled.
@@ -145,24 +149,24 @@ def load(
     """
     if channel not in ("first", "mean"):
         raise ValueError(f'channel must be "first" or "mean", found {channel!r}')
-    found = decode(path, scale=scale, policy=policy, limit=None if resample else limit)
+    found = decode(path, scale=scale, on_corrupt=on_corrupt, max_samples=None if resample else max_samples)
     if found.lost_packets or found.lost_seconds:
         log.warning("%s: %d packets, %.3f s of sound are lost", path, found.lost_packets, found.lost_seconds)
-    if found.rate != rate and not resample:
+    if found.sample_rate != sample_rate and not resample:
         raise AudioError(
-            f"{path}: sample rate {found.rate} Hz, expected {rate} Hz; convert the file or pass resample=True"
+            f"{path}: sample rate {found.sample_rate} Hz, expected {sample_rate} Hz; convert the file or pass resample=True"
         )
     samples = found.samples
     wave = samples[0] if channel == "first" or len(samples) == 1 else samples.mean(axis=0, dtype=np.float32)
-    if found.rate != rate:
+    if found.sample_rate != sample_rate:
         import soxr
 
-        wave = soxr.resample(wave, found.rate, rate, quality="HQ")
+        wave = soxr.resample(wave, found.sample_rate, sample_rate, quality="HQ")
         if not len(wave):
             raise AudioError(
-                f"{path}: {samples.shape[1]} samples at {found.rate} Hz leave none at {rate} Hz; remove it"
+                f"{path}: {samples.shape[1]} samples at {found.sample_rate} Hz leave none at {sample_rate} Hz; remove it"
             )
-    return wave[:limit]
+    return wave[:max_samples]
 
 
 def info(path: str | os.PathLike[str]) -> AudioInfo:
@@ -172,57 +176,57 @@ def info(path: str | os.PathLike[str]) -> AudioInfo:
         FileNotFoundError: no such file.
         AudioError: not a sound file.
     """
-    if probe_file(path).packets:
+    if probe_audio_file(path).needs_pyav:
         import av
 
         try:
             with av.open(os.fspath(path), metadata_errors="replace") as container:
-                stream = audio_stream(path, container)
+                stream = get_audio_stream(path, container)
                 length = (
                     stream.duration * stream.time_base if stream.duration else (container.duration or 0) / 1e6
                 )
                 context = stream.codec_context
                 return AudioInfo(context.sample_rate, context.channels, float(length), context.name)
         except av.FFmpegError as error:
-            raise not_sound(path, error) from None
+            raise undecodable_error(path, error) from None
     import soundfile
 
     try:
         header = soundfile.info(os.fspath(path))
     except soundfile.LibsndfileError as error:
-        raise not_sound(path, error) from None
+        raise undecodable_error(path, error) from None
     return AudioInfo(header.samplerate, header.channels, header.frames / header.samplerate, header.subtype)
 
 
-def repeat_to_length(wave: NDArray[Any], length: int) -> NDArray[Any]:
+def repeat_to_length(waveform: NDArray[Any], length: int) -> NDArray[Any]:
     """Repeat the whole wave until it has `length` samples, then cut (as published for seeking_shape).
 
     Args:
-        wave: shape (T,), any type.
+        waveform: shape (T,), any type.
         length: samples wanted.
 
     Returns:
-        Shape (length,), same type; a view of `wave` when it is long enough, else a new array.
+        Shape (length,), same type; a view of `waveform` when it is long enough, else a new array.
 
     Raises:
         AudioError: the wave is empty.
     """
-    if wave.ndim != 1:
-        raise ValueError(f"expected a wave of shape (T,), found {wave.shape}")
+    if waveform.ndim != 1:
+        raise ValueError(f"expected a wave of shape (T,), found {waveform.shape}")
     if length < 1:
         raise ValueError(f"length must be at least 1, found {length}")
-    if not len(wave):
+    if not len(waveform):
         raise AudioError("cannot repeat a wave without samples; remove the empty clip")
-    return wave[:length] if len(wave) >= length else np.resize(wave, length)
+    return waveform[:length] if len(waveform) >= length else np.resize(waveform, length)
 
 
-def write_wav(path: str | os.PathLike[str], samples: NDArray[np.int16], rate: int = 16000) -> None:
+def write_wav(path: str | os.PathLike[str], samples: NDArray[np.int16], sample_rate: int = 16000) -> None:
     """Write a mono 16-bit WAV file atomically; equal samples give equal bytes.
 
     Args:
         path: the file; parent folders are made.
         samples: shape (T,), int16.
-        rate: samples per second.
+        sample_rate: samples per second.
     """
     samples = np.asarray(samples)
     if samples.dtype != np.int16 or samples.ndim != 1:
@@ -232,6 +236,8 @@ def write_wav(path: str | os.PathLike[str], samples: NDArray[np.int16], rate: in
         )
     data = samples.astype("<i2").tobytes()
     header = b"RIFF" + (36 + len(data)).to_bytes(4, "little") + b"WAVEfmt " + (16).to_bytes(4, "little")
-    header += b"\x01\x00\x01\x00" + rate.to_bytes(4, "little") + (2 * rate).to_bytes(4, "little")
+    header += (
+        b"\x01\x00\x01\x00" + sample_rate.to_bytes(4, "little") + (2 * sample_rate).to_bytes(4, "little")
+    )
     header += b"\x02\x00\x10\x00" + b"data" + len(data).to_bytes(4, "little")
     write_bytes(path, header + data)

@@ -15,22 +15,22 @@ def hamming_window(length: int, dtype: torch.dtype = torch.float32) -> Tensor:
     return torch.hamming_window(length, periodic=True, dtype=dtype)
 
 
-def htk_mel_bank(
-    bins: int,
+def htk_mel_filterbank(
+    n_bins: int,
     n_mels: int,
-    low: float = 0.0,
-    high: float = 8000.0,
-    rate: int = 16000,
+    f_min: float = 0.0,
+    f_max: float = 8000.0,
+    sample_rate: int = 16000,
     dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Triangles of height one, evenly spaced on the HTK mel scale 2595 log10(1 + f / 700).
 
     Args:
-        bins: frequencies of a one-sided spectrum, evenly spaced from 0 to rate / 2 Hz.
+        n_bins: frequencies of a one-sided spectrum, evenly spaced from 0 to rate / 2 Hz.
         n_mels: number of bands M.
-        low: lower corner of the first band in Hz.
-        high: upper corner of the last band in Hz.
-        rate: sample rate in Hz.
+        f_min: lower corner of the first band in Hz.
+        f_max: upper corner of the last band in Hz.
+        sample_rate: sample rate in Hz.
         dtype: of the result and of its computation; float32 gives the published bank to the last digit.
 
     Returns:
@@ -39,10 +39,12 @@ def htk_mel_bank(
     Raises:
         ValueError: the range is empty or leaves the spectrum, or a band holds no bin.
     """
-    if not 0 <= low < high <= rate / 2:
-        raise ValueError(f"mel bands need 0 <= low < high <= {rate / 2:g} Hz, found {low:g} and {high:g}")
-    frequency = torch.linspace(0, rate / 2, bins, dtype=dtype)
-    ends = [2595 * math.log10(1 + f / 700) for f in (low, high)]
+    if not 0 <= f_min < f_max <= sample_rate / 2:
+        raise ValueError(
+            f"mel bands need 0 <= low < high <= {sample_rate / 2:g} Hz, found {f_min:g} and {f_max:g}"
+        )
+    frequency = torch.linspace(0, sample_rate / 2, n_bins, dtype=dtype)
+    ends = [2595 * math.log10(1 + f / 700) for f in (f_min, f_max)]
     corner = 700 * (10 ** (torch.linspace(ends[0], ends[1], n_mels + 2, dtype=dtype) / 2595) - 1)
     width = corner.diff()
     rising = (frequency[:, None] - corner[:-2]) / width[:-1]
@@ -51,17 +53,17 @@ def htk_mel_bank(
     empty = (bank.sum(0) == 0).nonzero().flatten().tolist()
     if empty:
         raise ValueError(
-            f"{n_mels} mel bands over {bins} bins: bands {empty} hold no bin; ask for fewer bands"
+            f"{n_mels} mel bands over {n_bins} bins: bands {empty} hold no bin; ask for fewer bands"
         )
     return bank
 
 
-def bin_edge_mel_bank(
+def bin_edge_mel_filterbank(
     n_fft: int,
     n_mels: int,
-    low: float,
-    high: float,
-    rate: int = 16000,
+    f_min: float,
+    f_max: float,
+    sample_rate: int = 16000,
     dtype: torch.dtype = torch.float64,
 ) -> Tensor:
     """Triangles of area one (in Hz) whose corners are moved to the nearest bin of the spectrum.
@@ -72,9 +74,9 @@ def bin_edge_mel_bank(
     Args:
         n_fft: frame length in samples; bins are rate / n_fft Hz apart.
         n_mels: number of bands M.
-        low: lower corner of the first band in Hz.
-        high: upper corner of the last band in Hz.
-        rate: sample rate in Hz.
+        f_min: lower corner of the first band in Hz.
+        f_max: upper corner of the last band in Hz.
+        sample_rate: sample rate in Hz.
         dtype: of the result.
 
     Returns:
@@ -83,10 +85,12 @@ def bin_edge_mel_bank(
     Raises:
         ValueError: the range is empty or leaves the spectrum, or all corners of a band fall on one bin.
     """
-    if not 0 <= low < high <= rate / 2:
-        raise ValueError(f"mel bands need 0 <= low < high <= {rate / 2:g} Hz, found {low:g} and {high:g}")
-    width = rate / n_fft
-    ends = [2595 * math.log10(1 + f / 700) for f in (low, high)]
+    if not 0 <= f_min < f_max <= sample_rate / 2:
+        raise ValueError(
+            f"mel bands need 0 <= low < high <= {sample_rate / 2:g} Hz, found {f_min:g} and {f_max:g}"
+        )
+    width = sample_rate / n_fft
+    ends = [2595 * math.log10(1 + f / 700) for f in (f_min, f_max)]
     mel = torch.linspace(ends[0], ends[1], n_mels + 2, dtype=torch.float64)
     corner = (700 * (10 ** (mel / 2595) - 1) / width).round()
     left, centre, right = corner[:-2], corner[1:-1], corner[2:]
@@ -103,14 +107,14 @@ def bin_edge_mel_bank(
     return (shape * 2 / ((right - left) * width)).to(dtype)
 
 
-def power_spectrogram(samples: Tensor, window: Tensor, n_fft: int = 512, hop: int = 160) -> Tensor:
+def power_spectrogram(waveforms: Tensor, window: Tensor, n_fft: int = 512, hop_length: int = 160) -> Tensor:
     """Squared magnitude of centred, reflect-padded frames.
 
     Args:
-        samples: waves, shape (B, T), float32 or float64, T > n_fft / 2.
-        window: at most n_fft values, centred in the frame; same dtype as `samples`.
+        waveforms: waves, shape (B, T), float32 or float64, T > n_fft / 2.
+        window: at most n_fft values, centred in the frame; same dtype as `waveforms`.
         n_fft: frame length in samples.
-        hop: step between frames in samples.
+        hop_length: step between frames in samples.
 
     Returns:
         Power, shape (B, 1 + T // hop, n_fft / 2 + 1): frames first, ready for a matrix product with a bank.
@@ -119,12 +123,14 @@ def power_spectrogram(samples: Tensor, window: Tensor, n_fft: int = 512, hop: in
         ValueError: the waves are not (B, T) or too short to be reflected.
     """
     half = n_fft // 2
-    if samples.ndim != 2 or samples.shape[1] <= half:
-        raise ValueError(f"waves must be (B, T) with T > {half} samples, found shape {tuple(samples.shape)}")
+    if waveforms.ndim != 2 or waveforms.shape[1] <= half:
+        raise ValueError(
+            f"waves must be (B, T) with T > {half} samples, found shape {tuple(waveforms.shape)}"
+        )
     left = (n_fft - len(window)) // 2
     frame = nn.functional.pad(window, (left, n_fft - len(window) - left))
-    padded = nn.functional.pad(samples[:, None], (half, half), mode="reflect")[:, 0]
-    spectrum = torch.fft.rfft(padded.unfold(1, n_fft, hop) * frame)
+    padded = nn.functional.pad(waveforms[:, None], (half, half), mode="reflect")[:, 0]
+    spectrum = torch.fft.rfft(padded.unfold(1, n_fft, hop_length) * frame)
     return torch.addcmul(spectrum.real.square(), spectrum.imag, spectrum.imag)
 
 
@@ -148,13 +154,13 @@ class Spectrogram(nn.Module):
 
     window: Tensor
 
-    def __init__(self, n_fft: int, window: int, hop: int) -> None:
+    def __init__(self, n_fft: int, win_length: int, hop_length: int) -> None:
         super().__init__()
-        self.n_fft, self.hop = n_fft, hop
-        self.register_buffer("window", hamming_window(window))
+        self.n_fft, self.hop_length = n_fft, hop_length
+        self.register_buffer("window", hamming_window(win_length))
 
     def forward(self, samples: Tensor) -> Tensor:
-        return power_spectrogram(samples.to(self.window.dtype), self.window, self.n_fft, self.hop)
+        return power_spectrogram(samples.to(self.window.dtype), self.window, self.n_fft, self.hop_length)
 
 
 class MelScale(nn.Module):
@@ -162,15 +168,15 @@ class MelScale(nn.Module):
 
     fb: Tensor
 
-    def __init__(self, bank: Tensor) -> None:
+    def __init__(self, filterbank: Tensor) -> None:
         super().__init__()
-        self.register_buffer("fb", bank)
+        self.register_buffer("fb", filterbank)
 
     def forward(self, power: Tensor) -> Tensor:
         return (power @ self.fb).transpose(1, 2)
 
 
-def _filled_parts(bank: Tensor, size: int = 16) -> list[tuple[slice, slice]]:
+def _nonzero_blocks(bank: Tensor, size: int = 16) -> list[tuple[slice, slice]]:
     """Bins that neighbouring bands of a bank (bins, M) use, `size` bands at a time: the rest is zeros."""
     parts = []
     for start in range(0, bank.shape[1], size):
@@ -179,12 +185,12 @@ def _filled_parts(bank: Tensor, size: int = 16) -> list[tuple[slice, slice]]:
     return parts
 
 
-def repeat_frames(bands: Tensor, shortest: int) -> Tensor:
-    """Repeat a recording's frames as a whole until there are `shortest`, then cut.
+def repeat_frames(bands: Tensor, min_frames: int) -> Tensor:
+    """Repeat a recording's frames as a whole until there are `min_frames`, then cut.
 
     Args:
         bands: shape (..., frames).
-        shortest: frames wanted at least.
+        min_frames: frames wanted at least.
 
     Returns:
         Shape (..., max(frames, shortest)); `bands` itself where it is long enough.
@@ -195,13 +201,13 @@ def repeat_frames(bands: Tensor, shortest: int) -> Tensor:
     frames = bands.shape[-1]
     if not frames:
         raise ValueError("cannot repeat a recording without frames")
-    if frames >= shortest:
+    if frames >= min_frames:
         return bands
-    return bands.repeat(*[1] * (bands.ndim - 1), -(-shortest // frames))[..., :shortest]
+    return bands.repeat(*[1] * (bands.ndim - 1), -(-min_frames // frames))[..., :min_frames]
 
 
-def floor_bin_mel_bank(
-    n_fft: int, n_mels: int, rate: int = 16000, low: float = 0.0, high: float | None = None
+def floor_bin_mel_filterbank(
+    n_fft: int, n_mels: int, sample_rate: int = 16000, f_min: float = 0.0, f_max: float | None = None
 ) -> Tensor:
     """Triangles of height one whose corners are moved down to a bin, bins counted as if there were one more.
 
@@ -212,9 +218,9 @@ def floor_bin_mel_bank(
     Args:
         n_fft: frame length in samples.
         n_mels: number of bands M.
-        rate: sample rate in Hz.
-        low: lower corner of the first band in Hz.
-        high: upper corner of the last band in Hz; rate / 2 when None.
+        sample_rate: sample rate in Hz.
+        f_min: lower corner of the first band in Hz.
+        f_max: upper corner of the last band in Hz; rate / 2 when None.
 
     Returns:
         Weights in [0, 1], shape (M, n_fft / 2 + 1), double precision.
@@ -222,18 +228,22 @@ def floor_bin_mel_bank(
     Raises:
         ValueError: the range is empty or leaves the spectrum.
     """
-    top = rate / 2 if high is None else high
-    if not 0 <= low < top <= rate / 2:
-        raise ValueError(f"mel bands need 0 <= low < high <= {rate / 2:g} Hz, found {low:g} and {top:g}")
-    first, last = (2595 * math.log10(1 + f / 700) for f in (low, top))
+    top = sample_rate / 2 if f_max is None else f_max
+    if not 0 <= f_min < top <= sample_rate / 2:
+        raise ValueError(
+            f"mel bands need 0 <= low < high <= {sample_rate / 2:g} Hz, found {f_min:g} and {top:g}"
+        )
+    first, last = (2595 * math.log10(1 + f / 700) for f in (f_min, top))
     corner = 700 * (10 ** (np.linspace(first, last, n_mels + 2) / 2595) - 1)
-    left, centre, right = (np.floor((n_fft + 1) * corner[i : i + n_mels] / rate)[:, None] for i in range(3))
+    left, centre, right = (
+        np.floor((n_fft + 1) * corner[i : i + n_mels] / sample_rate)[:, None] for i in range(3)
+    )
     k = np.arange(n_fft // 2 + 1)
     rising = (k - left) / np.maximum(centre - left, 1) * ((left <= k) & (k < centre))
     falling = (right - k) / np.maximum(right - centre, 1) * ((centre <= k) & (k < right))
     return torch.from_numpy(rising + falling)
 
 
-def samples_in(seconds: float, rate: int) -> int:
+def seconds_to_samples(seconds: float, sample_rate: int) -> int:
     """Samples in a stretch of time, halves rounded up."""
-    return math.floor(seconds * rate + 0.5)
+    return math.floor(seconds * sample_rate + 0.5)

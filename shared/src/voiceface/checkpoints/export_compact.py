@@ -5,14 +5,16 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def bundle(run: str | Path, out: str | Path, *, system: str, constants: Sequence[str] = ()) -> Path:
+def export_compact(
+    run: str | Path, out: str | Path, *, system: str, computed_keys: Sequence[str] = ()
+) -> Path:
     """Write a model's weights in half precision.
 
     Args:
         run: run folder or weights file.
         out: a name that ends in .safetensors.
         system: whose model it is.
-        constants: shell patterns of keys that are left out, such as those of the log-mel window and bank:
+        computed_keys: shell patterns of keys that are left out, such as those of the log-mel window and bank:
             they are computed with the model, and half precision would spoil them.
 
     Returns:
@@ -26,14 +28,14 @@ def bundle(run: str | Path, out: str | Path, *, system: str, constants: Sequence
     import torch
 
     from voiceface.checkpoints.native import load_model, save_model
-    from voiceface.checkpoints.paths import model_file
+    from voiceface.checkpoints.paths import find_model_file
 
     out = Path(out)
-    loaded = load_model(model_file(run), system=system)
+    loaded = load_model(find_model_file(run), system=system)
     state = {
         key: value
         for key, value in loaded.state.items()
-        if not any(fnmatch.fnmatchcase(key, pattern) for pattern in constants)
+        if not any(fnmatch.fnmatchcase(key, pattern) for pattern in computed_keys)
     }
     save_model(
         out,
@@ -47,13 +49,13 @@ def bundle(run: str | Path, out: str | Path, *, system: str, constants: Sequence
     return out
 
 
-def command(program: str, argv: Sequence[str] | None, *, constants: Sequence[str]) -> int:
+def command(program: str, argv: Sequence[str] | None, *, computed_keys: Sequence[str]) -> int:
     """`python -m PROGRAM.bundle`.
 
     Args:
         program: name of the system's package.
         argv: words of the command line.
-        constants: see `bundle`.
+        computed_keys: see `bundle`.
     """
     parser = argparse.ArgumentParser(
         prog=f"python -m {program}.bundle", description="Write a model's weights small, in half precision."
@@ -61,6 +63,6 @@ def command(program: str, argv: Sequence[str] | None, *, constants: Sequence[str
     parser.add_argument("run", type=Path, help="run folder or weights file")
     parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
     args = parser.parse_args(argv)
-    out = bundle(args.run, args.out, system=program, constants=constants)
+    out = export_compact(args.run, args.out, system=program, computed_keys=computed_keys)
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
     return 0

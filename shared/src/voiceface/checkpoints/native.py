@@ -21,17 +21,18 @@ from torch import Tensor, nn
 from voiceface.checkpoints.published import (
     CheckpointError,
     apply_key_table,
+    extract_state_dict,
     read_published,
     require_file,
-    state_dict_of,
 )
 from voiceface.io.atomic import write_bytes
 
 __all__ = [
     "CheckpointError",
+    "LoadReport",
     "LoadedModel",
-    "Report",
     "apply_key_table",
+    "extract_state_dict",
     "fingerprint",
     "load_into",
     "load_model",
@@ -39,13 +40,12 @@ __all__ = [
     "read_published",
     "save_model",
     "save_state",
-    "state_dict_of",
 ]
 
-FORMAT = 1
+FORMAT_VERSION = 2
 METADATA_KEY = "voiceface"
-NO_DIGEST = "0" * 64
-HALVES = (torch.float16, torch.bfloat16)
+DIGEST_PLACEHOLDER = "0" * 64
+HALF_DTYPES = (torch.float16, torch.bfloat16)
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class LoadedModel:
 
     Attributes:
         state: tensors on the CPU by key; half precision is read back as float32.
-        system: the system whose model it is, such as ``seeking_shape``.
+        system: the system whose model it is, such as ``build_seeking_shape``.
         kind: which of the system's models, such as ``model`` or ``generator``.
         config: the resolved configuration of the run that made it.
         extra: anything else that was stored, JSON values.
@@ -94,10 +94,10 @@ def save_model(
         CheckpointError: the suffix is another one, a value is no tensor, or it is too large for float16.
         OSError: the file cannot be written; an older file of that name is left as it was.
     """
-    tensors = {key: _stored(key, value, dtype) for key, value in state.items()}
-    header = {"format": FORMAT, "content": "model", "system": system, "kind": kind}
+    tensors = {key: _to_stored_tensor(key, value, dtype) for key, value in state.items()}
+    header = {"format": FORMAT_VERSION, "content": "model", "system": system, "kind": kind}
     header |= {"config": config, "extra": extra or {}}
-    _write(Path(path), tensors, header)
+    _write_container(Path(path), tensors, header)
 
 
 def load_model(path: str | Path, *, system: str | None = None, kind: str | None = None) -> LoadedModel:
@@ -113,14 +113,14 @@ def load_model(path: str | Path, *, system: str | None = None, kind: str | None 
         FileNotFoundError: no such file.
     """
     path = Path(path)
-    tensors, header, digest = _read(path, "model")
+    tensors, header, digest = _read_container(path, "model")
     for word, expected in (("system", system), ("kind", kind)):
         if expected is not None and header[word] != expected:
             raise CheckpointError(
                 f"{path} is a checkpoint of another {word}: found {header[word]!r}, expected {expected!r}; "
                 f"give a file that `{expected}` wrote"
             )
-    state = {key: value.float() if value.dtype in HALVES else value for key, value in tensors.items()}
+    state = {key: value.float() if value.dtype in HALF_DTYPES else value for key, value in tensors.items()}
     return LoadedModel(state, header["system"], header["kind"], header["config"], header["extra"], digest)
 
 
@@ -138,7 +138,7 @@ def fingerprint(source: Mapping[str, Tensor] | str | Path) -> str:
     for key in sorted(state):
         value = state[key].detach().cpu().contiguous()
         digest.update(json.dumps([key, str(value.dtype), list(value.shape)]).encode())
-        digest.update(_bytes_of(value).data)
+        digest.update(_raw_bytes(value).data)
     return digest.hexdigest()
 
 
@@ -156,7 +156,7 @@ def save_state(path: str | Path, state: dict[str, Any]) -> None:
     """
     tensors: dict[str, Tensor] = {}
     tree = _pack(state, "", tensors)
-    _write(Path(path), tensors, {"format": FORMAT, "content": "state", "tree": tree})
+    _write_container(Path(path), tensors, {"format": FORMAT_VERSION, "content": "state", "tree": tree})
 
 
 def load_state(path: str | Path) -> dict[str, Any]:
@@ -166,12 +166,12 @@ def load_state(path: str | Path) -> dict[str, Any]:
         CheckpointError: not such a file, truncated or changed.
         FileNotFoundError: no such file.
     """
-    tensors, header, _ = _read(Path(path), "state")
+    tensors, header, _ = _read_container(Path(path), "state")
     return _unpack(header["tree"], tensors)
 
 
 @dataclass(frozen=True)
-class Report:
+class LoadReport:
     """What `load_into` did. Mismatched entries read ``key: file shape, module shape``."""
 
     loaded: list[str] = field(default_factory=list)
@@ -195,7 +195,7 @@ def load_into(
     strict: bool = True,
     ignore: Sequence[str] = (),
     source: str = "",
-) -> Report:
+) -> LoadReport:
     """Copy tensors into a module by key.
 
     Args:
@@ -216,7 +216,7 @@ def load_into(
     found, wanted = [k for k in state if kept(k)], [k for k in own if kept(k)]
     shared = [key for key in found if key in own]
     fits = [key for key in shared if state[key].shape == own[key].shape]
-    report = Report(
+    report = LoadReport(
         loaded=fits,
         missing=[key for key in wanted if key not in state],
         unexpected=[key for key in found if key not in own],
@@ -235,7 +235,7 @@ def load_into(
     return report
 
 
-def _stored(key: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
+def _to_stored_tensor(key: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
     """One tensor as it goes into the file."""
     if not isinstance(value, Tensor):
         raise CheckpointError(f"{key}: found {type(value).__name__}, expected a tensor")
@@ -248,7 +248,7 @@ def _stored(key: str, value: Tensor, dtype: torch.dtype | None) -> Tensor:
     return half
 
 
-def _write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> None:
+def _write_container(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) -> None:
     """Write the container: tensors, JSON header, digest over the whole file."""
     if path.suffix != ".safetensors":
         raise CheckpointError(f"{path}: our checkpoints end in .safetensors, found {path.suffix!r}")
@@ -260,16 +260,16 @@ def _write(path: Path, tensors: Mapping[str, Tensor], header: dict[str, Any]) ->
         flat[key] = value.clone() if memory in seen else value
         seen.add(memory)
     try:
-        text = json.dumps({"sha256": NO_DIGEST, **header})
+        text = json.dumps({"sha256": DIGEST_PLACEHOLDER, **header})
     except TypeError as error:
         raise CheckpointError(f"{path}: beside the tensors only JSON values fit: {error}") from error
     data = bytearray(safetensors.torch.save(flat, {METADATA_KEY: text}))
-    place = data.index(NO_DIGEST.encode())
+    place = data.index(DIGEST_PLACEHOLDER.encode())
     data[place : place + 64] = hashlib.sha256(data).hexdigest().encode()
     write_bytes(path, data)  # type: ignore[arg-type]  # a copy of a large model saved
 
 
-def _read(path: Path, content: str) -> tuple[dict[str, Tensor], dict[str, Any], str]:
+def _read_container(path: Path, content: str) -> tuple[dict[str, Tensor], dict[str, Any], str]:
     """Tensors, JSON header and digest of a container whose every byte has been verified."""
     require_file(path)
     data = bytearray(path.read_bytes())
@@ -291,41 +291,41 @@ def _read(path: Path, content: str) -> tuple[dict[str, Tensor], dict[str, Any], 
     if len(data) != end:
         verb = "truncated" if len(data) < end else "longer than it should be"
         raise CheckpointError(f"{path} is {verb}: {len(data):,} bytes, expected {end:,}; make it again")
-    data[place : place + 64] = NO_DIGEST.encode()
+    data[place : place + 64] = DIGEST_PLACEHOLDER.encode()
     actual = hashlib.sha256(data).hexdigest()
     if actual != stored:
         raise CheckpointError(
             f"{path} is damaged: its SHA-256 is {actual[:12]}…, expected {str(stored)[:12]}…; make it again"
         )
-    if version != FORMAT:
-        raise CheckpointError(f"{path} has format {version}, expected {FORMAT}; update this package")
+    if version != FORMAT_VERSION:
+        raise CheckpointError(f"{path} has format {version}, expected {FORMAT_VERSION}; update this package")
     if found != content:
         raise CheckpointError(f"{path} holds a {found}, expected a {content}")
     return safetensors.torch.load(bytes(data)), header, stored
 
 
-def _pack(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
+def _pack(value: Any, path: str, tensors: dict[str, Tensor]) -> Any:
     """JSON tree of a nested value; tensors move into `tensors`. A dict in the tree is a marker."""
     if value is None or isinstance(value, bool | int | float | str):
         return value.item() if isinstance(value, np.generic) else value
     if isinstance(value, np.generic):
         return value.item()
     if isinstance(value, Tensor):
-        tensors[place] = value
-        return {"tensor": place}
+        tensors[path] = value
+        return {"tensor": path}
     if isinstance(value, np.ndarray) and value.dtype.kind in "?buif":
-        tensors[place] = torch.frombuffer(bytearray(value.tobytes() or b"\0"), dtype=torch.uint8)
-        return {"array": place, "dtype": value.dtype.str, "shape": list(value.shape)}
+        tensors[path] = torch.frombuffer(bytearray(value.tobytes() or b"\0"), dtype=torch.uint8)
+        return {"array": path, "dtype": value.dtype.str, "shape": list(value.shape)}
     if isinstance(value, bytes):
         return {"bytes": value.hex()}
     if isinstance(value, Mapping):
         if odd := [key for key in value if not isinstance(key, str | int | float | bool | None)]:
-            raise CheckpointError(f"resume state {place or 'itself'}: key {odd[0]!r} cannot be stored")
-        return {"dict": [[key, _pack(item, f"{place}/{key}", tensors)] for key, item in value.items()]}
+            raise CheckpointError(f"resume state {path or 'itself'}: key {odd[0]!r} cannot be stored")
+        return {"dict": [[key, _pack(item, f"{path}/{key}", tensors)] for key, item in value.items()]}
     if isinstance(value, list | tuple):
-        items = [_pack(item, f"{place}/{index}", tensors) for index, item in enumerate(value)]
+        items = [_pack(item, f"{path}/{index}", tensors) for index, item in enumerate(value)]
         return {"tuple": items} if isinstance(value, tuple) else items
-    raise CheckpointError(f"resume state {place}: a {type(value).__name__} cannot be stored")
+    raise CheckpointError(f"resume state {path}: a {type(value).__name__} cannot be stored")
 
 
 def _unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
@@ -347,6 +347,6 @@ def _unpack(tree: Any, tensors: Mapping[str, Tensor]) -> Any:
     return {key: _unpack(item, tensors) for key, item in tree["dict"]}
 
 
-def _bytes_of(value: Tensor) -> np.ndarray:
+def _raw_bytes(value: Tensor) -> np.ndarray:
     """The raw bytes of a contiguous CPU tensor."""
     return value.reshape(-1).view(torch.uint8).numpy()

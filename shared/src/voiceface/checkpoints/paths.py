@@ -5,7 +5,7 @@ from pathlib import Path
 MODEL_FILE = "model.safetensors"  # what a finished run leaves
 
 
-def model_file(path: str | Path, name: str = MODEL_FILE) -> Path:
+def find_model_file(path: str | Path, name: str = MODEL_FILE) -> Path:
     """The weights file itself, or the one that a finished run left in its folder.
 
     Raises:

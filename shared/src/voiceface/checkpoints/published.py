@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from voiceface.io.atomic import atomic_path
 
-UNREADABLE = (
+UNREADABLE_ERRORS = (
     RuntimeError,
     EOFError,
     LookupError,
@@ -56,7 +56,7 @@ def read_published(path: str | Path) -> dict[str, Any]:
     require_file(path)
     damaged = f"{path} is damaged, truncated or no torch file ({path.stat().st_size:,} bytes); fetch it again"
     try:
-        with torch.serialization.safe_globals(_harmless()), warnings.catch_warnings():
+        with torch.serialization.safe_globals(_allowed_globals()), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch's remark on other pickle protocols
             content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -67,15 +67,15 @@ def read_published(path: str | Path) -> dict[str, Any]:
                 "Ask its source for a plain state dict"
             ) from None
         raise CheckpointError(f"{damaged}. ({reason.splitlines()[0]})") from None
-    except UNREADABLE as error:
+    except UNREADABLE_ERRORS as error:
         reason = str(error).strip() or type(error).__name__
         raise CheckpointError(f"{damaged}. ({reason.splitlines()[0]})") from None
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dict of tensors")
-    return _without_module(content)
+    return _strip_module_prefix(content)
 
 
-def state_dict_of(content: Mapping[str, Any], *names: str, source: str = "") -> dict[str, Tensor]:
+def extract_state_dict(content: Mapping[str, Any], *names: str, source: str = "") -> dict[str, Tensor]:
     """The tensors inside a published file: those under the first of `names` that it has, else its own.
 
     Args:
@@ -133,7 +133,7 @@ def require_file(path: Path) -> None:
         raise FileNotFoundError(f"checkpoint {path} {what}; check the path")
 
 
-def _harmless() -> list[Callable | tuple[Callable, str]]:
+def _allowed_globals() -> list[Callable | tuple[Callable, str]]:
     """What published files may ask for beyond torch's own list: constructors of plain data."""
     multiarray = np.core.multiarray if np.__version__ < "2" else np._core.multiarray  # type: ignore[attr-defined]
     names: list[Callable | tuple[Callable, str]] = [np.ndarray, np.dtype, list, dict, set, Namespace]
@@ -145,13 +145,13 @@ def _harmless() -> list[Callable | tuple[Callable, str]]:
     return [*names, (_codecs.encode, "_codecs.encode")]
 
 
-def _without_module(content: Mapping[str, Any]) -> dict[str, Any]:
+def _strip_module_prefix(content: Mapping[str, Any]) -> dict[str, Any]:
     """Copy with the data-parallel prefix removed from dicts of tensors, at any depth."""
     holds_tensors = any(isinstance(value, Tensor) for value in content.values())
     prefixed = all(isinstance(key, str) and key.startswith("module.") for key in content)
     cut = len("module.") if holds_tensors and prefixed else 0
     return {
-        key[cut:] if cut else key: _without_module(value) if isinstance(value, Mapping) else value
+        key[cut:] if cut else key: _strip_module_prefix(value) if isinstance(value, Mapping) else value
         for key, value in content.items()
     }
 
@@ -161,12 +161,12 @@ def _plain_dict(*factory: Any) -> dict[Any, Any]:
     return {}
 
 
-def on_cpu(module: nn.Module) -> dict[str, Tensor]:
+def cpu_state_dict(module: nn.Module) -> dict[str, Tensor]:
     """State dict of contiguous CPU copies."""
     return {key: value.detach().cpu().contiguous() for key, value in module.state_dict().items()}
 
 
-def write_torch(path: str | Path, content: dict[str, Any]) -> None:
+def save_torch(path: str | Path, content: dict[str, Any]) -> None:
     """torch.save, atomically."""
     with atomic_path(path) as temporary:
         torch.save(content, temporary)

@@ -7,12 +7,14 @@ import argparse
 from collections.abc import Mapping
 from pathlib import Path
 
-CORPUS = "corpus folder: see docs/data.md"
+CORPUS_HELP = "corpus folder: see docs/data.md"
 
-OURS = "weights file or run folder"
+CHECKPOINT_HELP = "weights file or run folder"
 
 
-def add_training_flags(parser: argparse.ArgumentParser, *, configurations: str, data: str = CORPUS) -> None:
+def add_training_arguments(
+    parser: argparse.ArgumentParser, *, configurations: str, data: str = CORPUS_HELP
+) -> None:
     """What `train` of every system has: --cfg, --data or --population, --out, --resume, --device, --threads.
 
     Args:
@@ -21,15 +23,15 @@ def add_training_flags(parser: argparse.ArgumentParser, *, configurations: str, 
         data: what --data names, for the help.
     """
     parser.add_argument("--cfg", required=True, help=f"bundled name ({configurations}) or a .yaml file")
-    add_source_flags(parser, data)
+    add_data_source_arguments(parser, data)
     parser.add_argument("--out", type=Path, required=True, help="run folder, new or empty")
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
-    add_device_flag(parser, "auto")
+    add_device_argument(parser, "auto")
     parser.add_argument("--threads", type=int, help="CPU threads (a resumed run needs the same number)")
     parser.add_argument("override", nargs="*", help="section.key=value")
 
 
-def add_source_flags(parser: argparse.ArgumentParser, data: str = CORPUS) -> None:
+def add_data_source_arguments(parser: argparse.ArgumentParser, data: str = CORPUS_HELP) -> None:
     """--data, or --population in its place."""
     source = parser.add_mutually_exclusive_group(required=True)
     source.add_argument("--data", type=Path, help=data)
@@ -38,28 +40,28 @@ def add_source_flags(parser: argparse.ArgumentParser, data: str = CORPUS) -> Non
     )
 
 
-def add_checkpoint_flag(parser: argparse.ArgumentParser, accepts: str) -> None:
+def add_checkpoint_argument(parser: argparse.ArgumentParser, accepts: str) -> None:
     """--checkpoint: the whole model that a training run starts from."""
     parser.add_argument("--checkpoint", type=Path, help=f"a whole model to start from: {accepts}")
 
 
-def add_weights_flag(parser: argparse._ActionsContainer, accepts: str = OURS) -> None:
+def add_weights_argument(parser: argparse._ActionsContainer, accepts: str = CHECKPOINT_HELP) -> None:
     """--weights: the trained model that a command works with; None: the bundled one."""
     parser.add_argument("--weights", type=Path, help=f"{accepts} (default: the bundled weights)")
 
 
-def add_device_flag(parser: argparse.ArgumentParser, default: str = "cpu", note: str = "") -> None:
+def add_device_argument(parser: argparse.ArgumentParser, default: str = "cpu", note: str = "") -> None:
     """--device: as `voiceface.runtime.devices.choose_device` takes it."""
     text = f"cpu, cuda or auto{note} (default: %(default)s)"
     parser.add_argument("--device", default=default, help=text)
 
 
-def add_worker_flag(parser: argparse.ArgumentParser) -> None:
+def add_workers_argument(parser: argparse.ArgumentParser) -> None:
     """--workers: threads that load files while the networks run."""
     parser.add_argument("--workers", type=int, default=2, help="loading threads (default: %(default)s)")
 
 
-def require_given(paths: Mapping[str, Path | None]) -> None:
+def require_existing_paths(paths: Mapping[str, Path | None]) -> None:
     """Refuse, before any work, files and folders that flags name and that are not there.
 
     Args:

@@ -7,32 +7,32 @@ import sys
 from collections.abc import Collection, Iterable, Mapping
 
 
-def tell_notices(*notices: str) -> None:
+def print_disclaimers(*disclaimers: str) -> None:
     """What must be said beside every result; nothing for empty text, nothing twice."""
-    for text in dict.fromkeys(notices):
+    for text in dict.fromkeys(disclaimers):
         if text:
             print(text, file=sys.stderr)
 
 
-def tell_left_out(what: Mapping[str, str] | Iterable[str]) -> None:
+def print_skipped(skipped: Mapping[str, str] | Iterable[str]) -> None:
     """Inputs that could not be used: item -> why, or sentences that name the item."""
-    lines = (f"{item}: {why}" for item, why in what.items()) if isinstance(what, Mapping) else what
+    lines = (f"{item}: {why}" for item, why in skipped.items()) if isinstance(skipped, Mapping) else skipped
     for line in lines:
         print(f"left out: {line}", file=sys.stderr)
 
 
-def tell_seen_in_training(people: Iterable[str], trained_on: Collection[str]) -> list[str]:
+def warn_training_overlap(identity_names: Iterable[str], training_identities: Collection[str]) -> list[str]:
     """Warn of people who are to be judged and on whom the weights were trained.
 
     Args:
-        people: names of those who are judged.
-        trained_on: names of the training people; empty where not known.
+        identity_names: names of those who are judged.
+        training_identities: names of the training people; empty where not known.
 
     Returns:
         Those who are among them, sorted.
     """
-    everybody = set(people)
-    known = sorted(everybody & set(trained_on))
+    everybody = set(identity_names)
+    known = sorted(everybody & set(training_identities))
     if known:
         print(
             f"warning: {len(known)} of {len(everybody)} people took part in the training of these weights "

@@ -5,15 +5,21 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from voiceface.datasets.avspeech.build import FAILURES, MISSING, PICTURES, Settings, make_corpus
+from voiceface.datasets.avspeech.build import (
+    FAILURES_FILE,
+    IMAGE_FORMATS,
+    MISSING_FILE,
+    AvspeechSettings,
+    build_corpus,
+)
 from voiceface.datasets.avspeech.table import (
-    PATTERNS,
+    DEFAULT_NAME_PATTERNS,
 )
 
 
 def build_parser() -> argparse.ArgumentParser:
     """The command line of `voiceface avspeech`."""
-    usual = Settings()
+    usual = AvspeechSettings()
     parser = argparse.ArgumentParser(
         prog="voiceface avspeech",
         description="Make a corpus from AVSpeech's table and your own copies of its videos: clips, pictures "
@@ -28,23 +34,29 @@ def build_parser() -> argparse.ArgumentParser:
         action="append",
         metavar="NAME",
         help="what your videos are called, without ending; may be repeated, the first that fits counts "
-        f"(default: {', then '.join(PATTERNS)}; also {{start_ms}} and {{end_ms}})",
+        f"(default: {', then '.join(DEFAULT_NAME_PATTERNS)}; also {{start_ms}} and {{end_ms}})",
     )
     parser.add_argument(
-        "--faces", type=int, default=usual.faces, metavar="K", help="pictures per clip (default: %(default)s)"
+        "--faces",
+        type=int,
+        default=usual.images_per_segment,
+        metavar="K",
+        help="pictures per clip (default: %(default)s)",
     )
     parser.add_argument(
         "--face-share",
         type=float,
-        default=usual.face_share,
+        default=usual.face_fraction,
         metavar="F",
         help="side of the square around the face's centre, as a fraction of the video's height; AVSpeech "
         "does not say it, the default %(default)s is our choice",
     )
     parser.add_argument(
-        "--side", type=int, default=usual.side, help="of the pictures, pixels (default: %(default)s)"
+        "--side", type=int, default=usual.image_size, help="of the pictures, pixels (default: %(default)s)"
     )
-    parser.add_argument("--picture", choices=PICTURES, default=usual.picture, help="default: %(default)s")
+    parser.add_argument(
+        "--picture", choices=IMAGE_FORMATS, default=usual.image_format, help="default: %(default)s"
+    )
     parser.add_argument(
         "--seed", type=int, default=usual.seed, help="of the draw of the splits (default: %(default)s)"
     )
@@ -52,9 +64,9 @@ def build_parser() -> argparse.ArgumentParser:
         "--shares",
         type=float,
         nargs=3,
-        default=usual.shares,
+        default=usual.split_fractions,
         metavar=("TRAIN", "VAL", "TEST"),
-        help=f"of the videos (default: {' '.join(map(str, usual.shares))})",
+        help=f"of the videos (default: {' '.join(map(str, usual.split_fractions))})",
     )
     parser.add_argument("--workers", type=int, help="processes (default: every core)")
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
@@ -67,15 +79,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = parser.parse_args(argv)
     if asked.workers is not None and asked.workers < 1:
         parser.error("--workers must be at least 1")
-    settings = Settings(
+    settings = AvspeechSettings(
         asked.faces, asked.face_share, asked.side, asked.picture, asked.seed, tuple(asked.shares)
     )
-    record = make_corpus(
+    record = build_corpus(
         asked.table,
         asked.clips,
         asked.out,
         settings,
-        patterns=asked.pattern or PATTERNS,
+        name_patterns=asked.pattern or DEFAULT_NAME_PATTERNS,
         workers=asked.workers,
         progress=not asked.quiet,
     )
@@ -86,9 +98,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         f"{asked.out}: every video counts as one identity; gender known of {counts['videos of known gender']}"
     )
     if counts["missing stretches"]:
-        print(f"{counts['missing stretches']} of {counts['stretches']} stretches have no video: {MISSING}")
+        print(
+            f"{counts['missing stretches']} of {counts['stretches']} stretches have no video: {MISSING_FILE}"
+        )
     if counts["failed stretches"]:
-        print(f"{counts['failed stretches']} stretches could not be cut: {FAILURES}", file=sys.stderr)
+        print(f"{counts['failed stretches']} stretches could not be cut: {FAILURES_FILE}", file=sys.stderr)
     return 0 if record["complete"] else 1
 
 

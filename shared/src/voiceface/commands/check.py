@@ -6,58 +6,61 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
-from voiceface.datasets.dataset_arguments import add_voice_folder_flag
+from voiceface.datasets.dataset_arguments import add_voice_folder_argument
 from voiceface.datasets.layouts import PUBLISHED_AUDIO_SUFFIXES, PUBLISHED_IMAGE_SUFFIXES
 from voiceface.datasets.validation.checker import check_corpus
 from voiceface.datasets.validation.report import (
-    Findings,
+    DatasetReport,
 )
 from voiceface.io.atomic import write_json
 
 
-def as_text(found: Findings) -> str:
+def format_report(report: DatasetReport) -> str:
     """Put findings on one page."""
     lines = [
-        f"Data check ({'every file decoded' if found.deep else 'headers only; --deep decodes every file'})",
+        f"Data check ({'every file decoded' if report.decoded else 'headers only; --deep decodes every file'})",
         "",
     ]
     lines.append(
         f"{'split':<10}{'people':>8}{'classes':>9}{'m':>7}{'f':>7}{'?':>5}{'clips':>10}{'hours':>9}{'pictures':>10}"
     )
     order = {"train": 0, "val": 1, "test": 2}
-    for split in sorted(found.splits, key=lambda name: order.get(name, 3)):
-        count = found.splits[split]
+    for split in sorted(report.splits, key=lambda name: order.get(name, 3)):
+        count = report.splits[split]
         lines.append(
-            f"{split:<10}{count.identities:>8}{count.classes:>9}{count.male:>7}{count.female:>7}{count.unknown:>5}"
+            f"{split:<10}{count.identities:>8}{count.classes:>9}{count.male:>7}{count.female:>7}{count.unknown_gender:>5}"
             f"{count.voices:>10}{count.hours:>9.2f}{count.faces:>10}"
         )
-    lines += ["", f"clips      {_counts(found.rates, ' Hz')}; {_counts(found.channels, ' channel(s)')}"]
-    lines.append(f"           {_counts(found.voice_forms)}")
-    lines.append(f"pictures   {_counts(found.face_forms)}")
-    lines.append(f"           {_counts(found.face_sides)}")
-    most = max(found.durations.values(), default=0)
-    if most:
-        lines += ["", "durations"]
-        for label, clips in found.durations.items():
-            lines += [f"  {label:>14} {clips:>8} {'#' * round(40 * clips / most)}".rstrip()] if clips else []
-    if found.lists:
-        lines += ["", f"lists      {len(found.lists)}"]
-        for cover in found.lists:
-            state = cover.error or (
-                f"{cover.absent} of {cover.items} files absent" if cover.absent else "complete"
-            )
-            lines.append(
-                f"  {cover.name:<40} {cover.lines:>7} questions, {'own, ' if cover.own else ''}{state}"
-            )
-    lines += _named("unreadable", [f"{item}: {why}" for item, why in found.unreadable.items()])
-    lines += _named("absent folders", found.missing_folders)
-    lines += _named("people without clips", found.without_voices)
-    lines += _named("people without pictures", found.without_faces)
-    lines += ["", f"warnings   {len(found.warnings)}", *(f"  - {text}" for text in found.warnings)]
-    lines += ["", f"faults     {len(found.blockers)}", *(f"  - {text}" for text in found.blockers)]
     lines += [
         "",
-        "Training can start." if found.can_train else "Training cannot start: see the faults above.",
+        f"clips      {_format_counts(report.sample_rates, ' Hz')}; {_format_counts(report.channels, ' channel(s)')}",
+    ]
+    lines.append(f"           {_format_counts(report.voice_formats)}")
+    lines.append(f"pictures   {_format_counts(report.face_formats)}")
+    lines.append(f"           {_format_counts(report.image_sizes)}")
+    most = max(report.durations.values(), default=0)
+    if most:
+        lines += ["", "durations"]
+        for label, clips in report.durations.items():
+            lines += [f"  {label:>14} {clips:>8} {'#' * round(40 * clips / most)}".rstrip()] if clips else []
+    if report.trial_lists:
+        lines += ["", f"lists      {len(report.trial_lists)}"]
+        for cover in report.trial_lists:
+            state = cover.error or (
+                f"{cover.missing} of {cover.items} files absent" if cover.missing else "complete"
+            )
+            lines.append(
+                f"  {cover.name:<40} {cover.trials:>7} questions, {'own, ' if cover.generated else ''}{state}"
+            )
+    lines += _format_section("unreadable", [f"{item}: {why}" for item, why in report.unreadable.items()])
+    lines += _format_section("absent folders", report.missing_folders)
+    lines += _format_section("people without clips", report.without_voices)
+    lines += _format_section("people without pictures", report.without_faces)
+    lines += ["", f"warnings   {len(report.warnings)}", *(f"  - {text}" for text in report.warnings)]
+    lines += ["", f"faults     {len(report.errors)}", *(f"  - {text}" for text in report.errors)]
+    lines += [
+        "",
+        "Training can start." if report.trainable else "Training cannot start: see the faults above.",
     ]
     return "\n".join(lines)
 
@@ -72,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, help="processes; default one per core")
     parser.add_argument("--voice-root", type=Path, help="folder of the voice folders, when not the usual one")
     parser.add_argument("--face-root", type=Path, help="folder of the face folders, when not the usual one")
-    add_voice_folder_flag(parser)
+    add_voice_folder_argument(parser)
     parser.add_argument(
         "--audio-suffix", action="append", default=[], metavar=".EXT", help="also count these clips"
     )
@@ -91,8 +94,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         found = check_corpus(
             options.data,
-            deep=options.deep,
-            cache=options.cache,
+            decode=options.deep,
+            cache_dir=options.cache,
             workers=options.workers,
             voice_root=options.voice_root,
             face_root=options.face_root,
@@ -102,26 +105,31 @@ def main(argv: Sequence[str] | None = None) -> int:
             progress=not options.quiet,
         )
         if options.json:
-            write_json(options.json, {"can_train": found.can_train, **asdict(found)})
+            write_json(options.json, {"can_train": found.trainable, **asdict(found)})
     except (ValueError, OSError) as error:
         print(f"Training cannot start: {error}", file=sys.stderr)
         return 1
-    print(as_text(found))
-    return 0 if found.can_train else 1
+    print(format_report(found))
+    return 0 if found.trainable else 1
 
 
-def _counts(counts: dict[str, int], unit: str = "", most: int = 6) -> str:
+def _format_counts(counts: dict[str, int], unit: str = "", max_shown: int = 6) -> str:
     """A few counts in one line."""
-    shown = [f"{count} x {value}{unit}" for value, count in list(counts.items())[:most]]
-    return ", ".join(shown + ([f"{len(counts) - most} other kinds"] if len(counts) > most else [])) or "none"
+    shown = [f"{count} x {value}{unit}" for value, count in list(counts.items())[:max_shown]]
+    return (
+        ", ".join(shown + ([f"{len(counts) - max_shown} other kinds"] if len(counts) > max_shown else []))
+        or "none"
+    )
 
 
-def _named(title: str, names: Sequence[str], most: int = 10) -> list[str]:
+def _format_section(title: str, names: Sequence[str], max_shown: int = 10) -> list[str]:
     """A short list under a title; nothing where there is nothing."""
     if not names:
         return []
-    more = [f"  and {len(names) - most} more (all of them with --json)"] if len(names) > most else []
-    return ["", f"{title}  {len(names)}", *(f"  {name}" for name in names[:most]), *more]
+    more = (
+        [f"  and {len(names) - max_shown} more (all of them with --json)"] if len(names) > max_shown else []
+    )
+    return ["", f"{title}  {len(names)}", *(f"  {name}" for name in names[:max_shown]), *more]
 
 
 if __name__ == "__main__":

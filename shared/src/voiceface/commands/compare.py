@@ -13,10 +13,10 @@ from voiceface.commandline import arguments
 from voiceface.datasets import dataset_arguments
 
 if TYPE_CHECKING:
-    from voiceface.evaluation.comparison import Tables
+    from voiceface.evaluation.comparison import EmbeddingTables
 
 log = logging.getLogger(__name__)
-FILES = ("voices.npz", "faces.npz")
+TABLE_FILES = ("voices.npz", "faces.npz")
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -26,19 +26,23 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words)
     if args.seed < 0 or args.replicates < 2:
         parser.error(f"--seed {args.seed} --replicates {args.replicates}: expected 0 or more, and 2 or more")
-    folders = named_folders(args.systems)
+    folders = parse_systems(args.systems)
     from voiceface.association.config import TEST_LISTS
-    from voiceface.association.data import lists_of, names_for_split, open_split
+    from voiceface.association.data import load_split, load_trial_lists, rename_for_split
     from voiceface.datasets.disclaimers import is_synthetic
     from voiceface.evaluation.comparison import compare_systems
     from voiceface.evaluation.protocol import Protocol
     from voiceface.io.atomic import write_json
-    from voiceface.report import SYNTHETIC_NOTICE
-    from voiceface.report.comparison_report import comparison_report, comparison_table, legend_of
+    from voiceface.report import SYNTHETIC_PAGE_DISCLAIMER
+    from voiceface.report.comparison_report import (
+        describe_table,
+        format_comparison_table,
+        write_comparison_report,
+    )
 
-    systems = {name: [read_tables(folder) for folder in each] for name, each in folders.items()}
+    systems = {name: [load_tables(folder) for folder in each] for name, each in folders.items()}
     told = {name: [read_results(folder) for folder in each] for name, each in folders.items()}
-    corpus = open_split(
+    corpus = load_split(
         args.data,
         args.split,
         voice_root=args.voice_root,
@@ -46,17 +50,21 @@ def main(argv: Sequence[str] | None = None) -> int:
         skip_missing=args.skip_missing,
         voice_folder=args.voice_folder,
     )
-    lists = lists_of(
+    lists = load_trial_lists(
         args.data,
-        args.names or names_for_split(TEST_LISTS, args.split),
+        args.names or rename_for_split(TEST_LISTS, args.split),
         corpus,
-        folder=args.lists,
-        draw=args.draw,
-        on_absent="skip" if args.skip_missing else "error",
-        drawable_only=not args.names,
+        list_folder=args.lists,
+        generation_seed=args.draw,
+        on_missing="skip" if args.skip_missing else "error",
+        skip_ungeneratable=not args.names,
     )
     protocol = Protocol(
-        f"{args.data.name} {args.split}", lists, ties=args.ties, seed=args.seed, replicates=args.replicates
+        f"{args.data.name} {args.split}",
+        lists,
+        tie_breaking=args.ties,
+        seed=args.seed,
+        replicates=args.replicates,
     )
     synthetic = is_synthetic(args.data)
     found = compare_systems(
@@ -66,20 +74,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         population=args.data if synthetic else None,
         skip_missing=args.skip_missing,
     )
-    notice = [SYNTHETIC_NOTICE] if synthetic else []
-    notice += [text for name, each in told.items() if (text := training_notice(name, each))]
-    if text := data_notice(told):
+    notice = [SYNTHETIC_PAGE_DISCLAIMER] if synthetic else []
+    notice += [text for name, each in told.items() if (text := training_overlap_warning(name, each))]
+    if text := dataset_mismatch_warning(told):
         log.warning("%s", text)
         notice.append(text)
-    page, numbers = places(args.out)
+    page, numbers = output_paths(args.out)
     record = found.to_dict()
     record["folders"] = {name: [str(folder) for folder in each] for name, each in folders.items()}
     write_json(numbers, record)
-    comparison_report(
+    write_comparison_report(
         page,
         found,
         title=args.title,
-        notice=notice,
+        disclaimers=notice,
         facts={
             "people": len(corpus),
             "lists": len(lists),
@@ -88,18 +96,18 @@ def main(argv: Sequence[str] | None = None) -> int:
         },
         commands=[shlex.join(["voiceface", "compare", *words])],
     )
-    print(f"{comparison_table(found)}\n\n{legend_of(found)}\nreport: {page}\nnumbers: {numbers}")
+    print(f"{format_comparison_table(found)}\n\n{describe_table(found)}\nreport: {page}\nnumbers: {numbers}")
     return 0
 
 
-def named_folders(words: Sequence[str]) -> dict[str, list[Path]]:
+def parse_systems(arguments: Sequence[str]) -> dict[str, list[Path]]:
     """NAME=DIR or NAME=DIR,DIR,... of the command line: name -> folder of each run.
 
     Raises:
         ValueError: a word of another form, a name twice, a folder twice, fewer than two names.
     """
     found: dict[str, list[Path]] = {}
-    for word in words:
+    for word in arguments:
         name, equals, rest = word.partition("=")
         folders = [Path(part) for part in rest.split(",") if part]
         if not (name and equals and folders):
@@ -114,7 +122,7 @@ def named_folders(words: Sequence[str]) -> dict[str, list[Path]]:
     return found
 
 
-def read_tables(folder: Path) -> "Tables":
+def load_tables(folder: Path) -> "EmbeddingTables":
     """Voice and face embeddings that a system's `test` wrote.
 
     Raises:
@@ -122,13 +130,13 @@ def read_tables(folder: Path) -> "Tables":
     """
     from voiceface.embeddings.table import EmbeddingTable
 
-    absent = [name for name in FILES if not (folder / name).is_file()]
+    absent = [name for name in TABLE_FILES if not (folder / name).is_file()]
     if absent:
         raise FileNotFoundError(
             f"{folder} lacks {' and '.join(absent)}: it should be the folder that a system's test wrote, "
             f"as `SYSTEM test --data DATA --out {folder}` does"
         )
-    voices, faces = (EmbeddingTable.load(folder / name) for name in FILES)
+    voices, faces = (EmbeddingTable.load(folder / name) for name in TABLE_FILES)
     if voices.vectors.shape[1] != faces.vectors.shape[1]:
         widths = f"{voices.vectors.shape[1]} and {faces.vectors.shape[1]}"
         raise ValueError(f"{folder}: voices and faces differ in width ({widths}); they are not of one model")
@@ -153,22 +161,22 @@ def read_results(folder: Path) -> dict[str, Any]:
     return found
 
 
-def training_notice(name: str, told: Sequence[Mapping[str, Any]]) -> str:
+def training_overlap_warning(name: str, results_per_run: Sequence[Mapping[str, Any]]) -> str:
     """Warning about people whom a system was trained on, as its own results say; empty without any."""
-    people = {person for results in told for person in results.get("leaked_identities", [])}
+    people = {person for results in results_per_run for person in results.get("leaked_identities", [])}
     if not people:
         return ""
     return f"{name} was trained on {len(people)} of the people it was evaluated on: its figures are too high."
 
 
-def data_notice(told: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
+def dataset_mismatch_warning(results_per_system: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     """Warning that results speak of data of different names; empty where they agree or do not say.
 
     Files of one name are taken for the same file, and two populations may hold the same names.
     """
     named = {
         name: sorted({str(results["protocol"]) for results in each if "protocol" in results})
-        for name, each in told.items()
+        for name, each in results_per_system.items()
     }
     if len({protocol for each in named.values() for protocol in each}) < 2:
         return ""
@@ -178,7 +186,7 @@ def data_notice(told: Mapping[str, Sequence[Mapping[str, Any]]]) -> str:
     )
 
 
-def places(out: Path) -> tuple[Path, Path]:
+def output_paths(out: Path) -> tuple[Path, Path]:
     """Page and file of numbers: FILE.html and FILE.json, or compare.html and compare.json in a folder."""
     if out.suffix.lower() in (".html", ".htm"):
         return out, out.with_suffix(".json")
@@ -198,9 +206,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="NAME=DIR",
         help="a system and the folder that its test wrote; NAME=DIR,DIR,... takes the mean of several runs",
     )
-    add("--data", type=Path, required=True, help=arguments.CORPUS)
+    add("--data", type=Path, required=True, help=arguments.CORPUS_HELP)
     add("--out", type=Path, required=True, help="FILE.html (numbers go to FILE.json), or a folder")
-    dataset_arguments.add_split_flag(parser)
+    dataset_arguments.add_split_argument(parser)
     add("--lists", type=Path, help="list folder (default DATA/list_wav)")
     add("--list", action="append", dest="names", help="list name, repeatable (default: the ten)")
     add("--draw", type=int, metavar="SEED", help="draw missing lists by the published rule")
@@ -211,6 +219,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--seed", type=int, default=0, help="of the bootstrap draws of people (default 0)")
     add("--replicates", type=int, default=1000, help="number of draws (default 1000)")
     add("--title", default="", help="heading of the page (default: the systems)")
-    dataset_arguments.add_root_flags(parser)
-    dataset_arguments.add_voice_folder_flag(parser)
+    dataset_arguments.add_root_arguments(parser)
+    dataset_arguments.add_voice_folder_argument(parser)
     return parser

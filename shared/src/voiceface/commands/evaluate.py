@@ -22,25 +22,27 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError("--against-voices and --against-faces belong together")
     from voiceface.evaluation.evaluator import compare, evaluate
 
-    people = read_people(options.identities)
+    people = read_identity_tables(options.identities)
     protocol = protocol_from_files(
         options.lists,
         people,
         name=options.name,
-        ties=options.ties,
+        tie_breaking=options.ties,
         seed=options.seed,
         replicates=options.replicates,
     )
-    training = [row for path in options.training or () for row in _identities(read_people([path]))]
+    training = [
+        row for path in options.training or () for row in _as_identities(read_identity_tables([path]))
+    ]
 
     def figures(voices: Path, faces: Path) -> "Results":
         from voiceface.embeddings.table import EmbeddingTable
 
         tables = EmbeddingTable.load(voices), EmbeddingTable.load(faces)
-        return evaluate(protocol, *tables, people, on_absent=options.on_absent, training=training)
+        return evaluate(protocol, *tables, people, on_missing=options.on_absent, training_identities=training)
 
     results = figures(options.voices, options.faces)
-    print(results.printed())
+    print(results.summary_lines())
     print(f"\n{results.table()}", file=sys.stderr)
     if options.out:
         results.save(options.out)
@@ -57,10 +59,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def protocol_from_files(
     lists: Sequence[str | Path],
-    people: "Corpus | Sequence[Identity]",
+    identity_source: "Corpus | Sequence[Identity]",
     *,
     name: str = "lists",
-    ties: str = "fair",
+    tie_breaking: str = "fair",
     seed: int = 0,
     replicates: int = 1000,
 ) -> "Protocol":
@@ -68,9 +70,9 @@ def protocol_from_files(
 
     Args:
         lists: files, or folders of which every .txt and .txt.gz is taken.
-        people: who is who, for the labels of verification lists.
+        identity_source: who is who, for the labels of verification lists.
         name: of the protocol.
-        ties: "fair" or "published".
+        tie_breaking: "fair" or "published".
         seed: of the bootstrap.
         replicates: of the bootstrap; 0 for no intervals.
 
@@ -78,7 +80,7 @@ def protocol_from_files(
         FileNotFoundError: a path is not there, or a folder holds no list.
         ListError: a list cannot be used.
     """
-    from voiceface.datasets.trials.reading import read_list
+    from voiceface.datasets.trials.reading import read_trial_list
     from voiceface.evaluation.protocol import Protocol
 
     files: list[Path] = []
@@ -91,12 +93,12 @@ def protocol_from_files(
         if not found:
             raise FileNotFoundError(f"{entry}: no evaluation list (.txt or .txt.gz) in this folder")
         files += found
-    read = [read_list(path, people) for path in files]
+    read = [read_trial_list(path, identity_source) for path in files]
     read.sort(key=lambda q: (KIND_ORDER.index(q.kind), q.stratum == "U", q.stratum, q.direction == "f2v"))
-    return Protocol(name, tuple(read), ties=ties, seed=seed, replicates=replicates)
+    return Protocol(name, tuple(read), tie_breaking=tie_breaking, seed=seed, replicates=replicates)
 
 
-def read_people(paths: Sequence[str | Path]) -> "Corpus | list[Identity]":
+def read_identity_tables(paths: Sequence[str | Path]) -> "Corpus | list[Identity]":
     """Read identity tables, told apart by their first line; several are joined.
 
     Args:
@@ -109,7 +111,7 @@ def read_people(paths: Sequence[str | Path]) -> "Corpus | list[Identity]":
         FileNotFoundError: a table is not there.
         IdentityError: a table cannot be used.
     """
-    from voiceface.datasets.corpus import from_manifest
+    from voiceface.datasets.corpus import corpus_from_manifest
     from voiceface.datasets.identities import read_identity_csv, read_vox1_meta
 
     rows: list[Identity] = []
@@ -123,7 +125,7 @@ def read_people(paths: Sequence[str | Path]) -> "Corpus | list[Identity]":
         elif head.startswith("VoxCeleb1_ID"):
             rows += read_identity_csv(path)
         elif len(paths) == 1:
-            return from_manifest(path)
+            return corpus_from_manifest(path)
         else:
             raise ValueError(
                 f"{path}: expected the header VoxCeleb1_ID,VGGFace1_ID,...; a manifest stands alone"
@@ -131,8 +133,8 @@ def read_people(paths: Sequence[str | Path]) -> "Corpus | list[Identity]":
     return rows
 
 
-def _identities(people: "Corpus | list[Identity]") -> "list[Identity]":
-    return people if isinstance(people, list) else people.identities
+def _as_identities(identity_source: "Corpus | list[Identity]") -> "list[Identity]":
+    return identity_source if isinstance(identity_source, list) else identity_source.identities
 
 
 def _parser() -> argparse.ArgumentParser:

@@ -6,62 +6,60 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.datasets.dataset_arguments import add_voice_folder_flag
+from voiceface.datasets.dataset_arguments import add_voice_folder_argument
 from voiceface.datasets.identities import SPLITS, STRATA, Identity
 
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
-    from voiceface.datasets.trials.trial_list import EvaluationList
+    from voiceface.datasets.trials.trial_list import TrialList
 
 
-def describe(
-    questions: "EvaluationList", corpus: "Corpus | None", identities: Sequence[Identity] | None
-) -> str:
+def describe(trial_list: "TrialList", corpus: "Corpus | None", identities: Sequence[Identity] | None) -> str:
     """Put into words what a list holds and, for known people, whom its wrong candidates are like."""
-    from voiceface.datasets.trials.coverage import absent_items, wrong_shares
+    from voiceface.datasets.trials.coverage import find_missing_items, shared_attribute_rates
     from voiceface.datasets.trials.trial_list import with_labels
 
     lines = [
-        f"{questions.name}: {questions.kind} {questions.direction}, stratum {questions.stratum}"
-        + (f" (own list, seed {questions.provenance['seed']})" if questions.provenance else ""),
-        f"  sha256       {questions.sha256}",
+        f"{trial_list.name}: {trial_list.kind} {trial_list.direction}, stratum {trial_list.stratum}"
+        + (f" (own list, seed {trial_list.provenance['seed']})" if trial_list.provenance else ""),
+        f"  sha256       {trial_list.sha256}",
     ]
-    if questions.anchor_index is None:
-        lines += [f"  queries      {len(questions.anchors)}", f"  gallery      {len(questions.candidates)}"]
+    if trial_list.probe_index is None:
+        lines += [f"  queries      {len(trial_list.probes)}", f"  gallery      {len(trial_list.gallery)}"]
     else:
         lines += [
-            f"  lines        {len(questions)}",
-            f"  anchors      {len(questions.anchors)}",
-            f"  candidates   {questions.choices} a line, {len(questions.candidates)} different",
+            f"  lines        {len(trial_list)}",
+            f"  anchors      {len(trial_list.probes)}",
+            f"  candidates   {trial_list.num_candidates} a line, {len(trial_list.gallery)} different",
         ]
-    if questions.labels is None and questions.kind == "verify" and identities:
-        questions = with_labels(questions, identities)
-    if questions.labels is not None:
-        lines.append(f"  positive     {int(questions.labels.sum())} ({questions.labels.mean():.1%})")
+    if trial_list.labels is None and trial_list.kind == "verify" and identities:
+        trial_list = with_labels(trial_list, identities)
+    if trial_list.labels is not None:
+        lines.append(f"  positive     {int(trial_list.labels.sum())} ({trial_list.labels.mean():.1%})")
     if identities:
-        for what, share in wrong_shares(questions, corpus or identities).items():
+        for what, share in shared_attribute_rates(trial_list, corpus or identities).items():
             lines.append(f"  same {what:<11} {share:.1%} of the wrong candidates")
     if corpus:
-        absent = absent_items(questions, corpus)
+        absent = find_missing_items(trial_list, corpus)
         lines.append(f"  absent files {len(absent)}{': ' + ', '.join(absent[:3]) if absent else ''}")
     return "\n".join(lines)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Draw lists or describe them; exit code 0 done, 1 something is wrong, 2 bad usage."""
-    parser = _parser()
+    parser = _build_parser()
     try:
         options = parser.parse_args(argv)
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
-        return _draw(options) if options.command == "draw" else _show(options)
+        return _generate(options) if options.command == "draw" else _describe_lists(options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
 
 
-def _parser() -> argparse.ArgumentParser:
+def _build_parser() -> argparse.ArgumentParser:
     """The command line."""
     parser = argparse.ArgumentParser(prog="voiceface lists", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
@@ -88,7 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     show = commands.add_parser("show", help="describe lists")
     for command in (draw, show):
-        add_voice_folder_flag(command)
+        add_voice_folder_argument(command)
     show.add_argument("lists", type=Path, nargs="+", metavar="LIST")
     show.add_argument("--data", type=Path, help="data folder: shares of wrong candidates, absent files")
     show.add_argument("--split", choices=SPLITS, help="look the files up in this split alone")
@@ -96,67 +94,67 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _draw(options: argparse.Namespace) -> int:
+def _generate(options: argparse.Namespace) -> int:
     """Draw, write, and say what was written."""
     from voiceface.datasets.corpus import open_corpus
-    from voiceface.datasets.trials.reading import NOTE, SIDECAR, write_lists
-    from voiceface.datasets.trials.sampling import LINES_PER_ANCHOR, draw_all, draw_list
+    from voiceface.datasets.trials.reading import GENERATED_NOTE, SIDECAR_FILE, write_trial_lists
+    from voiceface.datasets.trials.sampling import TRIALS_PER_PROBE, generate_trial_list, generate_trial_lists
 
-    lines_per_anchor = LINES_PER_ANCHOR if options.lines_per_anchor is None else options.lines_per_anchor
+    lines_per_anchor = TRIALS_PER_PROBE if options.lines_per_anchor is None else options.lines_per_anchor
     out = options.out or options.data / "list_wav"
-    lists: list[EvaluationList] = []
+    lists: list[TrialList] = []
     for split in options.split or ("test", "val"):
         missing = "skip" if options.skip_missing else "error"
         corpus = open_corpus(options.data, split, on_missing=missing, voice_folder=options.voice_folder)
         if options.kind is None:
-            lists += draw_all(corpus, options.seed, split, candidates=options.candidates)
+            lists += generate_trial_lists(corpus, options.seed, split, num_candidates=options.candidates)
             continue
         lists.append(
-            draw_list(
+            generate_trial_list(
                 corpus,
                 options.kind,
                 options.direction,
-                candidates=options.candidates,
+                num_candidates=options.candidates,
                 stratum=options.stratum,
-                lines_per_anchor=lines_per_anchor,
+                trials_per_probe=lines_per_anchor,
                 seed=options.seed,
                 split=split,
             )
         )
     if not options.force:
         _refuse_to_replace(out, lists)
-    for path, drawn in zip(write_lists(out, lists, packed=options.gzip), lists):
+    for path, drawn in zip(write_trial_lists(out, lists, gzipped=options.gzip), lists):
         left_out = (drawn.provenance or {}).get("left_out", {})
         note = (
             f"; left out {', '.join(f'{count} {what}' for what, count in left_out.items())}"
             if left_out
             else ""
         )
-        lines = 2 if drawn.anchor_index is None else len(drawn)
-        print(f"{path}  {lines} lines, {len(drawn.anchors)} anchors{note}")
-    print(f"{out / SIDECAR}  {NOTE}")
+        lines = 2 if drawn.probe_index is None else len(drawn)
+        print(f"{path}  {lines} lines, {len(drawn.probes)} anchors{note}")
+    print(f"{out / SIDECAR_FILE}  {GENERATED_NOTE}")
     return 0
 
 
-def _refuse_to_replace(folder: Path, lists: Sequence["EvaluationList"]) -> None:
+def _refuse_to_replace(folder: Path, lists: Sequence["TrialList"]) -> None:
     """End before a list that was not drawn here (a published one, say) is overwritten."""
-    from voiceface.datasets.trials.reading import read_list
-    from voiceface.datasets.trials.trial_list import ListError
+    from voiceface.datasets.trials.reading import read_trial_list
+    from voiceface.datasets.trials.trial_list import TrialListError
 
     for questions in lists:
         for ending in (".txt", ".txt.gz"):
             place = folder / f"{questions.name}{ending}"
-            if place.is_file() and not read_list(place).is_own:
-                raise ListError(
+            if place.is_file() and not read_trial_list(place).is_generated:
+                raise TrialListError(
                     f"{place} was not drawn here; choose another --out, or replace it with --force"
                 )
 
 
-def _show(options: argparse.Namespace) -> int:
+def _describe_lists(options: argparse.Namespace) -> int:
     """Describe every list; the exit code is 1 when files are absent."""
     from voiceface.datasets.corpus import open_corpus, read_identities
-    from voiceface.datasets.trials.coverage import absent_items
-    from voiceface.datasets.trials.reading import read_list
+    from voiceface.datasets.trials.coverage import find_missing_items
+    from voiceface.datasets.trials.reading import read_trial_list
 
     corpus, identities = None, None
     if options.data:
@@ -168,7 +166,7 @@ def _show(options: argparse.Namespace) -> int:
         identities = read_identities(options.identities.parent, None, options.identities)
     found_all = True
     for path in options.lists:
-        questions = read_list(path, corpus or identities)
+        questions = read_trial_list(path, corpus or identities)
         print(describe(questions, corpus, identities))
-        found_all &= corpus is None or not absent_items(questions, corpus)
+        found_all &= corpus is None or not find_missing_items(questions, corpus)
     return 0 if found_all else 1

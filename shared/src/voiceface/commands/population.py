@@ -6,7 +6,7 @@ from pathlib import Path
 
 from voiceface.synthetic.layout import (
     PopulationError,
-    settings_of,
+    build_settings,
 )
 from voiceface.synthetic.writer import write_population
 
@@ -66,9 +66,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     asked = vars(build_parser().parse_args(argv))
     out, preset = asked.pop("out"), asked.pop("preset")
     how = {name: asked.pop(name) for name in ("workers", "lists", "voices_from", "force")}
-    from voiceface.synthetic.presets import preset_of
+    from voiceface.synthetic.presets import get_preset
 
-    chosen = preset_of(preset)
+    chosen = get_preset(preset)
     if not chosen.on_disk and asked["people"] is None and not how["force"]:
         raise PopulationError(
             f"{preset} is made to be streamed (voiceface.synthetic.dataset); "
@@ -77,7 +77,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     rhos = chosen.rhos if asked["rho"] is None else (asked["rho"],)
     first = None
     for rho in rhos:
-        settings = settings_of(chosen, **{**asked, "rho": rho})
+        settings = build_settings(chosen, **{**asked, "rho": rho})
         place = out if len(rhos) == 1 else out / f"rho_{rho:g}"
         write_population(place, settings, **{**how, "voices_from": how["voices_from"] or first})
         first = first or place

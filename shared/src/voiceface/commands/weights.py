@@ -9,15 +9,15 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.io.atomic import sha256_of
+from voiceface.io.atomic import compute_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-MOST_CONFIG = 96
-MOST_GROUPS = 8
+MAX_CONFIG_WIDTH = 96
+MAX_PREFIXES = 8
 # What published files hold, told by keys that they alone have together; the first row that fits counts.
-PUBLISHED = (
+PUBLISHED_SIGNATURES = (
     (("F.model.input_layer.", "V.model.conv1."), "seeking_shape, whole model"),
     (("F.model.input_layer.",), "seeking_shape, face branch"),
     (("V.model.conv1.",), "seeking_shape, voice branch"),
@@ -31,40 +31,40 @@ PUBLISHED = (
 
 
 @dataclass(frozen=True)
-class Weights:
+class CheckpointSummary:
     """What one file holds.
 
     Attributes:
         path: the file.
-        form: "model" or "state" (ours), "safetensors" (somebody's) or "published" (what `torch.save` wrote).
+        format: "model" or "state" (ours), "safetensors" (somebody's) or "published" (what `torch.save` wrote).
         tensors: (type, shape) by key.
         sha256: ours: the digest that the file states of itself, verified; else that of the file's bytes.
-        not_finite: keys of tensors in which a value is infinite or not a number.
+        nonfinite_keys: keys of tensors in which a value is infinite or not a number.
         system: whose model it is; for published files a guess by the keys; "" where not known.
         kind: which of the system's models.
         config: configuration of the run that made it.
         extra: other stored JSON values; for a resume state and a published file the other top-level values.
-        top: top-level keys of a published file.
+        top_level_keys: top-level keys of a published file.
     """
 
     path: Path
-    form: str
+    format: str
     tensors: dict[str, tuple[str, tuple[int, ...]]]
     sha256: str
-    not_finite: list[str]
+    nonfinite_keys: list[str]
     system: str = ""
     kind: str = ""
     config: dict[str, Any] = field(default_factory=dict)
     extra: dict[str, Any] = field(default_factory=dict)
-    top: list[str] = field(default_factory=list)
+    top_level_keys: list[str] = field(default_factory=list)
 
     @property
-    def is_ours(self) -> bool:
+    def is_native(self) -> bool:
         """Whether the file states its own digest, which has been verified."""
-        return self.form in ("model", "state")
+        return self.format in ("model", "state")
 
 
-def inspect(path: str | Path) -> Weights:
+def inspect_checkpoint(path: str | Path) -> CheckpointSummary:
     """Read a whole weights file, running none of the code it may carry.
 
     Args:
@@ -75,16 +75,23 @@ def inspect(path: str | Path) -> Weights:
         FileNotFoundError: no such file.
     """
     from voiceface.checkpoints.native import load_model, load_state
-    from voiceface.checkpoints.published import CheckpointError, read_published, require_file, state_dict_of
+    from voiceface.checkpoints.published import (
+        CheckpointError,
+        extract_state_dict,
+        read_published,
+        require_file,
+    )
 
     path = Path(path)
     require_file(path)
-    content = _content(path)
+    content = _content_kind(path)
     if content == "state":
         state = load_state(path)
-        tensors = _flat(state)
+        tensors = _flatten_tensors(state)
         values = {key: value for key, value in state.items() if isinstance(value, bool | int | float | str)}
-        return Weights(path, "state", *_seen(tensors, _stated_digest(path)), extra=values)
+        return CheckpointSummary(
+            path, "state", *_summarise_tensors(tensors, _stated_digest(path)), extra=values
+        )
     if content == "foreign":
         import safetensors.torch
 
@@ -92,55 +99,64 @@ def inspect(path: str | Path) -> Weights:
             tensors = safetensors.torch.load_file(path)
         except (safetensors.SafetensorError, OSError) as error:
             raise CheckpointError(f"{path} is damaged or truncated ({error}); fetch it again") from None
-        return Weights(path, "safetensors", *_seen(tensors, sha256_of(path)), system=_guess(tensors))
+        return CheckpointSummary(
+            path,
+            "safetensors",
+            *_summarise_tensors(tensors, compute_sha256(path)),
+            system=_guess_system(tensors),
+        )
     if content == "model" or path.suffix == ".safetensors":
         model = load_model(path)
-        seen = _seen(model.state, model.sha256, _stored_types(path))
-        return Weights(path, "model", *seen, model.system, model.kind, model.config, model.extra)
+        seen = _summarise_tensors(model.state, model.sha256, _stored_types(path))
+        return CheckpointSummary(path, "model", *seen, model.system, model.kind, model.config, model.extra)
     found = read_published(path)
-    tensors = state_dict_of(found, "state_dict", "model", source=str(path))
+    tensors = extract_state_dict(found, "state_dict", "model", source=str(path))
     rest = {key: value for key, value in found.items() if isinstance(value, bool | int | float | str)}
-    return Weights(
+    return CheckpointSummary(
         path,
         "published",
-        *_seen(tensors, sha256_of(path)),
-        system=_guess(tensors),
+        *_summarise_tensors(tensors, compute_sha256(path)),
+        system=_guess_system(tensors),
         extra=rest,
-        top=[str(key) for key in found] if found is not tensors and len(found) < len(tensors) else [],
+        top_level_keys=[str(key) for key in found]
+        if found is not tensors and len(found) < len(tensors)
+        else [],
     )
 
 
-def as_text(weights: Weights, keys: bool = False) -> str:
-    """Put what a file holds into words; `keys` adds every tensor's name, type and shape."""
+def format_summary(summary: CheckpointSummary, list_keys: bool = False) -> str:
+    """Put what a file holds into words; `list_keys` adds every tensor's name, type and shape."""
     titles = {
-        "model": f"{weights.system} {weights.kind}, our format",
+        "model": f"{summary.system} {summary.kind}, our format",
         "state": "resume state of a run, our format",
         "safetensors": "safetensors file without our header",
         "published": "published torch file",
     }
-    values = sum(_count(shape) for _, shape in weights.tensors.values())
-    counts = sorted(Counter(kind for kind, _ in weights.tensors.values()).items())
+    values = sum(_num_values(shape) for _, shape in summary.tensors.values())
+    counts = sorted(Counter(kind for kind, _ in summary.tensors.values()).items())
     types = ", ".join(f"{count} {kind}" for kind, count in counts)
-    size = weights.path.stat().st_size
-    whole = "verified" if weights.is_ours else "of the file; it states none of itself"
-    rows = [("sha256", f"{weights.sha256} ({whole})")]
-    rows += [("size", f"{size:,} bytes, {len(weights.tensors)} tensors ({types}), {values:,} values")]
-    if not weights.is_ours:
-        rows += [("keys of", weights.system or "no system that is known here")]
-    if weights.top:
-        rows += [("top level", ", ".join(weights.top))]
-    if not weights.is_ours:
-        rows += [("prefixes", _groups(weights.tensors))]
-    rows += [(name, text) for name, text in _about(weights.extra) if text]
-    for section, value in weights.config.items():
-        text = ", ".join(f"{key}={item}" for key, item in _leaves(value)) or str(value)
-        rows += [(section, text if len(text) <= MOST_CONFIG else text[: MOST_CONFIG - 1] + "…")]
-    if weights.not_finite:
-        rows += [("not finite", f"{len(weights.not_finite)} tensors: {', '.join(weights.not_finite[:3])}")]
-    lines = [f"{weights.path}: {titles[weights.form]}", *(f"  {name:<11}{text}" for name, text in rows)]
-    if keys:
-        width = max(map(len, weights.tensors), default=0)
-        lines += [f"  {key:<{width}}  {kind:<8} {list(at)}" for key, (kind, at) in weights.tensors.items()]
+    size = summary.path.stat().st_size
+    whole = "verified" if summary.is_native else "of the file; it states none of itself"
+    rows = [("sha256", f"{summary.sha256} ({whole})")]
+    rows += [("size", f"{size:,} bytes, {len(summary.tensors)} tensors ({types}), {values:,} values")]
+    if not summary.is_native:
+        rows += [("keys of", summary.system or "no system that is known here")]
+    if summary.top_level_keys:
+        rows += [("top level", ", ".join(summary.top_level_keys))]
+    if not summary.is_native:
+        rows += [("prefixes", _format_prefixes(summary.tensors))]
+    rows += [(name, text) for name, text in _format_extra(summary.extra) if text]
+    for section, value in summary.config.items():
+        text = ", ".join(f"{key}={item}" for key, item in _flatten_section(value)) or str(value)
+        rows += [(section, text if len(text) <= MAX_CONFIG_WIDTH else text[: MAX_CONFIG_WIDTH - 1] + "…")]
+    if summary.nonfinite_keys:
+        rows += [
+            ("not finite", f"{len(summary.nonfinite_keys)} tensors: {', '.join(summary.nonfinite_keys[:3])}")
+        ]
+    lines = [f"{summary.path}: {titles[summary.format]}", *(f"  {name:<11}{text}" for name, text in rows)]
+    if list_keys:
+        width = max(map(len, summary.tensors), default=0)
+        lines += [f"  {key:<{width}}  {kind:<8} {list(at)}" for key, (kind, at) in summary.tensors.items()]
     return "\n".join(lines)
 
 
@@ -161,24 +177,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed = False
     for name in options.files:
         try:
-            weights = inspect(name)
+            weights = inspect_checkpoint(name)
         except (ValueError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             failed = True
             continue
-        failed |= bool(weights.not_finite)
+        failed |= bool(weights.nonfinite_keys)
         if options.verify:
-            state = "holds values that are not finite" if weights.not_finite else "whole"
-            how = "digest verified" if weights.is_ours else "read to the end, it states no digest"
+            state = "holds values that are not finite" if weights.nonfinite_keys else "whole"
+            how = "digest verified" if weights.is_native else "read to the end, it states no digest"
             print(f"{name}: {state}, sha256 {weights.sha256} ({how})")
         else:
-            print(as_text(weights, options.keys))
+            print(format_summary(weights, options.keys))
     return int(failed)
 
 
-def _content(path: Path) -> str:
+def _content_kind(path: Path) -> str:
     """What our header says: "model", "state"; "foreign" for other safetensors files, "" for all else."""
-    header = _header(path)
+    header = _read_header(path)
     if header is None:
         return ""
     try:
@@ -187,7 +203,7 @@ def _content(path: Path) -> str:
         return "foreign"
 
 
-def _header(path: Path) -> dict[str, Any] | None:
+def _read_header(path: Path) -> dict[str, Any] | None:
     """The JSON header of a safetensors file, None where there is none."""
     with path.open("rb") as file:
         size = int.from_bytes(file.read(8), "little")
@@ -202,22 +218,22 @@ def _header(path: Path) -> dict[str, Any] | None:
 
 def _stated_digest(path: Path) -> str:
     """The digest in the header of a file of ours that has been verified."""
-    header = _header(path) or {}
+    header = _read_header(path) or {}
     return str(json.loads(header["__metadata__"]["voiceface"])["sha256"])
 
 
 def _stored_types(path: Path) -> dict[str, str]:
     """Types as the file has them; on reading, half precision has become float32."""
     names = {"F16": "float16", "BF16": "bfloat16"}
-    entries = (_header(path) or {}).items()
+    entries = (_read_header(path) or {}).items()
     return {key: names[item["dtype"]] for key, item in entries if item.get("dtype") in names}
 
 
-def _seen(
-    tensors: Mapping[str, "Tensor"], sha256: str, stored: Mapping[str, str] | None = None
+def _summarise_tensors(
+    tensors: Mapping[str, "Tensor"], sha256: str, stored_types: Mapping[str, str] | None = None
 ) -> tuple[dict[str, tuple[str, tuple[int, ...]]], str, list[str]]:
     """Types and shapes by key, the digest, and the keys with values that are not finite."""
-    known = stored or {}
+    known = stored_types or {}
     shapes = {
         key: (known.get(key, str(value.dtype).removeprefix("torch.")), tuple(value.shape))
         for key, value in tensors.items()
@@ -226,10 +242,10 @@ def _seen(
     return shapes, sha256, wrong
 
 
-def _flat(value: Any, place: str = "") -> dict[str, "Tensor"]:
+def _flatten_tensors(value: Any, path: str = "") -> dict[str, "Tensor"]:
     """Tensors of a nested value by their place in it."""
     if hasattr(value, "is_floating_point"):
-        return {place: value}
+        return {path: value}
     pairs = (
         value.items()
         if isinstance(value, dict)
@@ -239,28 +255,28 @@ def _flat(value: Any, place: str = "") -> dict[str, "Tensor"]:
     )
     found: dict[str, Tensor] = {}
     for key, item in pairs:
-        found |= _flat(item, f"{place}/{key}" if place else str(key))
+        found |= _flatten_tensors(item, f"{path}/{key}" if path else str(key))
     return found
 
 
-def _guess(tensors: Mapping[str, Any]) -> str:
+def _guess_system(tensors: Mapping[str, Any]) -> str:
     """Whose keys these look like; "" where no row of the table fits."""
-    for wanted, name in PUBLISHED:
+    for wanted, name in PUBLISHED_SIGNATURES:
         if all(any(key.startswith(prefix) for key in tensors) for prefix in wanted):
             return name
     return ""
 
 
-def _groups(tensors: Mapping[str, Any]) -> str:
+def _format_prefixes(tensors: Mapping[str, Any]) -> str:
     """The beginnings of the keys and how many share each."""
     counts = Counter(".".join(key.split(".")[:2]) for key in tensors)
-    if len(counts) > MOST_GROUPS:
+    if len(counts) > MAX_PREFIXES:
         counts = Counter(key.split(".")[0] for key in tensors)
-    more = f", and {len(counts) - MOST_GROUPS} more" if len(counts) > MOST_GROUPS else ""
-    return ", ".join(f"{key} ({n})" for key, n in counts.most_common(MOST_GROUPS)) + more
+    more = f", and {len(counts) - MAX_PREFIXES} more" if len(counts) > MAX_PREFIXES else ""
+    return ", ".join(f"{key} ({n})" for key, n in counts.most_common(MAX_PREFIXES)) + more
 
 
-def _about(extra: Mapping[str, Any]) -> list[tuple[str, str]]:
+def _format_extra(extra: Mapping[str, Any]) -> list[tuple[str, str]]:
     """The stored JSON values: the number of people instead of their names, and what fits in a line."""
     rows = []
     for key, value in extra.items():
@@ -271,16 +287,18 @@ def _about(extra: Mapping[str, Any]) -> list[tuple[str, str]]:
     return rows
 
 
-def _leaves(value: Any, place: str = "") -> list[tuple[str, Any]]:
+def _flatten_section(value: Any, path: str = "") -> list[tuple[str, Any]]:
     """A section of a configuration as (dotted key, value) pairs."""
     if not isinstance(value, Mapping):
-        return [(place, value)] if place else []
+        return [(path, value)] if path else []
     return [
-        pair for key, item in value.items() for pair in _leaves(item, f"{place}.{key}" if place else str(key))
+        pair
+        for key, item in value.items()
+        for pair in _flatten_section(item, f"{path}.{key}" if path else str(key))
     ]
 
 
-def _count(shape: tuple[int, ...]) -> int:
+def _num_values(shape: tuple[int, ...]) -> int:
     """Number of values in a tensor."""
     product = 1
     for side in shape:

@@ -21,7 +21,7 @@ from voiceface.datasets.layouts import (
     find_faces,
     find_voice_root,
     find_voices,
-    voice_folder_of,
+    get_voice_folder,
 )
 from voiceface.datasets.manifest import read_manifest
 
@@ -33,7 +33,7 @@ class CorpusError(ValueError):
 
 
 @dataclass(frozen=True)
-class Person:
+class IdentityRecord:
     """One used row of an identity table with its files.
 
     Attributes:
@@ -54,21 +54,21 @@ class Corpus:
     """People and where their files are; list items are paths relative to one of the two roots.
 
     Attributes:
-        people: one per used row, in table order.
+        records: one per used row, in table order.
         voice_root: folder of the clips.
         face_root: folder of the pictures.
-        missing: folders that rows name and that are not there (their people were left out on request).
-        voice_folder: what the folders of the clips are called, see `discover`.
+        missing_folders: folders that rows name and that are not there (their people were left out on request).
+        voice_folder: what the folders of the clips are called, see `discover_corpus`.
     """
 
-    people: tuple[Person, ...]
+    records: tuple[IdentityRecord, ...]
     voice_root: Path
     face_root: Path
-    missing: tuple[str, ...] = ()
+    missing_folders: tuple[str, ...] = ()
     voice_folder: str = "voxceleb1_id"
 
     def __len__(self) -> int:
-        return len(self.people)
+        return len(self.records)
 
     def voice_path(self, item: str) -> Path:
         """Give the file of a clip."""
@@ -78,24 +78,24 @@ class Corpus:
         """Give the file of a picture."""
         return self.face_root / item
 
-    def person_of(self, item: str) -> int:
-        """Give the index in `people` of whoever owns a clip or picture; of several rows, the last.
+    def get_identity_index(self, item: str) -> int:
+        """Give the index in `records` of whoever owns a clip or picture; of several rows, the last.
 
         Raises:
             CorpusError: no person has such a file.
         """
         try:
-            return self.owners[item]
+            return self.item_to_identity[item]
         except KeyError:
             raise CorpusError(
                 f"{item} is not in this corpus (voices below {self.voice_root}, faces below {self.face_root})"
             ) from None
 
     @cached_property
-    def owners(self) -> dict[str, int]:
-        """Every clip and picture -> index in `people`; where rows share a folder, the last of them."""
+    def item_to_identity(self) -> dict[str, int]:
+        """Every clip and picture -> index in `records`; where rows share a folder, the last of them."""
         table: dict[str, int] = {}
-        for index, person in enumerate(self.people):
+        for index, person in enumerate(self.records):
             table.update(dict.fromkeys(person.voices, index))
             table.update(dict.fromkeys(person.faces, index))
         return table
@@ -103,53 +103,53 @@ class Corpus:
     @property
     def names(self) -> list[str]:
         """Names of the people, in order."""
-        return [person.identity.name for person in self.people]
+        return [person.identity.name for person in self.records]
 
     @property
     def identities(self) -> list[Identity]:
         """What the table says of the people, in order."""
-        return [person.identity for person in self.people]
+        return [person.identity for person in self.records]
 
     @property
     def labels(self) -> list[int]:
         """Class indices of the people, in order."""
-        return [person.label for person in self.people]
+        return [person.label for person in self.records]
 
     @property
-    def classes(self) -> int:
+    def num_classes(self) -> int:
         """Number of classes a classifier over this corpus needs."""
         return max(self.labels, default=-1) + 1
 
     @property
     def voices(self) -> list[str]:
         """Every clip once, person after person."""
-        return list(dict.fromkeys(item for person in self.people for item in person.voices))
+        return list(dict.fromkeys(item for person in self.records for item in person.voices))
 
     @property
     def faces(self) -> list[str]:
         """Every picture once, person after person."""
-        return list(dict.fromkeys(item for person in self.people for item in person.faces))
+        return list(dict.fromkeys(item for person in self.records for item in person.faces))
 
     @property
     def without_voices(self) -> list[str]:
         """Names of people who have no clip."""
-        return [person.identity.name for person in self.people if not person.voices]
+        return [person.identity.name for person in self.records if not person.voices]
 
     @property
     def without_faces(self) -> list[str]:
         """Names of people who have no picture."""
-        return [person.identity.name for person in self.people if not person.faces]
+        return [person.identity.name for person in self.records if not person.faces]
 
     def subset(self, indices: Iterable[int]) -> "Corpus":
         """Keep the people at `indices`, in that order; class indices stay as they are."""
-        return replace(self, people=tuple(self.people[index] for index in indices))
+        return replace(self, records=tuple(self.records[index] for index in indices))
 
-    def complete(self) -> "Corpus":
+    def with_both_modalities(self) -> "Corpus":
         """Keep the people who have at least one clip and one picture; class indices stay as they are."""
-        return self.subset(i for i, person in enumerate(self.people) if person.voices and person.faces)
+        return self.subset(i for i, person in enumerate(self.records) if person.voices and person.faces)
 
 
-def discover(
+def discover_corpus(
     identities: Sequence[Identity],
     voice_root: str | Path,
     face_root: str | Path,
@@ -186,10 +186,10 @@ def discover(
             raise FileNotFoundError(f"no folder of {what} at {root}")
     voices_in: dict[str, list[str] | None] = {}
     faces_in: dict[str, list[str] | None] = {}
-    people: list[Person] = []
+    people: list[IdentityRecord] = []
     missing: list[str] = []
     for identity, label in zip(identities, class_indices(identities)):
-        voice, face = voice_folder_of(identity, voice_folder), identity.face_id
+        voice, face = get_voice_folder(identity, voice_folder), identity.face_id
         if voice not in voices_in:
             voices_in[voice] = find_voices(voice_root, voice, audio_suffixes)
         if face not in faces_in:
@@ -200,19 +200,23 @@ def discover(
                 faces is None
             )
             continue
-        people.append(Person(identity, label, tuple(voices), tuple(faces)))
+        people.append(IdentityRecord(identity, label, tuple(voices), tuple(faces)))
     missing = list(dict.fromkeys(missing))
     if missing and on_missing == "error":
         raise FileNotFoundError(
-            f"{len(missing)} folders that the identity table names are not there: {_some(missing)}. "
+            f"{len(missing)} folders that the identity table names are not there: {_abbreviate(missing)}. "
             "Complete the data, or leave these people out (--skip-missing, on_missing='skip')"
         )
     if missing:
-        log.warning("left people out because %d folders are not there: %s", len(missing), _some(missing))
-    return _reported(Corpus(tuple(people), voice_root, face_root, tuple(missing), voice_folder))
+        log.warning(
+            "left people out because %d folders are not there: %s", len(missing), _abbreviate(missing)
+        )
+    return _warn_incomplete(Corpus(tuple(people), voice_root, face_root, tuple(missing), voice_folder))
 
 
-def from_manifest(path: str | Path, split: str | None = None, *, root: str | Path | None = None) -> Corpus:
+def corpus_from_manifest(
+    path: str | Path, split: str | None = None, *, root: str | Path | None = None
+) -> Corpus:
     """Build a corpus from a manifest; whether the files exist is not looked at here.
 
     Args:
@@ -242,11 +246,11 @@ def from_manifest(path: str | Path, split: str | None = None, *, root: str | Pat
         if known.split != row.identity.split:
             identities[name] = replace(known, split="")
     people = tuple(
-        Person(identities[name], label, tuple(sorted(found["voice"])), tuple(sorted(found["face"])))
+        IdentityRecord(identities[name], label, tuple(sorted(found["voice"])), tuple(sorted(found["face"])))
         for label, (name, found) in enumerate(files.items())
     )
     base = Path(path).parent if root is None else Path(root)
-    return _reported(Corpus(people, base, base))
+    return _warn_incomplete(Corpus(people, base, base))
 
 
 def open_corpus(
@@ -273,10 +277,10 @@ def open_corpus(
         voice_root: folder of the voice folders, when not the usual one.
         face_root: folder of the face folders, when not the usual one.
         identities: identity table to use: a split table, a meta table (.csv with tabs) or a manifest.
-        on_missing: see `discover`.
-        voice_folder: see `discover`.
-        audio_suffixes: see `discover`.
-        image_suffixes: see `discover`.
+        on_missing: see `discover_corpus`.
+        voice_folder: see `discover_corpus`.
+        audio_suffixes: see `discover_corpus`.
+        image_suffixes: see `discover_corpus`.
 
     Returns:
         The corpus of that split.
@@ -292,11 +296,13 @@ def open_corpus(
         raise FileNotFoundError(f"no data folder at {base}")
     table = Path(identities) if identities is not None else base / "manifest.csv"
     if _is_manifest(table):
-        return from_manifest(table, split, root=voice_root if identities is None else voice_root or base)
+        return corpus_from_manifest(
+            table, split, root=voice_root if identities is None else voice_root or base
+        )
     rows = read_identities(base, split, identities)
     if not rows:
         raise CorpusError(f"{base}: nobody is in the split {split!r}")
-    return discover(
+    return discover_corpus(
         rows,
         find_voice_root(base) if voice_root is None else voice_root,
         find_face_root(base) if face_root is None else face_root,
@@ -308,7 +314,7 @@ def open_corpus(
 
 
 def read_identities(
-    root: str | Path, split: str | None, table: str | Path | None = None, *, keep_none: bool = False
+    root: str | Path, split: str | None, table: str | Path | None = None, *, include_unused: bool = False
 ) -> list[Identity]:
     """Read who is in a split of a data folder, from the split tables or the meta table.
 
@@ -316,21 +322,25 @@ def read_identities(
         root: the data folder.
         split: "train", "val" or "test"; None takes everybody (tables in the order train, val, test).
         table: use this table alone instead of the usual ones.
-        keep_none: also give the rows whose Set is `none`.
+        include_unused: also give the rows whose Set is `none`.
 
     Raises:
         FileNotFoundError: no table; names the places that were looked at.
     """
     base = Path(root)
-    if table is not None and not _is_meta(Path(table)):
-        rows = read_identity_csv(table, keep_none=keep_none)
+    if table is not None and not _is_vox1_meta(Path(table)):
+        rows = read_identity_csv(table, include_unused=include_unused)
         return [row for row in rows if split is None or row.split in (split, "")]
     if table is None:
         for folder in (base / "list_wav", base):
             tables = [folder / f"vox1_{name}.csv" for name in SPLITS if split in (name, None)]
             present = [place for place in tables if place.is_file()]
             if present:
-                return [row for place in present for row in read_identity_csv(place, keep_none=keep_none)]
+                return [
+                    row
+                    for place in present
+                    for row in read_identity_csv(place, include_unused=include_unused)
+                ]
     meta = base / "vox1_meta.csv" if table is None else Path(table)
     if not meta.is_file():
         raise FileNotFoundError(
@@ -339,7 +349,7 @@ def read_identities(
         )
     named = (base / "Splits" / "identity_splits.txt", base / "identity_splits.txt")
     splits = next((read_identity_splits(place) for place in named if place.is_file()), None)
-    everyone = read_vox1_meta(meta, splits, keep_none=keep_none)
+    everyone = read_vox1_meta(meta, splits, include_unused=include_unused)
     return [row for row in everyone if split in (row.split, None)]
 
 
@@ -348,7 +358,7 @@ def _is_manifest(path: Path) -> bool:
     return path.is_file() and _first_line(path).startswith("identity,")
 
 
-def _is_meta(path: Path) -> bool:
+def _is_vox1_meta(path: Path) -> bool:
     """Tell the tab-separated meta table from a split table."""
     return path.is_file() and "\t" in _first_line(path)
 
@@ -359,14 +369,16 @@ def _first_line(path: Path) -> str:
         return file.readline(4096).decode("utf-8-sig", "replace").strip()
 
 
-def _reported(corpus: Corpus) -> Corpus:
+def _warn_incomplete(corpus: Corpus) -> Corpus:
     """Warn of people who lack clips or pictures, and give the corpus back."""
     for names, what in ((corpus.without_voices, "clips"), (corpus.without_faces, "pictures")):
         if names:
-            log.warning("%d people have no %s: %s", len(names), what, _some(names))
+            log.warning("%d people have no %s: %s", len(names), what, _abbreviate(names))
     return corpus
 
 
-def _some(names: Sequence[str], most: int = 5) -> str:
+def _abbreviate(names: Sequence[str], max_shown: int = 5) -> str:
     """The first few of many names."""
-    return ", ".join(names[:most]) + (f" and {len(names) - most} more" if len(names) > most else "")
+    return ", ".join(names[:max_shown]) + (
+        f" and {len(names) - max_shown} more" if len(names) > max_shown else ""
+    )

@@ -8,18 +8,18 @@ from voiceface.datasets.layouts import VOICE_FOLDERS
 SPLITS = ("train", "val", "test")
 
 
-def add_split_flag(parser: argparse.ArgumentParser) -> None:
+def add_split_argument(parser: argparse.ArgumentParser) -> None:
     """--split: which people of --data."""
     parser.add_argument("--split", default="test", choices=SPLITS, help="people (default: %(default)s)")
 
 
-def add_root_flags(parser: argparse.ArgumentParser) -> None:
+def add_root_arguments(parser: argparse.ArgumentParser) -> None:
     """--voice-root and --face-root: recordings and pictures that lie elsewhere."""
     parser.add_argument("--voice-root", type=Path, help="folder of the recordings, if not below --data")
     parser.add_argument("--face-root", type=Path, help="folder of the pictures, if not below --data")
 
 
-def add_voice_folder_flag(parser: argparse.ArgumentParser) -> None:
+def add_voice_folder_argument(parser: argparse.ArgumentParser) -> None:
     """--voice-folder: for recordings that lie below face names."""
     parser.add_argument(
         "--voice-folder",

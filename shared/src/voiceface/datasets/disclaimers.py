@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     pass
 
-SYNTHETIC_NOTICE = (
+SYNTHETIC_DATA_DISCLAIMER = (
     "Trained on invented people (the synthetic population): figures and rankings made with these weights "
     "say nothing about real persons."
 )
@@ -17,6 +17,6 @@ def is_synthetic(root: Path) -> bool:
     return (root / "truth" / "population.json").is_file()
 
 
-def notice_of(root: Path) -> str:
+def get_disclaimer(root: Path) -> str:
     """What readers of a model trained on this corpus must be told."""
-    return SYNTHETIC_NOTICE if is_synthetic(root) else ""
+    return SYNTHETIC_DATA_DISCLAIMER if is_synthetic(root) else ""

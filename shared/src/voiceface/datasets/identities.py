@@ -8,7 +8,7 @@ from pathlib import Path
 
 SPLITS = ("train", "val", "test")
 STRATA = ("U", "G", "N", "A", "GN", "GA", "NA", "GNA")  # what wrong candidates share with the anchor
-SET_NUMBERS = {"1": "train", "2": "val", "4": "test"}
+SPLIT_BY_SET_NUMBER = {"1": "train", "2": "val", "4": "test"}
 CSV_HEADER = ("VoxCeleb1_ID", "VGGFace1_ID", "Gender", "Nationality", "Set")
 META_HEADER = ("VoxCeleb1 ID", "VGGFace1 ID", "Gender", "Nationality", "Set")
 
@@ -41,14 +41,14 @@ class Identity:
 
 
 def read_identity_csv(
-    path: str | Path, split: str | None = None, *, keep_none: bool = False
+    path: str | Path, split: str | None = None, *, include_unused: bool = False
 ) -> list[Identity]:
     """Read a published split table (`vox1_train.csv`), in file order.
 
     Args:
         path: comma-separated, header `VoxCeleb1_ID,VGGFace1_ID,Gender,Nationality,Set`, LF or CRLF.
         split: split of every row; None takes it from the file name (`vox1_test.csv` -> "test", else "").
-        keep_none: also give the rows whose Set is `none`, which the method leaves out.
+        include_unused: also give the rows whose Set is `none`, which the method leaves out.
 
     Returns:
         One Identity per used row; rows that share a face name stay separate.
@@ -61,18 +61,18 @@ def read_identity_csv(
     if split is None:
         found = re.fullmatch(r"(?:.*_)?(train|val|test)", table.stem)
         split = found.group(1) if found else ""
-    return list(_read_rows(table, CSV_HEADER, ",", split, keep_none))
+    return list(_read_rows(table, CSV_HEADER, ",", split, include_unused))
 
 
 def read_vox1_meta(
-    path: str | Path, splits: dict[str, str] | None = None, *, keep_none: bool = False
+    path: str | Path, splits: dict[str, str] | None = None, *, include_unused: bool = False
 ) -> list[Identity]:
     """Read `vox1_meta.csv` (tab-separated, header with blanks), in file order.
 
     Args:
         path: the table.
-        splits: face name -> split; None uses the rule by the first letter of the name (`split_of_name`).
-        keep_none: also give the rows whose Set is `none`.
+        splits: face name -> split; None uses the rule by the first letter of the name (`split_from_name`).
+        include_unused: also give the rows whose Set is `none`.
 
     Returns:
         One Identity per used row. A name that `splits` lacks has the split "".
@@ -81,9 +81,9 @@ def read_vox1_meta(
         IdentityError: names file, line and column of what is wrong.
         FileNotFoundError: there is no such file.
     """
-    rows = _read_rows(Path(path), META_HEADER, "\t", "", keep_none)
+    rows = _read_rows(Path(path), META_HEADER, "\t", "", include_unused)
     if splits is None:
-        return [replace(row, split=split_of_name(row.face_id)) for row in rows]
+        return [replace(row, split=split_from_name(row.face_id)) for row in rows]
     return [replace(row, split=splits.get(row.face_id, "")) for row in rows]
 
 
@@ -97,7 +97,7 @@ def read_identity_splits(path: str | Path) -> dict[str, str]:
         IdentityError: a line of another form, an unknown set, or a name given twice with different sets.
     """
     splits: dict[str, str] = {}
-    for number, line in enumerate(_text_of(Path(path)).splitlines(), 1):
+    for number, line in enumerate(_read_text(Path(path)).splitlines(), 1):
         words = line.split()
         if not words:
             continue
@@ -106,12 +106,12 @@ def read_identity_splits(path: str | Path) -> dict[str, str]:
                 f"{path}, line {number}: expected a name and a set number, found {line.strip()!r}"
             )
         name, number_of_set = words
-        if number_of_set not in SET_NUMBERS:
+        if number_of_set not in SPLIT_BY_SET_NUMBER:
             raise IdentityError(
                 f"{path}, line {number}, column 2: set {number_of_set!r} is none of "
-                f"{', '.join(f'{key} ({value})' for key, value in SET_NUMBERS.items())}"
+                f"{', '.join(f'{key} ({value})' for key, value in SPLIT_BY_SET_NUMBER.items())}"
             )
-        split = SET_NUMBERS[number_of_set]
+        split = SPLIT_BY_SET_NUMBER[number_of_set]
         if splits.setdefault(name, split) != split:
             raise IdentityError(f"{path}, line {number}: {name} is in two sets, {splits[name]} and {split}")
     return splits
@@ -126,14 +126,14 @@ def class_indices(identities: Sequence[Identity]) -> list[int]:
     return [first.setdefault(identity.face_id, len(first)) for identity in identities]
 
 
-def split_of_name(face_id: str) -> str:
+def split_from_name(face_id: str) -> str:
     """Split by first letter, as in the published tables: A-B val, C-E test, the rest train."""
     letter = face_id[:1].upper()
     return "val" if letter in ("A", "B") else "test" if letter in ("C", "D", "E") else "train"
 
 
-def table_rows(
-    path: Path, header: Sequence[str], delimiter: str, optional: int = 0
+def read_table_rows(
+    path: Path, header: Sequence[str], delimiter: str, num_optional: int = 0
 ) -> Iterator[tuple[int, list[str]]]:
     """Yield (line number, cells) of a table with a header, checking its form.
 
@@ -141,12 +141,12 @@ def table_rows(
         path: UTF-8 text, LF or CRLF, with or without a byte order mark; empty lines are passed over.
         header: names that the first line must hold, in this order.
         delimiter: between the cells.
-        optional: so many of the last header names may be absent; their cells come back as "".
+        num_optional: so many of the last header names may be absent; their cells come back as "".
 
     Raises:
         IdentityError: names the file, the line, the column, what was found and what was expected.
     """
-    reader = csv.reader(_text_of(path).splitlines(), delimiter=delimiter, strict=True)
+    reader = csv.reader(_read_text(path).splitlines(), delimiter=delimiter, strict=True)
     wanted = delimiter.join(header).replace("\t", "<tab>")
     try:
         first = next(reader, None)
@@ -154,7 +154,7 @@ def table_rows(
             raise IdentityError(f"{path}: the file is empty, expected the header {wanted}")
         names = [cell.strip() for cell in first]
         width = len(names)
-        if width < len(header) - optional or width > len(header) or names != list(header[:width]):
+        if width < len(header) - num_optional or width > len(header) or names != list(header[:width]):
             column = next((i for i, pair in enumerate(zip(names, header)) if pair[0] != pair[1]), width) + 1
             found = delimiter.join(names)[:200]
             raise IdentityError(f"{path}, line 1, column {column}: header {found!r}, expected {wanted}")
@@ -170,7 +170,7 @@ def table_rows(
         raise IdentityError(f"{path}, line {reader.line_num}: not a table ({error})") from error
 
 
-def folder_name(value: str, where: str) -> str:
+def parse_folder_name(value: str, where: str) -> str:
     """Check that a cell can name a folder below a root: not empty, one part, no way out of the root.
 
     Raises:
@@ -183,7 +183,7 @@ def folder_name(value: str, where: str) -> str:
     return value
 
 
-def gender_of(value: str, where: str, *, optional: bool = False) -> str:
+def parse_gender(value: str, where: str, *, optional: bool = False) -> str:
     """Check a gender cell: m or f, or empty where `optional`.
 
     Raises:
@@ -195,21 +195,21 @@ def gender_of(value: str, where: str, *, optional: bool = False) -> str:
 
 
 def _read_rows(
-    path: Path, header: Sequence[str], delimiter: str, split: str, keep_none: bool
+    path: Path, header: Sequence[str], delimiter: str, split: str, include_unused: bool
 ) -> Iterable[Identity]:
     """Turn the five published columns into identities."""
-    for line, (voice, face, gender, nationality, subset) in table_rows(path, header, delimiter):
+    for line, (voice, face, gender, nationality, subset) in read_table_rows(path, header, delimiter):
         where = f"{path}, line {line}, column "
-        folder_name(voice, f"{where}1 ({header[0]})")
-        folder_name(face, f"{where}2 ({header[1]})")
-        gender_of(gender, f"{where}3 ({header[2]})")
+        parse_folder_name(voice, f"{where}1 ({header[0]})")
+        parse_folder_name(face, f"{where}2 ({header[1]})")
+        parse_gender(gender, f"{where}3 ({header[2]})")
         if subset not in ("dev", "test", "none"):
             raise IdentityError(f"{where}5 ({header[4]}): {subset!r}, expected dev, test or none")
-        if subset != "none" or keep_none:
+        if subset != "none" or include_unused:
             yield Identity(face, voice, face, gender, nationality, split)
 
 
-def _text_of(path: Path) -> str:
+def _read_text(path: Path) -> str:
     """The whole text of a table."""
     if not path.is_file():
         raise FileNotFoundError(f"no identity table at {path}")

@@ -51,7 +51,7 @@ def find_files(root: str | Path, folder: str, suffixes: Collection[str]) -> list
     return found
 
 
-def inside(item: str) -> bool:
+def is_inside_root(item: str) -> bool:
     """Tell whether a relative path with forward slashes stays below the root it is relative to."""
     if not item or item[0] == "/" or item[1:2] == ":" or "\\" in item or "\0" in item:
         return False
@@ -73,7 +73,7 @@ def find_voice_root(root: str | Path) -> Path:
     return next((place for place in places if place.is_dir()), places[0])
 
 
-def voice_folder_of(identity: Identity, voice_folder: str = "voxceleb1_id") -> str:
+def get_voice_folder(identity: Identity, voice_folder: str = "voxceleb1_id") -> str:
     """Name the folder of a person's clips: by id as published, or by name as older archives have it.
 
     Raises:
@@ -91,12 +91,12 @@ def find_voices(
     return find_files(voice_root, folder, suffixes)
 
 
-def is_voice(item: str) -> bool:
+def is_voice_file(item: str) -> bool:
     """Tell a clip from a picture by its ending (case does not matter)."""
     return item[item.rfind(".") :].lower() in _VOICE_SUFFIXES
 
 
-def video_of(item: str) -> str:
+def get_video(item: str) -> str:
     """Give the recording that a clip belongs to: everything before its last part.
 
     Clips of one recording share channel, room and day, so a fair test may have to keep them together.
@@ -132,7 +132,7 @@ def find_faces(
     return find_files(face_root, folder, suffixes)
 
 
-def is_face(item: str) -> bool:
+def is_face_file(item: str) -> bool:
     """Tell a picture from a clip by its ending (case does not matter)."""
     return item[item.rfind(".") :].lower() in _FACE_SUFFIXES
 

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from voiceface.datasets.identities import SPLITS, Identity, IdentityError, gender_of, table_rows
-from voiceface.datasets.layouts import inside
+from voiceface.datasets.identities import SPLITS, Identity, IdentityError, parse_gender, read_table_rows
+from voiceface.datasets.layouts import is_inside_root
 from voiceface.io.atomic import write_text
 
 HEADER = ("identity", "modality", "path", "gender", "nationality", "age", "split")
@@ -44,21 +44,21 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     facts: dict[str, list[str]] = {}
     rows: list[tuple[str, str, str, str]] = []
     seen: dict[tuple[str, str], int] = {}
-    for line, (name, modality, item, *about, split) in table_rows(table, HEADER, ",", optional=4):
+    for line, (name, modality, item, *about, split) in read_table_rows(table, HEADER, ",", num_optional=4):
         where = f"{table}, line {line}, column "
         if not name:
             raise IdentityError(f"{where}1 (identity): empty")
         if modality not in MODALITIES:
             raise IdentityError(f"{where}2 (modality): {modality!r}, expected voice or face")
-        if not inside(item) or " " in item:
+        if not is_inside_root(item) or " " in item:
             raise IdentityError(
                 f"{where}3 (path): {item!r}, expected a path below the manifest's folder, with "
                 "forward slashes and without blanks"
             )
         if seen.setdefault((modality, item), line) != line:
             raise IdentityError(f"{where}3 (path): {item} stands already on line {seen[modality, item]}")
-        gender_of(about[0], f"{where}4 (gender)", optional=True)
-        _age(about[2], f"{where}6 (age)")
+        parse_gender(about[0], f"{where}4 (gender)", optional=True)
+        _parse_age(about[2], f"{where}6 (age)")
         if split not in (*SPLITS, ""):
             raise IdentityError(
                 f"{where}7 (split): {split!r}, expected one of {', '.join(SPLITS)} or nothing"
@@ -71,7 +71,7 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
         rows.append((name, modality, item, split))
     return [
         ManifestRow(
-            Identity(name, name, name, facts[name][0], facts[name][1], split, _age(facts[name][2], "")),
+            Identity(name, name, name, facts[name][0], facts[name][1], split, _parse_age(facts[name][2], "")),
             modality,
             item,
         )
@@ -95,7 +95,7 @@ def write_manifest(path: str | Path, rows: Sequence[ManifestRow]) -> None:
     write_text(path, "\n".join(lines) + "\n")
 
 
-def _age(value: str, where: str) -> float | None:
+def _parse_age(value: str, where: str) -> float | None:
     """Read an age in years, or the middle of a range of years; None for an empty cell."""
     if not value:
         return None

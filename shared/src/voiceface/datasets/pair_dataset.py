@@ -13,53 +13,53 @@ from tqdm import tqdm
 
 from voiceface.audio import loading as audio
 from voiceface.datasets.corpus import Corpus, CorpusError
-from voiceface.datasets.view_sampling import Channels, Second, SecondView, Views
+from voiceface.datasets.view_sampling import ChannelOrder, PairAugmentation, SecondSample, ViewSampler
 from voiceface.images import loading as images
 from voiceface.images import transforms
-from voiceface.runtime.process_pool import default_workers
+from voiceface.runtime.process_pool import available_cpu_count
 
 log = logging.getLogger(__name__)
 
-LoadVoice = Callable[[Path], NDArray[Any]]
-LoadFace = Callable[[Path], NDArray[np.uint8]]
+VoiceLoader = Callable[[Path], NDArray[Any]]
+FaceLoader = Callable[[Path], NDArray[np.uint8]]
 
-NAMED_AT_MOST = 20  # people that one error message lists
-READ_AHEAD = 64  # files decoded at a time while the memory is filled
+MAX_IDENTITIES_LISTED = 20  # people that one error message lists
+FILES_PER_BLOCK = 64  # files decoded at a time while the memory is filled
 
 
 class PairDataset:
-    """One entry per person of a corpus; `draw` gives a random picture and a random clip of that person.
+    """One entry per person of a corpus; `sample` gives a random picture and a random clip of that person.
 
     A draw depends on the index and the generator only: neither on earlier draws nor on what is
     kept in memory.
 
     Attributes:
         corpus: where the people come from.
-        views: how they are drawn.
-        side: of the square faces, in pixels.
+        view_sampler: how they are drawn.
+        image_size: of the square faces, in pixels.
         length: samples of every voice.
-        kept_bytes: memory taken by decoded files, at most `memory_budget`.
+        cached_bytes: memory taken by decoded files, at most `memory_budget`.
     """
 
     def __init__(
         self,
         corpus: Corpus,
-        load_voice: LoadVoice | None = None,
-        load_face: LoadFace | None = None,
+        load_voice: VoiceLoader | None = None,
+        load_face: FaceLoader | None = None,
         *,
-        side: int = 112,
+        image_size: int = 112,
         length: int = 160_000,
         augment: bool = True,
         rotation: transforms.Rotation = "centred",
-        fit: transforms.Fit = "pad",
+        resize_mode: transforms.ResizeMode = "pad",
         colour_jitter: float = 0.0,
-        channels: Channels = "bgr",
-        views: Literal[1, 2] = 1,
-        second: Second = "other",
-        second_view: SecondView = "shared",
+        channels: ChannelOrder = "bgr",
+        num_views: Literal[1, 2] = 1,
+        second_sample: SecondSample = "other",
+        pair_augmentation: PairAugmentation = "shared",
         sample_scale: Literal["int16", "stored"] = "int16",
         resample: bool = False,
-        policy: audio.Policy = "strict",
+        on_corrupt: audio.OnCorrupt = "strict",
         in_memory: bool = False,
         memory_budget: int = 4 << 30,
         workers: int | None = None,
@@ -72,12 +72,12 @@ class PairDataset:
             load_voice: gives the wave of a file, shape (T,); default 16 kHz, first channel.
             load_face: gives the picture of a file, shape (H, W, 3), uint8, B G R whatever `channels` says;
                 default `images.decode` with tolerance for truncated files.
-            side: of the square faces.
+            image_size: of the square faces.
             length: samples of every voice: shorter clips are repeated, longer ones cut (160 000 = 10 s).
-            augment, rotation, fit, colour_jitter, channels, views, second, second_view: see `Views`.
+            augment, rotation, resize_mode, colour_jitter, channels, num_views, second_sample, pair_augmentation: see `ViewSampler`.
             sample_scale: of the voices, see `voiceface.audio.loading` (default loader).
             resample: convert clips of other rates instead of refusing them (default loader).
-            policy: "strict" refuses damaged clips, "tolerant" uses what is left (default loader).
+            on_corrupt: "strict" refuses damaged clips, "tolerant" uses what is left (default loader).
             in_memory: decode every file once, now, and keep it: clips as int16 (as float32 where they are not
                 whole numbers), pictures as uint8 at their final size. Worker processes started by fork share
                 that memory; a pickled copy is without it.
@@ -89,30 +89,40 @@ class PairDataset:
             CorpusError: nobody in the corpus, or people without clips or pictures (all in one message).
             ValueError: an option has a value that it cannot have.
         """
-        if side < 1 or length < 1:
-            raise ValueError(f"side and length must be at least 1, found {side} and {length}")
+        if image_size < 1 or length < 1:
+            raise ValueError(f"side and length must be at least 1, found {image_size} and {length}")
         if sample_scale not in ("int16", "stored"):
             raise ValueError(f'sample_scale must be "int16" or "stored", found {sample_scale!r}')
-        self.views = Views(side, augment, rotation, fit, colour_jitter, channels, views, second, second_view)
+        self.view_sampler = ViewSampler(
+            image_size,
+            augment,
+            rotation,
+            resize_mode,
+            colour_jitter,
+            channels,
+            num_views,
+            second_sample,
+            pair_augmentation,
+        )
         _check_complete(corpus)
         self.corpus = corpus
-        self.side = side
+        self.image_size = image_size
         self.length = length
         self._load_voice = load_voice or partial(
-            default_voice, length=length, scale=sample_scale, resample=resample, policy=policy
+            load_training_voice, length=length, scale=sample_scale, resample=resample, on_corrupt=on_corrupt
         )
-        self._load_face = load_face or default_face
-        self._voices: dict[str, NDArray[Any]] = {}
-        self._faces: dict[str, NDArray[np.uint8]] = {}
-        self.kept_bytes = 0
+        self._load_face = load_face or load_training_face
+        self._cached_voices: dict[str, NDArray[Any]] = {}
+        self._cached_faces: dict[str, NDArray[np.uint8]] = {}
+        self.cached_bytes = 0
         if in_memory:
-            self._fill(memory_budget, workers or default_workers(), progress)
+            self._fill_cache(memory_budget, workers or available_cpu_count(), progress)
 
     def __len__(self) -> int:
         """Number of people."""
-        return len(self.corpus.people)
+        return len(self.corpus.records)
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """One picture and one clip of a person, each uniform among that person's files; or two of each.
 
         Args:
@@ -127,24 +137,24 @@ class PairDataset:
         Raises:
             AudioError, ImageError, FileNotFoundError: a drawn file cannot be used.
         """
-        person = self.corpus.people[index]
-        drawn = self.views.draw(
+        person = self.corpus.records[index]
+        drawn = self.view_sampler.sample(
             len(person.faces),
             len(person.voices),
-            lambda picture: self._picture(person.faces[picture]),
-            lambda clip: self._voice(person.voices[clip]),
+            lambda picture: self._get_face(person.faces[picture]),
+            lambda clip: self._get_voice(person.voices[clip]),
             rng,
         )
         return {**drawn, "label": person.label}
 
-    def _picture(self, picture: str) -> NDArray[np.uint8]:
+    def _get_face(self, picture: str) -> NDArray[np.uint8]:
         """A picture, kept or from the disk."""
-        kept = self._faces.get(picture)
+        kept = self._cached_faces.get(picture)
         return self._load_face(self.corpus.face_path(picture)) if kept is None else kept
 
-    def _voice(self, clip: str) -> NDArray[np.float32]:
+    def _get_voice(self, clip: str) -> NDArray[np.float32]:
         """A clip of full length, kept or from the disk; the caller's own."""
-        kept = self._voices.get(clip)
+        kept = self._cached_voices.get(clip)
         wave = audio.repeat_to_length(self._read_voice(clip) if kept is None else kept, self.length)
         return wave.astype(np.float32, copy=kept is not None)  # what is kept must not be handed out
 
@@ -160,67 +170,69 @@ class PairDataset:
             raise audio.AudioError(f"{path}: loaded as shape {wave.shape}, expected (T,) with T at least 1")
         return wave
 
-    def _keep_voice(self, clip: str) -> NDArray[Any]:
+    def _cacheable_voice(self, clip: str) -> NDArray[Any]:
         """The part of a clip that is used: as int16 where that loses nothing, else as it was loaded."""
         wave = self._read_voice(clip)[: self.length]
         with np.errstate(invalid="ignore"):
             integers = wave.astype(np.int16)
         return integers if np.array_equal(integers, wave) else wave.copy()
 
-    def _keep_face(self, picture: str) -> NDArray[np.uint8]:
+    def _cacheable_face(self, picture: str) -> NDArray[np.uint8]:
         """A picture at its final size, before the random steps."""
-        return transforms.resize(self._load_face(self.corpus.face_path(picture)), self.side, self.views.fit)
+        return transforms.resize(
+            self._load_face(self.corpus.face_path(picture)), self.image_size, self.view_sampler.resize_mode
+        )
 
-    def _fill(self, budget: int, workers: int, progress: bool) -> None:
+    def _fill_cache(self, budget: int, workers: int, progress: bool) -> None:
         """Decode files, person by person, until all are kept or the budget is used up."""
         jobs: dict[tuple[str, str], tuple[dict[str, Any], Callable[[str], NDArray[Any]]]] = {}
-        for person in self.corpus.people:  # people may share files
-            jobs |= {("face", item): (self._faces, self._keep_face) for item in person.faces}
-            jobs |= {("voice", item): (self._voices, self._keep_voice) for item in person.voices}
+        for person in self.corpus.records:  # people may share files
+            jobs |= {("face", item): (self._cached_faces, self._cacheable_face) for item in person.faces}
+            jobs |= {("voice", item): (self._cached_voices, self._cacheable_voice) for item in person.voices}
         todo = [(item, *how) for (_, item), how in jobs.items()]
         with (
             ThreadPoolExecutor(workers) as pool,
             tqdm(total=len(todo), desc="decode", unit="file", disable=not progress) as bar,
         ):
-            for start in range(0, len(todo), READ_AHEAD):
-                some = todo[start : start + READ_AHEAD]
+            for start in range(0, len(todo), FILES_PER_BLOCK):
+                some = todo[start : start + FILES_PER_BLOCK]
                 for (item, kept, _), array in zip(some, pool.map(lambda job: job[2](job[0]), some)):
                     bar.update()
-                    if self.kept_bytes + array.nbytes > budget:
+                    if self.cached_bytes + array.nbytes > budget:
                         log.warning(
                             "memory budget of %.0f MB used up by %d of %d files; the others are on disk",
                             budget / 1e6,
-                            len(self._faces) + len(self._voices),
+                            len(self._cached_faces) + len(self._cached_voices),
                             len(todo),
                         )
                         return
                     kept[item] = array
-                    self.kept_bytes += array.nbytes
+                    self.cached_bytes += array.nbytes
 
 
-def default_voice(
+def load_training_voice(
     path: Path,
     *,
     length: int | None = None,
-    scale: audio.Scale = "int16",
+    scale: audio.SampleScale = "int16",
     resample: bool = False,
-    policy: audio.Policy = "strict",
-) -> audio.Wave:
+    on_corrupt: audio.OnCorrupt = "strict",
+) -> audio.Waveform:
     """Load a clip for training: 16 kHz, first channel, `length` samples at most."""
-    return audio.load(path, scale=scale, resample=resample, policy=policy, limit=length)
+    return audio.load(path, scale=scale, resample=resample, on_corrupt=on_corrupt, max_samples=length)
 
 
-def default_face(path: Path) -> NDArray[np.uint8]:
+def load_training_face(path: Path) -> NDArray[np.uint8]:
     """Load a picture as uint8 (H, W, 3), B G R; a truncated one is used as far as it goes."""
     return transforms.to_bgr(images.decode(path))
 
 
 def _check_complete(corpus: Corpus) -> None:
     """Refuse an empty corpus and people who lack clips or pictures, naming them in one message."""
-    if not len(corpus.people):
+    if not len(corpus.records):
         raise CorpusError("the corpus holds nobody, expected at least one person; check split and folders")
     problems = []
-    for person in corpus.people:
+    for person in corpus.records:
         lacks = [what for what, files in (("clips", person.voices), ("pictures", person.faces)) if not files]
         if lacks:
             identity = person.identity
@@ -228,9 +240,13 @@ def _check_complete(corpus: Corpus) -> None:
                 f"{identity.name} ({identity.voice_id}, {identity.face_id}): no {' and no '.join(lacks)}"
             )
     if problems:
-        more = f"; and {len(problems) - NAMED_AT_MOST} more" if len(problems) > NAMED_AT_MOST else ""
+        more = (
+            f"; and {len(problems) - MAX_IDENTITIES_LISTED} more"
+            if len(problems) > MAX_IDENTITIES_LISTED
+            else ""
+        )
         raise CorpusError(
-            f"{len(problems)} of {len(corpus.people)} people cannot be paired, expected at least one clip in "
+            f"{len(problems)} of {len(corpus.records)} people cannot be paired, expected at least one clip in "
             f"{corpus.voice_root} and one picture in {corpus.face_root} each: "
-            f"{'; '.join(problems[:NAMED_AT_MOST])}{more}. Add the files or leave these people out."
+            f"{'; '.join(problems[:MAX_IDENTITIES_LISTED])}{more}. Add the files or leave these people out."
         )

@@ -11,64 +11,64 @@ from numpy.typing import NDArray
 from voiceface.images import loading as images
 from voiceface.images import transforms
 
-Channels = Literal["bgr", "rgb"]
-Second = Literal["other", "any"]
-SecondView = Literal["shared", "own"]
+ChannelOrder = Literal["bgr", "rgb"]
+SecondSample = Literal["other", "any"]
+PairAugmentation = Literal["shared", "own"]
 
 
 @dataclass(frozen=True)
-class Views:
+class ViewSampler:
     """How a person is drawn.
 
     Attributes:
-        side: of the square faces, in pixels.
+        image_size: of the square faces, in pixels.
         augment: random flip, turn and crop; off: the evaluation transform.
         rotation: see `images.training_transform`.
-        fit: see `images.resize`.
+        resize_mode: see `images.resize`.
         colour_jitter: strength of `images.jitter_colour` after the other steps, 0 for none; without effect
             where `augment` is off.
         channels: order of the planes of a face; "rgb" gives the planes of "bgr" in reverse.
-        views: 1, or 2 for a second picture and a second clip of the same person.
-        second: "other" takes second files that differ from the first wherever the person has two; "any" takes
+        num_views: 1, or 2 for a second picture and a second clip of the same person.
+        second_sample: "other" takes second files that differ from the first wherever the person has two; "any" takes
             every file with equal chance.
-        second_view: "shared" does the same random steps on both pictures, as published for
+        pair_augmentation: "shared" does the same random steps on both pictures, as published for
             archetype_agnostic (specification, section 3.2); "own" draws them apart. Someone with a single
             picture always gets "own", for the two faces would be one.
     """
 
-    side: int
+    image_size: int
     augment: bool = True
     rotation: transforms.Rotation = "centred"
-    fit: transforms.Fit = "pad"
+    resize_mode: transforms.ResizeMode = "pad"
     colour_jitter: float = 0.0
-    channels: Channels = "bgr"
-    views: Literal[1, 2] = 1
-    second: Second = "other"
-    second_view: SecondView = "shared"
+    channels: ChannelOrder = "bgr"
+    num_views: Literal[1, 2] = 1
+    second_sample: SecondSample = "other"
+    pair_augmentation: PairAugmentation = "shared"
 
     def __post_init__(self) -> None:
         """Refuse values that are no option."""
         for name, known in (
             ("rotation", get_args(transforms.Rotation)),
-            ("fit", get_args(transforms.Fit)),
-            ("channels", get_args(Channels)),
+            ("fit", get_args(transforms.ResizeMode)),
+            ("channels", get_args(ChannelOrder)),
             ("views", (1, 2)),
-            ("second", get_args(Second)),
-            ("second_view", get_args(SecondView)),
+            ("second", get_args(SecondSample)),
+            ("second_view", get_args(PairAugmentation)),
         ):
             if getattr(self, name) not in known:
                 expected = " or ".join(map(json.dumps, known))
                 raise ValueError(f"{name} must be {expected}, found {getattr(self, name)!r}")
-        if self.side < 1:
-            raise ValueError(f"side must be at least 1, found {self.side}")
+        if self.image_size < 1:
+            raise ValueError(f"side must be at least 1, found {self.image_size}")
         if self.colour_jitter < 0:
             raise ValueError(f"colour_jitter must be at least 0, found {self.colour_jitter}")
 
-    def draw(
+    def sample(
         self,
-        pictures: int,
-        clips: int,
-        read_picture: Callable[[int], images.Picture],
+        num_images: int,
+        num_clips: int,
+        read_image: Callable[[int], images.ImageArray],
         read_clip: Callable[[int], NDArray[np.float32]],
         rng: np.random.Generator,
     ) -> dict[str, Any]:
@@ -77,9 +77,9 @@ class Views:
         A second view is drawn after the first, so the first is the same with one view and with two.
 
         Args:
-            pictures: how many the person has.
-            clips: how many the person has.
-            read_picture: gives picture i, shape (H, W, 3), uint8, B G R.
+            num_images: how many the person has.
+            num_clips: how many the person has.
+            read_image: gives picture i, shape (H, W, 3), uint8, B G R.
             read_clip: gives clip i as it is to be handed out, shape (length,), float32.
             rng: source of every draw: picture, clip, then the transform; then the second ones.
 
@@ -87,41 +87,48 @@ class Views:
             "face": (3, side, side), float32, 0...255. "voice": what `read_clip` gave. With two views also
             "face_second" and "voice_second".
         """
-        picture, clip = int(rng.integers(pictures)), int(rng.integers(clips))
-        image = read_picture(picture)
-        steps = self._draw_steps(rng)
-        drawn = {"face": self._face(image, steps), "voice": read_clip(clip)}
-        if self.views == 2:
-            picture, clip = self._second(picture, pictures, rng), self._second(clip, clips, rng)
-            if self.second_view == "own" or pictures == 1:
-                steps = self._draw_steps(rng)
-            drawn["face_second"] = self._face(read_picture(picture), steps)
+        picture, clip = int(rng.integers(num_images)), int(rng.integers(num_clips))
+        image = read_image(picture)
+        steps = self._sample_augmentation(rng)
+        drawn = {"face": self._transform_face(image, steps), "voice": read_clip(clip)}
+        if self.num_views == 2:
+            picture, clip = (
+                self._sample_second(picture, num_images, rng),
+                self._sample_second(clip, num_clips, rng),
+            )
+            if self.pair_augmentation == "own" or num_images == 1:
+                steps = self._sample_augmentation(rng)
+            drawn["face_second"] = self._transform_face(read_image(picture), steps)
             drawn["voice_second"] = read_clip(clip)
         return drawn
 
-    def _second(self, first: int, files: int, rng: np.random.Generator) -> int:
+    def _sample_second(self, first: int, num_files: int, rng: np.random.Generator) -> int:
         """Number of the second file."""
-        if self.second == "any" or files == 1:
-            return int(rng.integers(files))
-        return (first + 1 + int(rng.integers(files - 1))) % files
+        if self.second_sample == "any" or num_files == 1:
+            return int(rng.integers(num_files))
+        return (first + 1 + int(rng.integers(num_files - 1))) % num_files
 
-    def _draw_steps(
+    def _sample_augmentation(
         self, rng: np.random.Generator
-    ) -> tuple[transforms.View, NDArray[np.float64] | None] | None:
+    ) -> tuple[transforms.AugmentationParams, NDArray[np.float64] | None] | None:
         """The random steps of one picture: view, then colours; None without augmentation."""
         if not self.augment:
             return None
-        view = transforms.draw_view(rng)
+        view = transforms.sample_augmentation(rng)
         return view, rng.normal(0, self.colour_jitter, 4) if self.colour_jitter else None
 
-    def _face(
-        self, image: images.Picture, steps: tuple[transforms.View, NDArray[np.float64] | None] | None
+    def _transform_face(
+        self,
+        image: images.ImageArray,
+        augmentation: tuple[transforms.AugmentationParams, NDArray[np.float64] | None] | None,
     ) -> NDArray[np.float32]:
         """Do the steps that were drawn."""
-        if steps is None:
-            face = transforms.evaluation_transform(image, self.side, fit=self.fit)
+        if augmentation is None:
+            face = transforms.evaluation_transform(image, self.image_size, resize_mode=self.resize_mode)
         else:
-            view, colours = steps
-            face = transforms.apply_view(image, self.side, view, rotation=self.rotation, fit=self.fit)
-            face = face if colours is None else transforms.apply_jitter(face, colours)
+            view, colours = augmentation
+            face = transforms.apply_augmentation(
+                image, self.image_size, view, rotation=self.rotation, resize_mode=self.resize_mode
+            )
+            face = face if colours is None else transforms.apply_colour_jitter(face, colours)
         return face if self.channels == "bgr" else np.ascontiguousarray(face[::-1])

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
-from voiceface.io.atomic import atomic_path, sha256_of
+from voiceface.io.atomic import atomic_path, compute_sha256
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -67,7 +67,7 @@ class EmbeddingTable:
         """Whether the table has an embedding of `item`."""
         return item in self._places  # type: ignore[attr-defined]
 
-    def rows(self, items: Sequence[str], absent: str = "error") -> npt.NDArray[np.int64]:
+    def row_indices(self, items: Sequence[str], on_missing: str = "error") -> npt.NDArray[np.int64]:
         """Row of each item, int64 (len(items),); -1 for unknown ones with absent="mark".
 
         Raises:
@@ -76,7 +76,7 @@ class EmbeddingTable:
         get = self._places.get  # type: ignore[attr-defined]
         found = np.fromiter((get(item, -1) for item in items), np.int64, len(items))
         lost = np.flatnonzero(found < 0)
-        if len(lost) and absent == "error":
+        if len(lost) and on_missing == "error":
             raise EmbeddingError(
                 f"{len(lost)} of {len(items)} items have no embedding, the first is {items[lost[0]]}; "
                 "encode them, or leave their lines out (on_absent='skip')"
@@ -89,12 +89,14 @@ class EmbeddingTable:
         Raises:
             EmbeddingError: an item is not in the table.
         """
-        return EmbeddingTable(list(items), self.vectors[self.rows(items)], self.fingerprint)
+        return EmbeddingTable(list(items), self.vectors[self.row_indices(items)], self.fingerprint)
 
-    def means(self, groups: Sequence[Sequence[str]]) -> npt.NDArray[np.float32]:
+    def group_means(self, groups: Sequence[Sequence[str]]) -> npt.NDArray[np.float32]:
         """Mean of the unit-length embeddings of each group of items, at unit length, (len(groups), D)."""
-        mean = np.stack([_unit(self.vectors[self.rows(group)]).mean(axis=0) for group in groups])
-        return _unit(mean).astype(np.float32)
+        mean = np.stack(
+            [_l2_normalize(self.vectors[self.row_indices(group)]).mean(axis=0) for group in groups]
+        )
+        return _l2_normalize(mean).astype(np.float32)
 
     def save(self, path: str | Path) -> None:
         """Write the table atomically: .npz, .parquet, .arrow or .feather; equal tables give equal bytes."""
@@ -159,7 +161,7 @@ class EmbeddingTable:
 
 def encode_files(
     items: Sequence[str],
-    path_of: Callable[[str], Path],
+    resolve_path: Callable[[str], Path],
     load: Callable[[Path], npt.NDArray[Any]],
     encode: Callable[["Tensor"], "Tensor"],
     *,
@@ -168,7 +170,7 @@ def encode_files(
     batch_size: int = 32,
     shard_size: int = 512,
     workers: int = 4,
-    key: str = "stat",
+    cache_key: str = "stat",
     on_error: str = "error",
     label: str = "encoding",
     progress: bool = True,
@@ -180,7 +182,7 @@ def encode_files(
 
     Args:
         items: names; repeated ones are encoded once.
-        path_of: file of an item, for instance `corpus.voice_path`.
+        resolve_path: file of an item, for instance `corpus.voice_path`.
         load: reads a file into an array, run in threads. Arrays of one shape go through the network together.
         encode: batch (B, ...) on the CPU to embeddings (B, D); moves the batch to its device itself.
         fingerprint: of the model AND its front end: content hash, see
@@ -189,7 +191,7 @@ def encode_files(
         batch_size: files per batch.
         shard_size: at least so many files per shard: what a kill loses at most.
         workers: loading threads.
-        key: what makes a cached file the same: "stat" (item, size, time of last change) or "content" (item
+        cache_key: what makes a cached file the same: "stat" (item, size, time of last change) or "content" (item
             and SHA-256 of its bytes).
         on_error: files that cannot be read: "error" encodes all others, then raises naming them; "skip"
             leaves them out, logs them and lists them in the table's `failed`.
@@ -202,21 +204,23 @@ def encode_files(
     Raises:
         EmbeddingError: files failed and on_error is "error"; nothing could be encoded; widths differ.
     """
-    if on_error not in ("error", "skip") or key not in ("stat", "content"):
-        raise ValueError(f"on_error must be error or skip, key stat or content; got {on_error!r}, {key!r}")
+    if on_error not in ("error", "skip") or cache_key not in ("stat", "content"):
+        raise ValueError(
+            f"on_error must be error or skip, key stat or content; got {on_error!r}, {cache_key!r}"
+        )
     distinct = list(dict.fromkeys(items))
     if not distinct:
         raise EmbeddingError("no items to encode")
-    folder = None if cache_dir is None else Path(cache_dir) / _folder_name(fingerprint)
+    folder = None if cache_dir is None else Path(cache_dir) / _cache_folder_name(fingerprint)
     failed: dict[str, str] = {}
-    keys = _keys_of(distinct, path_of, key, failed)
+    keys = _cache_keys(distinct, resolve_path, cache_key, failed)
     known = _read_shards(folder) if folder else {}
     done = {item: known[keys[item]] for item in distinct if keys.get(item) in known}
     batches = [distinct[start : start + batch_size] for start in range(0, len(distinct), batch_size)]
     todo = [[item for item in batch if item not in done and item not in failed] for batch in batches]
     fresh: dict[str, npt.NDArray[np.float32]] = {}
     with tqdm(total=len(distinct), initial=len(done), desc=label, unit="file", disable=not progress) as bar:
-        for batch, arrays in _loaded([batch for batch in todo if batch], path_of, load, workers):
+        for batch, arrays in _load_batches([batch for batch in todo if batch], resolve_path, load, workers):
             good = _encode_batch(batch, arrays, encode, failed)
             done |= good
             fresh |= {keys[item]: vector for item, vector in good.items()}
@@ -227,7 +231,7 @@ def encode_files(
         if folder and fresh:
             _write_shard(folder, fresh)
     if failed:
-        text = f"{len(failed)} of {len(distinct)} files could not be encoded ({_some(failed)})"
+        text = f"{len(failed)} of {len(distinct)} files could not be encoded ({_summarise_failures(failed)})"
         if on_error == "error":
             remedy = "repair them, or leave them out (--skip-missing, on_error='skip')"
             raise EmbeddingError(f"{text}; {remedy}", failed)
@@ -236,7 +240,9 @@ def encode_files(
         log.warning("left out %d of %d files that could not be encoded", len(failed), len(distinct))
     kept = [item for item in distinct if item in done]
     if not kept:
-        raise EmbeddingError(f"none of {len(distinct)} files could be encoded: {_some(failed)}", failed)
+        raise EmbeddingError(
+            f"none of {len(distinct)} files could be encoded: {_summarise_failures(failed)}", failed
+        )
     widths = {len(done[item]) for item in kept}
     if len(widths) > 1:
         raise EmbeddingError(
@@ -245,28 +251,28 @@ def encode_files(
     return EmbeddingTable(kept, np.stack([done[item] for item in kept]), fingerprint, failed)
 
 
-def _some(failed: dict[str, str]) -> str:
+def _summarise_failures(failed: dict[str, str]) -> str:
     """The first few failures; reasons mostly name the file themselves."""
     shown = [why if item in why else f"{item}: {why}" for item, why in list(failed.items())[:5]]
     return "; ".join(shown)
 
 
-def _unit(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def _l2_normalize(vectors: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Rows at unit length; zeros stay zeros."""
     lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
     return vectors / np.maximum(lengths, np.finfo(np.float32).tiny)
 
 
-def _keys_of(
-    items: Sequence[str], path_of: Callable[[str], Path], key: str, failed: dict[str, str]
+def _cache_keys(
+    items: Sequence[str], resolve_path: Callable[[str], Path], cache_key: str, failed: dict[str, str]
 ) -> dict[str, str]:
     """Cache key of every item whose file is there; the others go to `failed`."""
     keys = {}
     for item in items:
-        path = Path(path_of(item))
+        path = Path(resolve_path(item))
         try:
             state = path.stat()
-            content = f"{state.st_size} {state.st_mtime_ns}" if key == "stat" else sha256_of(path)
+            content = f"{state.st_size} {state.st_mtime_ns}" if cache_key == "stat" else compute_sha256(path)
         except OSError as error:
             failed[item] = str(error)
             continue
@@ -274,9 +280,9 @@ def _keys_of(
     return keys
 
 
-def _loaded(
+def _load_batches(
     batches: Sequence[list[str]],
-    path_of: Callable[[str], Path],
+    resolve_path: Callable[[str], Path],
     load: Callable[[Path], npt.NDArray[Any]],
     workers: int,
 ) -> Iterator[tuple[list[str], list[npt.NDArray[Any] | str]]]:
@@ -284,7 +290,7 @@ def _loaded(
 
     def attempt(item: str) -> npt.NDArray[Any] | str:
         try:
-            return np.asarray(load(Path(path_of(item))))
+            return np.asarray(load(Path(resolve_path(item))))
         except (ValueError, OSError) as error:
             return str(error) or type(error).__name__
 
@@ -331,7 +337,7 @@ def _encode_batch(
     return {item: found[item] for item in batch if item in found}
 
 
-def _folder_name(fingerprint: str) -> str:
+def _cache_folder_name(fingerprint: str) -> str:
     """Folder of one model's shards; the fingerprint itself where it can be a name."""
     if not fingerprint:
         raise ValueError("the cache needs the model's fingerprint, got an empty one")

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from voiceface.metrics.bootstrap import jackknife_error
+from voiceface.metrics.bootstrap import jackknife_standard_error
 
 Array = npt.NDArray[np.float64]
 
-FIGURES = {
+METRIC_LABELS = {
     "u_v2f": "1:2 matching, voice to face, anyone",
     "u_f2v": "1:2 matching, face to voice, anyone",
     "g_v2f": "1:2 matching, voice to face, same sex",
@@ -30,24 +30,24 @@ FIGURES = {
 
 
 @dataclass(frozen=True)
-class PairsFigure:
+class AllPairsMetric:
     """One figure of one system with what it is to be measured against.
 
     Attributes:
         value: of the model.
-        error: standard error over identities (jackknife).
+        standard_error: standard error over identities (jackknife).
         chance: of a system that knows nothing.
-        sex_only: of a system that knows the sex and nothing else.
-        oracle: of the best possible system, None when not given.
-        position: (value - sex_only) / (oracle - sex_only), None without an oracle or when those are equal.
+        gender_baseline: of a system that knows the sex and nothing else.
+        upper_bound: of the best possible system, None when not given.
+        normalized_gain: (value - sex_only) / (oracle - sex_only), None without an oracle or when those are equal.
     """
 
     value: float
-    error: float
+    standard_error: float
     chance: float
-    sex_only: float
-    oracle: float | None
-    position: float | None
+    gender_baseline: float
+    upper_bound: float | None
+    normalized_gain: float | None
 
 
 def score_matrix(voices: npt.NDArray[Any], faces: npt.NDArray[Any]) -> Array:
@@ -57,14 +57,14 @@ def score_matrix(voices: npt.NDArray[Any], faces: npt.NDArray[Any]) -> Array:
         voices: (N, D), or (N, K, D) for K clips a person: the mean of the K unit embeddings is taken.
         faces: the same for pictures; N must agree, K need not.
     """
-    left, right = _one_each(voices, "voices"), _one_each(faces, "faces")
+    left, right = _mean_unit_rows(voices, "voices"), _mean_unit_rows(faces, "faces")
     if left.shape != right.shape:
         raise ValueError(f"voices and faces differ in people or width: {left.shape} and {right.shape}")
     return left @ right.T
 
 
-def all_pairs_figures(
-    scores: Array, sex: npt.NDArray[Any], gallery: int = 100
+def all_pairs_metrics(
+    scores: Array, gender: npt.NDArray[Any], gallery_size: int = 100
 ) -> dict[str, tuple[float, float]]:
     """All figures of a score matrix, ties counted fairly.
 
@@ -75,140 +75,142 @@ def all_pairs_figures(
     Args:
         scores: (N, N), row = voice, column = face of the same person in the same order; higher = more alike.
             -inf is allowed (an oracle that excludes a pair), NaN is not.
-        sex: (N,), any two values.
-        gallery: people in a small gallery.
+        gender: (N,), any two values.
+        gallery_size: people in a small gallery.
 
     Returns:
         Figure -> (value, standard error over identities); NaN where nobody shares a sex.
     """
-    found = figures_left_out(scores, sex, gallery)
-    return {name: (value, jackknife_error(left_out)) for name, (value, left_out) in found.items()}
+    found = jackknife_metrics(scores, gender, gallery_size)
+    return {name: (value, jackknife_standard_error(left_out)) for name, (value, left_out) in found.items()}
 
 
-def figures_left_out(
-    scores: Array, sex: npt.NDArray[Any], gallery: int = 100
+def jackknife_metrics(
+    scores: Array, gender: npt.NDArray[Any], gallery_size: int = 100
 ) -> dict[str, tuple[float, Array]]:
     """The same figures, and each of them with one person left out, as anchor and as answer.
 
     Args:
-        scores: (N, N). sex: (N,). gallery: see `all_pairs_figures`.
+        scores: (N, N). sex: (N,). gallery: see `all_pairs_metrics`.
 
     Returns:
         Figure -> (value, (N,) values without person 1 ... N); NaN where nobody shares a sex.
     """
     people = len(scores)
-    if scores.shape != (people, people) or sex.shape != (people,) or people < 3:
-        raise ValueError(f"expected scores (N, N) and sex (N,), N > 2; got {scores.shape} and {sex.shape}")
+    if scores.shape != (people, people) or gender.shape != (people,) or people < 3:
+        raise ValueError(f"expected scores (N, N) and sex (N,), N > 2; got {scores.shape} and {gender.shape}")
     if np.isnan(scores).any():
         raise ValueError(f"{int(np.isnan(scores).sum())} of {scores.size} scores are NaN")
     other = ~np.eye(people, dtype=bool)
-    alike = other & (sex[:, None] == sex)
-    small = min(gallery, people)
+    alike = other & (gender[:, None] == gender)
+    small = min(gallery_size, people)
     figures: dict[str, tuple[float, Array]] = {}
     for direction, table in (("v2f", scores), ("f2v", scores.T)):
         right = np.diagonal(table)[:, None]
         wins = (right > table) + 0.5 * (right == table)
-        figures[f"u_{direction}"] = _matching(wins, other)
-        figures[f"g_{direction}"] = _matching(wins, alike)
+        figures[f"u_{direction}"] = _matching_accuracy(wins, other)
+        figures[f"g_{direction}"] = _matching_accuracy(wins, alike)
         figures[f"map_{direction}"] = _reciprocal_rank(table, people)
-        figures[f"map{gallery}_{direction}"] = _reciprocal_rank(table, small)
+        figures[f"map{gallery_size}_{direction}"] = _reciprocal_rank(table, small)
     figures["auc"] = _auc(scores, other)
     figures["auc_g"] = _auc(scores, alike)
-    order = [name.replace("map100", f"map{gallery}") for name in FIGURES]
+    order = [name.replace("map100", f"map{gallery_size}") for name in METRIC_LABELS]
     return {name: figures[name] for name in order}
 
 
 def evaluate_all_pairs(
     voices: npt.NDArray[Any],
     faces: npt.NDArray[Any],
-    sex: npt.NDArray[Any],
+    gender: npt.NDArray[Any],
     *,
     oracle_scores: Array | None = None,
-    gallery: int = 100,
-) -> dict[str, PairsFigure]:
+    gallery_size: int = 100,
+) -> dict[str, AllPairsMetric]:
     """Figures of one system on unseen people, between sex-only and oracle.
 
     Args:
         voices: (N, D), or (N, K, D) to average K clips a person.
         faces: (N, D), or (N, K, D).
-        sex: (N,), of the same people in the same order.
+        gender: (N,), of the same people in the same order.
         oracle_scores: (N, N), voice by face, such as the population's exact log likelihood ratio.
-        gallery: people in the small galleries.
+        gallery_size: people in the small galleries.
 
     Returns:
-        Figure name (see `FIGURES`) -> figure.
+        Figure name (see `METRIC_LABELS`) -> figure.
     """
-    return figures_between(score_matrix(voices, faces), sex, oracle_scores=oracle_scores, gallery=gallery)
+    return metrics_from_scores(
+        score_matrix(voices, faces), gender, oracle_scores=oracle_scores, gallery_size=gallery_size
+    )
 
 
-def figures_between(
-    scores: Array, sex: npt.NDArray[Any], *, oracle_scores: Array | None = None, gallery: int = 100
-) -> dict[str, PairsFigure]:
+def metrics_from_scores(
+    scores: Array, gender: npt.NDArray[Any], *, oracle_scores: Array | None = None, gallery_size: int = 100
+) -> dict[str, AllPairsMetric]:
     """The same as `evaluate_all_pairs` from a score matrix (N, N)."""
-    sex = np.asarray(sex)
-    model = all_pairs_figures(scores, sex, gallery)
-    chance = all_pairs_figures(np.zeros(scores.shape), sex, gallery)
-    by_sex = all_pairs_figures((sex[:, None] == sex).astype(np.float64), sex, gallery)
-    oracle = None if oracle_scores is None else all_pairs_figures(oracle_scores, sex, gallery)
+    gender = np.asarray(gender)
+    model = all_pairs_metrics(scores, gender, gallery_size)
+    chance = all_pairs_metrics(np.zeros(scores.shape), gender, gallery_size)
+    by_sex = all_pairs_metrics((gender[:, None] == gender).astype(np.float64), gender, gallery_size)
+    oracle = None if oracle_scores is None else all_pairs_metrics(oracle_scores, gender, gallery_size)
     found = {}
     for name, (value, error) in model.items():
         base, top = by_sex[name][0], None if oracle is None else oracle[name][0]
         position = None if top is None or top == base else (value - base) / (top - base)
-        found[name] = PairsFigure(value, error, chance[name][0], base, top, position)
+        found[name] = AllPairsMetric(value, error, chance[name][0], base, top, position)
     return found
 
 
-def evaluate_population(
+def evaluate_all_pairs_averaged(
     voices: npt.NDArray[Any],
     faces: npt.NDArray[Any],
-    sex: npt.NDArray[Any],
+    gender: npt.NDArray[Any],
     *,
-    average: Sequence[int] = (4,),
+    sample_counts: Sequence[int] = (4,),
     oracle_scores: Array | None = None,
-    gallery: int = 100,
-) -> dict[str, dict[str, PairsFigure]]:
+    gallery_size: int = 100,
+) -> dict[str, dict[str, AllPairsMetric]]:
     """Figures of one clip and one picture a person ("single") and of means over K of each ("avgK").
 
     Args:
         voices: (N, K, D), several clips a person; or (N, D), then only "single" is given.
         faces: (N, K', D), several pictures a person; or (N, D).
-        sex: (N,).
-        average: values of K.
+        gender: (N,).
+        sample_counts: values of K.
         oracle_scores: (N, N), see `evaluate_all_pairs`.
-        gallery: people in the small galleries.
+        gallery_size: people in the small galleries.
 
     Raises:
         ValueError: a K exceeds the number of clips or pictures.
     """
-    rule: dict[str, Any] = {"oracle_scores": oracle_scores, "gallery": gallery}
+    rule: dict[str, Any] = {"oracle_scores": oracle_scores, "gallery": gallery_size}
     voices, faces = (x[:, None] if x.ndim == 2 else x for x in (np.asarray(voices), np.asarray(faces)))
-    results = {"single": evaluate_all_pairs(voices[:, 0], faces[:, 0], sex, **rule)}
+    results = {"single": evaluate_all_pairs(voices[:, 0], faces[:, 0], gender, **rule)}
     most = min(voices.shape[1], faces.shape[1])
-    for k in average if most > 1 else ():
+    for k in sample_counts if most > 1 else ():
         if k > most:
             raise ValueError(f"avg{k} needs {k} clips and pictures a person, got {most}")
-        results[f"avg{k}"] = evaluate_all_pairs(voices[:, :k], faces[:, :k], sex, **rule)
+        results[f"avg{k}"] = evaluate_all_pairs(voices[:, :k], faces[:, :k], gender, **rule)
     return results
 
 
-def pairs_table(results: Mapping[str, Mapping[str, PairsFigure]]) -> str:
-    """Text table of `evaluate_population`: a line per figure with chance, sex-only, model, error, oracle."""
+def all_pairs_table(results: Mapping[str, Mapping[str, AllPairsMetric]]) -> str:
+    """Text table of `evaluate_all_pairs_averaged`: a line per figure with chance, sex-only, model, error, oracle."""
     lines = [f"{'':20}{'chance':>8}{'sex':>8}{'model':>8}{'error':>8}{'oracle':>8}{'position':>10}"]
     for way, figures in results.items():
         for name, figure in figures.items():
-            last = [f"{'-':>8}" if figure.oracle is None else f"{figure.oracle:8.3f}"]
-            last += [f"{'-':>10}" if figure.position is None else f"{figure.position:10.3f}"]
-            numbers = (figure.chance, figure.sex_only, figure.value, figure.error)
+            last = [f"{'-':>8}" if figure.upper_bound is None else f"{figure.upper_bound:8.3f}"]
+            last += [f"{'-':>10}" if figure.normalized_gain is None else f"{figure.normalized_gain:10.3f}"]
+            numbers = (figure.chance, figure.gender_baseline, figure.value, figure.standard_error)
             lines.append(f"{way + ' ' + name:20}" + "".join(f"{x:8.3f}" for x in numbers) + "".join(last))
     return "\n".join(lines)
 
 
-def pairs_json(results: Mapping[str, Mapping[str, PairsFigure]]) -> dict[str, Any]:
+def all_pairs_to_dict(results: Mapping[str, Mapping[str, AllPairsMetric]]) -> dict[str, Any]:
     """The same as plain values for JSON."""
     return {way: {name: asdict(figure) for name, figure in found.items()} for way, found in results.items()}
 
 
-def _one_each(vectors: npt.NDArray[Any], name: str) -> Array:
+def _mean_unit_rows(vectors: npt.NDArray[Any], name: str) -> Array:
     """Unit rows (N, D) in double precision, means of K where there are several."""
     table = np.asarray(vectors, np.float64)
     if table.ndim not in (2, 3) or not np.isfinite(table).all():
@@ -221,7 +223,7 @@ def _one_each(vectors: npt.NDArray[Any], name: str) -> Array:
     return mean / np.maximum(np.linalg.norm(mean, axis=-1, keepdims=True), tiny)
 
 
-def _matching(wins: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, Array]:
+def _matching_accuracy(wins: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, Array]:
     """Mean over anchors of the share of allowed wrong people that lose; the same without each person."""
     won, count = (wins * allowed).sum(axis=1), allowed.sum(axis=1).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -231,37 +233,39 @@ def _matching(wins: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, Array
     np.fill_diagonal(without, np.nan)
     known = ~np.isnan(without)
     left_out = np.where(known, without, 0).sum(axis=0) / np.maximum(known.sum(axis=0), 1)
-    return _mean(rate[count > 0]), left_out
+    return _mean_or_nan(rate[count > 0]), left_out
 
 
-def _reciprocal_rank(scores: Array, gallery: int) -> tuple[float, Array]:
+def _reciprocal_rank(scores: Array, gallery_size: int) -> tuple[float, Array]:
     """Mean AP with one relevant item, expected over galleries of so many; the same without each person."""
     right = np.diagonal(scores)[:, None]
     over, equal = scores > right, scores == right
     above, tied = over.sum(axis=1), equal.sum(axis=1)
-    value = _expected_precision(above, tied, len(scores), gallery).mean()
+    value = _expected_precision(above, tied, len(scores), gallery_size).mean()
     # Column k: every anchor when person k is not there, as anchor or in the gallery.
     np.fill_diagonal(equal, False)
     fewer = len(scores) - 1
     # (Entries on the diagonal mean nothing and are taken out of the sum.)
-    without = _expected_precision(above[:, None] - over, tied[:, None] - equal, fewer, min(gallery, fewer))
+    without = _expected_precision(
+        above[:, None] - over, tied[:, None] - equal, fewer, min(gallery_size, fewer)
+    )
     left_out = (without.sum(axis=0) - np.diagonal(without)) / fewer
     return float(value), left_out
 
 
 def _expected_precision(
-    above: npt.NDArray[np.int64], tied: npt.NDArray[np.int64], people: int, gallery: int
+    above: npt.NDArray[np.int64], tied: npt.NDArray[np.int64], num_identities: int, gallery_size: int
 ) -> Array:
     """Expected AP (1/rank) of anchors with so many people above and tied (itself included), any shape.
 
     With exactly a of the other N - 1 people above, the number X of them in a gallery of k (the right one and
     k - 1 drawn others) is hypergeometric and E[1/(1 + X)] = N/(k (a + 1)) (1 - C(N - 1 - a, k)/C(N, k)).
     """
-    a, place = np.arange(people), np.arange(gallery)
-    none_drawn = ((people - 1 - a[:, None] - place).clip(0) / (people - place)).prod(axis=1)
-    by_rank = people / (gallery * (a + 1)) * (1 - none_drawn)
+    a, place = np.arange(num_identities), np.arange(gallery_size)
+    none_drawn = ((num_identities - 1 - a[:, None] - place).clip(0) / (num_identities - place)).prod(axis=1)
+    by_rank = num_identities / (gallery_size * (a + 1)) * (1 - none_drawn)
     total = np.append(0, np.cumsum(by_rank))
-    return (total[np.minimum(above + tied, people)] - total[above]) / tied
+    return (total[np.minimum(above + tied, num_identities)] - total[above]) / tied
 
 
 def _auc(scores: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, Array]:
@@ -270,8 +274,8 @@ def _auc(scores: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, Array]:
     if not allowed.any():
         return float("nan"), np.full(people, np.nan)
     right = np.diagonal(scores)
-    by_row = np.stack([_beaten(scores[k][allowed[k]], right) for k in range(people)], axis=1)
-    by_column = np.stack([_beaten(scores[:, k][allowed[:, k]], right) for k in range(people)], axis=1)
+    by_row = np.stack([_count_lower(scores[k][allowed[k]], right) for k in range(people)], axis=1)
+    by_column = np.stack([_count_lower(scores[:, k][allowed[:, k]], right) for k in range(people)], axis=1)
     pairs = float(allowed.sum())
     whole = by_row.sum(axis=1)
     without = whole[:, None] - by_row - by_column  # (positive, person left out)
@@ -282,12 +286,12 @@ def _auc(scores: Array, allowed: npt.NDArray[np.bool_]) -> tuple[float, Array]:
     return float(whole.sum() / (pairs * people)), left_out
 
 
-def _beaten(wrong: Array, right: Array) -> Array:
-    """For each of `right` how many of `wrong` score lower, ties half."""
-    ordered = np.sort(wrong)
-    return (np.searchsorted(ordered, right) + np.searchsorted(ordered, right, side="right")) / 2
+def _count_lower(negatives: Array, positives: Array) -> Array:
+    """For each of `positives` how many of `negatives` score lower, ties half."""
+    ordered = np.sort(negatives)
+    return (np.searchsorted(ordered, positives) + np.searchsorted(ordered, positives, side="right")) / 2
 
 
-def _mean(values: Array) -> float:
+def _mean_or_nan(values: Array) -> float:
     """Mean, NaN of nothing."""
     return float(values.mean()) if len(values) else float("nan")

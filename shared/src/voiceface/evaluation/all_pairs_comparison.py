@@ -14,29 +14,35 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from voiceface.evaluation.all_pairs import FIGURES, Array, all_pairs_figures, figures_left_out
-from voiceface.metrics.bootstrap import Interval, PairedDifference, difference_of, identity_draws, interval_of
+from voiceface.evaluation.all_pairs import METRIC_LABELS, Array, all_pairs_metrics, jackknife_metrics
+from voiceface.metrics.bootstrap import (
+    Interval,
+    PairedDifference,
+    bootstrap_counts,
+    paired_difference_from_replicates,
+    percentile_interval,
+)
 
-BOTH_WAYS = {"g": "1:2 matching, same sex", "u": "1:2 matching, anyone", "map": "retrieval mAP"}
+BIDIRECTIONAL_METRICS = {"g": "1:2 matching, same sex", "u": "1:2 matching, anyone", "map": "retrieval mAP"}
 """Means of the two directions of one figure."""
-SHOWN = {
-    "g": BOTH_WAYS["g"],
-    "auc_g": FIGURES["auc_g"],
-    "u": BOTH_WAYS["u"],
-    "auc": FIGURES["auc"],
-    "map": BOTH_WAYS["map"],
+DISPLAYED_METRICS = {
+    "g": BIDIRECTIONAL_METRICS["g"],
+    "auc_g": METRIC_LABELS["auc_g"],
+    "u": BIDIRECTIONAL_METRICS["u"],
+    "auc": METRIC_LABELS["auc"],
+    "map": BIDIRECTIONAL_METRICS["map"],
 }
 """Figures of tables and plots, same sex first; files hold all."""
 Replicates = dict[str, tuple[float, Array]]
 
 
 @dataclass(frozen=True)
-class PairsComparison:
+class AllPairsComparison:
     """All systems over all pairs of the same people, with as many clips and pictures a person.
 
     Attributes:
         setting: "single" (one clip, one picture) or "avgK" (means over K of each).
-        people: how many.
+        num_identities: how many.
         references: "chance", "sex only" and "oracle" -> figure -> value.
         systems: name -> figure -> value with its interval; means over the runs.
         runs: name -> figure -> value of every run.
@@ -44,7 +50,7 @@ class PairsComparison:
     """
 
     setting: str
-    people: int
+    num_identities: int
     references: dict[str, dict[str, float]]
     systems: dict[str, dict[str, Interval]]
     runs: dict[str, dict[str, list[float]]]
@@ -54,7 +60,7 @@ class PairsComparison:
         """Plain values for JSON."""
         return {
             "setting": self.setting,
-            "people": self.people,
+            "people": self.num_identities,
             "references": self.references,
             "systems": {
                 name: {key: asdict(figure) | {"runs": self.runs[name][key]} for key, figure in found.items()}
@@ -69,23 +75,23 @@ class PairsComparison:
 
 def compare_all_pairs(
     systems: Mapping[str, Sequence[Array]],
-    sex: npt.NDArray[Any],
+    gender: npt.NDArray[Any],
     *,
     oracle_scores: Array | None = None,
     setting: str = "single",
-    gallery: int = 100,
+    gallery_size: int = 100,
     replicates: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
-) -> PairsComparison:
+) -> AllPairsComparison:
     """Figures of several systems over all pairs of people, and what the first has over each other.
 
     Args:
         systems: name -> score matrices (N, N), row = voice, one for each run; people in the same order.
-        sex: (N,).
+        gender: (N,).
         oracle_scores: (N, N), of the best possible system.
         setting: what to call it.
-        gallery: people in the small galleries.
+        gallery_size: people in the small galleries.
         replicates: bootstrap draws of people.
         confidence: of the intervals.
         seed: of the draws.
@@ -94,47 +100,61 @@ def compare_all_pairs(
         ValueError: no system, matrices of different people.
     """
     shapes = {name: {np.shape(scores) for scores in runs} for name, runs in systems.items()}
-    if not systems or set().union(*shapes.values()) != {(len(sex), len(sex))}:
-        raise ValueError(f"expected scores ({len(sex)}, {len(sex)}) of at least one system, got {shapes}")
-    sex = np.asarray(sex)
-    known = {"chance": np.zeros((len(sex), len(sex))), "sex only": (sex[:, None] == sex).astype(np.float64)}
+    if not systems or set().union(*shapes.values()) != {(len(gender), len(gender))}:
+        raise ValueError(
+            f"expected scores ({len(gender)}, {len(gender)}) of at least one system, got {shapes}"
+        )
+    gender = np.asarray(gender)
+    known = {
+        "chance": np.zeros((len(gender), len(gender))),
+        "sex only": (gender[:, None] == gender).astype(np.float64),
+    }
     if oracle_scores is not None:
         known["oracle"] = oracle_scores
     references = {}
     for name, scores in known.items():
-        told = {key: value for key, (value, _) in all_pairs_figures(scores, sex, gallery).items()}
-        told |= {key: (told[f"{key}_v2f"] + told[f"{key}_f2v"]) / 2 for key in BOTH_WAYS}
+        told = {key: value for key, (value, _) in all_pairs_metrics(scores, gender, gallery_size).items()}
+        told |= {key: (told[f"{key}_v2f"] + told[f"{key}_f2v"]) / 2 for key in BIDIRECTIONAL_METRICS}
         references[name] = {key: value for key, value in told.items() if not np.isnan(value)}
     again, single = {}, {}
     for name, matrices in systems.items():
-        each = [pairs_replicates(m, sex, gallery=gallery, replicates=replicates, seed=seed) for m in matrices]
-        again[name] = mean_of_runs(each)
+        each = [
+            bootstrap_all_pairs(m, gender, gallery_size=gallery_size, replicates=replicates, seed=seed)
+            for m in matrices
+        ]
+        again[name] = average_runs(each)
         single[name] = {key: [run[key][0] for run in each] for key in each[0]}
     first = next(iter(systems))
-    return PairsComparison(
+    return AllPairsComparison(
         setting,
-        len(sex),
+        len(gender),
         references,
         {
-            name: {key: _within_bounds(interval_of(*pair, confidence)) for key, pair in found.items()}
+            name: {
+                key: _clip_to_unit_range(percentile_interval(*pair, confidence))
+                for key, pair in found.items()
+            }
             for name, found in again.items()
         },
         single,
         {
-            name: {key: difference_of(again[first][key], found[key], confidence) for key in found}
+            name: {
+                key: paired_difference_from_replicates(again[first][key], found[key], confidence)
+                for key in found
+            }
             for name, found in again.items()
             if name != first
         },
     )
 
 
-def pairs_replicates(
-    scores: Array, sex: npt.NDArray[Any], *, gallery: int = 100, replicates: int = 1000, seed: int = 0
+def bootstrap_all_pairs(
+    scores: Array, gender: npt.NDArray[Any], *, gallery_size: int = 100, replicates: int = 1000, seed: int = 0
 ) -> Replicates:
-    """Every figure of a score matrix and of `BOTH_WAYS`, and the same under the bootstrap over people.
+    """Every figure of a score matrix and of `BIDIRECTIONAL_METRICS`, and the same under the bootstrap over people.
 
     Args:
-        scores: (N, N). sex: (N,). gallery: see `voiceface.evaluation.all_pairs.all_pairs_figures`.
+        scores: (N, N). sex: (N,). gallery: see `voiceface.evaluation.all_pairs.all_pairs_metrics`.
         replicates: number of bootstrap replicates B.
         seed: of the draws; equal seeds draw the same people for every system.
 
@@ -142,19 +162,19 @@ def pairs_replicates(
         Figure -> (value, (B,)); figures that these people do not have (nobody shares a sex) are left out.
         The replicates spread as far as the jackknife error over people.
     """
-    found = figures_left_out(scores, sex, gallery)
-    for key in BOTH_WAYS:
+    found = jackknife_metrics(scores, gender, gallery_size)
+    for key in BIDIRECTIONAL_METRICS:
         (one, without), (other, other_without) = found[f"{key}_v2f"], found[f"{key}_f2v"]
         found[key] = (one + other) / 2, (without + other_without) / 2
-    draws = identity_draws(len(scores), replicates, seed)
+    draws = bootstrap_counts(len(scores), replicates, seed)
     return {
-        key: (value, _linear_replicates(value, left_out, draws))
+        key: (value, _jackknife_replicates(value, left_out, draws))
         for key, (value, left_out) in found.items()
         if not np.isnan(value)
     }
 
 
-def mean_of_runs(runs: Sequence[Replicates]) -> Replicates:
+def average_runs(runs: Sequence[Replicates]) -> Replicates:
     """Mean over several runs of one system, value and every replicate: the interval is over people alone."""
     return {
         key: (
@@ -165,22 +185,24 @@ def mean_of_runs(runs: Sequence[Replicates]) -> Replicates:
     }
 
 
-def _linear_replicates(value: float, left_out: Array, draws: Array) -> Array:
+def _jackknife_replicates(value: float, leave_one_out: Array, counts: Array) -> Array:
     """Value plus what the drawn people move it, (B,).
 
     Args:
         value: of the figure.
-        left_out: (N,), without each person; NaN where that cannot be told, which moves nothing.
-        draws: (B, N), how often each person was drawn.
+        leave_one_out: (N,), without each person; NaN where that cannot be told, which moves nothing.
+        counts: (B, N), how often each person was drawn.
     """
-    known = np.isfinite(left_out)
+    known = np.isfinite(leave_one_out)
     if not known.any():
-        return np.full(len(draws), value)
+        return np.full(len(counts), value)
     count = int(known.sum())
-    moved = np.where(known, left_out - left_out[known].mean(), 0)
-    return value - np.sqrt((count - 1) / count) * (draws @ moved)
+    moved = np.where(known, leave_one_out - leave_one_out[known].mean(), 0)
+    return value - np.sqrt((count - 1) / count) * (counts @ moved)
 
 
-def _within_bounds(span: Interval) -> Interval:
+def _clip_to_unit_range(span: Interval) -> Interval:
     """An interval of a share, which lies between 0 and 1."""
-    return Interval(span.value, span.error, float(np.clip(span.low, 0, 1)), float(np.clip(span.high, 0, 1)))
+    return Interval(
+        span.value, span.standard_error, float(np.clip(span.low, 0, 1)), float(np.clip(span.high, 0, 1))
+    )

@@ -12,24 +12,24 @@ import numpy as np
 from voiceface.datasets.corpus import Corpus
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 from voiceface.evaluation.all_pairs import Array, score_matrix
-from voiceface.evaluation.all_pairs_comparison import PairsComparison, compare_all_pairs
+from voiceface.evaluation.all_pairs_comparison import AllPairsComparison, compare_all_pairs
 from voiceface.evaluation.evaluator import compare, evaluate
 from voiceface.evaluation.protocol import Protocol
-from voiceface.evaluation.results import MAIN_FIGURE, Figure, ListResult, Results, some_of
+from voiceface.evaluation.results import MAIN_METRIC, ListResult, Metric, Results, abbreviate
 from voiceface.metrics.bootstrap import (
     Interval,
     PairedDifference,
-    interval_of,
+    bootstrap_verification,
     mean_interval,
-    verification_replicates,
+    percentile_interval,
 )
 
 log = logging.getLogger(__name__)
 
-Tables = tuple[EmbeddingTable, EmbeddingTable]
+EmbeddingTables = tuple[EmbeddingTable, EmbeddingTable]
 """Voice and face embeddings of one run."""
-AVERAGED = 4
-SIDES = ("voices", "faces")
+MAX_AVERAGED = 4
+MODALITIES = ("voices", "faces")
 
 
 @dataclass(frozen=True)
@@ -42,8 +42,8 @@ class Comparison:
         runs: name -> results of every run.
         differences: other system -> list -> the first system minus it.
         references: "sex only" and "oracle" -> results under the same protocol (population only).
-        pairs: figures over all pairs of people, for each number of clips a person (population only).
-        left_out: items that not every system has (none unless that was asked for).
+        all_pairs: figures over all pairs of people, for each number of clips a person (population only).
+        num_skipped: items that not every system has (none unless that was asked for).
     """
 
     protocol: Protocol
@@ -51,8 +51,8 @@ class Comparison:
     runs: dict[str, tuple[Results, ...]]
     differences: dict[str, dict[str, PairedDifference]]
     references: dict[str, Results] = field(default_factory=dict)
-    pairs: tuple[PairsComparison, ...] = ()
-    left_out: int = 0
+    all_pairs: tuple[AllPairsComparison, ...] = ()
+    num_skipped: int = 0
 
     @property
     def first(self) -> str:
@@ -66,7 +66,7 @@ class Comparison:
             "protocol": self.protocol.name,
             "protocol_sha256": self.protocol.sha256,
             "rules": self.protocol.rules,
-            "items_left_out": self.left_out,
+            "items_left_out": self.num_skipped,
             "first": self.first,
             "systems": {
                 name: {"mean": found.to_dict(), "runs": [_without_curves(run) for run in self.runs[name]]}
@@ -77,18 +77,18 @@ class Comparison:
                 name: {key: asdict(gap) for key, gap in found.items()}
                 for name, found in self.differences.items()
             },
-            "all_pairs": [found.to_dict() for found in self.pairs],
+            "all_pairs": [found.to_dict() for found in self.all_pairs],
         }
 
 
 def compare_systems(
-    systems: Mapping[str, Sequence[Tables]],
+    systems: Mapping[str, Sequence[EmbeddingTables]],
     protocol: Protocol,
     corpus: Corpus,
     *,
     population: Path | None = None,
     skip_missing: bool = False,
-    least: int = 2,
+    min_systems: int = 2,
 ) -> Comparison:
     """Evaluate all systems on the same items, and hold the first against every other one.
 
@@ -98,30 +98,30 @@ def compare_systems(
         corpus: the people asked about.
         population: folder of the synthetic population they belong to, for references and all pairs.
         skip_missing: leave items that not every system has out of all systems, instead of raising.
-        least: number of systems without which there is nothing to compare; 1 evaluates one alone.
+        min_systems: number of systems without which there is nothing to compare; 1 evaluates one alone.
 
     Raises:
         EmbeddingError: a system has no embedding of an item that the lists or the corpus name.
         ValueError: fewer systems, or one without a run.
     """
-    if len(systems) < least or not all(systems.values()):
+    if len(systems) < min_systems or not all(systems.values()):
         raise ValueError(
-            f"a comparison needs {least} systems or more with a run each, got {', '.join(systems) or 'none'}"
+            f"a comparison needs {min_systems} systems or more with a run each, got {', '.join(systems) or 'none'}"
         )
     if not protocol.replicates:
         raise ValueError("a comparison needs bootstrap draws of people, got 0 replicates")
-    systems, left_out = same_items(systems, corpus, protocol, skip_missing=skip_missing)
+    systems, left_out = restrict_to_common_items(systems, corpus, protocol, skip_missing=skip_missing)
     absent = "skip" if skip_missing else "error"
     runs = {
-        name: tuple(evaluate(protocol, *tables, corpus, on_absent=absent) for tables in each)
+        name: tuple(evaluate(protocol, *tables, corpus, on_missing=absent) for tables in each)
         for name, each in systems.items()
     }
     means = {name: mean_results(each) for name, each in runs.items()}
     first, *others = means
     differences = {name: compare(means[first], means[name]) for name in others}
     if population is None:
-        return Comparison(protocol, means, runs, differences, left_out=left_out)
-    from voiceface.synthetic.ground_truth import read_truth, reference_tables
+        return Comparison(protocol, means, runs, differences, num_skipped=left_out)
+    from voiceface.synthetic.ground_truth import read_ground_truth, reference_embeddings
 
     voices, faces = systems[first][0]
     references = {
@@ -130,17 +130,21 @@ def compare_systems(
             told[0].take([item for item in told[0].items if item in voices]),
             told[1].take([item for item in told[1].items if item in faces]),
             corpus,
-            on_absent="skip",
+            on_missing="skip",
         )
-        for name, told in reference_tables(read_truth(population), corpus).items()
+        for name, told in reference_embeddings(read_ground_truth(population), corpus).items()
     }
-    pairs = _all_pairs(systems, protocol, corpus, population)
+    pairs = _compare_all_pairs(systems, protocol, corpus, population)
     return Comparison(protocol, means, runs, differences, references, pairs, left_out)
 
 
-def same_items(
-    systems: Mapping[str, Sequence[Tables]], corpus: Corpus, protocol: Protocol, *, skip_missing: bool = False
-) -> tuple[dict[str, list[Tables]], int]:
+def restrict_to_common_items(
+    systems: Mapping[str, Sequence[EmbeddingTables]],
+    corpus: Corpus,
+    protocol: Protocol,
+    *,
+    skip_missing: bool = False,
+) -> tuple[dict[str, list[EmbeddingTables]], int]:
     """Every system's embeddings of the same clips and pictures: those of the corpus and of the lists.
 
     Args:
@@ -154,8 +158,8 @@ def same_items(
         EmbeddingError: somebody lacks something; says who, how many and the first.
     """
     kept, lacking = [], []
-    for place, what in enumerate(SIDES):
-        needed = list(dict.fromkeys(_needed(place, corpus, protocol)))
+    for place, what in enumerate(MODALITIES):
+        needed = list(dict.fromkeys(_required_items(place, corpus, protocol)))
         common = set(needed)
         for name, runs in systems.items():
             for number, tables in enumerate(runs, 1):
@@ -163,10 +167,12 @@ def same_items(
                 common.difference_update(lost)
                 if lost:
                     who = name if len(runs) == 1 else f"{name}, run {number},"
-                    lacking.append(f"{who} lacks {len(lost)} of {len(needed)} {what} ({some_of(lost)})")
+                    lacking.append(f"{who} lacks {len(lost)} of {len(needed)} {what} ({abbreviate(lost)})")
         kept.append([item for item in needed if item in common])
         lacking += [] if common or not needed else [f"no item of {what} is left that all systems have"]
-    left_out = sum(len(set(_needed(place, corpus, protocol))) - len(kept[place]) for place in range(2))
+    left_out = sum(
+        len(set(_required_items(place, corpus, protocol))) - len(kept[place]) for place in range(2)
+    )
     if lacking and not (skip_missing and all(kept)):
         raise EmbeddingError(
             f"the systems were not given the same items: {'; '.join(lacking)}. Evaluate each on this data, "
@@ -199,46 +205,48 @@ def mean_results(runs: Sequence[Results]) -> Results:
         raise ValueError("the runs were evaluated under different protocols")
     return Results(
         first.protocol,
-        tuple(_mean_list(each, first.protocol) for each in zip(*(run.lists for run in runs))),
-        ", ".join(run.voices for run in runs),
-        ", ".join(run.faces for run in runs),
+        tuple(_mean_list_result(each, first.protocol) for each in zip(*(run.lists for run in runs))),
+        ", ".join(run.voice_fingerprint for run in runs),
+        ", ".join(run.face_fingerprint for run in runs),
         tuple(dict.fromkeys(chain.from_iterable(run.leaked for run in runs))),
     )
 
 
-def _mean_list(runs: Sequence[ListResult], rules: Protocol) -> ListResult:
+def _mean_list_result(runs: Sequence[ListResult], protocol: Protocol) -> ListResult:
     """Mean of one list's results."""
     first = runs[0]
-    if not all(np.array_equal(first.used, run.used) for run in runs):
+    if not all(np.array_equal(first.used_trials, run.used_trials) for run in runs):
         raise ValueError(f"{first.name}: the runs skipped different lines")
-    values = np.mean([run.line_values for run in runs], axis=0)
+    values = np.mean([run.trial_values for run in runs], axis=0)
     scores = None
     spans: dict[str, Interval] = {}
-    rule: dict[str, Any] = {"replicates": rules.replicates, "seed": rules.seed}
+    rule: dict[str, Any] = {"replicates": protocol.replicates, "seed": protocol.seed}
     if first.scores is not None and first.labels is not None:
         scores = np.stack([run.scores for run in runs if run.scores is not None])
-        if rules.replicates:
+        if protocol.replicates:
             found = [
-                verification_replicates(row, first.labels, first.line_people, prior=rules.prior, **rule)
+                bootstrap_verification(
+                    row, first.labels, first.trial_identities, p_target=protocol.p_target, **rule
+                )
                 for row in scores
             ]
             for name, (_, again) in found[0].items():
                 again = np.mean([each[name][1] for each in found], axis=0)
-                spans[name] = interval_of(0.0, again, rules.confidence)
-    elif rules.replicates:
-        main = MAIN_FIGURE[first.questions.kind]
-        spans[main] = mean_interval(values, first.line_people, confidence=rules.confidence, **rule)
+                spans[name] = percentile_interval(0.0, again, protocol.confidence)
+    elif protocol.replicates:
+        main = MAIN_METRIC[first.trial_list.kind]
+        spans[main] = mean_interval(values, first.trial_identities, confidence=protocol.confidence, **rule)
     nothing = Interval(0.0, float("nan"), float("nan"), float("nan"))
     figures = {
-        name: Figure(
-            float(np.mean([run.figures[name].value for run in runs])),
+        name: Metric(
+            float(np.mean([run.metrics[name].value for run in runs])),
             figure.chance,
             *(getattr(spans.get(name, nothing), part) for part in ("error", "low", "high")),
         )
-        for name, figure in first.figures.items()
+        for name, figure in first.metrics.items()
     }
     curve = _mean_curve([run.curve for run in runs])
-    return replace(first, figures=figures, line_values=values, curve=curve, scores=scores)
+    return replace(first, metrics=figures, trial_values=values, curve=curve, scores=scores)
 
 
 def _mean_curve(curves: Sequence[dict[str, list[Any]]]) -> dict[str, list[Any]]:
@@ -264,19 +272,19 @@ def _without_curves(results: Results) -> dict[str, Any]:
     return record
 
 
-def _needed(place: int, corpus: Corpus, protocol: Protocol) -> Iterable[str]:
+def _required_items(modality_index: int, corpus: Corpus, protocol: Protocol) -> Iterable[str]:
     """Clips (place 0) or pictures (1) that the corpus and the lists name."""
-    yield from (corpus.voices, corpus.faces)[place]
+    yield from (corpus.voices, corpus.faces)[modality_index]
     for questions in protocol.lists:
-        asked = (questions.anchors, questions.candidates)
-        yield from asked[place if questions.direction == "v2f" else 1 - place]
+        asked = (questions.probes, questions.gallery)
+        yield from asked[modality_index if questions.direction == "v2f" else 1 - modality_index]
 
 
-def _all_pairs(
-    systems: Mapping[str, Sequence[Tables]], protocol: Protocol, corpus: Corpus, population: Path
-) -> tuple[PairsComparison, ...]:
+def _compare_all_pairs(
+    systems: Mapping[str, Sequence[EmbeddingTables]], protocol: Protocol, corpus: Corpus, population: Path
+) -> tuple[AllPairsComparison, ...]:
     """One clip and one picture of everybody, and means over up to four of each."""
-    from voiceface.synthetic.ground_truth import read_truth
+    from voiceface.synthetic.ground_truth import read_ground_truth
 
     some = next(iter(systems.values()))[0]
     files = [
@@ -284,18 +292,18 @@ def _all_pairs(
             [item for item in items if item in table]
             for items, table in zip((person.voices, person.faces), some)
         ]
-        for person in corpus.people
+        for person in corpus.records
     ]
     used = [row for row, sides in enumerate(files) if all(sides)]
     if len(used) < 3:
         log.warning("no figures over all pairs: %d people with clips and pictures, 3 are needed", len(used))
         return ()
-    truth = read_truth(population).of([corpus.people[row].identity.face_id for row in used])
-    most = min(AVERAGED, *(len(side) for row in used for side in files[row]))
+    truth = read_ground_truth(population).select([corpus.records[row].identity.face_id for row in used])
+    most = min(MAX_AVERAGED, *(len(side) for row in used for side in files[row]))
 
-    def scores(tables: Tables, count: int) -> Array:
+    def scores(tables: EmbeddingTables, count: int) -> Array:
         sides = (
-            table.vectors[np.stack([table.rows(files[row][place][:count]) for row in used])]
+            table.vectors[np.stack([table.row_indices(files[row][place][:count]) for row in used])]
             for place, table in enumerate(tables)
         )
         return score_matrix(*sides)
@@ -304,7 +312,7 @@ def _all_pairs(
         compare_all_pairs(
             {name: [scores(tables, count) for tables in runs] for name, runs in systems.items()},
             truth.sex,
-            oracle_scores=truth.scores,
+            oracle_scores=truth.oracle_scores,
             setting="single" if count == 1 else f"avg{count}",
             replicates=protocol.replicates,
             confidence=protocol.confidence,

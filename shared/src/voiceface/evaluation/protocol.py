@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from voiceface.datasets.trials.trial_list import EvaluationList
+from voiceface.datasets.trials.trial_list import TrialList
 
 
 @dataclass(frozen=True)
@@ -15,30 +15,30 @@ class Protocol:
     Attributes:
         name: what tables call it.
         lists: in the order of the results.
-        ties: "fair" (a tie among k counts 1/k, expected AP) or "published" (first maximum wins, gallery
+        tie_breaking: "fair" (a tie among k counts 1/k, expected AP) or "published" (first maximum wins, gallery
             order).
         seed: of the bootstrap draws.
         replicates: of the bootstrap over identities; 0 leaves intervals out.
         confidence: of the intervals.
         cutoffs: values of k of R@k.
         cmc_length: length of the CMC curve.
-        prior: of minDCF.
+        p_target: of minDCF.
     """
 
     name: str
-    lists: tuple[EvaluationList, ...]
-    ties: str = "fair"
+    lists: tuple[TrialList, ...]
+    tie_breaking: str = "fair"
     seed: int = 0
     replicates: int = 1000
     confidence: float = 0.95
     cutoffs: tuple[int, ...] = (1, 5, 10)
     cmc_length: int = 100
-    prior: float = 0.05
+    p_target: float = 0.05
 
     def __post_init__(self) -> None:
         """Check the rule and that list names differ."""
-        if self.ties not in ("fair", "published"):
-            raise ValueError(f"ties must be fair or published, got {self.ties!r}")
+        if self.tie_breaking not in ("fair", "published"):
+            raise ValueError(f"ties must be fair or published, got {self.tie_breaking!r}")
         names = [questions.name for questions in self.lists]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"a protocol needs lists with different names, got {', '.join(names) or 'none'}")

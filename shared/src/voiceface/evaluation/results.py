@@ -13,19 +13,19 @@ from voiceface.io.atomic import write_json, write_text
 from voiceface.metrics.bootstrap import Array, Index
 
 if TYPE_CHECKING:
-    from voiceface.datasets.trials.trial_list import EvaluationList
+    from voiceface.datasets.trials.trial_list import TrialList
     from voiceface.evaluation.protocol import Protocol
 
-MAIN_FIGURE = {"match": "accuracy", "verify": "auc", "retrieval": "map"}
+MAIN_METRIC = {"match": "accuracy", "verify": "auc", "retrieval": "map"}
 
 
 @dataclass(frozen=True)
-class Figure:
+class Metric:
     """A figure with its chance level and interval (NaN when the protocol asks for none)."""
 
     value: float
     chance: float
-    error: float
+    standard_error: float
     low: float
     high: float
 
@@ -35,25 +35,25 @@ class ListResult:
     """Figures of one list.
 
     Attributes:
-        questions: the list.
-        figures: "accuracy"; or "auc", "eer", "min_dcf"; or "map", "r1", "r5", ...
+        trial_list: the list.
+        metrics: "accuracy"; or "auc", "eer", "min_dcf"; or "map", "r1", "r5", ...
         counts: lines used, skipped, identities, and what belongs to the kind.
-        line_values: per line (query) result, (L,): hit, share of opposite lines beaten, or average precision.
-        line_people: index into `people` of each line's anchor, (L,).
-        people: names.
-        used: lines (queries) of the list that were used, (L,).
+        trial_values: per line (query) result, (L,): hit, share of opposite lines beaten, or average precision.
+        trial_identities: index into `identity_names` of each line's anchor, (L,).
+        identity_names: names.
+        used_trials: lines (queries) of the list that were used, (L,).
         curve: "roc": [[false alarm], [hit]] or "cmc": [share within the first k, k = 1 ...].
         scores: of a verification list, (L,), or (R, L) of R runs whose mean this is; None for other kinds.
         labels: of a verification list, (L,); None for other kinds.
     """
 
-    questions: "EvaluationList"
-    figures: dict[str, Figure]
+    trial_list: "TrialList"
+    metrics: dict[str, Metric]
     counts: dict[str, int]
-    line_values: Array
-    line_people: Index
-    people: tuple[str, ...]
-    used: Index
+    trial_values: Array
+    trial_identities: Index
+    identity_names: tuple[str, ...]
+    used_trials: Index
     curve: dict[str, list[Any]]
     scores: Array | None = None
     labels: npt.NDArray[np.int8] | None = None
@@ -61,37 +61,39 @@ class ListResult:
     @property
     def name(self) -> str:
         """Name of the list."""
-        return self.questions.name
+        return self.trial_list.name
 
     @property
-    def main(self) -> Figure:
+    def main_metric(self) -> Metric:
         """The one figure that published evaluations give for such a list."""
-        return self.figures[MAIN_FIGURE[self.questions.kind]]
+        return self.metrics[MAIN_METRIC[self.trial_list.kind]]
 
-    def by_person(self) -> list[tuple[str, float, int]]:
+    def by_identity(self) -> list[tuple[str, float, int]]:
         """(name, mean result, lines) of every anchor identity, hardest first."""
-        known = ~np.isnan(self.line_values)
-        people, values = self.line_people[known], self.line_values[known]
-        lines = np.bincount(people, minlength=len(self.people))
-        sums = np.bincount(people, values, minlength=len(self.people))
-        rows = [(self.people[i], float(sums[i] / lines[i]), int(lines[i])) for i in np.flatnonzero(lines)]
+        known = ~np.isnan(self.trial_values)
+        people, values = self.trial_identities[known], self.trial_values[known]
+        lines = np.bincount(people, minlength=len(self.identity_names))
+        sums = np.bincount(people, values, minlength=len(self.identity_names))
+        rows = [
+            (self.identity_names[i], float(sums[i] / lines[i]), int(lines[i])) for i in np.flatnonzero(lines)
+        ]
         return sorted(rows, key=lambda row: (row[1], row[0]))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        asked = self.questions
+        asked = self.trial_list
         return {
             "name": asked.name,
             "kind": asked.kind,
             "direction": asked.direction,
             "stratum": asked.stratum,
-            "candidates": asked.choices,
+            "candidates": asked.num_candidates,
             "sha256": asked.sha256,
-            "own_list": asked.is_own,
+            "own_list": asked.is_generated,
             "counts": self.counts,
-            "figures": {name: _plain(asdict(figure)) for name, figure in self.figures.items()},
+            "figures": {name: _nan_to_none(asdict(figure)) for name, figure in self.metrics.items()},
             "curve": self.curve,
-            "people": [{"name": n, "value": v, "lines": c} for n, v, c in self.by_person()],
+            "people": [{"name": n, "value": v, "lines": c} for n, v, c in self.by_identity()],
         }
 
 
@@ -102,15 +104,15 @@ class Results:
     Attributes:
         protocol: what was asked.
         lists: one result per list, in order.
-        voices: fingerprint of the model behind the voice embeddings.
-        faces: of the one behind the face embeddings.
+        voice_fingerprint: fingerprint of the model behind the voice embeddings.
+        face_fingerprint: of the one behind the face embeddings.
         leaked: people of the lists who are among the training identities.
     """
 
     protocol: "Protocol"
     lists: tuple[ListResult, ...]
-    voices: str
-    faces: str
+    voice_fingerprint: str
+    face_fingerprint: str
     leaked: tuple[str, ...]
 
     @cached_property
@@ -125,7 +127,7 @@ class Results:
             "protocol": self.protocol.name,
             "protocol_sha256": self.protocol.sha256,
             "rules": self.protocol.rules,
-            "models": {"voices": self.voices, "faces": self.faces},
+            "models": {"voices": self.voice_fingerprint, "faces": self.face_fingerprint},
             "leaked_identities": list(self.leaked),
             "lists": [result.to_dict() for result in self.lists],
         }
@@ -136,15 +138,15 @@ class Results:
 
     def published_text(self) -> str:
         """`name value` per list, full precision: the form of published result files."""
-        return "".join(f"{result.name} {result.main.value!r}\n" for result in self.lists)
+        return "".join(f"{result.name} {result.main_metric.value!r}\n" for result in self.lists)
 
     def save_text(self, path: str | Path) -> None:
         """Write `published_text`, atomically."""
         write_text(path, self.published_text())
 
-    def printed(self) -> str:
+    def summary_lines(self) -> str:
         """`name: value` per list with 6 decimals: what published evaluations print."""
-        return "\n".join(f"{result.name}: {result.main.value:.6f}" for result in self.lists)
+        return "\n".join(f"{result.name}: {result.main_metric.value:.6f}" for result in self.lists)
 
     def table(self) -> str:
         """Text table: a line per figure with chance and interval."""
@@ -152,20 +154,20 @@ class Results:
         share = f"{self.protocol.confidence:.0%} interval"
         rows = [f"{'':{width}}{'value':>9}{'chance':>9}   {share}"]
         for result in self.lists:
-            for name, figure in result.figures.items():
-                label = f"{result.name} {name}" + (" (own list)" if result.questions.is_own else "")
+            for name, figure in result.metrics.items():
+                label = f"{result.name} {name}" + (" (own list)" if result.trial_list.is_generated else "")
                 span = "" if np.isnan(figure.low) else f"   {figure.low:.4f} ... {figure.high:.4f}"
                 rows.append(f"{label:{width}}{figure.value:9.4f}{figure.chance:9.4f}{span}")
         if self.leaked:
-            rows.append(f"{len(self.leaked)} people are in the training data: {some_of(self.leaked)}")
+            rows.append(f"{len(self.leaked)} people are in the training data: {abbreviate(self.leaked)}")
         return "\n".join(rows)
 
 
-def _plain(values: dict[str, float]) -> dict[str, float | None]:
+def _nan_to_none(values: dict[str, float]) -> dict[str, float | None]:
     """NaN as null, which JSON knows."""
     return {key: None if np.isnan(value) else value for key, value in values.items()}
 
 
-def some_of(names: Sequence[str]) -> str:
+def abbreviate(names: Sequence[str]) -> str:
     """First five names."""
     return ", ".join(names[:5]) + (" ..." if len(names) > 5 else "")

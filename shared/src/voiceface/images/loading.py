@@ -15,13 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageFile, ImageOps
 
-Picture = NDArray[Any]  # uint8, shape (H, W, 3), every function checks it
+ImageArray = NDArray[Any]  # uint8, shape (H, W, 3), every function checks it
 
 MAX_PIXELS = 50_000_000  # larger pictures are refused before they are decoded
 
 _log = logging.getLogger(__name__)
 
-_truncation = threading.Lock()  # Pillow's switch for truncated files is one for the whole process
+_truncated_lock = threading.Lock()  # Pillow's switch for truncated files is one for the whole process
 
 
 class ImageError(ValueError):
@@ -34,7 +34,7 @@ def decode(
     strict: bool = False,
     exif_orientation: bool = False,
     max_pixels: int = MAX_PIXELS,
-) -> Picture:
+) -> ImageArray:
     """Decode a picture of any mode to R G B.
 
     Grey and palette pictures become three channels, CMYK is converted (inverted Adobe files included), alpha
@@ -53,16 +53,18 @@ def decode(
         FileNotFoundError: no such file.
         ImageError: a folder, an empty file, not a picture, too large, or damaged.
     """
-    name, data = ("picture in memory", source) if isinstance(source, bytes) else (str(source), _read(source))
+    name, data = (
+        ("picture in memory", source) if isinstance(source, bytes) else (str(source), _read_bytes(source))
+    )
     if not data:
         raise ImageError(f"{name}: empty file (0 bytes), expected a picture; remove it or fetch it again")
     try:
         if strict:
-            with _truncation:
-                image = _open(name, data, max_pixels)
+            with _truncated_lock:
+                image = _open_header(name, data, max_pixels)
                 image.load()
         else:
-            image = _open(name, data, max_pixels)
+            image = _open_header(name, data, max_pixels)
             try:
                 image.load()
             except (OSError, SyntaxError, ValueError, EOFError) as error:
@@ -78,7 +80,7 @@ def decode(
     return _to_rgb(name, image)
 
 
-def _read(path: str | os.PathLike[str]) -> bytes:
+def _read_bytes(path: str | os.PathLike[str]) -> bytes:
     """The bytes of a file."""
     try:
         return Path(path).read_bytes()
@@ -88,7 +90,7 @@ def _read(path: str | os.PathLike[str]) -> bytes:
         raise ImageError(f"{path}: is a folder, expected a picture") from None
 
 
-def _open(name: str, data: bytes, max_pixels: int) -> Image.Image:
+def _open_header(name: str, data: bytes, max_pixels: int) -> Image.Image:
     """Read the header and refuse what is no picture or too large."""
     try:
         image = Image.open(io.BytesIO(data))
@@ -112,18 +114,18 @@ def _open(name: str, data: bytes, max_pixels: int) -> Image.Image:
 
 def _load_truncated(name: str, data: bytes, max_pixels: int) -> Image.Image:
     """Decode as much as there is."""
-    with _truncation:
+    with _truncated_lock:
         before = ImageFile.LOAD_TRUNCATED_IMAGES
         ImageFile.LOAD_TRUNCATED_IMAGES = True
         try:
-            image = _open(name, data, max_pixels)
+            image = _open_header(name, data, max_pixels)
             image.load()
         finally:
             ImageFile.LOAD_TRUNCATED_IMAGES = before
     return image
 
 
-def _to_rgb(name: str, image: Image.Image) -> Picture:
+def _to_rgb(name: str, image: Image.Image) -> ImageArray:
     """Any Pillow mode to (H, W, 3) uint8."""
     if image.mode == "F":
         raise ImageError(f"{name}: float picture of unknown range, expected 8-bit or 16-bit; convert it")

@@ -12,41 +12,41 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.images.loading import MAX_PIXELS, ImageError, Picture, _log
+from voiceface.images.loading import MAX_PIXELS, ImageArray, ImageError, _log
 
-Fit = Literal["pad", "squeeze"]  # how a picture that is not square becomes so
+ResizeMode = Literal["pad", "squeeze"]  # how a picture that is not square becomes so
 
 Rotation = Literal["centred", "published"]
 
-ANGLES = (-15, 15)  # whole degrees a training picture is turned by, upper end excluded
+ROTATION_DEGREES = (-15, 15)  # whole degrees a training picture is turned by, upper end excluded
 
-GREY = 127  # padding
+PADDING_VALUE = 127  # padding
 
-PUBLISHED_BORDER = (127, 0, 0)  # the published code gave one number where OpenCV takes one per channel
+PUBLISHED_PADDING_VALUE = (127, 0, 0)  # the published code gave one number where OpenCV takes one per channel
 
-PI = 3.141592653  # as published: decides the rounding of some canvas corners
+PUBLISHED_PI = 3.141592653  # as published: decides the rounding of some canvas corners
 
 
-class View(NamedTuple):
+class AugmentationParams(NamedTuple):
     """One draw of the random steps of training: mirrored or not, turned by how much, cut where (0...1)."""
 
-    mirrored: bool
-    degrees: int | None
-    fraction: float
+    flipped: bool
+    rotation_degrees: int | None
+    crop_position: float
 
 
-def to_bgr(image: Picture) -> Picture:
+def to_bgr(image: ImageArray) -> ImageArray:
     """Reverse the channel order, R G B to B G R or back; shape (H, W, 3), contiguous copy."""
-    _check(image)
+    _check_image(image)
     return cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
 
 
-def resize_longer_side(image: Picture, side: int) -> Picture:
+def resize_longer_side(image: ImageArray, side: int) -> ImageArray:
     """Resize bilinearly (OpenCV, no smoothing) so that the longer side is `side` and the aspect ratio stays.
 
     The shorter side is rounded down, to 1 at least. A picture that has the size already is returned as it is.
     """
-    _check(image)
+    _check_image(image)
     if side < 1:
         raise ValueError(f"side must be at least 1, found {side}")
     height, width = image.shape[:2]
@@ -57,7 +57,7 @@ def resize_longer_side(image: Picture, side: int) -> Picture:
     return image if size == (width, height) else cv2.resize(image, size, interpolation=cv2.INTER_LINEAR)
 
 
-def resize_by_covering(image: Picture, side: int) -> Picture:
+def resize_by_stretching(image: ImageArray, side: int) -> ImageArray:
     """Resize until the shorter side is `side`, then squeeze straight to a square of `side`.
 
     Both steps are bilinear (OpenCV, no smoothing) and round to uint8, as published for archetype_agnostic
@@ -65,7 +65,7 @@ def resize_by_covering(image: Picture, side: int) -> Picture:
     picture so long that the first step would exceed `MAX_PIXELS`, only the second is done. A picture that has
     the size already is returned as it is.
     """
-    _check(image)
+    _check_image(image)
     if side < 1:
         raise ValueError(f"side must be at least 1, found {side}")
     height, width = image.shape[:2]
@@ -78,29 +78,29 @@ def resize_by_covering(image: Picture, side: int) -> Picture:
     return image
 
 
-def resize(image: Picture, side: int, fit: Fit) -> Picture:
-    """Bring a picture to its final size: `resize_longer_side` for "pad", `resize_by_covering` for "squeeze".
+def resize(image: ImageArray, side: int, mode: ResizeMode) -> ImageArray:
+    """Bring a picture to its final size: `resize_longer_side` for "pad", `resize_by_stretching` for "squeeze".
 
     Doing it twice changes nothing more, so pictures may be kept in this form.
     """
-    if fit not in get_args(Fit):
-        raise ValueError(f'fit must be "pad" or "squeeze", found {fit!r}')
-    return resize_longer_side(image, side) if fit == "pad" else resize_by_covering(image, side)
+    if mode not in get_args(ResizeMode):
+        raise ValueError(f'fit must be "pad" or "squeeze", found {mode!r}')
+    return resize_longer_side(image, side) if mode == "pad" else resize_by_stretching(image, side)
 
 
-def flip(image: Picture) -> Picture:
+def flip(image: ImageArray) -> ImageArray:
     """Mirror left-right."""
-    _check(image)
+    _check_image(image)
     return cv2.flip(image, 1)
 
 
-def rotate(image: Picture, degrees: float, *, centred: bool = True) -> Picture:
+def rotate(image: ImageArray, degrees: float, *, expand_centred: bool = True) -> ImageArray:
     """Turn a picture on a canvas that is large enough to hold it.
 
     Args:
         image: shape (H, W, 3), uint8.
         degrees: counter-clockwise positive.
-        centred: True: turned about its middle, which is the middle of the new canvas; uncovered parts are
+        expand_centred: True: turned about its middle, which is the middle of the new canvas; uncovered parts are
             127 in every channel; 0 degrees change nothing. False, as published: the canvas is up to two
             pixels smaller, the picture's middle stays at (W/2, H/2), so that the canvas grows to the bottom
             and right only, and uncovered parts are (127, 0, 0).
@@ -108,18 +108,18 @@ def rotate(image: Picture, degrees: float, *, centred: bool = True) -> Picture:
     Returns:
         Shape (H', W', 3), uint8, bilinear.
     """
-    _check(image)
+    _check_image(image)
     height, width = image.shape[:2]
-    if not centred:
+    if not expand_centred:
         matrix = cv2.getRotationMatrix2D((width / 2, height / 2), degrees, 1.0)
-        size = published_canvas(height, width, degrees)[::-1]
+        size = published_canvas_size(height, width, degrees)[::-1]
         return cv2.warpAffine(
             image,
             matrix,
             size,
             flags=cv2.INTER_LINEAR,
             borderMode=cv2.BORDER_CONSTANT,
-            borderValue=PUBLISHED_BORDER,
+            borderValue=PUBLISHED_PADDING_VALUE,
         )
     middle = ((width - 1) / 2, (height - 1) / 2)
     angle = math.radians(degrees)
@@ -134,13 +134,13 @@ def rotate(image: Picture, degrees: float, *, centred: bool = True) -> Picture:
         (wide, high),
         flags=cv2.INTER_LINEAR,
         borderMode=cv2.BORDER_CONSTANT,
-        borderValue=(GREY,) * 3,
+        borderValue=(PADDING_VALUE,) * 3,
     )
 
 
-def published_canvas(height: int, width: int, degrees: float) -> tuple[int, int]:
+def published_canvas_size(height: int, width: int, degrees: float) -> tuple[int, int]:
     """Height and width of the published canvas: the turned corners, rounded by truncation towards zero."""
-    angle = degrees * PI / 180
+    angle = degrees * PUBLISHED_PI / 180
     cos, sin = math.cos(angle), math.sin(angle)
     x, y = (width - 1) / 2, (height - 1) / 2
     corners = [(-x, -y), (x, -y), (x, y), (-x, y)]
@@ -152,75 +152,82 @@ def published_canvas(height: int, width: int, degrees: float) -> tuple[int, int]
     return max(1, rising), max(1, abs(across[2] - across[0]))
 
 
-def crop_or_pad(image: Picture, side: int, fraction: float, fill: int = GREY) -> Picture:
+def crop_or_pad(image: ImageArray, side: int, position: float, fill_value: int = PADDING_VALUE) -> ImageArray:
     """Cut a square of `side`, or pad to it, each axis by itself.
 
     Args:
         image: shape (H, W, 3), uint8.
         side: of the square.
-        fraction: where a longer axis is cut, in [0, 1], the same for both: begin = int(fraction * excess).
-        fill: value around an axis that is shorter; the picture stands in the middle, missing // 2 after
+        position: where a longer axis is cut, in [0, 1], the same for both: begin = int(fraction * excess).
+        fill_value: value around an axis that is shorter; the picture stands in the middle, missing // 2 after
             the begin.
 
     Returns:
         Shape (side, side, 3), uint8; a view of `image` where nothing had to be padded.
     """
-    _check(image)
-    if not 0 <= fraction <= 1:
-        raise ValueError(f"fraction must lie in [0, 1], found {fraction}")
-    top, left = (int(fraction * max(0, length - side)) for length in image.shape[:2])
+    _check_image(image)
+    if not 0 <= position <= 1:
+        raise ValueError(f"fraction must lie in [0, 1], found {position}")
+    top, left = (int(position * max(0, length - side)) for length in image.shape[:2])
     image = image[top : top + side, left : left + side]
     height, width = image.shape[:2]
     if (height, width) == (side, side):
         return image
-    framed = np.full((side, side, 3), fill, np.uint8)
+    framed = np.full((side, side, 3), fill_value, np.uint8)
     top, left = (side - height) // 2, (side - width) // 2
     framed[top : top + height, left : left + width] = image
     return framed
 
 
 def training_transform(
-    image_bgr: Picture,
+    image_bgr: ImageArray,
     side: int,
     rng: np.random.Generator,
     *,
     rotation: Rotation = "centred",
-    fit: Fit = "pad",
+    resize_mode: ResizeMode = "pad",
 ) -> NDArray[np.float32]:
     """Random view of a face for training: resize, flip (1/2), turn (1/2, -15...14 degrees), crop.
 
     Args:
         image_bgr: shape (H, W, 3), uint8.
         side: of the result.
-        rng: source of the draws, see `draw_view`.
+        rng: source of the draws, see `sample_augmentation`.
         rotation: see `rotate`; "published" repeats the published code with its off-centre canvas.
-        fit: see `resize`.
+        resize_mode: see `resize`.
 
     Returns:
         Shape (3, side, side), float32, whole numbers 0...255 in the channel order of the input.
     """
-    return apply_view(image_bgr, side, draw_view(rng), rotation=rotation, fit=fit)
+    return apply_augmentation(
+        image_bgr, side, sample_augmentation(rng), rotation=rotation, resize_mode=resize_mode
+    )
 
 
-def draw_view(rng: np.random.Generator) -> View:
+def sample_augmentation(rng: np.random.Generator) -> AugmentationParams:
     """Draw the random steps of `training_transform`: four numbers in any case, so generators stay equal."""
     mirrored, turned = rng.random() < 0.5, rng.random() < 0.5
-    degrees, fraction = int(rng.integers(*ANGLES)), float(rng.random())
-    return View(mirrored, degrees if turned else None, fraction)
+    degrees, fraction = int(rng.integers(*ROTATION_DEGREES)), float(rng.random())
+    return AugmentationParams(mirrored, degrees if turned else None, fraction)
 
 
-def apply_view(
-    image_bgr: Picture, side: int, view: View, *, rotation: Rotation = "centred", fit: Fit = "pad"
+def apply_augmentation(
+    image_bgr: ImageArray,
+    side: int,
+    params: AugmentationParams,
+    *,
+    rotation: Rotation = "centred",
+    resize_mode: ResizeMode = "pad",
 ) -> NDArray[np.float32]:
     """Do the steps of `training_transform` as drawn before, so that pictures can share a view."""
     if rotation not in get_args(Rotation):
         raise ValueError(f'rotation must be "centred" or "published", found {rotation!r}')
-    image = resize(image_bgr, side, fit)
-    if view.mirrored:
+    image = resize(image_bgr, side, resize_mode)
+    if params.flipped:
         image = flip(image)
-    if view.degrees is not None:
-        image = rotate(image, view.degrees, centred=rotation == "centred")
-    return _planes(crop_or_pad(image, side, view.fraction))
+    if params.rotation_degrees is not None:
+        image = rotate(image, params.rotation_degrees, expand_centred=rotation == "centred")
+    return _to_chw(crop_or_pad(image, side, params.crop_position))
 
 
 def jitter_colour(
@@ -237,44 +244,46 @@ def jitter_colour(
         strength: standard deviation of both, at least 0.
         rng: source of four draws.
     """
-    return apply_jitter(face, rng.normal(0, strength, 4))
+    return apply_colour_jitter(face, rng.normal(0, strength, 4))
 
 
-def apply_jitter(face: NDArray[np.float32], draws: NDArray[np.float64]) -> NDArray[np.float32]:
+def apply_colour_jitter(face: NDArray[np.float32], noise: NDArray[np.float64]) -> NDArray[np.float32]:
     """The same with the four draws made before: contrast, then one per channel."""
-    contrast, *cast = draws
+    contrast, *cast = noise
     middle = 127.5
     offset = middle * (np.array(cast) - contrast)
     return face * np.float32(1 + contrast) + offset.astype(np.float32)[:, None, None]
 
 
-def evaluation_transform(image_bgr: Picture, side: int, *, fit: Fit = "pad") -> NDArray[np.float32]:
+def evaluation_transform(
+    image_bgr: ImageArray, side: int, *, resize_mode: ResizeMode = "pad"
+) -> NDArray[np.float32]:
     """Face for validation and evaluation: resize, then ("pad") pad to a square where the picture is none.
 
     The code published for seeking_shape does not pad, and its network then fails; the first such picture is
-    logged. For `fit` see `resize`.
+    logged. For `resize_mode` see `resize`.
 
     Returns:
         Shape (3, side, side), float32, whole numbers 0...255 in the channel order of the input.
     """
-    image = resize(image_bgr, side, fit)
+    image = resize(image_bgr, side, resize_mode)
     if image.shape[:2] != (side, side):
-        _log_padding()
-    return _planes(crop_or_pad(image, side, 0.0))
+        _log_padding_once()
+    return _to_chw(crop_or_pad(image, side, 0.0))
 
 
 @cache
-def _log_padding() -> None:
+def _log_padding_once() -> None:
     """Say once per process that pictures are padded."""
-    _log.info("some pictures are not square: padded with grey %d to a square", GREY)
+    _log.info("some pictures are not square: padded with grey %d to a square", PADDING_VALUE)
 
 
-def _planes(image: Picture) -> NDArray[np.float32]:
+def _to_chw(image: ImageArray) -> NDArray[np.float32]:
     """(H, W, 3) uint8 to contiguous (3, H, W) float32."""
     return np.ascontiguousarray(image.transpose(2, 0, 1), dtype=np.float32)
 
 
-def _check(image: Picture) -> None:
+def _check_image(image: ImageArray) -> None:
     """Refuse anything but a non-empty uint8 picture of three channels."""
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ImageError(

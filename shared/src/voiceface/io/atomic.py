@@ -68,16 +68,16 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_png(path: str | os.PathLike[str], picture: "NDArray[np.uint8]") -> None:
+def write_png(path: str | os.PathLike[str], image: "NDArray[np.uint8]") -> None:
     """Write a picture (H, W, 3) uint8 R G B as PNG, atomically."""
     from PIL import Image
 
     data = io.BytesIO()
-    Image.fromarray(picture).save(data, "PNG")
+    Image.fromarray(image).save(data, "PNG")
     write_bytes(path, data.getvalue())
 
 
-def sha256_of(path: str | os.PathLike[str]) -> str:
+def compute_sha256(path: str | os.PathLike[str]) -> str:
     """SHA-256 of a file's bytes, 64 hexadecimal digits."""
     with Path(path).open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -5,22 +5,22 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Literal
 
-SOUNDS = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".aac", ".opus", ".mp4", ".webm")
+AUDIO_FILE_SUFFIXES = (".wav", ".flac", ".mp3", ".m4a", ".ogg", ".oga", ".aac", ".opus", ".mp4", ".webm")
 """Suffixes of sound files that `voiceface.audio.loading` reads."""
 
 
-def find_inputs(
+def find_input_files(
     paths: Iterable[str | Path],
-    features: Sequence[str] = (),
+    feature_suffixes: Sequence[str] = (),
     *,
-    twins: Literal["features", "refuse"] = "features",
+    on_same_stem: Literal["features", "refuse"] = "features",
 ) -> list[tuple[Path, Path]]:
     """Sound and feature files among files and, to any depth, folders; hidden files are passed over.
 
     Args:
         paths: files and folders.
-        features: suffixes of stored features, with the dot, in the order in which they count.
-        twins: files in a folder that differ in their suffix alone: stored features count before sounds, or
+        feature_suffixes: suffixes of stored features, with the dot, in the order in which they count.
+        on_same_stem: files in a folder that differ in their suffix alone: stored features count before sounds, or
             are refused, as all files whose results would have one name.
 
     Returns:
@@ -30,7 +30,7 @@ def find_inputs(
         FileNotFoundError: a path is not there, or nothing was found.
         ValueError: a file of another kind, or two files whose results would have one name.
     """
-    rank = {suffix: place for place, suffix in enumerate((*features, *SOUNDS))}
+    rank = {suffix: place for place, suffix in enumerate((*feature_suffixes, *AUDIO_FILE_SUFFIXES))}
     found: dict[Path, Path] = {}
     for given in map(Path, paths):
         if given.is_dir():
@@ -39,7 +39,7 @@ def find_inputs(
                 if path.suffix.lower() not in rank or path.name.startswith(".") or not path.is_file():
                     continue
                 place = path.relative_to(given).with_suffix("")
-                if twins == "refuse":
+                if on_same_stem == "refuse":
                     found[path] = place
                     continue
                 known = best.setdefault(place, path)
@@ -48,10 +48,10 @@ def find_inputs(
             found |= {path: place for place, path in best.items()}
         elif given.is_file():
             if given.suffix.lower() not in rank:
-                stored = f"a feature file ({', '.join(features)}) or " if features else ""
+                stored = f"a feature file ({', '.join(feature_suffixes)}) or " if feature_suffixes else ""
                 raise ValueError(
                     f"{given}: suffix {given.suffix or 'none'}, expected {stored}a recording "
-                    f"({', '.join(SOUNDS)})"
+                    f"({', '.join(AUDIO_FILE_SUFFIXES)})"
                 )
             found[given] = Path(given.stem)
         else:
@@ -68,7 +68,7 @@ def find_inputs(
     return list(found.items())
 
 
-def writable_folder(path: str | Path) -> Path:
+def make_writable_directory(path: str | Path) -> Path:
     """Make a folder, and make sure before any work that files can be written there.
 
     Raises:

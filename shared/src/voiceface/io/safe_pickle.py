@@ -18,15 +18,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[Any]
-REFUSED = frozenset(
+FORBIDDEN_OPCODES = frozenset(
     ["INST", "OBJ", "PERSID", "BINPERSID", "EXT1", "EXT2", "EXT4", "NEXT_BUFFER", "READONLY_BUFFER"]
 )
-UNREADABLE = (
+UNREADABLE_ERRORS = (
     *(pickle.UnpicklingError, ValueError, TypeError, LookupError, EOFError, AttributeError, OverflowError),
     *(MemoryError, RecursionError, struct.error, UnicodeError),
 )
-PLAIN = (bool, int, float, complex, str, bytes, bytearray, np.generic)
-MOST_NESTED = 50
+PLAIN_TYPES = (bool, int, float, complex, str, bytes, bytearray, np.generic)
+MAX_NESTING_DEPTH = 50
 
 
 class ArrayFileError(ValueError):
@@ -47,8 +47,8 @@ def read_pickle(path: str | Path) -> Any:
         ArrayFileError: damaged, or it asks for anything else; no code of the file has run.
     """
     path = Path(path)
-    _require(path)
-    return _from_bytes(path.read_bytes(), path)
+    _check_is_file(path)
+    return _load_pickle_bytes(path.read_bytes(), path)
 
 
 def read_npy(path: str | Path) -> Any:
@@ -58,7 +58,7 @@ def read_npy(path: str | Path) -> Any:
         FileNotFoundError, ArrayFileError: as `read_pickle`.
     """
     path = Path(path)
-    _require(path)
+    _check_is_file(path)
     with path.open("rb") as file:
         try:
             version = np.lib.format.read_magic(file)
@@ -66,13 +66,13 @@ def read_npy(path: str | Path) -> Any:
                 header = np.lib.format.read_array_header_1_0(file)
             else:
                 header = np.lib.format.read_array_header_2_0(file)
-        except UNREADABLE as error:
+        except UNREADABLE_ERRORS as error:
             raise ArrayFileError(f"{path} is no .npy file ({error})") from None
         if header[2].hasobject:
-            return _from_bytes(file.read(), path)
+            return _load_pickle_bytes(file.read(), path)
     try:
         return np.load(path, allow_pickle=False)
-    except UNREADABLE as error:
+    except UNREADABLE_ERRORS as error:
         raise ArrayFileError(f"{path} is damaged or truncated ({error})") from None
 
 
@@ -87,7 +87,7 @@ class _Type:
     def __setstate__(self, state: Any) -> None:
         self.order = state[1]
 
-    def known(self) -> np.dtype:
+    def build(self) -> np.dtype:
         """The type, if it is one of plain numbers."""
         code = self.code.decode() if isinstance(self.code, bytes) else self.code
         if not isinstance(code, str) or not re.fullmatch(r"[fiu](1|2|4|8)|b1", code):
@@ -109,7 +109,7 @@ class _Array:
         shape, kind, fortran, content = state[-4:]
         self.parts = shape, kind, "F" if fortran else "C", content
 
-    def known(self) -> Any:
+    def build(self) -> Any:
         """The array, built from its bytes; the list of an array of objects."""
         if len(self.parts) != 4:
             raise pickle.UnpicklingError("an array without content")
@@ -122,7 +122,7 @@ class _Array:
             content = content.encode("latin-1")
         if order not in ("C", "F") or not isinstance(content, bytes | bytearray):
             raise pickle.UnpicklingError("an array in an unknown arrangement")
-        values = np.frombuffer(content, kind.known()).reshape(shape, order=order)
+        values = np.frombuffer(content, kind.build()).reshape(shape, order=order)
         return values.astype(values.dtype.newbyteorder("="))
 
 
@@ -148,7 +148,7 @@ def _frombuffer(content: Any, kind: Any, shape: Any, order: Any) -> _Array:
 
 
 def _scalar(kind: Any, content: Any = b"") -> Any:
-    return _frombuffer(content, kind, (), "C").known()[()]
+    return _frombuffer(content, kind, (), "C").build()[()]
 
 
 def _encode(text: Any, encoding: Any = "latin1") -> bytes:
@@ -157,7 +157,7 @@ def _encode(text: Any, encoding: Any = "latin1") -> bytes:
     return text.encode("latin-1")
 
 
-class _Reader(pickle.Unpickler):
+class _RestrictedUnpickler(pickle.Unpickler):
     """Knows a few names only."""
 
     def find_class(self, module: str, name: str) -> Any:
@@ -182,14 +182,14 @@ class _Reader(pickle.Unpickler):
         raise pickle.UnpicklingError(f"it asks for {module}.{name}, which could run code")
 
 
-def _from_bytes(data: bytes, path: Path) -> Any:
+def _load_pickle_bytes(data: bytes, path: Path) -> Any:
     try:
         for opcode, argument, _ in pickletools.genops(data):  # lengths are checked before anything is built
-            if opcode.name in REFUSED or ("PUT" in opcode.name and int(argument or 0) > len(data)):
+            if opcode.name in FORBIDDEN_OPCODES or ("PUT" in opcode.name and int(argument or 0) > len(data)):
                 raise pickle.UnpicklingError(f"the instruction {opcode.name}")
-        found = _Reader(io.BytesIO(data), encoding="latin1").load()
-        return _plain(found, {}, 0)
-    except UNREADABLE as error:
+        found = _RestrictedUnpickler(io.BytesIO(data), encoding="latin1").load()
+        return _to_plain(found, {}, 0)
+    except UNREADABLE_ERRORS as error:
         reason = str(error) or type(error).__name__
         raise ArrayFileError(
             f"{path} is refused: {reason[:200]}. Expected a pickle of plain numpy arrays; if its source is "
@@ -197,28 +197,30 @@ def _from_bytes(data: bytes, path: Path) -> Any:
         ) from None
 
 
-def _plain(value: Any, done: dict[int, Any], depth: int) -> Any:
+def _to_plain(value: Any, converted: dict[int, Any], depth: int) -> Any:
     """Copy with arrays in place of what was remembered of them."""
-    if id(value) in done:
-        return done[id(value)]
-    if depth > MOST_NESTED:
+    if id(value) in converted:
+        return converted[id(value)]
+    if depth > MAX_NESTING_DEPTH:
         raise pickle.UnpicklingError("it is nested too deeply")
     if isinstance(value, _Array):
-        known = value.known()
-        result = _plain(known, done, depth + 1) if isinstance(known, list) else known
+        known = value.build()
+        result = _to_plain(known, converted, depth + 1) if isinstance(known, list) else known
     elif isinstance(value, dict):
-        result = {_plain(k, done, depth + 1): _plain(v, done, depth + 1) for k, v in value.items()}
+        result = {
+            _to_plain(k, converted, depth + 1): _to_plain(v, converted, depth + 1) for k, v in value.items()
+        }
     elif isinstance(value, list | tuple):
-        result = type(value)(_plain(item, done, depth + 1) for item in value)
-    elif value is None or isinstance(value, PLAIN):
+        result = type(value)(_to_plain(item, converted, depth + 1) for item in value)
+    elif value is None or isinstance(value, PLAIN_TYPES):
         return value
     else:
         raise pickle.UnpicklingError(f"it holds a {type(value).__name__.strip('_')}")
-    done[id(value)] = result
+    converted[id(value)] = result
     return result
 
 
-def _require(path: Path) -> None:
+def _check_is_file(path: Path) -> None:
     if not path.is_file():
         raise FileNotFoundError(
             f"{path} {'is a folder' if path.is_dir() else 'does not exist'}; check the path"

@@ -21,13 +21,13 @@ class Interval:
 
     Attributes:
         value: the figure itself.
-        error: standard error.
+        standard_error: standard error.
         low: lower end of the interval.
         high: upper end.
     """
 
     value: float
-    error: float
+    standard_error: float
     low: float
     high: float
 
@@ -38,28 +38,32 @@ class PairedDifference:
 
     Attributes:
         value: difference of the figures.
-        error: its standard error.
+        standard_error: its standard error.
         low: lower end of the interval.
         high: upper end.
         p_value: two-sided, in (0, 1]; the chance of a difference on the other side of zero, doubled.
     """
 
     value: float
-    error: float
+    standard_error: float
     low: float
     high: float
     p_value: float
 
 
-def identity_draws(identities: int, replicates: int, seed: int) -> Array:
+def bootstrap_counts(num_identities: int, replicates: int, seed: int) -> Array:
     """How often each identity is drawn in each replicate, (B, I); rows sum to I."""
-    if identities < 1 or replicates < 2:
-        raise ValueError(f"expected at least 1 identity and 2 replicates, got {identities} and {replicates}")
+    if num_identities < 1 or replicates < 2:
+        raise ValueError(
+            f"expected at least 1 identity and 2 replicates, got {num_identities} and {replicates}"
+        )
     rng = np.random.Generator(np.random.PCG64(seed))
-    return rng.multinomial(identities, np.full(identities, 1 / identities), replicates).astype(np.float64)
+    return rng.multinomial(num_identities, np.full(num_identities, 1 / num_identities), replicates).astype(
+        np.float64
+    )
 
 
-def mean_replicates(
+def bootstrap_mean(
     values: Array, groups: Index, *, replicates: int = 1000, seed: int = 0
 ) -> tuple[Array, Array]:
     """Mean of per-line results, and the same under the bootstrap over identities.
@@ -82,14 +86,14 @@ def mean_replicates(
     people = int(number.max()) + 1
     sums = np.stack([np.bincount(number, column, people) for column in table.T], axis=1)
     counts = np.bincount(number, minlength=people).astype(np.float64)
-    draws = identity_draws(people, replicates, seed)
+    draws = bootstrap_counts(people, replicates, seed)
     again = (draws @ sums) / (draws @ counts)[:, None]
     mean = table.mean(axis=0)
     shape = values.shape[1:]
     return mean.reshape(shape), again.reshape(replicates, *shape)
 
 
-def interval_of(value: float, replicates: Array, confidence: float = 0.95) -> Interval:
+def percentile_interval(value: float, replicates: Array, confidence: float = 0.95) -> Interval:
     """Percentile interval of bootstrap replicates (B,); replicates that are NaN are left out."""
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must lie between 0 and 1, got {confidence}")
@@ -103,19 +107,19 @@ def interval_of(value: float, replicates: Array, confidence: float = 0.95) -> In
 def mean_interval(
     values: Array, groups: Index, *, replicates: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> Interval:
-    """Mean of per-line results (L,) with its interval over identities; see `mean_replicates`."""
-    value, again = mean_replicates(values, groups, replicates=replicates, seed=seed)
-    return interval_of(float(value), again, confidence)
+    """Mean of per-line results (L,) with its interval over identities; see `bootstrap_mean`."""
+    value, again = bootstrap_mean(values, groups, replicates=replicates, seed=seed)
+    return percentile_interval(float(value), again, confidence)
 
 
-def verification_replicates(
+def bootstrap_verification(
     scores: Array,
     labels: npt.ArrayLike,
     groups: Index,
     *,
     replicates: int = 1000,
     seed: int = 0,
-    prior: float = 0.05,
+    p_target: float = 0.05,
 ) -> dict[str, tuple[float, Array]]:
     """AUC, equal error rate and minDCF of a list, and the same under the bootstrap over identities.
 
@@ -125,7 +129,7 @@ def verification_replicates(
         groups: int64 (L,), identity of each line's anchor.
         replicates: number of bootstrap replicates B.
         seed: of the draws.
-        prior: for minDCF, see `voiceface.metrics.verification.min_dcf`.
+        p_target: for minDCF, see `voiceface.metrics.verification.min_dcf`.
 
     Returns:
         {"auc": (value, (B,)), "eer": ..., "min_dcf": ...}; NaN in a replicate that drew no matching or no
@@ -137,11 +141,11 @@ def verification_replicates(
     _, number = np.unique(groups, return_inverse=True)
     people = int(number.max()) + 1
     number = number[order]
-    whole = _weighted_figures(np.ones((1, len(scores))), same, last, prior)
-    draws = identity_draws(people, replicates, seed)
+    whole = _weighted_metrics(np.ones((1, len(scores))), same, last, p_target)
+    draws = bootstrap_counts(people, replicates, seed)
     step = max(1, 2**22 // len(scores))
     parts = [
-        _weighted_figures(draws[start : start + step][:, number], same, last, prior)
+        _weighted_metrics(draws[start : start + step][:, number], same, last, p_target)
         for start in range(0, replicates, step)
     ]
     return {
@@ -150,7 +154,7 @@ def verification_replicates(
     }
 
 
-def difference_of(
+def paired_difference_from_replicates(
     first: tuple[float, Array], second: tuple[float, Array], confidence: float = 0.95
 ) -> PairedDifference:
     """Compare two systems from (value, replicates) with the same draws (same list, same seed)."""
@@ -158,10 +162,10 @@ def difference_of(
         raise ValueError(f"replicates differ in number: {len(first[1])} and {len(second[1])}")
     again = first[1] - second[1]
     again = again[~np.isnan(again)]
-    span = interval_of(first[0] - second[0], again, confidence)
+    span = percentile_interval(first[0] - second[0], again, confidence)
     above, below = int((again >= 0).sum()), int((again <= 0).sum())
     p_value = min(1.0, 2 * (min(above, below) + 1) / (len(again) + 1))
-    return PairedDifference(span.value, span.error, span.low, span.high, p_value)
+    return PairedDifference(span.value, span.standard_error, span.low, span.high, p_value)
 
 
 def paired_difference(
@@ -188,9 +192,9 @@ def paired_difference(
     both = np.isnan(first) | np.isnan(second)
     first, second = np.where(both, np.nan, first), np.where(both, np.nan, second)
     rule = {"replicates": replicates, "seed": seed}
-    results = [mean_replicates(values, groups, **rule) for values in (first, second)]
+    results = [bootstrap_mean(values, groups, **rule) for values in (first, second)]
     one, other = ((float(value), again) for value, again in results)
-    return difference_of(one, other, confidence)
+    return paired_difference_from_replicates(one, other, confidence)
 
 
 def paired_verification_difference(
@@ -199,7 +203,7 @@ def paired_verification_difference(
     labels: npt.ArrayLike,
     groups: Index,
     *,
-    figure: str = "auc",
+    metric: str = "auc",
     replicates: int = 1000,
     confidence: float = 0.95,
     seed: int = 0,
@@ -208,38 +212,38 @@ def paired_verification_difference(
 
     Args:
         first: (L,). second: (L,), scores of the other system. labels: (L,). groups: (L,).
-        figure: "auc", "eer" or "min_dcf".
+        metric: "auc", "eer" or "min_dcf".
         replicates: number of bootstrap replicates.
         confidence: of the interval.
         seed: of the draws.
     """
     rule = {"replicates": replicates, "seed": seed}
-    one, other = (verification_replicates(s, labels, groups, **rule)[figure] for s in (first, second))
-    return difference_of(one, other, confidence)
+    one, other = (bootstrap_verification(s, labels, groups, **rule)[metric] for s in (first, second))
+    return paired_difference_from_replicates(one, other, confidence)
 
 
 def chance_levels(
-    kind: str, *, candidates: int = 2, relevant: Index | None = None, gallery: int = 0
+    kind: str, *, num_candidates: int = 2, num_relevant: Index | None = None, gallery_size: int = 0
 ) -> dict[str, float]:
     """What a blind system gets in expectation.
 
     Args:
         kind: "match", "verify" or "retrieval".
-        candidates: N of a matching list.
-        relevant: int64 (Q,), relevant items of each query of a retrieval list.
-        gallery: number of gallery items.
+        num_candidates: N of a matching list.
+        num_relevant: int64 (Q,), relevant items of each query of a retrieval list.
+        gallery_size: number of gallery items.
 
     Returns:
         Figure -> level. Retrieval: "map" of a random order, exact for these counts, and "share", the mean
         share of relevant items, which published texts quote.
     """
     if kind == "match":
-        return {"accuracy": 1 / candidates}
+        return {"accuracy": 1 / num_candidates}
     if kind == "verify":
         return {"auc": 0.5, "eer": 0.5, "min_dcf": 1.0}
     if kind != "retrieval":
         raise ValueError(f"kind must be match, verify or retrieval, got {kind!r}")
-    if relevant is None or not len(relevant) or not gallery:
+    if num_relevant is None or not len(num_relevant) or not gallery_size:
         raise ValueError(
             "the chance level of retrieval needs the number of relevant items and the gallery size"
         )
@@ -247,44 +251,48 @@ def chance_levels(
 
     from voiceface.metrics.retrieval import chance_average_precision
 
-    known = relevant[relevant > 0]
-    mean = float(chance_average_precision(torch.from_numpy(known), gallery).mean())
-    return {"map": mean, "share": float(known.mean()) / gallery}
+    known = num_relevant[num_relevant > 0]
+    mean = float(chance_average_precision(torch.from_numpy(known), gallery_size).mean())
+    return {"map": mean, "share": float(known.mean()) / gallery_size}
 
 
-def chance_recall(relevant: Index, gallery: int, k: int) -> float:
+def chance_recall(num_relevant: Index, gallery_size: int, k: int) -> float:
     """Chance that a random order has a relevant item among its first k, mean over queries (Q,)."""
-    counts, times = np.unique(relevant[relevant > 0], return_counts=True)
-    places = np.arange(min(k, gallery))
-    missed = np.prod(np.clip(gallery - counts[:, None] - places, 0, None) / (gallery - places), axis=1)
+    counts, times = np.unique(num_relevant[num_relevant > 0], return_counts=True)
+    places = np.arange(min(k, gallery_size))
+    missed = np.prod(
+        np.clip(gallery_size - counts[:, None] - places, 0, None) / (gallery_size - places), axis=1
+    )
     return float(np.average(1 - missed, weights=times))
 
 
-def jackknife_error(left_out: Array) -> float:
+def jackknife_standard_error(leave_one_out: Array) -> float:
     """Standard error of a figure from its values (I,) with one identity left out each; NaN is passed over."""
-    kept = left_out[np.isfinite(left_out)]
+    kept = leave_one_out[np.isfinite(leave_one_out)]
     return float(np.sqrt((len(kept) - 1) * kept.var())) if len(kept) > 1 else float("nan")
 
 
-def with_intervals(
+def add_intervals(
     replicates: Mapping[str, tuple[float, Array]], confidence: float = 0.95
 ) -> dict[str, Interval]:
     """Intervals of several figures given as (value, replicates)."""
-    return {name: interval_of(value, again, confidence) for name, (value, again) in replicates.items()}
+    return {
+        name: percentile_interval(value, again, confidence) for name, (value, again) in replicates.items()
+    }
 
 
-def _weighted_figures(
-    weights: Array, same: npt.NDArray[np.bool_], last: npt.NDArray[np.bool_], prior: float
+def _weighted_metrics(
+    weights: Array, same: npt.NDArray[np.bool_], is_last: npt.NDArray[np.bool_], p_target: float
 ) -> dict[str, Array]:
     """AUC, EER and minDCF of lines in descending order of score that count `weights` (B, L) times each."""
     start = np.zeros((len(weights), 1))
-    hit = np.concatenate([start, np.cumsum(weights * same, axis=1)[:, last]], axis=1)
-    alarm = np.concatenate([start, np.cumsum(weights * ~same, axis=1)[:, last]], axis=1)
+    hit = np.concatenate([start, np.cumsum(weights * same, axis=1)[:, is_last]], axis=1)
+    alarm = np.concatenate([start, np.cumsum(weights * ~same, axis=1)[:, is_last]], axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         hit /= hit[:, -1:]
         alarm /= alarm[:, -1:]
         auc = (np.diff(alarm, axis=1) * (hit[:, 1:] + hit[:, :-1])).sum(axis=1) / 2
-        cost = ((1 - hit) * prior + alarm * (1 - prior)).min(axis=1) / min(prior, 1 - prior)
+        cost = ((1 - hit) * p_target + alarm * (1 - p_target)).min(axis=1) / min(p_target, 1 - p_target)
         gap = alarm + hit - 1
         after = np.clip((gap < 0).sum(axis=1), 1, gap.shape[1] - 1)
         rows = np.arange(len(gap))

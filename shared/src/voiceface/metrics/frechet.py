@@ -40,17 +40,17 @@ class FeatureStatistics:
         Raises:
             ValueError: another shape than before, or NaN or infinity.
         """
-        block = _features(features, "features")
+        block = _check_features(features, "features")
         if len(block):
             mean = block.mean(0)
             centred = block - mean
-            self._join(len(block), mean, centred.T @ centred)
+            self._combine(len(block), mean, centred.T @ centred)
         return self
 
     def merge(self, other: "FeatureStatistics") -> Self:
         """Add what another object has seen."""
         if other.count:
-            self._join(other.count, other.mean, other.scatter)
+            self._combine(other.count, other.mean, other.scatter)
         return self
 
     def gaussian(self) -> Gaussian:
@@ -63,7 +63,7 @@ class FeatureStatistics:
             raise ValueError(f"a covariance needs at least two rows of features, found {self.count}")
         return Gaussian(self.mean, self.scatter / (self.count - 1))
 
-    def _join(self, count: int, mean: Tensor, scatter: Tensor) -> None:
+    def _combine(self, count: int, mean: Tensor, scatter: Tensor) -> None:
         if not self.count:
             self.count, self.mean, self.scatter = count, mean, scatter
             return
@@ -75,13 +75,13 @@ class FeatureStatistics:
         self.count = whole
 
 
-def frechet_distance(real: Tensor, made: Tensor, offset: float = 0.0) -> float:
+def frechet_distance(real: Tensor, generated: Tensor, eps: float = 0.0) -> float:
     """Frechet distance of two sets of features.
 
     Args:
         real: (N, D), N >= 2.
-        made: (M, D), M >= 2.
-        offset: see `frechet_of`.
+        generated: (M, D), M >= 2.
+        eps: see `frechet_from_statistics`.
 
     Returns:
         At least 0 but for rounding; 0 for equal sets.
@@ -89,50 +89,52 @@ def frechet_distance(real: Tensor, made: Tensor, offset: float = 0.0) -> float:
     Raises:
         ValueError: shapes that do not belong together, too few rows, NaN or infinity.
     """
-    a, b = _features(real, "real features"), _features(made, "made features")
+    a, b = _check_features(real, "real features"), _check_features(generated, "made features")
     if a.shape[1] != b.shape[1]:
         raise ValueError(f"features must have the same columns, found {a.shape[1]} and {b.shape[1]}")
     if min(len(a), len(b)) < 2:
         raise ValueError(f"a covariance needs at least two rows, found {len(a)} and {len(b)}")
-    if offset or max(len(a), len(b)) > a.shape[1]:
+    if eps or max(len(a), len(b)) > a.shape[1]:
         first, second = (FeatureStatistics().update(features).gaussian() for features in (a, b))
-        return frechet_of(first, second, offset)
+        return frechet_from_statistics(first, second, eps)
     apart = a.mean(0) - b.mean(0)
     f1, f2 = ((rows - rows.mean(0)) / (len(rows) - 1) ** 0.5 for rows in (a, b))
     root = torch.linalg.svdvals(f1 @ f2.T).sum()
     return float(apart.square().sum() + f1.square().sum() + f2.square().sum() - 2 * root)
 
 
-def frechet_of(real: Gaussian, made: Gaussian, offset: float = 0.0) -> float:
+def frechet_from_statistics(real: Gaussian, generated: Gaussian, eps: float = 0.0) -> float:
     """Frechet distance from means and covariances.
 
     Args:
         real: of D features; from `FeatureStatistics.gaussian`.
-        made: of the same features.
-        offset: added to both diagonals inside the root. The published code adds 1e-6 where its root came out
+        generated: of the same features.
+        eps: added to both diagonals inside the root. The published code adds 1e-6 where its root came out
             infinite or not a number, which this one never does.
 
     Raises:
         ValueError: shapes differ, or a covariance is not symmetric.
     """
-    if real.mean.shape != made.mean.shape:
-        raise ValueError(f"found {len(real.mean)} and {len(made.mean)} features, expected the same number")
-    for gaussian in (real, made):
+    if real.mean.shape != generated.mean.shape:
+        raise ValueError(
+            f"found {len(real.mean)} and {len(generated.mean)} features, expected the same number"
+        )
+    for gaussian in (real, generated):
         if not torch.allclose(gaussian.covariance, gaussian.covariance.T):
             raise ValueError("a covariance must be symmetric")
-    eye = torch.eye(len(real.mean), dtype=torch.float64, device=real.mean.device) * offset
-    first, second = real.covariance.double() + eye, made.covariance.double() + eye
+    eye = torch.eye(len(real.mean), dtype=torch.float64, device=real.mean.device) * eps
+    first, second = real.covariance.double() + eye, generated.covariance.double() + eye
     values, vectors = torch.linalg.eigh(first)
     kept = values > values[-1].clamp_min(0) * len(values) * torch.finfo(torch.float64).eps
     factor = vectors[:, kept] * values[kept].sqrt()
     between = torch.linalg.eigvalsh(factor.T @ second @ factor)
     root = between.clamp_min(0).sqrt().sum()
-    apart = (real.mean - made.mean).double()
-    traces = real.covariance.double().trace() + made.covariance.double().trace()
+    apart = (real.mean - generated.mean).double()
+    traces = real.covariance.double().trace() + generated.covariance.double().trace()
     return float(apart.square().sum() + traces - 2 * root)
 
 
-def _features(features: Tensor, name: str) -> Tensor:
+def _check_features(features: Tensor, name: str) -> Tensor:
     """Double precision rows, checked."""
     if features.ndim != 2 or not features.shape[1]:
         raise ValueError(f"{name} must be (N, D), found {tuple(features.shape)}")

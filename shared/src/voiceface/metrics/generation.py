@@ -16,7 +16,7 @@ Similarity = Literal["cosine", "l1"]
 CUTOFFS = (1, 2, 5, 10, 20, 50)
 PUBLISHED_GALLERIES = (100, 200, 300)
 BLOCK_BYTES = 12 * 2**20  # differences held at once
-OFFSET = 1e-6  # that the published distances add to every difference
+EPS = 1e-6  # that the published distances add to every difference
 
 
 class FeatureDistances(NamedTuple):
@@ -26,14 +26,14 @@ class FeatureDistances(NamedTuple):
         l2: Euclidean distance.
         l1: sum of absolute differences.
         cosine: cosine similarity.
-        human: cosine of a prediction with the references of all other identities, the level of a stranger;
+        stranger_cosine: cosine of a prediction with the references of all other identities, the level of a stranger;
             NaN with one identity.
     """
 
     l2: float
     l1: float
     cosine: float
-    human: float
+    stranger_cosine: float
 
 
 @dataclass(frozen=True)
@@ -42,49 +42,54 @@ class IdentityRetrieval:
 
     Attributes:
         hit_at: (Q, K) double, chance that the own reference is among the first k; 0 or 1 without ties.
-        gallery: (Q,) int64, number of the gallery that was searched.
-        sizes: items in each gallery.
+        gallery_index: (Q,) int64, number of the gallery that was searched.
+        gallery_sizes: items in each gallery.
         cutoffs: the K values of k.
     """
 
     hit_at: Tensor
-    gallery: Tensor
-    sizes: tuple[int, ...]
+    gallery_index: Tensor
+    gallery_sizes: tuple[int, ...]
     cutoffs: tuple[int, ...]
 
     @property
     def recall(self) -> dict[int, float]:
         """R@k in 0...1: the mean over galleries of the share of queries with a hit."""
-        each = [self.hit_at[self.gallery == number].mean(0) for number in range(len(self.sizes))]
+        each = [
+            self.hit_at[self.gallery_index == number].mean(0) for number in range(len(self.gallery_sizes))
+        ]
         return dict(zip(self.cutoffs, torch.stack(each).mean(0).tolist()))
 
     @property
     def chance(self) -> dict[int, float]:
         """R@k of a random order."""
-        return {k: sum(min(k, size) / size for size in self.sizes) / len(self.sizes) for k in self.cutoffs}
+        return {
+            k: sum(min(k, size) / size for size in self.gallery_sizes) / len(self.gallery_sizes)
+            for k in self.cutoffs
+        }
 
 
 class Diversity(NamedTuple):
     """Mean and population standard deviation of a distance over pairs of pictures."""
 
     mean: float
-    deviation: float
+    std: float
 
 
-def feature_distances(predicted: Tensor, reference: Tensor, offset: float = OFFSET) -> FeatureDistances:
+def feature_distances(predicted: Tensor, reference: Tensor, eps: float = EPS) -> FeatureDistances:
     """Distances between features of predictions and of the right references.
 
     Args:
         predicted: (N, D).
         reference: (N, D), same identities in the same order.
-        offset: added to every difference before the norm, as published.
+        eps: added to every difference before the norm, as published.
 
     Raises:
         ValueError: shapes differ, there are no rows, or one holds NaN or infinity.
     """
-    ours, theirs = _pair(predicted, reference)
-    difference = ours - theirs + offset
-    unit_ours, unit_theirs = _unit(ours), _unit(theirs)
+    ours, theirs = _check_pair(predicted, reference)
+    difference = ours - theirs + eps
+    unit_ours, unit_theirs = _l2_normalize(ours), _l2_normalize(theirs)
     matched = (unit_ours * unit_theirs).sum(1)
     count = len(ours)
     all_pairs = unit_ours.sum(0) @ unit_theirs.sum(0)
@@ -97,23 +102,29 @@ def feature_distances(predicted: Tensor, reference: Tensor, offset: float = OFFS
     )
 
 
-def galleries_of(count: int, extraction: int | Sequence[int] | None = None) -> list[range]:
+def evaluation_galleries(num_identities: int, gallery_ends: int | Sequence[int] | None = None) -> list[range]:
     """Which identities are searched together.
 
     Args:
-        count: number of identities N.
-        extraction: None = all; n = the first n; a rising list of ends such as 100, 200, 300 = identities 0 to
+        num_identities: number of identities N.
+        gallery_ends: None = all; n = the first n; a rising list of ends such as 100, 200, 300 = identities 0 to
             99, 100 to 199, 200 to 299, each a gallery of its own (those from the last end on are left out).
 
     Raises:
         ValueError: the ends do not rise from above 0 to N at most.
     """
-    ends = [count] if extraction is None else [extraction] if isinstance(extraction, int) else [*extraction]
+    ends = (
+        [num_identities]
+        if gallery_ends is None
+        else [gallery_ends]
+        if isinstance(gallery_ends, int)
+        else [*gallery_ends]
+    )
     begins = [0, *ends[:-1]]
-    if not ends or any(begin >= end for begin, end in zip(begins, ends)) or ends[-1] > count:
+    if not ends or any(begin >= end for begin, end in zip(begins, ends)) or ends[-1] > num_identities:
         raise ValueError(
-            f"ends of galleries must rise from above 0 to the {count} identities that there are, found "
-            f"{extraction}; None takes all identities as one gallery"
+            f"ends of galleries must rise from above 0 to the {num_identities} identities that there are, found "
+            f"{gallery_ends}; None takes all identities as one gallery"
         )
     return [range(begin, end) for begin, end in zip(begins, ends)]
 
@@ -135,19 +146,19 @@ def identity_retrieval(
         reference: gallery (N, D), same identities in the same order.
         similarity: "cosine", or "l1": mean absolute difference, the smaller the more alike.
         cutoffs: values of k.
-        galleries: rows searched together, from `galleries_of`; None = all in one.
+        galleries: rows searched together, from `evaluation_galleries`; None = all in one.
 
     Raises:
         ValueError: shapes differ, a row holds NaN or infinity, no galleries, or a gallery beyond the rows.
     """
-    ours, theirs = _pair(predicted, reference)
+    ours, theirs = _check_pair(predicted, reference)
     if similarity not in get_args(Similarity):
         raise ValueError(f"similarity must be one of {get_args(Similarity)}, found {similarity!r}")
     if min(cutoffs, default=0) < 1:
         raise ValueError(f"cutoffs must be whole numbers from 1 on, found {list(cutoffs)}")
     if similarity == "cosine":
-        ours, theirs = _unit(ours), _unit(theirs)
-    parts = galleries_of(len(ours)) if galleries is None else list(galleries)
+        ours, theirs = _l2_normalize(ours), _l2_normalize(theirs)
+    parts = evaluation_galleries(len(ours)) if galleries is None else list(galleries)
     if not parts or any(not len(rows) or max(rows[0], rows[-1]) >= len(ours) for rows in parts):
         raise ValueError(f"galleries must hold some of the {len(ours)} rows, found {parts}")
     limits = torch.tensor(tuple(cutoffs), dtype=torch.float64, device=ours.device)
@@ -155,7 +166,7 @@ def identity_retrieval(
     for number, rows in enumerate(parts):
         chosen = torch.tensor(rows, device=ours.device)
         queries, gallery = ours[chosen], theirs[chosen]
-        scores = queries @ gallery.T if similarity == "cosine" else -city_block(queries, gallery)
+        scores = queries @ gallery.T if similarity == "cosine" else -pairwise_l1(queries, gallery)
         own = scores.diagonal()[:, None]
         better, equal = (scores > own).sum(1, keepdim=True), (scores == own).sum(1, keepdim=True)
         hits.append(((limits - better) / equal).clamp(0, 1))
@@ -165,7 +176,7 @@ def identity_retrieval(
     )
 
 
-def city_block(a: Tensor, b: Tensor) -> Tensor:
+def pairwise_l1(a: Tensor, b: Tensor) -> Tensor:
     """Sums of absolute differences (N, M) of rows (N, D) and (M, D), in blocks that stay in the cache.
 
     Several times faster than `torch.cdist` with p = 1.
@@ -180,35 +191,35 @@ def city_block(a: Tensor, b: Tensor) -> Tensor:
 
 def diversity(
     distance: Callable[[Tensor, Tensor], Tensor],
-    pictures: Tensor,
+    images: Tensor,
     pairs: Tensor | None = None,
-    batch: int = 16,
+    batch_size: int = 16,
 ) -> Diversity:
     """How different pictures are from one another.
 
     Args:
         distance: two batches of pictures (B, ...) to B distances, such as `voiceface.models.lpips.LPIPS`.
-        pictures: (N, ...), as `distance` takes them.
+        images: (N, ...), as `distance` takes them.
         pairs: int64 (P, 2), rows to compare; None = every pair once.
-        batch: pairs at once.
+        batch_size: pairs at once.
 
     Raises:
         ValueError: there are no pairs.
     """
     if pairs is None:
-        pairs = torch.combinations(torch.arange(len(pictures)))
+        pairs = torch.combinations(torch.arange(len(images)))
     if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs):
         raise ValueError(f"at least one pair of rows (P, 2) needed, found {tuple(pairs.shape)}")
     with torch.no_grad():
         parts = [
-            distance(pictures[part[:, 0]], pictures[part[:, 1]]).flatten().double()
-            for part in pairs.to(pictures.device).split(batch)
+            distance(images[part[:, 0]], images[part[:, 1]]).flatten().double()
+            for part in pairs.to(images.device).split(batch_size)
         ]
     values = torch.cat(parts)
     return Diversity(float(values.mean()), float(values.std(correction=0)))
 
 
-def _pair(predicted: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
+def _check_pair(predicted: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     """Both in double precision, checked."""
     if predicted.shape != reference.shape or predicted.ndim != 2 or not len(predicted):
         raise ValueError(
@@ -224,6 +235,6 @@ def _pair(predicted: Tensor, reference: Tensor) -> tuple[Tensor, Tensor]:
     return ours, theirs
 
 
-def _unit(rows: Tensor) -> Tensor:
+def _l2_normalize(rows: Tensor) -> Tensor:
     """Rows of length 1; rows of zeros stay zeros."""
     return rows / rows.norm(dim=1, keepdim=True).clamp_min(torch.finfo(rows.dtype).tiny)

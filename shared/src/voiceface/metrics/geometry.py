@@ -13,7 +13,7 @@ Index = npt.NDArray[np.int64]
 
 
 @dataclass(frozen=True)
-class Similarity:
+class SimilarityTransform:
     """Scaling, rotation and shift that bring one set of points onto another.
 
     Attributes:
@@ -22,12 +22,12 @@ class Similarity:
 
     scale: Array
     rotation: Array
-    offset: Array
+    translation: Array
 
     def apply(self, points: npt.ArrayLike) -> Array:
         """Move points (..., K, 3)."""
         turned = np.asarray(points, float) @ np.swapaxes(self.rotation, -1, -2)
-        return self.scale[..., None, None] * turned + self.offset[..., None, :]
+        return self.scale[..., None, None] * turned + self.translation[..., None, :]
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def pair_distances(vertices: npt.ArrayLike, pairs: npt.ArrayLike) -> Array:
     return np.linalg.norm(points[..., numbers[:, 0], :] - points[..., numbers[:, 1], :], axis=-1)
 
 
-def similarity_alignment(source: npt.ArrayLike, target: npt.ArrayLike) -> Similarity:
+def fit_similarity_transform(source: npt.ArrayLike, target: npt.ArrayLike) -> SimilarityTransform:
     """The similarity that brings `source` nearest to `target` in the least squares sense, without mirroring.
 
     Args:
@@ -91,7 +91,7 @@ def similarity_alignment(source: npt.ArrayLike, target: npt.ArrayLike) -> Simila
     rotation = (u * sign[..., None, :]) @ vt
     scale = (s * sign).sum(axis=-1) / size
     offset = middle_b - scale[..., None] * (rotation @ middle_a[..., None])[..., 0]
-    return Similarity(scale, rotation, offset)
+    return SimilarityTransform(scale, rotation, offset)
 
 
 def aligned_error(predicted: npt.ArrayLike, true: npt.ArrayLike) -> Array:
@@ -100,21 +100,21 @@ def aligned_error(predicted: npt.ArrayLike, true: npt.ArrayLike) -> Array:
     Args:
         predicted: (..., K, 3). true: the same; the result has its unit.
     """
-    moved = similarity_alignment(predicted, true).apply(predicted)
+    moved = fit_similarity_transform(predicted, true).apply(predicted)
     return np.linalg.norm(moved - np.asarray(true, float), axis=-1).mean(axis=-1)
 
 
-def person_means(values: npt.ArrayLike, people: npt.ArrayLike) -> Array:
+def identity_means(values: npt.ArrayLike, identities: npt.ArrayLike) -> Array:
     """Mean of the rows of each person.
 
     Args:
         values: (L,) or (L, K), one row a prediction.
-        people: (L,), whose prediction it is.
+        identities: (L,), whose prediction it is.
 
     Returns:
         (I,) or (I, K), people in rising order of their number.
     """
-    table, who = np.asarray(values, float), np.asarray(people)
+    table, who = np.asarray(values, float), np.asarray(identities)
     if who.ndim != 1 or len(who) != len(table) or not len(table):
         raise ValueError(f"one person a row, at least one row: got {who.shape} for {table.shape}")
     _, number = np.unique(who, return_inverse=True)
@@ -127,7 +127,7 @@ def person_means(values: npt.ArrayLike, people: npt.ArrayLike) -> Array:
 def compare_errors(
     ours: npt.ArrayLike,
     baselines: Mapping[str, npt.ArrayLike],
-    people: npt.ArrayLike,
+    identities: npt.ArrayLike,
     *,
     replicates: int = 2000,
     confidence: float = 0.95,
@@ -143,8 +143,8 @@ def compare_errors(
         replicates, confidence, seed: of the bootstrap.
     """
     rule = {"replicates": replicates, "confidence": confidence, "seed": seed}
-    mine = person_means(ours, people)
-    theirs = {name: person_means(values, people) for name, values in baselines.items()}
+    mine = identity_means(ours, identities)
+    theirs = {name: identity_means(values, identities) for name, values in baselines.items()}
     each = np.arange(len(mine))
     return ErrorComparison(
         mean_interval(mine, each, **rule),  # type: ignore[arg-type]
@@ -177,6 +177,6 @@ def explained_variance(
     if labels.shape != (len(b),):
         raise ValueError(f"one stratum a row, got {labels.shape} for {len(b)} rows")
     _, number = np.unique(labels, return_inverse=True)
-    spread = ((b - person_means(b, number)[number]) ** 2).sum(axis=0)
+    spread = ((b - identity_means(b, number)[number]) ** 2).sum(axis=0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(spread > 0, 1 - ((a - b) ** 2).sum(axis=0) / spread, np.nan)

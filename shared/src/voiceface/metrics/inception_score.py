@@ -14,21 +14,21 @@ from torch import Tensor
 Remainder = Literal["spread", "drop"]
 
 
-class ClassScore(NamedTuple):
+class SplitScore(NamedTuple):
     """Mean and population standard deviation over parts, and the score of each part."""
 
     mean: float
-    deviation: float
-    parts: tuple[float, ...]
+    std: float
+    split_scores: tuple[float, ...]
 
 
-def class_score(
+def inception_score_from_log_probs(
     log_probabilities: Tensor,
     splits: int,
     remainder: Remainder = "spread",
     generator: torch.Generator | None = None,
     order: Tensor | None = None,
-) -> ClassScore:
+) -> SplitScore:
     """The score from what `log_softmax` gives; stable where probabilities underflow.
 
     Args:
@@ -63,11 +63,11 @@ def class_score(
         edges = [k * (count // splits) for k in range(splits + 1)]
     else:
         edges = [k * count // splits for k in range(splits + 1)]
-    scores = torch.stack([_score(rows[begin:end]) for begin, end in pairwise(edges)])
-    return ClassScore(float(scores.mean()), float(scores.std(correction=0)), tuple(scores.tolist()))
+    scores = torch.stack([_split_score(rows[begin:end]) for begin, end in pairwise(edges)])
+    return SplitScore(float(scores.mean()), float(scores.std(correction=0)), tuple(scores.tolist()))
 
 
-def log_of_probabilities(probabilities: Tensor) -> Tensor:
+def to_log_probabilities(probabilities: Tensor) -> Tensor:
     """Log probabilities (N, C) of rows of probabilities, scaled to the sum 1.
 
     Raises:
@@ -80,7 +80,7 @@ def log_of_probabilities(probabilities: Tensor) -> Tensor:
     return values.log() - total.log()
 
 
-def _score(rows: Tensor) -> Tensor:
+def _split_score(rows: Tensor) -> Tensor:
     """Exponential of the mean divergence from the mean."""
     mean = rows.logsumexp(0) - torch.tensor(len(rows), dtype=rows.dtype).log().to(rows.device)
     probabilities = rows.exp()

@@ -16,12 +16,12 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-MATCHING_TIES = ("fair", "published", "strict")
+MATCHING_TIE_BREAKING = ("fair", "published", "strict")
 
 BLOCK_BYTES = 24 * 2**20  # scores held at once; small enough to stay in a processor's last cache
 
 
-def unit_rows(vectors: Tensor, name: str = "embeddings") -> Tensor:
+def l2_normalize(vectors: Tensor, name: str = "embeddings") -> Tensor:
     """Rows scaled to length 1 in single precision (double stays double); rows of zeros stay zeros.
 
     Args:
@@ -44,13 +44,13 @@ def unit_rows(vectors: Tensor, name: str = "embeddings") -> Tensor:
     return vectors / length.clamp_min(torch.finfo(vectors.dtype).tiny)
 
 
-def pair_scores(anchors: Tensor, candidates: Tensor, anchor_index: Tensor, candidate_index: Tensor) -> Tensor:
+def pair_scores(probes: Tensor, candidates: Tensor, probe_index: Tensor, candidate_index: Tensor) -> Tensor:
     """Cosine similarity of listed pairs.
 
     Args:
-        anchors: embeddings (A, D).
+        probes: embeddings (A, D).
         candidates: embeddings (C, D), same device.
-        anchor_index: int64 (L,), row of each line's anchor.
+        probe_index: int64 (L,), row of each line's anchor.
         candidate_index: int64 (L,) or (L, N), rows of its candidates.
 
     Returns:
@@ -59,32 +59,32 @@ def pair_scores(anchors: Tensor, candidates: Tensor, anchor_index: Tensor, candi
     Raises:
         ValueError: shapes that do not belong together, an index out of range.
     """
-    if anchor_index.ndim != 1 or len(anchor_index) != len(candidate_index):
-        found = f"{tuple(anchor_index.shape)} and {tuple(candidate_index.shape)}"
+    if probe_index.ndim != 1 or len(probe_index) != len(candidate_index):
+        found = f"{tuple(probe_index.shape)} and {tuple(candidate_index.shape)}"
         raise ValueError(f"expected anchor_index (L,) and candidate_index (L,) or (L, N), got {found}")
-    if anchors.shape[1:] != candidates.shape[1:]:
+    if probes.shape[1:] != candidates.shape[1:]:
         raise ValueError(
-            f"anchors and candidates differ in width: {tuple(anchors.shape)}, {tuple(candidates.shape)}"
+            f"anchors and candidates differ in width: {tuple(probes.shape)}, {tuple(candidates.shape)}"
         )
-    device = anchors.device
-    anchor_index = _checked_index(anchor_index.to(device), len(anchors), "anchor_index")
+    device = probes.device
+    probe_index = _checked_index(probe_index.to(device), len(probes), "anchor_index")
     candidate_index = _checked_index(candidate_index.to(device), len(candidates), "candidate_index")
-    lines, table = candidate_index.reshape(len(anchor_index), -1), unit_rows(candidates, "candidates")
-    anchors = unit_rows(anchors, "anchors")
-    scores = anchors.new_empty(lines.shape)
-    for rows in _blocks(len(lines), lines.shape[1] * anchors.shape[1] * anchors.element_size()):
-        left = anchors[anchor_index[rows]]
+    lines, table = candidate_index.reshape(len(probe_index), -1), l2_normalize(candidates, "candidates")
+    probes = l2_normalize(probes, "anchors")
+    scores = probes.new_empty(lines.shape)
+    for rows in _blocks(len(lines), lines.shape[1] * probes.shape[1] * probes.element_size()):
+        left = probes[probe_index[rows]]
         for n in range(lines.shape[1]):  # over the N candidates of a line, not over lines
             torch.sum(left * table[lines[rows, n]], dim=1, out=scores[rows, n])
     return scores.reshape(candidate_index.shape)
 
 
-def matching_hits(scores: Tensor, ties: str = "fair") -> Tensor:
+def matching_correct(scores: Tensor, tie_breaking: str = "fair") -> Tensor:
     """How far each line is a hit.
 
     Args:
         scores: (L, N), the right candidate FIRST, N at least 2.
-        ties: "fair" (one of k best counts 1/k), "published" (a tie is a hit), "strict" (a tie is a miss).
+        tie_breaking: "fair" (one of k best counts 1/k), "published" (a tie is a hit), "strict" (a tie is a miss).
 
     Returns:
         Double (L,) in [0, 1].
@@ -93,22 +93,22 @@ def matching_hits(scores: Tensor, ties: str = "fair") -> Tensor:
         raise ValueError(
             f"expected scores (L, N) with at least 2 candidates, got shape {tuple(scores.shape)}"
         )
-    if ties not in MATCHING_TIES:
-        raise ValueError(f"ties must be one of {', '.join(MATCHING_TIES)}, got {ties!r}")
-    _finite(scores)
+    if tie_breaking not in MATCHING_TIE_BREAKING:
+        raise ValueError(f"ties must be one of {', '.join(MATCHING_TIE_BREAKING)}, got {tie_breaking!r}")
+    _check_finite(scores)
     right, wrong = scores[:, :1], scores[:, 1:]
     best = ~(wrong > right).any(dim=1)
-    if ties == "published":
+    if tie_breaking == "published":
         return best.double()
     equal = (wrong == right).sum(dim=1)
-    if ties == "strict":
+    if tie_breaking == "strict":
         return (best & (equal == 0)).double()
     return best.double() / (1 + equal)
 
 
-def matching_accuracy(scores: Tensor, ties: str = "fair") -> Tensor:
+def matching_accuracy(scores: Tensor, tie_breaking: str = "fair") -> Tensor:
     """Share of lines whose right candidate (first column) scores highest; chance is 1/N."""
-    return matching_hits(scores, ties).mean()
+    return matching_correct(scores, tie_breaking).mean()
 
 
 def _blocks(count: int, bytes_each: int) -> Iterator[slice]:
@@ -126,6 +126,6 @@ def _checked_index(index: Tensor, count: int, name: str) -> Tensor:
     return index.long()
 
 
-def _finite(scores: Tensor) -> None:
+def _check_finite(scores: Tensor) -> None:
     if scores.isnan().any():
         raise ValueError(f"{int(scores.isnan().sum())} of {scores.numel()} scores are NaN")

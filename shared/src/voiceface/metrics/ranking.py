@@ -7,12 +7,12 @@ import torch
 from torch import Tensor
 
 
-class Summary(NamedTuple):
+class QueryMetrics(NamedTuple):
     """Figures of a block of queries, double precision on the CPU."""
 
-    precision: Tensor  # (B,) average precision
+    average_precision: Tensor  # (B,) average precision
     first_rank: Tensor  # (B,) rank of the first relevant item, from 1
-    hit: Tensor  # (B, M) chance that a relevant item is among the first 1 ... M
+    hit_at: Tensor  # (B, M) chance that a relevant item is among the first 1 ... M
 
 
 class Ranker:
@@ -66,12 +66,12 @@ class Ranker:
             arrays = (scores, labels, self.gallery_labels, self.members, self.starts)
             count_ranks(*(a.numpy() for a in arrays), self.first_wins, above.numpy(), tied.numpy())
         elif self.first_wins:
-            _sorted_ranks(scores, labels, self.gallery_labels, relevant, above)
+            _rank_by_stable_sort(scores, labels, self.gallery_labels, relevant, above)
         else:
-            self._searched_ranks(scores, labels, relevant, above, tied)
+            self._count_by_search(scores, labels, relevant, above, tied)
         return above, tied, relevant
 
-    def _searched_ranks(
+    def _count_by_search(
         self, scores: Tensor, labels: Tensor, relevant: Tensor, above: Tensor, tied: Tensor
     ) -> None:
         """The compiled kernel's counts by tensor operations, for CUDA and double precision."""
@@ -96,9 +96,9 @@ class Ranker:
         tied.copy_(torch.where(real, (not_above - strictly_below).gather(1, turned), 1))
 
 
-def summarise(
-    above: Tensor, tied: Tensor, relevant: Tensor, gallery: int, length: int, grouped: bool
-) -> Summary:
+def query_metrics(
+    above: Tensor, tied: Tensor, relevant: Tensor, gallery_size: int, length: int, grouped: bool
+) -> QueryMetrics:
     """Average precision, first rank and hits within the first k from counted ranks.
 
     A group of e equal scores behind a items, h of them relevant, with m relevant ones in the group, adds to
@@ -107,7 +107,7 @@ def summarise(
 
     Args:
         above: int64 (B, R). tied: int64 (B, R). relevant: int64 (B,), as `Ranker.count` gives them.
-        gallery: number of gallery items.
+        gallery_size: number of gallery items.
         length: how many values of k, M.
         grouped: equal scores enter at once.
     """
@@ -120,21 +120,21 @@ def summarise(
     hit = torch.zeros(len(above), length, dtype=torch.float64)
     if not above.shape[1]:
         empty = torch.zeros(len(above), dtype=torch.float64)
-        return Summary(empty, empty, hit)
+        return QueryMetrics(empty, empty, hit)
     rank = before[:, 0] + 1
     alone = tied[:, 0] == 1
     inside = alone & (above[:, 0] < length) & (relevant > 0)
     hit[inside, above[inside, 0]] = 1
     rows = (tied > 1).any(dim=1).nonzero()[:, 0]
     if len(rows):
-        padded = torch.where(real[rows], above[rows], gallery + 1)
+        padded = torch.where(real[rows], above[rows], gallery_size + 1)
         first = torch.searchsorted(padded, padded)
         size = torch.searchsorted(padded, padded, right=True) - first
         a, e, m = before[rows], tied[rows].double(), size.double()
         if grouped:
             value[rows] = (first + size).double() / (a + e)
         else:
-            harmonic = _harmonic(gallery + 1)
+            harmonic = _harmonic(gallery_size + 1)
             total = harmonic[above[rows] + tied[rows]] - harmonic[above[rows]]
             slope = (m - 1) / (e - 1).clamp_min(1)
             mixed = ((first + 1).double() * total + slope * (e - (a + 1) * total)) / e
@@ -142,12 +142,12 @@ def summarise(
         open_rows = rows[~alone[rows]]
         group = size[~alone[rows], 0]
         rank[open_rows] += (tied[open_rows, 0].double() + 1) / (group + 1) - 1
-        hit[open_rows] = _first_of_group(above[open_rows, 0], tied[open_rows, 0], group, length)
+        hit[open_rows] = _first_rank_probabilities(above[open_rows, 0], tied[open_rows, 0], group, length)
     precision = torch.where(real, value, 0).sum(1) / share
-    return Summary(precision, rank, hit.cumsum(1).clamp_max_(1))
+    return QueryMetrics(precision, rank, hit.cumsum(1).clamp_max_(1))
 
 
-def _first_of_group(above: Tensor, tied: Tensor, group: Tensor, length: int) -> Tensor:
+def _first_rank_probabilities(above: Tensor, tied: Tensor, group: Tensor, length: int) -> Tensor:
     """Chance that the first relevant item stands at rank 1 ... M when it lies in a group of equal scores.
 
     Args:
@@ -164,7 +164,7 @@ def _first_of_group(above: Tensor, tied: Tensor, group: Tensor, length: int) -> 
     return torch.where(inside, missed * m / (e - i).clamp_min(1), 0)
 
 
-def _sorted_ranks(
+def _rank_by_stable_sort(
     scores: Tensor, labels: Tensor, gallery_labels: Tensor, relevant: Tensor, above: Tensor
 ) -> None:
     """Ranks with ties in gallery order, by a stable sort."""

@@ -17,13 +17,13 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from voiceface.metrics.matching import _blocks, unit_rows
+from voiceface.metrics.matching import _blocks, l2_normalize
 
-RETRIEVAL_TIES = ("fair", "published", "grouped")
+RETRIEVAL_TIE_BREAKING = ("fair", "published", "grouped")
 
 
 @dataclass(frozen=True)
-class Retrieval:
+class RetrievalMetrics:
     """Retrieval results, one row a query; queries without a relevant gallery item hold NaN."""
 
     average_precision: Tensor  # (Q,) double
@@ -31,8 +31,8 @@ class Retrieval:
     cutoffs: tuple[int, ...]  # the K values of k
     cmc: Tensor  # (M,) double: mean of the same for k = 1 ... M
     first_rank: Tensor  # (Q,) double: (expected) rank of the first relevant item, from 1
-    relevant: Tensor  # (Q,) int64 number of relevant items
-    gallery: int
+    num_relevant: Tensor  # (Q,) int64 number of relevant items
+    gallery_size: int
 
     @property
     def mean_average_precision(self) -> float:
@@ -47,28 +47,28 @@ class Retrieval:
     @property
     def chance(self) -> float:
         """Expected mAP of a random order, exact for these counts."""
-        known = self.relevant[self.relevant > 0]
-        return float(chance_average_precision(known, self.gallery).mean())
+        known = self.num_relevant[self.num_relevant > 0]
+        return float(chance_average_precision(known, self.gallery_size).mean())
 
 
-def chance_average_precision(relevant: Tensor, gallery: int) -> Tensor:
+def chance_average_precision(num_relevant: Tensor, gallery_size: int) -> Tensor:
     """Expected average precision when the gallery stands in random order.
 
     Args:
-        relevant: int64 (Q,), relevant items of each query, at least 1.
-        gallery: number of gallery items G.
+        num_relevant: int64 (Q,), relevant items of each query, at least 1.
+        gallery_size: number of gallery items G.
 
     Returns:
         Double (Q,).
     """
-    harmonic = float((1 / torch.arange(1, gallery + 1, dtype=torch.float64)).sum())
-    if gallery == 1:
-        return torch.ones(len(relevant), dtype=torch.float64, device=relevant.device)
-    share = (relevant.double() - 1) / (gallery - 1)
-    return (harmonic + share * (gallery - harmonic)) / gallery
+    harmonic = float((1 / torch.arange(1, gallery_size + 1, dtype=torch.float64)).sum())
+    if gallery_size == 1:
+        return torch.ones(len(num_relevant), dtype=torch.float64, device=num_relevant.device)
+    share = (num_relevant.double() - 1) / (gallery_size - 1)
+    return (harmonic + share * (gallery_size - harmonic)) / gallery_size
 
 
-def retrieval(
+def compute_retrieval(
     queries: Tensor,
     gallery: Tensor,
     query_ids: Tensor,
@@ -76,8 +76,8 @@ def retrieval(
     *,
     cutoffs: Sequence[int] = (1, 5, 10),
     cmc_length: int = 100,
-    ties: str = "fair",
-) -> Retrieval:
+    tie_breaking: str = "fair",
+) -> RetrievalMetrics:
     """Rank the whole gallery by cosine similarity for every query.
 
     Args:
@@ -87,7 +87,7 @@ def retrieval(
         gallery_ids: int64 (G,); an item is relevant when the identities are equal.
         cutoffs: values of k for R@k.
         cmc_length: length of the CMC curve (cut to G).
-        ties: "fair", "published" or "grouped", see the module's text. First ranks are counted fairly with
+        tie_breaking: "fair", "published" or "grouped", see the module's text. First ranks are counted fairly with
             "grouped".
 
     Returns:
@@ -96,23 +96,25 @@ def retrieval(
     Raises:
         ValueError: no query has a relevant item, shapes that do not fit, NaN.
     """
-    if ties not in RETRIEVAL_TIES:
-        raise ValueError(f"ties must be one of {', '.join(RETRIEVAL_TIES)}, got {ties!r}")
+    if tie_breaking not in RETRIEVAL_TIE_BREAKING:
+        raise ValueError(f"ties must be one of {', '.join(RETRIEVAL_TIE_BREAKING)}, got {tie_breaking!r}")
     if query_ids.shape != queries.shape[:1] or gallery_ids.shape != gallery.shape[:1]:
         raise ValueError(
             f"one identity per row: {len(queries)} queries with {tuple(query_ids.shape)}, "
             f"{len(gallery)} gallery items with {tuple(gallery_ids.shape)} identities"
         )
-    from voiceface.metrics.ranking import Ranker, summarise
+    from voiceface.metrics.ranking import Ranker, query_metrics
 
     if cmc_length < 1 or min(cutoffs, default=1) < 1:
         raise ValueError(f"cutoffs and cmc_length start at 1, got {tuple(cutoffs)} and {cmc_length}")
-    ranker = Ranker(unit_rows(gallery, "gallery"), gallery_ids, query_ids, first_wins=ties == "published")
+    ranker = Ranker(
+        l2_normalize(gallery, "gallery"), gallery_ids, query_ids, first_wins=tie_breaking == "published"
+    )
     if not int(ranker.relevant.sum()):
         raise ValueError(
             "no query shares an identity with any gallery item: are the identities of one numbering?"
         )
-    queries = unit_rows(queries, "queries")
+    queries = l2_normalize(queries, "queries")
     length = min(max([cmc_length, *cutoffs]), len(gallery))
     precision = torch.full((len(queries),), torch.nan, dtype=torch.float64)
     rank = precision.clone()
@@ -121,12 +123,12 @@ def retrieval(
     columns = torch.tensor([min(k, length) - 1 for k in cutoffs], dtype=torch.int64)
     for rows in _blocks(len(queries), len(gallery) * queries.element_size()):
         counts = ranker.count(queries[rows], rows)
-        block = summarise(*counts, len(gallery), length, grouped=ties == "grouped")
+        block = query_metrics(*counts, len(gallery), length, grouped=tie_breaking == "grouped")
         known = counts[2].cpu() > 0
-        precision[rows] = torch.where(known, block.precision, torch.nan)
+        precision[rows] = torch.where(known, block.average_precision, torch.nan)
         rank[rows] = torch.where(known, block.first_rank, torch.nan)
-        hit_at[rows] = torch.where(known[:, None], block.hit[:, columns], torch.nan)
-        total += block.hit[known].sum(0)
+        hit_at[rows] = torch.where(known[:, None], block.hit_at[:, columns], torch.nan)
+        total += block.hit_at[known].sum(0)
     relevant = ranker.relevant.cpu()
     cmc = (total / (relevant > 0).sum())[: min(cmc_length, len(gallery))]
-    return Retrieval(precision, hit_at, tuple(cutoffs), cmc, rank, relevant, len(gallery))
+    return RetrievalMetrics(precision, hit_at, tuple(cutoffs), cmc, rank, relevant, len(gallery))

@@ -16,18 +16,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from voiceface.metrics.matching import _finite
+from voiceface.metrics.matching import _check_finite
 
 
-class Roc(NamedTuple):
+class RocCurve(NamedTuple):
     """Corners of a ROC curve, from "nothing accepted" to "everything accepted", double precision."""
 
-    false_alarm: Tensor  # (T,) share of mismatching pairs accepted
-    hit: Tensor  # (T,) share of matching pairs accepted
-    threshold: Tensor  # (T,) lowest score accepted; the first is infinite
+    fpr: Tensor  # (T,) share of mismatching pairs accepted
+    tpr: Tensor  # (T,) share of matching pairs accepted
+    thresholds: Tensor  # (T,) lowest score accepted; the first is infinite
 
 
-class ErrorRate(NamedTuple):
+class EqualErrorRate(NamedTuple):
     """Equal error rate in [0, 1] and the score at which it is met."""
 
     rate: Tensor
@@ -44,7 +44,7 @@ def verification_auc(scores: Tensor, labels: Tensor) -> Tensor:
     Returns:
         Double scalar in [0, 1]; 0.5 is chance.
     """
-    match, mismatch = _split(scores, labels)
+    match, mismatch = _split_by_label(scores, labels)
     ordered = mismatch.sort().values
     match = match.sort().values  # searching in order touches memory in order
     beaten = torch.searchsorted(ordered, match)
@@ -52,9 +52,9 @@ def verification_auc(scores: Tensor, labels: Tensor) -> Tensor:
     return (beaten + beaten_or_tied).sum().double() / (2 * len(ordered) * len(match))
 
 
-def roc_curve(scores: Tensor, labels: Tensor) -> Roc:
+def roc_curve(scores: Tensor, labels: Tensor) -> RocCurve:
     """ROC curve with one corner per distinct score, plus the start where nothing is accepted."""
-    _split(scores, labels)
+    _split_by_label(scores, labels)
     ordered, order = scores.sort(descending=True)
     label = labels.to(scores.device)[order] == 1
     last = torch.ones_like(label)
@@ -65,10 +65,10 @@ def roc_curve(scores: Tensor, labels: Tensor) -> Roc:
     hit = torch.cat([zero, hits]).double() / hits[-1]
     false_alarm = torch.cat([zero, accepted - hits]).double() / (accepted[-1] - hits[-1])
     top = ordered.new_full((1,), torch.inf)
-    return Roc(false_alarm, hit, torch.cat([top, ordered[last]]))
+    return RocCurve(false_alarm, hit, torch.cat([top, ordered[last]]))
 
 
-def equal_error_rate(scores: Tensor, labels: Tensor) -> ErrorRate:
+def equal_error_rate(scores: Tensor, labels: Tensor) -> EqualErrorRate:
     """Where misses and false alarms are equally frequent, linear between the corners of the ROC curve.
 
     Args:
@@ -77,53 +77,53 @@ def equal_error_rate(scores: Tensor, labels: Tensor) -> ErrorRate:
     Returns:
         Rate in [0, 1] (0.5 is chance) and its threshold, interpolated the same way.
     """
-    return error_rate_of(roc_curve(scores, labels))
+    return eer_from_roc(roc_curve(scores, labels))
 
 
-def error_rate_of(curve: Roc) -> ErrorRate:
+def eer_from_roc(curve: RocCurve) -> EqualErrorRate:
     """Equal error rate of a ROC curve; see `equal_error_rate`."""
-    gap = curve.false_alarm - (1 - curve.hit)  # rises from -1 to 1
+    gap = curve.fpr - (1 - curve.tpr)  # rises from -1 to 1
     after = int((gap < 0).sum())
     before = after - 1
     share = -gap[before] / (gap[after] - gap[before])
-    rate = curve.false_alarm[before] + share * (curve.false_alarm[after] - curve.false_alarm[before])
-    low, high = curve.threshold[before].double(), curve.threshold[after].double()
+    rate = curve.fpr[before] + share * (curve.fpr[after] - curve.fpr[before])
+    low, high = curve.thresholds[before].double(), curve.thresholds[after].double()
     threshold = high if torch.isinf(low) else low + share * (high - low)
-    return ErrorRate(rate, threshold)
+    return EqualErrorRate(rate, threshold)
 
 
 def min_dcf(
-    scores: Tensor, labels: Tensor, prior: float = 0.05, miss_cost: float = 1.0, false_alarm_cost: float = 1.0
+    scores: Tensor, labels: Tensor, p_target: float = 0.05, c_miss: float = 1.0, c_fa: float = 1.0
 ) -> Tensor:
     """Lowest detection cost over all thresholds, divided by that of the better blind answer.
 
     Args:
         scores: (P,). labels: (P,), 1 = same identity.
-        prior: assumed probability that a pair matches, in (0, 1).
-        miss_cost: cost of rejecting a matching pair.
-        false_alarm_cost: cost of accepting a mismatching pair.
+        p_target: assumed probability that a pair matches, in (0, 1).
+        c_miss: cost of rejecting a matching pair.
+        c_fa: cost of accepting a mismatching pair.
 
     Returns:
         Double scalar in [0, 1]; 1 is no better than a blind answer.
     """
-    return min_dcf_of(roc_curve(scores, labels), prior, miss_cost, false_alarm_cost)
+    return min_dcf_from_roc(roc_curve(scores, labels), p_target, c_miss, c_fa)
 
 
-def min_dcf_of(
-    curve: Roc, prior: float = 0.05, miss_cost: float = 1.0, false_alarm_cost: float = 1.0
+def min_dcf_from_roc(
+    curve: RocCurve, p_target: float = 0.05, c_miss: float = 1.0, c_fa: float = 1.0
 ) -> Tensor:
     """Minimum detection cost of a ROC curve; see `min_dcf`."""
-    if not 0 < prior < 1:
-        raise ValueError(f"prior must lie between 0 and 1, got {prior}")
-    miss, alarm = prior * miss_cost, (1 - prior) * false_alarm_cost
-    return ((1 - curve.hit) * miss + curve.false_alarm * alarm).min() / min(miss, alarm)
+    if not 0 < p_target < 1:
+        raise ValueError(f"prior must lie between 0 and 1, got {p_target}")
+    miss, alarm = p_target * c_miss, (1 - p_target) * c_fa
+    return ((1 - curve.tpr) * miss + curve.fpr * alarm).min() / min(miss, alarm)
 
 
-def _split(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+def _split_by_label(scores: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
     """Scores of matching and of mismatching pairs, checked."""
     if scores.shape != labels.shape or scores.ndim != 1:
         raise ValueError(f"one label per score: got {tuple(scores.shape)} and {tuple(labels.shape)}")
-    _finite(scores)
+    _check_finite(scores)
     same = labels.to(scores.device) == 1
     match, mismatch = scores[same], scores[~same]
     if not len(match) or not len(mismatch):

@@ -7,7 +7,7 @@ from torch import nn
 
 
 @contextmanager
-def held(*modules: nn.Module) -> Iterator[None]:
+def parameters_frozen(*modules: nn.Module) -> Iterator[None]:
     """Passes inside give these modules' parameters no gradient; their input still gets one.
 
     Published adversarial training lets gradients of the generator's side pile up in the discriminators and
@@ -23,7 +23,7 @@ def held(*modules: nn.Module) -> Iterator[None]:
             parameter.requires_grad_(True)
 
 
-def keep_buffers(*modules: nn.Module) -> Callable[[], None]:
+def preserve_buffers(*modules: nn.Module) -> Callable[[], None]:
     """Remember the buffers of modules, such as the running statistics of batch norms.
 
     Returns:

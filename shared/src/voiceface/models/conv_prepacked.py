@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.grad import conv2d_input
 
-LEAST_CHANNELS = 16
+MIN_CHANNELS = 16
 
 
 class PackedConv2d(nn.Conv2d):
@@ -28,41 +28,41 @@ class PackedConv2d(nn.Conv2d):
             stride = layer.stride[0]
             super().__init__(layer.in_channels, layer.out_channels, 3, stride, 1, bias=layer.bias is not None)
         self.weight, self.bias = layer.weight, layer.bias
-        self._packing = _Packing()
+        self._packing = _PackedWeights()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) to (N, O, H / stride, W / stride), channels last in memory."""
-        if not suits(x, self.weight, self.bias):
+        if not is_supported(x, self.weight, self.bias):
             return super().forward(x)
         x = x.contiguous(memory_format=torch.channels_last)
         return _Convolution.apply(x, self)
 
-    def ahead(self, x: Tensor) -> Tensor:
+    def forward_packed(self, x: Tensor) -> Tensor:
         """The convolution, of single precision on a processor."""
-        return _convolve(x, self._packing.of(self, x)[0], self.bias, self.stride[0])
+        return _convolve(x, self._packing.get(self, x)[0], self.bias, self.stride[0])
 
-    def back(self, gradient: Tensor, x: torch.Size) -> Tensor:
+    def backward_packed(self, gradient: Tensor, input_shape: torch.Size) -> Tensor:
         """What a gradient of the output means for inputs of a shape."""
         if self.stride[0] != 1:
-            return conv2d_input(x, self.weight, gradient, self.stride[0], 1)
-        turned = self._packing.of(self, gradient)[1]
+            return conv2d_input(input_shape, self.weight, gradient, self.stride[0], 1)
+        turned = self._packing.get(self, gradient)[1]
         return _convolve(gradient.contiguous(memory_format=torch.channels_last), turned, None, 1)
 
 
-def with_packed_convolutions(module: nn.Module) -> nn.Module:
+def replace_with_prepacked(module: nn.Module) -> nn.Module:
     """Exchange the 3x3 layers inside a module that judges for `PackedConv2d`; returns the module.
 
     Layers of another padding, dilation or grouping stay. State dicts stay as they are.
     """
     for name, child in module.named_children():
-        if type(child) is nn.Conv2d and _fits(child):
+        if type(child) is nn.Conv2d and _is_replaceable(child):
             setattr(module, name, PackedConv2d(child))
         else:
-            with_packed_convolutions(child)
+            replace_with_prepacked(child)
     return module
 
 
-def suits(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
+def is_supported(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
     """Whether the packed way is open: single precision, a processor with oneDNN, a frozen weight and bias."""
     learns = weight.requires_grad or (bias is not None and bias.requires_grad)
     return (
@@ -76,27 +76,27 @@ def suits(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> bool:
     )
 
 
-class _Packing:
+class _PackedWeights:
     """Packed weights of a layer, ahead and turned round; copies of it begin empty."""
 
     def __init__(self) -> None:
         self._state: tuple[int, int] | None = None
         self._packed: tuple[Tensor, Tensor | None] | None = None
 
-    def __deepcopy__(self, memo: dict[int, Any]) -> "_Packing":
-        return _Packing()
+    def __deepcopy__(self, memo: dict[int, Any]) -> "_PackedWeights":
+        return _PackedWeights()
 
-    def __reduce__(self) -> tuple[type["_Packing"], tuple[()]]:
-        return _Packing, ()
+    def __reduce__(self) -> tuple[type["_PackedWeights"], tuple[()]]:
+        return _PackedWeights, ()
 
-    def of(self, layer: PackedConv2d, x: Tensor) -> tuple[Tensor, Any]:
+    def get(self, layer: PackedConv2d, x: Tensor) -> tuple[Tensor, Any]:
         """Both packed weights; the sides of `x` tell which order is best, every other size works, too."""
         weight, stride = layer.weight, layer.stride[0]
         state = (weight.data_ptr(), weight._version)
         if self._packed is None or state != self._state:
             sides = [len(x), *x.shape[2:]]
-            turned = _pack(weight.flip(2, 3).transpose(0, 1), sides, 1) if stride == 1 else None
-            self._packed, self._state = (_pack(weight, sides, stride), turned), state
+            turned = _pack_weight(weight.flip(2, 3).transpose(0, 1), sides, 1) if stride == 1 else None
+            self._packed, self._state = (_pack_weight(weight, sides, stride), turned), state
         return self._packed
 
 
@@ -104,7 +104,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, layer: PackedConv2d) -> Tensor:
         ctx.layer, ctx.shape = layer, x.shape
-        return layer.ahead(x)
+        return layer.forward_packed(x)
 
     @staticmethod
     @once_differentiable
@@ -118,7 +118,7 @@ def _convolve(x: Tensor, packed: Tensor, bias: Tensor | None, stride: int) -> Te
 
 
 @torch.no_grad()
-def _pack(weight: Tensor, sides: list[int], stride: int) -> Tensor:
+def _pack_weight(weight: Tensor, sides: list[int], stride: int) -> Tensor:
     """A weight (O, C, 3, 3) in oneDNN's order for inputs of N pictures of some sides."""
     size = [sides[0], weight.shape[1], *sides[1:]]
     reorder: Any = torch._C._nn.mkldnn_reorder_conv2d_weight
@@ -126,7 +126,7 @@ def _pack(weight: Tensor, sides: list[int], stride: int) -> Tensor:
     return reorder(dense, [1, 1], [stride, stride], [1, 1], 1, size)
 
 
-def _fits(layer: nn.Conv2d) -> bool:
+def _is_replaceable(layer: nn.Conv2d) -> bool:
     shape = (layer.kernel_size, layer.padding, layer.dilation, layer.groups, layer.padding_mode)
-    even = layer.stride[0] == layer.stride[1] and min(layer.in_channels, layer.out_channels) >= LEAST_CHANNELS
+    even = layer.stride[0] == layer.stride[1] and min(layer.in_channels, layer.out_channels) >= MIN_CHANNELS
     return even and shape == ((3, 3), (1, 1), (1, 1), 1, "zeros")

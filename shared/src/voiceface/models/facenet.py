@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from voiceface.checkpoints.native import load_into
-from voiceface.checkpoints.published import CheckpointError, read_published, state_dict_of
+from voiceface.checkpoints.published import CheckpointError, extract_state_dict, read_published
 
-EPSILON = 1e-3  # of every batch norm
-SIDE = 140  # pixels along each edge that pictures are brought to first
+BATCHNORM_EPS = 1e-3  # of every batch norm
+IMAGE_SIZE = 140  # pixels along each edge that pictures are brought to first
 REPEATS = (5, 10, 5)
 SCALES = (0.17, 0.10, 0.20)
 Kernel = int | tuple[int, int]
@@ -37,21 +37,21 @@ class FaceFeatures(NamedTuple):
     embedding: Tensor
 
 
-class Unit(nn.Module):
+class ConvBlock(nn.Module):
     """Convolution without bias, batch norm, ReLU."""
 
     def __init__(
-        self, inside: int, outside: int, kernel: Kernel, stride: int = 1, padding: Kernel = 0
+        self, in_channels: int, out_channels: int, kernel: Kernel, stride: int = 1, padding: Kernel = 0
     ) -> None:
         super().__init__()
-        self.conv = nn.Conv2d(inside, outside, kernel, stride, padding, bias=False)
-        self.bn: nn.Module = nn.BatchNorm2d(outside, eps=EPSILON)
+        self.conv = nn.Conv2d(in_channels, out_channels, kernel, stride, padding, bias=False)
+        self.bn: nn.Module = nn.BatchNorm2d(out_channels, eps=BATCHNORM_EPS)
 
     def forward(self, x: Tensor) -> Tensor:
         return functional.relu(self.bn(self.conv(x)), inplace=True)
 
 
-class Residual(nn.Module):
+class ResidualBlock(nn.Module):
     """Branches side by side, joined by a 1x1 convolution, scaled and added to the input.
 
     Args:
@@ -63,13 +63,18 @@ class Residual(nn.Module):
     """
 
     def __init__(
-        self, channels: int, branches: Sequence[nn.Module], joined: int, scale: float, last: bool = False
+        self,
+        channels: int,
+        branches: Sequence[nn.Module],
+        branch_channels: int,
+        scale: float,
+        last: bool = False,
     ) -> None:
         super().__init__()
         self.count, self.scale, self.last = len(branches), scale, last
         for number, branch in enumerate(branches):
             self.add_module(f"branch{number}", branch)
-        self.conv2d = nn.Conv2d(joined, channels, 1)
+        self.conv2d = nn.Conv2d(branch_channels, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         branches = [self.get_submodule(f"branch{number}")(x) for number in range(self.count)]
@@ -77,7 +82,7 @@ class Residual(nn.Module):
         return out if self.last else functional.relu(out, inplace=True)
 
 
-class Reduction(nn.Module):
+class ReductionBlock(nn.Module):
     """Strided branches side by side and a max-pooling, one after the other along the channels."""
 
     def __init__(self, branches: Sequence[nn.Module]) -> None:
@@ -97,74 +102,82 @@ class InceptionResNet(nn.Module):
         features: length D of the embedding.
         classes: of the classifier `logits`; None leaves it out.
         repeats: residual blocks in the three groups.
-        narrow: all inner channels are divided by this (1, 2, 4, 8 or 16); 1 is the published network.
-        side: pixels that pictures are resized to (bilinear, corners aligned); None leaves them as they are.
+        width_divisor: all inner channels are divided by this (1, 2, 4, 8 or 16); 1 is the published network.
+        image_size: pixels that pictures are resized to (bilinear, corners aligned); None leaves them as they are.
         dropout: share of the pooled features dropped in training.
 
     Raises:
-        ValueError: `narrow` is none of these.
+        ValueError: `width_divisor` is none of these.
     """
 
     def __init__(
         self,
         features: int = 512,
-        classes: int | None = 8631,
+        num_classes: int | None = 8631,
         repeats: Sequence[int] = REPEATS,
-        narrow: int = 1,
-        side: int | None = SIDE,
+        width_divisor: int = 1,
+        image_size: int | None = IMAGE_SIZE,
         dropout: float = 0.6,
     ) -> None:
         super().__init__()
-        if narrow not in (1, 2, 4, 8, 16):
-            raise ValueError(f"narrow must be 1, 2, 4, 8 or 16, found {narrow}")
-        self.features, self.side, self.narrow = features, side, narrow
-        n = [width // narrow for width in (32, 64, 80, 192, 256, 128, 384)]
+        if width_divisor not in (1, 2, 4, 8, 16):
+            raise ValueError(f"narrow must be 1, 2, 4, 8 or 16, found {width_divisor}")
+        self.features, self.image_size, self.width_divisor = features, image_size, width_divisor
+        n = [width // width_divisor for width in (32, 64, 80, 192, 256, 128, 384)]
         w32, w64, w80, w192, w256, w128, w384 = n
         w896, w1792 = w384 + w256 + w256, w384 + w256 + w256 + w384 + w256 + w256
-        self.conv2d_1a = Unit(3, w32, 3, 2)
-        self.conv2d_2a = Unit(w32, w32, 3)
-        self.conv2d_2b = Unit(w32, w64, 3, 1, 1)
+        self.conv2d_1a = ConvBlock(3, w32, 3, 2)
+        self.conv2d_2a = ConvBlock(w32, w32, 3)
+        self.conv2d_2b = ConvBlock(w32, w64, 3, 1, 1)
         self.maxpool_3a = nn.MaxPool2d(3, 2)
-        self.conv2d_3b = Unit(w64, w80, 1)
-        self.conv2d_4a = Unit(w80, w192, 3)
-        self.conv2d_4b = Unit(w192, w256, 3, 2)
+        self.conv2d_3b = ConvBlock(w64, w80, 1)
+        self.conv2d_4a = ConvBlock(w80, w192, 3)
+        self.conv2d_4b = ConvBlock(w192, w256, 3, 2)
         scales = SCALES
         self.repeat_1 = nn.Sequential(*(_block35(w256, w32, scales[0]) for _ in range(repeats[0])))
-        self.mixed_6a = Reduction(
+        self.mixed_6a = ReductionBlock(
             [
-                Unit(w256, w384, 3, 2),
-                nn.Sequential(Unit(w256, w192, 1), Unit(w192, w192, 3, 1, 1), Unit(w192, w256, 3, 2)),
+                ConvBlock(w256, w384, 3, 2),
+                nn.Sequential(
+                    ConvBlock(w256, w192, 1), ConvBlock(w192, w192, 3, 1, 1), ConvBlock(w192, w256, 3, 2)
+                ),
             ]
         )
-        self.repeat_2 = nn.Sequential(*(_crossed(w896, w128, 7, scales[1]) for _ in range(repeats[1])))
-        self.mixed_7a = Reduction(
+        self.repeat_2 = nn.Sequential(
+            *(_factorised_block(w896, w128, 7, scales[1]) for _ in range(repeats[1]))
+        )
+        self.mixed_7a = ReductionBlock(
             [
-                nn.Sequential(Unit(w896, w256, 1), Unit(w256, w384, 3, 2)),
-                nn.Sequential(Unit(w896, w256, 1), Unit(w256, w256, 3, 2)),
-                nn.Sequential(Unit(w896, w256, 1), Unit(w256, w256, 3, 1, 1), Unit(w256, w256, 3, 2)),
+                nn.Sequential(ConvBlock(w896, w256, 1), ConvBlock(w256, w384, 3, 2)),
+                nn.Sequential(ConvBlock(w896, w256, 1), ConvBlock(w256, w256, 3, 2)),
+                nn.Sequential(
+                    ConvBlock(w896, w256, 1), ConvBlock(w256, w256, 3, 1, 1), ConvBlock(w256, w256, 3, 2)
+                ),
             ]
         )
-        self.repeat_3 = nn.Sequential(*(_crossed(w1792, w192, 3, scales[2]) for _ in range(repeats[2])))
-        self.block8 = _crossed(w1792, w192, 3, 1.0, last=True)
+        self.repeat_3 = nn.Sequential(
+            *(_factorised_block(w1792, w192, 3, scales[2]) for _ in range(repeats[2]))
+        )
+        self.block8 = _factorised_block(w1792, w192, 3, 1.0, last=True)
         self.dropout = nn.Dropout(dropout)
         self.last_linear = nn.Linear(w1792, features, bias=False)
-        self.last_bn = nn.BatchNorm1d(features, eps=EPSILON)
-        self.logits = None if classes is None else nn.Linear(features, classes)
+        self.last_bn = nn.BatchNorm1d(features, eps=BATCHNORM_EPS)
+        self.logits = None if num_classes is None else nn.Linear(features, num_classes)
         self.to(memory_format=torch.channels_last)
 
-    def resized(self, pictures: Tensor) -> Tensor:
+    def resize_images(self, images: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) at the network's own size."""
-        if pictures.ndim != 4 or pictures.shape[1] != 3:
-            raise ValueError(f"pictures must be (B, 3, H, W), found {tuple(pictures.shape)}")
-        if self.side is None or pictures.shape[2:] == (self.side, self.side):
-            return pictures
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"pictures must be (B, 3, H, W), found {tuple(images.shape)}")
+        if self.image_size is None or images.shape[2:] == (self.image_size, self.image_size):
+            return images
         return functional.interpolate(
-            pictures, size=(self.side, self.side), mode="bilinear", align_corners=True
+            images, size=(self.image_size, self.image_size), mode="bilinear", align_corners=True
         )
 
-    def found(self, pictures: Tensor) -> FaceFeatures:
+    def forward_features(self, images: Tensor) -> FaceFeatures:
         """Everything that losses and metrics use, from pictures (B, 3, H, W), about -1...1, R G B."""
-        x = self.resized(pictures).contiguous(memory_format=torch.channels_last)
+        x = self.resize_images(images).contiguous(memory_format=torch.channels_last)
         x = self.maxpool_3a(self.conv2d_2b(self.conv2d_2a(self.conv2d_1a(x))))
         one = self.repeat_1(self.conv2d_4b(self.conv2d_4a(self.conv2d_3b(x))))
         two = self.repeat_2(self.mixed_6a(one))
@@ -173,9 +186,9 @@ class InceptionResNet(nn.Module):
         embedding = self.last_bn(self.last_linear(self.dropout(pooled)))
         return FaceFeatures((one, two, three), pooled, functional.normalize(embedding))
 
-    def forward(self, pictures: Tensor, pooled: bool = False) -> Tensor:
+    def forward(self, images: Tensor, pooled: bool = False) -> Tensor:
         """Pictures (B, 3, H, W) to unit embeddings (B, D), or to unit pooled features (B, 1792)."""
-        found = self.found(pictures)
+        found = self.forward_features(images)
         return functional.normalize(found.pooled) if pooled else found.embedding
 
     def classify(self, embedding: Tensor) -> Tensor:
@@ -185,7 +198,7 @@ class InceptionResNet(nn.Module):
         return self.logits(embedding)
 
 
-def inception_resnet_of(state: Mapping[str, Tensor]) -> InceptionResNet:
+def build_inception_resnet(state: Mapping[str, Tensor]) -> InceptionResNet:
     """An empty network of the size that weights have; of a published file it is the full one.
 
     Args:
@@ -204,9 +217,9 @@ def inception_resnet_of(state: Mapping[str, Tensor]) -> InceptionResNet:
     logits = state.get("logits.weight")
     return InceptionResNet(
         features=len(last),
-        classes=None if logits is None else len(logits),
-        repeats=[_repeats(state, f"repeat_{number}.") for number in (1, 2, 3)],
-        narrow=max(1, 32 // max(1, len(first))),
+        num_classes=None if logits is None else len(logits),
+        repeats=[_count_blocks(state, f"repeat_{number}.") for number in (1, 2, 3)],
+        width_divisor=max(1, 32 // max(1, len(first))),
     )
 
 
@@ -223,35 +236,39 @@ def load_inception_resnet(*paths: str | Path) -> InceptionResNet:
     """
     state: dict[str, Tensor] = {}
     for path in paths:
-        state |= state_dict_of(read_published(path), source=str(path))
-    network = inception_resnet_of(state)
+        state |= extract_state_dict(read_published(path), source=str(path))
+    network = build_inception_resnet(state)
     load_into(network, state, ignore=["*.num_batches_tracked"], source=", ".join(map(str, paths)))
     return network.eval()
 
 
-def _block35(channels: int, width: int, scale: float) -> Residual:
+def _block35(channels: int, width: int, scale: float) -> ResidualBlock:
     branches = [
-        Unit(channels, width, 1),
-        nn.Sequential(Unit(channels, width, 1), Unit(width, width, 3, 1, 1)),
-        nn.Sequential(Unit(channels, width, 1), Unit(width, width, 3, 1, 1), Unit(width, width, 3, 1, 1)),
+        ConvBlock(channels, width, 1),
+        nn.Sequential(ConvBlock(channels, width, 1), ConvBlock(width, width, 3, 1, 1)),
+        nn.Sequential(
+            ConvBlock(channels, width, 1), ConvBlock(width, width, 3, 1, 1), ConvBlock(width, width, 3, 1, 1)
+        ),
     ]
-    return Residual(channels, branches, 3 * width, scale)
+    return ResidualBlock(channels, branches, 3 * width, scale)
 
 
-def _crossed(channels: int, width: int, length: int, scale: float, last: bool = False) -> Residual:
+def _factorised_block(
+    channels: int, width: int, length: int, scale: float, last: bool = False
+) -> ResidualBlock:
     """A block whose square kernel is split into a row and a column: block17 (length 7) and block8 (3)."""
     half = length // 2
     branches = [
-        Unit(channels, width, 1),
+        ConvBlock(channels, width, 1),
         nn.Sequential(
-            Unit(channels, width, 1),
-            Unit(width, width, (1, length), 1, (0, half)),
-            Unit(width, width, (length, 1), 1, (half, 0)),
+            ConvBlock(channels, width, 1),
+            ConvBlock(width, width, (1, length), 1, (0, half)),
+            ConvBlock(width, width, (length, 1), 1, (half, 0)),
         ),
     ]
-    return Residual(channels, branches, 2 * width, scale, last)
+    return ResidualBlock(channels, branches, 2 * width, scale, last)
 
 
-def _repeats(keys: Iterable[str], prefix: str) -> int:
+def _count_blocks(keys: Iterable[str], prefix: str) -> int:
     numbers = {key.removeprefix(prefix).partition(".")[0] for key in keys if key.startswith(prefix)}
     return len(numbers)

@@ -12,7 +12,7 @@ from torch.nn.utils.fusion import fuse_conv_bn_eval
 M = TypeVar("M", bound=nn.Module)
 
 
-class PointConvolution(nn.Conv2d):
+class PointwiseConv2d(nn.Conv2d):
     """1x1 convolution by oneDNN also with one thread, where PyTorch would take its own way.
 
     On a processor with channels last it is a fifth faster; elsewhere it is `nn.Conv2d`.
@@ -26,7 +26,7 @@ class PointConvolution(nn.Conv2d):
         return convolve(x, self.weight, self.bias, self.padding, self.stride, self.dilation, self.groups)
 
 
-def folded(network: M) -> M:
+def fuse_batchnorm(network: M) -> M:
     """A frozen copy without batch norms after convolutions; it gives the same to rounding, faster.
 
     A pair is told by its names, `conv` and `bn`, `conv1` and `bn1` and so on, or by following each other in
@@ -49,5 +49,5 @@ def folded(network: M) -> M:
                 setattr(module, norm, nn.Identity())
     for module in copied.modules():
         if type(module) is nn.Conv2d and module.kernel_size == (1, 1) and module.padding_mode == "zeros":
-            module.__class__ = PointConvolution  # type: ignore[assignment]
+            module.__class__ = PointwiseConv2d  # type: ignore[assignment]
     return copied.requires_grad_(False)

@@ -15,12 +15,12 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from voiceface.checkpoints.native import load_into
-from voiceface.checkpoints.published import CheckpointError, read_published, state_dict_of
-from voiceface.models.facenet import Unit
+from voiceface.checkpoints.published import CheckpointError, extract_state_dict, read_published
+from voiceface.models.facenet import ConvBlock
 from voiceface.models.vggface2_resnet import ClassifierOutput
 
 Graph = Literal["2015", "torchvision"]
-SIDE = 299
+IMAGE_SIZE = 299
 Part = tuple[str, int, int | tuple[int, int], int]  # name, channels, kernel, stride
 Step = Part | tuple[Part, ...] | None  # one unit, units side by side, or the pooling
 Chain = Sequence[Step]
@@ -35,21 +35,21 @@ class Mixed(nn.Module):
         pool: what None does.
     """
 
-    def __init__(self, inside: int, chains: Sequence[Chain], pool: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, in_channels: int, chains: Sequence[Chain], pool: Callable[[Tensor], Tensor]) -> None:
         super().__init__()
         self.pool = pool
         self.chains: list[list[list[str]]] = []
-        self.channels = 0
+        self.out_channels = 0
         for chain in chains:
-            before, names = inside, []
+            before, names = in_channels, []
             for step in chain:
-                parts = _parts(step)
+                parts = _step_convs(step)
                 for name, width, kernel, stride in parts:
-                    self.add_module(name, Unit(before, width, kernel, stride, _padding(kernel, stride)))
+                    self.add_module(name, ConvBlock(before, width, kernel, stride, _padding(kernel, stride)))
                 names.append([name for name, *_ in parts])
                 before = sum(width for _, width, *_ in parts) or before
             self.chains.append(names)
-            self.channels += before
+            self.out_channels += before
 
     def forward(self, x: Tensor) -> Tensor:
         outputs = []
@@ -71,27 +71,29 @@ class Inception(nn.Module):
     Args:
         classes: 1008 in the graph of 2015, 1000 in torchvision's network.
         graph: which poolings it has.
-        narrow: all inner channels are divided by this (1, 2, 4, 8 or 16); 1 is the published network.
+        width_divisor: all inner channels are divided by this (1, 2, 4, 8 or 16); 1 is the published network.
 
     Raises:
-        ValueError: `narrow` is none of these, or an unknown graph.
+        ValueError: `width_divisor` is none of these, or an unknown graph.
     """
 
-    def __init__(self, classes: int = 1008, graph: Graph = "2015", narrow: int = 1) -> None:
+    def __init__(self, num_classes: int = 1008, graph: Graph = "2015", width_divisor: int = 1) -> None:
         super().__init__()
-        if narrow not in (1, 2, 4, 8, 16) or graph not in get_args(Graph):
-            raise ValueError(f"narrow must be 1, 2, 4, 8 or 16, graph known; found {narrow}, {graph!r}")
-        self.graph, self.narrow = graph, narrow
+        if width_divisor not in (1, 2, 4, 8, 16) or graph not in get_args(Graph):
+            raise ValueError(
+                f"narrow must be 1, 2, 4, 8 or 16, graph known; found {width_divisor}, {graph!r}"
+            )
+        self.graph, self.width_divisor = graph, width_divisor
 
         def n(width: int) -> int:
-            return width // narrow
+            return width // width_divisor
 
         average, last = (_inner_average, _maximum) if graph == "2015" else (_average, _average)
-        self.Conv2d_1a_3x3 = Unit(3, n(32), 3, 2)
-        self.Conv2d_2a_3x3 = Unit(n(32), n(32), 3)
-        self.Conv2d_2b_3x3 = Unit(n(32), n(64), 3, 1, 1)
-        self.Conv2d_3b_1x1 = Unit(n(64), n(80), 1)
-        self.Conv2d_4a_3x3 = Unit(n(80), n(192), 3)
+        self.Conv2d_1a_3x3 = ConvBlock(3, n(32), 3, 2)
+        self.Conv2d_2a_3x3 = ConvBlock(n(32), n(32), 3)
+        self.Conv2d_2b_3x3 = ConvBlock(n(32), n(64), 3, 1, 1)
+        self.Conv2d_3b_1x1 = ConvBlock(n(64), n(80), 1)
+        self.Conv2d_4a_3x3 = ConvBlock(n(80), n(192), 3)
         blocks: list[tuple[str, list[Chain], Callable[[Tensor], Tensor]]] = [
             *((f"Mixed_5{letter}", _a(n, pooled), average) for letter, pooled in zip("bcd", (32, 64, 64))),
             ("Mixed_6a", _b(n), _strided_maximum),
@@ -104,16 +106,16 @@ class Inception(nn.Module):
         for name, chains, pool in blocks:
             block = Mixed(channels, chains, pool)
             self.add_module(name, block)
-            channels = block.channels
+            channels = block.out_channels
         self.blocks = [name for name, *_ in blocks]
-        self.fc = nn.Linear(channels, classes)
+        self.fc = nn.Linear(channels, num_classes)
         self.to(memory_format=torch.channels_last)
 
-    def found(self, pictures: Tensor) -> ClassifierOutput:
-        """Logits (B, K) and the pooled features (B, 2048) of pictures as `inception_input` gives them."""
-        if pictures.ndim != 4 or pictures.shape[1] != 3:
-            raise ValueError(f"pictures must be (B, 3, H, W), found {tuple(pictures.shape)}")
-        x = pictures.contiguous(memory_format=torch.channels_last)
+    def forward_features(self, images: Tensor) -> ClassifierOutput:
+        """Logits (B, K) and the pooled features (B, 2048) of pictures as `preprocess_images` gives them."""
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"pictures must be (B, 3, H, W), found {tuple(images.shape)}")
+        x = images.contiguous(memory_format=torch.channels_last)
         x = self.Conv2d_2b_3x3(self.Conv2d_2a_3x3(self.Conv2d_1a_3x3(x)))
         x = self.Conv2d_4a_3x3(self.Conv2d_3b_1x1(functional.max_pool2d(x, 3, 2)))
         x = functional.max_pool2d(x, 3, 2)
@@ -128,10 +130,10 @@ class Inception(nn.Module):
 
     def forward(self, pictures: Tensor) -> Tensor:
         """Pictures (B, 3, 299, 299) to logits (B, K)."""
-        return self.found(pictures).logits
+        return self.forward_features(pictures).logits
 
 
-def inception_of(state: Mapping[str, Tensor], graph: Graph) -> Inception:
+def build_inception(state: Mapping[str, Tensor], graph: Graph) -> Inception:
     """An empty network of the size that weights have.
 
     Raises:
@@ -142,7 +144,7 @@ def inception_of(state: Mapping[str, Tensor], graph: Graph) -> Inception:
     except KeyError as error:
         found = ", ".join(list(state)[:5]) or "no keys"
         raise CheckpointError(f"no Inception v3: the key {error} is missing; found {found}") from None
-    return Inception(len(last), graph, narrow=max(1, 32 // max(1, len(first))))
+    return Inception(len(last), graph, width_divisor=max(1, 32 // max(1, len(first))))
 
 
 def load_inception(path: str | Path, graph: Graph) -> Inception:
@@ -157,17 +159,17 @@ def load_inception(path: str | Path, graph: Graph) -> Inception:
         CheckpointError: damaged, unsafe, or another network's.
         FileNotFoundError: no such file.
     """
-    state = state_dict_of(read_published(path), source=str(path))
-    network = inception_of(state, graph)
+    state = extract_state_dict(read_published(path), source=str(path))
+    network = build_inception(state, graph)
     load_into(network, state, ignore=["AuxLogits.*", "*.num_batches_tracked"], source=str(path))
     return network.eval()
 
 
-def inception_input(pictures: Tensor, resize: Literal["tensorflow", "pytorch"] = "tensorflow") -> Tensor:
+def preprocess_images(images: Tensor, resize: Literal["tensorflow", "pytorch"] = "tensorflow") -> Tensor:
     """Pictures (B, 3, H, W), uint8 or float of 0...255, R G B, as the graph of 2015 takes them.
 
     Args:
-        pictures: of any size.
+        images: of any size.
         resize: "tensorflow" is what the graph itself does: bilinear from source = index x H / 299, then
             (v - 128) / 128. "pytorch" is what pytorch-fid does: bilinear with half-pixel centres, then
             v / 127.5 - 1; its FID values differ.
@@ -175,34 +177,34 @@ def inception_input(pictures: Tensor, resize: Literal["tensorflow", "pytorch"] =
     Returns:
         (B, 3, 299, 299), float32 (double stays double).
     """
-    values = pictures if pictures.is_floating_point() else pictures.float()
+    values = images if images.is_floating_point() else images.float()
     if resize == "tensorflow":
-        return (tensorflow_resize(values, (SIDE, SIDE)) - 128) / 128
+        return (tensorflow_resize(values, (IMAGE_SIZE, IMAGE_SIZE)) - 128) / 128
     if resize != "pytorch":
         raise ValueError(f'resize must be "tensorflow" or "pytorch", found {resize!r}')
-    return functional.interpolate(values, size=(SIDE, SIDE), mode="bilinear") / 127.5 - 1
+    return functional.interpolate(values, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear") / 127.5 - 1
 
 
-def tensorflow_resize(pictures: Tensor, size: tuple[int, int]) -> Tensor:
+def tensorflow_resize(images: Tensor, size: tuple[int, int]) -> Tensor:
     """Bilinear resize of (..., H, W) as TensorFlow 1 did it: the top left corner stays, no antialias.
 
     Row i of the result is taken at i x H / rows between the two nearest rows; the last one goes on beyond.
     """
     high, wide = (
-        _interpolation(inside, outside, pictures) for inside, outside in zip(pictures.shape[-2:], size)
+        _interpolation_matrix(inside, outside, images) for inside, outside in zip(images.shape[-2:], size)
     )
-    return high @ pictures @ wide.T
+    return high @ images @ wide.T
 
 
-def _interpolation(inside: int, outside: int, like: Tensor) -> Tensor:
+def _interpolation_matrix(in_size: int, out_size: int, like: Tensor) -> Tensor:
     """Matrix (outside, inside) of one direction of `tensorflow_resize`."""
-    place = torch.arange(outside, dtype=like.dtype, device=like.device) * (inside / outside)
-    below = place.floor().long().clamp_max(inside - 1)
+    place = torch.arange(out_size, dtype=like.dtype, device=like.device) * (in_size / out_size)
+    below = place.floor().long().clamp_max(in_size - 1)
     share = place - below
-    matrix = torch.zeros(outside, inside, dtype=like.dtype, device=like.device)
-    rows = torch.arange(outside, device=like.device)
+    matrix = torch.zeros(out_size, in_size, dtype=like.dtype, device=like.device)
+    rows = torch.arange(out_size, device=like.device)
     matrix[rows, below] = 1 - share
-    matrix[rows, (below + 1).clamp_max(inside - 1)] += share
+    matrix[rows, (below + 1).clamp_max(in_size - 1)] += share
     return matrix
 
 
@@ -274,7 +276,7 @@ def _e(n: Callable[[int], int]) -> list[Chain]:
     ]
 
 
-def _parts(step: Step) -> tuple[Part, ...]:
+def _step_convs(step: Step) -> tuple[Part, ...]:
     """The units of a step; none for the pooling."""
     if step is None:
         return ()

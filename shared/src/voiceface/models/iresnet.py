@@ -67,7 +67,7 @@ class SqueezeExcitation(nn.Module):
         return x * torch.sigmoid(gate)
 
 
-class Unit(nn.Module):
+class ResidualUnit(nn.Module):
     """Residual unit: BN, conv, PReLU, strided conv, BN (, SE); no activation after the sum.
 
     Where the widths agree the shortcut is a plain subsampling, else a strided 1x1 convolution and BN.
@@ -79,22 +79,26 @@ class Unit(nn.Module):
         squeeze: add squeeze-excitation as `res_layer.5`.
     """
 
-    def __init__(self, inside: int, outside: int, stride: int, squeeze: bool = False) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, stride: int, squeeze_excitation: bool = False
+    ) -> None:
         super().__init__()
         self.stride = stride
         self.shortcut_layer: nn.Sequential | None = None
-        if inside != outside:
+        if in_channels != out_channels:
             self.shortcut_layer = nn.Sequential(
-                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
             )
         layers: list[nn.Module] = [
-            nn.BatchNorm2d(inside),
-            nn.Conv2d(inside, outside, 3, 1, 1, bias=False),
-            PReLU(outside),
-            nn.Conv2d(outside, outside, 3, stride, 1, bias=False),
-            nn.BatchNorm2d(outside),
+            nn.BatchNorm2d(in_channels),
+            nn.Conv2d(in_channels, out_channels, 3, 1, 1, bias=False),
+            PReLU(out_channels),
+            nn.Conv2d(out_channels, out_channels, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(out_channels),
         ]
-        self.res_layer = nn.Sequential(*layers, *([SqueezeExcitation(outside)] if squeeze else []))
+        self.res_layer = nn.Sequential(
+            *layers, *([SqueezeExcitation(out_channels)] if squeeze_excitation else [])
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         if self.shortcut_layer is not None:
@@ -110,7 +114,7 @@ class IR(nn.Module):
         blocks: residual units per stage, four numbers (`BLOCKS` holds the published ones); the first unit of
             each stage halves the picture.
         widths: channels per stage; the first is also the width of the input layer.
-        side: pixels along each edge of the input picture.
+        image_size: pixels along each edge of the input picture.
         features: length D of the feature vector; None leaves the output layer out: the network ends with its
             last feature map, and takes pictures of any size.
         dropout: share of the last feature map that is dropped in training (before the output layer).
@@ -125,22 +129,22 @@ class IR(nn.Module):
         self,
         blocks: Sequence[int] = BLOCKS["ir50"],
         widths: Sequence[int] = WIDTHS,
-        side: int = 112,
+        image_size: int = 112,
         features: int | None = 512,
         dropout: float = 0.5,
-        squeeze: bool = False,
+        squeeze_excitation: bool = False,
         stem_stride: int = 1,
     ) -> None:
         super().__init__()
         if len(blocks) != len(widths):
             raise ValueError(f"one width per stage: found {len(widths)} widths for {len(blocks)} stages")
-        self.side, self.features = side, features
+        self.image_size, self.features = image_size, features
         self.input_layer = nn.Sequential(
             nn.Conv2d(3, widths[0], 3, stem_stride, 1, bias=False),
             nn.BatchNorm2d(widths[0]),
             PReLU(widths[0]),
         )
-        last = -(-side // stem_stride)
+        last = -(-image_size // stem_stride)
         for _ in widths:
             last = (last + 1) // 2
         self.output_layer: nn.Sequential | None = None
@@ -155,7 +159,7 @@ class IR(nn.Module):
         units, before = [], widths[0]
         for width, count in zip(widths, blocks):
             for index in range(count):
-                units.append(Unit(before, width, 2 if index == 0 else 1, squeeze))
+                units.append(ResidualUnit(before, width, 2 if index == 0 else 1, squeeze_excitation))
                 before = width
         self.body = nn.Sequential(*units)
         for module in self.modules():
@@ -165,16 +169,16 @@ class IR(nn.Module):
                     nn.init.zeros_(module.bias)
         self.to(memory_format=torch.channels_last)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Normalised pictures (B, 3, side, side), about -1...1, to features (B, D), or to maps (B, C, H, W).
 
         Raises:
             ValueError: the pictures have another size (where there is an output layer).
         """
-        if self.output_layer is not None and tuple(pictures.shape[1:]) != (3, self.side, self.side):
+        if self.output_layer is not None and tuple(images.shape[1:]) != (3, self.image_size, self.image_size):
             raise ValueError(
-                f"face pictures must be (B, 3, {self.side}, {self.side}), found {tuple(pictures.shape)}"
+                f"face pictures must be (B, 3, {self.image_size}, {self.image_size}), found {tuple(images.shape)}"
             )
-        pictures = pictures.contiguous(memory_format=torch.channels_last)
-        maps = self.body(self.input_layer(pictures))
+        images = images.contiguous(memory_format=torch.channels_last)
+        maps = self.body(self.input_layer(images))
         return maps if self.output_layer is None else self.output_layer(maps)

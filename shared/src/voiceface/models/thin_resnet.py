@@ -15,7 +15,7 @@ STRIDES = ((1, 1), (2, 2), (2, 2), (1, 1))
 STEM_STRIDE = (2, 1)
 
 
-class Gate(nn.Module):
+class SqueezeExcitationGate(nn.Module):
     """Squeeze-excitation with biases (reduction 8); gives the gates only, (B, C, H, W) to (B, C, 1, 1)."""
 
     def __init__(self, channels: int, reduction: int = 8) -> None:
@@ -29,7 +29,7 @@ class Gate(nn.Module):
         return self.fc(x.mean((2, 3)))[:, :, None, None]
 
 
-class Block(nn.Module):
+class ResidualBlock(nn.Module):
     """Residual block: conv, ReLU, BN (in this order), conv, BN, SE, sum with the shortcut, ReLU.
 
     Args:
@@ -39,17 +39,17 @@ class Block(nn.Module):
         project: shortcut is a strided 1x1 convolution with batch norm; else the identity.
     """
 
-    def __init__(self, inside: int, outside: int, stride: tuple[int, int], project: bool) -> None:
+    def __init__(self, in_channels: int, out_channels: int, stride: tuple[int, int], project: bool) -> None:
         super().__init__()
-        self.conv1 = nn.Conv2d(inside, outside, 3, stride, 1, bias=False)
-        self.bn1 = nn.BatchNorm2d(outside)
-        self.conv2 = nn.Conv2d(outside, outside, 3, 1, 1, bias=False)
-        self.bn2 = nn.BatchNorm2d(outside)
-        self.se = Gate(outside)
+        self.conv1 = nn.Conv2d(in_channels, out_channels, 3, stride, 1, bias=False)
+        self.bn1 = nn.BatchNorm2d(out_channels)
+        self.conv2 = nn.Conv2d(out_channels, out_channels, 3, 1, 1, bias=False)
+        self.bn2 = nn.BatchNorm2d(out_channels)
+        self.se = SqueezeExcitationGate(out_channels)
         self.downsample: nn.Sequential | None = None
         if project:
             self.downsample = nn.Sequential(
-                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+                nn.Conv2d(in_channels, out_channels, 1, stride, bias=False), nn.BatchNorm2d(out_channels)
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -97,8 +97,8 @@ class ThinResNet(nn.Module):
         before, stages = widths[0], []
         for width, count, (high, wide) in zip(widths, blocks, strides):
             stride = high, wide
-            first = Block(before, width, stride, stride != (1, 1) or before != width)
-            rest = [Block(width, width, (1, 1), False) for _ in range(count - 1)]
+            first = ResidualBlock(before, width, stride, stride != (1, 1) or before != width)
+            rest = [ResidualBlock(width, width, (1, 1), False) for _ in range(count - 1)]
             stages.append(nn.Sequential(first, *rest))
             before = width
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
@@ -109,20 +109,20 @@ class ThinResNet(nn.Module):
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def attend(self, frames: Tensor) -> Tensor:
+    def attention_weights(self, frames: Tensor) -> Tensor:
         """Attention over time: frames (B, T, C) to weights (B, T) that sum to one."""
         return torch.softmax((torch.tanh(self.sap_linear(frames)) @ self.attention)[..., 0], dim=1)
 
     def pool(self, frames: Tensor) -> Tensor:
         """Frames (B, T, C) to one vector, (B, C) for "sap" and (B, 2 C) for "asp"."""
-        weight = self.attend(frames)[:, None]
+        weight = self.attention_weights(frames)[:, None]
         mean = (weight @ frames)[:, 0]
         if self.pooling == "sap":
             return mean
         variance = (weight @ frames.square())[:, 0] - mean.square()
         return torch.cat([mean, variance.clamp_min(1e-5).sqrt()], dim=1)
 
-    def frames(self, bands: Tensor) -> Tensor:
+    def forward_frames(self, bands: Tensor) -> Tensor:
         """Bands (B, M, T) to feature frames (B, T', C), averaged over frequency."""
         x = torch.relu_(self.bn1(self.conv1(bands[:, None])))
         x = self.layer4(self.layer3(self.layer2(self.layer1(x))))
@@ -130,5 +130,5 @@ class ThinResNet(nn.Module):
 
     def forward(self, bands: Tensor) -> Tensor:
         """Bands (B, M, T) to features (B, D)."""
-        pooled = self.pool(self.frames(bands))
+        pooled = self.pool(self.forward_frames(bands))
         return pooled if self.fc is None else self.fc(pooled)

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from voiceface.checkpoints.native import load_into
-from voiceface.checkpoints.published import CheckpointError, read_published, state_dict_of
+from voiceface.checkpoints.published import CheckpointError, extract_state_dict, read_published
 from voiceface.io.safe_pickle import read_pickle
 
 BLOCKS = (3, 4, 6, 3)
@@ -33,10 +33,10 @@ class ClassifierOutput(NamedTuple):
 class Bottleneck(nn.Module):
     """1x1 (strided), 3x3 and 1x1 convolution beside a shortcut, ReLU after the sum."""
 
-    def __init__(self, inside: int, width: int, stride: int, project: bool) -> None:
+    def __init__(self, in_channels: int, width: int, stride: int, project: bool) -> None:
         super().__init__()
         outside = EXPANSION * width
-        self.conv1 = nn.Conv2d(inside, width, 1, stride, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, width, 1, stride, bias=False)
         self.bn1: nn.Module = nn.BatchNorm2d(width)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.bn2: nn.Module = nn.BatchNorm2d(width)
@@ -45,7 +45,7 @@ class Bottleneck(nn.Module):
         self.downsample: nn.Sequential | None = None
         if project:
             self.downsample = nn.Sequential(
-                nn.Conv2d(inside, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
+                nn.Conv2d(in_channels, outside, 1, stride, bias=False), nn.BatchNorm2d(outside)
             )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -64,7 +64,7 @@ class CaffeResNet(nn.Module):
         width: of the stem and of the first stage's bottlenecks; every stage doubles it.
     """
 
-    def __init__(self, classes: int = 8631, blocks: Sequence[int] = BLOCKS, width: int = 64) -> None:
+    def __init__(self, num_classes: int = 8631, blocks: Sequence[int] = BLOCKS, width: int = 64) -> None:
         super().__init__()
         self.conv1 = nn.Conv2d(3, width, 7, 2, 3, bias=False)
         self.bn1: nn.Module = nn.BatchNorm2d(width)
@@ -76,32 +76,32 @@ class CaffeResNet(nn.Module):
                 units.append(Bottleneck(before, inner, stride, project=not number))
                 before = EXPANSION * inner
             self.add_module(f"layer{stage + 1}", nn.Sequential(*units))
-        self.stages = len(blocks)
-        self.fc = nn.Linear(before, classes)
+        self.num_stages = len(blocks)
+        self.fc = nn.Linear(before, num_classes)
         self.to(memory_format=torch.channels_last)
 
-    def found(self, pictures: Tensor) -> ClassifierOutput:
+    def forward_features(self, images: Tensor) -> ClassifierOutput:
         """Logits and pooled features of pictures (B, 3, H, W), published for 224 x 224.
 
         Raises:
             ValueError: another shape.
         """
-        if pictures.ndim != 4 or pictures.shape[1] != 3:
-            raise ValueError(f"pictures must be (B, 3, H, W), found {tuple(pictures.shape)}")
-        x = pictures.contiguous(memory_format=torch.channels_last)
+        if images.ndim != 4 or images.shape[1] != 3:
+            raise ValueError(f"pictures must be (B, 3, H, W), found {tuple(images.shape)}")
+        x = images.contiguous(memory_format=torch.channels_last)
         x = functional.relu(self.bn1(self.conv1(x)), inplace=True)
         x = functional.max_pool2d(x, 3, 2, ceil_mode=True)
-        for stage in range(self.stages):
+        for stage in range(self.num_stages):
             x = self.get_submodule(f"layer{stage + 1}")(x)
         pooled = x.mean((2, 3))
         return ClassifierOutput(self.fc(pooled), pooled)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Pictures (B, 3, H, W) to logits (B, K)."""
-        return self.found(pictures).logits
+        return self.forward_features(images).logits
 
 
-def caffe_resnet_of(state: Mapping[str, Tensor]) -> CaffeResNet:
+def build_caffe_resnet(state: Mapping[str, Tensor]) -> CaffeResNet:
     """An empty network of the size that weights have.
 
     Raises:
@@ -135,15 +135,15 @@ def load_caffe_resnet(path: str | Path) -> CaffeResNet:
         FileNotFoundError: no such file.
     """
     if Path(path).suffix in (".pt", ".pth"):
-        state = state_dict_of(read_published(path), source=str(path))
+        state = extract_state_dict(read_published(path), source=str(path))
     else:
-        state = _tensors(read_pickle(path), path)
-    network = caffe_resnet_of(state)
+        state = _to_tensors(read_pickle(path), path)
+    network = build_caffe_resnet(state)
     load_into(network, state, ignore=["*.num_batches_tracked"], source=str(path))
     return network.eval()
 
 
-def _tensors(content: object, path: str | Path) -> dict[str, Tensor]:
+def _to_tensors(content: object, path: str | Path) -> dict[str, Tensor]:
     """A pickled dict of arrays as tensors by key; Python 2 may have written keys as bytes."""
     if not isinstance(content, Mapping):
         raise CheckpointError(f"{path} holds a {type(content).__name__}, expected a dict of arrays")

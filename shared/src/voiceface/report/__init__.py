@@ -18,60 +18,60 @@
     )
 """
 
-from voiceface.report.gallery import gallery_from_scores, hardest_and_easiest
-from voiceface.report.learning_curves import learning_curves, read_log
+from voiceface.report.gallery import build_retrieval_examples, select_hardest_and_easiest
+from voiceface.report.learning_curves import build_learning_curves, read_log
 from voiceface.report.mesh_view import MeshView
-from voiceface.report.page import SYNTHETIC_NOTICE, build_report, environment
+from voiceface.report.page import SYNTHETIC_PAGE_DISCLAIMER, build_report, collect_environment
 from voiceface.report.records import (
-    Candidate,
+    AudioSource,
     Curve,
-    Difference,
     Direction,
-    Gallery,
     Headline,
     Histogram,
-    PeopleGroup,
-    Person,
-    PictureSource,
+    IdentityCard,
+    IdentityGroup,
+    ImageSource,
+    PairedDifferenceRow,
     Plot,
-    Protocol,
-    ProtocolList,
-    Query,
+    ProbeRanking,
+    ProtocolSummary,
+    RankedCandidate,
     ResultRow,
-    Sound,
+    RetrievalExamples,
     SystemResults,
     Table,
+    TrialListRow,
 )
-from voiceface.report.system_card import Ranking, Story, Tile
+from voiceface.report.system_card import ImageTile, SystemCard, SystemRanking
 
 __all__ = [
-    "SYNTHETIC_NOTICE",
-    "Candidate",
+    "SYNTHETIC_PAGE_DISCLAIMER",
+    "AudioSource",
     "Curve",
-    "Difference",
     "Direction",
-    "Gallery",
     "Headline",
     "Histogram",
+    "IdentityCard",
+    "IdentityGroup",
+    "ImageSource",
+    "ImageTile",
     "MeshView",
-    "PeopleGroup",
-    "Person",
-    "PictureSource",
+    "PairedDifferenceRow",
     "Plot",
-    "Protocol",
-    "ProtocolList",
-    "Query",
-    "Ranking",
+    "ProbeRanking",
+    "ProtocolSummary",
+    "RankedCandidate",
     "ResultRow",
-    "Sound",
-    "Story",
+    "RetrievalExamples",
+    "SystemCard",
+    "SystemRanking",
     "SystemResults",
     "Table",
-    "Tile",
+    "TrialListRow",
+    "build_learning_curves",
     "build_report",
-    "environment",
-    "gallery_from_scores",
-    "hardest_and_easiest",
-    "learning_curves",
+    "build_retrieval_examples",
+    "collect_environment",
     "read_log",
+    "select_hardest_and_easiest",
 ]

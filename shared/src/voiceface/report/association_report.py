@@ -9,58 +9,58 @@ import numpy as np
 
 from voiceface.datasets.corpus import Corpus
 from voiceface.embeddings.table import EmbeddingTable
-from voiceface.evaluation.all_pairs import FIGURES, PairsFigure
+from voiceface.evaluation.all_pairs import METRIC_LABELS, AllPairsMetric
 from voiceface.evaluation.evaluator import compare
 from voiceface.evaluation.results import Results
-from voiceface.metrics.matching import unit_rows
+from voiceface.metrics.matching import l2_normalize
 from voiceface.report import (
-    Difference,
-    Gallery,
+    AudioSource,
     Headline,
     Histogram,
-    PeopleGroup,
-    PictureSource,
-    Sound,
+    IdentityGroup,
+    ImageSource,
+    PairedDifferenceRow,
+    RetrievalExamples,
     SystemResults,
     Table,
     build_report,
-    environment,
-    gallery_from_scores,
-    hardest_and_easiest,
+    build_retrieval_examples,
+    collect_environment,
+    select_hardest_and_easiest,
 )
-from voiceface.report.formatting import SHARED
+from voiceface.report.formatting import STRATUM_NAMES
 from voiceface.report.list_results import (
-    TASKS,
-    cmc_plots,
-    known,
-    percent,
-    protocol_of,
-    reference_of,
-    result_row,
-    roc_plots,
-    task_of,
+    TASK_TITLES,
+    build_cmc_plots,
+    build_result_row,
+    build_roc_plots,
+    format_percent,
+    get_reference_value,
+    get_task_title,
+    nan_to_none,
+    summarise_protocol,
 )
 
-GALLERY_QUERIES, GALLERY_SIZE = 5, 100
+NUM_PROBES, GALLERY_SIZE = 5, 100
 
 
-def association_report(
+def write_association_report(
     out_html: str | PathLike[str],
     systems: Mapping[str, Results],
     corpus: Corpus,
-    tables: tuple[EmbeddingTable, EmbeddingTable],
+    embeddings: tuple[EmbeddingTable, EmbeddingTable],
     *,
     title: str,
     subtitle: str = "",
-    notice: Sequence[str] = (),
+    disclaimers: Sequence[str] = (),
     references: Mapping[str, Results] | None = None,
-    population: Mapping[str, Mapping[str, PairsFigure]] | None = None,
+    all_pairs: Mapping[str, Mapping[str, AllPairsMetric]] | None = None,
     logs: Mapping[str, Path] | None = None,
     identity_weights: np.ndarray | None = None,
     config: str = "",
     facts: Mapping[str, Any] | None = None,
     commands: Sequence[str] = (),
-    galleries: Sequence[Gallery] = (),
+    retrieval_examples: Sequence[RetrievalExamples] = (),
     seed: int = 0,
 ) -> Path:
     """Write the page.
@@ -69,18 +69,18 @@ def association_report(
         out_html: file to write.
         systems: name -> results under one protocol; the page is about the first, the others stand beside it.
         corpus: the people asked about; pictures and voices are taken from it.
-        tables: voice and face embeddings of the first system.
+        embeddings: voice and face embeddings of the first system.
         title: heading.
         subtitle: a sentence under it.
-        notice: warnings.
+        disclaimers: warnings.
         references: "sex only" and "oracle" -> their results under the same protocol (population only).
-        population: "single", "avg4" -> figures over all pairs (population only).
+        all_pairs: "single", "avg4" -> figures over all pairs (population only).
         logs: run name -> run folder, for the learning curves.
         identity_weights: (C,) weights of the training people, for a histogram.
         config: YAML text.
         facts: name -> short text under the title.
         commands: how to make the page again.
-        galleries: further galleries, shown first.
+        retrieval_examples: further galleries, shown first.
         seed: of the choice of examples.
 
     Returns:
@@ -88,41 +88,44 @@ def association_report(
     """
     name, results = next(iter(systems.items()))
     references = references or {}
-    rows = {label: [result_row(found, references) for found in each.lists] for label, each in systems.items()}
+    rows = {
+        label: [build_result_row(found, references) for found in each.lists]
+        for label, each in systems.items()
+    }
     return build_report(
         out_html,
         title=title,
         subtitle=subtitle,
         facts=facts,
-        notice=notice,
-        headlines=_headlines(results, references, population),
+        disclaimers=disclaimers,
+        headlines=_build_headlines(results, references, all_pairs),
         systems=[SystemResults(label, each) for label, each in rows.items()],
-        differences=_differences(name, results, systems),
-        tables=_population_tables(population),
-        plots=_weights(identity_weights),
-        protocol=protocol_of({name: results}),
+        differences=_build_differences(name, results, systems),
+        tables=_all_pairs_tables(all_pairs),
+        plots=_identity_weight_histograms(identity_weights),
+        protocol=summarise_protocol({name: results}),
         logs=logs,
-        roc=roc_plots(systems, references),
-        cmc=cmc_plots(systems, references),
-        galleries=[*galleries, *_galleries(corpus, tables, seed)],
-        people=_people(results, corpus),
+        roc=build_roc_plots(systems, references),
+        cmc=build_cmc_plots(systems, references),
+        retrieval_examples=[*retrieval_examples, *_build_retrieval_examples(corpus, embeddings, seed)],
+        identity_groups=_identity_groups(results, corpus),
         config=config or None,
-        environment=environment(),
+        environment=collect_environment(),
         commands=commands,
     )
 
 
-def _headlines(
+def _build_headlines(
     results: Results,
     references: Mapping[str, Results],
-    population: Mapping[str, Mapping[str, PairsFigure]] | None,
+    all_pairs: Mapping[str, Mapping[str, AllPairsMetric]] | None,
 ) -> list[Headline]:
     """Same-sex figures first: they are what the sex alone cannot give."""
     found = []
-    for setting, figures in (population or {}).items():
+    for setting, figures in (all_pairs or {}).items():
         for key, words in (("g_v2f", "same sex"), ("u_v2f", "anyone")):
             figure = figures[key]
-            half = 1.96 * figure.error
+            half = 1.96 * figure.standard_error
             how = (
                 "one clip, one picture"
                 if setting == "single"
@@ -135,47 +138,51 @@ def _headlines(
                     figure.value - half,
                     min(1.0, figure.value + half),
                     figure.chance,
-                    figure.sex_only,
-                    figure.oracle,
+                    figure.gender_baseline,
+                    figure.upper_bound,
                     f"voice to face, all pairs of unseen people, {how}",
                 )
             )
     order = sorted(
         results.lists,
-        key=lambda item: (item.questions.stratum != "G", list(TASKS).index(item.questions.kind)),
+        key=lambda item: (item.trial_list.stratum != "G", list(TASK_TITLES).index(item.trial_list.kind)),
     )
     for one in order:
-        if one.questions.direction == "v2f" and len(found) < 8:
-            main, stratum = one.main, one.questions.stratum
-            words = "" if one.questions.kind == "retrieval" else f", {SHARED.get(stratum, stratum)}"
+        if one.trial_list.direction == "v2f" and len(found) < 8:
+            main, stratum = one.main_metric, one.trial_list.stratum
+            words = "" if one.trial_list.kind == "retrieval" else f", {STRATUM_NAMES.get(stratum, stratum)}"
             found.append(
                 Headline(
-                    f"{task_of(one)}{words}",
+                    f"{get_task_title(one)}{words}",
                     main.value,
-                    known(main.low),
-                    known(main.high),
+                    nan_to_none(main.low),
+                    nan_to_none(main.high),
                     main.chance,
-                    reference_of(one, references, "sex only"),
-                    reference_of(one, references, "oracle"),
+                    get_reference_value(one, references, "sex only"),
+                    get_reference_value(one, references, "oracle"),
                     f"voice to face, {one.name}",
                 )
             )
     return found
 
 
-def _differences(name: str, results: Results, systems: Mapping[str, Results]) -> list[Difference]:
+def _build_differences(
+    system: str, results: Results, systems: Mapping[str, Results]
+) -> list[PairedDifferenceRow]:
     found = []
     for other, others in systems.items():
-        if other != name:
+        if other != system:
             for listed, gap in compare(results, others).items():
-                found.append(Difference(name, other, listed, gap.value, gap.low, gap.high, gap.p_value))
+                found.append(
+                    PairedDifferenceRow(system, other, listed, gap.value, gap.low, gap.high, gap.p_value)
+                )
     return found
 
 
-def _population_tables(population: Mapping[str, Mapping[str, PairsFigure]] | None) -> list[Table]:
+def _all_pairs_tables(all_pairs: Mapping[str, Mapping[str, AllPairsMetric]] | None) -> list[Table]:
     """All pairs of unseen people: chance, sex only, model, oracle, position between the last two."""
     found = []
-    for setting, figures in (population or {}).items():
+    for setting, figures in (all_pairs or {}).items():
         how = (
             "one clip and one picture a person"
             if setting == "single"
@@ -183,12 +190,12 @@ def _population_tables(population: Mapping[str, Mapping[str, PairsFigure]] | Non
         )
         rows = [
             [
-                FIGURES.get(key, key),
-                percent(figure.chance),
-                percent(figure.sex_only),
-                f"{percent(figure.value)} ± {percent(figure.error)}",
-                percent(figure.oracle),
-                percent(figure.position),
+                METRIC_LABELS.get(key, key),
+                format_percent(figure.chance),
+                format_percent(figure.gender_baseline),
+                f"{format_percent(figure.value)} ± {format_percent(figure.standard_error)}",
+                format_percent(figure.upper_bound),
+                format_percent(figure.normalized_gain),
             ]
             for key, figure in figures.items()
         ]
@@ -198,7 +205,7 @@ def _population_tables(population: Mapping[str, Mapping[str, PairsFigure]] | Non
     return found
 
 
-def _weights(identity_weights: np.ndarray | None) -> list[Histogram]:
+def _identity_weight_histograms(identity_weights: np.ndarray | None) -> list[Histogram]:
     if identity_weights is None or not len(identity_weights):
         return []
     left_out = int((identity_weights == 0).sum())
@@ -206,12 +213,14 @@ def _weights(identity_weights: np.ndarray | None) -> list[Histogram]:
     return [Histogram("Identity weights", identity_weights, "weight", note=note)]
 
 
-def _galleries(corpus: Corpus, tables: tuple[EmbeddingTable, EmbeddingTable], seed: int) -> list[Gallery]:
+def _build_retrieval_examples(
+    corpus: Corpus, embeddings: tuple[EmbeddingTable, EmbeddingTable], seed: int
+) -> list[RetrievalExamples]:
     """One file a person: some queries in each direction against a gallery of at most 100 people."""
-    voices, faces = tables
+    voices, faces = embeddings
     rng = np.random.Generator(np.random.PCG64(seed))
     pairs = []
-    for person in corpus.people:
+    for person in corpus.records:
         clips = [item for item in person.voices if item in voices]
         pictures = [item for item in person.faces if item in faces]
         if clips and pictures:
@@ -220,17 +229,17 @@ def _galleries(corpus: Corpus, tables: tuple[EmbeddingTable, EmbeddingTable], se
         return []
     order = rng.permutation(len(pairs))[:GALLERY_SIZE]
     names, clips, pictures = ([pairs[i][part] for i in order] for part in range(3))
-    left = _unit(voices.vectors[voices.rows(clips)])
-    right = _unit(faces.vectors[faces.rows(pictures)])
-    sounds = [Sound(str(corpus.voice_path(item))) for item in clips]
+    left = _l2_normalize(voices.vectors[voices.row_indices(clips)])
+    right = _l2_normalize(faces.vectors[faces.row_indices(pictures)])
+    sounds = [AudioSource(str(corpus.voice_path(item))) for item in clips]
     files = [str(corpus.face_path(item)) for item in pictures]
-    asked = slice(0, GALLERY_QUERIES)
+    asked = slice(0, NUM_PROBES)
     note = f"Queries and gallery of {len(names)} people are drawn at random, one file a person."
     return [
-        gallery_from_scores(
+        build_retrieval_examples(
             (left @ right.T)[asked], names[asked], names, sounds[asked], files, direction="v2f", note=note
         ),
-        gallery_from_scores(
+        build_retrieval_examples(
             (right @ left.T)[asked],
             names[asked],
             names,
@@ -238,28 +247,28 @@ def _galleries(corpus: Corpus, tables: tuple[EmbeddingTable, EmbeddingTable], se
             sounds,
             direction="f2v",
             note=note,
-            top=5,
+            num_shown=5,
         ),
     ]
 
 
-def _people(results: Results, corpus: Corpus) -> list[PeopleGroup]:
+def _identity_groups(results: Results, corpus: Corpus) -> list[IdentityGroup]:
     """Hardest and easiest people of the first same-sex matching list (or of the first list)."""
-    matching = [found for found in results.lists if found.questions.kind == "match"] or list(results.lists)
-    chosen = next((found for found in matching if found.questions.stratum == "G"), matching[0])
-    rows = chosen.by_person()
-    place = {person.identity.name: person for person in corpus.people}
+    matching = [found for found in results.lists if found.trial_list.kind == "match"] or list(results.lists)
+    chosen = next((found for found in matching if found.trial_list.stratum == "G"), matching[0])
+    rows = chosen.by_identity()
+    place = {person.identity.name: person for person in corpus.records}
 
-    def media(name: str) -> tuple[PictureSource | None, Sound | None]:
+    def media(name: str) -> tuple[ImageSource | None, AudioSource | None]:
         person = place[name]
         picture = str(corpus.face_path(person.faces[0])) if person.faces else None
-        return picture, Sound(str(corpus.voice_path(person.voices[0]))) if person.voices else None
+        return picture, AudioSource(str(corpus.voice_path(person.voices[0]))) if person.voices else None
 
     names, values, counts = zip(*rows) if rows else ((), (), ())
-    return hardest_and_easiest(names, values, media, counts)
+    return select_hardest_and_easiest(names, values, media, counts)
 
 
-def _unit(vectors: np.ndarray) -> np.ndarray:
+def _l2_normalize(vectors: np.ndarray) -> np.ndarray:
     import torch
 
-    return unit_rows(torch.from_numpy(vectors)).numpy()
+    return l2_normalize(torch.from_numpy(vectors)).numpy()

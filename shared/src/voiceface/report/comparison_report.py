@@ -7,23 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from voiceface.evaluation.all_pairs_comparison import SHOWN, PairsComparison
+from voiceface.evaluation.all_pairs_comparison import DISPLAYED_METRICS, AllPairsComparison
 from voiceface.evaluation.comparison import Comparison
 from voiceface.metrics.bootstrap import PairedDifference
-from voiceface.report.formatting import SHARED, WAYS, signed
+from voiceface.report.formatting import DIRECTION_PHRASES, STRATUM_NAMES, format_difference
 from voiceface.report.list_results import (
-    cmc_plots,
-    known,
-    percent,
-    protocol_of,
-    result_row,
-    roc_plots,
-    task_of,
+    build_cmc_plots,
+    build_result_row,
+    build_roc_plots,
+    format_percent,
+    get_task_title,
+    nan_to_none,
+    summarise_protocol,
 )
-from voiceface.report.page import build_report, environment
-from voiceface.report.records import Difference, ResultRow, SystemResults, Table
+from voiceface.report.page import build_report, collect_environment
+from voiceface.report.records import PairedDifferenceRow, ResultRow, SystemResults, Table
 
-PAIRS_TASKS = {
+ALL_PAIRS_TASKS = {
     "g": ("Matching 1:2", "G"),
     "u": ("Matching 1:2", "U"),
     "auc_g": ("Verification (AUC)", "G"),
@@ -32,12 +32,12 @@ PAIRS_TASKS = {
 }
 
 
-def comparison_report(
+def write_comparison_report(
     out_html: str | PathLike[str],
     found: Comparison,
     *,
     title: str = "",
-    notice: Sequence[str] = (),
+    disclaimers: Sequence[str] = (),
     facts: Mapping[str, Any] | None = None,
     commands: Sequence[str] = (),
 ) -> Path:
@@ -47,31 +47,31 @@ def comparison_report(
         out_html: file to write.
         found: what was found.
         title: heading; None given, the names of the systems.
-        notice: warnings.
+        disclaimers: warnings.
         facts: name -> short text under the title.
         commands: how to make the page again.
     """
-    differences, names = differences_of(found), list(found.systems)
+    differences, names = build_differences(found), list(found.systems)
     return build_report(
         out_html,
         title=title or ", ".join(names[:-1]) + f" and {names[-1]}",
         subtitle=f"{len(found.systems)} systems on the same people, files and lists.",
         facts=facts,
-        notice=notice,
-        summary=list(sentences_of(found, differences)),
-        systems=[SystemResults(name, rows_of(found, name)) for name in found.systems],
-        together="All systems",
+        disclaimers=disclaimers,
+        summary=list(summarise_comparison(found, differences)),
+        systems=[SystemResults(name, build_result_rows(found, name)) for name in found.systems],
+        combined_title="All systems",
         differences=differences,
-        tables=_run_tables(found),
-        roc=roc_plots(found.systems, found.references),
-        cmc=cmc_plots(found.systems, found.references),
-        protocol=protocol_of(found.systems),
-        environment=environment(),
+        tables=_build_run_tables(found),
+        roc=build_roc_plots(found.systems, found.references),
+        cmc=build_cmc_plots(found.systems, found.references),
+        protocol=summarise_protocol(found.systems),
+        environment=collect_environment(),
         commands=commands,
     )
 
 
-def comparison_table(found: Comparison) -> str:
+def format_comparison_table(found: Comparison) -> str:
     """Text table: a line per list (and per figure over all pairs), systems with intervals, differences.
 
     Columns: chance, sex only and oracle where they are known, then figure and interval of each system, then
@@ -83,20 +83,25 @@ def comparison_table(found: Comparison) -> str:
     lines[0] += [*found.systems, *(f"{first} - {other}" for other in others)]
     for result in found.systems[first].lists:
         name = result.name
-        told = [found.references[key].by_name[name].main.value for key in found.references]
-        row = [name, *map(_share, (result.main.chance, *told))]
+        told = [found.references[key].by_name[name].main_metric.value for key in found.references]
+        row = [name, *map(_format_fraction, (result.main_metric.chance, *told))]
         for each in found.systems.values():
-            main = each.by_name[name].main
+            main = each.by_name[name].main_metric
             row.append(f"{main.value:.3f}  {main.low:.3f} ... {main.high:.3f}")
-        lines.append([*row, *(_gap(found.differences[other][name]) for other in others)])
-    for pairs in found.pairs:
-        for key in SHOWN:
+        lines.append([*row, *(_format_difference_cell(found.differences[other][name]) for other in others)])
+    for pairs in found.all_pairs:
+        for key in DISPLAYED_METRICS:
             if key not in pairs.systems[first]:
                 continue
-            row = [f"{pairs.setting} {key}", *(_share(told[key]) for told in pairs.references.values())]
+            row = [
+                f"{pairs.setting} {key}",
+                *(_format_fraction(told[key]) for told in pairs.references.values()),
+            ]
             for span in (pairs.systems[name][key] for name in found.systems):
                 row.append(f"{span.value:.3f}  {span.low:.3f} ... {span.high:.3f}")
-            lines.append([*row, *(_gap(pairs.differences[other][key]) for other in others)])
+            lines.append(
+                [*row, *(_format_difference_cell(pairs.differences[other][key]) for other in others)]
+            )
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join(
         "   ".join(f"{cell:{'<' if i == 0 else '>'}{widths[i]}}" for i, cell in enumerate(line)).rstrip()
@@ -104,13 +109,13 @@ def comparison_table(found: Comparison) -> str:
     )
 
 
-def legend_of(found: Comparison) -> str:
-    """What the rows and columns of `comparison_table` are."""
+def describe_table(found: Comparison) -> str:
+    """What the rows and columns of `format_comparison_table` are."""
     rules = found.protocol
     text = [f"{rules.confidence:.0%} intervals and two-sided p from {rules.replicates} draws of people"]
-    if found.pairs:
+    if found.all_pairs:
         text.append(
-            f"single, avg: all pairs of {found.pairs[0].people} people in both directions, "
+            f"single, avg: all pairs of {found.all_pairs[0].num_identities} people in both directions, "
             "g and auc_g within a sex"
         )
     averaged = [
@@ -119,127 +124,137 @@ def legend_of(found: Comparison) -> str:
     return "; ".join([*text, *averaged, *(["intervals do not cover runs"] if averaged else [])])
 
 
-def rows_of(found: Comparison, name: str) -> list[ResultRow]:
+def build_result_rows(found: Comparison, system: str) -> list[ResultRow]:
     """Figures of one system, all pairs before lists within a task."""
     rows = [
         ResultRow(
-            PAIRS_TASKS[key][0],
+            ALL_PAIRS_TASKS[key][0],
             span.value,
             direction="both",
-            stratum=PAIRS_TASKS[key][1],
-            list_name=f"all pairs, {_clips(pairs)}",
-            low=known(span.low),
-            high=known(span.high),
+            stratum=ALL_PAIRS_TASKS[key][1],
+            list_name=f"all pairs, {_describe_sampling(pairs)}",
+            low=nan_to_none(span.low),
+            high=nan_to_none(span.high),
             chance=pairs.references["chance"][key],
             baseline=pairs.references["sex only"][key],
-            ceiling=pairs.references.get("oracle", {}).get(key),
-            count=pairs.people,
+            upper_bound=pairs.references.get("oracle", {}).get(key),
+            num_trials=pairs.num_identities,
         )
-        for pairs in found.pairs
-        for key, span in pairs.systems[name].items()
-        if key in PAIRS_TASKS
+        for pairs in found.all_pairs
+        for key, span in pairs.systems[system].items()
+        if key in ALL_PAIRS_TASKS
     ]
     rows.sort(key=lambda row: row.stratum != "G")
-    rows += [result_row(result, found.references) for result in found.systems[name].lists]
-    tasks = list(dict.fromkeys(task_of(result) for result in found.systems[name].lists))
+    rows += [build_result_row(result, found.references) for result in found.systems[system].lists]
+    tasks = list(dict.fromkeys(get_task_title(result) for result in found.systems[system].lists))
     return sorted(rows, key=lambda row: (*tasks, row.task).index(row.task))
 
 
-def differences_of(found: Comparison) -> list[Difference]:
+def build_differences(found: Comparison) -> list[PairedDifferenceRow]:
     """First minus every other system: all pairs, then lists."""
     rows = []
     for other in found.differences:
-        for pairs in found.pairs:
-            for key in SHOWN:
+        for pairs in found.all_pairs:
+            for key in DISPLAYED_METRICS:
                 if key in pairs.differences[other]:
                     gap = pairs.differences[other][key]
-                    asked = f"{SHOWN[key][0].upper()}{SHOWN[key][1:]}"
-                    rows.append(_difference(found, other, gap, asked, f"all pairs, {_clips(pairs)}"))
+                    asked = f"{DISPLAYED_METRICS[key][0].upper()}{DISPLAYED_METRICS[key][1:]}"
+                    rows.append(
+                        _build_difference(found, other, gap, asked, f"all pairs, {_describe_sampling(pairs)}")
+                    )
         for result in found.systems[found.first].lists:
-            questions = result.questions
-            words = [task_of(result), WAYS[questions.direction]]
+            questions = result.trial_list
+            words = [get_task_title(result), DIRECTION_PHRASES[questions.direction]]
             words += (
-                [] if questions.kind == "retrieval" else [SHARED.get(questions.stratum, questions.stratum)]
+                []
+                if questions.kind == "retrieval"
+                else [STRATUM_NAMES.get(questions.stratum, questions.stratum)]
             )
             gap = found.differences[other][result.name]
-            rows.append(_difference(found, other, gap, ", ".join(words), result.name))
+            rows.append(_build_difference(found, other, gap, ", ".join(words), result.name))
     return rows
 
 
-def _difference(
-    found: Comparison, other: str, gap: PairedDifference, asked: str, list_name: str
-) -> Difference:
-    return Difference(
+def _build_difference(
+    found: Comparison, other: str, difference: PairedDifference, description: str, list_name: str
+) -> PairedDifferenceRow:
+    return PairedDifferenceRow(
         found.first,
         other,
-        asked,
-        gap.value,
-        known(gap.low),
-        known(gap.high),
-        gap.p_value,
+        description,
+        difference.value,
+        nan_to_none(difference.low),
+        nan_to_none(difference.high),
+        difference.p_value,
         list_name=list_name,
     )
 
 
-def sentences_of(found: Comparison, differences: Sequence[Difference]) -> Iterator[str]:
+def summarise_comparison(found: Comparison, differences: Sequence[PairedDifferenceRow]) -> Iterator[str]:
     """What was found, in plain words."""
     lead = f"{found.systems[found.first].lists[0].name}"
-    values = {name: results.lists[0].main.value for name, results in found.systems.items()}
+    values = {name: results.lists[0].main_metric.value for name, results in found.systems.items()}
     gaps = {other: gaps[lead] for other, gaps in found.differences.items()}
-    if found.pairs and "g" in found.pairs[0].systems[found.first]:
-        pairs = found.pairs[0]
-        lead = f"1:2 matching within a sex over all pairs of {pairs.people} people"
+    if found.all_pairs and "g" in found.all_pairs[0].systems[found.first]:
+        pairs = found.all_pairs[0]
+        lead = f"1:2 matching within a sex over all pairs of {pairs.num_identities} people"
         values = {name: figures["g"].value for name, figures in pairs.systems.items()}
         gaps = {other: figures["g"] for other, figures in pairs.differences.items()}
-    yield f"{lead}: " + ", ".join(f"{name} {percent(value)}" for name, value in values.items()) + "."
+    yield f"{lead}: " + ", ".join(f"{name} {format_percent(value)}" for name, value in values.items()) + "."
     for other, gap in gaps.items():
-        mine = [d for d in differences if d.second == other]
+        mine = [d for d in differences if d.system_b == other]
         better = sum(d.low is not None and d.low > 0 for d in mine)
         worse = sum(d.high is not None and d.high < 0 for d in mine)
         yield (
-            f"{found.first} against {other}: {signed(gap.value)} there "
-            f"({signed(gap.low).split()[0]} to {signed(gap.high)}). "
+            f"{found.first} against {other}: {format_difference(gap.value)} there "
+            f"({format_difference(gap.low).split()[0]} to {format_difference(gap.high)}). "
             f"Of {len(mine)} figures, {found.first} is better in {better}, {other} in {worse}, "
             f"and {len(mine) - better - worse} show no clear difference."
         )
     for name, runs in found.runs.items():
         if len(runs) > 1:
             yield f"{name}: means over {len(runs)} runs. Its intervals cover people, not runs."
-    if found.left_out:
-        yield f"{found.left_out} clips and pictures that not every system has were left out of all."
+    if found.num_skipped:
+        yield f"{found.num_skipped} clips and pictures that not every system has were left out of all."
 
 
-def _run_tables(found: Comparison) -> list[Table]:
+def _build_run_tables(found: Comparison) -> list[Table]:
     """Every run of the systems that have several."""
     tables = []
     for name, runs in found.runs.items():
         if len(runs) < 2:
             continue
         rows: list[list[Any]] = []
-        for pairs in found.pairs:
-            for key in SHOWN:
+        for pairs in found.all_pairs:
+            for key in DISPLAYED_METRICS:
                 if key in pairs.runs[name]:
-                    label = f"{SHOWN[key]}, all pairs, {_clips(pairs)}"
-                    rows.append([label, *_spread(pairs.runs[name][key])])
+                    label = f"{DISPLAYED_METRICS[key]}, all pairs, {_describe_sampling(pairs)}"
+                    rows.append([label, *_format_runs(pairs.runs[name][key])])
         for place, result in enumerate(runs[0].lists):
-            rows.append([result.name, *_spread([run.lists[place].main.value for run in runs])])
+            rows.append([result.name, *_format_runs([run.lists[place].main_metric.value for run in runs])])
         columns = ["figure", *(f"run {number}" for number in range(1, len(runs) + 1)), "mean", "spread"]
         note = "The spread is the standard deviation between the runs."
         tables.append(Table(f"Runs of {name}", columns, rows, note))
     return tables
 
 
-def _spread(values: Sequence[float]) -> list[str]:
-    return [*map(percent, values), percent(float(np.mean(values))), percent(float(np.std(values, ddof=1)))]
+def _format_runs(values: Sequence[float]) -> list[str]:
+    return [
+        *map(format_percent, values),
+        format_percent(float(np.mean(values))),
+        format_percent(float(np.std(values, ddof=1))),
+    ]
 
 
-def _clips(pairs: PairsComparison) -> str:
-    return "one clip and picture" if pairs.setting == "single" else f"means over {pairs.setting[3:]}"
+def _describe_sampling(comparison: AllPairsComparison) -> str:
+    return (
+        "one clip and picture" if comparison.setting == "single" else f"means over {comparison.setting[3:]}"
+    )
 
 
-def _gap(gap: PairedDifference) -> str:
-    return f"{gap.value:+.3f}  {gap.low:+.3f} ... {gap.high:+.3f}  p {gap.p_value:.3f}"
+def _format_difference_cell(difference: PairedDifference) -> str:
+    return f"{difference.value:+.3f}  {difference.low:+.3f} ... {difference.high:+.3f}  p {difference.p_value:.3f}"
 
 
-def _share(value: float) -> str:
+def _format_fraction(value: float) -> str:
     return f"{value:.3f}"

@@ -4,12 +4,12 @@ import math
 from html import escape
 from typing import Any
 
-THIN = "\u202f"
+NARROW_SPACE = "\u202f"
 """Narrow space between a number and its unit, which never breaks."""
 
-DIRECTIONS = {"v2f": "Voice → face", "f2v": "Face → voice", "both": "Both directions"}
-WAYS = {"v2f": "voice to face", "f2v": "face to voice", "both": "both directions"}
-SHARED = {
+DIRECTION_TITLES = {"v2f": "Voice → face", "f2v": "Face → voice", "both": "Both directions"}
+DIRECTION_PHRASES = {"v2f": "voice to face", "f2v": "face to voice", "both": "both directions"}
+STRATUM_NAMES = {
     "U": "anyone",
     "G": "same sex",
     "N": "same nationality",
@@ -19,18 +19,18 @@ SHARED = {
     "NA": "same nationality and age group",
     "GNA": "same sex, nationality and age group",
 }
-STRATA = {
+STRATUM_DESCRIPTIONS = {
     key: "wrong answers drawn from everybody" if key == "U" else f"wrong answers of the {words}"
-    for key, words in SHARED.items()
+    for key, words in STRATUM_NAMES.items()
 }
 
 
-def safe(value: Any) -> str:
+def escape_html(value: Any) -> str:
     """Text that may stand anywhere in HTML, in an attribute as well."""
     return escape(str(value), quote=True)
 
 
-def is_number(value: Any) -> bool:
+def is_finite_number(value: Any) -> bool:
     """Whether a value is a finite number (numpy scalars as well; truth values are not)."""
     try:
         return not isinstance(value, bool | str) and math.isfinite(value)
@@ -38,42 +38,42 @@ def is_number(value: Any) -> bool:
         return False
 
 
-def number(value: Any, digits: int = 3) -> str:
+def format_number(value: Any, digits: int = 3) -> str:
     """A number to `digits` significant digits without a needless exponent; anything else as text."""
-    if not is_number(value):
+    if not is_finite_number(value):
         return "–" if value is None or (isinstance(value, float) and math.isnan(value)) else str(value)
     if value == 0:
         return "0"
     if isinstance(value, int) or (abs(value) >= 1000 and value == int(value)):
-        return f"{int(value):,}".replace(",", THIN)
+        return f"{int(value):,}".replace(",", NARROW_SPACE)
     size = math.floor(math.log10(abs(value)))
     if size < -4 or size > 6:
         return f"{value:.{digits - 1}e}".replace("-", "−")
     return f"{value:.{max(0, digits - 1 - size)}f}".replace("-", "−")
 
 
-def figure(value: float | None, unit: str = "%", *, with_unit: bool = True) -> str:
+def format_metric(value: float | None, unit: str = "%", *, with_unit: bool = True) -> str:
     """A figure as the page writes it: a fraction as per cent with one decimal, else three digits."""
-    if value is None or not is_number(value):
+    if value is None or not is_finite_number(value):
         return "–"
-    text = f"{100 * value:.1f}" if unit == "%" else number(float(value))
-    return f"{text}{THIN}{unit}" if with_unit and unit else text
+    text = f"{100 * value:.1f}" if unit == "%" else format_number(float(value))
+    return f"{text}{NARROW_SPACE}{unit}" if with_unit and unit else text
 
 
-def interval(low: float | None, high: float | None, unit: str = "%") -> str:
+def format_interval(low: float | None, high: float | None, unit: str = "%") -> str:
     """An interval as the page writes it, or nothing when an end is missing."""
-    if not (is_number(low) and is_number(high)):
+    if not (is_finite_number(low) and is_finite_number(high)):
         return ""
-    return f"{figure(low, unit, with_unit=False)} to {figure(high, unit, with_unit=False)}"
+    return f"{format_metric(low, unit, with_unit=False)} to {format_metric(high, unit, with_unit=False)}"
 
 
-def signed(value: float, unit: str = "%") -> str:
+def format_difference(value: float, unit: str = "%") -> str:
     """A difference with its sign; of percentages, in points."""
-    text = f"{100 * value:+.1f} points" if unit == "%" else f"{value:+.3g}{THIN}{unit}"
+    text = f"{100 * value:+.1f} points" if unit == "%" else f"{value:+.3g}{NARROW_SPACE}{unit}"
     return text.replace("-", "−")
 
 
-def spoken(name: str) -> str:
+def display_name(name: str) -> str:
     """A person's name as one reads it: folder names hold underscores for spaces."""
     return name.replace("_", " ").strip()
 

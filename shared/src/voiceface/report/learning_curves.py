@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 
-from voiceface.report.formatting import is_number
+from voiceface.report.formatting import is_finite_number
 from voiceface.report.records import Curve, Plot
 
 log = logging.getLogger(__name__)
 
-STEP_NAMES = ("step", "iteration", "it")
-NOT_DRAWN = {
+STEP_KEYS = ("step", "iteration", "it")
+NOT_PLOTTED = {
     "step",
     "iteration",
     "it",
@@ -27,7 +27,7 @@ NOT_DRAWN = {
     "timestamp",
     "eta",
 }
-FIRST = ("loss", "total", "val", "accuracy", "auc")
+LEADING_SCALARS = ("loss", "total", "val", "accuracy", "auc")
 
 
 def read_log(path: str | PathLike[str]) -> dict[str, tuple[np.ndarray, np.ndarray]]:
@@ -60,8 +60,8 @@ def read_log(path: str | PathLike[str]) -> dict[str, tuple[np.ndarray, np.ndarra
             continue
         if not isinstance(record, dict):
             continue
-        step = next((record[name] for name in STEP_NAMES if is_number(record.get(name))), i)
-        for name, value in _scalars(record, ""):
+        step = next((record[name] for name in STEP_KEYS if is_finite_number(record.get(name))), i)
+        for name, value in _flatten_scalars(record, ""):
             found.setdefault(name, {})[float(step)] = value
     return {
         name: (np.array(sorted(points)), np.array([points[step] for step in sorted(points)]))
@@ -69,28 +69,28 @@ def read_log(path: str | PathLike[str]) -> dict[str, tuple[np.ndarray, np.ndarra
     }
 
 
-def learning_curves(
-    runs: Mapping[str, str | PathLike[str]], names: Sequence[str] | None = None, smooth: float = 0.04
+def build_learning_curves(
+    runs: Mapping[str, str | PathLike[str]], names: Sequence[str] | None = None, smoothing: float = 0.04
 ) -> list[Plot]:
     """One plot for each scalar, with every run in it.
 
     Args:
         runs: name of the run -> its log.jsonl or folder.
         names: scalars to draw, in order; None takes all that vary, losses first.
-        smooth: width of the running mean as a share of the run; 0 draws values as they are.
+        smoothing: width of the running mean as a share of the run; 0 draws values as they are.
     """
     logs = {label: read_log(path) for label, path in runs.items()}
     found = list(dict.fromkeys(name for scalars in logs.values() for name in scalars))
     if names is None:
-        names = sorted((n for n in found if n.split("/")[-1] not in NOT_DRAWN), key=_order)
+        names = sorted((n for n in found if n.split("/")[-1] not in NOT_PLOTTED), key=_sort_key)
     plots = []
     for name in names:
-        curves = [_curve(label, *logs[label][name], smooth) for label in logs if name in logs[label]]
+        curves = [_build_curve(label, *logs[label][name], smoothing) for label in logs if name in logs[label]]
         if not any(np.isfinite(curve.y).sum() > 1 for curve in curves):
             continue
         if len(logs) == 1:
             curves = [Curve(name, c.x, c.y, raw=c.raw, markers=c.markers) for c in curves]
-        plots.append(Plot(name, curves, x_label="step", y_range=_range(curves)))
+        plots.append(Plot(name, curves, x_label="step", y_range=_shared_y_range(curves)))
     return plots
 
 
@@ -107,24 +107,24 @@ def running_mean(values: np.ndarray, width: int) -> np.ndarray:
     return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan)
 
 
-def _scalars(record: Mapping[str, object], prefix: str) -> list[tuple[str, float]]:
+def _flatten_scalars(record: Mapping[str, object], prefix: str) -> list[tuple[str, float]]:
     """Every number of a log line with its full name."""
     scalars: list[tuple[str, float]] = []
     for name, value in record.items():
         if isinstance(value, dict):
-            scalars += _scalars(value, f"{prefix}{name}/")
+            scalars += _flatten_scalars(value, f"{prefix}{name}/")
         elif isinstance(value, int | float) and not isinstance(value, bool):
             scalars.append((f"{prefix}{name}", float(value)))
     return scalars
 
 
-def _curve(label: str, steps: np.ndarray, values: np.ndarray, smooth: float) -> Curve:
+def _build_curve(label: str, steps: np.ndarray, values: np.ndarray, smoothing: float) -> Curve:
     """A smoothed curve with its raw points; a sparse one (validation) as it is, with dots."""
     if len(values) < 40:
         return Curve(label, steps, values, markers=True)
     if (np.diff(values) != 0).mean() < 0.2:  # a schedule in steps: a mean would bend its corners
         return Curve(label, steps, values)
-    smoothed = running_mean(values, round(smooth * len(values)))
+    smoothed = running_mean(values, round(smoothing * len(values)))
     return Curve(label, steps, smoothed, raw=_envelope(steps, values))
 
 
@@ -142,7 +142,7 @@ def _envelope(steps: np.ndarray, values: np.ndarray, bins: int = 220) -> tuple[n
     return np.array(x), np.array(y)
 
 
-def _range(curves: Sequence[Curve]) -> tuple[float, float] | None:
+def _shared_y_range(curves: Sequence[Curve]) -> tuple[float, float] | None:
     """Vertical range that shows the whole smoothed curves and 99 % of the raw points."""
     inside = [np.asarray(c.y, float)[np.isfinite(c.y)] for c in curves]
     for curve in curves:
@@ -157,6 +157,8 @@ def _range(curves: Sequence[Curve]) -> tuple[float, float] | None:
     return low - 0.05 * (high - low), high + 0.05 * (high - low)
 
 
-def _order(name: str) -> tuple[int, str]:
+def _sort_key(name: str) -> tuple[int, str]:
     """Losses first, then validation figures, then the rest by name."""
-    return next((i for i, word in enumerate(FIRST) if name.lower().startswith(word)), len(FIRST)), name
+    return next(
+        (i for i, word in enumerate(LEADING_SCALARS) if name.lower().startswith(word)), len(LEADING_SCALARS)
+    ), name

@@ -5,50 +5,52 @@ from collections.abc import Mapping
 import numpy as np
 
 from voiceface.evaluation.results import ListResult, Results
-from voiceface.report.formatting import SHARED, WAYS
-from voiceface.report.records import Curve, Direction, Plot, Protocol, ProtocolList, ResultRow
+from voiceface.report.formatting import DIRECTION_PHRASES, STRATUM_NAMES
+from voiceface.report.records import Curve, Direction, Plot, ProtocolSummary, ResultRow, TrialListRow
 
-TASKS = {"match": "Matching 1:{n}", "verify": "Verification (AUC)", "retrieval": "Retrieval (mAP)"}
+TASK_TITLES = {"match": "Matching 1:{n}", "verify": "Verification (AUC)", "retrieval": "Retrieval (mAP)"}
 
 
-def result_row(found: ListResult, references: Mapping[str, Results]) -> ResultRow:
+def build_result_row(found: ListResult, references: Mapping[str, Results]) -> ResultRow:
     """Main figure of one list with its interval and what it stands between."""
-    main = found.main
+    main = found.main_metric
     return ResultRow(
-        task_of(found),
+        get_task_title(found),
         main.value,
-        direction=direction_of(found),
-        stratum=found.questions.stratum,
-        list_name=found.name + (" (own list)" if found.questions.is_own else ""),
-        low=known(main.low),
-        high=known(main.high),
+        direction=get_direction(found),
+        stratum=found.trial_list.stratum,
+        list_name=found.name + (" (own list)" if found.trial_list.is_generated else ""),
+        low=nan_to_none(main.low),
+        high=nan_to_none(main.high),
         chance=main.chance,
-        baseline=reference_of(found, references, "sex only"),
-        ceiling=reference_of(found, references, "oracle"),
-        count=found.counts.get("lines"),
+        baseline=get_reference_value(found, references, "sex only"),
+        upper_bound=get_reference_value(found, references, "oracle"),
+        num_trials=found.counts.get("lines"),
     )
 
 
-def protocol_of(systems: Mapping[str, Results]) -> Protocol:
+def summarise_protocol(systems: Mapping[str, Results]) -> ProtocolSummary:
     """Rules, counts and lists of the protocol under which all systems were evaluated, and their models."""
     results = next(iter(systems.values()))
     rules = results.protocol
     lists = [
-        ProtocolList(
+        TrialListRow(
             found.name,
-            task_of(found),
-            direction_of(found),
-            found.questions.stratum,
-            len(found.used),
-            found.questions.sha256,
+            get_task_title(found),
+            get_direction(found),
+            found.trial_list.stratum,
+            len(found.used_trials),
+            found.trial_list.sha256,
         )
         for found in results.lists
     ]
-    own = sum(found.questions.is_own for found in results.lists)
+    own = sum(found.trial_list.is_generated for found in results.lists)
     facts = {
-        "ties": {"fair": "a tie among k counts 1/k", "published": "the first of the best counts"}[rules.ties],
+        "ties": {"fair": "a tie among k counts 1/k", "published": "the first of the best counts"}[
+            rules.tie_breaking
+        ],
         "intervals": f"{rules.confidence:.0%}, {rules.replicates} draws of people, seed {rules.seed}",
-        "strata": ", ".join(f"{key} = {SHARED.get(key, key)}" for key in rules.strata),
+        "strata": ", ".join(f"{key} = {STRATUM_NAMES.get(key, key)}" for key in rules.strata),
         "lists drawn here, not published": f"{own} of {len(lists)}",
         "lines left out": sum(found.counts.get("skipped", 0) for found in results.lists),
         "people also in training": len({name for each in systems.values() for name in each.leaked}),
@@ -56,25 +58,28 @@ def protocol_of(systems: Mapping[str, Results]) -> Protocol:
     }
     for label, each in systems.items():
         who = f", {label}" if len(systems) > 1 else ""
-        facts |= {f"model of voices{who}": each.voices, f"model of faces{who}": each.faces}
-    return Protocol(rules.name, lists, facts)
+        facts |= {
+            f"model of voices{who}": each.voice_fingerprint,
+            f"model of faces{who}": each.face_fingerprint,
+        }
+    return ProtocolSummary(rules.name, lists, facts)
 
 
-def roc_plots(systems: Mapping[str, Results], references: Mapping[str, Results]) -> list[Plot]:
+def build_roc_plots(systems: Mapping[str, Results], references: Mapping[str, Results]) -> list[Plot]:
     """One plot for each verification list: all systems, the references, chance."""
     plots = []
     for found in next(iter(systems.values())).lists:
-        if found.questions.kind != "verify":
+        if found.trial_list.kind != "verify":
             continue
         curves = []
         for label, each in systems.items():
             one = each.by_name[found.name]
             x, y = one.curve["roc"]
-            curves.append(Curve(label, x, y, note=f"AUC {percent(one.main.value)}"))
+            curves.append(Curve(label, x, y, note=f"AUC {format_percent(one.main_metric.value)}"))
         curves += _reference_curves(found, references, "roc", "AUC")
         curves.append(Curve("chance", [0, 1], [0, 1], kind="chance"))
-        stratum = found.questions.stratum
-        words = f"{WAYS[found.questions.direction]}, {SHARED.get(stratum, stratum)}"
+        stratum = found.trial_list.stratum
+        words = f"{DIRECTION_PHRASES[found.trial_list.direction]}, {STRATUM_NAMES.get(stratum, stratum)}"
         plots.append(
             Plot(
                 f"ROC, {words}",
@@ -90,52 +95,57 @@ def roc_plots(systems: Mapping[str, Results], references: Mapping[str, Results])
     return plots
 
 
-def cmc_plots(systems: Mapping[str, Results], references: Mapping[str, Results]) -> list[Plot]:
+def build_cmc_plots(systems: Mapping[str, Results], references: Mapping[str, Results]) -> list[Plot]:
     """One plot for each retrieval list: all systems and the references."""
     plots = []
     for found in next(iter(systems.values())).lists:
-        if found.questions.kind != "retrieval":
+        if found.trial_list.kind != "retrieval":
             continue
         curves = []
         for label, each in systems.items():
             one = each.by_name[found.name]
             values = one.curve["cmc"]
             curves.append(
-                Curve(label, np.arange(1, len(values) + 1), values, note=f"mAP {percent(one.main.value)}")
+                Curve(
+                    label,
+                    np.arange(1, len(values) + 1),
+                    values,
+                    note=f"mAP {format_percent(one.main_metric.value)}",
+                )
             )
         curves += _reference_curves(found, references, "cmc", "mAP")
-        title = f"Right answer within the first k, {WAYS[found.questions.direction]}"
+        title = f"Right answer within the first k, {DIRECTION_PHRASES[found.trial_list.direction]}"
         plots.append(Plot(title, curves, "k", "queries", None, (0, 1), y_percent=True, x_log=True))
     return plots
 
 
-def task_of(found: ListResult) -> str:
+def get_task_title(found: ListResult) -> str:
     """Words for what a list asks."""
-    return TASKS[found.questions.kind].format(n=found.questions.choices)
+    return TASK_TITLES[found.trial_list.kind].format(n=found.trial_list.num_candidates)
 
 
-def reference_of(found: ListResult, references: Mapping[str, Results], name: str) -> float | None:
+def get_reference_value(found: ListResult, references: Mapping[str, Results], name: str) -> float | None:
     """Main figure of a reference on the same list, None without that reference."""
-    return references[name].by_name[found.name].main.value if name in references else None
+    return references[name].by_name[found.name].main_metric.value if name in references else None
 
 
-def direction_of(found: ListResult) -> Direction:
+def get_direction(found: ListResult) -> Direction:
     """Direction of a list."""
-    return found.questions.direction  # type: ignore[return-value]
+    return found.trial_list.direction  # type: ignore[return-value]
 
 
-def known(value: float) -> float | None:
+def nan_to_none(value: float) -> float | None:
     """None for NaN."""
     return None if np.isnan(value) else float(value)
 
 
-def percent(value: float | None) -> str:
+def format_percent(value: float | None) -> str:
     """A share as text."""
     return "–" if value is None or np.isnan(value) else f"{100 * value:.1f} %"
 
 
 def _reference_curves(
-    found: ListResult, references: Mapping[str, Results], key: str, figure: str
+    found: ListResult, references: Mapping[str, Results], curve_key: str, metric_name: str
 ) -> list[Curve]:
     curves = []
     for name, kind in (("sex only", "baseline"), ("oracle", "ceiling")):
@@ -143,9 +153,9 @@ def _reference_curves(
             one = references[name].by_name[found.name]
             x, y = (
                 one.curve["roc"]
-                if key == "roc"
+                if curve_key == "roc"
                 else (np.arange(1, len(one.curve["cmc"]) + 1), one.curve["cmc"])
             )
-            note = f"{figure} {percent(one.main.value)}"
+            note = f"{metric_name} {format_percent(one.main_metric.value)}"
             curves.append(Curve(name, x, y, kind=kind, note=note))  # type: ignore[arg-type]
     return curves

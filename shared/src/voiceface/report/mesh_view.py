@@ -11,12 +11,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from voiceface.report.formatting import safe
-from voiceface.report.media import Media
-from voiceface.report.records import PictureSource
+from voiceface.report.formatting import escape_html
+from voiceface.report.media import MediaEncoder
+from voiceface.report.records import ImageSource
 
-STEPS = 65535
-STILL = 480  # longer side of still pictures, pixels
+QUANTISATION_STEPS = 65535
+STILL_IMAGE_SIZE = 480  # longer side of still pictures, pixels
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class MeshView:
         vertices: (V, 3) finite numbers, any unit; x right, y up, z towards the viewer.
         triangles: (T, 3) vertex numbers from 0, wound outwards.
         colors: (V, 3) in [0, 1]; None for one plain colour.
-        still: picture for browsers that cannot draw it, and for print.
+        still_image: picture for browsers that cannot draw it, and for print.
         note: text under it.
     """
 
@@ -36,27 +36,27 @@ class MeshView:
     vertices: ArrayLike
     triangles: ArrayLike
     colors: ArrayLike | None = None
-    still: PictureSource | None = None
+    still_image: ImageSource | None = None
     note: str = ""
 
 
-def meshes_html(views: Sequence[MeshView], media: Media) -> str:
+def meshes_html(views: Sequence[MeshView], media: MediaEncoder) -> str:
     """Meshes beside each other as HTML; empty text without any."""
     return f'<div class="meshes">{"".join(mesh_html(v, media) for v in views)}</div>' if views else ""
 
 
-def mesh_html(view: MeshView, media: Media) -> str:
+def mesh_html(view: MeshView, media: MediaEncoder) -> str:
     """One mesh; without WebGL or scripts its still picture shows, and so it does past the page's allowance.
 
     Raises:
         ValueError: shapes or numbers that make no mesh.
     """
-    packed = packed_mesh(view.vertices, view.triangles, view.colors)
-    name = safe(view.title)
-    address = media.picture(view.still, STILL)
+    packed = pack_mesh(view.vertices, view.triangles, view.colors)
+    name = escape_html(view.title)
+    address = media.image_url(view.still_image, STILL_IMAGE_SIZE)
     still = f'<img src="{address}" alt="{name}">' if address else ""
     drawn = ""
-    if media.spend(sum(map(len, packed.values()))):
+    if media.reserve_bytes(sum(map(len, packed.values()))):
         data = "".join(f' data-{word}="{value}"' for word, value in packed.items())
         label = f"{name}: mesh, turn it with the mouse, a finger or the arrow keys"
         drawn = (
@@ -64,14 +64,14 @@ def mesh_html(view: MeshView, media: Media) -> str:
             '<p class="turn" hidden>drag to turn · wheel or pinch to zoom · double click to reset</p>'
         )
     missing = "" if drawn or still else '<p class="missing">mesh not included</p>'
-    note = f'<p class="note">{safe(view.note)}</p>' if view.note else ""
+    note = f'<p class="note">{escape_html(view.note)}</p>' if view.note else ""
     return (
         f'<figure class="card mesh"><figcaption>{name}</figcaption>'
         f'<div class="stage">{still}{drawn}{missing}</div>{note}</figure>'
     )
 
 
-def packed_mesh(vertices: ArrayLike, triangles: ArrayLike, colors: ArrayLike | None = None) -> dict[str, str]:
+def pack_mesh(vertices: ArrayLike, triangles: ArrayLike, colors: ArrayLike | None = None) -> dict[str, str]:
     """A mesh as texts: `box` (six numbers), and base64 of little-endian `points` (uint16), `corners`
     (uint16 or uint32, as `wide` says) and `colors` (uint8).
 
@@ -89,20 +89,20 @@ def packed_mesh(vertices: ArrayLike, triangles: ArrayLike, colors: ArrayLike | N
         )
     low, high = points.min(axis=0), points.max(axis=0)
     reach = np.where(high > low, high - low, 1.0)
-    wide = len(points) > STEPS
+    wide = len(points) > QUANTISATION_STEPS
     packed = {
         "box": " ".join(f"{number:.7g}" for number in (*low, *reach)),
-        "points": _base64(np.rint((points - low) / reach * STEPS), "<u2"),
-        "corners": _base64(corners, "<u4" if wide else "<u2"),
+        "points": _encode_base64(np.rint((points - low) / reach * QUANTISATION_STEPS), "<u2"),
+        "corners": _encode_base64(corners, "<u4" if wide else "<u2"),
         "wide": "1" if wide else "",
     }
     if colors is not None:
         shades = np.asarray(colors, float)
         if shades.shape != points.shape or not np.isfinite(shades).all():
             raise ValueError(f"one colour (V, 3) a vertex, found {shades.shape} for {points.shape}")
-        packed["colors"] = _base64(np.rint(shades.clip(0, 1) * 255), "u1")
+        packed["colors"] = _encode_base64(np.rint(shades.clip(0, 1) * 255), "u1")
     return packed
 
 
-def _base64(array: np.ndarray, kind: str) -> str:
-    return base64.b64encode(np.ascontiguousarray(array, kind).tobytes()).decode()
+def _encode_base64(array: np.ndarray, dtype: str) -> str:
+    return base64.b64encode(np.ascontiguousarray(array, dtype).tobytes()).decode()

@@ -12,25 +12,25 @@ from pathlib import Path
 from typing import Any
 
 from voiceface.io.atomic import write_text
-from voiceface.report.forest_plot import dots_html
-from voiceface.report.formatting import STRATA, safe
-from voiceface.report.gallery import gallery_html, people_html
-from voiceface.report.learning_curves import learning_curves
-from voiceface.report.media import Media
+from voiceface.report.forest_plot import forest_plot_html
+from voiceface.report.formatting import STRATUM_DESCRIPTIONS, escape_html
+from voiceface.report.gallery import identity_group_html, retrieval_examples_html
+from voiceface.report.learning_curves import build_learning_curves
+from voiceface.report.media import MediaEncoder
 from voiceface.report.mesh_view import MeshView, meshes_html
-from voiceface.report.plots import colour_classes, histogram, line_plot
+from voiceface.report.plots import assign_colour_classes, histogram_html, line_plot_html
 from voiceface.report.records import (
-    Difference,
-    Gallery,
     Headline,
     Histogram,
-    PeopleGroup,
+    IdentityGroup,
+    PairedDifferenceRow,
     Plot,
-    Protocol,
+    ProtocolSummary,
+    RetrievalExamples,
     SystemResults,
     Table,
 )
-from voiceface.report.system_card import Story, stories_html
+from voiceface.report.system_card import SystemCard, system_cards_html
 from voiceface.report.tables import (
     differences_html,
     facts_html,
@@ -40,12 +40,12 @@ from voiceface.report.tables import (
     table_html,
 )
 
-SYNTHETIC_NOTICE = (
+SYNTHETIC_PAGE_DISCLAIMER = (
     "Synthetic population: every voice and face on this page belongs to an invented person. "
     "The figures say nothing about real people."
 )
-CARE = "Responsible use"
-KICKER = "Voice–face association report"
+RESPONSIBLE_USE = "Responsible use"
+DEFAULT_KICKER = "Voice–face association report"
 _RESULTS_HINT = (
     '<p class="hint">Intervals are 95 %. The bar beside each figure runs between the values above it: '
     '<span class="swatch chance"></span>chance, <span class="swatch baseline"></span>sex only, '
@@ -55,7 +55,7 @@ _CURVES_HINT = (
     '<p class="hint">Thin lines are single values, thick lines their running mean; '
     "dots are checks between the steps.</p>"
 )
-PACKAGES = (
+REPORTED_PACKAGES = (
     "voiceface-shared",
     "torch",
     "torchaudio",
@@ -73,28 +73,28 @@ def build_report(
     title: str,
     subtitle: str = "",
     facts: Mapping[str, Any] | None = None,
-    notice: str | Sequence[str] = (),
+    disclaimers: str | Sequence[str] = (),
     summary: Sequence[str] = (),
     headlines: Sequence[Headline] = (),
     systems: Sequence[SystemResults] = (),
-    together: str = "",
-    differences: Sequence[Difference] = (),
+    combined_title: str = "",
+    differences: Sequence[PairedDifferenceRow] = (),
     tables: Sequence[Table] = (),
     plots: Sequence[Plot | Histogram] = (),
-    protocol: Protocol | None = None,
+    protocol: ProtocolSummary | None = None,
     logs: str | PathLike[str] | Mapping[str, str | PathLike[str]] | None = None,
     log_names: Sequence[str] | None = None,
     roc: Sequence[Plot] = (),
     cmc: Sequence[Plot] = (),
-    galleries: Sequence[Gallery] = (),
-    people: Sequence[PeopleGroup] = (),
+    retrieval_examples: Sequence[RetrievalExamples] = (),
+    identity_groups: Sequence[IdentityGroup] = (),
     meshes: Sequence[MeshView] = (),
-    stories: Sequence[Story] = (),
-    stories_title: str = "Voices",
-    stories_hint: str = "",
-    cast: Sequence[Table] = (),
-    care: Sequence[str] = (),
-    kicker: str = KICKER,
+    system_cards: Sequence[SystemCard] = (),
+    cards_title: str = "Voices",
+    cards_hint: str = "",
+    system_tables: Sequence[Table] = (),
+    responsible_use: Sequence[str] = (),
+    kicker: str = DEFAULT_KICKER,
     config: str | Mapping[str, Any] | None = None,
     environment: Mapping[str, str] | None = None,
     commands: str | Sequence[str] = (),
@@ -109,11 +109,11 @@ def build_report(
         title: heading of the page.
         subtitle: one or two sentences under it.
         facts: name -> short text, shown as labels under the title (system, data, checkpoint).
-        notice: warnings at the top, one box each; `SYNTHETIC_NOTICE` for the population.
+        disclaimers: warnings at the top, one box each; `SYNTHETIC_NOTICE` for the population.
         summary: what was found, one sentence or two each.
         headlines: figures on cards, most important first.
         systems: results of each system side by side; the order fixes their colours.
-        together: heading under which all results stand in one plot and one table, for several systems.
+        combined_title: heading under which all results stand in one plot and one table, for several systems.
         differences: paired differences between systems.
         tables: further tables.
         plots: further plots and histograms (identity weights, accuracy against rho).
@@ -122,14 +122,14 @@ def build_report(
         log_names: scalars of the logs to draw; None draws all that vary.
         roc: plots of receiver operating characteristics.
         cmc: plots of cumulative matches.
-        galleries: retrieval examples.
-        people: groups of people (hardest, easiest, a sample).
+        retrieval_examples: retrieval examples.
+        identity_groups: groups of people (hardest, easiest, a sample).
         meshes: meshes that can be turned.
-        stories: what several systems make of one voice, a card each.
-        stories_title: heading of these cards.
-        stories_hint: a sentence under it.
-        cast: tables of the systems that take part.
-        care: what must not be done with the page, a sentence or two each.
+        system_cards: what several systems make of one voice, a card each.
+        cards_title: heading of these cards.
+        cards_hint: a sentence under it.
+        system_tables: tables of the systems that take part.
+        responsible_use: what must not be done with the page, a sentence or two each.
         kicker: line above the title: what kind of page it is.
         config: YAML text, or a mapping that is written as YAML.
         environment: name -> version; `environment()` of this module gives the usual ones.
@@ -146,19 +146,21 @@ def build_report(
     names = [system.name for system in systems]
     runs = {"run": logs} if isinstance(logs, str | PathLike) else dict(logs or {})
     names += [name for name in runs if name not in names and len(runs) > 1]
-    classes = colour_classes(names)
-    learning = learning_curves(runs, log_names) if runs else []
+    classes = assign_colour_classes(names)
+    learning = build_learning_curves(runs, log_names) if runs else []
     commands = [commands] if isinstance(commands, str) else list(commands)
 
     def draw(wanted: Sequence[Plot | Histogram]) -> str:
-        drawn = [histogram(p) if isinstance(p, Histogram) else line_plot(p, classes) for p in wanted]
+        drawn = [
+            histogram_html(p) if isinstance(p, Histogram) else line_plot_html(p, classes) for p in wanted
+        ]
         drawn = [plot for plot in drawn if plot]
         pairs = " two" if len(drawn) in (1, 2, 4) else ""
         return f'<div class="plots{pairs}">{"".join(drawn)}</div>' if drawn else ""
 
     cards = "".join(map(headline_html, headlines))
-    results = results_html(systems, classes, title=together) if systems else ""
-    said = "".join(f"<li>{safe(text)}</li>" for text in summary)
+    results = results_html(systems, classes, title=combined_title) if systems else ""
+    said = "".join(f"<li>{escape_html(text)}</li>" for text in summary)
     sections = {
         "Headlines": (f'<ul class="card summary">{said}</ul>' if said else "")
         + (
@@ -166,7 +168,7 @@ def build_report(
             if cards
             else ""
         ),
-        "Results": (dots_html(systems, classes, title=together) if together else "")
+        "Results": (forest_plot_html(systems, classes, title=combined_title) if combined_title else "")
         + (_strata_html(systems) + _RESULTS_HINT if results else "")
         + results
         + differences_html(differences),
@@ -176,36 +178,48 @@ def build_report(
         "Protocol": protocol_html(protocol) if protocol else "",
         "Reproduce": _commands_html(commands) + _config_html(config) + _environment_html(environment or {}),
     }
-    style, script = _resource("report.css"), _resource("report.js")
-    if stories:
-        style += _resource("story.css")
-    if meshes or any(isinstance(tile, MeshView) for story in stories for tile in story.tiles):
-        style, script = style + _resource("mesh_view.css"), script + _resource("mesh_view.js")
+    style, script = _read_resource("report.css"), _read_resource("report.js")
+    if system_cards:
+        style += _read_resource("story.css")
+    if meshes or any(isinstance(tile, MeshView) for story in system_cards for tile in story.tiles):
+        style, script = style + _read_resource("mesh_view.css"), script + _read_resource("mesh_view.js")
     used = sum(map(len, sections.values())) + len(style) + len(script) + 20_000
-    media = Media(max(0, max_bytes - used - 3_000 * _count(galleries, people, stories)))
-    told = stories_html(stories, media, stories_hint)
+    media = MediaEncoder(
+        max(0, max_bytes - used - 3_000 * _count_media(retrieval_examples, identity_groups, system_cards))
+    )
+    told = system_cards_html(system_cards, media, cards_hint)
     turned = meshes_html(meshes, media)
-    shown = "".join(gallery_html(gallery, media) for gallery in galleries)
-    met = "".join(people_html(group, media) for group in people)
-    if media.left_out:
-        lost = f"{media.left_out} pictures, voices and meshes were left out to keep this file small."
+    shown = "".join(retrieval_examples_html(gallery, media) for gallery in retrieval_examples)
+    met = "".join(identity_group_html(group, media) for group in identity_groups)
+    if media.num_skipped:
+        lost = f"{media.num_skipped} pictures, voices and meshes were left out to keep this file small."
         met += f'<p class="note">{lost}</p>'
-    first = ["Headlines", stories_title, "Meshes", "Systems", "Results", "ROC and CMC", "Galleries", "People"]
-    order = [*first, *list(sections)[3:], CARE]
-    sections |= {"Meshes": turned, "Galleries": shown, "People": met, stories_title: told}
-    sections["Systems"] = "".join(map(table_html, cast))
-    rules = "".join(f"<li>{safe(text)}</li>" for text in care)
-    sections[CARE] = f'<ul class="card summary">{rules}</ul>' if rules else ""
+    first = ["Headlines", cards_title, "Meshes", "Systems", "Results", "ROC and CMC", "Galleries", "People"]
+    order = [*first, *list(sections)[3:], RESPONSIBLE_USE]
+    sections |= {"Meshes": turned, "Galleries": shown, "People": met, cards_title: told}
+    sections["Systems"] = "".join(map(table_html, system_tables))
+    rules = "".join(f"<li>{escape_html(text)}</li>" for text in responsible_use)
+    sections[RESPONSIBLE_USE] = f'<ul class="card summary">{rules}</ul>' if rules else ""
     body = [(name, sections[name]) for name in order if sections[name]]
-    minded = f'<p class="careful"><a href="#{_anchor(CARE)}">What must not be done with this page</a></p>'
+    minded = f'<p class="careful"><a href="#{_anchor(RESPONSIBLE_USE)}">What must not be done with this page</a></p>'
     write_text(
         out_html,
-        _page(title, subtitle, kicker, facts or {}, notice, body, style, script, minded if care else ""),
+        _page_html(
+            title,
+            subtitle,
+            kicker,
+            facts or {},
+            disclaimers,
+            body,
+            style,
+            script,
+            minded if responsible_use else "",
+        ),
     )
     return Path(out_html)
 
 
-def environment(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
+def collect_environment(packages: Sequence[str] = REPORTED_PACKAGES) -> dict[str, str]:
     """Versions of Python, the system and the packages that are installed."""
     found = {"Python": platform.python_version(), "System": f"{platform.system()} {platform.machine()}"}
     for name in packages:
@@ -216,33 +230,34 @@ def environment(packages: Sequence[str] = PACKAGES) -> dict[str, str]:
     return found
 
 
-def _page(
+def _page_html(
     title: str,
     subtitle: str,
     kicker: str,
     facts: Mapping[str, Any],
-    notice: str | Sequence[str],
+    disclaimers: str | Sequence[str],
     sections: Sequence[tuple[str, str]],
     style: str,
     script: str,
-    careful: str = "",
+    responsible_use_link: str = "",
 ) -> str:
     """The whole document."""
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
     policy = "default-src 'none'; img-src data:; media-src data:; style-src 'unsafe-inline'"
     policy += f"; script-src 'sha256-{digest}'"
     chips = "".join(
-        f"<div><dt>{safe(name)}</dt><dd>{safe(value)}</dd></div>" for name, value in facts.items()
+        f"<div><dt>{escape_html(name)}</dt><dd>{escape_html(value)}</dd></div>"
+        for name, value in facts.items()
     )
     boxes = "".join(
-        f'<p class="notice" role="note"><span aria-hidden="true">!</span>{safe(text)}</p>'
-        for text in ([notice] if isinstance(notice, str) else notice)
+        f'<p class="notice" role="note"><span aria-hidden="true">!</span>{escape_html(text)}</p>'
+        for text in ([disclaimers] if isinstance(disclaimers, str) else disclaimers)
         if text
     )
-    links = "".join(f'<li><a href="#{_anchor(name)}">{safe(name)}</a></li>' for name, _ in sections)
+    links = "".join(f'<li><a href="#{_anchor(name)}">{escape_html(name)}</a></li>' for name, _ in sections)
     parts = "".join(
         f'<section id="{_anchor(name)}" aria-labelledby="h-{_anchor(name)}">'
-        f'<h2 id="h-{_anchor(name)}">{safe(name)}</h2>{html}</section>'
+        f'<h2 id="h-{_anchor(name)}">{escape_html(name)}</h2>{html}</section>'
         for name, html in sections
     )
     return f"""<!doctype html>
@@ -252,28 +267,28 @@ def _page(
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta http-equiv="Content-Security-Policy" content="{policy}">
 <meta name="color-scheme" content="light dark">
-<title>{safe(title)}</title>
+<title>{escape_html(title)}</title>
 <style>
 {style}</style>
 </head>
 <body>
 <a class="skip" href="#content">Skip to the content</a>
 <header>
-<div class="wide">{_emblem()}
-<p class="kicker">{safe(kicker)}</p>
-<h1>{safe(title)}</h1>
-{f'<p class="subtitle">{safe(subtitle)}</p>' if subtitle else ""}
+<div class="wide">{_emblem_html()}
+<p class="kicker">{escape_html(kicker)}</p>
+<h1>{escape_html(title)}</h1>
+{f'<p class="subtitle">{escape_html(subtitle)}</p>' if subtitle else ""}
 {f'<dl class="chips">{chips}</dl>' if chips else ""}
 </div>
 </header>
 <nav aria-label="Sections"><div class="wide"><ul>{links}</ul>
 <button type="button" id="theme" hidden aria-label="Switch between light and dark">◐</button></div></nav>
 <main id="content" class="wide">
-{boxes}{careful}
+{boxes}{responsible_use_link}
 {parts}
 </main>
 <footer class="wide">
-<p>Made with voiceface {safe(_version())}. This file is complete: it loads nothing from outside.</p>
+<p>Made with voiceface {escape_html(_version())}. This file is complete: it loads nothing from outside.</p>
 </footer>
 <script>{script}</script>
 </body>
@@ -283,8 +298,10 @@ def _page(
 
 def _strata_html(systems: Sequence[SystemResults]) -> str:
     """What the letters of the strata mean, those that occur."""
-    found = dict.fromkeys(row.stratum for system in systems for row in system.rows if row.stratum in STRATA)
-    items = "".join(f'<li><abbr class="badge">{s}</abbr> {STRATA[s]}</li>' for s in found)
+    found = dict.fromkeys(
+        row.stratum for system in systems for row in system.rows if row.stratum in STRATUM_DESCRIPTIONS
+    )
+    items = "".join(f'<li><abbr class="badge">{s}</abbr> {STRATUM_DESCRIPTIONS[s]}</li>' for s in found)
     return f'<ul class="strata">{items}</ul>' if items else ""
 
 
@@ -297,7 +314,7 @@ def _config_html(config: str | Mapping[str, Any] | None) -> str:
 
         config = yaml.safe_dump(dict(config), sort_keys=False, allow_unicode=True)
     lines = []
-    for line in safe(config.rstrip()).split("\n"):
+    for line in escape_html(config.rstrip()).split("\n"):
         code, mark, comment = line.partition(" #") if not line.lstrip().startswith("#") else ("", line, "")
         code = re.sub(r"^(\s*(?:- )?)([^\s:#][^:]*)(:)(?=\s|$)", r"\1<b>\2</b>\3", code)
         lines.append(f"{code}<i>{mark}{comment}</i>" if mark else code)
@@ -315,12 +332,12 @@ def _commands_html(commands: Sequence[str]) -> str:
     """Shell lines with a button that copies them."""
     if not commands:
         return ""
-    text = safe("\n".join(commands))
+    text = escape_html("\n".join(commands))
     button = '<button type="button" class="copier" hidden>Copy</button>'
     return f'<h3>Commands</h3><div class="card copy">{button}<pre class="code">{text}</pre></div>'
 
 
-def _emblem() -> str:
+def _emblem_html() -> str:
     """A decorative wave that widens into the outline of a face."""
     heights = (6, 12, 22, 14, 30, 44, 26, 52, 34, 60, 40, 24, 48, 30, 16, 26, 12, 6)
     bars = "".join(f"M{8 * i + 4} {36 - h / 2}V{36 + h / 2}" for i, h in enumerate(heights))
@@ -330,12 +347,16 @@ def _emblem() -> str:
     return f'<svg class="emblem" viewBox="0 0 208 76" aria-hidden="true">{paths}</svg>'
 
 
-def _count(galleries: Sequence[Gallery], people: Sequence[PeopleGroup], stories: Sequence[Story] = ()) -> int:
+def _count_media(
+    retrieval_examples: Sequence[RetrievalExamples],
+    identity_groups: Sequence[IdentityGroup],
+    system_cards: Sequence[SystemCard] = (),
+) -> int:
     """Pieces of markup that pictures and voices need besides their own bytes."""
-    ranked = sum(len(r.query.candidates) for story in stories for r in story.rankings)
-    told = ranked + sum(len(story.tiles) + 1 for story in stories)
-    asked = sum(len(q.candidates) + 1 for g in galleries for q in g.queries)
-    return told + asked + sum(len(g.people) for g in people)
+    ranked = sum(len(r.ranking.candidates) for story in system_cards for r in story.rankings)
+    told = ranked + sum(len(story.tiles) + 1 for story in system_cards)
+    asked = sum(len(q.candidates) + 1 for g in retrieval_examples for q in g.probes)
+    return told + asked + sum(len(g.identities) for g in identity_groups)
 
 
 def _anchor(name: str) -> str:
@@ -348,5 +369,5 @@ def _version() -> str:
     return __version__
 
 
-def _resource(name: str) -> str:
+def _read_resource(name: str) -> str:
     return files("voiceface.report").joinpath(name).read_text(encoding="utf-8")

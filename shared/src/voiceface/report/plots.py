@@ -7,139 +7,141 @@ from itertools import pairwise
 
 import numpy as np
 
-from voiceface.report.formatting import is_number, number, safe
+from voiceface.report.formatting import escape_html, format_number, is_finite_number
 from voiceface.report.records import Curve, Histogram, Plot
 
 WIDTH, HEIGHT = 440, 290
-LEFT, RIGHT, TOP, BOTTOM = 54, 12, 12, 44
-INNER_W, INNER_H = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
-INNER_BOX = f'x="{LEFT}" y="{TOP}" width="{INNER_W}" height="{INNER_H}"'
+MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 54, 12, 12, 44
+INNER_WIDTH, INNER_HEIGHT = WIDTH - MARGIN_LEFT - MARGIN_RIGHT, HEIGHT - MARGIN_TOP - MARGIN_BOTTOM
+INNER_BOX = f'x="{MARGIN_LEFT}" y="{MARGIN_TOP}" width="{INNER_WIDTH}" height="{INNER_HEIGHT}"'
 MAX_POINTS = 400
-COLOURS = 6
+NUM_COLOURS = 6
 
 
-def colour_classes(names: Sequence[str]) -> dict[str, str]:
+def assign_colour_classes(names: Sequence[str]) -> dict[str, str]:
     """Style class of each system, in the order of the report."""
-    return {name: f"c{i % COLOURS}" for i, name in enumerate(names)}
+    return {name: f"c{i % NUM_COLOURS}" for i, name in enumerate(names)}
 
 
-def line_plot(plot: Plot, colours: Mapping[str, str] | None = None) -> str:
+def line_plot_html(plot: Plot, css_classes: Mapping[str, str] | None = None) -> str:
     """A plot with axes, lines, bands and a legend.
 
     Args:
         plot: what to draw.
-        colours: label -> style class of labels whose colour is fixed; the others take what is left.
+        css_classes: label -> style class of labels whose colour is fixed; the others take what is left.
 
     Returns:
         A `<figure>`; empty text when no curve has a point.
     """
-    curves = [curve for curve in map(_thin, plot.curves) if len(curve.x)]
+    curves = [curve for curve in map(_downsample, plot.curves) if len(curve.x)]
     if not curves:
         return ""
-    classes = _classes(curves, colours or {})
-    x_range = plot.x_range or _extent([np.asarray(c.x, float) for c in curves], margin=0, log=plot.x_log)
+    classes = _curve_classes(curves, css_classes or {})
+    x_range = plot.x_range or _data_range([np.asarray(c.x, float) for c in curves], margin=0, log=plot.x_log)
     y_values = [np.asarray(v, float) for c in curves for v in (c.y, c.low, c.high) if v is not None]
-    y_range = plot.y_range or _extent(y_values, margin=0.06)
-    frame = _Frame(x_range, y_range, plot.x_log)
-    lines = [_curve(frame, curve, classes[curve.label]) for curve in curves]
+    y_range = plot.y_range or _data_range(y_values, margin=0.06)
+    frame = _Axes(x_range, y_range, plot.x_log)
+    lines = [_curve_html(frame, curve, classes[curve.label]) for curve in curves]
     ordered = [
         line for kind in ("reference", "system") for c, line in zip(curves, lines) if _layer(c) == kind
     ]
-    body = frame.axes(plot.x_label, plot.y_label, plot.x_percent, plot.y_percent)
+    body = frame.axes_html(plot.x_label, plot.y_label, plot.x_percent, plot.y_percent)
     body += f"<svg {INNER_BOX}>{''.join(ordered)}</svg>"
     spoken = f"{plot.title}. {plot.y_label or 'value'} over {plot.x_label or 'position'}. " + "; ".join(
-        f"{c.label}{' ' + c.note if c.note else ''}, {_ends(c)}" for c in curves
+        f"{c.label}{' ' + c.note if c.note else ''}, {_describe_ends(c)}" for c in curves
     )
     keys = [
         f'<li class="{classes[c.label]}"><svg class="key" viewBox="0 0 22 8" aria-hidden="true">'
-        f'<path class="line" d="M1 4H21"/></svg><span>{safe(c.label)}</span>'
-        f"{f'<b>{safe(c.note)}</b>' if c.note else ''}</li>"
+        f'<path class="line" d="M1 4H21"/></svg><span>{escape_html(c.label)}</span>'
+        f"{f'<b>{escape_html(c.note)}</b>' if c.note else ''}</li>"
         for c in curves
     ]
     only_title = len(curves) == 1 and curves[0].label == plot.title
-    return _figure(plot.title, spoken, body, [] if only_title else keys, plot.note)
+    return _figure_html(plot.title, spoken, body, [] if only_title else keys, plot.note)
 
 
-def histogram(plot: Histogram) -> str:
+def histogram_html(plot: Histogram) -> str:
     """Bars of equal width that count values; empty text when there is no finite value."""
     values = np.asarray(plot.values, float)
     values = values[np.isfinite(values)]
     if not len(values):
         return ""
     counts, edges = np.histogram(values, bins=plot.bins)
-    frame = _Frame((float(edges[0]), float(edges[-1])), (0.0, float(counts.max()) * 1.06), False)
+    frame = _Axes((float(edges[0]), float(edges[-1])), (0.0, float(counts.max()) * 1.06), False)
     bars = []
     for count, left, right in zip(counts, edges[:-1], edges[1:]):
         if count:
             x, width = frame.x(left) + 0.6, max(0.8, frame.x(right) - frame.x(left) - 1.2)
-            tip = f"{number(float(left))} to {number(float(right))}: {count} {plot.y_label}"
+            tip = f"{format_number(float(left))} to {format_number(float(right))}: {count} {plot.y_label}"
             bars.append(
                 f'<rect class="bar" x="{x:.1f}" y="{frame.y(count):.1f}" width="{width:.1f}" '
-                f'height="{INNER_H - frame.y(count):.1f}" rx="1.5"><title>{safe(tip)}</title></rect>'
+                f'height="{INNER_HEIGHT - frame.y(count):.1f}" rx="1.5"><title>{escape_html(tip)}</title></rect>'
             )
     middle = float(np.median(values))
     at = frame.x(middle)
-    bars.append(f'<path class="line reference" d="M{at:.1f} 0V{INNER_H}"><title>median</title></path>')
-    body = frame.axes(plot.x_label, plot.y_label, False, False)
+    bars.append(f'<path class="line reference" d="M{at:.1f} 0V{INNER_HEIGHT}"><title>median</title></path>')
+    body = frame.axes_html(plot.x_label, plot.y_label, False, False)
     body += f'<svg {INNER_BOX} class="c0">{"".join(bars)}</svg>'
-    facts = f"{len(values)} values from {number(float(values.min()))} to {number(float(values.max()))}"
-    facts += f", median {number(middle)}"
+    facts = f"{len(values)} values from {format_number(float(values.min()))} to {format_number(float(values.max()))}"
+    facts += f", median {format_number(middle)}"
     note = f"{facts}. {plot.note}" if plot.note else f"{facts}."
-    return _figure(plot.title, f"{plot.title}: {facts}", body, [], note)
+    return _figure_html(plot.title, f"{plot.title}: {facts}", body, [], note)
 
 
-class _Frame:
+class _Axes:
     """Where numbers lie inside the axes, in pixels from the upper left of the inner box."""
 
     def __init__(self, x_range: tuple[float, float], y_range: tuple[float, float], x_log: bool) -> None:
         self.x_log = x_log and x_range[0] > 0
-        self.x_range, self.y_range = _open(x_range), _open(y_range)
+        self.x_range, self.y_range = _nonempty_range(x_range), _nonempty_range(y_range)
 
     def x(self, value: float) -> float:
         low, high = self.x_range
         if self.x_log:
             low, high, value = math.log(low), math.log(high), math.log(max(value, 1e-300))
-        return (value - low) / (high - low) * INNER_W
+        return (value - low) / (high - low) * INNER_WIDTH
 
     def y(self, value: float) -> float:
         low, high = self.y_range
-        return (1 - (value - low) / (high - low)) * INNER_H
+        return (1 - (value - low) / (high - low)) * INNER_HEIGHT
 
-    def axes(self, x_label: str, y_label: str, x_percent: bool, y_percent: bool) -> str:
+    def axes_html(self, x_label: str, y_label: str, x_percent: bool, y_percent: bool) -> str:
         parts = []
-        y_ticks = ticks(*self.y_range, 5)
-        for value, text in zip(y_ticks, tick_texts(y_ticks, y_percent)):
-            y = TOP + self.y(value)
-            parts.append(f'<path class="grid" d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}"/>')
+        y_ticks = linear_ticks(*self.y_range, 5)
+        for value, text in zip(y_ticks, tick_labels(y_ticks, y_percent)):
+            y = MARGIN_TOP + self.y(value)
+            parts.append(f'<path class="grid" d="M{MARGIN_LEFT} {y:.1f}H{WIDTH - MARGIN_RIGHT}"/>')
             parts.append(
-                f'<text class="tick" x="{LEFT - 7}" y="{y + 3.7:.1f}" text-anchor="end">{text}</text>'
+                f'<text class="tick" x="{MARGIN_LEFT - 7}" y="{y + 3.7:.1f}" text-anchor="end">{text}</text>'
             )
-        x_ticks = log_ticks(*self.x_range) if self.x_log else ticks(*self.x_range, 6)
-        for value, text in zip(x_ticks, tick_texts(x_ticks, x_percent)):
-            x = LEFT + self.x(value)
-            parts.append(f'<path class="grid faint" d="M{x:.1f} {TOP}V{TOP + INNER_H}"/>')
-            anchor = "end" if x > WIDTH - RIGHT - 8 else "middle"
-            x = min(x, WIDTH - RIGHT + 8) if anchor == "end" else x
+        x_ticks = log_ticks(*self.x_range) if self.x_log else linear_ticks(*self.x_range, 6)
+        for value, text in zip(x_ticks, tick_labels(x_ticks, x_percent)):
+            x = MARGIN_LEFT + self.x(value)
+            parts.append(f'<path class="grid faint" d="M{x:.1f} {MARGIN_TOP}V{MARGIN_TOP + INNER_HEIGHT}"/>')
+            anchor = "end" if x > WIDTH - MARGIN_RIGHT - 8 else "middle"
+            x = min(x, WIDTH - MARGIN_RIGHT + 8) if anchor == "end" else x
             parts.append(
-                f'<text class="tick" x="{x:.1f}" y="{TOP + INNER_H + 16}" text-anchor="{anchor}">'
+                f'<text class="tick" x="{x:.1f}" y="{MARGIN_TOP + INNER_HEIGHT + 16}" text-anchor="{anchor}">'
                 f"{text}</text>"
             )
-        parts.append(f'<path class="axis" d="M{LEFT} {TOP + INNER_H}H{WIDTH - RIGHT}"/>')
+        parts.append(
+            f'<path class="axis" d="M{MARGIN_LEFT} {MARGIN_TOP + INNER_HEIGHT}H{WIDTH - MARGIN_RIGHT}"/>'
+        )
         if x_label:
-            x = LEFT + INNER_W / 2
+            x = MARGIN_LEFT + INNER_WIDTH / 2
             parts.append(
-                f'<text class="label" x="{x}" y="{HEIGHT - 8}" text-anchor="middle">{safe(x_label)}</text>'
+                f'<text class="label" x="{x}" y="{HEIGHT - 8}" text-anchor="middle">{escape_html(x_label)}</text>'
             )
         if y_label:
-            y = TOP + INNER_H / 2
+            y = MARGIN_TOP + INNER_HEIGHT / 2
             parts.append(
                 f'<text class="label" transform="translate(12 {y}) rotate(-90)" text-anchor="middle">'
-                f"{safe(y_label)}</text>"
+                f"{escape_html(y_label)}</text>"
             )
         return "".join(parts)
 
 
-def ticks(low: float, high: float, count: int) -> list[float]:
+def linear_ticks(low: float, high: float, count: int) -> list[float]:
     """About `count` round numbers from `low` to `high`, in steps of 1, 2, 2.5 or 5 times a power of ten."""
     step = (high - low) / max(1, count)
     power = 10 ** math.floor(math.log10(step))
@@ -155,10 +157,10 @@ def log_ticks(low: float, high: float) -> list[float]:
     return [m * 10.0**p for p in powers for m in steps if low * 0.999 <= m * 10.0**p <= high * 1.001]
 
 
-def tick_texts(values: Sequence[float], percent: bool) -> list[str]:
+def tick_labels(values: Sequence[float], percent: bool) -> list[str]:
     """Texts of ticks with as many decimals as the step needs."""
     if percent:
-        return [f"{text}%" for text in tick_texts([100 * v for v in values], False)]
+        return [f"{text}%" for text in tick_labels([100 * v for v in values], False)]
     steps = [b - a for a, b in pairwise(values)]
     step = min(steps) if steps else abs(values[0]) if values else 1
     top = max((abs(v) for v in values), default=1)
@@ -171,7 +173,7 @@ def tick_texts(values: Sequence[float], percent: bool) -> list[str]:
     return [f"{v:.{digits}f}".replace("-", "−") for v in values]
 
 
-def _thin(curve: Curve) -> Curve:
+def _downsample(curve: Curve) -> Curve:
     """A curve of at most MAX_POINTS points, ends kept, and none that is not finite in x."""
     x, y = np.asarray(curve.x, float), np.asarray(curve.y, float)
     if x.shape != y.shape or x.ndim != 1:
@@ -190,7 +192,7 @@ def _thin(curve: Curve) -> Curve:
     return replace(curve, x=x[keep], y=y[keep], low=low, high=high)
 
 
-def _curve(frame: _Frame, curve: Curve, style: str) -> str:
+def _curve_html(axes: _Axes, curve: Curve, css_class: str) -> str:
     """Band, faint raw line, line and dots of one curve, with its name as a tip."""
     parts = []
     if curve.low is not None and curve.high is not None:
@@ -198,41 +200,41 @@ def _curve(frame: _Frame, curve: Curve, style: str) -> str:
         down = list(zip(curve.x, curve.low))[::-1]
         points = [(a, b) for a, b in up + down if np.isfinite(b)]
         if points:
-            parts.append(f'<path class="band" d="{_path(frame, points)}Z"/>')
+            parts.append(f'<path class="band" d="{_path_data(axes, points)}Z"/>')
     if curve.raw is not None:
-        parts.append(f'<path class="raw" d="{_path(frame, list(zip(*curve.raw)))}"/>')
-    parts.append(f'<path class="line" d="{_path(frame, list(zip(curve.x, curve.y)))}"/>')
+        parts.append(f'<path class="raw" d="{_path_data(axes, list(zip(*curve.raw)))}"/>')
+    parts.append(f'<path class="line" d="{_path_data(axes, list(zip(curve.x, curve.y)))}"/>')
     if curve.markers or len(curve.x) == 1:
         for a, b in zip(curve.x, curve.y):
             if np.isfinite(b):
-                tip = safe(f"{curve.label}: {number(float(a))}, {number(float(b))}")
-                spot = f'cx="{frame.x(a):.1f}" cy="{frame.y(b):.1f}"'
+                tip = escape_html(f"{curve.label}: {format_number(float(a))}, {format_number(float(b))}")
+                spot = f'cx="{axes.x(a):.1f}" cy="{axes.y(b):.1f}"'
                 parts.append(f'<circle class="dot" {spot} r="3.4"><title>{tip}</title></circle>')
-    return f'<g class="{style}">{"".join(parts)}<title>{safe(curve.label)}</title></g>'
+    return f'<g class="{css_class}">{"".join(parts)}<title>{escape_html(curve.label)}</title></g>'
 
 
-def _path(frame: _Frame, points: Sequence[tuple[float, float]]) -> str:
+def _path_data(axes: _Axes, points: Sequence[tuple[float, float]]) -> str:
     """Path through the points; one that is not finite breaks the line."""
     steps, pen_down = [], False
     for x, y in points:
         if not (np.isfinite(x) and np.isfinite(y)):
             pen_down = False
             continue
-        steps.append(f"{'L' if pen_down else 'M'}{frame.x(x):.1f} {frame.y(y):.1f}")
+        steps.append(f"{'L' if pen_down else 'M'}{axes.x(x):.1f} {axes.y(y):.1f}")
         pen_down = True
     return "".join(steps)
 
 
-def _classes(curves: Sequence[Curve], fixed: Mapping[str, str]) -> dict[str, str]:
+def _curve_classes(curves: Sequence[Curve], fixed_classes: Mapping[str, str]) -> dict[str, str]:
     """Style class of every curve: references by kind, systems by fixed colour, others by what is free."""
-    taken = {fixed[c.label] for c in curves if c.label in fixed}
-    free = [f"c{i}" for i in range(COLOURS) if f"c{i}" not in taken] or ["c0"]
+    taken = {fixed_classes[c.label] for c in curves if c.label in fixed_classes}
+    free = [f"c{i}" for i in range(NUM_COLOURS) if f"c{i}" not in taken] or ["c0"]
     classes: dict[str, str] = {}
     for curve in curves:
         if curve.kind != "system":
             classes[curve.label] = f"ref {curve.kind}"
-        elif curve.label in fixed:
-            classes[curve.label] = fixed[curve.label]
+        elif curve.label in fixed_classes:
+            classes[curve.label] = fixed_classes[curve.label]
         elif curve.label not in classes:
             classes[curve.label] = free[0]
             free = free[1:] + free[:1]
@@ -243,7 +245,7 @@ def _layer(curve: Curve) -> str:
     return "system" if curve.kind == "system" else "reference"
 
 
-def _extent(values: Sequence[np.ndarray], margin: float, log: bool = False) -> tuple[float, float]:
+def _data_range(values: Sequence[np.ndarray], margin: float, log: bool = False) -> tuple[float, float]:
     """Smallest and largest finite value (above zero for a log axis), widened by a share of their distance."""
     together = np.concatenate(values)
     together = together[np.isfinite(together) & ((together > 0) if log else True)]
@@ -253,26 +255,26 @@ def _extent(values: Sequence[np.ndarray], margin: float, log: bool = False) -> t
     return low - margin * (high - low), high + margin * (high - low)
 
 
-def _open(ends: tuple[float, float]) -> tuple[float, float]:
+def _nonempty_range(limits: tuple[float, float]) -> tuple[float, float]:
     """Ends that differ, so that a constant can be drawn."""
-    low, high = ends
+    low, high = limits
     if high - low > 1e-12 * max(1.0, abs(high)):
         return low, high
     reach = abs(high) * 0.1 or 1.0
     return (low / 1.1, high * 1.1) if low > 0 else (low - reach, high + reach)
 
 
-def _ends(curve: Curve) -> str:
+def _describe_ends(curve: Curve) -> str:
     """First and last value of a curve in words."""
-    finite = [float(v) for v in curve.y if is_number(float(v))]
-    return f"from {number(finite[0])} to {number(finite[-1])}" if finite else "no values"
+    finite = [float(v) for v in curve.y if is_finite_number(float(v))]
+    return f"from {format_number(finite[0])} to {format_number(finite[-1])}" if finite else "no values"
 
 
-def _figure(title: str, spoken: str, body: str, keys: Sequence[str], note: str) -> str:
-    legend = f'<ul class="legend">{"".join(keys)}</ul>' if keys else ""
-    under = f'<p class="note">{safe(note)}</p>' if note else ""
+def _figure_html(title: str, description: str, body: str, legend_items: Sequence[str], note: str) -> str:
+    legend = f'<ul class="legend">{"".join(legend_items)}</ul>' if legend_items else ""
+    under = f'<p class="note">{escape_html(note)}</p>' if note else ""
     return (
-        f'<figure class="card plot"><figcaption>{safe(title)}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{safe(spoken)}">{body}</svg>'
+        f'<figure class="card plot"><figcaption>{escape_html(title)}</figcaption>'
+        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape_html(description)}">{body}</svg>'
         f"{legend}{under}</figure>"
     )

@@ -13,23 +13,23 @@ import numpy as np
 
 Direction = Literal["v2f", "f2v", "both", ""]
 CurveKind = Literal["system", "chance", "baseline", "ceiling"]
-PictureSource = str | PathLike[str] | bytes | np.ndarray
+ImageSource = str | PathLike[str] | bytes | np.ndarray
 """A picture: file, encoded bytes, or uint8 RGB array of shape (H, W, 3) or grey (H, W)."""
 
 
 @dataclass(frozen=True)
-class Sound:
+class AudioSource:
     """A voice: a file, or samples in memory.
 
     Attributes:
         source: path of a sound file, or samples of shape (T,), int16 or float in [-1, 1].
-        rate: samples per second of an array; not used for a file.
-        start: seconds left out at the beginning.
+        sample_rate: samples per second of an array; not used for a file.
+        start_seconds: seconds left out at the beginning.
     """
 
     source: str | PathLike[str] | np.ndarray
-    rate: int = 16000
-    start: float = 0.0
+    sample_rate: int = 16000
+    start_seconds: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Headline:
         high: upper end of its interval.
         chance: what guessing gives.
         baseline: what knowing the sex alone gives.
-        ceiling: what the best possible observer gives (population only).
+        upper_bound: what the best possible observer gives (population only).
         note: one line under the figure.
         unit: "%" for fractions, else the text after the number ("mm").
         higher_is_better: False for errors.
@@ -55,7 +55,7 @@ class Headline:
     high: float | None = None
     chance: float | None = None
     baseline: float | None = None
-    ceiling: float | None = None
+    upper_bound: float | None = None
     note: str = ""
     unit: str = "%"
     higher_is_better: bool = True
@@ -75,9 +75,9 @@ class ResultRow:
         high: upper end of the interval.
         chance: what guessing gives.
         baseline: what knowing the sex alone gives.
-        ceiling: what the best possible observer gives.
+        upper_bound: what the best possible observer gives.
         published: the figure of the paper, where the list is the paper's.
-        count: number of questions behind the figure.
+        num_trials: number of questions behind the figure.
         unit: "%" for fractions, else the text after the number.
         higher_is_better: False for errors.
     """
@@ -91,14 +91,14 @@ class ResultRow:
     high: float | None = None
     chance: float | None = None
     baseline: float | None = None
-    ceiling: float | None = None
+    upper_bound: float | None = None
     published: float | None = None
-    count: int | None = None
+    num_trials: int | None = None
     unit: str = "%"
     higher_is_better: bool = True
 
     @property
-    def key(self) -> tuple[str, str, str, str]:
+    def comparison_key(self) -> tuple[str, str, str, str]:
         """What must agree for two systems' rows to stand side by side."""
         return self.task, self.direction, self.stratum, self.list_name
 
@@ -112,38 +112,38 @@ class SystemResults:
 
 
 @dataclass(frozen=True)
-class Difference:
+class PairedDifferenceRow:
     """Paired difference of two systems on one list (`value` = first minus second, same people resampled).
 
     `name` says in words what was asked, `list_name` by which list.
     """
 
-    first: str
-    second: str
+    system_a: str
+    system_b: str
     name: str
     value: float
     low: float | None = None
     high: float | None = None
-    p: float | None = None
+    p_value: float | None = None
     unit: str = "%"
     list_name: str = ""
     higher_is_better: bool = True
 
 
 @dataclass(frozen=True)
-class ProtocolList:
+class TrialListRow:
     """One evaluation list: its name, number of lines and the SHA-256 of its file (64 hexadecimal digits)."""
 
     name: str
     task: str = ""
     direction: Direction = ""
     stratum: str = ""
-    count: int | None = None
+    num_trials: int | None = None
     sha256: str = ""
 
 
 @dataclass(frozen=True)
-class Protocol:
+class ProtocolSummary:
     """How the figures were made.
 
     Attributes:
@@ -153,7 +153,7 @@ class Protocol:
     """
 
     name: str
-    lists: Sequence[ProtocolList] = ()
+    lists: Sequence[TrialListRow] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -226,64 +226,64 @@ class Histogram:
 
 
 @dataclass(frozen=True)
-class Candidate:
+class RankedCandidate:
     """One answer of a query: a face (picture) or a voice (sound), with its rank (from 1) and score."""
 
     name: str
     rank: int
-    right: bool
+    correct: bool
     score: float | None = None
-    picture: PictureSource | None = None
-    sound: Sound | None = None
+    image: ImageSource | None = None
+    audio: AudioSource | None = None
 
 
 @dataclass(frozen=True)
-class Query:
+class ProbeRanking:
     """One question of a gallery and its best answers in order of rank.
 
     Answers of higher rank than their place (the first right one, when not among the best) are set apart.
-    `truth_known` is False where nobody knows which answer is right: the page then gives no verdict.
+    `labels_known` is False where nobody knows which answer is right: the page then gives no verdict.
     """
 
     name: str
-    candidates: Sequence[Candidate]
-    picture: PictureSource | None = None
-    sound: Sound | None = None
+    candidates: Sequence[RankedCandidate]
+    image: ImageSource | None = None
+    audio: AudioSource | None = None
     gallery_size: int | None = None
     note: str = ""
-    truth_known: bool = True
+    labels_known: bool = True
 
 
 @dataclass(frozen=True)
-class Gallery:
+class RetrievalExamples:
     """Queries in one direction: "v2f" hear a voice and see faces, "f2v" see a face and hear voices."""
 
     title: str
     direction: Direction
-    queries: Sequence[Query]
+    probes: Sequence[ProbeRanking]
     note: str = ""
 
 
 @dataclass(frozen=True)
-class Person:
-    """One person with a figure: accuracy in [0, 1] over `count` questions, or just a picture and a voice."""
+class IdentityCard:
+    """One person with a figure: accuracy in [0, 1] over `num_trials` questions, or just a picture and a voice."""
 
     name: str
-    value: float | None = None
+    accuracy: float | None = None
     low: float | None = None
     high: float | None = None
-    count: int | None = None
-    picture: PictureSource | None = None
-    sound: Sound | None = None
+    num_trials: int | None = None
+    image: ImageSource | None = None
+    audio: AudioSource | None = None
     note: str = ""
 
 
 @dataclass(frozen=True)
-class PeopleGroup:
+class IdentityGroup:
     """A row of people: the hardest, the easiest, or a sample of the corpus."""
 
     title: str
-    people: Sequence[Person]
+    identities: Sequence[IdentityCard]
     note: str = ""
 
 

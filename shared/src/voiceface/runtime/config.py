@@ -14,9 +14,9 @@ import pydantic
 import yaml
 from easydict import EasyDict
 
-FLOAT_TEXT = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
-KINDS = {dict: "a section", list: "a list", str: "text", bool: "true/false", int: "a whole number"}
-KINDS |= {float: "a number", type(None): "nothing (null)"}
+FLOAT_PATTERN = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
+TYPE_NAMES = {dict: "a section", list: "a list", str: "text", bool: "true/false", int: "a whole number"}
+TYPE_NAMES |= {float: "a number", type(None): "nothing (null)"}
 
 
 class ConfigError(ValueError):
@@ -41,7 +41,7 @@ def load_config(source: str | Path, model: type[C], package: str, overrides: Seq
         source: a bare name (``quick``) means the package's own ``configs/quick.yaml``; anything with a folder
             or with the suffix .yaml or .yml is a path.
         model: the typed configuration to make.
-        package: import name of the package that brings the bundled files, such as ``seeking_shape``.
+        package: import name of the package that brings the bundled files, such as ``build_seeking_shape``.
         overrides: ``section.key=value``; the value is read as YAML, later ones win.
 
     Returns:
@@ -51,22 +51,22 @@ def load_config(source: str | Path, model: type[C], package: str, overrides: Seq
         ConfigError: the file is absent or is no YAML mapping, an override is malformed, a key is unknown or
             missing, or a value has the wrong type or is out of bounds. All faulty keys are named at once.
     """
-    name, text = _read(source, package)
+    name, text = _read_source(source, package)
     try:
         tree = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"{name} is not readable YAML: {error}") from error
     if not isinstance(tree, dict):
-        raise ConfigError(f"{name}: found {_kind(tree)} at the top, expected `key: value` lines")
-    _refuse_odd_keys(name, tree)
+        raise ConfigError(f"{name}: found {_type_name(tree)} at the top, expected `key: value` lines")
+    _check_keys_are_text(name, tree)
     config = EasyDict(tree)
     for override in overrides:
-        _apply(config, override)
+        _apply_override(config, override)
     origin = f"{name} with {' '.join(overrides)}" if overrides else name
-    return check(_plain(config), model, origin)
+    return validate_config(_to_plain(config), model, origin)
 
 
-def check(values: dict[str, Any], model: type[C], name: str = "configuration") -> C:
+def validate_config(values: dict[str, Any], model: type[C], name: str = "configuration") -> C:
     """Make the typed configuration from plain values (as YAML or JSON give them).
 
     Args:
@@ -80,10 +80,10 @@ def check(values: dict[str, Any], model: type[C], name: str = "configuration") -
     """
     try:
         # JSON in strict mode: lists become tuples and text becomes paths, but "3" is no int and 1 no bool.
-        text = json.dumps(_with_floats(model, values), default=str)
+        text = json.dumps(_coerce_floats(model, values), default=str)
         return model.model_validate_json(text, strict=True)
     except pydantic.ValidationError as error:
-        problems = [_explain(problem, model) for problem in error.errors()]
+        problems = [_format_problem(problem, model) for problem in error.errors()]
         raise ConfigError("\n  ".join([f"{name} cannot be used:", *dict.fromkeys(problems)])) from None
 
 
@@ -118,7 +118,7 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-def _read(source: str | Path, package: str) -> tuple[str, str]:
+def _read_source(source: str | Path, package: str) -> tuple[str, str]:
     """Name for messages and text of an experiment file."""
     path = Path(source)
     if isinstance(source, str) and path.suffix not in (".yaml", ".yml") and len(path.parts) == 1:
@@ -143,16 +143,16 @@ def _read(source: str | Path, package: str) -> tuple[str, str]:
         ) from error
 
 
-def _refuse_odd_keys(name: str, tree: Any, path: str = "") -> None:
+def _check_keys_are_text(name: str, tree: Any, path: str = "") -> None:
     """Keys must be text: YAML reads a bare `on:` or `1:` as something else."""
     if isinstance(tree, dict):
         for key, value in tree.items():
             if not isinstance(key, str):
-                raise ConfigError(f"{name}: key {path}{key!r} is {_kind(key)}, expected text; quote it")
-            _refuse_odd_keys(name, value, f"{path}{key}.")
+                raise ConfigError(f"{name}: key {path}{key!r} is {_type_name(key)}, expected text; quote it")
+            _check_keys_are_text(name, value, f"{path}{key}.")
 
 
-def _apply(config: EasyDict, override: str) -> None:
+def _apply_override(config: EasyDict, override: str) -> None:
     """Set one ``section.key=value`` in the tree."""
     key, equals, text = override.partition("=")
     *sections, last = key.strip().split(".")
@@ -162,60 +162,60 @@ def _apply(config: EasyDict, override: str) -> None:
         value = yaml.load(text, Loader=_Loader)
     except yaml.YAMLError as error:
         raise ConfigError(f"override {override!r}: the value is not readable YAML: {error}") from error
-    _refuse_odd_keys(f"override {override!r}", value)
+    _check_keys_are_text(f"override {override!r}", value)
     place = config
     for section in sections:
         inner = place.setdefault(section, EasyDict())
         if inner is None:
             inner = place[section] = EasyDict()
         if not isinstance(inner, dict):
-            raise ConfigError(f"override {override!r}: {section} is {_kind(inner)}, not a section")
+            raise ConfigError(f"override {override!r}: {section} is {_type_name(inner)}, not a section")
         place = place[section]
     place[last] = value
 
 
-def _plain(tree: Any) -> Any:
+def _to_plain(tree: Any) -> Any:
     """EasyDicts back to dicts; `dict.items` because a key called items hides the method."""
     if isinstance(tree, dict):
-        return {key: _plain(value) for key, value in dict.items(tree)}
+        return {key: _to_plain(value) for key, value in dict.items(tree)}
     if isinstance(tree, list | tuple):
-        return [_plain(value) for value in tree]
+        return [_to_plain(value) for value in tree]
     return tree
 
 
-def _with_floats(annotation: Any, value: Any) -> Any:
+def _coerce_floats(annotation: Any, value: Any) -> Any:
     """`value` with text such as ``1e-4`` turned into a number wherever `annotation` wants a float."""
     if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
         if not isinstance(value, dict):
             return value
         fields = annotation.model_fields
         return {
-            key: _with_floats(fields[key].annotation, item) if key in fields else item
+            key: _coerce_floats(fields[key].annotation, item) if key in fields else item
             for key, item in value.items()
         }
     if annotation is float:
-        is_number = isinstance(value, str) and FLOAT_TEXT.fullmatch(value.strip())
+        is_number = isinstance(value, str) and FLOAT_PATTERN.fullmatch(value.strip())
         return float(value) if is_number else value
     origin, inner = typing.get_origin(annotation), typing.get_args(annotation)
     if origin is typing.Annotated:
-        return _with_floats(inner[0], value)
+        return _coerce_floats(inner[0], value)
     if origin in (typing.Union, types.UnionType):
         if str in inner and isinstance(value, str):
             return value
-        changed = (_with_floats(choice, value) for choice in inner)
+        changed = (_coerce_floats(choice, value) for choice in inner)
         return next((item for item in changed if item is not value), value)
     if isinstance(value, list) and inner and origin is not typing.Literal:
         if origin is tuple and inner[-1] is not Ellipsis and len(inner) == len(value):
-            return [_with_floats(kind, item) for kind, item in zip(inner, value)]
-        return [_with_floats(inner[0], item) for item in value]
+            return [_coerce_floats(kind, item) for kind, item in zip(inner, value)]
+        return [_coerce_floats(inner[0], item) for item in value]
     if isinstance(value, dict) and len(inner) == 2:
-        return {key: _with_floats(inner[1], item) for key, item in value.items()}
+        return {key: _coerce_floats(inner[1], item) for key, item in value.items()}
     return value
 
 
-def _explain(problem: Any, model: type[Config]) -> str:
+def _format_problem(problem: Any, model: type[Config]) -> str:
     """One line for one fault: key, found, expected, nearest known key."""
-    known = list(_keys(model))
+    known = list(_dotted_keys(model))
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
@@ -236,19 +236,19 @@ def _explain(problem: Any, model: type[Config]) -> str:
     if isinstance(found, dict):
         return f"{key}: {message}, found a section" if key else message
     hint = "; write 1.0 for a whole number" if isinstance(found, int) and "float" in problem["type"] else ""
-    return f"{key}: {message}, found {found!r} ({_kind(found)}){hint}"
+    return f"{key}: {message}, found {found!r} ({_type_name(found)}){hint}"
 
 
-def _keys(model: type[pydantic.BaseModel], prefix: str = "") -> Iterator[str]:
+def _dotted_keys(model: type[pydantic.BaseModel], prefix: str = "") -> Iterator[str]:
     """Dotted names of all fields, sections included."""
     for name, field in model.model_fields.items():
         yield prefix + name
         choices = typing.get_args(field.annotation) or (field.annotation,)
         for choice in choices:
             if isinstance(choice, type) and issubclass(choice, pydantic.BaseModel):
-                yield from _keys(choice, f"{prefix}{name}.")
+                yield from _dotted_keys(choice, f"{prefix}{name}.")
 
 
-def _kind(value: Any) -> str:
+def _type_name(value: Any) -> str:
     """A word for the type of a YAML value."""
-    return KINDS.get(type(value), KINDS[dict] if isinstance(value, dict) else type(value).__name__)
+    return TYPE_NAMES.get(type(value), TYPE_NAMES[dict] if isinstance(value, dict) else type(value).__name__)

@@ -38,7 +38,7 @@ def to_device(batch: Any, device: torch.device) -> Any:
     return batch
 
 
-def be_deterministic() -> None:
+def enable_determinism() -> None:
     """Ask torch for deterministic algorithms; it warns where a GPU has none."""
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.backends.cudnn.benchmark = False

@@ -46,7 +46,7 @@ def initialise(device: str) -> tuple[int, int, int]:
     return dist.get_rank(), dist.get_world_size(), local
 
 
-def finish() -> None:
+def shutdown() -> None:
     """Leave the process group, if there is one."""
     if dist.is_available() and dist.is_initialized():
         dist.destroy_process_group()
@@ -62,7 +62,7 @@ def rank() -> int:
     return dist.get_rank() if world_size() > 1 else 0
 
 
-def gather_objects(value: Any) -> list[Any]:
+def all_gather_objects(value: Any) -> list[Any]:
     """`value` of every process in rank order, on every process."""
     if world_size() == 1:
         return [value]
@@ -71,7 +71,7 @@ def gather_objects(value: Any) -> list[Any]:
     return values
 
 
-def mean_over_processes(value: Tensor) -> Tensor:
+def all_reduce_mean(value: Tensor) -> Tensor:
     """Mean of a detached tensor over the processes; the same on each."""
     if world_size() == 1:
         return value.detach()
@@ -80,16 +80,16 @@ def mean_over_processes(value: Tensor) -> Tensor:
     return total / world_size()
 
 
-def highest(number: int, device: torch.device) -> int:
+def all_reduce_max(value: int, device: torch.device) -> int:
     """The largest of the processes' numbers, on every process; `device` is where the group can work."""
     if world_size() == 1:
-        return number
-    tensor = torch.tensor(number, device=device)
+        return value
+    tensor = torch.tensor(value, device=device)
     dist.all_reduce(tensor, dist.ReduceOp.MAX)
     return int(tensor)
 
 
-def gather_with_gradient(tensor: Tensor) -> Tensor:
+def all_gather_with_gradient(tensor: Tensor) -> Tensor:
     """Rows of all processes in rank order, differentiable.
 
     The backward pass adds up what every process's loss says about these rows. With the gradient mean that
@@ -108,15 +108,15 @@ def gather_with_gradient(tensor: Tensor) -> Tensor:
     """
     if world_size() == 1:
         return tensor
-    return _Gather.apply(tensor)
+    return _AllGather.apply(tensor)
 
 
-def sum_over_processes(tensor: Tensor) -> Tensor:
+def all_reduce_sum(tensor: Tensor) -> Tensor:
     """Differentiable sum over the processes (any number of times)."""
-    return tensor if world_size() == 1 else _Sum.apply(tensor)
+    return tensor if world_size() == 1 else _AllReduceSum.apply(tensor)
 
 
-class _Sum(torch.autograd.Function):
+class _AllReduceSum(torch.autograd.Function):
     """All-reduce whose gradient is an all-reduce."""
 
     @staticmethod
@@ -127,10 +127,10 @@ class _Sum(torch.autograd.Function):
 
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
-        return _Sum.apply(gradient)
+        return _AllReduceSum.apply(gradient)
 
 
-class _Gather(torch.autograd.Function):
+class _AllGather(torch.autograd.Function):
     """All-gather along the rows whose gradient is the own slice of an all-reduce."""
 
     @staticmethod
@@ -143,7 +143,7 @@ class _Gather(torch.autograd.Function):
     @staticmethod
     def backward(context: Any, gradient: Tensor) -> Tensor:
         begin = rank() * context.rows
-        return _Sum.apply(gradient)[begin : begin + context.rows]
+        return _AllReduceSum.apply(gradient)[begin : begin + context.rows]
 
 
 class SynchronisedBatchNorm(_BatchNorm):
@@ -163,12 +163,12 @@ class SynchronisedBatchNorm(_BatchNorm):
         precise = input if input.dtype == torch.float64 else input.float()
         axes = [0, *range(2, input.dim())]
         shape = [1, -1, *[1] * (input.dim() - 2)]
-        count = sum_over_processes(precise.new_tensor([precise.numel() / precise.shape[1]]))
-        mean = sum_over_processes(precise.sum(axes)) / count
+        count = all_reduce_sum(precise.new_tensor([precise.numel() / precise.shape[1]]))
+        mean = all_reduce_sum(precise.sum(axes)) / count
         centred = precise - mean.view(shape)
-        variance = sum_over_processes((centred * centred).sum(axes)) / count
+        variance = all_reduce_sum((centred * centred).sum(axes)) / count
         if self.training and self.running_mean is not None:
-            self._update(mean.detach(), variance.detach() * count / (count - 1))
+            self._update_running_statistics(mean.detach(), variance.detach() * count / (count - 1))
         scale = (variance + self.eps).rsqrt()
         if self.affine:
             result = centred * (scale * self.weight).view(shape) + self.bias.view(shape)
@@ -176,7 +176,7 @@ class SynchronisedBatchNorm(_BatchNorm):
             result = centred * scale.view(shape)
         return result.to(input.dtype)
 
-    def _update(self, mean: Tensor, variance: Tensor) -> None:
+    def _update_running_statistics(self, mean: Tensor, variance: Tensor) -> None:
         """Moving averages as the plain layer keeps them (variance with divisor n - 1)."""
         count, means, variances = self.num_batches_tracked, self.running_mean, self.running_var
         assert count is not None and means is not None and variances is not None
@@ -224,7 +224,7 @@ class GlobalDropout(nn.Module):
         return f"p={self.p}" + (", channels" if self.channels else "")
 
 
-def over_all_processes(module: nn.Module) -> nn.Module:
+def convert_to_global_layers(module: nn.Module) -> nn.Module:
     """Replace batch normalisation and dropout inside `module` by their global forms, in place where possible.
 
     Parameters and buffers are kept as objects, so optimisers and keys stay valid.
@@ -233,17 +233,17 @@ def over_all_processes(module: nn.Module) -> nn.Module:
         `module`, or its replacement when it is itself such a layer.
     """
     if isinstance(module, _BatchNorm) and not isinstance(module, SynchronisedBatchNorm):
-        return _like(module)
+        return _to_synchronised(module)
     if isinstance(module, nn.Dropout | nn.Dropout1d | nn.Dropout2d | nn.Dropout3d):
         replacement = GlobalDropout(module.p, channels=not isinstance(module, nn.Dropout))
         return replacement.train(module.training)
     for name, child in module.named_children():
-        if (changed := over_all_processes(child)) is not child:
+        if (changed := convert_to_global_layers(child)) is not child:
             setattr(module, name, changed)
     return module
 
 
-def _like(old: _BatchNorm) -> SynchronisedBatchNorm:
+def _to_synchronised(old: _BatchNorm) -> SynchronisedBatchNorm:
     """A synchronised layer around the parameters and buffers of a plain one."""
     new = SynchronisedBatchNorm(old.num_features, old.eps, old.momentum, old.affine, old.track_running_stats)
     new._parameters, new._buffers = old._parameters, old._buffers

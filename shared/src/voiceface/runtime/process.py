@@ -33,7 +33,7 @@ def keep_freed_memory() -> bool:
     return took
 
 
-class Interrupts:
+class DeferredSignals:
     """Context in which SIGINT and SIGTERM are noted in `number` instead of ending the process.
 
     A second SIGINT raises KeyboardInterrupt at once. Outside the main thread, where Python sets no handlers,
@@ -41,13 +41,13 @@ class Interrupts:
     """
 
     def __init__(self) -> None:
-        self.number = 0
-        self._before: dict[int, Any] = {}
+        self.received_signal = 0
+        self._previous_handlers: dict[int, Any] = {}
 
-    def __enter__(self) -> "Interrupts":
+    def __enter__(self) -> "DeferredSignals":
         try:
             for number in (signal.SIGINT, signal.SIGTERM):
-                self._before[number] = signal.signal(number, self._note)
+                self._previous_handlers[number] = signal.signal(number, self._handle)
         except ValueError:
             pass  # not the main thread
         return self
@@ -55,11 +55,11 @@ class Interrupts:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for number, handler in self._before.items():
+        for number, handler in self._previous_handlers.items():
             signal.signal(number, handler)
-        self._before.clear()
+        self._previous_handlers.clear()
 
-    def _note(self, number: int, frame: Any) -> None:
-        if self.number and number == signal.SIGINT:
+    def _handle(self, number: int, frame: Any) -> None:
+        if self.received_signal and number == signal.SIGINT:
             raise KeyboardInterrupt
-        self.number = number
+        self.received_signal = number

@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
-def default_workers() -> int:
+def available_cpu_count() -> int:
     """Number of processor cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -23,7 +23,7 @@ def map_unordered(
     function: Callable[[Item], Result],
     items: Sequence[Item],
     workers: int | None = None,
-    label: str = "",
+    description: str = "",
     unit: str = "it",
     initializer: Callable[..., None] | None = None,
     initargs: tuple[Any, ...] = (),
@@ -35,7 +35,7 @@ def map_unordered(
         function: importable by name (it travels to the workers), given one item.
         items: what to work on.
         workers: processes; 1 works in this process, None takes every core.
-        label: words before the progress bar.
+        description: words before the progress bar.
         unit: what one item is called there.
         initializer: run once in each worker before its first item.
         initargs: what `initializer` is given.
@@ -44,8 +44,8 @@ def map_unordered(
     Raises:
         Whatever `function` raises; the other workers are stopped first.
     """
-    workers = min(workers or default_workers(), max(1, len(items)))
-    with tqdm(total=len(items), desc=label, unit=unit, disable=not progress) as bar:
+    workers = min(workers or available_cpu_count(), max(1, len(items)))
+    with tqdm(total=len(items), desc=description, unit=unit, disable=not progress) as bar:
         if workers == 1:
             if initializer:
                 initializer(*initargs)
@@ -56,7 +56,7 @@ def map_unordered(
         pool = ProcessPoolExecutor(
             workers,
             mp_context=multiprocessing.get_context("spawn"),
-            initializer=_begin_worker,
+            initializer=_init_worker,
             initargs=(initializer, initargs),
         )
         try:
@@ -80,16 +80,16 @@ def map_unordered(
         pool.shutdown()
 
 
-def _begin_worker(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
+def _init_worker(initializer: Callable[..., None] | None, initargs: tuple[Any, ...]) -> None:
     """Leave Ctrl-C to the parent, end when it is killed, keep numerical libraries to one thread a process."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.setdefault("OMP_NUM_THREADS", "1")
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     if initializer:
         initializer(*initargs)
 
 
-def _end_with_parent() -> None:
+def _exit_with_parent() -> None:
     """Wait until the parent is gone, killed perhaps, and leave: nobody would ever stop this worker."""
     parent = multiprocessing.parent_process()
     if parent is not None:

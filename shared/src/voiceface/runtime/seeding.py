@@ -22,8 +22,8 @@ def seed_everything(seed: int) -> torch.Generator:
     return torch.Generator().manual_seed(seed)
 
 
-def random_states(generator: torch.Generator, device: torch.device) -> dict[str, Any]:
-    """What `restore_random_states` needs, in types that `checkpoint.save_state` stores.
+def get_rng_states(generator: torch.Generator, device: torch.device) -> dict[str, Any]:
+    """What `restore_rng_states` needs, in types that `checkpoint.save_state` stores.
 
     Args:
         generator: the run's own CPU generator.
@@ -39,8 +39,8 @@ def random_states(generator: torch.Generator, device: torch.device) -> dict[str,
     }
 
 
-def restore_random_states(states: dict[str, Any], generator: torch.Generator, device: torch.device) -> None:
-    """Inverse of `random_states`; a CUDA state is left out where the run has moved to a CPU."""
+def restore_rng_states(states: dict[str, Any], generator: torch.Generator, device: torch.device) -> None:
+    """Inverse of `get_rng_states`; a CUDA state is left out where the run has moved to a CPU."""
     generator.set_state(states["generator"])
     torch.set_rng_state(states["torch"])
     if states["cuda"] is not None and device.type == "cuda":

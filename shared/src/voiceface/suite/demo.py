@@ -13,17 +13,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from voiceface.suite.plugins import Systems
+    from voiceface.suite.plugins import SystemSet
 
-OUT = "runs/demo"
+DEFAULT_OUT = "runs/demo"
 
 
-def demo(
+def run_demo(
     out: Path,
     *,
-    quick: bool = False,
-    systems: "Systems | None" = None,
-    people: int | None = None,
+    pretrained: bool = False,
+    systems: "SystemSet | None" = None,
+    num_identities: int | None = None,
     jobs: int | None = None,
     workers: int | None = None,
     device: str = "cpu",
@@ -32,9 +32,9 @@ def demo(
 
     Args:
         out: folder for population, runs and page; what is done there already is kept.
-        quick: no training, the bundled weights of all.
+        pretrained: no training, the bundled weights of all.
         systems: who takes part; None: whoever is installed.
-        people: test people; None: those of the preset, 100.
+        num_identities: test people; None: those of the preset, 100.
         jobs: trainings at a time; None: as many as there are cores.
         workers: processes that invent people; None takes every core.
         device: where the networks run.
@@ -45,45 +45,47 @@ def demo(
     Raises:
         ValueError: no system is there.
     """
-    from voiceface.association.data import open_split
-    from voiceface.suite.demo_data import invent
-    from voiceface.suite.demo_page import compare, show
+    from voiceface.association.data import load_split
+    from voiceface.suite.demo_data import generate_demo_data
+    from voiceface.suite.demo_page import embed_and_compare, write_demo_page
     from voiceface.suite.inference import load_systems
     from voiceface.suite.plugins import find_systems
-    from voiceface.suite.sections import absent_line
+    from voiceface.suite.sections import format_unavailable
 
     chosen = find_systems() if systems is None else systems
     if not chosen.found:
         raise ValueError("no system is installed that could be shown: pip install ./packages/seeking_shape")
-    total, begin = (4, time.monotonic()) if quick else (5, time.monotonic())
+    total, begin = (4, time.monotonic()) if pretrained else (5, time.monotonic())
 
     def say(number: int, what: str) -> None:
         print(f"[{number}/{total}] {what}", flush=True)
 
-    for name, why in chosen.absent.items():
-        print(absent_line(name, why))
+    for name, why in chosen.unavailable.items():
+        print(format_unavailable(name, why))
     say(1, "inventing people")
-    material = invent(out / "population", quick=quick, people=people, workers=workers)
+    material = generate_demo_data(
+        out / "population", pretrained=pretrained, num_identities=num_identities, workers=workers
+    )
     runs: dict[str, Path] = {}
-    if not quick:
-        names = [system.name for system in chosen.associations if system.train]
+    if not pretrained:
+        names = [system.name for system in chosen.association_systems if system.train]
         say(2, f"training {', '.join(names) or 'nothing'}, by their quick configurations")
         if names:
-            from voiceface.suite.parallel_training import train_all
+            from voiceface.suite.parallel_training import train_systems
 
-            runs = train_all(names, material.root, out, jobs=jobs or cores(), device=device)
+            runs = train_systems(names, material.root, out, jobs=jobs or available_cores(), device=device)
     say(total - 2, f"comparing on {len(material.corpus)} people whom they have never met")
-    bank = open_split(material.root, "val")
+    bank = load_split(material.root, "val")
     pictures = [bank.face_path(item) for item in bank.faces]
     models, chosen = load_systems(chosen, runs, device=device, bank=pictures)
-    answers, comparison = compare(out, chosen, models, material, quick=quick)
+    answers, comparison = embed_and_compare(out, chosen, models, material, pretrained=pretrained)
     say(total - 1, "making pictures and heads of their voices")
-    page = show(out, chosen, models, material, answers, comparison, runs, quick=quick)
+    page = write_demo_page(out, chosen, models, material, answers, comparison, runs, pretrained=pretrained)
     print(f"{time.monotonic() - begin:.0f} s in all")
     return page
 
 
-def cores() -> int:
+def available_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
@@ -93,18 +95,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = build_parser().parse_args(argv)
     if (args.people is not None and args.people < 4) or (args.jobs is not None and args.jobs < 1):
         raise ValueError(f"--people {args.people} --jobs {args.jobs}: expected at least 4 people and 1 job")
-    from voiceface.io.input_files import writable_folder
+    from voiceface.io.input_files import make_writable_directory
     from voiceface.suite.plugins import find_systems
 
     systems = find_systems()
-    systems = systems.only(args.systems) if args.systems else systems
-    out = writable_folder(args.out)
+    systems = systems.select(args.systems) if args.systems else systems
+    out = make_writable_directory(args.out)
     try:
-        page = demo(
+        page = run_demo(
             out,
-            quick=args.quick,
+            pretrained=args.quick,
             systems=systems,
-            people=args.people,
+            num_identities=args.people,
             jobs=args.jobs,
             workers=args.workers,
             device=args.device,
@@ -129,7 +131,7 @@ def build_parser() -> argparse.ArgumentParser:
         "figures with intervals. Run it again to finish a stopped demo.",
     )
     add = parser.add_argument
-    add("--out", type=Path, default=Path(OUT), help="folder (default: %(default)s)")
+    add("--out", type=Path, default=Path(DEFAULT_OUT), help="folder (default: %(default)s)")
     add("--quick", action="store_true", help="no training: the bundled weights of all systems, some lists")
     add("--systems", nargs="+", metavar="NAME", help="only these (default: all that are installed)")
     add("--people", type=int, help="people to judge by (default: the 100 test people)")

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
-    from voiceface.suite.inference import Face, Voice
-    from voiceface.synthetic.layout import Settings
+    from voiceface.suite.inference import GalleryEntry, Utterance
+    from voiceface.synthetic.layout import PopulationSettings
 
 PRESET = "quick"
-VOICES_OF_A_SEX = 2
-SEXES = {"f": "woman", "m": "man", "": "sex not known"}
+VOICES_PER_GENDER = 2
+GENDER_LABELS = {"f": "woman", "m": "man", "": "sex not known"}
 
 
 @dataclass(frozen=True)
-class Material:
+class DemoData:
     """The invented people of a demo.
 
     Attributes:
@@ -28,41 +28,43 @@ class Material:
     """
 
     root: Path
-    settings: "Settings"
+    settings: "PopulationSettings"
     corpus: "Corpus"
     ids: tuple[int, ...]
 
 
-def invent(root: Path, *, quick: bool, people: int | None = None, workers: int | None = None) -> Material:
+def generate_demo_data(
+    root: Path, *, pretrained: bool, num_identities: int | None = None, workers: int | None = None
+) -> DemoData:
     """The population, or of a quick demo its test and validation people alone; the same files either way."""
-    from voiceface.association.data import open_split
-    from voiceface.synthetic.layout import MARKER, Settings, name_of, settings_of
+    from voiceface.association.data import load_split
+    from voiceface.synthetic.layout import POPULATION_FILE, PopulationSettings, build_settings, get_face_name
     from voiceface.synthetic.writer import write_population
 
-    settings = settings_of(PRESET)
-    if people is not None:
-        settings = replace(settings, test=people)
-    if quick:
+    settings = build_settings(PRESET)
+    if num_identities is not None:
+        settings = replace(settings, test=num_identities)
+    if pretrained:
         settings = replace(settings, train=0)
-    if (root / MARKER).is_file():  # what is there may hold more people than are needed
-        there = Settings(**read_settings(root))
+    if (root / POPULATION_FILE).is_file():  # what is there may hold more people than are needed
+        there = PopulationSettings(**read_settings(root))
         counts = {
             word: max(getattr(settings, word), getattr(there, word)) for word in ("train", "val", "test")
         }
         settings = replace(settings, **counts)
     write_population(root, settings, workers=workers)
-    corpus = open_split(root, "test")
-    if people is not None:
-        corpus = corpus.subset(range(min(people, len(corpus))))
-    numbers = {name_of(k, settings): k for k in settings.ids("test")}
-    return Material(root, settings, corpus, tuple(numbers[p.identity.face_id] for p in corpus.people))
+    corpus = load_split(root, "test")
+    if num_identities is not None:
+        corpus = corpus.subset(range(min(num_identities, len(corpus))))
+    numbers = {get_face_name(k, settings): k for k in settings.ids("test")}
+    return DemoData(root, settings, corpus, tuple(numbers[p.identity.face_id] for p in corpus.records))
 
 
 def read_settings(root: Path) -> dict[str, Any]:
     """Settings in the marker of a population folder, a finished one or not."""
-    from voiceface.synthetic.layout import MARKER, PopulationError
+    from voiceface.synthetic.layout import POPULATION_FILE, PopulationError
 
-    marker = root / MARKER
+    marker = root / POPULATION_FILE
     try:
         found: dict[str, Any] = json.loads(marker.read_text("utf-8"))["settings"]
     except (ValueError, KeyError) as error:
@@ -70,46 +72,48 @@ def read_settings(root: Path) -> dict[str, Any]:
     return found
 
 
-def choose_voices(material: Material, trained_on: Sequence[Sequence[str]]) -> list[int]:
+def choose_card_rows(data: DemoData, training_identities: Sequence[Sequence[str]]) -> list[int]:
     """Rows of the first women and men of the test people whom nobody was trained on."""
-    met = {name for names in trained_on for name in names}
+    met = {name for names in training_identities for name in names}
     by_sex: dict[str, list[int]] = {"f": [], "m": []}
-    for row, person in enumerate(material.corpus.people):
+    for row, person in enumerate(data.corpus.records):
         rows = by_sex[person.identity.gender]
-        if len(rows) < VOICES_OF_A_SEX and not met & {person.identity.face_id, person.identity.name}:
+        if len(rows) < VOICES_PER_GENDER and not met & {person.identity.face_id, person.identity.name}:
             rows.append(row)
     return [*by_sex["f"], *by_sex["m"]]
 
 
-def voices_of(material: Material) -> "list[Voice]":
+def build_utterances(data: DemoData) -> "list[Utterance]":
     """The first clip of every test person."""
-    from voiceface.suite.inference import Voice
+    from voiceface.suite.inference import Utterance
 
-    corpus = material.corpus
+    corpus = data.corpus
     return [
-        Voice(
-            plain_name(person.identity.face_id),
+        Utterance(
+            strip_number(person.identity.face_id),
             corpus.voice_path(person.voices[0]),
             person.identity.face_id,
-            f"{SEXES[person.identity.gender]}, test person {k}",
+            f"{GENDER_LABELS[person.identity.gender]}, test person {k}",
         )
-        for person, k in zip(corpus.people, material.ids)
+        for person, k in zip(corpus.records, data.ids)
     ]
 
 
-def faces_of(material: Material) -> "list[Face]":
+def build_gallery(data: DemoData) -> "list[GalleryEntry]":
     """The first picture of every test person."""
-    from voiceface.suite.inference import Face
+    from voiceface.suite.inference import GalleryEntry
 
-    corpus = material.corpus
+    corpus = data.corpus
     return [
-        Face(
-            plain_name(person.identity.face_id), (corpus.face_path(person.faces[0]),), person.identity.face_id
+        GalleryEntry(
+            strip_number(person.identity.face_id),
+            (corpus.face_path(person.faces[0]),),
+            person.identity.face_id,
         )
-        for person in corpus.people
+        for person in corpus.records
     ]
 
 
-def plain_name(name: str) -> str:
+def strip_number(name: str) -> str:
     """The name of an invented person without its number."""
     return name.split(".")[0].replace("_", " ")

@@ -6,31 +6,31 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from voiceface.suite.demo_data import PRESET, Material, choose_voices, faces_of, voices_of
+from voiceface.suite.demo_data import PRESET, DemoData, build_gallery, build_utterances, choose_card_rows
 
 if TYPE_CHECKING:
     from voiceface.evaluation.comparison import Comparison
     from voiceface.metrics.geometry import ErrorComparison
-    from voiceface.suite.inference import Answers
-    from voiceface.suite.plugins import Systems
+    from voiceface.suite.inference import SystemOutputs
+    from voiceface.suite.plugins import SystemSet
     from voiceface.synthetic.agreement.result import Agreement
 
-QUICK_LISTS = ("match_g_v2f_2_test", "match_v2f_2_test", "verify_g_v2f_test", "reterival_v2f_test")
-RULE = (
+PRETRAINED_LISTS = ("match_g_v2f_2_test", "match_v2f_2_test", "verify_g_v2f_test", "reterival_v2f_test")
+SELECTION_NOTE = (
     "The first two women and the first two men of the test list whom no model was trained on. Every system "
     "hears the one recording that you can play; the faces are ranked among {people} people, one picture "
     "each. Heads can be turned."
 )
 
 
-def compare(
+def embed_and_compare(
     out: Path,
-    systems: "Systems",
+    systems: "SystemSet",
     models: dict[str, Any],
-    material: Material,
+    data: DemoData,
     *,
-    quick: bool = False,
-) -> "tuple[Answers, Comparison | None]":
+    pretrained: bool = False,
+) -> "tuple[SystemOutputs, Comparison | None]":
     """Embed all clips and pictures of the test people by every association system, and compare the systems.
 
     Returns:
@@ -39,80 +39,86 @@ def compare(
     import numpy as np
 
     from voiceface.association.config import TEST_LISTS
-    from voiceface.association.data import lists_of
+    from voiceface.association.data import load_trial_lists
     from voiceface.association.evaluation import embed_corpus
     from voiceface.evaluation.comparison import compare_systems
     from voiceface.evaluation.protocol import Protocol
-    from voiceface.suite.inference import Answers
+    from voiceface.suite.inference import SystemOutputs
 
-    answers = Answers()
-    corpus = material.corpus
-    lists = lists_of(material.root, QUICK_LISTS if quick else TEST_LISTS, corpus, on_absent="skip")
+    answers = SystemOutputs()
+    corpus = data.corpus
+    lists = load_trial_lists(
+        data.root, PRETRAINED_LISTS if pretrained else TEST_LISTS, corpus, on_missing="skip"
+    )
     tables = {}
-    for system in systems.associations:
+    for system in systems.association_systems:
         model = models[system.name]
-        answers.note(system.name, model)
+        answers.record_system(system.name, model)
         voices, faces = embed_corpus(model, corpus, lists, cache=out / "cache")
         tables[system.name] = [(voices, faces)]
-        left = voices.means([[person.voices[0]] for person in corpus.people])
-        right = faces.means([[person.faces[0]] for person in corpus.people])
+        left = voices.group_means([[person.voices[0]] for person in corpus.records])
+        right = faces.group_means([[person.faces[0]] for person in corpus.records])
         left, right = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (left, right))
         answers.scores[system.name] = (left @ right.T).astype(float)
     if not tables:
         return answers, None
     protocol = Protocol(f"{PRESET} population, test people", lists)
-    return answers, compare_systems(tables, protocol, corpus, population=material.root, least=1)
+    return answers, compare_systems(tables, protocol, corpus, population=data.root, min_systems=1)
 
 
-def make(
-    systems: "Systems", models: dict[str, Any], material: Material, answers: "Answers"
+def generate_and_score(
+    systems: "SystemSet", models: dict[str, Any], data: DemoData, outputs: "SystemOutputs"
 ) -> "tuple[dict[str, Agreement], dict[str, ErrorComparison], list[int]]":
     """Make pictures and heads of the first clip of everybody, and hold them against the truth.
 
     Args:
         systems: who takes part; a maker that is not quick makes pictures of the voices on the cards alone.
         models: what each one's `load` gave.
-        material: the people.
-        answers: receives what is made.
+        data: the people.
+        outputs: receives what is made.
 
     Returns:
         Figures of the pictures and of the heads by system, rows of the voices that get a card.
     """
-    from voiceface.suite.inference import draw, model_heads
-    from voiceface.suite.scoring import heads_of, mesh_errors, picture_agreement
+    from voiceface.suite.inference import generate_images, generate_meshes
+    from voiceface.suite.scoring import (
+        compare_mesh_errors,
+        generate_ground_truth_heads,
+        measure_image_agreement,
+    )
 
-    corpus, voices = material.corpus, voices_of(material)
+    corpus, voices = data.corpus, build_utterances(data)
     for name, model in models.items():
-        answers.note(name, model)
-    chosen = choose_voices(material, list(answers.trained_on.values()))
-    heads = heads_of(material.settings, material.ids)
-    true_files = [[corpus.face_path(item) for item in person.faces] for person in corpus.people]
+        outputs.record_system(name, model)
+    chosen = choose_card_rows(data, list(outputs.training_identities.values()))
+    heads = generate_ground_truth_heads(data.settings, data.ids)
+    true_files = [[corpus.face_path(item) for item in person.faces] for person in corpus.records]
     agreements, errors = {}, {}
-    for drawer in systems.pictures:
-        draw(answers, drawer.name, models[drawer.name], voices, None if drawer.quick else chosen)
-        made = answers.pictures[drawer.name]
-        if drawer.quick and (found := picture_agreement(made, true_files, material.settings, material.ids)):
+    for drawer in systems.image_systems:
+        generate_images(outputs, drawer.name, models[drawer.name], voices, None if drawer.is_fast else chosen)
+        made = outputs.images[drawer.name]
+        if drawer.is_fast and (found := measure_image_agreement(made, true_files, data.settings, data.ids)):
             agreements[drawer.name] = found
-    for modeller in systems.meshes:
+    for modeller in systems.mesh_systems:
         maker = models[modeller.name]
-        model_heads(answers, modeller.name, maker, voices)
+        generate_meshes(outputs, modeller.name, maker, voices)
         if maker.landmarks is not None:
-            error = mesh_errors(answers.meshes[modeller.name], maker.landmarks, heads)
+            error = compare_mesh_errors(outputs.meshes[modeller.name], maker.landmarks, heads)
             if error:
                 errors[modeller.name] = error
     return agreements, errors, chosen
 
 
-def show(
+def write_demo_page(
     out: Path,
-    systems: "Systems",
+    systems: "SystemSet",
     models: dict[str, Any],
-    material: Material,
-    answers: "Answers",
+    data: DemoData,
+    outputs: "SystemOutputs",
     comparison: "Comparison | None",
     runs: dict[str, Path],
     *,
-    quick: bool,
+    pretrained: bool,
 ) -> Path:
     """Make pictures and heads of the voices, judge them, write the page and its numbers.
 
@@ -120,41 +126,46 @@ def show(
         out: folder for them.
         systems: who takes part.
         models: what each one's `load` gave.
-        material: the people.
-        answers: from `compare`, as `comparison`.
+        data: the people.
+        outputs: from `compare`, as `comparison`.
         runs: systems that were trained here -> run folder.
-        quick: for the words on the page.
+        pretrained: for the words on the page.
 
     Returns:
         The page.
     """
     from voiceface.io.atomic import write_json
-    from voiceface.report import SYNTHETIC_NOTICE, build_report, environment
-    from voiceface.report.comparison_report import comparison_table, differences_of, rows_of, sentences_of
-    from voiceface.report.list_results import cmc_plots, protocol_of, roc_plots
+    from voiceface.report import SYNTHETIC_PAGE_DISCLAIMER, build_report, collect_environment
+    from voiceface.report.comparison_report import (
+        build_differences,
+        build_result_rows,
+        format_comparison_table,
+        summarise_comparison,
+    )
+    from voiceface.report.list_results import build_cmc_plots, build_roc_plots, summarise_protocol
     from voiceface.report.records import SystemResults
     from voiceface.suite import sections
-    from voiceface.suite.cards import stories_of
-    from voiceface.suite.scoring import heads_of
+    from voiceface.suite.cards import build_system_cards
+    from voiceface.suite.scoring import generate_ground_truth_heads
 
-    corpus, voices = material.corpus, voices_of(material)
-    names = [person.identity.face_id for person in corpus.people]
-    agreements, errors, chosen = make(systems, models, material, answers)
-    heads = heads_of(material.settings, material.ids)
-    words = shlex.join(["voiceface", "demo", *(["--quick"] if quick else []), "--out", out.name])
-    met = {name: len(set(people) & set(names)) for name, people in answers.trained_on.items()}
-    said = list(summary_of({name: count for name, count in met.items() if count}, quick=quick))
-    gaps = differences_of(comparison) if comparison else []
+    corpus, voices = data.corpus, build_utterances(data)
+    names = [person.identity.face_id for person in corpus.records]
+    agreements, errors, chosen = generate_and_score(systems, models, data, outputs)
+    heads = generate_ground_truth_heads(data.settings, data.ids)
+    words = shlex.join(["voiceface", "demo", *(["--quick"] if pretrained else []), "--out", out.name])
+    met = {name: len(set(people) & set(names)) for name, people in outputs.training_identities.items()}
+    said = list(summarise_demo({name: count for name, count in met.items() if count}, pretrained=pretrained))
+    gaps = build_differences(comparison) if comparison else []
     if comparison:
-        said += sentences_of(comparison, gaps)
-    print(comparison_table(comparison) if comparison and len(comparison.systems) > 1 else "")
+        said += summarise_comparison(comparison, gaps)
+    print(format_comparison_table(comparison) if comparison and len(comparison.systems) > 1 else "")
     record: dict[str, Any] = {
         "format": "voiceface-demo-1",
-        "quick": quick,
+        "quick": pretrained,
         "people": len(corpus),
-        "voices": [voices[row].person for row in chosen],
-        "weights": answers.sources | {name: run.as_posix() for name, run in runs.items()},
-        "absent": systems.absent,
+        "voices": [voices[row].identity for row in chosen],
+        "weights": outputs.checkpoint_sources | {name: run.as_posix() for name, run in runs.items()},
+        "absent": systems.unavailable,
         "association": comparison.to_dict() if comparison else None,
         "pictures": {name: found.to_dict() for name, found in agreements.items()},
         "heads": {name: asdict(error) for name, error in errors.items()},
@@ -169,56 +180,61 @@ def show(
         "none of them has ever heard?",
         facts={
             "people judged": len(corpus),
-            "training": "bundled weights" if quick else f"{len(runs)} systems here",
-            "coupling of voice and face": f"{material.settings.rho:g}",
+            "training": "bundled weights" if pretrained else f"{len(runs)} systems here",
+            "coupling of voice and face": f"{data.settings.rho:g}",
         },
-        notice=[SYNTHETIC_NOTICE, *(t for t in answers.notices if "synthetic population" not in t.lower())],
+        disclaimers=[
+            SYNTHETIC_PAGE_DISCLAIMER,
+            *(t for t in outputs.disclaimers if "synthetic population" not in t.lower()),
+        ],
         summary=said,
-        headlines=sections.headlines_of(comparison, agreements, errors),
-        stories=stories_of(
-            answers,
+        headlines=sections.build_headlines(comparison, agreements, errors),
+        system_cards=build_system_cards(
+            outputs,
             voices,
-            faces_of(material),
+            build_gallery(data),
             chosen,
-            names=[system.name for system in systems.found],
-            true_faces=[corpus.face_path(person.faces[0]) for person in corpus.people],
+            system_names=[system.name for system in systems.found],
+            true_faces=[corpus.face_path(person.faces[0]) for person in corpus.records],
             true_meshes=list(heads.vertices),
             true_triangles=heads.triangles,
         ),
-        stories_title=f"{_number(len(chosen))} voices",
-        stories_hint=RULE.format(people=len(corpus)),
-        cast=[
-            sections.cast_of(
+        cards_title=f"{_number_word(len(chosen))} voices",
+        cards_hint=SELECTION_NOTE.format(people=len(corpus)),
+        system_tables=[
+            sections.build_systems_table(
                 systems,
-                answers,
+                outputs,
                 names,
                 dict.fromkeys(models, "bundled") | dict.fromkeys(runs, "trained here, quick configuration"),
             )
         ],
-        systems=[SystemResults(name, rows_of(comparison, name)) for name in results] if comparison else [],
-        together="Ranking faces and voices" if len(results) > 1 else "",
+        systems=[SystemResults(name, build_result_rows(comparison, name)) for name in results]
+        if comparison
+        else [],
+        combined_title="Ranking faces and voices" if len(results) > 1 else "",
         differences=[gap for gap in gaps if gap.list_name.startswith("all pairs")],
-        tables=sections.tables_of(agreements, errors),
-        roc=roc_plots(results, comparison.references) if comparison else [],
-        cmc=cmc_plots(results, comparison.references) if comparison else [],
+        tables=sections.build_tables(agreements, errors),
+        roc=build_roc_plots(results, comparison.references) if comparison else [],
+        cmc=build_cmc_plots(results, comparison.references) if comparison else [],
         logs={name: run for name, run in runs.items() if (run / "log.jsonl").is_file()} or None,
         log_names=["total_loss"],
-        protocol=protocol_of(results) if results else None,
-        care=sections.CARE,
-        environment=environment(),
+        protocol=summarise_protocol(results) if results else None,
+        responsible_use=sections.RESPONSIBLE_USE,
+        environment=collect_environment(),
         commands=[words],
         max_bytes=18_000_000,
     )
 
 
-def summary_of(met: Mapping[str, int], *, quick: bool) -> Iterator[str]:
+def summarise_demo(training_overlap: Mapping[str, int], *, pretrained: bool) -> Iterator[str]:
     """What kind of page this is.
 
     Args:
-        met: system -> how many of the people who are judged it was trained on, where there are any.
-        quick: all weights are bundled ones.
+        training_overlap: system -> how many of the people who are judged it was trained on, where there are any.
+        pretrained: all weights are bundled ones.
     """
-    if quick:
+    if pretrained:
         yield (
             "All weights are the bundled ones. They were not trained on the same people, with the same "
             "coupling of voice and face, so differences between systems are differences of these weights, "
@@ -229,12 +245,12 @@ def summary_of(met: Mapping[str, int], *, quick: bool) -> Iterator[str]:
             "The systems that rank were trained here on others of these invented people, those that make "
             "pictures and heads bring their weights along."
         )
-    if met:
-        known = ", ".join(f"{name} {count}" for name, count in met.items())
+    if training_overlap:
+        known = ", ".join(f"{name} {count}" for name, count in training_overlap.items())
         yield f"Some of those who are judged took part in a training ({known}): its figures are too high."
     else:
         yield "Nobody who is judged or heard on this page took part in any training that the weights name."
 
 
-def _number(count: int) -> str:
+def _number_word(count: int) -> str:
     return {1: "One", 2: "Two", 3: "Three", 4: "Four"}.get(count, str(count))

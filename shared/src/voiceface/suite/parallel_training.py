@@ -18,37 +18,37 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from voiceface.association.demo import Step
+    from voiceface.association.demo import DemoStep
 
-TOLD_EVERY = 15.0  # seconds between lines of progress
-POLL = 0.2
-PATIENCE = 60.0  # seconds in which a process may save its state
+PROGRESS_INTERVAL = 15.0  # seconds between lines of progress
+POLL_INTERVAL = 0.2
+SHUTDOWN_TIMEOUT = 60.0  # seconds in which a process may save its state
 
 
-def take_steps(population: Path, steps: "Sequence[Step]") -> None:
+def run_training_steps(population: Path, steps: "Sequence[DemoStep]") -> None:
     """Take the steps of a training on the training people of a population folder.
 
     Args:
         population: folder that `voiceface population` wrote.
         steps: each does nothing where its work is done already.
     """
-    from voiceface.association.data import open_split
-    from voiceface.datasets.disclaimers import notice_of
+    from voiceface.association.data import load_split
+    from voiceface.datasets.disclaimers import get_disclaimer
 
-    corpus, notice = open_split(population, "train"), notice_of(population)
+    corpus, notice = load_split(population, "train"), get_disclaimer(population)
     for step in steps:
-        print(step.says.format(people=len(corpus)), flush=True)
-        step.do(corpus, notice)
+        print(step.description.format(people=len(corpus)), flush=True)
+        step.run(corpus, notice)
 
 
-def train_all(
+def train_systems(
     names: Sequence[str],
     population: Path,
     out: Path,
     *,
     jobs: int = 2,
     device: str = "cpu",
-    say: Callable[[str], None] = print,
+    on_progress: Callable[[str], None] = print,
     command: Sequence[str] = (sys.executable, "-m", "voiceface.suite.parallel_training"),
 ) -> dict[str, Path]:
     """Train systems in processes of one thread each; what is done already is kept.
@@ -59,7 +59,7 @@ def train_all(
         out: every system gets the folder of its name in it, and `logs/NAME.txt`.
         jobs: how many are trained at a time.
         device: where the networks run.
-        say: gets lines of progress.
+        on_progress: gets lines of progress.
         command: what is started, before the name and the flags.
 
     Returns:
@@ -76,27 +76,30 @@ def train_all(
         while waiting or running:
             while waiting and len(running) < jobs:
                 name = waiting.pop(0)
-                running[name] = _started(name, population, out, device, command)
+                running[name] = _start_training(name, population, out, device, command)
             for name, process in list(running.items()):
                 if process.poll() is not None:
                     del running[name]
                     if process.returncode:
-                        failed.append(_failure(name, process.returncode, out))
+                        failed.append(_describe_failure(name, process.returncode, out))
                     else:
-                        say(f"    {name}: done after {time.monotonic() - begun:.0f} s")
-            if running and time.monotonic() - told > TOLD_EVERY:
+                        on_progress(f"    {name}: done after {time.monotonic() - begun:.0f} s")
+            if running and time.monotonic() - told > PROGRESS_INTERVAL:
                 told = time.monotonic()
-                say(f"    {told - begun:4.0f} s  " + "   ".join(progress_of(out / name) for name in running))
-            time.sleep(POLL)
+                on_progress(
+                    f"    {told - begun:4.0f} s  "
+                    + "   ".join(describe_progress(out / name) for name in running)
+                )
+            time.sleep(POLL_INTERVAL)
     except BaseException:
-        _stop(running, say)
+        _stop_all(running, on_progress)
         raise
     if failed:
         raise ValueError("; ".join(failed))
     return {name: Path((out / name / "run.txt").read_text("utf-8").strip()) for name in names}
 
 
-def progress_of(folder: Path) -> str:
+def describe_progress(folder: Path) -> str:
     """How far the training below a system's folder is: its name, the run and its last logged step."""
     logs = sorted(folder.glob("*/log.jsonl"), key=lambda path: path.stat().st_mtime)
     if not logs:
@@ -108,7 +111,7 @@ def progress_of(folder: Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Train one system; started by `train_all`."""
+    """Train one system; started by `train_systems`."""
     parser = argparse.ArgumentParser(
         prog="python -m voiceface.suite.parallel_training", description=main.__doc__
     )
@@ -118,20 +121,20 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--device", default="cpu", help="cpu, cuda or auto")
     args = parser.parse_args(argv)
     from voiceface.io.atomic import write_text
-    from voiceface.suite.plugins import Association, find_systems
+    from voiceface.suite.plugins import AssociationSystem, find_systems
 
-    (system,) = find_systems().only([args.name]).found
-    if not isinstance(system, Association) or system.train is None:
+    (system,) = find_systems().select([args.name]).found
+    if not isinstance(system, AssociationSystem) or system.train is None:
         raise ValueError(f"{args.name} has no quick training")
     run = system.train(args.population, args.out, device=args.device)
     write_text(args.out / "run.txt", f"{run}\n")
     return 0
 
 
-def _started(
+def _start_training(
     name: str, population: Path, out: Path, device: str, command: Sequence[str]
 ) -> "subprocess.Popen[bytes]":
-    """A training in a process group of its own, so that Ctrl-C reaches it through `_stop` alone."""
+    """A training in a process group of its own, so that Ctrl-C reaches it through `_stop_all` alone."""
     (out / "logs").mkdir(parents=True, exist_ok=True)
     words = [*command, name, "--population", population, "--out", out / name, "--device", device]
     with (out / "logs" / f"{name}.txt").open("ab") as log:
@@ -140,24 +143,24 @@ def _started(
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,
-            env=one_thread(os.environ),
+            env=single_thread_environment(os.environ),
             start_new_session=True,
         )
 
 
-def one_thread(environment: Mapping[str, str]) -> dict[str, str]:
+def single_thread_environment(environment: Mapping[str, str]) -> dict[str, str]:
     """The environment of a process that uses one core, so that figures do not depend on their number."""
     return {**environment, "OMP_NUM_THREADS": "1", "TQDM_MININTERVAL": "30"}
 
 
-def _stop(running: "Mapping[str, subprocess.Popen[bytes]]", say: Callable[[str], None]) -> None:
+def _stop_all(running: "Mapping[str, subprocess.Popen[bytes]]", on_progress: Callable[[str], None]) -> None:
     """Let every process save its state and leave; those that do not are ended."""
     for process in running.values():
         with suppress(ProcessLookupError):
             process.send_signal(signal.SIGTERM)
     if running:
-        say(f"    stopping: {', '.join(running)} save where they are")
-    until = time.monotonic() + PATIENCE
+        on_progress(f"    stopping: {', '.join(running)} save where they are")
+    until = time.monotonic() + SHUTDOWN_TIMEOUT
     for process in running.values():
         try:
             process.wait(max(0.1, until - time.monotonic()))
@@ -166,13 +169,15 @@ def _stop(running: "Mapping[str, subprocess.Popen[bytes]]", say: Callable[[str],
             process.wait()
 
 
-def _failure(name: str, code: int, out: Path) -> str:
+def _describe_failure(name: str, return_code: int, out: Path) -> str:
     log = out / "logs" / f"{name}.txt"
     lines = [line for line in log.read_text("utf-8", "replace").splitlines() if line.strip()]
-    return f"{name}: the training ended with code {code} ({lines[-1] if lines else 'no word'}); see {log}"
+    return (
+        f"{name}: the training ended with code {return_code} ({lines[-1] if lines else 'no word'}); see {log}"
+    )
 
 
-def _leave_with_parent() -> None:
+def _exit_with_parent() -> None:
     """End as if told to when the pipe from the parent closes: nobody would ever stop this process.
 
     Reads the descriptor: a thread that waits inside `sys.stdin` would hold its lock when Python ends.
@@ -185,5 +190,5 @@ def _leave_with_parent() -> None:
 if __name__ == "__main__":
     from voiceface.commandline.dispatch import run_main
 
-    threading.Thread(target=_leave_with_parent, daemon=True).start()
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
     raise SystemExit(run_main("voiceface.suite.parallel_training", None))

@@ -5,7 +5,7 @@ A package names one record under the entry-point group `voiceface.systems`:
     [project.entry-points."voiceface.systems"]
     sf2f = "sf2f.showcase:SHOWCASE"
 
-The record is an `Association`, a `PictureSystem` or a `MeshSystem`. Its module must be light to import: what
+The record is an `AssociationSystem`, a `ImageSystem` or a `MeshSystem`. Its module must be light to import: what
 needs PyTorch is imported inside `load` and `train`.
 """
 
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
     from voiceface.association.embedder import Embedder
 
-GROUP = "voiceface.systems"
-KNOWN = ("seeking_shape", "archetype_agnostic", "cmpc2", "sf2f", "voicestyle", "perceptionist")
+ENTRY_POINT_GROUP = "voiceface.systems"
+KNOWN_SYSTEMS = ("seeking_shape", "archetype_agnostic", "cmpc2", "sf2f", "voicestyle", "perceptionist")
 """Systems of this repository in the order of the page; others that are installed come after them."""
 
 
-class Maker(Protocol):
+class LoadedGenerator(Protocol):
     """What every loaded maker says of itself.
 
     Attributes:
@@ -38,15 +38,15 @@ class Maker(Protocol):
     @property
     def source(self) -> str: ...
     @property
-    def notice(self) -> str: ...
+    def disclaimer(self) -> str: ...
     @property
-    def names(self) -> Sequence[str]: ...
+    def identity_names(self) -> Sequence[str]: ...
 
 
-class PictureMaker(Maker, Protocol):
+class ImageGenerator(LoadedGenerator, Protocol):
     """A trained way from voices to pictures."""
 
-    def picture(self, voices: Sequence[Path]) -> "NDArray[np.uint8]":
+    def generate_image(self, utterances: Sequence[Path]) -> "NDArray[np.uint8]":
         """One picture (H, W, 3) RGB of the person who speaks in these recordings.
 
         Raises:
@@ -55,7 +55,7 @@ class PictureMaker(Maker, Protocol):
         ...
 
 
-class MeshMaker(Maker, Protocol):
+class MeshGenerator(LoadedGenerator, Protocol):
     """A trained way from voices to meshes.
 
     Attributes:
@@ -68,7 +68,7 @@ class MeshMaker(Maker, Protocol):
     @property
     def landmarks(self) -> "NDArray[np.integer[Any]] | None": ...
 
-    def vertices(self, voice: Path) -> "NDArray[np.float32]":
+    def generate_vertices(self, utterance: Path) -> "NDArray[np.float32]":
         """Frontal mesh (V, 3) of the speaker: x right, y up, z towards the viewer, any unit.
 
         Raises:
@@ -78,12 +78,12 @@ class MeshMaker(Maker, Protocol):
 
 
 @dataclass(frozen=True)
-class Association:
+class AssociationSystem:
     """A system that puts voices and faces into one space.
 
     Attributes:
         name: of the package.
-        about: what it does, a few words, such as "common space with identity weights".
+        description: what it does, a few words, such as "common space with identity weights".
         load: (weights or None for the bundled ones, device=...) -> `Embedder`. Weights: a file or run folder.
         train: (population folder, folder for runs, device=...) -> run folder of the finished model. Trains by
             the system's quick configuration on the training people; does nothing where that is done already,
@@ -91,28 +91,28 @@ class Association:
     """
 
     name: str
-    about: str
+    description: str
     load: "Callable[..., Embedder]"
     train: Callable[..., Path] | None = None
 
 
 @dataclass(frozen=True)
-class PictureSystem:
+class ImageSystem:
     """A system that makes a picture of a face from a voice.
 
     Attributes:
         name: of the package.
-        about: what it does, a few words.
-        load: (weights or None for the bundled ones, device=..., bank=...) -> `PictureMaker`. `bank`: files of
+        description: what it does, a few words.
+        load: (weights or None for the bundled ones, device=..., bank=...) -> `ImageGenerator`. `bank`: files of
             face pictures that a maker may start from, as far as known not of who is heard; makers that
             need none leave it alone.
-        quick: it makes a picture in a fraction of a second, so that a hundred people can be judged.
+        is_fast: it makes a picture in a fraction of a second, so that a hundred people can be judged.
     """
 
     name: str
-    about: str
-    load: Callable[..., PictureMaker]
-    quick: bool = True
+    description: str
+    load: Callable[..., ImageGenerator]
+    is_fast: bool = True
 
 
 @dataclass(frozen=True)
@@ -121,46 +121,46 @@ class MeshSystem:
 
     Attributes:
         name: of the package.
-        about: what it does, a few words.
-        load: (weights or None for the bundled ones, device=...) -> `MeshMaker`.
+        description: what it does, a few words.
+        load: (weights or None for the bundled ones, device=...) -> `MeshGenerator`.
     """
 
     name: str
-    about: str
-    load: Callable[..., MeshMaker]
+    description: str
+    load: Callable[..., MeshGenerator]
 
 
-System: TypeAlias = Association | PictureSystem | MeshSystem
+System: TypeAlias = AssociationSystem | ImageSystem | MeshSystem
 
 
 @dataclass(frozen=True)
-class Systems:
+class SystemSet:
     """The systems that can be shown, and why others cannot.
 
     Attributes:
         found: in the order of the page.
-        absent: name -> what is missing and what to do.
+        unavailable: name -> what is missing and what to do.
     """
 
     found: tuple[System, ...]
-    absent: dict[str, str]
+    unavailable: dict[str, str]
 
     @property
-    def associations(self) -> list[Association]:
+    def association_systems(self) -> list[AssociationSystem]:
         """Systems that rank faces."""
-        return [system for system in self.found if isinstance(system, Association)]
+        return [system for system in self.found if isinstance(system, AssociationSystem)]
 
     @property
-    def pictures(self) -> list[PictureSystem]:
+    def image_systems(self) -> list[ImageSystem]:
         """Systems that make pictures."""
-        return [system for system in self.found if isinstance(system, PictureSystem)]
+        return [system for system in self.found if isinstance(system, ImageSystem)]
 
     @property
-    def meshes(self) -> list[MeshSystem]:
+    def mesh_systems(self) -> list[MeshSystem]:
         """Systems that make meshes."""
         return [system for system in self.found if isinstance(system, MeshSystem)]
 
-    def only(self, names: Sequence[str]) -> "Systems":
+    def select(self, names: Sequence[str]) -> "SystemSet":
         """Those that are asked for.
 
         Raises:
@@ -170,13 +170,13 @@ class Systems:
         for name in names:
             if name not in there:
                 raise ValueError(
-                    f"no system {name!r}: {self.absent.get(name, 'unknown')}; there are "
+                    f"no system {name!r}: {self.unavailable.get(name, 'unknown')}; there are "
                     f"{', '.join(sorted(there)) or 'none'}"
                 )
-        return Systems(tuple(system for system in self.found if system.name in names), {})
+        return SystemSet(tuple(system for system in self.found if system.name in names), {})
 
 
-def find_systems(entries: Iterable[metadata.EntryPoint] | None = None) -> Systems:
+def find_systems(entries: Iterable[metadata.EntryPoint] | None = None) -> SystemSet:
     """Systems that are installed.
 
     Args:
@@ -186,29 +186,30 @@ def find_systems(entries: Iterable[metadata.EntryPoint] | None = None) -> System
         TypeError: an entry point gives something else than a record of this module.
     """
     named = {
-        entry.name: entry for entry in (metadata.entry_points(group=GROUP) if entries is None else entries)
+        entry.name: entry
+        for entry in (metadata.entry_points(group=ENTRY_POINT_GROUP) if entries is None else entries)
     }
     found: list[System] = []
     absent: dict[str, str] = {}
-    for name in (*KNOWN, *sorted(set(named) - set(KNOWN))):
+    for name in (*KNOWN_SYSTEMS, *sorted(set(named) - set(KNOWN_SYSTEMS))):
         if name not in named:
-            absent[name] = _why_absent(name)
+            absent[name] = _why_unavailable(name)
             continue
         try:
             system = named[name].load()
         except (ImportError, AttributeError) as error:
             absent[name] = f"cannot be loaded ({error}); install it again: pip install ./packages/{name}"
             continue
-        if not isinstance(system, Association | PictureSystem | MeshSystem):
+        if not isinstance(system, AssociationSystem | ImageSystem | MeshSystem):
             raise TypeError(
-                f"entry point {name} of {GROUP} gives {type(system).__name__}, expected an Association, "
+                f"entry point {name} of {ENTRY_POINT_GROUP} gives {type(system).__name__}, expected an Association, "
                 "PictureSystem or MeshSystem of voiceface.suite.plugins"
             )
         found.append(system)
-    return Systems(tuple(found), absent)
+    return SystemSet(tuple(found), absent)
 
 
-def _why_absent(name: str) -> str:
+def _why_unavailable(name: str) -> str:
     """What is missing of a system without an entry point."""
     if util.find_spec(name) is None:
         return f"not installed: pip install ./packages/{name}"

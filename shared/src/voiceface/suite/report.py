@@ -8,35 +8,35 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from voiceface.suite.inference import Answers
-    from voiceface.suite.plugins import Systems
-    from voiceface.suite.user_media import Material
+    from voiceface.suite.inference import SystemOutputs
+    from voiceface.suite.plugins import SystemSet
+    from voiceface.suite.user_media import MediaSet
 
-SHOWN = 8
+DEFAULT_MAX_CARDS = 8
 
 
-def report(
-    voices: Path,
-    faces: Path | None,
+def run_report(
+    voice_folder: Path,
+    face_folder: Path | None,
     out: Path,
     *,
-    systems: "Systems | None" = None,
-    weights: Mapping[str, Path] | None = None,
-    shown: int = SHOWN,
-    each_picture: bool = False,
+    systems: "SystemSet | None" = None,
+    checkpoints: Mapping[str, Path] | None = None,
+    max_cards: int = DEFAULT_MAX_CARDS,
+    per_image: bool = False,
     device: str = "cpu",
     commands: Sequence[str] = (),
-) -> "tuple[Path, Material, Answers]":
+) -> "tuple[Path, MediaSet, SystemOutputs]":
     """Rank faces, make pictures and heads of all voices, and write page and numbers.
 
     Args:
-        voices: folder of recordings, to any depth.
-        faces: folder of pictures, to any depth; None: nothing is ranked.
+        voice_folder: folder of recordings, to any depth.
+        face_folder: folder of pictures, to any depth; None: nothing is ranked.
         out: FILE.html (numbers go to FILE.json), or a folder.
         systems: who takes part; None: whoever is installed.
-        weights: system -> weights file or run folder; the bundled ones of the others.
-        shown: voices with a card on the page; the file of numbers holds all.
-        each_picture: every picture is a candidate of its own, in place of every person's folder.
+        checkpoints: system -> weights file or run folder; the bundled ones of the others.
+        max_cards: voices with a card on the page; the file of numbers holds all.
+        per_image: every picture is a candidate of its own, in place of every person's folder.
         device: where the networks run.
         commands: how to make the page again.
 
@@ -46,43 +46,51 @@ def report(
     Raises:
         FileNotFoundError, ValueError: nothing that can be used, or weights that cannot.
     """
-    from voiceface.suite.cards import places_of
-    from voiceface.suite.inference import Answers, draw, load_systems, model_heads, rank
+    from voiceface.suite.cards import output_paths
+    from voiceface.suite.inference import (
+        SystemOutputs,
+        generate_images,
+        generate_meshes,
+        load_systems,
+        rank_gallery,
+    )
     from voiceface.suite.plugins import find_systems
-    from voiceface.suite.report_page import write
-    from voiceface.suite.user_media import collect, spread
+    from voiceface.suite.report_page import write_report_page
+    from voiceface.suite.user_media import collect_media, select_spread
 
     chosen = find_systems() if systems is None else systems
     if not chosen.found:
         raise ValueError("no system is installed that could be shown: pip install ./packages/seeking_shape")
-    unknown = set(weights or {}) - {system.name for system in chosen.found}
+    unknown = set(checkpoints or {}) - {system.name for system in chosen.found}
     if unknown:
         raise ValueError(f"--weights names {', '.join(sorted(unknown))}, which does not take part")
-    material = collect(voices, faces, each_picture=each_picture)
-    speakers = {voice.person for voice in material.voices if voice.person}
-    bank = [file for face in material.faces if face.person not in speakers for file in face.files]
-    models, chosen = load_systems(chosen, weights or {}, device=device, bank=bank)
-    answers = Answers()
-    rows = spread(material.voices, shown)
-    for system in chosen.associations:
-        if material.faces:
-            rank(answers, system, models[system.name], material.voices, material.faces)
-    for drawer in chosen.pictures:
-        draw(answers, drawer.name, models[drawer.name], material.voices, rows)
-    for modeller in chosen.meshes:
-        model_heads(answers, modeller.name, models[modeller.name], material.voices, rows)
-    if not answers.heard:
-        why = "; ".join(f"{name}: {text}" for each in answers.failed.values() for name, text in each.items())
-        raise ValueError(f"no system could use any recording in {voices}: {why[:600]}")
-    page, numbers = places_of(out)
-    write(
+    material = collect_media(voice_folder, face_folder, per_image=per_image)
+    speakers = {voice.identity for voice in material.utterances if voice.identity}
+    bank = [file for face in material.gallery if face.identity not in speakers for file in face.files]
+    models, chosen = load_systems(chosen, checkpoints or {}, device=device, bank=bank)
+    answers = SystemOutputs()
+    rows = select_spread(material.utterances, max_cards)
+    for system in chosen.association_systems:
+        if material.gallery:
+            rank_gallery(answers, system, models[system.name], material.utterances, material.gallery)
+    for drawer in chosen.image_systems:
+        generate_images(answers, drawer.name, models[drawer.name], material.utterances, rows)
+    for modeller in chosen.mesh_systems:
+        generate_meshes(answers, modeller.name, models[modeller.name], material.utterances, rows)
+    if not answers.processed_rows:
+        why = "; ".join(
+            f"{name}: {text}" for each in answers.failures.values() for name, text in each.items()
+        )
+        raise ValueError(f"no system could use any recording in {voice_folder}: {why[:600]}")
+    page, numbers = output_paths(out)
+    write_report_page(
         page,
         numbers,
         material,
         answers,
         chosen,
         rows,
-        bundled=set(models) - set(weights or {}),
+        bundled=set(models) - set(checkpoints or {}),
         commands=commands,
     )
     return page, material, answers
@@ -95,52 +103,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(words)
     if args.show < 1:
         parser.error(f"--show {args.show}: expected at least 1")
-    weights = named_weights(args.weights)
-    from voiceface.io.input_files import writable_folder
-    from voiceface.suite.cards import places_of
+    weights = parse_checkpoints(args.weights)
+    from voiceface.io.input_files import make_writable_directory
+    from voiceface.suite.cards import output_paths
     from voiceface.suite.plugins import find_systems
-    from voiceface.suite.sections import absent_line, reasons_of
+    from voiceface.suite.sections import format_reasons, format_unavailable
 
     systems = find_systems()
-    systems = systems.only(args.systems) if args.systems else systems
-    for name, why in systems.absent.items():
-        print(absent_line(name, why), file=sys.stderr)
-    writable_folder(places_of(args.out)[0].parent)
-    page, material, answers = report(
+    systems = systems.select(args.systems) if args.systems else systems
+    for name, why in systems.unavailable.items():
+        print(format_unavailable(name, why), file=sys.stderr)
+    make_writable_directory(output_paths(args.out)[0].parent)
+    page, material, answers = run_report(
         args.voices,
         args.faces,
         args.out,
         systems=systems,
-        weights=weights,
-        shown=args.show,
-        each_picture=args.each_picture,
+        checkpoints=weights,
+        max_cards=args.show,
+        per_image=args.each_picture,
         device=args.device,
         commands=[shlex.join(["voiceface", "report", *words])],
     )
-    for text in answers.notices:
+    for text in answers.disclaimers:
         print(text, file=sys.stderr)
     lost = {
-        **{file: "all" for file in material.failed},
-        **{file: ", ".join(e) for file, e in answers.failed.items()},
+        **{file: "all" for file in material.failures},
+        **{file: ", ".join(e) for file, e in answers.failures.items()},
     }
     for file, who in lost.items():
-        reasons = [material.failed[file]] if file in material.failed else answers.failed[file].values()
+        reasons = [material.failures[file]] if file in material.failures else answers.failures[file].values()
         print(
-            f"left out {material.labels.get(file, file)} ({who}): {reasons_of(file, reasons)}",
+            f"left out {material.relative_paths.get(file, file)} ({who}): {format_reasons(file, reasons)}",
             file=sys.stderr,
         )
-    print(f"{len(material.voices)} recordings, {len(material.faces)} candidates\nreport: {page}")
+    print(f"{len(material.utterances)} recordings, {len(material.gallery)} candidates\nreport: {page}")
     return 1 if lost else 0
 
 
-def named_weights(words: Sequence[str]) -> dict[str, Path]:
+def parse_checkpoints(arguments: Sequence[str]) -> dict[str, Path]:
     """NAME=PATH of the command line.
 
     Raises:
         ValueError: another form, or a name twice. FileNotFoundError: nothing at the path.
     """
     found: dict[str, Path] = {}
-    for word in words:
+    for word in arguments:
         name, equals, path = word.partition("=")
         if not (name and equals and path) or name in found:
             raise ValueError(f"--weights: expected NAME=PATH, every name once; got {word!r}")
@@ -170,7 +178,12 @@ def build_parser() -> argparse.ArgumentParser:
         help="weights file or run folder of a system (default: the bundled weights)",
     )
     add("--systems", nargs="+", metavar="NAME", help="only these (default: all that are installed)")
-    add("--show", type=int, default=SHOWN, help="recordings with a card on the page (default: %(default)s)")
+    add(
+        "--show",
+        type=int,
+        default=DEFAULT_MAX_CARDS,
+        help="recordings with a card on the page (default: %(default)s)",
+    )
     add("--each-picture", action="store_true", help="rank pictures one by one, not folders")
     add("--device", default="cpu", help="cpu, cuda or auto (default: %(default)s)")
     return parser

@@ -6,23 +6,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from voiceface.suite.inference import Answers
-    from voiceface.suite.plugins import Systems
-    from voiceface.suite.user_media import Material
+    from voiceface.suite.inference import SystemOutputs
+    from voiceface.suite.plugins import SystemSet
+    from voiceface.suite.user_media import MediaSet
 
-BUNDLED = (
+BUNDLED_MODEL_WARNING = (
     "The bundled weights know invented people only: what they make of real recordings shows that the way "
     "works and says nothing about anybody. Nobody may be identified, judged or treated by it."
 )
 
 
-def write(
-    page: Path,
-    numbers: Path,
-    material: "Material",
-    answers: "Answers",
-    systems: "Systems",
-    rows: Sequence[int],
+def write_report_page(
+    html_file: Path,
+    json_file: Path,
+    media: "MediaSet",
+    outputs: "SystemOutputs",
+    systems: "SystemSet",
+    card_rows: Sequence[int],
     *,
     bundled: set[str],
     commands: Sequence[str] = (),
@@ -30,116 +30,122 @@ def write(
     """Write the page and its numbers.
 
     Args:
-        page, numbers: files.
-        material: what was read.
-        answers: what was made of it.
+        html_file, json_file: files.
+        media: what was read.
+        outputs: what was made of it.
         systems: who took part.
         rows: voices with a card.
         bundled: systems with bundled weights.
         commands: how to make the page again.
     """
     from voiceface.io.atomic import write_json
-    from voiceface.report import build_report, environment
+    from voiceface.report import build_report, collect_environment
     from voiceface.suite import sections
-    from voiceface.suite.cards import stories_of
-    from voiceface.suite.scoring import differences, matched
+    from voiceface.suite.cards import build_system_cards
+    from voiceface.suite.scoring import compare_matching, compute_matching_metrics
 
-    people = [voice.person for voice in material.voices], [face.person for face in material.faces]
+    people = [voice.identity for voice in media.utterances], [face.identity for face in media.gallery]
     known = {*people[0], *people[1]} - {""}
     found, gaps = {}, {}
-    if material.known:
-        found = {name: m for name, table in answers.scores.items() if (m := matched(table, *people))}
-        usable = {name: answers.scores[name] for name in found}
-        gaps = differences(usable, *people) if len(usable) > 1 else {}
-    failed: dict[str, Mapping[str, str]] = {file: {"all": why} for file, why in material.failed.items()}
-    failed |= {file: each for file, each in answers.failed.items() if file not in failed}
-    lost = sections.left_out(failed, material.labels)
-    said = list(sections.sentences_of_matched(found, gaps))
-    if material.faces and not material.known:
-        said = [sections.UNKNOWN]
+    if media.has_labels:
+        found = {
+            name: m
+            for name, table in outputs.scores.items()
+            if (m := compute_matching_metrics(table, *people))
+        }
+        usable = {name: outputs.scores[name] for name in found}
+        gaps = compare_matching(usable, *people) if len(usable) > 1 else {}
+    failed: dict[str, Mapping[str, str]] = {file: {"all": why} for file, why in media.failures.items()}
+    failed |= {file: each for file, each in outputs.failures.items() if file not in failed}
+    lost = sections.build_skipped_table(failed, media.relative_paths)
+    said = list(sections.summarise_matching(found, gaps))
+    if media.gallery and not media.has_labels:
+        said = [sections.NO_LABELS_NOTE]
     if lost:
         said.append(
             f"{len(lost.rows)} files could not be used by every system; the table “Left out” names them."
         )
-    hint = f"{len(rows)} of {len(material.voices)} recordings; every system hears the one that you can play."
-    if material.faces:
-        several = any(len(face.files) > 1 for face in material.faces)
+    hint = f"{len(card_rows)} of {len(media.utterances)} recordings; every system hears the one that you can play."
+    if media.gallery:
+        several = any(len(face.files) > 1 for face in media.gallery)
         kind = (
             "people, the mean of each one's pictures, of which the first is shown" if several else "pictures"
         )
-        hint += f" Faces are ranked among {len(material.faces)} {kind}."
-    notices = [BUNDLED] if bundled else []
-    notices += [text for text in answers.notices if text not in notices]
-    write_json(numbers, record_of(material, answers, found, gaps, failed))
+        hint += f" Faces are ranked among {len(media.gallery)} {kind}."
+    notices = [BUNDLED_MODEL_WARNING] if bundled else []
+    notices += [text for text in outputs.disclaimers if text not in notices]
+    write_json(json_file, build_record(media, outputs, found, gaps, failed))
     build_report(
-        page,
+        html_file,
         title="From these voices to faces",
         kicker="voiceface report",
-        subtitle=f"What {len(systems.found)} systems make of {len(material.voices)} recordings"
-        + (f" and {sum(len(face.files) for face in material.faces)} pictures." if material.faces else "."),
+        subtitle=f"What {len(systems.found)} systems make of {len(media.utterances)} recordings"
+        + (f" and {sum(len(face.files) for face in media.gallery)} pictures." if media.gallery else "."),
         facts={
-            "recordings": len(material.voices),
-            **({"candidates": len(material.faces)} if material.faces else {}),
-            "who is who": "by the folders" if material.known else "not known",
+            "recordings": len(media.utterances),
+            **({"candidates": len(media.gallery)} if media.gallery else {}),
+            "who is who": "by the folders" if media.has_labels else "not known",
         },
-        notice=notices,
+        disclaimers=notices,
         summary=said,
-        headlines=sections.matched_headlines(found),
-        stories=stories_of(
-            answers,
-            material.voices,
-            material.faces,
-            rows,
-            names=[system.name for system in systems.found],
-            true_faces=true_faces(material) if material.known else None,
+        headlines=sections.matching_headlines(found),
+        system_cards=build_system_cards(
+            outputs,
+            media.utterances,
+            media.gallery,
+            card_rows,
+            system_names=[system.name for system in systems.found],
+            true_faces=find_true_faces(media) if media.has_labels else None,
         ),
-        stories_title="Voices",
-        stories_hint=hint,
-        cast=[sections.cast_of(systems, answers, sorted(known), dict.fromkeys(bundled, "bundled"))],
-        differences=sections.matched_differences(found, gaps),
+        cards_title="Voices",
+        cards_hint=hint,
+        system_tables=[
+            sections.build_systems_table(systems, outputs, sorted(known), dict.fromkeys(bundled, "bundled"))
+        ],
+        differences=sections.matching_differences(found, gaps),
         tables=[lost] if lost else [],
-        care=sections.CARE,
-        environment=environment(),
+        responsible_use=sections.RESPONSIBLE_USE,
+        environment=collect_environment(),
         commands=commands,
         max_bytes=18_000_000,
     )
 
 
-def true_faces(material: "Material") -> list[Path | None]:
+def find_true_faces(media: "MediaSet") -> list[Path | None]:
     """A picture of who speaks, where the folders tell."""
     first: dict[str, Path] = {}
-    for face in material.faces:
-        if face.person:
-            first.setdefault(face.person, face.files[0])
-    return [first.get(voice.person) if voice.person else None for voice in material.voices]
+    for face in media.gallery:
+        if face.identity:
+            first.setdefault(face.identity, face.files[0])
+    return [first.get(voice.identity) if voice.identity else None for voice in media.utterances]
 
 
-def record_of(
-    material: "Material",
-    answers: "Answers",
-    found: Mapping[str, Any],
-    gaps: Mapping[str, Any],
-    failed: Mapping[str, Mapping[str, str]],
+def build_record(
+    media: "MediaSet",
+    outputs: "SystemOutputs",
+    metrics: Mapping[str, Any],
+    differences: Mapping[str, Any],
+    failures: Mapping[str, Mapping[str, str]],
 ) -> dict[str, Any]:
     """Every rank and figure as plain values."""
     import numpy as np
 
     ranks: dict[str, Any] = {}
-    for name, table in answers.scores.items():
+    for name, table in outputs.scores.items():
         ranks[name] = {}
-        for voice, row in zip(material.voices, table):
+        for voice, row in zip(media.utterances, table):
             order = np.flatnonzero(np.isfinite(row))
             order = order[np.argsort(-row[order], kind="stable")]
             ranks[name][voice.name] = [
-                {"name": material.faces[at].name, "score": round(float(row[at]), 6)} for at in order
+                {"name": media.gallery[at].name, "score": round(float(row[at]), 6)} for at in order
             ]
     return {
         "format": "voiceface-report-1",
-        "notices": answers.notices,
-        "weights": answers.sources,
-        "people_heard_and_seen": sorted(material.people),
-        "figures": {name: asdict(each) for name, each in found.items()},
-        "differences": {name: asdict(gap) for name, gap in gaps.items()},
+        "notices": outputs.disclaimers,
+        "weights": outputs.checkpoint_sources,
+        "people_heard_and_seen": sorted(media.paired_identities),
+        "figures": {name: asdict(each) for name, each in metrics.items()},
+        "differences": {name: asdict(gap) for name, gap in differences.items()},
         "ranks": ranks,
-        "left_out": {material.labels.get(file, file): dict(each) for file, each in failed.items()},
+        "left_out": {media.relative_paths.get(file, file): dict(each) for file, each in failures.items()},
     }

@@ -4,20 +4,20 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from voiceface.report import Headline, Table
-from voiceface.report.formatting import figure, interval
-from voiceface.report.list_results import known
-from voiceface.suite.inference import Answers
-from voiceface.suite.plugins import System, Systems
-from voiceface.suite.scoring import MEAN, OWN_SEX, Matched
+from voiceface.report.formatting import format_interval, format_metric
+from voiceface.report.list_results import nan_to_none
+from voiceface.suite.inference import SystemOutputs
+from voiceface.suite.plugins import System, SystemSet
+from voiceface.suite.scoring import GENDER_MEAN_FACE, MEAN_FACE, MatchingMetrics
 
 if TYPE_CHECKING:
     from voiceface.evaluation.comparison import Comparison
     from voiceface.metrics.bootstrap import PairedDifference
     from voiceface.metrics.geometry import ErrorComparison
-    from voiceface.report import Difference
+    from voiceface.report import PairedDifferenceRow
     from voiceface.synthetic.agreement.result import Agreement
 
-CARE = (
+RESPONSIBLE_USE = (
     "Nobody may be identified by this: a face that is ranked first, or made from a voice, is a typical face "
     "for such a voice and no likeness of the speaker. It is no evidence of anything.",
     "Voices and faces are personal data, and so is what is computed from them. Use recordings and pictures "
@@ -27,7 +27,7 @@ CARE = (
     "A page with real people may be passed on only with the consent of everybody in it.",
     "The whole text: docs/responsible_use.md of this repository.",
 )
-AGREEMENT = {
+AGREEMENT_LABELS = {
     "sex": "the picture shows the person's sex",
     "matching same sex": "nearer to the person's picture than to another's of the same sex",
     "found 10": "the person is among the 10 nearest of all",
@@ -37,22 +37,22 @@ AGREEMENT = {
     "skin": "correlation with the true colour of the skin",
 }
 """Figures of made pictures that the page shows (`voiceface.synthetic.agreement.agreement`), in words."""
-TIES = {"tied": "yes", "in part": "in part", "free": "no"}
-UNKNOWN = (
+VOICE_DEPENDENCE_LABELS = {"tied": "yes", "in part": "in part", "free": "no"}
+NO_LABELS_NOTE = (
     "Who belongs to whom is not known here, so no right answer is marked and no accuracy is claimed. Where "
     "the first folder below --voices and --faces has the same name, the page counts."
 )
 
 
-def headlines_of(
+def build_headlines(
     comparison: "Comparison | None",
     agreements: "Mapping[str, Agreement]",
     errors: "Mapping[str, ErrorComparison]",
 ) -> list[Headline]:
     """One card a system, all on the same people."""
     cards = []
-    if comparison is not None and comparison.pairs:
-        pairs = comparison.pairs[0]
+    if comparison is not None and comparison.all_pairs:
+        pairs = comparison.all_pairs[0]
         for name, found in pairs.systems.items():
             if (span := found.get("g")) is None:
                 continue
@@ -60,14 +60,16 @@ def headlines_of(
                 pairs.references.get(key, {}).get("g") for key in ("chance", "sex only", "oracle")
             )
             note = "right one of two of the same sex, both directions; one clip, one picture"
-            low, high = known(span.low), known(span.high)
+            low, high = nan_to_none(span.low), nan_to_none(span.high)
             cards.append(Headline(name, span.value, low, high, chance, baseline, ceiling, note))
     for name, agreement in agreements.items():
-        made = agreement.figures.get("matching same sex")
+        made = agreement.metrics.get("matching same sex")
         if made is not None:
             note = "the made picture is nearer to the person's than to another's of the same sex"
             cards.append(
-                Headline(name, made.value, made.low, made.high, made.chance, None, made.ceiling, note)
+                Headline(
+                    name, made.value, made.low, made.high, made.chance, None, made.real_image_value, note
+                )
             )
     for name, error in errors.items():
         cards.append(
@@ -76,8 +78,8 @@ def headlines_of(
                 error.ours.value,
                 error.ours.low,
                 error.ours.high,
-                chance=error.baselines[MEAN].value,
-                baseline=error.baselines[OWN_SEX].value,
+                chance=error.baselines[MEAN_FACE].value,
+                baseline=error.baselines[GENDER_MEAN_FACE].value,
                 note="mean error of four proportions of the head, less is better; chance: the mean face for "
                 "everybody, sex only: that of the own sex",
                 unit="",
@@ -87,37 +89,47 @@ def headlines_of(
     return cards
 
 
-def tables_of(agreements: "Mapping[str, Agreement]", errors: "Mapping[str, ErrorComparison]") -> list[Table]:
+def build_tables(
+    agreements: "Mapping[str, Agreement]", errors: "Mapping[str, ErrorComparison]"
+) -> list[Table]:
     """Figures of made pictures and of made meshes."""
     tables = []
     if agreements:
         rows = []
         first = next(iter(agreements.values()))
-        for key, words in AGREEMENT.items():
-            if key not in first.figures:
+        for key, words in AGREEMENT_LABELS.items():
+            if key not in first.metrics:
                 continue
-            figures = [agreement.figures[key] for agreement in agreements.values()]
+            figures = [agreement.metrics[key] for agreement in agreements.values()]
             row = [
                 words,
-                *(f"{_decimal(f.value)} ({_decimal(f.low)} to {_decimal(f.high)})" for f in figures),
+                *(
+                    f"{_format_decimal(f.value)} ({_format_decimal(f.low)} to {_format_decimal(f.high)})"
+                    for f in figures
+                ),
             ]
             rows.append(
-                [*row, _decimal(figures[0].chance), _decimal(figures[0].ceiling), TIES[figures[0].tie]]
+                [
+                    *row,
+                    _format_decimal(figures[0].chance),
+                    _format_decimal(figures[0].real_image_value),
+                    VOICE_DEPENDENCE_LABELS[figures[0].voice_dependence],
+                ]
             )
         columns = ["what a judge reads from the picture", *agreements, "chance", "ceiling", "in the voice?"]
         note = (
-            f"{first.people} people, one picture each from one clip. Chance: the pictures made for the "
+            f"{first.num_identities} people, one picture each from one clip. Chance: the pictures made for the "
             "others of the same sex. Ceiling: another true picture in place of the made one."
         )
         tables.append(Table("Pictures made from voices", columns, rows, note))
     if errors:
         rows = []
         for name, error in errors.items():
-            rows.append([name, _span(error.ours), "–", "–"])
+            rows.append([name, _format_interval(error.ours), "–", "–"])
             for word, span in error.baselines.items():
                 gap = error.differences[word]
                 less = f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})".replace("-", "−")
-                rows.append([word, _span(span), less, f"{gap.p_value:.3f}"])
+                rows.append([word, _format_interval(span), less, f"{gap.p_value:.3f}"])
         columns = ["prediction", "error (95 % interval)", "system minus it", "p"]
         note = (
             "Mean absolute error of the widths of forehead, cheeks, ears and midline over that of the eyes."
@@ -126,43 +138,48 @@ def tables_of(agreements: "Mapping[str, Agreement]", errors: "Mapping[str, Error
     return tables
 
 
-def cast_of(systems: Systems, answers: Answers, unseen: Sequence[str], trained: Mapping[str, str]) -> Table:
+def build_systems_table(
+    systems: SystemSet,
+    outputs: SystemOutputs,
+    test_identities: Sequence[str],
+    source_labels: Mapping[str, str],
+) -> Table:
     """Who takes part, by which weights, and whether anybody on the page is known to them.
 
     Args:
         systems: found and absent ones.
-        answers: what they made.
-        unseen: people of whom the page speaks; empty where they have no names.
-        trained: system -> words for where its weights come from, in place of the answers' own.
+        outputs: what they made.
+        test_identities: people of whom the page speaks; empty where they have no names.
+        source_labels: system -> words for where its weights come from, in place of the answers' own.
     """
     rows: list[list[Any]] = []
     for system in systems.found:
-        people = answers.trained_on.get(system.name, ())
-        met = len(set(people) & set(unseen))
+        people = outputs.training_identities.get(system.name, ())
+        met = len(set(people) & set(test_identities))
         words = f"{len(people)} people" if people else "not stated"
-        if unseen and people:
+        if test_identities and people:
             words += f", {met or 'none'} of those judged here"
-        source = answers.sources.get(system.name, "–")
+        source = outputs.checkpoint_sources.get(system.name, "–")
         if not source.startswith("bundled"):  # some name their file, whose name says little
-            source = trained.get(system.name, source)
-        rows.append([system.name, system.about, source, words])
-    rows += [[name, why, "–", "–"] for name, why in systems.absent.items()]
+            source = source_labels.get(system.name, source)
+        rows.append([system.name, system.description, source, words])
+    rows += [[name, why, "–", "–"] for name, why in systems.unavailable.items()]
     return Table("Who takes part", ["system", "what it does", "weights", "trained on"], rows)
 
 
-def sentences_of_matched(
-    found: Mapping[str, Matched], gaps: "Mapping[str, PairedDifference]"
+def summarise_matching(
+    metrics: Mapping[str, MatchingMetrics], differences: "Mapping[str, PairedDifference]"
 ) -> Iterator[str]:
     """Figures of one's own files in words."""
-    for name, each in found.items():
+    for name, each in metrics.items():
         yield (
-            f"{name}: the right face beats a wrong one in {figure(each.two.value)} "
-            f"(95 % interval {interval(each.two.low, each.two.high)}, chance 50.0), comes first for "
-            f"{figure(each.first.value)} of {each.voices} voices (chance {figure(each.chance_first)}) "
-            f"and stands in place {each.place:.0f} in the middle; {each.people} people."
+            f"{name}: the right face beats a wrong one in {format_metric(each.matching_accuracy.value)} "
+            f"(95 % interval {format_interval(each.matching_accuracy.low, each.matching_accuracy.high)}, chance 50.0), comes first for "
+            f"{format_metric(each.rank1_rate.value)} of {each.num_utterances} voices (chance {format_metric(each.rank1_chance)}) "
+            f"and stands in place {each.median_rank:.0f} in the middle; {each.num_identities} people."
         )
-    first = next(iter(found), "")
-    for name, gap in gaps.items():
+    first = next(iter(metrics), "")
+    for name, gap in differences.items():
         verdict = "no clear difference"
         if gap.low > 0 or gap.high < 0:
             verdict = f"{first if gap.value > 0 else name} is better"
@@ -172,60 +189,70 @@ def sentences_of_matched(
         )
 
 
-def matched_headlines(found: Mapping[str, Matched]) -> list[Headline]:
+def matching_headlines(metrics: Mapping[str, MatchingMetrics]) -> list[Headline]:
     """A card a system for one's own files."""
     return [
         Headline(
             name,
-            each.two.value,
-            known(each.two.low),
-            known(each.two.high),
+            each.matching_accuracy.value,
+            nan_to_none(each.matching_accuracy.low),
+            nan_to_none(each.matching_accuracy.high),
             chance=0.5,
-            note=f"right face of two, anyone; {each.voices} voices of {each.people} people",
+            note=f"right face of two, anyone; {each.num_utterances} voices of {each.num_identities} people",
         )
-        for name, each in found.items()
+        for name, each in metrics.items()
     ]
 
 
-def matched_differences(
-    found: Mapping[str, Matched], gaps: "Mapping[str, PairedDifference]"
-) -> "list[Difference]":
+def matching_differences(
+    metrics: Mapping[str, MatchingMetrics], differences: "Mapping[str, PairedDifference]"
+) -> "list[PairedDifferenceRow]":
     """Paired differences of one's own files."""
-    from voiceface.report import Difference
+    from voiceface.report import PairedDifferenceRow
 
-    first = next(iter(found), "")
+    first = next(iter(metrics), "")
     return [
-        Difference(first, name, "right face of two", gap.value, known(gap.low), known(gap.high), gap.p_value)
-        for name, gap in gaps.items()
+        PairedDifferenceRow(
+            first,
+            name,
+            "right face of two",
+            gap.value,
+            nan_to_none(gap.low),
+            nan_to_none(gap.high),
+            gap.p_value,
+        )
+        for name, gap in differences.items()
     ]
 
 
-def left_out(failed: Mapping[str, Mapping[str, str]], base: Mapping[str, str]) -> Table | None:
+def build_skipped_table(
+    failures: Mapping[str, Mapping[str, str]], relative_paths: Mapping[str, str]
+) -> Table | None:
     """Files that could not be used, by which system, and why.
 
     Args:
-        failed: file -> system -> why.
-        base: file -> what to call it.
+        failures: file -> system -> why.
+        relative_paths: file -> what to call it.
     """
     rows = []
-    for file, each in failed.items():
-        rows.append([base.get(file, file), ", ".join(each), reasons_of(file, each.values())])
+    for file, each in failures.items():
+        rows.append([relative_paths.get(file, file), ", ".join(each), format_reasons(file, each.values())])
     return Table("Left out", ["file", "by", "why"], rows) if rows else None
 
 
-def reasons_of(file: str, reasons: Iterable[str]) -> str:
+def format_reasons(file: str, reasons: Iterable[str]) -> str:
     """Why a file could not be used, each reason once, without the file's own name in it."""
     return "; ".join(dict.fromkeys(why.replace(file, "").strip(" :") for why in reasons))
 
 
-def absent_line(system: System | str, why: str) -> str:
+def format_unavailable(system: System | str, reason: str) -> str:
     """One line for the terminal."""
-    return f"    without {system if isinstance(system, str) else system.name}: {why}"
+    return f"    without {system if isinstance(system, str) else system.name}: {reason}"
 
 
-def _span(span: Any) -> str:
+def _format_interval(span: Any) -> str:
     return f"{span.value:.4f} ({span.low:.4f} to {span.high:.4f})"
 
 
-def _decimal(value: float | None) -> str:
+def _format_decimal(value: float | None) -> str:
     return "–" if value is None else f"{value:.3f}".replace("-", "−")

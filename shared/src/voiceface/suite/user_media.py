@@ -8,41 +8,43 @@ from pathlib import Path
 import numpy as np
 
 from voiceface.association.embedding import FACE_SUFFIXES, VOICE_SUFFIXES
-from voiceface.suite.inference import Face, Voice
+from voiceface.suite.inference import GalleryEntry, Utterance
 
-SILENT = 1e-3
+SILENCE_PEAK = 1e-3
 """A recording whose loudest sample is below this share of full scale holds no speech."""
-SHORTEST = 0.5  # seconds of sound that are worth an answer
+MIN_SECONDS = 0.5  # seconds of sound that are worth an answer
 
 
 @dataclass
-class Material:
+class MediaSet:
     """What can be used.
 
     Attributes:
-        voices: every readable recording.
-        faces: every candidate: a person's folder, or a single picture.
-        failed: file -> why it cannot be used by anybody.
-        labels: file -> path below the folder that was given.
+        utterances: every readable recording.
+        gallery: every candidate: a person's folder, or a single picture.
+        failures: file -> why it cannot be used by anybody.
+        relative_paths: file -> path below the folder that was given.
     """
 
-    voices: list[Voice]
-    faces: list[Face]
-    failed: dict[str, str] = field(default_factory=dict)
-    labels: dict[str, str] = field(default_factory=dict)
+    utterances: list[Utterance]
+    gallery: list[GalleryEntry]
+    failures: dict[str, str] = field(default_factory=dict)
+    relative_paths: dict[str, str] = field(default_factory=dict)
 
     @property
-    def people(self) -> set[str]:
+    def paired_identities(self) -> set[str]:
         """People who are both heard and seen."""
-        return {voice.person for voice in self.voices if voice.person} & {face.person for face in self.faces}
+        return {voice.identity for voice in self.utterances if voice.identity} & {
+            face.identity for face in self.gallery
+        }
 
     @property
-    def known(self) -> bool:
+    def has_labels(self) -> bool:
         """Whether anybody is both heard and seen, as far as the folders tell."""
-        return bool(self.people)
+        return bool(self.paired_identities)
 
 
-def collect(voices: Path, faces: Path | None = None, *, each_picture: bool = False) -> Material:
+def collect_media(voices: Path, faces: Path | None = None, *, per_image: bool = False) -> MediaSet:
     """Look through two folders to any depth; hidden files and other kinds are passed over.
 
     The first folder below the one that is given is taken for the person. Pictures of one such folder are one
@@ -51,32 +53,32 @@ def collect(voices: Path, faces: Path | None = None, *, each_picture: bool = Fal
     Args:
         voices: folder of recordings.
         faces: folder of pictures; None: nothing is ranked.
-        each_picture: every picture is a candidate of its own.
+        per_image: every picture is a candidate of its own.
 
     Raises:
         FileNotFoundError: a folder is not there or holds nothing of its kind.
         ValueError: nothing in a folder can be used; the message says why for the first files.
     """
-    found = Material([], [])
-    for file, label, person in _listed(voices, VOICE_SUFFIXES, "recordings", "--voices"):
-        if _usable(found, file, label, check_recording):
-            found.voices.append(Voice(Path(label).with_suffix("").as_posix(), file, person))
-    _require(found.voices, found, voices, "recordings")
+    found = MediaSet([], [])
+    for file, label, person in _list_files(voices, VOICE_SUFFIXES, "recordings", "--voices"):
+        if _check_file(found, file, label, check_recording):
+            found.utterances.append(Utterance(Path(label).with_suffix("").as_posix(), file, person))
+    _require_usable(found.utterances, found, voices, "recordings")
     if faces is None:
         return found
     pictures = []
-    for file, label, person in _listed(faces, FACE_SUFFIXES, "pictures", "--faces"):
-        if _usable(found, file, label, check_picture):
+    for file, label, person in _list_files(faces, FACE_SUFFIXES, "pictures", "--faces"):
+        if _check_file(found, file, label, check_image):
             pictures.append((file, label, person))
-    _require(pictures, found, faces, "pictures")
-    grouped = not each_picture and len({person for _, _, person in pictures if person}) > 1
+    _require_usable(pictures, found, faces, "pictures")
+    grouped = not per_image and len({person for _, _, person in pictures if person}) > 1
     groups: dict[str, list[Path]] = defaultdict(list)
     owner: dict[str, str] = {}
     for file, label, person in pictures:
         name = person if grouped and person else label
         groups[name].append(file)
         owner[name] = person
-    found.faces = [Face(name, tuple(files), owner[name]) for name, files in groups.items()]
+    found.gallery = [GalleryEntry(name, tuple(files), owner[name]) for name, files in groups.items()]
     return found
 
 
@@ -88,33 +90,37 @@ def check_recording(file: Path) -> None:
     """
     from voiceface.audio import loading as audio
 
-    wave = audio.load(file, scale="unit", resample=True, policy="tolerant")
+    wave = audio.load(file, scale="unit", resample=True, on_corrupt="tolerant")
     loudest = float(np.abs(wave).max()) if len(wave) else 0.0
-    if len(wave) < SHORTEST * 16000:
-        raise ValueError(f"{len(wave) / 16000:.2f} s of sound, expected at least {SHORTEST} s")
-    if loudest < SILENT:
+    if len(wave) < MIN_SECONDS * 16000:
+        raise ValueError(f"{len(wave) / 16000:.2f} s of sound, expected at least {MIN_SECONDS} s")
+    if loudest < SILENCE_PEAK:
         raise ValueError(f"no speech: the loudest sample is {loudest:.1g} of full scale")
 
 
-def check_picture(file: Path) -> None:
+def check_image(file: Path) -> None:
     """Decode a picture; errors as `voiceface.images.loading.decode`."""
     from voiceface.images import loading as images
 
     images.decode(file)
 
 
-def spread(voices: Sequence[Voice], most: int) -> list[int]:
-    """Rows of at most `most` voices: the first recording of every person, evenly spaced of more people."""
+def select_spread(utterances: Sequence[Utterance], max_count: int) -> list[int]:
+    """Rows of at most `max_count` voices: the first recording of every person, evenly spaced of more people."""
     firsts: dict[str, int] = {}
-    for row, voice in enumerate(voices):
-        firsts.setdefault(voice.person or voice.name, row)
+    for row, voice in enumerate(utterances):
+        firsts.setdefault(voice.identity or voice.name, row)
     rows = list(firsts.values())
-    if len(rows) < min(most, len(voices)):  # further recordings of the same people
-        rows += [row for row in range(len(voices)) if row not in set(rows)][: most - len(rows)]
-    return sorted(rows[len(rows) * at // min(most, len(rows))] for at in range(min(most, len(rows))))
+    if len(rows) < min(max_count, len(utterances)):  # further recordings of the same people
+        rows += [row for row in range(len(utterances)) if row not in set(rows)][: max_count - len(rows)]
+    return sorted(
+        rows[len(rows) * at // min(max_count, len(rows))] for at in range(min(max_count, len(rows)))
+    )
 
 
-def _listed(root: Path, kinds: frozenset[str], what: str, flag: str) -> list[tuple[Path, str, str]]:
+def _list_files(
+    root: Path, suffixes: frozenset[str], description: str, flag: str
+) -> list[tuple[Path, str, str]]:
     """(file, path below the folder, person) of every file of some kinds, sorted."""
     if not root.is_dir():
         raise FileNotFoundError(f"{flag}: no folder at {root}")
@@ -122,24 +128,26 @@ def _listed(root: Path, kinds: frozenset[str], what: str, flag: str) -> list[tup
     for file in sorted(root.rglob("*")):
         below = file.relative_to(root)
         hidden = any(part.startswith(".") for part in below.parts)
-        if not hidden and file.suffix.lower() in kinds and file.is_file():
+        if not hidden and file.suffix.lower() in suffixes and file.is_file():
             found.append((file, below.as_posix(), below.parts[0] if len(below.parts) > 1 else ""))
     if not found:
-        raise FileNotFoundError(f"{flag}: no {what} in {root} ({', '.join(sorted(kinds))})")
+        raise FileNotFoundError(f"{flag}: no {description} in {root} ({', '.join(sorted(suffixes))})")
     return found
 
 
-def _usable(found: Material, file: Path, label: str, check: Callable[[Path], None]) -> bool:
+def _check_file(media: MediaSet, file: Path, relative_path: str, check: Callable[[Path], None]) -> bool:
     """Whether a file can be read; why not is kept."""
-    found.labels[str(file)] = label
+    media.relative_paths[str(file)] = relative_path
     try:
         check(file)
     except (ValueError, OSError) as error:
-        found.failed[str(file)] = str(error)
-    return str(file) not in found.failed
+        media.failures[str(file)] = str(error)
+    return str(file) not in media.failures
 
 
-def _require(usable: Sequence[object], found: Material, root: Path, what: str) -> None:
+def _require_usable(usable: Sequence[object], media: MediaSet, root: Path, description: str) -> None:
     if not usable:
-        first = "; ".join(f"{found.labels[file]}: {why}" for file, why in list(found.failed.items())[:3])
-        raise ValueError(f"none of the {what} in {root} can be used: {first}")
+        first = "; ".join(
+            f"{media.relative_paths[file]}: {why}" for file, why in list(media.failures.items())[:3]
+        )
+        raise ValueError(f"none of the {description} in {root} can be used: {first}")

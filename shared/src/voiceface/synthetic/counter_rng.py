@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, NDArray
 
 STREAMS = {"shared": 0, "voice": 1, "face": 2, "clip": 3, "picture": 4, "lists": 5, "constants": 6}
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
 
 
 def mix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -29,16 +29,16 @@ def mix64(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def integers(
-    seed: int, k: ArrayLike, stream: int | str, clip: ArrayLike, n: int, start: int = 0
+    seed: int, identity: ArrayLike, stream: int | str, item_index: ArrayLike, count: int, start: int = 0
 ) -> NDArray[np.uint64]:
-    """Hash counters `start` ... `start + n - 1`.
+    """Hash counters `start` ... `start + count - 1`.
 
     Args:
         seed: population seed, 0 <= seed < 2**63.
-        k: identity numbers, any shape, at least 0.
+        identity: identity numbers, any shape, at least 0.
         stream: name or value of STREAMS.
-        clip: clip, picture or video number; broadcasts against `k`.
-        n: how many numbers per item.
+        item_index: clip, picture or video number; broadcasts against `identity`.
+        count: how many numbers per item.
         start: first running number.
 
     Returns:
@@ -52,36 +52,36 @@ def integers(
         raise ValueError(f"unknown stream {stream!r}; expected one of {', '.join(STREAMS)}")
     if not 0 <= int(seed) < 2**63:
         raise ValueError(f"seed must lie in 0 ... 2**63 - 1, got {seed}")
-    who, item = np.broadcast_arrays(_whole(k, "k"), _whole(clip, "clip"))
-    if start < 0 or n < 0:
-        raise ValueError(f"counters start at 0: got start={start}, n={n}")
-    last = np.arange(start, start + n, dtype=np.uint64)
+    who, item = np.broadcast_arrays(_to_uint64(identity, "k"), _to_uint64(item_index, "clip"))
+    if start < 0 or count < 0:
+        raise ValueError(f"counters start at 0: got start={start}, n={count}")
+    last = np.arange(start, start + count, dtype=np.uint64)
     with np.errstate(over="ignore"):
         state = np.zeros(1, np.uint64)
         for field in (np.asarray(seed, np.uint64), who[..., None], np.uint64(number), item[..., None], last):
-            state = mix64(state + (field + np.uint64(1)) * _GOLDEN)
+            state = mix64(state + (field + np.uint64(1)) * _GOLDEN_GAMMA)
     return state
 
 
 def uniforms(
-    seed: int, k: ArrayLike, stream: int | str, clip: ArrayLike, n: int, start: int = 0
+    seed: int, identity: ArrayLike, stream: int | str, item_index: ArrayLike, count: int, start: int = 0
 ) -> NDArray[np.float64]:
     """Uniform numbers in (0, 1), never 0 or 1; arguments and shape as `integers`."""
-    bits = integers(seed, k, stream, clip, n, start) >> np.uint64(11)
+    bits = integers(seed, identity, stream, item_index, count, start) >> np.uint64(11)
     # The largest one rounds to 1.0, whose normal would be infinite.
     return np.minimum((bits.astype(np.float64) + 0.5) * 2.0**-53, 1 - 2.0**-53)
 
 
 def normals(
-    seed: int, k: ArrayLike, stream: int | str, clip: ArrayLike, n: int, start: int = 0
+    seed: int, identity: ArrayLike, stream: int | str, item_index: ArrayLike, count: int, start: int = 0
 ) -> NDArray[np.float64]:
     """Standard normal numbers by the inverse normal distribution; arguments and shape as `integers`."""
     from scipy.special import ndtri
 
-    return ndtri(uniforms(seed, k, stream, clip, n, start))
+    return ndtri(uniforms(seed, identity, stream, item_index, count, start))
 
 
-def _whole(value: ArrayLike, name: str) -> NDArray[np.uint64]:
+def _to_uint64(value: ArrayLike, name: str) -> NDArray[np.uint64]:
     """Non-negative whole numbers as uint64."""
     array = np.asarray(value)
     if array.dtype.kind not in "iu":

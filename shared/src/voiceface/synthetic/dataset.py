@@ -10,35 +10,35 @@ from torch.utils.data import IterableDataset, get_worker_info
 
 from voiceface.runtime.process_pool import map_unordered
 from voiceface.synthetic.counter_rng import integers
-from voiceface.synthetic.face.head import identity_coefficients
-from voiceface.synthetic.identities import People, draw_people
-from voiceface.synthetic.layout import Settings, settings_of
+from voiceface.synthetic.face.head import shape_coefficients
+from voiceface.synthetic.identities import Identities, sample_identities
+from voiceface.synthetic.layout import PopulationSettings, build_settings
 from voiceface.synthetic.presets import Preset
 
 if TYPE_CHECKING:
-    from voiceface.datasets.view_sampling import Channels, Second, SecondView
-    from voiceface.images.transforms import Fit, Rotation
+    from voiceface.datasets.view_sampling import ChannelOrder, PairAugmentation, SecondSample
+    from voiceface.images.transforms import ResizeMode, Rotation
 
 
 @dataclass(frozen=True)
-class Truth:
+class IdentityGroundTruth:
     """What is true of one identity.
 
     Attributes:
-        k: identity number.
+        id: identity number.
         sex: of the voice, 1 = male; face_sex: of the face.
-        v, g: (8,) voice and face factors.
-        alpha: (40,) shape coefficients of the head.
+        voice_factors, face_factors: (8,) voice and face factors.
+        shape: (40,) shape coefficients of the head.
         expression: (P, 10) expression coefficients of its pictures.
         pose: (P, 3) yaw, pitch, roll of its pictures in degrees.
     """
 
-    k: int
+    id: int
     sex: int
     face_sex: int
-    v: NDArray[np.float64]
-    g: NDArray[np.float64]
-    alpha: NDArray[np.float64]
+    voice_factors: NDArray[np.float64]
+    face_factors: NDArray[np.float64]
+    shape: NDArray[np.float64]
     expression: NDArray[np.float64]
     pose: NDArray[np.float64]
 
@@ -48,27 +48,27 @@ class PopulationDataset:
 
     Attributes:
         settings: what the population is made of.
-        people: the identities, in the order of the entries.
+        identities: the identities, in the order of the entries.
         clips: (N, clips, T) int16, 16 kHz.
-        pictures: (N, pictures, side, side, 3) uint8, RGB.
-        views: how they are drawn.
+        images: (N, pictures, side, side, 3) uint8, RGB.
+        view_sampler: how they are drawn.
     """
 
     def __init__(
         self,
-        settings: Settings | Preset | str = "quick",
+        settings: PopulationSettings | Preset | str = "quick",
         split: str = "train",
         *,
-        side: int | None = None,
-        length: int | None = None,
+        image_size: int | None = None,
+        clip_length: int | None = None,
         augment: bool = True,
         rotation: "Rotation" = "centred",
-        fit: "Fit" = "pad",
+        resize_mode: "ResizeMode" = "pad",
         colour_jitter: float = 0.0,
-        channels: "Channels" = "bgr",
-        views: Literal[1, 2] = 1,
-        second: "Second" = "other",
-        second_view: "SecondView" = "shared",
+        channels: "ChannelOrder" = "bgr",
+        num_views: Literal[1, 2] = 1,
+        second_sample: "SecondSample" = "other",
+        pair_augmentation: "PairAugmentation" = "shared",
         workers: int | None = None,
         progress: bool = True,
         **changes: Any,
@@ -78,46 +78,56 @@ class PopulationDataset:
         Args:
             settings: settings, a preset or a preset's name.
             split: "train", "val", "test" or "all".
-            side: of the square faces that `draw` gives; default: as rendered.
-            length: samples of the voices that `draw` gives (repeated or cut); default: as synthesised.
-            augment, rotation, fit, colour_jitter, channels, views, second, second_view: see
-                `voiceface.datasets.view_sampling.Views`.
+            image_size: of the square faces that `sample` gives; default: as rendered.
+            clip_length: samples of the voices that `sample` gives (repeated or cut); default: as synthesised.
+            augment, rotation, resize_mode, colour_jitter, channels, num_views, second_sample, pair_augmentation: see
+                `voiceface.datasets.view_sampling.ViewSampler`.
             workers: processes that make it; None takes every core.
             progress: show a bar on standard error.
             changes: fields of `Settings` to change, such as rho, seed or people.
         """
-        from voiceface.datasets.view_sampling import Views
+        from voiceface.datasets.view_sampling import ViewSampler
 
-        self.settings = settings if isinstance(settings, Settings) else settings_of(settings, **changes)
-        self.side = side or self.settings.picture_side
-        self.length = length or round(self.settings.clip_seconds * 16_000)
-        self.views = Views(
-            self.side, augment, rotation, fit, colour_jitter, channels, views, second, second_view
+        self.settings = (
+            settings if isinstance(settings, PopulationSettings) else build_settings(settings, **changes)
+        )
+        self.image_size = image_size or self.settings.picture_side
+        self.clip_length = clip_length or round(self.settings.clip_seconds * 16_000)
+        self.view_sampler = ViewSampler(
+            self.image_size,
+            augment,
+            rotation,
+            resize_mode,
+            colour_jitter,
+            channels,
+            num_views,
+            second_sample,
+            pair_augmentation,
         )
         ids = self.settings.ids(split)
         if not ids:
             raise ValueError(f"the split {split!r} of this population holds nobody")
-        self.people = _people(self.settings, ids)
+        self.identities = _sample_identities(self.settings, ids)
         row = {k: i for i, k in enumerate(ids)}
-        made: dict[int, tuple[NDArray[np.int16], NDArray[np.uint8], Truth]] = {}
+        made: dict[int, tuple[NDArray[np.int16], NDArray[np.uint8], IdentityGroundTruth]] = {}
         jobs = [(self.settings, k) for k in ids]
         for (_, k), item in map_unordered(
-            make_identity, jobs, workers, "population", "identity", progress=progress
+            generate_identity, jobs, workers, "population", "identity", progress=progress
         ):
             made[row[k]] = item
         self.clips = np.stack([made[i][0] for i in range(len(ids))])
-        self.pictures = np.stack([made[i][1] for i in range(len(ids))])
-        self._truth = [made[i][2] for i in range(len(ids))]
+        self.images = np.stack([made[i][1] for i in range(len(ids))])
+        self._ground_truth = [made[i][2] for i in range(len(ids))]
 
     def __len__(self) -> int:
         """Number of identities."""
-        return len(self.people)
+        return len(self.identities)
 
-    def truth(self, index: int) -> Truth:
+    def ground_truth(self, index: int) -> IdentityGroundTruth:
         """What is true of one entry."""
-        return self._truth[index]
+        return self._ground_truth[index]
 
-    def draw(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
+    def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         """One picture and one clip of an identity, each uniform among its own; or two of each.
 
         Args:
@@ -131,12 +141,12 @@ class PopulationDataset:
         """
         from voiceface.audio import loading as audio
 
-        pictures, clips = self.pictures[index], self.clips[index]
-        drawn = self.views.draw(
+        pictures, clips = self.images[index], self.clips[index]
+        drawn = self.view_sampler.sample(
             len(pictures),
             len(clips),
             lambda picture: np.ascontiguousarray(pictures[picture, ..., ::-1]),
-            lambda clip: audio.repeat_to_length(clips[clip], self.length).astype(np.float32),
+            lambda clip: audio.repeat_to_length(clips[clip], self.clip_length).astype(np.float32),
             rng,
         )
         return {**drawn, "label": index}
@@ -151,16 +161,16 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
 
     def __init__(
         self,
-        settings: Settings | Preset | str = "large",
+        settings: PopulationSettings | Preset | str = "large",
         split: str = "train",
         *,
-        side: int | None = None,
-        length: int | None = None,
+        image_size: int | None = None,
+        clip_length: int | None = None,
         augment: bool = True,
         rank: int = 0,
         world_size: int = 1,
-        first: int = 0,
-        items: int | None = None,
+        first_item: int = 0,
+        num_items: int | None = None,
         **changes: Any,
     ) -> None:
         """Set up the stream; nothing is made before it is read.
@@ -168,40 +178,42 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
         Args:
             settings: settings, a preset or a preset's name.
             split: "train", "val", "test" or "all".
-            side: of the square faces; default: as in the settings.
-            length: samples of the voices; default: as in the settings.
+            image_size: of the square faces; default: as in the settings.
+            clip_length: samples of the voices; default: as in the settings.
             augment: random flip, turn and crop; off: the evaluation transform.
             rank: of this process.
             world_size: number of processes.
-            first: number of the first item, to go on where an earlier run stopped.
-            items: how many items there are in all; None: no end.
+            first_item: number of the first item, to go on where an earlier run stopped.
+            num_items: how many items there are in all; None: no end.
             changes: fields of `Settings` to change.
         """
-        self.settings = settings if isinstance(settings, Settings) else settings_of(settings, **changes)
+        self.settings = (
+            settings if isinstance(settings, PopulationSettings) else build_settings(settings, **changes)
+        )
         self.ids: Sequence[int] = self.settings.ids(split)
         if not self.ids or not self.settings.clips or not self.settings.pictures:
             raise ValueError(f"the split {split!r} of this population has nobody with clips and pictures")
-        if not 0 <= rank < world_size or first < 0:
+        if not 0 <= rank < world_size or first_item < 0:
             raise ValueError(
-                f"rank must be in 0 ... world_size - 1: got rank {rank} of {world_size}, first {first}"
+                f"rank must be in 0 ... world_size - 1: got rank {rank} of {world_size}, first {first_item}"
             )
-        self.side = side or self.settings.picture_side
-        self.length = length or round(self.settings.clip_seconds * 16_000)
+        self.image_size = image_size or self.settings.picture_side
+        self.clip_length = clip_length or round(self.settings.clip_seconds * 16_000)
         self.augment = augment
         self.rank, self.world_size = rank, world_size
-        self.first, self.items = first, items
+        self.first_item, self.num_items = first_item, num_items
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         """Give the items of this reader, in rising order."""
         info = get_worker_info()
         readers = self.world_size * (info.num_workers if info else 1)
         mine = self.rank * (info.num_workers if info else 1) + (info.id if info else 0)
-        t = self.first + mine
-        while self.items is None or t < self.first + self.items:
-            yield self.item(t)
+        t = self.first_item + mine
+        while self.num_items is None or t < self.first_item + self.num_items:
+            yield self.generate_item(t)
             t += readers
 
-    def item(self, t: int) -> dict[str, Any]:
+    def generate_item(self, index: int) -> dict[str, Any]:
         """Item number t.
 
         Returns:
@@ -210,46 +222,48 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
             "alpha": (40,) float32 shape coefficients. "expression": (10,) float32.
         """
         from voiceface.audio import loading as audio
-        from voiceface.synthetic.face.render import render_picture
+        from voiceface.synthetic.face.render import render_image
         from voiceface.synthetic.voice.speech_synthesis import synthesise_clip
 
         settings = self.settings
-        draws = integers(settings.seed, t, "lists", 2, 4)
+        draws = integers(settings.seed, index, "lists", 2, 4)
         label, clip, picture = (
             int(draw % np.uint64(n))
             for draw, n in zip(draws, (len(self.ids), settings.clips, settings.pictures))
         )
         k = self.ids[label]
-        people = _people(settings, [k])
+        people = _sample_identities(settings, [k])
         sound = synthesise_clip(people, 0, clip, seconds=settings.clip_seconds).samples
-        drawn = render_picture(
+        drawn = render_image(
             people,
             0,
             picture,
-            side=settings.picture_side,
+            image_size=settings.picture_side,
             nuisance=settings.nuisance,
             face_gain=settings.face_gain,
         )
-        rng = np.random.default_rng([int(draws[3] >> np.uint64(1)), t]) if self.augment else None
+        rng = np.random.default_rng([int(draws[3] >> np.uint64(1)), index]) if self.augment else None
         return {
-            "face": _transform(drawn.image, self.side, rng),
-            "voice": audio.repeat_to_length(sound, self.length).astype(np.float32),
+            "face": _transform_image(drawn.image, self.image_size, rng),
+            "voice": audio.repeat_to_length(sound, self.clip_length).astype(np.float32),
             "label": label,
             "k": k,
-            "v": people.v[0].astype(np.float32),
-            "g": people.g[0].astype(np.float32),
-            "alpha": identity_coefficients(people)[0].astype(np.float32),
+            "v": people.voice_factors[0].astype(np.float32),
+            "g": people.face_factors[0].astype(np.float32),
+            "alpha": shape_coefficients(people)[0].astype(np.float32),
             "expression": drawn.expression.astype(np.float32),
         }
 
 
-def make_identity(job: tuple[Settings, int]) -> tuple[NDArray[np.int16], NDArray[np.uint8], Truth]:
+def generate_identity(
+    job: tuple[PopulationSettings, int],
+) -> tuple[NDArray[np.int16], NDArray[np.uint8], IdentityGroundTruth]:
     """All clips (C, T) int16 and pictures (P, side, side, 3) uint8 RGB of one identity, and its truth."""
-    from voiceface.synthetic.face.render import prepare_face, render_picture
+    from voiceface.synthetic.face.render import prepare_face, render_image
     from voiceface.synthetic.voice.speech_synthesis import synthesise_clip
 
     settings, k = job
-    people = _people(settings, [k])
+    people = _sample_identities(settings, [k])
     length = round(settings.clip_seconds * 16_000)
     clips = np.zeros((settings.clips, length), np.int16)
     for clip in range(settings.clips):
@@ -260,16 +274,27 @@ def make_identity(job: tuple[Settings, int]) -> tuple[NDArray[np.int16], NDArray
     face = prepare_face(people, 0, face_gain=settings.face_gain)
     how: dict[str, Any] = {"side": settings.picture_side, "nuisance": settings.nuisance}
     for picture in range(settings.pictures):
-        drawn = render_picture(people, 0, picture, face=face, face_gain=settings.face_gain, **how)
-        pictures[picture], expression[picture], pose[picture] = drawn.image, drawn.expression, drawn.pose
-    truth = Truth(
-        k, int(people.sex[0]), int(people.face_sex[0]), people.v[0], people.g[0], face.alpha, expression, pose
+        drawn = render_image(people, 0, picture, face=face, face_gain=settings.face_gain, **how)
+        pictures[picture], expression[picture], pose[picture] = (
+            drawn.image,
+            drawn.expression,
+            drawn.pose_degrees,
+        )
+    truth = IdentityGroundTruth(
+        k,
+        int(people.sex[0]),
+        int(people.face_sex[0]),
+        people.voice_factors[0],
+        people.face_factors[0],
+        face.shape,
+        expression,
+        pose,
     )
     return clips, pictures, truth
 
 
-def _people(settings: Settings, ids: Sequence[int]) -> People:
-    return draw_people(
+def _sample_identities(settings: PopulationSettings, ids: Sequence[int]) -> Identities:
+    return sample_identities(
         np.asarray(ids),
         seed=settings.seed,
         rho=settings.rho,
@@ -278,13 +303,15 @@ def _people(settings: Settings, ids: Sequence[int]) -> People:
     )
 
 
-def _transform(image: NDArray[np.uint8], side: int, rng: np.random.Generator | None) -> NDArray[np.float32]:
+def _transform_image(
+    image: NDArray[np.uint8], image_size: int, rng: np.random.Generator | None
+) -> NDArray[np.float32]:
     """RGB picture to (3, side, side) float32 B G R, with random steps when there is a generator."""
     from voiceface.images import transforms
 
     bgr = np.ascontiguousarray(image[..., ::-1])
     return (
-        transforms.evaluation_transform(bgr, side)
+        transforms.evaluation_transform(bgr, image_size)
         if rng is None
-        else transforms.training_transform(bgr, side, rng)
+        else transforms.training_transform(bgr, image_size, rng)
     )

@@ -17,58 +17,70 @@ from voiceface.datasets.corpus import Corpus
 from voiceface.embeddings.table import EmbeddingTable
 from voiceface.synthetic.oracle import log_likelihood_ratio
 
-FACTOR_COUNT = 8
-_STRONGEST = 0.999
+NUM_FACTORS = 8
+_MAX_COUPLING = 0.999
 
 
-class TruthError(ValueError):
+class GroundTruthError(ValueError):
     """The truth files of a population are damaged or do not fit the corpus."""
 
 
 @dataclass(frozen=True)
-class Truth:
+class GroundTruth:
     """What is true of the people of one population, row by row.
 
     Attributes:
-        names: face names.
+        face_names: face names.
         sex: (N,) 0 woman, 1 man, of the voice.
-        v: (N, 8) voice factors.
-        g: (N, 8) face factors.
-        c: (8,) coupling of v and g.
+        voice_factors: (N, 8) voice factors.
+        face_factors: (N, 8) face factors.
+        coupling: (8,) coupling of v and g.
         settings: how the population was made.
     """
 
-    names: tuple[str, ...]
+    face_names: tuple[str, ...]
     sex: NDArray[np.int64]
-    v: NDArray[np.float64]
-    g: NDArray[np.float64]
-    c: NDArray[np.float64]
+    voice_factors: NDArray[np.float64]
+    face_factors: NDArray[np.float64]
+    coupling: NDArray[np.float64]
     settings: dict
 
-    def of(self, names: Sequence[str]) -> "Truth":
+    def select(self, face_names: Sequence[str]) -> "GroundTruth":
         """The rows of these people, in this order.
 
         Raises:
             TruthError: somebody is not in the population.
         """
-        place = {name: row for row, name in enumerate(self.names)}
-        unknown = [name for name in names if name not in place]
+        place = {name: row for row, name in enumerate(self.face_names)}
+        unknown = [name for name in face_names if name not in place]
         if unknown:
-            raise TruthError(
+            raise GroundTruthError(
                 f"{len(unknown)} people are not in the population's truth, the first is {unknown[0]}"
             )
-        rows = [place[name] for name in names]
-        return Truth(tuple(names), self.sex[rows], self.v[rows], self.g[rows], self.c, self.settings)
+        rows = [place[name] for name in face_names]
+        return GroundTruth(
+            tuple(face_names),
+            self.sex[rows],
+            self.voice_factors[rows],
+            self.face_factors[rows],
+            self.coupling,
+            self.settings,
+        )
 
     @property
-    def scores(self) -> NDArray[np.float64]:
+    def oracle_scores(self) -> NDArray[np.float64]:
         """Exact log likelihood ratio of every voice and face, (N, N), minus infinity across the sexes."""
         return log_likelihood_ratio(
-            self.v, self.sex, self.g, self.sex, self.c, share_sex=self.settings.get("share_sex", True)
+            self.voice_factors,
+            self.sex,
+            self.face_factors,
+            self.sex,
+            self.coupling,
+            share_sex=self.settings.get("share_sex", True),
         )
 
 
-def read_truth(root: str | Path) -> Truth:
+def read_ground_truth(root: str | Path) -> GroundTruth:
     """Read `truth/` of a population folder.
 
     Raises:
@@ -84,22 +96,24 @@ def read_truth(root: str | Path) -> Truth:
         with table.open(newline="", encoding="utf-8") as file:
             rows = list(csv.DictReader(file))
         factors = {
-            side: np.array([[float(row[f"{side}{j}"]) for j in range(FACTOR_COUNT)] for row in rows])
+            side: np.array([[float(row[f"{side}{j}"]) for j in range(NUM_FACTORS)] for row in rows])
             for side in "vg"
         }
-        return Truth(
-            names=tuple(row["name"] for row in rows),
+        return GroundTruth(
+            face_names=tuple(row["name"] for row in rows),
             sex=np.array([int(row["sex"]) for row in rows]),
-            v=factors["v"],
-            g=factors["g"],
-            c=np.asarray(record["coupling"], float),
+            voice_factors=factors["v"],
+            face_factors=factors["g"],
+            coupling=np.asarray(record["coupling"], float),
             settings=record["settings"],
         )
     except (ValueError, KeyError, TypeError) as error:
-        raise TruthError(f"{folder} cannot be read ({error!r}); write the population again") from error
+        raise GroundTruthError(f"{folder} cannot be read ({error!r}); write the population again") from error
 
 
-def reference_tables(truth: Truth, corpus: Corpus) -> dict[str, tuple[EmbeddingTable, EmbeddingTable]]:
+def reference_embeddings(
+    truth: GroundTruth, corpus: Corpus
+) -> dict[str, tuple[EmbeddingTable, EmbeddingTable]]:
     """Voice and face tables of the two observers, for every clip and picture of a corpus.
 
     Args:
@@ -109,11 +123,14 @@ def reference_tables(truth: Truth, corpus: Corpus) -> dict[str, tuple[EmbeddingT
     Returns:
         "sex only" and "oracle" -> (voices, faces); cosines rank pairs exactly as the observer does.
     """
-    here = truth.of([person.identity.face_id for person in corpus.people])
+    here = truth.select([person.identity.face_id for person in corpus.records])
     found = {}
-    for name, (voices, faces) in {"sex only": _sex_vectors(here), "oracle": oracle_vectors(here)}.items():
+    for name, (voices, faces) in {
+        "sex only": _gender_embeddings(here),
+        "oracle": oracle_embeddings(here),
+    }.items():
         items: tuple[tuple[list[str], list[int]], ...] = ([], []), ([], [])
-        for row, person in enumerate(corpus.people):
+        for row, person in enumerate(corpus.records):
             for side, paths in enumerate((person.voices, person.faces)):
                 items[side][0].extend(paths)
                 items[side][1].extend([row] * len(paths))
@@ -125,18 +142,18 @@ def reference_tables(truth: Truth, corpus: Corpus) -> dict[str, tuple[EmbeddingT
     return found
 
 
-def oracle_vectors(truth: Truth) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def oracle_embeddings(truth: GroundTruth) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Vectors of voices (N, 20) and faces (N, 20) whose cosine is an increasing function of the log ratio.
 
     The ratio is a sum of products of a voice term and a face term. A term for the sex lies beyond every ratio
     that occurs, and one filling term on each side, which meets a zero on the other, makes all lengths equal.
     """
-    coupling = np.minimum(truth.c, _STRONGEST)
+    coupling = np.minimum(truth.coupling, _MAX_COUPLING)
     rest = 1 - coupling**2
     linear, square = np.sqrt(coupling / rest), coupling**2 / (2 * rest)
     one = np.ones((len(truth.sex), 1))
-    voices = np.hstack([linear * truth.v, -(truth.v**2 @ square)[:, None], one])
-    faces = np.hstack([linear * truth.g, one, -(truth.g**2 @ square)[:, None]])
+    voices = np.hstack([linear * truth.voice_factors, -(truth.voice_factors**2 @ square)[:, None], one])
+    faces = np.hstack([linear * truth.face_factors, one, -(truth.face_factors**2 @ square)[:, None]])
     if truth.settings.get("share_sex", True):
         products = voices @ faces.T
         size = np.sqrt(products.max() - products.min() + 1)
@@ -148,7 +165,7 @@ def oracle_vectors(truth: Truth) -> tuple[NDArray[np.float64], NDArray[np.float6
     return np.hstack([voices, fill[0], zero]), np.hstack([faces, zero, fill[1]])
 
 
-def _sex_vectors(truth: Truth) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _gender_embeddings(truth: GroundTruth) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """One unit vector for each sex."""
     vectors = np.eye(2)[truth.sex]
     return vectors, vectors

@@ -28,19 +28,19 @@ __all__ = [
     "FACTORS",
     "NATIONALITIES",
     "STREAMS",
-    "People",
-    "draw_people",
+    "Identities",
+    "build_factor_table",
+    "compute_factor_digest",
     "face_name",
-    "factor_digest",
-    "factor_table",
+    "get_clip_video",
+    "get_image_video",
+    "get_split",
     "integers",
     "normals",
-    "split_of",
+    "num_videos",
+    "sample_identities",
     "uniforms",
-    "video_count",
     "video_id",
-    "video_of_clip",
-    "video_of_picture",
     "voice_id",
 ]
 
@@ -48,33 +48,33 @@ FACTORS = ("larynx", "length", "proportion", "nasal", "lip", "dental", "tissue",
 NATIONALITIES = (
     "Arvenia", "Belmora", "Cintara", "Dravony", "Eskelund", "Farovar", "Galdesh", "Hestrova",
 )  # fmt: skip
-HEIGHT_MM = ((1629.0, 64.0), (1756.0, 69.0))  # women, men: mean, SD
-STANDARD_SIZE = 1251
-SPLIT_RANGES = {"val": (0, 116), "test": (116, 309), "train": (309, STANDARD_SIZE)}
-SPLIT_LETTERS = {"val": "AB", "test": "CDE", "train": "FGHIJKLMNOPQRSTUVWXYZ"}
-VIDEO_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
-VOWEL_COUNT = 10
-SHAPE_COUNT = 40
+HEIGHT_MEAN_SD_MM = ((1629.0, 64.0), (1756.0, 69.0))  # women, men: mean, SD
+NUM_STANDARD_IDENTITIES = 1251
+SPLIT_RANGES = {"val": (0, 116), "test": (116, 309), "train": (309, NUM_STANDARD_IDENTITIES)}
+SPLIT_INITIALS = {"val": "AB", "test": "CDE", "train": "FGHIJKLMNOPQRSTUVWXYZ"}
+VIDEO_ID_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+NUM_VOWELS = 10
+NUM_SHAPE_COEFFICIENTS = 40
 
 
 @dataclass(frozen=True)
-class People:
+class Identities:
     """N identities of one population; rows of all arrays belong together.
 
     Attributes:
         seed: population seed.
-        k: (N,) identity numbers.
+        ids: (N,) identity numbers.
         sex: (N,) 0 woman, 1 man: the voice's sex, and the tables'.
         face_sex: (N,) the sex of the face; equals `sex` unless drawn with share_sex=False.
-        v: (N, 8) voice factors, N(0, 1) within sex.
-        g: (N, 8) face factors, N(0, 1) within sex.
-        c: (8,) coupling: correlation of v_j and g_j within sex.
-        q: (N, 40) face-shape nuisance, N(0, 1).
+        voice_factors: (N, 8) voice factors, N(0, 1) within sex.
+        face_factors: (N, 8) face factors, N(0, 1) within sex.
+        coupling: (8,) coupling: correlation of v_j and g_j within sex.
+        shape_nuisance: (N, 40) face-shape nuisance, N(0, 1).
         age: (N,) years, whole numbers 18 to 85; follows g_7.
         height: (N,) mm.
         nationality: (N,) index into NATIONALITIES.
         confound: strength of what nationality does to voice and skin, 0 to 1.
-        rate: (N,) speaking-rate nuisance, N(0, 1).
+        speaking_rate: (N,) speaking-rate nuisance, N(0, 1).
         pitch_range: (N,) pitch-range nuisance, N(0, 1).
         vowel_space: (N,) vowel-space-size nuisance, N(0, 1).
         vowel_offset: (N, 10, 2) per-vowel nuisance of log F1 and log F2, N(0, 1).
@@ -83,18 +83,18 @@ class People:
     """
 
     seed: int
-    k: NDArray[np.int64]
+    ids: NDArray[np.int64]
     sex: NDArray[np.int64]
     face_sex: NDArray[np.int64]
-    v: NDArray[np.float64]
-    g: NDArray[np.float64]
-    c: NDArray[np.float64]
-    q: NDArray[np.float64]
+    voice_factors: NDArray[np.float64]
+    face_factors: NDArray[np.float64]
+    coupling: NDArray[np.float64]
+    shape_nuisance: NDArray[np.float64]
     age: NDArray[np.int64]
     height: NDArray[np.float64]
     nationality: NDArray[np.int64]
     confound: float
-    rate: NDArray[np.float64]
+    speaking_rate: NDArray[np.float64]
     pitch_range: NDArray[np.float64]
     vowel_space: NDArray[np.float64]
     vowel_offset: NDArray[np.float64]
@@ -102,17 +102,17 @@ class People:
     skin_shift: NDArray[np.float64]
 
     def __len__(self) -> int:
-        return len(self.k)
+        return len(self.ids)
 
     @property
     def voice_ids(self) -> list[str]:
         """Voice id of every row."""
-        return [voice_id(k) for k in self.k.tolist()]
+        return [voice_id(k) for k in self.ids.tolist()]
 
     @property
-    def names(self) -> list[str]:
+    def face_names(self) -> list[str]:
         """Face name of every row."""
-        return [face_name(k, seed=self.seed) for k in self.k.tolist()]
+        return [face_name(k, seed=self.seed) for k in self.ids.tolist()]
 
     @property
     def genders(self) -> list[str]:
@@ -127,9 +127,9 @@ class People:
     @property
     def splits(self) -> list[str]:
         """The split (train, val, test) of every row."""
-        return [split_of(k) for k in self.k.tolist()]
+        return [get_split(k) for k in self.ids.tolist()]
 
-    def take(self, rows: ArrayLike) -> "People":
+    def take(self, rows: ArrayLike) -> "Identities":
         """The same population, only these rows (indices or a boolean mask)."""
         keep = np.asarray(rows)
         whole = {"seed", "c", "confound"}
@@ -138,37 +138,37 @@ class People:
         )
 
 
-def draw_people(
-    k: ArrayLike,
+def sample_identities(
+    ids: ArrayLike,
     *,
     seed: int = 0,
     rho: float | Sequence[float] = 0.7,
-    profile: Sequence[float] | None = None,
+    factor_scales: Sequence[float] | None = None,
     share_sex: bool = True,
     confound: float = 0.0,
-) -> People:
-    """Draw the identities `k` of a population.
+) -> Identities:
+    """Draw the identities `ids` of a population.
 
     Args:
-        k: identity numbers, shape (N,) or one number; any order, repeats allowed.
+        ids: identity numbers, shape (N,) or one number; any order, repeats allowed.
         seed: population seed, 0 <= seed < 2**63.
         rho: coupling in [0, 1]; or eight couplings, one per factor.
-        profile: r_j in [0, 1], shape (8,): c_j = rho r_j; all 1 by default.
+        factor_scales: r_j in [0, 1], shape (8,): c_j = rho r_j; all 1 by default.
         share_sex: give voice and face the same sex; off, the face's sex is drawn anew.
         confound: 0 (nationality is a mere label) to 1 (it shifts vowel targets and skin tone).
 
     Returns:
-        The identities, rows in the order of `k`.
+        The identities, rows in the order of `ids`.
 
     Raises:
         ValueError: a number out of range or of the wrong shape.
     """
-    who = np.atleast_1d(np.asarray(k))
+    who = np.atleast_1d(np.asarray(ids))
     if who.ndim != 1:
         raise ValueError(f"k must be one number or a list of numbers, got shape {who.shape}")
     if who.size == 0:
         who = who.astype(np.int64)
-    c = couplings(rho, profile)
+    c = factor_correlations(rho, factor_scales)
     if not 0 <= confound <= 1:
         raise ValueError(f"confound must lie in 0 ... 1, got {confound}")
     sex = (uniforms(seed, who, "shared", 0, 1)[:, 0] < 0.5).astype(np.int64)
@@ -176,37 +176,39 @@ def draw_people(
     w = normals(seed, who, "face", 0, 8)
     g = c * v + np.sqrt(1 - c * c) * w
     drawn = (uniforms(seed, who, "face", 0, 1, start=8)[:, 0] < 0.5).astype(np.int64)
-    mean, spread = np.asarray(HEIGHT_MM)[sex].T
+    mean, spread = np.asarray(HEIGHT_MEAN_SD_MM)[sex].T
     height_noise = normals(seed, who, "shared", 0, 1, start=9)[:, 0]
     nationality = (uniforms(seed, who, "shared", 0, 1, start=10)[:, 0] * len(NATIONALITIES)).astype(np.int64)
-    voice = normals(seed, who, "voice", 0, 3 + 2 * VOWEL_COUNT)
+    voice = normals(seed, who, "voice", 0, 3 + 2 * NUM_VOWELS)
     vowels, skin = _nationality_shifts()
-    return People(
+    return Identities(
         seed=int(seed),
-        k=who.astype(np.int64),
+        ids=who.astype(np.int64),
         sex=sex,
         face_sex=sex.copy() if share_sex else drawn,
-        v=v,
-        g=g,
-        c=c,
-        q=normals(seed, who, "face", 0, SHAPE_COUNT, start=16),
+        voice_factors=v,
+        face_factors=g,
+        coupling=c,
+        shape_nuisance=normals(seed, who, "face", 0, NUM_SHAPE_COEFFICIENTS, start=16),
         age=np.rint(np.clip(42 + 13 * g[:, 7], 18, 85)).astype(np.int64),
         height=mean + spread * (0.3 * v[:, 1] + np.sqrt(0.91) * height_noise),
         nationality=nationality,
         confound=float(confound),
-        rate=voice[:, 0],
+        speaking_rate=voice[:, 0],
         pitch_range=voice[:, 1],
         vowel_space=voice[:, 2],
-        vowel_offset=voice[:, 3:].reshape(-1, VOWEL_COUNT, 2),
+        vowel_offset=voice[:, 3:].reshape(-1, NUM_VOWELS, 2),
         vowel_shift=confound * vowels[nationality],
         skin_shift=confound * skin[nationality],
     )
 
 
-def couplings(rho: float | Sequence[float], profile: Sequence[float] | None = None) -> NDArray[np.float64]:
-    """c_j = rho r_j as an array of shape (8,); errors as `draw_people`."""
+def factor_correlations(
+    rho: float | Sequence[float], factor_scales: Sequence[float] | None = None
+) -> NDArray[np.float64]:
+    """c_j = rho r_j as an array of shape (8,); errors as `sample_identities`."""
     scale = np.asarray(rho, float)
-    shape = np.ones(len(FACTORS)) if profile is None else np.asarray(profile, float)
+    shape = np.ones(len(FACTORS)) if factor_scales is None else np.asarray(factor_scales, float)
     for name, value in (("rho", scale), ("profile", shape)):
         if value.shape not in ((), (len(FACTORS),)):
             raise ValueError(f"{name} must be one number or {len(FACTORS)}, got shape {value.shape}")
@@ -215,81 +217,83 @@ def couplings(rho: float | Sequence[float], profile: Sequence[float] | None = No
     return np.broadcast_to(scale * shape, (len(FACTORS),)).copy()
 
 
-def voice_id(k: int) -> str:
+def voice_id(identity: int) -> str:
     """VoxCeleb-like id: id10001 ... id11251 for the standard set, id2 and seven digits beyond."""
-    number = _identity(k) + 1
-    if number <= STANDARD_SIZE:
+    number = _check_identity(identity) + 1
+    if number <= NUM_STANDARD_IDENTITIES:
         return f"id1{number:04d}"
     if number > 9_999_999:
-        raise ValueError(f"identity numbers end at 9999998, got {k}")
+        raise ValueError(f"identity numbers end at 9999998, got {identity}")
     return f"id2{number:07d}"
 
 
-def split_of(k: int) -> str:
+def get_split(identity: int) -> str:
     """The split: val for k 0-115, test for 116-308, train for 309-1250 and for every k beyond."""
-    number = _identity(k)
+    number = _check_identity(identity)
     return next((name for name, (first, end) in SPLIT_RANGES.items() if first <= number < end), "train")
 
 
-def face_name(k: int, *, seed: int = 0) -> str:
+def face_name(identity: int, *, seed: int = 0) -> str:
     """Pseudo-name and number, as "Brumo_Tal.00042": ASCII, unique, first letter by split.
 
     Inside each split of the standard set names and ids sort alike; beyond it the order is free.
 
     Args:
-        k: identity number.
+        identity: identity number.
         seed: population seed; it changes the syllables, not the first letter's rule.
     """
-    number = _identity(k)
-    split = split_of(number)
+    number = _check_identity(identity)
+    split = get_split(number)
     first, end = SPLIT_RANGES[split]
     words = integers(seed, number, "lists", 0, 2).tolist()
     given = _given_names(split)
-    if number < STANDARD_SIZE:
+    if number < NUM_STANDARD_IDENTITIES:
         low = (number - first) * len(given) // (end - first)
         high = (number + 1 - first) * len(given) // (end - first)
         index = low + words[0] % (high - low)
     else:
         index = words[0] % len(given)
-    return f"{given[index]}_{_FAMILY[words[1] % len(_FAMILY)]}.{number:05d}"
+    return f"{given[index]}_{_FAMILY_NAMES[words[1] % len(_FAMILY_NAMES)]}.{number:05d}"
 
 
-def video_count(k: int, *, seed: int = 0) -> int:
+def num_videos(identity: int, *, seed: int = 0) -> int:
     """How many videos the clips and pictures of identity k come from: 2, 3 or 4."""
-    return 2 + int(integers(seed, _identity(k), "shared", 0, 1, start=11)[0] % np.uint64(3))
+    return 2 + int(integers(seed, _check_identity(identity), "shared", 0, 1, start=11)[0] % np.uint64(3))
 
 
-def video_of_clip(k: int, clip: int, *, seed: int = 0) -> int:
+def get_clip_video(identity: int, clip: int, *, seed: int = 0) -> int:
     """Which video clip number `clip` is cut from: 0 ... video_count - 1, in turn.
 
     Channel and room are drawn per video: stream "voice", clip field 1 + video.
     """
-    return clip % video_count(k, seed=seed)
+    return clip % num_videos(identity, seed=seed)
 
 
-def video_of_picture(k: int, picture: int, *, seed: int = 0) -> int:
+def get_image_video(identity: int, image_index: int, *, seed: int = 0) -> int:
     """Which video a picture is taken from: 0 ... video_count - 1, in turn.
 
     Light and background are drawn per video: stream "face", clip field 1 + video. Voice and face numbers of
     one video are independent, although it has one id.
     """
-    return picture % video_count(k, seed=seed)
+    return image_index % num_videos(identity, seed=seed)
 
 
-def video_id(k: int, video: int, *, seed: int = 0) -> str:
+def video_id(identity: int, video: int, *, seed: int = 0) -> str:
     """Id of one video: 11 letters, digits, hyphens and underscores, as on a video platform."""
-    high, low = integers(seed, _identity(k), "shared", 0, 2, start=64 + 2 * video).tolist()
-    return "".join(VIDEO_ALPHABET[(high << 64 | low) >> 6 * place & 63] for place in range(11))
+    high, low = integers(seed, _check_identity(identity), "shared", 0, 2, start=64 + 2 * video).tolist()
+    return "".join(VIDEO_ID_ALPHABET[(high << 64 | low) >> 6 * place & 63] for place in range(11))
 
 
-def factor_table(people: People) -> NDArray[np.float64]:
+def build_factor_table(identities: Identities) -> NDArray[np.float64]:
     """The factors as one table, shape (N, 18): k, sex, v0-v7, g0-g7."""
-    return np.column_stack([people.k, people.sex, people.v, people.g])
+    return np.column_stack(
+        [identities.ids, identities.sex, identities.voice_factors, identities.face_factors]
+    )
 
 
-def factor_digest(people: People) -> str:
+def compute_factor_digest(identities: Identities) -> str:
     """SHA-256 of the factor table rounded to 9 decimals: 64 hexadecimal digits, the same on every machine."""
-    whole = np.rint(factor_table(people) * 1e9).astype("<i8")
+    whole = np.rint(build_factor_table(identities) * 1e9).astype("<i8")
     return hashlib.sha256(np.ascontiguousarray(whole).tobytes()).hexdigest()
 
 
@@ -297,17 +301,17 @@ def factor_digest(people: People) -> str:
 def _nationality_shifts() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """At confound 1: vowel shifts (8, 10, 2) in log Hz, SD 0.08; skin tone (8,) in SDs of the tone."""
     count = len(NATIONALITIES)
-    vowels = normals(0, np.arange(count), "constants", 0, 2 * VOWEL_COUNT).reshape(count, VOWEL_COUNT, 2)
+    vowels = normals(0, np.arange(count), "constants", 0, 2 * NUM_VOWELS).reshape(count, NUM_VOWELS, 2)
     tone = np.linspace(-1.5, 1.5, count)[[3, 6, 0, 5, 2, 7, 1, 4]]
     return 0.08 * (vowels - vowels.mean(0)), tone
 
 
-_VOWELS = "aeiou"
-_SECOND = (
+_GIVEN_NAME_VOWELS = "aeiou"
+_GIVEN_NAME_ENDINGS = (
     "bdo", "brix", "dwen", "fto", "gzun", "jav", "klo", "lbu", "mbro", "mguth", "ndral", "ngo", "nvik", "pfu",
     "rgat", "rzon", "skal", "tlun", "vmar", "xo", "zbek", "zlo",
 )  # fmt: skip
-_FAMILY = (
+_FAMILY_NAMES = (
     "Bolk", "Crundal", "Drevo", "Ektor", "Frubal", "Gontrix", "Hulven", "Imbro", "Jarvok", "Kreldu", "Lomzar",
     "Mundrek", "Nolbat", "Obrek", "Plonda", "Quarvel", "Rundabo", "Skelvor", "Tal", "Umbrak", "Vontulo",
     "Wexlu", "Yandrok", "Zolgar",
@@ -317,12 +321,17 @@ _FAMILY = (
 @cache
 def _given_names(split: str) -> tuple[str, ...]:
     """Invented given names of one split, sorted."""
-    return tuple(sorted("".join(parts) for parts in product(SPLIT_LETTERS[split], _VOWELS, _SECOND)))
+    return tuple(
+        sorted(
+            "".join(parts)
+            for parts in product(SPLIT_INITIALS[split], _GIVEN_NAME_VOWELS, _GIVEN_NAME_ENDINGS)
+        )
+    )
 
 
-def _identity(k: int) -> int:
+def _check_identity(value: int) -> int:
     """One identity number as a Python int."""
-    number = int(k)
-    if number < 0 or number != k:
-        raise ValueError(f"identity numbers are whole and at least 0, got {k}")
+    number = int(value)
+    if number < 0 or number != value:
+        raise ValueError(f"identity numbers are whole and at least 0, got {value}")
     return number

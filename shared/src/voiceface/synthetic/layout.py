@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from voiceface.synthetic.presets import Preset
 
-MARKER = Path("truth") / "population.json"
+POPULATION_FILE = Path("truth") / "population.json"
 
 
 class PopulationError(ValueError):
@@ -15,7 +15,7 @@ class PopulationError(ValueError):
 
 
 @dataclass(frozen=True)
-class Settings:
+class PopulationSettings:
     """Everything that the content of the files depends on.
 
     Attributes:
@@ -85,23 +85,25 @@ class Settings:
 
 def generator_version() -> str:
     """Version of voices and pictures; goes up when any output changes beyond tolerance."""
-    from voiceface.synthetic.face.render import PICTURE_VERSION
+    from voiceface.synthetic.face.render import IMAGE_VERSION
     from voiceface.synthetic.voice.speech_synthesis import GENERATOR_VERSION
 
-    return f"voice {GENERATOR_VERSION}, picture {PICTURE_VERSION}"
+    return f"voice {GENERATOR_VERSION}, picture {IMAGE_VERSION}"
 
 
-def settings_of(preset: "Preset | str", *, people: int | None = None, **changes: Any) -> Settings:
+def build_settings(
+    preset: "Preset | str", *, num_identities: int | None = None, **changes: Any
+) -> PopulationSettings:
     """Settings of a preset with changes.
 
     Args:
         preset: a preset or its name.
-        people: identities in all, instead of the preset's; split in the standard set's shares.
+        num_identities: identities in all, instead of the preset's; split in the standard set's shares.
         changes: fields of `Settings`; None leaves a field as it is.
     """
-    from voiceface.synthetic.presets import preset_of
+    from voiceface.synthetic.presets import get_preset
 
-    chosen = preset_of(preset) if isinstance(preset, str) else preset
+    chosen = get_preset(preset) if isinstance(preset, str) else preset
     names = (
         "train",
         "val",
@@ -114,46 +116,46 @@ def settings_of(preset: "Preset | str", *, people: int | None = None, **changes:
         "nuisance",
         "quirks",
     )
-    settings = Settings(preset=chosen.name, **{name: getattr(chosen, name) for name in names})
+    settings = PopulationSettings(preset=chosen.name, **{name: getattr(chosen, name) for name in names})
     settings = replace(settings, **{name: value for name, value in changes.items() if value is not None})
-    if people is not None:
-        if people < 3:
-            raise PopulationError(f"at least 3 people are needed, one per split: got {people}")
-        val = min(116, max(1, round(people * 116 / 1251)))
-        test = min(193, max(1, round(people * 193 / 1251)))
-        settings = replace(settings, train=people - val - test, val=val, test=test)
+    if num_identities is not None:
+        if num_identities < 3:
+            raise PopulationError(f"at least 3 people are needed, one per split: got {num_identities}")
+        val = min(116, max(1, round(num_identities * 116 / 1251)))
+        test = min(193, max(1, round(num_identities * 193 / 1251)))
+        settings = replace(settings, train=num_identities - val - test, val=val, test=test)
     return settings
 
 
-def name_of(k: int, settings: Settings) -> str:
+def get_face_name(identity: int, settings: PopulationSettings) -> str:
     """Face name of identity k; the quirks preset puts a hyphen and another dot into one."""
     from voiceface.synthetic.identities import SPLIT_RANGES, face_name
 
-    name = face_name(k, seed=settings.seed)
-    if settings.quirks and k == SPLIT_RANGES["train"][0] + 1:
+    name = face_name(identity, seed=settings.seed)
+    if settings.quirks and identity == SPLIT_RANGES["train"][0] + 1:
         given, family = name.split("_", 1)
         return f"{given}-{given[:1]}._{family}"
     return name
 
 
-def clip_path(k: int, clip: int, settings: Settings) -> str:
+def clip_path(identity: int, clip: int, settings: PopulationSettings) -> str:
     """`<voice id>/<video id>/<5 digits>.wav`, below `wav/`."""
-    from voiceface.synthetic.identities import video_count, video_id, video_of_clip, voice_id
+    from voiceface.synthetic.identities import get_clip_video, num_videos, video_id, voice_id
 
-    video = video_of_clip(k, clip, seed=settings.seed)
-    number = clip // video_count(k, seed=settings.seed) + 1
-    return f"{voice_id(k)}/{video_id(k, video, seed=settings.seed)}/{number:05d}.wav"
+    video = get_clip_video(identity, clip, seed=settings.seed)
+    number = clip // num_videos(identity, seed=settings.seed) + 1
+    return f"{voice_id(identity)}/{video_id(identity, video, seed=settings.seed)}/{number:05d}.wav"
 
 
-def picture_path(k: int, picture: int, settings: Settings) -> str:
+def image_path(identity: int, image_index: int, settings: PopulationSettings) -> str:
     """`<Name>/<8 digits>.jpg`, below `faces/`."""
-    return f"{name_of(k, settings)}/{picture + 1:08d}.jpg"
+    return f"{get_face_name(identity, settings)}/{image_index + 1:08d}.jpg"
 
 
-def second_picture_path(k: int, picture: int, settings: Settings) -> str:
+def video_frame_path(identity: int, image_index: int, settings: PopulationSettings) -> str:
     """`<Name>/1.6/<video id>/<7 digits>.jpg`, below `unzippedFaces/`."""
-    from voiceface.synthetic.identities import video_count, video_id, video_of_picture
+    from voiceface.synthetic.identities import get_image_video, num_videos, video_id
 
-    video = video_of_picture(k, picture, seed=settings.seed)
-    number = 25 * (picture // video_count(k, seed=settings.seed) + 1)
-    return f"{name_of(k, settings)}/1.6/{video_id(k, video, seed=settings.seed)}/{number:07d}.jpg"
+    video = get_image_video(identity, image_index, seed=settings.seed)
+    number = 25 * (image_index // num_videos(identity, seed=settings.seed) + 1)
+    return f"{get_face_name(identity, settings)}/1.6/{video_id(identity, video, seed=settings.seed)}/{number:07d}.jpg"

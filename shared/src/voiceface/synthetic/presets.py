@@ -23,7 +23,7 @@ class Preset:
         rhos: every coupling that is compared; more than one in a study (one voice set serves all).
         quirks: add rare odd files (very short clip, empty folder, grey picture, foreign file, odd name).
         on_disk: whether writing it as files makes sense; streamed otherwise.
-        about: one line for people.
+        description: one line for people.
     """
 
     name: str
@@ -39,7 +39,7 @@ class Preset:
     rhos: tuple[float, ...] = ()
     quirks: bool = False
     on_disk: bool = True
-    about: str = ""
+    description: str = ""
 
     def __post_init__(self) -> None:
         if not self.rhos:
@@ -52,7 +52,7 @@ class Preset:
                 )
 
     @property
-    def identities(self) -> int:
+    def num_identities(self) -> int:
         """How many identities there are in all."""
         return self.train + self.val + self.test
 
@@ -60,25 +60,25 @@ class Preset:
 PRESETS: dict[str, Preset] = {
     preset.name: preset
     for preset in (
-        Preset("tiny", 16, 4, 8, 2, 2.0, 2, 64, 1.0, 0.3, about="unit tests"),
-        Preset("quick", 300, 40, 100, 4, 3.0, 4, 64, 1.0, 0.3, about="continuous integration, demos"),
-        Preset("standard", 942, 116, 193, 8, 4.0, 8, 128, 0.7, 1.0, about="the benchmark"),
+        Preset("tiny", 16, 4, 8, 2, 2.0, 2, 64, 1.0, 0.3, description="unit tests"),
+        Preset("quick", 300, 40, 100, 4, 3.0, 4, 64, 1.0, 0.3, description="continuous integration, demos"),
+        Preset("standard", 942, 116, 193, 8, 4.0, 8, 128, 0.7, 1.0, description="the benchmark"),
         Preset(
             "study", 942, 116, 193, 8, 4.0, 8, 128, 0.7, 1.0,
-            rhos=(0.0, 0.2, 0.5, 0.7, 0.85, 1.0), about="standard at six couplings, one voice set",
+            rhos=(0.0, 0.2, 0.5, 0.7, 0.85, 1.0), description="standard at six couplings, one voice set",
         ),
         Preset(
             "large", 100_000 - 309, 116, 193, 4, 3.0, 4, 128, 0.7, 1.0,
-            on_disk=False, about="100,000 identities, made to be streamed",
+            on_disk=False, description="100,000 identities, made to be streamed",
         ),
-        Preset("quirks", 16, 4, 8, 2, 2.0, 2, 64, 1.0, 0.3, quirks=True, about="tiny with rare odd files"),
+        Preset("quirks", 16, 4, 8, 2, 2.0, 2, 64, 1.0, 0.3, quirks=True, description="tiny with rare odd files"),
     )
 }  # fmt: skip
 
 SPLITS = ("train", "val", "test")
 
 
-def preset_of(name: str) -> Preset:
+def get_preset(name: str) -> Preset:
     """The preset called `name`.
 
     Raises:
@@ -89,7 +89,7 @@ def preset_of(name: str) -> Preset:
     return PRESETS[name]
 
 
-def ids_of(preset: Preset | str, split: str = "all") -> range | list[int]:
+def get_split_ids(preset: Preset | str, split: str = "all") -> range | list[int]:
     """Identity numbers of one split: the first n of the split's range.
 
     Args:
@@ -99,9 +99,9 @@ def ids_of(preset: Preset | str, split: str = "all") -> range | list[int]:
     Returns:
         Identity numbers k. Training goes on past the standard set's end when it is larger.
     """
-    chosen = preset_of(preset) if isinstance(preset, str) else preset
+    chosen = get_preset(preset) if isinstance(preset, str) else preset
     if split == "all":
-        return sorted(k for name in SPLITS for k in ids_of(chosen, name))
+        return sorted(k for name in SPLITS for k in get_split_ids(chosen, name))
     if split not in SPLITS:
         raise ValueError(f"no split {split!r}; there are {', '.join(SPLITS)} and all")
     first, _ = SPLIT_RANGES[split]

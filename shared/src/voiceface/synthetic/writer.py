@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from voiceface.synthetic import corrupted_files
 from voiceface.synthetic.layout import (
-    MARKER,
+    POPULATION_FILE,
     PopulationError,
-    Settings,
+    PopulationSettings,
+    build_settings,
     clip_path,
-    name_of,
-    picture_path,
-    second_picture_path,
-    settings_of,
+    get_face_name,
+    image_path,
+    video_frame_path,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 def write_population(
     out: str | Path,
-    settings: "Settings | Preset | str" = "quick",
+    settings: "PopulationSettings | Preset | str" = "quick",
     *,
     workers: int | None = None,
     lists: bool = True,
@@ -64,47 +64,51 @@ def write_population(
     from voiceface.synthetic import tables
 
     root = Path(out)
-    chosen = settings if isinstance(settings, Settings) else settings_of(settings, **changes)
-    if isinstance(settings, Settings) and changes:
+    chosen = settings if isinstance(settings, PopulationSettings) else build_settings(settings, **changes)
+    if isinstance(settings, PopulationSettings) and changes:
         chosen = replace(chosen, **changes)
     state = _check_folder(root, chosen)
-    shared = _check_voices(voices_from, chosen) if voices_from is not None else None
+    shared = _check_voice_source(voices_from, chosen) if voices_from is not None else None
     jobs = [(str(root), chosen, k, str(shared) if shared else None) for k in chosen.ids()]
     if not force and state is None:
-        _check_space(root, chosen, bool(shared))
-    if state is None or not state.get("complete") or _counts(state["settings"]) != _counts(asdict(chosen)):
-        write_json(root / MARKER, {"complete": False, "settings": asdict(chosen)})
+        _check_disk_space(root, chosen, bool(shared))
+    if (
+        state is None
+        or not state.get("complete")
+        or _split_sizes(state["settings"]) != _split_sizes(asdict(chosen))
+    ):
+        write_json(root / POPULATION_FILE, {"complete": False, "settings": asdict(chosen)})
         for leftover in root.rglob(".*.part*"):
             leftover.unlink(missing_ok=True)
     for _ in map_unordered(
         _write_identity, jobs, workers, f"population {root.name}", "identity", progress=progress
     ):
         pass
-    tables.write_all(root, chosen)
+    tables.write_tables(root, chosen)
     if lists:
-        tables.write_lists(root, chosen)
-    tables.write_summary(root, chosen, MARKER)
+        tables.write_trial_lists(root, chosen)
+    tables.write_population_file(root, chosen, POPULATION_FILE)
     return root
 
 
-def _counts(settings: dict[str, Any]) -> tuple[int, int, int]:
+def _split_sizes(settings: dict[str, Any]) -> tuple[int, int, int]:
     return settings["train"], settings["val"], settings["test"]
 
 
-def _check_folder(root: Path, settings: Settings) -> dict[str, Any] | None:
+def _check_folder(root: Path, settings: PopulationSettings) -> dict[str, Any] | None:
     """State of an earlier run into this folder, None when it is new; refuses anything that does not fit."""
     if not root.exists() or (root.is_dir() and not any(map(_is_content, root.rglob("*")))):
         return None
-    if not (root / MARKER).is_file():
+    if not (root / POPULATION_FILE).is_file():
         raise PopulationError(
-            f"{root} is not empty and holds no {MARKER.as_posix()}; choose a new folder or empty this one"
+            f"{root} is not empty and holds no {POPULATION_FILE.as_posix()}; choose a new folder or empty this one"
         )
     try:
-        state: dict[str, Any] = json.loads((root / MARKER).read_text())
+        state: dict[str, Any] = json.loads((root / POPULATION_FILE).read_text())
         found, asked = state["settings"], asdict(settings)
     except (ValueError, KeyError) as error:
         raise PopulationError(
-            f"{root / MARKER} cannot be read ({error}); start again in a new folder"
+            f"{root / POPULATION_FILE} cannot be read ({error}); start again in a new folder"
         ) from error
     differ = [
         name for name in asked if name not in ("train", "val", "test") and found.get(name) != asked[name]
@@ -123,12 +127,14 @@ def _is_content(path: Path) -> bool:
     return not path.is_dir() and not (path.name.startswith(".") and ".part" in path.name)
 
 
-def _check_voices(source: str | Path, settings: Settings) -> Path:
+def _check_voice_source(source: str | Path, settings: PopulationSettings) -> Path:
     """The folder of voices to link, if they are the ones that would be made."""
     base = Path(source)
-    if not (base / MARKER).is_file():
-        raise PopulationError(f"{base} holds no {MARKER.as_posix()}: not a population to take voices from")
-    found, asked = json.loads((base / MARKER).read_text())["settings"], asdict(settings)
+    if not (base / POPULATION_FILE).is_file():
+        raise PopulationError(
+            f"{base} holds no {POPULATION_FILE.as_posix()}: not a population to take voices from"
+        )
+    found, asked = json.loads((base / POPULATION_FILE).read_text())["settings"], asdict(settings)
     for name in ("seed", "clips", "clip_seconds", "confound", "generator", "quirks"):
         if found[name] != asked[name]:
             raise PopulationError(
@@ -137,9 +143,9 @@ def _check_voices(source: str | Path, settings: Settings) -> Path:
     return base.absolute()
 
 
-def _check_space(root: Path, settings: Settings, linked: bool) -> None:
+def _check_disk_space(root: Path, settings: PopulationSettings, voices_linked: bool) -> None:
     """Refuse early when the disk cannot hold the tree."""
-    voice = 0.0 if linked else settings.clips * settings.clip_seconds * 32_000.0
+    voice = 0.0 if voices_linked else settings.clips * settings.clip_seconds * 32_000.0
     picture = 1500.0 + 0.25 * settings.picture_side**2
     need = len(settings.ids()) * (voice + settings.pictures * picture + 800_000.0 * settings.mesh)
     parent = next(folder for folder in (root.absolute(), *root.absolute().parents) if folder.exists())
@@ -151,26 +157,28 @@ def _check_space(root: Path, settings: Settings, linked: bool) -> None:
         )
 
 
-def _write_identity(job: tuple[str, Settings, int, str | None]) -> int:
+def _write_identity(job: tuple[str, PopulationSettings, int, str | None]) -> int:
     """Make what is missing of one identity; returns how many files were made."""
-    from voiceface.synthetic.identities import draw_people
+    from voiceface.synthetic.identities import sample_identities
 
     folder, settings, k, voices_from = job
     root = Path(folder)
-    people = draw_people(
+    people = sample_identities(
         [k], seed=settings.seed, rho=settings.rho, share_sex=settings.share_sex, confound=settings.confound
     )
     made = _write_clips(root, settings, k, people, voices_from)
-    made += _write_pictures(root, settings, k, people)
+    made += _write_images(root, settings, k, people)
     if settings.mesh:
         made += _write_mesh(root, settings, k, people)
     if settings.quirks:
-        corrupted_files.add_quirks(root, settings, k)
+        corrupted_files.add_corrupted_files(root, settings, k)
     return made
 
 
-def _write_clips(root: Path, settings: Settings, k: int, people: Any, voices_from: str | None) -> int:
-    todo = [(clip, root / "wav" / clip_path(k, clip, settings)) for clip in range(settings.clips)]
+def _write_clips(
+    root: Path, settings: PopulationSettings, identity: int, identities: Any, voices_from: str | None
+) -> int:
+    todo = [(clip, root / "wav" / clip_path(identity, clip, settings)) for clip in range(settings.clips)]
     todo = [(clip, path) for clip, path in todo if not path.exists()]
     if not todo:
         return 0
@@ -178,64 +186,65 @@ def _write_clips(root: Path, settings: Settings, k: int, people: Any, voices_fro
     from voiceface.synthetic.voice.speech_synthesis import synthesise_clip
 
     for clip, path in todo:
-        source = Path(voices_from) / "wav" / clip_path(k, clip, settings) if voices_from else None
+        source = Path(voices_from) / "wav" / clip_path(identity, clip, settings) if voices_from else None
         if source is not None and source.exists():
             link_or_copy(source, path)
         else:
-            write_wav(path, synthesise_clip(people, 0, clip, seconds=settings.clip_seconds).samples)
+            write_wav(path, synthesise_clip(identities, 0, clip, seconds=settings.clip_seconds).samples)
     return len(todo)
 
 
-def _write_pictures(root: Path, settings: Settings, k: int, people: Any) -> int:
+def _write_images(root: Path, settings: PopulationSettings, identity: int, identities: Any) -> int:
     wanted = [
-        (picture, root / "faces" / picture_path(k, picture, settings)) for picture in range(settings.pictures)
+        (picture, root / "faces" / image_path(identity, picture, settings))
+        for picture in range(settings.pictures)
     ]
     todo = [(picture, path) for picture, path in wanted if not path.exists()]
-    if settings.quirks and corrupted_files.is_faceless(k):
+    if settings.quirks and corrupted_files.has_no_images(identity):
         todo = []
     if todo:
         import cv2
 
         from voiceface.io.atomic import write_bytes
-        from voiceface.synthetic.face.render import prepare_face, render_picture
+        from voiceface.synthetic.face.render import prepare_face, render_image
 
-        face = prepare_face(people, 0, face_gain=settings.face_gain)
+        face = prepare_face(identities, 0, face_gain=settings.face_gain)
         how: dict[str, Any] = {"side": settings.picture_side, "nuisance": settings.nuisance}
         for picture, path in todo:
-            drawn = render_picture(people, 0, picture, face=face, face_gain=settings.face_gain, **how)
-            grey = settings.quirks and corrupted_files.is_grey(k, picture)
+            drawn = render_image(identities, 0, picture, face=face, face_gain=settings.face_gain, **how)
+            grey = settings.quirks and corrupted_files.is_grayscale(identity, picture)
             image = cv2.cvtColor(drawn.image, cv2.COLOR_RGB2GRAY if grey else cv2.COLOR_RGB2BGR)
-            ok, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, drawn.quality])
+            ok, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, drawn.jpeg_quality])
             assert ok, "JPEG encoder failed"
             write_bytes(path, data.tobytes())
     if settings.second_view:
         for picture, path in wanted:
-            other = root / "unzippedFaces" / second_picture_path(k, picture, settings)
+            other = root / "unzippedFaces" / video_frame_path(identity, picture, settings)
             if path.exists() and not other.exists():
                 link_or_copy(path, other)
     return len(todo)
 
 
-def _write_mesh(root: Path, settings: Settings, k: int, people: Any) -> int:
+def _write_mesh(root: Path, settings: PopulationSettings, identity: int, identities: Any) -> int:
     """Neutral head as .obj and .xyz in mm, and its 40 + 10 coefficients in the orthonormal arrangement."""
     import numpy as np
 
     from voiceface.io.atomic import write_text
-    from voiceface.synthetic.face.head import head_model, identity_coefficients, save_array, write_obj
+    from voiceface.synthetic.face.head import build_head_model, save_npy, shape_coefficients, write_obj
 
-    name = name_of(k, settings)
+    name = get_face_name(identity, settings)
     base = root / "mesh" / name
     if all((base / f"{name}{end}").exists() for end in (".obj", ".xyz", ".npy")):
         return 0
-    model = head_model(settings.face_gain)
-    alpha = identity_coefficients(people)[0]
-    vertices = model.vertices(alpha)
+    model = build_head_model(settings.face_gain)
+    alpha = shape_coefficients(identities)[0]
+    vertices = model.compute_vertices(alpha)
     write_obj(base / f"{name}.obj", vertices, model.triangles)
     write_text(
         base / f"{name}.xyz", "".join("{:.4f} {:.4f} {:.4f}\n".format(*row) for row in vertices.tolist())
     )
     orthonormal = np.concatenate([model.orthonormal.shape_from_semantic @ alpha, np.zeros(10)])
-    save_array(base / f"{name}.npy", orthonormal.astype(np.float32))
+    save_npy(base / f"{name}.npy", orthonormal.astype(np.float32))
     return 3
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 from voiceface.commandline.dispatch import dispatch
 
-Call = Callable[..., int]
-HEAVY = [
+CommandRunner = Callable[..., int]
+HEAVY_MODULES = [
     *("av", "cv2", "easydict", "faiss", "librosa", "matplotlib", "numba", "numpy", "onnx", "onnxruntime"),
     *("pandas", "PIL", "pyarrow", "pydantic", "safetensors", "scipy", "sklearn", "soundfile"),
     *("tensorboardX", "torch", "torchaudio", "torchvision", "trimesh", "webrtcvad"),
 ]
-PROBE = """
+HELP_SCRIPT = """
 import json, sys
 from {program}.__main__ import main
 try:
@@ -25,7 +25,7 @@ print(json.dumps([code, sorted(set(sys.modules) & set({heavy!r}))]))
 """
 
 
-def caller(program: str, commands: Mapping[str, tuple[str, str]]) -> Call:
+def command_runner(program: str, commands: Mapping[str, tuple[str, str]]) -> CommandRunner:
     """A function that runs a command in this process: `call("train", "--out", out)` gives its exit code."""
 
     def run(*words: str | Path) -> int:
@@ -34,13 +34,13 @@ def caller(program: str, commands: Mapping[str, tuple[str, str]]) -> Call:
     return run
 
 
-def require_light_help(program: str, command: str) -> None:
+def assert_light_help(program: str, command: str) -> None:
     """Ask a command for its help in a new process.
 
     Raises:
         AssertionError: it fails, is not headed by its own name, or imports something that takes long.
     """
-    code = PROBE.format(program=program, command=command, heavy=HEAVY)
+    code = HELP_SCRIPT.format(program=program, command=command, heavy=HEAVY_MODULES)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     text, _, last = done.stdout.rstrip().rpartition("\n")
     exit_code, heavy = json.loads(last)

@@ -6,35 +6,38 @@ from typing import Any, TypeVar
 
 import yaml
 
-from voiceface.runtime.config import Config, bundled_configs, check, load_config, to_dict
+from voiceface.runtime.config import Config, bundled_configs, load_config, to_dict, validate_config
 
-C = TypeVar("C", bound=Config)
+ConfigT = TypeVar("ConfigT", bound=Config)
 
 
-def leaves(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Values of nested dicts by dotted key."""
     found: dict[str, Any] = {}
     for key, value in tree.items():
-        found |= leaves(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+        found |= flatten(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return found
 
 
-def bundled(
-    package: str, name: str, model: type[C], stored: Callable[[C], dict[str, Any]] = to_dict
+def load_bundled_values(
+    package: str,
+    name: str,
+    config_type: type[ConfigT],
+    to_stored: Callable[[ConfigT], dict[str, Any]] = to_dict,
 ) -> dict[str, Any]:
-    """Values of a bundled configuration by dotted key, as `stored` gives them."""
-    return leaves(stored(load_config(name, model, package)))
+    """Values of a bundled configuration by dotted key, as `to_stored` gives them."""
+    return flatten(to_stored(load_config(name, config_type, package)))
 
 
-def require_complete(
-    package: str, model: type[C], stored: Callable[[C], dict[str, Any]] = to_dict
+def assert_complete(
+    package: str, config_type: type[ConfigT], to_stored: Callable[[ConfigT], dict[str, Any]] = to_dict
 ) -> list[str]:
     """Look every bundled file over.
 
     Args:
         package: import name.
-        model: type of its experiments.
-        stored: configuration -> plain values, as run folders hold it.
+        config_type: type of its experiments.
+        to_stored: configuration -> plain values, as run folders hold it.
 
     Returns:
         Names of the files.
@@ -45,15 +48,15 @@ def require_complete(
     """
     names = bundled_configs(package)
     for name in names:
-        config = load_config(name, model, package)
+        config = load_config(name, config_type, package)
         assert to_dict(config)["name"] == name
         text = (resources.files(package) / "configs" / f"{name}.yaml").read_text("utf-8")
-        stated, whole = leaves(yaml.safe_load(text)), leaves(stored(config))
+        stated, whole = flatten(yaml.safe_load(text)), flatten(to_stored(config))
         assert stated.keys() == whole.keys(), f"{name}: {sorted(stated.keys() ^ whole.keys())}"
-        assert check(stored(config), model, name) == config, name
+        assert validate_config(to_stored(config), config_type, name) == config, name
     return names
 
 
-def changes(meant: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+def changed_values(reference: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
     """What the second of two configurations by dotted key (from `bundled`) has otherwise."""
-    return {key: other[key] for key in meant if meant[key] != other[key]}
+    return {key: other[key] for key in reference if reference[key] != other[key]}

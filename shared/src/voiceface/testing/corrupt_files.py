@@ -9,23 +9,23 @@ from pathlib import Path
 from typing import Any
 
 
-class Evil:
-    """Unpickling it makes the file `mark`."""
+class MaliciousPickle:
+    """Unpickling it makes the file `marker`."""
 
-    def __init__(self, mark: Path) -> None:
-        self.mark = mark
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
 
     def __reduce__(self) -> Any:
-        return os.system, (f"touch {self.mark}",)
+        return os.system, (f"touch {self.marker}",)
 
 
-def torn(source: Path, target: Path) -> Path:
+def write_truncated(source: Path, target: Path) -> Path:
     """The first half of a file."""
     target.write_bytes(source.read_bytes()[: source.stat().st_size // 2])
     return target
 
 
-def flipped(source: Path, target: Path) -> Path:
+def write_bit_flipped(source: Path, target: Path) -> Path:
     """A file with one bit changed in the middle."""
     data = bytearray(source.read_bytes())
     data[len(data) // 2] ^= 4
@@ -33,27 +33,29 @@ def flipped(source: Path, target: Path) -> Path:
     return target
 
 
-def first_clip(people: Path) -> Path:
+def first_utterance_path(data: Path) -> Path:
     """The first clip of the first training person."""
-    from voiceface.association.data import open_split
+    from voiceface.association.data import load_split
 
-    corpus = open_split(people, "train")
-    return corpus.voice_path(corpus.people[0].voices[0])
+    corpus = load_split(data, "train")
+    return corpus.voice_path(corpus.records[0].voices[0])
 
 
-def first_picture(people: Path) -> Path:
+def first_image_path(data: Path) -> Path:
     """The first picture of the first training person."""
-    from voiceface.association.data import open_split
+    from voiceface.association.data import load_split
 
-    corpus = open_split(people, "train")
-    return corpus.face_path(corpus.people[0].faces[0])
+    corpus = load_split(data, "train")
+    return corpus.face_path(corpus.records[0].faces[0])
 
 
-def refuser(train: Callable[..., int], out: Path, data: Path, capsys: Any) -> Callable[..., str]:
+def training_failure_checker(
+    train: Callable[..., int], out: Path, data: Path, capsys: Any
+) -> Callable[..., str]:
     """A function that trains on damaged people, which must fail: it gives the one message.
 
     Args:
-        train: from `voiceface.testing.runs.trainer`.
+        train: from `voiceface.testing.runs.training_runner`.
         out: run folder.
         data: the damaged people.
         capsys: pytest's fixture.
@@ -61,7 +63,7 @@ def refuser(train: Callable[..., int], out: Path, data: Path, capsys: Any) -> Ca
 
     def run(*words: str | Path) -> str:
         capsys.readouterr()
-        assert train(out, *words, "training.max_iter=1", data=data) == 1
+        assert train(out, *words, "training.max_steps=1", data=data) == 1
         message = capsys.readouterr().err
         assert "error: " in message and "Traceback" not in message
         return message[message.index("error: ") :]
@@ -69,7 +71,7 @@ def refuser(train: Callable[..., int], out: Path, data: Path, capsys: Any) -> Ca
     return run
 
 
-def require_words(message: str, *parts: str | Path) -> None:
+def assert_mentions(message: str, *parts: str | Path) -> None:
     """Every part stands in the message.
 
     Raises:

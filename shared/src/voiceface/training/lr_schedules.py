@@ -28,14 +28,16 @@ def step_decay(lr: float, milestones: Sequence[int], factor: float) -> Callable[
     return lambda iteration: lr * factor ** sum(milestone < iteration for milestone in milestones)
 
 
-def cosine_warmup(lr: float, steps: int, warmup: int = 0, final: float = 0.0) -> Callable[[int], float]:
+def cosine_warmup(
+    lr: float, max_steps: int, warmup_steps: int = 0, final_lr: float = 0.0
+) -> Callable[[int], float]:
     """Rate that rises linearly and then falls along half a cosine.
 
     Args:
-        lr: the highest rate, reached in iteration `warmup`.
-        steps: iterations of the run; iteration ``steps`` (one past the last) would have the rate `final`.
-        warmup: iterations of the rise; the first one uses ``lr / (warmup + 1)``.
-        final: rate at the end.
+        lr: the highest rate, reached in iteration `warmup_steps`.
+        max_steps: iterations of the run; iteration ``max_steps`` (one past the last) would have the rate `final`.
+        warmup_steps: iterations of the rise; the first one uses ``lr / (warmup + 1)``.
+        final_lr: rate at the end.
 
     Returns:
         Iteration (from 0) -> rate of its step.
@@ -43,16 +45,16 @@ def cosine_warmup(lr: float, steps: int, warmup: int = 0, final: float = 0.0) ->
     Raises:
         ValueError: the warm-up does not end before the run.
     """
-    if not 0 <= warmup < steps:
+    if not 0 <= warmup_steps < max_steps:
         raise ValueError(
-            f"a warm-up of {warmup} iterations does not fit into {steps}; expected 0..{steps - 1}"
+            f"a warm-up of {warmup_steps} iterations does not fit into {max_steps}; expected 0..{max_steps - 1}"
         )
 
     def rate(iteration: int) -> float:
-        if iteration < warmup:
-            return lr * (iteration + 1) / (warmup + 1)
-        done = min(1.0, (iteration - warmup) / (steps - warmup))
-        return final + (lr - final) * (1 + math.cos(math.pi * done)) / 2
+        if iteration < warmup_steps:
+            return lr * (iteration + 1) / (warmup_steps + 1)
+        done = min(1.0, (iteration - warmup_steps) / (max_steps - warmup_steps))
+        return final_lr + (lr - final_lr) * (1 + math.cos(math.pi * done)) / 2
 
     return rate
 

@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from tensorboardX import SummaryWriter
 
 WALL_CLOCK_FIELDS = ("time", "seconds")
-LOCK_PATIENCE = 15.0  # seconds; loader processes of a killed run hold the file until they notice
+LOCK_TIMEOUT = 15.0  # seconds; loader processes of a killed run hold the file until they notice
 logger = logging.getLogger(__name__)
 
 
-class RunLog:
+class MetricsLog:
     """``log.jsonl`` and ``tensorboard/`` of a run folder.
 
     A line reads ``{"step": 0, "loss": 1.5, ..., "time": "2030-01-31T12:00:00+00:00", "seconds": 0.8}``. All
@@ -30,73 +30,76 @@ class RunLog:
 
     Args:
         out: the run folder; made if absent.
-        log_every: iterations between lines.
+        log_interval: iterations between lines.
         write: False makes an object that writes nothing (all processes but the main one).
     """
 
-    def __init__(self, out: Path, log_every: int, *, write: bool) -> None:
-        self.path, self.log_every, self._began = out / "log.jsonl", log_every, time.monotonic()
+    def __init__(self, out: Path, log_interval: int, *, enabled: bool) -> None:
+        self.path, self.log_interval, self._start_time = out / "log.jsonl", log_interval, time.monotonic()
         self._file: IO[bytes] | None = None
-        self._board: SummaryWriter | None = None
-        if log_every < 1:
-            raise ValueError(f"log_every is {log_every}, expected 1 or more")
-        if write:
+        self._summary_writer: SummaryWriter | None = None
+        if log_interval < 1:
+            raise ValueError(f"log_every is {log_interval}, expected 1 or more")
+        if enabled:
             out.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("ab")
             self._lock()
 
-    def begin(self, step: int, length: int) -> None:
+    def truncate_to(self, step: int, num_bytes: int) -> None:
         """Cut off what a stopped run wrote after its last save.
 
         Args:
             step: completed steps; tensorboard hides later points of older event files.
-            length: bytes of log.jsonl that belong to them.
+            num_bytes: bytes of log.jsonl that belong to them.
         """
         if self._file is None:
             return
-        if self.path.stat().st_size < length:
+        if self.path.stat().st_size < num_bytes:
             logger.warning("%s is shorter than when the run was saved: earlier lines are lost", self.path)
         else:
-            self._file.truncate(length)
+            self._file.truncate(num_bytes)
         from tensorboardX import SummaryWriter
 
-        self._board = SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=step)
+        self._summary_writer = SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=step)
 
-    def due(self, step: int) -> bool:
+    def is_due(self, step: int) -> bool:
         """Whether an iteration is to be logged."""
-        return step % self.log_every == 0
+        return step % self.log_interval == 0
 
-    def write(self, step: int, numbers: Mapping[str, Any]) -> dict[str, Any]:
+    def write(self, step: int, metrics: Mapping[str, Any]) -> dict[str, Any]:
         """Add one line.
 
         Args:
             step: the iteration.
-            numbers: name -> number.
+            metrics: name -> number.
 
         Returns:
             The figures, rounded to four digits for a progress bar.
         """
-        if self._file is None or self._board is None:
+        if self._file is None or self._summary_writer is None:
             return {}
         finite = {}
-        for name, number in numbers.items():
+        for name, number in metrics.items():
             value = number.item() if hasattr(number, "item") else number
             finite[name] = value if math.isfinite(value) else None
             if finite[name] is None:
                 logger.warning("iteration %d: %s is %s", step, name, value)
-            self._board.add_scalar(name if "/" in name else f"train/{name}", value, step)
-        clock = (datetime.now(UTC).isoformat(timespec="seconds"), round(time.monotonic() - self._began, 3))
+            self._summary_writer.add_scalar(name if "/" in name else f"train/{name}", value, step)
+        clock = (
+            datetime.now(UTC).isoformat(timespec="seconds"),
+            round(time.monotonic() - self._start_time, 3),
+        )
         line = {"step": step, **finite, **dict(zip(WALL_CLOCK_FIELDS, clock))}
         self._file.write(json.dumps(line, ensure_ascii=False).encode() + b"\n")
         self._file.flush()
         return {name: "-" if value is None else f"{value:.4g}" for name, value in finite.items()}
 
-    def show(self, name: str, picture: "NDArray[np.uint8]", step: int) -> None:
+    def add_image(self, name: str, image: "NDArray[np.uint8]", step: int) -> None:
         """Put a picture (H, W, 3), R G B, into tensorboard."""
-        if self._board is not None:
-            self._board.add_image(name, picture, step, dataformats="HWC")
+        if self._summary_writer is not None:
+            self._summary_writer.add_image(name, image, step, dataformats="HWC")
 
-    def position(self) -> int:
+    def sync(self) -> int:
         """Bytes written so far, safely on disk."""
         if self._file is None:
             return 0
@@ -106,16 +109,16 @@ class RunLog:
 
     def close(self) -> None:
         """Close both; calling it twice is harmless, and so is a full disk, which has been reported by now."""
-        if self._board is not None:
+        if self._summary_writer is not None:
             with contextlib.suppress(OSError):
-                self._board.close()
+                self._summary_writer.close()
         if self._file is not None:
             with contextlib.suppress(OSError):
                 self._file.flush()
             self._lock(free=True)  # loader processes still share the open file
             with contextlib.suppress(OSError):
                 self._file.close()
-        self._board = self._file = None
+        self._summary_writer = self._file = None
 
     def _lock(self, free: bool = False) -> None:
         """Refuse two runs in one folder, or `free` it; the lock ends with the processes that hold it."""
@@ -127,7 +130,7 @@ class RunLog:
         if free:
             fcntl.flock(self._file, fcntl.LOCK_UN)
             return
-        deadline = time.monotonic() + LOCK_PATIENCE
+        deadline = time.monotonic() + LOCK_TIMEOUT
         while True:
             with contextlib.suppress(BlockingIOError):
                 fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -10,7 +10,9 @@ if TYPE_CHECKING:
     import torch
 
 
-def make_optimiser(config: OptimiserConfig, groups: "Iterable[Mapping[str, Any]]") -> "torch.optim.Optimizer":
+def build_optimiser(
+    config: OptimiserConfig, groups: "Iterable[Mapping[str, Any]]"
+) -> "torch.optim.Optimizer":
     """Build the configured optimiser; weight decay applies to every parameter, as published.
 
     Args:
@@ -29,7 +31,7 @@ def make_optimiser(config: OptimiserConfig, groups: "Iterable[Mapping[str, Any]]
     return kind(given, betas=config.betas, **common)
 
 
-def make_schedule(schedule: ScheduleConfig, lr: float, steps: int) -> Callable[[int], float]:
+def build_lr_schedule(schedule: ScheduleConfig, lr: float, steps: int) -> Callable[[int], float]:
     """Build the learning-rate schedule: iteration (from 0) -> learning rate of its step.
 
     Args:

@@ -35,21 +35,21 @@ from tqdm import tqdm
 from voiceface.checkpoints.native import load_into, save_model, save_state
 from voiceface.checkpoints.paths import MODEL_FILE
 from voiceface.runtime import distributed
-from voiceface.runtime.devices import be_deterministic, choose_device, to_device
-from voiceface.runtime.process import Interrupts
-from voiceface.runtime.seeding import random_states, restore_random_states, seed_everything
+from voiceface.runtime.devices import choose_device, enable_determinism, to_device
+from voiceface.runtime.process import DeferredSignals
+from voiceface.runtime.seeding import get_rng_states, restore_rng_states, seed_everything
 from voiceface.training.lr_schedules import cosine_warmup, set_learning_rate, step_decay
-from voiceface.training.metrics_log import WALL_CLOCK_FIELDS, RunLog
+from voiceface.training.metrics_log import WALL_CLOCK_FIELDS, MetricsLog
 from voiceface.training.run_directory import (
     STATE_FILE,
     RunError,
-    explained,
-    find_state,
-    plain,
-    require_folder,
-    tidy,
+    check_run_directory,
+    explain_write_errors,
+    load_resume_state,
+    prepare_run_directory,
+    to_json_values,
 )
-from voiceface.training.sampling import Drawable, batches
+from voiceface.training.sampling import RandomAccessDataset, batches
 
 if TYPE_CHECKING:
     import numpy as np
@@ -122,13 +122,13 @@ class Run:
         precision: Literal["float32", "bfloat16", "float16"] | str = "float32",
         threads: int | None = None,
         resume: bool = False,
-        log_every: int = 1,
+        log_interval: int = 1,
         deterministic: bool = True,
     ) -> None:
         if precision not in PRECISIONS:
             raise RunError(f"precision {precision!r} is unknown; choose {', '.join(PRECISIONS)}")
         self.out, self.seed, self.system, self.precision = Path(out), seed, system, precision
-        self.config = plain(config)
+        self.config = to_json_values(config)
         self.device = choose_device(device)
         self.rank, self.world_size, local = distributed.initialise(self.device.type)
         if self.device.type == "cuda" and self.world_size > 1:
@@ -137,28 +137,28 @@ class Run:
         if threads:
             torch.set_num_threads(threads)
         if deterministic:
-            be_deterministic()
+            enable_determinism()
         self.generator = seed_everything(seed)
         self.values: dict[str, Any] = {}
         self.extra: dict[str, Any] = {}
         self.step = 0
         self._tracked: dict[str, Stateful] = {}
         self._scaler = torch.amp.GradScaler(self.device.type, enabled=precision == "float16")
-        self._interrupts = Interrupts()
-        self._last = 0
-        self._bar: tqdm | None = None
-        self._restored: dict[str, Any] | None = None
+        self._interrupts = DeferredSignals()
+        self._last_step = 0
+        self._progress_bar: tqdm | None = None
+        self._resume_state: dict[str, Any] | None = None
         if self.is_main:
-            require_folder(self.out, resume)
-        self._log = RunLog(self.out, log_every, write=self.is_main)
+            check_run_directory(self.out, resume)
+        self._log = MetricsLog(self.out, log_interval, enabled=self.is_main)
         try:
-            if resume and (state := find_state(self.out, self._identity())):
-                self._restored, self.step = state, state["step"]
+            if resume and (state := load_resume_state(self.out, self._run_key())):
+                self._resume_state, self.step = state, state["step"]
                 self.values.update(state["values"])
-            distributed.gather_objects(None)  # nobody writes before everybody has looked
+            distributed.all_gather_objects(None)  # nobody writes before everybody has looked
             if self.is_main:
-                tidy(self.out, self.config)
-            self._log.begin(self.step, self._restored["log_bytes"] if self._restored else 0)
+                prepare_run_directory(self.out, self.config)
+            self._log.truncate_to(self.step, self._resume_state["log_bytes"] if self._resume_state else 0)
         except BaseException:
             self._log.close()
             raise
@@ -179,7 +179,7 @@ class Run:
                 raise RunError(f"cannot track {name}: {type(item).__name__} has no state_dict")
             self._tracked[name] = unwrap(item) if isinstance(item, nn.Module) else item
 
-    def prepare(self, model: nn.Module, *, find_unused: bool = False) -> nn.Module:
+    def prepare(self, model: nn.Module, *, find_unused_parameters: bool = False) -> nn.Module:
         """Move a model to the device; with several processes make its layers global and wrap it.
 
         Dropout always becomes `distributed.GlobalDropout`, so that results do not depend on the number of
@@ -187,18 +187,24 @@ class Run:
 
         Args:
             model: any module.
-            find_unused: some parameters get no gradient in some iterations.
+            find_unused_parameters: some parameters get no gradient in some iterations.
         """
-        model = distributed.over_all_processes(model).to(self.device)
+        model = distributed.convert_to_global_layers(model).to(self.device)
         if self.world_size == 1 or not any(item.requires_grad for item in model.parameters()):
             return model
         devices = [self.device.index] if self.device.type == "cuda" else None
         return DistributedDataParallel(
-            model, device_ids=devices, broadcast_buffers=False, find_unused_parameters=find_unused
+            model, device_ids=devices, broadcast_buffers=False, find_unused_parameters=find_unused_parameters
         )
 
     def batches(
-        self, dataset: Drawable, batch_size: int, *, steps: int, workers: int = 0, **options: Any
+        self,
+        dataset: RandomAccessDataset,
+        batch_size: int,
+        *,
+        max_steps: int,
+        num_workers: int = 0,
+        **options: Any,
     ) -> Iterator[Any]:
         """Batches from the present step on, on the device; see `voiceface.training.sampling.batches`."""
         found = batches(
@@ -206,8 +212,8 @@ class Run:
             batch_size,
             seed=self.seed,
             start_step=self.step,
-            steps=steps,
-            workers=workers,
+            max_steps=max_steps,
+            num_workers=num_workers,
             rank=self.rank,
             world_size=self.world_size,
             pin_memory=self.device.type == "cuda",
@@ -220,7 +226,7 @@ class Run:
         mixed = self.precision != "float32"
         return torch.autocast(self.device.type, PRECISIONS[self.precision] if mixed else None, enabled=mixed)
 
-    def backward(
+    def backward_and_step(
         self, loss: Tensor, *optimisers: Optimizer, clip_norm: float | None = None, retain_graph: bool = False
     ) -> None:
         """Clear the gradients of the optimisers' parameters, go back through `loss`, step each optimiser.
@@ -245,11 +251,11 @@ class Run:
 
     def steps(
         self,
-        max_iter: int,
+        max_steps: int,
         *,
-        save_every: int = 0,
-        state_every: int = 0,
-        go_on: Callable[[int], bool] | None = None,
+        checkpoint_interval: int = 0,
+        state_interval: int = 0,
+        continue_after: Callable[[int], bool] | None = None,
     ) -> Iterator[int]:
         """Iterations that are still to do, from 0; a step counts as done when the next one is asked for.
 
@@ -259,58 +265,62 @@ class Run:
         raised with code 128 + signal number; a second SIGINT interrupts at once.
 
         Args:
-            max_iter: steps of the whole run.
-            save_every: steps between saves; 0 saves after the first and the last only.
-            state_every: steps between further saves of the resume state alone.
-            go_on: asked from `max_iter` completed steps on whether another one follows; None: never. Its
+            max_steps: steps of the whole run.
+            checkpoint_interval: steps between saves; 0 saves after the first and the last only.
+            state_interval: steps between further saves of the resume state alone.
+            continue_after: asked from `max_steps` completed steps on whether another one follows; None: never. Its
                 answer must follow from the completed steps and `values` alone.
 
         Yields:
-            The iteration, from `step` to ``max_iter - 1``, or as far as `go_on` wants.
+            The iteration, from `step` to ``max_steps - 1``, or as far as `go_on` wants.
         """
-        self._restore()
-        self._last = max_iter - 1
+        self._restore_tracked()
+        self._last_step = max_steps - 1
         due = lambda every: every > 0 and self.step % every == 0  # noqa: E731
-        another = lambda: self.step < max_iter or (go_on is not None and go_on(self.step))  # noqa: E731
-        bar = tqdm(total=max_iter, initial=self.step, unit="step", disable=not self.is_main)
-        with self._interrupts, bar as self._bar:
+        another = lambda: self.step < max_steps or (continue_after is not None and continue_after(self.step))  # noqa: E731
+        bar = tqdm(total=max_steps, initial=self.step, unit="step", disable=not self.is_main)
+        with self._interrupts, bar as self._progress_bar:
             while another():
                 yield self.step
                 self.step += 1
-                self._bar.update()
-                if self.step in (1, max_iter) or due(save_every) or (self.step > max_iter and not another()):
+                self._progress_bar.update()
+                if (
+                    self.step in (1, max_steps)
+                    or due(checkpoint_interval)
+                    or (self.step > max_steps and not another())
+                ):
                     self.save_all(f"step_{self.step:06d}")
-                elif due(state_every):
+                elif due(state_interval):
                     self.save_state()
-                self._stop_if_asked()
+                self._stop_if_signalled()
 
-    def log(self, step: int, values: Mapping[str, Any], *, always: bool = False, prefix: str = "") -> None:
+    def log(self, step: int, metrics: Mapping[str, Any], *, always: bool = False, prefix: str = "") -> None:
         """Write figures to log.jsonl and tensorboard if the iteration is due; call it on every process.
 
         Args:
             step: the iteration.
-            values: name -> number or scalar tensor. Tensors are averaged over the processes, numbers are
+            metrics: name -> number or scalar tensor. Tensors are averaged over the processes, numbers are
                 taken from the main one.
             always: write whatever the iteration, as for a validation.
             prefix: put before each name, such as ``val/``.
         """
-        if not (always or step == self._last or self._log.due(step)):
+        if not (always or step == self._last_step or self._log.is_due(step)):
             return
         numbers = {
-            prefix + name: distributed.mean_over_processes(value.detach().float()).item()
+            prefix + name: distributed.all_reduce_mean(value.detach().float()).item()
             if isinstance(value, Tensor)
             else value
-            for name, value in values.items()
+            for name, value in metrics.items()
         }
-        with explained(self._log.path, step, self.resume_path):
+        with explain_write_errors(self._log.path, step, self.resume_path):
             shown = self._log.write(step, numbers)
-        if self._bar is not None and not always:
-            self._bar.set_postfix(shown, refresh=False)
+        if self._progress_bar is not None and not always:
+            self._progress_bar.set_postfix(shown, refresh=False)
 
-    def show(self, name: str, picture: "NDArray[np.uint8]", step: int) -> None:
+    def log_image(self, name: str, image: "NDArray[np.uint8]", step: int) -> None:
         """Put a picture (H, W, 3), R G B, into tensorboard (main process only)."""
-        with explained(self._log.path, step, self.resume_path):
-            self._log.show(name, picture, step)
+        with explain_write_errors(self._log.path, step, self.resume_path):
+            self._log.add_image(name, image, step)
 
     def save(
         self,
@@ -338,7 +348,7 @@ class Run:
             raise RunError(f"cannot save {name}: nothing is tracked as {kind!r}; give the module")
         if self.is_main:
             extra = {**self.extra, "step": self.step}
-            with explained(path, self.step, self.resume_path):
+            with explain_write_errors(path, self.step, self.resume_path):
                 save_model(
                     path,
                     source.state_dict(),
@@ -350,7 +360,9 @@ class Run:
                 )
         return path
 
-    def finish(self, state: Mapping[str, Tensor], *, kind: str = "model", name: str = MODEL_FILE) -> Path:
+    def save_final_model(
+        self, state: Mapping[str, Tensor], *, kind: str = "model", name: str = MODEL_FILE
+    ) -> Path:
         """Write what a whole run leaves, ``out/model.safetensors`` (main process only).
 
         Args:
@@ -376,25 +388,25 @@ class Run:
 
     def save_state(self) -> None:
         """Write the resume state, atomically: the older one stays until the new one is whole."""
-        random = distributed.gather_objects(random_states(self.generator, self.device))
+        random = distributed.all_gather_objects(get_rng_states(self.generator, self.device))
         if self.is_main:
             state = {
-                **self._identity(),
+                **self._run_key(),
                 "step": self.step,
                 "values": self.values,
                 "scaler": self._scaler.state_dict(),
                 "random": random,
                 "tracked": {name: item.state_dict() for name, item in self._tracked.items()},
             }
-            with explained(self.resume_path, self.step, self.resume_path):
-                state["log_bytes"] = self._log.position()
+            with explain_write_errors(self.resume_path, self.step, self.resume_path):
+                state["log_bytes"] = self._log.sync()
                 save_state(self.resume_path, state)
-        distributed.gather_objects(None)
+        distributed.all_gather_objects(None)
 
     def close(self) -> None:
         """Close the logs and leave the process group."""
         self._log.close()
-        distributed.finish()
+        distributed.shutdown()
 
     def __enter__(self) -> "Run":
         return self
@@ -404,13 +416,13 @@ class Run:
     ) -> None:
         self.close()
 
-    def _identity(self) -> dict[str, Any]:
+    def _run_key(self) -> dict[str, Any]:
         """What makes a run this run; compared on resume."""
         return {"config": self.config, "system": self.system, "seed": self.seed}
 
-    def _restore(self) -> None:
+    def _restore_tracked(self) -> None:
         """Put back everything tracked, once."""
-        state, self._restored = self._restored, None
+        state, self._resume_state = self._resume_state, None
         if state is None:
             return
         tracked = state["tracked"]
@@ -423,14 +435,14 @@ class Run:
             else:
                 item.load_state_dict(tracked[name])
                 if isinstance(item, Optimizer):
-                    _lay_out_as_parameters(item)
+                    _match_memory_formats(item)
         self._scaler.load_state_dict(state["scaler"])
-        restore_random_states(state["random"][self.rank % len(state["random"])], self.generator, self.device)
+        restore_rng_states(state["random"][self.rank % len(state["random"])], self.generator, self.device)
         logger.info("%s: going on after step %d", self.out, self.step)
 
-    def _stop_if_asked(self) -> None:
+    def _stop_if_signalled(self) -> None:
         """Save and leave if any process was asked to stop; all processes decide alike."""
-        number = distributed.highest(self._interrupts.number, self.device)
+        number = distributed.all_reduce_max(self._interrupts.received_signal, self.device)
         if not number:
             return
         self.save_state()
@@ -445,7 +457,7 @@ class Run:
         raise SystemExit(128 + number)
 
 
-class Plan(Protocol):
+class TrainingSettings(Protocol):
     """What every system's `training` section says."""
 
     @property
@@ -455,54 +467,54 @@ class Plan(Protocol):
     def precision(self) -> str: ...
 
     @property
-    def log_every(self) -> int: ...
+    def log_interval(self) -> int: ...
 
 
 def open_run(
     out: str | Path,
-    plan: Plan,
+    settings: TrainingSettings,
     *,
     config: Mapping[str, Any],
     system: str,
     device: str = "auto",
     threads: int | None = None,
     resume: bool = False,
-    one_process: bool = False,
+    single_process: bool = False,
 ) -> Run:
     """A run as a configuration plans it; arguments as those of `Run`.
 
     Args:
         out: folder of the run.
-        plan: the configuration's `training` section.
+        settings: the configuration's `training` section.
         config: the whole configuration as plain values.
         system: name of the system.
         device: ``cpu``, ``cuda`` or ``auto``.
         threads: CPU threads.
         resume: go on.
-        one_process: the system cannot train in several processes.
+        single_process: the system cannot train in several processes.
 
     Raises:
         RunError: as `Run`.
-        ValueError: several processes, and `one_process`.
+        ValueError: several processes, and `single_process`.
     """
     run = Run(
         out,
-        seed=plan.seed,
+        seed=settings.seed,
         config=config,
         system=system,
         device=device,
-        precision=plan.precision,
+        precision=settings.precision,
         threads=threads,
         resume=resume,
-        log_every=plan.log_every,
+        log_interval=settings.log_interval,
     )
-    if one_process and run.world_size > 1:
+    if single_process and run.world_size > 1:
         run.close()
         raise ValueError(f"{system} trains in one process, found {run.world_size}: start it without torchrun")
     return run
 
 
-def _lay_out_as_parameters(optimiser: Optimizer) -> None:
+def _match_memory_formats(optimiser: Optimizer) -> None:
     """Give restored moments the memory order of their parameters, such as channels last.
 
     Files hold plain order; fused steps pass through parameter and moments side by side in memory.

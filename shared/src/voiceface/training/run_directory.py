@@ -17,7 +17,7 @@ STATE_FILE = "state.safetensors"
 
 LOG_FILE = "log.jsonl"
 
-BEGUN = {CONFIG_FILE, LOG_FILE, "tensorboard"}  # what a run makes before its first step
+FILES_BEFORE_FIRST_STEP = {CONFIG_FILE, LOG_FILE, "tensorboard"}  # what a run makes before its first step
 
 logger = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class RunError(ValueError):
     """A run cannot begin or go on; the message says what to do."""
 
 
-def require_folder(out: Path, resume: bool) -> None:
+def check_run_directory(out: Path, resume: bool) -> None:
     """Refuse to resume from nowhere and to write among other files.
 
     A folder in which a run failed before its first step (unreadable data, weights that do not fit) counts as
@@ -38,14 +38,14 @@ def require_folder(out: Path, resume: bool) -> None:
     if resume and not out.is_dir():
         raise RunError(f"nothing to resume: {out} does not exist; check the path or leave out --resume")
     others = sorted(item.name for item in out.iterdir()) if out.exists() else []
-    if others and not resume and not _never_stepped(out, others):
+    if others and not resume and not _has_no_steps(out, others):
         raise RunError(
             f"{out} is not empty ({', '.join(others[:4])}): give --resume to go on with the run in it, "
             "or another --out folder"
         )
 
 
-def tidy(out: Path, config: dict[str, Any]) -> None:
+def prepare_run_directory(out: Path, config: dict[str, Any]) -> None:
     """Remove half-written files of a killed run and note the configuration."""
     for leftover in out.rglob(".*.part*"):
         leftover.unlink(missing_ok=True)
@@ -53,12 +53,12 @@ def tidy(out: Path, config: dict[str, Any]) -> None:
         write_text(out / CONFIG_FILE, yaml.safe_dump(config, sort_keys=False, allow_unicode=True))
 
 
-def find_state(out: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+def load_resume_state(out: Path, run_key: dict[str, Any]) -> dict[str, Any] | None:
     """The latest resume state of the run in a folder, after comparing what the run is.
 
     Args:
         out: the folder.
-        identity: what must be the same: ``config`` (as `plain` gives it), ``system``, ``seed``.
+        run_key: what must be the same: ``config`` (as `plain` gives it), ``system``, ``seed``.
 
     Returns:
         The state, or None when the run was stopped before its first save (it begins anew then).
@@ -76,8 +76,8 @@ def find_state(out: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
         logger.warning("%s holds no saved state: starting at step 0", out)
         if not (out / CONFIG_FILE).exists():
             return None
-        before = {**identity, "config": yaml.safe_load((out / CONFIG_FILE).read_text("utf-8")) or {}}
-    if differing := differences({key: before[key] for key in identity}, identity):
+        before = {**run_key, "config": yaml.safe_load((out / CONFIG_FILE).read_text("utf-8")) or {}}
+    if differing := config_differences({key: before[key] for key in run_key}, run_key):
         raise RunError(
             f"{out} was made with another configuration and cannot be resumed with this one:\n  "
             + "\n  ".join(differing)
@@ -86,12 +86,12 @@ def find_state(out: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     return state
 
 
-def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+def config_differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """One line for each dotted key whose value differs between two nested dicts.
 
     Keys inside ``config`` are named as the user writes them, without that word.
     """
-    old, new = _flat(before), _flat(now)
+    old, new = _flatten(before), _flatten(now)
     return [
         f"{key.removeprefix('config.')}: {old.get(key, 'absent')!r} there, {new.get(key, 'absent')!r} now"
         for key in sorted(old.keys() | new.keys())
@@ -99,13 +99,13 @@ def differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def plain(config: Mapping[str, Any]) -> dict[str, Any]:
+def to_json_values(config: Mapping[str, Any]) -> dict[str, Any]:
     """The configuration as JSON gives it back (tuples are lists), so that comparing is fair."""
     return json.loads(json.dumps(dict(config)))
 
 
 @contextmanager
-def explained(path: Path, step: int, state_path: Path) -> Iterator[None]:
+def explain_write_errors(path: Path, step: int, state_path: Path) -> Iterator[None]:
     """Tell the user what a failed write means for the run.
 
     Args:
@@ -129,18 +129,22 @@ def explained(path: Path, step: int, state_path: Path) -> Iterator[None]:
         ) from error
 
 
-def _never_stepped(out: Path, names: list[str]) -> bool:
+def _has_no_steps(out: Path, names: list[str]) -> bool:
     """Whether a folder holds only what a run makes before its first step."""
     log = out / LOG_FILE
-    return CONFIG_FILE in names and BEGUN.issuperset(names) and not (log.exists() and log.stat().st_size)
+    return (
+        CONFIG_FILE in names
+        and FILES_BEFORE_FIRST_STEP.issuperset(names)
+        and not (log.exists() and log.stat().st_size)
+    )
 
 
-def _flat(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def _flatten(tree: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     """Dotted keys of nested dicts; an empty dict counts as a value."""
     flat: dict[str, Any] = {}
     for key, value in tree.items():
         if isinstance(value, Mapping) and value:
-            flat |= _flat(value, f"{prefix}{key}.")
+            flat |= _flatten(value, f"{prefix}{key}.")
         else:
             flat[prefix + key] = value
     return flat

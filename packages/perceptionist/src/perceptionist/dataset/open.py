@@ -7,21 +7,21 @@ from pathlib import Path
 from typing import Any
 
 from perceptionist import speech
-from perceptionist.dataset.records import People
+from perceptionist.dataset.records import VoiceFaceDataset
 from perceptionist.face_models.linear import LinearFaceModel
 from perceptionist.speech import SpeechConfig
 
 
-def open_people(
+def load_dataset(
     root: str | Path,
     split: str,
     model: LinearFaceModel,
-    config: SpeechConfig = speech.DEFAULT,
+    config: SpeechConfig = speech.DEFAULT_CONFIG,
     *,
     truth: str | Path | None = None,
-    voices: bool = True,
+    with_utterances: bool = True,
     in_memory: bool = False,
-) -> People:
+) -> VoiceFaceDataset:
     """People of a folder: a written population, or the published layout (specification, section 2).
 
     Args:
@@ -31,36 +31,45 @@ def open_people(
         model: face model that the truth is stated in.
         config: recordings to features.
         truth: published layout: folder with `<Name>/*.npy`, fitted coefficients of the full model.
-        voices: False leaves the recordings out, where only pictures are wanted.
+        with_utterances: False leaves the recordings out, where only pictures are wanted.
         in_memory: decode pictures and read stored features once.
 
     Raises:
         FileNotFoundError: the folder or a part of it is not there.
         DataError, ValueError: files that do not fit together.
     """
-    from perceptionist.dataset.synthetic import population_folder
-    from perceptionist.dataset.voxceleb3d import FACES, HELD_OUT_VOICES, VOICES, published_folder
+    from perceptionist.dataset.synthetic import load_synthetic_folder
+    from perceptionist.dataset.voxceleb3d import (
+        FACE_FOLDER,
+        HELD_OUT_VOICE_FOLDER,
+        VOICE_FOLDER,
+        load_published_folder,
+    )
 
     root = Path(root)
     if (root / "truth" / "population.json").is_file():
-        people = population_folder(root, split, model, config, voices)
-    elif (root / VOICES).is_dir() or (root / FACES).is_dir() or (root / HELD_OUT_VOICES).is_dir():
-        people = published_folder(root, split, model, truth)
+        people = load_synthetic_folder(root, split, model, config, with_utterances)
+    elif (
+        (root / VOICE_FOLDER).is_dir()
+        or (root / FACE_FOLDER).is_dir()
+        or (root / HELD_OUT_VOICE_FOLDER).is_dir()
+    ):
+        people = load_published_folder(root, split, model, truth)
     else:
         raise FileNotFoundError(
             f"{root} is neither a population (truth/population.json) nor of the published layout "
-            f"({VOICES}, {FACES}, vox1_meta.csv): see docs/data.md, or make one: voiceface population {root}"
+            f"({VOICE_FOLDER}, {FACE_FOLDER}, vox1_meta.csv): see docs/data.md, or make one: voiceface population {root}"
         )
     if not in_memory:
         return people
     kept = [
         type(side)(side.labels, [side.read(i) for i in range(len(side))])
-        for side in (people.voices, people.faces)
+        for side in (people.utterances, people.images)
     ]
-    return _replaced(people, voices=kept[0], faces=kept[1])
+    return _replace(people, voices=kept[0], faces=kept[1])
 
 
-def _replaced(people: People, **parts: Any) -> People:
+def _replace(dataset: VoiceFaceDataset, **changes: Any) -> VoiceFaceDataset:
     from dataclasses import replace
 
-    return replace(people, **parts)
+    return replace(dataset, **changes)

@@ -13,67 +13,77 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
-from voiceface.datasets.disclaimers import SYNTHETIC_NOTICE
+from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER
 
 from perceptionist import speech
 from perceptionist.dataset.published_lists import DataError
-from perceptionist.dataset.records import Array, People, Pictures, Truth, Voices, ratios_of, scales_of
+from perceptionist.dataset.records import (
+    Array,
+    FaceImages,
+    GroundTruth,
+    Utterances,
+    VoiceFaceDataset,
+    ratios_from_coefficients,
+    scales_from_shape,
+)
 from perceptionist.face_models.linear import LinearFaceModel
 from perceptionist.speech import SpeechConfig
 
 if TYPE_CHECKING:
     from voiceface.audio.frontends import PerceptionistLogMel
-    from voiceface.synthetic.layout import Settings
+    from voiceface.synthetic.layout import PopulationSettings
 
 log = logging.getLogger(__name__)
 
 
-def invented_people(
-    preset: "Settings | str",
+def generate_synthetic_dataset(
+    preset: "PopulationSettings | str",
     split: str,
     model: LinearFaceModel,
-    config: SpeechConfig = speech.DEFAULT,
+    config: SpeechConfig = speech.DEFAULT_CONFIG,
     *,
-    workers: int | None = None,
+    num_workers: int | None = None,
     progress: bool = True,
-    **changes: Any,
-) -> People:
-    """People of a population made in memory; arguments as `PopulationDataset` and `open_people`."""
+    **overrides: Any,
+) -> VoiceFaceDataset:
+    """People of a population made in memory; arguments as `PopulationDataset` and `load_dataset`."""
     from voiceface.synthetic.dataset import PopulationDataset
-    from voiceface.synthetic.face.render import view_of
+    from voiceface.synthetic.face.render import sample_render_params
 
-    found = PopulationDataset(preset, split, workers=workers, progress=progress, **changes)
-    _require_population(model)
+    found = PopulationDataset(preset, split, workers=num_workers, progress=progress, **overrides)
+    _require_synthetic_model(model)
     count, clips = found.clips.shape[:2]
-    pictures = found.pictures.shape[1]
-    order = np.argsort(np.asarray(found.people.names))
-    truths = [found.truth(i) for i in order]
-    alpha, gain = np.stack([each.alpha for each in truths]), found.settings.face_gain
+    pictures = found.images.shape[1]
+    order = np.argsort(np.asarray(found.identities.face_names))
+    truths = [found.ground_truth(i) for i in order]
+    alpha, gain = np.stack([each.shape for each in truths]), found.settings.face_gain
     how: dict[str, Any] = {"nuisance": found.settings.nuisance, "face_gain": gain}
-    views = [view_of(found.people, int(i), p, **how) for i in order for p in range(pictures)]
+    views = [sample_render_params(found.identities, int(i), p, **how) for i in order for p in range(pictures)]
     voices = [found.clips[i, c] for i in order for c in range(clips)]
-    return _population(
+    return _build_dataset(
         model,
-        [found.people.names[i] for i in order],
+        [found.identities.face_names[i] for i in order],
         alpha * gain,
         np.array([each.sex for each in truths]),
-        Voices(np.repeat(np.arange(count), clips), [bands_of(each, config) for each in voices]),
-        Pictures(
+        Utterances(
+            np.repeat(np.arange(count), clips), [extract_unpadded_features(each, config) for each in voices]
+        ),
+        FaceImages(
             np.repeat(np.arange(count), pictures),
-            [found.pictures[i, p] for i in order for p in range(pictures)],
+            [found.images[i, p] for i in order for p in range(pictures)],
         ),
         views,
         gain,
     )
 
 
-def population_folder(
-    root: Path, split: str, model: LinearFaceModel, config: SpeechConfig, voices: bool
-) -> People:
-    """People of a written population; arguments and errors as `perceptionist.dataset.open.open_people`."""
-    from voiceface.synthetic.face.render import View
+def load_synthetic_folder(
+    root: Path, split: str, model: LinearFaceModel, config: SpeechConfig, with_utterances: bool
+) -> VoiceFaceDataset:
+    """People of a written population; arguments and errors as `perceptionist.dataset.open.load_dataset`."""
+    from voiceface.synthetic.face.render import RenderParams
 
-    _require_population(model)
+    _require_synthetic_model(model)
     folder = root / "truth"
     try:
         settings = json.loads((folder / "population.json").read_text("utf-8"))["settings"]
@@ -93,18 +103,18 @@ def population_folder(
         raise DataError(f"the split {split!r} of the population {root} holds nobody")
     names = [rows[i]["name"] for i in places]
     clips: list[tuple[int, Path]] = []
-    for label, i in enumerate(places if voices else []):
+    for label, i in enumerate(places if with_utterances else []):
         own = sorted((root / "wav" / rows[i]["voice_id"]).rglob("*.wav"))
         if not own:
             raise FileNotFoundError(f"{root} has no recordings of {rows[i]['voice_id']} below wav/")
         clips += [(label, path) for path in own]
-    heard = _heard([path for _, path in clips], config) if voices else []
+    heard = _extract_all_features([path for _, path in clips], config) if with_utterances else []
     kept = [(label, bands) for (label, _), bands in zip(clips, heard) if bands is not None]
     place = {name: label for label, name in enumerate(names)}
     owners = [str(path).partition("/")[0] for path in seen["path"]]
     mine = [row for row, owner in enumerate(owners) if owner in place]
     views = [
-        View(
+        RenderParams(
             np.radians(seen["pose_degrees"][row]),
             seen["expression"][row],
             0.0,
@@ -114,7 +124,7 @@ def population_folder(
         )
         for row in mine
     ]
-    faces = Pictures(
+    faces = FaceImages(
         np.array([place[owners[row]] for row in mine]),
         [root / "faces" / str(seen["path"][row]) for row in mine],
     )
@@ -122,88 +132,90 @@ def population_folder(
     if absent:
         raise FileNotFoundError(f"{len(absent)} pictures of {root} are not there, the first is {absent[0]}")
     labels = np.array([label for label, _ in kept], np.int64)
-    found = Voices(labels, [bands for _, bands in kept])
-    return _population(model, names, table[places] * gain, sexes, found, faces, views, gain)
+    found = Utterances(labels, [bands for _, bands in kept])
+    return _build_dataset(model, names, table[places] * gain, sexes, found, faces, views, gain)
 
 
-def bands_of(samples: Array, config: SpeechConfig, source: str = "a clip") -> NDArray[np.float32]:
+def extract_unpadded_features(
+    samples: Array, config: SpeechConfig, source: str = "a clip"
+) -> NDArray[np.float32]:
     """Features (frames, 64) of a recording, int16 at 16 kHz, not repeated."""
     import torch
 
-    wave = speech.as_samples(samples, source)
+    wave = speech.to_int16_samples(samples, source)
     if config.remove_silence:
-        wave = speech.without_silence(wave, config=config, source=source)
-    found = _front_end()(torch.from_numpy(wave.astype(np.float64))[None])
+        wave = speech.remove_silence(wave, config=config, source=source)
+    found = _get_frontend()(torch.from_numpy(wave.astype(np.float64))[None])
     return np.ascontiguousarray(found[0].T.numpy())
 
 
-def _population(
+def _build_dataset(
     model: LinearFaceModel,
-    names: Sequence[str],
+    identities: Sequence[str],
     alpha: Array,
-    sexes: Array,
-    voices: Voices,
-    faces: Pictures,
+    genders: Array,
+    utterances: Utterances,
+    images: FaceImages,
     views: Sequence[Any],
-    gain: float,
-) -> People:
+    face_gain: float,
+) -> VoiceFaceDataset:
     """People of a population in the numbers of its face model; `alpha` (N, 40) has the gain in it."""
     import torch
     from voiceface.synthetic.face import head_bases
-    from voiceface.synthetic.face.head import head_model
+    from voiceface.synthetic.face.head import build_head_model
 
-    from perceptionist.face_models.linear import Parameters
-    from perceptionist.face_models.synthetic_head import expression_numbers, pose_numbers
+    from perceptionist.face_models.linear import FaceParameters
+    from perceptionist.face_models.synthetic_head import expression_coefficients, pose_parameters
 
-    change = head_model(1.0).orthonormal.shape_from_semantic
+    change = build_head_model(1.0).orthonormal.shape_from_semantic
     shape = (alpha @ change.T).astype(np.float32)
-    still = np.zeros((len(shape), model.expression_count), np.float32)
-    moved = [np.asarray(view.expression, float) * gain for view in views]
+    still = np.zeros((len(shape), model.num_expression), np.float32)
+    moved = [np.asarray(view.expression, float) * face_gain for view in views]
     codes = (
-        expression_numbers(np.stack(moved)) if moved else np.zeros((0, model.expression_count), np.float32)
+        expression_coefficients(np.stack(moved)) if moved else np.zeros((0, model.num_expression), np.float32)
     )
     poses = [
-        pose_numbers(_scaled(view, gain), alpha[label])
-        for view, label in zip(views, faces.labels, strict=True)
+        pose_parameters(_scale_expression(view, face_gain), alpha[label])
+        for view, label in zip(views, images.labels, strict=True)
     ]
     pictures = None
     if poses:
-        parts = (np.stack(poses), shape[faces.labels], codes)
-        whitened = model.cpu().whiten(Parameters(*(torch.from_numpy(part) for part in parts)))
+        parts = (np.stack(poses), shape[images.labels], codes)
+        whitened = model.cpu().whiten(FaceParameters(*(torch.from_numpy(part) for part in parts)))
         pictures = whitened.numpy().astype(np.float32)
-    tied = np.abs(head_bases.loadings()).max(axis=1) > 0
-    return People(
-        tuple(names),
-        voices,
-        faces,
-        Truth(shape, still, scales_of(model, shape), pictures),
-        ratios_of(model, shape, still),
-        sexes,
+    tied = np.abs(head_bases.factor_loadings()).max(axis=1) > 0
+    return VoiceFaceDataset(
+        tuple(identities),
+        utterances,
+        images,
+        GroundTruth(shape, still, scales_from_shape(model, shape), pictures),
+        ratios_from_coefficients(model, shape, still),
+        genders,
         np.asarray(np.linalg.inv(change).T[:, tied], np.float64),
-        SYNTHETIC_NOTICE,
+        SYNTHETIC_DATA_DISCLAIMER,
     )
 
 
-def _scaled(view: Any, gain: float) -> Any:
+def _scale_expression(view: Any, gain: float) -> Any:
     from dataclasses import replace
 
     return replace(view, expression=np.asarray(view.expression, float) * gain)
 
 
-def _heard(paths: Iterable[Path], config: SpeechConfig) -> list[NDArray[np.float32] | None]:
+def _extract_all_features(paths: Iterable[Path], config: SpeechConfig) -> list[NDArray[np.float32] | None]:
     """Features of sound files; those in which no voice is found are left out, and told."""
     found: list[NDArray[np.float32] | None] = []
     for path in paths:
         samples, _ = speech.read_recording(path, config)
         try:
-            found.append(bands_of(samples, config, str(path)))
+            found.append(extract_unpadded_features(samples, config, str(path)))
         except speech.SpeechError as error:
             log.warning("left out: %s", error)
             found.append(None)
     return found
 
 
-def _require_population(model: LinearFaceModel) -> None:
+def _require_synthetic_model(model: LinearFaceModel) -> None:
     if model.name != "population":
         raise DataError(
             f"the truth of a population is stated in its own head, not in the face model {model.name!r}: "
@@ -212,7 +224,7 @@ def _require_population(model: LinearFaceModel) -> None:
 
 
 @lru_cache(maxsize=1)
-def _front_end() -> "PerceptionistLogMel":
+def _get_frontend() -> "PerceptionistLogMel":
     from voiceface.audio.frontends import PerceptionistLogMel
 
-    return PerceptionistLogMel(shortest=1)
+    return PerceptionistLogMel(min_frames=1)

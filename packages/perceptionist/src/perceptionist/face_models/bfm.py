@@ -10,16 +10,16 @@ from numpy.typing import NDArray
 from voiceface.io.safe_pickle import read_npy, read_pickle
 
 from perceptionist.face_models.linear import (
-    POSE_COUNT,
+    NUM_POSE_PARAMETERS,
     FaceModelError,
     LinearFaceModel,
-    pairs_of_landmarks,
+    pairs_from_landmarks,
 )
 
 Array = NDArray[Any]
 
 # What belongs to the published model alone, BFM-2009 with neck and ears (specification, sections 5.3 and 9).
-BFM_VERTICES = 53215
+BFM_NUM_VERTICES = 53215
 
 BFM_PAIRS = {
     "oicd": (2217, 14607),
@@ -31,25 +31,25 @@ BFM_PAIRS = {
 
 PUBLISHED_SCALE = (0.0005920184194110334, 1.538597731841497e-05)
 
-BFM_MILLIMETRES = 0.001
+BFM_UNIT_MM = 0.001
 
-BFM_SHAPES, BFM_EXPRESSIONS = 199, 29
+BFM_NUM_SHAPE, BFM_NUM_EXPRESSION = 199, 29
 
-VERSIONS = ("_v201", "_sim", "")
+VERSION_SUFFIXES = ("_v201", "_sim", "")
 
 WHITENING_KEYS = (("param_mean", "param_std"), ("mean", "std"))
 
 
 @dataclass(frozen=True)
-class BfmNumbers:
+class BfmCoefficients:
     """Coefficients of the full BFM-2009 basis: shape (199,), expression (29,), float32."""
 
     shape: NDArray[np.float32]
     expression: NDArray[np.float32]
 
-    def first(self, shapes: int = 40) -> NDArray[np.float32]:
+    def leading_shape(self, num_shape: int = 40) -> NDArray[np.float32]:
         """The first shape numbers, those of the short basis of the published face model."""
-        return self.shape[:shapes]
+        return self.shape[:num_shape]
 
 
 def read_model_folder(folder: str | Path, *, scale: tuple[float, float] | None = None) -> LinearFaceModel:
@@ -67,11 +67,11 @@ def read_model_folder(folder: str | Path, *, scale: tuple[float, float] | None =
         FaceModelError: arrays that do not fit together.
     """
     folder = Path(folder)
-    arrays = {word: np.asarray(read_npy(_file(folder, word, ".npy"))) for word in ("w_shp", "w_exp")}
-    u_shp, u_exp = (np.asarray(read_npy(_file(folder, word, ".npy"))) for word in ("u_shp", "u_exp"))
+    arrays = {word: np.asarray(read_npy(_find_file(folder, word, ".npy"))) for word in ("w_shp", "w_exp")}
+    u_shp, u_exp = (np.asarray(read_npy(_find_file(folder, word, ".npy"))) for word in ("u_shp", "u_exp"))
     arrays["u"] = u_shp + u_exp
-    mean, std = read_whitening(_file(folder, "param_whitening", ".pkl"))
-    return _assembled(folder, arrays, mean, std, *_topology(folder), scale=scale)
+    mean, std = read_whitening(_find_file(folder, "param_whitening", ".pkl"))
+    return _build_face_model(folder, arrays, mean, std, *_read_topology(folder), scale=scale)
 
 
 def read_3ddfa_pack(
@@ -88,14 +88,14 @@ def read_3ddfa_pack(
         FileNotFoundError, FaceModelError: as `read_model_folder`.
     """
     path = Path(path)
-    pack = _mapping(read_pickle(path), path, "w_shp", "w_exp", "keypoints")
+    pack = _check_keys(read_pickle(path), path, "w_shp", "w_exp", "keypoints")
     beside = sorted(path.parent.glob("param_mean_std*.pkl"))
     if whitening is None and not beside:
         raise FileNotFoundError(f"no whitening param_mean_std*.pkl beside {path}; give its path")
     mean, std = read_whitening(whitening or beside[0])
     if "u" not in pack:
         pack = {**pack, "u": pack["u_shp"] + pack["u_exp"]} if {"u_shp", "u_exp"} <= pack.keys() else pack
-    pack = _mapping(pack, path, "u")
+    pack = _check_keys(pack, path, "u")
     corners = pack.get("tri") if triangles is None else read_pickle(triangles)
     if corners is None:
         raise FaceModelError(f"{path} has no `tri`; give the path of the triangles (tri.pkl)")
@@ -104,7 +104,9 @@ def read_3ddfa_pack(
     last = np.asarray(pack["u"]).size // 3
     if faces.size and faces.min() == 1 and faces.max() == last:
         faces = faces - 1
-    return _assembled(path, pack, mean, std, faces, _landmarks(np.asarray(pack["keypoints"]), path))
+    return _build_face_model(
+        path, pack, mean, std, faces, _landmarks_from_flat(np.asarray(pack["keypoints"]), path)
+    )
 
 
 def read_expert_archive(
@@ -120,19 +122,19 @@ def read_expert_archive(
     Raises:
         FileNotFoundError, CheckpointError, FaceModelError: absent, damaged, or without the arrays.
     """
-    arrays = expert_arrays(path)
+    arrays = read_expert_arrays(path)
     whitening = arrays["param_mean"], arrays["param_std"]
-    return _assembled(Path(path), arrays, *whitening, *_topology(Path(folder)), scale=scale)
+    return _build_face_model(Path(path), arrays, *whitening, *_read_topology(Path(folder)), scale=scale)
 
 
-def expert_arrays(path: str | Path) -> dict[str, Array]:
+def read_expert_arrays(path: str | Path) -> dict[str, Array]:
     """The arrays w_shp, w_exp, u, param_mean, param_std inside the published expert archive."""
-    from voiceface.checkpoints.published import read_published, state_dict_of
+    from voiceface.checkpoints.published import extract_state_dict, read_published
 
-    state = state_dict_of(read_published(path), source=str(path))
+    state = extract_state_dict(read_published(path), source=str(path))
     plain = {key.removeprefix("module."): value for key, value in state.items()}
     wanted = ("w_shp", "w_exp", "u", "param_mean", "param_std")
-    return {word: _mapping(plain, Path(path), *wanted)[word].numpy() for word in wanted}
+    return {word: _check_keys(plain, Path(path), *wanted)[word].numpy() for word in wanted}
 
 
 def read_whitening(path: str | Path) -> tuple[Array, Array]:
@@ -152,7 +154,7 @@ def read_whitening(path: str | Path) -> tuple[Array, Array]:
     raise FaceModelError(f"{path} holds {keys}, expected param_mean and param_std, or mean and std")
 
 
-def read_bfm_numbers(path: str | Path) -> BfmNumbers:
+def read_bfm_coefficients(path: str | Path) -> BfmCoefficients:
     """Read the fitted coefficients of one picture: one vector of 228 (shape first), or two arrays.
 
     Args:
@@ -179,21 +181,21 @@ def read_bfm_numbers(path: str | Path) -> BfmNumbers:
         content = content[0]
     parts = list(content.values()) if isinstance(content, dict) else list(content)
     vectors = [np.squeeze(np.asarray(part)) for part in parts]
-    if len(vectors) == 1 and vectors[0].size == BFM_SHAPES + BFM_EXPRESSIONS:
-        vectors = [vectors[0][:BFM_SHAPES], vectors[0][BFM_SHAPES:]]
+    if len(vectors) == 1 and vectors[0].size == BFM_NUM_SHAPE + BFM_NUM_EXPRESSION:
+        vectors = [vectors[0][:BFM_NUM_SHAPE], vectors[0][BFM_NUM_SHAPE:]]
     shapes = sorted(vector.shape for vector in vectors)
-    if shapes != [(BFM_EXPRESSIONS,), (BFM_SHAPES,)] or any(v.dtype.kind not in "fiu" for v in vectors):
+    if shapes != [(BFM_NUM_EXPRESSION,), (BFM_NUM_SHAPE,)] or any(v.dtype.kind not in "fiu" for v in vectors):
         raise FaceModelError(
-            f"{path} holds arrays of shape {shapes}, expected {BFM_SHAPES} shape and {BFM_EXPRESSIONS} "
-            f"expression coefficients, apart or as one vector of {BFM_SHAPES + BFM_EXPRESSIONS}"
+            f"{path} holds arrays of shape {shapes}, expected {BFM_NUM_SHAPE} shape and {BFM_NUM_EXPRESSION} "
+            f"expression coefficients, apart or as one vector of {BFM_NUM_SHAPE + BFM_NUM_EXPRESSION}"
         )
     shape, expression = sorted((vector.astype(np.float32) for vector in vectors), key=len, reverse=True)
     if not (np.isfinite(shape).all() and np.isfinite(expression).all()):
         raise FaceModelError(f"{path} holds numbers that are not finite")
-    return BfmNumbers(shape, expression)
+    return BfmCoefficients(shape, expression)
 
 
-def _assembled(
+def _build_face_model(
     source: Path,
     arrays: Mapping[str, Any],
     mean: Array,
@@ -204,10 +206,10 @@ def _assembled(
 ) -> LinearFaceModel:
     """A model of published arrays; what belongs to the published size goes with it."""
     vertices = np.asarray(arrays["u"]).size // 3
-    published = vertices == BFM_VERTICES
+    published = vertices == BFM_NUM_VERTICES
     shapes, expressions = np.asarray(arrays["w_shp"]), np.asarray(arrays["w_exp"])
     flat = shapes.ndim != 2 or expressions.ndim != 2
-    if flat or shapes.shape[1] + expressions.shape[1] + POSE_COUNT > len(mean):
+    if flat or shapes.shape[1] + expressions.shape[1] + NUM_POSE_PARAMETERS > len(mean):
         raise FaceModelError(
             f"{source}: bases of shape {shapes.shape} and {expressions.shape}, "
             f"whitening of {len(mean)} numbers, expected 12 + shape + expression of them"
@@ -220,35 +222,35 @@ def _assembled(
             expressions,
             triangles,
             landmarks,
-            pairs=BFM_PAIRS if published else pairs_of_landmarks(landmarks),
+            pairs=BFM_PAIRS if published else pairs_from_landmarks(landmarks),
             parameter_mean=mean,
             parameter_std=std,
             scale=scale or (PUBLISHED_SCALE if published else None),
-            millimetres=BFM_MILLIMETRES,
+            unit_mm=BFM_UNIT_MM,
         )
     except FaceModelError as error:
         raise FaceModelError(f"{source}: {error}") from None
 
 
-def _topology(folder: Path) -> tuple[Array, Array]:
+def _read_topology(folder: Path) -> tuple[Array, Array]:
     """Triangles (T, 3), 0-based, and the 68 landmarks of a folder."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
-    path = _file(folder, "tri", ".mat")
+    path = _find_file(folder, "tri", ".mat")
     try:
         content = loadmat(path, variable_names=["tri"])
     except (MatReadError, ValueError, TypeError, OSError, NotImplementedError) as error:
         raise FaceModelError(f"{path} is damaged or no MATLAB file ({error})") from None
-    triangles = np.asarray(_mapping(content, path, "tri")["tri"])
+    triangles = np.asarray(_check_keys(content, path, "tri")["tri"])
     if triangles.ndim != 2 or triangles.shape[0] != 3 or triangles.dtype.kind not in "iuf":
         raise FaceModelError(f"{path}: tri of shape {triangles.shape}, expected (3, T), 1-based")
-    return triangles.T.astype(np.int64) - 1, _landmarks(
-        np.asarray(read_npy(_file(folder, "keypoints", ".npy"))), folder
+    return triangles.T.astype(np.int64) - 1, _landmarks_from_flat(
+        np.asarray(read_npy(_find_file(folder, "keypoints", ".npy"))), folder
     )
 
 
-def _landmarks(flat: Array, source: Path) -> Array:
+def _landmarks_from_flat(flat: Array, source: Path) -> Array:
     """Vertex numbers (68,) of flat indices 3i, 3i+1, 3i+2."""
     numbers = flat.reshape(-1)
     first = numbers[::3] // 3 if numbers.dtype.kind in "iuf" else numbers[:0]
@@ -258,19 +260,19 @@ def _landmarks(flat: Array, source: Path) -> Array:
     return first.astype(np.int64)
 
 
-def _file(folder: Path, stem: str, suffix: str) -> Path:
+def _find_file(folder: Path, stem: str, suffix: str) -> Path:
     """The file of a stem in a folder, under any of the published endings."""
-    names = [f"{stem}{version}{suffix}" for version in VERSIONS]
+    names = [f"{stem}{version}{suffix}" for version in VERSION_SUFFIXES]
     for name in names:
         if (folder / name).is_file():
             return folder / name
     raise FileNotFoundError(f"{folder} has none of {', '.join(names)}; give the folder of a face model")
 
 
-def _mapping(content: Any, path: Path, *wanted: str) -> Mapping[str, Any]:
+def _check_keys(content: Any, path: Path, *required: str) -> Mapping[str, Any]:
     """Content that is a mapping with these keys."""
     keys = list(content) if isinstance(content, Mapping) else []
-    absent = [word for word in wanted if word not in keys]
+    absent = [word for word in required if word not in keys]
     if absent:
         found = ", ".join(map(str, keys[:8])) or "no dict"
         raise FaceModelError(f"{path} lacks {', '.join(absent)}; found {found}")

@@ -30,8 +30,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
-    size = f"{model.vertex_count:,} vertices, {len(model.triangles):,} triangles"
-    print(f"{options.out}: {size}, {model.shape_count} + {model.expression_count} coefficients")
+    size = f"{model.num_vertices:,} vertices, {len(model.triangles):,} triangles"
+    print(f"{options.out}: {size}, {model.num_shape} + {model.num_expression} coefficients")
     return 0
 
 

@@ -19,30 +19,30 @@ if TYPE_CHECKING:
 
 Array = NDArray[Any]
 
-AREAS = {"narrow": 6706, "face": 9409}  # the first vertices of the light model
+AREA_NUM_VERTICES = {"narrow": 6706, "face": 9409}  # the first vertices of the light model
 
 NAME = "ict-facekit"
 
-NOTICE = "Face model made from ICT-FaceKit (USC Institute for Creative Technologies, MIT licence)."
+DISCLAIMER = "Face model made from ICT-FaceKit (USC Institute for Creative Technologies, MIT licence)."
 
-LANDMARKS = 68
+NUM_LANDMARKS = 68
 
 
 def read_ict_facekit(
     folder: str | Path,
     area: str | int = "face",
-    shapes: int = 40,
-    expressions: int = 10,
+    num_shape: int = 40,
+    num_expression: int = 10,
     landmarks: Sequence[int] | None = None,
 ) -> "LinearFaceModel":
     """Convert a folder of ICT-FaceKit's light model.
 
     Args:
         folder: with `generic_neutral_mesh.obj`, `identity000.obj`, …, expression meshes and
-            `vertex_indices.json` (list `expressions`; without it all other meshes are expressions).
+            `vertex_indices.json` (list `num_expression`; without it all other meshes are expressions).
         area: "face" (9,409 vertices), "narrow" (6,706), "all", or a number: the first so many vertices.
-        shapes: identity modes to keep; their coefficients have variance 1.
-        expressions: principal directions of the expressions to keep, most motion first; 1 = the
+        num_shape: identity modes to keep; their coefficients have variance 1.
+        num_expression: principal directions of the expressions to keep, most motion first; 1 = the
             root mean square of the given expressions along it.
         landmarks: 68 vertex numbers in iBUG order; None reads them from the README.md in the folder or the
             one above it.
@@ -58,25 +58,27 @@ def read_ict_facekit(
     from perceptionist.face_models.linear import (
         FaceModelError,
         LinearFaceModel,
-        pairs_of_landmarks,
-        pose_whitening,
+        default_pose_whitening,
+        pairs_from_landmarks,
     )
     from perceptionist.meshio.obj import read_obj
 
     folder = Path(folder)
-    neutral_path = _neutral(folder)
+    neutral_path = _find_neutral_mesh(folder)
     neutral = read_obj(neutral_path)
-    count = _area(area, len(neutral.vertices))
+    count = _resolve_area(area, len(neutral.vertices))
     modes = sorted(path for path in folder.glob("*.obj") if re.fullmatch(r"identity_?\d+", path.stem))
-    if len(modes) < shapes:
-        raise FaceModelError(f"{folder} has {len(modes)} identity meshes, expected at least {shapes}")
-    faces = [path for path in _expressions(folder, neutral_path) if path not in modes]
-    if len(faces) < expressions:
-        raise FaceModelError(f"{folder} has {len(faces)} expression meshes, expected at least {expressions}")
-    marks = np.array(landmarks if landmarks is not None else _readme_landmarks(folder))
-    if marks.shape != (LANDMARKS,) or marks.min() < 0 or marks.max() >= count:
+    if len(modes) < num_shape:
+        raise FaceModelError(f"{folder} has {len(modes)} identity meshes, expected at least {num_shape}")
+    faces = [path for path in _find_expression_meshes(folder, neutral_path) if path not in modes]
+    if len(faces) < num_expression:
         raise FaceModelError(
-            f"{marks.size} landmarks up to {marks.max()}, expected {LANDMARKS} below {count} (area {area!r})"
+            f"{folder} has {len(faces)} expression meshes, expected at least {num_expression}"
+        )
+    marks = np.array(landmarks if landmarks is not None else _read_readme_landmarks(folder))
+    if marks.shape != (NUM_LANDMARKS,) or marks.min() < 0 or marks.max() >= count:
+        raise FaceModelError(
+            f"{marks.size} landmarks up to {marks.max()}, expected {NUM_LANDMARKS} below {count} (area {area!r})"
         )
     mean = neutral.vertices[:count]
 
@@ -88,10 +90,12 @@ def read_ict_facekit(
             )
         return (vertices[:count] - mean).ravel()
 
-    shape_basis = np.stack([moved(path) for path in modes[:shapes]], axis=1)
-    expression_basis = _principal(np.stack([moved(path) for path in faces], axis=1), expressions)
+    shape_basis = np.stack([moved(path) for path in modes[:num_shape]], axis=1)
+    expression_basis = _principal_directions(
+        np.stack([moved(path) for path in faces], axis=1), num_expression
+    )
     inside = (neutral.triangles < count).all(axis=1)
-    pose_mean, pose_std = pose_whitening(mean, marks)
+    pose_mean, pose_std = default_pose_whitening(mean, marks)
     return LinearFaceModel(
         NAME,
         mean.ravel(),
@@ -99,15 +103,15 @@ def read_ict_facekit(
         expression_basis,
         neutral.triangles[inside][:, ::-1],
         marks,
-        pairs=pairs_of_landmarks(marks),
-        parameter_mean=np.concatenate([pose_mean, np.zeros(shapes + expressions)]),
-        parameter_std=np.concatenate([pose_std, np.ones(shapes + expressions)]),
-        millimetres=10.0,
-        notice=NOTICE,
+        pairs=pairs_from_landmarks(marks),
+        parameter_mean=np.concatenate([pose_mean, np.zeros(num_shape + num_expression)]),
+        parameter_std=np.concatenate([pose_std, np.ones(num_shape + num_expression)]),
+        unit_mm=10.0,
+        disclaimer=DISCLAIMER,
     )
 
 
-def _neutral(folder: Path) -> Path:
+def _find_neutral_mesh(folder: Path) -> Path:
     found = sorted(folder.glob("*neutral*.obj"))
     if len(found) != 1:
         names = [path.name for path in found]
@@ -115,19 +119,21 @@ def _neutral(folder: Path) -> Path:
     return found[0]
 
 
-def _area(area: str | int, vertices: int) -> int:
+def _resolve_area(area: str | int, num_vertices: int) -> int:
     """How many vertices to keep."""
     from perceptionist.face_models.linear import FaceModelError
 
     text = str(area)
-    count = vertices if text == "all" else AREAS.get(text, int(text) if text.isdecimal() else 0)
-    if not 0 < count <= vertices:
-        known = ", ".join([*AREAS, "all"])
-        raise FaceModelError(f"area {area!r}, expected {known} or a number of vertices up to {vertices}")
+    count = (
+        num_vertices if text == "all" else AREA_NUM_VERTICES.get(text, int(text) if text.isdecimal() else 0)
+    )
+    if not 0 < count <= num_vertices:
+        known = ", ".join([*AREA_NUM_VERTICES, "all"])
+        raise FaceModelError(f"area {area!r}, expected {known} or a number of vertices up to {num_vertices}")
     return count
 
 
-def _expressions(folder: Path, neutral: Path) -> list[Path]:
+def _find_expression_meshes(folder: Path, neutral: Path) -> list[Path]:
     """The expression meshes, in the order of the list."""
     from perceptionist.face_models.linear import FaceModelError
 
@@ -145,21 +151,21 @@ def _expressions(folder: Path, neutral: Path) -> list[Path]:
     return paths
 
 
-def _readme_landmarks(folder: Path) -> list[int]:
+def _read_readme_landmarks(folder: Path) -> list[int]:
     """The list of 68 whole numbers in a README.md."""
     for path in (folder / "README.md", folder.parent / "README.md"):
         if path.is_file():
             for numbers in re.findall(r"\[([\d,\s]+)\]", path.read_text("utf-8", errors="replace")):
                 found = [int(number) for number in numbers.replace(",", " ").split()]
-                if len(found) == LANDMARKS:
+                if len(found) == NUM_LANDMARKS:
                     return found
     raise FileNotFoundError(
-        f"no list of {LANDMARKS} landmarks in a README.md in or above {folder}; give them"
+        f"no list of {NUM_LANDMARKS} landmarks in a README.md in or above {folder}; give them"
     )
 
 
-def _principal(moves: Array, count: int) -> Array:
+def _principal_directions(displacements: Array, count: int) -> Array:
     """Principal directions (3N, count) of moves (3N, K) about the neutral face, scaled to their r.m.s."""
-    u, size, _ = np.linalg.svd(moves, full_matrices=False)
-    directions = u[:, :count] * size[:count] / np.sqrt(moves.shape[1])
+    u, size, _ = np.linalg.svd(displacements, full_matrices=False)
+    directions = u[:, :count] * size[:count] / np.sqrt(displacements.shape[1])
     return directions * np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(count)])

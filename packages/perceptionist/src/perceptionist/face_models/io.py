@@ -12,10 +12,10 @@ from perceptionist.face_models.linear import (
     LinearFaceModel,
 )
 
-KIND = "face_model"
+FACE_MODEL_KIND = "face_model"
 
 
-def open_face_model(
+def resolve_face_model(
     source: str | Path | None = None, references: str | Path | None = None
 ) -> LinearFaceModel:
     """Open a face model of any kind.
@@ -31,9 +31,9 @@ def open_face_model(
         FaceModelError, ArrayFileError, CheckpointError: not a face model.
     """
     if source is None or str(source) == "population":
-        from perceptionist.face_models.synthetic_head import population_face_model
+        from perceptionist.face_models.synthetic_head import build_synthetic_face_model
 
-        model = population_face_model()
+        model = build_synthetic_face_model()
         return with_references(model, references) if references else model
     path = Path(source)
     if path.is_dir():
@@ -72,7 +72,7 @@ def read_references(folder: str | Path) -> dict[str, Array]:
 
 def with_references(model: LinearFaceModel, folder: str | Path) -> LinearFaceModel:
     """The model with reference shapes from a folder, see `read_references`."""
-    return _rebuilt(model, references=read_references(folder))
+    return _replace_references(model, references=read_references(folder))
 
 
 def save_face_model(path: str | Path, model: LinearFaceModel) -> None:
@@ -85,18 +85,18 @@ def save_face_model(path: str | Path, model: LinearFaceModel) -> None:
     import torch
     from voiceface.checkpoints.native import save_model
 
-    state = {name: getattr(model, name) for name in _TENSORS}
+    state = {name: getattr(model, name) for name in _TENSOR_NAMES}
     state |= {name: torch.from_numpy(getattr(model, name)) for name in ("triangles", "landmarks")}
     state |= {f"reference.{name}": torch.from_numpy(points) for name, points in model.references.items()}
-    config = {"name": model.name, "millimetres": model.millimetres, "scale": list(model.scale)}
+    config = {"name": model.name, "millimetres": model.unit_mm, "scale": list(model.scale)}
     pairs = {name: list(pair) for name, pair in model.pairs.items()}
     save_model(
         path,
         state,
         system="perceptionist",
-        kind=KIND,
+        kind=FACE_MODEL_KIND,
         config=config,
-        extra={"pairs": pairs, "notice": model.notice},
+        extra={"pairs": pairs, "notice": model.disclaimer},
     )
 
 
@@ -110,7 +110,7 @@ def load_face_model(path: str | Path) -> LinearFaceModel:
     from voiceface.checkpoints.native import load_model
     from voiceface.checkpoints.published import CheckpointError
 
-    found = load_model(path, system="perceptionist", kind=KIND)
+    found = load_model(path, system="perceptionist", kind=FACE_MODEL_KIND)
     arrays = {key: value.numpy() for key, value in found.state.items()}
     references = {k.removeprefix("reference."): v for k, v in arrays.items() if k.startswith("reference.")}
     try:
@@ -122,19 +122,19 @@ def load_face_model(path: str | Path) -> LinearFaceModel:
             parameter_std=arrays["parameter_std"],
             scale=tuple(found.config["scale"]),
             references=references,
-            millimetres=found.config["millimetres"],
-            notice=found.extra["notice"],
+            unit_mm=found.config["millimetres"],
+            disclaimer=found.extra["notice"],
         )
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path} lacks parts of a face model ({error}); write it again") from None
 
 
-_TENSORS = ("mean", "shape_basis", "expression_basis", "parameter_mean", "parameter_std")
+_TENSOR_NAMES = ("mean", "shape_basis", "expression_basis", "parameter_mean", "parameter_std")
 
 
-def _rebuilt(model: LinearFaceModel, references: Mapping[str, ArrayLike]) -> LinearFaceModel:
+def _replace_references(model: LinearFaceModel, references: Mapping[str, ArrayLike]) -> LinearFaceModel:
     mean, shape, expression, parameter_mean, parameter_std = (
-        getattr(model, name).detach().cpu().numpy() for name in _TENSORS
+        getattr(model, name).detach().cpu().numpy() for name in _TENSOR_NAMES
     )
     return LinearFaceModel(
         model.name,
@@ -148,6 +148,6 @@ def _rebuilt(model: LinearFaceModel, references: Mapping[str, ArrayLike]) -> Lin
         parameter_std=parameter_std,
         scale=model.scale,
         references=references,
-        millimetres=model.millimetres,
-        notice=model.notice,
+        unit_mm=model.unit_mm,
+        disclaimer=model.disclaimer,
     )

@@ -14,13 +14,16 @@ from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
 Array = NDArray[Any]
-Rotation = Literal["rows", "cross"]
+RotationMode = Literal["rows", "cross"]
 
-POSE_COUNT = 12
-LANDMARK_COUNT = 68
+NUM_POSE_PARAMETERS = 12
+NUM_LANDMARKS = 68
 PAIR_NAMES = ("oicd", "forehead", "cheek", "ear", "midline")
 REFERENCE_NAMES = ("male", "female", "wide", "skinny", "regular", "slim")
-FLIP, PUBLISHED_FLIP = 121.0, 127.0  # y of a picture of 120 pixels: as experts are trained; as it was drawn
+Y_FLIP, PUBLISHED_Y_FLIP = (
+    121.0,
+    127.0,
+)  # y of a picture of 120 pixels: as experts are trained; as it was drawn
 # iBUG landmarks between which a model without measured pairs of its own is measured.
 LANDMARK_PAIRS = dict(zip(PAIR_NAMES, ((36, 45), (17, 26), (4, 12), (0, 16), (2, 14))))
 
@@ -34,20 +37,20 @@ class Pose:
     """Weak-perspective pose of B faces, split (specification, section 5.2).
 
     Attributes:
-        matrix: (B, 3, 3), P: scaled rotation as the network gives it.
-        offset: (B, 3, 1), t, pixels.
+        scaled_rotation: (B, 3, 3), P: scaled rotation as the network gives it.
+        translation: (B, 3, 1), t, pixels.
         scale: (B,), pixels per unit of the model: mean length of the first two rows of P.
         rotation: (B, 3, 3), rows of unit length.
     """
 
-    matrix: Tensor
-    offset: Tensor
+    scaled_rotation: Tensor
+    translation: Tensor
     scale: Tensor
     rotation: Tensor
 
 
 @dataclass(frozen=True)
-class Parameters:
+class FaceParameters:
     """Un-whitened numbers of B faces: pose (B, 12), shape (B, S), expression (B, E)."""
 
     pose: Tensor
@@ -61,10 +64,10 @@ class Reconstruction:
 
     vertices: Tensor
     pose: Pose
-    parameters: Parameters
+    parameters: FaceParameters
 
 
-def split_pose(pose: Tensor, rotation: Rotation = "rows") -> Pose:
+def split_pose(pose: Tensor, rotation: RotationMode = "rows") -> Pose:
     """Split a row-major 3 x 4 matrix [P | t].
 
     Args:
@@ -75,10 +78,10 @@ def split_pose(pose: Tensor, rotation: Rotation = "rows") -> Pose:
     Raises:
         ValueError: another shape or option.
     """
-    if pose.ndim != 2 or pose.shape[1] != POSE_COUNT:
-        raise ValueError(f"pose of shape {tuple(pose.shape)}, expected (B, {POSE_COUNT})")
-    if rotation not in get_args(Rotation):
-        raise ValueError(f"rotation is {rotation!r}, expected one of {', '.join(get_args(Rotation))}")
+    if pose.ndim != 2 or pose.shape[1] != NUM_POSE_PARAMETERS:
+        raise ValueError(f"pose of shape {tuple(pose.shape)}, expected (B, {NUM_POSE_PARAMETERS})")
+    if rotation not in get_args(RotationMode):
+        raise ValueError(f"rotation is {rotation!r}, expected one of {', '.join(get_args(RotationMode))}")
     whole = pose.reshape(-1, 3, 4)
     matrix, offset = whole[:, :, :3], whole[:, :, 3:]
     lengths = matrix.norm(dim=2, keepdim=True)
@@ -90,23 +93,23 @@ def split_pose(pose: Tensor, rotation: Rotation = "rows") -> Pose:
     return Pose(matrix, offset, scale, turned)
 
 
-def place(frontal: Tensor, pose: Pose, flip: float | None = FLIP) -> Tensor:
+def apply_pose(frontal: Tensor, pose: Pose, y_flip: float | None = Y_FLIP) -> Tensor:
     """Turn and move frontal meshes as a pose says, and turn y downwards for drawing.
 
     Args:
         frontal: (B, 3, N), pixels, y up.
         pose: of B faces; its scale is not used, the meshes have theirs.
-        flip: y becomes flip - y: 121 as experts are trained (on pictures of 120 pixels), 127 as the
+        y_flip: y becomes flip - y: 121 as experts are trained (on pictures of 120 pixels), 127 as the
             published demonstration has it, six pixels off; None leaves y pointing up.
 
     Returns:
         (B, 3, N): x right, y down, in pixels of the 120-pixel picture, larger z nearer.
     """
-    placed = pose.rotation @ frontal + pose.offset
-    if flip is None:
+    placed = pose.rotation @ frontal + pose.translation
+    if y_flip is None:
         return placed
     x, y, z = placed.unbind(dim=1)
-    return torch.stack([x, flip - y, z], dim=1)
+    return torch.stack([x, y_flip - y, z], dim=1)
 
 
 class LinearFaceModel(nn.Module):
@@ -125,12 +128,12 @@ class LinearFaceModel(nn.Module):
         scale: mean and standard deviation by which the supervised head's first number becomes pixels per
             unit; None takes both from the whitening of the pose.
         references: (N, 3) by `REFERENCE_NAMES`: frontal meshes in pixels; may be empty or a part.
-        millimetres: length of the model's unit.
-        notice: what must be said beside every result of this model.
+        unit_mm: length of the model's unit.
+        disclaimer: what must be said beside every result of this model.
 
     Attributes:
         mean (3N,), shape_basis (3N, S), expression_basis (3N, E), parameter_mean, parameter_std: buffers.
-        triangles, landmarks, pairs, references, scale, millimetres, name, notice: as given, checked.
+        triangles, landmarks, pairs, references, scale, unit_mm, name, disclaimer: as given, checked.
 
     Raises:
         FaceModelError: parts that do not fit together.
@@ -156,46 +159,52 @@ class LinearFaceModel(nn.Module):
         parameter_std: ArrayLike,
         scale: tuple[float, float] | None = None,
         references: Mapping[str, ArrayLike] | None = None,
-        millimetres: float = 1.0,
-        notice: str = "",
+        unit_mm: float = 1.0,
+        disclaimer: str = "",
     ) -> None:
         super().__init__()
-        self.name, self.millimetres, self.notice = name, float(millimetres), notice
-        flat = _floats(mean, "mean").reshape(-1)
+        self.name, self.unit_mm, self.disclaimer = name, float(unit_mm), disclaimer
+        flat = _check_finite(mean, "mean").reshape(-1)
         if not flat.size or flat.size % 3:
             raise FaceModelError(f"{name}: a mean of {flat.size} numbers, expected x, y, z of each vertex")
-        self.vertex_count = flat.size // 3
+        self.num_vertices = flat.size // 3
         bases = {"shape basis": shape_basis, "expression basis": expression_basis}
-        tables = {word: _floats(basis, f"{name}: {word}") for word, basis in bases.items()}
+        tables = {word: _check_finite(basis, f"{name}: {word}") for word, basis in bases.items()}
         for word, table in tables.items():
             if table.ndim != 2 or len(table) != flat.size:
                 raise FaceModelError(f"{name}: {word} of shape {table.shape}, expected ({flat.size}, K)")
         shape, expression = tables.values()
-        self.shape_count, self.expression_count = shape.shape[1], expression.shape[1]
-        self.triangles: NDArray[np.int32] = self._numbers(triangles, "triangles", (-1, 3)).astype(np.int32)
-        self.landmarks: NDArray[np.int64] = self._numbers(landmarks, "landmarks", (LANDMARK_COUNT,))
-        self.pairs = {word: self._pair(word, pair) for word, pair in pairs.items()}
+        self.num_shape, self.num_expression = shape.shape[1], expression.shape[1]
+        self.triangles: NDArray[np.int32] = self._check_indices(triangles, "triangles", (-1, 3)).astype(
+            np.int32
+        )
+        self.landmarks: NDArray[np.int64] = self._check_indices(landmarks, "landmarks", (NUM_LANDMARKS,))
+        self.pairs = {word: self._check_pair(word, pair) for word, pair in pairs.items()}
         absent = [word for word in PAIR_NAMES if word not in self.pairs]
         if absent:
             raise FaceModelError(f"{name}: no measuring pair for {', '.join(absent)}")
-        whitening = [_floats(v, f"{name}: whitening").reshape(-1) for v in (parameter_mean, parameter_std)]
-        if len(whitening[0]) != len(whitening[1]) or len(whitening[0]) < self.parameter_count:
+        whitening = [
+            _check_finite(v, f"{name}: whitening").reshape(-1) for v in (parameter_mean, parameter_std)
+        ]
+        if len(whitening[0]) != len(whitening[1]) or len(whitening[0]) < self.num_parameters:
             raise FaceModelError(
                 f"{name}: whitening of {len(whitening[0])} means and {len(whitening[1])} deviations, "
-                f"expected at least 12 + {self.shape_count} + {self.expression_count} of each"
+                f"expected at least 12 + {self.num_shape} + {self.num_expression} of each"
             )
         for word, value in (
             *(("mean", flat), ("shape_basis", shape), ("expression_basis", expression)),
             *(("parameter_mean", whitening[0]), ("parameter_std", whitening[1])),
         ):
             self.register_buffer(word, torch.from_numpy(np.array(value, np.float32)), persistent=False)
-        self.scale = scale or self._scale_of_whitening()
-        self.references = {word: self._reference(word, points) for word, points in (references or {}).items()}
+        self.scale = scale or self._scale_from_whitening()
+        self.references = {
+            word: self._check_reference(word, points) for word, points in (references or {}).items()
+        }
 
     @property
-    def parameter_count(self) -> int:
+    def num_parameters(self) -> int:
         """Numbers of a parameter vector that are used: 12 + S + E."""
-        return POSE_COUNT + self.shape_count + self.expression_count
+        return NUM_POSE_PARAMETERS + self.num_shape + self.num_expression
 
     @property
     def outward_triangles(self) -> NDArray[np.int32]:
@@ -212,36 +221,38 @@ class LinearFaceModel(nn.Module):
         Returns:
             (B, 3, N), float32 or the precision of the model, also under mixed precision; differentiable.
         """
-        self._require(shape, self.shape_count, "shape")
+        self._check_width(shape, self.num_shape, "shape")
         with torch.autocast(shape.device.type, enabled=False):
             flat = torch.addmm(self.mean, shape.to(self.mean.dtype), self.shape_basis.T)
             if expression is not None:
-                self._require(expression, self.expression_count, "expression")
+                self._check_width(expression, self.num_expression, "expression")
                 flat = torch.addmm(flat, expression.to(self.mean.dtype), self.expression_basis.T)
-            return flat.reshape(len(shape), self.vertex_count, 3).transpose(1, 2)
+            return flat.reshape(len(shape), self.num_vertices, 3).transpose(1, 2)
 
-    def whiten(self, parameters: Parameters) -> Tensor:
+    def whiten(self, parameters: FaceParameters) -> Tensor:
         """Whitened vector (B, 12 + S + E) of parameters; the inverse of `unwhiten`."""
         whole = torch.cat([parameters.pose, parameters.shape, parameters.expression], dim=1)
-        self._require(whole, self.parameter_count, "parameters")
-        mean, std = self._whitening(slice(0, self.parameter_count))
+        self._check_width(whole, self.num_parameters, "parameters")
+        mean, std = self._whitening(slice(0, self.num_parameters))
         return (whole.to(mean.dtype) - mean) / std
 
-    def unwhiten(self, parameters: Tensor) -> Parameters:
+    def unwhiten(self, parameters: Tensor) -> FaceParameters:
         """Parameters from a network's whitened vector.
 
         Args:
             parameters: (B, 12 + S + E or more): 62, or 102 of which the texture numbers are left aside.
         """
-        count = self.parameter_count
+        count = self.num_parameters
         if parameters.ndim != 2 or parameters.shape[1] < count:
             raise ValueError(f"parameters of shape {tuple(parameters.shape)}, expected (B, {count} or more)")
         mean, std = self._whitening(slice(0, count))
         whole = parameters[:, :count].to(mean.dtype) * std + mean
-        pose, shape, expression = whole.split([POSE_COUNT, self.shape_count, self.expression_count], dim=1)
-        return Parameters(pose, shape, expression)
+        pose, shape, expression = whole.split(
+            [NUM_POSE_PARAMETERS, self.num_shape, self.num_expression], dim=1
+        )
+        return FaceParameters(pose, shape, expression)
 
-    def reconstruct(self, parameters: Tensor, rotation: Rotation = "rows") -> Reconstruction:
+    def reconstruct(self, parameters: Tensor, rotation: RotationMode = "rows") -> Reconstruction:
         """Frontal meshes and poses from whitened vectors (specification, sections 5.2 and 5.3).
 
         Args:
@@ -253,34 +264,34 @@ class LinearFaceModel(nn.Module):
         vertices = pose.scale[:, None, None] * self.vertices(known.shape, known.expression)
         return Reconstruction(vertices, pose, known)
 
-    def frontal(self, parameters: Tensor) -> Tensor:
+    def frontal_vertices(self, parameters: Tensor) -> Tensor:
         """Frontal meshes (B, 3, N) in pixels from whitened vectors: scale times vertices, nothing turned."""
         return self.reconstruct(parameters).vertices
 
-    def supervised(self, numbers: Tensor) -> Tensor:
+    def vertices_from_supervised(self, parameters: Tensor) -> Tensor:
         """Frontal meshes from the supervised head's whitened numbers.
 
         Args:
-            numbers: (B, 1 + S + E): scale, shape, expression.
+            parameters: (B, 1 + S + E): scale, shape, expression.
 
         Returns:
             (B, 3, N), pixels.
         """
-        self._require(numbers, 1 + self.shape_count + self.expression_count, "supervised numbers")
-        mean, std = self._whitening(slice(POSE_COUNT, self.parameter_count))
-        scale = self.scale[1] * numbers[:, 0].to(mean.dtype) + self.scale[0]
-        rest = numbers[:, 1:].to(mean.dtype) * std + mean
-        shape, expression = rest.split([self.shape_count, self.expression_count], dim=1)
+        self._check_width(parameters, 1 + self.num_shape + self.num_expression, "supervised numbers")
+        mean, std = self._whitening(slice(NUM_POSE_PARAMETERS, self.num_parameters))
+        scale = self.scale[1] * parameters[:, 0].to(mean.dtype) + self.scale[0]
+        rest = parameters[:, 1:].to(mean.dtype) * std + mean
+        shape, expression = rest.split([self.num_shape, self.num_expression], dim=1)
         return scale[:, None, None] * self.vertices(shape, expression)
 
-    def supervised_numbers(self, scale: Tensor, shape: Tensor, expression: Tensor) -> Tensor:
+    def supervised_targets(self, scale: Tensor, shape: Tensor, expression: Tensor) -> Tensor:
         """Truth for training, whitened (B, 1 + S + E), of scales (B,), shapes (B, S), expressions (B, E)."""
-        mean, std = self._whitening(slice(POSE_COUNT, self.parameter_count))
+        mean, std = self._whitening(slice(NUM_POSE_PARAMETERS, self.num_parameters))
         first = (scale.to(mean.dtype)[:, None] - self.scale[0]) / self.scale[1]
         rest = (torch.cat([shape, expression], dim=1).to(mean.dtype) - mean) / std
         return torch.cat([first, rest], dim=1)
 
-    def restricted(self, keep: ArrayLike, *, replace_pairs: bool = False) -> "LinearFaceModel":
+    def subset(self, keep: ArrayLike, *, replace_pairs: bool = False) -> "LinearFaceModel":
         """The model of some of its vertices, in the order given; triangles with other corners are dropped.
 
         For bare points see `points`.
@@ -292,12 +303,12 @@ class LinearFaceModel(nn.Module):
         Raises:
             FaceModelError: numbers out of range or twice, or a landmark or pair left out.
         """
-        chosen = self._numbers(keep, "vertices to keep", (-1,))
-        place_of = np.full(self.vertex_count, -1)
+        chosen = self._check_indices(keep, "vertices to keep", (-1,))
+        place_of = np.full(self.num_vertices, -1)
         place_of[chosen] = np.arange(len(chosen))
         if len(np.unique(chosen)) != len(chosen):
             raise FaceModelError(f"{self.name}: a vertex to keep is named twice")
-        pairs = pairs_of_landmarks(self.landmarks) if replace_pairs else {}
+        pairs = pairs_from_landmarks(self.landmarks) if replace_pairs else {}
         pairs |= {word: pair for word, pair in self.pairs.items() if (place_of[list(pair)] >= 0).all()}
         lost = [word for word in self.pairs if word not in pairs]
         lost += ["landmarks"] if (place_of[self.landmarks] < 0).any() else []
@@ -317,13 +328,13 @@ class LinearFaceModel(nn.Module):
             parameter_std=self.parameter_std.cpu().numpy(),
             scale=self.scale,
             references={word: points[chosen] for word, points in self.references.items()},
-            millimetres=self.millimetres,
-            notice=self.notice,
+            unit_mm=self.unit_mm,
+            disclaimer=self.disclaimer,
         )
 
-    def points(self, shape: Tensor, expression: Tensor, numbers: ArrayLike | None = None) -> Tensor:
+    def vertices_at(self, shape: Tensor, expression: Tensor, indices: ArrayLike | None = None) -> Tensor:
         """Some vertices only, by default the landmarks: (B, 3, points), as `vertices` without the rest."""
-        chosen = self.landmarks if numbers is None else self._numbers(numbers, "vertices", (-1,))
+        chosen = self.landmarks if indices is None else self._check_indices(indices, "vertices", (-1,))
         rows = torch.as_tensor((3 * chosen[:, None] + np.arange(3)).ravel(), device=self.mean.device)
         with torch.autocast(shape.device.type, enabled=False):
             flat = torch.addmm(self.mean[rows], shape.to(self.mean.dtype), self.shape_basis[rows].T)
@@ -333,17 +344,17 @@ class LinearFaceModel(nn.Module):
     def _whitening(self, part: slice) -> tuple[Tensor, Tensor]:
         return self.parameter_mean[part], self.parameter_std[part]
 
-    def _require(self, value: Tensor, width: int, word: str) -> None:
+    def _check_width(self, value: Tensor, width: int, word: str) -> None:
         if value.ndim != 2 or value.shape[1] != width:
             raise ValueError(f"{word} of shape {tuple(value.shape)}, expected (B, {width}) for {self.name}")
 
-    def _scale_of_whitening(self) -> tuple[float, float]:
+    def _scale_from_whitening(self) -> tuple[float, float]:
         """Mean scale and its deviation, from the diagonal of P."""
-        pose = self.parameter_mean[None, :POSE_COUNT]
-        spread = self.parameter_std[:POSE_COUNT].reshape(3, 4)
+        pose = self.parameter_mean[None, :NUM_POSE_PARAMETERS]
+        spread = self.parameter_std[:NUM_POSE_PARAMETERS].reshape(3, 4)
         return float(split_pose(pose).scale), float((spread[0, 0] + spread[1, 1]) / 2)
 
-    def _numbers(self, value: ArrayLike, word: str, shape: tuple[int, ...]) -> NDArray[np.int64]:
+    def _check_indices(self, value: ArrayLike, word: str, shape: tuple[int, ...]) -> NDArray[np.int64]:
         """Vertex numbers of a shape in which -1 is any length."""
         array = np.asarray(value)
         if array.size == 0 and shape[0] == -1:
@@ -354,33 +365,35 @@ class LinearFaceModel(nn.Module):
                 f"{self.name}: {word} of shape {array.shape} and type {array.dtype}, "
                 f"expected whole numbers of shape {shape}"
             )
-        if array.min() < 0 or array.max() >= self.vertex_count:
+        if array.min() < 0 or array.max() >= self.num_vertices:
             raise FaceModelError(
                 f"{self.name}: {word} reach from {array.min()} to {array.max()}, "
-                f"expected vertex numbers 0 to {self.vertex_count - 1}"
+                f"expected vertex numbers 0 to {self.num_vertices - 1}"
             )
         return array.astype(np.int64)
 
-    def _pair(self, word: str, pair: Sequence[int]) -> tuple[int, int]:
-        first, second = self._numbers(np.asarray(pair), f"pair {word}", (2,)).tolist()
+    def _check_pair(self, word: str, pair: Sequence[int]) -> tuple[int, int]:
+        first, second = self._check_indices(np.asarray(pair), f"pair {word}", (2,)).tolist()
         return first, second
 
-    def _reference(self, word: str, points: ArrayLike) -> NDArray[np.float32]:
-        array = _floats(points, f"{self.name}: reference shape {word}")
-        if array.shape != (self.vertex_count, 3):
+    def _check_reference(self, word: str, points: ArrayLike) -> NDArray[np.float32]:
+        array = _check_finite(points, f"{self.name}: reference shape {word}")
+        if array.shape != (self.num_vertices, 3):
             raise FaceModelError(
-                f"{self.name}: reference {word} of shape {array.shape}, expected ({self.vertex_count}, 3)"
+                f"{self.name}: reference {word} of shape {array.shape}, expected ({self.num_vertices}, 3)"
             )
         return array.astype(np.float32)
 
 
-def pairs_of_landmarks(landmarks: ArrayLike) -> dict[str, tuple[int, int]]:
+def pairs_from_landmarks(landmarks: ArrayLike) -> dict[str, tuple[int, int]]:
     """Measuring pairs (vertex numbers) for a model that brings none, from its 68 landmarks (68,)."""
     numbers = np.asarray(landmarks)
     return {word: (int(numbers[a]), int(numbers[b])) for word, (a, b) in LANDMARK_PAIRS.items()}
 
 
-def pose_whitening(mean: ArrayLike, landmarks: ArrayLike, side: float = 120.0) -> tuple[Array, Array]:
+def default_pose_whitening(
+    mean: ArrayLike, landmarks: ArrayLike, image_size: float = 120.0
+) -> tuple[Array, Array]:
     """Mean and deviation (12,) of the pose for a model that brings none.
 
     The landmarks' box of the mean face takes 60 % of a square picture, as face detectors crop; the
@@ -389,18 +402,22 @@ def pose_whitening(mean: ArrayLike, landmarks: ArrayLike, side: float = 120.0) -
     Args:
         mean: (3N,) or (N, 3) mean vertices, y up.
         landmarks: (68,).
-        side: of the picture in pixels.
+        image_size: of the picture in pixels.
     """
     points = np.asarray(mean, float).reshape(-1, 3)[np.asarray(landmarks)]
-    scale = 0.6 * side / (0.5 * np.ptp(points[:, :2], axis=0).sum())
+    scale = 0.6 * image_size / (0.5 * np.ptp(points[:, :2], axis=0).sum())
     middle = scale * (points.min(axis=0) + points.max(axis=0)) / 2
-    offset = np.array([0.5 * side, (1 - 0.56) * side, -0.55 * side]) - [middle[0], middle[1], 0]
+    offset = np.array([0.5 * image_size, (1 - 0.56) * image_size, -0.55 * image_size]) - [
+        middle[0],
+        middle[1],
+        0,
+    ]
     turn = scale * np.array([[0.05, 0.08, 0.24], [0.08, 0.05, 0.11], [0.24, 0.11, 0.05]])
-    deviation = np.concatenate([turn, np.array([[0.05], [0.05], [0.17]]) * side], axis=1)
+    deviation = np.concatenate([turn, np.array([[0.05], [0.05], [0.17]]) * image_size], axis=1)
     return np.concatenate([np.eye(3) * scale, offset[:, None]], axis=1).ravel(), deviation.ravel()
 
 
-def _floats(value: ArrayLike, word: str) -> Array:
+def _check_finite(value: ArrayLike, word: str) -> Array:
     """A finite array of numbers."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":

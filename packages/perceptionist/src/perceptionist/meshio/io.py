@@ -14,11 +14,11 @@ import numpy as np
 from numpy.typing import DTypeLike
 from voiceface.io.atomic import write_bytes
 
-from perceptionist.meshio.mesh import Mesh, MeshError, as_mesh, content_of
+from perceptionist.meshio.mesh import Mesh, MeshError, read_text_bytes, validate_mesh
 from perceptionist.meshio.obj import read_obj, write_obj
 from perceptionist.meshio.xyz import read_xyz, write_xyz
 
-SUFFIXES = (".obj", ".ply", ".xyz")
+NATIVE_SUFFIXES = (".obj", ".ply", ".xyz")
 
 READ_BY_TRIMESH = (".off", ".glb")
 
@@ -68,34 +68,34 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
 
             write_ply(path, mesh.vertices, mesh.triangles, mesh.colors)
         case _:
-            _write_with_trimesh(path, as_mesh(mesh.vertices, mesh.triangles, mesh.colors, str(path)))
+            _write_with_trimesh(path, validate_mesh(mesh.vertices, mesh.triangles, mesh.colors, str(path)))
 
 
 def _read_with_trimesh(path: Path, dtype: DTypeLike) -> Mesh:
     """Formats that we do not read ourselves; trimesh is asked neither to merge nor to reorder vertices."""
-    trimesh = _trimesh(path, READ_BY_TRIMESH)
-    data = io.BytesIO(content_of(path, "mesh"))
+    trimesh = _import_trimesh(path, READ_BY_TRIMESH)
+    data = io.BytesIO(read_text_bytes(path, "mesh"))
     kind = path.suffix[1:].lower()
     try:
         mesh = trimesh.load_mesh(data, file_type=kind, process=False, maintain_order=True)
         vertices, faces = np.asarray(mesh.vertices, dtype), np.asarray(mesh.faces)
     except (ValueError, LookupError, TypeError, AttributeError, AssertionError, struct.error) as error:
         raise MeshError(f"{path} is damaged or no {kind} file ({type(error).__name__}: {error})") from error
-    return as_mesh(vertices, faces, source=str(path))
+    return validate_mesh(vertices, faces, source=str(path))
 
 
 def _write_with_trimesh(path: Path, mesh: Mesh) -> None:
-    trimesh = _trimesh(path, WRITTEN_BY_TRIMESH)
+    trimesh = _import_trimesh(path, WRITTEN_BY_TRIMESH)
     shades = None if mesh.colors is None else np.rint(mesh.colors * 255).astype(np.uint8)
     whole = trimesh.Trimesh(mesh.vertices, mesh.triangles, vertex_colors=shades, process=False)
     written = whole.export(file_type=path.suffix[1:].lower())
     write_bytes(path, written.encode() if isinstance(written, str) else written)
 
 
-def _trimesh(path: Path, suffixes: tuple[str, ...]) -> Any:
+def _import_trimesh(path: Path, suffixes: tuple[str, ...]) -> Any:
     """The library, where the suffix is one that it is used for."""
     if path.suffix.lower() not in suffixes:
-        known = ", ".join((*SUFFIXES, *suffixes))
+        known = ", ".join((*NATIVE_SUFFIXES, *suffixes))
         raise MeshError(f"{path}: the suffix {path.suffix!r} is none of {known}")
     import trimesh
 

@@ -34,7 +34,7 @@ class Mesh:
     colors: NDArray[np.float32] | None = None
 
 
-def as_mesh(
+def validate_mesh(
     vertices: ArrayLike, triangles: ArrayLike | None = None, colors: ArrayLike | None = None, source: str = ""
 ) -> Mesh:
     """Check the parts of a mesh; float vertices keep their precision.
@@ -78,7 +78,7 @@ def as_mesh(
     return Mesh(points, np.ascontiguousarray(corners, np.int32), shades)
 
 
-def content_of(path: Path, what: str) -> bytes:
+def read_text_bytes(path: Path, description: str) -> bytes:
     """All bytes of a file, line ends as line feeds.
 
     Raises:
@@ -86,7 +86,7 @@ def content_of(path: Path, what: str) -> bytes:
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"{what} {path} {'is a folder' if path.is_dir() else 'does not exist'}; check the path"
+            f"{description} {path} {'is a folder' if path.is_dir() else 'does not exist'}; check the path"
         )
     data = path.read_bytes()
     if path.suffix.lower() in (".obj", ".xyz") and b"\r" in data:
@@ -94,7 +94,7 @@ def content_of(path: Path, what: str) -> bytes:
     return data
 
 
-def numbers_of(words: list[str], widths: tuple[int, ...], where: str) -> list[float]:
+def parse_floats(words: list[str], widths: tuple[int, ...], where: str) -> list[float]:
     """The finite numbers that words spell.
 
     Raises:

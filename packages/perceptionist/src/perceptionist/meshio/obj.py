@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 from voiceface.io.atomic import atomic_path
 
-from perceptionist.meshio.mesh import Array, Mesh, MeshError, as_mesh, content_of, numbers_of
-from perceptionist.meshio.text import Spelling, read_rows, write_rows
+from perceptionist.meshio.mesh import Array, Mesh, MeshError, parse_floats, read_text_bytes, validate_mesh
+from perceptionist.meshio.text import NumberFormat, read_rows, write_rows
 
 BLANKS = b" \t"
 
@@ -24,27 +24,27 @@ def write_obj(
     triangles: ArrayLike | None = None,
     colors: ArrayLike | None = None,
     *,
-    spelling: Spelling = "shortest",
+    number_format: NumberFormat = "shortest",
 ) -> None:
     """Write `v x y z` lines (`v x y z r g b` with colours), then `f a b c` lines, 1-based; atomic.
 
-    The published writer (specification, section 5.4) is `spelling="published"` without colours.
+    The published writer (specification, section 5.4) is `number_format="published"` without colours.
 
     Args:
         path: the file.
         vertices: (V, 3); integers are written as doubles.
         triangles: (T, 3), 0-based; None for none.
         colors: (V, 3) in [0, 1]; None for none.
-        spelling: of the coordinates, see `perceptionist.meshio.text.write_rows`.
+        number_format: of the coordinates, see `perceptionist.meshio.text.write_rows`.
 
     Raises:
         MeshError: the mesh is not sound.
         OSError: the file cannot be written.
     """
-    mesh = as_mesh(vertices, triangles, colors, str(path))
+    mesh = validate_mesh(vertices, triangles, colors, str(path))
     columns = list(mesh.vertices.T) + ([] if mesh.colors is None else list(mesh.colors.T))
     with atomic_path(path) as part, part.open("wb") as file:
-        write_rows(file, "v", columns, spelling)
+        write_rows(file, "v", columns, number_format)
         write_rows(file, "f", list((mesh.triangles + np.int32(1)).T))
 
 
@@ -65,24 +65,24 @@ def read_obj(path: str | Path, dtype: DTypeLike = np.float64) -> Mesh:
         MeshError: no vertices, or a line that is not as above; the message names the line.
     """
     path = Path(path)
-    data = content_of(path, "mesh")
-    plain = _read_plain(data, dtype)
-    vertices, colors, triangles = plain if plain is not None else _read_lines(path, data, dtype)
+    data = read_text_bytes(path, "mesh")
+    plain = _read_regular(data, dtype)
+    vertices, colors, triangles = plain if plain is not None else _read_line_by_line(path, data, dtype)
     if not len(vertices):
         raise MeshError(f"{path} holds no vertices, expected lines `v x y z`")
     if colors is not None and colors.max() > 1:
         colors = colors / 255
-    return as_mesh(vertices, triangles, colors, str(path))
+    return validate_mesh(vertices, triangles, colors, str(path))
 
 
-def _read_plain(data: bytes, dtype: DTypeLike) -> tuple[Array, Array | None, Array] | None:
+def _read_regular(data: bytes, dtype: DTypeLike) -> tuple[Array, Array | None, Array] | None:
     """Vertices, colours and triangles of a file without odd lines; None for other files."""
     if b"\\" in data:
         return None
     content = np.frombuffer(data, np.uint8)
     ends = np.flatnonzero(content == ord("\n"))
     if len(data) and (not len(ends) or ends[-1] != len(data) - 1):
-        return _read_plain(data + b"\n", dtype)
+        return _read_regular(data + b"\n", dtype)
     starts = np.concatenate([[0], ends[:-1] + 1]) if len(ends) else np.zeros(0, np.int64)
     first = content[starts]
     if np.isin(first, list(BLANKS)).any():
@@ -99,8 +99,8 @@ def _read_plain(data: bytes, dtype: DTypeLike) -> tuple[Array, Array | None, Arr
     width = blocks["v"].partition(b"\n")[0].count(b" ")
     if width not in (3, 6):
         return None
-    vertices = read_rows(blocks["v"], width, dtype, marked=True)
-    corners = read_rows(blocks["f"], 3, np.int32, marked=True)
+    vertices = read_rows(blocks["v"], width, dtype, has_keyword=True)
+    corners = read_rows(blocks["f"], 3, np.int32, has_keyword=True)
     if vertices is None or corners is None:
         return None
     if len(corners) and (corners.min() < 1 or corners.max() > len(vertices)):
@@ -109,7 +109,7 @@ def _read_plain(data: bytes, dtype: DTypeLike) -> tuple[Array, Array | None, Arr
     return np.ascontiguousarray(vertices[:, :3]), colors, corners - np.int32(1)
 
 
-def _read_lines(path: Path, data: bytes, dtype: DTypeLike) -> tuple[Array, Array | None, Array]:
+def _read_line_by_line(path: Path, data: bytes, dtype: DTypeLike) -> tuple[Array, Array | None, Array]:
     """The same of any file, line by line."""
     rows: list[list[float]] = []
     faces: list[tuple[int, list[int]]] = []
@@ -122,7 +122,7 @@ def _read_lines(path: Path, data: bytes, dtype: DTypeLike) -> tuple[Array, Array
         if not words:
             continue
         if words[0] == "v":
-            values = numbers_of(words[1:], (3, 4, 6), where)
+            values = parse_floats(words[1:], (3, 4, 6), where)
             if len(values) == 4 and values.pop() != 1:
                 raise MeshError(f"{where}: a vertex with weight {words[4]}, expected none or 1")
             if rows and len(values) != len(rows[0]):
@@ -131,7 +131,7 @@ def _read_lines(path: Path, data: bytes, dtype: DTypeLike) -> tuple[Array, Array
                 )
             rows.append(values)
         elif words[0] == "f":
-            faces.append((number - 1, _corners(words[1:], len(rows), where)))
+            faces.append((number - 1, _parse_face(words[1:], len(rows), where)))
     table = np.array(rows, np.float64).reshape(len(rows), -1 if rows else 3)
     triangles = []
     for line_number, corners in faces:
@@ -144,7 +144,7 @@ def _read_lines(path: Path, data: bytes, dtype: DTypeLike) -> tuple[Array, Array
     return table[:, :3].astype(dtype), colors, np.array(triangles, np.int64).reshape(-1, 3)
 
 
-def _corners(words: list[str], vertices: int, where: str) -> list[int]:
+def _parse_face(words: list[str], num_vertices: int, where: str) -> list[int]:
     """0-based vertices of one face."""
     corners = []
     for word in words:
@@ -153,9 +153,9 @@ def _corners(words: list[str], vertices: int, where: str) -> list[int]:
         if not (digits.isascii() and digits.isdigit()) or int(digits) == 0 or len(digits) > 10:
             raise MeshError(f"{where}: corner {word[:40]!r}, expected a vertex number such as 7, 7/1/3 or -2")
         value = int(spelled)
-        if value < -vertices:
-            raise MeshError(f"{where}: corner {value} reaches before the first of {vertices} vertices")
-        corners.append(value - 1 if value > 0 else vertices + value)
+        if value < -num_vertices:
+            raise MeshError(f"{where}: corner {value} reaches before the first of {num_vertices} vertices")
+        corners.append(value - 1 if value > 0 else num_vertices + value)
     if len(corners) < 3:
         raise MeshError(f"{where}: a face with {len(corners)} corners, expected at least 3")
     return corners

@@ -9,35 +9,35 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from voiceface.io.atomic import atomic_path
 
-from perceptionist.meshio.mesh import Mesh, MeshError, as_mesh, content_of
+from perceptionist.meshio.mesh import Mesh, MeshError, read_text_bytes, validate_mesh
 from perceptionist.meshio.text import read_rows, write_rows
 
 Array = NDArray[Any]
-TYPES = {
+PLY_TYPES = {
     **{"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2"},
     **{"ushort": "u2", "uint16": "u2", "int": "i4", "int32": "i4", "uint": "u4", "uint32": "u4"},
     **{"float": "f4", "float32": "f4", "double": "f8", "float64": "f8"},
 }
-FORMATS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
-FACE_LISTS = ("vertex_indices", "vertex_index")
+PLY_FORMATS = {"ascii": "", "binary_little_endian": "<", "binary_big_endian": ">"}
+FACE_INDEX_NAMES = ("vertex_indices", "vertex_index")
 
 
 @dataclass(frozen=True)
-class Property:
+class PlyProperty:
     """One property of an element: its type, and for a list the type of its length."""
 
     name: str
-    kind: str
-    length: str = ""
+    dtype: str
+    length_dtype: str = ""
 
 
 @dataclass(frozen=True)
-class Element:
+class PlyElement:
     """One table of a file."""
 
     name: str
     count: int
-    properties: tuple[Property, ...]
+    properties: tuple[PlyProperty, ...]
 
 
 def write_ply(
@@ -59,7 +59,7 @@ def write_ply(
         MeshError: the mesh is not sound.
         OSError: the file cannot be written.
     """
-    mesh = as_mesh(vertices, triangles, colors, str(path))
+    mesh = validate_mesh(vertices, triangles, colors, str(path))
     kind = "float" if mesh.vertices.dtype == np.float32 else "double"
     lines = ["ply", f"format {'binary_little_endian' if binary else 'ascii'} 1.0"]
     lines += [f"element vertex {len(mesh.vertices)}", *(f"property {kind} {axis}" for axis in "xyz")]
@@ -88,16 +88,16 @@ def read_ply(path: str | Path) -> Mesh:
         MeshError: no such file format, a header that does not fit the content, faces that name no vertex.
     """
     path = Path(path)
-    data = content_of(path, "mesh")
-    form, elements, at = _header(data, path)
+    data = read_text_bytes(path, "mesh")
+    form, elements, at = _parse_header(data, path)
     tables: dict[str, dict[str, Array | list[Array]]] = {}
     lines = data[at:].replace(b"\r", b"").split(b"\n") if form == "ascii" else []
     for element in elements:
         where = f"{path}: element {element.name} ({element.count} rows)"
         if form == "ascii":
-            table, lines = _text_table(lines, element, where)
+            table, lines = _read_text_table(lines, element, where)
         else:
-            table, at = _binary_table(data, at, element, FORMATS[form], where)
+            table, at = _read_binary_table(data, at, element, PLY_FORMATS[form], where)
         tables.setdefault(element.name, table)
     vertex = tables.get("vertex", {})
     if not all(axis in vertex for axis in "xyz"):
@@ -111,11 +111,11 @@ def read_ply(path: str | Path) -> Mesh:
     if all(name in vertex for name in ("red", "green", "blue")):
         shades = np.stack([np.asarray(vertex[name]) for name in ("red", "green", "blue")], axis=1)
         colors = (shades / 255 if shades.dtype.kind in "iu" else shades).astype(np.float32)
-    polygons = next((tables["face"][n] for n in FACE_LISTS if n in tables.get("face", {})), [])
-    return as_mesh(points, _fans(polygons, str(path)), colors, str(path))
+    polygons = next((tables["face"][n] for n in FACE_INDEX_NAMES if n in tables.get("face", {})), [])
+    return validate_mesh(points, _triangulate(polygons, str(path)), colors, str(path))
 
 
-def _header(data: bytes, path: Path) -> tuple[str, list[Element], int]:
+def _parse_header(data: bytes, path: Path) -> tuple[str, list[PlyElement], int]:
     """Format, elements, and where the content begins."""
     end = data.find(b"end_header")
     stop = data.find(b"\n", end)
@@ -126,14 +126,16 @@ def _header(data: bytes, path: Path) -> tuple[str, list[Element], int]:
         words = line.split()
         try:
             match words:
-                case ["format", name, "1.0"] if name in FORMATS:
+                case ["format", name, "1.0"] if name in PLY_FORMATS:
                     form = name
                 case ["element", name, count] if int(count) >= 0:
-                    elements.append(Element(name, int(count), ()))
-                case ["property", "list", length, kind, name] if TYPES[length][0] in "iu":
-                    elements[-1] = _with(elements[-1], Property(name, TYPES[kind], TYPES[length]))
+                    elements.append(PlyElement(name, int(count), ()))
+                case ["property", "list", length, kind, name] if PLY_TYPES[length][0] in "iu":
+                    elements[-1] = _with_property(
+                        elements[-1], PlyProperty(name, PLY_TYPES[kind], PLY_TYPES[length])
+                    )
                 case ["property", kind, name]:
-                    elements[-1] = _with(elements[-1], Property(name, TYPES[kind]))
+                    elements[-1] = _with_property(elements[-1], PlyProperty(name, PLY_TYPES[kind]))
                 case [] | ["ply"] | ["comment" | "obj_info", *_]:
                     pass
                 case _:
@@ -143,87 +145,89 @@ def _header(data: bytes, path: Path) -> tuple[str, list[Element], int]:
                 f"{path}, line {number}: {line[:80]!r} does not belong in the header of a .ply"
             ) from None
     if not form:
-        raise MeshError(f"{path} states no format, expected one of {', '.join(FORMATS)} 1.0")
+        raise MeshError(f"{path} states no format, expected one of {', '.join(PLY_FORMATS)} 1.0")
     return form, elements, stop + 1
 
 
-def _with(element: Element, new: Property) -> Element:
-    return Element(element.name, element.count, (*element.properties, new))
+def _with_property(element: PlyElement, new: PlyProperty) -> PlyElement:
+    return PlyElement(element.name, element.count, (*element.properties, new))
 
 
-def _binary_table(
-    data: bytes, at: int, element: Element, order: str, where: str
+def _read_binary_table(
+    data: bytes, offset: int, element: PlyElement, byte_order: str, where: str
 ) -> tuple[dict[str, Array | list[Array]], int]:
     """Columns of a binary element, and where the next begins."""
-    lists = [item for item in element.properties if item.length]
+    lists = [item for item in element.properties if item.length_dtype]
     lengths = {}
     if lists and element.count:  # nearly always all lists are as long as the first
-        position = at
+        position = offset
         for item in element.properties:
-            if item.length:
-                lengths[item.name] = int(_take(data, position, order + item.length, 1, where)[0])
-                position += np.dtype(item.length).itemsize
-            position += np.dtype(item.kind).itemsize * lengths.get(item.name, 1)
+            if item.length_dtype:
+                lengths[item.name] = int(
+                    _read_array(data, position, byte_order + item.length_dtype, 1, where)[0]
+                )
+                position += np.dtype(item.length_dtype).itemsize
+            position += np.dtype(item.dtype).itemsize * lengths.get(item.name, 1)
     fields: list[tuple[str, str] | tuple[str, str, tuple[int]]] = []
     for number, item in enumerate(element.properties):
-        if item.length:
-            fields += [(f"length {number}", order + item.length)]
-            fields += [(f"value {number}", order + item.kind, (max(0, lengths.get(item.name, 0)),))]
+        if item.length_dtype:
+            fields += [(f"length {number}", byte_order + item.length_dtype)]
+            fields += [(f"value {number}", byte_order + item.dtype, (max(0, lengths.get(item.name, 0)),))]
         else:
-            fields += [(f"value {number}", order + item.kind)]
+            fields += [(f"value {number}", byte_order + item.dtype)]
     row = np.dtype(fields)
-    if row.itemsize * element.count <= len(data) - at or not lists:
-        rows = _take(data, at, row, element.count, where)
+    if row.itemsize * element.count <= len(data) - offset or not lists:
+        rows = _read_array(data, offset, row, element.count, where)
         if all(
             (rows[f"length {number}"] == lengths.get(item.name, 0)).all()
             for number, item in enumerate(element.properties)
-            if item.length
+            if item.length_dtype
         ):
             table: dict[str, Array | list[Array]] = {
                 item.name: rows[f"value {number}"] for number, item in enumerate(element.properties)
             }
-            return table, at + row.itemsize * element.count
+            return table, offset + row.itemsize * element.count
     columns: dict[str, list[Any]] = {item.name: [] for item in element.properties}
     for _ in range(element.count):
         for item in element.properties:
-            if item.length:
-                size = int(_take(data, at, order + item.length, 1, where)[0])
-                at += np.dtype(item.length).itemsize
-                columns[item.name].append(_take(data, at, order + item.kind, size, where))
-                at += np.dtype(item.kind).itemsize * size
+            if item.length_dtype:
+                size = int(_read_array(data, offset, byte_order + item.length_dtype, 1, where)[0])
+                offset += np.dtype(item.length_dtype).itemsize
+                columns[item.name].append(_read_array(data, offset, byte_order + item.dtype, size, where))
+                offset += np.dtype(item.dtype).itemsize * size
             else:
-                columns[item.name].append(_take(data, at, order + item.kind, 1, where)[0])
-                at += np.dtype(item.kind).itemsize
+                columns[item.name].append(_read_array(data, offset, byte_order + item.dtype, 1, where)[0])
+                offset += np.dtype(item.dtype).itemsize
     return {
-        item.name: columns[item.name] if item.length else np.array(columns[item.name], item.kind)
+        item.name: columns[item.name] if item.length_dtype else np.array(columns[item.name], item.dtype)
         for item in element.properties
-    }, at
+    }, offset
 
 
-def _take(data: bytes, at: int, kind: Any, count: int, where: str) -> Array:
+def _read_array(data: bytes, offset: int, dtype: Any, count: int, where: str) -> Array:
     """So many items from a place in the file."""
-    needed = np.dtype(kind).itemsize * count
-    if count < 0 or at + needed > len(data):
+    needed = np.dtype(dtype).itemsize * count
+    if count < 0 or offset + needed > len(data):
         raise MeshError(f"{where}: the file ends too early; it is damaged or truncated")
     if not needed:
-        return np.zeros(count, kind)
-    return np.frombuffer(data, kind, count, at)
+        return np.zeros(count, dtype)
+    return np.frombuffer(data, dtype, count, offset)
 
 
-def _text_table(
-    lines: list[bytes], element: Element, where: str
+def _read_text_table(
+    lines: list[bytes], element: PlyElement, where: str
 ) -> tuple[dict[str, Array | list[Array]], list[bytes]]:
     """Columns of a text element, and the lines below it."""
     chosen, rest = lines[: element.count], lines[element.count :]
     if len(chosen) < element.count:
         raise MeshError(f"{where}: the file ends after {len(chosen)} of them; it is damaged or truncated")
-    lists = [item for item in element.properties if item.length]
+    lists = [item for item in element.properties if item.length_dtype]
     block = b"".join([line + b"\n" for line in chosen])
     if element.properties and not lists:
         rows = read_rows(block, len(element.properties), np.float64)
         if rows is not None:
             names = enumerate(element.properties)
-            return {item.name: rows[:, n].astype(item.kind) for n, item in names}, rest
+            return {item.name: rows[:, n].astype(item.dtype) for n, item in names}, rest
     if len(element.properties) == 1 and chosen and chosen[0][:1] == b"3":
         rows = read_rows(block, 4, np.int32)
         if rows is not None and (rows[:, 0] == 3).all():
@@ -233,13 +237,13 @@ def _text_table(
         words = line.split()
         try:
             for item in element.properties:
-                size = int(words.pop(0)) if item.length else 1
+                size = int(words.pop(0)) if item.length_dtype else 1
                 values = np.array([float(word) for word in words[:size]])
                 if not 0 <= size <= len(words) or (
-                    item.kind[0] in "iu" and (values != np.trunc(values)).any()
+                    item.dtype[0] in "iu" and (values != np.trunc(values)).any()
                 ):
                     raise ValueError
-                columns[item.name].append(values.astype(item.kind) if item.length else values[0])
+                columns[item.name].append(values.astype(item.dtype) if item.length_dtype else values[0])
                 words = words[size:]
             if words:
                 raise ValueError
@@ -248,12 +252,14 @@ def _text_table(
             expected = " ".join(item.name for item in element.properties)
             raise MeshError(f"{where}: row {number} is {shown!r}, expected {expected}") from None
     return {
-        item.name: columns[item.name] if item.length else np.array(columns[item.name]).astype(item.kind)
+        item.name: columns[item.name]
+        if item.length_dtype
+        else np.array(columns[item.name]).astype(item.dtype)
         for item in element.properties
     }, rest
 
 
-def _fans(polygons: Array | list[Array], where: str) -> Array:
+def _triangulate(polygons: Array | list[Array], where: str) -> Array:
     """Triangles (T, 3) of polygons, each a fan round its first corner."""
     if isinstance(polygons, np.ndarray) and polygons.ndim == 2:
         if len(polygons) and polygons.shape[1] < 3:

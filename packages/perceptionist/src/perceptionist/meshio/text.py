@@ -10,17 +10,19 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 Array = NDArray[Any]
-Spelling = Literal["shortest", "published"]
+NumberFormat = Literal["shortest", "published"]
 
 
-def write_rows(file: BinaryIO, mark: str, columns: list[Array], spelling: Spelling = "shortest") -> None:
-    """Write one line a row: `mark`, then the row's numbers, one blank between.
+def write_rows(
+    file: BinaryIO, keyword: str, columns: list[Array], number_format: NumberFormat = "shortest"
+) -> None:
+    """Write one line a row: `keyword`, then the row's numbers, one blank between.
 
     Args:
         file: opened for writing bytes.
-        mark: first word of every line; "" for none.
+        keyword: first word of every line; "" for none.
         columns: (N,) float32, float64 or integers each.
-        spelling: "shortest": the fewest digits that give the same value of the column's own type;
+        number_format: "shortest": the fewest digits that give the same value of the column's own type;
             "published": a float32 as Python spells its value in double precision (-0.0007058780756779015),
             which is longer and gives the same float32.
 
@@ -30,31 +32,35 @@ def write_rows(file: BinaryIO, mark: str, columns: list[Array], spelling: Spelli
     import pyarrow as pa
     from pyarrow import csv
 
-    if spelling not in get_args(Spelling):
-        raise ValueError(f"spelling is {spelling!r}, expected one of {', '.join(get_args(Spelling))}")
+    if number_format not in get_args(NumberFormat):
+        raise ValueError(
+            f"spelling is {number_format!r}, expected one of {', '.join(get_args(NumberFormat))}"
+        )
     rows = len(columns[0])
     if not rows:
         return
     cells: dict[str, Any] = {}
-    if mark:
-        same = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([mark]))
+    if keyword:
+        same = pa.DictionaryArray.from_arrays(pa.array(np.zeros(rows, np.int8)), pa.array([keyword]))
         cells["mark"] = same.cast(pa.string())
     for number, column in enumerate(columns):
         whole = np.ascontiguousarray(column)
         floating = whole.dtype.kind == "f"
-        cells[str(number)] = _as_python(whole) if spelling == "published" and floating else pa.array(whole)
+        cells[str(number)] = (
+            _format_like_python(whole) if number_format == "published" and floating else pa.array(whole)
+        )
     options = csv.WriteOptions(include_header=False, delimiter=" ", quoting_style="none", batch_size=1 << 14)
     csv.write_csv(pa.table(cells), file, options)
 
 
-def read_rows(block: bytes, width: int, dtype: DTypeLike, *, marked: bool = False) -> Array | None:
+def read_rows(block: bytes, width: int, dtype: DTypeLike, *, has_keyword: bool = False) -> Array | None:
     """Read lines of numbers of the plain form that `write_rows` writes.
 
     Args:
         block: the lines, each ended by a line feed.
         width: numbers a line.
         dtype: float32, float64 or int32; text is rounded once, straight to this type.
-        marked: a word stands before the numbers.
+        has_keyword: a word stands before the numbers.
 
     Returns:
         (lines, width), or None when some line has another form: the caller then reads with more care.
@@ -71,7 +77,7 @@ def read_rows(block: bytes, width: int, dtype: DTypeLike, *, marked: bool = Fals
     try:
         table = csv.read_csv(
             pa.BufferReader(block),
-            csv.ReadOptions(use_threads=False, column_names=(["mark"] if marked else []) + names),
+            csv.ReadOptions(use_threads=False, column_names=(["mark"] if has_keyword else []) + names),
             csv.ParseOptions(delimiter=" ", quote_char=False, double_quote=False),
             csv.ConvertOptions(
                 include_columns=names, column_types=dict.fromkeys(names, kind), null_values=[]
@@ -84,7 +90,7 @@ def read_rows(block: bytes, width: int, dtype: DTypeLike, *, marked: bool = Fals
     return np.stack([table.column(name).to_numpy() for name in names], axis=1)
 
 
-def _as_python(values: Array) -> Any:
+def _format_like_python(values: Array) -> Any:
     """Arrow strings of float values in double precision, spelled as Python spells them.
 
     Both use the fewest digits; they differ where Python writes an exponent or the `.0` of whole numbers.

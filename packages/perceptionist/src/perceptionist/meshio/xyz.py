@@ -11,15 +11,15 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 from voiceface.io.atomic import atomic_path
 
-from perceptionist.meshio.mesh import Array, MeshError, as_mesh, content_of, numbers_of
-from perceptionist.meshio.text import Spelling, read_rows, write_rows
+from perceptionist.meshio.mesh import Array, MeshError, parse_floats, read_text_bytes, validate_mesh
+from perceptionist.meshio.text import NumberFormat, read_rows, write_rows
 
 
-def write_xyz(path: str | Path, vertices: ArrayLike, *, spelling: Spelling = "shortest") -> None:
+def write_xyz(path: str | Path, vertices: ArrayLike, *, number_format: NumberFormat = "shortest") -> None:
     """Write a point cloud, `x y z` a line without a header; atomic. Errors as in `write_obj`."""
-    mesh = as_mesh(vertices, source=str(path))
+    mesh = validate_mesh(vertices, source=str(path))
     with atomic_path(path) as part, part.open("wb") as file:
-        write_rows(file, "", list(mesh.vertices.T), spelling)
+        write_rows(file, "", list(mesh.vertices.T), number_format)
 
 
 def read_xyz(path: str | Path, dtype: DTypeLike = np.float64) -> Array:
@@ -33,15 +33,15 @@ def read_xyz(path: str | Path, dtype: DTypeLike = np.float64) -> Array:
         MeshError: a line of another form, a number that is not finite, or no points.
     """
     path = Path(path)
-    data = content_of(path, "point cloud")
+    data = read_text_bytes(path, "point cloud")
     points = read_rows(data, 3, dtype)
     if points is None:
         rows = []
         for number, line in enumerate(data.decode("latin-1").splitlines(), 1):
             words = line.partition("#")[0].split()
             if words:
-                rows.append(numbers_of(words, (3,), f"{path}, line {number}"))
+                rows.append(parse_floats(words, (3,), f"{path}, line {number}"))
         points = np.array(rows, np.float64).reshape(-1, 3).astype(dtype)
     if not len(points):
         raise MeshError(f"{path} holds no points, expected lines of three numbers")
-    return as_mesh(points, source=str(path)).vertices
+    return validate_mesh(points, source=str(path)).vertices

@@ -7,8 +7,8 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 COVERAGE = {"top_left": 0, "inclusive": 1, "strict": 2}  # as in the kernel
 FAR = -1.0e8  # depth of an empty pixel
-CHANNELS = 4  # at most
-SIDE = 1 << 24  # beyond, neighbouring pixels would be the same float32 number
+MAX_CHANNELS = 4  # at most
+MAX_SIDE = 1 << 24  # beyond, neighbouring pixels would be the same float32 number
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -16,16 +16,16 @@ Bytes = NDArray[np.uint8]
 Array = NDArray[Any]
 
 
-def vertices_of(vertices: ArrayLike) -> Floats:
+def check_vertices(vertices: ArrayLike) -> Floats:
     """(V, 3) float32.
 
     Raises:
         ValueError: another shape, or no real numbers.
     """
-    return _rows("vertices", vertices, 3, "(V, 3): x, y, z of each vertex")
+    return _check_rows("vertices", vertices, 3, "(V, 3): x, y, z of each vertex")
 
 
-def triangles_of(triangles: ArrayLike, count: int) -> Ints:
+def check_triangles(triangles: ArrayLike, count: int) -> Ints:
     """(T, 3) int32, each number one of `count` vertices.
 
     Raises:
@@ -46,19 +46,19 @@ def triangles_of(triangles: ArrayLike, count: int) -> Ints:
         raise ValueError(
             f"triangles: row {row} names vertex {wrong}, but there are {count} (0 to {count - 1}){hint}"
         )
-    return _laid_out(given, np.int32)
+    return _as_contiguous(given, np.int32)
 
 
-def colors_of(colors: ArrayLike, count: int, name: str = "colors") -> Floats:
+def check_colors(colors: ArrayLike, count: int, name: str = "colors") -> Floats:
     """(V, C) float32 with C from 1 to 4.
 
     Raises:
         ValueError: another shape, no real numbers, or whole numbers that can be no shares of full light.
     """
     given = np.asarray(colors)
-    if given.ndim != 2 or len(given) != count or not 1 <= given.shape[1] <= CHANNELS:
+    if given.ndim != 2 or len(given) != count or not 1 <= given.shape[1] <= MAX_CHANNELS:
         raise ValueError(
-            f"{name}: one row of 1 to {CHANNELS} channels per vertex is expected, ({count}, C); "
+            f"{name}: one row of 1 to {MAX_CHANNELS} channels per vertex is expected, ({count}, C); "
             f"found {given.shape}"
         )
     if given.dtype.kind in "iu" and given.size and given.max() > 1:
@@ -66,21 +66,23 @@ def colors_of(colors: ArrayLike, count: int, name: str = "colors") -> Floats:
             f"{name}: numbers from 0 to 1 are expected, found {given.dtype} up to {given.max()}; "
             "divide by 255"
         )
-    return _numbers(name, given, np.float32)
+    return _check_numbers(name, given, np.float32)
 
 
-def side_of(name: str, value: Any) -> int:
+def check_side(name: str, value: Any) -> int:
     """A side of a picture in pixels.
 
     Raises:
         ValueError: it is not a whole number from 1 to 2**24.
     """
-    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= SIDE:
-        raise ValueError(f"{name}: a whole number of pixels from 1 to {SIDE} is expected, found {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= MAX_SIDE:
+        raise ValueError(
+            f"{name}: a whole number of pixels from 1 to {MAX_SIDE} is expected, found {value!r}"
+        )
     return int(value)
 
 
-def coverage_of(coverage: str) -> int:
+def coverage_code(coverage: str) -> int:
     """The kernel's number of a coverage rule.
 
     Raises:
@@ -91,7 +93,7 @@ def coverage_of(coverage: str) -> int:
     return COVERAGE[coverage]
 
 
-def share_of(name: str, value: float) -> float:
+def check_fraction(name: str, value: float) -> float:
     """A number from 0 to 1.
 
     Raises:
@@ -102,7 +104,7 @@ def share_of(name: str, value: float) -> float:
     return float(value)
 
 
-def picture_of(picture: Array, name: str = "bg") -> Bytes:
+def prepare_image(image: Array, name: str = "bg") -> Bytes:
     """(H, W, C) uint8, contiguous and writable: the given memory if it is so already, else a copy.
 
     Numbers of another type are rounded and clipped to 0..255.
@@ -110,14 +112,14 @@ def picture_of(picture: Array, name: str = "bg") -> Bytes:
     Raises:
         ValueError: another shape, no real numbers, or unknown ones (NaN, infinity).
     """
-    given = np.asarray(picture)
-    if given.ndim not in (2, 3) or (given.ndim == 3 and not 1 <= given.shape[2] <= CHANNELS):
+    given = np.asarray(image)
+    if given.ndim not in (2, 3) or (given.ndim == 3 and not 1 <= given.shape[2] <= MAX_CHANNELS):
         raise ValueError(
-            f"{name}: the shape (H, W) or (H, W, C) with 1 to {CHANNELS} channels is expected, "
+            f"{name}: the shape (H, W) or (H, W, C) with 1 to {MAX_CHANNELS} channels is expected, "
             f"found {given.shape}"
         )
-    if max(given.shape[:2]) > SIDE:
-        raise ValueError(f"{name}: sides of at most {SIDE} pixels are expected, found {given.shape}")
+    if max(given.shape[:2]) > MAX_SIDE:
+        raise ValueError(f"{name}: sides of at most {MAX_SIDE} pixels are expected, found {given.shape}")
     whole = given[:, :, None] if given.ndim == 2 else given
     if whole.dtype == np.uint8:
         return np.require(whole, np.uint8, ["C", "A", "W"])
@@ -128,7 +130,7 @@ def picture_of(picture: Array, name: str = "bg") -> Bytes:
     return np.ascontiguousarray(np.clip(np.rint(whole), 0, 255).astype(np.uint8))
 
 
-def depth_of(depth: Array | None, height: int, width: int) -> Floats:
+def prepare_depth(depth: Array | None, height: int, width: int) -> Floats:
     """(H, W) float32, contiguous: the given memory if it is so already, else a copy; new where None.
 
     Raises:
@@ -141,10 +143,10 @@ def depth_of(depth: Array | None, height: int, width: int) -> Floats:
         raise ValueError(f"depth: a writable float32 array is expected, it is updated; found {found}")
     if depth.shape != (height, width):
         raise ValueError(f"depth: the picture's shape {(height, width)} is expected, found {depth.shape}")
-    return _laid_out(depth, np.float32)
+    return _as_contiguous(depth, np.float32)
 
 
-def hand_back(work: Array, given: Array | None) -> Array:
+def write_back(work: Array, given: Array | None) -> Array:
     """What was drawn, in the caller's own array where it can hold it."""
     if given is None or np.may_share_memory(work, given):
         return work if given is None else given
@@ -155,11 +157,11 @@ def hand_back(work: Array, given: Array | None) -> Array:
     return drawn
 
 
-def _rows(name: str, rows: ArrayLike, width: int, words: str) -> Floats:
+def _check_rows(name: str, rows: ArrayLike, width: int, words: str) -> Floats:
     given = _empty_as_rows(np.asarray(rows), width)
     if given.ndim != 2 or given.shape[1] != width:
         raise ValueError(f"{name}: the shape {words} is expected, found {given.shape}")
-    return _numbers(name, given, np.float32)
+    return _check_numbers(name, given, np.float32)
 
 
 def _empty_as_rows(given: Array, width: int) -> Array:
@@ -167,13 +169,13 @@ def _empty_as_rows(given: Array, width: int) -> Array:
     return given.reshape(0, width) if given.shape == (0,) else given
 
 
-def _numbers(name: str, given: Array, dtype: DTypeLike) -> Array:
+def _check_numbers(name: str, given: Array, dtype: DTypeLike) -> Array:
     if given.dtype.kind not in "biuf":
         raise ValueError(f"{name}: real numbers are expected, found {given.dtype}")
     with np.errstate(over="ignore"):  # too large for float32: infinite, and left out like all that is
-        return _laid_out(given, dtype)
+        return _as_contiguous(given, dtype)
 
 
-def _laid_out(given: Array, dtype: DTypeLike) -> Array:
+def _as_contiguous(given: Array, dtype: DTypeLike) -> Array:
     """The array itself, or one copy in this type, row by row, aligned."""
     return np.require(given, dtype, ["C", "A"])

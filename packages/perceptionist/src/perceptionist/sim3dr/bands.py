@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-MOST = 64  # threads of one call
-BY_DEFAULT = 8
-TRIANGLES = 8192  # fewer a thread are not worth waking one
-WORK = 60_000.0  # the same in tested pixels
+MAX_THREADS = 64  # threads of one call
+DEFAULT_MAX_THREADS = 8
+MIN_TRIANGLES_PER_THREAD = 8192  # fewer a thread are not worth waking one
+MIN_PIXELS_PER_THREAD = 60_000.0  # the same in tested pixels
 
 _pools: list[ThreadPoolExecutor] = []
 if hasattr(os, "register_at_fork"):
@@ -31,13 +31,15 @@ def thread_count(threads: int | None) -> int:
     """
     if threads is None:
         stated = os.environ.get("OMP_NUM_THREADS", "").split(",")[0].strip()
-        return min(BY_DEFAULT, max(1, int(stated)) if stated.isdecimal() else _processors())
+        return min(
+            DEFAULT_MAX_THREADS, max(1, int(stated)) if stated.isdecimal() else _available_processors()
+        )
     if isinstance(threads, bool) or threads != int(threads) or threads < 1:
         raise ValueError(f"threads: a whole number from 1 on is expected, found {threads!r}")
-    return min(MOST, int(threads))
+    return min(MAX_THREADS, int(threads))
 
 
-def together(work: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) -> list[Any]:
+def run_parallel(work: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) -> list[Any]:
     """Call `work(*part)` for every part, at the same time where threads can be had; the results in order.
 
     The first part runs in the calling thread. Without threads (a process that is ending) all of them do.
@@ -45,7 +47,7 @@ def together(work: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) -> list
     futures = []
     if len(parts) > 1:
         if not _pools:
-            _pools.append(ThreadPoolExecutor(MOST, "sim3dr"))
+            _pools.append(ThreadPoolExecutor(MAX_THREADS, "sim3dr"))
         try:
             for part in parts[1:]:
                 futures.append(_pools[0].submit(work, *part))
@@ -56,13 +58,13 @@ def together(work: Callable[..., Any], parts: Sequence[tuple[Any, ...]]) -> list
     return [*own[:1], *(future.result() for future in futures), *own[1:]]
 
 
-def ranges(count: int, parts: int) -> list[tuple[int, int]]:
+def split_evenly(count: int, parts: int) -> list[tuple[int, int]]:
     """`parts` ranges [first, end) of nearly equal length that make up 0..count; at least one."""
     edges = [count * part // parts for part in range(parts + 1)]
     return list(pairwise(edges))
 
 
-def shares(work: NDArray[np.float64], parts: int) -> list[tuple[int, int]]:
+def split_by_work(work: NDArray[np.float64], parts: int) -> list[tuple[int, int]]:
     """Ranges of rows with nearly equal sums of `work`; none is empty, fewer than `parts` may come."""
     sums = np.cumsum(work)
     inner = np.searchsorted(sums, sums[-1] * np.arange(1, parts) / parts) + 1
@@ -70,7 +72,7 @@ def shares(work: NDArray[np.float64], parts: int) -> list[tuple[int, int]]:
     return list(pairwise(edges))
 
 
-def _processors() -> int:
+def _available_processors() -> int:
     """Processors that this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))

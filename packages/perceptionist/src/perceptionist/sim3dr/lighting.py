@@ -10,19 +10,19 @@ from perceptionist.sim3dr import _raster, bands
 from perceptionist.sim3dr.arrays import (
     Array,
     Floats,
-    colors_of,
-    picture_of,
-    share_of,
-    triangles_of,
-    vertices_of,
+    check_colors,
+    check_fraction,
+    check_triangles,
+    check_vertices,
+    prepare_image,
 )
 from perceptionist.sim3dr.rendering import rasterize
 
-VERTICES = 8192  # fewer a thread are not worth waking one
+MIN_VERTICES_PER_THREAD = 8192  # fewer a thread are not worth waking one
 
-Triple = tuple[float, float, float]
-WHITE: Triple = (1.0, 1.0, 1.0)
-FRONT: Triple = (0.0, 0.0, 5.0)
+Vector3 = tuple[float, float, float]
+WHITE: Vector3 = (1.0, 1.0, 1.0)
+FRONT: Vector3 = (0.0, 0.0, 5.0)
 
 
 def get_normals(vertices: ArrayLike, triangles: ArrayLike) -> Floats:
@@ -40,9 +40,9 @@ def get_normals(vertices: ArrayLike, triangles: ArrayLike) -> Floats:
     Raises:
         ValueError: shapes, types or vertex numbers do not fit.
     """
-    points = vertices_of(vertices)
+    points = check_vertices(vertices)
     normals = np.zeros_like(points)
-    _raster.vertex_normals(points, triangles_of(triangles, len(points)), normals)
+    _raster.vertex_normals(points, check_triangles(triangles, len(points)), normals)
     return normals
 
 
@@ -57,8 +57,8 @@ def get_triangle_normals(vertices: ArrayLike, triangles: ArrayLike, unit: bool =
     Raises:
         ValueError: shapes, types or vertex numbers do not fit.
     """
-    points = vertices_of(vertices)
-    corners = triangles_of(triangles, len(points))
+    points = check_vertices(vertices)
+    corners = check_triangles(triangles, len(points))
     normals = np.empty(corners.shape, np.float32)
     _raster.triangle_normals(points, corners, normals, bool(unit))
     return normals
@@ -69,7 +69,7 @@ def unit_positions(vertices: ArrayLike) -> Floats:
 
     Coordinates at NaN or infinity do not count; a mesh without extent lies at 0.
     """
-    points = vertices_of(vertices)
+    points = check_vertices(vertices)
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     _raster.extent(points, low, high)
     known = low <= high
@@ -99,20 +99,20 @@ class Lighting:
     intensity_directional: float = 0.6
     intensity_specular: float = 0.1
     specular_exp: float = 5
-    color_ambient: Triple = WHITE
-    color_directional: Triple = WHITE
-    light_pos: Triple = FRONT
-    view_pos: Triple = FRONT
+    color_ambient: Vector3 = WHITE
+    color_directional: Vector3 = WHITE
+    light_pos: Vector3 = FRONT
+    view_pos: Vector3 = FRONT
 
     def __post_init__(self) -> None:
         for name in ("color_ambient", "color_directional", "light_pos", "view_pos"):
-            object.__setattr__(self, name, _triple(name, getattr(self, name)))
+            object.__setattr__(self, name, _check_vector3(name, getattr(self, name)))
         for name in ("intensity_ambient", "intensity_directional", "intensity_specular", "specular_exp"):
             value = getattr(self, name)
             if not np.isfinite(value) or value < 0:
                 raise ValueError(f"{name}: a number from 0 on is expected, found {value!r}")
 
-    def moved(self, light_pos: Triple) -> "Lighting":
+    def moved(self, light_pos: Vector3) -> "Lighting":
         """The same with the light elsewhere."""
         return replace(self, light_pos=light_pos)
 
@@ -122,7 +122,7 @@ class Lighting:
         Raises:
             ValueError: shapes, types or vertex numbers do not fit.
         """
-        points = vertices_of(vertices)
+        points = check_vertices(vertices)
         normals, places = get_normals(points, triangles), unit_positions(points)
         directional = np.array(self.color_directional) * (self.intensity_directional > 0)
         colours = np.stack(
@@ -140,8 +140,10 @@ class Lighting:
             np.array([self.light_pos, self.view_pos]),
             float(self.specular_exp),
         )
-        lots = bands.ranges(len(points), min(bands.thread_count(threads), 1 + len(points) // VERTICES))
-        bands.together(lambda first, end: _raster.shade(*fixed, lit, first, end), lots)
+        lots = bands.split_evenly(
+            len(points), min(bands.thread_count(threads), 1 + len(points) // MIN_VERTICES_PER_THREAD)
+        )
+        bands.run_parallel(lambda first, end: _raster.shade(*fixed, lit, first, end), lots)
         return lit
 
     def __call__(
@@ -171,10 +173,10 @@ class Lighting:
         Raises:
             ValueError: shapes, types or vertex numbers do not fit.
         """
-        points = vertices_of(vertices)
+        points = check_vertices(vertices)
         colors = self.light(points, triangles, threads=threads)
         if texture is not None:
-            given = colors_of(texture, len(points), "texture")
+            given = check_colors(texture, len(points), "texture")
             if given.shape != points.shape:
                 raise ValueError(f"texture: the shape {points.shape} is expected, found {given.shape}")
             colors = colors * given
@@ -210,8 +212,8 @@ def overlay(
     Raises:
         ValueError: shapes, types or vertex numbers do not fit.
     """
-    share = np.float32(share_of("alpha", alpha))
-    before = picture_of(picture, "picture")
+    share = np.float32(check_fraction("alpha", alpha))
+    before = prepare_image(picture, "picture")
     if before.shape[2] != 3:
         raise ValueError(f"picture: three channels are expected, found {before.shape[2]}")
     drawn = (lighting or Lighting())(
@@ -222,7 +224,7 @@ def overlay(
     return np.rint(np.float32(before) * (1 - share) + np.float32(drawn) * share).astype(np.uint8)
 
 
-def _triple(name: str, value: ArrayLike) -> Triple:
+def _check_vector3(name: str, value: ArrayLike) -> Vector3:
     numbers = np.asarray(value, np.float64)
     if numbers.shape != (3,) or not np.isfinite(numbers).all():
         raise ValueError(f"{name}: three numbers are expected, found {value!r}")

@@ -14,15 +14,15 @@ from perceptionist.sim3dr.arrays import (
     Bytes,
     Floats,
     Ints,
-    colors_of,
-    coverage_of,
-    depth_of,
-    hand_back,
-    picture_of,
-    share_of,
-    side_of,
-    triangles_of,
-    vertices_of,
+    check_colors,
+    check_fraction,
+    check_side,
+    check_triangles,
+    check_vertices,
+    coverage_code,
+    prepare_depth,
+    prepare_image,
+    write_back,
 )
 
 INCLUSIVE_WITHIN = 3  # the kernel's number for the published program's rule of ids and weights
@@ -91,17 +91,17 @@ def rasterize(
     Raises:
         ValueError: shapes, types or vertex numbers do not fit; the text says which.
     """
-    points = vertices_of(vertices)
-    corners = triangles_of(triangles, len(points))
-    paint = colors_of(colors, len(points))
+    points = check_vertices(vertices)
+    corners = check_triangles(triangles, len(points))
+    paint = check_colors(colors, len(points))
     if bg is None:
         if height is None or width is None:
             raise ValueError("height and width are needed where there is no bg to draw into")
         image: Bytes = np.zeros(
-            (side_of("height", height), side_of("width", width), paint.shape[1]), np.uint8
+            (check_side("height", height), check_side("width", width), paint.shape[1]), np.uint8
         )
     else:
-        image = picture_of(bg)
+        image = prepare_image(bg)
     stated = [("height", height), ("width", width), ("channel", channel)]
     for (name, value), found in zip(stated, image.shape):
         if value is not None and value != found:
@@ -110,7 +110,7 @@ def rasterize(
         raise ValueError(
             f"colors: {image.shape[2]} channels are expected as in bg, found {paint.shape[1]} channels"
         )
-    buffer = depth_of(depth, *image.shape[:2])
+    buffer = prepare_depth(depth, *image.shape[:2])
     no_ids, no_weights = np.empty((0, 0), np.int32), np.empty((0, 0, 0), np.float32)
     scene = partial(
         _raster.Scene,
@@ -121,14 +121,14 @@ def rasterize(
         buffer,
         no_ids,
         no_weights,
-        coverage_of(coverage),
-        share_of("alpha", alpha),
+        coverage_code(coverage),
+        check_fraction("alpha", alpha),
         bool(reverse),
     )
     _draw(scene, len(corners), image.shape[:2], bands.thread_count(threads))
     if depth is not None:
-        hand_back(buffer, depth)
-    return hand_back(image, bg)
+        write_back(buffer, depth)
+    return write_back(image, bg)
 
 
 def rasterize_triangles(
@@ -158,18 +158,18 @@ def rasterize_triangles(
     Raises:
         ValueError: shapes, types or vertex numbers do not fit; the text says which.
     """
-    points = vertices_of(vertices)
-    corners = triangles_of(triangles, len(points))
-    shape = side_of("height", height), side_of("width", width)
-    buffer = depth_of(depth, *shape)
+    points = check_vertices(vertices)
+    corners = check_triangles(triangles, len(points))
+    shape = check_side("height", height), check_side("width", width)
+    buffer = prepare_depth(depth, *shape)
     ids, weights = np.full(shape, -1, np.int32), np.zeros((*shape, 3), np.float32)
     no_colors, no_image = np.empty((0, 0), np.float32), np.empty((0, 0, 0), np.uint8)
-    rule = INCLUSIVE_WITHIN if coverage == "inclusive" else coverage_of(coverage)
+    rule = INCLUSIVE_WITHIN if coverage == "inclusive" else coverage_code(coverage)
     scene = partial(
         _raster.Scene, points, corners, no_colors, no_image, buffer, ids, weights, rule, 1.0, False
     )
     _draw(scene, len(corners), shape, bands.thread_count(threads))
-    return Fragments(buffer if depth is None else hand_back(buffer, depth), ids, weights)
+    return Fragments(buffer if depth is None else write_back(buffer, depth), ids, weights)
 
 
 def _draw(scene: Callable[[Ints], _raster.Scene], count: int, shape: tuple[int, ...], threads: int) -> None:
@@ -185,10 +185,12 @@ def _draw(scene: Callable[[Ints], _raster.Scene], count: int, shape: tuple[int, 
     if not count or not height or not width:
         return
     drawing = scene(np.empty((count, 5), np.int32))
-    lots = bands.ranges(count, min(threads, 1 + count // bands.TRIANGLES))
+    lots = bands.split_evenly(count, min(threads, 1 + count // bands.MIN_TRIANGLES_PER_THREAD))
     cost = np.zeros((len(lots), height + 1))
-    ends = bands.together(drawing.find, [(*lot, row) for lot, row in zip(lots, cost)])
+    ends = bands.run_parallel(drawing.find, [(*lot, row) for lot, row in zip(lots, cost)])
     runs = np.array([(first, end) for (first, _), end in zip(lots, ends)], np.intp)
     work = np.cumsum(cost.sum(0))[:height]
-    parts = min(threads, height, 1 + int(work.sum() / bands.WORK))
-    bands.together(drawing.draw, [(runs, top, bottom) for top, bottom in bands.shares(work, parts)])
+    parts = min(threads, height, 1 + int(work.sum() / bands.MIN_PIXELS_PER_THREAD))
+    bands.run_parallel(
+        drawing.draw, [(runs, top, bottom) for top, bottom in bands.split_by_work(work, parts)]
+    )

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from voicestyle.stylegan2.operators import upfirdn2d
 
-Turns = Literal["all", "published"]
+QuarterTurns = Literal["all", "published"]
 SYM6 = (
     0.015404109327027373,
     0.0034907120842174702,
@@ -35,7 +35,7 @@ SYM6 = (
 class AdaptiveAugment:
     """Probability of augmentation, moved by how sure the discriminator is of real pictures.
 
-    r_t is the mean sign of the real scores over `every` steps; p rises by n / length where r_t exceeds the
+    r_t is the mean sign of the real scores over `adaptation_interval` steps; p rises by n / length where r_t exceeds the
     target, else falls by it, n being the number of scores; it stays in 0...1.
 
     Attributes:
@@ -43,8 +43,14 @@ class AdaptiveAugment:
         r_t: of the last adaptation, 0 before.
     """
 
-    def __init__(self, target: float = 0.6, length: int = 500_000, every: int = 8) -> None:
-        self.target, self.length, self.every = target, length, every
+    def __init__(
+        self, target: float = 0.6, adaptation_length: int = 500_000, adaptation_interval: int = 8
+    ) -> None:
+        self.target, self.adaptation_length, self.adaptation_interval = (
+            target,
+            adaptation_length,
+            adaptation_interval,
+        )
         self.p, self.r_t = 0.0, 0.0
         self._signs, self._count, self._calls = 0.0, 0, 0
 
@@ -53,10 +59,10 @@ class AdaptiveAugment:
         self._signs += float(scores.sign().sum())
         self._count += scores.numel()
         self._calls += 1
-        if self._calls == self.every:
+        if self._calls == self.adaptation_interval:
             self.r_t = self._signs / self._count
             sign = 1 if self.r_t > self.target else -1
-            self.p = min(1.0, max(0.0, self.p + sign * self._count / self.length))
+            self.p = min(1.0, max(0.0, self.p + sign * self._count / self.adaptation_length))
             self._signs, self._count, self._calls = 0.0, 0, 0
         return self.p
 
@@ -71,56 +77,56 @@ class AdaptiveAugment:
 
 
 def augment(
-    pictures: Tensor, p: float, generator: torch.Generator | None = None, *, turns: Turns = "all"
+    images: Tensor, p: float, generator: torch.Generator | None = None, *, quarter_turns: QuarterTurns = "all"
 ) -> Tensor:
     """Pictures (N, 3, H, W) in random other forms; with p = 0 as they are, and nothing is drawn.
 
     Args:
-        pictures: in -1...1.
+        images: in -1...1.
         p: probability of each step.
         generator: on the CPU; None for torch's own.
-        turns: see `draw_geometry`.
+        quarter_turns: see `sample_geometry`.
     """
     if p == 0:
-        return pictures
-    n, _, height, width = pictures.shape
-    geometry = draw_geometry(n, p, height, width, generator, turns=turns)
-    moved = warp(pictures, torch.linalg.inv(geometry).to(pictures))
-    return recolour(moved, draw_colours(n, p, generator).to(pictures))
+        return images
+    n, _, height, width = images.shape
+    geometry = sample_geometry(n, p, height, width, generator, quarter_turns=quarter_turns)
+    moved = warp(images, torch.linalg.inv(geometry).to(images))
+    return apply_colours(moved, sample_colours(n, p, generator).to(images))
 
 
-def draw_geometry(
-    n: int,
+def sample_geometry(
+    num_images: int,
     p: float,
     height: int,
     width: int,
     generator: torch.Generator | None = None,
     *,
-    turns: Turns = "all",
+    quarter_turns: QuarterTurns = "all",
 ) -> Tensor:
     """Affine maps (N, 3, 3) of positions in pixels from the centre, x right, y down.
 
     Mirror, quarter turns, whole-pixel shift, scale, turn, stretch, turn, shift; each multiplied from left.
 
     Args:
-        n: N.
+        num_images: N.
         p: probability of each; of the two turns 1 - sqrt(1 - p), so that one of them happens with p.
         height, width: of the pictures.
         generator: on the CPU; None for torch's own.
-        turns: quarter turns are 0 to 3 ("all"), or 0 or 3 as published.
+        quarter_turns: quarter turns are 0 to 3 ("all"), or 0 or 3 as published.
     """
-    draw = _Draw(n, generator)
+    draw = _BatchRandom(num_images, generator)
     turning = 1 - math.sqrt(1 - p)
     sides = torch.tensor([width, height])
-    total = torch.eye(3).repeat(n, 1, 1)
+    total = torch.eye(3).repeat(num_images, 1, 1)
 
     def apply(step: Tensor, probability: float = p) -> None:
         nonlocal total
-        chosen = draw.chosen(probability)
+        chosen = draw.bernoulli(probability)
         total = torch.where(chosen[:, None, None], step, torch.eye(3)) @ total
 
-    apply(_scaling(1.0 - 2.0 * draw.coin(), torch.ones(n)))
-    quarters = draw.whole(4).float() if turns == "all" else 3.0 * draw.coin()
+    apply(_scaling(1.0 - 2.0 * draw.coin_flip(), torch.ones(num_images)))
+    quarters = draw.integers(4).float() if quarter_turns == "all" else 3.0 * draw.coin_flip()
     apply(_rotation(-math.pi / 2 * quarters))
     apply(_shift((draw.uniform(-0.125, 0.125, 2) * sides).round()))
     scale = torch.exp2(0.2 * draw.normal())
@@ -133,25 +139,25 @@ def draw_geometry(
     return total
 
 
-def draw_colours(n: int, p: float, generator: torch.Generator | None = None) -> Tensor:
+def sample_colours(num_images: int, p: float, generator: torch.Generator | None = None) -> Tensor:
     """Affine maps (N, 4, 4) of (R, G, B, 1): brightness, contrast, luma flip, hue, saturation."""
-    draw = _Draw(n, generator)
+    draw = _BatchRandom(num_images, generator)
     axis = torch.full((3,), 1 / math.sqrt(3.0))
     grey = torch.zeros(4, 4)
     grey[:3, :3] = torch.outer(axis, axis)
     colours, one = torch.diag(torch.tensor([1.0, 1.0, 1.0, 0.0])) - grey, torch.eye(4)
-    total = one.repeat(n, 1, 1)
+    total = one.repeat(num_images, 1, 1)
 
     def apply(step: Tensor) -> None:
         nonlocal total
-        total = torch.where(draw.chosen(p)[:, None, None], step, one) @ total
+        total = torch.where(draw.bernoulli(p)[:, None, None], step, one) @ total
 
-    brightness = one.repeat(n, 1, 1)
+    brightness = one.repeat(num_images, 1, 1)
     brightness[:, :3, 3] = (0.2 * draw.normal())[:, None]
     apply(brightness)
     contrast = torch.exp2(0.5 * draw.normal())
-    apply(torch.diag_embed(torch.stack([contrast, contrast, contrast, torch.ones(n)], 1)))
-    apply(one - 2 * grey * draw.coin()[:, None, None])
+    apply(torch.diag_embed(torch.stack([contrast, contrast, contrast, torch.ones(num_images)], 1)))
+    apply(one - 2 * grey * draw.coin_flip()[:, None, None])
     apply(hue_rotation(draw.uniform(-math.pi, math.pi)))
     saturation = torch.exp2(draw.normal())
     last = torch.diag(torch.tensor([0.0, 0.0, 0.0, 1.0]))
@@ -168,35 +174,37 @@ def hue_rotation(angles: Tensor) -> Tensor:
     return F.pad(turned, (0, 1, 0, 1)) + torch.diag(torch.tensor([0.0, 0.0, 0.0, 1.0]))
 
 
-def recolour(pictures: Tensor, colours: Tensor) -> Tensor:
+def apply_colours(images: Tensor, colours: Tensor) -> Tensor:
     """Apply affine maps of colour (N, 4, 4), acting on (R, G, B, 1), to pictures (N, 3, H, W)."""
-    n, channels, height, width = pictures.shape
-    flat = colours[:, :3, :3] @ pictures.reshape(n, channels, -1) + colours[:, :3, 3:]
+    n, channels, height, width = images.shape
+    flat = colours[:, :3, :3] @ images.reshape(n, channels, -1) + colours[:, :3, 3:]
     return flat.reshape(n, channels, height, width)
 
 
-def warp(pictures: Tensor, inverse: Tensor, taps: Sequence[float] = SYM6) -> Tensor:
+def warp(images: Tensor, inverse: Tensor, taps: Sequence[float] = SYM6) -> Tensor:
     """Move pictures by affine maps, sampled at twice the resolution between two passes of a wavelet filter.
 
     Args:
-        pictures: (N, C, H, W).
+        images: (N, C, H, W).
         inverse: (N, 3, 3), output to source position: pixels from the centre, x right, y down.
         taps: of the filter; their sum is sqrt(2).
 
     Returns:
         (N, C, H, W). What lies beyond one reflection reads as 0.
     """
-    height, width = pictures.shape[2:]
-    inverse = inverse.to(pictures)
+    height, width = images.shape[2:]
+    inverse = inverse.to(images)
     length, quarter = len(taps), len(taps) // 4
     left, right, top, bottom = _margins(inverse, height, width, quarter)
-    x = F.pad(pictures, (left, right, top, bottom), mode="reflect")
-    row = torch.tensor(taps, dtype=pictures.dtype, device=pictures.device)
-    x = _by_axes(x, row, up=2, pad=((length + 1) // 2, (length - 2) // 2))
-    grid = _grid(inverse, (height, width), (left, right, top, bottom), quarter, x.shape)
-    x = _Sample.apply(x, grid)
+    x = F.pad(images, (left, right, top, bottom), mode="reflect")
+    row = torch.tensor(taps, dtype=images.dtype, device=images.device)
+    x = _upfirdn2d_separable(x, row, up=2, pad=((length + 1) // 2, (length - 2) // 2))
+    grid = _sampling_grid(inverse, (height, width), (left, right, top, bottom), quarter, x.shape)
+    x = _BilinearSample.apply(x, grid)
     cut = 2 * quarter
-    return _by_axes(x, row.flip(0), down=2, pad=((length - 1) // 2 - cut, (length - 2) // 2 - cut))
+    return _upfirdn2d_separable(
+        x, row.flip(0), down=2, pad=((length - 1) // 2 - cut, (length - 2) // 2 - cut)
+    )
 
 
 def _margins(inverse: Tensor, height: int, width: int, quarter: int) -> tuple[int, int, int, int]:
@@ -211,7 +219,7 @@ def _margins(inverse: Tensor, height: int, width: int, quarter: int) -> tuple[in
     return left, right, top, bottom
 
 
-def _grid(
+def _sampling_grid(
     inverse: Tensor,
     size: tuple[int, int],
     margins: tuple[int, int, int, int],
@@ -238,13 +246,15 @@ def _grid(
     return (2 * place - 0.5 + offset) * 2 / sides
 
 
-def _by_axes(x: Tensor, row: Tensor, *, up: int = 1, down: int = 1, pad: tuple[int, int]) -> Tensor:
+def _upfirdn2d_separable(
+    x: Tensor, row: Tensor, *, up: int = 1, down: int = 1, pad: tuple[int, int]
+) -> Tensor:
     """`upfirdn2d` with an outer product, axis by axis."""
     x = upfirdn2d(x, row[None], (up, 1), (down, 1), (*pad, 0, 0))
     return upfirdn2d(x, row[:, None], (1, up), (1, down), (0, 0, *pad))
 
 
-class _Sample(torch.autograd.Function):
+class _BilinearSample(torch.autograd.Function):
     """Bilinear sampling that can be differentiated any number of times by the picture; it is linear in it."""
 
     @staticmethod
@@ -256,11 +266,11 @@ class _Sample(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:  # type: ignore[override]
         (grid,) = ctx.saved_tensors
-        return _Scatter.apply(gradient, grid, ctx.shape), None
+        return _BilinearSampleTranspose.apply(gradient, grid, ctx.shape), None
 
 
-class _Scatter(torch.autograd.Function):
-    """The transpose of `_Sample`."""
+class _BilinearSampleTranspose(torch.autograd.Function):
+    """The transpose of `_BilinearSample`."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
@@ -272,22 +282,22 @@ class _Scatter(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
         (grid,) = ctx.saved_tensors
-        return _Sample.apply(gradient, grid), None, None
+        return _BilinearSample.apply(gradient, grid), None, None
 
 
-class _Draw:
+class _BatchRandom:
     """Random numbers for N pictures, drawn on the CPU."""
 
     def __init__(self, n: int, generator: torch.Generator | None) -> None:
         self.n, self.generator = n, generator
 
-    def chosen(self, probability: float) -> Tensor:
+    def bernoulli(self, probability: float) -> Tensor:
         return torch.rand(self.n, generator=self.generator) < probability
 
-    def coin(self) -> Tensor:
-        return self.whole(2).float()
+    def coin_flip(self) -> Tensor:
+        return self.integers(2).float()
 
-    def whole(self, end: int) -> Tensor:
+    def integers(self, end: int) -> Tensor:
         return torch.randint(end, (self.n,), generator=self.generator)
 
     def normal(self, columns: int = 0) -> Tensor:

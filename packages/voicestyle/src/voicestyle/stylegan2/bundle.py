@@ -19,40 +19,40 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from voicestyle.stylegan2.generator import Generator
 
-BUNDLED = "stylegan2_population.safetensors"
-CENTRE_SAMPLES = 4096
+BUNDLED_FILE = "stylegan2_population.safetensors"
+LATENT_AVG_SAMPLES = 4096
 
 
-def bundled_weights() -> Path:
+def bundled_checkpoint() -> Path:
     """The bundled file."""
-    return Path(str(resources.files("voicestyle") / "weights" / BUNDLED))
+    return Path(str(resources.files("voicestyle") / "weights" / BUNDLED_FILE))
 
 
-def bundled_generator() -> "Generator":
+def load_bundled_generator() -> "Generator":
     """The bundled generator: invented faces of 64 pixels, frozen, with its `latent_avg`."""
     from voicestyle.stylegan2.readers import load_generator
 
-    return load_generator(bundled_weights())
+    return load_generator(bundled_checkpoint())
 
 
 @dataclass(frozen=True)
-class Opened:
+class LoadedGenerator:
     """A generator and what its file says of it.
 
     Attributes:
         generator: in evaluation and frozen.
         name: of the file.
-        notice: what must be said beside everything that it makes, or empty.
-        data: the section `data` of the configuration of its training; empty for published files.
+        disclaimer: what must be said beside everything that it makes, or empty.
+        data_config: the section `data_config` of the configuration of its training; empty for published files.
     """
 
     generator: "Generator"
     name: str
-    notice: str = ""
-    data: dict[str, Any] = field(default_factory=dict)
+    disclaimer: str = ""
+    data_config: dict[str, Any] = field(default_factory=dict)
 
 
-def open_generator(weights: str | Path | None = None, device: str = "cpu") -> Opened:
+def open_generator(weights: str | Path | None = None, device: str = "cpu") -> LoadedGenerator:
     """The generator to draw with.
 
     Args:
@@ -66,25 +66,27 @@ def open_generator(weights: str | Path | None = None, device: str = "cpu") -> Op
 
     from voicestyle.stylegan2.readers import SYSTEM, load_generator
 
-    path = bundled_weights() if weights is None else Path(weights)
+    path = bundled_checkpoint() if weights is None else Path(weights)
     if path.is_dir():
         path = path / "model.safetensors"
     generator = load_generator(path).to(device)
     if path.suffix != ".safetensors":
-        return Opened(generator, path.name)
+        return LoadedGenerator(generator, path.name)
     found = load_model(path, system=SYSTEM, kind="generator")
-    return Opened(generator, path.name, str(found.extra.get("notice", "")), found.config.get("data", {}))
+    return LoadedGenerator(
+        generator, path.name, str(found.extra.get("notice", "")), found.config.get("data", {})
+    )
 
 
-def know_centre(generator: "Generator", seed: int = 0, count: int = CENTRE_SAMPLES) -> None:
-    """Give a generator its `latent_avg` where its file had none: the mean of `count` codes."""
+def ensure_latent_avg(generator: "Generator", seed: int = 0, num_samples: int = LATENT_AVG_SAMPLES) -> None:
+    """Give a generator its `latent_avg` where its file had none: the mean of `num_samples` codes."""
     import torch
 
     if generator.latent_avg is None:
-        generator.latent_avg = generator.mean_latent(count, torch.Generator().manual_seed(seed))
+        generator.latent_avg = generator.mean_latent(num_samples, torch.Generator().manual_seed(seed))
 
 
-def bundle(run: str | Path, out: str | Path) -> Path:
+def export_compact(run: str | Path, out: str | Path) -> Path:
     """Write a generator of ours in half precision.
 
     Args:
@@ -121,7 +123,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="run folder or weights file")
     parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
     args = parser.parse_args(argv)
-    out = bundle(args.run, args.out)
+    out = export_compact(args.run, args.out)
     print(f"{out}: {out.stat().st_size / 1e6:.2f} MB")
     return 0
 

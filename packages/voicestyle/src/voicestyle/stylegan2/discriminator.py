@@ -7,7 +7,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from voicestyle.stylegan2.generator import NetworkConfig
-from voicestyle.stylegan2.layers import EqualConv2d, EqualLinear, Filtered, FusedLeakyReLU, downsample
+from voicestyle.stylegan2.layers import EqualConv2d, EqualLinear, FIRFilter, FusedLeakyReLU, downsample
 
 EPSILON = 1e-8
 
@@ -25,13 +25,17 @@ class ResidualBlock(nn.Module):
     those are computed that are kept.
     """
 
-    def __init__(self, inputs: int, outputs: int) -> None:
+    def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__()
-        self.conv1 = nn.Sequential(EqualConv2d(inputs, inputs, 3, padding=1), FusedLeakyReLU(inputs))
-        self.conv2 = nn.Sequential(
-            Filtered(pad=(2, 2)), EqualConv2d(inputs, outputs, 3, stride=2), FusedLeakyReLU(outputs)
+        self.conv1 = nn.Sequential(
+            EqualConv2d(in_channels, in_channels, 3, padding=1), FusedLeakyReLU(in_channels)
         )
-        self.skip = nn.Sequential(downsample(), EqualConv2d(inputs, outputs, 1))
+        self.conv2 = nn.Sequential(
+            FIRFilter(pad=(2, 2)),
+            EqualConv2d(in_channels, out_channels, 3, stride=2),
+            FusedLeakyReLU(out_channels),
+        )
+        self.skip = nn.Sequential(downsample(), EqualConv2d(in_channels, out_channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
         return (self.conv2(self.conv1(x)) + self.skip(x)) / math.sqrt(2)
@@ -43,41 +47,41 @@ class Discriminator(nn.Module):
     def __init__(self, config: DiscriminatorConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or DiscriminatorConfig()
-        width = config.width(config.blocks)
+        width = config.channels_at(config.num_blocks)
         convs: list[nn.Module] = [nn.Sequential(EqualConv2d(3, width, 1), FusedLeakyReLU(width))]
-        for block in range(config.blocks - 1, -1, -1):
-            before, width = width, config.width(block)
+        for block in range(config.num_blocks - 1, -1, -1):
+            before, width = width, config.channels_at(block)
             convs.append(ResidualBlock(before, width))
         self.convs = nn.Sequential(*convs)
         self.final_conv = nn.Sequential(EqualConv2d(width + 1, width, 3, padding=1), FusedLeakyReLU(width))
         self.final_linear = nn.Sequential(
-            EqualLinear(width * 16, width, activated=True), EqualLinear(width, 1)
+            EqualLinear(width * 16, width, activate=True), EqualLinear(width, 1)
         )
 
-    def trunk(self, pictures: Tensor) -> Tensor:
+    def forward_features(self, images: Tensor) -> Tensor:
         """Pictures (N, 3, S, S) to what is left at 4 pixels, (N, C, 4, 4)."""
-        return self.convs(pictures.contiguous(memory_format=torch.channels_last))
+        return self.convs(images.contiguous(memory_format=torch.channels_last))
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Pictures (N, 3, S, S) to scores (N, 1).
 
         Raises:
             ValueError: more pictures than a group holds, and no whole number of groups.
         """
-        x = self.trunk(pictures)
-        deviation = minibatch_deviation(x, self.config.stddev_group)
+        x = self.forward_features(images)
+        deviation = minibatch_stddev(x, self.config.stddev_group)
         x = self.final_conv(torch.cat([x, deviation], 1))
         return self.final_linear(x.flatten(1))
 
 
-def minibatch_deviation(x: Tensor, group: int) -> Tensor:
+def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
     """Mean deviation among the G = min(N, group) members of each group, as one more channel.
 
     Picture n belongs to group n mod (N / G).
 
     Args:
         x: (N, C, H, W), N divisible by G.
-        group: most members of a group.
+        group_size: most members of a group.
 
     Returns:
         (N, 1, H, W).
@@ -86,7 +90,7 @@ def minibatch_deviation(x: Tensor, group: int) -> Tensor:
         ValueError: N is not divisible.
     """
     n, _, height, width = x.shape
-    members = min(n, group)
+    members = min(n, group_size)
     if n % members:
         raise ValueError(f"a batch of {n} does not divide into groups of {members}; choose a multiple")
     grouped = x.reshape(members, n // members, *x.shape[1:])

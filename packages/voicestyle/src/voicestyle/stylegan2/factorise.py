@@ -11,7 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 from voiceface.checkpoints.native import load_model, save_model
-from voiceface.checkpoints.published import CheckpointError, read_published, write_torch
+from voiceface.checkpoints.published import CheckpointError, read_published, save_torch
 
 from voicestyle.stylegan2.generator import Generator
 
@@ -30,13 +30,13 @@ class Directions(NamedTuple):
     strengths: Tensor
 
 
-def factorise(state: Mapping[str, Tensor] | Generator) -> Directions:
+def factorise(source: Mapping[str, Tensor] | Generator) -> Directions:
     """Directions of a generator, or of its state dict; D is the length of a code.
 
     Raises:
         ValueError: no modulation weights in it.
     """
-    weights = state.state_dict() if isinstance(state, Generator) else state
+    weights = source.state_dict() if isinstance(source, Generator) else source
     rows = [
         weight.detach()
         for key, weight in weights.items()
@@ -73,20 +73,20 @@ def apply_direction(
     return pictures.unflatten(0, steps.shape[:2])
 
 
-def save_directions(path: str | Path, found: Directions, checkpoint: str = "") -> None:
+def save_directions(path: str | Path, directions: Directions, checkpoint: str = "") -> None:
     """Write directions, atomically.
 
     Args:
         path: a name that ends in .safetensors for our file, else the published form `{ckpt, eigvec}`, which
             has no strengths.
-        found: what is written.
+        directions: what is written.
         checkpoint: name of the generator's file.
     """
     if Path(path).suffix == ".safetensors":
         extra = {"checkpoint": checkpoint}
-        save_model(path, found._asdict(), system=SYSTEM, kind=KIND, config={}, extra=extra)
+        save_model(path, directions._asdict(), system=SYSTEM, kind=KIND, config={}, extra=extra)
     else:
-        write_torch(path, {"ckpt": checkpoint, "eigvec": found.directions.contiguous()})
+        save_torch(path, {"ckpt": checkpoint, "eigvec": directions.directions.contiguous()})
 
 
 def load_directions(path: str | Path) -> tuple[Tensor, str]:

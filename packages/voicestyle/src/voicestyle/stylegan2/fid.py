@@ -14,50 +14,50 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 from voiceface.io.atomic import atomic_path
-from voiceface.metrics.frechet import FeatureStatistics, Gaussian, frechet_of
+from voiceface.metrics.frechet import FeatureStatistics, Gaussian, frechet_from_statistics
 
 from voicestyle.stylegan2.generator import Generator
 
 if TYPE_CHECKING:
     from voiceface.models.inception import Inception
-    from voiceface.synthetic.readers.attribute_reader import Judge
+    from voiceface.synthetic.readers.attribute_reader import AttributeReader
 
-Features = Callable[[Tensor], Tensor]
+FeatureExtractor = Callable[[Tensor], Tensor]
 """Pictures (N, 3, S, S) in -1...1 to features (N, F)."""
 
 
 @torch.no_grad()
-def picture_statistics(pictures: Iterable[Tensor], features: Features) -> Gaussian:
+def compute_image_statistics(images: Iterable[Tensor], features: FeatureExtractor) -> Gaussian:
     """Mean and covariance of the features of batches of pictures.
 
     Raises:
         ValueError: fewer than two pictures.
     """
     found = FeatureStatistics()
-    for batch in pictures:
+    for batch in images:
         found.update(features(batch))
     return found.gaussian()
 
 
 @torch.no_grad()
-def made_pictures(
-    generator: Generator, count: int, *, batch: int = 32, truncation: float = 1.0, seed: int = 0
+def generate_images(
+    generator: Generator, num_images: int, *, batch_size: int = 32, truncation: float = 1.0, seed: int = 0
 ) -> Iterator[Tensor]:
-    """Batches of `count` pictures of normal z with fresh noise, -1...1, not clamped."""
+    """Batches of `num_images` pictures of normal z with fresh noise, -1...1, not clamped."""
     draw = torch.Generator().manual_seed(seed)
     like = generator.input.input
-    for start in range(0, count, batch):
-        z = torch.randn(min(batch, count - start), generator.config.style_dim, generator=draw)
+    for start in range(0, num_images, batch_size):
+        z = torch.randn(min(batch_size, num_images - start), generator.config.style_dim, generator=draw)
         yield generator(z.to(like), truncation=truncation, generator=draw)[0]
 
 
-def generator_distance(
+def compute_fid(
     generator: Generator,
-    features: Features,
-    real: Gaussian,
+    features: FeatureExtractor,
+    real_statistics: Gaussian,
     *,
-    count: int = 50_000,
-    batch: int = 32,
+    num_images: int = 50_000,
+    batch_size: int = 32,
     truncation: float = 1.0,
     seed: int = 0,
 ) -> float:
@@ -66,26 +66,26 @@ def generator_distance(
     Args:
         generator: in evaluation mode.
         features: see `Features`.
-        real: the same features of real pictures, from `picture_statistics` or `load_statistics`.
-        count: pictures to make.
-        batch: at a time.
+        real_statistics: the same features of real pictures, from `compute_image_statistics` or `load_statistics`.
+        num_images: pictures to make.
+        batch_size: at a time.
         truncation: psi, published 1.
         seed: of z and noise.
     """
-    made = made_pictures(generator, count, batch=batch, truncation=truncation, seed=seed)
-    return frechet_of(real, picture_statistics(made, features))
+    made = generate_images(generator, num_images, batch_size=batch_size, truncation=truncation, seed=seed)
+    return frechet_from_statistics(real_statistics, compute_image_statistics(made, features))
 
 
-def inception_features(network: "Inception") -> Features:
+def inception_features(network: "Inception") -> FeatureExtractor:
     """The published features: pooled, 2,048 of them, of pictures resized to 299 bilinearly, not clamped."""
-    from voiceface.models.inception import inception_input
+    from voiceface.models.inception import preprocess_images
 
-    return lambda pictures: network.found(inception_input((pictures + 1) * 127.5, "pytorch"))[1]
+    return lambda pictures: network.forward_features(preprocess_images((pictures + 1) * 127.5, "pytorch"))[1]
 
 
-def judge_features(judge: "Judge") -> Features:
+def judge_features(attribute_reader: "AttributeReader") -> FeatureExtractor:
     """Features for invented faces: the judge's last map, averaged over its places."""
-    return lambda pictures: judge((pictures.clamp(-1, 1) + 1) / 2).features[-1].mean((2, 3))
+    return lambda pictures: attribute_reader((pictures.clamp(-1, 1) + 1) / 2).features[-1].mean((2, 3))
 
 
 def load_statistics(path: str | Path) -> Gaussian:
@@ -101,7 +101,7 @@ def load_statistics(path: str | Path) -> Gaussian:
     """
     source = Path(path)
     if source.suffix == ".npz":
-        content, words = arrays_of(source), ("mu", "sigma")
+        content, words = read_npz(source), ("mu", "sigma")
     else:
         from voiceface.io.safe_pickle import read_pickle
 
@@ -116,35 +116,37 @@ def load_statistics(path: str | Path) -> Gaussian:
     return Gaussian(torch.from_numpy(mean), torch.from_numpy(covariance))
 
 
-def save_statistics(path: str | Path, found: Gaussian, *, features: str, size: int, count: int) -> None:
+def save_statistics(
+    path: str | Path, statistics: Gaussian, *, features: str, size: int, num_images: int
+) -> None:
     """Write mean and covariance as mu and sigma, and beside them what they are of, atomically.
 
     Args:
         path: a name that ends in .npz.
-        found: of the features of real pictures.
+        statistics: of the features of real pictures.
         features: name of the features.
         size: side of the pictures before they were brought to the network.
-        count: number of pictures.
+        num_images: number of pictures.
     """
     if Path(path).suffix != ".npz":
         raise ValueError(f"{path}: statistics are written to a name that ends in .npz")
     with atomic_path(path) as temporary:
         np.savez(
             temporary,
-            mu=found.mean.cpu().numpy(),
-            sigma=found.covariance.cpu().numpy(),
+            mu=statistics.mean.cpu().numpy(),
+            sigma=statistics.covariance.cpu().numpy(),
             features=features,
             size=size,
-            count=count,
+            count=num_images,
         )
 
 
-def features_of_statistics(path: str | Path) -> str:
+def read_feature_name(path: str | Path) -> str:
     """Name of the features that a file of statistics says it is of; empty where it does not say."""
-    return str(arrays_of(Path(path)).get("features", "")) if Path(path).suffix == ".npz" else ""
+    return str(read_npz(Path(path)).get("features", "")) if Path(path).suffix == ".npz" else ""
 
 
-def arrays_of(path: Path) -> dict[str, NDArray[Any]]:
+def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     """Arrays of an `.npz`, none of which may be pickled.
 
     Raises:

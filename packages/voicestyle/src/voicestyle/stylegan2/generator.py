@@ -14,7 +14,7 @@ from voiceface.runtime.config import Config
 from voicestyle.stylegan2.layers import ConstantInput, EqualLinear, PixelNorm, StyledConv, ToRGB
 
 SIZES = tuple(2**power for power in range(3, 11))
-WIDE = 512  # channels up to 32 pixels; from 64 on `WIDE` 32 / side times the multiplier
+BASE_CHANNELS = 512  # channels up to 32 pixels; from 64 on `BASE_CHANNELS` 32 / side times the multiplier
 
 
 class NetworkConfig(Config):
@@ -31,24 +31,27 @@ class NetworkConfig(Config):
     def _fits(self) -> Self:
         if self.size not in SIZES:
             raise ValueError(f"expected a size among {', '.join(map(str, SIZES))}, found {self.size}")
-        if self.channels is not None and len(self.channels) != self.blocks + 1:
+        if self.channels is not None and len(self.channels) != self.num_blocks + 1:
             raise ValueError(
-                f"expected {self.blocks + 1} channel numbers, for 4 to {self.size} pixels, "
+                f"expected {self.num_blocks + 1} channel numbers, for 4 to {self.size} pixels, "
                 f"found {len(self.channels)}"
             )
         return self
 
     @property
-    def blocks(self) -> int:
+    def num_blocks(self) -> int:
         """Doublings from 4 pixels to `size`."""
         return self.size.bit_length() - 3
 
-    def width(self, block: int) -> int:
+    def channels_at(self, block: int) -> int:
         """Channels at 4 * 2^block pixels."""
         if self.channels is not None:
             return min(self.channels[block], self.channel_cap)
         side = 4 << block
-        return min(WIDE if side <= 32 else WIDE * 32 // side * self.channel_multiplier, self.channel_cap)
+        return min(
+            BASE_CHANNELS if side <= 32 else BASE_CHANNELS * 32 // side * self.channel_multiplier,
+            self.channel_cap,
+        )
 
 
 class GeneratorConfig(NetworkConfig):
@@ -59,20 +62,20 @@ class GeneratorConfig(NetworkConfig):
     lr_mlp: float = Field(default=0.01, gt=0, description="factor of the mapping network's learning rate")
 
     @property
-    def codes(self) -> int:
+    def n_latent(self) -> int:
         """L, codes of a picture."""
-        return 2 * self.blocks + 2
+        return 2 * self.num_blocks + 2
 
     @property
     def noise_sides(self) -> tuple[int, ...]:
         """Sides of the 2 log2(S) - 3 noise maps: 4, 8, 8, 16, 16, ..."""
-        return tuple(4 << (number + 1) // 2 for number in range(self.codes - 1))
+        return tuple(4 << (number + 1) // 2 for number in range(self.n_latent - 1))
 
 
 class Generator(nn.Module):
     """Codes to pictures.
 
-    `mapping` makes w of z; `codes` brings w into one code per layer (truncation, mixing); `synthesise` draws.
+    `mapping` makes w of z; `expand_latents` brings w into one code per layer (truncation, mixing); `synthesise` draws.
     A call does all three.
 
     Attributes:
@@ -86,17 +89,17 @@ class Generator(nn.Module):
         super().__init__()
         self.config = config = config or GeneratorConfig()
         dim = config.style_dim
-        layers = [EqualLinear(dim, dim, lr_mul=config.lr_mlp, activated=True) for _ in range(config.n_mlp)]
+        layers = [EqualLinear(dim, dim, lr_mul=config.lr_mlp, activate=True) for _ in range(config.n_mlp)]
         self.style = nn.Sequential(PixelNorm(), *layers)
-        width = config.width(0)
+        width = config.channels_at(0)
         self.input = ConstantInput(width)
         self.conv1 = StyledConv(width, width, dim)
-        self.to_rgb1 = ToRGB(width, dim, enlarges=False)
+        self.to_rgb1 = ToRGB(width, dim, with_upsample=False)
         self.convs, self.to_rgbs, self.noises = nn.ModuleList(), nn.ModuleList(), nn.Module()
         for number, side in enumerate(config.noise_sides):
             self.noises.register_buffer(f"noise_{number}", torch.randn(1, 1, side, side))
-        for block in range(1, config.blocks + 1):
-            before, width = width, config.width(block)
+        for block in range(1, config.num_blocks + 1):
+            before, width = width, config.channels_at(block)
             self.convs.append(StyledConv(before, width, dim, resample="up"))
             self.convs.append(StyledConv(width, width, dim))
             self.to_rgbs.append(ToRGB(width, dim))
@@ -118,7 +121,7 @@ class Generator(nn.Module):
         """Pictures, nominally in -1...1 and not clamped.
 
         Args:
-            styles, inject_index, truncation, truncation_latent, input_is_latent: see `codes`.
+            styles, inject_index, truncation, truncation_latent, input_is_latent: see `expand_latents`.
             return_latents: also give the codes.
             noise: see `synthesise`.
             randomize_noise: without `noise`: draw it, or take the stored maps.
@@ -127,7 +130,7 @@ class Generator(nn.Module):
         Returns:
             Pictures (N, 3, S, S), and the codes (N, L, D) or None.
         """
-        latents = self.codes(
+        latents = self.expand_latents(
             styles,
             inject_index=inject_index,
             truncation=truncation,
@@ -143,7 +146,7 @@ class Generator(nn.Module):
         """Normal z (N, D) to w (N, D)."""
         return self.style(z)
 
-    def codes(
+    def expand_latents(
         self,
         styles: Tensor | Sequence[Tensor],
         *,
@@ -168,7 +171,7 @@ class Generator(nn.Module):
             ValueError: shapes or number of styles, an inject index beyond the layers, or no centre is known.
         """
         given = [styles] if isinstance(styles, Tensor) else list(styles)
-        count, dim = self.config.codes, self.config.style_dim
+        count, dim = self.config.n_latent, self.config.style_dim
         for style in given:
             if style.shape[-1] != dim or style.ndim not in (2, 3) or style.shape[1:-1] not in ((), (count,)):
                 raise ValueError(
@@ -189,7 +192,9 @@ class Generator(nn.Module):
         if len(layers) == 1:
             return layers[0]
         if inject_index is None:
-            inject_index = int(torch.randint(1, count, (), generator=generator, device=_place(generator)))
+            inject_index = int(
+                torch.randint(1, count, (), generator=generator, device=_draw_device(generator))
+            )
         if not 0 <= inject_index <= count:
             raise ValueError(f"inject_index must lie in 0...{count}, found {inject_index}")
         return torch.cat([layers[0][:, :inject_index], layers[1][:, inject_index:]], 1)
@@ -219,12 +224,18 @@ class Generator(nn.Module):
             picture = to_rgb(x, latents[:, at + 2], picture)
         return picture.contiguous()
 
-    def make_noise(self, count: int = 1, generator: torch.Generator | None = None) -> list[Tensor]:
+    def make_noise(self, batch_size: int = 1, generator: torch.Generator | None = None) -> list[Tensor]:
         """Fresh normal noise maps (count, 1, r, r)."""
         like = self.input.input
         return [
             torch.randn(
-                count, 1, side, side, generator=generator, dtype=like.dtype, device=_place(generator, like)
+                batch_size,
+                1,
+                side,
+                side,
+                generator=generator,
+                dtype=like.dtype,
+                device=_draw_device(generator, like),
             ).to(like)
             for side in self.config.noise_sides
         ]
@@ -235,23 +246,23 @@ class Generator(nn.Module):
 
     @torch.no_grad()
     def mean_latent(
-        self, count: int, generator: torch.Generator | None = None, *, chunk: int = 4096
+        self, num_samples: int, generator: torch.Generator | None = None, *, chunk_size: int = 4096
     ) -> Tensor:
-        """Mean w of `count` normal z, (1, D)."""
+        """Mean w of `num_samples` normal z, (1, D)."""
         like, total = self.input.input, torch.zeros(1, self.config.style_dim, dtype=torch.float64)
-        for start in range(0, count, chunk):
-            rows = min(chunk, count - start)
+        for start in range(0, num_samples, chunk_size):
+            rows = min(chunk_size, num_samples - start)
             z = torch.randn(
                 rows,
                 self.config.style_dim,
                 generator=generator,
                 dtype=like.dtype,
-                device=_place(generator, like),
+                device=_draw_device(generator, like),
             )
             total += self.mapping(z.to(like)).sum(0, keepdim=True, dtype=torch.float64).cpu()
-        return (total / count).to(like)
+        return (total / num_samples).to(like)
 
 
-def _place(generator: torch.Generator | None, like: Tensor | None = None) -> torch.device | None:
+def _draw_device(generator: torch.Generator | None, like: Tensor | None = None) -> torch.device | None:
     """Where to draw: on the generator's device, else beside the weights."""
     return generator.device if generator is not None else like.device if like is not None else None

@@ -11,18 +11,18 @@ from typing import Literal
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from voiceface.models.conv_winograd import FrozenConv3x3
+from voiceface.models.conv_winograd import WinogradConv3x3
 
 from voicestyle.stylegan2.operators import (
-    GAIN,
-    SLOPE,
+    ACTIVATION_GAIN,
+    NEGATIVE_SLOPE,
     fir_kernel,
     fused_leaky_relu,
-    noisy_leaky_relu,
+    noise_bias_leaky_relu,
     upfirdn2d,
 )
 
-Form = Literal["scaled", "grouped"]
+ConvImplementation = Literal["scaled", "grouped"]
 EPSILON = 1e-8
 
 
@@ -34,36 +34,44 @@ class PixelNorm(nn.Module):
 
 
 class EqualLinear(nn.Module):
-    """(N, I) to (N, O): x W^T lr_mul / sqrt(I) + b lr_mul, and the fused leaky ReLU if `activated`.
+    """(N, I) to (N, O): x W^T lr_mul / sqrt(I) + b lr_mul, and the fused leaky ReLU if `activate`.
 
     Args:
         inputs, outputs: I and O.
         bias: starting value of the bias.
         lr_mul: factor of the learning rate; weights start with deviation 1 / lr_mul.
-        activated: end with the fused leaky ReLU.
+        activate: end with the fused leaky ReLU.
     """
 
     def __init__(
-        self, inputs: int, outputs: int, *, bias: float = 0.0, lr_mul: float = 1.0, activated: bool = False
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        bias: float = 0.0,
+        lr_mul: float = 1.0,
+        activate: bool = False,
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs) / lr_mul)
-        self.bias = nn.Parameter(torch.full((outputs,), float(bias)))
-        self.lr_mul, self.activated = lr_mul, activated
+        self.weight = nn.Parameter(torch.randn(out_features, in_features) / lr_mul)
+        self.bias = nn.Parameter(torch.full((out_features,), float(bias)))
+        self.lr_mul, self.activate = lr_mul, activate
 
     def forward(self, x: Tensor) -> Tensor:
         scale = self.lr_mul / math.sqrt(self.weight.shape[1])
         bias = self.bias * self.lr_mul if self.lr_mul != 1 else self.bias
         y = torch.addmm(bias, x, self.weight.T, alpha=scale)
-        return F.leaky_relu(y, SLOPE) * GAIN if self.activated else y
+        return F.leaky_relu(y, NEGATIVE_SLOPE) * ACTIVATION_GAIN if self.activate else y
 
 
 class EqualConv2d(nn.Module):
     """Convolution without bias whose weight is scaled by 1 / sqrt(I k k)."""
 
-    def __init__(self, inputs: int, outputs: int, side: int, *, stride: int = 1, padding: int = 0) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, kernel_size: int, *, stride: int = 1, padding: int = 0
+    ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(outputs, inputs, side, side))
+        self.weight = nn.Parameter(torch.randn(out_channels, in_channels, kernel_size, kernel_size))
         self.stride, self.padding = stride, padding
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,7 +90,7 @@ class FusedLeakyReLU(nn.Module):
         return fused_leaky_relu(x, self.bias)
 
 
-class Filtered(nn.Module):
+class FIRFilter(nn.Module):
     """Picture through the FIR kernel [1, 3, 3, 1]: blurred, enlarged or shrunk.
 
     Args:
@@ -102,14 +110,14 @@ class Filtered(nn.Module):
         return upfirdn2d(x, self.kernel, self.up, self.down, self.pad)
 
 
-def upsample() -> Filtered:
+def upsample() -> FIRFilter:
     """Twice the side."""
-    return Filtered(gain=4.0, up=2, pad=(2, 1))
+    return FIRFilter(gain=4.0, up=2, pad=(2, 1))
 
 
-def downsample() -> Filtered:
+def downsample() -> FIRFilter:
     """Half the side."""
-    return Filtered(down=2, pad=(1, 1))
+    return FIRFilter(down=2, pad=(1, 1))
 
 
 class ModulatedConv2d(nn.Module):
@@ -128,61 +136,61 @@ class ModulatedConv2d(nn.Module):
         style_dim: D.
         demodulate: bring each output channel's weight to unit length.
         resample: "up", "down" or None.
-        form: see above.
+        implementation: see above.
     """
 
     def __init__(
         self,
-        inputs: int,
-        outputs: int,
-        side: int,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int,
         style_dim: int,
         *,
         demodulate: bool = True,
         resample: Literal["up", "down"] | None = None,
-        form: Form = "scaled",
+        implementation: ConvImplementation = "scaled",
     ) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.randn(1, outputs, inputs, side, side))
-        self.modulation = EqualLinear(style_dim, inputs, bias=1.0)
-        self.demodulate, self.resample, self.form = demodulate, resample, form
-        self.scale, self.padding = 1 / math.sqrt(inputs * side * side), side // 2
-        self.blur: Filtered | None = None
+        self.weight = nn.Parameter(torch.randn(1, out_channels, in_channels, kernel_size, kernel_size))
+        self.modulation = EqualLinear(style_dim, in_channels, bias=1.0)
+        self.demodulate, self.resample, self.implementation = demodulate, resample, implementation
+        self.scale, self.padding = 1 / math.sqrt(in_channels * kernel_size * kernel_size), kernel_size // 2
+        self.blur: FIRFilter | None = None
         if resample == "up":  # the transposed convolution gives (H - 1) 2 + k samples, the blur 2 H
-            self.blur = Filtered(gain=4.0, pad=((5 - side + 1) // 2, (5 - side) // 2))
+            self.blur = FIRFilter(gain=4.0, pad=((5 - kernel_size + 1) // 2, (5 - kernel_size) // 2))
         elif resample == "down":
-            self.blur = Filtered(pad=((2 + side) // 2, (1 + side) // 2))
-        self._frozen = FrozenConv3x3()
-        self._energy: tuple[tuple[int, int], Tensor] | None = None
+            self.blur = FIRFilter(pad=((2 + kernel_size) // 2, (1 + kernel_size) // 2))
+        self._frozen = WinogradConv3x3()
+        self._cached_weight_sums: tuple[tuple[int, int], Tensor] | None = None
 
     def forward(self, x: Tensor, style: Tensor) -> Tensor:
         """(N, I, H, W) and (N, D) to (N, O, h, w)."""
-        y, factor = self.factored(x, style)
+        y, factor = self.forward_factored(x, style)
         return y if factor is None else y * factor
 
-    def factored(self, x: Tensor, style: Tensor) -> tuple[Tensor, Tensor | None]:
+    def forward_factored(self, x: Tensor, style: Tensor) -> tuple[Tensor, Tensor | None]:
         """The same as (N, O, h, w) and what its channels are still to be multiplied by, or None."""
         s = self.modulation(style) * self.scale
-        if self.form == "grouped":
+        if self.implementation == "grouped":
             return self._grouped(x, s), None
         if self.weight.shape[3] == 1 and self.resample is None:
             y = self._pointwise(x, s)
         else:
-            y = self._convolved(x * s[:, :, None, None], self.weight[0])
+            y = self._convolve(x * s[:, :, None, None], self.weight[0])
         return y, self.demodulation(s)[:, :, None, None] if self.demodulate else None
 
     def demodulation(self, s: Tensor) -> Tensor:
         """Factor of every output channel, (N, O), for scaled styles (N, I)."""
-        return torch.rsqrt(s.square() @ self.energy().T + EPSILON)
+        return torch.rsqrt(s.square() @ self.squared_weight_sums().T + EPSILON)
 
-    def energy(self) -> Tensor:
+    def squared_weight_sums(self) -> Tensor:
         """Squared weights summed over the kernel, (O, I); of a frozen weight computed once."""
         if self.weight.requires_grad:
             return self.weight[0].square().sum((2, 3))
         state = (self.weight.data_ptr(), self.weight._version)
-        if self._energy is None or self._energy[0] != state:
-            self._energy = (state, self.weight[0].square().sum((2, 3)))
-        return self._energy[1]
+        if self._cached_weight_sums is None or self._cached_weight_sums[0] != state:
+            self._cached_weight_sums = (state, self.weight[0].square().sum((2, 3)))
+        return self._cached_weight_sums[1]
 
     def _pointwise(self, x: Tensor, s: Tensor) -> Tensor:
         """1x1: a matrix product with each sample's own small weight; the wide input is read once."""
@@ -192,7 +200,7 @@ class ModulatedConv2d(nn.Module):
             return flat.unflatten(1, x.shape[2:]).permute(0, 3, 1, 2)
         return (weight @ x.flatten(2)).unflatten(2, x.shape[2:])
 
-    def _convolved(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
+    def _convolve(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
         """One convolution of (N, G I, H, W) with (G O, I, k, k) and its resampling."""
         if self.resample == "up":
             assert self.blur is not None
@@ -211,7 +219,7 @@ class ModulatedConv2d(nn.Module):
         weight = self.weight * s[:, None, :, None, None]
         if self.demodulate:
             weight = weight * torch.rsqrt(weight.square().sum((2, 3, 4), keepdim=True) + EPSILON)
-        y = self._convolved(x.reshape(1, n * inputs, *x.shape[2:]), weight.flatten(0, 1), groups=n)
+        y = self._convolve(x.reshape(1, n * inputs, *x.shape[2:]), weight.flatten(0, 1), groups=n)
         return y.reshape(n, -1, *y.shape[2:])
 
 
@@ -233,35 +241,35 @@ class ConstantInput(nn.Module):
         super().__init__()
         self.input = nn.Parameter(torch.randn(1, channels, side, side))
 
-    def forward(self, count: int) -> Tensor:
-        return self.input.expand(count, -1, -1, -1)
+    def forward(self, batch_size: int) -> Tensor:
+        return self.input.expand(batch_size, -1, -1, -1)
 
 
 class StyledConv(nn.Module):
     """Modulated 3x3 convolution, noise, bias and leaky ReLU."""
 
     def __init__(
-        self, inputs: int, outputs: int, style_dim: int, *, resample: Literal["up"] | None = None
+        self, in_channels: int, out_channels: int, style_dim: int, *, resample: Literal["up"] | None = None
     ) -> None:
         super().__init__()
-        self.conv = ModulatedConv2d(inputs, outputs, 3, style_dim, resample=resample)
+        self.conv = ModulatedConv2d(in_channels, out_channels, 3, style_dim, resample=resample)
         self.noise = NoiseInjection()
-        self.activate = FusedLeakyReLU(outputs)
+        self.activate = FusedLeakyReLU(out_channels)
 
     def forward(self, x: Tensor, style: Tensor, noise: Tensor) -> Tensor:
         """(N, I, H, W), (N, D) and (N or 1, 1, h, w) to (N, O, h, w)."""
-        y, factor = self.conv.factored(x, style)
-        return noisy_leaky_relu(y, factor, self.noise.weight * noise, self.activate.bias)
+        y, factor = self.conv.forward_factored(x, style)
+        return noise_bias_leaky_relu(y, factor, self.noise.weight * noise, self.activate.bias)
 
 
 class ToRGB(nn.Module):
     """Modulated 1x1 convolution to three channels, bias, and the enlarged picture of the block before."""
 
-    def __init__(self, inputs: int, style_dim: int, *, enlarges: bool = True) -> None:
+    def __init__(self, in_channels: int, style_dim: int, *, with_upsample: bool = True) -> None:
         super().__init__()
-        self.conv = ModulatedConv2d(inputs, 3, 1, style_dim, demodulate=False)
+        self.conv = ModulatedConv2d(in_channels, 3, 1, style_dim, demodulate=False)
         self.bias = nn.Parameter(torch.zeros(1, 3, 1, 1))
-        self.upsample = upsample() if enlarges else None
+        self.upsample = upsample() if with_upsample else None
 
     def forward(self, x: Tensor, style: Tensor, skip: Tensor | None = None) -> Tensor:
         """(N, I, H, W), (N, D) and the picture (N, 3, H/2, W/2) to (N, 3, H, W)."""

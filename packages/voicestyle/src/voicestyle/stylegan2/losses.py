@@ -17,31 +17,31 @@ def generator_loss(fake: Tensor) -> Tensor:
     return F.softplus(-fake).mean()
 
 
-def r1_penalty(scores: Tensor, pictures: Tensor) -> Tensor:
+def r1_penalty(scores: Tensor, images: Tensor) -> Tensor:
     """Mean over the batch of the squared norm of dD(x)/dx; differentiable itself.
 
     Args:
-        scores: of `pictures`, which require gradients.
-        pictures: real ones.
+        scores: of `images`, which require gradients.
+        images: real ones.
     """
-    (gradient,) = torch.autograd.grad(scores.sum(), pictures, create_graph=True)
+    (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     return gradient.square().flatten(1).sum(1).mean()
 
 
-def path_lengths(pictures: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
+def path_lengths(images: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
     """How far a picture moves with its codes: root of the mean over the layers of |J^T y|^2, (N,).
 
     Args:
-        pictures: made of `latents`, with a graph.
+        images: made of `latents`, with a graph.
         latents: codes (N, L, D).
-        noise: y before its division by the root of the number of pixels, N(0, 1), like `pictures`.
+        noise: y before its division by the root of the number of pixels, N(0, 1), like `images`.
     """
-    scaled = noise / math.sqrt(pictures.shape[2] * pictures.shape[3])
-    (jacobian,) = torch.autograd.grad((pictures * scaled).sum(), latents, create_graph=True)
+    scaled = noise / math.sqrt(images.shape[2] * images.shape[3])
+    (jacobian,) = torch.autograd.grad((images * scaled).sum(), latents, create_graph=True)
     return jacobian.square().sum(2).mean(1).sqrt()
 
 
-def path_penalty(lengths: Tensor, mean: Tensor, decay: float = 0.01) -> tuple[Tensor, Tensor]:
+def path_length_penalty(lengths: Tensor, running_mean: Tensor, decay: float = 0.01) -> tuple[Tensor, Tensor]:
     """Squared distance of path lengths from their running mean.
 
     Args:
@@ -52,5 +52,5 @@ def path_penalty(lengths: Tensor, mean: Tensor, decay: float = 0.01) -> tuple[Te
     Returns:
         Penalty, with the mean that is already updated, and that mean, detached.
     """
-    mean = mean + decay * (lengths.mean() - mean)
-    return (lengths - mean).square().mean(), mean.detach()
+    running_mean = running_mean + decay * (lengths.mean() - running_mean)
+    return (lengths - running_mean).square().mean(), running_mean.detach()

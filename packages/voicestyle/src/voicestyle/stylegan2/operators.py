@@ -13,9 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-SLOPE, GAIN = 0.2, math.sqrt(2.0)
-TAPS = (1.0, 3.0, 3.0, 1.0)
-SMALL = 36  # taps up to which one two-dimensional pass is faster than two
+NEGATIVE_SLOPE, ACTIVATION_GAIN = 0.2, math.sqrt(2.0)
+FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
+MAX_DIRECT_TAPS = 36  # taps up to which one two-dimensional pass is faster than two
 Pair = int | Sequence[int]
 
 
@@ -38,7 +38,7 @@ def upfirdn2d(x: Tensor, kernel: Tensor, up: Pair = 1, down: Pair = 1, pad: Sequ
     """
     if kernel.ndim == 1:
         kernel = torch.outer(kernel, kernel)
-    (up_x, up_y), (down_x, down_y) = _pair("up", up), _pair("down", down)
+    (up_x, up_y), (down_x, down_y) = _as_pair("up", up), _as_pair("down", down)
     if x.ndim != 4 or kernel.ndim != 2 or len(pad) not in (2, 4):
         raise ValueError(
             "expected x (N, C, H, W), a kernel of one or two axes and 2 or 4 numbers of padding, found "
@@ -54,15 +54,18 @@ def upfirdn2d(x: Tensor, kernel: Tensor, up: Pair = 1, down: Pair = 1, pad: Sequ
             f"{(up_y, up_x)} and padded by {(y0, y1)}, {(x0, x1)}"
         )
     kernel = kernel.to(x)
-    if kernel.numel() > SMALL and (factors := outer_factors(kernel)):
+    if kernel.numel() > MAX_DIRECT_TAPS and (factors := separable_factors(kernel)):
         column, row = factors
-        x = _filtered(x, row[None], (1, up_x), (1, down_x), (0, 0, x0, x1))
-        return _filtered(x, column[:, None], (up_y, 1), (down_y, 1), (y0, y1, 0, 0))
-    return _filtered(x, kernel, (up_y, up_x), (down_y, down_x), (y0, y1, x0, x1))
+        x = _upfirdn2d_yx(x, row[None], (1, up_x), (1, down_x), (0, 0, x0, x1))
+        return _upfirdn2d_yx(x, column[:, None], (up_y, 1), (down_y, 1), (y0, y1, 0, 0))
+    return _upfirdn2d_yx(x, kernel, (up_y, up_x), (down_y, down_x), (y0, y1, x0, x1))
 
 
 def fused_leaky_relu(
-    x: Tensor, bias: Tensor | None = None, negative_slope: float = SLOPE, scale: float = GAIN
+    x: Tensor,
+    bias: Tensor | None = None,
+    negative_slope: float = NEGATIVE_SLOPE,
+    scale: float = ACTIVATION_GAIN,
 ) -> Tensor:
     """`scale` times the leaky ReLU of `x` + `bias`.
 
@@ -79,30 +82,34 @@ def fused_leaky_relu(
     return F.leaky_relu(x, negative_slope) * scale
 
 
-def noisy_leaky_relu(x: Tensor, factor: Tensor | None, noise: Tensor, bias: Tensor) -> Tensor:
+def noise_bias_leaky_relu(x: Tensor, channel_scale: Tensor | None, noise: Tensor, bias: Tensor) -> Tensor:
     """sqrt(2) times the leaky ReLU of x factor + noise + bias, in three passes over memory.
 
     The gain goes into the three small tensors: a leaky ReLU keeps positive factors.
 
     Args:
         x: (N, C, H, W).
-        factor: (N, C, 1, 1), or None for 1.
+        channel_scale: (N, C, 1, 1), or None for 1.
         noise: (N or 1, 1, H, W).
         bias: (C,).
     """
-    shift = (bias * GAIN).reshape(1, -1, 1, 1).to(x.dtype)
-    y = x * GAIN + shift if factor is None else torch.addcmul(shift, x, (factor * GAIN).to(x.dtype))
-    return F.leaky_relu_(y.add_(noise * GAIN), SLOPE)
+    shift = (bias * ACTIVATION_GAIN).reshape(1, -1, 1, 1).to(x.dtype)
+    y = (
+        x * ACTIVATION_GAIN + shift
+        if channel_scale is None
+        else torch.addcmul(shift, x, (channel_scale * ACTIVATION_GAIN).to(x.dtype))
+    )
+    return F.leaky_relu_(y.add_(noise * ACTIVATION_GAIN), NEGATIVE_SLOPE)
 
 
-def fir_kernel(taps: Sequence[float] | Tensor = TAPS, gain: float = 1.0) -> Tensor:
+def fir_kernel(taps: Sequence[float] | Tensor = FIR_TAPS, gain: float = 1.0) -> Tensor:
     """Outer product of `taps` with itself, (k, k) float32, its sum brought to `gain`."""
     row = torch.as_tensor(taps, dtype=torch.float32)
     kernel = torch.outer(row, row)
     return kernel * (gain / kernel.sum())
 
 
-def outer_factors(kernel: Tensor) -> tuple[Tensor, Tensor] | None:
+def separable_factors(kernel: Tensor) -> tuple[Tensor, Tensor] | None:
     """Column (kH,) and row (kW,) whose outer product a kernel is, or None when it is none."""
     largest = int(kernel.abs().argmax())
     row_at, column_at = divmod(largest, kernel.shape[1])
@@ -114,7 +121,7 @@ def outer_factors(kernel: Tensor) -> tuple[Tensor, Tensor] | None:
     return (column, row) if float((torch.outer(column, row) - kernel).abs().max()) <= tolerance else None
 
 
-def _filtered(
+def _upfirdn2d_yx(
     x: Tensor, kernel: Tensor, up: tuple[int, int], down: tuple[int, int], pad: tuple[int, int, int, int]
 ) -> Tensor:
     """`upfirdn2d` with everything in the order y, x."""
@@ -132,11 +139,13 @@ def _filtered(
         weight = kernel.flip(0, 1).expand(groups, 1, *kernel.shape)
         out = F.conv2d(x, weight, stride=down, padding=margin, groups=groups)
     else:
-        out = _enlarged(x, kernel, up, pad)[:, :, :: down[0], :: down[1]]
+        out = _upsample_and_filter(x, kernel, up, pad)[:, :, :: down[0], :: down[1]]
     return out.reshape(n, channels, *out.shape[2:]) if alone else out
 
 
-def _enlarged(x: Tensor, kernel: Tensor, up: tuple[int, int], pad: tuple[int, int, int, int]) -> Tensor:
+def _upsample_and_filter(
+    x: Tensor, kernel: Tensor, up: tuple[int, int], pad: tuple[int, int, int, int]
+) -> Tensor:
     """Enlarge and filter: the part of the full convolution that the padding asks for.
 
     The full convolution of an axis has (n - 1) up + k samples; the wanted ones begin at k - 1 - before and
@@ -168,7 +177,7 @@ def _enlarged(x: Tensor, kernel: Tensor, up: tuple[int, int], pad: tuple[int, in
     return F.pad(out, (*margins[1], *margins[0]))
 
 
-def _pair(name: str, factor: Pair) -> tuple[int, int]:
+def _as_pair(name: str, factor: Pair) -> tuple[int, int]:
     """(x, y) of a factor that may be one number."""
     pair = (factor, factor) if isinstance(factor, int) else tuple(factor)
     if len(pair) != 2 or min(pair) < 1:

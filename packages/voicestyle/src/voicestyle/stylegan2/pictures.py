@@ -8,31 +8,31 @@ from torch import Tensor
 from voiceface.io.atomic import write_bytes
 
 
-def to_bytes(pictures: Tensor) -> NDArray[np.uint8]:
+def to_uint8(images: Tensor) -> NDArray[np.uint8]:
     """Pictures (N, 3, H, W) in -1...1 to (N, H, W, 3) uint8: clipped, (x + 1) / 2 * 255, truncated."""
-    scaled = (pictures.detach().float().clamp(-1, 1) + 1) / 2 * 255
+    scaled = (images.detach().float().clamp(-1, 1) + 1) / 2 * 255
     return scaled.permute(0, 2, 3, 1).cpu().numpy().astype(np.uint8)
 
 
-def from_bytes(pictures: NDArray[np.uint8]) -> Tensor:
+def from_uint8(images: NDArray[np.uint8]) -> Tensor:
     """Pictures (N, H, W, 3) uint8 to (N, 3, H, W) float32 in -1...1: (x - 127.5) / 127.5."""
     import torch
 
-    return torch.from_numpy(np.ascontiguousarray(pictures)).permute(0, 3, 1, 2).float() / 127.5 - 1
+    return torch.from_numpy(np.ascontiguousarray(images)).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
-def grid(pictures: NDArray[np.uint8], columns: int | None = None) -> NDArray[np.uint8]:
+def image_grid(images: NDArray[np.uint8], columns: int | None = None) -> NDArray[np.uint8]:
     """Pictures (N, H, W, 3) side by side, row by row; black where there is none.
 
     Args:
-        pictures: what is shown.
+        images: what is shown.
         columns: pictures in a row; None for about as many as rows.
     """
-    count, height, width, _ = pictures.shape
+    count, height, width, _ = images.shape
     columns = columns or max(1, round(count**0.5))
     rows = -(-count // columns)
     sheet = np.zeros((rows * columns, height, width, 3), np.uint8)
-    sheet[:count] = pictures
+    sheet[:count] = images
     return (
         sheet.reshape(rows, columns, height, width, 3)
         .swapaxes(1, 2)
@@ -40,12 +40,12 @@ def grid(pictures: NDArray[np.uint8], columns: int | None = None) -> NDArray[np.
     )
 
 
-def write_png(path: str | Path, picture: NDArray[np.uint8]) -> None:
+def write_png(path: str | Path, image: NDArray[np.uint8]) -> None:
     """Write one picture (H, W, 3), RGB, atomically."""
     import io
 
     from PIL import Image
 
     stream = io.BytesIO()
-    Image.fromarray(picture).save(stream, "PNG")
+    Image.fromarray(image).save(stream, "PNG")
     write_bytes(path, stream.getvalue())

@@ -12,31 +12,31 @@ from torch import Tensor
 
 from voicestyle.stylegan2.generator import Generator
 
-Distance = Callable[[Tensor, Tensor], Tensor]
+ImageDistance = Callable[[Tensor, Tensor], Tensor]
 """Two batches of pictures (N, 3, S, S) in -1...1 to N distances; published: LPIPS of VGG-16."""
 
 
 @torch.no_grad()
-def path_length(
+def perceptual_path_length(
     generator: Generator,
-    distance: Distance,
+    distance: ImageDistance,
     *,
-    count: int = 5_000,
-    batch: int = 64,
+    num_samples: int = 5_000,
+    batch_size: int = 64,
     sampling: Literal["end", "full"] = "end",
-    step: float = 1e-4,
+    epsilon: float = 1e-4,
     crop: bool = False,
     seed: int = 0,
 ) -> float:
-    """Mean distance of pictures a `step` apart on lines between codes w, by its square.
+    """Mean distance of pictures a `epsilon` apart on lines between codes w, by its square.
 
     Args:
         generator: in evaluation mode.
-        distance: see `Distance`.
-        count: lines.
-        batch: lines at a time.
+        distance: see `ImageDistance`.
+        num_samples: lines.
+        batch_size: lines at a time.
         sampling: at their beginnings ("end", t = 0), or anywhere on them ("full").
-        step: part of the line between the two pictures of a pair.
+        epsilon: part of the line between the two pictures of a pair.
         crop: keep what is around a face: rows 3/8 to 7/8, columns 1/4 to 3/4.
         seed: of codes, noise and places.
 
@@ -45,25 +45,25 @@ def path_length(
     """
     draw, found = torch.Generator().manual_seed(seed), []
     like = generator.input.input
-    for start in range(0, count, batch):
-        rows = min(batch, count - start)
+    for start in range(0, num_samples, batch_size):
+        rows = min(batch_size, num_samples - start)
         z = torch.randn(2 * rows, generator.config.style_dim, generator=draw).to(like)
         first, last = generator.mapping(z).chunk(2)
         t = torch.rand(rows, 1, generator=draw).to(like) if sampling == "full" else like.new_zeros(rows, 1)
-        codes = torch.cat([torch.lerp(first, last, t), torch.lerp(first, last, t + step)])
+        codes = torch.cat([torch.lerp(first, last, t), torch.lerp(first, last, t + epsilon)])
         noise = [torch.cat([each, each]) for each in generator.make_noise(rows, draw)]
         pictures, _ = generator(codes, input_is_latent=True, noise=noise)
-        one, other = reduced(pictures, crop).chunk(2)
-        found.append(distance(one, other).flatten().double() / step**2)
+        one, other = crop_and_downsample(pictures, crop).chunk(2)
+        found.append(distance(one, other).flatten().double() / epsilon**2)
     lengths = torch.cat(found).sort().values
     low, high = (float(torch.quantile(lengths, share)) for share in (0.01, 0.99))
     return float(lengths[(lengths >= low) & (lengths <= high)].mean())
 
 
-def reduced(pictures: Tensor, crop: bool) -> Tensor:
+def crop_and_downsample(images: Tensor, crop: bool) -> Tensor:
     """Pictures cut, where asked for, and averaged down to 256 pixels where they are larger."""
     if crop:
-        unit = pictures.shape[2] // 8
-        pictures = pictures[:, :, 3 * unit : 7 * unit, 2 * unit : 6 * unit]
-    factor = pictures.shape[2] // 256
-    return F.avg_pool2d(pictures, factor) if factor > 1 else pictures
+        unit = images.shape[2] // 8
+        images = images[:, :, 3 * unit : 7 * unit, 2 * unit : 6 * unit]
+    factor = images.shape[2] // 256
+    return F.avg_pool2d(images, factor) if factor > 1 else images

@@ -14,28 +14,28 @@ from typing import Any
 import torch
 from torch import Tensor
 from voiceface.checkpoints.native import load_into, load_model
-from voiceface.checkpoints.published import CheckpointError, read_published, write_torch
-from voiceface.runtime.config import ConfigError, check
+from voiceface.checkpoints.published import CheckpointError, read_published, save_torch
+from voiceface.runtime.config import ConfigError, validate_config
 
 from voicestyle.stylegan2.discriminator import Discriminator, DiscriminatorConfig
 from voicestyle.stylegan2.generator import Generator, GeneratorConfig
 from voicestyle.stylegan2.operators import fir_kernel
 
-State = Mapping[str, Tensor]
+StateDict = Mapping[str, Tensor]
 SYSTEM = "voicestyle"
-OPTIONAL = ("noises.*", "*kernel")
+OPTIONAL_KEYS = ("noises.*", "*kernel")
 NOISE_SEED = 0
 NETWORKS = ("g_ema", "g", "d")
 
 
 @dataclass(frozen=True)
-class Published:
+class PublishedCheckpoint:
     """A published training state.
 
     Attributes:
         generator: the running mean of the generator, `g_ema`.
         latent_avg: (1, D) where the file has it (converted official models), else None.
-        trained: the generator itself, `g`; None where the file has none.
+        raw_generator: the generator itself, `g`; None where the file has none.
         discriminator: `d`; None where the file has none.
         args: the options of the run that made it, where it has them.
         ada_p: augmentation probability at the end; None where the file does not say.
@@ -43,13 +43,13 @@ class Published:
 
     generator: Generator
     latent_avg: Tensor | None
-    trained: Generator | None
+    raw_generator: Generator | None
     discriminator: Discriminator | None
     args: dict[str, Any]
     ada_p: float | None
 
 
-def load_published(path: str | Path) -> Published:
+def load_published_checkpoint(path: str | Path) -> PublishedCheckpoint:
     """Read a file such as `550000.pt`, every network that it holds, frozen.
 
     Raises:
@@ -62,11 +62,11 @@ def load_published(path: str | Path) -> Published:
         keys = ", ".join(map(str, list(content)[:8]))
         raise CheckpointError(f"{source} is no StyleGAN2 checkpoint: expected the key g_ema, found {keys}")
     args = content.get("args")
-    return Published(
-        generator_of(parts["g_ema"], f"{source} (g_ema)", latent_avg=content.get("latent_avg")),
-        _centre(content.get("latent_avg")),
-        generator_of(parts["g"], f"{source} (g)") if parts["g"] else None,
-        discriminator_of(parts["d"], f"{source} (d)") if parts["d"] else None,
+    return PublishedCheckpoint(
+        build_generator(parts["g_ema"], f"{source} (g_ema)", latent_avg=content.get("latent_avg")),
+        _as_latent_avg(content.get("latent_avg")),
+        build_generator(parts["g"], f"{source} (g)") if parts["g"] else None,
+        build_discriminator(parts["d"], f"{source} (d)") if parts["d"] else None,
         dict(vars(args)) if args is not None and hasattr(args, "__dict__") else {},
         float(content["ada_aug_p"]) if "ada_aug_p" in content else None,
     )
@@ -78,26 +78,26 @@ def load_generator(path: str | Path) -> Generator:
     Its `latent_avg` is set where the file has it.
 
     Raises:
-        CheckpointError, FileNotFoundError: as `load_published`.
+        CheckpointError, FileNotFoundError: as `load_published_checkpoint`.
     """
     source = Path(path)
     if source.suffix == ".safetensors":
         loaded = load_model(source, system=SYSTEM, kind="generator")
         try:
-            config = check(loaded.config["generator"], GeneratorConfig, str(source))
+            config = validate_config(loaded.config["generator"], GeneratorConfig, str(source))
         except (KeyError, ConfigError) as error:
             raise CheckpointError(f"{source} does not say how large its generator is: {error}") from None
         state = dict(loaded.state)
         centre = state.pop("latent_avg", None)
-        return generator_of(state, str(source), config, latent_avg=centre)
+        return build_generator(state, str(source), config, latent_avg=centre)
     content = read_published(source)
     if isinstance(content.get("g_ema"), Mapping):
-        return generator_of(content["g_ema"], f"{source} (g_ema)", latent_avg=content.get("latent_avg"))
-    return generator_of({k: v for k, v in content.items() if isinstance(v, Tensor)}, str(source))
+        return build_generator(content["g_ema"], f"{source} (g_ema)", latent_avg=content.get("latent_avg"))
+    return build_generator({k: v for k, v in content.items() if isinstance(v, Tensor)}, str(source))
 
 
-def generator_of(
-    state: State,
+def build_generator(
+    state: StateDict,
     source: str = "the state dict",
     config: GeneratorConfig | None = None,
     *,
@@ -114,30 +114,30 @@ def generator_of(
     Raises:
         CheckpointError: another network's, or a key is missing, unknown or of another shape.
     """
-    network = Generator(config or generator_config_of(state, source))
-    _require_kernels(state, source)
+    network = Generator(config or infer_generator_config(state, source))
+    _check_kernels(state, source)
     missing = not any(key.startswith("noises.") for key in state)
-    ignore = [pattern for pattern in OPTIONAL if missing or pattern != "noises.*"]
+    ignore = [pattern for pattern in OPTIONAL_KEYS if missing or pattern != "noises.*"]
     load_into(network, state, ignore=ignore, source=source)
     if missing:
         generator = torch.Generator().manual_seed(NOISE_SEED)
         for buffer in network.stored_noise():
             buffer.copy_(torch.randn(buffer.shape, generator=generator))
-    network.latent_avg = _centre(latent_avg)
+    network.latent_avg = _as_latent_avg(latent_avg)
     return network.eval().requires_grad_(False)
 
 
-def discriminator_of(
-    state: State, source: str = "the state dict", config: DiscriminatorConfig | None = None
+def build_discriminator(
+    state: StateDict, source: str = "the state dict", config: DiscriminatorConfig | None = None
 ) -> Discriminator:
     """The discriminator of a state dict, evaluating and frozen; arguments and errors as `generator_of`."""
-    network = Discriminator(config or discriminator_config_of(state, source))
-    _require_kernels(state, source)
-    load_into(network, state, ignore=OPTIONAL, source=source)
+    network = Discriminator(config or infer_discriminator_config(state, source))
+    _check_kernels(state, source)
+    load_into(network, state, ignore=OPTIONAL_KEYS, source=source)
     return network.eval().requires_grad_(False)
 
 
-def generator_config_of(state: State, source: str = "the state dict") -> GeneratorConfig:
+def infer_generator_config(state: StateDict, source: str = "the state dict") -> GeneratorConfig:
     """Sizes of a generator, read off the shapes of its weights.
 
     Raises:
@@ -147,9 +147,11 @@ def generator_config_of(state: State, source: str = "the state dict") -> Generat
     blocks = len([key for key in state if re.fullmatch(r"to_rgbs\.\d+\.conv\.weight", key)])
     needed = [f"convs.{2 * block}.conv.weight" for block in range(blocks)]
     if not layers or not blocks or not {"conv1.conv.weight", *needed} <= state.keys():
-        raise _refused(state, source, "generator", "style.1.weight, conv1.conv.weight, convs.0.conv.weight")
+        raise _unexpected_keys_error(
+            state, source, "generator", "style.1.weight, conv1.conv.weight, convs.0.conv.weight"
+        )
     widths = [int(state[key].shape[1]) for key in ("conv1.conv.weight", *needed)]
-    return _config(
+    return _build_config(
         GeneratorConfig,
         source,
         size=4 << blocks,
@@ -160,38 +162,40 @@ def generator_config_of(state: State, source: str = "the state dict") -> Generat
     )
 
 
-def discriminator_config_of(state: State, source: str = "the state dict") -> DiscriminatorConfig:
-    """Sizes of a discriminator; errors as `generator_config_of`."""
+def infer_discriminator_config(state: StateDict, source: str = "the state dict") -> DiscriminatorConfig:
+    """Sizes of a discriminator; errors as `infer_generator_config`."""
     blocks = len([key for key in state if re.fullmatch(r"convs\.\d+\.skip\.1\.weight", key)])
     needed = [f"convs.{block}.skip.1.weight" for block in range(blocks, 0, -1)]
     if not blocks or not {"convs.0.0.weight", "final_conv.0.weight", *needed} <= state.keys():
-        raise _refused(
+        raise _unexpected_keys_error(
             state, source, "discriminator", "convs.0.0.weight, convs.1.skip.1.weight, final_conv.0.weight"
         )
     widths = [int(state[key].shape[0]) for key in (*needed, "convs.0.0.weight")]
-    return _config(DiscriminatorConfig, source, size=4 << blocks, channels=widths, channel_cap=max(widths))
+    return _build_config(
+        DiscriminatorConfig, source, size=4 << blocks, channels=widths, channel_cap=max(widths)
+    )
 
 
-def save_published(
+def save_published_checkpoint(
     path: str | Path, generator: Generator, *, discriminator: Discriminator | None = None
 ) -> None:
     """Write a file that the published programs load: `g_ema`, `latent_avg` where known, `d` where given."""
-    content: dict[str, Any] = {"g_ema": with_kernels(generator)}
+    content: dict[str, Any] = {"g_ema": state_dict_with_kernels(generator)}
     if generator.latent_avg is not None:
         content["latent_avg"] = generator.latent_avg.detach().cpu().reshape(-1)
     if discriminator is not None:
-        content["d"] = with_kernels(discriminator)
-    write_torch(path, content)
+        content["d"] = state_dict_with_kernels(discriminator)
+    save_torch(path, content)
 
 
-def with_kernels(network: Generator | Discriminator) -> dict[str, Tensor]:
+def state_dict_with_kernels(network: Generator | Discriminator) -> dict[str, Tensor]:
     """A network's state on the CPU with its FIR kernels, as published files have them."""
     kernels = {name: value for name, value in network.named_buffers() if name.rpartition(".")[2] == "kernel"}
     state = {**network.state_dict(), **kernels}
     return {key: value.detach().cpu().contiguous() for key, value in state.items()}
 
 
-def _require_kernels(state: State, source: str) -> None:
+def _check_kernels(state: StateDict, source: str) -> None:
     """Refuse FIR kernels that are not [1, 3, 3, 1]; their gain is known by where they are."""
     plain = fir_kernel()
     for key, value in state.items():
@@ -207,19 +211,23 @@ def _require_kernels(state: State, source: str) -> None:
                 )
 
 
-def _centre(latent_avg: Tensor | None) -> Tensor | None:
+def _as_latent_avg(latent_avg: Tensor | None) -> Tensor | None:
     """(D,) or (1, D) to (1, D) float32."""
     return None if latent_avg is None else torch.as_tensor(latent_avg).float().reshape(1, -1)
 
 
-def _config(model: Any, source: str, **sizes: Any) -> Any:
+def _build_config(model: Any, source: str, **sizes: Any) -> Any:
     """A checked configuration; what is wrong with it is wrong with the file."""
     try:
-        return check({**sizes}, model, source)
+        return validate_config({**sizes}, model, source)
     except ConfigError as error:
         raise CheckpointError(f"{source} has sizes that no network of this kind has: {error}") from None
 
 
-def _refused(state: State, source: str, what: str, wanted: str) -> CheckpointError:
+def _unexpected_keys_error(
+    state: StateDict, source: str, network: str, expected_keys: str
+) -> CheckpointError:
     found = ", ".join(list(state)[:4]) or "nothing"
-    return CheckpointError(f"{source} holds no StyleGAN2 {what}: expected keys {wanted}, found {found}")
+    return CheckpointError(
+        f"{source} holds no StyleGAN2 {network}: expected keys {expected_keys}, found {found}"
+    )

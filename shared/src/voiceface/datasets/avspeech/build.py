@@ -15,83 +15,90 @@ from pathlib import Path
 from typing import Any
 
 from voiceface.datasets.avspeech.table import (
-    MEDIA_SUFFIXES,
-    PATTERNS,
+    DEFAULT_NAME_PATTERNS,
+    VIDEO_SUFFIXES,
     AvspeechError,
-    Media,
     Segment,
+    VideoIndex,
     read_segments,
 )
 from voiceface.datasets.identities import SPLITS, Identity
 from voiceface.datasets.layouts import find_files
 from voiceface.datasets.manifest import ManifestRow, read_manifest, write_manifest
-from voiceface.io.atomic import sha256_of, write_bytes, write_json, write_text
+from voiceface.io.atomic import compute_sha256, write_bytes, write_json, write_text
 
-MANIFEST, MARKER, MISSING, FAILURES = "manifest.csv", "avspeech.json", "missing.csv", "failures.json"
+MANIFEST_FILE, RECORD_FILE, MISSING_FILE, FAILURES_FILE = (
+    "manifest.csv",
+    "avspeech.json",
+    "missing.csv",
+    "failures.json",
+)
 
-PICTURES = ("jpg", "png")
+IMAGE_FORMATS = ("jpg", "png")
 
 JPEG_QUALITY = 95
 
 
 @dataclass(frozen=True)
-class Settings:
+class AvspeechSettings:
     """What decides the files of a corpus.
 
     Attributes:
-        faces: pictures per stretch, evenly spaced in time.
-        face_share: side of the square around the face's centre, as a fraction of the height of the video. The
+        images_per_segment: pictures per stretch, evenly spaced in time.
+        face_fraction: side of the square around the face's centre, as a fraction of the height of the video. The
             table says nothing of the size; the default is a choice made here, not AVSpeech's [inferred].
-        side: of the pictures, pixels.
-        picture: "jpg" or "png".
+        image_size: of the pictures, pixels.
+        image_format: "jpg" or "png".
         seed: of the draw that puts a video into a split.
-        shares: of the videos in train, val and test; the sum is 1.
+        split_fractions: of the videos in train, val and test; the sum is 1.
     """
 
-    faces: int = 4
-    face_share: float = 0.4
-    side: int = 128
-    picture: str = "jpg"
+    images_per_segment: int = 4
+    face_fraction: float = 0.4
+    image_size: int = 128
+    image_format: str = "jpg"
     seed: int = 0
-    shares: tuple[float, float, float] = (0.8, 0.1, 0.1)
+    split_fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be made."""
-        if not 1 <= self.faces <= 99 or self.side < 8:
+        if not 1 <= self.images_per_segment <= 99 or self.image_size < 8:
             raise AvspeechError(
-                f"{self.faces} pictures of {self.side} pixels, expected 1 to 99 of 8 pixels or more"
+                f"{self.images_per_segment} pictures of {self.image_size} pixels, expected 1 to 99 of 8 pixels or more"
             )
-        if not 0 < self.face_share <= 1:
-            raise AvspeechError(f"a face's share of the height of {self.face_share}, expected 0 < share <= 1")
-        if self.picture not in PICTURES:
-            raise AvspeechError(f"pictures as {self.picture!r}, expected {' or '.join(PICTURES)}")
+        if not 0 < self.face_fraction <= 1:
+            raise AvspeechError(
+                f"a face's share of the height of {self.face_fraction}, expected 0 < share <= 1"
+            )
+        if self.image_format not in IMAGE_FORMATS:
+            raise AvspeechError(f"pictures as {self.image_format!r}, expected {' or '.join(IMAGE_FORMATS)}")
         if self.seed < 0:
             raise AvspeechError(f"the seed is {self.seed}, expected 0 or more")
-        if not min(self.shares) >= 0 or not math.isclose(sum(self.shares), 1, abs_tol=1e-6):
+        if not min(self.split_fractions) >= 0 or not math.isclose(sum(self.split_fractions), 1, abs_tol=1e-6):
             raise AvspeechError(
-                f"shares {', '.join(map(str, self.shares))}, expected three numbers from 0 on with the sum 1"
+                f"shares {', '.join(map(str, self.split_fractions))}, expected three numbers from 0 on with the sum 1"
             )
 
 
 @dataclass(frozen=True)
-class Job:
+class SegmentJob:
     """One stretch to be cut: out of which file, from which second of it on, into which folder."""
 
     segment: Segment
-    clips: str
-    item: str
+    video_dir: str
+    video_file: str
     start: float
     out: str
-    settings: Settings
+    settings: AvspeechSettings
 
 
-def make_corpus(
+def build_corpus(
     table: str | Path,
-    clips: str | Path,
+    video_dir: str | Path,
     out: str | Path,
-    settings: Settings | None = None,
+    settings: AvspeechSettings | None = None,
     *,
-    patterns: Sequence[str] = PATTERNS,
+    name_patterns: Sequence[str] = DEFAULT_NAME_PATTERNS,
     workers: int | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
@@ -105,15 +112,15 @@ def make_corpus(
 
     Args:
         table: see `read_segments`.
-        clips: folder of the videos, see `Media`.
+        video_dir: folder of the videos, see `Media`.
         out: folder of the corpus; new, empty, or begun with the same table and settings.
         settings: None takes the defaults.
-        patterns: names of the videos, see `Media`.
+        name_patterns: names of the videos, see `Media`.
         workers: processes; None takes every core. The result does not depend on it.
         progress: show a bar on standard error.
 
     Returns:
-        What `avspeech.json` in `out` holds: settings, table, counts; `complete` is False after failures.
+        What `avspeech.json` in `out` holds: settings, table, counts; `with_both_modalities` is False after failures.
 
     Raises:
         AvspeechError: the table cannot be used, no video of it is there, or `out` holds something else.
@@ -121,54 +128,54 @@ def make_corpus(
     """
     from voiceface.runtime.process_pool import map_unordered
 
-    settings, root, media = settings or Settings(), Path(out), Media(clips, patterns)
+    settings, root, media = settings or AvspeechSettings(), Path(out), VideoIndex(video_dir, name_patterns)
     segments = list(read_segments(table))
     wanted = list({(segment.video, segment.name): segment for segment in reversed(segments)}.values())[::-1]
     record: dict[str, Any] = {
         "complete": False,
-        "settings": {**asdict(settings), "shares": list(settings.shares)},
-        "table": {"name": Path(table).name, "sha256": sha256_of(table), "rows": len(segments)},
+        "settings": {**asdict(settings), "shares": list(settings.split_fractions)},
+        "table": {"name": Path(table).name, "sha256": compute_sha256(table), "rows": len(segments)},
     }
-    present = _files_of(root, record)
-    known = read_manifest(root / MANIFEST) if present and (root / MANIFEST).is_file() else []
+    present = _find_existing_outputs(root, record)
+    known = read_manifest(root / MANIFEST_FILE) if present and (root / MANIFEST_FILE).is_file() else []
     people = {row.identity.name: row.identity for row in known}
     done, jobs, missing = [], [], []
     for segment in wanted:
-        if present.issuperset(outputs(segment, settings)):
+        if present.issuperset(output_paths(segment, settings)):
             done.append(segment)
         elif source := media.find(segment):
-            jobs.append(Job(segment, str(clips), *source, str(root), settings))
+            jobs.append(SegmentJob(segment, str(video_dir), *source, str(root), settings))
         else:
             missing.append(segment)
     if not done and not jobs:
         found = f"{len(media.files)} videos" + (f", such as {media.files[0]}" if media.files else "")
         raise AvspeechError(
-            f"{clips}: holds no video of the {len(wanted)} stretches in {table}; found {found}, expected "
-            f"names such as {' or '.join(patterns)} with an ending such as {', '.join(MEDIA_SUFFIXES[:3])}; "
+            f"{video_dir}: holds no video of the {len(wanted)} stretches in {table}; found {found}, expected "
+            f"names such as {' or '.join(name_patterns)} with an ending such as {', '.join(VIDEO_SUFFIXES[:3])}; "
             "other names need --pattern"
         )
-    write_json(root / MARKER, record)
+    write_json(root / RECORD_FILE, record)
     for leftover in root.rglob(".*.part*"):
         leftover.unlink(missing_ok=True)
     failures = []
-    for job, reason in map_unordered(_make, jobs, workers, "avspeech", "clip", progress=progress):
+    for job, reason in map_unordered(_cut_segment, jobs, workers, "avspeech", "clip", progress=progress):
         if reason:
-            failures.append({**job.segment._asdict(), "file": job.item, "reason": reason})
+            failures.append({**job.segment._asdict(), "file": job.video_file, "reason": reason})
         else:
             done.append(job.segment)
     done.sort()
     failures.sort(key=lambda failure: (failure["video"], failure["start"]))
     if done:
-        write_manifest(root / MANIFEST, list(_manifest_rows(done, settings, people)))
-    _write_or_remove(root / MISSING, "".join(segment.row for segment in missing))
-    _write_or_remove(root / FAILURES, json.dumps(failures, indent=2) + "\n" if failures else "")
+        write_manifest(root / MANIFEST_FILE, list(_manifest_rows(done, settings, people)))
+    _write_or_remove(root / MISSING_FILE, "".join(segment.row for segment in missing))
+    _write_or_remove(root / FAILURES_FILE, json.dumps(failures, indent=2) + "\n" if failures else "")
     record |= {
         "complete": not failures,
         "identity": "a video; one person in several videos counts as several",
         "counts": {
             "stretches": len(wanted),
             "repeated rows": len(segments) - len(wanted),
-            "made": _counts(done, settings),
+            "made": _count_by_split(done, settings),
             "videos of known gender": len(
                 {s.video for s in done if s.video in people and people[s.video].gender}
             ),
@@ -176,71 +183,76 @@ def make_corpus(
             "failed stretches": len(failures),
         },
     }
-    write_json(root / MARKER, record)
+    write_json(root / RECORD_FILE, record)
     return record
 
 
-def outputs(segment: Segment, settings: Settings) -> list[str]:
+def output_paths(segment: Segment, settings: AvspeechSettings) -> list[str]:
     """Paths below the corpus of a stretch's clip, and then of its pictures."""
     name = f"{segment.video}/{segment.name}"
-    return [f"wav/{name}.wav"] + [f"faces/{name}_{k:02d}.{settings.picture}" for k in range(settings.faces)]
+    return [f"wav/{name}.wav"] + [
+        f"faces/{name}_{k:02d}.{settings.image_format}" for k in range(settings.images_per_segment)
+    ]
 
 
-def split_of(video: str, settings: Settings) -> str:
+def assign_split(video_id: str, settings: AvspeechSettings) -> str:
     """Put a video into a split by a hash of seed and id alone: other videos and their order do not matter."""
-    digest = hashlib.sha256(f"{settings.seed}:{video}".encode()).digest()
+    digest = hashlib.sha256(f"{settings.seed}:{video_id}".encode()).digest()
     place = int.from_bytes(digest[:6], "big") / 2**48  # uniform in [0, 1), exact
-    train, val, test = settings.shares
+    train, val, test = settings.split_fractions
     if place < train or not (val or test):
         return "train"
     return "val" if place < train + val or not test else "test"
 
 
-def _make(job: Job) -> str:
+def _cut_segment(job: SegmentJob) -> str:
     """Cut one stretch; returns why it could not be done, "" when it is there."""
     import cv2
 
     from voiceface.audio.loading import write_wav
     from voiceface.datasets.avspeech.video_segments import (
         MediaError,
-        pictures_at,
-        sound_between,
-        square_around,
+        crop_square,
+        read_audio_segment,
+        read_images_at,
     )
 
     segment, settings, root = job.segment, job.settings, Path(job.out)
-    path, length = Path(job.clips) / job.item, segment.end - segment.start
-    times = [job.start + (k + 0.5) / settings.faces * length for k in range(settings.faces)]
+    path, length = Path(job.video_dir) / job.video_file, segment.end - segment.start
+    times = [
+        job.start + (k + 0.5) / settings.images_per_segment * length
+        for k in range(settings.images_per_segment)
+    ]
     try:
-        wave = sound_between(path, job.start, job.start + length)
-        pictures = pictures_at(path, times)
+        wave = read_audio_segment(path, job.start, job.start + length)
+        pictures = read_images_at(path, times)
     except MediaError as error:
         return str(error).replace(f"{path}: ", "", 1)
-    voice, *faces = outputs(segment, settings)
-    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if settings.picture == "jpg" else []
+    voice, *faces = output_paths(segment, settings)
+    quality = [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY] if settings.image_format == "jpg" else []
     for picture, place in zip(pictures, faces):
-        face = square_around(picture, segment.x, segment.y, settings.face_share, settings.side)
-        ok, data = cv2.imencode(f".{settings.picture}", face, quality)
+        face = crop_square(picture, segment.x, segment.y, settings.face_fraction, settings.image_size)
+        ok, data = cv2.imencode(f".{settings.image_format}", face, quality)
         assert ok, "picture encoder failed"
         write_bytes(root / place, data.tobytes())
     write_wav(root / voice, wave)
     return ""
 
 
-def _files_of(root: Path, record: dict[str, Any]) -> set[str]:
+def _find_existing_outputs(root: Path, record: dict[str, Any]) -> set[str]:
     """Clips and pictures that an earlier run with the same table and settings made; none in a new folder."""
     if not root.exists() or (root.is_dir() and not any(root.iterdir())):
         return set()
-    if not (root / MARKER).is_file():
+    if not (root / RECORD_FILE).is_file():
         raise AvspeechError(
-            f"{root} is not empty and holds no {MARKER}; choose a new folder or empty this one"
+            f"{root} is not empty and holds no {RECORD_FILE}; choose a new folder or empty this one"
         )
     try:
-        state = json.loads((root / MARKER).read_text())
+        state = json.loads((root / RECORD_FILE).read_text())
         found = {**state["settings"], "table (SHA-256)": state["table"]["sha256"]}
     except (ValueError, KeyError, TypeError) as error:
         raise AvspeechError(
-            f"{root / MARKER} cannot be read ({error!r}); start again in a new folder"
+            f"{root / RECORD_FILE} cannot be read ({error!r}); start again in a new folder"
         ) from error
     asked = {**record["settings"], "table (SHA-256)": record["table"]["sha256"]}
     differ = [name for name in asked if found.get(name) != asked[name]]
@@ -252,27 +264,29 @@ def _files_of(root: Path, record: dict[str, Any]) -> set[str]:
 
 
 def _manifest_rows(
-    segments: Sequence[Segment], settings: Settings, people: dict[str, Identity]
+    segments: Sequence[Segment], settings: AvspeechSettings, identities: dict[str, Identity]
 ) -> Iterator[ManifestRow]:
-    """A row per file, in the order of the segments; `people` are those of whom something is known."""
+    """A row per file, in the order of the segments; `identities` are those of whom something is known."""
     for segment in segments:
         video = segment.video
-        identity = replace(people.get(video, Identity(video, video, video)), split=split_of(video, settings))
-        voice, *faces = outputs(segment, settings)
+        identity = replace(
+            identities.get(video, Identity(video, video, video)), split=assign_split(video, settings)
+        )
+        voice, *faces = output_paths(segment, settings)
         yield ManifestRow(identity, "voice", voice)
         for face in faces:
             yield ManifestRow(identity, "face", face)
 
 
-def _counts(segments: Sequence[Segment], settings: Settings) -> dict[str, dict[str, int]]:
+def _count_by_split(segments: Sequence[Segment], settings: AvspeechSettings) -> dict[str, dict[str, int]]:
     """Videos, clips and pictures of every split."""
     counts = {name: {"videos": 0, "clips": 0, "pictures": 0} for name in SPLITS}
     for video in {segment.video for segment in segments}:
-        counts[split_of(video, settings)]["videos"] += 1
+        counts[assign_split(video, settings)]["videos"] += 1
     for segment in segments:
-        count = counts[split_of(segment.video, settings)]
+        count = counts[assign_split(segment.video, settings)]
         count["clips"] += 1
-        count["pictures"] += settings.faces
+        count["pictures"] += settings.images_per_segment
     return counts
 
 

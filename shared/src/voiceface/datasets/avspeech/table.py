@@ -9,10 +9,10 @@ from typing import NamedTuple
 
 from voiceface.datasets.layouts import find_files
 
-COLUMNS = "video id, start in s, end in s, x and y of the face's centre in 0...1"
-MEDIA_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".flv", ".ts")
-PATTERNS = ("{id}_{start}_{end}", "{id}")
-WORDS = {
+COLUMNS_HELP = "video id, start in s, end in s, x and y of the face's centre in 0...1"
+VIDEO_SUFFIXES = (".mp4", ".mkv", ".webm", ".mov", ".m4v", ".avi", ".flv", ".ts")
+DEFAULT_NAME_PATTERNS = ("{id}_{start}_{end}", "{id}")
+PLACEHOLDER_PATTERNS = {
     "id": r"[A-Za-z0-9_-]+",
     "start": r"\d+(?:\.\d+)?",
     "end": r"\d+(?:\.\d+)?",
@@ -58,7 +58,9 @@ def read_segments(path: str | Path) -> Iterator[Segment]:
     """
     table = Path(path)
     if not table.is_file():
-        raise FileNotFoundError(f"no table at {table}, expected a file with AVSpeech's columns: {COLUMNS}")
+        raise FileNotFoundError(
+            f"no table at {table}, expected a file with AVSpeech's columns: {COLUMNS_HELP}"
+        )
     with table.open(encoding="utf-8-sig", newline="") as file:
         reader = csv.reader(file, strict=True)
         try:
@@ -66,14 +68,14 @@ def read_segments(path: str | Path) -> Iterator[Segment]:
                 cells = [cell.strip() for cell in row]
                 if not any(cells) or (number == 0 and _is_header(cells)):
                     continue
-                yield _segment(cells, f"{table}, line {reader.line_num}")
+                yield _parse_segment(cells, f"{table}, line {reader.line_num}")
         except csv.Error as error:
             raise AvspeechError(f"{table}, line {reader.line_num}: not a table ({error})") from error
         except UnicodeDecodeError as error:
             raise AvspeechError(f"{table}, after line {reader.line_num}: not UTF-8 text") from error
 
 
-class Media:
+class VideoIndex:
     """The user's videos, by what their names say.
 
     A name without its ending is held against the patterns in turn: the file's name alone, or the whole path
@@ -87,21 +89,21 @@ class Media:
 
     files: list[str]
 
-    def __init__(self, folder: str | Path, patterns: Sequence[str] = PATTERNS) -> None:
+    def __init__(self, folder: str | Path, name_patterns: Sequence[str] = DEFAULT_NAME_PATTERNS) -> None:
         """Look through a folder, to any depth; of files that say the same the first by name is taken.
 
         Raises:
             AvspeechError: a pattern of another form.
             FileNotFoundError: there is no such folder.
         """
-        forms = [(_compiled(pattern), "/" in pattern) for pattern in patterns]
-        endings = [*MEDIA_SUFFIXES, *(suffix.upper() for suffix in MEDIA_SUFFIXES)]
+        forms = [(_compile_pattern(pattern), "/" in pattern) for pattern in name_patterns]
+        endings = [*VIDEO_SUFFIXES, *(suffix.upper() for suffix in VIDEO_SUFFIXES)]
         found = find_files(folder, "", endings)
         if found is None:
             raise FileNotFoundError(f"no folder of videos at {folder}")
         self.files = found
-        self._whole: list[dict[str, str]] = [{} for _ in forms]
-        self._cut: list[dict[str, list[tuple[float, float, float, str]]]] = [{} for _ in forms]
+        self._whole_videos: list[dict[str, str]] = [{} for _ in forms]
+        self._cut_clips: list[dict[str, list[tuple[float, float, float, str]]]] = [{} for _ in forms]
         for item in found:
             path = item.rpartition(".")[0]
             for place, (form, with_folders) in enumerate(forms):
@@ -110,13 +112,13 @@ class Media:
                     continue
                 words = named.groupdict()
                 if len(words) == 1:
-                    self._whole[place].setdefault(words["id"], item)
+                    self._whole_videos[place].setdefault(words["id"], item)
                 else:
-                    self._cut[place].setdefault(words["id"], []).append((*_times(words), item))
+                    self._cut_clips[place].setdefault(words["id"], []).append((*_parse_times(words), item))
 
     def find(self, segment: Segment) -> tuple[str, float] | None:
         """Give (file relative to the folder, second of it at which the stretch begins); None: not there."""
-        for whole, cut in zip(self._whole, self._cut):
+        for whole, cut in zip(self._whole_videos, self._cut_clips):
             if segment.video in whole:
                 return whole[segment.video], segment.start
             near = [
@@ -131,22 +133,22 @@ class Media:
 
 def _is_header(cells: Sequence[str]) -> bool:
     """Tell names of columns from a row: five words, none of the last four a number."""
-    return len(cells) == 5 and all(_number(cell) is None for cell in cells[1:])
+    return len(cells) == 5 and all(_parse_number(cell) is None for cell in cells[1:])
 
 
-def _segment(cells: Sequence[str], where: str) -> Segment:
+def _parse_segment(cells: Sequence[str], where: str) -> Segment:
     """Check the cells of a row."""
     if len(cells) != 5:
-        raise AvspeechError(f"{where}: {len(cells)} cells, expected 5: {COLUMNS}")
-    if not re.fullmatch(WORDS["id"], cells[0]):
+        raise AvspeechError(f"{where}: {len(cells)} cells, expected 5: {COLUMNS_HELP}")
+    if not re.fullmatch(PLACEHOLDER_PATTERNS["id"], cells[0]):
         raise AvspeechError(
             f"{where}, column 1: {cells[0]!r}, expected a video id of letters, digits, '-' and '_'"
         )
     numbers = []
     for column, cell in enumerate(cells[1:], 2):
-        number = _number(cell)
+        number = _parse_number(cell)
         if number is None:
-            raise AvspeechError(f"{where}, column {column}: {cell!r}, expected a number ({COLUMNS})")
+            raise AvspeechError(f"{where}, column {column}: {cell!r}, expected a number ({COLUMNS_HELP})")
         numbers.append(number)
     start, end, x, y = numbers
     if not 0 <= start < end or round(start * 1000) == round(end * 1000):
@@ -159,7 +161,7 @@ def _segment(cells: Sequence[str], where: str) -> Segment:
     return Segment(cells[0], start, end, x, y)
 
 
-def _number(cell: str) -> float | None:
+def _parse_number(cell: str) -> float | None:
     """A finite number, or None."""
     try:
         value = float(cell)
@@ -168,7 +170,7 @@ def _number(cell: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
-def _compiled(pattern: str) -> re.Pattern[str]:
+def _compile_pattern(pattern: str) -> re.Pattern[str]:
     """Turn a pattern of names into a regular expression with one group per word."""
     parts = re.split(r"\{(\w+)\}", pattern)
     words = parts[1::2]
@@ -183,12 +185,13 @@ def _compiled(pattern: str) -> re.Pattern[str]:
             "or with {start} and {end}, or with {start_ms} and {end_ms}"
         )
     pieces = [
-        f"(?P<{part}>{WORDS[part]})" if place % 2 else re.escape(part) for place, part in enumerate(parts)
+        f"(?P<{part}>{PLACEHOLDER_PATTERNS[part]})" if place % 2 else re.escape(part)
+        for place, part in enumerate(parts)
     ]
     return re.compile("".join(pieces))
 
 
-def _times(words: dict[str, str]) -> tuple[float, float, float]:
+def _parse_times(words: dict[str, str]) -> tuple[float, float, float]:
     """Start and end in seconds as a name gives them, and how far they may be off for its digits."""
     if "start_ms" in words:
         return int(words["start_ms"]) / 1000, int(words["end_ms"]) / 1000, 1e-3

@@ -14,26 +14,28 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-SLACK = (
+MISSING_TOLERANCE = (
     0.5  # seconds that a file may lack, and of which the last picture may be stale, at the end of a stretch
 )
-LEAD = 1.0  # seconds decoded before a stretch, since decoders need some packets to settle
-JITTER = 0.02  # seconds by which time stamps may be rounded; larger steps are gaps
-LATE = 0.1  # a stretch may begin so many seconds before the first frame that seeking gave
+SEEK_LEAD = 1.0  # seconds decoded before a stretch, since decoders need some packets to settle
+TIMESTAMP_TOLERANCE = 0.02  # seconds by which time stamps may be rounded; larger steps are gaps
+SEEK_TOLERANCE = 0.1  # a stretch may begin so many seconds before the first frame that seeking gave
 
 
 class MediaError(ValueError):
     """A video file that lacks a stretch or cannot be decoded there; names file, finding and remedy."""
 
 
-def sound_between(path: str | Path, start: float, end: float, rate: int = 16000) -> NDArray[np.int16]:
+def read_audio_segment(
+    path: str | Path, start: float, end: float, sample_rate: int = 16000
+) -> NDArray[np.int16]:
     """Decode the sound of a stretch: mean of the channels, resampled (soxr, high quality).
 
     Args:
         path: file with a sound track.
         start: of the stretch, seconds.
         end: of the stretch, seconds.
-        rate: samples per second of the result.
+        sample_rate: samples per second of the result.
 
     Returns:
         Shape (T,), int16, T = (end - start) * rate, or up to SLACK seconds less where the file ends.
@@ -44,7 +46,7 @@ def sound_between(path: str | Path, start: float, end: float, rate: int = 16000)
     wave: NDArray[np.float32] | None = None
     native, filled, reach, follows = 0, 0, 0, None
     convert = av.AudioResampler(format="fltp")
-    with closing(_frames(path, "audio", start)) as frames:
+    with closing(_iterate_frames(path, "audio", start)) as frames:
         for time, frame in frames:
             if wave is None:
                 native = frame.sample_rate
@@ -55,7 +57,7 @@ def sound_between(path: str | Path, start: float, end: float, rate: int = 16000)
                 axis=0
             )
             place = round((time - start) * native)
-            if follows is not None and abs(place - follows) <= JITTER * native:
+            if follows is not None and abs(place - follows) <= TIMESTAMP_TOLERANCE * native:
                 place = follows
             follows = place + len(samples)
             if place >= len(wave):
@@ -64,7 +66,7 @@ def sound_between(path: str | Path, start: float, end: float, rate: int = 16000)
             if low < high:
                 wave[low:high] = samples[low - place : high - place]
                 filled, reach = filled + high - low, max(reach, high)
-    if wave is None or not reach or (len(wave) - filled) / native > SLACK:
+    if wave is None or not reach or (len(wave) - filled) / native > MISSING_TOLERANCE:
         held = filled / native if native else 0.0
         raise MediaError(
             f"{path}: holds {held:.2f} s of sound between {start:g} s and {end:g} s, expected "
@@ -73,14 +75,14 @@ def sound_between(path: str | Path, start: float, end: float, rate: int = 16000)
     wave = wave[:reach]
     if not np.isfinite(wave).all():
         raise MediaError(f"{path}: the sound holds values that are no finite numbers; obtain the file again")
-    if native != rate:
+    if native != sample_rate:
         import soxr
 
-        wave = soxr.resample(wave, native, rate, quality="HQ")
+        wave = soxr.resample(wave, native, sample_rate, quality="HQ")
     return np.clip(np.rint(wave * np.float32(32768)), -32768, 32767).astype(np.int16)
 
 
-def pictures_at(path: str | Path, times: Sequence[float]) -> list[NDArray[np.uint8]]:
+def read_images_at(path: str | Path, times: Sequence[float]) -> list[NDArray[np.uint8]]:
     """Decode the pictures that are shown at some times.
 
     Args:
@@ -96,7 +98,7 @@ def pictures_at(path: str | Path, times: Sequence[float]) -> list[NDArray[np.uin
     shown: list[tuple[float, Any]] = []
     left = list(times)
     before: tuple[float, Any] | None = None
-    with closing(_frames(path, "video", left[0])) as frames:
+    with closing(_iterate_frames(path, "video", left[0])) as frames:
         for time, frame in frames:
             while left and time > left[0] + 1e-6:
                 shown.append(before or (time, frame))
@@ -104,7 +106,7 @@ def pictures_at(path: str | Path, times: Sequence[float]) -> list[NDArray[np.uin
             before = (time, frame)
             if not left:
                 break
-    if left and (before is None or left[-1] - before[0] > SLACK):
+    if left and (before is None or left[-1] - before[0] > MISSING_TOLERANCE):
         ends = "no pictures" if before is None else f"its last picture at {before[0]:.2f} s"
         raise MediaError(
             f"{path}: holds {ends}, expected one at {left[-1]:.2f} s; "
@@ -123,33 +125,33 @@ def pictures_at(path: str | Path, times: Sequence[float]) -> list[NDArray[np.uin
     return [frame.to_ndarray(format="bgr24") for _, frame in shown]
 
 
-def square_around(
-    picture: NDArray[np.uint8], x: float, y: float, share: float, side: int
+def crop_square(
+    image: NDArray[np.uint8], x: float, y: float, side_fraction: float, side: int
 ) -> NDArray[np.uint8]:
     """Cut the square around a point and resize it.
 
     Args:
-        picture: shape (H, W, 3), uint8.
+        image: shape (H, W, 3), uint8.
         x: of the point, as a fraction of W, in [0, 1].
         y: of the point, as a fraction of H, in [0, 1].
-        share: side of the square as a fraction of H; a square larger than the picture is made as small as it.
+        side_fraction: side of the square as a fraction of H; a square larger than the picture is made as small as it.
         side: of the result, pixels.
 
     Returns:
         Shape (side, side, 3), uint8. A square that would leave the picture is moved inside, not padded.
     """
-    height, width = picture.shape[:2]
-    length = min(max(1, round(share * height)), height, width)
+    height, width = image.shape[:2]
+    length = min(max(1, round(side_fraction * height)), height, width)
     left = min(max(0, round(x * width - length / 2)), width - length)
     top = min(max(0, round(y * height - length / 2)), height - length)
-    square = picture[top : top + length, left : left + length]
+    square = image[top : top + length, left : left + length]
     if length == side:
         return square
     how = cv2.INTER_AREA if side < length else cv2.INTER_LINEAR
     return np.asarray(cv2.resize(square, (side, side), interpolation=how), np.uint8)
 
 
-def _frames(
+def _iterate_frames(
     path: str | Path, kind: Literal["audio", "video"], start: float
 ) -> Generator[tuple[float, Any], None, None]:
     """Yield (seconds from the file's beginning, frame) from a little before `start` to the end of the file.
@@ -159,16 +161,16 @@ def _frames(
     """
     what = "sound" if kind == "audio" else "picture"
     try:
-        for seek in (True, False) if start > LEAD else (False,):
+        for seek in (True, False) if start > SEEK_LEAD else (False,):
             with av.open(str(path), metadata_errors="replace") as container:
                 streams = container.streams.audio if kind == "audio" else container.streams.video
                 if not streams:
                     raise MediaError(f"{path}: holds no {what} track, expected one; obtain the file again")
                 streams[0].codec_context.thread_count = 1  # videos are spread over processes
                 origin = (container.start_time or 0) / 1e6
-                frames = _timed(container, streams[0], origin, start if seek else None)
+                frames = _decode_timed(container, streams[0], origin, start if seek else None)
                 first = next(frames, None)
-                if seek and (first is None or first[0] > start + LATE):
+                if seek and (first is None or first[0] > start + SEEK_TOLERANCE):
                     continue  # an index that is wrong: read from the beginning
                 if first is not None:
                     yield first
@@ -181,13 +183,13 @@ def _frames(
         ) from error
 
 
-def _timed(
+def _decode_timed(
     container: Any, stream: Any, origin: float, start: float | None
 ) -> Generator[tuple[float, Any], None, None]:
     """Decode one track, seeking to a little before `start`; frames without a time stamp are left out."""
     if start is not None:
         try:
-            container.seek(round((start - LEAD + origin) * 1e6))
+            container.seek(round((start - SEEK_LEAD + origin) * 1e6))
         except av.FFmpegError:
             return
     for frame in container.decode(stream):

@@ -11,31 +11,38 @@ import numpy as np
 
 from voiceface.datasets.corpus import Corpus
 from voiceface.datasets.identities import Identity
-from voiceface.datasets.layouts import VOICE_FOLDERS, inside, voice_folder_of
-from voiceface.datasets.trials.trial_list import EvaluationList, ListError, from_columns, list_bytes
+from voiceface.datasets.layouts import VOICE_FOLDERS, get_voice_folder, is_inside_root
+from voiceface.datasets.trials.trial_list import (
+    TrialList,
+    TrialListError,
+    read_list_bytes,
+    trial_list_from_columns,
+)
 
 VERIFICATION_HEADER = "id,voice-speaker-id,face-speaker-id,label,voice-path,face-path"
-FACE_SCALE = "1.6"
+FACE_CROP_SCALE = "1.6"
 
-_MATCHING = re.compile(r"matching_(?P<direction>v2f|f2v)_(?P<stratum>U|G|N|A|GN|GNA)")
-_MATCHING_N = re.compile(r"matching_1_\d+")
-_VERIFICATION = re.compile(r"veriflist_test_(?P<stratum>random|G|N|A|GNA)_(?:un)?seen(?:un)?heard")
-_TABLE = re.compile(r"VoxCeleb1 ID\t(?P<what>wav|jpg)")
+_MATCHING_NAME = re.compile(r"matching_(?P<direction>v2f|f2v)_(?P<stratum>U|G|N|A|GN|GNA)")
+_MATCHING_N_NAME = re.compile(r"matching_1_\d+")
+_VERIFICATION_NAME = re.compile(r"veriflist_test_(?P<stratum>random|G|N|A|GNA)_(?:un)?seen(?:un)?heard")
+_RETRIEVAL_HEADER = re.compile(r"VoxCeleb1 ID\t(?P<what>wav|jpg)")
 
 
-def recognise(name: str, text: str) -> bool:
+def is_cmpc_list(name: str, text: str) -> bool:
     """Tell by name or header whether a list is one of CMPC's tables."""
     first = text.partition("\n")[0].rstrip("\r")
     return bool(
         first == VERIFICATION_HEADER
-        or _TABLE.fullmatch(first)
-        or _MATCHING.fullmatch(name)
-        or _MATCHING_N.fullmatch(name)
+        or _RETRIEVAL_HEADER.fullmatch(first)
+        or _MATCHING_NAME.fullmatch(name)
+        or _MATCHING_N_NAME.fullmatch(name)
     )
 
 
-def parse(source: Path, name: str, text: str, people: Corpus | Sequence[Identity] | None) -> EvaluationList:
-    """Read a table that `recognise` knows.
+def parse_cmpc_list(
+    source: Path, name: str, text: str, identity_source: Corpus | Sequence[Identity] | None
+) -> TrialList:
+    """Read a table that `is_cmpc_list` knows.
 
     A retrieval table holds one side only; the other (`wav_20k` and `jpg_20k`) is looked for beside it, and
     the SHA-256 is that of both, queries first.
@@ -44,7 +51,7 @@ def parse(source: Path, name: str, text: str, people: Corpus | Sequence[Identity
         source: the file, for messages and for finding the other retrieval table.
         name: name of the list.
         text: its content, unpacked.
-        people: meta table or corpus; verification lists need it to turn names into voice ids (or, as the
+        identity_source: meta table or corpus; verification lists need it to turn names into voice ids (or, as the
             corpus may have it, into its folders of clips).
 
     Raises:
@@ -53,11 +60,11 @@ def parse(source: Path, name: str, text: str, people: Corpus | Sequence[Identity
     lines = text.splitlines()
     first = lines[0]
     if first == VERIFICATION_HEADER:
-        found = _verification(source, name, lines, people)
-    elif table := _TABLE.fullmatch(first):
-        return _retrieval(source, name, text, table["what"])
+        found = _parse_verification(source, name, lines, identity_source)
+    elif table := _RETRIEVAL_HEADER.fullmatch(first):
+        return _parse_retrieval(source, name, text, table["what"])
     else:
-        found = _matching(source, name, lines)
+        found = _parse_matching(source, name, lines)
     return replace(found, sha256=hashlib.sha256(text.encode()).hexdigest(), source=source)
 
 
@@ -69,7 +76,7 @@ def resolve_voice(entry: str, folder: str, suffix: str = ".wav") -> str:
     """
     found = re.fullmatch(r"[^/]+/(.{11})_00(\d{5})\.\w+", entry)
     if not found:
-        raise ListError(f"{entry!r} is not <name>/<video, 11 characters>_<7 digits>.wav")
+        raise TrialListError(f"{entry!r} is not <name>/<video, 11 characters>_<7 digits>.wav")
     return f"{folder}/{found[1]}/{found[2]}{suffix}"
 
 
@@ -81,96 +88,100 @@ def resolve_face(entry: str) -> str:
     """
     name, _, rest = entry.partition("/")
     if not name or not rest:
-        raise ListError(f"{entry!r} is not <name>/<video>/<frame>.jpg")
-    return f"{name}/{FACE_SCALE}/{rest}"
+        raise TrialListError(f"{entry!r} is not <name>/<video>/<frame>.jpg")
+    return f"{name}/{FACE_CROP_SCALE}/{rest}"
 
 
-def _matching(source: Path, name: str, lines: list[str]) -> EvaluationList:
+def _parse_matching(source: Path, name: str, lines: list[str]) -> TrialList:
     """Probe, right candidate, wrong candidates, separated by one blank."""
     rows = [line.split(" ") for line in lines]
     width = len(rows[0])
     if width < 3:
-        raise ListError(f"{source}, line 1: {width} items, expected a probe and at least 2 candidates")
+        raise TrialListError(f"{source}, line 1: {width} items, expected a probe and at least 2 candidates")
     for number, row in enumerate(rows, 1):
         if len(row) != width:
-            raise ListError(f"{source}, line {number}: {len(row)} items, the first line has {width}")
+            raise TrialListError(f"{source}, line {number}: {len(row)} items, the first line has {width}")
         for item in row:
-            if not inside(item):
-                raise ListError(f"{source}, line {number}: {item!r} is not a path below the root")
-    told = _MATCHING.fullmatch(name)
+            if not is_inside_root(item):
+                raise TrialListError(f"{source}, line {number}: {item!r} is not a path below the root")
+    told = _MATCHING_NAME.fullmatch(name)
     direction, stratum = (told["direction"], told["stratum"]) if told else ("v2f", "U")
     if rows[0][0].endswith(".jpg") != (direction == "f2v"):
-        raise ListError(f"{source}, line 1: {rows[0][0]} is no probe of a {direction} list")
-    return from_columns(name, "match", direction, stratum, list(zip(*rows)))
+        raise TrialListError(f"{source}, line 1: {rows[0][0]} is no probe of a {direction} list")
+    return trial_list_from_columns(name, "match", direction, stratum, list(zip(*rows)))
 
 
-def _verification(
-    source: Path, name: str, lines: list[str], people: Corpus | Sequence[Identity] | None
-) -> EvaluationList:
+def _parse_verification(
+    source: Path, name: str, lines: list[str], identity_source: Corpus | Sequence[Identity] | None
+) -> TrialList:
     """Labels as the file states them; paths resolved through the meta table."""
-    if people is None:
-        raise ListError(f"{source}: its voices are given by name; pass the identities of vox1_meta.csv")
-    identities = people.identities if isinstance(people, Corpus) else people
-    called = people.voice_folder if isinstance(people, Corpus) else VOICE_FOLDERS[0]
-    folder_of = {identity.face_id: voice_folder_of(identity, called) for identity in identities}
+    if identity_source is None:
+        raise TrialListError(f"{source}: its voices are given by name; pass the identities of vox1_meta.csv")
+    identities = identity_source.identities if isinstance(identity_source, Corpus) else identity_source
+    called = identity_source.voice_folder if isinstance(identity_source, Corpus) else VOICE_FOLDERS[0]
+    folder_of = {identity.face_id: get_voice_folder(identity, called) for identity in identities}
     voices: list[str] = []
     faces: list[str] = []
     labels: list[int] = []
     for number, line in enumerate(lines[1:], 2):
         cells = line.split(",")
         if len(cells) != 6 or cells[3] not in ("0", "1"):
-            raise ListError(f"{source}, line {number}: {line!r} is not {VERIFICATION_HEADER}")
+            raise TrialListError(f"{source}, line {number}: {line!r} is not {VERIFICATION_HEADER}")
         *_, label, voice, face = cells
         speaker = voice.partition("/")[0]
         if speaker not in folder_of:
-            raise ListError(f"{source}, line {number}: {speaker} is not in the identity table")
-        voices.append(_at(source, number, partial(resolve_voice, folder=folder_of[speaker]), voice))
-        faces.append(_at(source, number, resolve_face, face))
+            raise TrialListError(f"{source}, line {number}: {speaker} is not in the identity table")
+        voices.append(_resolve_item(source, number, partial(resolve_voice, folder=folder_of[speaker]), voice))
+        faces.append(_resolve_item(source, number, resolve_face, face))
         labels.append(int(label))
     if not labels:
-        raise ListError(f"{source}: no line below the header")
-    told = _VERIFICATION.fullmatch(name)
+        raise TrialListError(f"{source}: no line below the header")
+    told = _VERIFICATION_NAME.fullmatch(name)
     stratum = told["stratum"].replace("random", "U") if told else "U"
-    found = from_columns(name, "verify", "v2f", stratum, [voices, faces])
+    found = trial_list_from_columns(name, "verify", "v2f", stratum, [voices, faces])
     return replace(found, labels=np.array(labels, np.int8))
 
 
-def _at(source: Path, number: int, resolve: Callable[[str], str], entry: str) -> str:
+def _resolve_item(source: Path, number: int, resolve: Callable[[str], str], entry: str) -> str:
     """Resolve one entry; say where it stands when that fails or leads out of the root."""
     try:
         item = resolve(entry)
-    except ListError as error:
-        raise ListError(f"{source}, line {number}: {error}") from error
-    if not inside(item):
-        raise ListError(f"{source}, line {number}: {entry!r} is not a path below the root")
+    except TrialListError as error:
+        raise TrialListError(f"{source}, line {number}: {error}") from error
+    if not is_inside_root(item):
+        raise TrialListError(f"{source}, line {number}: {entry!r} is not a path below the root")
     return item
 
 
-def _retrieval(source: Path, name: str, text: str, what: str) -> EvaluationList:
+def _parse_retrieval(source: Path, name: str, text: str, modality: str) -> TrialList:
     """This table's items are the queries, the other table's the gallery."""
-    other = "jpg" if what == "wav" else "wav"
-    twin = source.with_name(source.name.replace(what, other, 1))
+    other = "jpg" if modality == "wav" else "wav"
+    twin = source.with_name(source.name.replace(modality, other, 1))
     if twin == source or not twin.is_file():
-        raise ListError(f"{source}: a retrieval table needs its other half, looked for {twin.name} beside it")
-    data = list_bytes(twin)
-    queries = _table_items(source, text, what)
-    gallery = _table_items(twin, data.decode("utf-8"), other)
+        raise TrialListError(
+            f"{source}: a retrieval table needs its other half, looked for {twin.name} beside it"
+        )
+    data = read_list_bytes(twin)
+    queries = _read_table_items(source, text, modality)
+    gallery = _read_table_items(twin, data.decode("utf-8"), other)
     digest = hashlib.sha256(text.encode() + data).hexdigest()
-    direction = "v2f" if what == "wav" else "f2v"
-    return EvaluationList(name, "retrieval", direction, "U", queries, gallery, sha256=digest, source=source)
+    direction = "v2f" if modality == "wav" else "f2v"
+    return TrialList(name, "retrieval", direction, "U", queries, gallery, sha256=digest, source=source)
 
 
-def _table_items(source: Path, text: str, what: str) -> list[str]:
+def _read_table_items(source: Path, text: str, modality: str) -> list[str]:
     """Second column of a retrieval table."""
     lines = text.splitlines()
-    if not lines or lines[0] != f"VoxCeleb1 ID\t{what}":
-        raise ListError(f"{source}, line 1: expected the header 'VoxCeleb1 ID<tab>{what}'")
+    if not lines or lines[0] != f"VoxCeleb1 ID\t{modality}":
+        raise TrialListError(f"{source}, line 1: expected the header 'VoxCeleb1 ID<tab>{modality}'")
     items: list[str] = []
     for number, line in enumerate(lines[1:], 2):
         cells = line.split("\t")
-        if len(cells) != 2 or not inside(cells[1]):
-            raise ListError(f"{source}, line {number}: {line!r} is not a voice id and a path below the root")
+        if len(cells) != 2 or not is_inside_root(cells[1]):
+            raise TrialListError(
+                f"{source}, line {number}: {line!r} is not a voice id and a path below the root"
+            )
         items.append(cells[1])
     if len(set(items)) != len(items):
-        raise ListError(f"{source}: an item stands there more than once")
+        raise TrialListError(f"{source}: an item stands there more than once")
     return items

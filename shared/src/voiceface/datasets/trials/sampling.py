@@ -21,19 +21,19 @@ import numpy.typing as npt
 from voiceface.datasets.corpus import Corpus
 from voiceface.datasets.identities import STRATA
 from voiceface.datasets.trials.coverage import attribute_groups
-from voiceface.datasets.trials.reading import published_bytes
-from voiceface.datasets.trials.trial_list import EvaluationList, ListError, indexed
+from voiceface.datasets.trials.reading import to_published_bytes
+from voiceface.datasets.trials.trial_list import TrialList, TrialListError, factorize
 
 log = logging.getLogger(__name__)
 
 RULE_VERSION = "1"
-LINES_PER_ANCHOR = 3
-ATTRIBUTES = {"G": "gender", "N": "nationality", "A": "age group"}
+TRIALS_PER_PROBE = 3
+STRATUM_ATTRIBUTES = {"G": "gender", "N": "nationality", "A": "age group"}
 
-Indices = npt.NDArray[np.int64]
+IndexArray = npt.NDArray[np.int64]
 
 
-def list_title(kind: str, direction: str, stratum: str, candidates: int, split: str) -> str:
+def published_list_name(kind: str, direction: str, stratum: str, num_candidates: int, split: str) -> str:
     """Give a list its published name, such as `match_g_v2f_2_test` or `reterival_f2v_test`.
 
     The published lists are called `match` and `verify` for the stratum U, `match_g` and `verify_g` for G; the
@@ -41,32 +41,32 @@ def list_title(kind: str, direction: str, stratum: str, candidates: int, split: 
     """
     words = [{"retrieval": "reterival"}.get(kind, kind)]
     words += [stratum.lower()] if stratum != "U" else []
-    words += [direction] + ([str(candidates)] if kind == "match" else [])
+    words += [direction] + ([str(num_candidates)] if kind == "match" else [])
     return "_".join(words + ([split] if split else []))
 
 
-def draw_list(
+def generate_trial_list(
     corpus: Corpus,
     kind: str,
     direction: str,
     *,
-    candidates: int = 2,
+    num_candidates: int = 2,
     stratum: str = "U",
-    lines_per_anchor: int = LINES_PER_ANCHOR,
+    trials_per_probe: int = TRIALS_PER_PROBE,
     seed: int,
     split: str = "test",
     name: str | None = None,
-) -> EvaluationList:
+) -> TrialList:
     """Draw one evaluation list over everybody in a corpus.
 
     Args:
         corpus: people of one split. Files of people who lack the other modality are no anchors; anchors with
-            fewer than `candidates - 1` eligible other identities are left out. Both are counted.
+            fewer than `num_candidates - 1` eligible other identities are left out. Both are counted.
         kind: "match", "verify" or "retrieval".
         direction: "v2f" (every clip is an anchor) or "f2v" (every picture is).
-        candidates: N of a match list, at least 2.
+        num_candidates: N of a match list, at least 2.
         stratum: what wrong candidates share with the anchor: "U" nothing, or letters of "GNA".
-        lines_per_anchor: consecutive lines for each anchor.
+        trials_per_probe: consecutive lines for each anchor.
         seed: not negative; with the name it decides every draw.
         split: last word of the name.
         name: instead of the published name.
@@ -83,31 +83,37 @@ def draw_list(
         or direction not in ("v2f", "f2v")
         or stratum not in STRATA
     ):
-        raise ListError(
+        raise TrialListError(
             f"kind {kind!r}, direction {direction!r}, stratum {stratum!r}; expected match, verify or "
             f"retrieval; v2f or f2v; one of {', '.join(STRATA)}"
         )
-    if seed < 0 or lines_per_anchor < 1 or candidates < 2:
-        raise ListError("a list needs a seed >= 0, at least one line per anchor and at least two candidates")
-    name = name or list_title(kind, direction, stratum, candidates, split)
-    pool = _Pool.of(corpus, "U" if kind == "retrieval" else stratum)
+    if seed < 0 or trials_per_probe < 1 or num_candidates < 2:
+        raise TrialListError(
+            "a list needs a seed >= 0, at least one line per anchor and at least two candidates"
+        )
+    name = name or published_list_name(kind, direction, stratum, num_candidates, split)
+    pool = _CandidatePool.from_corpus(corpus, "U" if kind == "retrieval" else stratum)
     if kind == "retrieval":
-        drawn, left_out = _retrieval(corpus, pool, name, direction), pool.lonely_files(direction)
+        drawn, left_out = _build_retrieval(corpus, pool, name, direction), pool.count_unpaired(direction)
         left_out["anchors without an eligible partner"] = 0
     else:
-        wrong = candidates - 1 if kind == "match" else 1
-        able = pool.partners >= wrong
-        rng = np.random.Generator(np.random.PCG64(_stream(seed, name)))
-        drawn = _questions(pool, able, name, kind, direction, stratum, wrong, lines_per_anchor, rng)
-        left_out = pool.lonely_files(direction)
+        wrong = num_candidates - 1 if kind == "match" else 1
+        able = pool.num_impostors >= wrong
+        rng = np.random.Generator(np.random.PCG64(_seed_sequence(seed, name)))
+        drawn = _sample_trials(pool, able, name, kind, direction, stratum, wrong, trials_per_probe, rng)
+        left_out = pool.count_unpaired(direction)
         mine = pool.clip_counts if direction == "v2f" else pool.face_counts
         left_out["anchors without an eligible partner"] = int(mine[~able].sum())
-    data = published_bytes(drawn)
+    data = to_published_bytes(drawn)
     digest = hashlib.sha256(data).hexdigest()
-    return replace(drawn, sha256=digest, provenance=_record(drawn, digest, seed, lines_per_anchor, left_out))
+    return replace(
+        drawn, sha256=digest, provenance=_build_provenance(drawn, digest, seed, trials_per_probe, left_out)
+    )
 
 
-def draw_all(corpus: Corpus, seed: int, split: str = "test", *, candidates: int = 2) -> list[EvaluationList]:
+def generate_trial_lists(
+    corpus: Corpus, seed: int, split: str = "test", *, num_candidates: int = 2
+) -> list[TrialList]:
     """Draw the published set of lists for a split.
 
     For "test" ten: match and verify, U and G, both directions, and retrieval in both directions. For other
@@ -116,9 +122,9 @@ def draw_all(corpus: Corpus, seed: int, split: str = "test", *, candidates: int 
 
     Args:
         corpus: people of that split.
-        seed: see `draw_list`.
+        seed: see `generate_trial_list`.
         split: last word of the names.
-        candidates: N of the match lists.
+        num_candidates: N of the match lists.
 
     Returns:
         The lists, matching first.
@@ -126,27 +132,32 @@ def draw_all(corpus: Corpus, seed: int, split: str = "test", *, candidates: int 
     wanted: list[tuple[str, str, str]] = [("match", "v2f", "U"), ("match", "v2f", "G")]
     if split == "test":
         wanted = [
-            (kind, way, stratum) for kind in ("match", "verify") for way in WAYS for stratum in ("U", "G")
+            (kind, way, stratum)
+            for kind in ("match", "verify")
+            for way in DIRECTIONS
+            for stratum in ("U", "G")
         ]
-        wanted += [("retrieval", way, "U") for way in WAYS]
+        wanted += [("retrieval", way, "U") for way in DIRECTIONS]
     lists = []
     for kind, way, stratum in wanted:
         try:
             lists.append(
-                draw_list(corpus, kind, way, candidates=candidates, stratum=stratum, seed=seed, split=split)
+                generate_trial_list(
+                    corpus, kind, way, num_candidates=num_candidates, stratum=stratum, seed=seed, split=split
+                )
             )
-        except ListError as error:
+        except TrialListError as error:
             log.warning("left out: %s", error)
     if not lists:
-        raise ListError(f"no list could be drawn from the {len(corpus)} people of the split {split!r}")
+        raise TrialListError(f"no list could be drawn from the {len(corpus)} people of the split {split!r}")
     return lists
 
 
-WAYS = ("v2f", "f2v")
+DIRECTIONS = ("v2f", "f2v")
 
 
 @dataclass(frozen=True)
-class _Pool:
+class _CandidatePool:
     """Clips and pictures of the people who have both, grouped by what the stratum asks for.
 
     P people, C clips, F pictures. People are renumbered 0..P-1 so that groups are contiguous; clips and
@@ -155,47 +166,47 @@ class _Pool:
 
     clips: list[str]
     faces: list[str]
-    order: Indices  # (P,) the people's places in the table
-    clip_counts: Indices  # (P,)
-    face_counts: Indices  # (P,)
-    clip_start: Indices  # (P,)
-    face_start: Indices  # (P,)
-    group_start: Indices  # (P,) first clip of the person's group
-    group_size: Indices  # (P,) clips in the group
-    first_of_group: Indices  # (P,) first person of the group
-    people_in_group: Indices  # (P,)
-    lonely: dict[str, int]
+    identity_order: IndexArray  # (P,) the people's places in the table
+    clip_counts: IndexArray  # (P,)
+    face_counts: IndexArray  # (P,)
+    clip_start: IndexArray  # (P,)
+    face_start: IndexArray  # (P,)
+    group_start: IndexArray  # (P,) first clip of the person's group
+    group_size: IndexArray  # (P,) clips in the group
+    group_first_identity: IndexArray  # (P,) first person of the group
+    group_num_identities: IndexArray  # (P,)
+    unpaired_counts: dict[str, int]
 
     @property
-    def partners(self) -> Indices:
+    def num_impostors(self) -> IndexArray:
         """Eligible other identities of every person, shape (P,)."""
-        return self.people_in_group - 1
+        return self.group_num_identities - 1
 
-    def lonely_files(self, direction: str) -> dict[str, int]:
+    def count_unpaired(self, direction: str) -> dict[str, int]:
         """Count the anchors whose person lacks the other modality or an attribute."""
-        return {key[2:]: count for key, count in self.lonely.items() if key[0] == direction[0]}
+        return {key[2:]: count for key, count in self.unpaired_counts.items() if key[0] == direction[0]}
 
     @staticmethod
-    def of(corpus: Corpus, stratum: str) -> "_Pool":
+    def from_corpus(corpus: Corpus, stratum: str) -> "_CandidatePool":
         """Sort a corpus into the groups of a stratum."""
-        clips: list[list[str]] = [[] for _ in corpus.people]
-        faces: list[list[str]] = [[] for _ in corpus.people]
-        owners = corpus.owners
+        clips: list[list[str]] = [[] for _ in corpus.records]
+        faces: list[list[str]] = [[] for _ in corpus.records]
+        owners = corpus.item_to_identity
         for index, person in enumerate(
-            corpus.people
+            corpus.records
         ):  # a shared folder counts for the last row that names it
             clips[index] = [item for item in person.voices if owners[item] == index]
             faces[index] = [item for item in person.faces if owners[item] == index]
         both = np.array([bool(mine and theirs) for mine, theirs in zip(clips, faces)], bool)
         if not both.any():
-            raise ListError("nobody in this corpus has both clips and pictures")
+            raise TrialListError("nobody in this corpus has both clips and pictures")
         group = np.zeros(len(clips), np.int64)
         known = np.ones(len(clips), bool)
         for letter in stratum if stratum != "U" else "":
-            values = attribute_groups(corpus.identities, ATTRIBUTES[letter])
+            values = attribute_groups(corpus.identities, STRATUM_ATTRIBUTES[letter])
             if not (values[both] >= 0).any():
-                raise ListError(
-                    f"the stratum {stratum} needs everybody's {ATTRIBUTES[letter]}, and the identity table "
+                raise TrialListError(
+                    f"the stratum {stratum} needs everybody's {STRATUM_ATTRIBUTES[letter]}, and the identity table "
                     "tells nobody's"
                 )
             known &= values >= 0
@@ -215,7 +226,7 @@ class _Pool:
             "v anchors without metadata": sum(len(clips[i]) for i in np.flatnonzero(both & ~known)),
             "f anchors without metadata": sum(len(faces[i]) for i in np.flatnonzero(both & ~known)),
         }
-        return _Pool(
+        return _CandidatePool(
             [item for i in kept for item in clips[i]],
             [item for i in kept for item in faces[i]],
             kept,
@@ -231,46 +242,46 @@ class _Pool:
         )
 
 
-def _stream(seed: int, name: str) -> np.random.SeedSequence:
+def _seed_sequence(seed: int, name: str) -> np.random.SeedSequence:
     """The stream of one list: any other name, and any other seed, gives independent numbers."""
     words = np.frombuffer(hashlib.sha256(name.encode()).digest()[:16], dtype="<u4")
     return np.random.SeedSequence([seed, *words.tolist()])
 
 
-def _questions(
-    pool: _Pool,
-    able: npt.NDArray[np.bool_],
+def _sample_trials(
+    pool: _CandidatePool,
+    is_eligible: npt.NDArray[np.bool_],
     name: str,
     kind: str,
     direction: str,
     stratum: str,
-    wrong: int,
-    lines: int,
+    num_impostors: int,
+    trials_per_probe: int,
     rng: np.random.Generator,
-) -> EvaluationList:
-    """Draw a match or verify list; `able` (P,) says whose files are anchors."""
-    if not able.any():
-        raise ListError(
-            f"{name}: nobody has {wrong} other {'identity' if wrong == 1 else 'identities'} to draw"
+) -> TrialList:
+    """Draw a match or verify list; `is_eligible` (P,) says whose files are anchors."""
+    if not is_eligible.any():
+        raise TrialListError(
+            f"{name}: nobody has {num_impostors} other {'identity' if num_impostors == 1 else 'identities'} to draw"
         )
-    owner_of_clip = np.repeat(np.arange(len(pool.order)), pool.clip_counts)
+    owner_of_clip = np.repeat(np.arange(len(pool.identity_order)), pool.clip_counts)
     counts, start = (
         (pool.clip_counts, pool.clip_start) if direction == "v2f" else (pool.face_counts, pool.face_start)
     )
-    table_order = np.argsort(pool.order)
-    people = table_order[able[table_order]]  # anchors in the order of the identity table
+    table_order = np.argsort(pool.identity_order)
+    people = table_order[is_eligible[table_order]]  # anchors in the order of the identity table
     anchor_owner = np.repeat(people, counts[people])
     offset = np.arange(len(anchor_owner)) - np.repeat(
         np.cumsum(counts[people]) - counts[people], counts[people]
     )
-    anchor = np.repeat(start[anchor_owner] + offset, lines)
-    owner = np.repeat(anchor_owner, lines)
+    anchor = np.repeat(start[anchor_owner] + offset, trials_per_probe)
+    owner = np.repeat(anchor_owner, trials_per_probe)
     pairing = None
     if direction == "v2f":
         pairing = pool.face_start[owner_of_clip] + rng.integers(pool.face_counts[owner_of_clip])
     positive = rng.random(len(owner)) < 0.5 if kind == "verify" else None
     right = pool.clip_start[owner] + rng.integers(pool.clip_counts[owner])
-    others = _wrong_clips(pool, owner, wrong, rng)
+    others = _sample_impostor_clips(pool, owner, num_impostors, rng)
     if positive is None:
         drawn = np.concatenate([right[:, None], others], axis=1)
     else:
@@ -278,9 +289,9 @@ def _questions(
     if pairing is not None:
         drawn = pairing[drawn]
     questions, options = (pool.clips, pool.faces) if direction == "v2f" else (pool.faces, pool.clips)
-    used_anchors, anchor_index = indexed(anchor.tolist())
-    used, candidate_index = indexed(drawn.T.ravel().tolist())
-    return EvaluationList(
+    used_anchors, anchor_index = factorize(anchor.tolist())
+    used, candidate_index = factorize(drawn.T.ravel().tolist())
+    return TrialList(
         name,
         kind,
         direction,
@@ -293,7 +304,9 @@ def _questions(
     )
 
 
-def _wrong_clips(pool: _Pool, owner: Indices, count: int, rng: np.random.Generator) -> Indices:
+def _sample_impostor_clips(
+    pool: _CandidatePool, probe_identity: IndexArray, count: int, rng: np.random.Generator
+) -> IndexArray:
     """Draw `count` clips of different other identities of the owner's group, shape (len(owner), count).
 
     One: a uniform clip among all eligible ones. More: identities one after the other without replacement,
@@ -301,17 +314,17 @@ def _wrong_clips(pool: _Pool, owner: Indices, count: int, rng: np.random.Generat
     of each.
     """
     if count == 1:
-        free = pool.group_size[owner] - pool.clip_counts[owner]
-        place = pool.group_start[owner] + rng.integers(free)
-        place += np.where(place >= pool.clip_start[owner], pool.clip_counts[owner], 0)
+        free = pool.group_size[probe_identity] - pool.clip_counts[probe_identity]
+        place = pool.group_start[probe_identity] + rng.integers(free)
+        place += np.where(place >= pool.clip_start[probe_identity], pool.clip_counts[probe_identity], 0)
         return place[:, None]
-    chosen = np.empty((len(owner), count), np.int64)
-    step = max(1, 4_000_000 // len(pool.order))
-    for begin in range(0, len(owner), step):
-        mine = owner[begin : begin + step]
-        waiting = rng.standard_exponential((len(mine), len(pool.order))) / pool.clip_counts
-        person = np.arange(len(pool.order))
-        outside = pool.first_of_group[mine][:, None] != pool.first_of_group[person]
+    chosen = np.empty((len(probe_identity), count), np.int64)
+    step = max(1, 4_000_000 // len(pool.identity_order))
+    for begin in range(0, len(probe_identity), step):
+        mine = probe_identity[begin : begin + step]
+        waiting = rng.standard_exponential((len(mine), len(pool.identity_order))) / pool.clip_counts
+        person = np.arange(len(pool.identity_order))
+        outside = pool.group_first_identity[mine][:, None] != pool.group_first_identity[person]
         waiting[outside | (person == mine[:, None])] = np.inf
         nearest = np.argpartition(waiting, count - 1, axis=1)[:, :count]
         by_time = np.argsort(np.take_along_axis(waiting, nearest, axis=1), axis=1)
@@ -319,19 +332,19 @@ def _wrong_clips(pool: _Pool, owner: Indices, count: int, rng: np.random.Generat
     return pool.clip_start[chosen] + rng.integers(pool.clip_counts[chosen])
 
 
-def _retrieval(corpus: Corpus, pool: _Pool, name: str, direction: str) -> EvaluationList:
+def _build_retrieval(corpus: Corpus, pool: _CandidatePool, name: str, direction: str) -> TrialList:
     """Files of people who have both modalities are the queries, all files of the other one the gallery."""
-    has_both = set(pool.order.tolist())
-    owners = corpus.owners
+    has_both = set(pool.identity_order.tolist())
+    owners = corpus.item_to_identity
     voices, faces = corpus.voices, corpus.faces
     queries, gallery = (voices, faces) if direction == "v2f" else (faces, voices)
-    return EvaluationList(
+    return TrialList(
         name, "retrieval", direction, "U", [item for item in queries if owners[item] in has_both], gallery
     )
 
 
-def _record(
-    drawn: EvaluationList, digest: str, seed: int, lines_per_anchor: int, left_out: dict[str, int]
+def _build_provenance(
+    trial_list: TrialList, digest: str, seed: int, trials_per_probe: int, skipped: dict[str, int]
 ) -> dict[str, Any]:
     """What the sidecar keeps of a drawn list."""
     record: dict[str, Any] = {
@@ -339,13 +352,13 @@ def _record(
         "seed": seed,
         "rule_version": RULE_VERSION,
         "sha256": digest,
-        "kind": drawn.kind,
-        "direction": drawn.direction,
-        "stratum": drawn.stratum,
-        "lines": len(drawn) if drawn.anchor_index is not None else 2,
-        "anchors": len(drawn.anchors),
-        "left_out": {what: count for what, count in left_out.items() if count},
+        "kind": trial_list.kind,
+        "direction": trial_list.direction,
+        "stratum": trial_list.stratum,
+        "lines": len(trial_list) if trial_list.probe_index is not None else 2,
+        "anchors": len(trial_list.probes),
+        "left_out": {what: count for what, count in skipped.items() if count},
     }
-    if drawn.anchor_index is not None:
-        record |= {"candidates": drawn.choices, "lines_per_anchor": lines_per_anchor}
+    if trial_list.probe_index is not None:
+        record |= {"candidates": trial_list.num_candidates, "lines_per_anchor": trials_per_probe}
     return record

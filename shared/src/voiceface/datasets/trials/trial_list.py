@@ -15,12 +15,12 @@ from voiceface.datasets.identities import Identity
 Item = TypeVar("Item", str, int)
 
 
-class ListError(ValueError):
+class TrialListError(ValueError):
     """An evaluation list that cannot be used; the message names file and line."""
 
 
 @dataclass(frozen=True)
-class EvaluationList:
+class TrialList:
     """An evaluation list as arrays: every item once, the lines as indices.
 
     L lines with N candidates each.
@@ -31,16 +31,16 @@ class EvaluationList:
         direction: "v2f" (anchors are clips) or "f2v" (anchors are pictures).
         stratum: what wrong candidates share with the anchor: "U" nothing, letters of "GNA" for gender,
             nationality, age group.
-        anchors: the different anchors, or the queries.
-        candidates: the different candidates, or the gallery.
-        anchor_index: (L,) int64 into `anchors`; None for retrieval.
-        candidate_index: (L, N) int64 into `candidates`, for matching the right one first, for verification
+        probes: the different anchors, or the queries.
+        gallery: the different candidates, or the gallery.
+        probe_index: (L,) int64 into `probes`; None for retrieval.
+        gallery_index: (L, N) int64 into `gallery`, for matching the right one first, for verification
             N = 1; None for retrieval.
         labels: (L,) int8 for verification, 1 where both are of one identity; None where not known and for
             the other kinds.
         sha256: of the list's bytes, uncompressed.
         source: the file it was read from.
-        skipped: lines (for retrieval: items) that `check_items` left out.
+        skipped: lines (for retrieval: items) that `check_trial_items` left out.
         provenance: for lists drawn here, how (see `voiceface.datasets.trials.sampling`); None for all others.
     """
 
@@ -48,10 +48,10 @@ class EvaluationList:
     kind: str
     direction: str
     stratum: str
-    anchors: list[str]
-    candidates: list[str]
-    anchor_index: npt.NDArray[np.int64] | None = None
-    candidate_index: npt.NDArray[np.int64] | None = None
+    probes: list[str]
+    gallery: list[str]
+    probe_index: npt.NDArray[np.int64] | None = None
+    gallery_index: npt.NDArray[np.int64] | None = None
     labels: npt.NDArray[np.int8] | None = None
     sha256: str = ""
     source: Path | None = None
@@ -60,30 +60,30 @@ class EvaluationList:
 
     def __len__(self) -> int:
         """Number of lines; of queries for retrieval."""
-        return len(self.anchors) if self.anchor_index is None else len(self.anchor_index)
+        return len(self.probes) if self.probe_index is None else len(self.probe_index)
 
     @property
-    def choices(self) -> int:
+    def num_candidates(self) -> int:
         """Candidates per line: N for matching, 1 for verification, the size of the gallery for retrieval."""
-        return len(self.candidates) if self.candidate_index is None else self.candidate_index.shape[1]
+        return len(self.gallery) if self.gallery_index is None else self.gallery_index.shape[1]
 
     @property
     def voices(self) -> list[str]:
         """The different clips."""
-        return self.anchors if self.direction == "v2f" else self.candidates
+        return self.probes if self.direction == "v2f" else self.gallery
 
     @property
     def faces(self) -> list[str]:
         """The different pictures."""
-        return self.candidates if self.direction == "v2f" else self.anchors
+        return self.gallery if self.direction == "v2f" else self.probes
 
     @property
-    def is_own(self) -> bool:
+    def is_generated(self) -> bool:
         """Whether the list was drawn here: its figures must not pass for those of a published list."""
         return self.provenance is not None
 
 
-def with_labels(questions: EvaluationList, people: Corpus | Sequence[Identity]) -> EvaluationList:
+def with_labels(trial_list: TrialList, identity_source: Corpus | Sequence[Identity]) -> TrialList:
     """Give a verification list its labels: 1 where anchor and candidate belong to the same row of the table.
 
     Of several rows with one voice id or face name the last counts.
@@ -91,15 +91,17 @@ def with_labels(questions: EvaluationList, people: Corpus | Sequence[Identity]) 
     Raises:
         ListError: items whose folder no row names (how many, and the first).
     """
-    if questions.kind != "verify" or questions.anchor_index is None or questions.candidate_index is None:
-        return questions
-    anchor = owners_of(questions.anchors, people, questions.name)[questions.anchor_index]
-    candidate = owners_of(questions.candidates, people, questions.name)[questions.candidate_index[:, 0]]
-    return replace(questions, labels=(anchor == candidate).astype(np.int8))
+    if trial_list.kind != "verify" or trial_list.probe_index is None or trial_list.gallery_index is None:
+        return trial_list
+    anchor = identity_indices(trial_list.probes, identity_source, trial_list.name)[trial_list.probe_index]
+    candidate = identity_indices(trial_list.gallery, identity_source, trial_list.name)[
+        trial_list.gallery_index[:, 0]
+    ]
+    return replace(trial_list, labels=(anchor == candidate).astype(np.int8))
 
 
-def owners_of(
-    items: Sequence[str], people: Corpus | Sequence[Identity], what: str = "list"
+def identity_indices(
+    items: Sequence[str], identity_source: Corpus | Sequence[Identity], list_name: str = "list"
 ) -> npt.NDArray[np.int64]:
     """Give the index of whoever owns each item, shape (len(items),).
 
@@ -108,45 +110,45 @@ def owners_of(
     Raises:
         ListError: items whose folder no row names (how many, and the first).
     """
-    identities = people.identities if isinstance(people, Corpus) else people
-    known = people.owners if isinstance(people, Corpus) else {}
+    identities = identity_source.identities if isinstance(identity_source, Corpus) else identity_source
+    known = identity_source.item_to_identity if isinstance(identity_source, Corpus) else {}
     rows = {identity.voice_id: index for index, identity in enumerate(identities)}
     rows |= {identity.face_id: index for index, identity in enumerate(identities)}
     found = (known.get(item, rows.get(item.partition("/")[0], -1)) for item in items)
     owners = np.fromiter(found, np.int64, len(items))
     strangers = np.flatnonzero(owners < 0)
     if len(strangers):
-        raise ListError(
-            f"{what}: {len(strangers)} of {len(items)} items belong to nobody in the identity table, "
+        raise TrialListError(
+            f"{list_name}: {len(strangers)} of {len(items)} items belong to nobody in the identity table, "
             f"the first is {items[strangers[0]]}; is it the table of another split?"
         )
     return owners
 
 
-def from_columns(
+def trial_list_from_columns(
     name: str, kind: str, direction: str, stratum: str, columns: Sequence[Sequence[str]]
-) -> EvaluationList:
+) -> TrialList:
     """Build a match or verify list from its columns: anchors, then candidates, each of length L."""
-    anchors, anchor_index = indexed(columns[0])
+    anchors, anchor_index = factorize(columns[0])
     count = len(columns[0])
-    candidates, flat = indexed([item for column in columns[1:] for item in column])
+    candidates, flat = factorize([item for column in columns[1:] for item in column])
     index = np.ascontiguousarray(flat.reshape(len(columns) - 1, count).T)
-    return EvaluationList(name, kind, direction, stratum, anchors, candidates, anchor_index, index)
+    return TrialList(name, kind, direction, stratum, anchors, candidates, anchor_index, index)
 
 
-def indexed(items: Sequence[Item]) -> tuple[list[Item], npt.NDArray[np.int64]]:
+def factorize(items: Sequence[Item]) -> tuple[list[Item], npt.NDArray[np.int64]]:
     """Give the different items in order of appearance, and for every item its index among them."""
     places = {item: index for index, item in enumerate(dict.fromkeys(items))}
     return list(places), np.fromiter(map(places.__getitem__, items), np.int64, len(items))
 
 
-def list_name(path: Path) -> str:
+def trial_list_name(path: Path) -> str:
     """Give the name of a list: the file name without .gz and .txt or .csv."""
     name = path.name.removesuffix(".gz")
     return name.removesuffix(".txt") if name.endswith(".txt") else name.removesuffix(".csv")
 
 
-def list_bytes(path: Path) -> bytes:
+def read_list_bytes(path: Path) -> bytes:
     """Read a list's bytes, unpacked.
 
     Raises:
@@ -161,4 +163,4 @@ def list_bytes(path: Path) -> bytes:
     try:
         return gzip.decompress(data)
     except (OSError, EOFError) as error:
-        raise ListError(f"{path}: damaged gzip file ({error})") from error
+        raise TrialListError(f"{path}: damaged gzip file ({error})") from error

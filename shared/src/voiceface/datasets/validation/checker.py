@@ -9,25 +9,25 @@ from pathlib import Path
 from voiceface.datasets.corpus import open_corpus, read_identities
 from voiceface.datasets.layouts import PUBLISHED_AUDIO_SUFFIXES, PUBLISHED_IMAGE_SUFFIXES
 from voiceface.datasets.validation.report import (
-    Findings,
-    check_lists,
-    compare_folders,
+    DatasetReport,
+    assess,
+    check_trial_lists,
+    compare_with_tables,
     count_files,
-    count_people,
+    count_identities,
     find_duplicates,
-    judge,
 )
 
 LIST_FOLDERS = ("list_wav", "matching", "veriflist", "retrieval")
 
-CACHE = ".voiceface"
+CACHE_FOLDER = ".voiceface"
 
 
 def check_corpus(
     root: str | Path,
     *,
-    deep: bool = False,
-    cache: str | Path | None = None,
+    decode: bool = False,
+    cache_dir: str | Path | None = None,
     workers: int | None = None,
     voice_root: str | Path | None = None,
     face_root: str | Path | None = None,
@@ -35,15 +35,15 @@ def check_corpus(
     audio_suffixes: Collection[str] = PUBLISHED_AUDIO_SUFFIXES,
     image_suffixes: Collection[str] = PUBLISHED_IMAGE_SUFFIXES,
     progress: bool = True,
-) -> Findings:
+) -> DatasetReport:
     """Look over a data folder: tables, folders, every file, every list.
 
     A stopped check goes on where it was when started again with the same cache, and finds the same.
 
     Args:
         root: data folder of any layout that `open_corpus` knows.
-        deep: decode every file instead of reading its header (finds silence, constant pictures, damage).
-        cache: folder of the journal; None takes ROOT/.voiceface or, where that cannot be written, a folder
+        decode: decode every file instead of reading its header (finds silence, constant pictures, damage).
+        cache_dir: folder of the journal; None takes ROOT/.voiceface or, where that cannot be written, a folder
             for temporary files.
         workers: processes; None takes every core.
         voice_root: see `open_corpus`.
@@ -54,12 +54,12 @@ def check_corpus(
         progress: show a bar on standard error.
 
     Returns:
-        The findings; `can_train` is the verdict.
+        The findings; `trainable` is the verdict.
 
     Raises:
         FileNotFoundError, ValueError: there is no identity table, or no root, or the table is broken.
     """
-    from voiceface.datasets.validation.file_probe import look_at_all
+    from voiceface.datasets.validation.file_probe import probe_files
 
     root = Path(root)
     corpus = open_corpus(
@@ -77,33 +77,39 @@ def check_corpus(
         (what, str(corpus.voice_path(item) if what == "voice" else corpus.face_path(item)))
         for what, item in jobs
     ]
-    folder = Path(cache) if cache is not None else cache_folder(root)
-    records = dict(zip(jobs, look_at_all(paths, deep=deep, cache=folder, workers=workers, progress=progress)))
-    found = Findings(deep=deep)
-    found.missing_folders = [_below(root, place) for place in corpus.missing]
+    folder = Path(cache_dir) if cache_dir is not None else find_cache_directory(root)
+    records = dict(
+        zip(jobs, probe_files(paths, decode=decode, cache_dir=folder, workers=workers, progress=progress))
+    )
+    found = DatasetReport(decoded=decode)
+    found.missing_folders = [_relative_to_root(root, place) for place in corpus.missing_folders]
     by_table = not (root / "manifest.csv").is_file()
     known = (
-        {name for row in read_identities(root, None, keep_none=True) for name in (row.voice_id, row.face_id)}
+        {
+            name
+            for row in read_identities(root, None, include_unused=True)
+            for name in (row.voice_id, row.face_id)
+        }
         if by_table
         else set()
     )
-    count_people(found, corpus, records)
+    count_identities(found, corpus, records)
     count_files(found, records)
     find_duplicates(found, corpus, records)
-    compare_folders(found, corpus, known, by_table)
+    compare_with_tables(found, corpus, known, by_table)
     second = root / "unzippedFaces"
-    check_lists(found, corpus, _lists_of(root), second if second.is_dir() else None)
-    judge(found, corpus, records)
+    check_trial_lists(found, corpus, _find_trial_lists(root), second if second.is_dir() else None)
+    assess(found, corpus, records)
     return found
 
 
-def cache_folder(root: Path) -> Path:
+def find_cache_directory(root: Path) -> Path:
     """Give ROOT/.voiceface, or a folder for temporary files that belongs to this user and this root.
 
     Raises:
         OSError: neither can be written.
     """
-    own = root / CACHE
+    own = root / CACHE_FOLDER
     try:
         own.mkdir(exist_ok=True)
         with tempfile.TemporaryFile(dir=own):
@@ -116,7 +122,7 @@ def cache_folder(root: Path) -> Path:
         return other
 
 
-def _lists_of(root: Path) -> list[Path]:
+def _find_trial_lists(root: Path) -> list[Path]:
     """Every list that a data folder brings along."""
     found = [root / "identity_splits.txt"]
     for name in LIST_FOLDERS:
@@ -125,7 +131,7 @@ def _lists_of(root: Path) -> list[Path]:
     return sorted(path for path in found if not path.name.startswith(("vox1_", "identity_", ".")))
 
 
-def _below(root: Path, place: str) -> str:
+def _relative_to_root(root: Path, location: str) -> str:
     """A path relative to the data folder where it lies in it."""
-    path = Path(place)
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else place
+    path = Path(location)
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else location

@@ -14,10 +14,10 @@ from voiceface.runtime.process_pool import map_unordered
 
 log = logging.getLogger(__name__)
 
-JOURNAL = "check.jsonl"
-VERSION = 1
-CHUNK = 64
-FEW_FILES = 1000
+JOURNAL_FILE = "check.jsonl"
+JOURNAL_VERSION = 1
+CHUNK_SIZE = 64
+MIN_FILES_FOR_PROCESSES = 1000
 
 
 @dataclass(frozen=True)
@@ -28,32 +28,32 @@ class FileRecord:
         error: why it cannot be read; "" where it can.
         size: bytes.
         digest: of a sample of the bytes, or of all of them in a deep check; equal files have equal digests.
-        form: WAV PCM_16, JPEG RGB and the like.
-        rate: Hz; 0 for pictures and feature files.
-        channels: of sound or picture.
-        seconds: of sound; 0 where not stated.
+        format: WAV PCM_16, JPEG RGB and the like.
+        sample_rate: Hz; 0 for pictures and feature files.
+        num_channels: of sound or picture.
+        duration: of sound; 0 where not stated.
         width: pixels.
         height: pixels.
-        level: loudest sample, 0..1 (deep check of sound); -1 where not looked at.
-        spread: standard deviation of the pixels, 0..128 (deep check of pictures); -1 where not looked at.
-        grey: a picture without colour.
+        peak: loudest sample, 0..1 (deep check of sound); -1 where not looked at.
+        pixel_std: standard deviation of the pixels, 0..128 (deep check of pictures); -1 where not looked at.
+        is_grey: a picture without colour.
     """
 
     error: str = ""
     size: int = 0
     digest: str = ""
-    form: str = ""
-    rate: int = 0
-    channels: int = 0
-    seconds: float = 0.0
+    format: str = ""
+    sample_rate: int = 0
+    num_channels: int = 0
+    duration: float = 0.0
     width: int = 0
     height: int = 0
-    level: float = -1.0
-    spread: float = -1.0
-    grey: bool = False
+    peak: float = -1.0
+    pixel_std: float = -1.0
+    is_grey: bool = False
 
 
-def look_at_voice(path: Path, deep: bool) -> FileRecord:
+def probe_voice_file(path: Path, decode: bool) -> FileRecord:
     """Read a clip's header, or decode it.
 
     Raises:
@@ -62,28 +62,30 @@ def look_at_voice(path: Path, deep: bool) -> FileRecord:
     import numpy as np
 
     from voiceface.audio import loading as audio
-    from voiceface.audio.decoders import probe_file
+    from voiceface.audio.decoders import probe_audio_file
 
-    size, digest = _size_and_digest(path, deep)
+    size, digest = _size_and_digest(path, decode)
     if path.suffix.lower() == ".npy":
         features = np.load(path, mmap_mode="r", allow_pickle=False)
         return FileRecord("", size, digest, f"NPY {features.dtype} features")
-    probe = probe_file(path)
-    if probe.missing_seconds or probe.unfinished:
+    probe = probe_audio_file(path)
+    if probe.missing_seconds or probe.is_ogg_truncated:
         missing = f", {probe.missing_seconds:.3f} s are missing" if probe.missing_seconds else ""
         raise ValueError(f"truncated{missing}")
     header = audio.info(path)
     form = f"{path.suffix[1:].upper()} {header.subtype}"
-    seconds, level = header.seconds, -1.0
-    if deep:
+    seconds, level = header.duration, -1.0
+    if decode:
         samples = audio.decode(path, scale="unit").samples
-        seconds, level = samples.shape[1] / header.rate, round(float(np.abs(samples).max()), 6)
+        seconds, level = samples.shape[1] / header.sample_rate, round(float(np.abs(samples).max()), 6)
     if seconds == 0 and path.suffix.lower() in (".wav", ".flac"):
         raise ValueError("no samples")
-    return FileRecord("", size, digest, form, header.rate, header.channels, round(seconds, 4), level=level)
+    return FileRecord(
+        "", size, digest, form, header.sample_rate, header.num_channels, round(seconds, 4), peak=level
+    )
 
 
-def look_at_face(path: Path, deep: bool) -> FileRecord:
+def probe_face_file(path: Path, decode: bool) -> FileRecord:
     """Read a picture's header, or decode it.
 
     Raises:
@@ -93,29 +95,29 @@ def look_at_face(path: Path, deep: bool) -> FileRecord:
 
     from voiceface.images import loading as images
 
-    size, digest = _size_and_digest(path, deep)
+    size, digest = _size_and_digest(path, decode)
     with Image.open(path) as header:
         width, height = header.size
         form, channels = f"{header.format} {header.mode}", len(header.getbands())
         grey = header.mode in ("1", "L", "LA", "I", "I;16", "F")
     spread = -1.0
-    if deep:
+    if decode:
         picture = images.decode(path, strict=True)
         spread = round(float(picture.std()), 4)
         grey = grey or bool((picture[..., :1] == picture[..., 1:]).all())
-    elif form.startswith("JPEG") and not _ends_like_jpeg(path):
+    elif form.startswith("JPEG") and not _has_jpeg_end_marker(path):
         raise ValueError("truncated: no end mark")
     return FileRecord(
-        "", size, digest, form, 0, channels, width=width, height=height, spread=spread, grey=grey
+        "", size, digest, form, 0, channels, width=width, height=height, pixel_std=spread, is_grey=grey
     )
 
 
-def look_at(job: tuple[str, str, bool]) -> FileRecord:
+def probe_file(job: tuple[str, str, bool]) -> FileRecord:
     """Look at one file: (modality, path, deep). What goes wrong is in the record's `error`."""
     modality, name, deep = job
     path = Path(name)
     try:
-        return look_at_voice(path, deep) if modality == "voice" else look_at_face(path, deep)
+        return probe_voice_file(path, deep) if modality == "voice" else probe_face_file(path, deep)
     except FileNotFoundError:
         return FileRecord(error="no such file")
     except Exception as error:  # decoders raise what they like; whatever it is, the file is reported by name
@@ -123,35 +125,35 @@ def look_at(job: tuple[str, str, bool]) -> FileRecord:
         return FileRecord(error=text[:300] or type(error).__name__)
 
 
-def look_at_all(
+def probe_files(
     jobs: Sequence[tuple[str, str]],
     *,
-    deep: bool,
-    cache: Path,
+    decode: bool,
+    cache_dir: Path,
     workers: int | None = None,
     progress: bool = True,
 ) -> list[FileRecord]:
-    """Look at many files; records of files that have not changed since come from the journal in `cache`.
+    """Look at many files; records of files that have not changed since come from the journal in `cache_dir`.
 
     Args:
         jobs: (modality "voice" or "face", path) of each file.
-        deep: decode everything instead of reading headers.
-        cache: folder of the journal; made when absent.
+        decode: decode everything instead of reading headers.
+        cache_dir: folder of the journal; made when absent.
         workers: processes; None takes every core, or one process for few files.
         progress: show a bar on standard error.
 
     Returns:
         One record per job, in the order of the jobs, whatever was in the journal.
     """
-    stamps = [_stamp(modality, path, deep) for modality, path in jobs]
-    journal = cache / JOURNAL
-    cache.mkdir(parents=True, exist_ok=True)
+    stamps = [_journal_key(modality, path, decode) for modality, path in jobs]
+    journal = cache_dir / JOURNAL_FILE
+    cache_dir.mkdir(parents=True, exist_ok=True)
     known = _read_journal(journal)
     todo = [i for i, stamp in enumerate(stamps) if stamp not in known]
-    if workers is None and len(todo) < FEW_FILES:
+    if workers is None and len(todo) < MIN_FILES_FOR_PROCESSES:
         workers = 1
-    chunks = [tuple(todo[i : i + CHUNK]) for i in range(0, len(todo), CHUNK)]
-    work = [tuple((*jobs[i], deep) for i in chunk) for chunk in chunks]
+    chunks = [tuple(todo[i : i + CHUNK_SIZE]) for i in range(0, len(todo), CHUNK_SIZE)]
+    work = [tuple((*jobs[i], decode) for i in chunk) for chunk in chunks]
     places = dict(zip(work, chunks))
     with (
         journal.open("ab") as file,
@@ -159,41 +161,41 @@ def look_at_all(
             total=len(jobs), initial=len(jobs) - len(todo), desc="files", unit="file", disable=not progress
         ) as bar,
     ):
-        if file.tell() and not _ends_whole(journal):
+        if file.tell() and not _ends_with_newline(journal):
             file.write(b"\n")  # a kill cut the last line; it stays as a line that is passed over
-        for chunk, records in map_unordered(_look_at_chunk, work, workers, progress=False):
+        for chunk, records in map_unordered(_probe_chunk, work, workers, progress=False):
             lines = []
             for i, record in zip(places[chunk], records):
                 known[stamps[i]] = record
-                lines.append(json.dumps([VERSION, stamps[i], _compact(record)]) + "\n")
+                lines.append(json.dumps([JOURNAL_VERSION, stamps[i], _non_default_fields(record)]) + "\n")
             file.write("".join(lines).encode())
             file.flush()
             bar.update(len(chunk))
     return [known[stamp] for stamp in stamps]
 
 
-def _look_at_chunk(chunk: Iterable[tuple[str, str, bool]]) -> list[FileRecord]:
+def _probe_chunk(chunk: Iterable[tuple[str, str, bool]]) -> list[FileRecord]:
     """Look at some files in one go."""
     library = logging.getLogger("voiceface")
     level = library.level
     library.setLevel(logging.ERROR)  # what it would warn of is in the records
     try:
-        return [look_at(job) for job in chunk]
+        return [probe_file(job) for job in chunk]
     finally:
         library.setLevel(level)
 
 
-def _stamp(modality: str, path: str, deep: bool) -> str:
+def _journal_key(modality: str, path: str, decode: bool) -> str:
     """What a record is kept under: changes when the file does."""
     try:
         status = os.stat(path)  # noqa: PTH116 - text is faster, and files are many
     except OSError:
-        return f"{modality}|{deep:d}|absent|{path}"
+        return f"{modality}|{decode:d}|absent|{path}"
     place = os.path.abspath(path)  # noqa: PTH100 - text is faster, and files are many
-    return f"{modality}|{deep:d}|{status.st_size}|{status.st_mtime_ns}|{place}"
+    return f"{modality}|{decode:d}|{status.st_size}|{status.st_mtime_ns}|{place}"
 
 
-def _compact(record: FileRecord) -> dict[str, Any]:
+def _non_default_fields(record: FileRecord) -> dict[str, Any]:
     """Leave out what has its default value."""
     default = asdict(FileRecord())
     return {key: value for key, value in asdict(record).items() if value != default[key]}
@@ -212,21 +214,21 @@ def _read_journal(journal: Path) -> dict[str, FileRecord]:
         for line in file:
             try:
                 version, stamp, record = json.loads(line)
-                if version == VERSION:
+                if version == JOURNAL_VERSION:
                     known[stamp] = FileRecord(**record)
             except (ValueError, TypeError):
                 log.debug("%s: passed over a line", journal)
     return {stamp: record for stamp, record in known.items() if not record.error}
 
 
-def _ends_whole(journal: Path) -> bool:
+def _ends_with_newline(journal: Path) -> bool:
     """Whether the journal's last line is whole."""
     with journal.open("rb") as file:
         file.seek(-1, os.SEEK_END)
         return file.read(1) == b"\n"
 
 
-def _size_and_digest(path: Path, whole: bool) -> tuple[int, str]:
+def _size_and_digest(path: Path, all_bytes: bool) -> tuple[int, str]:
     """Size and digest of a file: of all bytes, or of the first, middle and last 4 KiB.
 
     Raises:
@@ -238,7 +240,7 @@ def _size_and_digest(path: Path, whole: bool) -> tuple[int, str]:
         size = os.fstat(file.fileno()).st_size
         if not size:
             raise ValueError("empty file (0 bytes)")
-        if whole:
+        if all_bytes:
             return size, hashlib.file_digest(file, "sha256").hexdigest()
         digest = hashlib.sha256(size.to_bytes(8, "little"))
         for place in sorted({0, max(0, size // 2 - 2048), max(0, size - 4096)}):
@@ -247,7 +249,7 @@ def _size_and_digest(path: Path, whole: bool) -> tuple[int, str]:
     return size, digest.hexdigest()
 
 
-def _ends_like_jpeg(path: Path) -> bool:
+def _has_jpeg_end_marker(path: Path) -> bool:
     """Whether the last bytes hold JPEG's end mark (padding after it is usual)."""
     with path.open("rb") as file:
         file.seek(-min(4096, path.stat().st_size), os.SEEK_END)

@@ -10,16 +10,16 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from voiceface.synthetic.readers.attribute_reader import Reading
+from voiceface.synthetic.readers.attribute_reader import AttributePrediction
 
 Array = NDArray[np.float64]
 Index = NDArray[np.int64]
 
-_LARGEST_LOGIT = 6.0  # no reading of the sex counts as surer than 1 in 400
+_MAX_LOGIT = 6.0  # no reading of the sex counts as surer than 1 in 400
 
 
 @dataclass(frozen=True)
-class Side:
+class MeanPrediction:
     """Readings of N people in double precision, one row each."""
 
     embedding: Array
@@ -30,7 +30,7 @@ class Side:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class MetricOutcome:
     """A figure, the same under the bootstrap over people (B,), and its chance."""
 
     value: float
@@ -38,18 +38,18 @@ class Outcome:
     chance: float
 
 
-def some_of(reading: Reading, chosen: slice) -> Reading:
+def select_images(prediction: AttributePrediction, selection: slice) -> AttributePrediction:
     """Some of the pictures of everybody; fields (N, M, ...)."""
-    return Reading(
-        reading.embedding[:, chosen],
-        reading.sex_logit[:, chosen],
-        reading.factors[:, chosen],
-        reading.shape[:, chosen],
-        reading.skin[:, chosen],
+    return AttributePrediction(
+        prediction.embedding[:, selection],
+        prediction.sex_logit[:, selection],
+        prediction.factors[:, selection],
+        prediction.shape[:, selection],
+        prediction.skin[:, selection],
     )
 
 
-def averaged(reading: Reading) -> Side:
+def average_images(prediction: AttributePrediction) -> MeanPrediction:
     """Mean over the pictures of everybody, fields (N, M, ...); the mean embedding gets length 1."""
 
     def mean(value: Tensor) -> Array:
@@ -58,56 +58,58 @@ def averaged(reading: Reading) -> Side:
             raise ValueError("a judge's readings hold values that are not finite; look at the pictures")
         return np.asarray(found)
 
-    embedding = mean(reading.embedding)
+    embedding = mean(prediction.embedding)
     length = np.linalg.norm(embedding, axis=1, keepdims=True)
-    return Side(
+    return MeanPrediction(
         embedding / np.maximum(length, 1e-12),
-        mean(reading.sex_logit),
-        mean(reading.factors),
-        mean(reading.shape),
-        mean(reading.skin),
+        mean(prediction.sex_logit),
+        mean(prediction.factors),
+        mean(prediction.shape),
+        mean(prediction.skin),
     )
 
 
-def mean_outcome(table: Array, group: Index, draws: Array) -> Outcome:
+def diagonal_mean(table: Array, group: Index, counts: Array) -> MetricOutcome:
     """Mean of the diagonal of an outcome table (N, N).
 
     Args:
         table: row = whose picture, column = who it is held against.
         group: (N,); chance is the mean outcome with the pictures of the others of the own group.
-        draws: (B, N), how often each person counts in each replicate.
+        counts: (B, N), how often each person counts in each replicate.
     """
     others = (group[:, None] == group) & ~np.eye(len(group), dtype=bool)
     own = np.diagonal(table)
     chance = ((table * others).sum(0) / others.sum(0)).mean()
-    return Outcome(float(own.mean()), draws @ own / draws.sum(1), float(chance))
+    return MetricOutcome(float(own.mean()), counts @ own / counts.sum(1), float(chance))
 
 
-def sex_hits(side: Side, sex: Index) -> Array:
+def sex_correct(prediction: MeanPrediction, sex: Index) -> Array:
     """1 where the picture is read as the person's sex."""
-    return ((side.sex_logit[:, None] > 0) == (sex == 1)).astype(np.float64)
+    return ((prediction.sex_logit[:, None] > 0) == (sex == 1)).astype(np.float64)
 
 
-def skin_distances(side: Side, skin: Array) -> Array:
+def skin_distances(prediction: MeanPrediction, skin: Array) -> Array:
     """Root mean square difference of the three channels, grey levels of 255."""
-    return 255.0 * np.sqrt(np.square(side.skin[:, None] - skin).mean(2))
+    return 255.0 * np.sqrt(np.square(prediction.skin[:, None] - skin).mean(2))
 
 
-def tied_scores(side: Side, sex: Index, factors: Array, noise: Array) -> Array:
+def attribute_log_likelihood(
+    prediction: MeanPrediction, sex: Index, factors: Array, factor_noise: Array
+) -> Array:
     """Log likelihood of each person's true sex (N,) and factors (N, 8) given what was read from a picture.
 
     Args:
-        side: readings.
+        prediction: readings.
         sex: true sex.
         factors: true factors.
-        noise: (8,) variance of a factor round its reading: 1 - R squared.
+        factor_noise: (8,) variance of a factor round its reading: 1 - R squared.
     """
-    gaps = side.factors[:, None] - factors
-    logit = np.clip(side.sex_logit, -_LARGEST_LOGIT, _LARGEST_LOGIT)[:, None] * (2 * sex - 1)
-    return -0.5 * (np.square(gaps) / noise).sum(2) - np.log1p(np.exp(-logit))
+    gaps = prediction.factors[:, None] - factors
+    logit = np.clip(prediction.sex_logit, -_MAX_LOGIT, _MAX_LOGIT)[:, None] * (2 * sex - 1)
+    return -0.5 * (np.square(gaps) / factor_noise).sum(2) - np.log1p(np.exp(-logit))
 
 
-def found_within(scores: Array, k: int) -> Array:
+def rank_k_identification(scores: Array, k: int) -> Array:
     """Chance that person i is among the first k when everybody is ordered by row j's scores; ties are fair.
 
     Args:
@@ -121,7 +123,7 @@ def found_within(scores: Array, k: int) -> Array:
     return np.clip((k - above) / tied, 0.0, 1.0)
 
 
-def beaten(scores: Array, group: Index) -> Array:
+def fraction_beaten(scores: Array, group: Index) -> Array:
     """Share of the other people of i's group (N,) whose score in row j is below i's; ties count half."""
     from scipy.stats import rankdata
 
@@ -132,39 +134,44 @@ def beaten(scores: Array, group: Index) -> Array:
     return found
 
 
-def correlation(made: Array, aim: Array, sex: Index, draws: Array, *, within: bool) -> Outcome:
+def mean_correlation(
+    predicted: Array, target: Array, sex: Index, counts: Array, *, within_sex: bool
+) -> MetricOutcome:
     """Mean over columns of the correlation of what was read with what is true.
 
     Chance gives everybody the mean of what was read for the others of the sex, and divides by the same
     spreads: that is the mean over all reorderings in which nobody keeps the own picture.
 
     Args:
-        made: (N, F) readings.
-        aim: (N, F) truth.
+        predicted: (N, F) readings.
+        target: (N, F) truth.
         sex: (N,).
-        draws: (B, N), how often each person counts in each replicate.
-        within: take the means of the sexes out first.
+        counts: (B, N), how often each person counts in each replicate.
+        within_sex: take the means of the sexes out first.
     """
-    group = sex if within else np.zeros_like(sex)
+    group = sex if within_sex else np.zeros_like(sex)
     once = np.ones((1, len(sex)))
-    cross, left, right = _moments(made, aim, group, once)
-    others = np.empty_like(made)
+    cross, left, right = _centred_sums(predicted, target, group, once)
+    others = np.empty_like(predicted)
     for label in np.unique(sex):
         mine = sex == label
-        others[mine] = (made[mine].sum(0) - made[mine]) / (mine.sum() - 1)
-    chance = _moments(others, aim, group, once)[0]
-    value = _mean_ratio(cross, left, right)[0]
-    again = _mean_ratio(*_moments(made, aim, group, draws))
-    return Outcome(float(value), again, float(_mean_ratio(chance, left, right)[0]))
+        others[mine] = (predicted[mine].sum(0) - predicted[mine]) / (mine.sum() - 1)
+    chance = _centred_sums(others, target, group, once)[0]
+    value = _mean_correlation_from_sums(cross, left, right)[0]
+    again = _mean_correlation_from_sums(*_centred_sums(predicted, target, group, counts))
+    return MetricOutcome(float(value), again, float(_mean_correlation_from_sums(chance, left, right)[0]))
 
 
-def _moments(made: Array, aim: Array, group: Index, draws: Array) -> tuple[Array, Array, Array]:
+def _centred_sums(predicted: Array, target: Array, group: Index, counts: Array) -> tuple[Array, Array, Array]:
     """Sums of squares and products about the groups' means, (B, F) each: product, made, aim."""
-    cross, left, right = (np.zeros((len(draws), made.shape[1])) for _ in range(3))
-    made, aim = made - made.mean(0), aim - aim.mean(0)  # the sums below lose no digits
+    cross, left, right = (np.zeros((len(counts), predicted.shape[1])) for _ in range(3))
+    predicted, target = (
+        predicted - predicted.mean(0),
+        target - target.mean(0),
+    )  # the sums below lose no digits
     for label in np.unique(group):
         mine = group == label
-        weight, x, y = draws[:, mine], made[mine], aim[mine]
+        weight, x, y = counts[:, mine], predicted[mine], target[mine]
         total = np.maximum(weight.sum(1, keepdims=True), 1.0)
         sum_x, sum_y = weight @ x, weight @ y
         cross += weight @ (x * y) - sum_x * sum_y / total
@@ -173,8 +180,8 @@ def _moments(made: Array, aim: Array, group: Index, draws: Array) -> tuple[Array
     return cross, left, right
 
 
-def _mean_ratio(cross: Array, left: Array, right: Array) -> Array:
+def _mean_correlation_from_sums(products: Array, generated_squares: Array, target_squares: Array) -> Array:
     """Mean correlation of the columns (B,); a column that does not vary counts as uncorrelated."""
-    product = left * right
-    flat = product <= 1e-12 * np.maximum(right * right, 1e-300)
-    return np.where(flat, 0.0, cross / np.sqrt(np.where(flat, 1.0, product))).mean(1)
+    product = generated_squares * target_squares
+    flat = product <= 1e-12 * np.maximum(target_squares * target_squares, 1e-300)
+    return np.where(flat, 0.0, products / np.sqrt(np.where(flat, 1.0, product))).mean(1)

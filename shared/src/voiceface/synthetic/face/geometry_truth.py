@@ -7,20 +7,20 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.synthetic.face.appearance import skin_colours
-from voiceface.synthetic.face.head import identity_coefficients
-from voiceface.synthetic.identities import People, draw_people
-from voiceface.synthetic.layout import Settings
+from voiceface.synthetic.face.appearance import compute_skin_colours
+from voiceface.synthetic.face.head import shape_coefficients
+from voiceface.synthetic.identities import Identities, sample_identities
+from voiceface.synthetic.layout import PopulationSettings
 
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class FaceTruth:
+class FaceGroundTruth:
     """Truth behind the faces of N people, row by row.
 
     Attributes:
-        k: (N,) identity numbers.
+        ids: (N,) identity numbers.
         sex: (N,) of the face, 1 = man.
         factors: (N, 8) face factors g0 ... g7.
         shape: (N, 40) shape coefficients of the head.
@@ -30,7 +30,7 @@ class FaceTruth:
         confound: how strongly nationality ties the skin to the voice, 0 to 1.
     """
 
-    k: NDArray[np.int64]
+    ids: NDArray[np.int64]
     sex: NDArray[np.int64]
     factors: Array
     shape: Array
@@ -41,41 +41,41 @@ class FaceTruth:
 
     def __len__(self) -> int:
         """Number of people."""
-        return len(self.k)
+        return len(self.ids)
 
 
-def face_truth(people: People) -> FaceTruth:
+def build_face_ground_truth(identities: Identities) -> FaceGroundTruth:
     """Truth of drawn people, in their order."""
-    return FaceTruth(
-        k=people.k,
-        sex=people.face_sex,
-        factors=people.g,
-        shape=identity_coefficients(people),
-        skin=skin_colours(people),
-        coupling=people.c,
-        share_sex=bool((people.sex == people.face_sex).all()),
-        confound=people.confound,
+    return FaceGroundTruth(
+        ids=identities.ids,
+        sex=identities.face_sex,
+        factors=identities.face_factors,
+        shape=shape_coefficients(identities),
+        skin=compute_skin_colours(identities),
+        coupling=identities.coupling,
+        share_sex=bool((identities.sex == identities.face_sex).all()),
+        confound=identities.confound,
     )
 
 
-def face_truth_of(settings: Settings, ids: Sequence[int]) -> FaceTruth:
+def generate_face_ground_truth(settings: PopulationSettings, ids: Sequence[int]) -> FaceGroundTruth:
     """Truth of the identities `ids` of a population, in this order."""
-    people = draw_people(
+    people = sample_identities(
         np.asarray(ids, np.int64),
         seed=settings.seed,
         rho=settings.rho,
         share_sex=settings.share_sex,
         confound=settings.confound,
     )
-    return face_truth(people)
+    return build_face_ground_truth(people)
 
 
-def read_face_truth(root: str | Path, names: Sequence[str]) -> FaceTruth:
+def read_face_ground_truth(root: str | Path, face_names: Sequence[str]) -> FaceGroundTruth:
     """Truth of these people of a population folder, in this order.
 
     Args:
         root: folder that `voiceface population` wrote.
-        names: face names, such as "Brumo_Tal.00042".
+        face_names: face names, such as "Brumo_Tal.00042".
 
     Raises:
         FileNotFoundError: the folder is no population.
@@ -83,18 +83,20 @@ def read_face_truth(root: str | Path, names: Sequence[str]) -> FaceTruth:
     """
     import csv
 
-    from voiceface.synthetic.ground_truth import TruthError, read_truth
+    from voiceface.synthetic.ground_truth import GroundTruthError, read_ground_truth
 
-    truth = read_truth(root).of(names)
+    truth = read_ground_truth(root).select(face_names)
     try:
-        settings = Settings(**truth.settings)
+        settings = PopulationSettings(**truth.settings)
         with (Path(root) / "truth" / "identities.csv").open(newline="", encoding="utf-8") as file:
             number = {row["name"]: int(row["k"]) for row in csv.DictReader(file)}
     except (TypeError, ValueError, KeyError) as error:
-        raise TruthError(
+        raise GroundTruthError(
             f"{root}: its truth cannot be read ({error!r}); write the population again"
         ) from error
-    found = face_truth_of(settings, [number[name] for name in names])
-    if not np.allclose(found.factors, truth.g, atol=1e-6):
-        raise TruthError(f"{root} was written by another generator ({settings.generator}); write it again")
+    found = generate_face_ground_truth(settings, [number[name] for name in face_names])
+    if not np.allclose(found.factors, truth.face_factors, atol=1e-6):
+        raise GroundTruthError(
+            f"{root} was written by another generator ({settings.generator}); write it again"
+        )
     return found

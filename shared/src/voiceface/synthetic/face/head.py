@@ -23,14 +23,14 @@ Array = NDArray[np.float64]
 
 # Landmark pairs (iBUG numbers, 0-based) behind named distances. The first table stands for the measuring
 # pairs that other models give as vertex numbers, the second has the usual anthropometric names.
-MEASURING_PAIRS = {
+RATIO_LANDMARK_PAIRS = {
     "OICD": (36, 45),
     "FR": (17, 26),
     "CR": (4, 12),
     "ER": (0, 16),
     "MR": (2, 14),
 }
-ANTHROPOMETRY = {
+ANTHROPOMETRIC_PAIRS = {
     "n-gn": (27, 8),
     "n-sn": (27, 33),
     "sn-gn": (33, 8),
@@ -41,7 +41,7 @@ ANTHROPOMETRY = {
     "zy-zy": (0, 16),
     "go-go": (3, 13),
 }
-MICROMETRES = 1000.0
+MICROMETRES_PER_MM = 1000.0
 
 
 class FaceFactors(Protocol):
@@ -50,13 +50,13 @@ class FaceFactors(Protocol):
     @property
     def face_sex(self) -> Any: ...
     @property
-    def g(self) -> Any: ...
+    def face_factors(self) -> Any: ...
     @property
-    def q(self) -> Any: ...
+    def shape_nuisance(self) -> Any: ...
 
 
 @dataclass(frozen=True)
-class Orthonormal:
+class OrthonormalBases:
     """The model in the 3DDFA arrangement: micrometres, rows interleaved x0, y0, z0, x1, …
 
     Attributes:
@@ -92,7 +92,7 @@ class Orthonormal:
         }
         names |= {"u_exp": self.u_exp, "keypoints_sim": self.keypoints}
         for name, array in names.items():
-            save_array(folder / f"{name}.npy", array)
+            save_npy(folder / f"{name}.npy", array)
         whitening = {"param_mean": self.param_mean, "param_std": self.param_std}
         write_bytes(folder / f"param_whitening{version}.pkl", pickle.dumps(whitening, protocol=4))
         with atomic_path(folder / "tri.mat") as path:
@@ -114,28 +114,30 @@ class HeadModel:
 
     mean: Array
     triangles: NDArray[np.int32]
-    shape: Array
-    expression: Array
+    shape_basis: Array
+    expression_basis: Array
     landmarks: NDArray[np.int64]
     gain: float = 1.0
 
-    def vertices(self, alpha: ArrayLike, expression: ArrayLike | None = None) -> Array:
+    def compute_vertices(self, shape: ArrayLike, expression: ArrayLike | None = None) -> Array:
         """Vertices of one head (V, 3) or a batch (..., V, 3), from coefficients (..., 40) and (..., 10)."""
-        result = self.mean + self.gain * np.tensordot(_coefficients(alpha, 40, "shape"), self.shape, 1)
+        result = self.mean + self.gain * np.tensordot(
+            _check_coefficients(shape, 40, "shape"), self.shape_basis, 1
+        )
         if expression is not None:
-            moved = np.tensordot(_coefficients(expression, 10, "expression"), self.expression, 1)
+            moved = np.tensordot(_check_coefficients(expression, 10, "expression"), self.expression_basis, 1)
             result = result + self.gain * moved
         return np.asarray(result)
 
-    def solve(self, vertices: ArrayLike) -> Array:
+    def fit_shape(self, vertices: ArrayLike) -> Array:
         """Shape coefficients (40,) of a neutral head (V, 3) by least squares."""
         flat = (np.asarray(vertices, float) - self.mean).ravel()
-        design = self.gain * self.shape.reshape(len(self.shape), -1)
+        design = self.gain * self.shape_basis.reshape(len(self.shape_basis), -1)
         return np.asarray(np.linalg.solve(design @ design.T, design @ flat), float)
 
-    def landmark_points(self, alpha: ArrayLike, expression: ArrayLike | None = None) -> Array:
+    def compute_landmarks(self, shape: ArrayLike, expression: ArrayLike | None = None) -> Array:
         """The 68 landmarks, (..., 68, 3) in mm."""
-        return self.landmark_model.vertices(alpha, expression)
+        return self.landmark_model.compute_vertices(shape, expression)
 
     @cached_property
     def landmark_model(self) -> "HeadModel":
@@ -143,32 +145,34 @@ class HeadModel:
         keep = self.landmarks
         none, order = np.zeros((0, 3), np.int32), np.arange(len(keep))
         return HeadModel(
-            self.mean[keep], none, self.shape[:, keep], self.expression[:, keep], order, self.gain
+            self.mean[keep], none, self.shape_basis[:, keep], self.expression_basis[:, keep], order, self.gain
         )
 
     @cached_property
-    def orthonormal(self) -> Orthonormal:
+    def orthonormal(self) -> OrthonormalBases:
         """The model over the whole population (both sexes) as orthonormal bases in micrometres."""
-        mix, shift = head_bases.loadings(), head_bases.sex_shift()
+        mix, shift = head_bases.factor_loadings(), head_bases.sex_shift()
         covariance = mix @ mix.T + np.diag(head_bases.residual_scale() ** 2) + np.outer(shift, shift)
-        w_shp, shape_sd, to_shape = _orthonormal_basis(self.shape * self.gain * MICROMETRES, covariance)
-        # |N|·scale with probability 1/2: mean scale/sqrt(2·pi), second moment scale²/2.
-        mean_exp = head_bases.EXPRESSION_SCALE / np.sqrt(2.0 * np.pi)
-        variance = head_bases.EXPRESSION_SCALE**2 * (0.5 - 1.0 / (2.0 * np.pi))
-        w_exp, exp_sd, to_exp = _orthonormal_basis(
-            self.expression * self.gain * MICROMETRES, np.diag(variance)
+        w_shp, shape_sd, to_shape = _orthonormal_basis(
+            self.shape_basis * self.gain * MICROMETRES_PER_MM, covariance
         )
-        scale = 120.0 / 235.0 / MICROMETRES  # a 120-pixel picture shows about 235 mm
+        # |N|·scale with probability 1/2: mean scale/sqrt(2·pi), second moment scale²/2.
+        mean_exp = head_bases.EXPRESSION_SD / np.sqrt(2.0 * np.pi)
+        variance = head_bases.EXPRESSION_SD**2 * (0.5 - 1.0 / (2.0 * np.pi))
+        w_exp, exp_sd, to_exp = _orthonormal_basis(
+            self.expression_basis * self.gain * MICROMETRES_PER_MM, np.diag(variance)
+        )
+        scale = 120.0 / 235.0 / MICROMETRES_PER_MM  # a 120-pixel picture shows about 235 mm
         pose_mean = np.array([scale, 0, 0, 60.0, 0, scale, 0, 74.0, 0, 0, scale, -66.0])
         turn = scale * np.array([0.05, 0.08, 0.24, 0, 0.08, 0.05, 0.11, 0, 0.24, 0.11, 0.05, 0])
         pose_std = turn + np.array([0, 0, 0, 6.0, 0, 0, 0, 6.0, 0, 0, 0, 20.0])
         mean = np.concatenate([pose_mean, np.zeros(40), to_exp @ mean_exp, np.zeros(40)])
         std = np.concatenate([pose_std, shape_sd, exp_sd, np.ones(40)])
         flat = (3 * self.landmarks[:, None] + np.arange(3)).ravel()
-        return Orthonormal(
+        return OrthonormalBases(
             w_shp=w_shp.astype(np.float32),
             w_exp=w_exp.astype(np.float32),
-            u_shp=(self.mean.reshape(-1, 1) * MICROMETRES).astype(np.float32),
+            u_shp=(self.mean.reshape(-1, 1) * MICROMETRES_PER_MM).astype(np.float32),
             u_exp=np.zeros((self.mean.size, 1), np.float32),
             keypoints=flat.astype(np.int64),
             tri=np.ascontiguousarray(self.triangles[:, ::-1].T) + np.int32(1),
@@ -180,7 +184,7 @@ class HeadModel:
 
 
 @lru_cache(maxsize=4)
-def head_model(face_gain: float = 1.0) -> HeadModel:
+def build_head_model(face_gain: float = 1.0) -> HeadModel:
     """The head model, computed once per process in a fraction of a second.
 
     Args:
@@ -188,43 +192,47 @@ def head_model(face_gain: float = 1.0) -> HeadModel:
     """
     if not face_gain > 0:
         raise ValueError(f"face_gain must be above 0, got {face_gain}")
-    surface = head_bases.mean_surface()
-    shape, expression = head_bases.shape_fields(surface), head_bases.expression_fields(surface)
-    triangles = head_bases.grid_triangles(head_bases.ROWS, head_bases.COLUMNS)
-    model = HeadModel(surface.points(), triangles, shape, expression, _find_landmarks(surface), face_gain)
-    for array in (model.mean, model.triangles, model.shape, model.expression, model.landmarks):
+    surface = head_bases.build_mean_surface()
+    shape, expression = head_bases.build_shape_bases(surface), head_bases.build_expression_bases(surface)
+    triangles = head_bases.grid_triangles(head_bases.GRID_ROWS, head_bases.GRID_COLUMNS)
+    model = HeadModel(
+        surface.points(), triangles, shape, expression, _nearest_landmark_vertices(surface), face_gain
+    )
+    for array in (model.mean, model.triangles, model.shape_basis, model.expression_basis, model.landmarks):
         array.setflags(write=False)
     return model
 
 
-def identity_coefficients(people: FaceFactors) -> Array:
+def shape_coefficients(identities: FaceFactors) -> Array:
     """Shape coefficients of people: alpha = A g + D q ± 0.9 S, shape (N, 40), float64.
 
     Args:
-        people: face_sex (N,) with 1 = male; g (N, 8) coupled face factors; q (N, 40) uncoupled parts.
+        identities: face_sex (N,) with 1 = male; g (N, 8) coupled face factors; q (N, 40) uncoupled parts.
     """
-    coupled = np.asarray(people.g, float) @ head_bases.loadings().T
-    sign = 2.0 * np.asarray(people.face_sex, float) - 1.0
+    coupled = np.asarray(identities.face_factors, float) @ head_bases.factor_loadings().T
+    sign = 2.0 * np.asarray(identities.face_sex, float) - 1.0
     return (
         coupled
-        + np.asarray(people.q, float) * head_bases.residual_scale()
+        + np.asarray(identities.shape_nuisance, float) * head_bases.residual_scale()
         + sign[..., None] * head_bases.sex_shift()
     )
 
 
-def shape_recovery() -> Array:
+def max_factor_r2() -> Array:
     """Greatest R² with which the eight coupled factors can be read from the true 40 coefficients, (8,)."""
-    mix = head_bases.loadings()
+    mix = head_bases.factor_loadings()
     covariance = mix @ mix.T + np.diag(head_bases.residual_scale() ** 2)
     return np.diag(mix.T @ np.linalg.solve(covariance, mix)).copy()
 
 
-def measure(landmarks: ArrayLike, pairs: Mapping[str, tuple[int, int]] = ANTHROPOMETRY) -> dict[str, Array]:
+def landmark_distances(
+    landmarks: ArrayLike, pairs: Mapping[str, tuple[int, int]] = ANTHROPOMETRIC_PAIRS
+) -> dict[str, Array]:
     """Named distances between landmarks in the unit of the points.
 
     Args:
         landmarks: (..., 68, 3).
-        pairs: name to two landmark numbers, for instance `ANTHROPOMETRY` or `MEASURING_PAIRS`.
+        pairs: name to two landmark numbers, for instance `ANTHROPOMETRIC_PAIRS` or `RATIO_LANDMARK_PAIRS`.
 
     Returns:
         name to distances, each (...).
@@ -235,7 +243,7 @@ def measure(landmarks: ArrayLike, pairs: Mapping[str, tuple[int, int]] = ANTHROP
     return {n: np.linalg.norm(points[..., a, :] - points[..., b, :], axis=-1) for n, (a, b) in pairs.items()}
 
 
-def vertex_normals(vertices: ArrayLike, triangles: ArrayLike) -> Array:
+def compute_vertex_normals(vertices: ArrayLike, triangles: ArrayLike) -> Array:
     """Unit normals (V, 3) by area-weighted means of the triangles' normals; zero where undefined."""
     points, corners = np.asarray(vertices, float), np.asarray(triangles)
     a, b, c = (points[corners[:, i]] for i in range(3))
@@ -254,21 +262,21 @@ def write_obj(path: str | Path, vertices: ArrayLike, triangles: ArrayLike) -> No
     write_text(path, "".join(lines))
 
 
-def save_array(path: str | Path, array: ArrayLike) -> None:
+def save_npy(path: str | Path, array: ArrayLike) -> None:
     """Write one .npy file atomically."""
     buffer = io.BytesIO()
     np.save(buffer, np.asarray(array))
     write_bytes(path, buffer.getvalue())
 
 
-def _coefficients(values: ArrayLike, count: int, name: str) -> Array:
+def _check_coefficients(values: ArrayLike, count: int, name: str) -> Array:
     array = np.asarray(values, float)
     if array.shape[-1:] != (count,):
         raise ValueError(f"{count} {name} coefficients are needed on the last axis: got shape {array.shape}")
     return array
 
 
-def _find_landmarks(surface: head_bases.MeanSurface) -> NDArray[np.int64]:
+def _nearest_landmark_vertices(surface: head_bases.MeanSurface) -> NDArray[np.int64]:
     """Nearest vertex of the mean face's front to each target, (68,), all distinct."""
     points, angle, front = surface.points(), surface.theta.ravel(), np.cos(surface.theta).ravel() > 0
     found = []

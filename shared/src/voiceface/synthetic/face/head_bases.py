@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
 
-ROWS, COLUMNS = 80, 80
-LIP_LINE = -66.0
+GRID_ROWS, GRID_COLUMNS = 80, 80
+LIP_LINE_Y = -66.0
 
 # Profiles of the mean surface: (height in mm, value in mm) for half width, front depth and back depth.
 HALF_WIDTH = (
@@ -102,16 +102,16 @@ EXPRESSION_NAMES = (
     *("jaw_open", "smile", "frown", "pucker", "brow_raise"),
     *("brow_frown", "blink", "cheek_puff", "sneer", "lip_press"),
 )
-EXPRESSION_SCALE = np.array([0.35, 0.6, 0.3, 0.25, 0.5, 0.5, 0.5, 0.2, 0.3, 0.4])
+EXPRESSION_SD = np.array([0.35, 0.6, 0.3, 0.25, 0.5, 0.5, 0.5, 0.2, 0.3, 0.4])
 
 # Four free fields of five Gaussians of 22 mm each: centre (x, y) and amplitude (dx, dy, dz), all in mm.
-FREE_FIELDS = (
+RBF_SPOTS = (
     *(((-52, -70, 1.5, -0.6, 2.0), (40, 30, -0.9, 1.2, 1.3), (8, -95, 0.8, 1.0, -1.6)),),
     *(((36, -40, 1.2, 1.1, 1.8), (-30, 52, -1.2, 0.8, 1.7), (55, -5, 1.6, -0.9, -1.2)),),
     *(((-44, -18, -1.3, 1.2, 1.5), (22, -86, 1.1, -1.3, 1.2), (0, 44, 0.6, 1.2, -1.9)),),
     *(((-60, 22, 1.4, 1.0, -1.4), (28, 10, -0.8, -1.2, 1.4), (-18, -88, -1.3, 1.0, 1.6)),),
 )
-FREE_FIELDS_REST = (
+EXTRA_RBF_SPOTS = (
     ((-12, 20, 0.7, -1.1, 1.2), (62, -60, -1.2, 0.9, 1.1)),
     ((-20, -92, 1.0, -0.9, 1.5), (10, -16, -0.7, 0.8, 1.0)),
     ((58, 40, 1.3, -0.8, 1.4), (-56, -74, 1.1, 1.0, 0.9)),
@@ -119,7 +119,9 @@ FREE_FIELDS_REST = (
 )
 
 
-def profile(knots: Sequence[tuple[float, float]], at: Array, outside: float | None = None) -> Array:
+def monotone_cubic(
+    knots: Sequence[tuple[float, float]], positions: Array, outside: float | None = None
+) -> Array:
     """Monotone cubic through `knots` (rising abscissa), held at the ends or set to `outside` beyond them.
 
     Piecewise cubic Hermite interpolation; slopes are weighted harmonic means of the neighbouring secants and
@@ -135,7 +137,7 @@ def profile(knots: Sequence[tuple[float, float]], at: Array, outside: float | No
     slope[1:-1] = np.where(same, harmonic, 0.0)
     slope[0] = _end_slope(width[0], width[1], secant[0], secant[1])
     slope[-1] = _end_slope(width[-1], width[-2], secant[-1], secant[-2])
-    inside = np.clip(at, places[0], places[-1])
+    inside = np.clip(positions, places[0], places[-1])
     i = np.clip(np.searchsorted(places, inside, side="right") - 1, 0, len(width) - 1)
     h, t = width[i], (inside - places[i]) / width[i]
     result = (
@@ -145,7 +147,7 @@ def profile(knots: Sequence[tuple[float, float]], at: Array, outside: float | No
         - h * slope[i + 1] * t**2 * (1 - t)
     )
     if outside is not None:
-        result = np.where((at < places[0]) | (at > places[-1]), outside, result)
+        result = np.where((positions < places[0]) | (positions > places[-1]), outside, result)
     return np.asarray(result, float)
 
 
@@ -159,13 +161,13 @@ def _end_slope(width: float, next_width: float, secant: float, next_secant: floa
     return slope
 
 
-def row_heights(rows: int = ROWS) -> Array:
+def row_heights(rows: int = GRID_ROWS) -> Array:
     """Heights of the grid rows from -165 (neck) to +118 mm (crown), twice as dense from -118 to +32."""
     stations = np.linspace(0.0, 433.0, rows)
     return np.interp(stations, [0.0, 47.0, 347.0, 433.0], [-165.0, -118.0, 32.0, 118.0])
 
 
-def column_angles(columns: int = COLUMNS) -> Array:
+def column_angles(columns: int = GRID_COLUMNS) -> Array:
     """Angles of the grid columns in radians, -pi (back) over 0 (front) to pi, dense in front."""
     s = np.linspace(-1.0, 1.0, columns)
     return np.pi * (0.40 * s + 0.60 * s**3)
@@ -183,9 +185,9 @@ def grid_triangles(rows: int, columns: int) -> NDArray[np.int32]:
     return np.stack([lower, upper], axis=1).reshape(-1, 3).astype(np.int32)
 
 
-def ramp(at: Array, start: float, end: float) -> Array:
+def smoothstep(values: Array, start: float, end: float) -> Array:
     """Smoothstep: 0 at `start`, 1 at `end`, whichever is larger."""
-    t = np.clip((at - start) / (end - start), 0.0, 1.0)
+    t = np.clip((values - start) / (end - start), 0.0, 1.0)
     return t * t * (3.0 - 2.0 * t)
 
 
@@ -200,32 +202,32 @@ class MeanSurface:
     Attributes:
         x, y, z: coordinates in mm, each (rows, columns).
         theta: column angle at each point in radians, (rows, columns).
-        ridge: relief of the nose ridge in mm, (rows, columns).
+        nose_ridge: relief of the nose ridge in mm, (rows, columns).
     """
 
     x: Array
     y: Array
     z: Array
     theta: Array
-    ridge: Array
+    nose_ridge: Array
 
     @cached_property
-    def front(self) -> Array:
+    def front_mask(self) -> Array:
         """Mask, 1 on the front and 0 on the back."""
         return sigmoid(12.0 * (np.cos(self.theta) - 0.15))
 
     @cached_property
-    def side(self) -> Array:
+    def side_sign(self) -> Array:
         """-1 on the viewer's left, +1 on the right, smooth over the middle."""
         return np.tanh(self.x / 18.0)
 
-    def spot(self, cx: float, cy: float, sx: float, sy: float, *, signed: bool = False) -> Array:
+    def front_gaussian(self, cx: float, cy: float, sx: float, sy: float, *, signed: bool = False) -> Array:
         """Front Gaussian at (cx, cy) with widths sx, sy in mm; mirrored to both sides unless `signed`."""
         across = self.x if signed else np.abs(self.x)
         shape = np.exp(-0.5 * (((across - cx) / sx) ** 2 + ((self.y - cy) / sy) ** 2))
-        return np.asarray(shape * self.front)
+        return np.asarray(shape * self.front_mask)
 
-    def band(self, cy: float, sy: float) -> Array:
+    def height_gaussian(self, cy: float, sy: float) -> Array:
         """Gaussian in height alone, all round the head."""
         return np.asarray(np.exp(-0.5 * ((self.y - cy) / sy) ** 2))
 
@@ -234,17 +236,17 @@ class MeanSurface:
         return np.stack([self.x, self.y, self.z], axis=-1).reshape(-1, 3)
 
 
-def mean_surface(rows: int = ROWS, columns: int = COLUMNS) -> MeanSurface:
+def build_mean_surface(rows: int = GRID_ROWS, columns: int = GRID_COLUMNS) -> MeanSurface:
     """The mean head: superellipse sections along three profiles, relief of the face, ears."""
     y, theta = np.meshgrid(row_heights(rows), column_angles(columns), indexing="ij")
     sine, cosine = np.sin(theta), np.cos(theta)
-    x = profile(HALF_WIDTH, y) * np.sign(sine) * np.abs(sine) ** 0.92
-    depth = np.where(cosine >= 0, profile(FRONT_DEPTH, y), -profile(BACK_DEPTH, y))
+    x = monotone_cubic(HALF_WIDTH, y) * np.sign(sine) * np.abs(sine) ** 0.92
+    depth = np.where(cosine >= 0, monotone_cubic(FRONT_DEPTH, y), -monotone_cubic(BACK_DEPTH, y))
     z = depth * np.abs(cosine) ** 0.92
     flat = MeanSurface(x, y, z, theta, np.zeros_like(x))
-    spread = profile(NOSE_SPREAD, y)
-    ridge = flat.front * profile(NOSE_HEIGHT, y, outside=0.0) * np.exp(-0.5 * (x / spread) ** 2)
-    g = flat.spot
+    spread = monotone_cubic(NOSE_SPREAD, y)
+    ridge = flat.front_mask * monotone_cubic(NOSE_HEIGHT, y, outside=0.0) * np.exp(-0.5 * (x / spread) ** 2)
+    g = flat.front_gaussian
     relief = (
         ridge
         + 6.5 * g(13.5, -39, 4.2, 5)
@@ -254,7 +256,7 @@ def mean_surface(rows: int = ROWS, columns: int = COLUMNS) -> MeanSurface:
         + 4.0 * g(48, -22, 16, 14)
         + 5.0 * g(0, -60.5, 17, 3.4)
         + 5.5 * g(0, -72, 15, 4.2)
-        - 3.0 * g(0, LIP_LINE, 20, 1.8)
+        - 3.0 * g(0, LIP_LINE_Y, 20, 1.8)
         - 4.0 * g(0, -84, 18, 5)
         + 5.0 * g(0, -104, 15, 9)
         - 1.5 * g(0, -52, 4, 5)
@@ -263,26 +265,33 @@ def mean_surface(rows: int = ROWS, columns: int = COLUMNS) -> MeanSurface:
     return MeanSurface(x + 11.0 * np.sign(theta) * ear, y, z + relief - 5.0 * ear, theta, ridge)
 
 
-def shape_fields(mean: MeanSurface) -> Array:
+def build_shape_bases(mean: MeanSurface) -> Array:
     """The 40 shape bases on the points of `mean`: displacement of +1 SD in mm, (40, rows·columns, 3)."""
-    x, y, g, band, side, front = mean.x, mean.y, mean.spot, mean.band, mean.side, mean.front
+    x, y, g, band, side, front = (
+        mean.x,
+        mean.y,
+        mean.front_gaussian,
+        mean.height_gaussian,
+        mean.side_sign,
+        mean.front_mask,
+    )
     fields = np.zeros((len(SHAPE_TABLE), *x.shape, 3))
     move = dict(zip(SHAPE_NAMES, fields))
-    low = 1.0 - ramp(y, -66.0, -106.0) * ramp(y, -118.0, -140.0)
+    low = 1.0 - smoothstep(y, -66.0, -106.0) * smoothstep(y, -118.0, -140.0)
     ear = np.exp(-0.5 * (((np.abs(mean.theta) - 1.68) / 0.15) ** 2 + ((y + 6) / 19) ** 2))
     at_eye = g(32, 1, 15, 9)
     across = np.abs(x) - 32.0
 
-    move["lowlen"][..., 1] = -5.5 * ramp(y, -48, -112)
-    move["midlen"][..., 1] = -3.2 * ramp(y, 8, -45)
-    move["forehead"][..., 1] = 4.0 * ramp(y, 25, 115)
+    move["lowlen"][..., 1] = -5.5 * smoothstep(y, -48, -112)
+    move["midlen"][..., 1] = -3.2 * smoothstep(y, 8, -45)
+    move["forehead"][..., 1] = 4.0 * smoothstep(y, 25, 115)
     move["facew"][..., 0] = 0.050 * x * band(-15, 38)
-    move["jaww"][..., 0] = 5.0 * np.sign(x) * ramp(np.abs(x), 5.0, 48.0) * band(-88, 24)
+    move["jaww"][..., 0] = 5.0 * np.sign(x) * smoothstep(np.abs(x), 5.0, 48.0) * band(-88, 24)
     move["chinw"][..., 0] = 0.16 * x * band(-106, 14) * low
     move["chinp"][..., 2] = 4.0 * g(0, -106, 20, 14)
     move["jawsq"][..., 1] = -5.0 * g(46, -92, 18, 18)
-    move["headw"][..., 0] = 0.035 * x * ramp(y, 5, 45)
-    move["headd"][..., 2] = 0.035 * mean.z * ramp(y, 5, 45)
+    move["headw"][..., 0] = 0.035 * x * smoothstep(y, 5, 45)
+    move["headd"][..., 2] = 0.035 * mean.z * smoothstep(y, 5, 45)
     move["brow"][..., 2] = 2.8 * g(24, 18, 24, 7)
     move["eyesp"][..., 0] = 1.9 * side * g(32, 4, 17, 16)
     move["eyelen"][..., 0] = 1.6 * side * across / 14.0 * g(32, 1, 17, 10)
@@ -290,47 +299,47 @@ def shape_fields(mean: MeanSurface) -> Array:
     move["eyesl"][..., 1] = 1.8 * across / 14.0 * g(32, 1, 18, 12)
     move["sock"][..., 2] = -2.2 * g(31, 4, 15, 10)
     move["nosew"][..., 0] = 0.20 * x * g(0, -36, 18, 11)
-    move["nosep"][..., 2] = 0.16 * mean.ridge
+    move["nosep"][..., 2] = 0.16 * mean.nose_ridge
     move["noseb"][..., 2] = 2.4 * g(0, 0, 7, 12)
     move["noset"][..., 1] = 2.6 * g(0, -37, 11, 8)
-    move["mouthw"][..., 0] = 0.11 * x * g(0, LIP_LINE, 34, 9)
+    move["mouthw"][..., 0] = 0.11 * x * g(0, LIP_LINE_Y, 34, 9)
     move["ulip"][..., 1] = 1.5 * g(0, -60, 19, 3.6)
     move["ulip"][..., 2] = 0.6 * g(0, -60, 19, 3.6)
     move["llip"][..., 1] = -1.9 * g(0, -74, 17, 4.2)
     move["llip"][..., 2] = 0.7 * g(0, -74, 17, 4.2)
-    move["lipp"][..., 2] = 2.2 * g(0, LIP_LINE, 19, 10)
-    move["philt"][..., 1] = -1.8 * g(0, LIP_LINE, 36, 10)
+    move["lipp"][..., 2] = 2.2 * g(0, LIP_LINE_Y, 19, 10)
+    move["philt"][..., 1] = -1.8 * g(0, LIP_LINE_Y, 36, 10)
     move["cheekf"][..., 0] = 4.5 * side * g(50, -55, 20, 24)
     move["cheekf"][..., 2] = 2.0 * g(42, -52, 18, 20)
     move["cheekb"][..., 0] = 2.0 * side * g(62, -21, 14, 13)
     move["cheekb"][..., 2] = 2.6 * g(48, -21, 15, 12)
-    move["neck"][..., 0] = 0.12 * x * ramp(y, -105, -128)
-    move["neck"][..., 2] = 0.06 * mean.z * ramp(y, -105, -128)
+    move["neck"][..., 0] = 0.12 * x * smoothstep(y, -105, -128)
+    move["neck"][..., 2] = 0.06 * mean.z * smoothstep(y, -105, -128)
     move["browh"][..., 1] = 2.2 * g(30, 19, 26, 7)
     move["browt"][..., 1] = 1.6 * across / 14.0 * g(30, 19, 22, 7)
     move["temple"][..., 0] = 0.04 * x * band(28, 14)
     move["ear"][..., 0] = 3.0 * np.sign(mean.theta) * ear
     move["ear"][..., 1] = 0.14 * (y + 6) * ear
-    move["fslope"][..., 2] = -5.0 * ramp(y, 30, 85) * front
+    move["fslope"][..., 2] = -5.0 * smoothstep(y, 30, 85) * front
     move["asn"][..., 0] = 1.2 * g(0, -28, 14, 18, signed=True)
-    move["asm"][..., 1] = 1.0 * np.tanh(x / 16.0) * g(0, LIP_LINE, 30, 10, signed=True)
+    move["asm"][..., 1] = 1.0 * np.tanh(x / 16.0) * g(0, LIP_LINE_Y, 30, 10, signed=True)
     move["asj"][..., 0] = 1.1 * band(-104, 18) * front
-    for index, spots in enumerate(zip(FREE_FIELDS, FREE_FIELDS_REST)):
+    for index, spots in enumerate(zip(RBF_SPOTS, EXTRA_RBF_SPOTS)):
         for cx, cy, *amplitude in spots[0] + spots[1]:
             here = g(cx, cy, 22, 22, signed=True)
             move[f"rbf{index}"] += 0.7 * here[..., None] * np.array(amplitude)
     return fields.reshape(len(SHAPE_TABLE), -1, 3)
 
 
-def expression_fields(mean: MeanSurface) -> Array:
+def build_expression_bases(mean: MeanSurface) -> Array:
     """The 10 expression bases on the points of `mean`: mm at coefficient 1, (10, points, 3)."""
-    x, y, g, side, front = mean.x, mean.y, mean.spot, mean.side, mean.front
+    x, y, g, side, front = mean.x, mean.y, mean.front_gaussian, mean.side_sign, mean.front_mask
     fields = np.zeros((len(EXPRESSION_NAMES), *x.shape, 3))
     move = dict(zip(EXPRESSION_NAMES, fields))
     in_mouth = np.exp(-((x / 25.0) ** 4))
-    below_lips = in_mouth * sigmoid((LIP_LINE - y) / 0.4) + (1.0 - in_mouth) * ramp(y, -48, -92)
-    jaw = below_lips * front * (1.0 - ramp(y, -120, -150))
-    corner, lips = g(27, LIP_LINE, 11, 10), g(0, LIP_LINE, 24, 9)
+    below_lips = in_mouth * sigmoid((LIP_LINE_Y - y) / 0.4) + (1.0 - in_mouth) * smoothstep(y, -48, -92)
+    jaw = below_lips * front * (1.0 - smoothstep(y, -120, -150))
+    corner, lips = g(27, LIP_LINE_Y, 11, 10), g(0, LIP_LINE_Y, 24, 9)
 
     move["jaw_open"][..., 1] = -9.0 * jaw
     move["jaw_open"][..., 2] = -1.5 * jaw
@@ -339,7 +348,7 @@ def expression_fields(mean: MeanSurface) -> Array:
     move["smile"][..., 2] = 2.0 * g(42, -44, 14, 13) - 1.5 * corner
     move["frown"][..., 1] = -4.0 * corner + 0.8 * lips
     move["pucker"][..., 0] = -0.25 * x * lips
-    move["pucker"][..., 2] = 4.0 * g(0, LIP_LINE, 17, 10)
+    move["pucker"][..., 2] = 4.0 * g(0, LIP_LINE_Y, 17, 10)
     move["brow_raise"][..., 1] = 5.0 * g(30, 21, 28, 10)
     move["brow_frown"][..., 0] = -2.5 * side * g(16, 18, 12, 8)
     move["brow_frown"][..., 1] = -3.5 * g(15, 18, 13, 8)
@@ -347,12 +356,12 @@ def expression_fields(mean: MeanSurface) -> Array:
     move["cheek_puff"][..., 0] = 3.0 * side * g(46, -62, 16, 16)
     move["cheek_puff"][..., 2] = 3.5 * g(38, -62, 15, 15)
     move["sneer"][..., 1] = 3.0 * g(15, -40, 10, 9) + 1.6 * g(14, -60, 10, 5)
-    move["lip_press"][..., 1] = -0.45 * (y - LIP_LINE) * lips
+    move["lip_press"][..., 1] = -0.45 * (y - LIP_LINE_Y) * lips
     move["lip_press"][..., 2] = -1.6 * lips
     return fields.reshape(len(EXPRESSION_NAMES), -1, 3)
 
 
-def loadings() -> Array:
+def factor_loadings() -> Array:
     """A, (40, 8): what one SD of each coupled face factor adds to each shape coefficient."""
     table = np.zeros((len(SHAPE_TABLE), 8))
     for row, (_, loads, _) in enumerate(SHAPE_TABLE):
@@ -368,7 +377,7 @@ def sex_shift() -> Array:
 
 def residual_scale() -> Array:
     """D, (40,): scale of the uncoupled part, which makes every coefficient N(0, 1) within a sex."""
-    return np.sqrt(1.0 - (loadings() ** 2).sum(axis=1))
+    return np.sqrt(1.0 - (factor_loadings() ** 2).sum(axis=1))
 
 
 def landmark_targets() -> Array:

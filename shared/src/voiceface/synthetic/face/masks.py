@@ -10,22 +10,28 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.synthetic.face.head_bases import LIP_LINE, MeanSurface, mean_surface, ramp, sigmoid
+from voiceface.synthetic.face.head_bases import (
+    LIP_LINE_Y,
+    MeanSurface,
+    build_mean_surface,
+    sigmoid,
+    smoothstep,
+)
 
 Map = NDArray[np.float32]
 
-SIDE = 240
+MAP_SIZE = 240
 
 
 @dataclass(frozen=True)
-class Stencil:
+class SoftMask:
     """A soft mask cut to the rows and columns where it is not zero."""
 
     window: tuple[slice, slice]
     mask: Map
 
     @classmethod
-    def of(cls, mask: NDArray[np.floating]) -> "Stencil":
+    def from_map(cls, mask: NDArray[np.floating]) -> "SoftMask":
         """Cut a mask of the whole map."""
         rows, columns = np.nonzero(mask.max(axis=1) > 4e-3)[0], np.nonzero(mask.max(axis=0) > 4e-3)[0]
         if not len(rows):
@@ -35,26 +41,26 @@ class Stencil:
 
 
 @lru_cache(maxsize=1)
-def mean_map() -> MeanSurface:
+def mean_surface_map() -> MeanSurface:
     """The mean surface at the samples of the map."""
-    return mean_surface(SIDE, SIDE)
+    return build_mean_surface(MAP_SIZE, MAP_SIZE)
 
 
-def _line(points: tuple[tuple[float, float], ...], width: float) -> NDArray[np.float64]:
+def _soft_line(points: tuple[tuple[float, float], ...], width: float) -> NDArray[np.float64]:
     """Soft line through `points` (|x|, y) in mm, Gaussian of `width` mm, mirrored to both sides."""
-    x, y = np.abs(mean_map().x), mean_map().y
+    x, y = np.abs(mean_surface_map().x), mean_surface_map().y
     nearest = np.full_like(x, np.inf)
     for (ax, ay), (bx, by) in pairwise(points):
         t = np.clip(((x - ax) * (bx - ax) + (y - ay) * (by - ay)) / ((bx - ax) ** 2 + (by - ay) ** 2), 0, 1)
         nearest = np.minimum(nearest, (x - ax - t * (bx - ax)) ** 2 + (y - ay - t * (by - ay)) ** 2)
-    return np.asarray(np.exp(-0.5 * nearest / width**2) * mean_map().front)
+    return np.asarray(np.exp(-0.5 * nearest / width**2) * mean_surface_map().front_mask)
 
 
 @lru_cache(maxsize=1)
-def shared_masks() -> dict[str, Stencil]:
+def build_shared_masks() -> dict[str, SoftMask]:
     """Soft masks in [0, 1] that all identities share."""
-    m = mean_map()
-    x, y, front, g = m.x, m.y, m.front, m.spot
+    m = mean_surface_map()
+    x, y, front, g = m.x, m.y, m.front_mask, m.front_gaussian
     ax = np.abs(x)
     result: dict[str, NDArray[np.float64]] = {}
     ear = np.exp(-0.5 * (((np.abs(m.theta) - 1.68) / 0.16) ** 2 + ((y + 6) / 19) ** 2))
@@ -69,27 +75,39 @@ def shared_masks() -> dict[str, Stencil]:
         0.55 * g(20, 7, 8, 7) + 0.45 * g(32, 3, 17, 9) + 0.28 * g(0, -50, 11, 4) + 0.55 * g(0, -82, 14, 4)
         + 0.35 * g(17, -42, 4, 5) + 0.35 * g(30, -67, 5, 5) + 0.25 * g(66, -52, 12, 26), 0, 1,
     )  # fmt: skip
-    result["under_chin"] = ramp(y, -113, -123) * (0.45 + 0.55 * front) * (1.0 - 0.35 * ramp(y, -135, -160))
-    result["nasolabial"] = _line(((16, -38), (20, -44), (26, -54), (31, -64), (32, -70)), 2.1)
+    result["under_chin"] = (
+        smoothstep(y, -113, -123) * (0.45 + 0.55 * front) * (1.0 - 0.35 * smoothstep(y, -135, -160))
+    )
+    result["nasolabial"] = _soft_line(((16, -38), (20, -44), (26, -54), (31, -64), (32, -70)), 2.1)
     creases = np.exp(-0.5 * ((((y - 36 - 0.003 * x**2) % 9.0) - 4.5) / 1.25) ** 2)
-    result["forehead_lines"] = creases * np.exp(-((ax / 36) ** 4)) * ramp(y, 31, 35) * ramp(y, 60, 55) * front
-    result["eye_bags"] = _line(((19, -5), (24, -9.5), (32, -11.5), (40, -9)), 1.8) + 0.35 * g(31, -7, 10, 3)
-    crow = _line(((51, 3), (58, 7)), 1.3) + _line(((51, 0), (59, -1)), 1.3) + _line(((50, -3), (57, -8)), 1.3)
-    result["crow"] = crow + 0.8 * _line(((5, 12), (6, 22)), 1.1)
+    result["forehead_lines"] = (
+        creases * np.exp(-((ax / 36) ** 4)) * smoothstep(y, 31, 35) * smoothstep(y, 60, 55) * front
+    )
+    result["eye_bags"] = _soft_line(((19, -5), (24, -9.5), (32, -11.5), (40, -9)), 1.8) + 0.35 * g(
+        31, -7, 10, 3
+    )
+    crow = (
+        _soft_line(((51, 3), (58, 7)), 1.3)
+        + _soft_line(((51, 0), (59, -1)), 1.3)
+        + _soft_line(((50, -3), (57, -8)), 1.3)
+    )
+    result["crow"] = crow + 0.8 * _soft_line(((5, 12), (6, 22)), 1.1)
 
     # Mouth: bow-shaped upper edge, round lower edge.
     t = np.clip(ax / 25.5, 0, 1)
-    lip_line = LIP_LINE + 1.4 * t**2  # corners turn up a little: friendlier at rest
+    lip_line = LIP_LINE_Y + 1.4 * t**2  # corners turn up a little: friendlier at rest
     upper = lip_line + np.interp(ax, [0, 3, 6.5, 12, 19, 25.5], [6.0, 6.9, 7.4, 6.2, 3.2, 0.0])
     lower = lip_line - 9.6 * (1 - t**2.4) ** 0.9
     inside = np.minimum(upper - y, y - lower)
     result["lips"] = sigmoid(inside / 0.45) * (ax < 26.5) * front
-    result["lip_edge"] = np.exp(-0.5 * (inside / 0.9) ** 2) * (ax < 25.0) * front * ramp(y, -66, -72)
+    result["lip_edge"] = np.exp(-0.5 * (inside / 0.9) ** 2) * (ax < 25.0) * front * smoothstep(y, -66, -72)
     line = lip_line + 0.54 * np.exp(-((ax / 7) ** 2))
     result["mouth_line"] = np.exp(-0.5 * ((y - line) / 0.85) ** 2) * sigmoid((26.0 - ax) / 1.2) * front
     off_lips = 1.0 - sigmoid((inside + 1.5) / 0.7) * (ax < 29)
     edge = np.interp(ax, [0, 22, 34, 48, 60, 75], [-49.0, -50.0, -58.0, -66.0, -48.0, -2.0])
-    beard = sigmoid((edge - y) / 2.2) * (1 - ramp(y, -122, -136)) * sigmoid(9 * (np.cos(m.theta) - 0.12))
+    beard = (
+        sigmoid((edge - y) / 2.2) * (1 - smoothstep(y, -122, -136)) * sigmoid(9 * (np.cos(m.theta) - 0.12))
+    )
     result["beard"] = (
         beard * off_lips * (1 - 0.85 * np.exp(-0.5 * (((ax - 17) / 5) ** 2 + ((y + 79) / 4) ** 2)))
     )
@@ -97,9 +115,11 @@ def shared_masks() -> dict[str, Stencil]:
         y * 3.1 + np.sin(x * 2.3) * 2
     )
 
-    result["wing_crease"] = _line(((10, -35), (15.5, -34), (18.2, -39), (16.5, -45)), 1.2)
-    result["nose_side"] = _line(((11, 12), (9, 2), (10, -14), (12.5, -30)), 2.4)
-    result["nose_ridge"] = np.exp(-0.5 * (x / 3.2) ** 2) * ramp(y, 8, 0) * ramp(y, -40, -34) * front
+    result["wing_crease"] = _soft_line(((10, -35), (15.5, -34), (18.2, -39), (16.5, -45)), 1.2)
+    result["nose_side"] = _soft_line(((11, 12), (9, 2), (10, -14), (12.5, -30)), 2.4)
+    result["nose_ridge"] = (
+        np.exp(-0.5 * (x / 3.2) ** 2) * smoothstep(y, 8, 0) * smoothstep(y, -40, -34) * front
+    )
     result["nostril"] = np.clip(1.15 * g(7.5, -45.2, 3.0, 1.5), 0, 1)
 
     # Eyes: almond between (18, -0.5) and (46, 1), a little higher outside.
@@ -128,6 +148,6 @@ def shared_masks() -> dict[str, Stencil]:
     )
     result["beard"] = result["beard"] * result.pop("stubble")
     gloss = 0.16 + 0.5 * result["eye"] + 0.22 * result["lips"] + 0.06 * result["blush"]
-    stencils = {name: Stencil.of(mask) for name, mask in result.items()}
-    stencils["gloss"] = Stencil((slice(None), slice(None)), gloss.astype(np.float32))
+    stencils = {name: SoftMask.from_map(mask) for name, mask in result.items()}
+    stencils["gloss"] = SoftMask((slice(None), slice(None)), gloss.astype(np.float32))
     return stencils

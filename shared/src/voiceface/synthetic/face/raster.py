@@ -12,7 +12,7 @@ Map = NDArray[np.float32]
 
 
 @njit(cache=True, nogil=True)
-def grid_normals(points: Map, closed: bool) -> Map:
+def compute_grid_normals(points: Map, closed: bool) -> Map:
     """Unit normals of a grid mesh from central differences.
 
     Args:
@@ -75,13 +75,13 @@ def shade(
 
 
 @njit(cache=True, nogil=True)
-def draw_grid(
-    screen: Map, normals: Map, texture: Map, light: Map, two_sided: bool, colour: Map, depth: Map
+def rasterise_grid(
+    screen_points: Map, normals: Map, texture: Map, light: Map, two_sided: bool, colour: Map, depth: Map
 ) -> None:
     """Draw a grid mesh into `colour` and `depth`, in place.
 
     Args:
-        screen: (R, C, 3) pixel x to the right, pixel y down, depth (larger is nearer).
+        screen_points: (R, C, 3) pixel x to the right, pixel y down, depth (larger is nearer).
         normals: (R, C, 3) in camera space (y up).
         texture: (H, W, 4) linear colour and gloss; corners of map and grid coincide.
         light: (8,) as in `shade`.
@@ -89,7 +89,7 @@ def draw_grid(
         colour: (S, S, 3) linear light.
         depth: (S, S).
     """
-    rows, columns = screen.shape[0], screen.shape[1]
+    rows, columns = screen_points.shape[0], screen_points.shape[1]
     side = depth.shape[0]
     high, across = texture.shape[0] - 1, texture.shape[1] - 1
     per_row, per_column = np.float32(high / (rows - 1)), np.float32(across / (columns - 1))
@@ -99,9 +99,9 @@ def draw_grid(
                 r1, c1 = r + half, c + 1
                 r2, c2 = r + 1, c + 1 - half
                 # (r, c), (r, c+1), (r+1, c+1) and (r, c), (r+1, c+1), (r+1, c)
-                ax, ay, az = screen[r, c, 0], screen[r, c, 1], screen[r, c, 2]
-                bx, by, bz = screen[r1, c1, 0], screen[r1, c1, 1], screen[r1, c1, 2]
-                qx, qy, qz = screen[r2, c2, 0], screen[r2, c2, 1], screen[r2, c2, 2]
+                ax, ay, az = screen_points[r, c, 0], screen_points[r, c, 1], screen_points[r, c, 2]
+                bx, by, bz = screen_points[r1, c1, 0], screen_points[r1, c1, 1], screen_points[r1, c1, 2]
+                qx, qy, qz = screen_points[r2, c2, 0], screen_points[r2, c2, 1], screen_points[r2, c2, 2]
                 area = (bx - ax) * (qy - ay) - (by - ay) * (qx - ax)
                 # y points down on the screen: what faces the viewer has a negative area.
                 if area > np.float32(-1e-9) and (not two_sided or area < np.float32(1e-9)):

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 Map = NDArray[np.float32]
 
 
-def draw_grid_reference(
-    screen: Map,
+def rasterise_grid_reference(
+    screen_points: Map,
     normals: Map,
     texture: Map,
     light: Map,
@@ -21,40 +21,55 @@ def draw_grid_reference(
     colour: Map,
     depth: Map,
     *,
-    spacing: float = 0.45,
+    max_spacing: float = 0.45,
 ) -> None:
-    """Draw a grid mesh into `colour` and `depth`, in place; arguments as `raster.draw_grid`.
+    """Draw a grid mesh into `colour` and `depth`, in place; arguments as `raster.rasterise_grid`.
 
     Args:
-        spacing: greatest distance of neighbouring points in pixels.
+        max_spacing: greatest distance of neighbouring points in pixels.
     """
     side = depth.shape[0]
-    along = _longest(screen, 0), _longest(screen, 1)
-    for r in range(screen.shape[0] - 1):
-        up = max(1, int(np.ceil(along[0][r] / spacing)))
-        for first, last, across in _runs(along[1], spacing):
+    along = _max_edge_lengths(screen_points, 0), _max_edge_lengths(screen_points, 1)
+    for r in range(screen_points.shape[0] - 1):
+        up = max(1, int(np.ceil(along[0][r] / max_spacing)))
+        for first, last, across in _refinement_runs(along[1], max_spacing):
             rows = r + (np.arange(up) + 0.5) / up
             columns = first + (np.arange((last - first) * across) + 0.5) / across
-            points, outward = _sample(screen, rows, columns), _sample(normals, rows, columns)
-            _scatter(
-                points, outward, texture, light, two_sided, colour, depth, rows, columns, screen.shape, side
+            points, outward = (
+                _bilinear_sample(screen_points, rows, columns),
+                _bilinear_sample(normals, rows, columns),
+            )
+            _scatter_points(
+                points,
+                outward,
+                texture,
+                light,
+                two_sided,
+                colour,
+                depth,
+                rows,
+                columns,
+                screen_points.shape,
+                side,
             )
 
 
-def _longest(screen: Map, axis: int) -> NDArray[np.float64]:
+def _max_edge_lengths(screen_points: Map, axis: int) -> NDArray[np.float64]:
     """Greatest on-screen length of the grid's edges per row (axis 0) or column (axis 1)."""
-    step = np.linalg.norm(np.diff(screen[..., :2].astype(float), axis=axis), axis=-1)
+    step = np.linalg.norm(np.diff(screen_points[..., :2].astype(float), axis=axis), axis=-1)
     return np.asarray(step.max(axis=1 - axis))
 
 
-def _runs(lengths: NDArray[np.float64], spacing: float) -> list[tuple[int, int, int]]:
+def _refinement_runs(lengths: NDArray[np.float64], max_spacing: float) -> list[tuple[int, int, int]]:
     """Neighbouring columns with equal refinement: (first, end, refinement)."""
-    counts = np.maximum(1, np.ceil(lengths / spacing)).astype(int)
+    counts = np.maximum(1, np.ceil(lengths / max_spacing)).astype(int)
     edges = [0, *(np.nonzero(np.diff(counts))[0] + 1).tolist(), len(counts)]
     return [(a, b, int(counts[a])) for a, b in pairwise(edges)]
 
 
-def _sample(array: Map, rows: NDArray[np.float64], columns: NDArray[np.float64]) -> NDArray[np.float64]:
+def _bilinear_sample(
+    array: Map, rows: NDArray[np.float64], columns: NDArray[np.float64]
+) -> NDArray[np.float64]:
     """Bilinear samples at rows x columns, (R, C, channels)."""
     i = np.minimum(rows.astype(int), array.shape[0] - 2)
     j = np.minimum(columns.astype(int), array.shape[1] - 2)
@@ -65,9 +80,9 @@ def _sample(array: Map, rows: NDArray[np.float64], columns: NDArray[np.float64])
     return np.asarray(low * (1 - dv) + high * dv)
 
 
-def _scatter(
+def _scatter_points(
     points: NDArray[np.float64],
-    outward: NDArray[np.float64],
+    normals: NDArray[np.float64],
     texture: Map,
     light: Map,
     two_sided: bool,
@@ -75,28 +90,30 @@ def _scatter(
     depth: Map,
     rows: NDArray[np.float64],
     columns: NDArray[np.float64],
-    shape: tuple[int, ...],
-    side: int,
+    grid_shape: tuple[int, ...],
+    image_size: int,
 ) -> None:
     """Light the points and write the nearest of each pixel."""
     place = points[..., :2]
     # Only points near a pixel's centre count; all others would make every outline half a pixel wider.
-    inside = ((place >= 0) & (place < side) & (np.abs(place % 1.0 - 0.5) <= 0.25)).all(axis=-1)
+    inside = ((place >= 0) & (place < image_size) & (np.abs(place % 1.0 - 0.5) <= 0.25)).all(axis=-1)
     if not inside.any():
         return
     # The sign of the normal's z is that of the projected area, up to the slight perspective.
-    unit = outward / (np.linalg.norm(outward, axis=-1, keepdims=True) + 1e-12)
+    unit = normals / (np.linalg.norm(normals, axis=-1, keepdims=True) + 1e-12)
     towards = unit[..., 2] > 0
     if two_sided:
         unit = np.where(towards[..., None], unit, -unit)
     else:
         inside &= towards
     scale = np.array(texture.shape[:2]) - 1
-    paint = _sample(texture, rows * scale[0] / (shape[0] - 1), columns * scale[1] / (shape[1] - 1))
+    paint = _bilinear_sample(
+        texture, rows * scale[0] / (grid_shape[0] - 1), columns * scale[1] / (grid_shape[1] - 1)
+    )
     lit = _shade(unit, light.astype(float), paint)
     x, y, near = points[inside, 0].astype(int), points[inside, 1].astype(int), points[inside, 2]
     order = np.argsort(near, kind="stable")
-    pixel = (y * side + x)[order]
+    pixel = (y * image_size + x)[order]
     flat_depth, flat_colour = depth.reshape(-1), colour.reshape(-1, 3)
     values, distance = lit[inside][order], near[order]
     keep = distance > flat_depth[pixel]
@@ -105,12 +122,12 @@ def _scatter(
 
 
 def _shade(
-    unit: NDArray[np.float64], light: NDArray[np.float64], paint: NDArray[np.float64]
+    normals: NDArray[np.float64], light: NDArray[np.float64], material: NDArray[np.float64]
 ) -> NDArray[np.float64]:
     """The lighting of `raster.shade` on arrays: normals (..., 3), colour and gloss (..., 4)."""
-    facing = unit @ light[:3]
-    ambient = light[6] * (0.86 + 0.14 * unit[..., 1])
+    facing = normals @ light[:3]
+    ambient = light[6] * (0.86 + 0.14 * normals[..., 1])
     wide, narrow = np.maximum(0, (facing + 0.34) / 1.34), np.maximum(0, (facing + 0.20) / 1.20)
     diffuse = np.stack([wide, 0.5 * (wide + narrow), narrow], axis=-1)
-    shine = paint[..., 3] * np.maximum(0, unit @ light[3:6]) ** 16 * light[7] * 0.35
-    return np.asarray(paint[..., :3] * (ambient[..., None] + light[7] * diffuse) + shine[..., None])
+    shine = material[..., 3] * np.maximum(0, normals @ light[3:6]) ** 16 * light[7] * 0.35
+    return np.asarray(material[..., :3] * (ambient[..., None] + light[7] * diffuse) + shine[..., None])

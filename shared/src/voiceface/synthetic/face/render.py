@@ -17,56 +17,64 @@ from numpy.typing import NDArray
 
 from voiceface.synthetic.counter_rng import normals, uniforms
 from voiceface.synthetic.face import head_bases
-from voiceface.synthetic.face.appearance import appearance_of, linear
-from voiceface.synthetic.face.head import head_model, identity_coefficients
-from voiceface.synthetic.face.scene import Face, Surface, muted, rotation, surfaces
-from voiceface.synthetic.identities import People, video_of_picture
+from voiceface.synthetic.face.appearance import build_appearance, to_linear_light
+from voiceface.synthetic.face.head import build_head_model, shape_coefficients
+from voiceface.synthetic.face.scene import (
+    PreparedFace,
+    Surface,
+    build_surfaces,
+    muted_colour,
+    rotation_matrix,
+)
+from voiceface.synthetic.identities import Identities, get_image_video
 
 Array = NDArray[np.float64]
 Map = NDArray[np.float32]
 
-PICTURE_VERSION = 1
-FOCAL = 900.0  # mm from the camera to the point between the ears
-BOX_SHARE, BOX_HEIGHT = 0.60, 0.56
+IMAGE_VERSION = 1
+FOCAL_LENGTH_MM = 900.0  # mm from the camera to the point between the ears
+LANDMARK_BOX_SIZE, LANDMARK_BOX_CENTRE_Y = 0.60, 0.56
 POSE_SD = np.radians([14.0, 6.0, 4.0])
 SUPERSAMPLING = 2
 
 
 @dataclass(frozen=True)
-class Picture:
+class RenderedImage:
     """One rendered picture and the truth behind it.
 
     Attributes:
         image: (side, side, 3) uint8, RGB.
         expression: (10,) expression coefficients.
-        pose: (3,) yaw, pitch, roll in degrees.
+        pose_degrees: (3,) yaw, pitch, roll in degrees.
         landmarks: (68, 2) pixel x, y.
         video: which of the identity's videos the picture comes from.
-        quality: JPEG quality for the file, 90 to 95.
+        jpeg_quality: JPEG quality for the file, 90 to 95.
     """
 
     image: NDArray[np.uint8]
     expression: Array
-    pose: Array
+    pose_degrees: Array
     landmarks: Array
     video: int
-    quality: int
+    jpeg_quality: int
 
 
-def prepare_face(people: People, i: int, *, face_gain: float = 1.0) -> Face:
-    """Shape and painted map of row `i` of `people`: the work done once per identity."""
-    alpha = identity_coefficients(people.take([i]))[0]
-    return Face(alpha, head_model(face_gain).vertices(alpha), appearance_of(people, i))
+def prepare_face(identities: Identities, index: int, *, face_gain: float = 1.0) -> PreparedFace:
+    """Shape and painted map of row `index` of `identities`: the work done once per identity."""
+    alpha = shape_coefficients(identities.take([index]))[0]
+    return PreparedFace(
+        alpha, build_head_model(face_gain).compute_vertices(alpha), build_appearance(identities, index)
+    )
 
 
 @dataclass(frozen=True)
-class View:
+class RenderParams:
     """What is drawn before anything is rendered: the truth of one picture, cheap to have.
 
     Attributes:
         pose: (3,) yaw, pitch, roll in radians.
         expression: (10,) expression coefficients.
-        zoom: pixels per mm in the picture plane, for a picture of 1 pixel.
+        scale: pixels per mm in the picture plane, for a picture of 1 pixel.
         offset: (2,) pixel position of the point between the ears, for a picture of 1 pixel.
         landmarks: (68, 2) x, y as shares of the picture's side.
         video: which of the identity's videos the picture comes from.
@@ -74,65 +82,65 @@ class View:
 
     pose: Array
     expression: Array
-    zoom: float
+    scale: float
     offset: Array
     landmarks: Array
     video: int
 
 
-def view_of(
-    people: People,
-    i: int,
-    picture: int,
+def sample_render_params(
+    identities: Identities,
+    index: int,
+    image_index: int,
     *,
     seed: int | None = None,
     nuisance: float = 1.0,
-    alpha: Array | None = None,
+    shape: Array | None = None,
     face_gain: float = 1.0,
-) -> View:
-    """Pose, expression and crop of a picture without drawing it; arguments as `render_picture`.
+) -> RenderParams:
+    """Pose, expression and crop of a picture without drawing it; arguments as `render_image`.
 
     The crop is made as a face detector would: the landmarks' box takes 60 % of the side, so absolute size
     does not show.
     """
-    seed = people.seed if seed is None else seed
-    who = int(people.k[i])
-    n = normals(seed, who, "picture", picture, 26)
-    present = uniforms(seed, who, "picture", picture, 10, start=13) < 0.5
-    if alpha is None:
-        alpha = identity_coefficients(people.take([i]))[0]
+    seed = identities.seed if seed is None else seed
+    who = int(identities.ids[index])
+    n = normals(seed, who, "picture", image_index, 26)
+    present = uniforms(seed, who, "picture", image_index, 10, start=13) < 0.5
+    if shape is None:
+        shape = shape_coefficients(identities.take([index]))[0]
     pose = nuisance * POSE_SD * np.clip(n[:3], -2.6, 2.6)
-    expression = np.minimum(nuisance * np.abs(n[3:13]) * head_bases.EXPRESSION_SCALE * present, 1.3)
-    marks = head_model(face_gain).landmark_points(alpha, expression)
-    plane = _project(marks @ rotation(pose).T)[:, :2]
+    expression = np.minimum(nuisance * np.abs(n[3:13]) * head_bases.EXPRESSION_SD * present, 1.3)
+    marks = build_head_model(face_gain).compute_landmarks(shape, expression)
+    plane = _project(marks @ rotation_matrix(pose).T)[:, :2]
     low, high = plane.min(axis=0), plane.max(axis=0)
-    zoom = BOX_SHARE * (1.0 + 0.05 * nuisance * n[23]) / (0.5 * (high - low).sum())
-    centre = np.array([0.5, BOX_HEIGHT]) + 0.02 * nuisance * n[24:26]
+    zoom = LANDMARK_BOX_SIZE * (1.0 + 0.05 * nuisance * n[23]) / (0.5 * (high - low).sum())
+    centre = np.array([0.5, LANDMARK_BOX_CENTRE_Y]) + 0.02 * nuisance * n[24:26]
     offset = centre - zoom * 0.5 * (low + high)
-    video = video_of_picture(who, picture, seed=seed)
-    return View(pose, expression, float(zoom), offset, zoom * plane + offset, video)
+    video = get_image_video(who, image_index, seed=seed)
+    return RenderParams(pose, expression, float(zoom), offset, zoom * plane + offset, video)
 
 
-def render_picture(
-    people: People,
-    i: int,
-    picture: int,
+def render_image(
+    identities: Identities,
+    index: int,
+    image_index: int,
     *,
     seed: int | None = None,
-    side: int = 128,
+    image_size: int = 128,
     nuisance: float = 1.0,
-    face: Face | None = None,
+    face: PreparedFace | None = None,
     face_gain: float = 1.0,
     compiled: bool = True,
-) -> Picture:
-    """Draw picture number `picture` of row `i` of `people`.
+) -> RenderedImage:
+    """Draw picture number `image_index` of row `index` of `identities`.
 
     Args:
-        people: the population.
-        i: row.
-        picture: number of the picture, at least 0.
-        seed: population seed; that of `people` by default.
-        side: width and height in pixels.
+        identities: the population.
+        index: row.
+        image_index: number of the picture, at least 0.
+        seed: population seed; that of `identities` by default.
+        image_size: width and height in pixels.
         nuisance: factor on everything that differs between pictures of one identity.
         face: result of `prepare_face`, to save time over many pictures.
         face_gain: factor on all shape and expression bases; the one `face` was made with.
@@ -146,84 +154,92 @@ def render_picture(
     """
     import cv2
 
-    if side < 8 or nuisance < 0 or picture < 0:
-        raise ValueError(f"side >= 8, nuisance >= 0, picture >= 0: got {side}, {nuisance}, {picture}")
-    seed = people.seed if seed is None else seed
-    face = face or prepare_face(people, i, face_gain=face_gain)
-    who = int(people.k[i])
-    view = view_of(people, i, picture, seed=seed, nuisance=nuisance, alpha=face.alpha, face_gain=face_gain)
-    u = uniforms(seed, who, "picture", picture, 3, start=26)
-    jitter = normals(seed, who, "picture", picture, 2, start=29)
+    if image_size < 8 or nuisance < 0 or image_index < 0:
+        raise ValueError(
+            f"side >= 8, nuisance >= 0, picture >= 0: got {image_size}, {nuisance}, {image_index}"
+        )
+    seed = identities.seed if seed is None else seed
+    face = face or prepare_face(identities, index, face_gain=face_gain)
+    who = int(identities.ids[index])
+    view = sample_render_params(
+        identities, index, image_index, seed=seed, nuisance=nuisance, shape=face.shape, face_gain=face_gain
+    )
+    u = uniforms(seed, who, "picture", image_index, 3, start=26)
+    jitter = normals(seed, who, "picture", image_index, 2, start=29)
     vn = normals(seed, who, "face", 1 + view.video, 18)
     vu = uniforms(seed, who, "face", 1 + view.video, 18)
 
-    model = head_model(face_gain)
-    moved = model.gain * np.tensordot(view.expression, model.expression, 1)
-    skin = (face.neutral + moved).reshape(head_bases.ROWS, head_bases.COLUMNS, 3)
-    big = side * SUPERSAMPLING
-    light = _light(vn, vu, jitter, nuisance)
+    model = build_head_model(face_gain)
+    moved = model.gain * np.tensordot(view.expression, model.expression_basis, 1)
+    skin = (face.neutral_vertices + moved).reshape(head_bases.GRID_ROWS, head_bases.GRID_COLUMNS, 3)
+    big = image_size * SUPERSAMPLING
+    light = _light_vector(vn, vu, jitter, nuisance)
     colour = _background(vu, big, nuisance)
     depth = np.full((big, big), -1e9, np.float32)
-    for surface in surfaces(face, skin, view.pose, vu[14:18], nuisance):
+    for surface in build_surfaces(face, skin, view.pose, vu[14:18], nuisance):
         screen = _project(surface.points)
-        screen[..., :2] = big * (view.zoom * screen[..., :2] + view.offset)
-        _draw(surface, screen, light, colour, depth, compiled)
+        screen[..., :2] = big * (view.scale * screen[..., :2] + view.offset)
+        _rasterise(surface, screen, light, colour, depth, compiled)
 
     gain = 0.97 + nuisance * (0.25 * vu[3] - 0.125)
     balance = gain * (1.0 + 0.04 * nuisance * np.clip(vn[4:7], -2, 2))
-    small = cv2.resize(colour, (side, side), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(colour, (image_size, image_size), interpolation=cv2.INTER_AREA)
     image = np.sqrt(np.maximum(small, 0.0)) * (255.0 * balance).astype(np.float32)
     blur = 0.8 * u[0] * nuisance
     if blur > 0.15:
         image = cv2.GaussianBlur(image, (0, 0), blur)
-    grain = normals(seed, who, "picture", picture, side * side, start=64).reshape(side, side, 1)
+    grain = normals(seed, who, "picture", image_index, image_size * image_size, start=64).reshape(
+        image_size, image_size, 1
+    )
     image = image + ((1.0 + 4.0 * u[1]) * nuisance * grain).astype(np.float32)
-    return Picture(
+    return RenderedImage(
         image=np.clip(np.rint(image), 0, 255).astype(np.uint8),
         expression=view.expression,
-        pose=np.degrees(view.pose),
-        landmarks=side * view.landmarks,
+        pose_degrees=np.degrees(view.pose),
+        landmarks=image_size * view.landmarks,
         video=view.video,
-        quality=90 + int(6 * u[2]),
+        jpeg_quality=90 + int(6 * u[2]),
     )
 
 
 def _project(points: Array) -> Array:
     """Camera-space points (..., 3) to picture-plane x, y (down) in mm and depth."""
-    scale = FOCAL / (FOCAL - points[..., 2])
+    scale = FOCAL_LENGTH_MM / (FOCAL_LENGTH_MM - points[..., 2])
     return np.stack([points[..., 0] * scale, -points[..., 1] * scale, points[..., 2]], axis=-1)
 
 
-def _light(vn: Array, vu: Array, jitter: Array, nuisance: float) -> Map:
+def _light_vector(video_normals: Array, video_uniforms: Array, image_normals: Array, nuisance: float) -> Map:
     """Direction, half vector, ambient share and direct strength, (8,)."""
-    azimuth = nuisance * (0.55 * vn[0] + 0.08 * jitter[0]) + 0.18
-    height = 0.50 + nuisance * (0.20 * vn[1] + 0.05 * jitter[1])
+    azimuth = nuisance * (0.55 * video_normals[0] + 0.08 * image_normals[0]) + 0.18
+    height = 0.50 + nuisance * (0.20 * video_normals[1] + 0.05 * image_normals[1])
     azimuth, height = np.clip(azimuth, -1.05, 1.05), np.clip(height, 0.0, 1.1)
     towards = np.array([np.sin(azimuth) * np.cos(height), np.sin(height), np.cos(azimuth) * np.cos(height)])
     half = towards + np.array([0.0, 0.0, 1.0])
-    ambient = 0.36 + nuisance * 0.16 * (vu[2] - 0.5)
+    ambient = 0.36 + nuisance * 0.16 * (video_uniforms[2] - 0.5)
     return np.concatenate([towards, half / np.linalg.norm(half), [ambient, 1.12 - ambient]]).astype(
         np.float32
     )
 
 
-def _background(vu: Array, side: int, nuisance: float) -> Map:
+def _background(video_uniforms: Array, image_size: int, nuisance: float) -> Map:
     """Two-colour gradient, (side, side, 3) linear."""
-    first = linear(muted(vu[7:10], 150.0, nuisance)).astype(np.float32)
-    second = linear(muted(vu[10:13], 122.0, nuisance)).astype(np.float32)
-    angle = 2.0 * np.pi * vu[13]
-    at = np.linspace(-0.5, 0.5, side)
+    first = to_linear_light(muted_colour(video_uniforms[7:10], 150.0, nuisance)).astype(np.float32)
+    second = to_linear_light(muted_colour(video_uniforms[10:13], 122.0, nuisance)).astype(np.float32)
+    angle = 2.0 * np.pi * video_uniforms[13]
+    at = np.linspace(-0.5, 0.5, image_size)
     share = np.clip(0.5 + np.cos(angle) * at[None, :] + np.sin(angle) * at[:, None], 0, 1).astype(np.float32)
     return first + (second - first) * share[..., None]
 
 
-def _draw(surface: Surface, screen: Array, light: Map, colour: Map, depth: Map, compiled: bool) -> None:
+def _rasterise(
+    surface: Surface, screen_points: Array, light: Map, colour: Map, depth: Map, compiled: bool
+) -> None:
     """Draw one surface, compiled or by the reference."""
-    from voiceface.synthetic.face.raster import draw_grid, grid_normals
+    from voiceface.synthetic.face.raster import compute_grid_normals, rasterise_grid
 
-    outward = grid_normals(np.ascontiguousarray(surface.points, np.float32), surface.closed)
-    draw: Any = draw_grid
+    outward = compute_grid_normals(np.ascontiguousarray(surface.points, np.float32), surface.closed)
+    draw: Any = rasterise_grid
     if not compiled:
-        from voiceface.synthetic.face.raster_reference import draw_grid_reference as draw
-    flat = np.ascontiguousarray(screen, np.float32)
+        from voiceface.synthetic.face.raster_reference import rasterise_grid_reference as draw
+    flat = np.ascontiguousarray(screen_points, np.float32)
     draw(flat, outward, surface.texture, light, surface.two_sided, colour, depth)

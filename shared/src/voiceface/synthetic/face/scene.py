@@ -10,25 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.synthetic.face import head_bases
-from voiceface.synthetic.face.appearance import Appearance, linear
-from voiceface.synthetic.face.masks import SIDE
+from voiceface.synthetic.face.appearance import Appearance, to_linear_light
+from voiceface.synthetic.face.masks import MAP_SIZE
 
 Array = NDArray[np.float64]
 Map = NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Face:
+class PreparedFace:
     """What all pictures of one identity share.
 
     Attributes:
-        alpha: (40,) shape coefficients.
-        neutral: (6400, 3) vertices in mm without expression.
+        shape: (40,) shape coefficients.
+        neutral_vertices: (6400, 3) vertices in mm without expression.
         appearance: painted map and hair.
     """
 
-    alpha: Array
-    neutral: Array
+    shape: Array
+    neutral_vertices: Array
     appearance: Appearance
 
 
@@ -49,7 +49,7 @@ class Surface:
     two_sided: bool
 
 
-def rotation(pose: Array) -> Array:
+def rotation_matrix(pose: Array) -> Array:
     """Rotation (3, 3): roll in the picture plane after pitch after yaw, radians."""
     (cy, cp, cr), (sy, sp, sr) = np.cos(pose), np.sin(pose)
     yaw = np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
@@ -58,38 +58,46 @@ def rotation(pose: Array) -> Array:
     return roll @ pitch @ yaw
 
 
-def surfaces(face: Face, skin: Array, pose: Array, cloth: Array, nuisance: float) -> list[Surface]:
+def build_surfaces(
+    face: PreparedFace, face_grid: Array, pose: Array, clothes_uniforms: Array, nuisance: float
+) -> list[Surface]:
     """Everything that is in the picture.
 
     Args:
         face: the identity.
-        skin: (80, 80, 3) mesh with expression, mm.
+        face_grid: (80, 80, 3) mesh with expression, mm.
         pose: yaw, pitch, roll in radians.
-        cloth: (4,) uniforms: colour and collar.
+        clothes_uniforms: (4,) uniforms: colour and collar.
         nuisance: how far clothes differ between videos.
     """
-    looks, turn = face.appearance, rotation(pose)
-    from voiceface.synthetic.face.raster import grid_normals
+    looks, turn = face.appearance, rotation_matrix(pose)
+    from voiceface.synthetic.face.raster import compute_grid_normals
 
-    outward = grid_normals(skin.astype(np.float32), True)
-    head = skin + looks.lift[..., None] * outward
+    outward = compute_grid_normals(face_grid.astype(np.float32), True)
+    head = face_grid + looks.hair_lift[..., None] * outward
     under = head_bases.row_heights() < -146.0  # the neck's foot must not come through the clothes
     head[under] *= np.array([0.8, 1.0, 0.7])
     head = head @ turn.T
     result = [Surface(head, looks.texture, True, False)]
-    result.append(Surface(_torso(skin, turn, pose), _cloth(cloth, nuisance), True, True))
-    if not looks.long_hair or looks.fringe > 1.08:
+    result.append(
+        Surface(_torso_mesh(face_grid, turn, pose), _clothes_texture(clothes_uniforms, nuisance), True, True)
+    )
+    if not looks.hair_length or looks.fringe_angle > 1.08:
         tint = _ear_texture(looks)
-        result += [Surface(_ear(skin, face.alpha, side) @ turn.T, tint, True, True) for side in (-1.0, 1.0)]
-    if looks.long_hair:
-        result.append(Surface(_long_hair(skin, looks) @ turn.T, _long_hair_texture(face), False, True))
+        result += [
+            Surface(_ear_mesh(face_grid, face.shape, side) @ turn.T, tint, True, True) for side in (-1.0, 1.0)
+        ]
+    if looks.hair_length:
+        result.append(
+            Surface(_long_hair_mesh(face_grid, looks) @ turn.T, _long_hair_texture(face), False, True)
+        )
     return result
 
 
-def _torso(skin: Array, turn: Array, pose: Array) -> Array:
+def _torso_mesh(face_grid: Array, head_rotation: Array, pose: Array) -> Array:
     """Collar and shoulders round the neck, in camera space, (12, 80, 3)."""
     row = int(np.argmin(np.abs(head_bases.row_heights() + 144.0)))
-    ring = skin[row]
+    ring = face_grid[row]
     theta = head_bases.column_angles()
     sine, cosine = np.sin(theta), np.cos(theta)
     wide = 190.0 * np.sign(sine) * np.abs(sine) ** 0.8
@@ -105,31 +113,33 @@ def _torso(skin: Array, turn: Array, pose: Array) -> Array:
     body[..., 2] = (1 - share[:, None]) * grow[:, None] * ring[:, 2] + share[:, None] * deep
     body[..., 1] = top - drop[:, None]
     base = np.array([0.0, middle, 0.0])
-    half = rotation(np.array([0.45, 0.0, 0.25]) * pose)
-    return (body[::-1] - base) @ half.T + turn @ base
+    half = rotation_matrix(np.array([0.45, 0.0, 0.25]) * pose)
+    return (body[::-1] - base) @ half.T + head_rotation @ base
 
 
-def _cloth(u: Array, nuisance: float) -> Map:
+def _clothes_texture(uniforms: Array, nuisance: float) -> Map:
     """Clothes: a collar of another shade over one colour, (12, 80, 4)."""
     share = min(nuisance, 1.5)
-    own = np.array([70.0, 84.0, 110.0]) * (1.0 - 0.6 * share) + 0.6 * share * muted(u[:3], 105.0, 1.7)
-    colour = linear(np.clip(own, 14, 236))
+    own = np.array([70.0, 84.0, 110.0]) * (1.0 - 0.6 * share) + 0.6 * share * muted_colour(
+        uniforms[:3], 105.0, 1.7
+    )
+    colour = to_linear_light(np.clip(own, 14, 236))
     rows = np.repeat(colour[None], 12, axis=0)
-    rows[8:] = colour * 0.72 if u[3] < 0.5 else 0.55 * colour + 0.40
+    rows[8:] = colour * 0.72 if uniforms[3] < 0.5 else 0.55 * colour + 0.40
     rows[11] *= 0.35
     texture = np.concatenate([rows, np.full((12, 1), 0.03)], axis=1)
-    return np.ascontiguousarray(np.repeat(texture[:, None], head_bases.COLUMNS, axis=1), np.float32)
+    return np.ascontiguousarray(np.repeat(texture[:, None], head_bases.GRID_COLUMNS, axis=1), np.float32)
 
 
 _EAR_RINGS = np.array([0.0, 0.25, 0.5, 0.70, 0.84, 0.94, 1.0, 1.0])
 _EAR_RELIEF = np.array([-7.0, -6.0, -2.0, 1.0, 2.2, 2.0, 0.4, -5.0])
 
 
-def _ear(skin: Array, alpha: Array, sign: float) -> Array:
-    """One outer ear (pictures only) in head coordinates, (8, 25, 3) mm; `sign` -1 on the viewer's left."""
+def _ear_mesh(face_grid: Array, shape: Array, side_sign: float) -> Array:
+    """One outer ear (pictures only) in head coordinates, (8, 25, 3) mm; `side_sign` -1 on the viewer's left."""
     row = int(np.argmin(np.abs(head_bases.row_heights() + 5.0)))
-    column = int(np.argmin(np.abs(head_bases.column_angles() - sign * 1.50)))
-    size = 1.0 + 0.07 * np.clip(alpha[head_bases.SHAPE_NAMES.index("ear")], -2.5, 2.5)
+    column = int(np.argmin(np.abs(head_bases.column_angles() - side_sign * 1.50)))
+    size = 1.0 + 0.07 * np.clip(shape[head_bases.SHAPE_NAMES.index("ear")], -2.5, 2.5)
     around = np.linspace(0.0, 2.0 * np.pi, 25)
     # Up to down, front to back: wider and rounder above, a lobe below.
     up = 29.0 * size * _EAR_RINGS[:, None] * np.sin(around)
@@ -140,16 +150,16 @@ def _ear(skin: Array, alpha: Array, sign: float) -> Array:
     face = np.array([0.78, 0.0, 0.62])
     ear[:] = (back + 9.0)[..., None] * spread + relief[..., None] * face
     ear[..., 1] += up - 0.12 * back
-    ear[..., 0] *= sign
-    if sign < 0:
+    ear[..., 0] *= side_sign
+    if side_sign < 0:
         ear = ear[:, ::-1]
-    return ear + skin[row, column] - np.array([sign * 3.0, 0.0, 0.0])
+    return ear + face_grid[row, column] - np.array([side_sign * 3.0, 0.0, 0.0])
 
 
-def _ear_texture(looks: Appearance) -> Map:
+def _ear_texture(appearance: Appearance) -> Map:
     """Skin of the ear, dark in the hollow, (8, 25, 4)."""
-    row = int(np.searchsorted(head_bases.row_heights(SIDE), -30.0))
-    skin = looks.texture[row, SIDE // 2 + 44, :3].astype(float) * np.array([0.98, 0.93, 0.92])
+    row = int(np.searchsorted(head_bases.row_heights(MAP_SIZE), -30.0))
+    skin = appearance.texture[row, MAP_SIZE // 2 + 44, :3].astype(float) * np.array([0.98, 0.93, 0.92])
     shade = np.array([0.38, 0.48, 0.70, 0.92, 1.0, 1.0, 0.92, 0.8])
     texture = np.concatenate([shade[:, None] * skin, np.full((len(shade), 1), 0.12)], axis=1)
     return np.ascontiguousarray(np.repeat(texture[:, None], 25, axis=1), np.float32)
@@ -158,21 +168,21 @@ def _ear_texture(looks: Appearance) -> Map:
 _HAIR_ROWS, _HAIR_COLUMNS = 26, 64
 
 
-def _long_hair(skin: Array, looks: Appearance) -> Array:
+def _long_hair_mesh(face_grid: Array, appearance: Appearance) -> Array:
     """Open shell of long hair behind the ears in head coordinates, (26, 64, 3) mm."""
-    heights = np.linspace(-looks.long_hair, 104.0, _HAIR_ROWS)
-    opening = looks.fringe
+    heights = np.linspace(-appearance.hair_length, 104.0, _HAIR_ROWS)
+    opening = appearance.fringe_angle
     angle = np.linspace(opening - 2.0 * np.pi, -opening, _HAIR_COLUMNS)
     y = np.repeat(heights[:, None], _HAIR_COLUMNS, axis=1)
     theta = np.repeat(angle[None], _HAIR_ROWS, axis=0)
-    width = float(np.abs(skin[40:56, :, 0]).max()) + 4.0 + 0.7 * looks.volume
+    width = float(np.abs(face_grid[40:56, :, 0]).max()) + 4.0 + 0.7 * appearance.hair_volume
     a = width * np.interp(
         heights, [-190, -110, -40, 20, 60, 85, 104], [1.06, 1.08, 1.04, 1.0, 0.93, 0.76, 0.40]
     )
     back = np.interp(heights, [-190, -110, -40, 20, 60, 85, 104], [86, 94, 110, 113, 105, 86, 52])
     front = np.interp(heights, [-190, -110, -40, 20, 60, 85, 104], [64, 60, 54, 50, 60, 60, 40])
     sine, cosine = np.sin(theta), np.cos(theta)
-    strands = looks.strands
+    strands = appearance.strands
     waves = [np.sin((7 + 5 * j) * theta + 2 * strands[j] + 0.012 * y * strands[6 + j]) for j in range(3)]
     sway = 0.05 * np.abs(strands[9]) * np.sin(y / 17.0 + strands[10])
     bulge = 1.0 + 0.012 * np.sum(waves, axis=0) + sway * np.interp(y, [-160, -40, 30], [1.0, 0.6, 0.0])
@@ -181,9 +191,11 @@ def _long_hair(skin: Array, looks: Appearance) -> Array:
     return np.stack([x, y, z], axis=-1)
 
 
-def _long_hair_texture(face: Face) -> Map:
+def _long_hair_texture(face: PreparedFace) -> Map:
     """Strands of the long hair, (4, 128, 4): colour varies along the columns, darker inside and below."""
-    return _strand_texture(tuple(face.appearance.hair.tolist()), tuple(face.appearance.strands.tolist()))
+    return _strand_texture(
+        tuple(face.appearance.hair_colour.tolist()), tuple(face.appearance.strands.tolist())
+    )
 
 
 @lru_cache(maxsize=8)
@@ -197,7 +209,11 @@ def _strand_texture(hair: tuple[float, ...], strands: tuple[float, ...]) -> Map:
     return np.ascontiguousarray(texture, np.float32)
 
 
-def muted(u: Array, middle: float, nuisance: float) -> Array:
+def muted_colour(uniforms: Array, brightness: float, nuisance: float) -> Array:
     """Display colour of walls and clothes from three uniforms: brightness differs more than hue."""
     share = min(nuisance, 1.5)
-    return np.clip(middle + share * (140.0 * (u.mean() - 0.5) * 1.7 + 85.0 * (u - u.mean())), 14, 240)
+    return np.clip(
+        brightness + share * (140.0 * (uniforms.mean() - 0.5) * 1.7 + 85.0 * (uniforms - uniforms.mean())),
+        14,
+        240,
+    )

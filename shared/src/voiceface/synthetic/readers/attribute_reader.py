@@ -23,35 +23,37 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from voiceface.checkpoints.native import load_into, load_model, save_model
-from voiceface.runtime.config import Config, check, to_dict
+from voiceface.runtime.config import Config, to_dict, validate_config
 from voiceface.synthetic.face.head_bases import SHAPE_NAMES
 from voiceface.synthetic.identities import FACTORS
 
 SYSTEM = "population"
-BUNDLED = ("judge", "perceptual")
-SIDE = 64
-SMALLEST_SIDE = 32
-READABLE = 0.25  # least R squared on unseen people of a shape coefficient that counts as readable
-NOTICE = (
+BUNDLED_READERS = ("judge", "perceptual")
+IMAGE_SIZE = 64
+MIN_IMAGE_SIZE = 32
+MIN_READABLE_R2 = 0.25  # least R squared on unseen people of a shape coefficient that counts as readable
+READER_DISCLAIMER = (
     "Trained on invented people (the synthetic population): what it reads from a picture says nothing about "
     "real persons."
 )
-_FACTORS, _SHAPE = len(FACTORS), len(SHAPE_NAMES)
+_NUM_FACTORS, _NUM_SHAPE = len(FACTORS), len(SHAPE_NAMES)
 
 
-class JudgeConfig(Config):
+class AttributeReaderConfig(Config):
     """Size of a judge; the defaults are those of the bundled ones."""
 
     widths: tuple[int, int, int, int] = Field(
         (24, 40, 64, 96), description="channels of the maps of 32, 16, 8 and 4 pixels"
     )
-    squeezed: int = Field(24, ge=1, description="channels of the last map before it is laid out as one row")
-    hidden: int = Field(128, ge=1, description="width of the layer that all readings share")
-    embedding: int = Field(64, ge=2, description="length of the embedding")
+    bottleneck_channels: int = Field(
+        24, ge=1, description="channels of the last map before it is laid out as one row"
+    )
+    hidden_dim: int = Field(128, ge=1, description="width of the layer that all readings share")
+    embedding_dim: int = Field(64, ge=2, description="length of the embedding")
 
 
 @dataclass(frozen=True)
-class Reading:
+class AttributePrediction:
     """What a judge reads from B pictures.
 
     Attributes:
@@ -71,90 +73,92 @@ class Reading:
     features: tuple[Tensor, ...] = ()
 
 
-class Judge(nn.Module):
+class AttributeReader(nn.Module):
     """Four stages of strided convolutions, one row, two linear layers.
 
     Attributes:
         config: its size.
         factor_r2: (8,) R squared of the factors on unseen people, one picture each; 0 before training.
         shape_r2: (40,) of the shape coefficients, within sex.
-        about: what its file says of it: notice, digest, training.
+        metadata: what its file says of it: notice, digest, training.
     """
 
     factor_r2: Tensor
     shape_r2: Tensor
 
-    def __init__(self, config: JudgeConfig | None = None, *, normalised: bool = False) -> None:
+    def __init__(self, config: AttributeReaderConfig | None = None, *, batch_norm: bool = False) -> None:
         """Make an untrained judge.
 
         Args:
             config: its size.
-            normalised: put batch normalisation after each convolution, for training; `fused` removes it.
+            batch_norm: put batch normalisation after each convolution, for training; `fused` removes it.
         """
         super().__init__()
-        self.config = config or JudgeConfig()
-        self.about: dict[str, Any] = {}
+        self.config = config or AttributeReaderConfig()
+        self.metadata: dict[str, Any] = {}
         one, two, three, four = self.config.widths
 
         def unit(before: int, after: int, stride: int = 1, kernel: int = 3) -> nn.Sequential:
-            convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=not normalised)
-            norm = nn.BatchNorm2d(after) if normalised else nn.Identity()
+            convolution = nn.Conv2d(before, after, kernel, stride, kernel // 2, bias=not batch_norm)
+            norm = nn.BatchNorm2d(after) if batch_norm else nn.Identity()
             return nn.Sequential(convolution, norm, nn.LeakyReLU(0.1))
 
         self.stages = nn.ModuleList(
             [
                 unit(3, one, 2),
-                nn.Sequential(unit(one, two, 2), _Residual(unit(two, two), unit(two, two))),
-                nn.Sequential(unit(two, three, 2), _Residual(unit(three, three), unit(three, three))),
+                nn.Sequential(unit(one, two, 2), _ResidualBlock(unit(two, two), unit(two, two))),
+                nn.Sequential(unit(two, three, 2), _ResidualBlock(unit(three, three), unit(three, three))),
                 unit(three, four, 2),
             ]
         )
-        self.squeeze = unit(four, self.config.squeezed, kernel=1)
-        self.row = nn.Linear(self.config.squeezed * (SIDE // 16) ** 2, self.config.hidden)
-        self.embed = nn.Linear(self.config.hidden, self.config.embedding)
-        self.traits = nn.Linear(self.config.hidden, 1 + _FACTORS + _SHAPE + 3)
-        self.register_buffer("factor_r2", torch.zeros(_FACTORS))
-        self.register_buffer("shape_r2", torch.zeros(_SHAPE))
+        self.squeeze = unit(four, self.config.bottleneck_channels, kernel=1)
+        self.row = nn.Linear(
+            self.config.bottleneck_channels * (IMAGE_SIZE // 16) ** 2, self.config.hidden_dim
+        )
+        self.embed = nn.Linear(self.config.hidden_dim, self.config.embedding_dim)
+        self.traits = nn.Linear(self.config.hidden_dim, 1 + _NUM_FACTORS + _NUM_SHAPE + 3)
+        self.register_buffer("factor_r2", torch.zeros(_NUM_FACTORS))
+        self.register_buffer("shape_r2", torch.zeros(_NUM_SHAPE))
 
     @property
-    def readable(self) -> Tensor:
+    def readable_shape(self) -> Tensor:
         """(40,) bool: shape coefficients that it reads well enough to be judged by."""
-        return self.shape_r2 >= READABLE
+        return self.shape_r2 >= MIN_READABLE_R2
 
-    def forward(self, pictures: Tensor) -> Reading:
+    def forward(self, images: Tensor) -> AttributePrediction:
         """Read pictures; gradients reach the pictures.
 
         Args:
-            pictures: (B, 3, S, S), red, green, blue in [0, 1], S at least 32; brought to 64 pixels inside.
+            images: (B, 3, S, S), red, green, blue in [0, 1], S at least 32; brought to 64 pixels inside.
 
         Raises:
             ValueError: another shape or type.
         """
-        shape = tuple(pictures.shape)
-        if pictures.ndim != 4 or shape[1] != 3 or shape[2] != shape[3] or shape[2] < SMALLEST_SIDE:
+        shape = tuple(images.shape)
+        if images.ndim != 4 or shape[1] != 3 or shape[2] != shape[3] or shape[2] < MIN_IMAGE_SIZE:
             raise ValueError(
-                f"expected pictures (B, 3, S, S) with S >= {SMALLEST_SIDE}, got {shape}; crop them square, "
+                f"expected pictures (B, 3, S, S) with S >= {MIN_IMAGE_SIZE}, got {shape}; crop them square, "
                 "enlarge smaller ones"
             )
-        if not pictures.is_floating_point():
-            raise ValueError(f"expected floating pictures in [0, 1], got {pictures.dtype}; divide by 255")
-        if shape[2] != SIDE:
-            pictures = F.interpolate(
-                pictures, (SIDE, SIDE), mode="bilinear", align_corners=False, antialias=True
+        if not images.is_floating_point():
+            raise ValueError(f"expected floating pictures in [0, 1], got {images.dtype}; divide by 255")
+        if shape[2] != IMAGE_SIZE:
+            images = F.interpolate(
+                images, (IMAGE_SIZE, IMAGE_SIZE), mode="bilinear", align_corners=False, antialias=True
             )
-        value = (pictures - 0.5) * 4.0
+        value = (images - 0.5) * 4.0
         maps = []
         for stage in self.stages:
             value = stage(value)
             maps.append(value)
         shared = F.leaky_relu(self.row(self.squeeze(value).flatten(1)), 0.1)
-        sex, factors, alpha, skin = self.traits(shared).split([1, _FACTORS, _SHAPE, 3], dim=1)
+        sex, factors, alpha, skin = self.traits(shared).split([1, _NUM_FACTORS, _NUM_SHAPE, 3], dim=1)
         embedding = F.normalize(self.embed(shared), dim=1)
-        return Reading(embedding, sex[:, 0], factors, alpha, skin, tuple(maps))
+        return AttributePrediction(embedding, sex[:, 0], factors, alpha, skin, tuple(maps))
 
-    def fused(self) -> "Judge":
+    def fuse_batchnorm(self) -> "AttributeReader":
         """The same judge with batch normalisation worked into the convolutions, without gradients."""
-        plain = Judge(self.config).eval().requires_grad_(False)
+        plain = AttributeReader(self.config).eval().requires_grad_(False)
         state = {key: value for key, value in self.state_dict().items() if ".num_batches_tracked" not in key}
         for key in [key for key in state if key.endswith(".running_var")]:
             at = key.removesuffix(".1.running_var")
@@ -166,7 +170,7 @@ class Judge(nn.Module):
         return plain
 
 
-class _Residual(nn.Module):
+class _ResidualBlock(nn.Module):
     """Adds what two units make of a map to it."""
 
     def __init__(self, first: nn.Module, second: nn.Module) -> None:
@@ -178,7 +182,7 @@ class _Residual(nn.Module):
         return value + self.second(self.first(value))
 
 
-def load(name: str | Path = "judge", device: str | torch.device = "cpu") -> Judge:
+def load_reader(name: str | Path = "judge", device: str | torch.device = "cpu") -> AttributeReader:
     """A trained judge, frozen and in evaluation mode.
 
     Args:
@@ -189,44 +193,48 @@ def load(name: str | Path = "judge", device: str | torch.device = "cpu") -> Judg
         CheckpointError: damaged, or no judge.
         FileNotFoundError: no such file.
     """
-    bundled = str(name) in BUNDLED
+    bundled = str(name) in BUNDLED_READERS
     folder = resources.files("voiceface.synthetic") / "weights"
     with resources.as_file(folder / f"{name}.safetensors" if bundled else Path(name)) as path:
         found = load_model(path, system=SYSTEM, kind="judge")
-        judge = Judge(check(found.config.get("network", {}), JudgeConfig, f"{path} (network)"))
+        judge = AttributeReader(
+            validate_config(found.config.get("network", {}), AttributeReaderConfig, f"{path} (network)")
+        )
         load_into(judge, found.state, source=str(path))
-    judge.about = {**found.extra, "sha256": found.sha256, "training": found.config.get("training", {})}
+    judge.metadata = {**found.extra, "sha256": found.sha256, "training": found.config.get("training", {})}
     return judge.to(device).eval().requires_grad_(False)
 
 
-def save(judge: Judge, path: str | Path, *, training: dict[str, Any], extra: dict[str, Any]) -> None:
+def save_reader(
+    reader: AttributeReader, path: str | Path, *, training_config: dict[str, Any], metadata: dict[str, Any]
+) -> None:
     """Write a fused judge in half precision.
 
     Args:
-        judge: what `Judge.fused` gave.
+        reader: what `Judge.fused` gave.
         path: a name that ends in .safetensors.
-        training: how it was made, JSON values.
-        extra: further JSON values, such as its figures; the notice about real people is added.
+        training_config: how it was made, JSON values.
+        metadata: further JSON values, such as its figures; the notice about real people is added.
     """
     save_model(
         path,
-        judge.state_dict(),
+        reader.state_dict(),
         system=SYSTEM,
         kind="judge",
-        config={"network": to_dict(judge.config), "training": training},
-        extra={"notice": NOTICE, **extra},
+        config={"network": to_dict(reader.config), "training": training_config},
+        extra={"notice": READER_DISCLAIMER, **metadata},
         dtype=torch.float16,
     )
 
 
 @torch.no_grad()
-def read(judge: Judge, pictures: Tensor, batch: int = 128) -> Reading:
+def predict_batched(reader: AttributeReader, images: Tensor, batch_size: int = 128) -> AttributePrediction:
     """Read any number of pictures in batches, without gradients and maps.
 
     Args:
-        judge: a trained judge.
-        pictures: (N, 3, S, S), floating in [0, 1] or uint8, on any device.
-        batch: pictures at a time.
+        reader: a trained judge.
+        images: (N, 3, S, S), floating in [0, 1] or uint8, on any device.
+        batch_size: pictures at a time.
 
     Returns:
         Reading of N rows, float32 on the CPU.
@@ -234,53 +242,61 @@ def read(judge: Judge, pictures: Tensor, batch: int = 128) -> Reading:
     Raises:
         ValueError: no picture, or not such pictures.
     """
-    if not len(pictures):
+    if not len(images):
         raise ValueError("there is no picture to read")
-    parts = [whole(judge(part)) for part in _batches(judge, pictures, batch)]
+    parts = [to_float32(reader(part)) for part in _iter_batches(reader, images, batch_size)]
 
-    return _reading(lambda name: torch.cat([getattr(part, name).cpu() for part in parts]))
+    return _build_prediction(lambda name: torch.cat([getattr(part, name).cpu() for part in parts]))
 
 
-def whole(found: Reading) -> Reading:
+def to_float32(prediction: AttributePrediction) -> AttributePrediction:
     """The same in float32, without the maps."""
-    return _reading(lambda name: getattr(found, name).float())
+    return _build_prediction(lambda name: getattr(prediction, name).float())
 
 
-def perceptual_distance(network: Judge, made: Tensor, real: Tensor) -> Tensor:
+def perceptual_distance(reader: AttributeReader, generated: Tensor, target: Tensor) -> Tensor:
     """How differently two pictures look to a network: its maps place by place, and its embedding.
 
     The vectors at each place of a map are brought to length 1 first, so that dark and bright places count the
     same; each of the four maps and the embedding gives a number from 0 (equal) to 4 (opposite).
 
     Args:
-        network: `load("perceptual")`.
-        made: (B, 3, S, S) in [0, 1]; gradients reach it.
-        real: (B, 3, S', S'), the aim; no gradient reaches it.
+        reader: `load("perceptual")`.
+        generated: (B, 3, S, S) in [0, 1]; gradients reach it.
+        target: (B, 3, S', S'), the aim; no gradient reaches it.
 
     Returns:
         (B,) sum of the five numbers.
     """
     with torch.no_grad():
-        aim = network(real)
-    found = network(made)
+        aim = reader(target)
+    found = reader(generated)
     total = (found.embedding - aim.embedding).square().sum(1)
     for here, there in zip(found.features, aim.features):
-        total = total + (_directions(here) - _directions(there)).square().sum(1).mean((1, 2))
+        total = total + (_l2_normalize_channels(here) - _l2_normalize_channels(there)).square().sum(1).mean(
+            (1, 2)
+        )
     return total
 
 
-def _directions(value: Tensor) -> Tensor:
+def _l2_normalize_channels(features: Tensor) -> Tensor:
     """Vectors of length 1 at every place of a map (B, C, S, S); 0 stays 0."""
-    return value * torch.rsqrt(value.square().sum(1, keepdim=True) + 1e-4)
+    return features * torch.rsqrt(features.square().sum(1, keepdim=True) + 1e-4)
 
 
-def _reading(value: Callable[[str], Tensor]) -> Reading:
+def _build_prediction(get_field: Callable[[str], Tensor]) -> AttributePrediction:
     """A reading without maps from a function of the field's name."""
-    return Reading(value("embedding"), value("sex_logit"), value("factors"), value("shape"), value("skin"))
+    return AttributePrediction(
+        get_field("embedding"),
+        get_field("sex_logit"),
+        get_field("factors"),
+        get_field("shape"),
+        get_field("skin"),
+    )
 
 
-def _batches(judge: Judge, pictures: Tensor, batch: int) -> Iterator[Tensor]:
-    device = judge.factor_r2.device
-    for part in pictures.split(batch):
+def _iter_batches(reader: AttributeReader, images: Tensor, batch_size: int) -> Iterator[Tensor]:
+    device = reader.factor_r2.device
+    for part in images.split(batch_size):
         part = part.to(device)
         yield part.float() if part.is_floating_point() else part.float() / 255.0

@@ -11,78 +11,78 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from voiceface.synthetic.face.geometry_truth import FaceTruth
-    from voiceface.synthetic.readers.attribute_reader import Judge
+    from voiceface.synthetic.face.geometry_truth import FaceGroundTruth
+    from voiceface.synthetic.readers.attribute_reader import AttributeReader
 
 Array = NDArray[np.float64]
 
-GALLERY = 100
+GALLERY_SIZE = 100
 # Sigma of a Gaussian blur in pixels of a picture of 64.
-BLURS = (0.0, 1.0, 2.0)
+BLUR_SIGMAS = (0.0, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
-class Quality:
+class ReaderMetrics:
     """What a judge reaches on people it has never seen, one picture at a time.
 
     Attributes:
         auc: verification of two pictures: chance that a pair of one person looks more alike than one of two.
-        auc_same_sex: the same, both people of one sex.
-        found: share of pictures whose person is first, and among the first ten, in a gallery of 100 people
+        auc_same_gender: the same, both people of one sex.
+        identification_rates: share of pictures whose person is first, and among the first ten, in a gallery of 100 people
             with one other picture each.
-        found_by_mean: the same, with the mean embedding of all the other pictures of each person.
-        sex: share of pictures with the right sex.
+        mean_gallery_identification_rates: the same, with the mean embedding of all the other pictures of each person.
+        sex_accuracy: share of pictures with the right sex.
         factor_r2: (8,) R squared within a sex.
         shape_r2: (40,) the same of the shape coefficients.
         skin_r2: of the skin's colour, mean of the channels.
     """
 
     auc: float
-    auc_same_sex: float
-    found: tuple[float, float]
-    found_by_mean: tuple[float, float]
-    sex: float
+    auc_same_gender: float
+    identification_rates: tuple[float, float]
+    mean_gallery_identification_rates: tuple[float, float]
+    sex_accuracy: float
     factor_r2: Array
     shape_r2: Array
     skin_r2: float
 
 
-def quality(judge: "Judge", pictures: "Tensor", truth: "FaceTruth") -> Quality:
+def evaluate_reader(reader: "AttributeReader", images: "Tensor", truth: "FaceGroundTruth") -> ReaderMetrics:
     """Measure a judge.
 
     Args:
-        judge: a trained judge.
-        pictures: (N, P, 3, S, S), P > 1, floating in [0, 1] or uint8.
+        reader: a trained judge.
+        images: (N, P, 3, S, S), P > 1, floating in [0, 1] or uint8.
         truth: of the N people.
     """
     from voiceface.synthetic.agreement import agreement
 
-    reading = agreement.read_people(judge, pictures)
+    reading = agreement.predict_identities(reader, images)
     people, count = reading.sex_logit.shape
     sex = truth.sex[:, None].repeat(count, 1)
-    auc, auc_same_sex = _verification(reading.embedding, truth.sex)
+    auc, auc_same_sex = _verification_aucs(reading.embedding, truth.sex)
     right = (reading.sex_logit.numpy() > 0) == (sex == 1)
-    return Quality(
+    return ReaderMetrics(
         auc=auc,
-        auc_same_sex=auc_same_sex,
-        found=_found(reading.embedding, single=True),
-        found_by_mean=_found(reading.embedding, single=False),
-        sex=float(right.mean()),
-        factor_r2=_r2(reading.factors, truth.factors, truth.sex),
-        shape_r2=_r2(reading.shape, truth.shape, truth.sex),
-        skin_r2=float(_r2(reading.skin, truth.skin, np.zeros(people)).mean()),
+        auc_same_gender=auc_same_sex,
+        identification_rates=_identification_rates(reading.embedding, single_image=True),
+        mean_gallery_identification_rates=_identification_rates(reading.embedding, single_image=False),
+        sex_accuracy=float(right.mean()),
+        factor_r2=_within_group_r2(reading.factors, truth.factors, truth.sex),
+        shape_r2=_within_group_r2(reading.shape, truth.shape, truth.sex),
+        skin_r2=float(_within_group_r2(reading.skin, truth.skin, np.zeros(people)).mean()),
     )
 
 
-def _r2(found: "Tensor", aim: Array, group: NDArray[np.generic]) -> Array:
+def _within_group_r2(predicted: "Tensor", target: Array, group: NDArray[np.generic]) -> Array:
     """R squared (F,) of readings (N, P, F) about the groups' true means."""
-    values = found.double().numpy()
-    residual = np.square(values - aim[:, None]).mean((0, 1))
-    middle = np.stack([aim[group == label].mean(0) for label in group.tolist()])
-    return np.asarray(1 - residual / np.square(aim - middle).mean(0))
+    values = predicted.double().numpy()
+    residual = np.square(values - target[:, None]).mean((0, 1))
+    middle = np.stack([target[group == label].mean(0) for label in group.tolist()])
+    return np.asarray(1 - residual / np.square(target - middle).mean(0))
 
 
-def _verification(embedding: "Tensor", sex: NDArray[np.int64]) -> tuple[float, float]:
+def _verification_aucs(embedding: "Tensor", sex: NDArray[np.int64]) -> tuple[float, float]:
     """AUC over all pairs of pictures (N, P, D), anyone and within a sex."""
     import torch
 
@@ -99,12 +99,12 @@ def _verification(embedding: "Tensor", sex: NDArray[np.int64]) -> tuple[float, f
     )
 
 
-def _found(embedding: "Tensor", *, single: bool) -> tuple[float, float]:
+def _identification_rates(embedding: "Tensor", *, single_image: bool) -> tuple[float, float]:
     """Expected recall at 1 and 10 over random galleries of 100 people, every picture asked once.
 
     Args:
         embedding: (N, P, D).
-        single: look up by the next picture of each person, else by the mean of all others.
+        single_image: look up by the next picture of each person, else by the mean of all others.
     """
     from scipy.stats import hypergeom
     from torch.nn.functional import normalize
@@ -113,37 +113,43 @@ def _found(embedding: "Tensor", *, single: bool) -> tuple[float, float]:
     values = embedding.double()
     hits = np.zeros(2)
     for picture in range(count):
-        if single:
+        if single_image:
             gallery = values[:, (picture + 1) % count]
         else:
             gallery = normalize(values.sum(1) - values[:, picture], dim=1)
         scores = values[:, picture] @ gallery.T
         above = (scores > scores.diagonal()[:, None]).sum(1).numpy()
-        others = min(GALLERY, people) - 1
+        others = min(GALLERY_SIZE, people) - 1
         hits += [hypergeom.cdf(k - 1, people - 1, above, others).mean() for k in (1, 10)]
     return float(hits[0] / count), float(hits[1] / count)
 
 
-def quality_table(rows: dict[str, Quality]) -> str:
+def format_metrics_table(metrics: dict[str, ReaderMetrics]) -> str:
     """A line per measurement, the factors behind it."""
     from voiceface.synthetic.face.head_bases import SHAPE_NAMES
     from voiceface.synthetic.identities import FACTORS
 
-    width = max(map(len, rows)) + 1
+    width = max(map(len, metrics)) + 1
     head = ("AUC", "same sex", "1st", "in 10", "by mean", "in 10", "sex", "factors", "shape", "skin")
     lines = [f"{'':{width}}" + "".join(f"{word:>9}" for word in head)]
-    for name, found in rows.items():
+    for name, found in metrics.items():
         numbers = (
-            *(found.auc, found.auc_same_sex, *found.found, *found.found_by_mean, found.sex),
+            *(
+                found.auc,
+                found.auc_same_gender,
+                *found.identification_rates,
+                *found.mean_gallery_identification_rates,
+                found.sex_accuracy,
+            ),
             *(float(found.factor_r2.mean()), float(found.shape_r2.mean()), found.skin_r2),
         )
         lines.append(f"{name:{width}}" + "".join(f"{number:9.3f}" for number in numbers))
     lines += ["", f"{'R squared':{width}}" + "".join(f"{name:>11}" for name in FACTORS)]
-    for name, found in rows.items():
+    for name, found in metrics.items():
         lines.append(f"{name:{width}}" + "".join(f"{value:11.2f}" for value in found.factor_r2))
-    first = next(iter(rows.values()))
+    first = next(iter(metrics.values()))
     order = np.argsort(-first.shape_r2)
-    lines += ["", f"shape, {next(iter(rows))}:"]
+    lines += ["", f"shape, {next(iter(metrics))}:"]
     lines.append("  " + ", ".join(f"{SHAPE_NAMES[i]} {first.shape_r2[i]:.2f}" for i in order))
     return "\n".join(lines)
 
@@ -158,24 +164,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     import torch
 
     from voiceface.synthetic.dataset import PopulationDataset
-    from voiceface.synthetic.face.geometry_truth import face_truth_of
-    from voiceface.synthetic.readers.attribute_reader import BUNDLED, load
+    from voiceface.synthetic.face.geometry_truth import generate_face_ground_truth
+    from voiceface.synthetic.readers.attribute_reader import BUNDLED_READERS, load_reader
     from voiceface.synthetic.readers.data import gaussian_blur
 
     data = PopulationDataset(words.preset, "test", clips=0, workers=words.workers)
-    truth = face_truth_of(data.settings, data.people.k.tolist())
-    pictures = torch.from_numpy(data.pictures).permute(0, 1, 4, 2, 3).float() / 255.0
+    truth = generate_face_ground_truth(data.settings, data.identities.ids.tolist())
+    pictures = torch.from_numpy(data.images).permute(0, 1, 4, 2, 3).float() / 255.0
     rows = {}
-    for name in words.judges or BUNDLED:
-        judge = load(name)
-        for blur in BLURS:
+    for name in words.judges or BUNDLED_READERS:
+        judge = load_reader(name)
+        for blur in BLUR_SIGMAS:
             seen = pictures
             if blur:
                 flat = pictures.flatten(0, 1)
                 seen = gaussian_blur(flat, blur * pictures.shape[-1] / 64).unflatten(0, pictures.shape[:2])
-            rows[f"{name} blur {blur:g}" if blur else str(name)] = quality(judge, seen, truth)
+            rows[f"{name} blur {blur:g}" if blur else str(name)] = evaluate_reader(judge, seen, truth)
     print(f"synthetic population {words.preset}: {len(data)} test people, {pictures.shape[1]} pictures each")
-    print(quality_table(rows))
+    print(format_metrics_table(rows))
     return 0
 
 

@@ -25,23 +25,25 @@ from voiceface.runtime.config import Config, to_dict
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from voiceface.synthetic.readers.attribute_reader import Judge, Reading
-    from voiceface.synthetic.readers.data import FaceSet
+    from voiceface.synthetic.readers.attribute_reader import AttributePrediction, AttributeReader
+    from voiceface.synthetic.readers.data import FaceDataset
 
 logger = logging.getLogger(__name__)
 
-CHECKED = 300  # unseen people, right behind the training people, on whom R squared is measured
+NUM_CHECK_IDENTITIES = 300  # unseen people, right behind the training people, on whom R squared is measured
 
 
-class JudgeTraining(Config):
+class ReaderTrainingConfig(Config):
     """How a judge is trained."""
 
-    first: int = Field(1_000_000, ge=100_000, description="number of the first training identity")
-    people: int = Field(8000, ge=4, description="training identities")
-    steps: int = Field(1800, ge=1, description="steps of training")
-    batch: int = Field(128, ge=2, description="people of a step, two pictures each")
-    rate: float = Field(3e-3, gt=0, description="highest learning rate of AdamW; falls along half a cosine")
-    decay: float = Field(0.05, ge=0, description="weight decay")
+    first_id: int = Field(1_000_000, ge=100_000, description="number of the first training identity")
+    num_identities: int = Field(8000, ge=4, description="training identities")
+    max_steps: int = Field(1800, ge=1, description="steps of training")
+    batch_size: int = Field(128, ge=2, description="people of a step, two pictures each")
+    learning_rate: float = Field(
+        3e-3, gt=0, description="highest learning rate of AdamW; falls along half a cosine"
+    )
+    weight_decay: float = Field(0.05, ge=0, description="weight decay")
     seed: int = Field(1, ge=0, description="seed of weights and draws")
     identity: float = Field(0.5, ge=0, description="weight of telling people apart")
     sex: float = Field(0.5, ge=0, description="weight of the sex")
@@ -53,31 +55,31 @@ class JudgeTraining(Config):
     )
 
 
-def train_judge(
-    config: JudgeTraining,
-    faces: "FaceSet",
-    report: Callable[[int, dict[str, float]], None] | None = None,
-) -> "Judge":
+def train_reader(
+    config: ReaderTrainingConfig,
+    dataset: "FaceDataset",
+    on_progress: Callable[[int, dict[str, float]], None] | None = None,
+) -> "AttributeReader":
     """Train one judge.
 
     Args:
         config: how.
-        faces: training people.
-        report: told the step and the losses, 50 times.
+        dataset: training people.
+        on_progress: told the step and the losses, 50 times.
 
     Returns:
         The judge without batch normalisation, frozen.
     """
     import torch
 
-    from voiceface.synthetic.readers.attribute_reader import Judge, whole
-    from voiceface.synthetic.readers.data import draw_pairs, jitter, mirrored_shape
+    from voiceface.synthetic.readers.attribute_reader import AttributeReader, to_float32
+    from voiceface.synthetic.readers.data import augment_images, mirror_shape, sample_image_pairs
     from voiceface.training.lr_schedules import cosine_warmup, set_learning_rate
 
     torch.manual_seed(config.seed)
     generator = torch.Generator().manual_seed(config.seed)
-    judge = Judge(normalised=True).to(memory_format=torch.channels_last).train()
-    _start_at_means(judge, faces)
+    judge = AttributeReader(batch_norm=True).to(memory_format=torch.channels_last).train()
+    _initialise_at_means(judge, dataset)
     scale = torch.nn.Parameter(torch.tensor(2.5))  # logarithm of what cosines are multiplied by
     weights = [*judge.parameters(), scale]
     flat = [weight for weight in weights if weight.ndim < 2]
@@ -85,20 +87,20 @@ def train_judge(
         {"params": [weight for weight in weights if weight.ndim > 1]},
         {"params": flat, "weight_decay": 0.0},
     ]
-    optimiser = torch.optim.AdamW(groups, lr=config.rate, weight_decay=config.decay)
-    rate = cosine_warmup(config.rate, config.steps, min(50, config.steps - 1))
-    spread = faces.skin.var(0)
-    for step in range(config.steps):
-        rows, one, two = draw_pairs(faces, config.batch, generator)
-        pictures, mirrored = jitter(faces.pictures[torch.cat([one, two])], generator)
+    optimiser = torch.optim.AdamW(groups, lr=config.learning_rate, weight_decay=config.weight_decay)
+    rate = cosine_warmup(config.learning_rate, config.max_steps, min(50, config.max_steps - 1))
+    spread = dataset.skin.var(0)
+    for step in range(config.max_steps):
+        rows, one, two = sample_image_pairs(dataset, config.batch_size, generator)
+        pictures, mirrored = augment_images(dataset.images[torch.cat([one, two])], generator)
         rows = rows.repeat(2)
         with torch.autocast("cpu", torch.bfloat16, enabled=config.precision == "bfloat16"):
-            reading = whole(judge(pictures.contiguous(memory_format=torch.channels_last)))
-        shape, known = mirrored_shape(faces.shape[rows], mirrored)
+            reading = to_float32(judge(pictures.contiguous(memory_format=torch.channels_last)))
+        shape, known = mirror_shape(dataset.shape[rows], mirrored)
         losses = {
-            "identity": pair_loss(reading.embedding, scale.clamp(max=3.7).exp()),
-            **trait_losses(
-                reading, faces.sex[rows], faces.factors[rows], shape, known, faces.skin[rows], spread
+            "identity": contrastive_loss(reading.embedding, scale.clamp(max=3.7).exp()),
+            **attribute_losses(
+                reading, dataset.sex[rows], dataset.factors[rows], shape, known, dataset.skin[rows], spread
             ),
         }
         total = sum(getattr(config, name) * loss for name, loss in losses.items())
@@ -107,12 +109,12 @@ def train_judge(
         total.backward()
         torch.nn.utils.clip_grad_norm_(weights, 5.0)
         optimiser.step()
-        if report and (step % max(1, config.steps // 50) == 0 or step == config.steps - 1):
-            report(step, {name: float(loss.detach()) for name, loss in losses.items()})
-    return judge.eval().fused()
+        if on_progress and (step % max(1, config.max_steps // 50) == 0 or step == config.max_steps - 1):
+            on_progress(step, {name: float(loss.detach()) for name, loss in losses.items()})
+    return judge.eval().fuse_batchnorm()
 
 
-def pair_loss(embedding: "Tensor", scale: "Tensor | float") -> "Tensor":
+def contrastive_loss(embedding: "Tensor", scale: "Tensor | float") -> "Tensor":
     """Cross-entropy of finding a person's other picture among the second pictures of all, both ways.
 
     Args:
@@ -128,19 +130,19 @@ def pair_loss(embedding: "Tensor", scale: "Tensor | float") -> "Tensor":
     return (F.cross_entropy(cosines, right) + F.cross_entropy(cosines.T, right)) / 2
 
 
-def trait_losses(
-    reading: "Reading",
+def attribute_losses(
+    prediction: "AttributePrediction",
     sex: "Tensor",
     factors: "Tensor",
     shape: "Tensor",
-    known: "Tensor",
+    shape_mask: "Tensor",
     skin: "Tensor",
-    spread: "Tensor",
+    skin_variance: "Tensor",
 ) -> dict[str, "Tensor"]:
     """How far sex, factors, shape and skin are from the truth.
 
     Args:
-        reading: of B pictures.
+        prediction: of B pictures.
         sex: (B,) 1 = man.
         factors: (B, 8).
         shape: (B, 40). known: (B, 40), 1 where the coefficient is known.
@@ -149,28 +151,28 @@ def trait_losses(
     from torch.nn import functional as F
 
     return {
-        "sex": F.binary_cross_entropy_with_logits(reading.sex_logit, sex),
-        "factors": F.mse_loss(reading.factors, factors),
-        "shape": ((reading.shape - shape).square() * known).sum() / known.sum(),
-        "skin": ((reading.skin - skin).square() / spread).mean(),
+        "sex": F.binary_cross_entropy_with_logits(prediction.sex_logit, sex),
+        "factors": F.mse_loss(prediction.factors, factors),
+        "shape": ((prediction.shape - shape).square() * shape_mask).sum() / shape_mask.sum(),
+        "skin": ((prediction.skin - skin).square() / skin_variance).mean(),
     }
 
 
-def measure(judge: "Judge", faces: "FaceSet") -> None:
+def measure_r2(reader: "AttributeReader", dataset: "FaceDataset") -> None:
     """Set `factor_r2` and `shape_r2` of a judge (in place) from people it has never seen."""
     import torch
 
-    from voiceface.synthetic.readers.attribute_reader import read
+    from voiceface.synthetic.readers.attribute_reader import predict_batched
 
-    person = torch.arange(len(faces)).repeat_interleave(faces.count)
-    reading = read(judge, faces.pictures)
+    person = torch.arange(len(dataset)).repeat_interleave(dataset.num_images)
+    reading = predict_batched(reader, dataset.images)
     for buffer, found, truth in (
-        (judge.factor_r2, reading.factors, faces.factors[person]),
-        (judge.shape_r2, reading.shape, faces.shape[person]),
+        (reader.factor_r2, reading.factors, dataset.factors[person]),
+        (reader.shape_r2, reading.shape, dataset.shape[person]),
     ):
         residual, whole = torch.zeros(()), torch.zeros(())
         for sex in (0, 1):
-            mine = faces.sex[person] == sex
+            mine = dataset.sex[person] == sex
             residual = residual + (found[mine] - truth[mine]).square().sum(0)
             whole = whole + (truth[mine] - truth[mine].mean(0)).square().sum(0)
         buffer.copy_((1 - residual / whole).clamp(min=0))
@@ -178,7 +180,7 @@ def measure(judge: "Judge", faces: "FaceSet") -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Make the pictures, train, measure, write."""
-    default = JudgeTraining()
+    default = ReaderTrainingConfig()
     parser = argparse.ArgumentParser(
         prog="python -m voiceface.synthetic.readers.training",
         description="Train a judge of invented faces.",
@@ -187,24 +189,24 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
     parser.add_argument("--seed", type=int, default=default.seed, help="seed of weights and draws")
     parser.add_argument(
-        "--first", type=int, default=default.first, help="number of the first training identity"
+        "--first", type=int, default=default.first_id, help="number of the first training identity"
     )
-    parser.add_argument("--people", type=int, default=default.people, help="training identities")
-    parser.add_argument("--steps", type=int, default=default.steps, help="steps of training")
-    parser.add_argument("--batch", type=int, default=default.batch, help="people of a step")
+    parser.add_argument("--people", type=int, default=default.num_identities, help="training identities")
+    parser.add_argument("--steps", type=int, default=default.max_steps, help="steps of training")
+    parser.add_argument("--batch", type=int, default=default.batch_size, help="people of a step")
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16"), default=default.precision, help="of the convolutions"
     )
     parser.add_argument("--threads", type=int, default=1, help="processes that draw, threads that train")
     words = parser.parse_args(argv)
-    config = JudgeTraining(
+    config = ReaderTrainingConfig(
         **{name: getattr(words, name) for name in ("seed", "first", "people", "steps", "batch", "precision")}
     )
-    train_file(config, words.out, threads=words.threads)
+    train_and_save(config, words.out, threads=words.threads)
     return 0
 
 
-def train_file(config: JudgeTraining, out: Path, *, threads: int = 1) -> None:
+def train_and_save(config: ReaderTrainingConfig, out: Path, *, threads: int = 1) -> None:
     """Train a judge and write it.
 
     Raises:
@@ -212,46 +214,53 @@ def train_file(config: JudgeTraining, out: Path, *, threads: int = 1) -> None:
     """
     import torch
 
-    from voiceface.synthetic.readers.attribute_reader import save
-    from voiceface.synthetic.readers.data import make_faces
+    from voiceface.synthetic.readers.attribute_reader import save_reader
+    from voiceface.synthetic.readers.data import generate_face_dataset
 
     if out.suffix != ".safetensors":
         raise ValueError(f"--out must end in .safetensors, got {out}")
     torch.set_num_threads(threads)
     start = time.perf_counter()
-    faces = make_faces(config.first, config.people, workers=threads)
+    faces = generate_face_dataset(config.first_id, config.num_identities, workers=threads)
     logger.info(
-        "%d pictures of %d people, %.0f s", len(faces.pictures), len(faces), time.perf_counter() - start
+        "%d pictures of %d people, %.0f s", len(faces.images), len(faces), time.perf_counter() - start
     )
 
     def report(step: int, losses: dict[str, float]) -> None:
         text = ", ".join(f"{name} {value:.3f}" for name, value in losses.items())
-        logger.info("step %d of %d, %.0f s: %s", step + 1, config.steps, time.perf_counter() - start, text)
+        logger.info(
+            "step %d of %d, %.0f s: %s", step + 1, config.max_steps, time.perf_counter() - start, text
+        )
 
-    judge = train_judge(config, faces, report)
+    judge = train_reader(config, faces, report)
     del faces
-    measure(judge, make_faces(config.first + config.people, CHECKED, workers=threads, progress=False))
-    extra = described(judge)
-    save(judge, out, training=to_dict(config), extra=extra)
+    measure_r2(
+        judge,
+        generate_face_dataset(
+            config.first_id + config.num_identities, NUM_CHECK_IDENTITIES, workers=threads, progress=False
+        ),
+    )
+    extra = describe_reader(judge)
+    save_reader(judge, out, training_config=to_dict(config), metadata=extra)
     logger.info("%s: %.2f MB, %s, %s", out, out.stat().st_size / 1e6, *extra.values())
 
 
-def described(judge: "Judge") -> dict[str, str]:
+def describe_reader(reader: "AttributeReader") -> dict[str, str]:
     """What a file says of a measured judge."""
     return {
-        "factors": f"R squared {float(judge.factor_r2.mean()):.3f} on {CHECKED} unseen people",
-        "shape": f"{int(judge.readable.sum())} of {len(judge.readable)} coefficients readable",
+        "factors": f"R squared {float(reader.factor_r2.mean()):.3f} on {NUM_CHECK_IDENTITIES} unseen people",
+        "shape": f"{int(reader.readable_shape.sum())} of {len(reader.readable_shape)} coefficients readable",
     }
 
 
-def _start_at_means(judge: "Judge", faces: "FaceSet") -> None:
+def _initialise_at_means(reader: "AttributeReader", dataset: "FaceDataset") -> None:
     """Let the readings start at the mean of everybody."""
     import torch
 
     with torch.no_grad():
-        judge.traits.bias.zero_()
-        judge.traits.bias[-3:] = faces.skin.mean(0)
-        judge.traits.weight[-3:] *= 0.1
+        reader.traits.bias.zero_()
+        reader.traits.bias[-3:] = dataset.skin.mean(0)
+        reader.traits.weight[-3:] *= 0.1
 
 
 if __name__ == "__main__":

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from voiceface.synthetic.counter_rng import normals, uniforms
-from voiceface.synthetic.identities import People
+from voiceface.synthetic.identities import Identities
 
 FRAME_RATE = 100  # control frames a second
 MALE_TRACT_CM, FEMALE_TRACT_CM = 16.9, 14.6
 F0_MEDIAN_HZ = (208.0, 118.0)  # women, men
-F0_SPREAD = (0.12, 0.15)  # SD of log f0 within sex
+F0_LOG_SD = (0.12, 0.15)  # SD of log f0 within sex
 FIXED_FORMANTS = (3550.0, 4500.0)  # F4, F5 of every phone
 _FIRST_SYLLABLE, _SYLLABLE_SLOTS = 1024, 16
 
@@ -29,14 +29,14 @@ class Phone(NamedTuple):
     f1: float
     f2: float
     f3: float
-    seconds: float = 0.14
+    duration: float = 0.14
     voicing: float = 1.0
     aspiration: float = 0.0
     frication: float = 0.0
-    centre: float = 2000.0
-    width: float = 1500.0
+    frication_centre: float = 2000.0
+    frication_bandwidth: float = 1500.0
     nasality: float = 0.0
-    stop: bool = False
+    is_stop: bool = False
 
 
 VOWELS = (
@@ -58,12 +58,12 @@ CONSONANTS = (
     Phone("z", 300, 1700, 2600, 0.08, 0.5, 0, 0.5, 6200, 1500),
     Phone("v", 300, 1100, 2300, 0.07, 0.6, 0, 0.15, 5000, 5000),
     Phone("h", 500, 1500, 2500, 0.07, 0, 0.8),
-    Phone("p", 320, 900, 2300, 0.09, 0, 0.2, 0.25, 1200, 1500, stop=True),
-    Phone("t", 320, 1750, 2700, 0.09, 0, 0.25, 0.7, 4500, 2000, stop=True),
-    Phone("k", 320, 1900, 2300, 0.09, 0, 0.3, 0.6, 2000, 900, stop=True),
-    Phone("b", 320, 900, 2300, 0.07, 0.35, 0, 0.1, 1000, 1500, stop=True),
-    Phone("d", 320, 1750, 2700, 0.06, 0.35, 0, 0.25, 4300, 2000, stop=True),
-    Phone("g", 320, 1900, 2300, 0.07, 0.35, 0, 0.25, 2000, 900, stop=True),
+    Phone("p", 320, 900, 2300, 0.09, 0, 0.2, 0.25, 1200, 1500, is_stop=True),
+    Phone("t", 320, 1750, 2700, 0.09, 0, 0.25, 0.7, 4500, 2000, is_stop=True),
+    Phone("k", 320, 1900, 2300, 0.09, 0, 0.3, 0.6, 2000, 900, is_stop=True),
+    Phone("b", 320, 900, 2300, 0.07, 0.35, 0, 0.1, 1000, 1500, is_stop=True),
+    Phone("d", 320, 1750, 2700, 0.06, 0.35, 0, 0.25, 4300, 2000, is_stop=True),
+    Phone("g", 320, 1900, 2300, 0.07, 0.35, 0, 0.25, 2000, 900, is_stop=True),
     Phone("m", 260, 1100, 2300, 0.08, 0.6, nasality=1),
     Phone("n", 260, 1500, 2600, 0.07, 0.6, nasality=1),
     Phone("l", 360, 1200, 2600, 0.07, 0.7),
@@ -73,12 +73,12 @@ CONSONANTS = (
 )
 SILENCE = Phone("silence", 500, 1500, 2500, 0, 0)
 PHONES = (*VOWELS, *CONSONANTS, SILENCE)
-_SILENT = len(PHONES) - 1
-_TABLE = np.array([phone[1:] for phone in PHONES], float)  # one row per phone, columns as in Phone
+_SILENCE_INDEX = len(PHONES) - 1
+_PHONE_TABLE = np.array([phone[1:] for phone in PHONES], float)  # one row per phone, columns as in Phone
 
 
 @dataclass(frozen=True)
-class Tracks:
+class ControlTracks:
     """Controls at FRAME_RATE; frame n belongs to second n / FRAME_RATE.
 
     Attributes:
@@ -89,8 +89,8 @@ class Tracks:
         voicing: (F,) amplitude of the pulses, 0 to 1.
         aspiration: (F,) amplitude of the breath noise that is not tied to voicing.
         frication: (F,) amplitude of the friction noise.
-        centre: (F,) Hz, middle of the friction band.
-        width: (F,) Hz, its width.
+        frication_centre: (F,) Hz, middle of the friction band.
+        frication_bandwidth: (F,) Hz, its width.
     """
 
     phone: NDArray[np.int64]
@@ -100,29 +100,31 @@ class Tracks:
     voicing: NDArray[np.float64]
     aspiration: NDArray[np.float64]
     frication: NDArray[np.float64]
-    centre: NDArray[np.float64]
-    width: NDArray[np.float64]
+    frication_centre: NDArray[np.float64]
+    frication_bandwidth: NDArray[np.float64]
 
 
-def tract_length(people: People, i: int) -> float:
+def vocal_tract_length(identities: Identities, index: int) -> float:
     """Length of the vocal tract of row i, cm."""
-    return (FEMALE_TRACT_CM, MALE_TRACT_CM)[people.sex[i]] * float(np.exp(0.045 * people.v[i, 1]))
+    return (FEMALE_TRACT_CM, MALE_TRACT_CM)[identities.sex[index]] * float(
+        np.exp(0.045 * identities.voice_factors[index, 1])
+    )
 
 
-def base_f0(people: People, i: int) -> float:
+def median_f0(identities: Identities, index: int) -> float:
     """Median f0 of row i before mood and melody, Hz."""
-    sex = people.sex[i]
-    return F0_MEDIAN_HZ[sex] * float(np.exp(F0_SPREAD[sex] * people.v[i, 0]))
+    sex = identities.sex[index]
+    return F0_MEDIAN_HZ[sex] * float(np.exp(F0_LOG_SD[sex] * identities.voice_factors[index, 0]))
 
 
-def plan_speech(
-    people: People, i: int, clip: int, *, seed: int, seconds: float, nuisance: float = 1.0
-) -> Tracks:
+def generate_control_tracks(
+    identities: Identities, index: int, clip: int, *, seed: int, seconds: float, nuisance: float = 1.0
+) -> ControlTracks:
     """Syllables until the clip is full, with pauses, silence at both ends, melody and coarticulation.
 
     Args:
-        people: the population.
-        i: row of the speaker.
+        identities: the population.
+        index: row of the speaker.
         clip: clip number.
         seed: seed of the clip's numbers.
         seconds: length of the clip.
@@ -131,15 +133,15 @@ def plan_speech(
     Returns:
         Control tracks, F = rounded up seconds * FRAME_RATE + 1.
     """
-    k = int(people.k[i])
+    k = int(identities.ids[index])
     ends = min(0.3, 0.15 * seconds) * uniforms(seed, k, "clip", clip, 2, start=4)  # short clips keep speech
     count = int(np.ceil(seconds * 14)) + 4
     slots = _SYLLABLE_SLOTS
     u = uniforms(seed, k, "clip", clip, count * slots, start=_FIRST_SYLLABLE).reshape(count, slots)
-    rate = float(np.exp(0.12 * people.rate[i] - 0.06 * people.v[i, 7]))
+    rate = float(np.exp(0.12 * identities.speaking_rate[index] - 0.06 * identities.voice_factors[index, 7]))
     consonant = len(VOWELS) + (u[:, 1] * len(CONSONANTS)).astype(int)
     vowel = (u[:, 2] * len(VOWELS)).astype(int)
-    consonant_time = np.where(u[:, 0] < 0.85, _TABLE[consonant, 3] * (0.8 + 0.45 * u[:, 3]), 0) / rate
+    consonant_time = np.where(u[:, 0] < 0.85, _PHONE_TABLE[consonant, 3] * (0.8 + 0.45 * u[:, 3]), 0) / rate
     vowel_time = (0.08 + 0.12 * u[:, 4]) / rate
     phrase_ends = np.cumsum(4 + (u[:, 5] * 5).astype(int)) - 1  # number of the last syllable of each phrase
     pause_time = np.where(np.isin(np.arange(count), phrase_ends), 0.15 + 0.3 * u[:, 6], 0)
@@ -148,46 +150,50 @@ def plan_speech(
     speech_end = seconds - ends[1]
     lengths = np.stack([consonant_time, vowel_time, pause_time], 1).ravel()
     bounds = ends[0] + np.concatenate([[0], np.cumsum(lengths)])
-    labels = np.stack([consonant, vowel, np.full(count, _SILENT)], 1).ravel()
+    labels = np.stack([consonant, vowel, np.full(count, _SILENCE_INDEX)], 1).ravel()
     segment = np.clip(np.searchsorted(bounds, times, side="right") - 1, 0, len(labels) - 1)
-    phone = np.where((times < bounds[0]) | (times >= min(speech_end, bounds[-1])), _SILENT, labels[segment])
+    phone = np.where(
+        (times < bounds[0]) | (times >= min(speech_end, bounds[-1])), _SILENCE_INDEX, labels[segment]
+    )
     fraction = (times - bounds[segment]) / np.maximum(lengths[segment], 1e-9)
 
-    spread = 2.2 * float(np.exp(0.25 * people.pitch_range[i]))
+    spread = 2.2 * float(np.exp(0.25 * identities.pitch_range[index]))
     middles = bounds[1:-1:3] + vowel_time / 2
     heights = 0.9 * spread * normals(seed, k, "clip", clip, count * slots, start=_FIRST_SYLLABLE)[7::slots]
     bells = np.exp(-0.5 * ((times[:, None] - middles) / 0.09) ** 2)
     semitones = bells @ heights + spread * _declination(times, bounds, pause_time, speech_end)
     mood = float(np.exp(0.05 * nuisance * normals(seed, k, "clip", clip, 1)[0]))
-    f0 = np.clip(base_f0(people, i) * mood * 2 ** (semitones / 12), 55, 450)
-    return _tracks(people, i, phone, fraction, f0)
+    f0 = np.clip(median_f0(identities, index) * mood * 2 ** (semitones / 12), 55, 450)
+    return _build_tracks(identities, index, phone, fraction, f0)
 
 
-def steady_vowel(people: People, i: int, vowel: int, *, seconds: float, f0: float | None = None) -> Tracks:
+def steady_vowel_tracks(
+    identities: Identities, index: int, vowel: int, *, seconds: float, f0: float | None = None
+) -> ControlTracks:
     """One vowel held without melody: for measuring the tract.
 
     Args:
-        people: the population.
-        i: row of the speaker.
+        identities: the population.
+        index: row of the speaker.
         vowel: index into VOWELS.
         seconds: length.
         f0: Hz; the speaker's own by default.
     """
     frames = int(np.ceil(seconds * FRAME_RATE)) + 1
-    pitch = np.full(frames, base_f0(people, i) if f0 is None else f0)
-    return _tracks(people, i, np.full(frames, vowel), np.full(frames, 0.5), pitch)
+    pitch = np.full(frames, median_f0(identities, index) if f0 is None else f0)
+    return _build_tracks(identities, index, np.full(frames, vowel), np.full(frames, 0.5), pitch)
 
 
-def reference_formants(people: People, i: int) -> NDArray[np.float64]:
+def speaker_formants(identities: Identities, index: int) -> NDArray[np.float64]:
     """Formants of every phone as row i says it, Hz, shape (phones, 5)."""
-    v = people.v[i]
-    log = np.log(np.column_stack([_TABLE[:, :3], np.tile(FIXED_FORMANTS, (len(PHONES), 1))]))
+    v = identities.voice_factors[index]
+    log = np.log(np.column_stack([_PHONE_TABLE[:, :3], np.tile(FIXED_FORMANTS, (len(PHONES), 1))]))
     middle = log[: len(VOWELS), :2].mean(0)
-    space = float(np.exp(0.08 * people.vowel_space[i]))
-    own = 0.04 * people.vowel_offset[i] + people.vowel_shift[i]
+    space = float(np.exp(0.08 * identities.vowel_space[index]))
+    own = 0.04 * identities.vowel_offset[index] + identities.vowel_shift[index]
     log[: len(VOWELS), :2] = middle + space * (log[: len(VOWELS), :2] - middle) + own
     factor = [0.055 * v[2], -0.04 * v[2], 0.05 * v[4], 0.05 * v[5], 0.05 * v[5]]
-    formants = np.exp(log + factor) * (MALE_TRACT_CM / tract_length(people, i))
+    formants = np.exp(log + factor) * (MALE_TRACT_CM / vocal_tract_length(identities, index))
     formants[:, 4] = np.minimum(formants[:, 4], 7600)
     for lower, gap in ((3, 350), (2, 300), (1, 250), (0, 150)):
         formants[:, lower] = np.minimum(formants[:, lower], formants[:, lower + 1] - gap)
@@ -209,27 +215,31 @@ def _declination(
     return 0.6 - 1.5 * np.clip((times - starts[phrase]) / np.maximum(stop - starts[phrase], 0.1), 0, 1)
 
 
-def _tracks(
-    people: People, i: int, phone: NDArray[np.int64], fraction: NDArray[np.float64], f0: NDArray[np.float64]
-) -> Tracks:
+def _build_tracks(
+    identities: Identities,
+    index: int,
+    phone: NDArray[np.int64],
+    phone_fraction: NDArray[np.float64],
+    f0: NDArray[np.float64],
+) -> ControlTracks:
     """Targets of the phones, smoothed: formants over 70 ms, amplitudes and bands 30 ms, nasality 50 ms."""
-    row = _TABLE[phone]
-    closed = (row[:, 10] > 0) & (fraction < 0.6)
+    row = _PHONE_TABLE[phone]
+    closed = (row[:, 10] > 0) & (phone_fraction < 0.6)
     amplitudes = row[:, 4:7] * np.where(closed[:, None], [0.5, 0, 0], 1)
     amplitudes = _smooth(amplitudes, 3)
-    scale = float(np.exp(0.13 * people.v[i, 5])) * (1.12, 1.0)[people.sex[i]]
+    scale = float(np.exp(0.13 * identities.voice_factors[index, 5])) * (1.12, 1.0)[identities.sex[index]]
     centre = row[:, 7] * np.where(row[:, 7] < 3000, np.sqrt(scale), scale)
     bands = _smooth(np.log(np.column_stack([centre, row[:, 8]])), 3)
-    return Tracks(
+    return ControlTracks(
         phone=phone,
         f0=f0,
-        formants=np.exp(_smooth(np.log(reference_formants(people, i)[phone]), 7)),
+        formants=np.exp(_smooth(np.log(speaker_formants(identities, index)[phone]), 7)),
         nasality=_smooth(row[:, 9:10], 5)[:, 0],
         voicing=amplitudes[:, 0],
         aspiration=amplitudes[:, 1],
         frication=amplitudes[:, 2],
-        centre=np.exp(bands[:, 0]),
-        width=np.exp(bands[:, 1]),
+        frication_centre=np.exp(bands[:, 0]),
+        frication_bandwidth=np.exp(bands[:, 1]),
     )
 
 
