@@ -34,9 +34,9 @@ def build_inversion_task() -> Task:
     from voiceface.models.conv_winograd import replace_with_winograd
     from voiceface.models.lpips import LPIPS
     from voicestyle.config import InversionConfig
-    from voicestyle.descent import LatentStatistics, PerSampleNoise
-    from voicestyle.identity import IRIdentityEncoder, build_ir_se50, crop_face
+    from voicestyle.identity_loss import IRIdentityEncoder, build_ir_se50, crop_face
     from voicestyle.inversion import invert
+    from voicestyle.latent_optimisation import LatentStatistics, PerSampleNoise
 
     generator = build_generator()
     lpips, recogniser = LPIPS("vgg"), build_ir_se50().eval()
@@ -72,8 +72,8 @@ def build_guidance_task() -> Task:
     from cmpc2.architecture import FaceConfig, ModelConfig
     from cmpc2.model import FV_Wrapper
     from voicestyle.config import GuidanceConfig
-    from voicestyle.descent import LatentStatistics, PerSampleNoise
     from voicestyle.guidance import FaceEncoder, guide
+    from voicestyle.latent_optimisation import LatentStatistics, PerSampleNoise
 
     generator = build_generator()
     model = FV_Wrapper(config=ModelConfig(face=FaceConfig(side=256))).eval().requires_grad_(False)
@@ -114,7 +114,7 @@ def build_reference_step(generator, objective: Callable) -> Callable[[], float]:
     import copy
 
     import torch
-    from voicestyle.descent import PerSampleNoise, noise_regularisation_loss, normalise_noise_maps
+    from voicestyle.latent_optimisation import PerSampleNoise, noise_regularisation_loss, normalise_noise_maps
     from voicestyle_stylegan2 import reference_synthesis
 
     network = copy.deepcopy(generator).requires_grad_(True)

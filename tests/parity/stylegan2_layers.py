@@ -8,13 +8,13 @@ from parity.case import Case, ComparisonLog
 from parity.rules import ToleranceRule
 from parity.voicestyle_weights import load_weights
 from torch import Tensor
+from voicestyle.stylegan2.images import to_uint8
 from voicestyle.stylegan2.layers import EqualLinear, ModulatedConv2d, PixelNorm, StyledConv, ToRGB
 from voicestyle.stylegan2.layers import downsample as halve
 from voicestyle.stylegan2.layers import upsample as double
 from voicestyle.stylegan2.operators import fir_kernel
 from voicestyle.stylegan2.operators import fused_leaky_relu as activated
 from voicestyle.stylegan2.operators import upfirdn2d as resampled
-from voicestyle.stylegan2.pictures import to_uint8
 
 LOOSE = ToleranceRule(atol=1e-5, rtol=1e-4)
 

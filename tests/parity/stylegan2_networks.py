@@ -8,7 +8,8 @@ from parity.rules import ToleranceRule
 from parity.voicestyle_weights import generate_array, load_input, load_weights
 from torch import Tensor
 from voiceface.metrics.frechet import frechet_distance
-from voicestyle.stylegan2 import losses, readers
+from voicestyle.stylegan2 import checkpoints as readers
+from voicestyle.stylegan2 import losses
 from voicestyle.stylegan2.augment import SYM6, AdaptiveAugment, apply_colours, warp
 from voicestyle.stylegan2.config import StyleGAN2Config
 from voicestyle.stylegan2.factorise import factorise

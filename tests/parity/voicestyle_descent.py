@@ -15,18 +15,18 @@ from voiceface.checkpoints.published import apply_key_table
 from voiceface.models.lpips import LPIPS
 from voicestyle.aggregation import aggregate_latents
 from voicestyle.config import GuidanceConfig, InversionConfig
-from voicestyle.descent import (
+from voicestyle.guidance import FaceEncoder, guide, synthesise_and_score
+from voicestyle.identity_loss import IRIdentityEncoder
+from voicestyle.inversion import invert, prepare_target
+from voicestyle.latent_optimisation import (
     compute_latent_statistics,
     latent_noise_strength,
     lr_ramp,
     noise_regularisation_loss,
     normalise_noise_maps,
 )
-from voicestyle.guidance import FaceEncoder, guide, synthesise_and_score
-from voicestyle.identity import IRIdentityEncoder
-from voicestyle.inversion import invert, prepare_target
-from voicestyle.stylegan2 import readers
-from voicestyle.stylegan2.pictures import to_uint8
+from voicestyle.stylegan2 import checkpoints as readers
+from voicestyle.stylegan2.images import to_uint8
 
 NUM_EARLY_STEPS = 5
 

@@ -17,7 +17,7 @@ from voiceface.checkpoints.native import load_into
 from voiceface.checkpoints.published import apply_key_table
 from voiceface.models.iresnet import IR
 from voiceface.models.lpips import LPIPS
-from voicestyle.identity import CROP_COLUMNS, CROP_ROWS, IRIdentityEncoder, crop_face, identity_distance
+from voicestyle.identity_loss import CROP_COLUMNS, CROP_ROWS, IRIdentityEncoder, crop_face, identity_distance
 
 LOOSE = ToleranceRule(atol=1e-4, rtol=1e-3)
 LPIPS_KEY_TABLE = [(r"^net\.slice\d+\.", "features."), (r"^lins\.", "lin")]

@@ -9,7 +9,8 @@ from cmpc2.lookup import TrainingVideo
 from cmpc2.nearest import open_memory
 from cmpc2.published import PrototypeMemory
 from PIL import Image
-from voicestyle.bank import (
+from voicestyle.config import VoiceStyleConfig
+from voicestyle.face_bank import (
     FaceBank,
     FaceBankError,
     build_bank,
@@ -19,8 +20,7 @@ from voicestyle.bank import (
     locate_bank_folders,
     videos_from_images,
 )
-from voicestyle.config import VoiceStyleConfig
-from voicestyle.steps import find_nearest_prototypes, select_videos
+from voicestyle.pipeline import find_nearest_prototypes, select_videos
 
 
 def write_image(path, number, mode="RGB"):

@@ -6,7 +6,8 @@ import pytest
 import torch
 from voiceface.checkpoints.native import load_state, save_state
 from voicestyle.config import InversionConfig
-from voicestyle.descent import (
+from voicestyle.inversion import invert, prepare_target
+from voicestyle.latent_optimisation import (
     LatentStatistics,
     PerSampleNoise,
     compute_latent_statistics,
@@ -17,7 +18,6 @@ from voicestyle.descent import (
     normalise_noise_maps,
     sample_z,
 )
-from voicestyle.inversion import invert, prepare_target
 
 
 class PixelDistance:

@@ -2,9 +2,8 @@
 
 import pytest
 import torch
-from voicestyle import steps
+from voicestyle import pipeline as steps
 from voicestyle.config import GuidanceConfig, VoiceStyleConfig
-from voicestyle.descent import PerSampleNoise, compute_latent_statistics, sample_z
 from voicestyle.guidance import (
     FaceEncoder,
     augment_view,
@@ -12,6 +11,7 @@ from voicestyle.guidance import (
     squared_latent_distance,
     synthesise_and_score,
 )
+from voicestyle.latent_optimisation import PerSampleNoise, compute_latent_statistics, sample_z
 
 
 @pytest.fixture(scope="module")

@@ -4,7 +4,7 @@ import pytest
 import torch
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.models.iresnet import IR
-from voicestyle.identity import (
+from voicestyle.identity_loss import (
     IRIdentityEncoder,
     build_ir_se50,
     crop_face,

@@ -15,7 +15,7 @@ from PIL import Image
 from voiceface.audio.loading import write_wav
 from voiceface.checkpoints.native import load_state
 from voiceface.testing.corrupt_files import assert_mentions, write_truncated
-from voicestyle.stylegan2.bundle import bundled_checkpoint
+from voicestyle.stylegan2.bundled import bundled_checkpoint
 
 
 def contents(folder):
@@ -82,7 +82,7 @@ def test_another_run_gives_the_same_bytes(whole, generate, tmp_path):
 @pytest.mark.parametrize("moment", [3, 9])
 def test_stopped_in_a_descent_it_goes_on_to_the_same_bytes(whole, generate, tmp_path, monkeypatch, moment):
     """Ctrl-C after the 3rd step (inversion) and the 9th (guidance) of all descents."""
-    from voicestyle import descent
+    from voicestyle import latent_optimisation as descent
 
     out, step, count = tmp_path / "out", descent.LatentOptimiser._optimise_step, iter(range(1, 99))
 

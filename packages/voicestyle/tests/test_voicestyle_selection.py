@@ -11,9 +11,9 @@ from cmpc2.lookup import TrainingVideo
 from cmpc2.published import PrototypeMemory
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.testing.corrupt_files import MaliciousPickle
-from voicestyle import steps
-from voicestyle.bank import FaceBank, FaceBankError
+from voicestyle import pipeline as steps
 from voicestyle.config import SelectionConfig, VoiceStyleConfig
+from voicestyle.face_bank import FaceBank, FaceBankError
 from voicestyle.selection import load_clip_features, select_image, select_images
 
 

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 import torch
 from voiceface.checkpoints.native import load_model
-from voicestyle.stylegan2.bundle import bundled_checkpoint, export_compact, load_bundled_generator
-from voicestyle.stylegan2.collection import build_synthetic_images
+from voicestyle.stylegan2.bundled import bundled_checkpoint, export_compact, load_bundled_generator
+from voicestyle.stylegan2.checkpoints import load_generator
 from voicestyle.stylegan2.config import ImagesConfig
-from voicestyle.stylegan2.pictures import from_uint8
-from voicestyle.stylegan2.readers import load_generator
+from voicestyle.stylegan2.dataset import build_synthetic_images
+from voicestyle.stylegan2.images import from_uint8
 
 
 def generate(network, count: int = 32) -> torch.Tensor:

@@ -8,7 +8,8 @@ import pytest
 import torch
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.metrics.frechet import FeatureStatistics, frechet_distance
-from voicestyle.stylegan2 import fid, readers
+from voicestyle.stylegan2 import checkpoints as readers
+from voicestyle.stylegan2 import fid
 from voicestyle.stylegan2.config import StyleGAN2Config
 from voicestyle.stylegan2.discriminator import Discriminator, DiscriminatorConfig
 from voicestyle.stylegan2.factorise import apply_direction, factorise, load_directions, save_directions

@@ -17,12 +17,12 @@ from voicestyle.__main__ import main as voicestyle
 from voicestyle.factorise import render_direction_rows
 from voicestyle.ppl import load_distance
 from voicestyle.stylegan2 import fid
-from voicestyle.stylegan2.bundle import load_bundled_generator, open_generator
-from voicestyle.stylegan2.collection import ImageDataset
+from voicestyle.stylegan2.bundled import load_bundled_generator, open_generator
+from voicestyle.stylegan2.checkpoints import save_published_checkpoint
+from voicestyle.stylegan2.dataset import ImageDataset
 from voicestyle.stylegan2.factorise import factorise, load_directions
 from voicestyle.stylegan2.generator import Generator, GeneratorConfig
-from voicestyle.stylegan2.pictures import to_uint8
-from voicestyle.stylegan2.readers import save_published_checkpoint
+from voicestyle.stylegan2.images import to_uint8
 
 PROBE = """
 import json, sys

@@ -14,15 +14,10 @@ from voiceface.runtime.config import ConfigError, load_config
 from voicestyle.__main__ import COMMANDS
 from voicestyle.__main__ import main as voicestyle
 from voicestyle.stylegan2 import training
-from voicestyle.stylegan2.collection import (
-    ImageDataset,
-    build_synthetic_images,
-    load_square_image,
-    open_images,
-)
+from voicestyle.stylegan2.checkpoints import load_generator
 from voicestyle.stylegan2.config import StyleGAN2Config
-from voicestyle.stylegan2.pictures import from_uint8, image_grid, to_uint8
-from voicestyle.stylegan2.readers import load_generator
+from voicestyle.stylegan2.dataset import ImageDataset, build_synthetic_images, load_square_image, open_images
+from voicestyle.stylegan2.images import from_uint8, image_grid, to_uint8
 from voicestyle.train_stylegan import train
 
 PROBE = """

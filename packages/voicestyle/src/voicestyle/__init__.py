@@ -13,13 +13,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from voicestyle.maker import FaceGenerator, load, save_png
+    from voicestyle.face_generator import FaceGenerator, load, save_png
 
 __version__ = "0.1.0"
 _LAZY_IMPORTS = {
-    "FaceMaker": ("voicestyle.maker", "FaceMaker"),
-    "load": ("voicestyle.maker", "load"),
-    "save_png": ("voicestyle.maker", "save_png"),
+    "FaceMaker": ("voicestyle.face_generator", "FaceMaker"),
+    "load": ("voicestyle.face_generator", "load"),
+    "save_png": ("voicestyle.face_generator", "save_png"),
 }
 __all__ = ["FaceGenerator", "__version__", "load", "save_png"]
 

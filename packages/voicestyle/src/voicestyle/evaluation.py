@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from voicestyle.perception import IdentityEncoder
+from voicestyle.image_losses import IdentityEncoder
 
 if TYPE_CHECKING:
     from voiceface.synthetic.agreement.result import Agreement
@@ -216,7 +216,7 @@ def evaluate(
         ground_truth: of invented people.
         replicates: of the bootstrap.
     """
-    from voicestyle.stylegan2.pictures import from_uint8
+    from voicestyle.stylegan2.images import from_uint8
 
     measures = [compare_metric("fit to the voice (what is guided)", *voice_similarity, replicates=replicates)]
     made = [from_uint8(each) for each in (final, initial)]

@@ -40,9 +40,9 @@ def render_direction_rows(
     """
     import torch
 
-    from voicestyle.stylegan2.bundle import ensure_latent_avg
+    from voicestyle.stylegan2.bundled import ensure_latent_avg
     from voicestyle.stylegan2.factorise import apply_direction
-    from voicestyle.stylegan2.pictures import image_grid, to_uint8
+    from voicestyle.stylegan2.images import image_grid, to_uint8
 
     draw, like = torch.Generator().manual_seed(seed), generator.input.input
     if truncation < 1:
@@ -64,9 +64,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         raise ValueError(f"--number: expected at least one column, found {args.number}")
     from voiceface.runtime.devices import choose_device
 
-    from voicestyle.stylegan2.bundle import open_generator
+    from voicestyle.stylegan2.bundled import open_generator
     from voicestyle.stylegan2.factorise import factorise, load_directions, save_directions
-    from voicestyle.stylegan2.pictures import write_png
+    from voicestyle.stylegan2.images import write_png
 
     opened = open_generator(args.weights, str(choose_device(args.device)))
     dim = opened.generator.config.style_dim

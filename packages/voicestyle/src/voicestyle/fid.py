@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from voiceface.metrics.frechet import Gaussian
 
-    from voicestyle.stylegan2.bundle import LoadedGenerator
-    from voicestyle.stylegan2.collection import ImageDataset
+    from voicestyle.stylegan2.bundled import LoadedGenerator
+    from voicestyle.stylegan2.dataset import ImageDataset
     from voicestyle.stylegan2.fid import FeatureExtractor
 
 FEATURE_NAMES = {"inception": "Inception graph of 2015, pooled", "judge": "bundled judge of invented faces"}
@@ -70,7 +70,7 @@ def iterate_real_images(
     import numpy as np
     import torch
 
-    from voicestyle.stylegan2.pictures import from_uint8
+    from voicestyle.stylegan2.images import from_uint8
 
     total = len(dataset) if num_images is None else min(num_images, len(dataset))
     for start in range(0, total, batch_size):
@@ -92,7 +92,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.devices import choose_device
     from voiceface.runtime.process import keep_freed_memory
 
-    from voicestyle.stylegan2.bundle import ensure_latent_avg, open_generator
+    from voicestyle.stylegan2.bundled import ensure_latent_avg, open_generator
     from voicestyle.stylegan2.fid import compute_fid, save_statistics
 
     keep_freed_memory()
@@ -130,8 +130,8 @@ def compute_real_statistics(
     from voiceface.runtime.config import validate_config
 
     from voicestyle.stylegan2 import fid
-    from voicestyle.stylegan2.collection import build_synthetic_images, open_images
     from voicestyle.stylegan2.config import ImagesConfig
+    from voicestyle.stylegan2.dataset import build_synthetic_images, open_images
 
     if args.statistics is not None:
         named = fid.read_feature_name(args.statistics)

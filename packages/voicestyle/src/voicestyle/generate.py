@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voicestyle.flags import add_model_arguments, models_from_args
+from voicestyle.arguments import add_model_arguments, models_from_args
 
 if TYPE_CHECKING:
-    from voicestyle.bank import FaceBank
     from voicestyle.config import VoiceStyleConfig
-    from voicestyle.steps import PipelineModels
+    from voicestyle.face_bank import FaceBank
+    from voicestyle.pipeline import PipelineModels
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -23,8 +23,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.process import keep_freed_memory
 
     from voicestyle.config import VoiceStyleConfig
-    from voicestyle.journey import check_output_directory, run_pipeline
-    from voicestyle.page import write_generation_report
+    from voicestyle.pipeline_runner import check_output_directory, run_pipeline
+    from voicestyle.report import write_generation_report
 
     keep_freed_memory()
     config = load_config(args.cfg, VoiceStyleConfig, "voicestyle", args.set)
@@ -70,7 +70,7 @@ def load_bank(
     from cmpc2.nearest import open_memory
     from voiceface.checkpoints.native import load_state, save_state
 
-    from voicestyle.bank import (
+    from voicestyle.face_bank import (
         BUNDLED_PRESET,
         FaceBankError,
         build_bank,

@@ -8,7 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from voicestyle.config import GuidanceConfig
-from voicestyle.descent import (
+from voicestyle.image_losses import resize_images
+from voicestyle.latent_optimisation import (
     LatentOptimiser,
     LatentStatistics,
     LatentTrajectory,
@@ -16,7 +17,6 @@ from voicestyle.descent import (
     NoiseSource,
     downsample_to_side,
 )
-from voicestyle.perception import resize_images
 from voicestyle.stylegan2.generator import Generator
 
 VIEW_SHIFT, VIEW_SCALE = 0.06, 0.06  # of a view: shares of the side, standard deviations
@@ -77,7 +77,7 @@ def guide(
         generator: frozen.
         statistics: of w.
         config: schedule, regularisers, views.
-        noise_source: see `voicestyle.descent`.
+        noise_source: see `voicestyle.latent_optimisation`.
         resume_state: of an earlier, stopped descent.
         callback: called after every step.
         stop_at: see `LatentOptimiser.run`.

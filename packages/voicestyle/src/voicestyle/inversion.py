@@ -9,8 +9,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from voicestyle.config import InversionConfig
-from voicestyle.descent import LatentOptimiser, LatentStatistics, LatentTrajectory, LossTerms, NoiseSource
-from voicestyle.perception import IdentityEncoder, PerceptualDistance
+from voicestyle.image_losses import IdentityEncoder, PerceptualDistance
+from voicestyle.latent_optimisation import (
+    LatentOptimiser,
+    LatentStatistics,
+    LatentTrajectory,
+    LossTerms,
+    NoiseSource,
+)
 from voicestyle.stylegan2.generator import Generator
 
 MAX_TARGET_SIDE = 256  # side at which pictures are compared at most
@@ -79,7 +85,7 @@ def invert(
         generator: frozen.
         statistics: of w.
         config: weights and schedule.
-        noise_source: see `voicestyle.descent`.
+        noise_source: see `voicestyle.latent_optimisation`.
         perceptual_distance: how differently pictures look.
         identity_encoder: whom they show; None where its weight is 0.
         resume_state: of an earlier, stopped descent.

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from voicestyle.flags import add_model_arguments, models_from_args
+from voicestyle.arguments import add_model_arguments, models_from_args
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -16,16 +16,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.config import load_config
     from voiceface.runtime.process import DeferredSignals, keep_freed_memory
 
-    from voicestyle.bank import ImageFile
     from voicestyle.config import VoiceStyleConfig
-    from voicestyle.journey import (
+    from voicestyle.face_bank import ImageFile
+    from voicestyle.pipeline_runner import (
         InvertedImage,
         check_output_directory,
         collect_provenance,
         invert_or_load,
         prepare_output_directory,
     )
-    from voicestyle.page import write_inversion_report
+    from voicestyle.report import write_inversion_report
 
     keep_freed_memory()
     config = load_config(args.cfg, VoiceStyleConfig, "voicestyle", args.set)
@@ -68,7 +68,7 @@ def find_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
     Raises:
         FileNotFoundError: a path is not there, or nothing was found.
     """
-    from voicestyle.stylegan2.collection import IMAGE_SUFFIXES
+    from voicestyle.stylegan2.dataset import IMAGE_SUFFIXES
 
     found: dict[Path, str] = {}
     for given in paths:

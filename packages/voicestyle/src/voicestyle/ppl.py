@@ -60,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.devices import choose_device
     from voiceface.runtime.process import keep_freed_memory
 
-    from voicestyle.stylegan2.bundle import open_generator
+    from voicestyle.stylegan2.bundled import open_generator
     from voicestyle.stylegan2.ppl import perceptual_path_length
 
     keep_freed_memory()

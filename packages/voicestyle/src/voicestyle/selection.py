@@ -11,8 +11,8 @@ import torch.nn.functional as F
 from numpy.typing import NDArray
 from torch import Tensor
 
-from voicestyle.bank import BankImage, FaceBank, FaceBankError
 from voicestyle.config import SelectionConfig
+from voicestyle.face_bank import BankImage, FaceBank, FaceBankError
 
 FeatureExtractor: TypeAlias = Callable[[Sequence[NDArray[np.uint8]]], Tensor]
 """Pictures (H, W, 3) uint8 of any size to features (N, D)."""

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-    from voicestyle.maker import FaceGenerator
+    from voicestyle.face_generator import FaceGenerator
 
 MIN_BANK_IMAGES = 3
 """Pictures that a bank of one's own needs; of fewer, invented people are the bank."""
@@ -41,7 +41,7 @@ class LoadedSystem:
 
 def load(weights: Path | None = None, *, device: str = "cpu", bank: Sequence[Path] = ()) -> LoadedSystem:
     """The bundled networks or those of a run folder; `bank`: pictures that a face starts from."""
-    from voicestyle.maker import load as load_maker
+    from voicestyle.face_generator import load as load_maker
 
     maker = load_maker(weights, bank=list(bank) if len(bank) >= MIN_BANK_IMAGES else None, device=device)
     place = "bundled" if weights is None else weights.name

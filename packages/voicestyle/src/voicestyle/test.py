@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from voiceface.commandline import arguments
 from voiceface.datasets import dataset_arguments
 
-from voicestyle.flags import add_model_arguments, models_from_args
+from voicestyle.arguments import add_model_arguments, models_from_args
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
     from voicestyle.config import VoiceStyleConfig
     from voicestyle.evaluation import EvaluationResult
-    from voicestyle.journey import PipelineResult
-    from voicestyle.perception import IdentityEncoder
-    from voicestyle.steps import PipelineModels
+    from voicestyle.image_losses import IdentityEncoder
+    from voicestyle.pipeline import PipelineModels
+    from voicestyle.pipeline_runner import PipelineResult
 
 MAX_TRUE_IMAGES = 8
 """True pictures of a person that faces are held against."""
@@ -59,12 +59,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.config import load_config
     from voiceface.runtime.process import keep_freed_memory
 
-    from voicestyle.bank import BUNDLED_PRESET
     from voicestyle.config import VoiceStyleConfig
     from voicestyle.evaluation import write_evaluation_report
+    from voicestyle.face_bank import BUNDLED_PRESET
     from voicestyle.generate import load_bank
-    from voicestyle.journey import check_output_directory, run_pipeline
-    from voicestyle.perception import load_identity_encoder
+    from voicestyle.image_losses import load_identity_encoder
+    from voicestyle.pipeline_runner import check_output_directory, run_pipeline
 
     keep_freed_memory()
     config = load_config(args.cfg, VoiceStyleConfig, "voicestyle", args.set)
@@ -142,9 +142,9 @@ def evaluate_results(
     import numpy as np
     import torch
 
-    from voicestyle import steps
+    from voicestyle import pipeline as steps
     from voicestyle.evaluation import evaluate, mean_of_others
-    from voicestyle.stylegan2.pictures import from_uint8
+    from voicestyle.stylegan2.images import from_uint8
 
     rows = [evaluation_set.identity_names.index(j.relative_path.as_posix()) for j in results]
     final, start = (np.stack([getattr(j, word) for j in results]) for word in ("picture", "start"))
@@ -189,7 +189,7 @@ def load_bundled_identity_encoder(evaluation_set: EvaluationSet) -> "IdentityEnc
         return None
     from voiceface.synthetic.readers.attribute_reader import load_reader
 
-    from voicestyle.perception import BundledIdentityEncoder
+    from voicestyle.image_losses import BundledIdentityEncoder
 
     return BundledIdentityEncoder(load_reader("judge"))
 
@@ -246,7 +246,7 @@ def build_corpus_evaluation_set(data: Path, split: str, num_identities: int | No
     import numpy as np
     from voiceface.datasets.corpus import open_corpus
 
-    from voicestyle.stylegan2.collection import load_square_image
+    from voicestyle.stylegan2.dataset import load_square_image
 
     corpus = open_corpus(data, split)
     chosen = [person for person in corpus.records if person.voices and person.faces][:num_identities]

@@ -53,8 +53,8 @@ def train(
 
     from voicestyle import train_stylegan
     from voicestyle.config import VoiceStyleConfig
-    from voicestyle.stylegan2.collection import build_synthetic_images, open_images
     from voicestyle.stylegan2.config import StyleGAN2Config
+    from voicestyle.stylegan2.dataset import build_synthetic_images, open_images
 
     plan = config.training
     networks = load_config(plan.cmpc2, Cmpc2Config, "cmpc2", plan.cmpc2_overrides)

@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from torch import Tensor
     from voiceface.training.run import Run
 
-    from voicestyle.stylegan2.collection import ImageDataset
     from voicestyle.stylegan2.config import StyleGAN2Config
+    from voicestyle.stylegan2.dataset import ImageDataset
     from voicestyle.stylegan2.generator import Generator
 
 MODEL_FILE = "model.safetensors"
@@ -47,7 +47,7 @@ def train(
     from voiceface.runtime.config import to_dict
     from voiceface.training.run import Run
 
-    from voicestyle.stylegan2.readers import SYSTEM
+    from voicestyle.stylegan2.checkpoints import SYSTEM
     from voicestyle.stylegan2.training import TrainingState, train_step
 
     plan = config.training
@@ -99,7 +99,7 @@ def log_preview(run: "Run", step: int, generator: "Generator", z: "Tensor") -> N
     """Write a preview as a picture file and to tensorboard."""
     import numpy as np
 
-    from voicestyle.stylegan2.pictures import image_grid, to_uint8, write_png
+    from voicestyle.stylegan2.images import image_grid, to_uint8, write_png
     from voicestyle.stylegan2.training import generate_previews
 
     sheet = image_grid(np.concatenate([to_uint8(pictures) for pictures in generate_previews(generator, z)]))
@@ -129,7 +129,7 @@ def save_generator(
     from voiceface.checkpoints.native import save_model
     from voiceface.runtime.config import to_dict
 
-    from voicestyle.stylegan2.readers import SYSTEM
+    from voicestyle.stylegan2.checkpoints import SYSTEM
 
     centre = generator.latent_avg
     if centre is None:
@@ -174,8 +174,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.config import load_config
     from voiceface.runtime.process import keep_freed_memory
 
-    from voicestyle.stylegan2.collection import build_synthetic_images, open_images
     from voicestyle.stylegan2.config import StyleGAN2Config
+    from voicestyle.stylegan2.dataset import build_synthetic_images, open_images
 
     keep_freed_memory()
     config = load_config(args.cfg, StyleGAN2Config, "voicestyle", args.override)

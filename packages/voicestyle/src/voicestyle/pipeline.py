@@ -10,7 +10,7 @@
     picture = draw(path, tools)                                 # 7
 
 Letters: V voices, P pictures, D length of a code, E length of an embedding. Nothing here writes a file;
-`voicestyle.journey` keeps every step in a folder.
+`voicestyle.pipeline_runner` keeps every step in a folder.
 """
 
 import hashlib
@@ -27,24 +27,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from voicestyle import aggregation, guidance, inversion, selection
-from voicestyle.bank import FaceBank, FaceBankError
 from voicestyle.config import VoiceStyleConfig
-from voicestyle.descent import (
+from voicestyle.face_bank import FaceBank, FaceBankError
+from voicestyle.image_losses import (
+    BundledIdentityEncoder,
+    BundledPerceptualDistance,
+    IdentityEncoder,
+    PerceptualDistance,
+)
+from voicestyle.latent_optimisation import (
     LatentOptimiser,
     LatentStatistics,
     PerSampleNoise,
     compute_latent_statistics,
     sample_z,
 )
-from voicestyle.descent import LatentTrajectory as Found
-from voicestyle.perception import (
-    BundledIdentityEncoder,
-    BundledPerceptualDistance,
-    IdentityEncoder,
-    PerceptualDistance,
-)
+from voicestyle.latent_optimisation import LatentTrajectory as Found
 from voicestyle.stylegan2.generator import Generator
-from voicestyle.stylegan2.pictures import to_uint8
+from voicestyle.stylegan2.images import to_uint8
 
 if TYPE_CHECKING:
     from cmpc2.embedder import Embedder

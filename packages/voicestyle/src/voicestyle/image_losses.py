@@ -114,7 +114,7 @@ def load_identity_encoder(weights: Path | None = None, device: str = "cpu") -> I
     """
     if weights is None:
         return BundledIdentityEncoder(load_reader("perceptual", device))
-    from voicestyle.identity import IRIdentityEncoder, load_ir_se50
+    from voicestyle.identity_loss import IRIdentityEncoder, load_ir_se50
 
     return IRIdentityEncoder(load_ir_se50(weights)).to(device)
 

@@ -31,12 +31,13 @@ from voiceface.runtime.config import to_dict, to_yaml
 from voiceface.runtime.process import DeferredSignals
 from voiceface.training.run_directory import RunError, config_differences, to_json_values
 
-from voicestyle import steps
-from voicestyle.bank import FaceBank
+from voicestyle import pipeline as steps
+from voicestyle.animation import write_animation
 from voicestyle.config import VoiceStyleConfig
-from voicestyle.descent import LatentTrajectory as Found
-from voicestyle.film import write_animation
-from voicestyle.progress import (
+from voicestyle.face_bank import FaceBank
+from voicestyle.latent_optimisation import LatentTrajectory as Found
+from voicestyle.pipeline import PipelineModels
+from voicestyle.resume_state import (
     build_checkpoint_callback,
     last_finite,
     load_matching_state,
@@ -47,8 +48,7 @@ from voicestyle.progress import (
     trajectory_to_dict,
 )
 from voicestyle.selection import SelectedImage
-from voicestyle.steps import PipelineModels
-from voicestyle.stylegan2.pictures import to_uint8, write_png
+from voicestyle.stylegan2.images import to_uint8, write_png
 
 log = logging.getLogger(__name__)
 PROVENANCE_FILE = "journey.json"
@@ -209,7 +209,7 @@ def run_pipeline(
         The ways, and what was wrong with recordings that were left out.
 
     Raises:
-        ValueError: none of the recordings can be used, or the bank does not do; see `voicestyle.steps`.
+        ValueError: none of the recordings can be used, or the bank does not do; see `voicestyle.pipeline`.
         RunError: the folder holds something else.
         KeyboardInterrupt: stopped; everything done so far is kept.
     """
@@ -281,7 +281,7 @@ def invert_or_load(
 
     Args:
         items: (label, reads the picture) each.
-        models, config: see `voicestyle.steps`.
+        models, config: see `voicestyle.pipeline`.
         out: folder.
         interrupts: stops between two steps.
         key_prefix: goes before the labels in names of files and in seeds.

@@ -12,9 +12,9 @@ from torch import Tensor
 from voiceface.checkpoints.native import load_state, save_state
 from voiceface.runtime.process import DeferredSignals
 
-from voicestyle.descent import LatentOptimiser
-from voicestyle.descent import LatentTrajectory as Found
-from voicestyle.stylegan2.pictures import image_grid, to_uint8, write_png
+from voicestyle.latent_optimisation import LatentOptimiser
+from voicestyle.latent_optimisation import LatentTrajectory as Found
+from voicestyle.stylegan2.images import image_grid, to_uint8, write_png
 
 SAVE_INTERVAL = 25  # steps between states
 STATE_FILE, PREVIEW_FILE = "state.safetensors", "preview.png"

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from voicestyle.bank import FaceBank
     from voicestyle.config import VoiceStyleConfig
-    from voicestyle.journey import InvertedImage, PipelineResult
+    from voicestyle.face_bank import FaceBank
+    from voicestyle.pipeline_runner import InvertedImage, PipelineResult
 
 MAX_DETAILED_VOICES = 12
 """Voices whose whole way is shown; of more, the faces alone."""

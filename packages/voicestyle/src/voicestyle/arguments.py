@@ -8,7 +8,7 @@ from voiceface.commandline import arguments
 
 if TYPE_CHECKING:
     from voicestyle.config import VoiceStyleConfig
-    from voicestyle.steps import PipelineModels
+    from voicestyle.pipeline import PipelineModels
 
 BUNDLED_MODEL_DISCLAIMER = (
     "Made with weights that were trained on invented people (the synthetic population). It shows that the "
@@ -47,11 +47,11 @@ def models_from_args(args: argparse.Namespace, config: "VoiceStyleConfig") -> "P
     import cmpc2
     from voiceface.runtime.devices import choose_device
 
-    from voicestyle.perception import load_identity_encoder, load_perceptual_distance
+    from voicestyle.image_losses import load_identity_encoder, load_perceptual_distance
+    from voicestyle.pipeline import build_models
     from voicestyle.selection import load_clip_features
-    from voicestyle.steps import build_models
-    from voicestyle.stylegan2.bundle import load_bundled_generator
-    from voicestyle.stylegan2.readers import load_generator
+    from voicestyle.stylegan2.bundled import load_bundled_generator
+    from voicestyle.stylegan2.checkpoints import load_generator
 
     device = str(choose_device(args.device))
     run = args.weights

@@ -10,11 +10,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from voicestyle import steps
-from voicestyle.bank import FaceBank, build_bank, build_synthetic_bank
+from voicestyle import pipeline as steps
 from voicestyle.config import VoiceStyleConfig
-from voicestyle.steps import PipelineModels
-from voicestyle.stylegan2.pictures import write_png
+from voicestyle.face_bank import FaceBank, build_bank, build_synthetic_bank
+from voicestyle.pipeline import PipelineModels
+from voicestyle.stylegan2.images import write_png
 
 if TYPE_CHECKING:
     from voicestyle.selection import SelectedImage
@@ -163,7 +163,7 @@ def load(
     from cmpc2.nearest import open_memory
     from voiceface.runtime.config import load_config
 
-    from voicestyle.flags import add_model_arguments, models_from_args
+    from voicestyle.arguments import add_model_arguments, models_from_args
 
     config = load_config(cfg, VoiceStyleConfig, "voicestyle", overrides)
     parser = argparse.ArgumentParser()

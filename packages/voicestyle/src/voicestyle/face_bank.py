@@ -20,7 +20,7 @@ from cmpc2.prototypes import cluster
 from cmpc2.published import PrototypeMemory
 from numpy.typing import NDArray
 
-from voicestyle.stylegan2.collection import IMAGE_SUFFIXES
+from voicestyle.stylegan2.dataset import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from cmpc2.embedder import Embedder

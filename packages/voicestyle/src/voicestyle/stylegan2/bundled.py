@@ -3,7 +3,7 @@
 The bundled weights were made by
 
     voicestyle train-stylegan --cfg population --population --threads 1 --device cpu --out runs/population
-    python -m voicestyle.stylegan2.bundle runs/population --out src/voicestyle/weights/NAME
+    python -m voicestyle.stylegan2.bundled runs/population --out src/voicestyle/weights/NAME
 
 where NAME is `BUNDLED`. Made again they become other numbers of the same quality (Fréchet distance of the
 judge's features .24 against .25): the operators have been made faster since, and training amplifies rounding.
@@ -30,7 +30,7 @@ def bundled_checkpoint() -> Path:
 
 def load_bundled_generator() -> "Generator":
     """The bundled generator: invented faces of 64 pixels, frozen, with its `latent_avg`."""
-    from voicestyle.stylegan2.readers import load_generator
+    from voicestyle.stylegan2.checkpoints import load_generator
 
     return load_generator(bundled_checkpoint())
 
@@ -64,7 +64,7 @@ def open_generator(weights: str | Path | None = None, device: str = "cpu") -> Lo
     """
     from voiceface.checkpoints.native import load_model
 
-    from voicestyle.stylegan2.readers import SYSTEM, load_generator
+    from voicestyle.stylegan2.checkpoints import SYSTEM, load_generator
 
     path = bundled_checkpoint() if weights is None else Path(weights)
     if path.is_dir():
@@ -99,7 +99,7 @@ def export_compact(run: str | Path, out: str | Path) -> Path:
     import torch
     from voiceface.checkpoints.native import load_model, save_model
 
-    from voicestyle.stylegan2.readers import SYSTEM
+    from voicestyle.stylegan2.checkpoints import SYSTEM
 
     source, out = Path(run), Path(out)
     loaded = load_model(source / "model.safetensors" if source.is_dir() else source, system=SYSTEM)
@@ -116,9 +116,9 @@ def export_compact(run: str | Path, out: str | Path) -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m voicestyle.stylegan2.bundle`."""
+    """`python -m voicestyle.stylegan2.bundled`."""
     parser = argparse.ArgumentParser(
-        prog="python -m voicestyle.stylegan2.bundle", description="Write a generator in half precision."
+        prog="python -m voicestyle.stylegan2.bundled", description="Write a generator in half precision."
     )
     parser.add_argument("run", type=Path, help="run folder or weights file")
     parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
@@ -131,4 +131,4 @@ def main(argv: Sequence[str] | None = None) -> int:
 if __name__ == "__main__":
     from voiceface.commandline.dispatch import run_main
 
-    raise SystemExit(run_main("voicestyle.stylegan2.bundle", None))
+    raise SystemExit(run_main("voicestyle.stylegan2.bundled", None))
