@@ -52,13 +52,13 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def call() -> CommandRunner:
-    """One `build_archetype_agnostic` command in this process; gives its exit code."""
+    """One `archetype_agnostic` command in this process; gives its exit code."""
     return command_runner("archetype_agnostic", COMMANDS)
 
 
 @pytest.fixture(scope="session")
 def train(call: CommandRunner, people: Path) -> CommandRunner:
-    """`build_archetype_agnostic train` on the people with tiny networks; words come last and win."""
+    """`archetype_agnostic train` on the people with tiny networks; words come last and win."""
     return runs.training_runner(call, people, TINY, "main")
 
 

@@ -66,18 +66,18 @@ def test_no_data_folder(call: Call, tmp_path: Path, capsys: Any) -> None:
 def test_folders_that_are_gone(clip: Path, picture: Path, fails: Any, works: Any) -> None:
     shutil.rmtree(clip.parents[1])
     shutil.rmtree(picture.parent)
-    says(fails(), "2 folders", clip.parents[1], picture.parent, "--skip-missing")
-    works("--skip-missing")
+    says(fails(), "2 folders", clip.parents[1], picture.parent, "--missing skip")
+    works("--missing", "skip")
 
 
 def test_a_person_without_clips(clip: Path, fails: Any, works: Any) -> None:
     for path in clip.parents[1].rglob("*.wav"):
         path.unlink()
     says(fails(), "1 of 10 people cannot be paired", clip.parents[1].name, "no clips")
-    works("--skip-missing")
+    works("--missing", "skip")
 
 
-@pytest.mark.parametrize("second", ["other", "any"])
+@pytest.mark.parametrize("second", ["distinct", "with_replacement"])
 def test_a_person_with_one_file_of_a_kind_can_be_trained_on(
     data: Path, clip: Path, picture: Path, works: Any, second: str
 ) -> None:
@@ -119,7 +119,7 @@ def test_another_rate(clip: Path, fails: Any, works: Any) -> None:
     works("data.resample=true")
 
 
-@pytest.mark.parametrize("scale", ["int16", "stored"])
+@pytest.mark.parametrize("scale", ["int16", "native"])
 def test_stereo_and_eight_bits_can_be_trained_on(clip: Path, works: Any, scale: str) -> None:
     tone = 0.3 * np.sin(np.arange(16_000) / 9)
     soundfile.write(clip, np.stack([tone, tone], axis=1), 16_000)
@@ -147,7 +147,7 @@ def test_a_picture_that_is_none(picture: Path, fails: Any) -> None:
         ("equilibrium.normalise=sum", ["equilibrium.normalise", "mean_one"]),
         ("loss.temperature=0", ["loss.temperature"]),
         ("loss.cross_constant=0.5", ["loss.cross_constant"]),
-        ("data.second_sample=first", ["data.second_sample", "other"]),
+        ("data.second_sample=first", ["data.second_sample", "distinct"]),
         ("stopping.window=1", ["stopping.window"]),
         ("training.batch_size=1", ["training.batch_size"]),
         ("model.face.arch=ir18", ["model.face.arch", "ir152"]),
@@ -215,7 +215,7 @@ def test_nothing_to_resume(fails: Any, tmp_path: Path) -> None:
 def test_other_people_are_no_resumption(
     train: Call, data: Path, clip: Path, tmp_path: Path, capsys: Any
 ) -> None:
-    out, words = tmp_path / "run", ["training.max_steps=1", "--skip-missing"]
+    out, words = tmp_path / "run", ["training.max_steps=1", "--missing", "skip"]
     assert train(out, *words, data=data) == 0
     before = (out / "model.safetensors").read_bytes()
     shutil.rmtree(clip.parents[1])

@@ -102,7 +102,7 @@ def test_a_misspelt_key_gets_the_nearest_one(call: Call, people: Path, tmp_path:
         (["regauging.weighting=rows"], ["regauging.weighting", "per_row"]),
         (["equilibrium.count=often"], ["equilibrium.count", "last_window"]),
         (["equilibrium.update_every=-2"], ["equilibrium.update_every", "-2"]),
-        (["data.second_sample=both"], ["data.second_sample", "other"]),
+        (["data.second_sample=both"], ["data.second_sample", "distinct"]),
         (["data.crop_samples=[9,8]"], ["crop_samples", "shortest"]),
         (["training.batch_size=1"], ["training.batch_size", "2"]),
         (["stopping.window=1"], ["stopping.window", "2"]),

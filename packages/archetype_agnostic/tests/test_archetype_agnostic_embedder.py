@@ -127,9 +127,7 @@ def test_published_checkpoints_of_full_size_are_read(
     save_checkpoint(tmp_path / "ckp.pth.tar", model, 1)
     loaded = archetype_agnostic.load(tmp_path / "ckp.pth.tar")
     assert loaded.embedding_dim == 128 and loaded.identity_names is None
-    assert (
-        loaded.config.data.sample_scale == "stored" and loaded.config.evaluation.tie_breaking == "published"
-    )
+    assert loaded.config.data.sample_scale == "native" and loaded.config.evaluation.tie_breaking == "first"
     (tmp_path / "ckp.pth.tar").unlink()
     state = loaded.model.state_dict()
     assert all(torch.equal(state[key], value) for key, value in model.state_dict().items())

@@ -60,10 +60,10 @@ def test_published_differs_from_main_in_its_quirks_only() -> None:
         "regauging.unweighted_mean": "all",
         "equilibrium.count": "never",
         "data.rotation": "published",
-        "data.second_sample": "any",
-        "data.sample_scale": "stored",
+        "data.second_sample": "with_replacement",
+        "data.sample_scale": "native",
         "stopping.rule": "patience",
-        "evaluation.tie_breaking": "published",
+        "evaluation.tie_breaking": "first",
     }
 
 

@@ -47,7 +47,7 @@ def test_embed_makes_one_table_and_names_what_it_cannot_read(
 def test_match_ranks_pictures_for_a_voice(
     call: Call, trained: Path, people: Path, voice: Path, capsys: Any
 ) -> None:
-    words = ["match", voice, "--among", people / "faces", "--by-folder", "--weights", trained, "--top", "3"]
+    words = ["match", voice, "--gallery", people / "faces", "--by-folder", "--weights", trained, "--top", "3"]
     assert call(*words) == 0
     said = capsys.readouterr().out
     scores = [float(line.split()[1]) for line in said.splitlines()[1:4]]

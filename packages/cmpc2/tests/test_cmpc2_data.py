@@ -150,7 +150,7 @@ def test_a_training_table_names_videos_and_their_order(
     assert [v.video for v in found.videos] == [v.video for v in videos.videos[::-1]]
     assert found.videos[0].faces == videos.videos[-1].faces
     absent = rows[0]._replace(video="aaaaaaaaaaa")
-    with pytest.raises(VideoError, match=r"1 of 2 videos of the table.*aaaaaaaaaaa.*--skip-missing"):
+    with pytest.raises(VideoError, match=r"1 of 2 videos of the table.*aaaaaaaaaaa.*--missing skip"):
         videos_of_table([absent, rows[1]], people / "wav", people / "unzippedFaces")
     kept = videos_of_table([absent, rows[1]], people / "wav", people / "unzippedFaces", skip_missing=True)
     assert len(kept) == 1

@@ -215,7 +215,18 @@ def test_the_command_measures_every_published_list(
     call: Call, trained: Path, people: Path, lists: Path, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    words = ["--weights", trained, "--data", people, "--lists", lists, "--out", out, "--replicates", "20"]
+    words = [
+        "--weights",
+        trained,
+        "--data",
+        people,
+        "--lists",
+        lists,
+        "--out",
+        out,
+        "--bootstrap-samples",
+        "20",
+    ]
     assert call("test", *words) == 0
     found = json.loads((out / "results.json").read_text())
     assert [(each["kind"], each["direction"]) for each in found["lists"]] == [
@@ -248,7 +259,7 @@ def test_stored_features_serve_in_place_of_recordings(
     call: Call, trained: Path, people: Path, lists: Path, tmp_path: Path
 ) -> None:
     assert call("features", people / "wav", "--out", tmp_path / "spec") == 0
-    words = ["test", "--weights", trained, "--data", people, "--lists", lists, "--replicates", "0"]
+    words = ["test", "--weights", trained, "--data", people, "--lists", lists, "--bootstrap-samples", "0"]
     assert call(*words, "--out", tmp_path / "a") == 0
     assert call(*words, "--out", tmp_path / "b", "--voice-root", tmp_path / "spec") == 0
     one, other = (json.loads((tmp_path / name / "results.json").read_text()) for name in "ab")
@@ -261,10 +272,10 @@ def test_absent_files_are_an_error_or_left_out(
     shutil.copytree(people / "wav", tmp_path / "wav")
     shutil.rmtree(next(path for path in sorted((tmp_path / "wav").iterdir()) if path.name == "id10117"))
     words = ["test", "--weights", trained, "--data", people, "--lists", lists, "--list", "matching_v2f_U"]
-    words += ["--voice-root", tmp_path / "wav", "--replicates", "0"]
+    words += ["--voice-root", tmp_path / "wav", "--bootstrap-samples", "0"]
     assert call(*words, "--out", tmp_path / "a") == 1
     assert "could not be encoded" in capsys.readouterr().err
-    assert call(*words, "--out", tmp_path / "b", "--skip-missing") == 0
+    assert call(*words, "--out", tmp_path / "b", "--missing", "skip") == 0
     found = json.loads((tmp_path / "b" / "results.json").read_text())["lists"][0]
     assert found["counts"]["skipped"] == 2
 
@@ -272,6 +283,16 @@ def test_absent_files_are_an_error_or_left_out(
 def test_a_corpus_of_its_own_lists_is_measured_as_other_systems_are(
     call: Call, trained: Path, people: Path, tmp_path: Path
 ) -> None:
-    words = ["test", "--weights", trained, "--data", people, "--draw", "1", "--out", tmp_path / "out"]
+    words = [
+        "test",
+        "--weights",
+        trained,
+        "--data",
+        people,
+        "--generate-lists",
+        "1",
+        "--out",
+        tmp_path / "out",
+    ]
     assert call(*words, "--list", "match_v2f_2_test") == 0
     assert json.loads((tmp_path / "out" / "all_pairs.json").read_text())["single"]["g_v2f"]["oracle"] == 1.0

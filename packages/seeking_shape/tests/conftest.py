@@ -49,13 +49,13 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def call() -> CommandRunner:
-    """One `build_seeking_shape` command in this process; gives its exit code."""
+    """One `seeking_shape` command in this process; gives its exit code."""
     return command_runner("seeking_shape", COMMANDS)
 
 
 @pytest.fixture(scope="session")
 def train(call: CommandRunner, people: Path) -> CommandRunner:
-    """`build_seeking_shape train` on the people with tiny networks; words come last and win."""
+    """`seeking_shape train` on the people with tiny networks; words come last and win."""
     return runs.training_runner(call, people, TINY, "reweight")
 
 

@@ -72,15 +72,15 @@ def test_an_empty_folder_tells_what_was_looked_for(call: Call, tmp_path: Path, c
 def test_folders_that_are_gone(data: Path, clip: Path, picture: Path, fails: Any, works: Any) -> None:
     shutil.rmtree(clip.parents[1])
     shutil.rmtree(picture.parent)
-    says(fails(), "2 folders", clip.parents[1], picture.parent, "--skip-missing")
-    works("--skip-missing")
+    says(fails(), "2 folders", clip.parents[1], picture.parent, "--missing skip")
+    works("--missing", "skip")
 
 
 def test_a_person_without_clips(data: Path, clip: Path, fails: Any, works: Any) -> None:
     for path in clip.parents[1].rglob("*.wav"):
         path.unlink()
     says(fails(), "1 of 10 people cannot be paired", clip.parents[1].name, "no clips")
-    works("--skip-missing")
+    works("--missing", "skip")
 
 
 def test_everything_gone(data: Path, fails: Any) -> None:
@@ -184,7 +184,7 @@ def test_a_malicious_checkpoint_cannot_be_loaded(call: Call, clip: Path, tmp_pat
     torch.save({"state_dict": {"F.cls.weight": MaliciousPickle(mark)}}, file)
     for command in (
         ["embed", clip, "--out", tmp_path / "t.npz"],
-        ["match", clip, "--among", tmp_path],
+        ["match", clip, "--gallery", tmp_path],
         ["test", "--data", tmp_path, "--out", tmp_path / "o"],
     ):
         assert call(*command, "--weights", file) == 1
@@ -226,7 +226,7 @@ def test_a_gpu_that_is_not_there(
     for command in (
         ["train", "--cfg", "main", "--data", people, "--out", tmp_path / "run"],
         ["embed", clip, "--weights", trained, "--out", tmp_path / "t.npz"],
-        ["match", clip, "--among", people / "faces", "--weights", trained],
+        ["match", clip, "--gallery", people / "faces", "--weights", trained],
         ["test", "--data", people, "--weights", trained, "--out", tmp_path / "o"],
     ):
         assert call(*command, "--device", "cuda") == 1

@@ -35,7 +35,7 @@ def test_damaged_recordings_are_refused_or_used(
     words = ["embed", clip, torn / "faces", "--weights", trained, "--out", table]
     assert call(*words) == 1
     assert f"left out: {clip}" in capsys.readouterr().err and str(clip) not in EmbeddingTable.load(table)
-    assert call(*words, "--tolerant") == 0
+    assert call(*words, "--on-corrupt", "salvage") == 0
     assert clip.as_posix() in EmbeddingTable.load(table)
     assert f"{clip}: 0 packets, 0.2" in caplog.text and "s of sound are lost" in caplog.text
 
@@ -43,7 +43,7 @@ def test_damaged_recordings_are_refused_or_used(
 def test_the_api_is_strict_unless_told(torn: Path, trained: Path) -> None:
     corpus = load_split(torn, "train")
     clip = corpus.voice_path(corpus.records[0].voices[0])
-    strict, tolerant = load(trained), load(trained, on_corrupt=True)
+    strict, tolerant = load(trained), load(trained, on_corrupt="salvage")
     with pytest.raises(AudioError, match="truncated"):
         strict.embed_voices(clip)
     assert torch.isfinite(tolerant.embed_voices(clip)).all()
@@ -55,4 +55,4 @@ def test_training_uses_what_is_left_on_request(train: Call, torn: Path, tmp_path
     assert "truncated" in capsys.readouterr().err
     words = ["training.max_steps=1", "data.corrupt_audio=salvage"]
     assert train(tmp_path / "tolerant", *words, data=torn) == 0
-    assert load(tmp_path / "tolerant").config.data.corrupt_audio == "tolerant"
+    assert load(tmp_path / "tolerant").config.data.corrupt_audio == "salvage"

@@ -1,4 +1,4 @@
-"""`build_seeking_shape embed`: one table from files and folders."""
+"""`seeking_shape embed`: one table from files and folders."""
 
 import shutil
 from collections.abc import Callable
@@ -99,7 +99,7 @@ def test_another_rate_is_brought_to_ours_or_refused(
     soundfile.write(mixed / "cd.wav", tone, 44_100)
     out = tmp_path / "table.npz"
     assert call("embed", mixed, "--weights", trained, "--out", out) == 0
-    assert call("embed", mixed, "--weights", trained, "--out", out, "--strict-rate") == 1
+    assert call("embed", mixed, "--weights", trained, "--out", out, "--resample", "never") == 1
     said = capsys.readouterr().err
     assert "cd.wav" in said and "44100" in said and "16000" in said
 

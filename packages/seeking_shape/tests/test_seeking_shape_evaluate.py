@@ -1,4 +1,4 @@
-"""`build_seeking_shape test`: lists, figures, references and files."""
+"""`seeking_shape test`: lists, figures, references and files."""
 
 import json
 import re
@@ -25,7 +25,7 @@ Call = Callable[..., int]
 def evaluated(call: Call, people: Path, trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Results folder of the ten lists, drawn."""
     out = tmp_path_factory.mktemp("results") / "test"
-    words = ["--data", people, "--weights", trained, "--out", out, "--draw", "3", "--workers", "1"]
+    words = ["--data", people, "--weights", trained, "--out", out, "--generate-lists", "3", "--workers", "1"]
     assert call("test", *words) == 0
     return out
 
@@ -108,28 +108,61 @@ def test_a_second_call_encodes_nothing_anew(
 ) -> None:
     before = {name: (evaluated / name).read_bytes() for name in ("results.json", "voices.npz", "faces.npz")}
     monkeypatch.setattr(Embedder, "encode_voices", lambda *_: pytest.fail("a voice was encoded again"))
-    words = ["--data", people, "--weights", trained, "--out", evaluated, "--draw", "3", "--workers", "1"]
+    words = [
+        "--data",
+        people,
+        "--weights",
+        trained,
+        "--out",
+        evaluated,
+        "--generate-lists",
+        "3",
+        "--workers",
+        "1",
+    ]
     assert call("test", *words) == 0
     assert before == {name: (evaluated / name).read_bytes() for name in before}
 
 
 def test_the_ties_rule_is_the_callers(call: Call, people: Path, trained: Path, tmp_path: Path) -> None:
-    words = ["--data", people, "--weights", trained, "--list", "match_v2f_2_test", "--draw", "3"]
-    assert call("test", *words, "--out", tmp_path, "--ties", "published") == 0
+    words = ["--data", people, "--weights", trained, "--list", "match_v2f_2_test", "--generate-lists", "3"]
+    assert call("test", *words, "--out", tmp_path, "--tie-breaking", "first") == 0
     assert '"published"' in (tmp_path / "results.json").read_text()
     constant = torch.zeros(6, 2)
-    assert float(matching_accuracy(constant, tie_breaking="fair")) == 0.5
+    assert float(matching_accuracy(constant, tie_breaking="expected")) == 0.5
 
 
 def test_seen_people_are_told(call: Call, people: Path, trained: Path, tmp_path: Path, capsys: Any) -> None:
-    words = ["--data", people, "--weights", trained, "--split", "train", "--draw", "3", "--out", tmp_path]
+    words = [
+        "--data",
+        people,
+        "--weights",
+        trained,
+        "--split",
+        "train",
+        "--generate-lists",
+        "3",
+        "--out",
+        tmp_path,
+    ]
     assert call("test", *words, "--list", "match_v2f_2_train") == 0
     found = json.loads((tmp_path / "results.json").read_text())
     assert len(found["leaked_identities"]) == 10
 
 
 def test_another_split_has_lists_of_its_own(call: Call, people: Path, trained: Path, tmp_path: Path) -> None:
-    words = ["--data", people, "--weights", trained, "--split", "val", "--draw", "3", "--out", tmp_path]
+    words = [
+        "--data",
+        people,
+        "--weights",
+        trained,
+        "--split",
+        "val",
+        "--generate-lists",
+        "3",
+        "--out",
+        tmp_path,
+    ]
     assert call("test", *words, "--workers", "1") == 0
     found = json.loads((tmp_path / "results.json").read_text())
     names = [entry["name"] for entry in found["lists"]]
@@ -141,7 +174,11 @@ def test_missing_lists_are_all_named(
 ) -> None:
     assert call("test", "--data", people, "--weights", trained, "--out", tmp_path / "out") == 1
     message = capsys.readouterr().err
-    assert "10 of 10" in message and "--draw" in message and all(name in message for name in TEST_LISTS)
+    assert (
+        "10 of 10" in message
+        and "--generate-lists" in message
+        and all(name in message for name in TEST_LISTS)
+    )
 
 
 def test_lists_that_name_absent_files(
@@ -161,8 +198,8 @@ def test_lists_that_name_absent_files(
     words = ["--data", data, "--weights", trained, "--out", tmp_path / "out", "--list", "match_v2f_2_test"]
     assert call("test", *words) == 1
     message = capsys.readouterr().err
-    assert "match_v2f_2_test" in message and gone in message and "--skip-missing" in message
-    assert call("test", *words, "--skip-missing") == 0
+    assert "match_v2f_2_test" in message and gone in message and "--missing skip" in message
+    assert call("test", *words, "--missing", "skip") == 0
     entry = json.loads((tmp_path / "out" / "results.json").read_text())["lists"][0]
     assert entry["counts"]["skipped"] == lines > 0
 
@@ -174,9 +211,9 @@ def test_an_unreadable_file_stops_or_is_left_out(
     shutil.copytree(people, data)
     victim = load_split(data, "test").records[0].voices[0]
     (data / "wav" / victim).write_bytes(b"no sound")
-    words = ["--data", data, "--weights", trained, "--out", tmp_path / "out", "--draw", "3"]
+    words = ["--data", data, "--weights", trained, "--out", tmp_path / "out", "--generate-lists", "3"]
     assert call("test", *words) == 1
     message = capsys.readouterr().err
-    assert victim in message and "--skip-missing" in message
-    assert call("test", *words, "--skip-missing") == 0
+    assert victim in message and "--missing skip" in message
+    assert call("test", *words, "--missing", "skip") == 0
     assert victim not in EmbeddingTable.load(tmp_path / "out" / "voices.npz")

@@ -87,7 +87,7 @@ def test_validation_leaves_unreadable_files_out_on_request(
     victim = load_validation(incomplete, config, skip_missing=True).trial_list.gallery[0]
     (incomplete / "faces" / victim).write_bytes(b"no picture")
     words = ["training.max_steps=1", "training.validation_interval=1", "training.validation_start=1"]
-    assert train(tmp_path / "run", "--skip-missing", *words, data=incomplete) == 0
+    assert train(tmp_path / "run", "--missing", "skip", *words, data=incomplete) == 0
     assert '"val/accuracy"' in (tmp_path / "run" / "log.jsonl").read_text()
 
 
@@ -121,7 +121,7 @@ def test_any_corpus_by_a_manifest_is_trained_on_and_tested(
     (root / "manifest.csv").write_text("\n".join([header, *rows]) + "\n")
     assert train(tmp_path / "run", "training.max_steps=1", data=root) == 0
     words = ["--weights", tmp_path / "run", "--data", root, "--out", tmp_path / "out", "--workers", "1"]
-    assert call("test", *words, "--draw", "1") == 0
+    assert call("test", *words, "--generate-lists", "1") == 0
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     measured = [entry["name"] for entry in found["lists"]]
     assert measured == [name for name in TEST_LISTS if "_g_" not in name]  # nobody's sex is known

@@ -1,4 +1,4 @@
-"""`build_seeking_shape match`: ranking pictures for a voice and voices for a picture."""
+"""`seeking_shape match`: ranking pictures for a voice and voices for a picture."""
 
 import json
 from collections.abc import Callable
@@ -29,7 +29,7 @@ def test_pictures_are_ranked_by_cosine(
     page, table = tmp_path / "page.html", tmp_path / "ranks.json"
     words = [
         voices[0],
-        "--among",
+        "--gallery",
         *faces,
         "--weights",
         trained,
@@ -58,7 +58,7 @@ def test_voices_are_ranked_for_a_picture(
     call: Call, voices: list[Path], faces: list[Path], trained: Path, tmp_path: Path, capsys: Any
 ) -> None:
     page = tmp_path / "page.html"
-    assert call("match", faces[0], "--among", *voices, "--weights", trained, "--report", page) == 0
+    assert call("match", faces[0], "--gallery", *voices, "--weights", trained, "--report", page) == 0
     assert "best of 3" in capsys.readouterr().out
     assert page.read_text().count("data:audio") >= 3
 
@@ -98,10 +98,10 @@ def test_an_unreadable_candidate_is_left_out_and_an_unreadable_query_ends_it(
 ) -> None:
     bad = tmp_path / "bad.jpg"
     bad.write_text("no picture")
-    assert call("match", voices[0], "--among", faces[0], bad, "--weights", trained) == 1
+    assert call("match", voices[0], "--gallery", faces[0], bad, "--weights", trained) == 1
     said = capsys.readouterr()
     assert "best of 1" in said.out and "left out" in said.err and "bad.jpg" in said.err
-    assert call("match", bad, "--among", voices[0], "--weights", trained) == 1
+    assert call("match", bad, "--gallery", voices[0], "--weights", trained) == 1
     said = capsys.readouterr()
     assert "bad.jpg" in said.err and "best of" not in said.out
 
@@ -109,7 +109,7 @@ def test_an_unreadable_candidate_is_left_out_and_an_unreadable_query_ends_it(
 def test_questions_without_sense_are_refused(
     call: Call, voices: list[Path], faces: list[Path], trained: Path, capsys: Any
 ) -> None:
-    assert call("match", voices[0], faces[0], "--among", faces[1], "--weights", trained) == 1
+    assert call("match", voices[0], faces[0], "--gallery", faces[1], "--weights", trained) == 1
     assert "one kind at a time" in capsys.readouterr().err
-    assert call("match", voices[0], "--among", voices[1], "--weights", trained) == 1
+    assert call("match", voices[0], "--gallery", voices[1], "--weights", trained) == 1
     assert "no pictures among" in capsys.readouterr().err

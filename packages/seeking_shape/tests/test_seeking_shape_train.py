@@ -226,9 +226,9 @@ def test_loss_options_change_their_own_term(step: Callable[..., dict[str, float]
 
 
 def test_off_centre_rotation_changes_the_run(train: Call, tmp_path: Path) -> None:
-    for name in ("centred", "published"):
+    for name in ("expand_centred", "published"):
         assert train(tmp_path / name, "training.max_steps=1", f"data.rotation={name}") == 0
-    first = [lines(tmp_path / name, "total_loss")[0] for name in ("centred", "published")]
+    first = [lines(tmp_path / name, "total_loss")[0] for name in ("expand_centred", "published")]
     assert first[0]["face_ce_loss"] != first[1]["face_ce_loss"]
     assert first[0]["voice_ce_loss"] == first[1]["voice_ce_loss"]
 

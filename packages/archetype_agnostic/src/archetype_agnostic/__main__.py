@@ -1,4 +1,4 @@
-"""`build_archetype_agnostic COMMAND ...`, the same as `python -m build_archetype_agnostic.COMMAND ...`."""
+"""`archetype_agnostic COMMAND ...`, the same as `python -m archetype_agnostic.COMMAND ...`."""
 
 from collections.abc import Sequence
 

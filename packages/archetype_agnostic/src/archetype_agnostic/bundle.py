@@ -14,7 +14,7 @@ from voiceface.checkpoints.export_compact import command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m build_archetype_agnostic.bundle`."""
+    """`python -m archetype_agnostic.bundle`."""
     return command("archetype_agnostic", argv, computed_keys=["aNet.model.torchfb.*"])
 
 

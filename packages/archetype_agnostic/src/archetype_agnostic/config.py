@@ -64,9 +64,9 @@ class PairDataConfig(DataConfig):
     second picture shares the random steps of the first (as published), or has its `own`.
     """
 
-    resize_mode: Literal["pad", "squeeze"] = "squeeze"
-    second_sample: Literal["other", "any"] = "other"
-    pair_augmentation: Literal["shared", "own"] = "shared"
+    resize_mode: Literal["letterbox", "stretch"] = "stretch"
+    second_sample: Literal["distinct", "with_replacement"] = "distinct"
+    pair_augmentation: Literal["shared", "independent"] = "shared"
 
 
 class StoppingConfig(Config):
@@ -114,4 +114,4 @@ class ArchetypeAgnosticConfig(AssociationConfig):
 
 def drawing(data: PairDataConfig) -> dict[str, Any]:
     """What a draw of training files holds beyond one picture and one clip, for `training_dataset`."""
-    return {"views": 2, "second": data.second_sample, "second_view": data.pair_augmentation}
+    return {"num_views": 2, "second_sample": data.second_sample, "pair_augmentation": data.pair_augmentation}

@@ -84,7 +84,7 @@ def demo(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`build_archetype_agnostic demo`."""
+    """`archetype_agnostic demo`."""
     out = "runs/demo_archetype_agnostic"
     return command("archetype_agnostic", demo, argv, training_summary="train on them", out=out)
 

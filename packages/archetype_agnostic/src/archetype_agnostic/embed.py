@@ -1,6 +1,6 @@
 """Embeddings in bulk: recordings and pictures to one table.
 
-`build_archetype_agnostic embed FILES_OR_FOLDERS --out table.npz`; a stopped run goes on where it was.
+`archetype_agnostic embed FILES_OR_FOLDERS --out table.npz`; a stopped run goes on where it was.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ __all__ = ["embed", "find_files", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`build_archetype_agnostic embed`."""
+    """`archetype_agnostic embed`."""
     return command(
         "archetype_agnostic", lambda *given, **options: archetype_agnostic.load(*given, **options), argv
     )

@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 from voiceface.association.embedder import Embedder, SystemSpec, load_embedder
+from voiceface.audio.loading import OnCorrupt
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.runtime.config import load_config
 
@@ -49,7 +50,9 @@ def read_published(path: Path) -> tuple[Mapping[str, Tensor], ArchetypeAgnosticC
     checkpoint = read_checkpoint(path)
     found = checkpoint.architecture.face
     config = load_config("published", ArchetypeAgnosticConfig, "archetype_agnostic")
-    face = config.model.face.model_copy(update={"arch": found.arch, "squeeze": found.squeeze_excitation})
+    face = config.model.face.model_copy(
+        update={"arch": found.arch, "squeeze_excitation": found.squeeze_excitation}
+    )
     model = config.model.model_copy(update={"face": face})
     return checkpoint.state, config.model_copy(update={"model": model})
 
@@ -68,7 +71,7 @@ def load(
     *,
     device: str = "cpu",
     resample: bool | None = True,
-    on_corrupt: bool | None = None,
+    on_corrupt: OnCorrupt | None = None,
 ) -> Embedder:
     """Read a trained model.
 
@@ -77,7 +80,8 @@ def load(
             (.pth.tar, .pth; full models only). None: the bundled weights, trained on invented people.
         device: see `voiceface.association.embedder.load_weights`, as for what follows.
         resample: bring recordings of another rate to 16 kHz; None: as in the model's training.
-        on_corrupt: use what is left of damaged recordings; None: as in the model's training.
+        on_corrupt: "error" refuses corrupt recordings, "salvage" uses what can be decoded; None: as in
+            the model's training.
 
     Raises:
         CheckpointError: absent, damaged, or of another system.

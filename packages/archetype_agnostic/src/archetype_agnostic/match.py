@@ -1,6 +1,6 @@
 """Ranking: which pictures fit a voice, or which voices fit a picture.
 
-`archetype_agnostic match voice.wav --among pictures/`
+`archetype_agnostic match voice.wav --gallery pictures/`
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ __all__ = ["RankedCandidate", "build_gallery", "main", "rank_gallery"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`build_archetype_agnostic match`."""
+    """`archetype_agnostic match`."""
     return command(
         "archetype_agnostic", lambda *given, **options: archetype_agnostic.load(*given, **options), argv
     )

@@ -1,6 +1,6 @@
 """Configuration files of both published repositories, translated into ours.
 
-`python -m build_archetype_agnostic.published_config cfg.yaml > mine.yaml` writes an experiment file of ours with
+`python -m archetype_agnostic.published_config cfg.yaml > mine.yaml` writes an experiment file of ours with
 the published behaviour switched on, and says on standard error which paths the published file named.
 """
 
@@ -206,10 +206,10 @@ def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
         },
         "data": {
             "rotation": "published",
-            "fit": "squeeze",
-            "sample_scale": "stored",
-            "second": "any",
-            "second_view": "shared",
+            "resize_mode": "stretch",
+            "sample_scale": "native",
+            "second_sample": "with_replacement",
+            "pair_augmentation": "shared",
         },
         "training": {
             "max_iter": get("training.max_steps", 27_000),
@@ -228,7 +228,7 @@ def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
                 "dataset.v2f_triplet_val", get("dataset.eval_triplet_val", "match_v2f_2_val")
             ),
             "lists": get("testing.test_lists", get(f"{JUDGED}.eval_lists", list(TEST_LISTS))),
-            "ties": "published",
+            "tie_breaking": "first",
         },
     }
 

@@ -13,7 +13,7 @@ def load(weights: Path | None = None, *, device: str = "cpu") -> "Embedder":
     """The bundled model, or that of a file or run folder; damaged recordings are used as far as they go."""
     import archetype_agnostic
 
-    return archetype_agnostic.load(weights, device=device, on_corrupt=True)
+    return archetype_agnostic.load(weights, device=device, on_corrupt="salvage")
 
 
 def train(population: Path, out: Path, *, device: str = "cpu") -> Path:

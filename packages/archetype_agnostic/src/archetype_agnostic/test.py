@@ -1,6 +1,6 @@
 """Evaluation: matching, verification and retrieval on lists, as figures, a results file and a report.
 
-`build_archetype_agnostic test --data ROOT --out DIR [--weights FILE]`
+`archetype_agnostic test --data ROOT --out DIR [--weights FILE]`
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def identity_weights(model: "Aasm") -> "np.ndarray":
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`build_archetype_agnostic test`."""
+    """`archetype_agnostic test`."""
     return command(
         "archetype_agnostic",
         lambda *given, **options: archetype_agnostic.load(*given, **options),

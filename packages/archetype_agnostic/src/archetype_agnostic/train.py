@@ -1,4 +1,4 @@
-"""Training: `build_archetype_agnostic train --cfg main --data ROOT --out RUN`.
+"""Training: `archetype_agnostic train --cfg main --data ROOT --out RUN`.
 
 One iteration, in the published order: validation if due, refresh of the identity weights if due, step,
 learning rate.
@@ -245,7 +245,7 @@ def build_model(config: "ArchetypeAgnosticConfig", names: list[str], start: Init
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`build_archetype_agnostic train`."""
+    """`archetype_agnostic train`."""
     parser = argparse.ArgumentParser(
         prog="archetype_agnostic train",
         description="Train a model: contrast inside the batch, from `regauging.start` on with loose pairs "

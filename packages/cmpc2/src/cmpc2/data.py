@@ -101,7 +101,7 @@ class PairDataset:
         """A picture as the network takes it, with the random steps of training."""
         if self.data.augment == "none":
             return planes(picture)
-        face = transforms.training_transform(picture, self.side, rng, resize_mode="squeeze")
+        face = transforms.training_transform(picture, self.side, rng, resize_mode="stretch")
         if self.data.colour_jitter:
             face = transforms.jitter_colour(face, self.data.colour_jitter, rng)
         return (face - np.float32(127.5)) / np.float32(127.5)

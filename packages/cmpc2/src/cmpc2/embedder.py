@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from voiceface.association import embedder
 from voiceface.association.embedder import BUNDLED_MODEL_DISCLAIMER
+from voiceface.audio.loading import OnCorrupt
 from voiceface.audio.vad import Int16Samples
 from voiceface.checkpoints.native import fingerprint, load_into, load_model
 from voiceface.checkpoints.paths import MODEL_FILE, find_model_file
@@ -128,7 +129,7 @@ def load_embedder(
     *,
     device: str = "cpu",
     resample: bool | None = True,
-    on_corrupt: bool | None = None,
+    on_corrupt: OnCorrupt | None = None,
     side: int | None = None,
     front_end: Literal["sphinx", "decibels"] | None = None,
 ) -> Embedder:
@@ -139,7 +140,8 @@ def load_embedder(
             None or "population": the bundled weights, trained on invented people.
         device: "cpu", "cuda" or "auto" (a GPU if there is one).
         resample: bring recordings of another rate to 16 kHz; off, they are an error. None: as in training.
-        on_corrupt: use what is left of damaged recordings; None: as in training.
+        on_corrupt: "error" refuses corrupt recordings, "salvage" uses what can be decoded; None: as in
+            training.
         side: picture side of a published model; None: by its file name (256 where that says so, else 224).
         front_end: voice front end of a published model; None: by its file name.
 
@@ -231,12 +233,12 @@ def load_branch(branch: ResNet, checkpoint_fn: str | Path, name: str) -> ResNet:
 
 
 def _ours(
-    path: Path, device: str, resample: bool | None, tolerant: bool | None, notice: str = ""
+    path: Path, device: str, resample: bool | None, on_corrupt: OnCorrupt | None, notice: str = ""
 ) -> Embedder:
     """A model from a file of ours."""
     loaded = load_model(path, system="cmpc2", kind="model")
     config = _with_front_end(
-        validate_config(loaded.config, Cmpc2Config, f"configuration in {path}"), resample, tolerant
+        validate_config(loaded.config, Cmpc2Config, f"configuration in {path}"), resample, on_corrupt
     )
     model = FV_Wrapper(config=config.model, voice_front_end=config.data.voice)
     load_into(model, loaded.state, source=str(path))
@@ -254,7 +256,7 @@ def _published(
     path: Path,
     device: str,
     resample: bool | None,
-    tolerant: bool | None,
+    on_corrupt: OnCorrupt | None,
     side: int | None,
     front_end: str | None,
 ) -> Embedder:
@@ -273,18 +275,18 @@ def _published(
             "data": config.data.model_copy(update={"voice": voice}),
         }
     )
-    config = _with_front_end(config, resample, tolerant)
+    config = _with_front_end(config, resample, on_corrupt)
     model = FV_Wrapper(config=config.model, voice_front_end=config.data.voice)
     load_into(model, state, source=str(path))
     return Embedder(model, config, source=path.name, device=device)
 
 
-def _with_front_end(config: Cmpc2Config, resample: bool | None, tolerant: bool | None) -> Cmpc2Config:
+def _with_front_end(config: Cmpc2Config, resample: bool | None, on_corrupt: OnCorrupt | None) -> Cmpc2Config:
     """The configuration with what is asked for recordings; None leaves a value as it is."""
     asked: dict[str, str] = {}
     if resample is not None:
         asked["rates"] = "resample" if resample else "refuse"
-    if tolerant is not None:
-        asked["damaged"] = "tolerant" if tolerant else "strict"
+    if on_corrupt is not None:
+        asked["corrupt_audio"] = on_corrupt
     voice = config.data.voice.model_copy(update=asked)
     return config.model_copy(update={"data": config.data.model_copy(update={"voice": voice})})

@@ -1,6 +1,6 @@
 """Ranking: which pictures fit a voice, or which voices fit a picture.
 
-`cmpc2 match voice.wav --among pictures/`
+`cmpc2 match voice.wav --gallery pictures/`
 """
 
 from collections.abc import Sequence

@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--faces", type=Path, help="folder of <name>/1.6/<video>/ for the report's pictures")
     parser.add_argument("--report", type=Path, help="also write a page")
     parser.add_argument("--json", type=Path, help="also write everything found")
-    parser.add_argument("--tolerant", action="store_true", help="use what is left of a damaged recording")
+    arguments.add_on_corrupt_argument(parser)
     arguments.add_device_argument(parser)
     args = parser.parse_args(argv)
     if args.top < 1:
@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cmpc2.lookup import nearest_videos
 
     memory, table = open_memory(args.weights, args.memory, args.table)
-    model = cmpc2.load_embedder(args.weights, device=args.device, on_corrupt=args.tolerant or None)
+    model = cmpc2.load_embedder(args.weights, device=args.device, on_corrupt=args.on_corrupt)
     print_disclaimers(model.disclaimer)
     middle = len(memory.centroids[(len(memory.centroids) - 1) // 2])
     hits = nearest_videos(

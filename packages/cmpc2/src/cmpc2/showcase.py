@@ -13,7 +13,7 @@ def load(weights: Path | None = None, *, device: str = "cpu") -> "Embedder":
     """The bundled model, or that of a file or run folder; damaged recordings are used as far as they go."""
     import cmpc2
 
-    return cmpc2.load_embedder(weights, device=device, on_corrupt=True)
+    return cmpc2.load_embedder(weights, device=device, on_corrupt="salvage")
 
 
 def train(population: Path, out: Path, *, device: str = "cpu") -> Path:

@@ -43,23 +43,27 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--bank", type=Path, help="training.csv of the model's bank: who took part in training"
     )
-    parser.add_argument("--draw", type=int, metavar="SEED", help="draw a corpus's missing lists by rule")
-    parser.add_argument("--ties", choices=["fair", "published"], help="default: the configuration's rule")
+    parser.add_argument("--generate-lists", type=int, metavar="SEED", help="generate missing lists by rule")
+    parser.add_argument(
+        "--tie-breaking", choices=["expected", "first"], help="default: the configuration's rule"
+    )
     parser.add_argument("--cache", type=Path, help="embedding cache (default OUT/cache)")
-    parser.add_argument("--skip-missing", action="store_true", help="leave absent people, files, lines out")
-    parser.add_argument("--tolerant", action="store_true", help="use what is left of damaged recordings")
+    arguments.add_missing_argument(parser, "identities, files and trials whose data is missing")
+    arguments.add_on_corrupt_argument(parser)
     dataset_arguments.add_root_arguments(parser)
-    parser.add_argument("--replicates", type=int, default=1000, help="of the bootstrap; 0: no intervals")
+    parser.add_argument(
+        "--bootstrap-samples", type=int, default=1000, help="of the bootstrap; 0: no intervals"
+    )
     arguments.add_workers_argument(parser)
     arguments.add_device_argument(parser)
     args = parser.parse_args(argv)
 
     from cmpc2.lookup import read_training_table
 
-    model = cmpc2.load_embedder(args.weights, device=args.device, on_corrupt=args.tolerant or None)
+    model = cmpc2.load_embedder(args.weights, device=args.device, on_corrupt=args.on_corrupt)
     print_disclaimers(model.disclaimer)
-    if args.ties:
-        settings = model.config.evaluation.model_copy(update={"ties": args.ties})
+    if args.tie_breaking:
+        settings = model.config.evaluation.model_copy(update={"tie_breaking": args.tie_breaking})
         model.config = model.config.model_copy(update={"evaluation": settings})
     bank = {row.identity for row in read_training_table(args.bank)} if args.bank else set()
     lists = _cmpc_lists(args)
@@ -118,9 +122,9 @@ def _on_cmpc_lists(
         name=f"CMPC lists on {args.data.name}",
         cache=args.cache or args.out / "cache",
         workers=args.workers,
-        on_error="skip" if args.skip_missing else "error",
+        on_error=args.missing,
         trained_on=bank,
-        replicates=args.replicates,
+        replicates=args.bootstrap_samples,
     )
     if told := leak_notice(results):
         print_disclaimers(told)
@@ -137,20 +141,20 @@ def _on_own_lists(model: "Embedder", args: argparse.Namespace, bank: set[str]) -
     from voiceface.association.evaluation import evaluate
     from voiceface.datasets.disclaimers import is_synthetic
 
-    split, absent = args.split or "test", "skip" if args.skip_missing else "error"
+    split, absent = args.split or "test", args.missing
     corpus = load_split(
         args.data,
         split,
         voice_root=args.voice_root,
         face_root=args.face_root,
-        skip_missing=args.skip_missing,
+        skip_missing=args.missing == "skip",
     )
     lists = load_trial_lists(
         args.data,
         args.names or rename_for_split(model.config.evaluation.lists, split),
         corpus,
         list_folder=args.lists,
-        generation_seed=args.draw,
+        generation_seed=args.generate_lists,
         on_missing=absent,
         skip_ungeneratable=not args.names,
     )

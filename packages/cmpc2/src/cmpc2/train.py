@@ -365,9 +365,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--imagenet", type=Path, help="ImageNet weights for both branches (torchvision)")
     dataset_arguments.add_root_arguments(parser)
     parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
-    parser.add_argument(
-        "--skip-missing", action="store_true", help="leave out people or videos without files"
-    )
+    arguments.add_missing_argument(parser, "identities or videos without files")
     args = parser.parse_args(argv)
 
     from voiceface.runtime.config import load_config
@@ -390,7 +388,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         voice_root=args.voice_root,
         face_root=args.face_root,
         lists=args.lists,
-        skip_missing=args.skip_missing,
+        skip_missing=args.missing == "skip",
     )
     weights = train(
         config,

@@ -162,7 +162,7 @@ def videos_of_table(
         raise VideoError(
             f"{len(absent)} of {len(rows)} videos of the table have no clips below {voice_root} or no "
             f"pictures below {face_root}, the first is {absent[0]}; complete the data, or leave them out "
-            "(--skip-missing)"
+            "(--missing skip)"
         )
     if absent:
         log.warning("left out %d of %d videos without files", len(absent), len(rows))

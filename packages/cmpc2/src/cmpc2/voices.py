@@ -59,8 +59,8 @@ class VoiceConfig(Config):
         description="resample: to 16 kHz; refuse: 16 kHz only; published: 8, 16, 32 kHz as they are, though "
         "the bands are right at 16 kHz only",
     )
-    corrupt_audio: Literal["strict", "tolerant"] = Field(
-        default="strict", description="damaged recordings: an error, or used as far as they go"
+    corrupt_audio: Literal["error", "salvage"] = Field(
+        default="error", description="damaged recordings: an error, or used as far as they go"
     )
 
 

@@ -6,7 +6,7 @@
     voices, faces = model.embed_voices(["a.wav"]), model.embed_faces(["b.jpg", "c.jpg"])
     scores = model.score(voices, faces)                           # cosine, shape (1, 2)
 
-`build_seeking_shape --help` names the commands.
+`seeking_shape --help` names the commands.
 """
 
 from typing import TYPE_CHECKING, Any

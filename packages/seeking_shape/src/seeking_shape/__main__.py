@@ -1,4 +1,4 @@
-"""`build_seeking_shape COMMAND ...`, the same as `python -m build_seeking_shape.COMMAND ...`."""
+"""`seeking_shape COMMAND ...`, the same as `python -m seeking_shape.COMMAND ...`."""
 
 from collections.abc import Sequence
 

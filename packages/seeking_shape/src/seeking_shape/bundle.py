@@ -12,7 +12,7 @@ from voiceface.checkpoints.export_compact import command
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m build_seeking_shape.bundle`."""
+    """`python -m seeking_shape.bundle`."""
     return command("seeking_shape", argv, computed_keys=["V.model.torchfb.*"])
 
 

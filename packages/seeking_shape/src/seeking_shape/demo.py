@@ -96,7 +96,7 @@ def demo(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`build_seeking_shape demo`."""
+    """`seeking_shape demo`."""
     out = "runs/demo_seeking_shape"
     return command("seeking_shape", demo, argv, training_summary="train in three steps", out=out)
 

@@ -1,6 +1,6 @@
 """Embeddings in bulk: recordings and pictures to one table.
 
-`build_seeking_shape embed FILES_OR_FOLDERS --out table.npz`; a stopped run goes on where it was.
+`seeking_shape embed FILES_OR_FOLDERS --out table.npz`; a stopped run goes on where it was.
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ __all__ = ["embed", "find_files", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`build_seeking_shape embed`."""
+    """`seeking_shape embed`."""
     return command("seeking_shape", lambda *given, **options: seeking_shape.load(*given, **options), argv)
 
 

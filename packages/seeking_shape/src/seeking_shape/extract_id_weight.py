@@ -98,7 +98,7 @@ def _checkpoint(run: Path, step: int | None) -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`build_seeking_shape extract_id_weight`."""
+    """`seeking_shape extract_id_weight`."""
     parser = argparse.ArgumentParser(
         prog="seeking_shape extract_id_weight",
         description="Take the identity weights from a re-weighting run, for `train --id-weights FILE`.",

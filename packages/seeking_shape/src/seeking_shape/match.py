@@ -1,6 +1,6 @@
 """Ranking: which pictures fit a voice, or which voices fit a picture.
 
-`seeking_shape match voice.wav --among pictures/`
+`seeking_shape match voice.wav --gallery pictures/`
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ __all__ = ["RankedCandidate", "build_gallery", "main", "rank_gallery"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`build_seeking_shape match`."""
+    """`seeking_shape match`."""
     return command("seeking_shape", lambda *given, **options: seeking_shape.load(*given, **options), argv)
 
 

@@ -1,6 +1,6 @@
 """Configuration files of the published implementation, translated into ours.
 
-`python -m build_seeking_shape.published_config train_main.yaml > mine.yaml` writes an experiment file of ours with
+`python -m seeking_shape.published_config train_main.yaml > mine.yaml` writes an experiment file of ours with
 the published behaviour switched on, and says on standard error which paths the published file named.
 """
 
@@ -194,7 +194,7 @@ def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
         "evaluation": {
             "validation_list": get("dataset.eval_triplet_val", "match_v2f_2_val"),
             "lists": lists if isinstance(lists, list) else list(TEST_LISTS),
-            "ties": "published",
+            "tie_breaking": "first",
         },
     }
 

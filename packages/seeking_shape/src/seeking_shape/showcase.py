@@ -13,7 +13,7 @@ def load(weights: Path | None = None, *, device: str = "cpu") -> "Embedder":
     """The bundled model, or that of a file or run folder; damaged recordings are used as far as they go."""
     import seeking_shape
 
-    return seeking_shape.load(weights, device=device, on_corrupt=True)
+    return seeking_shape.load(weights, device=device, on_corrupt="salvage")
 
 
 def train(population: Path, out: Path, *, device: str = "cpu") -> Path:

@@ -1,6 +1,6 @@
 """Evaluation: matching, verification and retrieval on lists, as figures, a results file and a report.
 
-`build_seeking_shape test --data ROOT --out DIR [--weights FILE]`
+`seeking_shape test --data ROOT --out DIR [--weights FILE]`
 """
 
 from collections.abc import Sequence
@@ -25,7 +25,7 @@ def identity_weights(model: "Voice2Face") -> "np.ndarray":
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`build_seeking_shape test`."""
+    """`seeking_shape test`."""
     return command(
         "seeking_shape",
         lambda *given, **options: seeking_shape.load(*given, **options),

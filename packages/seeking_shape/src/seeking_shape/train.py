@@ -1,4 +1,4 @@
-"""Training: `build_seeking_shape train --cfg reweight --data ROOT --out RUN`, then `--cfg main --id-weights FILE`.
+"""Training: `seeking_shape train --cfg reweight --data ROOT --out RUN`, then `--cfg main --id-weights FILE`.
 
 One iteration, in the published order: validation if due, weight update if due, step, learning rate.
 """
@@ -208,7 +208,7 @@ def build_model(config: "SeekingShapeConfig", names: list[str], start: Start) ->
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`build_seeking_shape train`."""
+    """`seeking_shape train`."""
     parser = argparse.ArgumentParser(
         prog="seeking_shape train",
         description="Train a model. Step 1 learns identity weights (--cfg reweight); `extract_id_weight` "
