@@ -127,7 +127,7 @@ def build_step(model: str, plain: bool) -> Callable[[], tuple[float, float]]:
     if task.windows:
         freeze_except_fuser(generator)
     generator.train()
-    optimisers = training_step.build_default_optimisers(generator, discriminators)
+    optimisers = training_step.build_optimisers(generator, discriminators)
     if plain:
         use_stock_layers(generator, discriminators)
         if perceptual is not None:
@@ -156,7 +156,7 @@ def _with_contiguous_format(network: Any) -> Callable[[Any], Any]:
     """The network's pass with stock memory format."""
     import torch
 
-    found, channels_last = network.found, torch.channels_last
+    found, channels_last = network.forward_features, torch.channels_last
 
     def stock(pictures: Any) -> Any:
         torch.channels_last = torch.contiguous_format

@@ -104,6 +104,6 @@ def _compare_lengths(case: Case, log: ComparisonLog) -> None:
             batch = {
                 "mel": torch.from_numpy(mel)[None],
                 "frames": torch.tensor([frames]),
-                "place": torch.tensor([(start + 0.5) / (frames - length + 1)], dtype=torch.float64),
+                "position": torch.tensor([(start + 0.5) / (frames - length + 1)], dtype=torch.float64),
             }
             case.compare(log, name, crop_to_length(batch, length)["mel"][0])

@@ -1,6 +1,7 @@
 """Parity of sf2f's objectives: adversarial, pixel, gradient penalty."""
 
 import re
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -12,7 +13,6 @@ from sf2f.losses import (
     discriminator_loss,
     generator_loss,
     generator_terms,
-    gradient_penalty,
     match_image_sizes,
 )
 from torch import Tensor
@@ -39,9 +39,26 @@ def losses_gan_l1(case: Case, log: ComparisonLog) -> None:
     def critic(x: Tensor) -> Tensor:
         return torch.nn.functional.conv2d(x, state["weight"], state["bias"]).tanh()
 
-    given = (case.tensor(f"in_gp_{word}") for word in ("real", "fake", "eps"))
-    ours["out_gp"] = gradient_penalty(critic, *given, mixing="normal").detach()
+    ours["out_gp"] = gradient_penalty(
+        critic, case.tensor("in_gp_real"), case.tensor("in_gp_fake"), case.tensor("in_gp_eps")
+    )
     compare_all(case, log, {name: value.reshape(case.arrays[name].shape) for name, value in ours.items()})
+
+
+def gradient_penalty(
+    critic: Callable[[Tensor], Tensor], real: Tensor, generated: Tensor, fraction: Tensor
+) -> Tensor:
+    """WGAN-GP penalty of the published code, which no released configuration uses; the package has none.
+
+    Args:
+        critic: images (N, 3, H, W) to logits (N, ...).
+        real, generated: images of one shape.
+        fraction: of the real image in each mixture, N numbers.
+    """
+    weight = fraction.reshape(-1, *[1] * (real.ndim - 1))
+    mixed = (weight * real + (1 - weight) * generated).requires_grad_()
+    (slope,) = torch.autograd.grad(critic(mixed).flatten(1).mean(1).sum(), mixed)
+    return (slope.flatten(1).norm(dim=1) - 1).square().mean()
 
 
 def _normal_samples(stated: dict) -> Tensor:

@@ -79,7 +79,7 @@ def voice_encoder_plain(case: Case, log: ComparisonLog) -> None:
     for name, changed in (
         ("", {}),
         ("_unnormalised", {"normalise": False}),
-        ("_noise", {"noise": NOISE}),
+        ("_noise", {"noise_std": NOISE}),
     ):
         encoder = plain.encoder.model_copy(update=changed)
         network = EncoderDecoder(plain.model_copy(update={"encoder": encoder})).eval().encoder
@@ -228,7 +228,7 @@ def encdec(case: Case, log: ComparisonLog) -> None:
     generator = EncoderDecoder(config).eval()
     load_into(generator, load_weights(case))
     mel = case.tensor("in_mel")
-    runs = {"out": generator(mel), "out_avg": generator(mel, average=True)}
+    runs = {"out": generator(mel), "out_avg": generator(mel, average_batch=True)}
     if "in_segments" in case.arrays:
         runs["out_fused"] = generator(case.tensor("in_segments"))
     if "in_noise" in case.arrays:
@@ -236,8 +236,8 @@ def encdec(case: Case, log: ComparisonLog) -> None:
     ours: dict[str, Tensor] = {}
     for prefix, found in runs.items():
         ours[f"{prefix}_emb"] = found.embedding
-        ours[f"{prefix}_img"] = found.pictures[0]
-        for at, picture in enumerate(found.pictures):
+        ours[f"{prefix}_img"] = found.images[0]
+        for at, picture in enumerate(found.images):
             ours[f"{prefix}_img{at}"] = picture
             ours[f"{prefix}_img{at}_stats"] = summary_statistics(picture)
     compare_outputs(case, log, ours)

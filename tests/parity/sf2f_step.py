@@ -7,12 +7,14 @@ from parity.case import Case, ComparisonLog
 from parity.rules import ToleranceRule, parse_rule
 from parity.sf2f_faces import find_first_rule, generate_block_images, load_facenet
 from parity.sf2f_networks import NOISE, load_weights, subsample_to_shape
+from sf2f import training_step
+from sf2f.config import OptimiserConfig
 from sf2f.discriminators import Discriminators
 from sf2f.facenet_loss import FaceNetLoss
 from sf2f.generator import EncoderDecoder, freeze_except_fuser
 from sf2f.published import PublishedCheckpoint, build_discriminators, infer_generator_config
 from sf2f.published_options import loss_config_from_options
-from sf2f.training_step import Batch, Objective, build_default_optimisers, train_step
+from sf2f.training_step import Batch, Objective, build_optimisers
 from torch import Tensor, nn
 from voiceface.checkpoints.native import load_into
 
@@ -24,7 +26,7 @@ def train_step(case: Case, log: ComparisonLog) -> None:
     """Everything that one iteration leaves behind, against what is stored."""
     config = case.config
     generator, discriminators = build_networks(case)
-    optimisers = build_default_optimisers(generator, discriminators, float(config["lr"]))
+    optimisers = build_optimisers(generator, discriminators, OptimiserConfig(lr=float(config["lr"])))
     for optimiser in optimisers.all:
         for group in optimiser.param_groups:
             group["betas"] = tuple(config["betas"])
@@ -38,7 +40,7 @@ def train_step(case: Case, log: ComparisonLog) -> None:
     real = TARGET_SCALE * generate_block_images(int(stated["pcg"]), stated["shape"]).tanh()
     batch = Batch(case.tensor("in_mel"), real, case.tensor("in_label"))
     noise = case.tensor("in_noise").flatten(1) if "in_noise" in case.arrays else None
-    outcome = train_step(generator, discriminators, optimisers, batch, objective, noise)
+    outcome = training_step.train_step(generator, discriminators, optimisers, batch, objective, noise)
 
     log.compare_equal("the iteration was skipped", outcome.skipped, False)
     terms = {**outcome.generator_losses, "total_loss": outcome.loss}
@@ -73,7 +75,7 @@ def build_networks(case: Case) -> tuple[EncoderDecoder, Discriminators]:
     found = PublishedCheckpoint(load_weights(case, "G."), {**states, "condition": []}, source=case.name)
     sizes = infer_generator_config(found)
     if "in_noise" in case.arrays:
-        encoder = sizes.encoder.model_copy(update={"noise": NOISE})
+        encoder = sizes.encoder.model_copy(update={"noise_std": NOISE})
         sizes = sizes.model_copy(update={"encoder": encoder})
     generator = EncoderDecoder(sizes)
     load_into(generator, found.generator)

@@ -53,7 +53,7 @@ def tiny_generator(config: Sf2fConfig, seed: int = 0) -> EncoderDecoder:
 def write_model(path: Path, name: str = "quick_1st_stage", *overrides: str, seed: int = 0) -> Path:
     """A run folder, as far as programs read it."""
     config = tiny_config(name, *overrides)
-    extra: dict[str, Any] = {"notice": DISCLAIMER, "names": ["a", "b"]}
+    extra: dict[str, Any] = {"disclaimer": DISCLAIMER, "names": ["a", "b"]}
     state = tiny_generator(config, seed).state_dict()
     save_model(
         path / MODEL_FILE, state, system=SYSTEM, kind="generator", config=config_to_dict(config), extra=extra

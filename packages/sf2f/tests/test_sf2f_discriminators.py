@@ -64,7 +64,7 @@ def test_other_tokens() -> None:
     trunk = BackboneConfig(
         arch="C3-4,R,U2,P2,FC-64-5", padding="same", normalisation="none", activation="relu"
     )
-    assert names(trunk) == ["Conv2d", "ReLU", "Residual", "Upsample", "MaxPool2d", "Flatten", "Linear"]
+    assert names(trunk) == ["Conv2d", "ReLU", "ResidualBlock", "Upsample", "MaxPool2d", "Flatten", "Linear"]
     network, out = build_backbone(trunk)
     assert network(torch.rand(2, 3, 4, 4)).shape == (2, out) == (2, 5)
     assert compute_output_size(trunk, 4) == 1
@@ -102,7 +102,7 @@ def test_unreadable_trunks_are_named(arch: str, words: str) -> None:
 
 def test_paddings_and_activations_are_checked() -> None:
     with pytest.raises(ValueError, match="state its padding"):
-        BackboneConfig(arch="C4-8-2", padding="stated")
+        BackboneConfig(arch="C4-8-2", padding="explicit")
     with pytest.raises(ValueError, match="odd width"):
         BackboneConfig(arch="C4-8", padding="same")
     with pytest.raises(ValueError, match="leakyrelu-SLOPE"):

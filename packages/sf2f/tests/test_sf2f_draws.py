@@ -114,21 +114,21 @@ def test_every_file_of_a_person_has_equal_chance() -> None:
 def test_people_come_in_windows_with_a_mask() -> None:
     data = FaceWindowSets(people((300, 124, 250), (60, 80)), (8, 8), WindowsConfig(random_start=False), PLAIN)
     item = data.sample(0, np.random.default_rng(1))
-    assert item["windows"].shape == (20, 40, 125) and item["present"].tolist() == [True] * 4 + [False] * 16
+    assert item["windows"].shape == (20, 40, 125) and item["mask"].tolist() == [True] * 4 + [False] * 16
     firsts = sorted(item["windows"][:4, 0, 0].tolist())
     assert firsts == [1, 126, 20001, 20126]
     assert (item["windows"][4:] == 0).all()
     alone = data.sample(1, np.random.default_rng(1))
-    assert alone["present"].sum() == 1 and alone["windows"][0, 0, 79] == 10080
+    assert alone["mask"].sum() == 1 and alone["windows"][0, 0, 79] == 10080
     assert (alone["windows"][0, :, 80:] == 0).all()
     both = default_collate([item, alone])
-    assert both["windows"].shape == (2, 20, 40, 125) and both["present"].dtype == torch.bool
+    assert both["windows"].shape == (2, 20, 40, 125) and both["mask"].dtype == torch.bool
 
 
 def test_published_people_need_twenty_windows() -> None:
     strict = WindowsConfig(missing="error", random_start=False)
     data = FaceWindowSets(people((2500,), (2499,)), (8, 8), strict)
-    assert data.sample(0, np.random.default_rng(0))["present"].all()
+    assert data.sample(0, np.random.default_rng(0))["mask"].all()
     with pytest.raises(ValueError, match="P1 gives 19 windows"):
         data.sample(1, np.random.default_rng(0))
 

@@ -71,7 +71,7 @@ def stored(tmp_path: Path) -> Path:
     """Weights of a stage-1 model as a file."""
     config, model = config_of("quick_1st_stage"), model_of("quick_1st_stage")
     path = tmp_path / "model.safetensors"
-    extra = {"names": ["Somebody"], "notice": "nothing real"}
+    extra = {"names": ["Somebody"], "disclaimer": "nothing real"}
     state = model.generator.state_dict()
     save_model(path, state, system="sf2f", kind="generator", config=to_dict(config), extra=extra)
     return path
@@ -134,7 +134,7 @@ def test_true_pictures_reach_the_ceiling_and_random_ones_chance(people: Speakers
     assert best["matching"].value > 0.9 > ours["matching"].value
     assert "one window" in format_results(found) and "fused" not in format_results(found)
     plain = json.loads(json.dumps(found.to_dict()))
-    assert plain["people"] == 8 and set(plain["agreement"]) == {"1", "2", "4"}
+    assert plain["num_identities"] == 8 and set(plain["agreement"]) == {"1", "2", "4"}
 
 
 def test_truth_follows_the_names_in_any_order(people: Speakers) -> None:
@@ -154,19 +154,23 @@ def test_features_come_from_given_networks(people: Speakers, monkeypatch: pytest
         def __init__(self, network: object, return_pooling: bool = False) -> None:
             assert network == "network"
 
-        def of_people(self, pictures: list[torch.Tensor]) -> torch.Tensor:
-            return torch.stack([each.mean((0, 2, 3)) for each in pictures])
+        def embed_identities(self, images: list[torch.Tensor]) -> torch.Tensor:
+            return torch.stack([each.mean((0, 2, 3)) for each in images])
 
-    monkeypatch.setattr(sf2f.third_party_networks, "read_facenet", lambda place: "network")
-    monkeypatch.setattr(sf2f.metrics, "FaceReader", Colours)
-    found = evaluate(model_of("quick_fuser"), replace(people, truth=None), NetworkFiles(facenet=Path("x")))
+    monkeypatch.setattr(sf2f.third_party_networks, "load_facenet_vggface2", lambda place: "network")
+    monkeypatch.setattr(sf2f.metrics, "FaceEmbedder", Colours)
+    found = evaluate(
+        model_of("quick_fuser"), replace(people, ground_truth=None), NetworkFiles(facenet=Path("x"))
+    )
     assert set(found.facenet_metrics) == {
         "naive",
         "average_facenet_embedding",
         "average_voice_embedding",
         "fused",
     }
-    assert {"l1", "l2", "cosine", "human", "R@1", "R@10", "R@50 (L1)"} <= set(found.facenet_metrics["fused"])
+    assert {"l1", "l2", "cosine", "stranger_cosine", "R@1", "R@10", "R@50 (L1)"} <= set(
+        found.facenet_metrics["fused"]
+    )
     assert found.chance_recall[1] == pytest.approx(1 / 8) and found.facenet_metrics["naive"]["R@10"] == 1
     assert not found.agreement and "naive" in format_results(found)
 
@@ -180,14 +184,14 @@ def test_the_command_writes_pictures_figures_and_a_page(
 ) -> None:
     import sf2f.data
 
-    monkeypatch.setattr(sf2f.data, "speakers_of", lambda *_, **__: people)
+    monkeypatch.setattr(sf2f.data, "load_speakers", lambda *_, **__: people)
     out = tmp_path / "out"
     words = ["--population", "tiny", "--weights", str(stored), "--out", str(out)]
     assert run_main("sf2f.test", words) == 0
     said = capsys.readouterr()
     assert "factors" in said.out and "nothing real" in said.err
     assert len(list((out / "faces").glob("*.png"))) == 8
-    assert json.loads((out / "results.json").read_text())["notice"] == "nothing real"
+    assert json.loads((out / "results.json").read_text())["disclaimer"] == "nothing real"
     page = (out / "report.html").read_text()
     assert page.count("nothing real") and "from one window of the voice" in page and "audio" in page
     assert (out / "table.csv").read_text().startswith("Model,Name,Mode,L2")
@@ -205,8 +209,8 @@ def test_people_of_the_training_are_pointed_out(
 ) -> None:
     import sf2f.data
 
-    known = replace(people, names=("Somebody", *people.names[1:]), truth=None, notice="")
-    monkeypatch.setattr(sf2f.data, "speakers_of", lambda *_, **__: known)
+    known = replace(people, names=("Somebody", *people.names[1:]), ground_truth=None, disclaimer="")
+    monkeypatch.setattr(sf2f.data, "load_speakers", lambda *_, **__: known)
     words = ["--population", "tiny", "--weights", str(stored), "--out", str(tmp_path / "out")]
     assert run_main("sf2f.test", words) == 0
     said = capsys.readouterr()

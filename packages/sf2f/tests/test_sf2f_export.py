@@ -56,8 +56,8 @@ def test_the_graph_draws_what_the_program_draws(exported: Any, samples: int) -> 
 
 def test_the_difference_is_small_and_stated(exported: Any) -> None:
     _, found, _ = exported
-    assert 0 < found.difference < 1e-3
-    assert found.bytes == found.path.stat().st_size
+    assert 0 < found.max_difference < 1e-3
+    assert found.size_bytes == found.path.stat().st_size
     assert [path.name for path in found.path.parent.iterdir()] == ["face.onnx"]
 
 
@@ -66,9 +66,13 @@ def test_the_file_says_what_it_is(exported: Any) -> None:
     model, found, stride = exported
     written = onnx.load(found.path)
     facts = {entry.key: entry.value for entry in written.metadata_props}
-    assert facts["notice"] == DISCLAIMER and facts["name"] == model.name and "not removed" in facts["silence"]
+    assert (
+        facts["disclaimer"] == DISCLAIMER
+        and facts["name"] == model.name
+        and "not removed" in facts["silence"]
+    )
     assert int(facts["stride_frames"]) == stride and int(facts["window_frames"]) == WINDOW_WIDTH
-    assert facts["joined_by"] == ("fuser" if model.fuses else "mean")
+    assert facts["window_pooling"] == ("fuser" if model.has_fuser else "mean")
     assert GeneratorConfig.model_validate(json.loads(facts["generator"])) == model.generator.config
     assert DataConfig.model_validate(json.loads(facts["data"])) == model.data
     shape = written.graph.input[0].type.tensor_type.shape.dim
@@ -88,7 +92,7 @@ def test_shortest_voice_of_a_number_of_frames() -> None:
 
 def test_a_graph_that_differs_is_not_kept(tmp_path: Path, monkeypatch: Any) -> None:
     model = load(write_model(tmp_path / "run"))
-    monkeypatch.setattr(export, "parity", lambda *_: float("nan"))
+    monkeypatch.setattr(export, "max_output_difference", lambda *_: float("nan"))
     monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: _NoProgram())
     with pytest.raises(ValueError, match="differ from PyTorch's by nan"):
         export_onnx(model, tmp_path / "face.onnx")
@@ -116,7 +120,7 @@ def test_what_cannot_be_exported_is_refused(tmp_path: Path, monkeypatch: Any, ca
     needed()
     with pytest.raises(ValueError, match=r"named \*\.onnx, found .*face.bin"):
         export_onnx(load(run), tmp_path / "face.bin")
-    monkeypatch.setattr(export, "NEEDED", ("no_such_package_anywhere",))
+    monkeypatch.setattr(export, "REQUIRED_PACKAGES", ("no_such_package_anywhere",))
     words = ["export", "--weights", str(run), "--out", str(tmp_path / "face.onnx")]
     assert main(words) == 1
     assert "pip install 'sf2f[export]'" in capsys.readouterr().err

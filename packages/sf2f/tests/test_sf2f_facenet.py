@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-from sf2f.facenet_loss import VGG_STAGE_ENDS, FaceNetLoss, VGGLoss, preprocess_for_facenet
+from sf2f.facenet_loss import FaceNetLoss, preprocess_for_facenet
 from sf2f.image_transforms import crop_face, denormalise, normalise
 from torch.nn import functional
 from voiceface.models.facenet import InceptionResNet
-from voiceface.models.lpips import build_backbone
 
 
 def seeded(seed=0):
@@ -56,7 +55,7 @@ def test_loss_is_the_weighted_sum_of_the_states(network):
     made, real = faces(), faces(seed=1)
     weights = (0.5, 2.0, 3.0, 7.0)
     loss = FaceNetLoss(network, weights, cosine_weight=2.5)
-    ours, theirs = (network.found(preprocess_for_facenet(each)) for each in (made, real))
+    ours, theirs = (network.forward_features(preprocess_for_facenet(each)) for each in (made, real))
     states = [*zip(ours.maps, theirs.maps), (ours.embedding, theirs.embedding)]
     expected = sum(weight * (a - b).abs().mean().item() for weight, (a, b) in zip(weights, states))
     expected += 2.5 * (1 - (ours.embedding * theirs.embedding).sum(1)).mean().item()
@@ -99,42 +98,3 @@ def test_return_pooling_compares_pooled_vectors(network):
     assert loss.hidden_states(made)[-1].shape == (2, 112)
     with pytest.raises(ValueError, match="four hidden states need four weights, found 3"):
         FaceNetLoss(network, (1, 2, 3))
-
-
-@pytest.fixture(scope="module")
-def vgg():
-    torch.manual_seed(0)
-    with torch.device("meta"):
-        layers = build_backbone("vgg19")[: VGG_STAGE_ENDS[-1]]
-    layers.to_empty(device="cpu")
-    for layer in layers:
-        if hasattr(layer, "weight"):
-            torch.nn.init.kaiming_normal_(layer.weight)
-            torch.nn.init.zeros_(layer.bias)
-    return layers
-
-
-def test_vgg_loss_reads_five_first_activations_of_a_stage(vgg):
-    loss = VGGLoss(vgg)
-    made, real = faces(1, 32).requires_grad_(), faces(1, 32, seed=1)
-    assert [tuple(each.shape[1:]) for each in loss.hidden_states(real)] == [
-        *((64, 32, 32), (128, 16, 16), (256, 8, 8), (512, 4, 4), (512, 2, 2))
-    ]
-    assert all((each >= 0).all() for each in loss.hidden_states(real))
-    terms = [(a - b).abs().mean().item() for a, b in zip(loss.hidden_states(made), loss.hidden_states(real))]
-    weights = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1)
-    found = loss.train()(made, real)
-    assert found.item() == pytest.approx(sum(w * t for w, t in zip(weights, terms)), rel=1e-5)
-    found.backward()
-    assert made.grad.abs().sum() > 0
-    assert not any(parameter.requires_grad for parameter in loss.parameters())
-
-
-@torch.no_grad()
-def test_vgg_loss_brings_other_statistics_to_those_of_imagenet(vgg):
-    made, real = (torch.rand(1, 3, 32, 32, generator=seeded(seed)) for seed in (0, 1))
-    expected = VGGLoss(vgg)(normalise(made), normalise(real))
-    found = VGGLoss(vgg, statistics="standard")(normalise(made, "standard"), normalise(real, "standard"))
-    torch.testing.assert_close(found, expected)
-    with pytest.raises(ValueError, match="five stages need five weights and 30 layers, found 5 and 4"):
-        VGGLoss(vgg[:4])

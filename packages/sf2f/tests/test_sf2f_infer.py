@@ -59,7 +59,7 @@ def mel_of(model: Any, path: Path) -> torch.Tensor:
 
 def drawn(model: Any, embeddings: torch.Tensor) -> np.ndarray:
     """The largest pictures of embeddings, bytes."""
-    made = denormalise(model.generator.decode(embeddings)[-1], model.data.pictures.statistics)
+    made = denormalise(model.generator.decode(embeddings)[-1], model.data.images.statistics)
     return (made.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
 
@@ -67,7 +67,7 @@ def drawn(model: Any, embeddings: torch.Tensor) -> np.ndarray:
 def test_a_face_is_made_of_all_windows_of_all_recordings(kind: str, runs: Any, voices: Path) -> None:
     model = sf2f.load(runs[kind])
     paths = [voices / "anna" / "v1" / "1.wav", voices / "carl.wav"]
-    face = sf2f.generate(model, paths, window_images=True, recording_images=True)
+    face = model.generate(paths, window_images=True, recording_images=True)
     mels = [mel_of(model, path) for path in paths]
     cut = [mel.unfold(1, WINDOW_WIDTH, STRIDE).transpose(0, 1) for mel in mels]
     embedded = model.generator.encode(torch.cat(cut))
@@ -93,21 +93,21 @@ def test_a_face_is_made_of_all_windows_of_all_recordings(kind: str, runs: Any, v
 def test_one_recording_in_a_list_is_the_same_and_order_does_not_matter(runs: Any, voices: Path) -> None:
     model = sf2f.load(runs["quick_fuser"])
     first, second = voices / "anna" / "2.wav", voices / "carl.wav"
-    alone = sf2f.generate(model, first)
+    alone = model.generate(first)
     assert alone.window_images is None and alone.recording_images is None
-    np.testing.assert_array_equal(alone.image, sf2f.generate(model, [str(first)]).image)
-    there, back = (sf2f.generate(model, pair) for pair in ([first, second], [second, first]))
+    np.testing.assert_array_equal(alone.image, model.generate([str(first)]).image)
+    there, back = (model.generate(pair) for pair in ([first, second], [second, first]))
     np.testing.assert_allclose(there.embedding, back.embedding, atol=1e-5)
     assert np.abs(there.embedding - alone.embedding).max() > 1e-3
     with pytest.raises(ValueError, match="no recordings"):
-        sf2f.generate(model, [])
+        model.generate([])
 
 
 def test_short_recordings_are_filled_up_to_one_window(runs: Any, tmp_path: Path) -> None:
     model = sf2f.load(runs["quick_1st_stage"])
     values = np.random.default_rng(0).normal(13, 2, (40, 7)).astype(np.float32)
     write_mel(tmp_path / "short.npz", values, "a", "b", "c")
-    face = sf2f.generate(model, tmp_path / "short.npz")
+    face = model.generate(tmp_path / "short.npz")
     full = np.full((1, 40, WINDOW_WIDTH), model.data.mel.fill_value, np.float32)
     full[0, :, :7] = normalise_mel(values, model.data.mel)
     assert face.window_counts == (1,) and face.speech_seconds == pytest.approx(0.07)
@@ -128,8 +128,8 @@ def test_weights_come_from_runs_files_and_published_checkpoints(
     run = runs["quick_fuser"]
     model = sf2f.load(run)
     assert model.disclaimer == DISCLAIMER and model.has_fuser
-    face = sf2f.generate(model, voices / "carl.wav")
-    again = sf2f.generate(sf2f.load(run / "model.safetensors"), voices / "carl.wav")
+    face = model.generate(voices / "carl.wav")
+    again = sf2f.load(run / "model.safetensors").generate(voices / "carl.wav")
     np.testing.assert_array_equal(face.image, again.image)
     torch.save({"model_state": model.generator.state_dict()}, tmp_path / "best.pt")
     theirs = sf2f.load(tmp_path / "best.pt")
@@ -141,7 +141,7 @@ def test_weights_come_from_runs_files_and_published_checkpoints(
 
 
 def test_a_copy_without_weights_says_what_is_missing(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
-    monkeypatch.setattr(inference, "BUNDLED", "weights/none.safetensors")
+    monkeypatch.setattr(inference, "BUNDLED_CHECKPOINT", "weights/none.safetensors")
     with pytest.raises(FileNotFoundError, match=r"holds no weights/none.safetensors.*--weights"):
         sf2f.load()
     write_voice(tmp_path / "a.wav")
@@ -154,9 +154,9 @@ def test_noise_is_added_only_where_asked_for(voices: Path, tmp_path: Path) -> No
     run = write_model(tmp_path / "run", "quick_1st_stage", *noisy)
     plain = write_model(tmp_path / "plain", "quick_1st_stage")
     path = voices / "carl.wav"
-    quiet = sf2f.generate(sf2f.load(run), path)
-    np.testing.assert_array_equal(quiet.embedding, sf2f.generate(sf2f.load(plain), path).embedding)
-    faces = [sf2f.generate(sf2f.load(run), path, noise=torch.Generator().manual_seed(k)) for k in (1, 1, 2)]
+    quiet = sf2f.load(run).generate(path)
+    np.testing.assert_array_equal(quiet.embedding, sf2f.load(plain).generate(path).embedding)
+    faces = [sf2f.load(run).generate(path, noise=torch.Generator().manual_seed(k)) for k in (1, 1, 2)]
     np.testing.assert_array_equal(faces[0].embedding, faces[1].embedding)
     moved = faces[0].window_embeddings - quiet.window_embeddings
     assert 0.01 < np.abs(moved).mean() < 0.1 and np.abs(faces[0].embedding - faces[2].embedding).max() > 1e-3
@@ -167,18 +167,18 @@ def test_infer_writes_every_face_a_sheet_and_a_page(
     runs: Any, voices: Path, tmp_path: Path, capsys: Any
 ) -> None:
     out = tmp_path / "out"
-    words = ["--weights", str(runs["quick_1st_stage"]), "--out", str(out), "--windows", "--whole"]
+    words = ["--weights", str(runs["quick_1st_stage"]), "--out", str(out), "--per-window", "--per-recording"]
     assert main(["infer", str(voices), *words]) == 0
     model = sf2f.load(runs["quick_1st_stage"])
     for place in ("anna/2", "anna/v1/1", "carl"):
-        face = sf2f.generate(model, voices / f"{place}.wav", window_images=True)
+        face = model.generate(voices / f"{place}.wav", window_images=True)
         assert face.window_images is not None
         written = np.asarray(Image.open(out / "faces" / f"{place}.png"))
         np.testing.assert_array_equal(written, face.image)
         several = sorted((out / "windows" / place).iterdir())
         assert [path.name for path in several] == [f"{k:03d}.png" for k in range(sum(face.window_counts))]
         np.testing.assert_array_equal(np.asarray(Image.open(several[-1])), face.window_images[-1])
-        assert (out / "whole" / place / "000.png").is_file()
+        assert (out / "recordings" / place / "000.png").is_file()
     sheet = np.asarray(Image.open(out / "sheet.png"))
     assert sheet.shape == (160 + 20 + 16, 3 * 168 + 8, 3)
     page = (out / "index.html").read_text("utf-8")
@@ -194,7 +194,7 @@ def test_infer_leaves_out_what_cannot_be_used(
     text, flat = tmp_path / "text.wav", tmp_path / "flat.npy"
     text.write_text("no sound")
     np.save(flat, np.zeros((3, 5)))
-    words = ["--weights", str(runs["quick_1st_stage"]), "--out", str(tmp_path / "out"), "--no-page"]
+    words = ["--weights", str(runs["quick_1st_stage"]), "--out", str(tmp_path / "out"), "--no-report"]
     assert main(["infer", str(voices), *map(str, (silence, text, flat)), *words]) == 1
     said = capsys.readouterr()
     assert said.err.count("left out: ") == 3
@@ -229,7 +229,7 @@ def test_infer_refuses_in_one_line(
 @pytest.mark.parametrize("kind", ["quick_1st_stage", "quick_fuser"])
 def test_published_names(kind: str, runs: Any, voices: Path, tmp_path: Path) -> None:
     path, out = voices / "carl.wav", tmp_path / "out"
-    words = ["--weights", str(runs[kind]), "--out", str(out), "--published", "--no-page", "--stride", "63"]
+    words = ["--weights", str(runs[kind]), "--out", str(out), "--published", "--no-report", "--stride", "63"]
     assert main(["infer", str(path), *words]) == 0
     model = sf2f.load(runs[kind])
     voice_ = inference.load_voice_features(model, path)
@@ -254,22 +254,22 @@ def test_who_shares_a_face() -> None:
     each = group_recordings(inputs)
     assert [group.relative_path.as_posix() for group in each] == ["a/v/1", "a/2", "b/1", "c"]
     assert [group.identity for group in each] == ["a", "a", "b", "c"]
-    people = group_recordings(inputs, "person")
+    people = group_recordings(inputs, "identity")
     assert [(group.relative_path.name, len(group.paths)) for group in people] == [
         ("a", 2),
         ("b", 1),
         ("c", 1),
     ]
-    (all_,) = group_recordings(inputs, "person", single_identity=True)
+    (all_,) = group_recordings(inputs, "identity", single_identity=True)
     assert all_.paths == tuple(path for path, _ in inputs)
 
 
 def test_recordings_of_a_person_give_one_face(runs: Any, voices: Path, tmp_path: Path) -> None:
     out, run = tmp_path / "out", runs["quick_fuser"]
-    words = ["--weights", str(run), "--out", str(out), "--face-per", "person"]
+    words = ["--weights", str(run), "--out", str(out), "--group-by", "identity"]
     assert main(["infer", str(voices), *words]) == 0
     assert sorted(path.name for path in (out / "faces").iterdir()) == ["anna.png", "carl.png"]
-    both = sf2f.generate(sf2f.load(run), [voices / "anna" / "2.wav", voices / "anna" / "v1" / "1.wav"])
+    both = sf2f.load(run).generate([voices / "anna" / "2.wav", voices / "anna" / "v1" / "1.wav"])
     np.testing.assert_array_equal(np.asarray(Image.open(out / "faces" / "anna.png")), both.image)
     page = (out / "index.html").read_text("utf-8")
     assert "anna: each recording by itself" in page and "joined by the fuser" in page
@@ -282,8 +282,8 @@ def dummy(width: int = 10) -> Any:
     return SimpleNamespace(
         data=data,
         embed=lambda windows: windows.mean(2),
-        join=lambda embeddings: embeddings.mean(0, keepdim=True),
-        pictures=lambda embeddings: embeddings[:, :, None, None] / 255,
+        pool_embeddings=lambda embeddings: embeddings.mean(0, keepdim=True),
+        decode_images=lambda embeddings: embeddings[:, :, None, None] / 255,
     )
 
 
@@ -351,23 +351,21 @@ def test_the_baseline_of_wen_hears_whole_recordings(wen: Path, voices: Path, tmp
     paths = [voices / "carl.wav", voices / "anna" / "2.wav"]
     mels = [torch.from_numpy(voice2face_inference.load_voice2face_features(path)[0])[None] for path in paths]
     assert all(mel.shape == (1, 64, 1000) for mel in mels)
-    face = sf2f.generate(model, paths[0])
+    face = model.generate(paths[0])
     np.testing.assert_allclose(
         face.image, (model.networks.generate_images(mels[0])[0] * 255).permute(1, 2, 0), atol=0.51
     )
     assert 1.5 < face.speech_seconds <= 2.4 and face.window_counts == (1,)
-    both = sf2f.generate(model, paths)
+    both = model.generate(paths)
     mean = torch.cat([model.networks.embed(mel) for mel in mels]).mean(0)
     np.testing.assert_allclose(both.embedding, mean / mean.norm(), atol=1e-5)
     out = tmp_path / "out"
-    assert main(["infer", str(voices), "--wen", str(wen), "--out", str(out), "--published"]) == 0
+    assert main(["infer", str(voices), "--voice2face", str(wen), "--out", str(out), "--published"]) == 0
     assert [path.name for path in (out / "carl").iterdir()] == ["d_fed_0.png"]
     found = np.asarray(Image.open(out / "carl" / "d_fed_0.png"))
     assert found.min() == 0 and found.max() >= 254 and "heard as a whole" in (out / "index.html").read_text()
     np.save(tmp_path / "stored.npy", mels[0][0].T.numpy())
-    np.testing.assert_allclose(
-        sf2f.generate(model, tmp_path / "stored.npy").embedding, face.embedding, atol=1e-6
-    )
+    np.testing.assert_allclose(model.generate(tmp_path / "stored.npy").embedding, face.embedding, atol=1e-6)
 
 
 def test_wens_features_refuse_what_holds_no_voice(silence: Path, tmp_path: Path) -> None:

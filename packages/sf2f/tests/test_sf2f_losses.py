@@ -10,7 +10,6 @@ from sf2f.losses import (
     discriminator_loss,
     generator_loss,
     generator_terms,
-    gradient_penalty,
     identity_discriminator_terms,
     image_discriminator_terms,
     match_image_sizes,
@@ -39,48 +38,6 @@ def test_other_losses_by_hand() -> None:
     assert discriminator_loss(torch.zeros(2), torch.full((2,), 100.0), "lsgan").item() == 1.25
     with pytest.raises(ValueError, match="hinge"):
         generator_loss(made, "hinge")  # type: ignore[arg-type]
-
-
-def test_penalty_of_a_plane_is_its_slope() -> None:
-    slope = torch.tensor([3.0, 4.0]).reshape(1, 2, 1, 1)
-    noise = torch.Generator().manual_seed(0)
-    real, made = torch.rand(5, 2, 1, 1), torch.rand(5, 2, 1, 1)
-
-    def plane(x: Tensor) -> Tensor:
-        return (x * slope).sum(1, keepdim=True)
-
-    assert gradient_penalty(plane, real, made, noise).item() == pytest.approx(16)
-    assert gradient_penalty(plane, real, made, noise, gamma=5.0).item() == pytest.approx(0, abs=1e-9)
-    assert gradient_penalty(plane, real, made, noise, gamma=2.5).item() == pytest.approx(1)
-
-
-def test_penalty_takes_the_mean_of_a_map_and_mixes_by_sample() -> None:
-    seen: list[Tensor] = []
-
-    def critic(x: Tensor) -> Tensor:
-        seen.append(x.detach())
-        return x
-
-    share = torch.tensor([0.0, 0.25, 1.0])
-    real, made = torch.ones(3, 1, 2, 2), torch.zeros(3, 1, 2, 2)
-    # the mean of four pixels has a slope of 1/4 in each of them: length 1/2
-    assert gradient_penalty(critic, real, made, share).item() == pytest.approx(0.25)
-    torch.testing.assert_close(seen[0], share.reshape(3, 1, 1, 1).expand(3, 1, 2, 2))
-    for mixing, inside in (("uniform", True), ("normal", False)):
-        shares = torch.ones(200, 1, 1, 1), torch.zeros(200, 1, 1, 1)
-        gradient_penalty(critic, *shares, torch.Generator().manual_seed(1), mixing)  # type: ignore[arg-type]
-        assert bool(((seen[-1] >= 0) & (seen[-1] <= 1)).all()) is inside
-
-
-def test_penalty_can_be_learnt_from_and_refuses_nonsense() -> None:
-    weight = torch.tensor(2.0, requires_grad=True)
-    pictures = torch.rand(2, 1, 1, 1)
-    gradient_penalty(lambda x: weight * x, pictures, pictures, torch.rand(2)).backward()
-    assert weight.grad is not None and weight.grad.item() == pytest.approx(2)  # of (w - 1)^2
-    with pytest.raises(ValueError, match="as many pictures"):
-        gradient_penalty(lambda x: x, pictures, pictures[:1], torch.rand(2))
-    with pytest.raises(ValueError, match="gamma above 0"):
-        gradient_penalty(lambda x: x, pictures, pictures, torch.rand(2), gamma=0.0)
 
 
 def terms(config: LossConfig, sizes: int = 2) -> dict[str, Tensor]:

@@ -90,7 +90,7 @@ def test_inception_drops_the_last_frame_of_the_narrow_branch_after_its_norm() ->
 
 
 def test_noise_comes_from_numbers_or_a_generator_and_only_when_due() -> None:
-    encoder = VoiceEncoder(ENCODER.model_copy(update={"noise": 0.05})).eval()
+    encoder = VoiceEncoder(ENCODER.model_copy(update={"noise_std": 0.05})).eval()
     mel = seeded(4, 5, 20)
     clean = encoder(mel)
     assert torch.equal(encoder(mel, torch.Generator().manual_seed(3)), clean)
@@ -209,10 +209,10 @@ def test_a_point_is_deconvolved_as_by_the_stock_layer() -> None:
 def test_every_decoder_gives_its_sizes_and_trains(name: str) -> None:
     generator = small(decoder=DECODERS[name]).train()
     found = generator(seeded(3, 5, 9))
-    assert [tuple(each.shape) for each in found.pictures] == [
+    assert [tuple(each.shape) for each in found.images] == [
         (3, 3, side, side) for side in generator.image_sizes
     ]
-    sum(each.square().mean() for each in found.pictures).backward()
+    sum(each.square().mean() for each in found.images).backward()
     idle = [name for name, p in generator.named_parameters() if p.grad is None or not p.grad.any()]
     assert not [key for key in idle if not key.endswith("bias")]  # a bias before a norm has none
 
@@ -220,7 +220,7 @@ def test_every_decoder_gives_its_sizes_and_trains(name: str) -> None:
 def test_other_widths_make_other_sizes() -> None:
     for levels in (1, 2, 4):
         config = FaceGanDecoderConfig(channels=(8,) * levels)
-        picture = small(decoder=config).eval()(seeded(1, 5, 9)).pictures[0]
+        picture = small(decoder=config).eval()(seeded(1, 5, 9)).images[0]
         assert picture.shape[2:] == (config.image_sizes[0],) * 2 == (4 * 2 ** (levels - 1),) * 2
 
 
@@ -249,7 +249,7 @@ def test_impossible_embeddings_are_refused() -> None:
     with pytest.raises(ValueError, match="multiple of 16"):
         EncoderDecoder(
             GeneratorConfig(
-                encoder=ENCODER.model_copy(update={"embedding": 12}),
+                encoder=ENCODER.model_copy(update={"embedding_dim": 12}),
                 decoder=MRDecoderConfig(extra_feature_map=True),
             )
         )
@@ -263,9 +263,9 @@ def test_windows_pass_through_the_fuser_and_single_ones_by_it() -> None:
     torch.testing.assert_close(fused.embedding, generator.fuse(embeddings))
     single = generator(mel[:, 0])
     torch.testing.assert_close(single.embedding, embeddings[:, 0])
-    averaged = generator(mel[:, 0], average=True)
+    averaged = generator(mel[:, 0], average_batch=True)
     torch.testing.assert_close(averaged.embedding, embeddings[:, 0].mean(0, keepdim=True))
-    torch.testing.assert_close(averaged.pictures[0], generator.decode(averaged.embedding)[0])
+    torch.testing.assert_close(averaged.images[0], generator.decode(averaged.embedding)[0])
 
 
 @pytest.mark.parametrize("train_decoder", [False, True])
@@ -277,7 +277,7 @@ def test_frozen_parts_stay_as_they_are_whatever_mode_is_asked(train_decoder: boo
     generator.eval()
     generator.train()
     assert generator.training and not generator.encoder.model.training and not generator.decoder.training
-    generator(seeded(2, 3, 5, 9)).pictures[0].square().mean().backward()
+    generator(seeded(2, 3, 5, 9)).images[0].square().mean().backward()
     optimiser.step()
     moved = {key for key, value in generator.state_dict().items() if not torch.equal(value, before[key])}
     parts = {"encoder.attn_fuser"} | ({"decoder"} if train_decoder else set())

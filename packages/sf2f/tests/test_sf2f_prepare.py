@@ -59,7 +59,7 @@ def failures(out: Path) -> dict[str, str]:
 def test_raw_recordings_of_both_corpora_become_the_layout(tmp_path: Path) -> None:
     root, out = raw(tmp_path / "in"), tmp_path / "out"
     record = prepare(root, out, WHOLE, **QUIET)
-    assert record["counts"] == {"made": 3, "kept": 0, "failed": 1} and not record["complete"]
+    assert record["counts"] == {"written": 3, "skipped": 0, "failed": 1} and not record["complete"]
     made = sorted(path.relative_to(out).as_posix() for path in out.rglob("*.npz"))
     assert made == [
         "vox1/mel_spectrograms/Ann_A./id10001_a_-b_00002.npz",
@@ -71,7 +71,7 @@ def test_raw_recordings_of_both_corpora_become_the_layout(tmp_path: Path) -> Non
         assert [str(archive[key]) for key in ("spkid", "clipid", "wavid")] == ["id10001", "a_-b", "00002"]
     assert list(failures(out).values()) == ["id99999 has no row in vox1_meta.csv"]
     assert (out / "vox2" / "full_vox2_meta.csv").is_file()
-    assert prepare(root, root, WHOLE, **QUIET)["counts"]["made"] == 3  # into the source itself
+    assert prepare(root, root, WHOLE, **QUIET)["counts"]["written"] == 3  # into the source itself
 
 
 def test_a_manifest_becomes_a_folder_that_opens(tmp_path: Path) -> None:
@@ -95,7 +95,7 @@ def test_a_population_keeps_its_truth_and_its_notice(tmp_path: Path) -> None:
     small = {"train": 2, "val": 1, "test": 1, "clips": 1, "clip_seconds": 1.0, "pictures": 1}
     root, out = tmp_path / "in", tmp_path / "out"
     write_population(root, build_settings("tiny", picture_side=16, **small), workers=1, progress=False)
-    assert prepare(root, out, dtype="float64", **QUIET)["counts"] == {"made": 4, "kept": 0, "failed": 0}
+    assert prepare(root, out, dtype="float64", **QUIET)["counts"] == {"written": 4, "skipped": 0, "failed": 0}
     before, after = (open_speakers(place, "train", dtype="float32") for place in (root, out))
     assert (
         before.names == after.names
@@ -115,11 +115,11 @@ def test_what_is_there_stays_and_other_settings_are_refused(tmp_path: Path) -> N
     file.write_bytes(b"mine")
     next(iter(out.rglob("Bob_*.npz"))).unlink()
     (file.parent / ".Ann_x.part.npz").touch()
-    assert prepare(source, out, WHOLE, **QUIET)["counts"] == {"made": 1, "kept": 1, "failed": 0}
+    assert prepare(source, out, WHOLE, **QUIET)["counts"] == {"written": 1, "skipped": 1, "failed": 0}
     assert file.read_bytes() == b"mine" and not list(out.rglob(".*"))
     with pytest.raises(PrepareError, match=r"remove_silence is False there and True here"):
         prepare(source, out, **QUIET)
-    with pytest.raises(PrepareError, match="stored"):
+    with pytest.raises(PrepareError, match="dtype"):
         prepare(source, out, WHOLE, dtype="float16", **QUIET)
     (out / "prepare.json").write_text("{}")
     with pytest.raises(PrepareError, match="cannot be read"):
@@ -143,7 +143,7 @@ def test_bad_files_are_listed_with_the_reason_and_mended_ones_are_made(tmp_path:
     assert truncated.startswith("truncated") and str(path) not in truncated
     path.write_bytes(whole)
     again = prepare(source, tmp_path / "all", WHOLE, **QUIET)
-    assert again["counts"] == {"made": 3, "kept": 0, "failed": 2}
+    assert again["counts"] == {"written": 3, "skipped": 0, "failed": 2}
 
 
 def test_an_interruption_leaves_whole_files_and_the_run_can_be_finished(tmp_path: Path, monkeypatch) -> None:
@@ -158,13 +158,13 @@ def test_an_interruption_leaves_whole_files_and_the_run_can_be_finished(tmp_path
         return compute_log_mel_from_file(path, config)
 
     with monkeypatch.context() as patch:
-        patch.setattr(speech, "log_mel_of_file", stopped)
+        patch.setattr(speech, "compute_log_mel_from_file", stopped)
         with pytest.raises(KeyboardInterrupt):
             prepare(source, out, WHOLE, **QUIET)
     state = json.loads((out / "prepare.json").read_text())
-    assert state["complete"] is False and state["counts"]["made"] == 1
+    assert state["complete"] is False and state["counts"]["written"] == 1
     assert len(list(out.rglob("*.npz"))) == 1 and not list(out.rglob(".*"))
-    assert prepare(source, out, WHOLE, **QUIET)["counts"] == {"made": 1, "kept": 1, "failed": 0}
+    assert prepare(source, out, WHOLE, **QUIET)["counts"] == {"written": 1, "skipped": 1, "failed": 0}
 
 
 def test_two_recordings_never_share_a_file(tmp_path: Path) -> None:
@@ -206,12 +206,12 @@ def test_the_command_says_what_it_did_and_ends_with_one_after_failures(tmp_path:
     source, out = manifest(tmp_path), tmp_path / "out"
     words = [str(source), "--out", str(out), "--quiet", "--workers", "1"]
     assert command.main([*words, "remove_silence=false"]) == 0
-    assert "2 made, 0 kept, 0 failed" in capsys.readouterr().out
+    assert "2 written, 0 skipped, 0 failed" in capsys.readouterr().out
     (tmp_path / "sound" / "Ann" / "x.wav").write_text("no sound")
     next(iter(out.rglob("Ann_*.npz"))).unlink()
     assert command.main([*words, "remove_silence=false"]) == 1
     assert "failures.csv" in capsys.readouterr().err
-    for wrong, word in (("remove_silenc=false", "remove_silence"), ("rates", "key=value")):
+    for wrong, word in (("remove_silenc=false", "remove_silence"), ("sample_rates", "key=value")):
         with pytest.raises(ValueError, match=word):
             command.main([*words, wrong])
     with pytest.raises(SystemExit):

@@ -290,7 +290,7 @@ def test_pictures_of_voice2face(tmp_path: Path) -> None:
     torch.testing.assert_close(embedding.norm(dim=1), torch.ones(2))
     noise = torch.randn(2, 16, generator=torch.Generator().manual_seed(1)) * 0.05
     torch.testing.assert_close(wen.embed(mel, noise), nn.functional.normalize(embedding + noise))
-    fixed, stretched = wen.generate_images(mel), wen.generate_images(mel, "per_picture")
+    fixed, stretched = wen.generate_images(mel), wen.generate_images(mel, "per_image")
     torch.testing.assert_close(fixed, (wen.g(embedding).clamp(-1, 1) + 1) / 2)
     assert fixed.shape == (2, 3, 16, 16) and not fixed.requires_grad
     for picture in stretched:

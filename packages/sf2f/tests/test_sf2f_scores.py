@@ -6,15 +6,13 @@ import pytest
 import torch
 from sf2f import third_party_networks
 from sf2f.facenet_loss import preprocess_for_facenet
-from sf2f.image_transforms import FACE_BOX, crop_face, normalise
+from sf2f.image_transforms import FACE_BOX, crop_face
 from sf2f.metrics import (
     FaceEmbedder,
-    face_frechet_distance,
     inception_features,
     inception_score,
     inception_scores,
     preprocess_for_vggface,
-    validation_inception_score,
     vggface_logits,
     vggface_score,
 )
@@ -94,7 +92,7 @@ def test_vggface_score_is_the_score_of_all_pictures_whatever_the_batch(classifie
     assert len(found.split_scores) == 5
     shuffled = [vggface_score(classifier, given, generator=seeded(seed)).mean for seed in (0, 0, 1)]
     assert shuffled[0] == shuffled[1] != shuffled[2]
-    options = ({"order": "bgr"}, {"box": FACE_BOX})
+    options = ({"channel_order": "bgr"}, {"face_box": FACE_BOX})
     assert all(vggface_score(classifier, given, **option).mean != found.mean for option in options)
 
 
@@ -103,7 +101,7 @@ def test_inception_scores_read_each_picture_once_without_the_bias(inception):
     made, real = pictures(6), pictures(9, seed=1)
     features = inception_features(inception, made, batch_size=4)
     torch.testing.assert_close(
-        features, inception.found(preprocess_images(made)).pooled, rtol=1e-4, atol=1e-5
+        features, inception.forward_features(preprocess_images(made)).pooled, rtol=1e-4, atol=1e-5
     )
     logits = features @ inception.fc.weight.T
     expected = inception_score_from_log_probs(logits.double().log_softmax(1), 3)
@@ -114,28 +112,6 @@ def test_inception_scores_read_each_picture_once_without_the_bias(inception):
     assert found.fid == pytest.approx(expected_fid, rel=1e-3)
     assert expected_fid > 1e-3
     assert inception_scores(inception, real, real).fid == pytest.approx(0, abs=1e-6)
-
-
-@torch.no_grad()
-def test_validation_score_drops_the_remainder_and_knows_both_inputs(inception):
-    shares = torch.rand(7, 3, 20, 20, generator=seeded())
-    given = normalise(shares)
-    large = functional.interpolate(shares * 2 - 1, size=(299, 299), mode="bilinear")
-    answers = inception(large).double().log_softmax(1)
-    expected = inception_score_from_log_probs(answers, 3, remainder="drop")
-    found = validation_inception_score(inception, given, splits=3, batch_size=4)
-    assert found.split_scores == pytest.approx(expected.split_scores, rel=1e-4)
-    standard = validation_inception_score(inception, normalise(shares, "standard"), "standard", splits=3)
-    assert standard.split_scores == pytest.approx(expected.split_scores, rel=1e-4)
-    as_published = inception(functional.interpolate(given, size=(299, 299), mode="bilinear"))
-    expected = inception_score_from_log_probs(as_published.double().log_softmax(1), 3, remainder="drop")
-    found = validation_inception_score(inception, given, published=True, splits=3)
-    assert found.split_scores == pytest.approx(expected.split_scores, rel=1e-4)
-
-
-def test_distance_of_the_classifiers_answers_is_zero_for_equal_sets(classifier):
-    assert face_frechet_distance(classifier, pictures(), pictures()) == pytest.approx(0, abs=1e-9)
-    assert face_frechet_distance(classifier, pictures(), pictures(8, seed=1)) > 1e-3
 
 
 @torch.no_grad()
@@ -172,9 +148,7 @@ def test_no_pictures_and_wrong_shapes_are_refused(classifier):
         (third_party_networks.load_facenet_vggface2, "20180402-114759-vggface2.pt"),
         (third_party_networks.load_vggface2_resnet50, "resnet50_ft_weight.pkl"),
         (third_party_networks.load_inception_2015, "pt_inception-2015-12-05"),
-        (third_party_networks.load_inception_v3, "inception_v3_google"),
         (third_party_networks.load_lpips_alex, "alexnet-owt"),
-        (third_party_networks.load_vgg_loss, "vgg19"),
     ],
 )
 def test_absent_files_are_named_with_their_source_and_never_fetched(reader, words, tmp_path):

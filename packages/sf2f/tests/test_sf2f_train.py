@@ -200,7 +200,7 @@ def test_a_run_leaves_weights_that_load_and_figures_that_are_finite(first: Path,
     steps = [row for row in found if "total_loss" in row]
     assert [row["step"] for row in steps] == [0, 1]
     assert {"L1_pixel_loss", "img_perceptual_loss", "d_img_gan_loss_0", "d_ac_loss_real_0"} <= set(steps[0])
-    judged = [row for row in found if "val/pixel" in row]
+    judged = [row for row in found if "val/pixel_l1" in row]
     assert [row["step"] for row in judged] == [0, 2]
     assert {"val/sex", "val/factors", "val/found_10"} <= set(judged[0])
     assert any((first / "tensorboard").iterdir())
@@ -226,7 +226,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(people: Speakers, tmp_path: Pat
 
     parts = tmp_path / "parts"
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sf2f.training_step, "iterate", stopping)
+        patch.setattr(sf2f.training_step, "train_step", stopping)
         with pytest.raises(Stop):
             train(config, people, parts, threads=1)
     assert not (parts / MODEL_FILE).exists()
@@ -289,7 +289,7 @@ def test_a_stopped_second_stage_goes_on_without_its_start(
 
     real = sf2f.training_step.train_step
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sf2f.training_step, "iterate", interrupt)
+        patch.setattr(sf2f.training_step, "train_step", interrupt)
         with pytest.raises(SystemExit) as left:
             train(config_of("quick_fuser"), people, parts, initial_weights=given, threads=1)
     assert left.value.code == 128 + signal.SIGTERM
@@ -372,15 +372,15 @@ def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFi
 SCRIPT = """
 import os, sys
 from pathlib import Path
-from sf2f.data import invented_speakers
-from sf2f.train import Start, train
+from sf2f.data import synthetic_speakers
+from sf2f.train import InitialWeights, train
 from test_sf2f_train import SIZES, config_of
 import torch
 torch.set_num_threads(1)
 name, out, start = sys.argv[1:]
-people = invented_speakers("tiny", "train", workers=1, progress=False, **SIZES)
-given = Start(checkpoint=Path(start)) if start else Start()
-train(config_of(name, steps=40), people, out, start=given, threads=1)
+people = synthetic_speakers("tiny", "train", workers=1, progress=False, **SIZES)
+given = InitialWeights(checkpoint=Path(start)) if start else InitialWeights()
+train(config_of(name, steps=40), people, out, initial_weights=given, threads=1)
 """
 
 

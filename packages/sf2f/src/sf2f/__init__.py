@@ -1,29 +1,33 @@
-"""A face image from a voice (Bai, Ma, Wang, Zhang, "Speech Fusion to Face", ACM MM 2022).
+"""Face images generated from voices (Bai, Ma, Wang and Zhang, "Speech Fusion to Face", ACM MM 2022).
 
-In three lines:
-
+Example:
     import sf2f
 
-    model = sf2f.load()                            # bundled weights, or a run folder, file or published .pt
-    face = sf2f.face(model, "a.wav")               # or several recordings of one person: ["a.wav", "b.m4a"]
-    picture, embedding = face.picture, face.embedding
+    model = sf2f.load()                      # bundled weights; or a run folder, a checkpoint, a published .pt
+    result = model.generate("a.wav")         # or several recordings of one identity: ["a.wav", "b.m4a"]
+    result.image, result.embedding           # (H, W, 3) uint8 and (D,) float32
 
-`sf2f --help` names the commands; `sf2f.export.export_onnx` writes a model for other programs.
+`sf2f --help` lists the commands; `sf2f.export.export_onnx` writes an ONNX model.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from sf2f.inference import GeneratedFace, generate, load
+    from sf2f.inference import GeneratedFace, load
+    from sf2f.models import Sf2fModel
 
 __version__ = "0.1.0"
-__all__ = ["GeneratedFace", "__version__", "generate", "load"]
+__all__ = ["GeneratedFace", "Sf2fModel", "__version__", "load"]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what needs PyTorch only when it is asked for."""
-    if name in ("Face", "face", "load"):
+    """Import the modules that need PyTorch on first use."""
+    if name in ("GeneratedFace", "load"):
         from sf2f import inference
 
         return getattr(inference, name)
+    if name == "Sf2fModel":
+        from sf2f.models import Sf2fModel
+
+        return Sf2fModel
     raise AttributeError(f"module 'sf2f' has no attribute {name!r}")

@@ -24,13 +24,16 @@ def iter_batches(run: "Run", config: Sf2fConfig, speakers: Speakers) -> Iterator
     """
     data, plan = config.data, config.training
     side = config.generator.image_sizes[-1]
-    how: dict[str, Any] = {"flip": data.images.flip_probability, "mirror_average": data.images.mirror_average}
+    options: dict[str, Any] = {
+        "flip_probability": data.images.flip_probability,
+        "mirror_average": data.images.mirror_average,
+    }
     frames = data.frames.min_crop, data.frames.max_crop
     drawn: FaceUtterancePairs | FaceWindowSets
     if config.stage == 1:
-        drawn = FaceUtterancePairs(speakers, (side, side), frames, data.mel, **how)
+        drawn = FaceUtterancePairs(speakers, (side, side), frames, data.mel, **options)
     else:
-        drawn = FaceWindowSets(speakers, (side, side), data.windows, data.mel, **how)
+        drawn = FaceWindowSets(speakers, (side, side), data.windows, data.mel, **options)
     if len(speakers) < plan.batch_size:
         raise ValueError(
             f"training.batch_size is {plan.batch_size}, but there are {len(speakers)} people: a batch holds "
@@ -43,5 +46,5 @@ def iter_batches(run: "Run", config: Sf2fConfig, speakers: Speakers) -> Iterator
             cut = crop_to_length(item, sample_crop_length(frames, run.seed, step))
             yield Batch(cut["mel"], faces, cut["label"])
         else:
-            yield Batch(item["windows"], faces, item["label"], item["present"])
+            yield Batch(item["windows"], faces, item["label"], item["mask"])
         step += 1

@@ -90,8 +90,8 @@ class ScheduleConfig(Config):
 
     decay_after: int | None = Field(default=None, ge=0, description="null: constant")
     final_lr_fraction: float = Field(default=0.001, gt=0, le=1)
-    identity_discriminator_lr: Literal["decays", "constant"] = Field(
-        default="decays", description="constant: identity discriminators keep their rate, as published"
+    identity_discriminator_lr: Literal["decay", "constant"] = Field(
+        default="decay", description="constant: identity discriminators keep their rate, as published"
     )
 
 

@@ -9,7 +9,7 @@ from voiceface.runtime.config import Config
 
 from sf2f.decoders import Normalisation, build_norm
 
-Padding = Literal["valid", "same", "stated"]
+Padding = Literal["valid", "same", "explicit"]
 TOKEN_PATTERN = re.compile(
     r"I(?P<input>\d+)"
     r"|C(?P<kernel>\d+)-(?P<width>\d+)(?:-(?P<stride>\d+)(?:-(?P<padding>\d+))?)?"
@@ -31,7 +31,7 @@ class BackboneConfig(Config):
     normalisation: Normalisation = Field(default="batch", description="before each convolution")
     activation: str = Field(default="leakyrelu-0.1", description="relu, leakyrelu-SLOPE or none")
     padding: Padding = Field(
-        default="valid", description="valid: 0; same: (K - 1) / 2, odd K; stated: every token says it"
+        default="valid", description="valid: 0; same: (K - 1) / 2, odd K; explicit: every token states it"
     )
 
     @model_validator(mode="after")
@@ -191,7 +191,7 @@ def _resolve_padding(parts: dict[str, int], mode: Padding, where: str) -> int:
     """Padding of a convolution."""
     if "padding" in parts:
         return parts["padding"]
-    if mode == "stated":
+    if mode == "explicit":
         raise ValueError(f"{where} must state its padding, CK-O-S-P")
     if mode == "same" and not parts["kernel"] % 2:
         raise ValueError(f"{where}: padding same needs an odd width, found {parts['kernel']}")

@@ -101,13 +101,13 @@ class EvaluationResult:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON, without the pictures."""
         return {
-            "format": "sf2f-results-1",
-            "people": len(self.names),
-            "joined_by": "fuser" if self.has_fuser else "mean of embeddings",
-            "windows": {"least": min(self.window_counts), "most": max(self.window_counts)},
+            "format": "sf2f-results-2",
+            "num_identities": len(self.names),
+            "window_pooling": "fuser" if self.has_fuser else "mean",
+            "windows": {"min": min(self.window_counts), "max": max(self.window_counts)},
             "agreement": {str(count): found.to_dict() for count, found in self.agreement.items()},
-            "features": self.facenet_metrics,
-            "chance": {f"R@{k}": value for k, value in self.chance_recall.items()},
+            "facenet_metrics": self.facenet_metrics,
+            "chance_recall": {f"R@{k}": value for k, value in self.chance_recall.items()},
             "scores": self.scores,
         }
 
@@ -242,7 +242,7 @@ def _compute_facenet_metrics(
             row |= {f"R@{k}{mark}": value for k, value in answer.recall.items()}
             chance = answer.chance
         features[mode] = row
-    return {"features": features, "chance": chance}
+    return {"facenet_metrics": features, "chance_recall": chance}
 
 
 def _compute_scores(
@@ -264,19 +264,19 @@ def _compute_scores(
             face_box=FACE_BOX if options.crop_faces else None,
             generator=torch.Generator().manual_seed(options.seed),
         )
-        found |= {"VFS": score.mean, "VFS deviation": score.std}
+        found |= {"VFS": score.mean, "VFS std": score.std}
     if network_files.inception is not None:
         both = scores.inception_scores(
             third_party_networks.load_inception_2015(network_files.inception), ours, theirs
         )
-        found |= {"IS": both.score.mean, "IS deviation": both.score.std, "FID": both.fid}
+        found |= {"IS": both.score.mean, "IS std": both.score.std, "FID": both.fid}
     if network_files.lpips is not None:
         from voiceface.metrics.generation import diversity
 
         spread = diversity(
             third_party_networks.load_lpips_alex(network_files.lpips), ours.float() / 127.5 - 1
         )
-        found |= {"LPIPS diversity": spread.mean, "LPIPS diversity deviation": spread.std}
+        found |= {"LPIPS diversity": spread.mean, "LPIPS diversity std": spread.std}
     return found
 
 
@@ -292,7 +292,7 @@ def format_results(result: EvaluationResult) -> str:
         lines.append(f"{mode}: " + ", ".join(f"{key} {value:.3f}" for key, value in row.items()))
     if result.chance_recall:
         lines.append(
-            "chance: " + ", ".join(f"R@{k} {value:.3f}" for k, value in result.chance_recall.items())
+            "chance level: " + ", ".join(f"R@{k} {value:.3f}" for k, value in result.chance_recall.items())
         )
     lines += [f"{key}: {value:.3f}" for key, value in result.scores.items()]
     if not lines:

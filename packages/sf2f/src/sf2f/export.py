@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sf2f.models import Sf2fModel
 
-INPUT_NAME, OUTPUT_NAME = "samples", "picture"
+INPUT_NAME, OUTPUT_NAME = "samples", "image"
 SAMPLE_RATE, WINDOW_SAMPLES, HOP_SAMPLES = 16000, 400, 160
 TOLERANCE = 1e-3
 MAX_SAMPLES = 10_000_000
@@ -49,7 +49,7 @@ def export_onnx(model: "Sf2fModel", out: str | Path, *, stride: int | None = Non
     """Write a model as an ONNX file, and compare what that makes with PyTorch.
 
     Input `samples` (1, T): float32 in the 16-bit range (-32768...32767), 16 kHz, one channel, silence
-    removed. Output `picture` (1, 3, H, W): float32, 0...1, R G B. The file's metadata hold name, notice,
+    removed. Output `image` (1, 3, H, W): float32, 0...1, R G B. The file's metadata hold name, notice,
     configuration, window and stride.
 
     Args:
@@ -83,12 +83,12 @@ def export_onnx(model: "Sf2fModel", out: str | Path, *, stride: int | None = Non
     facts = {
         "system": "sf2f",
         "name": model.name,
-        "notice": model.disclaimer,
-        "joined_by": "fuser" if model.has_fuser else "mean",
+        "disclaimer": model.disclaimer,
+        "window_pooling": "fuser" if model.has_fuser else "mean",
         "window_frames": str(width),
         "stride_frames": str(stride),
-        "rate": str(SAMPLE_RATE),
-        "shortest_samples": str(shortest),
+        "sample_rate": str(SAMPLE_RATE),
+        "min_samples": str(shortest),
         "silence": "not removed by the graph: remove it before",
         "generator": json.dumps(to_dict(model.generator.config)),
         "data": json.dumps(to_dict(model.data)),
@@ -185,7 +185,7 @@ def generate_reference_image(model: "Sf2fModel", wave: "np.ndarray", stride: int
     from sf2f.inference import embed_windows, split_into_windows
     from sf2f.speech import compute_log_mel, normalise_mel
 
-    config = model.data.speech.model_copy(update={"remove_silence": False, "rates": "resample"})
+    config = model.data.speech.model_copy(update={"remove_silence": False, "sample_rates": "resample"})
     mel = normalise_mel(compute_log_mel(wave, SAMPLE_RATE, config), model.data.mel)
     with torch.inference_mode():
         return (

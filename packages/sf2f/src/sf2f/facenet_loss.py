@@ -11,12 +11,9 @@ from torch import Tensor, nn
 from torch.nn import functional
 from voiceface.models.facenet import FaceFeatures, InceptionResNet
 
-from sf2f.image_transforms import FACE_BOX, Box, Statistics, crop_face, denormalise, normalise
+from sf2f.image_transforms import FACE_BOX, Box, Statistics, crop_face, denormalise
 
 LAYER_WEIGHTS = (1 / 16, 1 / 8, 1 / 4, 1.0)
-VGG_STAGE_ENDS = (2, 7, 12, 21, 30)
-"""Where relu1_1, relu2_1, relu3_1, relu4_1 and relu5_1 end in torchvision's VGG-19."""
-VGG_STAGE_WEIGHTS = (1 / 32, 1 / 16, 1 / 8, 1 / 4, 1.0)
 
 
 def preprocess_for_facenet(
@@ -113,58 +110,3 @@ class FaceNetLoss(nn.Module):
         with torch.no_grad():
             theirs = self.hidden_states(real)
         return self.loss_from_states(self.hidden_states(generated), theirs)
-
-
-class VGGLoss(nn.Module):
-    """The perceptual loss that the published code has and no option set uses: five stages of VGG-19.
-
-    Args:
-        features: convolutions of VGG-19 up to relu5_1 at least, as torchvision numbers them
-            (`voiceface.models.lpips.trunk("vgg19")`); switched off and kept in evaluation.
-        stage_weights: of the five stages.
-        statistics: that the pictures were normalised with; the network gets those of ImageNet.
-
-    Raises:
-        ValueError: not five weights, or the network is too short.
-    """
-
-    def __init__(
-        self,
-        features: nn.Sequential,
-        stage_weights: Sequence[float] = VGG_STAGE_WEIGHTS,
-        statistics: Statistics = "imagenet",
-    ) -> None:
-        super().__init__()
-        if len(stage_weights) != len(VGG_STAGE_ENDS) or len(features) < VGG_STAGE_ENDS[-1]:
-            raise ValueError(
-                f"five stages need five weights and {VGG_STAGE_ENDS[-1]} layers, "
-                f"found {len(stage_weights)} and {len(features)}"
-            )
-        self.features = features[: VGG_STAGE_ENDS[-1]].eval().requires_grad_(False)
-        self.stage_weights = tuple(stage_weights)
-        self.statistics: Statistics = statistics
-
-    def train(self, mode: bool = True) -> Self:
-        """Nothing changes: the network stays in evaluation."""
-        return super().train(False)
-
-    def hidden_states(self, images: Tensor) -> list[Tensor]:
-        """Maps of the five stages, of normalised pictures (B, 3, H, W)."""
-        x = images
-        if self.statistics != "imagenet":
-            x = normalise(denormalise(images, self.statistics))
-        found, begin = [], 0
-        for end in VGG_STAGE_ENDS:
-            x = self.features[begin:end](x)
-            found.append(x)
-            begin = end
-        return found
-
-    def forward(self, generated: Tensor, real: Tensor) -> Tensor:
-        """The loss at one resolution, a scalar; gradients reach the made pictures only."""
-        with torch.no_grad():
-            theirs = self.hidden_states(real)
-        ours = self.hidden_states(generated)
-        return torch.stack(
-            [weight * functional.l1_loss(a, b) for weight, a, b in zip(self.stage_weights, ours, theirs)]
-        ).sum()

@@ -26,10 +26,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.stride is not None and args.stride < 1:
         parser.error("--stride must be at least 1 frame")
-    if args.wen and args.device == "cuda":
-        parser.error("--wen runs on the cpu only")
-    if args.wen and (args.windows or args.whole or args.stride or args.noise is not None):
-        parser.error("--wen names other networks, which hear each recording as a whole and without noise")
+    if args.voice2face and args.device == "cuda":
+        parser.error("--voice2face runs on the cpu only")
+    if args.voice2face and (
+        args.per_window or args.per_recording or args.stride or args.noise_seed is not None
+    ):
+        parser.error(
+            "--voice2face names other networks, which hear each recording as a whole and without noise"
+        )
     from voiceface.io.atomic import write_png
     from voiceface.io.input_files import find_input_files, make_writable_directory
 
@@ -39,10 +43,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from sf2f.split_half_consistency import split_half_distances
 
     model, suffixes = _load_model(args)
-    groups = group_recordings(find_input_files(args.voices, suffixes), args.face_per, args.together)
+    groups = group_recordings(find_input_files(args.voices, suffixes), args.group_by, args.single_identity)
     out = make_writable_directory(args.out)
     print_disclaimers(model.disclaimer)
-    noise = _build_noise_generator(args.noise)
+    noise = _build_noise_generator(args.noise_seed)
     faces: dict[Path, tuple[RecordingGroup, GeneratedFace]] = {}
     compared: list[tuple[str, list[VoiceFeatures]]] = []
     left_out = []
@@ -60,8 +64,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             model,
             voices,
             stride=args.stride,
-            window_images=args.windows or (args.published and not args.wen),
-            recording_images=args.whole or args.published,
+            window_images=args.per_window or (args.published and not args.voice2face),
+            recording_images=args.per_recording or args.published,
             noise=noise,
             published=args.published,
         )
@@ -85,7 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     names = [place.as_posix() for place in faces]
     write_png(out / "sheet.png", labelled_contact_sheet([face.image for _, face in faces.values()], names))
     print(f"all faces: {out / 'sheet.png'}")
-    if not args.no_page:
+    if not args.no_report:
         print(f"report: {write_report(out / 'index.html', model, list(faces.values()), said, args.stride)}")
     return 1 if left_out else 0
 
@@ -97,17 +101,17 @@ def group_recordings(
 
     Args:
         inputs: (file, place of its results), from `voiceface.io.input_files.find_input_files`.
-        group_by: "file", or "person": the first folder below the one that was given; files beside it stand
+        group_by: "file", or "identity": the first folder below the one that was given; files beside it stand
             for themselves.
         single_identity: all are of one person.
     """
     from sf2f.inference_report import RecordingGroup
 
     if single_identity:
-        return [RecordingGroup(Path("together"), "together", tuple(path for path, _ in inputs))]
+        return [RecordingGroup(Path("all_recordings"), "all_recordings", tuple(path for path, _ in inputs))]
     groups: dict[Path, RecordingGroup] = {}
     for path, place in inputs:
-        where = Path(place.parts[0]) if group_by == "person" else place
+        where = Path(place.parts[0]) if group_by == "identity" else place
         known = groups.get(where, RecordingGroup(where, place.parts[0], ()))
         groups[where] = RecordingGroup(where, known.identity, (*known.paths, path))
     return list(groups.values())
@@ -124,7 +128,7 @@ def save_face(
         face: from `sf2f.inference.generate_from_features`.
         published: names as the published program gives them, `PLACE/d_fed_0.png` (the recording as one long
             window; one for each recording), `PLACE/seg_0.png` ... (windows) and `PLACE/fused_0.png`; else
-            `faces/PLACE.png`, `windows/PLACE/000.png` ... and `whole/PLACE/000.png` ..., as far as made.
+            `faces/PLACE.png`, `windows/PLACE/000.png` ... and `recordings/PLACE/000.png` ..., as far as made.
         has_fuser: whether the model has a fuser; without one there is no published picture of all windows.
 
     Returns:
@@ -132,17 +136,17 @@ def save_face(
     """
     from voiceface.io.atomic import write_png
 
-    windows, whole = (
+    windows, recordings = (
         [] if each is None else list(each) for each in (face.window_images, face.recording_images)
     )
     if published:
-        pictures = {f"d_fed_{k}": picture for k, picture in enumerate(whole)}
+        pictures = {f"d_fed_{k}": picture for k, picture in enumerate(recordings)}
         pictures |= {f"seg_{k}": picture for k, picture in enumerate(windows)}
         pictures |= {"fused_0": face.image} if has_fuser else {}
         files = {out / relative_path / f"{name}.png": picture for name, picture in pictures.items()}
     else:
         files = {out / "faces" / relative_path.with_name(f"{relative_path.name}.png"): face.image}
-        for word, several in (("windows", windows), ("whole", whole)):
+        for word, several in (("windows", windows), ("recordings", recordings)):
             files |= {
                 out / word / relative_path / f"{k:03d}.png": picture for k, picture in enumerate(several)
             }
@@ -164,20 +168,20 @@ def build_parser() -> argparse.ArgumentParser:
     source = parser.add_mutually_exclusive_group()
     arguments.add_weights_argument(source, CHECKPOINT_HELP)
     source.add_argument(
-        "--wen", type=Path, help="published networks of voice2face instead: a folder or one file"
+        "--voice2face", type=Path, help="published networks of voice2face instead: a folder or one file"
     )
     add(
-        "--face-per",
-        choices=("file", "person"),
+        "--group-by",
+        choices=("file", "identity"),
         default="file",
-        help="person: the recordings below one folder of those given make one face (default: %(default)s)",
+        help="identity: the recordings below one folder of those given make one face (default: %(default)s)",
     )
-    add("--together", action="store_true", help="all recordings are of one person and make one face")
-    add("--windows", action="store_true", help="also a picture of each window")
-    add("--whole", action="store_true", help="also a picture of each recording as one long window")
+    add("--single-identity", action="store_true", help="all recordings are of one person and make one face")
+    add("--per-window", action="store_true", help="also a picture of each window")
+    add("--per-recording", action="store_true", help="also a picture of each recording as one long window")
     add("--stride", type=int, help="frames (10 ms) between windows (default: half a window, 63 of 125)")
     add(
-        "--noise",
+        "--noise-seed",
         type=int,
         metavar="SEED",
         help="add the noise of training to embeddings, as the published program does for v2f",
@@ -186,21 +190,23 @@ def build_parser() -> argparse.ArgumentParser:
         "--published",
         action="store_true",
         help="the published program's names (NAME/d_fed_0.png, "
-        "NAME/seg_0.png ..., NAME/fused_0.png) and its cutting to bytes; with --wen each picture is spread "
+        "NAME/seg_0.png ..., NAME/fused_0.png) and its cutting to bytes; with --voice2face each picture is spread "
         "from 0 to 255",
     )
-    add("--no-page", action="store_true", help="write no index.html")
-    arguments.add_device_argument(parser, note="; --wen: cpu only")
+    add("--no-report", action="store_true", help="write no index.html")
+    arguments.add_device_argument(parser, note="; --voice2face: cpu only")
     return parser
 
 
 def _load_model(args: argparse.Namespace) -> "tuple[Model, tuple[str, ...]]":
     """The model that the flags name, and the suffixes of stored features that it reads."""
-    if args.wen:
-        from sf2f.voice2face_inference import FEATURE_SUFFIXES as WEN_SUFFIXES
+    if args.voice2face:
+        from sf2f.voice2face_inference import FEATURE_SUFFIXES as VOICE2FACE_SUFFIXES
         from sf2f.voice2face_inference import load_voice2face_model
 
-        return load_voice2face_model(args.wen, "per_picture" if args.published else "fixed"), WEN_SUFFIXES
+        return load_voice2face_model(
+            args.voice2face, "per_image" if args.published else "fixed"
+        ), VOICE2FACE_SUFFIXES
     from sf2f.inference import load
     from sf2f.speech import FEATURE_SUFFIXES
 

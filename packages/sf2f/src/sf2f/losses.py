@@ -4,7 +4,7 @@ Terms keep the names of the published log; all are means over the batch. Letters
 sizes of picture, smallest first (specification, section 7.3).
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
 import torch
@@ -17,7 +17,6 @@ from sf2f.discriminators import IdentityLogits
 from sf2f.image_transforms import downsample_by_halving
 
 GanKind = Literal["gan", "wgan", "lsgan"]
-Mixing = Literal["uniform", "normal"]
 
 
 class LossConfig(Config):
@@ -144,47 +143,6 @@ def discriminator_loss(real: Tensor, generated: Tensor, gan_type: GanKind = "gan
     if gan_type == "wgan":
         return generated.mean() - real.mean()
     return _loss_for_label(real, 1.0, gan_type) + _loss_for_label(generated, 0.0, gan_type)
-
-
-def gradient_penalty(
-    critic: Callable[[Tensor], Tensor],
-    real: Tensor,
-    generated: Tensor,
-    noise: Tensor | torch.Generator,
-    mixing: Mixing = "uniform",
-    gamma: float = 1.0,
-) -> Tensor:
-    """Squared distance of the critic's slope from `gamma` between real and made pictures (WGAN-GP).
-
-    No released model uses it. A sample's score is the mean of its logits; the slope is the length of its
-    gradient by all numbers of the sample.
-
-    Args:
-        critic: pictures (N, 3, H, W) to logits of any shape (N, ...).
-        real: (N, 3, H, W).
-        generated: the same shape.
-        noise: share of the real picture in each mixture, N numbers, or where to draw it.
-        mixing: how it is drawn: "uniform" in 0...1, as the method means; "normal", as published.
-        gamma: wanted slope, above 0.
-
-    Returns:
-        Mean over the samples of (slope - gamma)^2 / gamma^2.
-
-    Raises:
-        ValueError: the shapes differ, `gamma` is not positive, or `mixing` is unknown.
-    """
-    if real.shape != generated.shape:
-        raise ValueError(f"as many pictures needed, found {tuple(real.shape)} and {tuple(generated.shape)}")
-    if mixing not in get_args(Mixing) or not gamma > 0:
-        raise ValueError(f"mixing uniform or normal and gamma above 0 needed, found {mixing!r} and {gamma}")
-    if isinstance(noise, torch.Generator):
-        draw = torch.rand if mixing == "uniform" else torch.randn
-        noise = draw(len(real), generator=noise, device=noise.device)
-    share = noise.to(real).reshape(-1, *[1] * (real.ndim - 1))
-    mixed = (share * real.detach() + (1 - share) * generated.detach()).requires_grad_()
-    scores = critic(mixed).flatten(1).mean(1)
-    (slope,) = torch.autograd.grad(scores.sum(), mixed, create_graph=True)
-    return ((slope.flatten(1).norm(dim=1) - gamma) / gamma).square().mean()
 
 
 def match_image_sizes(real: Tensor | Sequence[Tensor], generated: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -1,4 +1,4 @@
-"""`python -m sf2f.compute_mel_statistics DATA`: mean and deviation of log-mel values, for `data.mel`.
+"""`python -m sf2f.mel_statistics DATA`: mean and deviation of log-mel values, for `data.mel`.
 
 The published numbers 10.9915 and 3.1661 are averages over random training batches, in which every person
 counts alike. Here, exactly: with E_p the mean over all values of person p, mean = mean_p E_p[x], and
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from sf2f.speakers import Speakers
 
-Weighting = Literal["people", "frames"]
+Weighting = Literal["identities", "frames"]
 
 
 class MelStatistics(NamedTuple):
@@ -30,7 +30,7 @@ class MelStatistics(NamedTuple):
 def compute_mel_statistics(
     speakers: "Speakers",
     *,
-    weighting: Weighting = "people",
+    weighting: Weighting = "identities",
     max_utterances: int | None = None,
     workers: int | None = 1,
     progress: bool = False,
@@ -39,7 +39,7 @@ def compute_mel_statistics(
 
     Args:
         speakers: who.
-        weighting: every person counts alike ("people", as in training batches), or every frame.
+        weighting: every person counts alike ("identities", as in training batches), or every frame.
         max_utterances: utterances of a person, evenly spaced in their order; None takes all.
         workers: processes; None takes every core.
         progress: show a bar on standard error.
@@ -64,7 +64,7 @@ def compute_mel_statistics(
         sums[person] += found
     if not len(items):
         raise ValueError("nobody to measure")
-    shares = sums / sums[:, :1] if weighting == "people" else sums / sums[:, 0].mean()
+    shares = sums / sums[:, :1] if weighting == "identities" else sums / sums[:, 0].mean()
     first, second = shares[:, 1:].mean(0)
     frames = int(sums[:, 0].sum()) // speakers.n_mels
     deviation = float(np.sqrt(second - first**2))
@@ -84,7 +84,7 @@ def _sum_moments(item: tuple, n_mels: int, centre: float) -> tuple[float, float,
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m sf2f.compute_mel_statistics`."""
+    """`python -m sf2f.mel_statistics`."""
     parser = argparse.ArgumentParser(
         prog="python -m sf2f.mel_statistics",
         description="Mean and deviation of log-mel values, as overrides for a configuration.",
@@ -92,23 +92,37 @@ def main(argv: Sequence[str] | None = None) -> int:
     add = parser.add_argument
     add("data", type=Path, help="data folder, see docs/data.md")
     add("--split", choices=("train", "val", "test"), default="train", help="default: %(default)s")
-    add("--faces", choices=("masked", "origin"), default="masked", help="who counts (default: %(default)s)")
-    add("--weigh", choices=("people", "frames"), default="people", help="what counts alike")
-    add("--most", type=int, help="utterances of a person (default: all)")
+    add(
+        "--face-variant",
+        choices=("masked", "origin"),
+        default="masked",
+        help="who counts (default: %(default)s)",
+    )
+    add("--weighting", choices=("identities", "frames"), default="identities", help="what counts alike")
+    add("--max-utterances", type=int, help="utterances of a person (default: all)")
     add("--workers", type=int, help="processes (default: every core)")
     add("--quiet", action="store_true", help="no progress bar")
     args = parser.parse_args(argv)
-    if any(number is not None and number < 1 for number in (args.workers, args.most)):
-        parser.error("--workers and --most must be at least 1")
+    if any(number is not None and number < 1 for number in (args.workers, args.max_utterances)):
+        parser.error("--workers and --max-utterances must be at least 1")
 
     from sf2f.data import open_speakers
 
     shown = not args.quiet
     speakers = open_speakers(
-        args.data, args.split, face_variant=args.faces, dtype="float32", workers=args.workers, progress=shown
+        args.data,
+        args.split,
+        face_variant=args.face_variant,
+        dtype="float32",
+        workers=args.workers,
+        progress=shown,
     )
     found = compute_mel_statistics(
-        speakers, weighting=args.weigh, max_utterances=args.most, workers=args.workers, progress=shown
+        speakers,
+        weighting=args.weighting,
+        max_utterances=args.max_utterances,
+        workers=args.workers,
+        progress=shown,
     )
     print(
         f"{found.num_identities} people, {found.num_utterances} utterances, {found.num_frames} frames of 10 ms"

@@ -15,11 +15,11 @@ from torch.nn import functional
 from voiceface.metrics.frechet import frechet_distance
 from voiceface.metrics.inception_score import SplitScore, inception_score_from_log_probs
 from voiceface.models.facenet import InceptionResNet
-from voiceface.models.inception import IMAGE_SIZE, Inception, preprocess_images
+from voiceface.models.inception import Inception, preprocess_images
 from voiceface.models.vggface2_resnet import CaffeResNet
 
 from sf2f.facenet_loss import preprocess_for_facenet
-from sf2f.image_transforms import FACE_BOX, Box, Statistics, crop_face, denormalise
+from sf2f.image_transforms import FACE_BOX, Box, crop_face
 
 ChannelOrder = Literal["rgb", "bgr"]
 ResizeMethod = Literal["tensorflow", "pytorch"]
@@ -195,52 +195,6 @@ def inception_scores(
     ours = inception_features(network, generated, resize, batch_size)
     theirs = inception_features(network, real, resize, batch_size)
     return InceptionScores(inception_score(network, ours, splits), frechet_distance(theirs, ours))
-
-
-def validation_inception_score(
-    network: Inception,
-    images: Tensor,
-    statistics: Statistics = "imagenet",
-    *,
-    published: bool = False,
-    splits: int = 5,
-    batch_size: int = 16,
-) -> SplitScore:
-    """Inception Score of the validation during training: torchvision's network, five parts, no remainder.
-
-    Args:
-        network: of the graph "torchvision".
-        images: normalised, float (N, 3, H, W).
-        statistics: that they were normalised with.
-        published: the network is given the normalised pictures as they are; else -1...1, as it was trained.
-        splits: parts.
-        batch_size: pictures at once.
-    """
-    _check_images(images)
-
-    def answers(part: Tensor) -> Tensor:
-        values = part if published else denormalise(part, statistics).mul(2).sub(1)
-        return network(functional.interpolate(values, size=(IMAGE_SIZE, IMAGE_SIZE), mode="bilinear"))
-
-    logits = _apply_in_batches(answers, images, batch_size)
-    return inception_score_from_log_probs(logits.double().log_softmax(1), splits, remainder="drop")
-
-
-def face_frechet_distance(
-    network: CaffeResNet, generated: Tensor, real: Tensor, batch_size: int = 16
-) -> float:
-    """Frechet distance of the face classifier's probabilities; the published code has it switched off.
-
-    Args:
-        network: in evaluation.
-        generated: (N, 3, H, W) uint8.
-        real: (M, 3, H, W) uint8.
-        batch_size: pictures at once.
-    """
-    ours, theirs = (
-        vggface_logits(network, part, batch_size=batch_size).double().softmax(1) for part in (generated, real)
-    )
-    return frechet_distance(theirs, ours)
 
 
 def _apply_in_batches(function: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> Tensor:

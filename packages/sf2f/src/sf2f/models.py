@@ -5,6 +5,7 @@ Letters: B people, S windows, M mel bands, W frames of a window, D embedding len
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,6 +23,8 @@ from sf2f.image_transforms import denormalise
 
 if TYPE_CHECKING:
     from voiceface.training.run import Run
+
+    from sf2f.inference import GeneratedFace
 
 SYSTEM = "sf2f"
 DISCRIMINATORS_FILE = "discriminators.safetensors"
@@ -72,6 +75,27 @@ class Sf2fModel:
         made = self.generator.decode(embeddings)[-1]
         return denormalise(made, self.data.images.statistics).clamp(0, 1)
 
+    def generate(
+        self,
+        voices: "str | PathLike[str] | Sequence[str | PathLike[str]]",
+        *,
+        stride: int | None = None,
+        window_images: bool = False,
+        recording_images: bool = False,
+        noise: torch.Generator | None = None,
+    ) -> "GeneratedFace":
+        """Generate a face from recordings of one identity; see `sf2f.inference.generate`."""
+        from sf2f.inference import generate
+
+        return generate(
+            self,
+            voices,
+            stride=stride,
+            window_images=window_images,
+            recording_images=recording_images,
+            noise=noise,
+        )
+
 
 def save_final_weights(run: "Run", generator: nn.Module, discriminators: nn.Module) -> Path:
     """Write the final weights of a run: the generator, and beside it the discriminators for a second stage.
@@ -102,7 +126,7 @@ def load_sf2f_model(source: str | Path, *, device: torch.device | str = "cpu") -
         load_into(generator, loaded.state, source=str(path))
         extra = loaded.extra
         found = Sf2fModel(
-            generator, config.data, config.name, extra.get("notice", ""), tuple(extra.get("names", ()))
+            generator, config.data, config.name, extra.get("disclaimer", ""), tuple(extra.get("names", ()))
         )
     else:
         from sf2f.published import load_generator

@@ -77,15 +77,15 @@ def prepare(
     from sf2f.speech import DEFAULT_CONFIG
 
     root, config = Path(out), config or DEFAULT_CONFIG
-    record: dict[str, Any] = {"complete": False, "stored": dtype, "speech": to_dict(config)}
+    record: dict[str, Any] = {"complete": False, "dtype": dtype, "speech": to_dict(config)}
     _require_same_settings(root / RECORD_FILE, record)
     found = detect_source(source)
     for leftover in root.glob(f"*/{MEL_FOLDER}/*/.*.part*"):
         leftover.unlink(missing_ok=True)
-    jobs, kept, failures = _plan_jobs(found, root, config, dtype)
+    jobs, skipped, failures = _plan_jobs(found, root, config, dtype)
     write_json(root / RECORD_FILE, record)
     _write_tables(found, root)
-    made = 0
+    written = 0
     try:
         failures += _link_images(found, root) if include_faces else []
         for job, reason in map_unordered(
@@ -93,11 +93,11 @@ def prepare(
         ):
             if reason:
                 failures.append((job.source, reason))
-            made += not reason
+            written += not reason
         record["complete"] = not failures
     finally:
         _write_failures(root / FAILURES_FILE, sorted(failures))
-        record["counts"] = {"made": made, "kept": kept, "failed": len(failures)}
+        record["counts"] = {"written": written, "skipped": skipped, "failed": len(failures)}
         write_json(root / RECORD_FILE, record)
     return record
 
@@ -128,18 +128,18 @@ def _plan_jobs(
     jobs: list[ConversionJob] = []
     failures = [(str(path), reason) for path, reason in data_source.unidentified]
     taken: dict[str, Path] = {}
-    kept = 0
+    skipped = 0
     for each in data_source.recordings:
         place = f"{each.corpus}/{each.relative_stem}"
         if (other := taken.setdefault(place, each.path)) != each.path:
             failures.append((str(each.path), f"its features would have the name of those of {other}"))
         elif place in there:
-            kept += 1
+            skipped += 1
         else:
             target = root / each.corpus / MEL_FOLDER / f"{each.relative_stem}.npz"
             ids = each.spkid, each.clipid, each.wavid
             jobs.append(ConversionJob(str(each.path), str(target), ids, config, dtype))
-    return jobs, kept, failures
+    return jobs, skipped, failures
 
 
 def _write_tables(data_source: "RecordingSource", root: Path) -> None:
@@ -185,10 +185,10 @@ def _require_same_settings(path: Path, record: dict[str, Any]) -> None:
         return
     try:
         state = json.loads(path.read_text("utf-8"))
-        before = {"stored": state["stored"], **state["speech"]}
+        before = {"dtype": state["dtype"], **state["speech"]}
     except (ValueError, KeyError, TypeError) as error:
         raise PrepareError(f"{path} cannot be read ({error!r}); remove it or use another folder") from None
-    asked = {"stored": record["stored"], **record["speech"]}
+    asked = {"dtype": record["dtype"], **record["speech"]}
     differ = [key for key in asked if before.get(key) != asked[key]]
     if differ:
         what = "; ".join(f"{key} is {before.get(key)} there and {asked[key]} here" for key in differ)
@@ -224,7 +224,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--out", type=Path, required=True, help="data folder; may be SOURCE")
     add("--workers", type=int, help="processes (default: every core)")
     add(
-        "--stored",
+        "--dtype",
         choices=STORED_DTYPES,
         default="float32",
         help="type of stored values (default: %(default)s)",
@@ -235,7 +235,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         "override",
         nargs="*",
         metavar="key=value",
-        help="how recordings become features, such as remove_silence=false, rates=published, channel=first",
+        help="how recordings become features, such as remove_silence=false, sample_rates=published, channel=first",
     )
     args = parser.parse_intermixed_args(argv)
     if args.workers is not None and args.workers < 1:
@@ -245,13 +245,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.source,
         args.out,
         _parse_speech_config(args.override),
-        dtype=args.stored,
+        dtype=args.dtype,
         include_faces=not args.no_faces,
         workers=args.workers,
         progress=not args.quiet,
     )
     counts = record["counts"]
-    print(f"{args.out}: {counts['made']} made, {counts['kept']} kept, {counts['failed']} failed")
+    print(f"{args.out}: {counts['written']} written, {counts['skipped']} skipped, {counts['failed']} failed")
     if counts["failed"]:
         print(f"what could not be used, with reasons: {args.out / FAILURES_FILE}", file=sys.stderr)
     return 0 if record["complete"] else 1

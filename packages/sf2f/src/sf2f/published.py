@@ -33,7 +33,7 @@ V2F_BACKBONE = BackboneConfig(
     arch="C1-32-1-0,C4-64-2-1,C4-128-2-1,C4-256-2-1,C4-512-1-0",
     normalisation="none",
     activation="leakyrelu-0.2",
-    padding="stated",
+    padding="explicit",
 )
 RELEASED_BACKBONES = (BackboneConfig(arch=SMALL_ARCH), BackboneConfig(arch=LARGE_ARCH), V2F_BACKBONE)
 """Of the released option files."""
@@ -176,7 +176,7 @@ def build_discriminators(
         config = DiscriminatorsConfig.model_validate(trunks)
     identity, condition = (checkpoint.discriminators[kind] for kind in ("identity", "condition"))
     if identity and "cnn.2.weight" in identity[0]:
-        config = config.model_copy(update={"hidden": len(identity[0]["cnn.2.weight"])})
+        config = config.model_copy(update={"hidden_dim": len(identity[0]["cnn.2.weight"])})
     classes = len(identity[0].get("id_classifier.bias", ())) if identity else 0
     if config.identity and not classes:
         raise CheckpointError(

@@ -118,12 +118,12 @@ def generator_config_from_options(tree: OptionTree, name: str = "the option file
     config = validate_config(
         {
             "encoder": {
-                "bands": encoder["input_channel"],
+                "n_mels": encoder["input_channel"],
                 "channels": list(encoder["channels"]),
-                "embedding": encoder["output_channel"],
+                "embedding_dim": encoder["output_channel"],
                 "inception": encoder["inception_mode"],
                 "normalise": encoder["normalize_embedding"],
-                "noise": 0.05 if encoder["add_noise"] else 0.0,
+                "noise_std": 0.05 if encoder["add_noise"] else 0.0,
             },
             "fuser": _fuser_values(encoder, f"{where}.encoder_kwargs")
             if encoder["segments_fusion"]
@@ -209,7 +209,7 @@ def loss_config_from_options(tree: OptionTree, name: str = "the option file") ->
     weights = {
         ours: _loss_weight(optim[theirs], f"{name}: optim.{theirs}") for ours, theirs in places.items()
     }
-    return validate_config({"gan": optim["gan_loss_type"], **weights}, LossConfig, f"{name}: optim")
+    return validate_config({"gan_type": optim["gan_loss_type"], **weights}, LossConfig, f"{name}: optim")
 
 
 def _fuser_values(encoder: OptionTree, where: str) -> dict[str, Any]:
@@ -239,15 +239,15 @@ def _decoder_values(kind: str, values: OptionTree, where: str) -> dict[str, Any]
                 f"{where}.activation: expected relu, leakyrelu-SLOPE or none, found {values['activation']!r}"
             )
         return {"kind": "facegan_v2" if kind.endswith("_v2") else "facegan"}
-    plain = {"colours": values["output_channel"], "normalisation": values["normalization"]}
+    plain = {"image_channels": values["output_channel"], "normalisation": values["normalization"]}
     if kind == "MRDecoder":
         own = {
             "kind": "mr",
             "channels": list(values["base_block_channels"]),
             "mid_channels": values["mid_block_channel"],
             "high_channels": values["high_block_channel"],
-            "up_blocks": values["use_up_block"],
-            "extra_map": values["extra_feature_map"],
+            "use_up_blocks": values["use_up_block"],
+            "extra_feature_map": values["extra_feature_map"],
         }
     elif kind == "AttnV2FDecoder":
         own = {
@@ -275,7 +275,7 @@ def _backbone_values(section: OptionTree, place: str, where: str) -> dict[str, A
         "arch": values["arch"],
         "normalisation": values.get("normalization", "batch"),
         "activation": values.get("activation", "relu"),
-        "padding": "stated" if padding == "unused" else padding,
+        "padding": "explicit" if padding == "unused" else padding,
     }
 
 

@@ -92,20 +92,20 @@ class FaceUtterancePairs:
         Returns:
             "face" (3, H, C), 0...1. "mel" (M, longest), normalised: the frames among which any shared length
             finds its window, with fillings at the end of shorter utterances. "frames": T of the utterance.
-            "place" in [0, 1): where in the utterance the window lies. "label".
+            "position" in [0, 1): where in the utterance the window lies. "label".
         """
         who, longest = self.speakers, self.frame_range[1]
         face = who.load_face(index, int(rng.integers(len(who.faces[index]))))
         mirrored = bool(rng.random() < self.flip_probability)
         mel = who.load_mel(index, int(rng.integers(len(who.utterances[index]))))
-        place = float(rng.random())
-        first = _first_frame(mel.shape[1], longest, place)
+        position = float(rng.random())
+        first = _first_frame(mel.shape[1], longest, position)
         piece = normalise_mel(mel[:, first : first + longest], self.normalisation)
         return {
             "face": image_to_chw(face, self.size, mirrored=mirrored, mirror_averaged=self.mirror_average),
             "mel": np.ascontiguousarray(pad_to_width(piece, longest, self.normalisation.fill_value)),
             "frames": mel.shape[1],
-            "place": place,
+            "position": position,
             "label": index,
         }
 
@@ -117,7 +117,7 @@ def sample_crop_length(frame_range: tuple[int, int], seed: int, step: int) -> in
 
 
 def crop_to_length(batch: dict[str, Any], length: int) -> dict[str, Any]:
-    """A collated batch of `Pairs` with "mel" (B, M, `length`); "frames" and "place" are used up.
+    """A collated batch of `Pairs` with "mel" (B, M, `length`); "frames" and "position" are used up.
 
     The start of each window is uniform in 0...T - length for utterances of at least so many frames, whatever
     the longest length is; shorter ones are filled up at the end.
@@ -125,19 +125,19 @@ def crop_to_length(batch: dict[str, Any], length: int) -> dict[str, Any]:
     Raises:
         ValueError: the items hold fewer frames.
     """
-    mel, total, place = batch["mel"], batch["frames"], batch["place"]
+    mel, total, position = batch["mel"], batch["frames"], batch["position"]
     longest = mel.shape[2]
     if not 1 <= length <= longest:
         raise ValueError(f"a window of {length} frames out of items of {longest}")
 
     def first(frames: int) -> torch.Tensor:
         room = (total - frames + 1).clamp_min(1)
-        return torch.minimum((place * room).floor().long(), room - 1)
+        return torch.minimum((position * room).floor().long(), room - 1)
 
     offset = first(length) - first(longest)
     index = offset[:, None] + torch.arange(length, device=mel.device)
     cut = mel.gather(2, index[:, None].expand(-1, mel.shape[1], -1))
-    rest = {key: value for key, value in batch.items() if key not in ("mel", "frames", "place")}
+    rest = {key: value for key, value in batch.items() if key not in ("mel", "frames", "position")}
     return {**rest, "mel": cut}
 
 
@@ -174,7 +174,7 @@ class FaceWindowSets:
         """One item.
 
         Returns:
-            "face" (3, H, C), 0...1. "windows" (S, M, W), normalised. "present" (S,) False where a window is
+            "face" (3, H, C), 0...1. "windows" (S, M, W), normalised. "mask" (S,) False where a window is
             missing. "label".
 
         Raises:
@@ -184,11 +184,11 @@ class FaceWindowSets:
         face = who.load_face(index, int(rng.integers(len(who.faces[index]))))
         mirrored = bool(rng.random() < self.flip_probability)
         found = load_identity_windows(who, index, self.windows, self.normalisation, rng)
-        windows, present = pad_windows(found, self.windows.max_windows, self.normalisation.fill_value)
+        windows, mask = pad_windows(found, self.windows.max_windows, self.normalisation.fill_value)
         return {
             "face": image_to_chw(face, self.size, mirrored=mirrored, mirror_averaged=self.mirror_average),
             "windows": windows,
-            "present": present,
+            "mask": mask,
             "label": index,
         }
 

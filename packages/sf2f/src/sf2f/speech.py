@@ -70,7 +70,7 @@ class SpeechConfig(Config):
 class MelNormalisation(Config):
     """`(x - mean) / deviation`, one pair of numbers for all bands; the default is the published `vox_mel`.
 
-    `python -m sf2f.compute_mel_statistics` measures them for other recordings.
+    `python -m sf2f.mel_statistics` measures them for other recordings.
     """
 
     mean: float = Field(default=10.9915, description="of log-mel values")
@@ -97,12 +97,12 @@ def read_recording(
     """Load a sound file: wav, flac, mp3, ogg, m4a and others, as one channel.
 
     Returns:
-        (samples, rate): int16, shape (S,), and Hz: 16000 unless `config.rates` is "published".
+        (samples, rate): int16, shape (S,), and Hz: 16000 unless `config.sample_rates` is "published".
 
     Raises:
         FileNotFoundError: no such file.
         voiceface.audio.loading.AudioError: not a sound file, truncated, no samples.
-        SpeechError: `config.rates` is "published" and the detector does not take the rate.
+        SpeechError: `config.sample_rates` is "published" and the detector does not take the rate.
     """
     rate = SAMPLE_RATE if config.sample_rates == "resample" else None
     return read_samples(path, rate, channel=config.channel, accepted_rates=PUBLISHED_SAMPLE_RATES)
@@ -154,7 +154,7 @@ def compute_log_mel(
 
     Args:
         samples: int16, shape (S,).
-        sample_rate: of the samples, Hz; 16000 unless `config.rates` is "published".
+        sample_rate: of the samples, Hz; 16000 unless `config.sample_rates` is "published".
         config: what is done.
         source: for messages.
 

@@ -46,7 +46,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         model,
         speakers,
         NetworkFiles(args.facenet, args.vggface, args.inception, args.lpips),
-        EvaluationOptions(args.order, args.crop, args.pooled, tuple(args.gallery) or None, args.seed),
+        EvaluationOptions(
+            args.channel_order,
+            args.crop_faces,
+            args.pooled_features,
+            tuple(args.gallery_sizes) or None,
+            args.seed,
+        ),
         modes=args.modes or None,
     )
     print(format_results(found))
@@ -79,12 +85,20 @@ def save_results(out: Path, result: "EvaluationResult", model: "Sf2fModel") -> N
 
     for name, picture in zip(result.names, result.images, strict=True):
         write_image(out / "faces" / f"{name.replace('/', '_')}.png", picture)
-    write_json(out / "results.json", {**result.to_dict(), "notice": model.disclaimer, "model": model.name})
+    write_json(
+        out / "results.json", {**result.to_dict(), "disclaimer": model.disclaimer, "model": model.name}
+    )
     text = io.StringIO()
     table = csv.writer(text)
     table.writerow(PUBLISHED_COLUMNS)
-    keys = {"L2": "l2", "L1": "l1", "Cos": "cosine", "Human": "human", "IS mean": "IS", "VFS mean": "VFS"}
-    keys |= {"IS std": "IS deviation", "VFS std": "VFS deviation"}
+    keys = {
+        "L2": "l2",
+        "L1": "l1",
+        "Cos": "cosine",
+        "Human": "stranger_cosine",
+        "IS mean": "IS",
+        "VFS mean": "VFS",
+    }
     for mode, row in build_table_rows(result).items():
         values = [row.get(keys.get(column, column)) for column in PUBLISHED_COLUMNS[3:]]
         table.writerow(
@@ -116,12 +130,21 @@ def build_parser() -> argparse.ArgumentParser:
     add("--vggface", type=Path, help="weights of the VGGFace2 ResNet-50: VGGFace Score")
     add("--inception", type=Path, help="weights of the Inception graph of 2015: Inception Score, FID")
     add("--lpips", type=Path, help="folder of AlexNet and LPIPS heads: diversity")
-    add("--gallery", type=int, nargs="+", default=[], help="ends of galleries, as 100 200 300 (default: all)")
     add(
-        "--order", default="rgb", choices=("rgb", "bgr"), help="VGGFace Score: rgb as published, bgr as meant"
+        "--gallery-sizes",
+        type=int,
+        nargs="+",
+        default=[],
+        help="ends of galleries, as 100 200 300 (default: all)",
     )
-    add("--crop", action="store_true", help="VGGFace Score: faces cut out")
-    add("--pooled", action="store_true", help="FaceNet's pooled features")
+    add(
+        "--channel-order",
+        default="rgb",
+        choices=("rgb", "bgr"),
+        help="VGGFace Score: rgb as published, bgr as meant",
+    )
+    add("--crop-faces", action="store_true", help="VGGFace Score: faces cut out")
+    add("--pooled-features", action="store_true", help="FaceNet's pooled features")
     add("--seed", type=int, default=0, help="of the parts of the VGGFace Score")
     arguments.add_device_argument(parser)
     return parser

@@ -14,11 +14,8 @@ from voiceface.checkpoints.third_party import locate_third_party_file
 from voiceface.models.facenet import InceptionResNet, load_inception_resnet
 from voiceface.models.fuse_batchnorm import fuse_batchnorm
 from voiceface.models.inception import Inception, load_inception
-from voiceface.models.lpips import LPIPS, build_backbone, load_backbone, load_lpips
+from voiceface.models.lpips import LPIPS, load_lpips
 from voiceface.models.vggface2_resnet import CaffeResNet, load_caffe_resnet
-
-from sf2f.facenet_loss import VGG_STAGE_ENDS, VGG_STAGE_WEIGHTS, VGGLoss
-from sf2f.image_transforms import Statistics
 
 OptionalPath = str | Path | None
 
@@ -38,13 +35,6 @@ def load_inception_2015(path: OptionalPath) -> Inception:
     return fuse_batchnorm(load_inception(locate_third_party_file("inception-2015-fid", path), "2015"))
 
 
-def load_inception_v3(path: OptionalPath) -> Inception:
-    """Network of the validation's Inception Score, `inception_v3_google-*.pth`, folded."""
-    return fuse_batchnorm(
-        load_inception(locate_third_party_file("torchvision-inception_v3", path), "torchvision")
-    )
-
-
 def load_lpips_alex(folder: OptionalPath) -> LPIPS:
     """Distance behind the diversity: `alexnet-owt-*.pth` and `v0.1/alex.pth` in a folder."""
     layers, heads = (
@@ -52,11 +42,3 @@ def load_lpips_alex(folder: OptionalPath) -> LPIPS:
         locate_third_party_file("lpips-v0.1-alex", folder),
     )
     return load_lpips(layers, heads, "alex")
-
-
-def load_vgg_loss(path: OptionalPath, statistics: Statistics = "imagenet") -> VGGLoss:
-    """The unused perceptual loss, `vgg19-*.pth`; `statistics` are those of the pictures."""
-    layers = load_backbone(
-        build_backbone("vgg19")[: VGG_STAGE_ENDS[-1]], locate_third_party_file("torchvision-vgg19", path)
-    )
-    return VGGLoss(layers, VGG_STAGE_WEIGHTS, statistics)

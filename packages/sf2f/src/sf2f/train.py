@@ -76,7 +76,7 @@ def train(
     from sf2f.losses import match_image_sizes
     from sf2f.models import SYSTEM, save_final_weights
     from sf2f.perceptual_loss import build_perceptual_loss
-    from sf2f.training_step import Objective, train_step
+    from sf2f.training_step import Objective, build_optimisers, train_step
     from sf2f.validation import build_preview, prepare_validation
 
     initial_weights, plan = initial_weights or InitialWeights(), config.training
@@ -91,10 +91,14 @@ def train(
         single_process=True,
     ) as run:
         source = record_provenance(run, speakers.identity_names, initial_weights)
-        run.extra = {"names": list(speakers.identity_names), "notice": speakers.disclaimer, "source": source}
+        run.extra = {
+            "names": list(speakers.identity_names),
+            "disclaimer": speakers.disclaimer,
+            "source": source,
+        }
         generator, discriminators = build_networks(run, config, len(speakers.names), initial_weights)
         average = build_ema(generator, plan.ema_decay)
-        optimisers = build_optimisers(config, generator, discriminators)
+        optimisers = build_optimisers(generator, discriminators, config.optimiser)
         run.track(
             generator=generator,
             discriminators=discriminators,
@@ -136,7 +140,7 @@ def train(
                 made = outcome.generated.images
                 real = match_image_sizes(batch.real_images, made)
                 run.log_image(
-                    "pictures", build_preview(made[-1], real[-1], config.data.images.statistics), step
+                    "images", build_preview(made[-1], real[-1], config.data.images.statistics), step
                 )
         shown = average.module if average is not None else generator
         if jury is not None and plan.validation_interval is not None:
@@ -183,22 +187,6 @@ def build_ema(generator: "EncoderDecoder", decay: float) -> Any:
     return average.requires_grad_(False).eval()
 
 
-def build_optimisers(
-    config: "Sf2fConfig", generator: "EncoderDecoder", discriminators: "Discriminators"
-) -> "Optimisers":
-    """Adam for everything that learns."""
-    from sf2f.training_step import Optimisers, build_adam
-
-    plan = config.optimiser
-    lr = plan.discriminator_lr or plan.lr
-    lists = {
-        kind: tuple(build_adam(each.parameters(), lr, plan.beta1) for each in getattr(discriminators, kind))
-        for kind in ("image", "identity", "condition")
-    }
-    learning = [parameter for parameter in generator.parameters() if parameter.requires_grad]
-    return Optimisers(build_adam(learning, plan.lr, plan.beta1), **lists)
-
-
 def name_optimisers(optimisers: "Optimisers") -> dict[str, Any]:
     """Every optimiser by the name that the resume state has for it."""
     found = {"generator_optimiser": optimisers.generator}
@@ -219,7 +207,7 @@ def build_lr_schedules(config: "Sf2fConfig") -> tuple[Callable[[int], float], ..
         return 1.0 if after is None else lr_after_epoch(1.0, step, after, steps, plan.final_lr_fraction)
 
     other = chosen.discriminator_lr or chosen.lr
-    falls = plan.identity_discriminator_lr == "decays"
+    falls = plan.identity_discriminator_lr == "decay"
     return (
         lambda step: chosen.lr * share(step),
         lambda step: other * share(step),

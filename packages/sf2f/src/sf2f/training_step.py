@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from voiceface.models.contexts import parameters_frozen, preserve_buffers
 
+from sf2f.config import OptimiserConfig
 from sf2f.discriminators import Discriminators, IdentityLogits
 from sf2f.generator import EncoderDecoder, GeneratorOutput, Noise
 from sf2f.losses import (
@@ -110,22 +111,29 @@ class Objective:
     autocast: Callable[[], AbstractContextManager[Any]] = nullcontext
 
 
-def build_default_optimisers(
-    generator: EncoderDecoder, discriminators: Discriminators, lr: float = 5e-4, beta1: float = 0.9
+def build_optimisers(
+    generator: EncoderDecoder, discriminators: Discriminators, config: OptimiserConfig | None = None
 ) -> Optimisers:
-    """Adam for everything that learns, as published: betas (`beta1`, 0.999), no decay.
+    """Build one Adam optimiser for the trainable part of the generator and one for each discriminator.
+
+    Args:
+        generator: only parameters that require a gradient are optimised.
+        discriminators: every parameter is optimised.
+        config: learning rates and beta1; None: the published values.
 
     Raises:
-        ValueError: nothing in the generator learns.
+        ValueError: the generator has no trainable parameter.
     """
-    learning = [parameter for parameter in generator.parameters() if parameter.requires_grad]
-    if not learning:
-        raise ValueError("no parameter of the generator learns; see `freeze_but_fuser`")
-    lists = {
-        kind: tuple(build_adam(network.parameters(), lr, beta1) for network in getattr(discriminators, kind))
+    config = config or OptimiserConfig()
+    trainable = [parameter for parameter in generator.parameters() if parameter.requires_grad]
+    if not trainable:
+        raise ValueError("the generator has no trainable parameter; see `freeze_except_fuser`")
+    lr = config.discriminator_lr or config.lr
+    by_kind = {
+        kind: tuple(build_adam(each.parameters(), lr, config.beta1) for each in getattr(discriminators, kind))
         for kind in ("image", "identity", "condition")
     }
-    return Optimisers(build_adam(learning, lr, beta1), **lists)
+    return Optimisers(build_adam(trainable, config.lr, config.beta1), **by_kind)
 
 
 def build_adam(parameters: Iterable[nn.Parameter], lr: float, beta1: float = 0.9) -> torch.optim.Adam:
@@ -146,7 +154,7 @@ def train_step(
     Args:
         generator: in the mode that is wanted, `train()` as a rule.
         discriminators: in training mode, as published.
-        optimisers: see `build_default_optimisers`.
+        optimisers: see `build_optimisers`.
         batch: voices, pictures, labels.
         objective: what is minimised.
         noise: see `VoiceEncoder.head`.
@@ -159,12 +167,12 @@ def train_step(
     restore = preserve_buffers(generator, discriminators)
     with objective.autocast():
         generated = generator(batch.mel, batch.mask, noise=noise)
-        real = match_image_sizes(batch.real_images, generated.pictures)
+        real = match_image_sizes(batch.real_images, generated.images)
         terms = compute_generator_losses(
             generated, real, batch.labels, discriminators, objective.perceptual, losses
         )
         loss = sum_terms(terms)
-    fixed = GeneratorOutput(tuple(each.detach() for each in generated.pictures), generated.embedding.detach())
+    fixed = GeneratorOutput(tuple(each.detach() for each in generated.images), generated.embedding.detach())
     plain = {name: term.detach() for name, term in terms.items()}
     if not torch.isfinite(loss.detach()):
         restore()

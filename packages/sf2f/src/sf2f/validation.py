@@ -79,8 +79,8 @@ def prepare_validation(
         from sf2f.metrics import FaceEmbedder
         from sf2f.third_party_networks import load_facenet_vggface2
 
-        reader = FaceEmbedder(load_facenet_vggface2(facenet).to(device), config.perceptual.face_box)
-        found = replace(found, facenet=(reader, reader.embed_identities(real)))
+        embedder = FaceEmbedder(load_facenet_vggface2(facenet).to(device), config.perceptual.face_box)
+        found = replace(found, facenet=(embedder, embedder.embed_identities(real)))
     return found
 
 
@@ -94,7 +94,7 @@ def evaluate_generator(generator: nn.Module, validation_data: ValidationData) ->
     model = Sf2fModel(generator.eval(), validation_data.config.data)  # type: ignore[arg-type]
     made = generate_images(model, embed_speakers(model, validation_data.speakers))
     mean = torch.stack([each.mean(0) for each in validation_data.real_images])
-    found = {"pixel": float((made - mean).abs().mean())}
+    found = {"pixel_l1": float((made - mean).abs().mean())}
     if (
         validation_data.attribute_reader is not None
         and validation_data.ground_truth is not None
@@ -114,10 +114,10 @@ def evaluate_generator(generator: nn.Module, validation_data: ValidationData) ->
     if validation_data.facenet is not None:
         from voiceface.metrics.generation import feature_distances, identity_retrieval
 
-        reader, references = validation_data.facenet
-        ours = reader.of_pictures(made)
-        found["cos"] = float(feature_distances(ours, references).cosine)
-        found["recall_10"] = float(identity_retrieval(ours, references, cutoffs=[10]).recall[10])
+        embedder, references = validation_data.facenet
+        ours = embedder.embed_images(made)
+        found["cosine_similarity"] = float(feature_distances(ours, references).cosine)
+        found["recall_at_10"] = float(identity_retrieval(ours, references, cutoffs=[10]).recall[10])
     return found
 
 

@@ -19,7 +19,7 @@ from voiceface.checkpoints.published import CheckpointError, extract_state_dict,
 from sf2f.decoders import PointDeconvolution
 from sf2f.encoders import EncoderConfig, VoiceEncoder, l2_normalize
 
-Rescale = Literal["fixed", "per_picture"]
+Rescale = Literal["fixed", "per_image"]
 State = Mapping[str, Tensor]
 NOISE_STD = 0.05
 NETWORK_KINDS = {
@@ -133,7 +133,7 @@ class Voice2FaceNetworks:
 
         Args:
             mel: the features.
-            rescale: "fixed": -1...1 to 0...1; "per_picture": the least and largest value of each picture
+            rescale: "fixed": -1...1 to 0...1; "per_image": the least and largest value of each picture
                 become 0 and 1, as published.
 
         Raises:

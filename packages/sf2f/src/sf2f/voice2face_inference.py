@@ -4,6 +4,7 @@ Letters: M mel bands, T frames, N voices, D embedding length (specification, sec
 """
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -29,12 +30,14 @@ if TYPE_CHECKING:
     from voiceface.audio.frontends import PerceptionistLogMel
     from voiceface.audio.vad import Int16Samples
 
+    from sf2f.inference import GeneratedFace
+
 SAMPLE_RATE, N_MELS, FRAMES_PER_SECOND = 16000, 64, 100
-VAD_AGGRESSIVENESS, VAD_FRAME_SAMPLES, VAD_RING_FRAMES = (
-    2,
-    320,
-    2,
-)  # of the detector; 20 ms frames in a ring of 50 ms
+VAD_AGGRESSIVENESS = 2
+VAD_FRAME_SAMPLES = 320
+"""20 ms."""
+VAD_RING_FRAMES = 2
+"""A ring of 50 ms holds two whole frames."""
 FEATURE_SUFFIXES = (".npy",)
 
 
@@ -74,6 +77,27 @@ class Voice2FaceModel:
     def decode_images(self, embeddings: Tensor) -> Tensor:
         """Embeddings (N, D) to pictures (N, 3, side, side), 0...1."""
         return self.networks.decode_images(embeddings, self.rescale)
+
+    def generate(
+        self,
+        voices: str | os.PathLike[str] | Sequence[str | os.PathLike[str]],
+        *,
+        stride: int | None = None,
+        window_images: bool = False,
+        recording_images: bool = False,
+        noise: torch.Generator | None = None,
+    ) -> "GeneratedFace":
+        """Generate a face from recordings of one identity; see `sf2f.inference.generate`."""
+        from sf2f.inference import generate
+
+        return generate(
+            self,
+            voices,
+            stride=stride,
+            window_images=window_images,
+            recording_images=recording_images,
+            noise=noise,
+        )
 
 
 def load_voice2face_model(path: str | Path, rescale: Rescale = "fixed") -> Voice2FaceModel:
