@@ -18,15 +18,18 @@ REQUIRED_FLAGS = {
 }
 # Action, type and nargs of a flag, wherever it is.
 FLAG_SIGNATURES = {
-    **dict.fromkeys(("--cfg", "--device"), ("", "", "")),
+    **dict.fromkeys(
+        ("--cfg", "--device", "--missing", "--on-corrupt", "--resample", "--tie-breaking"), ("", "", "")
+    ),
     **dict.fromkeys(
         ("--data", "--out", "--checkpoint", "--voice-root", "--face-root", "--cache", "--json", "--report"),
         ("", "Path", ""),
     ),
-    **dict.fromkeys(("--threads", "--seed", "--workers", "--replicates", "--draw", "--top"), ("", "int", "")),
     **dict.fromkeys(
-        ("--resume", "--tolerant", "--skip-missing", "--no-page", "--quiet"), ("store_true", "", "")
+        ("--threads", "--seed", "--workers", "--bootstrap-samples", "--generate-lists", "--top"),
+        ("", "int", ""),
     ),
+    **dict.fromkeys(("--resume", "--no-page", "--quiet"), ("store_true", "", "")),
     "--list": ("append", "", ""),
 }
 # Words that others use for what has a name here.
@@ -39,6 +42,12 @@ DISALLOWED_FLAGS = {
     **dict.fromkeys(("--dataset", "--data-dir", "--root"), "--data"),
     **dict.fromkeys(("--num-workers", "--processes"), "--workers"),
     "--continue": "--resume",
+    **dict.fromkeys(("--skip-missing", "--on-absent", "--on-missing"), "--missing"),
+    **dict.fromkeys(("--tolerant", "--lenient"), "--on-corrupt"),
+    "--strict-rate": "--resample",
+    "--ties": "--tie-breaking",
+    "--replicates": "--bootstrap-samples",
+    "--set": "a positional section.key=value",
     **dict.fromkeys(("--batch-size", "--epochs", "--lr", "--max-iter"), "a key of the configuration"),
 }
 

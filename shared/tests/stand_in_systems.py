@@ -61,7 +61,7 @@ class Grey:
     def picture(self, voices: Sequence[Path]) -> np.ndarray:
         if any("refused" in voice.name for voice in voices):
             raise ValueError(f"{voices[0]}: refused")
-        wave = audio.load(voices[0], scale="unit", resample=True, on_corrupt="tolerant")
+        wave = audio.load(voices[0], scale="unit", resample=True, on_corrupt="salvage")
         return np.full((64, 64, 3), int(255 * min(1.0, float(np.abs(wave).mean()) * 4)), np.uint8)
 
 

@@ -141,7 +141,8 @@ def test_colours_reach_the_network_in_the_order_that_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "choice", [{}, {"fit": "squeeze"}, {"channels": "rgb"}, {"sample_scale": "stored"}, {"in_memory": True}]
+    "choice",
+    [{}, {"resize_mode": "stretch"}, {"channels": "rgb"}, {"sample_scale": "native"}, {"in_memory": True}],
 )
 def test_training_and_use_read_files_alike(tmp_path: Path, choice: dict[str, Any]) -> None:
     config = with_data(**choice)
@@ -153,18 +154,18 @@ def test_training_and_use_read_files_alike(tmp_path: Path, choice: dict[str, Any
     drawn, model = pairs.sample(0, np.random.default_rng(0)), Embedder(Toy(), config)
     assert np.array_equal(drawn["face"], model.load_face(tmp_path / "face.png"))
     assert np.array_equal(drawn["voice"], model.load_voice(tmp_path / "voice.wav"))
-    assert drawn["voice"].max() == (0.625 if choice == {"sample_scale": "stored"} else 0.625 * 32768)
+    assert drawn["voice"].max() == (0.625 if choice == {"sample_scale": "native"} else 0.625 * 32768)
 
 
 def test_the_fingerprint_covers_every_choice_of_the_front_end() -> None:
     choices: list[dict[str, Any]] = [
         {},
-        {"fit": "squeeze"},
+        {"resize_mode": "stretch"},
         {"channels": "rgb"},
-        {"sample_scale": "stored"},
+        {"sample_scale": "native"},
         {"resample": True},
     ]
-    choices += [{"damaged": "tolerant"}, {"clip_samples": 9}]
+    choices += [{"corrupt_audio": "salvage"}, {"clip_samples": 9}]
     models = [Toy() for _ in choices]
     for model in models[1:]:
         model.load_state_dict(models[0].state_dict())
@@ -177,13 +178,13 @@ def test_weights_are_read_for_the_system_that_wrote_them(tmp_path: Path) -> None
     path = tmp_path / "model.safetensors"
     kind: dict[str, Any] = {"system": "toy", "kind": "model", "config": to_dict(CONFIG)}
     save_model(path, Toy(5).state_dict(), extra={"notice": "beware", "names": list("abcde")}, **kind)
-    model = load_embedder(TOY, tmp_path, on_corrupt=True)
+    model = load_embedder(TOY, tmp_path, on_corrupt="salvage")
     assert (model.disclaimer, model.identity_names, model.source) == (
         "beware",
         tuple("abcde"),
         "model.safetensors",
     )
-    assert model.config.data.resample and model.config.data.corrupt_audio == "tolerant"
+    assert model.config.data.resample and model.config.data.corrupt_audio == "salvage"
     assert load_embedder(TOY, path, resample=None).config == CONFIG
     with pytest.raises(CheckpointError, match="expected 'other'"):
         load_embedder(SystemSpec("other", AssociationConfig, TOY.build_model, unread), path)

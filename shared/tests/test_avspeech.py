@@ -181,7 +181,7 @@ def test_the_square_is_moved_inside_and_never_larger_than_the_picture():
 
 def test_usual_pictures_are_four_jpegs_of_128_pixels(videos, tmp_path):
     table = write_table(tmp_path / "rows.csv", [row(FIRST, 1, 5)])
-    words = ["avspeech", str(table), "--clips", str(videos), "--out", str(tmp_path / "out"), "--quiet"]
+    words = ["avspeech", str(table), "--videos", str(videos), "--out", str(tmp_path / "out"), "--quiet"]
     assert main(words) == 0
     found = sorted((tmp_path / "out" / "faces").rglob("*.jpg"))
     assert [path.name for path in found] == [f"00001000-00005000_0{k}.jpg" for k in range(4)]
@@ -400,8 +400,20 @@ def test_damaged_videos_are_listed_and_the_exit_code_is_1(tmp_path, capsys):
     )  # what is cut off does not matter
     names = ["good", "short", "mute", "blind", "text", "broken"]
     table = write_table(tmp_path / "rows.csv", [row(name, 1, 5) for name in names])
-    words = ["avspeech", str(table), "--clips", str(folder), "--out", str(tmp_path / "out")]
-    words += ["--faces", "2", "--side", "16", "--workers", "1", "--quiet", "--shares", "0", "0", "1"]
+    words = ["avspeech", str(table), "--videos", str(folder), "--out", str(tmp_path / "out")]
+    words += [
+        "--images-per-segment",
+        "2",
+        "--image-size",
+        "16",
+        "--workers",
+        "1",
+        "--quiet",
+        "--split-fractions",
+        "0",
+        "0",
+        "1",
+    ]
     assert main(words) == 1
     shown = capsys.readouterr()
     assert "test  1 videos, 1 clips, 2 pictures" in shown.out and "5 stretches could not be cut" in shown.err
@@ -450,13 +462,13 @@ def test_pictures_that_do_not_differ_are_refused(videos):
 
 def test_nothing_to_do_and_bad_options_are_told(videos, tmp_path, capsys):
     table = write_table(tmp_path / "rows.csv", [row("gone_gone_1", 1, 5)])
-    words = ["avspeech", str(table), "--clips", str(videos), "--out", str(tmp_path / "out")]
+    words = ["avspeech", str(table), "--videos", str(videos), "--out", str(tmp_path / "out")]
     assert main(words) == 1
     shown = capsys.readouterr().err
     assert (
         "holds no video of the 1 stretches" in shown and "3 videos, such as" in shown and "--pattern" in shown
     )
-    assert main([*words, "--shares", "0.5", "0.5", "0.5"]) == 1
+    assert main([*words, "--split-fractions", "0.5", "0.5", "0.5"]) == 1
     assert "with the sum 1" in capsys.readouterr().err
     assert main([*words[:3], str(tmp_path / "nowhere"), *words[4:]]) == 1
     assert "no folder of videos" in capsys.readouterr().err

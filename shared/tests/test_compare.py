@@ -246,7 +246,14 @@ def test_more_items_than_needed_do_no_harm(corpus, protocol):
 def test_command(data, corpus, tmp_path, capsys, runs):
     good = write_system(tmp_path / "good", tables_of(corpus, 0.3))
     bad = [write_system(tmp_path / f"bad{i}", tables_of(corpus, 4.0, i)) for i in range(runs)]
-    words = [f"good={good}", f"bad={','.join(map(str, bad))}", "--data", str(data), "--replicates", "100"]
+    words = [
+        f"good={good}",
+        f"bad={','.join(map(str, bad))}",
+        "--data",
+        str(data),
+        "--bootstrap-samples",
+        "100",
+    ]
     (good / "results.json").write_text(json.dumps({"leaked_identities": ["A", "B"]}))
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr().out
@@ -279,12 +286,21 @@ def test_command(data, corpus, tmp_path, capsys, runs):
 def test_command_on_another_split_with_lists_drawn_now(data, tmp_path, capsys):
     people = open_corpus(data, "val")
     folders = [write_system(tmp_path / str(noise), tables_of(people, noise)) for noise in (0.5, 1.0)]
-    words = [f"a={folders[0]}", f"b={folders[1]}", "--data", str(data), "--split", "val", "--draw", "1"]
-    words += ["--list", "match_v2f_3_val", "--replicates", "20", "--out", str(tmp_path / "page.html")]
+    words = [
+        f"a={folders[0]}",
+        f"b={folders[1]}",
+        "--data",
+        str(data),
+        "--split",
+        "val",
+        "--generate-lists",
+        "1",
+    ]
+    words += ["--list", "match_v2f_3_val", "--bootstrap-samples", "20", "--out", str(tmp_path / "page.html")]
     assert main(words) == 0
     assert "match_v2f_3_val" in capsys.readouterr().out
     assert json.loads((tmp_path / "page.json").read_text())["protocol"] == "people val"
-    wrong = [*words[:4], "--draw", "1", "--out", str(tmp_path / "none.html")]
+    wrong = [*words[:4], "--generate-lists", "1", "--out", str(tmp_path / "none.html")]
     with pytest.raises(EmbeddingError, match=r"a lacks 28 of 28 voices .*; b lacks 28"):
         main(wrong)
     assert not list(tmp_path.glob("none*"))
@@ -292,7 +308,7 @@ def test_command_on_another_split_with_lists_drawn_now(data, tmp_path, capsys):
 
 def test_command_warns_where_results_speak_of_other_data(data, corpus, tmp_path, caplog):
     folders = [write_system(tmp_path / name, tables_of(corpus, 0.5)) for name in "ab"]
-    words = [f"a={folders[0]}", f"b={folders[1]}", "--data", str(data), "--replicates", "20"]
+    words = [f"a={folders[0]}", f"b={folders[1]}", "--data", str(data), "--bootstrap-samples", "20"]
     words += ["--list", "match_v2f_2_test", "--out", str(tmp_path / "page.html")]
     for other, warned in (("people test", False), ("coupling0 test", True)):
         for folder, name in zip(folders, ("people test", other)):
@@ -312,7 +328,7 @@ def test_command_names_results_that_are_none(data, corpus, tmp_path, content):
 
 
 def test_command_says_what_is_wrong_with_its_words(tmp_path, capsys):
-    for flag, value in (("--seed", "-1"), ("--replicates", "1")):
+    for flag, value in (("--seed", "-1"), ("--bootstrap-samples", "1")):
         with pytest.raises(SystemExit):
             main(["a=x", "b=y", "--data", "d", "--out", "o", flag, value])
         assert f"{flag} {value}" in capsys.readouterr().err

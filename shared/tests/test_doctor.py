@@ -65,7 +65,7 @@ def test_a_sound_folder_passes_with_the_right_counts(data, capsys):
     assert (count.identities, count.male, count.female, count.voices, count.faces) == (2, 1, 1, 4, 4)
     assert count.hours == pytest.approx(4 / 3600, abs=1e-4) and found.sample_rates == {"16000": 10}
     assert found.durations["1-2 s"] == 10 and sum(found.durations.values()) == 10
-    assert main([str(data), "--quiet", "--deep", "--json", str(data / "out.json")]) == 0
+    assert main([str(data), "--quiet", "--decode", "--json", str(data / "out.json")]) == 0
     assert "Training can start." in capsys.readouterr().out
     written = json.loads((data / "out.json").read_text())
     assert written["can_train"] is True and written["splits"]["test"]["voices"] == 4

@@ -250,7 +250,7 @@ def test_pad_centres_in_127():
     assert both[..., 0].tolist() == [[9, 9, 9, 0]] * 4
 
 
-@pytest.mark.parametrize("rotation", ["centred", "published"])
+@pytest.mark.parametrize("rotation", ["expand_centred", "published"])
 @pytest.mark.parametrize("shape", [(128, 128), (200, 60), (30, 31)])
 @pytest.mark.parametrize("side", [64, 112])
 def test_training_transform_is_a_function_of_picture_and_seed(rotation, shape, side):
@@ -314,7 +314,7 @@ def test_squeezing_goes_by_way_of_the_covering_size(height, width, between):
     straight = cv2.resize(picture, (32, 32), interpolation=cv2.INTER_LINEAR)
     assert np.abs(straight - clear).max() > 10  # so the step in between counts
     np.testing.assert_array_equal(
-        transforms.evaluation_transform(picture, 32, resize_mode="squeeze"), planes(ours)
+        transforms.evaluation_transform(picture, 32, resize_mode="stretch"), planes(ours)
     )
 
 
@@ -330,7 +330,7 @@ def test_squeezing_leaves_the_final_size_alone_and_bears_any_shape():
         transforms.resize_by_stretching(square, 0)
 
 
-@pytest.mark.parametrize("fit", ["pad", "squeeze"])
+@pytest.mark.parametrize("fit", ["letterbox", "stretch"])
 @pytest.mark.parametrize("shape", [(61, 40), (40, 61), (32, 32), (20, 20)])
 def test_a_picture_kept_at_its_final_size_gives_the_same_faces(fit, shape):
     picture = noise(*shape)
@@ -348,15 +348,15 @@ def test_a_picture_kept_at_its_final_size_gives_the_same_faces(fit, shape):
     )
 
 
-@pytest.mark.parametrize("fit", ["pad", "squeeze"])
+@pytest.mark.parametrize("fit", ["letterbox", "stretch"])
 def test_a_squeezed_face_has_no_padding_and_a_padded_one_has(fit):
     tall = np.full((60, 30, 3), 9, np.uint8)
     assert set(np.unique(transforms.evaluation_transform(tall, 32, resize_mode=fit))) == (
-        {9, 127} if fit == "pad" else {9}
+        {9, 127} if fit == "letterbox" else {9}
     )
 
 
-@pytest.mark.parametrize("rotation", ["centred", "published"])
+@pytest.mark.parametrize("rotation", ["expand_centred", "published"])
 def test_a_view_is_drawn_and_applied_apart_as_it_is_together(rotation):
     picture = noise(40, 30)
     views = [transforms.sample_augmentation(np.random.default_rng(seed)) for seed in range(20)]
@@ -401,7 +401,7 @@ def test_arrays_that_are_no_picture_are_refused():
             transforms.evaluation_transform(wrong, 112)
     with pytest.raises(ValueError, match="rotation"):
         transforms.training_transform(smooth(4, 4), 4, np.random.default_rng(0), rotation="none")
-    with pytest.raises(ValueError, match=r'fit must be "pad" or "squeeze", found \'crop\''):
+    with pytest.raises(ValueError, match=r'resize_mode must be "letterbox" or "stretch", found \'crop\''):
         transforms.evaluation_transform(smooth(4, 4), 4, resize_mode="crop")
     with pytest.raises(ValueError, match="fraction"):
         transforms.crop_or_pad(smooth(4, 4), 2, 1.5)

@@ -77,7 +77,7 @@ def test_without_augmentation_the_evaluation_transform_is_used(corpus):
     np.testing.assert_array_equal(plain, transforms.evaluation_transform(picture, 24))
 
 
-@pytest.mark.parametrize("rotation", ["centred", "published"])
+@pytest.mark.parametrize("rotation", ["expand_centred", "published"])
 def test_memory_changes_nothing(corpus, rotation):
     options = {"side": 24, "length": LENGTH, "rotation": rotation, "progress": False}
     disk = PairDataset(corpus, **options)
@@ -152,7 +152,7 @@ def test_damaged_clips_follow_the_policy(corpus):
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(audio.AudioError, match=r"00000\.wav: truncated"):
         PairDataset(corpus, length=LENGTH).sample(0, np.random.default_rng(0))
-    tolerant = PairDataset(corpus, length=LENGTH, on_corrupt="tolerant")
+    tolerant = PairDataset(corpus, length=LENGTH, on_corrupt="salvage")
     assert tolerant.sample(0, np.random.default_rng(0))["voice"].shape == (LENGTH,)
 
 

@@ -354,11 +354,17 @@ def test_data_set_in_memory_equals_the_files(tree):
     assert truth.id == k and truth.shape.shape == (40,)
 
 
-@pytest.mark.parametrize("second_view", ["shared", "own"])
+@pytest.mark.parametrize("second_view", ["shared", "independent"])
 def test_data_set_in_memory_draws_two_views_as_files_would_be(second_view):
     from voiceface.datasets.view_sampling import ViewSampler
 
-    how = {"views": 2, "second_view": second_view, "channels": "rgb", "fit": "squeeze", "colour_jitter": 0.1}
+    how = {
+        "num_views": 2,
+        "pair_augmentation": second_view,
+        "channels": "rgb",
+        "resize_mode": "stretch",
+        "colour_jitter": 0.1,
+    }
     data = PopulationDataset(
         SMALL, "test", workers=1, progress=False, image_size=48, clip_length=12_000, **how
     )

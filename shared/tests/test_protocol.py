@@ -118,7 +118,11 @@ def test_results_on_disk(protocol, tmp_path):
     results.save_text(tmp_path / "result.txt")
     data = json.loads((tmp_path / "results.json").read_text())
     assert data["protocol_sha256"] == protocol.sha256
-    assert data["rules"]["ties"] == "fair" and data["rules"]["seed"] == 0 and data["rules"]["strata"] == ["U"]
+    assert (
+        data["rules"]["tie_breaking"] == "expected"
+        and data["rules"]["seed"] == 0
+        and data["rules"]["strata"] == ["U"]
+    )
     assert data["models"] == {"voices": "model 0.8", "faces": "model 0.8"}
     assert [entry["sha256"] for entry in data["lists"]] == [q.sha256 for q in protocol.lists]
     lines = (tmp_path / "result.txt").read_text().splitlines()
@@ -140,7 +144,7 @@ def test_constant_embedding_gets_chance_everywhere(protocol):
     for result in evaluate(protocol, *blind, PEOPLE).lists:
         for name, figure in result.figures.items():
             assert figure.value == pytest.approx(figure.chance, abs=1e-12), name
-    published = evaluate(replace(protocol, ties="published"), *blind, PEOPLE)
+    published = evaluate(replace(protocol, tie_breaking="first"), *blind, PEOPLE)
     assert published.lists[0].main.value == 1
     assert published.protocol.sha256 != protocol.sha256
 
@@ -186,7 +190,7 @@ def test_protocol_rules(protocol, lists):
     questions = read_trial_list(lists / "match_v2f_2_test.txt", PEOPLE)
     with pytest.raises(ValueError, match="different names"):
         Protocol("twice", (questions, questions))
-    with pytest.raises(ValueError, match="fair or published"):
+    with pytest.raises(ValueError, match="expected or first"):
         Protocol("rule", (questions,), tie_breaking="best")
     assert protocol.strata == ("U",)
     quick = evaluate(replace(protocol, replicates=0), *tables(), PEOPLE)
@@ -203,7 +207,14 @@ def test_command_line(protocol, lists, tmp_path, capsys):
     for name, noise in (("a", 0.3), ("b", 2.0)):
         for what, table in zip(("voices.npz", "faces.parquet"), tables(noise)):
             table.save(tmp_path / name / what)
-    words = ["--lists", str(lists), "--identities", str(tmp_path / "vox1_test.csv"), "--replicates", "50"]
+    words = [
+        "--lists",
+        str(lists),
+        "--identities",
+        str(tmp_path / "vox1_test.csv"),
+        "--bootstrap-samples",
+        "50",
+    ]
     words += [
         "--voices",
         str(tmp_path / "a" / "voices.npz"),
@@ -211,10 +222,10 @@ def test_command_line(protocol, lists, tmp_path, capsys):
         str(tmp_path / "a" / "faces.parquet"),
     ]
     words += ["--out", str(tmp_path / "r.json"), "--text", str(tmp_path / "r.txt")]
-    words += ["--against-voices", str(tmp_path / "b" / "voices.npz")]
+    words += ["--baseline-voices", str(tmp_path / "b" / "voices.npz")]
     with pytest.raises(ValueError, match="belong together"):
         main(words)
-    assert main([*words, "--against-faces", str(tmp_path / "b" / "faces.parquet")]) == 0
+    assert main([*words, "--baseline-faces", str(tmp_path / "b" / "faces.parquet")]) == 0
     shown = capsys.readouterr()
     results = evaluate(replace(protocol, name="lists", replicates=50), *tables(0.3), PEOPLE)
     assert (tmp_path / "r.txt").read_text() == results.published_text()

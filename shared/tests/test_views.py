@@ -55,7 +55,7 @@ class Fixed:
         return self.rng.normal(*about)
 
 
-@pytest.mark.parametrize("second", ["other", "any"])
+@pytest.mark.parametrize("second", ["distinct", "with_replacement"])
 @pytest.mark.parametrize("pictures, clips", [(1, 1), (1, 2), (2, 1), (2, 2), (3, 5)])
 def test_every_file_is_drawn_first_and_second_with_equal_chance(second, pictures, clips):
     views = ViewSampler(SIDE, augment=False, num_views=2, second_sample=second)
@@ -71,7 +71,10 @@ def test_every_file_is_drawn_first_and_second_with_equal_chance(second, pictures
     ):
         seen = Counter(zip(first, other))
         allowed = [
-            (a, b) for a in range(number) for b in range(number) if second == "any" or a != b or number == 1
+            (a, b)
+            for a in range(number)
+            for b in range(number)
+            if second == "with_replacement" or a != b or number == 1
         ]
         assert sorted(seen) == allowed
         expected = tries / len(allowed)
@@ -88,7 +91,9 @@ def test_pictures_and_clips_are_drawn_independently():
     assert len(seen) == 36 and all(abs(count - 100) < 50 for count in seen.values())
 
 
-@pytest.mark.parametrize("options", [{}, {"augment": False}, {"colour_jitter": 0.1, "second_view": "own"}])
+@pytest.mark.parametrize(
+    "options", [{}, {"augment": False}, {"colour_jitter": 0.1, "pair_augmentation": "independent"}]
+)
 def test_the_first_view_is_the_same_with_one_and_with_two(options):
     for seed in range(10):
         one, two = (draw(ViewSampler(SIDE, num_views=count, **options), seed) for count in (1, 2))
@@ -105,11 +110,11 @@ def test_one_view_makes_the_draws_that_it_always_made():
     assert drawn["voice"].tolist() == [clip] * 4
 
 
-@pytest.mark.parametrize("rotation", ["centred", "published"])
-@pytest.mark.parametrize("fit", ["pad", "squeeze"])
+@pytest.mark.parametrize("rotation", ["expand_centred", "published"])
+@pytest.mark.parametrize("fit", ["letterbox", "stretch"])
 @pytest.mark.parametrize("jitter", [0.0, 0.1])
 def test_a_shared_view_does_the_same_to_both_pictures(rotation, fit, jitter):
-    how = {"rotation": rotation, "fit": fit, "colour_jitter": jitter}
+    how = {"rotation": rotation, "resize_mode": fit, "colour_jitter": jitter}
     for seed in range(30):
         two = ViewSampler(SIDE, num_views=2, **how).sample(
             4, 4, picture, np.float32, Fixed((0, 0, 0, 0), seed)
@@ -120,7 +125,13 @@ def test_a_shared_view_does_the_same_to_both_pictures(rotation, fit, jitter):
 
 @pytest.mark.parametrize("jitter", [0.0, 0.1])
 def test_views_of_their_own_are_drawn_apart(jitter):
-    views = ViewSampler(SIDE, num_views=2, second_sample="any", pair_augmentation="own", colour_jitter=jitter)
+    views = ViewSampler(
+        SIDE,
+        num_views=2,
+        second_sample="with_replacement",
+        pair_augmentation="independent",
+        colour_jitter=jitter,
+    )
     differing = 0
     for seed in range(100):
         drawn = views.sample(4, 4, picture, np.float32, Fixed((1, 0, 1, 0), seed))
@@ -131,7 +142,7 @@ def test_views_of_their_own_are_drawn_apart(jitter):
 
 def test_someone_with_one_picture_never_gets_the_same_face_twice_by_sharing():
     shared = ViewSampler(SIDE, num_views=2, pair_augmentation="shared")
-    own = ViewSampler(SIDE, num_views=2, pair_augmentation="own")
+    own = ViewSampler(SIDE, num_views=2, pair_augmentation="independent")
     differing = 0
     for seed in range(100):
         drawn, expected = (draw(views, seed, pictures=1) for views in (shared, own))
@@ -154,7 +165,7 @@ def test_red_green_blue_is_the_reverse_of_blue_green_red(options):
 
 def test_squeezed_views_have_no_grey_border():
     white = np.full((60, 24, 3), 255, np.uint8)
-    for fit, expected in (("pad", {127, 255}), ("squeeze", {255})):
+    for fit, expected in (("letterbox", {127, 255}), ("stretch", {255})):
         views = ViewSampler(SIDE, augment=False, num_views=2, resize_mode=fit)
         drawn = views.sample(1, 1, lambda _: white, np.float32, np.random.default_rng(0))
         assert all(set(np.unique(drawn[key])) == expected for key in ("face", "face_second"))
@@ -163,19 +174,19 @@ def test_squeezed_views_have_no_grey_border():
 @pytest.mark.parametrize(
     "name, value, expected",
     [
-        ("rotation", "sideways", '"centred" or "published"'),
-        ("fit", "crop", '"pad" or "squeeze"'),
+        ("rotation", "sideways", '"expand_centred" or "published"'),
+        ("resize_mode", "crop", '"letterbox" or "stretch"'),
         ("channels", "grb", '"bgr" or "rgb"'),
-        ("views", 3, "1 or 2"),
-        ("second", "same", '"other" or "any"'),
-        ("second_view", "both", '"shared" or "own"'),
+        ("num_views", 3, "1 or 2"),
+        ("second_sample", "same", '"distinct" or "with_replacement"'),
+        ("pair_augmentation", "both", '"shared" or "independent"'),
         ("colour_jitter", -0.1, "at least 0"),
         ("side", 0, "at least 1"),
     ],
 )
 def test_unknown_options_are_named_with_what_is_known(name, value, expected):
     with pytest.raises(ValueError, match=f"{name} must be {expected}, found {value!r}"):
-        ViewSampler(**{"side": SIDE, name: value})
+        ViewSampler(**{"image_size": SIDE, name: value})
 
 
 @pytest.fixture
@@ -197,18 +208,25 @@ def corpus(tmp_path):
     return Corpus(tuple(people), tmp_path / "wav", tmp_path / "faces")
 
 
-@pytest.mark.parametrize("fit", ["pad", "squeeze"])
-@pytest.mark.parametrize("second_view", ["shared", "own"])
+@pytest.mark.parametrize("fit", ["letterbox", "stretch"])
+@pytest.mark.parametrize("second_view", ["shared", "independent"])
 @pytest.mark.parametrize(
-    "options", [{}, {"channels": "rgb", "colour_jitter": 0.1}, {"sample_scale": "stored"}]
+    "options", [{}, {"channels": "rgb", "colour_jitter": 0.1}, {"sample_scale": "native"}]
 )
 def test_two_views_are_the_same_from_memory_and_from_disk(corpus, fit, second_view, options):
-    how = {"side": SIDE, "length": 2000, "views": 2, "fit": fit, "second_view": second_view, **options}
+    how = {
+        "image_size": SIDE,
+        "length": 2000,
+        "num_views": 2,
+        "resize_mode": fit,
+        "pair_augmentation": second_view,
+        **options,
+    }
     disk = PairDataset(corpus, **how)
     memory = PairDataset(corpus, in_memory=True, progress=False, **how)
     pixels = [
         SIDE**2
-        if fit == "squeeze"
+        if fit == "stretch"
         else np.prod(transforms.resize_longer_side(picture(number), SIDE).shape[:2])
         for number in (0, 4, 5, 6, 7)
     ]
@@ -247,12 +265,12 @@ def test_stored_samples_are_neither_scaled_nor_cut(corpus, in_memory):
         unit = {"PCM_U8": (wave - 128) / 128, "PCM_24": wave / 2**31, "PCM_16": wave / 2**15}
         soundfile.write(corpus.voice_path(item), unit.get(subtype, wave), 16_000, subtype=subtype)
     data = PairDataset(
-        corpus, image_size=8, length=4, sample_scale="stored", in_memory=in_memory, progress=False
+        corpus, image_size=8, length=4, sample_scale="native", in_memory=in_memory, progress=False
     )
     found = {tuple(data.sample(1, np.random.default_rng(seed))["voice"].tolist()) for seed in range(60)}
     assert found == {tuple(wave.astype(np.float32).tolist()) for wave in waves.values()}
 
 
 def test_unknown_sample_scales_are_named(corpus):
-    with pytest.raises(ValueError, match=r'sample_scale must be "int16" or "stored", found \'unit\''):
+    with pytest.raises(ValueError, match=r'sample_scale must be "int16" or "native", found \'unit\''):
         PairDataset(corpus, sample_scale="unit")

@@ -97,7 +97,7 @@ def test_embed(
     assert out.read_bytes() == (tmp_path / "whole.npz").read_bytes()
 
 
-@pytest.mark.parametrize("deep", [[], ["--deep"]])
+@pytest.mark.parametrize("deep", [[], ["--decode"]])
 def test_check(
     killed_again_and_again: Any, start: Any, people: Path, tmp_path: Path, deep: list[str]
 ) -> None:

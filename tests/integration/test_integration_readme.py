@@ -116,7 +116,7 @@ def test_pages_hold_command_lines_of_every_program() -> None:
         "seeking_shape train --cfg mainn --data D --out O",
         "seeking_shape train --cfg main --data D --out O training.max_itr=3",
         "seeking_shape train --cfg main --data D",
-        "seeking_shape test --data D --out O --ties sometimes",
+        "seeking_shape test --data D --out O --tie-breaking sometimes",
         "seeking_shape test --data D --out O --weight W",  # an abbreviation
         "voiceface lists draw D --no-such-flag",
         "cmpc2 trian --cfg main --data D --out O",
@@ -294,7 +294,7 @@ def test_a_system_that_ranks_is_trained_tested_and_asked(
     lines = (tmp_path / "test" / "results.txt").read_text().split("\n")
     assert len([line for line in lines if line]) == 10
     voice = next((people / "wav").rglob("*.wav"))
-    words = ["--among", people / "faces", "--by-folder", "--top", "3", "--report", tmp_path / "match.html"]
+    words = ["--gallery", people / "faces", "--by-folder", "--top", "3", "--report", tmp_path / "match.html"]
     said = ask(name, "match", voice, "--weights", model, *words)
     assert (tmp_path / "match.html").stat().st_size > 10_000
     shown = [who.name for who in (people / "faces").iterdir() if who.name in said]
@@ -352,7 +352,7 @@ def test_perceptionist_is_trained_tested_and_asked(
     meshes, figures = tmp_path / "meshes", tmp_path / "figures"
     ask("perceptionist", "test", "--weights", model, "--data", people, "--out", meshes)
     assert len(list(meshes.rglob("*.obj"))) == 16  # eight people, two clips each
-    words = ["--data", people, "--out", figures, "--replicates", "100"]
+    words = ["--data", people, "--out", figures, "--bootstrap-samples", "100"]
     ask("perceptionist", "evaluate", "--predictions", meshes, *words)
     assert json.loads((figures / "results.json").read_text())
     who = next((people / "wav").iterdir())

@@ -59,7 +59,7 @@ def trained(written: Path) -> Path:
     sizes = ["--preset", "tiny", "--people", "90", "--workers", "1"]
     run(written, *python, "voiceface", "population", "people", *sizes)
     run(written, *python, NAME, "train", "--cfg", "quick", "--data", "people", "--out", "run", *few)
-    words = ["--weights", "run", "--data", "people", "--out", "test", "--draw", "0"]
+    words = ["--weights", "run", "--data", "people", "--out", "test", "--generate-lists", "0"]
     run(written, *python, f"{NAME}.test", *words)
     return written
 
@@ -125,7 +125,14 @@ def test_voiceface_finds_the_same_figures_in_its_embeddings(trained: Path) -> No
         "--lists",
         "people/list_wav/match_v2f_2_test.txt",
     ]
-    words += ["--identities", "people/list_wav/vox1_test.csv", "--replicates", "0", "--text", "figures.txt"]
+    words += [
+        "--identities",
+        "people/list_wav/vox1_test.csv",
+        "--bootstrap-samples",
+        "0",
+        "--text",
+        "figures.txt",
+    ]
     run(trained, sys.executable, "-m", "voiceface", "evaluate", *words)
     (line,) = (trained / "figures.txt").read_text().splitlines()
     results = dict(line.split() for line in (trained / "test" / "results.txt").read_text().splitlines())

@@ -321,6 +321,6 @@ def average_precision(relevance: Sequence[int]) -> float:
     gallery = torch.stack([angle.cos(), angle.sin()], dim=1)
     queries = torch.tensor([[1.0, 0.0], [1.0, 0.0]], dtype=torch.float64)
     found = compute_retrieval(
-        queries, gallery, torch.tensor([1, 2]), torch.tensor([*relevance, 2]), tie_breaking="published"
+        queries, gallery, torch.tensor([1, 2]), torch.tensor([*relevance, 2]), tie_breaking="first"
     )
     return float(found.average_precision[0].nan_to_num())

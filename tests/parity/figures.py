@@ -39,12 +39,12 @@ def compute_metric(
     if trial_list.kind == "retrieval":
         ids = (torch.from_numpy(identity_indices(items)) for items in (trial_list.probes, trial_list.gallery))
         result = compute_retrieval(
-            features(trial_list.probes), features(trial_list.gallery), *ids, tie_breaking="published"
+            features(trial_list.probes), features(trial_list.gallery), *ids, tie_breaking="first"
         )
         return result.mean_average_precision, result.average_precision
     scores = compute_scores(trial_list, features)
     if trial_list.kind == "match":
-        return float(matching_accuracy(scores, tie_breaking="published")), scores
+        return float(matching_accuracy(scores, tie_breaking="first")), scores
     assert trial_list.probe_index is not None and trial_list.gallery_index is not None
     same = (
         identity_indices(trial_list.probes)[trial_list.probe_index]
@@ -143,9 +143,7 @@ def published_lists_evaluation(case: Case, log: ComparisonLog) -> None:
             step, count = int(subset[1]), int(subset[2])
             queries = found.probes[::step][:count]
             ids = (torch.from_numpy(owners(items)) for items in (queries, found.gallery))
-            result = compute_retrieval(
-                features(queries), features(found.gallery), *ids, tie_breaking="published"
-            )
+            result = compute_retrieval(features(queries), features(found.gallery), *ids, tie_breaking="first")
             figure = result.mean_average_precision
         else:
             figure, _ = compute_metric(found, features, owners)

@@ -16,7 +16,7 @@ from perceptionist.meshio.obj import read_obj
 from perceptionist.microphone import MicrophoneError, format_level_meter
 from perceptionist.proportions import MEASURES
 from PIL import Image
-from small_weights import DISCLAIMER, write_supervised_checkpoint, write_unsupervised_checkpoint
+from tiny_checkpoints import DISCLAIMER, write_supervised_checkpoint, write_unsupervised_checkpoint
 from voiceface.audio.vad import SpeechError
 from voiceface.synthetic.writer import write_population
 
@@ -219,7 +219,7 @@ def test_meshes_made_first_are_judged_as_those_made_on_the_spot(population, weig
     newest = max(path.stat().st_mtime_ns for path in meshes.glob("*/*.obj"))
     assert main(["test", *given, "--out", str(meshes), "--files", "2"]) == 0
     assert max(path.stat().st_mtime_ns for path in meshes.glob("*/*.obj")) == newest
-    rule = ["--replicates", "50", "--files", "2"]
+    rule = ["--bootstrap-samples", "50", "--files", "2"]
     assert main(["evaluate", *given, *rule, "--out", str(tmp_path / "a")]) == 0
     stored = ["--predictions", str(meshes), "--data", str(population)]
     assert main(["evaluate", *stored, *rule, "--out", str(tmp_path / "b")]) == 0

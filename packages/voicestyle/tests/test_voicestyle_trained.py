@@ -112,7 +112,7 @@ def test_a_stopped_run_ends_the_same(trained, train, tmp_path, monkeypatch):
 
 
 def test_faces_of_people_are_measured(call, people, faces, few, tmp_path, capsys):
-    common = ("test", "--data", people, "--bank", faces, "--cfg", "quick", "--replicates", "20")
+    common = ("test", "--data", people, "--bank", faces, "--cfg", "quick", "--bootstrap-samples", "20")
     assert call(*common, "--people", "3", "--out", tmp_path / "out", "--set", *few) == 0
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     assert len(found["people"]) == 3 and found["left_out"] == [] and found["in_bank"] == []
@@ -128,7 +128,7 @@ def test_faces_of_people_are_measured(call, people, faces, few, tmp_path, capsys
 def test_invented_people_are_measured_also_where_one_sex_is_rare(call, few, faces, tmp_path, monkeypatch):
     here = functools.partial(dataset.PopulationDataset, workers=1, progress=False)
     monkeypatch.setattr(dataset, "PopulationDataset", here)
-    words = ("--population", "tiny", "--people", "3", "--bank", faces, "--replicates", "20")
+    words = ("--population", "tiny", "--people", "3", "--bank", faces, "--bootstrap-samples", "20")
     assert call("test", *words, "--out", tmp_path / "out", "--set", *few) == 0
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     names = [each["name"] for each in found["measures"]]

@@ -68,7 +68,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         known,
         model,
         None if shapes is None else shapes[kept],
-        replicates=args.replicates,
+        replicates=args.bootstrap_samples,
         seed=args.seed,
     )
     print_disclaimers(found.disclaimer)
@@ -193,7 +193,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--truth", type=Path, help="folder NAME/*.xyz (published layout: A2E_val)")
     parser.add_argument("--meta", type=Path, help="vox1_meta.csv, for the sexes with --truth")
     parser.add_argument("--out", type=Path, help="folder for results and report")
-    parser.add_argument("--replicates", type=int, default=2000, help="of the bootstrap over people")
+    parser.add_argument("--bootstrap-samples", type=int, default=2000, help="of the bootstrap over people")
     parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
     add_model_arguments(parser)
     return parser

@@ -33,7 +33,7 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     add(
         "--clip", type=Path, metavar="FILE", help="CLIP ViT-B/32, for selection.method=clip (needs open_clip)"
     )
-    add("--tolerant", action="store_true", help="use what is left of damaged recordings")
+    arguments.add_on_corrupt_argument(group)
     arguments.add_device_argument(parser)
 
 
@@ -61,7 +61,7 @@ def models_from_args(args: argparse.Namespace, config: "VoiceStyleConfig") -> "P
     stylegan = args.stylegan or (run / "stylegan2" if run else None)
     if stylegan is not None and stylegan.is_dir():
         stylegan = stylegan / "model.safetensors"
-    embedder = cmpc2.load_embedder(cmpc, device=device, on_corrupt=args.tolerant or None)
+    embedder = cmpc2.load_embedder(cmpc, device=device, on_corrupt=args.on_corrupt)
     generator = (load_bundled_generator() if stylegan is None else load_generator(stylegan)).to(device)
     trunk, heads = args.lpips or (None, None)
     notice = BUNDLED_MODEL_DISCLAIMER if stylegan is None or cmpc is None else embedder.disclaimer

@@ -102,7 +102,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         else load_bundled_identity_encoder(subjects)
     )
     name = args.reader.name if args.reader else "judge"
-    found, pictures = evaluate_results(journeys, subjects, tools, config, reader, name, args.replicates)
+    found, pictures = evaluate_results(
+        journeys, subjects, tools, config, reader, name, args.bootstrap_samples
+    )
     write_json(
         out / "results.json",
         {
@@ -290,7 +292,7 @@ def build_parser() -> argparse.ArgumentParser:
     add(
         "--reader", type=Path, help="IR-SE50 that measures likeness (default: the judge, for invented people)"
     )
-    add("--replicates", type=int, default=1000, help="of the bootstrap (default: %(default)s)")
+    add("--bootstrap-samples", type=int, default=1000, help="of the bootstrap (default: %(default)s)")
     add("--resume", action="store_true", help="go on with what lies in --out")
     add_model_arguments(parser)
     return parser

@@ -40,14 +40,14 @@ class DataConfig(Config):
 
     clip_samples: Positive = 160_000
     crop_samples: tuple[int, int] = (40_000, 80_000)
-    rotation: Literal["centred", "published"] = "centred"
-    resize_mode: Literal["pad", "squeeze"] = "pad"
+    rotation: Literal["expand_centred", "published"] = "expand_centred"
+    resize_mode: Literal["letterbox", "stretch"] = "letterbox"
     channels: Literal["bgr", "rgb"] = "bgr"
     colour_jitter: float = Field(0.0, ge=0, le=1)
     in_memory: bool = False
-    sample_scale: Literal["int16", "stored"] = "int16"
+    sample_scale: Literal["int16", "native"] = "int16"
     resample: bool = False
-    corrupt_audio: Literal["strict", "tolerant"] = "strict"
+    corrupt_audio: Literal["error", "salvage"] = "error"
 
     @model_validator(mode="after")
     def _crop_fits(self) -> Self:
@@ -80,7 +80,7 @@ class EvaluationConfig(Config):
 
     validation_list: str = "match_v2f_2_val"
     lists: tuple[str, ...] = TEST_LISTS
-    tie_breaking: Literal["fair", "published"] = "fair"
+    tie_breaking: Literal["expected", "first"] = "expected"
     voice_batch_size: Positive = 32
     face_batch_size: Positive = 64
 

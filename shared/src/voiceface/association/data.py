@@ -192,7 +192,7 @@ def load_trial_lists(
     if missing:
         raise FileNotFoundError(
             f"{len(missing)} of {len(names)} evaluation lists are not in {', '.join(map(str, places))}: "
-            f"{', '.join(missing)}. Put them there, or draw your own by the published rule with --draw SEED"
+            f"{', '.join(missing)}. Put them there, or draw your own by the published rule with --generate-lists SEED"
         )
     if not found:
         raise TrialListError(

@@ -99,7 +99,7 @@ def run_demo(
         unseen,
         lists,
         name=f"{preset} population",
-        tie_breaking="fair",
+        tie_breaking="expected",
         cache=out / "cache",
         population=root,
     )

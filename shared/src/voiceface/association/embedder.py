@@ -28,7 +28,6 @@ BUNDLED_MODEL_DISCLAIMER = (
     "works; what they say about real voices and faces means nothing. "
     "Train on real data before you rely on a figure."
 )
-_CORRUPT_AUDIO_POLICIES = {False: "strict", True: "tolerant"}
 
 
 @dataclass(frozen=True)
@@ -204,9 +203,9 @@ def _frontend_signature(config: AssociationConfig) -> str:
     """What decides an embedding besides the weights, for the fingerprint; later options only where chosen."""
     data = config.data
     words = [f"{data.clip_samples} {config.model.face.image_size} {data.resample}"]
-    words += ["tolerant"] if data.corrupt_audio == "tolerant" else []
+    words += ["salvage"] if data.corrupt_audio == "salvage" else []
     usual = DataConfig.model_fields
-    for key in ("fit", "channels", "sample_scale"):
+    for key in ("resize_mode", "channels", "sample_scale"):
         value = getattr(data, key)
         words += [f"{key}={value}"] if value != usual[key].default else []
     return " ".join(words)
@@ -218,7 +217,7 @@ def load_embedder(
     *,
     device: str = "cpu",
     resample: bool | None = True,
-    on_corrupt: bool | None = None,
+    on_corrupt: audio.OnCorrupt | None = None,
 ) -> Embedder:
     """Read a trained model.
 
@@ -229,18 +228,15 @@ def load_embedder(
         device: "cpu", "cuda" or "auto" (a GPU if there is one).
         resample: bring recordings of another rate to 16 kHz; off, they are an error. None: as in the model's
             training.
-        on_corrupt: use what is left of damaged recordings, and log what is lost; off, they are an error. None:
-            as in the model's training.
+        on_corrupt: "error" refuses corrupt recordings, "salvage" uses what can be decoded and logs what is lost.
+            None: as in the model's training.
 
     Raises:
         CheckpointError: absent, damaged, or of another system.
         ValueError: no such device.
     """
     device = str(choose_device(device))
-    front = {
-        "resample": resample,
-        "damaged": None if on_corrupt is None else _CORRUPT_AUDIO_POLICIES[on_corrupt],
-    }
+    front = {"resample": resample, "corrupt_audio": on_corrupt}
     if weights is None:
         place = resources.files(system.name) / system.bundled_checkpoint
         if not place.is_file():

@@ -17,7 +17,7 @@ VOICE_SUFFIXES = frozenset(AUDIO_SUFFIXES) - {".npy"}
 FACE_SUFFIXES = frozenset(IMAGE_SUFFIXES)
 EmbedderLoader = Callable[
     ..., "Embedder"
-]  # weights, device, resample and tolerant, as `load_weights` without the system
+]  # weights, device, resample and on_corrupt, as `load_weights` without the system
 
 
 def find_files(paths: Iterable[str | Path]) -> tuple[list[Path], list[Path]]:
@@ -142,7 +142,7 @@ def command(program: str, load: EmbedderLoader, argv: Sequence[str] | None) -> i
 
     Args:
         program: name of the program, for its help.
-        load: gives the model for weights (None: the bundled ones), device, resample and tolerant.
+        load: gives the model for weights (None: the bundled ones), device, resample and on_corrupt.
         argv: words of the command line.
     """
     parser = argparse.ArgumentParser(
@@ -157,8 +157,8 @@ def command(program: str, load: EmbedderLoader, argv: Sequence[str] | None) -> i
     arguments.add_weights_argument(parser)
     parser.add_argument("--relative-to", type=Path, help="name files relative to this folder")
     parser.add_argument("--cache", type=Path, help="where finished embeddings are kept (default OUT.cache)")
-    parser.add_argument("--strict-rate", action="store_true", help="refuse recordings that are not at 16 kHz")
-    parser.add_argument("--tolerant", action="store_true", help="use what is left of damaged recordings")
+    arguments.add_resample_argument(parser, "auto")
+    arguments.add_on_corrupt_argument(parser)
     arguments.add_workers_argument(parser)
     arguments.add_device_argument(parser)
     args = parser.parse_args(argv)
@@ -167,7 +167,7 @@ def command(program: str, load: EmbedderLoader, argv: Sequence[str] | None) -> i
     voices, faces = find_files(args.paths)
 
     model = load(
-        args.weights, device=args.device, resample=not args.strict_rate, tolerant=args.tolerant or None
+        args.weights, device=args.device, resample=args.resample != "never", on_corrupt=args.on_corrupt
     )
     print_disclaimers(model.disclaimer)
     cache = args.cache or args.out.with_name(args.out.name + ".cache")

@@ -95,7 +95,7 @@ def evaluate(
     lists: "Sequence[TrialList]",
     *,
     name: str = "lists",
-    tie_breaking: str = "fair",
+    tie_breaking: str = "expected",
     cache: Path | None = None,
     workers: int = 2,
     on_error: str = "error",
@@ -108,7 +108,7 @@ def evaluate(
         corpus: the people asked about; unseen in training, or the results are marked.
         lists: evaluation lists.
         name: of the protocol.
-        tie_breaking: "fair" or "published".
+        tie_breaking: "expected" or "first".
         cache: see `embed_corpus`.
         workers: see `embed_corpus`.
         on_error: see `embed_corpus`.
@@ -272,20 +272,16 @@ def command(
     parser.add_argument(
         "--list", action="append", dest="names", help="list name, repeatable (default: the ten of the split)"
     )
-    parser.add_argument("--draw", type=int, metavar="SEED", help="draw missing lists by the published rule")
-    parser.add_argument("--ties", choices=["fair", "published"], help="default: the configuration's rule")
+    parser.add_argument(
+        "--generate-lists", type=int, metavar="SEED", help="generate missing lists by the published rule"
+    )
+    parser.add_argument(
+        "--tie-breaking", choices=["expected", "first"], help="default: the configuration's rule"
+    )
     parser.add_argument("--cache", type=Path, help="embedding cache (default OUT/cache)")
-    parser.add_argument(
-        "--skip-missing", action="store_true", help="leave absent people, files and their lines out"
-    )
-    parser.add_argument(
-        "--resample", action="store_true", help="bring other sample rates to 16 kHz (default: as in training)"
-    )
-    parser.add_argument(
-        "--tolerant",
-        action="store_true",
-        help="use what is left of damaged recordings (default: as in training)",
-    )
+    arguments.add_missing_argument(parser, "identities, files and trials whose data is missing")
+    arguments.add_resample_argument(parser)
+    arguments.add_on_corrupt_argument(parser)
     dataset_arguments.add_root_arguments(parser)
     dataset_arguments.add_voice_folder_argument(parser)
     arguments.add_workers_argument(parser)
@@ -295,25 +291,24 @@ def command(
     from voiceface.association.data import load_split, load_trial_lists, rename_for_split
     from voiceface.datasets.disclaimers import is_synthetic
 
-    model = load(
-        args.weights, device=args.device, resample=args.resample or None, tolerant=args.tolerant or None
-    )
+    resample = None if args.resample is None else args.resample == "auto"
+    model = load(args.weights, device=args.device, resample=resample, on_corrupt=args.on_corrupt)
     print_disclaimers(model.disclaimer)
     corpus = load_split(
         args.data,
         args.split,
         voice_root=args.voice_root,
         face_root=args.face_root,
-        skip_missing=args.skip_missing,
+        skip_missing=args.missing == "skip",
         voice_folder=args.voice_folder,
     )
-    absent = "skip" if args.skip_missing else "error"
+    absent = args.missing
     lists = load_trial_lists(
         args.data,
         args.names or rename_for_split(model.config.evaluation.lists, args.split),
         corpus,
         list_folder=args.lists,
-        generation_seed=args.draw,
+        generation_seed=args.generate_lists,
         on_missing=absent,
         skip_ungeneratable=not args.names,
     )
@@ -322,7 +317,7 @@ def command(
         corpus,
         lists,
         name=f"{args.data.name} {args.split}",
-        tie_breaking=args.ties or model.config.evaluation.tie_breaking,
+        tie_breaking=args.tie_breaking or model.config.evaluation.tie_breaking,
         cache=args.cache or args.out / "cache",
         workers=args.workers,
         on_error=absent,

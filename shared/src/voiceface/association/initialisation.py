@@ -135,7 +135,7 @@ def add_training_arguments(
     dataset_arguments.add_root_arguments(parser)
     dataset_arguments.add_voice_folder_argument(parser)
     parser.add_argument("--lists", type=Path, help="list folder (default DATA/list_wav)")
-    parser.add_argument("--skip-missing", action="store_true", help="leave people without a folder out")
+    arguments.add_missing_argument(parser, "identities without a folder")
 
 
 def initial_weights_from_args(args: argparse.Namespace, weights_type: type[S]) -> S:
@@ -182,7 +182,7 @@ def load_training_data(
     where: dict[str, Any] = {
         "voice_root": args.voice_root,
         "face_root": args.face_root,
-        "skip_missing": args.skip_missing,
+        "skip_missing": args.missing == "skip",
         "voice_folder": args.voice_folder,
     }
     corpus, notice = load_split(args.data, "train", **where), get_disclaimer(args.data)

@@ -129,7 +129,9 @@ def command(program: str, load: EmbedderLoader, argv: Sequence[str] | None) -> i
         description="Rank pictures for a voice, or voices for a picture, by the cosine of their embeddings.",
     )
     parser.add_argument("query", nargs="+", type=Path, help="recordings, or pictures")
-    parser.add_argument("--among", nargs="+", type=Path, required=True, help="candidates: files and folders")
+    parser.add_argument(
+        "--gallery", nargs="+", type=Path, required=True, help="candidates: files and folders"
+    )
     arguments.add_weights_argument(parser)
     parser.add_argument(
         "--by-folder", action="store_true", help="one candidate a folder: the mean of its files"
@@ -137,18 +139,18 @@ def command(program: str, load: EmbedderLoader, argv: Sequence[str] | None) -> i
     parser.add_argument("--top", type=int, default=8, help="answers shown (default 8)")
     parser.add_argument("--report", type=Path, help="also write a page with the pictures and voices")
     parser.add_argument("--json", type=Path, help="also write all ranks and scores")
-    parser.add_argument("--tolerant", action="store_true", help="use what is left of damaged recordings")
+    arguments.add_on_corrupt_argument(parser)
     arguments.add_workers_argument(parser)
     arguments.add_device_argument(parser)
     args = parser.parse_args(argv)
     if args.top < 1:
         parser.error("--top must be at least 1")
-    find_files([*args.query, *args.among])
+    find_files([*args.query, *args.gallery])
 
-    model = load(args.weights, device=args.device, tolerant=args.tolerant or None)
+    model = load(args.weights, device=args.device, on_corrupt=args.on_corrupt)
     print_disclaimers(model.disclaimer)
     answers, failed = rank_gallery(
-        model, args.query, args.among, by_folder=args.by_folder, workers=args.workers
+        model, args.query, args.gallery, by_folder=args.by_folder, workers=args.workers
     )
     for query, ranked in answers.items():
         print(f"{query}: best of {len(ranked)}")

@@ -12,8 +12,8 @@ from typing import Any, BinaryIO, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-SampleScale = Literal["int16", "unit", "stored"]
-OnCorrupt = Literal["strict", "tolerant"]
+SampleScale = Literal["int16", "unit", "native"]
+OnCorrupt = Literal["error", "salvage"]
 Waveform = NDArray[np.float32]
 
 INT16_FULL_SCALE = 32768.0
@@ -55,8 +55,8 @@ class DecodedAudio:
     Attributes:
         samples: shape (channels, T), float32, in the scale that was asked for.
         sample_rate: samples per second.
-        lost_packets: compressed packets that could not be decoded or were missing (0 under "strict").
-        lost_seconds: sound that is missing, as far as the file states its length (0 under "strict").
+        lost_packets: compressed packets that could not be decoded or were missing (0 under "error").
+        lost_seconds: sound that is missing, as far as the file states its length (0 under "error").
     """
 
     samples: Waveform
@@ -147,12 +147,12 @@ def decode_with_soundfile(
     if len(data) < promised:
         raise AudioError(
             f"{path}: damaged or truncated: {len(data)} of {promised} samples could be decoded; "
-            'copy the file again or use policy="tolerant"'
+            'copy the file again or use on_corrupt="salvage"'
         )
     samples = np.ascontiguousarray(data.T, dtype=np.float32)
     bad = 0
     if floats:
-        samples, bad = _check_floats(path, samples, on_corrupt, allow_any_peak=scale == "stored")
+        samples, bad = _check_floats(path, samples, on_corrupt, allow_any_peak=scale == "native")
     if integers and scale == "unit":
         samples /= np.float32(INT16_FULL_SCALE)
     elif not integers:
@@ -201,10 +201,10 @@ def decode_with_pyav(
                     pieces.append(samples)
                     total += samples.shape[1]
                 if problem:
-                    if on_corrupt == "strict":
+                    if on_corrupt == "error":
                         raise AudioError(
                             f"{path}: packet {seen} could not be decoded ({problem}), expected an undamaged "
-                            'file; copy the file again or use policy="tolerant"'
+                            'file; copy the file again or use on_corrupt="salvage"'
                         )
                     lost += 1
                     lost_seconds += float(packet.duration) * tick if packet and packet.duration else usual
@@ -215,16 +215,16 @@ def decode_with_pyav(
                 lost, lost_seconds = _count_lost_packets(container, stream, seen, held, lost, lost_seconds)
     except av.FFmpegError as error:
         raise undecodable_error(path, error) from None
-    if on_corrupt == "strict" and lost_seconds:
+    if on_corrupt == "error" and lost_seconds:
         raise AudioError(
             f"{path}: truncated: {lost_seconds:.3f} s are missing at the end ({lost} packets); "
-            'copy the file again or use policy="tolerant"'
+            'copy the file again or use on_corrupt="salvage"'
         )
     if not pieces or kind is None:
         raise AudioError(f"{path}: no samples, expected at least one; remove the file or replace it")
     samples = np.ascontiguousarray(np.concatenate(pieces, axis=1)[:, :max_samples], dtype=np.float32)
     samples, bad = _check_floats(
-        path, samples, on_corrupt, allow_any_peak=scale == "stored" and subtype == "FLOAT"
+        path, samples, on_corrupt, allow_any_peak=scale == "native" and subtype == "FLOAT"
     )
     _rescale(samples, scale, subtype)
     return DecodedAudio(samples, kind[0], lost, lost_seconds + bad / kind[0])
@@ -276,7 +276,7 @@ def _rescale(samples: Waveform, scale: SampleScale, subtype: str) -> None:
     if scale == "unit":
         return
     factor, offset = (
-        NATIVE_FACTOR_OFFSET.get(subtype, INT16_FACTOR_OFFSET) if scale == "stored" else INT16_FACTOR_OFFSET
+        NATIVE_FACTOR_OFFSET.get(subtype, INT16_FACTOR_OFFSET) if scale == "native" else INT16_FACTOR_OFFSET
     )
     samples *= np.float32(factor)
     if offset:
@@ -296,16 +296,16 @@ def _check_floats(
     if not np.isfinite(peak):
         finite = np.isfinite(samples)
         bad = int((~finite).any(axis=0).sum())
-        if on_corrupt == "strict":
+        if on_corrupt == "error":
             raise AudioError(
                 f"{path}: {bad} of {samples.shape[1]} samples are not finite numbers; "
-                'write the file again or use policy="tolerant", which sets them to 0'
+                'write the file again or use on_corrupt="salvage", which sets them to 0'
             )
         samples = np.where(finite, samples, np.float32(0))
-    elif peak > MAX_FLOAT_PEAK and on_corrupt == "strict" and not allow_any_peak:
+    elif peak > MAX_FLOAT_PEAK and on_corrupt == "error" and not allow_any_peak:
         raise AudioError(
             f"{path}: float samples reach {peak:g}, expected about -1...1; divide them by their full scale "
-            '(32768 for 16-bit values) or use policy="tolerant" to keep them'
+            '(32768 for 16-bit values) or use on_corrupt="salvage" to keep them'
         )
     return samples, bad
 

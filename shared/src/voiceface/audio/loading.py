@@ -2,7 +2,7 @@
 
 The caller always states the scale. "int16" gives values in -32768...32767 (a 16-bit file gives exactly its
 integers), "unit" the same divided by 32768; every sample format is brought to the scale that is asked for.
-"stored" gives the values as they stand in the file, as published for archetype_agnostic (specification,
+"native" gives the values as they stand in the file, as published for archetype_agnostic (specification,
 section 3.1) and as SciPy reads WAV files: 8 bit as 0...255 (signed formats: -128...127), 16 bit as it is,
 24 bit times 256, 32 bit and floats as they are. FLAC and ALAC follow the same rule; lossy formats hold no
 samples of their own, theirs have the 16-bit scale.
@@ -61,7 +61,7 @@ def decode(
     path: str | os.PathLike[str],
     *,
     scale: SampleScale,
-    on_corrupt: OnCorrupt = "strict",
+    on_corrupt: OnCorrupt = "error",
     max_samples: int | None = None,
 ) -> DecodedAudio:
     """Decode one sound file, all channels, at its own rate.
@@ -70,8 +70,8 @@ def decode(
 
     Args:
         path: wav, flac, mp3, ogg (libsndfile) or m4a, mp4, aac, webm (PyAV).
-        scale: "int16" for -32768...32767, "unit" for -1...1, "stored" for the file's own values.
-        on_corrupt: "strict" refuses a file of which anything is lost; "tolerant" keeps what can be decoded, sets
+        scale: "int16" for -32768...32767, "unit" for -1...1, "native" for the file's own values.
+        on_corrupt: "error" refuses a file of which anything is lost; "salvage" keeps what can be decoded, sets
             samples that are not finite to 0 and reports the loss.
         max_samples: stop after so many samples per channel; None reads all. What lies beyond is not examined,
             except that the size in a WAV header is always checked.
@@ -84,26 +84,26 @@ def decode(
         AudioError: not a sound file, no samples, or (strict) truncated, a lost packet, samples not finite.
     """
     if scale not in get_args(SampleScale):
-        raise ValueError(f'scale must be "int16", "unit" or "stored", found {scale!r}')
-    if on_corrupt not in ("strict", "tolerant"):
-        raise ValueError(f'policy must be "strict" or "tolerant", found {on_corrupt!r}')
+        raise ValueError(f'scale must be "int16", "unit" or "native", found {scale!r}')
+    if on_corrupt not in ("error", "salvage"):
+        raise ValueError(f'on_corrupt must be "error" or "salvage", found {on_corrupt!r}')
     probe = probe_audio_file(path)
-    if on_corrupt == "strict" and probe.missing_seconds:
+    if on_corrupt == "error" and probe.missing_seconds:
         raise AudioError(
             f"{path}: truncated: the header promises {probe.stated_bytes} bytes of samples, found "
             f"{probe.present_bytes} ({probe.missing_seconds:.3f} s missing); copy the file again "
-            'or use policy="tolerant"'
+            'or use on_corrupt="salvage"'
         )
-    if on_corrupt == "strict" and probe.is_ogg_truncated:
+    if on_corrupt == "error" and probe.is_ogg_truncated:
         raise AudioError(
             f"{path}: truncated: the last Ogg page is cut or not marked as the last; copy the file again "
-            'or use policy="tolerant"'
+            'or use on_corrupt="salvage"'
         )
     read = decode_with_pyav if probe.needs_pyav else decode_with_soundfile
     try:
         found = read(path, scale, on_corrupt, max_samples)
     except AudioError as error:
-        if on_corrupt == "strict" or probe.needs_pyav:
+        if on_corrupt == "error" or probe.needs_pyav:
             raise
         try:  # libsndfile gives up on a damaged flac or ogg, or stops at the damage of an mp3
             found = decode_with_pyav(path, scale, on_corrupt, max_samples)
@@ -126,14 +126,14 @@ def load(
     sample_rate: int = 16000,
     resample: bool = False,
     channel: Literal["first", "mean"] = "first",
-    on_corrupt: OnCorrupt = "strict",
+    on_corrupt: OnCorrupt = "error",
     max_samples: int | None = None,
 ) -> Waveform:
     """Load one channel at one rate.
 
     Args:
         path: any file that `decode` reads.
-        scale: "int16" for -32768...32767, "unit" for -1...1, "stored" for the file's own values.
+        scale: "int16" for -32768...32767, "unit" for -1...1, "native" for the file's own values.
         sample_rate: the rate that is needed, in Hz.
         resample: convert other rates (soxr, high quality) instead of refusing them.
         channel: of several channels keep the first (as published) or take their mean.

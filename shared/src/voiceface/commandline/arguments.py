@@ -61,6 +61,32 @@ def add_workers_argument(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--workers", type=int, default=2, help="loading threads (default: %(default)s)")
 
 
+def add_missing_argument(parser: argparse.ArgumentParser, what: str) -> None:
+    """--missing: whether data that is not there is an error, or skipped."""
+    parser.add_argument(
+        "--missing", choices=("error", "skip"), default="error", help=f"{what} (default: %(default)s)"
+    )
+
+
+def add_on_corrupt_argument(parser: argparse._ActionsContainer) -> None:
+    """--on-corrupt: whether corrupt recordings are refused, or used as far as they can be decoded."""
+    parser.add_argument(
+        "--on-corrupt",
+        choices=("error", "salvage"),
+        help="refuse corrupt recordings, or use what can be decoded (default: as in training)",
+    )
+
+
+def add_resample_argument(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """--resample: whether recordings of another sample rate are resampled to 16 kHz, or refused."""
+    parser.add_argument(
+        "--resample",
+        choices=("never", "auto"),
+        default=default,
+        help=f"recordings not at 16 kHz: an error, or resampled (default: {default or 'as in training'})",
+    )
+
+
 def require_existing_paths(paths: Mapping[str, Path | None]) -> None:
     """Refuse, before any work, files and folders that flags name and that are not there.
 

@@ -27,7 +27,7 @@ def build_parser() -> argparse.ArgumentParser:
         "same command again finishes an interrupted run and adds videos that have come meanwhile.",
     )
     parser.add_argument("table", metavar="CSV", type=Path, help="AVSpeech's rows: id, start, end, x, y")
-    parser.add_argument("--clips", type=Path, required=True, metavar="DIR", help="folder of your videos")
+    parser.add_argument("--videos", type=Path, required=True, metavar="DIR", help="folder of your videos")
     parser.add_argument("--out", type=Path, required=True, metavar="DIR", help="folder of the corpus")
     parser.add_argument(
         "--pattern",
@@ -37,14 +37,14 @@ def build_parser() -> argparse.ArgumentParser:
         f"(default: {', then '.join(DEFAULT_NAME_PATTERNS)}; also {{start_ms}} and {{end_ms}})",
     )
     parser.add_argument(
-        "--faces",
+        "--images-per-segment",
         type=int,
         default=usual.images_per_segment,
         metavar="K",
         help="pictures per clip (default: %(default)s)",
     )
     parser.add_argument(
-        "--face-share",
+        "--face-fraction",
         type=float,
         default=usual.face_fraction,
         metavar="F",
@@ -52,16 +52,19 @@ def build_parser() -> argparse.ArgumentParser:
         "does not say it, the default %(default)s is our choice",
     )
     parser.add_argument(
-        "--side", type=int, default=usual.image_size, help="of the pictures, pixels (default: %(default)s)"
+        "--image-size",
+        type=int,
+        default=usual.image_size,
+        help="of the pictures, pixels (default: %(default)s)",
     )
     parser.add_argument(
-        "--picture", choices=IMAGE_FORMATS, default=usual.image_format, help="default: %(default)s"
+        "--image-format", choices=IMAGE_FORMATS, default=usual.image_format, help="default: %(default)s"
     )
     parser.add_argument(
         "--seed", type=int, default=usual.seed, help="of the draw of the splits (default: %(default)s)"
     )
     parser.add_argument(
-        "--shares",
+        "--split-fractions",
         type=float,
         nargs=3,
         default=usual.split_fractions,
@@ -80,11 +83,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     if asked.workers is not None and asked.workers < 1:
         parser.error("--workers must be at least 1")
     settings = AvspeechSettings(
-        asked.faces, asked.face_share, asked.side, asked.picture, asked.seed, tuple(asked.shares)
+        asked.images_per_segment,
+        asked.face_fraction,
+        asked.image_size,
+        asked.image_format,
+        asked.seed,
+        tuple(asked.split_fractions),
     )
     record = build_corpus(
         asked.table,
-        asked.clips,
+        asked.videos,
         asked.out,
         settings,
         name_patterns=asked.pattern or DEFAULT_NAME_PATTERNS,

@@ -18,7 +18,7 @@ from voiceface.io.atomic import write_json
 def format_report(report: DatasetReport) -> str:
     """Put findings on one page."""
     lines = [
-        f"Data check ({'every file decoded' if report.decoded else 'headers only; --deep decodes every file'})",
+        f"Data check ({'every file decoded' if report.decoded else 'headers only; --decode decodes every file'})",
         "",
     ]
     lines.append(
@@ -69,7 +69,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Check a data folder; exit code 0 training can start, 1 it cannot, 2 bad usage."""
     parser = argparse.ArgumentParser(prog="voiceface check", description=__doc__)
     parser.add_argument("data", type=Path, help="data folder (see docs/data.md)")
-    parser.add_argument("--deep", action="store_true", help="decode every file instead of reading its header")
+    parser.add_argument(
+        "--decode", action="store_true", help="decode every file instead of reading its header"
+    )
     parser.add_argument("--cache", type=Path, help="folder of the journal; default DATA/.voiceface")
     parser.add_argument("--json", type=Path, metavar="FILE", help="also write everything found as JSON")
     parser.add_argument("--workers", type=int, help="processes; default one per core")
@@ -94,7 +96,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         found = check_corpus(
             options.data,
-            decode=options.deep,
+            decode=options.decode,
             cache_dir=options.cache,
             workers=options.workers,
             voice_root=options.voice_root,

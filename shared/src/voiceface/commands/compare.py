@@ -24,8 +24,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     parser = _parser()
     args = parser.parse_args(words)
-    if args.seed < 0 or args.replicates < 2:
-        parser.error(f"--seed {args.seed} --replicates {args.replicates}: expected 0 or more, and 2 or more")
+    if args.seed < 0 or args.bootstrap_samples < 2:
+        parser.error(
+            f"--seed {args.seed} --bootstrap-samples {args.bootstrap_samples}: expected 0 or more, and 2 or more"
+        )
     folders = parse_systems(args.systems)
     from voiceface.association.config import TEST_LISTS
     from voiceface.association.data import load_split, load_trial_lists, rename_for_split
@@ -47,7 +49,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.split,
         voice_root=args.voice_root,
         face_root=args.face_root,
-        skip_missing=args.skip_missing,
+        skip_missing=args.missing == "skip",
         voice_folder=args.voice_folder,
     )
     lists = load_trial_lists(
@@ -55,16 +57,16 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.names or rename_for_split(TEST_LISTS, args.split),
         corpus,
         list_folder=args.lists,
-        generation_seed=args.draw,
-        on_missing="skip" if args.skip_missing else "error",
+        generation_seed=args.generate_lists,
+        on_missing=args.missing,
         skip_ungeneratable=not args.names,
     )
     protocol = Protocol(
         f"{args.data.name} {args.split}",
         lists,
-        tie_breaking=args.ties,
+        tie_breaking=args.tie_breaking,
         seed=args.seed,
-        replicates=args.replicates,
+        replicates=args.bootstrap_samples,
     )
     synthetic = is_synthetic(args.data)
     found = compare_systems(
@@ -72,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         protocol,
         corpus,
         population=args.data if synthetic else None,
-        skip_missing=args.skip_missing,
+        skip_missing=args.missing == "skip",
     )
     notice = [SYNTHETIC_PAGE_DISCLAIMER] if synthetic else []
     notice += [text for name, each in told.items() if (text := training_overlap_warning(name, each))]
@@ -211,13 +213,16 @@ def _parser() -> argparse.ArgumentParser:
     dataset_arguments.add_split_argument(parser)
     add("--lists", type=Path, help="list folder (default DATA/list_wav)")
     add("--list", action="append", dest="names", help="list name, repeatable (default: the ten)")
-    add("--draw", type=int, metavar="SEED", help="draw missing lists by the published rule")
-    add("--ties", choices=["fair", "published"], default="fair", help="rule for equal scores (default fair)")
+    add("--generate-lists", type=int, metavar="SEED", help="generate missing lists by the published rule")
     add(
-        "--skip-missing", action="store_true", help="leave items that not every system has out of all of them"
+        "--tie-breaking",
+        choices=["expected", "first"],
+        default="expected",
+        help="rule for equal scores (default: %(default)s)",
     )
+    arguments.add_missing_argument(parser, "items that not every system has")
     add("--seed", type=int, default=0, help="of the bootstrap draws of people (default 0)")
-    add("--replicates", type=int, default=1000, help="number of draws (default 1000)")
+    add("--bootstrap-samples", type=int, default=1000, help="number of draws (default 1000)")
     add("--title", default="", help="heading of the page (default: the systems)")
     dataset_arguments.add_root_arguments(parser)
     dataset_arguments.add_voice_folder_argument(parser)

@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface.commandline import arguments
+
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
     from voiceface.datasets.identities import Identity
@@ -18,8 +20,8 @@ KIND_ORDER = ("match", "verify", "retrieval")
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate one system, or compare two on the same lists; the exit code is 0."""
     options = _parser().parse_args(argv)
-    if bool(options.against_voices) != bool(options.against_faces):
-        raise ValueError("--against-voices and --against-faces belong together")
+    if bool(options.baseline_voices) != bool(options.baseline_faces):
+        raise ValueError("--baseline-voices and --baseline-faces belong together")
     from voiceface.evaluation.evaluator import compare, evaluate
 
     people = read_identity_tables(options.identities)
@@ -27,9 +29,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         options.lists,
         people,
         name=options.name,
-        tie_breaking=options.ties,
+        tie_breaking=options.tie_breaking,
         seed=options.seed,
-        replicates=options.replicates,
+        replicates=options.bootstrap_samples,
     )
     training = [
         row for path in options.training or () for row in _as_identities(read_identity_tables([path]))
@@ -39,7 +41,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from voiceface.embeddings.table import EmbeddingTable
 
         tables = EmbeddingTable.load(voices), EmbeddingTable.load(faces)
-        return evaluate(protocol, *tables, people, on_missing=options.on_absent, training_identities=training)
+        return evaluate(protocol, *tables, people, on_missing=options.missing, training_identities=training)
 
     results = figures(options.voices, options.faces)
     print(results.summary_lines())
@@ -48,9 +50,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         results.save(options.out)
     if options.text:
         results.save_text(options.text)
-    if options.against_voices:
+    if options.baseline_voices:
         print("\nfirst minus second, paired bootstrap over identities")
-        for name, found in compare(results, figures(options.against_voices, options.against_faces)).items():
+        for name, found in compare(results, figures(options.baseline_voices, options.baseline_faces)).items():
             print(
                 f"{name}: {found.value:+.6f} ({found.low:+.6f} ... {found.high:+.6f}), p {found.p_value:.4f}"
             )
@@ -62,7 +64,7 @@ def protocol_from_files(
     identity_source: "Corpus | Sequence[Identity]",
     *,
     name: str = "lists",
-    tie_breaking: str = "fair",
+    tie_breaking: str = "expected",
     seed: int = 0,
     replicates: int = 1000,
 ) -> "Protocol":
@@ -72,7 +74,7 @@ def protocol_from_files(
         lists: files, or folders of which every .txt and .txt.gz is taken.
         identity_source: who is who, for the labels of verification lists.
         name: of the protocol.
-        tie_breaking: "fair" or "published".
+        tie_breaking: "expected" or "first".
         seed: of the bootstrap.
         replicates: of the bootstrap; 0 for no intervals.
 
@@ -153,10 +155,10 @@ def _parser() -> argparse.ArgumentParser:
     add("--out", type=Path, help="write all figures as JSON")
     add("--text", type=Path, help="write one `name value` line per list, as published evaluations do")
     add("--name", default="lists", help="name of the protocol in the results")
-    add("--ties", choices=("fair", "published"), default="fair", help="rule for equal scores")
-    add("--on-absent", choices=("error", "skip"), default="error", help="lines whose items have no embedding")
+    add("--tie-breaking", choices=("expected", "first"), default="expected", help="rule for equal scores")
+    arguments.add_missing_argument(parser, "trials whose items have no embedding")
     add("--seed", type=int, default=0, help="of the bootstrap over identities")
-    add("--replicates", type=int, default=1000, help="of the bootstrap; 0 gives no intervals")
-    add("--against-voices", type=Path, help="a second system to compare with: its clips")
-    add("--against-faces", type=Path, help="a second system to compare with: its pictures")
+    add("--bootstrap-samples", type=int, default=1000, help="of the bootstrap; 0 gives no intervals")
+    add("--baseline-voices", type=Path, help="a second system to compare with: its clips")
+    add("--baseline-faces", type=Path, help="a second system to compare with: its pictures")
     return parser

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface.commandline import arguments
 from voiceface.datasets.dataset_arguments import add_voice_folder_argument
 from voiceface.datasets.identities import SPLITS, STRATA, Identity
 
@@ -76,10 +77,8 @@ def _build_parser() -> argparse.ArgumentParser:
     draw.add_argument("--direction", choices=("v2f", "f2v"), default="v2f", help="with --kind; default v2f")
     draw.add_argument("--stratum", choices=STRATA, default="U", help="with --kind; default U")
     draw.add_argument("--candidates", type=int, default=2, metavar="N", help="of match lists; default 2")
-    draw.add_argument("--lines-per-anchor", type=int, metavar="L", help="with --kind; default 3")
-    draw.add_argument(
-        "--skip-missing", action="store_true", help="leave out people whose folders are not there"
-    )
+    draw.add_argument("--trials-per-probe", type=int, metavar="L", help="with --kind; default 3")
+    arguments.add_missing_argument(draw, "identities without a folder")
     draw.add_argument("--gzip", action="store_true", help="write .txt.gz")
     draw.add_argument(
         "--force", action="store_true", help="replace lists that are there and were not drawn here"
@@ -100,12 +99,13 @@ def _generate(options: argparse.Namespace) -> int:
     from voiceface.datasets.trials.reading import GENERATED_NOTE, SIDECAR_FILE, write_trial_lists
     from voiceface.datasets.trials.sampling import TRIALS_PER_PROBE, generate_trial_list, generate_trial_lists
 
-    lines_per_anchor = TRIALS_PER_PROBE if options.lines_per_anchor is None else options.lines_per_anchor
+    trials_per_probe = TRIALS_PER_PROBE if options.trials_per_probe is None else options.trials_per_probe
     out = options.out or options.data / "list_wav"
     lists: list[TrialList] = []
     for split in options.split or ("test", "val"):
-        missing = "skip" if options.skip_missing else "error"
-        corpus = open_corpus(options.data, split, on_missing=missing, voice_folder=options.voice_folder)
+        corpus = open_corpus(
+            options.data, split, on_missing=options.missing, voice_folder=options.voice_folder
+        )
         if options.kind is None:
             lists += generate_trial_lists(corpus, options.seed, split, num_candidates=options.candidates)
             continue
@@ -116,7 +116,7 @@ def _generate(options: argparse.Namespace) -> int:
                 options.direction,
                 num_candidates=options.candidates,
                 stratum=options.stratum,
-                trials_per_probe=lines_per_anchor,
+                trials_per_probe=trials_per_probe,
                 seed=options.seed,
                 split=split,
             )

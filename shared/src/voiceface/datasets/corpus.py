@@ -205,7 +205,7 @@ def discover_corpus(
     if missing and on_missing == "error":
         raise FileNotFoundError(
             f"{len(missing)} folders that the identity table names are not there: {_abbreviate(missing)}. "
-            "Complete the data, or leave these people out (--skip-missing, on_missing='skip')"
+            "Complete the data, or leave these people out (--missing skip, on_missing='skip')"
         )
     if missing:
         log.warning(

@@ -50,16 +50,16 @@ class PairDataset:
         image_size: int = 112,
         length: int = 160_000,
         augment: bool = True,
-        rotation: transforms.Rotation = "centred",
-        resize_mode: transforms.ResizeMode = "pad",
+        rotation: transforms.Rotation = "expand_centred",
+        resize_mode: transforms.ResizeMode = "letterbox",
         colour_jitter: float = 0.0,
         channels: ChannelOrder = "bgr",
         num_views: Literal[1, 2] = 1,
-        second_sample: SecondSample = "other",
+        second_sample: SecondSample = "distinct",
         pair_augmentation: PairAugmentation = "shared",
-        sample_scale: Literal["int16", "stored"] = "int16",
+        sample_scale: Literal["int16", "native"] = "int16",
         resample: bool = False,
-        on_corrupt: audio.OnCorrupt = "strict",
+        on_corrupt: audio.OnCorrupt = "error",
         in_memory: bool = False,
         memory_budget: int = 4 << 30,
         workers: int | None = None,
@@ -77,7 +77,7 @@ class PairDataset:
             augment, rotation, resize_mode, colour_jitter, channels, num_views, second_sample, pair_augmentation: see `ViewSampler`.
             sample_scale: of the voices, see `voiceface.audio.loading` (default loader).
             resample: convert clips of other rates instead of refusing them (default loader).
-            on_corrupt: "strict" refuses damaged clips, "tolerant" uses what is left (default loader).
+            on_corrupt: "error" refuses damaged clips, "salvage" uses what is left (default loader).
             in_memory: decode every file once, now, and keep it: clips as int16 (as float32 where they are not
                 whole numbers), pictures as uint8 at their final size. Worker processes started by fork share
                 that memory; a pickled copy is without it.
@@ -91,8 +91,8 @@ class PairDataset:
         """
         if image_size < 1 or length < 1:
             raise ValueError(f"side and length must be at least 1, found {image_size} and {length}")
-        if sample_scale not in ("int16", "stored"):
-            raise ValueError(f'sample_scale must be "int16" or "stored", found {sample_scale!r}')
+        if sample_scale not in ("int16", "native"):
+            raise ValueError(f'sample_scale must be "int16" or "native", found {sample_scale!r}')
         self.view_sampler = ViewSampler(
             image_size,
             augment,
@@ -216,7 +216,7 @@ def load_training_voice(
     length: int | None = None,
     scale: audio.SampleScale = "int16",
     resample: bool = False,
-    on_corrupt: audio.OnCorrupt = "strict",
+    on_corrupt: audio.OnCorrupt = "error",
 ) -> audio.Waveform:
     """Load a clip for training: 16 kHz, first channel, `length` samples at most."""
     return audio.load(path, scale=scale, resample=resample, on_corrupt=on_corrupt, max_samples=length)

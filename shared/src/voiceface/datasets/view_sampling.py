@@ -12,8 +12,8 @@ from voiceface.images import loading as images
 from voiceface.images import transforms
 
 ChannelOrder = Literal["bgr", "rgb"]
-SecondSample = Literal["other", "any"]
-PairAugmentation = Literal["shared", "own"]
+SecondSample = Literal["distinct", "with_replacement"]
+PairAugmentation = Literal["shared", "independent"]
 
 
 @dataclass(frozen=True)
@@ -38,23 +38,23 @@ class ViewSampler:
 
     image_size: int
     augment: bool = True
-    rotation: transforms.Rotation = "centred"
-    resize_mode: transforms.ResizeMode = "pad"
+    rotation: transforms.Rotation = "expand_centred"
+    resize_mode: transforms.ResizeMode = "letterbox"
     colour_jitter: float = 0.0
     channels: ChannelOrder = "bgr"
     num_views: Literal[1, 2] = 1
-    second_sample: SecondSample = "other"
+    second_sample: SecondSample = "distinct"
     pair_augmentation: PairAugmentation = "shared"
 
     def __post_init__(self) -> None:
         """Refuse values that are no option."""
         for name, known in (
             ("rotation", get_args(transforms.Rotation)),
-            ("fit", get_args(transforms.ResizeMode)),
+            ("resize_mode", get_args(transforms.ResizeMode)),
             ("channels", get_args(ChannelOrder)),
-            ("views", (1, 2)),
-            ("second", get_args(SecondSample)),
-            ("second_view", get_args(PairAugmentation)),
+            ("num_views", (1, 2)),
+            ("second_sample", get_args(SecondSample)),
+            ("pair_augmentation", get_args(PairAugmentation)),
         ):
             if getattr(self, name) not in known:
                 expected = " or ".join(map(json.dumps, known))
@@ -96,7 +96,7 @@ class ViewSampler:
                 self._sample_second(picture, num_images, rng),
                 self._sample_second(clip, num_clips, rng),
             )
-            if self.pair_augmentation == "own" or num_images == 1:
+            if self.pair_augmentation == "independent" or num_images == 1:
                 steps = self._sample_augmentation(rng)
             drawn["face_second"] = self._transform_face(read_image(picture), steps)
             drawn["voice_second"] = read_clip(clip)

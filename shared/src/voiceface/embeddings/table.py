@@ -233,7 +233,7 @@ def encode_files(
     if failed:
         text = f"{len(failed)} of {len(distinct)} files could not be encoded ({_summarise_failures(failed)})"
         if on_error == "error":
-            remedy = "repair them, or leave them out (--skip-missing, on_error='skip')"
+            remedy = "repair them, or leave them out (--missing skip, on_error='skip')"
             raise EmbeddingError(f"{text}; {remedy}", failed)
         for item, why in failed.items():
             log.warning("left out %s: %s", item, why)

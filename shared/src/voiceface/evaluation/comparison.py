@@ -176,7 +176,7 @@ def restrict_to_common_items(
     if lacking and not (skip_missing and all(kept)):
         raise EmbeddingError(
             f"the systems were not given the same items: {'; '.join(lacking)}. Evaluate each on this data, "
-            "split and lists, or leave what is missing out of all of them with --skip-missing"
+            "split and lists, or leave what is missing out of all of them with --missing skip"
         )
     for text in lacking:
         log.warning("%s; left out of all systems", text)

@@ -15,7 +15,7 @@ class Protocol:
     Attributes:
         name: what tables call it.
         lists: in the order of the results.
-        tie_breaking: "fair" (a tie among k counts 1/k, expected AP) or "published" (first maximum wins, gallery
+        tie_breaking: "expected" (a tie among k counts 1/k, expected AP) or "first" (first maximum wins, gallery
             order).
         seed: of the bootstrap draws.
         replicates: of the bootstrap over identities; 0 leaves intervals out.
@@ -27,7 +27,7 @@ class Protocol:
 
     name: str
     lists: tuple[TrialList, ...]
-    tie_breaking: str = "fair"
+    tie_breaking: str = "expected"
     seed: int = 0
     replicates: int = 1000
     confidence: float = 0.95
@@ -37,8 +37,8 @@ class Protocol:
 
     def __post_init__(self) -> None:
         """Check the rule and that list names differ."""
-        if self.tie_breaking not in ("fair", "published"):
-            raise ValueError(f"ties must be fair or published, got {self.tie_breaking!r}")
+        if self.tie_breaking not in ("expected", "first"):
+            raise ValueError(f"ties must be expected or first, got {self.tie_breaking!r}")
         names = [questions.name for questions in self.lists]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"a protocol needs lists with different names, got {', '.join(names) or 'none'}")

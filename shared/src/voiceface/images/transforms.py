@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from voiceface.images.loading import MAX_PIXELS, ImageArray, ImageError, _log
 
-ResizeMode = Literal["pad", "squeeze"]  # how a picture that is not square becomes so
+ResizeMode = Literal["letterbox", "stretch"]  # how a picture that is not square becomes so
 
-Rotation = Literal["centred", "published"]
+Rotation = Literal["expand_centred", "published"]
 
 ROTATION_DEGREES = (-15, 15)  # whole degrees a training picture is turned by, upper end excluded
 
@@ -84,7 +84,7 @@ def resize(image: ImageArray, side: int, mode: ResizeMode) -> ImageArray:
     Doing it twice changes nothing more, so pictures may be kept in this form.
     """
     if mode not in get_args(ResizeMode):
-        raise ValueError(f'fit must be "pad" or "squeeze", found {mode!r}')
+        raise ValueError(f'resize_mode must be "letterbox" or "stretch", found {mode!r}')
     return resize_longer_side(image, side) if mode == "pad" else resize_by_stretching(image, side)
 
 
@@ -184,8 +184,8 @@ def training_transform(
     side: int,
     rng: np.random.Generator,
     *,
-    rotation: Rotation = "centred",
-    resize_mode: ResizeMode = "pad",
+    rotation: Rotation = "expand_centred",
+    resize_mode: ResizeMode = "letterbox",
 ) -> NDArray[np.float32]:
     """Random view of a face for training: resize, flip (1/2), turn (1/2, -15...14 degrees), crop.
 
@@ -216,17 +216,17 @@ def apply_augmentation(
     side: int,
     params: AugmentationParams,
     *,
-    rotation: Rotation = "centred",
-    resize_mode: ResizeMode = "pad",
+    rotation: Rotation = "expand_centred",
+    resize_mode: ResizeMode = "letterbox",
 ) -> NDArray[np.float32]:
     """Do the steps of `training_transform` as drawn before, so that pictures can share a view."""
     if rotation not in get_args(Rotation):
-        raise ValueError(f'rotation must be "centred" or "published", found {rotation!r}')
+        raise ValueError(f'rotation must be "expand_centred" or "published", found {rotation!r}')
     image = resize(image_bgr, side, resize_mode)
     if params.flipped:
         image = flip(image)
     if params.rotation_degrees is not None:
-        image = rotate(image, params.rotation_degrees, expand_centred=rotation == "centred")
+        image = rotate(image, params.rotation_degrees, expand_centred=rotation == "expand_centred")
     return _to_chw(crop_or_pad(image, side, params.crop_position))
 
 
@@ -256,7 +256,7 @@ def apply_colour_jitter(face: NDArray[np.float32], noise: NDArray[np.float64]) -
 
 
 def evaluation_transform(
-    image_bgr: ImageArray, side: int, *, resize_mode: ResizeMode = "pad"
+    image_bgr: ImageArray, side: int, *, resize_mode: ResizeMode = "letterbox"
 ) -> NDArray[np.float32]:
     """Face for validation and evaluation: resize, then ("pad") pad to a square where the picture is none.
 

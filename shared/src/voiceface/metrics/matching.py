@@ -4,7 +4,7 @@ Everything works on embeddings (rows, need not have unit length) and index array
 signed and higher means more alike. Work is done in blocks, on the device of the tensors that come in, and is
 exact: ranks are counted, never sampled or quantised.
 
-Ties. "fair" gives the expected figure over random orders of equal scores, so an embedding that is constant
+Ties. "expected" gives the expected figure over random orders of equal scores, so an embedding that is constant
 gets exactly chance. "published" is the rule of published evaluation loops: in matching the first maximum wins
 (the right candidate stands first, so a tie is a hit), in retrieval equal scores stay in gallery order.
 "strict" (matching) counts a tie as a miss, as published validation does. "grouped" (retrieval) lets a whole
@@ -16,7 +16,7 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-MATCHING_TIE_BREAKING = ("fair", "published", "strict")
+MATCHING_TIE_BREAKING = ("expected", "first", "strict")
 
 BLOCK_BYTES = 24 * 2**20  # scores held at once; small enough to stay in a processor's last cache
 
@@ -79,12 +79,12 @@ def pair_scores(probes: Tensor, candidates: Tensor, probe_index: Tensor, candida
     return scores.reshape(candidate_index.shape)
 
 
-def matching_correct(scores: Tensor, tie_breaking: str = "fair") -> Tensor:
+def matching_correct(scores: Tensor, tie_breaking: str = "expected") -> Tensor:
     """How far each line is a hit.
 
     Args:
         scores: (L, N), the right candidate FIRST, N at least 2.
-        tie_breaking: "fair" (one of k best counts 1/k), "published" (a tie is a hit), "strict" (a tie is a miss).
+        tie_breaking: "expected" (one of k best counts 1/k), "first" (a tie is a hit), "strict" (a tie is a miss).
 
     Returns:
         Double (L,) in [0, 1].
@@ -98,7 +98,7 @@ def matching_correct(scores: Tensor, tie_breaking: str = "fair") -> Tensor:
     _check_finite(scores)
     right, wrong = scores[:, :1], scores[:, 1:]
     best = ~(wrong > right).any(dim=1)
-    if tie_breaking == "published":
+    if tie_breaking == "first":
         return best.double()
     equal = (wrong == right).sum(dim=1)
     if tie_breaking == "strict":
@@ -106,7 +106,7 @@ def matching_correct(scores: Tensor, tie_breaking: str = "fair") -> Tensor:
     return best.double() / (1 + equal)
 
 
-def matching_accuracy(scores: Tensor, tie_breaking: str = "fair") -> Tensor:
+def matching_accuracy(scores: Tensor, tie_breaking: str = "expected") -> Tensor:
     """Share of lines whose right candidate (first column) scores highest; chance is 1/N."""
     return matching_correct(scores, tie_breaking).mean()
 

@@ -4,7 +4,7 @@ Everything works on embeddings (rows, need not have unit length) and index array
 signed and higher means more alike. Work is done in blocks, on the device of the tensors that come in, and is
 exact: ranks are counted, never sampled or quantised.
 
-Ties. "fair" gives the expected figure over random orders of equal scores, so an embedding that is constant
+Ties. "expected" gives the expected figure over random orders of equal scores, so an embedding that is constant
 gets exactly chance. "published" is the rule of published evaluation loops: in matching the first maximum wins
 (the right candidate stands first, so a tie is a hit), in retrieval equal scores stay in gallery order.
 "strict" (matching) counts a tie as a miss, as published validation does. "grouped" (retrieval) lets a whole
@@ -19,7 +19,7 @@ from torch import Tensor
 
 from voiceface.metrics.matching import _blocks, l2_normalize
 
-RETRIEVAL_TIE_BREAKING = ("fair", "published", "grouped")
+RETRIEVAL_TIE_BREAKING = ("expected", "first", "grouped")
 
 
 @dataclass(frozen=True)
@@ -76,7 +76,7 @@ def compute_retrieval(
     *,
     cutoffs: Sequence[int] = (1, 5, 10),
     cmc_length: int = 100,
-    tie_breaking: str = "fair",
+    tie_breaking: str = "expected",
 ) -> RetrievalMetrics:
     """Rank the whole gallery by cosine similarity for every query.
 
@@ -87,7 +87,7 @@ def compute_retrieval(
         gallery_ids: int64 (G,); an item is relevant when the identities are equal.
         cutoffs: values of k for R@k.
         cmc_length: length of the CMC curve (cut to G).
-        tie_breaking: "fair", "published" or "grouped", see the module's text. First ranks are counted fairly with
+        tie_breaking: "expected", "first" or "grouped", see the module's text. First ranks are counted fairly with
             "grouped".
 
     Returns:
@@ -108,7 +108,7 @@ def compute_retrieval(
     if cmc_length < 1 or min(cutoffs, default=1) < 1:
         raise ValueError(f"cutoffs and cmc_length start at 1, got {tuple(cutoffs)} and {cmc_length}")
     ranker = Ranker(
-        l2_normalize(gallery, "gallery"), gallery_ids, query_ids, first_wins=tie_breaking == "published"
+        l2_normalize(gallery, "gallery"), gallery_ids, query_ids, first_wins=tie_breaking == "first"
     )
     if not int(ranker.relevant.sum()):
         raise ValueError(

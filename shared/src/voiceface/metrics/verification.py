@@ -4,7 +4,7 @@ Everything works on embeddings (rows, need not have unit length) and index array
 signed and higher means more alike. Work is done in blocks, on the device of the tensors that come in, and is
 exact: ranks are counted, never sampled or quantised.
 
-Ties. "fair" gives the expected figure over random orders of equal scores, so an embedding that is constant
+Ties. "expected" gives the expected figure over random orders of equal scores, so an embedding that is constant
 gets exactly chance. "published" is the rule of published evaluation loops: in matching the first maximum wins
 (the right candidate stands first, so a tie is a hit), in retrieval equal scores stay in gallery order.
 "strict" (matching) counts a tie as a miss, as published validation does. "grouped" (retrieval) lets a whole

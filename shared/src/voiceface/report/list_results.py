@@ -46,7 +46,7 @@ def summarise_protocol(systems: Mapping[str, Results]) -> ProtocolSummary:
     ]
     own = sum(found.trial_list.is_generated for found in results.lists)
     facts = {
-        "ties": {"fair": "a tie among k counts 1/k", "published": "the first of the best counts"}[
+        "ties": {"expected": "a tie among k counts 1/k", "first": "the first of the best counts"}[
             rules.tie_breaking
         ],
         "intervals": f"{rules.confidence:.0%}, {rules.replicates} draws of people, seed {rules.seed}",

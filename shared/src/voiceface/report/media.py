@@ -172,7 +172,7 @@ def _load_samples(audio: AudioSource) -> tuple[np.ndarray, int]:
         from voiceface.audio.loading import load
 
         return load(
-            audio.source, scale="unit", sample_rate=SAMPLE_RATE, resample=True, on_corrupt="tolerant"
+            audio.source, scale="unit", sample_rate=SAMPLE_RATE, resample=True, on_corrupt="salvage"
         ), SAMPLE_RATE
     samples = audio.source
     if samples.ndim != 1:

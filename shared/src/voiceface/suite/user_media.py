@@ -90,7 +90,7 @@ def check_recording(file: Path) -> None:
     """
     from voiceface.audio import loading as audio
 
-    wave = audio.load(file, scale="unit", resample=True, on_corrupt="tolerant")
+    wave = audio.load(file, scale="unit", resample=True, on_corrupt="salvage")
     loudest = float(np.abs(wave).max()) if len(wave) else 0.0
     if len(wave) < MIN_SECONDS * 16000:
         raise ValueError(f"{len(wave) / 16000:.2f} s of sound, expected at least {MIN_SECONDS} s")

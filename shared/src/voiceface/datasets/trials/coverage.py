@@ -48,7 +48,7 @@ def check_trial_items(
         raise TrialListError(
             f"{trial_list.name}: {len(absent)} of {len(trial_list.probes) + len(trial_list.gallery)} listed "
             f"files are not there: {', '.join(absent[:5])}{' ...' if len(absent) > 5 else ''}. "
-            "Complete the data, or skip their lines (--skip-missing, on_absent='skip')"
+            "Complete the data, or skip their lines (--missing skip, on_absent='skip')"
         )
     kept = _drop_missing(trial_list, set(absent)) if absent else trial_list
     if not len(kept) or not kept.gallery:
