@@ -31,12 +31,12 @@ AS_PUBLISHED = (
     "regauging.differentiable=false",
     "regauging.weighting=outer_product",
     "regauging.unweighted_mean=all",
-    "equilibrium.count=never",
+    "equilibrium.hit_counting=never",
     "data.rotation=published",
     "data.second_sample=with_replacement",
     "data.pair_augmentation=shared",
 )
-MISMATCHED_PAIRS = "data.mismatched=0.4"  # of so many training videos the pictures are another's
+MISMATCHED_PAIRS = "data.mismatched_fraction=0.4"  # of so many training videos the pictures are another's
 NOT_RECALIBRATED = ("loss.recalibration.enabled=false",)
 RECALIBRATED_BY_AGREEMENT = (
     "loss.recalibration.agreement=added",
@@ -66,8 +66,8 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
 def train_seeking_shape(data: Path, out: Path, preset: str, overrides: Sequence[str]) -> Path:
     """The three steps of the method; the folder of the last run."""
     from seeking_shape.config import SeekingShapeConfig
-    from seeking_shape.extract_id_weight import extract
-    from seeking_shape.train import Start, train
+    from seeking_shape.extract_id_weight import extract_identity_weights
+    from seeking_shape.train import InitialWeights, train
     from voiceface.association.data import load_split
     from voiceface.datasets.disclaimers import get_disclaimer
     from voiceface.runtime.config import load_config
@@ -76,9 +76,11 @@ def train_seeking_shape(data: Path, out: Path, preset: str, overrides: Sequence[
     for step, name in (("reweight", f"{preset}_reweight"), ("main", preset)):
         config = load_config(name, SeekingShapeConfig, "seeking_shape", overrides)
         corpus = load_split(data, "train")
-        train(config, corpus, out / step, start=start, threads=1, notice=get_disclaimer(data))
+        train(config, corpus, out / step, initial_weights=start, threads=1, disclaimer=get_disclaimer(data))
         if step == "reweight":
-            start = Start(id_weights=extract(out / step, out / "id_weight.safetensors"))
+            start = InitialWeights(
+                id_weights=extract_identity_weights(out / step, out / "id_weight.safetensors")
+            )
     return out / "main"
 
 
@@ -91,20 +93,20 @@ def train_archetype_agnostic(data: Path, out: Path, preset: str, overrides: Sequ
     from voiceface.runtime.config import load_config
 
     config = load_config(preset, ArchetypeAgnosticConfig, "archetype_agnostic", overrides)
-    train(config, load_split(data, "train"), out / "main", threads=1, notice=get_disclaimer(data))
+    train(config, load_split(data, "train"), out / "main", threads=1, disclaimer=get_disclaimer(data))
     return out / "main"
 
 
 def train_cmpc2(data: Path, out: Path, preset: str, overrides: Sequence[str]) -> Path:
     """One run on the videos of the training people, without their names; its folder."""
     from cmpc2.config import Cmpc2Config
-    from cmpc2.sources import open_training
+    from cmpc2.sources import load_training_data
     from cmpc2.train import train
     from voiceface.runtime.config import load_config
 
     config = load_config(preset, Cmpc2Config, "cmpc2", overrides)
-    found = open_training(config, data=data, splits=["train"], progress=False)
-    train(config, found.pairs, out / "main", threads=1, notice=found.notice)
+    found = load_training_data(config, data=data, splits=["train"], progress=False)
+    train(config, found.pairs, out / "main", threads=1, disclaimer=found.disclaimer)
     return out / "main"
 
 
@@ -253,7 +255,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(format_table(found, seconds))
     if options.json:
         figures = {setting: each.to_dict() for setting, each in found.items()}
-        write_json(options.json, {"preset": options.preset, "seconds": seconds, "figures": figures})
+        write_json(options.json, {"preset": options.preset, "seconds": seconds, "metrics": figures})
     return 0
 
 

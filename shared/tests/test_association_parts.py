@@ -121,7 +121,7 @@ def test_every_crop_length_occurs_and_fits() -> None:
 def test_the_rate_falls_after_each_milestone() -> None:
     def rates(**schedule: Any) -> list[float]:
         values = {**to_dict(CONFIG), "schedule": schedule}
-        values["optimiser"]["lr"], values["training"]["max_iter"] = 0.1, 6
+        values["optimiser"]["lr"], values["training"]["max_steps"] = 0.1, 6
         config = AssociationConfig.model_validate(values)
         rate = build_lr_schedule(config.schedule, config.optimiser.lr, config.training.max_steps)
         return [rate(step) for step in range(6)]
@@ -177,7 +177,7 @@ def test_the_fingerprint_covers_every_choice_of_the_front_end() -> None:
 def test_weights_are_read_for_the_system_that_wrote_them(tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     kind: dict[str, Any] = {"system": "toy", "kind": "model", "config": to_dict(CONFIG)}
-    save_model(path, Toy(5).state_dict(), extra={"notice": "beware", "names": list("abcde")}, **kind)
+    save_model(path, Toy(5).state_dict(), extra={"disclaimer": "beware", "names": list("abcde")}, **kind)
     model = load_embedder(TOY, tmp_path, on_corrupt="salvage")
     assert (model.disclaimer, model.identity_names, model.source) == (
         "beware",
@@ -220,7 +220,7 @@ def test_a_start_of_other_people_leaves_the_classifier_as_it_is(tmp_path: Path, 
         for model in (start(2, ["bob", "ann"]), start(3, ["ann", "bob", "cid"])):
             assert model.scale == 7 and not torch.equal(model.cls.weight[:2], stored.cls.weight)
     assert caplog.text.count("the classifier starts afresh") == 2
-    assert start(2, ["ann", "bob"], left_out=["sc*"]).scale == 2
+    assert start(2, ["ann", "bob"], skipped=["sc*"]).scale == 2
 
 
 def test_a_step_of_a_demonstration_is_done_once_and_goes_on(tmp_path: Path) -> None:

@@ -207,7 +207,7 @@ def test_the_manifest_is_a_corpus_like_any_other(made, caplog, tmp_path):
     lists = generate_trial_lists(corpus, 0, "test")
     assert {drawn.stratum for drawn in lists} == {"U"} and len(lists) == 6
     assert "match_g" not in {drawn.name[:7] for drawn in lists} and "gender" in caplog.text
-    assert record["counts"]["made"]["train"] == {"videos": 3, "clips": 4, "pictures": 8}
+    assert record["counts"]["written"]["train"] == {"videos": 3, "clips": 4, "images": 8}
 
 
 def test_what_is_missing_is_listed_as_rows_that_can_be_used_again(made, rows):
@@ -229,13 +229,13 @@ def test_an_interrupted_run_is_finished_with_the_same_bytes(made, videos, tmp_pa
         calls.append(job)
         return make(job)
 
-    monkeypatch.setattr(build, "_make", stops)
+    monkeypatch.setattr(build, "_cut_segment", stops)
     with pytest.raises(KeyboardInterrupt):
         build_corpus(table, videos, tmp_path / "out", settings, workers=1, progress=False)
     assert not (tmp_path / "out" / "manifest.csv").exists()
     (tmp_path / "out" / "wav" / ".x.abc.part.wav").write_bytes(b"half")
     later = []
-    monkeypatch.setattr(build, "_make", lambda job: later.append(job) or make(job))
+    monkeypatch.setattr(build, "_cut_segment", lambda job: later.append(job) or make(job))
     build_corpus(table, videos, tmp_path / "out", settings, workers=1, progress=False)
     assert len(later) == 2 and tree(tmp_path / "out") == tree(root)
     build_corpus(table, videos, tmp_path / "out", settings, workers=1, progress=False)
@@ -441,7 +441,7 @@ def test_seeking_and_reading_from_the_beginning_give_the_same(videos, monkeypatc
     for path in (videos / f"{FIRST}.mp4", videos / "more" / f"{SECOND}.mkv"):
         wave, pictures = read_audio_segment(path, 3.5, 5.5), read_images_at(path, [3.6, 4.2, 5.4])
         with monkeypatch.context() as patch:
-            patch.setattr(video_segments, "LATE", -99.0)  # every place that seeking gives counts as too late
+            patch.setattr(video_segments, "SEEK_TOLERANCE", -99.0)  # every place that seeking gives counts as too late
             other = read_audio_segment(path, 3.5, 5.5)
             again = read_images_at(path, [3.6, 4.2, 5.4])
         assert all((a == b).all() for a, b in zip(pictures, again))

@@ -169,7 +169,7 @@ def tables_of(corpus, noise: float, seed: int = 0):
     centres = np.random.default_rng(0).normal(size=(len(corpus), 5))
     found = []
     for side in SIDES:
-        items = [(i, item) for i, person in enumerate(corpus.people) for item in getattr(person, side)]
+        items = [(i, item) for i, person in enumerate(corpus.records) for item in getattr(person, side)]
         vectors = centres[[i for i, _ in items]] + noise * rng.normal(size=(len(items), 5))
         found.append(EmbeddingTable([item for _, item in items], vectors.astype(np.float32), f"{noise}"))
     return found[0], found[1]
@@ -193,7 +193,7 @@ def test_one_run_is_its_own_mean_and_two_are_between(corpus, protocol):
     assert mean_results([one]) is one
     twice, mean = mean_results([one, one]), mean_results([one, other])
     for kept, same in zip(one.lists, twice.lists):
-        for part in ("value", "low", "high", "error", "chance"):
+        for part in ("value", "low", "high", "standard_error", "chance"):
             assert getattr(same.main_metric, part) == pytest.approx(getattr(kept.main_metric, part))
     assert {gap.value for gap in compare(one, twice).values()} == {0}
     assert {gap.p_value for gap in compare(one, twice).values()} == {1}
@@ -262,18 +262,29 @@ def test_command(data, corpus, tmp_path, capsys, runs):
     # One protocol for all, and the figures are those of the systems alone.
     assert [len(found["runs"]) for found in record["systems"].values()] == [1, runs]
     lists = {found["name"]: found for found in record["systems"]["bad"]["mean"]["lists"]}
-    assert len(lists) >= 10 and set(record["references"]) == {"sex only", "oracle"}
+    assert len(lists) >= 10 and set(record["references"]) == {"gender-only baseline", "oracle upper bound"}
     gap = record["differences"]["bad"]["match_v2f_2_test"]
-    first = record["systems"]["good"]["mean"]["lists"][2]["figures"]["accuracy"]["value"]
-    assert gap["value"] == pytest.approx(first - lists["match_v2f_2_test"]["figures"]["accuracy"]["value"])
+    first = record["systems"]["good"]["mean"]["lists"][2]["metrics"]["accuracy"]["value"]
+    assert gap["value"] == pytest.approx(first - lists["match_v2f_2_test"]["metrics"]["accuracy"]["value"])
     assert gap["low"] > 0 and gap["p_value"] < 0.05
     settings = [found["setting"] for found in record["all_pairs"]]
-    assert settings == ["single", "avg2"] and record["all_pairs"][0]["people"] == 14
+    assert settings == ["single", "avg2"] and record["all_pairs"][0]["num_identities"] == 14
     pairs = record["all_pairs"][0]
     assert len(pairs["systems"]["bad"]["g"]["runs"]) == runs
-    assert pairs["references"]["oracle"]["g"] > pairs["references"]["sex only"]["g"] == 0.5
+    assert (
+        pairs["references"]["oracle upper bound"]["g"]
+        > pairs["references"]["gender-only baseline"]["g"]
+        == 0.5
+    )
     head, *rows = shown.split("\n\n")[0].splitlines()
-    assert re.split(r"\s{3,}", head.strip()) == ["chance", "sex only", "oracle", "good", "bad", "good - bad"]
+    assert re.split(r"\s{3,}", head.strip()) == [
+        "chance level",
+        "gender-only baseline",
+        "oracle upper bound",
+        "good",
+        "bad",
+        "good - bad",
+    ]
     names = [row.split("   ")[0].strip() for row in rows]
     assert names[0] == "match_g_v2f_2_test" and names[-1] == "avg2 map" and len(names) == 20
     assert (f"mean of {runs} runs" in shown) == (runs > 1)

@@ -68,7 +68,7 @@ def test_a_sound_folder_passes_with_the_right_counts(data, capsys):
     assert main([str(data), "--quiet", "--decode", "--json", str(data / "out.json")]) == 0
     assert "Training can start." in capsys.readouterr().out
     written = json.loads((data / "out.json").read_text())
-    assert written["can_train"] is True and written["splits"]["test"]["voices"] == 4
+    assert written["trainable"] is True and written["splits"]["test"]["voices"] == 4
 
 
 def test_unreadable_files_are_named_and_block_training(data):
@@ -79,7 +79,7 @@ def test_unreadable_files_are_named_and_block_training(data):
     cut = (data / "faces/C_X/00000000.jpg").read_bytes()
     (data / "faces/C_X/00000000.jpg").write_bytes(cut[:200])
     for deep in (False, True):
-        found = check(data, deep=deep)
+        found = check(data, decode=deep)
         assert set(found.unreadable) == {
             "id10070/v0/00001.wav", "id10071/v0/00001.wav", "F_X/00000000.jpg", "C_X/00000000.jpg"
         }  # fmt: skip
@@ -95,7 +95,7 @@ def test_suspicious_files_are_found(data):
     picture(data / "faces/F_X/00000000.jpg", None)
     picture(data / "faces/G_X/00000000.jpg", 5, mode="L")
     picture(data / "faces/A_X/00000000.jpg", 6, size=(12, 8))
-    quick, deep = check(data), check(data, deep=True)
+    quick, deep = check(data), check(data, decode=True)
     assert quick.suspicious == {
         "shorter than 0.5 s": ["id10070/v0/00001.wav"],
         "grey pictures": ["G_X/00000000.jpg"],
@@ -181,7 +181,7 @@ check_corpus(sys.argv[1], workers=1, progress=False)
 
 
 def test_a_killed_check_goes_on_and_finds_the_same(data, monkeypatch):
-    whole = asdict(check(data, cache=data.parent / "other"))
+    whole = asdict(check(data, cache_dir=data.parent / "other"))
     done = subprocess.run([sys.executable, "-c", KILLED, str(data)], check=False, env=os.environ)
     assert done.returncode == -signal.SIGKILL
     journal = data / ".voiceface" / JOURNAL_FILE
@@ -191,7 +191,7 @@ def test_a_killed_check_goes_on_and_finds_the_same(data, monkeypatch):
     from voiceface.datasets.validation import file_probe
 
     look = file_probe.probe_file
-    monkeypatch.setattr(file_probe, "look_at", lambda job: looked.append(job) or look(job))
+    monkeypatch.setattr(file_probe, "probe_file", lambda job: looked.append(job) or look(job))
     assert asdict(check(data)) == whole and len(looked) == 20 - 7
     looked.clear()
     assert asdict(check(data)) == whole and not looked
@@ -200,8 +200,8 @@ def test_a_killed_check_goes_on_and_finds_the_same(data, monkeypatch):
 
 
 def test_workers_do_not_change_the_findings(data):
-    one = check(data, workers=1, cache=data.parent / "a")
-    assert asdict(check(data, workers=2, cache=data.parent / "b")) == asdict(one)
+    one = check(data, workers=1, cache_dir=data.parent / "a")
+    assert asdict(check(data, workers=2, cache_dir=data.parent / "b")) == asdict(one)
 
 
 def test_a_folder_that_cannot_be_written_is_checked_all_the_same(data, monkeypatch, tmp_path):

@@ -36,8 +36,8 @@ def corpus():
 
 def owners(drawn, corpus):
     """(L,) person of the anchors and (L, N) of the candidates."""
-    anchor = identity_indices(drawn.anchors, corpus.identities)[drawn.anchor_index]
-    return anchor, identity_indices(drawn.candidates, corpus.identities)[drawn.candidate_index]
+    anchor = identity_indices(drawn.probes, corpus.identities)[drawn.probe_index]
+    return anchor, identity_indices(drawn.gallery, corpus.identities)[drawn.gallery_index]
 
 
 @pytest.mark.parametrize("direction", ["v2f", "f2v"])
@@ -60,7 +60,7 @@ def test_stratum_restricts_every_wrong_candidate(corpus, stratum, kind):
     names = {"G": "gender", "N": "nationality", "A": "age group"}
     shares = shared_attribute_rates(drawn, corpus)
     assert all(shares[names[letter]] == 1 for letter in stratum)
-    left = drawn.provenance["left_out"].get("anchors without an eligible partner", 0)
+    left = drawn.provenance["skipped"].get("probes without an eligible impostor", 0)
     assert len(drawn.probes) + left == len(corpus.voices) and (stratum != "GNA" or left)
 
 
@@ -101,8 +101,8 @@ def test_wrong_identities_come_in_proportion_to_their_clips(count):
 
 def test_share_of_same_gender_is_the_one_that_the_rule_implies(corpus):
     drawn = generate_trial_list(corpus, "match", "v2f", trials_per_probe=60, seed=6)
-    clips = np.array([len(person.voices) for person in corpus.people], float)
-    male = np.array([person.identity.gender == "m" for person in corpus.people])
+    clips = np.array([len(person.voices) for person in corpus.records], float)
+    male = np.array([person.identity.gender == "m" for person in corpus.records])
     same = np.array([(clips[male == male[k]].sum() - clips[k]) / (clips.sum() - clips[k]) for k in range(24)])
     expected = (same * clips).sum() / clips.sum()
     assert shared_attribute_rates(drawn, corpus)["gender"] == pytest.approx(
@@ -130,7 +130,7 @@ def test_rows_that_share_a_folder_do_not_meet_as_wrong_candidates():
     drawn = generate_trial_list(corpus, "match", "v2f", trials_per_probe=50, seed=9)
     anchor, candidate = owners(drawn, corpus)
     assert (candidate[:, 0] == anchor).all() and 0 not in anchor
-    assert drawn.provenance["left_out"] == {"anchors without the other modality": 3}
+    assert drawn.provenance["skipped"] == {"probes without the other modality": 3}
 
 
 def test_retrieval_holds_every_file(corpus):
@@ -202,7 +202,7 @@ def test_command_draws_describes_and_does_not_replace_foreign_lists(tmp_path, ca
     ]
     assert main(show) == 0
     text = capsys.readouterr().out
-    assert "own list, seed 5" in text and "positive" in text and "same gender" in text
+    assert "generated list, seed 5" in text and "positive" in text and "same gender" in text
     assert main(["draw", str(tmp_path), "--seed", "6"]) == 0  # own lists may be replaced
     (tmp_path / "list_wav/match_v2f_2_val.txt").write_text("4/0.wav 4/0.jpg 5/0.jpg\n")
     assert main(["draw", str(tmp_path)]) == 1 and "--force" in capsys.readouterr().err

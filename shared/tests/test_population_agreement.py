@@ -110,9 +110,9 @@ def test_a_picture_of_anyone_of_the_sex_is_at_chance(judge):
     rows = np.concatenate([rng.permutation(40), 40 + rng.permutation(40)])
     found = agreement_from_predictions(judge, rows_of(reading_of(truth), rows), real, truth).metrics
     for name, figure in found.items():
-        if (name != "sex" and "same sex" in name) or name.startswith("factor"):
+        if (name != "sex" and "same-gender" in name) or name.startswith("factor"):
             assert abs(figure.value - figure.chance) < 5 * figure.standard_error, name
-    assert found["sex"].value == 1.0 and found["shape"].chance > found["shape same sex"].chance
+    assert found["sex"].value == 1.0 and found["shape"].chance > found["same-gender shape"].chance
 
 
 def test_the_order_of_people_does_not_matter(judge):
@@ -159,7 +159,9 @@ def test_a_maker_of_one_picture_correlates_with_nothing(judge):
     found = agreement_from_predictions(judge, same, reading_of(truth, 2), truth, replicates=50).metrics
     assert found["factors"].value == found["factors"].chance == found["shape"].value == 0.0
     assert found["sex"].value == 0.5
-    assert found["found 1"].value == pytest.approx(1 / 12) and found["found 5"].value == pytest.approx(5 / 12)
+    assert found["rank-1 identification"].value == pytest.approx(1 / 12) and found[
+        "rank-5 identification"
+    ].value == pytest.approx(5 / 12)
 
 
 def test_ties_and_ranks_by_hand():
@@ -197,19 +199,25 @@ def test_what_is_tied_follows_the_population(judge):
     loose = figures(truth_of_equal_sexes(rho=0.0))
     assert (
         loose["sex"].voice_dependence == "tied"
-        and loose["found 1"].voice_dependence == loose["shape"].voice_dependence == "in part"
+        and loose["rank-1 identification"].voice_dependence == loose["shape"].voice_dependence == "in part"
     )
-    for name in ("factors", "factor age", "shape same sex", "matching same sex", "tied matching same sex"):
+    for name in (
+        "factors",
+        "factor age",
+        "same-gender shape",
+        "same-gender 1:2 matching",
+        "voice-determined same-gender 1:2 matching",
+    ):
         assert loose[name].voice_dependence == "free", name
-    assert loose["factors"].upper_bound == loose["shape same sex"].upper_bound == 0.0
+    assert loose["factors"].upper_bound == loose["same-gender shape"].upper_bound == 0.0
     usual = figures(truth_of_equal_sexes(rho=0.7))
     assert usual["factor lip"].voice_dependence == "tied" and usual[
         "factor lip"
     ].upper_bound == pytest.approx(0.7)
-    assert 0.3 < usual["shape same sex"].upper_bound < 0.7 and usual["skin"].voice_dependence == "free"
+    assert 0.3 < usual["same-gender shape"].upper_bound < 0.7 and usual["skin"].voice_dependence == "free"
     assert (
-        usual["free shape same sex"].voice_dependence == "free"
-        and usual["free shape same sex"].upper_bound == 0
+        usual["voice-independent same-gender shape"].voice_dependence == "free"
+        and usual["voice-independent same-gender shape"].upper_bound == 0
     )
     truth = replace(truth_of_equal_sexes(), share_sex=False, confound=0.5)
     assert (
@@ -224,7 +232,7 @@ def test_only_readable_coefficients_count(judge):
     found = agreement_from_predictions(
         blind, reading_of(truth), reading_of(truth, 2), truth, replicates=2
     ).metrics
-    assert not {"shape", "shape same sex", "free shape same sex"} & set(found)
+    assert not {"shape", "same-gender shape", "voice-independent same-gender shape"} & set(found)
 
 
 def test_several_made_pictures_are_averaged_and_one_true_picture_gives_no_ceiling(judge):
@@ -264,8 +272,8 @@ def test_table_and_json(judge, tmp_path):
     found.save(tmp_path / "agreement.json")
     again = json.loads((tmp_path / "agreement.json").read_text())
     assert again["data"] == "synthetic population" and again["people"] == 12 and again["gallery"] == 2
-    assert again["figures"]["found 1"]["about"] == METRIC_DESCRIPTIONS["found 1"]
-    assert again["figures"]["factors"]["value"] == found.metrics["factors"].value
+    assert again["metrics"]["rank-1 identification"]["about"] == METRIC_DESCRIPTIONS["rank-1 identification"]
+    assert again["metrics"]["factors"]["value"] == found.metrics["factors"].value
 
 
 def test_the_bundled_judge_tells_true_from_exchanged_pictures():
@@ -279,7 +287,14 @@ def test_the_bundled_judge_tells_true_from_exchanged_pictures():
     judge, truth = attribute_reader.load_reader(), build_face_ground_truth(people)
     right = measure_agreement(judge, shown[:, 0], shown[:, 1:], truth, replicates=100)
     assert right.reader_sha256 == judge.metadata["sha256"]
-    for name in ("factors", "shape same sex", "found 1", "tied found 10", "matching same sex", "skin"):
+    for name in (
+        "factors",
+        "same-gender shape",
+        "rank-1 identification",
+        "voice-determined rank-10 identification",
+        "same-gender 1:2 matching",
+        "skin",
+    ):
         figure = right.metrics[name]
         assert figure.low > figure.chance and 0.6 < figure.normalized_gain < 1.5, name
     others = np.arange(30)
@@ -289,7 +304,7 @@ def test_the_bundled_judge_tells_true_from_exchanged_pictures():
     wrong = measure_agreement(
         judge, shown[others, 0].float() / 255.0, shown[:, 1:], truth, replicates=100
     ).metrics
-    for name in ("factors", "shape same sex", "matching same sex"):
+    for name in ("factors", "same-gender shape", "same-gender 1:2 matching"):
         assert abs(wrong[name].value - wrong[name].chance) < 4 * wrong[name].standard_error, name
 
 

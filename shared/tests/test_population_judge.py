@@ -138,7 +138,8 @@ def test_a_file_gives_the_judge_back(small, tmp_path):
     assert torch.allclose(again(pictures).factors, small(pictures).factors, atol=5e-3)
     assert again.config == SMALL and again.metadata["training"] == {"seed": 3}
     assert (
-        again.metadata["notice"] == attribute_reader.READER_DISCLAIMER and len(again.metadata["sha256"]) == 64
+        again.metadata["disclaimer"] == attribute_reader.READER_DISCLAIMER
+        and len(again.metadata["sha256"]) == 64
     )
 
 
@@ -164,7 +165,7 @@ def test_bundled_ones_are_small_and_learnt_from_different_people_of_no_preset():
             )
         )
         prints.append((training["seed"], fingerprint(network.state_dict())))
-        assert ranges[-1].start >= largest and "real persons" in network.metadata["notice"]
+        assert ranges[-1].start >= largest and "real persons" in network.metadata["disclaimer"]
         size = sum(2 * tensor.numel() for tensor in network.state_dict().values())
         assert size < 590_000
     assert ranges[0].stop <= ranges[1].start or ranges[1].stop <= ranges[0].start

@@ -78,8 +78,8 @@ def cosine(left, right):
 def test_a_gpu_finds_the_same_figures(protocol):
     here, there = (evaluate(protocol, *tables(), PEOPLE, device=device) for device in ("cpu", "cuda"))
     for one, other in zip(here.lists, there.lists):
-        for name, figure in one.figures.items():
-            assert other.figures[name].value == pytest.approx(figure.value, abs=1e-6)
+        for name, figure in one.metrics.items():
+            assert other.metrics[name].value == pytest.approx(figure.value, abs=1e-6)
 
 
 def test_figures_equal_plain_loops(protocol, lists):
@@ -94,7 +94,7 @@ def test_figures_equal_plain_loops(protocol, lists):
         match.main_metric.chance == 0.5
         and match.main_metric.low <= match.main_metric.value <= match.main_metric.high
     )
-    assert match.counts == {"lines": 48, "skipped": 0, "identities": 12, "anchors": 48}
+    assert match.counts == {"trials": 48, "skipped": 0, "identities": 12, "probes": 48}
     rows = [line.split() for line in (lists / "verify_f2v_test.txt").read_text().splitlines()]
     same = np.array([a[7:9] == b[5:7] for a, b in rows])
     scores = np.array([cosine(vector[a], vector[b]) for a, b in rows])
@@ -131,21 +131,21 @@ def test_results_on_disk(protocol, tmp_path):
         "verify_f2v_test",
         "reterival_v2f_test",
     ]
-    assert float(lines[2].split(" ")[1]) == results.by_name["reterival_v2f_test"].main.value
-    assert results.printed().splitlines()[0] == f"match_v2f_2_test: {results.lists[0].main.value:.6f}"
+    assert float(lines[2].split(" ")[1]) == results.by_name["reterival_v2f_test"].main_metric.value
+    assert results.printed().splitlines()[0] == f"match_v2f_2_test: {results.lists[0].main_metric.value:.6f}"
     assert evaluate(protocol, *tables(), PEOPLE).to_dict() == results.to_dict()
-    hardest = data["lists"][0]["people"]
+    hardest = data["lists"][0]["identities"]
     assert len(hardest) == 12 and hardest[0]["value"] <= hardest[-1]["value"]
-    assert sum(row["lines"] for row in hardest) == 48
+    assert sum(row["trials"] for row in hardest) == 48
 
 
 def test_constant_embedding_gets_chance_everywhere(protocol):
     blind = [replace(table, vectors=np.full_like(table.vectors, 0.3)) for table in tables()]
     for result in evaluate(protocol, *blind, PEOPLE).lists:
-        for name, figure in result.figures.items():
+        for name, figure in result.metrics.items():
             assert figure.value == pytest.approx(figure.chance, abs=1e-12), name
     published = evaluate(replace(protocol, tie_breaking="first"), *blind, PEOPLE)
-    assert published.lists[0].main.value == 1
+    assert published.lists[0].main_metric.value == 1
     assert published.protocol.sha256 != protocol.sha256
 
 
@@ -158,7 +158,7 @@ def test_absent_items(protocol):
     whole = evaluate(protocol, voices, faces, PEOPLE)
     for part, full in zip(results.lists[:2], whole.lists[:2]):
         assert part.counts["skipped"] > 0
-        assert part.counts["lines"] + part.counts["skipped"] == full.counts["lines"]
+        assert part.counts["trials"] + part.counts["skipped"] == full.counts["trials"]
     assert results.lists[2].counts["gallery"] == 35 and results.lists[2].counts["skipped"] == 1
     with pytest.raises(ValueError, match="skipped different lines"):
         compare(results, whole)
@@ -179,7 +179,9 @@ def test_comparing_two_systems(protocol):
     good, bad = (evaluate(protocol, *tables(noise), PEOPLE) for noise in (0.3, 3.0))
     found = compare(good, bad)
     for name, result in good.by_name.items():
-        assert found[name].value == pytest.approx(result.main.value - bad.by_name[name].main.value)
+        assert found[name].value == pytest.approx(
+            result.main_metric.value - bad.by_name[name].main_metric.value
+        )
         assert found[name].low > 0 and found[name].p_value < 0.05
     other = evaluate(replace(protocol, seed=1), *tables(), PEOPLE)
     with pytest.raises(ValueError, match="different protocols"):
@@ -194,8 +196,8 @@ def test_protocol_rules(protocol, lists):
         Protocol("rule", (questions,), tie_breaking="best")
     assert protocol.strata == ("U",)
     quick = evaluate(replace(protocol, replicates=0), *tables(), PEOPLE)
-    assert np.isnan(quick.lists[0].main.low)
-    assert quick.to_dict()["lists"][0]["figures"]["accuracy"]["low"] is None
+    assert np.isnan(quick.lists[0].main_metric.low)
+    assert quick.to_dict()["lists"][0]["metrics"]["accuracy"]["low"] is None
     assert len(json.dumps(quick.to_dict(), allow_nan=False)) > 0
 
 

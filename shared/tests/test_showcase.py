@@ -233,9 +233,9 @@ def test_a_picture_of_somebody_else_is_told_from_a_true_one(population):
     assert (
         found.num_identities == 7
         and found.metrics["sex"].value == 1
-        and found.metrics["matching"].value > 0.95
+        and found.metrics["1:2 matching"].value > 0.95
     )
-    assert shifted.num_identities == 8 and shifted.metrics["matching"].value < 0.7
+    assert shifted.num_identities == 8 and shifted.metrics["1:2 matching"].value < 0.7
     assert scoring.measure_image_agreement([None] * 6 + true[6:], files, settings, ids) is None
 
 
@@ -258,9 +258,9 @@ def test_a_report_marks_and_counts_what_the_folders_tell(own, tmp_path, monkeypa
     text = (tmp_path / "out" / "report.html").read_text("utf-8")
     numbers = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (
-        numbers["figures"]["knowing"]["two"]["value"] == numbers["figures"]["knowing"]["first"]["value"] == 1
+        numbers["metrics"]["knowing"]["two"]["value"] == numbers["metrics"]["knowing"]["first"]["value"] == 1
     )
-    assert numbers["figures"]["deaf"]["two"]["value"] == 0.5
+    assert numbers["metrics"]["deaf"]["two"]["value"] == 0.5
     assert numbers["differences"]["deaf"]["value"] == 0.5
     assert f"{person}/broken.wav" in numbers["left_out"] and len(numbers["people_heard_and_seen"]) == 4
     assert text.count("✓ right") == 10 and "right face 1st of 4" in text  # five voices, two systems
@@ -283,7 +283,7 @@ def test_a_report_of_strangers_claims_nothing(own, tmp_path, monkeypatch):
         json.loads((tmp_path / "page.json").read_text()),
     )
     assert "no accuracy is claimed" in text and "✓ right" not in text and "best of 4" in text
-    assert numbers["figures"] == {} and "True face" not in text
+    assert numbers["metrics"] == {} and "True face" not in text
 
 
 def test_without_faces_nothing_is_ranked_and_one_file_is_enough(own, tmp_path, monkeypatch):

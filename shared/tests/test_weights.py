@@ -15,7 +15,7 @@ CONFIG = {"model": {"face": {"side": 32, "widths": [4, 8]}}, "training": {"batch
 def ours(tmp_path):
     path = tmp_path / "model.safetensors"
     state = {"F.cls.weight": torch.ones(3, 5), "steps": torch.tensor(7)}
-    extra = {"names": ["a", "b", "c"], "step": 40, "notice": "Trained on invented people."}
+    extra = {"names": ["a", "b", "c"], "step": 40, "disclaimer": "Trained on invented people."}
     save_model(
         path, state, system="seeking_shape", kind="model", config=CONFIG, extra=extra, dtype=torch.float16
     )

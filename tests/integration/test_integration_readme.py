@@ -41,12 +41,22 @@ FEW_STEPS = (
 )
 COMMON_OVERRIDES = ("training.max_steps=3", "training.batch_size=4")
 SHORT_TRAINING = {  # what makes the training of a bundled configuration a matter of seconds
-    "seeking_shape": ("schedule.warm_up=0", "weights.warm_up=1", "weights.update_every=1"),
+    "seeking_shape": ("schedule.warm_up=0", "weights.warm_up=1", "weights.update_interval=1"),
     "archetype_agnostic": (
-        *("schedule.warm_up=0", "regauging.start=1", "equilibrium.warm_up=1", "equilibrium.update_every=1"),
+        *(
+            "schedule.warm_up=0",
+            "regauging.start=1",
+            "equilibrium.warm_up=1",
+            "equilibrium.update_interval=1",
+        ),
     ),
     "cmpc2": (
-        *("optimiser.warm_up=1", "clustering.clusters=[3,5]", "clustering.start=1", "clustering.every=1"),
+        *(
+            "optimiser.warm_up=1",
+            "clustering.num_clusters=[3,5]",
+            "clustering.start_step=1",
+            "clustering.interval=1",
+        ),
     ),
     "sf2f": (),
     "perceptionist": (),
@@ -324,7 +334,7 @@ def test_the_demo_of_a_system_that_ranks(name: str, tmp_path: Path, processes: A
     child.start()
     child.join(240)
     assert child.exitcode == 0, told.read_text()
-    assert "all pairs of unseen people" in told.read_text()
+    assert "all pairs of unseen identities" in told.read_text()
     assert "A voice finds its face" in (tmp_path / "demo" / "report.html").read_text("utf-8")
 
 
@@ -367,11 +377,11 @@ def test_voicestyle_is_trained_tested_and_asked(
         "training.max_steps=2",
         "training.batch_size=4",
         "optimiser.warm_up=1",
-        "'clustering.clusters=[3]'",
+        "'clustering.num_clusters=[3]'",
     ]
     model = train(
         *("voicestyle", "quick", people, tmp_path),
-        f"training.cmpc2_overrides=[{','.join([*cmpc, 'clustering.start=1'])}]",
+        f"training.cmpc2_overrides=[{','.join([*cmpc, 'clustering.start_step=1'])}]",
         "training.stylegan2=quick_stylegan",
         "training.stylegan2_overrides=[training.max_steps=2]",
     )

@@ -109,7 +109,7 @@ def test_every_installed_system_has_its_say(page: Path, systems: SystemSet) -> N
     for system in systems.found:
         assert system.name in numbers["weights"] and system.name in text
         if isinstance(system, AssociationSystem):
-            found = numbers["figures"][system.name]
+            found = numbers["metrics"][system.name]
             assert found["voices"] == found["people"] == NUM_IDENTITIES
             assert found["two"]["value"] > 0.65  # tied fully, sexes included: chance is 0.5
             assert 0 <= found["two"]["low"] <= found["two"]["value"] <= found["two"]["high"] <= 1
@@ -141,4 +141,4 @@ def test_strangers_are_ranked_without_a_verdict(own: Path, tmp_path: Path) -> No
     out = tmp_path / "page.html"
     code = main(["--voices", str(tmp_path / "voices"), "--faces", str(own / "faces"), "--out", str(out)])
     assert code == 1 and "no accuracy is claimed" in out.read_text("utf-8")
-    assert json.loads(out.with_suffix(".json").read_text())["figures"] == {}
+    assert json.loads(out.with_suffix(".json").read_text())["metrics"] == {}

@@ -91,7 +91,7 @@ def test_a_run_stops_exactly_at_max_iter(trained: Path) -> None:
 
 
 def test_the_order_is_validation_refresh_step(trained: Path) -> None:
-    loss, fresh, judged = "total_loss", "weight_max", "val/accuracy"
+    loss, fresh, judged = "total_loss", "weight_max", "val/matching_accuracy"
     kinds = [
         (row["step"], next(name for name in (judged, fresh, loss) if name in row)) for row in lines(trained)
     ]
@@ -107,10 +107,10 @@ def test_the_order_is_validation_refresh_step(trained: Path) -> None:
 def test_all_terms_are_logged_from_the_start_of_the_regauging_on(trained: Path) -> None:
     for row in lines(trained, "total_loss"):
         terms = AASM | (TRIPS if row["step"] >= 2 else set())
-        assert set(row) >= terms | {"hit_rate", "lr"}
+        assert set(row) >= terms | {"negative_hit_rate", "lr"}
         assert not (set(row) & TRIPS) - terms
         assert row["total_loss"] == pytest.approx(sum(row[name] for name in terms), rel=1e-6)
-        assert 0 <= row["hit_rate"] <= 1
+        assert 0 <= row["negative_hit_rate"] <= 1
 
 
 def test_counters_hold_what_came_after_the_last_refresh(trained: Path) -> None:
@@ -126,9 +126,9 @@ def test_counters_hold_what_came_after_the_last_refresh(trained: Path) -> None:
 
 
 def test_the_logged_hit_rate_is_what_was_counted(trained: Path) -> None:
-    late, rows = weights_of(trained), lines(trained, "hit_rate")[-2:]
+    late, rows = weights_of(trained), lines(trained, "negative_hit_rate")[-2:]
     share = float(late["eqm.corr_num"].sum() / late["eqm.compare_sum"].sum())
-    assert share == pytest.approx(sum(row["hit_rate"] for row in rows) / 2)
+    assert share == pytest.approx(sum(row["negative_hit_rate"] for row in rows) / 2)
 
 
 def test_the_last_judgement_is_of_the_final_weights(
@@ -139,7 +139,7 @@ def test_the_last_judgement_is_of_the_final_weights(
     model = build_model(config, names, InitialWeights(checkpoint=trained / "model.safetensors"))
     with Run(tmp_path / "run", seed=1, config={}, system="s", device="cpu") as run:
         again = validate(run, 6, model, config, load_validation(people, config))
-    assert again == lines(trained, "val/accuracy")[-1]["val/accuracy"]
+    assert again == lines(trained, "val/matching_accuracy")[-1]["val/matching_accuracy"]
     assert model.training and model.vNet.model.training and model.aNet.fc[0].training
 
 
@@ -147,7 +147,7 @@ def test_a_model_file_says_what_it_is(trained: Path, people: Path) -> None:
     extra = load_model(trained / "model.safetensors").extra
     corpus = load_split(people, "train")
     assert extra["names"] == [person.identity.face_id for person in corpus.records]
-    assert "invented people" in extra["notice"]
+    assert "invented people" in extra["disclaimer"]
 
 
 def test_a_start_gives_its_networks_but_not_its_identity_weights(
@@ -169,14 +169,14 @@ def test_terms_of_a_step_begin_with_the_regauging(step: Step) -> None:
     before, _, _ = step("regauging.start=6", at=5)
     from_then_on, _, _ = step("regauging.start=6", at=6)
     never, _, _ = step("regauging.enabled=false", at=5)
-    assert set(before) == set(never) == AASM | {"total_loss", "hit_rate"}
+    assert set(before) == set(never) == AASM | {"total_loss", "negative_hit_rate"}
     assert set(from_then_on) == set(before) | TRIPS
     assert never == before
 
 
 def loose(*words: str) -> tuple[str, ...]:
     """Settings that make pairs of a fresh network loose."""
-    return "regauging.trusted=-1.0", "regauging.loose=0.5", *words
+    return "regauging.trust_threshold=-1.0", "regauging.margin=0.5", *words
 
 
 def test_regauging_trains_by_default_and_as_published_does_not(step: Step) -> None:
@@ -196,7 +196,7 @@ def test_identity_weights_act_on_the_regauging_only(step: Step) -> None:
     meant, _, _ = step(*loose(), weight=weight)
     published, _, _ = step(*loose("regauging.weighting=outer_product"), weight=weight)
     off, _, _ = step(*loose("equilibrium.enabled=false"), weight=weight)
-    assert all(meant[name] == even[name] for name in AASM | {"hit_rate"})
+    assert all(meant[name] == even[name] for name in AASM | {"negative_hit_rate"})
     assert all(meant[name] != even[name] for name in TRIPS)
     mean = float(weight[batch()["label"]].mean())
     assert all(published[name] == pytest.approx(even[name] * mean, rel=1e-5) for name in TRIPS)
@@ -207,9 +207,9 @@ def test_regauging_options_change_their_own_terms(step: Step) -> None:
     plain, _, _ = step(*loose())
     for word in (
         "regauging.form=circle",
-        "regauging.inner=0.4",
+        "regauging.inner_margin=0.4",
         "regauging.scale=5.0",
-        "regauging.loose=0.6",
+        "regauging.margin=0.6",
     ):
         changed, _, _ = step(*loose(word))
         assert all(changed[name] == plain[name] for name in AASM), word
@@ -232,10 +232,24 @@ def test_loss_options_change_their_own_term(step: Step) -> None:
     ("words", "counted"),
     [
         ((), 56),
-        (("equilibrium.count=never",), 0),
+        (("equilibrium.hit_counting=never",), 0),
         (("equilibrium.enabled=false",), 0),
-        (("equilibrium.count=last_window", "equilibrium.warm_up=30", "equilibrium.update_every=10"), 0),
-        (("equilibrium.count=last_window", "equilibrium.warm_up=10", "equilibrium.update_every=10"), 56),
+        (
+            (
+                "equilibrium.hit_counting=last_window",
+                "equilibrium.warm_up=30",
+                "equilibrium.update_interval=10",
+            ),
+            0,
+        ),
+        (
+            (
+                "equilibrium.hit_counting=last_window",
+                "equilibrium.warm_up=10",
+                "equilibrium.update_interval=10",
+            ),
+            56,
+        ),
     ],
 )
 def test_counting_is_as_configured(step: Step, words: tuple[str, ...], counted: int) -> None:
@@ -329,7 +343,7 @@ def test_patience_ends_a_run_once_accuracies_no_longer_rise(
         train,
         tmp_path / "run",
         "training.max_steps=5",
-        "stopping.window=3",
+        "stopping.patience=3",
         "training.checkpoint_interval=50",
     )
     assert steps == list(range(9))  # 0.6, 0.5, 0.5 are known before step 8, which is an epoch
@@ -342,7 +356,7 @@ def test_patience_finishes_the_epoch_and_waits_for_max_iter(
     train: Call, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     judged(monkeypatch, *[0.5] * 9)
-    words = ["training.max_steps=5", "stopping.window=2", "training.batch_size=2"]  # five steps an epoch
+    words = ["training.max_steps=5", "stopping.patience=2", "training.batch_size=2"]  # five steps an epoch
     assert until(train, tmp_path / "run", *words) == list(range(10))  # judged before step 6
 
 
@@ -395,5 +409,5 @@ def test_people_invented_in_memory_can_be_trained_on(
     out = tmp_path / "memory"
     assert call("train", "--population", "tiny", "--out", out, *words) == 0
     loaded = load_model(out / "model.safetensors")
-    assert len(loaded.extra["names"]) == 16 and "invented people" in loaded.extra["notice"]
+    assert len(loaded.extra["names"]) == 16 and "invented people" in loaded.extra["disclaimer"]
     assert set(lines(out, "total_loss")[-1]) >= TRIPS

@@ -10,10 +10,18 @@ import cmpc2
 import numpy as np
 import pytest
 import torch
-from cmpc2.evaluation import Places, embed_list, evaluate_lists, find_lists, leak_notice, rows_of, voice_views
-from cmpc2.published import known_as, training_identities
-from cmpc2.verification import corner_error_rate, mean_view_scores, verification_figures
-from cmpc2.voices import VoiceConfig, bands_of_file
+from cmpc2.evaluation import (
+    MediaPaths,
+    embed_trial_list,
+    evaluate_trial_lists,
+    find_trial_lists,
+    item_rows,
+    sample_voice_clips,
+    training_overlap_warning,
+)
+from cmpc2.published import identify_published_model, training_identities
+from cmpc2.verification import corner_error_rate, mean_view_scores, verification_metrics
+from cmpc2.voices import VoiceConfig, load_log_mel
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
@@ -33,7 +41,7 @@ def test_figures_are_scikit_learns(pairs: list[tuple[int, bool]]) -> None:
     scores, labels = np.array([a / 8 for a, _ in pairs]), np.array([int(b) for _, b in pairs])
     if labels.min() == labels.max():
         return
-    found = verification_figures(torch.from_numpy(scores), torch.from_numpy(labels))
+    found = verification_metrics(torch.from_numpy(scores), torch.from_numpy(labels))
     alarm, hit, _ = roc_curve(labels, scores)
     assert found["auc"] == pytest.approx(roc_auc_score(labels, scores))
     assert found["eer"] == pytest.approx(alarm[np.nanargmin(np.abs((1 - hit) - alarm))])
@@ -59,14 +67,14 @@ def test_views_are_averaged_at_their_own_lengths() -> None:
 
 def test_clips_follow_from_seed_row_and_view(people: Path) -> None:
     wav = next((people / "wav").rglob("*.wav"))
-    config = VoiceConfig(frames=30)
-    whole = bands_of_file(wav, config)
-    views = voice_views(wav, config, 5, (0, 17))
+    config = VoiceConfig(num_frames=30)
+    whole = load_log_mel(wav, config)
+    views = sample_voice_clips(wav, config, 5, (0, 17))
     assert views.shape == (5, 1, 64, 30)
-    assert np.array_equal(views, voice_views(wav, config, 5, (0, 17)))
-    assert np.array_equal(views[:2], voice_views(wav, config, 2, (0, 17)))
-    assert not np.array_equal(views, voice_views(wav, config, 5, (0, 18)))
-    assert not np.array_equal(views, voice_views(wav, config, 5, (1, 17)))
+    assert np.array_equal(views, sample_voice_clips(wav, config, 5, (0, 17)))
+    assert np.array_equal(views[:2], sample_voice_clips(wav, config, 2, (0, 17)))
+    assert not np.array_equal(views, sample_voice_clips(wav, config, 5, (0, 18)))
+    assert not np.array_equal(views, sample_voice_clips(wav, config, 5, (1, 17)))
     for view in views:
         assert any(np.array_equal(whole[:, i : i + 30], view[0]) for i in range(whole.shape[1] - 29))
 
@@ -80,8 +88,8 @@ def corpus(people: Path) -> Corpus:
 
 
 @pytest.fixture(scope="module")
-def places(people: Path) -> Places:
-    return Places(people / "wav", people / "unzippedFaces")
+def places(people: Path) -> MediaPaths:
+    return MediaPaths(people / "wav", people / "unzippedFaces")
 
 
 def write_lists(folder: Path, corpus: Corpus) -> Path:
@@ -118,21 +126,21 @@ def lists(corpus: Corpus, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_every_list_is_found_and_strata_stand_in_order(lists: Path) -> None:
-    assert [path.name for path in find_lists(lists)] == [
+    assert [path.name for path in find_trial_lists(lists)] == [
         "matching_f2v_U.csv",
         "matching_v2f_U.csv",
         "veriflist_test_random_unseenunheard.txt",
         "wav_20k.csv",
         "jpg_20k.csv",
     ]
-    assert [path.name for path in find_lists(lists, ["jpg_20k"])] == ["jpg_20k.csv"]
+    assert [path.name for path in find_trial_lists(lists, ["jpg_20k"])] == ["jpg_20k.csv"]
     with pytest.raises(FileNotFoundError, match="matching_v2f_GN"):
-        find_lists(lists, ["matching_v2f_GN"])
+        find_trial_lists(lists, ["matching_v2f_GN"])
 
 
 def test_the_row_of_an_item_is_where_it_first_stands(lists: Path, corpus: Corpus) -> None:
     found = read_trial_list(lists / "matching" / "matching_v2f_U.csv", corpus)
-    rows = rows_of(found)
+    rows = item_rows(found)
     lines = (lists / "matching" / "matching_v2f_U.csv").read_text().splitlines()
     for side, items in (("v", found.voices), ("f", found.faces)):
         for item in items:
@@ -140,23 +148,23 @@ def test_the_row_of_an_item_is_where_it_first_stands(lists: Path, corpus: Corpus
 
 
 def test_figures_do_not_depend_on_processes_or_order(
-    trained: Path, lists: Path, corpus: Corpus, places: Places
+    trained: Path, lists: Path, corpus: Corpus, places: MediaPaths
 ) -> None:
     model = cmpc2.load_embedder(trained)
     found = read_trial_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)
-    one, other = (embed_list(model, found, places, workers=workers) for workers in (1, 3))
+    one, other = (embed_trial_list(model, found, places, workers=workers) for workers in (1, 3))
     for a, b in zip(one, other):
         assert np.array_equal(a.vectors, b.vectors)
 
 
 def test_verification_means_are_those_of_five_clips_and_two_pictures(
-    trained: Path, lists: Path, corpus: Corpus, places: Places
+    trained: Path, lists: Path, corpus: Corpus, places: MediaPaths
 ) -> None:
     model = cmpc2.load_embedder(trained)
     found = read_trial_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)
-    voices, faces = embed_list(model, found, places)
+    voices, faces = embed_trial_list(model, found, places)
     item, face = found.voices[3], found.faces[2]
-    clips = voice_views(places.voice(item), model.voice, 5, (0, rows_of(found)["v"][item]))
+    clips = sample_voice_clips(places.voice(item), model.voice, 5, (0, item_rows(found)["v"][item]))
     wanted = model.encode_voices(torch.from_numpy(clips)).mean(0)
     assert np.allclose(voices.take([item]).vectors[0], wanted, atol=1e-5)
     picture = torch.from_numpy(model.load_face(places.face(face)))
@@ -165,22 +173,22 @@ def test_verification_means_are_those_of_five_clips_and_two_pictures(
 
 
 def test_people_of_the_bank_are_marked(
-    trained: Path, lists: Path, corpus: Corpus, places: Places, caplog: Any
+    trained: Path, lists: Path, corpus: Corpus, places: MediaPaths, caplog: Any
 ) -> None:
     model = cmpc2.load_embedder(trained)
     questions = [read_trial_list(lists / "matching" / "matching_v2f_U.csv", corpus)]
-    clean, *_ = evaluate_lists(model, questions, corpus, places, replicates=0)
-    assert not clean.leaked and leak_notice(clean) == ""
+    clean, *_ = evaluate_trial_lists(model, questions, corpus, places, replicates=0)
+    assert not clean.leaked and training_overlap_warning(clean) == ""
     bank = [corpus.names[1], corpus.names[4]]
-    marked, *_ = evaluate_lists(model, questions, corpus, places, replicates=0, trained_on=bank)
+    marked, *_ = evaluate_trial_lists(model, questions, corpus, places, replicates=0, trained_on=bank)
     assert marked.leaked == tuple(bank)
-    assert leak_notice(marked).startswith(f"2 of the {len(corpus)} evaluated people have videos")
+    assert training_overlap_warning(marked).startswith(f"2 of the {len(corpus)} evaluated people have videos")
     assert "2 people are in the training data" in marked.table() and "are in the training data" in caplog.text
     assert marked.lists[0].main_metric.value == clean.lists[0].main_metric.value
 
 
 def test_the_published_error_rate_is_an_option(
-    trained: Path, lists: Path, corpus: Corpus, places: Places
+    trained: Path, lists: Path, corpus: Corpus, places: MediaPaths
 ) -> None:
     model = cmpc2.load_embedder(trained)
     questions = [read_trial_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)]
@@ -188,7 +196,7 @@ def test_the_published_error_rate_is_an_option(
     for rule in ("interpolated", "corner"):
         chosen = model.config.evaluation.model_copy(update={"error_rate": rule})
         model.config = model.config.model_copy(update={"evaluation": chosen})
-        results, *_ = evaluate_lists(model, questions, corpus, places, replicates=0)
+        results, *_ = evaluate_trial_lists(model, questions, corpus, places, replicates=0)
         rate[rule] = results.lists[0].metrics["eer"].value
     scores, labels = results.lists[0].scores, results.lists[0].labels
     assert scores is not None and labels is not None
@@ -203,9 +211,15 @@ def test_who_trained_a_published_model_follows_from_its_file() -> None:
             [("Eva_A", "train"), ("Fay_B", "test"), ("Zoe_C", "val"), ("Ann_D", "test")]
         )
     ]
-    assert training_identities(known_as("weights/checkpoint_CMPC.pth.tar"), people) == ["Eva_A", "Zoe_C"]
-    assert training_identities(known_as("model_best_256.pth.tar"), people) == ["Fay_B", "Zoe_C"]
-    assert training_identities(known_as("mine.pth.tar"), people) == []
+    assert training_identities(identify_published_model("weights/checkpoint_CMPC.pth.tar"), people) == [
+        "Eva_A",
+        "Zoe_C",
+    ]
+    assert training_identities(identify_published_model("model_best_256.pth.tar"), people) == [
+        "Fay_B",
+        "Zoe_C",
+    ]
+    assert training_identities(identify_published_model("mine.pth.tar"), people) == []
 
 
 # the command
@@ -263,7 +277,7 @@ def test_stored_features_serve_in_place_of_recordings(
     assert call(*words, "--out", tmp_path / "a") == 0
     assert call(*words, "--out", tmp_path / "b", "--voice-root", tmp_path / "spec") == 0
     one, other = (json.loads((tmp_path / name / "results.json").read_text()) for name in "ab")
-    assert [each["figures"] for each in one["lists"]] == [each["figures"] for each in other["lists"]]
+    assert [each["metrics"] for each in one["lists"]] == [each["metrics"] for each in other["lists"]]
 
 
 def test_absent_files_are_an_error_or_left_out(
@@ -295,4 +309,6 @@ def test_a_corpus_of_its_own_lists_is_measured_as_other_systems_are(
         tmp_path / "out",
     ]
     assert call(*words, "--list", "match_v2f_2_test") == 0
-    assert json.loads((tmp_path / "out" / "all_pairs.json").read_text())["single"]["g_v2f"]["oracle"] == 1.0
+    assert (
+        json.loads((tmp_path / "out" / "all_pairs.json").read_text())["single"]["g_v2f"]["upper_bound"] == 1.0
+    )

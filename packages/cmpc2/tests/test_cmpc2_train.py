@@ -60,7 +60,7 @@ def test_published_clusterings_serve_one_iteration(train: Call, tmp_path: Path) 
 def test_a_validation_list_judges_the_model(train: Call, tmp_path: Path) -> None:
     words = ["training.max_steps=4", "training.validation_interval=2", "training.best=validation"]
     assert train(tmp_path / "run", *words) == 0
-    judged = [row for row in read_log_without_clock(tmp_path / "run") if "val/accuracy" in row]
+    judged = [row for row in read_log_without_clock(tmp_path / "run") if "val/matching_accuracy" in row]
     assert [row["step"] for row in judged] == [2, 4]
     trained_on = cmpc2.load_embedder(tmp_path / "run").identity_names
     assert trained_on is not None and len(trained_on) == 8, "those who judge take no part in training"
@@ -106,7 +106,7 @@ def said_by(train: Call, capsys: Any, *words: str | Path, out: Path, **options: 
 def test_more_clusters_than_videos_are_told_before_anything_is_done(
     train: Call, capsys: Any, tmp_path: Path
 ) -> None:
-    said = said_by(train, capsys, "clustering.clusters=[2,500]", out=tmp_path / "run")
+    said = said_by(train, capsys, "clustering.num_clusters=[2,500]", out=tmp_path / "run")
     assert "500 clusters of" in said and "ask for fewer, such as" in said and not (tmp_path / "run").exists()
 
 
@@ -172,7 +172,7 @@ def test_a_finished_run_resumed_stays_as_it_is(trial: InterruptibleRun) -> None:
 
 def test_two_processes_take_the_steps_of_one(trial: InterruptibleRun, start: Call, tmp_path: Path) -> None:
     """Negatives, banks, clusterings and batch statistics are those of the whole batch."""
-    slow = ("optimiser.max_lr=0.0005", "training.max_steps=5", "clustering.start=1")
+    slow = ("optimiser.max_lr=0.0005", "training.max_steps=5", "clustering.start_step=1")
     out, alone, errors = tmp_path / "run", tmp_path / "alone", tmp_path / "errors"
     command = partial(fault_injection.run_as_program, trial.module)
     fault_injection.run_in_two_processes(start, command, trial.build_arguments(out, *slow), errors)

@@ -16,9 +16,9 @@ from perceptionist.config import PerceptionistConfig
 from perceptionist.dataset.records import Utterances, VoiceFaceDataset, ratios_from_coefficients
 from perceptionist.models import load_checkpoint, load_expert, load_voice_network, load_voice_to_mesh
 from perceptionist.train import train
-from perceptionist.training_stages import InitialWeights
+from perceptionist.training_stages.stage import InitialWeights
 from perceptionist.validation import build_validation_set, compute_metrics, predict
-from small_perceptionist_runs import COMMON, KINDS, TINY, tiny_config
+from tiny_perceptionist_runs import COMMON, KINDS, TINY, tiny_config
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.commandline.dispatch import run_main
 from voiceface.runtime.config import load_config
@@ -85,7 +85,7 @@ def test_a_run_logs_every_term_and_says_what_it_is(
     assert judged == ([] if kind in ("expert", "speaker") else [0, 2])
     loaded = load_checkpoint(runs[kind])
     assert loaded.kind == kind and loaded.extra["names"] == list(people.identities)
-    assert "invented people" in loaded.extra["notice"] and loaded.extra["step"] == 2
+    assert "invented people" in loaded.extra["disclaimer"] and loaded.extra["step"] == 2
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -127,7 +127,7 @@ sys.path.insert(0, {str(Path(__file__).parent)!r})
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-from small_perceptionist_runs import config_of
+from tiny_perceptionist_runs import config_of
 from perceptionist.training_stages import Start
 from perceptionist.train import train
 from perceptionist import training_stages

@@ -88,7 +88,7 @@ def test_validation_leaves_unreadable_files_out_on_request(
     (incomplete / "faces" / victim).write_bytes(b"no picture")
     words = ["training.max_steps=1", "training.validation_interval=1", "training.validation_start=1"]
     assert train(tmp_path / "run", "--missing", "skip", *words, data=incomplete) == 0
-    assert '"val/accuracy"' in (tmp_path / "run" / "log.jsonl").read_text()
+    assert '"val/matching_accuracy"' in (tmp_path / "run" / "log.jsonl").read_text()
 
 
 def test_a_run_goes_on_with_the_people_it_began_with_only(

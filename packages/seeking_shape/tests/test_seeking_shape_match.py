@@ -46,11 +46,11 @@ def test_pictures_are_ranked_by_cosine(
     scores = model.score(model.embed_voices(voices[0]), model.embed_faces(faces))[0].numpy()
     order = [str(faces[i]) for i in np.argsort(-scores)]
     found = json.loads(table.read_text())
-    answers = found["answers"][str(voices[0])]
+    answers = found["rankings"][str(voices[0])]
     assert [answer["name"] for answer in answers] == order
     assert np.allclose([answer["score"] for answer in answers], sorted(scores, reverse=True), atol=1e-5)
     assert order[0] in said and order[1] in said and order[2] not in said
-    assert "invented people" in found["notice"] and found["weights"] == "model.safetensors"
+    assert "invented people" in found["disclaimer"] and found["weights"] == "model.safetensors"
     assert "data:image" in page.read_text() and "data:audio" in page.read_text()
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from seeking_shape.config import SeekingShapeConfig
-from seeking_shape.train import Start, build_model, train_step
+from seeking_shape.train import InitialWeights, build_model, train_step
 from voiceface.association.data import load_split, load_validation
 from voiceface.association.validation import validate
 from voiceface.checkpoints.native import load_model, save_model
@@ -53,7 +53,7 @@ def step(tiny: tuple[str, ...], tmp_path: Path) -> Iterator[Callable[..., dict[s
         with Run(
             tmp_path / str(next(number)), seed=1, config=to_dict(config), system="s", device="cpu"
         ) as run:
-            network = run.prepare(build_model(config, [str(i) for i in range(10)], Start()))
+            network = run.prepare(build_model(config, [str(i) for i in range(10)], InitialWeights()))
             if weight is not None:
                 network.center.weight.copy_(weight)
             optimiser = torch.optim.SGD(network.parameters(), lr=0.0)
@@ -79,15 +79,25 @@ def test_a_run_stops_exactly_at_max_iter(reweighted: Path) -> None:
 def test_the_order_is_validation_weight_update_step(reweighted: Path) -> None:
     rows = [json.loads(line) for line in (reweighted / "log.jsonl").read_text().splitlines()]
     kinds = [
-        (row["step"], next(name for name in ("val/accuracy", "active_share", "total_loss") if name in row))
+        (
+            row["step"],
+            next(
+                name
+                for name in ("val/matching_accuracy", "active_identity_fraction", "total_loss")
+                if name in row
+            ),
+        )
         for row in rows
     ]
-    loss, share, judged = "total_loss", "active_share", "val/accuracy"
+    loss, share, judged = "total_loss", "active_identity_fraction", "val/matching_accuracy"
     assert kinds == [
         (0, loss), (1, loss), (2, share), (2, loss), (3, judged), (3, loss), (4, share), (4, loss), (5, loss),
         (6, judged),
     ]  # fmt: skip
-    assert [row["active_share"] for row in lines(reweighted, share)] == [0.5, 0.7]  # half, then two of ten
+    assert [row["active_identity_fraction"] for row in lines(reweighted, share)] == [
+        0.5,
+        0.7,
+    ]  # half, then two of ten
     best = load_model(reweighted / "checkpoints" / "best.safetensors").extra["step"]
     judgements = {row["step"]: row[judged] for row in lines(reweighted, judged)}
     assert best == max(judgements, key=lambda number: (judgements[number], -number))
@@ -98,10 +108,10 @@ def test_the_last_judgement_is_of_the_final_weights(
 ) -> None:
     config = config_of(tiny)
     names = load_model(reweighted / "model.safetensors").extra["names"]
-    model = build_model(config, names, Start(checkpoint=reweighted / "model.safetensors"))
+    model = build_model(config, names, InitialWeights(checkpoint=reweighted / "model.safetensors"))
     with Run(tmp_path / "run", seed=1, config={}, system="s", device="cpu") as run:
         again = validate(run, 6, model, config, load_validation(people, config))
-    assert again == lines(reweighted, "val/accuracy")[-1]["val/accuracy"]
+    assert again == lines(reweighted, "val/matching_accuracy")[-1]["val/matching_accuracy"]
     assert model.training and model.F.model.training and model.V.fc[0].training
 
 
@@ -109,7 +119,7 @@ def test_a_model_file_says_what_it_is(trained: Path, people: Path) -> None:
     extra = load_model(trained / "model.safetensors").extra
     corpus = load_split(people, "train")
     assert extra["names"] == [person.identity.face_id for person in corpus.records]
-    assert "invented people" in extra["notice"]
+    assert "invented people" in extra["disclaimer"]
     assert extra["source"] == {"id_weights": "id_weight.safetensors"}
 
 
@@ -187,7 +197,7 @@ def test_a_checkpoint_of_other_people_gives_all_but_the_classifier(
     tiny: tuple[str, ...], trained: Path, caplog: Any
 ) -> None:
     names = [str(number) for number in range(7)]
-    model = build_model(config_of(tiny), names, Start(checkpoint=trained / "model.safetensors"))
+    model = build_model(config_of(tiny), names, InitialWeights(checkpoint=trained / "model.safetensors"))
     before, after = weights_of(trained), model.state_dict()
     assert after["F.cls.weight"].shape[0] == 7 and "knows 10 other people, here are 7" in caplog.text
     others = [key for key in before if key != "F.cls.weight" and not key.startswith("center.")]
@@ -207,7 +217,7 @@ def test_published_weighting_acts_by_the_mean_of_the_batch_only(
         assert published[term] == pytest.approx(mean * plain[term], rel=1e-5)
         assert abs(meant[term] - published[term]) > 1e-3
     assert meant["crosssp_loss"] == published["crosssp_loss"] != plain["crosssp_loss"]
-    assert meant["hardness"] == published["hardness"] == plain["hardness"]
+    assert meant["mean_hardness"] == published["mean_hardness"] == plain["mean_hardness"]
 
 
 def test_loss_options_change_their_own_term(step: Callable[..., dict[str, float]]) -> None:
@@ -255,5 +265,5 @@ def test_people_invented_in_memory_can_be_trained_on(tiny, call, tmp_path, capsy
         call("train", "--population", "tiny", "--out", out, *words, "training.validation_interval=null") == 0
     )
     loaded = load_model(out / "model.safetensors")
-    assert len(loaded.extra["names"]) == 16 and "invented people" in loaded.extra["notice"]
+    assert len(loaded.extra["names"]) == 16 and "invented people" in loaded.extra["disclaimer"]
     assert len((out / "log.jsonl").read_text().splitlines()) > 0

@@ -1,4 +1,4 @@
-"""Evaluation: pictures by number of windows and mode, figures on invented people, what the command writes."""
+"""Evaluation: images by number of windows and mode, metrics on synthetic identities, what the command writes."""
 
 import json
 import os
@@ -48,7 +48,7 @@ def one_thread() -> None:
 
 
 @pytest.fixture(scope="module")
-def people() -> Speakers:
+def speakers() -> Speakers:
     return synthetic_speakers("tiny", "test", workers=1, progress=False, **SIZES)
 
 
@@ -77,30 +77,30 @@ def stored(tmp_path: Path) -> Path:
     return path
 
 
-def test_windows_are_heard_in_order_and_each_alone(people: Speakers) -> None:
+def test_windows_are_heard_in_order_and_each_alone(speakers: Speakers) -> None:
     model = model_of("quick_1st_stage")
-    heard = embed_speakers(model, people)
-    assert len(heard) == len(people) and {len(each) for each in heard.windows} == {4}
-    alone = embed_speakers(model, people.subset([3]))
+    heard = embed_speakers(model, speakers)
+    assert len(heard) == len(speakers) and {len(each) for each in heard.windows} == {4}
+    alone = embed_speakers(model, speakers.subset([3]))
     assert torch.allclose(alone.windows[0], heard.windows[3], atol=1e-6), "no batch mate has a say"
-    again = embed_speakers(model, people)
+    again = embed_speakers(model, speakers)
     assert all(torch.equal(a, b) for a, b in zip(heard.windows, again.windows))
 
 
-def test_one_window_many_windows_and_the_mean(people: Speakers) -> None:
+def test_one_window_many_windows_and_the_mean(speakers: Speakers) -> None:
     model = model_of("quick_1st_stage")
-    heard = embed_speakers(model, people)
+    heard = embed_speakers(model, speakers)
     every = generate_window_images(model, heard)
     assert torch.allclose(generate_images(model, heard, 1)[2], every[2][0], atol=1e-6)
     two = model.decode_images(heard.windows[2][:2].mean(0, keepdim=True))[0]
     assert torch.allclose(generate_images(model, heard, 2)[2], two, atol=1e-6)
     whole = generate_images(model, heard)
-    assert whole.shape == (len(people), 3, 32, 32) and 0 <= whole.min() <= whole.max() <= 1
+    assert whole.shape == (len(speakers), 3, 32, 32) and 0 <= whole.min() <= whole.max() <= 1
 
 
-def test_the_modes_of_the_published_evaluation(people: Speakers) -> None:
+def test_the_modes_of_the_published_evaluation(speakers: Speakers) -> None:
     first, second = model_of("quick_1st_stage"), model_of("quick_fuser")
-    heard = embed_speakers(second, people)
+    heard = embed_speakers(second, speakers)
     assert [len(each) for each in generate_by_mode(second, heard, "average_facenet_embedding")] == [4] * 8
     fused = generate_by_mode(second, heard, "fused")
     assert torch.equal(fused[1][0], generate_images(second, heard)[1])
@@ -108,7 +108,7 @@ def test_the_modes_of_the_published_evaluation(people: Speakers) -> None:
     assert torch.allclose(mean[1], second.decode_images(heard.windows[1].mean(0, keepdim=True)), atol=1e-6)
     assert not torch.allclose(mean[1], fused[1], atol=1e-4), "the averaging modes pass by the fuser"
     with pytest.raises(ValueError, match="stage 2"):
-        generate_by_mode(first, embed_speakers(first, people), "fused")
+        generate_by_mode(first, embed_speakers(first, speakers), "fused")
 
 
 def test_numbers_of_windows_that_are_judged() -> None:
@@ -117,36 +117,38 @@ def test_numbers_of_windows_that_are_judged() -> None:
     assert select_window_counts([1]) == [1] and select_window_counts([20, 20]) == [1, 2, 4, 8, 16, 20]
 
 
-def test_true_pictures_reach_the_ceiling_and_random_ones_chance(people: Speakers) -> None:
-    """The figures are those of the pictures: handing in true pictures gives the best of them."""
+def test_true_pictures_reach_the_ceiling_and_random_ones_chance(speakers: Speakers) -> None:
+    """The metrics are those of the images: handing in true images gives the best of them."""
     from voiceface.synthetic.agreement.agreement import measure_agreement
     from voiceface.synthetic.readers.attribute_reader import load_reader
 
     model = model_of("quick_1st_stage")
-    found = evaluate(model, people, bootstrap_samples=20)
+    found = evaluate(model, speakers, bootstrap_samples=20)
     assert list(found.agreement) == [1, 2, 4] and len(found.ranks) == 8
     assert sorted(set(found.ranks)) >= [1] and max(found.ranks) <= 8
-    truth = face_ground_truth(people)
+    truth = face_ground_truth(speakers)
     assert truth is not None and has_enough_identities(truth)
     real = stack_equal_counts(found.real_images)
     best = measure_agreement(load_reader("judge"), real[:, 1], real, truth, replicates=20).metrics
     ours = found.agreement[4].metrics
-    assert best["matching"].value > 0.9 > ours["matching"].value
+    assert best["1:2 matching"].value > 0.9 > ours["1:2 matching"].value
     assert "one window" in format_results(found) and "fused" not in format_results(found)
     plain = json.loads(json.dumps(found.to_dict()))
     assert plain["num_identities"] == 8 and set(plain["agreement"]) == {"1", "2", "4"}
 
 
-def test_truth_follows_the_names_in_any_order(people: Speakers) -> None:
-    truth, turned = face_ground_truth(people), face_ground_truth(people.subset([5, 2]))
+def test_truth_follows_the_names_in_any_order(speakers: Speakers) -> None:
+    truth, turned = face_ground_truth(speakers), face_ground_truth(speakers.subset([5, 2]))
     assert truth is not None and turned is not None
     assert np.allclose(truth.factors[[5, 2]], turned.factors)
-    assert people.ground_truth is not None and np.allclose(people.ground_truth.face_factors, truth.factors)
+    assert speakers.ground_truth is not None and np.allclose(
+        speakers.ground_truth.face_factors, truth.factors
+    )
     assert not has_enough_identities(turned) and not has_enough_identities(None)
 
 
-def test_features_come_from_given_networks(people: Speakers, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FaceNet's figures through a stand-in that reads the mean colour: what is asked of it, and its table."""
+def test_features_come_from_given_networks(speakers: Speakers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """FaceNet's metrics through a stand-in that reads the mean colour: what is asked of it, and its table."""
     import sf2f.metrics
     import sf2f.third_party_networks
 
@@ -160,7 +162,7 @@ def test_features_come_from_given_networks(people: Speakers, monkeypatch: pytest
     monkeypatch.setattr(sf2f.third_party_networks, "load_facenet_vggface2", lambda place: "network")
     monkeypatch.setattr(sf2f.metrics, "FaceEmbedder", Colours)
     found = evaluate(
-        model_of("quick_fuser"), replace(people, ground_truth=None), NetworkFiles(facenet=Path("x"))
+        model_of("quick_fuser"), replace(speakers, ground_truth=None), NetworkFiles(facenet=Path("x"))
     )
     assert set(found.facenet_metrics) == {
         "naive",
@@ -177,14 +179,14 @@ def test_features_come_from_given_networks(people: Speakers, monkeypatch: pytest
 
 def test_the_command_writes_pictures_figures_and_a_page(
     stored: Path,
-    people: Speakers,
+    speakers: Speakers,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
     import sf2f.data
 
-    monkeypatch.setattr(sf2f.data, "load_speakers", lambda *_, **__: people)
+    monkeypatch.setattr(sf2f.data, "load_speakers", lambda *_, **__: speakers)
     out = tmp_path / "out"
     words = ["--population", "tiny", "--weights", str(stored), "--out", str(out)]
     assert run_main("sf2f.test", words) == 0
@@ -202,24 +204,24 @@ def test_the_command_writes_pictures_figures_and_a_page(
 
 def test_people_of_the_training_are_pointed_out(
     stored: Path,
-    people: Speakers,
+    speakers: Speakers,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture,
 ) -> None:
     import sf2f.data
 
-    known = replace(people, names=("Somebody", *people.names[1:]), ground_truth=None, disclaimer="")
+    known = replace(speakers, names=("Somebody", *speakers.names[1:]), ground_truth=None, disclaimer="")
     monkeypatch.setattr(sf2f.data, "load_speakers", lambda *_, **__: known)
     words = ["--population", "tiny", "--weights", str(stored), "--out", str(tmp_path / "out")]
     assert run_main("sf2f.test", words) == 0
     said = capsys.readouterr()
-    assert "1 of 8 people took part" in said.err and "No figure" in said.out
+    assert "1 of 8 identities took part" in said.err and "No metric" in said.out
 
 
 def test_a_sheet_holds_every_picture_once() -> None:
-    pictures = torch.arange(5.0)[:, None, None, None].expand(5, 3, 2, 2) / 10
-    sheet = contact_sheet(pictures, columns=3, gap=1)
+    images = torch.arange(5.0)[:, None, None, None].expand(5, 3, 2, 2) / 10
+    sheet = contact_sheet(images, columns=3, gap=1)
     assert sheet.shape == (2 * 3 + 1, 3 * 3 + 1, 3)
     assert sorted(set(sheet.flatten().tolist())) == [0, 26, 51, 76, 102, 255]
     assert (sheet[4:6, 7:9] == 255).all(), "the sixth place is empty"

@@ -81,7 +81,7 @@ def test_fid_is_the_distance_of_two_sets_of_features(tmp_path, weights, folder, 
     with torch.no_grad():
         rows = [features(each) for each in (real.permute(0, 3, 1, 2) / 127.5 - 1, made)]
     assert found["fid"] == pytest.approx(frechet_distance(*rows), rel=1e-3)
-    assert (found["real_count"], found["count"], found["real"]) == (12, 10, "real") and found["notice"]
+    assert (found["real_count"], found["count"], found["real"]) == (12, 10, "real") and found["disclaimer"]
     again = tmp_path / "again.json"
     assert voicestyle(["fid", *words, "--statistics", str(kept), "--json", str(again)]) == 0
     assert json.loads(again.read_text())["fid"] == pytest.approx(found["fid"], rel=1e-6)
@@ -123,7 +123,7 @@ def test_published_features_of_a_file_are_those_of_the_network(tmp_path, weights
         torch.testing.assert_close(features(given), expected, rtol=1e-4, atol=1e-5)
     words = ["--weights", str(weights), "--data", str(folder), "--inception", str(tmp_path), "--count", "3"]
     assert voicestyle(["fid", *words, "--json", str(tmp_path / "out.json")]) == 0
-    assert json.loads((tmp_path / "out.json").read_text())["notice"] == ""
+    assert json.loads((tmp_path / "out.json").read_text())["disclaimer"] == ""
 
 
 def test_real_pictures_come_in_order_and_mirrored():

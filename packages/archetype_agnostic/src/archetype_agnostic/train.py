@@ -28,35 +28,35 @@ if TYPE_CHECKING:
     from voiceface.training.run import Run
 
     from archetype_agnostic.config import ArchetypeAgnosticConfig
-    from archetype_agnostic.model import Aasm, Output
+    from archetype_agnostic.model import Aasm, ModelOutput
 
-ENDLESS = sys.maxsize
+UNLIMITED_STEPS = sys.maxsize
 
 
 def train(
     config: "ArchetypeAgnosticConfig",
-    corpus: "Corpus | PopulationDataset",
+    dataset: "Corpus | PopulationDataset",
     out: str | Path,
     *,
     validation: Validation | None = None,
-    start: InitialWeights | None = None,
+    initial_weights: InitialWeights | None = None,
     device: str = "cpu",
     threads: int | None = None,
     resume: bool = False,
-    notice: str = "",
+    disclaimer: str = "",
 ) -> Path:
     """Train one model.
 
     Args:
         config: what to train.
-        corpus: the training people, on the disk or invented in memory; class k is the k-th distinct name.
+        dataset: the training people, on the disk or invented in memory; class k is the k-th distinct name.
         out: run folder; new or empty unless `resume`.
         validation: what to judge the model by where the configuration validates.
-        start: weights to begin with; from scratch without.
+        initial_weights: weights to begin with; from scratch without.
         device: "cpu", "cuda", or "auto".
         threads: of PyTorch on the CPU; None leaves them as they are.
         resume: go on from the run folder's last saved state.
-        notice: what readers of the model must be told; stored with the weights.
+        disclaimer: what readers of the model must be told; stored with the weights.
 
     Returns:
         The weights file, `out/model.safetensors`.
@@ -71,11 +71,11 @@ def train(
     from voiceface.training.run import open_run, unwrap
     from voiceface.training.sampling import batches_per_epoch
 
-    from archetype_agnostic.config import drawing
+    from archetype_agnostic.config import sampling_options
     from archetype_agnostic.model import parameter_groups
-    from archetype_agnostic.stopping import Patience
+    from archetype_agnostic.stopping import EarlyStopping
 
-    names = identity_names(corpus)
+    names = identity_names(dataset)
     plan = config.training
     with open_run(
         out,
@@ -86,29 +86,33 @@ def train(
         threads=threads,
         resume=resume,
     ) as run:
-        run.extra = {"names": names, "notice": notice, "source": record_provenance(run, names, start)}
-        network = run.prepare(build_model(config, names, start or InitialWeights()))
+        run.extra = {
+            "names": names,
+            "disclaimer": disclaimer,
+            "source": record_provenance(run, names, initial_weights),
+        }
+        network = run.prepare(build_model(config, names, initial_weights or InitialWeights()))
         model = cast("Aasm", unwrap(network))
         optimiser = build_optimiser(config.optimiser, parameter_groups(model))
         rate = build_lr_schedule(config.schedule, config.optimiser.lr, config.training.max_steps)
         run.track(model=model, optimiser=optimiser)
-        pairs = training_dataset(corpus, config, progress=run.is_main, **drawing(config.data))
+        pairs = training_dataset(dataset, config, progress=run.is_main, **sampling_options(config.data))
         patience = None
         if config.stopping.rule == "patience":
             per_epoch = batches_per_epoch(len(pairs), plan.batch_size)
-            patience = Patience(run.values, plan.max_steps, per_epoch, config.stopping.window)
-        steps = ENDLESS if patience else plan.max_steps
+            patience = EarlyStopping(run.values, plan.max_steps, per_epoch, config.stopping.patience)
+        steps = UNLIMITED_STEPS if patience else plan.max_steps
         data = run.batches(pairs, plan.batch_size, max_steps=steps, num_workers=plan.num_workers)
-        go_on = patience.go_on if patience else None
+        go_on = patience.should_continue if patience else None
         for step in run.steps(
             plan.max_steps, checkpoint_interval=plan.checkpoint_interval, continue_after=go_on
         ):
             if validation_due(config, step):
                 accuracy = validate(run, step, model, config, validation)
                 if patience:
-                    patience.judge(step, accuracy)
+                    patience.record(step, accuracy)
             if config.equilibrium.enabled and model.eqm.update(step):
-                run.log(step, spread_of(model.eqm.weight), always=True)
+                run.log(step, summarise_identity_weights(model.eqm.weight), always=True)
             set_learning_rate(optimiser, rate(step))
             terms = train_step(config, run, network, next(data), optimiser, step)
             run.log(step, {**terms, "lr": rate(step)})
@@ -154,11 +158,11 @@ def train_step(
     terms, hit_rate = objective(config, model, output, batch["label"], step)
     total = cast("Tensor", sum(terms.values()))
     run.backward_and_step(total, optimiser, clip_norm=config.optimiser.clip_gradient)
-    return {"total_loss": total, **terms, "hit_rate": hit_rate}
+    return {"total_loss": total, **terms, "negative_hit_rate": hit_rate}
 
 
 def objective(
-    config: "ArchetypeAgnosticConfig", model: "Aasm", output: "Output", labels: "Tensor", step: int
+    config: "ArchetypeAgnosticConfig", model: "Aasm", output: "ModelOutput", labels: "Tensor", step: int
 ) -> tuple[dict[str, "Tensor"], "Tensor"]:
     """All terms of the loss at an iteration; hits are counted on the way.
 
@@ -175,26 +179,26 @@ def objective(
     """
     from voiceface.runtime.distributed import all_gather_with_gradient
 
-    from archetype_agnostic.losses import aasm_losses, aasm_terms, hits, similarities
-    from archetype_agnostic.regauging import Margins, bilateral, regauging_terms, row_scores
+    from archetype_agnostic.losses import aasm_losses, compute_similarities, count_hits, mean_terms
+    from archetype_agnostic.regauging import Margins, bilateral_scores, compute_row_scores, regauging_terms
 
     loss, tight = config.loss, config.regauging
     own = labels
     if loss.negatives == "all":
         output, own = type(output)(*map(all_gather_with_gradient, output)), all_gather_with_gradient(labels)
-    found = similarities(output.face, output.voice, output.face_second, output.voice_second, own)
-    right, compared = hits(found)
-    if config.equilibrium.enabled and model.eqm.counts_at(step):
+    found = compute_similarities(output.face, output.voice, output.face_second, output.voice_second, own)
+    right, compared = count_hits(found)
+    if config.equilibrium.enabled and model.eqm.is_counting(step):
         counted = (own, right, compared)
         if loss.negatives == "own":
             counted = tuple(map(all_gather_with_gradient, counted))  # type: ignore[assignment]
         model.eqm.observe(*counted)
-    terms = aasm_terms(aasm_losses(found, loss.temperature, loss.cross_constant, loss.intra_constant))
+    terms = mean_terms(aasm_losses(found, loss.temperature, loss.cross_constant, loss.intra_constant))
     if tight.enabled and step >= tight.start:
-        margins = Margins(tight.trusted, tight.loose, tight.inner)
+        margins = Margins(tight.trust_threshold, tight.margin, tight.inner_margin)
         weights = model.eqm.batch_weights(own) if config.equilibrium.enabled else None
         terms |= regauging_terms(
-            bilateral(row_scores(found, tight.form, margins)),
+            bilateral_scores(compute_row_scores(found, tight.form, margins)),
             weights,
             scale=tight.scale,
             weighting=tight.weighting,
@@ -204,13 +208,15 @@ def objective(
     return terms, right.sum() / compared.sum().clamp_min(1)
 
 
-def spread_of(weight: "Tensor") -> dict[str, float]:
+def summarise_identity_weights(weight: "Tensor") -> dict[str, float]:
     """Mean and greatest identity weight, for the log."""
     return {"weight_mean": float(weight.mean()), "weight_max": float(weight.max())}
 
 
-def build_model(config: "ArchetypeAgnosticConfig", names: list[str], start: InitialWeights) -> "Aasm":
-    """A model as a run begins with it: fresh, or with the weights that `start` names."""
+def build_model(
+    config: "ArchetypeAgnosticConfig", identity_names: list[str], initial_weights: InitialWeights
+) -> "Aasm":
+    """A model as a run begins with it: fresh, or with the weights that `initial_weights` names."""
     from voiceface.association.encoders import freeze
 
     from archetype_agnostic import published
@@ -219,26 +225,26 @@ def build_model(config: "ArchetypeAgnosticConfig", names: list[str], start: Init
 
     chosen = config.equilibrium
     eqm = Equilibrium(
-        len(names),
-        every=chosen.update_every,
+        len(identity_names),
+        update_interval=chosen.update_interval,
         warm_up=chosen.warm_up,
-        count=chosen.count,
+        hit_counting=chosen.hit_counting,
         normalise=chosen.normalise,
-        names=names,
+        names=identity_names,
     )
-    model = Aasm(config.model, len(names), eqm)
-    if start.checkpoint:
+    model = Aasm(config.model, len(identity_names), eqm)
+    if initial_weights.checkpoint:
         load_initial_weights(
             model,
-            start.checkpoint,
+            initial_weights.checkpoint,
             system="archetype_agnostic",
             read_published=published.read_full_checkpoint,
             excluded_keys=["eqm.*"],
         )
-    if start.face_backbone:
-        published.load_face_backbone(model, start.face_backbone)
-    if start.voice_backbone:
-        published.load_voice_backbone(model, start.voice_backbone)
+    if initial_weights.face_backbone:
+        published.load_face_backbone(model, initial_weights.face_backbone)
+    if initial_weights.voice_backbone:
+        published.load_voice_backbone(model, initial_weights.voice_backbone)
     for branch in config.training.freeze:
         freeze(model.vNet if branch == "face" else model.aNet)
     return model
@@ -257,22 +263,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.config import load_config
     from voiceface.runtime.process import keep_freed_memory
 
-    from archetype_agnostic.config import ArchetypeAgnosticConfig, drawing
+    from archetype_agnostic.config import ArchetypeAgnosticConfig, sampling_options
 
     keep_freed_memory()
     config = load_config(args.cfg, ArchetypeAgnosticConfig, "archetype_agnostic", args.override)
     start = initial_weights_from_args(args, InitialWeights)
-    found = load_training_data(args, config, **drawing(config.data))
+    found = load_training_data(args, config, **sampling_options(config.data))
     weights = train(
         config,
         found.dataset,
         args.out,
         validation=found.validation,
-        start=start,
+        initial_weights=start,
         device=args.device,
         threads=args.threads,
         resume=args.resume,
-        notice=found.disclaimer,
+        disclaimer=found.disclaimer,
     )
     print(f"weights: {weights}")
     return 0

@@ -23,13 +23,13 @@ from voiceface.runtime.devices import choose_device
 
 from cmpc2.config import Cmpc2Config
 from cmpc2.model import FV_Wrapper
-from cmpc2.pictures import face_input
-from cmpc2.published import KNOWN, known_as, read_model
+from cmpc2.pictures import prepare_face
+from cmpc2.published import PUBLISHED_MODELS, identify_published_model, read_model
 from cmpc2.resnet import ResNet
-from cmpc2.voices import VoiceConfig, bands_of_samples, network_input
+from cmpc2.voices import VoiceConfig, compute_log_mel, prepare_voice
 
 log = logging.getLogger(__name__)
-BUNDLED = "weights/population.safetensors"
+BUNDLED_CHECKPOINT = "weights/population.safetensors"
 BUNDLED_MEMORY = "weights/population_memory.safetensors"
 BUNDLED_TABLE = "weights/population_videos.csv"
 
@@ -67,12 +67,12 @@ class Embedder(embedder.Embedder):
         )
         self.identity_names = None if identity_names is None else tuple(identity_names)
         self.device = torch.device(device)
-        self.embedding_dim = config.model.embedding
+        self.embedding_dim = config.model.embedding_dim
         self.voice_batch_size, self.face_batch_size = (
             config.evaluation.voice_batch_size,
             config.evaluation.face_batch_size,
         )
-        front = f"{config.data.voice.model_dump_json()} {config.model.face.side}"
+        front = f"{config.data.voice.model_dump_json()} {config.model.face.image_size}"
         digest = torch.tensor(list(hashlib.sha256(front.encode()).digest()), dtype=torch.uint8)
         self.fingerprint = fingerprint({**model.state_dict(), "front end": digest})
 
@@ -102,10 +102,10 @@ class Embedder(embedder.Embedder):
         if isinstance(voice, str | Path):
             return self.load_voice(voice)
         samples: Int16Samples = np.asarray(voice)
-        return network_input(bands_of_samples(samples, 16000, self.voice), self.voice)
+        return prepare_voice(compute_log_mel(samples, 16000, self.voice), self.voice)
 
     def _prepare_face(self, face: str | Path | NDArray) -> NDArray[np.float32]:
-        return face_input(face, self.config.model.face.side)
+        return prepare_face(face, self.config.model.face.image_size)
 
     def _embed(self, items: Any, ndim: int, load: Any, encode: Any, batch_size: int) -> Tensor:
         """Embeddings of many items, or of one; recordings of different lengths pass the network apart."""
@@ -151,29 +151,29 @@ def load_embedder(
     """
     device = str(choose_device(device))
     if weights is None or str(weights) == "population":
-        place = resources.files("cmpc2") / BUNDLED
+        place = resources.files("cmpc2") / BUNDLED_CHECKPOINT
         if not place.is_file():
             raise CheckpointError("this installation brings no weights: name a weights file")
         with resources.as_file(place) as path:
-            return _ours(path, device, resample, on_corrupt, BUNDLED_MODEL_DISCLAIMER)
+            return _load_native(path, device, resample, on_corrupt, BUNDLED_MODEL_DISCLAIMER)
     path = Path(weights)
     if path.is_dir():
         path = path / MODEL_FILE
     if not path.is_file():
-        known = KNOWN.get(str(weights))
+        known = PUBLISHED_MODELS.get(str(weights))
         hint = f"; {weights} is the file {known.file}, which you must fetch (third_party)" if known else ""
         raise CheckpointError(
             f"no weights at {path}{hint}: give a .safetensors file that `cmpc2 train` wrote, its run folder, "
             "or a published checkpoint (.pth.tar)"
         )
     if path.suffix == ".safetensors":
-        return _ours(path, device, resample, on_corrupt)
-    return _published(path, device, resample, on_corrupt, side, front_end)
+        return _load_native(path, device, resample, on_corrupt)
+    return _load_published(path, device, resample, on_corrupt, side, front_end)
 
 
 def available_models() -> list[str]:
     """Names that `load` knows: the bundled model, and published ones, whose files are fetched by the user."""
-    return ["population", *KNOWN]
+    return ["population", *PUBLISHED_MODELS]
 
 
 def load(
@@ -232,12 +232,12 @@ def load_branch(branch: ResNet, checkpoint_fn: str | Path, name: str) -> ResNet:
     return branch
 
 
-def _ours(
+def _load_native(
     path: Path, device: str, resample: bool | None, on_corrupt: OnCorrupt | None, notice: str = ""
 ) -> Embedder:
     """A model from a file of ours."""
     loaded = load_model(path, system="cmpc2", kind="model")
-    config = _with_front_end(
+    config = _with_frontend_options(
         validate_config(loaded.config, Cmpc2Config, f"configuration in {path}"), resample, on_corrupt
     )
     model = FV_Wrapper(config=config.model, voice_front_end=config.data.voice)
@@ -247,12 +247,12 @@ def _ours(
         config,
         identity_names=loaded.extra.get("names"),
         source=path.name,
-        disclaimer=loaded.extra.get("notice") or notice,
+        disclaimer=loaded.extra.get("disclaimer") or notice,
         device=device,
     )
 
 
-def _published(
+def _load_published(
     path: Path,
     device: str,
     resample: bool | None,
@@ -261,9 +261,9 @@ def _published(
     front_end: str | None,
 ) -> Embedder:
     """A model from a published checkpoint; what its tensors do not tell comes from its name."""
-    from cmpc2.architecture import architecture_of
+    from cmpc2.architecture import infer_architecture
 
-    state, known = read_model(path), known_as(path)
+    state, known = read_model(path), identify_published_model(path)
     wide = "256" in path.name
     side = side or (known.side if known else 256 if wide else 224)
     front_end = front_end or (known.front_end if known else "sphinx" if wide else "decibels")
@@ -271,17 +271,19 @@ def _published(
     voice = config.data.voice.model_copy(update={"front_end": front_end})
     config = config.model_copy(
         update={
-            "model": architecture_of(state, side),
+            "model": infer_architecture(state, side),
             "data": config.data.model_copy(update={"voice": voice}),
         }
     )
-    config = _with_front_end(config, resample, on_corrupt)
+    config = _with_frontend_options(config, resample, on_corrupt)
     model = FV_Wrapper(config=config.model, voice_front_end=config.data.voice)
     load_into(model, state, source=str(path))
     return Embedder(model, config, source=path.name, device=device)
 
 
-def _with_front_end(config: Cmpc2Config, resample: bool | None, on_corrupt: OnCorrupt | None) -> Cmpc2Config:
+def _with_frontend_options(
+    config: Cmpc2Config, resample: bool | None, on_corrupt: OnCorrupt | None
+) -> Cmpc2Config:
     """The configuration with what is asked for recordings; None leaves a value as it is."""
     asked: dict[str, str] = {}
     if resample is not None:

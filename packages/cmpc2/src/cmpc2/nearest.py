@@ -17,10 +17,10 @@ import cmpc2
 if TYPE_CHECKING:
     from voiceface.report import RetrievalExamples
 
-    from cmpc2.lookup import Hit, TrainingVideo
+    from cmpc2.lookup import RetrievedVideo, TrainingVideo
     from cmpc2.published import PrototypeMemory
 
-NOTE = (
+RETRIEVAL_NOTE = (
     "Training videos whose faces lie in the prototypes nearest to the voice, nearest first. They are not the "
     "speaker, and say nothing about who the speaker is."
 )
@@ -63,7 +63,9 @@ def open_memory(
     return read_memory(memory), read_training_table(table)
 
 
-def gallery(voice: Path, hits: "Sequence[Hit]", faces: Path | None, top: int) -> "RetrievalExamples":
+def build_retrieval_examples(
+    voice: Path, hits: "Sequence[RetrievedVideo]", faces: Path | None, top: int
+) -> "RetrievalExamples":
     """A voice and the pictures of the videos found, for a report."""
     from voiceface.report import AudioSource, ProbeRanking, RankedCandidate, RetrievalExamples
 
@@ -79,7 +81,7 @@ def gallery(voice: Path, hits: "Sequence[Hit]", faces: Path | None, top: int) ->
     query = ProbeRanking(
         voice.name, candidates, gallery_size=len(hits), labels_known=False, audio=AudioSource(str(voice))
     )
-    return RetrievalExamples("Nearest face prototypes", "v2f", [query], NOTE)
+    return RetrievalExamples("Nearest face prototypes", "v2f", [query], RETRIEVAL_NOTE)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -141,11 +143,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             {"path": hit.video.path, "row": hit.row, "prototype": hit.cluster, "distance": hit.distance}
             for hit in hits
         ]
-        write_json(args.json, {"notice": model.disclaimer, "weights": model.source, "videos": found})
+        write_json(args.json, {"disclaimer": model.disclaimer, "weights": model.source, "videos": found})
     if args.report:
         from voiceface.report import build_report
 
-        page = gallery(args.voice, hits, args.faces, args.top)
+        page = build_retrieval_examples(args.voice, hits, args.faces, args.top)
         build_report(
             args.report, title="cmpc2 nearest", disclaimers=model.disclaimer, retrieval_examples=[page]
         )

@@ -66,25 +66,29 @@ def main(argv: Sequence[str] | None = None) -> int:
         settings = model.config.evaluation.model_copy(update={"tie_breaking": args.tie_breaking})
         model.config = model.config.model_copy(update={"evaluation": settings})
     bank = {row.identity for row in read_training_table(args.bank)} if args.bank else set()
-    lists = _cmpc_lists(args)
-    corpus, found = _on_cmpc_lists(model, lists, args, bank) if lists else _on_own_lists(model, args, bank)
-    report = _written(model, corpus, found, args, lists)
+    lists = _find_cmpc_lists(args)
+    corpus, found = (
+        _evaluate_published_lists(model, lists, args, bank)
+        if lists
+        else _evaluate_generated_lists(model, args, bank)
+    )
+    report = _write_results(model, corpus, found, args, lists)
     print(found.results.table())
     if found.all_pairs:
         from voiceface.evaluation.all_pairs import all_pairs_table
 
-        print(f"\nall pairs of unseen people\n{all_pairs_table(found.all_pairs)}")
+        print(f"\nall pairs of unseen identities\n{all_pairs_table(found.all_pairs)}")
     print(f"report: {report}")
     return 0
 
 
-def _cmpc_lists(args: argparse.Namespace) -> list[Path]:
+def _find_cmpc_lists(args: argparse.Namespace) -> list[Path]:
     """Published lists that are there; none where a corpus has others."""
-    from cmpc2.evaluation import find_lists
+    from cmpc2.evaluation import find_trial_lists
 
     folder = args.lists or args.data
     try:
-        paths = find_lists(folder, args.names or ())
+        paths = find_trial_lists(folder, args.names or ())
     except FileNotFoundError:
         if args.lists and args.names:
             raise
@@ -92,7 +96,7 @@ def _cmpc_lists(args: argparse.Namespace) -> list[Path]:
     return [path for path in paths if path.name.startswith(CMPC_LISTS)]
 
 
-def _on_cmpc_lists(
+def _evaluate_published_lists(
     model: "Embedder", paths: Sequence[Path], args: argparse.Namespace, bank: set[str]
 ) -> "tuple[Corpus, Evaluation]":
     """Figures on CMPC's lists, whose people may belong to any split."""
@@ -101,20 +105,20 @@ def _on_cmpc_lists(
     from voiceface.datasets.layouts import find_voice_root
     from voiceface.datasets.trials.reading import read_trial_list
 
-    from cmpc2.evaluation import Places, evaluate_lists, leak_notice
-    from cmpc2.published import known_as, training_identities
+    from cmpc2.evaluation import MediaPaths, evaluate_trial_lists, training_overlap_warning
+    from cmpc2.published import identify_published_model, training_identities
 
     try:
         people = read_identities(args.data, args.split)
     except FileNotFoundError:
         people = read_identities(args.lists or args.data, args.split)
-    places = Places(
+    places = MediaPaths(
         args.voice_root or find_voice_root(args.data), args.face_root or args.data / "unzippedFaces"
     )
     if args.weights:
-        bank = bank | set(training_identities(known_as(args.weights), people))
+        bank = bank | set(training_identities(identify_published_model(args.weights), people))
     lists = [read_trial_list(path, people) for path in paths]
-    results, voices, faces = evaluate_lists(
+    results, voices, faces = evaluate_trial_lists(
         model,
         lists,
         people,
@@ -126,7 +130,7 @@ def _on_cmpc_lists(
         trained_on=bank,
         replicates=args.bootstrap_samples,
     )
-    if told := leak_notice(results):
+    if told := training_overlap_warning(results):
         print_disclaimers(told)
     from voiceface.datasets.corpus import IdentityRecord
 
@@ -135,7 +139,9 @@ def _on_cmpc_lists(
     return corpus, Evaluation(results, voices, faces)
 
 
-def _on_own_lists(model: "Embedder", args: argparse.Namespace, bank: set[str]) -> "tuple[Corpus, Evaluation]":
+def _evaluate_generated_lists(
+    model: "Embedder", args: argparse.Namespace, bank: set[str]
+) -> "tuple[Corpus, Evaluation]":
     """Figures on a corpus's lists, as the other systems are measured; ceilings on the population."""
     from voiceface.association.data import load_split, load_trial_lists, rename_for_split
     from voiceface.association.evaluation import evaluate
@@ -172,13 +178,13 @@ def _on_own_lists(model: "Embedder", args: argparse.Namespace, bank: set[str]) -
     )
 
 
-def _written(
+def _write_results(
     model: "Embedder", corpus: "Corpus", found: "Evaluation", args: argparse.Namespace, lists: Sequence[Path]
 ) -> Path:
     """Results, tables and report; gives the report's path."""
     from voiceface.association.evaluation import write_evaluation
 
-    from cmpc2.evaluation import leak_notice
+    from cmpc2.evaluation import training_overlap_warning
 
     folder = args.weights if args.weights is None or args.weights.is_dir() else args.weights.parent
     runs = {"main": folder} if folder and (folder / "log.jsonl").is_file() else {}
@@ -194,7 +200,7 @@ def _written(
         subtitle=SUBTITLE,
         runs=runs,
         commands=[" ".join(words)],
-        disclaimers=[leak_notice(found.results)],
+        disclaimers=[training_overlap_warning(found.results)],
     )
 
 

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from cmpc2.config import Cmpc2Config
     from cmpc2.data import PairDataset
-    from cmpc2.losses import Clusterings, Terms
+    from cmpc2.losses import Clusterings, LossTerms
     from cmpc2.memory import Memory
     from cmpc2.model import FV_Wrapper
 
@@ -30,7 +30,7 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Start:
+class InitialWeights:
     """Files that a run starts from; everything is optional.
 
     Attributes:
@@ -48,11 +48,11 @@ def train(
     out: str | Path,
     *,
     validation: "Validation | None" = None,
-    start: Start | None = None,
+    initial_weights: InitialWeights | None = None,
     device: str = "cpu",
     threads: int | None = None,
     resume: bool = False,
-    notice: str = "",
+    disclaimer: str = "",
 ) -> Path:
     """Train one model.
 
@@ -61,11 +61,11 @@ def train(
         pairs: the training videos.
         out: run folder; new or empty unless `resume`.
         validation: people and list that judge the model where the configuration validates.
-        start: weights to begin with; from scratch without.
+        initial_weights: weights to begin with; from scratch without.
         device: "cpu", "cuda" or "auto".
         threads: of PyTorch on the CPU; None leaves them as they are.
         resume: go on from the run folder's last saved state.
-        notice: what readers of the model must be told; stored with the weights.
+        disclaimer: what readers of the model must be told; stored with the weights.
 
     Returns:
         The weights file, `out/model.safetensors`. Beside it lie `memory.safetensors` (prototypes of both
@@ -80,7 +80,7 @@ def train(
     from voiceface.training.provenance import record_provenance
     from voiceface.training.run import open_run, unwrap
 
-    from cmpc2.data import WithReplacement
+    from cmpc2.data import SamplingWithReplacement
     from cmpc2.memory import Memory
     from cmpc2.schedule import warm_cosine_cycles
 
@@ -90,9 +90,11 @@ def train(
         out, plan, config=to_dict(config), system="cmpc2", device=device, threads=threads, resume=resume
     ) as run:
         names = pairs.videos.identities
-        source = record_provenance(run, [f"{row.identity} {row.video}" for row in pairs.videos.table], start)
-        run.extra = {"names": names, "videos": len(pairs), "notice": notice, "source": source}
-        network = run.prepare(build_model(config, start or Start()))
+        source = record_provenance(
+            run, [f"{row.identity} {row.video}" for row in pairs.videos.table], initial_weights
+        )
+        run.extra = {"names": names, "videos": len(pairs), "disclaimer": disclaimer, "source": source}
+        network = run.prepare(build_model(config, initial_weights or InitialWeights()))
         model = cast("FV_Wrapper", unwrap(network))
         optimiser = make_optimiser(config, model)
         chosen = config.optimiser
@@ -102,26 +104,26 @@ def train(
         seeded = torch.Generator().manual_seed(plan.seed)
         memory = Memory(
             len(pairs),
-            config.model.embedding,
+            config.model.embedding_dim,
             config.memory.momentum,
             generator=seeded,
             device=run.device,
         )
         run.track(model=model, optimiser=optimiser, memory=memory)
-        drawn = WithReplacement(pairs) if plan.sampling == "replacement" else pairs
+        drawn = SamplingWithReplacement(pairs) if plan.sampling == "replacement" else pairs
         data = run.batches(drawn, plan.batch_size, max_steps=plan.max_steps, num_workers=plan.num_workers)
         for step in run.steps(plan.max_steps, checkpoint_interval=plan.checkpoint_interval):
             if _validation_due(config, step):
                 validate(run, step, model, config, validation)
-            if config.clustering.due(step):
+            if config.clustering.is_due(step):
                 recluster(config, memory, step)
             set_learning_rate(optimiser, rate(step))
             terms = train_step(config, run, network, memory, next(data), optimiser)
-            if config.clustering.keep == "one_step":
+            if config.clustering.lifetime == "one_step":
                 memory.forget_clusterings()
             run.log(step, {**terms, "lr": rate(step)})
             if plan.best == "lowest_loss" and (step + 1) % plan.checkpoint_interval == 0:
-                _keep_lowest(run, step, terms["total_loss"], model)
+                _keep_lowest_loss(run, step, terms["total_loss"], model)
         if _validation_due(config, plan.max_steps):
             validate(run, plan.max_steps, model, config, validation)
         recluster_finally(config, memory)
@@ -177,7 +179,7 @@ def objective(
     voice: "Tensor",
     face: "Tensor",
     clusterings: "Clusterings | None",
-) -> "Terms":
+) -> "LossTerms":
     """All terms of the loss of a batch (B,): rows in the banks, embeddings (B, D), latest clusterings."""
     from cmpc2.losses import cmpc_terms
 
@@ -188,7 +190,7 @@ def objective(
         index,
         clusterings,
         temperature=loss.temperature,
-        form=loss.contrast,
+        form=loss.prototype_negatives,
         prototypes=loss.prototypes,
         **loss.recalibration.options(),
     )
@@ -198,25 +200,25 @@ def recluster(config: "Cmpc2Config", memory: "Memory", step: int) -> None:
     """Cluster both banks; starting centres follow from the run's seed and the iteration."""
     if config.loss.prototypes or config.loss.recalibration.enabled:
         memory.recluster(
-            config.clustering.clusters,
+            config.clustering.num_clusters,
             seed=(config.training.seed, step),
             temperature=config.loss.prototype_temperature,
-            **config.clustering.options(),
+            **config.clustering.kmeans_options(),
         )
 
 
-def build_model(config: "Cmpc2Config", start: Start) -> "FV_Wrapper":
-    """A model as a run begins with it: fresh, or with the weights that `start` names."""
+def build_model(config: "Cmpc2Config", initial_weights: InitialWeights) -> "FV_Wrapper":
+    """A model as a run begins with it: fresh, or with the weights that `initial_weights` names."""
     import torch
 
     from cmpc2.embedder import load_model_file
     from cmpc2.model import FV_Wrapper
 
     model = FV_Wrapper(
-        pretrain=start.imagenet or False, config=config.model, voice_front_end=config.data.voice
+        pretrain=initial_weights.imagenet or False, config=config.model, voice_front_end=config.data.voice
     )
-    if start.checkpoint:
-        load_model_file(model, start.checkpoint)
+    if initial_weights.checkpoint:
+        load_model_file(model, initial_weights.checkpoint)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
@@ -283,9 +285,9 @@ def validate(
         matching_accuracy(pair_scores(left, right, anchor[used], offered[used]), tie_breaking="strict")
     )
     model.train()
-    run.log(step, {"accuracy": accuracy}, always=True, prefix="val/")
-    if accuracy > run.values.get("best_accuracy", 0.0):
-        run.values.update(best_accuracy=accuracy, best_step=step)
+    run.log(step, {"matching_accuracy": accuracy}, always=True, prefix="val/")
+    if accuracy > run.values.get("best_matching_accuracy", 0.0):
+        run.values.update(best_matching_accuracy=accuracy, best_step=step)
         if config.training.best == "validation":
             run.save("best", model)
     return accuracy
@@ -294,10 +296,10 @@ def validate(
 def recluster_finally(config: "Cmpc2Config", memory: "Memory") -> None:
     """Cluster once more, so that the stored prototypes are those of the finished model; none is empty."""
     memory.recluster(
-        config.clustering.clusters,
+        config.clustering.num_clusters,
         seed=(config.training.seed, config.training.max_steps),
         temperature=config.loss.prototype_temperature,
-        **{**config.clustering.options(), "empty": "reseed", "final": "consistent"},
+        **{**config.clustering.kmeans_options(), "empty": "reseed", "final": "consistent"},
     )
 
 
@@ -312,7 +314,7 @@ def save_memory(run: "Run", config: "Cmpc2Config", pairs: "PairDataset", memory:
     assert found is not None
     state = {"bank/face": memory.banks["face"]}
     for side in ("voice", "face"):
-        for count, clustering in zip(config.clustering.clusters, getattr(found, side)):
+        for count, clustering in zip(config.clustering.num_clusters, getattr(found, side)):
             for name in ("centroids", "assignment", "density"):
                 state[f"{side}/{count}/{name}"] = clustering.tensors()[name]
     save_model(
@@ -321,17 +323,17 @@ def save_memory(run: "Run", config: "Cmpc2Config", pairs: "PairDataset", memory:
         system="cmpc2",
         kind="memory",
         config=to_dict(config),
-        extra={key: run.extra[key] for key in ("videos", "notice")},
+        extra={key: run.extra[key] for key in ("videos", "disclaimer")},
     )
     write_training_table(run.out / "training.csv", pairs.videos.table)
 
 
 def _require_clusters(config: "Cmpc2Config", videos: int) -> None:
     """Refuse more clusters than there are videos, before anything is done."""
-    most = max(config.clustering.clusters)
+    most = max(config.clustering.num_clusters)
     if most > videos:
         raise ValueError(
-            f"clustering.clusters asks for {most} clusters of {videos} training videos: ask for fewer, "
+            f"clustering.num_clusters asks for {most} clusters of {videos} training videos: ask for fewer, "
             f"such as [{max(1, videos // 12)},{max(2, videos // 6)},{max(3, videos // 4)}]"
         )
 
@@ -341,7 +343,7 @@ def _validation_due(config: "Cmpc2Config", step: int) -> bool:
     return every is not None and step > 0 and step % every == 0
 
 
-def _keep_lowest(run: "Run", step: int, total: "Tensor | float", model: "FV_Wrapper") -> None:
+def _keep_lowest_loss(run: "Run", step: int, total: "Tensor | float", model: "FV_Wrapper") -> None:
     """As published: the checkpoint of the batch with the lowest loss so far."""
     loss = total if isinstance(total, float) else total.item()
     if loss < run.values.get("lowest_loss", float("inf")):
@@ -354,7 +356,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="cmpc2 train",
         description="Train voice and face networks on videos without identity labels: instance contrast, "
-        "from `clustering.start` on prototype contrast and recalibrated pairs. A run goes on with --resume.",
+        "from `clustering.start_step` on prototype contrast and recalibrated pairs. A run goes on with --resume.",
     )
     arguments.add_training_arguments(parser, configurations="main, published, quick, standard")
     parser.add_argument("--table", type=Path, help="training.csv that names the videos and their order")
@@ -372,14 +374,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.process import keep_freed_memory
 
     from cmpc2.config import Cmpc2Config
-    from cmpc2.sources import open_training
+    from cmpc2.sources import load_training_data
 
     keep_freed_memory()
     config = load_config(args.cfg, Cmpc2Config, "cmpc2", args.override)
     arguments.require_existing_paths(
         {name: getattr(args, name) for name in ("checkpoint", "imagenet", "table")}
     )
-    found = open_training(
+    found = load_training_data(
         config,
         data=args.data,
         population=args.population,
@@ -395,11 +397,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         found.pairs,
         args.out,
         validation=found.validation,
-        start=Start(args.checkpoint, args.imagenet),
+        initial_weights=InitialWeights(args.checkpoint, args.imagenet),
         device=args.device,
         threads=args.threads,
         resume=args.resume,
-        notice=found.notice,
+        disclaimer=found.disclaimer,
     )
     print(f"weights: {weights}")
     return 0

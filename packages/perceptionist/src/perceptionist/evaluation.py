@@ -3,16 +3,16 @@
 Letters: L predictions, N vertices, I people, S shape numbers.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 from voiceface.metrics.geometry import ErrorComparison, explained_variance, identity_means
 
-from perceptionist.proportions import GENDERS, compare_with_baselines, error_table, mean_faces, shape_errors
+from perceptionist.ground_truth import MeshGroundTruth
+from perceptionist.proportions import GENDERS, compare_with_baselines, error_table, shape_errors
 
 if TYPE_CHECKING:
     from perceptionist.face_models.linear import LinearFaceModel
@@ -20,33 +20,6 @@ if TYPE_CHECKING:
 Array = NDArray[Any]
 MEAN_FACE, GENDER_MEAN_FACE = "mean face", "mean of own sex"
 MESH_BATCH_SIZE = 32  # meshes that are measured together
-
-
-@dataclass(frozen=True)
-class MeshGroundTruth:
-    """What is true of people.
-
-    Attributes:
-        identities: (I,). vertices: (I, N, 3), y up.
-        genders: (I,) "male" or "female"; empty text where not known.
-        baselines: meshes (N, 3) to predict with: "all" and, where sexes are known, "male" and "female".
-        coefficients: (I, K) semantic shape coefficients; None where not known.
-        coefficient_names: (K,).
-        upper_bound: (K,) share of the variance within sex that the true voice tells; None where not known.
-        gender_axis: (K,) direction in the coefficients along which men and women differ most for what people of
-            one sex differ by; the middle between the sexes is 0, men are above; None where not known.
-        disclaimer: what must be said beside every figure.
-    """
-
-    identities: tuple[str, ...]
-    vertices: Array
-    genders: tuple[str, ...]
-    baselines: Mapping[str, Array]
-    coefficients: Array | None = None
-    coefficient_names: tuple[str, ...] = ()
-    upper_bound: Array | None = None
-    gender_axis: Array | None = None
-    disclaimer: str = ""
 
 
 @dataclass(frozen=True)
@@ -114,7 +87,7 @@ class Evaluation:
                 "mean": float(np.nanmean(e.ours)),
                 "mean_ceiling": float(np.nanmean(e.upper_bound)),
             }
-        return record | {"notice": self.disclaimer} | self.facts
+        return record | {"disclaimer": self.disclaimer} | self.facts
 
     def format_table(self) -> str:
         """The errors as text, one line each."""
@@ -215,130 +188,6 @@ def evaluate(
     )
 
 
-def load_synthetic_ground_truth(
-    root: str | Path, identities: Sequence[str], training_identities: Sequence[str] = ()
-) -> MeshGroundTruth:
-    """True heads of people of a written population, made anew from its settings; no mesh file is needed.
-
-    Args:
-        root: population folder.
-        identities: face names of the people to judge by.
-        training_identities: of those whose means are the baselines; empty: the means of all people, by formula.
-
-    Raises:
-        FileNotFoundError: no population.
-        voiceface.synthetic.ground_truth.TruthError: somebody is not in it.
-    """
-    from voiceface.synthetic.face import head_bases
-    from voiceface.synthetic.face.head import build_head_model, shape_coefficients
-    from voiceface.synthetic.ground_truth import GroundTruthError, read_ground_truth
-    from voiceface.synthetic.identities import sample_identities
-    from voiceface.synthetic.layout import PopulationSettings, get_face_name
-    from voiceface.synthetic.oracle import max_shape_r2
-
-    from perceptionist.face_models.synthetic_head import DISCLAIMER, frontal_vertices, gender_axis
-
-    truth = read_ground_truth(root)
-    settings = PopulationSettings(**truth.settings)
-    numbers = {get_face_name(k, settings): k for k in settings.ids()}
-    absent = [name for name in (*identities, *training_identities) if name not in numbers]
-    if absent:
-        raise GroundTruthError(
-            f"{len(absent)} people are not in the population {root}, the first is {absent[0]}"
-        )
-    same = {word: getattr(settings, word) for word in ("seed", "rho", "share_sex", "confound")}
-    head = build_head_model(settings.face_gain)
-
-    def drawn(chosen: Sequence[str]) -> tuple[Array, tuple[str, ...], Array]:
-        people = sample_identities([numbers[name] for name in chosen], **same)
-        alpha = shape_coefficients(people)
-        return alpha, tuple("male" if sex else "female" for sex in people.face_sex), people.coupling
-
-    alpha, sexes, coupling = drawn(identities)
-    if training_identities:
-        theirs, groups, _ = drawn(training_identities)
-        baselines = mean_faces(frontal_vertices(head, theirs), groups)
-    else:
-        shift = head_bases.sex_shift()
-        means = {"all": 0 * shift, "male": shift, "female": -shift}
-        baselines = {word: frontal_vertices(head, each) for word, each in means.items()}
-    return MeshGroundTruth(
-        tuple(identities),
-        frontal_vertices(head, alpha),
-        sexes,
-        baselines,
-        alpha,
-        tuple(head_bases.SHAPE_NAMES),
-        max_shape_r2(coupling),
-        gender_axis(),
-        DISCLAIMER,
-    )
-
-
-def load_ground_truth_folder(
-    root: str | Path, identities: Sequence[str], model: "LinearFaceModel", meta: str | Path | None = None
-) -> MeshGroundTruth:
-    """Truth in the published layout: the first .xyz (else .obj) of `ROOT/NAME/`.
-
-    Baselines are the face model's mean and, where `meta` tells the sexes, its mean man and woman.
-
-    Args:
-        root: folder such as `A2E_val`, or `mesh/` of a population.
-        identities: people.
-        model: that the meshes belong to.
-        meta: `vox1_meta.csv`; None: no sexes.
-
-    Raises:
-        FileNotFoundError: nobody's truth is there.
-        MeshError: a mesh cannot be read.
-    """
-    import torch
-
-    from perceptionist.meshio.io import read_mesh
-    from perceptionist.meshio.xyz import read_xyz
-
-    meshes, kept = [], []
-    for name in identities:
-        paths = sorted((Path(root) / name).glob("*.xyz")) or sorted((Path(root) / name).glob("*.obj"))
-        if paths:
-            first = paths[0]
-            meshes.append(read_xyz(first) if first.suffix == ".xyz" else read_mesh(first).vertices)
-            kept.append(name)
-    if not kept:
-        raise FileNotFoundError(
-            f"{root} holds no NAME/*.xyz or NAME/*.obj of the {len(identities)} people asked for"
-        )
-    sizes = {len(mesh) for mesh in meshes}
-    if sizes != {model.num_vertices}:
-        raise ValueError(
-            f"{root}: meshes of {sorted(sizes)} vertices, the face model {model.name} has "
-            f"{model.num_vertices}; give the one they belong to (--face-model)"
-        )
-    genders = _read_genders(meta) if meta else {}
-    sexes = tuple(genders.get(name, "") for name in kept)
-    mean = model.vertices(torch.zeros(1, model.num_shape))[0].T.cpu().numpy()
-    means: dict[str, Array] = {"all": mean} | {
-        s: model.references[s] for s in GENDERS if s in model.references
-    }
-    if not {*GENDERS} <= {*means}:
-        sexes = ("",) * len(kept)
-    return MeshGroundTruth(tuple(kept), np.stack(meshes), sexes, means, disclaimer=model.disclaimer)
-
-
-def find_meshes(root: str | Path) -> Iterator[tuple[str, Path]]:
-    """(person, mesh file) of `ROOT/NAME/*.obj` (or .ply, .xyz), sorted.
-
-    Raises:
-        FileNotFoundError: no such folder, or there are none.
-    """
-    folder = Path(root)
-    kinds = (".obj", ".ply", ".xyz")
-    found = sorted(p for p in folder.glob("*/*") if p.suffix in kinds) if folder.is_dir() else []
-    if not found:
-        raise FileNotFoundError(f"{folder} holds no NAME/*.obj; make meshes with: perceptionist test")
-    return ((path.parent.name, path) for path in found)
-
-
 def _nearest_gender(mesh: Array, references: Mapping[str, Array]) -> str:
     """The sex whose mean shape lies nearer, as `perceptionist.facial_proportions.describe` tells it."""
     errors = shape_errors(mesh, {sex: references[sex] for sex in GENDERS})
@@ -377,16 +226,6 @@ def _explained_variance(
     sexes = np.asarray(ground_truth.genders)[rows]
     ours = explained_variance(predicted, ground_truth.coefficients[rows], sexes)
     return ExplainedVariance(ground_truth.coefficient_names, ours, ground_truth.upper_bound)
-
-
-def _read_genders(meta: str | Path) -> dict[str, str]:
-    """Name -> "male" or "female" of `vox1_meta.csv`."""
-    import csv
-
-    with Path(meta).open(encoding="utf-8", newline="") as file:
-        rows = list(csv.reader(file, delimiter="\t"))[1:]
-    words = {"m": "male", "f": "female"}
-    return {row[1]: words[row[2]] for row in rows if len(row) > 2 and row[2] in words}
 
 
 def _to_json_values(values: Array) -> list[float | None]:

@@ -1,7 +1,7 @@
-"""Training: `perceptionist train --cfg NAME --data ROOT --out RUN`.
+"""`perceptionist train`: train the image-to-3D expert, the voice network, the supervised head or the cascade.
 
-The configuration's `kind` says what is trained: the image-to-3D expert, the voice network (`speaker`), the
-supervised head, or the unsupervised cascade, which needs the first two.
+The configuration's `kind` selects the model; the unsupervised cascade needs a trained expert and a voice
+network (kind `speaker`) to start from.
 """
 
 import argparse
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from perceptionist.config import PerceptionistConfig
     from perceptionist.dataset.records import VoiceFaceDataset
     from perceptionist.face_models.linear import LinearFaceModel
-    from perceptionist.training_stages import InitialWeights, TrainingStage
+    from perceptionist.training_stages.stage import InitialWeights, TrainingStage
     from perceptionist.validation import ValidationSet
 
 
@@ -37,20 +37,20 @@ def train(
 
     Args:
         config: what to train.
-        dataset: who it learns from.
+        dataset: training identities with utterances, images and ground truth, as the kind needs them.
         out: run folder; new or empty unless `resume`.
-        validation_dataset: held-out people for the on-line validation, where the configuration validates.
+        validation_dataset: held-out identities for the on-line validation, where the configuration validates.
         initial_weights: expert and voice network to start from.
-        face_model: what the numbers are numbers of; None for the population's head.
+        face_model: linear face model of the targets; None: the embedded synthetic head.
         device: "cpu", "cuda", or "auto".
-        threads: of PyTorch on the CPU; None leaves them as they are.
-        resume: go on from the run folder's last saved state.
+        threads: of PyTorch on the CPU; None: unchanged.
+        resume: continue from the run folder's last saved state.
 
     Returns:
-        The weights file, `out/model.safetensors`.
+        The final checkpoint, `out/model.safetensors`.
 
     Raises:
-        ValueError, OSError: the data, the given files or the run folder do not fit; see the message.
+        ValueError, OSError: the data, the given files or the run folder cannot be used; see the message.
     """
     from voiceface.training.lr_schedules import set_learning_rate
     from voiceface.training.provenance import record_provenance
@@ -59,17 +59,17 @@ def train(
     from perceptionist.config import config_to_dict
     from perceptionist.face_models.io import resolve_face_model
     from perceptionist.models import SYSTEM
-    from perceptionist.training_stages import InitialWeights, build_stage
+    from perceptionist.training_stages.build import build_stage, train_step
+    from perceptionist.training_stages.stage import InitialWeights
+    from perceptionist.training_stages.unsupervised import discriminator_lr_factor
     from perceptionist.validation import build_validation_set
 
-    initial_weights, model, plan = (
-        initial_weights or InitialWeights(),
-        face_model or resolve_face_model(),
-        config.training,
-    )
+    initial_weights = initial_weights or InitialWeights()
+    face_model = face_model or resolve_face_model()
+    settings = config.training
     with open_run(
         out,
-        plan,
+        settings,
         config=config_to_dict(config),
         system=SYSTEM,
         device=device,
@@ -77,69 +77,72 @@ def train(
         resume=resume,
         single_process=True,
     ) as run:
-        source = record_provenance(run, dataset.identities, initial_weights)
         run.extra = {
             "names": list(dataset.identities),
-            "notice": dataset.disclaimer or model.disclaimer,
-            "source": source,
+            "disclaimer": dataset.disclaimer or face_model.disclaimer,
+            "source": record_provenance(run, dataset.identities, initial_weights),
         }
-        made = build_stage(run, config, dataset, model, initial_weights)
-        run.extra |= {"face_model": model.name, **made.extra}
-        run.track(**{config.kind: made.model}, **made.optimisers)
-        asked = validation_dataset is not None and made.voice_to_mesh is not None
-        jury = (
-            build_validation_set(validation_dataset, dataset, made.voice_to_mesh)
-            if asked and validation_dataset is not None
-            else None
-        )
-        rate = build_lr_schedule(config)
-        made.set_train_mode()
-        for step in run.steps(plan.max_steps, checkpoint_interval=plan.checkpoint_interval):
-            if plan.validation_interval is not None and step % plan.validation_interval == 0:
-                validate(run, step, made, config, jury)
-            for name, optimiser in made.optimisers.items():
-                set_learning_rate(optimiser, rate(step) * made.lr_factor(name, step))
-            terms = made.train_step(step)
-            run.log(step, {"total_loss": sum(terms.values()), **terms, "lr": rate(step)})
-        if plan.validation_interval is not None:
-            validate(run, plan.max_steps, made, config, jury)
-        state = made.model.state_dict()
-        kept = {key: value for key, value in state.items() if not key.startswith(made.excluded_prefixes)}
-        return run.save_final_model(kept, kind=config.kind)
+        stage = build_stage(run, config, dataset, face_model, initial_weights)
+        run.extra |= {"face_model": face_model.name, **stage.extra}
+        run.track(**{config.kind: stage.model}, **stage.optimisers)
+        validation_set = None
+        if validation_dataset is not None and stage.voice_to_mesh is not None:
+            validation_set = build_validation_set(validation_dataset, dataset, stage.voice_to_mesh)
+        learning_rate = build_lr_schedule(config)
+        interval = settings.validation_interval
+        stage.set_train_mode()
+        for step in run.steps(settings.max_steps, checkpoint_interval=settings.checkpoint_interval):
+            if interval is not None and step % interval == 0:
+                validate(run, step, stage, validation_set)
+            for name, optimiser in stage.optimisers.items():
+                factor = discriminator_lr_factor(config, name, step)
+                set_learning_rate(optimiser, learning_rate(step) * factor)
+            terms = train_step(run, stage, step)
+            run.log(step, {"total_loss": sum(terms.values()), **terms, "lr": learning_rate(step)})
+        if interval is not None:
+            validate(run, settings.max_steps, stage, validation_set)
+        state = stage.model.state_dict()
+        final_state = {key: v for key, v in state.items() if not key.startswith(stage.excluded_prefixes)}
+        return run.save_final_model(final_state, kind=config.kind)
 
 
 def validate(
-    run: "Run",
-    step: int,
-    stage: "TrainingStage",
-    config: "PerceptionistConfig",
-    validation_set: "ValidationSet | None",
+    run: "Run", step: int, stage: "TrainingStage", validation_set: "ValidationSet | None"
 ) -> dict[str, float]:
-    """Judge the model by held-out people and log it; modes and random states are as before afterwards."""
-    from perceptionist.validation import evaluate
+    """Evaluate on held-out identities and log the metrics; modes and random states are restored afterwards.
+
+    With `training.voice_network: batch_statistics` each utterance is a batch, as published.
+    """
+    from perceptionist.validation import BATCH_SIZE, evaluate
 
     if validation_set is None or stage.voice_to_mesh is None:
         return {}
-    drifts = config.training.voice_network == "batch_statistics"
+    batch_statistics = stage.config.training.voice_network == "batch_statistics"
     stage.model.eval()
-    stage.voice_to_mesh.voice.train(drifts)
-    found = evaluate(
-        stage.voice_to_mesh, validation_set, config.evaluation, **({"batch": 1} if drifts else {})
+    stage.voice_to_mesh.voice.train(batch_statistics)
+    metrics = evaluate(
+        stage.voice_to_mesh,
+        validation_set,
+        stage.config.evaluation,
+        batch_size=1 if batch_statistics else BATCH_SIZE,
     )
     stage.set_train_mode()
-    run.log(step, found, always=True, prefix="val/")
-    return found
+    run.log(step, metrics, always=True, prefix="val/")
+    return metrics
 
 
 def build_lr_schedule(config: "PerceptionistConfig") -> Callable[[int], float]:
-    """Iteration (from 0) -> learning rate of its step."""
+    """Build the learning-rate schedule: step (from 0) -> learning rate."""
     from voiceface.training.lr_schedules import cosine_warmup, step_decay
 
-    plan, lr, steps = config.schedule, config.optimiser.lr, config.training.max_steps
-    late = cosine_warmup(lr, steps) if plan.kind == "cosine" else step_decay(lr, (), 1.0)
-    if plan.kind == "step":
-        late = step_decay(lr, plan.milestones, plan.factor)
-    return lambda step: late(step) * (plan.warm_up_factor if step < plan.warm_up else 1.0)
+    schedule, lr, max_steps = config.schedule, config.optimiser.lr, config.training.max_steps
+    if schedule.kind == "cosine":
+        decay = cosine_warmup(lr, max_steps)
+    elif schedule.kind == "step":
+        decay = step_decay(lr, schedule.milestones, schedule.factor)
+    else:
+        decay = step_decay(lr, (), 1.0)
+    return lambda step: decay(step) * (schedule.warm_up_factor if step < schedule.warm_up else 1.0)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -147,18 +150,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="perceptionist train",
         description="Train an image-to-3D expert, a voice network, the supervised head, or the unsupervised "
-        "cascade, as the configuration's kind says. A run goes on with --resume.",
+        "cascade, depending on the configuration's kind.",
     )
     arguments.add_training_arguments(
         parser,
         configurations="unsupervised, supervised, expert, speaker, quick_...",
-        data="a population, or the published layout: see docs/data.md",
+        data="synthetic population, or data in the published layout: see docs/data.md",
     )
     add = parser.add_argument
-    add("--expert", type=Path, help="unsupervised: a run of ours, or 2D-to-3D-pretrained.tar")
-    add("--voice-network", type=Path, help="a run of ours, or voice_embedding.pth")
-    add("--face-model", help="folder or file of a face model; default: the population's head")
-    add("--truth", type=Path, help="supervised, published layout: folder of fitted coefficients")
+    add("--expert", type=Path, help="unsupervised: run folder of an expert, or 2D-to-3D-pretrained.tar")
+    add("--voice-network", type=Path, help="run folder with a voice network, or voice_embedding.pth")
+    add("--face-model", help="folder or file of a face model (default: the embedded head)")
+    add("--truth", type=Path, help="supervised, published layout: folder of fitted BFM coefficients")
     args = parser.parse_args(argv)
 
     from voiceface.runtime.config import load_config
@@ -166,7 +169,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from perceptionist.config import PerceptionistConfig
     from perceptionist.face_models.io import resolve_face_model
-    from perceptionist.training_stages import InitialWeights
+    from perceptionist.training_stages.stage import InitialWeights
 
     keep_freed_memory()
     config = load_config(args.cfg, PerceptionistConfig, "perceptionist", args.override)
@@ -174,7 +177,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         {"expert": args.expert, "voice-network": args.voice_network, "truth": args.truth}
     )
     model = resolve_face_model(args.face_model)
-    weights = train(
+    checkpoint = train(
         config,
         _load_dataset(args, "train", config, model),
         args.out,
@@ -185,7 +188,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         threads=args.threads,
         resume=args.resume,
     )
-    print(f"weights: {weights}")
+    print(f"checkpoint: {checkpoint}")
     return 0
 
 
@@ -196,21 +199,20 @@ def _needs_validation(config: "PerceptionistConfig") -> bool:
 def _load_dataset(
     args: argparse.Namespace, split: str, config: "PerceptionistConfig", model: "LinearFaceModel"
 ) -> "VoiceFaceDataset":
-    """The people of a split that the flags name."""
+    """Load the split from --data, or generate it for --population."""
     from perceptionist.dataset.open import load_dataset
     from perceptionist.dataset.synthetic import generate_synthetic_dataset
 
     data = config.data
     if args.population:
         return generate_synthetic_dataset(args.population, split, model, data.speech)
-    heard = config.kind != "expert"
     return load_dataset(
         args.data,
         split,
         model,
         data.speech,
         truth=args.truth,
-        with_utterances=heard,
+        with_utterances=config.kind != "expert",
         in_memory=data.in_memory,
     )
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Start(initialisation.InitialWeights):
+class InitialWeights(initialisation.InitialWeights):
     """Files that a run starts from; everything is optional.
 
     Attributes:
@@ -43,28 +43,28 @@ class Start(initialisation.InitialWeights):
 
 def train(
     config: "SeekingShapeConfig",
-    corpus: "Corpus | PopulationDataset",
+    dataset: "Corpus | PopulationDataset",
     out: str | Path,
     *,
     validation: Validation | None = None,
-    start: Start | None = None,
+    initial_weights: InitialWeights | None = None,
     device: str = "cpu",
     threads: int | None = None,
     resume: bool = False,
-    notice: str = "",
+    disclaimer: str = "",
 ) -> Path:
     """Train one model.
 
     Args:
         config: what to train.
-        corpus: the training people, on the disk or invented in memory; class k is the k-th distinct name.
+        dataset: the training people, on the disk or invented in memory; class k is the k-th distinct name.
         out: run folder; new or empty unless `resume`.
         validation: what to judge the model by where the configuration validates.
-        start: weights to begin with; from scratch without.
+        initial_weights: weights to begin with; from scratch without.
         device: "cpu", "cuda", or "auto".
         threads: of PyTorch on the CPU; None leaves them as they are.
         resume: go on from the run folder's last saved state.
-        notice: what readers of the model must be told; stored with the weights.
+        disclaimer: what readers of the model must be told; stored with the weights.
 
     Returns:
         The weights file, `out/model.safetensors`.
@@ -80,7 +80,7 @@ def train(
 
     from seeking_shape.model import parameter_groups
 
-    names = identity_names(corpus)
+    names = identity_names(dataset)
     with open_run(
         out,
         config.training,
@@ -90,14 +90,18 @@ def train(
         threads=threads,
         resume=resume,
     ) as run:
-        run.extra = {"names": names, "notice": notice, "source": record_provenance(run, names, start)}
-        network = run.prepare(build_model(config, names, start or Start()))
+        run.extra = {
+            "names": names,
+            "disclaimer": disclaimer,
+            "source": record_provenance(run, names, initial_weights),
+        }
+        network = run.prepare(build_model(config, names, initial_weights or InitialWeights()))
         model = cast("Voice2Face", unwrap(network))
         optimiser = build_optimiser(config.optimiser, parameter_groups(model))
         rate = build_lr_schedule(config.schedule, config.optimiser.lr, config.training.max_steps)
         run.track(model=model, optimiser=optimiser)
         data = run.batches(
-            training_dataset(corpus, config, progress=run.is_main),
+            training_dataset(dataset, config, progress=run.is_main),
             config.training.batch_size,
             max_steps=config.training.max_steps,
             num_workers=config.training.num_workers,
@@ -108,7 +112,7 @@ def train(
             if validation_due(config, step):
                 validate(run, step, model, config, validation)
             if config.weights.enabled and model.center.update(step):
-                run.log(step, {"active_share": model.center.ratio}, always=True)
+                run.log(step, {"active_identity_fraction": model.center.active_fraction}, always=True)
             set_learning_rate(optimiser, rate(step))
             terms = train_step(config, run, network, next(data), optimiser, step)
             run.log(step, {**terms, "lr": rate(step)})
@@ -142,7 +146,7 @@ def train_step(
     from voiceface.runtime.distributed import all_gather_with_gradient
     from voiceface.training.run import unwrap
 
-    from seeking_shape.losses import sample_losses, weighted_losses
+    from seeking_shape.losses import apply_identity_weights, compute_sample_losses
 
     center = cast("Voice2Face", unwrap(network)).center
     first, end = sample_crop(config.data, run.seed, step)
@@ -150,7 +154,7 @@ def train_step(
         output = network(batch["face"], batch["voice"][:, first:end])
     labels = all_gather_with_gradient(batch["label"])
     face, voice, face_logits, voice_logits = map(all_gather_with_gradient, output)
-    losses = sample_losses(
+    losses = compute_sample_losses(
         face,
         voice,
         face_logits,
@@ -164,7 +168,7 @@ def train_step(
     if config.weights.enabled:
         center.observe(labels, losses.hardness)
         weights = center.batch_weights(labels)
-    terms = weighted_losses(
+    terms = apply_identity_weights(
         losses,
         weights,
         weighting=config.loss.identity_loss_weighting,
@@ -172,36 +176,42 @@ def train_step(
     )
     total = cast("Tensor", sum(terms.values()))
     run.backward_and_step(total, optimiser, clip_norm=config.optimiser.clip_gradient)
-    return {"total_loss": total, **terms, "hardness": losses.hardness.mean()}
+    return {"total_loss": total, **terms, "mean_hardness": losses.hardness.mean()}
 
 
-def build_model(config: "SeekingShapeConfig", names: list[str], start: Start) -> "Voice2Face":
-    """A model as a run begins with it: fresh, or with the weights that `start` names."""
+def build_model(
+    config: "SeekingShapeConfig", identity_names: list[str], initial_weights: InitialWeights
+) -> "Voice2Face":
+    """A model as a run begins with it: fresh, or with the weights that `initial_weights` names."""
     from voiceface.association.encoders import freeze
 
     from seeking_shape import published
-    from seeking_shape.extract_id_weight import read_weights
+    from seeking_shape.extract_id_weight import read_identity_weights
     from seeking_shape.model import Voice2Face
     from seeking_shape.reweighting import IdentityWeights
 
     weights = config.weights.model_dump(exclude={"enabled"})
-    model = Voice2Face(config.model, len(names), IdentityWeights(len(names), names=names, **weights))
-    if start.checkpoint:
+    model = Voice2Face(
+        config.model,
+        len(identity_names),
+        IdentityWeights(len(identity_names), names=identity_names, **weights),
+    )
+    if initial_weights.checkpoint:
         load_initial_weights(
             model,
-            start.checkpoint,
+            initial_weights.checkpoint,
             system="seeking_shape",
             read_published=published.read_full_checkpoint,
-            identity_names=names,
+            identity_names=identity_names,
             excluded_keys=["center.*"],
             classifier_keys=["F.cls.weight"],
         )
-    if start.face_backbone:
-        published.load_face_backbone(model, start.face_backbone)
-    if start.voice_backbone:
-        published.load_voice_backbone(model, start.voice_backbone)
-    if start.id_weights:
-        model.center.weight.copy_(read_weights(start.id_weights, names))
+    if initial_weights.face_backbone:
+        published.load_face_backbone(model, initial_weights.face_backbone)
+    if initial_weights.voice_backbone:
+        published.load_voice_backbone(model, initial_weights.voice_backbone)
+    if initial_weights.id_weights:
+        model.center.weight.copy_(read_identity_weights(initial_weights.id_weights, identity_names))
     for branch in config.training.freeze:
         freeze(model.F if branch == "face" else model.V)
     return model
@@ -226,18 +236,18 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     keep_freed_memory()
     config = load_config(args.cfg, SeekingShapeConfig, "seeking_shape", args.override)
-    start = initial_weights_from_args(args, Start)
+    start = initial_weights_from_args(args, InitialWeights)
     people, validation, notice = load_training_data(args, config)
     weights = train(
         config,
         people,
         args.out,
         validation=validation,
-        start=start,
+        initial_weights=start,
         device=args.device,
         threads=args.threads,
         resume=args.resume,
-        notice=notice,
+        disclaimer=notice,
     )
     print(f"weights: {weights}")
     return 0

@@ -1,4 +1,4 @@
-"""The page of an evaluation: made faces beside true ones, figures by number of windows, best and worst."""
+"""The page of an evaluation: generated faces beside true ones, metrics by number of windows, best and worst."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,13 +17,18 @@ if TYPE_CHECKING:
 
 MAX_IDENTITIES_SHOWN = 12
 HEADLINE_METRICS = {
-    "found 10": "person among the first 10, by embedding",
-    "tied found 10": "the same, by what follows the voice",
-    "matching same sex": "right one of two of the same sex",
+    "rank-10 identification": "identity among the first 10, by embedding",
+    "voice-determined rank-10 identification": "the same, by what follows the voice",
+    "same-gender 1:2 matching": "right one of two of the same sex",
     "factors": "correlation with the true factors, within sex",
-    "sex": "sex of the picture",
+    "sex": "sex of the image",
 }
-CURVE_METRICS = ("found 10", "tied found 10", "matching same sex", "factors")
+CURVE_METRICS = (
+    "rank-10 identification",
+    "voice-determined rank-10 identification",
+    "same-gender 1:2 matching",
+    "factors",
+)
 
 
 def write_report(
@@ -41,12 +46,12 @@ def write_report(
 
     Args:
         path: the file.
-        result: figures and pictures.
+        result: metrics and images.
         model: what made them.
-        speakers: the people, in the same order.
+        speakers: the identities, in the same order.
         title, subtitle: of the page.
         run: run folder whose curves are shown.
-        commands: how to make the figures again.
+        commands: how to make the metrics again.
     """
     from voiceface.report import build_report, collect_environment
 
@@ -58,7 +63,7 @@ def write_report(
         disclaimers=[text for text in dict.fromkeys((model.disclaimer, speakers.disclaimer)) if text],
         facts={
             "model": model.name,
-            "people": len(result.names),
+            "identities": len(result.names),
             "windows": f"{min(result.window_counts)} to {max(result.window_counts)} of {model.data.windows.width} frames",
             "joined by": "fuser" if result.has_fuser else "mean of the embeddings",
         },
@@ -74,7 +79,7 @@ def write_report(
 
 
 def tile_two_by_two(above: Sequence[Tensor], below: Sequence[Tensor]) -> np.ndarray:
-    """Two pictures (3, S, S), 0...1, above two others, white lines between, uint8: pages show squares."""
+    """Two images (3, S, S), 0...1, above two others, white lines between, uint8: pages show squares."""
     rows = []
     for pair in (above, below):
         left, right = (image_to_uint8(each) for each in pair)
@@ -97,7 +102,7 @@ def _headlines(result: EvaluationResult) -> "list[Headline]":
             chance=figure.chance,
             upper_bound=figure.real_image_value,
             unit="" if key == "factors" else "%",
-            note="ceiling: another true picture of the person, through the same reader",
+            note="ceiling: another true image of the identity, through the same reader",
         )
         for key, text in HEADLINE_METRICS.items()
         if (figure := last.get(key)) is not None
@@ -129,11 +134,11 @@ def _tables(result: EvaluationResult) -> "list[Table]":
         tables.append(
             Table(
                 "Agreement with the truth, by number of windows",
-                ["figure", *words, "95 % of the last", "chance", "ceiling", "follows the voice"],
+                ["metric", *words, "95 % of the last", "chance", "ceiling", "follows the voice"],
                 rows,
-                "Chance: pictures made for others of the same sex. Ceiling: another true picture of the "
-                "person. "
-                "Skin, hair and part of the shape do not follow the voice: nobody can hear them.",
+                "Chance: images made for others of the same sex. Ceiling: another true image of the "
+                "identity. "
+                "Skin, hair and part of the shape do not follow the voice: no identity can hear them.",
             )
         )
     if result.facenet_metrics:
@@ -175,13 +180,13 @@ def _plots(result: EvaluationResult) -> "list[Plot]":
                 markers=True,
             )
         )
-    return [Plot("More to hear", curves, "windows joined", "figure", x_log=True)]
+    return [Plot("More to hear", curves, "windows joined", "metric", x_log=True)]
 
 
 def _identity_groups(result: EvaluationResult, speakers: Speakers) -> "list[IdentityGroup]":
     from voiceface.report import IdentityCard, IdentityGroup
 
-    def person(at: int) -> IdentityCard:
+    def identity(at: int) -> IdentityCard:
         note = f"place {result.ranks[at]} of {len(result.names)}" if result.ranks else ""
         true = result.real_images[at]
         return IdentityCard(
@@ -193,14 +198,14 @@ def _identity_groups(result: EvaluationResult, speakers: Speakers) -> "list[Iden
             note=note,
         )
 
-    note = "Above: made from one window of the voice, and from all. Below: true pictures of the person."
+    note = "Above: made from one window of the voice, and from all. Below: true images of the identity."
     count = min(MAX_IDENTITIES_SHOWN, len(result.names))
-    groups = [IdentityGroup("Made and true faces", [person(at) for at in range(count)], note)]
+    groups = [IdentityGroup("Made and true faces", [identity(at) for at in range(count)], note)]
     if result.ranks:
         order = np.argsort(np.asarray(result.ranks), kind="stable")
         groups += [
-            IdentityGroup("Nearest to the truth", [person(int(at)) for at in order[: count // 2]], note),
-            IdentityGroup("Farthest from it", [person(int(at)) for at in order[::-1][: count // 2]], note),
+            IdentityGroup("Nearest to the truth", [identity(int(at)) for at in order[: count // 2]], note),
+            IdentityGroup("Farthest from it", [identity(int(at)) for at in order[::-1][: count // 2]], note),
         ]
     return groups
 

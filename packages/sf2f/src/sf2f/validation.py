@@ -1,4 +1,4 @@
-"""Judging a generator in training by held-out people, and what is shown of it."""
+"""Judging a generator in training by held-out identities, and what is shown of it."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,21 +26,28 @@ if TYPE_CHECKING:
     from voiceface.synthetic.face.geometry_truth import FaceGroundTruth
     from voiceface.synthetic.readers.attribute_reader import AttributePrediction, AttributeReader
 
-LOGGED_METRICS = ("sex", "factors", "shape", "found 1", "found 10", "matching same sex")
+LOGGED_METRICS = (
+    "sex",
+    "factors",
+    "shape",
+    "rank-1 identification",
+    "rank-10 identification",
+    "same-gender 1:2 matching",
+)
 
 
 @dataclass(frozen=True)
 class ValidationData:
-    """Held-out people with everything about them that does not change.
+    """Held-out identities with everything about them that does not change.
 
     Attributes:
-        speakers: the people.
-        real_images: their pictures, (P, 3, side, side) each, 0...1.
+        speakers: the identities.
+        real_images: their images, (P, 3, side, side) each, 0...1.
         config: of the run.
-        ground_truth: of invented people, else None.
-        attribute_reader: the network that reads invented faces, else None.
-        attribute_prediction: what it reads in the real pictures, else None.
-        facenet: FaceNet where it is given, with embeddings (N, D) of the people, else None.
+        ground_truth: of synthetic identities, else None.
+        attribute_reader: the network that reads synthetic faces, else None.
+        attribute_prediction: what it reads in the real images, else None.
+        facenet: FaceNet where it is given, with embeddings (N, D) of the identities, else None.
     """
 
     speakers: Speakers
@@ -58,10 +65,10 @@ def prepare_validation(
     facenet: str | Path | None = None,
     device: torch.device | str = "cpu",
 ) -> ValidationData:
-    """Prepare people to judge by.
+    """Prepare identities to judge by.
 
     Args:
-        speakers: the people.
+        speakers: the identities.
         config: of the run.
         facenet: weights of FaceNet, or None.
         device: where FaceNet goes.
@@ -85,9 +92,9 @@ def prepare_validation(
 
 
 def evaluate_generator(generator: nn.Module, validation_data: ValidationData) -> dict[str, float]:
-    """Figures of a generator by its pictures of held-out people, one each of all their windows.
+    """Metrics of a generator by its images of held-out identities, one each of all their windows.
 
-    `pixel`: mean absolute difference from the mean of the real pictures, 0...1. Of invented people what
+    `pixel`: mean absolute difference from the mean of the real images, 0...1. Of synthetic identities what
     `voiceface.synthetic.agreement.agreement` finds; with FaceNet `cos` and `recall_10`. The generator is left
     in evaluation mode.
     """
@@ -122,6 +129,6 @@ def evaluate_generator(generator: nn.Module, validation_data: ValidationData) ->
 
 
 def build_preview(generated: Tensor, real: Tensor, statistics: Statistics, count: int = 8) -> np.ndarray:
-    """Made pictures (N, 3, S, S), normalised, above the real ones of the same people, as bytes."""
+    """Generated images (N, 3, S, S), normalised, above the real ones of the same identities, as bytes."""
     both = torch.cat([generated[:count], real[:count]]).detach().float().cpu()
     return contact_sheet(denormalise(both, statistics), min(count, len(generated)))

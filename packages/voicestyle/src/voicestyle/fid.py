@@ -112,7 +112,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if args.json is not None:
         facts = {"fid": value, "features": args.features, "weights": opened.name, "size": size, **plan}
         facts |= {"real": describe_real_images(args), "real_count": seen, "mirrored": args.mirror}
-        facts |= {"notice": JUDGE_DISCLAIMER if args.features == "judge" else ""}
+        facts |= {"disclaimer": JUDGE_DISCLAIMER if args.features == "judge" else ""}
         write_json(args.json, facts)
     what = f"{FEATURE_NAMES[args.features]}; {args.count} pictures of {opened.name}, psi {args.truncation}"
     print(f"FID {value:.4f} ({what})")

@@ -68,7 +68,7 @@ def train(
             raise ValueError(
                 f"this system trains in one process, found {run.world_size}: start it without torchrun"
             )
-        run.extra = {"notice": dataset.disclaimer, "pictures": len(dataset)}
+        run.extra = {"disclaimer": dataset.disclaimer, "pictures": len(dataset)}
         players = TrainingState.from_config(config, run.device)
         players.load_values(run.values)
         run.track(

@@ -140,14 +140,14 @@ def train_if_needed(train: Callable[..., Path], out: Path, *arguments: Any, **op
 
 def summary_table(all_pairs: "dict[str, dict[str, AllPairsMetric]]") -> str:
     """Chance, sex only, model and oracle over all pairs of unseen people, as a small table."""
-    rows = [f"{'all pairs of unseen people':46}{'chance':>8}{'sex':>8}{'model':>16}{'oracle':>8}"]
+    rows = [f"{'all pairs of unseen identities':46}{'chance':>8}{'sex':>8}{'model':>16}{'oracle':>8}"]
     words = {
-        "g_v2f": "voice to face, 1:2, same sex",
-        "g_f2v": "face to voice, 1:2, same sex",
-        "u_v2f": "voice to face, 1:2, anyone",
-        "u_f2v": "face to voice, 1:2, anyone",
-        "auc": "verification AUC, anyone",
-        "map100_v2f": "retrieval mAP among 100, voice to face",
+        "g_v2f": "same-gender 1:2 matching, voice to face (G)",
+        "g_f2v": "same-gender 1:2 matching, face to voice (G)",
+        "u_v2f": "unrestricted 1:2 matching, voice to face (U)",
+        "u_f2v": "unrestricted 1:2 matching, face to voice (U)",
+        "auc": "unrestricted verification AUC (U)",
+        "map100_v2f": "retrieval mAP, voice to face, gallery of 100 identities",
     }
     for setting, figures in all_pairs.items():
         how = "" if setting == "single" else f" ({setting})"

@@ -270,7 +270,7 @@ def _load_native(
         _override_frontend(config, frontend_options),
         identity_names=names,
         source=path.name,
-        disclaimer=loaded.extra.get("notice") or disclaimer,
+        disclaimer=loaded.extra.get("disclaimer") or disclaimer,
         device=device,
     )
 

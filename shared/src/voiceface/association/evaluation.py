@@ -34,7 +34,7 @@ class Evaluation:
         results: figures of every list.
         voices: embeddings of the clips.
         faces: embeddings of the pictures.
-        references: "sex only" and "oracle" under the same protocol (population only).
+        references: "gender-only baseline" and "oracle upper bound" under the same protocol (population only).
         all_pairs: "single" and "avg4" -> figures over all pairs of people (population only).
     """
 
@@ -234,9 +234,9 @@ def write_evaluation(
         config=to_yaml(model.config),
         facts={
             "weights": model.source,
-            "people": len(corpus),
+            "identities": len(corpus),
             "clips": len(evaluation.voices),
-            "pictures": len(evaluation.faces),
+            "images": len(evaluation.faces),
         },
         commands=commands,
         retrieval_examples=galleries,
@@ -344,6 +344,6 @@ def command(
     if found.all_pairs:
         from voiceface.evaluation.all_pairs import all_pairs_table
 
-        print(f"\nall pairs of unseen people\n{all_pairs_table(found.all_pairs)}")
+        print(f"\nall pairs of unseen identities\n{all_pairs_table(found.all_pairs)}")
     print(f"report: {report}")
     return 0

@@ -164,7 +164,7 @@ def command(program: str, load: EmbedderLoader, argv: Sequence[str] | None) -> i
             str(query): [{"name": a.name, "score": a.score} for a in ranked]
             for query, ranked in answers.items()
         }
-        write_json(args.json, {"notice": model.disclaimer, "weights": model.source, "answers": ranks})
+        write_json(args.json, {"disclaimer": model.disclaimer, "weights": model.source, "rankings": ranks})
     if args.report:
         from voiceface.report import build_report
 

@@ -78,8 +78,8 @@ def validate(
     scores = pair_scores(anchors, candidates, asked[used], offered[used])
     accuracy = float(matching_accuracy(scores, tie_breaking="strict"))
     model.train()
-    run.log(step, {"accuracy": accuracy}, always=True, prefix="val/")
-    if accuracy > run.values.get("best_accuracy", 0.0):
-        run.values.update(best_accuracy=accuracy, best_step=step)
+    run.log(step, {"matching_accuracy": accuracy}, always=True, prefix="val/")
+    if accuracy > run.values.get("best_matching_accuracy", 0.0):
+        run.values.update(best_matching_accuracy=accuracy, best_step=step)
         run.save("best", model)
     return accuracy

@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         progress=not asked.quiet,
     )
     counts = record["counts"]
-    for split, made in counts["made"].items():
+    for split, made in counts["written"].items():
         print(f"{split:<6}{', '.join(f'{count} {what}' for what, count in made.items())}")
     print(
         f"{asked.out}: every video counts as one identity; gender known of {counts['videos of known gender']}"

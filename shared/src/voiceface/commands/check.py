@@ -107,7 +107,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             progress=not options.quiet,
         )
         if options.json:
-            write_json(options.json, {"can_train": found.trainable, **asdict(found)})
+            write_json(options.json, {"trainable": found.trainable, **asdict(found)})
     except (ValueError, OSError) as error:
         print(f"Training cannot start: {error}", file=sys.stderr)
         return 1

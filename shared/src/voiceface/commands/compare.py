@@ -91,10 +91,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         title=args.title,
         disclaimers=notice,
         facts={
-            "people": len(corpus),
+            "identities": len(corpus),
             "lists": len(lists),
             "clips": len(corpus.voices),
-            "pictures": len(corpus.faces),
+            "images": len(corpus.faces),
         },
         commands=[shlex.join(["voiceface", "compare", *words])],
     )

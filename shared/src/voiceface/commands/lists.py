@@ -22,7 +22,7 @@ def describe(trial_list: "TrialList", corpus: "Corpus | None", identities: Seque
 
     lines = [
         f"{trial_list.name}: {trial_list.kind} {trial_list.direction}, stratum {trial_list.stratum}"
-        + (f" (own list, seed {trial_list.provenance['seed']})" if trial_list.provenance else ""),
+        + (f" (generated list, seed {trial_list.provenance['seed']})" if trial_list.provenance else ""),
         f"  sha256       {trial_list.sha256}",
     ]
     if trial_list.probe_index is None:
@@ -124,7 +124,7 @@ def _generate(options: argparse.Namespace) -> int:
     if not options.force:
         _refuse_to_replace(out, lists)
     for path, drawn in zip(write_trial_lists(out, lists, gzipped=options.gzip), lists):
-        left_out = (drawn.provenance or {}).get("left_out", {})
+        left_out = (drawn.provenance or {}).get("skipped", {})
         note = (
             f"; left out {', '.join(f'{count} {what}' for what, count in left_out.items())}"
             if left_out

@@ -16,16 +16,16 @@ from voiceface.metrics.bootstrap import jackknife_standard_error
 Array = npt.NDArray[np.float64]
 
 METRIC_LABELS = {
-    "u_v2f": "1:2 matching, voice to face, anyone",
-    "u_f2v": "1:2 matching, face to voice, anyone",
-    "g_v2f": "1:2 matching, voice to face, same sex",
-    "g_f2v": "1:2 matching, face to voice, same sex",
-    "auc": "verification AUC, anyone",
-    "auc_g": "verification AUC, same sex",
-    "map_v2f": "retrieval mAP, voice to face, everybody in the gallery",
-    "map_f2v": "retrieval mAP, face to voice, everybody in the gallery",
-    "map100_v2f": "retrieval mAP, voice to face, galleries of 100 people",
-    "map100_f2v": "retrieval mAP, face to voice, galleries of 100 people",
+    "u_v2f": "unrestricted 1:2 matching, voice to face (U)",
+    "u_f2v": "unrestricted 1:2 matching, face to voice (U)",
+    "g_v2f": "same-gender 1:2 matching, voice to face (G)",
+    "g_f2v": "same-gender 1:2 matching, face to voice (G)",
+    "auc": "unrestricted verification AUC (U)",
+    "auc_g": "same-gender verification AUC (G)",
+    "map_v2f": "retrieval mAP, voice to face, full gallery",
+    "map_f2v": "retrieval mAP, face to voice, full gallery",
+    "map100_v2f": "retrieval mAP, voice to face, gallery of 100 identities",
+    "map100_f2v": "retrieval mAP, face to voice, gallery of 100 identities",
 }
 
 
@@ -182,7 +182,7 @@ def evaluate_all_pairs_averaged(
     Raises:
         ValueError: a K exceeds the number of clips or pictures.
     """
-    rule: dict[str, Any] = {"oracle_scores": oracle_scores, "gallery": gallery_size}
+    rule: dict[str, Any] = {"oracle_scores": oracle_scores, "gallery_size": gallery_size}
     voices, faces = (x[:, None] if x.ndim == 2 else x for x in (np.asarray(voices), np.asarray(faces)))
     results = {"single": evaluate_all_pairs(voices[:, 0], faces[:, 0], gender, **rule)}
     most = min(voices.shape[1], faces.shape[1])

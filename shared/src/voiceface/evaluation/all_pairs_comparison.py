@@ -23,7 +23,11 @@ from voiceface.metrics.bootstrap import (
     percentile_interval,
 )
 
-BIDIRECTIONAL_METRICS = {"g": "1:2 matching, same sex", "u": "1:2 matching, anyone", "map": "retrieval mAP"}
+BIDIRECTIONAL_METRICS = {
+    "g": "same-gender 1:2 matching",
+    "u": "unrestricted 1:2 matching",
+    "map": "retrieval mAP",
+}
 """Means of the two directions of one figure."""
 DISPLAYED_METRICS = {
     "g": BIDIRECTIONAL_METRICS["g"],
@@ -43,7 +47,7 @@ class AllPairsComparison:
     Attributes:
         setting: "single" (one clip, one picture) or "avgK" (means over K of each).
         num_identities: how many.
-        references: "chance", "sex only" and "oracle" -> figure -> value.
+        references: "chance level", "gender-only baseline" and "oracle upper bound" -> figure -> value.
         systems: name -> figure -> value with its interval; means over the runs.
         runs: name -> figure -> value of every run.
         differences: other system -> figure -> the first system minus it.
@@ -60,7 +64,7 @@ class AllPairsComparison:
         """Plain values for JSON."""
         return {
             "setting": self.setting,
-            "people": self.num_identities,
+            "num_identities": self.num_identities,
             "references": self.references,
             "systems": {
                 name: {key: asdict(figure) | {"runs": self.runs[name][key]} for key, figure in found.items()}
@@ -106,11 +110,11 @@ def compare_all_pairs(
         )
     gender = np.asarray(gender)
     known = {
-        "chance": np.zeros((len(gender), len(gender))),
-        "sex only": (gender[:, None] == gender).astype(np.float64),
+        "chance level": np.zeros((len(gender), len(gender))),
+        "gender-only baseline": (gender[:, None] == gender).astype(np.float64),
     }
     if oracle_scores is not None:
-        known["oracle"] = oracle_scores
+        known["oracle upper bound"] = oracle_scores
     references = {}
     for name, scores in known.items():
         told = {key: value for key, (value, _) in all_pairs_metrics(scores, gender, gallery_size).items()}

@@ -41,7 +41,7 @@ class Comparison:
         systems: name -> results, means over the system's runs.
         runs: name -> results of every run.
         differences: other system -> list -> the first system minus it.
-        references: "sex only" and "oracle" -> results under the same protocol (population only).
+        references: "gender-only baseline" and "oracle upper bound" -> results under the same protocol (population only).
         all_pairs: figures over all pairs of people, for each number of clips a person (population only).
         num_skipped: items that not every system has (none unless that was asked for).
     """
@@ -62,11 +62,11 @@ class Comparison:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: rules, figures of every run and of the means, references, differences."""
         return {
-            "format": "voiceface-compare-1",
+            "format": "voiceface-compare-2",
             "protocol": self.protocol.name,
             "protocol_sha256": self.protocol.sha256,
             "rules": self.protocol.rules,
-            "items_left_out": self.num_skipped,
+            "items_skipped": self.num_skipped,
             "first": self.first,
             "systems": {
                 name: {"mean": found.to_dict(), "runs": [_without_curves(run) for run in self.runs[name]]}
@@ -241,7 +241,7 @@ def _mean_list_result(runs: Sequence[ListResult], protocol: Protocol) -> ListRes
         name: Metric(
             float(np.mean([run.metrics[name].value for run in runs])),
             figure.chance,
-            *(getattr(spans.get(name, nothing), part) for part in ("error", "low", "high")),
+            *(getattr(spans.get(name, nothing), part) for part in ("standard_error", "low", "high")),
         )
         for name, figure in first.metrics.items()
     }

@@ -161,10 +161,10 @@ def _evaluate_pairs(
     scores = pair_scores(*(torch.from_numpy(array).to(device) for array in arrays)).cpu()
     groups = probe_identities[trial_list.probe_index[used]]
     counts = {
-        "lines": len(used),
+        "trials": len(used),
         "skipped": trial_list.skipped + len(trial_list) - len(used),
         "identities": len(np.unique(groups)),
-        "anchors": len(np.unique(trial_list.probe_index[used])),
+        "probes": len(np.unique(trial_list.probe_index[used])),
     }
     if trial_list.kind == "match":
         values = matching_correct(scores, protocol.tie_breaking).numpy()
@@ -234,7 +234,7 @@ def _evaluate_retrieval(
     chance = {"map": levels["map"]}
     chance |= {f"r{k}": chance_recall(relevant, len(kept), k) for k in protocol.cutoffs}
     counts = {
-        "lines": int((relevant > 0).sum()),
+        "trials": int((relevant > 0).sum()),
         "skipped": trial_list.skipped + len(left_rows) - len(used) + len(right_rows) - len(kept),
         "without_relevant": int((relevant == 0).sum()),
         "identities": len(np.unique(query_identities)),

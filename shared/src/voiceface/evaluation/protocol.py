@@ -38,7 +38,7 @@ class Protocol:
     def __post_init__(self) -> None:
         """Check the rule and that list names differ."""
         if self.tie_breaking not in ("expected", "first"):
-            raise ValueError(f"ties must be expected or first, got {self.tie_breaking!r}")
+            raise ValueError(f"tie_breaking must be expected or first, found {self.tie_breaking!r}")
         names = [questions.name for questions in self.lists]
         if not names or len(set(names)) != len(names):
             raise ValueError(f"a protocol needs lists with different names, got {', '.join(names) or 'none'}")
@@ -51,7 +51,7 @@ class Protocol:
     @property
     def rules(self) -> dict[str, Any]:
         """Rules as plain values."""
-        keys = ("ties", "seed", "replicates", "confidence", "cutoffs", "cmc_length", "prior")
+        keys = ("tie_breaking", "seed", "replicates", "confidence", "cutoffs", "cmc_length", "p_target")
         rules = {key: getattr(self, key) for key in keys}
         return rules | {"cutoffs": list(self.cutoffs), "strata": list(self.strata)}
 

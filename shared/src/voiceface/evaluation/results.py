@@ -87,13 +87,13 @@ class ListResult:
             "kind": asked.kind,
             "direction": asked.direction,
             "stratum": asked.stratum,
-            "candidates": asked.num_candidates,
+            "num_candidates": asked.num_candidates,
             "sha256": asked.sha256,
-            "own_list": asked.is_generated,
+            "generated_list": asked.is_generated,
             "counts": self.counts,
-            "figures": {name: _nan_to_none(asdict(figure)) for name, figure in self.metrics.items()},
+            "metrics": {name: _nan_to_none(asdict(figure)) for name, figure in self.metrics.items()},
             "curve": self.curve,
-            "people": [{"name": n, "value": v, "lines": c} for n, v, c in self.by_identity()],
+            "identities": [{"name": n, "value": v, "trials": c} for n, v, c in self.by_identity()],
         }
 
 
@@ -123,7 +123,7 @@ class Results:
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON: protocol, hashes, rules, counts, figures."""
         return {
-            "format": "voiceface-results-1",
+            "format": "voiceface-results-2",
             "protocol": self.protocol.name,
             "protocol_sha256": self.protocol.sha256,
             "rules": self.protocol.rules,
@@ -155,7 +155,9 @@ class Results:
         rows = [f"{'':{width}}{'value':>9}{'chance':>9}   {share}"]
         for result in self.lists:
             for name, figure in result.metrics.items():
-                label = f"{result.name} {name}" + (" (own list)" if result.trial_list.is_generated else "")
+                label = f"{result.name} {name}" + (
+                    " (generated list)" if result.trial_list.is_generated else ""
+                )
                 span = "" if np.isnan(figure.low) else f"   {figure.low:.4f} ... {figure.high:.4f}"
                 rows.append(f"{label:{width}}{figure.value:9.4f}{figure.chance:9.4f}{span}")
         if self.leaked:

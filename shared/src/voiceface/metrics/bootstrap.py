@@ -253,7 +253,7 @@ def chance_levels(
 
     known = num_relevant[num_relevant > 0]
     mean = float(chance_average_precision(torch.from_numpy(known), gallery_size).mean())
-    return {"map": mean, "share": float(known.mean()) / gallery_size}
+    return {"map": mean, "relevant_fraction": float(known.mean()) / gallery_size}
 
 
 def chance_recall(num_relevant: Index, gallery_size: int, k: int) -> float:

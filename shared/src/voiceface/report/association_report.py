@@ -73,7 +73,7 @@ def write_association_report(
         title: heading.
         subtitle: a sentence under it.
         disclaimers: warnings.
-        references: "sex only" and "oracle" -> their results under the same protocol (population only).
+        references: "gender-only baseline" and "oracle upper bound" -> their results under the same protocol (population only).
         all_pairs: "single", "avg4" -> figures over all pairs (population only).
         logs: run name -> run folder, for the learning curves.
         identity_weights: (C,) weights of the training people, for a histogram.
@@ -140,7 +140,7 @@ def _build_headlines(
                     figure.chance,
                     figure.gender_baseline,
                     figure.upper_bound,
-                    f"voice to face, all pairs of unseen people, {how}",
+                    f"voice to face, all pairs of unseen identities, {how}",
                 )
             )
     order = sorted(
@@ -158,8 +158,8 @@ def _build_headlines(
                     nan_to_none(main.low),
                     nan_to_none(main.high),
                     main.chance,
-                    get_reference_value(one, references, "sex only"),
-                    get_reference_value(one, references, "oracle"),
+                    get_reference_value(one, references, "gender-only baseline"),
+                    get_reference_value(one, references, "oracle upper bound"),
                     f"voice to face, {one.name}",
                 )
             )
@@ -180,7 +180,7 @@ def _build_differences(
 
 
 def _all_pairs_tables(all_pairs: Mapping[str, Mapping[str, AllPairsMetric]] | None) -> list[Table]:
-    """All pairs of unseen people: chance, sex only, model, oracle, position between the last two."""
+    """All pairs of unseen identities: chance, sex only, model, oracle, position between the last two."""
     found = []
     for setting, figures in (all_pairs or {}).items():
         how = (
@@ -199,9 +199,16 @@ def _all_pairs_tables(all_pairs: Mapping[str, Mapping[str, AllPairsMetric]] | No
             ]
             for key, figure in figures.items()
         ]
-        columns = ["figure", "chance", "sex only", "model ± standard error", "oracle", "way to the oracle"]
+        columns = [
+            "metric",
+            "chance level",
+            "gender-only baseline",
+            "model ± standard error",
+            "oracle upper bound",
+            "normalized gain",
+        ]
         note = "The way to the oracle is (model - sex only) / (oracle - sex only). Errors are over people."
-        found.append(Table(f"All pairs of unseen people: {how}", columns, rows, note))
+        found.append(Table(f"All pairs of unseen identities: {how}", columns, rows, note))
     return found
 
 

@@ -79,7 +79,9 @@ def format_comparison_table(found: Comparison) -> str:
     """
     with_references = bool(found.references)
     first, *others = found.systems
-    lines = [["", "chance", *(["sex only", "oracle"] if with_references else [])]]
+    lines = [
+        ["", "chance level", *(["gender-only baseline", "oracle upper bound"] if with_references else [])]
+    ]
     lines[0] += [*found.systems, *(f"{first} - {other}" for other in others)]
     for result in found.systems[first].lists:
         name = result.name
@@ -135,9 +137,9 @@ def build_result_rows(found: Comparison, system: str) -> list[ResultRow]:
             list_name=f"all pairs, {_describe_sampling(pairs)}",
             low=nan_to_none(span.low),
             high=nan_to_none(span.high),
-            chance=pairs.references["chance"][key],
-            baseline=pairs.references["sex only"][key],
-            upper_bound=pairs.references.get("oracle", {}).get(key),
+            chance=pairs.references["chance level"][key],
+            baseline=pairs.references["gender-only baseline"][key],
+            upper_bound=pairs.references.get("oracle upper bound", {}).get(key),
             num_trials=pairs.num_identities,
         )
         for pairs in found.all_pairs

@@ -19,13 +19,13 @@ def build_result_row(found: ListResult, references: Mapping[str, Results]) -> Re
         main.value,
         direction=get_direction(found),
         stratum=found.trial_list.stratum,
-        list_name=found.name + (" (own list)" if found.trial_list.is_generated else ""),
+        list_name=found.name + (" (generated list)" if found.trial_list.is_generated else ""),
         low=nan_to_none(main.low),
         high=nan_to_none(main.high),
         chance=main.chance,
-        baseline=get_reference_value(found, references, "sex only"),
-        upper_bound=get_reference_value(found, references, "oracle"),
-        num_trials=found.counts.get("lines"),
+        baseline=get_reference_value(found, references, "gender-only baseline"),
+        upper_bound=get_reference_value(found, references, "oracle upper bound"),
+        num_trials=found.counts.get("trials"),
     )
 
 
@@ -148,7 +148,7 @@ def _reference_curves(
     found: ListResult, references: Mapping[str, Results], curve_key: str, metric_name: str
 ) -> list[Curve]:
     curves = []
-    for name, kind in (("sex only", "baseline"), ("oracle", "ceiling")):
+    for name, kind in (("gender-only baseline", "baseline"), ("oracle upper bound", "ceiling")):
         if name in references:
             one = references[name].by_name[found.name]
             x, y = (

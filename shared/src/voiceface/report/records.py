@@ -37,7 +37,7 @@ class Headline:
     """One large figure at the top of the page.
 
     Attributes:
-        name: what it is ("1:2 matching, same sex").
+        name: what it is ("same-gender 1:2 matching").
         value: the figure; a fraction when `unit` is "%".
         low: lower end of its interval.
         high: upper end of its interval.

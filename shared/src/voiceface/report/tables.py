@@ -22,7 +22,11 @@ from voiceface.report.records import (
     Table,
 )
 
-REFERENCE_FIELDS = (("chance", "chance"), ("baseline", "sex only"), ("ceiling", "ceiling"))
+REFERENCE_FIELDS = (
+    ("chance", "chance level"),
+    ("baseline", "gender-only baseline"),
+    ("ceiling", "oracle upper bound"),
+)
 
 
 def headline_html(headline: Headline) -> str:
@@ -60,7 +64,7 @@ def describe_normalized_gain(
     value: float, baseline: float | None, chance: float | None, upper_bound: float | None
 ) -> str:
     """(model - sex only) / (ceiling - sex only) in words; chance stands in for a missing sex-only figure."""
-    name, start = ("sex only", baseline) if is_finite_number(baseline) else ("chance", chance)
+    name, start = ("gender-only baseline", baseline) if is_finite_number(baseline) else ("chance", chance)
     if (
         not (is_finite_number(value) and is_finite_number(start) and is_finite_number(upper_bound))
         or start is None

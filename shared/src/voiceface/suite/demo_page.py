@@ -160,7 +160,7 @@ def write_demo_page(
         said += summarise_comparison(comparison, gaps)
     print(format_comparison_table(comparison) if comparison and len(comparison.systems) > 1 else "")
     record: dict[str, Any] = {
-        "format": "voiceface-demo-1",
+        "format": "voiceface-demo-2",
         "quick": pretrained,
         "people": len(corpus),
         "voices": [voices[row].identity for row in chosen],

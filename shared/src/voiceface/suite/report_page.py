@@ -140,11 +140,11 @@ def build_record(
                 {"name": media.gallery[at].name, "score": round(float(row[at]), 6)} for at in order
             ]
     return {
-        "format": "voiceface-report-1",
+        "format": "voiceface-report-2",
         "notices": outputs.disclaimers,
         "weights": outputs.checkpoint_sources,
         "people_heard_and_seen": sorted(media.paired_identities),
-        "figures": {name: asdict(each) for name, each in metrics.items()},
+        "metrics": {name: asdict(each) for name, each in metrics.items()},
         "differences": {name: asdict(gap) for name, gap in differences.items()},
         "ranks": ranks,
         "left_out": {media.relative_paths.get(file, file): dict(each) for file, each in failures.items()},

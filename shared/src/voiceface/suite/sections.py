@@ -29,10 +29,10 @@ RESPONSIBLE_USE = (
 )
 AGREEMENT_LABELS = {
     "sex": "the picture shows the person's sex",
-    "matching same sex": "nearer to the person's picture than to another's of the same sex",
-    "found 10": "the person is among the 10 nearest of all",
-    "tied matching same sex": "right one of two of the same sex, by what follows the voice",
-    "tied found 10": "among the 10 nearest of all, by what follows the voice",
+    "same-gender 1:2 matching": "nearer to the person's picture than to another's of the same sex",
+    "rank-10 identification": "the person is among the 10 nearest of all",
+    "voice-determined same-gender 1:2 matching": "right one of two of the same sex, by what follows the voice",
+    "voice-determined rank-10 identification": "among the 10 nearest of all, by what follows the voice",
     "factors": "correlation with the eight true factors, within a sex",
     "skin": "correlation with the true colour of the skin",
 }
@@ -57,13 +57,14 @@ def build_headlines(
             if (span := found.get("g")) is None:
                 continue
             chance, baseline, ceiling = (
-                pairs.references.get(key, {}).get("g") for key in ("chance", "sex only", "oracle")
+                pairs.references.get(key, {}).get("g")
+                for key in ("chance level", "gender-only baseline", "oracle upper bound")
             )
             note = "right one of two of the same sex, both directions; one clip, one picture"
             low, high = nan_to_none(span.low), nan_to_none(span.high)
             cards.append(Headline(name, span.value, low, high, chance, baseline, ceiling, note))
     for name, agreement in agreements.items():
-        made = agreement.metrics.get("matching same sex")
+        made = agreement.metrics.get("same-gender 1:2 matching")
         if made is not None:
             note = "the made picture is nearer to the person's than to another's of the same sex"
             cards.append(

@@ -121,13 +121,13 @@ def reference_embeddings(
         corpus: people to answer for.
 
     Returns:
-        "sex only" and "oracle" -> (voices, faces); cosines rank pairs exactly as the observer does.
+        "gender-only baseline" and "oracle upper bound" -> (voices, faces); cosines rank pairs exactly as the observer does.
     """
     here = truth.select([person.identity.face_id for person in corpus.records])
     found = {}
     for name, (voices, faces) in {
-        "sex only": _gender_embeddings(here),
-        "oracle": oracle_embeddings(here),
+        "gender-only baseline": _gender_embeddings(here),
+        "oracle upper bound": oracle_embeddings(here),
     }.items():
         items: tuple[tuple[list[str], list[int]], ...] = ([], []), ([], [])
         for row, person in enumerate(corpus.records):

@@ -96,7 +96,7 @@ def save_face_model(path: str | Path, model: LinearFaceModel) -> None:
         system="perceptionist",
         kind=FACE_MODEL_KIND,
         config=config,
-        extra={"pairs": pairs, "notice": model.disclaimer},
+        extra={"pairs": pairs, "disclaimer": model.disclaimer},
     )
 
 
@@ -123,7 +123,7 @@ def load_face_model(path: str | Path) -> LinearFaceModel:
             scale=tuple(found.config["scale"]),
             references=references,
             unit_mm=found.config["millimetres"],
-            disclaimer=found.extra["notice"],
+            disclaimer=found.extra["disclaimer"],
         )
     except (KeyError, TypeError) as error:
         raise CheckpointError(f"{path} lacks parts of a face model ({error}); write it again") from None

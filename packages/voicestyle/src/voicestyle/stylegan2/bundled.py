@@ -74,7 +74,7 @@ def open_generator(weights: str | Path | None = None, device: str = "cpu") -> Lo
         return LoadedGenerator(generator, path.name)
     found = load_model(path, system=SYSTEM, kind="generator")
     return LoadedGenerator(
-        generator, path.name, str(found.extra.get("notice", "")), found.config.get("data", {})
+        generator, path.name, str(found.extra.get("disclaimer", "")), found.config.get("data", {})
     )
 
 

@@ -76,7 +76,7 @@ class AvspeechSettings:
             raise AvspeechError(f"the seed is {self.seed}, expected 0 or more")
         if not min(self.split_fractions) >= 0 or not math.isclose(sum(self.split_fractions), 1, abs_tol=1e-6):
             raise AvspeechError(
-                f"shares {', '.join(map(str, self.split_fractions))}, expected three numbers from 0 on with the sum 1"
+                f"split fractions {', '.join(map(str, self.split_fractions))}, expected three numbers from 0 on with the sum 1"
             )
 
 
@@ -133,7 +133,7 @@ def build_corpus(
     wanted = list({(segment.video, segment.name): segment for segment in reversed(segments)}.values())[::-1]
     record: dict[str, Any] = {
         "complete": False,
-        "settings": {**asdict(settings), "shares": list(settings.split_fractions)},
+        "settings": {**asdict(settings), "split_fractions": list(settings.split_fractions)},
         "table": {"name": Path(table).name, "sha256": compute_sha256(table), "rows": len(segments)},
     }
     present = _find_existing_outputs(root, record)
@@ -175,7 +175,7 @@ def build_corpus(
         "counts": {
             "stretches": len(wanted),
             "repeated rows": len(segments) - len(wanted),
-            "made": _count_by_split(done, settings),
+            "written": _count_by_split(done, settings),
             "videos of known gender": len(
                 {s.video for s in done if s.video in people and people[s.video].gender}
             ),
@@ -280,13 +280,13 @@ def _manifest_rows(
 
 def _count_by_split(segments: Sequence[Segment], settings: AvspeechSettings) -> dict[str, dict[str, int]]:
     """Videos, clips and pictures of every split."""
-    counts = {name: {"videos": 0, "clips": 0, "pictures": 0} for name in SPLITS}
+    counts = {name: {"videos": 0, "clips": 0, "images": 0} for name in SPLITS}
     for video in {segment.video for segment in segments}:
         counts[assign_split(video, settings)]["videos"] += 1
     for segment in segments:
         count = counts[assign_split(segment.video, settings)]
         count["clips"] += 1
-        count["pictures"] += settings.images_per_segment
+        count["images"] += settings.images_per_segment
     return counts
 
 

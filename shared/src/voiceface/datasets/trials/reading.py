@@ -277,4 +277,4 @@ def _find_provenance(source: Path, found: TrialList) -> dict[str, Any] | None:
     entry = records.get(found.name)
     if entry and entry["sha256"] == found.sha256:
         return entry
-    return {"own_list": True, "sha256": found.sha256} if found.sha256 in earlier else None
+    return {"generated_list": True, "sha256": found.sha256} if found.sha256 in earlier else None

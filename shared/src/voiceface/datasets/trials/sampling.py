@@ -95,7 +95,7 @@ def generate_trial_list(
     pool = _CandidatePool.from_corpus(corpus, "U" if kind == "retrieval" else stratum)
     if kind == "retrieval":
         drawn, left_out = _build_retrieval(corpus, pool, name, direction), pool.count_unpaired(direction)
-        left_out["anchors without an eligible partner"] = 0
+        left_out["probes without an eligible impostor"] = 0
     else:
         wrong = num_candidates - 1 if kind == "match" else 1
         able = pool.num_impostors >= wrong
@@ -103,7 +103,7 @@ def generate_trial_list(
         drawn = _sample_trials(pool, able, name, kind, direction, stratum, wrong, trials_per_probe, rng)
         left_out = pool.count_unpaired(direction)
         mine = pool.clip_counts if direction == "v2f" else pool.face_counts
-        left_out["anchors without an eligible partner"] = int(mine[~able].sum())
+        left_out["probes without an eligible impostor"] = int(mine[~able].sum())
     data = to_published_bytes(drawn)
     digest = hashlib.sha256(data).hexdigest()
     return replace(
@@ -221,10 +221,10 @@ class _CandidatePool:
         )
         in_group = np.bincount(which, weights=clip_counts).astype(np.int64)
         lonely = {
-            "v anchors without the other modality": sum(len(clips[i]) for i in np.flatnonzero(~both)),
-            "f anchors without the other modality": sum(len(faces[i]) for i in np.flatnonzero(~both)),
-            "v anchors without metadata": sum(len(clips[i]) for i in np.flatnonzero(both & ~known)),
-            "f anchors without metadata": sum(len(faces[i]) for i in np.flatnonzero(both & ~known)),
+            "v probes without the other modality": sum(len(clips[i]) for i in np.flatnonzero(~both)),
+            "f probes without the other modality": sum(len(faces[i]) for i in np.flatnonzero(~both)),
+            "v probes without metadata": sum(len(clips[i]) for i in np.flatnonzero(both & ~known)),
+            "f probes without metadata": sum(len(faces[i]) for i in np.flatnonzero(both & ~known)),
         }
         return _CandidatePool(
             [item for i in kept for item in clips[i]],
@@ -348,17 +348,17 @@ def _build_provenance(
 ) -> dict[str, Any]:
     """What the sidecar keeps of a drawn list."""
     record: dict[str, Any] = {
-        "own_list": True,
+        "generated_list": True,
         "seed": seed,
         "rule_version": RULE_VERSION,
         "sha256": digest,
         "kind": trial_list.kind,
         "direction": trial_list.direction,
         "stratum": trial_list.stratum,
-        "lines": len(trial_list) if trial_list.probe_index is not None else 2,
-        "anchors": len(trial_list.probes),
-        "left_out": {what: count for what, count in skipped.items() if count},
+        "trials": len(trial_list) if trial_list.probe_index is not None else 2,
+        "probes": len(trial_list.probes),
+        "skipped": {what: count for what, count in skipped.items() if count},
     }
     if trial_list.probe_index is not None:
-        record |= {"candidates": trial_list.num_candidates, "lines_per_anchor": trials_per_probe}
+        record |= {"num_candidates": trial_list.num_candidates, "trials_per_probe": trials_per_probe}
     return record

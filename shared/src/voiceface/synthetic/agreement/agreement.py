@@ -180,8 +180,8 @@ def _correlation_specs(readable: Mask) -> dict[str, tuple[str, Mask, bool]]:
     }
     found |= {
         "shape": ("shape", readable & moved, False),
-        "shape same sex": ("shape", readable & moved, True),
-        "free shape same sex": ("shape", readable & ~moved, True),
+        "same-gender shape": ("shape", readable & moved, True),
+        "voice-independent same-gender shape": ("shape", readable & ~moved, True),
         "skin": ("skin", np.ones(3, bool), False),
     }
     return {name: row for name, row in found.items() if row[1].any()}
@@ -197,13 +197,15 @@ def _outcome_tables(
     found = {
         "sex": [parts.sex_correct(side, sex) for side in predictions],
         "skin distance": [parts.skin_distances(side, truth.skin) for side in predictions],
-        "matching": [parts.fraction_beaten(scores, np.zeros_like(sex)) for scores in whole],
-        "matching same sex": [parts.fraction_beaten(scores, sex) for scores in whole],
-        "tied matching same sex": [parts.fraction_beaten(scores, sex) for scores in tied],
+        "1:2 matching": [parts.fraction_beaten(scores, np.zeros_like(sex)) for scores in whole],
+        "same-gender 1:2 matching": [parts.fraction_beaten(scores, sex) for scores in whole],
+        "voice-determined same-gender 1:2 matching": [parts.fraction_beaten(scores, sex) for scores in tied],
     }
     for k in RANKS:
-        found[f"found {k}"] = [parts.rank_k_identification(scores, k) for scores in whole]
-        found[f"tied found {k}"] = [parts.rank_k_identification(scores, k) for scores in tied]
+        found[f"rank-{k} identification"] = [parts.rank_k_identification(scores, k) for scores in whole]
+        found[f"voice-determined rank-{k} identification"] = [
+            parts.rank_k_identification(scores, k) for scores in tied
+        ]
     return found
 
 
@@ -219,17 +221,20 @@ def _voice_dependence(truth: "FaceGroundTruth", readable: Mask) -> dict[str, tup
     found |= {
         "sex": (VOICE_DETERMINED if truth.share_sex else VOICE_INDEPENDENT, None),
         "factors": (tied, float(truth.coupling.mean())),
-        "shape same sex": (part, float(reach.mean()) if len(reach) else None),
-        "free shape same sex": (VOICE_INDEPENDENT, 0.0),
+        "same-gender shape": (part, float(reach.mean()) if len(reach) else None),
+        "voice-independent same-gender shape": (VOICE_INDEPENDENT, 0.0),
         "skin": (skin, None),
         "skin distance": (skin, None),
-        "matching same sex": (part, None),
-        "tied matching same sex": (tied, None),
+        "same-gender 1:2 matching": (part, None),
+        "voice-determined same-gender 1:2 matching": (tied, None),
     }
     for name, c in zip(FACTORS, truth.coupling.tolist()):
         found[f"factor {name}"] = (VOICE_DETERMINED if c > 0 else VOICE_INDEPENDENT, c)
     for k in RANKS:
-        found[f"tied found {k}"] = (VOICE_DETERMINED if coupled and truth.share_sex else either, None)
+        found[f"voice-determined rank-{k} identification"] = (
+            VOICE_DETERMINED if coupled and truth.share_sex else either,
+            None,
+        )
     return found
 
 

@@ -16,15 +16,21 @@ METRIC_DESCRIPTIONS = {
     "factors": "correlation with the true factors within a sex, mean of eight",
     **{f"factor {name}": f"the same, {name} alone" for name in FACTORS},
     "shape": "correlation with the true shape, coefficients that a factor moves",
-    "shape same sex": "the same within a sex",
-    "free shape same sex": "correlation within a sex, coefficients that no factor moves",
+    "same-gender shape": "the same within a sex",
+    "voice-independent same-gender shape": "correlation within a sex, coefficients that no factor moves",
     "skin": "correlation with the true colour of the skin, mean of red, green, blue",
     "skin distance": "distance from the true colour of the skin, grey levels of 255; less is better",
-    **{f"found {k}": f"the person is among the first {k} of everybody, by embedding" for k in RANKS},
-    "matching": "the right one of two people, by embedding",
-    "matching same sex": "the same, both of one sex",
-    **{f"tied found {k}": f"among the first {k}, by sex and factors alone" for k in RANKS},
-    "tied matching same sex": "the right one of two people of one sex, by factors alone",
+    **{
+        f"rank-{k} identification": f"the person is among the first {k} of everybody, by embedding"
+        for k in RANKS
+    },
+    "1:2 matching": "the right one of two people, by embedding",
+    "same-gender 1:2 matching": "the same, both of one sex",
+    **{
+        f"voice-determined rank-{k} identification": f"among the first {k}, by sex and factors alone"
+        for k in RANKS
+    },
+    "voice-determined same-gender 1:2 matching": "the right one of two people of one sex, by factors alone",
 }
 
 
@@ -83,8 +89,8 @@ class Agreement:
             }
             for name, figure in self.metrics.items()
         }
-        head = {key: value for key, value in vars(self).items() if key != "figures"}
-        return {"format": "voiceface-agreement-1", "data": "synthetic population", **head, "figures": figures}
+        head = {key: value for key, value in vars(self).items() if key != "metrics"}
+        return {"format": "voiceface-agreement-2", "data": "synthetic population", **head, "metrics": figures}
 
     def save(self, path: str | Path) -> None:
         """Write `to_dict` as JSON, atomically."""

@@ -222,7 +222,7 @@ def save_reader(
         system=SYSTEM,
         kind="judge",
         config={"network": to_dict(reader.config), "training": training_config},
-        extra={"notice": READER_DISCLAIMER, **metadata},
+        extra={"disclaimer": READER_DISCLAIMER, **metadata},
         dtype=torch.float16,
     )
 

@@ -1,0 +1,71 @@
+"""Small networks of random numbers, written as weights files: enough for the programs to run."""
+
+from pathlib import Path
+
+import torch
+from perceptionist.config import PerceptionistConfig, config_to_dict
+from perceptionist.generator import Generator, GeneratorConfig
+from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig, StageConfig
+from perceptionist.models import SupervisedModel
+from perceptionist.supervised_head import SupervisedHeadConfig
+from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig
+from torch import nn
+from voiceface.checkpoints.native import save_model
+
+VOICE = VoiceNetworkConfig(channels=(24, 24), embedding_dim=16)
+DISCLAIMER = "Invented people only."
+
+
+def write_supervised_checkpoint(path: Path, seed: int = 0) -> Path:
+    """A supervised model of the embedded head."""
+    torch.manual_seed(seed)
+    head = SupervisedHeadConfig(embedding_dim=16)
+    networks = {"voice": VOICE.model_dump(), "head": head.model_dump()}
+    return _write_checkpoint(
+        path, "supervised", SupervisedModel(VOICE, head), networks, {"supervised": {}}, {}
+    )
+
+
+def write_unsupervised_checkpoint(path: Path, seed: int = 0) -> Path:
+    """An unsupervised model with generator, student and expert."""
+    torch.manual_seed(seed)
+    generator = GeneratorConfig(embedding_dim=16, channels=(16, 8, 8, 8, 8))
+    stages = (
+        StageConfig(expansion=1, channels=8, blocks=1, stride=2),
+        StageConfig(expansion=2, channels=8, blocks=2, stride=2),
+    )
+    student = ImageTo3DConfig(stem=8, stages=stages, num_features=32, inter_block=1, texture=0)
+    parts = nn.ModuleDict(
+        {
+            "e": VoiceNetwork(VOICE),
+            "g": Generator(generator),
+            "student": ImageTo3D(student),
+            "expert": ImageTo3D(student),
+        }
+    )
+    with torch.no_grad():
+        for weight in parts["g"].parameters():
+            weight.mul_(2)
+    face = {"channels": (8, 8, 8, 8, 8), "embedding": 16}
+    networks = {"voice": VOICE, "generator": generator, "student": student}
+    plain = {name: config.model_dump() for name, config in networks.items()} | {"face": face}
+    extra = {"expert": student.model_dump()}
+    return _write_checkpoint(path, "unsupervised", parts, plain, {"distillation": {}}, extra)
+
+
+def _write_checkpoint(
+    path: Path, kind: str, model: nn.Module, networks: dict, losses: dict, extra: dict
+) -> Path:
+    config = PerceptionistConfig.model_validate(
+        {"name": "small", "kind": kind, "networks": networks, "losses": losses}
+    )
+    extra = {"names": [], "face_model": "population", "disclaimer": DISCLAIMER} | extra
+    save_model(
+        path,
+        model.state_dict(),
+        system="perceptionist",
+        kind=kind,
+        config=config_to_dict(config),
+        extra=extra,
+    )
+    return path
