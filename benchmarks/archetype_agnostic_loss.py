@@ -44,11 +44,13 @@ def sample_embeddings(num_identities: int, length: int = 128) -> "Sets":
 
 def vectorised_losses(sets: "Sets", weights: "Tensor") -> dict[str, "Tensor"]:
     """All five terms."""
-    from archetype_agnostic.losses import aasm_losses, aasm_terms, similarities
-    from archetype_agnostic.regauging import bilateral, regauging_terms, row_scores
+    from archetype_agnostic.losses import aasm_losses, compute_similarities, mean_terms
+    from archetype_agnostic.regauging import bilateral_scores, compute_row_scores, regauging_terms
 
-    found = similarities(**sets)
-    return aasm_terms(aasm_losses(found)) | regauging_terms(bilateral(row_scores(found)), weights)
+    found = compute_similarities(**sets)
+    return mean_terms(aasm_losses(found)) | regauging_terms(
+        bilateral_scores(compute_row_scores(found)), weights
+    )
 
 
 def reference_losses(sets: "Sets", weights: "Tensor") -> dict[str, "Tensor"]:

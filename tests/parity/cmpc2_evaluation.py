@@ -4,8 +4,9 @@ import tempfile
 from pathlib import Path
 
 import torch
-from cmpc2.evaluation import stored_voice
-from cmpc2.verification import mean_view_scores, verification_figures
+from cmpc2 import verification
+from cmpc2.evaluation import stored_feature_path
+from cmpc2.verification import mean_view_scores
 from parity.case import Case, ComparisonLog
 from voiceface.datasets.identities import read_vox1_meta
 from voiceface.datasets.trials.reading import read_trial_list
@@ -15,7 +16,7 @@ from voiceface.metrics.retrieval import compute_retrieval
 
 def verification_metrics(case: Case, log: ComparisonLog) -> None:
     """Area under the ROC, error rate at a corner, scores of mean embeddings."""
-    figures = verification_figures(case.tensor("scores"), case.tensor("labels"))
+    figures = verification.verification_metrics(case.tensor("scores"), case.tensor("labels"))
     for name, value in figures.items():
         key = next((key for key in (f"{name}_f64", name) if key in case.arrays), None)
         if key:
@@ -74,7 +75,7 @@ def list_parsing(case: Case, log: ComparisonLog) -> None:
     assert found.probe_index is not None and found.gallery_index is not None and found.labels is not None
     rows = [
         [
-            f"{config['spec_dir']}/{stored_voice(found.probes[voice], config['voice_ext'])}",
+            f"{config['spec_dir']}/{stored_feature_path(found.probes[voice], config['voice_ext'])}",
             f"{config['face_dir']}/{found.gallery[face]}",
             int(label),
         ]

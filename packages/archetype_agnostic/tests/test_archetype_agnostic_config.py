@@ -32,7 +32,7 @@ def test_published_and_meant_differ_in_the_quirks_only() -> None:
         "regauging.differentiable",
         "regauging.weighting",
         "regauging.unweighted_mean",
-        "equilibrium.count",
+        "equilibrium.hit_counting",
         "data.rotation",
         "data.second_sample",
         "data.sample_scale",
@@ -50,12 +50,12 @@ def test_main_has_the_published_numbers() -> None:
         "loss.cross_constant": 5.4,
         "loss.intra_constant": 6.0,
         "regauging.start": 6888,
-        "regauging.trusted": 0.15,
-        "regauging.loose": 0.2,
-        "regauging.inner": 0.15,
+        "regauging.trust_threshold": 0.15,
+        "regauging.margin": 0.2,
+        "regauging.inner_margin": 0.15,
         "regauging.scale": 10.0,
         "equilibrium.warm_up": 6440,
-        "equilibrium.update_every": 920,
+        "equilibrium.update_interval": 920,
         "optimiser.method": "sgd",
         "optimiser.lr": 0.01,
         "optimiser.weight_decay": 1e-4,
@@ -74,8 +74,8 @@ def test_all_three_components_act_before_the_end(name: str) -> None:
     config = read(name)
     assert config.regauging.enabled and config.regauging.differentiable
     assert config.regauging.start < config.training.max_steps
-    assert config.equilibrium.enabled and config.equilibrium.count != "never"
-    assert config.equilibrium.warm_up % config.equilibrium.update_every == 0
+    assert config.equilibrium.enabled and config.equilibrium.hit_counting != "never"
+    assert config.equilibrium.warm_up % config.equilibrium.update_interval == 0
     assert config.equilibrium.warm_up <= config.regauging.start
 
 
@@ -100,12 +100,12 @@ def test_a_misspelt_key_gets_the_nearest_one(call: Call, people: Path, tmp_path:
         (["loss.cross_constant=0.5"], ["loss.cross_constant", "1"]),
         (["regauging.form=square"], ["regauging.form", "hinge", "circle"]),
         (["regauging.weighting=rows"], ["regauging.weighting", "per_row"]),
-        (["equilibrium.count=often"], ["equilibrium.count", "last_window"]),
-        (["equilibrium.update_every=-2"], ["equilibrium.update_every", "-2"]),
+        (["equilibrium.hit_counting=often"], ["equilibrium.hit_counting", "last_window"]),
+        (["equilibrium.update_interval=-2"], ["equilibrium.update_interval", "-2"]),
         (["data.second_sample=both"], ["data.second_sample", "distinct"]),
         (["data.crop_samples=[9,8]"], ["crop_samples", "shortest"]),
         (["training.batch_size=1"], ["training.batch_size", "2"]),
-        (["stopping.window=1"], ["stopping.window", "2"]),
+        (["stopping.patience=1"], ["stopping.patience", "2"]),
         (
             ["stopping.rule=patience", "training.validation_interval=null"],
             ["stopping.rule", "validate_every"],

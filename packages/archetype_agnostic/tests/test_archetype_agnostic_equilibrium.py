@@ -39,8 +39,8 @@ def test_whole_numbers_can_be_observed() -> None:
 
 
 def counted_steps(count: str, last: int, **options: int) -> list[int]:
-    eqm = Equilibrium(2, count=count, **options)  # type: ignore[arg-type]
-    return [step for step in range(last) if eqm.counts_at(step)]
+    eqm = Equilibrium(2, hit_counting=count, **options)  # type: ignore[arg-type]
+    return [step for step in range(last) if eqm.is_counting(step)]
 
 
 def test_which_iterations_count() -> None:
@@ -52,7 +52,7 @@ def test_which_iterations_count() -> None:
 def test_the_last_window_lies_before_the_first_refresh_that_happens() -> None:
     options = {"every": 10, "warm_up": 25}
     eqm = Equilibrium(2, **options)  # type: ignore[arg-type]
-    assert [step for step in range(60) if eqm.due(step)] == [30, 40, 50]
+    assert [step for step in range(60) if eqm.is_due(step)] == [30, 40, 50]
     assert counted_steps("last_window", 40, **options) == list(range(20, 40))
     assert counted_steps("last_window", 20, every=10, warm_up=0) == list(range(20))
     assert counted_steps("last_window", 20, every=-1, warm_up=5) == list(range(20))
@@ -63,12 +63,12 @@ def test_the_last_window_lies_before_the_first_refresh_that_happens() -> None:
 
 def test_the_published_schedule() -> None:
     eqm = Equilibrium(2)
-    assert [step for step in range(9500) if eqm.due(step)] == [6440, 7360, 8280, 9200]
+    assert [step for step in range(9500) if eqm.is_due(step)] == [6440, 7360, 8280, 9200]
 
 
 @pytest.mark.parametrize("every", [0, -1])
 def test_fixed_weights_are_never_due(every: int) -> None:
-    assert not any(Equilibrium(2, every=every, warm_up=0).due(step) for step in range(2000))
+    assert not any(Equilibrium(2, update_interval=every, warm_up=0).is_due(step) for step in range(2000))
 
 
 def test_update_refreshes_when_due_and_only_then() -> None:
@@ -220,7 +220,7 @@ def test_the_state_goes_through_a_checkpoint(tmp_path: Path) -> None:
     ("call", "words"),
     [
         (lambda: Equilibrium(0), "at least one .* found 0"),
-        (lambda: Equilibrium(3, count="once"), "'always', 'last_window' or 'never', found 'once'"),  # type: ignore[arg-type]
+        (lambda: Equilibrium(3, hit_counting="once"), "'always', 'last_window' or 'never', found 'once'"),  # type: ignore[arg-type]
         (lambda: Equilibrium(3, normalise="sum"), "'none' or 'mean_one', found 'sum'"),  # type: ignore[arg-type]
         (lambda: Equilibrium(3, names=["a", "b"]), "2 names for 3"),
     ],

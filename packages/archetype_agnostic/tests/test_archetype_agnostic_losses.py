@@ -10,11 +10,11 @@ from archetype_agnostic.losses import (
     DIRECTIONS,
     Similarities,
     aasm_losses,
-    aasm_terms,
-    hits,
-    similarities,
+    compute_similarities,
+    count_hits,
+    mean_terms,
 )
-from archetype_agnostic.regauging import bilateral, regauging_terms, row_scores
+from archetype_agnostic.regauging import bilateral_scores, compute_row_scores, regauging_terms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -46,14 +46,14 @@ def numbers(terms: dict[str, Tensor]) -> dict[str, float]:
 
 
 def terms_of(sets: dict[str, Tensor], **options: float) -> dict[str, Tensor]:
-    return aasm_terms(aasm_losses(similarities(**sets), **options))
+    return mean_terms(aasm_losses(compute_similarities(**sets), **options))
 
 
 @settings(max_examples=15, deadline=None)
 @given(LABELS, st.integers(0, 10_000))
 def test_similarities_are_cosines_of_the_named_sets(labels: list[int], seed: int) -> None:
     sets = {name: rows.detach() for name, rows in draw(len(labels), seed=seed).items()}
-    found = similarities(**sets, labels=torch.tensor(labels))
+    found = compute_similarities(**sets, labels=torch.tensor(labels))
     for place, (anchors, candidates) in enumerate(DIRECTIONS):
         for i in range(len(labels)):
             assert found.length[place, i] == pytest.approx(float(sets[anchors][i].norm()))
@@ -69,7 +69,7 @@ def test_similarities_are_cosines_of_the_named_sets(labels: list[int], seed: int
 @given(LABELS, st.integers(0, 10_000))
 def test_both_terms_and_their_gradients_are_the_formula_with_any_labels(labels: list[int], seed: int) -> None:
     sets = draw(len(labels), seed=seed)
-    ours = aasm_terms(aasm_losses(similarities(**sets, labels=torch.tensor(labels)), 0.3, 4.0, 7.0))
+    ours = mean_terms(aasm_losses(compute_similarities(**sets, labels=torch.tensor(labels)), 0.3, 4.0, 7.0))
     theirs = slow.aasm(sets, labels, 0.3, 4.0, 7.0)
     assert numbers(ours) == pytest.approx(numbers(theirs), rel=1e-12)
     mine, other = (gradients(terms["crosssp_loss"] + 2 * terms["sim_loss"], sets) for terms in (ours, theirs))
@@ -83,9 +83,9 @@ def test_the_whole_objective_and_its_gradient_are_the_formulas(
 ) -> None:
     sets = draw(len(labels), seed=seed)
     weights = torch.linspace(0.2, 3.0, 10, dtype=torch.float64)[torch.tensor(labels)]
-    found = similarities(**sets, labels=torch.tensor(labels))
-    scores = bilateral(row_scores(found, form))  # type: ignore[arg-type]
-    ours = aasm_terms(aasm_losses(found)) | regauging_terms(scores, weights)
+    found = compute_similarities(**sets, labels=torch.tensor(labels))
+    scores = bilateral_scores(compute_row_scores(found, form))  # type: ignore[arg-type]
+    ours = mean_terms(aasm_losses(found)) | regauging_terms(scores, weights)
     theirs = slow.aasm(sets, labels) | slow.regauging(sets, labels, weights.tolist(), form)
     assert numbers(ours) == pytest.approx(numbers(theirs), rel=1e-10, abs=1e-12)
     mine, other = (gradients(torch.stack(list(terms.values())).sum(), sets) for terms in (ours, theirs))
@@ -106,45 +106,50 @@ def test_gradients_agree_with_differences() -> None:
     labels = torch.tensor([0, 1, 1])
 
     def total(*rows: Tensor) -> Tensor:
-        return aasm_losses(similarities(*rows, labels=labels)).sum(1)
+        return aasm_losses(compute_similarities(*rows, labels=labels)).sum(1)
 
     assert torch.autograd.gradcheck(total, tuple(sets.values()))
 
 
 def test_the_published_constants_are_the_defaults() -> None:
     sets = draw(5)
-    assert torch.equal(aasm_losses(similarities(**sets)), aasm_losses(similarities(**sets), 0.5, 5.4, 6.0))
+    assert torch.equal(
+        aasm_losses(compute_similarities(**sets)), aasm_losses(compute_similarities(**sets), 0.5, 5.4, 6.0)
+    )
 
 
 def test_perfect_separation_costs_the_constants_and_nothing_costs_less() -> None:
-    losses = aasm_losses(similarities(**dict.fromkeys(NAMES, 1e4 * torch.eye(6, dtype=torch.float64))))
+    losses = aasm_losses(
+        compute_similarities(**dict.fromkeys(NAMES, 1e4 * torch.eye(6, dtype=torch.float64)))
+    )
     floor = torch.tensor([5.4, 6, 6] * 2, dtype=torch.float64).log()[:, None]
     assert torch.allclose(losses, floor.expand(6, 6), atol=1e-12)
-    assert (aasm_losses(similarities(**draw(7, seed=3))) > floor).all()
+    assert (aasm_losses(compute_similarities(**draw(7, seed=3))) > floor).all()
 
 
 def test_anchors_a_thousand_long_stay_finite_where_the_plain_sum_overflows() -> None:
     sets = {name: (1e3 * rows.detach().float()).requires_grad_() for name, rows in draw(6, seed=1).items()}
-    found = similarities(**sets)
+    found = compute_similarities(**sets)
     plain = torch.log(
-        5.4 + torch.exp((found.cross[0] - found.own[0][:, None]) * found.length[0][:, None] / 0.5).sum(1)
+        5.4
+        + torch.exp((found.cross[0] - found.positives[0][:, None]) * found.length[0][:, None] / 0.5).sum(1)
     )
     assert torch.isinf(plain).any()
     losses = aasm_losses(found)
     assert torch.isfinite(losses).all()
     assert all(torch.isfinite(gradient).all() for gradient in gradients(losses.sum(), sets))
-    double = similarities(**{name: rows.detach().double() for name, rows in sets.items()})
+    double = compute_similarities(**{name: rows.detach().double() for name, rows in sets.items()})
     assert torch.allclose(losses.double(), aasm_losses(double), rtol=1e-4)
     worst = int(plain.argmax())  # far from zero the loss is the largest gap
-    gap = (double.cross[0, worst].max() - double.own[0, worst]) * double.length[0, worst] / 0.5
+    gap = (double.cross[0, worst].max() - double.positives[0, worst]) * double.length[0, worst] / 0.5
     assert losses[0, worst].item() == pytest.approx(float(gap), rel=1e-3)
 
 
 def test_only_anchors_keep_their_length() -> None:
     sets = {name: rows.detach() for name, rows in draw(5).items()}
-    plain = aasm_losses(similarities(**sets))
+    plain = aasm_losses(compute_similarities(**sets))
     for name in NAMES:
-        longer = aasm_losses(similarities(**(sets | {name: 7 * sets[name]})))
+        longer = aasm_losses(compute_similarities(**(sets | {name: 7 * sets[name]})))
         for place, (anchors, _) in enumerate(DIRECTIONS):
             assert torch.allclose(longer[place], plain[place]) == (anchors != name), (name, place)
 
@@ -152,38 +157,41 @@ def test_only_anchors_keep_their_length() -> None:
 def test_people_in_another_order_are_the_rows_in_that_order() -> None:
     sets = {name: rows.detach() for name, rows in draw(6).items()}
     order, labels = torch.tensor([3, 1, 5, 0, 4, 2]), torch.tensor([0, 1, 2, 2, 3, 4])
-    plain = similarities(**sets, labels=labels)
-    moved = similarities(**{name: rows[order] for name, rows in sets.items()}, labels=labels[order])
+    plain = compute_similarities(**sets, labels=labels)
+    moved = compute_similarities(**{name: rows[order] for name, rows in sets.items()}, labels=labels[order])
     assert torch.allclose(aasm_losses(moved), aasm_losses(plain)[:, order])
-    assert torch.allclose(row_scores(moved), row_scores(plain)[:, order])
-    assert torch.equal(torch.stack(hits(moved)), torch.stack(hits(plain))[:, order])
+    assert torch.allclose(compute_row_scores(moved), compute_row_scores(plain)[:, order])
+    assert torch.equal(torch.stack(count_hits(moved)), torch.stack(count_hits(plain))[:, order])
 
 
 def test_faces_and_voices_exchanged_exchange_the_directions() -> None:
     sets = {name: rows.detach() for name, rows in draw(5).items()}
     swapped = dict(zip(NAMES, (sets[name] for name in ("voice", "face", "voice_second", "face_second"))))
-    ours, theirs = aasm_losses(similarities(**sets)), aasm_losses(similarities(**swapped))
+    ours, theirs = aasm_losses(compute_similarities(**sets)), aasm_losses(compute_similarities(**swapped))
     assert torch.allclose(theirs, ours[[3, 2, 1, 0, 5, 4]])
 
 
 def test_labels_that_all_differ_are_as_good_as_none() -> None:
     sets = draw(6)
-    ours, theirs = similarities(**sets), similarities(**sets, labels=torch.tensor([7, 5, 3, 11, 2, 0]))
-    for function in (aasm_losses, row_scores, lambda found: torch.stack(hits(found))):
+    ours, theirs = (
+        compute_similarities(**sets),
+        compute_similarities(**sets, labels=torch.tensor([7, 5, 3, 11, 2, 0])),
+    )
+    for function in (aasm_losses, compute_row_scores, lambda found: torch.stack(count_hits(found))):
         assert torch.equal(function(ours), function(theirs))  # type: ignore[operator]
 
 
 def test_one_person_only_costs_the_constants_and_sends_no_gradient() -> None:
     sets = draw(3)
-    losses = aasm_losses(similarities(**sets, labels=torch.tensor([4, 4, 4])))
+    losses = aasm_losses(compute_similarities(**sets, labels=torch.tensor([4, 4, 4])))
     assert torch.allclose(losses[0::3], torch.tensor(5.4, dtype=torch.float64).log())
     assert all(gradient.abs().max() == 0 for gradient in gradients(losses.sum(), sets))
 
 
 def test_zero_embeddings_are_no_error() -> None:
     sets = {name: torch.zeros(3, 4, requires_grad=True) for name in NAMES}
-    found = similarities(**sets)
-    losses, scores = aasm_losses(found), row_scores(found)
+    found = compute_similarities(**sets)
+    losses, scores = aasm_losses(found), compute_row_scores(found)
     assert torch.allclose(losses[0], torch.full((3,), math.log(5.4 + 2)))
     assert (scores == 0).all()  # own similarity 0 is not trusted
     assert all(torch.isfinite(g).all() for g in gradients(losses.sum() + scores.sum(), sets))
@@ -193,8 +201,8 @@ def test_a_single_zero_row_spoils_no_other() -> None:
     sets = {name: rows.detach().clone() for name, rows in draw(4).items()}
     sets["voice"][1] = 0
     sets = {name: rows.requires_grad_() for name, rows in sets.items()}
-    found = similarities(**sets)
-    total = aasm_losses(found).sum() + bilateral(row_scores(found)).sum()
+    found = compute_similarities(**sets)
+    total = aasm_losses(found).sum() + bilateral_scores(compute_row_scores(found)).sum()
     assert torch.isfinite(total)
     assert all(torch.isfinite(gradient).all() for gradient in gradients(total, sets))
 
@@ -203,20 +211,20 @@ def test_a_single_zero_row_spoils_no_other() -> None:
 def test_half_precision_is_computed_in_single(dtype: torch.dtype) -> None:
     sets = {name: rows.detach().to(dtype) for name, rows in draw(6, 16).items()}
     with torch.autocast("cpu", torch.bfloat16):
-        found = similarities(**sets)
-        losses, scores = aasm_losses(found), row_scores(found)
-        terms = aasm_terms(losses) | regauging_terms(bilateral(scores), torch.ones(6))
+        found = compute_similarities(**sets)
+        losses, scores = aasm_losses(found), compute_row_scores(found)
+        terms = mean_terms(losses) | regauging_terms(bilateral_scores(scores), torch.ones(6))
     assert {value.dtype for value in (losses, scores, *terms.values())} == {torch.float32}
-    single = similarities(**{name: rows.float() for name, rows in sets.items()})
+    single = compute_similarities(**{name: rows.float() for name, rows in sets.items()})
     assert torch.allclose(losses, aasm_losses(single), atol=1e-5)
-    assert torch.allclose(scores, row_scores(single), atol=1e-5)
+    assert torch.allclose(scores, compute_row_scores(single), atol=1e-5)
 
 
 def test_two_people_are_enough() -> None:
     sets = draw(2, seed=5)
-    found = similarities(**sets)
+    found = compute_similarities(**sets)
     theirs = slow.aasm(sets, [0, 1]) | slow.regauging(sets, [0, 1], [1, 1])
-    ours = aasm_terms(aasm_losses(found)) | regauging_terms(bilateral(row_scores(found)))
+    ours = mean_terms(aasm_losses(found)) | regauging_terms(bilateral_scores(compute_row_scores(found)))
     assert numbers(ours) == pytest.approx(numbers(theirs))
 
 
@@ -224,13 +232,13 @@ def test_two_people_are_enough() -> None:
 @given(LABELS, st.integers(0, 10_000))
 def test_hits_are_counted_by_comparing(labels: list[int], seed: int) -> None:
     sets = draw(len(labels), seed=seed)
-    right, compared = hits(similarities(**sets, labels=torch.tensor(labels)))
+    right, compared = count_hits(compute_similarities(**sets, labels=torch.tensor(labels)))
     assert list(zip(right.tolist(), compared.tolist())) == slow.hits(sets, labels)
 
 
 def test_a_tie_is_no_hit_and_hits_carry_no_gradient() -> None:
     same = torch.ones(3, 4, requires_grad=True)
-    right, compared = hits(similarities(same, same, same, same))
+    right, compared = count_hits(compute_similarities(same, same, same, same))
     assert right.tolist() == [0, 0, 0] and compared.tolist() == [2, 2, 2]
     assert not right.requires_grad and not compared.requires_grad
 
@@ -240,15 +248,21 @@ def ones(*shape: int) -> Tensor:
 
 
 def some() -> Similarities:
-    return similarities(**draw(3))
+    return compute_similarities(**draw(3))
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: similarities(ones(2, 3), ones(2, 3), ones(3, 3), ones(2, 3)), r"one shape .* \(3, 3\)"),
-        (lambda: similarities(ones(3), ones(3), ones(3), ones(3)), r"\(B, D\)"),
-        (lambda: similarities(*[ones(2, 3)] * 4, labels=torch.arange(3)), r"one label a row.*\(3,\) for 2"),
+        (
+            lambda: compute_similarities(ones(2, 3), ones(2, 3), ones(3, 3), ones(2, 3)),
+            r"one shape .* \(3, 3\)",
+        ),
+        (lambda: compute_similarities(ones(3), ones(3), ones(3), ones(3)), r"\(B, D\)"),
+        (
+            lambda: compute_similarities(*[ones(2, 3)] * 4, labels=torch.arange(3)),
+            r"one label a row.*\(3,\) for 2",
+        ),
         (lambda: aasm_losses(some(), temperature=0), "above 0, found 0"),
         (lambda: aasm_losses(some(), intra_constant=-1), "above 0.*-1"),
     ],

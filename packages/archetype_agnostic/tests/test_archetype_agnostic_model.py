@@ -3,7 +3,7 @@
 import pytest
 import torch
 from archetype_agnostic.equilibrium import Equilibrium
-from archetype_agnostic.losses import aasm_losses, aasm_terms, similarities
+from archetype_agnostic.losses import aasm_losses, compute_similarities, mean_terms
 from archetype_agnostic.model import Aasm, FaceConfig, ModelConfig, VoiceConfig, parameter_groups
 from torch import Tensor, nn
 from voiceface.association.encoders import freeze
@@ -127,7 +127,7 @@ def test_a_step_lowers_the_loss_and_touches_every_parameter() -> None:
     optimiser = torch.optim.SGD(parameter_groups(model), lr=0.05)
     inputs, totals = batch(), []
     for _ in range(5):
-        terms = aasm_terms(aasm_losses(similarities(*model(*inputs))))
+        terms = mean_terms(aasm_losses(compute_similarities(*model(*inputs))))
         total = torch.stack(list(terms.values())).sum()
         optimiser.zero_grad()
         total.backward()

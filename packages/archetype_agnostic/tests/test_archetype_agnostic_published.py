@@ -10,11 +10,11 @@ import torch
 from archetype_agnostic.config import ArchetypeAgnosticConfig
 from archetype_agnostic.model import Aasm, FaceConfig, ModelConfig, VoiceConfig, parameter_groups
 from archetype_agnostic.published import (
-    architecture_of,
+    get_momentum,
+    infer_architecture,
     load_checkpoint,
     load_face_backbone,
     load_voice_backbone,
-    momentum_of,
     published_state,
     read_checkpoint,
     read_full_checkpoint,
@@ -75,7 +75,7 @@ def test_the_published_architecture_has_985_keys(tmp_path: Path) -> None:
     }
     assert learnt == 59_457_622 and sum(unused.values()) == 12_847_616 + 66_048
     assert state["vNet.model.output_layer.3.weight"].shape == (512, 25_088)
-    assert architecture_of(state) == ModelConfig(num_classes=924)
+    assert infer_architecture(state) == ModelConfig(num_classes=924)
 
 
 def test_a_checkpoint_survives_the_round_trip_with_its_momentum(tmp_path: Path) -> None:
@@ -87,7 +87,7 @@ def test_a_checkpoint_survives_the_round_trip_with_its_momentum(tmp_path: Path) 
     assert checkpoint.step == 7 and checkpoint.architecture == SMALL
     assert same(model.state_dict(), other.state_dict())
     fresh = torch.optim.SGD(parameter_groups(other), lr=0.01, momentum=0.9)
-    restore_momentum(other, fresh, momentum_of(checkpoint))
+    restore_momentum(other, fresh, get_momentum(checkpoint))
     mine, theirs = (
         [model.state[p]["momentum_buffer"] for group in model.param_groups for p in group["params"]]
         for model in (optimiser, fresh)
@@ -107,7 +107,7 @@ def test_momentum_is_numbered_with_the_layers_that_are_never_evaluated(tmp_path:
     assert torch.equal(saved["state"][stem + 6]["momentum_buffer"], optimiser.state[first]["momentum_buffer"])
     whole = 6 + 2 + sum(len(group["params"]) for group in parameter_groups(model))
     assert [n for group in saved["param_groups"] for n in group["params"]] == list(range(whole))
-    assert momentum_of(read_checkpoint(tmp_path / "ckp.pth.tar")).keys() == {
+    assert get_momentum(read_checkpoint(tmp_path / "ckp.pth.tar")).keys() == {
         name for name, parameter in model.named_parameters() if parameter.requires_grad
     }
 
@@ -120,7 +120,7 @@ def test_an_unknown_optimiser_is_no_obstacle_to_the_weights(tmp_path: Path) -> N
     checkpoint = read_checkpoint(tmp_path / "ckp.pth.tar")
     assert len(checkpoint.state) == len(small().state_dict()) - len(FRONT_END)
     with pytest.raises(CheckpointError, match="holds 1 parameters, the network has"):
-        momentum_of(checkpoint)
+        get_momentum(checkpoint)
 
 
 @pytest.mark.parametrize("form", ["bare", "wrapped", "parallel", "half_parallel", "old_zip"])
@@ -192,12 +192,12 @@ def test_another_architecture_is_refused_and_changes_nothing(tmp_path: Path) -> 
 
 
 def test_the_architecture_is_read_off_the_shapes() -> None:
-    assert architecture_of(published_state(small())) == SMALL  # the recognition layer tells the side
-    assert architecture_of(small().state_dict(), side=32) == SMALL
+    assert infer_architecture(published_state(small())) == SMALL  # the recognition layer tells the side
+    assert infer_architecture(small().state_dict(), side=32) == SMALL
     wide = ModelConfig(
         face=FaceConfig(arch="ir50", squeeze_excitation=True), voice=VoiceConfig(pooling="asp"), num_classes=7
     )
-    assert architecture_of(Aasm(wide).state_dict()) == wide
+    assert infer_architecture(Aasm(wide).state_dict()) == wide
 
 
 @pytest.mark.parametrize("upstream", [False, True])

@@ -58,7 +58,7 @@ def test_published_differs_from_main_in_its_quirks_only() -> None:
         "regauging.differentiable": False,
         "regauging.weighting": "outer_product",
         "regauging.unweighted_mean": "all",
-        "equilibrium.count": "never",
+        "equilibrium.hit_counting": "never",
         "data.rotation": "published",
         "data.second_sample": "with_replacement",
         "data.sample_scale": "native",
@@ -76,12 +76,12 @@ def test_main_has_the_published_numbers() -> None:
             "loss.intra_constant": 6.0,
             "regauging.start": 6888,
             "regauging.form": "hinge",
-            "regauging.trusted": 0.15,
-            "regauging.loose": 0.2,
-            "regauging.inner": 0.15,
+            "regauging.trust_threshold": 0.15,
+            "regauging.margin": 0.2,
+            "regauging.inner_margin": 0.15,
             "regauging.scale": 10.0,
             "equilibrium.warm_up": 6440,
-            "equilibrium.update_every": 920,
+            "equilibrium.update_interval": 920,
             "equilibrium.normalise": "none",
             "optimiser.method": "sgd",
             "training.batch_size": 20,
@@ -98,12 +98,12 @@ def test_main_has_the_published_numbers() -> None:
 def test_small_recipes_use_all_three_components(preset: str) -> None:
     config = load(preset)
     eqm = Equilibrium(
-        SMALL[preset], every=config.equilibrium.update_every, warm_up=config.equilibrium.warm_up
+        SMALL[preset], update_interval=config.equilibrium.update_interval, warm_up=config.equilibrium.warm_up
     )
     length = config.training.max_steps
     assert config.regauging.enabled and config.regauging.differentiable
     assert config.regauging.start <= 0.8 * length
-    refreshes = [step for step in range(length) if eqm.due(step)]
+    refreshes = [step for step in range(length) if eqm.is_due(step)]
     assert len(refreshes) >= 2 and refreshes[0] <= config.regauging.start
     per_epoch = SMALL[preset] // config.training.batch_size
     assert refreshes[0] >= per_epoch  # everybody has been compared by then

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import archetype_agnostic_by_loops as slow
 import pytest
 import torch
-from archetype_agnostic.losses import PAIRINGS, Similarities, similarities
-from archetype_agnostic.regauging import TERMS, Margins, bilateral, regauging_terms, row_scores
+from archetype_agnostic.losses import PAIRINGS, Similarities, compute_similarities
+from archetype_agnostic.regauging import TERMS, Margins, bilateral_scores, compute_row_scores, regauging_terms
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -47,7 +47,7 @@ def test_hinge_by_hand() -> None:
         [[0.5, 0.4, 0.2], [0.5, 0.6, 0.7], [0.1, 0.2, 0.9]], [[1, 0.45, 0], [0.45, 1, 0], [0, 0, 1]]
     )
     expected = torch.tensor([0.3, 0.725, 0], dtype=torch.float64)
-    assert torch.allclose(row_scores(found), expected.expand(6, 3))
+    assert torch.allclose(compute_row_scores(found), expected.expand(6, 3))
 
 
 def test_circle_by_hand() -> None:
@@ -56,29 +56,29 @@ def test_circle_by_hand() -> None:
     # Row 1: p 1.0: factor 0.2, pair 0.2, share -0.04; S -0.9: factor 0: t = -0.04.
     found = table([[0.5, 0.4], [-0.9, 1.0]])
     expected = torch.tensor([0.88, 0], dtype=torch.float64)
-    assert torch.allclose(row_scores(found, "circle"), expected.expand(6, 2))
+    assert torch.allclose(compute_row_scores(found, "circle"), expected.expand(6, 2))
 
 
 def test_a_pair_at_or_below_the_trusted_margin_is_screened_out() -> None:
     def score(own: float) -> float:
-        return float(row_scores(table([[own, 0.9], [0.0, 1.0]]))[0, 0].detach())
+        return float(compute_row_scores(table([[own, 0.9], [0.0, 1.0]]))[0, 0].detach())
 
     assert score(0.15) == score(0.1) == score(-0.5) == 0
     assert score(0.151) > 1  # 0.9 - 0.151 + 0.2, and more
 
 
 def test_a_negative_exactly_at_the_margin_does_not_violate_it() -> None:
-    margins = Margins(loose=0.25)
-    assert float(row_scores(table([[0.75, 0.5], [0, 1]]), margins=margins)[0, 0].detach()) == 0
-    assert float(row_scores(table([[0.75, 0.501], [0, 1]]), margins=margins)[0, 0].detach()) > 0
+    margins = Margins(margin=0.25)
+    assert float(compute_row_scores(table([[0.75, 0.5], [0, 1]]), margins=margins)[0, 0].detach()) == 0
+    assert float(compute_row_scores(table([[0.75, 0.501], [0, 1]]), margins=margins)[0, 0].detach()) > 0
 
 
 def test_every_margin_acts() -> None:
     found = table([[0.5, 0.4, 0.2], [0.5, 0.6, 0.7], [0.1, 0.2, 0.9]])
-    plain = row_scores(found)
-    for margins in (Margins(trusted=0.55), Margins(loose=0.3), Margins(inner=0.5)):
-        assert not torch.allclose(row_scores(found, margins=margins), plain), margins
-    assert torch.equal(row_scores(found, margins=Margins(0.15, 0.2, 0.15)), plain)
+    plain = compute_row_scores(found)
+    for margins in (Margins(trust_threshold=0.55), Margins(margin=0.3), Margins(inner_margin=0.5)):
+        assert not torch.allclose(compute_row_scores(found, margins=margins), plain), margins
+    assert torch.equal(compute_row_scores(found, margins=Margins(0.15, 0.2, 0.15)), plain)
 
 
 @settings(max_examples=25, deadline=None)
@@ -86,7 +86,9 @@ def test_every_margin_acts() -> None:
 def test_row_scores_are_the_formula_with_any_labels(labels: list[int], seed: int, circle: bool) -> None:
     form = "circle" if circle else "hinge"
     sets = {name: rows.detach() for name, rows in draw(len(labels), seed).items()}
-    ours = bilateral(row_scores(similarities(**sets, labels=torch.tensor(labels)), form))  # type: ignore[arg-type]
+    ours = bilateral_scores(
+        compute_row_scores(compute_similarities(**sets, labels=torch.tensor(labels)), form)
+    )  # type: ignore[arg-type]
     theirs = slow.regauged(sets, labels, form)
     for place, name in enumerate(PAIRINGS):
         assert torch.allclose(ours[place], torch.stack(theirs[name]), atol=1e-12), name
@@ -95,27 +97,29 @@ def test_row_scores_are_the_formula_with_any_labels(labels: list[int], seed: int
 def test_which_violate_how_many_and_the_circle_factors_are_constants() -> None:
     found = table([[0.5, 0.4, 0.45], [0.0, 0.9, 0.0], [0.0, 0.0, 0.9]])
     # Hinge: both violate, with t + [S - Q + g] each: 2 from each negative, -1 from the pair, halved
-    gradient = torch.autograd.grad(row_scores(found)[0, 0], found.cross)[0][0]
+    gradient = torch.autograd.grad(compute_row_scores(found)[0, 0], found.cross)[0][0]
     assert torch.allclose(gradient[0], torch.tensor([-1.0, 1.0, 1.0], dtype=torch.float64))
     assert gradient[1:].abs().max() == 0
     # Circle: the factors 0.7 of the pair, 0.6 and 0.65 of the negatives are numbers
-    gradient = torch.autograd.grad(row_scores(found, "circle")[0, 0], found.cross)[0][0]
+    gradient = torch.autograd.grad(compute_row_scores(found, "circle")[0, 0], found.cross)[0][0]
     expected = torch.tensor([-0.7, (0.6 + 1) / 2, (0.65 + 1) / 2], dtype=torch.float64)
     assert torch.allclose(gradient[0], expected)
 
 
 def test_gradients_agree_with_differences_for_the_hinge() -> None:
     sets = draw(3, seed=3)
-    scores = row_scores(similarities(**sets))
+    scores = compute_row_scores(compute_similarities(**sets))
     assert (scores > 0).sum() >= 4  # else there would be nothing to differentiate
-    assert torch.autograd.gradcheck(lambda *rows: row_scores(similarities(*rows)), tuple(sets.values()))
+    assert torch.autograd.gradcheck(
+        lambda *rows: compute_row_scores(compute_similarities(*rows)), tuple(sets.values())
+    )
 
 
 def test_repeated_people_are_no_negatives() -> None:
     sets = {name: rows.detach() for name, rows in draw(4, seed=1).items()}
-    nobody = row_scores(similarities(**sets, labels=torch.zeros(4, dtype=torch.long)))
+    nobody = compute_row_scores(compute_similarities(**sets, labels=torch.zeros(4, dtype=torch.long)))
     assert (nobody == 0).all()
-    assert (row_scores(similarities(**sets)) > 0).any()
+    assert (compute_row_scores(compute_similarities(**sets)) > 0).any()
 
 
 # both ways together
@@ -124,12 +128,12 @@ def test_repeated_people_are_no_negatives() -> None:
 def test_both_ways_are_averaged_where_both_are_there() -> None:
     scores = torch.zeros(6, 3)
     scores[0], scores[3] = torch.tensor([0.2, 0.0, 0.0]), torch.tensor([0.4, 0.6, 0.0])
-    assert torch.allclose(bilateral(scores)[0], torch.tensor([0.3, 0.6, 0.0]))
+    assert torch.allclose(bilateral_scores(scores)[0], torch.tensor([0.3, 0.6, 0.0]))
 
 
 def test_each_pairing_is_joined_with_its_own_other_way() -> None:
     scores = torch.arange(1.0, 7.0)[:, None]
-    assert bilateral(scores)[:, 0].tolist() == [2.5, 3.5, 4.5]
+    assert bilateral_scores(scores)[:, 0].tolist() == [2.5, 3.5, 4.5]
 
 
 # terms
@@ -191,7 +195,7 @@ def test_equal_weights_are_a_factor_in_either_weighting() -> None:
 @pytest.mark.parametrize("form", ["hinge", "circle"])
 def test_nothing_loose_costs_nothing_and_sends_no_gradient(weights: Tensor | None, form: str) -> None:
     sets = {name: torch.eye(3, 4).requires_grad_() for name in NAMES}
-    scores = bilateral(row_scores(similarities(**sets), form))  # type: ignore[arg-type]
+    scores = bilateral_scores(compute_row_scores(compute_similarities(**sets), form))  # type: ignore[arg-type]
     for mean_over in ("loose", "all"):
         terms = regauging_terms(scores, weights, mean_over=mean_over)  # type: ignore[arg-type]
         total = torch.stack(list(terms.values())).sum()
@@ -204,7 +208,7 @@ def test_nothing_loose_costs_nothing_and_sends_no_gradient(weights: Tensor | Non
 @pytest.mark.parametrize("form", ["hinge", "circle"])
 def test_terms_train_by_default_and_not_as_published(weighting: str, form: str) -> None:
     sets, weights = draw(6, seed=2), torch.linspace(0.5, 2, 6)
-    scores = bilateral(row_scores(similarities(**sets), form))  # type: ignore[arg-type]
+    scores = bilateral_scores(compute_row_scores(compute_similarities(**sets), form))  # type: ignore[arg-type]
     terms = regauging_terms(scores, weights, weighting=weighting)  # type: ignore[arg-type]
     touched = {
         "trip_cross": {"face", "voice"},
@@ -224,7 +228,9 @@ def test_a_step_down_the_terms_makes_loose_pairs_tighter() -> None:
     sets = draw(6, seed=4)
 
     def total() -> Tensor:
-        return torch.stack([*regauging_terms(bilateral(row_scores(similarities(**sets)))).values()]).sum()
+        return torch.stack(
+            [*regauging_terms(bilateral_scores(compute_row_scores(compute_similarities(**sets)))).values()]
+        ).sum()
 
     before = total()
     for rows, gradient in zip(sets.values(), torch.autograd.grad(before, list(sets.values()))):
@@ -235,7 +241,7 @@ def test_a_step_down_the_terms_makes_loose_pairs_tighter() -> None:
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda scores: row_scores(table([[1.0]]), "square"), "'hinge' or 'circle'.*'square'"),  # type: ignore[arg-type]
+        (lambda scores: compute_row_scores(table([[1.0]]), "square"), "'hinge' or 'circle'.*'square'"),  # type: ignore[arg-type]
         (lambda scores: regauging_terms(scores, weighting="none"), "'none'"),  # type: ignore[arg-type]
         (lambda scores: regauging_terms(scores, mean_over="none"), "'none'"),  # type: ignore[arg-type]
         (lambda scores: regauging_terms(scores, torch.ones(2)), r"one weight a row.*\(2,\) for 3"),

@@ -23,9 +23,9 @@ WORDS = (
     "training.validation_interval=4",
     "training.validation_start=4",
     "regauging.start=3",
-    "regauging.trusted=-1.0",  # a fresh network has loose pairs, too
+    "regauging.trust_threshold=-1.0",  # a fresh network has loose pairs, too
     "equilibrium.warm_up=2",
-    "equilibrium.update_every=5",  # a refresh before step 5: counters are full at every save before
+    "equilibrium.update_interval=5",  # a refresh before step 5: counters are full at every save before
 )
 
 
@@ -86,7 +86,7 @@ def test_a_finished_run_resumed_stays_as_it_is(trial: InterruptibleRun) -> None:
 
 def test_a_run_that_goes_on_by_patience_is_resumed_the_same(trial: InterruptibleRun, tmp_path: Path) -> None:
     """Cut off after the validation that ends it, it must still know of it."""
-    words = ["stopping.rule=patience", "stopping.window=2", "training.max_steps=5", "training.batch_size=2"]
+    words = ["stopping.rule=patience", "stopping.patience=2", "training.max_steps=5", "training.batch_size=2"]
     words += ["optimiser.lr=1.0e-12"]  # accuracies stay: the second validation ends the run, in its epoch
     alone, out = tmp_path / "alone", tmp_path / "run"
     assert trial.train(alone, *words) == 0
@@ -123,7 +123,10 @@ def test_loader_processes_change_nothing(trial: InterruptibleRun, tmp_path: Path
     ("word", "said"),
     [
         ("optimiser.lr=0.5", "optimiser.lr: 0.01 there, 0.5 now"),
-        ("equilibrium.count=last_window", "equilibrium.count: 'always' there, 'last_window' now"),
+        (
+            "equilibrium.hit_counting=last_window",
+            "equilibrium.hit_counting: 'always' there, 'last_window' now",
+        ),
         ("regauging.start=4", "regauging.start: 3 there, 4 now"),
     ],
 )

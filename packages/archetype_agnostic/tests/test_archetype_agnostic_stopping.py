@@ -1,7 +1,7 @@
 """The rule that ends a run by its validations."""
 
 import pytest
-from archetype_agnostic.stopping import Patience, stopped_rising
+from archetype_agnostic.stopping import EarlyStopping, has_stopped_rising
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -17,22 +17,22 @@ from hypothesis import strategies as st
     ],
 )
 def test_stopped_rising(accuracies: list[float], expected: bool) -> None:
-    assert stopped_rising(accuracies) is expected
+    assert has_stopped_rising(accuracies) is expected
 
 
 @given(st.lists(st.integers(0, 3), min_size=5, max_size=5))
 def test_it_is_the_published_rule(accuracies: list[int]) -> None:
     never_rises = not any(accuracies[k + 1] > accuracies[k] for k in range(4))
-    assert stopped_rising(accuracies) == (never_rises and accuracies[0] == max(accuracies))
+    assert has_stopped_rising(accuracies) == (never_rises and accuracies[0] == max(accuracies))
 
 
 def simulate(accuracies: list[float], max_iter: int, every: int, per_epoch: int, window: int = 5) -> int:
     """Completed steps of a run that validates before its steps `every`, 2 `every`, ..."""
-    patience = Patience({}, max_iter, per_epoch, window)
+    patience = EarlyStopping({}, max_iter, per_epoch, window)
     judgements, step = iter(accuracies), 0
-    while step < max_iter or patience.go_on(step):
+    while step < max_iter or patience.should_continue(step):
         if step and step % every == 0:
-            patience.judge(step, next(judgements))
+            patience.record(step, next(judgements))
         step += 1
     return step
 
@@ -62,11 +62,11 @@ def test_the_window_is_what_was_asked_for() -> None:
 
 def test_state_lives_in_the_values_of_the_run() -> None:
     values: dict[str, object] = {}
-    first = Patience(values, 10, 4, window=3)
+    first = EarlyStopping(values, 10, 4, patience=3)
     for step, accuracy in ((8, 0.9), (12, 0.8)):
-        first.judge(step, accuracy)
-    again = Patience(dict(values), 10, 4, window=3)  # a resumed run
-    again.judge(16, 0.7)
-    assert again.go_on(17) and again.go_on(19) and not again.go_on(20)
-    first.judge(16, 0.85)
-    assert first.go_on(20)
+        first.record(step, accuracy)
+    again = EarlyStopping(dict(values), 10, 4, patience=3)  # a resumed run
+    again.record(16, 0.7)
+    assert again.should_continue(17) and again.should_continue(19) and not again.should_continue(20)
+    first.record(16, 0.85)
+    assert first.should_continue(20)

@@ -13,17 +13,17 @@ from voiceface.testing import fault_injection, runs
 from voiceface.testing.commands import CommandRunner, command_runner
 
 TINY = (
-    "model.face.side=32",
+    "model.face.image_size=32",
     "model.face.widths=[4,8,8,8]",
     "model.face.blocks=[1,1,1,1]",
     "model.voice.widths=[4,8,8,8]",
     "model.voice.blocks=[1,1,1,1]",
-    "model.embedding=8",
-    "data.voice.frames=60",
+    "model.embedding_dim=8",
+    "data.voice.num_frames=60",
     "data.in_memory=true",
-    "clustering.clusters=[2,3]",
-    "clustering.start=2",
-    "clustering.every=2",
+    "clustering.num_clusters=[2,3]",
+    "clustering.start_step=2",
+    "clustering.interval=2",
     "optimiser.warm_up=2",
     "training.batch_size=8",
     "training.num_workers=0",

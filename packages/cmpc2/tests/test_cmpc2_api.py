@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 from cmpc2.architecture import ModelConfig
-from cmpc2.published import KNOWN
+from cmpc2.published import PUBLISHED_MODELS
 from numpy.typing import NDArray
 from PIL import Image
 from voiceface.audio.loading import write_wav
@@ -86,9 +86,9 @@ def test_front_ends_follow_the_name_of_a_published_file(tmp_path: Path) -> None:
     }.items():
         published_file(tmp_path / name)
         model = cmpc2.load(tmp_path / name)
-        assert (model.config.face.side, model.voice_front_end.front_end) == (side, front_end), name
+        assert (model.config.face.image_size, model.voice_front_end.frontend) == (side, front_end), name
     model = cmpc2.load(tmp_path / "mine.pth.tar", side=96, front_end="sphinx")
-    assert (model.config.face.side, model.voice_front_end.front_end) == (96, "sphinx")
+    assert (model.config.face.image_size, model.voice_front_end.frontend) == (96, "sphinx")
 
 
 def test_one_side_alone_batches_and_files(files: tuple[Path, Path], tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_files_that_are_no_model_are_told_and_run_nothing(tmp_path: Path) -> Non
 
 
 def test_available_models_are_the_bundled_one_and_known_files() -> None:
-    assert cmpc2.available_models() == ["population", *KNOWN]
+    assert cmpc2.available_models() == ["population", *PUBLISHED_MODELS]
     with pytest.raises(CheckpointError, match=r"checkpoint_CMPC\.pth\.tar"):
         cmpc2.load("CMPC")
 

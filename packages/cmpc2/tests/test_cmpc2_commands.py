@@ -135,7 +135,7 @@ def test_features_are_stored_once_and_failures_are_told(
 
 
 def test_bundles_are_small_and_mean_the_same(trained: Path, tmp_path: Path) -> None:
-    weights, memory, table = cmpc2.bundle.bundle(trained, tmp_path / "small.safetensors")
+    weights, memory, table = cmpc2.bundle.export_bundled(trained, tmp_path / "small.safetensors")
     one, other = cmpc2.load_embedder(trained), cmpc2.load_embedder(weights)
     assert other.identity_names == one.identity_names and other.disclaimer == one.disclaimer
     wave = (8000 * np.sin(np.arange(16_000) / 5)).astype(np.int16)

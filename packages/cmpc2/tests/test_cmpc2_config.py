@@ -26,10 +26,10 @@ def test_published_differs_from_main_by_the_published_slips_alone() -> None:
     ours, theirs = (load_bundled_values("cmpc2", name, Cmpc2Config) for name in ("main", "published"))
     assert changed_values(ours, theirs) == {
         "name": "published",
-        "loss.contrast": "published",
-        "clustering.keep": "one_step",
-        "clustering.first_centres": "first",
-        "clustering.empty": "nan",
+        "loss.prototype_negatives": "published",
+        "clustering.lifetime": "one_step",
+        "clustering.init": "first",
+        "clustering.empty_clusters": "nan",
         "clustering.final": "published",
         "training.sampling": "replacement",
         "training.best": "lowest_loss",
@@ -40,22 +40,22 @@ def test_published_differs_from_main_by_the_published_slips_alone() -> None:
 
 def test_the_first_clustering_comes_when_published() -> None:
     clustering = read("main").clustering
-    due = [step for step in range(4000) if clustering.due(step)]
+    due = [step for step in range(4000) if clustering.is_due(step)]
     assert due[:3] == [2538, 2820, 3102]
-    assert not ClusteringConfig(start=0, every=2).due(0), "nothing has been learnt yet"
+    assert not ClusteringConfig(start_step=0, interval=2).is_due(0), "nothing has been learnt yet"
 
 
 @pytest.mark.parametrize(
     ("word", "said"),
     [
         ("optimiser.warm_up=25000", "does not fit into a cycle of 25000"),
-        ("clustering.clusters=[5,5]", "expected different numbers"),
-        ("clustering.clusters=[]", "expected different numbers"),
+        ("clustering.num_clusters=[5,5]", "expected different numbers"),
+        ("clustering.num_clusters=[]", "expected different numbers"),
         ("training.best=validation", "set training.validation_interval"),
         ("loss.temperature=0", "loss.temperature"),
         ("memory.momentum=1.5", "memory.momentum"),
-        ("loss.contrst=all", "did you mean loss.contrast"),
-        ("data.voice.front_end=mel", "data.voice.front_end"),
+        ("loss.contrst=all", "did you mean loss.prototype_negatives"),
+        ("data.voice.frontend=mel", "data.voice.frontend"),
         ("model.face.arch=resnet20", "model.face.arch"),
     ],
 )

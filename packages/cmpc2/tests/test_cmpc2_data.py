@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from cmpc2.config import Cmpc2Config, DataConfig
-from cmpc2.data import PairDataset, WithReplacement, invented
+from cmpc2.data import PairDataset, SamplingWithReplacement, synthetic_pairs
 from cmpc2.lookup import read_training_table, write_training_table
 from cmpc2.pictures import visual_preprocess
-from cmpc2.sources import open_training
-from cmpc2.videos import Video, VideoError, VideoSet, exchanged, videos_of_corpus, videos_of_table
-from cmpc2.voices import bands_of_file
+from cmpc2.sources import load_training_data
+from cmpc2.videos import Video, VideoError, VideoSet, exchange_images, videos_from_corpus, videos_from_table
+from cmpc2.voices import load_log_mel
 from voiceface.association.data import load_split
 from voiceface.runtime.config import load_config
 
@@ -24,7 +24,7 @@ def config_of(tiny: tuple[str, ...], *more: str) -> Cmpc2Config:
 
 @pytest.fixture(scope="module")
 def videos(people: Path) -> VideoSet:
-    return videos_of_corpus(load_split(people, "train", face_root=people / "unzippedFaces"))
+    return videos_from_corpus(load_split(people, "train", face_root=people / "unzippedFaces"))
 
 
 def test_a_video_has_its_own_clips_and_pictures_and_nobody_elses(videos: VideoSet) -> None:
@@ -39,7 +39,7 @@ def test_a_video_has_its_own_clips_and_pictures_and_nobody_elses(videos: VideoSe
 
 
 def test_a_populations_numbered_pictures_belong_to_the_same_videos(people: Path, videos: VideoSet) -> None:
-    numbered = videos_of_corpus(load_split(people, "train"), people)
+    numbered = videos_from_corpus(load_split(people, "train"), people)
     assert [v.video for v in numbered.videos] == [v.video for v in videos.videos]
     for mine, other in zip(numbered.videos, videos.videos):
         ours = sorted((people / "faces" / path).read_bytes() for path in mine.faces)
@@ -49,14 +49,14 @@ def test_a_populations_numbered_pictures_belong_to_the_same_videos(people: Path,
 
 def test_pictures_that_tell_no_video_are_an_error(people: Path) -> None:
     with pytest.raises(VideoError, match="no video has clips and pictures"):
-        videos_of_corpus(load_split(people, "train"))
+        videos_from_corpus(load_split(people, "train"))
 
 
 def test_one_sided_videos_are_left_out_and_told(tmp_path: Path, people: Path, caplog: Any) -> None:
     corpus = load_split(people, "train", face_root=people / "unzippedFaces")
     first = corpus.records[0]
     strange = replace(first, voices=(*first.voices, f"{first.identity.voice_id}/lonely_vid_/00001.wav"))
-    found = videos_of_corpus(replace(corpus, people=(strange, *corpus.records[1:])))
+    found = videos_from_corpus(replace(corpus, people=(strange, *corpus.records[1:])))
     assert "lonely_vid_" not in [video.video for video in found.videos]
     assert "left out 1 videos that have clips or pictures only: lonely_vid_" in caplog.text
 
@@ -64,8 +64,8 @@ def test_one_sided_videos_are_left_out_and_told(tmp_path: Path, people: Path, ca
 def test_memory_and_files_give_the_same_videos_and_draws(people: Path, tiny: tuple[str, ...]) -> None:
     config = config_of(tiny)
     sizes = {"train": 8, "val": 4, "test": 6, "picture_side": 32, "clip_seconds": 1.0}
-    memory = invented("tiny", config, progress=False, workers=1, **sizes)
-    files = open_training(config, data=people, splits=["train"], progress=False).pairs
+    memory = synthetic_pairs("tiny", config, progress=False, workers=1, **sizes)
+    files = load_training_data(config, data=people, splits=["train"], progress=False).pairs
     assert memory.videos.table == files.videos.table
     for index in (0, len(files) - 1):
         ours, theirs = (pairs.sample(index, np.random.default_rng(3)) for pairs in (memory, files))
@@ -80,7 +80,7 @@ def test_draws_are_parts_of_the_videos_own_files(videos: VideoSet, people: Path)
     for seed in range(12):
         drawn = pairs.sample(2, np.random.default_rng(seed))
         video = videos.videos[2]
-        wholes = [bands_of_file(people / "wav" / path, data.voice) for path in video.voices]
+        wholes = [load_log_mel(people / "wav" / path, data.voice) for path in video.voices]
         starts = [
             (clip, first)
             for clip, whole in enumerate(wholes)
@@ -98,7 +98,7 @@ def test_what_is_kept_in_memory_changes_nothing(videos: VideoSet) -> None:
     plain, kept = (
         PairDataset(
             videos,
-            DataConfig(in_memory=memory, augment="views", colour_jitter=0.1, level_jitter=2.0),
+            DataConfig(in_memory=memory, augmentation="views", colour_jitter=0.1, gain_jitter=2.0),
             24,
             progress=False,
         )
@@ -113,7 +113,7 @@ def test_what_is_kept_in_memory_changes_nothing(videos: VideoSet) -> None:
 
 def test_a_louder_clip_keeps_its_padding_silent(videos: VideoSet) -> None:
     plain = PairDataset(videos, DataConfig(), 24, progress=False)
-    loud = PairDataset(videos, DataConfig(level_jitter=5.0), 24, progress=False)
+    loud = PairDataset(videos, DataConfig(gain_jitter=5.0), 24, progress=False)
     a, b = (pairs.sample(0, np.random.default_rng(4))["voice"] for pairs in (plain, loud))
     sounding = a.any(axis=1, keepdims=True) & np.ones_like(a, bool)
     gain = (b - a)[sounding]
@@ -122,7 +122,7 @@ def test_a_louder_clip_keeps_its_padding_silent(videos: VideoSet) -> None:
 
 
 def test_with_replacement_every_video_can_come_and_one_may_come_twice(videos: VideoSet) -> None:
-    pairs = WithReplacement(PairDataset(videos, DataConfig(), 24, progress=False))
+    pairs = SamplingWithReplacement(PairDataset(videos, DataConfig(), 24, progress=False))
     found = [pairs.sample(0, np.random.default_rng(seed))["index"] for seed in range(120)]
     assert set(found) == set(range(len(videos))) and len(pairs) == len(videos)
 
@@ -130,13 +130,13 @@ def test_with_replacement_every_video_can_come_and_one_may_come_twice(videos: Vi
 @pytest.mark.parametrize("share", [0.0, 0.3, 1.0])
 def test_exchanged_pictures_are_those_of_other_videos(share: float) -> None:
     made = VideoSet(tuple(Video(f"N{i}", f"id{i}", f"v{i}", (f"a{i}",), (f"b{i}",)) for i in range(20)))
-    found = exchanged(made, share, 5)
+    found = exchange_images(made, share, 5)
     wrong = [i for i, video in enumerate(found.videos) if video.faces != (f"b{i}",)]
     assert len(wrong) == round(share * 20)
     assert sorted(video.faces for video in found.videos) == sorted(video.faces for video in made.videos)
     assert [video.voices for video in found.videos] == [video.voices for video in made.videos]
-    assert exchanged(made, share, 5) == found
-    assert not share or exchanged(made, share, 6) != found
+    assert exchange_images(made, share, 5) == found
+    assert not share or exchange_images(made, share, 6) != found
 
 
 def test_a_training_table_names_videos_and_their_order(
@@ -146,31 +146,31 @@ def test_a_training_table_names_videos_and_their_order(
     write_training_table(tmp_path / "training.csv", rows)
     read = read_training_table(tmp_path / "training.csv")
     assert read == rows
-    found = videos_of_table(read, people / "wav", people / "unzippedFaces")
+    found = videos_from_table(read, people / "wav", people / "unzippedFaces")
     assert [v.video for v in found.videos] == [v.video for v in videos.videos[::-1]]
     assert found.videos[0].faces == videos.videos[-1].faces
     absent = rows[0]._replace(video="aaaaaaaaaaa")
     with pytest.raises(VideoError, match=r"1 of 2 videos of the table.*aaaaaaaaaaa.*--missing skip"):
-        videos_of_table([absent, rows[1]], people / "wav", people / "unzippedFaces")
-    kept = videos_of_table([absent, rows[1]], people / "wav", people / "unzippedFaces", skip_missing=True)
+        videos_from_table([absent, rows[1]], people / "wav", people / "unzippedFaces")
+    kept = videos_from_table([absent, rows[1]], people / "wav", people / "unzippedFaces", skip_missing=True)
     assert len(kept) == 1
 
 
 def test_wrong_pairs_are_stated_in_the_notice(tiny: tuple[str, ...], people: Path) -> None:
-    config = config_of(tiny, "data.mismatched=0.5")
-    found = open_training(config, data=people, splits=["train"], progress=False)
-    assert "50% of the training videos had the pictures of another video, on purpose" in found.notice
-    assert "invented people" in found.notice
+    config = config_of(tiny, "data.mismatched_fraction=0.5")
+    found = load_training_data(config, data=people, splits=["train"], progress=False)
+    assert "50% of the training videos had the pictures of another video, on purpose" in found.disclaimer
+    assert "invented people" in found.disclaimer
 
 
 def test_no_videos_and_no_source_are_told(tiny: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="no training videos"):
         PairDataset(VideoSet(()), DataConfig(), 24)
     with pytest.raises(ValueError, match="--data"):
-        open_training(config_of(tiny))
+        load_training_data(config_of(tiny))
     judged = config_of(tiny, "training.validation_interval=2")
     with pytest.raises(ValueError, match="--population has no validation files"):
-        open_training(judged, population="tiny")
+        load_training_data(judged, population="tiny")
 
 
 def test_unreadable_files_are_named_when_they_are_drawn(people: Path, tmp_path: Path) -> None:

@@ -8,16 +8,16 @@ import numpy as np
 import pytest
 import torch
 from cmpc2.log_mel import crop_or_pad, decibel_log_mel, slaney_mel_bank
-from cmpc2.pictures import face_input, visual_preprocess
+from cmpc2.pictures import prepare_face, visual_preprocess
 from cmpc2.sphinx import MFCC, dct, dct2, dct3, get_fbank, idct, logspec2s2mfc
 from cmpc2.voices import (
     VoiceConfig,
     audio_preprocess,
-    bands_of_file,
+    compute_sphinx_bands,
+    keep_voiced,
+    load_log_mel,
     load_voice,
-    network_input,
-    sphinx_bands,
-    voiced,
+    prepare_voice,
 )
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -162,19 +162,19 @@ def test_features_are_standardised_repeated_and_never_cut(speech: Samples) -> No
 
 
 def test_speech_is_kept_and_pauses_are_dropped(speech: Samples) -> None:
-    kept = voiced(speech)
+    kept = keep_voiced(speech)
     assert len(kept) % 320 == 0 and 10_000 < len(kept) < len(speech) - 4_000
-    again = sphinx_bands(speech, least=1)
+    again = compute_sphinx_bands(speech, least=1)
     assert np.allclose(again.T, get_fbank(kept, min_time=1), atol=1e-6)
 
 
 def test_a_recording_without_speech_is_told_or_used_whole() -> None:
     silence = np.zeros(16_000, np.int16)
     with pytest.raises(SpeechError, match=r"no voice found in 1\.00 s"):
-        sphinx_bands(silence)
-    assert sphinx_bands(silence, least=50, unvoiced="keep").shape == (64, 101)
+        compute_sphinx_bands(silence)
+    assert compute_sphinx_bands(silence, least=50, unvoiced="keep").shape == (64, 101)
     with pytest.raises(SpeechError, match="no samples"):
-        sphinx_bands(np.zeros(0, np.int16))
+        compute_sphinx_bands(np.zeros(0, np.int16))
 
 
 def test_nothing_is_written(speech: Samples, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -189,24 +189,24 @@ def test_nothing_is_written(speech: Samples, tmp_path: Path, monkeypatch: pytest
 
 def test_other_rates_are_resampled_or_taken_as_they_are(speech: Samples, tmp_path: Path) -> None:
     write_wav(tmp_path / "a.wav", speech, sample_rate=8000)
-    usual = bands_of_file(tmp_path / "a.wav", VoiceConfig())
+    usual = load_log_mel(tmp_path / "a.wav", VoiceConfig())
     assert usual.shape == (64, 401)  # four seconds at 16 kHz
-    plain = VoiceConfig(front_end="sphinx", rates="published", least=1, unvoiced="keep")
-    assert bands_of_file(tmp_path / "a.wav", plain).shape[1] <= 201
+    plain = VoiceConfig(frontend="sphinx", sample_rates="published", min_frames=1, unvoiced="keep")
+    assert load_log_mel(tmp_path / "a.wav", plain).shape[1] <= 201
     write_wav(tmp_path / "b.wav", speech, sample_rate=11025)
     with pytest.raises(SpeechError, match=r"11025 Hz.*8000, 16000 or 32000"):
-        bands_of_file(tmp_path / "b.wav", plain)
+        load_log_mel(tmp_path / "b.wav", plain)
     with pytest.raises(AudioError, match="11025 Hz"):
-        bands_of_file(tmp_path / "b.wav", VoiceConfig(rates="refuse"))
+        load_log_mel(tmp_path / "b.wav", VoiceConfig(sample_rates="refuse"))
 
 
 def test_a_recording_of_no_length_is_told(tmp_path: Path) -> None:
     write_wav(tmp_path / "a.wav", np.ones(500, np.int16))
     with pytest.raises(SpeechError, match="500 samples, expected more than 50 ms"):
-        bands_of_file(tmp_path / "a.wav", VoiceConfig())
+        load_log_mel(tmp_path / "a.wav", VoiceConfig())
     (tmp_path / "b.wav").write_bytes(b"no sound")
     with pytest.raises(AudioError):
-        bands_of_file(tmp_path / "b.wav", VoiceConfig())
+        load_log_mel(tmp_path / "b.wav", VoiceConfig())
 
 
 def test_stored_features_take_the_place_of_recordings(tmp_path: Path) -> None:
@@ -215,19 +215,19 @@ def test_stored_features_take_the_place_of_recordings(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", bands)
     np.save(tmp_path / "turned.npy", bands.T)
     for name in ("a.pkl", "a.npy"):
-        assert np.array_equal(bands_of_file(tmp_path / name, VoiceConfig()), bands)
-    assert np.array_equal(bands_of_file(tmp_path / "turned.npy", VoiceConfig(front_end="sphinx")), bands)
+        assert np.array_equal(load_log_mel(tmp_path / name, VoiceConfig()), bands)
+    assert np.array_equal(load_log_mel(tmp_path / "turned.npy", VoiceConfig(frontend="sphinx")), bands)
     with pytest.raises(SpeechError, match=r"\(64, frames\), found \(90, 64\)"):
-        bands_of_file(tmp_path / "turned.npy", VoiceConfig())
+        load_log_mel(tmp_path / "turned.npy", VoiceConfig())
     np.save(tmp_path / "nan.npy", np.full((64, 3), np.nan))
     with pytest.raises(SpeechError, match="192 values are not finite"):
-        bands_of_file(tmp_path / "nan.npy", VoiceConfig())
+        load_log_mel(tmp_path / "nan.npy", VoiceConfig())
 
 
 def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(SpeechError, match="could run code"):
-        bands_of_file(tmp_path / "a.pkl", VoiceConfig())
+        load_log_mel(tmp_path / "a.pkl", VoiceConfig())
 
 
 def test_load_voice_cuts_a_random_part(tmp_path: Path) -> None:
@@ -248,13 +248,13 @@ def test_load_voice_cuts_a_random_part(tmp_path: Path) -> None:
 
 def test_outside_training_a_recording_stays_whole_or_gives_its_middle() -> None:
     bands = np.random.default_rng(0).normal(size=(64, 50)).astype(np.float32)
-    whole, middle = VoiceConfig(frames=20, clip="whole"), VoiceConfig(frames=20)
-    assert np.array_equal(network_input(bands, whole)[0], bands)
-    assert np.array_equal(network_input(bands, middle)[0], bands[:, 15:35])
-    assert network_input(bands, VoiceConfig(frames=60, clip="whole")).shape == (1, 64, 60)
-    sphinx = VoiceConfig(front_end="sphinx", frames=20)
-    assert network_input(bands, sphinx).shape == (1, 64, 50)
-    assert network_input(bands, sphinx, crop=True).shape == (1, 64, 20)
+    whole, middle = VoiceConfig(num_frames=20, clip_position="whole"), VoiceConfig(num_frames=20)
+    assert np.array_equal(prepare_voice(bands, whole)[0], bands)
+    assert np.array_equal(prepare_voice(bands, middle)[0], bands[:, 15:35])
+    assert prepare_voice(bands, VoiceConfig(num_frames=60, clip_position="whole")).shape == (1, 64, 60)
+    sphinx = VoiceConfig(frontend="sphinx", num_frames=20)
+    assert prepare_voice(bands, sphinx).shape == (1, 64, 50)
+    assert prepare_voice(bands, sphinx, crop=True).shape == (1, 64, 20)
 
 
 # pictures
@@ -277,7 +277,7 @@ def test_pictures_of_every_mode_become_three_channels(mode: str, tmp_path: Path)
     pixels = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     picture = Image.fromarray(pixels).convert(mode)
     picture.save(tmp_path / "a.tiff")
-    found = face_input(tmp_path / "a.tiff", 16)
+    found = prepare_face(tmp_path / "a.tiff", 16)
     assert found.shape == (3, 16, 16) and np.abs(found).max() <= 1
     if mode == "L":
         assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
@@ -286,8 +286,8 @@ def test_pictures_of_every_mode_become_three_channels(mode: str, tmp_path: Path)
 def test_what_is_no_picture_is_told(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"nothing")
     with pytest.raises(ImageError):
-        face_input(tmp_path / "a.jpg", 16)
+        prepare_face(tmp_path / "a.jpg", 16)
     with pytest.raises(FileNotFoundError):
-        face_input(tmp_path / "b.jpg", 16)
+        prepare_face(tmp_path / "b.jpg", 16)
     with pytest.raises(ImageError, match=r"\(H, W, 3\)"):
-        face_input(np.zeros((4, 4), np.uint8), 16)
+        prepare_face(np.zeros((4, 4), np.uint8), 16)

@@ -65,11 +65,11 @@ def test_three_orders_of_one_set() -> None:
     known, asked = memory(), query()
     found = {
         order: [hit.row for hit in nearest_videos(asked, known, table(), clusters=5, k=3, order=order)]
-        for order in ("nearest", "spread", "table")
+        for order in ("nearest", "round_robin", "table")
     }
-    assert sorted(found["nearest"]) == sorted(found["spread"]) == found["table"]
+    assert sorted(found["nearest"]) == sorted(found["round_robin"]) == found["table"]
     assert found["table"] == sorted(found["table"]) and found["nearest"] != found["table"]
-    clusters = [row % 5 for row in found["spread"]]
+    clusters = [row % 5 for row in found["round_robin"]]
     assert len(set(clusters[:3])) == 3 and clusters[:3] == clusters[3:6]
 
 

@@ -10,7 +10,7 @@ import torch
 from cmpc2.losses import (
     Clusterings,
     cmpc_terms,
-    credibility,
+    compute_credibility,
     instance_contrast,
     prototype_contrast,
     recalibration_weights,
@@ -112,7 +112,7 @@ def test_both_forms_differ_and_without_clusterings_there_is_none() -> None:
 @pytest.mark.parametrize("use", ["subtracted", "added", "ignored"])
 def test_credibility_by_loops(centroids: Any, over: Any, use: Any) -> None:
     voice, face, index, found = drawn(2)
-    ours = credibility(voice, face, index, found, centroids=centroids, over=over, agreement=use)
+    ours = compute_credibility(voice, face, index, found, centroids=centroids, over=over, agreement=use)
     for i, row in enumerate(index):
         agreement = []
         for left, right in zip(found.voice, found.face):

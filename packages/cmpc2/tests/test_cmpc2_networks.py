@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from cmpc2.architecture import ModelConfig, architecture_of, branch_of
+from cmpc2.architecture import ModelConfig, infer_architecture, infer_branch
 from cmpc2.model import FV_Wrapper
-from cmpc2.resnet import PLANS, ResNet, Squeeze, pool_channels
+from cmpc2.resnet import RESNET_SPECS, ResNet, SqueezeExcitation, pool_channels
 from voiceface.checkpoints.published import CheckpointError
 
 SMALL: dict[str, Any] = {"widths": (4, 8, 8, 16), "blocks": (1, 2, 1, 1)}
@@ -36,7 +36,7 @@ def test_the_published_model_has_the_stated_size() -> None:
 
 
 def test_squeeze_scales_channels_by_what_their_means_say() -> None:
-    layer, maps = Squeeze(32), torch.randn(2, 32, 5, 3)
+    layer, maps = SqueezeExcitation(32), torch.randn(2, 32, 5, 3)
     first, last = layer.fc[0].weight, layer.fc[2].weight
     assert first.shape == (2, 32) and layer.fc[0].bias is None and layer.fc[2].bias is None
     for row in range(2):
@@ -65,7 +65,7 @@ def test_channel_bins_overlap_where_they_do_not_divide(channels: int, bins: int)
         assert torch.allclose(found[:, i], features[:, first:end].mean(1), atol=1e-6)
 
 
-@pytest.mark.parametrize("arch", PLANS)
+@pytest.mark.parametrize("arch", RESNET_SPECS)
 @pytest.mark.parametrize("size", [(1, 1), (64, 1), (7, 130)])
 def test_any_size_of_input_works_and_embeddings_are_not_negative(arch: str, size: tuple[int, int]) -> None:
     network = ResNet(arch, 1, 10, **SMALL).eval()
@@ -87,20 +87,20 @@ def test_an_unknown_network_is_told() -> None:
         ResNet("resnet20")
 
 
-@pytest.mark.parametrize("arch", PLANS)
+@pytest.mark.parametrize("arch", RESNET_SPECS)
 def test_the_architecture_follows_from_the_tensors(arch: str) -> None:
     config = ModelConfig.model_validate(
         {"voice": {"arch": arch, **SMALL}, "face": {"arch": "resnet18", "side": 96}}
     )
     state = FV_Wrapper(config=config).state_dict()
-    found = architecture_of(state, 96)
+    found = infer_architecture(state, 96)
     assert (found.voice.widths, found.voice.blocks) == (SMALL["widths"], SMALL["blocks"])
-    plan = PLANS[found.voice.arch]
-    assert (plan.bottleneck, plan.squeeze) == (PLANS[arch].bottleneck, PLANS[arch].squeeze)
-    assert (found.face.arch, found.face.blocks, found.face.side) == ("resnet18", (2, 2, 2, 2), 96)
+    plan = RESNET_SPECS[found.voice.arch]
+    assert (plan.bottleneck, plan.squeeze) == (RESNET_SPECS[arch].bottleneck, RESNET_SPECS[arch].squeeze)
+    assert (found.face.arch, found.face.blocks, found.face.image_size) == ("resnet18", (2, 2, 2, 2), 96)
     FV_Wrapper(config=found).load_state_dict(state)
 
 
 def test_tensors_of_something_else_are_told() -> None:
     with pytest.raises(CheckpointError, match="no residual network of four stages"):
-        branch_of({"layer1.0.conv1.weight": torch.zeros(4, 4, 3, 3)})
+        infer_branch({"layer1.0.conv1.weight": torch.zeros(4, 4, 3, 3)})

@@ -6,7 +6,7 @@ from typing import Any
 import cmpc2.prototypes
 import pytest
 import torch
-from cmpc2.prototypes import cluster, concentration, kmeans, nearest_centres
+from cmpc2.prototypes import assign_to_centres, cluster, concentration, kmeans
 from sklearn.cluster import KMeans
 from torch.nn.functional import normalize
 
@@ -115,7 +115,7 @@ def test_unknown_options_are_told() -> None:
 
 def test_nan_centres_are_nobodys() -> None:
     centres = torch.tensor([[0.0, 0.0], [torch.nan, torch.nan], [5.0, 5.0]])
-    chosen, distance = nearest_centres(torch.tensor([[0.1, 0.0], [4.0, 4.0]]), centres)
+    chosen, distance = assign_to_centres(torch.tensor([[0.1, 0.0], [4.0, 4.0]]), centres)
     assert chosen.tolist() == [0, 2] and torch.allclose(distance, torch.tensor([0.01, 2.0]))
 
 

@@ -63,7 +63,7 @@ def train(call: CommandRunner, people: Path) -> CommandRunner:
 def reweighted(train: CommandRunner, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Run folder of step 1: six steps, weight updates before the third and fifth, validations."""
     out = tmp_path_factory.mktemp("runs") / "reweight"
-    often = ["weights.warm_up=2", "weights.update_every=2", "weights.added_share=0.2"]
+    often = ["weights.warm_up=2", "weights.update_interval=2", "weights.fraction_step=0.2"]
     often += [
         "training.validation_interval=3",
         "training.validation_start=3",

@@ -40,7 +40,7 @@ def test_published_and_meant_differ_in_the_quirks_only() -> None:
 def test_the_two_steps_have_the_published_lengths() -> None:
     first, main = read("reweight"), read("main")
     assert (first.training.max_steps, main.training.max_steps) == (2400, 10_000)
-    assert (first.weights.update_every, main.weights.update_every) == (100, -1)
+    assert (first.weights.update_interval, main.weights.update_interval) == (100, -1)
     assert first.training.validation_interval == -1 and main.training.validation_interval == 2000
 
 

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from seeking_shape.losses import (
     TERMS,
     SampleLosses,
-    contrast,
-    explicit_loss,
-    implicit_loss,
-    sample_losses,
-    weighted_losses,
+    apply_identity_weights,
+    compute_sample_losses,
+    explicit_alignment_logits,
+    explicit_alignment_loss,
+    implicit_alignment_loss,
 )
 
 
@@ -35,38 +35,42 @@ def slow_contrast(
 def test_explicit_loss_is_its_formula_with_any_labels(labels: list[int], seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     face, voice = torch.randn(2, len(labels), 6, dtype=torch.float64, generator=generator)
-    ours = explicit_loss(face, voice, torch.tensor(labels))
+    ours = explicit_alignment_loss(face, voice, torch.tensor(labels))
     theirs = zip(slow_contrast(voice, face, labels, 5.4), slow_contrast(face, voice, labels, 5.4))
     assert torch.allclose(ours, torch.tensor([(a + b) / 2 for a, b in theirs], dtype=torch.float64))
 
 
 def test_distinct_labels_and_none_are_the_same() -> None:
     face, voice = torch.randn(2, 6, 8)
-    assert torch.equal(explicit_loss(face, voice), explicit_loss(face, voice, torch.arange(6) * 3))
+    assert torch.equal(
+        explicit_alignment_loss(face, voice), explicit_alignment_loss(face, voice, torch.arange(6) * 3)
+    )
 
 
 def test_the_batch_order_does_not_matter() -> None:
     face, voice = torch.randn(2, 6, 8, dtype=torch.float64)
     order = torch.randperm(6)
-    assert torch.allclose(explicit_loss(face, voice)[order], explicit_loss(face[order], voice[order]))
+    assert torch.allclose(
+        explicit_alignment_loss(face, voice)[order], explicit_alignment_loss(face[order], voice[order])
+    )
 
 
 def test_one_pair_alone_costs_the_constant() -> None:
     face, voice = torch.randn(2, 1, 8)
-    assert explicit_loss(face, voice).item() == pytest.approx(math.log(5.4))
-    assert explicit_loss(face, voice, constant=2.0).item() == pytest.approx(math.log(2.0))
+    assert explicit_alignment_loss(face, voice).item() == pytest.approx(math.log(5.4))
+    assert explicit_alignment_loss(face, voice, constant=2.0).item() == pytest.approx(math.log(2.0))
 
 
 def test_huge_embeddings_stay_finite_with_their_gradients() -> None:
     face, voice = (1e4 * torch.randn(2, 5, 8)).requires_grad_().unbind()
-    loss = explicit_loss(face, voice).sum()
+    loss = explicit_alignment_loss(face, voice).sum()
     assert torch.isfinite(loss)
     assert all(torch.isfinite(g).all() for g in torch.autograd.grad(loss, (face, voice)))
 
 
 def test_a_zero_embedding_is_no_error() -> None:
     face, voice = torch.zeros(2, 3, 4).requires_grad_().unbind()
-    loss = explicit_loss(face, voice)
+    loss = explicit_alignment_loss(face, voice)
     assert torch.allclose(loss, torch.full((3,), math.log(5.4 + 2)))
     assert all(torch.isfinite(g).all() for g in torch.autograd.grad(loss.sum(), (face, voice)))
 
@@ -74,18 +78,22 @@ def test_a_zero_embedding_is_no_error() -> None:
 def test_only_the_anchor_keeps_its_length() -> None:
     face, voice = torch.randn(2, 4, 8, dtype=torch.float64)
     same = torch.eye(4, dtype=torch.bool)
-    assert torch.allclose(contrast(voice, 7 * face, same), contrast(voice, face, same))
-    assert not torch.allclose(contrast(7 * voice, face, same), contrast(voice, face, same))
+    assert torch.allclose(
+        explicit_alignment_logits(voice, 7 * face, same), explicit_alignment_logits(voice, face, same)
+    )
+    assert not torch.allclose(
+        explicit_alignment_logits(7 * voice, face, same), explicit_alignment_logits(voice, face, same)
+    )
 
 
 def test_gradients_agree_with_differences() -> None:
     face, voice = torch.randn(2, 4, 3, dtype=torch.float64).requires_grad_().unbind()
     labels = torch.tensor([0, 1, 1, 2])
-    assert torch.autograd.gradcheck(lambda f, v: explicit_loss(f, v, labels), (face, voice))
+    assert torch.autograd.gradcheck(lambda f, v: explicit_alignment_loss(f, v, labels), (face, voice))
 
 
 def test_a_blind_classifier_costs_the_logarithm_of_the_classes() -> None:
-    loss = implicit_loss(torch.zeros(3, 924), torch.tensor([0, 5, 923]))
+    loss = implicit_alignment_loss(torch.zeros(3, 924), torch.tensor([0, 5, 923]))
     assert torch.allclose(loss, torch.full((3,), math.log(924)))
 
 
@@ -93,7 +101,9 @@ def test_a_margin_lowers_the_right_logit_only() -> None:
     logits, labels = torch.randn(4, 6), torch.tensor([0, 1, 2, 3])
     shifted = logits.clone()
     shifted[torch.arange(4), labels] -= 0.3
-    assert torch.allclose(implicit_loss(logits, labels, 0.3), implicit_loss(shifted, labels))
+    assert torch.allclose(
+        implicit_alignment_loss(logits, labels, 0.3), implicit_alignment_loss(shifted, labels)
+    )
 
 
 def random_losses() -> SampleLosses:
@@ -102,28 +112,30 @@ def random_losses() -> SampleLosses:
 
 def test_equal_weights_make_both_weightings_the_plain_mean() -> None:
     losses = random_losses()
-    plain = weighted_losses(losses)
+    plain = apply_identity_weights(losses)
     for weighting in ("per_sample", "batch_mean"):
-        ours = weighted_losses(losses, torch.ones(5), weighting=weighting)  # type: ignore[arg-type]
+        ours = apply_identity_weights(losses, torch.ones(5), weighting=weighting)  # type: ignore[arg-type]
         assert all(torch.allclose(ours[name], plain[name]) for name in TERMS)
 
 
 def test_weightings_by_hand() -> None:
     losses = SampleLosses(torch.tensor([1.0, 3.0]), torch.tensor([2.0, 4.0]), torch.tensor([5.0, 7.0]))
     weights = torch.tensor([0.0, 2.0])
-    meant = weighted_losses(losses, weights)
+    meant = apply_identity_weights(losses, weights)
     assert [float(meant[name]) for name in TERMS] == [3.0, 4.0, 7.0]
-    published = weighted_losses(losses, weights, weighting="batch_mean")
+    published = apply_identity_weights(losses, weights, weighting="batch_mean")
     assert [float(published[name]) for name in TERMS] == [2.0, 3.0, 7.0]
-    scaled = weighted_losses(losses, weights, factors=(2, 0, 0.5))
+    scaled = apply_identity_weights(losses, weights, factors=(2, 0, 0.5))
     assert [float(scaled[name]) for name in TERMS] == [6.0, 0.0, 3.5]
 
 
 def test_an_identity_of_weight_zero_sends_no_gradient_when_weighted_per_sample() -> None:
     face, voice, classes = torch.randn(4, 3).requires_grad_(), torch.randn(4, 3), torch.randn(6, 3)
-    losses = sample_losses(face, voice, face @ classes.T, voice @ classes.T, torch.arange(4), explicit=False)
+    losses = compute_sample_losses(
+        face, voice, face @ classes.T, voice @ classes.T, torch.arange(4), explicit=False
+    )
     assert losses.explicit is None
-    terms = weighted_losses(losses, torch.tensor([1.0, 0.0, 1.0, 1.0]))
+    terms = apply_identity_weights(losses, torch.tensor([1.0, 0.0, 1.0, 1.0]))
     assert set(terms) == {"face_ce_loss", "voice_ce_loss"}
     (gradient,) = torch.autograd.grad(terms["face_ce_loss"], face)
     assert gradient[1].abs().max() == 0 and gradient[0].abs().max() > 0
@@ -131,25 +143,28 @@ def test_an_identity_of_weight_zero_sends_no_gradient_when_weighted_per_sample()
 
 def test_hardness_is_detached_and_unweighted() -> None:
     logits = torch.randn(3, 4, requires_grad=True)
-    losses = sample_losses(torch.randn(3, 2), torch.randn(3, 2), logits, logits, torch.arange(3))
+    losses = compute_sample_losses(torch.randn(3, 2), torch.randn(3, 2), logits, logits, torch.arange(3))
     assert not losses.hardness.requires_grad
     assert torch.equal(losses.hardness, (losses.face + losses.voice).detach())
 
 
 def test_half_precision_is_computed_in_single() -> None:
     face, voice = torch.randn(2, 4, 8)
-    ours = explicit_loss(face.bfloat16(), voice.bfloat16())
+    ours = explicit_alignment_loss(face.bfloat16(), voice.bfloat16())
     assert ours.dtype == torch.float32
-    assert torch.allclose(ours, explicit_loss(face, voice), atol=0.1)
+    assert torch.allclose(ours, explicit_alignment_loss(face, voice), atol=0.1)
 
 
 @pytest.mark.parametrize(
     ("call", "words"),
     [
-        (lambda: explicit_loss(torch.ones(2, 3), torch.ones(3, 3)), "one voice per face"),
-        (lambda: explicit_loss(torch.ones(2, 3), torch.ones(2, 3), constant=0), "positive constant"),
-        (lambda: weighted_losses(random_losses(), weighting="mean"), "per_sample"),  # type: ignore[arg-type]
-        (lambda: weighted_losses(random_losses(), factors=(1, 1)), "three loss factors"),
+        (lambda: explicit_alignment_loss(torch.ones(2, 3), torch.ones(3, 3)), "one voice per face"),
+        (
+            lambda: explicit_alignment_loss(torch.ones(2, 3), torch.ones(2, 3), constant=0),
+            "positive constant",
+        ),
+        (lambda: apply_identity_weights(random_losses(), weighting="mean"), "per_sample"),  # type: ignore[arg-type]
+        (lambda: apply_identity_weights(random_losses(), factors=(1, 1)), "three loss factors"),
     ],
 )
 def test_what_cannot_be_meant_is_refused(call: object, words: str) -> None:

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from seeking_shape.losses import sample_losses, weighted_losses
+from seeking_shape.losses import apply_identity_weights, compute_sample_losses
 from seeking_shape.model import (
     FaceConfig,
     ModelConfig,
@@ -66,8 +66,8 @@ def test_a_step_lowers_the_loss_and_touches_every_parameter() -> None:
     totals = []
     for _ in range(4):
         out = model(faces, voices)
-        terms = weighted_losses(
-            sample_losses(out.face, out.voice, out.face_logits, out.voice_logits, labels),
+        terms = apply_identity_weights(
+            compute_sample_losses(out.face, out.voice, out.face_logits, out.voice_logits, labels),
             model.center.batch_weights(labels),
         )
         total = torch.stack(list(terms.values())).sum()

@@ -8,7 +8,7 @@ import pytest
 import torch
 from seeking_shape.model import FaceConfig, ModelConfig, Voice2Face, VoiceConfig, parameter_groups
 from seeking_shape.published import (
-    architecture_of,
+    infer_architecture,
     load_checkpoint,
     load_face_backbone,
     load_id_weight,
@@ -94,9 +94,9 @@ def test_parallel_prefix_legacy_zip_and_address_numbers_are_read(tmp_path: Path)
 
 
 def test_the_architecture_is_read_off_the_shapes() -> None:
-    assert architecture_of(small().state_dict(), side=32) == SMALL
+    assert infer_architecture(small().state_dict(), side=32) == SMALL
     whole = ModelConfig(voice=VoiceConfig(pooling="asp"), num_classes=7)
-    assert architecture_of(Voice2Face(whole).state_dict()) == whole
+    assert infer_architecture(Voice2Face(whole).state_dict()) == whole
 
 
 @pytest.mark.parametrize("upstream", [False, True])

@@ -98,7 +98,7 @@ def test_switches_arrive() -> None:
     without_face = changed("training.optimizer.match.train_params", ["V", "center"])
     assert translate(without_face).config.training.freeze == ("face",)
     assert "start weights" not in translate(changed("training.resume_train", "none")).places
-    assert translate(changed("training.weight_update_iter", 100)).config.weights.update_every == 100
+    assert translate(changed("training.weight_update_iter", 100)).config.weights.update_interval == 100
 
 
 def test_text_numbers_are_numbers() -> None:

@@ -40,7 +40,7 @@ def test_reweighting_run_reaches_the_stop_share(preset: str) -> None:
     shares = []
     for step in range(config.training.max_steps):
         if weights.update(step):
-            shares.append(weights.ratio)
+            shares.append(weights.active_fraction)
     assert shares[0] == 0.5
     assert 0.9 <= shares[-1] < 0.95
     last_but_one = sorted(set(shares))[-2]
@@ -51,7 +51,7 @@ def test_reweighting_run_reaches_the_stop_share(preset: str) -> None:
 def test_both_steps_see_the_same_data_and_the_second_keeps_the_weights(preset: str) -> None:
     first, second = load(f"{preset}_reweight"), load(preset)
     assert first.data == second.data
-    assert second.weights.update_every == -1
+    assert second.weights.update_interval == -1
     assert second.training.batch_size <= SMALL[preset]
 
 

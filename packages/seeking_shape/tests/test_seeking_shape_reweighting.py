@@ -17,10 +17,10 @@ def weights(hardness: list[float], **options: float) -> IdentityWeights:
 
 def test_the_first_update_admits_the_easier_half() -> None:
     center = weights([5, 1, 4, 2, 3, 6])
-    assert center.ratio == 1.0
+    assert center.active_fraction == 1.0
     assert center.update(500)
     assert center.weight.tolist() == [0, 1, 0, 1, 1, 0]
-    assert center.ratio == 0.5
+    assert center.active_fraction == 0.5
 
 
 def test_later_updates_admit_the_next_easiest_and_decay_the_rest() -> None:
@@ -34,7 +34,7 @@ def test_nothing_changes_from_the_stop_share_on() -> None:
     center = weights(list(range(10)), stop_share=0.6)
     for step in range(500, 2000, 100):
         center.update(step)
-    assert center.ratio == 0.6
+    assert center.active_fraction == 0.6
     assert center.weight[5] == 1  # admitted by the last change, never decayed
 
 
@@ -69,9 +69,9 @@ def test_every_run_reaches_its_stop_share(
     before = 0.0
     for step in range(500, 500 + 100 * (identities + 3), 100):
         center.update(step)
-        assert center.ratio >= before
+        assert center.active_fraction >= before
         assert center.weight.min() >= 0 and center.weight.max() == 1
-        before = center.ratio
+        before = center.active_fraction
     assert before >= stop
     active = center.weight > 0
     if not active.all():  # the easier ones are in
@@ -109,7 +109,7 @@ def test_resuming_goes_on_as_if_nothing_had_happened() -> None:
     for step in range(500, 900, 100):
         whole.update(step)
         half.update(step)
-    resumed = IdentityWeights(20, update_every=100)
+    resumed = IdentityWeights(20, update_interval=100)
     resumed.load_state_dict(half.state_dict())
     for step in range(900, 3000, 100):
         whole.update(step)

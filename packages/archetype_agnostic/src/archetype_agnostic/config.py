@@ -35,9 +35,9 @@ class RegaugingConfig(Config):
     enabled: bool = True
     start: NonNegative = 6888
     form: Literal["hinge", "circle"] = "hinge"
-    trusted: float = 0.15
-    loose: float = Field(0.2, ge=0)
-    inner: float = Field(0.15, ge=0)
+    trust_threshold: float = 0.15
+    margin: float = Field(0.2, ge=0)
+    inner_margin: float = Field(0.15, ge=0)
     scale: float = Field(10.0, gt=0)
     differentiable: bool = True
     weighting: Literal["per_row", "outer_product"] = "per_row"
@@ -47,13 +47,13 @@ class RegaugingConfig(Config):
 class EquilibriumConfig(Config):
     """Identity weights of the re-gauging terms from hit rates.
 
-    `count: never` is the published code, which never called its counting.
+    `hit_counting: never` is the published code, which never called its counting.
     """
 
     enabled: bool = True
-    update_every: int = Field(920, ge=-1)
+    update_interval: int = Field(920, ge=-1)
     warm_up: NonNegative = 6440
-    count: Literal["always", "last_window", "never"] = "always"
+    hit_counting: Literal["always", "last_window", "never"] = "always"
     normalise: Literal["none", "mean_one"] = "none"
 
 
@@ -72,12 +72,12 @@ class PairDataConfig(DataConfig):
 class StoppingConfig(Config):
     """When a run ends: after `max_steps`, or, as published, by patience.
 
-    `patience`: no end before the validations after `max_steps` find that the last `window` accuracies never
+    `patience`: no end before the validations after `max_steps` find that the last `patience` accuracies never
     rose from one to the next and the oldest is the best; the epoch is then finished.
     """
 
     rule: Literal["max_steps", "patience"] = "max_steps"
-    window: int = Field(5, ge=2)
+    patience: int = Field(5, ge=2)
 
 
 class ArchetypeAgnosticConfig(AssociationConfig):
@@ -112,6 +112,6 @@ class ArchetypeAgnosticConfig(AssociationConfig):
         return self
 
 
-def drawing(data: PairDataConfig) -> dict[str, Any]:
+def sampling_options(data: PairDataConfig) -> dict[str, Any]:
     """What a draw of training files holds beyond one picture and one clip, for `training_dataset`."""
     return {"num_views": 2, "second_sample": data.second_sample, "pair_augmentation": data.pair_augmentation}

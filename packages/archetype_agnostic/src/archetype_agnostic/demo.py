@@ -15,10 +15,10 @@ from archetype_agnostic.test import SUBTITLE, identity_weights
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
 
-__all__ = ["demo", "main", "steps_of"]
+__all__ = ["build_training_steps", "demo", "main"]
 
 
-def steps_of(
+def build_training_steps(
     out: Path, *, preset: str = "quick", seed: int | None = None, device: str = "cpu"
 ) -> tuple[list[DemoStep], dict[str, Path]]:
     """The training.
@@ -67,7 +67,7 @@ def demo(
     Returns:
         The report.
     """
-    steps, runs = steps_of(out, preset=preset, seed=seed, device=device)
+    steps, runs = build_training_steps(out, preset=preset, seed=seed, device=device)
     return run_demo(
         out,
         steps,

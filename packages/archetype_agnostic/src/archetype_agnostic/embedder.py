@@ -12,11 +12,11 @@ from voiceface.runtime.config import load_config
 from archetype_agnostic.config import ArchetypeAgnosticConfig
 from archetype_agnostic.model import Aasm
 
-__all__ = ["FRONT_END_KEYS", "SYSTEM", "Embedder", "load"]
-FRONT_END_KEYS = ("aNet.model.torchfb.*",)  # constants, computed with the model
+__all__ = ["COMPUTED_KEYS", "SPEC", "Embedder", "load"]
+COMPUTED_KEYS = ("aNet.model.torchfb.*",)  # constants, computed with the model
 
 
-def restore(
+def build_model_for_checkpoint(
     config: ArchetypeAgnosticConfig, state: Mapping[str, Tensor], names: tuple[str, ...] | None = None
 ) -> Aasm:
     """A model that these weights fit, still without them.
@@ -57,12 +57,12 @@ def read_published(path: Path) -> tuple[Mapping[str, Tensor], ArchetypeAgnosticC
     return checkpoint.state, config.model_copy(update={"model": model})
 
 
-SYSTEM = SystemSpec(
+SPEC = SystemSpec(
     name="archetype_agnostic",
     config_type=ArchetypeAgnosticConfig,
-    build_model=restore,
+    build_model=build_model_for_checkpoint,
     read_published=read_published,
-    computed_keys=FRONT_END_KEYS,
+    computed_keys=COMPUTED_KEYS,
 )
 
 
@@ -87,4 +87,4 @@ def load(
         CheckpointError: absent, damaged, or of another system.
         ValueError: no such device.
     """
-    return load_embedder(SYSTEM, weights, device=device, resample=resample, on_corrupt=on_corrupt)
+    return load_embedder(SPEC, weights, device=device, resample=resample, on_corrupt=on_corrupt)

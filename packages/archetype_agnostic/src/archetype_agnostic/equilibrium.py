@@ -11,8 +11,8 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-LEAST_SPREAD = 1e-9  # of rates; below it they agree but for rounding
-Counting = Literal["always", "last_window", "never"]
+MIN_RATE_SPREAD = 1e-9  # of rates; below it they agree but for rounding
+HitCounting = Literal["always", "last_window", "never"]
 Normalisation = Literal["none", "mean_one"]
 
 
@@ -23,10 +23,10 @@ class Equilibrium(nn.Module):
     the last refresh), `compare_sum` (comparisons since then) and `weight` (1 before the first refresh).
 
     Args:
-        identities: number of classes C, at least 1.
-        every: iterations between refreshes; 0 or below: never.
+        num_identities: number of classes C, at least 1.
+        update_interval: iterations between refreshes; 0 or below: never.
         warm_up: no refresh before this iteration.
-        count: "always" counts from the first iteration on, so that the first refresh sees everything before
+        hit_counting: "always" counts from the first iteration on, so that the first refresh sees everything before
             it; "last_window" only the `every` iterations before each refresh; "never" is the published code,
             which never called its counting (its weights stay one, where it does not end with an error).
         normalise: "none" leaves the density as it is (as published; its height grows as the spread of the
@@ -43,39 +43,39 @@ class Equilibrium(nn.Module):
 
     def __init__(
         self,
-        identities: int,
+        num_identities: int,
         *,
-        every: int = 920,
+        update_interval: int = 920,
         warm_up: int = 6440,
-        count: Counting = "always",
+        hit_counting: HitCounting = "always",
         normalise: Normalisation = "none",
         names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        if identities < 1:
-            raise ValueError(f"at least one training identity is needed, found {identities}")
-        if count not in ("always", "last_window", "never"):
-            raise ValueError(f"count must be 'always', 'last_window' or 'never', found {count!r}")
+        if num_identities < 1:
+            raise ValueError(f"at least one training identity is needed, found {num_identities}")
+        if hit_counting not in ("always", "last_window", "never"):
+            raise ValueError(f"hit_counting must be 'always', 'last_window' or 'never', found {hit_counting!r}")
         if normalise not in ("none", "mean_one"):
             raise ValueError(f"normalise must be 'none' or 'mean_one', found {normalise!r}")
-        if names is not None and len(names) != identities:
-            raise ValueError(f"one name per identity: found {len(names)} names for {identities} identities")
-        self.every, self.warm_up, self.count, self.normalise = every, warm_up, count, normalise
+        if names is not None and len(names) != num_identities:
+            raise ValueError(f"one name per identity: found {len(names)} names for {num_identities} identities")
+        self.update_interval, self.warm_up, self.hit_counting, self.normalise = update_interval, warm_up, hit_counting, normalise
         self.names = None if names is None else tuple(names)
-        self.register_buffer("corr_num", torch.zeros(identities))
-        self.register_buffer("compare_sum", torch.zeros(identities))
-        self.register_buffer("weight", torch.ones(identities))
+        self.register_buffer("corr_num", torch.zeros(num_identities))
+        self.register_buffer("compare_sum", torch.zeros(num_identities))
+        self.register_buffer("weight", torch.ones(num_identities))
 
-    def due(self, step: int) -> bool:
+    def is_due(self, step: int) -> bool:
         """Whether a refresh belongs before the forward pass of 0-based iteration `step`."""
-        return self.every > 0 and step >= self.warm_up and step % self.every == 0
+        return self.update_interval > 0 and step >= self.warm_up and step % self.update_interval == 0
 
-    def counts_at(self, step: int) -> bool:
+    def is_counting(self, step: int) -> bool:
         """Whether iteration `step` is counted."""
-        if self.count != "last_window" or self.every <= 0:
-            return self.count != "never"
-        first = -(-self.warm_up // self.every) * self.every  # of all refreshes
-        return step >= first - self.every
+        if self.hit_counting != "last_window" or self.update_interval <= 0:
+            return self.hit_counting != "never"
+        first = -(-self.warm_up // self.update_interval) * self.update_interval  # of all refreshes
+        return step >= first - self.update_interval
 
     @torch.no_grad()
     def observe(self, labels: Tensor, hits: Tensor, comparisons: Tensor) -> None:
@@ -107,7 +107,7 @@ class Equilibrium(nn.Module):
         density = torch.exp(-0.5 * ((rate - mean) / spread + 1).square()) / (spread * math.sqrt(2 * math.pi))
         if self.normalise == "mean_one":
             density = density * (count / torch.where(compared, density, 0.0).sum())
-        if count >= 2 and spread > LEAST_SPREAD:
+        if count >= 2 and spread > MIN_RATE_SPREAD:
             self.weight.copy_(torch.where(compared, density.to(self.weight.dtype), self.weight))
         self.corr_num.zero_()
         self.compare_sum.zero_()
@@ -118,7 +118,7 @@ class Equilibrium(nn.Module):
         Returns:
             Whether a refresh was due.
         """
-        if not self.due(step):
+        if not self.is_due(step):
             return False
         self.refresh()
         return True

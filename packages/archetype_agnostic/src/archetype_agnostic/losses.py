@@ -43,12 +43,12 @@ class Similarities(NamedTuple):
     repeats: Tensor | None
 
     @property
-    def own(self) -> Tensor:
+    def positives(self) -> Tensor:
         """p, each anchor with its own candidate, shape (6, B)."""
         return self.cross.diagonal(dim1=1, dim2=2)
 
 
-def similarities(
+def compute_similarities(
     face: Tensor, voice: Tensor, face_second: Tensor, voice_second: Tensor, labels: Tensor | None = None
 ) -> Similarities:
     """All cosines that the objective needs, from one batched product of each kind.
@@ -119,7 +119,7 @@ def aasm_losses(
             f"temperature and constants must be above 0, found {temperature:g}, {cross_constant:g}, "
             f"{intra_constant:g}"
         )
-    gaps = (found.cross - found.own[..., None]) * (found.length / temperature)[..., None]
+    gaps = (found.cross - found.positives[..., None]) * (found.length / temperature)[..., None]
     floor = gaps.new_full((6, 1, 1), math.log(intra_constant))
     floor[0::3] = math.log(cross_constant)
     diagonal = torch.eye(gaps.shape[1], dtype=torch.bool, device=gaps.device)
@@ -129,7 +129,7 @@ def aasm_losses(
     return torch.logsumexp(gaps, dim=2)
 
 
-def aasm_terms(losses: Tensor) -> dict[str, Tensor]:
+def mean_terms(losses: Tensor) -> dict[str, Tensor]:
     """The two named terms of the AaSM loss: both ways averaged, intra pairings summed.
 
     Args:
@@ -143,7 +143,7 @@ def aasm_terms(losses: Tensor) -> dict[str, Tensor]:
 
 
 @torch.no_grad()
-def hits(found: Similarities) -> tuple[Tensor, Tensor]:
+def count_hits(found: Similarities) -> tuple[Tensor, Tensor]:
     """How many negatives each voice ranks below its own face, strictly (specification, section 7).
 
     Args:
@@ -152,5 +152,5 @@ def hits(found: Similarities) -> tuple[Tensor, Tensor]:
     Returns:
         (hits, comparisons), each of shape (B,), float32; comparisons are B - 1 where all identities differ.
     """
-    cross, own, others = found.cross[0], found.own[0], ~found.same
+    cross, own, others = found.cross[0], found.positives[0], ~found.same
     return ((cross < own[:, None]) & others).sum(1).float(), others.sum(1).float()

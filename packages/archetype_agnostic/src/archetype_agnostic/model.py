@@ -46,7 +46,7 @@ class ModelConfig(EncodersConfig):
     num_classes: int | None = Field(default=None, ge=1, description="training identities C; None: counted")
 
 
-class Output(NamedTuple):
+class ModelOutput(NamedTuple):
     """Embeddings of a batch of people, each of shape (B, D), not normalised."""
 
     face: Tensor
@@ -130,11 +130,13 @@ class Aasm(Encoders):
         self.normalize = InputNormalization()
         self.vNet = FaceEmbedder(config.face, config.embedding_dim)
         self.aNet = VoiceEmbedder(config.voice, config.embedding_dim)
-        self.eqm = Equilibrium(classes, every=0, names=names) if eqm is None else eqm
+        self.eqm = Equilibrium(classes, update_interval=0, names=names) if eqm is None else eqm
         if len(self.eqm.weight) != classes:
             raise ValueError(f"identity weights of {len(self.eqm.weight)} classes given for {classes}")
 
-    def forward(self, faces: Tensor, voices: Tensor, faces_second: Tensor, voices_second: Tensor) -> Output:
+    def forward(
+        self, faces: Tensor, voices: Tensor, faces_second: Tensor, voices_second: Tensor
+    ) -> ModelOutput:
         """One training batch, row i of all inputs from one person.
 
         Four separate passes, as published: in training each batch norm sees each of them by itself.
@@ -146,7 +148,7 @@ class Aasm(Encoders):
             voices_second: further clips of the same people; their length may be another.
         """
         face, voice = self.encode_faces(faces), self.encode_voices(voices)
-        return Output(face, voice, self.encode_faces(faces_second), self.encode_voices(voices_second))
+        return ModelOutput(face, voice, self.encode_faces(faces_second), self.encode_voices(voices_second))
 
     def encode_faces(self, faces: Tensor) -> Tensor:
         """Pictures (B, 3, S, S), 0...255, to embeddings (B, D), not of unit length."""

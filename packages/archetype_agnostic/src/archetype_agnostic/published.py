@@ -30,11 +30,11 @@ from archetype_agnostic.model import Aasm, FaceConfig, ModelConfig, VoiceConfig,
 
 __all__ = [
     "PublishedCheckpoint",
-    "architecture_of",
+    "get_momentum",
+    "infer_architecture",
     "load_checkpoint",
     "load_face_backbone",
     "load_voice_backbone",
-    "momentum_of",
     "published_state",
     "read_checkpoint",
     "read_full_checkpoint",
@@ -44,12 +44,14 @@ __all__ = [
     "save_voice_backbone",
 ]
 FACE, VOICE = "vNet.model.", "aNet.model."
-PREFIX = [(r"^(.*?)module\.", r"\1")]  # of data-parallel training; removed once, wherever it stands first
+PREFIX_RULES = [
+    (r"^(.*?)module\.", r"\1")
+]  # of data-parallel training; removed once, wherever it stands first
 COUNTERS = ("corr_num", "compare_sum")
-UNUSED = (f"{FACE}output_layer.*", f"{VOICE}fc.*", *COUNTERS)
-FRONT_END = (f"{VOICE}torchfb.*",)
-OPTIONAL = ("eqm.*", *FRONT_END)  # weights of the training people; constants
-PEOPLE = 924  # as many as the published code states for the counters that it never uses
+UNUSED_KEYS = (f"{FACE}output_layer.*", f"{VOICE}fc.*", *COUNTERS)
+FRONTEND_KEYS = (f"{VOICE}torchfb.*",)
+OPTIONAL_KEYS = ("eqm.*", *FRONTEND_KEYS)  # weights of the training people; constants
+NUM_PUBLISHED_IDENTITIES = 924  # as many as the published code states for the counters that it never uses
 
 
 @dataclass(frozen=True)
@@ -80,19 +82,19 @@ def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
         CheckpointError: damaged, unsafe, not a checkpoint of this system, or a key is missing or unknown.
     """
     content = read_published(path)
-    state = apply_key_table(extract_state_dict(content, "state_dict", source=str(path)), PREFIX)
+    state = apply_key_table(extract_state_dict(content, "state_dict", source=str(path)), PREFIX_RULES)
     if not any(key.startswith(("vNet.", "aNet.")) for key in state):
         found = ", ".join(list(state)[:3])
         raise CheckpointError(
             f"{path} is no checkpoint of archetype_agnostic: expected keys vNet.… and aNet.…, found {found}"
         )
     try:
-        architecture = architecture_of(state)
+        architecture = infer_architecture(state)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    known = _skeleton(architecture).state_dict()
-    used = {key: value for key, value in state.items() if not _matches(key, *UNUSED, *FRONT_END)}
-    needed = [key for key in known if not _matches(key, *UNUSED, *OPTIONAL)]
+    known = _build_meta_model(architecture).state_dict()
+    used = {key: value for key, value in state.items() if not _matches(key, *UNUSED_KEYS, *FRONTEND_KEYS)}
+    needed = [key for key in known if not _matches(key, *UNUSED_KEYS, *OPTIONAL_KEYS)]
     report = LoadReport(
         loaded=[key for key in used if key in known],
         missing=[key for key in needed if key not in state],
@@ -102,14 +104,14 @@ def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
         raise CheckpointError(f"{path} is no whole checkpoint of archetype_agnostic: {report}")
     optimiser = content.get("optimizer")
     return PublishedCheckpoint(
-        _fresh_weights(architecture) | used,
+        _build_fresh_state(architecture) | used,
         architecture,
         int(content.get("start_it", 0)),
         optimiser if isinstance(optimiser, Mapping) else {},
     )
 
 
-def momentum_of(checkpoint: PublishedCheckpoint) -> dict[str, Tensor]:
+def get_momentum(checkpoint: PublishedCheckpoint) -> dict[str, Tensor]:
     """SGD momentum by parameter name, for `restore_momentum`; empty where the file holds none.
 
     Parameters are numbered face then voice, each in definition order, the layers that are never evaluated
@@ -120,7 +122,7 @@ def momentum_of(checkpoint: PublishedCheckpoint) -> dict[str, Tensor]:
     """
     if not checkpoint.optimiser.get("state"):
         return {}
-    skeleton = _skeleton(checkpoint.architecture)
+    skeleton = _build_meta_model(checkpoint.architecture)
     names = parameter_names(skeleton, parameter_groups(skeleton))
     return pretrained_backbones.momentum_by_name(
         checkpoint.optimiser, names, checkpoint.state, "the checkpoint"
@@ -143,7 +145,7 @@ def load_checkpoint(model: Aasm, path: str | Path) -> PublishedCheckpoint:
         CheckpointError: as `read_checkpoint`, or shapes differ; its `architecture` tells what fits.
     """
     checkpoint = read_checkpoint(path)
-    load_into(model, checkpoint.state, ignore=FRONT_END, source=str(path))
+    load_into(model, checkpoint.state, ignore=FRONTEND_KEYS, source=str(path))
     return checkpoint
 
 
@@ -191,7 +193,7 @@ def published_state(model: Aasm) -> dict[str, Tensor]:
         cpu_state_dict(model)
         | {f"{FACE}output_layer.{key}": value for key, value in cpu_state_dict(recognition).items()}
         | {f"{VOICE}fc.{key}": value for key, value in cpu_state_dict(output).items()}
-        | {key: torch.zeros(PEOPLE) for key in COUNTERS}
+        | {key: torch.zeros(NUM_PUBLISHED_IDENTITIES) for key in COUNTERS}
     )
 
 
@@ -221,7 +223,7 @@ def save_checkpoint(
             f"{path}: the published layout does not say the strides and the ends of the mel bands, here "
             f"{told}, published {known}: keep this network in our own format"
         )
-    saved = {} if optimiser is None else _renumbered(model, optimiser)
+    saved = {} if optimiser is None else _optimiser_state(model, optimiser)
     content = {"start_it": step, "stage": 0, "state_dict": published_state(model), "optimizer": saved}
     save_torch(path, content)
 
@@ -236,7 +238,7 @@ def save_voice_backbone(path: str | Path, model: Aasm) -> None:
     _save_part(path, model, VOICE)
 
 
-def architecture_of(state: Mapping[str, Tensor], side: int | None = None) -> ModelConfig:
+def infer_architecture(state: Mapping[str, Tensor], side: int | None = None) -> ModelConfig:
     """Read the architecture off the shapes of a whole state dict. Strides leave no trace: published ones.
 
     Args:
@@ -256,7 +258,7 @@ def architecture_of(state: Mapping[str, Tensor], side: int | None = None) -> Mod
             **voice.model_dump(), hidden=pretrained_backbones.get_shape(state, "aNet.fc.0.weight")[0]
         ),
         embedding_dim=pretrained_backbones.get_shape(state, "vNet.fc.2.weight")[0],
-        num_classes=len(state["eqm.weight"]) if "eqm.weight" in state else PEOPLE,
+        num_classes=len(state["eqm.weight"]) if "eqm.weight" in state else NUM_PUBLISHED_IDENTITIES,
     )
 
 
@@ -265,7 +267,7 @@ def _matches(key: str, *patterns: str) -> bool:
     return any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
 
 
-def _skeleton(config: ModelConfig) -> Aasm:
+def _build_meta_model(config: ModelConfig) -> Aasm:
     """A model of least width with the published layers that ours leaves out, for keys and their order."""
     face = config.face.model_copy(update={"widths": minimal_widths(config.face.widths), "side": 16})
     voice = config.voice.model_copy(update={"widths": minimal_widths(config.voice.widths)})
@@ -277,15 +279,15 @@ def _skeleton(config: ModelConfig) -> Aasm:
     return model
 
 
-def _fresh_weights(config: ModelConfig) -> dict[str, Tensor]:
+def _build_fresh_state(config: ModelConfig) -> dict[str, Tensor]:
     """Identity weights as a training begins with them."""
-    people = config.num_classes or PEOPLE
+    people = config.num_classes or NUM_PUBLISHED_IDENTITIES
     return {f"eqm.{key}": torch.zeros(people) for key in COUNTERS} | {"eqm.weight": torch.ones(people)}
 
 
-def _renumbered(model: Aasm, optimiser: torch.optim.Optimizer) -> dict[str, object]:
+def _optimiser_state(model: Aasm, optimiser: torch.optim.Optimizer) -> dict[str, object]:
     """An optimiser's state dict with the numbers that its parameters have in the published network."""
-    skeleton = _skeleton(model.config)
+    skeleton = _build_meta_model(model.config)
     groups = parameter_groups(skeleton)
     number = {name: place for place, name in enumerate(parameter_names(skeleton, groups))}
     names = parameter_names(model, optimiser.param_groups)

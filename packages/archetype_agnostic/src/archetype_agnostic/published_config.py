@@ -27,7 +27,7 @@ FACE_NETWORKS = {  # published name: ours; the published code builds IR_50 and I
     for squeeze in ("", "SE_")
     for depth in (50, 101, 152)
 }
-FIXED = {  # what the published code allows in these places, as far as this package repeats it
+SUPPORTED_VALUES = {  # what the published code allows in these places, as far as this package repeats it
     "models.model_wrapper": ("Aasm",),
     f"{FACE}.model_wrapper": ("vSubNet",),
     f"{FACE}.pretrained.model": tuple(FACE_NETWORKS),
@@ -41,7 +41,7 @@ FIXED = {  # what the published code allows in these places, as far as this pack
     "dataset.input_size": ([112, 112],),
     f"{JUDGED}.input_size": ([112, 112],),
 }
-IDLE = {  # no effect in the published code, or on what is learnt and measured
+IGNORED_KEYS = {  # no effect in the published code, or on what is learnt and measured
     *(f"{branch}.num_classes" for branch in (FACE, VOICE)),
     f"{WEIGHTS}.output_channel",
     "logging.level",
@@ -57,7 +57,7 @@ IDLE = {  # no effect in the published code, or on what is learnt and measured
     f"{JUDGED}.resize",
     f"{JUDGED}.dataset_val",
 }
-PLACES = {  # published key: name in `Translation.places`
+PATH_KEYS = {  # published key: name in `Translation.places`
     "dataset.image_data_dir": "pictures",
     "dataset.audio_data_dir": "recordings",
     "dataset.list_dir": "lists",
@@ -82,7 +82,7 @@ PLACES = {  # published key: name in `Translation.places`
     "evaluation.save_feat": "embeddings of the evaluation",
     "evaluation.save_result": "results of the evaluation",
 }
-READ = {  # keys that become values of ours
+TRANSLATED_KEYS = {  # keys that become values of ours
     *(f"{branch}.{key}" for branch in (FACE, VOICE) for key in ("freeze", "output_channel")),
     *(f"{WEIGHTS}.{key}" for key in ("num_classes", "temp", "m_u", "m_l", "H")),
     "models.weighted_enabled",
@@ -98,7 +98,9 @@ READ = {  # keys that become values of ours
     "dataset.eval_triplet_val",
     f"{JUDGED}.eval_lists",
 }
-DIALECT = PublishedKeys(FIXED, frozenset(IDLE), PLACES, frozenset(READ))
+PUBLISHED_KEYS = PublishedKeys(
+    SUPPORTED_VALUES, frozenset(IGNORED_KEYS), PATH_KEYS, frozenset(TRANSLATED_KEYS)
+)
 
 
 @dataclass(frozen=True)
@@ -152,13 +154,13 @@ def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translati
     from archetype_agnostic.config import ArchetypeAgnosticConfig
 
     values = dict(iter_leaves(tree))
-    DIALECT.check_values(values, name)
-    config = validate_config(_ours(values), ArchetypeAgnosticConfig, f"{name}, translated,")
+    PUBLISHED_KEYS.check_values(values, name)
+    config = validate_config(_to_config_values(values), ArchetypeAgnosticConfig, f"{name}, translated,")
     folder = "vggface1_id" if is_evaluation_only(tree) else "voxceleb1_id"
-    return Translation(config, DIALECT.extract_paths(values), folder)
+    return Translation(config, PUBLISHED_KEYS.extract_paths(values), folder)
 
 
-def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
+def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested values of `ArchetypeAgnosticConfig`."""
     from voiceface.association.config import TEST_LISTS
     from voiceface.runtime.config import ConfigError
@@ -235,10 +237,10 @@ def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print our experiment file for a published one."""
-    return command("archetype_agnostic", _printed, argv)
+    return command("archetype_agnostic", _translate_for_printing, argv)
 
 
-def _printed(path: Path) -> PrintedTranslation:
+def _translate_for_printing(path: Path) -> PrintedTranslation:
     """What the command prints of a file."""
     found = read_published_config(path)
     note = f"folders of recordings are named by {found.voice_folder}"

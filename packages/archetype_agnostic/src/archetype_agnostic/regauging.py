@@ -26,12 +26,12 @@ class Margins(NamedTuple):
         inner: g, of both refinements.
     """
 
-    trusted: float = 0.15
-    loose: float = 0.2
-    inner: float = 0.15
+    trust_threshold: float = 0.15
+    margin: float = 0.2
+    inner_margin: float = 0.15
 
 
-def row_scores(found: Similarities, form: Form = "hinge", margins: Margins | None = None) -> Tensor:
+def compute_row_scores(found: Similarities, form: Form = "hinge", margins: Margins | None = None) -> Tensor:
     """How far each anchor's negatives violate its margin, refined by what the candidates are to each other.
 
     Which negatives violate, how many they are, and the adaptive factors of the circle form are constants to
@@ -51,7 +51,7 @@ def row_scores(found: Similarities, form: Form = "hinge", margins: Margins | Non
     if form not in ("hinge", "circle"):
         raise ValueError(f"form must be 'hinge' or 'circle', found {form!r}")
     trusted, loose, inner = margins or Margins()
-    cross, within, own = found.cross, found.within, found.own[..., None]
+    cross, within, own = found.cross, found.within, found.positives[..., None]
     if form == "hinge":
         violation = cross - (own - loose)
     else:
@@ -66,11 +66,11 @@ def row_scores(found: Similarities, form: Form = "hinge", margins: Margins | Non
     return ((violation + refined) * chosen).sum(2) * share
 
 
-def bilateral(scores: Tensor) -> Tensor:
+def bilateral_scores(scores: Tensor) -> Tensor:
     """Both ways of each pairing together: their mean, or the one that is not zero.
 
     Args:
-        scores: of `row_scores`, shape (6, B).
+        scores: of `compute_row_scores`, shape (6, B).
 
     Returns:
         R of the pairings `PAIRINGS`, shape (3, B).
@@ -96,7 +96,7 @@ def regauging_terms(
     from detached numbers, so that the terms trained nothing).
 
     Args:
-        scores: of `bilateral`, shape (3, B).
+        scores: of `bilateral_scores`, shape (3, B).
         weights: identity weight of every row, shape (B,); None: weighting is switched off.
         scale: factor on every score.
         weighting: "per_row": each weight multiplies its own row; "outer_product": every weight meets every
@@ -118,14 +118,14 @@ def regauging_terms(
         raise ValueError(f"one weight a row: found {tuple(weights.shape)} for {scores.shape[1]} rows")
     values = scale * (scores if differentiable else scores.detach())
     if weights is None:
-        means = values.mean(1) if mean_over == "all" else _mean_of_present(values)
+        means = values.mean(1) if mean_over == "all" else _mean_of_nonzero(values)
     elif weighting == "per_row":
-        means = _mean_of_present(values * weights.to(values.dtype))
+        means = _mean_of_nonzero(values * weights.to(values.dtype))
     else:
-        means = _mean_of_present(values) * _mean_of_present(weights.to(values.dtype)[None])
+        means = _mean_of_nonzero(values) * _mean_of_nonzero(weights.to(values.dtype)[None])
     return dict(zip(TERMS, means.unbind()))
 
 
-def _mean_of_present(values: Tensor) -> Tensor:
+def _mean_of_nonzero(values: Tensor) -> Tensor:
     """Mean over the last axis of what is not zero; 0 where all is."""
     return values.sum(-1) / (values.detach() != 0).sum(-1).clamp_min(1)

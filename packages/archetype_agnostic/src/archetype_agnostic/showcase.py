@@ -20,9 +20,9 @@ def train(population: Path, out: Path, *, device: str = "cpu") -> Path:
     """Train by the quick configuration, or go on; gives the run folder of the model."""
     from voiceface.suite.parallel_training import run_training_steps
 
-    from archetype_agnostic.demo import steps_of
+    from archetype_agnostic.demo import build_training_steps
 
-    steps, runs = steps_of(out, device=device)
+    steps, runs = build_training_steps(out, device=device)
     run_training_steps(population, steps)
     return runs["main"]
 

@@ -10,7 +10,7 @@ from voiceface.checkpoints.native import load_into
 from voiceface.checkpoints.published import CheckpointError, extract_state_dict, read_published
 from voiceface.runtime.config import Config
 
-from cmpc2.resnet import PLANS, WIDTHS, Arch, Stages
+from cmpc2.resnet import RESNET_SPECS, WIDTHS, Arch, Stages
 
 BRANCHES = ("voice_subnet", "face_subnet")
 
@@ -26,7 +26,7 @@ class BranchConfig(Config):
 class FaceConfig(BranchConfig):
     """The face network and the size of its pictures."""
 
-    side: int = Field(default=224, ge=8, description="picture side, pixels")
+    image_size: int = Field(default=224, ge=8, description="picture side, pixels")
 
 
 class ModelConfig(Config):
@@ -34,10 +34,10 @@ class ModelConfig(Config):
 
     voice: BranchConfig = BranchConfig()
     face: FaceConfig = FaceConfig()
-    embedding: int = Field(default=512, ge=1, description="length D of the common embedding")
+    embedding_dim: int = Field(default=512, ge=1, description="length D of the common embedding")
 
 
-def architecture_of(state: Mapping[str, Tensor], side: int = 224) -> ModelConfig:
+def infer_architecture(state: Mapping[str, Tensor], side: int = 224) -> ModelConfig:
     """The architecture that the tensors of both branches fit.
 
     Args:
@@ -50,17 +50,17 @@ def architecture_of(state: Mapping[str, Tensor], side: int = 224) -> ModelConfig
     """
     voice, face = (
         {"arch": arch, "widths": widths, "blocks": blocks}
-        for arch, widths, blocks in (branch_of(state, f"{name}.") for name in BRANCHES)
+        for arch, widths, blocks in (infer_branch(state, f"{name}.") for name in BRANCHES)
     )
-    channels = [_last_channels(state, f"{name}.") for name in BRANCHES]
+    channels = [_output_channels(state, f"{name}.") for name in BRANCHES]
     return ModelConfig(
         voice=BranchConfig.model_validate(voice),
         face=FaceConfig.model_validate({**face, "side": side}),
-        embedding=min(512, *channels),
+        embedding_dim=min(512, *channels),
     )
 
 
-def branch_of(state: Mapping[str, Tensor], prefix: str = "") -> "tuple[Arch, Stages, Stages]":
+def infer_branch(state: Mapping[str, Tensor], prefix: str = "") -> "tuple[Arch, Stages, Stages]":
     """Network, widths and blocks per stage of the tensors below a prefix.
 
     Raises:
@@ -78,12 +78,16 @@ def branch_of(state: Mapping[str, Tensor], prefix: str = "") -> "tuple[Arch, Sta
     arch = next(
         (
             name
-            for name, plan in PLANS.items()
+            for name, plan in RESNET_SPECS.items()
             if (plan.bottleneck, plan.squeeze) == (bottleneck, squeeze) and plan.blocks == blocks
         ),
         None,
     )
-    kinds = (name for name, plan in PLANS.items() if (plan.bottleneck, plan.squeeze) == (bottleneck, squeeze))
+    kinds = (
+        name
+        for name, plan in RESNET_SPECS.items()
+        if (plan.bottleneck, plan.squeeze) == (bottleneck, squeeze)
+    )
     name = arch or next(kinds, None)
     if name is None:
         raise CheckpointError(
@@ -92,7 +96,7 @@ def branch_of(state: Mapping[str, Tensor], prefix: str = "") -> "tuple[Arch, Sta
     return name, widths, blocks  # type: ignore[return-value]
 
 
-def _last_channels(state: Mapping[str, Tensor], prefix: str) -> int:
+def _output_channels(state: Mapping[str, Tensor], prefix: str) -> int:
     """Channels that the last stage gives."""
     last = "conv3" if f"{prefix}layer4.0.conv3.weight" in state else "conv2"
     return len(state[f"{prefix}layer4.0.{last}.weight"])

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 
-def bundle(run: Path, out: Path) -> list[Path]:
+def export_bundled(run: Path, out: Path) -> list[Path]:
     """Write `out`, and beside it `<name>_memory.safetensors` and `<name>_videos.csv`.
 
     Args:
@@ -56,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="run folder")
     parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
     args = parser.parse_args(argv)
-    for path in bundle(args.run, args.out):
+    for path in export_bundled(args.run, args.out):
         print(f"{path}: {path.stat().st_size / 1e6:.2f} MB")
     return 0
 

@@ -39,13 +39,13 @@ class RecalibrationConfig(Config):
 class LossConfig(Config):
     """Instance contrast, prototype contrast, recalibration.
 
-    `contrast`: the prototypes of all clusters compete, each at its own temperature (`all`), or, as published,
+    `prototype_negatives`: the prototypes of all clusters compete, each at its own temperature (`all`), or, as published,
     those of the batch with the wrong axis divided (`published`).
     """
 
     temperature: float = Field(0.03, gt=0)
     prototypes: bool = True
-    contrast: Contrast = "all"
+    prototype_negatives: Contrast = "all"
     prototype_temperature: float = Field(0.2, gt=0, description="mean concentration of the clusters")
     recalibration: RecalibrationConfig = RecalibrationConfig()
 
@@ -53,38 +53,38 @@ class LossConfig(Config):
 class ClusteringConfig(Config):
     """When and how the banks are clustered.
 
-    `keep`: the latest clusterings serve until the next ones (`until_next`), or, as published, in that
+    `lifetime`: the latest clusterings serve until the next ones (`until_next`), or, as published, in that
     iteration alone that made them (`one_step`).
     """
 
-    start: NonNegative = Field(2344, description="no clustering before this iteration")
-    every: Positive = Field(282, description="iterations, counted from 0")
-    keep: Literal["until_next", "one_step"] = "until_next"
-    clusters: tuple[Positive, ...] = (500, 1000, 1500)
-    iterations: Positive = 20
-    first_centres: Start = "random"
-    empty: Empty = "reseed"
+    start_step: NonNegative = Field(2344, description="no clustering before this iteration")
+    interval: Positive = Field(282, description="iterations, counted from 0")
+    lifetime: Literal["until_next", "one_step"] = "until_next"
+    num_clusters: tuple[Positive, ...] = (500, 1000, 1500)
+    num_iterations: Positive = 20
+    init: Start = "random"
+    empty_clusters: Empty = "reseed"
     final: Final = "consistent"
     backend: Backend = "torch"
 
     @model_validator(mode="after")
-    def _several(self) -> Self:
-        if len(set(self.clusters)) != len(self.clusters) or not self.clusters:
+    def _require_distinct_counts(self) -> Self:
+        if len(set(self.num_clusters)) != len(self.num_clusters) or not self.num_clusters:
             raise ValueError(
-                f"clustering.clusters {list(self.clusters)}: expected different numbers, one at least"
+                f"clustering.num_clusters {list(self.num_clusters)}: expected different numbers, one at least"
             )
         return self
 
-    def due(self, step: int) -> bool:
+    def is_due(self, step: int) -> bool:
         """Whether the banks are clustered before iteration `step`."""
-        return step >= max(1, self.start) and step % self.every == 0
+        return step >= max(1, self.start_step) and step % self.interval == 0
 
-    def options(self) -> dict[str, Any]:
+    def kmeans_options(self) -> dict[str, Any]:
         """As `cmpc2.prototypes.cluster` takes them."""
         return {
-            "iterations": self.iterations,
-            "start": self.first_centres,
-            "empty": self.empty,
+            "iterations": self.num_iterations,
+            "start": self.init,
+            "empty": self.empty_clusters,
             "final": self.final,
             "backend": self.backend,
         }
@@ -117,19 +117,17 @@ class OptimiserConfig(Config):
 class DataConfig(Config):
     """How recordings and pictures reach the networks.
 
-    `augment`: training pictures as they are (`none`, as published), or flipped, turned and cut at random
-    (`views`). `mismatched`: share of the training videos whose pictures are exchanged among each other: an
+    `augmentation`: training pictures as they are (`none`, as published), or flipped, turned and cut at random
+    (`views`). `mismatched_fraction`: share of the training videos whose pictures are exchanged among each other: an
     experiment on wrong pairs, never a way to train.
     """
 
     voice: VoiceConfig = VoiceConfig()
-    augment: Literal["none", "views"] = "none"
+    augmentation: Literal["none", "views"] = "none"
     colour_jitter: float = Field(0.0, ge=0, le=1)
-    level_jitter: float = Field(
-        0.0, ge=0, description="random gain of a training clip, deviation in decibels"
-    )
+    gain_jitter: float = Field(0.0, ge=0, description="random gain of a training clip, deviation in decibels")
     in_memory: bool = False
-    mismatched: Share = 0.0
+    mismatched_fraction: Share = 0.0
 
 
 class TrainingConfig(Config):
@@ -152,16 +150,16 @@ class TrainingConfig(Config):
     log_interval: Positive = 10
 
 
-class ListsConfig(EvaluationConfig):
+class TestConfig(EvaluationConfig):
     """What `test` measures; published matching, verification and retrieval lists are found by themselves.
 
-    `voice_views`, `mirror`: random clips of a recording and mirrored pictures in verification, whose
+    `voice_clips`, `mirror_images`: random clips of a recording and mirrored pictures in verification, whose
     embeddings are averaged. `error_rate`: interpolated, or the published corner of the ROC.
     """
 
     seed: NonNegative = 0
-    voice_views: Positive = 5
-    mirror: bool = True
+    voice_clips: Positive = 5
+    mirror_images: bool = True
     error_rate: Literal["interpolated", "corner"] = "interpolated"
 
 
@@ -176,7 +174,7 @@ class Cmpc2Config(Config):
     optimiser: OptimiserConfig = OptimiserConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
-    evaluation: ListsConfig = ListsConfig()
+    evaluation: TestConfig = TestConfig()
 
     @model_validator(mode="after")
     def _warm_up_fits(self) -> Self:

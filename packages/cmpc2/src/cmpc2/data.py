@@ -17,12 +17,12 @@ from voiceface.images import transforms
 from voiceface.runtime.process_pool import available_cpu_count
 
 from cmpc2.config import Cmpc2Config, DataConfig
-from cmpc2.pictures import Picture, planes, resized
+from cmpc2.pictures import Picture, resize_image, to_planes
 from cmpc2.videos import Video, VideoSet
-from cmpc2.voices import Bands, VoiceConfig, bands_of_file, bands_of_samples, network_input
+from cmpc2.voices import Bands, VoiceConfig, compute_log_mel, load_log_mel, prepare_voice
 
 log = logging.getLogger(__name__)
-READ_AHEAD = 64  # files decoded at a time while the memory is filled
+PREFETCH_FILES = 64  # files decoded at a time while the memory is filled
 
 
 class PairDataset:
@@ -55,12 +55,12 @@ class PairDataset:
         if not len(videos):
             raise ValueError("no training videos: look at --data, or at the table")
         self.videos, self.data, self.side = videos, data, side
-        self._load_bands = load_bands or _FileBands(_root(videos.voice_root), data.voice)
-        self._load_picture = load_picture or _FilePictures(_root(videos.face_root), side)
+        self._load_bands = load_bands or _MelLoader(_require_root(videos.voice_root), data.voice)
+        self._load_picture = load_picture or _ImageLoader(_require_root(videos.face_root), side)
         self._bands: dict[str, Bands] = {}
         self._pictures: dict[str, Picture] = {}
         if data.in_memory:
-            self._fill(workers or available_cpu_count(), progress)
+            self._load_into_memory(workers or available_cpu_count(), progress)
 
     def __len__(self) -> int:
         """Number of videos."""
@@ -83,24 +83,24 @@ class PairDataset:
         clip = video.voices[int(rng.integers(len(video.voices)))]
         bands = self._bands.get(clip)
         bands = self._load_bands(clip) if bands is None else bands
-        voice = network_input(bands, self.data.voice, lambda places: int(rng.integers(places)), crop=True)
-        if self.data.level_jitter:
-            voice = self._louder(voice, float(rng.normal(0, self.data.level_jitter)))
+        voice = prepare_voice(bands, self.data.voice, lambda places: int(rng.integers(places)), crop=True)
+        if self.data.gain_jitter:
+            voice = self._apply_gain(voice, float(rng.normal(0, self.data.gain_jitter)))
         picture = video.faces[int(rng.integers(len(video.faces)))]
         kept = self._pictures.get(picture)
-        face = self._face(self._load_picture(picture) if kept is None else kept, rng)
+        face = self._augment_face(self._load_picture(picture) if kept is None else kept, rng)
         return {"voice": voice, "face": face, "index": index}
 
-    def _louder(self, voice: Bands, decibels: float) -> Bands:
+    def _apply_gain(self, voice: Bands, decibels: float) -> Bands:
         """The same clip at another level; frames that only pad it stay zero."""
-        if self.data.voice.front_end == "sphinx":  # standardised bands have no level
+        if self.data.voice.frontend == "sphinx":  # standardised bands have no level
             return voice
         return np.where(voice.any(axis=1, keepdims=True), voice + np.float32(decibels), voice)
 
-    def _face(self, picture: Picture, rng: np.random.Generator) -> NDArray[np.float32]:
+    def _augment_face(self, picture: Picture, rng: np.random.Generator) -> NDArray[np.float32]:
         """A picture as the network takes it, with the random steps of training."""
-        if self.data.augment == "none":
-            return planes(picture)
+        if self.data.augmentation == "none":
+            return to_planes(picture)
         face = transforms.training_transform(picture, self.side, rng, resize_mode="stretch")
         if self.data.colour_jitter:
             face = transforms.jitter_colour(face, self.data.colour_jitter, rng)
@@ -108,11 +108,11 @@ class PairDataset:
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave decoded files behind: a process started by spawn would get its own copy of them all."""
-        if isinstance(self._load_bands, _FileBands):
+        if isinstance(self._load_bands, _MelLoader):
             return {**self.__dict__, "_bands": {}, "_pictures": {}}
         return self.__dict__
 
-    def _fill(self, workers: int, progress: bool) -> None:
+    def _load_into_memory(self, workers: int, progress: bool) -> None:
         """Decode every file once."""
         clips = list(dict.fromkeys(key for video in self.videos.videos for key in video.voices))
         pictures = list(dict.fromkeys(key for video in self.videos.videos for key in video.faces))
@@ -124,14 +124,14 @@ class PairDataset:
             ThreadPoolExecutor(workers) as pool,
             tqdm(total=len(jobs), desc="decode", unit="file", disable=not progress) as bar,
         ):
-            for start in range(0, len(jobs), READ_AHEAD):
-                some = jobs[start : start + READ_AHEAD]
+            for start in range(0, len(jobs), PREFETCH_FILES):
+                some = jobs[start : start + PREFETCH_FILES]
                 for (key, _, kept), found in zip(some, pool.map(lambda job: job[1](job[0]), some)):
                     kept[key] = found
                     bar.update()
 
 
-class WithReplacement:
+class SamplingWithReplacement:
     """A data set whose entries are drawn at random each time, as published: one may occur twice in a batch.
 
     Args:
@@ -150,7 +150,7 @@ class WithReplacement:
         return self.dataset.sample(int(rng.integers(len(self.dataset))), rng)
 
 
-def invented(
+def synthetic_pairs(
     preset: str, config: Cmpc2Config, *, progress: bool = True, workers: int | None = None, **changes: Any
 ) -> PairDataset:
     """Training videos of a population preset, made in memory: nothing is written to the disk.
@@ -190,15 +190,15 @@ def invented(
             Video(name, voice_id, video, tuple(clips[n]), tuple(pictures[n]), gender, nation)
             for n, video in sorted(ids.items(), key=lambda item: item[1])
         ]
-    side = config.model.face.side
+    side = config.model.face.image_size
 
     def load_bands(key: str) -> Bands:
         row, number = map(int, key.split("/"))
-        return bands_of_samples(people.clips[row, number], 16000, config.data.voice, f"clip {key}")
+        return compute_log_mel(people.clips[row, number], 16000, config.data.voice, f"clip {key}")
 
     def load_picture(key: str) -> Picture:
         row, number = map(int, key.split("/"))
-        return resized(people.images[row, number], side)
+        return resize_image(people.images[row, number], side)
 
     return PairDataset(
         VideoSet(tuple(videos)),
@@ -211,27 +211,27 @@ def invented(
     )
 
 
-class _FileBands:
+class _MelLoader:
     """Bands of a file below a root; importable, so that it can travel to workers."""
 
     def __init__(self, root: Path, config: VoiceConfig) -> None:
         self.root, self.config = root, config
 
     def __call__(self, key: str) -> Bands:
-        return bands_of_file(self.root / key, self.config)
+        return load_log_mel(self.root / key, self.config)
 
 
-class _FilePictures:
+class _ImageLoader:
     """Picture of a file below a root at its final size."""
 
     def __init__(self, root: Path, side: int) -> None:
         self.root, self.side = root, side
 
     def __call__(self, key: str) -> Picture:
-        return resized(images.decode(self.root / key), self.side)
+        return resize_image(images.decode(self.root / key), self.side)
 
 
-def _root(folder: Path | None) -> Path:
+def _require_root(folder: Path | None) -> Path:
     if folder is None:
         raise ValueError("videos without folders need loaders of their own")
     return folder

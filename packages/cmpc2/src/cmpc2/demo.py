@@ -15,10 +15,10 @@ from cmpc2.test import SUBTITLE
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
 
-__all__ = ["demo", "main", "steps_of"]
+__all__ = ["build_training_steps", "demo", "main"]
 
 
-def steps_of(
+def build_training_steps(
     out: Path, population: Path, *, preset: str = "quick", seed: int | None = None, device: str = "cpu"
 ) -> tuple[list[DemoStep], dict[str, Path]]:
     """The training.
@@ -36,7 +36,7 @@ def steps_of(
     from cmpc2.config import Cmpc2Config
     from cmpc2.data import PairDataset
     from cmpc2.train import train
-    from cmpc2.videos import videos_of_corpus
+    from cmpc2.videos import videos_from_corpus
 
     override = [] if seed is None else [f"training.seed={seed}"]
     config = load_config(preset, Cmpc2Config, "cmpc2", override)
@@ -44,8 +44,8 @@ def steps_of(
 
     def train_main(corpus: "Corpus", notice: str) -> None:
         if not (run / "model.safetensors").is_file():
-            videos = videos_of_corpus(corpus, population)
-            pairs = PairDataset(videos, config.data, config.model.face.side)
+            videos = videos_from_corpus(corpus, population)
+            pairs = PairDataset(videos, config.data, config.model.face.image_size)
             train_if_needed(train, run, config, pairs, device=device, notice=notice)
 
     return [DemoStep("training on videos of {people} people, without their names", train_main)], {"main": run}
@@ -73,7 +73,7 @@ def demo(
     Returns:
         The report.
     """
-    steps, runs = steps_of(out, out / "population", preset=preset, seed=seed, device=device)
+    steps, runs = build_training_steps(out, out / "population", preset=preset, seed=seed, device=device)
     return run_demo(
         out,
         steps,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmpc2.voices import VoiceConfig, bands_of_file, network_input
+from cmpc2.voices import VoiceConfig, load_log_mel, prepare_voice
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from cmpc2.embedder import Embedder
 
 log = logging.getLogger(__name__)
-LIST_PATTERNS = (
+TRIAL_LIST_PATTERNS = (
     *("matching_*.csv", "veriflist_test_*.txt", "wav_20k.csv", "jpg_20k.csv"),
     *("match_*.txt", "verify_*.txt", "reterival_*.txt", "retrieval_*.txt"),
 )
 VOICE_ENDINGS = (".wav", ".pkl", ".npy", ".flac", ".m4a", ".mp3")
-FIRST_STRATA = ("U", "G", "N", "GN", "A", "GNA")
+STRATA_ORDER = ("U", "G", "N", "GN", "A", "GNA")
 
 
 @dataclass(frozen=True)
-class Places:
+class MediaPaths:
     """Where listed files are.
 
     Attributes:
@@ -61,12 +61,12 @@ class Places:
         return self.faces / item
 
 
-def stored_voice(item: str, ending: str) -> str:
+def stored_feature_path(item: str, ending: str) -> str:
     """A listed clip under another ending, such as `.pkl` for stored features."""
     return str(Path(item).with_suffix(ending).as_posix())
 
 
-def find_lists(folder: Path, names: Collection[str] = ()) -> list[Path]:
+def find_trial_lists(folder: Path, names: Collection[str] = ()) -> list[Path]:
     """All evaluation lists below a folder, packed or not: matching, verification, retrieval.
 
     Args:
@@ -79,22 +79,22 @@ def find_lists(folder: Path, names: Collection[str] = ()) -> list[Path]:
     from voiceface.datasets.trials.trial_list import trial_list_name
 
     found: dict[str, Path] = {}
-    for pattern in LIST_PATTERNS:
-        for path in sorted([*folder.rglob(pattern), *folder.rglob(f"{pattern}.gz")], key=_listed_order):
+    for pattern in TRIAL_LIST_PATTERNS:
+        for path in sorted([*folder.rglob(pattern), *folder.rglob(f"{pattern}.gz")], key=_trial_list_order):
             found.setdefault(trial_list_name(path), path)
     absent = [name for name in names if name not in found]
     if absent or not found:
-        what = ", ".join(absent) or ", ".join(LIST_PATTERNS)
+        what = ", ".join(absent) or ", ".join(TRIAL_LIST_PATTERNS)
         raise FileNotFoundError(
             f"no evaluation list {what} below {folder}; there are {', '.join(found) or 'none'}"
         )
     return [found[name] for name in names] if names else list(found.values())
 
 
-def embed_list(
+def embed_trial_list(
     model: "Embedder",
     questions: "TrialList",
-    places: Places,
+    places: MediaPaths,
     *,
     cache: Path | None = None,
     workers: int = 2,
@@ -115,9 +115,9 @@ def embed_list(
     from voiceface.embeddings.table import encode_files
 
     settings = model.config.evaluation
-    views = settings.voice_views if questions.kind == "verify" else 1
-    mirror = settings.mirror and questions.kind == "verify"
-    rows = rows_of(questions)
+    views = settings.voice_clips if questions.kind == "verify" else 1
+    mirror = settings.mirror_images and questions.kind == "verify"
+    rows = item_rows(questions)
     voice_rows = {places.voice(item): rows["v"][item] for item in questions.voices}
     key = f"{model.fingerprint} {questions.name} {settings.seed} {views} {mirror}"
     options: dict[str, Any] = {
@@ -128,7 +128,7 @@ def embed_list(
     }
 
     def load_voice(path: Path) -> NDArray[np.float32]:
-        return voice_views(path, model.voice, views, (settings.seed, voice_rows[path]))
+        return sample_voice_clips(path, model.voice, views, (settings.seed, voice_rows[path]))
 
     def load_face(path: Path) -> NDArray[np.float32]:
         face = model.load_face(path)
@@ -138,7 +138,7 @@ def embed_list(
         questions.voices,
         places.voice,
         load_voice,
-        partial(over_views, model.encode_voices),
+        partial(mean_over_views, model.encode_voices),
         batch_size=max(1, model.voice_batch_size // views),
         label=f"{questions.name}: voices",
         **options,
@@ -147,7 +147,7 @@ def embed_list(
         questions.faces,
         places.face,
         load_face,
-        partial(over_views, model.encode_faces),
+        partial(mean_over_views, model.encode_faces),
         batch_size=max(1, model.face_batch_size // (2 if mirror else 1)),
         label=f"{questions.name}: faces",
         **options,
@@ -155,7 +155,7 @@ def embed_list(
     return voices, faces
 
 
-def rows_of(questions: "TrialList") -> dict[str, dict[str, int]]:
+def item_rows(questions: "TrialList") -> dict[str, dict[str, int]]:
     """For the voices ("v") and faces ("f") of a list the line in which each item first stands."""
     found: dict[str, dict[str, int]] = {"v": {}, "f": {}}
     for side, items, index in zip(
@@ -170,7 +170,9 @@ def rows_of(questions: "TrialList") -> dict[str, dict[str, int]]:
     return found
 
 
-def voice_views(path: Path, config: VoiceConfig, views: int, seed: Sequence[int]) -> NDArray[np.float32]:
+def sample_voice_clips(
+    path: Path, config: VoiceConfig, views: int, seed: Sequence[int]
+) -> NDArray[np.float32]:
     """Random clips of a recording, (V, 1, 64, frames).
 
     Args:
@@ -179,32 +181,32 @@ def voice_views(path: Path, config: VoiceConfig, views: int, seed: Sequence[int]
         views: V.
         seed: clip v follows from these numbers and v.
     """
-    bands = bands_of_file(path, config)
-    frames = config.frames if config.front_end == "decibels" else config.least
+    bands = load_log_mel(path, config)
+    frames = config.num_frames if config.frontend == "decibels" else config.min_frames
     cut = config.model_copy(update={"frames": frames})
     clips = []
     for view in range(views):
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([*seed, view])))
-        clips.append(network_input(bands, cut, partial(_drawn, rng), crop=True))
+        clips.append(prepare_voice(bands, cut, partial(_random_offset, rng), crop=True))
     return np.stack(clips)
 
 
-def _drawn(rng: np.random.Generator, count: int) -> int:
+def _random_offset(rng: np.random.Generator, count: int) -> int:
     """One of so many starts."""
     return int(rng.integers(count))
 
 
-def over_views(encode: Any, batch: "Tensor") -> "Tensor":
+def mean_over_views(encode: Any, batch: "Tensor") -> "Tensor":
     """Mean embedding over views, each at its own length: (B, V, ...) to (B, D)."""
     count, views = batch.shape[:2]
     return encode(batch.flatten(0, 1)).unflatten(0, (count, views)).mean(1)
 
 
-def evaluate_lists(
+def evaluate_trial_lists(
     model: "Embedder",
     lists: "Sequence[TrialList]",
     people: "Corpus | Sequence[Identity]",
-    places: Places,
+    places: MediaPaths,
     *,
     name: str = "lists",
     cache: Path | None = None,
@@ -221,7 +223,7 @@ def evaluate_lists(
         people: who is who.
         places: where the files are.
         name: of the protocol.
-        cache, workers, on_error: see `embed_list`.
+        cache, workers, on_error: see `embed_trial_list`.
         trained_on: identities whose videos the model or its prototype memory was made of, besides those that
             its file names: where they are in the lists, the figures are marked and a warning is given.
         replicates: of the bootstrap over identities; 0 leaves intervals out.
@@ -237,7 +239,9 @@ def evaluate_lists(
     known = {*(model.identity_names or ()), *trained_on}
     found, leaked = [], dict[str, None]()
     for questions in lists:
-        voices, faces = embed_list(model, questions, places, cache=cache, workers=workers, on_error=on_error)
+        voices, faces = embed_trial_list(
+            model, questions, places, cache=cache, workers=workers, on_error=on_error
+        )
         protocol = Protocol(name, (questions,), tie_breaking=settings.tie_breaking, replicates=replicates)
         results = figures_of(
             protocol,
@@ -264,7 +268,7 @@ def evaluate_lists(
     return merged, voices, faces
 
 
-def leak_notice(results: "Results") -> str:
+def training_overlap_warning(results: "Results") -> str:
     """What readers of figures must be told where evaluated people took part in training; empty otherwise."""
     if not results.leaked:
         return ""
@@ -277,8 +281,8 @@ def leak_notice(results: "Results") -> str:
     )
 
 
-def _listed_order(path: Path) -> tuple[int, str]:
+def _trial_list_order(path: Path) -> tuple[int, str]:
     """U before G, N, GN ..., then by name."""
     words = path.name.removesuffix(".gz").rsplit(".", 1)[0].replace("random", "U").split("_")
-    rank = next((place for place, stratum in enumerate(FIRST_STRATA) if stratum in words), len(FIRST_STRATA))
+    rank = next((place for place, stratum in enumerate(STRATA_ORDER) if stratum in words), len(STRATA_ORDER))
     return rank, path.name

@@ -39,10 +39,10 @@ def store_features(
     from voiceface.association.embedding import find_files
     from voiceface.io.atomic import atomic_path
 
-    from cmpc2.voices import VoiceConfig, bands_of_file
+    from cmpc2.voices import VoiceConfig, load_log_mel
 
     voices, _ = find_files([source])
-    config = VoiceConfig(front_end=front_end, least=1)
+    config = VoiceConfig(frontend=front_end, min_frames=1)
     failed: dict[str, str] = {}
 
     def store(path: Path) -> None:
@@ -50,7 +50,7 @@ def store_features(
         if target.is_file():
             return
         try:
-            bands = bands_of_file(path, config)
+            bands = load_log_mel(path, config)
         except (ValueError, OSError) as error:
             failed[str(path)] = str(error)
             return

@@ -53,7 +53,7 @@ def slaney_mel_bank(
 
 
 @lru_cache(maxsize=8)
-def _constants(n_fft: int, n_mels: int, low: float, high: float, rate: int) -> tuple[Tensor, Tensor]:
+def _mel_constants(n_fft: int, n_mels: int, low: float, high: float, rate: int) -> tuple[Tensor, Tensor]:
     """Periodic Hann window and mel bank in single precision."""
     window = torch.hann_window(n_fft, periodic=True, dtype=torch.float64).float()
     return window, slaney_mel_bank(n_fft, n_mels, low, high, rate).float()
@@ -94,7 +94,7 @@ def decibel_log_mel(
             f"a recording must be (samples,) with more than {n_fft // 2} samples (50 ms), found shape "
             f"{tuple(samples.shape)}; leave it out"
         )
-    window, bank = (item.to(samples.device) for item in _constants(n_fft, n_mels, low, high, rate))
+    window, bank = (item.to(samples.device) for item in _mel_constants(n_fft, n_mels, low, high, rate))
     half = n_fft // 2
     padded = torch.nn.functional.pad(samples.float()[None, None], (half, half), mode="reflect")[0, 0]
     spectrum = torch.fft.rfft(padded.unfold(0, n_fft, hop) * window)

@@ -19,8 +19,10 @@ from voiceface.datasets.trials.trial_list import read_list_bytes
 from cmpc2.published import PrototypeMemory, read_memory
 
 TABLE_HEADER = ("VGGFace1 ID", "split", "VoxCeleb1 ID", "Gender", "Nationality", "Set", "video_id")
-PUBLISHED_STEP = 500  # published memories hold 500, 1000 and 1500 clusters, found by number // 500 - 1
-Order = Literal["nearest", "spread", "table"]
+PUBLISHED_CLUSTER_STEP = (
+    500  # published memories hold 500, 1000 and 1500 clusters, found by number // 500 - 1
+)
+Order = Literal["nearest", "round_robin", "table"]
 
 
 class PrototypeError(ValueError):
@@ -52,7 +54,7 @@ class Prototype(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Hit:
+class RetrievedVideo:
     """A training video that belongs to one of the nearest prototypes.
 
     Attributes:
@@ -115,7 +117,7 @@ def clustering_index(memory: PrototypeMemory, clusters: int) -> int:
     sizes = [len(centres) for centres in memory.centroids]
     if clusters in sizes:
         return sizes.index(clusters)
-    index, rest = divmod(clusters, PUBLISHED_STEP)
+    index, rest = divmod(clusters, PUBLISHED_CLUSTER_STEP)
     if rest == 0 and 1 <= index <= len(sizes):
         return index - 1
     raise PrototypeError(
@@ -152,7 +154,7 @@ def nearest_prototypes(query: Tensor, centroids: Tensor, k: int) -> list[Prototy
     return [Prototype(int(each), float(distance[each])) for each in nearest]
 
 
-def members_of(
+def cluster_members(
     near: Sequence[Prototype], assignment: Tensor, table: Sequence[TrainingVideo], exclude: Collection[str]
 ) -> list[list[int]]:
     """Rows of the videos of each prototype, in table order, without those of excluded names or voice ids."""
@@ -161,7 +163,7 @@ def members_of(
     return [((assignment.cpu() == each.cluster) & kept).nonzero()[:, 0].tolist() for each in near]
 
 
-def in_order(members: Sequence[Sequence[int]], order: Order) -> list[int]:
+def order_members(members: Sequence[Sequence[int]], order: Order) -> list[int]:
     """One list of the rows of several prototypes, nearest first; see `nearest_videos`."""
     if order == "table":
         return sorted(row for rows in members for row in rows)
@@ -180,7 +182,7 @@ def nearest_videos(
     k: int = 3,
     order: Order = "nearest",
     exclude: Collection[str] = (),
-) -> list[Hit]:
+) -> list[RetrievedVideo]:
     """All training videos of the K nearest prototypes.
 
     Args:
@@ -189,7 +191,7 @@ def nearest_videos(
         table: rows of the bank.
         clusters: which clustering, by its number of clusters; see `clustering_index`.
         k: prototypes K.
-        order: "nearest" prototype first, rows of one prototype in table order; "spread" takes one video of
+        order: "nearest" prototype first, rows of one prototype in table order; "round_robin" takes one video of
             each prototype in turn, nearest first; "table" is the published order, alphabetical.
         exclude: identities (or voice ids) whose videos are left out, such as the query's own.
 
@@ -203,14 +205,14 @@ def nearest_videos(
             f"the memory has {len(assignment)} training videos, the table {len(table)}: give those that "
             "belong together"
         )
-    if order not in ("nearest", "spread", "table"):
-        raise ValueError(f"order must be nearest, spread or table, found {order!r}")
+    if order not in ("nearest", "round_robin", "table"):
+        raise ValueError(f"order must be nearest, round_robin or table, found {order!r}")
     near = nearest_prototypes(query, centroids, k)
-    members = members_of(near, assignment, table, exclude)
+    members = cluster_members(near, assignment, table, exclude)
     rank = {row: place for place, rows in enumerate(members) for row in rows}
     return [
-        Hit(row, table[row], near[rank[row]].cluster, rank[row], near[rank[row]].distance)
-        for row in in_order(members, order)
+        RetrievedVideo(row, table[row], near[rank[row]].cluster, rank[row], near[rank[row]].distance)
+        for row in order_members(members, order)
     ]
 
 

@@ -25,7 +25,7 @@ class Clusterings(NamedTuple):
     face: Sequence[Clustering]
 
 
-class Terms(NamedTuple):
+class LossTerms(NamedTuple):
     """Losses by pair, each of shape (B,), and the weights (B,) of the pairs (double precision)."""
 
     instance_voice: Tensor
@@ -87,11 +87,11 @@ def prototype_contrast(
             logits = unit @ normalize(found.centroids, dim=1).T / found.density
             total = total + cross_entropy(logits, target, reduction="none")
         else:
-            total = (total + _against_the_batch(unit, found, target)) / 4
+            total = (total + _contrast_within_batch(unit, found, target)) / 4
     return total / max(1, len(clusterings)) if form == "all" else total
 
 
-def _against_the_batch(unit: Tensor, found: Clustering, target: Tensor) -> Tensor:
+def _contrast_within_batch(unit: Tensor, found: Clustering, target: Tensor) -> Tensor:
     """The published contrast of one clustering, (B,)."""
     scores = unit @ normalize(found.centroids[target], dim=1).T
     places = torch.arange(len(unit), device=unit.device)
@@ -102,7 +102,7 @@ def _against_the_batch(unit: Tensor, found: Clustering, target: Tensor) -> Tenso
 
 
 @torch.no_grad()
-def credibility(
+def compute_credibility(
     voice: Tensor,
     face: Tensor,
     index: Tensor,
@@ -195,7 +195,7 @@ def cmpc_terms(
     centroids: Literal["raw", "unit"] = "raw",
     over: Literal["sum", "mean"] = "sum",
     agreement: Agreement = "subtracted",
-) -> Terms:
+) -> LossTerms:
     """All losses of a batch; without clusterings instance contrast alone, every pair with weight 1.
 
     Args:
@@ -208,7 +208,7 @@ def cmpc_terms(
         prototypes: use the prototype contrast.
         recalibrate: weight the pairs.
         delta, kappa, rule: see `recalibration_weights`.
-        centroids, over, agreement: see `credibility`.
+        centroids, over, agreement: see `compute_credibility`.
     """
     voice, face = (x if x.dtype == torch.float64 else x.float() for x in (voice, face))
     instance = instance_contrast(voice, face, temperature)
@@ -222,8 +222,8 @@ def cmpc_terms(
                 prototype_contrast(face, index, clusterings.voice, form),
             )
         if recalibrate:
-            rho = credibility(
+            rho = compute_credibility(
                 voice, face, index, clusterings, centroids=centroids, over=over, agreement=agreement
             )
             weight = recalibration_weights(rho, delta=delta, kappa=kappa, rule=rule)
-    return Terms(*instance, *contrast, weight)
+    return LossTerms(*instance, *contrast, weight)

@@ -81,9 +81,9 @@ class Memory:
         for place, (side, bank) in enumerate(self.banks.items()):
             made[side] = []
             for count in counts:
-                generator = torch.Generator().manual_seed(_mixed([*seed, place, count]))
+                generator = torch.Generator().manual_seed(_mix_seeds([*seed, place, count]))
                 found = cluster(bank, count, generator=generator, **options)
-                made[side].append(Clustering(**_from_main(found.tensors())))
+                made[side].append(Clustering(**_broadcast_from_main(found.tensors())))
         self.clusterings = Clusterings(made["voice"], made["face"])
         return self.clusterings
 
@@ -126,7 +126,7 @@ class Memory:
         self.clusterings = Clusterings(sides["voice"], sides["face"])
 
 
-def _from_main(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+def _broadcast_from_main(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     """The main process's values on every process: a GPU's sums may differ in their last digits."""
     if distributed.world_size() > 1:
         for value in tensors.values():
@@ -134,7 +134,7 @@ def _from_main(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return tensors
 
 
-def _mixed(numbers: Sequence[int]) -> int:
+def _mix_seeds(numbers: Sequence[int]) -> int:
     """One seed out of several numbers."""
     import numpy as np
 

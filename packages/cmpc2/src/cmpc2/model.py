@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from voiceface.association.encoders import Encoders
 
 from cmpc2.architecture import ModelConfig
-from cmpc2.pictures import face_input
+from cmpc2.pictures import prepare_face
 from cmpc2.resnet import ResNet
-from cmpc2.voices import VoiceConfig, bands_of_file, network_input
+from cmpc2.voices import VoiceConfig, load_log_mel, prepare_voice
 
 
 class FV_Wrapper(Encoders):
@@ -48,9 +48,9 @@ class FV_Wrapper(Encoders):
         voice_front_end: VoiceConfig | None = None,
     ) -> None:
         super().__init__()
-        self.config = config or ModelConfig(embedding=last_dim)
-        self.voice_front_end = voice_front_end or VoiceConfig(front_end="sphinx")
-        voice, face, length = self.config.voice, self.config.face, self.config.embedding
+        self.config = config or ModelConfig(embedding_dim=last_dim)
+        self.voice_front_end = voice_front_end or VoiceConfig(frontend="sphinx")
+        voice, face, length = self.config.voice, self.config.face, self.config.embedding_dim
         self.voice_subnet = ResNet(voice.arch, 1, length, voice.widths, voice.blocks)
         self.face_subnet = ResNet(face.arch, 3, length, face.widths, face.blocks)
         if pretrain is True:
@@ -93,7 +93,7 @@ class FV_Wrapper(Encoders):
             ValueError: features of another shape.
         """
         if isinstance(voice, Tensor):
-            return self.encode_voices(_batch_of(voice, (1, 64, None), "voice features"))
+            return self.encode_voices(_to_batch(voice, (1, 64, None), "voice features"))
         return self._encode_files(voice, self.load_voice, self.encode_voices, batch_size)
 
     def encode_face(self, face: Any, batch_size: int = 64) -> Tensor:
@@ -112,16 +112,16 @@ class FV_Wrapper(Encoders):
             ValueError: a tensor of another shape.
         """
         if isinstance(face, Tensor):
-            return self.encode_faces(_batch_of(face, (3, None, None), "pictures"))
+            return self.encode_faces(_to_batch(face, (3, None, None), "pictures"))
         return self._encode_files(face, self.load_face, self.encode_faces, batch_size)
 
     def load_voice(self, path: str | os.PathLike[str]) -> np.ndarray:
         """One recording or feature file as the voice network takes it, (1, 64, T)."""
-        return network_input(bands_of_file(path, self.voice_front_end), self.voice_front_end)
+        return prepare_voice(load_log_mel(path, self.voice_front_end), self.voice_front_end)
 
     def load_face(self, source: Any) -> np.ndarray:
         """One picture as the face network takes it, (3, S, S) in -1...1."""
-        return face_input(source, self.config.face.side)
+        return prepare_face(source, self.config.face.image_size)
 
     @staticmethod
     def score(voices: Tensor, faces: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ class FV_Wrapper(Encoders):
         several = isinstance(items, Sequence) and not isinstance(items, str)
         given = list(items) if several else [items]
         first = next(self.parameters())
-        found = first.new_empty(len(given), self.config.embedding)
+        found = first.new_empty(len(given), self.config.embedding_dim)
         for start in range(0, len(given), batch_size):
             arrays = [load(item) for item in given[start : start + batch_size]]
             groups: dict[tuple[int, ...], list[int]] = {}
@@ -153,7 +153,7 @@ class FV_Wrapper(Encoders):
         return found
 
 
-def _batch_of(given: Tensor, shape: tuple[int | None, ...], name: str) -> Tensor:
+def _to_batch(given: Tensor, shape: tuple[int | None, ...], name: str) -> Tensor:
     """A batch (B, *shape); a single item becomes a batch of one."""
     batch = given[None] if given.ndim == 3 else given
     fits = batch.ndim == 4 and all(want in (None, size) for want, size in zip(shape, batch.shape[1:]))

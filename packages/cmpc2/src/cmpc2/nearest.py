@@ -100,9 +100,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("-k", type=int, default=3, help="prototypes (default 3)")
     parser.add_argument(
         "--order",
-        choices=["nearest", "spread", "table"],
+        choices=["nearest", "round_robin", "table"],
         default="nearest",
-        help="nearest prototype first; spread: one video of each in turn; table: published, alphabetical",
+        help="nearest prototype first; round_robin: one video of each in turn; table: published, alphabetical",
     )
     parser.add_argument("--exclude", action="append", default=[], help="identity or voice id to leave out")
     parser.add_argument("--top", type=int, default=8, help="videos shown (default 8, as published)")

@@ -14,7 +14,7 @@ from voiceface.images import loading as images
 Picture = NDArray[np.uint8]
 
 
-def resized(picture: Picture, side: int) -> Picture:
+def resize_image(picture: Picture, side: int) -> Picture:
     """An RGB picture (H, W, 3) resized to a square, proportions ignored: Pillow's bicubic, antialiased."""
     if picture.ndim != 3 or picture.shape[2] != 3 or picture.dtype != np.uint8 or not picture.size:
         raise images.ImageError(
@@ -25,13 +25,13 @@ def resized(picture: Picture, side: int) -> Picture:
     return np.asarray(Image.fromarray(picture).resize((side, side), Image.Resampling.BICUBIC))
 
 
-def planes(picture: Picture) -> NDArray[np.float32]:
+def to_planes(picture: Picture) -> NDArray[np.float32]:
     """Bytes (H, W, 3) to (3, H, W) in -1...1: (x - 127.5) / 127.5."""
     values = np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32)
     return (values - np.float32(127.5)) / np.float32(127.5)
 
 
-def face_input(source: Any, side: int) -> NDArray[np.float32]:
+def prepare_face(source: Any, side: int) -> NDArray[np.float32]:
     """One picture as the network takes it, (3, side, side) float32 in -1...1.
 
     Args:
@@ -48,13 +48,13 @@ def face_input(source: Any, side: int) -> NDArray[np.float32]:
         picture = np.asarray(source.convert("RGB"))
     else:
         picture = np.asarray(source)
-    return planes(resized(picture, side))
+    return to_planes(resize_image(picture, side))
 
 
 def visual_preprocess(img_size: int = 224) -> Callable[[Any], Tensor]:
     """A function from a path or Pillow image to network input, (3, img_size, img_size) in -1...1."""
 
     def preprocess(source: Any) -> Tensor:
-        return torch.from_numpy(face_input(source, img_size))
+        return torch.from_numpy(prepare_face(source, img_size))
 
     return preprocess

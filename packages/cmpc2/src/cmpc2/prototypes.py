@@ -15,7 +15,7 @@ Start = Literal["random", "plusplus", "first"]
 Empty = Literal["reseed", "nan"]
 Final = Literal["consistent", "published"]
 Backend = Literal["auto", "torch", "faiss"]
-BLOCK = 2**21  # distances held at once
+MAX_DISTANCES = 2**21  # distances held at once
 
 
 @dataclass(frozen=True)
@@ -120,26 +120,26 @@ def kmeans(
         raise ValueError(
             f"k-means with {clusters} clusters and {iterations} iterations over points of shape "
             f"{tuple(points.shape)}: expected 1 to N clusters of (N, D) points, 1 iteration or more; "
-            "ask for fewer clusters (clustering.clusters) or give more videos"
+            "ask for fewer clusters (clustering.num_clusters) or give more videos"
         )
     usual = (start, empty, final) == ("random", "reseed", "consistent")
     if backend == "faiss" or (backend == "auto" and usual and importlib.util.find_spec("faiss")):
-        return _by_faiss(points, clusters, iterations, cosine, generator)
-    centres = _first_centres(points, clusters, start, generator)
+        return _kmeans_faiss(points, clusters, iterations, cosine, generator)
+    centres = _initial_centres(points, clusters, start, generator)
     for _ in range(iterations):
-        assignment, distance = nearest_centres(points, centres, cosine=cosine)
+        assignment, distance = assign_to_centres(points, centres, cosine=cosine)
         before, centres = centres, _means(points, assignment, clusters)
         if empty == "reseed":
-            centres = _reseeded(points, assignment, distance, centres, before)
+            centres = _reseed_empty(points, assignment, distance, centres, before)
         if cosine:
             centres = normalize(centres, dim=1)
     if final == "consistent":
-        assignment, distance = nearest_centres(points, centres, cosine=cosine)
+        assignment, distance = assign_to_centres(points, centres, cosine=cosine)
     return Partition(assignment, centres, distance)
 
 
 @torch.no_grad()
-def nearest_centres(points: Tensor, centres: Tensor, *, cosine: bool = False) -> tuple[Tensor, Tensor]:
+def assign_to_centres(points: Tensor, centres: Tensor, *, cosine: bool = False) -> tuple[Tensor, Tensor]:
     """The nearest centre of every point and the squared distance to it; centres that are NaN are nobody's.
 
     Args:
@@ -154,7 +154,7 @@ def nearest_centres(points: Tensor, centres: Tensor, *, cosine: bool = False) ->
     offset = torch.zeros_like(lengths) if cosine else lengths / 2
     offset = torch.where(lengths.isnan(), torch.inf, offset)
     safe = centres.nan_to_num(0.0)
-    step = max(1, BLOCK // len(centres))
+    step = max(1, MAX_DISTANCES // len(centres))
     chosen = torch.cat(
         [torch.addmm(offset, block, safe.T, alpha=-1).argmin(1) for block in points.split(step)]
     )
@@ -193,7 +193,9 @@ def concentration(assignment: Tensor, distance: Tensor, clusters: int, temperatu
     return (phi * (temperature / mean)).to(distance.dtype)
 
 
-def _first_centres(points: Tensor, clusters: int, start: Start, generator: torch.Generator | None) -> Tensor:
+def _initial_centres(
+    points: Tensor, clusters: int, start: Start, generator: torch.Generator | None
+) -> Tensor:
     """Centres to begin with, (K, D), different rows of the points."""
     if start == "first":
         return points[:clusters].clone()
@@ -219,7 +221,7 @@ def _means(points: Tensor, assignment: Tensor, clusters: int) -> Tensor:
     return total / torch.bincount(assignment, minlength=clusters)[:, None]
 
 
-def _reseeded(
+def _reseed_empty(
     points: Tensor, assignment: Tensor, distance: Tensor, centres: Tensor, before: Tensor
 ) -> Tensor:
     """Centres with the farthest points in place of empty ones; old centres where all points are on theirs."""
@@ -232,7 +234,7 @@ def _reseeded(
     return centres.index_copy(0, vacant, moved)
 
 
-def _by_faiss(
+def _kmeans_faiss(
     points: Tensor, clusters: int, iterations: int, cosine: bool, generator: torch.Generator | None
 ) -> Partition:
     """The same through faiss, on the CPU; a consistent assignment by our own exact distances."""
@@ -250,9 +252,9 @@ def _by_faiss(
     )
     worker.train(points.detach().float().cpu().numpy())
     centres = torch.from_numpy(worker.centroids).to(points)
-    return Partition(*_in_order(nearest_centres(points, centres, cosine=cosine), centres))
+    return Partition(*_to_partition(assign_to_centres(points, centres, cosine=cosine), centres))
 
 
-def _in_order(found: tuple[Tensor, Tensor], centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+def _to_partition(found: tuple[Tensor, Tensor], centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     assignment, distance = found
     return assignment, centres, distance

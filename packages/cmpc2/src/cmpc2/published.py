@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from voiceface.checkpoints.published import CheckpointError, extract_state_dict, read_published
 
-from cmpc2.architecture import architecture_of, branch_of, load_imagenet
+from cmpc2.architecture import infer_architecture, infer_branch, load_imagenet
 from cmpc2.model import FV_Wrapper
 from cmpc2.voices import VoiceConfig
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from voiceface.datasets.identities import Identity
 
 
-class Known(NamedTuple):
+class PublishedModelInfo(NamedTuple):
     """A published model file: what it is, its picture side and voice front end, who it was trained on."""
 
     file: str
@@ -33,22 +33,22 @@ class Known(NamedTuple):
     trained_on: str
 
 
-KNOWN = {
-    "CID": Known(
+PUBLISHED_MODELS = {
+    "CID": PublishedModelInfo(
         "checkpoint_CID.pth.tar",
         "CMPC, instance contrast only",
         224,
         "decibels",
         "sets 1 and 2 of the PINs split",
     ),
-    "CMPC": Known(
+    "CMPC": PublishedModelInfo(
         "checkpoint_CMPC.pth.tar",
         "CMPC, prototype contrast",
         224,
         "decibels",
         "sets 1 and 2 of the PINs split",
     ),
-    "256": Known(
+    "256": PublishedModelInfo(
         "model_best_256.pth.tar",
         "CMPC retrained with 256-pixel faces, for VoiceStyle",
         256,
@@ -58,17 +58,17 @@ KNOWN = {
 }
 
 
-def known_as(path: str | Path) -> Known | None:
+def identify_published_model(path: str | Path) -> PublishedModelInfo | None:
     """What a published file is, by its name; None for other names."""
     name = Path(path).name
-    return next((known for known in KNOWN.values() if known.file == name), None)
+    return next((known for known in PUBLISHED_MODELS.values() if known.file == name), None)
 
 
-def training_identities(known: Known | None, people: "Sequence[Identity]") -> list[str]:
+def training_identities(known: PublishedModelInfo | None, people: "Sequence[Identity]") -> list[str]:
     """Which of the people had videos in the training of a published model; nobody where it is unknown.
 
     Args:
-        known: see `known_as`.
+        known: see `identify_published_model`.
         people: rows of the identity table, with the PINs split (`identity_splits.txt`) as their splits.
     """
     from voiceface.datasets.identities import split_from_name
@@ -96,7 +96,9 @@ def read_model(path: str | Path) -> dict[str, Tensor]:
     return state
 
 
-def model_of(state: Mapping[str, Tensor], side: int = 224, voice: VoiceConfig | None = None) -> FV_Wrapper:
+def build_model_for_state(
+    state: Mapping[str, Tensor], side: int = 224, voice: VoiceConfig | None = None
+) -> FV_Wrapper:
     """A network, still without them, that the tensors of a published checkpoint fit.
 
     Args:
@@ -107,7 +109,7 @@ def model_of(state: Mapping[str, Tensor], side: int = 224, voice: VoiceConfig | 
     Raises:
         ValueError: not both branches of one of the published networks.
     """
-    return FV_Wrapper(config=architecture_of(state, side), voice_front_end=voice)
+    return FV_Wrapper(config=infer_architecture(state, side), voice_front_end=voice)
 
 
 class PrototypeMemory(NamedTuple):
@@ -168,12 +170,12 @@ def read_memory(path: str | Path) -> PrototypeMemory:
 
 
 __all__ = [
-    "KNOWN",
-    "Known",
+    "PUBLISHED_MODELS",
     "PrototypeMemory",
-    "architecture_of",
-    "branch_of",
-    "known_as",
+    "PublishedModelInfo",
+    "identify_published_model",
+    "infer_architecture",
+    "infer_branch",
     "load_imagenet",
     "read_memory",
     "read_model",

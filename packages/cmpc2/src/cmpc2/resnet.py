@@ -15,7 +15,7 @@ Stages = tuple[int, int, int, int]
 WIDTHS: Stages = (64, 128, 256, 512)
 
 
-class Plan(NamedTuple):
+class ResNetSpec(NamedTuple):
     """Blocks per stage, whether they are bottlenecks, whether they squeeze and excite."""
 
     blocks: Stages
@@ -23,15 +23,15 @@ class Plan(NamedTuple):
     squeeze: bool
 
 
-PLANS: dict[str, Plan] = {
-    "resnet18": Plan((2, 2, 2, 2), False, False),
-    "resnet34": Plan((3, 4, 6, 3), False, False),
-    "resnet50": Plan((3, 4, 6, 3), True, False),
-    "se_resnet50": Plan((3, 4, 6, 3), True, True),
+RESNET_SPECS: dict[str, ResNetSpec] = {
+    "resnet18": ResNetSpec((2, 2, 2, 2), False, False),
+    "resnet34": ResNetSpec((3, 4, 6, 3), False, False),
+    "resnet50": ResNetSpec((3, 4, 6, 3), True, False),
+    "se_resnet50": ResNetSpec((3, 4, 6, 3), True, True),
 }
 
 
-class Squeeze(nn.Module):
+class SqueezeExcitation(nn.Module):
     """Squeeze-excitation: channels scaled by what their means say; no biases."""
 
     def __init__(self, channels: int, reduction: int = 16) -> None:
@@ -56,12 +56,12 @@ class BasicBlock(nn.Module):
 
     def __init__(self, channels: int, width: int, stride: int, squeeze: bool) -> None:
         super().__init__()
-        self.conv1 = _conv(channels, width, 3, stride)
+        self.conv1 = _conv2d(channels, width, 3, stride)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = _conv(width, width, 3)
+        self.conv2 = _conv2d(width, width, 3)
         self.bn2 = nn.BatchNorm2d(width)
-        self.se = Squeeze(width) if squeeze else None
-        self.downsample = _shortcut(channels, width, stride)
+        self.se = SqueezeExcitation(width) if squeeze else None
+        self.downsample = _build_shortcut(channels, width, stride)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -79,14 +79,14 @@ class Bottleneck(nn.Module):
 
     def __init__(self, channels: int, width: int, stride: int, squeeze: bool) -> None:
         super().__init__()
-        self.conv1 = _conv(channels, width, 1)
+        self.conv1 = _conv2d(channels, width, 1)
         self.bn1 = nn.BatchNorm2d(width)
-        self.conv2 = _conv(width, width, 3, stride)
+        self.conv2 = _conv2d(width, width, 3, stride)
         self.bn2 = nn.BatchNorm2d(width)
-        self.conv3 = _conv(width, width * self.expansion, 1)
+        self.conv3 = _conv2d(width, width * self.expansion, 1)
         self.bn3 = nn.BatchNorm2d(width * self.expansion)
-        self.se = Squeeze(width * self.expansion) if squeeze else None
-        self.downsample = _shortcut(channels, width * self.expansion, stride)
+        self.se = SqueezeExcitation(width * self.expansion) if squeeze else None
+        self.downsample = _build_shortcut(channels, width * self.expansion, stride)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -124,9 +124,9 @@ class ResNet(nn.Module):
         blocks: Sequence[int] | None = None,
     ) -> None:
         super().__init__()
-        if arch not in PLANS:
-            raise ValueError(f"no network {arch!r}; there are {', '.join(PLANS)}")
-        plan = PLANS[arch]
+        if arch not in RESNET_SPECS:
+            raise ValueError(f"no network {arch!r}; there are {', '.join(RESNET_SPECS)}")
+        plan = RESNET_SPECS[arch]
         kind = Bottleneck if plan.bottleneck else BasicBlock
         self.out_dim = out_dim
         self.conv1 = nn.Conv2d(channels, widths[0], 7, 2, 3, bias=False)
@@ -178,12 +178,12 @@ def pool_channels(features: Tensor, out_dim: int) -> Tensor:
     return torch.nn.functional.adaptive_avg_pool1d(features[:, None], out_dim)[:, 0]
 
 
-def _conv(channels: int, width: int, side: int, stride: int = 1) -> nn.Conv2d:
+def _conv2d(channels: int, width: int, side: int, stride: int = 1) -> nn.Conv2d:
     return nn.Conv2d(channels, width, side, stride, side // 2, bias=False)
 
 
-def _shortcut(channels: int, width: int, stride: int) -> nn.Sequential | None:
+def _build_shortcut(channels: int, width: int, stride: int) -> nn.Sequential | None:
     """1x1 convolution and batch norm where size or channels change."""
     if stride == 1 and channels == width:
         return None
-    return nn.Sequential(_conv(channels, width, 1, stride), nn.BatchNorm2d(width))
+    return nn.Sequential(_conv2d(channels, width, 1, stride), nn.BatchNorm2d(width))

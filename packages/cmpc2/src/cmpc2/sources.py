@@ -9,9 +9,9 @@ from voiceface.association.validation import Validation
 from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER, get_disclaimer
 
 from cmpc2.config import Cmpc2Config
-from cmpc2.data import PairDataset, invented
+from cmpc2.data import PairDataset, synthetic_pairs
 from cmpc2.lookup import read_training_table
-from cmpc2.videos import VideoSet, exchanged, videos_of_corpus, videos_of_table
+from cmpc2.videos import VideoSet, exchange_images, videos_from_corpus, videos_from_table
 
 
 class TrainingVideos(NamedTuple):
@@ -19,10 +19,10 @@ class TrainingVideos(NamedTuple):
 
     pairs: PairDataset
     validation: Validation | None
-    notice: str
+    disclaimer: str
 
 
-def open_training(
+def load_training_data(
     config: Cmpc2Config,
     *,
     data: Path | None = None,
@@ -55,28 +55,28 @@ def open_training(
     from voiceface.association.data import load_trial_lists
 
     judged = config.training.validation_interval is not None
-    seed, share = config.training.seed, config.data.mismatched
+    seed, share = config.training.seed, config.data.mismatched_fraction
     if population:
         if judged:
             raise ValueError(
                 "--population has no validation files: add training.validation_interval=null, or use --data"
             )
-        pairs = invented(population, config, progress=progress)
-        pairs.videos = exchanged(pairs.videos, share, seed)
-        return TrainingVideos(pairs, None, _notice(SYNTHETIC_DATA_DISCLAIMER, share))
+        pairs = synthetic_pairs(population, config, progress=progress)
+        pairs.videos = exchange_images(pairs.videos, share, seed)
+        return TrainingVideos(pairs, None, _build_disclaimer(SYNTHETIC_DATA_DISCLAIMER, share))
     if data is None:
         raise ValueError("give a corpus folder (--data) or a preset to invent (--population)")
-    where: dict[str, Any] = {"voice_root": voice_root, "face_root": face_root or _faces_by_video(data)}
+    where: dict[str, Any] = {"voice_root": voice_root, "face_root": face_root or _find_video_faces(data)}
     if table:
         voices, faces = (
             where[side] or data / usual
             for side, usual in (("voice_root", "wav"), ("face_root", "unzippedFaces"))
         )
-        videos = videos_of_table(read_training_table(table), voices, faces, skip_missing=skip_missing)
+        videos = videos_from_table(read_training_table(table), voices, faces, skip_missing=skip_missing)
     else:
         used = [split for split in splits if not (judged and split == "val")]
         parts = [
-            videos_of_corpus(load_split(data, split, **where, skip_missing=skip_missing), data)
+            videos_from_corpus(load_split(data, split, **where, skip_missing=skip_missing), data)
             for split in used
         ]
         videos = VideoSet(
@@ -97,18 +97,18 @@ def open_training(
         )
         validation = Validation(corpus, questions, "skip" if skip_missing else "error")
     pairs = PairDataset(
-        exchanged(videos, share, seed), config.data, config.model.face.side, progress=progress
+        exchange_images(videos, share, seed), config.data, config.model.face.image_size, progress=progress
     )
-    return TrainingVideos(pairs, validation, _notice(get_disclaimer(data), share))
+    return TrainingVideos(pairs, validation, _build_disclaimer(get_disclaimer(data), share))
 
 
-def _faces_by_video(data: Path) -> Path | None:
+def _find_video_faces(data: Path) -> Path | None:
     """The folder of pictures by video, where there is one."""
     place = data / "unzippedFaces"
     return place if place.is_dir() else None
 
 
-def _notice(notice: str, share: float) -> str:
+def _build_disclaimer(notice: str, share: float) -> str:
     """Add that pairs were made wrong on purpose."""
     if not share:
         return notice

@@ -13,7 +13,7 @@ from voiceface.audio.frontends import PerceptionistLogMel
 from voiceface.audio.mel import repeat_frames
 
 Array = NDArray[np.float64]
-LEAST = 800  # frames that the published networks are given at least
+MIN_FRAMES = 800  # frames that the published networks are given at least
 
 
 class MFCC:
@@ -89,13 +89,13 @@ def logspec2s2mfc(logspec: ArrayLike, ncep: int = 13) -> Array:
     """Legacy cepstra (T, K) of log energies (T, M): mean x_n cos(pi (n + 1/2) k / M), first band halved."""
     values = np.array(logspec, np.float64)
     values[..., 0] /= 2
-    return values @ _cosines(values.shape[-1], ncep) / values.shape[-1]
+    return values @ _dct_matrix(values.shape[-1], ncep) / values.shape[-1]
 
 
 def dct(input: ArrayLike, K: int = 13) -> Array:
     """Orthonormal cosine transform of rows (T, M), the first K coefficients."""
     values = np.asarray(input, np.float64)
-    found = values @ _cosines(values.shape[-1], K) * np.sqrt(2 / values.shape[-1])
+    found = values @ _dct_matrix(values.shape[-1], K) * np.sqrt(2 / values.shape[-1])
     found[..., 0] /= np.sqrt(2)
     return found
 
@@ -103,24 +103,24 @@ def dct(input: ArrayLike, K: int = 13) -> Array:
 def dct2(input: ArrayLike, K: int = 13) -> Array:
     """Cosine transform (2 / M) sum of x_n cos(pi (n + 1/2) k / M) of rows (T, M), first K coefficients."""
     values = np.asarray(input, np.float64)
-    return values @ _cosines(values.shape[-1], K) * (2 / values.shape[-1])
+    return values @ _dct_matrix(values.shape[-1], K) * (2 / values.shape[-1])
 
 
 def idct(input: ArrayLike, K: int = 40) -> Array:
     """Inverse of `dct`: cepstra (T, k) to K bands."""
     values = np.array(input, np.float64)
     values[..., 0] /= np.sqrt(2)
-    return values @ _cosines(K, values.shape[-1]).T * np.sqrt(2 / K)
+    return values @ _dct_matrix(K, values.shape[-1]).T * np.sqrt(2 / K)
 
 
 def dct3(input: ArrayLike, K: int = 40) -> Array:
     """Inverse of `dct2`: cepstra (T, k) to K bands."""
     values = np.array(input, np.float64)
     values[..., 0] /= 2
-    return values @ _cosines(K, values.shape[-1]).T
+    return values @ _dct_matrix(K, values.shape[-1]).T
 
 
-def get_fbank(voice: ArrayLike, mfc_obj: Any = None, min_time: int = LEAST) -> NDArray[np.float32]:
+def get_fbank(voice: ArrayLike, mfc_obj: Any = None, min_time: int = MIN_FRAMES) -> NDArray[np.float32]:
     """Network input of voiced samples: log energies, each band standardised over time, repeated if short.
 
     Args:
@@ -141,10 +141,10 @@ def get_fbank(voice: ArrayLike, mfc_obj: Any = None, min_time: int = LEAST) -> N
         bands = torch.from_numpy(mfc_obj.sig2logspec(samples)).float().T[None]
     else:
         bands = published_front_end().log_mel(torch.from_numpy(samples.astype(np.float64))[None]).float()
-    return standardised(bands, min_time)[0].T.numpy()
+    return standardise_bands(bands, min_time)[0].T.numpy()
 
 
-def standardised(bands: torch.Tensor, least: int) -> torch.Tensor:
+def standardise_bands(bands: torch.Tensor, least: int) -> torch.Tensor:
     """Bands (B, M, T) with mean 0 and deviation 1 over time, repeated to `least` frames where shorter.
 
     A band that never changes becomes exactly 0.
@@ -158,10 +158,10 @@ def standardised(bands: torch.Tensor, least: int) -> torch.Tensor:
 @lru_cache(maxsize=1)
 def published_front_end() -> PerceptionistLogMel:
     """The published bands: 64 of 20...7200 Hz, window 25 ms, transform of 1024 samples."""
-    return PerceptionistLogMel(min_frames=LEAST)
+    return PerceptionistLogMel(min_frames=MIN_FRAMES)
 
 
-def _cosines(bands: int, cepstra: int) -> Array:
+def _dct_matrix(bands: int, cepstra: int) -> Array:
     """cos(pi (n + 1/2) k / M), shape (M, K)."""
     places = (np.arange(bands) + 0.5)[:, None]
     return np.cos(np.pi * places * np.arange(cepstra) / bands)

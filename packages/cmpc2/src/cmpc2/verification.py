@@ -45,7 +45,7 @@ def corner_error_rate(scores: Tensor, labels: Tensor) -> Tensor:
     return alarm_rate[((1 - hit_rate) - alarm_rate).abs().argmin()]
 
 
-def verification_figures(scores: Tensor, labels: Tensor) -> dict[str, float]:
+def verification_metrics(scores: Tensor, labels: Tensor) -> dict[str, float]:
     """Area under the ROC and equal error rate, both as published."""
     return {
         "auc": float(verification_auc(scores, labels)),

@@ -88,7 +88,7 @@ class VideoSet:
         return [video.row for video in self.videos]
 
 
-def videos_of_corpus(corpus: "Corpus", root: Path | None = None) -> VideoSet:
+def videos_from_corpus(corpus: "Corpus", root: Path | None = None) -> VideoSet:
     """The videos of a corpus: voices `<id>/<video>/...`, faces `<name>/1.6/<video>/...`.
 
     Videos that have clips or pictures only are left out, with a warning; order is that of people and ids.
@@ -105,11 +105,15 @@ def videos_of_corpus(corpus: "Corpus", root: Path | None = None) -> VideoSet:
     lonely: list[str] = []
     for person in corpus.records:
         who = person.identity
-        voices = _grouped(person.voices, lambda path: path.split("/")[1] if path.count("/") >= 2 else "")
+        voices = _group_by_video(
+            person.voices, lambda path: path.split("/")[1] if path.count("/") >= 2 else ""
+        )
         if settings is not None and person.faces and person.faces[0].count("/") == 1:
-            faces = _by_population(person.faces, who.voice_id, settings)
+            faces = _group_synthetic(person.faces, who.voice_id, settings)
         else:
-            faces = _grouped(person.faces, lambda path: path.split("/")[-2] if path.count("/") >= 2 else "")
+            faces = _group_by_video(
+                person.faces, lambda path: path.split("/")[-2] if path.count("/") >= 2 else ""
+            )
         both = sorted(voices.keys() & faces.keys() - {""})
         lonely += sorted((voices.keys() ^ faces.keys()) - {""})
         found += [
@@ -124,7 +128,7 @@ def videos_of_corpus(corpus: "Corpus", root: Path | None = None) -> VideoSet:
             )
             for video in both
         ]
-    _warn(lonely)
+    _warn_unpaired(lonely)
     if not found:
         raise VideoError(
             f"no video has clips and pictures: expected {corpus.voice_root}/<id>/<video>/<clip> and "
@@ -134,7 +138,7 @@ def videos_of_corpus(corpus: "Corpus", root: Path | None = None) -> VideoSet:
     return VideoSet(tuple(found), corpus.voice_root, corpus.face_root)
 
 
-def videos_of_table(
+def videos_from_table(
     rows: Sequence[TrainingVideo], voice_root: Path, face_root: Path, *, skip_missing: bool = False
 ) -> VideoSet:
     """The videos that a training table names, in its order.
@@ -150,8 +154,8 @@ def videos_of_table(
     """
     found, absent = [], []
     for row in rows:
-        voices = _files(voice_root, f"{row.voice_id}/{row.video}", VOICE_ENDINGS)
-        faces = _files(face_root, row.path, FACE_ENDINGS)
+        voices = _list_files(voice_root, f"{row.voice_id}/{row.video}", VOICE_ENDINGS)
+        faces = _list_files(face_root, row.path, FACE_ENDINGS)
         if voices and faces:
             found.append(
                 Video(row.identity, row.voice_id, row.video, voices, faces, row.gender, row.nationality)
@@ -169,7 +173,7 @@ def videos_of_table(
     return VideoSet(tuple(found), voice_root, face_root)
 
 
-def exchanged(videos: VideoSet, share: float, seed: int) -> VideoSet:
+def exchange_images(videos: VideoSet, share: float, seed: int) -> VideoSet:
     """The same videos, a share of which has the pictures of another: wrong pairs, for experiments.
 
     Args:
@@ -201,7 +205,7 @@ def population_settings(root: Path) -> "PopulationSettings | None":
     )
 
 
-def _by_population(
+def _group_synthetic(
     faces: Iterable[str], voice_id: str, settings: "PopulationSettings"
 ) -> dict[str, list[str]]:
     """A population's numbered pictures by video; the rule of `voiceface.synthetic.identities`."""
@@ -215,10 +219,10 @@ def _by_population(
             return ""
         return video_id(k, get_image_video(k, int(stem) - 1, seed=settings.seed), seed=settings.seed)
 
-    return _grouped(faces, video_of)
+    return _group_by_video(faces, video_of)
 
 
-def _grouped(paths: Iterable[str], video_of: Callable[[str], str]) -> dict[str, list[str]]:
+def _group_by_video(paths: Iterable[str], video_of: Callable[[str], str]) -> dict[str, list[str]]:
     """Paths by video, sorted inside."""
     groups: dict[str, list[str]] = defaultdict(list)
     for path in paths:
@@ -226,7 +230,7 @@ def _grouped(paths: Iterable[str], video_of: Callable[[str], str]) -> dict[str, 
     return {video: sorted(found) for video, found in groups.items()}
 
 
-def _files(root: Path, folder: str, endings: Collection[str]) -> tuple[str, ...]:
+def _list_files(root: Path, folder: str, endings: Collection[str]) -> tuple[str, ...]:
     """Files of a folder below a root, sorted, relative to the root."""
     place = root / folder
     if not place.is_dir():
@@ -236,7 +240,7 @@ def _files(root: Path, folder: str, endings: Collection[str]) -> tuple[str, ...]
     )
 
 
-def _warn(lonely: Sequence[str]) -> None:
+def _warn_unpaired(lonely: Sequence[str]) -> None:
     """Tell of videos that have one side only."""
     if lonely:
         shown = ", ".join(lonely[:3]) + (" ..." if len(lonely) > 3 else "")

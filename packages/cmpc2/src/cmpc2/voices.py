@@ -29,32 +29,36 @@ from voiceface.audio.vad import (
 from voiceface.runtime.config import Config
 
 from cmpc2.log_mel import crop_or_pad, decibel_log_mel
-from cmpc2.sphinx import LEAST, published_front_end, standardised
+from cmpc2.sphinx import MIN_FRAMES, published_front_end, standardise_bands
 
 Bands = NDArray[np.float32]
-RATE = 16000
-PUBLISHED_RATES = (8000, 16000, 32000)
-MELS = 64
+SAMPLE_RATE = 16000
+PUBLISHED_SAMPLE_RATES = (8000, 16000, 32000)
+N_MELS = 64
 
 
 class VoiceConfig(Config):
-    """From a recording to network input; `front_end` belongs to the weights."""
+    """From a recording to network input; `frontend` belongs to the weights."""
 
-    front_end: Literal["sphinx", "decibels"] = Field(
+    frontend: Literal["sphinx", "decibels"] = Field(
         default="decibels", description="sphinx: VAD and standardised bands; decibels: CMPC's"
     )
-    frames: int = Field(
+    num_frames: int = Field(
         default=500, ge=1, description="frames of a training clip and of a decibel clip (10 ms)"
     )
-    least: int = Field(default=LEAST, ge=1, description="sphinx: frames of a whole recording at least")
-    clip: Literal["centre", "whole"] = Field(
+    min_frames: int = Field(
+        default=MIN_FRAMES, ge=1, description="sphinx: frames of a whole recording at least"
+    )
+    clip_position: Literal["centre", "whole"] = Field(
         default="centre", description="decibels, outside training: the middle of a recording, or all of it"
     )
-    aggressiveness: int = Field(default=2, ge=0, le=3, description="sphinx: of the detector; 3 drops most")
+    vad_aggressiveness: int = Field(
+        default=2, ge=0, le=3, description="sphinx: of the detector; 3 drops most"
+    )
     unvoiced: Literal["error", "keep"] = Field(
         default="error", description="sphinx: recordings without speech; keep: use all of them unfiltered"
     )
-    rates: Literal["resample", "published", "refuse"] = Field(
+    sample_rates: Literal["resample", "published", "refuse"] = Field(
         default="resample",
         description="resample: to 16 kHz; refuse: 16 kHz only; published: 8, 16, 32 kHz as they are, though "
         "the bands are right at 16 kHz only",
@@ -64,8 +68,8 @@ class VoiceConfig(Config):
     )
 
 
-def voiced(
-    samples: ArrayLike, rate: int = RATE, aggressiveness: int = 2, source: str = "the recording"
+def keep_voiced(
+    samples: ArrayLike, rate: int = SAMPLE_RATE, aggressiveness: int = 2, source: str = "the recording"
 ) -> Int16Samples:
     """The parts of a recording that hold speech, joined (frames of 20 ms, ring of two).
 
@@ -88,11 +92,11 @@ def voiced(
     return np.concatenate(join_segments(frames, number))
 
 
-def sphinx_bands(
+def compute_sphinx_bands(
     samples: ArrayLike,
-    rate: int = RATE,
+    rate: int = SAMPLE_RATE,
     *,
-    least: int = LEAST,
+    least: int = MIN_FRAMES,
     aggressiveness: int = 2,
     unvoiced: str = "error",
     source: str = "the recording",
@@ -117,34 +121,34 @@ def sphinx_bands(
     if not len(wave):
         raise SpeechError(f"{source}: no samples, expected some seconds of speech")
     try:
-        wave = voiced(wave, rate, aggressiveness, source)
+        wave = keep_voiced(wave, rate, aggressiveness, source)
     except SpeechError:
         if unvoiced != "keep":
             raise
     bands = published_front_end().log_mel(torch.from_numpy(wave.astype(np.float64))[None]).float()
-    return standardised(bands, least)[0].numpy()
+    return standardise_bands(bands, least)[0].numpy()
 
 
-def bands_of_samples(
+def compute_log_mel(
     samples: Int16Samples, rate: int, config: VoiceConfig, source: str = "the recording"
 ) -> Bands:
     """All bands of a recording, (64, T), before any crop; errors as the front ends'."""
-    if config.front_end == "sphinx":
-        return sphinx_bands(
+    if config.frontend == "sphinx":
+        return compute_sphinx_bands(
             samples,
             rate,
-            least=config.least,
-            aggressiveness=config.aggressiveness,
+            least=config.min_frames,
+            aggressiveness=config.vad_aggressiveness,
             unvoiced=config.unvoiced,
             source=source,
         )
     wave = to_int16_samples(samples, source)
-    if len(wave) <= RATE // 20:
+    if len(wave) <= SAMPLE_RATE // 20:
         raise SpeechError(f"{source}: {len(wave)} samples, expected more than 50 ms; leave it out")
     return decibel_log_mel(torch.from_numpy(wave.astype(np.float32) / 32768)).numpy()
 
 
-def bands_of_file(path: str | os.PathLike[str], config: VoiceConfig) -> Bands:
+def load_log_mel(path: str | os.PathLike[str], config: VoiceConfig) -> Bands:
     """All bands of a recording or of a stored feature file (`.pkl`, `.npy`), (64, T).
 
     Raises:
@@ -153,31 +157,31 @@ def bands_of_file(path: str | os.PathLike[str], config: VoiceConfig) -> Bands:
     """
     path = Path(path)
     if path.suffix in (".pkl", ".npy"):
-        return read_bands(path, sphinx=config.front_end == "sphinx")
+        return read_stored_log_mel(path, sphinx=config.frontend == "sphinx")
     samples, rate = read_recording(path, config)
-    return bands_of_samples(samples, rate, config, str(path))
+    return compute_log_mel(samples, rate, config, str(path))
 
 
 def read_recording(path: Path, config: VoiceConfig) -> tuple[Int16Samples, int]:
-    """First channel of a sound file as int16, and its rate in Hz; errors as `bands_of_file`."""
+    """First channel of a sound file as int16, and its rate in Hz; errors as `load_log_mel`."""
     from voiceface.audio import loading as audio
 
-    rate = RATE
-    if config.rates == "published":
+    rate = SAMPLE_RATE
+    if config.sample_rates == "published":
         rate = audio.info(path).sample_rate
-        if rate not in PUBLISHED_RATES:
+        if rate not in PUBLISHED_SAMPLE_RATES:
             raise SpeechError(
-                f"{path}: sample rate {rate} Hz, the published program reads {format_rates(PUBLISHED_RATES)} Hz; "
-                "convert the file or use data.voice.rates=resample"
+                f"{path}: sample rate {rate} Hz, the published program reads {format_rates(PUBLISHED_SAMPLE_RATES)} Hz; "
+                "convert the file or use data.voice.sample_rates=resample"
             )
-    resample = config.rates == "resample"
+    resample = config.sample_rates == "resample"
     wave = audio.load(
         path, scale="int16", sample_rate=rate, resample=resample, on_corrupt=config.corrupt_audio
     )
     return np.clip(np.rint(wave), -32768, 32767).astype(np.int16), rate
 
 
-def read_bands(path: Path, *, sphinx: bool) -> Bands:
+def read_stored_log_mel(path: Path, *, sphinx: bool) -> Bands:
     """Stored features: CMPC's pickles (64, T), or .npy of (T, 64) (sphinx) or (64, T).
 
     Raises:
@@ -194,8 +198,8 @@ def read_bands(path: Path, *, sphinx: bool) -> Bands:
     if not isinstance(found, np.ndarray) or found.ndim != 2 or found.dtype.kind not in "fiu":
         raise SpeechError(f"{path}: expected an array of numbers, found {type(found).__name__}")
     bands = found.T if turned else found
-    if bands.shape[0] != MELS or not bands.shape[1]:
-        wanted = f"(frames, {MELS})" if turned else f"({MELS}, frames)"
+    if bands.shape[0] != N_MELS or not bands.shape[1]:
+        wanted = f"(frames, {N_MELS})" if turned else f"({N_MELS}, frames)"
         raise SpeechError(f"{path}: expected features of shape {wanted}, found {found.shape}")
     bands = np.ascontiguousarray(bands, np.float32)
     if not np.isfinite(bands).all():
@@ -203,7 +207,7 @@ def read_bands(path: Path, *, sphinx: bool) -> Bands:
     return bands
 
 
-def network_input(
+def prepare_voice(
     bands: Bands, config: VoiceConfig, start: Callable[[int], int] | None = None, *, crop: bool = False
 ) -> Bands:
     """Bands (64, T) as the network takes them, (1, 64, T').
@@ -214,14 +218,14 @@ def network_input(
         start: number of possible starts -> which one; None takes the middle.
         crop: cut `config.frames` frames as in training, whatever the front end.
     """
-    whole = config.front_end == "sphinx" or config.clip == "whole"
-    if not crop and whole and bands.shape[1] >= (config.frames if config.front_end == "decibels" else 1):
+    whole = config.frontend == "sphinx" or config.clip_position == "whole"
+    if not crop and whole and bands.shape[1] >= (config.num_frames if config.frontend == "decibels" else 1):
         return np.ascontiguousarray(bands[None])
-    return crop_or_pad(bands, config.frames, start)[None]
+    return crop_or_pad(bands, config.num_frames, start)[None]
 
 
 def audio_preprocess(
-    valid_level: int = 2, min_time: int = LEAST, *, config: VoiceConfig | None = None
+    valid_level: int = 2, min_time: int = MIN_FRAMES, *, config: VoiceConfig | None = None
 ) -> Callable[[str | os.PathLike[str]], Tensor]:
     """A function from a recording to network input, (1, 64, T) float32; by default as in the cmpc2 package.
 
@@ -233,16 +237,16 @@ def audio_preprocess(
     Returns:
         Path -> tensor. It raises `FileNotFoundError`, `AudioError` or `SpeechError` for what cannot be used.
     """
-    chosen = config or VoiceConfig(front_end="sphinx", aggressiveness=valid_level, least=min_time)
+    chosen = config or VoiceConfig(frontend="sphinx", vad_aggressiveness=valid_level, min_frames=min_time)
 
     def preprocess(path: str | os.PathLike[str]) -> Tensor:
-        return torch.from_numpy(network_input(bands_of_file(path, chosen), chosen))
+        return torch.from_numpy(prepare_voice(load_log_mel(path, chosen), chosen))
 
     return preprocess
 
 
 def load_voice(
-    min_time: int = LEAST, *, rng: np.random.Generator | None = None
+    min_time: int = MIN_FRAMES, *, rng: np.random.Generator | None = None
 ) -> Callable[[str | os.PathLike[str]], Tensor]:
     """A function from a stored feature file, `.npy` (T, 64), to a random part of it, (1, 64, min_time).
 
@@ -253,7 +257,7 @@ def load_voice(
     draws: Any = np.random.default_rng() if rng is None else rng
 
     def load(path: str | os.PathLike[str]) -> Tensor:
-        bands = read_bands(Path(path), sphinx=True)
+        bands = read_stored_log_mel(Path(path), sphinx=True)
         if bands.shape[1] < min_time:
             raise SpeechError(f"{path}: {bands.shape[1]} frames, expected at least {min_time}")
         first = int(draws.integers(bands.shape[1] - min_time + 1))

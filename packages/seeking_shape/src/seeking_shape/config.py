@@ -27,19 +27,19 @@ class LossConfig(Config):
     label_smoothing: float = Field(0.0, ge=0, lt=1)
 
 
-class WeightConfig(Config):
+class IdentityWeightConfig(Config):
     """Adaptive identity weights.
 
-    `update_every: -1` keeps the weights that the run starts with. `initial_loss: blind` is that of a blind
+    `update_interval: -1` keeps the weights that the run starts with. `initial_loss: blind` is that of a blind
     classifier over both modalities, 2 ln C; 14 is published for C = 924.
     """
 
     enabled: bool = True
-    update_every: int = Field(100, ge=-1)
+    update_interval: int = Field(100, ge=-1)
     warm_up: NonNegative = 500
-    initial_share: Share = 0.5
-    added_share: Share = 0.024
-    stop_share: Share = 0.9
+    initial_fraction: Share = 0.5
+    fraction_step: Share = 0.024
+    final_fraction: Share = 0.9
     decay: float = Field(0.99, gt=0, le=1)
     momentum: float = Field(0.9, ge=0, lt=1)
     initial_loss: float | Literal["blind"] = 14.0
@@ -50,4 +50,4 @@ class SeekingShapeConfig(AssociationConfig):
 
     model: ModelConfig
     loss: LossConfig = LossConfig()
-    weights: WeightConfig = WeightConfig()
+    weights: IdentityWeightConfig = IdentityWeightConfig()

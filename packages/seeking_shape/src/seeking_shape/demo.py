@@ -15,10 +15,10 @@ from seeking_shape.test import SUBTITLE, identity_weights
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
 
-__all__ = ["demo", "main", "steps_of", "summary_table"]
+__all__ = ["build_training_steps", "demo", "main", "summary_table"]
 
 
-def steps_of(
+def build_training_steps(
     out: Path, *, preset: str = "quick", seed: int | None = None, device: str = "cpu"
 ) -> tuple[list[DemoStep], dict[str, Path]]:
     """The training in three steps.
@@ -33,8 +33,8 @@ def steps_of(
     from voiceface.runtime.config import load_config
 
     from seeking_shape.config import SeekingShapeConfig
-    from seeking_shape.extract_id_weight import extract
-    from seeking_shape.train import Start, train
+    from seeking_shape.extract_id_weight import extract_identity_weights
+    from seeking_shape.train import InitialWeights, train
 
     runs, weights = {"re-weighting": out / "reweight", "main": out / "main"}, out / "id_weight.safetensors"
     override = [] if seed is None else [f"training.seed={seed}"]
@@ -47,12 +47,15 @@ def steps_of(
         train_if_needed(train, runs["re-weighting"], first, corpus, device=device, notice=notice)
 
     def train_main(corpus: "Corpus", notice: str) -> None:
-        start = Start(id_weights=weights)
+        start = InitialWeights(id_weights=weights)
         train_if_needed(train, runs["main"], main, corpus, device=device, notice=notice, start=start)
 
     return [
         DemoStep("learning identity weights of {people} people", reweight),
-        DemoStep("taking the identity weights out", lambda *_: extract(runs["re-weighting"], weights)),
+        DemoStep(
+            "taking the identity weights out",
+            lambda *_: extract_identity_weights(runs["re-weighting"], weights),
+        ),
         DemoStep("training the model with them", train_main),
     ], runs
 
@@ -79,7 +82,7 @@ def demo(
     Returns:
         The report.
     """
-    steps, runs = steps_of(out, preset=preset, seed=seed, device=device)
+    steps, runs = build_training_steps(out, preset=preset, seed=seed, device=device)
     return run_demo(
         out,
         steps,

@@ -12,11 +12,11 @@ from voiceface.runtime.config import load_config
 from seeking_shape.config import SeekingShapeConfig
 from seeking_shape.model import Voice2Face
 
-__all__ = ["FRONT_END_KEYS", "SYSTEM", "Embedder", "load"]
-FRONT_END_KEYS = ("V.model.torchfb.*",)  # constants, computed with the model
+__all__ = ["COMPUTED_KEYS", "SPEC", "Embedder", "load"]
+COMPUTED_KEYS = ("V.model.torchfb.*",)  # constants, computed with the model
 
 
-def restore(
+def build_model_for_checkpoint(
     config: SeekingShapeConfig, state: Mapping[str, Tensor], names: tuple[str, ...] | None = None
 ) -> Voice2Face:
     """A model that these weights fit, still without them.
@@ -46,12 +46,12 @@ def read_published(path: Path) -> tuple[Mapping[str, Tensor], SeekingShapeConfig
     return state, load_config("published_main", SeekingShapeConfig, "seeking_shape")
 
 
-SYSTEM = SystemSpec(
+SPEC = SystemSpec(
     name="seeking_shape",
     config_type=SeekingShapeConfig,
-    build_model=restore,
+    build_model=build_model_for_checkpoint,
     read_published=read_published,
-    computed_keys=FRONT_END_KEYS,
+    computed_keys=COMPUTED_KEYS,
 )
 
 
@@ -76,4 +76,4 @@ def load(
         CheckpointError: absent, damaged, or of another system.
         ValueError: no such device.
     """
-    return load_embedder(SYSTEM, weights, device=device, resample=resample, on_corrupt=on_corrupt)
+    return load_embedder(SPEC, weights, device=device, resample=resample, on_corrupt=on_corrupt)

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def extract(run: str | Path, out: str | Path, step: int | None = None) -> Path:
+def extract_identity_weights(run: str | Path, out: str | Path, step: int | None = None) -> Path:
     """Take the identity weights out of a run's checkpoint.
 
     Args:
@@ -27,7 +27,7 @@ def extract(run: str | Path, out: str | Path, step: int | None = None) -> Path:
 
     from seeking_shape import published
 
-    source, out = _checkpoint(Path(run), step), Path(out)
+    source, out = _find_checkpoint(Path(run), step), Path(out)
     if source.suffix == ".safetensors":
         loaded = load_model(source, system="seeking_shape", kind="model")
         weight, names, config = loaded.state["center.weight"], loaded.extra.get("names"), loaded.config
@@ -42,11 +42,11 @@ def extract(run: str | Path, out: str | Path, step: int | None = None) -> Path:
     return out
 
 
-def read_weights(path: str | Path, names: Sequence[str]) -> "Tensor":
+def read_identity_weights(path: str | Path, names: Sequence[str]) -> "Tensor":
     """Identity weights from a file, for these people in this order.
 
     Args:
-        path: written by `extract`, or the published id_weight.pth (without names: only the count is checked).
+        path: written by `extract_identity_weights`, or the published id_weight.pth (without names: only the count is checked).
         names: the training people in class order.
 
     Returns:
@@ -80,7 +80,7 @@ def read_weights(path: str | Path, names: Sequence[str]) -> "Tensor":
     return weight
 
 
-def _checkpoint(run: Path, step: int | None) -> Path:
+def _find_checkpoint(run: Path, step: int | None) -> Path:
     from voiceface.checkpoints.published import CheckpointError
 
     if run.is_file():
@@ -112,7 +112,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--step", type=int, help="completed steps of the checkpoint (default the last)")
     args = parser.parse_args(argv)
     folder = args.run if args.run.is_dir() else args.run.parent
-    print(f"identity weights: {extract(args.run, args.out or folder / 'id_weight.safetensors', args.step)}")
+    print(
+        f"identity weights: {extract_identity_weights(args.run, args.out or folder / 'id_weight.safetensors', args.step)}"
+    )
     return 0
 
 

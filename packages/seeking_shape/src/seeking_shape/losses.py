@@ -28,7 +28,9 @@ class SampleLosses(NamedTuple):
         return (self.face + self.voice).detach()
 
 
-def implicit_loss(logits: Tensor, labels: Tensor, margin: float = 0.0, smoothing: float = 0.0) -> Tensor:
+def implicit_alignment_loss(
+    logits: Tensor, labels: Tensor, margin: float = 0.0, smoothing: float = 0.0
+) -> Tensor:
     """Cross entropy of every sample against the shared class vectors.
 
     Args:
@@ -40,13 +42,13 @@ def implicit_loss(logits: Tensor, labels: Tensor, margin: float = 0.0, smoothing
     Returns:
         Loss, shape (N,), at least 0.
     """
-    logits = _full(logits)
+    logits = _to_float32(logits)
     if margin:
         logits = logits - margin * nnf.one_hot(labels, logits.shape[1]).to(logits.dtype)
     return nnf.cross_entropy(logits, labels, reduction="none", label_smoothing=smoothing)
 
 
-def contrast(
+def explicit_alignment_logits(
     anchors: Tensor, candidates: Tensor, same: Tensor, constant: float = EXPLICIT_CONSTANT
 ) -> Tensor:
     """ln(constant + sum over j of another identity of exp(a_i . c^_j - a_i . c^_i)), c^ of unit length.
@@ -61,13 +63,13 @@ def contrast(
         Loss, shape (N,); ln(constant) at least.
     """
     with torch.autocast(anchors.device.type, enabled=False):
-        scores = _full(anchors) @ nnf.normalize(_full(candidates), dim=1, eps=1e-12).T
+        scores = _to_float32(anchors) @ nnf.normalize(_to_float32(candidates), dim=1, eps=1e-12).T
         gaps = (scores - scores.diagonal()[:, None]).masked_fill(same, -torch.inf)
         floor = gaps.new_tensor(constant).log().expand(len(gaps), 1)
         return torch.logsumexp(torch.cat([floor, gaps], dim=1), dim=1)
 
 
-def explicit_loss(
+def explicit_alignment_loss(
     face: Tensor, voice: Tensor, labels: Tensor | None = None, constant: float = EXPLICIT_CONSTANT
 ) -> Tensor:
     """Mean of both directions of `contrast` for every sample.
@@ -93,10 +95,13 @@ def explicit_loss(
         same = torch.eye(len(face), dtype=torch.bool, device=face.device)
     else:
         same = labels[:, None] == labels
-    return (contrast(voice, face, same, constant) + contrast(face, voice, same, constant)) / 2
+    return (
+        explicit_alignment_logits(voice, face, same, constant)
+        + explicit_alignment_logits(face, voice, same, constant)
+    ) / 2
 
 
-def sample_losses(
+def compute_sample_losses(
     face: Tensor,
     voice: Tensor,
     face_logits: Tensor,
@@ -120,13 +125,13 @@ def sample_losses(
         smoothing: of the targets of the implicit loss.
     """
     return SampleLosses(
-        implicit_loss(face_logits, labels, smoothing=smoothing),
-        implicit_loss(voice_logits, labels, smoothing=smoothing),
-        explicit_loss(face, voice, labels, constant) if explicit else None,
+        implicit_alignment_loss(face_logits, labels, smoothing=smoothing),
+        implicit_alignment_loss(voice_logits, labels, smoothing=smoothing),
+        explicit_alignment_loss(face, voice, labels, constant) if explicit else None,
     )
 
 
-def weighted_losses(
+def apply_identity_weights(
     losses: SampleLosses,
     weights: Tensor | None = None,
     *,
@@ -166,6 +171,6 @@ def weighted_losses(
     return terms
 
 
-def _full(x: Tensor) -> Tensor:
+def _to_float32(x: Tensor) -> Tensor:
     """Half precision to float32; float32 and float64 as they are."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x

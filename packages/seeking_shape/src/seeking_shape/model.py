@@ -53,7 +53,7 @@ class ModelConfig(EncodersConfig):
     num_classes: int | None = Field(default=None, ge=2, description="training identities C; None: counted")
 
 
-class Output(NamedTuple):
+class ModelOutput(NamedTuple):
     """Embeddings (B, D), not normalised, and class logits (B, C) of a batch of pairs."""
 
     face: Tensor
@@ -141,7 +141,7 @@ class Voice2Face(Encoders):
         if len(self.center.weight) != classes:
             raise ValueError(f"identity weights of {len(self.center.weight)} classes given for {classes}")
 
-    def forward(self, faces: Tensor, voices: Tensor) -> Output:
+    def forward(self, faces: Tensor, voices: Tensor) -> ModelOutput:
         """One training batch, row i of both inputs from one person.
 
         Args:
@@ -149,7 +149,7 @@ class Voice2Face(Encoders):
             voices: waves in the 16-bit range at 16 kHz, shape (B, T), already cropped.
         """
         face, voice = self.encode_faces(faces), self.encode_voices(voices)
-        return Output(face, voice, self.F.cls(face), self.F.cls(voice))
+        return ModelOutput(face, voice, self.F.cls(face), self.F.cls(voice))
 
     def encode_faces(self, faces: Tensor) -> Tensor:
         """Pictures (B, 3, S, S), BGR, 0...255, to embeddings (B, D), not of unit length."""

@@ -26,8 +26,9 @@ from seeking_shape.reweighting import IdentityWeights
 
 __all__ = [
     "PublishedCheckpoint",
-    "architecture_of",
-    "face_architecture",
+    "infer_architecture",
+    "infer_face_architecture",
+    "infer_voice_architecture",
     "load_checkpoint",
     "load_face_backbone",
     "load_id_weight",
@@ -40,10 +41,9 @@ __all__ = [
     "save_face_backbone",
     "save_id_weight",
     "save_voice_backbone",
-    "voice_architecture",
 ]
 FACE, VOICE = "F.model.", "V.model."
-WEIGHT_KEY = "center.weight"
+IDENTITY_WEIGHT_KEY = "center.weight"
 
 
 @dataclass(frozen=True)
@@ -99,7 +99,7 @@ def load_checkpoint(model: Voice2Face, path: str | Path) -> PublishedCheckpoint:
     The two front-end buffers may be absent: they are constants.
 
     Raises:
-        CheckpointError: as `read_checkpoint`, or keys or shapes differ; `architecture_of` tells what fits.
+        CheckpointError: as `read_checkpoint`, or keys or shapes differ; `infer_architecture` tells what fits.
     """
     checkpoint = read_checkpoint(path)
     load_into(
@@ -141,10 +141,10 @@ def read_id_weight(path: str | Path) -> Tensor:
         CheckpointError: damaged or unsafe, or no such vector in it.
     """
     state = extract_state_dict(read_published(path), "state_dict", source=str(path))
-    weight = state.get(WEIGHT_KEY)
+    weight = state.get(IDENTITY_WEIGHT_KEY)
     if weight is None or weight.ndim != 1:
         found = ", ".join(list(state)[:3])
-        raise CheckpointError(f"{path} holds no vector {WEIGHT_KEY!r}; its keys: {found}")
+        raise CheckpointError(f"{path} holds no vector {IDENTITY_WEIGHT_KEY!r}; its keys: {found}")
     return weight.float()
 
 
@@ -195,28 +195,28 @@ def save_voice_backbone(path: str | Path, model: Voice2Face) -> None:
 
 def save_id_weight(path: str | Path, weight: Tensor) -> None:
     """Write `id_weight.pth`: one vector of C identity weights."""
-    save_torch(path, {WEIGHT_KEY: weight.detach().cpu().clone()})
+    save_torch(path, {IDENTITY_WEIGHT_KEY: weight.detach().cpu().clone()})
 
 
-def architecture_of(state: Mapping[str, Tensor], side: int | None = None) -> ModelConfig:
+def infer_architecture(state: Mapping[str, Tensor], side: int | None = None) -> ModelConfig:
     """Read the architecture off the shapes of a whole state dict.
 
     Args:
         state: tensors by published key.
-        side: see `face_architecture`.
+        side: see `infer_face_architecture`.
 
     Raises:
         CheckpointError: a key that tells the architecture is absent.
     """
     return ModelConfig(
-        face=face_architecture(state, side),
-        voice=voice_architecture(state),
+        face=infer_face_architecture(state, side),
+        voice=infer_voice_architecture(state),
         embedding_dim=pretrained_backbones.get_shape(state, "F.cls.weight")[1],
         num_classes=pretrained_backbones.get_shape(state, "F.cls.weight")[0],
     )
 
 
-def face_architecture(state: Mapping[str, Tensor], side: int | None = None) -> FaceConfig:
+def infer_face_architecture(state: Mapping[str, Tensor], side: int | None = None) -> FaceConfig:
     """Read the face branch's architecture off the shapes.
 
     Args:
@@ -233,7 +233,7 @@ def face_architecture(state: Mapping[str, Tensor], side: int | None = None) -> F
     )
 
 
-def voice_architecture(state: Mapping[str, Tensor]) -> VoiceConfig:
+def infer_voice_architecture(state: Mapping[str, Tensor]) -> VoiceConfig:
     """Read the voice branch's architecture off the shapes; 40 bands where the bank is not in the state.
 
     Args:
@@ -250,7 +250,7 @@ def voice_architecture(state: Mapping[str, Tensor]) -> VoiceConfig:
 
 def _numbered_names(state: Mapping[str, Tensor]) -> list[str]:
     """Parameter names in optimiser order, F then V, each in definition order."""
-    config = architecture_of(state)
+    config = infer_architecture(state)
     face, voice = config.face, config.voice
     least = {"face": minimal_widths(face.widths), "voice": minimal_widths(voice.widths)}
     narrow = config.model_copy(

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from seeking_shape.config import SeekingShapeConfig
 
 FACE, VOICE, CENTER = (f"models.conponents.{name}" for name in ["F", "V", "center"])
-SOLVER = "training.optimizer.match"
-FIXED = {  # what the published code allows in these places, as far as this package repeats it
+SOLVER_KEY = "training.optimizer.match"
+SUPPORTED_VALUES = {  # what the published code allows in these places, as far as this package repeats it
     "models.model_warpper": ("Voice2Face",),
     f"{FACE}.model": ("SEResNet50IR",),
     f"{VOICE}.model": ("ThinResNet34",),
@@ -33,7 +33,7 @@ FIXED = {  # what the published code allows in these places, as far as this pack
     "dataset.modal": ("both",),
     "dataset.input_size": ([112, 112],),
 }
-IDLE = {  # no effect in the published code either
+IGNORED_KEYS = {  # no effect in the published code either
     *(f"{FACE}.{key}" for key in ("bn", "act", "vote")),
     *(f"{VOICE}.{key}" for key in ("bn", "act", "num_classes")),
     *(f"{CENTER}.{key}" for key in ("output_channel", "num_classes")),
@@ -43,7 +43,7 @@ IDLE = {  # no effect in the published code either
     *(f"evaluation.dataset.{key}" for key in ("eval_triplet_val", "eval_triplet_test")),
     "training.no_cuda",
 }
-PLACES = {  # published key: name in `Translation.places`
+PATH_KEYS = {  # published key: name in `Translation.places`
     "dataset.image_data_dir": "pictures",
     "dataset.audio_data_dir": "recordings",
     "dataset.list_dir": "lists",
@@ -60,7 +60,7 @@ PLACES = {  # published key: name in `Translation.places`
     "evaluation.save_feat": "embeddings",
     "evaluation.save_result": "results",
 }
-READ = {  # keys that become values of ours
+TRANSLATED_KEYS = {  # keys that become values of ours
     f"{FACE}.freeze",
     f"{FACE}.output_channel",
     f"{FACE}.num_classes",
@@ -72,10 +72,10 @@ READ = {  # keys that become values of ours
     "training.experiment_id",
     "training.ft",
     *(
-        f"{SOLVER}.{key}"
+        f"{SOLVER_KEY}.{key}"
         for key in ("train_params", "loss_weight", "optim_method", "lr", "momentum", "nesterov")
     ),
-    *(f"{SOLVER}.{key}" for key in ("betas", "weight_decay", "lr_decay_iter", "lr_decay")),
+    *(f"{SOLVER_KEY}.{key}" for key in ("betas", "weight_decay", "lr_decay_iter", "lr_decay")),
     *(
         f"training.{key}"
         for key in ("weight_update_iter", "start_eval_it", "val_iter", "save_iter", "max_iter")
@@ -83,7 +83,9 @@ READ = {  # keys that become values of ours
     *(f"training.{key}" for key in ("num_workers", "batchsize")),
     "evaluation.dataset.eval_triplet_test_all",
 }
-DIALECT = PublishedKeys(FIXED, frozenset(IDLE), PLACES, frozenset(READ))
+PUBLISHED_KEYS = PublishedKeys(
+    SUPPORTED_VALUES, frozenset(IGNORED_KEYS), PATH_KEYS, frozenset(TRANSLATED_KEYS)
+)
 
 
 @dataclass(frozen=True)
@@ -131,16 +133,16 @@ def translate(tree: Mapping[str, Any], name: str = "configuration") -> Translati
     from seeking_shape.config import SeekingShapeConfig
 
     values = dict(iter_leaves(tree))
-    DIALECT.check_values(values, name)
-    config = validate_config(_ours(values), SeekingShapeConfig, f"{name}, translated,")
-    places = DIALECT.extract_paths(values)
+    PUBLISHED_KEYS.check_values(values, name)
+    config = validate_config(_to_config_values(values), SeekingShapeConfig, f"{name}, translated,")
+    places = PUBLISHED_KEYS.extract_paths(values)
     lists = values.get("evaluation.dataset.eval_triplet_test_all")
     if isinstance(lists, str):
         places["file of test list names"] = f"{lists}.txt"
     return Translation(config, places, bool(values.get("training.ft", True)))
 
 
-def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
+def _to_config_values(values: Mapping[str, Any]) -> dict[str, Any]:
     """Nested values of `SeekingShapeConfig`."""
     from voiceface.association.config import TEST_LISTS
     from voiceface.runtime.config import ConfigError
@@ -149,7 +151,7 @@ def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
     sizes = {get(f"{branch}.output_channel", 128) for branch in (FACE, VOICE)}
     if len(sizes) > 1:
         raise ConfigError(f"both branches need one output_channel, found {sorted(sizes)}")
-    trained = get(f"{SOLVER}.train_params", ["F", "V", "center"])
+    trained = get(f"{SOLVER_KEY}.train_params", ["F", "V", "center"])
     frozen = [
         word
         for word, letter, branch in (("face", "F", FACE), ("voice", "V", VOICE))
@@ -163,23 +165,23 @@ def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
         "loss": {
             "explicit": get("models.with_cross", True),
             "identity_loss_weighting": "batch_mean",
-            "loss_weight": get(f"{SOLVER}.loss_weight", [1, 1, 1]),
+            "loss_weight": get(f"{SOLVER_KEY}.loss_weight", [1, 1, 1]),
         },
         "weights": {
             "enabled": get("models.weight", True),
-            "update_every": get("training.weight_update_iter", -1),
+            "update_interval": get("training.weight_update_iter", -1),
         },
         "optimiser": {
-            "method": get(f"{SOLVER}.optim_method", "sgd"),
-            "lr": get(f"{SOLVER}.lr", 0.01),
-            "momentum": get(f"{SOLVER}.momentum", 0.9),
-            "nesterov": get(f"{SOLVER}.nesterov", False),
-            "betas": get(f"{SOLVER}.betas", [0.9, 0.999]),
-            "weight_decay": get(f"{SOLVER}.weight_decay", 1e-4),
+            "method": get(f"{SOLVER_KEY}.optim_method", "sgd"),
+            "lr": get(f"{SOLVER_KEY}.lr", 0.01),
+            "momentum": get(f"{SOLVER_KEY}.momentum", 0.9),
+            "nesterov": get(f"{SOLVER_KEY}.nesterov", False),
+            "betas": get(f"{SOLVER_KEY}.betas", [0.9, 0.999]),
+            "weight_decay": get(f"{SOLVER_KEY}.weight_decay", 1e-4),
         },
         "schedule": {
-            "milestones": get(f"{SOLVER}.lr_decay_iter", []),
-            "factor": get(f"{SOLVER}.lr_decay", 0.1),
+            "milestones": get(f"{SOLVER_KEY}.lr_decay_iter", []),
+            "factor": get(f"{SOLVER_KEY}.lr_decay", 0.1),
         },
         "data": {"rotation": "published"},
         "training": {
@@ -201,10 +203,10 @@ def _ours(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Print our experiment file for a published one."""
-    return command("seeking_shape", _printed, argv)
+    return command("seeking_shape", _translate_for_printing, argv)
 
 
-def _printed(path: Path) -> PrintedTranslation:
+def _translate_for_printing(path: Path) -> PrintedTranslation:
     """What the command prints of a file."""
     found = read_published_config(path)
     notes = [] if found.fresh else ["ft: False: the published run went on with iteration and optimiser"]

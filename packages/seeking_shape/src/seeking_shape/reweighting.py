@@ -19,12 +19,12 @@ class IdentityWeights(nn.Module):
     of shape (C,). The share of active identities follows from `weight`: a resumed run goes on from there.
 
     Args:
-        identities: number of classes C, at least 2.
-        update_every: iterations between updates; -1 keeps the weights fixed.
+        num_identities: number of classes C, at least 2.
+        update_interval: iterations between updates; -1 keeps the weights fixed.
         warm_up: iterations before the first update.
-        initial_share: share of identities that the first update admits, above 0 to 1.
-        added_share: share of identities that each later update admits, above 0 to 1.
-        stop_share: from this active share on nothing changes.
+        initial_fraction: share of identities that the first update admits, above 0 to 1.
+        fraction_step: share of identities that each later update admits, above 0 to 1.
+        final_fraction: from this active share on nothing changes.
         decay: factor on all weights at each later update, above 0 to 1.
         momentum: share of the old hardness that is kept, 0 to below 1.
         initial_loss: hardness before any loss was seen, nats; "blind": that of a blind classifier, 2 ln C.
@@ -39,49 +39,49 @@ class IdentityWeights(nn.Module):
 
     def __init__(
         self,
-        identities: int,
+        num_identities: int,
         *,
-        update_every: int = -1,
+        update_interval: int = -1,
         warm_up: int = 500,
-        initial_share: float = 0.5,
-        added_share: float = 0.024,
-        stop_share: float = 0.9,
+        initial_fraction: float = 0.5,
+        fraction_step: float = 0.024,
+        final_fraction: float = 0.9,
         decay: float = 0.99,
         momentum: float = 0.9,
         initial_loss: float | Literal["blind"] = 14.0,
         names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
-        if identities < 2:
-            raise ValueError(f"identity weights need at least 2 identities, found {identities}")
-        if names is not None and len(names) != identities:
-            raise ValueError(f"one name per identity: found {len(names)} names for {identities} identities")
+        if num_identities < 2:
+            raise ValueError(f"identity weights need at least 2 identities, found {num_identities}")
+        if names is not None and len(names) != num_identities:
+            raise ValueError(f"one name per identity: found {len(names)} names for {num_identities} identities")
         for name, share in (
-            ("initial_share", initial_share),
-            ("added_share", added_share),
-            ("stop_share", stop_share),
+            ("initial_fraction", initial_fraction),
+            ("fraction_step", fraction_step),
+            ("final_fraction", final_fraction),
             ("decay", decay),
         ):
             if not 0 < share <= 1:
                 raise ValueError(f"{name} must be above 0 and at most 1, found {share:g}")
         if not 0 <= momentum < 1:
             raise ValueError(f"momentum must be at least 0 and below 1, found {momentum:g}")
-        self.update_every, self.warm_up = update_every, warm_up
-        self.initial_share, self.added_share, self.stop_share = initial_share, added_share, stop_share
+        self.update_interval, self.warm_up = update_interval, warm_up
+        self.initial_fraction, self.fraction_step, self.final_fraction = initial_fraction, fraction_step, final_fraction
         self.decay, self.momentum = decay, momentum
         self.names = None if names is None else tuple(names)
-        start = 2 * math.log(identities) if initial_loss == "blind" else initial_loss
-        self.register_buffer("loss_mean", torch.full((identities,), float(start)))
-        self.register_buffer("weight", torch.ones(identities))
+        start = 2 * math.log(num_identities) if initial_loss == "blind" else initial_loss
+        self.register_buffer("loss_mean", torch.full((num_identities,), float(start)))
+        self.register_buffer("weight", torch.ones(num_identities))
 
     @property
-    def ratio(self) -> float:
+    def active_fraction(self) -> float:
         """Share of identities with a weight above zero, 0...1."""
         return int((self.weight > 0).sum()) / len(self.weight)
 
-    def due(self, step: int) -> bool:
+    def is_due(self, step: int) -> bool:
         """Whether an update belongs before the forward pass of 0-based iteration `step`."""
-        period = self.update_every
+        period = self.update_interval
         return period > 0 and step >= self.warm_up and step % period == 0
 
     @torch.no_grad()
@@ -103,18 +103,18 @@ class IdentityWeights(nn.Module):
     def update(self, step: int) -> bool:
         """Change the weights if iteration `step` is due for it; call it before the forward pass.
 
-        Ties in hardness are decided by class index. Nothing changes once `stop_share` is reached.
+        Ties in hardness are decided by class index. Nothing changes once `final_fraction` is reached.
 
         Returns:
             Whether an update was due.
         """
-        if not self.due(step):
+        if not self.is_due(step):
             return False
-        if self._untouched(step):
+        if self._is_unchanged(step):
             self.weight.zero_()
-            self.weight[self._easiest(self.initial_share)] = 1
-        elif self.ratio < self.stop_share:
-            admitted = self._easiest(self.added_share)
+            self.weight[self._select_easiest(self.initial_fraction)] = 1
+        elif self.active_fraction < self.final_fraction:
+            admitted = self._select_easiest(self.fraction_step)
             self.weight.mul_(self.decay)
             self.weight[admitted] = 1
         return True
@@ -131,16 +131,16 @@ class IdentityWeights(nn.Module):
         chosen = self.weight[labels] * (len(self.weight) / self.weight.sum())
         return chosen + (chosen.sum() < 1e-3)
 
-    def _untouched(self, step: int) -> bool:
+    def _is_unchanged(self, step: int) -> bool:
         """Whether this is the first update: by the iteration, or all weights still being one.
 
         Without decay all ones may also mean that everybody was admitted, so only the iteration tells.
         """
-        period = self.update_every
+        period = self.update_interval
         first = -(-self.warm_up // period) * period
         return step <= first or (self.decay < 1 and bool((self.weight == 1).all()))
 
-    def _easiest(self, share: float) -> Tensor:
+    def _select_easiest(self, share: float) -> Tensor:
         """Classes of least hardness among those of weight zero (at first, all), at least one of them."""
         identities = len(self.weight)
         candidates = (self.weight == 0).nonzero().flatten()
