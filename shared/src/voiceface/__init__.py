@@ -1,3 +1,3 @@
 """What the voice-face systems of this repository share."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

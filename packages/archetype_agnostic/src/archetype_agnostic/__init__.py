@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from archetype_agnostic.embedder import load
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Embedder", "__version__", "load"]
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cmpc2.sphinx import MFCC, get_fbank
     from cmpc2.voices import audio_preprocess, load_voice
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 _PLACES = {
     "Embedder": ("embedder", "Embedder"),
     "FV_Wrapper": ("model", "FV_Wrapper"),

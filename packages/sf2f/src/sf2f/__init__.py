@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from sf2f.inference import GeneratedFace, load
     from sf2f.models import Sf2fModel
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["GeneratedFace", "Sf2fModel", "__version__", "load"]
 
 
