@@ -42,7 +42,7 @@ def expected_over_orders(scores, relevant):
 def test_matching_by_hand():
     scores = torch.tensor([[0.9, 0.1], [0.1, 0.9], [0.5, 0.5], [-0.2, -0.3]])
     assert matching_correct(scores).tolist() == [1, 0, 0.5, 1]
-    assert matching_accuracy(scores, "published").item() == 0.75
+    assert matching_accuracy(scores, "first").item() == 0.75
     assert matching_accuracy(scores, "strict").item() == 0.5
     three = torch.tensor([[0.5, 0.5, 0.5], [0.5, 0.5, 0.4], [0.5, 0.6, 0.5]])
     assert matching_correct(three).tolist() == pytest.approx([1 / 3, 1 / 2, 0])
@@ -54,7 +54,7 @@ def test_constant_embedding_gets_exactly_chance(candidates):
     anchor, candidate = torch.randint(0, 11, (50,)), torch.randint(0, 13, (50, candidates))
     scores = pair_scores(voices, faces, anchor, candidate)
     assert matching_accuracy(scores).item() == pytest.approx(1 / candidates, abs=1e-12)
-    assert matching_accuracy(scores, "published").item() == 1
+    assert matching_accuracy(scores, "first").item() == 1
     labels = torch.arange(50) % 2
     assert verification_auc(scores[:, 0], labels).item() == 0.5
     assert equal_error_rate(scores[:, 0], labels).rate.item() == 0.5

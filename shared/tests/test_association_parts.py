@@ -220,7 +220,7 @@ def test_a_start_of_other_people_leaves_the_classifier_as_it_is(tmp_path: Path, 
         for model in (start(2, ["bob", "ann"]), start(3, ["ann", "bob", "cid"])):
             assert model.scale == 7 and not torch.equal(model.cls.weight[:2], stored.cls.weight)
     assert caplog.text.count("the classifier starts afresh") == 2
-    assert start(2, ["ann", "bob"], skipped=["sc*"]).scale == 2
+    assert start(2, ["ann", "bob"], excluded_keys=["sc*"]).scale == 2
 
 
 def test_a_step_of_a_demonstration_is_done_once_and_goes_on(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_an_empty_filter_bank_is_computed_and_another_one_refused(tmp_path: Path
 
 def test_the_architecture_is_read_below_any_prefix() -> None:
     state = {f"a.b.{key}": value for key, value in face(12, side=48).state_dict().items()}
-    assert pretrained_backbones.infer_face_config(state, "a.b.") == FACE.model_copy(update={"side": 48})
+    assert pretrained_backbones.infer_face_config(state, "a.b.") == FACE.model_copy(update={"image_size": 48})
     bare = {f"a.b.{key}": value for key, value in face(None).state_dict().items()}
     assert pretrained_backbones.infer_face_config(bare, "a.b.").image_size == 112
     state = {f"v.{key}": value for key, value in VoiceBackbone(VOICE, None).state_dict().items()}

@@ -287,7 +287,7 @@ def test_made_stretches_outlive_their_videos_and_new_videos_are_added(rows, tmp_
     assert record["counts"]["missing stretches"] == 0
     assert open_corpus(tmp_path / "out", None).names == [FIRST, SECOND]
     assert not (tmp_path / "out" / "missing.csv").exists()
-    with pytest.raises(AvspeechError, match=r"side is 16 there and 32 here"):
+    with pytest.raises(AvspeechError, match=r"image_size is 16 there and 32 here"):
         build_corpus(
             table,
             tmp_path / "videos",
@@ -416,7 +416,7 @@ def test_damaged_videos_are_listed_and_the_exit_code_is_1(tmp_path, capsys):
     ]
     assert main(words) == 1
     shown = capsys.readouterr()
-    assert "test  1 videos, 1 clips, 2 pictures" in shown.out and "5 stretches could not be cut" in shown.err
+    assert "test  1 videos, 1 clips, 2 images" in shown.out and "5 stretches could not be cut" in shown.err
     failures = {
         item["video"]: item["reason"] for item in json.loads((tmp_path / "out/failures.json").read_text())
     }
@@ -475,6 +475,6 @@ def test_nothing_to_do_and_bad_options_are_told(videos, tmp_path, capsys):
     assert main(["avspeech", str(tmp_path / "no.csv"), *words[2:]]) == 1
     assert "no table at" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-    for wrong in ({"faces": 0}, {"face_share": 1.5}, {"picture": "gif"}, {"seed": -1}, {"side": 2}):
+    for wrong in ({"images_per_segment": 0}, {"face_fraction": 1.5}, {"image_format": "gif"}, {"seed": -1}, {"image_size": 2}):
         with pytest.raises(AvspeechError, match="expected"):
             AvspeechSettings(**wrong)

@@ -217,7 +217,7 @@ def test_systems_must_have_the_same_items(corpus, protocol):
     systems = {"one": [good], "two": [good, without(good, 1, 3)]}
     first = good[1].items[-3]
     with pytest.raises(
-        EmbeddingError, match=f"two, run 2, lacks 3 of 28 faces .{re.escape(first)}.*skip-mis"
+        EmbeddingError, match=f"two, run 2, lacks 3 of 28 faces .{re.escape(first)}.*missing skip"
     ):
         restrict_to_common_items(systems, corpus, protocol)
     kept, left_out = restrict_to_common_items(systems, corpus, protocol, skip_missing=True)
@@ -370,7 +370,7 @@ def test_a_strip_shows_every_system_where_it_stands():
     assert "<a>" not in text and "&lt;a&gt; 60.0" in text
     places = [float(x) for x in re.findall(r'<svg x="([\d.]+)%"', text)]
     marks = {key: float(x) for key, x in re.findall(r'class="mark (\w+)" x1="([\d.]+)%"', text)}
-    assert marks["chance"] < places[0] < places[1] < marks["ceiling"]
-    share = (places[0] - marks["chance"]) / (marks["ceiling"] - marks["chance"])
+    assert marks["chance"] < places[0] < places[1] < marks["upper_bound"]
+    share = (places[0] - marks["chance"]) / (marks["upper_bound"] - marks["chance"])
     assert share == pytest.approx((0.6 - 0.5) / (1.0 - 0.5), abs=0.001)
     assert forest_plot_html([], {}, title="None") == ""

@@ -96,10 +96,10 @@ def test_a_changed_file_is_encoded_again(folder):
     table = run(folder, model)
     assert sorted(model.loaded) == ["05.bin", "06.bin"]
     assert table.vectors[5].tolist() == [5 * 122, 122, 122]
-    run(folder, Model(), key="content")
+    run(folder, Model(), cache_key="content")
     os.utime(folder / "07.bin", ns=(1, 1))
     model = Model()
-    run(folder, model, key="content")
+    run(folder, model, cache_key="content")
     assert not model.loaded
 
 

@@ -72,19 +72,19 @@ def test_faces_are_blue_green_red(corpus):
 
 
 def test_without_augmentation_the_evaluation_transform_is_used(corpus):
-    picture = transforms.to_bgr(images.decode(corpus.face_path(corpus.people[0].faces[0])))
+    picture = transforms.to_bgr(images.decode(corpus.face_path(corpus.records[0].faces[0])))
     plain = PairDataset(corpus, image_size=24, augment=False).sample(0, np.random.default_rng(3))["face"]
     np.testing.assert_array_equal(plain, transforms.evaluation_transform(picture, 24))
 
 
 @pytest.mark.parametrize("rotation", ["expand_centred", "published"])
 def test_memory_changes_nothing(corpus, rotation):
-    options = {"side": 24, "length": LENGTH, "rotation": rotation, "progress": False}
+    options = {"image_size": 24, "length": LENGTH, "rotation": rotation, "progress": False}
     disk = PairDataset(corpus, **options)
     memory = PairDataset(corpus, in_memory=True, **options)
     assert memory.cached_bytes == 6 * 24 * 24 * 3 + 2 * (3 * 1500 + 3 * LENGTH)  # uint8 pictures, int16 clips
     from_disk = [disk.sample(i % 3, np.random.default_rng(i)) for i in range(20)]
-    for person in corpus.people:  # nothing is read again
+    for person in corpus.records:  # nothing is read again
         for item in person.voices:
             corpus.voice_path(item).unlink()
         for item in person.faces:
@@ -122,14 +122,14 @@ def test_a_pickled_copy_draws_the_same_without_the_memory(corpus):
     memory = PairDataset(corpus, image_size=24, length=LENGTH, in_memory=True, progress=False)
     copy = pickle.loads(pickle.dumps(memory))
     assert copy.kept_bytes == 0 < memory.cached_bytes
-    assert same(copy.draw(2, np.random.default_rng(1)), memory.sample(2, np.random.default_rng(1)))
+    assert same(copy.sample(2, np.random.default_rng(1)), memory.sample(2, np.random.default_rng(1)))
 
 
 def test_people_who_share_files_are_kept_once(corpus):
-    twin = replace(corpus.people[2], label=2)
+    twin = replace(corpus.records[2], label=2)
     once = PairDataset(corpus, image_size=24, length=LENGTH, in_memory=True, progress=False)
     twice = PairDataset(
-        replace(corpus, people=(*corpus.people, twin)),
+        replace(corpus, records=(*corpus.records, twin)),
         image_size=24,
         length=LENGTH,
         in_memory=True,
@@ -139,7 +139,7 @@ def test_people_who_share_files_are_kept_once(corpus):
 
 
 def test_other_rates_need_resample(corpus):
-    path = corpus.voice_path(corpus.people[0].voices[0])
+    path = corpus.voice_path(corpus.records[0].voices[0])
     soundfile.write(path, np.full(8000, 0.25), 8000)
     with pytest.raises(audio.AudioError, match=r"00000\.wav: sample rate 8000 Hz, expected 16000 Hz"):
         PairDataset(corpus, length=LENGTH).sample(0, np.random.default_rng(0))
@@ -148,7 +148,7 @@ def test_other_rates_need_resample(corpus):
 
 
 def test_damaged_clips_follow_the_policy(corpus):
-    path = corpus.voice_path(corpus.people[0].voices[0])
+    path = corpus.voice_path(corpus.records[0].voices[0])
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(audio.AudioError, match=r"00000\.wav: truncated"):
         PairDataset(corpus, length=LENGTH).sample(0, np.random.default_rng(0))
@@ -157,7 +157,7 @@ def test_damaged_clips_follow_the_policy(corpus):
 
 
 def test_damaged_files_are_met_while_the_memory_is_filled(corpus):
-    corpus.face_path(corpus.people[1].faces[0]).write_text("no picture")
+    corpus.face_path(corpus.records[1].faces[0]).write_text("no picture")
     with pytest.raises(images.ImageError, match=r"00000000\.png: not a picture"):
         PairDataset(corpus, in_memory=True, progress=False)
 
@@ -174,10 +174,10 @@ def test_loaders_can_be_replaced_and_are_checked(corpus):
 
 
 def test_people_without_files_are_named_in_one_message(corpus):
-    mute, unseen, nothing = corpus.people
+    mute, unseen, nothing = corpus.records
     people = (replace(mute, voices=()), replace(unseen, faces=()), replace(nothing, voices=(), faces=()))
     with pytest.raises(CorpusError) as caught:
-        PairDataset(replace(corpus, people=people))
+        PairDataset(replace(corpus, records=people))
     message = str(caught.value)
     assert message.startswith("3 of 3 people cannot be paired")
     assert "Made_Up0 (id10000, Made_Up0): no clips;" in message
@@ -185,16 +185,16 @@ def test_people_without_files_are_named_in_one_message(corpus):
     assert "Made_Up2 (id10002, Made_Up2): no clips and no pictures." in message
     many = tuple(replace(mute, voices=()) for _ in range(30))
     with pytest.raises(CorpusError, match=r"30 of 30 people .*; and 10 more"):
-        PairDataset(replace(corpus, people=many))
+        PairDataset(replace(corpus, records=many))
 
 
 def test_an_empty_corpus_is_refused(corpus):
     with pytest.raises(CorpusError, match="holds nobody"):
-        PairDataset(replace(corpus, people=()))
+        PairDataset(replace(corpus, records=()))
 
 
 def test_options_are_checked(corpus):
     with pytest.raises(ValueError, match="rotation"):
         PairDataset(corpus, rotation="sideways")
-    with pytest.raises(ValueError, match="side and length"):
+    with pytest.raises(ValueError, match="image_size and length"):
         PairDataset(corpus, image_size=0)

@@ -132,7 +132,7 @@ def test_results_on_disk(protocol, tmp_path):
         "reterival_v2f_test",
     ]
     assert float(lines[2].split(" ")[1]) == results.by_name["reterival_v2f_test"].main_metric.value
-    assert results.printed().splitlines()[0] == f"match_v2f_2_test: {results.lists[0].main_metric.value:.6f}"
+    assert results.summary_lines().splitlines()[0] == f"match_v2f_2_test: {results.lists[0].main_metric.value:.6f}"
     assert evaluate(protocol, *tables(), PEOPLE).to_dict() == results.to_dict()
     hardest = data["lists"][0]["identities"]
     assert len(hardest) == 12 and hardest[0]["value"] <= hardest[-1]["value"]
@@ -231,6 +231,6 @@ def test_command_line(protocol, lists, tmp_path, capsys):
     shown = capsys.readouterr()
     results = evaluate(replace(protocol, name="lists", replicates=50), *tables(0.3), PEOPLE)
     assert (tmp_path / "r.txt").read_text() == results.published_text()
-    assert shown.out.startswith(results.printed())
+    assert shown.out.startswith(results.summary_lines())
     assert "paired bootstrap" in shown.out
     assert json.loads((tmp_path / "r.json").read_text())["protocol_sha256"] == results.protocol.sha256

@@ -26,7 +26,7 @@ def picture(number):
 def draw(views, seed, *, pictures=3, clips=3):
     """A draw of someone whose clip i holds the value i alone."""
     rng = np.random.default_rng(seed)
-    return views.draw(pictures, clips, picture, lambda clip: np.full(4, clip, np.float32), rng)
+    return views.sample(pictures, clips, picture, lambda clip: np.full(4, clip, np.float32), rng)
 
 
 def plain(number):
@@ -181,7 +181,7 @@ def test_squeezed_views_have_no_grey_border():
         ("second_sample", "same", '"distinct" or "with_replacement"'),
         ("pair_augmentation", "both", '"shared" or "independent"'),
         ("colour_jitter", -0.1, "at least 0"),
-        ("side", 0, "at least 1"),
+        ("image_size", 0, "at least 1"),
     ],
 )
 def test_unknown_options_are_named_with_what_is_known(name, value, expected):
@@ -236,7 +236,7 @@ def test_two_views_are_the_same_from_memory_and_from_disk(corpus, fit, second_vi
         assert sorted(first) == sorted((*VIEWED, "label")) == sorted(second)
         assert all(np.array_equal(first[key], second[key]) for key in first)
         assert all(first[key].flags.writeable for key in VIEWED)
-    for person in corpus.people:
+    for person in corpus.records:
         for item in person.faces:
             corpus.face_path(item).unlink()
     assert np.array_equal(memory.sample(1, np.random.default_rng(29))["face"], first["face"])
@@ -261,7 +261,7 @@ def test_stored_samples_are_neither_scaled_nor_cut(corpus, in_memory):
         "PCM_24": np.array([-(2**31), 256, 2**30, 2**31 - 256]),
         "PCM_16": np.array([-32768, 0, 5, 32767]),
     }
-    for (subtype, wave), item in zip(waves.items(), corpus.people[1].voices):
+    for (subtype, wave), item in zip(waves.items(), corpus.records[1].voices):
         unit = {"PCM_U8": (wave - 128) / 128, "PCM_24": wave / 2**31, "PCM_16": wave / 2**15}
         soundfile.write(corpus.voice_path(item), unit.get(subtype, wave), 16_000, subtype=subtype)
     data = PairDataset(

@@ -24,7 +24,7 @@ def build_parser() -> argparse.ArgumentParser:
         default="quick",
         help="tiny, quick, standard, study, large or quirks: sizes, coupling and nuisance (default: quick)",
     )
-    parser.add_argument("--people", type=int, metavar="N", help="identities in all, instead of the preset's")
+    parser.add_argument("--identities", type=int, dest="num_identities", metavar="N", help="identities in all, instead of the preset's")
     parser.add_argument("--seed", type=int, default=0, help="population seed (default: 0)")
     parser.add_argument(
         "--rho", type=float, help="coupling of voice and face, 0 (none) to 1, instead of the preset's"
@@ -34,9 +34,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--clips", type=int, help="clips per identity")
     parser.add_argument("--clip-seconds", type=float, help="length of a clip in seconds")
-    parser.add_argument("--pictures", type=int, help="pictures per identity")
+    parser.add_argument("--images", type=int, dest="pictures", help="pictures per identity")
     parser.add_argument(
-        "--side", type=int, dest="picture_side", help="width and height of the pictures in pixels"
+        "--image-size", type=int, dest="picture_side", help="width and height of the pictures in pixels"
     )
     parser.add_argument(
         "--face-gain", type=float, help="factor on the shape of faces; 0.55 is about life-size"
@@ -69,10 +69,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.synthetic.presets import get_preset
 
     chosen = get_preset(preset)
-    if not chosen.on_disk and asked["people"] is None and not how["force"]:
+    if not chosen.on_disk and asked["num_identities"] is None and not how["force"]:
         raise PopulationError(
             f"{preset} is made to be streamed (voiceface.synthetic.dataset); "
-            "give --people or --force to write it"
+            "give --identities or --force to write it"
         )
     rhos = chosen.rhos if asked["rho"] is None else (asked["rho"],)
     first = None

@@ -90,7 +90,7 @@ class PairDataset:
             ValueError: an option has a value that it cannot have.
         """
         if image_size < 1 or length < 1:
-            raise ValueError(f"side and length must be at least 1, found {image_size} and {length}")
+            raise ValueError(f"image_size and length must be at least 1, found {image_size} and {length}")
         if sample_scale not in ("int16", "native"):
             raise ValueError(f'sample_scale must be "int16" or "native", found {sample_scale!r}')
         self.view_sampler = ViewSampler(

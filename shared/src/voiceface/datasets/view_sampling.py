@@ -60,7 +60,7 @@ class ViewSampler:
                 expected = " or ".join(map(json.dumps, known))
                 raise ValueError(f"{name} must be {expected}, found {getattr(self, name)!r}")
         if self.image_size < 1:
-            raise ValueError(f"side must be at least 1, found {self.image_size}")
+            raise ValueError(f"image_size must be at least 1, found {self.image_size}")
         if self.colour_jitter < 0:
             raise ValueError(f"colour_jitter must be at least 0, found {self.colour_jitter}")
 
@@ -104,7 +104,7 @@ class ViewSampler:
 
     def _sample_second(self, first: int, num_files: int, rng: np.random.Generator) -> int:
         """Number of the second file."""
-        if self.second_sample == "any" or num_files == 1:
+        if self.second_sample == "with_replacement" or num_files == 1:
             return int(rng.integers(num_files))
         return (first + 1 + int(rng.integers(num_files - 1))) % num_files
 

@@ -6,7 +6,7 @@
         "report.html",
         title="seeking_shape on the standard population",
         notice=SYNTHETIC_NOTICE,
-        headlines=[Headline("same-gender 1:2 matching", 0.745, 0.72, 0.77, chance=0.5, ceiling=0.956)],
+        headlines=[Headline("same-gender 1:2 matching", 0.745, 0.72, 0.77, chance=0.5, upper_bound=0.956)],
         systems=[SystemResults("seeking_shape", [ResultRow("Matching 1:2", 0.745, "v2f", "G", chance=0.5)])],
         logs="runs/first",
         roc=[Plot("ROC, same sex", [Curve("seeking_shape", x, y, note="AUC 74.4 %")])],

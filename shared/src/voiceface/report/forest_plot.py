@@ -1,4 +1,4 @@
-"""One plot of many figures: a dot with its interval for each system, beside chance, sex only and ceiling.
+"""One plot of many figures: a dot with its interval for each system, beside chance level, gender-only baseline and upper bound.
 
 Drawn in strips whose positions are per cent of their width, so that text keeps its size on any screen.
 """

@@ -148,7 +148,7 @@ def _reference_curves(
     found: ListResult, references: Mapping[str, Results], curve_key: str, metric_name: str
 ) -> list[Curve]:
     curves = []
-    for name, kind in (("gender-only baseline", "baseline"), ("oracle upper bound", "ceiling")):
+    for name, kind in (("gender-only baseline", "baseline"), ("oracle upper bound", "upper_bound")):
         if name in references:
             one = references[name].by_name[found.name]
             x, y = (

@@ -48,8 +48,8 @@ RESPONSIBLE_USE = "Responsible use"
 DEFAULT_KICKER = "Voice–face association report"
 _RESULTS_HINT = (
     '<p class="hint">Intervals are 95 %. The bar beside each figure runs between the values above it: '
-    '<span class="swatch chance"></span>chance, <span class="swatch baseline"></span>sex only, '
-    '<span class="swatch ceiling"></span>ceiling. Column heads sort.</p>'
+    '<span class="swatch chance"></span>chance level, <span class="swatch baseline"></span>gender-only baseline, '
+    '<span class="swatch upper_bound"></span>oracle upper bound. Column heads sort.</p>'
 )
 _CURVES_HINT = (
     '<p class="hint">Thin lines are single values, thick lines their running mean; '

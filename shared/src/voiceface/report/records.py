@@ -1,7 +1,7 @@
 """What a report is made of: plain records that any evaluation can fill in.
 
 Figures are fractions (0.863) when their unit is "%", and are shown as per cent; every other unit is shown as
-given. A missing reference (chance, sex only, ceiling) or interval is None, and the page leaves it out.
+given. A missing reference (chance level, gender-only baseline, upper bound) or interval is None, and the page leaves it out.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from typing import Any, Literal
 import numpy as np
 
 Direction = Literal["v2f", "f2v", "both", ""]
-CurveKind = Literal["system", "chance", "baseline", "ceiling"]
+CurveKind = Literal["system", "chance", "baseline", "upper_bound"]
 ImageSource = str | PathLike[str] | bytes | np.ndarray
 """A picture: file, encoded bytes, or uint8 RGB array of shape (H, W, 3) or grey (H, W)."""
 

@@ -1,4 +1,4 @@
-"""Headline cards and tables of figures: value, interval, and where it lies between chance and ceiling."""
+"""Headline cards and tables of figures: value, interval, and where it lies between chance level and upper bound."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -25,7 +25,7 @@ from voiceface.report.records import (
 REFERENCE_FIELDS = (
     ("chance", "chance level"),
     ("baseline", "gender-only baseline"),
-    ("ceiling", "oracle upper bound"),
+    ("upper_bound", "oracle upper bound"),
 )
 
 
@@ -63,7 +63,7 @@ def headline_html(headline: Headline) -> str:
 def describe_normalized_gain(
     value: float, baseline: float | None, chance: float | None, upper_bound: float | None
 ) -> str:
-    """(model - sex only) / (ceiling - sex only) in words; chance stands in for a missing sex-only figure."""
+    """(model - gender-only baseline) / (upper bound - gender-only baseline) in words; chance level stands in for a missing sex-only figure."""
     name, start = ("gender-only baseline", baseline) if is_finite_number(baseline) else ("chance", chance)
     if (
         not (is_finite_number(value) and is_finite_number(start) and is_finite_number(upper_bound))
@@ -74,7 +74,7 @@ def describe_normalized_gain(
     if abs(upper_bound - start) < 1e-6:
         return ""
     share = 100 * (value - start) / (upper_bound - start)
-    return f"{share:.0f}\u202f% of the way from {name} to the ceiling".replace("-", "−")
+    return f"{share:.0f}\u202f% of the way from {name} to the oracle upper bound".replace("-", "−")
 
 
 def results_html(systems: Sequence[SystemResults], css_classes: Mapping[str, str], *, title: str = "") -> str:
@@ -295,7 +295,7 @@ def interval_track_html(
 
     Args:
         marks: (style class, value, low, high) of each system.
-        references: chance, baseline, ceiling -> value; those that are missing are not drawn.
+        references: chance, baseline, upper_bound -> value; those that are missing are not drawn.
         axis: values at the two ends.
     """
     low, high = axis

@@ -259,7 +259,7 @@ def _find_existing_outputs(root: Path, record: dict[str, Any]) -> set[str]:
     if differ:
         what = "; ".join(f"{name} is {found.get(name)} there and {asked[name]} here" for name in differ)
         raise AvspeechError(f"{root} was begun with something else: {what}; use the same or another folder")
-    ending = f".{record['settings']['picture']}"
+    ending = f".{record['settings']['image_format']}"
     return {*(find_files(root, "wav", (".wav",)) or ()), *(find_files(root, "faces", (ending,)) or ())}
 
 

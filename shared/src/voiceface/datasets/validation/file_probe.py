@@ -15,7 +15,7 @@ from voiceface.runtime.process_pool import map_unordered
 log = logging.getLogger(__name__)
 
 JOURNAL_FILE = "check.jsonl"
-JOURNAL_VERSION = 1
+JOURNAL_VERSION = 2
 CHUNK_SIZE = 64
 MIN_FILES_FOR_PROCESSES = 1000
 

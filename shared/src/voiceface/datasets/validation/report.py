@@ -128,11 +128,11 @@ def count_files(report: DatasetReport, records: dict[tuple[str, str], "FileRecor
         count = sum(low <= record.duration < high for record in sound)
         report.durations[f"{low:g} s or more" if high == float("inf") else f"{low:g}-{high:g} s"] = count
     tests = {
-        f"shorter than {MIN_DURATION} s": lambda r: r.rate and 0 < r.seconds < MIN_DURATION,
-        "silent": lambda r: 0 <= r.level <= SILENCE_PEAK,
-        "feature files (.npy), not sound": lambda r: r.form.startswith("NPY"),
-        "constant pictures": lambda r: 0 <= r.spread < CONSTANT_PIXEL_STD,
-        "grey pictures": lambda r: r.grey,
+        f"shorter than {MIN_DURATION} s": lambda r: r.sample_rate and 0 < r.duration < MIN_DURATION,
+        "silent": lambda r: 0 <= r.peak <= SILENCE_PEAK,
+        "feature files (.npy), not sound": lambda r: r.format.startswith("NPY"),
+        "constant pictures": lambda r: 0 <= r.pixel_std < CONSTANT_PIXEL_STD,
+        "grey pictures": lambda r: r.is_grey,
         "pictures that are not square": lambda r: r.width != r.height,
     }
     for what, holds in tests.items():
