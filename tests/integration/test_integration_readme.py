@@ -385,7 +385,7 @@ def test_voicestyle_is_trained_tested_and_asked(
         "training.stylegan2=quick_stylegan",
         "training.stylegan2_overrides=[training.max_steps=2]",
     )
-    words = ["--weights", model, "--set", *FEW_STEPS]
+    words = ["--weights", model, *FEW_STEPS]
     ask("voicestyle", "test", "--data", people, "--people", "2", "--out", tmp_path / "test", *words)
     assert json.loads((tmp_path / "test" / "results.json").read_text())
     voice, face = next((people / "wav").rglob("*.wav")), next((people / "faces").rglob("*.jpg"))

@@ -35,7 +35,7 @@ def generate(call, voices, faces, few):
         source = ("--bank", bank) if bank else ()
         return call(
             *("generate", *([voices] if isinstance(voices, Path) else voices), *source, "--out", out),
-            *("--cfg", "quick", *flags, "--set", *few, *settings),
+            *("--cfg", "quick", *flags, *few, *settings),
         )
 
     return run
@@ -54,24 +54,30 @@ LONG = ("inversion.num_steps=7", "guidance.num_steps=5", "inversion.snapshot_int
 
 def test_everything_is_kept(whole, faces):
     found = contents(whole)
-    assert {"config.yaml", "journey.json", "bank.safetensors", "faces/v0.png", "faces/v1.png"} < found.keys()
+    assert {
+        "config.yaml",
+        "provenance.json",
+        "bank.safetensors",
+        "faces/v0.png",
+        "faces/v1.png",
+    } < found.keys()
     assert (whole / "index.html").stat().st_size > 10_000 and not (whole / "state.safetensors").exists()
     for name in ("v0", "v1"):
         folder = whole / "voices" / name
-        steps = json.loads((folder / "steps.json").read_text())
-        assert len(steps["prototypes"]) == 3 and len(steps["pictures"]) == 3
+        steps = json.loads((folder / "retrieval.json").read_text())
+        assert len(steps["prototypes"]) == 3 and len(steps["images"]) == 3
         distances = [each["distance"] for each in steps["prototypes"]]
         assert distances == sorted(distances)
-        for each in steps["pictures"]:
-            assert (faces / each["picture"]).is_file()
-            stem = Path(each["picture"]).stem
+        for each in steps["images"]:
+            assert (faces / each["image"]).is_file()
+            stem = Path(each["image"]).stem
             kept = [p for p in whole.glob(f"inversions/{stem}-*.safetensors")]
-            assert load_state(kept[0])["label"] == each["picture"] and kept[0].with_suffix(".png").is_file()
-        path = load_state(folder / "path.safetensors")
-        assert path["kept_steps"] == [5] and path["steps"].tolist() == [5]
-        start, face = (Image.open(p) for p in (folder / "start.png", whole / "faces" / f"{name}.png"))
+            assert load_state(kept[0])["label"] == each["image"] and kept[0].with_suffix(".png").is_file()
+        path = load_state(folder / "trajectory.safetensors")
+        assert path["snapshot_steps"] == [5] and path["num_steps"].tolist() == [5]
+        start, face = (Image.open(p) for p in (folder / "initial.png", whole / "faces" / f"{name}.png"))
         assert start.size == face.size == (64, 64) and start.tobytes() != face.tobytes()
-        assert Image.open(folder / "film.gif").n_frames > 1
+        assert Image.open(folder / "animation.gif").n_frames > 1
 
 
 def test_another_run_gives_the_same_bytes(whole, generate, tmp_path):
@@ -92,10 +98,12 @@ def test_stopped_in_a_descent_it_goes_on_to_the_same_bytes(whole, generate, tmp_
             os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
-        patch.setattr(descent.LatentOptimiser, "_make_step", counted)
+        patch.setattr(descent.LatentOptimiser, "_optimise_step", counted)
         assert generate(out, *LONG) not in (0, 1)
     state = load_state(out / "state.safetensors")
-    assert (state["step"], state["descent"]["step"]) == (("inversion", 3) if moment == 3 else ("guidance", 2))
+    assert (state["step"], state["latent_optimiser"]["step"]) == (
+        ("inversion", 3) if moment == 3 else ("guidance", 2)
+    )
     assert generate(out, *LONG, "--resume") == 0
     assert contents(out) == contents(whole)
 
@@ -117,7 +125,7 @@ run_main("voicestyle.generate", {words!r})
 
 def test_killed_in_a_write_it_goes_on_to_the_same_bytes(whole, generate, voices, faces, few, tmp_path):
     out = tmp_path / "out"
-    words = [str(voices), "--bank", str(faces), "--out", str(out), "--cfg", "quick", "--set", *few, *LONG]
+    words = [str(voices), "--bank", str(faces), "--out", str(out), "--cfg", "quick", *few, *LONG]
     code = KILLED.format(number=6, words=words)
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
@@ -166,13 +174,13 @@ def test_one_bad_recording_costs_itself_alone(generate, voices, tmp_path, capsys
     (some / "broken.wav").write_bytes(b"no sound at all")
     assert generate(tmp_path / "out", voices=some) == 1
     said = capsys.readouterr().err
-    assert_mentions(said, "left out: ", "silent.wav: there is silence", "broken.wav")
+    assert_mentions(said, "left out: ", "silent.wav: the recording is silent", "broken.wav")
     assert [p.name for p in (tmp_path / "out" / "faces").iterdir()] == ["v0.png"]
     assert "silent.wav" in (tmp_path / "out" / "index.html").read_text()
     (some / "v0.wav").unlink()
     assert generate(tmp_path / "none", voices=some) == 1
     assert_mentions(capsys.readouterr().err, "error: none of the 2 recordings can be used", "broken.wav")
-    assert not (tmp_path / "none" / "journey.json").exists()  # to be tried again in the same folder
+    assert not (tmp_path / "none" / "provenance.json").exists()  # to be tried again in the same folder
     shutil.copy(voices / "v0.wav", some / "broken.wav")
     assert generate(tmp_path / "none", voices=some) == 1  # one of two
     assert [p.name for p in (tmp_path / "none" / "faces").iterdir()] == ["broken.png"]
@@ -208,7 +216,7 @@ def test_weights_of_others_are_named(generate, tmp_path, capsys):
 def test_invented_people_as_the_bank(generate, voices, tmp_path, capsys):
     one = voices / "v0.wav"
     assert generate(tmp_path / "out", "--population", "quick", voices=one, bank=None) == 0
-    assert_mentions(capsys.readouterr().err, "invented people")
+    assert_mentions(capsys.readouterr().err, "synthetic identities")
     assert (tmp_path / "out" / "faces" / "v0.png").is_file()
     assert generate(tmp_path / "b", "--population", "standard", voices=one, bank=None) == 1
     assert_mentions(capsys.readouterr().err, "--population standard", "quick")
@@ -217,7 +225,7 @@ def test_invented_people_as_the_bank(generate, voices, tmp_path, capsys):
 @pytest.fixture(scope="module")
 def invert(call, few):
     def run(out, *words):
-        return call("invert", *words, "--out", out, "--cfg", "quick", "--set", *few)
+        return call("invert", *words, "--out", out, "--cfg", "quick", *few)
 
     return run
 
@@ -235,22 +243,22 @@ def test_invert_files_and_folders(invert, faces, tmp_path, capsys):
         load_state(p)["label"]: load_state(p) for p in (tmp_path / "out" / "inversions").glob("*.safetensors")
     }
     assert kept.keys() == {"0.png", "3.png", "6.png", "grey.jpg", "wide.jpg", "1.png"}
-    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"index.html", "journey.json", "config.yaml"}
+    assert {p.name for p in (tmp_path / "out").iterdir()} >= {"index.html", "provenance.json", "config.yaml"}
     both = Image.open(next((tmp_path / "out" / "inversions").glob("grey-*.png")))
     target = np.asarray(both)[:, :64].astype(int)
     assert both.size == (128, 64) and np.ptp(target, axis=2).max() == 0
     # alone it is what it was in company
     assert invert(tmp_path / "alone", single) == 0
     alone = load_state(next((tmp_path / "alone" / "inversions").glob("*.safetensors")))
-    torch.testing.assert_close(alone["codes"], kept["1.png"]["codes"], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(alone["latents"], kept["1.png"]["latents"], rtol=1e-4, atol=1e-4)
 
 
 def test_invert_what_is_not_there(invert, tmp_path, capsys):
     (tmp_path / "notes.txt").write_text("no picture")
     for given, words in (
-        (tmp_path, "no pictures"),
-        (tmp_path / "nowhere", "no file or folder"),
-        (tmp_path / "notes.txt", "none of the 1 pictures can be read"),
+        (tmp_path, "no images"),
+        (tmp_path / "nowhere", "no file or directory"),
+        (tmp_path / "notes.txt", "none of the 1 images can be read"),
     ):
         assert invert(tmp_path / "out", given) == 1
         assert_mentions(capsys.readouterr().err, words, given)

@@ -11,12 +11,17 @@ from voiceface.synthetic import dataset
 from voiceface.testing import runs
 from voiceface.testing.corrupt_files import assert_mentions
 from voicestyle.evaluation import compare_metric, evaluate, identity_similarity, mean_of_others
-from voicestyle.test import alternate_genders
+from voicestyle.evaluation_data import alternate_genders
 
 CMPC2 = [
-    *("model.face.side=32", "model.face.widths=[4,8,8,8]", "model.voice.widths=[4,8,8,8]"),
-    *("model.embedding=8", "data.voice.frames=60", "clustering.clusters=[2,3]", "clustering.start=2"),
-    *("clustering.every=2", "optimiser.warm_up=2", "training.batch_size=8", "training.num_workers=0"),
+    *("model.face.image_size=32", "model.face.widths=[4,8,8,8]", "model.voice.widths=[4,8,8,8]"),
+    *(
+        "model.embedding_dim=8",
+        "data.voice.num_frames=60",
+        "clustering.num_clusters=[2,3]",
+        "clustering.start_step=2",
+    ),
+    *("clustering.interval=2", "optimiser.warm_up=2", "training.batch_size=8", "training.num_workers=0"),
     *("training.max_steps=4", "training.checkpoint_interval=2"),
 ]
 STYLEGAN2 = [
@@ -25,9 +30,9 @@ STYLEGAN2 = [
         "discriminator.channels=[4,4]",
         "training.max_steps=4",
         "training.checkpoint_interval=2",
-        "training.samples=4",
+        "training.preview_images=4",
     ),
-    *("training.sample_every=4", "training.centre_samples=16"),
+    *("training.preview_interval=4", "training.latent_avg_samples=16"),
 ]
 
 
@@ -50,7 +55,7 @@ def train(call, people):
 
 
 def _settings(stylegan2):
-    return (("cmpc2_set", CMPC2), ("stylegan2_set", stylegan2))
+    return (("cmpc2_overrides", CMPC2), ("stylegan2_overrides", stylegan2))
 
 
 @pytest.fixture(scope="module")
@@ -66,18 +71,18 @@ def weights(out):
 
 
 def test_a_run_serves_generation(trained, call, voices, faces, few, people, tmp_path, capsys):
-    common = ("generate", voices / "v0.wav", "--weights", trained, "--cfg", "quick", "--set", *few)
+    common = ("generate", voices / "v0.wav", "--weights", trained, "--cfg", "quick", *few)
     assert call(*common, "--bank", faces, "--out", tmp_path / "own") == 0
     assert Image.open(tmp_path / "own" / "faces" / "v0.png").size == (8, 8)
     few_prototypes = ("retrieval.num_prototypes=2", "retrieval.num_clusters=3")
     assert call(*common, *few_prototypes, "--population", "tiny", "--out", tmp_path / "people") == 0
-    steps = json.loads((tmp_path / "people" / "voices" / "v0" / "steps.json").read_text())
+    steps = json.loads((tmp_path / "people" / "voices" / "v0" / "retrieval.json").read_text())
     assert len(steps["prototypes"]) == 2
     capsys.readouterr()
     assert call(*common, "retrieval.num_clusters=7", "--population", "tiny", "--out", tmp_path / "c") == 1
     assert_mentions(capsys.readouterr().err, "clusterings of 2, 3 clusters, not of 7")
     assert call(*common[:2], "--weights", tmp_path / "no", "--bank", faces, "--out", tmp_path / "d") == 1
-    assert_mentions(capsys.readouterr().err, "no run folder at", tmp_path / "no")
+    assert_mentions(capsys.readouterr().err, "no run directory at", tmp_path / "no")
 
 
 def test_a_part_that_is_done_is_left_and_the_other_made(trained, train, tmp_path, capsys):
@@ -92,7 +97,7 @@ def test_a_part_that_is_done_is_left_and_the_other_made(trained, train, tmp_path
     assert train(out) == 1
     assert_mentions(capsys.readouterr().err, "is not empty", "--resume")
     assert train(out, "--resume", stylegan2=[*STYLEGAN2, "training.seed=5"]) == 1
-    assert_mentions(capsys.readouterr().err, "other settings", "stylegan2_set")
+    assert_mentions(capsys.readouterr().err, "other settings", "stylegan2_overrides")
     assert train(tmp_path / "nothing", "--resume") == 1
     assert_mentions(capsys.readouterr().err, "nothing to resume")
 
@@ -113,25 +118,25 @@ def test_a_stopped_run_ends_the_same(trained, train, tmp_path, monkeypatch):
 
 def test_faces_of_people_are_measured(call, people, faces, few, tmp_path, capsys):
     common = ("test", "--data", people, "--bank", faces, "--cfg", "quick", "--bootstrap-samples", "20")
-    assert call(*common, "--people", "3", "--out", tmp_path / "out", "--set", *few) == 0
+    assert call(*common, "--num-identities", "3", "--out", tmp_path / "out", *few) == 0
     found = json.loads((tmp_path / "out" / "results.json").read_text())
-    assert len(found["people"]) == 3 and found["left_out"] == [] and found["in_bank"] == []
-    fit = found["measures"][0]
-    assert fit["final"] - fit["start"] == pytest.approx(fit["against_start"][0], abs=1e-6)
-    assert (tmp_path / "out" / "report.html").is_file() and "--reader" in found["notes"][0]
-    assert len(list((tmp_path / "out" / "ways" / "faces").glob("*.png"))) == 3
+    assert len(found["identities"]) == 3 and found["skipped"] == [] and found["in_bank"] == []
+    fit = found["metrics"][0]
+    assert fit["final"] - fit["initial"] == pytest.approx(fit["difference_to_initial"][0], abs=1e-6)
+    assert (tmp_path / "out" / "report.html").is_file() and "--evaluation-identity" in found["notes"][0]
+    assert len(list((tmp_path / "out" / "generated" / "faces").glob("*.png"))) == 3
     capsys.readouterr()
-    assert call(*common, "--people", "3", "--out", tmp_path / "out", "--set", *few) == 1
+    assert call(*common, "--num-identities", "3", "--out", tmp_path / "out", *few) == 1
     assert_mentions(capsys.readouterr().err, "is not empty", "--resume")
 
 
 def test_invented_people_are_measured_also_where_one_sex_is_rare(call, few, faces, tmp_path, monkeypatch):
     here = functools.partial(dataset.PopulationDataset, workers=1, progress=False)
     monkeypatch.setattr(dataset, "PopulationDataset", here)
-    words = ("--population", "tiny", "--people", "3", "--bank", faces, "--bootstrap-samples", "20")
-    assert call("test", *words, "--out", tmp_path / "out", "--set", *few) == 0
+    words = ("--population", "tiny", "--num-identities", "3", "--bank", faces, "--bootstrap-samples", "20")
+    assert call("test", *words, "--out", tmp_path / "out", *few) == 0
     found = json.loads((tmp_path / "out" / "results.json").read_text())
-    names = [each["name"] for each in found["measures"]]
+    names = [each["name"] for each in found["metrics"]]
     assert len(names) == 3 and "two people of each sex" in " ".join(found["notes"])
     assert len(list((tmp_path / "out" / "clips").glob("*.wav"))) == 3
 

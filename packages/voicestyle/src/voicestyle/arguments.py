@@ -1,34 +1,37 @@
-"""Flags that several programs share, and the networks that they name."""
+"""Command-line arguments that several commands share."""
 
 import argparse
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from voiceface.commandline import arguments
 
 if TYPE_CHECKING:
-    from voicestyle.config import VoiceStyleConfig
-    from voicestyle.pipeline import PipelineModels
+    from voicestyle.stylegan2.bundled import LoadedGenerator
 
-BUNDLED_MODEL_DISCLAIMER = (
-    "Made with weights that were trained on invented people (the synthetic population). It shows that the "
-    "software works and says nothing about a real person."
-)
-INVERSION_DISCLAIMER = (
-    "Inversion compares pictures by a network that knows invented faces only: give --lpips and --identity "
-    "for pictures of real people."
-)
+__all__ = [
+    "add_bank_arguments",
+    "add_config_arguments",
+    "add_generator_arguments",
+    "add_model_arguments",
+    "load_generator_from_args",
+    "model_options",
+    "require_at_least",
+]
+
+GENERATOR_WEIGHTS_HELP = "run directory, .safetensors, or a published .pt"
 
 
 def add_model_arguments(parser: argparse.ArgumentParser) -> None:
-    """Flags that name networks; without them the bundled ones are used."""
-    group = parser.add_argument_group("networks (default: the bundled ones, which know invented people only)")
+    """Add the arguments that name networks; see `model_options`."""
+    group = parser.add_argument_group("networks (default: bundled weights, trained on synthetic identities)")
     add = group.add_argument
-    add("--weights", type=Path, metavar="RUN", help="run folder of `voicestyle train`: all networks of a run")
-    add("--cmpc", type=Path, metavar="FILE", help="CMPC: run folder, weights file or model_best_256.pth.tar")
-    add("--stylegan", type=Path, metavar="FILE", help="StyleGAN2: weights file, run folder or 550000.pt")
-    add("--lpips", type=Path, nargs=2, metavar=("TRUNK", "HEADS"), help="LPIPS: vgg16-*.pth and v0.1/vgg.pth")
-    add("--lpips-net", default="vgg", choices=("vgg", "alex", "squeeze"), help="its trunk (default vgg)")
+    add("--weights", type=Path, metavar="RUN", help="run directory of `voicestyle train`: CMPC and StyleGAN2")
+    add("--cmpc", type=Path, metavar="FILE", help="CMPC: run directory, weights or model_best_256.pth.tar")
+    add("--stylegan", type=Path, metavar="FILE", help="StyleGAN2: weights, run directory or 550000.pt")
+    add("--lpips", type=Path, nargs=2, metavar=("BACKBONE", "HEADS"), help="LPIPS: vgg16-*.pth, v0.1/vgg.pth")
+    add("--lpips-net", default="vgg", choices=("vgg", "alex", "squeeze"), help="LPIPS backbone (default vgg)")
     add("--identity", type=Path, metavar="FILE", help="IR-SE50: model_ir_se50.pth")
     add(
         "--clip", type=Path, metavar="FILE", help="CLIP ViT-B/32, for selection.method=clip (needs open_clip)"
@@ -37,44 +40,85 @@ def add_model_arguments(parser: argparse.ArgumentParser) -> None:
     arguments.add_device_argument(parser)
 
 
-def models_from_args(args: argparse.Namespace, config: "VoiceStyleConfig") -> "PipelineModels":
-    """The networks that the flags name.
+def model_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the keyword arguments of `voicestyle.models.load_models` that the command line gives."""
+    names = ("weights", "cmpc", "stylegan", "lpips_net", "identity", "clip", "on_corrupt", "device")
+    return {
+        "lpips": None if args.lpips is None else tuple(args.lpips),
+        **{name: getattr(args, name) for name in names},
+    }
+
+
+def add_bank_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments that refine the face bank; `bank_options` reads them."""
+    add = parser.add_argument
+    add("--frontal", type=Path, metavar="DIR", help="frontal images <name>/<image> in place of the bank's")
+    add("--memory", type=Path, help="prototypes, such as frame_memory_best_256.pth.tar, with --table")
+    add("--table", type=Path, help="training.csv of the prototypes")
+    add("--exclude", nargs="+", default=[], metavar="NAME", help="identities of the bank to skip")
+
+
+def bank_options(args: argparse.Namespace) -> dict[str, Any]:
+    """Return the keyword arguments of `voicestyle.bank_builders.load_bank` that the command line gives."""
+    return {name: getattr(args, name) for name in ("weights", "cmpc", "frontal", "memory", "table")}
+
+
+def add_config_arguments(parser: argparse.ArgumentParser, default: str, example: str) -> None:
+    """Add --cfg of the pipeline; changes of it are positional, see `split_overrides`."""
+    parser.add_argument(
+        "--cfg",
+        default=default,
+        help="bundled name (default, quick, published) or a file (default: %(default)s); words such as "
+        f"{example} change it",
+    )
+
+
+def add_generator_arguments(parser: argparse.ArgumentParser, *, seed: str, metric: bool = True) -> None:
+    """Add what fid, ppl and factorise have in common: --weights, --seed, --device and, for metrics, --json.
+
+    Args:
+        parser: of the command.
+        seed: what the seed determines, for the help.
+        metric: the command computes a metric.
+    """
+    arguments.add_weights_argument(parser, GENERATOR_WEIGHTS_HELP)
+    parser.add_argument("--seed", type=int, default=0, help=f"seed of {seed} (default: %(default)s)")
+    arguments.add_device_argument(parser)
+    if metric:
+        parser.add_argument("--json", type=Path, help="also write the result to this file")
+
+
+def require_at_least(args: argparse.Namespace, minima: Mapping[str, int]) -> None:
+    """Check that arguments are not below their minimum.
 
     Raises:
-        CheckpointError, FileNotFoundError: a file is absent, damaged or another network's.
-        ValueError: no such device.
+        ValueError: names the argument.
     """
-    import cmpc2
-    from voiceface.runtime.devices import choose_device
+    for name, minimum in minima.items():
+        value = getattr(args, name)
+        if value is not None and value < minimum:
+            raise ValueError(f"--{name.replace('_', '-')}: expected at least {minimum}, found {value}")
 
-    from voicestyle.image_losses import load_identity_encoder, load_perceptual_distance
-    from voicestyle.pipeline import build_models
-    from voicestyle.selection import load_clip_features
-    from voicestyle.stylegan2.bundled import load_bundled_generator
-    from voicestyle.stylegan2.checkpoints import load_generator
 
-    device = str(choose_device(args.device))
-    run = args.weights
-    if run is not None and not run.is_dir():
-        raise FileNotFoundError(f"no run folder at {run}: --weights names one that `voicestyle train` made")
-    cmpc = args.cmpc or (run / "cmpc2" if run else None)
-    stylegan = args.stylegan or (run / "stylegan2" if run else None)
-    if stylegan is not None and stylegan.is_dir():
-        stylegan = stylegan / "model.safetensors"
-    embedder = cmpc2.load_embedder(cmpc, device=device, on_corrupt=args.on_corrupt)
-    generator = (load_bundled_generator() if stylegan is None else load_generator(stylegan)).to(device)
-    trunk, heads = args.lpips or (None, None)
-    notice = BUNDLED_MODEL_DISCLAIMER if stylegan is None or cmpc is None else embedder.disclaimer
-    if not notice and (trunk is None or (config.inversion.identity_weight and args.identity is None)):
-        notice = INVERSION_DISCLAIMER
-    return build_models(
-        embedder,
-        generator,
-        config,
-        perceptual_distance=load_perceptual_distance(trunk, heads, args.lpips_net, device),
-        identity_encoder=load_identity_encoder(args.identity, device)
-        if config.inversion.identity_weight
-        else None,
-        feature_extractor=load_clip_features(args.clip, device) if args.clip else None,
-        disclaimer=notice,
-    )
+def load_generator_from_args(
+    args: argparse.Namespace, device: str, disclaimers: Sequence[str] = ()
+) -> "LoadedGenerator":
+    """Load the generator that --weights names and print the disclaimers of the result."""
+    from voiceface.commandline.messages import print_disclaimers
+
+    from voicestyle.stylegan2.bundled import open_generator
+
+    loaded = open_generator(args.weights, device)
+    print_disclaimers(*(text for text in (loaded.disclaimer, *disclaimers) if text))
+    return loaded
+
+
+def write_metric(
+    args: argparse.Namespace, name: str, value: float, description: str, facts: Mapping[str, Any]
+) -> None:
+    """Print a metric of a generator and, with --json, write it with the facts that determine it."""
+    from voiceface.io.atomic import write_json
+
+    if args.json is not None:
+        write_json(args.json, {name: value, **facts})
+    print(f"{name.upper()} {value:.4f} ({description})")

@@ -1,116 +1,118 @@
-"""`voicestyle invert`: codes whose pictures look like given ones."""
+"""`voicestyle invert`: find latents of StyleGAN2 that reproduce given images."""
 
 import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from voicestyle.arguments import add_model_arguments, models_from_args
+from voiceface.commandline.arguments import split_overrides
+
+from voicestyle.arguments import add_config_arguments, add_model_arguments, model_options
+
+__all__ = ["find_images", "main"]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Invert pictures; the exit code is 1 where one could not be read."""
-    args = build_parser().parse_args(argv)
+    """Invert images; the exit status is 1 if an image could not be read."""
+    args = build_parser().parse_intermixed_args(argv)
+    paths, overrides = split_overrides(args.images)
     from voiceface.commandline.messages import print_disclaimers, print_skipped
     from voiceface.io.input_files import make_writable_directory
     from voiceface.runtime.config import load_config
-    from voiceface.runtime.process import DeferredSignals, keep_freed_memory
+    from voiceface.runtime.process import keep_freed_memory
 
     from voicestyle.config import VoiceStyleConfig
     from voicestyle.face_bank import ImageFile
-    from voicestyle.pipeline_runner import (
-        InvertedImage,
-        check_output_directory,
-        collect_provenance,
-        invert_or_load,
-        prepare_output_directory,
-    )
+    from voicestyle.models import load_models
+    from voicestyle.pipeline_runner import InversionItem, collect_provenance, invert_in_batches
     from voicestyle.report import write_inversion_report
+    from voicestyle.result_store import DirectoryStore, check_output_directory
 
     keep_freed_memory()
-    config = load_config(args.cfg, VoiceStyleConfig, "voicestyle", args.set)
-    found, left_out = find_images(args.pictures), []
+    config = load_config(args.cfg, VoiceStyleConfig, "voicestyle", overrides)
+    files, skipped = find_images(paths), []
     check_output_directory(args.out, args.resume)
-    tools = models_from_args(args, config)
-    print_disclaimers(tools.disclaimer)
+    models = load_models(config, **model_options(args))
+    print_disclaimers(models.disclaimer)
     out = make_writable_directory(args.out)
-    readable = []
-    for path, label in found:
-        picture = ImageFile(path, label)
+    readable: list[ImageFile] = []
+    for path, label in files:
+        image = ImageFile(path, label)
         try:
-            picture.read()
-            readable.append((path, picture))
+            image.read()
+            readable.append(image)
         except (ValueError, OSError) as error:
-            left_out.append(str(error))
+            skipped.append(str(error))
     if not readable:
-        raise ValueError(f"none of the {len(found)} pictures can be read: {left_out[0]}")
-    voices = [(path, Path(picture.label)) for path, picture in readable]
-    prepare_output_directory(out, collect_provenance(voices, None, tools), config, args.resume)
-    size, results = config.inversion.batch_size, dict[str, InvertedImage]()
+        raise ValueError(f"none of the {len(files)} images can be read: {skipped[0]}")
+    provenance = collect_provenance([(image.path, Path(image.label)) for image in readable], None, models)
+    store = DirectoryStore(out=out, config=config, provenance=provenance, resume=args.resume)
+    store.prepare()
+    items = [InversionItem(image.label, image.label, image.label, image.read) for image in readable]
+    size = config.inversion.batch_size
+    batches = [items[start : start + size] for start in range(0, len(items), size)]
     try:
-        with DeferredSignals() as interrupts:
-            for at in range(0, len(readable), size):
-                group = [(picture.label, picture.read) for _, picture in readable[at : at + size]]
-                results |= invert_or_load(group, tools, config, out, interrupts)
-                print(f"inverted {min(at + size, len(readable))} of {len(readable)}", flush=True)
+        with store.defer_signals():
+            invert_in_batches(batches, models, config, store, lambda line: print(line, flush=True))
     except KeyboardInterrupt:
-        print(f"what is done lies in {out}; give --resume to go on", file=sys.stderr)
+        print(f"interrupted; finished batches are kept in {out}, give --resume to continue", file=sys.stderr)
         raise
-    print_skipped(left_out)
-    page = write_inversion_report(out / "index.html", list(results.values()), config, tools.disclaimer)
-    print(f"pictures and codes: {out / 'inversions'}\nreport: {page}")
-    return 1 if left_out else 0
+    print_skipped(skipped)
+    inverted = list(store.inverted.values())
+    report = write_inversion_report(out / "index.html", inverted, config, models.disclaimer)
+    print(f"images and latents: {out / 'inversions'}\nreport: {report}")
+    return 1 if skipped else 0
 
 
 def find_images(paths: Sequence[Path]) -> list[tuple[Path, str]]:
-    """Pictures among files and, to any depth, folders: (file, label).
+    """Find images among files and, to any depth, in directories: (file, label).
 
     Raises:
-        FileNotFoundError: a path is not there, or nothing was found.
+        FileNotFoundError: a path is missing, or there are no images.
+        ValueError: two images have the same label.
     """
     from voicestyle.stylegan2.dataset import IMAGE_SUFFIXES
 
-    found: dict[Path, str] = {}
-    for given in paths:
-        if given.is_dir():
+    labels: dict[Path, str] = {}
+    for path in paths:
+        if path.is_dir():
             files = [
-                p for p in sorted(given.rglob("*")) if p.suffix.lower() in IMAGE_SUFFIXES and p.is_file()
+                file
+                for file in sorted(path.rglob("*"))
+                if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file() and not file.name.startswith(".")
             ]
-            files = [p for p in files if not p.name.startswith(".")]
-            found |= {path: path.relative_to(given).as_posix() for path in files}
-        elif given.is_file():
-            found[given] = given.name
+            labels |= {file: file.relative_to(path).as_posix() for file in files}
+        elif path.is_file():
+            labels[path] = path.name
         else:
-            raise FileNotFoundError(f"no file or folder at {given}")
-    if not found:
+            raise FileNotFoundError(f"no file or directory at {path}")
+    if not labels:
         raise FileNotFoundError(
-            f"no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}) in {', '.join(map(str, paths))}"
+            f"no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {', '.join(map(str, paths))}"
         )
-    if len(set(found.values())) < len(found):
-        raise ValueError("two of the pictures have one name: give the folder above them")
-    return list(found.items())
+    if len(set(labels.values())) < len(labels):
+        raise ValueError("two of the images have the same name: give the directory above them")
+    return list(labels.items())
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The flags."""
+    """Build the argument parser."""
     parser = argparse.ArgumentParser(
         prog="voicestyle invert",
-        description="Find the codes of StyleGAN2 whose pictures look like given ones. Results are "
-        "OUT/inversions/NAME.png (picture and inversion), NAME.safetensors (code, noise maps, losses) and "
-        "OUT/index.html; a stopped run goes on with --resume.",
+        description="Find latents of StyleGAN2 that reproduce given images. Results are "
+        "OUT/inversions/NAME.png (image and inversion), NAME.safetensors (latent, noise maps, losses) and "
+        "OUT/index.html; --resume continues a stopped run.",
     )
     add = parser.add_argument
-    add("pictures", nargs="+", type=Path, metavar="PICTURE", help="files, and folders searched to any depth")
-    add("--out", type=Path, required=True, help="folder for the results")
-    add("--cfg", default="default", help="bundled name (default, quick, published) or a file")
     add(
-        "--set",
+        "images",
         nargs="+",
-        default=[],
-        metavar="KEY=VALUE",
-        help="section.key=value, such as inversion.mse_weight=1",
+        metavar="IMAGE",
+        help="files, and directories searched to any depth; and section.key=value",
     )
-    add("--resume", action="store_true", help="go on with what lies in --out")
+    add("--out", type=Path, required=True, help="run directory, new or empty")
+    add_config_arguments(parser, "default", "inversion.mse_weight=1")
+    add("--resume", action="store_true", help="continue the run in --out")
     add_model_arguments(parser)
     return parser
 

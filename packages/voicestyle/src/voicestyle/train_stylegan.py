@@ -5,6 +5,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from voiceface.commandline import arguments
+
 if TYPE_CHECKING:
     from torch import Tensor
     from voiceface.training.run import Run
@@ -68,15 +70,15 @@ def train(
             raise ValueError(
                 f"this system trains in one process, found {run.world_size}: start it without torchrun"
             )
-        run.extra = {"disclaimer": dataset.disclaimer, "pictures": len(dataset)}
-        players = TrainingState.from_config(config, run.device)
-        players.load_values(run.values)
+        run.extra = {"disclaimer": dataset.disclaimer, "images": len(dataset)}
+        state = TrainingState.from_config(config, run.device)
+        state.load_values(run.values)
         run.track(
-            generator=players.generator,
-            discriminator=players.discriminator,
-            average=players.generator_ema,
-            g_optim=players.g_optim,
-            d_optim=players.d_optim,
+            generator=state.generator,
+            discriminator=state.discriminator,
+            generator_ema=state.generator_ema,
+            g_optim=state.g_optim,
+            d_optim=state.d_optim,
         )
         shown = torch.randn(
             plan.preview_images,
@@ -86,12 +88,12 @@ def train(
         data = run.batches(dataset, plan.batch_size, max_steps=plan.max_steps, num_workers=plan.num_workers)
         for step in run.steps(plan.max_steps, checkpoint_interval=plan.checkpoint_interval):
             if step % plan.preview_interval == 0:
-                log_preview(run, step, players.generator_ema, shown)
-            run.log(step, train_step(step, next(data)["picture"], players, config, run))
-        log_preview(run, plan.max_steps, players.generator_ema, shown)
+                log_preview(run, step, state.generator_ema, shown)
+            run.log(step, train_step(step, next(data)["image"], state, config, run))
+        log_preview(run, plan.max_steps, state.generator_ema, shown)
         weights = Path(out) / MODEL_FILE
         if run.is_main:
-            save_generator(weights, players.generator_ema, config, extra={**run.extra, "step": run.step})
+            save_generator(weights, state.generator_ema, config, extra={**run.extra, "step": run.step})
     return weights
 
 
@@ -168,7 +170,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     add("--resume", action="store_true", help="go on with the run in --out")
     add("--device", default="auto", help="cpu, cuda or auto")
     add("--threads", type=int, help="CPU threads (a resumed run needs the same number)")
-    add("override", nargs="*", help="section.key=value")
+    arguments.add_override_argument(parser)
     args = parser.parse_args(argv)
 
     from voiceface.runtime.config import load_config

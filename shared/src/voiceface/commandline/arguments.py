@@ -4,12 +4,14 @@ A flag says where and how, a configuration says what.
 """
 
 import argparse
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 CORPUS_HELP = "corpus folder: see docs/data.md"
 
 CHECKPOINT_HELP = "weights file or run folder"
+OVERRIDE_PATTERN = re.compile(r"[A-Za-z_]\w*(\.\w+)+=")
 
 
 def add_training_arguments(
@@ -28,7 +30,7 @@ def add_training_arguments(
     parser.add_argument("--resume", action="store_true", help="go on with the run in --out")
     add_device_argument(parser, "auto")
     parser.add_argument("--threads", type=int, help="CPU threads (a resumed run needs the same number)")
-    parser.add_argument("override", nargs="*", help="section.key=value")
+    add_override_argument(parser)
 
 
 def add_data_source_arguments(parser: argparse.ArgumentParser, data: str = CORPUS_HELP) -> None:
@@ -85,6 +87,29 @@ def add_resample_argument(parser: argparse.ArgumentParser, default: str | None =
         default=default,
         help=f"recordings not at 16 kHz: an error, or resampled (default: {default or 'as in training'})",
     )
+
+
+def add_override_argument(parser: argparse.ArgumentParser) -> None:
+    """Positional ``section.key=value``: changes of the configuration."""
+    parser.add_argument("override", nargs="*", metavar="section.key=value", help="change the configuration")
+
+
+def split_overrides(words: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Separate file names from ``section.key=value`` among the positional words of a command.
+
+    A word that names an existing file is a file, whatever it looks like.
+
+    Returns:
+        (paths, overrides), each in the order given.
+    """
+    paths: list[Path] = []
+    overrides: list[str] = []
+    for word in words:
+        if OVERRIDE_PATTERN.match(word) and not Path(word).exists():
+            overrides.append(word)
+        else:
+            paths.append(Path(word))
+    return paths, overrides
 
 
 def require_existing_paths(paths: Mapping[str, Path | None]) -> None:
