@@ -121,7 +121,7 @@ def parity(session: nox.Session) -> None:
 
 @nox.session
 def demo(session: nox.Session) -> None:
-    """Every system on the same invented people, one page: `nox -s demo`, `nox -s demo -- --quick`."""
+    """Every system on the same invented people, one page: `nox -s demo`, `nox -s demo -- --pretrained`."""
     session.install(*[f"./{folder}" for folder in FOLDERS.values()])
     # After Ctrl-C the trainings save their states before they leave.
     session.run("voiceface", "demo", *session.posargs, interrupt_timeout=90, terminate_timeout=90)

@@ -18,12 +18,12 @@ class Told:
 
     def __init__(self, people: dict[str, int], deaf: bool = False, names: Sequence[str] = ()) -> None:
         self.people, self.deaf = people, deaf
-        self.names, self.source, self.notice = (
+        self.identity_names, self.source, self.disclaimer = (
             tuple(names),
             "by heart",
             "A stand-in: its answers mean nothing.",
         )
-        self.voice_batch = self.face_batch = 16
+        self.voice_batch_size = self.face_batch_size = 16
         self.fingerprint = f"told {deaf} {sorted(people.items())}"
         self.device, self.dimension = torch.device("cpu"), WIDTH
 
@@ -47,33 +47,33 @@ class Told:
 
     encode_faces = encode_voices
 
-    def side_of(self, side, corpus):
+    def modality_io(self, side, corpus):
         if side == "v":
-            return self.load_voice, self.encode_voices, self.voice_batch, corpus.voice_path
-        return self.load_face, self.encode_faces, self.face_batch, corpus.face_path
+            return self.load_voice, self.encode_voices, self.voice_batch_size, corpus.voice_path
+        return self.load_face, self.encode_faces, self.face_batch_size, corpus.face_path
 
 
 class Grey:
     """A picture as bright as the voice is loud; refuses recordings whose name says so."""
 
-    names, source, notice = ("Somebody",), "a formula", "A formula made this picture."
+    identity_names, source, disclaimer = ("Somebody",), "a formula", "A formula made this picture."
 
-    def picture(self, voices: Sequence[Path]) -> np.ndarray:
-        if any("refused" in voice.name for voice in voices):
-            raise ValueError(f"{voices[0]}: refused")
-        wave = audio.load(voices[0], scale="unit", resample=True, on_corrupt="salvage")
+    def generate_image(self, utterances: Sequence[Path]) -> np.ndarray:
+        if any("refused" in voice.name for voice in utterances):
+            raise ValueError(f"{utterances[0]}: refused")
+        wave = audio.load(utterances[0], scale="unit", resample=True, on_corrupt="salvage")
         return np.full((64, 64, 3), int(255 * min(1.0, float(np.abs(wave).mean()) * 4)), np.uint8)
 
 
 class MeanHead:
     """The mean head, whoever speaks."""
 
-    names, source, notice = (), "a formula", ""
+    identity_names, source, disclaimer = (), "a formula", ""
 
     def __init__(self) -> None:
         self.triangles, self.landmarks = build_head_model().triangles, build_head_model().landmarks
 
-    def vertices(self, voice: Path) -> np.ndarray:
+    def generate_vertices(self, utterance: Path) -> np.ndarray:
         return build_head_model().compute_vertices(np.zeros(40)).astype(np.float32)
 
 

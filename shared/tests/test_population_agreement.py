@@ -97,11 +97,11 @@ def test_chance_is_the_mean_over_all_exchanges_within_a_sex(judge, noise):
         rows = np.concatenate([np.roll(np.arange(each), turn), each + np.roll(np.arange(each), turn)])
         seen.append(agreement_from_predictions(judge, rows_of(made, rows), real, truth, replicates=2).metrics)
     for name, figure in stated.items():
-        if name != "sex":
+        if name != "gender accuracy":
             assert figure.chance == pytest.approx(np.mean([one[name].value for one in seen])), name
     # For the sex anyone's picture counts: 4 of the 9 others are of the own sex.
     right = parts.sex_correct(parts.average_images(made), truth.sex)
-    assert stated["sex"].chance == pytest.approx((right.sum() - np.trace(right)) / 90)
+    assert stated["gender accuracy"].chance == pytest.approx((right.sum() - np.trace(right)) / 90)
 
 
 def test_a_picture_of_anyone_of_the_sex_is_at_chance(judge):
@@ -110,9 +110,9 @@ def test_a_picture_of_anyone_of_the_sex_is_at_chance(judge):
     rows = np.concatenate([rng.permutation(40), 40 + rng.permutation(40)])
     found = agreement_from_predictions(judge, rows_of(reading_of(truth), rows), real, truth).metrics
     for name, figure in found.items():
-        if (name != "sex" and "same-gender" in name) or name.startswith("factor"):
+        if (name != "gender accuracy" and "same-gender" in name) or name.startswith("factor"):
             assert abs(figure.value - figure.chance) < 5 * figure.standard_error, name
-    assert found["sex"].value == 1.0 and found["shape"].chance > found["same-gender shape"].chance
+    assert found["gender accuracy"].value == 1.0 and found["shape"].chance > found["same-gender shape"].chance
 
 
 def test_the_order_of_people_does_not_matter(judge):
@@ -120,7 +120,7 @@ def test_the_order_of_people_does_not_matter(judge):
     made, real = reading_of(truth, noise=0.5), reading_of(truth, 2, noise=0.5, seed=2)
     one = agreement_from_predictions(judge, made, real, truth, replicates=2).metrics
     rows = np.random.default_rng(0).permutation(12)
-    fields = ("k", "sex", "factors", "shape", "skin")
+    fields = ("ids", "sex", "factors", "shape", "skin")
     moved = replace(truth, **{name: getattr(truth, name)[rows] for name in fields})
     two = agreement_from_predictions(
         judge, rows_of(made, rows), rows_of(real, rows), moved, replicates=2
@@ -158,7 +158,7 @@ def test_a_maker_of_one_picture_correlates_with_nothing(judge):
     same = rows_of(reading_of(truth), np.zeros(12, int))
     found = agreement_from_predictions(judge, same, reading_of(truth, 2), truth, replicates=50).metrics
     assert found["factors"].value == found["factors"].chance == found["shape"].value == 0.0
-    assert found["sex"].value == 0.5
+    assert found["gender accuracy"].value == 0.5
     assert found["rank-1 identification"].value == pytest.approx(1 / 12) and found[
         "rank-5 identification"
     ].value == pytest.approx(5 / 12)
@@ -198,8 +198,8 @@ def test_what_is_tied_follows_the_population(judge):
 
     loose = figures(truth_of_equal_sexes(rho=0.0))
     assert (
-        loose["sex"].voice_dependence == "tied"
-        and loose["rank-1 identification"].voice_dependence == loose["shape"].voice_dependence == "in part"
+        loose["gender accuracy"].voice_dependence == "voice-determined"
+        and loose["rank-1 identification"].voice_dependence == loose["shape"].voice_dependence == "partly voice-determined"
     )
     for name in (
         "factors",
@@ -208,21 +208,21 @@ def test_what_is_tied_follows_the_population(judge):
         "same-gender 1:2 matching",
         "voice-determined same-gender 1:2 matching",
     ):
-        assert loose[name].voice_dependence == "free", name
+        assert loose[name].voice_dependence == "voice-independent", name
     assert loose["factors"].upper_bound == loose["same-gender shape"].upper_bound == 0.0
     usual = figures(truth_of_equal_sexes(rho=0.7))
-    assert usual["factor lip"].voice_dependence == "tied" and usual[
+    assert usual["factor lip"].voice_dependence == "voice-determined" and usual[
         "factor lip"
     ].upper_bound == pytest.approx(0.7)
-    assert 0.3 < usual["same-gender shape"].upper_bound < 0.7 and usual["skin"].voice_dependence == "free"
+    assert 0.3 < usual["same-gender shape"].upper_bound < 0.7 and usual["skin"].voice_dependence == "voice-independent"
     assert (
-        usual["voice-independent same-gender shape"].voice_dependence == "free"
+        usual["voice-independent same-gender shape"].voice_dependence == "voice-independent"
         and usual["voice-independent same-gender shape"].upper_bound == 0
     )
     truth = replace(truth_of_equal_sexes(), share_sex=False, confound=0.5)
     assert (
-        figures(truth)["sex"].voice_dependence == "free"
-        and figures(truth)["skin"].voice_dependence == "in part"
+        figures(truth)["gender accuracy"].voice_dependence == "voice-independent"
+        and figures(truth)["skin"].voice_dependence == "partly voice-determined"
     )
 
 
@@ -268,11 +268,12 @@ def test_table_and_json(judge, tmp_path):
     )
     table = found.format_table()
     assert table.startswith("synthetic population, 12 people") and "95% interval" in table
-    assert "tied (follows the voice): sex, factors" in table and "free (does not): free shape" in table
+    assert "voice-determined (follows the voice): gender accuracy, factors" in table
+    assert "voice-independent (does not): voice-independent same-gender shape" in table
     found.save(tmp_path / "agreement.json")
     again = json.loads((tmp_path / "agreement.json").read_text())
-    assert again["data"] == "synthetic population" and again["people"] == 12 and again["gallery"] == 2
-    assert again["metrics"]["rank-1 identification"]["about"] == METRIC_DESCRIPTIONS["rank-1 identification"]
+    assert again["data"] == "synthetic population" and again["num_identities"] == 12 and again["num_gallery_images"] == 2
+    assert again["metrics"]["rank-1 identification"]["description"] == METRIC_DESCRIPTIONS["rank-1 identification"]
     assert again["metrics"]["factors"]["value"] == found.metrics["factors"].value
 
 

@@ -54,8 +54,8 @@ def test_profiles_are_the_usual_monotone_cubic():
 def test_counts(model):
     assert model.mean.shape == (6400, 3)
     assert model.triangles.shape == (12482, 3)
-    assert model.shape.shape == (40, 6400, 3)
-    assert model.expression.shape == (10, 6400, 3)
+    assert model.shape_basis.shape == (40, 6400, 3)
+    assert model.expression_basis.shape == (10, 6400, 3)
     assert sorted(set(model.triangles.ravel().tolist())) == list(range(6400))
 
 
@@ -114,7 +114,7 @@ def test_landmarks_are_visible_from_the_front(model):
 
 
 def test_anthropometric_means(model, crowd):
-    measured = head.landmark_distances(model.landmark_points(head.shape_coefficients(crowd)))
+    measured = head.landmark_distances(model.compute_landmarks(head.shape_coefficients(crowd)))
     for name, (men, women) in EXPECTED.items():
         assert measured[name][crowd.face_sex == 1].mean() == pytest.approx(men, rel=0.10), name
         assert measured[name][crowd.face_sex == 0].mean() == pytest.approx(women, rel=0.10), name
@@ -151,15 +151,15 @@ def test_recovery_of_the_factors_from_the_true_shape():
 
 def test_coefficients_mesh_coefficients_round_trip(model, crowd):
     alpha = head.shape_coefficients(crowd)[5]
-    assert np.abs(model.solve(model.vertices(alpha)) - alpha).max() < 1e-4
-    assert np.linalg.matrix_rank(model.shape.reshape(40, -1)) == 40
-    assert np.linalg.matrix_rank(model.expression.reshape(10, -1)) == 10
+    assert np.abs(model.fit_shape(model.compute_vertices(alpha)) - alpha).max() < 1e-4
+    assert np.linalg.matrix_rank(model.shape_basis.reshape(40, -1)) == 40
+    assert np.linalg.matrix_rank(model.expression_basis.reshape(10, -1)) == 10
 
 
 def test_face_gain_scales_all_bases(model):
     alpha = np.linspace(-1, 1, 40)
     half = head.build_head_model(0.5)
-    assert np.allclose(half.compute_vertices(alpha) - half.mean, 0.5 * (model.vertices(alpha) - model.mean))
+    assert np.allclose(half.compute_vertices(alpha) - half.mean, 0.5 * (model.compute_vertices(alpha) - model.mean))
     with pytest.raises(ValueError, match="face_gain"):
         head.build_head_model(0.0)
 
@@ -171,7 +171,7 @@ def test_orthonormal_form_gives_the_same_heads(model, crowd):
         product = basis.astype(float).T @ basis
         assert np.abs(product - np.eye(len(product))).max() < 1e-5
     alpha, expression = head.shape_coefficients(crowd)[7], np.full(10, 0.4)
-    ours = model.vertices(alpha, expression) * head.MICROMETRES_PER_MM
+    ours = model.compute_vertices(alpha, expression) * head.MICROMETRES_PER_MM
     theirs = form.u_shp + form.u_exp
     theirs = theirs + form.w_shp @ (form.shape_from_semantic @ alpha)[:, None]
     theirs = theirs + form.w_exp @ (form.expression_from_semantic @ expression)[:, None]
@@ -222,14 +222,14 @@ def test_pairs_measure_what_they_name(model):
 
 @pytest.mark.parametrize("name", head_bases.EXPRESSION_NAMES)
 def test_expressions_stay_on_the_face(model, name):
-    moved = np.linalg.norm(model.expression[head_bases.EXPRESSION_NAMES.index(name)], axis=1)
+    moved = np.linalg.norm(model.expression_basis[head_bases.EXPRESSION_NAMES.index(name)], axis=1)
     back = np.cos(head_bases.build_mean_surface().theta).ravel() < -0.3
     assert moved.max() > 1.0
     assert moved[back].max() < 0.1
 
 
 def test_jaw_opens_the_mouth(model):
-    lips = model.landmark_points(np.zeros(40), np.eye(10)[0])
+    lips = model.compute_landmarks(np.zeros(40), np.eye(10)[0])
     closed = model.mean[model.landmarks]
     gap = lambda points: points[62, 1] - points[66, 1]  # noqa: E731
     assert gap(lips) - gap(closed) > 6.0

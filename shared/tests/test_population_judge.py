@@ -131,7 +131,7 @@ def test_perceptual_distance_is_zero_for_the_same_and_falls_along_its_gradient(s
 
 
 def test_a_file_gives_the_judge_back(small, tmp_path):
-    path = tmp_path / "judge.safetensors"
+    path = tmp_path / "evaluation.safetensors"
     attribute_reader.save_reader(small, path, training_config={"seed": 3}, metadata={"factor_r2_mean": 0.5})
     again = attribute_reader.load_reader(path)
     pictures = torch.rand(2, 3, 64, 64)
@@ -145,11 +145,11 @@ def test_a_file_gives_the_judge_back(small, tmp_path):
 
 def test_files_of_other_systems_are_refused(small, tmp_path):
     path = tmp_path / "other.safetensors"
-    save_model(path, small.state_dict(), system="sf2f", kind="judge", config={})
+    save_model(path, small.state_dict(), system="sf2f", kind="attribute_reader", config={})
     with pytest.raises(CheckpointError, match="another system"):
         attribute_reader.load_reader(path)
     with pytest.raises(FileNotFoundError):
-        attribute_reader.load_reader("jugde")
+        attribute_reader.load_reader("evalution")
 
 
 def test_bundled_ones_are_small_and_learnt_from_different_people_of_no_preset():
@@ -160,8 +160,8 @@ def test_bundled_ones_are_small_and_learnt_from_different_people_of_no_preset():
         training = network.metadata["training"]
         ranges.append(
             range(
-                training["first"],
-                training["first"] + training["people"] + judge_training.NUM_CHECK_IDENTITIES,
+                training["first_id"],
+                training["first_id"] + training["num_identities"] + judge_training.NUM_CHECK_IDENTITIES,
             )
         )
         prints.append((training["seed"], fingerprint(network.state_dict())))
@@ -194,7 +194,7 @@ def test_quality_of_a_reader_that_knows_everything(monkeypatch):
     perfect = AttributePrediction(
         **{key: torch.from_numpy(x[:, None].repeat(2, 1)) for key, x in twice.items()}
     )
-    monkeypatch.setattr(agreement, "read_people", lambda judge, pictures: perfect)
+    monkeypatch.setattr(agreement, "predict_identities", lambda judge, pictures: perfect)
     found = judge_check.evaluate_reader(None, None, truth)
     assert found.auc == found.auc_same_gender == found.sex_accuracy == 1.0
     assert found.identification_rates == found.mean_gallery_identification_rates == (1.0, 1.0)
@@ -204,10 +204,10 @@ def test_quality_of_a_reader_that_knows_everything(monkeypatch):
 
 def test_faces_of_a_person_do_not_depend_on_the_others(faces):
     alone = judge_faces.generate_face_dataset(100_002, 1, progress=False)
-    mine = slice(int(faces.start[2]), int(faces.start[2] + faces.count[2]))
-    assert torch.equal(faces.pictures[mine], alone.images) and torch.equal(faces.shape[2], alone.shape[0])
-    assert faces.count.tolist() == [3 + k % 4 for k in range(100_000, 100_006)]
-    assert len(faces.pictures) == faces.count.sum() == len(faces.nuisance)
+    mine = slice(int(faces.first_image[2]), int(faces.first_image[2] + faces.num_images[2]))
+    assert torch.equal(faces.images[mine], alone.images) and torch.equal(faces.shape[2], alone.shape[0])
+    assert faces.num_images.tolist() == [3 + k % 4 for k in range(100_000, 100_006)]
+    assert len(faces.images) == faces.num_images.sum() == len(faces.nuisance)
     assert set(faces.nuisance.tolist()) == {np.float32(0.3), 1.0}
 
 
@@ -223,15 +223,15 @@ def test_pairs_are_two_pictures_of_one_person(faces):
         rows, one, two = judge_faces.sample_image_pairs(faces, 4, generator)
         assert len(set(rows.tolist())) == 4 and (one != two).all()
         for pictures in (one, two):
-            assert (faces.start[rows] <= pictures).all()
-            assert (pictures < faces.start[rows] + faces.count[rows]).all()
+            assert (faces.first_image[rows] <= pictures).all()
+            assert (pictures < faces.first_image[rows] + faces.num_images[rows]).all()
         seen |= set(one.tolist()) | set(two.tolist())
-    assert seen == set(range(len(faces.pictures)))
+    assert seen == set(range(len(faces.images)))
 
 
 def test_jitter_stays_in_range_and_follows_its_generator(faces):
-    once, mirrored = judge_faces.augment_images(faces.pictures[:8], torch.Generator().manual_seed(5))
-    again, _ = judge_faces.augment_images(faces.pictures[:8], torch.Generator().manual_seed(5))
+    once, mirrored = judge_faces.augment_images(faces.images[:8], torch.Generator().manual_seed(5))
+    again, _ = judge_faces.augment_images(faces.images[:8], torch.Generator().manual_seed(5))
     assert torch.equal(once, again) and once.min() >= 0 and once.max() <= 1
     dark_left = torch.full((8, 3, 64, 64), 60, dtype=torch.uint8)
     dark_left[..., 32:] = 200
@@ -295,21 +295,21 @@ def test_training_repeats_and_learns(faces):
 
 
 def test_the_command_writes_a_file_that_can_be_described(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(judge_training, "CHECKED", 8)
+    monkeypatch.setattr(judge_training, "NUM_CHECK_IDENTITIES", 8)
     threads = torch.get_num_threads()
     path = tmp_path / "own.safetensors"
-    words = ["--out", str(path), "--people", "4", "--steps", "2", "--batch", "4", "--first", "200000"]
+    words = ["--out", str(path), "--num-identities", "4", "--max-steps", "2", "--batch-size", "4", "--first-id", "200000"]
     try:
         assert judge_training.main(words) == 0
     finally:
         torch.set_num_threads(threads)
-    assert attribute_reader.load_reader(path).metadata["training"]["first"] == 200_000
+    assert attribute_reader.load_reader(path).metadata["training"]["first_id"] == 200_000
     assert weights.main([str(path)]) == 0
     shown = capsys.readouterr().out
     for words in (
-        "population judge, our format",
+        "population attribute_reader, our format",
         "real persons",
-        "first=200000",
+        "first_id=200000",
         "widths=[24, 40, 64, 96]",
         "shape      ",
     ):

@@ -91,9 +91,19 @@ def test_wrong_values_are_refused(call):
 
 def test_identities_do_not_depend_on_company_or_order(crowd):
     mixed = sample_identities([17, 19_999, 3])
-    for name in ("sex", "v", "g", "q", "age", "height", "nationality", "rate", "vowel_offset"):
+    for name in (
+        "sex",
+        "voice_factors",
+        "face_factors",
+        "shape_nuisance",
+        "age",
+        "height",
+        "nationality",
+        "speaking_rate",
+        "vowel_offset",
+    ):
         np.testing.assert_array_equal(getattr(mixed, name), getattr(crowd, name)[[17, 19_999, 3]])
-    np.testing.assert_array_equal(crowd.take([17, 19_999, 3]).v, mixed.voice_factors)
+    np.testing.assert_array_equal(crowd.take([17, 19_999, 3]).voice_factors, mixed.voice_factors)
     assert len(sample_identities([])) == 0
 
 
@@ -101,7 +111,7 @@ def test_coupling_is_the_correlation_within_sex(crowd):
     for sex in (0, 1):
         rows = crowd.sex == sex
         for j in range(len(FACTORS)):
-            assert np.corrcoef(crowd.v[rows, j], crowd.g[rows, j])[0, 1] == pytest.approx(0.7, abs=0.04)
+            assert np.corrcoef(crowd.voice_factors[rows, j], crowd.face_factors[rows, j])[0, 1] == pytest.approx(0.7, abs=0.04)
     profile = sample_identities(np.arange(8000), rho=0.8, factor_scales=np.linspace(0, 1, 8))
     measured = [np.corrcoef(profile.voice_factors[:, j], profile.face_factors[:, j])[0, 1] for j in range(8)]
     np.testing.assert_allclose(measured, 0.8 * np.linspace(0, 1, 8), atol=0.04)
@@ -112,25 +122,25 @@ def test_coupling_is_the_correlation_within_sex(crowd):
 
 
 def test_marginals_are_standard_normal(crowd):
-    for table in (crowd.v, crowd.g, crowd.q):
+    for table in (crowd.voice_factors, crowd.face_factors, crowd.shape_nuisance):
         assert np.abs(table.mean(0)).max() < 0.03
         assert np.abs(table.std(0) - 1).max() < 0.03
     assert crowd.sex.mean() == pytest.approx(0.5, abs=0.015)
     for sex in (0, 1):
-        assert np.abs(crowd.v[crowd.sex == sex].mean(0)).max() < 0.04
+        assert np.abs(crowd.voice_factors[crowd.sex == sex].mean(0)).max() < 0.04
 
 
 def test_nuisance_is_independent_of_factors_and_of_the_other_side(crowd):
     voice = np.column_stack(
-        [crowd.rate, crowd.pitch_range, crowd.vowel_space, crowd.vowel_offset.reshape(-1, 20)]
+        [crowd.speaking_rate, crowd.pitch_range, crowd.vowel_space, crowd.vowel_offset.reshape(-1, 20)]
     )
-    blocks = [crowd.v, crowd.q, voice, crowd.sex[:, None], crowd.nationality[:, None]]
+    blocks = [crowd.voice_factors, crowd.shape_nuisance, voice, crowd.sex[:, None], crowd.nationality[:, None]]
     for a, first in enumerate(blocks):
         for second in blocks[a + 1 :]:
             both = np.corrcoef(first.T, second.T)[: first.shape[1], first.shape[1] :]
             assert np.abs(both).max() < 0.04
-    assert np.abs(np.corrcoef(crowd.g.T, crowd.q.T)[:8, 8:]).max() < 0.04
-    off = np.corrcoef(np.column_stack([crowd.v, crowd.q]).T) - np.eye(48)
+    assert np.abs(np.corrcoef(crowd.face_factors.T, crowd.shape_nuisance.T)[:8, 8:]).max() < 0.04
+    off = np.corrcoef(np.column_stack([crowd.voice_factors, crowd.shape_nuisance]).T) - np.eye(48)
     assert np.abs(off).max() < 0.04
 
 
@@ -138,14 +148,14 @@ def test_coupling_leaves_the_voice_side_alone():
     loose, tight = sample_identities(np.arange(50), rho=0), sample_identities(np.arange(50), rho=1)
     for name in (
         "sex",
-        "v",
+        "voice_factors",
         "height",
-        "rate",
+        "speaking_rate",
         "pitch_range",
         "vowel_space",
         "vowel_offset",
         "vowel_shift",
-        "q",
+        "shape_nuisance",
     ):
         np.testing.assert_array_equal(getattr(loose, name), getattr(tight, name))
     assert not np.allclose(loose.face_factors, tight.face_factors)
@@ -162,11 +172,11 @@ def test_sex_of_the_face_can_be_drawn_anew():
 def test_table_columns(crowd):
     assert crowd.age.min() >= 18
     assert crowd.age.max() <= 85
-    assert np.corrcoef(crowd.age, crowd.g[:, 7])[0, 1] > 0.97
+    assert np.corrcoef(crowd.age, crowd.face_factors[:, 7])[0, 1] > 0.97
     for sex, mean in ((0, 1629), (1, 1756)):
         rows = crowd.sex == sex
         assert crowd.height[rows].mean() == pytest.approx(mean, abs=3)
-        assert np.corrcoef(crowd.height[rows], crowd.v[rows, 1])[0, 1] == pytest.approx(0.3, abs=0.03)
+        assert np.corrcoef(crowd.height[rows], crowd.voice_factors[rows, 1])[0, 1] == pytest.approx(0.3, abs=0.03)
     assert len(NATIONALITIES) == 8
     assert np.bincount(crowd.nationality).min() > 2200
     assert set(crowd.take(np.arange(40)).genders) == {"f", "m"}

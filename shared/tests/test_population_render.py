@@ -19,7 +19,7 @@ def people():
 def plain(people, row=0, **values):
     """One person without any deviation but the given g."""
     person = people.take([row])
-    return replace(person, g=np.zeros((1, 8)), q=np.zeros((1, 40)), **values)
+    return replace(person, face_factors=np.zeros((1, 8)), shape_nuisance=np.zeros((1, 40)), **values)
 
 
 def grey(image):
@@ -70,7 +70,7 @@ def test_symmetric_from_the_front(people, monkeypatch):
         values[[0, 3]] = 0.0
         return values
 
-    monkeypatch.setattr(render, "_light", from_the_middle)
+    monkeypatch.setattr(render, "_light_vector", from_the_middle)
     image = grey(render.render_image(plain(people), 0, 0, image_size=SIDE, nuisance=0).image)
     middle = image[SIDE // 4 : 3 * SIDE // 4, SIDE // 6 : -SIDE // 6]
     assert np.abs(middle - middle[:, ::-1]).mean() < 2.0
@@ -161,7 +161,7 @@ def test_every_factor_shows(people, factor, male):
     for value in (-2.0, 2.0):
         g = np.zeros((1, 8))
         g[0, factor] = value
-        person = replace(plain(people, row), g=g)
+        person = replace(plain(people, row), face_factors=g)
         images.append(grey(render.render_image(person, 0, 0, image_size=SIDE, nuisance=0).image))
     # Some are large and faint, some small: the nose is 3 % of the picture.
     assert np.percentile(np.abs(images[0] - images[1]), 99.5) > 15
@@ -170,7 +170,7 @@ def test_every_factor_shows(people, factor, male):
 def test_age_makes_grey_and_wrinkled(people):
     row = int(np.argmax(people.face_sex == 1))
     young, old = (
-        replace(plain(people, row), g=np.array([[0, 0, 0, 0, 0, 0, 0, value]], float)) for value in (-2, 2)
+        replace(plain(people, row), face_factors=np.array([[0, 0, 0, 0, 0, 0, 0, value]], float)) for value in (-2, 2)
     )
     spread = lambda colour: np.ptp(colour) / colour.mean()  # noqa: E731
     assert spread(build_appearance(old, 0).hair_colour) < spread(build_appearance(young, 0).hair_colour)
@@ -184,7 +184,7 @@ def test_larynx_thins_the_beard_of_men_only(people):
         row = int(np.argmax(people.face_sex == male))
         dark, light = (
             build_appearance(
-                replace(plain(people, row), g=np.array([[value, 0, 0, 0, 0, 0, 0, 0]], float)), 0
+                replace(plain(people, row), face_factors=np.array([[value, 0, 0, 0, 0, 0, 0, 0]], float)), 0
             )
             for value in (-2, 2)
         )
@@ -209,7 +209,7 @@ def test_confounded_skin_follows_the_nationality():
     assert np.corrcoef(shift, apart.skin_shift[:40])[0, 1] < -0.8
 
 
-@pytest.mark.parametrize("wrong", [{"side": 4}, {"nuisance": -1.0}])
+@pytest.mark.parametrize("wrong", [{"image_size": 4}, {"nuisance": -1.0}])
 def test_refuses_impossible_requests(people, wrong):
     with pytest.raises(ValueError, match="side"):
         render.render_image(people, 0, 0, **wrong)

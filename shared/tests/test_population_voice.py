@@ -68,7 +68,7 @@ def test_form_level_and_silence(clips):
     for clip in clips:
         assert clip.samples.dtype == np.int16
         assert clip.samples.shape == (40_000,)
-        assert clip.rate == SAMPLE_RATE
+        assert clip.sample_rate == SAMPLE_RATE
         wave = clip.samples.astype(float) / 32768
         assert np.abs(wave).max() < 0.98
         assert -32 < 20 * np.log10(np.sqrt(np.square(wave).mean())) < -15.5
@@ -156,14 +156,14 @@ def linear_prediction_formants(wave: np.ndarray, order: int) -> np.ndarray:
 
 def test_longer_tract_lowers_every_formant(people):
     pair = people.take([0, 0])
-    pair.v[1] = pair.v[0] + np.eye(8)[1]
+    pair.voice_factors[1] = pair.voice_factors[0] + np.eye(8)[1]
     ratio = speaker_formants(pair, 1) / speaker_formants(pair, 0)
     np.testing.assert_allclose(np.median(ratio, axis=0), np.exp(-0.045), rtol=1e-6)
 
 
 def test_higher_larynx_factor_raises_the_pitch(people):
     pair = people.take([1, 1])
-    pair.v[1] = pair.v[0] + np.eye(8)[0]
+    pair.voice_factors[1] = pair.voice_factors[0] + np.eye(8)[0]
     low, high = (generate_control_tracks(pair, i, 0, seed=0, seconds=2.0) for i in range(2))
     np.testing.assert_allclose(high.f0 / low.f0, np.exp((0.12, 0.15)[people.sex[1]]), rtol=1e-9)
     np.testing.assert_array_equal(low.phone, high.phone)
@@ -171,7 +171,7 @@ def test_higher_larynx_factor_raises_the_pitch(people):
 
 def test_age_makes_the_voice_noisier(people):
     pair = people.take([2, 2])
-    pair.v[:, 7] = (-1.5, 1.5)
+    pair.voice_factors[:, 7] = (-1.5, 1.5)
     tracks = steady_vowel_tracks(pair, 0, 4, seconds=1.0, f0=100)
     ratios = []
     for i in range(2):
@@ -191,7 +191,7 @@ def test_nuisance_off_leaves_clean_speech(people):
 
 
 def test_clips_of_one_video_share_the_channel(people):
-    k = int(people.k[0])
+    k = int(people.ids[0])
     count = num_videos(k)
     videos = [synthesise_clip(people, 0, clip, seconds=0.5).video for clip in range(2 * count)]
     assert videos == [clip % count for clip in range(2 * count)]

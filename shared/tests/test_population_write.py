@@ -167,9 +167,9 @@ def test_killed_and_resumed(tree, tmp_path):
     """Kill -9 in the middle of the work; the same command then ends with the same bytes."""
     out = tmp_path / "killed"
     code = (
-        "from voiceface.synthetic import writer; from voiceface.synthetic.layout import settings_of; "
-        "s = settings_of('tiny', train=3, val=2, test=4, clip_seconds=0.6, seed=5); "
-        f"write.write_population({str(out)!r}, s, workers=1, progress=False)"
+        "from voiceface.synthetic import writer; from voiceface.synthetic.layout import build_settings; "
+        "s = build_settings('tiny', train=3, val=2, test=4, clip_seconds=0.6, seed=5); "
+        f"writer.write_population({str(out)!r}, s, workers=1, progress=False)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], env={**os.environ, "OMP_NUM_THREADS": "1"})
     deadline = time.monotonic() + 60
@@ -312,8 +312,8 @@ def test_damaged_marker_is_named(tmp_path):
 
 
 def test_command_line(tmp_path, capsys):
-    words = ["--preset", "tiny", "--people", "4", "--clips", "1", "--clip-seconds", "0.5", "--side", "32"]
-    words += ["--pictures", "1", "--workers", "1", "--seed", "3", "--rho", "0.5", "--no-lists"]
+    words = ["--preset", "tiny", "--identities", "4", "--clips", "1", "--clip-seconds", "0.5", "--image-size", "32"]
+    words += ["--images", "1", "--workers", "1", "--seed", "3", "--rho", "0.5", "--no-lists"]
     assert population.main([str(tmp_path / "out"), *words]) == 0
     assert "4 people, 4 clips, 4 pictures" in capsys.readouterr().out
     settings = json.loads((tmp_path / "out" / writer.POPULATION_FILE).read_text())["settings"]
@@ -386,7 +386,7 @@ def test_data_set_in_memory_draws_two_views_as_files_would_be(second_view):
 
 
 def test_stream_is_seeded_and_shared_out():
-    how = {"clip_seconds": 0.3, "picture_side": 32, "items": 6, "seed": 2}
+    how = {"clip_seconds": 0.3, "picture_side": 32, "num_items": 6, "seed": 2}
     whole = list(PopulationStream("large", **how))
     assert len(whole) == 6
     parts = [list(PopulationStream("large", rank=rank, world_size=2, **how)) for rank in range(2)]
@@ -394,7 +394,7 @@ def test_stream_is_seeded_and_shared_out():
         other = parts[t % 2][t // 2]
         assert item["k"] == other["k"]
         assert np.array_equal(item["face"], other["face"]) and np.array_equal(item["voice"], other["voice"])
-    later = PopulationStream("large", first_item=4, **{**how, "items": 2})
+    later = PopulationStream("large", first_item=4, **{**how, "num_items": 2})
     assert [item["k"] for item in later] == [item["k"] for item in whole[4:]]
     assert whole[0]["alpha"].shape == (40,) and whole[0]["g"].shape == (8,)
 

@@ -94,7 +94,7 @@ def full_report(folder, **changes):
         "title": ODD,
         "subtitle": ODD,
         "facts": {"System": ODD},
-        "notice": [SYNTHETIC_PAGE_DISCLAIMER, ODD],
+        "disclaimers": [SYNTHETIC_PAGE_DISCLAIMER, ODD],
         "headlines": [Headline(ODD, 0.7, 0.65, 0.75, 0.5, 0.5, 0.95, ODD), Headline("error", 5.2, unit="mm")],
         "systems": [SystemResults("first", rows), SystemResults(ODD, rows[:1])],
         "differences": [PairedDifferenceRow("first", ODD, ODD, 0.02, 0.01, 0.03, 0.004)],
@@ -105,13 +105,13 @@ def full_report(folder, **changes):
         ),
         "logs": folder,
         "roc": [Plot(ODD, [Curve(ODD, x, x**0.3, note=ODD), Curve("chance", x, x, kind="chance")], ODD, ODD)],
-        "galleries": [
+        "retrieval_examples": [
             build_retrieval_examples(scores, people[:3], people, voices, faces, direction="v2f", title=ODD),
             build_retrieval_examples(
                 scores.T[:2], people[:2], people[:3], faces[:2], voices, direction="f2v"
             ),
         ],
-        "people": select_hardest_and_easiest(
+        "identity_groups": select_hardest_and_easiest(
             people, list(rng.random(12)), lambda name: (drawn_face(), tone())
         ),
         "config": {"model": {"name": ODD, "size": 3}},

@@ -41,7 +41,7 @@ def a_page(path):
     picture = rng.integers(0, 256, (64, 64, 3), np.uint8)
     sound = AudioSource(np.sin(np.arange(24000) / 9).astype(np.float32))
     head = MeanHead()
-    mesh = head.vertices(path)
+    mesh = head.generate_vertices(path)
     candidates = [
         RankedCandidate(f"A_person_with_a_long_name.{k:05d}", k + 1, k == 3, 0.5 - k / 20, picture)
         for k in range(9)
@@ -106,7 +106,7 @@ def test_what_is_wrong_with_a_page_is_seen(chromium, tmp_path):
 
 def test_a_still_is_lit_inside_its_frame_and_the_same_for_a_scaled_mesh():
     head = MeanHead()
-    mesh = head.vertices(None)
+    mesh = head.generate_vertices(None)
     still = render_mesh_still(mesh, head.triangles, image_size=120)
     seen = (still != still[0, 0]).any(axis=2)
     assert 0.15 < seen.mean() < 0.8 and not seen[0].any() and not seen[:, 0].any()

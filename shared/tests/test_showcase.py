@@ -135,7 +135,7 @@ def test_a_page_turns_a_dozen_meshes_and_draws_the_others():
     answers = SystemOutputs(meshes={"m": [mesh] * 15}, triangles={"m": corners})
     cards = build_system_cards(answers, [Utterance(str(k), Path("v.wav")) for k in range(15)], [], range(15))
     kinds = [type(card.tiles[0]).__name__ for card in cards]
-    assert kinds == ["MeshView"] * MAX_INTERACTIVE_MESHES + ["Tile"] * 3
+    assert kinds == ["MeshView"] * MAX_INTERACTIVE_MESHES + ["ImageTile"] * 3
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +232,7 @@ def test_a_picture_of_somebody_else_is_told_from_a_true_one(population):
     shifted = scoring.measure_image_agreement(true[1:] + true[:1], files, settings, ids)
     assert (
         found.num_identities == 7
-        and found.metrics["sex"].value == 1
+        and found.metrics["gender accuracy"].value == 1
         and found.metrics["1:2 matching"].value > 0.95
     )
     assert shifted.num_identities == 8 and shifted.metrics["1:2 matching"].value < 0.7
@@ -251,16 +251,16 @@ def test_a_report_marks_and_counts_what_the_folders_tell(own, tmp_path, monkeypa
     clip = next((own[0] / person).rglob("*.wav"))
     shutil.copy(clip, clip.with_name("refused.wav"))
     (own[0] / person / "broken.wav").write_bytes(b"RIFF")
-    assert run_report(own, tmp_path / "out", monkeypatch, "--show", "9") == 1
+    assert run_report(own, tmp_path / "out", monkeypatch, "--max-cards", "9") == 1
     said = capsys.readouterr()
     assert f"left out {person}/broken.wav (all)" in said.err
     assert f"left out {person}/more/refused.wav (grey): refused" in said.err
     text = (tmp_path / "out" / "report.html").read_text("utf-8")
     numbers = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (
-        numbers["metrics"]["knowing"]["two"]["value"] == numbers["metrics"]["knowing"]["first"]["value"] == 1
+        numbers["metrics"]["knowing"]["matching_accuracy"]["value"] == numbers["metrics"]["knowing"]["rank1_rate"]["value"] == 1
     )
-    assert numbers["metrics"]["deaf"]["two"]["value"] == 0.5
+    assert numbers["metrics"]["deaf"]["matching_accuracy"]["value"] == 0.5
     assert numbers["differences"]["deaf"]["value"] == 0.5
     assert f"{person}/broken.wav" in numbers["left_out"] and len(numbers["people_heard_and_seen"]) == 4
     assert text.count("✓ right") == 10 and "right face 1st of 4" in text  # five voices, two systems
@@ -350,11 +350,11 @@ def test_a_slow_maker_makes_pictures_of_the_cards_alone_and_starts_from_others(q
     given: list[Path] = []
 
     class Slow(Grey):
-        names, made = (), 0
+        identity_names, made = (), 0
 
-        def picture(self, voices):
+        def generate_image(self, utterances):
             Slow.made += 1
-            return super().picture(voices)
+            return super().generate_image(utterances)
 
     def load(weights, *, device, bank):
         given.extend(bank)
@@ -393,10 +393,10 @@ def test_ctrl_c_says_how_to_go_on(tmp_path, monkeypatch, capsys):
     def stopped(*args, **options):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(demo, "demo", stopped)
+    monkeypatch.setattr(demo, "run_demo", stopped)
     monkeypatch.setattr(plugins, "find_systems", lambda: SystemSet(systems_of({}), {}))
-    assert demo.main(["--quick", "--out", str(tmp_path / "d")]) == 130
-    assert f"voiceface demo --quick --out {tmp_path / 'd'}" in capsys.readouterr().err
+    assert demo.main(["--pretrained", "--out", str(tmp_path / "d")]) == 130
+    assert f"voiceface demo --pretrained --out {tmp_path / 'd'}" in capsys.readouterr().err
 
 
 TRAINING = """
@@ -417,7 +417,7 @@ if name == "long" and not (out / "state").exists():
 
 @pytest.fixture
 def command(tmp_path, monkeypatch) -> list[str]:
-    monkeypatch.setattr(parallel_training, "TOLD_EVERY", 0.1)
+    monkeypatch.setattr(parallel_training, "PROGRESS_INTERVAL", 0.1)
     (tmp_path / "train.py").write_text(TRAINING)
     return [sys.executable, str(tmp_path / "train.py")]
 
@@ -451,7 +451,7 @@ def test_a_stopped_training_saves_and_goes_on(tmp_path, command):
 def test_a_training_leaves_when_the_one_that_started_it_is_gone():
     code = (
         "import threading, time, voiceface.suite.parallel_training as t; "
-        "threading.Thread(target=t._leave_with_parent, daemon=True).start(); time.sleep(SECONDS)"
+        "threading.Thread(target=t._exit_with_parent, daemon=True).start(); time.sleep(SECONDS)"
     )
     long, short = (
         subprocess.Popen([sys.executable, "-c", code.replace("SECONDS", wait)], stdin=subprocess.PIPE)

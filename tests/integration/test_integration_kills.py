@@ -23,7 +23,7 @@ def people(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_population(killed_again_and_again: Any, tmp_path: Path, content: Any) -> None:
-    words = ["--preset", "tiny", "--people", "9", "--clip-seconds", "0.6", "--side", "32"]
+    words = ["--preset", "tiny", "--identities", "9", "--clip-seconds", "0.6", "--image-size", "32"]
     assert population([str(tmp_path / "whole" / "people"), *words, "--workers", "1"]) == 0
     out = tmp_path / "killed" / "people"
     child = killed_again_and_again(

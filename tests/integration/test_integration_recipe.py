@@ -56,7 +56,7 @@ def trained(written: Path) -> Path:
     """The folder, after the commands of a newcomer on a small population."""
     python = (sys.executable, "-m")
     few = ["training.max_steps=60", "training.batch_size=16"]
-    sizes = ["--preset", "tiny", "--people", "90", "--workers", "1"]
+    sizes = ["--preset", "tiny", "--identities", "90", "--workers", "1"]
     run(written, *python, "voiceface", "population", "people", *sizes)
     run(written, *python, NAME, "train", "--cfg", "quick", "--data", "people", "--out", "run", *few)
     words = ["--weights", "run", "--data", "people", "--out", "test", "--generate-lists", "0"]

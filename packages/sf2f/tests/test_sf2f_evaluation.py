@@ -129,7 +129,7 @@ def test_true_pictures_reach_the_ceiling_and_random_ones_chance(speakers: Speake
     truth = face_ground_truth(speakers)
     assert truth is not None and has_enough_identities(truth)
     real = stack_equal_counts(found.real_images)
-    best = measure_agreement(load_reader("judge"), real[:, 1], real, truth, replicates=20).metrics
+    best = measure_agreement(load_reader("evaluation"), real[:, 1], real, truth, replicates=20).metrics
     ours = found.agreement[4].metrics
     assert best["1:2 matching"].value > 0.9 > ours["1:2 matching"].value
     assert "one window" in format_results(found) and "fused" not in format_results(found)

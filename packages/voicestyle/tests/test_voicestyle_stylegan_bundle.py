@@ -22,7 +22,7 @@ def test_it_is_small_and_says_what_it_is_made_of():
     assert path.stat().st_size <= 3_000_000
     stored = load_model(path, system="voicestyle", kind="generator")
     assert "invented" in stored.extra["disclaimer"] and stored.extra["step"] > 0
-    assert stored.config["training"]["max_iter"] == stored.extra["step"]
+    assert stored.config["training"]["max_steps"] == stored.extra["step"]
     assert stored.state["latent_avg"].shape == (1, stored.config["generator"]["style_dim"])
 
 
@@ -39,7 +39,7 @@ def test_its_pictures_are_faces_of_the_population():
 def test_it_draws_men_and_women_of_light_and_dark_skin():
     from voiceface.synthetic.readers.attribute_reader import load_reader, predict_batched
 
-    found = predict_batched(load_reader("judge"), (generate(load_bundled_generator()) + 1) / 2)
+    found = predict_batched(load_reader("evaluation"), (generate(load_bundled_generator()) + 1) / 2)
     assert 0.1 < float((found.sex_logit > 0).double().mean()) < 0.9
     assert found.skin.std(0).min() > 0.01
 

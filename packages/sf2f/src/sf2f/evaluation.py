@@ -1,6 +1,6 @@
-"""Figures of a generator by its pictures of unseen people (specification, section 9).
+"""Metrics of a generator by its images of unseen identities (specification, section 9).
 
-Letters: N people, S windows of one, P real pictures of one.
+Letters: N identities, S windows of one, P real images of one.
 """
 
 from collections.abc import Mapping, Sequence
@@ -34,7 +34,7 @@ RECALL_CUTOFFS = (1, 2, 5, 10, 20, 50)
 
 @dataclass(frozen=True)
 class NetworkFiles:
-    """Files of the networks that judge pictures; what is None is left out.
+    """Files of the networks that judge images; what is None is left out.
 
     Attributes:
         facenet: FaceNet, for distances and retrieval of features.
@@ -51,7 +51,7 @@ class NetworkFiles:
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """How the published figures are made.
+    """How the published metrics are made.
 
     Attributes:
         channel_order: of the colours in the VGGFace Score: "rgb" as published, "bgr" as the classifier was trained.
@@ -73,14 +73,14 @@ class EvaluationResult:
     """What was found.
 
     Attributes:
-        names: of the people.
+        names: of the identities.
         images: one of each from all windows, (N, 3, side, side), 0...1.
         single_window_images: one of each from the first window.
-        real_images: their real pictures.
+        real_images: their real images.
         window_counts: number of windows of each.
         has_fuser: whether windows are joined by a fuser; else embeddings are averaged.
-        agreement: of invented people, by number of windows; the last is that of all.
-        ranks: of invented people, place of each among all by the judge's embedding, from 1.
+        agreement: of synthetic identities, by number of windows; the last is that of all.
+        ranks: of synthetic identities, place of each among all by the judge's embedding, from 1.
         facenet_metrics: by mode, distances and recalls of FaceNet's features.
         scores: VGGFace Score, Inception Score, FID, diversity, as far as they were asked for.
         chance_recall: recall of a random order, by cut-off.
@@ -99,13 +99,13 @@ class EvaluationResult:
     chance_recall: dict[int, float] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON, without the pictures."""
+        """Plain values for JSON, without the images."""
         return {
             "format": "sf2f-results-2",
             "num_identities": len(self.names),
             "window_pooling": "fuser" if self.has_fuser else "mean",
             "windows": {"min": min(self.window_counts), "max": max(self.window_counts)},
-            "agreement": {str(count): found.to_dict() for count, found in self.agreement.items()},
+            "agreement": {str(count): agreement.to_dict() for count, agreement in self.agreement.items()},
             "facenet_metrics": self.facenet_metrics,
             "chance_recall": {f"R@{k}": value for k, value in self.chance_recall.items()},
             "scores": self.scores,
@@ -121,37 +121,46 @@ def evaluate(
     modes: Sequence[GenerationMode] | None = None,
     bootstrap_samples: int = 1000,
 ) -> EvaluationResult:
-    """Make pictures of people who took no part in the training, and judge them.
+    """Make images of identities who took no part in the training, and judge them.
 
-    Invented people are always judged by their truth (`voiceface.synthetic.agreement.agreement`);
+    Synthetic identities are always judged by their truth (`voiceface.synthetic.agreement.agreement`);
     anybody by the networks whose files are given.
 
     Args:
         model: the generator.
-        speakers: the people; those of the training give a warning in `voiceface` commands, not here.
+        speakers: the identities; those of the training give a warning in `voiceface` commands, not here.
         network_files: files of the networks.
-        options: choices of the published figures.
-        modes: of FaceNet's figures; None: all that the model can do.
-        bootstrap_samples: of the bootstrap over people.
+        options: choices of the published metrics.
+        modes: of FaceNet's metrics; None: all that the model can do.
+        bootstrap_samples: of the bootstrap over identities.
 
     Raises:
-        FileNotFoundError, CheckpointError: a file of `network_files` is absent or another one.
-        ValueError: too few people for what is asked.
+        FileNotFoundError, CheckpointError: a file of `network_files` is missing or another one.
+        ValueError: too few identities for what is asked.
     """
     options, network_files = options or EvaluationOptions(), network_files or NetworkFiles()
-    heard = embed_speakers(model, speakers)
-    whole, single = generate_images(model, heard), generate_images(model, heard, 1)
-    real = tuple(load_real_images(speakers, whole.shape[-1]))
-    found = EvaluationResult(
-        speakers.names, whole, single, real, tuple(len(each) for each in heard.windows), model.has_fuser
+    embeddings = embed_speakers(model, speakers)
+    images, single_window_images = generate_images(model, embeddings), generate_images(model, embeddings, 1)
+    real_images = tuple(load_real_images(speakers, images.shape[-1]))
+    base = EvaluationResult(
+        speakers.names,
+        images,
+        single_window_images,
+        real_images,
+        tuple(len(each) for each in embeddings.windows),
+        model.has_fuser,
     )
     parts: dict[str, Any] = {}
     if has_enough_identities(face_ground_truth(speakers)):
-        parts |= _compute_agreement(model, speakers, heard, real, bootstrap_samples)
+        parts |= _compute_agreement(model, speakers, embeddings, real_images, bootstrap_samples)
     if network_files.facenet is not None:
-        parts |= _compute_facenet_metrics(model, heard, single, real, network_files.facenet, options, modes)
-    parts["scores"] = _compute_scores(single if not model.has_fuser else whole, real, network_files, options)
-    return EvaluationResult(**{**vars(found), **parts})
+        parts |= _compute_facenet_metrics(
+            model, embeddings, single_window_images, real_images, network_files.facenet, options, modes
+        )
+    parts["scores"] = _compute_scores(
+        single_window_images if not model.has_fuser else images, real_images, network_files, options
+    )
+    return EvaluationResult(**{**vars(base), **parts})
 
 
 def select_window_counts(window_counts: Sequence[int]) -> list[int]:
@@ -163,7 +172,7 @@ def select_window_counts(window_counts: Sequence[int]) -> list[int]:
 
 
 def generate_by_mode(model: Sf2fModel, embeddings: WindowEmbeddings, mode: GenerationMode) -> list[Tensor]:
-    """Pictures (n, 3, side, side) of each person whose features are averaged, by the published mode.
+    """Images (n, 3, side, side) of each identity whose features are averaged, by the published mode.
 
     `naive`: of the first window alone. `average_facenet_embedding`: one of every window.
     `average_voice_embedding`: one of the mean embedding, whatever fuser there is. `fused`: one of all windows
@@ -191,22 +200,24 @@ def _compute_agreement(
     real_images: Sequence[Tensor],
     bootstrap_samples: int,
 ) -> dict[str, Any]:
-    """Agreement with the truth by number of windows, and each person's place by embedding."""
+    """Agreement with the truth by number of windows, and each identity's place by embedding."""
     from torch.nn.functional import normalize
     from voiceface.synthetic.agreement.agreement import agreement_from_predictions, predict_identities
     from voiceface.synthetic.readers.attribute_reader import load_reader
 
-    judge, truth = load_reader("judge"), face_ground_truth(speakers)
-    assert truth is not None
-    reading = predict_identities(judge, stack_equal_counts(real_images))
-    found, made = {}, None
+    reader, ground_truth = load_reader("evaluation"), face_ground_truth(speakers)
+    assert ground_truth is not None
+    real_prediction = predict_identities(reader, stack_equal_counts(real_images))
+    agreement, prediction = {}, None
     for count in select_window_counts([len(each) for each in embeddings.windows]):
-        made = predict_identities(judge, generate_images(model, embeddings, count)[:, None])
-        found[count] = agreement_from_predictions(judge, made, reading, truth, replicates=bootstrap_samples)
-    assert made is not None
-    similar = normalize(made.embedding.mean(1)) @ normalize(reading.embedding.mean(1)).T
-    ranks = 1 + (similar > similar.diag()[:, None]).sum(1)
-    return {"agreement": found, "ranks": tuple(ranks.tolist())}
+        prediction = predict_identities(reader, generate_images(model, embeddings, count)[:, None])
+        agreement[count] = agreement_from_predictions(
+            reader, prediction, real_prediction, ground_truth, replicates=bootstrap_samples
+        )
+    assert prediction is not None
+    similarities = normalize(prediction.embedding.mean(1)) @ normalize(real_prediction.embedding.mean(1)).T
+    ranks = 1 + (similarities > similarities.diag()[:, None]).sum(1)
+    return {"agreement": agreement, "ranks": tuple(ranks.tolist())}
 
 
 def _compute_facenet_metrics(
@@ -224,25 +235,25 @@ def _compute_facenet_metrics(
     from sf2f.metrics import FaceEmbedder
     from sf2f.third_party_networks import load_facenet_vggface2
 
-    reader = FaceEmbedder(load_facenet_vggface2(file), return_pooling=options.pooled_features)
-    references = reader.embed_identities(real_images)
+    embedder = FaceEmbedder(load_facenet_vggface2(file), return_pooling=options.pooled_features)
+    references = embedder.embed_identities(real_images)
     galleries = evaluation_galleries(len(real_images), options.gallery_sizes)
-    wanted: Sequence[GenerationMode] = modes or (
+    selected_modes: Sequence[GenerationMode] = modes or (
         "naive",
         "average_facenet_embedding",
         "average_voice_embedding",
         *(("fused",) if model.has_fuser else ()),  # type: ignore[arg-type]
     )
-    features, chance = {}, {}
-    for mode in wanted:
-        made = reader.embed_identities(generate_by_mode(model, embeddings, mode))
-        row = {key: float(value) for key, value in feature_distances(made, references)._asdict().items()}
-        for similarity, mark in (("cosine", ""), ("l1", " (L1)")):
-            answer = identity_retrieval(made, references, similarity, RECALL_CUTOFFS, galleries)  # type: ignore[arg-type]
-            row |= {f"R@{k}{mark}": value for k, value in answer.recall.items()}
-            chance = answer.chance
-        features[mode] = row
-    return {"facenet_metrics": features, "chance_recall": chance}
+    facenet_metrics, chance_recall = {}, {}
+    for mode in selected_modes:
+        embedded = embedder.embed_identities(generate_by_mode(model, embeddings, mode))
+        row = {key: float(value) for key, value in feature_distances(embedded, references)._asdict().items()}
+        for similarity, suffix in (("cosine", ""), ("l1", " (L1)")):
+            retrieval = identity_retrieval(embedded, references, similarity, RECALL_CUTOFFS, galleries)  # type: ignore[arg-type]
+            row |= {f"R@{k}{suffix}": value for k, value in retrieval.recall.items()}
+            chance_recall = retrieval.chance
+        facenet_metrics[mode] = row
+    return {"facenet_metrics": facenet_metrics, "chance_recall": chance_recall}
 
 
 def _compute_scores(
@@ -253,41 +264,41 @@ def _compute_scores(
     from sf2f import third_party_networks
     from sf2f.image_transforms import FACE_BOX
 
-    found: dict[str, float] = {}
-    ours = (generated * 255).to(torch.uint8)  # cut off, as published
-    theirs = (torch.stack([each[0] for each in real_images]) * 255).round().to(torch.uint8)
+    results: dict[str, float] = {}
+    generated_bytes = (generated * 255).to(torch.uint8)  # cut off, as published
+    real_bytes = (torch.stack([each[0] for each in real_images]) * 255).round().to(torch.uint8)
     if network_files.vggface is not None:
         score = scores.vggface_score(
             third_party_networks.load_vggface2_resnet50(network_files.vggface),
-            ours,
+            generated_bytes,
             channel_order=options.channel_order,
             face_box=FACE_BOX if options.crop_faces else None,
             generator=torch.Generator().manual_seed(options.seed),
         )
-        found |= {"VFS": score.mean, "VFS std": score.std}
+        results |= {"VFS": score.mean, "VFS std": score.std}
     if network_files.inception is not None:
-        both = scores.inception_scores(
-            third_party_networks.load_inception_2015(network_files.inception), ours, theirs
+        inception = scores.inception_scores(
+            third_party_networks.load_inception_2015(network_files.inception), generated_bytes, real_bytes
         )
-        found |= {"IS": both.score.mean, "IS std": both.score.std, "FID": both.fid}
+        results |= {"IS": inception.score.mean, "IS std": inception.score.std, "FID": inception.fid}
     if network_files.lpips is not None:
         from voiceface.metrics.generation import diversity
 
-        spread = diversity(
-            third_party_networks.load_lpips_alex(network_files.lpips), ours.float() / 127.5 - 1
+        lpips_diversity = diversity(
+            third_party_networks.load_lpips_alex(network_files.lpips), generated_bytes.float() / 127.5 - 1
         )
-        found |= {"LPIPS diversity": spread.mean, "LPIPS diversity std": spread.std}
-    return found
+        results |= {"LPIPS diversity": lpips_diversity.mean, "LPIPS diversity std": lpips_diversity.std}
+    return results
 
 
 def format_results(result: EvaluationResult) -> str:
-    """All figures as text."""
+    """All metrics as text."""
     lines = []
     for count, agreement in result.agreement.items():
-        how = (
+        source = (
             "one window" if count == 1 else f"up to {count} windows" + (", fused" if result.has_fuser else "")
         )
-        lines += [f"pictures of {how}:", agreement.format_table(), ""]
+        lines += [f"images of {source}:", agreement.format_table(), ""]
     for mode, row in result.facenet_metrics.items():
         lines.append(f"{mode}: " + ", ".join(f"{key} {value:.3f}" for key, value in row.items()))
     if result.chance_recall:
@@ -297,12 +308,12 @@ def format_results(result: EvaluationResult) -> str:
     lines += [f"{key}: {value:.3f}" for key, value in result.scores.items()]
     if not lines:
         lines.append(
-            "No figure: these people are not invented (or too few), and no file of a judging network was "
-            "given (--facenet, --vggface, --inception, --lpips). The pictures were written."
+            "No metric: these identities are not synthetic (or too few), and no file of a judging network was "
+            "given (--facenet, --vggface, --inception, --lpips). The images were written."
         )
     return "\n".join(lines)
 
 
 def build_table_rows(result: EvaluationResult) -> Mapping[str, Mapping[str, float]]:
-    """Figures of features by mode with the scores, as the published table has them."""
+    """Metrics of features by mode with the scores, as the published table has them."""
     return {mode: {**row, **result.scores} for mode, row in result.facenet_metrics.items()}

@@ -21,7 +21,7 @@ HEADLINE_METRICS = {
     "voice-determined rank-10 identification": "the same, by what follows the voice",
     "same-gender 1:2 matching": "right one of two of the same sex",
     "factors": "correlation with the true factors, within sex",
-    "sex": "sex of the image",
+    "gender accuracy": "sex of the image",
 }
 CURVE_METRICS = (
     "rank-10 identification",
@@ -95,17 +95,17 @@ def _headlines(result: EvaluationResult) -> "list[Headline]":
     last = [*result.agreement.values()][-1].metrics
     return [
         Headline(
-            text,
-            figure.value,
-            figure.low,
-            figure.high,
-            chance=figure.chance,
-            upper_bound=figure.real_image_value,
+            label,
+            metric.value,
+            metric.low,
+            metric.high,
+            chance=metric.chance,
+            upper_bound=metric.real_image_value,
             unit="" if key == "factors" else "%",
             note="ceiling: another true image of the identity, through the same reader",
         )
-        for key, text in HEADLINE_METRICS.items()
-        if (figure := last.get(key)) is not None
+        for key, label in HEADLINE_METRICS.items()
+        if (metric := last.get(key)) is not None
     ]
 
 
@@ -117,7 +117,7 @@ def _tables(result: EvaluationResult) -> "list[Table]":
         from voiceface.synthetic.agreement.result import METRIC_DESCRIPTIONS
 
         counts = list(result.agreement)
-        first = result.agreement[counts[0]].metrics
+        names = result.agreement[counts[0]].metrics
         rows = [
             [
                 f"{name}: {METRIC_DESCRIPTIONS[name]}",
@@ -127,14 +127,14 @@ def _tables(result: EvaluationResult) -> "list[Table]":
                 "" if last.real_image_value is None else f"{last.real_image_value:.3f}",
                 last.voice_dependence,
             ]
-            for name in first
+            for name in names
             if (last := result.agreement[counts[-1]].metrics[name])
         ]
-        words = ["one window" if count == 1 else f"up to {count}" for count in counts]
+        columns = ["one window" if count == 1 else f"up to {count}" for count in counts]
         tables.append(
             Table(
                 "Agreement with the truth, by number of windows",
-                ["metric", *words, "95 % of the last", "chance", "ceiling", "follows the voice"],
+                ["metric", *columns, "95 % of the last", "chance", "ceiling", "follows the voice"],
                 rows,
                 "Chance: images made for others of the same sex. Ceiling: another true image of the "
                 "identity. "
@@ -169,14 +169,14 @@ def _plots(result: EvaluationResult) -> "list[Plot]":
     counts = list(result.agreement)
     curves = []
     for name in CURVE_METRICS:
-        figures = [result.agreement[count].metrics[name] for count in counts]
+        values = [result.agreement[count].metrics[name] for count in counts]
         curves.append(
             Curve(
                 HEADLINE_METRICS.get(name, name),
                 counts,
-                [figure.value for figure in figures],
-                [figure.low for figure in figures],
-                [figure.high for figure in figures],
+                [value.value for value in values],
+                [value.low for value in values],
+                [value.high for value in values],
                 markers=True,
             )
         )
@@ -186,26 +186,29 @@ def _plots(result: EvaluationResult) -> "list[Plot]":
 def _identity_groups(result: EvaluationResult, speakers: Speakers) -> "list[IdentityGroup]":
     from voiceface.report import IdentityCard, IdentityGroup
 
-    def identity(at: int) -> IdentityCard:
-        note = f"place {result.ranks[at]} of {len(result.names)}" if result.ranks else ""
-        true = result.real_images[at]
+    def card(index: int) -> IdentityCard:
+        note = f"place {result.ranks[index]} of {len(result.names)}" if result.ranks else ""
+        real = result.real_images[index]
         return IdentityCard(
-            result.names[at],
+            result.names[index],
             image=tile_two_by_two(
-                (result.single_window_images[at], result.images[at]), (true[0], true[min(1, len(true) - 1)])
+                (result.single_window_images[index], result.images[index]),
+                (real[0], real[min(1, len(real) - 1)]),
             ),
-            audio=_audio_sample(speakers, at),
+            audio=_audio_sample(speakers, index),
             note=note,
         )
 
     note = "Above: made from one window of the voice, and from all. Below: true images of the identity."
     count = min(MAX_IDENTITIES_SHOWN, len(result.names))
-    groups = [IdentityGroup("Made and true faces", [identity(at) for at in range(count)], note)]
+    groups = [IdentityGroup("Made and true faces", [card(index) for index in range(count)], note)]
     if result.ranks:
         order = np.argsort(np.asarray(result.ranks), kind="stable")
         groups += [
-            IdentityGroup("Nearest to the truth", [identity(int(at)) for at in order[: count // 2]], note),
-            IdentityGroup("Farthest from it", [identity(int(at)) for at in order[::-1][: count // 2]], note),
+            IdentityGroup("Nearest to the truth", [card(int(index)) for index in order[: count // 2]], note),
+            IdentityGroup(
+                "Farthest from it", [card(int(index)) for index in order[::-1][: count // 2]], note
+            ),
         ]
     return groups
 

@@ -1,5 +1,6 @@
-"""Judging a generator in training by held-out identities, and what is shown of it."""
+"""Validation on held-out identities during training, and preview images for the log."""
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from voiceface.synthetic.readers.attribute_reader import AttributePrediction, AttributeReader
 
 LOGGED_METRICS = (
-    "sex",
+    "gender accuracy",
     "factors",
     "shape",
     "rank-1 identification",
@@ -38,16 +39,16 @@ LOGGED_METRICS = (
 
 @dataclass(frozen=True)
 class ValidationData:
-    """Held-out identities with everything about them that does not change.
+    """Held-out identities with everything that stays constant during training.
 
     Attributes:
         speakers: the identities.
         real_images: their images, (P, 3, side, side) each, 0...1.
         config: of the run.
         ground_truth: of synthetic identities, else None.
-        attribute_reader: the network that reads synthetic faces, else None.
-        attribute_prediction: what it reads in the real images, else None.
-        facenet: FaceNet where it is given, with embeddings (N, D) of the identities, else None.
+        attribute_reader: network that reads attributes of synthetic faces, else None.
+        attribute_prediction: its output for the real images, else None.
+        facenet: FaceNet with embeddings (N, D) of the identities if given, else None.
     """
 
     speakers: Speakers
@@ -65,43 +66,45 @@ def prepare_validation(
     facenet: str | Path | None = None,
     device: torch.device | str = "cpu",
 ) -> ValidationData:
-    """Prepare identities to judge by.
+    """Prepare held-out identities.
 
     Args:
         speakers: the identities.
         config: of the run.
-        facenet: weights of FaceNet, or None.
-        device: where FaceNet goes.
+        facenet: FaceNet checkpoint, or None.
+        device: device of FaceNet.
     """
-    real = tuple(load_real_images(speakers, config.generator.image_sizes[-1]))
-    found = ValidationData(speakers, real, config, face_ground_truth(speakers))
-    if has_enough_identities(found.ground_truth):
+    real_images = tuple(load_real_images(speakers, config.generator.image_sizes[-1]))
+    data = ValidationData(speakers, real_images, config, face_ground_truth(speakers))
+    if has_enough_identities(data.ground_truth):
         from voiceface.synthetic.agreement.agreement import predict_identities
         from voiceface.synthetic.readers.attribute_reader import load_reader
 
-        reader = load_reader("judge")
-        prediction = predict_identities(reader, stack_equal_counts(real))
-        found = replace(found, attribute_reader=reader, attribute_prediction=prediction)
+        reader = load_reader("evaluation")
+        prediction = predict_identities(reader, stack_equal_counts(real_images))
+        data = replace(data, attribute_reader=reader, attribute_prediction=prediction)
     if facenet is not None:
         from sf2f.metrics import FaceEmbedder
         from sf2f.third_party_networks import load_facenet_vggface2
 
         embedder = FaceEmbedder(load_facenet_vggface2(facenet).to(device), config.perceptual.face_box)
-        found = replace(found, facenet=(embedder, embedder.embed_identities(real)))
-    return found
+        data = replace(data, facenet=(embedder, embedder.embed_identities(real_images)))
+    return data
 
 
 def evaluate_generator(generator: nn.Module, validation_data: ValidationData) -> dict[str, float]:
-    """Metrics of a generator by its images of held-out identities, one each of all their windows.
+    """Metrics of a generator on held-out identities, from one image of all their windows.
 
-    `pixel`: mean absolute difference from the mean of the real images, 0...1. Of synthetic identities what
-    `voiceface.synthetic.agreement.agreement` finds; with FaceNet `cos` and `recall_10`. The generator is left
-    in evaluation mode.
+    `pixel_l1`: mean absolute difference from the mean of the real images, 0...1. For synthetic identities
+    also the
+    metrics of `voiceface.synthetic.agreement.agreement`; with FaceNet `cosine_similarity` and
+    `recall_at_10`. The
+    generator is left in evaluation mode.
     """
     model = Sf2fModel(generator.eval(), validation_data.config.data)  # type: ignore[arg-type]
-    made = generate_images(model, embed_speakers(model, validation_data.speakers))
+    generated = generate_images(model, embed_speakers(model, validation_data.speakers))
     mean = torch.stack([each.mean(0) for each in validation_data.real_images])
-    found = {"pixel_l1": float((made - mean).abs().mean())}
+    metrics = {"pixel_l1": float((generated - mean).abs().mean())}
     if (
         validation_data.attribute_reader is not None
         and validation_data.ground_truth is not None
@@ -109,23 +112,28 @@ def evaluate_generator(generator: nn.Module, validation_data: ValidationData) ->
     ):
         from voiceface.synthetic.agreement.agreement import agreement_from_predictions, predict_identities
 
-        ours = predict_identities(validation_data.attribute_reader, made[:, None])
-        figures = agreement_from_predictions(
+        prediction = predict_identities(validation_data.attribute_reader, generated[:, None])
+        agreement = agreement_from_predictions(
             validation_data.attribute_reader,
-            ours,
+            prediction,
             validation_data.attribute_prediction,
             validation_data.ground_truth,
             replicates=2,
         ).metrics
-        found |= {name.replace(" ", "_"): figures[name].value for name in LOGGED_METRICS if name in figures}
+        metrics |= {_log_key(name): agreement[name].value for name in LOGGED_METRICS if name in agreement}
     if validation_data.facenet is not None:
         from voiceface.metrics.generation import feature_distances, identity_retrieval
 
         embedder, references = validation_data.facenet
-        ours = embedder.embed_images(made)
-        found["cosine_similarity"] = float(feature_distances(ours, references).cosine)
-        found["recall_at_10"] = float(identity_retrieval(ours, references, cutoffs=[10]).recall[10])
-    return found
+        embeddings = embedder.embed_images(generated)
+        metrics["cosine_similarity"] = float(feature_distances(embeddings, references).cosine)
+        metrics["recall_at_10"] = float(identity_retrieval(embeddings, references, cutoffs=[10]).recall[10])
+    return metrics
+
+
+def _log_key(metric: str) -> str:
+    """Key of an agreement metric in the log: letters, digits and underscores only."""
+    return re.sub(r"\W+", "_", metric)
 
 
 def build_preview(generated: Tensor, real: Tensor, statistics: Statistics, count: int = 8) -> np.ndarray:

@@ -1,6 +1,6 @@
-"""How near faces made of voices come to the true ones, against their own starts and against other people's.
+"""Metrics of generated faces: compared with the real faces, the initial images and other identities.
 
-Letters: N people, S side of a picture, R readings of a picture.
+Letters: N identities, S side of an image.
 """
 
 from collections.abc import Sequence
@@ -20,18 +20,29 @@ if TYPE_CHECKING:
     from voiceface.synthetic.agreement.result import Agreement
     from voiceface.synthetic.face.geometry_truth import FaceGroundTruth
 
+__all__ = [
+    "EvaluationResult",
+    "MetricComparison",
+    "attribute_errors",
+    "compare_metric",
+    "evaluate",
+    "identity_similarity",
+    "mean_of_others",
+    "write_evaluation_report",
+]
+
 Array = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class MetricComparison:
-    """One measure of the final pictures, of the starts, and of the final pictures made for others.
+    """A metric of the final images, of the initial images, and of final images generated for others.
 
     Attributes:
-        name: what is measured.
-        final, initial, others: means over people.
-        difference_to_initial, difference_to_others: final minus the other: value, low, high, p.
-        higher_is_better: of the measure.
+        name: of the metric.
+        final, initial, others: means over identities.
+        difference_to_initial, difference_to_others: final minus the other: value, low, high, p value.
+        higher_is_better: direction of the metric.
         num_identities: N.
     """
 
@@ -47,13 +58,14 @@ class MetricComparison:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What was found.
+    """Metrics of a set of generated faces.
 
     Attributes:
-        identity_names: of the people.
+        identity_names: names of the identities.
         metrics: see `MetricComparison`.
-        agreement: of invented people, final pictures with the truth; of the starts likewise.
-        notes: what a reader must know.
+        agreement, initial_agreement: agreement of the final and of the initial images with the ground truth of
+            synthetic identities, else None.
+        notes: remarks for the reader.
     """
 
     identity_names: tuple[str, ...]
@@ -63,20 +75,20 @@ class EvaluationResult:
     notes: tuple[str, ...] = field(default=())
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain values for JSON."""
-        found: dict[str, Any] = {
-            "format": "voicestyle-results-1",
-            "people": list(self.identity_names),
-            "measures": [asdict(each) for each in self.metrics],
+        """Convert to JSON values."""
+        content: dict[str, Any] = {
+            "format": "voicestyle-results-2",
+            "identities": list(self.identity_names),
+            "metrics": [asdict(each) for each in self.metrics],
             "notes": list(self.notes),
         }
-        for name, agreement in (("agreement", self.agreement), ("start_agreement", self.initial_agreement)):
+        for name, agreement in (("agreement", self.agreement), ("initial_agreement", self.initial_agreement)):
             if agreement is not None:
-                found[name] = agreement.to_dict()
-        return found
+                content[name] = agreement.to_dict()
+        return content
 
     def table_rows(self) -> list[tuple[str, str, str, str, str, str]]:
-        """Table: measure, final, start, others, final - start, final - others."""
+        """Rows of the table whose columns are `COLUMNS`."""
         return [
             (
                 each.name,
@@ -90,13 +102,13 @@ class EvaluationResult:
         ]
 
     def format_table(self) -> str:
-        """The same as text."""
+        """Format the table as text."""
         rows = [COLUMNS, *self.table_rows()]
         widths = [max(len(row[at]) for row in rows) for at in range(len(COLUMNS))]
         return "\n".join("  ".join(cell.ljust(width) for cell, width in zip(row, widths)) for row in rows)
 
 
-COLUMNS = ("measure", "final", "start", "others", "final - start", "final - others")
+COLUMNS = ("metric", "final", "initial", "others", "final - initial", "final - others")
 
 
 def compare_metric(
@@ -109,30 +121,37 @@ def compare_metric(
     replicates: int = 1000,
     seed: int = 0,
 ) -> MetricComparison:
-    """A measure with paired differences, intervals over people (bootstrap).
+    """Compute the means and paired differences of a metric, with bootstrap intervals over identities.
 
     Args:
-        name: what is measured.
-        final, initial, others: one value a person, (N,) each; NaN leaves a person out of a comparison.
-        higher_is_better: of the measure.
+        name: of the metric.
+        final, initial, others: one value per identity, (N,) each; a NaN excludes the identity from a comparison.
+        higher_is_better: direction of the metric.
         replicates, seed: of the bootstrap.
     """
     from voiceface.metrics.bootstrap import paired_difference
 
     groups = np.arange(len(final))
 
-    def against(other: Array) -> tuple[float, float, float, float]:
+    def difference_to(other: Array) -> tuple[float, float, float, float]:
         if (~np.isnan(final - other)).sum() < 2:
             return (float("nan"),) * 4
-        found = paired_difference(final, other, groups, replicates=replicates, seed=seed)
-        return found.value, found.low, found.high, found.p_value
+        difference = paired_difference(final, other, groups, replicates=replicates, seed=seed)
+        return difference.value, difference.low, difference.high, difference.p_value
 
     means = [
         float(np.nanmean(each)) if (~np.isnan(each)).any() else float("nan")
         for each in (final, initial, others)
     ]
     return MetricComparison(
-        name, means[0], means[1], means[2], against(initial), against(others), higher_is_better, len(final)
+        name,
+        means[0],
+        means[1],
+        means[2],
+        difference_to(initial),
+        difference_to(others),
+        higher_is_better,
+        len(final),
     )
 
 
@@ -142,29 +161,29 @@ def identity_similarity(
     identity_encoder: IdentityEncoder,
     device: str | torch.device = "cpu",
 ) -> Array:
-    """Cosine of every made picture with every person, (N made, N people), as a recogniser sees them.
+    """Compute the cosine of every generated image with every identity, (N images, N identities).
 
     Args:
         generated: (N, 3, S, S) in -1...1.
-        real: pictures (P, 3, S', S') of each person, -1...1; a person is the mean of the features.
-        identity_encoder: recogniser.
-        device: where it runs.
+        real: images (P, 3, S', S') of each identity in -1...1; the mean of their features is the reference.
+        identity_encoder: face recognition network.
+        device: device of the network.
     """
     with torch.no_grad():
         features = torch.cat([identity_encoder.features(part.to(device)) for part in generated.split(16)])
-        people = [
+        references = [
             F.normalize(identity_encoder.features(each.to(device)).mean(0, keepdim=True), dim=1)
             for each in real
         ]
-    return (features @ torch.cat(people).T).double().cpu().numpy()
+    return (features @ torch.cat(references).T).double().cpu().numpy()
 
 
 def mean_of_others(scores: Array, groups: NDArray[Any] | None = None) -> Array:
-    """Mean over pictures made for others, (N,): column means of a table (made, person) without its diagonal.
+    """Compute the mean over images generated for others, (N,): column means without the diagonal.
 
     Args:
-        scores: (N, N).
-        groups: others count within a person's group alone, such as their sex; None: all others.
+        scores: (N images, N identities).
+        groups: group of each identity, such as the gender: only others of the same group count; None: all.
     """
     count = len(scores)
     allowed = ~np.eye(count, dtype=bool)
@@ -175,11 +194,11 @@ def mean_of_others(scores: Array, groups: NDArray[Any] | None = None) -> Array:
 
 
 def attribute_errors(generated: Tensor, ground_truth: "FaceGroundTruth", attribute_reader: Any) -> Array:
-    """Mean squared error of the eight factors that a judge reads, every picture against every person, (N, N).
+    """Compute the mean squared error of the eight face factors, (N images, N identities).
 
     Args:
         generated: (N, 3, S, S) in -1...1.
-        ground_truth: of the people.
+        ground_truth: of the identities.
         attribute_reader: `voiceface.synthetic.readers.attribute_reader.load("attribute_reader")`.
     """
     from voiceface.synthetic.readers.attribute_reader import predict_batched
@@ -202,56 +221,56 @@ def evaluate(
     ground_truth: "FaceGroundTruth | None" = None,
     replicates: int = 1000,
 ) -> EvaluationResult:
-    """All figures of one set of people.
+    """Compute all metrics of one set of identities.
 
     Args:
-        identity_names: of the N people.
-        final, initial: pictures (N, S, S, 3) uint8.
-        real: true pictures (P, S', S', 3) uint8 of each.
-        voice_similarity: cosine with the voice, of the final pictures, of the starts, of other people's final ones.
-        identity_encoder: recogniser of faces that took no part in making them.
-        identity_encoder_name: what it is.
-        identity_encoder_device: where it runs.
-        groups: sex of the people where it is known: others are then of the same one.
-        ground_truth: of invented people.
+        identity_names: names of the N identities.
+        final, initial: images (N, S, S, 3) uint8.
+        real: real images (P, S', S', 3) uint8 of each.
+        voice_similarity: cosine with the voice: of the final images, of the initial ones, and of the final
+            images of others.
+        identity_encoder: face recognition network that took no part in the generation.
+        identity_encoder_name: its name in the results.
+        identity_encoder_device: its device.
+        groups: genders, if they are known: others are then of the same gender.
+        ground_truth: of synthetic identities.
         replicates: of the bootstrap.
     """
     from voicestyle.stylegan2.images import from_uint8
 
-    measures = [compare_metric("fit to the voice (what is guided)", *voice_similarity, replicates=replicates)]
-    made = [from_uint8(each) for each in (final, initial)]
+    metrics = [
+        compare_metric("voice similarity (guidance objective)", *voice_similarity, replicates=replicates)
+    ]
+    generated = [from_uint8(each) for each in (final, initial)]
     notes = []
     if identity_encoder is not None:
-        seen = [
-            identity_similarity(
-                each, [from_uint8(p) for p in real], identity_encoder, identity_encoder_device
-            )
-            for each in made
+        references = [from_uint8(images) for images in real]
+        similarity = [
+            identity_similarity(each, references, identity_encoder, identity_encoder_device)
+            for each in generated
         ]
-        name = f"likeness to the true face ({identity_encoder_name})"
-        measures.append(
+        name = f"identity similarity to the true face ({identity_encoder_name})"
+        metrics.append(
             compare_metric(
                 name,
-                seen[0].diagonal(),
-                seen[1].diagonal(),
-                mean_of_others(seen[0], groups),
+                similarity[0].diagonal(),
+                similarity[1].diagonal(),
+                mean_of_others(similarity[0], groups),
                 replicates=replicates,
             )
         )
     else:
-        notes.append(
-            "No recogniser of real faces was given (--reader): likeness to the true face is not measured."
-        )
+        notes.append("Identity similarity to the true face is not measured: give --evaluation-identity.")
     agreements: list[Agreement | None] = [None, None]
     if ground_truth is not None:
         from voiceface.synthetic.agreement.agreement import measure_agreement
         from voiceface.synthetic.readers.attribute_reader import load_reader
 
-        judge = load_reader("judge")
-        errors = [attribute_errors(each, ground_truth, judge) for each in made]
-        measures.append(
+        attribute_reader = load_reader("evaluation")
+        errors = [attribute_errors(each, ground_truth, attribute_reader) for each in generated]
+        metrics.append(
             compare_metric(
-                "error of the face factors (judge)",
+                "attribute error",
                 errors[0].diagonal(),
                 errors[1].diagonal(),
                 mean_of_others(errors[0], groups),
@@ -259,18 +278,20 @@ def evaluate(
                 replicates=replicates,
             )
         )
-        least = min(len(each) for each in real)
-        true = torch.stack([torch.from_numpy(each[:least]).permute(0, 3, 1, 2) for each in real])
+        count = min(len(images) for images in real)
+        real_images = torch.stack([torch.from_numpy(images[:count]).permute(0, 3, 1, 2) for images in real])
         if np.unique(ground_truth.sex, return_counts=True)[1].min() < 2:
-            notes.append("Agreement with the truth needs two people of each sex at least: not measured.")
+            notes.append(
+                "Agreement with the ground truth is not measured: it needs at least two identities of each gender."
+            )
         else:
             agreements = [
-                measure_agreement(judge, (each + 1) / 2, true, ground_truth, replicates=replicates)
-                for each in made
+                measure_agreement(
+                    attribute_reader, (each + 1) / 2, real_images, ground_truth, replicates=replicates
+                )
+                for each in generated
             ]
-    return EvaluationResult(
-        tuple(identity_names), tuple(measures), agreements[0], agreements[1], tuple(notes)
-    )
+    return EvaluationResult(tuple(identity_names), tuple(metrics), agreements[0], agreements[1], tuple(notes))
 
 
 def write_evaluation_report(
@@ -285,40 +306,42 @@ def write_evaluation_report(
     subtitle: str = "",
     max_identities: int = 24,
 ) -> Path:
-    """One page: figures; voice, true face, start and final picture of the first people side by side."""
+    """Write one page: metrics; voice, real face, initial and final image of the first identities."""
     from voiceface.report import AudioSource, ImageTile, SystemCard, Table, build_report
     from voiceface.report.media import upscale_image
 
     tables = [
         Table(
-            "Final picture, start, and the final pictures of others",
+            "Final images, initial images, and final images of others",
             COLUMNS,
             result.table_rows(),
-            "Means over people; differences are paired, with 95 % intervals over people and p. Of errors "
-            "less is better. Others: of the same sex where it is known.",
+            "Means over identities; paired differences with 95 % intervals over identities and p value. Lower "
+            "errors are better. Others are of the same gender if it is known.",
         )
     ]
     if result.agreement is not None and result.initial_agreement is not None:
-        before = result.initial_agreement.metrics
+        initial_metrics = result.initial_agreement.metrics
         rows = [
             [
                 name,
-                f"{ours.value:.3f}",
-                f"{before[name].value:.3f}",
-                f"{ours.chance:.3f}",
-                "-" if ours.real_image_value is None else f"{ours.real_image_value:.3f}",
+                f"{metric.value:.3f}",
+                f"{initial_metrics[name].value:.3f}",
+                f"{metric.chance:.3f}",
+                "-" if metric.real_image_value is None else f"{metric.real_image_value:.3f}",
             ]
-            for name, ours in result.agreement.metrics.items()
+            for name, metric in result.agreement.metrics.items()
         ]
-        columns = ("figure", "final", "start", "chance", "another true picture")
-        tables.append(Table("Agreement with the truth, read by the judge network", columns, rows))
-    stories = [
+        columns = ("metric", "final", "initial", "chance", "another real image")
+        tables.append(
+            Table("Agreement with the ground truth, measured by the attribute reader", columns, rows)
+        )
+    cards = [
         SystemCard(
             result.identity_names[n],
             AudioSource(str(voices[n])) if voices else None,
             [
-                ImageTile("True face", upscale_image(real[n][0]), is_ground_truth=True),
-                ImageTile("Start: aggregated codes", upscale_image(initial[n])),
+                ImageTile("Real face", upscale_image(real[n][0]), is_ground_truth=True),
+                ImageTile("Initial: aggregated latents", upscale_image(initial[n])),
                 ImageTile("Guided by the voice", upscale_image(final[n])),
             ],
         )
@@ -326,19 +349,19 @@ def write_evaluation_report(
     ]
     return build_report(
         path,
-        title="Faces of unseen people from their voices",
+        title="Faces of test identities from their voices",
         kicker="voicestyle test",
         subtitle=subtitle,
         disclaimers=list(disclaimers),
         summary=list(result.notes),
         tables=tables,
-        system_cards=stories,
-        cards_title="Unseen people",
+        system_cards=cards,
+        cards_title="Test identities",
         max_bytes=20_000_000,
     )
 
 
 def _format_difference(difference: tuple[float, float, float, float]) -> str:
-    """A difference in words."""
+    """Format a difference with its interval and p value."""
     value, low, high, p = difference
     return "-" if np.isnan(value) else f"{value:+.3f} ({low:+.3f} to {high:+.3f}), p {p:.3f}"

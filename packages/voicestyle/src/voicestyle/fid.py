@@ -1,12 +1,16 @@
-"""Fréchet distance of a generator from real pictures: `voicestyle fid --weights FILE --data PUBLISHED_FOLDER ...`."""
+"""`voicestyle fid`: compute the Fréchet distance of generated and real images."""
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.commandline import arguments
+from voicestyle.arguments import (
+    add_generator_arguments,
+    load_generator_from_args,
+    require_at_least,
+    write_metric,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -16,33 +20,38 @@ if TYPE_CHECKING:
     from voicestyle.stylegan2.dataset import ImageDataset
     from voicestyle.stylegan2.fid import FeatureExtractor
 
-FEATURE_NAMES = {"inception": "Inception graph of 2015, pooled", "judge": "bundled judge of invented faces"}
+__all__ = ["compute_real_statistics", "iterate_real_images", "load_features", "main"]
+
+FEATURE_NAMES = {
+    "inception": "Inception graph of 2015, pooled",
+    "judge": "bundled attribute reader of synthetic faces",
+}
 MAX_SINGLE_PROCESS_IDENTITIES = 200
 JUDGE_DISCLAIMER = (
-    "Features of the bundled judge, a small network trained on invented faces: the figure compares "
-    "generators of invented faces with each other. It is no FID of the literature and says nothing about "
-    "real faces."
+    "Features of the bundled attribute reader, a small network trained on synthetic faces: the metric compares "
+    "generators of synthetic faces with each other. It is not comparable with FIDs in the literature and says "
+    "nothing about real faces."
 )
 
 
 def load_features(name: str, inception: Path | None = None, device: str = "cpu") -> "FeatureExtractor":
-    """Features by their name.
+    """Load a feature extractor by its name.
 
     Args:
-        name: a key of `NAMES`.
-        inception: weights of pytorch-fid, the file or a folder that holds it.
-        device: where they are computed.
+        name: key of `FEATURE_NAMES`.
+        inception: weights of pytorch-fid, the file or its directory.
+        device: device of the network.
 
     Raises:
-        FileNotFoundError: "inception" without its file; the message says where it is from.
-        CheckpointError: the file is another one.
+        FileNotFoundError: the file of "inception" is missing; the message says where to get it.
+        CheckpointError: the file belongs to another network.
     """
     from voicestyle.stylegan2.fid import inception_features, judge_features
 
     if name == "judge":
         from voiceface.synthetic.readers.attribute_reader import load_reader
 
-        return judge_features(load_reader("judge", device))
+        return judge_features(load_reader("evaluation", device))
     from voiceface.checkpoints.third_party import locate_third_party_file
     from voiceface.models.fuse_batchnorm import fuse_batchnorm
     from voiceface.models.inception import load_inception
@@ -51,7 +60,7 @@ def load_features(name: str, inception: Path | None = None, device: str = "cpu")
         path = locate_third_party_file("inception-2015-fid", inception)
     except FileNotFoundError as error:
         raise FileNotFoundError(
-            f"--inception: {error}. For invented faces --features judge needs no file."
+            f"--inception: {error}. For synthetic faces --features judge needs no file."
         ) from None
     return inception_features(fuse_batchnorm(load_inception(path, "2015")).to(device))
 
@@ -59,13 +68,13 @@ def load_features(name: str, inception: Path | None = None, device: str = "cpu")
 def iterate_real_images(
     dataset: "ImageDataset", *, num_images: int | None = None, mirror: bool = False, batch_size: int = 64
 ) -> "Iterator[Tensor]":
-    """Batches of real pictures in -1...1, in their order.
+    """Yield batches of real images in -1...1, in their order.
 
     Args:
-        dataset: where they are.
-        num_images: take no more than these; None: all.
-        mirror: each of them mirrored, too.
-        batch_size: pictures at a time, mirrored ones not counted.
+        dataset: real images.
+        num_images: largest number of images; None: all.
+        mirror: also yield each image mirrored.
+        batch_size: images per batch, mirrored ones not counted.
     """
     import numpy as np
     import torch
@@ -74,58 +83,65 @@ def iterate_real_images(
 
     total = len(dataset) if num_images is None else min(num_images, len(dataset))
     for start in range(0, total, batch_size):
-        block = from_uint8(np.stack([dataset.read(i) for i in range(start, min(start + batch_size, total))]))
-        yield torch.cat([block, block.flip(3)]) if mirror else block
+        rows = range(start, min(start + batch_size, total))
+        batch = from_uint8(np.stack([dataset.read(row) for row in rows]))
+        yield torch.cat([batch, batch.flip(3)]) if mirror else batch
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`voicestyle fid`."""
+    """Compute the metric."""
     args = build_parser().parse_args(argv)
-    for flag, least in (("count", 2), ("batch", 1), ("real_count", 1)):
-        if (found := getattr(args, flag)) is not None and found < least:
-            raise ValueError(f"--{flag.replace('_', '-')}: expected at least {least}, found {found}")
+    require_at_least(args, {"num_samples": 2, "batch": 1, "num_real": 1})
     if args.save_statistics and args.save_statistics.suffix != ".npz":
-        raise ValueError(
-            f"--save-statistics: expected a name that ends in .npz, found {args.save_statistics}"
-        )
-    from voiceface.io.atomic import write_json
+        raise ValueError(f"--save-statistics: expected a name ending in .npz, found {args.save_statistics}")
     from voiceface.runtime.devices import choose_device
     from voiceface.runtime.process import keep_freed_memory
 
-    from voicestyle.stylegan2.bundled import ensure_latent_avg, open_generator
+    from voicestyle.stylegan2.bundled import ensure_latent_avg
     from voicestyle.stylegan2.fid import compute_fid, save_statistics
 
     keep_freed_memory()
     device = str(choose_device(args.device))
     features = load_features(args.features, args.inception, device)
-    opened = open_generator(args.weights, device)
-    for notice in filter(None, (opened.disclaimer, JUDGE_DISCLAIMER if args.features == "judge" else "")):
-        print(notice, file=sys.stderr)
-    real, seen = compute_real_statistics(args, opened, features, device)
-    size, generator = opened.generator.config.size, opened.generator
-    if args.save_statistics is not None and seen:
-        save_statistics(args.save_statistics, real, features=args.features, size=size, num_images=seen)
+    disclaimer = JUDGE_DISCLAIMER if args.features == "judge" else ""
+    loaded = load_generator_from_args(args, device, [disclaimer])
+    size, generator = loaded.generator.config.size, loaded.generator
+    real, num_real = compute_real_statistics(args, loaded, features, device)
+    if args.save_statistics is not None and num_real:
+        save_statistics(args.save_statistics, real, features=args.features, size=size, num_images=num_real)
     if args.truncation < 1:
         ensure_latent_avg(generator, args.seed)
-    plan = {"count": args.count, "truncation": args.truncation, "seed": args.seed}
-    value = compute_fid(generator, features, real, batch_size=args.batch, **plan)
-    if args.json is not None:
-        facts = {"fid": value, "features": args.features, "weights": opened.name, "size": size, **plan}
-        facts |= {"real": describe_real_images(args), "real_count": seen, "mirrored": args.mirror}
-        facts |= {"disclaimer": JUDGE_DISCLAIMER if args.features == "judge" else ""}
-        write_json(args.json, facts)
-    what = f"{FEATURE_NAMES[args.features]}; {args.count} pictures of {opened.name}, psi {args.truncation}"
-    print(f"FID {value:.4f} ({what})")
+    value = compute_fid(
+        generator,
+        features,
+        real,
+        num_images=args.num_samples,
+        batch_size=args.batch,
+        truncation=args.truncation,
+        seed=args.seed,
+    )
+    facts = {
+        "features": args.features,
+        "weights": loaded.name,
+        "size": size,
+        **{name: getattr(args, name) for name in ("num_samples", "truncation", "seed")},
+        "real": describe_real_images(args),
+        "num_real": num_real,
+        "mirrored": args.mirror,
+        "disclaimer": disclaimer,
+    }
+    source = f"{args.num_samples} images of {loaded.name}, psi {args.truncation}"
+    write_metric(args, "fid", value, f"{FEATURE_NAMES[args.features]}; {source}", facts)
     return 0
 
 
 def compute_real_statistics(
     args: argparse.Namespace, loaded: "LoadedGenerator", features: "FeatureExtractor", device: str
 ) -> tuple["Gaussian", int | None]:
-    """Statistics of the real pictures that the flags name, and their number where it is known.
+    """Compute the statistics of the real images, and their number if it is known.
 
     Raises:
-        ValueError: a file of statistics is of other features.
+        ValueError: the file of statistics was computed with other features.
     """
     from voiceface.runtime.config import validate_config
 
@@ -134,72 +150,67 @@ def compute_real_statistics(
     from voicestyle.stylegan2.dataset import build_synthetic_images, open_images
 
     if args.statistics is not None:
-        named = fid.read_feature_name(args.statistics)
-        if named and named != args.features:
+        stored_name = fid.read_feature_name(args.statistics)
+        if stored_name and stored_name != args.features:
             raise ValueError(
-                f"{args.statistics} is of the features {named!r}, not of --features {args.features}"
+                f"{args.statistics} was computed with the features {stored_name!r}, not with "
+                f"--features {args.features}"
             )
         return fid.load_statistics(args.statistics), None
     size = loaded.generator.config.size
     if args.population:
-        plan = validate_config({**loaded.data_config, "flip": False}, ImagesConfig, f"{loaded.name} (data)")
-        if args.real_count is not None:
-            people = min(plan.num_identities, -(-args.real_count // plan.images_per_identity))
-            plan = plan.model_copy(update={"people": people})
-        # starting helpers takes longer than a few people do
-        pictures = build_synthetic_images(
-            plan, size, num_workers=1 if plan.num_identities < MAX_SINGLE_PROCESS_IDENTITIES else None
-        )
+        config = validate_config({**loaded.data_config, "flip": False}, ImagesConfig, f"{loaded.name} (data)")
+        if args.num_real is not None:
+            identities = min(config.num_identities, -(-args.num_real // config.images_per_identity))
+            config = config.model_copy(update={"num_identities": identities})
+        # A few identities are rendered faster than worker processes start.
+        is_small = config.num_identities < MAX_SINGLE_PROCESS_IDENTITIES
+        dataset = build_synthetic_images(config, size, num_workers=1 if is_small else None)
     else:
-        pictures = open_images(args.data, size, flip=False)
-    count = len(pictures) if args.real_count is None else min(args.real_count, len(pictures))
-    batches = iterate_real_images(pictures, num_images=count, mirror=args.mirror, batch_size=args.batch)
-    found = fid.compute_image_statistics((batch.to(device) for batch in batches), features)
-    return found, count * (1 + args.mirror)
+        dataset = open_images(args.data, size, flip=False)
+    count = len(dataset) if args.num_real is None else min(args.num_real, len(dataset))
+    batches = iterate_real_images(dataset, num_images=count, mirror=args.mirror, batch_size=args.batch)
+    statistics = fid.compute_image_statistics((batch.to(device) for batch in batches), features)
+    return statistics, count * (1 + args.mirror)
 
 
 def describe_real_images(args: argparse.Namespace) -> str:
-    """What the real pictures are called in the results."""
-    if args.population:
-        return "invented people"
-    return str((args.statistics or args.data).name)
+    """Name of the real images in the results."""
+    return "synthetic identities" if args.population else str((args.statistics or args.data).name)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The flags."""
+    """Build the argument parser."""
     parser = argparse.ArgumentParser(
         prog="voicestyle fid",
-        description="Fréchet distance of a generator's pictures from real ones. Published: features of the "
-        "Inception graph of 2015 as pytorch-fid has it, 50,000 pictures, psi 1.",
+        description="Compute the Fréchet distance of generated and real images. Published: features of the "
+        "Inception graph of 2015 as in pytorch-fid, 50,000 images, psi 1.",
     )
     add = parser.add_argument
-    arguments.add_weights_argument(parser, "run folder, .safetensors, or a published .pt")
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help="real pictures: a folder, or a written population")
+    source.add_argument("--data", type=Path, help="real images: a directory, or a written population")
     source.add_argument(
-        "--population", action="store_true", help="real pictures: invented people as in the weights' training"
+        "--population",
+        action="store_true",
+        help="real images: synthetic identities as in the training of the weights",
     )
     source.add_argument(
-        "--statistics", type=Path, help="of real pictures: .npz (mu, sigma) or a published .pkl"
+        "--statistics", type=Path, help="of real images: .npz (mu, sigma) or a published .pkl"
     )
     add(
         "--features",
         default="inception",
         choices=tuple(FEATURE_NAMES),
-        help="what is compared (default: %(default)s)",
+        help="feature extractor (default: %(default)s)",
     )
-    add(
-        "--inception", type=Path, help="weights of the Inception graph of 2015: file, or folder that holds it"
-    )
-    add("--save-statistics", type=Path, metavar="NPZ", help="keep the statistics of the real pictures")
-    add("--mirror", action="store_true", help="count each real picture mirrored, too")
-    add("--real-count", type=int, help="take no more real pictures than these (default: all)")
-    add("--count", type=int, default=50_000, help="pictures to make (default: %(default)s)")
-    add("--batch", type=int, default=32, help="pictures at a time (default: %(default)s)")
+    add("--inception", type=Path, help="weights of the Inception graph of 2015: file, or its directory")
+    add("--save-statistics", type=Path, metavar="NPZ", help="save the statistics of the real images")
+    add("--mirror", action="store_true", help="also count each real image mirrored")
+    add("--num-real", type=int, help="largest number of real images (default: all)")
+    add("--num-samples", type=int, default=50_000, help="images to generate (default: %(default)s)")
+    add("--batch", type=int, default=32, help="images per batch (default: %(default)s)")
     add("--truncation", type=float, default=1.0, help="psi (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of codes and noise (default: %(default)s)")
-    add("--json", type=Path, help="write the result here, too")
-    arguments.add_device_argument(parser)
+    add_generator_arguments(parser, seed="latents and noise")
     return parser
 
 

@@ -99,7 +99,7 @@ def build_probe_ranking(
     """The best faces of one voice; the first right one is set apart where it is not among them."""
     usable = np.flatnonzero(np.isfinite(scores))
     order = usable[np.argsort(-scores[usable], kind="stable")]
-    right = [bool(utterance.identity) and gallery[at].person == utterance.identity for at in order]
+    right = [bool(utterance.identity) and gallery[at].identity == utterance.identity for at in order]
     places = list(range(min(num_shown, len(order))))
     if any(right) and right.index(True) >= num_shown:
         places.append(right.index(True))

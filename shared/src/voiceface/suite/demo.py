@@ -93,8 +93,8 @@ def available_cores() -> int:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; the exit code is 0."""
     args = build_parser().parse_args(argv)
-    if (args.people is not None and args.people < 4) or (args.jobs is not None and args.jobs < 1):
-        raise ValueError(f"--people {args.people} --jobs {args.jobs}: expected at least 4 people and 1 job")
+    if (args.identities is not None and args.identities < 4) or (args.jobs is not None and args.jobs < 1):
+        raise ValueError(f"--identities {args.identities} --jobs {args.jobs}: expected at least 4 people and 1 job")
     from voiceface.io.input_files import make_writable_directory
     from voiceface.suite.plugins import find_systems
 
@@ -104,9 +104,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         page = run_demo(
             out,
-            pretrained=args.quick,
+            pretrained=args.pretrained,
             systems=systems,
-            num_identities=args.people,
+            num_identities=args.identities,
             jobs=args.jobs,
             workers=args.workers,
             device=args.device,
@@ -132,9 +132,9 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--out", type=Path, default=Path(DEFAULT_OUT), help="folder (default: %(default)s)")
-    add("--quick", action="store_true", help="no training: the bundled weights of all systems, some lists")
+    add("--pretrained", action="store_true", help="no training: the bundled weights of all systems, some lists")
     add("--systems", nargs="+", metavar="NAME", help="only these (default: all that are installed)")
-    add("--people", type=int, help="people to judge by (default: the 100 test people)")
+    add("--identities", type=int, help="people to judge by (default: the 100 test people)")
     add("--jobs", type=int, help="trainings at a time (default: one a core)")
     add("--workers", type=int, help="processes that invent people (default: every core)")
     add("--device", default="cpu", help="cpu, cuda or auto (default: %(default)s)")

@@ -152,7 +152,7 @@ def write_demo_page(
     names = [person.identity.face_id for person in corpus.records]
     agreements, errors, chosen = generate_and_score(systems, models, data, outputs)
     heads = generate_ground_truth_heads(data.settings, data.ids)
-    words = shlex.join(["voiceface", "demo", *(["--quick"] if pretrained else []), "--out", out.name])
+    words = shlex.join(["voiceface", "demo", *(["--pretrained"] if pretrained else []), "--out", out.name])
     met = {name: len(set(people) & set(names)) for name, people in outputs.training_identities.items()}
     said = list(summarise_demo({name: count for name, count in met.items() if count}, pretrained=pretrained))
     gaps = build_differences(comparison) if comparison else []

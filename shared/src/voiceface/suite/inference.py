@@ -81,9 +81,9 @@ class SystemOutputs:
     def record_system(self, name: str, loaded: Any) -> None:
         """Keep what a loaded model says of itself."""
         self.checkpoint_sources[name] = loaded.source
-        self.training_identities[name] = tuple(loaded.names or ())
-        if loaded.notice and loaded.notice not in self.disclaimers:
-            self.disclaimers.append(loaded.notice)
+        self.training_identities[name] = tuple(loaded.identity_names or ())
+        if loaded.disclaimer and loaded.disclaimer not in self.disclaimers:
+            self.disclaimers.append(loaded.disclaimer)
 
     def record_failure(self, file: Path | str, name: str, reason: object) -> None:
         """Keep why a system could not use a file."""

@@ -101,8 +101,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
     args = parser.parse_args(words)
-    if args.show < 1:
-        parser.error(f"--show {args.show}: expected at least 1")
+    if args.max_cards < 1:
+        parser.error(f"--max-cards {args.max_cards}: expected at least 1")
     weights = parse_checkpoints(args.weights)
     from voiceface.io.input_files import make_writable_directory
     from voiceface.suite.cards import output_paths
@@ -120,8 +120,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         args.out,
         systems=systems,
         checkpoints=weights,
-        max_cards=args.show,
-        per_image=args.each_picture,
+        max_cards=args.max_cards,
+        per_image=args.per_image,
         device=args.device,
         commands=[shlex.join(["voiceface", "report", *words])],
     )
@@ -179,12 +179,12 @@ def build_parser() -> argparse.ArgumentParser:
     )
     add("--systems", nargs="+", metavar="NAME", help="only these (default: all that are installed)")
     add(
-        "--show",
+        "--max-cards",
         type=int,
         default=DEFAULT_MAX_CARDS,
         help="recordings with a card on the page (default: %(default)s)",
     )
-    add("--each-picture", action="store_true", help="rank pictures one by one, not folders")
+    add("--per-image", action="store_true", help="rank pictures one by one, not folders")
     add("--device", default="cpu", help="cpu, cuda or auto (default: %(default)s)")
     return parser
 

@@ -156,7 +156,7 @@ def measure_image_agreement(
         ]
     )
     return measure_agreement(
-        load_reader("judge"), made, real, generate_face_ground_truth(settings, [ids[row] for row in rows])
+        load_reader("evaluation"), made, real, generate_face_ground_truth(settings, [ids[row] for row in rows])
     )
 
 

@@ -28,7 +28,7 @@ RESPONSIBLE_USE = (
     "The whole text: docs/responsible_use.md of this repository.",
 )
 AGREEMENT_LABELS = {
-    "sex": "the picture shows the person's sex",
+    "gender accuracy": "the picture shows the person's sex",
     "same-gender 1:2 matching": "nearer to the person's picture than to another's of the same sex",
     "rank-10 identification": "the person is among the 10 nearest of all",
     "voice-determined same-gender 1:2 matching": "right one of two of the same sex, by what follows the voice",
@@ -37,7 +37,11 @@ AGREEMENT_LABELS = {
     "skin": "correlation with the true colour of the skin",
 }
 """Figures of made pictures that the page shows (`voiceface.synthetic.agreement.agreement`), in words."""
-VOICE_DEPENDENCE_LABELS = {"tied": "yes", "in part": "in part", "free": "no"}
+VOICE_DEPENDENCE_LABELS = {
+    "voice-determined": "yes",
+    "partly voice-determined": "in part",
+    "voice-independent": "no",
+}
 NO_LABELS_NOTE = (
     "Who belongs to whom is not known here, so no right answer is marked and no accuracy is claimed. Where "
     "the first folder below --voices and --faces has the same name, the page counts."

@@ -272,7 +272,7 @@ def generate_identity(
     pictures = np.zeros((settings.pictures, settings.picture_side, settings.picture_side, 3), np.uint8)
     expression, pose = np.zeros((settings.pictures, 10)), np.zeros((settings.pictures, 3))
     face = prepare_face(people, 0, face_gain=settings.face_gain)
-    how: dict[str, Any] = {"side": settings.picture_side, "nuisance": settings.nuisance}
+    how: dict[str, Any] = {"image_size": settings.picture_side, "nuisance": settings.nuisance}
     for picture in range(settings.pictures):
         drawn = render_image(people, 0, picture, face=face, face_gain=settings.face_gain, **how)
         pictures[picture], expression[picture], pose[picture] = (

@@ -132,9 +132,9 @@ class Identities:
     def take(self, rows: ArrayLike) -> "Identities":
         """The same population, only these rows (indices or a boolean mask)."""
         keep = np.asarray(rows)
-        whole = {"seed", "c", "confound"}
+        shared = {"seed", "coupling", "confound"}
         return replace(
-            self, **{f.name: getattr(self, f.name)[keep] for f in fields(self) if f.name not in whole}
+            self, **{f.name: getattr(self, f.name)[keep] for f in fields(self) if f.name not in shared}
         )
 
 

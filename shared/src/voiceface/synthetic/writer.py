@@ -209,7 +209,7 @@ def _write_images(root: Path, settings: PopulationSettings, identity: int, ident
         from voiceface.synthetic.face.render import prepare_face, render_image
 
         face = prepare_face(identities, 0, face_gain=settings.face_gain)
-        how: dict[str, Any] = {"side": settings.picture_side, "nuisance": settings.nuisance}
+        how: dict[str, Any] = {"image_size": settings.picture_side, "nuisance": settings.nuisance}
         for picture, path in todo:
             drawn = render_image(identities, 0, picture, face=face, face_gain=settings.face_gain, **how)
             grey = settings.quirks and corrupted_files.is_grayscale(identity, picture)

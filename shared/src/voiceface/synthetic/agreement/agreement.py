@@ -134,7 +134,7 @@ def agreement_from_predictions(
             for side in sides
         ]
     for name, tables in _outcome_tables(sides, gallery, truth, noise).items():
-        group = everybody if name == "sex" else truth.sex
+        group = everybody if name == "gender accuracy" else truth.sex
         outcomes[name] = [parts.diagonal_mean(table, group, draws) for table in tables]
 
     ties = _voice_dependence(truth, readable)
@@ -195,7 +195,7 @@ def _outcome_tables(
     whole = [side.embedding @ gallery.T for side in predictions]
     tied = [parts.attribute_log_likelihood(side, sex, truth.factors, factor_noise) for side in predictions]
     found = {
-        "sex": [parts.sex_correct(side, sex) for side in predictions],
+        "gender accuracy": [parts.sex_correct(side, sex) for side in predictions],
         "skin distance": [parts.skin_distances(side, truth.skin) for side in predictions],
         "1:2 matching": [parts.fraction_beaten(scores, np.zeros_like(sex)) for scores in whole],
         "same-gender 1:2 matching": [parts.fraction_beaten(scores, sex) for scores in whole],
@@ -219,7 +219,7 @@ def _voice_dependence(truth: "FaceGroundTruth", readable: Mask) -> dict[str, tup
     reach = np.sqrt(max_shape_r2(truth.coupling))[seen]
     found: dict[str, tuple[str, float | None]] = {name: (either, None) for name in METRIC_DESCRIPTIONS}
     found |= {
-        "sex": (VOICE_DETERMINED if truth.share_sex else VOICE_INDEPENDENT, None),
+        "gender accuracy": (VOICE_DETERMINED if truth.share_sex else VOICE_INDEPENDENT, None),
         "factors": (tied, float(truth.coupling.mean())),
         "same-gender shape": (part, float(reach.mean()) if len(reach) else None),
         "voice-independent same-gender shape": (VOICE_INDEPENDENT, 0.0),

@@ -9,10 +9,14 @@ import numpy as np
 from voiceface.io.atomic import write_json
 from voiceface.synthetic.identities import FACTORS
 
-VOICE_DETERMINED, PARTLY_DETERMINED, VOICE_INDEPENDENT = "tied", "in part", "free"
+VOICE_DETERMINED, PARTLY_DETERMINED, VOICE_INDEPENDENT = (
+    "voice-determined",
+    "partly voice-determined",
+    "voice-independent",
+)
 RANKS = (1, 5, 10)
 METRIC_DESCRIPTIONS = {
-    "sex": "pictures read as the person's sex",
+    "gender accuracy": "pictures read as the person's sex",
     "factors": "correlation with the true factors within a sex, mean of eight",
     **{f"factor {name}": f"the same, {name} alone" for name in FACTORS},
     "shape": "correlation with the true shape, coefficients that a factor moves",
@@ -65,7 +69,7 @@ class Agreement:
     """Agreement of made pictures with true people of a synthetic population.
 
     Attributes:
-        metrics: name (see `METRIC_DESCRIPTIONS`) -> figure.
+        metrics: name (see `METRIC_DESCRIPTIONS`) -> metric.
         num_identities: how many.
         num_generated: made pictures of a person.
         num_gallery_images: true pictures of a person behind the embedding it is looked up by.
@@ -82,15 +86,15 @@ class Agreement:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON; NaN is null."""
-        figures = {
+        metrics = {
             name: {
-                "about": METRIC_DESCRIPTIONS[name],
-                **{key: _nan_to_none(value) for key, value in asdict(figure).items()},
+                "description": METRIC_DESCRIPTIONS[name],
+                **{key: _nan_to_none(value) for key, value in asdict(metric).items()},
             }
-            for name, figure in self.metrics.items()
+            for name, metric in self.metrics.items()
         }
         head = {key: value for key, value in vars(self).items() if key != "metrics"}
-        return {"format": "voiceface-agreement-2", "data": "synthetic population", **head, "metrics": figures}
+        return {"format": "voiceface-agreement-2", "data": "synthetic population", **head, "metrics": metrics}
 
     def save(self, path: str | Path) -> None:
         """Write `to_dict` as JSON, atomically."""
@@ -100,31 +104,31 @@ class Agreement:
         """Text table: a line per figure, then what the population ties to the voice and what not."""
         width = max(map(len, self.metrics)) + 1
         share = f"{self.confidence:.0%} interval"
-        head = ("value", share, "chance", "ceiling", "position", "tie", "bound")
+        head = ("value", share, "chance", "real image", "norm. gain", "upper bound", "in the voice")
         lines = [
             f"synthetic population, {self.num_identities} people, {self.num_generated} made pictures each"
         ]
-        lines += ["{:{w}}{:>8}{:>20}{:>9}{:>9}{:>10}{:>9}{:>7}".format("", *head, w=width)]
-        for name, figure in self.metrics.items():
+        lines += ["{:{w}}{:>8}{:>20}{:>9}{:>12}{:>12}{:>13}  {}".format("", *head, w=width)]
+        for name, metric in self.metrics.items():
             digits = 1 if name == "skin distance" else 3
             shown = [
-                f"{value:.{digits}f}" for value in (figure.value, figure.low, figure.high, figure.chance)
+                f"{value:.{digits}f}" for value in (metric.value, metric.low, metric.high, metric.chance)
             ]
-            ceiling = "-" if figure.real_image_value is None else f"{figure.real_image_value:.{digits}f}"
-            position = "-" if figure.normalized_gain is None else f"{figure.normalized_gain:.2f}"
-            bound = "-" if figure.upper_bound is None else f"{figure.upper_bound:.2f}"
+            real_image = "-" if metric.real_image_value is None else f"{metric.real_image_value:.{digits}f}"
+            gain = "-" if metric.normalized_gain is None else f"{metric.normalized_gain:.2f}"
+            bound = "-" if metric.upper_bound is None else f"{metric.upper_bound:.2f}"
             lines.append(
-                f"{name:{width}}{shown[0]:>8}{shown[1] + ' ... ' + shown[2]:>20}{shown[3]:>9}{ceiling:>9}"
-                f"{position:>10}{figure.voice_dependence:>9}{bound:>7}"
+                f"{name:{width}}{shown[0]:>8}{shown[1] + ' ... ' + shown[2]:>20}{shown[3]:>9}{real_image:>12}"
+                f"{gain:>12}{bound:>13}  {metric.voice_dependence}"
             )
-        lines += ["chance: pictures made for others of the same sex; ceiling: another true picture"]
-        for tie, meaning in (
+        lines += ["chance: images generated for others of the same sex; real image: another real image"]
+        for dependence, meaning in (
             (VOICE_DETERMINED, "follows the voice"),
             (PARTLY_DETERMINED, "partly"),
             (VOICE_INDEPENDENT, "does not"),
         ):
-            names = [name for name, figure in self.metrics.items() if figure.voice_dependence == tie]
-            lines += [f"{tie} ({meaning}): {', '.join(names)}"] if names else []
+            names = [name for name, metric in self.metrics.items() if metric.voice_dependence == dependence]
+            lines += [f"{dependence} ({meaning}): {', '.join(names)}"] if names else []
         return "\n".join(lines)
 
 

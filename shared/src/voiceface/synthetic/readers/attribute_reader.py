@@ -4,7 +4,7 @@ A judge tells sex, the eight face factors, the shape of the head and the colour 
 embedding of the person. It was trained on invented people who occur in no preset, so that pictures made from
 voices can be held against the truth of a population (agreement.py). Two independent ones are bundled:
 
-    judge       for evaluation only
+    evaluation  for evaluation only
     perceptual  for losses in training (its maps and its embedding)
 
 They differ in seed and share no training person, so no generator is trained on the network that judges it.
@@ -28,7 +28,7 @@ from voiceface.synthetic.face.head_bases import SHAPE_NAMES
 from voiceface.synthetic.identities import FACTORS
 
 SYSTEM = "population"
-BUNDLED_READERS = ("judge", "perceptual")
+BUNDLED_READERS = ("evaluation", "perceptual")
 IMAGE_SIZE = 64
 MIN_IMAGE_SIZE = 32
 MIN_READABLE_R2 = 0.25  # least R squared on unseen people of a shape coefficient that counts as readable
@@ -182,11 +182,11 @@ class _ResidualBlock(nn.Module):
         return value + self.second(self.first(value))
 
 
-def load_reader(name: str | Path = "judge", device: str | torch.device = "cpu") -> AttributeReader:
+def load_reader(name: str | Path = "evaluation", device: str | torch.device = "cpu") -> AttributeReader:
     """A trained judge, frozen and in evaluation mode.
 
     Args:
-        name: "judge" (evaluation), "perceptual" (losses), or a file that judge_training wrote.
+        name: "evaluation" (evaluation), "perceptual" (losses), or a file that judge_training wrote.
         device: where it computes.
 
     Raises:
@@ -196,7 +196,7 @@ def load_reader(name: str | Path = "judge", device: str | torch.device = "cpu") 
     bundled = str(name) in BUNDLED_READERS
     folder = resources.files("voiceface.synthetic") / "weights"
     with resources.as_file(folder / f"{name}.safetensors" if bundled else Path(name)) as path:
-        found = load_model(path, system=SYSTEM, kind="judge")
+        found = load_model(path, system=SYSTEM, kind="attribute_reader")
         judge = AttributeReader(
             validate_config(found.config.get("network", {}), AttributeReaderConfig, f"{path} (network)")
         )
@@ -220,7 +220,7 @@ def save_reader(
         path,
         reader.state_dict(),
         system=SYSTEM,
-        kind="judge",
+        kind="attribute_reader",
         config={"network": to_dict(reader.config), "training": training_config},
         extra={"disclaimer": READER_DISCLAIMER, **metadata},
         dtype=torch.float16,

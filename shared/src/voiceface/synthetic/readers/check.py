@@ -157,7 +157,7 @@ def format_metrics_table(metrics: dict[str, ReaderMetrics]) -> str:
 def main(argv: Sequence[str] | None = None) -> int:
     """Measure judges on the test people of a preset."""
     parser = argparse.ArgumentParser(prog="python -m voiceface.synthetic.readers.check", description=__doc__)
-    parser.add_argument("judges", nargs="*", help="names or files; default: both bundled")
+    parser.add_argument("readers", nargs="*", help="names or files; default: both bundled")
     parser.add_argument("--preset", default="quick", help="whose test people read (default: quick)")
     parser.add_argument("--workers", type=int, default=1, help="processes that draw")
     words = parser.parse_args(argv)
@@ -172,7 +172,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     truth = generate_face_ground_truth(data.settings, data.identities.ids.tolist())
     pictures = torch.from_numpy(data.images).permute(0, 1, 4, 2, 3).float() / 255.0
     rows = {}
-    for name in words.judges or BUNDLED_READERS:
+    for name in words.readers or BUNDLED_READERS:
         judge = load_reader(name)
         for blur in BLUR_SIGMAS:
             seen = pictures

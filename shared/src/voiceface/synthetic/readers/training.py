@@ -4,9 +4,9 @@ It learns from invented people of no preset: two pictures of one person must lie
 everybody else's, and sex, factors, shape and skin are learnt from the truth. The bundled files were made by
 
     python -m voiceface.synthetic.readers.training \
-        --out judge.safetensors --first 1000000 --seed 1 --precision bfloat16
+        --out evaluation.safetensors --first-id 1000000 --seed 1 --precision bfloat16
     python -m voiceface.synthetic.readers.training \
-        --out perceptual.safetensors --first 2000000 --people 5000 --steps 1100 --seed 2 --precision bfloat16
+        --out perceptual.safetensors --first-id 2000000 --num-identities 5000 --max-steps 1100 --seed 2 --precision bfloat16
 
 The same command gives the same file on the same machine with the same number of threads.
 """
@@ -189,18 +189,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
     parser.add_argument("--seed", type=int, default=default.seed, help="seed of weights and draws")
     parser.add_argument(
-        "--first", type=int, default=default.first_id, help="number of the first training identity"
+        "--first-id", type=int, default=default.first_id, help="number of the first training identity"
     )
-    parser.add_argument("--people", type=int, default=default.num_identities, help="training identities")
-    parser.add_argument("--steps", type=int, default=default.max_steps, help="steps of training")
-    parser.add_argument("--batch", type=int, default=default.batch_size, help="people of a step")
+    parser.add_argument("--num-identities", type=int, default=default.num_identities, help="training identities")
+    parser.add_argument("--max-steps", type=int, default=default.max_steps, help="steps of training")
+    parser.add_argument("--batch-size", type=int, default=default.batch_size, help="people of a step")
     parser.add_argument(
         "--precision", choices=("float32", "bfloat16"), default=default.precision, help="of the convolutions"
     )
     parser.add_argument("--threads", type=int, default=1, help="processes that draw, threads that train")
     words = parser.parse_args(argv)
     config = ReaderTrainingConfig(
-        **{name: getattr(words, name) for name in ("seed", "first", "people", "steps", "batch", "precision")}
+        **{name: getattr(words, name) for name in ("seed", "first_id", "num_identities", "max_steps", "batch_size", "precision")}
     )
     train_and_save(config, words.out, threads=words.threads)
     return 0
