@@ -57,7 +57,7 @@ def generator() -> Generator:
 def embedder() -> Embedder:
     """Faces of 16 pixels and voices, to 8 numbers."""
     branch = {"widths": (4, 8, 8, 8), "blocks": (1, 1, 1, 1)}
-    model = {"voice": branch, "face": {**branch, "side": 16}, "embedding": 8}
+    model = {"voice": branch, "face": {**branch, "image_size": 16}, "embedding_dim": 8}
     config = Cmpc2Config.model_validate({"name": "tiny", "model": model})
     torch.manual_seed(1)
     network = FV_Wrapper(config=config.model, voice_front_end=config.data.voice)

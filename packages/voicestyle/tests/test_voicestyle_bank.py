@@ -9,10 +9,7 @@ from cmpc2.lookup import TrainingVideo
 from cmpc2.nearest import open_memory
 from cmpc2.published import PrototypeMemory
 from PIL import Image
-from voicestyle.config import VoiceStyleConfig
-from voicestyle.face_bank import (
-    FaceBank,
-    FaceBankError,
+from voicestyle.bank_builders import (
     build_bank,
     build_bank_from_prototypes,
     build_synthetic_bank,
@@ -20,6 +17,8 @@ from voicestyle.face_bank import (
     locate_bank_folders,
     videos_from_images,
 )
+from voicestyle.config import VoiceStyleConfig
+from voicestyle.face_bank import FaceBank, FaceBankError
 from voicestyle.pipeline import find_nearest_prototypes, select_videos
 
 
@@ -30,8 +29,8 @@ def write_image(path, number, mode="RGB"):
     return path
 
 
-def plan(**lookup):
-    return VoiceStyleConfig.model_validate({"lookup": lookup})
+def retrieval_config(**values):
+    return VoiceStyleConfig.model_validate({"retrieval": values})
 
 
 def test_a_folder_of_people_and_a_plain_folder(tmp_path):
@@ -70,7 +69,7 @@ def test_a_folder_of_frontal_pictures_alone(tmp_path, embedder):
     bank, _ = build_bank(tmp_path, embedder, min_clusters=2)
     assert [v.identity for v in bank.videos] == ["p0", "p0", "p1", "p1"] and not bank.frontal_images
     assert locate_bank_folders(tmp_path) == (tmp_path, tmp_path / "VGG_ALL_FRONTAL")
-    with pytest.raises(FileNotFoundError, match=r"--frontal names a folder"):
+    with pytest.raises(FileNotFoundError, match=r"--frontal names a directory"):
         locate_bank_folders(tmp_path, tmp_path / "nowhere")
 
 
@@ -102,16 +101,14 @@ def test_pictures_that_cannot_be_read_cost_themselves_alone(tmp_path, embedder):
     assert again.skipped == bank.skipped and again.digest == bank.digest
     for path in (tmp_path / "p").glob("[0-9].png"):
         path.unlink()
-    with pytest.raises(
-        FaceBankError, match=r"none of the pictures in .* can be read \(2\), the first: .*bad.png"
-    ):
+    with pytest.raises(FaceBankError, match=r"none of the 2 images in .* can be read; the first: .*bad.png"):
         build_bank(tmp_path, embedder)
 
 
 def test_empty_and_absent_folders_are_named(tmp_path, embedder):
     with pytest.raises(FileNotFoundError, match=r"the bank is empty"):
         build_bank(tmp_path, embedder)
-    with pytest.raises(FileNotFoundError, match=r"--bank names a folder"):
+    with pytest.raises(FileNotFoundError, match=r"--bank names a directory"):
         build_bank(tmp_path / "nowhere", embedder)
     with pytest.raises(FileNotFoundError, match=r"the bank is empty"):
         build_bank([], embedder)
@@ -126,16 +123,16 @@ def test_numbers_that_do_not_fit_are_named(faces, embedder):
         build_bank(faces, embedder, min_clusters=12)
     bank, _ = build_bank(faces, embedder, num_clusters=4)
     voice = torch.rand(8)
-    assert len(find_nearest_prototypes(voice, bank, plan(prototypes=4))) == 4
+    assert len(find_nearest_prototypes(voice, bank, retrieval_config(num_prototypes=4))) == 4
     with pytest.raises(FaceBankError, match=r"retrieval.num_prototypes: K = 5 of 4 prototypes"):
-        find_nearest_prototypes(voice, bank, plan(prototypes=5))
+        find_nearest_prototypes(voice, bank, retrieval_config(num_prototypes=5))
     with pytest.raises(ValueError, match=r"clusterings of 4 clusters, not of 7"):
-        find_nearest_prototypes(voice, bank, plan(clusters=7))
+        find_nearest_prototypes(voice, bank, retrieval_config(num_clusters=7))
 
 
 def test_embeddings_are_kept_until_something_changes(tmp_path, embedder):
     class Counts:
-        fingerprint, dimension, calls = embedder.fingerprint, embedder.dimension, 0
+        fingerprint, embedding_dim, calls = embedder.fingerprint, embedder.embedding_dim, 0
 
         def embed_faces(self, pictures):
             Counts.calls += 1
@@ -199,7 +196,7 @@ def test_a_given_bank_may_lack_videos(tmp_path):
         build_bank_from_prototypes(tmp_path, memory_of([0]), table[2:])
     with pytest.raises(FaceBankError, match=r"3, 3 and 2 videos"):
         build_bank_from_prototypes(tmp_path, memory_of([0, 1]), table)
-    with pytest.raises(FileNotFoundError, match=r"no folder at"):
+    with pytest.raises(FileNotFoundError, match=r"no directory at"):
         build_bank_from_prototypes(tmp_path / "nowhere", memory_of([0, 1, 1]), table)
     write_image(tmp_path / "VGG_ALL_FRONTAL" / "carl" / "1.png", 3)
     assert list(build_bank_from_prototypes(tmp_path, memory_of([0, 1, 1]), table).frontal_images) == ["carl"]
@@ -214,7 +211,7 @@ def test_invented_people_are_drawn():
     assert first.shape == (128, 128, 3) and (first == picture.read()).all()
     assert picture.label.startswith(table[0].path)
     assert len({p.label for each in bank.frames for p in each}) == sum(map(len, bank.frames))
-    with pytest.raises(FaceBankError, match=r"'anna' .* is no invented person"):
+    with pytest.raises(FaceBankError, match=r"'anna' .* is not a synthetic identity"):
         build_synthetic_bank(memory_of([0]), rows("anna"))
     with pytest.raises(ValueError, match=r"no population preset 'nothing'"):
         build_synthetic_bank(memory, table, preset="nothing")
@@ -237,33 +234,33 @@ def ordered():
 
 def test_prototypes_come_nearest_first(ordered):
     bank, voice = ordered
-    near = find_nearest_prototypes(voice, bank, plan(prototypes=3))
+    near = find_nearest_prototypes(voice, bank, retrieval_config(num_prototypes=3))
     unit = voice / voice.norm()
     assert [each.cluster for each in near] == [2, 0, 1]
     assert [each.distance for each in near] == pytest.approx([2 - 2 * float(unit[k]) for k in (2, 0, 1)])
-    longer = find_nearest_prototypes(5 * voice[None], bank, plan(prototypes=2))
+    longer = find_nearest_prototypes(5 * voice[None], bank, retrieval_config(num_prototypes=2))
     assert [each.cluster for each in longer] == [2, 0]
     assert longer[0].distance == pytest.approx(near[0].distance, abs=1e-5)
 
 
 @pytest.mark.parametrize(
     ("order", "wanted"),
-    [("spread", [2, 0, 1, 3, 4, 5]), ("nearest", [2, 3, 5, 0, 4, 1]), ("table", [0, 1, 2, 3, 4, 5])],
+    [("round_robin", [2, 0, 1, 3, 4, 5]), ("nearest", [2, 3, 5, 0, 4, 1]), ("table", [0, 1, 2, 3, 4, 5])],
 )
 def test_orders_of_videos(ordered, order, wanted):
     bank, voice = ordered
-    config = plan(prototypes=3, order=order)
+    config = retrieval_config(num_prototypes=3, order=order)
     near = find_nearest_prototypes(voice, bank, config)
     assert select_videos(near, bank, config) == wanted
     left = [row for row in wanted if row not in (2, 4)]
     found = select_videos(near, bank, config, exclude=("c", "id4"))
-    assert sorted(found) == sorted(left) and (order == "spread" or found == left)
+    assert sorted(found) == sorted(left) and (order == "round_robin" or found == left)
 
 
 def test_videos_of_nobody_are_an_error(ordered):
     bank, voice = ordered
-    near = find_nearest_prototypes(voice, bank, plan(prototypes=1))
+    near = find_nearest_prototypes(voice, bank, retrieval_config(num_prototypes=1))
     with pytest.raises(
-        FaceBankError, match=r"no video in bank once 3 names are left out.*retrieval.num_prototypes"
+        FaceBankError, match=r"no video in bank once 3 names are excluded.*retrieval.num_prototypes"
     ):
-        select_videos(near, bank, plan(prototypes=1), exclude=("c", "d", "f"))
+        select_videos(near, bank, retrieval_config(num_prototypes=1), exclude=("c", "d", "f"))

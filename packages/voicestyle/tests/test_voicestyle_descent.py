@@ -30,8 +30,10 @@ class PixelDistance:
         return (ours[0] - theirs[0]).square().mean((1, 2, 3))
 
 
-def inversion_config(**words):
-    return InversionConfig(**{"steps": 12, "identity": 0, "keep_every": 5, "perceptual": 10, **words})
+def inversion_config(**values):
+    return InversionConfig(
+        **{"num_steps": 12, "identity_weight": 0, "snapshot_interval": 5, "perceptual_weight": 10, **values}
+    )
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +54,9 @@ def go(targets, generator, statistics, config, seeds=(1, 2, 3), **further):
 
 
 def same(one, other):
-    assert torch.equal(one.codes, other.codes) and torch.equal(one.kept, other.kept)
-    assert all(torch.equal(a, b) for a, b in zip(one.noise, other.noise, strict=True))
-    assert one.kept_steps == other.kept_steps and torch.equal(one.steps, other.steps)
+    assert torch.equal(one.latents, other.latents) and torch.equal(one.snapshots, other.snapshots)
+    assert all(torch.equal(a, b) for a, b in zip(one.noise_maps, other.noise_maps, strict=True))
+    assert one.snapshot_steps == other.snapshot_steps and torch.equal(one.num_steps, other.num_steps)
     assert one.history.keys() == other.history.keys()
     for name, values in one.history.items():
         assert torch.equal(values.nan_to_num(nan=-7), other.history[name].nan_to_num(nan=-7)), name
@@ -86,28 +88,34 @@ def test_coupled_pictures_feel_each_other(generator, statistics, targets):
 def test_stopped_and_resumed_is_as_if_nothing_had_happened(
     generator, statistics, targets, tmp_path, space, patience, batching
 ):
-    config = inversion_config(space=space, patience=patience, least_gain=0.05, batching=batching)
+    config = inversion_config(space=space, patience=patience, min_improvement=0.05, batching=batching)
     whole = go(targets, generator, statistics, config)
     if patience and batching == "independent":
         assert len(set(whole.num_steps.tolist())) > 1  # some rest and others go on
     for stop in (1, 5, 6, 9):
         file = tmp_path / f"{stop}.safetensors"
 
-        def save(descent, file=file):
-            save_state(file, descent.state_dict())
+        def save(optimiser, file=file):
+            save_state(file, optimiser.state_dict())
 
-        go(targets, generator, statistics, config, after=save, stop_at=stop)
-        same(go(targets, generator, statistics, config, state=load_state(file)), whole)
+        go(targets, generator, statistics, config, callback=save, stop_at=stop)
+        same(go(targets, generator, statistics, config, resume_state=load_state(file)), whole)
 
 
 def test_a_resting_row_stays_where_it_is(generator, statistics, targets):
     seen = []
-    config = inversion_config(patience=2, least_gain=0.05, steps=16)
+    config = inversion_config(patience=2, min_improvement=0.05, num_steps=16)
 
-    def look(descent):
-        seen.append((list(descent.rows), descent.codes.clone(), [m.clone() for m in descent.noise]))
+    def look(optimiser):
+        seen.append(
+            (
+                list(optimiser.active_rows),
+                optimiser.latents.clone(),
+                [m.clone() for m in optimiser.noise_maps],
+            )
+        )
 
-    path = go(targets, generator, statistics, config, after=look)
+    path = go(targets, generator, statistics, config, callback=look)
     row = int(path.num_steps.argmin())
     rested = int(path.num_steps[row])
     assert rested < 16 and row in seen[rested - 2][0] and row not in seen[rested - 1][0]
@@ -140,10 +148,10 @@ def test_noise_factor_by_hand():
 
 
 def test_strength_and_rate_follow_the_schedule(generator, statistics, targets):
-    path = go(targets, generator, statistics, inversion_config(steps=8))
-    wanted = [statistics.deviation * latent_noise_strength(i / 8) for i in range(8)]
+    path = go(targets, generator, statistics, inversion_config(num_steps=8))
+    wanted = [statistics.std * latent_noise_strength(i / 8) for i in range(8)]
     torch.testing.assert_close(path.history["strength"][:, 0], torch.tensor(wanted))
-    first = go(targets, generator, statistics, inversion_config(steps=8), stop_at=1)
+    first = go(targets, generator, statistics, inversion_config(num_steps=8), stop_at=1)
     assert torch.equal(first.latents, statistics.mean.expand(3, -1))  # the rate of the first step is 0
     assert path.snapshot_steps == [5, 8] and torch.equal(path.snapshots[-1], path.latents)
 
@@ -188,11 +196,11 @@ def test_standardise():
 
 
 def test_steps_lower_the_loss(generator, statistics, targets):
-    path = go(targets, generator, statistics, inversion_config(steps=60))
+    path = go(targets, generator, statistics, inversion_config(num_steps=60))
     first, last = path.history["perceptual"][0], path.history["perceptual"][-1]
     assert (last < 0.7 * first).all()
-    plus = go(targets, generator, statistics, inversion_config(steps=60, space="w_plus"))
-    assert plus.latents.shape == (3, generator.config.codes, 8)
+    plus = go(targets, generator, statistics, inversion_config(num_steps=60, space="w_plus"))
+    assert plus.latents.shape == (3, generator.config.n_latent, 8)
     assert plus.latents.std(1).max() > 1e-3  # the layers go apart
 
 
@@ -222,7 +230,7 @@ def test_bad_starts_are_named(generator, statistics, targets):
     with pytest.raises(ValueError, match=r"expected pictures \(N, 3, 8, 8\), found \(3, 3, 4, 4\)"):
         go(targets[..., :4, :4], generator, statistics, inversion_config())
     with pytest.raises(ValueError, match=r"inversion.identity_weight is above 0"):
-        go(targets, generator, statistics, inversion_config(identity=1))
+        go(targets, generator, statistics, inversion_config(identity_weight=1))
     with pytest.raises(ValueError, match=r"expected codes .*8.*found \(3, 5\)"):
         go(targets, generator, LatentStatistics(torch.zeros(1, 5), 1.0), inversion_config())
 

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from voicestyle import pipeline as steps
+from voicestyle import models, pipeline
 from voicestyle.config import GuidanceConfig, VoiceStyleConfig
 from voicestyle.guidance import (
     FaceEncoder,
@@ -37,8 +37,8 @@ def start(generator):
 VOICES = torch.tensor([[1.0, 2, 0, -1, 0], [0, -1, 1, 0, 2]])
 
 
-def go(begin, statistics, faces, generator, seeds=(1, 2), voices=VOICES, **words):
-    config = GuidanceConfig(**{"steps": 40, "lr": 0.05, **words})
+def go(begin, statistics, faces, generator, seeds=(1, 2), voices=VOICES, **values):
+    config = GuidanceConfig(**{"num_steps": 40, "lr": 0.05, **values})
     return guide(begin, voices, faces, generator, statistics, config, PerSampleNoise(seeds))
 
 
@@ -60,7 +60,7 @@ def test_several_voices_are_each_alone(start, statistics, faces, generator):
 
 
 def test_the_length_of_a_voice_does_not_matter(start, statistics, faces, generator):
-    one, other = (go(start, statistics, faces, generator, voices=VOICES * k, steps=9) for k in (1, 8))
+    one, other = (go(start, statistics, faces, generator, voices=VOICES * k, num_steps=9) for k in (1, 8))
     torch.testing.assert_close(one.latents, other.latents, rtol=1e-4, atol=1e-5)
 
 
@@ -75,7 +75,7 @@ def test_saturated_pixels_give_no_gradient(faces):
 
 def test_the_published_regulariser_moves_nothing(start, statistics, faces, generator):
     without = go(start, statistics, faces, generator)
-    with_it = go(start, statistics, faces, generator, published_regularise=1e3)
+    with_it = go(start, statistics, faces, generator, published_regularisation=1e3)
     assert torch.equal(without.latents, with_it.latents)
     assert all(torch.equal(a, b) for a, b in zip(without.noise_maps, with_it.noise_maps))
     assert with_it.history["published"][0].min() > 0  # and yet it is counted
@@ -85,34 +85,34 @@ def test_the_published_regulariser_moves_nothing(start, statistics, faces, gener
 def test_the_other_regularisers_hold(start, statistics, faces, generator, name):
     centre = start if name == "start" else statistics.mean
     free = go(start, statistics, faces, generator)
-    held = go(start, statistics, faces, generator, **{name: 50.0})
+    held = go(start, statistics, faces, generator, **{f"{name}_weight": 50.0})
     assert ((held.latents - centre).norm(dim=1) < 0.8 * (free.latents - centre).norm(dim=1)).all()
-    plus = go(start, statistics, faces, generator, space="w_plus", **{name: 50.0})
-    assert plus.latents.shape == (2, generator.config.codes, 8)
+    plus = go(start, statistics, faces, generator, space="w_plus", **{f"{name}_weight": 50.0})
+    assert plus.latents.shape == (2, generator.config.n_latent, 8)
     # at the first step nothing has moved: 0 from the start; from the mean in deviations of w
-    wanted = 50 * squared_latent_distance(start - centre) / statistics.deviation**2
+    wanted = 50 * squared_latent_distance(start - centre) / statistics.std**2
     torch.testing.assert_close(held.history[name][0], wanted)
     torch.testing.assert_close(plus.history[name][0], wanted)
 
 
 def test_restarts_give_the_best(generator, embedder, start):
     base = {
-        "guidance": {"steps": 6, "lr": 0.05, "restarts": 3, "noise": 0.5},
-        "inversion": {"mean_samples": 64},
+        "guidance": {"num_steps": 6, "lr": 0.05, "num_restarts": 3, "latent_noise": 0.5},
+        "inversion": {"latent_mean_samples": 64},
     }
     config = VoiceStyleConfig.model_validate(base)
-    tools = steps.build_models(embedder, generator, config)
+    tools = models.build_models(embedder, generator, config)
     voices = torch.rand(2, 8, generator=torch.Generator().manual_seed(0))
-    best = steps.compute_similarities(
-        steps.guide_by_voice(start, voices, tools, config, ["a", "b"]), voices, tools, config
+    best = pipeline.compute_similarities(
+        pipeline.guide_by_voice(start, voices, tools, config, ["a", "b"]), voices, tools, config
     )
-    seeds = [[steps.derive_seed(0, f"guidance {r}", key) for key in "ab"] for r in range(3)]
+    seeds = [[pipeline.derive_seed(0, f"guidance {r}", key) for key in "ab"] for r in range(3)]
     single = []
     for each in seeds:
-        view = steps.build_face_encoder(tools, config)
+        view = pipeline.build_face_encoder(tools, config)
         plan = config.guidance
         path = guide(start, voices, view, generator, tools.latent_statistics, plan, PerSampleNoise(each))
-        single.append(steps.compute_similarities(path, voices, tools, config))
+        single.append(pipeline.compute_similarities(path, voices, tools, config))
     torch.testing.assert_close(best, torch.stack(single).max(0).values, atol=1e-4, rtol=0)
     assert torch.stack(single).std(0).max() > 1e-6
 
@@ -125,9 +125,20 @@ def test_views_are_the_picture_and_its_likes(start, statistics, faces, generator
     found = augment_view(pictures, mirrored)
     torch.testing.assert_close(found[0], pictures[0].flip(2), atol=1e-5, rtol=0)
     torch.testing.assert_close(found[1], pictures[1], atol=1e-5, rtol=0)
-    one, several = (go(start, statistics, faces, generator, views=k, steps=5) for k in (1, 3))
+    one, several = (
+        go(start, statistics, faces, generator, num_augmented_views=k, num_steps=5) for k in (1, 3)
+    )
     assert not torch.equal(one.latents, several.latents)
-    alone = go(start[1:], statistics, faces, generator, seeds=(2,), voices=VOICES[1:], views=3, steps=5)
+    alone = go(
+        start[1:],
+        statistics,
+        faces,
+        generator,
+        seeds=(2,),
+        voices=VOICES[1:],
+        num_augmented_views=3,
+        num_steps=5,
+    )
     torch.testing.assert_close(several.latents[1:], alone.latents, rtol=1e-3, atol=1e-4)
 
 
@@ -150,6 +161,6 @@ def test_pictures_are_brought_to_the_side_of_the_network():
 def test_shapes_that_do_not_fit_are_named(start, statistics, faces, generator):
     with pytest.raises(ValueError, match=r"one voice for each start: \(1, 5\) and \(2, 8\)"):
         go(start, statistics, faces, generator, voices=VOICES[:1])
-    codes = start[:, None].expand(-1, generator.config.codes, -1)
+    codes = start[:, None].expand(-1, generator.config.n_latent, -1)
     with pytest.raises(ValueError, match=r"choose space: w_plus"):
         go(codes, statistics, faces, generator)

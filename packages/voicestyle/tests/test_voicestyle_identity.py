@@ -16,7 +16,7 @@ from voicestyle.identity_loss import (
 
 def small(**options) -> IR:
     torch.manual_seed(0)
-    network = IR((2, 1, 1, 1), (4, 6, 8, 10), 112, 12, **{"squeeze": True, **options})
+    network = IR((2, 1, 1, 1), (4, 6, 8, 10), 112, 12, **{"squeeze_excitation": True, **options})
     with torch.no_grad():
         for name, value in network.named_buffers():
             if "running_var" in name:
@@ -127,7 +127,7 @@ def test_files_of_others_and_ours_give_the_same_network(tmp_path):
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path):
-    torch.save(small(squeeze=False).state_dict(), tmp_path / "plain.pth")
+    torch.save(small(squeeze_excitation=False).state_dict(), tmp_path / "plain.pth")
     with pytest.raises(CheckpointError, match="holds no IR-SE network"):
         load_ir_se50(tmp_path / "plain.pth")
     state = dict(small().state_dict())

@@ -11,7 +11,7 @@ from cmpc2.lookup import TrainingVideo
 from cmpc2.published import PrototypeMemory
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.testing.corrupt_files import MaliciousPickle
-from voicestyle import pipeline as steps
+from voicestyle import models, pipeline
 from voicestyle.config import SelectionConfig, VoiceStyleConfig
 from voicestyle.face_bank import FaceBank, FaceBankError
 from voicestyle.selection import load_clip_features, select_image, select_images
@@ -183,8 +183,8 @@ def test_a_state_dict_is_read(tmp_path, open_clip, embedder, generator):
         both = [load_clip_features(tmp_path / f"clip.{kind}") for kind in ("pt", "safetensors")]
         assert torch.equal(*(each(pictures) for each in both))
         found.append(both[0](pictures))
-        config = VoiceStyleConfig.model_validate({"inversion": {"mean_samples": 8}})
-        names.append(steps.build_models(embedder, generator, config, feature_extractor=both[0]).fingerprint)
+        config = VoiceStyleConfig.model_validate({"inversion": {"latent_mean_samples": 8}})
+        names.append(models.build_models(embedder, generator, config, feature_extractor=both[0]).fingerprint)
     assert found[0].shape == (2, 2) and not torch.equal(*found)
     assert names[0] != names[1]  # other weights, other ways
     torch.save({"wrong": torch.zeros(2)}, tmp_path / "other.pt")
@@ -193,7 +193,9 @@ def test_a_state_dict_is_read(tmp_path, open_clip, embedder, generator):
 
 
 def test_clip_must_be_given(embedder, generator):
-    config = VoiceStyleConfig.model_validate({"selection": {"by": "clip"}, "inversion": {"mean_samples": 8}})
-    tools = steps.build_models(embedder, generator, config)
+    config = VoiceStyleConfig.model_validate(
+        {"selection": {"method": "clip"}, "inversion": {"latent_mean_samples": 8}}
+    )
+    tools = models.build_models(embedder, generator, config)
     with pytest.raises(ValueError, match=r"selection.method is clip and no CLIP is given"):
-        steps.select_bank_images([0], bank_of([[FRAME]]), tools, config)
+        pipeline.select_bank_images([0], bank_of([[FRAME]]), tools, config)

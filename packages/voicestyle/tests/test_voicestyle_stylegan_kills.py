@@ -19,10 +19,21 @@ PRELOADED = ["torch", "torch._dynamo", "voiceface.training.run", "voicestyle.sty
 STEPS = 60
 SETTINGS = [
     *("generator.size=8", "generator.channels=[4, 4]", "generator.style_dim=4"),
-    *("discriminator.size=8", "discriminator.channels=[4, 4]", "augment.enabled=true", "augment.every=2"),
-    *("augment.target=-1.0", "augment.length=400", "loss.path=2.0", "loss.path_every=3", "loss.r1_every=4"),
-    *(f"training.max_steps={STEPS}", "training.checkpoint_interval=4", "training.samples=4"),
-    *("training.sample_every=20", "training.log_interval=1"),
+    *(
+        "discriminator.size=8",
+        "discriminator.channels=[4, 4]",
+        "augment.enabled=true",
+        "augment.adaptation_interval=2",
+    ),
+    *(
+        "augment.target=-1.0",
+        "augment.adaptation_length=400",
+        "loss.path_weight=2.0",
+        "loss.path_interval=3",
+        "loss.r1_interval=4",
+    ),
+    *(f"training.max_steps={STEPS}", "training.checkpoint_interval=4", "training.preview_images=4"),
+    *("training.preview_interval=20", "training.log_interval=1"),
 ]
 
 

@@ -68,12 +68,23 @@ def test_commands_answer_for_help_without_heavy_modules():
 
 
 def test_fid_is_the_distance_of_two_sets_of_features(tmp_path, weights, folder, capsys):
-    words = ["--weights", str(weights), "--features", "judge", "--seed", "3", "--count", "10", "--batch", "4"]
+    words = [
+        "--weights",
+        str(weights),
+        "--features",
+        "judge",
+        "--seed",
+        "3",
+        "--num-samples",
+        "10",
+        "--batch",
+        "4",
+    ]
     result, kept = tmp_path / "fid.json", tmp_path / "kept.npz"
     out = ["--json", str(result), "--save-statistics", str(kept)]
     assert voicestyle(["fid", *words, "--data", str(folder), *out]) == 0
     said, found = capsys.readouterr(), json.loads(result.read_text())
-    assert f"FID {found['fid']:.4f}" in said.out and "invented faces" in said.err
+    assert f"FID {found['fid']:.4f}" in said.out and "synthetic faces" in said.err
     features = fid_command.load_features("judge")
     files = sorted(folder.iterdir())
     real = torch.stack([torch.from_numpy(np.asarray(Image.open(path)).copy()) for path in files])
@@ -81,7 +92,9 @@ def test_fid_is_the_distance_of_two_sets_of_features(tmp_path, weights, folder, 
     with torch.no_grad():
         rows = [features(each) for each in (real.permute(0, 3, 1, 2) / 127.5 - 1, made)]
     assert found["fid"] == pytest.approx(frechet_distance(*rows), rel=1e-3)
-    assert (found["real_count"], found["count"], found["real"]) == (12, 10, "real") and found["disclaimer"]
+    assert (found["num_real"], found["num_samples"], found["real"]) == (12, 10, "real") and found[
+        "disclaimer"
+    ]
     again = tmp_path / "again.json"
     assert voicestyle(["fid", *words, "--statistics", str(kept), "--json", str(again)]) == 0
     assert json.loads(again.read_text())["fid"] == pytest.approx(found["fid"], rel=1e-6)
@@ -92,16 +105,16 @@ def test_fid_is_the_distance_of_two_sets_of_features(tmp_path, weights, folder, 
 
 
 def test_fid_of_invented_people_without_any_file(tmp_path, capsys):
-    words = ["--features", "judge", "--population", "--real-count", "6", "--count", "6"]
+    words = ["--features", "judge", "--population", "--num-real", "6", "--num-samples", "6"]
     assert voicestyle(["fid", *words, "--json", str(tmp_path / "one.json")]) == 0
     found = json.loads((tmp_path / "one.json").read_text())
-    assert found["real_count"] == 6 and found["real"] == "invented people" and found["size"] == 64
+    assert found["num_real"] == 6 and found["real"] == "synthetic identities" and found["size"] == 64
     assert found["fid"] > 0 and "stylegan2_population" in capsys.readouterr().out
 
 
 def test_better_generators_of_invented_faces_have_smaller_distances(tmp_path):
-    statistics, words = tmp_path / "real.npz", ["--features", "judge", "--count", "48"]
-    population = ["--population", "--real-count", "96", "--save-statistics", str(statistics)]
+    statistics, words = tmp_path / "real.npz", ["--features", "judge", "--num-samples", "48"]
+    population = ["--population", "--num-real", "96", "--save-statistics", str(statistics)]
     assert voicestyle(["fid", *words, *population, "--json", str(tmp_path / "good.json")]) == 0
     torch.manual_seed(1)
     untrained = Generator(load_bundled_generator().config)
@@ -121,7 +134,16 @@ def test_published_features_of_a_file_are_those_of_the_network(tmp_path, weights
     with torch.no_grad():
         expected = network.forward_features(preprocess_images((given + 1) * 127.5, "pytorch")).pooled
         torch.testing.assert_close(features(given), expected, rtol=1e-4, atol=1e-5)
-    words = ["--weights", str(weights), "--data", str(folder), "--inception", str(tmp_path), "--count", "3"]
+    words = [
+        "--weights",
+        str(weights),
+        "--data",
+        str(folder),
+        "--inception",
+        str(tmp_path),
+        "--num-samples",
+        "3",
+    ]
     assert voicestyle(["fid", *words, "--json", str(tmp_path / "out.json")]) == 0
     assert json.loads((tmp_path / "out.json").read_text())["disclaimer"] == ""
 
@@ -146,11 +168,11 @@ def test_fid_tells_what_is_missing_or_wrong(tmp_path, weights, folder, capsys):
 
     text = said("--data", str(folder))
     assert "fetch inception-2015-fid" in text and "--features judge" in text
-    judged = ["--features", "judge", "--count", "4"]
+    judged = ["--features", "judge", "--num-samples", "4"]
     assert "no folder" in said("--data", str(tmp_path / "absent"), *judged)
     other = Gaussian(torch.zeros(3).double(), torch.eye(3).double())
     fid.save_statistics(tmp_path / "other.npz", other, features="inception", size=32, num_images=9)
-    assert "'inception', not of --features judge" in said(
+    assert "'inception', not with --features judge" in said(
         "--statistics", str(tmp_path / "other.npz"), *judged
     )
     np.savez(tmp_path / "bare.npz", mu=np.zeros(3), sigma=np.eye(3))
@@ -162,8 +184,8 @@ def test_fid_tells_what_is_missing_or_wrong(tmp_path, weights, folder, capsys):
     (tmp_path / "words.npz").write_text("no arrays")
     assert "no .npz of arrays" in said("--statistics", str(tmp_path / "words.npz"), *judged)
     assert "no statistics at" in said("--statistics", str(tmp_path / "absent.npz"), *judged)
-    assert "--count: expected at least 2" in said(
-        "--data", str(folder), "--features", "judge", "--count", "1"
+    assert "--num-samples: expected at least 2" in said(
+        "--data", str(folder), "--features", "judge", "--num-samples", "1"
     )
     assert ".npz" in said("--data", str(folder), *judged, "--save-statistics", str(tmp_path / "x.pkl"))
 
@@ -175,16 +197,16 @@ def test_no_code_of_statistics_is_run(tmp_path):
 
 
 def test_ppl_by_the_bundled_network_and_by_published_files(tmp_path, weights, capsys):
-    words = ["ppl", "--weights", str(weights), "--count", "6", "--batch", "4"]
+    words = ["ppl", "--weights", str(weights), "--num-samples", "6", "--batch", "4"]
     assert voicestyle([*words, "--features", "perceptual", "--json", str(tmp_path / "a.json")]) == 0
     said, found = capsys.readouterr(), json.loads((tmp_path / "a.json").read_text())
-    assert f"PPL {found['ppl']:.4f}" in said.out and "invented faces" in said.err and found["ppl"] > 0
-    assert (found["count"], found["space"], found["sampling"]) == (6, "w", "end")
+    assert f"PPL {found['ppl']:.4f}" in said.out and "synthetic faces" in said.err and found["ppl"] > 0
+    assert (found["num_samples"], found["space"], found["sampling"]) == (6, "w", "end")
     assert voicestyle([*words, "--lpips", str(tmp_path)]) == 1
     text = capsys.readouterr().err
     assert "fetch torchvision-vgg16" in text and "--features perceptual" in text
-    assert voicestyle([*words, "--features", "perceptual", "--count", "0"]) == 1
-    assert "--count: expected more than 0" in capsys.readouterr().err
+    assert voicestyle([*words, "--features", "perceptual", "--num-samples", "0"]) == 1
+    assert "--num-samples: expected at least 1" in capsys.readouterr().err
 
 
 @torch.no_grad()
@@ -210,10 +232,10 @@ def test_directions_are_written_in_both_forms_and_applied(tmp_path, weights, cap
         vectors, checkpoint = load_directions(tmp_path / name)
         assert torch.equal(vectors, expected) and checkpoint == "tiny.pt"
     assert "factor.pt (5 of them" in capsys.readouterr().out
-    words = ["--weights", str(weights), "--index", "2", "--degree", "1.5", "--number", "3", "--seed", "4"]
+    words = ["--weights", str(weights), "--index", "2", "--degree", "1.5", "--columns", "3", "--seed", "4"]
     direct, read = tmp_path / "direct.png", tmp_path / "read.png"
     assert voicestyle(["factorise", *words, "--apply", str(direct)]) == 0
-    factor = ["--factor", str(tmp_path / "factor.pt")]
+    factor = ["--directions", str(tmp_path / "factor.pt")]
     assert voicestyle(["factorise", *words, *factor, "--apply", str(read)]) == 0
     sheet = np.asarray(Image.open(direct))
     assert sheet.shape == (96, 96, 3) and np.array_equal(sheet, np.asarray(Image.open(read)))
@@ -244,17 +266,23 @@ def test_factorise_tells_what_is_wrong(tmp_path, weights, capsys):
     assert "nothing to do" in said()
     picture = ["--apply", str(tmp_path / "x.png")]
     assert "--index: expected 0 to 4, found 5" in said(*picture, "--index", "5")
-    assert "--number" in said(*picture, "--number", "0")
+    assert "--columns" in said(*picture, "--columns", "0")
     torch.save({"ckpt": "a", "eigvec": torch.eye(7)}, tmp_path / "seven.pt")
-    assert "directions of 7 numbers for codes of 5" in said(*picture, "--factor", str(tmp_path / "seven.pt"))
+    assert "directions of 7 numbers for latents of 5" in said(
+        *picture, "--directions", str(tmp_path / "seven.pt")
+    )
     torch.save({"a": torch.eye(7)}, tmp_path / "none.pt")
-    assert "expected a matrix under eigvec" in said(*picture, "--factor", str(tmp_path / "none.pt"))
+    assert "expected a matrix under eigvec" in said(*picture, "--directions", str(tmp_path / "none.pt"))
     assert not (tmp_path / "x.png").exists()
 
 
 def test_a_run_folder_and_nothing_at_all_are_generators(tmp_path):
     opened = open_generator()
-    assert opened.disclaimer and opened.data_config["people"] == 2000 and opened.generator.config.size == 64
+    assert (
+        opened.disclaimer
+        and opened.data_config["num_identities"] == 2000
+        and opened.generator.config.size == 64
+    )
     (tmp_path / "run").mkdir()
     with pytest.raises(FileNotFoundError):
         open_generator(tmp_path / "run")

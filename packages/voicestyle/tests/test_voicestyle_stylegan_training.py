@@ -37,8 +37,8 @@ TINY = [
     "generator.style_dim=4",
     "discriminator.size=8",
     "discriminator.channels=[4, 4]",
-    "training.samples=4",
-    "training.sample_every=2",
+    "training.preview_images=4",
+    "training.preview_interval=2",
     "training.log_interval=1",
 ]
 
@@ -55,13 +55,13 @@ def pictures(count: int = 9, size: int = 8) -> ImageDataset:
 def test_a_run_stopped_anywhere_ends_with_the_same_bytes(tmp_path):
     everything = [
         "training.max_steps=5",
-        "loss.path=2.0",
-        "loss.path_every=2",
-        "loss.r1_every=3",
+        "loss.path_weight=2.0",
+        "loss.path_interval=2",
+        "loss.r1_interval=3",
         "augment.enabled=true",
-        "augment.every=2",
+        "augment.adaptation_interval=2",
         "augment.target=-1.0",
-        "augment.length=40",
+        "augment.adaptation_length=40",
     ]
     config = tiny(*everything)
     whole = train(config, pictures(), tmp_path / "whole")
@@ -74,7 +74,7 @@ def test_a_run_stopped_anywhere_ends_with_the_same_bytes(tmp_path):
         return real_iterate(step, *args)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(training, "iterate", dies)
+        patch.setattr(training, "train_step", dies)
         with pytest.raises(KeyboardInterrupt):
             train(config, pictures(), tmp_path / "parts")
     parts = train(config, pictures(), tmp_path / "parts", resume=True)
@@ -85,7 +85,7 @@ def test_a_run_stopped_anywhere_ends_with_the_same_bytes(tmp_path):
         for log in (tmp_path / name / "log.jsonl" for name in ("whole", "parts"))
     ]
     assert lines[0] == lines[1] and len(lines[0]) == 5
-    assert {"d", "g", "r1", "path", "augment_p"} <= lines[0][0].keys()
+    assert {"d_loss", "g_loss", "r1", "path_penalty", "augment_p"} <= lines[0][0].keys()
     assert lines[0][-1]["augment_p"] > 0
     for name in ("000000", "000002", "000004", "000005"):
         sheets = [
@@ -101,7 +101,7 @@ def test_previews_stand_in_tensorboard(tmp_path):
 
 
 def test_the_kept_generator_is_the_running_mean_with_its_centre(tmp_path):
-    config = tiny("training.max_steps=3", "average.ramp_up=null", "average.half_life=1.0e9")
+    config = tiny("training.max_steps=3", "ema.ramp_up=null", "ema.half_life=1.0e9")
     weights = train(config, pictures(), tmp_path / "run")
     kept = load_generator(weights)
     torch.manual_seed(config.training.seed)
@@ -115,7 +115,7 @@ def test_the_kept_generator_is_the_running_mean_with_its_centre(tmp_path):
 
 
 def test_running_mean_moves_by_its_half_life_and_leaves_buffers():
-    config = tiny("average.half_life=4.0", "average.ramp_up=null")
+    config = tiny("ema.half_life=4.0", "ema.ramp_up=null")
     players = training.TrainingState.from_config(config)
     target, average = players.generator, players.generator_ema
     noise = average.stored_noise()[0].clone()
@@ -131,13 +131,13 @@ def test_running_mean_moves_by_its_half_life_and_leaves_buffers():
     assert torch.equal(average.stored_noise()[0], noise)
     published = load_config("stylegan2_256", StyleGAN2Config, "voicestyle")
     assert training.ema_decay(published, 7) == pytest.approx(0.5 ** (32 / 10_000), rel=1e-12)
-    ramped = tiny("average.half_life=100.0", "average.ramp_up=0.5")
+    ramped = tiny("ema.half_life=100.0", "ema.ramp_up=0.5")
     assert training.ema_decay(ramped, 3) == pytest.approx(0.5 ** (1 / 2))
 
 
 def test_lazy_regularisers_change_rate_and_betas_as_published():
     config = load_config("stylegan2_256", StyleGAN2Config, "voicestyle")
-    small = tiny("loss.path=2.0")
+    small = tiny("loss.path_weight=2.0")
     module = torch.nn.Linear(1, 1)
     made = training.build_lazy_adam(module, config, 4).param_groups[0]
     judged = training.build_lazy_adam(module, config, 16).param_groups[0]
@@ -148,7 +148,7 @@ def test_lazy_regularisers_change_rate_and_betas_as_published():
     assert judged["lr"] == pytest.approx(0.002 * 16 / 17)
     players = training.TrainingState.from_config(small)
     assert players.g_optim.param_groups[0]["lr"] == pytest.approx(small.optimiser.lr * 4 / 5)
-    without = training.TrainingState.from_config(tiny("loss.path=0.0")).g_optim.param_groups[0]["lr"]
+    without = training.TrainingState.from_config(tiny("loss.path_weight=0.0")).g_optim.param_groups[0]["lr"]
     assert without == small.optimiser.lr
 
 
@@ -158,9 +158,9 @@ def test_training_learns_a_colour(tmp_path):
     config = tiny(
         "training.max_steps=150",
         "training.batch_size=4",
-        "training.sample_every=1000",
+        "training.preview_interval=1000",
         "optimiser.lr=0.02",
-        "average.half_life=5.0",
+        "ema.half_life=5.0",
     )
     made = load_generator(train(config, ImageDataset(red, 8), tmp_path / "run"))
     shown = made(torch.randn(16, 4), randomize_noise=False)[0].mean((0, 2, 3))
@@ -199,9 +199,9 @@ def test_mirrors_are_as_frequent_as_asked():
     half = np.zeros((1, 8, 8, 3), np.uint8)
     half[:, :, :4] = 255
     rng = np.random.default_rng(1)
-    mirrored = [ImageDataset(half, 8).sample(0, rng)["picture"][0, 0, 0] < 0 for _ in range(400)]
+    mirrored = [ImageDataset(half, 8).sample(0, rng)["image"][0, 0, 0] < 0 for _ in range(400)]
     assert np.mean(mirrored) == pytest.approx(0.5, abs=0.1)
-    plain = [ImageDataset(half, 8, flip=False).sample(0, rng)["picture"][0, 0, 0] for _ in range(20)]
+    plain = [ImageDataset(half, 8, flip=False).sample(0, rng)["image"][0, 0, 0] for _ in range(20)]
     assert set(plain) == {1.0}
 
 
@@ -215,7 +215,7 @@ def test_bytes_and_numbers_go_back_and_forth():
 
 def test_command_trains_on_invented_people(tmp_path, capsys):
     words = ["--cfg", "quick_stylegan", "--population", "--out", str(tmp_path / "run"), "--device", "cpu"]
-    overrides = [*TINY, "data.people=4", "data.pictures=1", "training.max_steps=2"]
+    overrides = [*TINY, "data.num_identities=4", "data.images_per_identity=1", "training.max_steps=2"]
     assert voicestyle(["train-stylegan", *words, *overrides]) == 0
     assert "model.safetensors" in capsys.readouterr().out
     found = load_generator(tmp_path / "run" / "model.safetensors")
@@ -227,7 +227,7 @@ def test_command_trains_on_invented_people(tmp_path, capsys):
 def test_invented_pictures_are_of_training_people():
     from voiceface.synthetic.presets import get_split_ids
 
-    config = tiny("data.people=3", "data.pictures=2", "data.nuisance=0.0").data
+    config = tiny("data.num_identities=3", "data.images_per_identity=2", "data.nuisance=0.0").data
     found = build_synthetic_images(config, 8, num_workers=1, progress=False)
     assert len(found) == 6 and found.disclaimer
     assert set(range(309, 312)) <= set(get_split_ids("standard", "train"))

@@ -137,7 +137,7 @@ def test_invented_people_are_measured_also_where_one_sex_is_rare(call, few, face
     assert call("test", *words, "--out", tmp_path / "out", *few) == 0
     found = json.loads((tmp_path / "out" / "results.json").read_text())
     names = [each["name"] for each in found["metrics"]]
-    assert len(names) == 3 and "two people of each sex" in " ".join(found["notes"])
+    assert len(names) == 3 and "two identities of each gender" in " ".join(found["notes"])
     assert len(list((tmp_path / "out" / "clips").glob("*.wav"))) == 3
 
 

@@ -4,15 +4,17 @@ from collections.abc import Sequence
 
 from voiceface.commandline.dispatch import dispatch
 
+__all__ = ["COMMANDS", "main"]
+
 COMMANDS: dict[str, tuple[str, str]] = {
-    "generate": ("voicestyle.generate", "faces of voices, by the faces of a bank"),
-    "invert": ("voicestyle.invert", "codes whose pictures look like given ones"),
+    "generate": ("voicestyle.generate", "generate faces from voices by the images of a face bank"),
+    "invert": ("voicestyle.invert", "find latents that reproduce given images"),
     "train": ("voicestyle.train", "train CMPC and StyleGAN2, all that generation needs"),
-    "test": ("voicestyle.test", "faces of unseen people, and how near they come"),
-    "train-stylegan": ("voicestyle.train_stylegan", "train a StyleGAN2 on pictures or on invented faces"),
-    "fid": ("voicestyle.fid", "Fréchet distance of a generator's pictures from real ones"),
-    "ppl": ("voicestyle.ppl", "perceptual path length of a generator"),
-    "factorise": ("voicestyle.factorise", "directions of the code space, and pictures along one of them"),
+    "test": ("voicestyle.test", "generate faces of test identities and compare them with the real ones"),
+    "train-stylegan": ("voicestyle.train_stylegan", "train StyleGAN2 on images or on synthetic faces"),
+    "fid": ("voicestyle.fid", "compute the Fréchet distance of generated and real images"),
+    "ppl": ("voicestyle.ppl", "compute the perceptual path length of a generator"),
+    "factorise": ("voicestyle.factorise", "find directions of the latent space and images along them"),
 }
 
 

@@ -6,7 +6,7 @@ from pydantic import Field
 from voiceface.runtime.config import Config
 
 LatentSpace = Literal["w", "w_plus"]
-VideoOrder = Literal["spread", "nearest", "table"]
+VideoOrder = Literal["round_robin", "nearest", "table"]
 SelectionMethod = Literal["embedding", "clip", "first"]
 AggregationMethod = Literal["mean", "median", "medoid", "similarity", "nearest"]
 
@@ -23,8 +23,8 @@ class RetrievalConfig(Config):
     num_prototypes: int = Field(3, ge=1, description="K, nearest face prototypes")
     max_images: int = Field(8, ge=1, description="videos taken of them at most")
     order: VideoOrder = Field(
-        "spread",
-        description="spread: one video of each prototype in turn, nearest first; nearest: prototype by "
+        "round_robin",
+        description="round_robin: one video of each prototype in turn, nearest first; nearest: prototype by "
         "prototype; table: published, in the order of the table (quirk Q13)",
     )
 

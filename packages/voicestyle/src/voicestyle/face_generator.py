@@ -1,7 +1,6 @@
-"""The way from a voice to a face as an object: for notebooks and other programs."""
+"""Python API: load the networks and a face bank once, then generate faces from voices."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,132 +9,80 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from voicestyle import pipeline as steps
+from voicestyle import pipeline
+from voicestyle.bank_builders import BUNDLED_PRESET, load_bank
 from voicestyle.config import VoiceStyleConfig
-from voicestyle.face_bank import FaceBank, build_bank, build_synthetic_bank
-from voicestyle.pipeline import PipelineModels
+from voicestyle.face_bank import FaceBank
+from voicestyle.models import PipelineModels, load_models
+from voicestyle.pipeline_runner import InvertedImage, PipelineResult, VoiceQuery, run_pipeline
+from voicestyle.result_store import MemoryStore
 from voicestyle.stylegan2.images import write_png
 
 if TYPE_CHECKING:
-    from voicestyle.selection import SelectedImage
+    from voiceface.audio.loading import OnCorrupt
+    from voiceface.models.lpips import NetName
 
-
-@dataclass(frozen=True)
-class GeneratedFace:
-    """A face made of a voice.
-
-    Attributes:
-        image: (S, S, 3) uint8, R G B.
-        similarity: cosine with the voice in CMPC's space, 0 to 1.
-        initial_image, initial_similarity: the same of the aggregated code that the guidance began with.
-        latent: (D,) or (L, D).
-        selected: pictures of the bank that the voice led to.
-        disclaimer: what must be said beside the picture, or empty.
-    """
-
-    image: NDArray[np.uint8]
-    similarity: float
-    initial_image: NDArray[np.uint8]
-    initial_similarity: float
-    latent: Tensor
-    selected: "list[SelectedImage]"
-    disclaimer: str = ""
+__all__ = ["FaceGenerator", "load", "save_png"]
 
 
 class FaceGenerator:
-    """Voices to faces.
+    """Generates faces from voices.
+
+    Inverted bank images are kept in memory, so that later calls do not invert them again.
 
     Args:
         models: networks.
-        bank: faces.
+        bank: face bank.
         config: settings.
     """
 
     def __init__(self, models: PipelineModels, bank: FaceBank, config: VoiceStyleConfig) -> None:
         self.models, self.bank, self.config = models, bank, config
-        self._latent_cache: dict[str, Tensor] = {}
+        self._inverted: dict[str, InvertedImage] = {}
 
     @property
     def disclaimer(self) -> str:
-        """What must be said beside every picture, or empty."""
+        """Text to show with every image, or empty."""
         return self.models.disclaimer or self.bank.disclaimer
 
-    def generate(self, voice: str | Path | NDArray[Any], *, exclude: Sequence[str] = ()) -> GeneratedFace:
-        """The face of one voice; see `generate_batch`."""
+    def generate(self, voice: str | Path | NDArray[Any], *, exclude: Sequence[str] = ()) -> PipelineResult:
+        """Generate the face of one voice; see `generate_batch`."""
         return self.generate_batch([voice], exclude=exclude)[0]
 
     def generate_batch(
         self, voices: Sequence[str | Path | NDArray[Any]], *, exclude: Sequence[str] = ()
-    ) -> list[GeneratedFace]:
-        """Faces of voices; pictures that several lead to, also in later calls, are inverted once.
+    ) -> list[PipelineResult]:
+        """Generate one face per voice.
 
         Args:
-            voices: recordings, or int16 samples of 16 kHz.
-            exclude: people of the bank whose pictures are left out.
+            voices: recordings, or int16 samples at 16 kHz.
+            exclude: identities of the bank whose images are skipped.
 
         Raises:
             AudioError, SpeechError, FileNotFoundError: a recording cannot be used.
-            BankError: the bank does not do.
+            FaceBankError: the bank does not fit the configuration.
         """
-        return self.generate_from_embeddings(steps.embed_voices(voices, self.models), exclude=exclude)
+        return self.generate_from_embeddings(pipeline.embed_voices(voices, self.models), exclude=exclude)
 
     def generate_from_utterances(
         self, voices: Sequence[str | Path | NDArray[Any]], *, exclude: Sequence[str] = ()
-    ) -> GeneratedFace:
-        """One face from several recordings of one person: their unit embeddings are averaged."""
-        heard = torch.nn.functional.normalize(steps.embed_voices(voices, self.models), dim=1)
-        return self.generate_from_embeddings(heard.mean(0, keepdim=True), exclude=exclude)[0]
+    ) -> PipelineResult:
+        """Generate one face from several recordings of one speaker: average their unit embeddings."""
+        embeddings = torch.nn.functional.normalize(pipeline.embed_voices(voices, self.models), dim=1)
+        return self.generate_from_embeddings(embeddings.mean(0, keepdim=True), exclude=exclude)[0]
 
     def generate_from_embeddings(
         self, voice_embeddings: Tensor, *, exclude: Sequence[str] = ()
-    ) -> list[GeneratedFace]:
-        """Faces of voice embeddings (V, E); see `generate_batch`."""
-        tools, config = self.models, self.config
-        chosen = []
-        for voice in voice_embeddings:
-            near = steps.find_nearest_prototypes(voice, self.bank, config)
-            rows = steps.select_videos(near, self.bank, config, exclude)
-            chosen.append(steps.select_bank_images(rows, self.bank, tools, config))
-        codes = [self._invert(each) for each in chosen]
-        starts = torch.cat(
-            [steps.compute_initial_latent(c, v, tools, config) for c, v in zip(codes, voice_embeddings)]
-        )
-        found, size = [], max(1, config.guidance.batch_size // config.guidance.num_restarts)
-        for at in range(0, len(starts), size):
-            part = slice(at, at + size)
-            keys = ["voice"] * len(starts[part])  # the same noise for all, whatever their places
-            path = steps.guide_by_voice(starts[part], voice_embeddings[part], tools, config, keys)
-            before = steps.with_initial_latents(path, starts[part])
-            for number in range(len(path.latents)):
-                alone, first = (steps.select_rows(each, [number]) for each in (path, before))
-                voice = voice_embeddings[at + number][None]
-                found.append(
-                    GeneratedFace(
-                        steps.synthesise_images(alone, tools)[0],
-                        float(steps.compute_similarities(alone, voice, tools, config)[0]),
-                        steps.synthesise_images(first, tools)[0],
-                        float(steps.compute_similarities(first, voice, tools, config)[0]),
-                        alone.latents[0].cpu(),
-                        chosen[at + number],
-                        self.disclaimer,
-                    )
-                )
-        return found
-
-    def _invert(self, selected: "list[SelectedImage]") -> Tensor:
-        """Codes of pictures, from earlier calls where they are known."""
-        coupled = self.config.inversion.batching == "coupled"
-        new = [each for each in selected if coupled or each.image.label not in self._latent_cache]
-        size = len(new) if coupled else self.config.inversion.batch_size
-        found: dict[str, Tensor] = {}
-        for at in range(0, len(new), size or 1):
-            part = new[at : at + size]
-            codes = steps.invert_images(part, self.models, self.config).latents
-            found |= {each.image.label: code for each, code in zip(part, codes)}
-        if not coupled:
-            self._latent_cache |= found
-            found = self._latent_cache
-        return torch.stack([found[each.image.label] for each in selected])
+    ) -> list[PipelineResult]:
+        """Generate faces from voice embeddings (V, E); see `generate_batch`."""
+        # One seed for all voices: a result depends neither on its row nor on the other voices.
+        queries = [
+            VoiceQuery(f"voice {row}", embedding[None], "voice")
+            for row, embedding in enumerate(voice_embeddings)
+        ]
+        is_coupled = self.config.inversion.batching == "coupled"
+        store = MemoryStore() if is_coupled else MemoryStore(self._inverted)
+        return run_pipeline(queries, self.bank, self.models, self.config, store=store, exclude=exclude)
 
 
 def load(
@@ -145,44 +92,66 @@ def load(
     cfg: str | Path = "quick",
     overrides: Sequence[str] = (),
     device: str = "cpu",
+    cmpc: str | Path | None = None,
+    stylegan: str | Path | None = None,
+    lpips: tuple[str | Path, str | Path] | None = None,
+    lpips_net: "NetName" = "vgg",
+    identity: str | Path | None = None,
+    clip: str | Path | None = None,
+    memory: str | Path | None = None,
+    table: str | Path | None = None,
+    frontal: str | Path | None = None,
+    population: str = BUNDLED_PRESET,
+    on_corrupt: "OnCorrupt | None" = None,
 ) -> FaceGenerator:
-    """A maker of faces.
+    """Load a face generator.
 
     Args:
-        weights: run folder of `voicestyle train`; None: the bundled weights, which know invented people only.
-        bank: folder of face pictures, or some files; None: the invented people that CMPC was trained on.
-        cfg: bundled name ("default", "quick", "published") or a file.
+        weights: run directory of `voicestyle train`; None for the bundled weights, which were trained on
+            synthetic identities.
+        bank: directory of face images, or image files; None for the synthetic identities that CMPC was
+            trained on.
+        cfg: bundled configuration ("default", "quick", "published") or a file.
         overrides: "section.key=value".
         device: "cpu", "cuda" or "auto".
+        cmpc, stylegan, lpips, lpips_net, identity, clip, on_corrupt: networks in place of those of `weights`;
+            see `voicestyle.models.load_models`.
+        memory, table, frontal, population: prototypes and images of the bank; see
+            `voicestyle.bank_builders.load_bank`.
 
     Raises:
-        CheckpointError, FileNotFoundError, BankError, ConfigError: something does not do; see the message.
+        CheckpointError, FileNotFoundError: a file is missing or corrupt.
+        FaceBankError, ConfigError, ValueError: the bank, the configuration or an option is invalid.
     """
-    import argparse
-
-    from cmpc2.nearest import open_memory
     from voiceface.runtime.config import load_config
 
-    from voicestyle.arguments import add_model_arguments, models_from_args
-
     config = load_config(cfg, VoiceStyleConfig, "voicestyle", overrides)
-    parser = argparse.ArgumentParser()
-    add_model_arguments(parser)
-    words = ["--device", device, *(["--weights", str(weights)] if weights is not None else [])]
-    tools = models_from_args(parser.parse_args(words), config)
-    if bank is None:
-        run = Path(weights) / "cmpc2" if weights is not None else None
-        return FaceGenerator(tools, build_synthetic_bank(*open_memory(run, None, None)), config)
-    found, _ = build_bank(
-        Path(bank) if isinstance(bank, str) else bank,
-        tools.embedder,
-        num_clusters=config.retrieval.num_clusters,
-        min_clusters=config.retrieval.num_prototypes,
-        seed=config.seed,
+    models = load_models(
+        config,
+        weights=weights,
+        cmpc=cmpc,
+        stylegan=stylegan,
+        lpips=lpips,
+        lpips_net=lpips_net,
+        identity=identity,
+        clip=clip,
+        on_corrupt=on_corrupt,
+        device=device,
     )
-    return FaceGenerator(tools, found, config)
+    face_bank = load_bank(
+        models,
+        config,
+        bank,
+        weights=weights,
+        cmpc=cmpc,
+        memory=memory,
+        table=table,
+        frontal=frontal,
+        population=population,
+    )
+    return FaceGenerator(models, face_bank, config)
 
 
 def save_png(image: NDArray[np.uint8], path: str | Path) -> None:
-    """Write a picture (S, S, 3) uint8 as PNG, atomically."""
+    """Write an image (S, S, 3) uint8 as PNG, atomically."""
     write_png(path, image)

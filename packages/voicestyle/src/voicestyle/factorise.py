@@ -1,12 +1,11 @@
-"""Directions of the code space: `voicestyle factorise --weights FILE --out FACTOR.safetensors`."""
+"""`voicestyle factorise`: find directions of the latent space (SeFa), and render images along one of them."""
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from voiceface.commandline import arguments
+from voicestyle.arguments import add_generator_arguments, load_generator_from_args, require_at_least
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +13,8 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from voicestyle.stylegan2.generator import Generator
+
+__all__ = ["main", "render_direction_rows"]
 
 
 def render_direction_rows(
@@ -25,18 +26,18 @@ def render_direction_rows(
     truncation: float = 0.7,
     seed: int = 0,
 ) -> "NDArray[np.uint8]":
-    """Three rows of pictures of the same codes: moved ahead along a direction, as they are, moved back.
+    """Render three rows of the same latents: moved along a direction, unchanged, moved the other way.
 
     Args:
-        generator: where its centre of w is not known, the mean of 4,096 codes stands in.
+        generator: an unknown mean of w is estimated from 4,096 samples.
         direction: (D,).
-        step_length: length of the step.
-        columns: columns.
+        step_length: length of the move.
+        columns: number of latents.
         truncation: psi.
-        seed: of z and the centre.
+        seed: of z and the mean of w.
 
     Returns:
-        One picture (3 S, count S, 3).
+        One image (3 S, columns S, 3).
     """
     import torch
 
@@ -44,80 +45,75 @@ def render_direction_rows(
     from voicestyle.stylegan2.factorise import apply_direction
     from voicestyle.stylegan2.images import image_grid, to_uint8
 
-    draw, like = torch.Generator().manual_seed(seed), generator.input.input
+    rng, like = torch.Generator().manual_seed(seed), generator.input.input
     if truncation < 1:
         ensure_latent_avg(generator, seed)
     with torch.no_grad():
-        w = generator.mapping(torch.randn(columns, generator.config.style_dim, generator=draw).to(like))
-    pictures = apply_direction(generator, w, direction.to(like), step_length, truncation=truncation)
-    return image_grid(to_uint8(pictures.flatten(0, 1)), columns=columns)
+        w = generator.mapping(torch.randn(columns, generator.config.style_dim, generator=rng).to(like))
+    images = apply_direction(generator, w, direction.to(like), step_length, truncation=truncation)
+    return image_grid(to_uint8(images.flatten(0, 1)), columns=columns)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`voicestyle factorise`."""
+    """Compute or read directions, and write them or images along one of them."""
     args = build_parser().parse_args(argv)
     if args.out is None and args.apply is None:
         raise ValueError(
-            "nothing to do: give --out FILE for the directions, --apply FILE for a picture, or both"
+            "nothing to do: give --out FILE for the directions, --apply FILE for an image, or both"
         )
-    if args.number < 1:
-        raise ValueError(f"--number: expected at least one column, found {args.number}")
+    require_at_least(args, {"columns": 1})
     from voiceface.runtime.devices import choose_device
 
-    from voicestyle.stylegan2.bundled import open_generator
     from voicestyle.stylegan2.factorise import factorise, load_directions, save_directions
     from voicestyle.stylegan2.images import write_png
 
-    opened = open_generator(args.weights, str(choose_device(args.device)))
-    dim = opened.generator.config.style_dim
-    if opened.disclaimer:
-        print(opened.disclaimer, file=sys.stderr)
-    if args.factor is None:
-        found = factorise(opened.generator)
+    loaded = load_generator_from_args(args, str(choose_device(args.device)))
+    dim = loaded.generator.config.style_dim
+    if args.directions is None:
+        found = factorise(loaded.generator)
         directions = found.directions
         if args.out is not None:
-            save_directions(args.out, found, opened.name)
+            save_directions(args.out, found, loaded.name)
             strongest = ", ".join(f"{value:.3g}" for value in found.strengths[:5].tolist())
             print(f"directions: {args.out} ({dim} of them; strengths {strongest}, ...)")
     else:
-        directions, _ = load_directions(args.factor)
+        directions, _ = load_directions(args.directions)
         if directions.shape[0] != dim:
-            found_dim = directions.shape[0]
-            raise ValueError(f"{args.factor}: directions of {found_dim} numbers for codes of {dim}")
+            raise ValueError(
+                f"{args.directions}: directions of {directions.shape[0]} numbers for latents of {dim}"
+            )
     if args.apply is not None:
         if not 0 <= args.index < directions.shape[1]:
             raise ValueError(f"--index: expected 0 to {directions.shape[1] - 1}, found {args.index}")
         sheet = render_direction_rows(
-            opened.generator,
+            loaded.generator,
             directions[:, args.index],
             step_length=args.degree,
-            columns=args.number,
+            columns=args.columns,
             truncation=args.truncation,
             seed=args.seed,
         )
         write_png(args.apply, sheet)
-        print(f"picture: {args.apply}")
+        print(f"image: {args.apply}")
     return 0
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The flags."""
+    """Build the argument parser."""
     parser = argparse.ArgumentParser(
         prog="voicestyle factorise",
-        description="Directions of the code space that change pictures most, in closed form, and pictures "
-        "of codes moved along one of them: w + d v, w, w - d v.",
+        description="Find the directions of the latent space that change images most, in closed form, and "
+        "render images of latents moved along one of them: w + d v, w, w - d v.",
     )
     add = parser.add_argument
-    arguments.add_weights_argument(parser, "run folder, .safetensors, or a published .pt")
     add("--out", type=Path, help="directions: .safetensors, or .pt in the published form {ckpt, eigvec}")
-    add("--apply", type=Path, metavar="PNG", help="three rows of pictures: ahead, as they are, back")
-    add("--factor", type=Path, help="apply the directions of this file instead of computing them")
-    add("--index", type=int, default=0, help="which direction, strongest first (default: %(default)s)")
-    add("--degree", type=float, default=5.0, help="d, length of the step (default: %(default)s)")
-    add("--number", type=int, default=7, help="pictures in a row (default: %(default)s)")
+    add("--apply", type=Path, metavar="PNG", help="three rows of images: w + d v, w, w - d v")
+    add("--directions", type=Path, help="read the directions from this file instead of computing them")
+    add("--index", type=int, default=0, help="index of the direction, strongest first (default: %(default)s)")
+    add("--degree", type=float, default=5.0, help="d, length of the move (default: %(default)s)")
+    add("--columns", type=int, default=7, help="images per row (default: %(default)s)")
     add("--truncation", type=float, default=0.7, help="psi (default: %(default)s)")
-    add("--seed", type=int, default=0, help="of the codes (default: %(default)s)")
-    arguments.add_device_argument(parser)
+    add_generator_arguments(parser, seed="the latents", metric=False)
     return parser
 
 

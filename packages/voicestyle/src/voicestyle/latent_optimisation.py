@@ -17,8 +17,8 @@ from voicestyle.stylegan2.generator import Generator
 
 MIN_NOISE_SIDE = 8  # noise maps of this side and below are not averaged further
 STATE_FIELDS = (
-    *("codes", "noise", "step", "rows"),
-    *("_history", "_kept", "_kept_steps", "_best", "_since", "_made"),
+    *("latents", "noise_maps", "step", "active_rows", "_history", "_snapshots"),
+    *("_snapshot_steps", "_best_loss", "_steps_since_best", "_num_steps"),
 )
 LossTerms: TypeAlias = dict[str, Tensor]
 """Weighted terms of a loss by name, (N,) each, or scalars where a batch is coupled."""
@@ -346,11 +346,13 @@ class LatentOptimiser:
     def state_dict(self) -> dict[str, Any]:
         """Everything that a later `load_state_dict` needs to go on exactly."""
         assert self._optimiser is not None
-        draws = self.noise_source.state_dict() if isinstance(self.noise_source, PerSampleNoise) else None
+        noise_state = (
+            self.noise_source.state_dict() if isinstance(self.noise_source, PerSampleNoise) else None
+        )
         return {
             **{name: getattr(self, name) for name in STATE_FIELDS},
-            "adam": self._optimiser.state_dict(),
-            "draws": draws,
+            "optimiser": self._optimiser.state_dict(),
+            "noise_source": noise_state,
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -359,18 +361,20 @@ class LatentOptimiser:
         Raises:
             ValueError: of another one.
         """
-        codes = state["codes"]
-        if codes.shape != self.latents.shape or len(state["noise"]) != len(self.noise_maps):
-            raise ValueError(f"a state of codes {tuple(codes.shape)} for codes {tuple(self.latents.shape)}")
+        shape = state["latents"].shape
+        if shape != self.latents.shape or len(state["noise_maps"]) != len(self.noise_maps):
+            raise ValueError(
+                f"the state has latents {tuple(shape)}, expected {tuple(self.latents.shape)} as in this run"
+            )
         for name in STATE_FIELDS:
-            place = self.latents.device if name in ("codes", "noise", "_kept") else None
-            setattr(self, name, _to_device(state[name], place))
+            device = self.latents.device if name in ("latents", "noise_maps", "_snapshots") else None
+            setattr(self, name, _to_device(state[name], device))
         at = torch.tensor(self.active_rows, dtype=torch.int64)
         self._variables = [each[at].requires_grad_() for each in (self.latents, *self.noise_maps)]
         self._optimiser = torch.optim.Adam(self._variables, lr=self.config.lr)
-        self._optimiser.load_state_dict(state["adam"])
-        if isinstance(self.noise_source, PerSampleNoise) and state["draws"] is not None:
-            self.noise_source.load_state_dict(state["draws"])
+        self._optimiser.load_state_dict(state["optimiser"])
+        if isinstance(self.noise_source, PerSampleNoise) and state["noise_source"] is not None:
+            self.noise_source.load_state_dict(state["noise_source"])
 
 
 def _to_device(value: Any, device: torch.device | None) -> Any:

@@ -103,13 +103,13 @@ def select_videos(
         FaceBankError: no video remains.
     """
     assignment = bank.memory.assignment[get_clustering_index(bank, config)]
-    members = prototypes.members_of(nearest, assignment, bank.videos, exclude)
+    members = prototypes.cluster_members(nearest, assignment, bank.videos, exclude)
     if not any(members):
         raise FaceBankError(
             f"the {len(nearest)} nearest prototypes have no video in {bank.name} once {len(set(exclude))} names "
             "are excluded: choose more prototypes (retrieval.num_prototypes)"
         )
-    return prototypes.in_order(members, config.retrieval.order)
+    return prototypes.order_members(members, config.retrieval.order)
 
 
 def select_bank_images(
@@ -181,7 +181,7 @@ def invert_targets(
 
 def build_face_encoder(models: PipelineModels, config: VoiceStyleConfig) -> guidance.FaceEncoder:
     """Wrap CMPC's face branch for guidance."""
-    side = models.embedder.config.model.face.side if config.guidance.resize == "model" else None
+    side = models.embedder.config.model.face.image_size if config.guidance.resize == "model" else None
     return guidance.FaceEncoder(models.embedder.model.face_subnet, side)
 
 

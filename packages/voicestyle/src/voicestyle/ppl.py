@@ -107,7 +107,9 @@ def build_parser() -> argparse.ArgumentParser:
     add("--lpips", type=Path, help="directory of VGG-16 (torchvision) and of the LPIPS heads, v0.1/vgg.pth")
     add("--num-samples", type=int, default=5_000, help="number of paths (default: %(default)s)")
     add("--batch", type=int, default=16, help="paths per batch (default: %(default)s)")
-    add("--sampling", default="end", choices=("end", "full"), help="at the ends of paths, or anywhere on them")
+    add(
+        "--sampling", default="end", choices=("end", "full"), help="at the ends of paths, or anywhere on them"
+    )
     add("--epsilon", type=float, default=1e-4, help="step, as a fraction of the path (default: %(default)s)")
     add("--crop", action="store_true", help="keep the middle of the images, where faces are")
     add_generator_arguments(parser, seed="latents, noise and positions on the paths")

@@ -1,4 +1,4 @@
-"""Pages: one that shows the way of each voice, one that shows inversions."""
+"""HTML reports of `voicestyle generate` and `voicestyle invert`."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -7,16 +7,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
+    from voiceface.report import IdentityGroup
+
     from voicestyle.config import VoiceStyleConfig
     from voicestyle.face_bank import FaceBank
     from voicestyle.pipeline_runner import InvertedImage, PipelineResult
 
+__all__ = ["build_similarity_plot", "write_generation_report", "write_inversion_report"]
+
 MAX_DETAILED_VOICES = 12
-"""Voices whose whole way is shown; of more, the faces alone."""
+"""Largest number of voices whose intermediate steps are shown; of others only the faces."""
 FACE_DISCLAIMER = (
-    "A face that a network connects with the voice. It is not the speaker, and says nothing about who the "
+    "A face that the networks associate with the voice. It is not the speaker, and says nothing about who the "
     "speaker is."
 )
+MAX_REPORT_BYTES = 20_000_000
 
 
 def write_generation_report(
@@ -28,133 +33,132 @@ def write_generation_report(
     disclaimers: Sequence[str] = (),
     skipped: Sequence[str] = (),
 ) -> Path:
-    """One page: every voice with its face, the pictures it came from, its start and the way to its end."""
+    """Write one page: each voice with its face, its bank images, their inversions and the optimisation."""
     from voiceface.report import AudioSource, IdentityCard, IdentityGroup, Table, build_report
     from voiceface.report.media import upscale_image
 
     faces = [
         IdentityCard(
-            j.relative_path.as_posix(),
-            image=upscale_image(j.image),
-            audio=AudioSource(str(j.voice_path)),
-            note=f"fit to the voice {j.initial_similarity:.3f} at the start, {j.similarity:.3f} at the end",
+            result.name,
+            image=upscale_image(result.image),
+            audio=AudioSource(str(result.voice_path)),
+            note=f"voice similarity {result.initial_similarity:.3f} initially, {result.similarity:.3f} finally",
         )
-        for j in results
+        for result in results
     ]
     groups = [IdentityGroup("Faces", faces, FACE_DISCLAIMER)]
-    for j in results[:MAX_DETAILED_VOICES]:
-        clusters = {each.cluster: number for number, each in enumerate(j.prototypes, 1)}
-        chosen = [
-            IdentityCard(each.label, image=upscale_image(each.target), note=f"{number}. picture of the bank")
-            for number, each in enumerate(j.inverted, 1)
-        ]
-        made = [
-            IdentityCard(each.label, image=upscale_image(each.image), note=_format_losses(each))
-            for each in j.inverted
-        ]
-        at = [0, *j.trajectory.snapshot_steps]
-        way = [
-            IdentityCard(
-                "start: " + config.aggregation if not step else f"step {step}", image=upscale_image(picture)
-            )
-            for step, picture in zip(at, j.frames, strict=True)
-        ]
-        name = j.relative_path.as_posix()
-        groups += [
-            IdentityGroup(
-                f"{name}: pictures that the voice leads to",
-                chosen,
-                f"{len(j.video_rows)} videos of the {len(clusters)} nearest prototypes of {bank.name}.",
-            ),
-            IdentityGroup(f"{name}: their inversions", made, "What the generator makes of their codes."),
-            IdentityGroup(f"{name}: the way to the face", way, "Start, and codes kept on the way."),
-        ]
+    for result in results[:MAX_DETAILED_VOICES]:
+        groups += _step_groups(result, bank, config)
     rows = [
         [
-            j.relative_path.as_posix(),
-            ", ".join(f"{each.cluster} ({each.distance:.3f})" for each in j.prototypes),
-            len(j.video_rows),
-            len(j.selected),
-            f"{j.initial_similarity:.3f}",
-            f"{j.similarity:.3f}",
-            int(j.trajectory.num_steps[0]),
+            result.name,
+            ", ".join(f"{each.cluster} ({each.distance:.3f})" for each in result.retrieval.prototypes),
+            len(result.retrieval.video_rows),
+            len(result.selected),
+            f"{result.initial_similarity:.3f}",
+            f"{result.similarity:.3f}",
+            int(result.trajectory.num_steps[0]),
         ]
-        for j in results
+        for result in results
     ]
-    columns = ("voice", "prototypes (distance)", "videos", "pictures", "fit, start", "fit, end", "steps")
-    tables = [Table("Ways", columns, rows, "Fit: cosine of voice and picture in CMPC's space, 0 to 1.")]
+    columns = (
+        *("voice", "prototypes (distance)", "videos", "images"),
+        *("initial similarity", "final similarity", "steps"),
+    )
+    note = "Similarity: cosine of voice and image in CMPC's space."
+    tables = [Table("Voices", columns, rows, note)]
     if skipped:
-        tables.append(Table("Left out", ("what",), [[line] for line in skipped]))
+        tables.append(Table("Skipped files", ("reason",), [[reason] for reason in skipped]))
     return build_report(
         path,
-        title="Faces that voices lead to",
+        title="Faces generated from voices",
         kicker="voicestyle generate",
         subtitle=f"Bank: {bank.name}, {len(bank)} videos.",
         disclaimers=list(disclaimers),
         tables=tables,
         plots=[build_similarity_plot(results)],
         identity_groups=groups,
-        config=_config_as_yaml(config),
-        max_bytes=20_000_000,
+        config=_to_yaml(config),
+        max_bytes=MAX_REPORT_BYTES,
     )
 
 
+def _step_groups(
+    result: "PipelineResult", bank: "FaceBank", config: "VoiceStyleConfig"
+) -> list["IdentityGroup"]:
+    """Bank images of one voice, their inversions, and the images of the optimisation."""
+    from voiceface.report import IdentityCard, IdentityGroup
+    from voiceface.report.media import upscale_image
+
+    targets = [
+        IdentityCard(each.label, image=upscale_image(each.target), note=f"bank image {number}")
+        for number, each in enumerate(result.inverted, 1)
+    ]
+    inversions = [
+        IdentityCard(each.label, image=upscale_image(each.image), note=_format_losses(each))
+        for each in result.inverted
+    ]
+    frames = [
+        IdentityCard(f"step {step}" if step else f"initial: {config.aggregation}", image=upscale_image(frame))
+        for step, frame in zip([0, *result.trajectory.snapshot_steps], result.frames, strict=True)
+    ]
+    retrieval = result.retrieval
+    source = f"{len(retrieval.video_rows)} videos of the {len(retrieval.prototypes)} nearest prototypes of"
+    return [
+        IdentityGroup(f"{result.name}: retrieved bank images", targets, f"{source} {bank.name}."),
+        IdentityGroup(f"{result.name}: inversions", inversions, "Images generated from their latents."),
+        IdentityGroup(f"{result.name}: guidance", frames, "Images of the initial latent and of snapshots."),
+    ]
+
+
 def build_similarity_plot(results: Sequence["PipelineResult"]) -> Any:
-    """Fit of every voice, step by step, with the noise on codes."""
+    """Plot the voice similarity of every voice by optimisation step."""
     from voiceface.report import Curve, Plot
 
     curves = []
-    for j in results[:MAX_DETAILED_VOICES]:
-        values = 1 - j.trajectory.history["similarity"][:, 0].numpy()
-        curves.append(Curve(j.relative_path.as_posix(), np.arange(len(values)), values))
+    for result in results[:MAX_DETAILED_VOICES]:
+        similarity = 1 - result.trajectory.history["similarity"][:, 0].numpy()
+        curves.append(Curve(result.name, np.arange(len(similarity)), similarity))
     return Plot(
-        "Fit of picture and voice",
+        "Similarity of image and voice",
         curves,
-        x_label="step of the guidance",
-        y_label="cosine, with noise on codes",
+        x_label="guidance step",
+        y_label="cosine, with noise on the latents",
     )
 
 
 def write_inversion_report(
     path: Path, inverted: Sequence["InvertedImage"], config: "VoiceStyleConfig", disclaimer: str
 ) -> Path:
-    """One page: pictures beside what the generator makes of their codes."""
+    """Write one page: images beside the images generated from their latents."""
     from voiceface.report import IdentityCard, IdentityGroup, Table, build_report
     from voiceface.report.media import upscale_image
 
-    groups = [
-        IdentityGroup(
-            "Pictures", [IdentityCard(each.label, image=upscale_image(each.target)) for each in inverted]
-        ),
-        IdentityGroup(
-            "Inversions",
-            [
-                IdentityCard(each.label, image=upscale_image(each.image), note=_format_losses(each))
-                for each in inverted
-            ],
-        ),
+    targets = [IdentityCard(each.label, image=upscale_image(each.target)) for each in inverted]
+    inversions = [
+        IdentityCard(each.label, image=upscale_image(each.image), note=_format_losses(each))
+        for each in inverted
     ]
     names = list(inverted[0].losses)
     rows = [[each.label, *(f"{each.losses[name]:.4f}" for name in names)] for each in inverted]
     return build_report(
         path,
-        title="Pictures and their codes",
+        title="Images and their latents",
         kicker="voicestyle invert",
         disclaimers=disclaimer,
-        tables=[Table("Losses of the last step", ("picture", *names), rows)],
-        identity_groups=groups,
-        config=_config_as_yaml(config),
-        max_bytes=20_000_000,
+        tables=[Table("Losses of the last step", ("image", *names), rows)],
+        identity_groups=[IdentityGroup("Images", targets), IdentityGroup("Inversions", inversions)],
+        config=_to_yaml(config),
+        max_bytes=MAX_REPORT_BYTES,
     )
 
 
 def _format_losses(inverted: "InvertedImage") -> str:
-    """Losses in words."""
-    shown = {k: v for k, v in inverted.losses.items() if k != "noise"}
-    return ", ".join(f"{name} {value:.3f}" for name, value in shown.items())
+    """Format the losses of an inversion, without the noise regulariser."""
+    return ", ".join(f"{name} {value:.3f}" for name, value in inverted.losses.items() if name != "noise")
 
 
-def _config_as_yaml(config: "VoiceStyleConfig") -> str:
+def _to_yaml(config: "VoiceStyleConfig") -> str:
     from voiceface.runtime.config import to_yaml
 
     return to_yaml(config)

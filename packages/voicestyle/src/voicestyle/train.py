@@ -46,7 +46,7 @@ def train(
     """
     from cmpc2 import train as cmpc2_train
     from cmpc2.config import Cmpc2Config
-    from cmpc2.sources import open_training
+    from cmpc2.sources import load_training_data
     from voiceface.io.atomic import write_text
     from voiceface.runtime.config import load_config, to_dict, to_yaml
     from voiceface.training.run_directory import RunError, config_differences, to_json_values
@@ -77,7 +77,7 @@ def train(
     write_text(written, to_yaml(config))
     first, second = out / "cmpc2", out / "stylegan2"
     if not (first / "model.safetensors").is_file() or not (first / "memory.safetensors").is_file():
-        found = open_training(networks, data=data, population=population)
+        found = load_training_data(networks, data=data, population=population)
         cmpc2_train.train(
             networks,
             found.pairs,
@@ -86,7 +86,7 @@ def train(
             device=device,
             threads=threads,
             resume=first.is_dir(),
-            notice=found.notice,
+            disclaimer=found.disclaimer,
         )
     if not (second / "model.safetensors").is_file():
         size, source = generator.generator.size, images or data

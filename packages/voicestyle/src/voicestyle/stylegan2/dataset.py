@@ -49,11 +49,11 @@ class ImageDataset:
         return load_square_image(item, self.size) if isinstance(item, Path) else item
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """One picture in -1...1, mirrored or not: {"picture": (3, S, S) float32}."""
+        """One picture in -1...1, mirrored or not: {"image": (3, S, S) float32}."""
         picture = self.read(index)
         if self.flip and rng.random() < 0.5:
             picture = picture[:, ::-1]
-        return {"picture": np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32) / 127.5 - 1}
+        return {"image": np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32) / 127.5 - 1}
 
 
 def open_images(root: str | Path, size: int, *, flip: bool = True) -> ImageDataset:

@@ -146,6 +146,10 @@ class Generator(nn.Module):
         """Normal z (N, D) to w (N, D)."""
         return self.style(z)
 
+    def broadcast_latents(self, latents: Tensor) -> Tensor:
+        """Repeat w (N, D) for every layer, (N, L, D); latents (N, L, D) are returned unchanged."""
+        return latents if latents.ndim == 3 else latents[:, None].expand(-1, self.config.n_latent, -1)
+
     def expand_latents(
         self,
         styles: Tensor | Sequence[Tensor],
@@ -188,7 +192,7 @@ class Generator(nn.Module):
                     "truncation needs a centre: give truncation_latent, such as mean_latent(10_000)"
                 )
             given = [centre + truncation * (w - centre) for w in given]
-        layers = [w if w.ndim == 3 else w[:, None].expand(-1, count, -1) for w in given]
+        layers = [self.broadcast_latents(w) for w in given]
         if len(layers) == 1:
             return layers[0]
         if inject_index is None:

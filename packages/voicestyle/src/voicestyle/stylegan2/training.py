@@ -67,14 +67,14 @@ class TrainingState:
 
     def load_values(self, values: dict[str, object]) -> None:
         """Take up the numbers that `store_values` put into a run's values."""
-        if "path_mean" in values:
-            self.mean_path_length.fill_(float(str(values["path_mean"])))
+        if "mean_path_length" in values:
+            self.mean_path_length.fill_(float(str(values["mean_path_length"])))
         if self.ada is not None and "ada" in values:
             self.ada.load_state_dict(values["ada"])  # type: ignore[arg-type]
 
     def store_values(self, values: dict[str, object]) -> None:
         """Put away the numbers that are no tensors of a module."""
-        values["path_mean"] = float(self.mean_path_length)
+        values["mean_path_length"] = float(self.mean_path_length)
         if self.ada is not None:
             values["ada"] = self.ada.state_dict()
 
@@ -138,7 +138,7 @@ def discriminator_step(
     if state.ada is not None:
         state.ada.tune(scores)
     return {
-        "d": value.detach(),
+        "d_loss": value.detach(),
         "real_score": scores.mean(),
         "fake_score": judged[0].detach().float().mean(),
     }
@@ -168,7 +168,7 @@ def generator_step(
             state.discriminator(augment(fake, augment_p, quarter_turns=config.augment.quarter_turns)).float()
         )
     run.backward_and_step(value, state.g_optim)
-    return {"g": value.detach()}
+    return {"g_loss": value.detach()}
 
 
 def path_length_step(batch_size: int, state: TrainingState, config: StyleGAN2Config, run: "Run") -> Metrics:
@@ -185,7 +185,7 @@ def path_length_step(batch_size: int, state: TrainingState, config: StyleGAN2Con
     run.backward_and_step(
         loss.path_weight * loss.path_interval * penalty + 0 * pictures[0, 0, 0, 0], state.g_optim
     )
-    return {"path": penalty.detach(), "path_length": lengths.detach().mean()}
+    return {"path_penalty": penalty.detach(), "path_length": lengths.detach().mean()}
 
 
 def sample_styles(batch_size: int, generator: Generator, mixing_prob: float) -> list[Tensor]:

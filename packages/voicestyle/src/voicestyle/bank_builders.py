@@ -1,0 +1,356 @@
+"""Build face banks: from a directory of images, from published prototypes, or of synthetic identities."""
+
+import logging
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+import torch.nn.functional as F
+from cmpc2.lookup import TrainingVideo
+from cmpc2.prototypes import cluster
+from cmpc2.published import PrototypeMemory
+
+from voicestyle.face_bank import BankImage, FaceBank, FaceBankError, ImageFile, SyntheticImage
+from voicestyle.stylegan2.dataset import IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    from cmpc2.embedder import Embedder
+
+    from voicestyle.config import VoiceStyleConfig
+    from voicestyle.models import PipelineModels
+
+__all__ = [
+    "build_bank",
+    "build_bank_from_prototypes",
+    "build_synthetic_bank",
+    "find_videos",
+    "load_bank",
+    "locate_bank_folders",
+    "videos_from_images",
+]
+
+log = logging.getLogger(__name__)
+SCALE_FOLDER = "1.6"  # directory between name and video in VoxCeleb's face archive
+TRACK_FOLDERS, FRONTAL_FOLDERS = (
+    ("unzippedFaces", "voxceleb/unzippedFaces"),
+    ("VGG_ALL_FRONTAL", "voxceleb/VGG_ALL_FRONTAL"),
+)
+VIDEOS_PER_PROTOTYPE = 17  # as in the published bank: 17,023 videos, 1,000 clusters
+BUNDLED_PRESET = "quick"  # population preset that the bundled networks were trained on
+MAX_FRAMES = 8  # frames per video whose mean is the embedding of the video
+
+
+def load_bank(
+    models: "PipelineModels",
+    config: "VoiceStyleConfig",
+    bank: str | Path | Sequence[Path] | None = None,
+    *,
+    weights: str | Path | None = None,
+    cmpc: str | Path | None = None,
+    memory: str | Path | None = None,
+    table: str | Path | None = None,
+    frontal: str | Path | None = None,
+    population: str = BUNDLED_PRESET,
+    cache_file: Path | None = None,
+) -> FaceBank:
+    """Load the face bank that the arguments name.
+
+    Args:
+        models: networks; the embedder embeds the images of a directory.
+        config: settings, such as `retrieval.num_clusters`.
+        bank: directory of face images, or image files; None for synthetic identities.
+        weights, cmpc: weights that the networks were loaded from; prototypes of synthetic identities lie
+            beside them.
+        memory, table: prototypes and `training.csv` that belong to the bank, in place of k-means.
+        frontal: directory of frontal images, <name>/<image>.
+        population: preset of the synthetic identities that CMPC was trained on.
+        cache_file: file that keeps the embeddings of a directory's images.
+
+    Raises:
+        FileNotFoundError, CheckpointError: a file or directory is missing or corrupt.
+        FaceBankError: the bank does not fit the configuration or the networks.
+    """
+    from cmpc2.nearest import open_memory
+    from voiceface.checkpoints.native import load_state, save_state
+
+    from voicestyle.models import resolve_cmpc_path
+
+    root = Path(bank) if isinstance(bank, str) else bank
+    memory, table, frontal = (Path(path) if path is not None else None for path in (memory, table, frontal))
+    if root is None or memory is not None or table is not None:
+        run = resolve_cmpc_path(weights, cmpc)
+        prototypes, videos = open_memory(run, memory, table)
+        if root is None:
+            if run is None and memory is None and population != BUNDLED_PRESET:
+                raise FaceBankError(
+                    f"--population {population}: the bundled CMPC was trained on the preset "
+                    f"{BUNDLED_PRESET}; omit the preset, or give --weights or --cmpc of a run trained on it"
+                )
+            return build_synthetic_bank(prototypes, videos, preset=population)
+        if not isinstance(root, Path):
+            raise FaceBankError("prototypes (memory, table) need a directory as the bank, found single files")
+        return build_bank_from_prototypes(root, prototypes, videos, frontal=frontal)
+    cached = load_state(cache_file) if cache_file is not None and cache_file.is_file() else None
+    face_bank, embeddings = build_bank(
+        root,
+        models.embedder,
+        frontal=frontal,
+        num_clusters=config.retrieval.num_clusters,
+        min_clusters=config.retrieval.num_prototypes,
+        seed=config.seed,
+        cached=cached,
+    )
+    if cache_file is not None and (cached is None or cached.get("key") != embeddings["key"]):
+        save_state(cache_file, embeddings)
+    return face_bank
+
+
+def find_videos(root: Path) -> tuple[list[TrainingVideo], list[list[BankImage]]]:
+    """Find the videos of a directory, `<name>/1.6/<video>/<frame>`; every other image is a video of one frame.
+
+    Raises:
+        FileNotFoundError: the directory is missing, or contains no image.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"no directory at {root}: --bank names a directory of face images")
+    videos: dict[tuple[str, str], list[BankImage]] = {}
+    for path in sorted(root.rglob("*")):
+        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith(".") or not path.is_file():
+            continue
+        parts = path.relative_to(root).parts
+        label = "/".join(parts)
+        if len(parts) == 4 and parts[1] == SCALE_FOLDER:
+            key = parts[0], parts[2]
+        else:
+            key = parts[0] if len(parts) > 1 else path.stem, "/".join(parts[1:]) or path.name
+        videos.setdefault(key, []).append(ImageFile(path, label))
+    if not videos:
+        raise FileNotFoundError(
+            f"no face images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {root}: the bank is empty"
+        )
+    rows = [TrainingVideo(name, "1", "", "", "", "", video) for name, video in videos]
+    return rows, list(videos.values())
+
+
+def videos_from_images(files: Sequence[Path]) -> tuple[list[TrainingVideo], list[list[BankImage]]]:
+    """Make a video of one frame of each file; its identity is named after the file's directory.
+
+    Raises:
+        FileNotFoundError: there are no files.
+    """
+    if not files:
+        raise FileNotFoundError("the bank is empty: expected at least one image")
+    rows = [TrainingVideo(path.parent.name, "1", "", "", "", "", path.name) for path in files]
+    labels = [f"{path.parent.name}/{path.name}" for path in files]
+    if len(set(labels)) < len(labels):  # such as a/x/1.jpg and b/x/1.jpg
+        labels = [path.as_posix() for path in files]
+    return rows, [[ImageFile(path, label)] for path, label in zip(files, labels)]
+
+
+def list_images(folder: Path) -> list[Path]:
+    """List the image files of a directory, without hidden files; empty if the directory is missing."""
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")]
+
+
+def locate_bank_folders(root: Path, frontal: Path | None = None) -> tuple[Path, Path | None]:
+    """Directories of the videos and of the frontal images, in the published layout or as given."""
+    tracks = next((root / name for name in TRACK_FOLDERS if (root / name).is_dir()), root)
+    if frontal is None:
+        frontal = next((root / name for name in FRONTAL_FOLDERS if (root / name).is_dir()), None)
+    elif not frontal.is_dir():
+        raise FileNotFoundError(f"no directory at {frontal}: --frontal names a directory of <name>/<image>")
+    return tracks, None if frontal == tracks else frontal
+
+
+def find_frontal_images(root: Path | None, names: Sequence[str]) -> dict[str, list[BankImage]]:
+    """Find the images `<name>/<image>` of these identities."""
+    images: dict[str, list[BankImage]] = {}
+    for name in dict.fromkeys(names) if root else ():
+        folder = root / name  # type: ignore[operator]
+        files = [ImageFile(path, f"{name}/{path.name}") for path in list_images(folder)]
+        if files:
+            images[name] = [*files]
+    return images
+
+
+def build_bank(
+    root: Path | Sequence[Path],
+    embedder: "Embedder",
+    *,
+    frontal: Path | None = None,
+    num_clusters: int | None = None,
+    min_clusters: int = 3,
+    seed: int = 0,
+    cached: dict[str, Any] | None = None,
+) -> tuple[FaceBank, dict[str, Any]]:
+    """Build a bank from a directory: embed its images and find prototypes by k-means.
+
+    Args:
+        root: directory, see `find_videos`; if it contains unzippedFaces, the videos come from there, and
+            frontal images from VGG_ALL_FRONTAL. Or image files.
+        embedder: embeds the faces.
+        frontal: directory of frontal images, <name>/<image>.
+        num_clusters: number of prototypes; None: one per 17 videos, at least twice `min_clusters`, at most one
+            per video.
+        min_clusters: K, the number of prototypes that will be retrieved.
+        seed: of k-means.
+        cached: embeddings that an earlier call returned for the same directory and embedder.
+
+    Returns:
+        The bank, and its embeddings for `cached` of a later call.
+
+    Raises:
+        FileNotFoundError: the directory is missing or empty.
+        FaceBankError: no image can be read, or there are fewer videos than prototypes.
+    """
+    tracks: Path | str
+    if isinstance(root, Path):
+        tracks, frontal = locate_bank_folders(root, frontal)
+        if tracks == root and frontal is not None and frontal.is_relative_to(root):
+            tracks, frontal = frontal, None  # the bank contains frontal images only
+        (table, frames), name = find_videos(Path(tracks)), root.name or str(root)
+    else:
+        tracks, name = "the bank", f"{len(root)} images"
+        table, frames = videos_from_images(root)
+    key = [
+        embedder.fingerprint,
+        *(f"{p.label} {_file_stamp(p)}" for each in frames for p in each[:MAX_FRAMES]),
+    ]
+    unreadable: dict[str, str] = {}
+    if cached is not None and cached.get("key") == key:
+        embeddings, unreadable = cached["embeddings"], dict(cached["unreadable"])
+    else:
+        embeddings = torch.full((len(table), embedder.embedding_dim), torch.nan)
+        for row, images in enumerate(frames):
+            faces = []
+            for image in images[:MAX_FRAMES]:
+                try:
+                    faces.append(image.read())
+                except (ValueError, OSError) as error:
+                    unreadable[image.label] = str(error)
+            if faces:
+                embeddings[row] = F.normalize(embedder.embed_faces(faces).float(), dim=1).mean(0)
+    valid = [row for row in range(len(table)) if not bool(embeddings[row].isnan().any())]
+    for reason in unreadable.values():
+        log.warning("skipped: %s", reason)
+    if not valid:
+        first = next(iter(unreadable.values()))
+        raise FaceBankError(
+            f"none of the {len(unreadable)} images in {tracks} can be read; the first: {first}"
+        )
+    if num_clusters is None:
+        num_clusters = min(len(valid), max(2 * min_clusters, round(len(valid) / VIDEOS_PER_PROTOTYPE)))
+    if not min_clusters <= num_clusters <= len(valid):
+        raise FaceBankError(
+            f"{min_clusters} nearest of {num_clusters} prototypes of {len(valid)} videos in {tracks}: expected K <= "
+            "prototypes <= videos; choose fewer (retrieval.num_prototypes, retrieval.num_clusters) or give more images"
+        )
+    points = F.normalize(embeddings[valid], dim=1)
+    clusters = cluster(points, num_clusters, start="plusplus", generator=torch.Generator().manual_seed(seed))
+    videos = [table[row] for row in valid]
+    bank = FaceBank(
+        PrototypeMemory([clusters.centroids], [clusters.assignment], [clusters.density]),
+        videos,
+        [[image for image in frames[row] if image.label not in unreadable] for row in valid],
+        find_frontal_images(frontal, [video.identity for video in videos]),
+        name=name,
+        skipped=tuple(unreadable.values()),
+    )
+    return bank, {"key": key, "embeddings": embeddings, "unreadable": unreadable}
+
+
+def build_bank_from_prototypes(
+    root: Path, memory: PrototypeMemory, videos: Sequence[TrainingVideo], *, frontal: Path | None = None
+) -> FaceBank:
+    """Build a bank as published: prototypes from a file, images of their videos from a directory.
+
+    Args:
+        root: directory of <name>/1.6/<video>/<frame>, or one that contains unzippedFaces and VGG_ALL_FRONTAL.
+        memory: from `cmpc2.published.read_memory`.
+        videos: from `cmpc2.lookup.read_training_table`; some of them may have no images.
+        frontal: directory of <name>/<image>.
+
+    Raises:
+        FileNotFoundError: the directory is missing.
+        FaceBankError: none of the videos has an image.
+    """
+    if not root.is_dir():
+        raise FileNotFoundError(f"no directory at {root}: --bank names a directory of face images")
+    tracks, frontal = locate_bank_folders(root, frontal)
+    frontal_images = find_frontal_images(frontal, [video.identity for video in videos])
+    frames: list[list[BankImage]] = []
+    for video in videos:
+        files = list_images(tracks / video.path)
+        frames.append([ImageFile(path, f"{video.path}/{path.name}") for path in files])
+    present = sum(bool(each) or video.identity in frontal_images for each, video in zip(frames, videos))
+    if not present:
+        raise FaceBankError(
+            f"none of the {len(videos)} videos of the table has images in {tracks} or {frontal}: expected "
+            f"directories such as {videos[0].path}"
+        )
+    if present < len(videos):
+        log.info("%d of %d videos of the table have images in %s", present, len(videos), root)
+    return FaceBank(memory, videos, frames, frontal_images, name=root.name)
+
+
+def build_synthetic_bank(
+    memory: PrototypeMemory, videos: Sequence[TrainingVideo], *, preset: str = "quick", seed: int = 0
+) -> FaceBank:
+    """Build a bank of synthetic identities: prototypes of a model trained on them, images rendered on demand.
+
+    Args:
+        memory: prototypes of the model.
+        videos: videos of the model; names end in the index of the identity.
+        preset: population that the model was trained on; determines the correlation of voice and face.
+        seed: of the population.
+
+    Raises:
+        FaceBankError: a name is not that of a synthetic identity.
+    """
+    from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER
+    from voiceface.synthetic.presets import get_preset
+
+    rho = get_preset(preset).rho
+    indices = [_identity_index(video.identity, video.voice_id) for video in videos]
+    frames = [
+        [SyntheticImage(k, n, f"{video.path}/{n}", seed, rho) for n in _image_indices(k, video.video, seed)]
+        for k, video in zip(indices, videos)
+    ]
+    return FaceBank(memory, videos, frames, name="synthetic identities", disclaimer=SYNTHETIC_DATA_DISCLAIMER)
+
+
+@cache
+def _image_indices(
+    identity_index: int, video: str, seed: int, max_images: int = MAX_FRAMES
+) -> tuple[int, ...]:
+    """Indices of an identity's images that belong to a video."""
+    from voiceface.synthetic.identities import get_image_video, video_id
+
+    return tuple(
+        n
+        for n in range(max_images)
+        if video_id(identity_index, get_image_video(identity_index, n, seed=seed), seed=seed) == video
+    )
+
+
+def _identity_index(name: str, voice_id: str) -> int:
+    """Index of a synthetic identity, from its name `Given_Family.00309`."""
+    from voiceface.synthetic.identities import voice_id as id_of
+
+    tail = name.rpartition(".")[2]
+    if not tail.isdigit() or (voice_id and id_of(int(tail)) != voice_id):
+        raise FaceBankError(
+            f"{name!r} ({voice_id}) is not a synthetic identity: give --bank with images of the identities"
+        )
+    return int(tail)
+
+
+def _file_stamp(image: BankImage) -> str:
+    """Size and modification time of an image's file."""
+    if not isinstance(image, ImageFile):
+        return ""
+    status = image.path.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
