@@ -71,6 +71,15 @@ def test_values_are_typed_and_frozen(folder):
         config.training.lr = 3
 
 
+def test_a_copy_with_an_unknown_key_is_refused():
+    class Section(Config):
+        steps: int = 3
+
+    assert Section().model_copy(update={"steps": 5}).steps == 5
+    with pytest.raises(ConfigError, match="Section has no step"):
+        Section().model_copy(update={"step": 5})
+
+
 def test_bare_name_is_bundled_and_path_is_a_file(folder):
     assert bundled_configs("made_up_package") == ["main", "quick"]
     assert load_config("quick", Experiment, "made_up_package").training.max_iter == 2

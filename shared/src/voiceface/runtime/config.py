@@ -5,10 +5,10 @@ import json
 import re
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib import resources
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 import pydantic
 import yaml
@@ -30,6 +30,17 @@ class Config(pydantic.BaseModel):
         extra="forbid", frozen=True, validate_default=True, protected_namespaces=()
     )
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> Self:
+        """Copy with other values, which are not validated; unknown keys are refused.
+
+        Raises:
+            ConfigError: a key that this configuration does not have.
+        """
+        unknown = sorted(set(update or {}) - set(type(self).model_fields))
+        if unknown:
+            raise ConfigError(f"{type(self).__name__} has no {', '.join(unknown)}")
+        return super().model_copy(update=update, deep=deep)
+
 
 C = TypeVar("C", bound=Config)
 
@@ -41,7 +52,7 @@ def load_config(source: str | Path, model: type[C], package: str, overrides: Seq
         source: a bare name (``quick``) means the package's own ``configs/quick.yaml``; anything with a folder
             or with the suffix .yaml or .yml is a path.
         model: the typed configuration to make.
-        package: import name of the package that brings the bundled files, such as ``build_seeking_shape``.
+        package: import name of the package that brings the bundled files, such as ``seeking_shape``.
         overrides: ``section.key=value``; the value is read as YAML, later ones win.
 
     Returns:
