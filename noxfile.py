@@ -115,6 +115,8 @@ def parity(session: nox.Session) -> None:
     if not present:
         session.skip(f"no parity cases below {CASES}: set VOICEFACE_CASES to the folder that holds them")
     session.install(*[f"./{FOLDERS[name]}[test]" for name in present])
+    if "perceptionist" in present:
+        session.run("pytest", "tests/test_parity_distillation.py")
     for name in present:
         session.run("python", "tests/parity/run.py", "--cases", str(CASES / name), *session.posargs)
 

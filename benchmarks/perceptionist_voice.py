@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from perceptionist.models import VoiceToMesh
+    from perceptionist.voice_to_mesh import (VoiceToMesh)
 
 SECONDS, RATE = 10, 16000
 VERTICES = 53215
@@ -90,7 +90,7 @@ def build_model(kind: str) -> "VoiceToMesh":
     from perceptionist.face_models.linear import PAIR_NAMES, LinearFaceModel
     from perceptionist.generator import Generator
     from perceptionist.image_to_3d import ImageTo3D
-    from perceptionist.models import VoiceToMesh
+    from perceptionist.voice_to_mesh import (VoiceToMesh)
     from perceptionist.supervised_head import SupervisedHead
     from perceptionist.voice_network import VoiceNetwork
 

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from parity.case import Array, Case, ComparisonLog
 from parity.perceptionist_faces import load_sibling_face_model
-from parity.rules import ToleranceRule
-from perceptionist.face_models.linear import PUBLISHED_Y_FLIP
+from parity.tolerance_rules import ToleranceRule
+from perceptionist.face_models.pose import PUBLISHED_Y_FLIP
 from perceptionist.generator import Generator, resize_bilinear
 from perceptionist.image_to_3d import ImageTo3D
 from perceptionist.visualisation import images_to_uint8, overlay_mesh, pose_mesh

@@ -14,7 +14,8 @@ from perceptionist.dataset.published_lists import (
     read_identity_names,
 )
 from perceptionist.face_models.bfm import PUBLISHED_SCALE
-from perceptionist.face_models.linear import PUBLISHED_Y_FLIP, LinearFaceModel, apply_pose
+from perceptionist.face_models.linear import LinearFaceModel
+from perceptionist.face_models.pose import PUBLISHED_Y_FLIP, apply_pose
 from perceptionist.meshio.obj import read_obj, write_obj
 from perceptionist.meshio.xyz import read_xyz
 

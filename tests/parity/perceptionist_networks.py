@@ -7,8 +7,8 @@ import torch
 from parity.activations import record_outputs, strip_prefix
 from parity.case import Case, ComparisonLog
 from parity.perceptionist_faces import load_sibling_face_model
-from parity.rules import ToleranceRule
-from perceptionist import published
+from parity.tolerance_rules import ToleranceRule
+from perceptionist import published_networks
 from perceptionist.voice_network import l2_normalize
 from torch import Tensor, nn
 
@@ -28,7 +28,7 @@ def load_weights(case: Case, dtype: torch.dtype = torch.float32) -> dict[str, Te
 @torch.no_grad()
 def voice_embed(case: Case, log: ComparisonLog) -> None:
     """Embeddings, and the statistics inside."""
-    network = published.build_voice_network(load_weights(case))
+    network = published_networks.build_voice_network(load_weights(case))
     stages = {m[0]: f"model.{m[1]}" for m in (re.match(r"stage(\d+)_mean_std", k) for k in case.arrays) if m}
     with record_outputs(network, *stages.values()) as seen:
         embedding = network(case.tensor("x"))
@@ -43,7 +43,7 @@ def voice_embed(case: Case, log: ComparisonLog) -> None:
 @torch.no_grad()
 def voice_embed_lengths(case: Case, log: ComparisonLog) -> None:
     """Clips of other lengths, down to one frame."""
-    network = published.build_voice_network(load_weights(case))
+    network = published_networks.build_voice_network(load_weights(case))
     for name in case.arrays:
         if name.startswith("x_"):
             stored = name.replace("x_", "embedding_", 1)
@@ -54,7 +54,7 @@ def voice_embed_lengths(case: Case, log: ComparisonLog) -> None:
 @torch.no_grad()
 def generator(case: Case, log: ComparisonLog) -> None:
     """Pictures of every stored embedding."""
-    network = published.build_generator(load_weights(case))
+    network = published_networks.build_generator(load_weights(case))
     for name in case.arrays:
         if name.startswith("embedding"):
             image = network(case.tensor(name).flatten(1))
@@ -65,10 +65,12 @@ def generator(case: Case, log: ComparisonLog) -> None:
 def face_embed_heads(case: Case, log: ComparisonLog) -> None:
     """Face embedding, discriminator and classifier."""
     state = load_weights(case)
-    network = published.build_face_network({k: v for k, v in state.items() if k.startswith("model.")})
+    network = published_networks.build_face_network(
+        {k: v for k, v in state.items() if k.startswith("model.")}
+    )
     heads = {
-        "real_logit": published.build_discriminator(strip_prefix("d.", state)),
-        "class_logit": published.build_classifier(strip_prefix("c.", state)),
+        "real_logit": published_networks.build_discriminator(strip_prefix("d.", state)),
+        "class_logit": published_networks.build_classifier(strip_prefix("c.", state)),
     }
     embedding = network(case.tensor("face"))
     case.compare(log, "embedding", embedding.reshape(case.arrays["embedding"].shape), default=LOOSE)
@@ -79,7 +81,7 @@ def face_embed_heads(case: Case, log: ComparisonLog) -> None:
 @torch.no_grad()
 def regressor(case: Case, log: ComparisonLog) -> None:
     """Parameters, pooled and inner features, in evaluation and in training mode; every block's statistics."""
-    network = published.build_image_to_3d(load_weights(case))
+    network = published_networks.build_image_to_3d(load_weights(case))
     pictures = case.tensor("image_f16", torch.float32)
     blocks = [f"features.{number}" for number in range(len(network.features))]
     with record_outputs(network, *blocks) as seen:
@@ -113,7 +115,7 @@ def regressor(case: Case, log: ComparisonLog) -> None:
 @torch.no_grad()
 def supervised_head(case: Case, log: ComparisonLog) -> None:
     """Whitened numbers, and the mesh that the face model makes of them."""
-    head = published.build_supervised_head(load_weights(case))
+    head = published_networks.build_supervised_head(load_weights(case))
     model, config = load_sibling_face_model(case), case.config
     if "scale_mean" in config and "scale_std" in config:
         model.scale = (float(config["scale_mean"]), float(config["scale_std"]))
@@ -126,8 +128,8 @@ def supervised_head(case: Case, log: ComparisonLog) -> None:
 def expert_refiners(case: Case, log: ComparisonLog) -> None:
     """Landmark refinement, and landmarks back to parameters."""
     state = load_weights(case)
-    refine = published.build_forward_direction(strip_prefix("forwardDirection.", state))
-    reverse = published.build_reverse_direction(strip_prefix("reverseDirection.", state))
+    refine = published_networks.build_forward_direction(strip_prefix("forwardDirection.", state))
+    reverse = published_networks.build_reverse_direction(strip_prefix("reverseDirection.", state))
     landmarks = case.tensor("landmarks")
     codes = (case.tensor(name) for name in ("pool", "shape_code", "expr_code"))
     case.compare(log, "residual", refine(landmarks, *codes))

@@ -1,13 +1,14 @@
 """Parity of perceptionist's objectives and of one iteration of the unsupervised cascade."""
 
 import torch
+from parity import perceptionist_distillation
 from parity.activations import strip_prefix
 from parity.case import Case, ComparisonLog
 from parity.perceptionist_faces import load_sibling_face_model
 from parity.perceptionist_networks import disable_dropout, load_weights
-from parity.rules import EXACT, ToleranceRule, find_rule
-from perceptionist import distillation_losses, published
+from parity.tolerance_rules import EXACT, ToleranceRule, find_rule
 from perceptionist import losses as objective
+from perceptionist import published_networks
 from perceptionist.cascade import (
     Cascade,
     CascadeConfig,
@@ -20,7 +21,7 @@ from perceptionist.losses import DistillationConfig, TripletConfig
 from torch import Tensor, nn
 from voiceface.checkpoints.native import load_into
 
-AS_PUBLISHED = DistillationConfig(pkt_order="target_first"), TripletConfig(distance="axis")
+AS_PUBLISHED = DistillationConfig(pkt_order="teacher_first"), TripletConfig(distance="axis")
 SIDES = ("student", "teacher")
 TERM_NAMES = {
     "d_real": "D_real",
@@ -29,13 +30,13 @@ TERM_NAMES = {
     "g_d": "G_D_fake",
     "g_c": "G_C_fake",
 }
-HEAD_READERS = {"d": published.build_discriminator, "c": published.build_classifier}
+HEAD_READERS = {"d": published_networks.build_discriminator, "c": published_networks.build_classifier}
 DISTILLERS = {
-    "attention": distillation_losses.attention_transfer,
-    "similarity": distillation_losses.similarity_preserving,
-    "correlation": distillation_losses.correlation,
-    "nst": distillation_losses.neuron_selectivity,
-    "rkd": distillation_losses.relational_distillation,
+    "attention": perceptionist_distillation.attention_transfer,
+    "similarity": perceptionist_distillation.similarity_preserving,
+    "correlation": perceptionist_distillation.correlation,
+    "nst": perceptionist_distillation.neuron_selectivity,
+    "rkd": perceptionist_distillation.relational_distillation,
 }
 
 
@@ -152,11 +153,13 @@ def _run_iteration(case: Case, log: ComparisonLog, dtype: torch.dtype) -> dict[s
 
 def build_cascade(state: dict[str, Tensor], classes: int) -> Cascade:
     """The cascade whose parts a state dict holds under their short names and the archive's."""
-    voice = published.build_voice_network(strip_prefix("e.", state))
-    generator = published.build_generator(strip_prefix("g.", state))
-    face = published.build_face_network(strip_prefix("f.", state))
-    student = published.build_image_to_3d(strip_prefix("student.", state))
-    expert = published.build_image_to_3d({k: v for k, v in state.items() if ".backbone." in k and "IGM" in k})
+    voice = published_networks.build_voice_network(strip_prefix("e.", state))
+    generator = published_networks.build_generator(strip_prefix("g.", state))
+    face = published_networks.build_face_network(strip_prefix("f.", state))
+    student = published_networks.build_image_to_3d(strip_prefix("student.", state))
+    expert = published_networks.build_image_to_3d(
+        {k: v for k, v in state.items() if ".backbone." in k and "IGM" in k}
+    )
     config = CascadeConfig(
         voice=voice.config,
         generator=generator.config,
@@ -182,10 +185,10 @@ def _default_rule(name: str) -> ToleranceRule:
     return ToleranceRule(rtol=0.02, per_max=1e-3) if name.startswith("grad_norm") else EXACT
 
 
-def _build_vid(case: Case) -> distillation_losses.VariationalInformationDistillation:
+def _build_vid(case: Case) -> perceptionist_distillation.VariationalInformationDistillation:
     """The regression of the case, with its weights."""
     config = case.config["vid"]
-    module = distillation_losses.VariationalInformationDistillation(
+    module = perceptionist_distillation.VariationalInformationDistillation(
         int(config["num_input_channels"]),
         int(config["num_mid_channel"]),
         int(config["num_target_channels"]),

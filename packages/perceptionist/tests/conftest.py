@@ -1,4 +1,4 @@
-"""People made once per session; and the renderer's tests on another build of its kernel (SIM3DR_KERNEL)."""
+"""Synthetic data sets, generated once per session; tests of another build of the kernel (SIM3DR_KERNEL)."""
 
 import importlib.util
 import os
@@ -21,15 +21,15 @@ if "SIM3DR_KERNEL" in os.environ:
 
 @pytest.fixture(scope="session", autouse=True)
 def single_thread() -> None:
-    """Bit-identity needs the same number of threads everywhere."""
+    """Use one thread: bit-identical results need the same number of threads."""
     use_one_thread()
 
 
 def synthetic_dataset(split: str) -> "VoiceFaceDataset":
-    """People of a split, invented."""
+    """A split of the tiny synthetic population."""
     from perceptionist.dataset.synthetic import generate_synthetic_dataset
     from perceptionist.face_models.io import resolve_face_model
-    from small_perceptionist_runs import TINY_SIZES
+    from tiny_perceptionist_runs import TINY_SIZES
 
     return generate_synthetic_dataset(
         "tiny", split, resolve_face_model(), num_workers=1, progress=False, **TINY_SIZES
@@ -37,12 +37,12 @@ def synthetic_dataset(split: str) -> "VoiceFaceDataset":
 
 
 @pytest.fixture(scope="session")
-def people() -> "VoiceFaceDataset":
-    """Eight people to learn from."""
+def train_dataset() -> "VoiceFaceDataset":
+    """Eight training identities."""
     return synthetic_dataset("train")
 
 
 @pytest.fixture(scope="session")
-def judges() -> "VoiceFaceDataset":
-    """Four people to be judged by."""
+def val_dataset() -> "VoiceFaceDataset":
+    """Four validation identities."""
     return synthetic_dataset("val")

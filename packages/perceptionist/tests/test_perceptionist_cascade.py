@@ -137,9 +137,11 @@ def test_held_parameters_learn_again_afterwards() -> None:
 
 
 def test_networks_that_do_not_fit_are_refused() -> None:
-    with pytest.raises(ValueError, match="gives 4 numbers, the generator takes 9"):
+    with pytest.raises(
+        ValueError, match=r"networks\.voice\.embedding_dim is 4, networks\.generator\.embedding_dim is 9"
+    ):
         Cascade(
             CONFIG.model_copy(update={"generator": GeneratorConfig(embedding_dim=9, channels=(6, 5, 4))}), 3
         )
-    with pytest.raises(ValueError, match="16 pixels, the face network takes 8"):
+    with pytest.raises(ValueError, match="16 pixels, the face network expects 8"):
         Cascade(CONFIG.model_copy(update={"face": FaceNetworkConfig(channels=(4, 5))}), 3)

@@ -1,11 +1,11 @@
-"""Configurations: bundled files, what published ones differ in, what does not fit, the learning rate."""
+"""Configurations: bundled files, differences of the published ones, invalid values, the learning rate."""
 
 from typing import Any
 
 import pytest
 from perceptionist.config import PerceptionistConfig, config_to_dict
 from perceptionist.train import build_lr_schedule
-from small_perceptionist_runs import KINDS, tiny_config
+from tiny_perceptionist_runs import KINDS, tiny_config
 from voiceface.runtime.config import ConfigError, load_config
 from voiceface.testing import configurations
 
@@ -14,26 +14,26 @@ def bundled(name: str) -> dict[str, Any]:
     return configurations.load_bundled_values("perceptionist", name, PerceptionistConfig, config_to_dict)
 
 
-def test_every_bundled_file_is_complete_and_named_after_itself() -> None:
+def test_every_bundled_file_is_complete_and_has_its_own_name() -> None:
     names = configurations.assert_complete("perceptionist", PerceptionistConfig, config_to_dict)
     assert {*KINDS, *(f"quick_{kind}" for kind in KINDS), "published_unsupervised"} <= set(names)
 
 
-def test_published_and_meant_differ_in_the_quirks_only() -> None:
-    meant, published = bundled("unsupervised"), bundled("published_unsupervised")
-    assert configurations.changed_values(meant, published) == {
+def test_published_and_default_configurations_differ_in_the_quirks_only() -> None:
+    default, published = bundled("unsupervised"), bundled("published_unsupervised")
+    assert configurations.changed_values(default, published) == {
         "name": "published_unsupervised",
-        "losses.distillation.pkt_order": "target_first",
+        "losses.distillation.pkt_order": "teacher_first",
         "losses.triplet.distance": "axis",
         "data.triplet_sampling": "published",
         "training.voice_network": "batch_statistics",
-        "evaluation.mean_over": "files",
+        "evaluation.mean_over": "utterances",
     }
 
 
 def test_the_cascade_has_the_published_numbers() -> None:
-    """Specification, sections 2, 4, 6 and 7."""
-    found = bundled("unsupervised")
+    """The numbers of the published code (docs/perceptionist.md)."""
+    values = bundled("unsupervised")
     expected = {
         "networks.generator.channels": [1024, 512, 256, 128, 64],
         "networks.student.image_size": 120,
@@ -49,18 +49,18 @@ def test_the_cascade_has_the_published_numbers() -> None:
         "training.embedding_noise_std": 0.05,
         "training.validation_interval": 2000,
     }
-    assert {key: found[key] for key in expected} == expected
+    assert {key: values[key] for key in expected} == expected
 
 
 @pytest.mark.parametrize("size", ["", "quick_"])
 @pytest.mark.parametrize("source", ["speaker", "supervised"])
-def test_a_voice_network_that_was_trained_before_fits_the_cascade(size: str, source: str) -> None:
+def test_a_pretrained_voice_network_fits_the_cascade(size: str, source: str) -> None:
     one, other = bundled(f"{size}{source}"), bundled(f"{size}unsupervised")
-    voices = [key for key in one if key.startswith(("networks.voice.", "data.speech."))]
-    assert len(voices) == 9 and {key: one[key] for key in voices} == {key: other[key] for key in voices}
+    shared = [key for key in one if key.startswith(("networks.voice.", "data.speech."))]
+    assert len(shared) == 9 and {key: one[key] for key in shared} == {key: other[key] for key in shared}
 
 
-def test_the_rate_of_an_expert_follows_the_published_epochs() -> None:
+def test_the_learning_rate_of_an_expert_follows_the_published_epochs() -> None:
     rate = build_lr_schedule(load_config("expert", PerceptionistConfig, "perceptionist"))
     epoch = 664
     steps = (0, 5 * epoch - 1, 5 * epoch, 48 * epoch, 48 * epoch + 1, 64 * epoch + 1)
@@ -68,16 +68,16 @@ def test_the_rate_of_an_expert_follows_the_published_epochs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "word", "said"),
+    ("kind", "override", "message"),
     [
         ("supervised", "networks.head=null", "networks.head"),
         ("expert", "networks.voice={}", "networks.voice"),
         ("unsupervised", "training.voice_network=trained", "training.voice_network"),
         ("supervised", "training.voice_network=batch_statistics", "training.voice_network"),
-        ("supervised", "data.frames.max_crop=900", "longest"),
+        ("supervised", "data.frames.max_crop=900", "max_crop"),
         ("supervised", "losses.supervised.sclae=1.0", "losses.supervised.scale"),
     ],
 )
-def test_sections_that_do_not_fit_the_kind_are_refused(kind: str, word: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
-        tiny_config(kind, word)
+def test_sections_that_do_not_fit_the_kind_are_refused(kind: str, override: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace(".", r"\.")):
+        tiny_config(kind, override)

@@ -5,16 +5,14 @@ import pytest
 import torch
 from perceptionist.face_models.linear import (
     PAIR_NAMES,
-    PUBLISHED_Y_FLIP,
     REFERENCE_NAMES,
     FaceModelError,
     FaceParameters,
     LinearFaceModel,
-    apply_pose,
     default_pose_whitening,
     pairs_from_landmarks,
-    split_pose,
 )
+from perceptionist.face_models.pose import PUBLISHED_Y_FLIP, apply_pose, split_pose
 from perceptionist.face_models.synthetic_head import (
     build_synthetic_face_model,
     expression_coefficients,

@@ -165,7 +165,7 @@ def test_own_format_round_trip(tmp_path: Path) -> None:
     save_face_model(tmp_path / "head.safetensors", model)
     back = resolve_face_model(tmp_path / "head.safetensors")
     same(model, back)
-    for name in ("name", "scale", "millimetres", "disclaimer"):
+    for name in ("name", "scale", "unit_mm", "disclaimer"):
         assert getattr(back, name) == getattr(model, name)
     data = bytearray((tmp_path / "head.safetensors").read_bytes())
     data[-100] ^= 1
@@ -284,8 +284,8 @@ def test_facekit_command_writes_a_model(facekit: Path, tmp_path: Path, capsys: p
         (lambda f: (f.parent / "README.md").unlink(), {}, "README"),
         (lambda f: write_obj(f / "identity001.obj", np.zeros((5, 3))), {}, "identity001"),
         (lambda f: None, {"area": 60}, "landmarks"),
-        (lambda f: None, {"shapes": 7}, "7"),
-        (lambda f: None, {"expressions": 5}, "5"),
+        (lambda f: None, {"num_shape": 7}, "7"),
+        (lambda f: None, {"num_expression": 5}, "5"),
         (lambda f: None, {"landmarks": [1, 2]}, "2 landmarks"),
         (lambda f: None, {"area": "face"}, "130"),
     ],
@@ -295,4 +295,4 @@ def test_what_is_wrong_with_a_facekit_folder_is_named(
 ) -> None:
     change(facekit)
     with pytest.raises((FaceModelError, FileNotFoundError), match=words):
-        read_ict_facekit(facekit, **({"area": "all", "shapes": 3, "expressions": 2} | options))
+        read_ict_facekit(facekit, **({"area": "all", "num_shape": 3, "num_expression": 2} | options))

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-import renderer_twin as twin
+import reference_renderer as twin
 from perceptionist import sim3dr
 
 RIGHT = np.array([[0, 0, 3], [2, 0, 3], [0, 2, 3]], np.float32)

@@ -150,7 +150,7 @@ def test_an_inverted_residual_is_what_its_layers_say() -> None:
     y = normed(torch.conv2d(x, expand[0].weight), expand[1]).clamp(0, 6)
     y = normed(torch.conv2d(y, depth[0].weight, None, 1, 1, 1, 12), depth[1]).clamp(0, 6)
     torch.testing.assert_close(block(x), x + normed(torch.conv2d(y, project.weight), norm))
-    assert [network.features[number].adds for number in (1, 2, 3)] == [True, False, True]
+    assert [network.features[number].has_residual for number in (1, 2, 3)] == [True, False, True]
 
 
 def test_initial_weights_have_the_stated_spread() -> None:

@@ -1,4 +1,4 @@
-"""The programs: what they write and say, and how they refuse."""
+"""The programs: their output files and messages, and their errors."""
 
 import json
 import sys
@@ -10,11 +10,14 @@ import pytest
 from perceptionist import inference, microphone
 from perceptionist.__main__ import main
 from perceptionist.demo import mesh_distances, output_stem
-from perceptionist.evaluation import evaluate, load_synthetic_ground_truth
+from perceptionist.evaluation import evaluate
 from perceptionist.face_models.synthetic_head import build_synthetic_face_model
+from perceptionist.features import extract_speech_features
+from perceptionist.ground_truth import load_synthetic_ground_truth
 from perceptionist.meshio.obj import read_obj
 from perceptionist.microphone import MicrophoneError, format_level_meter
 from perceptionist.proportions import MEASURES
+from perceptionist.voice_to_mesh import GeneratedFace
 from PIL import Image
 from tiny_checkpoints import DISCLAIMER, write_supervised_checkpoint, write_unsupervised_checkpoint
 from voiceface.audio.vad import SpeechError
@@ -75,23 +78,23 @@ def test_demo_writes_each_face_and_a_page(features, weights, kind, tmp_path, cap
     assert names == sorted(f"{stem}{end}" for stem in stems for end in (".obj", *words))
     mesh = read_obj(out / "id_a" / "video_00001.obj", np.float32)
     model = inference.load(weights[kind])
-    made = inference.generate(model, features / "id_a" / "video" / "00001.npy")
-    assert (mesh.vertices == made.vertices).all()
+    face = model.generate(features / "id_a" / "video" / "00001.npy")
+    assert (mesh.vertices == face.vertices).all()
     assert (mesh.triangles == model.face_model.outward_triangles).all()
     if kind == "unsupervised":
         assert Image.open(out / "id_a" / "video_00001_image.png").size == (120, 120)
-        assert made.overlay is not None and (made.overlay != made.image).any()
+        assert face.overlay is not None and (face.overlay != face.image).any()
     page = (out / "index.html").read_text("utf-8")
     assert DISCLAIMER in page and page.count("<canvas") == 2
     said = capsys.readouterr()
-    assert DISCLAIMER in said.err and "of different speakers" in said.out
+    assert DISCLAIMER in said.err and "different speakers" in said.out
 
 
 def test_demo_as_published_writes_two_pictures_and_leaves_bad_files_out(features, weights, tmp_path, capsys):
     bad = features / "id_b" / "video" / "00009.npy"
     np.save(bad, np.zeros((64, 90, 2)))
     out = tmp_path / "out"
-    words = ["--weights", str(weights["unsupervised"]), "--out", str(out), "--published", "--no-page"]
+    words = ["--weights", str(weights["unsupervised"]), "--out", str(out), "--published", "--no-report"]
     assert main(["demo", str(features), *words]) == 1
     assert len(list(out.rglob("*.png"))) == 8 and not list(out.rglob("*.obj"))
     assert str(bad) in capsys.readouterr().err and not list(out.rglob("*00009*"))
@@ -106,7 +109,7 @@ def test_results_go_where_the_published_ones_go(tmp_path):
 
 def test_distances_of_meshes_are_told_apart_by_speaker():
     def face(x):
-        return inference.GeneratedFace("", np.full((5, 3), x, np.float32), np.zeros(1), np.zeros(1))
+        return GeneratedFace("", np.full((5, 3), x, np.float32), np.zeros(1), np.zeros(1))
 
     same, other = mesh_distances([face(0), face(1), face(5)], ["a", "a", "b"])
     assert (same, other) == pytest.approx((3**0.5, 4.5 * 3**0.5))
@@ -118,7 +121,7 @@ def test_demo_mic_describes_a_file(population, weights, tmp_path, capsys):
     words = ["--wav", str(clip), "--weights", str(weights["unsupervised"]), "--out", str(out)]
     assert main(["demo_mic", *words]) == 0
     said = capsys.readouterr()
-    assert all(word in said.out for word in ("sex:", "face type:", *MEASURES)) and DISCLAIMER in said.err
+    assert all(word in said.out for word in ("gender:", "face type:", *MEASURES)) and DISCLAIMER in said.err
     assert sorted(path.suffix for path in out.iterdir()) == [".html", ".obj", ".png"]
     page = (out / f"{clip.stem}.html").read_text("utf-8")
     assert page.count("<canvas") == 2 and DISCLAIMER in page and "audio" in page
@@ -144,7 +147,7 @@ def test_demo_mic_refuses_what_holds_no_voice(make, message, weights, tmp_path, 
 def test_too_little_speech_is_refused_by_its_length(population):
     samples, rate = results_speech(clip_of(population))
     with pytest.raises(SpeechError, match=r"s of speech in .* expected at least 0.5"):
-        inference.extract_speech_features(samples[:6000], rate)
+        extract_speech_features(samples[:6000], rate)
 
 
 def results_speech(path):
@@ -214,12 +217,12 @@ def test_the_meter_runs_from_empty_to_full():
 def test_meshes_made_first_are_judged_as_those_made_on_the_spot(population, weights, tmp_path, capsys):
     given = ["--data", str(population), "--weights", str(weights["supervised"])]
     meshes = tmp_path / "meshes"
-    assert main(["test", *given, "--out", str(meshes), "--files", "2"]) == 0
+    assert main(["test", *given, "--out", str(meshes), "--utterances", "2"]) == 0
     assert len(list(meshes.glob("*/*.obj"))) == 8
     newest = max(path.stat().st_mtime_ns for path in meshes.glob("*/*.obj"))
-    assert main(["test", *given, "--out", str(meshes), "--files", "2"]) == 0
+    assert main(["test", *given, "--out", str(meshes), "--utterances", "2"]) == 0
     assert max(path.stat().st_mtime_ns for path in meshes.glob("*/*.obj")) == newest
-    rule = ["--bootstrap-samples", "50", "--files", "2"]
+    rule = ["--bootstrap-samples", "50", "--utterances", "2"]
     assert main(["evaluate", *given, *rule, "--out", str(tmp_path / "a")]) == 0
     stored = ["--predictions", str(meshes), "--data", str(population)]
     assert main(["evaluate", *stored, *rule, "--out", str(tmp_path / "b")]) == 0
@@ -227,13 +230,18 @@ def test_meshes_made_first_are_judged_as_those_made_on_the_spot(population, weig
     truth += ["--meta", str(population / "vox1_meta.csv")]
     assert main(["evaluate", *truth, *rule, "--out", str(tmp_path / "c")]) == 0
     a, b, c = (json.loads((tmp_path / x / "results.json").read_text()) for x in "abc")
-    assert a["people"] == 4 and a["predictions"] == 8 and "mean of own sex" in c["errors"]["mean"]
+    assert (
+        a["num_identities"] == 4 and a["num_predictions"] == 8 and "mean of own gender" in c["errors"]["mean"]
+    )
     for name, found in a["errors"].items():
         assert b["errors"][name]["ours"]["value"] == pytest.approx(found["ours"]["value"], rel=1e-5)
         assert c["errors"][name]["ours"]["value"] == pytest.approx(found["ours"]["value"], rel=1e-3)
-    assert "explained_variance_within_sex" in a and "explained_variance_within_sex" not in b
-    assert a["sex_of_the_truth"]["sex_in_spreads"] >= 0.75 and 0 <= a["sex_in_spreads"] <= 1
-    assert "sex" in b and "sex_in_spreads" not in b, "meshes alone have no shape numbers"
+    assert "explained_variance_within_gender" in a and "explained_variance_within_gender" not in b
+    assert a["gender_accuracy_of_ground_truth"]["fisher_gender_accuracy"] >= 0.75
+    assert 0 <= a["fisher_gender_accuracy"] <= 1
+    assert "gender_accuracy" in b and "fisher_gender_accuracy" not in b, (
+        "stored meshes have no shape coefficients"
+    )
     assert "invented" in (tmp_path / "a" / "report.html").read_text("utf-8")
 
 
@@ -241,10 +249,12 @@ def test_the_truth_itself_has_no_error_and_the_mean_face_is_judged_fairly(popula
     model = build_synthetic_face_model()
     names = sorted(path.name for path in (population / "mesh").iterdir())
     known = load_synthetic_ground_truth(population, names)
-    found = evaluate(list(known.vertices * 2), range(len(names)), known, model, replicates=20)
+    found = evaluate(list(known.vertices * 2), range(len(names)), known, model, bootstrap_samples=20)
     assert all(each.ours.value == pytest.approx(0, abs=1e-6) for each in found.errors.values())
     assert found.errors["mean"].differences["mean face"].value < 0
-    mean = evaluate([known.baselines["all"]] * len(names), range(len(names)), known, model, replicates=20)
+    mean = evaluate(
+        [known.baselines["all"]] * len(names), range(len(names)), known, model, bootstrap_samples=20
+    )
     for each in mean.errors.values():
         assert each.differences["mean face"].value == pytest.approx(0, abs=1e-12)
 
@@ -288,7 +298,7 @@ def test_the_published_layout_stops_at_the_last_validation_id(weights, tmp_path,
         (["evaluate", "--predictions", "absent", "--data", "x"], "perceptionist test"),
         (["test", "--data", "absent", "--out", "o"], "absent"),
         (["test", "--data", "{half}", "--out", "o"], "vox1_meta.csv"),
-        (["test", "--data", "x", "--out", "o", "--files", "0"], "at least 1"),
+        (["test", "--data", "x", "--out", "o", "--utterances", "0"], "at least 1"),
     ],
 )
 def test_bad_requests_end_in_one_line(words, message, features, weights, tmp_path, monkeypatch, capsys):
@@ -302,6 +312,6 @@ def test_bad_requests_end_in_one_line(words, message, features, weights, tmp_pat
 
 
 def test_absent_bundled_weights_are_named(monkeypatch):
-    monkeypatch.setattr(inference, "BUNDLED", "weights/none.safetensors")
+    monkeypatch.setattr(inference, "BUNDLED_CHECKPOINT", "weights/none.safetensors")
     with pytest.raises(FileNotFoundError, match=r"weights/none.safetensors.*perceptionist train"):
         inference.load()

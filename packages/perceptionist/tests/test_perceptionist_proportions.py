@@ -82,7 +82,9 @@ def test_comparison_with_baselines_names_every_error() -> None:
     near = true + RNG.normal(size=true.shape)
     tables = {"mean face": proportions.error_table(true.mean(axis=0), true, PAIRS, LANDMARKS)}
     ours = proportions.error_table(near, true, PAIRS, LANDMARKS)
-    found = proportions.compare_with_baselines(ours, tables, np.repeat(np.arange(40), 2), replicates=300)
+    found = proportions.compare_with_baselines(
+        ours, tables, np.repeat(np.arange(40), 2), bootstrap_samples=300
+    )
     assert list(found) == list(proportions.ERRORS)
     for comparison in found.values():
         assert comparison.differences["mean face"].high < 0

@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from perceptionist import published
+from perceptionist import published, published_networks
 from perceptionist.face_network import Classifier, Discriminator, FaceNetwork, FaceNetworkConfig
 from perceptionist.generator import Generator, GeneratorConfig
 from perceptionist.image_to_3d import PUBLISHED_STAGES, ImageTo3D, ImageTo3DConfig
@@ -73,9 +73,9 @@ def test_students_come_back_with_and_without_copies(copies: bool, tmp_path: Path
 def test_published_sizes_are_read_off_the_shapes() -> None:
     with torch.device("meta"):
         student = ImageTo3D()
-    assert published.infer_image_to_3d_config(student.state_dict()) == ImageTo3DConfig()
+    assert published_networks.infer_image_to_3d_config(student.state_dict()) == ImageTo3DConfig()
     none = {key: v for key, v in student.state_dict().items() if "texture" not in key}
-    assert published.infer_image_to_3d_config(none).texture == 0
+    assert published_networks.infer_image_to_3d_config(none).texture == 0
 
 
 def test_a_file_with_the_second_names_alone_is_read(tmp_path: Path) -> None:

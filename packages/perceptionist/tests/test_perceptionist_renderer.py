@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 from perceptionist import sim3dr
-from perceptionist.sim3dr import bands
+from perceptionist.sim3dr import parallel
 
 RIGHT = np.array([[0, 0, 1], [4, 0, 1], [0, 4, 1]], np.float32)  # right angle at the top left
 ONE = np.array([[0, 1, 2]], np.int32)
@@ -193,7 +193,7 @@ def test_a_large_mesh_gives_the_same_picture_on_any_number_of_threads(rule):
     vertices = (vertices + np.float32([1, 1, 0])) * np.float32([70, 45, 30])
     vertices[::97] = np.random.default_rng(1).uniform(-400, 400, vertices[::97].shape)
     colors = np.random.default_rng(2).random((len(vertices), 3))
-    assert len(triangles) > 2 * bands.MIN_TRIANGLES_PER_THREAD
+    assert len(triangles) > 2 * parallel.MIN_TRIANGLES_PER_THREAD
     pictures = [
         sim3dr.rasterize(
             vertices, triangles, colors, height=91, width=141, alpha=0.6, coverage=rule, threads=threads
@@ -207,31 +207,31 @@ def test_parts_make_up_the_whole():
     for count in (0, 1, 5, 64):
         for parts in (1, 2, 7):
             numbers = [
-                number for first, end in bands.split_evenly(count, parts) for number in range(first, end)
+                number for first, end in parallel.split_evenly(count, parts) for number in range(first, end)
             ]
             assert numbers == list(range(count))
             work = np.random.default_rng(count).random(count + 1) ** 4
-            rows = bands.split_by_work(work, parts)
+            rows = parallel.split_by_work(work, parts)
             assert [row for first, end in rows for row in range(first, end)] == list(range(count + 1))
             assert len(rows) <= parts and all(first < end for first, end in rows)
-    assert bands.split_by_work(np.ones(8), 2) == [(0, 4), (4, 8)]
+    assert parallel.split_by_work(np.ones(8), 2) == [(0, 4), (4, 8)]
 
 
 def test_the_number_of_threads_follows_the_environment(monkeypatch):
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
-    assert bands.thread_count(None) == 3 and bands.thread_count(5) == 5
+    assert parallel.thread_count(None) == 3 and parallel.thread_count(5) == 5
     monkeypatch.setenv("OMP_NUM_THREADS", "many")
-    assert 1 <= bands.thread_count(None) <= bands.DEFAULT_MAX_THREADS
+    assert 1 <= parallel.thread_count(None) <= parallel.DEFAULT_MAX_THREADS
     for wrong in (0, -1, 1.5, True):
         with pytest.raises(ValueError, match="threads"):
-            bands.thread_count(wrong)
+            parallel.thread_count(wrong)
 
 
 def test_where_no_thread_can_be_had_everything_is_done_in_order(monkeypatch):
     pool = ThreadPoolExecutor(1)
     pool.shutdown()
-    monkeypatch.setattr(bands, "_pools", [pool])
-    assert bands.run_parallel(lambda a, b: a + b, [(1, 2), (3, 4), (5, 6)]) == [3, 7, 11]
+    monkeypatch.setattr(parallel, "_pools", [pool])
+    assert parallel.run_parallel(lambda a, b: a + b, [(1, 2), (3, 4), (5, 6)]) == [3, 7, 11]
 
 
 def drawing(seed):

@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-import renderer_twin as twin
+import reference_renderer as twin
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from perceptionist import sim3dr
-from perceptionist.sim3dr import bands
+from perceptionist.sim3dr import parallel
 
 SIDE = 20
 wild = st.floats(width=32)  # NaN, infinities, 1e-40, 1e38
@@ -20,8 +20,8 @@ numbers = st.one_of(st.floats(-0.5, 1.5, width=32), st.floats(width=32))
 @pytest.fixture(autouse=True)
 def small_parts(monkeypatch):
     """Divide even the smallest mesh among threads."""
-    monkeypatch.setattr(bands, "TRIANGLES", 1)
-    monkeypatch.setattr(bands, "WORK", 1.0)
+    monkeypatch.setattr(parallel, "MIN_TRIANGLES_PER_THREAD", 1)
+    monkeypatch.setattr(parallel, "MIN_PIXELS_PER_THREAD", 1.0)
 
 
 @st.composite

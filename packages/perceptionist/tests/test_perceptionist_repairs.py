@@ -21,28 +21,29 @@ from perceptionist.losses import DistillationConfig, GeneratorLossConfig
 from perceptionist.models import SpeakerClassifier, load_checkpoint, load_voice_network
 from perceptionist.sampling import FaceDataset, ImageRegressionDataset, TripletDataset
 from perceptionist.train import train
-from perceptionist.training_stages import InitialWeights, speaker_terms
+from perceptionist.training_stages.speaker import speaker_terms
+from perceptionist.training_stages.stage import InitialWeights
 from perceptionist.voice_network import VoiceNetworkConfig, l2_normalize
-from small_perceptionist_runs import TINY_SIZES, tiny_config
 from test_perceptionist_cascade import mesh, small
+from tiny_perceptionist_runs import TINY_SIZES, tiny_config
 from voiceface.runtime.config import ConfigError, load_config
 
 
 @pytest.fixture(scope="module")
-def given(people: VoiceFaceDataset, tmp_path_factory: pytest.TempPathFactory) -> InitialWeights:
+def given(train_dataset: VoiceFaceDataset, tmp_path_factory: pytest.TempPathFactory) -> InitialWeights:
     """An expert and a voice network, one step each."""
     folder = tmp_path_factory.mktemp("given")
     for kind in ("expert", "speaker"):
-        train(tiny_config(kind, "training.max_steps=1"), people, folder / kind, threads=1)
+        train(tiny_config(kind, "training.max_steps=1"), train_dataset, folder / kind, threads=1)
     return InitialWeights(folder / "expert", folder / "speaker")
 
 
 def cascade_run(
-    people: VoiceFaceDataset, given: InitialWeights, out: Path, *words: str
+    train_dataset: VoiceFaceDataset, given: InitialWeights, out: Path, *words: str
 ) -> list[dict[str, Any]]:
     """Terms of every step of a run without validation."""
     config = tiny_config("unsupervised", "training.validation_interval=null", *words)
-    train(config, people, out, initial_weights=given, threads=1)
+    train(config, train_dataset, out, initial_weights=given, threads=1)
     return [json.loads(line) for line in (out / "log.jsonl").read_text().splitlines()]
 
 
@@ -98,7 +99,7 @@ def test_pictures_of_the_people_heard() -> None:
             drawn = triplets.sample(index, np.random.default_rng(seed))
             seen.setdefault(drawn["label"], set()).add(round(float(drawn["face"].mean() * 127.5 + 127.5)))
     assert seen == {0: {20}, 1: {10, 30}, 2: {0}}
-    with pytest.raises(ValueError, match="1 people with recordings have no picture"):
+    with pytest.raises(ValueError, match="1 identities with utterances have no image"):
         TripletDataset(
             voices,
             800,
@@ -137,17 +138,17 @@ def test_weights_of_what_makes_a_picture_a_face() -> None:
     plain = objective(cascade)
     weighed = objective(
         cascade,
-        pictures=GeneratorLossConfig(adversarial_weight=0.5, identity_weight=2, pixel_weight=3),
+        generator_loss=GeneratorLossConfig(adversarial_weight=0.5, identity_weight=2, pixel_weight=3),
         faces=faces,
     )
-    assert objective(cascade, pictures=GeneratorLossConfig()).keys() == plain.keys()
+    assert objective(cascade, generator_loss=GeneratorLossConfig()).keys() == plain.keys()
     assert weighed["G_D_fake"].item() == pytest.approx(0.5 * plain["G_D_fake"].item())
     assert weighed["G_C_fake"].item() == pytest.approx(2 * plain["G_C_fake"].item())
     torch.manual_seed(3)
     made = cascade.generate_images([torch.randn(4, 5, 20)])[0]
     assert weighed["G_pixels"].item() == pytest.approx(3 * made.abs().mean().item())
-    with pytest.raises(ValueError, match="real pictures"):
-        objective(cascade, pictures=GeneratorLossConfig(pixel_weight=1))
+    with pytest.raises(ValueError, match="real images"):
+        objective(cascade, generator_loss=GeneratorLossConfig(pixel_weight=1))
 
 
 def test_before_the_student_joins_only_pictures_count() -> None:
@@ -166,14 +167,16 @@ def test_faces_alone_move_classifier_and_face_network() -> None:
 # runs
 
 
-def test_the_phases_of_a_run(people: VoiceFaceDataset, given: InitialWeights, tmp_path: Path) -> None:
+def test_the_phases_of_a_run(train_dataset: VoiceFaceDataset, given: InitialWeights, tmp_path: Path) -> None:
     words = ("training.face_pretraining_steps=1", "training.student_start_step=2", "training.max_steps=3")
     pictures = (
         "data.face_sampling=same_identity",
         "losses.generator.pixel_weight=5",
         "losses.distillation.update_generator=false",
     )
-    logged = cascade_run(people, given, tmp_path / "run", *words, *pictures, "training.student_init=expert")
+    logged = cascade_run(
+        train_dataset, given, tmp_path / "run", *words, *pictures, "training.student_init=expert"
+    )
     terms = [set(row) - {"step", "lr", "total_loss"} for row in logged if "total_loss" in row]
     assert "C_real" in terms[0] and not {"D_real", "G_pixels"} & terms[0]
     assert {"D_real", "G_pixels"} <= terms[1] and "Triplet" not in terms[1]
@@ -190,7 +193,7 @@ def test_the_phases_of_a_run(people: VoiceFaceDataset, given: InitialWeights, tm
 
 
 def test_distillation_may_stop_at_the_pictures(
-    people: VoiceFaceDataset, given: InitialWeights, tmp_path: Path
+    train_dataset: VoiceFaceDataset, given: InitialWeights, tmp_path: Path
 ) -> None:
     """Without any other term the generator then stays as it was."""
     silent = (
@@ -201,7 +204,7 @@ def test_distillation_may_stop_at_the_pictures(
     moved = {}
     for word in ("true", "false"):
         run = tmp_path / word
-        cascade_run(people, given, run, *silent, f"losses.distillation.update_generator={word}")
+        cascade_run(train_dataset, given, run, *silent, f"losses.distillation.update_generator={word}")
         first, last = (
             load_checkpoint(run / "checkpoints" / f"step_00000{n}.safetensors").state["g.model.2.weight"]
             for n in (1, 2)
@@ -211,18 +214,18 @@ def test_distillation_may_stop_at_the_pictures(
 
 
 def test_a_student_of_other_sizes_is_no_copy(
-    people: VoiceFaceDataset, given: InitialWeights, tmp_path: Path
+    train_dataset: VoiceFaceDataset, given: InitialWeights, tmp_path: Path
 ) -> None:
     words = ("training.student_init=expert", "networks.student.stem=8")
-    with pytest.raises(ValueError, match="whose sizes the student needs"):
-        cascade_run(people, given, tmp_path / "run", *words)
+    with pytest.raises(ValueError, match="their sizes differ"):
+        cascade_run(train_dataset, given, tmp_path / "run", *words)
 
 
 @pytest.mark.parametrize(
     ("words", "said"),
     [
         (("losses.generator.pixel_weight=1",), "data.face_sampling=same_identity"),
-        (("training.face_pretraining_steps=2",), "leaves nothing"),
+        (("training.face_pretraining_steps=2",), "must be less than"),
     ],
 )
 def test_settings_that_contradict_each_other_are_refused(words: tuple[str, ...], said: str) -> None:
@@ -237,7 +240,7 @@ def test_the_published_cascade_uses_none_of_these() -> None:
         assert config.losses.distillation is not None and config.losses.distillation.update_generator
         plan = config.training
         assert (
-            config.data.face_sampling == "any"
+            config.data.face_sampling == "independent"
             and plan.student_init == "random"
             and plan.discriminator_lr_factor == 1
         )

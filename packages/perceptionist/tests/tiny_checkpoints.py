@@ -1,4 +1,4 @@
-"""Small networks of random numbers, written as weights files: enough for the programs to run."""
+"""Checkpoints of tiny networks with random weights, for tests of the programs."""
 
 from pathlib import Path
 
@@ -13,11 +13,11 @@ from torch import nn
 from voiceface.checkpoints.native import save_model
 
 VOICE = VoiceNetworkConfig(channels=(24, 24), embedding_dim=16)
-DISCLAIMER = "Invented people only."
+DISCLAIMER = "Synthetic identities only."
 
 
 def write_supervised_checkpoint(path: Path, seed: int = 0) -> Path:
-    """A supervised model of the embedded head."""
+    """Write a supervised model of the embedded head."""
     torch.manual_seed(seed)
     head = SupervisedHeadConfig(embedding_dim=16)
     networks = {"voice": VOICE.model_dump(), "head": head.model_dump()}
@@ -27,7 +27,7 @@ def write_supervised_checkpoint(path: Path, seed: int = 0) -> Path:
 
 
 def write_unsupervised_checkpoint(path: Path, seed: int = 0) -> Path:
-    """An unsupervised model with generator, student and expert."""
+    """Write an unsupervised model with generator, student and expert."""
     torch.manual_seed(seed)
     generator = GeneratorConfig(embedding_dim=16, channels=(16, 8, 8, 8, 8))
     stages = (
@@ -46,7 +46,7 @@ def write_unsupervised_checkpoint(path: Path, seed: int = 0) -> Path:
     with torch.no_grad():
         for weight in parts["g"].parameters():
             weight.mul_(2)
-    face = {"channels": (8, 8, 8, 8, 8), "embedding": 16}
+    face = {"channels": (8, 8, 8, 8, 8), "embedding_dim": 16}
     networks = {"voice": VOICE, "generator": generator, "student": student}
     plain = {name: config.model_dump() for name, config in networks.items()} | {"face": face}
     extra = {"expert": student.model_dump()}

@@ -1,7 +1,6 @@
-"""The unsupervised cascade: voice to picture to mesh, and both sides of one adversarial iteration.
+"""The unsupervised cascade, voice to image to mesh, and the losses of both sides of an adversarial step.
 
-Letters: B batch, M mel bands, T frames, D embedding length, S picture side, N vertices (specification,
-section 7).
+Letters: B batch, M mel bands, T frames, D embedding length, S image side, N vertices.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +27,7 @@ from perceptionist.losses import (
 from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig, l2_normalize
 
 MeshFunction = Callable[[Tensor], Tensor]
-"""Whitened parameters (B, K) to frontal meshes (B, 3, N) in pixels: `LinearFaceModel.frontal`."""
+"""Whitened parameters (B, K) to frontal meshes (B, 3, N) in pixels: `LinearFaceModel.frontal_vertices`."""
 
 
 class CascadeConfig(Config):
@@ -38,17 +37,17 @@ class CascadeConfig(Config):
     generator: GeneratorConfig = GeneratorConfig()
     face: FaceNetworkConfig = FaceNetworkConfig()
     student: ImageTo3DConfig = ImageTo3DConfig()
-    expert: ImageTo3DConfig | None = Field(default=None, description="None: as the student")
+    expert: ImageTo3DConfig | None = Field(default=None, description="null: sizes of the student")
 
 
 class ExpertViews(NamedTuple):
-    """What student and expert see in the pictures of one batch.
+    """Outputs of student and expert for the generated images of one batch.
 
     Attributes:
-        student: of the anchors' pictures.
-        expert: of the same.
+        student: regression from the anchors' images.
+        expert: regression from the same images.
         student_vertices: the student's frontal meshes of anchors, positives and negatives, each (B, 3, N).
-        expert_vertices: the expert's of the anchors.
+        expert_vertices: the expert's frontal meshes of the anchors.
     """
 
     student: Regression
@@ -58,16 +57,16 @@ class ExpertViews(NamedTuple):
 
 
 class Cascade(nn.Module):
-    """All networks of the unsupervised training, under the short names of the paper.
+    """All networks of the unsupervised training, under the paper's short names.
 
     `e` voice, `g` generator, `f` face embedding, `d` discriminator, `c` classifier, `student`, `expert`. The
-    voice network and the expert are never optimised: their parameters need no gradient, though the expert
-    passes one on to the generator, and they stay in evaluation mode (the published code leaves the voice
-    network in training mode after its first validation).
+    voice network and the expert are never optimised: their parameters require no gradient, although the
+    expert passes a gradient on to the generator, and they stay in evaluation mode (the published code leaves
+    the voice network in training mode after its first validation).
 
     Args:
-        config: sizes.
-        classes: identities of the training.
+        config: sizes of the networks.
+        num_identities: training identities.
     """
 
     def __init__(self, config: CascadeConfig | None, num_identities: int) -> None:
@@ -75,13 +74,13 @@ class Cascade(nn.Module):
         self.config = config = config or CascadeConfig()
         if not config.voice.embedding_dim == config.generator.embedding_dim:
             raise ValueError(
-                f"the voice network gives {config.voice.embedding_dim} numbers, the generator takes "
-                f"{config.generator.embedding_dim}"
+                f"networks.voice.embedding_dim is {config.voice.embedding_dim}, networks.generator.embedding_dim "
+                f"is {config.generator.embedding_dim}; expected equal values"
             )
         if config.generator.image_size != config.face.image_size:
             raise ValueError(
-                f"the generator makes pictures of {config.generator.image_size} pixels, the face network takes "
-                f"{config.face.image_size}"
+                f"the generator outputs images of {config.generator.image_size} pixels, the face network expects "
+                f"{config.face.image_size}; change networks.generator.channels or networks.face.channels"
             )
         self.e = VoiceNetwork(config.voice)
         self.g = Generator(config.generator)
@@ -90,40 +89,40 @@ class Cascade(nn.Module):
         self.c = Classifier(config.face.embedding_dim, num_identities)
         self.student = ImageTo3D(config.student)
         self.expert = ImageTo3D(config.expert or config.student)
-        for fixed in (self.e, self.expert):
-            fixed.requires_grad_(False)
+        for frozen in (self.e, self.expert):
+            frozen.requires_grad_(False)
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of everything but the voice network and the expert."""
+        """Set the mode of every module but the voice network and the expert."""
         super().train(mode)
         self.e.eval()
         self.expert.eval()
         return self
 
     def embed(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Features (B, M, T) to unit embeddings (B, D); noise (B, D) is added before a second division."""
+        """Features (B, M, T) to unit embeddings (B, D); noise (B, D) is added before a second normalization."""
         with torch.no_grad():
             embedding = self.e.encode(features)
             return embedding if noise is None else l2_normalize(embedding + noise)
 
     def generate_images(self, feature_batches: Sequence[Tensor], noise: Tensor | None = None) -> list[Tensor]:
-        """Pictures (B, 3, S, S) of each batch of features, all with the same noise."""
+        """Images (B, 3, S, S) of each batch of features, all with the same noise."""
         return [self.g(self.embed(features, noise)) for features in feature_batches]
 
     def forward(self, features: Tensor) -> Regression:
-        """Features (B, M, T) to what the student finds in the picture."""
+        """Features (B, M, T) to the student's regression from the generated image."""
         return self.student(resize_bilinear(self.g(self.embed(features)), self.student.config.image_size))
 
 
 def compute_classifier_losses(cascade: Cascade, faces: Tensor, face_labels: Tensor) -> dict[str, Tensor]:
-    """The term of `f` and `c` for real pictures alone, before there are made ones to tell them from."""
+    """Loss term of `f` and `c` for real images only: the pretraining on faces."""
     return {"C_real": nn.functional.cross_entropy(cascade.c(cascade.f(faces)), face_labels)}
 
 
 def compute_discriminator_losses(
     cascade: Cascade, faces: Tensor, generated: Tensor, face_labels: Tensor
 ) -> dict[str, Tensor]:
-    """Terms of `f`, `d`, `c` for real pictures and detached made ones; see `losses.discriminator_terms`."""
+    """Loss terms of `f`, `d`, `c` for real and detached generated images; see `losses.discriminator_terms`."""
     real, fake = cascade.f(faces), cascade.f(generated.detach())
     return discriminator_terms(cascade.d(real), cascade.d(fake), cascade.c(real), face_labels)
 
@@ -131,10 +130,10 @@ def compute_discriminator_losses(
 def run_expert_and_student(
     cascade: Cascade, images: Sequence[Tensor], mesh_function: MeshFunction
 ) -> ExpertViews:
-    """Anchors' pictures before expert and student, those of positives and negatives before the student.
+    """Run the expert on the anchors' images, and the student on those of anchors, positives and negatives.
 
-    The passes of the student are separate, as published: batch norms see anchors, positives and negatives by
-    themselves, in this order.
+    The student's passes are separate, as published: batch norms see anchors, positives and negatives
+    separately, in this order.
 
     Args:
         cascade: the networks.
@@ -142,9 +141,11 @@ def run_expert_and_student(
         mesh_function: of the face model.
     """
     expert = cascade.expert(resize_bilinear(images[0], cascade.expert.config.image_size))
-    found = [cascade.student(resize_bilinear(each, cascade.student.config.image_size)) for each in images]
-    meshes = tuple(mesh_function(each.parameters) for each in found)
-    return ExpertViews(found[0], expert, meshes, mesh_function(expert.parameters))
+    regressions = [
+        cascade.student(resize_bilinear(each, cascade.student.config.image_size)) for each in images
+    ]
+    meshes = tuple(mesh_function(each.parameters) for each in regressions)
+    return ExpertViews(regressions[0], expert, meshes, mesh_function(expert.parameters))
 
 
 def compute_generator_losses(
@@ -157,22 +158,22 @@ def compute_generator_losses(
     generator_loss: GeneratorLossConfig | None = None,
     faces: Tensor | None = None,
 ) -> dict[str, Tensor]:
-    """Terms of `g` and the student; their sum is what is minimised.
+    """Loss terms of `g` and the student; their sum is minimised.
 
     Args:
         cascade: the networks.
-        generated: the anchors' pictures.
-        views: in them and, where triplets are wanted, in those of positives and negatives; None while the
-            student does not learn yet.
+        generated: the anchors' images.
+        views: outputs of student and expert, with those of positives and negatives for the triplet loss;
+            None while the student is not trained yet.
         voice_labels: identities of the anchors, (B,).
-        distillation: weights and order of the transfer.
-        triplet: weight and form.
-        generator_loss: weights of what makes a picture a face.
-        faces: real pictures of the anchors' people, where `generator_loss.pixels` asks for them.
+        distillation: weights and order of the distillation.
+        triplet: weight, margin and distance.
+        generator_loss: weights of the adversarial, identity and pixel terms.
+        faces: real images of the anchors' identities, required by `generator_loss.pixel_weight`.
 
     Returns:
-        `G_D_fake`, `G_C_fake`, with real pictures `G_pixels`; where something was seen the three
-        `Distill_...`, where three batches were, `Triplet`.
+        `G_D_fake`, `G_C_fake`, with a pixel weight `G_pixels`; with `views` the three `Distill_...`, and with
+        three batches of meshes `Triplet`.
     """
     with parameters_frozen(cascade.f, cascade.d, cascade.c):
         embedding = cascade.f(generated)
@@ -182,7 +183,9 @@ def compute_generator_losses(
         terms["G_C_fake"] = generator_loss.identity_weight * terms["G_C_fake"]
         if generator_loss.pixel_weight:
             if faces is None:
-                raise ValueError("the difference of pixels needs real pictures of the people heard")
+                raise ValueError(
+                    "losses.generator.pixel_weight requires real images of the anchors' identities"
+                )
             terms["G_pixels"] = generator_loss.pixel_weight * (generated - faces).abs().mean()
     if views is None:
         return terms

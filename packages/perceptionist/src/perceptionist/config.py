@@ -1,7 +1,7 @@
-"""Everything a run of this system can be told, checked and typed.
+"""Configuration of one experiment of any kind, validated and typed.
 
-One class holds an experiment of any kind; sections that the kind has no use for stay away. A configuration
-says *what* is trained; paths, devices and resuming are flags of the commands.
+Sections that a kind does not use are absent. A configuration says *what* is trained; paths, devices and
+resuming are command-line flags.
 """
 
 from typing import Any, Literal, Self
@@ -21,11 +21,11 @@ from perceptionist.supervised_head import SupervisedHeadConfig
 from perceptionist.voice_network import VoiceNetworkConfig
 
 Kind = Literal["unsupervised", "supervised", "expert", "speaker"]
-# Sections of `networks` and `losses` that a kind needs, and those that it may do without.
+# Sections of `networks` and `losses`: required and optional ones of each kind.
 SECTIONS: dict[str, dict[str, tuple[set[str], set[str]]]] = {
     "unsupervised": {
         "networks": ({"voice", "generator", "face", "student"}, set()),
-        "losses": ({"distillation"}, {"triplet", "pictures"}),
+        "losses": ({"distillation"}, {"triplet", "generator"}),
     },
     "supervised": {"networks": ({"voice", "head"}, set()), "losses": ({"supervised"}, set())},
     "expert": {"networks": ({"expert"}, {"refiners"}), "losses": ({"expert"}, set())},
@@ -34,7 +34,7 @@ SECTIONS: dict[str, dict[str, tuple[set[str], set[str]]]] = {
 
 
 class NetworksConfig(Config):
-    """Sizes of the networks of one kind; the expert of the cascade brings its own."""
+    """Sizes of the networks of one kind; the sizes of the cascade's expert are read from its checkpoint."""
 
     voice: VoiceNetworkConfig | None = None
     generator: GeneratorConfig | None = None
@@ -42,45 +42,46 @@ class NetworksConfig(Config):
     student: ImageTo3DConfig | None = None
     head: SupervisedHeadConfig | None = None
     expert: ImageTo3DConfig | None = None
-    refiners: RefinerConfig | None = Field(None, description="absent: the expert learns without them")
+    refiners: RefinerConfig | None = Field(None, description="refiners of the expert; null: none")
 
 
 class SupervisedLossConfig(Config):
-    """Our reading of the "supervised loss", whose code was never released.
+    """Loss of the supervised head: a reading of the paper's "supervised loss", whose code was never released.
 
-    `target_space`: squared error of the whitened numbers (`parameters`), or of the vertices in pixels (`vertices`).
+    `target_space`: squared error of the whitened coefficients (`parameters`), or of the vertices in pixels
+    (`vertices`).
     """
 
     target_space: Literal["parameters", "vertices"] = "parameters"
-    scale: float = Field(1.0, ge=0, description="weight of the scale's error")
-    shape: float = Field(1.0, ge=0, description="of the shape's; with `vertices` of all three together")
-    expression: float = Field(1.0, ge=0, description="of the expression's")
+    scale: float = Field(1.0, ge=0, description="weight of the scale error")
+    shape: float = Field(
+        1.0, ge=0, description="weight of the shape error; with `vertices` of the whole error"
+    )
+    expression: float = Field(1.0, ge=0, description="weight of the expression error")
 
 
 class SpeakerLossConfig(Config):
-    """Whose voice is it: cross entropy over the people of the training.
+    """Speaker classification: cross entropy over the training identities.
 
-    The published voice network was trained so; the training was not released.
+    The published voice network was trained in this way; the training was not released.
     """
 
     logit_scale: float | None = Field(
         None,
         gt=0,
-        description="of the cosines between unit embeddings and the people's directions; null: a linear "
-        "layer on embeddings of any length",
+        description="scale of the cosines between unit embeddings and unit class weights; null: a linear "
+        "layer on unnormalized embeddings",
     )
-    label_smoothing: float = Field(
-        0.0, ge=0, lt=1, description="share of the labels that is spread over all people"
-    )
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="label smoothing over all identities")
 
 
 class LossesConfig(Config):
     """Objectives of one kind."""
 
     distillation: DistillationConfig | None = None
-    triplet: TripletConfig | None = Field(None, description="absent: anchors alone")
+    triplet: TripletConfig | None = Field(None, description="null: anchors only, no triplet loss")
     generator: GeneratorLossConfig | None = Field(
-        None, description="absent: the published terms, weight 1 each"
+        None, description="null: the published terms, weight 1 each"
     )
     supervised: SupervisedLossConfig | None = None
     expert: ExpertLossConfig | None = None
@@ -88,46 +89,49 @@ class LossesConfig(Config):
 
 
 class FramesConfig(Config):
-    """What a batch holds of each recording, in frames of 10 ms."""
+    """Crops of an utterance, in frames of 10 ms."""
 
-    clip: Positive = Field(800, description="random crop of every recording")
-    min_crop: Positive = Field(300, description="random crop of that, shared by the batch: shortest")
-    max_crop: Positive = Field(800, description="longest, included")
+    clip: Positive = Field(800, description="length of the random clip of every utterance")
+    min_crop: Positive = Field(300, description="shortest random crop of the clips, shared by the batch")
+    max_crop: Positive = Field(800, description="longest random crop, included")
 
     @model_validator(mode="after")
     def _crops_fit(self) -> Self:
         if not self.min_crop <= self.max_crop <= self.clip:
             raise ValueError(
-                f"expected shortest <= longest <= file, found {self.min_crop}, {self.max_crop}, {self.clip}"
+                "expected data.frames.min_crop <= max_crop <= clip, found "
+                f"{self.min_crop}, {self.max_crop}, {self.clip}"
             )
         return self
 
 
 class DataConfig(Config):
-    """How recordings and pictures reach the networks.
+    """Preparation and sampling of utterances and images.
 
-    `triplet_sampling`: `identity` (positives of the same person, negatives of another one), or `published` (next file
-    of the list, any file).
-    `face_sampling`: real pictures of a cascade's batch are drawn for themselves (`any`, as published), or show the
-    people who are heard (`same`).
-    `expert_input`: what an expert in training sees: as the cascade shows it (`cascade`: RGB, -1...1), or as
-    published (BGR, minus 127.5 by 128), which the cascade does not keep to.
+    `triplet_sampling`: `identity` (positives of the same identity, negatives of another), or `published` (the
+    next file of the list as positive, any file as negative).
+    `face_sampling`: real images of a cascade batch are sampled independently of the utterances
+    (`independent`, as published), or show the same identities (`same_identity`).
+    `expert_input`: image range of an expert in training: as the cascade presents images (`cascade`: RGB,
+    -1...1), or `published` (BGR, (x - 127.5) / 128), which the published cascade does not use.
     """
 
     speech: SpeechConfig = SpeechConfig()
     frames: FramesConfig = FramesConfig()
     triplet_sampling: Literal["identity", "published"] = "identity"
-    face_sampling: Literal["any", "same"] = "any"
-    flip_probability: Share = Field(0.5, description="share of the cascade's face pictures that are mirrored")
+    face_sampling: Literal["independent", "same_identity"] = "independent"
+    flip_probability: Share = Field(0.5, description="probability of mirroring a real face image (cascade)")
     expert_input: Literal["cascade", "published"] = "cascade"
     expert_image_size: Positive = Field(
-        64, description="expert's pictures are first brought to this side, pixels"
+        64, description="side that the expert's images are first resized to, pixels"
     )
-    colour_jitter: float = Field(0.0, ge=0, le=1, description="of the expert's pictures")
+    colour_jitter: float = Field(0.0, ge=0, le=1, description="colour jitter of the expert's images")
     max_blur_sigma: float = Field(
-        0.0, ge=0, description="of the expert's pictures: greatest deviation, pixels, uniform from 0"
+        0.0,
+        ge=0,
+        description="largest standard deviation of the random blur of the expert's images, pixels; uniform from 0",
     )
-    in_memory: bool = Field(False, description="keep decoded pictures and stored features")
+    in_memory: bool = Field(False, description="keep decoded images and stored features in memory")
 
 
 class ScheduleConfig(Config):
@@ -136,18 +140,17 @@ class ScheduleConfig(Config):
     kind: Literal["constant", "step", "cosine"] = "constant"
     milestones: tuple[int, ...] = ()
     factor: float = Field(0.1, gt=0, le=1)
-    warm_up: NonNegative = Field(0, description="steps at `warm_up_share` of the rate")
+    warm_up: NonNegative = Field(0, description="steps at `warm_up_factor` of the learning rate")
     warm_up_factor: float = Field(1.0, gt=0, le=1)
 
 
 class TrainingConfig(Config):
-    """Length, batches and what happens when.
+    """Length of the training, batches, initialisation and intervals.
 
-    `voice_network`: `fixed` (given, never optimised, evaluation mode), `batch_statistics` (as published: from
-    the first validation on it normalises by the batch; nothing of it is stored), or `trained` (supervised
-    only: it learns along, from its file or from scratch).
-    `student_init`: begins from its own random numbers (`random`, as published), or as a copy of the expert
-    (`expert`), which then has to have its sizes.
+    `voice_network`: `frozen` (given, never optimised, evaluation mode), `batch_statistics` (as published: from
+    the first validation on, batch norms use batch statistics; nothing of it is stored), or `trained`
+    (supervised only: trained jointly, from its file or from scratch).
+    `student_init`: `random` as published, or `expert`: a copy of the expert, which must have the same sizes.
     """
 
     seed: NonNegative = 1
@@ -155,33 +158,34 @@ class TrainingConfig(Config):
     batch_size: int = Field(64, ge=2)
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     num_workers: NonNegative = 4
-    voice_network: Literal["fixed", "batch_statistics", "trained"] = "fixed"
+    voice_network: Literal["frozen", "batch_statistics", "trained"] = "frozen"
     student_init: Literal["random", "expert"] = "random"
     face_pretraining_steps: NonNegative = Field(
-        0, description="cascade: first steps, in which classifier and face network alone learn"
+        0, description="cascade: first steps, in which only classifier and face network are trained"
     )
-    student_start_step: NonNegative = Field(0, description="cascade: steps after which the student joins")
+    student_start_step: NonNegative = Field(0, description="cascade: step from which the student is trained")
     discriminator_lr_factor: float = Field(
-        1.0, gt=0, le=1, description="cascade: share of the rate for the discriminator's side after that"
+        1.0,
+        gt=0,
+        le=1,
+        description="cascade: factor on the learning rate of the discriminator's side after face pretraining",
     )
     embedding_noise_std: float = Field(
-        0.05, ge=0, description="deviation of what is added to embeddings (cascade)"
+        0.05, ge=0, description="cascade: standard deviation of the noise added to embeddings"
     )
     checkpoint_interval: Positive = 2_000
-    validation_interval: int | None = Field(
-        2_000, gt=0, description="steps, step 0 included; null: never"
-    )
+    validation_interval: int | None = Field(2_000, gt=0, description="steps, step 0 included; null: never")
     log_interval: Positive = 100
 
 
 class EvaluationConfig(Config):
     """On-line validation.
 
-    `mean_over`: `people` (mean over a person's recordings first), or `utterances_per_identity`, as published.
+    `mean_over`: `identities` (mean over the utterances of an identity first), or `utterances`, as published.
     """
 
-    mean_over: Literal["people", "files"] = "people"
-    utterances_per_identity: Positive = Field(3, description="recordings of each person")
+    mean_over: Literal["identities", "utterances"] = "identities"
+    utterances_per_identity: Positive = Field(3, description="utterances of each identity")
 
 
 class PerceptionistConfig(Config):
@@ -199,39 +203,44 @@ class PerceptionistConfig(Config):
 
     @model_validator(mode="after")
     def _sections_fit_the_kind(self) -> Self:
-        for name, (needed, optional) in SECTIONS[self.kind].items():
+        for name, (required, optional) in SECTIONS[self.kind].items():
             given = {key for key, value in getattr(self, name) if value is not None}
-            if absent := sorted(needed - given):
-                raise ValueError(f"kind {self.kind} needs {', '.join(f'{name}.{word}' for word in absent)}")
-            if other := sorted(given - needed - optional):
-                raise ValueError(
-                    f"{', '.join(f'{name}.{word}' for word in other)}: of no use for kind {self.kind}; "
-                    "take the section out"
-                )
-        pixels = self.losses.generator.pixel_weight if self.losses.generator else 0
-        if pixels and self.data.face_sampling != "same":
+            if missing := sorted(required - given):
+                sections = ", ".join(f"{name}.{word}" for word in missing)
+                raise ValueError(f"kind {self.kind} requires the sections {sections}")
+            if unused := sorted(given - required - optional):
+                sections = ", ".join(f"{name}.{word}" for word in unused)
+                raise ValueError(f"kind {self.kind} does not use the sections {sections}; remove them")
+        pixel_weight = self.losses.generator.pixel_weight if self.losses.generator else 0
+        if pixel_weight and self.data.face_sampling != "same_identity":
             raise ValueError(
-                "losses.generator.pixel_weight needs pictures of the people heard: data.face_sampling=same_identity"
+                "losses.generator.pixel_weight compares with images of the same identity: set "
+                "data.face_sampling=same_identity"
             )
-        if self.kind == "unsupervised" and self.training.face_pretraining_steps >= self.training.max_steps:
+        return self
+
+    @model_validator(mode="after")
+    def _training_fits_the_kind(self) -> Self:
+        training = self.training
+        if self.kind == "unsupervised" and training.face_pretraining_steps >= training.max_steps:
             raise ValueError(
-                f"training.face_pretraining_steps ({self.training.face_pretraining_steps}) leaves nothing of training.max_steps "
-                f"({self.training.max_steps})"
+                f"training.face_pretraining_steps ({training.face_pretraining_steps}) must be less than "
+                f"training.max_steps ({training.max_steps})"
             )
-        if self.training.voice_network == "trained" and self.kind != "supervised":
+        if training.voice_network == "trained" and self.kind != "supervised":
             raise ValueError(
                 f"training.voice_network=trained is for kind supervised only, found kind {self.kind}"
             )
-        if self.training.voice_network == "batch_statistics" and self.kind != "unsupervised":
+        if training.voice_network == "batch_statistics" and self.kind != "unsupervised":
             raise ValueError(
-                f"training.voice_network=batch_statistics is for kind unsupervised, found kind {self.kind}"
+                f"training.voice_network=batch_statistics is for kind unsupervised only, found kind {self.kind}"
             )
         return self
 
 
 def config_to_dict(config: PerceptionistConfig) -> dict[str, Any]:
-    """The configuration as plain values, without the sections that are not there."""
-    plain = to_dict(config)
+    """The configuration as plain values, without absent sections."""
+    values = to_dict(config)
     for name in ("networks", "losses"):
-        plain[name] = {key: value for key, value in plain[name].items() if value is not None}
-    return plain
+        values[name] = {key: value for key, value in values[name].items() if value is not None}
+    return values

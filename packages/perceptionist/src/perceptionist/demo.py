@@ -1,4 +1,4 @@
-"""`perceptionist demo`: feature files or recordings to picture, mesh and overlay."""
+"""`perceptionist demo`: generate image, mesh and overlay from recordings or stored features."""
 
 import argparse
 from collections.abc import Sequence
@@ -11,48 +11,49 @@ if TYPE_CHECKING:
     import numpy as np
 
     from perceptionist.face_models.linear import LinearFaceModel
-    from perceptionist.inference import GeneratedFace
+    from perceptionist.voice_to_mesh import GeneratedFace
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the faces of all files; the exit code is 1 where a file could not be used, else 0."""
+    """Write the faces of all files; the exit status is 1 if a file was skipped, else 0."""
     args = build_parser().parse_args(argv)
     if len(set(args.mesh)) != len(args.mesh):
-        raise ValueError(f"--mesh names a format twice: {' '.join(args.mesh)}")
+        raise ValueError(f"--mesh has a format twice: {' '.join(args.mesh)}; expected each once")
     from voiceface.io.input_files import find_input_files, make_writable_directory
 
-    from perceptionist.inference import FEATURE_SUFFIX, generate_from_features, load, load_features
+    from perceptionist.features import FEATURE_SUFFIX, load_features
+    from perceptionist.inference import load
 
     inputs = find_input_files(args.paths, (FEATURE_SUFFIX,), on_same_stem="refuse")
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
     out = make_writable_directory(args.out)
-    notice = model.disclaimer or model.face_model.disclaimer
-    print_disclaimers(notice)
+    disclaimer = model.disclaimer or model.face_model.disclaimer
+    print_disclaimers(disclaimer)
     faces: dict[Path, GeneratedFace] = {}
-    left_out = []
-    for path, place in inputs:
+    skipped = []
+    for path, relative_path in inputs:
         try:
             features = load_features(path, n_mels=model.voice.config.n_mels)
-            face = generate_from_features(model, features, str(path), published=args.published)
+            face = model.generate_from_features(features, str(path), published=args.published)
         except (ValueError, OSError) as error:
-            left_out.append(str(error))
+            skipped.append(str(error))
             continue
-        faces[place] = face
-        written = write_face(out, place, face, model.face_model, args.mesh, args.published)
-        print(f"{path}: {', '.join(p.name for p in written)}", flush=True)
-    print_skipped(left_out)
+        faces[relative_path] = face
+        files = write_face(out, relative_path, face, model.face_model, args.mesh, args.published)
+        print(f"{path}: {', '.join(file.name for file in files)}", flush=True)
+    print_skipped(skipped)
     if not faces:
-        raise ValueError("none of the files could be used")
-    same, other = mesh_distances(list(faces.values()), [_identity_from_path(place) for place in faces])
+        raise ValueError("None of the files could be used; see the messages above.")
+    same, other = mesh_distances(list(faces.values()), [_identity_from_path(each) for each in faces])
     if same is not None and other is not None:
         print(
-            f"meshes of one speaker lie {same:.3g} pixels a vertex apart, of different speakers {other:.3g} "
+            f"RMS vertex distance of meshes: same speaker {same:.3g} pixels, different speakers {other:.3g} "
             f"(ratio {other / max(same, 1e-12):.2f})"
         )
-    if not args.no_page:
-        page = write_report(out / "index.html", faces, model.face_model, model.kind, notice)
-        print(f"report: {page}")
-    return 1 if left_out else 0
+    if not args.no_report:
+        report = write_report(out / "index.html", faces, model.face_model, model.kind, disclaimer)
+        print(f"report: {report}")
+    return 1 if skipped else 0
 
 
 def write_face(
@@ -63,15 +64,15 @@ def write_face(
     formats: Sequence[str] = ("obj",),
     published: bool = False,
 ) -> list[Path]:
-    """Write what is made of one recording: SPEAKER/VIDEO_UTTERANCE_image.png and so on.
+    """Write the face of one utterance: SPEAKER/VIDEO_UTTERANCE_image.png and so on.
 
     Args:
         out: folder.
-        relative_path: path of the recording below the folder it was found in, without suffix.
-        face: from `perceptionist.inference.generate_from_features`.
+        relative_path: path of the utterance below its input folder, without suffix.
+        face: from `VoiceToMesh.generate`.
         model: its face model.
         formats: mesh formats, suffixes without the dot.
-        published: the pictures alone, as the published program writes them.
+        published: write images only, as the published program.
 
     Returns:
         The files written.
@@ -83,43 +84,43 @@ def write_face(
     from perceptionist.visualisation import render_portrait
 
     stem = output_stem(out, relative_path)
-    written = []
-    pictures = {"image": face.image, "overlap": face.overlay}
+    files = []
+    images = {"image": face.image, "overlap": face.overlay}
     if not published:
-        pictures["mesh"] = render_portrait(face.vertices, model)
-    for word, picture in pictures.items():
-        if picture is not None:
-            written.append(stem.with_name(f"{stem.name}_{word}.png"))
-            write_png(written[-1], picture)
+        images["mesh"] = render_portrait(face.vertices, model)
+    for name, image in images.items():
+        if image is not None:
+            files.append(stem.with_name(f"{stem.name}_{name}.png"))
+            write_png(files[-1], image)
     for suffix in () if published else formats:
-        written.append(stem.with_name(f"{stem.name}.{suffix}"))
-        write_mesh(written[-1], Mesh(face.vertices, model.outward_triangles))
-    return written
+        files.append(stem.with_name(f"{stem.name}.{suffix}"))
+        write_mesh(files[-1], Mesh(face.vertices, model.outward_triangles))
+    return files
 
 
 def output_stem(out: Path, relative_path: Path) -> Path:
-    """Where results of SPEAKER/VIDEO/UTTERANCE go: `OUT/SPEAKER/VIDEO_UTTERANCE`, as published."""
-    head, *rest = relative_path.parts
-    return out / head / "_".join(rest) if rest else out / head
+    """Output path of SPEAKER/VIDEO/UTTERANCE without suffix: `OUT/SPEAKER/VIDEO_UTTERANCE`, as published."""
+    speaker, *rest = relative_path.parts
+    return out / speaker / "_".join(rest) if rest else out / speaker
 
 
 def mesh_distances(
     faces: Sequence["GeneratedFace"], identities: Sequence[str]
 ) -> tuple[float | None, float | None]:
-    """Mean root mean square distance of vertices between meshes of one speaker, and of different ones.
+    """Mean RMS vertex distance between meshes of the same identity, and of different identities.
 
     Returns:
-        (same, different), pixels; None where there are no such pairs.
+        (same, different), pixels; None if there are no such pairs.
     """
     import numpy as np
 
     meshes = [face.vertices.astype(float) for face in faces]
-    found: dict[bool, list[float]] = {True: [], False: []}
+    distances: dict[bool, list[float]] = {True: [], False: []}
     for i, first in enumerate(meshes):
         for j in range(i):
-            gap = np.sqrt(((first - meshes[j]) ** 2).sum(axis=1).mean())
-            found[identities[i] == identities[j]].append(float(gap))
-    same, other = (float(np.mean(found[key])) if found[key] else None for key in (True, False))
+            distance = np.sqrt(((first - meshes[j]) ** 2).sum(axis=1).mean())
+            distances[identities[i] == identities[j]].append(float(distance))
+    same, other = (float(np.mean(distances[key])) if distances[key] else None for key in (True, False))
     return same, other
 
 
@@ -131,24 +132,24 @@ def write_report(
     disclaimer: str,
     max_meshes: int = 6,
 ) -> Path:
-    """One page with the pictures of all faces and the meshes of the first of every speaker, to be turned."""
+    """Write a report with the images of all faces and an interactive mesh of every speaker's first face."""
     from voiceface.report import IdentityCard, IdentityGroup, MeshView, build_report
 
     from perceptionist.visualisation import render_portrait
 
     groups: dict[str, list[IdentityCard]] = {}
-    for place, face in faces.items():
-        picture = face.image if face.image is not None else render_portrait(face.vertices, model, 240)
-        pictures: dict[str, np.ndarray] = {"": picture}
+    first_faces: dict[str, GeneratedFace] = {}
+    for relative_path, face in faces.items():
+        identity = _identity_from_path(relative_path)
+        first_faces.setdefault(identity, face)
+        image = face.image if face.image is not None else render_portrait(face.vertices, model, 240)
+        images: dict[str, np.ndarray] = {"": image}
         if face.overlay is not None:
-            pictures[" over the picture"] = face.overlay
-        pictures[" mesh"] = render_portrait(face.vertices, model, 240, -24)
-        for word, each in pictures.items():
-            person = IdentityCard("/".join(place.parts[1:] or place.parts) + word, image=each)
-            groups.setdefault(_identity_from_path(place), []).append(person)
-    firsts: dict[str, GeneratedFace] = {}
-    for place, face in faces.items():
-        firsts.setdefault(_identity_from_path(place), face)
+            images[", mesh over the image"] = face.overlay
+        images[", mesh"] = render_portrait(face.vertices, model, 240, -24)
+        utterance = "/".join(relative_path.parts[1:] or relative_path.parts)
+        for suffix, each in images.items():
+            groups.setdefault(identity, []).append(IdentityCard(utterance + suffix, image=each))
     views = [
         MeshView(
             name,
@@ -156,16 +157,16 @@ def write_report(
             model.outward_triangles,
             still_image=render_portrait(f.vertices, model, 360, -24),
         )
-        for name, f in list(firsts.items())[:max_meshes]
+        for name, f in list(first_faces.items())[:max_meshes]
     ]
     return build_report(
         path,
-        title="Faces from voices",
+        title="Faces generated from voices",
         kicker="perceptionist demo",
-        subtitle=f"What the {kind} model makes of {len(faces)} recordings of {len(firsts)} speakers.",
+        subtitle=f"{len(faces)} utterances of {len(first_faces)} speakers, {kind} model.",
         disclaimers=disclaimer,
         meshes=views,
-        identity_groups=[IdentityGroup(name, people) for name, people in groups.items()],
+        identity_groups=[IdentityGroup(name, cards) for name, cards in groups.items()],
         max_bytes=12_000_000,
     )
 
@@ -176,21 +177,21 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="perceptionist demo",
-        description="Make picture, mesh and overlay of recordings or stored features (.npy). Results go to "
+        description="Generate image, mesh and overlay from recordings or stored features (.npy). Results are written to "
         "OUT/SPEAKER/VIDEO_UTTERANCE_image.png (unsupervised weights), _overlap.png (with an expert), "
-        "_mesh.png and .obj, and to OUT/index.html.",
+        "_mesh.png and .obj; OUT/index.html is a report.",
     )
-    parser.add_argument("paths", nargs="+", type=Path, help="files, and folders searched to any depth")
+    parser.add_argument("paths", nargs="+", type=Path, help="files, and folders searched recursively")
     parser.add_argument("--out", type=Path, required=True, help="folder for the results")
     add_model_arguments(parser)
     parser.add_argument(
         "--mesh", nargs="*", default=["obj"], choices=["obj", "ply", "xyz", "glb"], help="mesh formats"
     )
-    parser.add_argument("--no-page", action="store_true", help="write no index.html")
+    parser.add_argument("--no-report", action="store_true", help="write no index.html")
     parser.add_argument(
         "--published",
         action="store_true",
-        help="the published program's two pictures alone, overlay six pixels low as there",
+        help="write only the two images of the published program, with its overlay six pixels low",
     )
     return parser
 

@@ -1,4 +1,4 @@
-"""`perceptionist demo_mic`: five seconds of a voice to a mesh, described in words."""
+"""`perceptionist demo_mic`: record five seconds of a voice, generate its mesh and describe it."""
 
 import argparse
 from collections.abc import Sequence
@@ -8,63 +8,68 @@ from typing import TYPE_CHECKING, Any
 from voiceface.commandline.messages import print_disclaimers
 
 if TYPE_CHECKING:
-    from perceptionist.inference import GeneratedFace
-    from perceptionist.models import VoiceToMesh
     from perceptionist.proportions import Description
+    from perceptionist.voice_to_mesh import GeneratedFace, VoiceToMesh
 
 LIKENESS_DISCLAIMER = (
-    "A mean over people who sound alike, not a likeness: nobody's face, sex or identity can be told from "
-    "this, and no decision about a person may rest on it."
+    "The face is a mean over people with similar voices, not a likeness: it does not show anybody's face, gender "
+    "or identity, and no decision about a person may be based on it."
 )
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Record or read a voice, print what its mesh says, write mesh, pictures and page; the exit code is 0."""
+    """Record or read a voice, print the description of its mesh, write the results; the exit status is 0."""
     args = build_parser().parse_args(argv)
-    from voiceface.io.input_files import make_writable_directory
+    from perceptionist.microphone import SAMPLE_RATE, countdown, record, require_microphone
 
-    from perceptionist.face_models.synthetic_head import classify_gender
-    from perceptionist.inference import extract_speech_features, generate_from_features, load
-    from perceptionist.microphone import countdown, record, require_microphone
-    from perceptionist.proportions import describe_face
-    from perceptionist.speech import SAMPLE_RATE, read_recording
-
+    # Checked before the imports and the model, which take seconds.
     if args.wav is None:
         require_microphone(args.microphone)
     elif not args.wav.is_file():
-        raise FileNotFoundError(f"no file at {args.wav}")
+        raise FileNotFoundError(f"--wav: no file at {args.wav}")
+    from voiceface.io.input_files import make_writable_directory
+
+    from perceptionist.face_models.synthetic_head import classify_gender
+    from perceptionist.features import extract_speech_features
+    from perceptionist.inference import load
+    from perceptionist.proportions import describe_face
+    from perceptionist.speech import read_recording
+
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
-    out = make_writable_directory(args.out)
+    out = make_writable_directory(args.out) if args.out else None
     if args.wav is None:
-        countdown(args.count_down)
+        countdown(args.countdown)
         samples, name, rate = record(args.seconds, args.microphone), "microphone", SAMPLE_RATE
     else:
         (samples, rate), name = read_recording(args.wav), args.wav.stem
     features = extract_speech_features(samples, rate, source=str(args.wav or "the recording"))
-    face = generate_from_features(model, features, name)
-    own = model.face_model
-    sex = classify_gender(face.shape) if own.name == "population" else None
-    found = describe_face(face.vertices, own.references, own.pairs, sex)
-    notice = model.disclaimer or model.face_model.disclaimer
-    written = write_results(out, name, face, found, model, notice, samples)
-    print(format_description(found, model.kind))
-    print_disclaimers(notice, LIKENESS_DISCLAIMER)
-    for what, path in zip(("mesh", "picture", "report"), written, strict=True):
-        print(f"{what}: {path}")
+    face = model.generate_from_features(features, name)
+    face_model = model.face_model
+    gender = classify_gender(face.shape) if face_model.name == "population" else None
+    description = describe_face(face.vertices, face_model.references, face_model.pairs, gender)
+    disclaimer = model.disclaimer or face_model.disclaimer
+    print(format_description(description, model.kind))
+    print_disclaimers(disclaimer, LIKENESS_DISCLAIMER)
+    if out is None:
+        print("mesh, image and report: not written (pass --out DIR)")
+        return 0
+    files = write_results(out, name, face, description, model, disclaimer, samples)
+    for label, path in zip(("mesh", "image", "report"), files, strict=True):
+        print(f"{label}: {path}")
     return 0
 
 
 def format_description(description: "Description", kind: str = "") -> str:
-    """What is said of a mesh: sex, face type, differences in per cent."""
+    """Description of a mesh as text: gender, face type, differences in per cent."""
     lines = [
-        f"sex:        {description.gender} (distance {description.errors['male']:.4f} to the mean male face, "
-        f"{description.errors['female']:.4f} to the female)",
+        f"gender:     {description.gender} (distance {description.errors['male']:.4f} to the mean male face, "
+        f"{description.errors['female']:.4f} to the mean female face)",
         f"face type:  {description.face_type.capitalize()}",
         f"compared with the mean {description.gender} face:",
     ]
-    for name, share in description.differences.items():
-        word = "wider" if share >= 0 else "narrower"
-        lines.append(f"  {name:<9} {100 * share:+7.2f} %  ({abs(100 * share):.2f} % {word})")
+    for name, difference in description.differences.items():
+        word = "wider" if difference >= 0 else "narrower"
+        lines.append(f"  {name:<9} {100 * difference:+7.2f} %  ({abs(100 * difference):.2f} % {word})")
     return "\n".join(([f"{kind} model"] if kind else []) + lines)
 
 
@@ -77,16 +82,16 @@ def write_results(
     disclaimer: str,
     samples: Any = None,
 ) -> list[Path]:
-    """Write NAME.obj, the pictures and NAME.html.
+    """Write the mesh NAME.obj, the images NAME.png and the report NAME.html.
 
     Args:
         out: folder.
         name: stem of the files.
-        face: from `perceptionist.inference.generate_from_features`.
-        description: from `perceptionist.facial_proportions.describe`.
-        model: that made it.
+        face: from `VoiceToMesh.generate_from_features`.
+        description: from `perceptionist.proportions.describe_face`.
+        model: that generated the face.
         disclaimer: of its weights.
-        samples: (T,) int16, the recording, heard on the page; None: it is left out.
+        samples: (T,) int16, the recording to play in the report; None: no audio.
 
     Returns:
         The files written.
@@ -97,13 +102,13 @@ def write_results(
     from perceptionist.visualisation import render_portrait, side_by_side
 
     face_model = model.face_model
-    mesh, picture, page = (out / f"{name}{end}" for end in (".obj", ".png", ".html"))
+    mesh, image, report = (out / f"{name}{suffix}" for suffix in (".obj", ".png", ".html"))
     write_obj(mesh, face.vertices, face_model.outward_triangles)
-    views = [render_portrait(face.vertices, face_model, yaw=turn) for turn in (0, 35)]
-    made = [each for each in (face.image, face.overlay) if each is not None]
-    write_png(picture, side_by_side([*made, *views]))
-    write_report(page, name, face, description, model, disclaimer, samples)
-    return [mesh, picture, page]
+    views = [render_portrait(face.vertices, face_model, yaw=yaw) for yaw in (0, 35)]
+    generated = [each for each in (face.image, face.overlay) if each is not None]
+    write_png(image, side_by_side([*generated, *views]))
+    write_report(report, name, face, description, model, disclaimer, samples)
+    return [mesh, image, report]
 
 
 def write_report(
@@ -115,27 +120,27 @@ def write_report(
     disclaimer: str,
     samples: Any = None,
 ) -> None:
-    """The page: the mesh beside the mean face of its sex, to be turned; voice, picture, measurements."""
+    """Write a report: interactive meshes of the face and the mean face of its gender, voice, image, measurements."""
     from voiceface.report import AudioSource, IdentityCard, IdentityGroup, MeshView, Table, build_report
 
     from perceptionist.proportions import MEASURES, distances
     from perceptionist.visualisation import render_portrait
 
     face_model = model.face_model
-    usual = face_model.references[description.gender]
-    ours, theirs = (distances(v, face_model.pairs)[1:] for v in (face.vertices, usual))
+    mean_face = face_model.references[description.gender]
+    widths, mean_widths = (distances(v, face_model.pairs)[1:] for v in (face.vertices, mean_face))
     rows = [
-        [measure, float(a), float(b), f"{100 * description.differences[measure]:+.2f} %"]
-        for measure, a, b in zip(MEASURES, ours, theirs)
+        [measure, float(width), float(mean), f"{100 * description.differences[measure]:+.2f} %"]
+        for measure, width, mean in zip(MEASURES, widths, mean_widths, strict=True)
     ]
-    order = sorted(description.errors.items(), key=lambda item: item[1])
-    people = []
+    by_distance = sorted(description.errors.items(), key=lambda item: item[1])
+    cards = []
     if face.image is not None or samples is not None:
-        people.append(
+        cards.append(
             IdentityCard("voice", image=face.image, audio=None if samples is None else AudioSource(samples))
         )
     if face.overlay is not None:
-        people.append(IdentityCard("mesh over the picture", image=face.overlay))
+        cards.append(IdentityCard("mesh over the image", image=face.overlay))
     views = [
         MeshView(
             title,
@@ -146,21 +151,21 @@ def write_report(
         )
         for title, vertices, note in (
             ("From the voice", face.vertices, f"{description.gender}, {description.face_type}"),
-            (f"Mean {description.gender} face", usual, "what the differences are measured from"),
+            (f"Mean {description.gender} face", mean_face, "reference of the differences"),
         )
     ]
     build_report(
         path,
-        title=f"A face from a voice: {name}",
+        title=f"Face generated from a voice: {name}",
         kicker="perceptionist",
         facts={
-            "sex": description.gender,
+            "gender": description.gender,
             "face type": description.face_type.capitalize(),
             "model": model.kind,
         },
         disclaimers=[text for text in (disclaimer, LIKENESS_DISCLAIMER) if text],
         meshes=views,
-        identity_groups=[IdentityGroup("Heard and made", people)] if people else [],
+        identity_groups=[IdentityGroup("Voice and generated image", cards)] if cards else [],
         tables=[
             Table(
                 "Widths",
@@ -171,9 +176,13 @@ def write_report(
                     "difference",
                 ],
                 rows,
-                "Pixels of a face in a picture of 120.",
+                "Pixels of a face in a 120-pixel image.",
             ),
-            Table("Distance to reference shapes", ["shape", "distance"], [[w, e] for w, e in order]),
+            Table(
+                "Distance to reference shapes",
+                ["shape", "distance"],
+                [[name, error] for name, error in by_distance],
+            ),
         ],
         max_bytes=12_000_000,
     )
@@ -185,15 +194,19 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="perceptionist demo_mic",
-        description="Record five seconds of a voice, or read a file, and describe the face that the model "
-        "makes of it: sex and face type by the nearest reference shape, widths beside the mean face. Writes "
-        "a mesh (.obj), a picture (.png) and a page with the mesh to be turned (.html).",
+        description="Record five seconds of a voice, or read a file, generate a face and describe it: gender and "
+        "face type by the nearest reference shape, widths relative to the mean face. With --out, writes a mesh "
+        "(.obj), an image (.png) and a report with an interactive mesh (.html).",
     )
-    parser.add_argument("--wav", type=Path, help="a recording instead of the microphone")
-    parser.add_argument("--seconds", type=float, default=5.0, help="length of the recording")
-    parser.add_argument("--microphone", help="name or number of the device (default: the system's)")
-    parser.add_argument("--count-down", type=int, default=3, help="seconds before the recording")
-    parser.add_argument("--out", type=Path, default=Path("results"), help="folder for the results")
+    parser.add_argument("--wav", type=Path, help="audio file instead of the microphone")
+    parser.add_argument(
+        "--seconds", type=float, default=5.0, help="length of the recording (default: %(default)s)"
+    )
+    parser.add_argument("--microphone", help="name or number of the input device (default: the system's)")
+    parser.add_argument(
+        "--countdown", type=int, default=3, help="seconds before the recording (default: %(default)s)"
+    )
+    parser.add_argument("--out", type=Path, help="folder for the results (default: none are written)")
     add_model_arguments(parser)
     return parser
 

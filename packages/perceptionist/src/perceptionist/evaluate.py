@@ -1,4 +1,4 @@
-"""`perceptionist evaluate`: errors of proportions and keypoints against true meshes (formerly cal_size)."""
+"""`perceptionist evaluate`: errors of proportions and keypoints against true meshes (published as cal_size)."""
 
 import argparse
 from collections.abc import Sequence
@@ -9,7 +9,7 @@ from voiceface.commandline.messages import print_disclaimers, print_skipped, war
 from voiceface.datasets import dataset_arguments
 
 if TYPE_CHECKING:
-    from perceptionist.evaluation import Evaluation, MeshGroundTruth
+    from perceptionist.evaluation import Evaluation
     from perceptionist.face_models.linear import LinearFaceModel
 
 ERROR_LABELS = {
@@ -18,102 +18,88 @@ ERROR_LABELS = {
     "ear": "ear to ear (ARE)",
     "midline": "midline width (ARE)",
     "mean": "mean of the four (ARE)",
-    "keypoint": "keypoints, as published",
-    "aligned": "keypoints after alignment",
+    "keypoint": "keypoint error, as published",
+    "aligned": "keypoint error after alignment",
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Judge predictions, print the table, write JSON and page; the exit code is 0."""
+    """Evaluate predictions, print the table, write JSON and report; the exit status is 0."""
     args = build_parser().parse_args(argv)
     if args.truth and not args.predictions:
-        raise ValueError("--truth needs --predictions: a folder with the meshes to be judged")
+        raise ValueError("--truth needs --predictions, a folder with the meshes to evaluate")
     if not args.truth and not args.data:
-        raise ValueError("give --data POPULATION, or --predictions FOLDER and --truth FOLDER")
+        raise ValueError("Pass --data POPULATION, or --predictions FOLDER and --truth FOLDER.")
     from voiceface.io.input_files import make_writable_directory
 
-    from perceptionist.evaluation import (
-        evaluate,
-        find_meshes,
-        load_ground_truth_folder,
-        load_synthetic_ground_truth,
-    )
-    from perceptionist.meshio.io import read_mesh
+    from perceptionist.evaluation import evaluate
+    from perceptionist.ground_truth import load_ground_truth_folder, load_synthetic_ground_truth
 
     out = make_writable_directory(args.out) if args.out else None
-    shapes = None
-    if args.predictions:
-        from perceptionist.face_models.io import resolve_face_model
-
-        model = resolve_face_model(args.face_model, args.references)
-        files = list(find_meshes(args.predictions))
-        names = sorted({name for name, _ in files})
-        who, meshes = [name for name, _ in files], [read_mesh(path).vertices for _, path in files]
-    else:
-        model, who, meshes, shapes = _predict_split(args)
-        names = sorted(set(who))
-    known: MeshGroundTruth
+    model, identities, meshes, shapes = _read_predictions(args) if args.predictions else _predict_split(args)
+    names = sorted(set(identities))
     if args.truth:
-        known = load_ground_truth_folder(args.truth, names, model, args.meta)
+        ground_truth = load_ground_truth_folder(args.truth, names, model, args.meta)
     else:
-        known = load_synthetic_ground_truth(args.data, names, _training_identities(args.data))
-    row = {name: place for place, name in enumerate(known.identities)}
-    kept = [place for place, name in enumerate(who) if name in row]
-    if len(kept) < len(who):
-        lost = sorted(set(who) - set(row))
-        print_skipped([f"{len(lost)} people ({lost[0]}, ...), of whom no truth is known"])
-    found = evaluate(
-        [meshes[place] for place in kept],
-        [row[who[place]] for place in kept],
-        known,
+        ground_truth = load_synthetic_ground_truth(args.data, names, _training_identities(args.data))
+    row_of = {name: row for row, name in enumerate(ground_truth.identities)}
+    kept = [i for i, name in enumerate(identities) if name in row_of]
+    if len(kept) < len(identities):
+        missing = sorted(set(identities) - set(row_of))
+        print_skipped([f"{len(missing)} identities without ground truth ({missing[0]}, ...)"])
+    evaluation = evaluate(
+        [meshes[i] for i in kept],
+        [row_of[identities[i]] for i in kept],
+        ground_truth,
         model,
         None if shapes is None else shapes[kept],
-        replicates=args.bootstrap_samples,
+        bootstrap_samples=args.bootstrap_samples,
         seed=args.seed,
     )
-    print_disclaimers(found.disclaimer)
-    print(found.format_table())
+    print_disclaimers(evaluation.disclaimer)
+    print(evaluation.format_table())
     if out:
         from voiceface.io.atomic import write_json
 
-        write_json(out / "results.json", found.to_dict())
-        write_report(out / "report.html", found, model)
+        write_json(out / "results.json", evaluation.to_dict())
+        write_report(out / "report.html", evaluation, model)
         print(f"report: {out / 'report.html'}")
     return 0
 
 
 def write_report(path: Path, evaluation: "Evaluation", model: "LinearFaceModel") -> None:
-    """The figures as one page."""
+    """Write the metrics as an HTML report."""
     import numpy as np
     from voiceface.report import Headline, PairedDifferenceRow, Table, build_report, collect_environment
 
     from perceptionist.evaluation import GENDER_MEAN_FACE, MEAN_FACE
 
     rows, differences = [], []
-    for name, each in evaluation.errors.items():
-        row: list[Any] = [ERROR_LABELS[name], each.ours.value, f"{each.ours.low:.4f} – {each.ours.high:.4f}"]
-        for word, interval in each.baselines.items():
-            gain = 1 - each.ours.value / interval.value if interval.value else float("nan")
+    for name, comparison in evaluation.errors.items():
+        ours = comparison.ours
+        row: list[Any] = [ERROR_LABELS[name], ours.value, f"{ours.low:.4f} – {ours.high:.4f}"]
+        for baseline, interval in comparison.baselines.items():
+            gain = 1 - ours.value / interval.value if interval.value else float("nan")
             row += [interval.value, f"{100 * gain:+.1f} %"]
-            d = each.differences[word]
+            difference = comparison.differences[baseline]
             differences.append(
                 PairedDifferenceRow(
                     "voice",
-                    word,
+                    baseline,
                     ERROR_LABELS[name],
-                    d.value,
-                    d.low,
-                    d.high,
-                    d.p_value,
+                    difference.value,
+                    difference.low,
+                    difference.high,
+                    difference.p_value,
                     unit="",
                     higher_is_better=False,
                 )
             )
         rows.append(row)
     baselines = list(evaluation.errors["mean"].baselines)
-    columns = ["error", "from the voice", "95 %"]
-    for word in baselines:
-        columns += [word, "less by"]
+    columns = ["error", "from the voice", "95 % interval"]
+    for baseline in baselines:
+        columns += [baseline, "reduction"]
     mean = evaluation.errors["mean"]
     cards = [
         Headline(
@@ -122,47 +108,57 @@ def write_report(path: Path, evaluation: "Evaluation", model: "LinearFaceModel")
             mean.ours.low,
             mean.ours.high,
             baseline=mean.baselines[GENDER_MEAN_FACE].value if GENDER_MEAN_FACE in baselines else None,
-            note=f"the mean face has {mean.baselines[MEAN_FACE].value:.4f}",
+            note=f"mean face: {mean.baselines[MEAN_FACE].value:.4f}",
             unit="",
             higher_is_better=False,
         )
     ]
     if evaluation.gender_accuracy is not None:
-        cards.append(Headline("Sex by the nearer mean shape", evaluation.gender_accuracy, chance=0.5))
+        cards.append(Headline("Gender by the nearest mean shape", evaluation.gender_accuracy, chance=0.5))
     if evaluation.fisher_gender_accuracy is not None:
-        note = "distances in units of what people of one sex differ by"
+        note = "Fisher direction between the mean shapes"
         cards.append(
             Headline(
-                "Sex by the likelier mean shape", evaluation.fisher_gender_accuracy, chance=0.5, note=note
+                "Gender along the Fisher direction", evaluation.fisher_gender_accuracy, chance=0.5, note=note
             )
         )
-    tables = [Table("Errors", columns, rows, "ARE: error of a width over the outer interocular distance.")]
+    tables = [
+        Table(
+            "Errors",
+            columns,
+            rows,
+            "ARE: absolute error of the ratio of a width to the outer interocular distance.",
+        )
+    ]
     if evaluation.explained_variance is not None:
-        e = evaluation.explained_variance
-        known = np.isfinite(e.ours)
+        explained = evaluation.explained_variance
+        finite = np.isfinite(explained.ours)
         cards.append(
             Headline(
-                "Shape variance explained within sex",
-                float(e.ours[known].mean()),
-                upper_bound=float(e.upper_bound[known].mean()),
-                note=f"mean over {int(known.sum())} coefficients",
+                "Explained shape variance within gender",
+                float(explained.ours[finite].mean()),
+                upper_bound=float(explained.upper_bound[finite].mean()),
+                note=f"mean over {int(finite.sum())} coefficients",
             )
         )
-        order = np.argsort(-e.upper_bound)
+        order = np.argsort(-explained.upper_bound)
         tables.append(
             Table(
-                "Variance of each shape coefficient explained within sex",
-                ["coefficient", "from the voice", "ceiling"],
-                [[e.names[i], float(e.ours[i]), float(e.upper_bound[i])] for i in order],
-                "The ceiling is what the true voice factors tell; 0 there: nothing ties it to the voice.",
+                "Explained variance of each shape coefficient within gender",
+                ["coefficient", "from the voice", "upper bound"],
+                [
+                    [explained.names[i], float(explained.ours[i]), float(explained.upper_bound[i])]
+                    for i in order
+                ],
+                "The upper bound is that of the true voice factors; 0: the coefficient does not depend on the voice.",
             )
         )
     build_report(
         path,
-        title="Faces from voices against the truth",
+        title="Faces generated from voices: evaluation against ground truth",
         kicker="perceptionist evaluation",
         facts={
-            "people": evaluation.num_identities,
+            "identities": evaluation.num_identities,
             "predictions": evaluation.num_predictions,
             "face model": model.name,
         },
@@ -180,58 +176,77 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="perceptionist evaluate",
-        description="Judge meshes by the truth: errors of ratios (ARE) and keypoints beside the mean face "
-        "and the mean of one's own sex, with intervals over people and paired tests.",
+        description="Evaluate meshes against ground truth: ratio errors (ARE) and keypoint errors, compared with "
+        "the mean face and the mean of the own gender, with intervals over identities and paired tests.",
         epilog="perceptionist evaluate --data POPULATION --weights RUN --out DIR; "
         "perceptionist evaluate --predictions MESHES --truth A2E_val --meta vox1_meta.csv --face-model "
         "train.configs --out DIR",
     )
-    parser.add_argument("--data", type=Path, help="population folder: who is judged, and the truth")
+    parser.add_argument("--data", type=Path, help="population folder: utterances and ground truth")
     dataset_arguments.add_split_argument(parser)
-    parser.add_argument("--files", type=int, default=3, help="recordings of each person")
-    parser.add_argument("--predictions", type=Path, help="folder NAME/*.obj, from perceptionist test")
+    parser.add_argument(
+        "--utterances", type=int, default=3, help="utterances of each identity (default: %(default)s)"
+    )
+    parser.add_argument("--predictions", type=Path, help="folder NAME/*.obj, written by perceptionist test")
     parser.add_argument("--truth", type=Path, help="folder NAME/*.xyz (published layout: A2E_val)")
-    parser.add_argument("--meta", type=Path, help="vox1_meta.csv, for the sexes with --truth")
-    parser.add_argument("--out", type=Path, help="folder for results and report")
-    parser.add_argument("--bootstrap-samples", type=int, default=2000, help="of the bootstrap over people")
-    parser.add_argument("--seed", type=int, default=0, help="of the bootstrap")
+    parser.add_argument("--meta", type=Path, help="vox1_meta.csv with the genders, for --truth")
+    parser.add_argument("--out", type=Path, help="folder for results.json and report.html")
+    parser.add_argument(
+        "--bootstrap-samples",
+        type=int,
+        default=2000,
+        help="of the identity-level bootstrap (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="random seed of the bootstrap (default: %(default)s)"
+    )
     add_model_arguments(parser)
     return parser
 
 
+def _read_predictions(args: argparse.Namespace) -> tuple["LinearFaceModel", list[str], list[Any], None]:
+    """Read stored meshes: face model, identities, vertices; their shape coefficients are unknown."""
+    from perceptionist.face_models.io import resolve_face_model
+    from perceptionist.ground_truth import find_meshes
+    from perceptionist.meshio.io import read_mesh
+
+    model = resolve_face_model(args.face_model, args.references)
+    files = list(find_meshes(args.predictions))
+    return model, [name for name, _ in files], [read_mesh(path).vertices for _, path in files], None
+
+
 def _predict_split(args: argparse.Namespace) -> tuple["LinearFaceModel", list[str], list[Any], Any]:
-    """Meshes and shape numbers of a split, made now."""
+    """Generate the meshes of a split: face model, identities, vertices and shape coefficients."""
     import numpy as np
     from tqdm import tqdm
 
-    from perceptionist.inference import generate_from_features, load, load_features
-    from perceptionist.test import find_corpus_utterances
+    from perceptionist.inference import load
+    from perceptionist.utterance_lists import find_corpus_utterances, iterate_utterances
 
-    people = find_corpus_utterances(args.data, args.split, args.files)
+    records = find_corpus_utterances(args.data, args.split, args.utterances)
     model = load(args.weights, args.face_model, references=args.references, device=args.device)
-    warn_training_overlap([person.identity for person in people], model.identity_names)
-    who, faces = [], []
-    for person in tqdm(people, "people", disable=None):
-        for path in person.files:
-            try:
-                features = load_features(path, n_mels=model.voice.config.n_mels)
-            except ValueError as error:
-                print_skipped([str(error)])
-                continue
-            faces.append(generate_from_features(model, features, str(path)))
-            who.append(person.identity)
+    warn_training_overlap([record.identity for record in records], model.identity_names)
+    identities, faces = [], []
+    for record, path, _ in tqdm(list(iterate_utterances(records)), "meshes", disable=None):
+        try:
+            face = model.generate(path)
+        except ValueError as error:
+            print_skipped([str(error)])
+            continue
+        faces.append(face)
+        identities.append(record.identity)
     if not faces:
-        raise ValueError("none of the recordings could be used")
+        raise ValueError("None of the recordings could be used; see the messages above.")
     shapes = np.stack([face.shape for face in faces]) if model.face_model.name == "population" else None
-    return model.face_model, who, [face.vertices for face in faces], shapes
+    return model.face_model, identities, [face.vertices for face in faces], shapes
 
 
 def _training_identities(root: Path) -> list[str]:
-    """Face names of the training people; none where the table has no such split."""
+    """Face names of the training identities; empty if the table has no such split."""
     from voiceface.datasets.corpus import read_identities
 
     try:
-        return sorted({person.face_id for person in read_identities(root, "train")})
+        return sorted({identity.face_id for identity in read_identities(root, "train")})
     except ValueError:
         return []
 

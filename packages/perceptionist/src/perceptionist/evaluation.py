@@ -1,9 +1,9 @@
-"""Predicted meshes against true ones: what `perceptionist evaluate` computes.
+"""Evaluation of predicted meshes against ground truth: errors, baselines and gender metrics.
 
-Letters: L predictions, N vertices, I people, S shape numbers.
+Letters: L predictions, N vertices, I identities, S shape and K semantic coefficients.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,16 +18,18 @@ if TYPE_CHECKING:
     from perceptionist.face_models.linear import LinearFaceModel
 
 Array = NDArray[Any]
-MEAN_FACE, GENDER_MEAN_FACE = "mean face", "mean of own sex"
-MESH_BATCH_SIZE = 32  # meshes that are measured together
+MEAN_FACE, GENDER_MEAN_FACE = "mean face", "mean of own gender"
+MESH_BATCH_SIZE = 32  # meshes that are measured together, to bound memory
 
 
 @dataclass(frozen=True)
 class ExplainedVariance:
-    """Share of the variance of each shape coefficient, within sex, that the predictions explain.
+    """Explained variance of each shape coefficient within gender.
 
     Attributes:
-        names: (K,). ours: (K,), of the mean over a person's predictions. ceiling: (K,).
+        names: (K,) coefficients.
+        ours: (K,) of the mean over the predictions of an identity.
+        upper_bound: (K,) of the true voice factors.
     """
 
     names: tuple[str, ...]
@@ -37,18 +39,20 @@ class ExplainedVariance:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Figures of predictions.
+    """Metrics of predicted meshes.
 
     Attributes:
-        num_identities, num_predictions: how many.
-        errors: by name (`perceptionist.facial_proportions.ERRORS`): ours and the baselines with intervals over
-            people, and the paired differences.
-        gender_accuracy: share of predictions nearer the mean shape of the right sex; None where not known.
-        fisher_gender_accuracy: the same with distances in units of what people of one sex differ by (`gender_axis`).
-            The plain distance misjudges many true shapes, as it counts what says nothing about the sex.
-        true_gender_accuracy: both shares of the true shapes, what the rules can reach.
-        explained_variance: None where the true coefficients or the predicted ones are not known.
-        disclaimer: what must be said beside every figure.
+        num_identities, num_predictions: counts.
+        errors: by name (`perceptionist.proportions.ERRORS`): ours and the baselines with confidence intervals over
+            identities, and the paired differences.
+        gender_accuracy: fraction of predictions nearer to the mean shape of the right gender; None if unknown.
+        explained_variance: None if true or predicted coefficients are unknown.
+        fisher_gender_accuracy: gender accuracy along the Fisher direction (`MeshGroundTruth.gender_axis`). The
+            plain vertex distance misclassifies many true shapes, because it includes differences that do not
+            depend on gender.
+        true_gender_accuracy: both gender accuracies of the true shapes, which are their upper bounds.
+        disclaimer: to show with every metric.
+        facts: further values for `to_dict`.
     """
 
     num_identities: int
@@ -62,59 +66,70 @@ class Evaluation:
     facts: dict[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Everything as JSON values."""
+        """All metrics as JSON values."""
         errors = {}
-        for name, found in self.errors.items():
-            each: dict[str, Any] = {"ours": vars(found.ours)}
-            each |= {word: vars(interval) for word, interval in found.baselines.items()}
-            each["ours minus"] = {word: vars(difference) for word, difference in found.differences.items()}
-            errors[name] = each
-        record: dict[str, Any] = {"format": "perceptionist-results-1", "people": self.num_identities}
-        record |= {"predictions": self.num_predictions, "errors": errors}
+        for name, comparison in self.errors.items():
+            record: dict[str, Any] = {"ours": vars(comparison.ours)}
+            record |= {baseline: vars(interval) for baseline, interval in comparison.baselines.items()}
+            record["ours_minus_baseline"] = {
+                baseline: vars(difference) for baseline, difference in comparison.differences.items()
+            }
+            errors[name] = record
+        values: dict[str, Any] = {
+            "format": "perceptionist-results-2",
+            "num_identities": self.num_identities,
+            "num_predictions": self.num_predictions,
+            "errors": errors,
+        }
         if self.gender_accuracy is not None:
-            record["sex"] = self.gender_accuracy
+            values["gender_accuracy"] = self.gender_accuracy
         if self.fisher_gender_accuracy is not None:
-            record["sex_in_spreads"] = self.fisher_gender_accuracy
+            values["fisher_gender_accuracy"] = self.fisher_gender_accuracy
         if self.true_gender_accuracy is not None:
-            record["sex_of_the_truth"] = dict(
-                zip(("sex", "sex_in_spreads"), self.true_gender_accuracy, strict=True)
+            names = "gender_accuracy", "fisher_gender_accuracy"
+            values["gender_accuracy_of_ground_truth"] = dict(
+                zip(names, self.true_gender_accuracy, strict=True)
             )
         if self.explained_variance is not None:
-            e = self.explained_variance
-            record["explained_variance_within_sex"] = {
-                "ours": dict(zip(e.names, _to_json_values(e.ours))),
-                "ceiling": dict(zip(e.names, _to_json_values(e.upper_bound))),
-                "mean": float(np.nanmean(e.ours)),
-                "mean_ceiling": float(np.nanmean(e.upper_bound)),
+            explained = self.explained_variance
+            values["explained_variance_within_gender"] = {
+                "ours": dict(zip(explained.names, _to_json_values(explained.ours), strict=True)),
+                "upper_bound": dict(
+                    zip(explained.names, _to_json_values(explained.upper_bound), strict=True)
+                ),
+                "mean": float(np.nanmean(explained.ours)),
+                "mean_upper_bound": float(np.nanmean(explained.upper_bound)),
             }
-        return record | {"disclaimer": self.disclaimer} | self.facts
+        return values | {"disclaimer": self.disclaimer} | self.facts
 
     def format_table(self) -> str:
-        """The errors as text, one line each."""
+        """The metrics as text, one line per error."""
         baselines = list(next(iter(self.errors.values())).baselines)
         head = f"{'error':<10}{'ours':>9}  {'95 % interval':<20}"
-        lines = [head + "".join(f"{word:>18}{'p':>8}" for word in baselines)]
-        for name, found in self.errors.items():
-            line = f"{name:<10}{found.ours.value:9.4f}  ({found.ours.low:.4f} ... {found.ours.high:.4f}) "
-            for word in baselines:
-                line += f"{found.baselines[word].value:18.4f}{found.differences[word].p_value:8.3f}"
+        lines = [head + "".join(f"{baseline:>20}{'p':>8}" for baseline in baselines)]
+        for name, comparison in self.errors.items():
+            ours = comparison.ours
+            line = f"{name:<10}{ours.value:9.4f}  ({ours.low:.4f} ... {ours.high:.4f}) "
+            for baseline in baselines:
+                line += f"{comparison.baselines[baseline].value:20.4f}"
+                line += f"{comparison.differences[baseline].p_value:8.3f}"
             lines.append(line)
         if self.gender_accuracy is not None:
-            lines.append(f"sex by the nearer mean shape: {100 * self.gender_accuracy:.1f} % right")
+            lines.append(f"gender accuracy by the nearest mean shape: {100 * self.gender_accuracy:.1f} %")
         if self.fisher_gender_accuracy is not None and self.true_gender_accuracy is not None:
-            truth, spreads = (100 * share for share in self.true_gender_accuracy)
-            lines[-1] += f" (true shapes {truth:.1f} %)"
+            nearest, fisher = (100 * accuracy for accuracy in self.true_gender_accuracy)
+            lines[-1] += f" (ground truth {nearest:.1f} %)"
             lines.append(
-                f"sex, distances in spreads within the sexes: {100 * self.fisher_gender_accuracy:.1f} % right "
-                f"(true shapes {spreads:.1f} %)"
+                f"gender accuracy along the Fisher direction: {100 * self.fisher_gender_accuracy:.1f} % "
+                f"(ground truth {fisher:.1f} %)"
             )
         if self.explained_variance is not None:
-            e = self.explained_variance
+            explained = self.explained_variance
             lines.append(
-                f"variance of {len(e.names)} shape coefficients explained within sex: "
-                f"{np.nanmean(e.ours):.3f} of at most {np.nanmean(e.upper_bound):.3f}"
+                f"explained variance of {len(explained.names)} shape coefficients within gender: "
+                f"{np.nanmean(explained.ours):.3f} (upper bound {np.nanmean(explained.upper_bound):.3f})"
             )
-        lines.append(f"{self.num_predictions} predictions of {self.num_identities} people")
+        lines.append(f"{self.num_predictions} predictions of {self.num_identities} identities")
         return "\n".join(lines)
 
 
@@ -124,92 +139,116 @@ def evaluate(
     ground_truth: MeshGroundTruth,
     model: "LinearFaceModel",
     shapes: Array | None = None,
-    **options: Any,
+    *,
+    bootstrap_samples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> Evaluation:
-    """Errors of predictions beside the mean face and the mean of one's own sex.
+    """Compute the errors of predictions and of the baselines: the mean face and the mean of the own gender.
 
     Args:
         meshes: L meshes (N, 3), y up, any size.
         identity_indices: (L,) row of `ground_truth` of each.
-        ground_truth: the truth.
-        model: whose pairs and landmarks measure.
-        shapes: (L, S) un-whitened shape numbers of the predictions, of the embedded head.
-        options: `replicates`, `confidence`, `seed` of the intervals.
+        ground_truth: true meshes.
+        model: face model with measuring pairs and landmarks.
+        shapes: (L, S) un-whitened shape coefficients of the predictions, of the embedded head.
+        bootstrap_samples, confidence, seed: of the confidence intervals.
 
     Raises:
-        ValueError: no predictions, or meshes of another number of vertices.
+        ValueError: no predictions.
+        MeshError: meshes of another number of vertices.
     """
     from perceptionist.meshio.mesh import MeshError
 
-    who = np.asarray(identity_indices)
+    indices = np.asarray(identity_indices)
     if not len(meshes):
-        raise ValueError("there are no predictions to judge")
+        raise ValueError("There are no predictions to evaluate.")
     for mesh in [*meshes, *ground_truth.vertices]:
         if mesh.shape != (model.num_vertices, 3):
             raise MeshError(
-                f"a mesh of {len(mesh)} vertices, the face model {model.name} has {model.num_vertices}; "
-                "give the one it belongs to (--face-model)"
+                f"Found a mesh of {len(mesh)} vertices, the face model {model.name} has {model.num_vertices}. "
+                "Pass the face model of the meshes as --face-model."
             )
-    words = (MEAN_FACE, GENDER_MEAN_FACE) if all(ground_truth.genders) else (MEAN_FACE,)
-    baselines: dict[str, list[Array]] = {word: [] for word in words}
-    ours = []
-    for start in range(0, len(meshes), MESH_BATCH_SIZE):
-        rows = who[start : start + MESH_BATCH_SIZE]
-        true = ground_truth.vertices[rows]
-        mine = np.stack(meshes[start : start + MESH_BATCH_SIZE])
-        ours.append(error_table(mine, true, model.pairs, model.landmarks))
-        baselines[MEAN_FACE].append(
-            error_table(ground_truth.baselines["all"], true, model.pairs, model.landmarks)
+    predictors: dict[str, Callable[[slice], Array]] = {
+        "ours": lambda rows: np.stack(meshes[rows]),
+        MEAN_FACE: lambda rows: ground_truth.baselines["all"],
+    }
+    with_genders = all(ground_truth.genders)
+    if with_genders:
+        predictors[GENDER_MEAN_FACE] = lambda rows: np.stack(
+            [ground_truth.baselines[ground_truth.genders[index]] for index in indices[rows]]
         )
-        if GENDER_MEAN_FACE in baselines:
-            theirs = np.stack([ground_truth.baselines[ground_truth.genders[row]] for row in rows])
-            baselines[GENDER_MEAN_FACE].append(error_table(theirs, true, model.pairs, model.landmarks))
-    tables = {word: np.concatenate(parts) for word, parts in baselines.items()}
-    errors = compare_with_baselines(np.concatenate(ours), tables, who, **options)
-    sex = None
-    if all(ground_truth.genders) and {*GENDERS} <= {*model.references}:
-        right = [
-            _nearest_gender(mesh, model.references) == ground_truth.genders[row]
-            for mesh, row in zip(meshes, who)
+    tables = {
+        name: _error_table(predicted, indices, ground_truth, model) for name, predicted in predictors.items()
+    }
+    errors = compare_with_baselines(
+        tables.pop("ours"),
+        tables,
+        indices,
+        bootstrap_samples=bootstrap_samples,
+        confidence=confidence,
+        seed=seed,
+    )
+    gender_accuracy = fisher_accuracy = true_accuracy = None
+    if with_genders and {*GENDERS} <= {*model.references}:
+        correct = [
+            _nearest_gender(mesh, model.references) == ground_truth.genders[index]
+            for mesh, index in zip(meshes, indices, strict=True)
         ]
-        sex = float(identity_means(np.asarray(right, float), who).mean())
-    in_spreads, of_truth = None, None
-    if sex is not None and shapes is not None and ground_truth.gender_axis is not None:
-        in_spreads, of_truth = _fisher_gender_accuracy(shapes, who, ground_truth, model.references)
+        gender_accuracy = float(identity_means(np.asarray(correct, float), indices).mean())
+        if shapes is not None and ground_truth.gender_axis is not None:
+            fisher_accuracy, true_accuracy = _fisher_gender_accuracy(
+                shapes, indices, ground_truth, model.references
+            )
     return Evaluation(
-        len(set(who.tolist())),
+        len(set(indices.tolist())),
         len(meshes),
         errors,
-        sex,
-        _explained_variance(shapes, who, ground_truth),
-        in_spreads,
-        of_truth,
+        gender_accuracy,
+        _explained_variance(shapes, indices, ground_truth),
+        fisher_accuracy,
+        true_accuracy,
         ground_truth.disclaimer,
     )
 
 
+def _error_table(
+    predicted: Callable[[slice], Array],
+    indices: Array,
+    ground_truth: MeshGroundTruth,
+    model: "LinearFaceModel",
+) -> Array:
+    """Errors (L, 7) of predicted meshes, in batches of meshes; `predicted` returns those of some rows."""
+    tables = []
+    for start in range(0, len(indices), MESH_BATCH_SIZE):
+        rows = slice(start, start + MESH_BATCH_SIZE)
+        true = ground_truth.vertices[indices[rows]]
+        tables.append(error_table(predicted(rows), true, model.pairs, model.landmarks))
+    return np.concatenate(tables)
+
+
 def _nearest_gender(mesh: Array, references: Mapping[str, Array]) -> str:
-    """The sex whose mean shape lies nearer, as `perceptionist.facial_proportions.describe` tells it."""
-    errors = shape_errors(mesh, {sex: references[sex] for sex in GENDERS})
+    """The gender of the nearest mean shape, as in `perceptionist.proportions.describe_face`."""
+    errors = shape_errors(mesh, {gender: references[gender] for gender in GENDERS})
     return "male" if errors["male"] < errors["female"] else "female"
 
 
 def _fisher_gender_accuracy(
     shapes: Array, identity_indices: Array, ground_truth: MeshGroundTruth, references: Mapping[str, Array]
 ) -> tuple[float, tuple[float, float]]:
-    """Shares right along `gender_axis`: of the predictions; of the true shapes by both rules."""
+    """Gender accuracy of the predictions along `gender_axis`, and of the true shapes by both rules."""
     from perceptionist.face_models.synthetic_head import semantic_coefficients
 
     assert ground_truth.gender_axis is not None and ground_truth.coefficients is not None
     male = np.asarray(ground_truth.genders) == "male"
-    right = (semantic_coefficients(shapes) @ ground_truth.gender_axis > 0) == male[identity_indices]
+    correct = (semantic_coefficients(shapes) @ ground_truth.gender_axis > 0) == male[identity_indices]
     rows = np.unique(identity_indices)
-    plain = [
+    nearest_correct = [
         _nearest_gender(ground_truth.vertices[row], references) == ground_truth.genders[row] for row in rows
     ]
-    along = (ground_truth.coefficients[rows] @ ground_truth.gender_axis > 0) == male[rows]
-    share = float(identity_means(right.astype(float), identity_indices).mean())
-    return share, (float(np.mean(plain)), float(along.mean()))
+    fisher_correct = (ground_truth.coefficients[rows] @ ground_truth.gender_axis > 0) == male[rows]
+    accuracy = float(identity_means(correct.astype(float), identity_indices).mean())
+    return accuracy, (float(np.mean(nearest_correct)), float(fisher_correct.mean()))
 
 
 def _explained_variance(
@@ -223,8 +262,8 @@ def _explained_variance(
     if len(rows) < 4:
         return None
     predicted = identity_means(semantic_coefficients(shapes), identity_indices)
-    sexes = np.asarray(ground_truth.genders)[rows]
-    ours = explained_variance(predicted, ground_truth.coefficients[rows], sexes)
+    genders = np.asarray(ground_truth.genders)[rows]
+    ours = explained_variance(predicted, ground_truth.coefficients[rows], genders)
     return ExplainedVariance(ground_truth.coefficient_names, ours, ground_truth.upper_bound)
 
 

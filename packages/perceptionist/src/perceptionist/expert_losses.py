@@ -60,7 +60,7 @@ def expert_terms(
         "parameters": config.parameters * parameter_error(found, true_parameters),
         "refined": config.refined * wing_loss(moved, true_landmarks),
         "reverse": config.reverse * coefficient_error(reverse, true_parameters, config.columns),
-        "agreement": config.consistency * coefficient_error(reverse, found, config.columns),
+        "consistency": config.consistency * coefficient_error(reverse, found, config.columns),
     }
 
 

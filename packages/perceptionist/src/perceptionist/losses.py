@@ -1,7 +1,7 @@
-"""The objective of the unsupervised cascade: real or made, whose face, distillation, triplets.
+"""Losses of the unsupervised cascade: adversarial, identity, distillation and triplet terms.
 
-Every function gives scalars, means over the batch; the terms keep the names of the published log. Letters: B
-batch, C identities, N vertices, P pooled features (specification, section 6).
+Every function returns scalars, means over the batch; the terms keep the names of the published log. Letters:
+B batch, C identities, N vertices, P pooled features.
 """
 
 from collections.abc import Mapping
@@ -15,67 +15,69 @@ from voiceface.runtime.config import Config
 
 from perceptionist.image_to_3d import Regression
 
-PktOrder = Literal["learner_first", "target_first"]
+PktOrder = Literal["student_first", "teacher_first"]
 TripletDistance = Literal["vertex", "axis"]
 
 
 class DistillationConfig(Config):
-    """What the student learns from the expert."""
+    """Distillation from the expert (teacher) into the student."""
 
-    vertex_weight: float = Field(default=0.5, ge=0, description="weight of the squared distance of vertices")
-    pkt_weight: float = Field(default=10000.0, ge=0, description="weight of the transfer of inner features")
+    vertex_weight: float = Field(default=0.5, ge=0, description="weight of the squared vertex distance")
+    pkt_weight: float = Field(
+        default=10000.0, ge=0, description="weight of the probabilistic knowledge transfer (PKT) of features"
+    )
     update_generator: bool = Field(
         default=True,
-        description="whether the comparison reaches the generator, as published; it is least where all "
-        "pictures are alike",
+        description="whether the gradient reaches the generator, as published; the loss is smallest where "
+        "all images are alike",
     )
     pkt_order: PktOrder = Field(
-        default="learner_first",
-        description="of the arguments of the transfer, not alike: learner_first as its method means "
-        "it; target_first as the published code calls it",
+        default="student_first",
+        description="order of the arguments of PKT, which is asymmetric: student_first as its authors define "
+        "it; teacher_first as the published code calls it",
     )
 
 
 class GeneratorLossConfig(Config):
-    """What makes a picture a face, and whose: weights on the generator's side.
+    """Weights of the generator's adversarial, identity and pixel terms.
 
-    The two published terms reach the generator through networks that know a few pictures by heart; with
-    hundreds of people in place of a thousand, and minutes in place of days, it learns little from them.
-    `pixel_weight` is ours and needs `data.face_sampling: same`.
+    The two published terms reach the generator through networks that overfit on few images; with hundreds of
+    identities instead of a thousand, and minutes instead of days, the generator learns little from them.
+    `pixel_weight` is not published and requires `data.face_sampling: same_identity`.
     """
 
-    adversarial_weight: float = Field(default=1.0, ge=0, description="real or made")
-    identity_weight: float = Field(default=1.0, ge=0, description="whose face")
+    adversarial_weight: float = Field(default=1.0, ge=0, description="weight of the discriminator's term")
+    identity_weight: float = Field(default=1.0, ge=0, description="weight of the classifier's term")
     pixel_weight: float = Field(
         default=0.0,
         ge=0,
-        description="mean absolute difference from a picture of the same person, in units of half the "
-        "range; 0: as published",
+        description="weight of the mean absolute difference from an image of the same identity, in units of "
+        "half the range; 0: as published",
     )
 
 
 class TripletConfig(Config):
-    """Meshes of one speaker are to be nearer than those of two."""
+    """Triplet loss on meshes: those of one identity are to be nearer than those of two."""
 
     weight: float = Field(default=1.5, ge=0)
     margin: float = Field(default=1.0, ge=0, description="pixels")
     distance: TripletDistance = Field(
         default="vertex",
-        description="vertex: mean distance of a vertex; axis: over all vertices, for x, y and z each by "
-        "itself, as published",
+        description="vertex: mean distance of the vertices; axis: norm over all vertices, separately for x, y "
+        "and z, as published",
     )
 
 
 def discriminator_terms(
     real_logits: Tensor, generated_logits: Tensor, identity_logits: Tensor, face_labels: Tensor
 ) -> dict[str, Tensor]:
-    """Terms of the discriminator's side.
+    """Loss terms of the discriminator's side.
 
     Args:
-        real_logits: discriminator's logits for real pictures, (B, 1).
-        generated_logits: for made ones, (B, 1).
-        identity_logits: classifier's logits for the real ones, (B, C); it learns from these only.
-        face_labels: identities of the real pictures, (B,).
+        real_logits: discriminator's logits for real images, (B, 1).
+        generated_logits: for generated images, (B, 1).
+        identity_logits: classifier's logits for the real images, (B, C); it is trained on these only.
+        face_labels: identities of the real images, (B,).
     """
     return {
         "D_real": _bce_with_constant_label(real_logits, 1.0),
@@ -87,12 +89,12 @@ def discriminator_terms(
 def generator_terms(
     generated_logits: Tensor, identity_logits: Tensor, voice_labels: Tensor
 ) -> dict[str, Tensor]:
-    """Adversarial terms of the generator's side.
+    """Adversarial and identity terms of the generator's side.
 
     Args:
-        generated_logits: discriminator's logits for made pictures, (B, 1).
+        generated_logits: discriminator's logits for generated images, (B, 1).
         identity_logits: classifier's logits for them, (B, C).
-        voice_labels: whose voices they were made from, (B,).
+        voice_labels: identities of the voices that they were generated from, (B,).
     """
     return {
         "G_D_fake": _bce_with_constant_label(generated_logits, 1.0),
@@ -107,29 +109,31 @@ def distillation_terms(
     expert_vertices: Tensor,
     config: DistillationConfig | None = None,
 ) -> dict[str, Tensor]:
-    """What student and expert make of the same pictures, compared; weighted, their sum is the distillation.
+    """Weighted distillation terms of student and expert on the same images; their sum is the distillation loss.
 
     Args:
-        student: its parameters, pooled and inner features.
-        expert: the same of the expert.
-        student_vertices: frontal meshes, (B, 3, N), pixels.
-        expert_vertices: the same of the expert.
-        config: weights and order.
+        student: the student's parameters, pooled and inner features.
+        expert: those of the expert.
+        student_vertices: frontal meshes of the student, (B, 3, N), pixels.
+        expert_vertices: those of the expert.
+        config: weights and order of the arguments.
     """
     config = config or DistillationConfig()
-    moved = functional.mse_loss(student_vertices, expert_vertices)
-    terms = {"Distill_vertices": config.vertex_weight * moved}
-    for name, ours, theirs in (
+    vertex_error = functional.mse_loss(student_vertices, expert_vertices)
+    terms = {"Distill_vertices": config.vertex_weight * vertex_error}
+    for name, student_features, expert_features in (
         ("Distill_pooled", student.pooled, expert.pooled),
         ("Distill_inter", student.inter, expert.inter),
     ):
-        pair = (ours, theirs) if config.pkt_order == "learner_first" else (theirs, ours)
+        pair = student_features, expert_features
+        if config.pkt_order == "teacher_first":
+            pair = expert_features, student_features
         terms[name] = config.pkt_weight * probabilistic_transfer(*pair)
     return terms
 
 
 def probabilistic_transfer(student: Tensor, teacher: Tensor, epsilon: float = 1e-7) -> Tensor:
-    """Divergence of the learner's table of similarities in the batch from the target's (PKT).
+    """Probabilistic knowledge transfer (PKT; Passalis and Tefas, ECCV 2018): divergence of the batch affinities.
 
     Args:
         student: features (B, ...), flattened per item. The published code passes the expert here.
@@ -137,15 +141,17 @@ def probabilistic_transfer(student: Tensor, teacher: Tensor, epsilon: float = 1e
         epsilon: added to lengths and inside the logarithm.
 
     Returns:
-        Mean over the B x B pairs of P_t ln((P_t + epsilon) / (P_l + epsilon)); at least about 0.
+        Mean over the B x B pairs of P_t ln((P_t + epsilon) / (P_s + epsilon)); at least about 0.
 
     Raises:
-        ValueError: the two have another number of items.
+        ValueError: the numbers of items differ.
     """
     if len(student) != len(teacher):
-        raise ValueError(f"the same items needed on both sides, found {len(student)} and {len(teacher)}")
-    ours, theirs = (_affinity_matrix(each, epsilon) for each in (student, teacher))
-    return (theirs * torch.log((theirs + epsilon) / (ours + epsilon))).mean()
+        raise ValueError(
+            f"student and teacher must have the same items, found {len(student)} and {len(teacher)}"
+        )
+    p_student, p_teacher = (_affinity_matrix(each, epsilon) for each in (student, teacher))
+    return (p_teacher * torch.log((p_teacher + epsilon) / (p_student + epsilon))).mean()
 
 
 def triplet_term(
@@ -155,8 +161,8 @@ def triplet_term(
 
     Args:
         anchor: frontal meshes (B, 3, N), pixels.
-        positive: of other recordings of the same speakers.
-        negative: of other speakers.
+        positive: of other utterances of the same identities.
+        negative: of other identities.
         config: weight, margin and distance.
 
     Raises:
@@ -165,9 +171,9 @@ def triplet_term(
     config = config or TripletConfig()
     shapes = {tuple(each.shape) for each in (anchor, positive, negative)}
     if len(shapes) != 1 or anchor.ndim != 3:
-        raise ValueError(f"three sets of meshes of one shape (B, 3, N) needed, found {sorted(shapes)}")
+        raise ValueError(f"expected three batches of meshes of one shape (B, 3, N), found {sorted(shapes)}")
     if config.distance not in get_args(TripletDistance):
-        raise ValueError(f"unknown form {config.distance!r} of the triplet loss")
+        raise ValueError(f"losses.triplet.distance is {config.distance!r}, expected vertex or axis")
     if config.distance == "axis":
         return config.weight * triplet_margin_loss(anchor, positive, negative, config.margin)
     near, far = ((anchor - other + 1e-6).norm(dim=1).mean(1) for other in (positive, negative))
@@ -185,16 +191,16 @@ def sum_terms(terms: Mapping[str, Tensor]) -> Tensor:
 
 
 def _bce_with_constant_label(logits: Tensor, label: float) -> Tensor:
-    """Binary cross entropy of the logits' sigmoid against one label for all."""
+    """Binary cross entropy of logits with one label for all."""
     return functional.binary_cross_entropy_with_logits(logits, torch.full_like(logits, label))
 
 
 def _affinity_matrix(features: Tensor, epsilon: float) -> Tensor:
-    """Cosines between the items, moved to 0...1, rows summing to one: (B, ...) to (B, B)."""
+    """Cosines between the items, shifted to 0...1, with rows that sum to one: (B, ...) to (B, B)."""
     with torch.autocast(features.device.type, enabled=False):
         rows = features.flatten(1)
         rows = rows.float() if rows.dtype in (torch.float16, torch.bfloat16) else rows
         rows = rows / (torch.linalg.vector_norm(rows, dim=1, keepdim=True) + epsilon)
         rows = torch.where(rows.isnan(), 0, rows)
-        alike = (rows @ rows.T + 1) / 2
-        return alike / alike.sum(1, keepdim=True)
+        affinities = (rows @ rows.T + 1) / 2
+        return affinities / affinities.sum(1, keepdim=True)

@@ -1,4 +1,4 @@
-"""Recording from the microphone, by the optional library PortAudio: level meter, countdown, clean stop."""
+"""Recording from the microphone through PortAudio (optional): level meter, countdown, error messages."""
 
 import sys
 import time
@@ -9,52 +9,53 @@ from numpy.typing import NDArray
 
 SAMPLE_RATE = 16000
 BLOCK_SIZE = 1024  # samples; the published program reads 78 of them for five seconds
-REMEDY = "record five seconds with another program and give them with --wav FILE"
+REMEDY = "record five seconds with another program and pass them with --wav FILE"
 
 
 class MicrophoneError(OSError):
-    """Nothing can be recorded; the message says why and what to do instead."""
+    """Recording is impossible; the message says why and what to do instead."""
 
 
 def record(
     seconds: float = 5.0, device: str | int | None = None, output: TextIO | None = sys.stderr
 ) -> NDArray[np.int16]:
-    """Record the default or another microphone, 16 kHz, mono.
+    """Record from the default or another microphone, 16 kHz, mono.
 
     Args:
         seconds: length; whole blocks of 1024 samples, rounded down, as published.
         device: name or number of the device; None: the system's default.
-        output: where the level and the seconds left are shown; None: nowhere.
+        output: stream for the level and the seconds left; None: no output.
 
     Returns:
         (T,) int16.
 
     Raises:
-        MicrophoneError: no PortAudio, no device, or the device gives nothing.
+        MicrophoneError: no PortAudio, no device, or the device delivers no samples.
+        ValueError: `seconds` is less than one block.
     """
-    sound = _import_sounddevice()
-    blocks = int(seconds * SAMPLE_RATE / BLOCK_SIZE)
-    if blocks < 1:
+    sounddevice = _import_sounddevice()
+    num_blocks = int(seconds * SAMPLE_RATE / BLOCK_SIZE)
+    if num_blocks < 1:
         raise ValueError(f"seconds is {seconds}, expected at least {BLOCK_SIZE / SAMPLE_RATE:.3f}")
     recorded: list[NDArray[np.int16]] = []
-    started = time.monotonic()
+    start_time = time.monotonic()
     try:
-        with sound.InputStream(SAMPLE_RATE, BLOCK_SIZE, device, channels=1, dtype="int16") as stream:
-            for number in range(blocks):
+        with sounddevice.InputStream(SAMPLE_RATE, BLOCK_SIZE, device, channels=1, dtype="int16") as stream:
+            for block in range(num_blocks):
                 samples, _ = stream.read(BLOCK_SIZE)
                 recorded.append(np.array(samples[:, 0]))
                 if output:
-                    left = (blocks - number - 1) * BLOCK_SIZE / SAMPLE_RATE
+                    seconds_left = (num_blocks - block - 1) * BLOCK_SIZE / SAMPLE_RATE
                     print(
-                        f"\r{format_level_meter(recorded[-1])} {left:4.1f} s left ",
+                        f"\r{format_level_meter(recorded[-1])} {seconds_left:4.1f} s left ",
                         end="",
                         file=output,
                         flush=True,
                     )
-                if time.monotonic() - started > 4 * seconds + 5:
-                    raise MicrophoneError(f"the microphone is far too slow; {REMEDY}")
-    except (sound.PortAudioError, ValueError) as error:
-        raise MicrophoneError(f"no microphone can be used ({_first_line(error)}); {REMEDY}") from None
+                if time.monotonic() - start_time > 4 * seconds + 5:
+                    raise MicrophoneError(f"The microphone delivers samples too slowly; {REMEDY}.")
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise MicrophoneError(f"No microphone is available ({_first_line(error)}); {REMEDY}.") from None
     finally:
         if output and recorded:
             print(file=output)
@@ -62,48 +63,48 @@ def record(
 
 
 def format_level_meter(samples: NDArray[np.int16], width: int = 30) -> str:
-    """A bar for the level of some samples: empty at -60 dB of full scale, full at 0."""
+    """Format the level of some samples as a bar: empty at -60 dB of full scale, full at 0 dB."""
     level = float(np.sqrt(np.mean(np.square(samples, dtype=np.float64)))) if len(samples) else 0.0
-    decibel = 20 * np.log10(max(level, 1e-3) / 32768)
-    filled = int(np.clip(np.rint((decibel + 60) / 60 * width), 0, width))
-    return f"[{'#' * filled}{'.' * (width - filled)}] {max(decibel, -99):5.0f} dB"
+    level_db = 20 * np.log10(max(level, 1e-3) / 32768)
+    num_filled = int(np.clip(np.rint((level_db + 60) / 60 * width), 0, width))
+    return f"[{'#' * num_filled}{'.' * (width - num_filled)}] {max(level_db, -99):5.0f} dB"
 
 
 def countdown(seconds: int = 3, output: TextIO | None = sys.stderr) -> None:
-    """Say how long it is until the recording begins."""
-    for left in range(seconds, 0, -1):
+    """Count down to the recording."""
+    for seconds_left in range(seconds, 0, -1):
         if output:
-            print(f"\rspeak in {left} … ", end="", file=output, flush=True)
+            print(f"\rspeak in {seconds_left} … ", end="", file=output, flush=True)
         time.sleep(1)
     if output and seconds:
         print("\rspeak now      ", file=output, flush=True)
 
 
 def require_microphone(device: str | int | None = None) -> None:
-    """Find out before the countdown whether anything can be recorded.
+    """Check whether a microphone is available.
 
     Raises:
-        MicrophoneError: nothing can.
+        MicrophoneError: none is.
     """
-    sound = _import_sounddevice()
+    sounddevice = _import_sounddevice()
     try:
-        sound.check_input_settings(device, channels=1, dtype="int16", samplerate=SAMPLE_RATE)
-    except (sound.PortAudioError, ValueError) as error:
-        raise MicrophoneError(f"no microphone can be used ({_first_line(error)}); {REMEDY}") from None
+        sounddevice.check_input_settings(device, channels=1, dtype="int16", samplerate=SAMPLE_RATE)
+    except (sounddevice.PortAudioError, ValueError) as error:
+        raise MicrophoneError(f"No microphone is available ({_first_line(error)}); {REMEDY}.") from None
 
 
 def _import_sounddevice() -> Any:
-    """The module sounddevice, which loads PortAudio when it is imported."""
+    """Import sounddevice, which loads PortAudio."""
     try:
         import sounddevice
     except ImportError:
         raise MicrophoneError(
-            f"recording needs the package sounddevice (pip install sounddevice); or {REMEDY}"
+            f"Recording needs the package sounddevice (pip install sounddevice); or {REMEDY}."
         ) from None
     except OSError as error:
         raise MicrophoneError(
-            f"recording needs the library PortAudio ({_first_line(error)}; on Debian: "
-            f"apt-get install libportaudio2); or {REMEDY}"
+            f"Recording needs the library PortAudio ({_first_line(error)}; on Debian: "
+            f"apt-get install libportaudio2); or {REMEDY}."
         ) from None
     return sounddevice
 

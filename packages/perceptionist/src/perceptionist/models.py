@@ -1,11 +1,9 @@
-"""Trained models of this system, read from run folders, our files or the published ones: voice to mesh.
+"""Modules that are trained together, and loading of trained models from run folders, checkpoints or published files.
 
-Letters: B batch, M mel bands, T frames, N vertices, S picture side.
+Letters: B batch, M mel bands, T frames, S shape and E expression coefficients.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,24 +15,16 @@ from voiceface.runtime.config import validate_config
 from perceptionist import published
 from perceptionist.config import PerceptionistConfig
 from perceptionist.face_models.io import resolve_face_model
-from perceptionist.face_models.linear import LinearFaceModel, split_pose
+from perceptionist.face_models.linear import LinearFaceModel
 from perceptionist.face_network import Classifier
-from perceptionist.generator import Generator, resize_bilinear
+from perceptionist.generator import Generator
 from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig
 from perceptionist.refiners import ForwardDirection, RefinerConfig, ReverseDirection
 from perceptionist.supervised_head import SupervisedHead, SupervisedHeadConfig
 from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig
+from perceptionist.voice_to_mesh import VoiceToMesh
 
 SYSTEM = "perceptionist"
-PUBLISHED_FOLDER = "pretrained_models"
-
-
-class FaceCoefficients(NamedTuple):
-    """What a voice says of a face, un-whitened: scale (B,), pixels per unit; shape (B, S); expression."""
-
-    scale: Tensor
-    shape: Tensor
-    expression: Tensor
 
 
 class SupervisedModel(nn.Module):
@@ -44,7 +34,8 @@ class SupervisedModel(nn.Module):
         super().__init__()
         if voice.embedding_dim != head.embedding_dim:
             raise ValueError(
-                f"the voice network gives {voice.embedding_dim} numbers, the head takes {head.embedding_dim}"
+                f"networks.voice.embedding_dim is {voice.embedding_dim}, networks.head.embedding_dim is "
+                f"{head.embedding_dim}; expected equal values"
             )
         self.e = VoiceNetwork(voice)
         self.head = SupervisedHead(head)
@@ -55,7 +46,7 @@ class SupervisedModel(nn.Module):
 
 
 class SpeakerClassifier(nn.Module):
-    """Voice network `e` in training and the classifier `c` of the training's people on its embedding."""
+    """Voice network `e` and a classifier `c` of the training identities on its embedding."""
 
     def __init__(self, voice: VoiceNetworkConfig, num_identities: int) -> None:
         super().__init__()
@@ -64,7 +55,7 @@ class SpeakerClassifier(nn.Module):
 
 
 class ExpertWithRefiners(nn.Module):
-    """An expert in training and, where configured, the two networks that serve its training."""
+    """The image-to-3D expert and, where configured, the two refiners that are trained with it."""
 
     def __init__(self, expert: ImageTo3DConfig, refiners: RefinerConfig | None = None) -> None:
         super().__init__()
@@ -73,126 +64,34 @@ class ExpertWithRefiners(nn.Module):
         self.reverse_direction = ReverseDirection(refiners) if refiners else None
 
 
-@dataclass(frozen=True)
-class VoiceToMesh:
-    """A trained way from voices to meshes, in evaluation mode.
-
-    Attributes:
-        kind: "supervised" or "unsupervised".
-        voice: voice network.
-        face_model: what its numbers are numbers of.
-        head: of the supervised kind, else None.
-        generator, student: of the unsupervised kind, else None.
-        expert: finds the pose of the face in a made picture; None where it is not at hand.
-        disclaimer: what must be said beside every result.
-        config: of the run that made it; None for published files.
-        identity_names: people that it was trained on; empty where not known.
-    """
-
-    kind: str
-    voice: VoiceNetwork
-    face_model: LinearFaceModel
-    head: SupervisedHead | None = None
-    generator: Generator | None = None
-    student: ImageTo3D | None = None
-    expert: ImageTo3D | None = None
-    disclaimer: str = ""
-    config: PerceptionistConfig | None = None
-    identity_names: tuple[str, ...] = ()
-
-    def to(self, device: torch.device | str) -> "VoiceToMesh":
-        """Move every part, in place."""
-        for part in (self.voice, self.face_model, self.head, self.generator, self.student, self.expert):
-            if part is not None:
-                part.to(device)
-        return self
-
-    @torch.no_grad()
-    def predict_coefficients(self, features: Tensor) -> FaceCoefficients:
-        """Features (B, M, T) to scale, shape and expression."""
-        embedding = self.voice.encode(features)
-        model = self.face_model
-        if self.head is not None:
-            return coefficients_from_supervised(model, self.head(embedding))
-        return coefficients_from_parameters(
-            model, self._predict_student_parameters(self._generate_images(embedding))
-        )
-
-    @torch.no_grad()
-    def predict_vertices(self, features: Tensor) -> Tensor:
-        """Features (B, M, T) to frontal meshes (B, 3, N), pixels of a picture of 120, y up."""
-        scale, shape, expression = self.predict_coefficients(features)
-        return scale[:, None, None] * self.face_model.vertices(shape, expression)
-
-    @torch.no_grad()
-    def generate_images(self, features: Tensor) -> Tensor:
-        """Features (B, M, T) to pictures (B, 3, S, S): RGB, nominally -1...1, not bounded.
-
-        Raises:
-            ValueError: the supervised kind makes no pictures.
-        """
-        return self._generate_images(self.voice.encode(features))
-
-    @torch.no_grad()
-    def predict_expert_parameters(self, images: Tensor) -> Tensor:
-        """Whitened parameters (B, 62 or 102) that the expert finds in pictures (B, 3, S, S).
-
-        Raises:
-            ValueError: there is no expert.
-        """
-        if self.expert is None:
-            raise ValueError("these weights hold no expert: no pose can be found in the picture")
-        return self.expert(resize_bilinear(images, self.expert.config.image_size)).parameters
-
-    def _generate_images(self, embedding: Tensor) -> Tensor:
-        if self.generator is None:
-            raise ValueError(f"a model of kind {self.kind} makes no pictures; give an unsupervised one")
-        return self.generator(embedding)
-
-    def _predict_student_parameters(self, images: Tensor) -> Tensor:
-        assert self.student is not None
-        return self.student(resize_bilinear(images, self.student.config.image_size)).parameters
-
-
-def coefficients_from_supervised(model: LinearFaceModel, parameters: Tensor) -> FaceCoefficients:
-    """Scale, shape and expression of the supervised head's whitened numbers (B, 1 + S + E)."""
-    pose = model.parameter_mean[:12].expand(len(parameters), -1)
-    rest = parameters[:, 1:].to(model.mean.dtype)
-    whole = model.unwhiten(torch.cat([torch.zeros_like(pose), rest], 1))
-    scale = model.scale[1] * parameters[:, 0].to(model.mean.dtype) + model.scale[0]
-    return FaceCoefficients(scale, whole.shape, whole.expression)
-
-
-def coefficients_from_parameters(model: LinearFaceModel, parameters: Tensor) -> FaceCoefficients:
-    """Scale, shape and expression of an image-to-3D network's whitened parameters (B, 62 or 102)."""
-    known = model.unwhiten(parameters)
-    return FaceCoefficients(split_pose(known.pose).scale, known.shape, known.expression)
-
-
 def load_voice_to_mesh(
     source: str | Path, face_model: LinearFaceModel | None = None, *, device: torch.device | str = "cpu"
 ) -> VoiceToMesh:
-    """Read a trained model.
+    """Load a trained model.
 
     Args:
-        source: a run folder (its `model.safetensors`), a weights file of ours, or a published
+        source: a run folder (its `model.safetensors`), a checkpoint of this package, or a published
             `pretrained_models` folder (its `supervised_64` folder for the supervised kind).
-        face_model: needed unless the model was trained on the embedded population head.
-        device: where it goes.
+        face_model: required unless the model was trained with the embedded synthetic head.
+        device: of the model.
 
     Raises:
-        FileNotFoundError: there is no such model.
-        CheckpointError: damaged, of another system, or an expert (which hears nothing).
-        ValueError: the face model is not at hand or of other sizes.
+        FileNotFoundError: no such model.
+        CheckpointError: corrupt, of another system, or of a kind without meshes from voices.
+        ValueError: the face model is missing or of other sizes.
     """
     path = Path(source)
     if path.is_dir() and not (path / MODEL_FILE).is_file():
         return _load_published(path, face_model).to(device)
     loaded = load_checkpoint(path)
     if loaded.kind == "expert":
-        raise CheckpointError(f"{path} is an image-to-3D expert, which hears nothing; give another model")
+        raise CheckpointError(
+            f"{path} is an image-to-3D expert, which takes no voice. Pass a supervised or unsupervised model."
+        )
     if loaded.kind == "speaker":
-        raise CheckpointError(f"{path} is a voice network, which makes no face; give another model")
+        raise CheckpointError(
+            f"{path} is a speaker classifier, which generates no face. Pass a supervised or unsupervised model."
+        )
     config = config_from_checkpoint(loaded)
     model = face_model or face_model_from_checkpoint(loaded, path)
     networks, extra = config.networks, loaded.extra
@@ -209,47 +108,48 @@ def load_voice_to_mesh(
         load_into(part, sub_state_dict(name, loaded.state), source=str(path))
         part.eval().requires_grad_(False)
     names = {"e": "voice", "head": "head", "g": "generator", "student": "student", "expert": "expert"}
-    found: dict = {names[name]: part for name, part in parts.items()}
-    notice = extra.get("notice", "")
+    modules: dict = {names[name]: part for name, part in parts.items()}
     result = VoiceToMesh(
         config.kind,
         face_model=model,
-        disclaimer=notice,
+        disclaimer=extra.get("disclaimer", ""),
         config=config,
         identity_names=tuple(extra["names"]),
-        **found,
+        **modules,
     )
     _check_sizes(result, path)
     return result.to(device)
 
 
 def load_checkpoint(source: str | Path) -> LoadedModel:
-    """Read our own checkpoint or a run folder; raises as `voiceface.checkpoints.native.load_model`."""
+    """Load a checkpoint of this package or a run folder; raises as `voiceface.checkpoints.native.load_model`."""
     return load_model(find_model_file(source), system=SYSTEM)
 
 
 def config_from_checkpoint(loaded: LoadedModel) -> PerceptionistConfig:
-    """The configuration of the run that made a model."""
-    return validate_config(loaded.config, PerceptionistConfig, "the configuration in the weights file")
+    """The configuration of the run that trained a model."""
+    return validate_config(loaded.config, PerceptionistConfig, "the configuration in the checkpoint")
 
 
 def face_model_from_checkpoint(loaded: LoadedModel, path: str | Path) -> LinearFaceModel:
-    """The face model of a weights file, where it is the embedded one.
+    """The face model of a checkpoint, if it is the embedded synthetic head.
 
     Raises:
-        ValueError: it is another one.
+        ValueError: it is another model.
     """
     name = loaded.extra.get("face_model", "population")
     if name != "population":
-        raise ValueError(f"{path} was trained with the face model {name!r}: give its files (--face-model)")
+        raise ValueError(
+            f"{path} was trained with the face model {name!r}, which is not embedded. Pass its files as --face-model."
+        )
     return resolve_face_model()
 
 
 def load_voice_network(source: str | Path) -> VoiceNetwork:
-    """A voice network from a run or weights file of ours that holds one, or `voice_embedding.pth`.
+    """Load a voice network from a run folder or checkpoint that contains one, or from `voice_embedding.pth`.
 
     Raises:
-        FileNotFoundError, CheckpointError: absent, damaged, or without a voice network.
+        FileNotFoundError, CheckpointError: missing, corrupt, or without a voice network.
     """
     path = Path(source)
     if not (path.is_dir() or path.suffix == ".safetensors"):
@@ -257,17 +157,17 @@ def load_voice_network(source: str | Path) -> VoiceNetwork:
     loaded = load_checkpoint(path)
     state, config = sub_state_dict("e", loaded.state), config_from_checkpoint(loaded).networks.voice
     if not state or config is None:
-        raise CheckpointError(f"{path} is of kind {loaded.kind} and holds no voice network")
+        raise CheckpointError(f"{path} is of kind {loaded.kind} and contains no voice network")
     network = VoiceNetwork(config)
     load_into(network, state, source=str(path))
     return network.eval()
 
 
 def load_expert(source: str | Path) -> ImageTo3D:
-    """An image-to-3D expert from a run or weights file of ours, or `2D-to-3D-pretrained.tar`.
+    """Load an image-to-3D expert from a run folder or checkpoint, or from `2D-to-3D-pretrained.tar`.
 
     Raises:
-        FileNotFoundError, CheckpointError: absent, damaged, or without an expert.
+        FileNotFoundError, CheckpointError: missing, corrupt, or without an expert.
     """
     path = Path(source)
     if not (path.is_dir() or path.suffix == ".safetensors"):
@@ -275,7 +175,7 @@ def load_expert(source: str | Path) -> ImageTo3D:
     loaded = load_checkpoint(path)
     state = sub_state_dict("expert", loaded.state)
     if not state or not (loaded.kind == "expert" or "expert" in loaded.extra):
-        raise CheckpointError(f"{path} is of kind {loaded.kind} and holds no expert")
+        raise CheckpointError(f"{path} is of kind {loaded.kind} and contains no expert")
     sizes = config_from_checkpoint(loaded).networks.expert
     network = ImageTo3D(sizes or validate_config(loaded.extra["expert"], ImageTo3DConfig, f"{path}: expert"))
     load_into(network, state, source=str(path))
@@ -283,17 +183,19 @@ def load_expert(source: str | Path) -> ImageTo3D:
 
 
 def sub_state_dict(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The tensors of one part, by their own keys."""
+    """The tensors of one module, by their own keys."""
     return {key.removeprefix(f"{prefix}."): v for key, v in state.items() if key.startswith(f"{prefix}.")}
 
 
 def _load_published(folder: Path, face_model: LinearFaceModel | None) -> VoiceToMesh:
-    """Published files of a `pretrained_models` folder, or of its `supervised_64` folder."""
+    """Load the published files of a `pretrained_models` folder, or of its `supervised_64` folder."""
     supervised = folder.name == "supervised_64"
     root = folder.parent if supervised else folder
     voice = published.load_voice_network(published.find_checkpoint(root, "voice network"))
     if face_model is None:
-        raise ValueError(f"published weights ({folder}) need their face model: give its files (--face-model)")
+        raise ValueError(
+            f"Published weights ({folder}) need their face model. Pass its files as --face-model."
+        )
     if supervised:
         head = published.load_supervised_head(published.find_checkpoint(root, "supervised head"))
         result = VoiceToMesh("supervised", voice, face_model, head=head, disclaimer=face_model.disclaimer)
@@ -318,7 +220,6 @@ def _check_sizes(model: VoiceToMesh, source: Path) -> None:
     face = model.face_model
     if (sizes.shape, sizes.expression) != (face.num_shape, face.num_expression):
         raise ValueError(
-            f"{source} gives {sizes.shape} shape and {sizes.expression} expression numbers, the face model "
-            f"{face.name} takes {face.num_shape} and {face.num_expression}: give the one that it was "
-            "trained with"
+            f"{source} predicts {sizes.shape} shape and {sizes.expression} expression coefficients, the face model "
+            f"{face.name} has {face.num_shape} and {face.num_expression}. Pass the face model of the training."
         )

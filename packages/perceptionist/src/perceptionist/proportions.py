@@ -1,6 +1,7 @@
-"""Proportions of faces: published errors, errors beside baselines, and what is said of one face.
+"""Proportions of faces: published errors, comparison with baselines, and the description of one face.
 
-Published are ratios to the outer interocular distance of widths at four heights (specification, section 9).
+The paper's absolute ratio error (ARE) compares ratios of four widths to the outer interocular distance.
+Letters: L predictions, V vertices, I identities.
 """
 
 from collections.abc import Mapping, Sequence
@@ -22,20 +23,20 @@ Pairs = Mapping[str, Sequence[int]]
 
 REFERENCE_DISTANCE = "oicd"
 MEASURES = ("forehead", "cheek", "ear", "midline")
-FACE_TYPES = ("wide", "skinny", "regular", "slim")  # of equally near ones the first counts
+FACE_TYPES = ("wide", "skinny", "regular", "slim")  # of equally near ones the first is chosen
 GENDERS = ("male", "female")
 ERRORS = (*MEASURES, "mean", "keypoint", "aligned")
 
 
 @dataclass(frozen=True)
 class Description:
-    """What is said of one frontal mesh beside reference shapes (specification, section 8).
+    """Description of one frontal mesh relative to reference shapes.
 
     Attributes:
         errors: distance to each reference shape: norm of the difference over the number of vertices.
         gender: "male" or "female".
         face_type: one of `FACE_TYPES`.
-        differences: relative difference of each measure to the mean shape of that sex; times 100 per cent.
+        differences: relative difference of each measure to the mean shape of that gender.
     """
 
     errors: dict[str, float]
@@ -47,9 +48,9 @@ class Description:
 def distances(vertices: ArrayLike, pairs: Pairs) -> Array:
     """Interocular distance and the four measures, (..., 5), of meshes (..., V, 3)."""
     names = (REFERENCE_DISTANCE, *MEASURES)
-    absent = [name for name in names if name not in pairs]
-    if absent:
-        raise ValueError(f"no measuring pair for {', '.join(absent)}; there are {', '.join(pairs)}")
+    missing = [name for name in names if name not in pairs]
+    if missing:
+        raise ValueError(f"no measuring pair for {', '.join(missing)}; found {', '.join(pairs)}")
     return pair_distances(vertices, [list(pairs[name]) for name in names])
 
 
@@ -59,10 +60,10 @@ def ratios(vertices: ArrayLike, pairs: Pairs) -> Array:
     Raises:
         ValueError: the interocular distance of a mesh is 0.
     """
-    found = distances(vertices, pairs)
-    if not (found[..., 0] > 0).all():
-        raise ValueError("the interocular distance of a mesh is 0; nothing can be measured by it")
-    return found[..., 1:] / found[..., :1]
+    measured = distances(vertices, pairs)
+    if not (measured[..., 0] > 0).all():
+        raise ValueError("the interocular distance of a mesh is 0, expected a positive distance")
+    return measured[..., 1:] / measured[..., :1]
 
 
 def ratio_errors(predicted: ArrayLike, true: ArrayLike, pairs: Pairs) -> Array:
@@ -73,40 +74,40 @@ def ratio_errors(predicted: ArrayLike, true: ArrayLike, pairs: Pairs) -> Array:
 def keypoint_error(predicted: ArrayLike, true: ArrayLike, pairs: Pairs, landmarks: ArrayLike) -> Array:
     """Published keypoint error, (...,).
 
-    The prediction is scaled to the truth's interocular distance, nothing else is fitted; the norm over all
-    coordinates of the landmarks is divided by the root of the truth's height times width, not by the number
-    of landmarks.
+    The prediction is scaled to the true interocular distance, without further alignment; the norm over all
+    coordinates of the landmarks is divided by the root of the true height times width, not by the number of
+    landmarks.
 
     Args:
         predicted: (..., V, 3). true: (..., V, 3).
         pairs: of the model.
-        landmarks: (68,) vertex numbers.
+        landmarks: (68,) vertex indices.
     """
     p, t = np.asarray(predicted, float), np.asarray(true, float)
     scale = distances(t, pairs)[..., 0] / distances(p, pairs)[..., 0]
-    marks = np.asarray(landmarks)
-    gap = scale[..., None, None] * p[..., marks, :] - t[..., marks, :]
+    indices = np.asarray(landmarks)
+    residual = scale[..., None, None] * p[..., indices, :] - t[..., indices, :]
     width, height = np.ptp(t[..., 0], axis=-1), np.ptp(t[..., 1], axis=-1)
-    return np.sqrt((gap**2).sum(axis=(-1, -2))) / np.sqrt(height * width)
+    return np.sqrt((residual**2).sum(axis=(-1, -2))) / np.sqrt(height * width)
 
 
 def aligned_landmark_error(
     predicted: ArrayLike, true: ArrayLike, pairs: Pairs, landmarks: ArrayLike
 ) -> Array:
     """Normalised mean error, (...,): mean landmark distance after a similarity alignment of the landmarks,
-    over the truth's interocular distance. Not a published figure of this system.
+    over the true interocular distance. Not a published metric of this system.
     """
     p, t = np.asarray(predicted, float), np.asarray(true, float)
-    marks = np.asarray(landmarks)
-    return aligned_error(p[..., marks, :], t[..., marks, :]) / distances(t, pairs)[..., 0]
+    indices = np.asarray(landmarks)
+    return aligned_error(p[..., indices, :], t[..., indices, :]) / distances(t, pairs)[..., 0]
 
 
 def error_table(predicted: ArrayLike, true: ArrayLike, pairs: Pairs, landmarks: ArrayLike) -> Array:
-    """All errors of predictions: columns `ERRORS`.
+    """Compute all errors of predictions: columns `ERRORS`.
 
     Args:
-        predicted: (L, V, 3), or (V, 3) for one mesh that is predicted for everybody.
-        true: (L, V, 3) in any unit. Rows do not depend on each other: many large meshes go in parts.
+        predicted: (L, V, 3), or (V, 3) for one mesh that is predicted for all.
+        true: (L, V, 3) in any unit. Rows are independent, so that many large meshes can be passed in parts.
 
     Returns:
         (L, 7): the four ARE, their mean, keypoint error, error after alignment.
@@ -119,48 +120,56 @@ def error_table(predicted: ArrayLike, true: ArrayLike, pairs: Pairs, landmarks: 
 
 
 def identity_mean_errors(table: ArrayLike, identities: ArrayLike) -> dict[str, float]:
-    """Mean over the predictions of a person, then over people, of each column of `error_table`."""
+    """Mean over the predictions of an identity, then over identities, of each column of `error_table`."""
     means = identity_means(table, identities).mean(axis=0)
     return dict(zip(ERRORS, means.tolist(), strict=True))
 
 
 def compare_with_baselines(
-    ours: Array, baselines: Mapping[str, Array], identities: ArrayLike, **options: Any
+    ours: Array,
+    baselines: Mapping[str, Array],
+    identities: ArrayLike,
+    *,
+    bootstrap_samples: int = 2000,
+    confidence: float = 0.95,
+    seed: int = 0,
 ) -> dict[str, ErrorComparison]:
-    """Each error beside those of baselines, with intervals over people and paired tests.
+    """Compare each error with those of baselines, with intervals over identities and paired tests.
 
     Args:
         ours: (L, 7), from `error_table`. baselines: the same by name, for instance "mean face" (one mesh for
-            everybody) and "mean of own sex".
-        identities: (L,), whose prediction each row is.
-        options: see `voiceface.metrics.geometry.compare_errors`.
+            all) and "mean of own gender".
+        identities: (L,) of the predictions.
+        bootstrap_samples, confidence, seed: see `voiceface.metrics.geometry.compare_errors`.
     """
     return {
         name: compare_errors(
             ours[:, column],
-            {word: table[:, column] for word, table in baselines.items()},
+            {baseline: table[:, column] for baseline, table in baselines.items()},
             identities,
-            **options,
+            replicates=bootstrap_samples,
+            confidence=confidence,
+            seed=seed,
         )
         for column, name in enumerate(ERRORS)
     }
 
 
 def mean_faces(vertices: ArrayLike, genders: Sequence[str]) -> dict[str, Array]:
-    """Mean meshes of people to predict with: "all", "male", "female".
+    """Mean meshes as baselines: "all", "male", "female".
 
-    Meshes are first brought to interocular distances of one size by the caller, where sizes mean nothing.
+    Where sizes are arbitrary, the caller scales the meshes to one interocular distance first.
 
     Args:
-        vertices: (N, V, 3), one per person, of the training people.
-        genders: N times "male" or "female".
+        vertices: (I, V, 3), one per training identity.
+        genders: (I,) "male" or "female".
     """
-    meshes, who = np.asarray(vertices), np.asarray(genders)
-    groups = {"all": np.ones(len(who), bool)} | {sex: who == sex for sex in GENDERS}
-    empty = [name for name, chosen in groups.items() if not chosen.any()]
+    meshes, labels = np.asarray(vertices), np.asarray(genders)
+    masks = {"all": np.ones(len(labels), bool)} | {gender: labels == gender for gender in GENDERS}
+    empty = [name for name, mask in masks.items() if not mask.any()]
     if empty:
         raise ValueError(f"no mesh of: {', '.join(empty)}")
-    return {name: meshes[chosen].mean(axis=0, dtype=np.float64) for name, chosen in groups.items()}
+    return {name: meshes[mask].mean(axis=0, dtype=np.float64) for name, mask in masks.items()}
 
 
 def shape_errors(vertices: ArrayLike, references: Mapping[str, ArrayLike]) -> dict[str, float]:
@@ -169,37 +178,39 @@ def shape_errors(vertices: ArrayLike, references: Mapping[str, ArrayLike]) -> di
     Nothing is scaled or aligned: both are frontal meshes in pixels.
     """
     mesh = np.asarray(vertices, float)
-    found = {}
+    errors = {}
     for name, points in references.items():
-        other = np.asarray(points, float)
-        if other.shape != mesh.shape:
-            raise ValueError(f"reference shape {name} has {other.shape} numbers, the mesh {mesh.shape}")
-        found[name] = float(np.linalg.norm(mesh - other)) / len(mesh)
-    return found
+        reference = np.asarray(points, float)
+        if reference.shape != mesh.shape:
+            raise ValueError(
+                f"reference shape {name} is {reference.shape}, the mesh {mesh.shape}; expected equal shapes"
+            )
+        errors[name] = float(np.linalg.norm(mesh - reference)) / len(mesh)
+    return errors
 
 
 def describe_face(
     vertices: ArrayLike, references: Mapping[str, ArrayLike], pairs: Pairs, gender: str | None = None
 ) -> Description:
-    """Sex, face type and differences in per cent of one frontal mesh.
+    """Describe one frontal mesh: gender, face type and relative differences.
 
     Args:
         vertices: (V, 3), pixels.
         references: of the face model, all six.
         pairs: of the face model.
-        gender: where a better rule is at hand; None: of the nearer mean shape, as published.
+        gender: if determined by a better rule; None: that of the nearest mean shape, as published.
 
     Raises:
-        ValueError: a reference shape is absent or has another number of vertices.
+        ValueError: a reference shape is missing or has another number of vertices.
     """
-    absent = [name for name in (*GENDERS, *FACE_TYPES) if name not in references]
-    if absent:
+    missing = [name for name in (*GENDERS, *FACE_TYPES) if name not in references]
+    if missing:
         raise ValueError(
-            f"the face model has no reference shape for {', '.join(absent)}; give a folder of them"
+            f"The face model has no reference shape for {', '.join(missing)}. Pass a folder as --references."
         )
     errors = shape_errors(vertices, references)
     gender = gender or ("male" if errors["male"] < errors["female"] else "female")
     face_type = min(FACE_TYPES, key=lambda name: errors[name])
-    found, usual = distances(vertices, pairs)[1:], distances(references[gender], pairs)[1:]
-    differences = dict(zip(MEASURES, ((found - usual) / usual).tolist()))
+    widths, mean_widths = distances(vertices, pairs)[1:], distances(references[gender], pairs)[1:]
+    differences = dict(zip(MEASURES, ((widths - mean_widths) / mean_widths).tolist(), strict=True))
     return Description(errors, gender, face_type, differences)

@@ -1,7 +1,7 @@
-"""Items of a batch: triplets of recordings, pictures, recordings and pictures with their truth.
+"""Training samples: triplets of utterances, face images, and utterances or images with regression targets.
 
-Every item is a function of its number and a generator (`voiceface.training.sampling`).
-Letters: M mel bands, T frames, S picture side.
+Every sample is a function of its index and a random generator (`voiceface.training.sampling`). Letters: M mel
+bands, T frames, S image side, N identities, P images, K targets.
 """
 
 from typing import Any, Literal
@@ -18,23 +18,24 @@ CROP_RNG_STREAM = 7
 
 
 def sample_crop(features: Features, num_frames: int, rng: np.random.Generator, source: str = "") -> Features:
-    """Random crop of features (frames, M), turned: (M, `num_frames`).
+    """Sample a random crop of features (frames, M), transposed: (M, `num_frames`).
 
     Raises:
         ValueError: too few frames.
     """
     if len(features) < num_frames:
         raise ValueError(
-            f"{source or 'a recording'} has {len(features)} frames, data.frames.clip asks for {num_frames}"
+            f"{source or 'an utterance'} has {len(features)} frames, expected at least {num_frames} "
+            "(data.frames.clip)"
         )
     first = int(rng.integers(0, len(features) - num_frames + 1))
     return np.ascontiguousarray(features[first : first + num_frames].T)
 
 
 def sample_batch_crop(frames: FramesConfig, seed: int, step: int) -> slice:
-    """Frames that iteration `step` uses of every recording, a function of seed and step.
+    """Sample the frames that a step uses of every clip, a function of seed and step.
 
-    The length is uniform in shortest...longest, the start in 0...file - length (specification, section 2).
+    The length is uniform in `min_crop`...`max_crop`, the start in 0...`clip` - length.
     """
     rng = np.random.default_rng([seed, CROP_RNG_STREAM, step])
     length = int(rng.integers(frames.min_crop, frames.max_crop + 1))
@@ -43,7 +44,7 @@ def sample_batch_crop(frames: FramesConfig, seed: int, step: int) -> slice:
 
 
 def image_to_chw(image: NDArray[np.uint8], image_size: int, mirrored: bool = False) -> NDArray[np.float32]:
-    """Picture (h, w, 3) R G B to (3, S, S), -1...1; resized by Pillow's bicubic filter where need be."""
+    """Image (h, w, 3) RGB to (3, S, S), -1...1; resized by Pillow's bicubic filter if necessary."""
     if image.shape[:2] != (image_size, image_size):
         from PIL import Image
 
@@ -53,15 +54,19 @@ def image_to_chw(image: NDArray[np.uint8], image_size: int, mirrored: bool = Fal
 
 
 class TripletDataset:
-    """Recordings with a positive and a negative one.
+    """Utterances with a positive and a negative one.
 
     Args:
-        utterances: recordings.
-        num_frames: length of the crops.
-        sampling: "identity": positives of the same person (another file wherever there is one), negatives of
-            other people; "published": the next file of the list (before the first for the last), and any.
-        anchors_only: anchors only.
-        faces: pictures, one of which, of the anchor's person, is given with it.
+        utterances: anchors.
+        num_frames: length of the clips.
+        sampling: "identity": positives of the same identity (another file if there is one), negatives of
+            other identities; "published": the next file of the list (for the last file the one before it)
+            and any file.
+        anchors_only: sample no positives and negatives.
+        faces: images; one of the anchor's identity is sampled with it. None: no images.
+
+    Raises:
+        ValueError: an identity has no image, or negatives are needed and there is one identity only.
     """
 
     def __init__(
@@ -73,111 +78,109 @@ class TripletDataset:
         anchors_only: bool = False,
         faces: "FaceDataset | None" = None,
     ) -> None:
-        self.utterances, self.num_frames, self.sampling, self.anchors_only, self.faces = (
-            utterances,
-            num_frames,
-            sampling,
-            anchors_only,
-            faces,
-        )
+        self.utterances, self.num_frames = utterances, num_frames
+        self.sampling, self.anchors_only, self.faces = sampling, anchors_only, faces
         labels = utterances.labels
         self.images_by_identity: dict[int, NDArray[np.int64]] = {}
         if faces is not None:
-            owners = faces.images.labels
+            image_labels = faces.images.labels
             self.images_by_identity = {
-                int(label): np.flatnonzero(owners == label) for label in np.unique(labels)
+                int(label): np.flatnonzero(image_labels == label) for label in np.unique(labels)
             }
-            if unseen := [label for label, own in self.images_by_identity.items() if not len(own)]:
-                raise ValueError(f"{len(unseen)} people with recordings have no picture")
+            missing = [label for label, indices in self.images_by_identity.items() if not len(indices)]
+            if missing:
+                raise ValueError(
+                    f"{len(missing)} identities with utterances have no image; expected one each"
+                )
         self.utterances_by_identity = {
             int(label): np.flatnonzero(labels == label) for label in np.unique(labels)
         }
         if not anchors_only and sampling == "identity" and len(self.utterances_by_identity) < 2:
             raise ValueError(
-                f"negatives need recordings of two people, found {len(self.utterances_by_identity)}"
+                f"negatives need utterances of two identities, found {len(self.utterances_by_identity)}"
             )
 
     def __len__(self) -> int:
-        """Recordings."""
+        """Number of utterances."""
         return len(self.utterances)
 
     def sample_partners(self, index: int, rng: np.random.Generator) -> tuple[int, int]:
-        """Numbers of the positive and the negative recording of one."""
+        """Sample the indices of the positive and the negative utterance of an anchor."""
         if self.sampling == "published":
             last = index + 1 == len(self)
             return index - 1 if last else index + 1, int(rng.integers(len(self)))
-        own = self.utterances_by_identity[int(self.utterances.labels[index])]
-        others = own[own != index]
-        positive = int(rng.choice(others)) if len(others) else index
-        place = int(rng.integers(len(self) - len(own)))  # among those of other people, in list order
-        return positive, int(np.flatnonzero(self.utterances.labels != self.utterances.labels[index])[place])
+        labels = self.utterances.labels
+        same = self.utterances_by_identity[int(labels[index])]
+        positives = same[same != index]
+        positive = int(rng.choice(positives)) if len(positives) else index
+        row = int(rng.integers(len(self) - len(same)))  # among those of other identities, in list order
+        return positive, int(np.flatnonzero(labels != labels[index])[row])
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Give "anchor", "positive" and "negative", (M, T) each, and "label" of the anchor; with pictures
-        "face" (3, S, S).
-        """
-        chosen = {"anchor": index}
+        """Sample "anchor", "positive", "negative" (M, T) each, "label" of the anchor, and "face" (3, S, S)."""
+        indices = {"anchor": index}
         if not self.anchors_only:
-            chosen["positive"], chosen["negative"] = self.sample_partners(index, rng)
-        found: dict[str, Any] = {
-            name: sample_crop(self.utterances.read(i), self.num_frames, rng, f"recording {i}")
-            for name, i in chosen.items()
+            indices["positive"], indices["negative"] = self.sample_partners(index, rng)
+        sample: dict[str, Any] = {
+            role: sample_crop(self.utterances.read(i), self.num_frames, rng, f"utterance {i}")
+            for role, i in indices.items()
         }
         label = int(self.utterances.labels[index])
         if self.faces is not None:
-            found["face"] = self.faces.sample(int(rng.choice(self.images_by_identity[label])), rng)["face"]
-        return {**found, "label": label}
+            image_index = int(rng.choice(self.images_by_identity[label]))
+            sample["face"] = self.faces.sample(image_index, rng)["face"]
+        return {**sample, "label": label}
 
 
 class FaceDataset:
-    """Pictures with their people, mirrored with a probability."""
+    """Face images with their identities, mirrored with a probability."""
 
     def __init__(self, images: FaceImages, image_size: int, flip_probability: float = 0.5) -> None:
         self.images, self.image_size, self.flip_probability = images, image_size, flip_probability
 
     def __len__(self) -> int:
-        """Pictures."""
+        """Number of images."""
         return len(self.images)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Give "face" (3, S, S) and "label"."""
+        """Sample "face" (3, S, S) and "label"."""
         mirrored = bool(rng.random() < self.flip_probability)
         face = image_to_chw(self.images.read(index), self.image_size, mirrored)
         return {"face": face, "label": int(self.images.labels[index])}
 
 
 class VoiceRegressionDataset:
-    """Recordings with the numbers of their people's faces.
+    """Utterances with the face coefficients of their identities.
 
     Args:
-        utterances: recordings.
-        targets: (N, K), one row a person.
-        num_frames: length of the crops.
+        utterances: inputs.
+        targets: (N, K), one row per identity.
+        num_frames: length of the clips.
     """
 
     def __init__(self, utterances: Utterances, targets: NDArray[np.float32], num_frames: int) -> None:
         self.utterances, self.targets, self.num_frames = utterances, targets, num_frames
 
     def __len__(self) -> int:
-        """Recordings."""
+        """Number of utterances."""
         return len(self.utterances)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Give "voice" (M, T) and "truth" (K,)."""
-        voice = sample_crop(self.utterances.read(index), self.num_frames, rng, f"recording {index}")
-        return {"voice": voice, "truth": self.targets[self.utterances.labels[index]]}
+        """Sample "voice" (M, T) and "target" (K,)."""
+        voice = sample_crop(self.utterances.read(index), self.num_frames, rng, f"utterance {index}")
+        return {"voice": voice, "target": self.targets[self.utterances.labels[index]]}
 
 
 class ImageRegressionDataset:
-    """Pictures with their whitened parameters.
+    """Images with their whitened parameters.
 
     Args:
-        images: pictures.
+        images: inputs.
         targets: (P, K).
         image_size: S.
         colour_jitter: strength of a random contrast and colour cast.
-        max_blur_sigma: greatest deviation of a random blur, pixels; made pictures are not sharp.
-        published_preprocessing: B G R, minus 127.5 by 128, in place of R G B, -1...1.
+        max_blur_sigma: largest standard deviation of a random blur, pixels; generated images are not sharp.
+        published_preprocessing: BGR, (x - 127.5) / 128, instead of RGB, -1...1.
     """
 
     def __init__(
@@ -191,18 +194,15 @@ class ImageRegressionDataset:
         published_preprocessing: bool = False,
     ) -> None:
         self.images, self.targets, self.image_size = images, targets, image_size
-        self.colour_jitter, self.max_blur_sigma, self.published_preprocessing = (
-            colour_jitter,
-            max_blur_sigma,
-            published_preprocessing,
-        )
+        self.colour_jitter, self.max_blur_sigma = colour_jitter, max_blur_sigma
+        self.published_preprocessing = published_preprocessing
 
     def __len__(self) -> int:
-        """Pictures."""
+        """Number of images."""
         return len(self.images)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Give "face" (3, S, S) and "truth" (K,)."""
+        """Sample "face" (3, S, S) and "target" (K,)."""
         from voiceface.images.transforms import jitter_colour
 
         face = image_to_chw(self.images.read(index), self.image_size)
@@ -211,9 +211,9 @@ class ImageRegressionDataset:
         if self.max_blur_sigma:
             import cv2
 
-            deviation = max(self.max_blur_sigma * float(rng.random()), 1e-3)
-            soft = cv2.GaussianBlur(np.ascontiguousarray(face.transpose(1, 2, 0)), (0, 0), deviation)
-            face = np.asarray(soft, np.float32).transpose(2, 0, 1)
+            sigma = max(self.max_blur_sigma * float(rng.random()), 1e-3)
+            blurred = cv2.GaussianBlur(np.ascontiguousarray(face.transpose(1, 2, 0)), (0, 0), sigma)
+            face = np.asarray(blurred, np.float32).transpose(2, 0, 1)
         if self.published_preprocessing:
             face = face[::-1] * np.float32(127.5 / 128)
-        return {"face": np.ascontiguousarray(face, np.float32), "truth": self.targets[index]}
+        return {"face": np.ascontiguousarray(face, np.float32), "target": self.targets[index]}

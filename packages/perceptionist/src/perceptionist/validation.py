@@ -1,4 +1,7 @@
-"""On-line validation: proportions of held-out people's faces, predicted from their voices."""
+"""On-line validation: facial proportions of held-out identities, predicted from their voices.
+
+Letters: L predictions, S shape coefficients.
+"""
 
 from dataclasses import dataclass
 
@@ -9,19 +12,20 @@ from voiceface.metrics.geometry import explained_variance, identity_means
 
 from perceptionist.config import EvaluationConfig
 from perceptionist.dataset.records import VoiceFaceDataset, ratios_from_coefficients
-from perceptionist.models import VoiceToMesh
+from perceptionist.face_models.pose import NUM_POSE_PARAMETERS
 from perceptionist.proportions import MEASURES
+from perceptionist.voice_to_mesh import VoiceToMesh
 
 BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
 class ValidationSet:
-    """Who judges a run.
+    """Held-out identities and the mean-face baseline.
 
     Attributes:
-        dataset: with recordings and true proportions.
-        mean_face_ratios: (4,) proportions of the mean face of the training people, or of the face model.
+        dataset: held-out identities with utterances and true proportions.
+        mean_face_ratios: (4,) proportions of the mean face of the training identities, or of the face model.
     """
 
     dataset: VoiceFaceDataset
@@ -30,12 +34,12 @@ class ValidationSet:
 
 @dataclass(frozen=True)
 class Prediction:
-    """What a model makes of recordings.
+    """Predictions of a model for utterances.
 
     Attributes:
-        labels: (L,) whose they are.
+        labels: (L,) identity indices.
         ratios: (L, 4) proportions.
-        shape: (L, S) un-whitened shape numbers.
+        shape: (L, S) un-whitened shape coefficients.
     """
 
     labels: NDArray[np.int64]
@@ -46,23 +50,28 @@ class Prediction:
 def build_validation_set(
     dataset: VoiceFaceDataset, training_dataset: VoiceFaceDataset, model: VoiceToMesh | None
 ) -> ValidationSet:
-    """People to judge by, beside the mean face of those who are trained on.
+    """Combine held-out identities with the mean face of the training identities.
 
     Raises:
-        ValueError: nothing is known of their faces.
+        ValueError: the true proportions of the held-out identities, or of a mean face, are unknown.
     """
     if dataset.ratios is None:
         raise ValueError(
-            "nothing is known of the held-out people's faces: set training.validation_interval=null"
+            "The held-out identities have no ground-truth faces to validate on. Set "
+            "training.validation_interval=null."
         )
     if training_dataset.ratios is not None:
         return ValidationSet(dataset, training_dataset.ratios.mean(0))
     if model is None:
-        raise ValueError("the mean face needs the truth of the training people or a face model")
+        raise ValueError(
+            "The mean-face baseline needs ground truth of the training identities or a face model; neither was "
+            "given."
+        )
     face = model.face_model
-    mean, _ = face.parameter_mean[12 : face.num_parameters].split([face.num_shape, face.num_expression])
-    still = torch.zeros(1, face.num_expression)
-    return ValidationSet(dataset, ratios_from_coefficients(face, mean[None].cpu().numpy(), still.numpy())[0])
+    mean_parameters = face.parameter_mean[NUM_POSE_PARAMETERS : face.num_parameters]
+    mean_shape, _ = mean_parameters.split([face.num_shape, face.num_expression])
+    neutral = np.zeros((1, face.num_expression), np.float32)
+    return ValidationSet(dataset, ratios_from_coefficients(face, mean_shape[None].cpu().numpy(), neutral)[0])
 
 
 @torch.no_grad()
@@ -73,70 +82,63 @@ def predict(
     *,
     batch_size: int = BATCH_SIZE,
 ) -> Prediction:
-    """Faces from the first recordings of each person; recordings of one length go together.
+    """Predict faces from the first utterances of each identity; utterances of equal length share batches.
 
     Args:
         model: voice to mesh.
-        dataset: with recordings.
-        utterances_per_identity: of each person, at most.
-        batch_size: recordings at a time.
+        dataset: identities with utterances.
+        utterances_per_identity: at most.
+        batch_size: utterances per batch.
     """
     labels = dataset.utterances.labels
-    chosen = np.concatenate(
+    indices = np.concatenate(
         [
             np.flatnonzero(labels == label)[:utterances_per_identity]
             for label in range(len(dataset.identities))
         ]
     )
     device = model.face_model.mean.device
-    groups: dict[int, list[tuple[int, torch.Tensor]]] = {}
-    for place, number in enumerate(chosen):
-        bands = torch.from_numpy(dataset.utterances.read(int(number)).T.copy())
-        groups.setdefault(bands.shape[1], []).append((place, bands))
-    shapes = np.zeros((len(chosen), model.face_model.num_shape))
-    shares = np.zeros((len(chosen), len(MEASURES)))
-    for group in groups.values():
+    by_length: dict[int, list[tuple[int, torch.Tensor]]] = {}
+    for row, index in enumerate(indices):
+        features = torch.from_numpy(dataset.utterances.read(int(index)).T.copy())
+        by_length.setdefault(features.shape[1], []).append((row, features))
+    shapes = np.zeros((len(indices), model.face_model.num_shape))
+    ratios = np.zeros((len(indices), len(MEASURES)))
+    for group in by_length.values():
         for start in range(0, len(group), batch_size):
-            part = group[start : start + batch_size]
-            places = [place for place, _ in part]
-            _, shape, expression = model.predict_coefficients(
-                torch.stack([bands for _, bands in part]).to(device)
-            )
-            shapes[places] = shape.cpu().numpy()
-            numbers = shape.cpu().numpy(), expression.cpu().numpy()
-            shares[places] = ratios_from_coefficients(model.face_model, *numbers)
-    return Prediction(labels[chosen], shares, shapes)
+            rows, batch = zip(*group[start : start + batch_size], strict=True)
+            _, shape, expression = model.predict_coefficients(torch.stack(batch).to(device))
+            coefficients = shape.cpu().numpy(), expression.cpu().numpy()
+            shapes[list(rows)] = coefficients[0]
+            ratios[list(rows)] = ratios_from_coefficients(model.face_model, *coefficients)
+    return Prediction(labels[indices], ratios, shapes)
 
 
 def compute_metrics(
-    prediction: Prediction, validation_set: ValidationSet, mean_over: str = "people"
+    prediction: Prediction, validation_set: ValidationSet, mean_over: str = "identities"
 ) -> dict[str, float]:
-    """Mean absolute ratio errors, that of the mean face, and the explained variance where truth is known.
+    """Compute mean absolute ratio errors, the mean-face baseline, and explained variance where possible.
 
-    `explained` is the mean over the shape coefficients that the population ties to the voice, within the
-    sexes, one recording a row.
+    `explained_variance` is the mean over the shape coefficients that depend on the voice in the synthetic
+    population, within each gender, one utterance a row.
     """
-    people = validation_set.dataset
-    assert people.ratios is not None
-    true = people.ratios[prediction.labels]
-    errors = np.abs(prediction.ratios - true)
-    plain = np.abs(validation_set.mean_face_ratios - true)
-    if mean_over == "people":
-        errors, plain = (identity_means(each, prediction.labels) for each in (errors, plain))
-    result = dict(zip(MEASURES, errors.mean(0).tolist(), strict=True))
-    result |= {"mean": float(errors.mean()), "mean_face": float(plain.mean())}
-    if (
-        people.ground_truth is not None
-        and people.coefficient_basis is not None
-        and people.genders is not None
-    ):
-        shape, known = (
-            prediction.shape @ people.coefficient_basis,
-            people.ground_truth.shape[prediction.labels] @ people.coefficient_basis,
-        )
-        shares = explained_variance(shape, known, people.genders[prediction.labels])
-        result["explained"] = float(np.nanmean(shares))
-    return result
+    dataset = validation_set.dataset
+    assert dataset.ratios is not None
+    true_ratios = dataset.ratios[prediction.labels]
+    errors = np.abs(prediction.ratios - true_ratios)
+    baseline_errors = np.abs(validation_set.mean_face_ratios - true_ratios)
+    if mean_over == "identities":
+        errors = identity_means(errors, prediction.labels)
+        baseline_errors = identity_means(baseline_errors, prediction.labels)
+    metrics = dict(zip(MEASURES, errors.mean(0).tolist(), strict=True))
+    metrics |= {"mean": float(errors.mean()), "mean_face_baseline": float(baseline_errors.mean())}
+    ground_truth, basis, genders = dataset.ground_truth, dataset.coefficient_basis, dataset.genders
+    if ground_truth is not None and basis is not None and genders is not None:
+        predicted = prediction.shape @ basis
+        true = ground_truth.shape[prediction.labels] @ basis
+        explained = explained_variance(predicted, true, genders[prediction.labels])
+        metrics["explained_variance"] = float(np.nanmean(explained))
+    return metrics
 
 
 def evaluate(
@@ -146,9 +148,6 @@ def evaluate(
     *,
     batch_size: int = BATCH_SIZE,
 ) -> dict[str, float]:
-    """Predict and compare; see `figures`."""
-    return compute_metrics(
-        predict(model, validation_set.dataset, config.utterances_per_identity, batch_size=batch_size),
-        validation_set,
-        config.mean_over,
-    )
+    """Predict the faces of a validation set and compute their metrics; see `compute_metrics`."""
+    prediction = predict(model, validation_set.dataset, config.utterances_per_identity, batch_size=batch_size)
+    return compute_metrics(prediction, validation_set, config.mean_over)

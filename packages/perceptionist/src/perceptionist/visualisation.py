@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from perceptionist.face_models.linear import Y_FLIP, LinearFaceModel, Pose, apply_pose, split_pose
+from perceptionist.face_models.linear import LinearFaceModel
+from perceptionist.face_models.pose import Y_FLIP, Pose, apply_pose, split_pose
 from perceptionist.sim3dr import overlay
 
 Array = NDArray[Any]

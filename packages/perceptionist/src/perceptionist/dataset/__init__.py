@@ -1,1 +1,1 @@
-"""Training data: records, published layouts, the synthetic population."""
+"""Data sets of voices and faces: records, the published layout, the synthetic population."""

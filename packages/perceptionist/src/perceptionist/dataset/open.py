@@ -1,13 +1,10 @@
-"""Who a run learns from and who it is judged by: recordings, pictures, truth.
+"""Load a training or validation set from a folder: a synthetic population, or the published layout."""
 
-Letters: N people, V recordings, P pictures, S shape and E expression numbers.
-"""
-
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from perceptionist import speech
-from perceptionist.dataset.records import VoiceFaceDataset
+from perceptionist.dataset.records import FaceImages, Utterances, VoiceFaceDataset
 from perceptionist.face_models.linear import LinearFaceModel
 from perceptionist.speech import SpeechConfig
 
@@ -22,20 +19,20 @@ def load_dataset(
     with_utterances: bool = True,
     in_memory: bool = False,
 ) -> VoiceFaceDataset:
-    """People of a folder: a written population, or the published layout (specification, section 2).
+    """Load a split of a synthetic population or of data in the published layout (docs/data.md).
 
     Args:
         root: the folder.
         split: "train", "val" or "test"; the published layout has "train" (names F to Z) and, for both
-            others, the small set `val_sub` with its truth in `AtoE_sub`.
-        model: face model that the truth is stated in.
-        config: recordings to features.
+            others, the small set `val_sub` with its ground truth in `AtoE_sub`.
+        model: face model that the ground truth is stated in.
+        config: from recordings to features.
         truth: published layout: folder with `<Name>/*.npy`, fitted coefficients of the full model.
-        with_utterances: False leaves the recordings out, where only pictures are wanted.
-        in_memory: decode pictures and read stored features once.
+        with_utterances: False loads images only.
+        in_memory: decode images and read stored features once.
 
     Raises:
-        FileNotFoundError: the folder or a part of it is not there.
+        FileNotFoundError: the folder or a part of it is missing.
         DataError, ValueError: files that do not fit together.
     """
     from perceptionist.dataset.synthetic import load_synthetic_folder
@@ -48,28 +45,20 @@ def load_dataset(
 
     root = Path(root)
     if (root / "truth" / "population.json").is_file():
-        people = load_synthetic_folder(root, split, model, config, with_utterances)
-    elif (
-        (root / VOICE_FOLDER).is_dir()
-        or (root / FACE_FOLDER).is_dir()
-        or (root / HELD_OUT_VOICE_FOLDER).is_dir()
-    ):
-        people = load_published_folder(root, split, model, truth)
+        dataset = load_synthetic_folder(root, split, model, config, with_utterances)
+    elif any((root / folder).is_dir() for folder in (VOICE_FOLDER, FACE_FOLDER, HELD_OUT_VOICE_FOLDER)):
+        dataset = load_published_folder(root, split, model, truth)
     else:
         raise FileNotFoundError(
-            f"{root} is neither a population (truth/population.json) nor of the published layout "
-            f"({VOICE_FOLDER}, {FACE_FOLDER}, vox1_meta.csv): see docs/data.md, or make one: voiceface population {root}"
+            f"{root} is neither a population (truth/population.json) nor in the published layout "
+            f"({VOICE_FOLDER}, {FACE_FOLDER}, vox1_meta.csv). See docs/data.md, or write a synthetic population: "
+            f"voiceface population {root}"
         )
     if not in_memory:
-        return people
-    kept = [
-        type(side)(side.labels, [side.read(i) for i in range(len(side))])
-        for side in (people.utterances, people.images)
-    ]
-    return _replace(people, voices=kept[0], faces=kept[1])
-
-
-def _replace(dataset: VoiceFaceDataset, **changes: Any) -> VoiceFaceDataset:
-    from dataclasses import replace
-
-    return replace(dataset, **changes)
+        return dataset
+    utterances, images = dataset.utterances, dataset.images
+    return replace(
+        dataset,
+        utterances=Utterances(utterances.labels, [utterances.read(i) for i in range(len(utterances))]),
+        images=FaceImages(images.labels, [images.read(i) for i in range(len(images))]),
+    )

@@ -1,6 +1,6 @@
-"""Who a run learns from and who it is judged by: recordings, pictures, truth.
+"""Records of a data set: utterances, face images and ground truth of identities.
 
-Letters: N people, V recordings, P pictures, S shape and E expression numbers.
+Letters: N identities, U utterances, P images, S shape and E expression coefficients.
 """
 
 from collections.abc import Sequence
@@ -16,15 +16,15 @@ from perceptionist.face_models.linear import LinearFaceModel
 
 Array = NDArray[Any]
 
-MIN_FRAMES = 1000  # shorter recordings are repeated to so many
+MIN_FRAMES = 1000  # shorter utterances are repeated to this length
 
 
 @dataclass(frozen=True)
 class Utterances:
-    """Recordings of people.
+    """Utterances of identities.
 
     Attributes:
-        labels: (V,) whose.
+        labels: (U,) identity indices.
         items: features (frames, 64), not repeated, or stored feature files.
     """
 
@@ -35,17 +35,17 @@ class Utterances:
         return len(self.items)
 
     def read(self, index: int) -> NDArray[np.float32]:
-        """Features (frames, 64) of one recording, at least 1000 frames."""
+        """Read the features (frames, 64) of one utterance, at least 1000 frames."""
         item = self.items[index]
-        bands = speech.read_features(item) if isinstance(item, Path) else item
-        if len(bands) >= MIN_FRAMES:
-            return bands
-        return np.tile(bands, (-(-MIN_FRAMES // len(bands)), 1))[:MIN_FRAMES]
+        features = speech.read_features(item) if isinstance(item, Path) else item
+        if len(features) >= MIN_FRAMES:
+            return features
+        return np.tile(features, (-(-MIN_FRAMES // len(features)), 1))[:MIN_FRAMES]
 
 
 @dataclass(frozen=True)
 class FaceImages:
-    """Pictures of people: labels (P,), and R G B arrays (h, w, 3), uint8, or files."""
+    """Face images of identities: labels (P,), and RGB arrays (h, w, 3), uint8, or files."""
 
     labels: NDArray[np.int64]
     items: Sequence[Array | Path]
@@ -54,7 +54,7 @@ class FaceImages:
         return len(self.items)
 
     def read(self, index: int) -> NDArray[np.uint8]:
-        """One picture, (h, w, 3) uint8, R G B."""
+        """Read one image, (h, w, 3) uint8, RGB."""
         from voiceface.images.loading import decode
 
         item = self.items[index]
@@ -63,12 +63,12 @@ class FaceImages:
 
 @dataclass(frozen=True)
 class GroundTruth:
-    """What is true of people, in numbers of a face model.
+    """Ground truth of identities, in coefficients of a face model.
 
     Attributes:
-        shape: (N, S) un-whitened. expression: (N, E) un-whitened, of the face that a voice is to give.
+        shape: (N, S) un-whitened. expression: (N, E) un-whitened, of the face to predict from a voice.
         scale: (N,) pixels per unit of the model.
-        image_parameters: (P, 12 + S + E) whitened parameters of each picture; None where not known.
+        image_parameters: (P, 12 + S + E) whitened parameters of each image; None if unknown.
     """
 
     shape: NDArray[np.float32]
@@ -79,16 +79,16 @@ class GroundTruth:
 
 @dataclass(frozen=True)
 class VoiceFaceDataset:
-    """Some people with what is known of them.
+    """Identities with utterances, images and ground truth.
 
     Attributes:
-        identities: (N,), alphabetical; the place is the class number.
-        utterances, images: their recordings and pictures.
-        ground_truth: their faces in numbers; None where not known.
-        ratios: (N, 4) true proportions (`perceptionist.facial_proportions.MEASURES`); None where not known.
-        genders: (N,) 1 for men; None where not known.
-        coefficient_basis: (S, K) brings un-whitened shape numbers to those that explained variance is stated for.
-        disclaimer: what readers of results must be told, or empty.
+        identities: (N,) names, alphabetical; the position is the class index.
+        utterances, images: of the identities.
+        ground_truth: coefficients of their faces; None if unknown.
+        ratios: (N, 4) true proportions (`perceptionist.proportions.MEASURES`); None if unknown.
+        genders: (N,) 1 for male; None if unknown.
+        coefficient_basis: (S, K), from un-whitened shape coefficients to those of the explained variance.
+        disclaimer: to show with every result, or empty.
     """
 
     identities: tuple[str, ...]
@@ -105,26 +105,27 @@ class VoiceFaceDataset:
 def scales_from_shape(
     model: LinearFaceModel, shape: Array, box_fraction: float = 0.6, image_size: float = 120.0
 ) -> NDArray[np.float32]:
-    """Pixels per unit (N,) at which the landmarks' box of faces (N, S) takes its share of a picture."""
+    """Pixels per unit (N,) at which the landmarks' box of faces (N, S) takes `box_fraction` of an image."""
     import torch
 
-    numbers = torch.from_numpy(np.asarray(shape, np.float32))
-    still = torch.zeros(len(numbers), model.num_expression)
-    marks = model.cpu().vertices_at(numbers, still)[:, :2]
-    box = 0.5 * (marks.amax(2) - marks.amin(2)).sum(1)
+    coefficients = torch.from_numpy(np.asarray(shape, np.float32))
+    neutral = torch.zeros(len(coefficients), model.num_expression)
+    landmarks = model.cpu().vertices_at(coefficients, neutral)[:, :2]
+    box = 0.5 * (landmarks.amax(2) - landmarks.amin(2)).sum(1)
     return (box_fraction * image_size / box).numpy()
 
 
 def ratios_from_coefficients(model: LinearFaceModel, shape: Array, expression: Array) -> NDArray[np.float64]:
-    """Proportions (B, 4) of faces, (B, S) and (B, E) un-whitened, without making whole meshes."""
+    """Proportions (B, 4) of faces, (B, S) and (B, E) un-whitened, without computing whole meshes."""
     import torch
 
     from perceptionist.proportions import MEASURES, REFERENCE_DISTANCE, ratios
 
-    words = (REFERENCE_DISTANCE, *MEASURES)
-    corners = [corner for word in words for corner in model.pairs[word]]
-    where = model.mean.device
-    numbers = torch.as_tensor(np.asarray(shape), dtype=torch.float32, device=where)
-    codes = torch.as_tensor(np.asarray(expression), dtype=torch.float32, device=where)
-    points = model.vertices_at(numbers, codes, np.array(corners)).transpose(1, 2).cpu().numpy()
-    return ratios(points, {word: (2 * place, 2 * place + 1) for place, word in enumerate(words)})
+    measures = (REFERENCE_DISTANCE, *MEASURES)
+    vertex_indices = np.array([index for measure in measures for index in model.pairs[measure]])
+    shapes, expressions = (
+        torch.as_tensor(np.asarray(each), dtype=torch.float32, device=model.mean.device)
+        for each in (shape, expression)
+    )
+    points = model.vertices_at(shapes, expressions, vertex_indices).transpose(1, 2).cpu().numpy()
+    return ratios(points, {measure: (2 * i, 2 * i + 1) for i, measure in enumerate(measures)})

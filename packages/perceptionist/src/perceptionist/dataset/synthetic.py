@@ -1,6 +1,6 @@
-"""Invented people: a population made in memory or read from its folder, in the numbers of its face model.
+"""Synthetic identities: a population generated in memory or read from its folder, in coefficients of its face model.
 
-Letters: N people, V recordings, P pictures.
+Letters: N identities, P images.
 """
 
 import csv
@@ -46,31 +46,36 @@ def generate_synthetic_dataset(
     progress: bool = True,
     **overrides: Any,
 ) -> VoiceFaceDataset:
-    """People of a population made in memory; arguments as `PopulationDataset` and `load_dataset`."""
+    """Generate a split of a synthetic population in memory; arguments as `PopulationDataset` and `load_dataset`."""
     from voiceface.synthetic.dataset import PopulationDataset
     from voiceface.synthetic.face.render import sample_render_params
 
-    found = PopulationDataset(preset, split, workers=num_workers, progress=progress, **overrides)
+    population = PopulationDataset(preset, split, workers=num_workers, progress=progress, **overrides)
     _require_synthetic_model(model)
-    count, clips = found.clips.shape[:2]
-    pictures = found.images.shape[1]
-    order = np.argsort(np.asarray(found.identities.face_names))
-    truths = [found.ground_truth(i) for i in order]
-    alpha, gain = np.stack([each.shape for each in truths]), found.settings.face_gain
-    how: dict[str, Any] = {"nuisance": found.settings.nuisance, "face_gain": gain}
-    views = [sample_render_params(found.identities, int(i), p, **how) for i in order for p in range(pictures)]
-    voices = [found.clips[i, c] for i in order for c in range(clips)]
+    num_identities, num_clips = population.clips.shape[:2]
+    num_images = population.images.shape[1]
+    order = np.argsort(np.asarray(population.identities.face_names))
+    ground_truths = [population.ground_truth(i) for i in order]
+    alpha, gain = np.stack([each.shape for each in ground_truths]), population.settings.face_gain
+    options: dict[str, Any] = {"nuisance": population.settings.nuisance, "face_gain": gain}
+    views = [
+        sample_render_params(population.identities, int(i), p, **options)
+        for i in order
+        for p in range(num_images)
+    ]
+    voices = [population.clips[i, c] for i in order for c in range(num_clips)]
     return _build_dataset(
         model,
-        [found.identities.face_names[i] for i in order],
+        [population.identities.face_names[i] for i in order],
         alpha * gain,
-        np.array([each.sex for each in truths]),
+        np.array([each.sex for each in ground_truths]),
         Utterances(
-            np.repeat(np.arange(count), clips), [extract_unpadded_features(each, config) for each in voices]
+            np.repeat(np.arange(num_identities), num_clips),
+            [extract_unpadded_features(each, config) for each in voices],
         ),
         FaceImages(
-            np.repeat(np.arange(count), pictures),
-            [found.images[i, p] for i in order for p in range(pictures)],
+            np.repeat(np.arange(num_identities), num_images),
+            [population.images[i, p] for i in order for p in range(num_images)],
         ),
         views,
         gain,
@@ -80,7 +85,7 @@ def generate_synthetic_dataset(
 def load_synthetic_folder(
     root: Path, split: str, model: LinearFaceModel, config: SpeechConfig, with_utterances: bool
 ) -> VoiceFaceDataset:
-    """People of a written population; arguments and errors as `perceptionist.dataset.open.load_dataset`."""
+    """Load a split of a written population; arguments and errors as `perceptionist.dataset.open.load_dataset`."""
     from voiceface.synthetic.face.render import RenderParams
 
     _require_synthetic_model(model)
@@ -91,55 +96,55 @@ def load_synthetic_folder(
             rows = list(csv.DictReader(file))
         table = np.load(folder / "shape.npy", allow_pickle=False)
         with np.load(folder / "views.npz", allow_pickle=False) as archive:
-            seen = {key: archive[key] for key in ("path", "expression", "pose_degrees", "landmarks")}
+            view_table = {key: archive[key] for key in ("path", "expression", "pose_degrees", "landmarks")}
         places = sorted(
             (i for i, row in enumerate(rows) if row["split"] == split), key=lambda i: rows[i]["name"]
         )
-        sexes = np.array([int(rows[i]["sex"]) for i in places])
+        genders = np.array([int(rows[i]["sex"]) for i in places])
         side, gain = settings["picture_side"], settings["face_gain"]
     except (ValueError, KeyError, TypeError, EOFError) as error:
-        raise DataError(f"{folder} cannot be read ({error!r}); write the population again") from error
+        raise DataError(f"{folder} is corrupt ({error!r}). Write the population again.") from error
     if not places:
-        raise DataError(f"the split {split!r} of the population {root} holds nobody")
+        raise DataError(f"The split {split!r} of the population {root} has no identities.")
     names = [rows[i]["name"] for i in places]
     clips: list[tuple[int, Path]] = []
     for label, i in enumerate(places if with_utterances else []):
         own = sorted((root / "wav" / rows[i]["voice_id"]).rglob("*.wav"))
         if not own:
-            raise FileNotFoundError(f"{root} has no recordings of {rows[i]['voice_id']} below wav/")
+            raise FileNotFoundError(f"{root} has no recordings of {rows[i]['voice_id']} below wav/.")
         clips += [(label, path) for path in own]
-    heard = _extract_all_features([path for _, path in clips], config) if with_utterances else []
-    kept = [(label, bands) for (label, _), bands in zip(clips, heard) if bands is not None]
-    place = {name: label for label, name in enumerate(names)}
-    owners = [str(path).partition("/")[0] for path in seen["path"]]
-    mine = [row for row, owner in enumerate(owners) if owner in place]
+    features = _extract_all_features([path for _, path in clips], config)
+    kept = [(label, each) for (label, _), each in zip(clips, features) if each is not None]
+    label_of = {name: label for label, name in enumerate(names)}
+    owners = [str(path).partition("/")[0] for path in view_table["path"]]
+    view_rows = [row for row, owner in enumerate(owners) if owner in label_of]
     views = [
         RenderParams(
-            np.radians(seen["pose_degrees"][row]),
-            seen["expression"][row],
+            np.radians(view_table["pose_degrees"][row]),
+            view_table["expression"][row],
             0.0,
             np.zeros(2),
-            seen["landmarks"][row] / side,
+            view_table["landmarks"][row] / side,
             0,
         )
-        for row in mine
+        for row in view_rows
     ]
     faces = FaceImages(
-        np.array([place[owners[row]] for row in mine]),
-        [root / "faces" / str(seen["path"][row]) for row in mine],
+        np.array([label_of[owners[row]] for row in view_rows]),
+        [root / "faces" / str(view_table["path"][row]) for row in view_rows],
     )
-    absent = [str(path) for path in faces.items if isinstance(path, Path) and not path.is_file()]
-    if absent:
-        raise FileNotFoundError(f"{len(absent)} pictures of {root} are not there, the first is {absent[0]}")
+    missing = [str(path) for path in faces.items if isinstance(path, Path) and not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"{len(missing)} images of {root} are missing; the first is {missing[0]}.")
     labels = np.array([label for label, _ in kept], np.int64)
-    found = Utterances(labels, [bands for _, bands in kept])
-    return _build_dataset(model, names, table[places] * gain, sexes, found, faces, views, gain)
+    utterances = Utterances(labels, [each for _, each in kept])
+    return _build_dataset(model, names, table[places] * gain, genders, utterances, faces, views, gain)
 
 
 def extract_unpadded_features(
     samples: Array, config: SpeechConfig, source: str = "a clip"
 ) -> NDArray[np.float32]:
-    """Features (frames, 64) of a recording, int16 at 16 kHz, not repeated."""
+    """Extract features (frames, 64) of a recording, int16 at 16 kHz, without repetition to 1000 frames."""
     import torch
 
     wave = speech.to_int16_samples(samples, source)
@@ -159,7 +164,7 @@ def _build_dataset(
     views: Sequence[Any],
     face_gain: float,
 ) -> VoiceFaceDataset:
-    """People of a population in the numbers of its face model; `alpha` (N, 40) has the gain in it."""
+    """Build the data set in coefficients of the population's face model; `alpha` (N, 40) includes the gain."""
     import torch
     from voiceface.synthetic.face import head_bases
     from voiceface.synthetic.face.head import build_head_model
@@ -169,7 +174,7 @@ def _build_dataset(
 
     change = build_head_model(1.0).orthonormal.shape_from_semantic
     shape = (alpha @ change.T).astype(np.float32)
-    still = np.zeros((len(shape), model.num_expression), np.float32)
+    neutral = np.zeros((len(shape), model.num_expression), np.float32)
     moved = [np.asarray(view.expression, float) * face_gain for view in views]
     codes = (
         expression_coefficients(np.stack(moved)) if moved else np.zeros((0, model.num_expression), np.float32)
@@ -178,20 +183,20 @@ def _build_dataset(
         pose_parameters(_scale_expression(view, face_gain), alpha[label])
         for view, label in zip(views, images.labels, strict=True)
     ]
-    pictures = None
+    image_parameters = None
     if poses:
         parts = (np.stack(poses), shape[images.labels], codes)
         whitened = model.cpu().whiten(FaceParameters(*(torch.from_numpy(part) for part in parts)))
-        pictures = whitened.numpy().astype(np.float32)
-    tied = np.abs(head_bases.factor_loadings()).max(axis=1) > 0
+        image_parameters = whitened.numpy().astype(np.float32)
+    voice_dependent = np.abs(head_bases.factor_loadings()).max(axis=1) > 0
     return VoiceFaceDataset(
         tuple(identities),
         utterances,
         images,
-        GroundTruth(shape, still, scales_from_shape(model, shape), pictures),
-        ratios_from_coefficients(model, shape, still),
+        GroundTruth(shape, neutral, scales_from_shape(model, shape), image_parameters),
+        ratios_from_coefficients(model, shape, neutral),
         genders,
-        np.asarray(np.linalg.inv(change).T[:, tied], np.float64),
+        np.asarray(np.linalg.inv(change).T[:, voice_dependent], np.float64),
         SYNTHETIC_DATA_DISCLAIMER,
     )
 
@@ -203,14 +208,14 @@ def _scale_expression(view: Any, gain: float) -> Any:
 
 
 def _extract_all_features(paths: Iterable[Path], config: SpeechConfig) -> list[NDArray[np.float32] | None]:
-    """Features of sound files; those in which no voice is found are left out, and told."""
+    """Features of audio files; None, with a warning, for files without voice."""
     found: list[NDArray[np.float32] | None] = []
     for path in paths:
         samples, _ = speech.read_recording(path, config)
         try:
             found.append(extract_unpadded_features(samples, config, str(path)))
         except speech.SpeechError as error:
-            log.warning("left out: %s", error)
+            log.warning("skipped: %s", error)
             found.append(None)
     return found
 
@@ -218,8 +223,8 @@ def _extract_all_features(paths: Iterable[Path], config: SpeechConfig) -> list[N
 def _require_synthetic_model(model: LinearFaceModel) -> None:
     if model.name != "population":
         raise DataError(
-            f"the truth of a population is stated in its own head, not in the face model {model.name!r}: "
-            "leave --face-model out"
+            f"The ground truth of a population is stated in its own head, not in the face model {model.name!r}. "
+            "Omit --face-model."
         )
 
 

@@ -88,7 +88,7 @@ def save_face_model(path: str | Path, model: LinearFaceModel) -> None:
     state = {name: getattr(model, name) for name in _TENSOR_NAMES}
     state |= {name: torch.from_numpy(getattr(model, name)) for name in ("triangles", "landmarks")}
     state |= {f"reference.{name}": torch.from_numpy(points) for name, points in model.references.items()}
-    config = {"name": model.name, "millimetres": model.unit_mm, "scale": list(model.scale)}
+    config = {"name": model.name, "unit_mm": model.unit_mm, "scale": list(model.scale)}
     pairs = {name: list(pair) for name, pair in model.pairs.items()}
     save_model(
         path,
@@ -122,7 +122,7 @@ def load_face_model(path: str | Path) -> LinearFaceModel:
             parameter_std=arrays["parameter_std"],
             scale=tuple(found.config["scale"]),
             references=references,
-            unit_mm=found.config["millimetres"],
+            unit_mm=found.config["unit_mm"],
             disclaimer=found.extra["disclaimer"],
         )
     except (KeyError, TypeError) as error:

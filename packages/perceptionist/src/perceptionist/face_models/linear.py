@@ -6,47 +6,26 @@ pairs, reference shapes, whitening. Nothing elsewhere knows a number of a vertex
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
 from torch import Tensor, nn
 
-Array = NDArray[Any]
-RotationMode = Literal["rows", "cross"]
+from perceptionist.face_models.pose import NUM_POSE_PARAMETERS, Pose, RotationMode, split_pose
 
-NUM_POSE_PARAMETERS = 12
+Array = NDArray[Any]
+
 NUM_LANDMARKS = 68
 PAIR_NAMES = ("oicd", "forehead", "cheek", "ear", "midline")
 REFERENCE_NAMES = ("male", "female", "wide", "skinny", "regular", "slim")
-Y_FLIP, PUBLISHED_Y_FLIP = (
-    121.0,
-    127.0,
-)  # y of a picture of 120 pixels: as experts are trained; as it was drawn
 # iBUG landmarks between which a model without measured pairs of its own is measured.
 LANDMARK_PAIRS = dict(zip(PAIR_NAMES, ((36, 45), (17, 26), (4, 12), (0, 16), (2, 14))))
 
 
 class FaceModelError(ValueError):
     """A face model cannot be used; the message names file or part, what was found and what was expected."""
-
-
-@dataclass(frozen=True)
-class Pose:
-    """Weak-perspective pose of B faces, split (specification, section 5.2).
-
-    Attributes:
-        scaled_rotation: (B, 3, 3), P: scaled rotation as the network gives it.
-        translation: (B, 3, 1), t, pixels.
-        scale: (B,), pixels per unit of the model: mean length of the first two rows of P.
-        rotation: (B, 3, 3), rows of unit length.
-    """
-
-    scaled_rotation: Tensor
-    translation: Tensor
-    scale: Tensor
-    rotation: Tensor
 
 
 @dataclass(frozen=True)
@@ -65,51 +44,6 @@ class Reconstruction:
     vertices: Tensor
     pose: Pose
     parameters: FaceParameters
-
-
-def split_pose(pose: Tensor, rotation: RotationMode = "rows") -> Pose:
-    """Split a row-major 3 x 4 matrix [P | t].
-
-    Args:
-        pose: (B, 12), un-whitened.
-        rotation: "rows": every row of P divided by its own length, as published; the rows need not be
-            orthogonal. "cross": the third row is the cross product of the first two, as in 3DDFA.
-
-    Raises:
-        ValueError: another shape or option.
-    """
-    if pose.ndim != 2 or pose.shape[1] != NUM_POSE_PARAMETERS:
-        raise ValueError(f"pose of shape {tuple(pose.shape)}, expected (B, {NUM_POSE_PARAMETERS})")
-    if rotation not in get_args(RotationMode):
-        raise ValueError(f"rotation is {rotation!r}, expected one of {', '.join(get_args(RotationMode))}")
-    whole = pose.reshape(-1, 3, 4)
-    matrix, offset = whole[:, :, :3], whole[:, :, 3:]
-    lengths = matrix.norm(dim=2, keepdim=True)
-    scale = (lengths[:, 0, 0] + lengths[:, 1, 0]) / 2
-    turned = matrix / lengths
-    if rotation == "cross":
-        third = torch.linalg.cross(turned[:, 0], turned[:, 1])
-        turned = torch.cat([turned[:, :2], third[:, None]], dim=1)
-    return Pose(matrix, offset, scale, turned)
-
-
-def apply_pose(frontal: Tensor, pose: Pose, y_flip: float | None = Y_FLIP) -> Tensor:
-    """Turn and move frontal meshes as a pose says, and turn y downwards for drawing.
-
-    Args:
-        frontal: (B, 3, N), pixels, y up.
-        pose: of B faces; its scale is not used, the meshes have theirs.
-        y_flip: y becomes flip - y: 121 as experts are trained (on pictures of 120 pixels), 127 as the
-            published demonstration has it, six pixels off; None leaves y pointing up.
-
-    Returns:
-        (B, 3, N): x right, y down, in pixels of the 120-pixel picture, larger z nearer.
-    """
-    placed = pose.rotation @ frontal + pose.translation
-    if y_flip is None:
-        return placed
-    x, y, z = placed.unbind(dim=1)
-    return torch.stack([x, y_flip - y, z], dim=1)
 
 
 class LinearFaceModel(nn.Module):

@@ -15,7 +15,8 @@ from voiceface.synthetic.face.head import (
 from voiceface.synthetic.face.render import LANDMARK_BOX_SIZE, RenderParams
 from voiceface.synthetic.face.scene import rotation_matrix
 
-from perceptionist.face_models.linear import Y_FLIP, LinearFaceModel
+from perceptionist.face_models.linear import LinearFaceModel
+from perceptionist.face_models.pose import Y_FLIP
 
 Array = NDArray[Any]
 DISCLAIMER = (

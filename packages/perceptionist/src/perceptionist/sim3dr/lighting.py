@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from perceptionist.sim3dr import _raster, bands
+from perceptionist.sim3dr import _raster, parallel
 from perceptionist.sim3dr.arrays import (
     Array,
     Floats,
@@ -140,10 +140,10 @@ class Lighting:
             np.array([self.light_pos, self.view_pos]),
             float(self.specular_exp),
         )
-        lots = bands.split_evenly(
-            len(points), min(bands.thread_count(threads), 1 + len(points) // MIN_VERTICES_PER_THREAD)
+        lots = parallel.split_evenly(
+            len(points), min(parallel.thread_count(threads), 1 + len(points) // MIN_VERTICES_PER_THREAD)
         )
-        bands.run_parallel(lambda first, end: _raster.shade(*fixed, lit, first, end), lots)
+        parallel.run_parallel(lambda first, end: _raster.shade(*fixed, lit, first, end), lots)
         return lit
 
     def __call__(

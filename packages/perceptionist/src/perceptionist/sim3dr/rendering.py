@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from perceptionist.sim3dr import _raster, bands
+from perceptionist.sim3dr import _raster, parallel
 from perceptionist.sim3dr.arrays import (
     Array,
     Bytes,
@@ -125,7 +125,7 @@ def rasterize(
         check_fraction("alpha", alpha),
         bool(reverse),
     )
-    _draw(scene, len(corners), image.shape[:2], bands.thread_count(threads))
+    _draw(scene, len(corners), image.shape[:2], parallel.thread_count(threads))
     if depth is not None:
         write_back(buffer, depth)
     return write_back(image, bg)
@@ -168,7 +168,7 @@ def rasterize_triangles(
     scene = partial(
         _raster.Scene, points, corners, no_colors, no_image, buffer, ids, weights, rule, 1.0, False
     )
-    _draw(scene, len(corners), shape, bands.thread_count(threads))
+    _draw(scene, len(corners), shape, parallel.thread_count(threads))
     return Fragments(buffer if depth is None else write_back(buffer, depth), ids, weights)
 
 
@@ -185,12 +185,12 @@ def _draw(scene: Callable[[Ints], _raster.Scene], count: int, shape: tuple[int, 
     if not count or not height or not width:
         return
     drawing = scene(np.empty((count, 5), np.int32))
-    lots = bands.split_evenly(count, min(threads, 1 + count // bands.MIN_TRIANGLES_PER_THREAD))
+    lots = parallel.split_evenly(count, min(threads, 1 + count // parallel.MIN_TRIANGLES_PER_THREAD))
     cost = np.zeros((len(lots), height + 1))
-    ends = bands.run_parallel(drawing.find, [(*lot, row) for lot, row in zip(lots, cost)])
+    ends = parallel.run_parallel(drawing.find, [(*lot, row) for lot, row in zip(lots, cost)])
     runs = np.array([(first, end) for (first, _), end in zip(lots, ends)], np.intp)
     work = np.cumsum(cost.sum(0))[:height]
-    parts = min(threads, height, 1 + int(work.sum() / bands.MIN_PIXELS_PER_THREAD))
-    bands.run_parallel(
-        drawing.draw, [(runs, top, bottom) for top, bottom in bands.split_by_work(work, parts)]
+    parts = min(threads, height, 1 + int(work.sum() / parallel.MIN_PIXELS_PER_THREAD))
+    parallel.run_parallel(
+        drawing.draw, [(runs, top, bottom) for top, bottom in parallel.split_by_work(work, parts)]
     )

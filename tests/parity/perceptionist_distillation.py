@@ -1,6 +1,7 @@
-"""Further ways to compare a student's features with a teacher's, published beside the cascade and unused.
+"""Distillation losses that are published with perceptionist's code and that its training does not use.
 
-Letters: B batch, C channels, H W map. `student` learns, `target` is the teacher (specification, section 6).
+The published code takes them from the knowledge distillation benchmark RepDistiller (Tian et al., ICLR 2020).
+Letters: B batch, C channels, H and W of a feature map.
 """
 
 import math
@@ -11,7 +12,7 @@ from torch.nn import functional
 
 
 def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
-    """Where features are strong: mean squared difference of unit rows of squared features.
+    """Attention transfer (AT): mean squared difference of normalized squared features.
 
     Args:
         student: (B, C), or (B, C, H, W), of which the channels are averaged.
@@ -22,19 +23,19 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
-    """Who is like whom: squared differences of unit rows of the Gram matrices, summed, over B squared."""
+    """Similarity-preserving distillation (SP): squared differences of normalized Gram matrices, over B squared."""
     ours, theirs = (functional.normalize(_gram_matrix(each), dim=1) for each in (student, teacher))
     return (ours - theirs).square().sum() / len(student) ** 2
 
 
 def correlation(student: Tensor, teacher: Tensor) -> Tensor:
-    """Products of absolute errors of neighbours in the batch, summed over features (B, C); their mean.
+    """Correlation: products of absolute errors of neighbours in the batch, summed over features (B, C); their mean.
 
     Raises:
         ValueError: fewer than two items.
     """
     if len(student) < 2:
-        raise ValueError(f"neighbours in the batch are compared: at least 2 items, found {len(student)}")
+        raise ValueError(f"expected at least 2 items, whose neighbours are compared, found {len(student)}")
     error = (student - teacher).abs()
     return (error[:-1] * error[1:]).sum(1).mean()
 
@@ -58,7 +59,7 @@ def relational_distillation(
 
     Args:
         student: features (B, ...), flattened.
-        teacher: of the same items; constant.
+        teacher: of the same items; no gradient.
         distance_weight: of the table of distances, each divided by the mean of its positive entries.
         angle_weight: of the table of cosines at every item.
     """
@@ -69,13 +70,13 @@ def relational_distillation(
 
 
 class VariationalInformationDistillation(nn.Module):
-    """VID: negative log likelihood of the target's features under a regression from the student's.
+    """VID: negative log likelihood of the teacher's features under a regression from the student's.
 
     Args:
-        channels: of the student.
-        hidden: of the regression.
-        targets: channels of the target.
-        variance: that every channel begins with.
+        student_channels: of the student.
+        hidden_channels: of the regression.
+        teacher_channels: of the teacher.
+        initial_variance: of every channel.
         min_variance: added to the variance.
     """
 
@@ -89,7 +90,7 @@ class VariationalInformationDistillation(nn.Module):
     ) -> None:
         super().__init__()
         if initial_variance <= min_variance:
-            raise ValueError(f"variance must be above {min_variance:g}, found {initial_variance:g}")
+            raise ValueError(f"initial_variance must be above {min_variance:g}, found {initial_variance:g}")
         self.min_variance = min_variance
         self.regressor = nn.Sequential(
             nn.Conv2d(student_channels, hidden_channels, 1, bias=False),
@@ -103,7 +104,7 @@ class VariationalInformationDistillation(nn.Module):
         )
 
     def forward(self, student: Tensor, teacher: Tensor) -> Tensor:
-        """Features (B, C) or (B, C, H, W); maps of the student larger than the target's are averaged down."""
+        """Features (B, C) or (B, C, H, W); larger maps of the student are averaged down."""
         ours, theirs = (each[:, :, None, None] if each.ndim == 2 else each for each in (student, teacher))
         if ours.shape[2:] != theirs.shape[2:]:
             ours = functional.adaptive_avg_pool2d(ours, (theirs.shape[2], theirs.shape[3]))
@@ -132,6 +133,6 @@ def _normalized_distances(rows: Tensor) -> Tensor:
 
 
 def _pairwise_cosines(rows: Tensor) -> Tensor:
-    """Cosines at item i between the ways to j and to k, (B, B, B); 0 where a way has no length."""
-    ways = functional.normalize(rows - rows[:, None], dim=2)
-    return torch.bmm(ways, ways.transpose(1, 2))
+    """Cosines at item i between the directions to j and to k, (B, B, B); 0 for directions without length."""
+    directions = functional.normalize(rows - rows[:, None], dim=2)
+    return torch.bmm(directions, directions.transpose(1, 2))

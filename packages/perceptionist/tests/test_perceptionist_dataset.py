@@ -15,8 +15,8 @@ from perceptionist.sampling import (
     image_to_chw,
     sample_batch_crop,
 )
-from perceptionist.training_stages import project_landmarks
-from small_perceptionist_runs import TINY_SIZES, tiny_config
+from perceptionist.training_stages.expert import project_landmarks
+from tiny_perceptionist_runs import TINY_SIZES, tiny_config
 
 
 def test_positives_are_of_the_same_and_negatives_of_other_people() -> None:
@@ -64,33 +64,37 @@ def test_pictures_become_numbers_as_the_networks_expect() -> None:
     assert 30 < sum(mirrored) < 70
 
 
-def test_the_truth_of_pictures_puts_landmarks_where_they_are_drawn(people: VoiceFaceDataset) -> None:
+def test_the_truth_of_pictures_puts_landmarks_where_they_are_drawn(train_dataset: VoiceFaceDataset) -> None:
     from voiceface.synthetic.face.render import sample_render_params
     from voiceface.synthetic.identities import sample_identities
     from voiceface.synthetic.layout import build_settings
 
     settings = build_settings("tiny", **TINY_SIZES)
     drawn = sample_identities(np.array(settings.ids("train")), seed=settings.seed, rho=settings.rho)
-    assert people.ground_truth is not None and people.ground_truth.image_parameters is not None
+    assert train_dataset.ground_truth is not None and train_dataset.ground_truth.image_parameters is not None
     found = project_landmarks(
-        resolve_face_model(), torch.from_numpy(people.ground_truth.image_parameters)
+        resolve_face_model(), torch.from_numpy(train_dataset.ground_truth.image_parameters)
     ).numpy()
     for row in (0, 5, 9):
         person, picture = divmod(row, settings.pictures)
-        place = list(drawn.face_names).index(people.identities[person])
+        place = list(drawn.face_names).index(train_dataset.identities[person])
         view = sample_render_params(drawn, place, picture, nuisance=settings.nuisance)
         gap = np.linalg.norm(found[row, :2].T - 120 * view.landmarks, axis=1)
         assert gap.mean() < 2 and gap.max() < 6, "a camera with perspective is a few pixels off"
 
 
-def test_a_written_population_reads_as_the_one_in_memory(tmp_path: Path, people: VoiceFaceDataset) -> None:
+def test_a_written_population_reads_as_the_one_in_memory(
+    tmp_path: Path, train_dataset: VoiceFaceDataset
+) -> None:
     from voiceface.synthetic.writer import write_population
 
     few = TINY_SIZES | {"train": 2, "val": 1, "test": 1}
     root = write_population(tmp_path / "p", "tiny", workers=1, lists=False, progress=False, **few)
     read = load_dataset(root, "train", resolve_face_model())
-    assert read.disclaimer == people.disclaimer and set(read.identities) < set(people.identities)
-    for one, other in ((read, people),):
+    assert read.disclaimer == train_dataset.disclaimer and set(read.identities) < set(
+        train_dataset.identities
+    )
+    for one, other in ((read, train_dataset),):
         assert one.ground_truth is not None and other.ground_truth is not None
         assert one.ratios is not None and other.ratios is not None
         assert (
@@ -114,11 +118,13 @@ def test_a_written_population_reads_as_the_one_in_memory(tmp_path: Path, people:
             )
             assert mine == yours and len(mine) == 2
     assert read.utterances.read(0).shape == (1000, 64)
-    with pytest.raises(ValueError, match="holds nobody"):
+    with pytest.raises(ValueError, match="has no identities"):
         load_dataset(root, "tset", resolve_face_model())
 
 
-def test_the_published_layout_gives_pairs_truth_and_judges(tmp_path: Path, people: VoiceFaceDataset) -> None:
+def test_the_published_layout_gives_pairs_truth_and_judges(
+    tmp_path: Path, train_dataset: VoiceFaceDataset
+) -> None:
     rng = np.random.default_rng(0)
     model = resolve_face_model()
     meta = "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\n"

@@ -1,4 +1,4 @@
-"""One piece of work in several parts at a time, on threads that stay."""
+"""Run one task in several parts on a persistent pool of threads."""
 
 import os
 from collections.abc import Callable, Sequence

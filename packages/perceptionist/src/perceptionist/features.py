@@ -1,0 +1,55 @@
+"""Voice features of one utterance: from a recording, or from a stored feature file.
+
+Letters: T frames, M mel bands.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from perceptionist.speech import SpeechConfig
+
+FEATURE_SUFFIX = ".npy"
+MIN_SPEECH_SECONDS = 0.5
+
+
+def load_features(path: str | Path, speech: "SpeechConfig | None" = None, n_mels: int = 64) -> NDArray[Any]:
+    """Load features (T, M) from a feature file (.npy) or compute them from a recording.
+
+    Raises:
+        SpeechError: no voice, less than half a second of speech, or features of another shape or not finite.
+        FileNotFoundError: no such file.
+        voiceface.audio.loading.AudioError: not an audio file.
+    """
+    from perceptionist.speech import DEFAULT_CONFIG, read_features, read_recording
+
+    if Path(path).suffix.lower() == FEATURE_SUFFIX:
+        return read_features(path, n_mels)
+    config = speech or DEFAULT_CONFIG
+    samples, rate = read_recording(path, config)
+    return extract_speech_features(samples, rate, config, str(path))
+
+
+def extract_speech_features(
+    samples: NDArray[Any], rate: int, config: "SpeechConfig | None" = None, source: str = "the recording"
+) -> NDArray[Any]:
+    """Extract features as `speech.extract_features`, and require half a second of speech.
+
+    Raises:
+        SpeechError: there is less speech; the message says how much.
+    """
+    from perceptionist.speech import DEFAULT_CONFIG, SpeechError, extract_features, remove_silence
+
+    config = config or DEFAULT_CONFIG
+    speech = samples
+    if config.remove_silence:
+        speech = remove_silence(samples, rate, config, source)
+    if len(speech) < MIN_SPEECH_SECONDS * rate:
+        raise SpeechError(
+            f"{source}: found {len(speech) / rate:.2f} s of speech in {len(samples) / rate:.2f} s of audio, "
+            f"expected at least {MIN_SPEECH_SECONDS} s. Use a longer recording."
+        )
+    config = config.model_copy(update={"remove_silence": False})
+    return extract_features(speech, rate, config, source)

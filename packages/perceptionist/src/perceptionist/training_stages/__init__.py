@@ -1,0 +1,1 @@
+"""The kinds of training: expert, speaker, supervised head and unsupervised cascade."""
