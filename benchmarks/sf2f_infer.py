@@ -68,7 +68,7 @@ def build_tasks(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
         ("14 windows to embeddings", lambda: embed_windows(model, windows)),
         ("embeddings to face", lambda: model.decode_images(model.pool_embeddings(together))),
         *whole.items(),
-        ("with a picture of every window", lambda: generate(model, path, window_images=True)),
+        ("with an image of every window", lambda: generate(model, path, window_images=True)),
     ]
 
 

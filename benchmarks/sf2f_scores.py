@@ -1,10 +1,10 @@
-"""Figures of generated faces of sf2f, one thread: retrieval of 378 identities and the VGGFace Score.
+"""Metrics of generated faces of sf2f, one thread: retrieval of 378 identities and the VGGFace Score.
 
     python benchmarks/sf2f_scores.py
 
 Ours is measured against the published way, turn by turn in one process: one query at a time, all pairs in a
-double loop; a classifier with stock layers that is built anew and reads one picture at a time. Both must give
-the same figures. Processor time counts: the time on an idle machine. The goal is a ratio: that of the aim to
+double loop; a classifier with stock layers that is built anew and reads one image at a time. Both must give
+the same metrics. Processor time counts: the time on an idle machine. The goal is a ratio: that of the aim to
 what the published implementation took on such a processor.
 """
 
@@ -29,8 +29,8 @@ class Task(NamedTuple):
     """What is measured.
 
     Attributes:
-        ours: gives figures.
-        published: the same figures, the published way.
+        ours: gives metrics.
+        published: the same metrics, the published way.
         published_seconds: what that took.
         goal_seconds: what ours shall take on the same machine.
     """
@@ -75,7 +75,7 @@ def reference_distances(predicted: "Tensor", reference: "Tensor") -> list[float]
 
 
 def reference_score(state: dict[str, Any], images: "Tensor") -> list[float]:
-    """The VGGFace Score with a classifier that is built anew, stock layers, a picture at a time."""
+    """The VGGFace Score with a classifier that is built anew, stock layers, an image at a time."""
     import torch
     from sf2f.metrics import preprocess_for_vggface
     from torch import nn
@@ -94,8 +94,8 @@ def reference_score(state: dict[str, Any], images: "Tensor") -> list[float]:
     network.eval()
     rows = []
     with torch.no_grad():
-        for picture in images:
-            x = functional.relu(network.bn1(network.conv1(preprocess_for_vggface(picture[None]))))
+        for image in images:
+            x = functional.relu(network.bn1(network.conv1(preprocess_for_vggface(image[None]))))
             x = functional.max_pool2d(x, 3, 2, ceil_mode=True)
             for stage in range(1, 5):
                 for block in network.get_submodule(f"layer{stage}").children():
@@ -112,7 +112,7 @@ def reference_score(state: dict[str, Any], images: "Tensor") -> list[float]:
 
 
 def build_tasks() -> dict[str, Task]:
-    """Everything that is measured, on drawn embeddings, pictures and weights."""
+    """Everything that is measured, on drawn embeddings, images and weights."""
     import torch
     from sf2f.metrics import vggface_score
     from voiceface.metrics.generation import (
@@ -128,7 +128,7 @@ def build_tasks() -> dict[str, Task]:
     reference = torch.randn(IDENTITIES, WIDTH, generator=draw)
     predicted = 0.15 * reference + torch.randn(IDENTITIES, WIDTH, generator=draw)
     ends = [100, 200, 300]
-    pictures = torch.randint(0, 256, (NUM_IMAGES, 3, 64, 64), generator=draw, dtype=torch.uint8)
+    images = torch.randint(0, 256, (NUM_IMAGES, 3, 64, 64), generator=draw, dtype=torch.uint8)
     torch.manual_seed(0)
     network = CaffeResNet(NUM_CLASSES).eval()
     reader = fuse_batchnorm(network)
@@ -150,13 +150,13 @@ def build_tasks() -> dict[str, Task]:
         return reference_recall(predicted, reference, CUTOFFS)
 
     def score() -> list[float]:
-        return list(vggface_score(reader, pictures, splits=SPLITS)[:2])
+        return list(vggface_score(reader, images, splits=SPLITS)[:2])
 
     return {
         "recall, one gallery of 378": Task(recall, recall_published, 0.50, 0.02),
-        "all retrieval figures": Task(retrieval, retrieval_published, 0.55, 0.05),
-        "VGGFace Score, 10 pictures": Task(
-            score, lambda: reference_score(network.state_dict(), pictures), 1.32, 0.8
+        "all retrieval metrics": Task(retrieval, retrieval_published, 0.55, 0.05),
+        "VGGFace Score, 10 images": Task(
+            score, lambda: reference_score(network.state_dict(), images), 1.32, 0.8
         ),
     }
 
@@ -165,7 +165,7 @@ def measure(name: str, task: Task, rounds: int) -> dict[str, object]:
     """Time both ways turn by turn; least processor and wall seconds, and their ratio.
 
     Raises:
-        RuntimeError: the two give other figures.
+        RuntimeError: the two give other metrics.
     """
     times: dict[str, list[tuple[float, float]]] = {"ours": [], "published": []}
     figures = {}
@@ -194,11 +194,11 @@ def measure(name: str, task: Task, rounds: int) -> dict[str, object]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the figures; 1 when a goal is missed and --strict is given."""
+    """Print the metrics; 1 when a goal is missed and --strict is given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="measured turns of each way")
     parser.add_argument("--strict", action="store_true", help="fail when a goal is missed")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON, too")
+    parser.add_argument("--out", type=Path, help="write the metrics as JSON, too")
     args = parser.parse_args(argv)
     import torch
 

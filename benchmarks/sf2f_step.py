@@ -36,7 +36,7 @@ class Task(NamedTuple):
     Attributes:
         batch: items.
         windows: of each; 0: single windows, without a fuser.
-        side: of the largest pictures, pixels.
+        side: of the largest images, pixels.
         published_seconds: what its iteration took.
         goal_seconds: what ours shall take on the same machine.
     """
@@ -158,10 +158,10 @@ def _with_contiguous_format(network: Any) -> Callable[[Any], Any]:
 
     found, channels_last = network.forward_features, torch.channels_last
 
-    def stock(pictures: Any) -> Any:
+    def stock(images: Any) -> Any:
         torch.channels_last = torch.contiguous_format
         try:
-            return found(pictures)
+            return found(images)
         finally:
             torch.channels_last = channels_last
 
@@ -242,13 +242,13 @@ def measure(model: str, rounds: int, threads: int) -> dict[str, object]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the figures; 1 when a goal is missed and --strict is given."""
+    """Print the metrics; 1 when a goal is missed and --strict is given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", nargs="+", choices=TASKS, default=list(TASKS), help="default: all")
     parser.add_argument("--rounds", type=int, default=5, help="measured iterations of each build")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--strict", action="store_true", help="fail when a goal is missed")
-    parser.add_argument("--out", type=Path, help="write the figures as JSON, too")
+    parser.add_argument("--out", type=Path, help="write the metrics as JSON, too")
     args = parser.parse_args(argv)
     figures = [measure(model, args.rounds, args.threads) for model in args.model]
     text = json.dumps(figures, indent=2)

@@ -1,4 +1,4 @@
-"""Parity of sf2f's data rules: the split, who is listed, windows of people, filling and cutting."""
+"""Parity of sf2f's data rules: the split, who is listed, windows of identities, filling and cutting."""
 
 import tempfile
 from pathlib import Path
@@ -42,7 +42,7 @@ def dataset_rules(case: Case, log: ComparisonLog) -> None:
 
 
 def _write_folders(root: Path, stated: dict) -> None:
-    """Feature files whose values tell file and frame, and empty pictures."""
+    """Feature files whose values tell file and frame, and empty images."""
     for corpus, names in stated["mel_folders"].items():
         for name in names:
             (root / corpus / MEL_FOLDER / name).mkdir(parents=True)
@@ -57,7 +57,7 @@ def _write_folders(root: Path, stated: dict) -> None:
 
 
 def _compare_split(log: ComparisonLog, root: Path, stated: dict, part: str, expected: dict) -> None:
-    """Who is listed, in which order, and the first value of each window of each person."""
+    """Who is listed, in which order, and the first value of each window of each identity."""
     log.compare_equal(
         f"{part}: listed", [list(pair) for pair in list_identities(root, part)], expected["available"]
     )
@@ -69,8 +69,8 @@ def _compare_split(log: ComparisonLog, root: Path, stated: dict, part: str, expe
     width, stride = stated.get("window", [125, 125])
     config = WindowsConfig(width=width, stride=stride, max_windows=stated.get("max_segments", 20))
     plain = MelNormalisation(mean=0, std=1)
-    for person, name in enumerate(speakers.names):
-        windows = load_identity_windows(speakers, person, config, plain)
+    for identity, name in enumerate(speakers.names):
+        windows = load_identity_windows(speakers, identity, config, plain)
         starts = expected["segments"].get(name) or []
         if starts:
             log.compare_equal(

@@ -26,23 +26,23 @@ def optional_disc_conditional(case: Case, log: ComparisonLog) -> None:
     config, condition = case.config, case.tensor("in_cond").flatten(1)
     generic = {key: config[key] for key in ("normalization", "activation", "padding")}
     tree = {"discriminator": {"generic": generic, "condition": {"arch": config["arch"]}}}
-    trunk = discriminators_config_from_options(tree, case.name).condition[-1]
-    network = ConditionDiscriminator(trunk, int(config["cond_dim"])).eval()
+    backbone = discriminators_config_from_options(tree, case.name).condition[-1]
+    network = ConditionDiscriminator(backbone, int(config["cond_dim"])).eval()
     load_into(network, load_weights(case))
     compare_all(case, log, {"out_score": network(case.tensor("in_img"), condition)})
 
 
 @torch.no_grad()
 def _compare_outputs(case: Case, log: ComparisonLog, kind: str) -> None:
-    """The last discriminator of a kind, before the case's pictures."""
+    """The last discriminator of a kind, before the case's images."""
     config = case.config
     found = discriminators_config_from_options({"discriminator": config["arch"]}, case.name)
     network: nn.Module = getattr(Discriminators(found, int(config["num_id"] or 1)), kind)[-1]
     load_into(network, load_weights(case))
-    pictures = _load_images(case)
+    images = _load_images(case)
     ours: dict[str, object] = {}
     for mode in ("eval", "train"):
-        logits = network.train(mode == "train")(pictures)
+        logits = network.train(mode == "train")(images)
         if isinstance(logits, Tensor):
             ours[f"out_{mode}_score"] = logits
         else:
@@ -53,7 +53,7 @@ def _compare_outputs(case: Case, log: ComparisonLog, kind: str) -> None:
 
 
 def _load_images(case: Case) -> Tensor:
-    """Stored pictures, or those of the stated seed."""
+    """Stored images, or those of the stated seed."""
     if "in_img" in case.arrays:
         return case.tensor("in_img")
     side = int(case.config["image_size"])

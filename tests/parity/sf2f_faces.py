@@ -1,4 +1,4 @@
-"""Parity of sf2f's faces: picture operations, FaceNet, its loss, the metrics of generated faces."""
+"""Parity of sf2f's faces: image operations, FaceNet, its loss, the metrics of generated faces."""
 
 import re
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from parity.activations import record_inputs
 from parity.case import Case, ComparisonLog
-from parity.rules import ToleranceRule
+from parity.tolerance_rules import ToleranceRule
 from sf2f.facenet_loss import FaceNetLoss, preprocess_for_facenet
 from sf2f.image_transforms import Box, crop_face, preprocess_face, to_uint8
 from sf2f.metrics import preprocess_for_vggface
@@ -42,7 +42,7 @@ def load_facenet(case: Case) -> InceptionResNet:
 
 
 def generate_block_images(seed: int, shape: list[int]) -> Tensor:
-    """The pictures that cases do not store: coarse noise in blocks of 8 pixels, and 0.3 of fine noise."""
+    """The images that cases do not store: coarse noise in blocks of 8 pixels, and 0.3 of fine noise."""
     rng = np.random.Generator(np.random.PCG64(seed))
     n, channels, height, width = shape
     coarse = rng.standard_normal((n, channels, -(-height // 8), -(-width // 8)), dtype=np.float32)
@@ -76,7 +76,7 @@ def inception_resnet_v1(case: Case, log: ComparisonLog) -> None:
 
 
 def facenet_loss(case: Case, log: ComparisonLog) -> None:
-    """The loss, its terms, its cosine term, and that its gradient reaches the made pictures alone."""
+    """The loss, its terms, its cosine term, and that its gradient reaches the generated images alone."""
     made, real = case.tensor("in_x").requires_grad_(), case.tensor("in_y").requires_grad_()
     network = load_facenet(case)
     loss = FaceNetLoss(network, case.config["weights"]).train()
@@ -95,7 +95,7 @@ def facenet_loss(case: Case, log: ComparisonLog) -> None:
     compare_all(case, log, ours)
     ours["out_loss"].backward()
     gradient = made.grad is not None and bool(made.grad.abs().sum() > 0) and real.grad is None
-    log.compare_equal("gradient reaches the made pictures alone", gradient, True)
+    log.compare_equal("gradient reaches the generated images alone", gradient, True)
 
 
 @torch.no_grad()
@@ -104,12 +104,12 @@ def image_ops(case: Case, log: ComparisonLog) -> None:
     config = case.config
     size = tuple(config.get("image_size", (64, 64)))
     box: Box = tuple(config["vgg_box"])
-    picture = case.arrays["in_image"]
+    image = case.arrays["in_image"]
     generated = case.tensor("in_generated")
-    transformed = preprocess_face(picture, size)
+    transformed = preprocess_face(image, size)
     ours = {
         "out_transform": transformed,
-        "out_transform_standard_stats": summary_statistics(preprocess_face(picture, size, "standard")),
+        "out_transform_standard_stats": summary_statistics(preprocess_face(image, size, "standard")),
         "out_uint8": to_uint8(generated),
         "out_facenet_input_stats": summary_statistics(preprocess_for_facenet(generated, face_box=None)),
         "out_cropped": preprocess_for_facenet(generated, face_box=box),
@@ -125,10 +125,10 @@ def vggface2_resnet50(case: Case, log: ComparisonLog) -> None:
     state = load_weights(case)
     network = build_caffe_resnet(state).eval()
     network.load_state_dict(state)
-    pictures = 60 * generate_block_images(int(case.arrays["in_pcg"]), case.config["x_shape"])
+    images = 60 * generate_block_images(int(case.arrays["in_pcg"]), case.config["x_shape"])
     every = case.stated_number(r"every (\d+)th of", 8)
     for name, reader in (("", network), ("folded: ", fuse_batchnorm(network))):
-        found = reader.forward_features(pictures)
+        found = reader.forward_features(images)
         ours: dict[str, object] = {
             "out_logits": found.logits[:, ::every],
             "out_logits_stats": summary_statistics(found.logits),
@@ -160,9 +160,9 @@ def vggface_score(case: Case, log: ComparisonLog) -> None:
     """The score of stored logits, in order and shuffled, and what the classifier is given."""
     config = case.config
     answers = case.tensor("in_logits", torch.float64).log_softmax(1)
-    picture = case.tensor("in_image0").permute(2, 0, 1)[None]
+    image = case.tensor("in_image0").permute(2, 0, 1)[None]
     every = case.stated_number(r"every (\d+)th pixel", 7)
-    given = preprocess_for_vggface(picture, mean=config["mean_rgb"], size=config["input_size"])
+    given = preprocess_for_vggface(image, mean=config["mean_rgb"], size=config["input_size"])
     ours: dict[str, object] = {
         "out_score_noshuffle": list(inception_score_from_log_probs(answers, config["splits"])[:2]),
         "out_score_perm": list(
@@ -193,7 +193,7 @@ def inception_score_fid(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def optional_diversity_lpips(case: Case, log: ComparisonLog) -> None:
-    """LPIPS of two pictures, and of one to itself."""
+    """LPIPS of two images, and of one to itself."""
     config = case.config
     state = {k: v.abs() if k.startswith("lin") else v for k, v in load_weights(case).items()}
     network = LPIPS(config["net"], scaled=config["version"] != "0.0")
@@ -224,7 +224,7 @@ def find_first_rule(table: dict[str, object], name: str) -> ToleranceRule:
     """The first entry of a tolerance table that fits a name."""
     from fnmatch import fnmatchcase
 
-    from parity.rules import TERMS, parse_rule
+    from parity.tolerance_rules import TERMS, parse_rule
 
     if table.keys() <= TERMS.keys():
         return parse_rule(table) or CLOSE

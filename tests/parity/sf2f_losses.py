@@ -19,7 +19,7 @@ from torch import Tensor
 
 
 def losses_gan_l1(case: Case, log: ComparisonLog) -> None:
-    """Each kind of adversarial loss, pixel terms of several sizes, the slope between real and made."""
+    """Each kind of adversarial loss, pixel terms of several sizes, the slope between real and generated."""
     real, made = case.tensor("in_real"), case.tensor("in_fake")
     ours: dict[str, Tensor] = {"out_extreme_g": generator_loss(case.tensor("in_extreme"))}
     for name in case.arrays:
@@ -29,9 +29,9 @@ def losses_gan_l1(case: Case, log: ComparisonLog) -> None:
             ours[f"out_{kind}_d"] = discriminator_loss(real, made, kind)  # type: ignore[arg-type]
     inputs = {name: _normal_samples(stated) for name, stated in case.config["l1_inputs"].items()}
     target = inputs.pop("target")
-    pictures = tuple(sorted(inputs.values(), key=lambda each: each.shape[-1]))
+    images = tuple(sorted(inputs.values(), key=lambda each: each.shape[-1]))
     config = LossConfig(pixel=float(case.config["l1_weight"]))
-    terms = generator_terms(pictures, match_image_sizes(target, pictures), torch.zeros(0), config=config)
+    terms = generator_terms(images, match_image_sizes(target, images), torch.zeros(0), config=config)
     ours["out_l1_multi"] = torch.stack(list(terms.values()))
     ours["out_l1_multi_total"] = ours["out_l1_multi"].sum()
     state = load_weights(case)

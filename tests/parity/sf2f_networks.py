@@ -167,29 +167,29 @@ def optional_fuser_v2_v3(case: Case, log: ComparisonLog) -> None:
 
 
 def decoder_v2f(case: Case, log: ComparisonLog) -> None:
-    """Pictures, and the first layer."""
+    """Images, and the first layer."""
     _compare_decoder(case, log, "V2FDecoder", {"out_first": "model.0"}, ["out_img"])
 
 
 def decoder_facegan(case: Case, log: ComparisonLog) -> None:
-    """Pictures, the linear layer, the first doubling."""
+    """Images, the linear layer, the first doubling."""
     places = {"out_fc": "fc", "out_up0": "up_layers.0"}
     _compare_decoder(case, log, "FaceGanDecoder", places, ["out_img"])
 
 
 def decoder_facegan_v2(case: Case, log: ComparisonLog) -> None:
-    """Pictures of both sizes."""
+    """Images of both sizes."""
     _compare_decoder(case, log, "FaceGanDecoder_v2", {}, ["out_low", "out_mid"])
 
 
 def optional_decoder_mr(case: Case, log: ComparisonLog) -> None:
-    """Pictures of all sizes."""
+    """Images of all sizes."""
     count = sum(bool(re.fullmatch(r"out_\d+", name)) for name in case.arrays)
     _compare_decoder(case, log, "MRDecoder", {}, [f"out_{size}" for size in range(count)])
 
 
 def optional_decoder_attn(case: Case, log: ComparisonLog) -> None:
-    """Pictures, and the weights of the first attention."""
+    """Images, and the weights of the first attention."""
     first = next(level for level, width in enumerate(case.config["attn_channels"]) if width)
     places = {"out_attn": f"AttnBlock{first}.attn_layer.attention"}
     _compare_decoder(case, log, "AttnV2FDecoder", places, ["out_img"])
@@ -211,9 +211,9 @@ def _compare_decoder(
     load_into(generator.decoder, apply_key_table(load_weights(case), KEY_TABLE))
     seen = record_submodule_outputs(generator.decoder, *places.values())
     sequence = case.tensor("in_seq") if "in_seq" in case.arrays else None
-    pictures = generator.decode(embedding, sequence)
-    ours = dict(zip(names, pictures, strict=True))
-    ours |= {f"{name}_stats": summary_statistics(picture) for name, picture in zip(names, pictures)}
+    images = generator.decode(embedding, sequence)
+    ours = dict(zip(names, images, strict=True))
+    ours |= {f"{name}_stats": summary_statistics(image) for name, image in zip(names, images)}
     for name, place in places.items():
         ours[name] = seen[place][1] if isinstance(seen[place], tuple) else seen[place]
     compare_outputs(case, log, ours)
@@ -237,15 +237,15 @@ def encdec(case: Case, log: ComparisonLog) -> None:
     for prefix, found in runs.items():
         ours[f"{prefix}_emb"] = found.embedding
         ours[f"{prefix}_img"] = found.images[0]
-        for at, picture in enumerate(found.images):
-            ours[f"{prefix}_img{at}"] = picture
-            ours[f"{prefix}_img{at}_stats"] = summary_statistics(picture)
+        for at, image in enumerate(found.images):
+            ours[f"{prefix}_img{at}"] = image
+            ours[f"{prefix}_img{at}_stats"] = summary_statistics(image)
     compare_outputs(case, log, ours)
 
 
 @torch.no_grad()
 def wen_networks(case: Case, log: ComparisonLog) -> None:
-    """The separately published baseline: embeddings, pictures, logits, losses."""
+    """The separately published baseline: embeddings, images, logits, losses."""
     parts: Any = {
         letter: voice2face_baseline.build_network(load_weights(case, f"{letter}:")) for letter in "egfdc"
     }

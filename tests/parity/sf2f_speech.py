@@ -108,12 +108,12 @@ def _frontend_options(case: Case, rate: int) -> dict[str, float]:
     own = rate == int(stated.get("samplerate", 16000))
     return {
         "n_mels": int(stated.get("nfilt", 40)),
-        "rate": rate,
+        "sample_rate": rate,
         "n_fft": int(stated.get("nfft", 512)),
-        "window": float(stated.get("winlen", 0.025)),
-        "hop": float(stated.get("winstep", 0.01)),
-        "low": float(stated.get("lowfreq", 0)),
-        "high": float(stated["highfreq"]) if own and stated.get("highfreq") else rate / 2,
+        "win_seconds": float(stated.get("winlen", 0.025)),
+        "hop_seconds": float(stated.get("winstep", 0.01)),
+        "f_min": float(stated.get("lowfreq", 0)),
+        "f_max": float(stated["highfreq"]) if own and stated.get("highfreq") else rate / 2,
         "pre_emphasis": float(stated.get("preemph", 0.97)),
     }
 

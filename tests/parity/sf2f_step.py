@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 from parity.case import Case, ComparisonLog
-from parity.rules import ToleranceRule, parse_rule
 from parity.sf2f_faces import find_first_rule, generate_block_images, load_facenet
 from parity.sf2f_networks import NOISE, load_weights, subsample_to_shape
+from parity.tolerance_rules import ToleranceRule, parse_rule
 from sf2f import training_step
 from sf2f.config import OptimiserConfig
 from sf2f.discriminators import Discriminators
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from voiceface.checkpoints.native import load_into
 
 PREFIXES = {"image": "IM", "identity": "AC"}
-TARGET_SCALE = 1.8  # real pictures of the cases are this times the hyperbolic tangent of block pictures
+TARGET_SCALE = 1.8  # real images of the cases are this times the hyperbolic tangent of block images
 
 
 def train_step(case: Case, log: ComparisonLog) -> None:
@@ -59,7 +59,7 @@ def train_step(case: Case, log: ComparisonLog) -> None:
     _compare_table(case, log, "buffers", sums, config["buffers_after_sum"])
     judge = next(iter((*discriminators.image, *discriminators.identity)))
     ours = {"out_total": outcome.loss, "out_disc0_first_weight_after": next(judge.parameters()).detach()}
-    ours |= {f"out_img{at}": picture for at, picture in enumerate(outcome.generated.images)}
+    ours |= {f"out_img{at}": image for at, image in enumerate(outcome.generated.images)}
     for name, theirs in case.arrays.items():
         if name.startswith("out_"):
             _compare_array(case, log, name, subsample_to_shape(ours[name], theirs.shape), theirs)

@@ -14,7 +14,7 @@ from voiceface.checkpoints.paths import MODEL_FILE
 from voiceface.runtime.config import load_config
 
 SAMPLE_RATE, WINDOW_WIDTH = 16000, 40
-DISCLAIMER = "nobody real is meant by these weights"
+DISCLAIMER = "no identity real is meant by these weights"
 TINY_OVERRIDES = (
     "generator.encoder.channels=[16,16]",
     "generator.encoder.embedding_dim=16",
@@ -29,13 +29,13 @@ TINY_BACKBONE = "{arch: 'C4-4-2,C4-8-2', normalisation: batch, padding: valid, a
 
 def tiny_config(name: str, *overrides: str) -> Sf2fConfig:
     """A bundled configuration with tiny networks."""
-    trunks = ", ".join([TINY_BACKBONE] * (2 if name == "quick_fuser" else 1))
-    more = (f"discriminators.{each}=[{trunks}]" for each in ("image", "identity"))
+    backbones = ", ".join([TINY_BACKBONE] * (2 if name == "quick_fuser" else 1))
+    more = (f"discriminators.{each}=[{backbones}]" for each in ("image", "identity"))
     return load_config(name, Sf2fConfig, "sf2f", [*TINY_OVERRIDES, *TINY_DECODERS[name], *more, *overrides])
 
 
 def tiny_generator(config: Sf2fConfig, seed: int = 0) -> EncoderDecoder:
-    """Random weights with norms that have seen something, so large that pictures depend on voices."""
+    """Random weights with norms that have seen something, so large that images depend on voices."""
     torch.manual_seed(seed)
     generator = EncoderDecoder(config.generator)
     with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Speakers from the HQ-VoxCeleb layout, from a written population, from a manifest, and invented."""
+"""Speakers from the HQ-VoxCeleb layout, from a written population, from a manifest, and synthetic."""
 
 import json
 import pickle
@@ -22,22 +22,22 @@ def features(value: float, frames: int = 7) -> np.ndarray:
     return np.full((40, frames), value, np.float32)
 
 
-def person(root: Path, corpus: str, name: str, value: float = 1.0, faces: str = "masked") -> None:
-    """A person with two utterances and one picture."""
+def identity(root: Path, corpus: str, name: str, value: float = 1.0, faces: str = "masked") -> None:
+    """An identity with two utterances and one image."""
     place = root / corpus / "mel_spectrograms" / name
     write_mel(place / "id_a_00002.npz", features(value + 0.5), "id", "a", "00002")
     write_mel(place / "id_a_00001.npz", features(value), "id", "a", "00001")
-    pictures = root / corpus / f"{faces}_faces" / name
-    pictures.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (6, 4), (int(value), 2, 3)).save(pictures / "1.png")
+    images = root / corpus / f"{faces}_faces" / name
+    images.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (6, 4), (int(value), 2, 3)).save(images / "1.png")
 
 
 def layout(root: Path) -> Path:
-    """Vox2 with Ann and Zoé, vox1 with Bob and Dan; Cy has no picture folder, Eve is in no split."""
+    """Vox2 with Ann and Zoé, vox1 with Bob and Dan; Cy has no image folder, Eve is in no split."""
     for value, (corpus, name) in enumerate(
         [("vox2", "Ann"), ("vox2", "Zo\u00e9"), ("vox1", "Bob"), ("vox1", "Dan"), ("vox1", "Eve")], 1
     ):
-        person(root, corpus, name, value)
+        identity(root, corpus, name, value)
     write_mel(root / "vox1" / "mel_spectrograms" / "Cy" / "x.npz", features(9), "i", "c", "w")
     split = {
         "vox1": {"train": ["Dan", "Cy", "Bob"], "val": [], "test": []},
@@ -74,7 +74,7 @@ def test_metadata_tell_the_sex_and_the_other_faces_can_be_chosen(tmp_path: Path)
     assert open_speakers(root, "train").genders == ("m", "", "", "")
     with pytest.raises(DataError, match="origin_faces"):
         open_speakers(root, "train", face_variant="origin")
-    person(root, "vox1", "Bob", 7, "origin")
+    identity(root, "vox1", "Bob", 7, "origin")
     assert open_speakers(root, "train", face_variant="origin").names == ("Bob",)
 
 
@@ -83,7 +83,7 @@ def test_empty_folders_are_left_out_and_told(tmp_path: Path, caplog) -> None:
     (root / "vox1" / "masked_faces" / "Dan" / "1.png").unlink()
     assert open_speakers(root, "train").names == ("Bob", "Ann", "Zo\u00e9")
     assert "vox1/Dan" in caplog.text
-    with pytest.raises(DataError, match="nobody in the split 'val'"):
+    with pytest.raises(DataError, match="no identity in the split 'val'"):
         open_speakers(root, "val")
 
 
@@ -106,7 +106,7 @@ def test_published_pickles_serve_where_there_is_no_better_file(tmp_path: Path) -
 
 def test_damaged_files_are_named_when_they_are_read(tmp_path: Path) -> None:
     root = layout(tmp_path)
-    (root / "vox1" / "masked_faces" / "Bob" / "1.png").write_bytes(b"no picture")
+    (root / "vox1" / "masked_faces" / "Bob" / "1.png").write_bytes(b"no image")
     found = open_speakers(root, "train")
     with pytest.raises(ValueError, match=r"Bob.*1\.png"):
         found.load_face(0, 0)

@@ -1,4 +1,4 @@
-"""Trunks written as text, and the discriminators on them."""
+"""Backbones written as text, and the discriminators on them."""
 
 import pytest
 import torch
@@ -22,8 +22,8 @@ from sf2f.published import V2F_BACKBONE
 from torch import nn
 
 
-def names(trunk: BackboneConfig) -> list[str]:
-    return [type(layer).__name__ for layer in build_backbone(trunk)[0]]
+def names(backbone: BackboneConfig) -> list[str]:
+    return [type(layer).__name__ for layer in build_backbone(backbone)[0]]
 
 
 def count(module: nn.Module) -> int:
@@ -48,11 +48,11 @@ def _trunk(arch: str) -> BackboneConfig:
 
 
 def test_norm_and_activation_stand_before_every_convolution_but_the_first() -> None:
-    trunk = BackboneConfig(
+    backbone = BackboneConfig(
         arch="I2,C3-4,C3-6-2-1", normalisation="instance", activation="relu", padding="same"
     )
-    assert names(trunk) == ["Conv2d", "InstanceNorm2d", "ReLU", "Conv2d"]
-    assert parse_layers(trunk) == (
+    assert names(backbone) == ["Conv2d", "InstanceNorm2d", "ReLU", "Conv2d"]
+    assert parse_layers(backbone) == (
         2,
         [LayerSpec("convolution", 3, 4, 1, 1), LayerSpec("convolution", 3, 6, 2, 1)],
     )
@@ -61,20 +61,28 @@ def test_norm_and_activation_stand_before_every_convolution_but_the_first() -> N
 
 
 def test_other_tokens() -> None:
-    trunk = BackboneConfig(
+    backbone = BackboneConfig(
         arch="C3-4,R,U2,P2,FC-64-5", padding="same", normalisation="none", activation="relu"
     )
-    assert names(trunk) == ["Conv2d", "ReLU", "ResidualBlock", "Upsample", "MaxPool2d", "Flatten", "Linear"]
-    network, out = build_backbone(trunk)
+    assert names(backbone) == [
+        "Conv2d",
+        "ReLU",
+        "ResidualBlock",
+        "Upsample",
+        "MaxPool2d",
+        "Flatten",
+        "Linear",
+    ]
+    network, out = build_backbone(backbone)
     assert network(torch.rand(2, 3, 4, 4)).shape == (2, out) == (2, 5)
-    assert compute_output_size(trunk, 4) == 1
-    with pytest.raises(ValueError, match="FC takes 64 numbers, but pictures of 6 pixels leave 144"):
-        compute_output_size(trunk, 6)
+    assert compute_output_size(backbone, 4) == 1
+    with pytest.raises(ValueError, match="FC takes 64 numbers, but images of 6 pixels leave 144"):
+        compute_output_size(backbone, 6)
 
 
 def test_a_residual_block_adds_to_its_input() -> None:
-    trunk = BackboneConfig(arch="C1-4,R5", normalisation="none", activation="none")
-    network, _ = build_backbone(trunk)
+    backbone = BackboneConfig(arch="C1-4,R5", normalisation="none", activation="none")
+    network, _ = build_backbone(backbone)
     convolution, block = network
     with torch.no_grad():
         for parameter in block.net[-1].parameters():
@@ -92,7 +100,7 @@ def test_a_residual_block_adds_to_its_input() -> None:
         ("C4-0", "size of 0"),
         ("I3", "no convolution"),
         ("C1-2,FC-2-3,C1-2", "after FC"),
-        ("C1-2,R4", "odd width"),
+        ("C1-2,R4", "odd kernel size"),
     ],
 )
 def test_unreadable_trunks_are_named(arch: str, words: str) -> None:
@@ -103,7 +111,7 @@ def test_unreadable_trunks_are_named(arch: str, words: str) -> None:
 def test_paddings_and_activations_are_checked() -> None:
     with pytest.raises(ValueError, match="state its padding"):
         BackboneConfig(arch="C4-8-2", padding="explicit")
-    with pytest.raises(ValueError, match="odd width"):
+    with pytest.raises(ValueError, match="odd kernel size"):
         BackboneConfig(arch="C4-8", padding="same")
     with pytest.raises(ValueError, match="leakyrelu-SLOPE"):
         BackboneConfig(arch="C4-8", activation="leakyrelu")
@@ -125,11 +133,11 @@ def test_verdicts_have_their_shapes_and_pool_over_positions() -> None:
 def test_a_conditional_one_sees_maps_first_then_the_vector() -> None:
     torch.manual_seed(0)
     judge = ConditionDiscriminator(BackboneConfig(arch="C4-8-2"), condition_dim=5).eval()
-    pictures, vectors = torch.rand(2, 3, 16, 16), torch.rand(2, 5)
-    assert judge(pictures, vectors).shape == (2, 1, 7, 7)
+    images, vectors = torch.rand(2, 3, 16, 16), torch.rand(2, 5)
+    assert judge(images, vectors).shape == (2, 1, 7, 7)
     with torch.no_grad():
         judge.joint_conv[0].weight[:, 8:] = 0
-    torch.testing.assert_close(judge(pictures, vectors), judge(pictures, vectors + 1))
+    torch.testing.assert_close(judge(images, vectors), judge(images, vectors + 1))
 
 
 def test_lists_must_match_the_sizes_of_pictures() -> None:
@@ -137,7 +145,7 @@ def test_lists_must_match_the_sizes_of_pictures() -> None:
     config.require_image_sizes([64])
     with pytest.raises(ValueError, match="2 sizes \\(64, 128 pixels\\), 1 discriminators"):
         config.require_image_sizes([64, 128])
-    with pytest.raises(ValueError, match="as many discriminators"):
+    with pytest.raises(ValueError, match="same number of discriminators"):
         DiscriminatorsConfig(identity=(BackboneConfig(arch=SMALL_ARCH), BackboneConfig(arch=LARGE_ARCH)))
     none = Discriminators(DiscriminatorsConfig(image=(), identity=()))
     assert not list(none.parameters())

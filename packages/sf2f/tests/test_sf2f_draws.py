@@ -1,4 +1,4 @@
-"""Laws of draws: windows of one length for a batch, people in windows, faces."""
+"""Laws of draws: windows of one length for a batch, identities in windows, faces."""
 
 import numpy as np
 import pytest
@@ -29,19 +29,19 @@ def counted(frames: int, file: int = 0) -> np.ndarray:
     return np.broadcast_to(1 + 10000.0 * file + np.arange(frames, dtype=np.float32), (40, frames))
 
 
-def picture(value: int, side: int = 8) -> np.ndarray:
+def image(value: int, side: int = 8) -> np.ndarray:
     made = np.full((side, side, 3), value, np.uint8)
     made[:, : side // 2] = 0
     return made
 
 
-def people(*lengths: tuple[int, ...]) -> Speakers:
+def speakers(*lengths: tuple[int, ...]) -> Speakers:
     count = len(lengths)
     return Speakers(
         tuple(f"P{i}" for i in range(count)),
         ("",) * count,
         tuple(tuple(counted(frames, file) for file, frames in enumerate(own)) for own in lengths),
-        tuple((picture(10 * i + 10), picture(10 * i + 11)) for i in range(count)),
+        tuple((image(10 * i + 10), image(10 * i + 11)) for i in range(count)),
         ("",) * count,
     )
 
@@ -58,7 +58,7 @@ def test_a_batch_has_one_length_that_depends_on_seed_and_step_alone() -> None:
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 20), st.integers(0, 10), st.integers(0, 2**32))
 def test_windows_are_stretches_of_the_utterance_and_fillings_follow_it(total, length, more, seed) -> None:
-    item = FaceUtterancePairs(people((total,)), (8, 8), (length, length + more)).sample(
+    item = FaceUtterancePairs(speakers((total,)), (8, 8), (length, length + more)).sample(
         0, np.random.default_rng(seed)
     )
     assert item["mel"].shape == (40, length + more)
@@ -75,7 +75,7 @@ def test_windows_are_stretches_of_the_utterance_and_fillings_follow_it(total, le
 
 @pytest.mark.parametrize("longest", [6, 12])
 def test_every_start_has_equal_chance_whatever_the_longest_length(longest: int) -> None:
-    data, rng = FaceUtterancePairs(people((9,)), (8, 8), (6, longest), PLAIN), np.random.default_rng(0)
+    data, rng = FaceUtterancePairs(speakers((9,)), (8, 8), (6, longest), PLAIN), np.random.default_rng(0)
     items = [data.sample(0, rng) for _ in range(600)]
     starts = crop_to_length(default_collate(items), 6)["mel"][:, 0, 0].int() - 1
     counts = torch.bincount(starts, minlength=4)
@@ -84,17 +84,17 @@ def test_every_start_has_equal_chance_whatever_the_longest_length(longest: int) 
 
 def test_a_batch_cannot_be_longer_than_its_items() -> None:
     batch = default_collate(
-        [FaceUtterancePairs(people((20,)), (8, 8), (3, 5)).sample(0, np.random.default_rng(0))]
+        [FaceUtterancePairs(speakers((20,)), (8, 8), (3, 5)).sample(0, np.random.default_rng(0))]
     )
     for length in (0, 6):
-        with pytest.raises(ValueError, match=f"window of {length} frames"):
+        with pytest.raises(ValueError, match=f"cannot crop {length} frames"):
             crop_to_length(batch, length)
     with pytest.raises(ValueError, match="shortest <= longest"):
-        FaceUtterancePairs(people((20,)), (8, 8), (6, 5))
+        FaceUtterancePairs(speakers((20,)), (8, 8), (6, 5))
 
 
 def test_batches_are_the_same_by_any_way_to_them() -> None:
-    data = FaceUtterancePairs(people((200, 90), (130,), (160, 110), (101,)), (8, 8), flip_probability=0.5)
+    data = FaceUtterancePairs(speakers((200, 90), (130,), (160, 110), (101,)), (8, 8), flip_probability=0.5)
     whole = list(batches(data, 2, seed=5, max_steps=4))
     late = list(batches(data, 2, seed=5, max_steps=4, start_step=2, num_workers=1))
     for one, other in zip(whole[2:], late, strict=True):
@@ -104,7 +104,7 @@ def test_batches_are_the_same_by_any_way_to_them() -> None:
 
 
 def test_every_file_of_a_person_has_equal_chance() -> None:
-    data, rng = FaceUtterancePairs(people((30, 30, 30)), (8, 8), (5, 5), PLAIN), np.random.default_rng(0)
+    data, rng = FaceUtterancePairs(speakers((30, 30, 30)), (8, 8), (5, 5), PLAIN), np.random.default_rng(0)
     items = [data.sample(0, rng) for _ in range(600)]
     files = np.bincount([int(item["mel"][0, 0] // 10000) for item in items], minlength=3)
     faces = np.bincount([round(float(item["face"].max()) * 255) for item in items], minlength=12)
@@ -112,7 +112,9 @@ def test_every_file_of_a_person_has_equal_chance() -> None:
 
 
 def test_people_come_in_windows_with_a_mask() -> None:
-    data = FaceWindowSets(people((300, 124, 250), (60, 80)), (8, 8), WindowsConfig(random_start=False), PLAIN)
+    data = FaceWindowSets(
+        speakers((300, 124, 250), (60, 80)), (8, 8), WindowsConfig(random_start=False), PLAIN
+    )
     item = data.sample(0, np.random.default_rng(1))
     assert item["windows"].shape == (20, 40, 125) and item["mask"].tolist() == [True] * 4 + [False] * 16
     firsts = sorted(item["windows"][:4, 0, 0].tolist())
@@ -127,14 +129,14 @@ def test_people_come_in_windows_with_a_mask() -> None:
 
 def test_published_people_need_twenty_windows() -> None:
     strict = WindowsConfig(missing="error", random_start=False)
-    data = FaceWindowSets(people((2500,), (2499,)), (8, 8), strict)
+    data = FaceWindowSets(speakers((2500,), (2499,)), (8, 8), strict)
     assert data.sample(0, np.random.default_rng(0))["mask"].all()
     with pytest.raises(ValueError, match="P1 gives 19 windows"):
         data.sample(1, np.random.default_rng(0))
 
 
 def test_training_shuffles_and_starts_at_random_and_asking_does_not() -> None:
-    who, config = people((200, 300)), WindowsConfig()
+    who, config = speakers((200, 300)), WindowsConfig()
     fixed = load_identity_windows(who, 0, config, PLAIN)
     assert fixed[:, 0, 0].tolist() == [1, 10001, 10126]
     np.testing.assert_array_equal(fixed, load_identity_windows(who, 0, config, PLAIN))
@@ -169,14 +171,14 @@ def test_mirrored_and_averaged_faces() -> None:
     np.testing.assert_array_equal(averaged, averaged[..., ::-1])
     expected = (made.astype(int) + made[:, ::-1]) // 2
     np.testing.assert_allclose(averaged.transpose(1, 2, 0) * 255, expected, atol=1e-4)
-    flips = FaceUtterancePairs(people((30,)), (8, 8), (5, 5), flip_probability=0.5)
+    flips = FaceUtterancePairs(speakers((30,)), (8, 8), (5, 5), flip_probability=0.5)
     sides = [flips.sample(0, np.random.default_rng(seed))["face"][0, 0, 0] == 0 for seed in range(200)]
     assert 60 < sum(sides) < 140
-    never = FaceUtterancePairs(people((30,)), (8, 8), (5, 5))
+    never = FaceUtterancePairs(speakers((30,)), (8, 8), (5, 5))
     assert all(never.sample(0, np.random.default_rng(seed))["face"][0, 0, 0] == 0 for seed in range(20))
 
 
 def test_all_faces_of_a_person_are_stacked() -> None:
-    found = load_identity_faces(people((30,), (30,)), 1, (4, 4))
+    found = load_identity_faces(speakers((30,), (30,)), 1, (4, 4))
     assert found.shape == (2, 3, 4, 4)
     np.testing.assert_allclose(found.max((1, 2, 3)) * 255, [20, 21], atol=1e-4)

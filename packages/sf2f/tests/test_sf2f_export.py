@@ -1,4 +1,4 @@
-"""The exported graph makes the pictures that PyTorch makes, for any length, and says what it is."""
+"""The exported graph makes the images that PyTorch makes, for any length, and says what it is."""
 
 import json
 from pathlib import Path

@@ -13,7 +13,7 @@ def seeded(seed=0):
 
 
 def lively(network):
-    """The network in evaluation with weights that let differences of pictures through."""
+    """The network in evaluation with weights that let differences of images through."""
     generator = seeded(1)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -24,7 +24,7 @@ def lively(network):
 
 
 def faces(count=2, side=64, seed=0):
-    """Normalised pictures of 0...1."""
+    """Normalised images of 0...1."""
     return normalise(torch.rand(count, 3, side, side, generator=seeded(seed)))
 
 

@@ -58,7 +58,7 @@ def mel_of(model: Any, path: Path) -> torch.Tensor:
 
 
 def drawn(model: Any, embeddings: torch.Tensor) -> np.ndarray:
-    """The largest pictures of embeddings, bytes."""
+    """The largest images of embeddings, bytes."""
     made = denormalise(model.generator.decode(embeddings)[-1], model.data.images.statistics)
     return (made.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
@@ -136,13 +136,13 @@ def test_weights_come_from_runs_files_and_published_checkpoints(
     windows = torch.randn(2, 40, 30)
     assert theirs.has_fuser and theirs.data == DataConfig()
     torch.testing.assert_close(theirs.embed(windows), model.embed(windows))
-    with pytest.raises(FileNotFoundError, match=r"absent do not exist.*sf2f train"):
+    with pytest.raises(FileNotFoundError, match=r"absent does not exist.*sf2f train"):
         sf2f.load(tmp_path / "absent")
 
 
 def test_a_copy_without_weights_says_what_is_missing(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
     monkeypatch.setattr(inference, "BUNDLED_CHECKPOINT", "weights/none.safetensors")
-    with pytest.raises(FileNotFoundError, match=r"holds no weights/none.safetensors.*--weights"):
+    with pytest.raises(FileNotFoundError, match=r"has no weights/none.safetensors.*--weights"):
         sf2f.load()
     write_voice(tmp_path / "a.wav")
     assert main(["infer", str(tmp_path / "a.wav"), "--out", str(tmp_path / "out")]) == 1
@@ -242,8 +242,8 @@ def test_published_names(kind: str, runs: Any, voices: Path, tmp_path: Path) -> 
     }
     expected |= {"fused_0": face.image} if kind == "quick_fuser" else {}
     assert sorted(p.stem for p in (out / "carl").iterdir()) == sorted(expected)
-    for name, picture in expected.items():
-        np.testing.assert_array_equal(np.asarray(Image.open(out / "carl" / f"{name}.png")), picture)
+    for name, image in expected.items():
+        np.testing.assert_array_equal(np.asarray(Image.open(out / "carl" / f"{name}.png")), image)
     rounded = generate_from_features(model, [voice_], stride=63)
     gap = rounded.image.astype(int) - face.image
     assert set(np.unique(gap)) == {0, 1}
@@ -254,8 +254,8 @@ def test_who_shares_a_face() -> None:
     each = group_recordings(inputs)
     assert [group.relative_path.as_posix() for group in each] == ["a/v/1", "a/2", "b/1", "c"]
     assert [group.identity for group in each] == ["a", "a", "b", "c"]
-    people = group_recordings(inputs, "identity")
-    assert [(group.relative_path.name, len(group.paths)) for group in people] == [
+    speakers = group_recordings(inputs, "identity")
+    assert [(group.relative_path.name, len(group.paths)) for group in speakers] == [
         ("a", 2),
         ("b", 1),
         ("c", 1),
@@ -272,12 +272,12 @@ def test_recordings_of_a_person_give_one_face(runs: Any, voices: Path, tmp_path:
     both = sf2f.load(run).generate([voices / "anna" / "2.wav", voices / "anna" / "v1" / "1.wav"])
     np.testing.assert_array_equal(np.asarray(Image.open(out / "faces" / "anna.png")), both.image)
     page = (out / "index.html").read_text("utf-8")
-    assert "anna: each recording by itself" in page and "joined by the fuser" in page
+    assert "anna: each recording separately" in page and "windows are fused by attention" in page
     assert page.count("<audio") == 4
 
 
 def dummy(width: int = 10) -> Any:
-    """A model whose embedding is the mean over time, and whose picture is the embedding."""
+    """A model whose embedding is the mean over time, and whose image is the embedding."""
     data = DataConfig(windows=WindowsConfig(width=width), speech=SpeechConfig(n_mels=3))
     return SimpleNamespace(
         data=data,
@@ -305,8 +305,8 @@ def test_distances_of_halves_by_hand() -> None:
 
 
 def test_voices_of_one_speaker_count_for_neither_distance() -> None:
-    people = [[steps(1, 1)], [steps(50, 50)], [steps(3, 3)]]
-    same, other = split_half_distances(dummy(), people, ["a", "a", "b"])
+    speakers = [[steps(1, 1)], [steps(50, 50)], [steps(3, 3)]]
+    same, other = split_half_distances(dummy(), speakers, ["a", "a", "b"])
     assert same is not None and other is not None
     assert same.l2 == 0 and other.num_pairs == 8 and other.l2 == pytest.approx((2 + 47) / 2)
     assert format_comparison(same, other)[0][3] == "-"
@@ -325,8 +325,8 @@ def test_repeated_frames_are_no_half() -> None:
 
 
 def test_sheet_cuts_names_to_the_width_of_pictures() -> None:
-    pictures = [np.full((64, 64, 3), value, np.uint8) for value in (10, 200)]
-    sheet = labelled_contact_sheet(pictures, ["short", "Ł" * 90], columns=1)
+    images = [np.full((64, 64, 3), value, np.uint8) for value in (10, 200)]
+    sheet = labelled_contact_sheet(images, ["short", "Ł" * 90], columns=1)
     assert sheet.shape == (2 * (192 + 28) + 8, 192 + 16, 3)
     assert (sheet[8:200, 8:200] == 10).all() and (sheet[228:420, 8:200] == 200).all()
     assert (sheet[:, :8] == 255).all() and (sheet[:, 200:] == 255).all()
@@ -363,7 +363,7 @@ def test_the_baseline_of_wen_hears_whole_recordings(wen: Path, voices: Path, tmp
     assert main(["infer", str(voices), "--voice2face", str(wen), "--out", str(out), "--published"]) == 0
     assert [path.name for path in (out / "carl").iterdir()] == ["d_fed_0.png"]
     found = np.asarray(Image.open(out / "carl" / "d_fed_0.png"))
-    assert found.min() == 0 and found.max() >= 254 and "heard as a whole" in (out / "index.html").read_text()
+    assert found.min() == 0 and found.max() >= 254 and "encoded as a whole" in (out / "index.html").read_text()
     np.save(tmp_path / "stored.npy", mels[0][0].T.numpy())
     np.testing.assert_allclose(model.generate(tmp_path / "stored.npy").embedding, face.embedding, atol=1e-6)
 
@@ -372,7 +372,7 @@ def test_wens_features_refuse_what_holds_no_voice(silence: Path, tmp_path: Path)
     with pytest.raises(ValueError, match="no voice found"):
         voice2face_inference.load_voice2face_features(silence)
     (tmp_path / "bad.npy").write_bytes(b"none")
-    with pytest.raises(ValueError, match=r"bad.npy is damaged"):
+    with pytest.raises(ValueError, match=r"bad.npy is corrupt"):
         voice2face_inference.load_voice2face_features(tmp_path / "bad.npy")
     with pytest.raises(FileNotFoundError, match=r"absent\.npy"):
         voice2face_inference.load_voice2face_features(tmp_path / "absent.npy")

@@ -108,8 +108,8 @@ def test_the_slow_way_ends_with_the_same_weights_and_statistics(two: bool) -> No
             loss = loss + entropy(logits, torch.ones_like(logits))
     loss.backward()
     optimiser.step()
-    for at, picture in enumerate(found.images):
-        made, embedding = picture.detach(), found.embedding.detach()
+    for at, image in enumerate(found.images):
+        made, embedding = image.detach(), found.embedding.detach()
         for kind in ("image", "condition"):
             if len(getattr(judges, kind)):
                 judge, beside = getattr(judges, kind)[at], [embedding] * (kind == "condition")
@@ -245,7 +245,7 @@ def test_wrong_numbers_of_discriminators_and_nothing_to_learn_are_refused() -> N
     two, _ = networks(two=True)
     batch = batch_for(two)
     made = two(batch.mel)
-    with pytest.raises(ValueError, match="1 discriminators for pictures of 2 sizes"):
+    with pytest.raises(ValueError, match="1 discriminators for images of 2 sizes"):
         compute_generator_losses(
             made, match_image_sizes(batch.real_images, made.images), batch.labels, discriminators
         )

@@ -42,13 +42,13 @@ def test_other_losses_by_hand() -> None:
 
 def terms(config: LossConfig, sizes: int = 2) -> dict[str, Tensor]:
     torch.manual_seed(0)
-    pictures = [torch.rand(3, 3, 4 * 2**at, 4 * 2**at) for at in range(sizes)]
-    real = [torch.rand_like(each) for each in pictures]
-    logits = [torch.randn(3, 1, 2, 2) for _ in pictures]
-    verdicts = [IdentityLogits(torch.randn(3, 1), torch.randn(3, 5)) for _ in pictures]
+    images = [torch.rand(3, 3, 4 * 2**at, 4 * 2**at) for at in range(sizes)]
+    real = [torch.rand_like(each) for each in images]
+    logits = [torch.randn(3, 1, 2, 2) for _ in images]
+    verdicts = [IdentityLogits(torch.randn(3, 1), torch.randn(3, 5)) for _ in images]
     labels = torch.tensor([0, 4, 2])
     return generator_terms(
-        pictures, real, labels, logits, verdicts, logits, [torch.tensor(2.0)] * sizes, config
+        images, real, labels, logits, verdicts, logits, [torch.tensor(2.0)] * sizes, config
     )
 
 
@@ -87,18 +87,18 @@ def test_terms_are_numbered_as_published() -> None:
 
 def test_pixel_term_halves_the_target_by_taking_every_second_pixel() -> None:
     real = torch.arange(64.0).reshape(1, 1, 8, 8).expand(1, 3, 8, 8)
-    pictures = [real[..., ::4, ::4].clone(), real[..., ::2, ::2] + 1, real - 2]
+    images = [real[..., ::4, ::4].clone(), real[..., ::2, ::2] + 1, real - 2]
     found = generator_terms(
-        pictures, match_image_sizes(real, pictures), torch.zeros(0), config=LossConfig(pixel=1)
+        images, match_image_sizes(real, images), torch.zeros(0), config=LossConfig(pixel=1)
     )
     assert [round(value.item(), 5) for value in found.values()] == [0, 1, 2]
     assert sum_terms(found).item() == pytest.approx(3)
     nearest = functional.interpolate(real, scale_factor=0.5)
-    assert torch.equal(match_image_sizes(real, pictures)[1], nearest)
+    assert torch.equal(match_image_sizes(real, images)[1], nearest)
     with pytest.raises(ValueError, match="halved"):
-        match_image_sizes(torch.rand(1, 3, 6, 6), pictures)
+        match_image_sizes(torch.rand(1, 3, 6, 6), images)
     with pytest.raises(ValueError, match="sizes"):
-        match_image_sizes((real,), pictures)
+        match_image_sizes((real,), images)
 
 
 def test_identity_is_learnt_from_real_pictures_only() -> None:

@@ -1,4 +1,4 @@
-"""Pictures of sf2f: normalised and back, bytes, the face box, halving."""
+"""Images of sf2f: normalised and back, bytes, the face box, halving."""
 
 import numpy as np
 import pytest
@@ -52,16 +52,16 @@ def test_every_byte_survives_when_rounded_and_loses_at_most_one_when_cut():
 
 
 def test_picture_to_network_is_pillows_resize_then_statistics():
-    picture = np.random.default_rng(0).integers(0, 256, (37, 50, 3), dtype=np.uint8)
-    small = np.asarray(Image.fromarray(picture).resize((20, 16), Image.Resampling.BILINEAR))
-    assert np.array_equal(resize_image(picture, (16, 20)), small)
-    found = preprocess_face(picture, (16, 20))
+    image = np.random.default_rng(0).integers(0, 256, (37, 50, 3), dtype=np.uint8)
+    small = np.asarray(Image.fromarray(image).resize((20, 16), Image.Resampling.BILINEAR))
+    assert np.array_equal(resize_image(image, (16, 20)), small)
+    found = preprocess_face(image, (16, 20))
     assert found.shape == (3, 16, 20)
     assert torch.equal(to_uint8(found, rounded=True), torch.tensor(small).permute(2, 0, 1))
-    same = resize_image(picture, (37, 50))
-    assert np.array_equal(same, picture)
+    same = resize_image(image, (37, 50))
+    assert np.array_equal(same, image)
     same[0] = 0
-    assert picture[0].any()
+    assert image[0].any()
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
@@ -71,9 +71,9 @@ def test_what_is_no_picture_is_refused(wrong):
 
 
 def test_mirror_average_is_symmetric_and_cuts_halves_off():
-    picture = np.zeros((1, 2, 3), np.uint8)
-    picture[0, 0], picture[0, 1] = 255, 250
-    found = average_with_mirror(picture)
+    image = np.zeros((1, 2, 3), np.uint8)
+    image[0, 0], image[0, 1] = 255, 250
+    found = average_with_mirror(image)
     assert found.dtype == np.uint8
     assert (found == 252).all()
     noise = np.random.default_rng(0).integers(0, 256, (5, 7, 3), dtype=np.uint8)
@@ -81,17 +81,17 @@ def test_mirror_average_is_symmetric_and_cuts_halves_off():
 
 
 def test_face_box_has_the_published_sizes_and_both_ends():
-    picture = torch.arange(64.0)[:, None] * 100 + torch.arange(64.0)
-    face = crop_face(picture)
+    image = torch.arange(64.0)[:, None] * 100 + torch.arange(64.0)
+    face = crop_face(image)
     assert face.shape == (47, 34)
     assert face[0, 0] == int(0.195 * 64) * 100 + int(0.235 * 64)
     assert face[-1, -1] == int(0.915 * 64) * 100 + int(0.765 * 64)
     assert crop_face(torch.zeros(2, 3, 128, 128)).shape == (2, 3, 94, 68)
-    assert torch.equal(crop_face(picture, (0, 0, 1, 1)), picture)
+    assert torch.equal(crop_face(image, (0, 0, 1, 1)), image)
     assert face_crop_slices(10, 20, (0.5, 0.1, 0.5, 0.1)) == (slice(1, 2), slice(10, 11))
     for wrong in ((0.7, 0.1, 0.3, 0.9), (0.1, 0.1, 1.1, 0.9)):
         with pytest.raises(ValueError, match="left, top, right, bottom"):
-            crop_face(picture, wrong)
+            crop_face(image, wrong)
 
 
 def test_halving_takes_every_second_pixel_as_nearest_neighbour_does():

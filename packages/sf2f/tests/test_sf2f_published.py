@@ -153,7 +153,7 @@ def test_discriminators_come_back_told_by_shapes_or_by_options(tmp_path: Path) -
     config = DiscriminatorsConfig(image=(odd,), identity=(odd,), condition=(odd,))
     judges = Discriminators(config, num_identities=3, embedding_dim=16)
     path = written(tmp_path / "y.pt", generator, judges)
-    with pytest.raises(CheckpointError, match="give `config`"):
+    with pytest.raises(CheckpointError, match="pass `config`"):
         load_discriminators(path)
     assert same(load_discriminators(path, config), judges)
     section = {"generic": {**GENERIC, "activation": "relu"}}
@@ -183,7 +183,7 @@ def test_stage_two_begins_with_stage_one_and_a_fuser_of_its_own(tmp_path: Path) 
 
 def test_other_files_are_refused(tmp_path: Path) -> None:
     torch.save({"model_state": {"a.weight": torch.zeros(2)}}, tmp_path / "x.pt")
-    with pytest.raises(CheckpointError, match=r"x\.pt is no checkpoint of sf2f.*a\.weight"):
+    with pytest.raises(CheckpointError, match=r"x\.pt is not a checkpoint of sf2f.*a\.weight"):
         load_generator(tmp_path / "x.pt")
     torch.save({"encoder.model.0.weight": torch.zeros(4, 3, 3)}, tmp_path / "y.pt")
     with pytest.raises(CheckpointError, match="make no generator"):
@@ -279,7 +279,7 @@ def test_voice2face_is_read_from_a_folder_whatever_files_are_called(tmp_path: Pa
     torch.save({name: part.state_dict() for name, part in PARTS.items() if name in "eg"}, tmp_path / "one.pt")
     small = load_voice2face(tmp_path / "one.pt")
     assert same(small.e, found.e) and small.f is None
-    with pytest.raises(CheckpointError, match="both hold a voice embedding"):
+    with pytest.raises(CheckpointError, match="both contain a voice embedding"):
         load_voice2face(tmp_path)
 
 
@@ -293,8 +293,8 @@ def test_pictures_of_voice2face(tmp_path: Path) -> None:
     fixed, stretched = wen.generate_images(mel), wen.generate_images(mel, "per_image")
     torch.testing.assert_close(fixed, (wen.g(embedding).clamp(-1, 1) + 1) / 2)
     assert fixed.shape == (2, 3, 16, 16) and not fixed.requires_grad
-    for picture in stretched:
-        assert picture.min() == 0 and picture.max() == 1
+    for image in stretched:
+        assert image.min() == 0 and image.max() == 1
     with pytest.raises(ValueError, match="rescale"):
         wen.generate_images(mel, "whole")  # type: ignore[arg-type]
 
@@ -306,5 +306,5 @@ def test_incomplete_or_foreign_files_of_voice2face_are_refused(tmp_path: Path) -
     with pytest.raises(CheckpointError, match="no voice embedding"):
         load_voice2face(tmp_path)
     torch.save({"fc.weight": torch.zeros(2, 3)}, tmp_path / "other.pth")
-    with pytest.raises(CheckpointError, match=r"other\.pth is no network of voice2face"):
+    with pytest.raises(CheckpointError, match=r"other\.pth is not a network of voice2face"):
         load_voice2face(tmp_path)

@@ -1,4 +1,4 @@
-"""Scores of generated faces: what networks are given, scores, FaceNet over people, files."""
+"""Scores of generated faces: what networks are given, scores, FaceNet over identities, files."""
 
 import pickle
 
@@ -29,7 +29,7 @@ def seeded(seed=0):
 
 
 def lively(network):
-    """The network in evaluation with weights that let differences of pictures through."""
+    """The network in evaluation with weights that let differences of images through."""
     generator = seeded(1)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -39,15 +39,15 @@ def lively(network):
     return network.eval()
 
 
-def pictures(count=6, side=20, seed=0):
+def images(count=6, side=20, seed=0):
     return torch.randint(0, 256, (count, 3, side, side), generator=seeded(seed), dtype=torch.uint8)
 
 
 @pytest.fixture(scope="module")
 def classifier():
     network = lively(CaffeResNet(num_classes=9, blocks=(1, 1, 1, 1), width=4))
-    with torch.no_grad():  # answers that differ by about one from picture to picture
-        logits = network(preprocess_for_vggface(pictures(20, seed=5)))
+    with torch.no_grad():  # answers that differ by about one from image to image
+        logits = network(preprocess_for_vggface(images(20, seed=5)))
         network.fc.weight /= logits.std(0).mean()
         network.fc.bias -= logits.mean(0) / logits.std(0).mean()
     return network
@@ -70,7 +70,7 @@ def test_classifier_is_given_pictures_without_mean_at_224():
     expected = torch.tensor([200 - 131.0912, 100 - 103.8827, 50 - 91.4953])
     torch.testing.assert_close(found[0, :, 0, 0], expected)
     torch.testing.assert_close(preprocess_for_vggface(flat, "bgr")[0, :, 5, 9], expected.flip(0))
-    given = pictures(1)
+    given = images(1)
     corners = preprocess_for_vggface(given)[0, :, [0, 0, -1, -1], [0, -1, 0, -1]]
     mean = torch.tensor([131.0912, 103.8827, 91.4953])[:, None]
     torch.testing.assert_close(corners, given[0, :, [0, 0, -1, -1], [0, -1, 0, -1]] - mean)
@@ -83,7 +83,7 @@ def test_classifier_is_given_pictures_without_mean_at_224():
 
 @torch.no_grad()
 def test_vggface_score_is_the_score_of_all_pictures_whatever_the_batch(classifier):
-    given = pictures(7)
+    given = images(7)
     logits = torch.cat([classifier(preprocess_for_vggface(each[None])) for each in given])
     torch.testing.assert_close(vggface_logits(classifier, given, batch_size=3), logits, rtol=1e-4, atol=1e-4)
     expected = inception_score_from_log_probs(logits.double().log_softmax(1), 5)
@@ -98,7 +98,7 @@ def test_vggface_score_is_the_score_of_all_pictures_whatever_the_batch(classifie
 
 @torch.no_grad()
 def test_inception_scores_read_each_picture_once_without_the_bias(inception):
-    made, real = pictures(6), pictures(9, seed=1)
+    made, real = images(6), images(9, seed=1)
     features = inception_features(inception, made, batch_size=4)
     torch.testing.assert_close(
         features, inception.forward_features(preprocess_images(made)).pooled, rtol=1e-4, atol=1e-5
@@ -117,29 +117,29 @@ def test_inception_scores_read_each_picture_once_without_the_bias(inception):
 @torch.no_grad()
 def test_people_are_means_of_their_pictures(facenet):
     reader = FaceEmbedder(facenet, batch_size=2)
-    people = [torch.rand(n, 3, 64, 64, generator=seeded(n)) for n in (3, 1, 2)]
-    found = reader.embed_identities(people)
+    speakers = [torch.rand(n, 3, 64, 64, generator=seeded(n)) for n in (3, 1, 2)]
+    found = reader.embed_identities(speakers)
     assert found.shape == (3, 8)
-    for vector, each in zip(found, people):
+    for vector, each in zip(found, speakers):
         expected = facenet(preprocess_for_facenet(each, None)).mean(0)
         torch.testing.assert_close(vector, expected, rtol=1e-4, atol=1e-5)
     assert found[0].norm() < 0.9999  # not brought to unit length again
     assert found[1].norm() == pytest.approx(1)
-    mixed = reader.embed_identities([people[0], functional.interpolate(people[1], size=(80, 80))])
+    mixed = reader.embed_identities([speakers[0], functional.interpolate(speakers[1], size=(80, 80))])
     torch.testing.assert_close(mixed[0], found[0])
     whole = FaceEmbedder(facenet, face_box=None, return_pooling=True)
-    assert whole.embed_images(people[0]).shape == (3, 112)
-    with pytest.raises(ValueError, match="at least one picture"):
-        reader.embed_identities([people[0], people[1][:0]])
+    assert whole.embed_images(speakers[0]).shape == (3, 112)
+    with pytest.raises(ValueError, match="at least one image"):
+        reader.embed_identities([speakers[0], speakers[1][:0]])
 
 
 def test_no_pictures_and_wrong_shapes_are_refused(classifier):
-    with pytest.raises(ValueError, match="no pictures"):
-        vggface_score(classifier, pictures(0))
+    with pytest.raises(ValueError, match="no images"):
+        vggface_score(classifier, images(0))
     with pytest.raises(ValueError, match=r"\(N, 3, H, W\), found \(6, 20, 20, 3\)"):
-        vggface_score(classifier, pictures().permute(0, 2, 3, 1))
-    with pytest.raises(ValueError, match="5 parts need as many pictures, found 4"):
-        vggface_score(classifier, pictures(4))
+        vggface_score(classifier, images().permute(0, 2, 3, 1))
+    with pytest.raises(ValueError, match="found 4"):
+        vggface_score(classifier, images(4))
 
 
 @pytest.mark.parametrize(
@@ -163,7 +163,7 @@ def test_absent_files_are_named_with_their_source_and_never_fetched(reader, word
 
 @torch.no_grad()
 def test_networks_come_from_a_file_or_its_folder(classifier, inception, facenet, tmp_path):
-    given = pictures(2)
+    given = images(2)
     arrays = {key: value.numpy() for key, value in classifier.state_dict().items()}
     path = tmp_path / "resnet50_ft_weights.pkl"
     path.write_bytes(pickle.dumps(arrays, 2))

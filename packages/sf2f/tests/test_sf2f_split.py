@@ -70,7 +70,7 @@ def test_accents_spelled_apart_are_one_name(tmp_path: Path) -> None:
         ("", "line 1: lacks VoxCeleb1 ID, VGGFace1 ID"),
         (VOX1.replace("\t", ","), "tabs"),
         (VOX1 + "id1\tA\tm\tUSA\n", "line 2: 4 cells, expected 5"),
-        (VOX1 + "id1\tA\tm\tUSA\tdev\n\nid2\tA\tm\tUSA\tdev\n", "line 4: A stands already on line 2"),
+        (VOX1 + "id1\tA\tm\tUSA\tdev\n\nid2\tA\tm\tUSA\tdev\n", "line 4: A is already on line 2"),
         (VOX1 + "id1\t../A\tm\tUSA\tdev\n", "not the name of a folder"),
         (VOX1 + "id1\t\tm\tUSA\tdev\n", "empty"),
     ],

@@ -1,4 +1,4 @@
-"""Where speakers come from: the HQ-VoxCeleb layout, a corpus, a written population, or invented in memory.
+"""Data sources: the HQ-VoxCeleb layout, a corpus, a written population, or a synthetic data set in memory.
 
 Letters: M mel bands, T frames.
 """
@@ -22,6 +22,18 @@ if TYPE_CHECKING:
 
     from sf2f.config import DataConfig
 
+__all__ = [
+    "FACE_SUFFIXES",
+    "MEL_FOLDER",
+    "FaceVariant",
+    "extract_features",
+    "list_files",
+    "list_identities",
+    "load_speakers",
+    "open_speakers",
+    "synthetic_speakers",
+]
+
 FaceVariant = Literal["masked", "origin"]
 MEL_FOLDER = "mel_spectrograms"
 FACE_SUFFIXES = (".jpg", ".jpeg", ".png", ".JPG", ".JPEG", ".PNG")
@@ -38,30 +50,32 @@ def open_speakers(
     workers: int | None = 1,
     progress: bool = False,
 ) -> Speakers:
-    """People of a data folder: the HQ-VoxCeleb layout, a written population, or a corpus with a manifest.
+    """Open the identities of a data folder: HQ-VoxCeleb layout, population, or corpus with a manifest.
 
-    The HQ-VoxCeleb layout (specification, section 2.4; `sf2f prepare` makes it) stays on the disk. Of the
-    others, recordings become features here, in memory, and those without a voice are left out with a warning;
-    for more than some thousand recordings run `sf2f prepare` first.
+    The HQ-VoxCeleb layout (docs/data.md; written by `sf2f prepare`) stays on disk. For the other sources,
+    features are computed here, in memory, and recordings without speech are skipped with a warning; run
+    `sf2f prepare` first for more than some thousand recordings.
 
     Args:
         root: the folder.
         split: "train", "val" or "test".
-        config: recordings to features; of stored features only the number of bands counts.
-        face_variant: HQ-VoxCeleb: pictures with the background painted white, or as they were.
-        dtype: type of features in memory.
-        workers: processes that make features; None takes every core.
-        progress: show a bar on standard error.
+        config: how features are computed; stored features only need its number of mel bands.
+        face_variant: HQ-VoxCeleb: images with a white background ("masked") or unchanged ones ("origin").
+        dtype: dtype of features in memory.
+        workers: processes that compute features; None uses every core.
+        progress: show a progress bar on standard error.
 
     Raises:
-        FileNotFoundError: the folder, its split or a part of it is not there.
-        DataError, ValueError: nobody is left, or files that do not fit together.
+        FileNotFoundError: the folder, its split or a part of it is missing.
+        DataError, ValueError: no identity is left, or files are inconsistent.
     """
     root = Path(root)
     if split not in SPLITS:
         raise ValueError(f"split is {split!r}, expected one of {', '.join(SPLITS)}")
     if not root.is_dir():
-        raise FileNotFoundError(f"no data folder at {root}; invent one: voiceface population {root}")
+        raise FileNotFoundError(
+            f"no data folder at {root}; create a synthetic one: voiceface population {root}"
+        )
     if any((root / corpus / MEL_FOLDER).is_dir() for corpus in CORPORA):
         return _load_hq_voxceleb(root, split, config.n_mels, face_variant)
     return _load_corpus(root, split, config, dtype, workers, progress)
@@ -77,83 +91,88 @@ def synthetic_speakers(
     progress: bool = True,
     **changes: Any,
 ) -> Speakers:
-    """People of a population made in memory; arguments as `PopulationDataset` and `open_speakers`."""
+    """Generate a population in memory; arguments as `PopulationDataset` and `open_speakers`."""
     from voiceface.synthetic.dataset import PopulationDataset
     from voiceface.synthetic.ground_truth import GroundTruth
 
-    found = PopulationDataset(preset, split, workers=workers, progress=progress, **changes)
-    names = found.identities.face_names
-    people, settings = found.identities, dict(vars(found.settings))
+    dataset = PopulationDataset(preset, split, workers=workers, progress=progress, **changes)
+    names = dataset.identities.face_names
+    identities, settings = dataset.identities, dict(vars(dataset.settings))
     truth = GroundTruth(
-        tuple(names), people.sex, people.voice_factors, people.face_factors, people.coupling, settings
+        tuple(names),
+        identities.sex,
+        identities.voice_factors,
+        identities.face_factors,
+        identities.coupling,
+        settings,
     )
-    voices = {i: _compute_mels(found.clips[i], names[i], config, dtype) for i in range(len(names))}
-    order = sorted((i for i in voices if voices[i]), key=lambda i: names[i])
-    chosen = tuple(names[i] for i in order)
+    mels = {i: _compute_mels(dataset.clips[i], names[i], config, dtype) for i in range(len(names))}
+    order = sorted((i for i in mels if mels[i]), key=lambda i: names[i])
+    kept_names = tuple(names[i] for i in order)
     return Speakers(
-        chosen,
+        kept_names,
         ("",) * len(order),
-        tuple(voices[i] for i in order),
-        tuple(tuple(found.images[i]) for i in order),
-        tuple("fm"[int(people.sex[i])] for i in order),
+        tuple(mels[i] for i in order),
+        tuple(tuple(dataset.images[i]) for i in order),
+        tuple("fm"[int(identities.sex[i])] for i in order),
         config.n_mels,
-        truth.select(chosen),
+        truth.select(kept_names),
         SYNTHETIC_DATA_DISCLAIMER,
-        tuple(found.clips[i, 0] for i in order),
+        tuple(dataset.clips[i, 0] for i in order),
     )
 
 
 def _compute_mels(
     clips: Array, name: str, config: SpeechConfig, dtype: StoredDtype
 ) -> tuple[ArrayOrPath, ...]:
-    """Features of a person's clips (C, S) int16; those in which nothing is voiced are left out, and told."""
-    found = []
+    """Features of clips (C, S) int16 of one identity; clips without speech are skipped with a warning."""
+    mels = []
     for number, clip in enumerate(clips):
         try:
             mel = speech.compute_log_mel(clip, speech.SAMPLE_RATE, config, f"clip {number} of {name}")
-            found.append(mel.astype(dtype))
+            mels.append(mel.astype(dtype))
         except speech.SpeechError as error:
-            log.warning("left out: %s", error)
-    return tuple(found)
+            log.warning("skipped: %s", error)
+    return tuple(mels)
 
 
 def load_speakers(
     source: "str | Path | PopulationSettings", split: str, config: "DataConfig", *, synthetic: bool = False
 ) -> Speakers:
-    """Who the flags `--data` or `--population` of a command name.
+    """Load the identities that `--data` or `--population` names.
 
     Args:
         source: a folder, or a preset.
         split: "train", "val" or "test".
-        config: how recordings and pictures are read.
+        config: how recordings and images are read.
         synthetic: `source` is a preset.
     """
     if synthetic or not isinstance(source, str | Path):
         return synthetic_speakers(str(source) if isinstance(source, Path) else source, split, config.speech)
-    found = open_speakers(
+    speakers = open_speakers(
         source, split, config.speech, face_variant=config.images.face_variant, progress=True
     )
-    return found.load_into_memory(progress=True) if config.in_memory else found
+    return speakers.load_into_memory(progress=True) if config.in_memory else speakers
 
 
 def list_identities(
     root: str | Path, split: str, face_variant: FaceVariant = "masked"
 ) -> list[tuple[str, str]]:
-    """(corpus, name) of everybody in a split who has both folders, sorted (specification, section 2.4)."""
+    """List (corpus, name) of every identity of a split that has a feature and a face folder, sorted."""
     return sorted(_identity_folders(Path(root), split, face_variant))
 
 
 def list_files(folder: str | Path, suffixes: Sequence[str]) -> list[str]:
-    """Paths of the files of a folder with one of these endings, sorted by name; not those below it.
+    """List the files directly in a folder with one of the suffixes, sorted by name.
 
-    Of files that differ in their ending alone, only the one whose ending stands first counts.
+    Of files that differ in their suffix only, the one whose suffix comes first is taken.
     """
-    rank = {suffix: place for place, suffix in enumerate(suffixes)}
+    rank = {suffix: position for position, suffix in enumerate(suffixes)}
     best: dict[str, Path] = {}
     for path in Path(folder).iterdir():
         if path.suffix in rank and not path.name.startswith("."):
-            known = best.setdefault(path.stem, path)
-            if rank[path.suffix] < rank[known.suffix]:
+            preferred = best.setdefault(path.stem, path)
+            if rank[path.suffix] < rank[preferred.suffix]:
                 best[path.stem] = path
     return [str(path) for path in sorted(best.values(), key=lambda path: path.name)]
 
@@ -161,88 +180,90 @@ def list_files(folder: str | Path, suffixes: Sequence[str]) -> list[str]:
 def _identity_folders(
     root: Path, split: str, face_variant: FaceVariant
 ) -> dict[tuple[str, str], tuple[Path, Path]]:
-    """Feature and face folder of everybody in a split who has both."""
-    found = {}
+    """Map (corpus, name) to feature and face folder for every identity of a split that has both."""
+    folders = {}
     for corpus, parts in read_split(root / SPLIT_FILE).items():
-        sides = []
+        by_kind = []
         for kind in (MEL_FOLDER, f"{face_variant}_faces"):
-            place = root / corpus / kind
-            own = [entry for entry in place.iterdir() if entry.is_dir()] if place.is_dir() else []
-            sides.append({normalise_name(entry.name): entry for entry in own})
+            folder = root / corpus / kind
+            entries = [entry for entry in folder.iterdir() if entry.is_dir()] if folder.is_dir() else []
+            by_kind.append({normalise_name(entry.name): entry for entry in entries})
         for name in parts[split]:
-            if name in sides[0] and name in sides[1]:
-                found[corpus, name] = sides[0][name], sides[1][name]
-    return found
+            if name in by_kind[0] and name in by_kind[1]:
+                folders[corpus, name] = by_kind[0][name], by_kind[1][name]
+    return folders
 
 
 def _load_hq_voxceleb(root: Path, split: str, n_mels: int, face_variant: FaceVariant) -> Speakers:
+    """Open the identities of the HQ-VoxCeleb layout; files are read on demand."""
     folders = _identity_folders(root, split, face_variant)
-    people, voices, pictures, empty = [], [], [], []
-    for person in sorted(folders):
-        mine, own = (
-            list_files(place, kinds)
-            for place, kinds in zip(folders[person], (FEATURE_SUFFIXES, FACE_SUFFIXES))
+    identities, voices, images, empty = [], [], [], []
+    for identity in sorted(folders):
+        mel_files, face_files = (
+            list_files(folder, suffixes)
+            for folder, suffixes in zip(folders[identity], (FEATURE_SUFFIXES, FACE_SUFFIXES))
         )
-        if mine and own:
-            people.append(person)
-            voices.append(tuple(mine))
-            pictures.append(tuple(own))
+        if mel_files and face_files:
+            identities.append(identity)
+            voices.append(tuple(mel_files))
+            images.append(tuple(face_files))
         else:
-            empty.append("/".join(person))
-    if not people:
+            empty.append("/".join(identity))
+    if not identities:
         raise DataError(
-            f"nobody in the split {split!r} of {root} has files in both */{MEL_FOLDER} and */{face_variant}_faces "
-            f"({len(folders)} have both folders); see docs/data.md"
+            f"no identity in the split {split!r} of {root} has files in both */{MEL_FOLDER} and "
+            f"*/{face_variant}_faces ({len(folders)} have both folders); see docs/data.md"
         )
     if empty:
-        log.warning("left out %d people with an empty folder: %s", len(empty), ", ".join(empty[:5]))
-    sex = _read_genders(root)
-    corpora, names = zip(*people)
-    truth, notice = _load_ground_truth(root, names)
-    sexes = tuple(sex.get(each, "") for each in people)
-    return Speakers(names, corpora, tuple(voices), tuple(pictures), sexes, n_mels, truth, notice)
+        log.warning("skipped %d identities with an empty folder: %s", len(empty), ", ".join(empty[:5]))
+    genders = _read_genders(root)
+    corpora, names = zip(*identities)
+    truth, disclaimer = _load_ground_truth(root, names)
+    identity_genders = tuple(genders.get(each, "") for each in identities)
+    return Speakers(names, corpora, tuple(voices), tuple(images), identity_genders, n_mels, truth, disclaimer)
 
 
 def _read_genders(root: Path) -> dict[tuple[str, str], str]:
-    """What the metadata tables that are there say of people's sex."""
-    places = ((corpus, find_metadata(root, corpus)) for corpus in CORPORA)
-    return {(c, row.name): row.gender for c, place in places if place for row in read_metadata(place, c)}
+    """Read the genders of (corpus, name) from the metadata tables that exist."""
+    tables = ((corpus, find_metadata(root, corpus)) for corpus in CORPORA)
+    return {(c, row.name): row.gender for c, table in tables if table for row in read_metadata(table, c)}
 
 
 def _load_corpus(
     root: Path, split: str, config: SpeechConfig, dtype: StoredDtype, workers: int | None, progress: bool
 ) -> Speakers:
+    """Open a corpus or written population and compute the features of its recordings."""
     from voiceface.datasets.corpus import open_corpus
     from voiceface.datasets.layouts import AUDIO_SUFFIXES, IMAGE_SUFFIXES
 
-    found = open_corpus(root, split, audio_suffixes=AUDIO_SUFFIXES, image_suffixes=IMAGE_SUFFIXES)
-    if not any(person.voices and person.faces for person in found.records):
-        raise DataError(f"nobody in the split {split!r} of {root} has both recordings and pictures")
+    corpus = open_corpus(root, split, audio_suffixes=AUDIO_SUFFIXES, image_suffixes=IMAGE_SUFFIXES)
+    if not any(identity.voices and identity.faces for identity in corpus.records):
+        raise DataError(f"no identity in the split {split!r} of {root} has both recordings and images")
     rows: dict[str, tuple[str, list[str], list[str]]] = {}
-    for person in found.records:  # rows of a table may share a name
-        _, voices, pictures = rows.setdefault(person.identity.face_id, (person.identity.gender, [], []))
-        voices += [str(found.voice_path(item)) for item in person.voices]
-        pictures += [str(found.face_path(item)) for item in person.faces]
+    for identity in corpus.records:  # rows of a table may share a name
+        _, voices, images = rows.setdefault(identity.identity.face_id, (identity.identity.gender, [], []))
+        voices += [str(corpus.voice_path(item)) for item in identity.voices]
+        images += [str(corpus.face_path(item)) for item in identity.faces]
     paths = sorted({path for _, voices, _ in rows.values() for path in voices})
     recordings = [path for path in paths if Path(path).suffix.lower() not in FEATURE_SUFFIXES]
-    heard = extract_features(recordings, config, dtype, workers, progress)
-    people = []
-    for name, (gender, voices, pictures) in sorted(rows.items()):
+    computed = extract_features(recordings, config, dtype, workers, progress)
+    identities = []
+    for name, (gender, voices, images) in sorted(rows.items()):
         items: list[ArrayOrPath] = []
         for path in sorted(dict.fromkeys(voices)):
-            item = heard.get(path, path)
+            item = computed.get(path, path)
             if item is not None:
                 items.append(item)
-        if items and pictures:
-            people.append((name, tuple(items), tuple(sorted(dict.fromkeys(pictures))), gender, min(voices)))
-    if not people:
-        raise DataError(f"no recording of the split {split!r} of {root} can be used; see the warnings")
-    if len(people) < len(rows):
-        log.warning("left out %d people without a recording or picture to use", len(rows) - len(people))
-    names, utterances, faces, genders, sounds = zip(*people)
-    truth, notice = _load_ground_truth(root, names)
+        if items and images:
+            identities.append((name, tuple(items), tuple(sorted(dict.fromkeys(images))), gender, min(voices)))
+    if not identities:
+        raise DataError(f"no recording of the split {split!r} of {root} is usable; see the warnings above")
+    if len(identities) < len(rows):
+        log.warning("skipped %d identities without a usable recording or image", len(rows) - len(identities))
+    names, utterances, faces, genders, previews = zip(*identities)
+    truth, disclaimer = _load_ground_truth(root, names)
     corpora = ("",) * len(names)
-    heard_there = all(Path(each).suffix.lower() not in FEATURE_SUFFIXES for each in sounds)
+    previews_are_audio = all(Path(each).suffix.lower() not in FEATURE_SUFFIXES for each in previews)
     return Speakers(
         names,
         corpora,
@@ -251,13 +272,13 @@ def _load_corpus(
         genders,
         config.n_mels,
         truth,
-        notice,
-        sounds if heard_there else (),
+        disclaimer,
+        previews if previews_are_audio else (),
     )
 
 
 def _load_ground_truth(root: Path, names: Sequence[str]) -> "tuple[GroundTruth | None, str]":
-    """Truth of invented people and what readers must be told; nothing for others."""
+    """Ground truth and disclaimer of a written population; (None, "") for other data."""
     from voiceface.synthetic.ground_truth import read_ground_truth
 
     if not (root / "truth" / "population.json").is_file():
@@ -272,20 +293,20 @@ def extract_features(
     workers: int | None = 1,
     progress: bool = False,
 ) -> dict[str, Array | None]:
-    """Features of recordings by path; None, with a warning, for those that give none."""
+    """Compute the features of recordings by path; None, with a warning, where a recording is unusable."""
     from voiceface.runtime.process_pool import map_unordered
 
-    found: dict[str, Array | None] = {}
+    mels: dict[str, Array | None] = {}
     work = partial(_extract_features, config=config, dtype=dtype)
     for path, (mel, reason) in map_unordered(work, paths, workers, "features", "clip", progress=progress):
-        found[path] = mel
+        mels[path] = mel
         if reason:
-            log.warning("left out: %s", reason)
-    return found
+            log.warning("skipped: %s", reason)
+    return mels
 
 
 def _extract_features(path: str, config: SpeechConfig, dtype: StoredDtype) -> tuple[Array | None, str]:
-    """Features of a recording, or why there are none; a file that is not there ends everything."""
+    """Features of a recording, or the reason why there are none; a missing file raises."""
     try:
         return speech.compute_log_mel_from_file(path, config).astype(dtype), ""
     except ValueError as error:

@@ -1,9 +1,11 @@
-"""Face decoders of the released models: a voice embedding to pictures of one or two sizes.
+"""Face decoders of the released models: a voice embedding to images of one or two sizes.
 
-Letters: N pictures, D embedding length, S picture side, a power of two from 4 on (specification, section 5).
-Pictures are in the normalised space of the training pictures, not bounded. Parameter names are the published
-ones. The published decoders ignore image size, norm and activation of the option files; here the widths
-alone say what is built, and `published.generator_config_from_options` checks those options against it.
+Letters: N images, D embedding size, S image side, a power of two from 4. Images are in the normalised
+space of
+the training images and not bounded. Parameter names are the published ones. The published decoders
+ignore image
+size, norm and activation of the option files; here `channels` alone determines the network, and
+`published_options.generator_config_from_options` checks those options against it.
 """
 
 from itertools import pairwise
@@ -14,9 +16,30 @@ from pydantic import Field, PositiveInt
 from torch import Tensor, nn
 from voiceface.runtime.config import Config
 
+__all__ = [
+    "UPSAMPLING_TAPS",
+    "Deconvolution",
+    "FaceGanDecoder",
+    "FaceGanDecoderConfig",
+    "FaceGanV2Decoder",
+    "FaceGanV2DecoderConfig",
+    "Normalisation",
+    "PointDeconvolution",
+    "UpBlock",
+    "V2FDecoder",
+    "V2FDecoderConfig",
+    "build_deconvolutions",
+    "build_input_layer",
+    "build_norm",
+    "build_output_layers",
+    "build_up_blocks",
+    "project_to_4x4",
+    "upsampling_filters",
+]
+
 Normalisation = Literal["none", "batch", "instance"]
 UPSAMPLING_TAPS = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
-"""Which of three taps on a doubled picture meet the same pixel of the small one, by tap of the doubling."""
+"""For each tap of the fused 4-tap kernel, which of the 3 taps fall on the same input pixel."""
 
 
 class V2FDecoderConfig(Config):
@@ -26,68 +49,68 @@ class V2FDecoderConfig(Config):
     channels: tuple[PositiveInt, ...] = Field(
         default=(1024, 512, 256, 128, 64),
         min_length=1,
-        description="at 4 x 4 pixels and after each layer that doubles the side",
+        description="channels at 4 x 4 pixels and after each upsampling layer",
     )
     normalisation: Normalisation = Field(default="none", description="after the ReLU of each layer")
-    image_channels: int = Field(default=3, ge=1, description="channels of the picture")
+    image_channels: int = Field(default=3, ge=1, description="channels of the image")
 
     @property
     def image_sizes(self) -> tuple[int, ...]:
-        """Sides of the pictures in pixels, smallest first."""
+        """Image sides in pixels, smallest first."""
         return (4 * 2 ** (len(self.channels) - 1),)
 
 
 class FaceGanDecoderConfig(Config):
-    """Gated layers that double the side: the SF2F decoder for one size, 64 pixels with these widths."""
+    """SF2F decoder for one image size: GLU upsampling blocks; 64 pixels with the default channels."""
 
     kind: Literal["facegan"] = "facegan"
     channels: tuple[PositiveInt, ...] = Field(
         default=(512, 256, 128, 64, 32),
         min_length=1,
-        description="at 4 x 4 pixels and after each layer that doubles the side",
+        description="channels at 4 x 4 pixels and after each upsampling layer",
     )
-    image_channels: int = Field(default=3, ge=1, description="channels of the picture")
+    image_channels: int = Field(default=3, ge=1, description="channels of the image")
 
     @property
     def image_sizes(self) -> tuple[int, ...]:
-        """Sides of the pictures in pixels, smallest first."""
+        """Image sides in pixels, smallest first."""
         return (4 * 2 ** (len(self.channels) - 1),)
 
 
 class FaceGanV2DecoderConfig(Config):
-    """The same for two sizes, the second twice the first."""
+    """SF2F decoder for two image sizes, the second twice the first."""
 
     kind: Literal["facegan_v2"] = "facegan_v2"
     channels: tuple[PositiveInt, ...] = Field(
-        default=(512, 256, 128, 64, 32), min_length=1, description="as of facegan, up to the smaller picture"
+        default=(512, 256, 128, 64, 32), min_length=1, description="as facegan, up to the smaller image"
     )
-    mid_channels: int = Field(default=16, ge=1, description="at the size of the larger picture")
-    image_channels: int = Field(default=3, ge=1, description="channels of the pictures")
+    mid_channels: int = Field(default=16, ge=1, description="channels at the size of the larger image")
+    image_channels: int = Field(default=3, ge=1, description="channels of the images")
 
     @property
     def image_sizes(self) -> tuple[int, ...]:
-        """Sides of the pictures in pixels, smallest first."""
+        """Image sides in pixels, smallest first."""
         low = 4 * 2 ** (len(self.channels) - 1)
         return low, 2 * low
 
 
 class V2FDecoder(nn.Module):
-    """Transposed convolutions with ReLU, then one to the colours."""
+    """Transposed convolutions with ReLU, and a 1 x 1 output layer."""
 
     def __init__(self, config: V2FDecoderConfig, embedding_dim: int) -> None:
         super().__init__()
         self.config = config
         blocks = build_deconvolutions(embedding_dim, config.channels, config.normalisation)
-        last = Deconvolution(config.channels[-1], config.image_channels, 1, 1, 0, False)
-        self.model = nn.Sequential(*blocks, last)
+        output = Deconvolution(config.channels[-1], config.image_channels, 1, 1, 0, False)
+        self.model = nn.Sequential(*blocks, output)
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, ...]:
-        """Embeddings (N, D) to one picture each, ((N, 3, S, S),)."""
+        """Decode embeddings (N, D) to images ((N, 3, S, S),)."""
         return (self.model(embeddings[:, :, None, None]),)
 
 
 class FaceGanDecoder(nn.Module):
-    """A gated linear layer to 4 x 4 pixels, gated layers that double the side, two to the colours."""
+    """A linear layer with GLU to 4 x 4 pixels, upsampling blocks, two output convolutions."""
 
     def __init__(self, config: FaceGanDecoderConfig, embedding_dim: int) -> None:
         super().__init__()
@@ -97,7 +120,7 @@ class FaceGanDecoder(nn.Module):
         self.gnet = build_output_layers(config.channels[-1], config.image_channels)
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, ...]:
-        """Embeddings (N, D) to one picture each, ((N, 3, S, S),).
+        """Decode embeddings (N, D) to images ((N, 3, S, S),).
 
         Raises:
             ValueError: a single item in training.
@@ -106,7 +129,7 @@ class FaceGanDecoder(nn.Module):
 
 
 class FaceGanV2Decoder(nn.Module):
-    """The same, and one more layer for a picture twice as large."""
+    """`FaceGanDecoder` with one more upsampling block for a second image of twice the size."""
 
     def __init__(self, config: FaceGanV2DecoderConfig, embedding_dim: int) -> None:
         super().__init__()
@@ -119,7 +142,7 @@ class FaceGanV2Decoder(nn.Module):
         self.gnet_mid = build_output_layers(mid, config.image_channels)
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, ...]:
-        """Embeddings (N, D) to pictures (N, 3, S, S) and (N, 3, 2S, 2S).
+        """Decode embeddings (N, D) to images (N, 3, S, S) and (N, 3, 2S, 2S).
 
         Raises:
             ValueError: a single item in training.
@@ -129,7 +152,7 @@ class FaceGanV2Decoder(nn.Module):
 
 
 class Deconvolution(nn.Module):
-    """Transposed convolution, then ReLU and norm where wanted, in this order."""
+    """Transposed convolution, then optional ReLU and norm, in this order."""
 
     def __init__(
         self,
@@ -149,15 +172,15 @@ class Deconvolution(nn.Module):
         self.model = nn.Sequential(*layers, *build_norm(normalisation, out_channels))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, before, H, W) to (N, width, H', W')."""
+        """(N, in_channels, H, W) to (N, out_channels, H', W')."""
         return self.model(x)
 
 
 class PointDeconvolution(nn.ConvTranspose2d):
-    """A transposed convolution that takes a single pixel by one product of matrices (twice as fast)."""
+    """Transposed convolution that maps a single pixel by one matrix product (twice as fast)."""
 
     def forward(self, input: Tensor, output_size: list[int] | None = None) -> Tensor:
-        """(N, C, H, W), as the parent."""
+        """(N, C, H, W), as the parent class."""
         if input.shape[2:] != (1, 1) or output_size is not None:
             return super().forward(input, output_size)
         assert self.bias is not None
@@ -166,15 +189,18 @@ class PointDeconvolution(nn.ConvTranspose2d):
 
 
 class UpBlock(nn.Sequential):
-    """Nearest doubling, 3 x 3 convolution, batch norm, gate: `width` channels at twice the side.
+    """Nearest-neighbour upsampling by 2, 3 x 3 convolution, batch norm, GLU.
 
-    Doubling and convolution run as one transposed convolution of the small picture with 4 x 4 filters, which
-    are sums of the 3 x 3 ones: neighbours of a doubled pixel are often the same pixel. The result differs by
-    rounding, with 4 products in place of 9 and no doubled picture in memory. For few pixels making the sums
-    would take longer than it saves, and the layers run one by one.
+    Upsampling and convolution run as one transposed convolution of the small image with 4 x 4 kernels,
+    which are
+    sums of the 3 x 3 ones, because neighbouring upsampled pixels often share an input pixel. The result
+    differs by
+    rounding only; it needs 4 products instead of 9 and no upsampled image in memory. For few pixels,
+    computing the
+    sums would take longer than it saves, and the layers run one by one.
     """
 
-    MIN_FUSED_PIXELS = 32  # pixels of all pictures of a batch together
+    MIN_FUSED_PIXELS = 32  # pixels of all images of a batch
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
         super().__init__(
@@ -185,7 +211,7 @@ class UpBlock(nn.Sequential):
         )
 
     def forward(self, input: Tensor) -> Tensor:
-        """(N, before, H, W) to (N, width, 2H, 2W)."""
+        """(N, in_channels, H, W) to (N, out_channels, 2H, 2W)."""
         if input.shape[0] * input.shape[2] * input.shape[3] <= self.MIN_FUSED_PIXELS:
             return super().forward(input)
         _, convolution, norm, gate = self
@@ -195,17 +221,17 @@ class UpBlock(nn.Sequential):
 
 
 def upsampling_filters(weight: Tensor) -> Tensor:
-    """3 x 3 filters (O, I, 3, 3) on a doubled picture as 4 x 4 filters (I, O, 4, 4) that also double it."""
-    spread = torch.tensor(UPSAMPLING_TAPS, dtype=weight.dtype, device=weight.device)
+    """Fuse 3 x 3 kernels (O, I, 3, 3) with upsampling by 2 to 4 x 4 kernels (I, O, 4, 4)."""
+    taps = torch.tensor(UPSAMPLING_TAPS, dtype=weight.dtype, device=weight.device)
     outer, inner = weight.shape[:2]
-    sums = weight.transpose(0, 1).reshape(-1, 9) @ torch.kron(spread, spread).T
+    sums = weight.transpose(0, 1).reshape(-1, 9) @ torch.kron(taps, taps).T
     return sums.view(inner, outer, 4, 4)
 
 
 def build_deconvolutions(
     in_channels: int, channels: tuple[int, ...], normalisation: Normalisation
 ) -> list[Deconvolution]:
-    """The layer to 4 x 4 pixels and those that double the side."""
+    """Build the layer to 4 x 4 pixels and the upsampling layers."""
     blocks = [Deconvolution(in_channels, channels[0], 4, 1, 0, True, normalisation)]
     for inner, outer in pairwise(channels):
         blocks.append(Deconvolution(inner, outer, 4, 2, 1, True, normalisation))
@@ -213,7 +239,7 @@ def build_deconvolutions(
 
 
 def build_input_layer(embedding_dim: int, channels: int) -> nn.Sequential:
-    """Embedding to width x 4 x 4 numbers: linear, batch norm, gate."""
+    """Build linear, batch norm and GLU from the embedding to channels x 4 x 4 numbers."""
     numbers = 16 * channels
     return nn.Sequential(
         nn.Linear(embedding_dim, 2 * numbers, bias=False), nn.BatchNorm1d(2 * numbers), nn.GLU(dim=1)
@@ -221,19 +247,23 @@ def build_input_layer(embedding_dim: int, channels: int) -> nn.Sequential:
 
 
 def project_to_4x4(fc: nn.Sequential, embeddings: Tensor) -> Tensor:
-    """What `build_input_layer` makes of embeddings (N, D), as maps (N, width, 4, 4)."""
+    """Apply `build_input_layer`'s module to embeddings (N, D); returns maps (N, channels, 4, 4)."""
     if fc.training and len(embeddings) < 2:
-        raise ValueError("in training the decoder needs at least 2 items in a batch for its norms, found 1")
+        raise ValueError(
+            "in training the decoder needs at least 2 items per batch for its batch norms, found 1"
+        )
     return fc(embeddings).view(len(embeddings), -1, 4, 4)
 
 
 def build_up_blocks(channels: tuple[int, ...]) -> nn.Sequential:
-    """Layers between neighbouring widths."""
-    return nn.Sequential(*(UpBlock(before, width) for before, width in pairwise(channels)))
+    """Build the upsampling blocks between neighbouring channel numbers."""
+    return nn.Sequential(
+        *(UpBlock(in_channels, out_channels) for in_channels, out_channels in pairwise(channels))
+    )
 
 
 def build_output_layers(channels: int, image_channels: int) -> nn.Sequential:
-    """Two convolutions with a leaky ReLU between them; its slope is 0.01 whatever the option files say."""
+    """Build two convolutions with a leaky ReLU; its slope is 0.01 whatever the option files say."""
     return nn.Sequential(
         nn.Conv2d(channels, channels, 3, 1, 1),
         nn.LeakyReLU(0.01, inplace=True),
@@ -242,7 +272,7 @@ def build_output_layers(channels: int, image_channels: int) -> nn.Sequential:
 
 
 def build_norm(normalisation: Normalisation, channels: int) -> list[nn.Module]:
-    """The norm of a layer of maps; nothing for "none"."""
+    """Build the norm of a layer of feature maps; empty for "none"."""
     if normalisation == "batch":
         return [nn.BatchNorm2d(channels)]
     return [nn.InstanceNorm2d(channels)] if normalisation == "instance" else []

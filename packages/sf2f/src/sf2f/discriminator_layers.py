@@ -1,4 +1,4 @@
-"""Trunks of discriminators, as one line of text like `C4-64-2,C4-128-2` (specification, section 6)."""
+"""Backbones of discriminators, built from a spec string such as `C4-64-2,C4-128-2`."""
 
 import re
 from typing import Literal, NamedTuple, Self
@@ -8,6 +8,20 @@ from torch import Tensor, nn
 from voiceface.runtime.config import Config
 
 from sf2f.decoders import Normalisation, build_norm
+
+__all__ = [
+    "ACTIVATION_PATTERN",
+    "TOKEN_PATTERN",
+    "BackboneConfig",
+    "LayerSpec",
+    "Padding",
+    "ResidualBlock",
+    "build_activation",
+    "build_backbone",
+    "build_norm_activation",
+    "compute_output_size",
+    "parse_layers",
+]
 
 Padding = Literal["valid", "same", "explicit"]
 TOKEN_PATTERN = re.compile(
@@ -21,13 +35,16 @@ ACTIVATION_PATTERN = re.compile(r"relu|none|leakyrelu-(\d+(?:\.\d*)?|\.\d+)")
 class BackboneConfig(Config):
     """Layers of a discriminator.
 
-    `arch` is a list of tokens: `CK-O[-S[-P]]` convolution, K x K, to O channels, stride S (else 1), padding P
-    (default by `padding`); `IX` channels of the input, in front only (default 3); `R[K]` residual block of
-    two K x K convolutions (default 3, odd); `UX` every pixel X x X times; `PX` largest of X x X pixels;
-    `FC-I-O` linear on all I numbers. Norm and activation stand before every convolution but the first.
+    `arch` is a list of tokens: `CK-O[-S[-P]]` convolution, K x K, to O channels, stride S (default 1),
+    padding P
+    (default by `padding`); `IX` number of input channels, first token only (default 3); `R[K]` residual
+    block of
+    two K x K convolutions (default 3, odd); `UX` nearest-neighbour upsampling by X; `PX` max pooling of X
+    x X;
+    `FC-I-O` linear layer on all I numbers. Norm and activation precede every convolution but the first.
     """
 
-    arch: str = Field(description="tokens, separated by commas")
+    arch: str = Field(description="comma-separated tokens")
     normalisation: Normalisation = Field(default="batch", description="before each convolution")
     activation: str = Field(default="leakyrelu-0.1", description="relu, leakyrelu-SLOPE or none")
     padding: Padding = Field(
@@ -43,12 +60,12 @@ class BackboneConfig(Config):
 
 
 class LayerSpec(NamedTuple):
-    """One token that makes a layer.
+    """One parsed token.
 
     Attributes:
         kind: convolution, residual, up, pool or linear.
-        size: width of filters, factor, or numbers that go in.
-        out: channels or numbers after it.
+        size: kernel size, factor, or number of inputs.
+        out: channels or numbers after the layer.
         stride: of a convolution.
         padding: of a convolution.
     """
@@ -61,54 +78,54 @@ class LayerSpec(NamedTuple):
 
 
 def parse_layers(config: BackboneConfig) -> tuple[int, list[LayerSpec]]:
-    """Channels of the input, and the layers.
+    """Parse `config.arch` to the number of input channels and the layers.
 
     Raises:
-        ValueError: a token cannot be read or cannot stand there; it is named.
+        ValueError: a token is invalid or misplaced; the message names it.
     """
-    colours = channels = 3
-    flat, found = False, []
-    for place, token in enumerate(config.arch.split(",")):
+    input_channels = channels = 3
+    flat, layers = False, []
+    for position, token in enumerate(config.arch.split(",")):
         match = TOKEN_PATTERN.fullmatch(token.strip())
-        where = f"token {place + 1}, {token.strip()!r}, of {config.arch!r}"
+        location = f"token {position + 1}, {token.strip()!r}, of {config.arch!r}"
         if match is None:
-            raise ValueError(f"{where} cannot be read; expected IX, CK-O[-S[-P]], R, UX, PX or FC-I-O")
+            raise ValueError(f"{location} is invalid; expected IX, CK-O[-S[-P]], R, UX, PX or FC-I-O")
         parts = {name: int(text) for name, text in match.groupdict().items() if text}
         if 0 in [value for name, value in parts.items() if name != "padding"]:
-            raise ValueError(f"{where} has a size of 0")
+            raise ValueError(f"{location} has a size of 0")
         if flat and "features" not in parts:
-            raise ValueError(f"{where} comes after FC, which leaves no map")
+            raise ValueError(f"{location} comes after FC, which leaves no feature map")
         if "input" in parts:
-            if place:
-                raise ValueError(f"{where} must be the first")
-            colours = channels = parts["input"]
+            if position:
+                raise ValueError(f"{location} must be the first")
+            input_channels = channels = parts["input"]
         elif "kernel" in parts:
-            stride, padding = parts.get("stride", 1), _resolve_padding(parts, config.padding, where)
+            stride, padding = parts.get("stride", 1), _resolve_padding(parts, config.padding, location)
             channels = parts["width"]
-            found.append(LayerSpec("convolution", parts["kernel"], channels, stride, padding))
+            layers.append(LayerSpec("convolution", parts["kernel"], channels, stride, padding))
         elif "features" in parts:
             flat, channels = True, parts["out"]
-            found.append(LayerSpec("linear", parts["features"], channels))
+            layers.append(LayerSpec("linear", parts["features"], channels))
         elif match["residual"] is not None:
             kernel = parts.get("residual", 3)
             if not kernel % 2:
-                raise ValueError(f"{where} needs an odd width")
-            found.append(LayerSpec("residual", kernel, channels, 1, kernel // 2))
+                raise ValueError(f"{location} needs an odd kernel size")
+            layers.append(LayerSpec("residual", kernel, channels, 1, kernel // 2))
         else:
             kind, size = ("up", parts["up"]) if "up" in parts else ("pool", parts["pool"])
-            found.append(LayerSpec(kind, size, channels))  # type: ignore[arg-type]
-    if not any(layer.kind == "convolution" for layer in found):
+            layers.append(LayerSpec(kind, size, channels))  # type: ignore[arg-type]
+    if not any(layer.kind == "convolution" for layer in layers):
         raise ValueError(f"{config.arch!r} has no convolution")
-    return colours, found
+    return input_channels, layers
 
 
 def build_backbone(config: BackboneConfig) -> tuple[nn.Sequential, int]:
-    """The layers of a trunk, numbered without absent ones, and the channels after them."""
-    channels, described = parse_layers(config)
+    """Build the layers of a backbone; returns them and the number of output channels."""
+    channels, layers = parse_layers(config)
     modules: list[nn.Module] = []
-    begun = False
-    for layer in described:
-        if layer.kind in ("convolution", "residual") and begun:
+    started = False
+    for layer in layers:
+        if layer.kind in ("convolution", "residual") and started:
             modules += build_norm_activation(config, channels)
         if layer.kind == "convolution":
             modules.append(nn.Conv2d(channels, layer.out, layer.size, layer.stride, layer.padding))
@@ -120,18 +137,18 @@ def build_backbone(config: BackboneConfig) -> tuple[nn.Sequential, int]:
             modules.append(nn.MaxPool2d(layer.size, layer.size))
         else:
             modules += [nn.Flatten(), nn.Linear(layer.size, layer.out)]
-        begun = begun or layer.kind in ("convolution", "residual")
+        started = started or layer.kind in ("convolution", "residual")
         channels = layer.out
     return nn.Sequential(*modules), channels
 
 
 def build_norm_activation(config: BackboneConfig, channels: int) -> list[nn.Module]:
-    """Norm and activation before a convolution."""
+    """Build norm and activation before a convolution."""
     return [*build_norm(config.normalisation, channels), *build_activation(config.activation)]
 
 
 def build_activation(name: str) -> list[nn.Module]:
-    """The activation that a word names; nothing for "none"."""
+    """Build the named activation; empty for "none"."""
     if name == "none":
         return []
     if name == "relu":
@@ -140,7 +157,7 @@ def build_activation(name: str) -> list[nn.Module]:
 
 
 class ResidualBlock(nn.Module):
-    """x + convolution(norm, activation, convolution(x)), the side unchanged."""
+    """x + convolution(norm, activation, convolution(x)); keeps the size."""
 
     def __init__(self, config: BackboneConfig, channels: int, kernel: int) -> None:
         super().__init__()
@@ -153,46 +170,46 @@ class ResidualBlock(nn.Module):
 
 
 def compute_output_size(config: BackboneConfig, image_size: int) -> int:
-    """Side of the maps after a trunk, 1 after a linear layer.
+    """Side of the feature maps after a backbone, 1 after a linear layer.
 
     Args:
         config: its layers.
-        image_size: of the pictures in pixels.
+        image_size: in pixels.
 
     Raises:
-        ValueError: the pictures are too small for it, or a linear layer expects another number.
+        ValueError: the images are too small, or a linear layer expects another number of inputs.
     """
-    left, channels = image_size, parse_layers(config)[0]
+    size, channels = image_size, parse_layers(config)[0]
     for layer in parse_layers(config)[1]:
-        before = left
+        previous = size
         if layer.kind == "convolution":
-            left = (left + 2 * layer.padding - layer.size) // layer.stride + 1
+            size = (size + 2 * layer.padding - layer.size) // layer.stride + 1
         elif layer.kind == "up":
-            left *= layer.size
+            size *= layer.size
         elif layer.kind == "pool":
-            left = (left - layer.size) // layer.size + 1
+            size = (size - layer.size) // layer.size + 1
         elif layer.kind == "linear":
-            if channels * left * left != layer.size:
+            if channels * size * size != layer.size:
                 raise ValueError(
-                    f"{config.arch!r}: FC takes {layer.size} numbers, but pictures of {image_size} pixels leave "
-                    f"{channels * left * left}"
+                    f"{config.arch!r}: FC takes {layer.size} numbers, but images of {image_size} pixels "
+                    f"leave {channels * size * size}"
                 )
-            left = 1
-        if left < 1:
+            size = 1
+        if size < 1:
             raise ValueError(
-                f"pictures of {image_size} pixels are too small for the discriminator {config.arch!r}: a layer of "
-                f"{layer.size} x {layer.size} meets a map of {before} pixels"
+                f"images of {image_size} pixels are too small for the discriminator {config.arch!r}: a layer "
+                f"of {layer.size} x {layer.size} meets a map of {previous} pixels"
             )
         channels = layer.out
-    return left
+    return size
 
 
-def _resolve_padding(parts: dict[str, int], mode: Padding, where: str) -> int:
+def _resolve_padding(parts: dict[str, int], mode: Padding, location: str) -> int:
     """Padding of a convolution."""
     if "padding" in parts:
         return parts["padding"]
     if mode == "explicit":
-        raise ValueError(f"{where} must state its padding, CK-O-S-P")
+        raise ValueError(f"{location} must state its padding, CK-O-S-P")
     if mode == "same" and not parts["kernel"] % 2:
-        raise ValueError(f"{where}: padding same needs an odd width, found {parts['kernel']}")
+        raise ValueError(f"{location}: padding same needs an odd kernel size, found {parts['kernel']}")
     return (parts["kernel"] - 1) // 2 if mode == "same" else 0

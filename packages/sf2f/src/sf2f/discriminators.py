@@ -1,7 +1,8 @@
-"""Discriminators of pictures: real or made, whose face, and whether a picture fits a voice.
+"""Discriminators: real or generated image, identity of the face, and match of image and voice.
 
-Letters: N pictures, C channels of the trunk, K identities (specification, section 6). Parameter names are the
-published ones; the trunk is written as in the published option files, see `BackboneConfig`.
+Letters: N images, C channels of the backbone, K identities. Parameter names are the published ones;
+backbones
+are written as in the published option files, see `BackboneConfig`.
 """
 
 from collections.abc import Sequence
@@ -14,55 +15,69 @@ from voiceface.runtime.config import Config
 
 from sf2f.discriminator_layers import BackboneConfig, build_backbone, compute_output_size
 
+__all__ = [
+    "LARGE_ARCH",
+    "SMALL_ARCH",
+    "ConditionDiscriminator",
+    "Discriminators",
+    "DiscriminatorsConfig",
+    "GlobalAveragePool",
+    "IdentityDiscriminator",
+    "IdentityLogits",
+    "ImageDiscriminator",
+]
+
 SMALL_ARCH, LARGE_ARCH = "C4-64-2,C4-128-2,C4-256-2", "C4-64-2,C4-128-2,C4-256-2,C4-512-2"
 
 
 class DiscriminatorsConfig(Config):
-    """The discriminators, one for each size of picture, smallest first; none where a list is empty."""
+    """Discriminators, one per image size, smallest first; an empty list means none."""
 
     image: tuple[BackboneConfig, ...] = Field(
-        default=(BackboneConfig(arch=SMALL_ARCH),), description="real or made, patch by patch"
+        default=(BackboneConfig(arch=SMALL_ARCH),), description="real or generated, per patch"
     )
     identity: tuple[BackboneConfig, ...] = Field(
-        default=(BackboneConfig(arch=SMALL_ARCH),), description="real or made, and whose"
+        default=(BackboneConfig(arch=SMALL_ARCH),), description="real or generated, and identity"
     )
     condition: tuple[BackboneConfig, ...] = Field(
-        default=(), description="whether it fits the voice; never used"
+        default=(), description="whether image and voice match; no released model uses it"
     )
-    hidden_dim: int = Field(default=1024, ge=1, description="features before the heads of identity")
+    hidden_dim: int = Field(
+        default=1024, ge=1, description="features before the heads of the identity discriminators"
+    )
 
     @model_validator(mode="after")
     def _check_counts(self) -> Self:
         counts = {len(each) for each in (self.image, self.identity, self.condition) if each}
         if len(counts) > 1:
-            raise ValueError(f"as many discriminators of each kind needed, found {sorted(counts)}")
+            raise ValueError(f"every kind needs the same number of discriminators, found {sorted(counts)}")
         return self
 
     def require_image_sizes(self, image_sizes: Sequence[int]) -> None:
-        """Check that every trunk takes the pictures that it will see.
+        """Check that every backbone accepts its images.
 
         Args:
-            image_sizes: of the pictures in pixels, smallest first.
+            image_sizes: in pixels, smallest first.
 
         Raises:
-            ValueError: another number of trunks than sizes, or a picture is too small for its trunk.
+            ValueError: the numbers of backbones and sizes differ, or images are too small for a backbone.
         """
         for name in ("image", "identity", "condition"):
-            trunks = getattr(self, name)
-            if trunks and len(trunks) != len(image_sizes):
+            backbones = getattr(self, name)
+            if backbones and len(backbones) != len(image_sizes):
                 raise ValueError(
-                    f"one {name} discriminator for each size of picture needed: {len(image_sizes)} sizes "
-                    f"({', '.join(map(str, image_sizes))} pixels), {len(trunks)} discriminators"
+                    f"one {name} discriminator per image size is required: {len(image_sizes)} sizes "
+                    f"({', '.join(map(str, image_sizes))} pixels), {len(backbones)} discriminators"
                 )
-            for trunk, side in zip(trunks, image_sizes):
-                compute_output_size(trunk, side)
+            for backbone, image_size in zip(backbones, image_sizes):
+                compute_output_size(backbone, image_size)
 
 
 class IdentityLogits(NamedTuple):
     """Logits of an identity discriminator.
 
     Attributes:
-        real: (N, 1), high for real.
+        real: (N, 1), high for real images.
         identity: (N, K).
     """
 
@@ -79,7 +94,7 @@ class ImageDiscriminator(nn.Module):
         self.classifier = nn.Conv2d(channels, 1, 1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures (N, 3, H, W) to logits of patches (N, 1, H', W'), high for real."""
+        """Images (N, 3, H, W) to patch logits (N, 1, H', W'), high for real images."""
         return self.classifier(self.cnn(images))
 
 
@@ -87,9 +102,9 @@ class IdentityDiscriminator(nn.Module):
     """The published `AcDiscriminator`.
 
     Args:
-        trunk: its layers.
-        classes: identities K of the training.
-        hidden: features before the heads.
+        backbone: its layers.
+        num_identities: number K of training identities.
+        hidden_dim: features before the heads.
     """
 
     def __init__(self, backbone: BackboneConfig, num_identities: int, hidden_dim: int = 1024) -> None:
@@ -102,17 +117,17 @@ class IdentityDiscriminator(nn.Module):
         self.id_classifier = nn.Linear(hidden_dim, num_identities)
 
     def forward(self, images: Tensor) -> IdentityLogits:
-        """Pictures (N, 3, H, W) to `IdentityLogits`."""
+        """Images (N, 3, H, W) to `IdentityLogits`."""
         features = self.cnn(images)
         return IdentityLogits(self.real_classifier(features), self.id_classifier(features))
 
 
 class ConditionDiscriminator(nn.Module):
-    """The published `CondPatchDiscriminator`: patches beside a vector.
+    """The published `CondPatchDiscriminator`: patch logits given a vector.
 
     Args:
-        trunk: its layers.
-        condition: length of the vector.
+        backbone: its layers.
+        condition_dim: size of the vector.
     """
 
     def __init__(self, backbone: BackboneConfig, condition_dim: int) -> None:
@@ -126,7 +141,7 @@ class ConditionDiscriminator(nn.Module):
         self.classifier = nn.Conv2d(channels, 1, 1)
 
     def forward(self, images: Tensor, conditions: Tensor) -> Tensor:
-        """Pictures (N, 3, H, W) and vectors (N, D) to logits of patches (N, 1, H', W'), high for fitting."""
+        """Images (N, 3, H, W) and vectors (N, D) to patch logits (N, 1, H', W'), high for a match."""
         maps = self.cnn(images)
         repeated = conditions[:, :, None, None].expand(-1, -1, *maps.shape[2:])
         return self.classifier(self.joint_conv(torch.cat([maps, repeated], dim=1)))
@@ -141,14 +156,14 @@ class GlobalAveragePool(nn.Module):
 
 
 class Discriminators(nn.Module):
-    """All discriminators of a run, each list by size of picture, smallest first.
+    """All discriminators of a run; each list is ordered by image size, smallest first.
 
-    Their memory format is channels-last, which is a little faster.
+    They use the channels-last memory format, which is a little faster.
 
     Args:
-        config: their trunks.
-        classes: identities of the training; only needed where there are identity discriminators.
-        embedding: length of the voice embedding, for the conditional ones.
+        config: their backbones.
+        num_identities: number of training identities; only needed for identity discriminators.
+        embedding_dim: size of the voice embedding, for conditional discriminators.
     """
 
     def __init__(
@@ -156,11 +171,11 @@ class Discriminators(nn.Module):
     ) -> None:
         super().__init__()
         self.config = config = config or DiscriminatorsConfig()
-        self.image = nn.ModuleList(ImageDiscriminator(trunk) for trunk in config.image)
+        self.image = nn.ModuleList(ImageDiscriminator(backbone) for backbone in config.image)
         self.identity = nn.ModuleList(
-            IdentityDiscriminator(trunk, num_identities, config.hidden_dim) for trunk in config.identity
+            IdentityDiscriminator(backbone, num_identities, config.hidden_dim) for backbone in config.identity
         )
         self.condition = nn.ModuleList(
-            ConditionDiscriminator(trunk, embedding_dim) for trunk in config.condition
+            ConditionDiscriminator(backbone, embedding_dim) for backbone in config.condition
         )
         self.to(memory_format=torch.channels_last)

@@ -1,7 +1,7 @@
-"""Voice encoder: log-mel windows to embeddings, by convolutions along time, plain or in four widths at once.
+"""Voice encoder: log-mel windows to embeddings by 1-D convolutions, plain or with four parallel kernel sizes.
 
-Letters: N windows, M mel bands, T frames, D embedding length, L frames after the network, about T / 32
-(specification, section 3). Parameter names are the published ones.
+Letters: N windows, M mel bands, T frames, D embedding size, L frames after the network, about T / 32.
+Parameter names are the published ones.
 """
 
 from typing import Self
@@ -13,34 +13,46 @@ from voiceface.runtime.config import Config
 
 from sf2f.fusers import FuserConfig, build_fuser
 
+__all__ = [
+    "KERNEL_PADDING",
+    "Branch",
+    "EncoderConfig",
+    "InceptionBlock",
+    "VoiceEncoder",
+    "build_conv_block",
+    "l2_normalize",
+]
+
 KERNEL_PADDING = {2: 1, 3: 1, 5: 2, 7: 3}
-"""Padding by width of the filters in an inception block, in the order in which results are joined."""
+"""Padding by kernel size in an inception block, in the order of concatenation."""
 
 
 class EncoderConfig(Config):
-    """Sizes of the voice encoder; the defaults are the published ones of the SF2F models."""
+    """Sizes of the voice encoder; the defaults are those of the released SF2F models."""
 
     n_mels: int = Field(default=40, ge=1, description="mel bands M")
     channels: tuple[int, ...] = Field(
-        default=(256, 384, 576, 864), min_length=1, description="of the blocks, each of which halves the time"
+        default=(256, 384, 576, 864),
+        min_length=1,
+        description="channels of the blocks; each block halves the time axis",
     )
-    embedding_dim: int = Field(default=512, ge=1, description="length D of the embedding")
-    inception: bool = Field(default=True, description="filters of 2, 3, 5 and 7 frames; else of 3 alone")
-    normalise: bool = Field(default=True, description="embeddings have length one")
+    embedding_dim: int = Field(default=512, ge=1, description="embedding size D")
+    inception: bool = Field(default=True, description="parallel kernels of 2, 3, 5 and 7 frames; else 3 only")
+    normalise: bool = Field(default=True, description="L2-normalise embeddings")
     noise_std: float = Field(
-        default=0.0, ge=0, description="deviation of normal noise on the embedding; 0.05 in v2f"
+        default=0.0, ge=0, description="standard deviation of Gaussian noise on the embedding; 0.05 in v2f"
     )
     noise_in_evaluation: bool = Field(
-        default=False, description="noise outside training, too, as published: then no two pictures are alike"
+        default=False, description="also add noise in evaluation, as published: every image then differs"
     )
 
     @model_validator(mode="after")
     def _check_channels(self) -> Self:
-        narrow = [
+        invalid = [
             width for width in self.channels if width < 1 or (self.inception and width % len(KERNEL_PADDING))
         ]
-        if narrow:
-            raise ValueError(f"channels must be positive, with inception multiples of 4; found {narrow}")
+        if invalid:
+            raise ValueError(f"channels must be positive, and multiples of 4 with inception; found {invalid}")
         return self
 
 
@@ -49,86 +61,90 @@ class VoiceEncoder(nn.Module):
 
     Args:
         config: sizes.
-        fuser: also make the fuser of windows, `attn_fuser`, which published checkpoints keep in here.
+        fuser: also build the window fuser, `attn_fuser`, which published checkpoints keep in the encoder.
     """
 
     def __init__(self, config: EncoderConfig | None = None, fuser: FuserConfig | None = None) -> None:
         super().__init__()
         self.config = config = config or EncoderConfig()
         layers: list[nn.Module] = []
-        before = config.n_mels
-        for width in config.channels:
+        in_channels = config.n_mels
+        for out_channels in config.channels:
             if config.inception:
-                layers.append(InceptionBlock(before, width))
+                layers.append(InceptionBlock(in_channels, out_channels))
             else:
-                layers += build_conv_block(before, width, 3, 1)
-            before = width
-        self.model = nn.Sequential(*layers, nn.Conv1d(before, config.embedding_dim, 3, 2, 1))
+                layers += build_conv_block(in_channels, out_channels, 3, 1)
+            in_channels = out_channels
+        self.model = nn.Sequential(*layers, nn.Conv1d(in_channels, config.embedding_dim, 3, 2, 1))
         self.attn_fuser = None if fuser is None else build_fuser(fuser, config.embedding_dim)
 
     def forward(self, mel: Tensor, noise: Tensor | torch.Generator | None = None) -> Tensor:
-        """Windows (N, M, T), T at least 1, to embeddings (N, D); errors as `sequence` and `forward_head`."""
+        """Encode windows (N, M, T), T at least 1, to embeddings (N, D); errors as the two methods below."""
         return self.forward_head(self.forward_features(mel), noise)
 
     def forward_features(self, mel: Tensor) -> Tensor:
-        """Windows (N, M, T), normalised log-mel, to what the last convolution finds, (N, D, L).
+        """Encode windows (N, M, T), normalised log-mel, to the output of the last convolution, (N, D, L).
 
         Raises:
-            ValueError: another shape, no frame, or in training too few frames for batch statistics.
+            ValueError: another shape, no frame, or too few frames for batch statistics in training.
         """
         if mel.ndim != 3 or mel.shape[1] != self.config.n_mels:
             raise ValueError(f"windows must be (N, {self.config.n_mels}, T), found {tuple(mel.shape)}")
-        if not mel.shape[2] or not mel.shape[0]:  # `len` would fix the number in an exported graph
-            raise ValueError(f"at least one window of one frame needed, found shape {tuple(mel.shape)}")
-        left = -(-mel.shape[2] // 2 ** len(self.config.channels))
-        if self.model.training and len(mel) * left < 2:
+        if not mel.shape[2] or not mel.shape[0]:  # `len` would make the number constant in an exported graph
+            raise ValueError(f"at least one window of one frame is required, found shape {tuple(mel.shape)}")
+        frames = -(-mel.shape[2] // 2 ** len(self.config.channels))
+        if self.model.training and len(mel) * frames < 2:
             raise ValueError(
-                f"one window of {mel.shape[2]} frames has too few for batch statistics in training: more "
-                f"than {2 ** len(self.config.channels)} frames or two windows needed"
+                f"one window of {mel.shape[2]} frames has too few for batch statistics in training; use more "
+                f"than {2 ** len(self.config.channels)} frames or at least two windows"
             )
         return self.model(mel)
 
     def forward_head(self, sequence: Tensor, noise: Tensor | torch.Generator | None = None) -> Tensor:
-        """Mean over time, unit length, noise.
+        """Average over time, normalise, and add noise.
 
         Args:
             sequence: (N, D, L).
-            noise: standard normal numbers (N, D), which are added in any mode, or where to draw them, which
-                is done in training and with `noise_in_evaluation`.
+            noise: standard normal numbers (N, D), which are added in any mode; or the generator that draws
+                them,
+                which happens in training and with `noise_in_evaluation`.
 
         Returns:
             Embeddings (N, D).
 
         Raises:
-            ValueError: noise is due but its source is absent, or noise is given to an encoder without.
+            ValueError: noise is required but not passed, or passed to an encoder without noise.
         """
-        deviation = self.config.noise_std
+        std = self.config.noise_std
         embedding = sequence.mean(2)
         if self.config.normalise:
             embedding = l2_normalize(embedding)
-        drawn = noise
+        sampled = noise
         if not isinstance(noise, Tensor):
-            if not deviation or not (self.training or self.config.noise_in_evaluation):
+            if not std or not (self.training or self.config.noise_in_evaluation):
                 return embedding
             if noise is None:
                 raise ValueError(
-                    f"embeddings get noise of deviation {deviation:g} here: give a torch.Generator or numbers"
+                    f"the encoder adds noise (standard deviation {std:g}); pass a torch.Generator or a tensor"
                 )
-            drawn = torch.randn(embedding.shape, generator=noise, dtype=embedding.dtype, device=noise.device)
-        elif not deviation:
-            raise ValueError("noise was given, but the encoder's configuration has noise 0")
-        assert isinstance(drawn, Tensor)
-        if drawn.shape != embedding.shape:
-            raise ValueError(f"noise must be {tuple(embedding.shape)}, found {tuple(drawn.shape)}")
-        embedding = embedding + deviation * drawn.to(embedding)
+            sampled = torch.randn(
+                embedding.shape, generator=noise, dtype=embedding.dtype, device=noise.device
+            )
+        elif not std:
+            raise ValueError("noise was passed, but the encoder's noise_std is 0")
+        assert isinstance(sampled, Tensor)
+        if sampled.shape != embedding.shape:
+            raise ValueError(f"noise must be {tuple(embedding.shape)}, found {tuple(sampled.shape)}")
+        embedding = embedding + std * sampled.to(embedding)
         return l2_normalize(embedding) if self.config.normalise else embedding
 
 
 class InceptionBlock(nn.Module):
-    """Four filters of different width side by side, a quarter of the channels each; time is halved.
+    """Four parallel convolutions of different kernel size, a quarter of the channels each; halves the time.
 
-    The narrowest gives one frame more for an even number of frames; its last one is dropped after the norm,
-    as published.
+    The smallest kernel gives one frame more for an even number of frames; its last frame is dropped after
+    the norm, as
+    published.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -139,30 +155,30 @@ class InceptionBlock(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, T) to (N, width, ceil(T / 2))."""
+        """(N, C, T) to (N, out_channels, ceil(T / 2))."""
         frames = -(-x.shape[2] // 2)
-        found = [branch(x) for branch in (self.conv_k2, self.conv_k3, self.conv_k5, self.conv_k7)]
-        return torch.cat([each[:, :, :frames] for each in found], dim=1)
+        outputs = [branch(x) for branch in (self.conv_k2, self.conv_k3, self.conv_k5, self.conv_k7)]
+        return torch.cat([each[:, :, :frames] for each in outputs], dim=1)
 
 
 class Branch(nn.Module):
-    """One filter of an inception block."""
+    """One convolution of an inception block."""
 
     def __init__(self, in_channels: int, out_channels: int, kernel: int, padding: int) -> None:
         super().__init__()
         self.model = nn.Sequential(*build_conv_block(in_channels, out_channels, kernel, padding))
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, T) to (N, width, about T / 2)."""
+        """(N, C, T) to (N, out_channels, about T / 2)."""
         return self.model(x)
 
 
 def build_conv_block(in_channels: int, out_channels: int, kernel: int, padding: int) -> list[nn.Module]:
-    """Convolution that halves the time, batch norm, ReLU."""
+    """Build a stride-2 convolution, batch norm and ReLU."""
     convolution = nn.Conv1d(in_channels, out_channels, kernel, 2, padding, bias=False)
     return [convolution, nn.BatchNorm1d(out_channels), nn.ReLU(inplace=True)]
 
 
 def l2_normalize(embeddings: Tensor) -> Tensor:
-    """Rows of length one; rows shorter than 1e-12 are divided by that instead."""
+    """L2-normalise rows; norms below 1e-12 are replaced by 1e-12."""
     return nn.functional.normalize(embeddings, dim=1, eps=1e-12)

@@ -1,4 +1,4 @@
-"""Metrics of a generator by its images of unseen identities (specification, section 9).
+"""Evaluation of a generator by its images of unseen identities.
 
 Letters: N identities, S windows of one, P real images of one.
 """
@@ -27,6 +27,20 @@ from sf2f.speakers import Speakers
 if TYPE_CHECKING:
     from voiceface.synthetic.agreement.result import Agreement
 
+__all__ = [
+    "RECALL_CUTOFFS",
+    "WINDOW_COUNTS",
+    "EvaluationOptions",
+    "EvaluationResult",
+    "GenerationMode",
+    "NetworkFiles",
+    "build_table_rows",
+    "evaluate",
+    "format_results",
+    "generate_by_mode",
+    "select_window_counts",
+]
+
 GenerationMode = Literal["naive", "average_facenet_embedding", "average_voice_embedding", "fused"]
 WINDOW_COUNTS = (1, 2, 4, 8, 16)
 RECALL_CUTOFFS = (1, 2, 5, 10, 20, 50)
@@ -34,13 +48,13 @@ RECALL_CUTOFFS = (1, 2, 5, 10, 20, 50)
 
 @dataclass(frozen=True)
 class NetworkFiles:
-    """Files of the networks that judge images; what is None is left out.
+    """Files of the evaluation networks; metrics of a network that is None are skipped.
 
     Attributes:
-        facenet: FaceNet, for distances and retrieval of features.
+        facenet: FaceNet, for feature distances and retrieval.
         vggface: face classifier of the VGGFace Score.
-        inception: graph of 2015, for Inception Score and FID.
-        lpips: folder of AlexNet and LPIPS' heads, for the diversity.
+        inception: 2015 graph, for Inception Score and FID.
+        lpips: folder of AlexNet and the LPIPS heads, for the diversity.
     """
 
     facenet: Path | None = None
@@ -51,14 +65,17 @@ class NetworkFiles:
 
 @dataclass(frozen=True)
 class EvaluationOptions:
-    """How the published metrics are made.
+    """Options of the published metrics.
 
     Attributes:
-        channel_order: of the colours in the VGGFace Score: "rgb" as published, "bgr" as the classifier was trained.
-        crop_faces: cut faces out for the VGGFace Score, as the published end of training does; its test does not.
+        channel_order: input of the VGGFace Score: "rgb" as published, "bgr" as the classifier was
+            trained.
+        crop_faces: crop faces for the VGGFace Score, as the published code does at the end of training,
+            but not
+            in its test.
         pooled_features: FaceNet's pooled features instead of its embeddings.
-        gallery_sizes: ends of the galleries that are searched, such as 100, 200, 300; None: everybody at once.
-        seed: of the shuffling before the five parts of the VGGFace Score.
+        gallery_sizes: end indices of the galleries, such as 100, 200, 300; None: one gallery of all.
+        seed: of the shuffling before the five splits of the VGGFace Score.
     """
 
     channel_order: Literal["rgb", "bgr"] = "rgb"
@@ -70,20 +87,23 @@ class EvaluationOptions:
 
 @dataclass(frozen=True)
 class EvaluationResult:
-    """What was found.
+    """Result of an evaluation.
 
     Attributes:
         names: of the identities.
-        images: one of each from all windows, (N, 3, side, side), 0...1.
-        single_window_images: one of each from the first window.
+        images: one image of each from all windows, (N, 3, side, side), 0...1.
+        single_window_images: one image of each from the first window.
         real_images: their real images.
         window_counts: number of windows of each.
-        has_fuser: whether windows are joined by a fuser; else embeddings are averaged.
-        agreement: of synthetic identities, by number of windows; the last is that of all.
-        ranks: of synthetic identities, place of each among all by the judge's embedding, from 1.
-        facenet_metrics: by mode, distances and recalls of FaceNet's features.
-        scores: VGGFace Score, Inception Score, FID, diversity, as far as they were asked for.
-        chance_recall: recall of a random order, by cut-off.
+        has_fuser: whether windows are fused by attention; else embeddings are averaged.
+        agreement: for synthetic identities, agreement with the ground truth by number of windows; the
+            last one
+            uses all.
+        ranks: for synthetic identities, rank of each among all by the embedding of the attribute reader,
+            from 1.
+        facenet_metrics: FaceNet distances and recalls, by mode.
+        scores: VGGFace Score, Inception Score, FID, diversity, as far as requested.
+        chance_recall: recall of a random ranking, by cut-off.
     """
 
     names: tuple[str, ...]
@@ -121,22 +141,24 @@ def evaluate(
     modes: Sequence[GenerationMode] | None = None,
     bootstrap_samples: int = 1000,
 ) -> EvaluationResult:
-    """Make images of identities who took no part in the training, and judge them.
+    """Generate images of unseen identities and evaluate them.
 
-    Synthetic identities are always judged by their truth (`voiceface.synthetic.agreement.agreement`);
-    anybody by the networks whose files are given.
+    Synthetic identities are always compared with their ground truth
+    (`voiceface.synthetic.agreement.agreement`);
+    other metrics need the files of their networks.
 
     Args:
         model: the generator.
-        speakers: the identities; those of the training give a warning in `voiceface` commands, not here.
-        network_files: files of the networks.
-        options: choices of the published metrics.
-        modes: of FaceNet's metrics; None: all that the model can do.
-        bootstrap_samples: of the bootstrap over identities.
+        speakers: the identities; overlap with the training set is checked by `voiceface` commands, not
+            here.
+        network_files: files of the evaluation networks.
+        options: options of the published metrics.
+        modes: generation modes of the FaceNet metrics; None: all that the model supports.
+        bootstrap_samples: of the identity-level bootstrap.
 
     Raises:
-        FileNotFoundError, CheckpointError: a file of `network_files` is missing or another one.
-        ValueError: too few identities for what is asked.
+        FileNotFoundError, CheckpointError: a file of `network_files` is missing or invalid.
+        ValueError: too few identities for a metric.
     """
     options, network_files = options or EvaluationOptions(), network_files or NetworkFiles()
     embeddings = embed_speakers(model, speakers)
@@ -164,7 +186,7 @@ def evaluate(
 
 
 def select_window_counts(window_counts: Sequence[int]) -> list[int]:
-    """Numbers of windows to judge by: 1, 2, 4, ... as far as everybody has so many, and all (the most)."""
+    """Numbers of windows to evaluate: 1, 2, 4, ... that every identity has, and all (the maximum)."""
     return [
         *(count for count in WINDOW_COUNTS if count < max(window_counts) and count <= min(window_counts)),
         max(window_counts),
@@ -172,11 +194,13 @@ def select_window_counts(window_counts: Sequence[int]) -> list[int]:
 
 
 def generate_by_mode(model: Sf2fModel, embeddings: WindowEmbeddings, mode: GenerationMode) -> list[Tensor]:
-    """Images (n, 3, side, side) of each identity whose features are averaged, by the published mode.
+    """Generate the images (n, 3, side, side) of each identity for a published generation mode.
 
-    `naive`: of the first window alone. `average_facenet_embedding`: one of every window.
-    `average_voice_embedding`: one of the mean embedding, whatever fuser there is. `fused`: one of all windows
-    through the fuser (the published `naive` over a loader of windows).
+    `naive`: from the first window alone. `average_facenet_embedding`: one of every window; their features
+    are averaged.
+    `average_voice_embedding`: one from the mean embedding, bypassing a fuser. `fused`: one from all
+    windows through the
+    fuser (the published `naive` with a loader of windows).
 
     Raises:
         ValueError: `fused` without a fuser.
@@ -187,7 +211,7 @@ def generate_by_mode(model: Sf2fModel, embeddings: WindowEmbeddings, mode: Gener
         return list(generate_images(model, embeddings, 1)[:, None])
     if mode == "fused":
         if not model.has_fuser:
-            raise ValueError("mode fused needs a model of stage 2; this one has no fuser")
+            raise ValueError("mode fused needs a stage-2 model; this one has no fuser")
         return list(generate_images(model, embeddings)[:, None])
     means = torch.cat([each.mean(0, keepdim=True) for each in embeddings.windows])
     return list(model.decode_images(means).cpu()[:, None])
@@ -200,7 +224,7 @@ def _compute_agreement(
     real_images: Sequence[Tensor],
     bootstrap_samples: int,
 ) -> dict[str, Any]:
-    """Agreement with the truth by number of windows, and each identity's place by embedding."""
+    """Agreement with the ground truth by number of windows, and the rank of each identity."""
     from torch.nn.functional import normalize
     from voiceface.synthetic.agreement.agreement import agreement_from_predictions, predict_identities
     from voiceface.synthetic.readers.attribute_reader import load_reader
@@ -229,7 +253,7 @@ def _compute_facenet_metrics(
     options: EvaluationOptions,
     modes: Sequence[GenerationMode] | None,
 ) -> dict[str, Any]:
-    """Distances and recalls of FaceNet's features, by mode and similarity (sections 9.1 and 9.2)."""
+    """Distances and recalls of FaceNet features, by mode and similarity."""
     from voiceface.metrics.generation import evaluation_galleries, feature_distances, identity_retrieval
 
     from sf2f.metrics import FaceEmbedder
@@ -249,7 +273,13 @@ def _compute_facenet_metrics(
         embedded = embedder.embed_identities(generate_by_mode(model, embeddings, mode))
         row = {key: float(value) for key, value in feature_distances(embedded, references)._asdict().items()}
         for similarity, suffix in (("cosine", ""), ("l1", " (L1)")):
-            retrieval = identity_retrieval(embedded, references, similarity, RECALL_CUTOFFS, galleries)  # type: ignore[arg-type]
+            retrieval = identity_retrieval(
+                embedded,
+                references,
+                similarity,  # type: ignore[arg-type]
+                RECALL_CUTOFFS,
+                galleries,
+            )
             row |= {f"R@{k}{suffix}": value for k, value in retrieval.recall.items()}
             chance_recall = retrieval.chance
         facenet_metrics[mode] = row
@@ -259,13 +289,13 @@ def _compute_facenet_metrics(
 def _compute_scores(
     generated: Tensor, real_images: Sequence[Tensor], network_files: NetworkFiles, options: EvaluationOptions
 ) -> dict[str, float]:
-    """VGGFace Score, Inception Score and FID, diversity (sections 9.3 and 9.4)."""
+    """VGGFace Score, Inception Score, FID and diversity."""
     from sf2f import metrics as scores
     from sf2f import third_party_networks
     from sf2f.image_transforms import FACE_BOX
 
     results: dict[str, float] = {}
-    generated_bytes = (generated * 255).to(torch.uint8)  # cut off, as published
+    generated_bytes = (generated * 255).to(torch.uint8)  # truncated, as published
     real_bytes = (torch.stack([each[0] for each in real_images]) * 255).round().to(torch.uint8)
     if network_files.vggface is not None:
         score = scores.vggface_score(
@@ -292,13 +322,13 @@ def _compute_scores(
 
 
 def format_results(result: EvaluationResult) -> str:
-    """All metrics as text."""
+    """Format all metrics as text."""
     lines = []
     for count, agreement in result.agreement.items():
         source = (
             "one window" if count == 1 else f"up to {count} windows" + (", fused" if result.has_fuser else "")
         )
-        lines += [f"images of {source}:", agreement.format_table(), ""]
+        lines += [f"images from {source}:", agreement.format_table(), ""]
     for mode, row in result.facenet_metrics.items():
         lines.append(f"{mode}: " + ", ".join(f"{key} {value:.3f}" for key, value in row.items()))
     if result.chance_recall:
@@ -308,12 +338,12 @@ def format_results(result: EvaluationResult) -> str:
     lines += [f"{key}: {value:.3f}" for key, value in result.scores.items()]
     if not lines:
         lines.append(
-            "No metric: these identities are not synthetic (or too few), and no file of a judging network was "
+            "No metrics: these identities are not synthetic (or too few), and no evaluation network was "
             "given (--facenet, --vggface, --inception, --lpips). The images were written."
         )
     return "\n".join(lines)
 
 
 def build_table_rows(result: EvaluationResult) -> Mapping[str, Mapping[str, float]]:
-    """Metrics of features by mode with the scores, as the published table has them."""
+    """FaceNet metrics by mode together with the scores, as in the published table."""
     return {mode: {**row, **result.scores} for mode, row in result.facenet_metrics.items()}

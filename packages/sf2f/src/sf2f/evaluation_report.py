@@ -1,4 +1,4 @@
-"""The page of an evaluation: generated faces beside true ones, metrics by number of windows, best and worst."""
+"""HTML report of an evaluation: generated and real faces, metrics by number of windows, ranks."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,13 +15,21 @@ from sf2f.speakers import Speakers
 if TYPE_CHECKING:
     from voiceface.report import AudioSource, Headline, IdentityGroup, Plot, Table
 
+__all__ = [
+    "CURVE_METRICS",
+    "HEADLINE_METRICS",
+    "MAX_IDENTITIES_SHOWN",
+    "tile_two_by_two",
+    "write_report",
+]
+
 MAX_IDENTITIES_SHOWN = 12
 HEADLINE_METRICS = {
-    "rank-10 identification": "identity among the first 10, by embedding",
-    "voice-determined rank-10 identification": "the same, by what follows the voice",
-    "same-gender 1:2 matching": "right one of two of the same sex",
-    "factors": "correlation with the true factors, within sex",
-    "gender accuracy": "sex of the image",
+    "rank-10 identification": "rank-10 identification",
+    "voice-determined rank-10 identification": "voice-determined rank-10 identification",
+    "same-gender 1:2 matching": "same-gender 1:2 matching accuracy",
+    "factors": "correlation with true factors (within gender)",
+    "gender accuracy": "gender accuracy",
 }
 CURVE_METRICS = (
     "rank-10 identification",
@@ -42,16 +50,16 @@ def write_report(
     run: Path | None = None,
     commands: Sequence[str] = (),
 ) -> Path:
-    """Write the page.
+    """Write the report.
 
     Args:
         path: the file.
         result: metrics and images.
-        model: what made them.
+        model: the generator.
         speakers: the identities, in the same order.
-        title, subtitle: of the page.
-        run: run folder whose curves are shown.
-        commands: how to make the metrics again.
+        title, subtitle: of the report.
+        run: run folder whose learning curves are shown.
+        commands: to reproduce the metrics.
     """
     from voiceface.report import build_report, collect_environment
 
@@ -64,8 +72,9 @@ def write_report(
         facts={
             "model": model.name,
             "identities": len(result.names),
-            "windows": f"{min(result.window_counts)} to {max(result.window_counts)} of {model.data.windows.width} frames",
-            "joined by": "fuser" if result.has_fuser else "mean of the embeddings",
+            "windows": f"{min(result.window_counts)} to {max(result.window_counts)} of "
+            f"{model.data.windows.width} frames",
+            "window pooling": "fuser" if result.has_fuser else "mean",
         },
         headlines=_headlines(result),
         tables=_tables(result),
@@ -79,7 +88,7 @@ def write_report(
 
 
 def tile_two_by_two(above: Sequence[Tensor], below: Sequence[Tensor]) -> np.ndarray:
-    """Two images (3, S, S), 0...1, above two others, white lines between, uint8: pages show squares."""
+    """Tile four images (3, S, S), 0...1, in a square with white lines between, uint8."""
     rows = []
     for pair in (above, below):
         left, right = (image_to_uint8(each) for each in pair)
@@ -102,7 +111,7 @@ def _headlines(result: EvaluationResult) -> "list[Headline]":
             chance=metric.chance,
             upper_bound=metric.real_image_value,
             unit="" if key == "factors" else "%",
-            note="ceiling: another true image of the identity, through the same reader",
+            note="oracle upper bound: another real image of the identity, through the same reader",
         )
         for key, label in HEADLINE_METRICS.items()
         if (metric := last.get(key)) is not None
@@ -133,25 +142,33 @@ def _tables(result: EvaluationResult) -> "list[Table]":
         columns = ["one window" if count == 1 else f"up to {count}" for count in counts]
         tables.append(
             Table(
-                "Agreement with the truth, by number of windows",
-                ["metric", *columns, "95 % of the last", "chance", "ceiling", "follows the voice"],
+                "Agreement with the ground truth, by number of windows",
+                [
+                    "metric",
+                    *columns,
+                    "95 % interval of the last",
+                    "chance level",
+                    "oracle upper bound",
+                    "follows the voice",
+                ],
                 rows,
-                "Chance: images made for others of the same sex. Ceiling: another true image of the "
-                "identity. "
-                "Skin, hair and part of the shape do not follow the voice: no identity can hear them.",
+                "Chance level: images generated for other identities of the same gender. Oracle upper bound: "
+                "another real image of the identity. Skin, hair and part of the shape do not depend on the "
+                "voice and cannot be predicted from it.",
             )
         )
     if result.facenet_metrics:
         keys = list(next(iter(result.facenet_metrics.values())))
         tables.append(
             Table(
-                "FaceNet's features",
+                "FaceNet features",
                 ["mode", *keys],
                 [
                     [mode, *(f"{row[key]:.3f}" for key in keys)]
                     for mode, row in result.facenet_metrics.items()
                 ],
-                "Chance: " + ", ".join(f"R@{k} {value:.3f}" for k, value in result.chance_recall.items()),
+                "Chance level: "
+                + ", ".join(f"R@{k} {value:.3f}" for k, value in result.chance_recall.items()),
             )
         )
     if result.scores:
@@ -180,14 +197,14 @@ def _plots(result: EvaluationResult) -> "list[Plot]":
                 markers=True,
             )
         )
-    return [Plot("More to hear", curves, "windows joined", "metric", x_log=True)]
+    return [Plot("Effect of the number of windows", curves, "windows", "metric", x_log=True)]
 
 
 def _identity_groups(result: EvaluationResult, speakers: Speakers) -> "list[IdentityGroup]":
     from voiceface.report import IdentityCard, IdentityGroup
 
     def card(index: int) -> IdentityCard:
-        note = f"place {result.ranks[index]} of {len(result.names)}" if result.ranks else ""
+        note = f"rank {result.ranks[index]} of {len(result.names)}" if result.ranks else ""
         real = result.real_images[index]
         return IdentityCard(
             result.names[index],
@@ -199,16 +216,14 @@ def _identity_groups(result: EvaluationResult, speakers: Speakers) -> "list[Iden
             note=note,
         )
 
-    note = "Above: made from one window of the voice, and from all. Below: true images of the identity."
+    note = "Above: generated from one window of the voice, and from all. Below: real images of the identity."
     count = min(MAX_IDENTITIES_SHOWN, len(result.names))
-    groups = [IdentityGroup("Made and true faces", [card(index) for index in range(count)], note)]
+    groups = [IdentityGroup("Generated and real faces", [card(index) for index in range(count)], note)]
     if result.ranks:
         order = np.argsort(np.asarray(result.ranks), kind="stable")
         groups += [
-            IdentityGroup("Nearest to the truth", [card(int(index)) for index in order[: count // 2]], note),
-            IdentityGroup(
-                "Farthest from it", [card(int(index)) for index in order[::-1][: count // 2]], note
-            ),
+            IdentityGroup("Best ranks", [card(int(index)) for index in order[: count // 2]], note),
+            IdentityGroup("Worst ranks", [card(int(index)) for index in order[::-1][: count // 2]], note),
         ]
     return groups
 

@@ -1,7 +1,4 @@
-"""What a face network sees in a picture: FaceNet's input, the perceptual loss, and its unused alternative.
-
-Sources: specification, sections 7.1 to 7.3.
-"""
+"""FaceNet as a perceptual network: its input and the perceptual loss (docs/sf2f.md)."""
 
 from collections.abc import Sequence
 from typing import Self
@@ -13,42 +10,52 @@ from voiceface.models.facenet import FaceFeatures, InceptionResNet
 
 from sf2f.image_transforms import FACE_BOX, Box, Statistics, crop_face, denormalise
 
+__all__ = [
+    "LAYER_WEIGHTS",
+    "FaceNetLoss",
+    "preprocess_for_facenet",
+]
+
 LAYER_WEIGHTS = (1 / 16, 1 / 8, 1 / 4, 1.0)
 
 
 def preprocess_for_facenet(
     images: Tensor, statistics: Statistics | None = "imagenet", face_box: Box | None = FACE_BOX
 ) -> Tensor:
-    """Pictures (B, 3, H, W) as FaceNet is given them, before its own resize.
+    """Preprocess images (B, 3, H, W) for FaceNet, before its own resize.
 
-    Pixels are cut to 0...255 (beyond, the gradient is zero) and mapped to (v - 127.5) / 128; then the face is
-    cut out.
+    Pixels are clamped to 0...255 (the gradient is zero outside) and mapped to (v - 127.5) / 128; then the
+    face is
+    cropped.
 
     Args:
-        images: normalised, or of 0...1.
-        statistics: that they were normalised with; None where they are not, but 0...1.
-        face_box: of the face; None leaves the whole picture.
+        images: normalised, or in 0...1.
+        statistics: of the normalisation; None for images in 0...1.
+        face_box: crop; None keeps the whole image.
     """
-    kept = images if face_box is None else crop_face(images, face_box)
-    shares = kept if statistics is None else denormalise(kept, statistics)
-    return (shares.mul(255).clamp(0, 255) - 127.5) / 128
+    cropped = images if face_box is None else crop_face(images, face_box)
+    values = cropped if statistics is None else denormalise(cropped, statistics)
+    return (values.mul(255).clamp(0, 255) - 127.5) / 128
 
 
 class FaceNetLoss(nn.Module):
-    """Distance of two sets of pictures in the eyes of a face network; the network never learns.
+    """Perceptual distance of two sets of images by a frozen face network.
 
-    The loss of one resolution is the sum over four hidden states (three groups of blocks, and the embedding)
-    of weight x mean absolute difference, and `cosine_weight` x mean (1 - cosine of the embeddings). Whatever
-    mode the loss is put in, the network stays in evaluation. Features of the real pictures are computed
-    without gradient, and gradients reach the made pictures only.
+    The loss at one image size is the sum over four hidden states (three groups of blocks, and the
+    embedding) of
+    weight x mean absolute difference, plus `cosine_weight` x mean (1 - cosine of the embeddings). The
+    network always
+    stays in evaluation mode. Features of the real images are computed without gradient; gradients reach
+    the generated
+    images only.
 
     Args:
-        network: trained; its parameters are switched off.
+        network: trained FaceNet; its parameters are frozen.
         layer_weights: of the four states.
-        cosine_weight: of the term on the embeddings; 0 leaves it out.
-        statistics: that the pictures were normalised with.
-        face_box: of the face; None takes the whole picture.
-        return_pooling: the fourth state is the unit pooled vector instead of the embedding.
+        cosine_weight: of the cosine term; 0 disables it.
+        statistics: normalisation of the images.
+        face_box: crop; None keeps the whole image.
+        return_pooling: use the L2-normalised pooled vector as the fourth state instead of the embedding.
 
     Raises:
         ValueError: not four weights.
@@ -72,24 +79,22 @@ class FaceNetLoss(nn.Module):
         self.face_box, self.return_pooling = face_box, return_pooling
 
     def train(self, mode: bool = True) -> Self:
-        """Nothing changes: the network stays in evaluation."""
+        """Keep the network in evaluation mode."""
         return super().train(False)
 
     def hidden_states(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Hidden states of normalised pictures (B, 3, H, W); the last one is the vector (B, D)."""
+        """Hidden states of normalised images (B, 3, H, W); the last one is the vector (B, D)."""
         return self.hidden_states_from_input(preprocess_for_facenet(images, self.statistics, self.face_box))
 
     def hidden_states_from_input(self, prepared: Tensor) -> tuple[Tensor, ...]:
-        """Hidden states of pictures as `preprocess_for_facenet` gives them."""
-        found: FaceFeatures = self.network.forward_features(prepared)
-        last = functional.normalize(found.pooled) if self.return_pooling else found.embedding
-        return (*found.maps, last)
+        """Hidden states of images preprocessed by `preprocess_for_facenet`."""
+        features: FaceFeatures = self.network.forward_features(prepared)
+        last = functional.normalize(features.pooled) if self.return_pooling else features.embedding
+        return (*features.maps, last)
 
     def layer_distances(self, generated: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
-        """Mean absolute differences of the hidden states of two sets of pictures, (4,), not weighted."""
-        return torch.stack(
-            [functional.l1_loss(ours, theirs) for ours, theirs in zip(generated, real, strict=True)]
-        )
+        """Mean absolute differences of the hidden states of two sets of images, (4,), unweighted."""
+        return torch.stack([functional.l1_loss(a, b) for a, b in zip(generated, real, strict=True)])
 
     def loss_from_states(self, generated: Sequence[Tensor], real: Sequence[Tensor]) -> Tensor:
         """The loss from hidden states."""
@@ -101,12 +106,12 @@ class FaceNetLoss(nn.Module):
         return loss
 
     def forward(self, generated: Tensor, real: Tensor) -> Tensor:
-        """The loss at one resolution, a scalar.
+        """The loss at one image size, a scalar.
 
         Args:
-            generated: normalised pictures (B, 3, H, W), with gradient.
-            real: the same number of pictures, of any size, without.
+            generated: normalised images (B, 3, H, W), with gradient.
+            real: the same number of images, of any size, without gradient.
         """
         with torch.no_grad():
-            theirs = self.hidden_states(real)
-        return self.loss_from_states(self.hidden_states(generated), theirs)
+            real_states = self.hidden_states(real)
+        return self.loss_from_states(self.hidden_states(generated), real_states)

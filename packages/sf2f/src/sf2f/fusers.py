@@ -1,7 +1,8 @@
-"""Embedding fusers: the embeddings of a speaker's windows to one vector, by attention among them.
+"""Embedding fusers: the window embeddings of a speaker to one vector, by attention among them.
 
-Letters: B speakers, S windows of each, D embedding length, Q queries, C context (specification, section 4).
-Parameter names are the published ones.
+Letters: B speakers, S windows of each, D embedding size, Q queries, C context. Parameter names are
+the
+published ones.
 """
 
 from typing import Literal
@@ -11,6 +12,20 @@ from pydantic import Field
 from torch import Tensor, nn
 from voiceface.runtime.config import Config
 
+__all__ = [
+    "FUSERS",
+    "Attention",
+    "AttentionFuserV1",
+    "AttentionFuserV2",
+    "AttentionFuserV3",
+    "AttentionKind",
+    "FuserConfig",
+    "FuserKind",
+    "build_fuser",
+    "masked_mean",
+    "require_windows",
+]
+
 FuserKind = Literal["v1", "v2", "v3"]
 AttentionKind = Literal["general", "dot"]
 
@@ -19,28 +34,33 @@ class FuserConfig(Config):
     """How windows are fused; the defaults are the published ones."""
 
     kind: FuserKind = Field(
-        default="v1", description="v1: one layer (the paper's); v2: two; v3: two, the second sees both"
+        default="v1",
+        description="v1: one layer (as in the paper); v2: two; v3: two, the second sees both inputs",
     )
     attention: AttentionKind = Field(
-        default="general", description="general: queries pass through a matrix first; dot: they do not"
+        default="general", description="general: queries are projected first; dot: they are not"
     )
-    ignore_tanh: bool = Field(default=True, description="v1: no tanh after the layer; v2, v3 have their own")
-    linear_out: bool = Field(default=True, description="a matrix makes one vector of mix and query")
-    normalise: bool = Field(default=True, description="the fused vector has length one")
+    ignore_tanh: bool = Field(
+        default=True, description="v1: no tanh after the layer; v2 and v3 fix this themselves"
+    )
+    linear_out: bool = Field(
+        default=True, description="project the concatenated mixture and query to one vector"
+    )
+    normalise: bool = Field(default=True, description="L2-normalise the fused vector")
 
 
 class Attention(nn.Module):
-    """Attention without scaling: softmax of the products of queries with the context.
+    """Unscaled attention: softmax of the products of queries with the context.
 
     Args:
-        size: length D of queries and context.
-        out_dim: length of the results; None: D.
-        kind: `AttentionKind`.
-        linear_out: results are a matrix times (mix of the context, projected query); else the mix.
-        ignore_tanh: leave out the tanh at the end.
+        embedding_dim: size D of queries and context.
+        out_dim: size of the results; None: D.
+        kind: see `AttentionKind`.
+        linear_out: project the concatenated mixture and query; else return the mixture.
+        ignore_tanh: skip the final tanh.
 
     Raises:
-        ValueError: without `linear_out` the results have length D, but another one is asked for.
+        ValueError: `out_dim` differs from D without `linear_out`.
     """
 
     def __init__(
@@ -54,23 +74,21 @@ class Attention(nn.Module):
         super().__init__()
         self.out_dim = out_dim or embedding_dim
         if not linear_out and self.out_dim != embedding_dim:
-            raise ValueError(
-                f"without linear_out the results have length {embedding_dim}, asked for {self.out_dim}"
-            )
+            raise ValueError(f"without linear_out, out_dim must be {embedding_dim}, found {self.out_dim}")
         self.linear_in = nn.Linear(embedding_dim, embedding_dim, bias=False) if kind == "general" else None
         self.linear_out = nn.Linear(2 * embedding_dim, self.out_dim, bias=False) if linear_out else None
         self.ignore_tanh = ignore_tanh
 
     def forward(self, query: Tensor, context: Tensor, mask: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Attend.
+        """Attend from queries to the context.
 
         Args:
             query: (B, Q, D).
             context: (B, C, D).
-            mask: (B, C), False where the context is padding that must not be seen.
+            mask: (B, C), False for padding, which is not attended to.
 
         Returns:
-            Results (B, Q, out) and weights (B, Q, C), rows of which sum to one.
+            Results (B, Q, out_dim) and weights (B, Q, C), rows of which sum to one.
         """
         if self.linear_in is not None:
             query = self.linear_in(query)
@@ -85,7 +103,7 @@ class Attention(nn.Module):
 
 
 class AttentionFuserV1(nn.Module):
-    """One layer of attention among the windows, then their mean."""
+    """One attention layer among the windows, then their mean."""
 
     def __init__(self, config: FuserConfig, embedding_dim: int, out_dim: int | None = None) -> None:
         super().__init__()
@@ -94,18 +112,18 @@ class AttentionFuserV1(nn.Module):
         )
 
     def forward(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Embeddings (B, S, D) to fused vectors (B, D), not of unit length; `mask` (B, S) as in `fuse`."""
+        """Fuse embeddings (B, S, D) to vectors (B, D), not normalised; `mask` (B, S) as in `Attention`."""
         return masked_mean(self.attention(windows, windows, mask)[0], mask)
 
 
 class AttentionFuserV2(nn.Module):
-    """Two layers, the first with tanh, then the mean."""
+    """Two attention layers, the first with tanh, then the mean."""
 
     def __init__(self, config: FuserConfig, embedding_dim: int, out_dim: int | None = None) -> None:
         super().__init__()
-        how = config.attention, config.linear_out
-        self.attention_1 = Attention(embedding_dim, None, *how, ignore_tanh=False)
-        self.attention_2 = Attention(embedding_dim, out_dim, *how, ignore_tanh=True)
+        options = config.attention, config.linear_out
+        self.attention_1 = Attention(embedding_dim, None, *options, ignore_tanh=False)
+        self.attention_2 = Attention(embedding_dim, out_dim, *options, ignore_tanh=True)
 
     def forward(self, windows: Tensor, mask: Tensor | None = None) -> Tensor:
         """As `AttentionFuserV1.forward`."""
@@ -114,12 +132,14 @@ class AttentionFuserV2(nn.Module):
 
 
 class AttentionFuserV3(nn.Module):
-    """Two layers; the second sees the unit results of the first and the embeddings side by side."""
+    """Two attention layers; the second sees the normalised output of the first beside its input."""
 
     def __init__(self, config: FuserConfig, embedding_dim: int, out_dim: int | None = None) -> None:
         super().__init__()
         if not config.linear_out:
-            raise ValueError("fuser v3 needs linear_out: it alone brings twice the length back to one")
+            raise ValueError(
+                "fuser v3 needs linear_out=true, which projects the concatenated inputs back to embedding_dim"
+            )
         self.attention_1 = Attention(embedding_dim, None, config.attention, ignore_tanh=False)
         self.attention_2 = Attention(
             2 * embedding_dim, out_dim or embedding_dim, config.attention, ignore_tanh=True
@@ -140,32 +160,34 @@ FUSERS: dict[FuserKind, type[AttentionFuserV1 | AttentionFuserV2 | AttentionFuse
 
 
 def build_fuser(config: FuserConfig, embedding_dim: int, out_dim: int | None = None) -> nn.Module:
-    """The fuser of a configuration.
+    """Build the fuser of a configuration.
 
     Args:
         config: how windows are fused.
-        embedding_dim: length D of the embeddings.
-        out_dim: length of the fused vector; None: D, which is what decoders take.
+        embedding_dim: embedding size D.
+        out_dim: size of the fused vector; None: D, which decoders expect.
     """
     return FUSERS[config.kind](config, embedding_dim, out_dim)
 
 
 def masked_mean(values: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean over the windows (B, S, D) that the mask (B, S) lets count; over all without one."""
+    """Mean over windows (B, S, D) where the mask (B, S) is True; over all without a mask."""
     if mask is None:
         return values.mean(1)
-    counted = values.masked_fill(~mask[:, :, None], 0.0)
-    return counted.sum(1) / mask.sum(1, keepdim=True)
+    masked = values.masked_fill(~mask[:, :, None], 0.0)
+    return masked.sum(1) / mask.sum(1, keepdim=True)
 
 
 def require_windows(windows: Tensor, mask: Tensor | None) -> None:
-    """Check embeddings (B, S, ...) and a mask before they are fused.
+    """Check embeddings (B, S, ...) and mask before fusion.
 
     Raises:
-        ValueError: no window at all, a mask of another shape or type, or a speaker without a window.
+        ValueError: no window, a mask of another shape or dtype, or a speaker without a window.
     """
     if not windows.shape[1]:
-        raise ValueError(f"at least one window of each speaker needed, found shape {tuple(windows.shape)}")
+        raise ValueError(
+            f"at least one window of each speaker is required, found shape {tuple(windows.shape)}"
+        )
     if mask is None:
         return
     if mask.shape != windows.shape[:2] or mask.dtype != torch.bool:
@@ -175,4 +197,4 @@ def require_windows(windows: Tensor, mask: Tensor | None) -> None:
         )
     empty = (~mask.any(1)).nonzero().flatten().tolist()
     if empty:
-        raise ValueError(f"the mask leaves items {empty[:8]} without a window; leave such speakers out")
+        raise ValueError(f"the mask leaves items {empty[:8]} without a window; exclude these speakers")

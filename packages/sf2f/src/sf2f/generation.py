@@ -1,6 +1,6 @@
-"""Pictures of people from their recordings: from one window, from several, from all.
+"""Images of the identities of a data set: from one window, from several, from all.
 
-Letters: N people, S windows of one, D embedding length, P real pictures of one.
+Letters: N identities, S windows of one, D embedding size, P real images of one.
 """
 
 from collections.abc import Sequence
@@ -20,111 +20,137 @@ from sf2f.speakers import Speakers
 if TYPE_CHECKING:
     from voiceface.synthetic.face.geometry_truth import FaceGroundTruth
 
+__all__ = [
+    "BATCH_SIZE",
+    "WindowEmbeddings",
+    "contact_sheet",
+    "decode_in_batches",
+    "embed_speakers",
+    "face_ground_truth",
+    "generate_images",
+    "generate_window_images",
+    "has_enough_identities",
+    "image_to_uint8",
+    "load_real_images",
+    "stack_equal_counts",
+    "write_image",
+]
+
 BATCH_SIZE = 256
 
 
 @dataclass(frozen=True)
 class WindowEmbeddings:
-    """What a model hears of people.
+    """Window embeddings of identities.
 
     Attributes:
-        windows: of each person, embeddings (S, D), in the order of their recordings.
+        windows: for each identity, embeddings (S, D), in the order of their recordings.
     """
 
     windows: tuple[Tensor, ...]
 
     def __len__(self) -> int:
-        """Number of people."""
+        """Number of identities."""
         return len(self.windows)
 
 
 def embed_speakers(model: Sf2fModel, speakers: Speakers) -> WindowEmbeddings:
-    """Embeddings of all windows of people, recordings sorted, nothing at random (section 9.1)."""
-    plan = model.data.windows.model_copy(update={"missing": "mask"})
-    found = [load_identity_windows(speakers, person, plan, model.data.mel) for person in range(len(speakers))]
-    rows = torch.from_numpy(np.concatenate(found))
+    """Encode all windows of all identities, recordings sorted, without random choices."""
+    windows_config = model.data.windows.model_copy(update={"missing": "mask"})
+    windows = [
+        load_identity_windows(speakers, identity, windows_config, model.data.mel)
+        for identity in range(len(speakers))
+    ]
+    stacked = torch.from_numpy(np.concatenate(windows))
     device = next(model.generator.parameters()).device
-    embedded = torch.cat([model.embed(part.to(device)) for part in rows.split(BATCH_SIZE)])
-    return WindowEmbeddings(tuple(embedded.split([len(each) for each in found])))
+    embeddings = torch.cat([model.embed(batch.to(device)) for batch in stacked.split(BATCH_SIZE)])
+    return WindowEmbeddings(tuple(embeddings.split([len(each) for each in windows])))
 
 
 def generate_images(model: Sf2fModel, embeddings: WindowEmbeddings, max_windows: int | None = None) -> Tensor:
-    """One picture of each person.
+    """Generate one image per identity.
 
     Args:
         model: the generator.
         embeddings: embeddings of windows.
-        max_windows: windows to join, the first ones; None takes all. One window passes by a fuser, as published.
+        max_windows: use only the first ones; None uses all. A single window bypasses the fuser, as
+            published.
 
     Returns:
         (N, 3, side, side), 0...1, on the CPU.
     """
-    joined = [
+    pooled = [
         each[:1]
         if max_windows == 1 or (len(each) == 1 and not model.has_fuser)
         else model.pool_embeddings(each[:max_windows])
         for each in embeddings.windows
     ]
-    return decode_in_batches(model, torch.cat(joined))
+    return decode_in_batches(model, torch.cat(pooled))
 
 
 def generate_window_images(model: Sf2fModel, embeddings: WindowEmbeddings) -> list[Tensor]:
-    """A picture of every window: of each person (S, 3, side, side), 0...1, on the CPU."""
-    made = decode_in_batches(model, torch.cat(embeddings.windows))
-    return list(made.split([len(each) for each in embeddings.windows]))
+    """Generate an image of every window: (S, 3, side, side) per identity, 0...1, on the CPU."""
+    images = decode_in_batches(model, torch.cat(embeddings.windows))
+    return list(images.split([len(each) for each in embeddings.windows]))
 
 
 def decode_in_batches(model: Sf2fModel, embeddings: Tensor) -> Tensor:
-    """Embeddings (N, D) to pictures (N, 3, side, side), 0...1, on the CPU, in batches."""
-    return torch.cat([model.decode_images(part).cpu() for part in embeddings.split(BATCH_SIZE)])
+    """Decode embeddings (N, D) to images (N, 3, side, side), 0...1, on the CPU, in batches."""
+    return torch.cat([model.decode_images(batch).cpu() for batch in embeddings.split(BATCH_SIZE)])
 
 
 def load_real_images(speakers: Speakers, image_size: int) -> list[Tensor]:
-    """All pictures of each person, (P, 3, side, side), 0...1."""
+    """Load all images of each identity, (P, 3, side, side), 0...1."""
     size = (image_size, image_size)
-    return [torch.from_numpy(load_identity_faces(speakers, person, size)) for person in range(len(speakers))]
+    return [
+        torch.from_numpy(load_identity_faces(speakers, identity, size)) for identity in range(len(speakers))
+    ]
 
 
 def face_ground_truth(speakers: Speakers) -> "FaceGroundTruth | None":
-    """What is true of invented people's faces, in their order; None for others."""
+    """Ground truth of the faces of synthetic identities, in their order; None for other data."""
     if speakers.ground_truth is None:
         return None
     from voiceface.synthetic.face import geometry_truth
     from voiceface.synthetic.layout import PopulationSettings, get_face_name
 
     settings = PopulationSettings(**speakers.ground_truth.settings)
-    number = {get_face_name(k, settings): k for k in settings.ids("all")}
-    return geometry_truth.generate_face_ground_truth(settings, [number[name] for name in speakers.names])
+    index_by_name = {get_face_name(index, settings): index for index in settings.ids("all")}
+    return geometry_truth.generate_face_ground_truth(
+        settings, [index_by_name[name] for name in speakers.names]
+    )
 
 
 def has_enough_identities(ground_truth: "FaceGroundTruth | None") -> bool:
-    """Whether invented people can be held against their truth: two of each sex at least."""
+    """Whether agreement with the ground truth is measurable: two identities of each gender at least."""
     return ground_truth is not None and min(int((ground_truth.sex == sex).sum()) for sex in (0, 1)) >= 2
 
 
 def stack_equal_counts(images: Sequence[Tensor]) -> Tensor:
-    """Pictures of people as one tensor (N, P, 3, side, side): of each as many as the poorest has."""
+    """Stack the images of identities to (N, P, 3, side, side), P being the smallest number of images."""
     count = min(len(each) for each in images)
     return torch.stack([each[:count] for each in images])
 
 
 def image_to_uint8(image: Tensor) -> "np.ndarray":
-    """A picture (3, H, W), 0...1, to (H, W, 3) uint8, rounded."""
+    """Convert an image (3, H, W), 0...1, to (H, W, 3) uint8, rounded."""
     return (image.clamp(0, 1) * 255).round().to(torch.uint8).permute(1, 2, 0).cpu().numpy()
 
 
 def write_image(path: Path, image: Tensor) -> None:
-    """Write a picture (3, H, W), 0...1, as PNG, atomically; folders are made."""
+    """Write an image (3, H, W), 0...1, as PNG, atomically; folders are created."""
     write_png(path, image_to_uint8(image))
 
 
 def contact_sheet(images: Tensor, columns: int = 8, gap: int = 2) -> "np.ndarray":
-    """Pictures (N, 3, H, W), 0...1, side by side on white, (rows, columns, 3) uint8."""
+    """Arrange images (N, 3, H, W), 0...1, in a grid on white, (rows, columns, 3) uint8."""
     count, _, height, width = images.shape
     columns = max(1, min(columns, count))
     rows = -(-count // columns)
     sheet = np.full((rows * (height + gap) + gap, columns * (width + gap) + gap, 3), 255, np.uint8)
-    for at, picture in enumerate(map(image_to_uint8, images)):
-        top, left = (gap + place * (side + gap) for place, side in zip(divmod(at, columns), (height, width)))
-        sheet[top : top + height, left : left + width] = picture
+    for index, image in enumerate(map(image_to_uint8, images)):
+        top, left = (
+            gap + position * (side + gap) for position, side in zip(divmod(index, columns), (height, width))
+        )
+        sheet[top : top + height, left : left + width] = image
     return sheet

@@ -1,7 +1,6 @@
-"""Voice to pictures: encoder, fuser of windows and decoder in one module, and what of it learns.
+"""Generator: encoder, fuser and decoder in one module, and the choice of trainable parts.
 
-Letters: B speakers, S windows of each, M mel bands, T frames, D embedding length (specification, sections 3
-to 5.5 and 8.4).
+Letters: B speakers, S windows of each, M mel bands, T frames, D embedding size.
 """
 
 from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias, get_args
@@ -23,13 +22,25 @@ from sf2f.encoders import EncoderConfig, VoiceEncoder, l2_normalize
 from sf2f.fusers import FuserConfig, require_windows
 from sf2f.optional_decoders import AttnV2FDecoder, AttnV2FDecoderConfig, MRDecoder, MRDecoderConfig
 
+__all__ = [
+    "DECODERS",
+    "AnyDecoderConfig",
+    "DecoderConfig",
+    "EncoderDecoder",
+    "FrozenNorms",
+    "GeneratorConfig",
+    "GeneratorOutput",
+    "Noise",
+    "freeze_except_fuser",
+]
+
 AnyDecoderConfig = (
     V2FDecoderConfig | FaceGanDecoderConfig | FaceGanV2DecoderConfig | MRDecoderConfig | AttnV2FDecoderConfig
 )
 DecoderConfig = Annotated[AnyDecoderConfig, Field(discriminator="kind")]
 FrozenNorms = Literal["fixed", "batch_statistics"]
 Noise: TypeAlias = Tensor | torch.Generator | None
-"""Standard normal numbers (N, D), where to draw them, or nothing."""
+"""Standard normal numbers (N, D), a generator that draws them, or None."""
 DECODERS: dict[str, Any] = {
     "v2f": V2FDecoder,
     "facegan": FaceGanDecoder,
@@ -40,7 +51,7 @@ DECODERS: dict[str, Any] = {
 
 
 class GeneratorConfig(Config):
-    """Sizes of all parts; the defaults are those of the model `sf2f_1st_stage`."""
+    """Sizes of all parts; the defaults are those of `sf2f_1st_stage`."""
 
     encoder: EncoderConfig = EncoderConfig()
     fuser: FuserConfig | None = Field(default=None, description="null: single windows only (stage 1)")
@@ -49,22 +60,23 @@ class GeneratorConfig(Config):
     @model_validator(mode="after")
     def _check_parts(self) -> Self:
         if self.fuser and self.decoder.kind == "attn_v2f":
-            raise ValueError("the attn_v2f decoder looks at the sequence of one window: it takes no fuser")
+            raise ValueError("the attn_v2f decoder attends to the sequence of one window; remove the fuser")
         return self
 
     @property
     def image_sizes(self) -> tuple[int, ...]:
-        """Sides of the pictures in pixels, smallest first."""
+        """Image sides in pixels, smallest first."""
         return self.decoder.image_sizes
 
 
 class GeneratorOutput(NamedTuple):
-    """What the generator makes of a batch.
+    """Output of the generator for a batch.
 
     Attributes:
-        images: one tensor (B, 3, side, side) for each size, smallest first, in the normalised space of the
-            training pictures.
-        embedding: (B, D), what was decoded.
+        images: one tensor (B, 3, side, side) per size, smallest first, in the normalised space of the
+            training
+            images.
+        embedding: (B, D), the decoded vector.
     """
 
     images: tuple[Tensor, ...]
@@ -72,7 +84,7 @@ class GeneratorOutput(NamedTuple):
 
 
 class EncoderDecoder(nn.Module):
-    """The generator, with the published names `encoder.` (which holds the fuser) and `decoder.`."""
+    """The generator, with the published names `encoder.` (which contains the fuser) and `decoder.`."""
 
     def __init__(self, config: GeneratorConfig | None = None) -> None:
         super().__init__()
@@ -83,30 +95,30 @@ class EncoderDecoder(nn.Module):
 
     @property
     def image_sizes(self) -> tuple[int, ...]:
-        """Sides of the pictures in pixels, smallest first."""
+        """Image sides in pixels, smallest first."""
         return self.config.image_sizes
 
     def train(self, mode: bool = True) -> Self:
-        """Set the mode of everything but the parts that `freeze_except_fuser` fixed."""
+        """Set the mode of all parts except those fixed by `freeze_except_fuser`."""
         super().train(mode)
         for name in self.eval_submodules:
             self.get_submodule(name).eval()
         return self
 
     def encode(self, mel: Tensor, noise: Noise = None) -> Tensor:
-        """Windows (N, M, T) to embeddings (N, D).
+        """Encode windows (N, M, T) to embeddings (N, D).
 
         Raises:
-            ValueError: as `VoiceEncoder.sequence` and `VoiceEncoder.head`.
+            ValueError: as `VoiceEncoder.forward_features` and `VoiceEncoder.forward_head`.
         """
         return self.encoder(mel, noise)
 
     def fuse(self, embeddings: Tensor, mask: Tensor | None = None) -> Tensor:
-        """Embeddings of all windows of each speaker to one vector of each.
+        """Fuse the window embeddings of each speaker to one vector.
 
         Args:
             embeddings: (B, S, D).
-            mask: (B, S), False for windows that are padding: they are neither attended to nor averaged.
+            mask: (B, S), False for padding, which is neither attended to nor averaged.
 
         Returns:
             (B, D).
@@ -125,7 +137,7 @@ class EncoderDecoder(nn.Module):
         return l2_normalize(fused) if self.config.fuser.normalise else fused
 
     def decode(self, embeddings: Tensor, sequence: Tensor | None = None) -> tuple[Tensor, ...]:
-        """Embeddings (B, D) to pictures, smallest first, each (B, 3, side, side).
+        """Decode embeddings (B, D) to images, smallest first, each (B, 3, side, side).
 
         Args:
             embeddings: (B, D).
@@ -140,19 +152,19 @@ class EncoderDecoder(nn.Module):
         if self.config.decoder.kind != "attn_v2f":
             return self.decoder(embeddings)
         if sequence is None:
-            raise ValueError("the attn_v2f decoder needs the encoder's sequence beside the embedding")
+            raise ValueError("the attn_v2f decoder needs the encoder's sequence with the embedding")
         return self.decoder(embeddings, sequence)
 
     def forward(
         self, mel: Tensor, mask: Tensor | None = None, average_batch: bool = False, noise: Noise = None
     ) -> GeneratorOutput:
-        """Voices to pictures.
+        """Generate images from voices.
 
         Args:
-            mel: windows (B, M, T), which pass by the fuser, or windows of speakers (B, S, M, T).
+            mel: windows (B, M, T), which bypass the fuser, or windows of speakers (B, S, M, T).
             mask: (B, S), see `fuse`.
-            average_batch: decode the mean of the batch's embeddings, not of unit length again.
-            noise: see `VoiceEncoder.head`; for windows of speakers B x S rows.
+            average_batch: decode the mean of the batch's embeddings, without normalising it.
+            noise: see `VoiceEncoder.forward_head`; for windows of speakers B x S rows.
 
         Raises:
             ValueError: another shape, or as `encode`, `fuse` and `decode`.
@@ -160,7 +172,7 @@ class EncoderDecoder(nn.Module):
         if mel.ndim not in (3, 4):
             raise ValueError(f"windows must be (B, M, T) or (B, S, M, T), found {tuple(mel.shape)}")
         if mask is not None and mel.ndim == 3:
-            raise ValueError("a mask belongs to windows (B, S, M, T)")
+            raise ValueError("a mask requires windows (B, S, M, T)")
         sequence = None
         if mel.ndim == 4:
             if self.encoder.attn_fuser is None:
@@ -179,14 +191,16 @@ class EncoderDecoder(nn.Module):
 def freeze_except_fuser(
     generator: EncoderDecoder, train_decoder: bool = False, frozen_norms: FrozenNorms = "fixed"
 ) -> EncoderDecoder:
-    """Let only the fuser learn (stage 2), or fuser and decoder.
+    """Freeze all parts except the fuser (stage 2), or except fuser and decoder.
 
     Args:
         generator: with a fuser; changed in place.
-        train_decoder: the decoder's weights learn, too; its norms are treated like the encoder's.
-        frozen_norms: "fixed": norms of encoder and decoder stay in evaluation mode whatever `train` is called
-            with, as the authors meant. "batch_statistics": they follow `train`, so that they normalise by the
-            batch and go on averaging, as the published code does from its first preview on.
+        train_decoder: also train the decoder's weights; its norms are treated like those of the encoder.
+        frozen_norms: "fixed": norms of encoder and decoder stay in evaluation mode whatever `train` is
+            called
+            with, as the authors intended. "batch_statistics": they follow `train`, so they normalise by
+            batch
+            statistics and keep updating, as in the published code from its first preview on.
 
     Returns:
         The generator.
@@ -197,7 +211,7 @@ def freeze_except_fuser(
     if frozen_norms not in get_args(FrozenNorms):
         raise ValueError(f"frozen_norms must be one of {get_args(FrozenNorms)}, found {frozen_norms!r}")
     if generator.encoder.attn_fuser is None:
-        raise ValueError("this generator has no fuser to train; add `fuser` to its configuration")
+        raise ValueError("this generator has no fuser to train; add generator.fuser to its configuration")
     generator.requires_grad_(False)
     generator.encoder.attn_fuser.requires_grad_(True)
     generator.decoder.requires_grad_(train_decoder)

@@ -1,4 +1,4 @@
-"""`sf2f infer`: faces from recordings or stored features."""
+"""`sf2f infer`: generate faces from recordings or stored features."""
 
 import argparse
 from collections.abc import Sequence
@@ -16,23 +16,32 @@ if TYPE_CHECKING:
     from sf2f.inference import GeneratedFace, Model, VoiceFeatures
     from sf2f.inference_report import RecordingGroup
 
+__all__ = [
+    "MAX_VOICES_COMPARED",
+    "build_parser",
+    "group_recordings",
+    "main",
+    "save_face",
+]
+
 MAX_VOICES_COMPARED = 100
-"""Voices whose halves are compared; of more, evenly spaced ones."""
+"""Maximum number of voices in the split-half comparison; of more, evenly spaced ones are taken."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write the faces of all voices; the exit code is 1 where a file could not be used, else 0."""
+    """Generate and write the faces of all voices; the exit code is 1 if a file was skipped, else 0."""
     parser = build_parser()
     args = parser.parse_args(argv)
     if args.stride is not None and args.stride < 1:
         parser.error("--stride must be at least 1 frame")
     if args.voice2face and args.device == "cuda":
-        parser.error("--voice2face runs on the cpu only")
+        parser.error("--voice2face runs on the CPU only")
     if args.voice2face and (
         args.per_window or args.per_recording or args.stride or args.noise_seed is not None
     ):
         parser.error(
-            "--voice2face names other networks, which hear each recording as a whole and without noise"
+            "--voice2face encodes whole recordings without noise: it excludes --per-window, --per-recording, "
+            "--stride and --noise-seed"
         )
     from voiceface.io.atomic import write_png
     from voiceface.io.input_files import find_input_files, make_writable_directory
@@ -49,15 +58,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     noise = _build_noise_generator(args.noise_seed)
     faces: dict[Path, tuple[RecordingGroup, GeneratedFace]] = {}
     compared: list[tuple[str, list[VoiceFeatures]]] = []
-    left_out = []
-    chosen = {len(groups) * at // MAX_VOICES_COMPARED for at in range(MAX_VOICES_COMPARED)}
-    for number, group in enumerate(groups):
+    skipped = []
+    compared_indices = {len(groups) * step // MAX_VOICES_COMPARED for step in range(MAX_VOICES_COMPARED)}
+    for index, group in enumerate(groups):
         voices = []
         for path in group.paths:
             try:
                 voices.append(load_voice_features(model, path))
             except (ValueError, OSError) as error:
-                left_out.append(str(error))
+                skipped.append(str(error))
         if not voices:
             continue
         face = generate_from_features(
@@ -70,66 +79,73 @@ def main(argv: Sequence[str] | None = None) -> int:
             published=args.published,
         )
         faces[group.relative_path] = group, face
-        if number in chosen:
+        if index in compared_indices:
             compared.append((group.identity, voices))
         written = save_face(out, group.relative_path, face, args.published, model.has_fuser)
         print(
             f"{group.relative_path.as_posix()}: {describe_face(face)}; {_format_written(written, out)}",
             flush=True,
         )
-    print_skipped(left_out)
+    print_skipped(skipped)
     if not faces:
-        raise ValueError(f"none of the {len(left_out)} files could be used")
+        raise ValueError(f"none of the {len(skipped)} files could be used")
     same, other = split_half_distances(
-        model, [voices for _, voices in compared], [who for who, _ in compared], stride=args.stride
+        model, [voices for _, voices in compared], [identity for identity, _ in compared], stride=args.stride
     )
-    said = format_comparison(same, other)
-    for measure, near, far, ratio in said:
-        print(f"{measure}: same voice's halves {near}, different voices {far}, ratio {ratio}")
+    comparison = format_comparison(same, other)
+    for measure, same_distance, other_distance, ratio in comparison:
+        print(
+            f"{measure}: same voice's halves {same_distance}, different voices {other_distance}, "
+            f"ratio {ratio}"
+        )
     names = [place.as_posix() for place in faces]
     write_png(out / "sheet.png", labelled_contact_sheet([face.image for _, face in faces.values()], names))
     print(f"all faces: {out / 'sheet.png'}")
     if not args.no_report:
-        print(f"report: {write_report(out / 'index.html', model, list(faces.values()), said, args.stride)}")
-    return 1 if left_out else 0
+        report = write_report(out / "index.html", model, list(faces.values()), comparison, args.stride)
+        print(f"report: {report}")
+    return 1 if skipped else 0
 
 
 def group_recordings(
     inputs: Sequence[tuple[Path, Path]], group_by: str = "file", single_identity: bool = False
 ) -> "list[RecordingGroup]":
-    """Which recordings make one face.
+    """Group the recordings that make one face.
 
     Args:
-        inputs: (file, place of its results), from `voiceface.io.input_files.find_input_files`.
-        group_by: "file", or "identity": the first folder below the one that was given; files beside it stand
-            for themselves.
-        single_identity: all are of one person.
+        inputs: (file, relative path of its results), from `voiceface.io.input_files.find_input_files`.
+        group_by: "file", or "identity": the first folder below the one given; files directly in it form
+            groups
+            of their own.
+        single_identity: all recordings are of one identity.
     """
     from sf2f.inference_report import RecordingGroup
 
     if single_identity:
         return [RecordingGroup(Path("all_recordings"), "all_recordings", tuple(path for path, _ in inputs))]
     groups: dict[Path, RecordingGroup] = {}
-    for path, place in inputs:
-        where = Path(place.parts[0]) if group_by == "identity" else place
-        known = groups.get(where, RecordingGroup(where, place.parts[0], ()))
-        groups[where] = RecordingGroup(where, known.identity, (*known.paths, path))
+    for path, relative_path in inputs:
+        key = Path(relative_path.parts[0]) if group_by == "identity" else relative_path
+        group = groups.get(key, RecordingGroup(key, relative_path.parts[0], ()))
+        groups[key] = RecordingGroup(key, group.identity, (*group.paths, path))
     return list(groups.values())
 
 
 def save_face(
     out: Path, relative_path: Path, face: "GeneratedFace", published: bool = False, has_fuser: bool = True
 ) -> list[Path]:
-    """Write the pictures of one face.
+    """Write the images of one face.
 
     Args:
-        out: folder.
-        relative_path: of the face below it, without suffix.
+        out: output folder.
+        relative_path: path of the face below it, without suffix.
         face: from `sf2f.inference.generate_from_features`.
-        published: names as the published program gives them, `PLACE/d_fed_0.png` (the recording as one long
-            window; one for each recording), `PLACE/seg_0.png` ... (windows) and `PLACE/fused_0.png`; else
-            `faces/PLACE.png`, `windows/PLACE/000.png` ... and `recordings/PLACE/000.png` ..., as far as made.
-        has_fuser: whether the model has a fuser; without one there is no published picture of all windows.
+        published: use the file names of the published program, `PATH/d_fed_0.png` (the recording as one
+            long
+            window; one for each recording), `PATH/seg_0.png` ... (windows) and `PATH/fused_0.png`; else
+            `faces/PATH.png`, `windows/PATH/000.png` ... and `recordings/PATH/000.png` ..., as far as
+            generated.
+        has_fuser: whether the model has a fuser; without one there is no published image of all windows.
 
     Returns:
         The files written.
@@ -140,66 +156,73 @@ def save_face(
         [] if each is None else list(each) for each in (face.window_images, face.recording_images)
     )
     if published:
-        pictures = {f"d_fed_{k}": picture for k, picture in enumerate(recordings)}
-        pictures |= {f"seg_{k}": picture for k, picture in enumerate(windows)}
-        pictures |= {"fused_0": face.image} if has_fuser else {}
-        files = {out / relative_path / f"{name}.png": picture for name, picture in pictures.items()}
+        images = {f"d_fed_{k}": image for k, image in enumerate(recordings)}
+        images |= {f"seg_{k}": image for k, image in enumerate(windows)}
+        images |= {"fused_0": face.image} if has_fuser else {}
+        files = {out / relative_path / f"{name}.png": image for name, image in images.items()}
     else:
         files = {out / "faces" / relative_path.with_name(f"{relative_path.name}.png"): face.image}
-        for word, several in (("windows", windows), ("recordings", recordings)):
+        for folder, numbered in (("windows", windows), ("recordings", recordings)):
             files |= {
-                out / word / relative_path / f"{k:03d}.png": picture for k, picture in enumerate(several)
+                out / folder / relative_path / f"{k:03d}.png": image for k, image in enumerate(numbered)
             }
-    for path, picture in files.items():
-        write_png(path, picture)
+    for path, image in files.items():
+        write_png(path, image)
     return list(files)
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The command line of `sf2f infer`."""
+    """Command line of `sf2f infer`."""
     parser = argparse.ArgumentParser(
         prog="sf2f infer",
-        description="Make faces of recordings or stored features (.npz, .npy, .pickle). Results are "
-        "OUT/faces/NAME.png, OUT/sheet.png with all of them, and OUT/index.html with the sounds.",
+        description="Generate faces from recordings or stored features (.npz, .npy, .pickle). Writes "
+        "OUT/faces/NAME.png, the contact sheet OUT/sheet.png, and the report OUT/index.html with audio.",
     )
     add = parser.add_argument
-    add("voices", nargs="+", type=Path, metavar="VOICE", help="files, and folders searched to any depth")
-    add("--out", type=Path, required=True, help="folder for the results")
+    add("voices", nargs="+", type=Path, metavar="VOICE", help="files, and folders searched recursively")
+    add("--out", type=Path, required=True, help="output folder")
     source = parser.add_mutually_exclusive_group()
     arguments.add_weights_argument(source, CHECKPOINT_HELP)
     source.add_argument(
-        "--voice2face", type=Path, help="published networks of voice2face instead: a folder or one file"
+        "--voice2face", type=Path, help="use published voice2face networks instead: a folder or one file"
     )
     add(
         "--group-by",
         choices=("file", "identity"),
         default="file",
-        help="identity: the recordings below one folder of those given make one face (default: %(default)s)",
+        help="one face per file, or per first folder below the one given (default: %(default)s)",
     )
-    add("--single-identity", action="store_true", help="all recordings are of one person and make one face")
-    add("--per-window", action="store_true", help="also a picture of each window")
-    add("--per-recording", action="store_true", help="also a picture of each recording as one long window")
-    add("--stride", type=int, help="frames (10 ms) between windows (default: half a window, 63 of 125)")
+    add(
+        "--single-identity",
+        action="store_true",
+        help="treat all recordings as one identity and generate one face",
+    )
+    add("--per-window", action="store_true", help="also generate an image of each window")
+    add(
+        "--per-recording",
+        action="store_true",
+        help="also generate an image of each recording as one long window",
+    )
+    add("--stride", type=int, help="stride of windows in frames of 10 ms (default: half a window, 63 of 125)")
     add(
         "--noise-seed",
         type=int,
         metavar="SEED",
-        help="add the noise of training to embeddings, as the published program does for v2f",
+        help="add the training noise to embeddings with this seed, as the published program does for v2f",
     )
     add(
         "--published",
         action="store_true",
-        help="the published program's names (NAME/d_fed_0.png, "
-        "NAME/seg_0.png ..., NAME/fused_0.png) and its cutting to bytes; with --voice2face each picture is spread "
-        "from 0 to 255",
+        help="file names (NAME/d_fed_0.png, NAME/seg_0.png ..., NAME/fused_0.png) and truncation to bytes of "
+        "the published program; with --voice2face each image is rescaled to 0...255",
     )
-    add("--no-report", action="store_true", help="write no index.html")
-    arguments.add_device_argument(parser, note="; --voice2face: cpu only")
+    add("--no-report", action="store_true", help="do not write index.html")
+    arguments.add_device_argument(parser, note="; --voice2face: CPU only")
     return parser
 
 
 def _load_model(args: argparse.Namespace) -> "tuple[Model, tuple[str, ...]]":
-    """The model that the flags name, and the suffixes of stored features that it reads."""
+    """Model selected by the arguments, and the suffixes of stored features that it reads."""
     if args.voice2face:
         from sf2f.voice2face_inference import FEATURE_SUFFIXES as VOICE2FACE_SUFFIXES
         from sf2f.voice2face_inference import load_voice2face_model
@@ -214,6 +237,7 @@ def _load_model(args: argparse.Namespace) -> "tuple[Model, tuple[str, ...]]":
 
 
 def _build_noise_generator(seed: int | None) -> "torch.Generator | None":
+    """Generator of the embedding noise, or None."""
     if seed is None:
         return None
     import torch
@@ -222,7 +246,7 @@ def _build_noise_generator(seed: int | None) -> "torch.Generator | None":
 
 
 def _format_written(written: Sequence[Path], out: Path) -> str:
-    """Files below a folder: the first, and how many more."""
+    """Text that names the first file below a folder and how many more there are."""
     more = f" and {len(written) - 1} more" if len(written) > 1 else ""
     return f"{written[0].relative_to(out).as_posix()}{more}"
 

@@ -1,7 +1,8 @@
-"""From recordings or stored features to faces: what programs share.
+"""Inference: recordings or stored features to faces.
 
-Letters: M mel bands, T frames, W frames of a window, S windows, R recordings of one person, D embedding
-length, H x W picture (specification, section 9.6).
+Letters: M mel bands, T frames, W frames of a window, S windows, R recordings of one identity, D
+embedding size,
+H x W image.
 """
 
 import os
@@ -23,22 +24,41 @@ if TYPE_CHECKING:
 
     Model = Sf2fModel | Voice2FaceModel
 
+__all__ = [
+    "BATCH_SIZE",
+    "BUNDLED_CHECKPOINT",
+    "FRAMES_PER_SECOND",
+    "TRAINING_COMMAND",
+    "GeneratedFace",
+    "ImageArray",
+    "VoiceFeatures",
+    "decode_images",
+    "default_stride",
+    "embed_windows",
+    "find_bundled_checkpoint",
+    "generate",
+    "generate_from_features",
+    "load",
+    "load_voice_features",
+    "split_into_windows",
+]
+
 ImageArray = NDArray[np.uint8]
 BUNDLED_CHECKPOINT = "weights/population.safetensors"
 TRAINING_COMMAND = "sf2f train --cfg sf2f_1st_stage --data DATA --out RUN"
 FRAMES_PER_SECOND = 100
 BATCH_SIZE = 64
-"""Windows that are embedded, or pictures that are made, at a time."""
+"""Windows encoded, or images decoded, at a time."""
 
 
 @dataclass(frozen=True)
 class VoiceFeatures:
-    """One recording as a model hears it.
+    """Features of one recording.
 
     Attributes:
-        source: file it came from.
+        source: its file.
         mel: (M, T) float32, normalised.
-        speech_seconds: of speech, silence removed.
+        speech_seconds: duration of speech, silence removed.
     """
 
     source: str
@@ -48,17 +68,17 @@ class VoiceFeatures:
 
 @dataclass(frozen=True)
 class GeneratedFace:
-    """What is made of the recordings of one person.
+    """Face generated from the recordings of one identity.
 
     Attributes:
-        image: (H, W, 3) uint8 RGB, of all windows together.
-        embedding: (D,) float32, what that picture was made of: joined by the fuser, or the mean.
+        image: (H, W, 3) uint8 RGB, from all windows.
+        embedding: (D,) float32, the pooled embedding that was decoded.
         sources: files of the recordings.
-        speech_seconds: of speech in them, silence removed.
-        window_counts: windows of each recording.
+        speech_seconds: duration of speech in them, silence removed.
+        window_counts: number of windows of each recording.
         window_embeddings: (S, D) float32, of all windows in order.
-        window_images: (S, H, W, 3), a picture of each window alone, where they were asked for.
-        recording_images: (R, H, W, 3), a picture of each recording as one long window, where they were asked for.
+        window_images: (S, H, W, 3), an image of each window, if requested.
+        recording_images: (R, H, W, 3), an image of each recording as one long window, if requested.
     """
 
     image: ImageArray
@@ -72,19 +92,21 @@ class GeneratedFace:
 
 
 def load(weights: str | os.PathLike[str] | None = None, *, device: str = "cpu") -> "Sf2fModel":
-    """A trained generator for `face`.
+    """Load a trained generator.
 
-    A model that was trained to add noise to its embeddings is loaded without: `face` adds it where it is told
-    to. (The published program always does, so that no two of its pictures are alike.)
+    Models that were trained with embedding noise are loaded without it; `generate` adds it on request.
+    (The published
+    program always adds it, so that every image differs.)
 
     Args:
-        weights: run folder, weights file of ours, or checkpoint of the published trainer (.pt); None: the
-            bundled ones, which know invented people only.
+        weights: run folder, checkpoint of this package, or checkpoint of the published trainer (.pt);
+            None: the
+            bundled one, which was trained on synthetic identities only.
         device: "cpu", "cuda" or "auto".
 
     Raises:
-        FileNotFoundError: no such weights; the message says how to make them.
-        CheckpointError, ValueError: they cannot be used.
+        FileNotFoundError: no such checkpoint; the message says how to train one.
+        CheckpointError, ValueError: the checkpoint is unusable.
     """
     from voiceface.runtime.devices import choose_device
 
@@ -92,7 +114,7 @@ def load(weights: str | os.PathLike[str] | None = None, *, device: str = "cpu") 
 
     source = find_bundled_checkpoint() if weights is None else Path(weights)
     if not source.exists():
-        raise FileNotFoundError(f"weights {source} do not exist; train some: {TRAINING_COMMAND}")
+        raise FileNotFoundError(f"checkpoint {source} does not exist; train a model: {TRAINING_COMMAND}")
     model = load_sf2f_model(source, device=choose_device(device))
     encoder = model.generator.encoder
     encoder.config = encoder.config.model_copy(update={"noise_in_evaluation": False})
@@ -100,16 +122,16 @@ def load(weights: str | os.PathLike[str] | None = None, *, device: str = "cpu") 
 
 
 def find_bundled_checkpoint() -> Path:
-    """The weights that are installed with this package.
+    """Path of the checkpoint that is installed with this package.
 
     Raises:
-        FileNotFoundError: this copy has none.
+        FileNotFoundError: this installation has none.
     """
     path = Path(str(files("sf2f").joinpath(BUNDLED_CHECKPOINT)))
     if not path.is_file():
         raise FileNotFoundError(
-            f"this copy of sf2f holds no {BUNDLED_CHECKPOINT}; train a model ({TRAINING_COMMAND}) and give it: --weights RUN, "
-            "or load(RUN)"
+            f"this installation of sf2f has no {BUNDLED_CHECKPOINT}; train a model ({TRAINING_COMMAND}) and "
+            "pass it with --weights RUN or load(RUN)"
         )
     return path
 
@@ -123,15 +145,16 @@ def generate(
     recording_images: bool = False,
     noise: "torch.Generator | None" = None,
 ) -> GeneratedFace:
-    """A face from a recording, or from several recordings of one person.
+    """Generate a face from a recording, or from several recordings of one identity.
 
     Args:
         model: from `load`.
-        voices: a sound file (wav, flac, mp3, ogg, m4a and others) or stored features (.npz, .npy, .pickle),
-            or a list of such files of one person.
+        voices: an audio file (wav, flac, mp3, ogg, m4a and others) or stored features (.npz, .npy,
+            .pickle),
+            or a list of such files of one identity.
         stride: see `split_into_windows`.
-        window_images: also make a picture of each window alone.
-        recording_images: also make a picture of each recording as one long window.
+        window_images: also generate an image of each window.
+        recording_images: also generate an image of each recording as one long window.
         noise: see `generate_from_features`.
 
     Raises:
@@ -139,10 +162,10 @@ def generate(
         FileNotFoundError: no such file.
     """
     paths = [voices] if isinstance(voices, str | os.PathLike) else list(voices)
-    heard = [load_voice_features(model, path) for path in paths]
+    features = [load_voice_features(model, path) for path in paths]
     return generate_from_features(
         model,
-        heard,
+        features,
         stride=stride,
         window_images=window_images,
         recording_images=recording_images,
@@ -151,11 +174,11 @@ def generate(
 
 
 def load_voice_features(model: "Model", path: str | os.PathLike[str]) -> VoiceFeatures:
-    """Read a recording or stored features as a model hears them.
+    """Load the features of a recording, or stored features, as the model expects them.
 
     Raises:
-        SpeechError: no voice in it, or features of another shape or not finite.
-        FileNotFoundError, voiceface.audio.loading.AudioError: absent, or no sound file.
+        SpeechError: no speech, or features of another shape or not finite.
+        FileNotFoundError, voiceface.audio.loading.AudioError: missing, or not an audio file.
     """
     from sf2f import speech
     from sf2f.voice2face_inference import Voice2FaceModel, load_voice2face_features
@@ -175,10 +198,10 @@ def load_voice_features(model: "Model", path: str | os.PathLike[str]) -> VoiceFe
 def split_into_windows(
     model: "Model", mel: NDArray[np.float32], stride: int | None = None
 ) -> NDArray[np.float32]:
-    """What a model hears of a recording: overlapping windows; Wen's hears it as a whole.
+    """Split features into overlapping windows; voice2face encodes a recording as a whole.
 
     Args:
-        model: whose configuration says how long a window is; a shorter recording is filled up to one.
+        model: its configuration determines the window length; a shorter recording is padded.
         mel: (M, T), normalised.
         stride: frames from one window to the next; None: half a window, 63 of 125 frames as published.
 
@@ -209,84 +232,86 @@ def generate_from_features(
     noise: "torch.Generator | None" = None,
     published: bool = False,
 ) -> GeneratedFace:
-    """Everything that a model makes of recordings of one person.
+    """Generate a face from features of recordings of one identity.
 
     Args:
-        model: from `load`, or Wen's.
+        model: from `load`, or voice2face.
         voices: from `load_voice_features`.
         stride: see `split_into_windows`.
-        window_images: also make a picture of each window alone.
-        recording_images: also make a picture of each recording as one long window.
-        noise: draw the noise here that the model's embeddings got in training, as the published program
-            does; models without noise ignore it.
-        published: what lies behind the point of a byte is cut off and not rounded.
+        window_images: also generate an image of each window.
+        recording_images: also generate an image of each recording as one long window.
+        noise: draws the noise that the model's embeddings had in training, as the published program does;
+            ignored by models without noise.
+        published: truncate to bytes instead of rounding.
 
     Raises:
-        ValueError: no recordings, or pictures that are not finite.
+        ValueError: no recordings, or images that are not finite.
     """
     import torch
 
     if not voices:
-        raise ValueError("no recordings given, expected at least one")
-    cut = [split_into_windows(model, voice.mel, stride) for voice in voices]
+        raise ValueError("no recordings were passed; at least one is required")
+    windows = [split_into_windows(model, voice.mel, stride) for voice in voices]
     with torch.inference_mode():
-        if len({each.shape[2] for each in cut}) == 1:
-            embedded = embed_windows(model, np.concatenate(cut), noise)
+        if len({each.shape[2] for each in windows}) == 1:
+            window_embeddings = embed_windows(model, np.concatenate(windows), noise)
         else:
-            embedded = torch.cat([embed_windows(model, each, noise) for each in cut])
-        joined = model.pool_embeddings(embedded)
-        rows = [joined]
+            window_embeddings = torch.cat([embed_windows(model, each, noise) for each in windows])
+        embedding = model.pool_embeddings(window_embeddings)
+        rows = [embedding]
         if window_images:
-            rows.append(embedded)
+            rows.append(window_embeddings)
         if recording_images:
             rows += [embed_windows(model, voice.mel[None], noise) for voice in voices]
-        made = decode_images(model, torch.cat(rows), voices[0].source, published)
-    split = 1 + (len(embedded) if window_images else 0)
+        images = decode_images(model, torch.cat(rows), voices[0].source, published)
+    first_recording = 1 + (len(window_embeddings) if window_images else 0)
     return GeneratedFace(
-        made[0],
-        joined[0].float().cpu().numpy(),
+        images[0],
+        embedding[0].float().cpu().numpy(),
         tuple(voice.source for voice in voices),
         float(sum(voice.speech_seconds for voice in voices)),
-        tuple(map(len, cut)),
-        embedded.float().cpu().numpy(),
-        made[1:split] if window_images else None,
-        made[split:] if recording_images else None,
+        tuple(map(len, windows)),
+        window_embeddings.float().cpu().numpy(),
+        images[1:first_recording] if window_images else None,
+        images[first_recording:] if recording_images else None,
     )
 
 
 def embed_windows(
     model: "Model", windows: NDArray[np.float32], noise: "torch.Generator | None" = None
 ) -> "Tensor":
-    """Windows (S, M, W) to embeddings (S, D) on the model's device; `noise` as of `generate_from_features`."""
+    """Encode windows (S, M, W) to embeddings (S, D); `noise` as in `generate_from_features`."""
     import torch
 
     from sf2f.models import Sf2fModel
 
     generator = model.generator if isinstance(model, Sf2fModel) else None
     device = torch.device("cpu") if generator is None else next(generator.parameters()).device
-    parts = torch.from_numpy(np.require(windows, np.float32, ["C", "W"])).split(BATCH_SIZE)
+    batches = torch.from_numpy(np.require(windows, np.float32, ["C", "W"])).split(BATCH_SIZE)
     if generator is None or noise is None or not generator.config.encoder.noise_std:
-        return torch.cat([model.embed(part.to(device)) for part in parts])
+        return torch.cat([model.embed(batch.to(device)) for batch in batches])
     size = generator.config.encoder.embedding_dim
-    drawn = [torch.randn(len(part), size, generator=noise, device=noise.device) for part in parts]
-    return torch.cat([generator.encode(part.to(device), each) for part, each in zip(parts, drawn)])
+    noise_batches = [torch.randn(len(batch), size, generator=noise, device=noise.device) for batch in batches]
+    return torch.cat(
+        [generator.encode(batch.to(device), each) for batch, each in zip(batches, noise_batches)]
+    )
 
 
 def decode_images(
     model: "Model", embeddings: "Tensor", source: str = "the recording", published: bool = False
 ) -> ImageArray:
-    """Embeddings (N, D) to pictures (N, H, W, 3) uint8; `published` as of `generate_from_features`.
+    """Decode embeddings (N, D) to images (N, H, W, 3) uint8; `published` as in `generate_from_features`.
 
     Raises:
-        ValueError: they are not finite.
+        ValueError: the images are not finite.
     """
     import torch
 
-    made = (
-        torch.cat([model.decode_images(part).cpu() for part in embeddings.split(BATCH_SIZE)]).clamp(0, 1)
+    images = (
+        torch.cat([model.decode_images(batch).cpu() for batch in embeddings.split(BATCH_SIZE)]).clamp(0, 1)
         * 255
     )
-    if not torch.isfinite(made).all():
-        raise ValueError(f"{source}: the weights give a picture that is not finite")
-    values = made if published else made.round()
+    if not torch.isfinite(images).all():
+        raise ValueError(f"{source}: the model generated an image that is not finite")
+    values = images if published else images.round()
     return values.to(torch.uint8).permute(0, 2, 3, 1).contiguous().numpy()

@@ -1,4 +1,4 @@
-"""What `sf2f infer` says of its faces, in words and on a page."""
+"""Console text and HTML report of `sf2f infer`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,27 +14,40 @@ if TYPE_CHECKING:
     from sf2f.inference import GeneratedFace, Model
     from sf2f.split_half_consistency import SplitHalfDistances
 
+__all__ = [
+    "COLUMNS",
+    "COMPARISON_NOTE",
+    "DISTANCE_FIELDS",
+    "MAX_WINDOWS_SHOWN",
+    "RecordingGroup",
+    "describe_face",
+    "describe_pooling",
+    "format_comparison",
+    "generate_per_recording",
+    "write_report",
+]
+
 MAX_WINDOWS_SHOWN = 24
-"""Windows of a voice on the page."""
+"""Windows shown per face."""
 COLUMNS = ("mean distance", "same voice's halves", "different voices", "ratio")
 COMPARISON_NOTE = (
-    "Every voice is cut in the middle and each half heard by itself: what a model makes of one voice should "
-    "lie closer than what it makes of different ones."
+    "Every voice is split in half and each half is encoded separately: the two halves of one voice should be "
+    "closer than halves of different voices."
 )
 DISTANCE_FIELDS = {
     "embeddings, L2": "l2",
     "embeddings, 1 - cosine": "cosine",
-    "pictures, mean of 255": "pixel",
+    "images, mean of 255": "pixel",
 }
 
 
 @dataclass(frozen=True)
 class RecordingGroup:
-    """The recordings that one face is made of.
+    """Recordings that make one face.
 
     Attributes:
-        relative_path: where results go, below the folder for results.
-        identity: whose they are, as far as the folders tell.
+        relative_path: of the results, below the output folder.
+        identity: identity as far as the folders tell.
         paths: the files.
     """
 
@@ -44,7 +57,7 @@ class RecordingGroup:
 
 
 def describe_face(face: "GeneratedFace") -> str:
-    """Seconds, recordings and windows of a face in words."""
+    """Text with duration, recordings and windows of a face."""
     several = f" in {len(face.sources)} recordings" if len(face.sources) > 1 else ""
     count = sum(face.window_counts)
     return f"{face.speech_seconds:.1f} s of speech{several}, {count} window{'s' if count != 1 else ''}"
@@ -53,26 +66,37 @@ def describe_face(face: "GeneratedFace") -> str:
 def format_comparison(
     same: "SplitHalfDistances | None", other: "SplitHalfDistances | None"
 ) -> list[tuple[str, str, str, str]]:
-    """Distances of halves: (measure, of the same voice's, of different speakers', their ratio), as text.
+    """Format split-half distances: (measure, same voice, different speakers, ratio), as text.
 
-    Empty where there is neither; "-" where there is no such pair.
+    Empty if both are None; "-" where there is no such pair.
     """
     rows = []
-    for word, name in DISTANCE_FIELDS.items():
-        a, b = (None if each is None else float(getattr(each, name)) for each in (same, other))
-        near, far = ("-" if value is None else f"{value:.3g}" for value in (a, b))
-        rows.append((word, near, far, f"{b / a:.2f}" if a and b is not None else "-"))
+    for label, name in DISTANCE_FIELDS.items():
+        same_value, other_value = (
+            None if each is None else float(getattr(each, name)) for each in (same, other)
+        )
+        same_text, other_text = (
+            "-" if value is None else f"{value:.3g}" for value in (same_value, other_value)
+        )
+        rows.append(
+            (
+                label,
+                same_text,
+                other_text,
+                f"{other_value / same_value:.2f}" if same_value and other_value is not None else "-",
+            )
+        )
     return rows if same or other else []
 
 
 def describe_pooling(model: "Model") -> str:
-    """How a model makes one vector of several windows, in words."""
+    """Text that says how a model pools several windows."""
     from sf2f.voice2face_inference import Voice2FaceModel
 
     if isinstance(model, Voice2FaceModel):
-        return "each recording is heard as a whole; several are averaged"
+        return "each recording is encoded as a whole; several are averaged"
     if model.has_fuser:
-        return "windows are joined by the fuser (attention)"
+        return "windows are fused by attention"
     return "stage-1 model without a fuser: embeddings of windows are averaged"
 
 
@@ -83,47 +107,49 @@ def write_report(
     comparison_rows: Sequence[tuple[str, str, str, str]],
     stride: int | None = None,
 ) -> Path:
-    """One page: every face beside its voice, and what each recording and window gives by itself."""
+    """Write the HTML report: every face with its audio, and images of single recordings and windows."""
     from voiceface.report import IdentityCard, IdentityGroup, Table, build_report
 
     from sf2f.inference import default_stride
     from sf2f.models import Sf2fModel
 
-    one = [
+    cards = [
         IdentityCard(
-            g.relative_path.as_posix(),
-            image=upscale_image(f.image),
-            audio=_audio_sample(f.sources[0]),
-            note=describe_face(f),
+            group.relative_path.as_posix(),
+            image=upscale_image(face.image),
+            audio=_audio_sample(face.sources[0]),
+            note=describe_face(face),
         )
-        for g, f in faces
+        for group, face in faces
     ]
-    groups = [IdentityGroup("Faces", one, "Each from everything that was heard of the voice.")]
+    groups = [IdentityGroup("Faces", cards, "Each face is generated from all recordings of the voice.")]
     for group, face in faces:
-        alone = list(generate_per_recording(model, face)) if len(face.sources) > 1 else []
-        people = [
-            IdentityCard(Path(source).name, image=upscale_image(picture), audio=_audio_sample(source))
-            for source, picture in zip(face.sources, alone)
+        recording_images = list(generate_per_recording(model, face)) if len(face.sources) > 1 else []
+        recording_cards = [
+            IdentityCard(Path(source).name, image=upscale_image(image), audio=_audio_sample(source))
+            for source, image in zip(face.sources, recording_images)
         ]
-        if people:
+        if recording_cards:
             groups.append(
-                IdentityGroup(f"{group.relative_path.as_posix()}: each recording by itself", people)
+                IdentityGroup(f"{group.relative_path.as_posix()}: each recording separately", recording_cards)
             )
-        for words, pictures in (
-            ("each window by itself", face.window_images),
+        for title_suffix, images in (
+            ("each window separately", face.window_images),
             ("as one long window", face.recording_images),
         ):
-            if pictures is not None:
-                shown = [
-                    IdentityCard(str(k), image=upscale_image(p))
-                    for k, p in enumerate(pictures[:MAX_WINDOWS_SHOWN])
+            if images is not None:
+                window_cards = [
+                    IdentityCard(str(index), image=upscale_image(image))
+                    for index, image in enumerate(images[:MAX_WINDOWS_SHOWN])
                 ]
                 note = (
-                    f"The first {MAX_WINDOWS_SHOWN} of {len(pictures)}."
-                    if len(pictures) > MAX_WINDOWS_SHOWN
+                    f"The first {MAX_WINDOWS_SHOWN} of {len(images)}."
+                    if len(images) > MAX_WINDOWS_SHOWN
                     else ""
                 )
-                groups.append(IdentityGroup(f"{group.relative_path.as_posix()}: {words}", shown, note))
+                groups.append(
+                    IdentityGroup(f"{group.relative_path.as_posix()}: {title_suffix}", window_cards, note)
+                )
     facts = {"model": model.name or "unnamed", "faces": len(faces)}
     if isinstance(model, Sf2fModel):
         width = model.data.windows.width
@@ -132,10 +158,10 @@ def write_report(
         path,
         title="Faces from voices",
         kicker="sf2f infer",
-        subtitle=f"Made by {model.name or 'a model'}; {describe_pooling(model)}.",
+        subtitle=f"Generated by {model.name or 'a model'}; {describe_pooling(model)}.",
         facts=facts,
         disclaimers=model.disclaimer,
-        tables=[Table("Halves of speech", COLUMNS, comparison_rows, COMPARISON_NOTE)]
+        tables=[Table("Split-half consistency", COLUMNS, comparison_rows, COMPARISON_NOTE)]
         if comparison_rows
         else [],
         identity_groups=groups,
@@ -144,19 +170,21 @@ def write_report(
 
 
 def generate_per_recording(model: "Model", face: "GeneratedFace") -> "np.ndarray":
-    """Pictures (R, H, W, 3) of each recording of a face by itself."""
+    """Images (R, H, W, 3) of each recording of a face separately."""
     import torch
 
     from sf2f.inference import decode_images
 
     with torch.inference_mode():
-        own = torch.from_numpy(face.window_embeddings).split(list(face.window_counts))
+        per_recording = torch.from_numpy(face.window_embeddings).split(list(face.window_counts))
         device = "cpu" if not hasattr(model, "generator") else next(model.generator.parameters()).device
-        return decode_images(model, torch.cat([model.pool_embeddings(each.to(device)) for each in own]))
+        return decode_images(
+            model, torch.cat([model.pool_embeddings(each.to(device)) for each in per_recording])
+        )
 
 
 def _audio_sample(source: str) -> "AudioSource | None":
-    """A recording for the page; None for stored features."""
+    """Recording for the report; None for stored features."""
     from voiceface.io.input_files import AUDIO_FILE_SUFFIXES
     from voiceface.report import AudioSource
 

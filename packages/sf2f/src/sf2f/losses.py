@@ -1,7 +1,8 @@
-"""What generator and discriminators are trained with: adversarial, identity, pixel and perceptual terms.
+"""Losses of generator and discriminators: adversarial, identity, pixel and perceptual terms (docs/sf2f.md).
 
-Terms keep the names of the published log; all are means over the batch. Letters: N pictures, K identities, R
-sizes of picture, smallest first (specification, section 7.3).
+Terms keep the names of the published log; all are means over the batch. Letters: N images, K
+identities, R image
+sizes, smallest first.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,25 +17,41 @@ from voiceface.runtime.config import Config
 from sf2f.discriminators import IdentityLogits
 from sf2f.image_transforms import downsample_by_halving
 
+__all__ = [
+    "GanKind",
+    "LossConfig",
+    "condition_discriminator_terms",
+    "discriminator_loss",
+    "generator_loss",
+    "generator_terms",
+    "identity_discriminator_terms",
+    "image_discriminator_terms",
+    "match_image_sizes",
+    "sum_terms",
+]
+
 GanKind = Literal["gan", "wgan", "lsgan"]
 
 
 class LossConfig(Config):
     """Weights of the generator's terms; the defaults are those of `sf2f_1st_stage`.
 
-    Discriminators are never weighted in their own objective. One is left out by leaving it out of
-    `DiscriminatorsConfig`, for which the published files have negative weights.
+    Discriminators are not weighted in their own loss. To disable one, remove it from
+    `DiscriminatorsConfig`; the
+    published option files use negative weights for that.
     """
 
-    gan_type: GanKind = Field(default="gan", description="gan: logistic; wgan: plain means; lsgan: squares")
-    pixel: float = Field(default=10.0, ge=0, description="mean absolute difference, for each size of picture")
-    adversarial: float = Field(default=1.0, ge=0, description="on all terms of discriminators")
+    gan_type: GanKind = Field(
+        default="gan", description="gan: logistic; wgan: plain means; lsgan: squared errors"
+    )
+    pixel: float = Field(default=10.0, ge=0, description="mean absolute difference, per image size")
+    adversarial: float = Field(default=1.0, ge=0, description="factor of all discriminator terms")
     image: float = Field(default=1.0, ge=0, description="image discriminators")
     identity: float = Field(default=0.05, ge=0, description="identity discriminators, both heads")
     condition: float = Field(default=1.0, ge=0, description="conditional discriminators")
-    perceptual: float = Field(default=100.0, ge=0, description="FaceNet's hidden features; 0: not computed")
+    perceptual: float = Field(default=100.0, ge=0, description="hidden features of FaceNet; 0: not computed")
     cosine: float = Field(
-        default=0.0, ge=0, description="1 - cosine of FaceNet embeddings, inside perceptual"
+        default=0.0, ge=0, description="1 - cosine of FaceNet embeddings, inside the perceptual term"
     )
 
 
@@ -48,55 +65,55 @@ def generator_terms(
     perceptual: Sequence[Tensor] = (),
     config: LossConfig | None = None,
 ) -> dict[str, Tensor]:
-    """Weighted terms of the generator; their sum is what it minimises.
+    """Weighted terms of the generator loss; their sum is minimised.
 
     Args:
-        images: made ones of each size, (N, 3, side, side).
-        real: pictures of the same people, the same sizes.
+        images: generated images of each size, (N, 3, side, side).
+        real_images: images of the same identities at the same sizes.
         labels: identities, (N,).
-        image_logits: of the made ones, one for each size, or none.
-        identity_logits: the same of the identity discriminators.
-        condition_logits: the same of the conditional ones.
-        perceptual: distances, one for each size, or none.
+        image_logits: image discriminators on generated images, one per size, or empty.
+        identity_logits: identity discriminators on generated images, one per size, or empty.
+        condition_logits: conditional discriminators on generated images, one per size, or empty.
+        perceptual: perceptual distances, one per size, or empty.
         config: weights.
 
     Returns:
         `L1_pixel_loss`, `g_gan_img_loss_0`, `ac_loss_0`, `g_gan_ac_loss_0`, `g_gan_cond_loss_0` and
-        `img_perceptual_loss` as far as there are any. With several sizes all of them are numbered.
+        `img_perceptual_loss`, as far as they apply. With several sizes all of them are numbered.
     """
     config = config or LossConfig()
     terms = {
-        f"L1_pixel_loss{_size_suffix(at, len(images))}": config.pixel * (made - true).abs().mean()
-        for at, (made, true) in enumerate(zip(images, real_images, strict=True))
+        f"L1_pixel_loss{_size_suffix(index, len(images))}": config.pixel * (generated - real).abs().mean()
+        for index, (generated, real) in enumerate(zip(images, real_images, strict=True))
     }
-    for at, logits in enumerate(image_logits):
-        fooled = generator_loss(logits, config.gan_type)
-        terms[f"g_gan_img_loss_{at}"] = config.adversarial * config.image * fooled
-    for at, verdict in enumerate(identity_logits):
+    for index, logits in enumerate(image_logits):
+        loss = generator_loss(logits, config.gan_type)
+        terms[f"g_gan_img_loss_{index}"] = config.adversarial * config.image * loss
+    for index, heads in enumerate(identity_logits):
         weight = config.adversarial * config.identity
-        terms[f"ac_loss_{at}"] = weight * functional.cross_entropy(verdict.identity, labels)
-        terms[f"g_gan_ac_loss_{at}"] = weight * generator_loss(verdict.real, config.gan_type)
-    for at, logits in enumerate(condition_logits):
-        fooled = generator_loss(logits, config.gan_type)
-        terms[f"g_gan_cond_loss_{at}"] = config.adversarial * config.condition * fooled
-    for at, distance in enumerate(perceptual):
-        terms[f"img_perceptual_loss{_size_suffix(at, len(images))}"] = config.perceptual * distance
+        terms[f"ac_loss_{index}"] = weight * functional.cross_entropy(heads.identity, labels)
+        terms[f"g_gan_ac_loss_{index}"] = weight * generator_loss(heads.real, config.gan_type)
+    for index, logits in enumerate(condition_logits):
+        loss = generator_loss(logits, config.gan_type)
+        terms[f"g_gan_cond_loss_{index}"] = config.adversarial * config.condition * loss
+    for index, distance in enumerate(perceptual):
+        terms[f"img_perceptual_loss{_size_suffix(index, len(images))}"] = config.perceptual * distance
     return terms
 
 
 def image_discriminator_terms(
     real: Sequence[Tensor], generated: Sequence[Tensor], gan_type: GanKind = "gan"
 ) -> dict[str, Tensor]:
-    """Terms `d_img_gan_loss_0` and so on.
+    """Terms `d_img_gan_loss_0`, `d_img_gan_loss_1`, ...
 
     Args:
-        real: logits of real pictures, one for each size.
-        generated: of made ones.
-        gan_type: kind of objective.
+        real: logits of real images, one per size.
+        generated: logits of generated images.
+        gan_type: kind of adversarial loss.
     """
     return {
-        f"d_img_gan_loss_{at}": discriminator_loss(*pair, gan_type)
-        for at, pair in enumerate(zip(real, generated, strict=True))
+        f"d_img_gan_loss_{index}": discriminator_loss(*pair, gan_type)
+        for index, pair in enumerate(zip(real, generated, strict=True))
     }
 
 
@@ -106,39 +123,41 @@ def identity_discriminator_terms(
     labels: Tensor,
     gan_type: GanKind = "gan",
 ) -> dict[str, Tensor]:
-    """Terms `d_ac_gan_loss_0`, `d_ac_loss_real_0` and so on; whose face is learnt from real pictures only.
+    """Terms `d_ac_gan_loss_0`, `d_ac_loss_real_0`, ...; identities are learnt from real images only.
 
     Args:
-        real: logits of real pictures, one for each size.
-        generated: of made ones.
-        labels: identities of the real ones, (N,).
-        gan_type: kind of objective.
+        real: logits of real images, one per size.
+        generated: logits of generated images.
+        labels: identities of the real images, (N,).
+        gan_type: kind of adversarial loss.
     """
     terms: dict[str, Tensor] = {}
-    for at, (true, false) in enumerate(zip(real, generated, strict=True)):
-        terms[f"d_ac_gan_loss_{at}"] = discriminator_loss(true.real, false.real, gan_type)
-        terms[f"d_ac_loss_real_{at}"] = functional.cross_entropy(true.identity, labels)
+    for index, (real_logits, generated_logits) in enumerate(zip(real, generated, strict=True)):
+        terms[f"d_ac_gan_loss_{index}"] = discriminator_loss(
+            real_logits.real, generated_logits.real, gan_type
+        )
+        terms[f"d_ac_loss_real_{index}"] = functional.cross_entropy(real_logits.identity, labels)
     return terms
 
 
 def condition_discriminator_terms(
     real: Sequence[Tensor], generated: Sequence[Tensor], gan_type: GanKind = "gan"
 ) -> dict[str, Tensor]:
-    """Terms `d_cond_gan_loss_0` and so on, as `image_discriminator_terms`."""
+    """Terms `d_cond_gan_loss_0`, ..., as `image_discriminator_terms`."""
     return {
-        f"d_cond_gan_loss_{at}": discriminator_loss(*pair, gan_type)
-        for at, pair in enumerate(zip(real, generated, strict=True))
+        f"d_cond_gan_loss_{index}": discriminator_loss(*pair, gan_type)
+        for index, pair in enumerate(zip(real, generated, strict=True))
     }
 
 
 def generator_loss(generated: Tensor, gan_type: GanKind = "gan") -> Tensor:
-    """What a generator pays for logits of its pictures, of any shape."""
+    """Adversarial loss of the generator for logits of its images, of any shape."""
     _require_gan_type(gan_type)
     return -generated.mean() if gan_type == "wgan" else _loss_for_label(generated, 1.0, gan_type)
 
 
 def discriminator_loss(real: Tensor, generated: Tensor, gan_type: GanKind = "gan") -> Tensor:
-    """What a discriminator pays for its logits of real and made pictures, of any shape."""
+    """Adversarial loss of a discriminator for its logits of real and generated images, of any shape."""
     _require_gan_type(gan_type)
     if gan_type == "wgan":
         return generated.mean() - real.mean()
@@ -146,20 +165,20 @@ def discriminator_loss(real: Tensor, generated: Tensor, gan_type: GanKind = "gan
 
 
 def match_image_sizes(real: Tensor | Sequence[Tensor], generated: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Real pictures at the size of each made one: those given, or the largest, halved.
+    """Real images at the size of each generated one: those given, or the largest, halved.
 
     Args:
-        real: (N, 3, H, W), or a tuple with one tensor for each size, smallest first.
-        generated: made ones, smallest first.
+        real: (N, 3, H, W), or a tuple with one tensor per size, smallest first.
+        generated: generated images, smallest first.
 
     Raises:
-        ValueError: no halving leads to the size, or the tuple has other sizes.
+        ValueError: no halving gives the size, or the tuple has other sizes.
     """
     if isinstance(real, Tensor):
-        return tuple(downsample_by_halving(real, (made.shape[-2], made.shape[-1])) for made in generated)
-    found, wanted = [[tuple(each.shape[-2:]) for each in group] for group in (real, generated)]
-    if found != wanted:
-        raise ValueError(f"real pictures have sizes {found}, those made have {wanted}")
+        return tuple(downsample_by_halving(real, (each.shape[-2], each.shape[-1])) for each in generated)
+    found, expected = [[tuple(each.shape[-2:]) for each in group] for group in (real, generated)]
+    if found != expected:
+        raise ValueError(f"real images have sizes {found}, generated ones {expected}")
     return tuple(real)
 
 
@@ -169,7 +188,7 @@ def sum_terms(terms: Mapping[str, Tensor]) -> Tensor:
 
 
 def _loss_for_label(logits: Tensor, label: float, gan_type: GanKind) -> Tensor:
-    """Logistic loss of the logits against one label, or squared error of their sigmoids."""
+    """Logistic loss of the logits for one label, or squared error of their sigmoids."""
     if gan_type == "lsgan":
         return (logits.sigmoid() - label).square().mean()
     return functional.softplus(-logits if label else logits).mean()
@@ -177,7 +196,7 @@ def _loss_for_label(logits: Tensor, label: float, gan_type: GanKind) -> Tensor:
 
 def _require_gan_type(gan_type: str) -> None:
     if gan_type not in get_args(GanKind):
-        raise ValueError(f"the adversarial loss must be one of {get_args(GanKind)}, found {gan_type!r}")
+        raise ValueError(f"gan_type must be one of {get_args(GanKind)}, found {gan_type!r}")
 
 
 def _size_suffix(index: int, count: int) -> str:

@@ -1,4 +1,9 @@
-"""The learning rate of the published schedule (specification, section 8.3)."""
+"""Learning rate of the published schedule."""
+
+__all__ = [
+    "FINAL_LR_FRACTION",
+    "lr_after_epoch",
+]
 
 FINAL_LR_FRACTION = 0.001
 
@@ -6,18 +11,19 @@ FINAL_LR_FRACTION = 0.001
 def lr_after_epoch(
     lr: float, epoch: int, decay_epoch: int, num_epochs: int, final_lr_fraction: float = FINAL_LR_FRACTION
 ) -> float:
-    """Learning rate in force after the end of an epoch.
+    """Learning rate after the end of an epoch.
 
-    It is constant before epoch `decay_epoch`; then it falls in a straight line, by one step after every epoch, and
-    the last epoch of the run leaves about `final_lr_fraction` of it. With steps in place of epochs the same line
-    falls step by step.
+    It is constant before epoch `decay_epoch`; then it decays linearly after every epoch, to about
+    `final_lr_fraction` of its initial value after the last epoch. With steps in place of epochs it decays
+    after
+    every step.
 
     Args:
-        lr: rate at the start.
-        epoch: that has ended, from 0.
-        decay_epoch: first epoch after which the rate falls.
+        lr: initial learning rate.
+        epoch: epoch that has ended, from 0.
+        decay_epoch: first epoch after which the learning rate decays.
         num_epochs: of the whole run.
-        final_lr_fraction: of the rate, at the end.
+        final_lr_fraction: of the initial learning rate, at the end.
     """
     if epoch < decay_epoch:
         return lr

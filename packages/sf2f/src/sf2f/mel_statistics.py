@@ -1,8 +1,10 @@
-"""`python -m sf2f.mel_statistics DATA`: mean and deviation of log-mel values, for `data.mel`.
+"""`python -m sf2f.mel_statistics DATA`: mean and standard deviation of log-mel values, for `data.mel`.
 
-The published numbers 10.9915 and 3.1661 are averages over random training batches, in which every person
-counts alike. Here, exactly: with E_p the mean over all values of person p, mean = mean_p E_p[x], and
-deviation the root of mean_p E_p[x^2] - mean^2.
+The published numbers 10.9915 and 3.1661 are averages over random training batches, in which every
+identity
+has the same weight. Here they are exact: with E_p the mean over all values of identity p, mean =
+mean_p E_p[x],
+and the standard deviation is the square root of mean_p E_p[x^2] - mean^2.
 """
 
 import argparse
@@ -14,11 +16,18 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 if TYPE_CHECKING:
     from sf2f.speakers import Speakers
 
+__all__ = [
+    "MelStatistics",
+    "Weighting",
+    "compute_mel_statistics",
+    "main",
+]
+
 Weighting = Literal["identities", "frames"]
 
 
 class MelStatistics(NamedTuple):
-    """What was measured: mean and deviation of log-mel values, and over how much."""
+    """Mean and standard deviation of log-mel values, and the amount of data."""
 
     mean: float
     std: float
@@ -35,40 +44,44 @@ def compute_mel_statistics(
     workers: int | None = 1,
     progress: bool = False,
 ) -> MelStatistics:
-    """Measure log-mel values of speakers.
+    """Measure mean and standard deviation of log-mel values.
 
     Args:
-        speakers: who.
-        weighting: every person counts alike ("identities", as in training batches), or every frame.
-        max_utterances: utterances of a person, evenly spaced in their order; None takes all.
-        workers: processes; None takes every core.
-        progress: show a bar on standard error.
+        speakers: the identities.
+        weighting: "identities": every identity has the same weight, as in training batches; "frames":
+            every
+            frame.
+        max_utterances: maximum utterances per identity, evenly spaced; None takes all.
+        workers: processes; None uses every core.
+        progress: show a progress bar on standard error.
     """
     import numpy as np
     from voiceface.runtime.process_pool import map_unordered
 
-    chosen = []
-    for person in range(len(speakers)):
-        count = len(speakers.utterances[person])
-        picked = (
+    selected = []
+    for identity in range(len(speakers)):
+        count = len(speakers.utterances[identity])
+        utterances = (
             range(count)
             if max_utterances is None or count <= max_utterances
             else np.linspace(0, count - 1, max_utterances).round()
         )
-        chosen += [(person, int(utterance)) for utterance in picked]
+        selected += [(identity, int(utterance)) for utterance in utterances]
     sums = np.zeros((len(speakers), 3))  # values, their sum, sum of squares about the first mean
-    centre = float(speakers.load_mel(*chosen[0]).mean()) if chosen else 0.0
-    items = [(person, speakers.utterances[person][utterance]) for person, utterance in chosen]
+    centre = float(speakers.load_mel(*selected[0]).mean()) if selected else 0.0
+    items = [(identity, speakers.utterances[identity][utterance]) for identity, utterance in selected]
     work = partial(_sum_moments, n_mels=speakers.n_mels, centre=centre)
-    for (person, _), found in map_unordered(work, items, workers, "statistics", "clip", progress=progress):
-        sums[person] += found
+    for (identity, _), moments in map_unordered(
+        work, items, workers, "statistics", "clip", progress=progress
+    ):
+        sums[identity] += moments
     if not len(items):
-        raise ValueError("nobody to measure")
-    shares = sums / sums[:, :1] if weighting == "identities" else sums / sums[:, 0].mean()
-    first, second = shares[:, 1:].mean(0)
+        raise ValueError("no utterances to measure")
+    weighted = sums / sums[:, :1] if weighting == "identities" else sums / sums[:, 0].mean()
+    first, second = weighted[:, 1:].mean(0)
     frames = int(sums[:, 0].sum()) // speakers.n_mels
-    deviation = float(np.sqrt(second - first**2))
-    return MelStatistics(centre + float(first), deviation, len(speakers), len(items), frames)
+    std = float(np.sqrt(second - first**2))
+    return MelStatistics(centre + float(first), std, len(speakers), len(items), frames)
 
 
 def _sum_moments(item: tuple, n_mels: int, centre: float) -> tuple[float, float, float]:
@@ -84,10 +97,10 @@ def _sum_moments(item: tuple, n_mels: int, centre: float) -> tuple[float, float,
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m sf2f.mel_statistics`."""
+    """Run `python -m sf2f.mel_statistics`."""
     parser = argparse.ArgumentParser(
         prog="python -m sf2f.mel_statistics",
-        description="Mean and deviation of log-mel values, as overrides for a configuration.",
+        description="Measure mean and standard deviation of log-mel values; print configuration overrides.",
     )
     add = parser.add_argument
     add("data", type=Path, help="data folder, see docs/data.md")
@@ -96,10 +109,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--face-variant",
         choices=("masked", "origin"),
         default="masked",
-        help="who counts (default: %(default)s)",
+        help="face folders that count (default: %(default)s)",
     )
-    add("--weighting", choices=("identities", "frames"), default="identities", help="what counts alike")
-    add("--max-utterances", type=int, help="utterances of a person (default: all)")
+    add(
+        "--weighting",
+        choices=("identities", "frames"),
+        default="identities",
+        help="give every identity or every frame the same weight (default: %(default)s)",
+    )
+    add("--max-utterances", type=int, help="maximum utterances per identity (default: all)")
     add("--workers", type=int, help="processes (default: every core)")
     add("--quiet", action="store_true", help="no progress bar")
     args = parser.parse_args(argv)
@@ -108,26 +126,26 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from sf2f.data import open_speakers
 
-    shown = not args.quiet
+    progress = not args.quiet
     speakers = open_speakers(
         args.data,
         args.split,
         face_variant=args.face_variant,
         dtype="float32",
         workers=args.workers,
-        progress=shown,
+        progress=progress,
     )
-    found = compute_mel_statistics(
+    result = compute_mel_statistics(
         speakers,
         weighting=args.weighting,
         max_utterances=args.max_utterances,
         workers=args.workers,
-        progress=shown,
+        progress=progress,
     )
     print(
-        f"{found.num_identities} people, {found.num_utterances} utterances, {found.num_frames} frames of 10 ms"
+        f"{result.num_identities} identities, {result.num_utterances} utterances, {result.num_frames} frames"
     )
-    print(f"data.mel.mean={found.mean:.4f} data.mel.std={found.std:.4f}")
+    print(f"data.mel.mean={result.mean:.4f} data.mel.std={result.std:.4f}")
     return 0
 
 

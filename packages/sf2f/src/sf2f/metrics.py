@@ -1,8 +1,8 @@
-"""Scores of generated faces by networks: FaceNet's embeddings, VGGFace Score, Inception Score, FID.
+"""Metrics of generated faces by pretrained networks: FaceNet embeddings, VGGFace Score, Inception Score, FID.
 
-Source: specification, sections 8.5 and 9.1 to 9.4. Pictures are uint8, (N, 3, H, W), R G B, as
-`sf2f.image_transforms.to_bytes` makes them, where nothing else is said. Networks are read from outside files
-(`sf2f.third_party_networks`).
+Images are uint8, (N, 3, H, W), RGB, as `sf2f.image_transforms.to_uint8` returns them, unless stated
+otherwise.
+Networks are third-party files (`sf2f.third_party_networks`).
 """
 
 from collections.abc import Callable, Sequence
@@ -21,6 +21,21 @@ from voiceface.models.vggface2_resnet import CaffeResNet
 from sf2f.facenet_loss import preprocess_for_facenet
 from sf2f.image_transforms import FACE_BOX, Box, crop_face
 
+__all__ = [
+    "MEAN_RGB",
+    "VGGFACE_SIZE",
+    "ChannelOrder",
+    "FaceEmbedder",
+    "InceptionScores",
+    "ResizeMethod",
+    "inception_features",
+    "inception_score",
+    "inception_scores",
+    "preprocess_for_vggface",
+    "vggface_logits",
+    "vggface_score",
+]
+
 ChannelOrder = Literal["rgb", "bgr"]
 ResizeMethod = Literal["tensorflow", "pytorch"]
 MEAN_RGB = (131.0912, 103.8827, 91.4953)
@@ -29,7 +44,7 @@ VGGFACE_SIZE = 224
 
 @dataclass(frozen=True)
 class InceptionScores:
-    """Inception Score of generated pictures, and their FID to real ones."""
+    """Inception Score of generated images, and their FID to real ones."""
 
     score: SplitScore
     fid: float
@@ -37,13 +52,13 @@ class InceptionScores:
 
 @dataclass(frozen=True)
 class FaceEmbedder:
-    """FaceNet over many pictures of 0...1, without gradient.
+    """FaceNet applied to many images in 0...1, without gradient.
 
     Attributes:
-        network: in evaluation.
-        face_box: of the face; None takes the whole picture.
-        return_pooling: unit pooled features (1792) instead of embeddings (512).
-        batch_size: pictures at once.
+        network: in evaluation mode.
+        face_box: crop; None keeps the whole image.
+        return_pooling: L2-normalised pooled features (1792) instead of embeddings (512).
+        batch_size: images per batch.
     """
 
     network: InceptionResNet
@@ -52,33 +67,33 @@ class FaceEmbedder:
     batch_size: int = 64
 
     def embed_images(self, images: Tensor) -> Tensor:
-        """Unit embeddings (N, D) of pictures (N, 3, H, W), 0...1, on the device of the network."""
+        """L2-normalised embeddings (N, D) of images (N, 3, H, W), 0...1, on the device of the network."""
         _check_images(images)
         device = self.network.last_linear.weight.device
 
-        def read(part: Tensor) -> Tensor:
+        def embed(batch: Tensor) -> Tensor:
             return self.network(
-                preprocess_for_facenet(part.to(device), None, self.face_box), pooled=self.return_pooling
+                preprocess_for_facenet(batch.to(device), None, self.face_box), pooled=self.return_pooling
             )
 
-        return _apply_in_batches(read, images, self.batch_size)
+        return _apply_in_batches(embed, images, self.batch_size)
 
     def embed_identities(self, images: Sequence[Tensor]) -> Tensor:
-        """Mean embeddings (P, D) of people by all pictures (n, 3, H, W) of each, not brought to unit length.
+        """Mean embeddings (P, D) of identities over all images (n, 3, H, W) of each, not normalised.
 
-        All pictures of one size go through the network together, whoever they belong to.
+        Images of one size are batched together across identities.
 
         Raises:
-            ValueError: there are no people, or one has no pictures.
+            ValueError: no identities, or one without images.
         """
         if not images or any(not len(each) for each in images):
-            raise ValueError("every person needs at least one picture, and there must be a person")
+            raise ValueError("at least one identity, and at least one image of each, is required")
         counts = [len(each) for each in images]
         if len({each.shape[1:] for each in images}) == 1:
-            found = self.embed_images(torch.cat(list(images)))
+            embeddings = self.embed_images(torch.cat(list(images)))
         else:
-            found = torch.cat([self.embed_images(each) for each in images])
-        return torch.stack([each.mean(0) for each in found.split(counts)])
+            embeddings = torch.cat([self.embed_images(each) for each in images])
+        return torch.stack([each.mean(0) for each in embeddings.split(counts)])
 
 
 def preprocess_for_vggface(
@@ -88,25 +103,26 @@ def preprocess_for_vggface(
     mean: Sequence[float] = MEAN_RGB,
     size: int = VGGFACE_SIZE,
 ) -> Tensor:
-    """What the face classifier is given: mean taken off, 224 x 224, bilinear with corners aligned.
+    """Preprocess images for the face classifier: subtract the mean, resize to 224 x 224 (aligned corners).
 
     Args:
-        images: uint8 or float of 0...255, (B, 3, H, W), R G B.
-        channel_order: of the channels at the network. "rgb" is what the published score does; the weights were
-            trained on "bgr".
-        face_box: of the face; None takes the whole picture, as the published test does. The published evaluation
-            at the end of training cuts faces out.
-        mean: that is taken off, R G B.
+        images: uint8 or float in 0...255, (B, 3, H, W), RGB.
+        channel_order: of the network input. The published score uses "rgb"; the weights were trained on
+            "bgr".
+        face_box: crop; None keeps the whole image, as the published test does. The published evaluation
+            at the
+            end of training crops faces.
+        mean: to subtract, RGB.
         size: pixels of the result.
 
     Returns:
-        (B, 3, side, side), float32.
+        (B, 3, size, size), float32.
     """
     if channel_order not in get_args(ChannelOrder):
-        raise ValueError(f"order must be one of {get_args(ChannelOrder)}, found {channel_order!r}")
+        raise ValueError(f"channel_order must be one of {get_args(ChannelOrder)}, found {channel_order!r}")
     _check_images(images)
-    kept = images if face_box is None else crop_face(images, face_box)
-    values = kept.float() - torch.tensor(tuple(mean), device=kept.device)[:, None, None]
+    cropped = images if face_box is None else crop_face(images, face_box)
+    values = cropped.float() - torch.tensor(tuple(mean), device=cropped.device)[:, None, None]
     if channel_order == "bgr":
         values = values.flip(1)
     return functional.interpolate(values, size=(size, size), mode="bilinear", align_corners=True)
@@ -119,10 +135,10 @@ def vggface_logits(
     face_box: Box | None = None,
     batch_size: int = 16,
 ) -> Tensor:
-    """Answers (N, 8631) of the face classifier to pictures, `batch_size` at once."""
+    """Logits (N, 8631) of the face classifier, `batch_size` images at a time."""
     _check_images(images)
     return _apply_in_batches(
-        lambda part: network(preprocess_for_vggface(part, channel_order, face_box)), images, batch_size
+        lambda batch: network(preprocess_for_vggface(batch, channel_order, face_box)), images, batch_size
     )
 
 
@@ -136,15 +152,15 @@ def vggface_score(
     generator: torch.Generator | None = None,
     batch_size: int = 16,
 ) -> SplitScore:
-    """VGGFace Score: how clear and how varied the identities are that a face classifier sees.
+    """VGGFace Score: the Inception Score of a face classifier (confidence and diversity of identities).
 
     Args:
-        network: in evaluation, folded or not (`voiceface.models.fuse_batchnorm.folded`: faster).
+        network: in evaluation mode; faster with fused batch norms (`fuse_batchnorm`).
         images: (N, 3, H, W), N >= splits.
         channel_order, face_box: see `preprocess_for_vggface`.
-        splits: parts.
-        generator: that shuffles the pictures first (published: unseeded); None leaves them in order.
-        batch_size: pictures at once.
+        splits: number of splits.
+        generator: shuffles the images first (unseeded in the published code); None keeps their order.
+        batch_size: images per batch.
     """
     logits = vggface_logits(network, images, channel_order, face_box, batch_size)
     return inception_score_from_log_probs(logits.double().log_softmax(1), splits, generator=generator)
@@ -153,10 +169,10 @@ def vggface_score(
 def inception_features(
     network: Inception, images: Tensor, resize: ResizeMethod = "tensorflow", batch_size: int = 16
 ) -> Tensor:
-    """Pooled features (N, 2048) of pictures of any size in the graph of 2015, for both figures below."""
+    """Pooled features (N, 2048) of images of any size in the 2015 graph."""
     _check_images(images)
     return _apply_in_batches(
-        lambda part: network.forward_features(preprocess_images(part, resize)).pooled, images, batch_size
+        lambda batch: network.forward_features(preprocess_images(batch, resize)).pooled, images, batch_size
     )
 
 
@@ -164,10 +180,10 @@ def inception_score(network: Inception, features: Tensor, splits: int = 3, bias:
     """Inception Score of the published test, from `inception_features`, without shuffling.
 
     Args:
-        network: the graph of 2015.
+        network: the 2015 graph.
         features: (N, 2048).
-        splits: parts.
-        bias: of the last layer; the published score leaves it out.
+        splits: number of splits.
+        bias: use the bias of the last layer; the published score does not.
     """
     logits = network.logits(features.to(network.fc.weight.dtype), bias)
     return inception_score_from_log_probs(logits.detach().double().log_softmax(1), splits)
@@ -182,29 +198,32 @@ def inception_scores(
     resize: ResizeMethod = "tensorflow",
     batch_size: int = 16,
 ) -> InceptionScores:
-    """Inception Score of generated pictures and FID to real ones, each picture read once.
+    """Inception Score of generated images and FID to real ones; each image is encoded once.
 
     Args:
-        network: the graph of 2015.
+        network: the 2015 graph.
         generated: (N, 3, H, W) uint8.
-        real: (M, 3, H, W) uint8, one random face of each identity in the published test.
-        splits: parts of the score.
+        real: (M, 3, H, W) uint8; one random face of each identity in the published test.
+        splits: number of splits of the score.
         resize: see `preprocess_images`.
-        batch_size: pictures at once.
+        batch_size: images per batch.
     """
-    ours = inception_features(network, generated, resize, batch_size)
-    theirs = inception_features(network, real, resize, batch_size)
-    return InceptionScores(inception_score(network, ours, splits), frechet_distance(theirs, ours))
+    generated_features = inception_features(network, generated, resize, batch_size)
+    real_features = inception_features(network, real, resize, batch_size)
+    return InceptionScores(
+        inception_score(network, generated_features, splits),
+        frechet_distance(real_features, generated_features),
+    )
 
 
 def _apply_in_batches(function: Callable[[Tensor], Tensor], images: Tensor, batch_size: int) -> Tensor:
-    """Rows of what a function makes of pictures, part by part, without gradient."""
+    """Apply a function to images in batches, without gradient, and concatenate the results."""
     if not len(images):
-        raise ValueError("no pictures were given")
+        raise ValueError("no images were passed")
     with torch.no_grad():
-        return torch.cat([function(part) for part in images.split(batch_size)])
+        return torch.cat([function(batch) for batch in images.split(batch_size)])
 
 
 def _check_images(images: Tensor) -> None:
     if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"pictures must be (N, 3, H, W), found {tuple(images.shape)}")
+        raise ValueError(f"images must be (N, 3, H, W), found {tuple(images.shape)}")

@@ -1,6 +1,6 @@
-"""Trained generators: writing those of a run, reading ours and published ones.
+"""Trained generators: saving those of a run, loading native and published checkpoints.
 
-Letters: B people, S windows, M mel bands, W frames of a window, D embedding length.
+Letters: B identities, S windows, M mel bands, W frames of a window, D embedding size.
 """
 
 from collections.abc import Sequence
@@ -26,6 +26,16 @@ if TYPE_CHECKING:
 
     from sf2f.inference import GeneratedFace
 
+__all__ = [
+    "DISCRIMINATORS_FILE",
+    "FUSER_PREFIX",
+    "SYSTEM",
+    "Sf2fModel",
+    "load_initial_weights",
+    "load_sf2f_model",
+    "save_final_weights",
+]
+
 SYSTEM = "sf2f"
 DISCRIMINATORS_FILE = "discriminators.safetensors"
 FUSER_PREFIX = "encoder.attn_fuser."
@@ -33,14 +43,14 @@ FUSER_PREFIX = "encoder.attn_fuser."
 
 @dataclass(frozen=True)
 class Sf2fModel:
-    """A trained generator in evaluation mode, with what must be known to feed it.
+    """A trained generator in evaluation mode, with its preprocessing.
 
     Attributes:
         generator: frozen.
-        data: how recordings become windows, and what pictures were normalised with.
+        data: preprocessing of recordings and images.
         name: of the experiment.
-        disclaimer: what must be said beside every picture.
-        identity_names: people that it was trained on; empty where not known.
+        disclaimer: to show with every image.
+        identity_names: training identities; empty if unknown.
     """
 
     generator: EncoderDecoder
@@ -51,19 +61,19 @@ class Sf2fModel:
 
     @property
     def has_fuser(self) -> bool:
-        """Whether it joins windows by a fuser; else their embeddings are averaged."""
+        """Whether windows are fused by attention; else their embeddings are averaged."""
         return self.generator.config.fuser is not None
 
     @torch.no_grad()
     def embed(self, windows: Tensor) -> Tensor:
-        """Windows (N, M, W), normalised, to embeddings (N, D)."""
+        """Encode normalised windows (N, M, W) to embeddings (N, D)."""
         return self.generator.encode(windows)
 
     @torch.no_grad()
     def pool_embeddings(self, embeddings: Tensor) -> Tensor:
-        """Embeddings (S, D) of one person's windows to one vector (1, D): by the fuser, else their mean.
+        """Pool window embeddings (S, D) of one identity to one vector (1, D), by the fuser or their mean.
 
-        The mean is not brought to unit length, as published (`average_voice_embedding`).
+        The mean is not normalised, as published (`average_voice_embedding`).
         """
         if self.has_fuser:
             return self.generator.fuse(embeddings[None])
@@ -71,9 +81,9 @@ class Sf2fModel:
 
     @torch.no_grad()
     def decode_images(self, embeddings: Tensor) -> Tensor:
-        """Embeddings (N, D) to the largest pictures, (N, 3, side, side), 0...1, R G B."""
-        made = self.generator.decode(embeddings)[-1]
-        return denormalise(made, self.data.images.statistics).clamp(0, 1)
+        """Decode embeddings (N, D) to the largest images, (N, 3, side, side), 0...1, RGB."""
+        images = self.generator.decode(embeddings)[-1]
+        return denormalise(images, self.data.images.statistics).clamp(0, 1)
 
     def generate(
         self,
@@ -98,25 +108,26 @@ class Sf2fModel:
 
 
 def save_final_weights(run: "Run", generator: nn.Module, discriminators: nn.Module) -> Path:
-    """Write the final weights of a run: the generator, and beside it the discriminators for a second stage.
+    """Save the final generator of a run, and the discriminators beside it for a second stage.
 
     Returns:
-        The generator's file.
+        The checkpoint of the generator.
     """
     run.save_final_model(discriminators.state_dict(), kind="discriminators", name=DISCRIMINATORS_FILE)
     return run.save_final_model(generator.state_dict(), kind="generator")
 
 
 def load_sf2f_model(source: str | Path, *, device: torch.device | str = "cpu") -> Sf2fModel:
-    """Read a trained generator.
+    """Load a trained generator.
 
     Args:
-        source: a run folder, a weights file of ours (.safetensors), or a checkpoint of the published trainer.
-        device: where it goes.
+        source: a run folder, a checkpoint of this package (.safetensors), or one of the published
+            trainer.
+        device: where to load it.
 
     Raises:
-        FileNotFoundError: there is no such model.
-        CheckpointError: damaged, or no generator of this system.
+        FileNotFoundError: no such model.
+        CheckpointError: corrupt, or not a generator of this system.
     """
     path = Path(source)
     if path.is_dir() or path.suffix == ".safetensors":
@@ -125,15 +136,15 @@ def load_sf2f_model(source: str | Path, *, device: torch.device | str = "cpu") -
         generator = EncoderDecoder(config.generator)
         load_into(generator, loaded.state, source=str(path))
         extra = loaded.extra
-        found = Sf2fModel(
+        model = Sf2fModel(
             generator, config.data, config.name, extra.get("disclaimer", ""), tuple(extra.get("names", ()))
         )
     else:
         from sf2f.published import load_generator
 
-        found = Sf2fModel(load_generator(path), DataConfig(), path.stem)
-    found.generator.eval().requires_grad_(False).to(device)
-    return found
+        model = Sf2fModel(load_generator(path), DataConfig(), path.stem)
+    model.generator.eval().requires_grad_(False).to(device)
+    return model
 
 
 def load_initial_weights(
@@ -142,18 +153,21 @@ def load_initial_weights(
     discriminators: Discriminators,
     identity_names: Sequence[str],
 ) -> None:
-    """Copy a model into networks that are to be trained further; a fuser that it lacks stays as it is.
+    """Copy a model into networks for further training; a fuser that it lacks keeps its initial weights.
 
-    Of ours, the discriminators beside the generator are copied, too, where they know the same people.
+    From a checkpoint of this package, the discriminators beside the generator are loaded as well; they
+    must have been
+    trained on the same identities.
 
     Args:
-        source: a run folder, a weights file of ours, or a checkpoint of the published trainer.
+        source: a run folder, a checkpoint of this package, or one of the published trainer.
         generator: receives the generator.
         discriminators: receive the discriminators.
-        identity_names: the training people in class order.
+        identity_names: training identities in class order.
 
     Raises:
-        FileNotFoundError, CheckpointError: absent, damaged, of another architecture or of other people.
+        FileNotFoundError, CheckpointError: missing, corrupt, of another architecture or of other
+            identities.
     """
     path = Path(source)
     if not (path.is_dir() or path.suffix == ".safetensors"):
@@ -162,20 +176,20 @@ def load_initial_weights(
         load_pretrained(path, generator, discriminators)
         return
     loaded = load_model(find_model_file(path), system=SYSTEM, kind="generator")
-    fuser = any(key.startswith(FUSER_PREFIX) for key in loaded.state)
-    load_into(generator, loaded.state, ignore=[] if fuser else [f"{FUSER_PREFIX}*"], source=str(path))
-    beside = (
+    has_fuser = any(key.startswith(FUSER_PREFIX) for key in loaded.state)
+    load_into(generator, loaded.state, ignore=[] if has_fuser else [f"{FUSER_PREFIX}*"], source=str(path))
+    discriminators_path = (
         find_model_file(path, DISCRIMINATORS_FILE) if path.is_dir() else path.with_name(DISCRIMINATORS_FILE)
     )
-    if not beside.is_file():
+    if not discriminators_path.is_file():
         raise CheckpointError(
-            f"{path} has no {DISCRIMINATORS_FILE} beside it, which training goes on with; give the run folder"
+            f"no {DISCRIMINATORS_FILE} beside {path}, which training continues with; pass the run folder"
         )
-    judges = load_model(beside, system=SYSTEM, kind="discriminators")
-    known = judges.extra.get("names")
-    if known is not None and list(known) != list(identity_names):
+    loaded_discriminators = load_model(discriminators_path, system=SYSTEM, kind="discriminators")
+    trained_names = loaded_discriminators.extra.get("names")
+    if trained_names is not None and list(trained_names) != list(identity_names):
         raise CheckpointError(
-            f"{beside} knows {len(known)} people, here are {len(identity_names)}, or another order of them: identity "
-            "discriminators need the same --data in both stages"
+            f"{discriminators_path} was trained on {len(trained_names)} identities that differ from the "
+            f"{len(identity_names)} given (or in another order). Use the same --data in both stages"
         )
-    load_into(discriminators, judges.state, source=str(beside))
+    load_into(discriminators, loaded_discriminators.state, source=str(discriminators_path))

@@ -1,7 +1,7 @@
-"""Decoders that came with the published code but with none of its released models.
+"""Decoders of the published code that no released model uses.
 
-Letters: N pictures, D embedding length, L frames of the encoder's sequence (specification, section 5.4).
-Parameter names are the published ones.
+Letters: N images, D embedding size, L frames of the encoder's sequence. Parameter names are the
+published ones.
 """
 
 from typing import Literal, Self
@@ -14,57 +14,73 @@ from voiceface.runtime.config import Config
 from sf2f.decoders import Deconvolution, Normalisation, UpBlock, build_deconvolutions, build_norm
 from sf2f.fusers import Attention
 
-NUM_QUERIES = 16  # one for each of 4 x 4 pixels, row by row
+__all__ = [
+    "NUM_QUERIES",
+    "AttentionMap",
+    "AttnV2FDecoder",
+    "AttnV2FDecoderConfig",
+    "ExtraFeatureMap",
+    "LearnedQueryAttention",
+    "MRDecoder",
+    "MRDecoderConfig",
+    "resize_nearest",
+]
+
+NUM_QUERIES = 16  # one per pixel of a 4 x 4 map, row by row
 
 
 class MRDecoderConfig(Config):
-    """Pictures of two or three sizes, each twice the one before."""
+    """Images of two or three sizes, each twice the previous one."""
 
     kind: Literal["mr"] = "mr"
     channels: tuple[PositiveInt, ...] = Field(
-        default=(1024, 512, 256, 128, 64), min_length=1, description="up to the smallest picture, as of v2f"
+        default=(1024, 512, 256, 128, 64), min_length=1, description="up to the smallest image, as v2f"
     )
-    mid_channels: int = Field(default=32, ge=1, description="at twice its side")
-    high_channels: int | None = Field(default=None, ge=1, description="at four times; null: no such picture")
+    mid_channels: int = Field(default=32, ge=1, description="channels at twice its size")
+    high_channels: int | None = Field(
+        default=None, ge=1, description="channels at four times its size; null: no such image"
+    )
     normalisation: Normalisation = Field(default="none", description="after the ReLU of each layer")
-    use_up_blocks: bool = Field(default=False, description="nearest doubling and gates above the base")
-    extra_feature_map: bool = Field(
-        default=False, description="the embedding again, as a map, before each of these"
+    use_up_blocks: bool = Field(
+        default=False, description="nearest-neighbour upsampling and GLU above the base"
     )
-    image_channels: int = Field(default=3, ge=1, description="channels of the pictures")
+    extra_feature_map: bool = Field(
+        default=False, description="concatenate the embedding as a feature map before each of these"
+    )
+    image_channels: int = Field(default=3, ge=1, description="channels of the images")
 
     @property
     def image_sizes(self) -> tuple[int, ...]:
-        """Sides of the pictures in pixels, smallest first."""
+        """Image sides in pixels, smallest first."""
         low = 4 * 2 ** (len(self.channels) - 1)
         return (low, 2 * low) if self.high_channels is None else (low, 2 * low, 4 * low)
 
 
 class AttnV2FDecoderConfig(Config):
-    """The v2f decoder whose levels may look back at the encoder's sequence."""
+    """The v2f decoder whose levels can attend to the encoder's sequence."""
 
     kind: Literal["attn_v2f"] = "attn_v2f"
     channels: tuple[PositiveInt, ...] = Field(
-        default=(1024, 512, 256, 128, 64), min_length=1, description="as of v2f"
+        default=(1024, 512, 256, 128, 64), min_length=1, description="as v2f"
     )
     attention_channels: tuple[NonNegativeInt, ...] = Field(
-        default=(0, 0, 64, 0, 0), description="that attention adds to each level; 0: none"
+        default=(0, 0, 64, 0, 0), description="channels that attention adds at each level; 0: none"
     )
     normalisation: Normalisation = Field(default="none", description="after the ReLU of each layer")
-    image_channels: int = Field(default=3, ge=1, description="channels of the picture")
+    image_channels: int = Field(default=3, ge=1, description="channels of the image")
 
     @model_validator(mode="after")
     def _check_levels(self) -> Self:
         if len(self.attention_channels) != len(self.channels):
             raise ValueError(
-                f"one number of attention_channels for each level needed: {len(self.channels)} levels, "
-                f"{len(self.attention_channels)} numbers"
+                f"attention_channels needs one number per level: found "
+                f"{len(self.attention_channels)} numbers for {len(self.channels)} levels"
             )
         return self
 
     @property
     def image_sizes(self) -> tuple[int, ...]:
-        """Sides of the pictures in pixels, smallest first."""
+        """Image sides in pixels, smallest first."""
         return (4 * 2 ** (len(self.channels) - 1),)
 
 
@@ -75,40 +91,42 @@ class MRDecoder(nn.Module):
         super().__init__()
         if config.extra_feature_map and embedding_dim % 16:
             raise ValueError(
-                f"extra_map needs an embedding of a multiple of 16 numbers, found {embedding_dim}"
+                f"extra_feature_map needs embedding_dim to be a multiple of 16, found {embedding_dim}"
             )
         self.config = config
-        before, norm = config.channels[-1], config.normalisation
+        in_channels, norm = config.channels[-1], config.normalisation
         self.base_block = nn.Sequential(*build_deconvolutions(embedding_dim, config.channels, norm))
-        self.low_output_layer = Deconvolution(before, config.image_channels, 1, 1, 0, False)
+        self.low_output_layer = Deconvolution(in_channels, config.image_channels, 1, 1, 0, False)
         self.levels = ["mid"] if config.high_channels is None else ["mid", "high"]
-        for level, width in zip(self.levels, (config.mid_channels, config.high_channels)):
-            assert width is not None
+        for level, out_channels in zip(self.levels, (config.mid_channels, config.high_channels)):
+            assert out_channels is not None
             if config.extra_feature_map:
                 setattr(self, f"{level}_ef_block", ExtraFeatureMap(embedding_dim, norm))
-                before += embedding_dim // 16
+                in_channels += embedding_dim // 16
             hidden = (
-                UpBlock(before, width)
+                UpBlock(in_channels, out_channels)
                 if config.use_up_blocks
-                else Deconvolution(before, width, 4, 2, 1, True, norm)
+                else Deconvolution(in_channels, out_channels, 4, 2, 1, True, norm)
             )
             setattr(self, f"{level}_hidden_layer", hidden)
             setattr(
-                self, f"{level}_output_layer", Deconvolution(width, config.image_channels, 1, 1, 0, False)
+                self,
+                f"{level}_output_layer",
+                Deconvolution(out_channels, config.image_channels, 1, 1, 0, False),
             )
-            before = width
+            in_channels = out_channels
 
     def forward(self, embeddings: Tensor) -> tuple[Tensor, ...]:
-        """Embeddings (N, D) to pictures of all sizes, smallest first."""
+        """Decode embeddings (N, D) to images of all sizes, smallest first."""
         maps = self.base_block(embeddings[:, :, None, None])
-        pictures = [self.low_output_layer(maps)]
+        images = [self.low_output_layer(maps)]
         for level in self.levels:
             if self.config.extra_feature_map:
                 extra = getattr(self, f"{level}_ef_block")(embeddings)
                 maps = torch.cat([maps, resize_nearest(extra, maps)], dim=1)
             maps = getattr(self, f"{level}_hidden_layer")(maps)
-            pictures.append(getattr(self, f"{level}_output_layer")(maps))
-        return tuple(pictures)
+            images.append(getattr(self, f"{level}_output_layer")(maps))
+        return tuple(images)
 
 
 class AttnV2FDecoder(nn.Module):
@@ -119,30 +137,30 @@ class AttnV2FDecoder(nn.Module):
     def __init__(self, config: AttnV2FDecoderConfig, embedding_dim: int) -> None:
         super().__init__()
         self.config = config
-        before = embedding_dim
-        for level, (width, extra) in enumerate(zip(config.channels, config.attention_channels)):
-            place = (1, 0) if level == 0 else (2, 1)
-            block = Deconvolution(before, width, 4, *place, True, config.normalisation)
+        in_channels = embedding_dim
+        for level, (out_channels, extra) in enumerate(zip(config.channels, config.attention_channels)):
+            stride_padding = (1, 0) if level == 0 else (2, 1)
+            block = Deconvolution(in_channels, out_channels, 4, *stride_padding, True, config.normalisation)
             self.add_module(f"DeConv2DBLK{level}", block)
             if extra:
                 self.add_module(f"AttnBlock{level}", AttentionMap(embedding_dim, extra))
-            before = width + extra
-        last = Deconvolution(before, config.image_channels, 1, 1, 0, False)
-        self.add_module(f"DeConv2DBLK{len(config.channels)}", last)
+            in_channels = out_channels + extra
+        output = Deconvolution(in_channels, config.image_channels, 1, 1, 0, False)
+        self.add_module(f"DeConv2DBLK{len(config.channels)}", output)
 
     def forward(self, embeddings: Tensor, sequence: Tensor) -> tuple[Tensor, ...]:
-        """Embeddings (N, D) and the encoder's sequences (N, D, L) to pictures ((N, 3, S, S),)."""
+        """Decode embeddings (N, D) and encoder sequences (N, D, L) to images ((N, 3, S, S),)."""
         maps = embeddings[:, :, None, None]
         for level, extra in enumerate(self.config.attention_channels):
             maps = self.get_submodule(f"DeConv2DBLK{level}")(maps)
             if extra:
-                seen = self.get_submodule(f"AttnBlock{level}")(sequence)
-                maps = torch.cat([maps, resize_nearest(seen, maps)], dim=1)
+                attended = self.get_submodule(f"AttnBlock{level}")(sequence)
+                maps = torch.cat([maps, resize_nearest(attended, maps)], dim=1)
         return (self.get_submodule(f"DeConv2DBLK{len(self.config.channels)}")(maps),)
 
 
 class ExtraFeatureMap(nn.Module):
-    """The embedding as a map of 4 x 4 pixels."""
+    """The embedding as a feature map of 4 x 4 pixels."""
 
     def __init__(self, embedding_dim: int, normalisation: Normalisation) -> None:
         super().__init__()
@@ -155,7 +173,7 @@ class ExtraFeatureMap(nn.Module):
 
 
 class AttentionMap(nn.Module):
-    """What learned queries find in a sequence, as a map of 4 x 4 pixels."""
+    """Attention of learned queries to a sequence, as a feature map of 4 x 4 pixels."""
 
     def __init__(self, embedding_dim: int, channels: int) -> None:
         super().__init__()
@@ -163,12 +181,12 @@ class AttentionMap(nn.Module):
 
     def forward(self, sequence: Tensor) -> Tensor:
         """(N, D, L) to (N, channels, 4, 4)."""
-        found = self.attn_layer(sequence.transpose(1, 2))
-        return found.transpose(1, 2).reshape(len(found), -1, 4, 4)
+        attended = self.attn_layer(sequence.transpose(1, 2))
+        return attended.transpose(1, 2).reshape(len(attended), -1, 4, 4)
 
 
 class LearnedQueryAttention(nn.Module):
-    """Attention whose queries are parameters, the same for all items."""
+    """Attention with learned queries, shared by all items."""
 
     def __init__(self, embedding_dim: int, out_dim: int) -> None:
         super().__init__()
@@ -176,10 +194,10 @@ class LearnedQueryAttention(nn.Module):
         self.attention = Attention(embedding_dim, out_dim)
 
     def forward(self, context: Tensor) -> Tensor:
-        """(N, L, D) to (N, 16, out)."""
+        """(N, L, D) to (N, 16, out_dim)."""
         return self.attention(self.query.expand(len(context), -1, -1), context)[0]
 
 
 def resize_nearest(maps: Tensor, reference: Tensor) -> Tensor:
-    """A map at the size of another, each pixel repeated."""
+    """Resize maps to the size of a reference by nearest neighbour."""
     return nn.functional.interpolate(maps, size=reference.shape[2:], mode="nearest")

@@ -1,4 +1,4 @@
-"""The perceptual distance that a configuration asks for: FaceNet's, or that of a reader of invented faces."""
+"""Perceptual loss selected by the configuration: FaceNet, or the bundled reader of synthetic faces."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,15 +13,18 @@ from sf2f.image_transforms import Statistics, denormalise
 if TYPE_CHECKING:
     from voiceface.synthetic.readers.attribute_reader import AttributeReader
 
+__all__ = [
+    "SyntheticFaceLoss",
+    "build_perceptual_loss",
+]
+
 
 class SyntheticFaceLoss(nn.Module):
-    """Distance between features of the bundled network `perceptual`, which is never trained here.
-
-    The network is read by `voiceface.synthetic.readers.attribute_reader`.
+    """Distance between features of the bundled attribute reader `perceptual`, which stays frozen.
 
     Args:
-        network: the frozen network.
-        statistics: that the pictures were normalised with.
+        network: the attribute reader.
+        statistics: normalisation of the images.
     """
 
     def __init__(self, network: "AttributeReader", statistics: Statistics = "imagenet") -> None:
@@ -30,31 +33,31 @@ class SyntheticFaceLoss(nn.Module):
         self.statistics: Statistics = statistics
 
     def forward(self, generated: Tensor, real: Tensor) -> Tensor:
-        """Mean distance of normalised pictures (B, 3, S, S), scalar; gradients reach the made ones only."""
+        """Mean distance of normalised images (B, 3, S, S); gradients reach `generated` only."""
         from voiceface.synthetic.readers.attribute_reader import perceptual_distance
 
-        ours, theirs = (denormalise(each, self.statistics) for each in (generated, real))
-        return perceptual_distance(self.network, ours, theirs).mean()
+        first, second = (denormalise(each, self.statistics) for each in (generated, real))
+        return perceptual_distance(self.network, first, second).mean()
 
 
 def build_perceptual_loss(
     config: Sf2fConfig, facenet: str | Path | None, device: torch.device | str = "cpu"
 ) -> FaceNetLoss | SyntheticFaceLoss | None:
-    """The perceptual distance of a run; None with weight 0.
+    """Build the perceptual loss of a run; None if its weight is 0.
 
     Args:
         config: the experiment.
-        facenet: file of FaceNet's weights, needed where the configuration looks with it.
-        device: where it computes.
+        facenet: FaceNet checkpoint, needed with `perceptual.network: facenet`.
+        device: device of the network.
 
     Raises:
-        FileNotFoundError: FaceNet's file is not given, or absent.
+        FileNotFoundError: the FaceNet checkpoint is not given or missing.
         CheckpointError: it is another file.
     """
-    plan, statistics = config.perceptual, config.data.images.statistics
+    settings, statistics = config.perceptual, config.data.images.statistics
     if not config.losses.perceptual:
         return None
-    if plan.network == "population":
+    if settings.network == "population":
         from voiceface.synthetic.readers.attribute_reader import load_reader
 
         return SyntheticFaceLoss(load_reader("perceptual"), statistics).to(device)
@@ -63,6 +66,6 @@ def build_perceptual_loss(
     from sf2f.third_party_networks import load_facenet_vggface2
 
     network = fuse_batchnorm(load_facenet_vggface2(facenet))
-    return FaceNetLoss(network, plan.layer_weights, config.losses.cosine, statistics, plan.face_box).to(
-        device
-    )
+    return FaceNetLoss(
+        network, settings.layer_weights, config.losses.cosine, statistics, settings.face_box
+    ).to(device)

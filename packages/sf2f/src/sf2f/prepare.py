@@ -1,6 +1,6 @@
-"""`sf2f prepare SOURCE --out DATA`: recordings to feature files in the HQ-VoxCeleb layout.
+"""`sf2f prepare SOURCE --out DATA`: convert recordings to feature files in the HQ-VoxCeleb layout.
 
-Running the same command again finishes an interrupted run: what is there stays.
+Running the same command again resumes an interrupted run; existing files are kept.
 """
 
 import argparse
@@ -18,17 +18,29 @@ if TYPE_CHECKING:
     from sf2f.recording_sources import RecordingSource
     from sf2f.speech import SpeechConfig
 
+__all__ = [
+    "FAILURES_FILE",
+    "MEL_FOLDER",
+    "RECORD_FILE",
+    "STORED_DTYPES",
+    "ConversionJob",
+    "PrepareError",
+    "StoredDtype",
+    "main",
+    "prepare",
+]
+
 RECORD_FILE, FAILURES_FILE, MEL_FOLDER = "prepare.json", "failures.csv", "mel_spectrograms"
 StoredDtype = Literal["float16", "float32", "float64"]
 STORED_DTYPES = ("float16", "float32", "float64")
 
 
 class PrepareError(ValueError):
-    """A folder that cannot take the features; the message names the way out."""
+    """An output folder that cannot take the features; the message names the remedy."""
 
 
 class ConversionJob(NamedTuple):
-    """One recording to be converted."""
+    """One recording to convert."""
 
     source: str
     output: str
@@ -47,27 +59,29 @@ def prepare(
     workers: int | None = None,
     progress: bool = True,
 ) -> dict[str, Any]:
-    """Make a feature file of every recording, and what else `sf2f.data.open_speakers` needs.
+    """Compute a feature file for every recording, and write what `sf2f.data.open_speakers` needs.
 
-    Features are `OUT/vox1|vox2/mel_spectrograms/NAME/SPKID_CLIPID_WAVID.npz`. Where the source has pictures
-    (a manifest, a population), these are linked or copied to `OUT/vox1/masked_faces/NAME`; its tables and its
-    split come along. Files that give nothing are listed in `OUT/failures.csv` with the reason.
+    Features are `OUT/vox1|vox2/mel_spectrograms/NAME/SPKID_CLIPID_WAVID.npz`. Images of the source (a
+    manifest
+    or a population) are linked or copied to `OUT/vox1/masked_faces/NAME`; metadata tables and split are
+    copied.
+    Files that fail are listed in `OUT/failures.csv` with the reason.
 
     Args:
         source: see `sf2f.recording_sources.detect_source`.
         out: data folder; may be the source itself.
-        config: recordings to features; None takes the published way.
-        dtype: type of the stored values.
-        include_faces: bring the pictures along.
-        workers: processes; None takes every core. The result does not depend on it.
-        progress: show a bar on standard error.
+        config: how features are computed; None: the published way.
+        dtype: dtype of the stored values.
+        include_faces: link or copy the images.
+        workers: processes; None uses every core. The result does not depend on it.
+        progress: show a progress bar on standard error.
 
     Returns:
-        What `OUT/prepare.json` holds: settings and counts; `with_both_modalities` is False after failures.
+        Content of `OUT/prepare.json`: settings and counts; `complete` is False after failures.
 
     Raises:
-        PrepareError: `out` was begun with other settings.
-        ValueError, OSError: the source cannot be used, or the disk is full.
+        PrepareError: `out` was prepared with other settings.
+        ValueError, OSError: the source is unusable, or the disk is full.
     """
     from voiceface.io.atomic import write_json
     from voiceface.runtime.config import to_dict
@@ -79,15 +93,15 @@ def prepare(
     root, config = Path(out), config or DEFAULT_CONFIG
     record: dict[str, Any] = {"complete": False, "dtype": dtype, "speech": to_dict(config)}
     _require_same_settings(root / RECORD_FILE, record)
-    found = detect_source(source)
+    data_source = detect_source(source)
     for leftover in root.glob(f"*/{MEL_FOLDER}/*/.*.part*"):
         leftover.unlink(missing_ok=True)
-    jobs, skipped, failures = _plan_jobs(found, root, config, dtype)
+    jobs, skipped, failures = _plan_jobs(data_source, root, config, dtype)
     write_json(root / RECORD_FILE, record)
-    _write_tables(found, root)
+    _write_tables(data_source, root)
     written = 0
     try:
-        failures += _link_images(found, root) if include_faces else []
+        failures += _link_images(data_source, root) if include_faces else []
         for job, reason in map_unordered(
             _convert_recording, jobs, workers, "features", "clip", progress=progress
         ):
@@ -103,7 +117,7 @@ def prepare(
 
 
 def _convert_recording(job: ConversionJob) -> str:
-    """Convert one recording; returns why it could not be done, "" when it is there."""
+    """Convert one recording; return the reason of a failure, or ""."""
     from sf2f.speech import compute_log_mel_from_file, write_mel
 
     try:
@@ -117,10 +131,10 @@ def _convert_recording(job: ConversionJob) -> str:
 def _plan_jobs(
     data_source: "RecordingSource", root: Path, config: "SpeechConfig", dtype: StoredDtype
 ) -> tuple[list[ConversionJob], int, list[tuple[str, str]]]:
-    """What is to be done, how much is there already, and what cannot be done."""
+    """Jobs to run, number of existing feature files, and failures known beforehand."""
     from voiceface.datasets.layouts import find_files
 
-    there = {
+    existing = {
         f"{corpus}/{item.rpartition('.')[0]}"
         for corpus in {each.corpus for each in data_source.recordings}
         for item in find_files(root / corpus / MEL_FOLDER, "", (".npz", ".pickle")) or ()
@@ -130,10 +144,10 @@ def _plan_jobs(
     taken: dict[str, Path] = {}
     skipped = 0
     for each in data_source.recordings:
-        place = f"{each.corpus}/{each.relative_stem}"
-        if (other := taken.setdefault(place, each.path)) != each.path:
-            failures.append((str(each.path), f"its features would have the name of those of {other}"))
-        elif place in there:
+        stem = f"{each.corpus}/{each.relative_stem}"
+        if (other := taken.setdefault(stem, each.path)) != each.path:
+            failures.append((str(each.path), f"its feature file would have the same name as that of {other}"))
+        elif stem in existing:
             skipped += 1
         else:
             target = root / each.corpus / MEL_FOLDER / f"{each.relative_stem}.npz"
@@ -143,14 +157,14 @@ def _plan_jobs(
 
 
 def _write_tables(data_source: "RecordingSource", root: Path) -> None:
-    """Metadata tables, the split and the truth, as far as they are not there."""
+    """Write metadata tables, split and ground truth that do not exist yet."""
     from voiceface.io.atomic import write_text
 
     from sf2f.split import SPLIT_FILE, write_split
 
-    for place, text in data_source.metadata_tables.items():
-        if not (root / place).exists():
-            write_text(root / place, text)
+    for relative_path, text in data_source.metadata_tables.items():
+        if not (root / relative_path).exists():
+            write_text(root / relative_path, text)
     if data_source.split and not (root / SPLIT_FILE).exists():
         write_split(root / SPLIT_FILE, data_source.split)
     if data_source.ground_truth_folder and not (root / "truth").exists():
@@ -159,16 +173,16 @@ def _write_tables(data_source: "RecordingSource", root: Path) -> None:
 
 
 def _link_images(data_source: "RecordingSource", root: Path) -> list[tuple[str, str]]:
-    """Link pictures, or copy them where links cannot be made; those that are not there, with the reason."""
+    """Link images, or copy them where linking fails; return missing images with the reason."""
     from voiceface.io.atomic import atomic_path
 
-    absent = []
-    for path, place in data_source.images.items():
-        target = root / place
+    missing = []
+    for path, relative_path in data_source.images.items():
+        target = root / relative_path
         if target.exists():
             continue
         if not path.is_file():
-            absent.append((str(path), "no such picture"))
+            missing.append((str(path), "no such image"))
             continue
         target.parent.mkdir(parents=True, exist_ok=True)
         try:
@@ -176,27 +190,27 @@ def _link_images(data_source: "RecordingSource", root: Path) -> list[tuple[str, 
         except OSError:
             with atomic_path(target) as temporary:
                 shutil.copyfile(path, temporary)
-    return absent
+    return missing
 
 
 def _require_same_settings(path: Path, record: dict[str, Any]) -> None:
-    """Features of two kinds in one folder would be a trap."""
+    """Refuse to mix features of different settings in one folder."""
     if not path.is_file():
         return
     try:
         state = json.loads(path.read_text("utf-8"))
-        before = {"dtype": state["dtype"], **state["speech"]}
+        previous = {"dtype": state["dtype"], **state["speech"]}
     except (ValueError, KeyError, TypeError) as error:
-        raise PrepareError(f"{path} cannot be read ({error!r}); remove it or use another folder") from None
-    asked = {"dtype": record["dtype"], **record["speech"]}
-    differ = [key for key in asked if before.get(key) != asked[key]]
-    if differ:
-        what = "; ".join(f"{key} is {before.get(key)} there and {asked[key]} here" for key in differ)
-        raise PrepareError(f"{path.parent} was begun with other settings: {what}; use another folder")
+        raise PrepareError(f"{path} cannot be read ({error!r}); remove it or choose another --out") from None
+    requested = {"dtype": record["dtype"], **record["speech"]}
+    differing = [key for key in requested if previous.get(key) != requested[key]]
+    if differing:
+        details = "; ".join(f"{key} is {previous.get(key)} there, {requested[key]} now" for key in differing)
+        raise PrepareError(f"{path.parent} was prepared with other settings: {details}; choose another --out")
 
 
 def _write_failures(path: Path, failures: Sequence[tuple[str, str]]) -> None:
-    """Write the list, or take away that of an earlier run."""
+    """Write the list of failures, or remove that of an earlier run."""
     from voiceface.io.atomic import write_text
 
     if not failures:
@@ -208,11 +222,11 @@ def _write_failures(path: Path, failures: Sequence[tuple[str, str]]) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`sf2f prepare`."""
+    """Run `sf2f prepare`."""
     parser = argparse.ArgumentParser(
         prog="sf2f prepare",
-        description="Make log-mel features of recordings (wav, flac, mp3, m4a, ogg) in the layout that "
-        "training reads. Running the same command again finishes an interrupted run.",
+        description="Compute log-mel features of recordings (wav, flac, mp3, m4a, ogg) in the layout that "
+        "training reads. Run the same command again to resume an interrupted run.",
     )
     add = parser.add_argument
     add(
@@ -227,15 +241,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         "--dtype",
         choices=STORED_DTYPES,
         default="float32",
-        help="type of stored values (default: %(default)s)",
+        help="dtype of the stored values (default: %(default)s)",
     )
-    add("--no-faces", action="store_true", help="leave pictures where they are")
+    add("--no-faces", action="store_true", help="do not link the images")
     add("--quiet", action="store_true", help="no progress bar")
     add(
         "override",
         nargs="*",
         metavar="key=value",
-        help="how recordings become features, such as remove_silence=false, sample_rates=published, channel=first",
+        help="feature settings, such as remove_silence=false, sample_rates=published or channel=first",
     )
     args = parser.parse_intermixed_args(argv)
     if args.workers is not None and args.workers < 1:
@@ -253,12 +267,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     counts = record["counts"]
     print(f"{args.out}: {counts['written']} written, {counts['skipped']} skipped, {counts['failed']} failed")
     if counts["failed"]:
-        print(f"what could not be used, with reasons: {args.out / FAILURES_FILE}", file=sys.stderr)
+        print(f"failed recordings, with reasons: {args.out / FAILURES_FILE}", file=sys.stderr)
     return 0 if record["complete"] else 1
 
 
 def _parse_speech_config(overrides: Sequence[str]) -> "SpeechConfig":
-    """The published way with changes."""
+    """The published settings with overrides."""
     import yaml
     from voiceface.runtime.config import ConfigError, validate_config
 

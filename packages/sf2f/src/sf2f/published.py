@@ -1,7 +1,8 @@
-"""Checkpoints of the published code (specification, section 8.6): generator and discriminators.
+"""Published checkpoints: generator and discriminators.
 
-Our modules keep the published parameter names. Reading never runs code that a file may carry. Sizes are read
-off the shapes; what leaves no trace there (noise, unit length, strides) off the options that the file keeps.
+Modules keep the published parameter names. Reading a file never runs code in it. Sizes are inferred
+from shapes;
+what shapes do not show (noise, normalisation, strides) is read from the options that the file stores.
 """
 
 import re
@@ -26,9 +27,24 @@ from sf2f.generator import EncoderDecoder, GeneratorConfig
 from sf2f.published_options import discriminators_config_from_options, generator_config_from_options
 from sf2f.published_shapes import State, generator_config_from_shapes
 
+__all__ = [
+    "DISCRIMINATOR_STATE_KEYS",
+    "FUSER_KEYS",
+    "KEY_TABLE",
+    "RELEASED_BACKBONES",
+    "V2F_BACKBONE",
+    "PublishedCheckpoint",
+    "build_discriminators",
+    "infer_generator_config",
+    "load_discriminators",
+    "load_generator",
+    "load_pretrained",
+    "read_checkpoint",
+]
+
 FUSER_KEYS = "encoder.attn_fuser.*"
 KEY_TABLE = [(r"((?:mid|high)_ef_block)\.(?!projection\.)\w+(?:\.0)?\.(\w+)$", r"\1.norm.0.\2")]
-"""Our names in place of published ones, where they differ."""
+"""Published parameter names that differ, and the names used here."""
 V2F_BACKBONE = BackboneConfig(
     arch="C1-32-1-0,C4-64-2-1,C4-128-2-1,C4-256-2-1,C4-512-1-0",
     normalisation="none",
@@ -36,18 +52,18 @@ V2F_BACKBONE = BackboneConfig(
     padding="explicit",
 )
 RELEASED_BACKBONES = (BackboneConfig(arch=SMALL_ARCH), BackboneConfig(arch=LARGE_ARCH), V2F_BACKBONE)
-"""Of the released option files."""
+"""Backbones of the released option files."""
 DISCRIMINATOR_STATE_KEYS = {"image": "d_img_state", "identity": "d_ac_state", "condition": "cond_d_state"}
 
 
 @dataclass(frozen=True)
 class PublishedCheckpoint:
-    """What a published checkpoint holds of use.
+    """Content of a published checkpoint.
 
     Attributes:
         generator: its state dict.
-        discriminators: state dicts by kind (`image`, `identity`, `condition`), smallest pictures first.
-        options: the option tree; empty where the file has none.
+        discriminators: state dicts by kind (`image`, `identity`, `condition`), smallest images first.
+        options: the option tree; empty if the file has none.
         source: the file, for messages.
     """
 
@@ -58,10 +74,10 @@ class PublishedCheckpoint:
 
 
 def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
-    """Read a file that the published trainer wrote, or a plain state dict of the generator.
+    """Read a file of the published trainer, or a plain state dict of the generator.
 
     Raises:
-        CheckpointError: damaged, unsafe, or no generator in it.
+        CheckpointError: corrupt, unsafe, or without a generator.
         FileNotFoundError: no such file.
     """
     content, source = read_published(path), str(path)
@@ -69,7 +85,7 @@ def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
     if not any(key.startswith("encoder.model.") for key in state):
         first = ", ".join(list(state)[:3])
         raise CheckpointError(
-            f"{source} is no checkpoint of sf2f: expected keys encoder.model..., found {first}"
+            f"{source} is not a checkpoint of sf2f: expected keys encoder.model..., found {first}"
         )
     lists = {}
     for kind, word in DISCRIMINATOR_STATE_KEYS.items():
@@ -80,35 +96,36 @@ def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
 
 
 def load_generator(path: str | Path, fuser: FuserConfig | None = None) -> EncoderDecoder:
-    """The generator of a published checkpoint, in evaluation mode.
+    """Load the generator of a published checkpoint, in evaluation mode.
 
     Args:
         path: the file.
-        fuser: give a stage-1 generator, which has none, a new fuser with random weights.
+        fuser: add a new fuser with random weights to a stage-1 generator.
 
     Raises:
         CheckpointError: as `read_checkpoint`, or a key is missing, unknown or of another shape.
         ConfigError: the options of the file cannot be translated.
         FileNotFoundError: no such file.
     """
-    found = read_checkpoint(path)
-    config = infer_generator_config(found)
+    checkpoint = read_checkpoint(path)
+    config = infer_generator_config(checkpoint)
     if fuser is not None and config.fuser is None:
         config = config.model_copy(update={"fuser": fuser})
     generator = EncoderDecoder(config)
-    _fill_generator(generator, found)
+    _fill_generator(generator, checkpoint)
     return generator.eval()
 
 
 def load_discriminators(path: str | Path, config: DiscriminatorsConfig | None = None) -> Discriminators:
-    """All discriminators of a published checkpoint, in training mode.
+    """Load all discriminators of a published checkpoint, in training mode.
 
     Args:
         path: the file.
-        config: their trunks, where the file has no options and they are not of a released option file.
+        config: their backbones, if the file has no options and they are not those of a released option
+            file.
 
     Raises:
-        CheckpointError: as `load_generator`, or strides and paddings cannot be told.
+        CheckpointError: as `load_generator`, or strides and paddings are unknown.
         ConfigError: the options of the file cannot be translated.
         FileNotFoundError: no such file.
     """
@@ -118,34 +135,35 @@ def load_discriminators(path: str | Path, config: DiscriminatorsConfig | None = 
 def load_pretrained(
     path: str | Path, generator: EncoderDecoder, discriminators: Discriminators | None = None
 ) -> LoadReport:
-    """Copy a stage-1 checkpoint into networks that exist, to begin stage 2.
+    """Copy a stage-1 checkpoint into existing networks, to start stage 2.
 
     Args:
         path: the file.
-        generator: receives everything by name; its fuser stays as it is where the file has none.
-        discriminators: receive theirs; the file must have been trained with as many identities.
+        generator: receives all parameters by name; its fuser keeps its weights if the file has none.
+        discriminators: receive theirs; the file must have been trained on as many identities.
 
     Returns:
-        What the generator got.
+        The report of the generator.
 
     Raises:
         CheckpointError, FileNotFoundError: as `load_generator`.
     """
-    found = read_checkpoint(path)
-    report = _fill_generator(generator, found)
+    checkpoint = read_checkpoint(path)
+    report = _fill_generator(generator, checkpoint)
     if discriminators is not None:
-        _fill_discriminators(discriminators, found)
+        _fill_discriminators(discriminators, checkpoint)
     return report
 
 
 def infer_generator_config(checkpoint: PublishedCheckpoint) -> GeneratorConfig:
-    """The generator's configuration, by the options where the file has them, else by its shapes.
+    """Configuration of the generator, from the options if the file has them, else from its shapes.
 
-    By shapes alone embeddings have length one, are without noise, and a fuser has no tanh, as in the released
-    option files for SF2F.
+    From shapes alone, embeddings are assumed normalised and without noise, and a fuser without tanh, as
+    in the released
+    option files of SF2F.
 
     Raises:
-        CheckpointError: no generator of this package.
+        CheckpointError: not a generator of this package.
         ConfigError: the options cannot be translated.
     """
     if "generator" in checkpoint.options:
@@ -155,68 +173,70 @@ def infer_generator_config(checkpoint: PublishedCheckpoint) -> GeneratorConfig:
     except (LookupError, ValueError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise CheckpointError(
-            f"{checkpoint.source}: its shapes make no generator of sf2f ({reason})"
+            f"{checkpoint.source}: its shapes match no generator of sf2f ({reason})"
         ) from None
 
 
 def build_discriminators(
     checkpoint: PublishedCheckpoint, config: DiscriminatorsConfig | None = None
 ) -> Discriminators:
-    """As `load_discriminators`, of a checkpoint that has been read."""
+    """As `load_discriminators`, from a checkpoint in memory."""
     if config is None and "discriminator" in checkpoint.options:
         config = discriminators_config_from_options(checkpoint.options, f"{checkpoint.source}: options")
     if config is None:
-        trunks = {
+        backbones = {
             kind: [
-                _match_backbone(state, f"{checkpoint.source}: {DISCRIMINATOR_STATE_KEYS[kind]}_{at}")
-                for at, state in enumerate(states)
+                _match_backbone(state, f"{checkpoint.source}: {DISCRIMINATOR_STATE_KEYS[kind]}_{index}")
+                for index, state in enumerate(states)
             ]
             for kind, states in checkpoint.discriminators.items()
         }
-        config = DiscriminatorsConfig.model_validate(trunks)
+        config = DiscriminatorsConfig.model_validate(backbones)
     identity, condition = (checkpoint.discriminators[kind] for kind in ("identity", "condition"))
     if identity and "cnn.2.weight" in identity[0]:
         config = config.model_copy(update={"hidden_dim": len(identity[0]["cnn.2.weight"])})
-    classes = len(identity[0].get("id_classifier.bias", ())) if identity else 0
-    if config.identity and not classes:
+    num_identities = len(identity[0].get("id_classifier.bias", ())) if identity else 0
+    if config.identity and not num_identities:
         raise CheckpointError(
-            f"{checkpoint.source} has no identity discriminator with a key id_classifier.bias"
+            f"{checkpoint.source} has no identity discriminator with the key id_classifier.bias"
         )
-    width = 512
+    embedding_dim = 512
     if condition and "joint_conv.0.weight" in condition[0]:
         joint = condition[0]["joint_conv.0.weight"]
-        width = joint.shape[1] - joint.shape[0]
-    discriminators = Discriminators(config, classes, width)
+        embedding_dim = joint.shape[1] - joint.shape[0]
+    discriminators = Discriminators(config, num_identities, embedding_dim)
     _fill_discriminators(discriminators, checkpoint)
     return discriminators
 
 
 def _fill_generator(generator: EncoderDecoder, checkpoint: PublishedCheckpoint) -> LoadReport:
+    """Copy the generator of a checkpoint; a missing fuser is ignored."""
     fuser = any(key.startswith("encoder.attn_fuser.") for key in checkpoint.generator)
     ignored = () if fuser else (FUSER_KEYS,)
     return load_into(generator, checkpoint.generator, ignore=ignored, source=checkpoint.source)
 
 
 def _fill_discriminators(discriminators: Discriminators, checkpoint: PublishedCheckpoint) -> None:
+    """Copy the discriminators of a checkpoint."""
     for kind, states in checkpoint.discriminators.items():
         networks = getattr(discriminators, kind)
         if len(networks) != len(states):
             raise CheckpointError(
                 f"{checkpoint.source} has {len(states)} {kind} discriminators, expected {len(networks)}"
             )
-        for at, (network, state) in enumerate(zip(networks, states)):
-            load_into(network, state, source=f"{checkpoint.source}: {DISCRIMINATOR_STATE_KEYS[kind]}_{at}")
+        for index, (network, state) in enumerate(zip(networks, states)):
+            load_into(network, state, source=f"{checkpoint.source}: {DISCRIMINATOR_STATE_KEYS[kind]}_{index}")
 
 
 def _match_backbone(state: State, source: str) -> BackboneConfig:
-    """The released trunk whose layers have these shapes."""
+    """Released backbone whose layers have these shapes."""
     prefix = "cnn.0." if "cnn.2.weight" in state and "real_classifier.weight" in state else "cnn."
     shapes = {key.removeprefix(prefix): v.shape for key, v in state.items() if key.startswith(prefix)}
-    for trunk in RELEASED_BACKBONES:
-        layers: nn.Sequential = build_backbone(trunk)[0]
+    for backbone in RELEASED_BACKBONES:
+        layers: nn.Sequential = build_backbone(backbone)[0]
         if {key: value.shape for key, value in layers.state_dict().items()} == shapes:
-            return trunk
+            return backbone
     raise CheckpointError(
-        f"{source}: strides and paddings of these layers are not in the file, and they are not of a released "
-        "option file; give `config`"
+        f"{source}: the file does not store strides and paddings, and these layers are not those of a "
+        "released option file; pass `config`"
     )

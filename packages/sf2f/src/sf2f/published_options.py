@@ -1,7 +1,8 @@
-"""Option files of the published code (specification, section 1.1), piece by piece, as configurations of ours.
+"""Translation of option files of the published code to configurations of this package.
 
-The published decoders ignore options for norm, activation, width of the input and image size; files may keep
-them, as long as they are words that the code knows, and sizes are those that the code builds.
+The published decoders ignore options for norm, activation, input width and image size; files may keep
+them as
+long as the values are known to the published code, and sizes are those that it builds.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,24 @@ from sf2f.discriminator_layers import ACTIVATION_PATTERN
 from sf2f.discriminators import DiscriminatorsConfig
 from sf2f.generator import GeneratorConfig
 from sf2f.losses import LossConfig
+
+__all__ = [
+    "ATTN_DEFAULTS",
+    "DECODER_DEFAULTS",
+    "ENCODER_DEFAULTS",
+    "FACEGAN_DEFAULTS",
+    "FUSER_DEFAULTS",
+    "FUSER_KINDS",
+    "MR_DEFAULTS",
+    "NORMS",
+    "OPTIM_DEFAULTS",
+    "SIZE_SUFFIXES",
+    "V2F_DEFAULTS",
+    "OptionTree",
+    "discriminators_config_from_options",
+    "generator_config_from_options",
+    "loss_config_from_options",
+]
 
 OptionTree = Mapping[str, Any]
 SIZE_SUFFIXES = ("", "_low", "_mid", "_high")
@@ -89,14 +108,14 @@ OPTIM_DEFAULTS = {
 
 
 def generator_config_from_options(tree: OptionTree, name: str = "the option file") -> GeneratorConfig:
-    """The section `generator`, held against `data.image_size` where the tree has it.
+    """Translate the section `generator`, checked against `data.image_size` if present.
 
     Args:
-        tree: of a whole option file, or of a checkpoint's `options`.
-        name: where it comes from, for messages.
+        tree: of an option file, or of a checkpoint's `options`.
+        name: of the source, for messages.
 
     Raises:
-        ConfigError: an unknown key or word, or sizes that do not fit together.
+        ConfigError: an unknown key or value, or inconsistent sizes.
     """
     section = _require_section(tree, "generator", name)
     where = f"{name}: generator"
@@ -139,8 +158,8 @@ def generator_config_from_options(tree: OptionTree, name: str = "the option file
     ):
         if size is not None and list(size) != [config.image_sizes[-1]] * 2:
             raise ConfigError(
-                f"{place} is {list(size)}, but {kind} makes pictures of {config.image_sizes[-1]} pixels "
-                "whatever it says; give that size, or write an experiment file of ours with other widths"
+                f"{place} is {list(size)}, but {kind} always generates images of {config.image_sizes[-1]} "
+                "pixels; state that size, or write a configuration of this package with other channels"
             )
     return config
 
@@ -148,48 +167,48 @@ def generator_config_from_options(tree: OptionTree, name: str = "the option file
 def discriminators_config_from_options(
     tree: OptionTree, name: str = "the option file"
 ) -> DiscriminatorsConfig:
-    """The section `discriminator`, without those that a negative weight in `optim` removes.
+    """Translate the section `discriminator`, without those disabled by a negative weight in `optim`.
 
     Args:
-        tree: of a whole option file.
-        name: where it comes from, for messages.
+        tree: of an option file.
+        name: of the source, for messages.
 
     Raises:
-        ConfigError: an unknown key, or a trunk that cannot be read.
+        ConfigError: an unknown key, or an invalid backbone.
     """
     section = _require_section(tree, "discriminator", name)
     optim = _with_defaults(_optional_section(tree, "optim"), OPTIM_DEFAULTS, f"{name}: optim")
     kinds = {"image": "image", "identity": "identity", "condition": "cond"}
-    places = {
+    known_keys = {
         "generic",
         "pgan_dis",
         "condition",
-        *(k + size for k in kinds.values() for size in SIZE_SUFFIXES),
+        *(k + suffix for k in kinds.values() for suffix in SIZE_SUFFIXES),
     }
-    _require_known_keys(section, tuple(places), f"{name}: discriminator")
+    _require_known_keys(section, tuple(known_keys), f"{name}: discriminator")
     if section.get("pgan_dis"):
-        raise ConfigError(f"{name}: discriminator.pgan_dis: the published code cannot run it; leave it out")
+        raise ConfigError(f"{name}: discriminator.pgan_dis: the published code cannot run it; remove it")
     weights = {"image": "d_img_weight", "identity": "ac_loss_weight", "condition": "cond_loss_weight"}
-    found: dict[str, list[Any]] = {}
-    for kind, word in kinds.items():
+    values: dict[str, list[Any]] = {}
+    for kind, prefix in kinds.items():
         removed = optim["d_loss_weight"] < 0 or optim[weights[kind]] < 0
-        present = [word + size for size in SIZE_SUFFIXES if word + size in section]
+        sections = [prefix + suffix for suffix in SIZE_SUFFIXES if prefix + suffix in section]
         if kind == "condition":
-            present += ["condition"] * ("condition" in section)
-        trunks = [_backbone_values(section, place, f"{name}: discriminator") for place in present]
-        found[kind] = [] if removed else trunks
-    return validate_config(found, DiscriminatorsConfig, f"{name}: discriminator")
+            sections += ["condition"] * ("condition" in section)
+        backbones = [_backbone_values(section, place, f"{name}: discriminator") for place in sections]
+        values[kind] = [] if removed else backbones
+    return validate_config(values, DiscriminatorsConfig, f"{name}: discriminator")
 
 
 def loss_config_from_options(tree: OptionTree, name: str = "the option file") -> LossConfig:
-    """The section `optim`; negative weights are 0.
+    """Translate the section `optim`; negative weights become 0.
 
     Args:
-        tree: of a whole option file, or anything with a section `optim`.
-        name: where it comes from, for messages.
+        tree: of an option file, or any tree with a section `optim`.
+        name: of the source, for messages.
 
     Raises:
-        ConfigError: an unknown key, a wrong type, or another perceptual network than FaceNet.
+        ConfigError: an unknown key, a wrong type, or a perceptual network other than FaceNet.
     """
     optim = _with_defaults(_require_section(tree, "optim", name), OPTIM_DEFAULTS, f"{name}: optim")
     _require_one_of(
@@ -197,7 +216,7 @@ def loss_config_from_options(tree: OptionTree, name: str = "the option file") ->
         ("FaceNetLoss",),
         f"{name}: perceptual.arch",
     )
-    places = {
+    weight_keys = {
         "pixel": "l1_pixel_loss_weight",
         "adversarial": "d_loss_weight",
         "image": "d_img_weight",
@@ -207,7 +226,7 @@ def loss_config_from_options(tree: OptionTree, name: str = "the option file") ->
         "cosine": "cos_percept_loss_weight",
     }
     weights = {
-        ours: _loss_weight(optim[theirs], f"{name}: optim.{theirs}") for ours, theirs in places.items()
+        field: _loss_weight(optim[option], f"{name}: optim.{option}") for field, option in weight_keys.items()
     }
     return validate_config({"gan_type": optim["gan_loss_type"], **weights}, LossConfig, f"{name}: optim")
 
@@ -230,7 +249,7 @@ def _fuser_values(encoder: OptionTree, where: str) -> dict[str, Any]:
 
 
 def _decoder_values(kind: str, values: OptionTree, where: str) -> dict[str, Any]:
-    """Values of the decoder's configuration."""
+    """Values of the decoder configuration."""
     if kind in ("FaceGanDecoder", "FaceGanDecoder_v2"):
         for key in ("normalization", "mlp_normalization"):
             _require_one_of(values[key], NORMS, f"{where}.{key}")
@@ -261,7 +280,7 @@ def _decoder_values(kind: str, values: OptionTree, where: str) -> dict[str, Any]
 
 
 def _backbone_values(section: OptionTree, place: str, where: str) -> dict[str, Any]:
-    """Values of `BackboneConfig`: those of `generic`, and over them the discriminator's own."""
+    """Values of `BackboneConfig`: the section's own options override those of `generic`."""
     own, generic = (_require_section(section, each, where) for each in (place, "generic"))
     _require_known_keys(generic, ("normalization", "padding", "activation"), f"{where}.generic")
     _require_known_keys(
@@ -297,7 +316,7 @@ def _optional_section(tree: OptionTree, key: str) -> OptionTree:
 
 
 def _with_defaults(given: Any, defaults: OptionTree, where: str) -> dict[str, Any]:
-    """Options over the defaults of the published constructor."""
+    """Options merged into the defaults of the published constructor."""
     if not isinstance(given, Mapping):
         raise ConfigError(f"{where}: expected a section, found {given!r}")
     _require_known_keys(given, tuple(defaults), where)
@@ -309,8 +328,8 @@ def _require_known_keys(section: OptionTree, keys: tuple[str, ...], where: str) 
 
     for key in section:
         if key not in keys:
-            near = difflib.get_close_matches(str(key), keys, 1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known keys: {', '.join(sorted(keys))}"
+            matches = difflib.get_close_matches(str(key), keys, 1)
+            hint = f"; did you mean {matches[0]}?" if matches else f"; known keys: {', '.join(sorted(keys))}"
             raise ConfigError(f"{where}: the published code has no key {key}{hint}")
 
 

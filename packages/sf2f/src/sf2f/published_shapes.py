@@ -1,4 +1,4 @@
-"""Sizes of a generator, read off the shapes of a published state dict (specification, sections 3 to 5)."""
+"""Generator configuration inferred from the shapes of a published state dict."""
 
 import re
 from collections.abc import Mapping
@@ -12,16 +12,23 @@ from sf2f.fusers import FuserConfig
 from sf2f.generator import AnyDecoderConfig, GeneratorConfig
 from sf2f.optional_decoders import AttnV2FDecoderConfig, MRDecoderConfig
 
+__all__ = [
+    "State",
+    "generator_config_from_shapes",
+]
+
 State = Mapping[str, Tensor]
 
 
 def generator_config_from_shapes(state: State) -> GeneratorConfig:
-    """The configuration of a generator whose state dict has the published keys.
+    """Infer the configuration of a generator with published parameter names.
 
-    What leaves no trace is as in the released option files of SF2F: unit embeddings, no noise, no tanh.
+    What shapes do not show is assumed as in the released option files of SF2F: normalised embeddings, no
+    noise, no
+    tanh.
 
     Raises:
-        LookupError, ValueError: keys are missing, or the shapes make no network.
+        LookupError, ValueError: keys are missing, or the shapes match no network.
     """
     encoder = _encoder_config(state)
     return GeneratorConfig(
@@ -50,11 +57,11 @@ def _fuser_config(state: State, embedding_dim: int) -> FuserConfig | None:
     keys = [key for key in state if key.startswith("encoder.attn_fuser.")]
     if not keys:
         return None
-    two = any(".attention_2." in key for key in keys)
+    has_two_layers = any(".attention_2." in key for key in keys)
     second = state.get("encoder.attn_fuser.attention_2.linear_out.weight")
-    wide = second is not None and second.shape[1] == 4 * embedding_dim
+    is_v3 = second is not None and second.shape[1] == 4 * embedding_dim
     return FuserConfig(
-        kind="v3" if wide else "v2" if two else "v1",
+        kind="v3" if is_v3 else "v2" if has_two_layers else "v1",
         attention="general" if any("linear_in" in key for key in keys) else "dot",
         linear_out=any("linear_out" in key for key in keys),
     )
@@ -102,14 +109,16 @@ def _decoder_config(state: State) -> AnyDecoderConfig:
             image_channels=low[1],
         )
     if "decoder.DeConv2DBLK0.model.0.weight" in state:
-        *channels, colours = widths(r"DeConv2DBLK(\d+)\.model\.0\.weight", 1)
+        *channels, image_channels = widths(r"DeConv2DBLK(\d+)\.model\.0\.weight", 1)
         keys = [f"decoder.AttnBlock{n}.attn_layer.attention.linear_out.weight" for n in range(len(channels))]
         attention = tuple(len(state[key]) if key in state else 0 for key in keys)
         return AttnV2FDecoderConfig(
             channels=tuple(channels),
             attention_channels=attention,
             normalisation=normalisation,
-            image_channels=colours,
+            image_channels=image_channels,
         )
-    *channels, colours = widths(r"model\.(\d+)\.model\.0\.weight", 1)
-    return V2FDecoderConfig(channels=tuple(channels), normalisation=normalisation, image_channels=colours)
+    *channels, image_channels = widths(r"model\.(\d+)\.model\.0\.weight", 1)
+    return V2FDecoderConfig(
+        channels=tuple(channels), normalisation=normalisation, image_channels=image_channels
+    )

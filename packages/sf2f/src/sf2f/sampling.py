@@ -1,7 +1,8 @@
-"""Items of a batch: a face with an utterance, or with the windows of a person.
+"""Training samples: a face with a clip (stage 1), or a face with the windows of an identity (stage 2).
 
-Every item is a function of its number and a generator (`voiceface.training.sampling`). Letters:
-B batch, M mel bands, T frames, S windows, W frames of a window, H rows and C columns of a picture.
+Every sample is a function of its index and a generator (`voiceface.training.sampling`). Letters: B
+batch, M
+mel bands, T frames, S windows, W frames of a window, H rows and C columns of an image.
 """
 
 from collections.abc import Iterator
@@ -16,6 +17,20 @@ from sf2f.speakers import Speakers
 from sf2f.speech import Mel, MelNormalisation, normalise_mel
 from sf2f.windows import WindowsConfig, collect_identity_windows, pad_to_width, pad_windows
 
+__all__ = [
+    "DEFAULT_NORMALISATION",
+    "LENGTH_RNG_STREAM",
+    "ChannelsFirst",
+    "FaceUtterancePairs",
+    "FaceWindowSets",
+    "ImageArray",
+    "crop_to_length",
+    "image_to_chw",
+    "load_identity_faces",
+    "load_identity_windows",
+    "sample_crop_length",
+]
+
 ImageArray = NDArray[np.uint8]
 ChannelsFirst = NDArray[np.float32]
 LENGTH_RNG_STREAM = 11
@@ -25,13 +40,13 @@ DEFAULT_NORMALISATION = MelNormalisation()
 def image_to_chw(
     image: ImageArray, size: tuple[int, int], *, mirrored: bool = False, mirror_averaged: bool = False
 ) -> ChannelsFirst:
-    """A picture (h, w, 3) uint8 R G B to (3, H, C), 0...1, before `sf2f.image_transforms.normalise`.
+    """Convert an image (h, w, 3) uint8 RGB to (3, H, C) in 0...1, not normalised.
 
     Args:
-        image: any size; resized in 8 bits with antialias, the aspect ratio is not kept (as published).
+        image: any size; resized in 8 bits with antialiasing; the aspect ratio is not kept (as published).
         size: H and C.
-        mirrored: left and right exchanged.
-        mirror_averaged: mean with the mirror image, cut to bytes, of the resized picture.
+        mirrored: flip left and right.
+        mirror_averaged: average the resized image with its mirror image, truncated to bytes.
     """
     small = resize_image(image, size)
     if mirror_averaged:
@@ -43,7 +58,7 @@ def image_to_chw(
 def load_identity_faces(
     speakers: Speakers, identity: int, size: tuple[int, int], mirror_averaged: bool = False
 ) -> ChannelsFirst:
-    """All pictures of a person, (n, 3, H, C), 0...1, sorted by file name."""
+    """Load all images of an identity, (n, 3, H, C) in 0...1, sorted by file name."""
     count = range(len(speakers.faces[identity]))
     return np.stack(
         [image_to_chw(speakers.load_face(identity, i), size, mirror_averaged=mirror_averaged) for i in count]
@@ -51,15 +66,15 @@ def load_identity_faces(
 
 
 class FaceUtterancePairs:
-    """Stage 1: a random face and a random utterance of each person (specification, section 2.4).
+    """Stage-1 data set: a random face and a random utterance of each identity.
 
     Args:
-        speakers: who.
+        speakers: the identities.
         size: rows and columns of the faces.
-        frame_range: shortest and longest window; a batch is cut to one length by `crop_to_length`.
-        mel: normalisation.
-        flip_probability: share of mirrored faces.
-        mirror_average: faces are averaged with their mirror images.
+        frame_range: minimum and maximum clip length; `crop_to_length` crops a batch to one length.
+        normalisation: of the features.
+        flip_probability: probability of mirroring a face.
+        mirror_average: average faces with their mirror images.
     """
 
     def __init__(
@@ -73,7 +88,7 @@ class FaceUtterancePairs:
         mirror_average: bool = False,
     ) -> None:
         if not 1 <= frame_range[0] <= frame_range[1]:
-            raise ValueError(f"frames must be 1 <= shortest <= longest, found {frame_range}")
+            raise ValueError(f"frame_range must be 1 <= min <= max, found {frame_range}")
         self.speakers, self.size, self.frame_range, self.normalisation = (
             speakers,
             size,
@@ -83,27 +98,29 @@ class FaceUtterancePairs:
         self.flip_probability, self.mirror_average = flip_probability, mirror_average
 
     def __len__(self) -> int:
-        """Number of people."""
+        """Number of identities."""
         return len(self.speakers)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """One item.
+        """Draw one sample.
 
         Returns:
-            "face" (3, H, C), 0...1. "mel" (M, longest), normalised: the frames among which any shared length
-            finds its window, with fillings at the end of shorter utterances. "frames": T of the utterance.
-            "position" in [0, 1): where in the utterance the window lies. "label".
+            "face" (3, H, C) in 0...1. "mel" (M, maximum length), normalised: the frames that contain the clip
+            for
+            any shared length, padded at the end for shorter utterances. "frames": T of the utterance.
+            "position" in
+            [0, 1): relative position of the clip in the utterance. "label".
         """
-        who, longest = self.speakers, self.frame_range[1]
-        face = who.load_face(index, int(rng.integers(len(who.faces[index]))))
+        speakers, longest = self.speakers, self.frame_range[1]
+        face = speakers.load_face(index, int(rng.integers(len(speakers.faces[index]))))
         mirrored = bool(rng.random() < self.flip_probability)
-        mel = who.load_mel(index, int(rng.integers(len(who.utterances[index]))))
+        mel = speakers.load_mel(index, int(rng.integers(len(speakers.utterances[index]))))
         position = float(rng.random())
         first = _first_frame(mel.shape[1], longest, position)
-        piece = normalise_mel(mel[:, first : first + longest], self.normalisation)
+        clip = normalise_mel(mel[:, first : first + longest], self.normalisation)
         return {
             "face": image_to_chw(face, self.size, mirrored=mirrored, mirror_averaged=self.mirror_average),
-            "mel": np.ascontiguousarray(pad_to_width(piece, longest, self.normalisation.fill_value)),
+            "mel": np.ascontiguousarray(pad_to_width(clip, longest, self.normalisation.fill_value)),
             "frames": mel.shape[1],
             "position": position,
             "label": index,
@@ -111,16 +128,17 @@ class FaceUtterancePairs:
 
 
 def sample_crop_length(frame_range: tuple[int, int], seed: int, step: int) -> int:
-    """Frames of the windows of iteration `step`: uniform in shortest...longest, from seed and step alone."""
+    """Clip length of step `step`, uniform in min...max, a function of seed and step only."""
     rng = np.random.default_rng([seed, LENGTH_RNG_STREAM, step])
     return int(rng.integers(frame_range[0], frame_range[1] + 1))
 
 
 def crop_to_length(batch: dict[str, Any], length: int) -> dict[str, Any]:
-    """A collated batch of `Pairs` with "mel" (B, M, `length`); "frames" and "position" are used up.
+    """Crop a collated batch of `FaceUtterancePairs` to "mel" (B, M, `length`); drops "frames" and "position".
 
-    The start of each window is uniform in 0...T - length for utterances of at least so many frames, whatever
-    the longest length is; shorter ones are filled up at the end.
+    The start of each clip is uniform in 0...T - length for utterances of at least `length` frames,
+    whatever the
+    maximum length is; shorter ones are padded at the end.
 
     Raises:
         ValueError: the items hold fewer frames.
@@ -128,7 +146,7 @@ def crop_to_length(batch: dict[str, Any], length: int) -> dict[str, Any]:
     mel, total, position = batch["mel"], batch["frames"], batch["position"]
     longest = mel.shape[2]
     if not 1 <= length <= longest:
-        raise ValueError(f"a window of {length} frames out of items of {longest}")
+        raise ValueError(f"cannot crop {length} frames from items of {longest} frames")
 
     def first(frames: int) -> torch.Tensor:
         room = (total - frames + 1).clamp_min(1)
@@ -136,20 +154,20 @@ def crop_to_length(batch: dict[str, Any], length: int) -> dict[str, Any]:
 
     offset = first(length) - first(longest)
     index = offset[:, None] + torch.arange(length, device=mel.device)
-    cut = mel.gather(2, index[:, None].expand(-1, mel.shape[1], -1))
+    cropped = mel.gather(2, index[:, None].expand(-1, mel.shape[1], -1))
     rest = {key: value for key, value in batch.items() if key not in ("mel", "frames", "position")}
-    return {**rest, "mel": cut}
+    return {**rest, "mel": cropped}
 
 
 class FaceWindowSets:
-    """Stage 2: a random face of each person, and the windows that one embedding is fused from.
+    """Stage-2 data set: a random face of each identity, and the windows to fuse.
 
     Args:
-        speakers: who.
+        speakers: the identities.
         size: rows and columns of the faces.
-        windows: sizes, and what training does at random.
-        mel: normalisation.
-        flip_probability, mirror_average: as `Pairs`.
+        windows: window sizes and random choices in training.
+        normalisation: of the features.
+        flip_probability, mirror_average: as `FaceUtterancePairs`.
     """
 
     def __init__(
@@ -167,24 +185,24 @@ class FaceWindowSets:
         self.flip_probability, self.mirror_average = flip_probability, mirror_average
 
     def __len__(self) -> int:
-        """Number of people."""
+        """Number of identities."""
         return len(self.speakers)
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """One item.
+        """Draw one sample.
 
         Returns:
-            "face" (3, H, C), 0...1. "windows" (S, M, W), normalised. "mask" (S,) False where a window is
-            missing. "label".
+            "face" (3, H, C) in 0...1. "windows" (S, M, W), normalised. "mask" (S,), False for padding.
+            "label".
 
         Raises:
-            ValueError: somebody has too few windows, and the configuration says that this is an error.
+            ValueError: an identity has too few windows, and `windows.missing` is "error".
         """
-        who = self.speakers
-        face = who.load_face(index, int(rng.integers(len(who.faces[index]))))
+        speakers = self.speakers
+        face = speakers.load_face(index, int(rng.integers(len(speakers.faces[index]))))
         mirrored = bool(rng.random() < self.flip_probability)
-        found = load_identity_windows(who, index, self.windows, self.normalisation, rng)
-        windows, mask = pad_windows(found, self.windows.max_windows, self.normalisation.fill_value)
+        own_windows = load_identity_windows(speakers, index, self.windows, self.normalisation, rng)
+        windows, mask = pad_windows(own_windows, self.windows.max_windows, self.normalisation.fill_value)
         return {
             "face": image_to_chw(face, self.size, mirrored=mirrored, mirror_averaged=self.mirror_average),
             "windows": windows,
@@ -200,14 +218,14 @@ def load_identity_windows(
     normalisation: MelNormalisation = DEFAULT_NORMALISATION,
     rng: np.random.Generator | None = None,
 ) -> Mel:
-    """Normalised windows of a person, (S, M, W), 1 <= S <= `windows.most`.
+    """Load the normalised windows of an identity, (S, M, W), 1 <= S <= `windows.max_windows`.
 
     Args:
-        speakers: who.
-        identity: number of the person.
-        windows: sizes, and what training does at random.
-        normalisation: normalisation.
-        rng: for training; without one, utterances are sorted by name and nothing is dropped.
+        speakers: the identities.
+        identity: index of the identity.
+        windows: window sizes and random choices in training.
+        normalisation: of the features.
+        rng: for training; without one, utterances are sorted by name and no frames are dropped.
     """
     order = np.arange(len(speakers.utterances[identity]))
     if rng is not None and windows.shuffle:
@@ -221,6 +239,6 @@ def load_identity_windows(
 
 
 def _first_frame(total: int, frames: int, position: float) -> int:
-    """First frame of a window of `frames` out of `total`, `position` in [0, 1); as in `crop_to_length`."""
+    """First frame of a crop of `frames` out of `total`, `position` in [0, 1); as in `crop_to_length`."""
     room = max(1, total - frames + 1)
     return min(int(position * room), room - 1)

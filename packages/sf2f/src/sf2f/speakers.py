@@ -1,4 +1,4 @@
-"""Speakers: what is known of people by voice and face.
+"""Identities with their utterances, face images and metadata.
 
 Letters: M mel bands, T frames.
 """
@@ -15,30 +15,39 @@ from sf2f import speech
 if TYPE_CHECKING:
     from voiceface.synthetic.ground_truth import GroundTruth
 
+__all__ = [
+    "Array",
+    "ArrayOrPath",
+    "DataError",
+    "Speakers",
+    "StoredDtype",
+]
+
 Array = NDArray[Any]
 ArrayOrPath = Array | str
-"""An array that is at hand, or the path of a file."""
+"""An array in memory, or the path of a file."""
 StoredDtype = Literal["float16", "float32"]
 
 
 class DataError(ValueError):
-    """Files and tables that do not fit together."""
+    """Data files or tables that are missing or inconsistent."""
 
 
 @dataclass(frozen=True)
 class Speakers:
-    """Some people; the place of a person is the class number.
+    """Identities of a split; the index of an identity is its class number.
 
     Attributes:
-        names: of the people, sorted within their corpora.
-        corpora: "vox1" or "vox2" of each; "" elsewhere.
-        utterances: of each person, features (M, T) not normalised, or files of them, sorted by name.
-        faces: of each person, pictures (h, w, 3) uint8 R G B, or files, sorted by name.
-        genders: "m", "f", or "" where not known.
+        names: identity names, sorted within each corpus.
+        corpora: "vox1" or "vox2" of each identity; "" elsewhere.
+        utterances: for each identity, features (M, T), not normalised, or their files, sorted by name.
+        faces: for each identity, images (h, w, 3) uint8 RGB, or their files, sorted by name.
+        genders: "m", "f", or "" where unknown.
         n_mels: M.
-        preview_audio: one recording of each, a file or int16 samples of 16 kHz, to be heard in reports; or empty.
-        ground_truth: of invented people, row by row; None elsewhere.
-        disclaimer: what readers of results must be told, or empty.
+        preview_audio: one recording of each identity for reports, a file or int16 samples at 16 kHz; or
+            empty.
+        ground_truth: of synthetic identities, in the same order; else None.
+        disclaimer: to show with every result; may be empty.
     """
 
     names: tuple[str, ...]
@@ -52,28 +61,28 @@ class Speakers:
     preview_audio: tuple[ArrayOrPath, ...] = ()
 
     def __len__(self) -> int:
-        """Number of people."""
+        """Number of identities."""
         return len(self.names)
 
     @property
     def identity_names(self) -> tuple[str, ...]:
-        """Names that no two people share (`vox2/NAME`): what a checkpoint keeps of the class numbers."""
+        """Unique names (`vox2/NAME`), which checkpoints store in class order."""
         return tuple(f"{corpus}/{name}" if corpus else name for corpus, name in zip(self.corpora, self.names))
 
     def load_mel(self, identity: int, utterance: int) -> speech.Mel:
-        """Features of one utterance, (M, T) float32, not normalised.
+        """Load the features of one utterance, (M, T) float32, not normalised.
 
         Raises:
-            SpeechError, FileNotFoundError: the file cannot be used.
+            SpeechError, FileNotFoundError: the file is corrupt or missing.
         """
         item = self.utterances[identity][utterance]
         return speech.read_mel(item, self.n_mels) if isinstance(item, str) else np.asarray(item, np.float32)
 
     def load_face(self, identity: int, index: int) -> NDArray[np.uint8]:
-        """One picture, (h, w, 3) uint8, R G B.
+        """Load one image, (h, w, 3) uint8 RGB.
 
         Raises:
-            voiceface.images.loading.ImageError, FileNotFoundError: the file cannot be used.
+            voiceface.images.loading.ImageError, FileNotFoundError: the file is corrupt or missing.
         """
         from voiceface.images.loading import decode
 
@@ -89,50 +98,50 @@ class Speakers:
         faces: bool = True,
         progress: bool = False,
     ) -> "Speakers":
-        """The same people with every file read once.
+        """Read every file once and return the same identities with arrays in place of paths.
 
         The faces of HQ-VoxCeleb take 0.1 GB at 64 x 64, its features about 40 GB.
 
         Args:
-            size: rows and columns that pictures are kept in (`sf2f.image_transforms.resized`); None keeps
-                their own.
-            dtype: type that features are kept in; float16 halves the memory at an error of up to 0.008.
-            voices: read features; else they stay where they are.
-            faces: the same of pictures.
-            progress: show a bar on standard error.
+            size: rows and columns to resize images to (`sf2f.image_transforms.resize_image`); None: no
+                resizing.
+            dtype: dtype of features in memory; float16 halves the memory at an error of up to 0.008.
+            voices: read features; else they stay as they are.
+            faces: read images; else they stay as they are.
+            progress: show a progress bar on standard error.
         """
         from tqdm import tqdm
 
         from sf2f.image_transforms import resize_image
 
-        heard: list[tuple[ArrayOrPath, ...]] = []
-        seen: list[tuple[ArrayOrPath, ...]] = []
-        for person in tqdm(range(len(self)), "reading", unit="person", disable=not progress):
+        mels: list[tuple[ArrayOrPath, ...]] = []
+        faces_read: list[tuple[ArrayOrPath, ...]] = []
+        for identity in tqdm(range(len(self)), "reading", unit="identity", disable=not progress):
             if voices:
-                own = range(len(self.utterances[person]))
-                heard.append(tuple(self.load_mel(person, i).astype(dtype) for i in own))
+                count = len(self.utterances[identity])
+                mels.append(tuple(self.load_mel(identity, i).astype(dtype) for i in range(count)))
             if faces:
-                pictures = [self.load_face(person, i) for i in range(len(self.faces[person]))]
-                seen.append(tuple(resize_image(each, size) if size else each for each in pictures))
+                images = [self.load_face(identity, i) for i in range(len(self.faces[identity]))]
+                faces_read.append(tuple(resize_image(each, size) if size else each for each in images))
         return replace(
             self,
-            utterances=tuple(heard) if voices else self.utterances,
-            faces=tuple(seen) if faces else self.faces,
+            utterances=tuple(mels) if voices else self.utterances,
+            faces=tuple(faces_read) if faces else self.faces,
         )
 
     def subset(self, indices: Sequence[int]) -> "Speakers":
-        """Some of the people, in the given order; class numbers are new."""
+        """Select identities by index, in the given order; class numbers are assigned anew."""
 
-        def of(items: tuple[Any, ...]) -> tuple[Any, ...]:
+        def select(items: tuple[Any, ...]) -> tuple[Any, ...]:
             return tuple(items[i] for i in indices)
 
         return replace(
             self,
-            names=of(self.names),
-            corpora=of(self.corpora),
-            utterances=of(self.utterances),
-            faces=of(self.faces),
-            genders=of(self.genders),
-            ground_truth=self.ground_truth.select(of(self.names)) if self.ground_truth else None,
-            preview_audio=of(self.preview_audio) if self.preview_audio else (),
+            names=select(self.names),
+            corpora=select(self.corpora),
+            utterances=select(self.utterances),
+            faces=select(self.faces),
+            genders=select(self.genders),
+            ground_truth=self.ground_truth.select(select(self.names)) if self.ground_truth else None,
+            preview_audio=select(self.preview_audio) if self.preview_audio else (),
         )

@@ -1,4 +1,4 @@
-"""Does a model hear who speaks: what it makes of two halves of one voice against halves of different voices.
+"""Split-half test of speaker consistency: halves of one voice against halves of different voices.
 
 Letters: M mel bands, T frames, N halves.
 """
@@ -17,16 +17,22 @@ if TYPE_CHECKING:
 
     from sf2f.inference import Model
 
+__all__ = [
+    "SplitHalfDistances",
+    "half_recording",
+    "split_half_distances",
+]
+
 
 @dataclass(frozen=True)
 class SplitHalfDistances:
-    """How far apart what is made of two halves of speech lies, in the mean over pairs.
+    """Mean distances over pairs of halves.
 
     Attributes:
         l2: of embeddings.
         cosine: 1 - cosine of embeddings.
-        pixel: mean absolute difference of pictures, bytes.
-        num_pairs: how many.
+        pixel: mean absolute difference of images, in bytes.
+        num_pairs: number of pairs.
     """
 
     l2: float
@@ -42,45 +48,46 @@ def split_half_distances(
     *,
     stride: int | None = None,
 ) -> tuple[SplitHalfDistances | None, SplitHalfDistances | None]:
-    """Halves of one voice against each other, and halves of different speakers: a model that hears who speaks
-    keeps the first closer.
+    """Distances of the two halves of a voice, and of halves of different speakers.
 
-    All recordings of a voice are cut in the middle; each half has at least half a second and is heard like a
-    recording, so that both figures compare equally long speech.
+    A model that encodes the speaker keeps the first smaller. All recordings of a voice are split in half;
+    each half
+    has at least half a second and is encoded like a recording, so both distances compare speech of equal
+    length.
 
     Args:
-        model: from `load`, or Wen's.
+        model: from `load`, or voice2face.
         recordings: recordings of each voice.
-        identities: who each voice belongs to; pairs of voices of one speaker count for neither figure.
+        identities: identity of each voice; pairs of different voices of one identity are ignored.
         stride: see `split_into_windows`.
 
     Returns:
-        (same voice's halves, different speakers' halves); None where there are no such pairs.
+        (halves of the same voice, halves of different speakers); None where there are no such pairs.
     """
     import torch
 
-    joined, owners = [], []
+    pooled, owners = [], []
     with torch.inference_mode():
-        for voices, speaker in zip(recordings, identities, strict=True):
-            long = [voice for voice in voices if voice.speech_seconds >= 1]
-            if not long:
+        for voices, identity in zip(recordings, identities, strict=True):
+            long_enough = [voice for voice in voices if voice.speech_seconds >= 1]
+            if not long_enough:
                 continue
             for half in range(2):
-                parts = [half_recording(voice, half) for voice in long]
-                cut = [embed_windows(model, split_into_windows(model, part, stride)) for part in parts]
-                joined.append(model.pool_embeddings(torch.cat(cut)))
-            owners.append(speaker)
+                halves = [half_recording(voice, half) for voice in long_enough]
+                windows = [embed_windows(model, split_into_windows(model, part, stride)) for part in halves]
+                pooled.append(model.pool_embeddings(torch.cat(windows)))
+            owners.append(identity)
         if not owners:
             return None, None
-        embeddings = torch.cat(joined)
-        pictures = decode_images(model, embeddings).reshape(len(embeddings), -1)
+        embeddings = torch.cat(pooled)
+        images = decode_images(model, embeddings).reshape(len(embeddings), -1)
     points = embeddings.double().cpu()
     unit = torch.nn.functional.normalize(points, dim=1)
     tables = (
         torch.cdist(points, points, compute_mode="donot_use_mm_for_euclid_dist"),
         1 - unit @ unit.T,
-        torch.cdist(torch.from_numpy(pictures).double(), torch.from_numpy(pictures).double(), p=1)
-        / pictures.shape[1],
+        torch.cdist(torch.from_numpy(images).double(), torch.from_numpy(images).double(), p=1)
+        / images.shape[1],
     )
     voice = np.repeat(np.arange(len(owners)), 2)
     codes = np.unique([str(owner) for owner in owners], return_inverse=True)[1]
@@ -93,7 +100,7 @@ def split_half_distances(
 
 
 def _mean_distances(tables: "Sequence[Tensor]", pairs: "Tensor") -> SplitHalfDistances | None:
-    """Means of tables (N, N) of L2, cosine and pixel distances over the pairs (N, N) that count."""
+    """Means of tables (N, N) of L2, cosine and pixel distances over the selected pairs (N, N)."""
     if not pairs.any():
         return None
     l2, cosine, pixel = (float(table[pairs].mean()) for table in tables)
@@ -101,7 +108,7 @@ def _mean_distances(tables: "Sequence[Tensor]", pairs: "Tensor") -> SplitHalfDis
 
 
 def half_recording(voice: VoiceFeatures, half: int) -> NDArray[np.float32]:
-    """The first (0) or second (1) half of a recording, (M, about T / 2); repeated frames do not count."""
+    """First (0) or second (1) half of a recording, (M, about T / 2); repeated frames are ignored."""
     frames = min(voice.mel.shape[1], max(2, round(voice.speech_seconds * FRAMES_PER_SECOND)))
     middle = frames // 2
     return voice.mel[:, :middle] if half == 0 else voice.mel[:, middle:frames]

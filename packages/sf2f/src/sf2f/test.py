@@ -1,4 +1,4 @@
-"""`sf2f test`: pictures of people who took no part in the training, figures, a report."""
+"""`sf2f test`: generate images of unseen identities, compute metrics, write a report."""
 
 import argparse
 from collections.abc import Sequence
@@ -15,6 +15,14 @@ if TYPE_CHECKING:
     from sf2f.evaluation import EvaluationResult
     from sf2f.models import Sf2fModel
 
+__all__ = [
+    "GENERATION_MODES",
+    "PUBLISHED_COLUMNS",
+    "build_parser",
+    "main",
+    "save_results",
+]
+
 GENERATION_MODES = ("naive", "average_facenet_embedding", "average_voice_embedding", "fused")
 PUBLISHED_COLUMNS = (
     *("Model", "Name", "Mode", "L2", "L1", "Cos", "Human", "R@1", "R@2", "R@5", "R@10", "R@20", "R@50"),
@@ -23,7 +31,7 @@ PUBLISHED_COLUMNS = (
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Write pictures, results.json, table.csv and report.html."""
+    """Write images, results.json, table.csv and report.html."""
     args = build_parser().parse_args(argv)
     from voiceface.runtime.devices import choose_device
 
@@ -34,15 +42,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from sf2f.models import load_sf2f_model
 
     if args.out.is_file():
-        raise FileExistsError(f"--out: {args.out} is a file, expected a folder")
-    weights = args.weights or find_bundled_checkpoint()
-    model = load_sf2f_model(weights, device=choose_device(args.device))
+        raise FileExistsError(f"--out: {args.out} is a file; expected a folder")
+    checkpoint = args.weights or find_bundled_checkpoint()
+    model = load_sf2f_model(checkpoint, device=choose_device(args.device))
     print_disclaimers(model.disclaimer)
     speakers = load_speakers(
         args.population or args.data, args.split, model.data, synthetic=bool(args.population)
     )
-    known = warn_training_overlap(speakers.identity_names, model.identity_names)
-    found = evaluate(
+    seen = warn_training_overlap(speakers.identity_names, model.identity_names)
+    result = evaluate(
         model,
         speakers,
         NetworkFiles(args.facenet, args.vggface, args.inception, args.lpips),
@@ -55,26 +63,26 @@ def main(argv: Sequence[str] | None = None) -> int:
         ),
         modes=args.modes or None,
     )
-    print(format_results(found))
-    save_results(args.out, found, model)
+    print(format_results(result))
+    save_results(args.out, result, model)
     name = args.population or args.data.name
-    page = write_report(
+    report = write_report(
         args.out / "report.html",
-        found,
+        result,
         model,
         speakers,
-        title=f"What {model.name or 'sf2f'} makes of unseen people",
-        subtitle=f"{len(speakers)} people of the split {args.split} of {name}, {len(known)} of them seen in "
-        "training.",
-        run=weights if weights.is_dir() else None,
-        commands=[f"sf2f test --weights {weights.name} --out {args.out.name} ..."],
+        title=f"{model.name or 'sf2f'}: faces of unseen identities",
+        subtitle=f"{len(speakers)} identities of the split {args.split} of {name}; {len(seen)} of them were "
+        "in the training set.",
+        run=checkpoint if checkpoint.is_dir() else None,
+        commands=[f"sf2f test --weights {checkpoint.name} --out {args.out.name} ..."],
     )
-    print(f"report: {page}")
+    print(f"report: {report}")
     return 0
 
 
 def save_results(out: Path, result: "EvaluationResult", model: "Sf2fModel") -> None:
-    """Write `results.json`, `table.csv` in the published columns, and `faces/NAME.png`."""
+    """Write `results.json`, `table.csv` with the published columns, and `faces/NAME.png`."""
     import csv
     import io
 
@@ -83,8 +91,8 @@ def save_results(out: Path, result: "EvaluationResult", model: "Sf2fModel") -> N
     from sf2f.evaluation import build_table_rows
     from sf2f.generation import write_image
 
-    for name, picture in zip(result.names, result.images, strict=True):
-        write_image(out / "faces" / f"{name.replace('/', '_')}.png", picture)
+    for name, image in zip(result.names, result.images, strict=True):
+        write_image(out / "faces" / f"{name.replace('/', '_')}.png", image)
     write_json(
         out / "results.json", {**result.to_dict(), "disclaimer": model.disclaimer, "model": model.name}
     )
@@ -108,44 +116,44 @@ def save_results(out: Path, result: "EvaluationResult", model: "Sf2fModel") -> N
 
 
 def build_parser() -> argparse.ArgumentParser:
-    """The flags."""
+    """Command line of `sf2f test`."""
     parser = argparse.ArgumentParser(
         prog="sf2f test",
-        description="Make pictures of people who took no part in the training and judge them: invented "
-        "people by their truth, anybody by the networks whose files are given.",
+        description="Generate images of unseen identities and evaluate them: synthetic identities against "
+        "their ground truth, any identities with the evaluation networks given.",
     )
     add = parser.add_argument
     arguments.add_data_source_arguments(parser, DATA_HELP)
     arguments.add_weights_argument(parser, CHECKPOINT_HELP)
-    add("--out", type=Path, required=True, help="folder for results and report")
+    add("--out", type=Path, required=True, help="output folder")
     dataset_arguments.add_split_argument(parser)
     add(
         "--modes",
         nargs="+",
         default=[],
         choices=GENERATION_MODES,
-        help="of FaceNet's figures (default all possible)",
+        help="generation modes of the FaceNet metrics (default: all that the model supports)",
     )
-    add("--facenet", type=Path, help="weights of FaceNet: distances and recalls of its features")
-    add("--vggface", type=Path, help="weights of the VGGFace2 ResNet-50: VGGFace Score")
-    add("--inception", type=Path, help="weights of the Inception graph of 2015: Inception Score, FID")
+    add("--facenet", type=Path, help="FaceNet checkpoint: feature distances and recall")
+    add("--vggface", type=Path, help="checkpoint of the VGGFace2 ResNet-50: VGGFace Score")
+    add("--inception", type=Path, help="checkpoint of the 2015 Inception graph: Inception Score, FID")
     add("--lpips", type=Path, help="folder of AlexNet and LPIPS heads: diversity")
     add(
         "--gallery-sizes",
         type=int,
         nargs="+",
         default=[],
-        help="ends of galleries, as 100 200 300 (default: all)",
+        help="gallery end indices, such as 100 200 300 (default: one gallery of all)",
     )
     add(
         "--channel-order",
         default="rgb",
         choices=("rgb", "bgr"),
-        help="VGGFace Score: rgb as published, bgr as meant",
+        help="VGGFace Score: rgb as published, bgr as the network was trained",
     )
-    add("--crop-faces", action="store_true", help="VGGFace Score: faces cut out")
-    add("--pooled-features", action="store_true", help="FaceNet's pooled features")
-    add("--seed", type=int, default=0, help="of the parts of the VGGFace Score")
+    add("--crop-faces", action="store_true", help="VGGFace Score: crop faces first")
+    add("--pooled-features", action="store_true", help="use pooled FaceNet features instead of embeddings")
+    add("--seed", type=int, default=0, help="random seed of the splits of the VGGFace Score")
     arguments.add_device_argument(parser)
     return parser
 

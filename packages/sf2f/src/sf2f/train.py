@@ -1,7 +1,8 @@
 """Training: `sf2f train --cfg NAME --data ROOT --out RUN`.
 
-Stage 1 trains encoder and decoder against discriminators; stage 2 the fuser of a stage-1 run. One iteration
-is `sf2f.training_step.train_step`, in the published order.
+Stage 1 trains encoder and decoder against discriminators; stage 2 trains the fuser of a stage-1 run.
+One step is
+`sf2f.training_step.train_step`, in the published order.
 """
 
 import argparse
@@ -25,14 +26,28 @@ if TYPE_CHECKING:
     from sf2f.training_step import Objective, Optimisers
     from sf2f.validation import ValidationData
 
+__all__ = [
+    "InitialWeights",
+    "apply_schedules",
+    "build_ema",
+    "build_lr_schedules",
+    "build_networks",
+    "is_due",
+    "main",
+    "name_optimisers",
+    "objective_for_step",
+    "train",
+    "validate",
+]
+
 
 @dataclass(frozen=True)
 class InitialWeights:
-    """Files that a run starts from.
+    """Checkpoints that a run starts from.
 
     Attributes:
-        checkpoint: stage 2 (needed) and stage 1: a run or weights file of ours, or a published checkpoint.
-        facenet: weights of FaceNet, for the perceptual term.
+        checkpoint: run, checkpoint of this package, or published checkpoint; required in stage 2.
+        facenet: FaceNet checkpoint for the perceptual term.
     """
 
     checkpoint: Path | None = None
@@ -54,19 +69,19 @@ def train(
 
     Args:
         config: what to train.
-        speakers: who it learns from; class k is the k-th of them.
+        speakers: training identities; class k is the k-th of them.
         out: run folder; new or empty unless `resume`.
-        validation_speakers: held-out people for the validation, where the configuration validates.
-        initial_weights: files that it starts from.
+        validation_speakers: held-out identities, if the configuration enables validation.
+        initial_weights: checkpoints to start from.
         device: "cpu", "cuda", or "auto".
-        threads: of PyTorch on the CPU; None leaves them as they are.
-        resume: go on from the run folder's last saved state.
+        threads: PyTorch threads on the CPU; None keeps the current number.
+        resume: continue from the run folder's last saved state.
 
     Returns:
-        The weights file of the generator, `out/model.safetensors`.
+        The checkpoint of the generator, `out/model.safetensors`.
 
     Raises:
-        ValueError, OSError: the data, the start files or the run folder do not fit; see the message.
+        ValueError, OSError: invalid data, initial weights or run folder; see the message.
     """
     from voiceface.training.provenance import record_provenance
     from voiceface.training.run import open_run
@@ -79,10 +94,10 @@ def train(
     from sf2f.training_step import Objective, build_optimisers, train_step
     from sf2f.validation import build_preview, prepare_validation
 
-    initial_weights, plan = initial_weights or InitialWeights(), config.training
+    initial_weights, training = initial_weights or InitialWeights(), config.training
     with open_run(
         out,
-        plan,
+        training,
         config=config_to_dict(config),
         system=SYSTEM,
         device=device,
@@ -97,12 +112,12 @@ def train(
             "source": source,
         }
         generator, discriminators = build_networks(run, config, len(speakers.names), initial_weights)
-        average = build_ema(generator, plan.ema_decay)
+        ema = build_ema(generator, training.ema_decay)
         optimisers = build_optimisers(generator, discriminators, config.optimiser)
         run.track(
             generator=generator,
             discriminators=discriminators,
-            **({"average": average} if average is not None else {}),
+            **({"average": ema} if ema is not None else {}),
             **name_optimisers(optimisers),
         )
         objective = Objective(
@@ -112,19 +127,19 @@ def train(
             run.autocast,
         )
         data = iter_batches(run, config, speakers)
-        jury = (
+        validation_data = (
             prepare_validation(validation_speakers, config, initial_weights.facenet, run.device)
             if validation_speakers is not None
             else None
         )
-        rates = build_lr_schedules(config)
-        for step in run.steps(plan.max_steps, checkpoint_interval=plan.checkpoint_interval):
-            shown = average.module if average is not None else generator
-            if jury is not None and is_due(plan.validation_interval, step):
-                validate(run, step, shown, generator, jury)
+        lr_schedules = build_lr_schedules(config)
+        for step in run.steps(training.max_steps, checkpoint_interval=training.checkpoint_interval):
+            saved_model = ema.module if ema is not None else generator
+            if validation_data is not None and is_due(training.validation_interval, step):
+                validate(run, step, saved_model, generator, validation_data)
             batch = next(data)
-            apply_schedules(run, config, step, generator, optimisers, rates)
-            outcome = train_step(
+            apply_schedules(run, config, step, generator, optimisers, lr_schedules)
+            result = train_step(
                 generator,
                 discriminators,
                 optimisers,
@@ -132,30 +147,30 @@ def train(
                 objective_for_step(objective, config, step),
                 run.generator,
             )
-            if average is not None and not outcome.skipped:
-                average.update_parameters(generator)
-            terms = {"total_loss": outcome.loss, **outcome.generator_losses, **outcome.discriminator_losses}
-            run.log(step, {**terms, "skipped": float(outcome.skipped), "lr": rates[0](step)})
-            if is_due(plan.preview_interval, step):
-                made = outcome.generated.images
-                real = match_image_sizes(batch.real_images, made)
+            if ema is not None and not result.skipped:
+                ema.update_parameters(generator)
+            terms = {"total_loss": result.loss, **result.generator_losses, **result.discriminator_losses}
+            run.log(step, {**terms, "skipped": float(result.skipped), "lr": lr_schedules[0](step)})
+            if is_due(training.preview_interval, step):
+                generated = result.generated.images
+                real = match_image_sizes(batch.real_images, generated)
                 run.log_image(
-                    "images", build_preview(made[-1], real[-1], config.data.images.statistics), step
+                    "images", build_preview(generated[-1], real[-1], config.data.images.statistics), step
                 )
-        shown = average.module if average is not None else generator
-        if jury is not None and plan.validation_interval is not None:
-            validate(run, plan.max_steps, shown, generator, jury)
-        return save_final_weights(run, shown, discriminators)
+        saved_model = ema.module if ema is not None else generator
+        if validation_data is not None and training.validation_interval is not None:
+            validate(run, training.max_steps, saved_model, generator, validation_data)
+        return save_final_weights(run, saved_model, discriminators)
 
 
 def build_networks(
     run: "Run", config: "Sf2fConfig", num_identities: int, initial_weights: InitialWeights
 ) -> "tuple[EncoderDecoder, Discriminators]":
-    """Generator and discriminators, with the weights that the run starts from, on its device.
+    """Build generator and discriminators with their initial weights, on the run's device.
 
     Raises:
         ValueError: stage 2 without a stage-1 model.
-        CheckpointError: that model is of another architecture.
+        CheckpointError: that model has another architecture.
     """
     from sf2f.discriminators import Discriminators
     from sf2f.generator import EncoderDecoder, freeze_except_fuser
@@ -168,50 +183,54 @@ def build_networks(
     if initial_weights.checkpoint is not None:
         load_initial_weights(initial_weights.checkpoint, generator, discriminators, run.extra["names"])
     elif config.stage == 2 and not run.step:
-        raise ValueError("stage 2 trains the fuser of a stage-1 model: give that run as --checkpoint")
+        raise ValueError("stage 2 trains the fuser of a stage-1 model; pass that run with --checkpoint")
     if config.stage == 2:
-        plan = config.training
-        freeze_except_fuser(generator, plan.train_decoder, plan.frozen_norms)
+        training = config.training
+        freeze_except_fuser(generator, training.train_decoder, training.frozen_norms)
     generator.train()
     discriminators.train()
     return run.prepare(generator), run.prepare(discriminators)  # type: ignore[return-value]
 
 
 def build_ema(generator: "EncoderDecoder", decay: float) -> Any:
-    """A copy of the generator that follows it, running statistics included; None for decay 0."""
+    """Build the moving average of the generator, running statistics included; None for decay 0."""
     if not decay:
         return None
     from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-    average = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
-    return average.requires_grad_(False).eval()
+    ema = AveragedModel(generator, multi_avg_fn=get_ema_multi_avg_fn(decay), use_buffers=True)
+    return ema.requires_grad_(False).eval()
 
 
 def name_optimisers(optimisers: "Optimisers") -> dict[str, Any]:
-    """Every optimiser by the name that the resume state has for it."""
-    found = {"generator_optimiser": optimisers.generator}
+    """Map names in the resume state to optimisers."""
+    named = {"generator_optimiser": optimisers.generator}
     for kind in ("image", "identity", "condition"):
-        for at, each in enumerate(getattr(optimisers, kind)):
-            found[f"{kind}_optimiser_{at}"] = each
-    return found
+        for index, optimiser in enumerate(getattr(optimisers, kind)):
+            named[f"{kind}_optimiser_{index}"] = optimiser
+    return named
 
 
 def build_lr_schedules(config: "Sf2fConfig") -> tuple[Callable[[int], float], ...]:
-    """Step -> learning rate of the generator, of image and conditional, and of identity discriminators."""
+    """Schedules step -> learning rate: generator, image and conditional, identity discriminators."""
     from sf2f.lr_schedule import lr_after_epoch
 
-    plan, chosen, steps = config.schedule, config.optimiser, config.training.max_steps
-    after = plan.decay_after
+    schedule, optimiser, steps = config.schedule, config.optimiser, config.training.max_steps
+    decay_after = schedule.decay_after
 
-    def share(step: int) -> float:
-        return 1.0 if after is None else lr_after_epoch(1.0, step, after, steps, plan.final_lr_fraction)
+    def lr_fraction(step: int) -> float:
+        return (
+            1.0
+            if decay_after is None
+            else lr_after_epoch(1.0, step, decay_after, steps, schedule.final_lr_fraction)
+        )
 
-    other = chosen.discriminator_lr or chosen.lr
-    falls = plan.identity_discriminator_lr == "decay"
+    discriminator_lr = optimiser.discriminator_lr or optimiser.lr
+    identity_decays = schedule.identity_discriminator_lr == "decay"
     return (
-        lambda step: chosen.lr * share(step),
-        lambda step: other * share(step),
-        lambda step: other * (share(step) if falls else 1.0),
+        lambda step: optimiser.lr * lr_fraction(step),
+        lambda step: discriminator_lr * lr_fraction(step),
+        lambda step: discriminator_lr * (lr_fraction(step) if identity_decays else 1.0),
     )
 
 
@@ -223,26 +242,26 @@ def apply_schedules(
     optimisers: "Optimisers",
     lr_schedules: Sequence[Callable[[int], float]],
 ) -> None:
-    """Modes and learning rates of a step; where the generator's norms become fixed, its moments restart."""
+    """Set modes and learning rates of a step; Adam's moments restart at `eval_mode_from_step`."""
     from voiceface.training.lr_schedules import set_learning_rate
 
-    after = config.training.eval_mode_from_step
-    generator.train(after is None or step < after)
-    if after is not None and step == after:
+    eval_from = config.training.eval_mode_from_step
+    generator.train(eval_from is None or step < eval_from)
+    if eval_from is not None and step == eval_from:
         optimisers.generator.state.clear()
     set_learning_rate(optimisers.generator, lr_schedules[0](step))
-    for each in (*optimisers.image, *optimisers.condition):
-        set_learning_rate(each, lr_schedules[1](step))
-    for each in optimisers.identity:
-        set_learning_rate(each, lr_schedules[2](step))
+    for optimiser in (*optimisers.image, *optimisers.condition):
+        set_learning_rate(optimiser, lr_schedules[1](step))
+    for optimiser in optimisers.identity:
+        set_learning_rate(optimiser, lr_schedules[2](step))
 
 
 def objective_for_step(objective: "Objective", config: "Sf2fConfig", step: int) -> "Objective":
-    """The objective of a step: without the pixel term from `pixel_loss_until_step` on."""
+    """Objective of a step: without the pixel term from `pixel_loss_until_step` on."""
     from dataclasses import replace
 
-    after = config.training.pixel_loss_until_step
-    if after is None or step < after:
+    until = config.training.pixel_loss_until_step
+    if until is None or step < until:
         return objective
     return replace(objective, loss_config=objective.loss_config.model_copy(update={"pixel": 0.0}))
 
@@ -254,34 +273,32 @@ def validate(
     generator: "EncoderDecoder",
     validation_data: "ValidationData",
 ) -> dict[str, float]:
-    """Judge the model that would be saved by held-out people and log it; modes are as before afterwards."""
+    """Evaluate the model to be saved on held-out identities and log it; restores the training mode."""
     from sf2f.validation import evaluate_generator
 
-    found = evaluate_generator(saved_model, validation_data)
+    metrics = evaluate_generator(saved_model, validation_data)
     generator.train()
-    run.log(step, found, always=True, prefix="val/")
-    return found
+    run.log(step, metrics, always=True, prefix="val/")
+    return metrics
 
 
 def is_due(interval: int | None, step: int) -> bool:
-    """Whether something that is done every so many steps is done before this one."""
+    """Whether an action with an interval in steps is due before this step."""
     return interval is not None and step % interval == 0
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`sf2f train`."""
+    """Run `sf2f train`."""
     parser = argparse.ArgumentParser(
         prog="sf2f train",
-        description="Train a generator of faces from voices (stage 1), or the fuser of its windows "
-        "(stage 2). A run goes on with --resume.",
+        description="Train a face generator (stage 1), or the window fuser of a stage-1 model (stage 2). "
+        "Continue an interrupted run with --resume.",
     )
     arguments.add_training_arguments(parser, configurations="v2f, sf2f_1st_stage, quick_...", data=DATA_HELP)
     arguments.add_checkpoint_argument(
-        parser, f"{arguments.CHECKPOINT_HELP}, or a published .pt (stage 2: needed)"
+        parser, f"{arguments.CHECKPOINT_HELP}, or a published .pt (required in stage 2)"
     )
-    parser.add_argument(
-        "--facenet", type=Path, help="weights of FaceNet, where the configuration looks with it"
-    )
+    parser.add_argument("--facenet", type=Path, help="FaceNet checkpoint, if the configuration uses it")
     args = parser.parse_args(argv)
 
     from voiceface.runtime.config import load_config
@@ -292,22 +309,22 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     keep_freed_memory()
     config = load_config(args.cfg, Sf2fConfig, "sf2f", args.override)
-    start = InitialWeights(args.checkpoint, args.facenet)
-    arguments.require_existing_paths(vars(start))
-    where = args.population or args.data
-    weights = train(
+    initial_weights = InitialWeights(args.checkpoint, args.facenet)
+    arguments.require_existing_paths(vars(initial_weights))
+    source = args.population or args.data
+    checkpoint = train(
         config,
-        load_speakers(where, "train", config.data, synthetic=bool(args.population)),
+        load_speakers(source, "train", config.data, synthetic=bool(args.population)),
         args.out,
-        validation_speakers=load_speakers(where, "val", config.data, synthetic=bool(args.population))
+        validation_speakers=load_speakers(source, "val", config.data, synthetic=bool(args.population))
         if config.training.validation_interval is not None
         else None,
-        initial_weights=start,
+        initial_weights=initial_weights,
         device=args.device,
         threads=args.threads,
         resume=args.resume,
     )
-    print(f"weights: {weights}")
+    print(f"checkpoint: {checkpoint}")
     return 0
 
 

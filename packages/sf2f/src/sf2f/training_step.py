@@ -1,8 +1,10 @@
-"""One iteration of the adversarial training, in the published order (specification, section 8.1).
+"""One adversarial training step, in the published order.
 
-Generator forward, its objective and step; then the image discriminators on the same pictures (made ones
-first), then those of identity (real ones first), then conditional ones. The order shows in the running
-statistics of batch norms. Letters: B items, R sizes of picture, smallest first.
+Generator forward, its loss and update; then the image discriminators on the same images (generated
+before real),
+then the identity discriminators (real before generated), then conditional ones. The order affects the
+running
+statistics of batch norms. Letters: B items, R image sizes, smallest first.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -28,21 +30,39 @@ from sf2f.losses import (
     sum_terms,
 )
 
+__all__ = [
+    "Batch",
+    "Objective",
+    "Optimisers",
+    "PerceptualDistance",
+    "TrainStepResult",
+    "UpdateStep",
+    "build_adam",
+    "build_optimisers",
+    "compute_condition_discriminator_losses",
+    "compute_generator_losses",
+    "compute_identity_discriminator_losses",
+    "compute_image_discriminator_losses",
+    "train_step",
+    "update_parameters",
+]
+
 PerceptualDistance = Callable[[Tensor, Tensor], Tensor]
-"""Distance of made and real pictures, both (B, 3, side, side), normalised: `facenet.FaceNetLoss`."""
+"""Distance of generated and real images, both (B, 3, side, side), normalised; e.g. `FaceNetLoss`."""
 UpdateStep = Callable[..., None]
-"""Clear gradients, go back through a loss, step the optimisers: `learn(loss, *optimisers)`."""
+"""Zero the gradients, backpropagate a loss and step optimisers: `update(loss, *optimisers)`."""
 
 
 class Batch(NamedTuple):
-    """What one iteration sees.
+    """Input of one step.
 
     Attributes:
         mel: windows (B, M, T), or windows of speakers (B, S, M, T).
-        real_images: pictures of the same people, normalised, (B, 3, side, side) of the largest size, or a tuple with
-            one tensor for each size.
+        real_images: images of the same identities, normalised, (B, 3, side, side) of the largest size, or
+            a
+            tuple with one tensor per size.
         labels: identities (B,).
-        mask: (B, S), False for windows that are padding.
+        mask: (B, S), False for padding.
     """
 
     mel: Tensor
@@ -53,10 +73,10 @@ class Batch(NamedTuple):
 
 @dataclass(frozen=True)
 class Optimisers:
-    """One for the generator, and one for each discriminator.
+    """One optimiser for the generator, and one for each discriminator.
 
     Attributes:
-        generator: of the generator's parameters that learn.
+        generator: of the trainable parameters of the generator.
         image, identity, condition: in the order of `Discriminators`.
     """
 
@@ -67,24 +87,24 @@ class Optimisers:
 
     @property
     def discriminators(self) -> tuple[Optimizer, ...]:
-        """Those of all discriminators."""
+        """Optimisers of all discriminators."""
         return (*self.image, *self.identity, *self.condition)
 
     @property
     def all(self) -> tuple[Optimizer, ...]:
-        """Every one, the generator's first."""
+        """All optimisers, that of the generator first."""
         return (self.generator, *self.discriminators)
 
 
 class TrainStepResult(NamedTuple):
-    """What an iteration found.
+    """Result of one step.
 
     Attributes:
         generator_losses: weighted terms of the generator, detached; their sum is `loss`.
-        discriminator_losses: terms of the discriminators, detached; empty when skipped.
+        discriminator_losses: terms of the discriminators, detached; empty if skipped.
         loss: of the generator, scalar.
-        skipped: the loss was not finite: nothing has learnt, and no running statistics have changed.
-        generated: pictures and embeddings, detached.
+        skipped: the loss was not finite: no parameter and no running statistic has changed.
+        generated: images and embeddings, detached.
     """
 
     generator_losses: dict[str, Tensor]
@@ -96,13 +116,13 @@ class TrainStepResult(NamedTuple):
 
 @dataclass(frozen=True)
 class Objective:
-    """What is minimised, and how passes and steps are made.
+    """What is minimised, and how.
 
     Attributes:
-        loss_config: weights.
-        perceptual: distance of pictures; None leaves the term out.
-        update: how a loss becomes steps; `Run.backward` in a training run.
-        autocast: precision of the passes; `Run.autocast`.
+        loss_config: weights of the terms.
+        perceptual: distance of images; None disables the term.
+        update: applies a loss to optimisers; `Run.backward_and_step` in a training run.
+        autocast: precision context; `Run.autocast`.
     """
 
     loss_config: LossConfig = field(default_factory=LossConfig)
@@ -137,7 +157,7 @@ def build_optimisers(
 
 
 def build_adam(parameters: Iterable[nn.Parameter], lr: float, beta1: float = 0.9) -> torch.optim.Adam:
-    """Adam in its fused form, where a step passes through memory once."""
+    """Adam in its fused implementation, which passes through memory once per step."""
     return torch.optim.Adam(parameters, lr=lr, betas=(beta1, 0.999), fused=True)
 
 
@@ -149,55 +169,62 @@ def train_step(
     objective: Objective | None = None,
     noise: Noise = None,
 ) -> TrainStepResult:
-    """One iteration: every network makes one step, unless the generator's loss is not finite.
+    """Run one step: update every network, unless the generator's loss is not finite.
 
     Args:
-        generator: in the mode that is wanted, `train()` as a rule.
+        generator: in the desired mode, normally `train()`.
         discriminators: in training mode, as published.
         optimisers: see `build_optimisers`.
-        batch: voices, pictures, labels.
+        batch: voices, images and labels.
         objective: what is minimised.
-        noise: see `VoiceEncoder.head`.
+        noise: see `VoiceEncoder.forward_head`.
 
     Raises:
-        ValueError: shapes or numbers of pictures and discriminators do not fit.
+        ValueError: shapes or numbers of images and discriminators are inconsistent.
     """
     objective = objective or Objective()
-    learn, losses = objective.update or update_parameters, objective.loss_config
+    update, loss_config = objective.update or update_parameters, objective.loss_config
     restore = preserve_buffers(generator, discriminators)
     with objective.autocast():
         generated = generator(batch.mel, batch.mask, noise=noise)
         real = match_image_sizes(batch.real_images, generated.images)
         terms = compute_generator_losses(
-            generated, real, batch.labels, discriminators, objective.perceptual, losses
+            generated, real, batch.labels, discriminators, objective.perceptual, loss_config
         )
         loss = sum_terms(terms)
-    fixed = GeneratorOutput(tuple(each.detach() for each in generated.images), generated.embedding.detach())
-    plain = {name: term.detach() for name, term in terms.items()}
+    detached = GeneratorOutput(
+        tuple(each.detach() for each in generated.images), generated.embedding.detach()
+    )
+    generator_losses = {name: term.detach() for name, term in terms.items()}
     if not torch.isfinite(loss.detach()):
         restore()
-        return TrainStepResult(plain, {}, loss.detach(), True, fixed)
-    learn(loss, optimisers.generator)
-    found: dict[str, Tensor] = {}
-    sides: tuple[tuple[tuple[Optimizer, ...], Callable[[], dict[str, Tensor]]], ...] = (
-        (optimisers.image, lambda: compute_image_discriminator_losses(discriminators, fixed, real, losses)),
+        return TrainStepResult(generator_losses, {}, loss.detach(), True, detached)
+    update(loss, optimisers.generator)
+    discriminator_losses: dict[str, Tensor] = {}
+    discriminator_updates: tuple[tuple[tuple[Optimizer, ...], Callable[[], dict[str, Tensor]]], ...] = (
+        (
+            optimisers.image,
+            lambda: compute_image_discriminator_losses(discriminators, detached, real, loss_config),
+        ),
         (
             optimisers.identity,
-            lambda: compute_identity_discriminator_losses(discriminators, fixed, real, batch.labels, losses),
+            lambda: compute_identity_discriminator_losses(
+                discriminators, detached, real, batch.labels, loss_config
+            ),
         ),
         (
             optimisers.condition,
-            lambda: compute_condition_discriminator_losses(discriminators, fixed, real, losses),
+            lambda: compute_condition_discriminator_losses(discriminators, detached, real, loss_config),
         ),
     )
-    for stepped, side in sides:
-        if stepped:
+    for kind_optimisers, compute_losses in discriminator_updates:
+        if kind_optimisers:
             with objective.autocast():
-                terms = side()
-                loss_of_side = sum_terms(terms)
-            learn(loss_of_side, *stepped)
-            found |= {name: term.detach() for name, term in terms.items()}
-    return TrainStepResult(plain, found, loss.detach(), False, fixed)
+                terms = compute_losses()
+                total = sum_terms(terms)
+            update(total, *kind_optimisers)
+            discriminator_losses |= {name: term.detach() for name, term in terms.items()}
+    return TrainStepResult(generator_losses, discriminator_losses, loss.detach(), False, detached)
 
 
 def compute_generator_losses(
@@ -210,32 +237,40 @@ def compute_generator_losses(
 ) -> dict[str, Tensor]:
     """Terms of the generator; see `losses.generator_terms`.
 
-    Weights of the discriminators get no gradient; the published code computes and drops them. Gradients
-    do pass into the embedding that conditional discriminators see.
+    Discriminator weights get no gradient; the published code computes and discards it. Gradients do flow
+    into the
+    embedding that conditional discriminators see.
 
     Args:
-        generated: what the generator made.
-        real_images: pictures of the same people at the same sizes.
+        generated: output of the generator.
+        real_images: images of the same identities at the same sizes.
         labels: identities (B,).
-        discriminators: their batch norms count this pass.
+        discriminators: this pass updates the running statistics of their batch norms.
         perceptual: distance; not called with weight 0.
         config: weights.
     """
     config = config or LossConfig()
-    pictures = generated.images
+    images = generated.images
     with parameters_frozen(discriminators):
-        image = [judge(each) for judge, each in _pair_with_images(discriminators.image, pictures)]
-        verdicts: list[IdentityLogits] = [
-            judge(each) for judge, each in _pair_with_images(discriminators.identity, pictures)
+        image_logits = [
+            discriminator(each) for discriminator, each in _pair_with_images(discriminators.image, images)
         ]
-        fitting = [
-            judge(each, generated.embedding)
-            for judge, each in _pair_with_images(discriminators.condition, pictures)
+        identity_logits: list[IdentityLogits] = [
+            discriminator(each) for discriminator, each in _pair_with_images(discriminators.identity, images)
+        ]
+        condition_logits = [
+            discriminator(each, generated.embedding)
+            for discriminator, each in _pair_with_images(discriminators.condition, images)
         ]
     distances = []
     if perceptual is not None and config.perceptual:
-        distances = [perceptual(made, true) for made, true in zip(pictures, real_images, strict=True)]
-    return generator_terms(pictures, real_images, labels, image, verdicts, fitting, distances, config)
+        distances = [
+            perceptual(generated_image, real_image)
+            for generated_image, real_image in zip(images, real_images, strict=True)
+        ]
+    return generator_terms(
+        images, real_images, labels, image_logits, identity_logits, condition_logits, distances, config
+    )
 
 
 def compute_image_discriminator_losses(
@@ -244,13 +279,13 @@ def compute_image_discriminator_losses(
     real_images: Sequence[Tensor],
     config: LossConfig | None = None,
 ) -> dict[str, Tensor]:
-    """Terms of the image discriminators on detached pictures, made ones first."""
+    """Terms of the image discriminators on detached images, generated before real."""
     pairs = list(_pair_with_images(discriminators.image, generated.images))
-    made, true = [], []
-    for (judge, fake), picture in zip(pairs, real_images):
-        made.append(judge(fake.detach()))
-        true.append(judge(picture))
-    return image_discriminator_terms(true, made, (config or LossConfig()).gan_type)
+    generated_logits, real_logits = [], []
+    for (discriminator, generated_image), real_image in zip(pairs, real_images):
+        generated_logits.append(discriminator(generated_image.detach()))
+        real_logits.append(discriminator(real_image))
+    return image_discriminator_terms(real_logits, generated_logits, (config or LossConfig()).gan_type)
 
 
 def compute_identity_discriminator_losses(
@@ -260,13 +295,15 @@ def compute_identity_discriminator_losses(
     labels: Tensor,
     config: LossConfig | None = None,
 ) -> dict[str, Tensor]:
-    """Terms of the identity discriminators on detached pictures, real ones first."""
+    """Terms of the identity discriminators on detached images, real before generated."""
     pairs = list(_pair_with_images(discriminators.identity, generated.images))
-    made, true = [], []
-    for (judge, fake), picture in zip(pairs, real_images):
-        true.append(judge(picture))
-        made.append(judge(fake.detach()))
-    return identity_discriminator_terms(true, made, labels, (config or LossConfig()).gan_type)
+    generated_logits, real_logits = [], []
+    for (discriminator, generated_image), real_image in zip(pairs, real_images):
+        real_logits.append(discriminator(real_image))
+        generated_logits.append(discriminator(generated_image.detach()))
+    return identity_discriminator_terms(
+        real_logits, generated_logits, labels, (config or LossConfig()).gan_type
+    )
 
 
 def compute_condition_discriminator_losses(
@@ -275,18 +312,18 @@ def compute_condition_discriminator_losses(
     real_images: Sequence[Tensor],
     config: LossConfig | None = None,
 ) -> dict[str, Tensor]:
-    """Terms of the conditional discriminators on detached pictures and embeddings, made ones first."""
+    """Terms of the conditional discriminators on detached images and embeddings, generated before real."""
     embedding = generated.embedding.detach()
     pairs = list(_pair_with_images(discriminators.condition, generated.images))
-    made, true = [], []
-    for (judge, fake), picture in zip(pairs, real_images):
-        made.append(judge(fake.detach(), embedding))
-        true.append(judge(picture, embedding))
-    return condition_discriminator_terms(true, made, (config or LossConfig()).gan_type)
+    generated_logits, real_logits = [], []
+    for (discriminator, generated_image), real_image in zip(pairs, real_images):
+        generated_logits.append(discriminator(generated_image.detach(), embedding))
+        real_logits.append(discriminator(real_image, embedding))
+    return condition_discriminator_terms(real_logits, generated_logits, (config or LossConfig()).gan_type)
 
 
 def update_parameters(loss: Tensor, *optimisers: Optimizer) -> None:
-    """Clear the gradients of the optimisers' parameters, go back through `loss`, step."""
+    """Zero the gradients, backpropagate `loss` and step the optimisers."""
     for optimiser in optimisers:
         optimiser.zero_grad(set_to_none=True)
     loss.backward()
@@ -297,7 +334,7 @@ def update_parameters(loss: Tensor, *optimisers: Optimizer) -> None:
 def _pair_with_images(
     discriminators: nn.ModuleList, images: Sequence[Tensor]
 ) -> Iterable[tuple[nn.Module, Tensor]]:
-    """Each discriminator with the pictures that it judges; nothing where there are no discriminators."""
+    """Pair discriminators with images by size; empty without discriminators."""
     if len(discriminators) not in (0, len(images)):
-        raise ValueError(f"{len(discriminators)} discriminators for pictures of {len(images)} sizes")
+        raise ValueError(f"{len(discriminators)} discriminators for images of {len(images)} sizes")
     return zip(discriminators, images)

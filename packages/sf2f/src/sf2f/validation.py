@@ -27,6 +27,14 @@ if TYPE_CHECKING:
     from voiceface.synthetic.face.geometry_truth import FaceGroundTruth
     from voiceface.synthetic.readers.attribute_reader import AttributePrediction, AttributeReader
 
+__all__ = [
+    "LOGGED_METRICS",
+    "ValidationData",
+    "build_preview",
+    "evaluate_generator",
+    "prepare_validation",
+]
+
 LOGGED_METRICS = (
     "gender accuracy",
     "factors",

@@ -1,8 +1,10 @@
-"""The baseline of Wen, Singh and Raj (NeurIPS 2019) as published by itself: voice to picture.
+"""The voice2face baseline of Wen, Singh and Raj (NeurIPS 2019) as published separately: voice to image.
 
-Other than the `v2f` option set: 64 mel bands, an embedding of 64 numbers, one trunk for both heads of the
-discriminator, pictures in -1...1. Letters: N items, M mel bands, T frames, D embedding length, K identities
-(specification, section 12). Parameter names are the published ones.
+It differs from the `v2f` option set: 64 mel bands, an embedding of 64 numbers, one backbone for both
+heads of the
+discriminator, images in -1...1. Letters: N items, M mel bands, T frames, D embedding size, K
+identities. Parameter
+names are the published ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,6 +21,22 @@ from voiceface.checkpoints.published import CheckpointError, extract_state_dict,
 from sf2f.decoders import PointDeconvolution
 from sf2f.encoders import EncoderConfig, VoiceEncoder, l2_normalize
 
+__all__ = [
+    "NETWORK_KINDS",
+    "NOISE_STD",
+    "Rescale",
+    "State",
+    "Voice2FaceFaceEncoder",
+    "Voice2FaceGenerator",
+    "Voice2FaceHead",
+    "Voice2FaceNetworks",
+    "build_network",
+    "compute_discriminator_losses",
+    "compute_generator_losses",
+    "detect_network_kind",
+    "load_voice2face",
+]
+
 Rescale = Literal["fixed", "per_image"]
 State = Mapping[str, Tensor]
 NOISE_STD = 0.05
@@ -32,12 +50,12 @@ NETWORK_KINDS = {
 
 
 class Voice2FaceGenerator(nn.Module):
-    """Network `g`: transposed convolutions with ReLU between them, then one to the colours.
+    """Network `g`: transposed convolutions with ReLU, and a 1 x 1 output layer.
 
     Args:
-        embedding: length D.
-        channels: at 4 x 4 pixels and after each layer that doubles the side.
-        colours: channels of the picture.
+        embedding_dim: D.
+        channels: at 4 x 4 pixels and after each upsampling layer.
+        image_channels: channels of the image.
     """
 
     def __init__(
@@ -49,24 +67,24 @@ class Voice2FaceGenerator(nn.Module):
         super().__init__()
         first, *rest = channels
         layers: list[nn.Module] = [PointDeconvolution(embedding_dim, first, 4), nn.ReLU(inplace=True)]
-        before = first
-        for width in rest:
-            layers += [nn.ConvTranspose2d(before, width, 4, 2, 1), nn.ReLU(inplace=True)]
-            before = width
-        self.model = nn.Sequential(*layers, nn.ConvTranspose2d(before, image_channels, 1))
+        in_channels = first
+        for out_channels in rest:
+            layers += [nn.ConvTranspose2d(in_channels, out_channels, 4, 2, 1), nn.ReLU(inplace=True)]
+            in_channels = out_channels
+        self.model = nn.Sequential(*layers, nn.ConvTranspose2d(in_channels, image_channels, 1))
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Unit embeddings (N, D) to pictures (N, 3, S, S), nominally -1...1, not bounded."""
+        """Unit embeddings (N, D) to images (N, 3, S, S), nominally in -1...1, not bounded."""
         return self.model(embeddings[:, :, None, None])
 
 
 class Voice2FaceFaceEncoder(nn.Module):
-    """Network `f`: convolutions with leaky ReLU (0.2) between them, down to one number of each channel.
+    """Network `f`: convolutions with leaky ReLU (0.2), down to one number per channel.
 
     Args:
-        colours: channels of the picture.
-        channels: after the first layer and after each that halves the side, down to 4 x 4 pixels.
-        embedding: length D.
+        image_channels: channels of the image.
+        channels: after the first layer and after each downsampling layer, down to 4 x 4 pixels.
+        embedding_dim: D.
     """
 
     def __init__(
@@ -78,37 +96,37 @@ class Voice2FaceFaceEncoder(nn.Module):
         super().__init__()
         first, *rest = channels
         layers: list[nn.Module] = [nn.Conv2d(image_channels, first, 1), nn.LeakyReLU(0.2, inplace=True)]
-        before = first
-        for width in rest:
-            layers += [nn.Conv2d(before, width, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
-            before = width
-        self.model = nn.Sequential(*layers, nn.Conv2d(before, embedding_dim, 4))
+        in_channels = first
+        for out_channels in rest:
+            layers += [nn.Conv2d(in_channels, out_channels, 4, 2, 1), nn.LeakyReLU(0.2, inplace=True)]
+            in_channels = out_channels
+        self.model = nn.Sequential(*layers, nn.Conv2d(in_channels, embedding_dim, 4))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures (N, 3, S, S), -1...1, to embeddings (N, D)."""
+        """Images (N, 3, S, S), -1...1, to embeddings (N, D)."""
         return self.model(images).flatten(1)
 
 
 class Voice2FaceHead(nn.Module):
-    """Networks `d` (one output, real or made) and `c` (K outputs, whose face): linear, no bias."""
+    """Networks `d` (one output: real or generated) and `c` (K outputs: identity): linear, no bias."""
 
     def __init__(self, embedding_dim: int, num_outputs: int) -> None:
         super().__init__()
         self.model = nn.Linear(embedding_dim, num_outputs, bias=False)
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Face embeddings (N, D) to logits (N, outputs)."""
+        """Face embeddings (N, D) to logits (N, num_outputs)."""
         return self.model(embeddings)
 
 
 @dataclass(frozen=True)
 class Voice2FaceNetworks:
-    """The networks that were found, in evaluation mode.
+    """The networks of a folder or file, in evaluation mode.
 
     Attributes:
-        e: voice features to embeddings; not of unit length by itself.
-        g: unit embeddings to pictures.
-        f, d, c: the discriminator's parts; None where a file is absent.
+        e: voice features to embeddings, not normalised.
+        g: unit embeddings to images.
+        f, d, c: parts of the discriminator; None if their file is missing.
     """
 
     e: VoiceEncoder
@@ -118,23 +136,24 @@ class Voice2FaceNetworks:
     c: Voice2FaceHead | None = None
 
     def embed(self, mel: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Features (N, M, T), each band of mean 0 and deviation 1 over time, to unit embeddings (N, D).
+        """Encode features (N, M, T), each band normalised over time, to unit embeddings (N, D).
 
         Args:
             mel: the features.
-            noise: (N, D), normal of deviation 0.05 in training; added before a second division by length.
+            noise: (N, D), Gaussian with standard deviation 0.05 in training; added before normalising again.
         """
         embedding = l2_normalize(self.e(mel))
         return embedding if noise is None else l2_normalize(embedding + noise)
 
     @torch.no_grad()
     def generate_images(self, mel: Tensor, rescale: Rescale = "fixed") -> Tensor:
-        """Features (N, M, T) to pictures (N, 3, S, S) in 0...1.
+        """Generate images (N, 3, S, S) in 0...1 from features (N, M, T).
 
         Args:
             mel: the features.
-            rescale: "fixed": -1...1 to 0...1; "per_image": the least and largest value of each picture
-                become 0 and 1, as published.
+            rescale: "fixed": -1...1 to 0...1; "per_image": minimum and maximum of each image become 0 and 1,
+                as
+                published.
 
         Raises:
             ValueError: an unknown option.
@@ -143,21 +162,21 @@ class Voice2FaceNetworks:
 
     @torch.no_grad()
     def decode_images(self, embeddings: Tensor, rescale: Rescale = "fixed") -> Tensor:
-        """Unit embeddings (N, D) to pictures, as `pictures`."""
+        """Decode unit embeddings (N, D) to images; see `generate_images`."""
         if rescale not in get_args(Rescale):
             raise ValueError(f"rescale must be one of {get_args(Rescale)}, found {rescale!r}")
-        made = self.g(embeddings).clamp(-1, 1)
+        images = self.g(embeddings).clamp(-1, 1)
         if rescale == "fixed":
-            return (made + 1) / 2
-        flat = made.flatten(1)
-        least, most = (values[:, None, None, None] for values in (flat.amin(1), flat.amax(1)))
-        return (made - least) / (most - least).clamp_min(torch.finfo(made.dtype).tiny)
+            return (images + 1) / 2
+        flat = images.flatten(1)
+        minimum, maximum = (values[:, None, None, None] for values in (flat.amin(1), flat.amax(1)))
+        return (images - minimum) / (maximum - minimum).clamp_min(torch.finfo(images.dtype).tiny)
 
 
 def compute_discriminator_losses(
     networks: Voice2FaceNetworks, faces: Tensor, generated: Tensor, face_labels: Tensor
 ) -> dict[str, Tensor]:
-    """Terms of `f`, `d` and `c`: real faces (N, 3, S, S), detached made ones, whose faces (N,)."""
+    """Terms of `f`, `d` and `c` for real faces (N, 3, S, S), generated faces and labels (N,)."""
     f, d, c = _require_training_networks(networks)
     real, fake = f(faces), f(generated.detach())
     return {
@@ -170,7 +189,7 @@ def compute_discriminator_losses(
 def compute_generator_losses(
     networks: Voice2FaceNetworks, generated: Tensor, voice_labels: Tensor
 ) -> dict[str, Tensor]:
-    """Terms of `g`: pictures made of voices (N, 3, S, S), whose voices (N,)."""
+    """Terms of `g` for generated faces (N, 3, S, S) and the identities of their voices (N,)."""
     f, d, c = _require_training_networks(networks)
     embedding = f(generated)
     return {
@@ -180,16 +199,18 @@ def compute_generator_losses(
 
 
 def load_voice2face(path: str | Path) -> Voice2FaceNetworks:
-    """Read the published files; each network is known by its shapes, whatever its file is called.
+    """Load the published files; each network is detected by its shapes, whatever its file is called.
 
     Args:
-        path: a folder with one file for each network (.pth, .pt or .pkl), or one file that holds several
-            state dicts by name.
+        path: a folder with one file per network (.pth, .pt or .pkl), or one file with several state dicts
+            by
+            name.
 
     Raises:
-        CheckpointError: damaged, unsafe, another network, two files of one kind, or no voice embedding or no
+        CheckpointError: corrupt, unsafe, an unknown network, two files of one kind, or no voice embedding
+            or no
             generator.
-        FileNotFoundError: nothing there.
+        FileNotFoundError: no such path.
     """
     path = Path(path)
     states: dict[str, tuple[State, str]] = {}
@@ -197,17 +218,19 @@ def load_voice2face(path: str | Path) -> Voice2FaceNetworks:
         kind = detect_network_kind(state, source)
         if kind in states:
             raise CheckpointError(
-                f"{source} and {states[kind][1]} both hold a {NETWORK_KINDS[kind]}; leave one of them in {path}"
+                f"{source} and {states[kind][1]} both contain a {NETWORK_KINDS[kind]}; keep one of them in "
+                f"{path}"
             )
         states[kind] = state, source
-    absent = [NETWORK_KINDS[kind] for kind in "eg" if kind not in states]
-    if absent:
-        raise CheckpointError(f"{path} holds no {' and no '.join(absent)} of voice2face; add its file")
-    return Voice2FaceNetworks(**{kind: build_network(*found) for kind, found in states.items()})  # type: ignore[arg-type]
+    missing = [NETWORK_KINDS[kind] for kind in "eg" if kind not in states]
+    if missing:
+        raise CheckpointError(f"{path} contains no {' and no '.join(missing)} of voice2face; add its file")
+    networks = {kind: build_network(*arguments) for kind, arguments in states.items()}
+    return Voice2FaceNetworks(**networks)  # type: ignore[arg-type]
 
 
 def detect_network_kind(state: State, source: str = "the state dict") -> str:
-    """Which of the networks a state dict is: `e`, `g`, `f`, `d` or `c`.
+    """Detect which network a state dict belongs to: `e`, `g`, `f`, `d` or `c`.
 
     Raises:
         CheckpointError: none of them.
@@ -220,11 +243,13 @@ def detect_network_kind(state: State, source: str = "the state dict") -> str:
     if first is not None and first.ndim == 4:
         return "f" if first.shape[2:] == (1, 1) else "g"
     keys = ", ".join(f"{key} {tuple(value.shape)}" for key, value in list(state.items())[:2])
-    raise CheckpointError(f"{source} is no network of voice2face: expected model.0.weight..., found {keys}")
+    raise CheckpointError(
+        f"{source} is not a network of voice2face: expected model.0.weight..., found {keys}"
+    )
 
 
 def build_network(state: State, source: str = "the state dict") -> nn.Module:
-    """The network of a state dict, sizes read off the shapes, in evaluation mode.
+    """Build the network of a state dict, sizes inferred from shapes, in evaluation mode.
 
     Raises:
         CheckpointError: none of the five, or a key is missing, unknown or of another shape.
@@ -237,7 +262,7 @@ def build_network(state: State, source: str = "the state dict") -> nn.Module:
         weights = {int(k.split(".")[1]): v for k, v in state.items() if k.endswith(".weight") and v.ndim > 2}
         *inner, last = (weights[number] for number in sorted(weights))
         if not inner:
-            raise CheckpointError(f"{source}: a {NETWORK_KINDS[kind]} has more than one layer")
+            raise CheckpointError(f"{source}: a {NETWORK_KINDS[kind]} must have more than one layer")
         if kind == "e":
             network = VoiceEncoder(
                 EncoderConfig(
@@ -264,21 +289,21 @@ def _require_training_networks(
     networks: Voice2FaceNetworks,
 ) -> tuple[Voice2FaceFaceEncoder, Voice2FaceHead, Voice2FaceHead]:
     if networks.f is None or networks.d is None or networks.c is None:
-        raise ValueError("face embedding, discriminator and classifier (f, d, c) are needed for training")
+        raise ValueError("training needs face embedding, discriminator and classifier (f, d, c)")
     return networks.f, networks.d, networks.c
 
 
 def _read_states(path: Path) -> Sequence[tuple[State, str]]:
-    """State dicts and where they come from."""
+    """State dicts with their sources."""
     if path.is_dir():
         files = sorted(file for file in path.iterdir() if file.suffix in (".pth", ".pt", ".pkl"))
         if not files:
             raise FileNotFoundError(f"no file .pth, .pt or .pkl in {path}")
-        return [found for file in files for found in _read_states(file)]
+        return [state for file in files for state in _read_states(file)]
     content = read_published(path)
     inner = {name: value for name, value in content.items() if isinstance(value, Mapping)}
     tensors = {
         name: {k: v for k, v in value.items() if isinstance(v, Tensor)} for name, value in inner.items()
     }
-    several = [(state, f"{path}: {name}") for name, state in tensors.items() if state]
-    return several or [(extract_state_dict(content, source=str(path)), str(path))]
+    states = [(state, f"{path}: {name}") for name, state in tensors.items() if state]
+    return states or [(extract_state_dict(content, source=str(path)), str(path))]

@@ -1,6 +1,6 @@
-"""The baseline of Wen, Singh and Raj as a program: recordings to its features, its networks to pictures.
+"""Inference with the voice2face baseline: recordings to its features, its networks to images.
 
-Letters: M mel bands, T frames, N voices, D embedding length (specification, section 12).
+Letters: M mel bands, T frames, N voices, D embedding size.
 """
 
 import os
@@ -32,6 +32,21 @@ if TYPE_CHECKING:
 
     from sf2f.inference import GeneratedFace
 
+__all__ = [
+    "FEATURE_SUFFIXES",
+    "FRAMES_PER_SECOND",
+    "N_MELS",
+    "SAMPLE_RATE",
+    "VAD_AGGRESSIVENESS",
+    "VAD_FRAME_SAMPLES",
+    "VAD_RING_FRAMES",
+    "Voice2FaceModel",
+    "compute_voice2face_features",
+    "load_voice2face_features",
+    "load_voice2face_model",
+    "remove_silence",
+]
+
 SAMPLE_RATE, N_MELS, FRAMES_PER_SECOND = 16000, 64, 100
 VAD_AGGRESSIVENESS = 2
 VAD_FRAME_SAMPLES = 320
@@ -43,15 +58,17 @@ FEATURE_SUFFIXES = (".npy",)
 
 @dataclass(frozen=True)
 class Voice2FaceModel:
-    """The published networks, with what `sf2f.inference` asks of a model.
+    """The published networks, with the interface that `sf2f.inference` expects of a model.
 
-    A recording is heard as a whole, not in windows. Of several recordings the embeddings are averaged and
-    brought to unit length again.
+    Recordings are encoded as a whole, not in windows. The embeddings of several recordings are averaged
+    and normalised
+    again.
 
     Attributes:
-        networks: voice embedding and generator at least.
-        rescale: of the pictures, see `Wen.decode_images`.
-        name, disclaimer: as of `Sf2fModel`.
+        networks: at least voice embedding and generator.
+        rescale: of the images, see `Voice2FaceNetworks.generate_images`.
+        name, disclaimer: as in `Sf2fModel`.
+        has_fuser: always False.
     """
 
     networks: Voice2FaceNetworks
@@ -67,15 +84,15 @@ class Voice2FaceModel:
 
     @torch.no_grad()
     def embed(self, windows: Tensor) -> Tensor:
-        """Features (N, M, T) to unit embeddings (N, D)."""
+        """Encode features (N, M, T) to unit embeddings (N, D)."""
         return self.networks.embed(windows)
 
     def pool_embeddings(self, embeddings: Tensor) -> Tensor:
-        """Embeddings (N, D) of one person to a unit vector (1, D)."""
+        """Average embeddings (N, D) of one identity to a unit vector (1, D)."""
         return l2_normalize(embeddings.mean(0, keepdim=True))
 
     def decode_images(self, embeddings: Tensor) -> Tensor:
-        """Embeddings (N, D) to pictures (N, 3, side, side), 0...1."""
+        """Decode embeddings (N, D) to images (N, 3, side, side), 0...1."""
         return self.networks.decode_images(embeddings, self.rescale)
 
     def generate(
@@ -101,7 +118,7 @@ class Voice2FaceModel:
 
 
 def load_voice2face_model(path: str | Path, rescale: Rescale = "fixed") -> Voice2FaceModel:
-    """Read the published files; errors as `load_voice2face`."""
+    """Load the published files; errors as `load_voice2face`."""
     networks = load_voice2face(path)
     for network in (networks.e, networks.g):
         network.requires_grad_(False)
@@ -109,35 +126,35 @@ def load_voice2face_model(path: str | Path, rescale: Rescale = "fixed") -> Voice
 
 
 def load_voice2face_features(path: str | os.PathLike[str], n_mels: int = N_MELS) -> tuple[Mel, float]:
-    """Features of a recording or of a stored feature file (.npy, (T, M)).
+    """Load the features of a recording, or a stored feature file (.npy, (T, M)).
 
     Returns:
-        Features (M, T), float32, and seconds of speech in them (of stored features, their length).
+        Features (M, T), float32, and seconds of speech (for stored features, their duration).
 
     Raises:
-        SpeechError: no voice in it, or features of another shape or not finite.
-        FileNotFoundError, voiceface.audio.loading.AudioError: absent, or no sound file.
+        SpeechError: no speech, or features of another shape or not finite.
+        FileNotFoundError, voiceface.audio.loading.AudioError: missing, or not an audio file.
     """
     source = str(path)
     if Path(path).suffix.lower() in FEATURE_SUFFIXES:
         try:
             with Path(path).open("rb") as file:
-                found = np.lib.format.read_array(file, allow_pickle=False)
+                stored = np.lib.format.read_array(file, allow_pickle=False)
         except FileNotFoundError:
             raise FileNotFoundError(f"feature file {path} does not exist; check the path") from None
         except CORRUPT_FILE_ERRORS as error:
-            raise SpeechError(f"{path} is damaged or no feature file ({error}); make it again") from None
-        mel = validate_mel(found.T if found.ndim == 2 else found, n_mels, source)
+            raise SpeechError(f"{path} is corrupt or not a feature file ({error}); create it again") from None
+        mel = validate_mel(stored.T if stored.ndim == 2 else stored, n_mels, source)
         return mel, mel.shape[1] / FRAMES_PER_SECOND
     voiced = remove_silence(read_samples(path, SAMPLE_RATE)[0], source)
     return compute_voice2face_features(voiced, n_mels), len(voiced) / SAMPLE_RATE
 
 
 def remove_silence(samples: "Int16Samples", source: str = "the recording") -> "Int16Samples":
-    """The voiced frames of a recording at 16 kHz, every frame of the ring asked about at each step.
+    """Voiced frames of a recording at 16 kHz; every frame in the ring buffer is tested again at each step.
 
     Raises:
-        SpeechError: none.
+        SpeechError: nothing is voiced.
     """
     frames = split_frames(samples, VAD_FRAME_SAMPLES)
     raw = [frame.tobytes() for frame in frames]
@@ -149,14 +166,14 @@ def remove_silence(samples: "Int16Samples", source: str = "the recording") -> "I
 
 
 def compute_voice2face_features(samples: "Int16Samples", n_mels: int = N_MELS) -> Mel:
-    """Speech (S,), int16 at 16 kHz, to log-mel bands (M, T) of mean 0 and deviation 1, T at least 1000."""
-    found = _get_frontend(n_mels)(torch.from_numpy(samples.astype(np.float64))[None])[0]
-    return np.ascontiguousarray(found.numpy())
+    """Log-mel bands (M, T) of speech (S,) int16 at 16 kHz, zero mean and unit variance, T >= 1000."""
+    mel = _get_frontend(n_mels)(torch.from_numpy(samples.astype(np.float64))[None])[0]
+    return np.ascontiguousarray(mel.numpy())
 
 
 @lru_cache(maxsize=2)
 def _get_frontend(n_mels: int) -> "PerceptionistLogMel":
-    """The extractor that both published programs share, at a number of bands."""
+    """Front end shared by both published programs, for a number of mel bands."""
     from voiceface.audio.frontends import PerceptionistLogMel
 
     return PerceptionistLogMel(n_mels)

@@ -1,4 +1,4 @@
-"""Windows of utterances: what the fuser joins, and what one recording is cut into.
+"""Windows of utterances: input of the fuser in training, and of inference on a recording.
 
 Letters: M mel bands, T frames of an utterance, W frames of a window, S windows.
 """
@@ -11,30 +11,40 @@ from numpy.typing import NDArray
 from pydantic import Field
 from voiceface.runtime.config import Config
 
+__all__ = [
+    "Mel",
+    "WindowsConfig",
+    "collect_identity_windows",
+    "extract_recording_windows",
+    "extract_windows",
+    "pad_to_width",
+    "pad_windows",
+]
+
 Mel = NDArray[np.float32]
 
 
 class WindowsConfig(Config):
-    """The windows of a person that one embedding is fused from (specification, section 2.4)."""
+    """Windows of an identity that are fused to one embedding."""
 
     width: int = Field(default=125, ge=1, description="frames of a window (10 ms each)")
     stride: int = Field(default=125, ge=1, description="frames from one window to the next")
-    max_windows: int = Field(default=20, ge=1, description="windows of a person")
+    max_windows: int = Field(default=20, ge=1, description="maximum number of windows of an identity")
     random_start: bool = Field(
         default=True, description="in training, drop a random number of frames at the start of each utterance"
     )
     shuffle: bool = Field(
-        default=True, description="in training, utterances in random order; sorted by name otherwise"
+        default=True, description="in training, shuffle the utterances; otherwise they are sorted by name"
     )
     missing: Literal["mask", "error"] = Field(
         default="mask",
-        description="people with fewer than `most` windows: mask marks what is missing (a person without one "
-        "whole window gets one that is filled up); error, as published, refuses them",
+        description="identities with fewer than `max_windows` windows: mask pads and masks the missing ones "
+        "(an identity without one whole window gets a padded one); error, as published, raises",
     )
 
 
 def extract_windows(mel: NDArray[np.floating], width: int, stride: int) -> NDArray[np.floating]:
-    """Windows of one utterance, none across its end.
+    """Extract the windows of one utterance.
 
     Args:
         mel: shape (M, T).
@@ -54,11 +64,11 @@ def extract_windows(mel: NDArray[np.floating], width: int, stride: int) -> NDArr
 
 
 def pad_to_width(mel: NDArray[np.floating], width: int, fill_value: float) -> NDArray[np.floating]:
-    """An utterance (M, T) with frames of `fill_value` at its end; itself if it has `width` frames already."""
-    missing = width - mel.shape[1]
-    if missing <= 0:
+    """Pad an utterance (M, T) at its end to at least `width` frames; longer ones are returned unchanged."""
+    padding = width - mel.shape[1]
+    if padding <= 0:
         return mel
-    return np.pad(mel, ((0, 0), (0, missing)), constant_values=mel.dtype.type(fill_value))
+    return np.pad(mel, ((0, 0), (0, padding)), constant_values=mel.dtype.type(fill_value))
 
 
 def collect_identity_windows(
@@ -66,25 +76,27 @@ def collect_identity_windows(
     config: WindowsConfig,
     fill_value: float,
     rng: np.random.Generator | None = None,
-    source: str = "a person",
+    source: str = "an identity",
 ) -> Mel:
-    """Up to `most` windows of a person; no window crosses two utterances (specification, section 2.4).
+    """Collect up to `config.max_windows` windows of an identity; no window crosses two utterances.
 
     Args:
-        mels: normalised utterances (M, T), in the order of their use; no more are taken than needed.
-        config: sizes.
-        fill_value: normalised value of a zero log-mel, for people without one whole window.
-        rng: with one, and if the configuration says so, a random number r of frames is dropped at the start
-            of each utterance that is longer than a window, r uniform in 0...T - W - 1.
-        source: whose they are, for messages.
+        mels: normalised utterances (M, T) in order of use; no more are read than needed.
+        config: window sizes.
+        fill_value: padding value for identities without one whole window.
+        rng: if given and `config.random_start`, drop r frames at the start of each utterance longer than
+            a
+            window, r uniform in 0...T - W - 1.
+        source: name of the identity, for messages.
 
     Returns:
-        Shape (S, M, W), 1 <= S <= `most`.
+        Shape (S, M, W), 1 <= S <= `config.max_windows`.
 
     Raises:
-        ValueError: no utterances, or `missing` is "error" and there are fewer than `most` windows.
+        ValueError: no utterances, or `config.missing` is "error" and there are fewer than `max_windows`
+            windows.
     """
-    found: list[Mel] = []
+    collected: list[Mel] = []
     count, longest = 0, None
     for mel in mels:
         if longest is None or mel.shape[1] > longest.shape[1]:
@@ -92,7 +104,7 @@ def collect_identity_windows(
         if rng is not None and config.random_start and mel.shape[1] > config.width:
             mel = mel[:, int(rng.integers(0, mel.shape[1] - config.width)) :]
         windows = extract_windows(mel, config.width, config.stride)[: config.max_windows - count]
-        found.append(windows)
+        collected.append(windows)
         count += len(windows)
         if count == config.max_windows:
             break
@@ -100,38 +112,38 @@ def collect_identity_windows(
         raise ValueError(f"{source} has no utterances, expected at least one")
     if count < config.max_windows and config.missing == "error":
         raise ValueError(
-            f"{source} gives {count} windows of {config.width} frames, expected {config.max_windows}; record more "
-            "speech, or use windows.missing=mask"
+            f"{source} gives {count} windows of {config.width} frames, expected {config.max_windows}; add "
+            "recordings, or set data.windows.missing=mask"
         )
     if not count:
         return pad_to_width(longest, config.width, fill_value)[None]
-    return np.concatenate(found)
+    return np.concatenate(collected)
 
 
 def pad_windows(windows: Mel, num_windows: int, fill_value: float) -> tuple[Mel, NDArray[np.bool_]]:
-    """Windows of one shape for every person.
+    """Pad windows to a fixed number and return the mask.
 
     Args:
         windows: shape (S, M, W), S <= `num_windows`.
-        num_windows: windows wanted.
-        fill_value: value of what is missing.
+        num_windows: number of windows wanted.
+        fill_value: padding value.
 
     Returns:
-        Windows (most, M, W), and (most,) True where there is one.
+        Windows (num_windows, M, W), and mask (num_windows,), True for real windows.
     """
-    whole = np.full((num_windows, *windows.shape[1:]), fill_value, windows.dtype)
-    whole[: len(windows)] = windows
-    return whole, np.arange(num_windows) < len(windows)
+    padded = np.full((num_windows, *windows.shape[1:]), fill_value, windows.dtype)
+    padded[: len(windows)] = windows
+    return padded, np.arange(num_windows) < len(windows)
 
 
 def extract_recording_windows(mel: Mel, fill_value: float, width: int = 125, stride: int = 63) -> Mel:
-    """Overlapping windows of one recording for inference (specification, section 9.6).
+    """Extract overlapping windows of one recording for inference, as the published program does.
 
-    A recording of less than one window, which the published program cannot use, gives one that is filled up.
+    A recording shorter than one window, which the published program cannot process, is padded to one.
 
     Args:
         mel: normalised, shape (M, T).
-        fill_value: normalised value of a zero log-mel.
+        fill_value: padding value.
         width: W.
         stride: frames from one window to the next.
 

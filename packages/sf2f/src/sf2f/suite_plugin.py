@@ -1,4 +1,4 @@
-"""What this system shows in `voiceface demo` and `voiceface report`."""
+"""Plug-in of this system for `voiceface demo` and `voiceface report`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -13,6 +13,12 @@ if TYPE_CHECKING:
 
     from sf2f.models import Sf2fModel
 
+__all__ = [
+    "PLUGIN",
+    "LoadedSystem",
+    "load",
+]
+
 
 @dataclass(frozen=True)
 class LoadedSystem:
@@ -23,23 +29,21 @@ class LoadedSystem:
 
     @property
     def disclaimer(self) -> str:
-        """What must be said beside its pictures."""
+        """Disclaimer to show with its images."""
         return self.model.disclaimer
 
     @property
     def identity_names(self) -> Sequence[str]:
-        """People that it was trained on."""
+        """Training identities."""
         return self.model.identity_names
 
     def generate_image(self, utterances: Sequence[Path]) -> "NDArray[np.uint8]":
-        """One picture (H, W, 3) from all windows of these recordings of one person."""
-        from sf2f.inference import generate
-
-        return generate(self.model, list(utterances)).image
+        """Generate one image (H, W, 3) from all windows of these recordings of one identity."""
+        return self.model.generate(list(utterances)).image
 
 
 def load(weights: Path | None = None, *, device: str = "cpu", bank: Sequence[Path] = ()) -> LoadedSystem:
-    """The bundled generator, or that of a file or run folder; it needs no pictures of others."""
+    """Load the bundled generator, or that of a checkpoint or run folder; `bank` is not used."""
     from sf2f.inference import load as load_generator
 
     return LoadedSystem(
@@ -47,4 +51,4 @@ def load(weights: Path | None = None, *, device: str = "cpu", bank: Sequence[Pat
     )
 
 
-SHOWCASE = ImageSystem("sf2f", "picture of a face, windows of speech joined by attention", load)
+PLUGIN = ImageSystem("sf2f", "face image from a voice, windows fused by attention", load)

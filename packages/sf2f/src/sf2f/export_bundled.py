@@ -1,0 +1,28 @@
+"""Export a compact checkpoint for distribution.
+
+The bundled checkpoint was created by
+
+    sf2f train --cfg population_1st_stage --population quick --threads 1 --out runs/first
+    sf2f train --cfg population_fuser --population quick --threads 1 --out runs/second --checkpoint
+    runs/first
+    python -m sf2f.export_bundled runs/second --out src/sf2f/weights/population.safetensors
+"""
+
+from collections.abc import Sequence
+
+from voiceface.checkpoints.export_compact import command
+
+__all__ = [
+    "main",
+]
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run `python -m sf2f.export_bundled`."""
+    return command("sf2f", argv, computed_keys=[])
+
+
+if __name__ == "__main__":
+    from voiceface.commandline.dispatch import run_main
+
+    raise SystemExit(run_main("sf2f.export_bundled", None))
