@@ -41,7 +41,17 @@ TRIALS = {  # what an installed wheel must be able to do besides
     "assert (drawn == 255).sum() == 10, drawn"
 }
 CASES = Path(os.environ.get("VOICEFACE_CASES", "../shared/golden"))
-SOURCES = ["noxfile.py", "shared", "packages", "tests", "benchmarks", "third_party"]
+SOURCES = [
+    *("noxfile.py", "docs/conf.py", "docs/site", "shared", "packages", "tests", "benchmarks", "third_party"),
+]
+DOCUMENTATION = [
+    "sphinx>=8.2",
+    "myst-nb>=1.3",
+    "pydata-sphinx-theme>=0.16",
+    "sphinx-copybutton>=0.5",
+    "matplotlib>=3.8",
+]
+PARALLEL = ["-n", "2", "--dist", "loadfile"]  # two test processes; `-- -n 0` runs them in one
 
 
 def one_thread_each(session: nox.Session) -> None:
@@ -55,8 +65,8 @@ for name, folder in FOLDERS.items():
     def test(session: nox.Session, folder: str = folder) -> None:
         """Install one package the way a user does, then run its tests."""
         one_thread_each(session)
-        session.install(f"./{folder}[test]")
-        session.run("pytest", folder, *session.posargs)
+        session.install(f"./{folder}[test]", "pytest-xdist>=3.6")
+        session.run("pytest", folder, *PARALLEL, *session.posargs)
 
     @nox.session(name=f"build-{name}", tags=["build"])
     def build(session: nox.Session, name: str = name, folder: str = folder) -> None:
@@ -92,8 +102,10 @@ def layout(session: nox.Session) -> None:
 
 @nox.session(tags=["check"])
 def lint(session: nox.Session) -> None:
-    """Style and types."""
+    """Spelling, style and types."""
     session.install("ruff>=0.14", "mypy>=1.18", "numpy", "pydantic>=2.6", "types-PyYAML", "types-tqdm", "nox")
+    session.install("codespell>=2.4")
+    session.run("codespell", *SOURCES, "docs", *map(str, Path().glob("*.md")))
     session.run("ruff", "check", *SOURCES)
     session.run("ruff", "format", "--check", *SOURCES)
     for name, folder in FOLDERS.items():
@@ -104,8 +116,19 @@ def lint(session: nox.Session) -> None:
 def integration(session: nox.Session) -> None:
     """Commands together as a user joins them: population, check, train, test, embed, match."""
     one_thread_each(session)
-    session.install(*[f"./{folder}[test]" for folder in FOLDERS.values()])
-    session.run("pytest", "tests/integration", *session.posargs)
+    session.install(*[f"./{folder}[test]" for folder in FOLDERS.values()], "pytest-xdist>=3.6")
+    session.run("pytest", "tests/integration", *PARALLEL, *session.posargs)
+
+
+@nox.session(tags=["docs"])
+def docs(session: nox.Session) -> None:
+    """Build the documentation site in build/site, notebooks executed; a warning is an error."""
+    one_thread_each(session)
+    session.install(*[f"./{folder}" for folder in FOLDERS.values()], *DOCUMENTATION)
+    options = ["-b", "html", "-j", "2", "-d", str(Path(session.create_tmp()) / "doctrees")]
+    session.run(
+        "sphinx-build", "-c", "docs", *options, "-W", "--keep-going", *session.posargs, ".", "build/site"
+    )
 
 
 @nox.session
