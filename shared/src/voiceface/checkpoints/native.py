@@ -54,7 +54,7 @@ class LoadedModel:
 
     Attributes:
         state: tensors on the CPU by key; half precision is read back as float32.
-        system: the system whose model it is, such as ``build_seeking_shape``.
+        system: the system whose model it is, such as ``seeking_shape``.
         kind: which of the system's models, such as ``model`` or ``generator``.
         config: the resolved configuration of the run that made it.
         extra: anything else that was stored, JSON values.

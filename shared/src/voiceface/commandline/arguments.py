@@ -11,7 +11,7 @@ from pathlib import Path
 CORPUS_HELP = "corpus folder: see docs/data.md"
 
 CHECKPOINT_HELP = "weights file or run folder"
-OVERRIDE_PATTERN = re.compile(r"[A-Za-z_]\w*(\.\w+)+=")
+OVERRIDE_PATTERN = re.compile(r"[A-Za-z_]\w*(\.\w+)*=")
 
 
 def add_training_arguments(

@@ -79,13 +79,13 @@ def resize_by_stretching(image: ImageArray, side: int) -> ImageArray:
 
 
 def resize(image: ImageArray, side: int, mode: ResizeMode) -> ImageArray:
-    """Bring a picture to its final size: `resize_longer_side` for "pad", `resize_by_stretching` for "squeeze".
+    """Bring a picture to its final size: `resize_longer_side` for "letterbox", `resize_by_stretching` for "stretch".
 
     Doing it twice changes nothing more, so pictures may be kept in this form.
     """
     if mode not in get_args(ResizeMode):
         raise ValueError(f'resize_mode must be "letterbox" or "stretch", found {mode!r}')
-    return resize_longer_side(image, side) if mode == "pad" else resize_by_stretching(image, side)
+    return resize_longer_side(image, side) if mode == "letterbox" else resize_by_stretching(image, side)
 
 
 def flip(image: ImageArray) -> ImageArray:
@@ -258,7 +258,7 @@ def apply_colour_jitter(face: NDArray[np.float32], noise: NDArray[np.float64]) -
 def evaluation_transform(
     image_bgr: ImageArray, side: int, *, resize_mode: ResizeMode = "letterbox"
 ) -> NDArray[np.float32]:
-    """Face for validation and evaluation: resize, then ("pad") pad to a square where the picture is none.
+    """Face for validation and evaluation: resize, then ("letterbox") pad to a square where the picture is none.
 
     The code published for seeking_shape does not pad, and its network then fails; the first such picture is
     logged. For `resize_mode` see `resize`.
