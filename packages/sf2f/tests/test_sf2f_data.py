@@ -47,7 +47,7 @@ def layout(root: Path) -> Path:
     return root
 
 
-def test_people_with_both_folders_are_listed_by_corpus_and_name(tmp_path: Path) -> None:
+def test_identities_with_both_folders_are_listed_by_corpus_and_name(tmp_path: Path) -> None:
     root = layout(tmp_path)
     expected = [("vox1", "Bob"), ("vox1", "Dan"), ("vox2", "Ann"), ("vox2", "Zo\u00e9")]
     assert list_identities(root, "train") == expected
@@ -59,7 +59,7 @@ def test_people_with_both_folders_are_listed_by_corpus_and_name(tmp_path: Path) 
     assert found.ground_truth is None and not found.disclaimer and set(found.genders) == {""}
 
 
-def test_folders_in_another_spelling_are_found(tmp_path: Path) -> None:
+def test_folder_names_are_matched_after_unicode_normalisation(tmp_path: Path) -> None:
     root = layout(tmp_path)
     apart = unicodedata.normalize("NFD", "Zo\u00e9")
     for kind in ("mel_spectrograms", "masked_faces"):
@@ -67,7 +67,7 @@ def test_folders_in_another_spelling_are_found(tmp_path: Path) -> None:
     assert open_speakers(root, "train").names[3] == "Zo\u00e9"
 
 
-def test_metadata_tell_the_sex_and_the_other_faces_can_be_chosen(tmp_path: Path) -> None:
+def test_metadata_gives_genders_and_face_variants_can_be_selected(tmp_path: Path) -> None:
     root = layout(tmp_path)
     table = "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\nid1\tBob\tm\tUSA\tdev\n"
     (root / "vox1" / "vox1_meta.csv").write_text(table)
@@ -78,7 +78,7 @@ def test_metadata_tell_the_sex_and_the_other_faces_can_be_chosen(tmp_path: Path)
     assert open_speakers(root, "train", face_variant="origin").names == ("Bob",)
 
 
-def test_empty_folders_are_left_out_and_told(tmp_path: Path, caplog) -> None:
+def test_empty_folders_are_skipped_with_a_warning(tmp_path: Path, caplog) -> None:
     root = layout(tmp_path)
     (root / "vox1" / "masked_faces" / "Dan" / "1.png").unlink()
     assert open_speakers(root, "train").names == ("Bob", "Ann", "Zo\u00e9")
@@ -87,7 +87,7 @@ def test_empty_folders_are_left_out_and_told(tmp_path: Path, caplog) -> None:
         open_speakers(root, "val")
 
 
-def test_published_pickles_serve_where_there_is_no_better_file(tmp_path: Path) -> None:
+def test_published_pickles_are_used_only_without_a_preferred_file(tmp_path: Path) -> None:
     root = layout(tmp_path)
     place = root / "vox1" / "mel_spectrograms" / "Bob"
     (place / "id_a_00001.pickle").write_bytes(pickle.dumps({"LogMel_Features": features(77)}))
@@ -104,7 +104,7 @@ def test_published_pickles_serve_where_there_is_no_better_file(tmp_path: Path) -
     assert len(list_files(place, (".pickle",))) == 3
 
 
-def test_damaged_files_are_named_when_they_are_read(tmp_path: Path) -> None:
+def test_corrupt_files_are_named_when_they_are_read(tmp_path: Path) -> None:
     root = layout(tmp_path)
     (root / "vox1" / "masked_faces" / "Bob" / "1.png").write_bytes(b"no image")
     found = open_speakers(root, "train")
@@ -114,7 +114,7 @@ def test_damaged_files_are_named_when_they_are_read(tmp_path: Path) -> None:
         open_speakers(root, "train", SpeechConfig(n_mels=64)).load_mel(0, 0)
 
 
-def test_reading_once_gives_the_same_values(tmp_path: Path) -> None:
+def test_load_into_memory_keeps_the_values(tmp_path: Path) -> None:
     found = open_speakers(layout(tmp_path), "train")
     kept = found.load_into_memory((8, 8), "float32")
     for who in range(len(found)):
@@ -130,7 +130,7 @@ def test_reading_once_gives_the_same_values(tmp_path: Path) -> None:
     assert kept.subset([2, 0]).names == ("Ann", "Bob")
 
 
-def test_what_is_no_data_folder_says_what_would_be_one(tmp_path: Path) -> None:
+def test_invalid_data_folders_name_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="voiceface population"):
         open_speakers(tmp_path / "absent", "train")
     with pytest.raises(FileNotFoundError):
@@ -156,7 +156,7 @@ def population(tmp_path_factory) -> Path:
     return root
 
 
-def test_a_written_population_and_an_invented_one_are_the_same(population: Path) -> None:
+def test_written_and_in_memory_populations_are_equal(population: Path) -> None:
     written = open_speakers(population, "train", dtype="float32")
     invented = synthetic_speakers("tiny", "train", dtype="float32", workers=1, progress=False, **SMALL)
     assert written.names == invented.names == tuple(sorted(written.names)) and len(written) == 3
@@ -180,7 +180,7 @@ def test_a_written_population_and_an_invented_one_are_the_same(population: Path)
     np.testing.assert_allclose(halves.load_mel(0, 0), invented.load_mel(0, 0), atol=0.02)
 
 
-def test_a_manifest_joins_recordings_and_stored_features(population: Path, tmp_path: Path, caplog) -> None:
+def test_a_manifest_may_mix_recordings_and_stored_features(population: Path, tmp_path: Path, caplog) -> None:
     from voiceface.audio import loading as audio
 
     clips = sorted((population / "wav").rglob("*.wav"))[:2]

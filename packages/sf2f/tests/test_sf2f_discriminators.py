@@ -30,7 +30,7 @@ def count(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def test_published_trunks_have_the_published_sizes() -> None:
+def test_published_backbones_have_the_published_sizes() -> None:
     assert compute_output_size(BackboneConfig(arch=SMALL_ARCH), 64) == 6
     assert compute_output_size(BackboneConfig(arch=LARGE_ARCH), 128) == 6
     assert compute_output_size(V2F_BACKBONE, 64) == 5
@@ -47,7 +47,7 @@ def _trunk(arch: str) -> BackboneConfig:
     return BackboneConfig(arch=arch)
 
 
-def test_norm_and_activation_stand_before_every_convolution_but_the_first() -> None:
+def test_norm_and_activation_precede_every_convolution_but_the_first() -> None:
     backbone = BackboneConfig(
         arch="I2,C3-4,C3-6-2-1", normalisation="instance", activation="relu", padding="same"
     )
@@ -103,7 +103,7 @@ def test_a_residual_block_adds_to_its_input() -> None:
         ("C1-2,R4", "odd kernel size"),
     ],
 )
-def test_unreadable_trunks_are_named(arch: str, words: str) -> None:
+def test_invalid_backbone_specs_are_rejected(arch: str, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         BackboneConfig(arch=arch)
 
@@ -119,7 +119,7 @@ def test_paddings_and_activations_are_checked() -> None:
         compute_output_size(BackboneConfig(arch=SMALL_ARCH), 16)
 
 
-def test_verdicts_have_their_shapes_and_pool_over_positions() -> None:
+def test_identity_logits_have_their_shapes_and_average_over_positions() -> None:
     torch.manual_seed(0)
     judge = IdentityDiscriminator(BackboneConfig(arch="C4-8-2,C4-6-2"), num_identities=7, hidden_dim=9).eval()
     verdict = judge(torch.rand(3, 3, 16, 16))
@@ -130,7 +130,7 @@ def test_verdicts_have_their_shapes_and_pool_over_positions() -> None:
         IdentityDiscriminator(BackboneConfig(arch=SMALL_ARCH), 0)
 
 
-def test_a_conditional_one_sees_maps_first_then_the_vector() -> None:
+def test_conditional_discriminator_concatenates_maps_then_vector() -> None:
     torch.manual_seed(0)
     judge = ConditionDiscriminator(BackboneConfig(arch="C4-8-2"), condition_dim=5).eval()
     images, vectors = torch.rand(2, 3, 16, 16), torch.rand(2, 5)
@@ -140,7 +140,7 @@ def test_a_conditional_one_sees_maps_first_then_the_vector() -> None:
     torch.testing.assert_close(judge(images, vectors), judge(images, vectors + 1))
 
 
-def test_lists_must_match_the_sizes_of_pictures() -> None:
+def test_number_of_discriminators_must_match_the_image_sizes() -> None:
     config = DiscriminatorsConfig()
     config.require_image_sizes([64])
     with pytest.raises(ValueError, match="2 sizes \\(64, 128 pixels\\), 1 discriminators"):

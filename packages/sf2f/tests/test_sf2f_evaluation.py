@@ -77,7 +77,7 @@ def stored(tmp_path: Path) -> Path:
     return path
 
 
-def test_windows_are_heard_in_order_and_each_alone(speakers: Speakers) -> None:
+def test_windows_are_embedded_in_order_and_independently(speakers: Speakers) -> None:
     model = model_of("quick_1st_stage")
     heard = embed_speakers(model, speakers)
     assert len(heard) == len(speakers) and {len(each) for each in heard.windows} == {4}
@@ -87,7 +87,7 @@ def test_windows_are_heard_in_order_and_each_alone(speakers: Speakers) -> None:
     assert all(torch.equal(a, b) for a, b in zip(heard.windows, again.windows))
 
 
-def test_one_window_many_windows_and_the_mean(speakers: Speakers) -> None:
+def test_images_from_one_window_several_windows_and_the_mean(speakers: Speakers) -> None:
     model = model_of("quick_1st_stage")
     heard = embed_speakers(model, speakers)
     every = generate_window_images(model, heard)
@@ -98,7 +98,7 @@ def test_one_window_many_windows_and_the_mean(speakers: Speakers) -> None:
     assert whole.shape == (len(speakers), 3, 32, 32) and 0 <= whole.min() <= whole.max() <= 1
 
 
-def test_the_modes_of_the_published_evaluation(speakers: Speakers) -> None:
+def test_published_generation_modes(speakers: Speakers) -> None:
     first, second = model_of("quick_1st_stage"), model_of("quick_fuser")
     heard = embed_speakers(second, speakers)
     assert [len(each) for each in generate_by_mode(second, heard, "average_facenet_embedding")] == [4] * 8
@@ -111,13 +111,13 @@ def test_the_modes_of_the_published_evaluation(speakers: Speakers) -> None:
         generate_by_mode(first, embed_speakers(first, speakers), "fused")
 
 
-def test_numbers_of_windows_that_are_judged() -> None:
+def test_selected_window_counts() -> None:
     assert select_window_counts([8, 8]) == [1, 2, 4, 8]
     assert select_window_counts([3, 8]) == [1, 2, 8], "only what everybody has, and all"
     assert select_window_counts([1]) == [1] and select_window_counts([20, 20]) == [1, 2, 4, 8, 16, 20]
 
 
-def test_true_pictures_reach_the_ceiling_and_random_ones_chance(speakers: Speakers) -> None:
+def test_real_images_reach_the_upper_bound_and_random_ones_chance_level(speakers: Speakers) -> None:
     """The metrics are those of the images: handing in true images gives the best of them."""
     from voiceface.synthetic.agreement.agreement import measure_agreement
     from voiceface.synthetic.readers.attribute_reader import load_reader
@@ -137,7 +137,7 @@ def test_true_pictures_reach_the_ceiling_and_random_ones_chance(speakers: Speake
     assert plain["num_identities"] == 8 and set(plain["agreement"]) == {"1", "2", "4"}
 
 
-def test_truth_follows_the_names_in_any_order(speakers: Speakers) -> None:
+def test_ground_truth_follows_the_order_of_names(speakers: Speakers) -> None:
     truth, turned = face_ground_truth(speakers), face_ground_truth(speakers.subset([5, 2]))
     assert truth is not None and turned is not None
     assert np.allclose(truth.factors[[5, 2]], turned.factors)
@@ -147,7 +147,7 @@ def test_truth_follows_the_names_in_any_order(speakers: Speakers) -> None:
     assert not has_enough_identities(turned) and not has_enough_identities(None)
 
 
-def test_features_come_from_given_networks(speakers: Speakers, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_facenet_metrics_use_the_given_network(speakers: Speakers, monkeypatch: pytest.MonkeyPatch) -> None:
     """FaceNet's metrics through a stand-in that reads the mean colour: what is asked of it, and its table."""
     import sf2f.metrics
     import sf2f.third_party_networks
@@ -177,7 +177,7 @@ def test_features_come_from_given_networks(speakers: Speakers, monkeypatch: pyte
     assert not found.agreement and "naive" in format_results(found)
 
 
-def test_the_command_writes_pictures_figures_and_a_page(
+def test_the_command_writes_images_metrics_and_a_report(
     stored: Path,
     speakers: Speakers,
     tmp_path: Path,
@@ -202,7 +202,7 @@ def test_the_command_writes_pictures_figures_and_a_page(
     assert "is a file" in capsys.readouterr().err
 
 
-def test_people_of_the_training_are_pointed_out(
+def test_overlap_with_the_training_set_is_reported(
     stored: Path,
     speakers: Speakers,
     tmp_path: Path,
@@ -219,7 +219,7 @@ def test_people_of_the_training_are_pointed_out(
     assert "1 of 8 " in said.err and "(Somebody)" in said.err and "No metric" in said.out
 
 
-def test_a_sheet_holds_every_picture_once() -> None:
+def test_contact_sheet_contains_every_image_once() -> None:
     images = torch.arange(5.0)[:, None, None, None].expand(5, 3, 2, 2) / 10
     sheet = contact_sheet(images, columns=3, gap=1)
     assert sheet.shape == (2 * 3 + 1, 3 * 3 + 1, 3)
@@ -227,7 +227,7 @@ def test_a_sheet_holds_every_picture_once() -> None:
     assert (sheet[4:6, 7:9] == 255).all(), "the sixth place is empty"
 
 
-def test_the_square_of_a_person() -> None:
+def test_tile_two_by_two() -> None:
     from sf2f.evaluation_report import tile_two_by_two
 
     grey = [torch.full((3, 2, 2), value) for value in (0.0, 0.2, 0.4, 0.6)]
@@ -236,7 +236,7 @@ def test_the_square_of_a_person() -> None:
     assert square[5, 0, 0] == 102 and square[5, 5, 0] == 153 and (square[2:4] == 255).all()
 
 
-def test_a_single_window_of_a_fuser_model_goes_through_it_only_when_it_is_all() -> None:
+def test_a_single_window_is_fused_only_if_it_is_the_only_one() -> None:
     model = model_of("quick_fuser")
     heard = WindowEmbeddings((torch.nn.functional.normalize(torch.randn(1, 16)),))
     alone, joined = generate_images(model, heard, 1), generate_images(model, heard)

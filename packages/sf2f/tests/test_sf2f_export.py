@@ -38,7 +38,7 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 @pytest.mark.parametrize(
     "samples", [count_samples(WINDOW_WIDTH), count_samples(WINDOW_WIDTH) + 1, 16000, 30011]
 )
-def test_the_graph_draws_what_the_program_draws(exported: Any, samples: int) -> None:
+def test_graph_and_program_generate_the_same_image(exported: Any, samples: int) -> None:
     _, onnxruntime = needed()
     model, found, stride = exported
     session = onnxruntime.InferenceSession(str(found.path), providers=["CPUExecutionProvider"])
@@ -54,14 +54,14 @@ def test_the_graph_draws_what_the_program_draws(exported: Any, samples: int) -> 
     assert np.abs(made - other).max() > 0.02
 
 
-def test_the_difference_is_small_and_stated(exported: Any) -> None:
+def test_the_difference_is_small_and_reported(exported: Any) -> None:
     _, found, _ = exported
     assert 0 < found.max_difference < 1e-3
     assert found.size_bytes == found.path.stat().st_size
     assert [path.name for path in found.path.parent.iterdir()] == ["face.onnx"]
 
 
-def test_the_file_says_what_it_is(exported: Any) -> None:
+def test_metadata_describe_the_model(exported: Any) -> None:
     onnx, _ = needed()
     model, found, stride = exported
     written = onnx.load(found.path)
@@ -79,7 +79,7 @@ def test_the_file_says_what_it_is(exported: Any) -> None:
     assert shape[0].dim_value == 1 and shape[1].dim_param
 
 
-def test_shortest_voice_of_a_number_of_frames() -> None:
+def test_minimum_samples_for_a_number_of_frames() -> None:
     front = SF2FLogMel()
     assert count_samples(1) == 400
     for frames in (2, 3, 40):
@@ -90,7 +90,7 @@ def test_shortest_voice_of_a_number_of_frames() -> None:
         )
 
 
-def test_a_graph_that_differs_is_not_kept(tmp_path: Path, monkeypatch: Any) -> None:
+def test_a_graph_that_differs_is_not_written(tmp_path: Path, monkeypatch: Any) -> None:
     model = load(write_model(tmp_path / "run"))
     monkeypatch.setattr(export, "max_output_difference", lambda *_: float("nan"))
     monkeypatch.setattr(torch.onnx, "export", lambda *_, **__: _NoProgram())
@@ -108,7 +108,7 @@ class _NoProgram:
         onnx.save(onnx.helper.make_model(graph), path)
 
 
-def test_what_cannot_be_exported_is_refused(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
+def test_unsupported_exports_are_rejected(tmp_path: Path, monkeypatch: Any, capsys: Any) -> None:
     run = write_model(tmp_path / "run")
     model = load(run)
     other = model.generator.config.model_copy(

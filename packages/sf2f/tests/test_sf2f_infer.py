@@ -64,7 +64,7 @@ def drawn(model: Any, embeddings: torch.Tensor) -> np.ndarray:
 
 
 @pytest.mark.parametrize("kind", ["quick_1st_stage", "quick_fuser"])
-def test_a_face_is_made_of_all_windows_of_all_recordings(kind: str, runs: Any, voices: Path) -> None:
+def test_a_face_uses_all_windows_of_all_recordings(kind: str, runs: Any, voices: Path) -> None:
     model = sf2f.load(runs[kind])
     paths = [voices / "anna" / "v1" / "1.wav", voices / "carl.wav"]
     face = model.generate(paths, window_images=True, recording_images=True)
@@ -90,7 +90,7 @@ def test_a_face_is_made_of_all_windows_of_all_recordings(kind: str, runs: Any, v
     assert np.ptp(face.image) > 30
 
 
-def test_one_recording_in_a_list_is_the_same_and_order_does_not_matter(runs: Any, voices: Path) -> None:
+def test_a_list_of_one_is_equivalent_and_order_does_not_matter(runs: Any, voices: Path) -> None:
     model = sf2f.load(runs["quick_fuser"])
     first, second = voices / "anna" / "2.wav", voices / "carl.wav"
     alone = model.generate(first)
@@ -103,7 +103,7 @@ def test_one_recording_in_a_list_is_the_same_and_order_does_not_matter(runs: Any
         model.generate([])
 
 
-def test_short_recordings_are_filled_up_to_one_window(runs: Any, tmp_path: Path) -> None:
+def test_short_recordings_are_padded_to_one_window(runs: Any, tmp_path: Path) -> None:
     model = sf2f.load(runs["quick_1st_stage"])
     values = np.random.default_rng(0).normal(13, 2, (40, 7)).astype(np.float32)
     write_mel(tmp_path / "short.npz", values, "a", "b", "c")
@@ -114,7 +114,7 @@ def test_short_recordings_are_filled_up_to_one_window(runs: Any, tmp_path: Path)
     np.testing.assert_allclose(face.embedding, model.generator.encode(torch.from_numpy(full))[0], atol=1e-6)
 
 
-def test_strides_are_half_a_window_unless_told_otherwise(runs: Any) -> None:
+def test_default_stride_is_half_a_window(runs: Any) -> None:
     model = sf2f.load(runs["quick_1st_stage"])
     mel = np.zeros((40, 200), np.float32)
     for stride, starts in ((None, range(0, 161, 20)), (63, (0, 63, 126)), (1, range(161))):
@@ -122,7 +122,7 @@ def test_strides_are_half_a_window_unless_told_otherwise(runs: Any) -> None:
     assert inference.default_stride(125) == 63
 
 
-def test_weights_come_from_runs_files_and_published_checkpoints(
+def test_models_load_from_runs_checkpoints_and_published_files(
     runs: Any, voices: Path, tmp_path: Path
 ) -> None:
     run = runs["quick_fuser"]
@@ -140,7 +140,7 @@ def test_weights_come_from_runs_files_and_published_checkpoints(
         sf2f.load(tmp_path / "absent")
 
 
-def test_a_copy_without_weights_says_what_is_missing(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
+def test_missing_bundled_checkpoint_names_the_remedy(monkeypatch: Any, tmp_path: Path, capsys: Any) -> None:
     monkeypatch.setattr(inference, "BUNDLED_CHECKPOINT", "weights/none.safetensors")
     with pytest.raises(FileNotFoundError, match=r"has no weights/none.safetensors.*--weights"):
         sf2f.load()
@@ -149,7 +149,7 @@ def test_a_copy_without_weights_says_what_is_missing(monkeypatch: Any, tmp_path:
     assert "weights/none.safetensors" in capsys.readouterr().err and not (tmp_path / "out").exists()
 
 
-def test_noise_is_added_only_where_asked_for(voices: Path, tmp_path: Path) -> None:
+def test_noise_is_added_only_on_request(voices: Path, tmp_path: Path) -> None:
     noisy = ("generator.encoder.noise_std=0.05", "generator.encoder.noise_in_evaluation=true")
     run = write_model(tmp_path / "run", "quick_1st_stage", *noisy)
     plain = write_model(tmp_path / "plain", "quick_1st_stage")
@@ -163,7 +163,7 @@ def test_noise_is_added_only_where_asked_for(voices: Path, tmp_path: Path) -> No
     np.testing.assert_allclose(np.linalg.norm(faces[0].window_embeddings, axis=1), 1, atol=1e-5)
 
 
-def test_infer_writes_every_face_a_sheet_and_a_page(
+def test_infer_writes_faces_contact_sheet_and_report(
     runs: Any, voices: Path, tmp_path: Path, capsys: Any
 ) -> None:
     out = tmp_path / "out"
@@ -188,7 +188,7 @@ def test_infer_writes_every_face_a_sheet_and_a_page(
     assert not list(out.rglob(".*"))
 
 
-def test_infer_leaves_out_what_cannot_be_used(
+def test_infer_skips_unusable_files(
     runs: Any, voices: Path, silence: Path, tmp_path: Path, capsys: Any
 ) -> None:
     text, flat = tmp_path / "text.wav", tmp_path / "flat.npy"
@@ -214,7 +214,7 @@ def test_infer_leaves_out_what_cannot_be_used(
         (["empty"], "out", "no recordings or feature files"),
     ],
 )
-def test_infer_refuses_in_one_line(
+def test_infer_errors_are_one_line(
     given: list[str], out: str, message: str, runs: Any, tmp_path: Path, capsys: Any
 ) -> None:
     write_voice(tmp_path / "a.wav", 1.0)
@@ -227,7 +227,7 @@ def test_infer_refuses_in_one_line(
 
 
 @pytest.mark.parametrize("kind", ["quick_1st_stage", "quick_fuser"])
-def test_published_names(kind: str, runs: Any, voices: Path, tmp_path: Path) -> None:
+def test_published_file_names(kind: str, runs: Any, voices: Path, tmp_path: Path) -> None:
     path, out = voices / "carl.wav", tmp_path / "out"
     words = ["--weights", str(runs[kind]), "--out", str(out), "--published", "--no-report", "--stride", "63"]
     assert main(["infer", str(path), *words]) == 0
@@ -249,7 +249,7 @@ def test_published_names(kind: str, runs: Any, voices: Path, tmp_path: Path) -> 
     assert set(np.unique(gap)) == {0, 1}
 
 
-def test_who_shares_a_face() -> None:
+def test_recordings_are_grouped() -> None:
     inputs = [(Path(f"/r/{name}.wav"), Path(name)) for name in ("a/v/1", "a/2", "b/1", "c")]
     each = group_recordings(inputs)
     assert [group.relative_path.as_posix() for group in each] == ["a/v/1", "a/2", "b/1", "c"]
@@ -264,7 +264,7 @@ def test_who_shares_a_face() -> None:
     assert all_.paths == tuple(path for path, _ in inputs)
 
 
-def test_recordings_of_a_person_give_one_face(runs: Any, voices: Path, tmp_path: Path) -> None:
+def test_recordings_of_an_identity_give_one_face(runs: Any, voices: Path, tmp_path: Path) -> None:
     out, run = tmp_path / "out", runs["quick_fuser"]
     words = ["--weights", str(run), "--out", str(out), "--group-by", "identity"]
     assert main(["infer", str(voices), *words]) == 0
@@ -293,7 +293,7 @@ def steps(*levels: float) -> VoiceFeatures:
     return VoiceFeatures("a", np.stack([row, 0 * row, 0 * row]), len(row) / 100)
 
 
-def test_distances_of_halves_by_hand() -> None:
+def test_split_half_distances_by_hand() -> None:
     same, other = split_half_distances(dummy(), [[steps(10, 14)], [steps(20, 20)]], ["a", "b"])
     assert same is not None and other is not None
     assert (same.num_pairs, other.num_pairs) == (2, 4)
@@ -304,7 +304,7 @@ def test_distances_of_halves_by_hand() -> None:
     assert rows[0] == ("embeddings, L2", "2", "8", "4.00") and rows[1][3] == "-"
 
 
-def test_voices_of_one_speaker_count_for_neither_distance() -> None:
+def test_pairs_of_voices_of_one_speaker_are_ignored() -> None:
     speakers = [[steps(1, 1)], [steps(50, 50)], [steps(3, 3)]]
     same, other = split_half_distances(dummy(), speakers, ["a", "a", "b"])
     assert same is not None and other is not None
@@ -318,13 +318,13 @@ def test_voices_of_one_speaker_count_for_neither_distance() -> None:
     )
 
 
-def test_repeated_frames_are_no_half() -> None:
+def test_halves_ignore_repeated_frames() -> None:
     mel = np.arange(1000, dtype=np.float32)[None]
     halves = [half_recording(VoiceFeatures("a", mel, 3.0), half) for half in (0, 1)]
     assert halves[0][0].tolist() == list(range(150)) and halves[1][0].tolist() == list(range(150, 300))
 
 
-def test_sheet_cuts_names_to_the_width_of_pictures() -> None:
+def test_contact_sheet_truncates_labels_to_the_image_width() -> None:
     images = [np.full((64, 64, 3), value, np.uint8) for value in (10, 200)]
     sheet = labelled_contact_sheet(images, ["short", "Ł" * 90], columns=1)
     assert sheet.shape == (2 * (192 + 28) + 8, 192 + 16, 3)
@@ -346,7 +346,7 @@ def wen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_the_baseline_of_wen_hears_whole_recordings(wen: Path, voices: Path, tmp_path: Path) -> None:
+def test_voice2face_encodes_whole_recordings(wen: Path, voices: Path, tmp_path: Path) -> None:
     model = voice2face_inference.load_voice2face_model(wen)
     paths = [voices / "carl.wav", voices / "anna" / "2.wav"]
     mels = [torch.from_numpy(voice2face_inference.load_voice2face_features(path)[0])[None] for path in paths]
@@ -368,7 +368,7 @@ def test_the_baseline_of_wen_hears_whole_recordings(wen: Path, voices: Path, tmp
     np.testing.assert_allclose(model.generate(tmp_path / "stored.npy").embedding, face.embedding, atol=1e-6)
 
 
-def test_wens_features_refuse_what_holds_no_voice(silence: Path, tmp_path: Path) -> None:
+def test_voice2face_features_reject_recordings_without_speech(silence: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no voice found"):
         voice2face_inference.load_voice2face_features(silence)
     (tmp_path / "bad.npy").write_bytes(b"none")

@@ -52,7 +52,7 @@ def terms(config: LossConfig, sizes: int = 2) -> dict[str, Tensor]:
     )
 
 
-def test_every_weight_reaches_its_terms_and_no_other() -> None:
+def test_every_weight_scales_its_own_terms_only() -> None:
     base = terms(LossConfig())
     reach = {
         "pixel": "L1_",
@@ -101,7 +101,7 @@ def test_pixel_term_halves_the_target_by_taking_every_second_pixel() -> None:
         match_image_sizes((real,), images)
 
 
-def test_identity_is_learnt_from_real_pictures_only() -> None:
+def test_identity_is_learnt_from_real_images_only() -> None:
     torch.manual_seed(0)
     real, made = (IdentityLogits(torch.randn(3, 1), torch.randn(3, 5).requires_grad_()) for _ in range(2))
     labels = torch.tensor([1, 2, 3])

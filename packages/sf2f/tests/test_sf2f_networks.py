@@ -63,7 +63,7 @@ def test_published_sizes_have_the_published_numbers_of_parameters() -> None:
 
 @pytest.mark.parametrize("config", [ENCODER, PLAIN])
 @pytest.mark.parametrize("frames", [1, 2, 7, 8, 31])
-def test_embeddings_are_unit_means_of_the_sequence_for_every_length(
+def test_embeddings_are_normalised_means_for_every_length(
     config: EncoderConfig, frames: int
 ) -> None:
     torch.manual_seed(0)
@@ -89,7 +89,7 @@ def test_inception_drops_the_last_frame_of_the_narrow_branch_after_its_norm() ->
     torch.testing.assert_close(block(mel)[:, :2], normed.relu()[:, :, :4])
 
 
-def test_noise_comes_from_numbers_or_a_generator_and_only_when_due() -> None:
+def test_noise_comes_from_a_tensor_or_a_generator() -> None:
     encoder = VoiceEncoder(ENCODER.model_copy(update={"noise_std": 0.05})).eval()
     mel = seeded(4, 5, 20)
     clean = encoder(mel)
@@ -108,7 +108,7 @@ def test_noise_comes_from_numbers_or_a_generator_and_only_when_due() -> None:
         encoder(mel, drawn[:2])
 
 
-def test_impossible_windows_are_refused_with_their_sizes() -> None:
+def test_invalid_windows_are_rejected() -> None:
     encoder = VoiceEncoder(ENCODER)
     with pytest.raises(ValueError, match=r"\(N, 5, T\), found \(2, 4, 9\)"):
         encoder(seeded(2, 4, 9))
@@ -165,7 +165,7 @@ def test_a_mask_differs_by_speaker_and_stops_gradients() -> None:
     assert not embeddings.grad[1, 2:].any() and embeddings.grad[1, :2].any()
 
 
-def test_windows_and_masks_that_cannot_be_fused() -> None:
+def test_invalid_windows_and_masks_are_rejected_by_the_fuser() -> None:
     generator = small(fuser=FuserConfig()).eval()
     windows = seeded(2, 3, 16)
     with pytest.raises(ValueError, match=r"items \[1\] without a window"):
@@ -185,7 +185,7 @@ def test_windows_and_masks_that_cannot_be_fused() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_doubling_in_one_step_equals_doubling_then_convolution(training: bool) -> None:
+def test_fused_upsampling_equals_upsampling_then_convolution(training: bool) -> None:
     torch.manual_seed(0)
     block = UpBlock(3, 4).double().train(training)
     x = torch.randn(2, 3, 5, 5, dtype=torch.double, requires_grad=True)
@@ -197,7 +197,7 @@ def test_doubling_in_one_step_equals_doubling_then_convolution(training: bool) -
         torch.testing.assert_close(a, b)
 
 
-def test_a_point_is_deconvolved_as_by_the_stock_layer() -> None:
+def test_point_deconvolution_equals_the_stock_layer() -> None:
     torch.manual_seed(0)
     layer = PointDeconvolution(3, 4, 4).double()
     for side in (1, 2):
@@ -206,7 +206,7 @@ def test_a_point_is_deconvolved_as_by_the_stock_layer() -> None:
 
 
 @pytest.mark.parametrize("name", DECODERS)
-def test_every_decoder_gives_its_sizes_and_trains(name: str) -> None:
+def test_every_decoder_returns_its_sizes_and_trains(name: str) -> None:
     generator = small(decoder=DECODERS[name]).train()
     found = generator(seeded(3, 5, 9))
     assert [tuple(each.shape) for each in found.images] == [
@@ -217,14 +217,14 @@ def test_every_decoder_gives_its_sizes_and_trains(name: str) -> None:
     assert not [key for key in idle if not key.endswith("bias")]  # a bias before a norm has none
 
 
-def test_other_widths_make_other_sizes() -> None:
+def test_channels_determine_the_image_size() -> None:
     for levels in (1, 2, 4):
         config = FaceGanDecoderConfig(channels=(8,) * levels)
         image = small(decoder=config).eval()(seeded(1, 5, 9)).images[0]
         assert image.shape[2:] == (config.image_sizes[0],) * 2 == (4 * 2 ** (levels - 1),) * 2
 
 
-def test_decoders_are_told_apart_when_read_from_a_file() -> None:
+def test_decoder_configurations_are_discriminated_by_kind() -> None:
     for decoder in DECODERS.values():
         config = GeneratorConfig(encoder=ENCODER, decoder=decoder)
         assert validate_config(to_dict(config), GeneratorConfig) == config
@@ -238,7 +238,7 @@ def test_decoders_are_told_apart_when_read_from_a_file() -> None:
         validate_config({"decoder": {"kind": "attn_v2f", "channels": [8, 4]}}, GeneratorConfig)
 
 
-def test_impossible_embeddings_are_refused() -> None:
+def test_invalid_embeddings_are_rejected() -> None:
     generator = small()
     with pytest.raises(ValueError, match="at least 2 items"):
         generator.decode(seeded(1, 16))
@@ -255,7 +255,7 @@ def test_impossible_embeddings_are_refused() -> None:
         )
 
 
-def test_windows_pass_through_the_fuser_and_single_ones_by_it() -> None:
+def test_windows_are_fused_and_single_windows_bypass_the_fuser() -> None:
     generator = small(fuser=FuserConfig(normalise=False)).eval()
     mel = seeded(2, 3, 5, 9)
     fused = generator(mel)
@@ -269,7 +269,7 @@ def test_windows_pass_through_the_fuser_and_single_ones_by_it() -> None:
 
 
 @pytest.mark.parametrize("train_decoder", [False, True])
-def test_frozen_parts_stay_as_they_are_whatever_mode_is_asked(train_decoder: bool) -> None:
+def test_frozen_parts_do_not_change_in_any_mode(train_decoder: bool) -> None:
     generator = freeze_except_fuser(small(fuser=FuserConfig()), train_decoder)
     before = {key: value.clone() for key, value in generator.state_dict().items()}
     optimiser = torch.optim.Adam([p for p in generator.parameters() if p.requires_grad], lr=0.1)
@@ -285,7 +285,7 @@ def test_frozen_parts_stay_as_they_are_whatever_mode_is_asked(train_decoder: boo
     assert not [key for key in moved if "running" in key]
 
 
-def test_published_slip_of_frozen_norms_is_an_option() -> None:
+def test_published_behaviour_of_frozen_norms_is_an_option() -> None:
     generator = freeze_except_fuser(small(fuser=FuserConfig()), frozen_norms="batch_statistics")
     before = {key: value.clone() for key, value in generator.named_buffers()}
     assert not [p for name, p in generator.named_parameters() if p.requires_grad and "fuser" not in name]

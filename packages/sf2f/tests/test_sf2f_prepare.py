@@ -56,7 +56,7 @@ def failures(out: Path) -> dict[str, str]:
         return {Path(row["file"]).as_posix(): row["reason"] for row in csv.DictReader(file)}
 
 
-def test_raw_recordings_of_both_corpora_become_the_layout(tmp_path: Path) -> None:
+def test_raw_recordings_of_both_corpora_are_converted(tmp_path: Path) -> None:
     root, out = raw(tmp_path / "in"), tmp_path / "out"
     record = prepare(root, out, WHOLE, **QUIET)
     assert record["counts"] == {"written": 3, "skipped": 0, "failed": 1} and not record["complete"]
@@ -74,7 +74,7 @@ def test_raw_recordings_of_both_corpora_become_the_layout(tmp_path: Path) -> Non
     assert prepare(root, root, WHOLE, **QUIET)["counts"]["written"] == 3  # into the source itself
 
 
-def test_a_manifest_becomes_a_folder_that_opens(tmp_path: Path) -> None:
+def test_a_prepared_manifest_opens(tmp_path: Path) -> None:
     out = tmp_path / "out"
     record = prepare(manifest(tmp_path), out, WHOLE, dtype="float16", **QUIET)
     assert record["complete"] and not (out / "failures.csv").exists()
@@ -88,7 +88,7 @@ def test_a_manifest_becomes_a_folder_that_opens(tmp_path: Path) -> None:
     assert not (tmp_path / "bare" / "vox1" / "masked_faces").exists()
 
 
-def test_a_population_keeps_its_truth_and_its_notice(tmp_path: Path) -> None:
+def test_a_population_keeps_ground_truth_and_disclaimer(tmp_path: Path) -> None:
     from voiceface.synthetic.layout import build_settings
     from voiceface.synthetic.writer import write_population
 
@@ -108,7 +108,7 @@ def test_a_population_keeps_its_truth_and_its_notice(tmp_path: Path) -> None:
         np.testing.assert_array_equal(before.load_face(who, 0), after.load_face(who, 0))
 
 
-def test_what_is_there_stays_and_other_settings_are_refused(tmp_path: Path) -> None:
+def test_existing_files_are_kept_and_other_settings_rejected(tmp_path: Path) -> None:
     source, out = manifest(tmp_path), tmp_path / "out"
     prepare(source, out, WHOLE, **QUIET)
     (file,) = out.rglob("Ann_*.npz")
@@ -126,7 +126,7 @@ def test_what_is_there_stays_and_other_settings_are_refused(tmp_path: Path) -> N
         prepare(source, out, WHOLE, **QUIET)
 
 
-def test_bad_files_are_listed_with_the_reason_and_mended_ones_are_made(tmp_path: Path) -> None:
+def test_failures_are_listed_with_reasons_and_retried(tmp_path: Path) -> None:
     source, out = manifest(tmp_path), tmp_path / "out"
     path = tmp_path / "sound" / "Ann" / "x.wav"
     whole = path.read_bytes()
@@ -146,7 +146,7 @@ def test_bad_files_are_listed_with_the_reason_and_mended_ones_are_made(tmp_path:
     assert again["counts"] == {"written": 3, "skipped": 0, "failed": 2}
 
 
-def test_an_interruption_leaves_whole_files_and_the_run_can_be_finished(tmp_path: Path, monkeypatch) -> None:
+def test_an_interrupted_run_can_be_resumed(tmp_path: Path, monkeypatch) -> None:
     from sf2f import speech
 
     source, out, calls = manifest(tmp_path), tmp_path / "out", []
@@ -167,7 +167,7 @@ def test_an_interruption_leaves_whole_files_and_the_run_can_be_finished(tmp_path
     assert prepare(source, out, WHOLE, **QUIET)["counts"] == {"written": 1, "skipped": 1, "failed": 0}
 
 
-def test_two_recordings_never_share_a_file(tmp_path: Path) -> None:
+def test_two_recordings_never_share_a_feature_file(tmp_path: Path) -> None:
     source = manifest(tmp_path)
     audio.write_wav(tmp_path / "sound-Ann" / "x.wav", sound(9))
     with source.open("a") as file:
@@ -177,7 +177,7 @@ def test_two_recordings_never_share_a_file(tmp_path: Path) -> None:
     assert reason.startswith("its feature file would have the same name as")
 
 
-def test_sources_that_are_none_say_what_was_looked_for(tmp_path: Path) -> None:
+def test_invalid_sources_name_what_was_expected(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="absent"):
         detect_source(tmp_path / "absent")
     with pytest.raises(SourceError, match=r"manifest\.csv, raw_wav"):
@@ -202,7 +202,7 @@ def test_a_manifest_without_splits_is_split_by_its_rows(tmp_path: Path) -> None:
     assert split["vox1"]["test"] == ["N08"] and split["vox1"]["val"] == ["N09"]
 
 
-def test_the_command_says_what_it_did_and_ends_with_one_after_failures(tmp_path: Path, capsys) -> None:
+def test_the_command_reports_counts_and_exits_with_one_after_failures(tmp_path: Path, capsys) -> None:
     source, out = manifest(tmp_path), tmp_path / "out"
     words = [str(source), "--out", str(out), "--quiet", "--workers", "1"]
     assert command.main([*words, "remove_silence=false"]) == 0
@@ -219,7 +219,7 @@ def test_the_command_says_what_it_did_and_ends_with_one_after_failures(tmp_path:
 
 
 @pytest.mark.slow  # processes begin from nothing
-def test_several_processes_make_the_same_files(tmp_path: Path) -> None:
+def test_several_processes_write_the_same_files(tmp_path: Path) -> None:
     root = raw(tmp_path / "in")
     prepare(root, tmp_path / "one", WHOLE, **QUIET)
     prepare(root, tmp_path / "two", WHOLE, workers=2, progress=False)

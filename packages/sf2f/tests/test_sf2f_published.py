@@ -116,13 +116,13 @@ NO_JUDGES = Discriminators(DiscriminatorsConfig(image=(), identity=()))
 
 
 @pytest.mark.parametrize("name", GENERATORS)
-def test_generators_come_back_with_sizes_read_off_their_shapes(name: str, tmp_path: Path) -> None:
+def test_generators_are_loaded_with_sizes_from_shapes(name: str, tmp_path: Path) -> None:
     generator = EncoderDecoder(GENERATORS[name])
     found = load_generator(written(tmp_path / "x.pt", generator, NO_JUDGES))
     assert found.config == generator.config and same(found, generator) and not found.training
 
 
-def test_options_in_the_file_tell_what_shapes_cannot(tmp_path: Path) -> None:
+def test_options_in_the_file_override_shapes(tmp_path: Path) -> None:
     options = changed(generator__options__encoder_kwargs__add_noise=True)
     config = generator_config_from_options(options)
     small = EncoderDecoder(GENERATORS["facegan"])
@@ -139,7 +139,7 @@ def test_options_in_the_file_tell_what_shapes_cannot(tmp_path: Path) -> None:
     assert found.config.fuser is not None and not found.config.fuser.ignore_tanh
 
 
-def test_discriminators_come_back_told_by_shapes_or_by_options(tmp_path: Path) -> None:
+def test_discriminators_are_loaded_from_shapes_or_options(tmp_path: Path) -> None:
     both = BackboneConfig(arch=SMALL_ARCH), BackboneConfig(arch=LARGE_ARCH)
     generator = EncoderDecoder(GENERATORS["facegan"])
     for config in (
@@ -162,7 +162,7 @@ def test_discriminators_come_back_told_by_shapes_or_by_options(tmp_path: Path) -
     assert same(load_discriminators(path), judges)
 
 
-def test_stage_two_begins_with_stage_one_and_a_fuser_of_its_own(tmp_path: Path) -> None:
+def test_stage_two_starts_from_stage_one_with_a_new_fuser(tmp_path: Path) -> None:
     judges = Discriminators(DiscriminatorsConfig(), num_identities=7)
     first = EncoderDecoder(GENERATORS["facegan"])
     path = written(tmp_path / "x.pt", first, judges)
@@ -181,7 +181,7 @@ def test_stage_two_begins_with_stage_one_and_a_fuser_of_its_own(tmp_path: Path) 
         load_pretrained(path, second, NO_JUDGES)
 
 
-def test_other_files_are_refused(tmp_path: Path) -> None:
+def test_other_files_are_rejected(tmp_path: Path) -> None:
     torch.save({"model_state": {"a.weight": torch.zeros(2)}}, tmp_path / "x.pt")
     with pytest.raises(CheckpointError, match=r"x\.pt is not a checkpoint of sf2f.*a\.weight"):
         load_generator(tmp_path / "x.pt")
@@ -219,7 +219,7 @@ def test_negative_weights_remove_discriminators() -> None:
     assert loss_config_from_options(without).perceptual == 0
 
 
-def test_a_discriminators_own_options_lie_over_the_generic_ones() -> None:
+def test_specific_discriminator_options_override_generic_ones() -> None:
     section = {
         "generic": {"normalization": "none", "padding": "unused", "activation": "leakyrelu-0.2"},
         "identity_mid": {"arch": "C4-8-2-1"},
@@ -254,7 +254,7 @@ def test_a_discriminators_own_options_lie_over_the_generic_ones() -> None:
         ("perceptual", {"arch": "VGGLoss"}, "perceptual.arch"),
     ],
 )
-def test_options_that_cannot_be_translated_are_named(place: str, value: Any, words: str) -> None:
+def test_untranslatable_options_are_named(place: str, value: Any, words: str) -> None:
     tree = changed(**{place: value})
     with pytest.raises(ConfigError, match=words):
         generator_config_from_options(tree)
@@ -271,7 +271,7 @@ PARTS: dict[str, nn.Module] = {
 }
 
 
-def test_voice2face_is_read_from_a_folder_whatever_files_are_called(tmp_path: Path) -> None:
+def test_voice2face_is_loaded_whatever_its_files_are_called(tmp_path: Path) -> None:
     for at, part in enumerate(PARTS.values()):
         torch.save(part.state_dict(), tmp_path / f"{9 - at}.pth")
     found = load_voice2face(tmp_path)
@@ -283,7 +283,7 @@ def test_voice2face_is_read_from_a_folder_whatever_files_are_called(tmp_path: Pa
         load_voice2face(tmp_path)
 
 
-def test_pictures_of_voice2face(tmp_path: Path) -> None:
+def test_voice2face_generates_images(tmp_path: Path) -> None:
     wen = Voice2FaceNetworks(PARTS["e"].eval(), PARTS["g"].eval())  # type: ignore[arg-type]
     mel = torch.randn(2, 5, 20, generator=torch.Generator().manual_seed(0))
     embedding = wen.embed(mel)
@@ -299,7 +299,7 @@ def test_pictures_of_voice2face(tmp_path: Path) -> None:
         wen.generate_images(mel, "whole")  # type: ignore[arg-type]
 
 
-def test_incomplete_or_foreign_files_of_voice2face_are_refused(tmp_path: Path) -> None:
+def test_incomplete_or_foreign_voice2face_files_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no file"):
         load_voice2face(tmp_path)
     torch.save(PARTS["g"].state_dict(), tmp_path / "generator.pth")

@@ -43,7 +43,7 @@ def speech(seconds: float, rate: int = 16000, seed: int = 0) -> np.ndarray:
     return np.clip(wave, -32768, 32767).astype(np.int16)
 
 
-def test_a_pause_is_removed_by_one_decision_a_frame() -> None:
+def test_a_pause_is_removed_with_one_decision_per_frame() -> None:
     wave = speech(4.0)
     kept = remove_silence(wave)
     assert 0.5 * len(wave) < len(kept) < 0.9 * len(wave) and len(kept) % 480 == 0
@@ -62,7 +62,7 @@ def test_a_pause_is_removed_by_one_decision_a_frame() -> None:
     np.testing.assert_array_equal(kept, np.concatenate(voiced))
 
 
-def test_features_are_those_of_the_front_end_on_what_is_kept() -> None:
+def test_features_are_those_of_the_front_end_after_silence_removal() -> None:
     wave = speech(2.0)
     expected = SF2FLogMel()(torch.from_numpy(remove_silence(wave))[None])[0].float()
     found = compute_log_mel(wave)
@@ -72,13 +72,13 @@ def test_features_are_those_of_the_front_end_on_what_is_kept() -> None:
 
 
 @pytest.mark.parametrize("level", [0, 2])
-def test_silence_says_so(level) -> None:
+def test_silence_is_rejected(level) -> None:
     wave = np.random.default_rng(0).normal(0, level, 16000).astype(np.int16)
     with pytest.raises(SpeechError, match=r"clip\.wav: no voice found in 1\.00 s"):
         compute_log_mel(wave, source="clip.wav")
 
 
-def test_too_short_a_recording_says_so_and_can_be_used_whole() -> None:
+def test_short_recordings_need_silence_removal_off() -> None:
     wave = speech(0.3)
     with pytest.raises(SpeechError, match=r"clip: 0\.300 s .* more than 300 ms"):
         compute_log_mel(wave, source="clip")
@@ -89,7 +89,7 @@ def test_too_short_a_recording_says_so_and_can_be_used_whole() -> None:
             compute_log_mel(wave[:0], config=config)
 
 
-def test_wrong_samples_are_refused() -> None:
+def test_invalid_samples_are_rejected() -> None:
     for wave in (speech(1.0).astype(np.float32), speech(1.0)[None]):
         with pytest.raises(SpeechError, match="int16 samples of shape"):
             compute_log_mel(wave)
@@ -99,7 +99,7 @@ def test_wrong_samples_are_refused() -> None:
         compute_log_mel(speech(1.0, 44100), 44100, SpeechConfig(sample_rates="published"))
 
 
-def test_odd_rates_are_resampled_and_published_ones_are_kept_on_request(tmp_path: Path) -> None:
+def test_sample_rates_are_resampled_or_kept_as_published(tmp_path: Path) -> None:
     published = SpeechConfig(sample_rates="published")
     for rate in (8000, 22050, 44100, 48000):
         path = tmp_path / f"{rate}.wav"
@@ -127,7 +127,7 @@ def test_stereo_is_mixed_or_its_first_channel_taken(tmp_path: Path) -> None:
     np.testing.assert_array_equal(first, left)
 
 
-def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
+def test_invalid_recordings_are_rejected(tmp_path: Path) -> None:
     audio.write_wav(tmp_path / "cut.wav", speech(1.0))
     whole = (tmp_path / "cut.wav").read_bytes()
     (tmp_path / "cut.wav").write_bytes(whole[:9000])
@@ -140,7 +140,7 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
         compute_log_mel_from_file(tmp_path / "absent.wav")
 
 
-def test_normalisation_is_the_published_one_and_its_filling_is_a_zero() -> None:
+def test_default_normalisation_is_published_and_fill_value_is_zero_log_mel() -> None:
     usual = MelNormalisation()
     assert usual.fill_value == pytest.approx(-3.47162, abs=5e-6)
     values = normalise_mel(np.array([[0.0, 10.9915, 10.9915 + 3.1661]]), usual)
@@ -151,7 +151,7 @@ def test_normalisation_is_the_published_one_and_its_filling_is_a_zero() -> None:
 MEL = np.random.default_rng(0).normal(10, 3, (40, 7))
 
 
-def test_stored_features_come_back(tmp_path: Path) -> None:
+def test_stored_features_round_trip(tmp_path: Path) -> None:
     write_mel(tmp_path / "a" / "x.npz", MEL.astype(np.float32), "id1", "clip_-a", "00001")
     np.testing.assert_array_equal(read_mel(tmp_path / "a" / "x.npz"), MEL.astype(np.float32))
     with np.load(tmp_path / "a" / "x.npz", allow_pickle=False) as archive:
@@ -174,7 +174,7 @@ class Attack:
         return os.system, ("echo reached > reached",)
 
 
-def test_a_pickle_never_runs(tmp_path: Path, monkeypatch) -> None:
+def test_pickles_never_run_code(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "bad.pickle").write_bytes(pickle.dumps({"LogMel_Features": Attack()}))
     np.save(tmp_path / "bad.npy", np.array([{}], dtype=object), allow_pickle=True)
@@ -197,19 +197,19 @@ def test_a_pickle_never_runs(tmp_path: Path, monkeypatch) -> None:
         (np.array("text"), "40, frames"),
     ],
 )
-def test_wrong_features_are_refused(values, word, tmp_path: Path) -> None:
+def test_invalid_features_are_rejected(values, word, tmp_path: Path) -> None:
     np.savez(tmp_path / "bad.npz", LogMel_Features=values)
     with pytest.raises(SpeechError, match=word) as caught:
         read_mel(tmp_path / "bad.npz")
     assert "bad.npz" in str(caught.value)
 
 
-def test_lost_axes_of_published_files_are_put_right() -> None:
+def test_missing_axes_of_published_files_are_restored() -> None:
     assert validate_mel(MEL[None, None]).shape == (40, 7)
     assert validate_mel(MEL[:, 0]).shape == (40, 1)
 
 
-def test_other_entries_and_absent_files_are_named(tmp_path: Path) -> None:
+def test_missing_entries_and_files_are_named(tmp_path: Path) -> None:
     np.savez(tmp_path / "o.npz", other=MEL)
     with pytest.raises(SpeechError, match=r"o\.npz: expected the entry LogMel_Features, found other"):
         read_mel(tmp_path / "o.npz")
@@ -222,7 +222,7 @@ def test_other_entries_and_absent_files_are_named(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_damaged_feature_files_are_refused_or_still_features(data) -> None:
+def test_corrupt_feature_files_are_rejected_or_still_valid(data) -> None:
     memory = io.BytesIO()
     np.savez(memory, LogMel_Features=np.zeros((40, 3), np.float32))
     content = bytearray(memory.getvalue())
@@ -240,7 +240,7 @@ def test_damaged_feature_files_are_refused_or_still_features(data) -> None:
             assert found.shape[0] == 40 and np.isfinite(found).all()
 
 
-def test_the_front_end_becomes_a_graph_for_any_length() -> None:
+def test_the_front_end_exports_to_onnx_for_any_length() -> None:
     onnxruntime = pytest.importorskip("onnxruntime")
     pytest.importorskip("onnxscript")
     front, memory = ExportableLogMel().eval(), io.BytesIO()

@@ -33,7 +33,7 @@ def write_tables(root: Path, one: int = 12, two: int = 9) -> None:
 
 
 @given(st.integers(0, 57))
-def test_of_ten_rows_the_ninth_tests_and_the_tenth_validates(count: int) -> None:
+def test_published_rule_assigns_every_ninth_and_tenth_row(count: int) -> None:
     names = [f"n{i}" for i in range(count)]
     split = split_by_row(names)
     assert split["test"] == names[8::10] and split["val"] == names[9::10]
@@ -54,7 +54,7 @@ def test_tables_are_read_in_order(tmp_path: Path) -> None:
     assert read_split(tmp_path / "split.json") == split
 
 
-def test_accents_spelled_apart_are_one_name(tmp_path: Path) -> None:
+def test_composed_and_decomposed_accents_are_one_name(tmp_path: Path) -> None:
     composed, apart = "Zo\u00e9_K", unicodedata.normalize("NFD", "Zo\u00e9_K")
     assert composed != apart
     (tmp_path / "t.csv").write_text(VOX2 + f"n,{apart},1,1,f,id00000,n,f,dev\n", "utf-8")
@@ -75,7 +75,7 @@ def test_accents_spelled_apart_are_one_name(tmp_path: Path) -> None:
         (VOX1 + "id1\t\tm\tUSA\tdev\n", "empty"),
     ],
 )
-def test_bad_tables_are_refused_by_line(text: str, word: str, tmp_path: Path) -> None:
+def test_invalid_tables_are_rejected_by_line(text: str, word: str, tmp_path: Path) -> None:
     (tmp_path / "vox1_meta.csv").write_text(text)
     with pytest.raises(IdentityError, match=word):
         read_metadata(tmp_path / "vox1_meta.csv", "vox1")
@@ -94,20 +94,20 @@ def test_bad_tables_are_refused_by_line(text: str, word: str, tmp_path: Path) ->
         '{"..": {"train": [], "val": [], "test": []}}',
     ],
 )
-def test_bad_splits_are_refused(content: str, tmp_path: Path) -> None:
+def test_invalid_splits_are_rejected(content: str, tmp_path: Path) -> None:
     (tmp_path / "split.json").write_text(content)
     with pytest.raises(IdentityError, match=r"split\.json"):
         read_split(tmp_path / "split.json")
 
 
-def test_absent_tables_and_splits_name_the_remedy(tmp_path: Path) -> None:
+def test_missing_tables_and_splits_name_the_remedy(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="sf2f split"):
         read_split(tmp_path / "split.json")
     with pytest.raises(FileNotFoundError, match="--vox1-meta"):
         main([str(tmp_path)])
 
 
-def test_one_name_in_two_parts_is_told() -> None:
+def test_names_in_two_splits_are_reported() -> None:
     parts = {"train": ["A"], "val": [], "test": []}
     other = {"train": [], "val": [], "test": ["A"]}
     assert find_conflicting_names({"vox1": parts, "vox2": other}) == ["A (vox1 train, vox2 test)"]

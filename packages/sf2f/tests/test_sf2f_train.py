@@ -104,13 +104,13 @@ def bundled(name: str) -> dict[str, Any]:
     return configurations.load_bundled_values("sf2f", name, Sf2fConfig, config_to_dict)
 
 
-def test_every_bundled_file_is_complete_and_named_after_itself() -> None:
+def test_bundled_configurations_are_complete_and_named_after_their_file() -> None:
     names = configurations.assert_complete("sf2f", Sf2fConfig, config_to_dict)
     assert {*RELEASED, *(f"published_{name}" for name in RELEASED), *TINY} <= set(names)
 
 
 @pytest.mark.parametrize("name", RELEASED)
-def test_published_and_meant_differ_in_the_quirks_only(name: str) -> None:
+def test_published_configurations_differ_only_in_documented_options(name: str) -> None:
     meant, published = bundled(name), bundled(f"published_{name}")
     expected = {
         "name": f"published_{name}",
@@ -124,7 +124,7 @@ def test_published_and_meant_differ_in_the_quirks_only(name: str) -> None:
     assert configurations.changed_values(meant, published) == expected
 
 
-def test_the_released_numbers() -> None:
+def test_released_hyperparameters() -> None:
     """Specification, sections 1.1 and 8.2."""
     expected: dict[str, dict[str, Any]] = {
         "v2f": {
@@ -161,7 +161,7 @@ def test_the_second_stage_fits_the_first() -> None:
     assert len(same) > 20 and {key: one[key] for key in same} == {key: two[key] for key in same}
 
 
-def test_rates_fall_in_a_line_and_published_ones_of_identity_never() -> None:
+def test_learning_rates_decay_linearly_and_published_identity_rates_stay() -> None:
     config = config_of("quick_1st_stage", "schedule.decay_after=5", "optimiser.lr=1.0", steps=10)
     ours, _, identity = build_lr_schedules(config)
     assert [ours(step) for step in (0, 4)] == [1, 1]
@@ -184,7 +184,7 @@ def test_rates_fall_in_a_line_and_published_ones_of_identity_never() -> None:
         ("quick_1st_stage", "losses.pixle=1.0", "losses.pixel"),
     ],
 )
-def test_what_does_not_fit_together_is_refused(name: str, word: str, said: str) -> None:
+def test_inconsistent_configurations_are_rejected(name: str, word: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
         config_of(name, word)
 
@@ -192,7 +192,7 @@ def test_what_does_not_fit_together_is_refused(name: str, word: str, said: str) 
 # runs
 
 
-def test_a_run_leaves_weights_that_load_and_figures_that_are_finite(first: Path, speakers: Speakers) -> None:
+def test_a_run_writes_a_loadable_checkpoint_and_finite_metrics(first: Path, speakers: Speakers) -> None:
     model = load_sf2f_model(first)
     assert not model.has_fuser and model.name == "quick_1st_stage" and "synthetic" in model.disclaimer
     assert model.identity_names == speakers.identity_names
@@ -206,7 +206,7 @@ def test_a_run_leaves_weights_that_load_and_figures_that_are_finite(first: Path,
     assert any((first / "tensorboard").iterdir())
 
 
-def test_a_stopped_run_goes_on_to_the_same_bytes(speakers: Speakers, tmp_path: Path) -> None:
+def test_a_stopped_run_resumes_to_the_same_bytes(speakers: Speakers, tmp_path: Path) -> None:
     config = config_of("quick_1st_stage", "training.ema_decay=0.5", steps=3)
     whole = tmp_path / "whole"
     train(config, speakers, whole, threads=1)
@@ -234,7 +234,7 @@ def test_a_stopped_run_goes_on_to_the_same_bytes(speakers: Speakers, tmp_path: P
     assert outcome(parts) == outcome(whole)
 
 
-def test_noise_of_v2f_is_drawn_again_alike_after_a_resume(speakers: Speakers, tmp_path: Path) -> None:
+def test_noise_of_v2f_is_reproducible(speakers: Speakers, tmp_path: Path) -> None:
     config = config_of("quick_v2f")
     assert config.generator.encoder.noise_std and not config.discriminators.image
     one, two = tmp_path / "one", tmp_path / "two"
@@ -246,7 +246,7 @@ def test_noise_of_v2f_is_drawn_again_alike_after_a_resume(speakers: Speakers, tm
     assert torch.equal(model.embed(voice), model.embed(voice)), "no noise outside training"
 
 
-def test_the_second_stage_trains_the_fuser_alone(first: Path, speakers: Speakers, tmp_path: Path) -> None:
+def test_the_second_stage_trains_only_the_fuser(first: Path, speakers: Speakers, tmp_path: Path) -> None:
     out = tmp_path / "second"
     train(
         config_of("quick_fuser"), speakers, out, initial_weights=InitialWeights(checkpoint=first), threads=1
@@ -276,7 +276,7 @@ def test_published_statistics_of_the_second_stage_drift(
     assert changed and all("running_" in key or "num_batches" in key for key in changed)
 
 
-def test_a_stopped_second_stage_goes_on_without_its_start(
+def test_a_stopped_second_stage_resumes_without_its_initial_weights(
     first: Path, speakers: Speakers, tmp_path: Path
 ) -> None:
     whole, parts = tmp_path / "whole", tmp_path / "parts"
@@ -299,9 +299,10 @@ def test_a_stopped_second_stage_goes_on_without_its_start(
     assert outcome(parts) == outcome(whole)
 
 
-def test_options_of_the_course(first: Path, speakers: Speakers, tmp_path: Path) -> None:
-    def run(name: str, *words: str) -> list[dict[str, Any]]:
-        train(config_of("quick_1st_stage", *words), speakers, tmp_path / name, threads=1)
+def test_options_of_the_training_course(first: Path, speakers: Speakers, tmp_path: Path) -> None:
+    def run(name: str, *words: str, steps: int = 2) -> list[dict[str, Any]]:
+        config = config_of("quick_1st_stage", *words, steps=steps)
+        train(config, speakers, tmp_path / name, threads=1)
         return [row for row in runs.read_log_without_clock(tmp_path / name) if "total_loss" in row]
 
     plain = [row for row in runs.read_log_without_clock(first) if "total_loss" in row]
@@ -310,11 +311,17 @@ def test_options_of_the_course(first: Path, speakers: Speakers, tmp_path: Path) 
     run("fixed", "training.eval_mode_from_step=1", "training.ema_decay=0.0")
     counted = weights(tmp_path / "fixed")["encoder.model.0.conv_k3.model.1.num_batches_tracked"]
     assert int(counted) == 1, "statistics of one step only"
-    slow = run("average", "training.ema_decay=0.9")
-    assert slow[1] == plain[1] or plain[0] == slow[0], "the average takes no part in the training"
+    unaveraged = run("unaveraged", "training.ema_decay=0.0")
+    assert run("averaged", "training.ema_decay=0.9") == unaveraged == plain, "training ignores the average"
+    run("one_step", "training.ema_decay=0.0", steps=1)
+    one, two, saved = (weights(tmp_path / name) for name in ("one_step", "unaveraged", "averaged"))
+    assert any(not torch.equal(saved[key], two[key]) for key in saved)
+    for key in saved:
+        if saved[key].is_floating_point():
+            torch.testing.assert_close(saved[key], 0.9 * one[key] + 0.1 * two[key], msg=key)
 
 
-def test_masks_of_people_with_few_windows_reach_the_fuser(
+def test_masks_of_identities_with_few_windows_reach_the_fuser(
     first: Path, speakers: Speakers, tmp_path: Path
 ) -> None:
     """Different numbers of windows in a batch: training works, and padding has no influence."""
@@ -337,7 +344,7 @@ def test_masks_of_people_with_few_windows_reach_the_fuser(
 # what goes wrong
 
 
-def test_wrong_starts_are_named(first: Path, speakers: Speakers, tmp_path: Path) -> None:
+def test_invalid_initial_weights_are_named(first: Path, speakers: Speakers, tmp_path: Path) -> None:
     config = config_of("quick_fuser")
     with pytest.raises(ValueError, match="--checkpoint"):
         train(config, speakers, tmp_path / "none", threads=1)
@@ -357,14 +364,14 @@ def test_wrong_starts_are_named(first: Path, speakers: Speakers, tmp_path: Path)
         load_sf2f_model(tmp_path)
 
 
-def test_too_few_people_and_an_absent_facenet_are_named(speakers: Speakers, tmp_path: Path) -> None:
+def test_too_few_identities_and_a_missing_facenet_are_named(speakers: Speakers, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="batch_size"):
         train(config_of("quick_1st_stage", "training.batch_size=20"), speakers, tmp_path / "a", threads=1)
     with pytest.raises(FileNotFoundError, match="vggface2"):
         train(config_of("quick_1st_stage", "perceptual.network=facenet"), speakers, tmp_path / "b", threads=1)
 
 
-def test_the_command_says_what_is_wrong(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_command_reports_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--cfg", "quick_1st_stage", "--data", str(tmp_path / "nowhere"), "--out", str(tmp_path / "run")]
     assert run_main("sf2f.train", words) == 1
     assert "nowhere" in capsys.readouterr().err
@@ -389,7 +396,7 @@ train(config_of(name, steps=40), identities, out, initial_weights=given, threads
 
 
 @pytest.mark.parametrize("name", ["quick_1st_stage", "quick_fuser"])
-def test_a_killed_run_goes_on_to_the_same_bytes(
+def test_a_killed_run_resumes_to_the_same_bytes(
     name: str, speakers: Speakers, first: Path, tmp_path: Path
 ) -> None:
     """SIGKILL at some moment after the first save, in the middle of a step or of another save."""
@@ -411,7 +418,7 @@ def test_a_killed_run_goes_on_to_the_same_bytes(
     assert outcome(parts) == outcome(whole)
 
 
-def test_pictures_in_the_log_are_made_above_real() -> None:
+def test_preview_shows_generated_above_real_images() -> None:
     from sf2f.validation import build_preview
 
     made, real = torch.zeros(3, 3, 4, 4), torch.ones(3, 3, 4, 4)

@@ -33,7 +33,7 @@ def network():
     return lively(InceptionResNet(features=16, num_classes=None, repeats=(1, 1, 1), width_divisor=16))
 
 
-def test_input_is_the_cut_face_in_the_range_of_facenet():
+def test_input_is_the_cropped_face_in_the_range_of_facenet():
     given = faces()
     found = preprocess_for_facenet(given)
     assert found.shape == (2, 3, 47, 34)
@@ -65,7 +65,7 @@ def test_loss_is_the_weighted_sum_of_the_states(network):
     assert FaceNetLoss(network)(made, real).item() == pytest.approx(published, rel=1e-5)
 
 
-def test_loss_is_zero_for_the_same_pictures_and_knows_the_face_only(network):
+def test_loss_is_zero_for_equal_faces_and_ignores_the_background(network):
     loss, made = FaceNetLoss(network, cosine_weight=1.0), faces()
     assert loss(made, made).item() == pytest.approx(0, abs=1e-6)
     hair = made.clone()
@@ -74,11 +74,11 @@ def test_loss_is_zero_for_the_same_pictures_and_knows_the_face_only(network):
     assert FaceNetLoss(network, face_box=None)(hair, made).item() > 1e-3
 
 
-def test_sizes_may_differ_between_made_and_real(network):
+def test_generated_and_real_sizes_may_differ(network):
     assert FaceNetLoss(network)(faces(side=64), faces(side=128)).isfinite()
 
 
-def test_gradient_reaches_made_pictures_alone_and_the_network_stays_in_evaluation(network):
+def test_gradient_reaches_generated_images_only_and_the_network_stays_in_evaluation(network):
     loss = FaceNetLoss(network).train()
     assert not any(module.training for module in loss.modules())
     before = {key: value.clone() for key, value in network.state_dict().items()}

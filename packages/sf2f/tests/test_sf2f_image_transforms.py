@@ -22,7 +22,7 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def test_normalising_by_hand_and_back():
+def test_normalise_by_hand_and_inverse():
     grey = torch.full((1, 3, 1, 1), 0.5)
     expected = [(0.5 - 0.485) / 0.229, (0.5 - 0.456) / 0.224, (0.5 - 0.406) / 0.225]
     assert normalise(grey).flatten().tolist() == pytest.approx(expected)
@@ -33,14 +33,14 @@ def test_normalising_by_hand_and_back():
     torch.testing.assert_close(normalise(given[0]), normalise(given)[0])
 
 
-def test_bytes_are_cut_off_not_rounded_and_stay_in_range():
+def test_bytes_are_truncated_and_clamped():
     values = torch.tensor([-1.0, 0.0, 99.7 / 255, 1.0, 7.0, torch.nan, torch.inf, -torch.inf])
     given = normalise(values.double()[None, None].expand(3, 1, -1), "standard")
     assert to_uint8(given, "standard")[0, 0].tolist() == [0, 0, 99, 255, 255, 0, 255, 0]
     assert to_uint8(given, "standard", rounded=True)[0, 0].tolist() == [0, 0, 100, 255, 255, 0, 255, 0]
 
 
-def test_every_byte_survives_when_rounded_and_loses_at_most_one_when_cut():
+def test_rounding_is_lossless_and_truncation_loses_at_most_one():
     ramp = torch.arange(256, dtype=torch.uint8).reshape(1, 1, 16, 16).expand(1, 3, 16, 16)
     for statistics in ("imagenet", "standard"):
         network = from_uint8(ramp, statistics)
@@ -51,7 +51,7 @@ def test_every_byte_survives_when_rounded_and_loses_at_most_one_when_cut():
         from_uint8(ramp.float())
 
 
-def test_picture_to_network_is_pillows_resize_then_statistics():
+def test_preprocess_face_is_pillow_resize_then_normalisation():
     image = np.random.default_rng(0).integers(0, 256, (37, 50, 3), dtype=np.uint8)
     small = np.asarray(Image.fromarray(image).resize((20, 16), Image.Resampling.BILINEAR))
     assert np.array_equal(resize_image(image, (16, 20)), small)
@@ -65,12 +65,12 @@ def test_picture_to_network_is_pillows_resize_then_statistics():
 
 
 @pytest.mark.parametrize("wrong", [np.zeros((4, 4), np.uint8), np.zeros((4, 4, 3), np.float32)])
-def test_what_is_no_picture_is_refused(wrong):
+def test_invalid_images_are_rejected(wrong):
     with pytest.raises(ValueError, match=r"uint8 \(H, W, 3\)"):
         resize_image(wrong, (2, 2))
 
 
-def test_mirror_average_is_symmetric_and_cuts_halves_off():
+def test_mirror_average_is_symmetric_and_truncates():
     image = np.zeros((1, 2, 3), np.uint8)
     image[0, 0], image[0, 1] = 255, 250
     found = average_with_mirror(image)
@@ -94,7 +94,7 @@ def test_face_box_has_the_published_sizes_and_both_ends():
             crop_face(image, wrong)
 
 
-def test_halving_takes_every_second_pixel_as_nearest_neighbour_does():
+def test_halving_equals_nearest_neighbour():
     given = torch.rand(2, 3, 32, 24, generator=seeded())
     expected = torch.nn.functional.interpolate(given, scale_factor=0.25, mode="nearest")
     assert torch.equal(downsample_by_halving(given, (8, 6)), expected)
@@ -107,7 +107,7 @@ def test_halving_takes_every_second_pixel_as_nearest_neighbour_does():
             downsample_by_halving(given, wrong)
 
 
-def test_unknown_statistics_and_bytes_in_place_of_floats_are_refused():
+def test_unknown_statistics_and_bytes_are_rejected():
     with pytest.raises(ValueError, match="statistics must be one of"):
         normalise(torch.zeros(3, 2, 2), "vgg")
     with pytest.raises(ValueError, match=r"float \(\.\.\., 3, H, W\), found torch\.uint8"):

@@ -46,7 +46,7 @@ def speakers(*lengths: tuple[int, ...]) -> Speakers:
     )
 
 
-def test_a_batch_has_one_length_that_depends_on_seed_and_step_alone() -> None:
+def test_crop_length_depends_on_seed_and_step_only() -> None:
     lengths = [sample_crop_length((100, 150), 3, step) for step in range(3000)]
     assert lengths == [sample_crop_length((100, 150), 3, step) for step in range(3000)]
     counts = np.bincount(lengths, minlength=151)[100:]
@@ -57,7 +57,7 @@ def test_a_batch_has_one_length_that_depends_on_seed_and_step_alone() -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.integers(1, 40), st.integers(1, 20), st.integers(0, 10), st.integers(0, 2**32))
-def test_windows_are_stretches_of_the_utterance_and_fillings_follow_it(total, length, more, seed) -> None:
+def test_clips_are_contiguous_and_padded_at_the_end(total, length, more, seed) -> None:
     item = FaceUtterancePairs(speakers((total,)), (8, 8), (length, length + more)).sample(
         0, np.random.default_rng(seed)
     )
@@ -74,7 +74,7 @@ def test_windows_are_stretches_of_the_utterance_and_fillings_follow_it(total, le
 
 
 @pytest.mark.parametrize("longest", [6, 12])
-def test_every_start_has_equal_chance_whatever_the_longest_length(longest: int) -> None:
+def test_crop_starts_are_uniform_for_any_maximum_length(longest: int) -> None:
     data, rng = FaceUtterancePairs(speakers((9,)), (8, 8), (6, longest), PLAIN), np.random.default_rng(0)
     items = [data.sample(0, rng) for _ in range(600)]
     starts = crop_to_length(default_collate(items), 6)["mel"][:, 0, 0].int() - 1
@@ -82,18 +82,18 @@ def test_every_start_has_equal_chance_whatever_the_longest_length(longest: int) 
     assert len(counts) == 4 and counts.min() > 110
 
 
-def test_a_batch_cannot_be_longer_than_its_items() -> None:
+def test_crop_length_cannot_exceed_the_items() -> None:
     batch = default_collate(
         [FaceUtterancePairs(speakers((20,)), (8, 8), (3, 5)).sample(0, np.random.default_rng(0))]
     )
     for length in (0, 6):
         with pytest.raises(ValueError, match=f"cannot crop {length} frames"):
             crop_to_length(batch, length)
-    with pytest.raises(ValueError, match="shortest <= longest"):
+    with pytest.raises(ValueError, match="1 <= min <= max"):
         FaceUtterancePairs(speakers((20,)), (8, 8), (6, 5))
 
 
-def test_batches_are_the_same_by_any_way_to_them() -> None:
+def test_batches_do_not_depend_on_workers_or_the_start_step() -> None:
     data = FaceUtterancePairs(speakers((200, 90), (130,), (160, 110), (101,)), (8, 8), flip_probability=0.5)
     whole = list(batches(data, 2, seed=5, max_steps=4))
     late = list(batches(data, 2, seed=5, max_steps=4, start_step=2, num_workers=1))
@@ -103,7 +103,7 @@ def test_batches_are_the_same_by_any_way_to_them() -> None:
     assert sorted(torch.cat([batch["label"] for batch in whole[:2]]).tolist()) == [0, 1, 2, 3]
 
 
-def test_every_file_of_a_person_has_equal_chance() -> None:
+def test_files_of_an_identity_are_sampled_uniformly() -> None:
     data, rng = FaceUtterancePairs(speakers((30, 30, 30)), (8, 8), (5, 5), PLAIN), np.random.default_rng(0)
     items = [data.sample(0, rng) for _ in range(600)]
     files = np.bincount([int(item["mel"][0, 0] // 10000) for item in items], minlength=3)
@@ -111,7 +111,7 @@ def test_every_file_of_a_person_has_equal_chance() -> None:
     assert files.min() > 150 and faces[10] > 230 and faces[11] > 230
 
 
-def test_people_come_in_windows_with_a_mask() -> None:
+def test_window_sets_have_a_mask() -> None:
     data = FaceWindowSets(
         speakers((300, 124, 250), (60, 80)), (8, 8), WindowsConfig(random_start=False), PLAIN
     )
@@ -127,7 +127,7 @@ def test_people_come_in_windows_with_a_mask() -> None:
     assert both["windows"].shape == (2, 20, 40, 125) and both["mask"].dtype == torch.bool
 
 
-def test_published_people_need_twenty_windows() -> None:
+def test_published_setting_requires_twenty_windows() -> None:
     strict = WindowsConfig(missing="error", random_start=False)
     data = FaceWindowSets(speakers((2500,), (2499,)), (8, 8), strict)
     assert data.sample(0, np.random.default_rng(0))["mask"].all()
@@ -135,7 +135,7 @@ def test_published_people_need_twenty_windows() -> None:
         data.sample(1, np.random.default_rng(0))
 
 
-def test_training_shuffles_and_starts_at_random_and_asking_does_not() -> None:
+def test_training_is_random_and_evaluation_is_deterministic() -> None:
     who, config = speakers((200, 300)), WindowsConfig()
     fixed = load_identity_windows(who, 0, config, PLAIN)
     assert fixed[:, 0, 0].tolist() == [1, 10001, 10126]
@@ -152,7 +152,7 @@ def test_training_shuffles_and_starts_at_random_and_asking_does_not() -> None:
     )
 
 
-def test_faces_are_resized_bytes_between_zero_and_one() -> None:
+def test_faces_are_resized_and_scaled_to_zero_one() -> None:
     made = np.random.default_rng(0).integers(0, 256, (11, 9, 3)).astype(np.uint8)
     planes = image_to_chw(made, (8, 6))
     assert planes.shape == (3, 8, 6) and planes.dtype == np.float32 and planes.flags.c_contiguous
@@ -178,7 +178,7 @@ def test_mirrored_and_averaged_faces() -> None:
     assert all(never.sample(0, np.random.default_rng(seed))["face"][0, 0, 0] == 0 for seed in range(20))
 
 
-def test_all_faces_of_a_person_are_stacked() -> None:
+def test_all_faces_of_an_identity_are_stacked() -> None:
     found = load_identity_faces(speakers((30,), (30,)), 1, (4, 4))
     assert found.shape == (2, 3, 4, 4)
     np.testing.assert_allclose(found.max((1, 2, 3)) * 255, [20, 21], atol=1e-4)

@@ -62,7 +62,7 @@ def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
 
 
 @pytest.mark.parametrize("two", [False, True])
-def test_everything_learns_and_the_loss_is_the_sum_of_its_terms(two: bool) -> None:
+def test_all_parameters_learn_and_the_loss_is_the_sum_of_its_terms(two: bool) -> None:
     generator, discriminators = networks(two)
     before = state(generator, discriminators)
     optimisers = build_optimisers(generator, discriminators)
@@ -78,7 +78,7 @@ def test_everything_learns_and_the_loss_is_the_sum_of_its_terms(two: bool) -> No
 
 
 @pytest.mark.parametrize("two", [False, True])
-def test_the_slow_way_ends_with_the_same_weights_and_statistics(two: bool) -> None:
+def test_reference_implementation_gives_the_same_weights_and_statistics(two: bool) -> None:
     """Everything written out: gradients piling up in discriminators, one backward for each loss."""
     generator, discriminators = networks(two)
     batch = batch_for(generator)
@@ -134,7 +134,7 @@ def _all(judges: Discriminators) -> list[nn.Module]:
     return [*judges.image, *judges.identity, *judges.condition]
 
 
-def test_the_generators_side_leaves_discriminators_and_facenet_without_gradients() -> None:
+def test_generator_losses_leave_discriminators_and_facenet_without_gradients() -> None:
     generator, discriminators = networks()
     perceptual = FaceNetLoss(
         InceptionResNet(features=8, num_classes=None, repeats=(1, 1, 1), width_divisor=16)
@@ -154,7 +154,7 @@ def test_the_generators_side_leaves_discriminators_and_facenet_without_gradients
     assert "img_perceptual_loss" not in unseen
 
 
-def test_discriminators_sides_leave_the_generator_alone_and_count_in_the_published_order() -> None:
+def test_discriminator_losses_do_not_reach_the_generator_and_keep_the_published_order() -> None:
     generator, discriminators = networks()
     batch = batch_for(generator)
     made = generator(batch.mel)
@@ -190,7 +190,7 @@ def test_a_loss_that_is_not_finite_changes_nothing() -> None:
     assert not train_step(generator, discriminators, optimisers, batch).skipped
 
 
-def test_in_stage_two_only_the_fuser_and_the_discriminators_learn() -> None:
+def test_stage_two_trains_only_fuser_and_discriminators() -> None:
     generator, discriminators = networks(fuser=True)
     freeze_except_fuser(generator).train()
     optimisers = build_optimisers(generator, discriminators)
@@ -210,7 +210,7 @@ def test_in_stage_two_only_the_fuser_and_the_discriminators_learn() -> None:
     torch.testing.assert_close(again.loss, outcome.loss)
 
 
-def test_steps_can_be_made_by_others() -> None:
+def test_a_custom_update_replaces_the_optimiser_step() -> None:
     generator, discriminators = networks()
     calls: list[int] = []
 
@@ -231,7 +231,7 @@ def test_steps_can_be_made_by_others() -> None:
     assert all(torch.equal(value, before[name]) for name, value in generator.named_parameters())
 
 
-def test_discriminators_that_are_left_out_are_not_needed() -> None:
+def test_disabled_discriminators_are_not_needed() -> None:
     generator, _ = networks()
     none = Discriminators(DiscriminatorsConfig(image=(), identity=()))
     optimisers = build_optimisers(generator, none)
@@ -240,7 +240,7 @@ def test_discriminators_that_are_left_out_are_not_needed() -> None:
     assert set(outcome.generator_losses) == {"L1_pixel_loss"} and not outcome.discriminator_losses
 
 
-def test_wrong_numbers_of_discriminators_and_nothing_to_learn_are_refused() -> None:
+def test_wrong_numbers_of_discriminators_and_frozen_generators_are_rejected() -> None:
     generator, discriminators = networks()
     two, _ = networks(two=True)
     batch = batch_for(two)
@@ -257,7 +257,7 @@ def test_wrong_numbers_of_discriminators_and_nothing_to_learn_are_refused() -> N
         build_optimisers(generator.requires_grad_(False), discriminators)
 
 
-def test_adam_is_the_published_one() -> None:
+def test_fused_adam_matches_the_published_optimiser() -> None:
     weight = nn.Parameter(torch.tensor([1.0, -2.0]))
     twin = nn.Parameter(weight.detach().clone())
     fused, stock = build_adam([weight], 0.1, 0.5), torch.optim.Adam([twin], 0.1, (0.5, 0.999), 1e-8)

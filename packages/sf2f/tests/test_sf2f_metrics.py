@@ -63,7 +63,7 @@ def facenet():
     return lively(InceptionResNet(features=8, num_classes=None, repeats=(1, 1, 1), width_divisor=16))
 
 
-def test_classifier_is_given_pictures_without_mean_at_224():
+def test_classifier_input_has_the_mean_subtracted_at_224():
     flat = torch.tensor([200, 100, 50], dtype=torch.uint8)[:, None, None].expand(1, 3, 10, 12)
     found = preprocess_for_vggface(flat)
     assert found.shape == (1, 3, 224, 224)
@@ -82,7 +82,7 @@ def test_classifier_is_given_pictures_without_mean_at_224():
 
 
 @torch.no_grad()
-def test_vggface_score_is_the_score_of_all_pictures_whatever_the_batch(classifier):
+def test_vggface_score_does_not_depend_on_the_batch_size(classifier):
     given = images(7)
     logits = torch.cat([classifier(preprocess_for_vggface(each[None])) for each in given])
     torch.testing.assert_close(vggface_logits(classifier, given, batch_size=3), logits, rtol=1e-4, atol=1e-4)
@@ -97,7 +97,7 @@ def test_vggface_score_is_the_score_of_all_pictures_whatever_the_batch(classifie
 
 
 @torch.no_grad()
-def test_inception_scores_read_each_picture_once_without_the_bias(inception):
+def test_inception_scores_ignore_the_bias(inception):
     made, real = images(6), images(9, seed=1)
     features = inception_features(inception, made, batch_size=4)
     torch.testing.assert_close(
@@ -115,7 +115,7 @@ def test_inception_scores_read_each_picture_once_without_the_bias(inception):
 
 
 @torch.no_grad()
-def test_people_are_means_of_their_pictures(facenet):
+def test_identity_embeddings_are_means_of_their_images(facenet):
     reader = FaceEmbedder(facenet, batch_size=2)
     speakers = [torch.rand(n, 3, 64, 64, generator=seeded(n)) for n in (3, 1, 2)]
     found = reader.embed_identities(speakers)
@@ -133,7 +133,7 @@ def test_people_are_means_of_their_pictures(facenet):
         reader.embed_identities([speakers[0], speakers[1][:0]])
 
 
-def test_no_pictures_and_wrong_shapes_are_refused(classifier):
+def test_empty_input_and_wrong_shapes_are_rejected(classifier):
     with pytest.raises(ValueError, match="no images"):
         vggface_score(classifier, images(0))
     with pytest.raises(ValueError, match=r"\(N, 3, H, W\), found \(6, 20, 20, 3\)"):
@@ -151,7 +151,7 @@ def test_no_pictures_and_wrong_shapes_are_refused(classifier):
         (third_party_networks.load_lpips_alex, "alexnet-owt"),
     ],
 )
-def test_absent_files_are_named_with_their_source_and_never_fetched(reader, words, tmp_path):
+def test_missing_files_are_named_with_their_source_and_never_downloaded(reader, words, tmp_path):
     with pytest.raises(FileNotFoundError, match=words) as caught:
         reader(tmp_path)
     for word in ("https://", "third_party/fetch.py fetch", "NOTICE.md", str(tmp_path)):
@@ -162,7 +162,7 @@ def test_absent_files_are_named_with_their_source_and_never_fetched(reader, word
 
 
 @torch.no_grad()
-def test_networks_come_from_a_file_or_its_folder(classifier, inception, facenet, tmp_path):
+def test_networks_load_from_a_file_or_its_folder(classifier, inception, facenet, tmp_path):
     given = images(2)
     arrays = {key: value.numpy() for key, value in classifier.state_dict().items()}
     path = tmp_path / "resnet50_ft_weights.pkl"
