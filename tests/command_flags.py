@@ -35,7 +35,7 @@ FLAG_SIGNATURES = {
 # Words that others use for what has a name here.
 DISALLOWED_FLAGS = {
     **dict.fromkeys(("--config", "--configuration", "--conf"), "--cfg"),
-    **dict.fromkeys(("--start", "--init", "--ckpt", "--pretrained"), "--checkpoint"),
+    **dict.fromkeys(("--start", "--init", "--ckpt"), "--checkpoint"),
     **dict.fromkeys(("--model", "--model-path"), "--weights"),
     **dict.fromkeys(("--gpu", "--cuda"), "--device"),
     **dict.fromkeys(("--output", "--outdir", "--output-dir", "--save-dir"), "--out"),

@@ -36,7 +36,10 @@ FLOORS = {
 TOP_LEVEL_ENTRIES = ["noxfile.py", "shared/", "packages/", "third_party/", "docs/", "tests/", "benchmarks/"]
 FORBIDDEN_NAMES = {"utils", "util", "common", "helpers", "helper", "misc"}
 SOURCE_ROOTS = {"voiceface": SHARED, **PACKAGES}
-TRAINING_KEYS = {"seed", "max_iter", "batch_size", "precision", "workers", "save_every", "log_every"}
+TRAINING_KEYS = {
+    *("seed", "max_steps", "batch_size", "precision"),
+    *("num_workers", "checkpoint_interval", "log_interval"),
+}
 
 
 def python_files(root: Path) -> list[Path]:
@@ -215,6 +218,17 @@ def test_one_version_everywhere():
     assert len(set(versions.values())) == 1, versions
 
 
+def test_the_version_is_that_of_the_citation_and_of_the_changelog():
+    version = tomllib.loads((REPO / "shared" / "pyproject.toml").read_text())["project"]["version"]
+    assert f"\nversion: {version}\n" in (REPO / "CITATION.cff").read_text()
+    assert f"\n## {version}\n" in (REPO / "CHANGELOG.md").read_text()
+
+
+def test_every_package_is_typed():
+    for root in [SHARED, *PACKAGES.values()]:
+        assert (root / "py.typed").is_file(), f"{root.name} lacks py.typed"
+
+
 def test_test_files_have_unique_names_and_folders_are_no_packages():
     tests = [path for path in tracked_files() if path.name.startswith("test_") and path.suffix == ".py"]
     names = [path.name for path in tests]
@@ -305,7 +319,7 @@ def test_the_layout_map_in_readme_names_what_exists():
     there = {room.rstrip("/") for room in TOP_LEVEL_ENTRIES}
     there |= {path.relative_to(REPO).as_posix() for path in PACKAGE_DIRS}
     own = {path.relative_to(SHARED).parts[0] for path in tracked_files() if path.is_relative_to(SHARED)}
-    there |= {(SHARED / name).relative_to(REPO).as_posix() for name in own if not name.startswith("__")}
+    there |= {(SHARED / name).relative_to(REPO).as_posix() for name in own if "." not in name}
     assert not there - named, f"the layout map of README.md does not name {', '.join(sorted(there - named))}"
 
 
@@ -394,7 +408,7 @@ def test_every_training_section_has_the_same_keys():
         for node in parse_module(path).body:
             if isinstance(node, ast.ClassDef) and node.name == "TrainingConfig":
                 keys = {ast.unparse(item.target) for item in node.body if isinstance(item, ast.AnnAssign)}
-                if "max_iter" in keys:  # a section that trains, not one that names other configurations
+                if "max_steps" in keys:  # a section that trains, not one that names other configurations
                     found += 1
                     assert keys >= TRAINING_KEYS, f"{path.relative_to(REPO)} lacks {TRAINING_KEYS - keys}"
     assert found >= 4
