@@ -86,7 +86,7 @@ def full_report(folder, **changes):
         "".join(json.dumps({"step": i, "loss": 9 / (i + 1)}) + "\n" for i in range(90))
     )
     rows = [
-        ResultRow("Matching 1:2", 0.7, d, "G", f"match_{d}", 0.65, 0.75, 0.5, 0.5, 0.95, num_trials=99)
+        ResultRow("1:2 matching", 0.7, d, "G", f"match_{d}", 0.65, 0.75, 0.5, 0.5, 0.95, num_trials=99)
         for d in ("v2f", "f2v")
     ]
     x = np.linspace(0, 1, 50)
@@ -136,7 +136,7 @@ def test_page_is_well_formed_and_complete_without_the_network(tmp_path):
 def test_every_text_is_escaped(tmp_path):
     text, tags = read(full_report(tmp_path))
     assert "Ann <b>" not in text and 'Ann &lt;b&gt;&amp;"' not in text
-    assert text.count("Ann &lt;b&gt;&amp;&quot;quoted&quot;&lt;/b&gt;") > 20
+    assert text.count("Ann &lt;b&gt;&amp;&#34;quoted&#34;&lt;/b&gt;") > 20
     assert not any(name.startswith("on") for _, attributes in tags for name in attributes)
 
 
@@ -175,9 +175,9 @@ def test_same_arguments_give_the_same_bytes(tmp_path):
 def test_missing_parts_leave_their_sections_out(tmp_path):
     text, _ = read(build_report(tmp_path / "bare.html", title="bare"))
     assert "<section" not in text and "<h1>bare</h1>" in text
-    row = ResultRow("Matching 1:2", 0.7)
+    row = ResultRow("1:2 matching", 0.7)
     text, _ = read(build_report(tmp_path / "one.html", title="one", systems=[SystemResults("s", [row])]))
-    assert text.count("<section") == 1 and "Ceiling</button>" not in text and "70.0" in text
+    assert text.count("<section") == 1 and "Oracle upper bound</button>" not in text and "70.0" in text
 
 
 def test_size_stays_below_the_limit_and_the_page_says_what_is_missing(tmp_path):
@@ -186,7 +186,7 @@ def test_size_stays_below_the_limit_and_the_page_says_what_is_missing(tmp_path):
     path = full_report(tmp_path, max_bytes=limit)
     text, _ = read(path)
     assert path.stat().st_size <= limit
-    assert "left out to keep this file small" in text
+    assert "skipped to keep this file small" in text
 
 
 def test_media_are_really_what_they_say(tmp_path):
@@ -211,8 +211,8 @@ def test_unreadable_picture_and_voice_do_not_cost_the_report(tmp_path, caplog):
         ["A", "B"], [0.2, 0.9], lambda name: (tmp_path / "bad.jpg", AudioSource(np.zeros(0, np.int16)))
     )
     text, _ = read(build_report(tmp_path / "r.html", title="t", identity_groups=people))
-    assert "Face of A: no picture" in text and "voice not included" in text
-    assert "left out of the report" in caplog.text
+    assert "Face of A: no image" in text and "voice not included" in text
+    assert "skipped in the report" in caplog.text
 
 
 def test_gallery_ranks_answers_and_adds_the_first_right_one():
@@ -224,7 +224,7 @@ def test_gallery_ranks_answers_and_adds_the_first_right_one():
     shown = [(c.name, c.rank, c.correct, c.score) for c in gallery.probes[0].candidates]
     assert shown == [("B", 1, False, 0.9), ("B", 2, False, 0.7), ("A", 4, True, 0.1)]
     assert gallery.probes[0].gallery_size == 4
-    with pytest.raises(ValueError, match="queries"):
+    with pytest.raises(ValueError, match="probes"):
         build_retrieval_examples(scores, ["A"], ["A"], [tone()], faces, direction="v2f")
 
 
@@ -310,8 +310,8 @@ def test_words_and_numbers():
 
 
 def test_share_of_gain_runs_from_sex_only_to_ceiling():
-    assert describe_normalized_gain(0.75, 0.5, 0.1, 1.0).startswith("50")
-    assert "from chance" in describe_normalized_gain(0.75, None, 0.5, 1.0)
+    assert describe_normalized_gain(0.75, 0.5, 0.1, 1.0).endswith("50\u202f%")
+    assert "over chance level" in describe_normalized_gain(0.75, None, 0.5, 1.0)
     assert describe_normalized_gain(0.75, 0.5, 0.5, None) == ""
 
 

@@ -61,7 +61,7 @@ def a_page(path):
         "a note",
         ["somebody: could not hear anything in a/very/long/path/to/a/file/that/goes/on/and/on.wav"],
     )
-    rows = [ResultRow("Matching 1:2", 0.8, "v2f", "G", "match_g_v2f_2_test", 0.7, 0.9, 0.5, 0.5, 1.0)]
+    rows = [ResultRow("1:2 matching", 0.8, "v2f", "G", "match_g_v2f_2_test", 0.7, 0.9, 0.5, 0.5, 1.0)]
     return build_report(
         path,
         title="From a voice to a face",

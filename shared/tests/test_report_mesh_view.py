@@ -56,7 +56,7 @@ def test_a_page_with_a_mesh_is_whole_and_says_nothing_of_it_without_one(tmp_path
     still = np.zeros((8, 8, 3), np.uint8)
     view = MeshView('A "face"', points(), CORNERS, np.ones((4, 3)), still, "of a test")
     text = build_report(tmp_path / "a.html", title="A", meshes=[view]).read_text("utf-8")
-    assert "A &quot;face&quot;" in text and 'id="meshes"' in text and "data:image/jpeg" in text
+    assert "A &#34;face&#34;" in text and 'id="meshes"' in text and "data:image/jpeg" in text
     assert not re.search(r"(?:src|href)=[\"'](?!data:|#)", text)
     assert text.count("<script>") == 1 and "webgl" in text
     without = build_report(tmp_path / "b.html", title="A").read_text("utf-8")

@@ -1,4 +1,4 @@
-"""The report of an association system: evaluation results and a corpus become one page."""
+"""Report of an association system: evaluation results and examples of a corpus on one page."""
 
 from collections.abc import Mapping, Sequence
 from os import PathLike
@@ -34,6 +34,7 @@ from voiceface.report.list_results import (
     build_cmc_plots,
     build_result_row,
     build_roc_plots,
+    describe_sampling,
     format_percent,
     get_reference_value,
     get_task_title,
@@ -67,21 +68,22 @@ def write_association_report(
 
     Args:
         out_html: file to write.
-        systems: name -> results under one protocol; the page is about the first, the others stand beside it.
-        corpus: the people asked about; pictures and voices are taken from it.
+        systems: name -> results under one protocol; the page describes the first and compares the others.
+        corpus: the evaluated identities; images and voices are taken from it.
         embeddings: voice and face embeddings of the first system.
         title: heading.
         subtitle: a sentence under it.
         disclaimers: warnings.
-        references: "gender-only baseline" and "oracle upper bound" -> their results under the same protocol (population only).
-        all_pairs: "single", "avg4" -> figures over all pairs (population only).
+        references: "gender-only baseline" and "oracle upper bound" -> their results under the same protocol
+            (population only).
+        all_pairs: "single", "avg4" -> metrics over all pairs (population only).
         logs: run name -> run folder, for the learning curves.
-        identity_weights: (C,) weights of the training people, for a histogram.
+        identity_weights: (C,) weights of the training identities, for a histogram.
         config: YAML text.
         facts: name -> short text under the title.
-        commands: how to make the page again.
+        commands: shell lines that reproduce the page.
         retrieval_examples: further galleries, shown first.
-        seed: of the choice of examples.
+        seed: random seed of the examples.
 
     Returns:
         The written file.
@@ -120,27 +122,23 @@ def _build_headlines(
     references: Mapping[str, Results],
     all_pairs: Mapping[str, Mapping[str, AllPairsMetric]] | None,
 ) -> list[Headline]:
-    """Same-sex figures first: they are what the sex alone cannot give."""
+    """Headline cards; same-gender metrics first, because knowing the gender alone cannot improve them."""
     found = []
     for setting, figures in (all_pairs or {}).items():
-        for key, words in (("g_v2f", "same sex"), ("u_v2f", "anyone")):
+        for key, words in (("g_v2f", "same-gender"), ("u_v2f", "unrestricted")):
             figure = figures[key]
             half = 1.96 * figure.standard_error
-            how = (
-                "one clip, one picture"
-                if setting == "single"
-                else f"means over {setting.removeprefix('avg')}"
-            )
+            sampling = describe_sampling(setting)
             found.append(
                 Headline(
-                    f"1:2 matching, {words}",
+                    f"{words} 1:2 matching",
                     figure.value,
                     figure.value - half,
                     min(1.0, figure.value + half),
                     figure.chance,
                     figure.gender_baseline,
                     figure.upper_bound,
-                    f"voice to face, all pairs of unseen identities, {how}",
+                    f"voice to face, all pairs of unseen identities, {sampling}",
                 )
             )
     order = sorted(
@@ -150,10 +148,10 @@ def _build_headlines(
     for one in order:
         if one.trial_list.direction == "v2f" and len(found) < 8:
             main, stratum = one.main_metric, one.trial_list.stratum
-            words = "" if one.trial_list.kind == "retrieval" else f", {STRATUM_NAMES.get(stratum, stratum)}"
+            words = "" if one.trial_list.kind == "retrieval" else f"{STRATUM_NAMES.get(stratum, stratum)} "
             found.append(
                 Headline(
-                    f"{get_task_title(one)}{words}",
+                    f"{words}{get_task_title(one)}",
                     main.value,
                     nan_to_none(main.low),
                     nan_to_none(main.high),
@@ -174,20 +172,24 @@ def _build_differences(
         if other != system:
             for listed, gap in compare(results, others).items():
                 found.append(
-                    PairedDifferenceRow(system, other, listed, gap.value, gap.low, gap.high, gap.p_value)
+                    PairedDifferenceRow(
+                        system,
+                        other,
+                        listed,
+                        gap.value,
+                        gap.low,
+                        gap.high,
+                        gap.p_value,
+                        adjusted_p_value=gap.adjusted_p_value,
+                    )
                 )
     return found
 
 
 def _all_pairs_tables(all_pairs: Mapping[str, Mapping[str, AllPairsMetric]] | None) -> list[Table]:
-    """All pairs of unseen identities: chance, sex only, model, oracle, position between the last two."""
+    """Tables over all pairs of unseen identities: references, model and normalized gain."""
     found = []
     for setting, figures in (all_pairs or {}).items():
-        how = (
-            "one clip and one picture a person"
-            if setting == "single"
-            else f"means over {setting[3:]} of each"
-        )
         rows = [
             [
                 METRIC_LABELS.get(key, key),
@@ -207,23 +209,28 @@ def _all_pairs_tables(all_pairs: Mapping[str, Mapping[str, AllPairsMetric]] | No
             "oracle upper bound",
             "normalized gain",
         ]
-        note = "The way to the oracle is (model - sex only) / (oracle - sex only). Errors are over people."
-        found.append(Table(f"All pairs of unseen identities: {how}", columns, rows, note))
+        note = "Normalized gain: (model - baseline) / (upper bound - baseline). Standard errors are over identities."
+        found.append(
+            Table(f"All pairs of unseen identities: {describe_sampling(setting)}", columns, rows, note)
+        )
     return found
 
 
 def _identity_weight_histograms(identity_weights: np.ndarray | None) -> list[Histogram]:
     if identity_weights is None or not len(identity_weights):
         return []
-    left_out = int((identity_weights == 0).sum())
-    note = f"{left_out} of {len(identity_weights)} training people have weight 0: they fit least."
+    excluded = int((identity_weights == 0).sum())
+    note = (
+        f"{excluded} of {len(identity_weights)} training identities have weight 0: the adaptive weighting "
+        "excluded them because their loss stayed highest."
+    )
     return [Histogram("Identity weights", identity_weights, "weight", note=note)]
 
 
 def _build_retrieval_examples(
     corpus: Corpus, embeddings: tuple[EmbeddingTable, EmbeddingTable], seed: int
 ) -> list[RetrievalExamples]:
-    """One file a person: some queries in each direction against a gallery of at most 100 people."""
+    """Some probes in each direction against a gallery of at most 100 identities, one file each."""
     voices, faces = embeddings
     rng = np.random.Generator(np.random.PCG64(seed))
     pairs = []
@@ -241,7 +248,7 @@ def _build_retrieval_examples(
     sounds = [AudioSource(str(corpus.voice_path(item))) for item in clips]
     files = [str(corpus.face_path(item)) for item in pictures]
     asked = slice(0, NUM_PROBES)
-    note = f"Queries and gallery of {len(names)} people are drawn at random, one file a person."
+    note = f"Probes and gallery of {len(names)} identities are sampled at random, one file per identity."
     return [
         build_retrieval_examples(
             (left @ right.T)[asked], names[asked], names, sounds[asked], files, direction="v2f", note=note
@@ -260,7 +267,7 @@ def _build_retrieval_examples(
 
 
 def _identity_groups(results: Results, corpus: Corpus) -> list[IdentityGroup]:
-    """Hardest and easiest people of the first same-sex matching list (or of the first list)."""
+    """Hardest and easiest identities of the first same-gender matching list, or of the first list."""
     matching = [found for found in results.lists if found.trial_list.kind == "match"] or list(results.lists)
     chosen = next((found for found in matching if found.trial_list.stratum == "G"), matching[0])
     rows = chosen.by_identity()

@@ -1,7 +1,6 @@
-"""Numbers and words of a page: escaping, figures with their unit, names of directions and strata."""
+"""Numbers and names on a page: metrics with their unit, directions and strata."""
 
 import math
-from html import escape
 from typing import Any
 
 NARROW_SPACE = "\u202f"
@@ -10,24 +9,16 @@ NARROW_SPACE = "\u202f"
 DIRECTION_TITLES = {"v2f": "Voice → face", "f2v": "Face → voice", "both": "Both directions"}
 DIRECTION_PHRASES = {"v2f": "voice to face", "f2v": "face to voice", "both": "both directions"}
 STRATUM_NAMES = {
-    "U": "anyone",
-    "G": "same sex",
-    "N": "same nationality",
-    "A": "same age group",
-    "GN": "same sex and nationality",
-    "GA": "same sex and age group",
-    "NA": "same nationality and age group",
-    "GNA": "same sex, nationality and age group",
+    "U": "unrestricted",
+    "G": "same-gender",
+    "N": "same-nationality",
+    "A": "same-age-group",
+    "GN": "same-gender-and-nationality",
+    "GA": "same-gender-and-age-group",
+    "NA": "same-nationality-and-age-group",
+    "GNA": "same-gender, -nationality and -age-group",
 }
-STRATUM_DESCRIPTIONS = {
-    key: "wrong answers drawn from everybody" if key == "U" else f"wrong answers of the {words}"
-    for key, words in STRATUM_NAMES.items()
-}
-
-
-def escape_html(value: Any) -> str:
-    """Text that may stand anywhere in HTML, in an attribute as well."""
-    return escape(str(value), quote=True)
+STRATUM_DESCRIPTIONS = {stratum: f"{name} distractors" for stratum, name in STRATUM_NAMES.items()}
 
 
 def is_finite_number(value: Any) -> bool:

@@ -1,16 +1,14 @@
-"""Retrieval galleries and rows of people: hear a voice, see the faces a system finds most alike."""
+"""Retrieval examples and rows of identities: probes with their best candidates."""
 
 from collections.abc import Callable, Sequence
 
 import numpy as np
+from markupsafe import Markup
 
 from voiceface.report.formatting import (
     DIRECTION_TITLES,
     display_name,
-    escape_html,
     format_interval,
-    format_metric,
-    format_number,
     is_finite_number,
     ordinal,
 )
@@ -25,6 +23,22 @@ from voiceface.report.records import (
     RankedCandidate,
     RetrievalExamples,
 )
+from voiceface.report.templating import render_macro
+
+__all__ = [
+    "build_retrieval_examples",
+    "candidate_html",
+    "describe_verdict",
+    "identity_group_html",
+    "image_html",
+    "player_html",
+    "retrieval_examples_html",
+    "select_hardest_and_easiest",
+]
+
+TEMPLATE = "gallery.html"
+EXCERPT_SECONDS = 4.0
+"""Length of the voices among the candidates of a probe; every other player holds the whole recording."""
 
 
 def build_retrieval_examples(
@@ -39,28 +53,30 @@ def build_retrieval_examples(
     num_shown: int = 8,
     note: str = "",
 ) -> RetrievalExamples:
-    """Queries with their best answers, from a table of scores.
+    """Probes with their best candidates, from a table of scores.
 
-    Ranks count the answers with a strictly higher score plus those of equal score that stand earlier. When no
-    right answer is among the best, the first right one is added with its own rank.
+    The rank counts the candidates with a strictly higher score and those of equal score that come earlier.
+    When no correct candidate is among the best, the first correct one is added with its own rank.
 
     Args:
-        scores: similarity, shape (Q, N); higher is more alike.
-        probe_identities: person of each query, length Q.
-        gallery_identities: person of each answer, length N.
-        probe_media: voice ("v2f") or face ("f2v") of each query, length Q.
-        gallery_media: face ("v2f") or voice ("f2v") of each answer, length N.
-        direction: which side asks.
+        scores: similarity, shape (Q, N); higher is more similar.
+        probe_identities: identity of each probe, length Q.
+        gallery_identities: identity of each candidate, length N.
+        probe_media: voice ("v2f") or face ("f2v") of each probe, length Q.
+        gallery_media: face ("v2f") or voice ("f2v") of each candidate, length N.
+        direction: modality of the probes.
         title: heading; empty takes the direction's name.
-        num_shown: answers shown.
+        num_shown: candidates shown.
         note: text under the heading.
 
     Raises:
-        ValueError: lengths that do not fit the table.
+        ValueError: lengths do not fit the table.
     """
     lengths = (len(probe_identities), len(probe_media), len(gallery_identities), len(gallery_media))
     if scores.ndim != 2 or lengths != (scores.shape[0],) * 2 + (scores.shape[1],) * 2:
-        raise ValueError(f"scores (Q, N) with Q queries and N answers; found {scores.shape} with {lengths}")
+        raise ValueError(
+            f"expected scores (Q, N) for Q probes and N candidates; found {scores.shape} with {lengths}"
+        )
     queries = []
     for row, person, medium in zip(scores, probe_identities, probe_media):
         order = np.argsort(-row, kind="stable")
@@ -86,22 +102,22 @@ def select_hardest_and_easiest(
     num_trials: Sequence[int] | None = None,
     group_size: int = 6,
 ) -> list[IdentityGroup]:
-    """The people with the lowest and with the highest accuracy, ties in order of their names.
+    """The identities with the lowest and with the highest accuracy, ties in order of their names.
 
     Args:
-        names: people.
-        accuracies: share of right answers of each, in [0, 1]; not-a-number leaves a person out.
-        media: name -> picture and voice of a person.
-        num_trials: questions behind each accuracy.
-        group_size: people in each group (fewer when the groups would meet).
+        names: identities.
+        accuracies: accuracy of each in [0, 1]; identities with NaN are skipped.
+        media: name -> image and voice of an identity.
+        num_trials: trials behind each accuracy.
+        group_size: identities in each group (fewer when the groups would overlap).
     """
     known = [i for i, value in enumerate(accuracies) if is_finite_number(value)]
     order = sorted(known, key=lambda i: (accuracies[i], names[i]))
     group_size = min(group_size, len(order) // 2)
     groups = []
     for title, chosen in (
-        ("Hardest people", order[:group_size]),
-        ("Easiest people", order[::-1][:group_size]),
+        ("Hardest identities", order[:group_size]),
+        ("Easiest identities", order[::-1][:group_size]),
     ):
         people = []
         for i in chosen:
@@ -114,132 +130,104 @@ def select_hardest_and_easiest(
     return groups
 
 
-def retrieval_examples_html(examples: RetrievalExamples, media: MediaEncoder) -> str:
-    """A gallery as HTML; empty text without queries."""
+def retrieval_examples_html(examples: RetrievalExamples, media: MediaEncoder) -> Markup:
+    """Probes and their best candidates; empty without probes."""
     if not examples.probes:
-        return ""
-    rows = [_probe_html(query, examples.direction, media) for query in examples.probes]
-    first = [c.rank for q in examples.probes for c in q.candidates if c.correct][:1]
-    hits = sum(any(c.correct and c.rank == 1 for c in q.candidates) for q in examples.probes)
-    summary = (
-        f"{hits} of {len(examples.probes)} queries shown have the right answer in first place."
-        if first
-        else ""
-    )
+        return Markup("")
+    probes = Markup("").join(_probe_html(probe, examples.direction, media) for probe in examples.probes)
+    summary = ""
+    if any(candidate.correct for probe in examples.probes for candidate in probe.candidates):
+        hits = sum(any(c.correct and c.rank == 1 for c in probe.candidates) for probe in examples.probes)
+        summary = f"The correct match is at rank 1 for {hits} of the {len(examples.probes)} probes shown."
     note = " ".join(text for text in (examples.note, summary) if text)
-    return (
-        f"<h3>{escape_html(examples.title)}</h3>{f'<p>{escape_html(note)}</p>' if note else ''}"
-        f'<div class="queries {escape_html(examples.direction)}">{"".join(rows)}</div>'
-    )
+    return render_macro(TEMPLATE, "retrieval_examples", examples.title, note, examples.direction, probes)
 
 
-def identity_group_html(group: IdentityGroup, media: MediaEncoder) -> str:
-    """A row of people as HTML; empty text without people."""
+def identity_group_html(group: IdentityGroup, media: MediaEncoder) -> Markup:
+    """A row of identities; empty without identities."""
     if not group.identities:
-        return ""
-    cards = "".join(_identity_card_html(person, media) for person in group.identities)
-    note = f"<p>{escape_html(group.note)}</p>" if group.note else ""
-    return f'<h3>{escape_html(group.title)}</h3>{note}<ul class="people">{cards}</ul>'
+        return Markup("")
+    cards = Markup("").join(_identity_card_html(identity, media) for identity in group.identities)
+    return render_macro(TEMPLATE, "identity_group", group.title, group.note, cards)
 
 
-def player_html(audio: AudioSource | None, label: str, media: MediaEncoder) -> str:
-    """A voice with a play button and its waveform; without JavaScript the browser's own controls show."""
-    clip = media.encoded_clip(audio)
+def player_html(
+    audio: AudioSource | None, label: str, media: MediaEncoder, max_seconds: float | None = None
+) -> Markup:
+    """A play button with the waveform; without JavaScript the controls of the browser are shown.
+
+    Args:
+        audio: the voice; None gives no player.
+        label: name of the voice for screen readers.
+        media: encoder of the page.
+        max_seconds: length of the excerpt; None keeps the whole recording.
+    """
+    clip = media.encoded_clip(audio, max_seconds)
     if clip is None:
-        return '<p class="missing">voice not included</p>' if audio is not None else ""
+        return render_macro(TEMPLATE, "missing", "voice not included") if audio is not None else Markup("")
     bars = "".join(f"M{3 * i + 1.5} {12 - 11 * v:.1f}V{12 + 11 * v:.1f}" for i, v in enumerate(clip.waveform))
-    width = 3 * len(clip.waveform)
-    box = f'viewBox="0 0 {width} 24" preserveAspectRatio="none"'
-    wave = f'<svg {box} aria-hidden="true"><path d="{bars}"/></svg>'
-    return (
-        f'<div class="player"><button type="button" aria-label="Play {escape_html(label)}"></button>'
-        f'<span class="wave">{wave}<span class="done">{wave}</span></span>'
-        f'<span class="time">{clip.seconds:.1f}{"&#8239;"}s</span>'
-        f'<audio controls preload="none" src="{clip.data_url}" aria-label="{escape_html(label)}"></audio></div>'
-    )
+    return render_macro(TEMPLATE, "player", clip, bars, 3 * len(clip.waveform), label)
 
 
-def image_html(source: ImageSource | None, label: str, media: MediaEncoder) -> str:
-    """A picture, or a quiet empty frame where there is none."""
-    address = media.image_url(source)
-    if address is None:
-        return f'<span class="picture empty" role="img" aria-label="{escape_html(label)}: no picture"></span>'
-    return f'<img class="picture" src="{address}" alt="{escape_html(label)}" loading="lazy" decoding="async">'
+def image_html(source: ImageSource | None, label: str, media: MediaEncoder) -> Markup:
+    """An image, or an empty frame where there is none."""
+    return render_macro(TEMPLATE, "image", media.image_url(source), label)
 
 
 def describe_verdict(probe: ProbeRanking, item_type: str) -> tuple[str, str]:
-    """Where the right answer of a query stands, in words, and the style class of that."""
-    first = min((c.rank for c in probe.candidates if c.correct), default=None)
+    """Rank of the correct match of a probe in words, and its style class.
+
+    The colour follows the rank's share of the gallery: rank 1, the best quarter, or below.
+    """
+    size = probe.gallery_size or 0
     if not probe.labels_known:
-        return f"best of {probe.gallery_size or len(probe.candidates)}", "open"
-    if first is None:
-        return f"right {item_type} not shown", "far"
-    out_of = f" of {probe.gallery_size}" if probe.gallery_size else ""
-    style = "hit" if first == 1 else "near" if first <= 5 else "far"
-    return f"right {item_type} {ordinal(first)}{out_of}", style
+        return f"best of {size or len(probe.candidates)}", "open"
+    rank = min((c.rank for c in probe.candidates if c.correct), default=None)
+    if rank is None:
+        return f"correct {item_type} not shown", "far"
+    css_class = "hit" if rank == 1 else "near" if rank <= max(size / 4, 0 if size else 5) else "far"
+    return f"correct {item_type} {ordinal(rank)}{f' of {size}' if size else ''}", css_class
 
 
-def candidate_html(candidate: RankedCandidate, position: int, media: MediaEncoder) -> str:
-    """One answer with rank, score and a mark when it is right; `position` counts from 0."""
-    label = (
-        f"{ordinal(candidate.rank)}: {display_name(candidate.name)}{', right' if candidate.correct else ''}"
-    )
-    shown = ""
+def candidate_html(candidate: RankedCandidate, position: int, media: MediaEncoder) -> Markup:
+    """One candidate with rank, score and a mark when it is correct; `position` counts from 0."""
+    label = f"{ordinal(candidate.rank)}: {display_name(candidate.name)}"
+    label += ", correct" if candidate.correct else ""
+    shown = Markup("")
     if candidate.image is not None:
         shown += image_html(candidate.image, label, media)
     if candidate.audio is not None:
-        shown += player_html(candidate.audio, label, media)
-    style = ("right" if candidate.correct else "wrong") + (" apart" if candidate.rank > position + 1 else "")
-    mark = '<span class="mark">✓ right</span>' if candidate.correct else ""
-    score = (
-        f'<span class="score">{format_number(candidate.score, 2)}</span>'
-        if candidate.score is not None
-        else ""
-    )
-    who = escape_html(display_name(candidate.name))
-    return (
-        f'<li class="{style}" value="{candidate.rank}"><span class="rank">{candidate.rank}</span>{shown}'
-        f'<span class="who" title="{who}">{who}</span><span class="under">{mark}{score}</span></li>'
-    )
+        shown += player_html(candidate.audio, label, media, EXCERPT_SECONDS)
+    css_class = "right" if candidate.correct else "wrong"
+    css_class += " apart" if candidate.rank > position + 1 else ""
+    return render_macro(TEMPLATE, "candidate", candidate, css_class, shown)
 
 
-def _probe_html(probe: ProbeRanking, direction: Direction, media: MediaEncoder) -> str:
-    """One question and its answers."""
-    verdict, style = describe_verdict(probe, "face" if direction == "v2f" else "voice")
-    asked = (
-        image_html(probe.image, f"Face of {display_name(probe.name)}, the query", media)
+def _probe_html(probe: ProbeRanking, direction: Direction, media: MediaEncoder) -> Markup:
+    """One probe and its candidates."""
+    verdict, css_class = describe_verdict(probe, "face" if direction == "v2f" else "voice")
+    name = display_name(probe.name)
+    shown = (
+        image_html(probe.image, f"Face of {name}, the probe", media)
         if probe.image is not None
-        else ""
+        else Markup("")
     )
-    asked += player_html(probe.audio, f"voice of {display_name(probe.name)}", media)
-    note = f'<p class="note">{escape_html(probe.note)}</p>' if probe.note else ""
-    answers = "".join(candidate_html(c, i, media) for i, c in enumerate(probe.candidates))
-    return (
-        f'<article class="card query"><div class="asked"><h4>{escape_html(display_name(probe.name))}</h4>'
-        f'<p class="verdict {style}">{escape_html(verdict)}</p>{asked}{note}</div>'
-        f'<ol class="answers">{answers}</ol></article>'
-    )
+    shown += player_html(probe.audio, f"voice of {name}", media)
+    candidates = Markup("").join(candidate_html(c, i, media) for i, c in enumerate(probe.candidates))
+    return render_macro(TEMPLATE, "probe", probe, verdict, css_class, shown, candidates)
 
 
-def _identity_card_html(person: IdentityCard, media: MediaEncoder) -> str:
-    """A card with picture, name, accuracy and voice."""
-    name = display_name(person.name)
-    parts = [image_html(person.image, f"Face of {name}", media), f'<p class="who">{escape_html(name)}</p>']
-    if is_finite_number(person.accuracy):
-        share = min(1.0, max(0.0, float(person.accuracy or 0)))
-        parts.append(f'<p class="share"><b>{format_metric(person.accuracy)}</b></p>')
-        parts.append(
-            f'<span class="meter" aria-hidden="true"><span style="width:{100 * share:.1f}%"></span></span>'
-        )
-    facts = [
-        format_interval(person.low, person.high),
-        f"{person.num_trials} questions" if person.num_trials else "",
-        person.note,
-    ]
-    if any(facts):
-        parts.append(f'<p class="note">{escape_html(" · ".join(fact for fact in facts if fact))}</p>')
-    parts.append(player_html(person.audio, f"voice of {name}", media))
-    return f'<li class="card person">{"".join(parts)}</li>'
+def _identity_card_html(identity: IdentityCard, media: MediaEncoder) -> Markup:
+    """A card with image, name, accuracy and voice."""
+    name = display_name(identity.name)
+    share = None
+    if is_finite_number(identity.accuracy):
+        share = min(1.0, max(0.0, float(identity.accuracy or 0)))
+    trials = f"{identity.num_trials} trials" if identity.num_trials else ""
+    notes = [text for text in (format_interval(identity.low, identity.high), trials, identity.note) if text]
+    image = image_html(identity.image, f"Face of {name}", media)
+    player = player_html(identity.audio, f"voice of {name}", media)
+    return render_macro(TEMPLATE, "identity_card", identity, image, share, notes, player)
 
 
 def _split_media(medium: ImageSource | AudioSource) -> tuple[ImageSource | None, AudioSource | None]:

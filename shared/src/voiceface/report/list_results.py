@@ -1,4 +1,4 @@
-"""Results on evaluation lists as rows, curves and rules of a page."""
+"""Results on trial lists as rows, plots and protocol of a page."""
 
 from collections.abc import Mapping
 
@@ -8,11 +8,11 @@ from voiceface.evaluation.results import ListResult, Results
 from voiceface.report.formatting import DIRECTION_PHRASES, STRATUM_NAMES
 from voiceface.report.records import Curve, Direction, Plot, ProtocolSummary, ResultRow, TrialListRow
 
-TASK_TITLES = {"match": "Matching 1:{n}", "verify": "Verification (AUC)", "retrieval": "Retrieval (mAP)"}
+TASK_TITLES = {"match": "1:{n} matching", "verify": "Verification (AUC)", "retrieval": "Retrieval (mAP)"}
 
 
 def build_result_row(found: ListResult, references: Mapping[str, Results]) -> ResultRow:
-    """Main figure of one list with its interval and what it stands between."""
+    """Main metric of one list with its interval and its reference values."""
     main = found.main_metric
     return ResultRow(
         get_task_title(found),
@@ -30,7 +30,7 @@ def build_result_row(found: ListResult, references: Mapping[str, Results]) -> Re
 
 
 def summarise_protocol(systems: Mapping[str, Results]) -> ProtocolSummary:
-    """Rules, counts and lists of the protocol under which all systems were evaluated, and their models."""
+    """Rules, counts and trial lists of the protocol of all systems, and the fingerprints of their models."""
     results = next(iter(systems.values()))
     rules = results.protocol
     lists = [
@@ -46,27 +46,28 @@ def summarise_protocol(systems: Mapping[str, Results]) -> ProtocolSummary:
     ]
     own = sum(found.trial_list.is_generated for found in results.lists)
     facts = {
-        "ties": {"expected": "a tie among k counts 1/k", "first": "the first of the best counts"}[
-            rules.tie_breaking
-        ],
-        "intervals": f"{rules.confidence:.0%}, {rules.replicates} draws of people, seed {rules.seed}",
+        "tie breaking": {
+            "expected": "a tie among k counts 1/k",
+            "first": "the first of the best candidates counts",
+        }[rules.tie_breaking],
+        "intervals": f"{rules.confidence:.0%}, {rules.replicates} bootstrap samples of identities, seed {rules.seed}",
         "strata": ", ".join(f"{key} = {STRATUM_NAMES.get(key, key)}" for key in rules.strata),
-        "lists drawn here, not published": f"{own} of {len(lists)}",
-        "lines left out": sum(found.counts.get("skipped", 0) for found in results.lists),
-        "people also in training": len({name for each in systems.values() for name in each.leaked}),
+        "generated lists (not published)": f"{own} of {len(lists)}",
+        "skipped trials": sum(found.counts.get("skipped", 0) for found in results.lists),
+        "identities also in training": len({name for each in systems.values() for name in each.leaked}),
         "protocol SHA-256": rules.sha256,
     }
     for label, each in systems.items():
-        who = f", {label}" if len(systems) > 1 else ""
+        suffix = f", {label}" if len(systems) > 1 else ""
         facts |= {
-            f"model of voices{who}": each.voice_fingerprint,
-            f"model of faces{who}": each.face_fingerprint,
+            f"voice model{suffix}": each.voice_fingerprint,
+            f"face model{suffix}": each.face_fingerprint,
         }
     return ProtocolSummary(rules.name, lists, facts)
 
 
 def build_roc_plots(systems: Mapping[str, Results], references: Mapping[str, Results]) -> list[Plot]:
-    """One plot for each verification list: all systems, the references, chance."""
+    """One ROC plot for each verification list: all systems, the references, chance level."""
     plots = []
     for found in next(iter(systems.values())).lists:
         if found.trial_list.kind != "verify":
@@ -77,15 +78,15 @@ def build_roc_plots(systems: Mapping[str, Results], references: Mapping[str, Res
             x, y = one.curve["roc"]
             curves.append(Curve(label, x, y, note=f"AUC {format_percent(one.main_metric.value)}"))
         curves += _reference_curves(found, references, "roc", "AUC")
-        curves.append(Curve("chance", [0, 1], [0, 1], kind="chance"))
+        curves.append(Curve("chance level", [0, 1], [0, 1], kind="chance"))
         stratum = found.trial_list.stratum
         words = f"{DIRECTION_PHRASES[found.trial_list.direction]}, {STRATUM_NAMES.get(stratum, stratum)}"
         plots.append(
             Plot(
                 f"ROC, {words}",
                 curves,
-                "false alarms",
-                "hits",
+                "false positive rate",
+                "true positive rate",
                 (0, 1),
                 (0, 1),
                 x_percent=True,
@@ -96,7 +97,7 @@ def build_roc_plots(systems: Mapping[str, Results], references: Mapping[str, Res
 
 
 def build_cmc_plots(systems: Mapping[str, Results], references: Mapping[str, Results]) -> list[Plot]:
-    """One plot for each retrieval list: all systems and the references."""
+    """One CMC plot for each retrieval list: all systems and the references."""
     plots = []
     for found in next(iter(systems.values())).lists:
         if found.trial_list.kind != "retrieval":
@@ -114,19 +115,26 @@ def build_cmc_plots(systems: Mapping[str, Results], references: Mapping[str, Res
                 )
             )
         curves += _reference_curves(found, references, "cmc", "mAP")
-        title = f"Right answer within the first k, {DIRECTION_PHRASES[found.trial_list.direction]}"
-        plots.append(Plot(title, curves, "k", "queries", None, (0, 1), y_percent=True, x_log=True))
+        title = f"Identification rate within rank k, {DIRECTION_PHRASES[found.trial_list.direction]}"
+        plots.append(Plot(title, curves, "rank k", "probes", None, (0, 1), y_percent=True, x_log=True))
     return plots
 
 
 def get_task_title(found: ListResult) -> str:
-    """Words for what a list asks."""
+    """Name of the task of a list."""
     return TASK_TITLES[found.trial_list.kind].format(n=found.trial_list.num_candidates)
 
 
 def get_reference_value(found: ListResult, references: Mapping[str, Results], name: str) -> float | None:
-    """Main figure of a reference on the same list, None without that reference."""
+    """Main metric of a reference on the same list; None without that reference."""
     return references[name].by_name[found.name].main_metric.value if name in references else None
+
+
+def describe_sampling(setting: str) -> str:
+    """Number of samples behind each identity of an all-pairs setting: "single", or "avgK"."""
+    if setting == "single":
+        return "1 sample per modality"
+    return f"mean of {setting.removeprefix('avg')} samples"
 
 
 def get_direction(found: ListResult) -> Direction:
@@ -140,7 +148,7 @@ def nan_to_none(value: float) -> float | None:
 
 
 def format_percent(value: float | None) -> str:
-    """A share as text."""
+    """A fraction as text in per cent."""
     return "–" if value is None or np.isnan(value) else f"{100 * value:.1f} %"
 
 

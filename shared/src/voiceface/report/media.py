@@ -1,4 +1,4 @@
-"""Pictures and voices small enough to live inside a page, as data addresses."""
+"""Images and voices embedded in a page as data URLs."""
 
 import base64
 import io
@@ -18,7 +18,7 @@ SAMPLE_RATE = 16000
 
 @dataclass(frozen=True)
 class EncodedClip:
-    """A voice in the page: its data address, seconds, and the outline of its waveform in [0, 1]."""
+    """A voice in the page: its data URL, duration in seconds, and the outline of its waveform in [0, 1]."""
 
     data_url: str
     seconds: float
@@ -26,7 +26,7 @@ class EncodedClip:
 
 
 def upscale_image(image: np.ndarray, min_height: int = 160) -> np.ndarray:
-    """A picture (H, W, 3) uint8 at a multiple of its size that is `min_height` pixels high or more."""
+    """Enlarge an image (H, W, 3) uint8 by the smallest whole factor that reaches `min_height` pixels."""
     from PIL import Image
 
     factor = max(1, -(-min_height // image.shape[0]))
@@ -35,62 +35,62 @@ def upscale_image(image: np.ndarray, min_height: int = 160) -> np.ndarray:
 
 
 class MediaEncoder:
-    """Turns pictures and voices into data addresses until the page's allowance is spent.
+    """Encode images and voices as data URLs until the page's byte budget is spent.
 
-    A picture or a voice that cannot be read is left out with a warning: one bad file must not cost the
+    An image or voice that cannot be read is skipped with a warning: one corrupt file must not prevent the
     report.
 
     Args:
-        max_bytes: how many bytes of data addresses may be handed out.
-        max_image_size: longer side of a picture in pixels; smaller pictures keep their size.
-        max_seconds: longest part of a voice that is kept.
+        max_bytes: budget for all data URLs, bytes.
+        max_image_size: longer side of an image in pixels; smaller images keep their size.
     """
 
-    def __init__(self, max_bytes: int, max_image_size: int = 160, max_seconds: float = 4.0) -> None:
+    def __init__(self, max_bytes: int, max_image_size: int = 160) -> None:
         self.bytes_left = max_bytes
         self.max_image_size = max_image_size
-        self.max_seconds = max_seconds
         self.num_skipped = 0
         self._image_urls: dict[str, str] = {}
-        self._clips: dict[tuple[str, float], EncodedClip] = {}
+        self._clips: dict[tuple[str, float, float | None], EncodedClip] = {}
 
     def image_url(self, source: ImageSource | None, max_size: int | None = None) -> str | None:
-        """Data address of a picture as JPEG, or None (nothing given, unreadable, or no allowance left).
+        """Data URL of an image as JPEG, or None (no image given, unreadable, or no budget left).
 
-        `max_size` is the longer side of one that stands alone, in place of `max_image_size`.
+        `max_size` is the longer side of a single large image, in place of `max_image_size`.
         """
         if source is None:
             return None
         key = str(source) if max_size is None and isinstance(source, str | PathLike) else None
-        address = self._image_urls.get(key) if key else None
-        if address is None:
+        data_url = self._image_urls.get(key) if key else None
+        if data_url is None:
             try:
-                address = _to_data_url(encode_image(source, max_size or self.max_image_size), "image/jpeg")
+                data_url = _to_data_url(encode_image(source, max_size or self.max_image_size), "image/jpeg")
             except (OSError, ValueError) as error:
-                log.warning("picture left out of the report: %s", error)
+                log.warning("image skipped in the report: %s", error)
                 return None
             if key:
-                self._image_urls[key] = address
-        return address if self.reserve_bytes(len(address)) else None
+                self._image_urls[key] = data_url
+        return data_url if self.reserve_bytes(len(data_url)) else None
 
-    def encoded_clip(self, audio: AudioSource | None) -> EncodedClip | None:
-        """A voice as MP3 (WAV where MP3 cannot be written), or None as for `picture`."""
+    def encoded_clip(self, audio: AudioSource | None, max_seconds: float | None = None) -> EncodedClip | None:
+        """A voice as MP3 (WAV where MP3 cannot be written), or None as for `image_url`."""
         if audio is None:
             return None
-        key = (str(audio.source), audio.start_seconds) if isinstance(audio.source, str | PathLike) else None
+        key = None
+        if isinstance(audio.source, str | PathLike):
+            key = str(audio.source), audio.start_seconds, max_seconds
         clip = self._clips.get(key) if key else None
         if clip is None:
             try:
-                clip = encode_clip(audio, self.max_seconds)
+                clip = encode_clip(audio, max_seconds)
             except (OSError, ValueError) as error:
-                log.warning("voice left out of the report: %s", error)
+                log.warning("voice skipped in the report: %s", error)
                 return None
             if key:
                 self._clips[key] = clip
         return clip if self.reserve_bytes(len(clip.data_url)) else None
 
     def reserve_bytes(self, size: int) -> bool:
-        """Take `size` bytes from the allowance, or say that it is spent."""
+        """Take `size` bytes from the budget; False when it is spent."""
         if size > self.bytes_left:
             self.num_skipped += 1
             return False
@@ -99,7 +99,7 @@ class MediaEncoder:
 
 
 def encode_image(source: ImageSource, max_size: int, quality: int = 84) -> bytes:
-    """JPEG of a picture whose longer side is at most `max_size` pixels.
+    """JPEG of an image whose longer side is at most `max_size` pixels.
 
     Args:
         source: file, encoded bytes, or uint8 array (H, W, 3) RGB or (H, W) grey.
@@ -108,7 +108,7 @@ def encode_image(source: ImageSource, max_size: int, quality: int = 84) -> bytes
 
     Raises:
         ValueError: an array of another type or shape.
-        OSError: a file that is missing or is no picture.
+        OSError: a file that is missing or no image.
     """
     from PIL import Image, ImageOps
 
@@ -118,7 +118,9 @@ def encode_image(source: ImageSource, max_size: int, quality: int = 84) -> bytes
             or source.ndim not in (2, 3)
             or (source.ndim == 3 and source.shape[2] != 3)
         ):
-            raise ValueError(f"a picture is uint8 (H, W, 3) or (H, W); found {source.dtype} {source.shape}")
+            raise ValueError(
+                f"expected an image uint8 (H, W, 3) or (H, W); found {source.dtype} {source.shape}"
+            )
         image = Image.fromarray(source)
     else:
         with Image.open(io.BytesIO(source) if isinstance(source, bytes) else source) as opened:
@@ -132,12 +134,12 @@ def encode_image(source: ImageSource, max_size: int, quality: int = 84) -> bytes
     return memory.getvalue()
 
 
-def encode_clip(audio: AudioSource, max_seconds: float) -> EncodedClip:
-    """The first seconds of a voice, evened in level, at 16 kHz mono.
+def encode_clip(audio: AudioSource, max_seconds: float | None = None) -> EncodedClip:
+    """A voice, normalised in level, at 16 kHz mono.
 
     Args:
         audio: file or samples.
-        max_seconds: longest part kept.
+        max_seconds: longest part kept; None keeps the whole recording.
 
     Raises:
         ValueError: no samples, or an array that is not (T,).
@@ -146,7 +148,9 @@ def encode_clip(audio: AudioSource, max_seconds: float) -> EncodedClip:
     import soundfile
 
     samples, rate = _load_samples(audio)
-    samples = samples[round(audio.start_seconds * rate) :][: round(max_seconds * rate)]
+    samples = samples[round(audio.start_seconds * rate) :]
+    if max_seconds is not None:
+        samples = samples[: round(max_seconds * rate)]
     if not len(samples):
         raise ValueError(f"no sound in {_describe_source(audio)} after {audio.start_seconds} s")
     if rate != SAMPLE_RATE:
@@ -169,14 +173,14 @@ def encode_clip(audio: AudioSource, max_seconds: float) -> EncodedClip:
 def _load_samples(audio: AudioSource) -> tuple[np.ndarray, int]:
     """Samples (T,) as float32 in [-1, 1] and their rate."""
     if not isinstance(audio.source, np.ndarray):
-        from voiceface.audio.loading import load
+        from voiceface.audio.loading import load_audio
 
-        return load(
+        return load_audio(
             audio.source, scale="unit", sample_rate=SAMPLE_RATE, resample=True, on_corrupt="salvage"
         ), SAMPLE_RATE
     samples = audio.source
     if samples.ndim != 1:
-        raise ValueError(f"a voice has the shape (T,); found {samples.shape}")
+        raise ValueError(f"expected samples of shape (T,); found {samples.shape}")
     scale = 32768.0 if samples.dtype == np.int16 else 1.0
     return np.nan_to_num(samples.astype(np.float32) / scale), audio.sample_rate
 

@@ -1,4 +1,4 @@
-"""A mesh inside a page that can be turned with mouse, finger or keys; a still picture where it cannot.
+"""Interactive mesh inside a page, turned with mouse, finger or keys, with a still image as a fallback.
 
 Letters: V vertices, T triangles. The numbers travel as 16-bit steps of the mesh's box (a hundredth of a pixel
 of a face of 600), which is a tenth of what a text file of them takes.
@@ -9,26 +9,31 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import ArrayLike
 
-from voiceface.report.formatting import escape_html
 from voiceface.report.media import MediaEncoder
 from voiceface.report.records import ImageSource
+from voiceface.report.templating import render_macro
+
+__all__ = ["MeshView", "mesh_html", "meshes_html", "pack_mesh"]
+
+TEMPLATE = "system_card.html"
 
 QUANTISATION_STEPS = 65535
-STILL_IMAGE_SIZE = 480  # longer side of still pictures, pixels
+STILL_IMAGE_SIZE = 480  # longer side of still images, pixels
 
 
 @dataclass(frozen=True)
 class MeshView:
-    """A mesh to look at.
+    """A mesh on a page.
 
     Attributes:
-        title: what it is.
+        title: name of the mesh.
         vertices: (V, 3) finite numbers, any unit; x right, y up, z towards the viewer.
         triangles: (T, 3) vertex numbers from 0, wound outwards.
         colors: (V, 3) in [0, 1]; None for one plain colour.
-        still_image: picture for browsers that cannot draw it, and for print.
+        still_image: image for print and for browsers without WebGL.
         note: text under it.
     """
 
@@ -40,35 +45,23 @@ class MeshView:
     note: str = ""
 
 
-def meshes_html(views: Sequence[MeshView], media: MediaEncoder) -> str:
-    """Meshes beside each other as HTML; empty text without any."""
-    return f'<div class="meshes">{"".join(mesh_html(v, media) for v in views)}</div>' if views else ""
+def meshes_html(views: Sequence[MeshView], media: MediaEncoder) -> Markup:
+    """Meshes beside each other; empty without meshes."""
+    if not views:
+        return Markup("")
+    return render_macro(TEMPLATE, "meshes", Markup("").join(mesh_html(view, media) for view in views))
 
 
-def mesh_html(view: MeshView, media: MediaEncoder) -> str:
-    """One mesh; without WebGL or scripts its still picture shows, and so it does past the page's allowance.
+def mesh_html(view: MeshView, media: MediaEncoder) -> Markup:
+    """One mesh. Its still image is shown without WebGL or scripts, and where the page's budget is spent.
 
     Raises:
         ValueError: shapes or numbers that make no mesh.
     """
     packed = pack_mesh(view.vertices, view.triangles, view.colors)
-    name = escape_html(view.title)
-    address = media.image_url(view.still_image, STILL_IMAGE_SIZE)
-    still = f'<img src="{address}" alt="{name}">' if address else ""
-    drawn = ""
-    if media.reserve_bytes(sum(map(len, packed.values()))):
-        data = "".join(f' data-{word}="{value}"' for word, value in packed.items())
-        label = f"{name}: mesh, turn it with the mouse, a finger or the arrow keys"
-        drawn = (
-            f'<canvas tabindex="0" role="img" aria-label="{label}"{data} hidden></canvas>'
-            '<p class="turn" hidden>drag to turn · wheel or pinch to zoom · double click to reset</p>'
-        )
-    missing = "" if drawn or still else '<p class="missing">mesh not included</p>'
-    note = f'<p class="note">{escape_html(view.note)}</p>' if view.note else ""
-    return (
-        f'<figure class="card mesh"><figcaption>{name}</figcaption>'
-        f'<div class="stage">{still}{drawn}{missing}</div>{note}</figure>'
-    )
+    still = media.image_url(view.still_image, STILL_IMAGE_SIZE)
+    data = packed if media.reserve_bytes(sum(map(len, packed.values()))) else None
+    return render_macro(TEMPLATE, "mesh", view, still, data)
 
 
 def pack_mesh(vertices: ArrayLike, triangles: ArrayLike, colors: ArrayLike | None = None) -> dict[str, str]:

@@ -1,4 +1,7 @@
-"""Line plots and histograms as SVG text; colours come from the page's style sheet."""
+"""Line plots and histograms as SVG; colours come from the style sheet of the page.
+
+Every text inside the SVG is escaped by `Markup.format`; the axes around it is the template `plots.html`.
+"""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -6,14 +9,27 @@ from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
+from markupsafe import Markup
 
-from voiceface.report.formatting import escape_html, format_number, is_finite_number
+from voiceface.report.formatting import format_number, is_finite_number
 from voiceface.report.records import Curve, Histogram, Plot
+from voiceface.report.templating import render_macro
+
+__all__ = [
+    "assign_colour_classes",
+    "histogram_html",
+    "line_plot_html",
+    "linear_ticks",
+    "log_ticks",
+    "tick_labels",
+]
 
 WIDTH, HEIGHT = 440, 290
 MARGIN_LEFT, MARGIN_RIGHT, MARGIN_TOP, MARGIN_BOTTOM = 54, 12, 12, 44
 INNER_WIDTH, INNER_HEIGHT = WIDTH - MARGIN_LEFT - MARGIN_RIGHT, HEIGHT - MARGIN_TOP - MARGIN_BOTTOM
-INNER_BOX = f'x="{MARGIN_LEFT}" y="{MARGIN_TOP}" width="{INNER_WIDTH}" height="{INNER_HEIGHT}"'
+INNER_BOX = Markup('x="{}" y="{}" width="{}" height="{}"').format(
+    MARGIN_LEFT, MARGIN_TOP, INNER_WIDTH, INNER_HEIGHT
+)
 MAX_POINTS = 400
 NUM_COLOURS = 6
 
@@ -23,7 +39,7 @@ def assign_colour_classes(names: Sequence[str]) -> dict[str, str]:
     return {name: f"c{i % NUM_COLOURS}" for i, name in enumerate(names)}
 
 
-def line_plot_html(plot: Plot, css_classes: Mapping[str, str] | None = None) -> str:
+def line_plot_html(plot: Plot, css_classes: Mapping[str, str] | None = None) -> Markup:
     """A plot with axes, lines, bands and a legend.
 
     Args:
@@ -35,54 +51,52 @@ def line_plot_html(plot: Plot, css_classes: Mapping[str, str] | None = None) -> 
     """
     curves = [curve for curve in map(_downsample, plot.curves) if len(curve.x)]
     if not curves:
-        return ""
+        return Markup("")
     classes = _curve_classes(curves, css_classes or {})
     x_range = plot.x_range or _data_range([np.asarray(c.x, float) for c in curves], margin=0, log=plot.x_log)
     y_values = [np.asarray(v, float) for c in curves for v in (c.y, c.low, c.high) if v is not None]
     y_range = plot.y_range or _data_range(y_values, margin=0.06)
-    frame = _Axes(x_range, y_range, plot.x_log)
-    lines = [_curve_html(frame, curve, classes[curve.label]) for curve in curves]
+    axes = _Axes(x_range, y_range, plot.x_log)
+    lines = [_curve_html(axes, curve, classes[curve.label]) for curve in curves]
     ordered = [
         line for kind in ("reference", "system") for c, line in zip(curves, lines) if _layer(c) == kind
     ]
-    body = frame.axes_html(plot.x_label, plot.y_label, plot.x_percent, plot.y_percent)
-    body += f"<svg {INNER_BOX}>{''.join(ordered)}</svg>"
-    spoken = f"{plot.title}. {plot.y_label or 'value'} over {plot.x_label or 'position'}. " + "; ".join(
+    body = axes.axes_html(plot.x_label, plot.y_label, plot.x_percent, plot.y_percent)
+    body += Markup("<svg {}>{}</svg>").format(INNER_BOX, Markup("").join(ordered))
+    description = f"{plot.title}. {plot.y_label or 'value'} over {plot.x_label or 'position'}. " + "; ".join(
         f"{c.label}{' ' + c.note if c.note else ''}, {_describe_ends(c)}" for c in curves
     )
-    keys = [
-        f'<li class="{classes[c.label]}"><svg class="key" viewBox="0 0 22 8" aria-hidden="true">'
-        f'<path class="line" d="M1 4H21"/></svg><span>{escape_html(c.label)}</span>'
-        f"{f'<b>{escape_html(c.note)}</b>' if c.note else ''}</li>"
-        for c in curves
-    ]
+    legend = [(classes[curve.label], curve.label, curve.note) for curve in curves]
     only_title = len(curves) == 1 and curves[0].label == plot.title
-    return _figure_html(plot.title, spoken, body, [] if only_title else keys, plot.note)
+    return _figure_html(plot.title, description, body, [] if only_title else legend, plot.note)
 
 
-def histogram_html(plot: Histogram) -> str:
+def histogram_html(plot: Histogram) -> Markup:
     """Bars of equal width that count values; empty text when there is no finite value."""
     values = np.asarray(plot.values, float)
     values = values[np.isfinite(values)]
     if not len(values):
-        return ""
+        return Markup("")
     counts, edges = np.histogram(values, bins=plot.bins)
-    frame = _Axes((float(edges[0]), float(edges[-1])), (0.0, float(counts.max()) * 1.06), False)
-    bars = []
+    axes = _Axes((float(edges[0]), float(edges[-1])), (0.0, float(counts.max()) * 1.06), False)
+    bars: list[Markup] = []
     for count, left, right in zip(counts, edges[:-1], edges[1:]):
         if count:
-            x, width = frame.x(left) + 0.6, max(0.8, frame.x(right) - frame.x(left) - 1.2)
+            x, width = axes.x(left) + 0.6, max(0.8, axes.x(right) - axes.x(left) - 1.2)
             tip = f"{format_number(float(left))} to {format_number(float(right))}: {count} {plot.y_label}"
-            bars.append(
-                f'<rect class="bar" x="{x:.1f}" y="{frame.y(count):.1f}" width="{width:.1f}" '
-                f'height="{INNER_HEIGHT - frame.y(count):.1f}" rx="1.5"><title>{escape_html(tip)}</title></rect>'
-            )
+            bar = Markup('<rect class="bar" x="{:.1f}" y="{:.1f}" width="{:.1f}" height="{:.1f}" rx="1.5">')
+            bars.append(bar.format(x, axes.y(count), width, INNER_HEIGHT - axes.y(count)))
+            bars.append(Markup("<title>{}</title></rect>").format(tip))
     middle = float(np.median(values))
-    at = frame.x(middle)
-    bars.append(f'<path class="line reference" d="M{at:.1f} 0V{INNER_HEIGHT}"><title>median</title></path>')
-    body = frame.axes_html(plot.x_label, plot.y_label, False, False)
-    body += f'<svg {INNER_BOX} class="c0">{"".join(bars)}</svg>'
-    facts = f"{len(values)} values from {format_number(float(values.min()))} to {format_number(float(values.max()))}"
+    bars.append(
+        Markup('<path class="line reference" d="M{:.1f} 0V{}"><title>median</title></path>').format(
+            axes.x(middle), INNER_HEIGHT
+        )
+    )
+    body = axes.axes_html(plot.x_label, plot.y_label, False, False)
+    body += Markup('<svg {} class="c0">{}</svg>').format(INNER_BOX, Markup("").join(bars))
+    low, high = format_number(float(values.min())), format_number(float(values.max()))
+    facts = f"{len(values)} values from {low} to {high}"
     facts += f", median {format_number(middle)}"
     note = f"{facts}. {plot.note}" if plot.note else f"{facts}."
     return _figure_html(plot.title, f"{plot.title}: {facts}", body, [], note)
@@ -105,40 +119,32 @@ class _Axes:
         low, high = self.y_range
         return (1 - (value - low) / (high - low)) * INNER_HEIGHT
 
-    def axes_html(self, x_label: str, y_label: str, x_percent: bool, y_percent: bool) -> str:
+    def axes_html(self, x_label: str, y_label: str, x_percent: bool, y_percent: bool) -> Markup:
+        line = Markup('<path class="{}" d="{}"/>')
+        text = Markup('<text class="{}" {} text-anchor="{}">{}</text>')
+        place = Markup('x="{:.1f}" y="{:.1f}"')
         parts = []
         y_ticks = linear_ticks(*self.y_range, 5)
-        for value, text in zip(y_ticks, tick_labels(y_ticks, y_percent)):
+        for value, label in zip(y_ticks, tick_labels(y_ticks, y_percent)):
             y = MARGIN_TOP + self.y(value)
-            parts.append(f'<path class="grid" d="M{MARGIN_LEFT} {y:.1f}H{WIDTH - MARGIN_RIGHT}"/>')
-            parts.append(
-                f'<text class="tick" x="{MARGIN_LEFT - 7}" y="{y + 3.7:.1f}" text-anchor="end">{text}</text>'
-            )
+            parts.append(line.format("grid", f"M{MARGIN_LEFT} {y:.1f}H{WIDTH - MARGIN_RIGHT}"))
+            parts.append(text.format("tick", place.format(MARGIN_LEFT - 7, y + 3.7), "end", label))
+        bottom = MARGIN_TOP + INNER_HEIGHT
         x_ticks = log_ticks(*self.x_range) if self.x_log else linear_ticks(*self.x_range, 6)
-        for value, text in zip(x_ticks, tick_labels(x_ticks, x_percent)):
+        for value, label in zip(x_ticks, tick_labels(x_ticks, x_percent)):
             x = MARGIN_LEFT + self.x(value)
-            parts.append(f'<path class="grid faint" d="M{x:.1f} {MARGIN_TOP}V{MARGIN_TOP + INNER_HEIGHT}"/>')
+            parts.append(line.format("grid faint", f"M{x:.1f} {MARGIN_TOP}V{bottom}"))
             anchor = "end" if x > WIDTH - MARGIN_RIGHT - 8 else "middle"
             x = min(x, WIDTH - MARGIN_RIGHT + 8) if anchor == "end" else x
-            parts.append(
-                f'<text class="tick" x="{x:.1f}" y="{MARGIN_TOP + INNER_HEIGHT + 16}" text-anchor="{anchor}">'
-                f"{text}</text>"
-            )
-        parts.append(
-            f'<path class="axis" d="M{MARGIN_LEFT} {MARGIN_TOP + INNER_HEIGHT}H{WIDTH - MARGIN_RIGHT}"/>'
-        )
+            parts.append(text.format("tick", place.format(x, bottom + 16), anchor, label))
+        parts.append(line.format("axis", f"M{MARGIN_LEFT} {bottom}H{WIDTH - MARGIN_RIGHT}"))
         if x_label:
-            x = MARGIN_LEFT + INNER_WIDTH / 2
-            parts.append(
-                f'<text class="label" x="{x}" y="{HEIGHT - 8}" text-anchor="middle">{escape_html(x_label)}</text>'
-            )
+            middle = place.format(MARGIN_LEFT + INNER_WIDTH / 2, HEIGHT - 8)
+            parts.append(text.format("label", middle, "middle", x_label))
         if y_label:
-            y = MARGIN_TOP + INNER_HEIGHT / 2
-            parts.append(
-                f'<text class="label" transform="translate(12 {y}) rotate(-90)" text-anchor="middle">'
-                f"{escape_html(y_label)}</text>"
-            )
-        return "".join(parts)
+            turned = Markup('transform="translate(12 {}) rotate(-90)"').format(MARGIN_TOP + INNER_HEIGHT / 2)
+            parts.append(text.format("label", turned, "middle", y_label))
+        return Markup("").join(parts)
 
 
 def linear_ticks(low: float, high: float, count: int) -> list[float]:
@@ -192,25 +198,27 @@ def _downsample(curve: Curve) -> Curve:
     return replace(curve, x=x[keep], y=y[keep], low=low, high=high)
 
 
-def _curve_html(axes: _Axes, curve: Curve, css_class: str) -> str:
-    """Band, faint raw line, line and dots of one curve, with its name as a tip."""
+def _curve_html(axes: _Axes, curve: Curve, css_class: str) -> Markup:
+    """Band, faint raw line, line and markers of one curve, with its name as a tooltip."""
+    path = Markup('<path class="{}" d="{}"/>')
     parts = []
     if curve.low is not None and curve.high is not None:
         up = list(zip(curve.x, curve.high))
         down = list(zip(curve.x, curve.low))[::-1]
         points = [(a, b) for a, b in up + down if np.isfinite(b)]
         if points:
-            parts.append(f'<path class="band" d="{_path_data(axes, points)}Z"/>')
+            parts.append(path.format("band", f"{_path_data(axes, points)}Z"))
     if curve.raw is not None:
-        parts.append(f'<path class="raw" d="{_path_data(axes, list(zip(*curve.raw)))}"/>')
-    parts.append(f'<path class="line" d="{_path_data(axes, list(zip(curve.x, curve.y)))}"/>')
+        parts.append(path.format("raw", _path_data(axes, list(zip(*curve.raw)))))
+    parts.append(path.format("line", _path_data(axes, list(zip(curve.x, curve.y)))))
     if curve.markers or len(curve.x) == 1:
+        circle = Markup('<circle class="dot" cx="{:.1f}" cy="{:.1f}" r="3.4"><title>{}</title></circle>')
         for a, b in zip(curve.x, curve.y):
             if np.isfinite(b):
-                tip = escape_html(f"{curve.label}: {format_number(float(a))}, {format_number(float(b))}")
-                spot = f'cx="{axes.x(a):.1f}" cy="{axes.y(b):.1f}"'
-                parts.append(f'<circle class="dot" {spot} r="3.4"><title>{tip}</title></circle>')
-    return f'<g class="{css_class}">{"".join(parts)}<title>{escape_html(curve.label)}</title></g>'
+                tooltip = f"{curve.label}: {format_number(float(a))}, {format_number(float(b))}"
+                parts.append(circle.format(axes.x(a), axes.y(b), tooltip))
+    group = Markup('<g class="{}">{}<title>{}</title></g>')
+    return group.format(css_class, Markup("").join(parts), curve.label)
 
 
 def _path_data(axes: _Axes, points: Sequence[tuple[float, float]]) -> str:
@@ -270,11 +278,7 @@ def _describe_ends(curve: Curve) -> str:
     return f"from {format_number(finite[0])} to {format_number(finite[-1])}" if finite else "no values"
 
 
-def _figure_html(title: str, description: str, body: str, legend_items: Sequence[str], note: str) -> str:
-    legend = f'<ul class="legend">{"".join(legend_items)}</ul>' if legend_items else ""
-    under = f'<p class="note">{escape_html(note)}</p>' if note else ""
-    return (
-        f'<figure class="card plot"><figcaption>{escape_html(title)}</figcaption>'
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="{escape_html(description)}">{body}</svg>'
-        f"{legend}{under}</figure>"
-    )
+def _figure_html(
+    title: str, description: str, body: Markup, legend: Sequence[tuple[str, str, str]], note: str
+) -> Markup:
+    return render_macro("plots.html", "figure", title, description, WIDTH, HEIGHT, body, legend, note)

@@ -1,7 +1,8 @@
-"""What a report is made of: plain records that any evaluation can fill in.
+"""Records that a report is built from; any evaluation can fill them in.
 
-Figures are fractions (0.863) when their unit is "%", and are shown as per cent; every other unit is shown as
-given. A missing reference (chance level, gender-only baseline, upper bound) or interval is None, and the page leaves it out.
+Metrics are fractions (0.863) when their unit is "%", and are shown as per cent; every other unit is shown as
+given. A missing reference (chance level, gender-only baseline, upper bound) or interval is None and is omitted
+from the page.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 Direction = Literal["v2f", "f2v", "both", ""]
 CurveKind = Literal["system", "chance", "baseline", "upper_bound"]
 ImageSource = str | PathLike[str] | bytes | np.ndarray
-"""A picture: file, encoded bytes, or uint8 RGB array of shape (H, W, 3) or grey (H, W)."""
+"""An image: file, encoded bytes, or uint8 RGB array of shape (H, W, 3) or grey (H, W)."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class AudioSource:
     Attributes:
         source: path of a sound file, or samples of shape (T,), int16 or float in [-1, 1].
         sample_rate: samples per second of an array; not used for a file.
-        start_seconds: seconds left out at the beginning.
+        start_seconds: seconds skipped at the beginning.
     """
 
     source: str | PathLike[str] | np.ndarray
@@ -34,19 +35,21 @@ class AudioSource:
 
 @dataclass(frozen=True)
 class Headline:
-    """One large figure at the top of the page.
+    """One large metric at the top of the page.
 
     Attributes:
         name: what it is ("same-gender 1:2 matching").
-        value: the figure; a fraction when `unit` is "%".
+        value: the metric; a fraction when `unit` is "%".
         low: lower end of its interval.
         high: upper end of its interval.
-        chance: what guessing gives.
-        baseline: what knowing the sex alone gives.
-        upper_bound: what the best possible observer gives (population only).
-        note: one line under the figure.
+        chance: chance level.
+        baseline: result of knowing the gender alone.
+        upper_bound: result of the best possible observer (population only).
+        note: one line under the metric.
         unit: "%" for fractions, else the text after the number ("mm").
         higher_is_better: False for errors.
+        reference_names: other names of the references, such as {"chance": "mean face"}; the card then gives
+            no normalized gain.
     """
 
     name: str
@@ -59,25 +62,26 @@ class Headline:
     note: str = ""
     unit: str = "%"
     higher_is_better: bool = True
+    reference_names: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class ResultRow:
-    """One figure of one system on one list.
+    """One metric of one system on one list.
 
     Attributes:
-        task: heading of the table it belongs to ("Matching 1:2", "Verification (AUC)", "Retrieval (mAP)").
-        value: the figure; a fraction when `unit` is "%".
+        task: heading of the table it belongs to ("1:2 matching", "Verification (AUC)", "Retrieval (mAP)").
+        value: the metric; a fraction when `unit` is "%".
         direction: "v2f" voice to face, "f2v" face to voice, "both" their mean, "" neither.
-        stratum: how wrong answers were drawn: "U" anyone, "G" same sex, "N" same nationality, "A" same age.
+        stratum: distractors: "U" unrestricted, "G" same gender, "N" same nationality, "A" same age group.
         list_name: name of the list; with task, direction and stratum it joins the rows of several systems.
         low: lower end of the interval.
         high: upper end of the interval.
-        chance: what guessing gives.
-        baseline: what knowing the sex alone gives.
-        upper_bound: what the best possible observer gives.
-        published: the figure of the paper, where the list is the paper's.
-        num_trials: number of questions behind the figure.
+        chance: chance level.
+        baseline: result of knowing the gender alone.
+        upper_bound: result of the best possible observer.
+        published: the value of the paper, where the list is the paper's.
+        num_trials: number of trials behind the metric.
         unit: "%" for fractions, else the text after the number.
         higher_is_better: False for errors.
     """
@@ -99,13 +103,13 @@ class ResultRow:
 
     @property
     def comparison_key(self) -> tuple[str, str, str, str]:
-        """What must agree for two systems' rows to stand side by side."""
+        """Key that the rows of two systems share when they belong side by side."""
         return self.task, self.direction, self.stratum, self.list_name
 
 
 @dataclass(frozen=True)
 class SystemResults:
-    """All rows of one system; the first system of a report is the one it is about."""
+    """All rows of one system; the report describes the first system."""
 
     name: str
     rows: Sequence[ResultRow]
@@ -113,9 +117,9 @@ class SystemResults:
 
 @dataclass(frozen=True)
 class PairedDifferenceRow:
-    """Paired difference of two systems on one list (`value` = first minus second, same people resampled).
+    """Paired difference of two systems on one list (`value` = first minus second, same identities resampled).
 
-    `name` says in words what was asked, `list_name` by which list.
+    `name` is the metric in words, `list_name` the trial list. `adjusted_p_value` is corrected for all rows.
     """
 
     system_a: str
@@ -128,6 +132,14 @@ class PairedDifferenceRow:
     unit: str = "%"
     list_name: str = ""
     higher_is_better: bool = True
+    adjusted_p_value: float | None = None
+
+    @property
+    def is_significant(self) -> bool:
+        """Whether the adjusted p-value is below 0.05; without one, whether the interval excludes zero."""
+        if self.adjusted_p_value is not None:
+            return self.adjusted_p_value < 0.05
+        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
 
 
 @dataclass(frozen=True)
@@ -144,12 +156,12 @@ class TrialListRow:
 
 @dataclass(frozen=True)
 class ProtocolSummary:
-    """How the figures were made.
+    """Evaluation protocol of the results.
 
     Attributes:
         name: name of the protocol.
         lists: every list with its hash.
-        facts: name -> text, in the order shown: ties rule, strata, interval, people, clips, pictures.
+        facts: name -> text, in the order shown: ties rule, strata, interval, identities, clips, images.
     """
 
     name: str
@@ -190,7 +202,7 @@ class Plot:
 
     Attributes:
         title: heading of the plot.
-        curves: what is drawn; an empty plot is left out.
+        curves: lines of the plot; an empty plot is omitted.
         x_label: name and unit of the horizontal axis.
         y_label: name and unit of the vertical axis.
         x_range: ends of the horizontal axis; None fits the data.
@@ -215,19 +227,19 @@ class Plot:
 
 @dataclass(frozen=True)
 class Histogram:
-    """How values are spread: raw `values` of shape (N,), counted in `bins` equal bins."""
+    """Histogram of raw `values` of shape (N,), counted in `bins` equal bins."""
 
     title: str
     values: Sequence[float] | np.ndarray
     x_label: str = ""
-    y_label: str = "people"
+    y_label: str = "identities"
     bins: int = 30
     note: str = ""
 
 
 @dataclass(frozen=True)
 class RankedCandidate:
-    """One answer of a query: a face (picture) or a voice (sound), with its rank (from 1) and score."""
+    """One candidate of a probe, a face or a voice, with its rank (from 1) and score."""
 
     name: str
     rank: int
@@ -239,10 +251,10 @@ class RankedCandidate:
 
 @dataclass(frozen=True)
 class ProbeRanking:
-    """One question of a gallery and its best answers in order of rank.
+    """One probe and its best candidates in order of rank.
 
-    Answers of higher rank than their place (the first right one, when not among the best) are set apart.
-    `labels_known` is False where nobody knows which answer is right: the page then gives no verdict.
+    A candidate whose rank exceeds its position (the first correct one, when not among the best) is set apart.
+    `labels_known` is False where the correct candidate is unknown: the page then gives no verdict.
     """
 
     name: str
@@ -256,7 +268,7 @@ class ProbeRanking:
 
 @dataclass(frozen=True)
 class RetrievalExamples:
-    """Queries in one direction: "v2f" hear a voice and see faces, "f2v" see a face and hear voices."""
+    """Probes in one direction: "v2f" voices against faces, "f2v" faces against voices."""
 
     title: str
     direction: Direction
@@ -266,7 +278,7 @@ class RetrievalExamples:
 
 @dataclass(frozen=True)
 class IdentityCard:
-    """One person with a figure: accuracy in [0, 1] over `num_trials` questions, or just a picture and a voice."""
+    """One identity with its accuracy in [0, 1] over `num_trials` trials, or only an image and a voice."""
 
     name: str
     accuracy: float | None = None
@@ -280,7 +292,7 @@ class IdentityCard:
 
 @dataclass(frozen=True)
 class IdentityGroup:
-    """A row of people: the hardest, the easiest, or a sample of the corpus."""
+    """A row of identities: the hardest, the easiest, or a sample of the corpus."""
 
     title: str
     identities: Sequence[IdentityCard]
@@ -289,7 +301,7 @@ class IdentityGroup:
 
 @dataclass(frozen=True)
 class Table:
-    """Any further table; numbers are aligned to the right, everything else is shown as text."""
+    """A further table; numbers are aligned to the right, everything else is shown as text."""
 
     title: str
     columns: Sequence[str]

@@ -1,19 +1,25 @@
-"""Everything that several systems make of one voice, side by side on one card.
+"""Cards with the outputs of several systems for one voice.
 
-A tile is a picture or a mesh; a ranking is a row of faces in the order of one system.
+A tile is an image or a mesh; a ranking is a row of faces in the order of one system.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import ArrayLike, NDArray
 
-from voiceface.report.formatting import display_name, escape_html
+from voiceface.report.formatting import display_name
 from voiceface.report.gallery import candidate_html, describe_verdict, image_html, player_html
 from voiceface.report.media import MediaEncoder
 from voiceface.report.mesh_view import MeshView, mesh_html
 from voiceface.report.records import AudioSource, ImageSource, ProbeRanking
+from voiceface.report.templating import render_macro
+
+__all__ = ["ImageTile", "SystemCard", "SystemRanking", "render_mesh_still", "system_cards_html"]
+
+TEMPLATE = "system_card.html"
 
 BACKGROUND_COLOUR, SKIN_COLOUR = (38, 48, 63), (214, 190, 172)
 LIGHT_DIRECTION = np.array([-0.45, 0.5, 0.9]) / np.linalg.norm([-0.45, 0.5, 0.9])
@@ -21,13 +27,13 @@ LIGHT_DIRECTION = np.array([-0.45, 0.5, 0.9]) / np.linalg.norm([-0.45, 0.5, 0.9]
 
 @dataclass(frozen=True)
 class ImageTile:
-    """One picture beside a voice.
+    """One image beside a voice.
 
     Attributes:
-        title: what it is, such as the system that made it.
-        image: None leaves an empty frame with the note in it.
-        note: a few words under it.
-        is_ground_truth: it is the truth, not made.
+        title: name of the image, such as the system that generated it.
+        image: the image; None leaves an empty frame.
+        note: a short text under it.
+        is_ground_truth: a real image of the identity, not a generated one.
     """
 
     title: str
@@ -38,7 +44,7 @@ class ImageTile:
 
 @dataclass(frozen=True)
 class SystemRanking:
-    """Faces in the order of one system; the verdict and the marks are those of a gallery's query."""
+    """Faces in the order of one system, with verdict and marks as in the retrieval examples."""
 
     system: str
     ranking: ProbeRanking
@@ -46,15 +52,15 @@ class SystemRanking:
 
 @dataclass(frozen=True)
 class SystemCard:
-    """What is heard, what is true and what the systems make of it.
+    """One voice, its ground truth, and the outputs of the systems.
 
     Attributes:
         name: heading.
         audio: the voice.
-        tiles: pictures and meshes, in order.
-        rankings: one of each system.
+        tiles: images and meshes, in order.
+        rankings: one for each system.
         note: one line under the name.
-        missing: what some system could not do, one line each.
+        missing: one line for each system that could not process the voice.
     """
 
     name: str
@@ -65,24 +71,23 @@ class SystemCard:
     missing: Sequence[str] = ()
 
 
-def system_cards_html(stories: Sequence[SystemCard], media: MediaEncoder, hint: str = "") -> str:
-    """Cards under each other as HTML; empty text without any."""
-    if not stories:
-        return ""
-    text = f'<p class="hint">{escape_html(hint)}</p>' if hint else ""
-    return f'{text}<div class="stories">{"".join(_card_html(story, media) for story in stories)}</div>'
+def system_cards_html(cards: Sequence[SystemCard], media: MediaEncoder, hint: str = "") -> Markup:
+    """Cards below each other; empty without cards."""
+    if not cards:
+        return Markup("")
+    return render_macro(TEMPLATE, "cards", hint, Markup("").join(_card_html(card, media) for card in cards))
 
 
 def render_mesh_still(
     vertices: ArrayLike, triangles: ArrayLike, yaw_degrees: float = -24.0, image_size: int = 360
 ) -> NDArray[np.uint8]:
-    """A lit drawing of a mesh, for pages whose reader cannot turn it.
+    """A shaded image of a mesh, for pages where the mesh cannot be turned.
 
     Args:
         vertices: (V, 3), x right, y up, z towards the viewer.
         triangles: (T, 3), wound outwards.
-        yaw_degrees: degrees about the upright axis.
-        image_size: of the picture, pixels.
+        yaw_degrees: rotation about the vertical axis.
+        image_size: side of the image in pixels.
 
     Returns:
         (side, side, 3) uint8 RGB.
@@ -109,41 +114,23 @@ def render_mesh_still(
     return np.asarray(image.resize((image_size, image_size), Image.Resampling.BOX))
 
 
-def _card_html(card: SystemCard, media: MediaEncoder) -> str:
+def _card_html(card: SystemCard, media: MediaEncoder) -> Markup:
     """One card: the voice on top, tiles below it, then a row of faces for each system."""
-    tiles = "".join(
-        f'<li class="tile">{mesh_html(tile, media)}</li>'
-        if isinstance(tile, MeshView)
-        else _tile_html(tile, card.name, media)
-        for tile in card.tiles
-    )
-    ranks = "".join(_ranking_html(ranking, media) for ranking in card.rankings)
-    lost = "".join(f'<p class="note">{escape_html(text)}</p>' for text in card.missing)
-    return (
-        f'<article class="card story"><div class="heard"><div><h3>{escape_html(display_name(card.name))}</h3>'
-        f"{f'<p class=note>{escape_html(card.note)}</p>' if card.note else ''}</div>"
-        f"{player_html(card.audio, f'voice of {display_name(card.name)}', media)}</div>"
-        f"{f'<ul class=tiles>{tiles}</ul>' if tiles else ''}"
-        f"{f'<div class=rankings>{ranks}</div>' if ranks else ''}"
-        f"{f'<div class=lost>{lost}</div>' if lost else ''}</article>"
-    )
+    name = display_name(card.name)
+    player = player_html(card.audio, f"voice of {name}", media)
+    tiles = []
+    for tile in card.tiles:
+        if isinstance(tile, MeshView):
+            tiles.append(render_macro(TEMPLATE, "mesh_tile", mesh_html(tile, media)))
+        else:
+            image = image_html(tile.image, f"{tile.title}: {name}", media)
+            tiles.append(render_macro(TEMPLATE, "image_tile", tile, image))
+    rankings = [_ranking_html(ranking, media) for ranking in card.rankings]
+    return render_macro(TEMPLATE, "card", card, player, Markup("").join(tiles), Markup("").join(rankings))
 
 
-def _tile_html(tile: ImageTile, name: str, media: MediaEncoder) -> str:
-    """A picture with its title and note, framed where it is the truth."""
-    label = f"{tile.title}: {display_name(name)}"
-    note = f'<p class="note">{escape_html(tile.note)}</p>' if tile.note else ""
-    return (
-        f'<li class="tile{" true" if tile.is_ground_truth else ""}"><figure><figcaption>{escape_html(tile.title)}</figcaption>'
-        f"{image_html(tile.image, label, media)}{note}</figure></li>"
-    )
-
-
-def _ranking_html(ranking: SystemRanking, media: MediaEncoder) -> str:
-    """A system's name, how well it did, and its best faces."""
-    verdict, style = describe_verdict(ranking.ranking, "face")
-    answers = "".join(candidate_html(c, i, media) for i, c in enumerate(ranking.ranking.candidates))
-    return (
-        f'<div class="ranking v2f"><div class="ranked-by"><h4>{escape_html(ranking.system)}</h4>'
-        f'<p class="verdict {style}">{escape_html(verdict)}</p></div><ol class="answers">{answers}</ol></div>'
-    )
+def _ranking_html(ranking: SystemRanking, media: MediaEncoder) -> Markup:
+    """Name of a system, its verdict, and its best faces."""
+    verdict, css_class = describe_verdict(ranking.ranking, "face")
+    candidates = [candidate_html(c, i, media) for i, c in enumerate(ranking.ranking.candidates)]
+    return render_macro(TEMPLATE, "ranking", ranking.system, verdict, css_class, Markup("").join(candidates))

@@ -1,12 +1,14 @@
-"""Headline cards and tables of figures: value, interval, and where it lies between chance level and upper bound."""
+"""Headline cards and tables: value, interval, and the position between chance level and upper bound."""
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
 
 from voiceface.report.formatting import (
     DIRECTION_TITLES,
     STRATUM_DESCRIPTIONS,
-    escape_html,
     format_difference,
     format_interval,
     format_metric,
@@ -21,82 +23,101 @@ from voiceface.report.records import (
     SystemResults,
     Table,
 )
+from voiceface.report.templating import render_macro
+
+__all__ = [
+    "REFERENCE_FIELDS",
+    "compute_axis_range",
+    "describe_normalized_gain",
+    "differences_html",
+    "facts_html",
+    "group_by_task",
+    "headline_html",
+    "interval_track_html",
+    "protocol_html",
+    "results_html",
+    "row_label_html",
+    "table_html",
+]
 
 REFERENCE_FIELDS = (
     ("chance", "chance level"),
     ("baseline", "gender-only baseline"),
     ("upper_bound", "oracle upper bound"),
 )
+TEMPLATE = "tables.html"
 
 
-def headline_html(headline: Headline) -> str:
-    """A card: the figure, its interval, a bar between the references, and the share of the possible gain."""
-    unit = headline.unit
-    known = [(field, name, getattr(headline, field)) for field, name in REFERENCE_FIELDS]
-    known = [(field, name, value) for field, name, value in known if is_finite_number(value)]
+class _ResultCell(NamedTuple):
+    """Result of one system in one row of a results table."""
+
+    value: float
+    best: bool
+    interval: str
+
+
+def headline_html(headline: Headline) -> Markup:
+    """A card: the metric, its interval, a bar between the references, and the normalized gain."""
+    names = dict(REFERENCE_FIELDS) | dict(headline.reference_names)
+    references = [(field, names[field], getattr(headline, field)) for field, _ in REFERENCE_FIELDS]
+    references = [(field, name, value) for field, name, value in references if is_finite_number(value)]
     axis = compute_axis_range(
-        [headline.value, headline.low, headline.high, *(value for _, _, value in known)], unit
+        [headline.value, headline.low, headline.high, *(value for _, _, value in references)], headline.unit
     )
-    bar = interval_track_html(
-        [("c0", headline.value, headline.low, headline.high)], {f: v for f, _, v in known}, axis
+    track = interval_track_html(
+        [("c0", headline.value, headline.low, headline.high)], {f: v for f, _, v in references}, axis
     )
-    legend = "".join(
-        f'<li><span class="swatch {field}" aria-hidden="true"></span>{name} <b>{format_metric(value, unit)}</b></li>'
-        for field, name, value in known
-    )
-    between = format_interval(headline.low, headline.high, unit)
-    between = f"95\u202f% interval {between}" if between else ""
-    gain = describe_normalized_gain(headline.value, headline.baseline, headline.chance, headline.upper_bound)
-    lines = [f'<p class="note">{escape_html(text)}</p>' for text in (gain, headline.note) if text]
-    number_text, tail = (
-        format_metric(headline.value, unit, with_unit=False),
-        f'<span class="unit">{escape_html(unit)}</span>',
-    )
-    return (
-        f'<li class="card headline"><h3>{escape_html(headline.name)}</h3>'
-        f'<p class="value">{number_text}{tail if unit else ""}</p>'
-        f'<p class="interval">{between or "&nbsp;"}</p>{bar}'
-        f'<ul class="references">{legend}</ul>{"".join(lines)}</li>'
-    )
+    gain = ""
+    if not headline.reference_names:
+        gain = describe_normalized_gain(
+            headline.value, headline.baseline, headline.chance, headline.upper_bound
+        )
+    notes = [text for text in (gain, headline.note) if text]
+    return render_macro(TEMPLATE, "headline", headline, references, track, notes)
 
 
 def describe_normalized_gain(
     value: float, baseline: float | None, chance: float | None, upper_bound: float | None
 ) -> str:
-    """(model - gender-only baseline) / (upper bound - gender-only baseline) in words; chance level stands in for a missing sex-only figure."""
-    name, start = ("gender-only baseline", baseline) if is_finite_number(baseline) else ("chance", chance)
-    if (
-        not (is_finite_number(value) and is_finite_number(start) and is_finite_number(upper_bound))
-        or start is None
-        or upper_bound is None
-    ):
+    """Normalized gain in words: (value - baseline) / (upper bound - baseline).
+
+    The chance level replaces a missing baseline. The text is empty where the gain is not defined.
+    """
+    name, start = (
+        ("gender-only baseline", baseline) if is_finite_number(baseline) else ("chance level", chance)
+    )
+    if start is None or upper_bound is None:
         return ""
-    if abs(upper_bound - start) < 1e-6:
+    if not all(map(is_finite_number, (value, start, upper_bound))) or abs(upper_bound - start) < 1e-6:
         return ""
     share = 100 * (value - start) / (upper_bound - start)
-    return f"{share:.0f}\u202f% of the way from {name} to the oracle upper bound".replace("-", "−")
+    return f"normalized gain over {name}: {share:.0f}\u202f%".replace("-", "−").replace(
+        "gender−only", "gender-only"
+    )
 
 
-def results_html(systems: Sequence[SystemResults], css_classes: Mapping[str, str], *, title: str = "") -> str:
+def results_html(
+    systems: Sequence[SystemResults], css_classes: Mapping[str, str], *, title: str = ""
+) -> Markup:
     """One sortable table for each task, systems side by side.
 
     Args:
-        systems: rows of each system; a list that only some have is shown with gaps.
+        systems: rows of each system; a list that only some systems have is shown with gaps.
         css_classes: system -> style class of its colour.
         title: one table for all tasks, under this heading; they must share a unit.
     """
     tasks = group_by_task(systems)
     if title:
-        return _results_table(
-            title, systems, css_classes, [line for lines in tasks.values() for line in lines], True
-        )
-    return "".join(_results_table(task, systems, css_classes, lines, False) for task, lines in tasks.items())
+        lines = [line for lines in tasks.values() for line in lines]
+        return _results_table(title, systems, css_classes, lines, True)
+    tables = [_results_table(task, systems, css_classes, lines, False) for task, lines in tasks.items()]
+    return Markup("").join(tables)
 
 
 def group_by_task(
     systems: Sequence[SystemResults],
 ) -> dict[str, list[tuple[ResultRow, list[ResultRow | None]]]]:
-    """Task -> for each of its lists a row that says what was asked, and every system's row or None."""
+    """Task -> for each of its lists a row that names the list, and the row of every system or None."""
     rows = {row.comparison_key: row for system in reversed(systems) for row in reversed(system.rows)}
     keys = dict.fromkeys(row.comparison_key for system in systems for row in system.rows)
     by_system = [{row.comparison_key: row for row in system.rows} for system in systems]
@@ -112,158 +133,121 @@ def _results_table(
     css_classes: Mapping[str, str],
     lines: Sequence[tuple[ResultRow, Sequence[ResultRow | None]]],
     with_task: bool,
-) -> str:
-    """A table with only the columns that hold something; `with_task`: its rows are of several tasks."""
+) -> Markup:
+    """A table with only the columns that hold a value; `with_task`: its rows belong to several tasks."""
     unit, many = lines[0][0].unit, len(systems) > 1
-    shown = [row for _, rows in lines for row in rows if row is not None]
+    present = [row for _, rows in lines for row in rows if row is not None]
     extras = [
-        (f, n)
-        for f, n in (*REFERENCE_FIELDS, ("published", "published"))
-        if any(is_finite_number(getattr(r, f)) for r in shown)
+        (field, name)
+        for field, name in (*REFERENCE_FIELDS, ("published", "published"))
+        if any(is_finite_number(getattr(row, field)) for row in present)
     ]
-    values = [v for r in shown for v in (r.value, r.low, r.high, r.chance, r.baseline, r.upper_bound)]
+    values = [v for r in present for v in (r.value, r.low, r.high, r.chance, r.baseline, r.upper_bound)]
     axis = compute_axis_range(values, unit)
-    columns = [("List", "text")]
-    columns += [(system.name if many else "Result", "number") for system in systems]
-    counted = any(row.num_trials is not None for row in shown)
-    after = [(name.capitalize(), "number") for _, name in extras] + [("Questions", "number")] * counted
-    head = "".join(
-        f'<th scope="col" class="{kind}"><button type="button" class="sort">'
-        f"{_colour_swatch(css_classes.get(name)) if many else ''}{escape_html(name)}</button></th>"
-        for name, kind in columns
-    )
-    ends = f"<span>{format_metric(axis[0], unit)}</span><span>{format_metric(axis[1], unit)}</span>"
-    head += f'<th scope="col" class="track-head"><span class="ends">{ends}</span></th>'
-    head += _column_headers([(name, "n") for name, _ in after])
-    body = []
-    for row, rows in lines:
-        label = row_label_html(row, with_task=with_task)
-        cells = [f'<th scope="row" data-value="{escape_html(_row_sort_text(row))}">{label}</th>']
-        best = _best_row(rows) if many and not with_task else None  # else the differences say who is better
-        marks = []
-        for system, found in zip(systems, rows):
-            if found is None:
-                cells.append('<td class="number" data-value="">–</td>')
+    counted = any(row.num_trials is not None for row in present)
+    columns = [("List", "text", "")]
+    columns += [
+        (system.name if many else "Result", "number", css_classes.get(system.name, "") if many else "")
+        for system in systems
+    ]
+    further_columns = [(name[0].upper() + name[1:], "number", "") for _, name in extras]
+    further_columns += [("Trials", "number", "")] * counted
+    rows = []
+    for line, results in lines:
+        best = _best_row(results) if many and not with_task else None  # else the differences name the better
+        cells: list[_ResultCell | None] = []
+        marks: list[tuple[str, float, float | None, float | None]] = []
+        for system, result in zip(systems, results):
+            if result is None:
+                cells.append(None)
                 continue
-            between = format_interval(found.low, found.high, unit)
-            text = (
-                f"<b>{format_metric(found.value, unit)}</b>"
-                if found is best or not many
-                else format_metric(found.value, unit)
-            )
-            star = ' <span class="best" title="best of this row">best</span>' if found is best else ""
-            cells.append(
-                f'<td class="number" data-value="{found.value}">{text}{star}'
-                f"{f'<span class=between>{between}</span>' if between else ''}</td>"
-            )
-            marks.append((css_classes.get(system.name, "c0"), found.value, found.low, found.high))
-        present = [r for r in rows if r is not None]
-        references = {
-            f: next((getattr(r, f) for r in present if is_finite_number(getattr(r, f))), None)
-            for f, _ in REFERENCE_FIELDS
-        }
-        cells.append(f'<td class="track-cell">{interval_track_html(marks, references, axis)}</td>')
-        for field, _ in extras:
-            value = next((getattr(r, field) for r in present if is_finite_number(getattr(r, field))), None)
-            cells.append(
-                f'<td class="number" data-value="{"" if value is None else value}">{format_metric(value, unit)}</td>'
-            )
+            interval = format_interval(result.low, result.high, unit)
+            cells.append(_ResultCell(result.value, result is best, interval))
+            marks.append((css_classes.get(system.name, "c0"), result.value, result.low, result.high))
+        references = {field: _first_value(results, field) for field, _ in REFERENCE_FIELDS}
+        further: list[tuple[Any, str]] = [
+            (value, format_metric(value, unit))
+            for value in (_first_value(results, field) for field, _ in extras)
+        ]
         if counted:
-            count = next((r.num_trials for r in present if r.num_trials is not None), None)
-            cells.append(
-                f'<td class="number" data-value="{count if count is not None else ""}">{format_number(count)}</td>'
-            )
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    return _table_card(title, head, body, "", "many" if many else "")
+            count = next((r.num_trials for r in results if r and r.num_trials is not None), None)
+            further.append((count, format_number(count)))
+        track = interval_track_html(marks, references, axis)
+        label = row_label_html(line, with_task=with_task)
+        rows.append((label, _row_sort_text(line), cells, track, further))
+    return render_macro(TEMPLATE, "results_table", title, columns, axis, further_columns, rows, many, unit)
 
 
-def differences_html(differences: Sequence[PairedDifferenceRow]) -> str:
-    """Paired differences between systems, with a verdict that the interval supports."""
+def _first_value(rows: Sequence[ResultRow | None], field: str) -> float | None:
+    """The first finite value of a field among the rows of several systems."""
+    values = (getattr(row, field) for row in rows if row is not None)
+    return next((value for value in values if is_finite_number(value)), None)
+
+
+def _format_p_value(value: float | None) -> str:
+    return "–" if value is None else ("< 0.001" if value < 0.001 else f"{value:.3f}")
+
+
+def differences_html(differences: Sequence[PairedDifferenceRow]) -> Markup:
+    """Paired differences between systems, with the verdict that the interval supports."""
     if not differences:
-        return ""
-    body = []
-    for d in differences:
-        between = ""
-        verdict = "–"
-        if is_finite_number(d.low) and is_finite_number(d.high) and d.low is not None and d.high is not None:
-            between = f"{format_difference(d.low, d.unit).split()[0]} to {format_difference(d.high, d.unit)}"
-            clear = d.low > 0 or d.high < 0
-            better = d.system_a if (d.value > 0) == d.higher_is_better else d.system_b
-            verdict = f"{better} is better" if clear else "no clear difference"
-        name = f'<code class="list">{escape_html(d.list_name)}</code>' if d.list_name else ""
-        p = "–" if d.p_value is None else ("< 0.001" if d.p_value < 0.001 else f"{d.p_value:.3f}")
-        cells = [
-            f'<th scope="row">{escape_html(d.name)}{name}</th><td>{escape_html(d.system_a)} − {escape_html(d.system_b)}</td>',
-            f'<td class="number" data-value="{d.value}"><b>{escape_html(format_difference(d.value, d.unit))}</b></td>',
-            f'<td class="number">{escape_html(between) or "–"}</td>',
-            f'<td class="number" data-value="{"" if d.p_value is None else d.p_value}">{escape_html(p)}</td>',
-            f"<td>{escape_html(verdict)}</td>",
-        ]
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    head = _column_headers(
-        [
-            ("List", ""),
-            ("Systems", ""),
-            ("Difference", "n"),
-            ("95 % interval", "n"),
-            ("p", "n"),
-            ("Verdict", ""),
-        ]
+        return Markup("")
+    rows = []
+    for row in differences:
+        interval, verdict = "", "–"
+        if row.low is not None and row.high is not None and is_finite_number(row.low + row.high):
+            low, high = format_difference(row.low, row.unit), format_difference(row.high, row.unit)
+            interval = f"{low.split()[0]} to {high}"
+            better = row.system_a if (row.value > 0) == row.higher_is_better else row.system_b
+            verdict = f"{better} is better" if row.is_significant else "no clear difference"
+        p_values = [(value, _format_p_value(value)) for value in (row.p_value, row.adjusted_p_value)]
+        rows.append((row, interval, p_values, verdict))
+    note = (
+        "Paired bootstrap over identities: both systems are evaluated on the same resampled identities. A "
+        "system is called better where its p-value, corrected by Holm's method for all rows, is below 0.05; a "
+        "row without a corrected p-value is judged by its interval."
     )
-    caption = (
-        "Paired bootstrap over people: both systems are judged on the same resampled people. A system is "
-        "called better where the interval leaves zero out. Each row is a test of its own: between equal "
-        "systems about one row in twenty would say so by chance."
-    )
-    return _table_card("Differences between systems", head, body, caption)
+    return render_macro(TEMPLATE, "differences", rows, note)
 
 
-def protocol_html(protocol: ProtocolSummary) -> str:
-    """Rules, counts and lists of a protocol."""
+def protocol_html(protocol: ProtocolSummary) -> Markup:
+    """Rules, counts and trial lists of a protocol."""
     facts = facts_html({"Protocol": protocol.name, **protocol.facts})
     if not protocol.lists:
         return facts
-    body = []
-    for item in protocol.lists:
-        what = " · ".join(text for text in (item.task, DIRECTION_TITLES.get(item.direction, "")) if text)
-        stratum = _stratum_badge(item.stratum)
-        count = "" if item.num_trials is None else item.num_trials
-        body.append(
-            f'<tr><th scope="row"><code>{escape_html(item.name)}</code></th><td>{escape_html(what)} {stratum}</td>'
-            f'<td class="number" data-value="{count}">{format_number(item.num_trials)}</td>'
-            f'<td><code class="hash" title="{escape_html(item.sha256)}">{escape_html(item.sha256 or "–")}</code></td></tr>'
-        )
-    head = _column_headers([("List", ""), ("What it asks", ""), ("Lines", "n"), ("SHA-256 of the file", "")])
-    return facts + _table_card("Lists", head, body, "")
+    rows = []
+    for row in protocol.lists:
+        task = " · ".join(text for text in (row.task, DIRECTION_TITLES.get(row.direction, "")) if text)
+        rows.append((row, task, STRATUM_DESCRIPTIONS.get(row.stratum, row.stratum)))
+    return facts + render_macro(TEMPLATE, "trial_lists", rows)
 
 
-def table_html(table: Table) -> str:
-    """Any further table."""
+def table_html(table: Table) -> Markup:
+    """A further table; a column of numbers is aligned to the right."""
     numeric = [
         bool(table.rows)
         and all(is_finite_number(row[i]) or row[i] is None for row in table.rows if i < len(row))
         for i in range(len(table.columns))
     ]
-    body = []
-    for row in table.rows:
-        cells = []
-        for i, value in enumerate(row):
-            kind = "number" if i < len(numeric) and numeric[i] else "text"
-            name = 'th scope="row"' if i == 0 else "td"
-            raw = f' data-value="{value}"' if is_finite_number(value) else ""
-            cells.append(f'<{name} class="{kind}"{raw}>{escape_html(format_number(value))}</{name[:2]}>')
-        body.append(f"<tr>{''.join(cells)}</tr>")
-    head = _column_headers([(name, "n" if right else "") for name, right in zip(table.columns, numeric)])
-    return _table_card(table.title, head, body, table.note)
+    kinds = ["number" if right else "text" for right in numeric]
+    columns = [(name, kind, "") for name, kind in zip(table.columns, kinds)]
+    rows = [
+        [
+            (
+                format_number(value),
+                kinds[i] if i < len(kinds) else "text",
+                value if is_finite_number(value) else "",
+            )
+            for i, value in enumerate(row)
+        ]
+        for row in table.rows
+    ]
+    return render_macro(TEMPLATE, "plain_table", table.title, columns, rows, table.note)
 
 
-def facts_html(facts: Mapping[str, object]) -> str:
+def facts_html(facts: Mapping[str, object]) -> Markup:
     """Names and texts in two columns."""
-    rows = "".join(
-        f"<div><dt>{escape_html(name)}</dt><dd>{escape_html(value)}</dd></div>"
-        for name, value in facts.items()
-    )
-    return f'<dl class="facts">{rows}</dl>' if rows else ""
+    return render_macro(TEMPLATE, "facts", dict(facts)) if facts else Markup("")
 
 
 def compute_axis_range(values: Sequence[float | None], unit: str) -> tuple[float, float]:
@@ -290,40 +274,38 @@ def interval_track_html(
     marks: Sequence[tuple[str, float, float | None, float | None]],
     references: Mapping[str, float | None],
     axis: tuple[float, float],
-) -> str:
+) -> Markup:
     """A bar with ticks for the references and a dot with its interval for each system.
 
     Args:
         marks: (style class, value, low, high) of each system.
-        references: chance, baseline, upper_bound -> value; those that are missing are not drawn.
+        references: chance, baseline, upper_bound -> value; missing ones are not drawn.
         axis: values at the two ends.
     """
     low, high = axis
 
-    def at(value: float) -> float:
+    def to_percent(value: float) -> float:
         return round(100 * min(1.0, max(0.0, (value - low) / (high - low or 1))), 2)
 
-    parts = []
     known = {
         name: value for name, value in references.items() if value is not None and is_finite_number(value)
     }
+    fill = None
     if len(marks) == 1 and is_finite_number(marks[0][1]) and ("baseline" in known or "chance" in known):
-        ends = sorted((at(known.get("baseline", known.get("chance", low))), at(marks[0][1])))
-        parts.append(
-            f'<span class="fill" style="left:{ends[0]}%;width:{round(ends[1] - ends[0], 2)}%"></span>'
-        )
-    parts += [f'<span class="tick {name}" style="left:{at(value)}%"></span>' for name, value in known.items()]
-    for i, (style, value, left, right) in enumerate(marks):
+        start = known.get("baseline", known.get("chance", low))
+        ends = sorted((to_percent(start), to_percent(marks[0][1])))
+        fill = ends[0], round(ends[1] - ends[0], 2)
+    ticks = [(name, to_percent(value)) for name, value in known.items()]
+    spots = []
+    for i, (css_class, value, left, right) in enumerate(marks):
         if not is_finite_number(value):
             continue
-        top = f"top:{round(100 * (i + 1) / (len(marks) + 1), 1)}%"
-        if left is not None and right is not None and is_finite_number(left) and is_finite_number(right):
-            width = round(at(right) - at(left), 2)
-            parts.append(
-                f'<span class="whisker {style}" style="left:{at(left)}%;width:{width}%;{top}"></span>'
-            )
-        parts.append(f'<span class="spot {style}" style="left:{at(value)}%;{top}"></span>')
-    return f'<div class="track n{len(marks)}" aria-hidden="true">{"".join(parts)}</div>'
+        whisker = None
+        if left is not None and right is not None and is_finite_number(left + right):
+            whisker = to_percent(left), round(to_percent(right) - to_percent(left), 2)
+        top = round(100 * (i + 1) / (len(marks) + 1), 1)
+        spots.append((css_class, whisker, to_percent(value), top))
+    return render_macro(TEMPLATE, "interval_track", spots, ticks, fill)
 
 
 def _best_row(rows: Sequence[ResultRow | None]) -> ResultRow | None:
@@ -335,43 +317,13 @@ def _best_row(rows: Sequence[ResultRow | None]) -> ResultRow | None:
     return best if sum(row.value == best.value for row in present) == 1 else None
 
 
-def row_label_html(row: ResultRow, *, with_task: bool = False) -> str:
-    """What was asked and by which list; direction and stratum alone where the task stands above."""
-    name = f'<code class="list">{escape_html(row.list_name)}</code>' if row.list_name else ""
-    way = DIRECTION_TITLES.get(row.direction, "")
-    what = " · ".join(text for text in (row.task, way) if text) if with_task else way or row.task
-    return f'<span class="row-name">{escape_html(what)} {_stratum_badge(row.stratum)}</span>{name}'
+def row_label_html(row: ResultRow, *, with_task: bool = False) -> Markup:
+    """Direction, stratum and list of a row; with the task where no heading names it."""
+    direction = DIRECTION_TITLES.get(row.direction, "")
+    name = " · ".join(text for text in (row.task, direction) if text) if with_task else direction or row.task
+    description = STRATUM_DESCRIPTIONS.get(row.stratum, row.stratum)
+    return render_macro(TEMPLATE, "row_label", name, row.stratum, description, row.list_name)
 
 
 def _row_sort_text(row: ResultRow) -> str:
     return f"{row.task} {DIRECTION_TITLES.get(row.direction, '')} {row.stratum} {row.list_name}"
-
-
-def _stratum_badge(stratum: str) -> str:
-    if not stratum:
-        return ""
-    return f'<abbr class="badge" title="{escape_html(STRATUM_DESCRIPTIONS.get(stratum, stratum))}">{escape_html(stratum)}</abbr>'
-
-
-def _colour_swatch(css_class: str | None) -> str:
-    return f'<span class="swatch dot {css_class}" aria-hidden="true"></span>' if css_class else ""
-
-
-def _column_headers(columns: Sequence[tuple[str, str]]) -> str:
-    """Sortable column heads."""
-    return "".join(
-        f'<th scope="col" class="{"number" if kind else "text"}">'
-        f'<button type="button" class="sort">{escape_html(name)}</button></th>'
-        for name, kind in columns
-    )
-
-
-def _table_card(title: str, header: str, body: Sequence[str], note: str, css_class: str = "") -> str:
-    """A table in a region that scrolls sideways by itself on a narrow screen."""
-    under = f'<p class="note">{escape_html(note)}</p>' if note else ""
-    return (
-        f'<div class="card table"><div class="scroll" role="region" tabindex="0" aria-label="{escape_html(title)}">'
-        f'<table class="{css_class}">'
-        f"<caption>{escape_html(title)}</caption><thead><tr>{header}</tr></thead><tbody>{''.join(body)}</tbody></table>"
-        f"</div>{under}</div>"
-    )
