@@ -9,31 +9,22 @@ figures are those of the published code, measured on one thread. `--only audio|s
 """
 
 import argparse
+import functools
 import os
 import resource
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the numerical libraries load
 
 import numpy as np
 import torch
+from timing import min_times
 
 PUBLISHED = {"audio": 240.0, "step": 3.24, "retrieval": 275.0}  # times real time; seconds
 GOALS = {"audio": 1000.0, "step": 2.5, "retrieval": 10.0}
 SUBJECTS = ("audio", "step", "retrieval", "kmeans")
-
-
-def min_cpu_seconds(repeats: int, work: Callable[[], Any]) -> float:
-    """Least processor time of several runs, seconds."""
-    times = []
-    for _ in range(repeats):
-        begin = time.process_time()
-        work()
-        times.append(time.process_time() - begin)
-    return min(times)
 
 
 def synthetic_speech(seconds: float, seed: int = 0) -> np.ndarray:
@@ -50,7 +41,7 @@ def time_audio(args: argparse.Namespace) -> None:
     """From a WAV file to network input, by both front ends."""
     import tempfile
 
-    from cmpc2.voices import VoiceConfig, bands_of_file
+    from cmpc2.audio_frontend import Voiread_audio_infoontendConfig, load_log_mel
     from voiceface.association.embedding import find_files
     from voiceface.audio.loading import info, write_wav
     from voiceface.runtime.process import keep_freed_memory
@@ -61,14 +52,14 @@ def time_audio(args: argparse.Namespace) -> None:
             paths, _ = find_files([args.voices])
         else:
             paths = [Path(folder) / f"{n}.wav" for n in range(3)]
-            for n, path in enumerate(paths):
+            for n, patread_audio_info enumerate(paths):
                 write_wav(path, synthetic_speech(9.0, n))
         seconds = sum(info(path).duration for path in paths)
         for front_end in ("sphinx", "decibels"):
-            config = VoiceConfig(front_end=front_end)  # type: ignore[arg-type]
-            spent = min_cpu_seconds(
-                args.repeats, lambda config=config: [bands_of_file(p, config) for p in paths]
-            )
+            config = VoiceFrontendConfig(frontend=front_end)  # type: ignore[arg-type]
+            spent = min_times(
+                lambda config=config: [load_log_mel(p, config) for p in paths], args.repeats, warm_up=False
+            ).cpu
             note = (
                 f"published {PUBLISHED['audio']:.0f}, goal {GOALS['audio']:.0f}"
                 if front_end == "sphinx"
@@ -80,16 +71,16 @@ def time_audio(args: argparse.Namespace) -> None:
 def time_step(args: argparse.Namespace) -> None:
     """One step on 8 videos with the full networks, clusterings at hand."""
     from cmpc2.config import Cmpc2Config
-    from cmpc2.memory import Memory
-    from cmpc2.train import Start, build_model, make_optimiser, objective
+    from cmpc2.memory import MemoryBank
+    from cmpc2.train import InitialWeights, build_model, build_optimiser, compute_losses
     from voiceface.runtime.config import load_config
     from voiceface.runtime.process import keep_freed_memory
 
     keep_freed_memory()
     config = load_config("main", Cmpc2Config, "cmpc2")
-    model = build_model(config, Start()).train()
-    optimiser = make_optimiser(config, model)
-    memory = Memory(2000, 512, generator=torch.Generator().manual_seed(0))
+    model = build_model(config, InitialWeights()).train()
+    optimiser = build_optimiser(config, model)
+    memory = MemoryBank(2000, 512, generator=torch.Generator().manual_seed(0))
     memory.recluster((100, 200, 300), iterations=2)
     generator = torch.Generator().manual_seed(1)
     voice = torch.randn(8, 1, 64, 500, generator=generator)
@@ -100,13 +91,13 @@ def time_step(args: argparse.Namespace) -> None:
     def work() -> None:
         left, right = model(voice, face)
         memory.update(index, left, right)
-        total = objective(config, index, left, right, memory.clusterings).total
+        total = compute_losses(config, index, left, right, memory.clusterings).total
         optimiser.zero_grad(set_to_none=True)
         total.backward()
         optimiser.step()
 
     work()
-    spent = min_cpu_seconds(args.repeats, work)
+    spent = min_times(work, args.repeats, warm_up=False).cpu
     print(f"training step, B = 8   {spent:6.2f} CPU s   published {PUBLISHED['step']}, goal {GOALS['step']}")
 
 
@@ -172,7 +163,8 @@ def time_kmeans(args: argparse.Namespace) -> None:
     )
     for backend in ("torch", "faiss"):
         try:
-            spent = min_cpu_seconds(1, lambda backend=backend: cluster(bank, 1000, backend=backend))
+            work = functools.partial(cluster, bank, 1000, backend=backend)
+            spent = min_times(work, 1, warm_up=False).cpu
         except ModuleNotFoundError:
             print(f"k-means, {backend}: not installed")
         else:

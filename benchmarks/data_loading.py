@@ -16,12 +16,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from voiceface.audio import loading as audio
+from voiceface.audio.loading import load_audio, write_wav
 from voiceface.datasets.corpus import Corpus, IdentityRecord
 from voiceface.datasets.identities import Identity
 from voiceface.datasets.pair_dataset import PairDataset
-from voiceface.images import loading as images
 from voiceface.images import transforms
+from voiceface.images.loading import load_image
 
 RATE = 16000
 NUM_IDENTITIES, FILES_PER_IDENTITY = 16, 4  # files of each kind per person
@@ -70,9 +70,7 @@ def write_corpus(root: Path, clip_seconds: float, side: int) -> Corpus:
         for j in range(FILES_PER_IDENTITY):
             rng = np.random.default_rng([i, j])
             voices.append(f"id{i:05d}/video/{j:05d}.wav")
-            audio.write_wav(
-                root / "wav" / voices[-1], synthetic_wave(clip_seconds, FILES_PER_IDENTITY * i + j)
-            )
+            write_wav(root / "wav" / voices[-1], synthetic_wave(clip_seconds, FILES_PER_IDENTITY * i + j))
             colours = [
                 np.sin(rng.uniform(3, 12, 2) @ [x.ravel(), y.ravel()]).reshape(side, side) for _ in range(3)
             ]
@@ -95,22 +93,22 @@ def measure(root: Path, seconds: float, clip_seconds: float, side: int) -> dict[
     packed = [root / f"{i}.m4a" for i in range(8)]
     for i, path in enumerate(packed):
         write_m4a(path, synthetic_wave(clip_seconds, i))
-    decoded = [transforms.to_bgr(images.decode(path)) for path in pictures]
+    decoded = [transforms.to_bgr(load_image(path)) for path in pictures]
     rng = np.random.default_rng(0)
 
     def picture_view(i: int) -> None:
-        image = transforms.to_bgr(images.decode(pictures[i % len(pictures)]))
+        image = transforms.to_bgr(load_image(pictures[i % len(pictures)]))
         transforms.training_transform(image, 112, rng)
 
     disk, memory = PairDataset(corpus), PairDataset(corpus, in_memory=True, workers=1, progress=False)
     two = PairDataset(corpus, num_views=2, in_memory=True, workers=1, progress=False)
     subjects: dict[str, Callable[[int], Any]] = {
-        f"wav {clip_seconds:g} s: decode": lambda i: audio.load(clips[i % len(clips)], scale="int16"),
-        f"wav {clip_seconds:g} s: decode, resample to 8 kHz": lambda i: audio.load(
+        f"wav {clip_seconds:g} s: decode": lambda i: load_audio(clips[i % len(clips)], scale="int16"),
+        f"wav {clip_seconds:g} s: decode, resample to 8 kHz": lambda i: load_audio(
             clips[i % len(clips)], scale="int16", sample_rate=8000, resample=True
         ),
-        f"m4a {clip_seconds:g} s: decode": lambda i: audio.load(packed[i % len(packed)], scale="int16"),
-        f"jpg {side} px: decode": lambda i: images.decode(pictures[i % len(pictures)]),
+        f"m4a {clip_seconds:g} s: decode": lambda i: load_audio(packed[i % len(packed)], scale="int16"),
+        f"jpg {side} px: decode": lambda i: load_image(pictures[i % len(pictures)]),
         f"jpg {side} px: decode, training view 112 px": picture_view,
         "training view 112 px alone": lambda i: transforms.training_transform(
             decoded[i % len(decoded)], 112, rng

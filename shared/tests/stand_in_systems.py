@@ -5,8 +5,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from voiceface.audio import loading as audio
-from voiceface.images import loading as images
+from voiceface.audio.loading import load_audio
+from voiceface.images.loading import load_image
 from voiceface.suite.plugins import AssociationSystem, ImageSystem, MeshSystem
 from voiceface.synthetic.face.head import build_head_model
 
@@ -35,11 +35,11 @@ class Told:
         return vector
 
     def load_voice(self, path: str | Path) -> np.ndarray:
-        audio.load(path, scale="unit", resample=True)
+        load_audio(path, scale="unit", resample=True)
         return self._vector(path)
 
     def load_face(self, path: str | Path) -> np.ndarray:
-        images.decode(path)
+        load_image(path)
         return self._vector(path)
 
     def encode_voices(self, rows: torch.Tensor) -> torch.Tensor:
@@ -61,7 +61,7 @@ class Grey:
     def generate_image(self, utterances: Sequence[Path]) -> np.ndarray:
         if any("refused" in voice.name for voice in utterances):
             raise ValueError(f"{utterances[0]}: refused")
-        wave = audio.load(utterances[0], scale="unit", resample=True, on_corrupt="salvage")
+        wave = load_audio(utterances[0], scale="unit", resample=True, on_corrupt="salvage")
         return np.full((64, 64, 3), int(255 * min(1.0, float(np.abs(wave).mean()) * 4)), np.uint8)
 
 

@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from voiceface.__main__ import main
-from voiceface.audio.loading import load
+from voiceface.audio.loading import load_audio
 from voiceface.datasets.avspeech import build, video_segments
 from voiceface.datasets.avspeech.build import AvspeechSettings, assign_split, build_corpus
 from voiceface.datasets.avspeech.table import AvspeechError, Segment, VideoIndex, read_segments
@@ -139,7 +139,7 @@ def test_clips_hold_the_sound_of_their_stretch_and_no_other(made):
         (f"{FIRST}/00000500-00002500", TONES[0], 2),
         (f"{SECOND}/00003500-00005000", TONES[1], 1.5),
     ]:
-        wave = load(root / "wav" / f"{name}.wav", scale="unit")  # refuses any rate but 16 kHz
+        wave = load_audio(root / "wav" / f"{name}.wav", scale="unit")  # refuses any rate but 16 kHz
         assert len(wave) == seconds * 16000, name
         assert frequency(wave) == pytest.approx(hertz, abs=1), name
         assert np.abs(wave[200:-200]).max() == pytest.approx(0.6, abs=0.05), name
@@ -441,7 +441,9 @@ def test_seeking_and_reading_from_the_beginning_give_the_same(videos, monkeypatc
     for path in (videos / f"{FIRST}.mp4", videos / "more" / f"{SECOND}.mkv"):
         wave, pictures = read_audio_segment(path, 3.5, 5.5), read_images_at(path, [3.6, 4.2, 5.4])
         with monkeypatch.context() as patch:
-            patch.setattr(video_segments, "SEEK_TOLERANCE", -99.0)  # every place that seeking gives counts as too late
+            patch.setattr(
+                video_segments, "SEEK_TOLERANCE", -99.0
+            )  # every place that seeking gives counts as too late
             other = read_audio_segment(path, 3.5, 5.5)
             again = read_images_at(path, [3.6, 4.2, 5.4])
         assert all((a == b).all() for a, b in zip(pictures, again))
@@ -475,6 +477,12 @@ def test_nothing_to_do_and_bad_options_are_told(videos, tmp_path, capsys):
     assert main(["avspeech", str(tmp_path / "no.csv"), *words[2:]]) == 1
     assert "no table at" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-    for wrong in ({"images_per_segment": 0}, {"face_fraction": 1.5}, {"image_format": "gif"}, {"seed": -1}, {"image_size": 2}):
+    for wrong in (
+        {"images_per_segment": 0},
+        {"face_fraction": 1.5},
+        {"image_format": "gif"},
+        {"seed": -1},
+        {"image_size": 2},
+    ):
         with pytest.raises(AvspeechError, match="expected"):
             AvspeechSettings(**wrong)

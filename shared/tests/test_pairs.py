@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from voiceface.audio import loading as audio
+from voiceface.audio.loading import AudioError, write_wav
 from voiceface.datasets.corpus import Corpus, CorpusError, IdentityRecord
 from voiceface.datasets.identities import Identity
 from voiceface.datasets.pair_dataset import PairDataset
-from voiceface.images import loading as images
 from voiceface.images import transforms
+from voiceface.images.loading import ImageError, load_image
 
 LENGTH = 4000
 
@@ -28,7 +28,7 @@ def corpus(tmp_path):
         voices, faces = [], []
         for j in range(i + 1):
             voices.append(f"id1000{i}/video/0000{j}.wav")
-            audio.write_wav(tmp_path / "wav" / voices[-1], np.full(1500 + 3000 * j, 100 * i + j, np.int16))
+            write_wav(tmp_path / "wav" / voices[-1], np.full(1500 + 3000 * j, 100 * i + j, np.int16))
             faces.append(f"Made_Up{i}/0000000{j}.png")
             (tmp_path / "faces" / faces[-1]).parent.mkdir(parents=True, exist_ok=True)
             picture = np.full((40, 40, 3), (10 * i + j, 0, 200), np.uint8)
@@ -72,7 +72,7 @@ def test_faces_are_blue_green_red(corpus):
 
 
 def test_without_augmentation_the_evaluation_transform_is_used(corpus):
-    picture = transforms.to_bgr(images.decode(corpus.face_path(corpus.records[0].faces[0])))
+    picture = transforms.to_bgr(load_image(corpus.face_path(corpus.records[0].faces[0])))
     plain = PairDataset(corpus, image_size=24, augment=False).sample(0, np.random.default_rng(3))["face"]
     np.testing.assert_array_equal(plain, transforms.evaluation_transform(picture, 24))
 
@@ -141,7 +141,7 @@ def test_people_who_share_files_are_kept_once(corpus):
 def test_other_rates_need_resample(corpus):
     path = corpus.voice_path(corpus.records[0].voices[0])
     soundfile.write(path, np.full(8000, 0.25), 8000)
-    with pytest.raises(audio.AudioError, match=r"00000\.wav: sample rate 8000 Hz, expected 16000 Hz"):
+    with pytest.raises(AudioError, match=r"00000\.wav: sample rate 8000 Hz, expected 16000 Hz"):
         PairDataset(corpus, length=LENGTH).sample(0, np.random.default_rng(0))
     voice = PairDataset(corpus, length=LENGTH, resample=True).sample(0, np.random.default_rng(0))["voice"]
     np.testing.assert_allclose(voice[1000:3000], 8192, rtol=1e-2)
@@ -150,7 +150,7 @@ def test_other_rates_need_resample(corpus):
 def test_damaged_clips_follow_the_policy(corpus):
     path = corpus.voice_path(corpus.records[0].voices[0])
     path.write_bytes(path.read_bytes()[:-1000])
-    with pytest.raises(audio.AudioError, match=r"00000\.wav: truncated"):
+    with pytest.raises(AudioError, match=r"00000\.wav: truncated"):
         PairDataset(corpus, length=LENGTH).sample(0, np.random.default_rng(0))
     tolerant = PairDataset(corpus, length=LENGTH, on_corrupt="salvage")
     assert tolerant.sample(0, np.random.default_rng(0))["voice"].shape == (LENGTH,)
@@ -158,7 +158,7 @@ def test_damaged_clips_follow_the_policy(corpus):
 
 def test_damaged_files_are_met_while_the_memory_is_filled(corpus):
     corpus.face_path(corpus.records[1].faces[0]).write_text("no picture")
-    with pytest.raises(images.ImageError, match=r"00000000\.png: not a picture"):
+    with pytest.raises(ImageError, match=r"00000000\.png: not a picture"):
         PairDataset(corpus, in_memory=True, progress=False)
 
 
@@ -169,7 +169,7 @@ def test_loaders_can_be_replaced_and_are_checked(corpus):
     )
     pair = dataset.sample(0, np.random.default_rng(0))
     assert pair["voice"].tolist() == [0, 1, 2, 0, 1, 2, 0]
-    with pytest.raises(audio.AudioError, match=r"00000\.wav: loaded as shape \(2, 3\), expected \(T,\)"):
+    with pytest.raises(AudioError, match=r"00000\.wav: loaded as shape \(2, 3\), expected \(T,\)"):
         PairDataset(corpus, lambda path: np.zeros((2, 3))).sample(0, np.random.default_rng(0))
 
 

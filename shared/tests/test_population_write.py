@@ -101,18 +101,18 @@ def test_truth_matches_the_people(tree):
 
 
 def test_ordinary_loaders_read_it(tree):
-    from voiceface.audio import loading as audio
+    from voiceface.audio.loading import load_audio
     from voiceface.datasets.corpus import open_corpus
     from voiceface.datasets.trials.reading import read_trial_list
-    from voiceface.images import loading as images
+    from voiceface.images.loading import load_image
 
     for split, count in (("train", 3), ("val", 2), ("test", 4)):
         corpus = open_corpus(tree, split)
         assert len(corpus) == count and len(corpus.voices) == len(corpus.faces) == 2 * count
         assert not corpus.without_faces and not corpus.without_voices
-        wave = audio.load(corpus.voice_path(corpus.voices[0]), scale="int16")
+        wave = load_audio(corpus.voice_path(corpus.voices[0]), scale="int16")
         assert len(wave) == round(0.6 * 16_000)
-        assert images.decode(corpus.face_path(corpus.faces[0])).shape == (64, 64, 3)
+        assert load_image(corpus.face_path(corpus.faces[0])).shape == (64, 64, 3)
     lists = sorted((tree / "list_wav").glob("*_test.txt"))
     assert len(lists) >= 6
     assert all(len(read_trial_list(path)) for path in lists)
@@ -312,7 +312,18 @@ def test_damaged_marker_is_named(tmp_path):
 
 
 def test_command_line(tmp_path, capsys):
-    words = ["--preset", "tiny", "--identities", "4", "--clips", "1", "--clip-seconds", "0.5", "--image-size", "32"]
+    words = [
+        "--preset",
+        "tiny",
+        "--identities",
+        "4",
+        "--clips",
+        "1",
+        "--clip-seconds",
+        "0.5",
+        "--image-size",
+        "32",
+    ]
     words += ["--images", "1", "--workers", "1", "--seed", "3", "--rho", "0.5", "--no-lists"]
     assert population.main([str(tmp_path / "out"), *words]) == 0
     assert "4 people, 4 clips, 4 pictures" in capsys.readouterr().out
@@ -335,12 +346,12 @@ def test_help_imports_nothing_heavy():
 
 def test_data_set_in_memory_equals_the_files(tree):
     import cv2
-    from voiceface.audio import loading as audio
+    from voiceface.audio.loading import load_audio
 
     data = PopulationDataset(SMALL, "test", workers=1, progress=False, augment=False)
     assert len(data) == 4 and data.clips.dtype == np.int16 and data.images.shape == (4, 2, 64, 64, 3)
     k = SMALL.ids("test")[2]
-    wave = audio.load(tree / "wav" / clip_path(k, 1, SMALL), scale="int16")
+    wave = load_audio(tree / "wav" / clip_path(k, 1, SMALL), scale="int16")
     assert np.array_equal(wave, data.clips[2, 1])
     stored = cv2.imread(str(tree / "faces" / image_path(k, 1, SMALL)))[..., ::-1]
     assert np.abs(stored.astype(int) - data.images[2, 1]).mean() < 4  # JPEG

@@ -123,9 +123,9 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[float], tuple
 
 def voice_file_statistics(path: Path) -> Array:
     """Loudness and coarse spectrum of a clip, and the size of its file."""
-    from voiceface.audio import loading as audio
+    from voiceface.audio.loading import load_audio
 
-    wave = audio.load(path, scale="unit")
+    wave = load_audio(path, scale="unit")
     power = np.abs(np.fft.rfft(wave)) ** 2
     bands = [band.mean() for band in np.array_split(power[: len(power) // 2], 40)]
     return np.array([path.stat().st_size, wave.std(), np.abs(wave).max(), *np.log(np.array(bands) + 1e-9)])
@@ -133,9 +133,9 @@ def voice_file_statistics(path: Path) -> Array:
 
 def image_file_statistics(path: Path) -> Array:
     """Coarse picture, mean colours, and the size of the file."""
-    from voiceface.images import loading as images
+    from voiceface.images.loading import load_image
 
-    image = images.decode(path).astype(np.float64)
+    image = load_image(path).astype(np.float64)
     coarse = image.reshape(8, 4, 8, 4, 3).mean(axis=(1, 3)).mean(axis=2)
     return np.array([path.stat().st_size, image.std(), *image.mean(axis=(0, 1)), *coarse.ravel()])
 

@@ -11,7 +11,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from voiceface.audio import loading as audio
+from voiceface.audio.loading import load_audio
 from voiceface.suite.plugins import AssociationSystem, ImageSystem, MeshSystem, SystemSet, find_systems
 from voiceface.suite.report import main
 from voiceface.synthetic.writer import write_population
@@ -46,7 +46,7 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ending, container, codec, rate = AUDIO_KINDS[number % len(AUDIO_KINDS)]
         target = root / "voices" / name / "deeper" / f"clip{ending}"
         target.parent.mkdir(parents=True)
-        write_sound(target, audio.load(clip, scale="unit"), container, codec, rate)
+        write_sound(target, load_audio(clip, scale="unit"), container, codec, rate)
         (root / "faces" / name).mkdir(parents=True)
         for picture in sorted((population / "faces" / name).iterdir()):
             suffix, side = IMAGE_KINDS[number % len(IMAGE_KINDS)]

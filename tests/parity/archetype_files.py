@@ -9,21 +9,21 @@ from typing import Any
 
 import numpy as np
 import torch
-from archetype_agnostic.config import drawing
+from archetype_agnostic.config import sample_options
 from parity.archetype_experiment import build_config
 from parity.case import Array, Case, ComparisonLog
-from parity.figures import write_lists
-from parity.rules import ToleranceRule
+from parity.seeking_shape_metrics import write_lists
+from parity.tolerance_rules import ToleranceRule
 from PIL import Image
 from voiceface.association.data import training_dataset
-from voiceface.audio import loading as audio
+from voiceface.audio.loading import load_audio, repeat_to_length, write_wav
 from voiceface.datasets.corpus import Corpus, discover_corpus
 from voiceface.datasets.identities import read_identity_csv
 from voiceface.datasets.layouts import is_voice_file
 from voiceface.datasets.trials.reading import read_trial_list
 from voiceface.datasets.trials.trial_list import identity_indices
-from voiceface.images import loading as images
 from voiceface.images import transforms
+from voiceface.images.loading import load_image
 
 PUBLISHED_SAMPLE_KEYS = {  # our names of what a draw holds, and the published ones
     "label": "ID",
@@ -49,11 +49,11 @@ def wav_loading(case: Case, log: ComparisonLog) -> None:
                 words = [str(rate)] if "rate" in expected["raises"] else []
                 log.expect_error(
                     name,
-                    lambda path=path: audio.load(path, scale=data.sample_scale, sample_rate=rate),
+                    lambda path=path: load_audio(path, scale=data.sample_scale, sample_rate=rate),
                     *words,
                 )
                 continue
-            wave = audio.repeat_to_length(audio.load(path, scale=data.sample_scale, sample_rate=rate), length)
+            wave = repeat_to_length(load_audio(path, scale=data.sample_scale, sample_rate=rate), length)
             ours = {"shape": list(wave.shape), "dtype": str(wave.dtype)}
             ours["crc32_of_float32_bytes"] = zlib.crc32(np.ascontiguousarray(wave, "<f4").tobytes())
             for key, value in expected.items():
@@ -71,7 +71,7 @@ def image_loading(case: Case, log: ComparisonLog) -> None:
     """Files to the tensor that the network is given in evaluation."""
     data, side = build_config(case).data, _square_side(case, "input_size")
     for name, expected in case.meta["expected"].items():
-        picture = transforms.to_bgr(images.decode(case.arrays[f"file_{name}"].tobytes()))
+        picture = transforms.to_bgr(load_image(case.arrays[f"file_{name}"].tobytes()))
         face = transforms.evaluation_transform(picture, side, resize_mode=data.resize_mode)
         ours = {"loaded_shape": list(picture.shape), "tensor_shape": list(face.shape)}
         ours["tensor_dtype"] = str(torch.from_numpy(face).dtype)
@@ -131,7 +131,7 @@ def dataset(case: Case, log: ComparisonLog) -> None:
         ours |= _first_trial_facts(folder, config.get("triplet_list", []), corpus)
         chosen = build_config(case)
         readable = discover_corpus(read_identity_csv(table), *roots, audio_suffixes=(".wav",))
-        pairs = training_dataset(readable, chosen, progress=False, **drawing(chosen.data))
+        pairs = training_dataset(readable, chosen, progress=False, **sample_options(chosen.data))
         item = pairs.sample(0, np.random.default_rng(0))
         ours["train_item_keys"] = sorted(PUBLISHED_SAMPLE_KEYS.get(key, key) for key in item)
         shapes = {
@@ -181,7 +181,7 @@ def _write_tree(folder: Path, files: Sequence[str]) -> None:
         if path.suffix.lower() in (".png", ".jpg", ".jpeg"):
             Image.fromarray(rng.integers(0, 256, (20, 30, 3), np.uint8)).save(path)
         elif path.suffix.lower() == ".wav":
-            audio.write_wav(path, rng.integers(-9000, 9000, 8000).astype(np.int16))
+            write_wav(path, rng.integers(-9000, 9000, 8000).astype(np.int16))
         elif path.suffix == ".npy":
             np.save(path, np.zeros((100, 64), np.float32))
         else:

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from cmpc2.log_mel import crop_or_pad, decibel_log_mel
-from cmpc2.pictures import face_input
+from cmpc2.audio_frontend import compute_sphinx_bands, remove_silence
+from cmpc2.image_frontend import prepare_face
+from cmpc2.log_mel import compute_decibel_log_mel, crop_or_pad
 from cmpc2.sphinx import MFCC, dct, dct2, dct3, get_fbank, idct, logspec2s2mfc
-from cmpc2.voices import sphinx_bands, voiced
 from numpy.typing import NDArray
 from parity.case import Case, ComparisonLog, SkipCase
 from PIL import Image
-from voiceface.audio import loading as audio
+from voiceface.audio.loading import load_audio
 from voiceface.audio.vad import (
     VoiceActivityDetector,
     collect_segments_requerying,
@@ -70,16 +70,16 @@ def vad(case: Case, log: ComparisonLog) -> None:
         case.compare(log, f"segment_samples_level{level}", [len(segment) for segment in segments])
         case.compare(log, f"single_pass_level{level}", np.array([once(frame) for frame in raw], np.uint8))
         if f"voiced_pcm_level{level}" in case.arrays:
-            case.compare(log, f"voiced_pcm_level{level}", voiced(wave, rate, level))
+            case.compare(log, f"voiced_pcm_level{level}", remove_silence(wave, rate, level))
 
 
 def voice_frontend(case: Case, log: ComparisonLog) -> None:
     """From samples to network input."""
     level, least = int(case.config.get("vad_level", 2)), int(case.config.get("min_time", 800))
     wave = case.arrays["pcm"]
-    bands = sphinx_bands(wave, aggressiveness=level, least=least)
+    bands = compute_sphinx_bands(wave, aggressiveness=level, min_frames=least)
     front = MFCC(64, lowerf=20, upperf=7200, wlen=0.025, nfft=1024)
-    kept = voiced(wave, aggressiveness=level)
+    kept = remove_silence(wave, aggressiveness=level)
     case.compare(log, "logmel_raw", front.sig2logspec(kept))
     case.compare(log, "fbank_shape", [1, *bands.shape])
     case.compare(log, "fbank_sub", bands[:, :: case.stated_number(r"every (\d+)(?:th|rd|nd|st) frame", 5)])
@@ -92,7 +92,7 @@ def voice_frontend_lengths(case: Case, log: ComparisonLog) -> None:
     level = int(case.config.get("vad_level", 2))
     least = {"short": int(case.config["short_min_time"]), "long": int(case.config.get("long_min_time", 800))}
     for name, frames in least.items():
-        bands = sphinx_bands(case.arrays[f"{name}_pcm"], aggressiveness=level, least=frames)
+        bands = compute_sphinx_bands(case.arrays[f"{name}_pcm"], aggressiveness=level, min_frames=frames)
         case.compare(log, f"{name}_shape", [1, *bands.shape])
         for key in (f"{name}_fbank", f"{name}_fbank_sub"):
             if key in case.arrays:
@@ -111,24 +111,24 @@ def voice_frontend_samples(case: Case, log: ComparisonLog) -> None:
         path = next((root / place for root in roots if (root / place).is_file()), None)
         if path is None:
             raise SkipCase(f"the sample recordings are absent: no {place} beside the cases")
-        wave = audio.load(path, scale="int16").astype(np.int16)
-        bands = sphinx_bands(wave, aggressiveness=level, least=least)
+        wave = load_audio(path, scale="int16").astype(np.int16)
+        bands = compute_sphinx_bands(wave, aggressiveness=level, min_frames=least)
         case.compare(log, f"{name}_shape", [1, *bands.shape])
         case.compare(log, f"{name}_sub", bands[:, ::stride])
-        case.compare(log, f"{name}_voiced_samples", len(voiced(wave, aggressiveness=level)))
+        case.compare(log, f"{name}_voiced_samples", len(remove_silence(wave, aggressiveness=level)))
 
 
 def pretrain_logmel(case: Case, log: ComparisonLog) -> None:
     """Decibel bands as librosa makes them."""
     config = case.config
-    bands = decibel_log_mel(
+    bands = compute_decibel_log_mel(
         torch.from_numpy(case.arrays["pcm"].astype(np.float32) / 32768),
         n_fft=int(config.get("n_fft", 1600)),
-        hop=int(config.get("hop", 160)),
+        hop_length=int(config.get("hop", 160)),
         n_mels=int(config.get("n_mels", 64)),
-        low=float(config.get("fmin", 0)),
-        high=float(config.get("fmax", 8000)),
-        rate=int(config.get("sr", 16000)),
+        f_min=float(config.get("fmin", 0)),
+        f_max=float(config.get("fmax", 8000)),
+        sample_rate=int(config.get("sr", 16000)),
     )
     case.compare(log, "shape", list(bands.shape))
     case.compare(log, "logmel_sub", bands[:, :: case.stated_number(r"every (\d+)(?:th|rd|nd|st) frame", 4)])
@@ -166,7 +166,7 @@ def face_preprocess(case: Case, log: ComparisonLog) -> None:
         side = int(digits)
         gray = name.startswith("gray") or name.startswith("grey")
         source = Image.fromarray(picture).convert("L") if gray else picture
-        ours = face_input(source, side)
+        ours = prepare_face(source, side)
         stride = -(-side // stored.shape[-1])
         case.compare(log, name, ours[:, ::stride, ::stride])
 

@@ -12,10 +12,10 @@ from archetype_agnostic.config import ArchetypeAgnosticConfig
 from archetype_agnostic.model import Aasm, VoiceConfig
 from archetype_agnostic.published import save_checkpoint
 from voiceface.association.embedder import Embedder
-from voiceface.audio import loading as audio
+from voiceface.audio.loading import load_audio
 from voiceface.checkpoints.native import load_model, save_model
 from voiceface.checkpoints.published import CheckpointError
-from voiceface.images import loading as images
+from voiceface.images.loading import load_image
 from voiceface.runtime.config import load_config
 
 
@@ -52,9 +52,9 @@ def test_voices_and_faces_meet_in_one_space(model: Embedder, voices: list[Path],
 def test_paths_and_arrays_are_one_and_the_same(
     model: Embedder, voices: list[Path], faces: list[Path]
 ) -> None:
-    waves = [audio.load(path, scale="int16") for path in voices[:2]]
+    waves = [load_audio(path, scale="int16") for path in voices[:2]]
     assert torch.equal(model.embed_voices(voices[:2]), model.embed_voices(waves))
-    pictures = [images.decode(path) for path in faces[:2]]
+    pictures = [load_image(path) for path in faces[:2]]
     assert torch.equal(model.embed_faces(faces[:2]), model.embed_faces(pictures))
 
 
@@ -71,7 +71,7 @@ def test_the_refreshed_identity_weights_are_in_the_file(trained: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["data.resize_mode=letterbox"], ["data.channels=rgb"], ["data.sample_scale=stored"]]
+    "words", [["data.resize_mode=letterbox"], ["data.channels=rgb"], ["data.sample_scale=native"]]
 )
 def test_the_fingerprint_covers_the_front_end(tiny: tuple[str, ...], words: list[str]) -> None:
     def embedder(*more: str) -> Embedder:

@@ -12,10 +12,10 @@ from seeking_shape.config import SeekingShapeConfig
 from seeking_shape.model import Voice2Face
 from seeking_shape.published import save_checkpoint
 from voiceface.association.embedder import Embedder
-from voiceface.audio import loading as audio
+from voiceface.audio.loading import AudioError, load_audio
 from voiceface.checkpoints.native import load_model, save_model
 from voiceface.checkpoints.published import CheckpointError
-from voiceface.images import loading as images
+from voiceface.images.loading import load_image
 from voiceface.runtime.config import load_config
 
 
@@ -56,8 +56,8 @@ def test_paths_text_and_arrays_are_one_and_the_same(
     model: Embedder, voices: list[Path], faces: list[Path]
 ) -> None:
     by_path = model.embed_voices(voices[:2])
-    waves = [audio.load(path, scale="int16") for path in voices[:2]]
-    pictures = [images.decode(path) for path in faces[:2]]
+    waves = [load_audio(path, scale="int16") for path in voices[:2]]
+    pictures = [load_image(path) for path in faces[:2]]
     assert torch.equal(by_path, model.embed_voices([str(path) for path in voices[:2]]))
     assert torch.equal(by_path, model.embed_voices(waves))
     assert torch.equal(by_path, model.embed_voices(np.stack(waves)))
@@ -170,7 +170,7 @@ def test_sound_at_another_rate(model: Embedder, trained: Path, tmp_path: Path) -
     high, ours = model.embed_voices([tmp_path / "high.wav", tmp_path / "ours.wav"])
     assert float(torch.nn.functional.cosine_similarity(high, ours, dim=0)) > 0.95
     strict = seeking_shape.load(trained, resample=False)
-    with pytest.raises(audio.AudioError, match=r"48,?000.*16,?000"):
+    with pytest.raises(AudioError, match=r"48,?000.*16,?000"):
         strict.embed_voices(tmp_path / "high.wav")
 
 

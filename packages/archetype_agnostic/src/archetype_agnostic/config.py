@@ -22,7 +22,7 @@ class LossConfig(Config):
     temperature: float = Field(0.5, gt=0)
     cross_constant: float = Field(5.4, ge=1)
     intra_constant: float = Field(6.0, ge=1)
-    negatives: Literal["all", "own"] = "all"
+    negatives: Literal["all", "local"] = "all"
 
 
 class RegaugingConfig(Config):
@@ -33,7 +33,7 @@ class RegaugingConfig(Config):
     """
 
     enabled: bool = True
-    start: NonNegative = 6888
+    start_step: NonNegative = 6888
     form: Literal["hinge", "circle"] = "hinge"
     trust_threshold: float = 0.15
     margin: float = Field(0.2, ge=0)
@@ -51,7 +51,7 @@ class EquilibriumConfig(Config):
     """
 
     enabled: bool = True
-    update_interval: int = Field(920, ge=-1)
+    update_interval: int | None = Field(920, gt=0)
     warm_up: NonNegative = 6440
     hit_counting: Literal["always", "last_window", "never"] = "always"
     normalise: Literal["none", "mean_one"] = "none"
@@ -60,8 +60,8 @@ class EquilibriumConfig(Config):
 class PairDataConfig(DataConfig):
     """Two files of each kind a person.
 
-    `second_sample`: another one than the first wherever there is one, or `any` (as published). `pair_augmentation`: the
-    second picture shares the random steps of the first (as published), or has its `own`.
+    `second_sample`: `distinct` from the first where possible, or `with_replacement` (as published). `pair_augmentation`: the
+    second picture shares the random steps of the first (as published), or has `independent` ones.
     """
 
     resize_mode: Literal["letterbox", "stretch"] = "stretch"
@@ -95,7 +95,7 @@ class ArchetypeAgnosticConfig(AssociationConfig):
     evaluation: EvaluationConfig = EvaluationConfig()
 
     @model_validator(mode="after")
-    def _something_learns(self) -> Self:
+    def _check_trainable(self) -> Self:
         if set(self.training.freeze) == {"face", "voice"}:
             raise ValueError(
                 "training.freeze [face, voice] leaves nothing to learn: freeze one branch at most"
@@ -112,6 +112,6 @@ class ArchetypeAgnosticConfig(AssociationConfig):
         return self
 
 
-def sampling_options(data: PairDataConfig) -> dict[str, Any]:
+def sample_options(data: PairDataConfig) -> dict[str, Any]:
     """What a draw of training files holds beyond one picture and one clip, for `training_dataset`."""
     return {"num_views": 2, "second_sample": data.second_sample, "pair_augmentation": data.pair_augmentation}

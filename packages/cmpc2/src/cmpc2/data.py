@@ -12,17 +12,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
-from voiceface.images import loading as images
 from voiceface.images import transforms
+from voiceface.images.loading import load_image
 from voiceface.runtime.process_pool import available_cpu_count
 
+from cmpc2.audio_frontend import (
+    LogMelArray,
+    VoiceFrontendConfig,
+    compute_log_mel,
+    load_log_mel,
+    prepare_voice,
+)
 from cmpc2.config import Cmpc2Config, DataConfig
-from cmpc2.pictures import Picture, resize_image, to_planes
+from cmpc2.image_frontend import ImageArray, resize_image, to_planes
 from cmpc2.videos import Video, VideoSet
-from cmpc2.voices import Bands, VoiceConfig, compute_log_mel, load_log_mel, prepare_voice
 
 log = logging.getLogger(__name__)
-PREFETCH_FILES = 64  # files decoded at a time while the memory is filled
+FILES_PER_BLOCK = 64  # files decoded at a time while the memory is filled
 
 
 class PairDataset:
@@ -45,20 +51,20 @@ class PairDataset:
         self,
         videos: VideoSet,
         data: DataConfig,
-        side: int,
+        image_size: int,
         *,
-        load_bands: Callable[[str], Bands] | None = None,
-        load_picture: Callable[[str], Picture] | None = None,
+        load_log_mel: Callable[[str], LogMelArray] | None = None,
+        load_image: Callable[[str], ImageArray] | None = None,
         workers: int | None = None,
         progress: bool = True,
     ) -> None:
         if not len(videos):
             raise ValueError("no training videos: look at --data, or at the table")
-        self.videos, self.data, self.side = videos, data, side
-        self._load_bands = load_bands or _MelLoader(_require_root(videos.voice_root), data.voice)
-        self._load_picture = load_picture or _ImageLoader(_require_root(videos.face_root), side)
-        self._bands: dict[str, Bands] = {}
-        self._pictures: dict[str, Picture] = {}
+        self.videos, self.data, self.image_size = videos, data, image_size
+        self._load_log_mel = load_log_mel or _MelLoader(_require_root(videos.voice_root), data.voice)
+        self._load_image = load_image or _ImageLoader(_require_root(videos.face_root), image_size)
+        self._cached_log_mels: dict[str, LogMelArray] = {}
+        self._cached_images: dict[str, ImageArray] = {}
         if data.in_memory:
             self._load_into_memory(workers or available_cpu_count(), progress)
 
@@ -81,35 +87,35 @@ class PairDataset:
         """
         video = self.videos.videos[index]
         clip = video.voices[int(rng.integers(len(video.voices)))]
-        bands = self._bands.get(clip)
-        bands = self._load_bands(clip) if bands is None else bands
+        bands = self._cached_log_mels.get(clip)
+        bands = self._load_log_mel(clip) if bands is None else bands
         voice = prepare_voice(bands, self.data.voice, lambda places: int(rng.integers(places)), crop=True)
         if self.data.gain_jitter:
             voice = self._apply_gain(voice, float(rng.normal(0, self.data.gain_jitter)))
         picture = video.faces[int(rng.integers(len(video.faces)))]
-        kept = self._pictures.get(picture)
-        face = self._augment_face(self._load_picture(picture) if kept is None else kept, rng)
+        kept = self._cached_images.get(picture)
+        face = self._augment_face(self._load_image(picture) if kept is None else kept, rng)
         return {"voice": voice, "face": face, "index": index}
 
-    def _apply_gain(self, voice: Bands, decibels: float) -> Bands:
+    def _apply_gain(self, voice: LogMelArray, decibels: float) -> LogMelArray:
         """The same clip at another level; frames that only pad it stay zero."""
         if self.data.voice.frontend == "sphinx":  # standardised bands have no level
             return voice
         return np.where(voice.any(axis=1, keepdims=True), voice + np.float32(decibels), voice)
 
-    def _augment_face(self, picture: Picture, rng: np.random.Generator) -> NDArray[np.float32]:
+    def _augment_face(self, image: ImageArray, rng: np.random.Generator) -> NDArray[np.float32]:
         """A picture as the network takes it, with the random steps of training."""
         if self.data.augmentation == "none":
-            return to_planes(picture)
-        face = transforms.training_transform(picture, self.side, rng, resize_mode="stretch")
+            return to_planes(image)
+        face = transforms.training_transform(image, self.image_size, rng, resize_mode="stretch")
         if self.data.colour_jitter:
             face = transforms.jitter_colour(face, self.data.colour_jitter, rng)
         return (face - np.float32(127.5)) / np.float32(127.5)
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave decoded files behind: a process started by spawn would get its own copy of them all."""
-        if isinstance(self._load_bands, _MelLoader):
-            return {**self.__dict__, "_bands": {}, "_pictures": {}}
+        if isinstance(self._load_log_mel, _MelLoader):
+            return {**self.__dict__, "_cached_log_mels": {}, "_cached_images": {}}
         return self.__dict__
 
     def _load_into_memory(self, workers: int, progress: bool) -> None:
@@ -117,15 +123,15 @@ class PairDataset:
         clips = list(dict.fromkeys(key for video in self.videos.videos for key in video.voices))
         pictures = list(dict.fromkeys(key for video in self.videos.videos for key in video.faces))
         jobs: list[tuple[str, Callable[[str], Any], dict[str, Any]]] = [
-            *((key, self._load_bands, self._bands) for key in clips),
-            *((key, self._load_picture, self._pictures) for key in pictures),
+            *((key, self._load_log_mel, self._cached_log_mels) for key in clips),
+            *((key, self._load_image, self._cached_images) for key in pictures),
         ]
         with (
             ThreadPoolExecutor(workers) as pool,
             tqdm(total=len(jobs), desc="decode", unit="file", disable=not progress) as bar,
         ):
-            for start in range(0, len(jobs), PREFETCH_FILES):
-                some = jobs[start : start + PREFETCH_FILES]
+            for start in range(0, len(jobs), FILES_PER_BLOCK):
+                some = jobs[start : start + FILES_PER_BLOCK]
                 for (key, _, kept), found in zip(some, pool.map(lambda job: job[1](job[0]), some)):
                     kept[key] = found
                     bar.update()
@@ -150,8 +156,8 @@ class SamplingWithReplacement:
         return self.dataset.sample(int(rng.integers(len(self.dataset))), rng)
 
 
-def synthetic_pairs(
-    preset: str, config: Cmpc2Config, *, progress: bool = True, workers: int | None = None, **changes: Any
+def synthetic_training_set(
+    preset: str, config: Cmpc2Config, *, progress: bool = True, workers: int | None = None, **settings: Any
 ) -> PairDataset:
     """Training videos of a population preset, made in memory: nothing is written to the disk.
 
@@ -165,7 +171,7 @@ def synthetic_pairs(
     from voiceface.synthetic.dataset import PopulationDataset
     from voiceface.synthetic.identities import get_clip_video, get_image_video, video_id
 
-    people = PopulationDataset(preset, "train", progress=progress, workers=workers, **changes)
+    people = PopulationDataset(preset, "train", progress=progress, workers=workers, **settings)
     seed = people.settings.seed
     videos = []
     for row, (k, name, voice_id, gender, nation) in enumerate(
@@ -192,11 +198,11 @@ def synthetic_pairs(
         ]
     side = config.model.face.image_size
 
-    def load_bands(key: str) -> Bands:
+    def load_bands(key: str) -> LogMelArray:
         row, number = map(int, key.split("/"))
         return compute_log_mel(people.clips[row, number], 16000, config.data.voice, f"clip {key}")
 
-    def load_picture(key: str) -> Picture:
+    def load_picture(key: str) -> ImageArray:
         row, number = map(int, key.split("/"))
         return resize_image(people.images[row, number], side)
 
@@ -204,8 +210,8 @@ def synthetic_pairs(
         VideoSet(tuple(videos)),
         config.data.model_copy(update={"in_memory": True}),
         side,
-        load_bands=load_bands,
-        load_picture=load_picture,
+        load_log_mel=load_bands,
+        load_image=load_picture,
         workers=workers,
         progress=progress,
     )
@@ -214,21 +220,21 @@ def synthetic_pairs(
 class _MelLoader:
     """Bands of a file below a root; importable, so that it can travel to workers."""
 
-    def __init__(self, root: Path, config: VoiceConfig) -> None:
+    def __init__(self, root: Path, config: VoiceFrontendConfig) -> None:
         self.root, self.config = root, config
 
-    def __call__(self, key: str) -> Bands:
+    def __call__(self, key: str) -> LogMelArray:
         return load_log_mel(self.root / key, self.config)
 
 
 class _ImageLoader:
     """Picture of a file below a root at its final size."""
 
-    def __init__(self, root: Path, side: int) -> None:
-        self.root, self.side = root, side
+    def __init__(self, root: Path, image_size: int) -> None:
+        self.root, self.image_size = root, image_size
 
-    def __call__(self, key: str) -> Picture:
-        return resize_image(images.decode(self.root / key), self.side)
+    def __call__(self, key: str) -> ImageArray:
+        return resize_image(load_image(self.root / key), self.image_size)
 
 
 def _require_root(folder: Path | None) -> Path:

@@ -84,10 +84,10 @@ class Speakers:
         Raises:
             voiceface.images.loading.ImageError, FileNotFoundError: the file is corrupt or missing.
         """
-        from voiceface.images.loading import decode
+        from voiceface.images.loading import load_image
 
         item = self.faces[identity][index]
-        return decode(item) if isinstance(item, str) else item
+        return load_image(item) if isinstance(item, str) else item
 
     def load_into_memory(
         self,

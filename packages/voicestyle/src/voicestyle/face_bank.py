@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 import numpy as np
-from cmpc2.lookup import TrainingVideo
+from cmpc2.prototype_retrieval import TrainingVideo
 from cmpc2.published import PrototypeMemory
 from numpy.typing import NDArray
 
@@ -50,9 +50,9 @@ class ImageFile:
         Raises:
             ImageError: the file cannot be read.
         """
-        from voiceface.images.loading import decode
+        from voiceface.images.loading import load_image
 
-        return decode(self.path)
+        return load_image(self.path)
 
 
 @dataclass(frozen=True)
@@ -112,7 +112,7 @@ class FaceBank:
     @property
     def digest(self) -> str:
         """Hash of the videos, the prototypes, and the names and sizes of all images."""
-        digest = hashlib.sha256("\n".join(video.path for video in self.videos).encode())
+        digest = hashlib.sha256("\n".join(video.image_folder for video in self.videos).encode())
         for images in (*self.frames, *self.frontal_images.values()):
             digest.update("\n".join(f"{each.label} {_file_size(each)}" for each in images).encode())
         for centroids, assignment in zip(self.memory.centroids, self.memory.assignment):
@@ -123,7 +123,7 @@ class FaceBank:
     def label(self, row: int) -> str:
         """Name of a video, shown to the user."""
         video = self.videos[row]
-        return video.path if len(self.frames[row]) != 1 else self.frames[row][0].label
+        return video.image_folder if len(self.frames[row]) != 1 else self.frames[row][0].label
 
 
 @lru_cache(1024)

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from cmpc2 import lookup as prototypes
-from cmpc2.lookup import Prototype
+from cmpc2 import prototype_retrieval as prototypes
+from cmpc2.prototype_retrieval import Prototype
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -106,8 +106,8 @@ def select_videos(
     members = prototypes.cluster_members(nearest, assignment, bank.videos, exclude)
     if not any(members):
         raise FaceBankError(
-            f"the {len(nearest)} nearest prototypes have no video in {bank.name} once {len(set(exclude))} names "
-            "are excluded: choose more prototypes (retrieval.num_prototypes)"
+            f"the {len(nearest)} nearest prototypes have no video in {bank.name} once {len(set(exclude))} "
+            "names are excluded: choose more prototypes (retrieval.num_prototypes)"
         )
     return prototypes.order_members(members, config.retrieval.order)
 
@@ -273,7 +273,7 @@ def with_initial_latents(trajectory: LatentTrajectory, initial_latents: Tensor) 
 def synthesise_images(
     trajectory: LatentTrajectory, models: PipelineModels, latents: Tensor | None = None
 ) -> NDArray[np.uint8]:
-    """Step 7: images (V, S, S, 3) uint8 of the final latents, or of other latents, with the noise maps found."""
+    """Step 7: images (V, S, S, 3) uint8 of the final latents, or of others, with the final noise maps."""
     latents = trajectory.latents if latents is None else latents
     per_layer = models.generator.broadcast_latents(latents)
     return to_uint8(models.generator.synthesise(per_layer, trajectory.noise_maps))
@@ -296,7 +296,7 @@ def get_clustering_index(bank: FaceBank, config: VoiceStyleConfig) -> int:
     num_clusters = config.retrieval.num_clusters
     if num_clusters is None:
         return (len(bank.memory.centroids) - 1) // 2
-    return prototypes.clustering_index(bank.memory, num_clusters)
+    return prototypes.find_clustering(bank.memory, num_clusters)
 
 
 def derive_seed(seed: int, *words: str) -> int:
@@ -311,7 +311,7 @@ def _require_not_silent(voice: Path | str | NDArray[Any]) -> None:
     Raises:
         AudioError, SpeechError, FileNotFoundError: the recording cannot be read, or is silent.
     """
-    from voiceface.audio.loading import load
+    from voiceface.audio.loading import load_audio
     from voiceface.audio.vad import SpeechError
     from voiceface.io.input_files import AUDIO_FILE_SUFFIXES
 
@@ -320,6 +320,6 @@ def _require_not_silent(voice: Path | str | NDArray[Any]) -> None:
         source = voice
         if Path(voice).suffix.lower() not in AUDIO_FILE_SUFFIXES:
             return  # stored features
-        voice = load(voice, scale="unit", resample=True, on_corrupt="salvage")
+        voice = load_audio(voice, scale="unit", resample=True, on_corrupt="salvage")
     if np.size(voice) and np.ptp(voice) == 0:
         raise SpeechError(f"{source}: the recording is silent from beginning to end; expected speech")

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from voiceface.association.config import AssociationConfig, DataConfig
 from voiceface.association.encoders import Encoders
-from voiceface.audio import loading as audio
+from voiceface.audio.loading import OnCorrupt, load_audio, repeat_to_length
 from voiceface.checkpoints.native import fingerprint, load_into, load_model
 from voiceface.checkpoints.paths import MODEL_FILE
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.datasets.corpus import Corpus
-from voiceface.images import loading as images
 from voiceface.images import transforms
+from voiceface.images.loading import load_image
 from voiceface.runtime.config import validate_config
 from voiceface.runtime.devices import choose_device
 
@@ -110,10 +110,10 @@ class Embedder:
                 rate, when it does not resample.
         """
         data = self.config.data
-        wave = audio.load(
+        wave = load_audio(
             path, scale=data.sample_scale, resample=data.resample, on_corrupt=data.corrupt_audio
         )
-        return audio.repeat_to_length(wave, data.clip_samples)
+        return repeat_to_length(wave, data.clip_samples)
 
     def load_face(self, path: str | Path) -> NDArray[np.float32]:
         """One picture as the network takes it: its channel order, 0...255, (3, S, S).
@@ -121,7 +121,7 @@ class Embedder:
         Raises:
             ImageError: no readable picture.
         """
-        return self._preprocess_image(images.decode(path))
+        return self._preprocess_image(load_image(path))
 
     @torch.inference_mode()
     def encode_voices(self, waves: Tensor) -> Tensor:
@@ -159,7 +159,7 @@ class Embedder:
     def _prepare_voice(self, voice: str | Path | NDArray) -> NDArray[np.float32]:
         if isinstance(voice, str | Path):
             return self.load_voice(voice)
-        return audio.repeat_to_length(np.asarray(voice, np.float32), self.config.data.clip_samples)
+        return repeat_to_length(np.asarray(voice, np.float32), self.config.data.clip_samples)
 
     def _prepare_face(self, face: str | Path | NDArray) -> NDArray[np.float32]:
         if isinstance(face, str | Path):
@@ -217,7 +217,7 @@ def load_embedder(
     *,
     device: str = "cpu",
     resample: bool | None = True,
-    on_corrupt: audio.OnCorrupt | None = None,
+    on_corrupt: OnCorrupt | None = None,
 ) -> Embedder:
     """Read a trained model.
 

@@ -286,7 +286,7 @@ def _rescale(samples: Waveform, scale: SampleScale, subtype: str) -> None:
 def _check_floats(
     path: str | os.PathLike[str], samples: Waveform, on_corrupt: OnCorrupt, *, allow_any_peak: bool = False
 ) -> tuple[Waveform, int]:
-    """Refuse (strict) or set to 0 (tolerant) samples that are not finite; the second value counts them.
+    """Refuse ("error") or set to 0 ("salvage") samples that are not finite; the second value counts them.
 
     Strict also refuses floats that nobody scaled to -1...1, unless any peak will do.
     """

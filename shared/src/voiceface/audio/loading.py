@@ -39,9 +39,9 @@ __all__ = [
     "OnCorrupt",
     "SampleScale",
     "Waveform",
-    "decode",
-    "info",
-    "load",
+    "decode_audio",
+    "load_audio",
+    "read_audio_info",
     "repeat_to_length",
     "write_wav",
 ]
@@ -57,7 +57,7 @@ class AudioInfo:
     subtype: str
 
 
-def decode(
+def decode_audio(
     path: str | os.PathLike[str],
     *,
     scale: SampleScale,
@@ -119,7 +119,7 @@ def decode(
     return found
 
 
-def load(
+def load_audio(
     path: str | os.PathLike[str],
     *,
     scale: SampleScale,
@@ -149,7 +149,9 @@ def load(
     """
     if channel not in ("first", "mean"):
         raise ValueError(f'channel must be "first" or "mean", found {channel!r}')
-    found = decode(path, scale=scale, on_corrupt=on_corrupt, max_samples=None if resample else max_samples)
+    found = decode_audio(
+        path, scale=scale, on_corrupt=on_corrupt, max_samples=None if resample else max_samples
+    )
     if found.lost_packets or found.lost_seconds:
         log.warning("%s: %d packets, %.3f s of sound are lost", path, found.lost_packets, found.lost_seconds)
     if found.sample_rate != sample_rate and not resample:
@@ -169,7 +171,7 @@ def load(
     return wave[:max_samples]
 
 
-def info(path: str | os.PathLike[str]) -> AudioInfo:
+def read_audio_info(path: str | os.PathLike[str]) -> AudioInfo:
     """Read the header only; the samples are not examined.
 
     Raises:

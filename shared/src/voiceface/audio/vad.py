@@ -162,17 +162,17 @@ def read_samples(
         voiceface.audio.loading.AudioError: not a sound file, truncated, no samples.
         SpeechError: its own rate is wanted and is none of `accepted_rates`.
     """
-    from voiceface.audio import loading as audio
+    from voiceface.audio.loading import load_audio, read_audio_info
 
     wanted = sample_rate
     if wanted is None:
-        wanted = audio.info(path).sample_rate
+        wanted = read_audio_info(path).sample_rate
         if wanted not in accepted_rates:
             raise SpeechError(
                 f"{path}: sample rate {wanted} Hz, the published program reads {format_rates(accepted_rates)} Hz; "
                 "convert the file or use speech.rates=resample"
             )
-    wave = audio.load(
+    wave = load_audio(
         path, scale="int16", sample_rate=wanted, resample=sample_rate is not None, channel=channel
     )
     return np.clip(np.rint(wave), -32768, 32767).astype(np.int16), wanted

@@ -11,11 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from voiceface.audio import loading as audio
+from voiceface.audio.loading import AudioError, OnCorrupt, SampleScale, Waveform, load_audio, repeat_to_length
 from voiceface.datasets.corpus import Corpus, CorpusError
 from voiceface.datasets.view_sampling import ChannelOrder, PairAugmentation, SecondSample, ViewSampler
-from voiceface.images import loading as images
 from voiceface.images import transforms
+from voiceface.images.loading import load_image
 from voiceface.runtime.process_pool import available_cpu_count
 
 log = logging.getLogger(__name__)
@@ -59,7 +59,7 @@ class PairDataset:
         pair_augmentation: PairAugmentation = "shared",
         sample_scale: Literal["int16", "native"] = "int16",
         resample: bool = False,
-        on_corrupt: audio.OnCorrupt = "error",
+        on_corrupt: OnCorrupt = "error",
         in_memory: bool = False,
         memory_budget: int = 4 << 30,
         workers: int | None = None,
@@ -71,7 +71,7 @@ class PairDataset:
             corpus: people with at least one clip and one picture each.
             load_voice: gives the wave of a file, shape (T,); default 16 kHz, first channel.
             load_face: gives the picture of a file, shape (H, W, 3), uint8, B G R whatever `channels` says;
-                default `images.decode` with tolerance for truncated files.
+                default `load_image` with tolerance for truncated files.
             image_size: of the square faces.
             length: samples of every voice: shorter clips are repeated, longer ones cut (160 000 = 10 s).
             augment, rotation, resize_mode, colour_jitter, channels, num_views, second_sample, pair_augmentation: see `ViewSampler`.
@@ -155,7 +155,7 @@ class PairDataset:
     def _get_voice(self, clip: str) -> NDArray[np.float32]:
         """A clip of full length, kept or from the disk; the caller's own."""
         kept = self._cached_voices.get(clip)
-        wave = audio.repeat_to_length(self._read_voice(clip) if kept is None else kept, self.length)
+        wave = repeat_to_length(self._read_voice(clip) if kept is None else kept, self.length)
         return wave.astype(np.float32, copy=kept is not None)  # what is kept must not be handed out
 
     def __getstate__(self) -> dict[str, Any]:
@@ -167,7 +167,7 @@ class PairDataset:
         path = self.corpus.voice_path(clip)
         wave = self._load_voice(path)
         if wave.ndim != 1 or not len(wave):
-            raise audio.AudioError(f"{path}: loaded as shape {wave.shape}, expected (T,) with T at least 1")
+            raise AudioError(f"{path}: loaded as shape {wave.shape}, expected (T,) with T at least 1")
         return wave
 
     def _cacheable_voice(self, clip: str) -> NDArray[Any]:
@@ -214,17 +214,17 @@ def load_training_voice(
     path: Path,
     *,
     length: int | None = None,
-    scale: audio.SampleScale = "int16",
+    scale: SampleScale = "int16",
     resample: bool = False,
-    on_corrupt: audio.OnCorrupt = "error",
-) -> audio.Waveform:
+    on_corrupt: OnCorrupt = "error",
+) -> Waveform:
     """Load a clip for training: 16 kHz, first channel, `length` samples at most."""
-    return audio.load(path, scale=scale, resample=resample, on_corrupt=on_corrupt, max_samples=length)
+    return load_audio(path, scale=scale, resample=resample, on_corrupt=on_corrupt, max_samples=length)
 
 
 def load_training_face(path: Path) -> NDArray[np.uint8]:
     """Load a picture as uint8 (H, W, 3), B G R; a truncated one is used as far as it goes."""
-    return transforms.to_bgr(images.decode(path))
+    return transforms.to_bgr(load_image(path))
 
 
 def _check_complete(corpus: Corpus) -> None:

@@ -28,7 +28,7 @@ class ImageError(ValueError):
     """A picture that cannot be used; the message names file, finding, expectation and remedy."""
 
 
-def decode(
+def load_image(
     source: str | os.PathLike[str] | bytes,
     *,
     strict: bool = False,

@@ -288,5 +288,5 @@ def _check_image(image: ImageArray) -> None:
     if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ImageError(
             f"expected a uint8 picture of shape (H, W, 3), found {image.dtype} of shape {image.shape}; "
-            "decode files with voiceface.images.loading.decode"
+            "decode files with voiceface.images.loading.load_image"
         )

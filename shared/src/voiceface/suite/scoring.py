@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from voiceface.synthetic.layout import PopulationSettings
 
 Array = NDArray[np.float64]
-MEAN_FACE, GENDER_MEAN_FACE = "mean face", "mean of the own sex"
+MEAN_FACE, GENDER_MEAN_FACE = "mean face", "mean face of the same gender"
 
 
 @dataclass(frozen=True)
@@ -130,33 +130,36 @@ def measure_image_agreement(
     settings: "PopulationSettings",
     ids: Sequence[int],
 ) -> "Agreement | None":
-    """What a judge reads from made pictures beside the truth; None of fewer than three pictures.
+    """Agreement of generated images with the ground truth, as predicted by the attribute reader.
+
+    The result is None without two generated images of each gender.
 
     Args:
-        generated: one of each person, or None.
-        real_files: true pictures of each; the first is kept for the ceiling.
-        settings, ids: the people.
+        generated: one image of each identity, or None.
+        real_files: real images of each; the first one gives the reference value of a real image.
+        settings, ids: the identities.
     """
     import torch
 
-    from voiceface.images import loading as images
+    from voiceface.images.loading import load_image
     from voiceface.synthetic.agreement.agreement import measure_agreement
     from voiceface.synthetic.face.geometry_truth import generate_face_ground_truth
     from voiceface.synthetic.readers.attribute_reader import load_reader
 
     rows = [row for row, picture in enumerate(generated) if picture is not None]
-    if len(rows) < 3:
+    truth = generate_face_ground_truth(settings, [ids[row] for row in rows])
+    if min((truth.sex == sex).sum() for sex in (0, 1)) < 2:
         return None
     count = min(len(real_files[row]) for row in rows)
     made = torch.stack([_to_chw_tensor(generated[row]) for row in rows])
     real = torch.stack(
-        [
-            torch.stack([_to_chw_tensor(images.decode(file)) for file in real_files[row][:count]])
-            for row in rows
-        ]
+        [torch.stack([_to_chw_tensor(load_image(file)) for file in real_files[row][:count]]) for row in rows]
     )
     return measure_agreement(
-        load_reader("evaluation"), made, real, generate_face_ground_truth(settings, [ids[row] for row in rows])
+        load_reader("evaluation"),
+        made,
+        real,
+        generate_face_ground_truth(settings, [ids[row] for row in rows]),
     )
 
 

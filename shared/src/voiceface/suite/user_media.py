@@ -88,9 +88,9 @@ def check_recording(file: Path) -> None:
     Raises:
         ValueError, OSError: it cannot be decoded, is silent or too short.
     """
-    from voiceface.audio import loading as audio
+    from voiceface.audio.loading import load_audio
 
-    wave = audio.load(file, scale="unit", resample=True, on_corrupt="salvage")
+    wave = load_audio(file, scale="unit", resample=True, on_corrupt="salvage")
     loudest = float(np.abs(wave).max()) if len(wave) else 0.0
     if len(wave) < MIN_SECONDS * 16000:
         raise ValueError(f"{len(wave) / 16000:.2f} s of sound, expected at least {MIN_SECONDS} s")
@@ -99,10 +99,10 @@ def check_recording(file: Path) -> None:
 
 
 def check_image(file: Path) -> None:
-    """Decode a picture; errors as `voiceface.images.loading.decode`."""
-    from voiceface.images import loading as images
+    """Decode a picture; errors as `voiceface.images.loading.load_image`."""
+    from voiceface.images.loading import load_image
 
-    images.decode(file)
+    load_image(file)
 
 
 def select_spread(utterances: Sequence[Utterance], max_count: int) -> list[int]:

@@ -14,6 +14,17 @@ from numpy.typing import NDArray
 from perceptionist import speech
 from perceptionist.face_models.linear import LinearFaceModel
 
+__all__ = [
+    "MIN_FRAMES",
+    "FaceImages",
+    "GroundTruth",
+    "Utterances",
+    "VoiceFaceDataset",
+    "ratios_from_coefficients",
+    "scales_from_shape",
+]
+
+
 Array = NDArray[Any]
 
 MIN_FRAMES = 1000  # shorter utterances are repeated to this length
@@ -55,10 +66,10 @@ class FaceImages:
 
     def read(self, index: int) -> NDArray[np.uint8]:
         """Read one image, (h, w, 3) uint8, RGB."""
-        from voiceface.images.loading import decode
+        from voiceface.images.loading import load_image
 
         item = self.items[index]
-        return decode(item) if isinstance(item, Path) else item
+        return load_image(item) if isinstance(item, Path) else item
 
 
 @dataclass(frozen=True)

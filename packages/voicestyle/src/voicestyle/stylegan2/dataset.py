@@ -1,4 +1,4 @@
-"""Pictures to learn from: a folder's, a written population's, or invented ones."""
+"""Training images: of a directory, of a written population, or rendered in memory."""
 
 import logging
 from collections.abc import Sequence
@@ -11,19 +11,26 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from voicestyle.stylegan2.config import ImagesConfig
 
+__all__ = [
+    "ImageDataset",
+    "build_synthetic_images",
+    "load_square_image",
+    "open_images",
+]
+
 IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".bmp", ".webp"}
-MAX_CACHED_BYTES = 2_000_000_000  # pictures that take less are decoded once and kept
+MAX_CACHED_BYTES = 2_000_000_000  # smaller datasets are decoded once and kept in memory
 log = logging.getLogger(__name__)
 
 
 class ImageDataset:
-    """Square pictures of one size, drawn from as the training loop wants it.
+    """Square images of one size; implements `voiceface.training.sampling.RandomAccessDataset`.
 
     Args:
-        images: pictures (S, S, 3) uint8, R G B, as one array (P, S, S, 3), or files.
-        size: S, side.
+        images: images (S, S, 3) uint8 RGB as one array (P, S, S, 3), or files.
+        size: S.
         flip: mirror at random.
-        disclaimer: what must be said beside everything that is made of them, or empty.
+        disclaimer: text to show with every result, or empty.
     """
 
     def __init__(
@@ -40,27 +47,27 @@ class ImageDataset:
         self.images = images
 
     def __len__(self) -> int:
-        """Number of pictures."""
+        """Number of images."""
         return len(self.images)
 
     def read(self, index: int) -> NDArray[np.uint8]:
-        """One picture, (S, S, 3)."""
+        """Return one image, (S, S, 3)."""
         item = self.images[index]
         return load_square_image(item, self.size) if isinstance(item, Path) else item
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """One picture in -1...1, mirrored or not: {"image": (3, S, S) float32}."""
-        picture = self.read(index)
+        """Return one image in -1...1, mirrored or not: {"image": (3, S, S) float32}."""
+        image = self.read(index)
         if self.flip and rng.random() < 0.5:
-            picture = picture[:, ::-1]
-        return {"image": np.ascontiguousarray(picture.transpose(2, 0, 1), np.float32) / 127.5 - 1}
+            image = image[:, ::-1]
+        return {"image": np.ascontiguousarray(image.transpose(2, 0, 1), np.float32) / 127.5 - 1}
 
 
 def open_images(root: str | Path, size: int, *, flip: bool = True) -> ImageDataset:
-    """Pictures of a folder and the folders in it; of a population only those of its training people.
+    """Open the images below a directory; of a population only those of its training identities.
 
     Raises:
-        FileNotFoundError: no such folder, or no picture in it.
+        FileNotFoundError: the directory is missing, or contains no image.
     """
     from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER
 
@@ -76,17 +83,17 @@ def open_images(root: str | Path, size: int, *, flip: bool = True) -> ImageDatas
             disclaimer=SYNTHETIC_DATA_DISCLAIMER,
         )
     if not root.is_dir():
-        raise FileNotFoundError(f"no folder of pictures at {root}; check the path")
+        raise FileNotFoundError(f"no directory of images at {root}; check the path")
     files = sorted(path for path in root.rglob("*") if path.suffix.lower() in IMAGE_SUFFIXES)
     if not files:
-        raise FileNotFoundError(f"no pictures ({', '.join(sorted(IMAGE_SUFFIXES))}) in {root}")
+        raise FileNotFoundError(f"no images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {root}")
     return ImageDataset(files, size, flip=flip)
 
 
 def build_synthetic_images(
     config: "ImagesConfig", size: int, *, num_workers: int | None = None, progress: bool = True
 ) -> ImageDataset:
-    """Pictures of invented training identities, drawn at `size` pixels."""
+    """Render images of synthetic training identities at `size` pixels."""
     from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER
     from voiceface.synthetic.dataset import PopulationDataset
     from voiceface.synthetic.layout import build_settings
@@ -99,21 +106,24 @@ def build_synthetic_images(
         picture_side=size,
         nuisance=config.nuisance,
     )
-    found = PopulationDataset(settings, "train", workers=num_workers, progress=progress)
+    dataset = PopulationDataset(settings, "train", workers=num_workers, progress=progress)
     return ImageDataset(
-        found.images.reshape(-1, size, size, 3), size, flip=config.flip, disclaimer=SYNTHETIC_DATA_DISCLAIMER
+        dataset.images.reshape(-1, size, size, 3),
+        size,
+        flip=config.flip,
+        disclaimer=SYNTHETIC_DATA_DISCLAIMER,
     )
 
 
 def load_square_image(path: Path, size: int) -> NDArray[np.uint8]:
-    """A file's picture, its shorter side brought to `size` (Lanczos), the middle cut out: (S, S, 3) uint8."""
+    """Load an image, resize its shorter side to `size` (Lanczos) and centre-crop it: (S, S, 3) uint8."""
     from PIL import Image
-    from voiceface.images.loading import decode
+    from voiceface.images.loading import load_image
 
-    image = Image.fromarray(decode(path))
+    image = Image.fromarray(load_image(path))
     scale = size / min(image.size)
-    wide = [max(size, round(side * scale)) for side in image.size]
-    if tuple(wide) != image.size:
-        image = image.resize((wide[0], wide[1]), Image.Resampling.LANCZOS)
-    left, top = (wide[0] - size) // 2, (wide[1] - size) // 2
+    resized = [max(size, round(side * scale)) for side in image.size]
+    if tuple(resized) != image.size:
+        image = image.resize((resized[0], resized[1]), Image.Resampling.LANCZOS)
+    left, top = (resized[0] - size) // 2, (resized[1] - size) // 2
     return np.asarray(image.crop((left, top, left + size, top + size)), np.uint8)

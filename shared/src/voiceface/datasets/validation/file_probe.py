@@ -61,8 +61,8 @@ def probe_voice_file(path: Path, decode: bool) -> FileRecord:
     """
     import numpy as np
 
-    from voiceface.audio import loading as audio
     from voiceface.audio.decoders import probe_audio_file
+    from voiceface.audio.loading import decode_audio, read_audio_info
 
     size, digest = _size_and_digest(path, decode)
     if path.suffix.lower() == ".npy":
@@ -72,11 +72,11 @@ def probe_voice_file(path: Path, decode: bool) -> FileRecord:
     if probe.missing_seconds or probe.is_ogg_truncated:
         missing = f", {probe.missing_seconds:.3f} s are missing" if probe.missing_seconds else ""
         raise ValueError(f"truncated{missing}")
-    header = audio.info(path)
+    header = read_audio_info(path)
     form = f"{path.suffix[1:].upper()} {header.subtype}"
     seconds, level = header.duration, -1.0
     if decode:
-        samples = audio.decode(path, scale="unit").samples
+        samples = decode_audio(path, scale="unit").samples
         seconds, level = samples.shape[1] / header.sample_rate, round(float(np.abs(samples).max()), 6)
     if seconds == 0 and path.suffix.lower() in (".wav", ".flac"):
         raise ValueError("no samples")
@@ -93,7 +93,7 @@ def probe_face_file(path: Path, decode: bool) -> FileRecord:
     """
     from PIL import Image
 
-    from voiceface.images import loading as images
+    from voiceface.images.loading import load_image
 
     size, digest = _size_and_digest(path, decode)
     with Image.open(path) as header:
@@ -102,7 +102,7 @@ def probe_face_file(path: Path, decode: bool) -> FileRecord:
         grey = header.mode in ("1", "L", "LA", "I", "I;16", "F")
     spread = -1.0
     if decode:
-        picture = images.decode(path, strict=True)
+        picture = load_image(path, strict=True)
         spread = round(float(picture.std()), 4)
         grey = grey or bool((picture[..., :1] == picture[..., 1:]).all())
     elif form.startswith("JPEG") and not _has_jpeg_end_marker(path):

@@ -1,0 +1,60 @@
+"""Face pictures to network input: both sides resized to the target, values in -1...1 (specification, 5)."""
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import Tensor
+from voiceface.images.loading import ImageError, load_image
+
+ImageArray = NDArray[np.uint8]
+
+
+def resize_image(image: ImageArray, image_size: int) -> ImageArray:
+    """An RGB picture (H, W, 3) resized to a square, proportions ignored: Pillow's bicubic, antialiased."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ImageError(
+            f"expected an RGB picture of bytes (H, W, 3), found {image.dtype} of shape {image.shape}"
+        )
+    if image.shape[:2] == (image_size, image_size):
+        return image
+    return np.asarray(Image.fromarray(image).resize((image_size, image_size), Image.Resampling.BICUBIC))
+
+
+def to_planes(image: ImageArray) -> NDArray[np.float32]:
+    """Bytes (H, W, 3) to (3, H, W) in -1...1: (x - 127.5) / 127.5."""
+    values = np.ascontiguousarray(image.transpose(2, 0, 1), np.float32)
+    return (values - np.float32(127.5)) / np.float32(127.5)
+
+
+def prepare_face(source: Any, image_size: int) -> NDArray[np.float32]:
+    """One picture as the network takes it, (3, side, side) float32 in -1...1.
+
+    Args:
+        source: path, Pillow image of any mode, or RGB bytes (H, W, 3). Grey pictures become three channels.
+        side: of the result in pixels.
+
+    Raises:
+        FileNotFoundError: no such file.
+        voiceface.images.loading.ImageError: no readable picture.
+    """
+    if isinstance(source, str | os.PathLike):
+        picture = load_image(source)
+    elif isinstance(source, Image.Image):
+        picture = np.asarray(source.convert("RGB"))
+    else:
+        picture = np.asarray(source)
+    return to_planes(resize_image(picture, image_size))
+
+
+def visual_preprocess(img_size: int = 224) -> Callable[[Any], Tensor]:
+    """A function from a path or Pillow image to network input, (3, img_size, img_size) in -1...1."""
+
+    def preprocess(source: Any) -> Tensor:
+        return torch.from_numpy(prepare_face(source, img_size))
+
+    return preprocess
