@@ -109,7 +109,7 @@ class _Convolution(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
-        return ctx.layer.back(gradient, ctx.shape), None
+        return ctx.layer.backward_packed(gradient, ctx.shape), None
 
 
 def _convolve(x: Tensor, packed: Tensor, bias: Tensor | None, stride: int) -> Tensor:
