@@ -100,13 +100,13 @@ def train_archetype_agnostic(data: Path, out: Path, preset: str, overrides: Sequ
 def train_cmpc2(data: Path, out: Path, preset: str, overrides: Sequence[str]) -> Path:
     """One run on the videos of the training people, without their names; its folder."""
     from cmpc2.config import Cmpc2Config
-    from cmpc2.sources import load_training_data
     from cmpc2.train import train
+    from cmpc2.training_data import load_training_data
     from voiceface.runtime.config import load_config
 
     config = load_config(preset, Cmpc2Config, "cmpc2", overrides)
     found = load_training_data(config, data=data, splits=["train"], progress=False)
-    train(config, found.pairs, out / "main", threads=1, disclaimer=found.disclaimer)
+    train(config, found.dataset, out / "main", threads=1, disclaimer=found.disclaimer)
     return out / "main"
 
 
@@ -192,8 +192,9 @@ def format_table(found: dict[str, AllPairsComparison], seconds: dict[str, list[f
                 for key in ("g", "u")
             )
             gaps = ""
-            if name in each.differences:
-                gaps = ", ".join(format_points(each.differences[name][key]) for key in ("g", "u"))
+            pair = (next(iter(each.systems)), name)
+            if pair in each.differences:
+                gaps = ", ".join(format_points(each.differences[pair][key]) for key in ("g", "u"))
             rows.append(f"{name:44}{cells}{figures['map'].value:7.3f}   {gaps}")
     rows += [f"{name}: {spent} processor seconds of training" for name, spent in seconds.items() if spent]
     return "\n".join(rows)

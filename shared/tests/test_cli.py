@@ -6,6 +6,7 @@ import sys
 
 import pytest
 from voiceface.__main__ import COMMANDS, main
+from voiceface.commandline.arguments import split_overrides
 
 HEAVY = (
     "av cv2 easydict librosa matplotlib numba numpy pandas PIL pyarrow pydantic safetensors scipy sklearn "
@@ -64,3 +65,12 @@ def test_bad_input_ends_in_one_line_and_exit_code_1(tmp_path, capsys):
     assert main(["lists", "show", str(tmp_path / "absent.txt")]) == 1
     shown = capsys.readouterr().err
     assert "absent.txt" in shown and "Traceback" not in shown
+
+
+def test_overrides_are_told_from_files(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "seed=1").touch()
+    words = ["a.wav", "guidance.num_steps=3", "seed=4", "seed=1", "dir/x=y.wav", "a.b.c=[1, 2]"]
+    paths, overrides = split_overrides(words)
+    assert overrides == ["guidance.num_steps=3", "seed=4", "a.b.c=[1, 2]"]
+    assert [str(path) for path in paths] == ["a.wav", "seed=1", "dir/x=y.wav"]

@@ -2,11 +2,12 @@
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from voiceface.commands.compare import main, output_paths, parse_systems
+from voiceface.commands.compare import bootstrap_size_warning, main, output_paths, parse_systems
 from voiceface.datasets.corpus import open_corpus
 from voiceface.datasets.trials.sampling import generate_trial_lists
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
@@ -17,10 +18,15 @@ from voiceface.evaluation.all_pairs_comparison import (
     bootstrap_all_pairs,
     compare_all_pairs,
 )
-from voiceface.evaluation.comparison import compare_systems, mean_results, restrict_to_common_items
+from voiceface.evaluation.comparison import (
+    compare_systems,
+    count_tests,
+    mean_results,
+    restrict_to_common_items,
+)
 from voiceface.evaluation.evaluator import compare, evaluate
 from voiceface.evaluation.protocol import Protocol
-from voiceface.metrics.bootstrap import bootstrap_counts, paired_difference_from_replicates
+from voiceface.metrics.bootstrap import bootstrap_counts, holm_adjust, paired_difference_from_replicates
 from voiceface.report import ResultRow, SystemResults
 from voiceface.report.forest_plot import forest_plot_html
 from voiceface.synthetic.layout import build_settings
@@ -65,7 +71,7 @@ def resampled(scores, sex, times, key):
 @pytest.mark.parametrize("key", DISPLAYED_METRICS)
 def test_paired_test_over_pairs_agrees_with_drawing_people_anew(key):
     (one, other), sex = two_systems()
-    found = compare_all_pairs({"one": [one], "other": [other]}, sex).differences["other"][key]
+    found = compare_all_pairs({"one": [one], "other": [other]}, sex).differences["one", "other"][key]
     draws = bootstrap_counts(len(sex), 400, seed=7)
     slow = np.array([resampled(one, sex, t, key) - resampled(other, sex, t, key) for t in draws])
     ones = np.ones(len(sex))
@@ -98,8 +104,9 @@ def test_both_directions_count_the_same_and_are_paired():
 def test_equal_systems_differ_by_nothing():
     (scores, _), sex = two_systems()
     found = compare_all_pairs({"one": [scores], "same": [scores.copy()]}, sex)
-    for gap in found.differences["same"].values():
+    for key, gap in found.differences["one", "same"].items():
         assert (gap.value, gap.standard_error, gap.low, gap.high, gap.p_value) == (0, 0, 0, 0, 1)
+        assert gap.adjusted_p_value == (1 if key in DISPLAYED_METRICS else None)
 
 
 def test_systems_of_equal_quality_are_seldom_told_apart():
@@ -120,7 +127,7 @@ def test_a_paired_test_sees_what_separate_intervals_hide():
     worse = [side + 0.6 * rng.normal(size=truth.shape) for side in sides]
     found = compare_all_pairs({"one": [score_matrix(*sides)], "worse": [score_matrix(*worse)]}, sex)
     one, other = (found.systems[name]["u"] for name in found.systems)
-    gap = found.differences["worse"]["u"]
+    gap = found.differences["one", "worse"]["u"]
     unpaired = np.hypot(one.standard_error, other.standard_error)
     assert gap.standard_error < 0.7 * unpaired
     assert gap.low > 0 and gap.value < 1.96 * unpaired
@@ -134,7 +141,7 @@ def test_pairs_of_several_runs_are_means():
     assert found.systems["both"]["g"].value == pytest.approx(np.mean(single))
     each = [bootstrap_all_pairs(s, sex) for s in (one, other)]
     gap = paired_difference_from_replicates(each[0]["g"], average_runs(each)["g"])
-    assert found.differences["both"]["g"] == gap
+    assert replace(found.differences["first", "both"]["g"], adjusted_p_value=None) == gap
     with pytest.raises(ValueError, match="at least one system"):
         compare_all_pairs({"x": [one[:5, :5]]}, sex)
 
@@ -142,7 +149,7 @@ def test_pairs_of_several_runs_are_means():
 def test_nobody_shares_a_sex():
     scores = np.eye(3) + np.arange(9).reshape(3, 3) / 20
     found = compare_all_pairs({"a": [scores], "b": [scores.T]}, np.arange(3))
-    assert "g" not in found.systems["a"] and "auc_g" not in found.differences["b"]
+    assert "g" not in found.systems["a"] and "auc_g" not in found.differences["a", "b"]
     assert json.dumps(found.to_dict(), allow_nan=False)
 
 
@@ -225,7 +232,7 @@ def test_systems_must_have_the_same_items(corpus, protocol):
     assert {tuple(run[1].items) for runs in kept.values() for run in runs} == {tuple(kept["one"][0][1].items)}
     found = compare_systems(systems, protocol, corpus, skip_missing=True)
     assert found.num_skipped == 3 and found.systems["one"].lists[0].counts["skipped"] > 0
-    assert {gap.value for gap in found.differences["two"].values()} == {0}
+    assert {gap.value for gap in found.differences["one", "two"].values()} == {0}
     foreign = [EmbeddingTable(["x"], np.ones((1, 5), np.float32))] * 2
     with pytest.raises(EmbeddingError, match="no item of voices is left"):
         restrict_to_common_items(
@@ -239,7 +246,18 @@ def test_more_items_than_needed_do_no_harm(corpus, protocol):
         [*voices.items[::-1], "other"], np.vstack([voices.vectors[::-1], np.ones((1, 5), np.float32)])
     )
     found = compare_systems({"one": [(voices, faces)], "two": [(more, faces)]}, protocol, corpus)
-    assert {gap.value for gap in found.differences["two"].values()} == {0}
+    assert {gap.value for gap in found.differences["one", "two"].values()} == {0}
+
+
+def test_every_two_systems_are_compared_and_all_tests_are_one_family(corpus, protocol):
+    systems = {name: [tables_of(corpus, noise, 7)] for name, noise in (("a", 0.5), ("b", 1.0), ("c", 2.0))}
+    found = compare_systems(systems, protocol, corpus)
+    assert list(found.differences) == [("a", "b"), ("a", "c"), ("b", "c")]
+    gaps = [gap for table in found.differences.values() for gap in table.values()]
+    assert len(gaps) == count_tests(found) == 3 * len(protocol.lists)
+    assert [gap.adjusted_p_value for gap in gaps] == holm_adjust([gap.p_value for gap in gaps])
+    assert "60 bootstrap samples are too few" in bootstrap_size_warning(60, len(gaps))
+    assert bootstrap_size_warning(5000, len(gaps)) == ""
 
 
 @pytest.mark.parametrize("runs", [1, 2])
@@ -252,7 +270,7 @@ def test_command(data, corpus, tmp_path, capsys, runs):
         "--data",
         str(data),
         "--bootstrap-samples",
-        "100",
+        "2000",
     ]
     (good / "results.json").write_text(json.dumps({"leaked_identities": ["A", "B"]}))
     assert main([*words, "--out", str(tmp_path / "out")]) == 0
@@ -263,10 +281,11 @@ def test_command(data, corpus, tmp_path, capsys, runs):
     assert [len(found["runs"]) for found in record["systems"].values()] == [1, runs]
     lists = {found["name"]: found for found in record["systems"]["bad"]["mean"]["lists"]}
     assert len(lists) >= 10 and set(record["references"]) == {"gender-only baseline", "oracle upper bound"}
-    gap = record["differences"]["bad"]["match_v2f_2_test"]
+    assert [(d["first"], d["second"]) for d in record["differences"]] == [("good", "bad")]
+    gap = record["differences"][0]["lists"]["match_v2f_2_test"]
     first = record["systems"]["good"]["mean"]["lists"][2]["metrics"]["accuracy"]["value"]
     assert gap["value"] == pytest.approx(first - lists["match_v2f_2_test"]["metrics"]["accuracy"]["value"])
-    assert gap["low"] > 0 and gap["p_value"] < 0.05
+    assert gap["low"] > 0 and gap["p_value"] < gap["adjusted_p_value"] < 0.05
     settings = [found["setting"] for found in record["all_pairs"]]
     assert settings == ["single", "avg2"] and record["all_pairs"][0]["num_identities"] == 14
     pairs = record["all_pairs"][0]
@@ -290,7 +309,7 @@ def test_command(data, corpus, tmp_path, capsys, runs):
     assert (f"mean of {runs} runs" in shown) == (runs > 1)
     text = page.read_text()
     assert text.count('class="strip"') == 20 + 3  # a strip for each figure, an axis for each task
-    assert "good is better" in text and "trained on 2 of the people" in text and "invented person" in text
+    assert "good is better" in text and "trained on 2 of the people" in text and "synthetic identity" in text
     assert ("means over 2 runs" in text) == ("Runs of bad" in text) == (runs > 1)
 
 

@@ -16,6 +16,7 @@ from voiceface.metrics.bootstrap import (
     bootstrap_verification,
     chance_levels,
     chance_recall,
+    holm_adjust,
     mean_interval,
     paired_difference,
     paired_verification_difference,
@@ -258,3 +259,9 @@ def test_oracle_reaches_its_expected_figures(rho, same_sex, anyone, auc, mean_pr
     for name, level in expected.items():
         value, error = found[name]
         assert value == pytest.approx(level, abs=3.5 * error), name
+
+
+def test_holm_adjusts_step_by_step():
+    assert holm_adjust([]) == [] and holm_adjust([0.2]) == [0.2]
+    assert holm_adjust([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm_adjust([0.5, 0.4, 0.9]) == [1.0, 1.0, 1.0]

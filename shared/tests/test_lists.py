@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -41,6 +42,22 @@ def test_matching_list(tmp_path, name, text):
     assert lines == [["A/1.jpg", "B/1.jpg"], ["A/2.jpg", "C/1.jpg"], ["B/1.jpg", "A/1.jpg"]]
     assert found.gallery_index.dtype == np.int64 and len(found) == 3 and found.labels is None
     assert found.sha256 == hashlib.sha256(text.encode()).hexdigest() and not found.is_generated
+
+
+def test_items_with_blanks_are_quoted(tmp_path):
+    plain = read_trial_list(write(tmp_path, "match_v2f_2_test.txt", MATCH))
+    spaced = replace(
+        plain, probes=[item.replace("v/", 'v "x" y/') for item in plain.probes], gallery=plain.gallery
+    )
+    write_trial_list(tmp_path / "spaced" / "match_v2f_2_test.txt", spaced)
+    text = (tmp_path / "spaced" / "match_v2f_2_test.txt").read_text()
+    assert text.startswith('"id1/v ""x"" y/1.wav" A/1.jpg')
+    found = read_trial_list(tmp_path / "spaced" / "match_v2f_2_test.txt")
+    assert found.probes == spaced.probes and found.gallery == plain.gallery
+    with pytest.raises(TrialListError, match="a quoted item does not end"):
+        read_trial_list(write(tmp_path, "match_v2f_3_test.txt", '"id1/v/1.wav A/1.jpg B/1.jpg\n'))
+    with pytest.raises(TrialListError, match="without tabs"):
+        to_published_bytes(replace(plain, gallery=[f"a\t{item}" for item in plain.gallery]))
 
 
 def test_labels_come_from_the_identities_and_not_from_the_order_of_lines(tmp_path):

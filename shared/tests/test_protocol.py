@@ -132,7 +132,10 @@ def test_results_on_disk(protocol, tmp_path):
         "reterival_v2f_test",
     ]
     assert float(lines[2].split(" ")[1]) == results.by_name["reterival_v2f_test"].main_metric.value
-    assert results.summary_lines().splitlines()[0] == f"match_v2f_2_test: {results.lists[0].main_metric.value:.6f}"
+    assert (
+        results.summary_lines().splitlines()[0]
+        == f"match_v2f_2_test: {results.lists[0].main_metric.value:.6f}"
+    )
     assert evaluate(protocol, *tables(), PEOPLE).to_dict() == results.to_dict()
     hardest = data["lists"][0]["identities"]
     assert len(hardest) == 12 and hardest[0]["value"] <= hardest[-1]["value"]
@@ -225,12 +228,23 @@ def test_command_line(protocol, lists, tmp_path, capsys):
     ]
     words += ["--out", str(tmp_path / "r.json"), "--text", str(tmp_path / "r.txt")]
     words += ["--baseline-voices", str(tmp_path / "b" / "voices.npz")]
-    with pytest.raises(ValueError, match="belong together"):
+    with pytest.raises(SystemExit):
         main(words)
+    assert "belong together" in capsys.readouterr().err
     assert main([*words, "--baseline-faces", str(tmp_path / "b" / "faces.parquet")]) == 0
     shown = capsys.readouterr()
     results = evaluate(replace(protocol, name="lists", replicates=50), *tables(0.3), PEOPLE)
     assert (tmp_path / "r.txt").read_text() == results.published_text()
     assert shown.out.startswith(results.summary_lines())
-    assert "paired bootstrap" in shown.out
+    assert "paired bootstrap" in shown.out and ", Holm " in shown.out
     assert json.loads((tmp_path / "r.json").read_text())["protocol_sha256"] == results.protocol.sha256
+    # --data names the identity table and the lists of a split together.
+    (tmp_path / "data" / "list_wav").mkdir(parents=True)
+    for path in (*lists.iterdir(), tmp_path / "vox1_test.csv"):
+        (tmp_path / "data" / "list_wav" / path.name).write_bytes(path.read_bytes())
+    same = ["--data", str(tmp_path / "data"), *words[4:-2], "--out", str(tmp_path / "again.json")]
+    assert main(same) == 0
+    again, before = (json.loads((tmp_path / name).read_text()) for name in ("again.json", "r.json"))
+    assert again["lists"] == before["lists"]
+    with pytest.raises(FileNotFoundError, match="split 'val'"):
+        main([*same, "--split", "val"])

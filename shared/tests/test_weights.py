@@ -32,6 +32,8 @@ def published(path, prefix="module."):
 def test_our_model_file_is_described(ours, capsys):
     assert main([str(ours)]) == 0
     shown = capsys.readouterr().out
+    assert main([str(ours.parent)]) == 0  # the run directory, as every --weights takes it
+    assert capsys.readouterr().out == shown
     for words in [
         "seeking_shape model",
         "verified",
@@ -151,5 +153,5 @@ def test_absent_file_folder_and_text(tmp_path, capsys):
     text.write_text("no weights")
     assert main([str(tmp_path / "none.pth"), str(tmp_path), str(text)]) == 1
     shown = capsys.readouterr().err.splitlines()
-    assert len(shown) == 3 and "does not exist" in shown[0] and "is a folder" in shown[1]
+    assert len(shown) == 3 and "does not exist" in shown[0] and "holds no model.safetensors" in shown[1]
     assert main([]) == 2

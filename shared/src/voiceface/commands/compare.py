@@ -3,6 +3,7 @@
 import argparse
 import json
 import logging
+import math
 import shlex
 import sys
 from collections.abc import Mapping, Sequence
@@ -32,7 +33,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.association.config import TEST_LISTS
     from voiceface.association.data import load_split, load_trial_lists, rename_for_split
     from voiceface.datasets.disclaimers import is_synthetic
-    from voiceface.evaluation.comparison import compare_systems
+    from voiceface.evaluation.comparison import compare_systems, count_tests
     from voiceface.evaluation.protocol import Protocol
     from voiceface.io.atomic import write_json
     from voiceface.report import SYNTHETIC_PAGE_DISCLAIMER
@@ -76,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         population=args.data if synthetic else None,
         skip_missing=args.missing == "skip",
     )
+    if text := bootstrap_size_warning(args.bootstrap_samples, count_tests(found)):
+        log.warning("%s", text)
     notice = [SYNTHETIC_PAGE_DISCLAIMER] if synthetic else []
     notice += [text for name, each in told.items() if (text := training_overlap_warning(name, each))]
     if text := dataset_mismatch_warning(told):
@@ -188,6 +191,16 @@ def dataset_mismatch_warning(results_per_system: Mapping[str, Sequence[Mapping[s
     )
 
 
+def bootstrap_size_warning(num_samples: int, num_tests: int, level: float = 0.05) -> str:
+    """Warning that no corrected test can be significant with so few bootstrap samples; empty otherwise."""
+    if num_tests * 2 / (num_samples + 1) < level:
+        return ""
+    return (
+        f"{num_samples} bootstrap samples are too few for {num_tests} tests: none can be significant after "
+        f"Holm's correction. Use --bootstrap-samples {math.ceil(2 * num_tests / level)} or more."
+    )
+
+
 def output_paths(out: Path) -> tuple[Path, Path]:
     """Page and file of numbers: FILE.html and FILE.json, or compare.html and compare.json in a folder."""
     if out.suffix.lower() in (".html", ".htm"):
@@ -198,8 +211,8 @@ def output_paths(out: Path) -> tuple[Path, Path]:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="voiceface compare",
-        description="Several systems on the same people and lists: figures beside each other, one plot, and "
-        "the paired bootstrap test of the first system against every other one.",
+        description="Compare systems on the same identities and lists: one table, one report, and a paired "
+        "bootstrap test of every two systems, corrected for the number of tests (Holm).",
     )
     add = parser.add_argument
     add(
@@ -221,8 +234,13 @@ def _parser() -> argparse.ArgumentParser:
         help="rule for equal scores (default: %(default)s)",
     )
     arguments.add_missing_argument(parser, "items that not every system has")
-    add("--seed", type=int, default=0, help="of the bootstrap draws of people (default 0)")
-    add("--bootstrap-samples", type=int, default=1000, help="number of draws (default 1000)")
+    add(
+        "--seed",
+        type=int,
+        default=0,
+        help="random seed of the identity-level bootstrap (default: %(default)s)",
+    )
+    add("--bootstrap-samples", type=int, default=5000, help="number of samples (default: %(default)s)")
     add("--title", default="", help="heading of the page (default: the systems)")
     dataset_arguments.add_root_arguments(parser)
     dataset_arguments.add_voice_folder_argument(parser)

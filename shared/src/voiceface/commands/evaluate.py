@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from voiceface.commandline import arguments
+from voiceface.datasets import dataset_arguments
 
 if TYPE_CHECKING:
     from voiceface.datasets.corpus import Corpus
@@ -19,14 +20,20 @@ KIND_ORDER = ("match", "verify", "retrieval")
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Evaluate one system, or compare two on the same lists; the exit code is 0."""
-    options = _parser().parse_args(argv)
+    parser = _parser()
+    options = parser.parse_args(argv)
     if bool(options.baseline_voices) != bool(options.baseline_faces):
-        raise ValueError("--baseline-voices and --baseline-faces belong together")
+        parser.error("--baseline-voices and --baseline-faces belong together")
+    if not options.lists and not options.data:
+        parser.error("--lists or --data is required")
     from voiceface.evaluation.evaluator import compare, evaluate
 
-    people = read_identity_tables(options.identities)
+    if options.identities:
+        people = read_identity_tables(options.identities)
+    else:
+        people = _open_identities(options)
     protocol = protocol_from_files(
-        options.lists,
+        options.lists or _find_lists(options.data, options.split),
         people,
         name=options.name,
         tie_breaking=options.tie_breaking,
@@ -51,10 +58,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if options.text:
         results.save_text(options.text)
     if options.baseline_voices:
-        print("\nfirst minus second, paired bootstrap over identities")
+        print("\nfirst minus second, paired bootstrap over identities; Holm: p corrected for all lists")
         for name, found in compare(results, figures(options.baseline_voices, options.baseline_faces)).items():
             print(
-                f"{name}: {found.value:+.6f} ({found.low:+.6f} ... {found.high:+.6f}), p {found.p_value:.4f}"
+                f"{name}: {found.value:+.6f} ({found.low:+.6f} ... {found.high:+.6f}), "
+                f"p {found.p_value:.4f}, Holm {found.adjusted_p_value:.4f}"
             )
     return 0
 
@@ -135,6 +143,29 @@ def read_identity_tables(paths: Sequence[str | Path]) -> "Corpus | list[Identity
     return rows
 
 
+def _open_identities(options: argparse.Namespace) -> "Corpus | list[Identity]":
+    """Identities of --data: a corpus where it has a manifest, else the table of the split."""
+    from voiceface.datasets.corpus import corpus_from_manifest, read_identities
+
+    manifest = options.data / "manifest.csv"
+    if manifest.is_file():
+        return corpus_from_manifest(manifest, options.split)
+    return read_identities(options.data, options.split)
+
+
+def _find_lists(data: Path, split: str) -> list[Path]:
+    """Trial lists of one split in DATA/list_wav.
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    folder = data / "list_wav"
+    found = [path for ending in ("txt", "txt.gz") for path in sorted(folder.glob(f"*_{split}.{ending}"))]
+    if not found:
+        raise FileNotFoundError(f"no trial list *_{split}.txt in {folder}; name lists with --lists")
+    return found
+
+
 def _as_identities(identity_source: "Corpus | list[Identity]") -> "list[Identity]":
     return identity_source if isinstance(identity_source, list) else identity_source.identities
 
@@ -144,8 +175,18 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("--voices", type=Path, required=True, help="embeddings of clips (.npz, .parquet, .arrow, .feather)")
     add("--faces", type=Path, required=True, help="embeddings of pictures")
-    add("--lists", nargs="+", required=True, metavar="PATH", help="evaluation lists, or folders of them")
-    add("--identities", nargs="+", required=True, metavar="CSV", help="identity tables of the lists' people")
+    source = parser.add_mutually_exclusive_group(required=True)
+    source.add_argument("--data", type=Path, help=f"{arguments.CORPUS_HELP}; its identities and its lists")
+    source.add_argument(
+        "--identities", nargs="+", metavar="CSV", help="identity tables of the lists, without a data folder"
+    )
+    dataset_arguments.add_split_argument(parser)
+    add(
+        "--lists",
+        nargs="+",
+        metavar="PATH",
+        help="trial lists, or folders of them (default with --data: those of the split in DATA/list_wav)",
+    )
     add(
         "--training",
         nargs="+",

@@ -15,7 +15,9 @@ if TYPE_CHECKING:
     from voiceface.datasets.trials.trial_list import TrialList
 
 
-def describe(trial_list: "TrialList", corpus: "Corpus | None", identities: Sequence[Identity] | None) -> str:
+def format_trial_list(
+    trial_list: "TrialList", corpus: "Corpus | None", identities: Sequence[Identity] | None
+) -> str:
     """Put into words what a list holds and, for known people, whom its wrong candidates are like."""
     from voiceface.datasets.trials.coverage import find_missing_items, shared_attribute_rates
     from voiceface.datasets.trials.trial_list import with_labels
@@ -54,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except SystemExit as stop:
         return int(stop.code or 0)
     try:
-        return _generate(options) if options.command == "draw" else _describe_lists(options)
+        return _generate(options) if options.command == "draw" else _show_lists(options)
     except (ValueError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
@@ -83,7 +85,7 @@ def _build_parser() -> argparse.ArgumentParser:
     draw.add_argument(
         "--force", action="store_true", help="replace lists that are there and were not drawn here"
     )
-    show = commands.add_parser("show", help="describe lists")
+    show = commands.add_parser("show", help="show what lists contain")
     for command in (draw, show):
         add_voice_folder_argument(command)
     show.add_argument("lists", type=Path, nargs="+", metavar="LIST")
@@ -150,7 +152,7 @@ def _refuse_to_replace(folder: Path, lists: Sequence["TrialList"]) -> None:
                 )
 
 
-def _describe_lists(options: argparse.Namespace) -> int:
+def _show_lists(options: argparse.Namespace) -> int:
     """Describe every list; the exit code is 1 when files are absent."""
     from voiceface.datasets.corpus import open_corpus, read_identities
     from voiceface.datasets.trials.coverage import find_missing_items
@@ -167,6 +169,6 @@ def _describe_lists(options: argparse.Namespace) -> int:
     found_all = True
     for path in options.lists:
         questions = read_trial_list(path, corpus or identities)
-        print(describe(questions, corpus, identities))
+        print(format_trial_list(questions, corpus, identities))
         found_all &= corpus is None or not find_missing_items(questions, corpus)
     return 0 if found_all else 1

@@ -24,7 +24,13 @@ def build_parser() -> argparse.ArgumentParser:
         default="quick",
         help="tiny, quick, standard, study, large or quirks: sizes, coupling and nuisance (default: quick)",
     )
-    parser.add_argument("--identities", type=int, dest="num_identities", metavar="N", help="identities in all, instead of the preset's")
+    parser.add_argument(
+        "--identities",
+        type=int,
+        dest="num_identities",
+        metavar="N",
+        help="identities in all, instead of the preset's",
+    )
     parser.add_argument("--seed", type=int, default=0, help="population seed (default: 0)")
     parser.add_argument(
         "--rho", type=float, help="coupling of voice and face, 0 (none) to 1, instead of the preset's"

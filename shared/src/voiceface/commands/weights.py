@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from voiceface.checkpoints.paths import find_model_file
 from voiceface.io.atomic import compute_sha256
 
 if TYPE_CHECKING:
@@ -164,7 +165,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Describe or verify weights files; exit code 0 all are whole, 1 one is not, 2 bad usage."""
     parser = argparse.ArgumentParser(prog="voiceface weights", description=__doc__)
     parser.add_argument(
-        "files", nargs="+", metavar="FILE", help="our .safetensors, or a published torch file"
+        "files", nargs="+", metavar="PATH", help="checkpoint, run directory, or a published torch file"
     )
     parser.add_argument("--keys", action="store_true", help="also list every tensor's name, type and shape")
     parser.add_argument(
@@ -177,7 +178,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     failed = False
     for name in options.files:
         try:
-            weights = inspect_checkpoint(name)
+            weights = inspect_checkpoint(find_model_file(name))
         except (ValueError, OSError) as error:
             print(f"error: {error}", file=sys.stderr)
             failed = True

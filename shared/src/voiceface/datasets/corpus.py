@@ -301,7 +301,7 @@ def open_corpus(
         )
     rows = read_identities(base, split, identities)
     if not rows:
-        raise CorpusError(f"{base}: nobody is in the split {split!r}")
+        raise CorpusError(f"{base}: no identities" + (f" in the split {split!r}" if split else ""))
     return discover_corpus(
         rows,
         find_voice_root(base) if voice_root is None else voice_root,
@@ -344,7 +344,9 @@ def read_identities(
     meta = base / "vox1_meta.csv" if table is None else Path(table)
     if not meta.is_file():
         raise FileNotFoundError(
-            f"no identity table for split {split!r} in {base}: looked for manifest.csv, "
+            "no identity table"
+            + (f" for the split {split!r}" if split else "")
+            + f" in {base}: looked for manifest.csv, "
             f"list_wav/vox1_{split or 'train'}.csv, vox1_{split or 'train'}.csv and vox1_meta.csv"
         )
     named = (base / "Splits" / "identity_splits.txt", base / "identity_splits.txt")

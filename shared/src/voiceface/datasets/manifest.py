@@ -1,5 +1,7 @@
 """Any corpus as one table: `identity,modality,path,gender,nationality,age,split`, a row per file."""
 
+import csv
+import io
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -30,7 +32,8 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
     their rows, so gender, nationality and age need to stand only once. A person's split may differ by row.
 
     Args:
-        path: comma-separated text with a header, LF or CRLF.
+        path: comma-separated text with a header, LF or CRLF. A cell with a comma or a quote is quoted, as the
+            csv module writes it; paths may hold blanks.
 
     Returns:
         One ManifestRow per line; the identity's name, voice_id and face_id are the first cell.
@@ -50,10 +53,9 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
             raise IdentityError(f"{where}1 (identity): empty")
         if modality not in MODALITIES:
             raise IdentityError(f"{where}2 (modality): {modality!r}, expected voice or face")
-        if not is_inside_root(item) or " " in item:
+        if not is_inside_root(item):
             raise IdentityError(
-                f"{where}3 (path): {item!r}, expected a path below the manifest's folder, with "
-                "forward slashes and without blanks"
+                f"{where}3 (path): {item!r}, expected a path below the manifest's folder with forward slashes"
             )
         if seen.setdefault((modality, item), line) != line:
             raise IdentityError(f"{where}3 (path): {item} stands already on line {seen[modality, item]}")
@@ -80,19 +82,25 @@ def read_manifest(path: str | Path) -> list[ManifestRow]:
 
 
 def write_manifest(path: str | Path, rows: Sequence[ManifestRow]) -> None:
-    """Write a manifest atomically, all seven columns, LF line ends; ages in years."""
-    lines = [",".join(HEADER)]
+    """Write a manifest atomically, all seven columns, LF line ends; ages in years; cells quoted where needed.
+
+    Raises:
+        ValueError: a cell holds a line end, or begins or ends with a blank.
+    """
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(HEADER)
     for row in rows:
         person = row.identity
         age = "" if person.age is None else f"{person.age:g}"
         cells = (person.name, row.modality, row.path, person.gender, person.nationality, age, person.split)
         for cell in cells:
-            if any(sign in cell for sign in ',"\r\n'):
+            if "\r" in cell or "\n" in cell or cell != cell.strip():
                 raise ValueError(
-                    f"{path}: {cell!r} holds a comma, a quote or a line end, which a manifest cannot"
+                    f"{path}: {cell!r} holds a line end, or a blank at one of its ends; rename the file"
                 )
-        lines.append(",".join(cells))
-    write_text(path, "\n".join(lines) + "\n")
+        writer.writerow(cells)
+    write_text(path, text.getvalue())
 
 
 def _parse_age(value: str, where: str) -> float | None:

@@ -8,8 +8,8 @@ from typing import Any, Literal, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from voiceface.images import loading as images
 from voiceface.images import transforms
+from voiceface.images.loading import ImageArray
 
 ChannelOrder = Literal["bgr", "rgb"]
 SecondSample = Literal["distinct", "with_replacement"]
@@ -29,11 +29,11 @@ class ViewSampler:
             where `augment` is off.
         channels: order of the planes of a face; "rgb" gives the planes of "bgr" in reverse.
         num_views: 1, or 2 for a second picture and a second clip of the same person.
-        second_sample: "other" takes second files that differ from the first wherever the person has two; "any" takes
+        second_sample: "distinct" takes second files that differ from the first wherever the person has two; "with_replacement" takes
             every file with equal chance.
         pair_augmentation: "shared" does the same random steps on both pictures, as published for
-            archetype_agnostic (specification, section 3.2); "own" draws them apart. Someone with a single
-            picture always gets "own", for the two faces would be one.
+            archetype_agnostic (specification, section 3.2); "independent" draws them apart. Someone with a single
+            picture always gets "independent", for the two faces would be one.
     """
 
     image_size: int
@@ -68,7 +68,7 @@ class ViewSampler:
         self,
         num_images: int,
         num_clips: int,
-        read_image: Callable[[int], images.ImageArray],
+        read_image: Callable[[int], ImageArray],
         read_clip: Callable[[int], NDArray[np.float32]],
         rng: np.random.Generator,
     ) -> dict[str, Any]:
@@ -119,7 +119,7 @@ class ViewSampler:
 
     def _transform_face(
         self,
-        image: images.ImageArray,
+        image: ImageArray,
         augmentation: tuple[transforms.AugmentationParams, NDArray[np.float64] | None] | None,
     ) -> NDArray[np.float32]:
         """Do the steps that were drawn."""

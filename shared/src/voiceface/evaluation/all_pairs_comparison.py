@@ -9,6 +9,7 @@ spread, but copies of one person among the wrong answers shift the mean of recip
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ from voiceface.evaluation.all_pairs import METRIC_LABELS, Array, all_pairs_metri
 from voiceface.metrics.bootstrap import (
     Interval,
     PairedDifference,
+    adjust_differences,
     bootstrap_counts,
     paired_difference_from_replicates,
     percentile_interval,
@@ -50,7 +52,8 @@ class AllPairsComparison:
         references: "chance level", "gender-only baseline" and "oracle upper bound" -> figure -> value.
         systems: name -> figure -> value with its interval; means over the runs.
         runs: name -> figure -> value of every run.
-        differences: other system -> figure -> the first system minus it.
+        differences: (first, second) for every two systems, in their order -> metric -> first minus second; the
+            p-values of `DISPLAYED_METRICS` are adjusted by Holm's method.
     """
 
     setting: str
@@ -58,7 +61,7 @@ class AllPairsComparison:
     references: dict[str, dict[str, float]]
     systems: dict[str, dict[str, Interval]]
     runs: dict[str, dict[str, list[float]]]
-    differences: dict[str, dict[str, PairedDifference]]
+    differences: dict[tuple[str, str], dict[str, PairedDifference]]
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -70,10 +73,14 @@ class AllPairsComparison:
                 name: {key: asdict(figure) | {"runs": self.runs[name][key]} for key, figure in found.items()}
                 for name, found in self.systems.items()
             },
-            "differences": {
-                name: {key: asdict(gap) for key, gap in found.items()}
-                for name, found in self.differences.items()
-            },
+            "differences": [
+                {
+                    "first": first,
+                    "second": second,
+                    "metrics": {key: asdict(gap) for key, gap in found.items()},
+                }
+                for (first, second), found in self.differences.items()
+            ],
         }
 
 
@@ -88,7 +95,7 @@ def compare_all_pairs(
     confidence: float = 0.95,
     seed: int = 0,
 ) -> AllPairsComparison:
-    """Figures of several systems over all pairs of people, and what the first has over each other.
+    """Compute the metrics of several systems over all pairs of identities, and every paired difference.
 
     Args:
         systems: name -> score matrices (N, N), row = voice, one for each run; people in the same order.
@@ -128,7 +135,13 @@ def compare_all_pairs(
         ]
         again[name] = average_runs(each)
         single[name] = {key: [run[key][0] for run in each] for key in each[0]}
-    first = next(iter(systems))
+    differences = {
+        (first, second): {
+            key: paired_difference_from_replicates(again[first][key], again[second][key], confidence)
+            for key in again[first]
+        }
+        for first, second in combinations(systems, 2)
+    }
     return AllPairsComparison(
         setting,
         len(gender),
@@ -141,15 +154,19 @@ def compare_all_pairs(
             for name, found in again.items()
         },
         single,
-        {
-            name: {
-                key: paired_difference_from_replicates(again[first][key], found[key], confidence)
-                for key in found
-            }
-            for name, found in again.items()
-            if name != first
-        },
+        _adjust_displayed(differences),
     )
+
+
+def _adjust_displayed(
+    differences: dict[tuple[str, str], dict[str, PairedDifference]],
+) -> dict[tuple[str, str], dict[str, PairedDifference]]:
+    """Adjust the p-values of `DISPLAYED_METRICS` as one family; other metrics keep None."""
+    shown = [
+        {key: gap for key, gap in gaps.items() if key in DISPLAYED_METRICS} for gaps in differences.values()
+    ]
+    adjusted = adjust_differences(shown)
+    return {pair: {**gaps, **new} for (pair, gaps), new in zip(differences.items(), adjusted)}
 
 
 def bootstrap_all_pairs(

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
-from itertools import chain
+from itertools import chain, combinations
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,18 @@ import numpy as np
 from voiceface.datasets.corpus import Corpus
 from voiceface.embeddings.table import EmbeddingError, EmbeddingTable
 from voiceface.evaluation.all_pairs import Array, score_matrix
-from voiceface.evaluation.all_pairs_comparison import AllPairsComparison, compare_all_pairs
+from voiceface.evaluation.all_pairs_comparison import (
+    DISPLAYED_METRICS,
+    AllPairsComparison,
+    compare_all_pairs,
+)
 from voiceface.evaluation.evaluator import compare, evaluate
 from voiceface.evaluation.protocol import Protocol
 from voiceface.evaluation.results import MAIN_METRIC, ListResult, Metric, Results, abbreviate
 from voiceface.metrics.bootstrap import (
     Interval,
     PairedDifference,
+    adjust_differences,
     bootstrap_verification,
     mean_interval,
     percentile_interval,
@@ -34,13 +39,14 @@ MODALITIES = ("voices", "faces")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Systems beside each other; the first is held against every other one.
+    """Several systems under one protocol, with the paired difference of every two of them.
 
     Attributes:
         protocol: lists and rules, the same for all.
         systems: name -> results, means over the system's runs.
         runs: name -> results of every run.
-        differences: other system -> list -> the first system minus it.
+        differences: (first, second) for every two systems, in their order -> list -> first minus second. The
+            p-values are adjusted by Holm's method over these and the displayed metrics of `all_pairs`.
         references: "gender-only baseline" and "oracle upper bound" -> results under the same protocol (population only).
         all_pairs: figures over all pairs of people, for each number of clips a person (population only).
         num_skipped: items that not every system has (none unless that was asked for).
@@ -49,14 +55,14 @@ class Comparison:
     protocol: Protocol
     systems: dict[str, Results]
     runs: dict[str, tuple[Results, ...]]
-    differences: dict[str, dict[str, PairedDifference]]
+    differences: dict[tuple[str, str], dict[str, PairedDifference]]
     references: dict[str, Results] = field(default_factory=dict)
     all_pairs: tuple[AllPairsComparison, ...] = ()
     num_skipped: int = 0
 
     @property
     def first(self) -> str:
-        """Name of the system that the differences are about."""
+        """Name of the first system."""
         return next(iter(self.systems))
 
     def to_dict(self) -> dict[str, Any]:
@@ -67,16 +73,15 @@ class Comparison:
             "protocol_sha256": self.protocol.sha256,
             "rules": self.protocol.rules,
             "items_skipped": self.num_skipped,
-            "first": self.first,
             "systems": {
                 name: {"mean": found.to_dict(), "runs": [_without_curves(run) for run in self.runs[name]]}
                 for name, found in self.systems.items()
             },
             "references": {name: _without_curves(found) for name, found in self.references.items()},
-            "differences": {
-                name: {key: asdict(gap) for key, gap in found.items()}
-                for name, found in self.differences.items()
-            },
+            "differences": [
+                {"first": first, "second": second, "lists": {key: asdict(gap) for key, gap in found.items()}}
+                for (first, second), found in self.differences.items()
+            ],
             "all_pairs": [found.to_dict() for found in self.all_pairs],
         }
 
@@ -90,7 +95,7 @@ def compare_systems(
     skip_missing: bool = False,
     min_systems: int = 2,
 ) -> Comparison:
-    """Evaluate all systems on the same items, and hold the first against every other one.
+    """Evaluate all systems on the same items, and test the difference of every two of them.
 
     Args:
         systems: name -> embedding tables of each of its runs; figures are means over the runs.
@@ -117,13 +122,12 @@ def compare_systems(
         for name, each in systems.items()
     }
     means = {name: mean_results(each) for name, each in runs.items()}
-    first, *others = means
-    differences = {name: compare(means[first], means[name]) for name in others}
+    differences = {pair: compare(means[pair[0]], means[pair[1]]) for pair in combinations(means, 2)}
     if population is None:
-        return Comparison(protocol, means, runs, differences, num_skipped=left_out)
+        return _adjust(Comparison(protocol, means, runs, differences, num_skipped=left_out))
     from voiceface.synthetic.ground_truth import read_ground_truth, reference_embeddings
 
-    voices, faces = systems[first][0]
+    voices, faces = next(iter(systems.values()))[0]
     references = {
         name: evaluate(
             replace(protocol, replicates=0),
@@ -135,7 +139,39 @@ def compare_systems(
         for name, told in reference_embeddings(read_ground_truth(population), corpus).items()
     }
     pairs = _compare_all_pairs(systems, protocol, corpus, population)
-    return Comparison(protocol, means, runs, differences, references, pairs, left_out)
+    return _adjust(Comparison(protocol, means, runs, differences, references, pairs, left_out))
+
+
+def count_tests(found: Comparison) -> int:
+    """Number of displayed tests, which are the family of Holm's correction."""
+    tables = [*found.differences.values(), *_displayed_differences(found)]
+    return sum(map(len, tables))
+
+
+def _displayed_differences(found: Comparison) -> list[dict[str, PairedDifference]]:
+    """Differences of `DISPLAYED_METRICS` over all pairs, for each setting and every two systems."""
+    return [
+        {key: gap for key, gap in gaps.items() if key in DISPLAYED_METRICS}
+        for pairs in found.all_pairs
+        for gaps in pairs.differences.values()
+    ]
+
+
+def _adjust(found: Comparison) -> Comparison:
+    """Adjust the p-values of all displayed tests of a comparison as one family."""
+    adjusted = adjust_differences([*found.differences.values(), *_displayed_differences(found)])
+    lists, rest = adjusted[: len(found.differences)], iter(adjusted[len(found.differences) :])
+    return replace(
+        found,
+        differences=dict(zip(found.differences, lists)),
+        all_pairs=tuple(
+            replace(
+                pairs,
+                differences={pair: {**gaps, **next(rest)} for pair, gaps in pairs.differences.items()},
+            )
+            for pairs in found.all_pairs
+        ),
+    )
 
 
 def restrict_to_common_items(

@@ -18,6 +18,7 @@ from voiceface.metrics.bootstrap import (
     Array,
     Index,
     PairedDifference,
+    adjust_differences,
     bootstrap_mean,
     bootstrap_verification,
     chance_levels,
@@ -98,9 +99,9 @@ def evaluate(
 
 
 def compare(first: Results, second: Results) -> dict[str, PairedDifference]:
-    """Paired bootstrap tests of two systems, first minus second, main figure of every list.
+    """Paired bootstrap tests of two systems, first minus second, main metric of every list.
 
-    Either may be the mean of several runs (`voiceface.evaluation.comparison.mean_results`): then the
+    The p-values are adjusted by Holm's method over the lists. Either system may be the mean of several runs (`voiceface.evaluation.comparison.mean_results`): then the
     interval is that of the mean, over people alone.
 
     Raises:
@@ -125,7 +126,7 @@ def compare(first: Results, second: Results) -> dict[str, PairedDifference]:
             found[one.name] = paired_difference(
                 one.trial_values, other.trial_values, one.trial_identities, **rule
             )
-    return found
+    return adjust_differences([found])[0]
 
 
 def _bootstrap_auc(result: ListResult, protocol: Protocol) -> tuple[float, Array]:

@@ -5,8 +5,8 @@ replacement, and every line counts as often as the identity of its anchor was dr
 figures use one table of draws, made from the seed alone, so two systems on one list see the same draws.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -41,7 +41,8 @@ class PairedDifference:
         standard_error: its standard error.
         low: lower end of the interval.
         high: upper end.
-        p_value: two-sided, in (0, 1]; the chance of a difference on the other side of zero, doubled.
+        p_value: two-sided, in (0, 1]; the probability of a difference on the other side of zero, doubled.
+        adjusted_p_value: the p-value after Holm's correction for all tests of its family; None outside one.
     """
 
     value: float
@@ -49,6 +50,7 @@ class PairedDifference:
     low: float
     high: float
     p_value: float
+    adjusted_p_value: float | None = None
 
 
 def bootstrap_counts(num_identities: int, replicates: int, seed: int) -> Array:
@@ -166,6 +168,39 @@ def paired_difference_from_replicates(
     above, below = int((again >= 0).sum()), int((again <= 0).sum())
     p_value = min(1.0, 2 * (min(above, below) + 1) / (len(again) + 1))
     return PairedDifference(span.value, span.standard_error, span.low, span.high, p_value)
+
+
+def holm_adjust(p_values: Sequence[float]) -> list[float]:
+    """Adjust the p-values of several tests by Holm's step-down method.
+
+    Tests whose adjusted p-value is below a level have a family-wise error rate of at most that level, whatever
+    their dependence (Holm, Scandinavian Journal of Statistics 1979).
+
+    Args:
+        p_values: raw p-values of the m tests of one family.
+
+    Returns:
+        Adjusted p-values in the same order: the maximum over the i smallest of (m - i + 1) p, at most 1.
+
+    Example:
+        >>> holm_adjust([0.01, 0.04, 0.03])
+        [0.03, 0.06, 0.06]
+    """
+    adjusted, highest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        highest = max(highest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted
+
+
+def adjust_differences(
+    tables: Sequence[Mapping[str, PairedDifference]],
+) -> list[dict[str, PairedDifference]]:
+    """Fill in `adjusted_p_value` of tables of differences whose tests are one family."""
+    adjusted = iter(holm_adjust([gap.p_value for table in tables for gap in table.values()]))
+    return [
+        {key: replace(gap, adjusted_p_value=next(adjusted)) for key, gap in table.items()} for table in tables
+    ]
 
 
 def paired_difference(

@@ -1,4 +1,4 @@
-"""The page and the terminal table of several systems on the same people and lists."""
+"""Page and terminal table that compare several systems on the same identities and trial lists."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from os import PathLike
@@ -7,14 +7,15 @@ from typing import Any
 
 import numpy as np
 
-from voiceface.evaluation.all_pairs_comparison import DISPLAYED_METRICS, AllPairsComparison
-from voiceface.evaluation.comparison import Comparison
+from voiceface.evaluation.all_pairs_comparison import DISPLAYED_METRICS
+from voiceface.evaluation.comparison import Comparison, count_tests
 from voiceface.metrics.bootstrap import PairedDifference
 from voiceface.report.formatting import DIRECTION_PHRASES, STRATUM_NAMES, format_difference
 from voiceface.report.list_results import (
     build_cmc_plots,
     build_result_row,
     build_roc_plots,
+    describe_sampling,
     format_percent,
     get_task_title,
     nan_to_none,
@@ -24,8 +25,8 @@ from voiceface.report.page import build_report, collect_environment
 from voiceface.report.records import PairedDifferenceRow, ResultRow, SystemResults, Table
 
 ALL_PAIRS_TASKS = {
-    "g": ("Matching 1:2", "G"),
-    "u": ("Matching 1:2", "U"),
+    "g": ("1:2 matching", "G"),
+    "u": ("1:2 matching", "U"),
     "auc_g": ("Verification (AUC)", "G"),
     "auc": ("Verification (AUC)", "U"),
     "map": ("Retrieval (mAP)", "U"),
@@ -45,8 +46,8 @@ def write_comparison_report(
 
     Args:
         out_html: file to write.
-        found: what was found.
-        title: heading; None given, the names of the systems.
+        found: the comparison.
+        title: heading; by default the names of the systems.
         disclaimers: warnings.
         facts: name -> short text under the title.
         commands: how to make the page again.
@@ -55,7 +56,7 @@ def write_comparison_report(
     return build_report(
         out_html,
         title=title or ", ".join(names[:-1]) + f" and {names[-1]}",
-        subtitle=f"{len(found.systems)} systems on the same people, files and lists.",
+        subtitle=f"{len(found.systems)} systems on the same identities, files and trial lists.",
         facts=facts,
         disclaimers=disclaimers,
         summary=list(summarise_comparison(found, differences)),
@@ -72,17 +73,17 @@ def write_comparison_report(
 
 
 def format_comparison_table(found: Comparison) -> str:
-    """Text table: a line per list (and per figure over all pairs), systems with intervals, differences.
+    """Text table: a line per list and per metric over all pairs, with intervals and differences.
 
-    Columns: chance, sex only and oracle where they are known, then figure and interval of each system, then
-    the first system minus each other one with interval and p-value.
+    Columns: the references where they are known, then value and interval of each system, then the
+    difference of every two systems with interval, p-value and Holm-adjusted p-value.
     """
     with_references = bool(found.references)
-    first, *others = found.systems
+    first = found.first
     lines = [
         ["", "chance level", *(["gender-only baseline", "oracle upper bound"] if with_references else [])]
     ]
-    lines[0] += [*found.systems, *(f"{first} - {other}" for other in others)]
+    lines[0] += [*found.systems, *(f"{one} - {other}" for one, other in found.differences)]
     for result in found.systems[first].lists:
         name = result.name
         told = [found.references[key].by_name[name].main_metric.value for key in found.references]
@@ -90,7 +91,7 @@ def format_comparison_table(found: Comparison) -> str:
         for each in found.systems.values():
             main = each.by_name[name].main_metric
             row.append(f"{main.value:.3f}  {main.low:.3f} ... {main.high:.3f}")
-        lines.append([*row, *(_format_difference_cell(found.differences[other][name]) for other in others)])
+        lines.append([*row, *(_format_difference_cell(gaps[name]) for gaps in found.differences.values())])
     for pairs in found.all_pairs:
         for key in DISPLAYED_METRICS:
             if key not in pairs.systems[first]:
@@ -102,7 +103,7 @@ def format_comparison_table(found: Comparison) -> str:
             for span in (pairs.systems[name][key] for name in found.systems):
                 row.append(f"{span.value:.3f}  {span.low:.3f} ... {span.high:.3f}")
             lines.append(
-                [*row, *(_format_difference_cell(pairs.differences[other][key]) for other in others)]
+                [*row, *(_format_difference_cell(gaps[key]) for gaps in pairs.differences.values())]
             )
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join(
@@ -112,13 +113,16 @@ def format_comparison_table(found: Comparison) -> str:
 
 
 def describe_table(found: Comparison) -> str:
-    """What the rows and columns of `format_comparison_table` are."""
+    """Legend of `format_comparison_table`."""
     rules = found.protocol
-    text = [f"{rules.confidence:.0%} intervals and two-sided p from {rules.replicates} draws of people"]
+    text = [
+        f"{rules.confidence:.0%} intervals and two-sided p from {rules.replicates} bootstrap samples of identities",
+        f"Holm: p corrected for all {count_tests(found)} tests",
+    ]
     if found.all_pairs:
         text.append(
-            f"single, avg: all pairs of {found.all_pairs[0].num_identities} people in both directions, "
-            "g and auc_g within a sex"
+            f"single, avg: all pairs of {found.all_pairs[0].num_identities} identities in both directions, "
+            "g and auc_g within a gender"
         )
     averaged = [
         f"{name} is the mean of {len(runs)} runs" for name, runs in found.runs.items() if len(runs) > 1
@@ -127,14 +131,14 @@ def describe_table(found: Comparison) -> str:
 
 
 def build_result_rows(found: Comparison, system: str) -> list[ResultRow]:
-    """Figures of one system, all pairs before lists within a task."""
+    """Results of one system; within a task, all pairs come before the lists."""
     rows = [
         ResultRow(
             ALL_PAIRS_TASKS[key][0],
             span.value,
             direction="both",
             stratum=ALL_PAIRS_TASKS[key][1],
-            list_name=f"all pairs, {_describe_sampling(pairs)}",
+            list_name=f"all pairs, {describe_sampling(pairs.setting)}",
             low=nan_to_none(span.low),
             high=nan_to_none(span.high),
             chance=pairs.references["chance level"][key],
@@ -153,75 +157,76 @@ def build_result_rows(found: Comparison, system: str) -> list[ResultRow]:
 
 
 def build_differences(found: Comparison) -> list[PairedDifferenceRow]:
-    """First minus every other system: all pairs, then lists."""
+    """Differences of every two systems: all pairs, then lists."""
     rows = []
-    for other in found.differences:
+    for pair in found.differences:
         for pairs in found.all_pairs:
             for key in DISPLAYED_METRICS:
-                if key in pairs.differences[other]:
-                    gap = pairs.differences[other][key]
-                    asked = f"{DISPLAYED_METRICS[key][0].upper()}{DISPLAYED_METRICS[key][1:]}"
+                if key in pairs.differences[pair]:
+                    name = _capitalise(DISPLAYED_METRICS[key])
+                    sampling = f"all pairs, {describe_sampling(pairs.setting)}"
                     rows.append(
-                        _build_difference(found, other, gap, asked, f"all pairs, {_describe_sampling(pairs)}")
+                        _build_difference(pair, pairs.differences[pair][key], name, sampling)
                     )
         for result in found.systems[found.first].lists:
-            questions = result.trial_list
-            words = [get_task_title(result), DIRECTION_PHRASES[questions.direction]]
-            words += (
-                []
-                if questions.kind == "retrieval"
-                else [STRATUM_NAMES.get(questions.stratum, questions.stratum)]
-            )
-            gap = found.differences[other][result.name]
-            rows.append(_build_difference(found, other, gap, ", ".join(words), result.name))
+            trials = result.trial_list
+            name = f"{get_task_title(result)}, {DIRECTION_PHRASES[trials.direction]}"
+            if trials.kind != "retrieval":
+                name = f"{STRATUM_NAMES.get(trials.stratum, trials.stratum)} {name}"
+            difference = found.differences[pair][result.name]
+            rows.append(_build_difference(pair, difference, _capitalise(name), result.name))
     return rows
 
 
 def _build_difference(
-    found: Comparison, other: str, difference: PairedDifference, description: str, list_name: str
+    systems: tuple[str, str], difference: PairedDifference, description: str, list_name: str
 ) -> PairedDifferenceRow:
     return PairedDifferenceRow(
-        found.first,
-        other,
+        *systems,
         description,
         difference.value,
         nan_to_none(difference.low),
         nan_to_none(difference.high),
         difference.p_value,
         list_name=list_name,
+        adjusted_p_value=difference.adjusted_p_value,
     )
 
 
 def summarise_comparison(found: Comparison, differences: Sequence[PairedDifferenceRow]) -> Iterator[str]:
-    """What was found, in plain words."""
+    """Summary of a comparison in sentences."""
     lead = f"{found.systems[found.first].lists[0].name}"
     values = {name: results.lists[0].main_metric.value for name, results in found.systems.items()}
-    gaps = {other: gaps[lead] for other, gaps in found.differences.items()}
+    gaps = {pair: gaps[lead] for pair, gaps in found.differences.items()}
     if found.all_pairs and "g" in found.all_pairs[0].systems[found.first]:
         pairs = found.all_pairs[0]
-        lead = f"1:2 matching within a sex over all pairs of {pairs.num_identities} people"
+        lead = f"Same-gender 1:2 matching over all pairs of {pairs.num_identities} identities"
         values = {name: figures["g"].value for name, figures in pairs.systems.items()}
-        gaps = {other: figures["g"] for other, figures in pairs.differences.items()}
+        gaps = {pair: figures["g"] for pair, figures in pairs.differences.items()}
     yield f"{lead}: " + ", ".join(f"{name} {format_percent(value)}" for name, value in values.items()) + "."
-    for other, gap in gaps.items():
-        mine = [d for d in differences if d.system_b == other]
-        better = sum(d.low is not None and d.low > 0 for d in mine)
-        worse = sum(d.high is not None and d.high < 0 for d in mine)
+    for (first, second), gap in gaps.items():
+        mine = [d for d in differences if (d.system_a, d.system_b) == (first, second)]
+        better = sum(d.is_significant and d.value > 0 for d in mine)
+        worse = sum(d.is_significant and d.value < 0 for d in mine)
         yield (
-            f"{found.first} against {other}: {format_difference(gap.value)} there "
+            f"{first} against {second}: {format_difference(gap.value)} in this metric "
             f"({format_difference(gap.low).split()[0]} to {format_difference(gap.high)}). "
-            f"Of {len(mine)} figures, {found.first} is better in {better}, {other} in {worse}, "
+            f"Of {len(mine)} metrics, {first} is better in {better}, {second} in {worse}, "
             f"and {len(mine) - better - worse} show no clear difference."
         )
     for name, runs in found.runs.items():
         if len(runs) > 1:
-            yield f"{name}: means over {len(runs)} runs. Its intervals cover people, not runs."
+            yield f"{name}: means over {len(runs)} runs. Its intervals cover identities, not runs."
     if found.num_skipped:
-        yield f"{found.num_skipped} clips and pictures that not every system has were left out of all."
+        yield f"{found.num_skipped} clips and images were skipped for all systems because some system has no embedding for them."
+
+
+def _capitalise(text: str) -> str:
+    return text[:1].upper() + text[1:]
 
 
 def _build_run_tables(found: Comparison) -> list[Table]:
-    """Every run of the systems that have several."""
+    """Results of every run of the systems with several runs."""
     tables = []
     for name, runs in found.runs.items():
         if len(runs) < 2:
@@ -230,12 +235,17 @@ def _build_run_tables(found: Comparison) -> list[Table]:
         for pairs in found.all_pairs:
             for key in DISPLAYED_METRICS:
                 if key in pairs.runs[name]:
-                    label = f"{DISPLAYED_METRICS[key]}, all pairs, {_describe_sampling(pairs)}"
+                    label = f"{DISPLAYED_METRICS[key]}, all pairs, {describe_sampling(pairs.setting)}"
                     rows.append([label, *_format_runs(pairs.runs[name][key])])
         for place, result in enumerate(runs[0].lists):
             rows.append([result.name, *_format_runs([run.lists[place].main_metric.value for run in runs])])
-        columns = ["figure", *(f"run {number}" for number in range(1, len(runs) + 1)), "mean", "spread"]
-        note = "The spread is the standard deviation between the runs."
+        columns = [
+            "metric",
+            *(f"run {number}" for number in range(1, len(runs) + 1)),
+            "mean",
+            "standard deviation",
+        ]
+        note = "The standard deviation is between the runs."
         tables.append(Table(f"Runs of {name}", columns, rows, note))
     return tables
 
@@ -248,14 +258,12 @@ def _format_runs(values: Sequence[float]) -> list[str]:
     ]
 
 
-def _describe_sampling(comparison: AllPairsComparison) -> str:
-    return (
-        "one clip and picture" if comparison.setting == "single" else f"means over {comparison.setting[3:]}"
-    )
-
-
 def _format_difference_cell(difference: PairedDifference) -> str:
-    return f"{difference.value:+.3f}  {difference.low:+.3f} ... {difference.high:+.3f}  p {difference.p_value:.3f}"
+    adjusted = difference.adjusted_p_value
+    return (
+        f"{difference.value:+.3f}  {difference.low:+.3f} ... {difference.high:+.3f}  p {difference.p_value:.3f}"
+        + ("" if adjusted is None else f"  Holm {adjusted:.3f}")
+    )
 
 
 def _format_fraction(value: float) -> str:

@@ -1,5 +1,6 @@
 """Evaluation lists: matching, verification and retrieval, read from and written to their published forms."""
 
+import csv
 import gzip
 import hashlib
 import json
@@ -57,7 +58,9 @@ __all__ = [
 
 KINDS = {"match": "match", "verify": "verify", "reterival": "retrieval", "retrieval": "retrieval"}
 SIDECAR_FILE = "lists.json"
-GENERATED_NOTE = "Drawn here, not published. Figures on these lists must be labelled as figures on own lists."
+GENERATED_NOTE = (
+    "Generated, not published. Metrics on these lists must be labelled as metrics on generated lists."
+)
 
 _NAME_PATTERN = re.compile(
     r"(?P<kind>match|verify|reterival|retrieval)(?:_(?P<stratum>gna|gn|ga|na|g|n|a))?_(?P<direction>v2f|f2v)(?:_.*)?"
@@ -69,7 +72,7 @@ def read_trial_list(
 ) -> TrialList:
     """Read an evaluation list in any of the published forms, packed with gzip or not.
 
-    Text lists hold one line per question, items separated by one blank: `match` anchor, right candidate,
+    Text lists hold one trial per line, items separated by one blank (quoted where they hold blanks): `match` anchor, right candidate,
     wrong candidates; `verify` anchor, candidate; `reterival` two lines, queries and gallery. Kind, direction
     and stratum come from the name (`verify_g_f2v_test`), or from the content where the name does not say.
     The tables of CMPC (`.csv`, `veriflist_*.txt`) are handled by `voiceface.datasets.trials.cmpc`.
@@ -129,7 +132,7 @@ def write_trial_list(path: str | Path, trial_list: TrialList) -> str:
         SHA-256 of the unpacked bytes.
 
     Raises:
-        ListError: an item holds a blank or leaves the root, or `lists.json` cannot be read.
+        TrialListError: an item holds a tab or leaves the root, or `lists.json` cannot be read.
     """
     data = to_published_bytes(trial_list)
     digest = hashlib.sha256(data).hexdigest()
@@ -158,24 +161,41 @@ def write_trial_lists(
 
 
 def to_published_bytes(trial_list: TrialList) -> bytes:
-    """Give the published text form of a list: items by one blank, LF after every line."""
+    """Give the published text form of a list: items separated by one blank, LF after every line.
+
+    An item that holds a blank is quoted, as the csv module does; no published list has such items.
+    """
     for item in (*trial_list.probes, *trial_list.gallery):
-        if not is_inside_root(item) or any(sign.isspace() for sign in item):
+        if not is_inside_root(item) or any(sign.isspace() and sign != " " for sign in item):
             raise TrialListError(
-                f"{trial_list.name}: {item!r} cannot stand in a list (a blank, or not below the root)"
+                f"{trial_list.name}: {item!r} is not a path below the root without tabs and line ends; rename it"
             )
+    probes, gallery = ([_quote(item) for item in items] for items in (trial_list.probes, trial_list.gallery))
     if trial_list.probe_index is None or trial_list.gallery_index is None:
-        return "".join(" ".join(items) + "\n" for items in (trial_list.probes, trial_list.gallery)).encode()
-    anchors = np.array(trial_list.probes, dtype=object)[trial_list.probe_index]
-    candidates = np.array(trial_list.gallery, dtype=object)[trial_list.gallery_index]
-    return "".join(
-        " ".join((anchor, *row)) + "\n" for anchor, row in zip(anchors, candidates.tolist())
-    ).encode()
+        return "".join(" ".join(items) + "\n" for items in (probes, gallery)).encode()
+    rows = np.array(probes, dtype=object)[trial_list.probe_index]
+    candidates = np.array(gallery, dtype=object)[trial_list.gallery_index]
+    return "".join(" ".join((probe, *row)) + "\n" for probe, row in zip(rows, candidates.tolist())).encode()
+
+
+def _quote(item: str) -> str:
+    """An item as it stands in a list: quoted, with quotes doubled, where it holds a blank or a quote."""
+    return '"' + item.replace('"', '""') + '"' if " " in item or '"' in item else item
+
+
+def _split_items(source: Path, lines: list[str]) -> list[list[str]]:
+    """Items of every line; published lists, which quote nothing, are split without a csv reader."""
+    if not any('"' in line for line in lines):
+        return [line.split(" ") for line in lines]
+    try:
+        return [next(csv.reader([line], delimiter=" ", strict=True)) for line in lines]
+    except csv.Error as error:
+        raise TrialListError(f"{source}: a quoted item does not end ({error})") from error
 
 
 def _parse_lines(source: Path, name: str, lines: list[str]) -> TrialList:
     """Turn the lines of a text list into arrays, checking every one of them."""
-    rows = [line.split(" ") for line in lines]
+    rows = _split_items(source, lines)
     told = _NAME_PATTERN.fullmatch(name)
     voices = [is_voice_file(item) for item in rows[0]]
     faces = [is_face_file(item) for item in rows[0]]
