@@ -46,7 +46,7 @@ class CommandLine:
     Attributes:
         page: where it stands, below the repository.
         words: of the line; variables replaced, comments removed.
-        is_complete: it can be typed as it is; otherwise it is part of a sentence and may lack what is required.
+        is_complete: it can be typed as it is; otherwise it is part of a sentence and may be incomplete.
     """
 
     page: str

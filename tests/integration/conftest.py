@@ -4,6 +4,7 @@ import hashlib
 import multiprocessing
 import os
 import random
+import runpy
 import signal
 import sys
 import time
@@ -30,14 +31,20 @@ PRELOADED = [
 ]
 
 
-def run_command(module: str, argv: list[str], log_path: str) -> None:
-    """`main` of a module as the main program of this process; what it says goes to a file."""
+def run_command(module: str, argv: list[str], log_path: str, folder: str | None = None) -> None:
+    """`main` of a module or script as the main program of this process; its output goes to a file."""
     from voiceface.commandline.dispatch import run_main
 
+    if folder:
+        os.chdir(folder)
     place = os.open(log_path, os.O_CREAT | os.O_WRONLY | os.O_APPEND)
     for stream in (1, 2):
         os.dup2(place, stream)
     sys.stdout, sys.stderr = os.fdopen(1, "w", buffering=1), os.fdopen(2, "w", buffering=1)
+    if module.endswith(".py"):
+        sys.argv = [module, *argv]
+        runpy.run_path(module, run_name="__main__")
+        raise SystemExit(0)
     raise SystemExit(run_main(module, argv))
 
 
