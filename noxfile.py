@@ -156,6 +156,7 @@ def demo(session: nox.Session) -> None:
 def bench(session: nox.Session) -> None:
     """Every benchmark, or those named: `nox -s bench -- association_lists`."""
     session.install(*[f"./{folder}[test]" for folder in FOLDERS.values()])
-    wanted = session.posargs or sorted(path.stem for path in Path("benchmarks").glob("*.py"))
+    subjects = {path.stem for path in Path("benchmarks").glob("*.py")} - {"timing"}
+    wanted = session.posargs or sorted(subjects)
     for subject in wanted:
         session.run(sys.executable if session.virtualenv is None else "python", f"benchmarks/{subject}.py")

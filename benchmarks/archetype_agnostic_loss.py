@@ -11,10 +11,11 @@ density after the other. Processor time of one thread, least of several calls, i
 import argparse
 import json
 import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from timing import min_times
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -106,17 +107,6 @@ def reference_refresh(right: "Tensor", compared: "Tensor") -> "Tensor":
     return weights
 
 
-def min_cpu_ms(work: Callable[[], object], calls: int) -> float:
-    """Least processor time of a call in milliseconds, after one to warm up."""
-    work()
-    times = []
-    for _ in range(calls):
-        begin = time.process_time()
-        work()
-        times.append(time.process_time() - begin)
-    return 1e3 * min(times)
-
-
 def time_objective(num_identities: int, calls: int) -> dict[str, float]:
     """Both ways of one batch size, in milliseconds.
 
@@ -140,8 +130,8 @@ def time_objective(num_identities: int, calls: int) -> dict[str, float]:
     if worst > 1e-4 or not mine["trip_cross"]:
         raise RuntimeError(f"the two ways disagree: {mine}, {theirs}")
     return {
-        "ours": min_cpu_ms(lambda: step(vectorised_losses), calls),
-        "loops": min_cpu_ms(lambda: step(reference_losses), 2),
+        "ours": 1e3 * min_times(lambda: step(vectorised_losses), calls).cpu,
+        "loops": 1e3 * min_times(lambda: step(reference_losses), 2).cpu,
     }
 
 
@@ -168,8 +158,8 @@ def time_refresh(calls: int) -> dict[str, float]:
     if not torch.allclose(mine(), reference_refresh(right, compared), rtol=1e-3):
         raise RuntimeError("the two ways of refreshing disagree")
     return {
-        "ours": min_cpu_ms(mine, calls),
-        "loops": min_cpu_ms(lambda: reference_refresh(right, compared), 3),
+        "ours": 1e3 * min_times(mine, calls).cpu,
+        "loops": 1e3 * min_times(lambda: reference_refresh(right, compared), 3).cpu,
     }
 
 

@@ -41,9 +41,10 @@ def time_audio(args: argparse.Namespace) -> None:
     """From a WAV file to network input, by both front ends."""
     import tempfile
 
-    from cmpc2.audio_frontend import Voiread_audio_infoontendConfig, load_log_mel
+    from cmpc2.audio_frontend import load_log_mel
+    from cmpc2.model_config import VoiceFrontendConfig
     from voiceface.association.embedding import find_files
-    from voiceface.audio.loading import info, write_wav
+    from voiceface.audio.loading import read_audio_info, write_wav
     from voiceface.runtime.process import keep_freed_memory
 
     keep_freed_memory()
@@ -52,9 +53,9 @@ def time_audio(args: argparse.Namespace) -> None:
             paths, _ = find_files([args.voices])
         else:
             paths = [Path(folder) / f"{n}.wav" for n in range(3)]
-            for n, patread_audio_info enumerate(paths):
+            for n, path in enumerate(paths):
                 write_wav(path, synthetic_speech(9.0, n))
-        seconds = sum(info(path).duration for path in paths)
+        seconds = sum(read_audio_info(path).duration for path in paths)
         for front_end in ("sphinx", "decibels"):
             config = VoiceFrontendConfig(frontend=front_end)  # type: ignore[arg-type]
             spent = min_times(

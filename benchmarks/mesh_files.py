@@ -2,21 +2,21 @@
 
     python benchmarks/mesh_files.py
 
-53,215 vertices and 105,840 triangles, single precision, as frontal meshes have them. "CPU" is the processor
-time of this one-thread process, what the clock shows when nothing else runs; targets are judged by it. Every
-file is read back and compared bit by bit before anything is reported.
+53,215 vertices and 105,840 triangles, single precision, as frontal meshes have them. "CPU" is the CPU
+time of this one-thread process, to which the targets apply. Every file is read back and compared bit by bit before the
+report.
 """
 
 import argparse
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from timing import min_times
 
 VERTICES, TRIANGLES = 53215, 105840
 PUBLISHED = {"write .obj": 3.1, "read .obj": 0.97}  # seconds
@@ -24,11 +24,13 @@ TARGETS = {"write .obj": 0.2, "read .obj": 0.12}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table; exit code 1 when a target is missed."""
+    """Print the table; the exit status is 1 if a target is missed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=7, help="measurements of each; the best counts")
+    parser.add_argument(
+        "--repeats", type=int, default=7, help="measurements of each task, of which the best is reported"
+    )
     options = parser.parse_args(argv)
     rng = np.random.default_rng(0)
     vertices = (rng.normal(size=(VERTICES, 3)) * [36, 48, 30]).astype(np.float32)
@@ -38,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{'':32}{'CPU ms':>8}{'clock ms':>10}{'MB':>7}{'published':>11}{'target':>9}")
     with tempfile.TemporaryDirectory() as folder:
         for name, path, call in build_tasks(Path(folder), vertices, triangles, colors):
-            processor, clock = min_times(call, options.repeats)
+            processor, clock = min_times(call, options.repeats, warm_up=False)
             first = next((word for word in TARGETS if name == word), "")
             published = f"{PUBLISHED[first] * 1e3:.0f}" if first else ""
             target = f"{TARGETS[first] * 1e3:.0f}" if first else ""
@@ -51,7 +53,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def build_tasks(
     folder: Path, vertices: Any, triangles: Any, colors: Any
 ) -> list[tuple[str, Path, Callable[[], Any]]]:
-    """What is measured: name, file, call; writing before reading."""
+    """The measured tasks: name, file, function; writing before reading."""
     from perceptionist.meshio.obj import read_obj, write_obj
     from perceptionist.meshio.ply import read_ply, write_ply
     from perceptionist.meshio.xyz import read_xyz, write_xyz
@@ -73,7 +75,7 @@ def build_tasks(
         ("write .obj", plain, lambda: write_obj(plain, vertices, triangles)),
         ("read .obj", plain, checked(read_obj, plain, np.float32)),
         (
-            "write .obj, published spelling",
+            "write .obj, published number format",
             spelled,
             lambda: write_obj(spelled, vertices, triangles, number_format="published"),
         ),
@@ -87,17 +89,6 @@ def build_tasks(
         ("write .ply, text", text, lambda: write_ply(text, vertices, triangles, colors, binary=False)),
         ("read the same", text, checked(read_ply, text)),
     ]
-
-
-def min_times(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Least processor and clock time of some calls, seconds."""
-    processor, clock = [], []
-    for _ in range(repeats):
-        began, ticks = time.process_time(), time.perf_counter()
-        call()
-        processor.append(time.process_time() - began)
-        clock.append(time.perf_counter() - ticks)
-    return min(processor), min(clock)
 
 
 if __name__ == "__main__":

@@ -1,43 +1,44 @@
-"""Speed of perceptionist from a voice file to a mesh, full-size networks, on one thread.
+"""Speed of perceptionist from an audio file to a mesh, full-size networks, on one thread.
 
     python benchmarks/perceptionist_voice.py
 
-Ten seconds of a made voice; networks and face model (53,215 vertices) of the published sizes with random
-weights, loaded before anything is timed. "CPU" is the processor time of this one-thread process, what the
-clock shows when nothing else runs; targets are judged by it. Features are compared with a plain
-frame-by-frame extractor before anything is reported.
+Ten seconds of a synthetic voice; networks and face model (53,215 vertices) of the published sizes with random
+weights, loaded before the timing. "CPU" is the CPU time of this one-thread process, to which the
+targets apply. Features are compared with a plain frame-by-frame extractor before the report.
 """
 
 import argparse
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from timing import min_times
 
 if TYPE_CHECKING:
-    from perceptionist.voice_to_mesh import (VoiceToMesh)
+    from perceptionist.voice_to_mesh import VoiceToMesh
 
 SECONDS, RATE = 10, 16000
 VERTICES = 53215
-PUBLISHED = {"log-mel": 92, "voice file to mesh, unsupervised": 221}  # milliseconds
+PUBLISHED = {"log-mel": 92, "audio file to mesh, unsupervised": 221}  # milliseconds
 TARGETS = {
     "log-mel": 12,
-    "voice file to mesh, supervised": 40,
-    "voice file to mesh, unsupervised": 150,
+    "audio file to mesh, supervised": 40,
+    "audio file to mesh, unsupervised": 150,
 }
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table; exit code 1 when a target is missed."""
+    """Print the table; the exit status is 1 if a target is missed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--repeats", type=int, default=15, help="measurements of each; the best counts")
+    parser.add_argument(
+        "--repeats", type=int, default=15, help="measurements of each task, of which the best is reported"
+    )
     options = parser.parse_args(argv)
     missed = False
     print(f"{'':36}{'CPU ms':>8}{'clock ms':>10}{'published':>11}{'target':>9}")
@@ -51,14 +52,14 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_tasks(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
-    """What is measured."""
+    """The measured tasks: name and function."""
     import torch
     from perceptionist.speech import extract_features, extract_file_features, get_frontend, remove_silence
-    from voiceface.audio import loading as audio
+    from voiceface.audio.loading import write_wav
 
     torch.manual_seed(0)
     wave, path = synthetic_voice(), folder / "voice.wav"
-    audio.write_wav(path, wave)
+    write_wav(path, wave)
     samples = torch.from_numpy(wave.astype(np.float64))[None]
     front = get_frontend()
     bands = front.log_mel(samples)[0].T.numpy()
@@ -80,8 +81,8 @@ def build_tasks(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
         ("file to features", lambda: extract_file_features(path)),
         ("features to mesh, supervised", lambda: models["supervised"].predict_vertices(features)),
         ("features to mesh, unsupervised", lambda: models["unsupervised"].predict_vertices(features)),
-        ("voice file to mesh, supervised", whole("supervised")),
-        ("voice file to mesh, unsupervised", whole("unsupervised")),
+        ("audio file to mesh, supervised", whole("supervised")),
+        ("audio file to mesh, unsupervised", whole("unsupervised")),
     ]
 
 
@@ -90,9 +91,9 @@ def build_model(kind: str) -> "VoiceToMesh":
     from perceptionist.face_models.linear import PAIR_NAMES, LinearFaceModel
     from perceptionist.generator import Generator
     from perceptionist.image_to_3d import ImageTo3D
-    from perceptionist.voice_to_mesh import (VoiceToMesh)
     from perceptionist.supervised_head import SupervisedHead
     from perceptionist.voice_network import VoiceNetwork
+    from perceptionist.voice_to_mesh import VoiceToMesh
 
     rng = np.random.default_rng(0)
     face_model = LinearFaceModel(
@@ -116,7 +117,7 @@ def build_model(kind: str) -> "VoiceToMesh":
 
 
 def synthetic_voice() -> np.ndarray:
-    """A buzz with a formant and syllables, int16: the detector takes it for a voice."""
+    """A harmonic sound with a formant and syllables, int16, which the voice activity detector accepts."""
     moment = np.arange(SECONDS * RATE) / RATE
     phase = 2 * np.pi * np.cumsum(110 + 15 * np.sin(2 * np.pi * 3 * moment)) / RATE
     partials = (np.sin(k * phase) * np.exp(-(((k * 110 - 600) / 700) ** 2)) for k in range(1, 30))
@@ -134,17 +135,6 @@ def reference_row(wave: np.ndarray, row: int) -> np.ndarray:
     window = 0.54 - 0.46 * np.cos(2 * np.pi * np.arange(400) / 399)
     power = np.abs(np.fft.rfft(emphasised * window, 1024)) ** 2
     return np.log(np.maximum(power @ bin_edge_mel_filterbank(1024, 64, 20, 7200).numpy(), 1e-5))
-
-
-def min_times(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Least processor and clock seconds of a call, after one that does not count."""
-    call()
-    found = []
-    for _ in range(repeats):
-        processor, clock = time.process_time(), time.perf_counter()
-        call()
-        found.append((time.process_time() - processor, time.perf_counter() - clock))
-    return min(row[0] for row in found), min(row[1] for row in found)
 
 
 if __name__ == "__main__":

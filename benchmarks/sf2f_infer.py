@@ -1,22 +1,22 @@
-"""Speed of sf2f from a sound file to a face, networks of the published sizes, on one thread.
+"""Speed of sf2f from an audio file to a face, networks of the published sizes, one thread.
 
     python benchmarks/sf2f_infer.py
 
-Ten seconds of a made voice; random weights, loaded before anything is timed. "CPU" is the processor time of
-this one-thread process, what the clock shows when nothing else runs; targets are judged by it. The embeddings
-are compared with those of one window at a time before anything is reported.
+Ten seconds of a synthetic voice; random weights, loaded before timing. "CPU" is the processor time of this
+one-thread process; targets refer to it. Before timing, embeddings of a batch are compared with those of
+single windows.
 """
 
 import argparse
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from timing import min_times
 
 if TYPE_CHECKING:
     from sf2f.models import Sf2fModel
@@ -27,7 +27,7 @@ TARGETS = {f"sound file to face, {name}": 80 for name in MODELS}  # milliseconds
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table; exit code 1 when a target is missed."""
+    """Print the table; exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -45,13 +45,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_tasks(folder: Path) -> list[tuple[str, Callable[[], Any]]]:
-    """What is measured."""
+    """Tasks to measure."""
     import torch
     from sf2f.inference import embed_windows, generate, load_voice_features, split_into_windows
-    from voiceface.audio import loading as audio
+    from voiceface.audio.loading import write_wav
 
     path = folder / "voice.wav"
-    audio.write_wav(path, synthetic_voice())
+    write_wav(path, synthetic_voice())
     models = {name: build_model(name) for name in MODELS}
     model = models["sf2f_fuser"]
     heard = load_voice_features(model, path)
@@ -86,23 +86,12 @@ def build_model(name: str) -> "Sf2fModel":
 
 
 def synthetic_voice() -> np.ndarray:
-    """A buzz with a formant and syllables, int16: the detector takes it for a voice."""
+    """A buzz with a formant and syllables, int16; the detector classifies it as speech."""
     moment = np.arange(SECONDS * RATE) / RATE
     phase = 2 * np.pi * np.cumsum(110 + 15 * np.sin(2 * np.pi * 3 * moment)) / RATE
     partials = (np.sin(k * phase) * np.exp(-(((k * 110 - 600) / 700) ** 2)) for k in range(1, 30))
     wave = np.sum(list(partials), 0) * (1 + 0.7 * np.sin(2 * np.pi * 4 * moment)) * 2500
     return np.clip(wave + np.random.default_rng(0).normal(0, 20, len(wave)), -32768, 32767).astype(np.int16)
-
-
-def min_times(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Least processor and clock seconds of a call, after one that does not count."""
-    call()
-    found = []
-    for _ in range(repeats):
-        processor, clock = time.process_time(), time.perf_counter()
-        call()
-        found.append((time.process_time() - processor, time.perf_counter() - clock))
-    return min(row[0] for row in found), min(row[1] for row in found)
 
 
 if __name__ == "__main__":

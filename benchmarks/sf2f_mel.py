@@ -1,23 +1,23 @@
-"""Speed of sf2f from a sound file to log-mel features, on one thread.
+"""Speed of sf2f from an audio file to log-mel features, one thread.
 
     python benchmarks/sf2f_mel.py
 
-Made voices of 8 s (a usual utterance) and of 60 s. Beside ours stands the way of the published program: all
-filters anew for each file, an index matrix of frames, a NumPy transform of each. Both are compared before
-anything is reported. "CPU" is the processor time of this one-thread process, what the clock shows when
-nothing else runs; targets are judged by it. "x" is seconds of sound for one second of it.
+Synthetic voices of 8 s (a typical utterance) and 60 s. The published implementation is measured beside it:
+filters rebuilt for each file, an index matrix of frames, NumPy transforms. Their outputs are compared before
+timing. "CPU" is the processor time of this one-thread process; targets refer to it. "x" is seconds of audio
+per second.
 """
 
 import argparse
 import os
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from timing import min_times
 
 LENGTHS, RATE = (8, 60), 16000
 TARGETS = {"front end": 2000}
@@ -25,7 +25,7 @@ PUBLISHED = {"voice activity": 560}  # stated in the specification, other machin
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the tables; exit code 1 when a target is missed."""
+    """Print the tables; exit code 1 if a target is missed."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -48,22 +48,15 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def build_tasks(folder: Path, seconds: int) -> list[tuple[str, Callable[[], Any]]]:
-    """What is measured."""
+    """Tasks to measure."""
     import torch
-    from sf2f.speech import (
-        SpeechConfig,
-        compute_log_mel,
-        compute_log_mel_from_file,
-        get_frontend,
-        read_mel,
-        remove_silence,
-        write_mel,
-    )
-    from voiceface.audio import loading as audio
+    from sf2f.network_config import SpeechConfig, remove_silence
+    from sf2f.speech import compute_log_mel, compute_log_mel_from_file, get_frontend, read_mel, write_mel
     from voiceface.audio.frontends import ExportableLogMel
+    from voiceface.audio.loading import write_wav
 
     wave, path, stored = synthetic_voice(seconds), folder / "voice.wav", folder / "voice.npz"
-    audio.write_wav(path, wave)
+    write_wav(path, wave)
     write_mel(stored, compute_log_mel(wave), "id", "clip", "00001")
     samples = torch.from_numpy(wave)[None]
     front, graph, whole = get_frontend(), ExportableLogMel().eval(), SpeechConfig(remove_silence=False)
@@ -89,7 +82,7 @@ def build_tasks(folder: Path, seconds: int) -> list[tuple[str, Callable[[], Any]
 
 
 def reference_log_mel(wave: np.ndarray) -> np.ndarray:
-    """The features by the definition, as the published program goes about it."""
+    """Features as the published program computes them."""
     emphasised = np.append(wave[0], wave[1:] - 0.97 * wave[:-1])
     count = 1 if len(wave) <= 400 else 1 + int(np.ceil((len(wave) - 400) / 160))
     padded = np.concatenate([emphasised, np.zeros((count - 1) * 160 + 400 - len(wave))])
@@ -116,17 +109,6 @@ def synthetic_voice(seconds: int) -> np.ndarray:
         wave += np.sin(k * phase) * np.exp(-(((k * 110 - 600) / 700) ** 2))
     wave *= (1 + 0.7 * np.sin(2 * np.pi * 4 * moment)) * 2500 * (moment % 4 < 2.8)
     return np.clip(wave + np.random.default_rng(0).normal(0, 8, len(wave)), -32768, 32767).astype(np.int16)
-
-
-def min_times(call: Callable[[], Any], repeats: int) -> tuple[float, float]:
-    """Least processor and clock seconds of a call, after one that does not count."""
-    call()
-    found = []
-    for _ in range(repeats):
-        processor, clock = time.process_time(), time.perf_counter()
-        call()
-        found.append((time.process_time() - processor, time.perf_counter() - clock))
-    return min(row[0] for row in found), min(row[1] for row in found)
 
 
 if __name__ == "__main__":

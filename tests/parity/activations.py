@@ -1,4 +1,4 @@
-"""What is inside a network while it runs: parts of its state, outputs of its parts, what a part is given."""
+"""Inspect networks: parts of state dicts, outputs and inputs of submodules."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,13 +8,13 @@ from torch import Tensor, nn
 
 
 def strip_prefix(prefix: str, state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """The part of a state dict below a prefix, without it."""
+    """Return the part of a state dict below a prefix, without the prefix."""
     return {key.removeprefix(prefix): value for key, value in state.items() if key.startswith(prefix)}
 
 
 @contextmanager
 def record_outputs(network: nn.Module, *names: str) -> Iterator[dict[str, Tensor]]:
-    """Outputs of the named submodules, by name without `body.`-like folders' dots changed."""
+    """Record the outputs of the named submodules, by name."""
     seen: dict[str, Tensor] = {}
     hooks = []
     for name in names:
@@ -32,7 +32,7 @@ def record_outputs(network: nn.Module, *names: str) -> Iterator[dict[str, Tensor
 
 @contextmanager
 def record_inputs(module: nn.Module) -> Iterator[list[Tensor]]:
-    """What a module is given."""
+    """Record the first input of a module."""
     given: list[Tensor] = []
 
     def keep(_: nn.Module, inputs: Any) -> None:

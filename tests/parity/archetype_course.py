@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from archetype_agnostic import train as training
 from archetype_agnostic.config import ArchetypeAgnosticConfig
-from archetype_agnostic.model import FaceConfig, ModelConfig, VoiceConfig
+from archetype_agnostic.model_config import FaceConfig, ModelConfig, VoiceConfig
 from parity.archetype_experiment import build_config
 from parity.case import Array, Case, ComparisonLog
-from parity.figures import compute_metric, write_lists
-from parity.rules import ToleranceRule
+from parity.seeking_shape_metrics import compute_metric, write_lists
+from parity.tolerance_rules import ToleranceRule
 from PIL import Image
 from torch import Tensor
 from voiceface.association.embedder import Embedder
-from voiceface.audio import loading as audio
+from voiceface.audio.loading import write_wav
 from voiceface.checkpoints.native import load_model
 from voiceface.datasets.corpus import Corpus, IdentityRecord
 from voiceface.datasets.identities import Identity
@@ -36,8 +36,8 @@ from voiceface.metrics.retrieval import compute_retrieval
 from voiceface.training.run import unwrap
 
 TINY = ModelConfig(
-    face=FaceConfig(blocks=(1, 1, 1, 1), widths=(2, 3, 4, 5), image_size=16, stem_stride=2, hidden=3),
-    voice=VoiceConfig(blocks=(1, 1, 1, 1), widths=(2, 3, 4, 5), hidden=3, n_mels=8),
+    face=FaceConfig(blocks=(1, 1, 1, 1), widths=(2, 3, 4, 5), image_size=16, stem_stride=2, hidden_dim=3),
+    voice=VoiceConfig(blocks=(1, 1, 1, 1), widths=(2, 3, 4, 5), hidden_dim=3, n_mels=8),
     embedding_dim=4,
 )
 
@@ -54,8 +54,8 @@ class StandInDataset:
         return self.count
 
     @property
-    def people(self) -> Any:
-        return SimpleNamespace(names=[f"person {number}" for number in range(self.count)])
+    def identities(self) -> Any:
+        return SimpleNamespace(face_names=[f"person {number}" for number in range(self.count)])
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
         return {"label": index}
@@ -175,7 +175,7 @@ def trace_run(config: ArchetypeAgnosticConfig, per_epoch: int, accuracies: Seque
     config = config.model_copy(
         update={
             "model": TINY,
-            "training": config.training.model_copy(update={"workers": 0, "batch_size": 2}),
+            "training": config.training.model_copy(update={"num_workers": 0, "batch_size": 2}),
         }
     )
     with tempfile.TemporaryDirectory() as name, mock.patch.object(training, "train_step", step_only):
@@ -244,7 +244,7 @@ def _compare_rates(
 def _one_identity_corpus(folder: Path) -> Corpus:
     """Somebody with one clip and two pictures, on the disk."""
     rng = np.random.default_rng(0)
-    audio.write_wav(folder / "clip.wav", rng.integers(-9000, 9000, 16000).astype(np.int16))
+    write_wav(folder / "clip.wav", rng.integers(-9000, 9000, 16000).astype(np.int16))
     for name in ("one.png", "two.png"):
         Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)).save(folder / name)
     identity = Identity("somebody", "somebody", "", "", "")

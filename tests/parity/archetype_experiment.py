@@ -13,7 +13,7 @@ KEY_PATHS = {  # loose keys of cases: where the published configuration file has
     **dict.fromkeys(("regauge_iter", "weighted_enabled"), ("models",)),
     **dict.fromkeys(("lr", "momentum", "weight_decay", "nesterov"), ("training", "optimizer")),
 }
-REGAUGING_CONSTANTS = {"scale": "scale", "inner": "inner", "g": "inner"}
+REGAUGING_CONSTANTS = {"scale": "scale", "inner": "inner_margin", "g": "inner_margin"}
 """Constants of the published code that its configuration cannot set: name in cases, name in ours."""
 
 
@@ -22,7 +22,7 @@ def build_config(case: Case, **more: Any) -> ArchetypeAgnosticConfig:
 
     Args:
         case: its `config` holds sections of a published configuration file, or single keys of one.
-        more: further keys of `PLACES`, which stand above those of the case.
+        more: further keys of `PATH_KEYS`, which stand above those of the case.
     """
     found = translate(build_published_config(case.config, **more)).config
     tight = {ours: case.config[key] for key, ours in REGAUGING_CONSTANTS.items() if key in case.config}

@@ -6,13 +6,26 @@ from typing import Any
 
 import torch
 from archetype_agnostic.equilibrium import Equilibrium
-from archetype_agnostic.losses import DIRECTIONS, PAIRINGS, aasm_losses, aasm_terms, hits, similarities
-from archetype_agnostic.model import Output
-from archetype_agnostic.regauging import Form, Margins, bilateral, regauging_terms, row_scores
-from archetype_agnostic.train import objective
+from archetype_agnostic.losses import (
+    DIRECTIONS,
+    PAIRINGS,
+    aasm_losses,
+    compute_similarities,
+    count_hits,
+    mean_terms,
+)
+from archetype_agnostic.model import ModelOutput
+from archetype_agnostic.regauging import (
+    Margins,
+    ViolationForm,
+    bilateral_scores,
+    compute_row_scores,
+    regauging_terms,
+)
+from archetype_agnostic.train import compute_losses
 from parity.archetype_experiment import build_config
 from parity.case import Case, ComparisonLog
-from parity.rules import ToleranceRule
+from parity.tolerance_rules import ToleranceRule
 from torch import Tensor
 
 NAMES = {"face": "z_v", "voice": "z_a", "face_second": "z_v_aux", "voice_second": "z_a_aux"}
@@ -36,30 +49,30 @@ def aasm_loss(case: Case, log: ComparisonLog) -> None:
     """Every direction and pairing, hit counts, and the gradients of both parts."""
     config = build_config(case)
     sets = load_embeddings(case)
-    found = similarities(**sets)
+    found = compute_similarities(**sets)
     loss = config.loss
     values = aasm_losses(found, loss.temperature, loss.cross_constant, loss.intra_constant)
     tight = config.regauging
-    margins = Margins(tight.trusted, tight.loose, tight.inner)
-    forms: dict[str, Form] = {"hinge": "hinge", "circle": "circle"}
-    scores = {name: row_scores(found, form, margins) for name, form in forms.items()}
+    margins = Margins(tight.trust_threshold, tight.margin, tight.inner_margin)
+    forms: dict[str, ViolationForm] = {"hinge": "hinge", "circle": "circle"}
+    scores = {name: compute_row_scores(found, form, margins) for name, form in forms.items()}
     for prefix, (candidates, anchors) in STORED.items():
         row = DIRECTIONS.index((anchors, candidates))
         _compare_if_stored(case, log, f"{prefix}_nce", values[row])
         for form, table in scores.items():
             _compare_if_stored(case, log, f"{prefix}_tight_{form}", table[row])
         x, v = sets[candidates], sets[anchors]
-        ranked, compared = hits(similarities(x, v, x, v))
+        ranked, compared = count_hits(compute_similarities(x, v, x, v))
         _compare_if_stored(case, log, f"{prefix}_corr", ranked)
         if stated := re.search(rf"'{prefix}_sum': (\d+)", str(case.meta.get("outputs"))):
             log.compare_equal(f"{prefix}: comparisons", compared.unique().tolist(), [float(stated[1])])
     for index, pairing in enumerate(PAIRINGS):
         _compare_if_stored(case, log, f"pair_{pairing}_nce", values.view(2, 3, -1).mean(0)[index])
         for form, table in scores.items():
-            _compare_if_stored(case, log, f"pair_{pairing}_tight_{form}", bilateral(table)[index])
-    totals = {"total_nce": (torch.stack(list(aasm_terms(values).values())).sum(), "grad_total_nce")}
+            _compare_if_stored(case, log, f"pair_{pairing}_tight_{form}", bilateral_scores(table)[index])
+    totals = {"total_nce": (torch.stack(list(mean_terms(values).values())).sum(), "grad_total_nce")}
     for form, table in scores.items():
-        terms = regauging_terms(bilateral(table), scale=tight.scale)
+        terms = regauging_terms(bilateral_scores(table), scale=tight.scale)
         totals[f"derived_total_regauge_{form}"] = (
             torch.stack(list(terms.values())).sum(),
             f"derived_grad_regauge_{form}",
@@ -77,7 +90,7 @@ def total_loss(case: Case, log: ComparisonLog) -> None:
     """The whole objective as training computes it: both forms, all weightings, before and after the start."""
     table, labels = case.tensor("weight_table"), case.tensor("identity")
     weights = {"ones": torch.ones_like(table), "table": table}
-    output = Output(**{name: value.detach() for name, value in load_embeddings(case).items()})
+    output = ModelOutput(**{name: value.detach() for name, value in load_embeddings(case).items()})
     for title, entry in case.meta["results"].items():
         form, weighting, moment = title.split("/")
         weighted = weighting != "none"
@@ -91,7 +104,7 @@ def total_loss(case: Case, log: ComparisonLog) -> None:
         eqm.weight.copy_(weights.get(weighting, table))
         model: Any = SimpleNamespace(eqm=eqm)
         for kind, expected in entry.items():
-            terms, _ = objective(configs[kind], model, output, labels, int(moment.removeprefix("iter")))
+            terms, _ = compute_losses(configs[kind], model, output, labels, int(moment.removeprefix("iter")))
             ours = {name: float(value) for name, value in terms.items()}
             ours["loss"] = sum(ours.values())
             absent = {name for name, value in expected.items() if value is None}
@@ -108,7 +121,7 @@ def equilibrium(case: Case, log: ComparisonLog) -> None:
     eqm = Equilibrium(int(config["num_classes"]))
     eqm.weight.copy_(case.tensor("weight_initial"))
     for labels, ranked in zip(case.tensor("identity"), case.tensor("corr")):
-        eqm.observe(labels, ranked, torch.full_like(ranked, int(config["comparisons_per_row"])))
+        eqm.add_counts(labels, ranked, torch.full_like(ranked, int(config["comparisons_per_row"])))
     ours = {"corr_num": eqm.corr_num.clone(), "compare_sum": eqm.compare_sum.clone()}
     eqm.refresh()
     ours |= {"weight": eqm.weight, "corr_num_after": eqm.corr_num, "compare_sum_after": eqm.compare_sum}

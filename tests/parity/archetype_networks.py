@@ -3,11 +3,12 @@
 import re
 
 import torch
-from archetype_agnostic.model import FaceConfig, FaceEmbedder, VoiceConfig, VoiceEmbedder
-from archetype_agnostic.published import FRONT_END, UNUSED
+from archetype_agnostic.model import FaceBranch, VoiceBranch
+from archetype_agnostic.model_config import FaceConfig, VoiceConfig
+from archetype_agnostic.published import FRONTEND_KEYS, UNUSED_KEYS
 from parity.activations import record_inputs, record_outputs, strip_prefix
 from parity.case import Case, ComparisonLog
-from parity.rules import ToleranceRule
+from parity.tolerance_rules import ToleranceRule
 from torch import Tensor
 from voiceface.association.embedder import Embedder
 from voiceface.association.encoders import InputNormalization
@@ -19,7 +20,7 @@ from voiceface.metrics.matching import l2_normalize
 
 FACE_PREFIX, VOICE_PREFIX = "vNet.", "aNet."
 IGNORED_KEYS = [
-    key.removeprefix(part) for part in (FACE_PREFIX, VOICE_PREFIX) for key in (*UNUSED, *FRONT_END)
+    key.removeprefix(part) for part in (FACE_PREFIX, VOICE_PREFIX) for key in (*UNUSED_KEYS, *FRONTEND_KEYS)
 ]
 LOOSE = ToleranceRule(atol=2e-4, rtol=1e-3)
 
@@ -92,21 +93,21 @@ def face_embedder(case: Case, log: ComparisonLog) -> None:
     _compare_embeddings(case, log, ours)
 
 
-def build_face_network(state: dict[str, Tensor], side: int) -> FaceEmbedder:
+def build_face_network(state: dict[str, Tensor], side: int) -> FaceBranch:
     """The face embedder that a layout describes, with its weights, in evaluation mode."""
     trunk, heads = infer_face_config(state, f"{FACE_PREFIX}model.", side), _head_sizes(state, FACE_PREFIX)
-    embedder = FaceEmbedder(FaceConfig(**trunk.model_dump(), hidden=heads[0]), heads[1]).eval()
+    embedder = FaceBranch(FaceConfig(**trunk.model_dump(), hidden_dim=heads[0]), heads[1]).eval()
     load_into(embedder, strip_prefix(FACE_PREFIX, state), ignore=IGNORED_KEYS)
     return embedder
 
 
-def build_voice_network(state: dict[str, Tensor]) -> VoiceEmbedder:
+def build_voice_network(state: dict[str, Tensor]) -> VoiceBranch:
     """The voice embedder that a layout describes, with its weights, in evaluation mode."""
     trunk, heads = (
         infer_voice_config(state, f"{VOICE_PREFIX}model.", f"{VOICE_PREFIX}fc.0.weight"),
         _head_sizes(state, VOICE_PREFIX),
     )
-    embedder = VoiceEmbedder(VoiceConfig(**trunk.model_dump(), hidden=heads[0]), heads[1]).eval()
+    embedder = VoiceBranch(VoiceConfig(**trunk.model_dump(), hidden_dim=heads[0]), heads[1]).eval()
     load_into(embedder, strip_prefix(VOICE_PREFIX, state), ignore=IGNORED_KEYS)
     return embedder
 

@@ -11,11 +11,11 @@ from archetype_agnostic import published
 from archetype_agnostic.config import ArchetypeAgnosticConfig
 from archetype_agnostic.model import Aasm, parameter_groups
 from archetype_agnostic.published_config import translate
-from archetype_agnostic.train import objective
+from archetype_agnostic.train import compute_losses
 from parity.archetype_experiment import build_backbone_config, build_config
 from parity.archetype_networks import load_images, load_waves
 from parity.case import Case, ComparisonLog
-from parity.rules import ToleranceRule
+from parity.tolerance_rules import ToleranceRule
 from torch import Tensor
 from voiceface.checkpoints.native import load_into
 from voiceface.training.optimisers import build_optimiser
@@ -30,13 +30,13 @@ def train_step(case: Case, log: ComparisonLog) -> None:
     faces = {name: load_images(case, f"image{name}_bgr") for name in ("", "_aux")}
     waves = {name: load_waves(case, f"audio{name}_crop") for name in ("", "_aux")}
     classes = max(int(case.config.get("num_classes", 0)), int(labels.max()) + 1)
-    architecture = published.architecture_of(state, faces[""].shape[-1])
+    architecture = published.infer_model_config(state, faces[""].shape[-1])
     model = Aasm(architecture.model_copy(update={"num_classes": classes}))
-    load_into(model, state, ignore=[*published.UNUSED, *published.OPTIONAL, "normalize.*"])
+    load_into(model, state, ignore=[*published.UNUSED_KEYS, *published.OPTIONAL_KEYS, "normalize.*"])
     model.train()
     optimiser = build_optimiser(config.optimiser, parameter_groups(model))
     output = model(faces[""], waves[""], faces["_aux"], waves["_aux"])
-    terms, _ = objective(config, model, output, labels, iteration)
+    terms, _ = compute_losses(config, model, output, labels, iteration)
     total = torch.stack(list(terms.values())).sum()
     total.backward()
     gradients = {
@@ -111,7 +111,7 @@ def checkpoint_layout(case: Case, log: ComparisonLog) -> None:
         content = torch.load(path, weights_only=True)
         state: dict[str, Tensor] = content["state_dict"]
         back = published.read_checkpoint(path).state
-        again = Aasm(published.architecture_of(back))
+        again = Aasm(published.infer_model_config(back))
         published.load_checkpoint(again, path)
     log.compare_equal("top level", sorted(content), ["optimizer", "stage", "start_it", "state_dict"])
     log.compare_equal("start_it, stage", [content["start_it"], content["stage"]], [1, 0])
@@ -134,8 +134,8 @@ def _compare_counts(log: ComparisonLog, meta: dict[str, Any], model: Aasm, state
     """Elements altogether, of what can be trained, and of published parameters (counters among them)."""
     used = {name for name, parameter in model.named_parameters() if parameter.requires_grad}
     fits = lambda key, *patterns: any(fnmatchcase(key, pattern) for pattern in patterns)  # noqa: E731
-    fixed = {key for key in state if fits(key, "normalize.*", "eqm.*", *published.COUNTERS)}
-    idle = {key for key in state if fits(key, *published.UNUSED)} - fixed
+    fixed = {key for key in state if fits(key, "normalize.*", "eqm.*", *published.COUNTER_KEYS)}
+    idle = {key for key in state if fits(key, *published.UNUSED_KEYS)} - fixed
     trainable = used | {key for key in idle if not key.endswith(BATCHNORM_BUFFERS)}
     sums = {
         "total_elements": set(state),

@@ -2,7 +2,7 @@
 
 import numpy as np
 import torch
-from cmpc2.architecture import architecture_of, branch_of
+from cmpc2.architecture import infer_branch, infer_model_config
 from cmpc2.model import FV_Wrapper
 from cmpc2.resnet import ResNet
 from parity.case import Case, ComparisonLog, load_fill_rule
@@ -30,11 +30,11 @@ def load_inputs(case: Case) -> dict[str, Tensor]:
 def fv_wrapper(case: Case, log: ComparisonLog) -> None:
     """Both branches on inputs of several sizes, stages of the voice branch, similarity of the first pair."""
     state = case.filled_weights()
-    config = architecture_of(state)
+    config = infer_model_config(state)
     length = next(
-        (case.arrays[k].shape[1] for k in case.arrays if k in ("voice0", "face0")), config.embedding
+        (case.arrays[k].shape[1] for k in case.arrays if k in ("voice0", "face0")), config.embedding_dim
     )
-    model = FV_Wrapper(config=config.model_copy(update={"embedding": length}))
+    model = FV_Wrapper(config=config.model_copy(update={"embedding_dim": length}))
     load_into(model, state)
     if "parameters" in case.config:
         count = sum(item.numel() for item in model.parameters())
@@ -48,7 +48,7 @@ def fv_wrapper(case: Case, log: ComparisonLog) -> None:
             continue
         branch = model.voice_subnet if name.startswith("voice") else model.face_subnet
         shapes = case.config.get(f"{name}_layer_shapes", {})
-        for number, maps in enumerate(branch.maps(value), 1):
+        for number, maps in enumerate(branch.forward_intermediates(value), 1):
             if str(number) in shapes:
                 log.compare_equal(f"{name} shape of layer {number}", list(maps.shape), shapes[str(number)])
             if (key := f"{name}_layer{number}_stats") in case.arrays:
@@ -73,7 +73,7 @@ def fv_other_backbones(case: Case, log: ComparisonLog) -> None:
     for name, value in load_inputs(case).items():
         layout = case.meta["layout"][name]
         state = {key: torch.as_tensor(weight) for key, weight in fill(layout, seed).items()}
-        arch, widths, blocks = branch_of(state)
+        arch, widths, blocks = infer_branch(state)
         for key in case.arrays:
             if key.startswith(f"{name}_") and key.rpartition("_")[2].isdigit():
                 length = int(key.rpartition("_")[2])

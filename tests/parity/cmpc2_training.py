@@ -4,20 +4,20 @@ import tempfile
 from pathlib import Path
 
 import torch
-from cmpc2.lookup import (
+from cmpc2.losses import Clusterings, cmpc_terms, compute_credibility, recalibration_weights
+from cmpc2.memory import MemoryBank
+from cmpc2.prototype_retrieval import (
     TrainingVideo,
-    clustering_index,
+    find_clustering,
     getKNearestSamples,
     nearest_videos,
     prototype_distances,
     write_training_table,
 )
-from cmpc2.losses import Clusterings, cmpc_terms, credibility, recalibration_weights
-from cmpc2.memory import Memory
 from cmpc2.prototypes import Clustering, concentration
 from cmpc2.prototypes import kmeans as partition_of
 from cmpc2.published import PrototypeMemory
-from cmpc2.schedule import warm_cosine_cycles
+from cmpc2.schedule import cosine_warmup_cycles
 from parity.case import Case, ComparisonLog
 from torch import Tensor
 
@@ -35,7 +35,7 @@ def cmpc_loss(case: Case, log: ComparisonLog) -> None:
     }
     published = cmpc_terms(voice, face, index, found, form="published", **options)
     meant = cmpc_terms(voice, face, index, found, **options)
-    rho = credibility(voice, face, index, found)
+    rho = compute_credibility(voice, face, index, found)
     ours = {
         "inst_voice_to_face": published.instance_voice,
         "inst_face_to_voice": published.instance_face,
@@ -74,7 +74,7 @@ def memory_bank(case: Case, log: ComparisonLog) -> None:
     momentum = case.config.get("momentum", 0.5)
     momentum = tuple(momentum) if isinstance(momentum, list) else float(momentum)
     before = {side: case.tensor(f"{side}_before") for side in ("voice", "face")}
-    memory = Memory(*before["voice"].shape, momentum)
+    memory = MemoryBank(*before["voice"].shape, momentum)
     memory.load_state_dict({"banks": before, "clusterings": None})
     memory.update(case.tensor("index").long(), case.tensor("voice_emb"), case.tensor("face_emb"))
     for side, bank in memory.banks.items():
@@ -85,18 +85,18 @@ def kmeans(case: Case, log: ComparisonLog) -> None:
     """Clusters as published: first rows as centres, the assignment before the last update."""
     points, config = case.tensor("points"), case.config
     steps, temperature = int(config.get("iterations", 20)), float(config.get("temperature", 0.2))
-    how = {"start": "first", "empty": "nan", "final": "published"}
+    how = {"init": "first", "empty_clusters": "nan", "final_assignment": "published"}
     for letter, clusters in zip("ABCDEFG", config["clusters"], strict=False):
-        found = partition_of(points, clusters, iterations=steps, **how)
+        found = partition_of(points, clusters, num_iterations=steps, **how)
         _compare_clustering(case, log, "{}" + letter, found.assignment, found.centroids, found.distance)
         if f"density{letter}" in case.arrays:
             phi = concentration(found.assignment, found.distance, clusters, temperature)
             case.compare(log, f"density{letter}", phi)
-        cosine = partition_of(points, clusters, iterations=steps, cosine=True, **how)
+        cosine = partition_of(points, clusters, num_iterations=steps, cosine=True, **how)
         _compare_clustering(
             case, log, "cosine_{}" + letter, cosine.assignment, cosine.centroids, cosine.distance
         )
-        once = partition_of(points, clusters, iterations=1, **how)
+        once = partition_of(points, clusters, num_iterations=1, **how)
         _compare_clustering(case, log, "one_iter_{}" + letter, once.assignment, once.centroids, once.distance)
 
 
@@ -111,7 +111,7 @@ def _compare_clustering(
 def cosine_warmup_lr(case: Case, log: ComparisonLog) -> None:
     """The rate of every listed step, further cycles included."""
     config = case.config
-    rate = warm_cosine_cycles(
+    rate = cosine_warmup_cycles(
         float(config["max_lr"]),
         float(config["min_lr"]),
         int(config["first_cycle_steps"]),
@@ -134,11 +134,11 @@ def prototype_retrieval(case: Case, log: ComparisonLog) -> None:
     wanted = list(stated) if isinstance(stated, list) else [int(stated)] * counts
     for r, k in enumerate(wanted):
         number = 500 * (r + 1)
-        assert clustering_index(memory, number) == r
+        assert find_clustering(memory, number) == r
         case.compare(log, f"distance{r}", prototype_distances(query, memory.centroids[r]))
-        hits = nearest_videos(query, memory, table, clusters=number, k=k, order="table")
+        hits = nearest_videos(query, memory, table, num_clusters=number, k=k, order="table")
         case.compare(log, f"rows{r}", [hit.row for hit in hits])
-        ordered = nearest_videos(query, memory, table, clusters=number, k=k)
+        ordered = nearest_videos(query, memory, table, num_clusters=number, k=k)
         seen = list(dict.fromkeys(hit.cluster for hit in ordered))
         members = set(memory.assignment[r].tolist())
         stored = [int(c) for c in case.arrays[f"nearest{r}"]]

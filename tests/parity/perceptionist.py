@@ -1,6 +1,6 @@
-"""Which check serves which case of perceptionist."""
+"""The checks of perceptionist's parity cases."""
 
-from parity.choice import CheckRegistry, case_check
+from parity.check_registry import CheckRegistry, case_check
 
 CHECKS = CheckRegistry(
     {

@@ -1,4 +1,4 @@
-"""Parity of perceptionist's demonstration: stored features to picture, mesh and overlays."""
+"""Parity of perceptionist's demo: stored features to image, mesh and overlays."""
 
 import re
 from collections.abc import Mapping
@@ -21,7 +21,7 @@ PREFIXES = dict(voice="e.", generator="g.", student="student.backbone.", expert=
 
 
 def demo_pipeline(case: Case, log: ComparisonLog) -> None:
-    """The published demonstration from features on."""
+    """The published demo, from stored features."""
     weights = case.filled_weights(int(case.config["seed"]) if "seed" in case.config else None)
     for key, factor in case.config.get("scale_after_fill", {}).items():
         weights[key] = weights[key] * factor
@@ -38,13 +38,15 @@ def demo_pipeline(case: Case, log: ComparisonLog) -> None:
         embedding = voice.encode(case.tensor("features").T[None])
         face = generator(embedding)
         large = resize_bilinear(face, expert.config.image_size)
-        seen = expert(large).parameters
+        expert_parameters = expert(large).parameters
         frontal = model.frontal_vertices(student(large).parameters)
-        placed, pose = pose_mesh(model, frontal, seen, float(flip[1]) if flip else PUBLISHED_Y_FLIP)
+        placed, pose = pose_mesh(
+            model, frontal, expert_parameters, float(flip[1]) if flip else PUBLISHED_Y_FLIP
+        )
     ours = {
         "embedding": embedding[:, :, None, None],
         "face64": face,
-        "pose": model.unwhiten(seen).pose,
+        "pose": model.unwhiten(expert_parameters).pose,
         "R": pose.rotation,
         "offset": pose.translation,
         "mesh": frontal,
@@ -52,27 +54,27 @@ def demo_pipeline(case: Case, log: ComparisonLog) -> None:
     }
     for name, value in ours.items():
         case.compare(log, name, value, default=number_rule(case))
-    picture = np.ascontiguousarray(images_to_uint8(large, "published")[0][..., ::-1])
+    image = np.ascontiguousarray(images_to_uint8(large, "published")[0][..., ::-1])
     limit = float(case.meta["tolerance"].get("atol_image", 1))
-    log.compare_close("image_bgr", picture, case.arrays["image_bgr"], atol=limit)
+    log.compare_close("image_bgr", image, case.arrays["image_bgr"], atol=limit)
     beyond = re.search(r"(\d+(?:\.\d+)?)\s*%", str(case.meta["tolerance"].get("note", "")))
     share = float(beyond[1]) / 100 if beyond else 0.0
     for name in [name for name in case.arrays if name.startswith("overlay")]:
         digits = re.search(r"alpha(\d)(\d*)", name)
         alpha = float(f"{digits[1]}.{digits[2] or 0}") if digits else 1.0
-        drawn = overlay_mesh(picture, placed[0], model, alpha, coverage="inclusive")
-        _compare_bytes(log, name, drawn, case.arrays[name], limit, share)
+        rendered = overlay_mesh(image, placed[0], model, alpha, coverage="inclusive")
+        _compare_bytes(log, name, rendered, case.arrays[name], limit, share)
 
 
 def number_rule(case: Case) -> ToleranceRule:
-    """The case's one rule for numbers, which stands beside words on pictures."""
+    """The case's tolerance of numbers; that of images is stated in words."""
     return ToleranceRule(**case.tolerance())
 
 
 def _compare_bytes(
     log: ComparisonLog, name: str, ours: Array, theirs: Array, limit: float, share: float
 ) -> None:
-    """Bytes of which a share may be farther off than the limit."""
+    """Compare bytes, of which a fraction may exceed the limit."""
     if ours.shape != theirs.shape:
         log.compare_equal(f"{name}: shape", ours.shape, theirs.shape)
         return

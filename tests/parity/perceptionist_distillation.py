@@ -23,13 +23,13 @@ def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
 
 
 def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
-    """Similarity-preserving distillation (SP): squared differences of normalized Gram matrices, over B squared."""
+    """Similarity preserving (SP): squared differences of normalized Gram matrices, over B squared."""
     ours, theirs = (functional.normalize(_gram_matrix(each), dim=1) for each in (student, teacher))
     return (ours - theirs).square().sum() / len(student) ** 2
 
 
 def correlation(student: Tensor, teacher: Tensor) -> Tensor:
-    """Correlation: products of absolute errors of neighbours in the batch, summed over features (B, C); their mean.
+    """Correlation: mean of the products of absolute errors of neighbours, summed over features (B, C).
 
     Raises:
         ValueError: fewer than two items.

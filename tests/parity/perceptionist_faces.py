@@ -23,7 +23,7 @@ MODEL_ARRAYS = ("w_shp", "w_exp", "u", "param_mean", "param_std", "tri")
 
 
 def build_face_model(case: Case) -> LinearFaceModel:
-    """The face model that a case stores; it brings neither landmarks nor pairs, so any vertices stand in."""
+    """Build the face model that a case stores, with arbitrary vertices as landmarks and pairs."""
     a = case.arrays
     numbers = np.arange(68) % (a["u"].size // 3)
     return LinearFaceModel(
@@ -42,16 +42,16 @@ def build_face_model(case: Case) -> LinearFaceModel:
 
 
 def load_sibling_face_model(case: Case) -> LinearFaceModel:
-    """The face model that a case refers to by name, else the one stored in its folder."""
+    """Load the face model that a case refers to by name, else the one stored in its folder."""
     named = case.path.with_name(f"{case.config.get('model', '')}.json")
     found = Case(named, case.inputs) if named.is_file() else case.find_sibling(*MODEL_ARRAYS)
     if found is None:
-        raise FileNotFoundError(f"no case with a face model beside {case.path}")
+        raise FileNotFoundError(f"No case with a face model in the folder of {case.path}.")
     return build_face_model(found)
 
 
 def synthetic_3dmm(case: Case, log: ComparisonLog) -> None:
-    """Data for other cases: the model takes them whole, and gives them back."""
+    """Data for other cases: the model keeps every array unchanged."""
     model, a = build_face_model(case), case.arrays
     for ours, name in (
         (model.shape_basis, "w_shp"),
@@ -193,9 +193,9 @@ def _compare_lists(case: Case, log: ComparisonLog, folder: Path) -> None:
     found = build_training_lists(*(folder / root for root in roots), names, letters)
     expected = listing["expected"]
     for word, root, items in zip(("voice", "face"), roots, (found.voices, found.faces)):
-        ours = [[f"{root}/{item.path}", item.name, item.label] for item in items]
+        ours = [[f"{root}/{item.path}", item.identity, item.label] for item in items]
         log.compare_equal(word, ours, expected[word])
-    log.compare_equal("classes", len(found.names), expected["classes"])
+    log.compare_equal("classes", len(found.identities), expected["classes"])
 
 
 def _random_generator(case: Case, number: int) -> np.random.Generator:

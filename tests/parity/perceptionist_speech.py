@@ -4,7 +4,8 @@ import numpy as np
 import torch
 import webrtcvad
 from parity.case import Case, ComparisonLog
-from perceptionist.speech import SpeechConfig, collect, voiced_segments
+from perceptionist.network_config import SpeechConfig
+from perceptionist.speech import collect, voiced_segments
 from torch import Tensor
 from voiceface.audio.frontends import PerceptionistLogMel
 from voiceface.audio.vad import split_frames

@@ -1,4 +1,4 @@
-"""Parity of perceptionist's objectives and of one iteration of the unsupervised cascade."""
+"""Parity of perceptionist's losses and of one training step of the unsupervised cascade."""
 
 import torch
 from parity import perceptionist_distillation
@@ -17,7 +17,7 @@ from perceptionist.cascade import (
     run_expert_and_student,
 )
 from perceptionist.image_to_3d import Regression
-from perceptionist.losses import DistillationConfig, TripletConfig
+from perceptionist.network_config import DistillationConfig, TripletConfig
 from torch import Tensor, nn
 from voiceface.checkpoints.native import load_into
 
@@ -42,16 +42,16 @@ DISTILLERS = {
 
 @torch.no_grad()
 def losses(case: Case, log: ComparisonLog) -> None:
-    """Every term from stored features, meshes and logits."""
+    """Every loss term from stored features, meshes and logits."""
     distillation, triplets = AS_PUBLISHED
     pool, inter, mesh = (
         {side: case.tensor(f"{side}_{kind}") for side in SIDES} for kind in ("pool", "inter", "vertices")
     )
-    made = case.tensor("fake_logit")
+    generated = case.tensor("fake_logit")
     terms = objective.discriminator_terms(
-        case.tensor("real_logit"), made, case.tensor("class_logit_real"), case.tensor("face_label")
+        case.tensor("real_logit"), generated, case.tensor("class_logit_real"), case.tensor("face_label")
     )
-    terms |= objective.generator_terms(made, case.tensor("class_logit_fake"), case.tensor("voice_label"))
+    terms |= objective.generator_terms(generated, case.tensor("class_logit_fake"), case.tensor("voice_label"))
     ours = {name: terms[term] for name, term in TERM_NAMES.items()}
     student, teacher = (Regression(torch.empty(0), pool[side], inter[side]) for side in SIDES)
     distilled = objective.distillation_terms(student, teacher, mesh["student"], mesh["teacher"], distillation)
@@ -79,7 +79,7 @@ def losses(case: Case, log: ComparisonLog) -> None:
 
 
 def train_step(case: Case, log: ComparisonLog) -> None:
-    """One iteration, in single precision and, judged more closely, in double."""
+    """One training step, in single precision and, with closer tolerances, in double."""
     for dtype, name in ((torch.float32, "float32"), (torch.float64, "float64")):
         table = dict(case.meta.get("tolerance") or {})
         if dtype == torch.float64:
@@ -93,7 +93,7 @@ def train_step(case: Case, log: ComparisonLog) -> None:
 
 
 def _run_iteration(case: Case, log: ComparisonLog, dtype: torch.dtype) -> dict[str, Tensor]:
-    """Both sides of an iteration with their optimiser steps, as published."""
+    """Run both sides of a training step with their optimiser steps, as published."""
     config = case.config
     cascade = build_cascade(load_weights(case), int(config["classes"])).to(dtype).train()
     if config.get("dropout") == "off":
@@ -110,22 +110,20 @@ def _run_iteration(case: Case, log: ComparisonLog, dtype: torch.dtype) -> dict[s
     noise = given["noise"].flatten(1)
     voices = [given[name] for name in ("voice", "voice_p", "voice_n")]
     ours = {"embedding": cascade.embed(voices[0], noise)[:, :, None, None]}
-    pictures = cascade.generate_images(voices, noise)
-    first = compute_discriminator_losses(cascade, faces, pictures[0], case.tensor("face_label"))
+    images = cascade.generate_images(voices, noise)
+    first = compute_discriminator_losses(cascade, faces, images[0], case.tensor("face_label"))
     objective.sum_terms(first).backward()
     ours["grad_norm_face_embed"] = _gradient_norms(cascade.f)
     optimisers["face"].step()
     optimisers["face"].zero_grad()
     before = [parameter.detach().clone() for parameter in cascade.g.parameters()]
     distillation, triplets = AS_PUBLISHED
-    seen = run_expert_and_student(cascade, pictures, mesh)
+    views = run_expert_and_student(cascade, images, mesh)
     labels = case.tensor("voice_label")
-    second = compute_generator_losses(cascade, pictures[0], seen, labels, distillation, triplets)
+    second = compute_generator_losses(cascade, images[0], views, labels, distillation, triplets)
     objective.sum_terms(second).backward()
     idle = [*cascade.f.parameters(), *cascade.e.parameters(), *cascade.expert.parameters()]
-    log.compare_equal(
-        "gradients in networks that do not learn", [p.grad for p in idle if p.grad is not None], []
-    )
+    log.compare_equal("gradients in frozen networks", [p.grad for p in idle if p.grad is not None], [])
     ours["grad_norm_generator"] = _gradient_norms(cascade.g)
     ours["grad_norm_student"] = _gradient_norms(cascade.student)
     names = [f"backbone.{name}" for name, _ in cascade.student.named_parameters()]
@@ -139,8 +137,8 @@ def _run_iteration(case: Case, log: ComparisonLog, dtype: torch.dtype) -> dict[s
     optimisers["voice"].step()
     after = list(cascade.g.parameters())
     ours["generator_step_mean_abs"] = torch.stack([(a - b).abs().mean() for a, b in zip(after, before)])
-    ours["fake_sub"] = pictures[0][case.stored_slices("fake_sub")]
-    ours["vertices_sub"] = seen.student_vertices[0][case.stored_slices("vertices_sub")]
+    ours["fake_sub"] = images[0][case.stored_slices("fake_sub")]
+    ours["vertices_sub"] = views.student_vertices[0][case.stored_slices("vertices_sub")]
     distilled = [second[f"Distill_{part}"] for part in ("vertices", "pooled", "inter")]
     plain = [
         distilled[0] / distillation.vertex_weight,
@@ -152,7 +150,7 @@ def _run_iteration(case: Case, log: ComparisonLog, dtype: torch.dtype) -> dict[s
 
 
 def build_cascade(state: dict[str, Tensor], classes: int) -> Cascade:
-    """The cascade whose parts a state dict holds under their short names and the archive's."""
+    """Build the cascade of a state dict with the parts' short names and those of the archive."""
     voice = published_networks.build_voice_network(strip_prefix("e.", state))
     generator = published_networks.build_generator(strip_prefix("g.", state))
     face = published_networks.build_face_network(strip_prefix("f.", state))
@@ -176,7 +174,7 @@ def build_cascade(state: dict[str, Tensor], classes: int) -> Cascade:
 
 
 def _gradient_norms(network: nn.Module) -> Tensor:
-    """Length of every parameter's gradient, in their order; 0 where there is none."""
+    """Norm of every parameter's gradient, in order; 0 if there is none."""
     zero = torch.zeros((), dtype=next(network.parameters()).dtype)
     return torch.stack([zero if p.grad is None else p.grad.norm() for p in network.parameters()])
 
@@ -186,7 +184,7 @@ def _default_rule(name: str) -> ToleranceRule:
 
 
 def _build_vid(case: Case) -> perceptionist_distillation.VariationalInformationDistillation:
-    """The regression of the case, with its weights."""
+    """Build the regression of the case, with its weights."""
     config = case.config["vid"]
     module = perceptionist_distillation.VariationalInformationDistillation(
         int(config["num_input_channels"]),

@@ -8,13 +8,13 @@ RULES = ("inclusive", "strict")
 
 
 def raster(case: Case, log: ComparisonLog) -> None:
-    """A coloured mesh under each coverage rule that the case stores, alone and on several threads."""
+    """A coloured mesh with each coverage rule of the case, on one and on several threads."""
     arrays, limits = case.arrays, case.meta.get("tolerance") or {}
     for rule in [rule for rule in RULES if f"image_{rule}" in arrays]:
-        wanted = arrays[f"image_{rule}"]
-        before, background = _initial_depth(case), arrays["background"]
+        expected = arrays[f"image_{rule}"]
+        initial_depth, background = _initial_depth(case), arrays["background"]
         for threads in (1, 3):
-            depth, image = before.copy(), background.copy()
+            depth, image = initial_depth.copy(), background.copy()
             sim3dr.rasterize(
                 arrays["vertices"],
                 arrays["triangles"],
@@ -27,32 +27,34 @@ def raster(case: Case, log: ComparisonLog) -> None:
                 threads=threads,
             )
             name = f"{rule}, {threads} threads"
-            log.compare_close(f"{name}: image", image, wanted, atol=limits.get("atol_image", 1))
+            log.compare_close(f"{name}: image", image, expected, atol=limits.get("atol_image", 1))
             stored = arrays.get(f"depth_{rule}")
             if stored is not None:
                 log.compare_close(f"{name}: depth", depth, stored, atol=limits.get("atol_depth", 1e-3))
-                log.compare_equal(f"{name}: pixels", int(((depth != before) != (stored != before)).sum()), 0)
+                log.compare_equal(
+                    f"{name}: pixels", int(((depth != initial_depth) != (stored != initial_depth)).sum()), 0
+                )
             else:
-                far = np.abs(image.astype(int) - wanted).max(-1) > limits.get("atol_image", 1)
+                far = np.abs(image.astype(int) - expected).max(-1) > limits.get("atol_image", 1)
                 log.compare_equal(f"{name}: pixels", int(far.sum()), 0)
 
 
 def raster_ids(case: Case, log: ComparisonLog) -> None:
-    """The visible triangle of every pixel and its weights."""
+    """The visible triangle of every pixel and its barycentric weights."""
     rule = next((rule for rule in RULES if f"{rule} rule" in str(case.meta.get("outputs", ""))), RULES[0])
     depth = _initial_depth(case)
-    seen = sim3dr.rasterize_triangles(
+    fragments = sim3dr.rasterize_triangles(
         case.arrays["vertices"], case.arrays["triangles"], *depth.shape, depth=depth, coverage=rule
     )
-    wrong = int((seen.triangles != case.arrays["triangle_id"]).sum())
-    log.compare_equal("triangle_id: pixels that differ", wrong, 0)
-    log.compare_close("depth", seen.depth, case.arrays["depth"], **case.tolerance("depth"))
-    weights = case.arrays["barycentric"].reshape(seen.weights.shape)
-    log.compare_close("barycentric", seen.weights, weights, **case.tolerance("barycentric"))
+    num_different = int((fragments.triangles != case.arrays["triangle_id"]).sum())
+    log.compare_equal("triangle_id: pixels that differ", num_different, 0)
+    log.compare_close("depth", fragments.depth, case.arrays["depth"], **case.tolerance("depth"))
+    weights = case.arrays["barycentric"].reshape(fragments.weights.shape)
+    log.compare_close("barycentric", fragments.weights, weights, **case.tolerance("barycentric"))
 
 
 def normals(case: Case, log: ComparisonLog) -> None:
-    """Normals of vertices and triangles, and which vertices have none."""
+    """Normals of vertices and triangles, and the vertices without one."""
     arrays = case.arrays
     for name in [name for name in arrays if name.endswith("vertices") and f"{name[:-8]}triangles" in arrays]:
         prefix = name[: -len("vertices")]
@@ -76,7 +78,7 @@ def normals(case: Case, log: ComparisonLog) -> None:
 
 
 def lighting(case: Case, log: ComparisonLog) -> None:
-    """Light on the vertices and the pictures drawn with it, for every setting of the case."""
+    """Light on the vertices and the rendered images, for every setting of the case."""
     arrays, limits = case.arrays, case.meta.get("tolerance") or {}
     mesh = arrays["vertices"], arrays["triangles"]
     rule = next((rule for rule in RULES if f"{rule} rule" in str(case.meta.get("outputs", ""))), RULES[0])
@@ -87,16 +89,16 @@ def lighting(case: Case, log: ComparisonLog) -> None:
         if f"light_{name}" in arrays:
             log.compare_close(f"light_{name}", light.light(*mesh), arrays[f"light_{name}"], **near)
         if f"image_{name}" in arrays:
-            drawn = light(*mesh, arrays["background"].copy(), coverage=rule)
-            log.compare_close(f"image_{name}", drawn, arrays[f"image_{name}"], atol=pixel)
+            image = light(*mesh, arrays["background"].copy(), coverage=rule)
+            log.compare_close(f"image_{name}", image, arrays[f"image_{name}"], atol=pixel)
     if "image_textured" in arrays:
         first = next(iter(settings.values()))
-        drawn = first(*mesh, arrays["background"].copy(), arrays["texture"], coverage=rule)
-        log.compare_close("image_textured", drawn, arrays["image_textured"], atol=pixel)
+        image = first(*mesh, arrays["background"].copy(), arrays["texture"], coverage=rule)
+        log.compare_close("image_textured", image, arrays["image_textured"], atol=pixel)
 
 
 def _initial_depth(case: Case) -> Array:
-    """The depth buffer to begin with."""
+    """The initial depth buffer."""
     if "depth_in" in case.arrays:
         return case.arrays["depth_in"].copy()
     like = case.arrays.get("background", case.arrays.get("triangle_id"))

@@ -1,4 +1,4 @@
-"""Which check serves which case of sf2f."""
+"""Parity checks of sf2f by kind of case."""
 
 from parity.check_registry import CheckRegistry, case_check
 

@@ -1,4 +1,4 @@
-"""Parity of sf2f's data rules: the split, who is listed, windows of identities, filling and cutting."""
+"""Parity of sf2f's data rules: split, listed identities, windows, padding and cropping."""
 
 import tempfile
 from pathlib import Path
@@ -8,16 +8,17 @@ import torch
 from parity.case import Case, ComparisonLog
 from sf2f.data import MEL_FOLDER, list_identities, open_speakers
 from sf2f.lr_schedule import lr_after_epoch
+from sf2f.network_config import MelNormalisation, SpeechConfig, WindowsConfig
 from sf2f.sampling import crop_to_length, load_identity_windows
-from sf2f.speech import MelNormalisation, SpeechConfig, write_mel
+from sf2f.speech import write_mel
 from sf2f.split import METADATA_TABLES, SPLIT_FILE, build_split, read_metadata, read_split, write_split
-from sf2f.windows import WindowsConfig, pad_to_width
+from sf2f.windows import pad_to_width
 
 BANDS = 40
 
 
 def dataset_rules(case: Case, log: ComparisonLog) -> None:
-    """A data folder as the case describes it, read by the ordinary functions; then lengths of one window."""
+    """Build the data folder of the case, open it, and compare; then padding and cropping."""
     stated = case.config
     with tempfile.TemporaryDirectory() as name:
         root = Path(name)
@@ -42,7 +43,7 @@ def dataset_rules(case: Case, log: ComparisonLog) -> None:
 
 
 def _write_folders(root: Path, stated: dict) -> None:
-    """Feature files whose values tell file and frame, and empty images."""
+    """Write feature files whose values encode file and frame, and empty images."""
     for corpus, names in stated["mel_folders"].items():
         for name in names:
             (root / corpus / MEL_FOLDER / name).mkdir(parents=True)
@@ -57,7 +58,7 @@ def _write_folders(root: Path, stated: dict) -> None:
 
 
 def _compare_split(log: ComparisonLog, root: Path, stated: dict, part: str, expected: dict) -> None:
-    """Who is listed, in which order, and the first value of each window of each identity."""
+    """Compare listed identities, their order, and the first value of each of their windows."""
     log.compare_equal(
         f"{part}: listed", [list(pair) for pair in list_identities(root, part)], expected["available"]
     )
@@ -83,14 +84,14 @@ def _compare_split(log: ComparisonLog, root: Path, stated: dict, part: str, expe
 
 
 def _compare_lr_decay(log: ComparisonLog, decay: dict) -> None:
-    """The rate after each epoch."""
+    """Compare the learning rate after each epoch."""
     epochs = range(decay["epochs"])
     ours = [lr_after_epoch(decay["base"], epoch, decay["start"], decay["epochs"]) for epoch in epochs]
     log.compare_close("lr_decay", ours, decay["per_epoch"], rtol=1e-9)
 
 
 def _compare_lengths(case: Case, log: ComparisonLog) -> None:
-    """Filling at the end, and cutting at a stated start."""
+    """Compare padding at the end, and cropping at a given start."""
     mel, filling = case.arrays["in_mel"], MelNormalisation().fill_value
     frames = mel.shape[1]
     for name in case.arrays:

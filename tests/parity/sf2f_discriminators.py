@@ -1,4 +1,4 @@
-"""Parity of sf2f's discriminators, in evaluation and in training mode."""
+"""Parity of sf2f's discriminators, in evaluation and training mode."""
 
 import torch
 from parity.case import Case, ComparisonLog
@@ -11,18 +11,18 @@ from voiceface.checkpoints.native import load_into
 
 
 def disc_image(case: Case, log: ComparisonLog) -> None:
-    """Logits of patches."""
+    """Patch logits."""
     _compare_outputs(case, log, "image")
 
 
 def disc_identity(case: Case, log: ComparisonLog) -> None:
-    """Logits of both heads, cross entropy of identity."""
+    """Logits of both heads, cross entropy of identities."""
     _compare_outputs(case, log, "identity")
 
 
 @torch.no_grad()
 def optional_disc_conditional(case: Case, log: ComparisonLog) -> None:
-    """Logits of patches beside a vector."""
+    """Patch logits given a vector."""
     config, condition = case.config, case.tensor("in_cond").flatten(1)
     generic = {key: config[key] for key in ("normalization", "activation", "padding")}
     tree = {"discriminator": {"generic": generic, "condition": {"arch": config["arch"]}}}
@@ -34,7 +34,7 @@ def optional_disc_conditional(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def _compare_outputs(case: Case, log: ComparisonLog, kind: str) -> None:
-    """The last discriminator of a kind, before the case's images."""
+    """Compare the last discriminator of a kind on the images of the case."""
     config = case.config
     found = discriminators_config_from_options({"discriminator": config["arch"]}, case.name)
     network: nn.Module = getattr(Discriminators(found, int(config["num_id"] or 1)), kind)[-1]
@@ -53,7 +53,7 @@ def _compare_outputs(case: Case, log: ComparisonLog, kind: str) -> None:
 
 
 def _load_images(case: Case) -> Tensor:
-    """Stored images, or those of the stated seed."""
+    """Stored images, or those generated from the stored seed."""
     if "in_img" in case.arrays:
         return case.tensor("in_img")
     side = int(case.config["image_size"])

@@ -1,4 +1,4 @@
-"""Parity of sf2f's faces: image operations, FaceNet, its loss, the metrics of generated faces."""
+"""Parity of image transforms, FaceNet, its loss, and the metrics of generated faces."""
 
 import re
 
@@ -33,7 +33,7 @@ def load_weights(case: Case) -> dict[str, Tensor]:
 
 
 def load_facenet(case: Case) -> InceptionResNet:
-    """The filled network, in evaluation."""
+    """The filled network, in evaluation mode."""
     state = load_weights(case)
     network = build_inception_resnet(state).eval()
     network.load_state_dict(state)
@@ -42,7 +42,7 @@ def load_facenet(case: Case) -> InceptionResNet:
 
 
 def generate_block_images(seed: int, shape: list[int]) -> Tensor:
-    """The images that cases do not store: coarse noise in blocks of 8 pixels, and 0.3 of fine noise."""
+    """Images that cases do not store: coarse noise in blocks of 8 pixels plus 0.3 of fine noise."""
     rng = np.random.Generator(np.random.PCG64(seed))
     n, channels, height, width = shape
     coarse = rng.standard_normal((n, channels, -(-height // 8), -(-width // 8)), dtype=np.float32)
@@ -53,7 +53,7 @@ def generate_block_images(seed: int, shape: list[int]) -> Tensor:
 
 @torch.no_grad()
 def inception_resnet_v1(case: Case, log: ComparisonLog) -> None:
-    """Embeddings, pooled features, hidden states, and the resize at the entrance."""
+    """Embeddings, pooled features, hidden states, and the input resize."""
     network = load_facenet(case)
     given = case.tensor("in_a")
     with record_inputs(network.conv2d_1a) as seen:
@@ -76,7 +76,7 @@ def inception_resnet_v1(case: Case, log: ComparisonLog) -> None:
 
 
 def facenet_loss(case: Case, log: ComparisonLog) -> None:
-    """The loss, its terms, its cosine term, and that its gradient reaches the generated images alone."""
+    """The loss, its terms and cosine term; its gradient reaches generated images only."""
     made, real = case.tensor("in_x").requires_grad_(), case.tensor("in_y").requires_grad_()
     network = load_facenet(case)
     loss = FaceNetLoss(network, case.config["weights"]).train()
@@ -100,7 +100,7 @@ def facenet_loss(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def image_ops(case: Case, log: ComparisonLog) -> None:
-    """Resize, normalise, bytes, FaceNet's input and its crop."""
+    """Resize, normalisation, bytes, input of FaceNet and its crop."""
     config = case.config
     size = tuple(config.get("image_size", (64, 64)))
     box: Box = tuple(config["vgg_box"])
@@ -121,7 +121,7 @@ def image_ops(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def vggface2_resnet50(case: Case, log: ComparisonLog) -> None:
-    """Logits, pooled features and probabilities of the face classifier, as it is and folded."""
+    """Logits, pooled features and probabilities of the face classifier, plain and with fused batch norms."""
     state = load_weights(case)
     network = build_caffe_resnet(state).eval()
     network.load_state_dict(state)
@@ -139,7 +139,7 @@ def vggface2_resnet50(case: Case, log: ComparisonLog) -> None:
 
 
 def retrieval(case: Case, log: ComparisonLog) -> None:
-    """Recall by both similarities in all galleries, and distances of matched and unmatched pairs."""
+    """Recall by both similarities in all galleries, and distances of matching and other pairs."""
     config = case.config
     predicted, reference = case.tensor("in_pred"), case.tensor("in_dataset")
     ours: dict[str, object] = {}
@@ -157,7 +157,7 @@ def retrieval(case: Case, log: ComparisonLog) -> None:
 
 
 def vggface_score(case: Case, log: ComparisonLog) -> None:
-    """The score of stored logits, in order and shuffled, and what the classifier is given."""
+    """Score of stored logits, in order and shuffled, and the input of the classifier."""
     config = case.config
     answers = case.tensor("in_logits", torch.float64).log_softmax(1)
     image = case.tensor("in_image0").permute(2, 0, 1)[None]
@@ -174,7 +174,7 @@ def vggface_score(case: Case, log: ComparisonLog) -> None:
 
 
 def inception_score_fid(case: Case, log: ComparisonLog) -> None:
-    """Both published scores from probabilities, and the Frechet distance by both of our ways."""
+    """Both published scores from probabilities, and the Frechet distance by both implementations."""
     answers = to_log_probabilities(case.tensor("in_probs"))
     real, made = case.tensor("in_act_real"), case.tensor("in_act_fake")
     ours: dict[str, object] = {"out_fid": frechet_distance(real, made)}
@@ -193,7 +193,7 @@ def inception_score_fid(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def optional_diversity_lpips(case: Case, log: ComparisonLog) -> None:
-    """LPIPS of two images, and of one to itself."""
+    """LPIPS of two images, and of an image with itself."""
     config = case.config
     state = {k: v.abs() if k.startswith("lin") else v for k, v in load_weights(case).items()}
     network = LPIPS(config["net"], scaled=config["version"] != "0.0")
@@ -206,7 +206,7 @@ def optional_diversity_lpips(case: Case, log: ComparisonLog) -> None:
 
 
 def compare_all(case: Case, log: ComparisonLog, ours: dict[str, object], prefix: str = "") -> None:
-    """Compare every stored output by the first rule of the case that fits its name; none may be left out."""
+    """Compare every stored output by the first matching tolerance rule of the case."""
     table = case.meta.get("tolerance") or {}
     for name, theirs in case.arrays.items():
         if not name.startswith("out_"):
@@ -221,7 +221,7 @@ def compare_all(case: Case, log: ComparisonLog, ours: dict[str, object], prefix:
 
 
 def find_first_rule(table: dict[str, object], name: str) -> ToleranceRule:
-    """The first entry of a tolerance table that fits a name."""
+    """First entry of a tolerance table that matches a name."""
     from fnmatch import fnmatchcase
 
     from parity.tolerance_rules import TERMS, parse_rule

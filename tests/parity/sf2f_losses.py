@@ -1,4 +1,4 @@
-"""Parity of sf2f's objectives: adversarial, pixel, gradient penalty."""
+"""Parity of sf2f's losses: adversarial, pixel, gradient penalty."""
 
 import re
 from collections.abc import Callable
@@ -8,18 +8,13 @@ import torch
 from parity.case import Case, ComparisonLog
 from parity.sf2f_faces import compare_all
 from parity.sf2f_networks import load_weights
-from sf2f.losses import (
-    LossConfig,
-    discriminator_loss,
-    generator_loss,
-    generator_terms,
-    match_image_sizes,
-)
+from sf2f.losses import discriminator_loss, generator_loss, generator_terms, match_image_sizes
+from sf2f.network_config import LossConfig
 from torch import Tensor
 
 
 def losses_gan_l1(case: Case, log: ComparisonLog) -> None:
-    """Each kind of adversarial loss, pixel terms of several sizes, the slope between real and generated."""
+    """Every kind of adversarial loss, pixel terms of several sizes, gradient penalty."""
     real, made = case.tensor("in_real"), case.tensor("in_fake")
     ours: dict[str, Tensor] = {"out_extreme_g": generator_loss(case.tensor("in_extreme"))}
     for name in case.arrays:

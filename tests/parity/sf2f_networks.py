@@ -1,4 +1,4 @@
-"""Parity of sf2f's generator: voice encoders, fusers, decoders, all together; and of the baseline."""
+"""Parity of sf2f's encoders, fusers, decoders, whole generators, and of voice2face."""
 
 import re
 from typing import Any
@@ -7,8 +7,9 @@ import torch
 from parity.case import Case, ComparisonLog, load_fill_rule
 from parity.sf2f_faces import compare_all, summary_statistics
 from sf2f import voice2face_baseline
-from sf2f.fusers import Attention, FuserConfig, build_fuser
-from sf2f.generator import EncoderDecoder, GeneratorConfig
+from sf2f.fusers import Attention, build_fuser
+from sf2f.generator import EncoderDecoder
+from sf2f.network_config import FuserConfig, GeneratorConfig
 from sf2f.published import KEY_TABLE
 from sf2f.published_options import generator_config_from_options
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ NOISE = 0.05
 
 
 def load_weights(case: Case, prefix: str = "") -> dict[str, Tensor]:
-    """Filled weights of the keys below a prefix, which is no part of them, times the case's gains."""
+    """Filled weights of the keys below a prefix (removed), times the gains of the case."""
     fill, seed = load_fill_rule(case.inputs.fill).fill, int(case.config.get("seed", 0))
     gains = case.meta.get("gain") or {}
     state = {}
@@ -33,12 +34,12 @@ def load_weights(case: Case, prefix: str = "") -> dict[str, Tensor]:
 
 
 def build_config(case: Case, **options: Any) -> GeneratorConfig:
-    """The generator that published options describe; without them the constructors' defaults."""
+    """Generator configuration from published options, else from the constructors' defaults."""
     return generator_config_from_options({"generator": {"options": options}}, case.name)
 
 
 def subsample_to_shape(values: Tensor, shape: tuple[int, ...]) -> Tensor:
-    """Plain strided slices of an array, so that it has a stored shape."""
+    """Subsample an array by strides to a stored shape."""
     if values.ndim == len(shape) + 1:
         values = values[0]
     steps = (slice(None, None, max(1, size // stored)) for size, stored in zip(values.shape, shape))
@@ -46,7 +47,7 @@ def subsample_to_shape(values: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def compare_outputs(case: Case, log: ComparisonLog, ours: dict[str, Tensor]) -> None:
-    """Compare all stored outputs with ours, which may be larger (slices are stored) or flatter."""
+    """Compare all stored outputs; those of the package may be larger (slices are stored) or flattened."""
     fitted: dict[str, object] = {}
     for name, value in ours.items():
         if name in case.arrays:
@@ -57,7 +58,7 @@ def compare_outputs(case: Case, log: ComparisonLog, ours: dict[str, Tensor]) -> 
 
 
 def record_submodule_outputs(network: nn.Module, *names: str) -> dict[str, Any]:
-    """A dict that receives what the named submodules give whenever they run."""
+    """A dictionary that collects the outputs of the named submodules."""
     found: dict[str, Any] = {}
     for name in names:
 
@@ -70,7 +71,7 @@ def record_submodule_outputs(network: nn.Module, *names: str) -> dict[str, Any]:
 
 @torch.no_grad()
 def voice_encoder_plain(case: Case, log: ComparisonLog) -> None:
-    """Embeddings with and without unit length and noise, the sequence before the mean."""
+    """Embeddings with and without normalisation and noise, and the sequence before the mean."""
     options = {key: value for key, value in case.config.items() if key != "seed"}
     plain = build_config(
         case, encoder_kwargs=options, decoder_kwargs={"input_channel": options["output_channel"]}
@@ -116,7 +117,7 @@ def voice_encoder_inception(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def fuser_v1(case: Case, log: ComparisonLog) -> None:
-    """Fused vectors, weights and results of the layer."""
+    """Fused vectors, attention weights and outputs of the layer."""
     config = case.config
     fuser = build_fuser(_build_fuser_config(config, "v1"), int(config["dimensions"]), int(config["dim_out"]))
     load_into(fuser, load_weights(case))
@@ -155,7 +156,7 @@ def attention_variants(case: Case, log: ComparisonLog) -> None:
 
 @torch.no_grad()
 def optional_fuser_v2_v3(case: Case, log: ComparisonLog) -> None:
-    """Both fusers that no released model uses."""
+    """The two fusers that no released model uses."""
     stated = re.search(r"multiplied by ([\d.]+\d)", str(case.meta.get("inputs", "")))
     given = case.tensor("in_x") * float(stated[1] if stated else 1.0)
     ours: dict[str, Tensor] = {}
@@ -172,7 +173,7 @@ def decoder_v2f(case: Case, log: ComparisonLog) -> None:
 
 
 def decoder_facegan(case: Case, log: ComparisonLog) -> None:
-    """Images, the linear layer, the first doubling."""
+    """Images, the linear layer, the first upsampling block."""
     places = {"out_fc": "fc", "out_up0": "up_layers.0"}
     _compare_decoder(case, log, "FaceGanDecoder", places, ["out_img"])
 
@@ -221,7 +222,7 @@ def _compare_decoder(
 
 @torch.no_grad()
 def encdec(case: Case, log: ComparisonLog) -> None:
-    """The whole generator: single windows, the mean of embeddings, windows through the fuser, noise."""
+    """The whole generator: single windows, mean embedding, fused windows, noise."""
     config = generator_config_from_options(
         {"generator": case.config["generator"], "data": {"image_size": case.config["image_size"]}}, case.name
     )

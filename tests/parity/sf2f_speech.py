@@ -1,10 +1,11 @@
-"""Parity of sf2f's voice activity and log-mel features, and of the features of its separate baseline."""
+"""Parity of voice activity detection and log-mel features of sf2f, and of the features of voice2face."""
 
 import numpy as np
 import torch
 import webrtcvad
 from parity.case import Array, Case, ComparisonLog
-from sf2f.speech import MelNormalisation, SpeechConfig, compute_log_mel, normalise_mel, remove_silence
+from sf2f.network_config import MelNormalisation, SpeechConfig
+from sf2f.speech import compute_log_mel, normalise_mel, remove_silence
 from sf2f.windows import extract_windows
 from torch import Tensor
 from voiceface.audio.frontends import ExportableLogMel, PerceptionistLogMel, SF2FLogMel
@@ -12,7 +13,7 @@ from voiceface.audio.vad import collect_segments, split_frames
 
 
 def logmel(case: Case, log: ComparisonLog) -> None:
-    """Bands of waves of two rates, of less than a frame, and of silence; filters; normalised; windows."""
+    """Features of two sample rates, of less than a frame, and of silence; filters; normalisation; windows."""
     stated = case.config
     rate = int(stated.get("samplerate", 16000))
     front, silence = _build_frontend(case, rate), torch.zeros(1, int(stated.get("silence_samples", 1000)))
@@ -42,7 +43,7 @@ def logmel(case: Case, log: ComparisonLog) -> None:
 
 
 def vad(case: Case, log: ComparisonLog) -> None:
-    """The collector on stated decisions, the detector, and both on a wave up to the features."""
+    """The ring buffer on stored decisions, the detector, and both on a wave up to the features."""
     stated = case.config
     rate, frame_ms = int(stated.get("samplerate", 16000)), stated.get("frame_ms", 30)
     config = SpeechConfig(
@@ -68,7 +69,7 @@ def vad(case: Case, log: ComparisonLog) -> None:
 
 
 def wen_logspec(case: Case, log: ComparisonLog) -> None:
-    """The features of Wen et al.: those of perceptionist's front end."""
+    """Features of voice2face, which are those of perceptionist's front end."""
     stated = case.config
     rate = int(stated.get("samprate", 16000))
     front = PerceptionistLogMel(
@@ -103,7 +104,7 @@ def wen_logspec(case: Case, log: ComparisonLog) -> None:
 
 
 def _frontend_options(case: Case, rate: int) -> dict[str, float]:
-    """Arguments of a front end at a rate; the top of the stated bands holds for the main rate only."""
+    """Arguments of a front end; the stored upper frequency applies to the main sample rate only."""
     stated = case.config
     own = rate == int(stated.get("samplerate", 16000))
     return {
@@ -123,12 +124,12 @@ def _build_frontend(case: Case, rate: int) -> SF2FLogMel:
 
 
 def _second_rate_names(case: Case, stated: dict) -> list[str]:
-    """Names of the waves whose rate is stated apart."""
+    """Names of the waves with a sample rate of their own."""
     return [key.removesuffix("_samplerate") for key in stated if key.endswith("_samplerate")]
 
 
 def _main_wave_name(case: Case, others: dict) -> str:
-    """Name of the wave that `out_logmel` belongs to: the longest of the main rate."""
+    """Name of the wave of `out_logmel`: the longest of the main sample rate."""
     names = [name.removeprefix("in_") for name in case.arrays if name.startswith("in_")]
     return max(
         (name for name in names if name not in others), key=lambda name: case.arrays[f"in_{name}"].size

@@ -1,4 +1,4 @@
-"""Parity of one iteration of sf2f: terms, gradients, running statistics, weights after the step."""
+"""Parity of one training step of sf2f: terms, gradients, running statistics, weights after the step."""
 
 from typing import Any
 
@@ -23,7 +23,7 @@ TARGET_SCALE = 1.8  # real images of the cases are this times the hyperbolic tan
 
 
 def train_step(case: Case, log: ComparisonLog) -> None:
-    """Everything that one iteration leaves behind, against what is stored."""
+    """Compare everything that one step changes with the stored values."""
     config = case.config
     generator, discriminators = build_networks(case)
     optimisers = build_optimisers(generator, discriminators, OptimiserConfig(lr=float(config["lr"])))
@@ -66,7 +66,7 @@ def train_step(case: Case, log: ComparisonLog) -> None:
 
 
 def build_networks(case: Case) -> tuple[EncoderDecoder, Discriminators]:
-    """Filled networks of the layout, in training mode; with windows of speakers only the fuser learns."""
+    """Filled networks in training mode; with windows of speakers only the fuser is trainable."""
     prefixes = {key.partition(".")[0] for key in case.meta["layout"]}
     states = {
         kind: [load_weights(case, f"{name}.") for name in sorted(prefixes) if name.startswith(short)]
@@ -110,7 +110,7 @@ def _gradient_norms(network: nn.Module) -> dict[str, Tensor]:
 def _compare_table(
     case: Case, log: ComparisonLog, group: str, ours: dict[str, Tensor], theirs: dict[str, float]
 ) -> None:
-    """Numbers by name: the same names, and each within the group's tolerance."""
+    """Compare named numbers: equal names, and values within the tolerance of the group."""
     log.compare_equal(f"names of {group}", sorted(ours), sorted(theirs))
     rule = parse_rule((case.meta.get("tolerance") or {}).get(group)) or ToleranceRule(rtol=1e-3)
     for name in ours.keys() & theirs.keys():
@@ -120,7 +120,7 @@ def _compare_table(
 def _compare_array(
     case: Case, log: ComparisonLog, name: str, ours: Tensor, theirs: np.ndarray[Any, Any]
 ) -> None:
-    """An array; where the rule has a least share of elements that must agree, that share."""
+    """Compare an array; if the rule has `min_fraction`, only that fraction must agree."""
     table = case.meta.get("tolerance") or {}
     rule, share = find_first_rule(table, name), (table.get(name) or {}).get("min_fraction")
     if share is None:

@@ -5,8 +5,8 @@ from typing import Any
 
 import torch
 from parity.case import Case, ComparisonLog
-from parity.rules import ToleranceRule
-from parity.voicestyle_weights import load_weights
+from parity.tolerance_rules import ToleranceRule
+from parity.voicestyle_inputs import load_weights
 from torch import Tensor
 from voicestyle.stylegan2.images import to_uint8
 from voicestyle.stylegan2.layers import EqualLinear, ModulatedConv2d, PixelNorm, StyledConv, ToRGB

@@ -4,8 +4,8 @@ import re
 
 import torch
 from parity.case import Case, ComparisonLog
-from parity.rules import ToleranceRule
-from parity.voicestyle_weights import generate_array, load_input, load_weights
+from parity.tolerance_rules import ToleranceRule
+from parity.voicestyle_inputs import generate_array, load_input, load_weights
 from torch import Tensor
 from voiceface.metrics.frechet import frechet_distance
 from voicestyle.stylegan2 import checkpoints as readers

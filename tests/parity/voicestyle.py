@@ -1,6 +1,6 @@
 """Which check serves which case of cmpc2 and voicestyle."""
 
-from parity.choice import CheckRegistry, case_check
+from parity.check_registry import CheckRegistry, case_check
 
 CHECKS = CheckRegistry(
     {
@@ -22,16 +22,16 @@ CHECKS = CheckRegistry(
             "stylegan2_networks", arrays=["w"], config=["n_latent", "style_dim", "n_mlp"]
         ),
         "generator_grad": case_check("stylegan2_networks", arrays=["grad_w", "img"]),
-        "id_loss": case_check("voicestyle_pictures", arrays=["loss"], config=["crop_rows", "crop_cols"]),
+        "id_loss": case_check("voicestyle_image_losses", arrays=["loss"], config=["crop_rows", "crop_cols"]),
         "irse50": case_check(
-            "voicestyle_pictures", arrays=["embedding"], config=["input_size", "num_layers"]
+            "voicestyle_image_losses", arrays=["embedding"], config=["input_size", "num_layers"]
         ),
         "kmeans": case_check("cmpc2_training", arrays=["points"], config=["clusters", "iterations"]),
-        "latent_aggregate": case_check("voicestyle_descent", arrays=["latents", "mean"]),
-        "lr_schedule": case_check("voicestyle_descent", config=["steps", "rampdown", "rampup"]),
+        "latent_aggregate": case_check("voicestyle_latent_optimisation", arrays=["latents", "mean"]),
+        "lr_schedule": case_check("voicestyle_latent_optimisation", config=["steps", "rampdown", "rampup"]),
         "list_parsing": case_check("cmpc2_evaluation", config=["meta_csv", "verification_list"]),
         "lpips": case_check(
-            "voicestyle_pictures", arrays=["distance", "per_layer"], config=["net", "version"]
+            "voicestyle_image_losses", arrays=["distance", "per_layer"], config=["net", "version"]
         ),
         "make_image": case_check("stylegan2_layers", arrays=["x", "u8"]),
         "matching_metrics": case_check("cmpc2_evaluation", arrays=["probe", "candidate"]),
@@ -41,8 +41,10 @@ CHECKS = CheckRegistry(
             "stylegan2_layers", arrays=["x", "style"], config=["cases", "style_dim"]
         ),
         "pretrain_logmel": case_check("cmpc2_voices", arrays=["pcm", "logmel_sub"]),
-        "noise_regularizer": case_check("voicestyle_descent", arrays=["regularize_total"]),
-        "projector_run": case_check("voicestyle_descent", arrays=["images_u8", "latent_final", "perceptual"]),
+        "noise_regularizer": case_check("voicestyle_latent_optimisation", arrays=["regularize_total"]),
+        "projector_run": case_check(
+            "voicestyle_latent_optimisation", arrays=["images_u8", "latent_final", "perceptual"]
+        ),
         "prototype_retrieval": case_check("cmpc2_training", arrays=["query", "centroids0", "rows0"]),
         "retrieval_metrics": case_check("cmpc2_evaluation", arrays=["voice_emb", "face_emb", "voice_id"]),
         "sphinx_mfcc": case_check("cmpc2_voices", arrays=["pcm", "logspec", "dct"]),
@@ -52,7 +54,9 @@ CHECKS = CheckRegistry(
         ),
         "vad": case_check("cmpc2_voices", arrays=["pcm", "n_frames"]),
         "verification_metrics": case_check("cmpc2_evaluation", arrays=["labels", "scores"]),
-        "voice_optimize_run": case_check("voicestyle_descent", config=["optimize_lr", "latent_regularize"]),
+        "voice_optimize_run": case_check(
+            "voicestyle_latent_optimisation", config=["optimize_lr", "latent_regularize"]
+        ),
         "voice_crop_pad": case_check("cmpc2_voices", config=["target"]),
         "voice_frontend": case_check("cmpc2_voices", arrays=["pcm", "logmel_raw", "fbank_sub"]),
         "voice_frontend_lengths": case_check("cmpc2_voices", arrays=["short_pcm", "long_pcm"]),

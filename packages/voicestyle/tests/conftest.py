@@ -60,7 +60,7 @@ def embedder() -> Embedder:
     model = {"voice": branch, "face": {**branch, "image_size": 16}, "embedding_dim": 8}
     config = Cmpc2Config.model_validate({"name": "tiny", "model": model})
     torch.manual_seed(1)
-    network = FV_Wrapper(config=config.model, voice_front_end=config.data.voice)
+    network = FV_Wrapper(config=config.model, voice_frontend=config.data.voice)
     return Embedder(network.eval().requires_grad_(False), config)
 
 

@@ -56,7 +56,7 @@ def test_the_medoid_is_one_of_the_codes(codes):
 def test_what_does_not_fit_is_named(codes):
     with pytest.raises(ValueError, match=r"mean, median, medoid, similarity, nearest, found 'sum'"):
         aggregate_latents(codes, "sum")
-    with pytest.raises(ValueError, match=r"no code to aggregate"):
+    with pytest.raises(ValueError, match=r"no latent to aggregate"):
         aggregate_latents(codes[:0])
     with pytest.raises(ValueError, match=r"similarity needs a weight for each of 5 codes, found None"):
         aggregate_latents(codes, "similarity")

@@ -5,18 +5,12 @@ import os
 import numpy as np
 import pytest
 import torch
-from cmpc2.lookup import TrainingVideo
-from cmpc2.nearest import open_memory
+from cmpc2.nearest import load_prototype_memory
+from cmpc2.prototype_retrieval import TrainingVideo
 from cmpc2.published import PrototypeMemory
 from PIL import Image
-from voicestyle.bank_builders import (
-    build_bank,
-    build_bank_from_prototypes,
-    build_synthetic_bank,
-    find_videos,
-    locate_bank_folders,
-    videos_from_images,
-)
+from voicestyle.bank_builders import build_bank, build_bank_from_prototypes, build_synthetic_bank
+from voicestyle.bank_layout import find_videos, locate_bank_folders, videos_from_images
 from voicestyle.config import VoiceStyleConfig
 from voicestyle.face_bank import FaceBank, FaceBankError
 from voicestyle.pipeline import find_nearest_prototypes, select_videos
@@ -39,7 +33,7 @@ def test_a_folder_of_people_and_a_plain_folder(tmp_path):
     (tmp_path / "anna" / "notes.txt").write_text("no picture")
     write_image(tmp_path / "anna" / "hidden.png", 9).rename(tmp_path / "anna" / "._1.png")
     table, frames = find_videos(tmp_path)
-    assert [(v.identity, v.video) for v in table] == [
+    assert [(v.identity, v.video_id) for v in table] == [
         *(("anna", "1.png"), ("anna", "2.jpg"), ("bert", "sub/1.png"), ("carl", "carl.png"))
     ]
     assert [[p.label for p in each] for each in frames] == [
@@ -54,7 +48,7 @@ def test_tracks_are_videos_and_frontal_pictures_are_of_their_people(tmp_path, em
     for name in ("p0", "p2", "nobody"):
         write_image(tmp_path / "VGG_ALL_FRONTAL" / name / "1.png", hash(name) % 97)
     bank, _ = build_bank(tmp_path, embedder, num_clusters=3)
-    assert [v.path for v in bank.videos] == [f"p{n}/1.6/video{k}" for n in range(3) for k in range(2)]
+    assert [v.image_folder for v in bank.videos] == [f"p{n}/1.6/video{k}" for n in range(3) for k in range(2)]
     assert [len(each) for each in bank.frames] == [2] * 6
     assert {name: [p.label for p in found] for name, found in bank.frontal_images.items()} == {
         "p0": ["p0/1.png"],
@@ -95,7 +89,7 @@ def test_pictures_that_cannot_be_read_cost_themselves_alone(tmp_path, embedder):
     (tmp_path / "p" / "torn.png").write_bytes((tmp_path / "p" / "1.png").read_bytes()[:20])
     bank, found = build_bank(tmp_path, embedder)
     assert len(bank.skipped) == 2 and all(word in str(bank.skipped) for word in ("bad.png", "torn.png"))
-    assert [v.video for v in bank.videos] == [v.video for v in clean.videos]
+    assert [v.video_id for v in bank.videos] == [v.video_id for v in clean.videos]
     assert torch.equal(bank.memory.centroids[0], clean.memory.centroids[0])
     again, _ = build_bank(tmp_path, embedder, cached=found)
     assert again.skipped == bank.skipped and again.digest == bank.digest
@@ -203,13 +197,13 @@ def test_a_given_bank_may_lack_videos(tmp_path):
 
 
 def test_invented_people_are_drawn():
-    memory, table = open_memory(None, None, None)
+    memory, table = load_prototype_memory(None, None, None)
     bank = build_synthetic_bank(memory, table)
     assert bank.disclaimer and len(bank) == len(table)
     picture = bank.frames[0][0]
     first = picture.read()
     assert first.shape == (128, 128, 3) and (first == picture.read()).all()
-    assert picture.label.startswith(table[0].path)
+    assert picture.label.startswith(table[0].image_folder)
     assert len({p.label for each in bank.frames for p in each}) == sum(map(len, bank.frames))
     with pytest.raises(FaceBankError, match=r"'anna' .* is not a synthetic identity"):
         build_synthetic_bank(memory_of([0]), rows("anna"))

@@ -9,15 +9,13 @@ from voicestyle.config import InversionConfig
 from voicestyle.inversion import invert, prepare_target
 from voicestyle.latent_optimisation import (
     LatentStatistics,
-    PerSampleNoise,
     compute_latent_statistics,
     downsample_to_side,
     latent_noise_strength,
     lr_ramp,
-    noise_regularisation_loss,
-    normalise_noise_maps,
     sample_z,
 )
+from voicestyle.noise import PerSampleNoise, noise_regularisation_loss, normalise_noise_maps
 
 
 class PixelDistance:
@@ -227,11 +225,11 @@ def test_draws_of_a_row_are_its_own():
 
 
 def test_bad_starts_are_named(generator, statistics, targets):
-    with pytest.raises(ValueError, match=r"expected pictures \(N, 3, 8, 8\), found \(3, 3, 4, 4\)"):
+    with pytest.raises(ValueError, match=r"expected images \(N, 3, 8, 8\), found \(3, 3, 4, 4\)"):
         go(targets[..., :4, :4], generator, statistics, inversion_config())
     with pytest.raises(ValueError, match=r"inversion.identity_weight is above 0"):
         go(targets, generator, statistics, inversion_config(identity_weight=1))
-    with pytest.raises(ValueError, match=r"expected codes .*8.*found \(3, 5\)"):
+    with pytest.raises(ValueError, match=r"expected latents .*8.*found \(3, 5\)"):
         go(targets, generator, LatentStatistics(torch.zeros(1, 5), 1.0), inversion_config())
 
 

@@ -11,7 +11,8 @@ from voicestyle.guidance import (
     squared_latent_distance,
     synthesise_and_score,
 )
-from voicestyle.latent_optimisation import PerSampleNoise, compute_latent_statistics, sample_z
+from voicestyle.latent_optimisation import compute_latent_statistics, sample_z
+from voicestyle.noise import PerSampleNoise
 
 
 @pytest.fixture(scope="module")
@@ -159,7 +160,7 @@ def test_pictures_are_brought_to_the_side_of_the_network():
 
 
 def test_shapes_that_do_not_fit_are_named(start, statistics, faces, generator):
-    with pytest.raises(ValueError, match=r"one voice for each start: \(1, 5\) and \(2, 8\)"):
+    with pytest.raises(ValueError, match=r"one voice per initial latent, found \(1, 5\) voices and \(2, 8\)"):
         go(start, statistics, faces, generator, voices=VOICES[:1])
     codes = start[:, None].expand(-1, generator.config.n_latent, -1)
     with pytest.raises(ValueError, match=r"choose space: w_plus"):

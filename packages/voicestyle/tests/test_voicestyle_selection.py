@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 import torch
-from cmpc2.lookup import TrainingVideo
+from cmpc2.prototype_retrieval import TrainingVideo
 from cmpc2.published import PrototypeMemory
 from voiceface.checkpoints.published import CheckpointError
 from voiceface.testing.corrupt_files import MaliciousPickle
@@ -118,7 +118,7 @@ def test_no_picture_stands_for_two_videos():
     found = select_images([0, 1, 2, 3], bank, SelectionConfig(), features, 8)
     assert [each.video_row for each in found] == [0, 3]
     assert [each.video_row for each in select_images([3, 0], bank, SelectionConfig(), features, 1)] == [3]
-    with pytest.raises(FaceBankError, match=r"none of the 1 videos .* has a readable picture"):
+    with pytest.raises(FaceBankError, match=r"none of the 1 retrieved videos has a readable image"):
         select_images([2], bank, SelectionConfig(), features, 8)
 
 
@@ -163,7 +163,7 @@ def test_programs_are_refused(tmp_path, open_clip):
         load_clip_features(tmp_path / "evil.pt")
     assert not (tmp_path / "mark").exists()
     (tmp_path / "torn.safetensors").write_bytes(b"12345")
-    with pytest.raises(CheckpointError, match=r"torn.safetensors is damaged"):
+    with pytest.raises(CheckpointError, match=r"torn.safetensors is corrupt"):
         load_clip_features(tmp_path / "torn.safetensors")
     for name in ("absent.pt", "absent.safetensors"):
         with pytest.raises(FileNotFoundError, match=name):

@@ -107,9 +107,9 @@ def test_our_own_file_keeps_pictures_and_centre(tmp_path, generator):
 
 
 def test_files_that_do_not_fit_are_refused(tmp_path, generator, discriminator):
-    with pytest.raises(CheckpointError, match="holds no StyleGAN2 generator"):
+    with pytest.raises(CheckpointError, match="contains no StyleGAN2 generator"):
         readers.build_generator(discriminator.state_dict())
-    with pytest.raises(CheckpointError, match="holds no StyleGAN2 discriminator"):
+    with pytest.raises(CheckpointError, match="contains no StyleGAN2 discriminator"):
         readers.build_discriminator(generator.state_dict())
     state = dict(generator.state_dict())
     del state["conv1.noise.weight"]

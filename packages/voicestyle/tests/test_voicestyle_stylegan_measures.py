@@ -169,7 +169,7 @@ def test_fid_tells_what_is_missing_or_wrong(tmp_path, weights, folder, capsys):
     text = said("--data", str(folder))
     assert "fetch inception-2015-fid" in text and "--features judge" in text
     judged = ["--features", "judge", "--num-samples", "4"]
-    assert "no folder" in said("--data", str(tmp_path / "absent"), *judged)
+    assert "no directory" in said("--data", str(tmp_path / "absent"), *judged)
     other = Gaussian(torch.zeros(3).double(), torch.eye(3).double())
     fid.save_statistics(tmp_path / "other.npz", other, features="inception", size=32, num_images=9)
     assert "'inception', not with --features judge" in said(
@@ -182,7 +182,7 @@ def test_fid_tells_what_is_missing_or_wrong(tmp_path, weights, folder, capsys):
     np.savez(tmp_path / "empty.npz", a=np.zeros(3))
     assert "keys mu and sigma" in said("--statistics", str(tmp_path / "empty.npz"), *judged)
     (tmp_path / "words.npz").write_text("no arrays")
-    assert "no .npz of arrays" in said("--statistics", str(tmp_path / "words.npz"), *judged)
+    assert "not an .npz of arrays" in said("--statistics", str(tmp_path / "words.npz"), *judged)
     assert "no statistics at" in said("--statistics", str(tmp_path / "absent.npz"), *judged)
     assert "--num-samples: expected at least 2" in said(
         "--data", str(folder), "--features", "judge", "--num-samples", "1"
@@ -192,7 +192,7 @@ def test_fid_tells_what_is_missing_or_wrong(tmp_path, weights, folder, capsys):
 
 def test_no_code_of_statistics_is_run(tmp_path):
     np.savez(tmp_path / "evil.npz", mu=np.array([print], object), sigma=np.eye(1))
-    with pytest.raises(ValueError, match=r"no \.npz of arrays"):
+    with pytest.raises(ValueError, match=r"not an \.npz of arrays"):
         fid.load_statistics(tmp_path / "evil.npz")
 
 

@@ -168,7 +168,7 @@ def test_training_learns_a_colour(tmp_path):
 
 
 def test_wrong_sizes_are_told_before_anything_starts(tmp_path):
-    with pytest.raises(ValueError, match="pictures of 16 pixels for a generator of 8"):
+    with pytest.raises(ValueError, match="images of 16 pixels for a generator of 8"):
         train(tiny(), pictures(size=16), tmp_path / "run")
     with pytest.raises(ConfigError, match=r"generator.size is 8, discriminator.size 16"):
         tiny("discriminator.size=16", "discriminator.channels=[4, 4, 4]")
@@ -189,9 +189,9 @@ def test_pictures_of_a_folder_are_cut_square(tmp_path):
 
 
 def test_empty_folders_are_told(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no pictures"):
+    with pytest.raises(FileNotFoundError, match="no images"):
         open_images(tmp_path, 8)
-    with pytest.raises(FileNotFoundError, match="no folder"):
+    with pytest.raises(FileNotFoundError, match="no directory"):
         open_images(tmp_path / "absent", 8)
 
 

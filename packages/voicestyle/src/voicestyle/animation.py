@@ -1,4 +1,4 @@
-"""Films of a path: an animated picture from the start to the last code."""
+"""Animations of a trajectory, from the initial to the final image."""
 
 import io
 from pathlib import Path
@@ -7,37 +7,42 @@ import numpy as np
 from numpy.typing import NDArray
 from voiceface.io.atomic import write_bytes
 
+__all__ = [
+    "encode_animation",
+    "write_animation",
+]
+
 MIN_SIDE = 128
-HOLD_MS = 1200  # ms that first and last picture stay
+HOLD_MS = 1200  # duration of the first and the last image
 
 
 def encode_animation(images: NDArray[np.uint8], num_blended: int = 2, frame_ms: int = 90) -> bytes:
-    """A GIF that goes through pictures and back to the first.
+    """Encode a GIF that blends from image to image and ends at the last one.
 
     Args:
         images: (K, S, S, 3) uint8.
-        num_blended: blended pictures between two.
-        frame_ms: ms that each of them stays.
+        num_blended: blended frames between two images.
+        frame_ms: duration of each of them, milliseconds.
     """
     from PIL import Image
 
     side = max(MIN_SIDE, images.shape[1])
-    shown, times = [], []
-    for number, picture in enumerate(images):
+    frames, durations = [], []
+    for number, image in enumerate(images):
         if number:
-            before = images[number - 1].astype(np.float32)
+            previous = images[number - 1].astype(np.float32)
             for part in range(1, num_blended + 1):
-                share = part / (num_blended + 1)
-                shown.append(((1 - share) * before + share * picture).astype(np.uint8))
-                times.append(frame_ms)
-        shown.append(picture)
-        times.append(HOLD_MS if number in (0, len(images) - 1) else frame_ms)
-    frames = [Image.fromarray(each).resize((side, side), Image.Resampling.BICUBIC) for each in shown]
+                fraction = part / (num_blended + 1)
+                frames.append(((1 - fraction) * previous + fraction * image).astype(np.uint8))
+                durations.append(frame_ms)
+        frames.append(image)
+        durations.append(HOLD_MS if number in (0, len(images) - 1) else frame_ms)
+    resized = [Image.fromarray(each).resize((side, side), Image.Resampling.BICUBIC) for each in frames]
     stream = io.BytesIO()
-    frames[0].save(stream, "GIF", save_all=True, append_images=frames[1:], duration=times, loop=0)
+    resized[0].save(stream, "GIF", save_all=True, append_images=resized[1:], duration=durations, loop=0)
     return stream.getvalue()
 
 
 def write_animation(path: str | Path, images: NDArray[np.uint8]) -> None:
-    """Write `encode_animation` atomically; a name that ends in .gif."""
+    """Write `encode_animation` to a .gif file, atomically."""
     write_bytes(path, encode_animation(images))

@@ -8,12 +8,18 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
-from cmpc2.lookup import TrainingVideo
+from cmpc2.prototype_retrieval import TrainingVideo
 from cmpc2.prototypes import cluster
 from cmpc2.published import PrototypeMemory
 
+from voicestyle.bank_layout import (
+    find_frontal_images,
+    find_videos,
+    list_images,
+    locate_bank_folders,
+    videos_from_images,
+)
 from voicestyle.face_bank import BankImage, FaceBank, FaceBankError, ImageFile, SyntheticImage
-from voicestyle.stylegan2.dataset import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
     from cmpc2.embedder import Embedder
@@ -25,20 +31,15 @@ __all__ = [
     "build_bank",
     "build_bank_from_prototypes",
     "build_synthetic_bank",
-    "find_videos",
     "load_bank",
-    "locate_bank_folders",
-    "videos_from_images",
 ]
 
 log = logging.getLogger(__name__)
-SCALE_FOLDER = "1.6"  # directory between name and video in VoxCeleb's face archive
-TRACK_FOLDERS, FRONTAL_FOLDERS = (
-    ("unzippedFaces", "voxceleb/unzippedFaces"),
-    ("VGG_ALL_FRONTAL", "voxceleb/VGG_ALL_FRONTAL"),
-)
+
 VIDEOS_PER_PROTOTYPE = 17  # as in the published bank: 17,023 videos, 1,000 clusters
+
 BUNDLED_PRESET = "quick"  # population preset that the bundled networks were trained on
+
 MAX_FRAMES = 8  # frames per video whose mean is the embedding of the video
 
 
@@ -72,7 +73,7 @@ def load_bank(
         FileNotFoundError, CheckpointError: a file or directory is missing or corrupt.
         FaceBankError: the bank does not fit the configuration or the networks.
     """
-    from cmpc2.nearest import open_memory
+    from cmpc2.nearest import load_prototype_memory
     from voiceface.checkpoints.native import load_state, save_state
 
     from voicestyle.models import resolve_cmpc_path
@@ -81,7 +82,7 @@ def load_bank(
     memory, table, frontal = (Path(path) if path is not None else None for path in (memory, table, frontal))
     if root is None or memory is not None or table is not None:
         run = resolve_cmpc_path(weights, cmpc)
-        prototypes, videos = open_memory(run, memory, table)
+        prototypes, videos = load_prototype_memory(run, memory, table)
         if root is None:
             if run is None and memory is None and population != BUNDLED_PRESET:
                 raise FaceBankError(
@@ -107,75 +108,6 @@ def load_bank(
     return face_bank
 
 
-def find_videos(root: Path) -> tuple[list[TrainingVideo], list[list[BankImage]]]:
-    """Find the videos of a directory, `<name>/1.6/<video>/<frame>`; every other image is a video of one frame.
-
-    Raises:
-        FileNotFoundError: the directory is missing, or contains no image.
-    """
-    if not root.is_dir():
-        raise FileNotFoundError(f"no directory at {root}: --bank names a directory of face images")
-    videos: dict[tuple[str, str], list[BankImage]] = {}
-    for path in sorted(root.rglob("*")):
-        if path.suffix.lower() not in IMAGE_SUFFIXES or path.name.startswith(".") or not path.is_file():
-            continue
-        parts = path.relative_to(root).parts
-        label = "/".join(parts)
-        if len(parts) == 4 and parts[1] == SCALE_FOLDER:
-            key = parts[0], parts[2]
-        else:
-            key = parts[0] if len(parts) > 1 else path.stem, "/".join(parts[1:]) or path.name
-        videos.setdefault(key, []).append(ImageFile(path, label))
-    if not videos:
-        raise FileNotFoundError(
-            f"no face images ({', '.join(sorted(IMAGE_SUFFIXES))}) in {root}: the bank is empty"
-        )
-    rows = [TrainingVideo(name, "1", "", "", "", "", video) for name, video in videos]
-    return rows, list(videos.values())
-
-
-def videos_from_images(files: Sequence[Path]) -> tuple[list[TrainingVideo], list[list[BankImage]]]:
-    """Make a video of one frame of each file; its identity is named after the file's directory.
-
-    Raises:
-        FileNotFoundError: there are no files.
-    """
-    if not files:
-        raise FileNotFoundError("the bank is empty: expected at least one image")
-    rows = [TrainingVideo(path.parent.name, "1", "", "", "", "", path.name) for path in files]
-    labels = [f"{path.parent.name}/{path.name}" for path in files]
-    if len(set(labels)) < len(labels):  # such as a/x/1.jpg and b/x/1.jpg
-        labels = [path.as_posix() for path in files]
-    return rows, [[ImageFile(path, label)] for path, label in zip(files, labels)]
-
-
-def list_images(folder: Path) -> list[Path]:
-    """List the image files of a directory, without hidden files; empty if the directory is missing."""
-    files = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES and not path.name.startswith(".")]
-
-
-def locate_bank_folders(root: Path, frontal: Path | None = None) -> tuple[Path, Path | None]:
-    """Directories of the videos and of the frontal images, in the published layout or as given."""
-    tracks = next((root / name for name in TRACK_FOLDERS if (root / name).is_dir()), root)
-    if frontal is None:
-        frontal = next((root / name for name in FRONTAL_FOLDERS if (root / name).is_dir()), None)
-    elif not frontal.is_dir():
-        raise FileNotFoundError(f"no directory at {frontal}: --frontal names a directory of <name>/<image>")
-    return tracks, None if frontal == tracks else frontal
-
-
-def find_frontal_images(root: Path | None, names: Sequence[str]) -> dict[str, list[BankImage]]:
-    """Find the images `<name>/<image>` of these identities."""
-    images: dict[str, list[BankImage]] = {}
-    for name in dict.fromkeys(names) if root else ():
-        folder = root / name  # type: ignore[operator]
-        files = [ImageFile(path, f"{name}/{path.name}") for path in list_images(folder)]
-        if files:
-            images[name] = [*files]
-    return images
-
-
 def build_bank(
     root: Path | Sequence[Path],
     embedder: "Embedder",
@@ -193,8 +125,8 @@ def build_bank(
             frontal images from VGG_ALL_FRONTAL. Or image files.
         embedder: embeds the faces.
         frontal: directory of frontal images, <name>/<image>.
-        num_clusters: number of prototypes; None: one per 17 videos, at least twice `min_clusters`, at most one
-            per video.
+        num_clusters: number of prototypes; None: one per 17 videos, at least twice `min_clusters`, at most
+            one per video.
         min_clusters: K, the number of prototypes that will be retrieved.
         seed: of k-means.
         cached: embeddings that an earlier call returned for the same directory and embedder.
@@ -245,11 +177,12 @@ def build_bank(
         num_clusters = min(len(valid), max(2 * min_clusters, round(len(valid) / VIDEOS_PER_PROTOTYPE)))
     if not min_clusters <= num_clusters <= len(valid):
         raise FaceBankError(
-            f"{min_clusters} nearest of {num_clusters} prototypes of {len(valid)} videos in {tracks}: expected K <= "
-            "prototypes <= videos; choose fewer (retrieval.num_prototypes, retrieval.num_clusters) or give more images"
+            f"{min_clusters} nearest of {num_clusters} prototypes of {len(valid)} videos in {tracks}: "
+            "expected K <= prototypes <= videos; choose fewer (retrieval.num_prototypes, "
+            "retrieval.num_clusters) or give more images"
         )
     points = F.normalize(embeddings[valid], dim=1)
-    clusters = cluster(points, num_clusters, start="plusplus", generator=torch.Generator().manual_seed(seed))
+    clusters = cluster(points, num_clusters, init="k-means++", generator=torch.Generator().manual_seed(seed))
     videos = [table[row] for row in valid]
     bank = FaceBank(
         PrototypeMemory([clusters.centroids], [clusters.assignment], [clusters.density]),
@@ -270,7 +203,7 @@ def build_bank_from_prototypes(
     Args:
         root: directory of <name>/1.6/<video>/<frame>, or one that contains unzippedFaces and VGG_ALL_FRONTAL.
         memory: from `cmpc2.published.read_memory`.
-        videos: from `cmpc2.lookup.read_training_table`; some of them may have no images.
+        videos: from `cmpc2.prototype_retrieval.read_training_table`; some of them may have no images.
         frontal: directory of <name>/<image>.
 
     Raises:
@@ -283,13 +216,13 @@ def build_bank_from_prototypes(
     frontal_images = find_frontal_images(frontal, [video.identity for video in videos])
     frames: list[list[BankImage]] = []
     for video in videos:
-        files = list_images(tracks / video.path)
-        frames.append([ImageFile(path, f"{video.path}/{path.name}") for path in files])
+        files = list_images(tracks / video.image_folder)
+        frames.append([ImageFile(path, f"{video.image_folder}/{path.name}") for path in files])
     present = sum(bool(each) or video.identity in frontal_images for each, video in zip(frames, videos))
     if not present:
         raise FaceBankError(
             f"none of the {len(videos)} videos of the table has images in {tracks} or {frontal}: expected "
-            f"directories such as {videos[0].path}"
+            f"directories such as {videos[0].image_folder}"
         )
     if present < len(videos):
         log.info("%d of %d videos of the table have images in %s", present, len(videos), root)
@@ -316,7 +249,10 @@ def build_synthetic_bank(
     rho = get_preset(preset).rho
     indices = [_identity_index(video.identity, video.voice_id) for video in videos]
     frames = [
-        [SyntheticImage(k, n, f"{video.path}/{n}", seed, rho) for n in _image_indices(k, video.video, seed)]
+        [
+            SyntheticImage(k, n, f"{video.image_folder}/{n}", seed, rho)
+            for n in _image_indices(k, video.video_id, seed)
+        ]
         for k, video in zip(indices, videos)
     ]
     return FaceBank(memory, videos, frames, name="synthetic identities", disclaimer=SYNTHETIC_DATA_DISCLAIMER)

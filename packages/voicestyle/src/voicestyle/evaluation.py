@@ -5,7 +5,6 @@ Letters: N identities, S side of an image.
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,7 +27,6 @@ __all__ = [
     "evaluate",
     "identity_similarity",
     "mean_of_others",
-    "write_evaluation_report",
 ]
 
 Array = NDArray[np.float64]
@@ -63,8 +61,8 @@ class EvaluationResult:
     Attributes:
         identity_names: names of the identities.
         metrics: see `MetricComparison`.
-        agreement, initial_agreement: agreement of the final and of the initial images with the ground truth of
-            synthetic identities, else None.
+        agreement, initial_agreement: agreement of the final and of the initial images with the ground truth
+            of synthetic identities, else None.
         notes: remarks for the reader.
     """
 
@@ -125,7 +123,8 @@ def compare_metric(
 
     Args:
         name: of the metric.
-        final, initial, others: one value per identity, (N,) each; a NaN excludes the identity from a comparison.
+        final, initial, others: one value per identity, (N,) each; a NaN excludes the identity from a
+            comparison.
         higher_is_better: direction of the metric.
         replicates, seed: of the bootstrap.
     """
@@ -282,7 +281,8 @@ def evaluate(
         real_images = torch.stack([torch.from_numpy(images[:count]).permute(0, 3, 1, 2) for images in real])
         if np.unique(ground_truth.sex, return_counts=True)[1].min() < 2:
             notes.append(
-                "Agreement with the ground truth is not measured: it needs at least two identities of each gender."
+                "Agreement with the ground truth is not measured: it needs at least two identities of each "
+                "gender."
             )
         else:
             agreements = [
@@ -292,73 +292,6 @@ def evaluate(
                 for each in generated
             ]
     return EvaluationResult(tuple(identity_names), tuple(metrics), agreements[0], agreements[1], tuple(notes))
-
-
-def write_evaluation_report(
-    path: Path,
-    result: EvaluationResult,
-    final: NDArray[np.uint8],
-    initial: NDArray[np.uint8],
-    real: Sequence[NDArray[np.uint8]],
-    *,
-    voices: Sequence[Path] = (),
-    disclaimers: Sequence[str] = (),
-    subtitle: str = "",
-    max_identities: int = 24,
-) -> Path:
-    """Write one page: metrics; voice, real face, initial and final image of the first identities."""
-    from voiceface.report import AudioSource, ImageTile, SystemCard, Table, build_report
-    from voiceface.report.media import upscale_image
-
-    tables = [
-        Table(
-            "Final images, initial images, and final images of others",
-            COLUMNS,
-            result.table_rows(),
-            "Means over identities; paired differences with 95 % intervals over identities and p value. Lower "
-            "errors are better. Others are of the same gender if it is known.",
-        )
-    ]
-    if result.agreement is not None and result.initial_agreement is not None:
-        initial_metrics = result.initial_agreement.metrics
-        rows = [
-            [
-                name,
-                f"{metric.value:.3f}",
-                f"{initial_metrics[name].value:.3f}",
-                f"{metric.chance:.3f}",
-                "-" if metric.real_image_value is None else f"{metric.real_image_value:.3f}",
-            ]
-            for name, metric in result.agreement.metrics.items()
-        ]
-        columns = ("metric", "final", "initial", "chance", "another real image")
-        tables.append(
-            Table("Agreement with the ground truth, measured by the attribute reader", columns, rows)
-        )
-    cards = [
-        SystemCard(
-            result.identity_names[n],
-            AudioSource(str(voices[n])) if voices else None,
-            [
-                ImageTile("Real face", upscale_image(real[n][0]), is_ground_truth=True),
-                ImageTile("Initial: aggregated latents", upscale_image(initial[n])),
-                ImageTile("Guided by the voice", upscale_image(final[n])),
-            ],
-        )
-        for n in range(min(max_identities, len(final)))
-    ]
-    return build_report(
-        path,
-        title="Faces of test identities from their voices",
-        kicker="voicestyle test",
-        subtitle=subtitle,
-        disclaimers=list(disclaimers),
-        summary=list(result.notes),
-        tables=tables,
-        system_cards=cards,
-        cards_title="Test identities",
-        max_bytes=20_000_000,
-    )
 
 
 def _format_difference(difference: tuple[float, float, float, float]) -> str:

@@ -1,4 +1,4 @@
-"""Test identities of `voicestyle test`: recordings and real images, of a corpus or of the synthetic population."""
+"""Test identities of `voicestyle test`: recordings and real images, from a corpus or a population."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -14,7 +14,8 @@ from voicestyle.bank_builders import BUNDLED_PRESET, load_bank
 from voicestyle.config import VoiceStyleConfig
 from voicestyle.face_bank import FaceBank
 from voicestyle.models import PipelineModels, load_models
-from voicestyle.pipeline_runner import InvertedImage, PipelineResult, VoiceQuery, run_pipeline
+from voicestyle.pipeline_records import InvertedImage, PipelineResult, VoiceQuery
+from voicestyle.pipeline_runner import run_pipeline
 from voicestyle.result_store import MemoryStore
 from voicestyle.stylegan2.images import write_png
 

@@ -70,11 +70,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     loaded = load_generator_from_args(args, str(choose_device(args.device)))
     dim = loaded.generator.config.style_dim
     if args.directions is None:
-        found = factorise(loaded.generator)
-        directions = found.directions
+        factors = factorise(loaded.generator)
+        directions = factors.directions
         if args.out is not None:
-            save_directions(args.out, found, loaded.name)
-            strongest = ", ".join(f"{value:.3g}" for value in found.strengths[:5].tolist())
+            save_directions(args.out, factors, loaded.name)
+            strongest = ", ".join(f"{value:.3g}" for value in factors.strengths[:5].tolist())
             print(f"directions: {args.out} ({dim} of them; strengths {strongest}, ...)")
     else:
         directions, _ = load_directions(args.directions)

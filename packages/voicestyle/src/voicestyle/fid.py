@@ -28,9 +28,9 @@ FEATURE_NAMES = {
 }
 MAX_SINGLE_PROCESS_IDENTITIES = 200
 JUDGE_DISCLAIMER = (
-    "Features of the bundled attribute reader, a small network trained on synthetic faces: the metric compares "
-    "generators of synthetic faces with each other. It is not comparable with FIDs in the literature and says "
-    "nothing about real faces."
+    "Features of the bundled attribute reader, a small network trained on synthetic faces: the metric "
+    "compares generators of synthetic faces with each other. It is not comparable with FIDs in the "
+    "literature and says nothing about real faces."
 )
 
 

@@ -86,8 +86,8 @@ def build_parser() -> argparse.ArgumentParser:
     """Build the argument parser."""
     parser = argparse.ArgumentParser(
         prog="voicestyle generate",
-        description="Generate a face for each voice: invert the bank images that the voice retrieves, average "
-        "their latents, and optimise the result until its image matches the voice. Results are "
+        description="Generate a face for each voice: invert the bank images that the voice retrieves, "
+        "average their latents, and optimise the result until its image matches the voice. Results are "
         "OUT/faces/NAME.png, OUT/index.html and every intermediate step; --resume continues a stopped run.",
     )
     add = parser.add_argument
@@ -110,7 +110,7 @@ def build_parser() -> argparse.ArgumentParser:
         nargs="?",
         const="quick",
         metavar="PRESET",
-        help="synthetic identities as the bank: those that CMPC was trained on, of this preset (default quick)",
+        help="synthetic identities as the bank: those that CMPC was trained on (default preset: quick)",
     )
     add("--out", type=Path, required=True, help="run directory, new or empty")
     add_config_arguments(parser, "default", "guidance.num_steps=50")

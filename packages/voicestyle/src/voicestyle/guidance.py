@@ -1,4 +1,4 @@
-"""Step 6, guidance: codes whose pictures fit a voice. Specification, section 11."""
+"""Step 6, guidance: optimise latents until their images match a voice. See docs/voicestyle.md."""
 
 from collections.abc import Callable
 from typing import Any
@@ -14,37 +14,45 @@ from voicestyle.latent_optimisation import (
     LatentStatistics,
     LatentTrajectory,
     LossTerms,
-    NoiseSource,
     downsample_to_side,
 )
+from voicestyle.noise import NoiseSource
 from voicestyle.stylegan2.generator import Generator
 
-VIEW_SHIFT, VIEW_SCALE = 0.06, 0.06  # of a view: shares of the side, standard deviations
+__all__ = [
+    "FaceEncoder",
+    "augment_view",
+    "guide",
+    "squared_latent_distance",
+    "synthesise_and_score",
+]
+
+VIEW_SHIFT, VIEW_SCALE = 0.06, 0.06  # standard deviations of a view, as fractions of the side
 
 
 class FaceEncoder:
-    """The face branch of a voice-face model, as guidance asks it.
+    """Face branch of a voice-face model, as guidance uses it.
 
     Args:
-        network: pictures (N, 3, s, s) in -1...1 to embeddings (N, D); frozen.
-        side: s; pictures are brought to it, or shown as they are where None.
+        network: images (N, 3, s, s) in -1...1 to embeddings (N, D); frozen.
+        side: s; images are resized to it. None: not resized.
     """
 
     def __init__(self, network: nn.Module, side: int | None = None) -> None:
         self.network, self.side = network, side
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Unit embeddings (N, D) of pictures, cut to -1...1: no gradient comes from what is beyond."""
+        """Return unit embeddings (N, D) of images, clamped to -1...1: saturated pixels have no gradient."""
         images = downsample_to_side(images).clamp(-1, 1)
         return F.normalize(self.network(resize_images(images, self.side) if self.side else images), dim=1)
 
 
 def augment_view(images: Tensor, normals: Tensor) -> Tensor:
-    """Each picture mirrored, moved and scaled a little, edges repeated.
+    """Mirror, shift and scale each image a little; edges are repeated.
 
     Args:
         images: (N, 3, S, S).
-        normals: normal numbers (N, 4): mirrored where the first is above 0, shift in x and y, scale.
+        normals: normal random numbers (N, 4): mirror if the first is positive, shift in x and y, scale.
     """
     scale = torch.exp(VIEW_SCALE * normals[:, 3])
     theta = images.new_zeros(len(images), 2, 3)
@@ -68,63 +76,64 @@ def guide(
     callback: Callable[[LatentOptimiser], None] = lambda _: None,
     stop_at: int | None = None,
 ) -> LatentTrajectory:
-    """Move codes until their pictures fit the voices; each row for itself.
+    """Optimise latents until their images match the voices, each row independently.
 
     Args:
-        initial_latents: codes (N, D), or (N, L, D) with the space w_plus.
-        voice_embeddings: embeddings of the voices (N, E); computed once, no gradient reaches their network.
-        face_encoder: face branch that belongs to them.
+        initial_latents: (N, D), or (N, L, D) in the space w_plus.
+        voice_embeddings: (N, E); their network gets no gradient.
+        face_encoder: face branch of the same model.
         generator: frozen.
         statistics: of w.
         config: schedule, regularisers, views.
         noise_source: see `voicestyle.latent_optimisation`.
-        resume_state: of an earlier, stopped descent.
+        resume_state: state of a stopped optimisation.
         callback: called after every step.
         stop_at: see `LatentOptimiser.run`.
 
     Returns:
-        The path; its history has `similarity` = 1 - cosine.
+        The trajectory; `similarity` in its history is 1 - cosine.
 
     Raises:
-        ValueError: shapes do not fit.
+        ValueError: the shapes do not match.
     """
     if voice_embeddings.ndim != 2 or len(voice_embeddings) != len(initial_latents):
         raise ValueError(
-            f"one voice for each start: {tuple(voice_embeddings.shape)} and {tuple(initial_latents.shape)}"
+            f"expected one voice per initial latent, found {tuple(voice_embeddings.shape)} voices and "
+            f"{tuple(initial_latents.shape)} latents"
         )
-    aim = F.normalize(voice_embeddings.detach(), dim=1)
-    unit = 1 / max(statistics.std, 1e-12) ** 2
-    descent = LatentOptimiser.initialise(generator, config, noise_source, statistics.std, initial_latents)
-    begin = descent.latents.clone()
+    voices = F.normalize(voice_embeddings.detach(), dim=1)
+    scale = 1 / max(statistics.std, 1e-12) ** 2
+    optimiser = LatentOptimiser.initialise(generator, config, noise_source, statistics.std, initial_latents)
+    initial = optimiser.latents.clone()
 
     def objective(images: Tensor, latents: Tensor, noisy_latents: Tensor, rows: Tensor) -> LossTerms:
-        here = rows.to(aim.device)
-        cosine = (face_encoder(images) * aim[here]).sum(1)
+        index = rows.to(voices.device)
+        cosine = (face_encoder(images) * voices[index]).sum(1)
         if config.num_augmented_views > 1:
             normals = noise_source.normal("views", (config.num_augmented_views - 1, 4), rows.tolist()).to(
                 images
             )
             for view in normals.unbind(1):
-                cosine = cosine + (face_encoder(augment_view(images, view)) * aim[here]).sum(1)
+                cosine = cosine + (face_encoder(augment_view(images, view)) * voices[index]).sum(1)
             cosine = cosine / config.num_augmented_views
         terms = {"similarity": 1 - cosine}
         for name, weight, centre in (
-            ("start", config.start_weight, begin[here]),
+            ("start", config.start_weight, initial[index]),
             ("prior", config.prior_weight, statistics.mean),
         ):
             if weight:
-                away = latents - (centre if centre.ndim == latents.ndim else centre[:, None])
-                terms[name] = weight * unit * squared_latent_distance(away)
+                difference = latents - (centre if centre.ndim == latents.ndim else centre[:, None])
+                terms[name] = weight * scale * squared_latent_distance(difference)
         if config.published_regularisation:
             added = (
                 latents - noisy_latents
-            ).detach()  # its gradient is 0; through autograd it would leave rounding
+            ).detach()  # its gradient is 0; autograd would leave rounding errors
             terms["published"] = config.published_regularisation * added.square().flatten(1).sum(1)
         return terms
 
     if resume_state is not None:
-        descent.load_state_dict(resume_state)
-    return descent.run(objective, callback, stop_at)
+        optimiser.load_state_dict(resume_state)
+    return optimiser.run(objective, callback, stop_at)
 
 
 def squared_latent_distance(difference: Tensor) -> Tensor:
@@ -140,7 +149,6 @@ def synthesise_and_score(
     face_encoder: FaceEncoder,
     generator: Generator,
 ) -> tuple[Tensor, Tensor]:
-    """Pictures (N, 3, S, S) of codes and how well they fit their voices, cosines (N,)."""
-    layers = latents if latents.ndim == 3 else latents[:, None].expand(-1, generator.config.n_latent, -1)
-    pictures = generator.synthesise(layers, noise_maps)
-    return pictures, (face_encoder(pictures) * F.normalize(voice_embeddings, dim=1)).sum(1)
+    """Return images (N, 3, S, S) of latents and their cosine similarities with the voices (N,)."""
+    images = generator.synthesise(generator.broadcast_latents(latents), noise_maps)
+    return images, (face_encoder(images) * F.normalize(voice_embeddings, dim=1)).sum(1)

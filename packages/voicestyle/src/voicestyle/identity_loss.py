@@ -1,7 +1,7 @@
-"""How alike two faces are to a face recogniser: IR-SE50 of ArcFace and the ID loss. Specification, 13.2.
+"""Identity loss: cosine distance of IR-SE50 features (ArcFace), as in the published inversion.
 
-The network reads the middle of a picture: of 256 pixels, rows 35 to 222 and columns 32 to 219, which is where
-a face of FFHQ is. Letters: N pictures, S their side, D features.
+The network sees the middle of an image: rows 35 to 222 and columns 32 to 219 of 256, where FFHQ has faces.
+Letters: N images, S their side, D features.
 """
 
 from pathlib import Path
@@ -16,6 +16,15 @@ from voiceface.models.conv_prepacked import replace_with_prepacked
 from voiceface.models.fuse_batchnorm import fuse_batchnorm
 from voiceface.models.iresnet import BLOCKS, IR
 
+__all__ = [
+    "IRIdentityEncoder",
+    "build_ir_se50",
+    "crop_face",
+    "identity_distance",
+    "load_ir_se50",
+    "save_ir_se50",
+]
+
 SYSTEM, KIND = "voicestyle", "identity"
 REFERENCE_SIDE = 256
 CROP_ROWS, CROP_COLUMNS = (35, 223), (32, 220)
@@ -23,20 +32,20 @@ INPUT_SIDE = 112
 
 
 def build_ir_se50() -> IR:
-    """The published network with random weights: 43,797,696 parameters, 512 features of 112 pixels."""
+    """Build the published network with random weights: 43,797,696 parameters, 512 features, 112 pixels."""
     return IR(BLOCKS["ir50"], image_size=INPUT_SIDE, features=512, squeeze_excitation=True)
 
 
 def load_ir_se50(path: str | Path) -> IR:
-    """The face recogniser of a file, in evaluation and frozen.
+    """Load a face recognition network, frozen and in evaluation mode.
 
     Args:
-        path: `model_ir_se50.pth`, a flat state dict, or a file that `save_ir_se50` wrote. Sizes are read
-            off the shapes.
+        path: `model_ir_se50.pth`, a flat state dict, or a file written by `save_ir_se50`. The architecture is
+            inferred from the shapes.
 
     Raises:
-        CheckpointError: damaged, unsafe, or another network's.
-        FileNotFoundError: no such file.
+        CheckpointError: the file is corrupt, unsafe, or belongs to another network.
+        FileNotFoundError: the file is missing.
     """
     source = str(path)
     if Path(path).suffix == ".safetensors":
@@ -44,10 +53,10 @@ def load_ir_se50(path: str | Path) -> IR:
     else:
         state = extract_state_dict(read_published(path), "state_dict", source=source)
     if "body.0.res_layer.5.fc1.weight" not in state or "output_layer.3.weight" not in state:
-        found = ", ".join(list(state)[:4]) or "nothing"
+        keys = ", ".join(list(state)[:4]) or "nothing"
         raise CheckpointError(
             f"{source} holds no IR-SE network: expected body.0.res_layer.5.fc1.weight and "
-            f"output_layer.3.weight, as model_ir_se50.pth has them; found {found}"
+            f"output_layer.3.weight, as model_ir_se50.pth has them; found {keys}"
         )
     sizes = infer_face_config(state, "")
     features = int(state["output_layer.3.weight"].shape[0])
@@ -57,22 +66,22 @@ def load_ir_se50(path: str | Path) -> IR:
 
 
 def save_ir_se50(path: str | Path, network: IR, extra: dict[str, Any] | None = None) -> None:
-    """Write a recogniser as our model file, which is read as data alone.
+    """Write a face recognition network to a native checkpoint.
 
     Args:
-        path: a name that ends in .safetensors.
-        network: with its output layer, not folded.
+        path: name ending in .safetensors.
+        network: network with its output layer, batch norms not fused.
         extra: further JSON values.
     """
     save_model(path, network.state_dict(), system=SYSTEM, kind=KIND, config={}, extra=extra)
 
 
 def crop_face(images: Tensor, side: int = INPUT_SIDE) -> Tensor:
-    """The part that the recogniser reads: averaged to 256 pixels where the height differs, cut, averaged.
+    """Crop the part that the network sees: pool to 256 pixels if the height differs, crop, pool.
 
     Args:
         images: (N, 3, H, W).
-        side: of the result.
+        side: side of the result.
 
     Returns:
         (N, 3, side, side).
@@ -83,17 +92,17 @@ def crop_face(images: Tensor, side: int = INPUT_SIDE) -> Tensor:
 
 
 class IRIdentityEncoder(nn.Module):
-    """A frozen recogniser in evaluation: norms worked into the convolutions before them, weights packed.
+    """Frozen face recognition network in evaluation mode, with fused batch norms and prepacked weights.
 
-    Features are those of the network as it was, to rounding. Gradients reach the pictures. The packed weights
-    of the published network take 230 MB beside its 175 MB.
+    Features equal those of the original network up to rounding. Images get gradients. The packed weights of
+    the published network take 230 MB besides its 175 MB.
     """
 
     def __init__(self, network: IR) -> None:
-        """Take a copy of a recogniser, for example what `load_ir_se50` gave.
+        """Copy a network, such as the result of `load_ir_se50`.
 
         Raises:
-            ValueError: it has no output layer.
+            ValueError: the network has no output layer.
         """
         super().__init__()
         if network.output_layer is None:
@@ -103,38 +112,38 @@ class IRIdentityEncoder(nn.Module):
         replace_with_prepacked(self.network)
 
     def train(self, mode: bool = True) -> Self:
-        """Nothing changes: the network stays in evaluation."""
+        """Do nothing: the network stays in evaluation mode."""
         return super().train(False)
 
     def features(self, images: Tensor) -> Tensor:
-        """Rows (N, D) of length 1 of pictures (N, 3, S, S) in -1...1.
+        """Return unit features (N, D) of images (N, 3, S, S) in -1...1.
 
         Raises:
-            ValueError: another shape.
+            ValueError: the images have another shape.
         """
         if images.ndim != 4 or images.shape[1] != 3:
-            raise ValueError(f"pictures must be (N, 3, S, S), found {tuple(images.shape)}")
+            raise ValueError(f"images must be (N, 3, S, S), found {tuple(images.shape)}")
         return F.normalize(self.network(crop_face(images, self.side)), dim=1)
 
     def forward(self, images: Tensor) -> Tensor:
-        """The same as `features`."""
+        """Same as `features`."""
         return self.features(images)
 
 
 def identity_distance(features: Tensor, target: Tensor) -> Tensor:
-    """1 - cosine of rows of length 1, picture by picture; no gradient reaches the target.
+    """Return 1 - cosine of unit features, image by image; the target gets no gradient.
 
     The published ID loss is its mean.
 
     Args:
-        features: (N, D), as `IRIdentityEncoder.features` gives them.
-        target: (N, D), or (1, D) for one target of all.
+        features: (N, D), from `IRIdentityEncoder.features`.
+        target: (N, D), or (1, D) for one common target.
 
     Returns:
-        (N,), 0...2.
+        (N,), in 0...2.
 
     Raises:
-        ValueError: the shapes do not fit.
+        ValueError: the shapes do not match.
     """
     if features.ndim != 2 or target.shape not in (
         features.shape,

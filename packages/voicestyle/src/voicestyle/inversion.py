@@ -1,4 +1,4 @@
-"""Step 4, inversion: codes whose pictures look like given ones. Specification, section 11."""
+"""Step 4, inversion: find latents whose images reproduce given images. See docs/voicestyle.md."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,24 +10,25 @@ from torch import Tensor
 
 from voicestyle.config import InversionConfig
 from voicestyle.image_losses import IdentityEncoder, PerceptualDistance
-from voicestyle.latent_optimisation import (
-    LatentOptimiser,
-    LatentStatistics,
-    LatentTrajectory,
-    LossTerms,
-    NoiseSource,
-)
+from voicestyle.latent_optimisation import LatentOptimiser, LatentStatistics, LatentTrajectory, LossTerms
+from voicestyle.noise import NoiseSource
 from voicestyle.stylegan2.generator import Generator
 
-MAX_TARGET_SIDE = 256  # side at which pictures are compared at most
+__all__ = [
+    "initialise_inversion",
+    "invert",
+    "prepare_target",
+]
+
+MAX_TARGET_SIDE = 256  # largest side at which images are compared
 
 
 def prepare_target(pixels: NDArray[np.uint8], side: int) -> Tensor:
-    """A picture as a target: shorter side to `side` (bilinear with smoothing, rounded to bytes), middle cut.
+    """Convert an image to a target: resize the shorter side (bilinear, antialiased, to bytes), centre crop.
 
     Args:
-        pixels: (H, W, 3) uint8, R G B.
-        side: of the target.
+        pixels: (H, W, 3) uint8 RGB.
+        side: side of the target.
 
     Returns:
         (3, side, side) in -1...1.
@@ -41,8 +42,8 @@ def prepare_target(pixels: NDArray[np.uint8], side: int) -> Tensor:
     if size != image.size:
         image = image.resize(size, Image.Resampling.BILINEAR)
     left, top = round((size[0] - side) / 2), round((size[1] - side) / 2)
-    found = np.asarray(image.crop((left, top, left + side, top + side)), np.float32)
-    return torch.from_numpy(found).permute(2, 0, 1) / 127.5 - 1
+    cropped = np.asarray(image.crop((left, top, left + side, top + side)), np.float32)
+    return torch.from_numpy(cropped).permute(2, 0, 1) / 127.5 - 1
 
 
 def initialise_inversion(
@@ -52,7 +53,7 @@ def initialise_inversion(
     config: InversionConfig,
     noise_source: NoiseSource,
 ) -> LatentOptimiser:
-    """A descent of `num_images` pictures from the mean code."""
+    """Start the optimisation of `num_images` images at the mean latent."""
     return LatentOptimiser.initialise(
         generator,
         config,
@@ -76,52 +77,55 @@ def invert(
     callback: Callable[[LatentOptimiser], None] = lambda _: None,
     stop_at: int | None = None,
 ) -> LatentTrajectory:
-    """Find codes of pictures, each for itself unless the configuration couples them.
+    """Find the latents of images, each independently unless the configuration couples them.
 
-    What the networks see in the targets is computed once.
+    Features of the targets are computed once.
 
     Args:
-        targets: (N, 3, s, s) in -1...1, s = the generator's side, 256 at most.
+        targets: (N, 3, s, s) in -1...1; s = the generator's side, at most 256.
         generator: frozen.
         statistics: of w.
         config: weights and schedule.
         noise_source: see `voicestyle.latent_optimisation`.
-        perceptual_distance: how differently pictures look.
-        identity_encoder: whom they show; None where its weight is 0.
-        resume_state: of an earlier, stopped descent.
+        perceptual_distance: perceptual loss.
+        identity_encoder: network of the identity loss; None if its weight is 0.
+        resume_state: state of a stopped optimisation.
         callback: called after every step.
         stop_at: see `LatentOptimiser.run`.
 
     Raises:
-        ValueError: targets of another size, or a weight for the identity and no network for it.
+        ValueError: the targets have another size, or the identity loss has no network.
     """
     side = min(MAX_TARGET_SIDE, generator.config.size)
     if targets.ndim != 4 or targets.shape[1:] != (3, side, side):
-        raise ValueError(f"expected pictures (N, 3, {side}, {side}), found {tuple(targets.shape)}")
+        raise ValueError(f"expected images (N, 3, {side}, {side}), found {tuple(targets.shape)}")
     if config.identity_weight and identity_encoder is None:
         raise ValueError(
-            "inversion.identity_weight is above 0 and there is no network for it: give one, or set 0"
+            "inversion.identity_weight is above 0, but no identity encoder is given: "
+            "give one, or set the weight to 0"
         )
     coupled = config.batching == "coupled"
     with torch.no_grad():
-        maps = (
+        target_features = (
             [each.detach() for each in perceptual_distance.extract_features(targets)]
             if config.perceptual_weight
             else []
         )
-        faces = (
+        target_identities = (
             identity_encoder.features(targets)
             if config.identity_weight and identity_encoder is not None
             else None
         )
 
     def objective(images: Tensor, latents: Tensor, noisy_latents: Tensor, rows: Tensor) -> LossTerms:
-        here = rows.to(targets.device)
+        index = rows.to(targets.device)
         terms: LossTerms = {}
         if config.perceptual_weight:
-            theirs = maps if len(rows) == len(targets) else [each[here] for each in maps]
+            selected = (
+                target_features if len(rows) == len(targets) else [each[index] for each in target_features]
+            )
             distance = perceptual_distance.distance_from_features(
-                perceptual_distance.extract_features(images), theirs
+                perceptual_distance.extract_features(images), selected
             )
             terms["perceptual"] = (
                 config.perceptual_weight * distance.flatten(1).sum(1)
@@ -129,14 +133,14 @@ def invert(
                 else (config.perceptual_weight * distance)
             )
         if config.mse_weight:
-            error = (images - targets[here]).square().mean((1, 2, 3))
+            error = (images - targets[index]).square().mean((1, 2, 3))
             terms["mse"] = config.mse_weight * (error.mean() if coupled else error)
-        if config.identity_weight and identity_encoder is not None and faces is not None:
-            apart = 1 - (identity_encoder.features(images) * faces[here]).sum(1)
-            terms["identity"] = config.identity_weight * (apart.mean() if coupled else apart)
+        if config.identity_weight and identity_encoder is not None and target_identities is not None:
+            distance = 1 - (identity_encoder.features(images) * target_identities[index]).sum(1)
+            terms["identity"] = config.identity_weight * (distance.mean() if coupled else distance)
         return terms
 
-    descent = initialise_inversion(generator, statistics, len(targets), config, noise_source)
+    optimiser = initialise_inversion(generator, statistics, len(targets), config, noise_source)
     if resume_state is not None:
-        descent.load_state_dict(resume_state)
-    return descent.run(objective, callback, stop_at)
+        optimiser.load_state_dict(resume_state)
+    return optimiser.run(objective, callback, stop_at)

@@ -24,7 +24,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voicestyle.config import VoiceStyleConfig
     from voicestyle.face_bank import ImageFile
     from voicestyle.models import load_models
-    from voicestyle.pipeline_runner import InversionItem, collect_provenance, invert_in_batches
+    from voicestyle.pipeline_records import InversionItem
+    from voicestyle.pipeline_runner import collect_provenance, invert_in_batches
     from voicestyle.report import write_inversion_report
     from voicestyle.result_store import DirectoryStore, check_output_directory
 

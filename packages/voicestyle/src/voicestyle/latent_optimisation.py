@@ -1,66 +1,52 @@
-"""Gradient steps on codes and noise maps, as inversion and guidance share them. Specification, section 11.
+"""Optimise latents and noise maps by gradient descent; inversion and guidance share this loop.
 
-Letters: N pictures, D length of a code, L codes of a picture, S steps.
+The method is the projector of StyleGAN2 (Karras et al., CVPR 2020, appendix D). See docs/voicestyle.md.
+Letters: N images, D length of a latent, L layers, S steps.
 """
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from voicestyle.config import LatentOptimisationConfig
+from voicestyle.noise import NoiseSource, PerSampleNoise, noise_regularisation_loss, normalise_noise_maps
 from voicestyle.stylegan2.generator import Generator
 
-MIN_NOISE_SIDE = 8  # noise maps of this side and below are not averaged further
+__all__ = [
+    "LatentOptimiser",
+    "LatentStatistics",
+    "LatentTrajectory",
+    "LossTerms",
+    "Objective",
+    "compute_latent_statistics",
+    "downsample_to_side",
+    "latent_noise_strength",
+    "lr_ramp",
+    "sample_z",
+]
+
 STATE_FIELDS = (
     *("latents", "noise_maps", "step", "active_rows", "_history", "_snapshots"),
     *("_snapshot_steps", "_best_loss", "_steps_since_best", "_num_steps"),
 )
+
 LossTerms: TypeAlias = dict[str, Tensor]
-"""Weighted terms of a loss by name, (N,) each, or scalars where a batch is coupled."""
+
+"""Weighted loss terms by name, (N,) each, or scalars if the batch is coupled."""
+
 Objective: TypeAlias = Callable[[Tensor, Tensor, Tensor, Tensor], LossTerms]
-"""(pictures (N, 3, S, S), codes, codes with their noise, rows (N,) that are still at work) -> terms."""
 
-
-class NoiseSource(Protocol):
-    """Where normal numbers come from."""
-
-    def normal(self, role: str, shape: Sequence[int], rows: Sequence[int]) -> Tensor:
-        """(len(rows), *shape) for these pictures; `role` says what for: "map K" or "latent"."""
-        ...
-
-
-class PerSampleNoise:
-    """One generator a picture, so that its numbers do not depend on which others are in the batch.
-
-    Args:
-        seeds: one for each picture.
-    """
-
-    def __init__(self, seeds: Sequence[int]) -> None:
-        self.generators = [torch.Generator().manual_seed(seed % 2**63) for seed in seeds]
-
-    def normal(self, role: str, shape: Sequence[int], rows: Sequence[int]) -> Tensor:
-        """See `NoiseSource`; the role makes no difference."""
-        return torch.stack([torch.randn(*shape, generator=self.generators[row]) for row in rows])
-
-    def state_dict(self) -> list[Tensor]:
-        """Where the generators are."""
-        return [generator.get_state() for generator in self.generators]
-
-    def load_state_dict(self, states: Sequence[Tensor]) -> None:
-        """Go on from `state_dict`."""
-        for generator, state in zip(self.generators, states, strict=True):
-            generator.set_state(state)
+"""(images (N, 3, S, S), latents, noisy latents, active rows (N,)) -> loss terms."""
 
 
 @dataclass(frozen=True)
 class LatentStatistics:
-    """Mean (1, D) and root of the total variance of w."""
+    """Mean (1, D) of w, and the square root of its total variance."""
 
     mean: Tensor
     std: float
@@ -68,78 +54,47 @@ class LatentStatistics:
 
 @torch.no_grad()
 def compute_latent_statistics(generator: Generator, z: Tensor, chunk_size: int = 4096) -> LatentStatistics:
-    """Statistics of w over normal z (M, D): the deviation is over all samples and dimensions together."""
+    """Compute statistics of w from normal z (M, D); the variance is the sum over dimensions."""
     w = torch.cat([generator.mapping(part) for part in z.split(chunk_size)])
     mean = w.mean(0, keepdim=True)
     return LatentStatistics(mean, float((w - mean).square().sum().div(len(w)).sqrt()))
 
 
 def sample_z(generator: Generator, num_samples: int, seed: int) -> Tensor:
-    """Normal z (count, D) on the generator's device."""
+    """Sample normal z (num_samples, D) on the generator's device."""
     like = generator.input.input
-    draw = torch.Generator().manual_seed(seed)
-    return torch.randn(num_samples, generator.config.style_dim, generator=draw).to(like)
+    rng = torch.Generator().manual_seed(seed)
+    return torch.randn(num_samples, generator.config.style_dim, generator=rng).to(like)
 
 
 def lr_ramp(t: float, ramp_up: float = 0.05, ramp_down: float = 0.25) -> float:
-    """Factor of the learning rate at t = step / steps: rises linearly, falls as a cosine; 0 at t = 0."""
+    """Return the learning rate factor at t = step / S: linear ramp-up, cosine ramp-down; 0 at t = 0."""
     falling = 0.5 - 0.5 * math.cos(math.pi * min(1.0, (1 - t) / ramp_down))
     return falling * min(1.0, t / ramp_up)
 
 
 def latent_noise_strength(t: float, initial: float = 0.05, ramp_length: float = 0.75) -> float:
-    """Strength of the noise on codes at t, in deviations of w."""
+    """Return the strength of the latent noise at t = step / S, in standard deviations of w."""
     return initial * max(0.0, 1 - t / ramp_length) ** 2
 
 
-def noise_regularisation_loss(maps: Sequence[Tensor], coupled: bool = False) -> Tensor:
-    """How much neighbouring pixels of noise maps go together, at every scale down to 8 pixels.
-
-    Args:
-        maps: (N, 1, r, r) each.
-        coupled: means over all pictures, published; else picture by picture.
-
-    Returns:
-        (N,), or a scalar where coupled. A map of white noise gives about 0.
-    """
-    axes = (0, 1, 2, 3) if coupled else (1, 2, 3)
-    total: Tensor | float = 0.0
-    for noise in maps:
-        while True:
-            for axis in (3, 2):
-                total = total + (noise * noise.roll(1, axis)).mean(axes).square()
-            if noise.shape[2] <= MIN_NOISE_SIDE:
-                break
-            noise = F.avg_pool2d(noise, 2)
-    return torch.as_tensor(total)
-
-
-@torch.no_grad()
-def normalise_noise_maps(maps: Sequence[Tensor], coupled: bool = False) -> None:
-    """Bring noise maps (N, 1, r, r) to mean 0 and deviation 1 in place; coupled: of the whole tensor."""
-    for noise in maps:
-        axes = (0, 1, 2, 3) if coupled else (1, 2, 3)
-        deviation, mean = torch.std_mean(noise, axes, keepdim=True)
-        noise.sub_(mean).div_(deviation)
-
-
 def downsample_to_side(images: Tensor, side: int = 256) -> Tensor:
-    """Pictures averaged down to `side` pixels where they are larger."""
+    """Average-pool images that are larger than `side` pixels."""
     factor = images.shape[2] // side
     return F.avg_pool2d(images, factor) if factor > 1 else images
 
 
 @dataclass
 class LatentTrajectory:
-    """What a descent found.
+    """Result of an optimisation.
 
     Attributes:
-        latents: last codes, (N, D) or (N, L, D).
-        noise_maps: last noise maps, (N, 1, r, r) each.
-        snapshots: codes after every so many steps and after the last, (K, *codes).
-        snapshot_steps: their numbers, counted from 1.
-        history: values by name, (S, N); NaN where a picture had stopped.
-        num_steps: how many each picture made, (N,).
+        latents: final latents, (N, D) or (N, L, D).
+        noise_maps: final noise maps, (N, 1, r, r) each.
+        snapshots: latents at regular steps and at the last one, (K, *latents).
+        snapshot_steps: number of completed steps at each snapshot.
+        history: loss terms by name, (S, N); NaN after an image has stopped.
+        num_steps: completed steps of each image, (N,).
     """
 
     latents: Tensor
@@ -152,17 +107,18 @@ class LatentTrajectory:
 
 @dataclass
 class LatentOptimiser:
-    """Codes and noise maps on their way; `run` makes the steps.
+    """State of an optimisation of latents and noise maps; `run` performs the steps.
 
     Attributes:
         generator: frozen.
         config: schedule and weights.
-        noise_source: randomness.
-        latent_std: of w.
+        noise_source: random numbers.
+        latent_std: standard deviation of w.
         latents: (N, D), or (N, L, D) in w_plus.
-        noise_maps: maps (N, 1, r, r).
-        coupled: as published, the batch is one thing; see `noise_regularisation_loss`, `normalise_noise_maps`.
-        step: steps made.
+        noise_maps: (N, 1, r, r) each.
+        coupled: regularise the batch jointly, as published.
+        step: completed steps.
+        active_rows: rows that have not stopped.
     """
 
     generator: Generator
@@ -194,10 +150,10 @@ class LatentOptimiser:
         *,
         coupled: bool = False,
     ) -> "LatentOptimiser":
-        """At the start: codes (N, D), or (N, L, D) in w_plus, and fresh noise maps.
+        """Start at latents (N, D), or (N, L, D) in w_plus, with new noise maps.
 
         Raises:
-            ValueError: codes of another length, or one for each layer in the space w.
+            ValueError: the latents have another length, or one per layer in the space w.
         """
         dim, count = generator.config.style_dim, generator.config.n_latent
         if (
@@ -206,33 +162,35 @@ class LatentOptimiser:
             or initial_latents.shape[1:-1] not in ((), (count,))
         ):
             raise ValueError(
-                f"expected codes (N, {dim}) or (N, {count}, {dim}), found {tuple(initial_latents.shape)}"
+                f"expected latents (N, {dim}) or (N, {count}, {dim}), found {tuple(initial_latents.shape)}"
             )
         if initial_latents.ndim == 3 and config.space == "w":
-            raise ValueError("the start has a code for each layer: choose space: w_plus")
+            raise ValueError("the initial latents differ by layer: choose space: w_plus")
         if initial_latents.ndim == 2 and config.space == "w_plus":
             initial_latents = initial_latents[:, None].expand(-1, count, -1)
         rows = list(range(len(initial_latents)))
-        noise = [
+        noise_maps = [
             noise_source.normal(f"map {number}", (1, side, side), rows).to(initial_latents)
             for number, side in enumerate(generator.config.noise_sides)
         ]
-        found = cls(
+        optimiser = cls(
             generator,
             config,
             noise_source,
             latent_std,
             initial_latents.clone(),
-            noise,
+            noise_maps,
             coupled,
             active_rows=rows,
         )
-        found._variables = [each.clone().requires_grad_() for each in (found.latents, *found.noise_maps)]
-        found._optimiser = torch.optim.Adam(found._variables, lr=config.lr)
-        found._best_loss = torch.full((len(rows),), torch.inf)
-        found._steps_since_best = torch.zeros(len(rows), dtype=torch.int64)
-        found._num_steps = torch.zeros(len(rows), dtype=torch.int64)
-        return found
+        optimiser._variables = [
+            each.clone().requires_grad_() for each in (optimiser.latents, *optimiser.noise_maps)
+        ]
+        optimiser._optimiser = torch.optim.Adam(optimiser._variables, lr=config.lr)
+        optimiser._best_loss = torch.full((len(rows),), torch.inf)
+        optimiser._steps_since_best = torch.zeros(len(rows), dtype=torch.int64)
+        optimiser._num_steps = torch.zeros(len(rows), dtype=torch.int64)
+        return optimiser
 
     def run(
         self,
@@ -240,12 +198,12 @@ class LatentOptimiser:
         callback: "Callable[[LatentOptimiser], None]" = lambda _: None,
         stop_at: int | None = None,
     ) -> LatentTrajectory:
-        """Make the steps that are left.
+        """Perform the remaining steps.
 
         Args:
-            objective: what is made small, beside the regulariser of the noise maps.
-            callback: called after every step, such as to save or to show something.
-            stop_at: end after this step, though more are planned.
+            objective: loss to minimise, besides the regulariser of the noise maps.
+            callback: called after every step.
+            stop_at: stop after this step, even if more are planned.
         """
         last = self.config.num_steps if stop_at is None else min(stop_at, self.config.num_steps)
         while self.step < last and self.active_rows:
@@ -254,84 +212,81 @@ class LatentOptimiser:
         return self.trajectory()
 
     def _optimise_step(self, objective: Objective) -> None:
-        """One step: noise on codes, picture, losses, Adam, noise maps standardised."""
+        """Perform one step: add latent noise, synthesise, compute losses, update, normalise noise maps."""
         config, t = self.config, self.step / self.config.num_steps
-        rate = config.lr * lr_ramp(t, config.lr_ramp_up, config.lr_ramp_down)
+        lr = config.lr * lr_ramp(t, config.lr_ramp_up, config.lr_ramp_down)
         strength = self.latent_std * latent_noise_strength(t, config.latent_noise, config.latent_noise_ramp)
-        at = torch.tensor(self.active_rows)
-        codes, *noise = self._variables
-        shaken = codes + strength * self.noise_source.normal("latent", codes.shape[1:], self.active_rows).to(
-            codes
-        )
-        layers = (
-            shaken if shaken.ndim == 3 else shaken[:, None].expand(-1, self.generator.config.n_latent, -1)
-        )
-        pictures = downsample_to_side(self.generator.synthesise(layers, noise))
-        terms = objective(pictures, codes, shaken, at)
-        terms["noise"] = config.noise_regularisation * noise_regularisation_loss(noise, self.coupled)
+        rows = torch.tensor(self.active_rows)
+        latents, *noise_maps = self._variables
+        normals = self.noise_source.normal("latent", latents.shape[1:], self.active_rows)
+        noisy_latents = latents + strength * normals.to(latents)
+        per_layer = self.generator.broadcast_latents(noisy_latents)
+        images = downsample_to_side(self.generator.synthesise(per_layer, noise_maps))
+        terms = objective(images, latents, noisy_latents, rows)
+        terms["noise"] = config.noise_regularisation * noise_regularisation_loss(noise_maps, self.coupled)
         assert self._optimiser is not None
         self._optimiser.zero_grad(set_to_none=True)
         torch.stack([term.sum() for term in terms.values()]).sum().backward()
-        self._optimiser.param_groups[0]["lr"] = rate
+        self._optimiser.param_groups[0]["lr"] = lr
         self._optimiser.step()
-        normalise_noise_maps(noise, self.coupled)
+        normalise_noise_maps(noise_maps, self.coupled)
         with torch.no_grad():
-            for whole, value in zip((self.latents, *self.noise_maps), self._variables):
-                whole[at] = value
-        values = {name: term.detach().expand(len(at)).cpu() for name, term in terms.items()}
+            for full, value in zip((self.latents, *self.noise_maps), self._variables):
+                full[rows] = value
+        values = {name: term.detach().expand(len(rows)).cpu() for name, term in terms.items()}
         total = torch.stack(list(values.values())).sum(0)
-        values["strength"] = torch.full((len(at),), strength)
-        self._record_history(values, at)
+        values["strength"] = torch.full((len(rows),), strength)
+        self._record_history(values, rows)
         self.step += 1
         self._save_snapshot(force=self.step == config.num_steps)
-        self._retire_stalled(total, at)
+        self._retire_stalled(total, rows)
 
     def _record_history(self, values: LossTerms, rows: Tensor) -> None:
-        """Add a row to the history."""
+        """Append one row to the history."""
         for name, value in values.items():
             row = torch.full((len(self.latents),), torch.nan)
             row[rows] = value.float()
             self._history.setdefault(name, []).append(row)
 
     def _save_snapshot(self, force: bool) -> None:
-        """Remember codes for the film."""
+        """Save the latents if a snapshot is due."""
         due = self.step % self.config.snapshot_interval == 0 or force
         if due and (not self._snapshot_steps or self._snapshot_steps[-1] != self.step):
             self._snapshots.append(self.latents.clone())
             self._snapshot_steps.append(self.step)
 
     def _retire_stalled(self, loss: Tensor, rows: Tensor) -> None:
-        """Take pictures out that have not become better for long; a coupled batch goes on as one."""
+        """Stop images whose loss has not improved for `patience` steps; a coupled batch never stops early."""
         assert (
             self._best_loss is not None and self._steps_since_best is not None and self._num_steps is not None
         )
         self._num_steps[rows] = self.step
-        better = loss < self._best_loss[rows] * (1 - self.config.min_improvement)
-        self._best_loss[rows] = torch.where(better, loss, self._best_loss[rows])
-        self._steps_since_best[rows] = torch.where(better, 0, self._steps_since_best[rows] + 1)
+        improved = loss < self._best_loss[rows] * (1 - self.config.min_improvement)
+        self._best_loss[rows] = torch.where(improved, loss, self._best_loss[rows])
+        self._steps_since_best[rows] = torch.where(improved, 0, self._steps_since_best[rows] + 1)
         if self.config.patience and not self.coupled:
-            staying = [
+            kept = [
                 n
                 for n, row in enumerate(self.active_rows)
                 if int(self._steps_since_best[row]) < self.config.patience
             ]
-            if len(staying) < len(self.active_rows):
-                self._keep_active(staying)
+            if len(kept) < len(self.active_rows):
+                self._keep_active(kept)
 
     def _keep_active(self, kept: list[int]) -> None:
-        """Leave only some of the rows at work, with their part of Adam's moments."""
+        """Continue with some of the rows only, and their part of Adam's state."""
         assert self._optimiser is not None
-        before, rows = self._optimiser, torch.tensor(kept, dtype=torch.int64)
+        previous, rows = self._optimiser, torch.tensor(kept, dtype=torch.int64)
         self.active_rows = [self.active_rows[n] for n in kept]
         variables = [each.detach()[rows].requires_grad_() for each in self._variables]
         self._optimiser = torch.optim.Adam(variables, lr=self.config.lr)
         for old, new in zip(self._variables, variables):
-            state = before.state[old]
+            state = previous.state[old]
             self._optimiser.state[new] = {k: v[rows] if v.ndim else v for k, v in state.items()}
         self._variables = variables
 
     def trajectory(self) -> LatentTrajectory:
-        """What has been found so far."""
+        """Return the result so far."""
         assert self._num_steps is not None
         self._save_snapshot(force=True)
         return LatentTrajectory(
@@ -344,7 +299,7 @@ class LatentOptimiser:
         )
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that a later `load_state_dict` needs to go on exactly."""
+        """Return everything that `load_state_dict` needs to resume exactly."""
         assert self._optimiser is not None
         noise_state = (
             self.noise_source.state_dict() if isinstance(self.noise_source, PerSampleNoise) else None
@@ -356,10 +311,10 @@ class LatentOptimiser:
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Go on from a state of the same descent.
+        """Resume from a state of the same optimisation.
 
         Raises:
-            ValueError: of another one.
+            ValueError: the state has other shapes.
         """
         shape = state["latents"].shape
         if shape != self.latents.shape or len(state["noise_maps"]) != len(self.noise_maps):
@@ -369,8 +324,8 @@ class LatentOptimiser:
         for name in STATE_FIELDS:
             device = self.latents.device if name in ("latents", "noise_maps", "_snapshots") else None
             setattr(self, name, _to_device(state[name], device))
-        at = torch.tensor(self.active_rows, dtype=torch.int64)
-        self._variables = [each[at].requires_grad_() for each in (self.latents, *self.noise_maps)]
+        rows = torch.tensor(self.active_rows, dtype=torch.int64)
+        self._variables = [each[rows].requires_grad_() for each in (self.latents, *self.noise_maps)]
         self._optimiser = torch.optim.Adam(self._variables, lr=self.config.lr)
         self._optimiser.load_state_dict(state["optimiser"])
         if isinstance(self.noise_source, PerSampleNoise) and state["noise_source"] is not None:
@@ -378,7 +333,7 @@ class LatentOptimiser:
 
 
 def _to_device(value: Any, device: torch.device | None) -> Any:
-    """Tensors of nested lists on a device; anything else as it is."""
+    """Move tensors in nested lists to a device; return anything else unchanged."""
     if isinstance(value, Tensor):
         return value if device is None else value.to(device)
     return [_to_device(each, device) for each in value] if isinstance(value, list) else value

@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 __all__ = ["PipelineModels", "build_models", "load_models", "resolve_cmpc_path"]
 
 BUNDLED_MODEL_DISCLAIMER = (
-    "Generated with weights trained on synthetic identities (the synthetic population). The result shows that "
-    "the software works and says nothing about a real person."
+    "Generated with weights trained on synthetic identities (the synthetic population). The result shows "
+    "that the software works and says nothing about a real person."
 )
 INVERSION_DISCLAIMER = (
     "Inversion compares images with a network trained on synthetic faces only: give --lpips and --identity "
@@ -132,7 +132,8 @@ def load_models(
         lpips_net: backbone of LPIPS.
         identity: IR-SE50, `model_ir_se50.pth`.
         clip: CLIP ViT-B/32, needed by `selection.method: clip`.
-        on_corrupt: "error" refuses corrupt recordings, "salvage" uses what can be decoded; None: as in training.
+        on_corrupt: "error" refuses corrupt recordings, "salvage" uses what can be decoded; None: as in
+            training.
         device: "cpu", "cuda" or "auto".
 
     Raises:

@@ -30,8 +30,9 @@ from torch import Tensor
 from voicestyle import aggregation, guidance, inversion, selection
 from voicestyle.config import VoiceStyleConfig
 from voicestyle.face_bank import FaceBank, FaceBankError
-from voicestyle.latent_optimisation import LatentOptimiser, LatentTrajectory, PerSampleNoise
+from voicestyle.latent_optimisation import LatentOptimiser, LatentTrajectory
 from voicestyle.models import PipelineModels
+from voicestyle.noise import PerSampleNoise
 from voicestyle.stylegan2.images import to_uint8
 
 __all__ = [

@@ -4,14 +4,11 @@ Each step is a function of `voicestyle.pipeline`. An image that several voices r
 """
 
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
-from cmpc2.lookup import Prototype
-from numpy.typing import NDArray
 from torch import Tensor
 from voiceface.io.atomic import compute_sha256
 
@@ -20,131 +17,23 @@ from voicestyle.config import VoiceStyleConfig
 from voicestyle.face_bank import FaceBank
 from voicestyle.latent_optimisation import LatentTrajectory
 from voicestyle.models import PipelineModels
+from voicestyle.pipeline_records import (
+    InversionItem,
+    InvertedImage,
+    PipelineResult,
+    RetrievalResult,
+    VoiceQuery,
+)
 from voicestyle.result_store import DirectoryStore, MemoryStore, check_output_directory, last_finite
-from voicestyle.selection import SelectedImage
 from voicestyle.stylegan2.images import to_uint8
 
 __all__ = [
-    "InversionItem",
-    "InvertedImage",
-    "PipelineResult",
-    "RetrievalResult",
-    "VoiceQuery",
     "collect_provenance",
     "invert_in_batches",
+    "retrieval_to_dict",
     "run_pipeline",
     "run_pipeline_on_files",
 ]
-
-
-@dataclass(frozen=True)
-class VoiceQuery:
-    """One voice to generate a face for.
-
-    Attributes:
-        name: unique name; relative path of the results in a run directory.
-        embedding: (1, E).
-        seed_key: the random numbers of the voice depend on this key and the seed only.
-        voice_path: the recording, if it is one file.
-        inversion_seed_prefix: precedes image labels in the seeds of coupled inversions.
-    """
-
-    name: str
-    embedding: Tensor
-    seed_key: str
-    voice_path: Path | None = None
-    inversion_seed_prefix: str = ""
-
-
-class InversionItem(NamedTuple):
-    """An image to invert: its key in the store, key of its seed, label, and a function that reads it."""
-
-    key: str
-    seed_key: str
-    label: str
-    read: Callable[[], NDArray[np.uint8]]
-
-
-@dataclass(frozen=True)
-class InvertedImage:
-    """An image and the latent that reproduces it.
-
-    Attributes:
-        label: of the image.
-        latent: (D,) or (L, D).
-        target, image: (s, s, 3) and (S, S, 3) uint8.
-        losses: final values by name.
-    """
-
-    label: str
-    latent: Tensor
-    target: NDArray[np.uint8]
-    image: NDArray[np.uint8]
-    losses: dict[str, float]
-
-
-@dataclass(frozen=True)
-class RetrievalResult:
-    """Prototypes, videos and images that a voice retrieves (steps 1 to 3).
-
-    Attributes:
-        query: the voice.
-        prototypes: step 1.
-        video_rows: step 2, rows of the bank.
-        selected: step 3.
-    """
-
-    query: VoiceQuery
-    prototypes: list[Prototype]
-    video_rows: list[int]
-    selected: list[SelectedImage]
-
-
-@dataclass(frozen=True)
-class PipelineResult:
-    """The face generated from one voice, with the results of every step.
-
-    Attributes:
-        retrieval: steps 1 to 3.
-        inverted: step 4, one per selected image.
-        initial_image: step 5, (S, S, 3) uint8.
-        initial_similarity: its cosine similarity with the voice.
-        trajectory: step 6, of this voice alone.
-        image: step 7, (S, S, 3) uint8.
-        similarity: its cosine similarity with the voice.
-        frames: images of the initial latent and of the snapshots, (K, S, S, 3) uint8.
-        disclaimer: text to show with the image, or empty.
-    """
-
-    retrieval: RetrievalResult
-    inverted: list[InvertedImage]
-    initial_image: NDArray[np.uint8]
-    initial_similarity: float
-    trajectory: LatentTrajectory
-    image: NDArray[np.uint8]
-    similarity: float
-    frames: NDArray[np.uint8]
-    disclaimer: str = ""
-
-    @property
-    def name(self) -> str:
-        """Name of the voice."""
-        return self.retrieval.query.name
-
-    @property
-    def voice_path(self) -> Path | None:
-        """The recording, if it is one file."""
-        return self.retrieval.query.voice_path
-
-    @property
-    def selected(self) -> list[SelectedImage]:
-        """Bank images that the voice retrieves."""
-        return self.retrieval.selected
-
-    @property
-    def latent(self) -> Tensor:
-        """Final latent, (D,) or (L, D), on the CPU."""
-        return self.trajectory.latents[0].cpu()
 
 
 def run_pipeline_on_files(
@@ -263,7 +152,7 @@ def retrieval_to_dict(retrieval: RetrievalResult, bank: FaceBank) -> dict[str, A
     """Convert steps 1 to 3 to JSON values."""
     return {
         "prototypes": [{"number": each.cluster, "distance": each.distance} for each in retrieval.prototypes],
-        "videos": [bank.videos[row].path for row in retrieval.video_rows],
+        "videos": [bank.videos[row].image_folder for row in retrieval.video_rows],
         "images": [
             {
                 "video": bank.label(each.video_row),
@@ -320,7 +209,7 @@ def _inversion_key(query: VoiceQuery, label: str, config: VoiceStyleConfig) -> s
 def _plan_inversions(
     retrievals: Sequence[RetrievalResult], config: VoiceStyleConfig, store: MemoryStore
 ) -> list[list[InversionItem]]:
-    """Batches of images that the store does not hold: one per voice if coupled, else of the configured size."""
+    """Form batches of images that the store does not hold: one per voice if coupled, else `batch_size`."""
     is_coupled = config.inversion.batching == "coupled"
     per_voice: list[list[InversionItem]] = []
     for retrieval in retrievals:

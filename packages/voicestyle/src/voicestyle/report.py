@@ -11,15 +11,15 @@ if TYPE_CHECKING:
 
     from voicestyle.config import VoiceStyleConfig
     from voicestyle.face_bank import FaceBank
-    from voicestyle.pipeline_runner import InvertedImage, PipelineResult
+    from voicestyle.pipeline_records import InvertedImage, PipelineResult
 
 __all__ = ["build_similarity_plot", "write_generation_report", "write_inversion_report"]
 
 MAX_DETAILED_VOICES = 12
 """Largest number of voices whose intermediate steps are shown; of others only the faces."""
 FACE_DISCLAIMER = (
-    "A face that the networks associate with the voice. It is not the speaker, and says nothing about who the "
-    "speaker is."
+    "A face that the networks associate with the voice. It is not the speaker, and says nothing about who "
+    "the speaker is."
 )
 MAX_REPORT_BYTES = 20_000_000
 
@@ -42,7 +42,7 @@ def write_generation_report(
             result.name,
             image=upscale_image(result.image),
             audio=AudioSource(str(result.voice_path)),
-            note=f"voice similarity {result.initial_similarity:.3f} initially, {result.similarity:.3f} finally",
+            note=f"voice similarity {result.initial_similarity:.3f} -> {result.similarity:.3f}",
         )
         for result in results
     ]

@@ -5,7 +5,7 @@ A run directory holds
     OUT/config.yaml                                         configuration
     OUT/provenance.json                                     hashes of weights, bank and voices
     OUT/bank.safetensors                                    embeddings of the bank's images
-    OUT/inversions/NAME.{png,safetensors}                   step 4: image and inversion; latent, noise maps, losses
+    OUT/inversions/NAME.{png,safetensors}                   step 4: images; latent, noise maps, losses
     OUT/voices/NAME/retrieval.json                          steps 1 to 3: prototypes, videos, selected images
     OUT/voices/NAME/initial.{png,safetensors}               step 5
     OUT/voices/NAME/{trajectory.safetensors,animation.gif}  step 6: latents, losses, and their images
@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -34,10 +34,8 @@ from voiceface.training.run_directory import RunError, config_differences, to_js
 
 from voicestyle.config import VoiceStyleConfig
 from voicestyle.latent_optimisation import LatentOptimiser, LatentTrajectory
+from voicestyle.pipeline_records import InvertedImage
 from voicestyle.stylegan2.images import image_grid, to_uint8, write_png
-
-if TYPE_CHECKING:
-    from voicestyle.pipeline_runner import InvertedImage
 
 __all__ = ["DirectoryStore", "MemoryStore", "check_output_directory", "safe_file_name"]
 
@@ -55,7 +53,7 @@ class MemoryStore:
         inverted: inverted images by key; the pipeline does not invert them again.
     """
 
-    inverted: "dict[str, InvertedImage]" = field(default_factory=dict)
+    inverted: dict[str, InvertedImage] = field(default_factory=dict)
 
     def prepare(self) -> None:
         """Do nothing: memory needs no preparation."""
@@ -153,7 +151,7 @@ class DirectoryStore(MemoryStore):
     def optimiser_options(
         self, step: OptimisationStep, keys: Sequence[str], targets: NDArray[np.uint8] | None = None
     ) -> dict[str, Any]:
-        """See `MemoryStore.optimiser_options`; the callback saves states and previews and raises on Ctrl-C."""
+        """See `MemoryStore.optimiser_options`; the callback saves states and previews, and handles Ctrl-C."""
         return {
             "resume_state": self._load_matching_state(step, keys),
             "callback": self._checkpoint_callback(step, keys, targets),
@@ -175,8 +173,8 @@ class DirectoryStore(MemoryStore):
             content = load_state(path)
             if content["target"] != _image_digest(target):
                 raise RunError(
-                    f"Cannot resume {self.out}: the image {content['label']} has changed since it was inverted. "
-                    "Choose a new --out directory."
+                    f"Cannot resume {self.out}: the image {content['label']} has changed since it was "
+                    "inverted. Choose a new --out directory."
                 )
             trajectories.append(trajectory_from_dict(content, device))
         return trajectories

@@ -1,4 +1,4 @@
-"""Step 3, selection: which picture stands for a video. Specification, section 11."""
+"""Step 3, selection: choose the image that represents a video."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,20 +14,29 @@ from torch import Tensor
 from voicestyle.config import SelectionConfig
 from voicestyle.face_bank import BankImage, FaceBank, FaceBankError
 
+__all__ = [
+    "ClipFeatureExtractor",
+    "FeatureExtractor",
+    "SelectedImage",
+    "load_clip_features",
+    "select_image",
+    "select_images",
+]
+
 FeatureExtractor: TypeAlias = Callable[[Sequence[NDArray[np.uint8]]], Tensor]
-"""Pictures (H, W, 3) uint8 of any size to features (N, D)."""
-MAX_CANDIDATES = 200  # candidates that are compared with a video at most
+"""Images (H, W, 3) uint8 of any size to features (N, D)."""
+MAX_CANDIDATES = 200  # largest number of images compared with a video
 
 
 @dataclass(frozen=True)
 class SelectedImage:
-    """The picture that stands for a video.
+    """The image that represents a video.
 
     Attributes:
-        video_row: of the video in the bank.
-        image: what will be inverted.
-        similarity: to the video, as the configuration compares; NaN where nothing was compared.
-        is_frontal: it is a frontal picture and not of the video.
+        video_row: row of the video in the bank.
+        image: image to invert.
+        similarity: similarity with the video, as configured; NaN if nothing was compared.
+        is_frontal: whether it is a frontal image rather than a frame of the video.
     """
 
     video_row: int
@@ -39,40 +48,40 @@ class SelectedImage:
 def select_image(
     video_row: int, bank: FaceBank, config: SelectionConfig, feature_extractor: FeatureExtractor | None
 ) -> SelectedImage | None:
-    """Choose among a person's frontal pictures, or where there are none among the frames, by likeness.
+    """Choose the frontal image of the identity, or else the frame, that is most similar to the video.
 
     Args:
-        video_row: video of the bank.
-        bank: its pictures.
-        config: reference, comparison.
-        feature_extractor: what compares; may be None for "first".
+        video_row: row of the video in the bank.
+        bank: face bank.
+        config: reference and similarity measure.
+        feature_extractor: image features; may be None for "first".
 
     Returns:
-        None where the bank has no readable picture for the video.
+        None if the bank has no readable image for the video.
     """
-    frames, fronts = bank.frames[video_row], bank.frontal_images.get(bank.videos[video_row].identity, [])
-    if config.method == "first" or feature_extractor is None or (not fronts and len(frames) < 2):
-        pool = [*((picture, False) for picture in frames), *((picture, True) for picture in fronts)]
+    frames, frontal = bank.frames[video_row], bank.frontal_images.get(bank.videos[video_row].identity, [])
+    if config.method == "first" or feature_extractor is None or (not frontal and len(frames) < 2):
+        pool = [*((image, False) for image in frames), *((image, True) for image in frontal)]
         first = next((each for each in pool if _try_read(each[0]) is not None), None)
         return None if first is None else SelectedImage(video_row, first[0], float("nan"), first[1])
-    candidates, candidate_arrays = _read_images(fronts)
-    replaced = bool(candidates)
-    if not candidates:  # none, or none that can be read
-        candidates, candidate_arrays = _read_images(frames)
+    candidates, candidate_pixels = _read_images(frontal)
+    is_frontal = bool(candidates)
+    if not candidates:  # there are none, or none can be read
+        candidates, candidate_pixels = _read_images(frames)
     if not candidates:
         return None
-    shown, arrays = (
+    shown, pixels = (
         _read_images(frames[:1] if config.reference == "first" else frames) if frames else ([], [])
     )
-    if not shown:  # nothing to be like: the person's most typical frontal picture
-        arrays = candidate_arrays
-    reference = feature_extractor(arrays).float()
-    found = feature_extractor(candidate_arrays).float() if arrays is not candidate_arrays else reference
+    if not shown:  # no frames: choose the identity's most typical frontal image
+        pixels = candidate_pixels
+    reference = feature_extractor(pixels).float()
+    features = feature_extractor(candidate_pixels).float() if pixels is not candidate_pixels else reference
     if config.similarity == "cosine":
-        reference, found = F.normalize(reference, dim=1), F.normalize(found, dim=1)
-    likeness = found @ reference.mean(0)
-    best = int(torch.argmax(likeness))
-    return SelectedImage(video_row, candidates[best], float(likeness[best]), replaced)
+        reference, features = F.normalize(reference, dim=1), F.normalize(features, dim=1)
+    similarity = features @ reference.mean(0)
+    best = int(torch.argmax(similarity))
+    return SelectedImage(video_row, candidates[best], float(similarity[best]), is_frontal)
 
 
 def select_images(
@@ -82,37 +91,37 @@ def select_images(
     feature_extractor: FeatureExtractor | None,
     max_images: int,
 ) -> list[SelectedImage]:
-    """One picture for each of the first videos that have any, `max_images` of them at most; none twice.
+    """Choose one image for each of the first videos that have any, at most `max_images`; no image twice.
 
     Raises:
-        BankError: no video has a readable picture.
+        FaceBankError: no video has a readable image.
     """
-    chosen: list[SelectedImage] = []
+    selected: list[SelectedImage] = []
     for row in video_rows:
-        found = select_image(row, bank, config, feature_extractor)
-        if found is not None and found.image.label not in {each.image.label for each in chosen}:
-            chosen.append(found)
-        if len(chosen) == max_images:
+        candidate = select_image(row, bank, config, feature_extractor)
+        if candidate is not None and candidate.image.label not in {each.image.label for each in selected}:
+            selected.append(candidate)
+        if len(selected) == max_images:
             break
-    if not chosen:
+    if not selected:
         raise FaceBankError(
-            f"none of the {len(video_rows)} videos that the voice leads to has a readable picture in {bank.name}: "
-            "give a bank with more pictures, or ask for more prototypes (retrieval.num_prototypes)"
+            f"none of the {len(video_rows)} retrieved videos has a readable image in {bank.name}: "
+            "give a bank with more images, or choose more prototypes (retrieval.num_prototypes)"
         )
-    return chosen
+    return selected
 
 
 def load_clip_features(weights: Path, device: str = "cpu") -> FeatureExtractor:
-    """Picture features of CLIP ViT-B/32, by the package open_clip where it is installed.
+    """Load image features of CLIP ViT-B/32 by the package open_clip.
 
     Args:
-        weights: a state dict of open_clip (.safetensors, .pt). The TorchScript archive that OpenAI gives away
-            is a program and is refused; open_clip converts it.
-        device: where it runs.
+        weights: state dict of open_clip (.safetensors, .pt). OpenAI's TorchScript archive is a program and is
+            refused; open_clip converts it.
+        device: device of the network.
 
     Raises:
         ModuleNotFoundError: open_clip is not installed.
-        CheckpointError: damaged, a program, or another network's.
+        CheckpointError: the file is corrupt, a program, or belongs to another network.
     """
     try:
         import open_clip
@@ -132,7 +141,7 @@ def load_clip_features(weights: Path, device: str = "cpu") -> FeatureExtractor:
         try:
             state = load_file(weights)
         except SafetensorError as error:
-            raise CheckpointError(f"{weights} is damaged or no safetensors file ({error})") from None
+            raise CheckpointError(f"{weights} is corrupt or not a safetensors file ({error})") from None
     else:
         content = read_published(weights)
         state = content.get("state_dict", content)
@@ -142,12 +151,12 @@ def load_clip_features(weights: Path, device: str = "cpu") -> FeatureExtractor:
 
 
 class ClipFeatureExtractor:
-    """Picture features of CLIP.
+    """Image features of CLIP.
 
     Args:
-        network: with `encode_image`.
-        preprocess: a PIL picture to what the network takes, (3, s, s).
-        device: where it is.
+        network: has `encode_image`.
+        preprocess: converts a PIL image to the network's input, (3, s, s).
+        device: device of the network.
     """
 
     def __init__(self, network: Any, preprocess: Callable[[Any], Tensor], device: str = "cpu") -> None:
@@ -155,27 +164,27 @@ class ClipFeatureExtractor:
 
     @torch.inference_mode()
     def __call__(self, images: Sequence[NDArray[np.uint8]]) -> Tensor:
-        """Features (N, D) of pictures."""
+        """Return features (N, D) of images."""
         from PIL import Image
 
-        batch = torch.stack([self.preprocess(Image.fromarray(picture)) for picture in images])
+        batch = torch.stack([self.preprocess(Image.fromarray(image)) for image in images])
         return self.network.encode_image(batch.to(self.device)).float().cpu()
 
 
 def _read_images(images: Sequence[BankImage]) -> tuple[list[BankImage], list[NDArray[np.uint8]]]:
-    """Those of the pictures that can be read, evenly spaced ones of very many."""
+    """Read the readable ones of the images; of very many, evenly spaced ones."""
     if len(images) > MAX_CANDIDATES:
         images = [images[len(images) * at // MAX_CANDIDATES] for at in range(MAX_CANDIDATES)]
-    found = [(picture, array) for picture in images if (array := _try_read(picture)) is not None]
-    return [picture for picture, _ in found], [array for _, array in found]
+    readable = [(image, pixels) for image in images if (pixels := _try_read(image)) is not None]
+    return [image for image, _ in readable], [pixels for _, pixels in readable]
 
 
 def _try_read(image: BankImage) -> NDArray[np.uint8] | None:
-    """Its pixels, or None with a warning where it cannot be read."""
+    """Read the pixels, or warn and return None if the image cannot be read."""
     import logging
 
     try:
         return image.read()
     except (ValueError, OSError) as error:
-        logging.getLogger(__name__).warning("left out: %s", error)
+        logging.getLogger(__name__).warning("skipped: %s", error)
         return None

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from voicestyle.evaluation_data import EvaluationSet
     from voicestyle.image_losses import IdentityEncoder
     from voicestyle.models import PipelineModels
-    from voicestyle.pipeline_runner import PipelineResult
+    from voicestyle.pipeline_records import PipelineResult
 
 __all__ = ["evaluate_results", "main"]
 
@@ -44,8 +44,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     from voicestyle.bank_builders import BUNDLED_PRESET, load_bank
     from voicestyle.config import VoiceStyleConfig
-    from voicestyle.evaluation import write_evaluation_report
     from voicestyle.evaluation_data import build_corpus_evaluation_set, build_synthetic_evaluation_set
+    from voicestyle.evaluation_report import write_evaluation_report
     from voicestyle.image_losses import load_identity_encoder
     from voicestyle.models import load_models
     from voicestyle.pipeline_runner import run_pipeline_on_files

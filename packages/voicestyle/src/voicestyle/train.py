@@ -1,7 +1,7 @@
-"""`voicestyle train`: everything a way from a voice to a face needs, in one run folder.
+"""`voicestyle train`: train the networks that generation needs, in one run directory.
 
-OUT/cmpc2 (networks, prototypes, their videos) and OUT/stylegan2 (the generator); `voicestyle generate
---weights OUT` takes both. Inversion and guidance train nothing.
+OUT/cmpc2 holds CMPC with its prototypes, OUT/stylegan2 the generator; `voicestyle generate --weights OUT`
+uses both. Inversion and guidance need no training.
 """
 
 import argparse
@@ -13,6 +13,8 @@ from voiceface.commandline import arguments
 
 if TYPE_CHECKING:
     from voicestyle.config import VoiceStyleConfig
+
+__all__ = ["main", "train"]
 
 
 def train(
@@ -26,27 +28,27 @@ def train(
     threads: int | None = None,
     resume: bool = False,
 ) -> Path:
-    """Train CMPC, then StyleGAN2; a part that is done is left as it is, a stopped one goes on.
+    """Train CMPC, then StyleGAN2; skip a finished part and resume a stopped one.
 
     Args:
         config: its section `training` names the configurations of both.
-        out: run folder.
+        out: run directory.
         data: corpus, for both.
-        population: preset of invented people instead.
-        images: other pictures for StyleGAN2, such as FFHQ.
+        population: preset of synthetic identities instead.
+        images: other images for StyleGAN2, such as FFHQ.
         device: "cpu", "cuda" or "auto".
-        threads: of PyTorch on the CPU.
-        resume: go on with the run in `out`.
+        threads: CPU threads of PyTorch.
+        resume: continue the run in `out`.
 
     Returns:
         `out`.
 
     Raises:
-        ValueError, OSError: data, configurations or folder do not fit; see the message.
+        ValueError, OSError: the data, a configuration or the directory is invalid; see the message.
     """
     from cmpc2 import train as cmpc2_train
     from cmpc2.config import Cmpc2Config
-    from cmpc2.sources import load_training_data
+    from cmpc2.training_data import load_training_data
     from voiceface.io.atomic import write_text
     from voiceface.runtime.config import load_config, to_dict, to_yaml
     from voiceface.training.run_directory import RunError, config_differences, to_json_values
@@ -56,46 +58,53 @@ def train(
     from voicestyle.stylegan2.config import StyleGAN2Config
     from voicestyle.stylegan2.dataset import build_synthetic_images, open_images
 
-    plan = config.training
-    networks = load_config(plan.cmpc2, Cmpc2Config, "cmpc2", plan.cmpc2_overrides)
-    generator = load_config(plan.stylegan2, StyleGAN2Config, "voicestyle", plan.stylegan2_overrides)
+    parts = config.training
+    cmpc2_config = load_config(parts.cmpc2, Cmpc2Config, "cmpc2", parts.cmpc2_overrides)
+    stylegan2_config = load_config(parts.stylegan2, StyleGAN2Config, "voicestyle", parts.stylegan2_overrides)
     if not resume and out.is_dir() and any(out.iterdir()):
         raise RunError(
-            f"{out} is not empty: give --resume to go on with the run in it, or another --out folder"
+            f"{out} is not empty: give --resume to resume the run in it, or choose another --out directory."
         )
     if resume and not out.is_dir():
-        raise RunError(f"nothing to resume: {out} does not exist; check the path or leave out --resume")
-    written = out / "config.yaml"
-    if resume and written.is_file():
-        before = to_dict(load_config(written, VoiceStyleConfig, "voicestyle"))
-        if differing := config_differences(to_json_values(before), to_json_values(to_dict(config))):
+        raise RunError(f"nothing to resume: {out} does not exist. Check the path, or omit --resume.")
+    config_file = out / "config.yaml"
+    if resume and config_file.is_file():
+        stored = to_dict(load_config(config_file, VoiceStyleConfig, "voicestyle"))
+        if differences := config_differences(to_json_values(stored), to_json_values(to_dict(config))):
             raise RunError(
-                f"{out} was made with other settings and cannot be resumed with these:\n  "
-                + "\n  ".join(differing[:12])
-                + "\nGive the same, or another --out folder"
+                f"Cannot resume {out}: it was made with other settings:\n  "
+                + "\n  ".join(differences[:12])
+                + "\nUse the same settings, or choose a new --out directory."
             )
-    write_text(written, to_yaml(config))
-    first, second = out / "cmpc2", out / "stylegan2"
-    if not (first / "model.safetensors").is_file() or not (first / "memory.safetensors").is_file():
-        found = load_training_data(networks, data=data, population=population)
+    write_text(config_file, to_yaml(config))
+    cmpc2_out, stylegan2_out = out / "cmpc2", out / "stylegan2"
+    if not all((cmpc2_out / name).is_file() for name in ("model.safetensors", "memory.safetensors")):
+        training = load_training_data(cmpc2_config, data=data, population=population)
         cmpc2_train.train(
-            networks,
-            found.pairs,
-            first,
-            validation=found.validation,
+            cmpc2_config,
+            training.dataset,
+            cmpc2_out,
+            validation=training.validation,
             device=device,
             threads=threads,
-            resume=first.is_dir(),
-            disclaimer=found.disclaimer,
+            resume=cmpc2_out.is_dir(),
+            disclaimer=training.disclaimer,
         )
-    if not (second / "model.safetensors").is_file():
-        size, source = generator.generator.size, images or data
-        seen = (
-            build_synthetic_images(generator.data, size)
+    if not (stylegan2_out / "model.safetensors").is_file():
+        size, source = stylegan2_config.generator.size, images or data
+        dataset = (
+            build_synthetic_images(stylegan2_config.data, size)
             if source is None
-            else open_images(source, size, flip=generator.data.flip)
+            else open_images(source, size, flip=stylegan2_config.data.flip)
         )
-        train_stylegan.train(generator, seen, second, device=device, threads=threads, resume=second.is_dir())
+        train_stylegan.train(
+            stylegan2_config,
+            dataset,
+            stylegan2_out,
+            device=device,
+            threads=threads,
+            resume=stylegan2_out.is_dir(),
+        )
     return out
 
 
@@ -103,12 +112,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Train both networks."""
     parser = argparse.ArgumentParser(
         prog="voicestyle train",
-        description="Train what generation needs: CMPC (OUT/cmpc2: networks, prototypes) and StyleGAN2 "
-        "(OUT/stylegan2), by the configurations that the section `training` names. A run goes on with "
-        "--resume.",
+        description="Train the networks that generation needs: CMPC (OUT/cmpc2: networks, prototypes) and "
+        "StyleGAN2 (OUT/stylegan2), by the configurations that the section `training` names. --resume "
+        "continues a stopped run.",
     )
     arguments.add_training_arguments(parser, configurations="default, quick, published")
-    parser.add_argument("--pictures", type=Path, help="other pictures for StyleGAN2, such as those of FFHQ")
+    parser.add_argument("--images", type=Path, help="other images for StyleGAN2, such as those of FFHQ")
     args = parser.parse_args(argv)
 
     from voiceface.runtime.config import load_config
@@ -118,13 +127,13 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     keep_freed_memory()
     config = load_config(args.cfg, VoiceStyleConfig, "voicestyle", args.override)
-    arguments.require_existing_paths({"data": args.data, "pictures": args.pictures})
+    arguments.require_existing_paths({"data": args.data, "images": args.images})
     out = train(
         config,
         args.out,
         data=args.data,
         population=args.population,
-        images=args.pictures,
+        images=args.images,
         device=args.device,
         threads=args.threads,
         resume=args.resume,

@@ -1,4 +1,4 @@
-"""Training of a StyleGAN2: `voicestyle train-stylegan --cfg NAME --data PUBLISHED_FOLDER --out RUN`."""
+"""`voicestyle train-stylegan`: train StyleGAN2 on images or on synthetic faces."""
 
 import argparse
 from collections.abc import Sequence
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from voicestyle.stylegan2.dataset import ImageDataset
     from voicestyle.stylegan2.generator import Generator
 
+__all__ = ["log_preview", "main", "save_generator", "train"]
+
 MODEL_FILE = "model.safetensors"
 
 
@@ -27,23 +29,23 @@ def train(
     threads: int | None = None,
     resume: bool = False,
 ) -> Path:
-    """Train a generator and a discriminator against each other.
+    """Train a generator and a discriminator adversarially.
 
-    The run folder gets previews, `samples/NNNNNN.png`, of the running mean of the generator.
+    Previews of the generator's moving average are written to `samples/NNNNNN.png` in the run directory.
 
     Args:
-        config: what to train.
-        dataset: what to learn from.
-        out: run folder; new or empty unless `resume`.
+        config: settings.
+        dataset: training images.
+        out: run directory; new or empty unless `resume`.
         device: "cpu", "cuda", or "auto".
-        threads: of PyTorch on the CPU; None leaves them as they are.
-        resume: go on from the run folder's last saved state.
+        threads: CPU threads of PyTorch; None leaves them unchanged.
+        resume: resume from the last checkpoint in `out`.
 
     Returns:
-        The weights file, `out/model.safetensors`: the running mean and its centre of w.
+        The checkpoint `out/model.safetensors`: the generator's moving average and the mean of w.
 
     Raises:
-        ValueError, OSError: the data or the run folder do not fit; see the message.
+        ValueError, OSError: the data or the run directory is invalid; see the message.
     """
     import torch
     from voiceface.runtime.config import to_dict
@@ -52,19 +54,19 @@ def train(
     from voicestyle.stylegan2.checkpoints import SYSTEM
     from voicestyle.stylegan2.training import TrainingState, train_step
 
-    plan = config.training
+    settings = config.training
     if dataset.size != config.generator.size:
-        raise ValueError(f"pictures of {dataset.size} pixels for a generator of {config.generator.size}")
+        raise ValueError(f"images of {dataset.size} pixels for a generator of {config.generator.size}")
     with Run(
         out,
-        seed=plan.seed,
+        seed=settings.seed,
         config=to_dict(config),
         system=SYSTEM,
         device=device,
-        precision=plan.precision,
+        precision=settings.precision,
         threads=threads,
         resume=resume,
-        log_interval=plan.log_interval,
+        log_interval=settings.log_interval,
     ) as run:
         if run.world_size > 1:
             raise ValueError(
@@ -80,17 +82,19 @@ def train(
             g_optim=state.g_optim,
             d_optim=state.d_optim,
         )
-        shown = torch.randn(
-            plan.preview_images,
+        preview_z = torch.randn(
+            settings.preview_images,
             config.generator.style_dim,
-            generator=torch.Generator().manual_seed(plan.seed),
+            generator=torch.Generator().manual_seed(settings.seed),
         )
-        data = run.batches(dataset, plan.batch_size, max_steps=plan.max_steps, num_workers=plan.num_workers)
-        for step in run.steps(plan.max_steps, checkpoint_interval=plan.checkpoint_interval):
-            if step % plan.preview_interval == 0:
-                log_preview(run, step, state.generator_ema, shown)
+        data = run.batches(
+            dataset, settings.batch_size, max_steps=settings.max_steps, num_workers=settings.num_workers
+        )
+        for step in run.steps(settings.max_steps, checkpoint_interval=settings.checkpoint_interval):
+            if step % settings.preview_interval == 0:
+                log_preview(run, step, state.generator_ema, preview_z)
             run.log(step, train_step(step, next(data)["image"], state, config, run))
-        log_preview(run, plan.max_steps, state.generator_ema, shown)
+        log_preview(run, settings.max_steps, state.generator_ema, preview_z)
         weights = Path(out) / MODEL_FILE
         if run.is_main:
             save_generator(weights, state.generator_ema, config, extra={**run.extra, "step": run.step})
@@ -98,13 +102,13 @@ def train(
 
 
 def log_preview(run: "Run", step: int, generator: "Generator", z: "Tensor") -> None:
-    """Write a preview as a picture file and to tensorboard."""
+    """Write a preview to an image file and to TensorBoard."""
     import numpy as np
 
     from voicestyle.stylegan2.images import image_grid, to_uint8, write_png
     from voicestyle.stylegan2.training import generate_previews
 
-    sheet = image_grid(np.concatenate([to_uint8(pictures) for pictures in generate_previews(generator, z)]))
+    sheet = image_grid(np.concatenate([to_uint8(images) for images in generate_previews(generator, z)]))
     if run.is_main:
         write_png(run.out / "samples" / f"{step:06d}.png", sheet)
         run.log_image("samples", sheet, step)
@@ -118,11 +122,11 @@ def save_generator(
     extra: dict[str, object] | None = None,
     half_precision: bool = False,
 ) -> None:
-    """Write a generator as our model file: weights, stored noise, `latent_avg`.
+    """Write a generator to a native checkpoint: weights, stored noise, `latent_avg`.
 
     Args:
-        path: a name that ends in .safetensors.
-        generator: its centre is computed, from a fixed seed, where it is not known.
+        path: name ending in .safetensors.
+        generator: an unknown `latent_avg` is estimated with a fixed seed.
         config: of its training.
         extra: further JSON values.
         half_precision: store half precision.
@@ -133,13 +137,13 @@ def save_generator(
 
     from voicestyle.stylegan2.checkpoints import SYSTEM
 
-    centre = generator.latent_avg
-    if centre is None:
-        seeded = torch.Generator().manual_seed(config.training.seed)
-        centre = generator.mean_latent(config.training.latent_avg_samples, seeded)
+    latent_avg = generator.latent_avg
+    if latent_avg is None:
+        rng = torch.Generator().manual_seed(config.training.seed)
+        latent_avg = generator.mean_latent(config.training.latent_avg_samples, rng)
     save_model(
         path,
-        {**generator.state_dict(), "latent_avg": centre},
+        {**generator.state_dict(), "latent_avg": latent_avg},
         system=SYSTEM,
         kind="generator",
         config=to_dict(config),
@@ -149,11 +153,11 @@ def save_generator(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`voicestyle train-stylegan`."""
+    """Train a generator."""
     parser = argparse.ArgumentParser(
         prog="voicestyle train-stylegan",
-        description="Train a StyleGAN2 on pictures of a folder, of a population, or on invented faces. "
-        "A run goes on with --resume.",
+        description="Train StyleGAN2 on the images of a directory or a population, or on synthetic faces. "
+        "--resume continues a stopped run.",
     )
     add = parser.add_argument
     add(
@@ -162,12 +166,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         help="bundled name (stylegan2_256, population, quick_stylegan) or a file",
     )
     source = parser.add_mutually_exclusive_group(required=True)
-    source.add_argument("--data", type=Path, help="folder of pictures, or a written population")
+    source.add_argument("--data", type=Path, help="directory of images, or a written population")
     source.add_argument(
-        "--population", action="store_true", help="invent the configuration's people in memory instead"
+        "--population",
+        action="store_true",
+        help="render the configuration's synthetic identities in memory instead",
     )
-    add("--out", type=Path, required=True, help="run folder, new or empty")
-    add("--resume", action="store_true", help="go on with the run in --out")
+    add("--out", type=Path, required=True, help="run directory, new or empty")
+    add("--resume", action="store_true", help="continue the run in --out")
     add("--device", default="auto", help="cpu, cuda or auto")
     add("--threads", type=int, help="CPU threads (a resumed run needs the same number)")
     arguments.add_override_argument(parser)
@@ -182,12 +188,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     keep_freed_memory()
     config = load_config(args.cfg, StyleGAN2Config, "voicestyle", args.override)
     size = config.generator.size
-    pictures = (
+    dataset = (
         build_synthetic_images(config.data, size)
         if args.population
         else open_images(args.data, size, flip=config.data.flip)
     )
-    weights = train(config, pictures, args.out, device=args.device, threads=args.threads, resume=args.resume)
+    weights = train(config, dataset, args.out, device=args.device, threads=args.threads, resume=args.resume)
     print(f"weights: {weights}")
     return 0
 

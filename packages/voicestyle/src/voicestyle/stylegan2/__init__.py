@@ -1,1 +1,1 @@
-"""StyleGAN2 in plain PyTorch: networks, losses, training, readers of published files."""
+"""StyleGAN2 (Karras et al., CVPR 2020) in plain PyTorch: networks, losses, training, checkpoints."""

@@ -1,8 +1,8 @@
-"""Augmentation of what the discriminator sees, and its adaptation (specification, section 12.5).
+"""Adaptive discriminator augmentation (Karras et al., NeurIPS 2020).
 
-Every step happens to each picture with the same probability: geometry as one affine map between a doubling
-and a halving of the resolution with the wavelet filter SYM6, then colours as one affine map. All of it can be
-differentiated twice with respect to the pictures, as R1 needs. Letters: N pictures, H rows, W columns.
+Each transformation is applied to each image with the same probability: geometry as one affine map between an
+upsampling and a downsampling by 2 with the wavelet filter SYM6, then colour as one affine map. All of it is
+twice differentiable with respect to the images, as R1 needs. Letters: N images, H rows, W columns.
 """
 
 import math
@@ -14,6 +14,17 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from voicestyle.stylegan2.operators import upfirdn2d
+
+__all__ = [
+    "AdaptiveAugment",
+    "QuarterTurns",
+    "apply_colours",
+    "augment",
+    "hue_rotation",
+    "sample_colours",
+    "sample_geometry",
+    "warp",
+]
 
 QuarterTurns = Literal["all", "published"]
 SYM6 = (
@@ -33,14 +44,14 @@ SYM6 = (
 
 
 class AdaptiveAugment:
-    """Probability of augmentation, moved by how sure the discriminator is of real pictures.
+    """Augmentation probability, adapted to the overfitting of the discriminator.
 
-    r_t is the mean sign of the real scores over `adaptation_interval` steps; p rises by n / length where r_t exceeds the
-    target, else falls by it, n being the number of scores; it stays in 0...1.
+    r_t is the mean sign of the real scores over `adaptation_interval` steps; p rises by n / length if r_t
+    exceeds the target, else it falls by it, where n is the number of scores; it stays in 0...1.
 
     Attributes:
         p: probability.
-        r_t: of the last adaptation, 0 before.
+        r_t: value at the last adaptation, initially 0.
     """
 
     def __init__(
@@ -55,7 +66,7 @@ class AdaptiveAugment:
         self._signs, self._count, self._calls = 0.0, 0, 0
 
     def tune(self, scores: Tensor) -> float:
-        """Take the scores of a batch of real pictures into account; returns p."""
+        """Update p with the scores of a batch of real images, and return it."""
         self._signs += float(scores.sign().sum())
         self._count += scores.numel()
         self._calls += 1
@@ -67,11 +78,11 @@ class AdaptiveAugment:
         return self.p
 
     def state_dict(self) -> dict[str, Any]:
-        """Everything that moves, as plain numbers."""
+        """Return the state as plain numbers."""
         return {"p": self.p, "r_t": self.r_t, "sums": [self._signs, self._count, self._calls]}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Inverse of `state_dict`."""
+        """Restore `state_dict`."""
         self.p, self.r_t = float(state["p"]), float(state["r_t"])
         self._signs, self._count, self._calls = state["sums"]
 
@@ -79,12 +90,12 @@ class AdaptiveAugment:
 def augment(
     images: Tensor, p: float, generator: torch.Generator | None = None, *, quarter_turns: QuarterTurns = "all"
 ) -> Tensor:
-    """Pictures (N, 3, H, W) in random other forms; with p = 0 as they are, and nothing is drawn.
+    """Augment images (N, 3, H, W) at random; with p = 0 return them unchanged and use no random numbers.
 
     Args:
         images: in -1...1.
-        p: probability of each step.
-        generator: on the CPU; None for torch's own.
+        p: probability of each transformation.
+        generator: on the CPU; None for PyTorch's global generator.
         quarter_turns: see `sample_geometry`.
     """
     if p == 0:
@@ -104,44 +115,45 @@ def sample_geometry(
     *,
     quarter_turns: QuarterTurns = "all",
 ) -> Tensor:
-    """Affine maps (N, 3, 3) of positions in pixels from the centre, x right, y down.
+    """Sample affine maps (N, 3, 3) of positions in pixels from the centre, x right, y down.
 
-    Mirror, quarter turns, whole-pixel shift, scale, turn, stretch, turn, shift; each multiplied from left.
+    Mirror, quarter turns, integer shift, scale, rotation, anisotropic scale, rotation, shift; each multiplied
+    from the left.
 
     Args:
         num_images: N.
-        p: probability of each; of the two turns 1 - sqrt(1 - p), so that one of them happens with p.
-        height, width: of the pictures.
-        generator: on the CPU; None for torch's own.
-        quarter_turns: quarter turns are 0 to 3 ("all"), or 0 or 3 as published.
+        p: probability of each; of either rotation 1 - sqrt(1 - p), so that one of them happens with p.
+        height, width: of the images.
+        generator: on the CPU; None for PyTorch's global generator.
+        quarter_turns: number of quarter turns: 0 to 3 ("all"), or 0 or 3 as published.
     """
-    draw = _BatchRandom(num_images, generator)
+    rng = _BatchRandom(num_images, generator)
     turning = 1 - math.sqrt(1 - p)
     sides = torch.tensor([width, height])
     total = torch.eye(3).repeat(num_images, 1, 1)
 
     def apply(step: Tensor, probability: float = p) -> None:
         nonlocal total
-        chosen = draw.bernoulli(probability)
+        chosen = rng.bernoulli(probability)
         total = torch.where(chosen[:, None, None], step, torch.eye(3)) @ total
 
-    apply(_scaling(1.0 - 2.0 * draw.coin_flip(), torch.ones(num_images)))
-    quarters = draw.integers(4).float() if quarter_turns == "all" else 3.0 * draw.coin_flip()
+    apply(_scaling(1.0 - 2.0 * rng.coin_flip(), torch.ones(num_images)))
+    quarters = rng.integers(4).float() if quarter_turns == "all" else 3.0 * rng.coin_flip()
     apply(_rotation(-math.pi / 2 * quarters))
-    apply(_shift((draw.uniform(-0.125, 0.125, 2) * sides).round()))
-    scale = torch.exp2(0.2 * draw.normal())
+    apply(_shift((rng.uniform(-0.125, 0.125, 2) * sides).round()))
+    scale = torch.exp2(0.2 * rng.normal())
     apply(_scaling(scale, scale))
-    apply(_rotation(draw.uniform(-math.pi, math.pi)), turning)
-    stretch = torch.exp2(0.2 * draw.normal())
+    apply(_rotation(rng.uniform(-math.pi, math.pi)), turning)
+    stretch = torch.exp2(0.2 * rng.normal())
     apply(_scaling(stretch, 1 / stretch))
-    apply(_rotation(draw.uniform(-math.pi, math.pi)), turning)
-    apply(_shift(0.125 * draw.normal(2) * sides))
+    apply(_rotation(rng.uniform(-math.pi, math.pi)), turning)
+    apply(_shift(0.125 * rng.normal(2) * sides))
     return total
 
 
 def sample_colours(num_images: int, p: float, generator: torch.Generator | None = None) -> Tensor:
-    """Affine maps (N, 4, 4) of (R, G, B, 1): brightness, contrast, luma flip, hue, saturation."""
-    draw = _BatchRandom(num_images, generator)
+    """Sample affine maps (N, 4, 4) of (R, G, B, 1): brightness, contrast, luma flip, hue, saturation."""
+    rng = _BatchRandom(num_images, generator)
     axis = torch.full((3,), 1 / math.sqrt(3.0))
     grey = torch.zeros(4, 4)
     grey[:3, :3] = torch.outer(axis, axis)
@@ -150,23 +162,23 @@ def sample_colours(num_images: int, p: float, generator: torch.Generator | None 
 
     def apply(step: Tensor) -> None:
         nonlocal total
-        total = torch.where(draw.bernoulli(p)[:, None, None], step, one) @ total
+        total = torch.where(rng.bernoulli(p)[:, None, None], step, one) @ total
 
     brightness = one.repeat(num_images, 1, 1)
-    brightness[:, :3, 3] = (0.2 * draw.normal())[:, None]
+    brightness[:, :3, 3] = (0.2 * rng.normal())[:, None]
     apply(brightness)
-    contrast = torch.exp2(0.5 * draw.normal())
+    contrast = torch.exp2(0.5 * rng.normal())
     apply(torch.diag_embed(torch.stack([contrast, contrast, contrast, torch.ones(num_images)], 1)))
-    apply(one - 2 * grey * draw.coin_flip()[:, None, None])
-    apply(hue_rotation(draw.uniform(-math.pi, math.pi)))
-    saturation = torch.exp2(draw.normal())
+    apply(one - 2 * grey * rng.coin_flip()[:, None, None])
+    apply(hue_rotation(rng.uniform(-math.pi, math.pi)))
+    saturation = torch.exp2(rng.normal())
     last = torch.diag(torch.tensor([0.0, 0.0, 0.0, 1.0]))
     apply(grey + last + colours * saturation[:, None, None])
     return total
 
 
 def hue_rotation(angles: Tensor) -> Tensor:
-    """Rotation about the grey axis, (N, 4, 4), by angles (N,) in radians."""
+    """Rotation matrices (N, 4, 4) about the grey axis by angles (N,) in radians."""
     v = 1 / math.sqrt(3.0)
     cross = torch.tensor([[0.0, -v, v], [v, 0.0, -v], [-v, v, 0.0]])
     cosine, sine = angles.cos()[:, None, None], angles.sin()[:, None, None]
@@ -175,14 +187,14 @@ def hue_rotation(angles: Tensor) -> Tensor:
 
 
 def apply_colours(images: Tensor, colours: Tensor) -> Tensor:
-    """Apply affine maps of colour (N, 4, 4), acting on (R, G, B, 1), to pictures (N, 3, H, W)."""
+    """Apply affine colour maps (N, 4, 4), acting on (R, G, B, 1), to images (N, 3, H, W)."""
     n, channels, height, width = images.shape
     flat = colours[:, :3, :3] @ images.reshape(n, channels, -1) + colours[:, :3, 3:]
     return flat.reshape(n, channels, height, width)
 
 
 def warp(images: Tensor, inverse: Tensor, taps: Sequence[float] = SYM6) -> Tensor:
-    """Move pictures by affine maps, sampled at twice the resolution between two passes of a wavelet filter.
+    """Transform images by affine maps, sampled at twice the resolution between two wavelet filters.
 
     Args:
         images: (N, C, H, W).
@@ -190,7 +202,7 @@ def warp(images: Tensor, inverse: Tensor, taps: Sequence[float] = SYM6) -> Tenso
         taps: of the filter; their sum is sqrt(2).
 
     Returns:
-        (N, C, H, W). What lies beyond one reflection reads as 0.
+        (N, C, H, W). Beyond one reflection the source is 0.
     """
     height, width = images.shape[2:]
     inverse = inverse.to(images)
@@ -208,7 +220,7 @@ def warp(images: Tensor, inverse: Tensor, taps: Sequence[float] = SYM6) -> Tenso
 
 
 def _margins(inverse: Tensor, height: int, width: int, quarter: int) -> tuple[int, int, int, int]:
-    """Left, right, top and bottom: how far any picture of the batch reads beyond its source."""
+    """Largest extent beyond the source that any image of the batch needs: left, right, top, bottom."""
     x, y = (width - 1) / 2, (height - 1) / 2
     corners = torch.tensor([[-x, -y, 1], [x, -y, 1], [x, y, 1], [-x, y, 1]]).to(inverse)
     places = (inverse[:, :2] @ corners.T).transpose(0, 1).flatten(1)
@@ -226,10 +238,10 @@ def _sampling_grid(
     quarter: int,
     doubled: Sequence[int],
 ) -> Tensor:
-    """Where each pixel of the canvas reads the doubled picture, in the coordinates of `grid_sample`.
+    """Position in the upsampled image that each pixel of the canvas reads, in coordinates of `grid_sample`.
 
-    Pixel u of the canvas, in doubled pixels from its centre, reads 2 G((u + 1/2) / 2) - 1/2 from the centre
-    of the picture without its margins; the halves put the axis of rotation a quarter source pixel off it.
+    Pixel u of the canvas, in upsampled pixels from its centre, reads 2 G((u + 1/2) / 2) - 1/2 from the centre
+    of the image without its margins; the halves put the axis of rotation a quarter source pixel off it.
     """
     (height, width), (left, right, top, bottom) = size, margins
     rows, columns = 2 * (height + 2 * quarter), 2 * (width + 2 * quarter)
@@ -255,7 +267,7 @@ def _upfirdn2d_separable(
 
 
 class _BilinearSample(torch.autograd.Function):
-    """Bilinear sampling that can be differentiated any number of times by the picture; it is linear in it."""
+    """Bilinear sampling that is differentiable any number of times by the image, in which it is linear."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, grid: Tensor) -> Tensor:
@@ -270,14 +282,14 @@ class _BilinearSample(torch.autograd.Function):
 
 
 class _BilinearSampleTranspose(torch.autograd.Function):
-    """The transpose of `_BilinearSample`."""
+    """Transpose of `_BilinearSample`."""
 
     @staticmethod
     def forward(ctx: Any, gradient: Tensor, grid: Tensor, shape: torch.Size) -> Tensor:
         ctx.save_for_backward(grid)
-        like = gradient.new_empty(1).expand(shape)  # only its shape counts
-        found = torch.ops.aten.grid_sampler_2d_backward(gradient, like, grid, 0, 0, False, [True, False])
-        return found[0]
+        like = gradient.new_empty(1).expand(shape)  # only its shape is used
+        gradients = torch.ops.aten.grid_sampler_2d_backward(gradient, like, grid, 0, 0, False, [True, False])
+        return gradients[0]
 
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None, None]:  # type: ignore[override]
@@ -286,7 +298,7 @@ class _BilinearSampleTranspose(torch.autograd.Function):
 
 
 class _BatchRandom:
-    """Random numbers for N pictures, drawn on the CPU."""
+    """Random numbers for N images, generated on the CPU."""
 
     def __init__(self, n: int, generator: torch.Generator | None) -> None:
         self.n, self.generator = n, generator

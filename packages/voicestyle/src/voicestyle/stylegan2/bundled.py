@@ -1,12 +1,13 @@
-"""Small weights for distribution, and the bundled generator of invented faces.
+"""The bundled generator of synthetic faces, and export of small weights for distribution.
 
 The bundled weights were made by
 
     voicestyle train-stylegan --cfg population --population --threads 1 --device cpu --out runs/population
     python -m voicestyle.stylegan2.bundled runs/population --out src/voicestyle/weights/NAME
 
-where NAME is `BUNDLED`. Made again they become other numbers of the same quality (Fréchet distance of the
-judge's features .24 against .25): the operators have been made faster since, and training amplifies rounding.
+where NAME is `BUNDLED_FILE`. A new training gives other weights of the same quality (Fréchet distance of the
+attribute reader's features .24 against .25): the operators have become faster, and training amplifies
+rounding errors.
 """
 
 import argparse
@@ -19,17 +20,27 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from voicestyle.stylegan2.generator import Generator
 
+__all__ = [
+    "LoadedGenerator",
+    "bundled_checkpoint",
+    "ensure_latent_avg",
+    "export_compact",
+    "load_bundled_generator",
+    "main",
+    "open_generator",
+]
+
 BUNDLED_FILE = "stylegan2_population.safetensors"
 LATENT_AVG_SAMPLES = 4096
 
 
 def bundled_checkpoint() -> Path:
-    """The bundled file."""
+    """Path of the bundled checkpoint."""
     return Path(str(resources.files("voicestyle") / "weights" / BUNDLED_FILE))
 
 
 def load_bundled_generator() -> "Generator":
-    """The bundled generator: invented faces of 64 pixels, frozen, with its `latent_avg`."""
+    """Load the bundled generator: synthetic faces of 64 pixels, frozen, with its `latent_avg`."""
     from voicestyle.stylegan2.checkpoints import load_generator
 
     return load_generator(bundled_checkpoint())
@@ -37,13 +48,13 @@ def load_bundled_generator() -> "Generator":
 
 @dataclass(frozen=True)
 class LoadedGenerator:
-    """A generator and what its file says of it.
+    """A generator and the metadata of its checkpoint.
 
     Attributes:
-        generator: in evaluation and frozen.
-        name: of the file.
-        disclaimer: what must be said beside everything that it makes, or empty.
-        data_config: the section `data_config` of the configuration of its training; empty for published files.
+        generator: frozen, in evaluation mode.
+        name: file name.
+        disclaimer: text to show with every result, or empty.
+        data_config: section `data` of its training configuration; empty for published files.
     """
 
     generator: "Generator"
@@ -53,14 +64,14 @@ class LoadedGenerator:
 
 
 def open_generator(weights: str | Path | None = None, device: str = "cpu") -> LoadedGenerator:
-    """The generator to draw with.
+    """Load a generator with its metadata.
 
     Args:
-        weights: a run folder, a file of ours, a published or converted one; None for the bundled one.
-        device: where it draws.
+        weights: run directory, native, published or converted checkpoint; None for the bundled one.
+        device: device of the generator.
 
     Raises:
-        CheckpointError, FileNotFoundError: as `readers.load_generator`.
+        CheckpointError, FileNotFoundError: as `checkpoints.load_generator`.
     """
     from voiceface.checkpoints.native import load_model
 
@@ -72,14 +83,14 @@ def open_generator(weights: str | Path | None = None, device: str = "cpu") -> Lo
     generator = load_generator(path).to(device)
     if path.suffix != ".safetensors":
         return LoadedGenerator(generator, path.name)
-    found = load_model(path, system=SYSTEM, kind="generator")
+    stored = load_model(path, system=SYSTEM, kind="generator")
     return LoadedGenerator(
-        generator, path.name, str(found.extra.get("disclaimer", "")), found.config.get("data", {})
+        generator, path.name, str(stored.extra.get("disclaimer", "")), stored.config.get("data", {})
     )
 
 
 def ensure_latent_avg(generator: "Generator", seed: int = 0, num_samples: int = LATENT_AVG_SAMPLES) -> None:
-    """Give a generator its `latent_avg` where its file had none: the mean of `num_samples` codes."""
+    """Set a missing `latent_avg` to the mean of `num_samples` latents."""
     import torch
 
     if generator.latent_avg is None:
@@ -87,14 +98,14 @@ def ensure_latent_avg(generator: "Generator", seed: int = 0, num_samples: int = 
 
 
 def export_compact(run: str | Path, out: str | Path) -> Path:
-    """Write a generator of ours in half precision.
+    """Write a native generator checkpoint in half precision.
 
     Args:
-        run: run folder or weights file.
-        out: a name that ends in .safetensors.
+        run: run directory or checkpoint.
+        out: name ending in .safetensors.
 
     Raises:
-        CheckpointError: no generator of ours at `run`.
+        CheckpointError: `run` is not a native generator checkpoint.
     """
     import torch
     from voiceface.checkpoints.native import load_model, save_model
@@ -116,11 +127,11 @@ def export_compact(run: str | Path, out: str | Path) -> Path:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """`python -m voicestyle.stylegan2.bundled`."""
+    """Export a generator in half precision."""
     parser = argparse.ArgumentParser(
         prog="python -m voicestyle.stylegan2.bundled", description="Write a generator in half precision."
     )
-    parser.add_argument("run", type=Path, help="run folder or weights file")
+    parser.add_argument("run", type=Path, help="run directory or checkpoint")
     parser.add_argument("--out", type=Path, required=True, help="file to write, .safetensors")
     args = parser.parse_args(argv)
     out = export_compact(args.run, args.out)

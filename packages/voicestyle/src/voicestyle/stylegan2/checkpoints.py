@@ -1,8 +1,8 @@
-"""StyleGAN2 checkpoints: published ones, converted ones, our own. Specification, section 12.4.
+"""StyleGAN2 checkpoints: published, converted and native ones.
 
-Our modules keep the published parameter names; sizes are read off the shapes. Nothing that a file may carry
-is run. A file may lack two things (quirk Q21): `noises.*`, which older files have not (a fixed set is drawn),
-and the FIR kernels, which are constants; one that has other kernels is refused.
+Our modules keep the published parameter names; sizes are inferred from the shapes, and no code of a file is
+executed. A file may lack `noises.*`, as older files do (a fixed set is generated), and the FIR kernels, which
+are constants; a file with other kernels is refused.
 """
 
 import re
@@ -21,6 +21,19 @@ from voicestyle.stylegan2.discriminator import Discriminator, DiscriminatorConfi
 from voicestyle.stylegan2.generator import Generator, GeneratorConfig
 from voicestyle.stylegan2.operators import fir_kernel
 
+__all__ = [
+    "PublishedCheckpoint",
+    "StateDict",
+    "build_discriminator",
+    "build_generator",
+    "infer_discriminator_config",
+    "infer_generator_config",
+    "load_generator",
+    "load_published_checkpoint",
+    "save_published_checkpoint",
+    "state_dict_with_kernels",
+]
+
 StateDict = Mapping[str, Tensor]
 SYSTEM = "voicestyle"
 OPTIONAL_KEYS = ("noises.*", "*kernel")
@@ -30,15 +43,15 @@ NETWORKS = ("g_ema", "g", "d")
 
 @dataclass(frozen=True)
 class PublishedCheckpoint:
-    """A published training state.
+    """A published training checkpoint.
 
     Attributes:
-        generator: the running mean of the generator, `g_ema`.
-        latent_avg: (1, D) where the file has it (converted official models), else None.
-        raw_generator: the generator itself, `g`; None where the file has none.
-        discriminator: `d`; None where the file has none.
-        args: the options of the run that made it, where it has them.
-        ada_p: augmentation probability at the end; None where the file does not say.
+        generator: moving average of the generator, `g_ema`.
+        latent_avg: (1, D), in converted official models; None if missing.
+        raw_generator: the generator itself, `g`; None if missing.
+        discriminator: `d`; None if missing.
+        args: options of the training run, if stored.
+        ada_p: final augmentation probability; None if missing.
     """
 
     generator: Generator
@@ -50,17 +63,18 @@ class PublishedCheckpoint:
 
 
 def load_published_checkpoint(path: str | Path) -> PublishedCheckpoint:
-    """Read a file such as `550000.pt`, every network that it holds, frozen.
+    """Load every network of a file such as `550000.pt`, frozen.
 
     Raises:
-        CheckpointError: damaged, unsafe, without `g_ema`, or a key is missing, unknown or of another shape.
-        FileNotFoundError: no such file.
+        CheckpointError: the file is corrupt, unsafe, lacks `g_ema`, or a key is missing, unknown or
+        misshapen.
+        FileNotFoundError: the file is missing.
     """
     source, content = str(path), read_published(path)
     parts = {name: content.get(name) for name in NETWORKS}
     if not isinstance(parts["g_ema"], Mapping):
         keys = ", ".join(map(str, list(content)[:8]))
-        raise CheckpointError(f"{source} is no StyleGAN2 checkpoint: expected the key g_ema, found {keys}")
+        raise CheckpointError(f"{source} is not a StyleGAN2 checkpoint: expected the key g_ema, found {keys}")
     args = content.get("args")
     return PublishedCheckpoint(
         build_generator(parts["g_ema"], f"{source} (g_ema)", latent_avg=content.get("latent_avg")),
@@ -73,9 +87,9 @@ def load_published_checkpoint(path: str | Path) -> PublishedCheckpoint:
 
 
 def load_generator(path: str | Path) -> Generator:
-    """The generator to draw with: ours (.safetensors), `g_ema` of a published file, or a bare state dict.
+    """Load a generator: native (.safetensors), `g_ema` of a published file, or a bare state dict.
 
-    Its `latent_avg` is set where the file has it.
+    Its `latent_avg` is set if the file has it.
 
     Raises:
         CheckpointError, FileNotFoundError: as `load_published_checkpoint`.
@@ -86,7 +100,7 @@ def load_generator(path: str | Path) -> Generator:
         try:
             config = validate_config(loaded.config["generator"], GeneratorConfig, str(source))
         except (KeyError, ConfigError) as error:
-            raise CheckpointError(f"{source} does not say how large its generator is: {error}") from None
+            raise CheckpointError(f"{source} does not state the sizes of its generator: {error}") from None
         state = dict(loaded.state)
         centre = state.pop("latent_avg", None)
         return build_generator(state, str(source), config, latent_avg=centre)
@@ -103,16 +117,16 @@ def build_generator(
     *,
     latent_avg: Tensor | None = None,
 ) -> Generator:
-    """The generator of a state dict, in evaluation mode and frozen.
+    """Build a generator from a state dict, frozen and in evaluation mode.
 
     Args:
         state: published keys.
-        source: where it comes from, for messages.
-        config: sizes; None reads them off the shapes.
-        latent_avg: (D,) or (1, D), centre of w.
+        source: origin of the state dict, for messages.
+        config: sizes; None infers them from the shapes.
+        latent_avg: (D,) or (1, D), mean of w.
 
     Raises:
-        CheckpointError: another network's, or a key is missing, unknown or of another shape.
+        CheckpointError: the keys are another network's, or one is missing, unknown or misshapen.
     """
     network = Generator(config or infer_generator_config(state, source))
     _check_kernels(state, source)
@@ -130,7 +144,7 @@ def build_generator(
 def build_discriminator(
     state: StateDict, source: str = "the state dict", config: DiscriminatorConfig | None = None
 ) -> Discriminator:
-    """The discriminator of a state dict, evaluating and frozen; arguments and errors as `generator_of`."""
+    """Build a discriminator from a state dict; arguments and errors as `build_generator`."""
     network = Discriminator(config or infer_discriminator_config(state, source))
     _check_kernels(state, source)
     load_into(network, state, ignore=OPTIONAL_KEYS, source=source)
@@ -138,10 +152,10 @@ def build_discriminator(
 
 
 def infer_generator_config(state: StateDict, source: str = "the state dict") -> GeneratorConfig:
-    """Sizes of a generator, read off the shapes of its weights.
+    """Infer the sizes of a generator from the shapes of its weights.
 
     Raises:
-        CheckpointError: these are no generator's keys.
+        CheckpointError: the keys are not those of a generator.
     """
     layers = [key for key in state if re.fullmatch(r"style\.\d+\.weight", key)]
     blocks = len([key for key in state if re.fullmatch(r"to_rgbs\.\d+\.conv\.weight", key)])
@@ -163,7 +177,7 @@ def infer_generator_config(state: StateDict, source: str = "the state dict") -> 
 
 
 def infer_discriminator_config(state: StateDict, source: str = "the state dict") -> DiscriminatorConfig:
-    """Sizes of a discriminator; errors as `infer_generator_config`."""
+    """Infer the sizes of a discriminator; errors as `infer_generator_config`."""
     blocks = len([key for key in state if re.fullmatch(r"convs\.\d+\.skip\.1\.weight", key)])
     needed = [f"convs.{block}.skip.1.weight" for block in range(blocks, 0, -1)]
     if not blocks or not {"convs.0.0.weight", "final_conv.0.weight", *needed} <= state.keys():
@@ -179,7 +193,7 @@ def infer_discriminator_config(state: StateDict, source: str = "the state dict")
 def save_published_checkpoint(
     path: str | Path, generator: Generator, *, discriminator: Discriminator | None = None
 ) -> None:
-    """Write a file that the published programs load: `g_ema`, `latent_avg` where known, `d` where given."""
+    """Write a file in the published layout: `g_ema`, `latent_avg` if known, `d` if given."""
     content: dict[str, Any] = {"g_ema": state_dict_with_kernels(generator)}
     if generator.latent_avg is not None:
         content["latent_avg"] = generator.latent_avg.detach().cpu().reshape(-1)
@@ -189,14 +203,14 @@ def save_published_checkpoint(
 
 
 def state_dict_with_kernels(network: Generator | Discriminator) -> dict[str, Tensor]:
-    """A network's state on the CPU with its FIR kernels, as published files have them."""
+    """Return a network's state on the CPU with its FIR kernels, as in published files."""
     kernels = {name: value for name, value in network.named_buffers() if name.rpartition(".")[2] == "kernel"}
     state = {**network.state_dict(), **kernels}
     return {key: value.detach().cpu().contiguous() for key, value in state.items()}
 
 
 def _check_kernels(state: StateDict, source: str) -> None:
-    """Refuse FIR kernels that are not [1, 3, 3, 1]; their gain is known by where they are."""
+    """Refuse FIR kernels other than [1, 3, 3, 1]; their gain follows from their position."""
     plain = fir_kernel()
     for key, value in state.items():
         if key.rpartition(".")[2] == "kernel":
@@ -212,12 +226,12 @@ def _check_kernels(state: StateDict, source: str) -> None:
 
 
 def _as_latent_avg(latent_avg: Tensor | None) -> Tensor | None:
-    """(D,) or (1, D) to (1, D) float32."""
+    """Reshape (D,) or (1, D) to (1, D) float32."""
     return None if latent_avg is None else torch.as_tensor(latent_avg).float().reshape(1, -1)
 
 
 def _build_config(model: Any, source: str, **sizes: Any) -> Any:
-    """A checked configuration; what is wrong with it is wrong with the file."""
+    """Validate a configuration; report errors as errors of the file."""
     try:
         return validate_config({**sizes}, model, source)
     except ConfigError as error:
@@ -227,7 +241,7 @@ def _build_config(model: Any, source: str, **sizes: Any) -> Any:
 def _unexpected_keys_error(
     state: StateDict, source: str, network: str, expected_keys: str
 ) -> CheckpointError:
-    found = ", ".join(list(state)[:4]) or "nothing"
+    keys = ", ".join(list(state)[:4]) or "nothing"
     return CheckpointError(
-        f"{source} holds no StyleGAN2 {network}: expected keys {expected_keys}, found {found}"
+        f"{source} contains no StyleGAN2 {network}: expected keys {expected_keys}, found {keys}"
     )

@@ -1,4 +1,4 @@
-"""Discriminator of StyleGAN2: residual blocks and the deviation across a minibatch. Specification, 12.3."""
+"""Discriminator of StyleGAN2: residual blocks and minibatch standard deviation."""
 
 import math
 
@@ -9,20 +9,29 @@ from torch import Tensor, nn
 from voicestyle.stylegan2.generator import NetworkConfig
 from voicestyle.stylegan2.layers import EqualConv2d, EqualLinear, FIRFilter, FusedLeakyReLU, downsample
 
+__all__ = [
+    "Discriminator",
+    "DiscriminatorConfig",
+    "ResidualBlock",
+    "minibatch_stddev",
+]
+
 EPSILON = 1e-8
 
 
 class DiscriminatorConfig(NetworkConfig):
-    """Side, channels, and the groups whose deviation is one more channel."""
+    """Image side, channels, and the group size of the minibatch standard deviation."""
 
-    stddev_group: int = Field(default=4, ge=1, description="pictures that are compared with each other")
+    stddev_group: int = Field(
+        default=4, ge=1, description="images per group of the minibatch standard deviation"
+    )
 
 
 class ResidualBlock(nn.Module):
     """(N, I, H, W) to (N, O, H/2, W/2).
 
     The published shortcut blurs at full size and drops three of four pixels in its 1x1 convolution; here only
-    those are computed that are kept.
+    the remaining ones are computed.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:
@@ -42,7 +51,7 @@ class ResidualBlock(nn.Module):
 
 
 class Discriminator(nn.Module):
-    """Pictures to scores; higher means more likely real."""
+    """Images to scores; higher means more likely real."""
 
     def __init__(self, config: DiscriminatorConfig | None = None) -> None:
         super().__init__()
@@ -59,14 +68,14 @@ class Discriminator(nn.Module):
         )
 
     def forward_features(self, images: Tensor) -> Tensor:
-        """Pictures (N, 3, S, S) to what is left at 4 pixels, (N, C, 4, 4)."""
+        """Images (N, 3, S, S) to features at 4 pixels, (N, C, 4, 4)."""
         return self.convs(images.contiguous(memory_format=torch.channels_last))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures (N, 3, S, S) to scores (N, 1).
+        """Images (N, 3, S, S) to scores (N, 1).
 
         Raises:
-            ValueError: more pictures than a group holds, and no whole number of groups.
+            ValueError: N is larger than a group and not divisible into groups.
         """
         x = self.forward_features(images)
         deviation = minibatch_stddev(x, self.config.stddev_group)
@@ -75,19 +84,19 @@ class Discriminator(nn.Module):
 
 
 def minibatch_stddev(x: Tensor, group_size: int) -> Tensor:
-    """Mean deviation among the G = min(N, group) members of each group, as one more channel.
+    """Mean standard deviation among the G = min(N, group_size) members of each group, as one more channel.
 
-    Picture n belongs to group n mod (N / G).
+    Image n belongs to group n mod (N / G).
 
     Args:
         x: (N, C, H, W), N divisible by G.
-        group_size: most members of a group.
+        group_size: largest number of members of a group.
 
     Returns:
         (N, 1, H, W).
 
     Raises:
-        ValueError: N is not divisible.
+        ValueError: N is not divisible by G.
     """
     n, _, height, width = x.shape
     members = min(n, group_size)

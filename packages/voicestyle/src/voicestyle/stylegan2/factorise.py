@@ -1,7 +1,7 @@
-"""Directions of the code space that change pictures most, in closed form (specification, section 12.5).
+"""Closed-form factorisation of latent semantics (SeFa, Shen and Zhou, CVPR 2021).
 
-The right singular vectors of all modulation weights, stacked: a code moved along the first ones moves the
-styles of the layers furthest. As published, the layers of `to_rgbs` are left out, that of `to_rgb1` is not.
+The directions are the right singular vectors of all stacked modulation weights: latents moved along the first
+ones change the styles of the layers most. As published, `to_rgbs` are excluded and `to_rgb1` is not.
 """
 
 from collections.abc import Mapping
@@ -15,15 +15,23 @@ from voiceface.checkpoints.published import CheckpointError, read_published, sav
 
 from voicestyle.stylegan2.generator import Generator
 
+__all__ = [
+    "Directions",
+    "apply_direction",
+    "factorise",
+    "load_directions",
+    "save_directions",
+]
+
 SYSTEM, KIND = "voicestyle", "directions"
 
 
 class Directions(NamedTuple):
-    """Directions by falling strength.
+    """Directions in descending order of strength.
 
     Attributes:
-        directions: (D, D), unit columns; their signs mean nothing.
-        strengths: (D,), how far the styles move per unit of the code.
+        directions: (D, D), unit columns with arbitrary signs.
+        strengths: (D,), change of the styles per unit of the latent.
     """
 
     directions: Tensor
@@ -31,10 +39,10 @@ class Directions(NamedTuple):
 
 
 def factorise(source: Mapping[str, Tensor] | Generator) -> Directions:
-    """Directions of a generator, or of its state dict; D is the length of a code.
+    """Compute the directions of a generator or of its state dict; D is the length of a latent.
 
     Raises:
-        ValueError: no modulation weights in it.
+        ValueError: there are no modulation weights.
     """
     weights = source.state_dict() if isinstance(source, Generator) else source
     rows = [
@@ -45,7 +53,7 @@ def factorise(source: Mapping[str, Tensor] | Generator) -> Directions:
     if not rows:
         raise ValueError(f"no modulation weights among {', '.join(list(weights)[:4]) or 'no keys'}")
     stacked = torch.cat(rows).double()
-    # the eigenvectors of W^T W are the right singular vectors of W, which has many more rows than columns
+    # The eigenvectors of W^T W are the right singular vectors of W, which has many more rows than columns.
     squares, vectors = torch.linalg.eigh(stacked.T @ stacked)
     return Directions(vectors.flip(1).float(), squares.flip(0).clamp_min(0).sqrt().float())
 
@@ -54,32 +62,32 @@ def factorise(source: Mapping[str, Tensor] | Generator) -> Directions:
 def apply_direction(
     generator: Generator, latents: Tensor, direction: Tensor, degree: float, *, truncation: float = 1.0
 ) -> Tensor:
-    """Pictures of codes moved along a direction: plus, as they are, minus.
+    """Synthesise images of latents moved along a direction: plus, unchanged, minus.
 
     Args:
-        generator: draws with its stored noise, so that only the code differs.
+        generator: its stored noise is used, so that only the latent differs.
         latents: w (N, D).
         direction: (D,).
-        degree: length of the step.
+        degree: length of the move.
         truncation: psi; below 1 the generator's `latent_avg` is the centre.
 
     Returns:
         (3, N, 3, S, S).
     """
-    steps = torch.stack([latents + degree * direction, latents, latents - degree * direction])
-    pictures, _ = generator(
-        steps.flatten(0, 1), input_is_latent=True, randomize_noise=False, truncation=truncation
+    moved = torch.stack([latents + degree * direction, latents, latents - degree * direction])
+    images, _ = generator(
+        moved.flatten(0, 1), input_is_latent=True, randomize_noise=False, truncation=truncation
     )
-    return pictures.unflatten(0, steps.shape[:2])
+    return images.unflatten(0, moved.shape[:2])
 
 
 def save_directions(path: str | Path, directions: Directions, checkpoint: str = "") -> None:
     """Write directions, atomically.
 
     Args:
-        path: a name that ends in .safetensors for our file, else the published form `{ckpt, eigvec}`, which
-            has no strengths.
-        directions: what is written.
+        path: name ending in .safetensors for the native format, else the published form `{ckpt, eigvec}`,
+            which has no strengths.
+        directions: directions to write.
         checkpoint: name of the generator's file.
     """
     if Path(path).suffix == ".safetensors":
@@ -90,11 +98,11 @@ def save_directions(path: str | Path, directions: Directions, checkpoint: str = 
 
 
 def load_directions(path: str | Path) -> tuple[Tensor, str]:
-    """Directions (D, D) as columns, and the checkpoint's name, of our file or a published `factor.pt`.
+    """Read directions (D, D), one per column, and the checkpoint's name, from a native file or a `factor.pt`.
 
     Raises:
-        CheckpointError: damaged, unsafe or without directions.
-        FileNotFoundError: no such file.
+        CheckpointError: the file is corrupt, unsafe, or has no directions.
+        FileNotFoundError: the file is missing.
     """
     if Path(path).suffix == ".safetensors":
         loaded = load_model(path, system=SYSTEM, kind=KIND)

@@ -1,7 +1,7 @@
-"""Fréchet distance of a generator's pictures from real ones in a feature space (specification, section 12.5).
+"""Fréchet distance of generated and real images in a feature space (Heusel et al., NeurIPS 2017).
 
-The published distance has 50,000 made pictures and 2,048 features of Inception; any function from pictures to
-features will do. Values are comparable only where features and numbers of pictures are the same.
+The published metric uses 50,000 generated images and 2,048 features of Inception; any function from images to
+features can be used. Values are comparable only for the same features and numbers of images.
 """
 
 import zipfile
@@ -22,33 +22,46 @@ if TYPE_CHECKING:
     from voiceface.models.inception import Inception
     from voiceface.synthetic.readers.attribute_reader import AttributeReader
 
+__all__ = [
+    "FeatureExtractor",
+    "compute_fid",
+    "compute_image_statistics",
+    "generate_images",
+    "inception_features",
+    "judge_features",
+    "load_statistics",
+    "read_feature_name",
+    "read_npz",
+    "save_statistics",
+]
+
 FeatureExtractor = Callable[[Tensor], Tensor]
-"""Pictures (N, 3, S, S) in -1...1 to features (N, F)."""
+"""Images (N, 3, S, S) in -1...1 to features (N, F)."""
 
 
 @torch.no_grad()
 def compute_image_statistics(images: Iterable[Tensor], features: FeatureExtractor) -> Gaussian:
-    """Mean and covariance of the features of batches of pictures.
+    """Compute mean and covariance of the features of batches of images.
 
     Raises:
-        ValueError: fewer than two pictures.
+        ValueError: there are fewer than two images.
     """
-    found = FeatureStatistics()
+    statistics = FeatureStatistics()
     for batch in images:
-        found.update(features(batch))
-    return found.gaussian()
+        statistics.update(features(batch))
+    return statistics.gaussian()
 
 
 @torch.no_grad()
 def generate_images(
     generator: Generator, num_images: int, *, batch_size: int = 32, truncation: float = 1.0, seed: int = 0
 ) -> Iterator[Tensor]:
-    """Batches of `num_images` pictures of normal z with fresh noise, -1...1, not clamped."""
-    draw = torch.Generator().manual_seed(seed)
+    """Yield batches of `num_images` images of normal z with new noise, nominally in -1...1, not clamped."""
+    rng = torch.Generator().manual_seed(seed)
     like = generator.input.input
     for start in range(0, num_images, batch_size):
-        z = torch.randn(min(batch_size, num_images - start), generator.config.style_dim, generator=draw)
-        yield generator(z.to(like), truncation=truncation, generator=draw)[0]
+        z = torch.randn(min(batch_size, num_images - start), generator.config.style_dim, generator=rng)
+        yield generator(z.to(like), truncation=truncation, generator=rng)[0]
 
 
 def compute_fid(
@@ -61,43 +74,46 @@ def compute_fid(
     truncation: float = 1.0,
     seed: int = 0,
 ) -> float:
-    """Fréchet distance of a generator's pictures from real ones.
+    """Compute the Fréchet distance of a generator's images and real ones.
 
     Args:
         generator: in evaluation mode.
-        features: see `Features`.
-        real_statistics: the same features of real pictures, from `compute_image_statistics` or `load_statistics`.
-        num_images: pictures to make.
-        batch_size: at a time.
+        features: see `FeatureExtractor`.
+        real_statistics: the same features of real images, from `compute_image_statistics` or
+            `load_statistics`.
+        num_images: number of images to generate.
+        batch_size: images per batch.
         truncation: psi, published 1.
         seed: of z and noise.
     """
-    made = generate_images(generator, num_images, batch_size=batch_size, truncation=truncation, seed=seed)
-    return frechet_from_statistics(real_statistics, compute_image_statistics(made, features))
+    generated = generate_images(
+        generator, num_images, batch_size=batch_size, truncation=truncation, seed=seed
+    )
+    return frechet_from_statistics(real_statistics, compute_image_statistics(generated, features))
 
 
 def inception_features(network: "Inception") -> FeatureExtractor:
-    """The published features: pooled, 2,048 of them, of pictures resized to 299 bilinearly, not clamped."""
+    """Published features: 2,048 pooled ones of images resized to 299 pixels (bilinear), not clamped."""
     from voiceface.models.inception import preprocess_images
 
-    return lambda pictures: network.forward_features(preprocess_images((pictures + 1) * 127.5, "pytorch"))[1]
+    return lambda images: network.forward_features(preprocess_images((images + 1) * 127.5, "pytorch"))[1]
 
 
 def judge_features(attribute_reader: "AttributeReader") -> FeatureExtractor:
-    """Features for invented faces: the judge's last map, averaged over its places."""
-    return lambda pictures: attribute_reader((pictures.clamp(-1, 1) + 1) / 2).features[-1].mean((2, 3))
+    """Features of synthetic faces: the attribute reader's last feature map, averaged over positions."""
+    return lambda images: attribute_reader((images.clamp(-1, 1) + 1) / 2).features[-1].mean((2, 3))
 
 
 def load_statistics(path: str | Path) -> Gaussian:
-    """Read mean and covariance of real pictures, running no code of the file.
+    """Read mean and covariance of real images; no code of the file is executed.
 
     Args:
-        path: a published `inception_NAME.pkl` (mean, cov, size, path), or an `.npz` with mu and sigma, as
-            `save_statistics` and pytorch-fid write it.
+        path: published `inception_NAME.pkl` (mean, cov, size, path), or `.npz` with mu and sigma, as written
+            by `save_statistics` and pytorch-fid.
 
     Raises:
-        ValueError: damaged, unsafe, or the arrays do not fit each other.
-        FileNotFoundError: no such file.
+        ValueError: the file is corrupt or unsafe, or the shapes do not match.
+        FileNotFoundError: the file is missing.
     """
     source = Path(path)
     if source.suffix == ".npz":
@@ -109,7 +125,7 @@ def load_statistics(path: str | Path) -> Gaussian:
     try:
         mean, covariance = (np.asarray(content[word], np.float64) for word in words)
     except (KeyError, TypeError, IndexError):
-        raise ValueError(f"{path} holds no statistics: expected the keys {' and '.join(words)}") from None
+        raise ValueError(f"{path} contains no statistics: expected the keys {' and '.join(words)}") from None
     if mean.ndim != 1 or covariance.shape != (len(mean), len(mean)):
         shapes = f"{words[0]} {mean.shape} and {words[1]} {covariance.shape}"
         raise ValueError(f"{path}: {shapes} do not fit each other")
@@ -119,17 +135,17 @@ def load_statistics(path: str | Path) -> Gaussian:
 def save_statistics(
     path: str | Path, statistics: Gaussian, *, features: str, size: int, num_images: int
 ) -> None:
-    """Write mean and covariance as mu and sigma, and beside them what they are of, atomically.
+    """Write mean and covariance as mu and sigma, with a description, atomically.
 
     Args:
-        path: a name that ends in .npz.
-        statistics: of the features of real pictures.
+        path: name ending in .npz.
+        statistics: of the features of real images.
         features: name of the features.
-        size: side of the pictures before they were brought to the network.
-        num_images: number of pictures.
+        size: side of the images before preprocessing.
+        num_images: number of images.
     """
     if Path(path).suffix != ".npz":
-        raise ValueError(f"{path}: statistics are written to a name that ends in .npz")
+        raise ValueError(f"{path}: expected a name ending in .npz")
     with atomic_path(path) as temporary:
         np.savez(
             temporary,
@@ -142,16 +158,16 @@ def save_statistics(
 
 
 def read_feature_name(path: str | Path) -> str:
-    """Name of the features that a file of statistics says it is of; empty where it does not say."""
+    """Name of the features in a file of statistics; empty if it is not stored."""
     return str(read_npz(Path(path)).get("features", "")) if Path(path).suffix == ".npz" else ""
 
 
 def read_npz(path: Path) -> dict[str, NDArray[Any]]:
-    """Arrays of an `.npz`, none of which may be pickled.
+    """Read the arrays of an `.npz`, none of which may be pickled.
 
     Raises:
-        ValueError: damaged or pickled.
-        FileNotFoundError: no such file.
+        ValueError: the file is corrupt, or contains pickles.
+        FileNotFoundError: the file is missing.
     """
     try:
         with np.load(path, allow_pickle=False) as archive:
@@ -159,4 +175,4 @@ def read_npz(path: Path) -> dict[str, NDArray[Any]]:
     except FileNotFoundError:
         raise FileNotFoundError(f"no statistics at {path}; check the path") from None
     except (ValueError, OSError, zipfile.BadZipFile) as error:
-        raise ValueError(f"{path} is no .npz of arrays: {error}") from error
+        raise ValueError(f"{path} is not an .npz of arrays: {error}") from error

@@ -1,6 +1,6 @@
-"""Generator of StyleGAN2 with skip connections. Specification, section 12.2.
+"""Generator of StyleGAN2 with skip connections (config-f).
 
-Letters: N pictures, S side of the picture, D length of a code, L codes (one per layer), 2 log2(S) - 2 in all.
+Letters: N images, S side of the image, D length of a latent, L layers, 2 log2(S) - 2.
 """
 
 from collections.abc import Sequence
@@ -13,14 +13,20 @@ from voiceface.runtime.config import Config
 
 from voicestyle.stylegan2.layers import ConstantInput, EqualLinear, PixelNorm, StyledConv, ToRGB
 
+__all__ = [
+    "Generator",
+    "GeneratorConfig",
+    "NetworkConfig",
+]
+
 SIZES = tuple(2**power for power in range(3, 11))
 BASE_CHANNELS = 512  # channels up to 32 pixels; from 64 on `BASE_CHANNELS` 32 / side times the multiplier
 
 
 class NetworkConfig(Config):
-    """Side and channels of a generator or a discriminator; the defaults are config-f for 256 pixels."""
+    """Image side and channels of a generator or discriminator; the defaults are config-f for 256 pixels."""
 
-    size: int = Field(default=256, description="side of the pictures, pixels; a power of two, 8 to 1024")
+    size: int = Field(default=256, description="side of the images, pixels; a power of two, 8 to 1024")
     channels: tuple[Annotated[int, Field(ge=1)], ...] | None = Field(
         default=None, description="channels at 4, 8, 16, ... pixels; null: the published table"
     )
@@ -40,7 +46,7 @@ class NetworkConfig(Config):
 
     @property
     def num_blocks(self) -> int:
-        """Doublings from 4 pixels to `size`."""
+        """Number of upsamplings from 4 pixels to `size`."""
         return self.size.bit_length() - 3
 
     def channels_at(self, block: int) -> int:
@@ -63,7 +69,7 @@ class GeneratorConfig(NetworkConfig):
 
     @property
     def n_latent(self) -> int:
-        """L, codes of a picture."""
+        """L, latents per image."""
         return 2 * self.num_blocks + 2
 
     @property
@@ -73,14 +79,14 @@ class GeneratorConfig(NetworkConfig):
 
 
 class Generator(nn.Module):
-    """Codes to pictures.
+    """Latents to images.
 
-    `mapping` makes w of z; `expand_latents` brings w into one code per layer (truncation, mixing); `synthesise` draws.
-    A call does all three.
+    `mapping` maps z to w; `expand_latents` gives one latent per layer (truncation, mixing); `synthesise`
+    generates images. `forward` does all three.
 
     Attributes:
         config: sizes.
-        latent_avg: (D,) centre of w where it is known, else None; not part of the state dict.
+        latent_avg: (D,), mean of w if it is known, else None; not part of the state dict.
     """
 
     latent_avg: Tensor | None
@@ -118,17 +124,17 @@ class Generator(nn.Module):
         randomize_noise: bool = True,
         generator: torch.Generator | None = None,
     ) -> tuple[Tensor, Tensor | None]:
-        """Pictures, nominally in -1...1 and not clamped.
+        """Generate images, nominally in -1...1, not clamped.
 
         Args:
             styles, inject_index, truncation, truncation_latent, input_is_latent: see `expand_latents`.
-            return_latents: also give the codes.
+            return_latents: also return the latents.
             noise: see `synthesise`.
-            randomize_noise: without `noise`: draw it, or take the stored maps.
-            generator: of random draws; None for torch's own.
+            randomize_noise: without `noise`: generate new maps, or use the stored ones.
+            generator: random generator; None for PyTorch's global one.
 
         Returns:
-            Pictures (N, 3, S, S), and the codes (N, L, D) or None.
+            Images (N, 3, S, S), and the latents (N, L, D) or None.
         """
         latents = self.expand_latents(
             styles,
@@ -143,7 +149,7 @@ class Generator(nn.Module):
         return self.synthesise(latents, noise), latents if return_latents else None
 
     def mapping(self, z: Tensor) -> Tensor:
-        """Normal z (N, D) to w (N, D)."""
+        """Map normal z (N, D) to w (N, D)."""
         return self.style(z)
 
     def broadcast_latents(self, latents: Tensor) -> Tensor:
@@ -160,19 +166,20 @@ class Generator(nn.Module):
         input_is_latent: bool = False,
         generator: torch.Generator | None = None,
     ) -> Tensor:
-        """One code per layer, (N, L, D).
+        """Return one latent per layer, (N, L, D).
 
         Args:
-            styles: z (N, D), or w where `input_is_latent`; two of them are mixed; (N, L, D) goes through as
-                codes of the layers.
-            inject_index: with two styles, the first layer of the second; None draws from 1...L-1.
-            truncation: psi; below 1 every code becomes c + psi (w - c).
+            styles: z (N, D), or w if `input_is_latent`; two of them are mixed; (N, L, D) are latents of the
+                layers.
+            inject_index: with two styles, the first layer of the second; None: random in 1...L-1.
+            truncation: psi; below 1 every latent becomes c + psi (w - c).
             truncation_latent: centre c, (1, D) or (D,); None for `latent_avg`.
-            input_is_latent: the styles are w already.
-            generator: draws the inject index.
+            input_is_latent: the styles are w.
+            generator: random generator of the inject index.
 
         Raises:
-            ValueError: shapes or number of styles, an inject index beyond the layers, or no centre is known.
+            ValueError: shapes or number of styles, an inject index beyond the layers, or the centre is
+            unknown.
         """
         given = [styles] if isinstance(styles, Tensor) else list(styles)
         count, dim = self.config.n_latent, self.config.style_dim
@@ -182,7 +189,7 @@ class Generator(nn.Module):
                     f"a style must be (N, {dim}) or (N, {count}, {dim}), found {tuple(style.shape)}"
                 )
         if len(given) not in (1, 2):
-            raise ValueError(f"one style or two to mix, found {len(given)}")
+            raise ValueError(f"expected one style, or two to mix, found {len(given)}")
         if not input_is_latent:
             given = [self.mapping(z.flatten(0, -2)).reshape(z.shape) for z in given]
         if truncation < 1:
@@ -204,32 +211,32 @@ class Generator(nn.Module):
         return torch.cat([layers[0][:, :inject_index], layers[1][:, inject_index:]], 1)
 
     def synthesise(self, latents: Tensor, noise: Sequence[Tensor]) -> Tensor:
-        """Draw pictures.
+        """Generate images.
 
         Args:
-            latents: codes, (N, L, D).
+            latents: (N, L, D).
             noise: a map (N or 1, 1, r, r) for each of `config.noise_sides`.
 
         Returns:
             (N, 3, S, S).
 
         Raises:
-            ValueError: another number of noise maps.
+            ValueError: wrong number of noise maps.
         """
         if len(noise) != len(self.config.noise_sides):
             raise ValueError(f"expected {len(self.config.noise_sides)} noise maps, found {len(noise)}")
         x = self.input(len(latents)).contiguous(memory_format=torch.channels_last)
         x = self.conv1(x, latents[:, 0], noise[0])
-        picture = self.to_rgb1(x, latents[:, 1])
+        image = self.to_rgb1(x, latents[:, 1])
         for block, to_rgb in enumerate(self.to_rgbs):
             at = 2 * block + 1
             x = self.convs[at - 1](x, latents[:, at], noise[at])
             x = self.convs[at](x, latents[:, at + 1], noise[at + 1])
-            picture = to_rgb(x, latents[:, at + 2], picture)
-        return picture.contiguous()
+            image = to_rgb(x, latents[:, at + 2], image)
+        return image.contiguous()
 
     def make_noise(self, batch_size: int = 1, generator: torch.Generator | None = None) -> list[Tensor]:
-        """Fresh normal noise maps (count, 1, r, r)."""
+        """Generate normal noise maps (count, 1, r, r)."""
         like = self.input.input
         return [
             torch.randn(
@@ -245,7 +252,7 @@ class Generator(nn.Module):
         ]
 
     def stored_noise(self) -> list[Tensor]:
-        """The maps (1, 1, r, r) that are kept with the weights."""
+        """Noise maps (1, 1, r, r) that are stored with the weights."""
         return [self.noises.get_buffer(f"noise_{number}") for number in range(len(self.config.noise_sides))]
 
     @torch.no_grad()
@@ -268,5 +275,5 @@ class Generator(nn.Module):
 
 
 def _draw_device(generator: torch.Generator | None, like: Tensor | None = None) -> torch.device | None:
-    """Where to draw: on the generator's device, else beside the weights."""
+    """Device on which to sample: the random generator's, else that of the weights."""
     return generator.device if generator is not None else like.device if like is not None else None

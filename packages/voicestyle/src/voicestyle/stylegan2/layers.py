@@ -1,8 +1,8 @@
-"""Layers of StyleGAN2: equalised, modulated, resampling. Specification, section 12.1.
+"""Layers of StyleGAN2: equalised, modulated and resampling layers.
 
-"Equalised" layers keep weights of unit variance and scale them in use, so that Adam moves all layers alike.
-Parameter names are the published ones; FIR kernels are constants and are not part of a state dict.
-Letters: N pictures, C channels (I in, O out), H rows, W columns, D length of a style.
+"Equalised" layers keep weights of unit variance and scale them at run time, so that Adam updates all layers
+alike. Parameter names are the published ones; FIR kernels are constants and not part of a state dict.
+Letters: N images, C channels (I in, O out), H rows, W columns, D length of a style.
 """
 
 import math
@@ -22,12 +22,28 @@ from voicestyle.stylegan2.operators import (
     upfirdn2d,
 )
 
+__all__ = [
+    "ConstantInput",
+    "ConvImplementation",
+    "EqualConv2d",
+    "EqualLinear",
+    "FIRFilter",
+    "FusedLeakyReLU",
+    "ModulatedConv2d",
+    "NoiseInjection",
+    "PixelNorm",
+    "StyledConv",
+    "ToRGB",
+    "downsample",
+    "upsample",
+]
+
 ConvImplementation = Literal["scaled", "grouped"]
 EPSILON = 1e-8
 
 
 class PixelNorm(nn.Module):
-    """Rows of (N, D) to unit mean square."""
+    """Normalise rows of (N, D) to unit mean square."""
 
     def forward(self, x: Tensor) -> Tensor:
         return x * torch.rsqrt(x.square().mean(1, keepdim=True) + EPSILON)
@@ -38,8 +54,8 @@ class EqualLinear(nn.Module):
 
     Args:
         inputs, outputs: I and O.
-        bias: starting value of the bias.
-        lr_mul: factor of the learning rate; weights start with deviation 1 / lr_mul.
+        bias: initial value of the bias.
+        lr_mul: learning rate factor; weights start with standard deviation 1 / lr_mul.
         activate: end with the fused leaky ReLU.
     """
 
@@ -80,7 +96,7 @@ class EqualConv2d(nn.Module):
 
 
 class FusedLeakyReLU(nn.Module):
-    """Bias per channel, leaky ReLU, sqrt(2)."""
+    """Bias per channel, leaky ReLU, times sqrt(2)."""
 
     def __init__(self, channels: int) -> None:
         super().__init__()
@@ -91,12 +107,12 @@ class FusedLeakyReLU(nn.Module):
 
 
 class FIRFilter(nn.Module):
-    """Picture through the FIR kernel [1, 3, 3, 1]: blurred, enlarged or shrunk.
+    """FIR filter [1, 3, 3, 1]: blur, upsample or downsample.
 
     Args:
         gain: sum of the kernel.
         up, down: factors.
-        pad: zeros before and after each axis, after enlarging.
+        pad: zeros before and after each axis, after upsampling.
     """
 
     kernel: Tensor
@@ -111,30 +127,31 @@ class FIRFilter(nn.Module):
 
 
 def upsample() -> FIRFilter:
-    """Twice the side."""
+    """Filter that doubles the side."""
     return FIRFilter(gain=4.0, up=2, pad=(2, 1))
 
 
 def downsample() -> FIRFilter:
-    """Half the side."""
+    """Filter that halves the side."""
     return FIRFilter(down=2, pad=(1, 1))
 
 
 class ModulatedConv2d(nn.Module):
-    """Convolution whose weight is scaled per input channel by a style and brought back to unit length.
+    """Convolution whose weight is scaled per input channel by a style and demodulated.
 
-    W'[o, i] = W[o, i] s_i / sqrt(I k k), s = modulation(style); demodulated W'[o] / sqrt(sum W'[o]^2 + 1e-8).
-    Enlarging: transposed convolution of stride 2, then the blur with gain 4. Shrinking: blur, then stride 2.
+    W'[o, i] = W[o, i] s_i / sqrt(I k k), s = modulation(style); demodulated W'[o] / sqrt(sum W'[o]^2 + 1e-8)
+    (Karras et al., CVPR 2020, equations 1 and 3). Upsampling: transposed convolution of stride 2, then the
+    blur with gain 4. Downsampling: blur, then stride 2.
 
-    Two forms of equal numbers (about 1e-6 apart): `scaled` multiplies the input channels by s and the output
-    channels by the demodulation, one convolution with one weight; `grouped` makes every sample's weight, as
-    published. The first is faster: the batch shares a weight, and a frozen one is prepared once.
+    Two equivalent implementations (difference about 1e-6): `scaled` multiplies the input channels by s and
+    the output channels by the demodulation, one convolution with one weight; `grouped` builds every sample's
+    weight, as published. The first is faster: the batch shares a weight, and a frozen one is prepared once.
 
     Args:
         inputs, outputs: I and O.
         side: of the kernel.
         style_dim: D.
-        demodulate: bring each output channel's weight to unit length.
+        demodulate: normalise each output channel's weight.
         resample: "up", "down" or None.
         implementation: see above.
     """
@@ -169,7 +186,7 @@ class ModulatedConv2d(nn.Module):
         return y if factor is None else y * factor
 
     def forward_factored(self, x: Tensor, style: Tensor) -> tuple[Tensor, Tensor | None]:
-        """The same as (N, O, h, w) and what its channels are still to be multiplied by, or None."""
+        """Return (N, O, h, w), and the factors its channels must still be multiplied by, or None."""
         s = self.modulation(style) * self.scale
         if self.implementation == "grouped":
             return self._grouped(x, s), None
@@ -180,7 +197,7 @@ class ModulatedConv2d(nn.Module):
         return y, self.demodulation(s)[:, :, None, None] if self.demodulate else None
 
     def demodulation(self, s: Tensor) -> Tensor:
-        """Factor of every output channel, (N, O), for scaled styles (N, I)."""
+        """Factors of the output channels, (N, O), for scaled styles (N, I)."""
         return torch.rsqrt(s.square() @ self.squared_weight_sums().T + EPSILON)
 
     def squared_weight_sums(self) -> Tensor:
@@ -193,7 +210,7 @@ class ModulatedConv2d(nn.Module):
         return self._cached_weight_sums[1]
 
     def _pointwise(self, x: Tensor, s: Tensor) -> Tensor:
-        """1x1: a matrix product with each sample's own small weight; the wide input is read once."""
+        """1x1 convolution as a matrix product with each sample's own small weight."""
         weight = self.weight[0, :, :, 0, 0] * s[:, None]
         if x.is_contiguous(memory_format=torch.channels_last):
             flat = x.permute(0, 2, 3, 1).flatten(1, 2) @ weight.transpose(1, 2)
@@ -201,7 +218,7 @@ class ModulatedConv2d(nn.Module):
         return (weight @ x.flatten(2)).unflatten(2, x.shape[2:])
 
     def _convolve(self, x: Tensor, weight: Tensor, groups: int = 1) -> Tensor:
-        """One convolution of (N, G I, H, W) with (G O, I, k, k) and its resampling."""
+        """One convolution of (N, G I, H, W) with (G O, I, k, k), with resampling."""
         if self.resample == "up":
             assert self.blur is not None
             turned = weight.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
@@ -214,7 +231,7 @@ class ModulatedConv2d(nn.Module):
         return F.conv2d(x, weight, padding=self.padding, groups=groups)
 
     def _grouped(self, x: Tensor, s: Tensor) -> Tensor:
-        """The published form: one group of a convolution per sample."""
+        """Published implementation: one convolution group per sample."""
         n, inputs = x.shape[:2]
         weight = self.weight * s[:, None, :, None, None]
         if self.demodulate:
@@ -235,7 +252,7 @@ class NoiseInjection(nn.Module):
 
 
 class ConstantInput(nn.Module):
-    """Learned 4x4 picture that every synthesis begins with."""
+    """Learned 4x4 input of the synthesis."""
 
     def __init__(self, channels: int, side: int = 4) -> None:
         super().__init__()
@@ -263,7 +280,7 @@ class StyledConv(nn.Module):
 
 
 class ToRGB(nn.Module):
-    """Modulated 1x1 convolution to three channels, bias, and the enlarged picture of the block before."""
+    """Modulated 1x1 convolution to three channels, bias, and the upsampled image of the previous block."""
 
     def __init__(self, in_channels: int, style_dim: int, *, with_upsample: bool = True) -> None:
         super().__init__()
@@ -272,7 +289,7 @@ class ToRGB(nn.Module):
         self.upsample = upsample() if with_upsample else None
 
     def forward(self, x: Tensor, style: Tensor, skip: Tensor | None = None) -> Tensor:
-        """(N, I, H, W), (N, D) and the picture (N, 3, H/2, W/2) to (N, 3, H, W)."""
+        """(N, I, H, W), (N, D) and the image (N, 3, H/2, W/2) to (N, 3, H, W)."""
         y = self.conv(x, style) + self.bias
         if skip is None:
             return y

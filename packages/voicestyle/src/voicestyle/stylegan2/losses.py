@@ -1,4 +1,4 @@
-"""Objectives of adversarial training (section 12.5). Scores are (N, 1) or (N,), pictures (N, 3, S, S)."""
+"""Objectives of adversarial training. Scores are (N, 1) or (N,), images (N, 3, S, S)."""
 
 import math
 
@@ -6,34 +6,42 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+__all__ = [
+    "discriminator_loss",
+    "generator_loss",
+    "path_length_penalty",
+    "path_lengths",
+    "r1_penalty",
+]
+
 
 def discriminator_loss(real: Tensor, fake: Tensor) -> Tensor:
-    """Mean softplus(-D(real)) + mean softplus(D(fake))."""
+    """Logistic loss: mean softplus(-D(real)) + mean softplus(D(fake))."""
     return F.softplus(-real).mean() + F.softplus(fake).mean()
 
 
 def generator_loss(fake: Tensor) -> Tensor:
-    """Mean softplus(-D(fake)), the loss that does not saturate."""
+    """Non-saturating loss: mean softplus(-D(fake))."""
     return F.softplus(-fake).mean()
 
 
 def r1_penalty(scores: Tensor, images: Tensor) -> Tensor:
-    """Mean over the batch of the squared norm of dD(x)/dx; differentiable itself.
+    """R1 penalty (Mescheder et al., ICML 2018): batch mean of the squared norm of dD(x)/dx; differentiable.
 
     Args:
-        scores: of `images`, which require gradients.
-        images: real ones.
+        scores: scores of `images`, which require gradients.
+        images: real images.
     """
     (gradient,) = torch.autograd.grad(scores.sum(), images, create_graph=True)
     return gradient.square().flatten(1).sum(1).mean()
 
 
 def path_lengths(images: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
-    """How far a picture moves with its codes: root of the mean over the layers of |J^T y|^2, (N,).
+    """Path lengths (N,) (Karras et al., CVPR 2020, equation 4): root of the layer mean of |J^T y|^2.
 
     Args:
-        images: made of `latents`, with a graph.
-        latents: codes (N, L, D).
+        images: generated from `latents`, with a graph.
+        latents: (N, L, D).
         noise: y before its division by the root of the number of pixels, N(0, 1), like `images`.
     """
     scaled = noise / math.sqrt(images.shape[2] * images.shape[3])
@@ -42,15 +50,15 @@ def path_lengths(images: Tensor, latents: Tensor, noise: Tensor) -> Tensor:
 
 
 def path_length_penalty(lengths: Tensor, running_mean: Tensor, decay: float = 0.01) -> tuple[Tensor, Tensor]:
-    """Squared distance of path lengths from their running mean.
+    """Squared distance of path lengths from their moving average (Karras et al., CVPR 2020, equation 4).
 
     Args:
         lengths: (N,).
-        mean: running mean so far, scalar; 0 at the start.
-        decay: share of the new mean.
+        mean: moving average so far, scalar; initially 0.
+        decay: weight of the new mean.
 
     Returns:
-        Penalty, with the mean that is already updated, and that mean, detached.
+        Penalty with respect to the updated moving average, and that average, detached.
     """
     running_mean = running_mean + decay * (lengths.mean() - running_mean)
     return (lengths - running_mean).square().mean(), running_mean.detach()

@@ -1,9 +1,10 @@
-"""The two operators that StyleGAN2 compiles elsewhere, in plain PyTorch: FIR resampling, biased leaky ReLU.
+"""The two operators that StyleGAN2 compiles, in plain PyTorch: FIR resampling and biased leaky ReLU.
 
-No zeros are inserted and nothing is computed that is thrown away: enlarging is a transposed, shrinking a
-strided depth-wise convolution. A small kernel runs as it is: memory bounds the libraries' depth-wise
-convolution, so one pass over a 4x4 window costs less than two over 4. A larger one that is an outer product
-runs axis by axis. Specification, section 12.1. Letters: N pictures, C channels, H rows, W columns.
+Upsampling is a transposed, downsampling a strided depth-wise convolution, so that no zeros are inserted and
+no result is discarded. A small kernel is applied as it is: the libraries' depth-wise convolution is
+memory-bound, so one pass over a 4x4 window costs less than two over 4. A larger separable kernel is applied
+axis by axis.
+Letters: N images, C channels, H rows, W columns.
 """
 
 import math
@@ -13,6 +14,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+__all__ = [
+    "Pair",
+    "fir_kernel",
+    "fused_leaky_relu",
+    "noise_bias_leaky_relu",
+    "separable_factors",
+    "upfirdn2d",
+]
+
 NEGATIVE_SLOPE, ACTIVATION_GAIN = 0.2, math.sqrt(2.0)
 FIR_TAPS = (1.0, 3.0, 3.0, 1.0)
 MAX_DIRECT_TAPS = 36  # taps up to which one two-dimensional pass is faster than two
@@ -20,7 +30,7 @@ Pair = int | Sequence[int]
 
 
 def upfirdn2d(x: Tensor, kernel: Tensor, up: Pair = 1, down: Pair = 1, pad: Sequence[int] = (0, 0)) -> Tensor:
-    """Put `up` - 1 zeros after every sample, pad, convolve, keep every `down`-th sample.
+    """Insert `up` - 1 zeros after every sample, pad, convolve, keep every `down`-th sample.
 
     Args:
         x: (N, C, H, W).
@@ -28,13 +38,13 @@ def upfirdn2d(x: Tensor, kernel: Tensor, up: Pair = 1, down: Pair = 1, pad: Sequ
         up: factor, or (x, y).
         down: factor, or (x, y).
         pad: (before, after) for both axes, or (x before, x after, y before, y after); zeros, in samples after
-            enlarging; a negative number crops.
+            upsampling; a negative number crops.
 
     Returns:
         (N, C, h, w), h = floor((H up + before + after - kH) / down) + 1, w likewise.
 
     Raises:
-        ValueError: factors, padding or kernel of another form, or nothing would be left.
+        ValueError: invalid factors, padding or kernel, or an empty result.
     """
     if kernel.ndim == 1:
         kernel = torch.outer(kernel, kernel)
@@ -69,7 +79,7 @@ def fused_leaky_relu(
 ) -> Tensor:
     """`scale` times the leaky ReLU of `x` + `bias`.
 
-    The published operator ignores `negative_slope` on a processor (quirk Q20); here it counts everywhere.
+    The published operator ignores `negative_slope` on the CPU; here it is always used.
 
     Args:
         x: (N, C, ...).
@@ -83,9 +93,9 @@ def fused_leaky_relu(
 
 
 def noise_bias_leaky_relu(x: Tensor, channel_scale: Tensor | None, noise: Tensor, bias: Tensor) -> Tensor:
-    """sqrt(2) times the leaky ReLU of x factor + noise + bias, in three passes over memory.
+    """sqrt(2) times the leaky ReLU of x channel_scale + noise + bias, in three passes over memory.
 
-    The gain goes into the three small tensors: a leaky ReLU keeps positive factors.
+    The gain is multiplied into the three small tensors, since a leaky ReLU commutes with positive factors.
 
     Args:
         x: (N, C, H, W).
@@ -103,14 +113,14 @@ def noise_bias_leaky_relu(x: Tensor, channel_scale: Tensor | None, noise: Tensor
 
 
 def fir_kernel(taps: Sequence[float] | Tensor = FIR_TAPS, gain: float = 1.0) -> Tensor:
-    """Outer product of `taps` with itself, (k, k) float32, its sum brought to `gain`."""
+    """Outer product of `taps` with itself, (k, k) float32, scaled to the sum `gain`."""
     row = torch.as_tensor(taps, dtype=torch.float32)
     kernel = torch.outer(row, row)
     return kernel * (gain / kernel.sum())
 
 
 def separable_factors(kernel: Tensor) -> tuple[Tensor, Tensor] | None:
-    """Column (kH,) and row (kW,) whose outer product a kernel is, or None when it is none."""
+    """Column (kH,) and row (kW,) whose outer product is the kernel; None if it is not separable."""
     largest = int(kernel.abs().argmax())
     row_at, column_at = divmod(largest, kernel.shape[1])
     peak = kernel[row_at, column_at]
@@ -124,9 +134,11 @@ def separable_factors(kernel: Tensor) -> tuple[Tensor, Tensor] | None:
 def _upfirdn2d_yx(
     x: Tensor, kernel: Tensor, up: tuple[int, int], down: tuple[int, int], pad: tuple[int, int, int, int]
 ) -> Tensor:
-    """`upfirdn2d` with everything in the order y, x."""
+    """`upfirdn2d` with all arguments in the order y, x."""
     n, channels = x.shape[:2]
-    alone = x.dtype == torch.float64 and x.device.type == "cpu"  # no depth-wise routine: channels as pictures
+    alone = (
+        x.dtype == torch.float64 and x.device.type == "cpu"
+    )  # no depth-wise routine: treat channels as images
     if alone:
         x = x.reshape(n * channels, 1, *x.shape[2:])
     groups = x.shape[1]
@@ -146,10 +158,10 @@ def _upfirdn2d_yx(
 def _upsample_and_filter(
     x: Tensor, kernel: Tensor, up: tuple[int, int], pad: tuple[int, int, int, int]
 ) -> Tensor:
-    """Enlarge and filter: the part of the full convolution that the padding asks for.
+    """Upsample and filter: the part of the full convolution that the padding selects.
 
-    The full convolution of an axis has (n - 1) up + k samples; the wanted ones begin at k - 1 - before and
-    number n up + before + after - k + 1. What a transposed convolution can crop itself is left to it.
+    The full convolution of an axis has (n - 1) up + k samples; the selected ones begin at k - 1 - before and
+    number n up + before + after - k + 1. The transposed convolution crops as much of it as it can.
     """
     groups = x.shape[1]
     crop, rest, first = [], [], []
@@ -159,18 +171,18 @@ def _upsample_and_filter(
         start, wanted = taps - 1 - before, size * up[axis] + before + after - taps + 1
         full = (size - 1) * up[axis] + taps
         inside = max(0, min(start, full - start - wanted + up[axis] - 1))  # cropped at both ends
-        extra = min(max(0, start + wanted + inside - full), up[axis] - 1)  # put back at the far end
+        extra = min(max(0, start + wanted + inside - full), up[axis] - 1)  # restored at the far end
         crop.append(inside)
         rest.append(extra)
         first.append((start - inside, wanted))
     weight = kernel.expand(groups, 1, *kernel.shape)
     out = F.conv_transpose2d(x, weight, stride=up, padding=crop, output_padding=rest, groups=groups)
-    if all(start == 0 and wanted == made for (start, wanted), made in zip(first, out.shape[2:])):
+    if all(start == 0 and wanted == size for (start, wanted), size in zip(first, out.shape[2:])):
         return out
     margins = []
     for axis, (start, wanted) in enumerate(first, 2):
-        made = out.shape[axis]
-        low, high = min(max(start, 0), made), max(min(start + wanted, made), 0)
+        size = out.shape[axis]
+        low, high = min(max(start, 0), size), max(min(start + wanted, size), 0)
         out = out.narrow(axis, low, max(high - low, 0))
         ahead = min(max(-start, 0), wanted) if high > low else wanted
         margins.append((ahead, wanted - ahead - max(high - low, 0)))

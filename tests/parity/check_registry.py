@@ -1,4 +1,4 @@
-"""Which check serves which case: by the name of the case, else by what is in it."""
+"""Registry of checks: finds the check of a case by its name, else by its contents."""
 
 import importlib
 from collections.abc import Callable, Iterable, Mapping
@@ -10,11 +10,11 @@ CheckFunction = Callable[[Case, ComparisonLog], None]
 
 
 class CaseCheck(NamedTuple):
-    """A function that bears the name of a kind of case, and what tells such a case under another name.
+    """A check function, named after its kind of case, and the contents that identify such a case.
 
     Attributes:
-        module: of the function, below `parity`.
-        arrays: names of arrays that every such case has.
+        module: module of the function, in `parity`.
+        arrays: arrays that every such case has.
         fields: keys of its JSON object.
         config: keys of its configuration.
     """
@@ -28,26 +28,26 @@ class CaseCheck(NamedTuple):
 def case_check(
     module: str, *, arrays: Iterable[str] = (), fields: Iterable[str] = (), config: Iterable[str] = ()
 ) -> CaseCheck:
-    """A `Check` from plain lists."""
+    """Make a `CaseCheck` from plain lists."""
     return CaseCheck(module, frozenset(arrays), frozenset(fields), frozenset(config))
 
 
 class CheckRegistry:
-    """The checks of one system.
+    """Checks of one system.
 
     Args:
-        checks: by kind of case.
+        checks: check by kind of case.
     """
 
     def __init__(self, checks: Mapping[str, CaseCheck]) -> None:
         self.checks = dict(checks)
 
     def kind_from_name(self, name: str) -> str | None:
-        """The longest kind whose name is part of this one."""
+        """Return the longest kind that is part of this name."""
         return max((kind for kind in self.checks if kind in name), key=len, default=None)
 
     def kinds_from_contents(self, case: Case) -> list[str]:
-        """The kinds that a case is by its contents."""
+        """Return the kinds whose contents the case has."""
         arrays, fields, config = case.array_names, set(case.meta), set(case.config)
         return [
             kind
@@ -56,7 +56,7 @@ class CheckRegistry:
         ]
 
     def find_check(self, case: Case) -> CheckFunction | None:
-        """The check of a case, or None: by its name, unless its contents are those of another kind."""
+        """Return the check of a case, or None: by its name, unless its contents identify another kind."""
         kind, fitting = self.kind_from_name(case.name), self.kinds_from_contents(case)
         if kind not in fitting and len(fitting) == 1:
             kind = fitting[0]

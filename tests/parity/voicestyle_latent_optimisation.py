@@ -6,9 +6,9 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from parity.case import Case, ComparisonLog
-from parity.rules import ToleranceRule
-from parity.voicestyle_pictures import LPIPS_KEY_TABLE, build_recogniser
-from parity.voicestyle_weights import generate_array, load_input, load_weights
+from parity.tolerance_rules import ToleranceRule
+from parity.voicestyle_image_losses import LPIPS_KEY_TABLE, build_recogniser
+from parity.voicestyle_inputs import generate_array, load_input, load_weights
 from torch import Tensor
 from voiceface.checkpoints.native import load_into
 from voiceface.checkpoints.published import apply_key_table
@@ -18,13 +18,8 @@ from voicestyle.config import GuidanceConfig, InversionConfig
 from voicestyle.guidance import FaceEncoder, guide, synthesise_and_score
 from voicestyle.identity_loss import IRIdentityEncoder
 from voicestyle.inversion import invert, prepare_target
-from voicestyle.latent_optimisation import (
-    compute_latent_statistics,
-    latent_noise_strength,
-    lr_ramp,
-    noise_regularisation_loss,
-    normalise_noise_maps,
-)
+from voicestyle.latent_optimisation import compute_latent_statistics, latent_noise_strength, lr_ramp
+from voicestyle.noise import noise_regularisation_loss, normalise_noise_maps
 from voicestyle.stylegan2 import checkpoints as readers
 from voicestyle.stylegan2.images import to_uint8
 
@@ -174,14 +169,14 @@ def projector_run(case: Case, log: ComparisonLog) -> None:
 
 def voice_optimize_run(case: Case, log: ComparisonLog) -> None:
     """A whole short guidance by a voice."""
-    from cmpc2.published import model_of
+    from cmpc2.published import build_model_for_state
 
     config, draws = case.config, RecordedNoise(case)
     layouts = case.meta["layout"]
     name = next(each for each in layouts if each.startswith("generator"))
     network = readers.build_generator(load_weights(case, name))
     state = load_weights(case, next(each for each in layouts if each not in (name,)))
-    model = model_of(state).eval().requires_grad_(False)
+    model = build_model_for_state(state).eval().requires_grad_(False)
     model.load_state_dict(state)
     plan = GuidanceConfig(
         num_steps=int(config["step"]),

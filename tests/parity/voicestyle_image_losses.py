@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping
 
 import torch
 from parity.case import Case, ComparisonLog
-from parity.rules import ToleranceRule
 from parity.stylegan2_networks import summary_statistics
-from parity.voicestyle_weights import generate_array, load_weights
+from parity.tolerance_rules import ToleranceRule
+from parity.voicestyle_inputs import generate_array, load_weights
 from torch import Tensor
 from torch.nn.functional import normalize
 from voiceface.association.pretrained_backbones import infer_face_config

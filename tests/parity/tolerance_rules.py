@@ -1,4 +1,4 @@
-"""How far from a stored value ours may be: the rules that cases state, in numbers or in words."""
+"""Tolerance rules of cases, stated in numbers or in words."""
 
 import re
 from collections.abc import Mapping
@@ -22,15 +22,15 @@ WORDS = {
 
 @dataclass(frozen=True)
 class ToleranceRule:
-    """What is allowed for an element: atol + rtol |expected| + per_std x spread + per_max x max |expected|.
+    """Tolerance of an element: atol + rtol |expected| + per_std x std + per_max x max |expected|.
 
     Attributes:
-        atol: absolute part.
-        rtol: share of each expected value.
-        per_std: share of the standard deviation of the expected array.
-        per_max: share of the largest expected value.
+        atol: absolute tolerance.
+        rtol: fraction of each expected value.
+        per_std: fraction of the standard deviation of the expected array.
+        per_max: fraction of the largest expected value.
         mean: bound on the mean absolute difference, or None.
-        beyond: share of the pixels that need not keep the element-wise bound.
+        beyond: fraction of pixels that may exceed the element-wise tolerance.
     """
 
     atol: float = 0.0
@@ -41,7 +41,7 @@ class ToleranceRule:
     beyond: float = 0.0
 
     def tolerances(self, expected: NDArray[Any], std: float | None = None) -> NDArray[np.float64]:
-        """The bound of every element; `std` stands for the standard deviation where it is known better."""
+        """Return the tolerance of every element; `std` replaces the standard deviation of `expected`."""
         size = np.abs(expected).astype(np.float64)
         if std is None:
             std = float(np.std(expected, dtype=np.float64)) if size.size else 0.0
@@ -53,7 +53,7 @@ EXACT = ToleranceRule()
 
 
 def parse_rule(stated: object) -> ToleranceRule | None:
-    """The rule that one entry of a tolerance table states; None where it cannot be understood.
+    """Parse one entry of a tolerance table; None if it cannot be parsed.
 
     Args:
         stated: a mapping of `TERMS` to numbers, a number (absolute), "exact", or words such as "max abs
@@ -81,17 +81,17 @@ def parse_rule(stated: object) -> ToleranceRule | None:
     if known.keys() <= {"beyond"}:
         return None
     if "atol" not in known and "rtol" not in known:
-        known["atol"] = np.inf  # the mean alone is bounded
+        known["atol"] = np.inf  # only the mean is bounded
     return ToleranceRule(**known)
 
 
 def find_rule(table: object, names: tuple[str, ...], default: ToleranceRule) -> ToleranceRule:
-    """The rule of the last entry whose key is, or as a pattern fits, one of the names; else the table's own.
+    """Return the rule of the last entry whose key or pattern matches one of the names, else the table's own.
 
     Args:
         table: a case's `tolerance`: entries by key, or one rule for everything.
-        names: what the value is called, and what the group that it belongs to is called.
-        default: stands in where no entry fits or where its words cannot be understood.
+        names: names of the value and of its groups.
+        default: rule if no entry matches or it cannot be parsed.
     """
     if not isinstance(table, Mapping) or table.keys() <= TERMS.keys():
         return parse_rule(table) or default
@@ -105,7 +105,7 @@ def find_rule(table: object, names: tuple[str, ...], default: ToleranceRule) -> 
 
 
 def _parse_term(term: str, value: object) -> tuple[str, float]:
-    """A term of a rule as a number; "1e-3 of the largest of the group" is a share of the largest."""
+    """Parse a term of a rule; "1e-3 of the largest of the group" is a fraction of the largest."""
     if isinstance(value, str) and (share := re.match(rf"\s*{NUMBER}\s+of the largest", value.lower())):
         return "per_max", float(share[1])
     return term, float(str(value))

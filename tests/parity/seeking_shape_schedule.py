@@ -15,11 +15,11 @@ def identity_reweighting(case: Case, log: ComparisonLog) -> None:
     """A whole run of the re-weighting state on made-up losses, in single and double precision."""
     config = case.config
     names = {
-        "update_every": "update_every",
+        "update_every": "update_interval",
         "first_update": "warm_up",
-        "first_fraction": "initial_share",
-        "add_fraction": "added_share",
-        "stop_ratio": "stop_share",
+        "first_fraction": "initial_fraction",
+        "add_fraction": "fraction_step",
+        "stop_ratio": "final_fraction",
         "decay": "decay",
         "momentum": "momentum",
         "initial_loss_mean": "initial_loss",
@@ -33,12 +33,12 @@ def identity_reweighting(case: Case, log: ComparisonLog) -> None:
     weights, ratios, before = [], [], None
     order, position, drawn = np.empty(0, np.int64), 0, 0
     for t in range(int(config["iterations"])):
-        if single.due(t) and before is None:
+        if single.is_due(t) and before is None:
             before = single.loss_mean.clone()
         if single.update(t):
             updates.append(t)
             weights.append(single.weight.clone())
-            ratios.append(single.ratio)
+            ratios.append(single.active_fraction)
         double.update(t)
         if not len(order) or position + batch > classes:
             seed = int(config["batch_seed_base"]) + drawn
@@ -46,8 +46,8 @@ def identity_reweighting(case: Case, log: ComparisonLog) -> None:
         chosen = order[position : position + batch]
         position, drawn = position + batch, drawn + 1
         loss = torch.from_numpy((hardness[chosen] * (0.5 + np.exp(-t / 900))).astype(np.float32))
-        single.observe(torch.from_numpy(chosen), loss)
-        double.observe(torch.from_numpy(chosen), loss)
+        single.update_hardness(torch.from_numpy(chosen), loss)
+        double.update_hardness(torch.from_numpy(chosen), loss)
     stored = case.arrays
     log.compare_equal("update_iterations", updates, stored["update_iterations"].tolist())
     if len(updates) == len(stored["weights"]):
@@ -109,9 +109,9 @@ def _trace_run(config: dict[str, Any]) -> tuple[list[list[float]], list[list[Any
     experiment = translate(_to_published_config(config)).config
     stated = {
         "warm_up": config["first_weight_update"],
-        "initial_share": config["first_fraction"],
-        "added_share": config["add_fraction"],
-        "stop_share": config["stop_ratio"],
+        "initial_fraction": config["first_fraction"],
+        "fraction_step": config["add_fraction"],
+        "final_fraction": config["stop_ratio"],
     }
     weights = IdentityWeights(
         config["identities"], **{**experiment.weights.model_dump(exclude={"enabled"}), **stated}
@@ -126,7 +126,7 @@ def _trace_run(config: dict[str, Any]) -> tuple[list[list[float]], list[list[Any
         if t == limit:
             break
         if weights.update(t):
-            events.append(["weight_update", t, round(weights.ratio, 6)])
+            events.append(["weight_update", t, round(weights.active_fraction, 6)])
         if not changes or rate(t) != changes[-1][1]:
             changes.append([t, rate(t)])
         if t + 1 in (1, limit) or (t + 1) % experiment.training.checkpoint_interval == 0:

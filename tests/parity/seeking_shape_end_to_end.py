@@ -7,13 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 from parity.case import Array, Case, ComparisonLog
-from parity.figures import compute_metric, write_lists
+from parity.seeking_shape_metrics import compute_metric, write_lists
 from seeking_shape.config import SeekingShapeConfig
 from seeking_shape.model import Voice2Face
-from seeking_shape.published import architecture_of
+from seeking_shape.published import infer_model_config
 from torch import Tensor
 from voiceface.association.embedder import Embedder
-from voiceface.audio import loading as audio
+from voiceface.audio.loading import write_wav
 from voiceface.checkpoints.native import load_into
 from voiceface.datasets.corpus import Corpus, open_corpus
 from voiceface.datasets.trials.reading import read_trial_list
@@ -78,7 +78,7 @@ def write_files(case: Case, root: Path) -> dict[str, Path]:
             path.write_bytes(value.tobytes())
         elif kind == "wav":
             path.parent.mkdir(parents=True, exist_ok=True)
-            audio.write_wav(path, value)
+            write_wav(path, value)
     return paths
 
 
@@ -86,7 +86,7 @@ def build_embedder(case: Case) -> Embedder:
     """The network with the case's weights, behind the readers that evaluation uses."""
     state = case.filled_weights()
     kept = {key: torch.empty(shape) for key, shape in case.meta.get("layout_kept", {}).items()}
-    architecture = architecture_of({**kept, **state})
+    architecture = infer_model_config({**kept, **state})
     model = Voice2Face(architecture)
     load_into(model, state, ignore=["normalize.*", "center.*", "V.model.torchfb.*"])
     config = SeekingShapeConfig(name=case.name, model=architecture)

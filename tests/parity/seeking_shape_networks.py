@@ -7,9 +7,15 @@ import numpy as np
 import torch
 from parity.activations import record_outputs
 from parity.case import Case, ComparisonLog
-from seeking_shape.losses import Weighting, explicit_loss, implicit_loss, sample_losses, weighted_losses
+from seeking_shape.losses import (
+    Weighting,
+    apply_identity_weights,
+    compute_sample_losses,
+    explicit_alignment_loss,
+    implicit_alignment_loss,
+)
 from seeking_shape.model import FaceBranch, Voice2Face, VoiceBranch, parameter_groups
-from seeking_shape.published import architecture_of, face_architecture, voice_architecture
+from seeking_shape.published import infer_face_config, infer_model_config, infer_voice_config
 from seeking_shape.reweighting import IdentityWeights
 from torch import Tensor, nn
 from voiceface.association.encoders import InputNormalization
@@ -100,7 +106,7 @@ def face_embedder(case: Case, log: ComparisonLog) -> None:
     """IR network, head, classifier, and its activations."""
     state = case.filled_weights()
     pictures = case.tensor("images_bgr_u8").permute(0, 3, 1, 2).float()
-    config = face_architecture(state, pictures.shape[2])
+    config = infer_face_config(state, pictures.shape[2])
     branch = FaceBranch(config, *reversed(state["F.cls.weight"].shape)).eval()
     load_into(branch, _strip_prefix("F.", state))
     mean, spread = (case.config.get(f"normal_{word}", [127.5])[0] for word in ("mean", "std"))
@@ -148,11 +154,11 @@ def losses(case: Case, log: ComparisonLog) -> None:
         state.load_state_dict(
             {"weight": case.tensor("identity_weight"), "loss_mean": case.tensor("loss_mean_before")}
         )
-        found = sample_losses(face, voice, *logits, labels, constant=constant)
-        state.observe(labels, found.hardness)
+        found = compute_sample_losses(face, voice, *logits, labels, constant=constant)
+        state.update_hardness(labels, found.hardness)
         weights = state.batch_weights(labels)
-        terms = weighted_losses(
-            found, weights, weighting=weighting, factors=config.get("loss_weight", [1, 1, 1])
+        terms = apply_identity_weights(
+            found, weights, weighting=weighting, loss_weights=config.get("loss_weight", [1, 1, 1])
         )
         total = torch.stack(list(terms.values())).sum()
         total.backward()
@@ -172,18 +178,18 @@ def losses(case: Case, log: ComparisonLog) -> None:
             margin = float(".".join(found_margin.groups()))
             logits_face = case.tensor("z_face") @ case.tensor("class_weight").T
             theirs_ce = nn.functional.cross_entropy(torch.as_tensor(theirs), labels, reduction="none")
-            log.compare_close(name, implicit_loss(logits_face, labels, margin), theirs_ce, **known)
+            log.compare_close(name, implicit_alignment_loss(logits_face, labels, margin), theirs_ce, **known)
 
 
 def _directions(face: Tensor, voice: Tensor, constant: float) -> dict[str, Tensor]:
     """The two directions of the explicit loss, and the loss without being told the labels."""
-    from seeking_shape.losses import contrast
+    from seeking_shape.losses import directional_alignment_loss
 
     same = torch.eye(len(face), dtype=torch.bool)
     return {
-        "explicit_anchor_voice": contrast(voice, face, same, constant),
-        "explicit_anchor_face": contrast(face, voice, same, constant),
-        "explicit": explicit_loss(face, voice, None, constant),
+        "explicit_anchor_voice": directional_alignment_loss(voice, face, same, constant),
+        "explicit_anchor_face": directional_alignment_loss(face, voice, same, constant),
+        "explicit": explicit_alignment_loss(face, voice, None, constant),
     }
 
 
@@ -207,7 +213,7 @@ def _steps(case: Case, front: dict[str, Tensor], dtype: torch.dtype) -> dict[str
     config, state = case.config, case.filled_weights()
     pictures = case.tensor("images_bgr_u8").permute(0, 3, 1, 2).to(dtype)
     kept = {key: torch.empty(shape) for key, shape in case.meta.get("layout_kept", {}).items()}
-    model = Voice2Face(architecture_of({**kept, **state}, pictures.shape[2]))
+    model = Voice2Face(infer_model_config({**kept, **state}, pictures.shape[2]))
     load_into(
         model,
         {**state, **front},
@@ -233,12 +239,12 @@ def _steps(case: Case, front: dict[str, Tensor], dtype: torch.dtype) -> dict[str
     for step in range(config.get("steps", 2)):
         optimiser.zero_grad()
         out = model(pictures, waves)
-        found = sample_losses(out.face, out.voice, out.face_logits, out.voice_logits, labels)
-        model.center.observe(labels, found.hardness)
+        found = compute_sample_losses(out.face, out.voice, out.face_logits, out.voice_logits, labels)
+        model.center.update_hardness(labels, found.hardness)
         weights = model.center.batch_weights(labels)
         weighting: Any = config.get("identity_loss_weighting", "batch_mean")
-        terms = weighted_losses(
-            found, weights, weighting=weighting, factors=config.get("loss_weight", [1, 1, 1])
+        terms = apply_identity_weights(
+            found, weights, weighting=weighting, loss_weights=config.get("loss_weight", [1, 1, 1])
         )
         total = torch.stack(list(terms.values())).sum()
         total.backward()
@@ -304,7 +310,7 @@ def _compare_steps(
 def checkpoint_layout(case: Case, log: ComparisonLog) -> None:
     """Key names, shapes, constants, and the order of parameters in the optimiser."""
     meta, layout = case.meta, {key: tuple(shape) for key, shape in case.meta["layout"].items()}
-    config = architecture_of({key: torch.empty(shape, device="meta") for key, shape in layout.items()})
+    config = infer_model_config({key: torch.empty(shape, device="meta") for key, shape in layout.items()})
     classes = case.config.get("num_classes", config.num_classes)
     model = Voice2Face(config.model_copy(update={"num_classes": None}), classes)
     state = model.state_dict()
@@ -365,7 +371,7 @@ def _compare_layout(log: ComparisonLog, what: str, state: dict[str, Tensor], the
 def _voice_config(case: Case, state: dict[str, Tensor]) -> Any:
     """Architecture by the layout, front end by the configuration."""
     kept = {key: torch.empty(shape) for key, shape in case.meta.get("layout_kept", {}).items()}
-    found = voice_architecture({**kept, **state})
+    found = infer_voice_config({**kept, **state})
     return found.model_copy(update={"n_mels": case.config.get("n_mels", found.n_mels)})
 
 
