@@ -235,7 +235,7 @@ def test_averaging_helps_and_constant_embeddings_do_not():
         "gender_baseline",
         "upper_bound",
     }
-    assert "avg4 map100_v2f" in all_pairs_table(found)
+    assert "mean of 4 samples, map100_v2f" in all_pairs_table(found)
     blind = evaluate_all_pairs(np.ones((60, 3)), np.ones((60, 3)), sex)
     for figure in blind.values():
         assert figure.value == pytest.approx(figure.chance, abs=1e-12)

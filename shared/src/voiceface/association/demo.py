@@ -139,8 +139,8 @@ def train_if_needed(train: Callable[..., Path], out: Path, *arguments: Any, **op
 
 
 def summary_table(all_pairs: "dict[str, dict[str, AllPairsMetric]]") -> str:
-    """Chance, sex only, model and oracle over all pairs of unseen people, as a small table."""
-    rows = [f"{'all pairs of unseen identities':46}{'chance':>8}{'sex':>8}{'model':>16}{'oracle':>8}"]
+    """Chance level, gender-only baseline, model and oracle upper bound over all pairs of unseen identities."""
+    rows = [f"{'all pairs of unseen identities':60}{'chance':>8}{'gender':>8}{'model':>16}{'bound':>8}"]
     words = {
         "g_v2f": "same-gender 1:2 matching, voice to face (G)",
         "g_f2v": "same-gender 1:2 matching, face to voice (G)",
@@ -149,13 +149,13 @@ def summary_table(all_pairs: "dict[str, dict[str, AllPairsMetric]]") -> str:
         "auc": "unrestricted verification AUC (U)",
         "map100_v2f": "retrieval mAP, voice to face, gallery of 100 identities",
     }
-    for setting, figures in all_pairs.items():
-        how = "" if setting == "single" else f" ({setting})"
+    for setting, metrics in all_pairs.items():
+        suffix = "" if setting == "single" else f" ({setting.replace('avg', 'mean of ')})"
         for key, text in words.items():
-            f = figures[key]
+            f = metrics[key]
             oracle = "" if f.upper_bound is None else f"{f.upper_bound:8.3f}"
             value = f"{f.value:.3f} ± {f.standard_error:.3f}"
-            rows.append(f"{text + how:46}{f.chance:8.3f}{f.gender_baseline:8.3f}{value:>16}{oracle}")
+            rows.append(f"{text + suffix:60}{f.chance:8.3f}{f.gender_baseline:8.3f}{value:>16}{oracle}")
     return "\n".join(rows)
 
 

@@ -194,15 +194,26 @@ def evaluate_all_pairs_averaged(
 
 
 def all_pairs_table(results: Mapping[str, Mapping[str, AllPairsMetric]]) -> str:
-    """Text table of `evaluate_all_pairs_averaged`: a line per figure with chance, sex-only, model, error, oracle."""
-    lines = [f"{'':20}{'chance':>8}{'sex':>8}{'model':>8}{'error':>8}{'oracle':>8}{'position':>10}"]
+    """Text table of `evaluate_all_pairs_averaged`: a line per metric with its references."""
+    lines = [f"{'':36}{'chance':>8}{'gender':>8}{'model':>8}{'std err':>8}{'bound':>8}{'norm gain':>10}"]
     for way, figures in results.items():
         for name, figure in figures.items():
             last = [f"{'-':>8}" if figure.upper_bound is None else f"{figure.upper_bound:8.3f}"]
             last += [f"{'-':>10}" if figure.normalized_gain is None else f"{figure.normalized_gain:10.3f}"]
             numbers = (figure.chance, figure.gender_baseline, figure.value, figure.standard_error)
-            lines.append(f"{way + ' ' + name:20}" + "".join(f"{x:8.3f}" for x in numbers) + "".join(last))
+            lines.append(
+                f"{describe_sampling(way) + ', ' + name:36}"
+                + "".join(f"{x:8.3f}" for x in numbers)
+                + "".join(last)
+            )
     return "\n".join(lines)
+
+
+def describe_sampling(setting: str) -> str:
+    """A setting of `evaluate_all_pairs_averaged` in words: "single" or "avgK"."""
+    return (
+        "1 sample per modality" if setting == "single" else f"mean of {setting.removeprefix('avg')} samples"
+    )
 
 
 def all_pairs_to_dict(results: Mapping[str, Mapping[str, AllPairsMetric]]) -> dict[str, Any]:

@@ -64,6 +64,11 @@ class ListResult:
         return self.trial_list.name
 
     @property
+    def label(self) -> str:
+        """Name of the list for tables and reports."""
+        return self.trial_list.label + (" (generated list)" if self.trial_list.is_generated else "")
+
+    @property
     def main_metric(self) -> Metric:
         """The one figure that published evaluations give for such a list."""
         return self.metrics[MAIN_METRIC[self.trial_list.kind]]
@@ -150,18 +155,16 @@ class Results:
 
     def table(self) -> str:
         """Text table: a line per figure with chance and interval."""
-        width = max(len(result.name) for result in self.lists) + 10
+        width = max(len(result.label) for result in self.lists) + 10
         share = f"{self.protocol.confidence:.0%} interval"
-        rows = [f"{'':{width}}{'value':>9}{'chance':>9}   {share}"]
+        rows = [f"{'':{width}}{'value':>9}{'chance level':>14}   {share}"]
         for result in self.lists:
             for name, figure in result.metrics.items():
-                label = f"{result.name} {name}" + (
-                    " (generated list)" if result.trial_list.is_generated else ""
-                )
+                label = f"{result.label} {name}"
                 span = "" if np.isnan(figure.low) else f"   {figure.low:.4f} ... {figure.high:.4f}"
-                rows.append(f"{label:{width}}{figure.value:9.4f}{figure.chance:9.4f}{span}")
+                rows.append(f"{label:{width}}{figure.value:9.4f}{figure.chance:14.4f}{span}")
         if self.leaked:
-            rows.append(f"{len(self.leaked)} people are in the training data: {abbreviate(self.leaked)}")
+            rows.append(f"{len(self.leaked)} identities are in the training data: {abbreviate(self.leaked)}")
         return "\n".join(rows)
 
 

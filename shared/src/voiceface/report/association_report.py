@@ -9,7 +9,7 @@ import numpy as np
 
 from voiceface.datasets.corpus import Corpus
 from voiceface.embeddings.table import EmbeddingTable
-from voiceface.evaluation.all_pairs import METRIC_LABELS, AllPairsMetric
+from voiceface.evaluation.all_pairs import METRIC_LABELS, AllPairsMetric, describe_sampling
 from voiceface.evaluation.evaluator import compare
 from voiceface.evaluation.results import Results
 from voiceface.metrics.matching import l2_normalize
@@ -34,7 +34,6 @@ from voiceface.report.list_results import (
     build_cmc_plots,
     build_result_row,
     build_roc_plots,
-    describe_sampling,
     format_percent,
     get_reference_value,
     get_task_title,
@@ -158,7 +157,7 @@ def _build_headlines(
                     main.chance,
                     get_reference_value(one, references, "gender-only baseline"),
                     get_reference_value(one, references, "oracle upper bound"),
-                    f"voice to face, {one.name}",
+                    f"voice to face, {one.label}",
                 )
             )
     return found

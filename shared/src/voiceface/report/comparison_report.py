@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from voiceface.evaluation.all_pairs import describe_sampling
 from voiceface.evaluation.all_pairs_comparison import DISPLAYED_METRICS
 from voiceface.evaluation.comparison import Comparison, count_tests
 from voiceface.metrics.bootstrap import PairedDifference
@@ -15,7 +16,6 @@ from voiceface.report.list_results import (
     build_cmc_plots,
     build_result_row,
     build_roc_plots,
-    describe_sampling,
     format_percent,
     get_task_title,
     nan_to_none,
@@ -87,7 +87,7 @@ def format_comparison_table(found: Comparison) -> str:
     for result in found.systems[first].lists:
         name = result.name
         told = [found.references[key].by_name[name].main_metric.value for key in found.references]
-        row = [name, *map(_format_fraction, (result.main_metric.chance, *told))]
+        row = [result.label, *map(_format_fraction, (result.main_metric.chance, *told))]
         for each in found.systems.values():
             main = each.by_name[name].main_metric
             row.append(f"{main.value:.3f}  {main.low:.3f} ... {main.high:.3f}")
@@ -97,14 +97,12 @@ def format_comparison_table(found: Comparison) -> str:
             if key not in pairs.systems[first]:
                 continue
             row = [
-                f"{pairs.setting} {key}",
+                f"{describe_sampling(pairs.setting)}, {key}",
                 *(_format_fraction(told[key]) for told in pairs.references.values()),
             ]
             for span in (pairs.systems[name][key] for name in found.systems):
                 row.append(f"{span.value:.3f}  {span.low:.3f} ... {span.high:.3f}")
-            lines.append(
-                [*row, *(_format_difference_cell(gaps[key]) for gaps in pairs.differences.values())]
-            )
+            lines.append([*row, *(_format_difference_cell(gaps[key]) for gaps in pairs.differences.values())])
     widths = [max(map(len, column)) for column in zip(*lines)]
     return "\n".join(
         "   ".join(f"{cell:{'<' if i == 0 else '>'}{widths[i]}}" for i, cell in enumerate(line)).rstrip()
@@ -116,7 +114,7 @@ def describe_table(found: Comparison) -> str:
     """Legend of `format_comparison_table`."""
     rules = found.protocol
     text = [
-        f"{rules.confidence:.0%} intervals and two-sided p from {rules.replicates} bootstrap samples of identities",
+        f"{rules.confidence:.0%} intervals and two-sided p from {rules.replicates} bootstrap samples",
         f"Holm: p corrected for all {count_tests(found)} tests",
     ]
     if found.all_pairs:
@@ -165,16 +163,14 @@ def build_differences(found: Comparison) -> list[PairedDifferenceRow]:
                 if key in pairs.differences[pair]:
                     name = _capitalise(DISPLAYED_METRICS[key])
                     sampling = f"all pairs, {describe_sampling(pairs.setting)}"
-                    rows.append(
-                        _build_difference(pair, pairs.differences[pair][key], name, sampling)
-                    )
+                    rows.append(_build_difference(pair, pairs.differences[pair][key], name, sampling))
         for result in found.systems[found.first].lists:
             trials = result.trial_list
             name = f"{get_task_title(result)}, {DIRECTION_PHRASES[trials.direction]}"
             if trials.kind != "retrieval":
                 name = f"{STRATUM_NAMES.get(trials.stratum, trials.stratum)} {name}"
             difference = found.differences[pair][result.name]
-            rows.append(_build_difference(pair, difference, _capitalise(name), result.name))
+            rows.append(_build_difference(pair, difference, _capitalise(name), result.label))
     return rows
 
 
@@ -195,7 +191,7 @@ def _build_difference(
 
 def summarise_comparison(found: Comparison, differences: Sequence[PairedDifferenceRow]) -> Iterator[str]:
     """Summary of a comparison in sentences."""
-    lead = f"{found.systems[found.first].lists[0].name}"
+    lead = found.systems[found.first].lists[0].name
     values = {name: results.lists[0].main_metric.value for name, results in found.systems.items()}
     gaps = {pair: gaps[lead] for pair, gaps in found.differences.items()}
     if found.all_pairs and "g" in found.all_pairs[0].systems[found.first]:
@@ -238,7 +234,7 @@ def _build_run_tables(found: Comparison) -> list[Table]:
                     label = f"{DISPLAYED_METRICS[key]}, all pairs, {describe_sampling(pairs.setting)}"
                     rows.append([label, *_format_runs(pairs.runs[name][key])])
         for place, result in enumerate(runs[0].lists):
-            rows.append([result.name, *_format_runs([run.lists[place].main_metric.value for run in runs])])
+            rows.append([result.label, *_format_runs([run.lists[place].main_metric.value for run in runs])])
         columns = [
             "metric",
             *(f"run {number}" for number in range(1, len(runs) + 1)),

@@ -19,7 +19,7 @@ def build_result_row(found: ListResult, references: Mapping[str, Results]) -> Re
         main.value,
         direction=get_direction(found),
         stratum=found.trial_list.stratum,
-        list_name=found.name + (" (generated list)" if found.trial_list.is_generated else ""),
+        list_name=found.label,
         low=nan_to_none(main.low),
         high=nan_to_none(main.high),
         chance=main.chance,
@@ -128,13 +128,6 @@ def get_task_title(found: ListResult) -> str:
 def get_reference_value(found: ListResult, references: Mapping[str, Results], name: str) -> float | None:
     """Main metric of a reference on the same list; None without that reference."""
     return references[name].by_name[found.name].main_metric.value if name in references else None
-
-
-def describe_sampling(setting: str) -> str:
-    """Number of samples behind each identity of an all-pairs setting: "single", or "avgK"."""
-    if setting == "single":
-        return "1 sample per modality"
-    return f"mean of {setting.removeprefix('avg')} samples"
 
 
 def get_direction(found: ListResult) -> Direction:

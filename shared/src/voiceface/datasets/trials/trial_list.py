@@ -63,6 +63,11 @@ class TrialList:
         return len(self.probes) if self.probe_index is None else len(self.probe_index)
 
     @property
+    def label(self) -> str:
+        """Name for tables and reports: spelled out where the published name is misspelled (`reterival`)."""
+        return self.name.replace("reterival", "retrieval")
+
+    @property
     def num_candidates(self) -> int:
         """Candidates per line: N for matching, 1 for verification, the size of the gallery for retrieval."""
         return len(self.gallery) if self.gallery_index is None else self.gallery_index.shape[1]
