@@ -1,14 +1,14 @@
-"""One training iteration of sf2f: full networks, one thread.
+"""Speed of one training step of sf2f: full networks, one thread.
 
     python benchmarks/sf2f_step.py --model v2f sf2f_1st_stage      16 windows of 125 frames, 64 pixels
     python benchmarks/sf2f_step.py --model sf2f_mid_1st_stage      8 windows, 64 and 128 pixels
     python benchmarks/sf2f_step.py --model sf2f_fuser              4 x 20 windows, only the fuser learns
 
-Ours is measured against a plain build of the same networks, turn by turn in a process of its own: doubling
-and convolution one after the other, stock transposed convolutions, stock memory format, FaceNet's norms by
-themselves, gradients of its weights and of all discriminators' on the generator's side, stock Adam, freed
-memory given back. Both must give the same losses. Processor time counts: the time on an idle machine. The
-goal is a ratio: that of the aim to what the published implementation took on such a processor.
+The package and a plain build of the same networks alternate, each in a process of its own. The plain build
+has upsampling and convolution one after the other, stock transposed convolutions, contiguous memory format,
+separate batch norms in FaceNet, gradients of its weights and of all discriminators in the generator's update,
+stock Adam, and returns freed memory. Both must give the same losses. Processor time counts. The goal is a
+ratio: the target time to that of the published implementation on the same kind of processor.
 """
 
 import argparse
@@ -49,7 +49,7 @@ class Task(NamedTuple):
 
     @property
     def goal_ratio(self) -> float:
-        """Ours to the plain build, at most."""
+        """Maximum ratio of the package to the plain build."""
         return self.goal_seconds / self.published_seconds
 
 
@@ -63,13 +63,15 @@ TASKS = {
 
 def build_configs(model: str) -> tuple[Any, Any, Any]:
     """Configurations of generator, discriminators and losses."""
-    from sf2f.decoders import FaceGanV2DecoderConfig, V2FDecoderConfig
-    from sf2f.discriminator_layers import BackboneConfig
-    from sf2f.discriminators import LARGE_ARCH, SMALL_ARCH, DiscriminatorsConfig
-    from sf2f.encoders import EncoderConfig
-    from sf2f.fusers import FuserConfig
-    from sf2f.generator import GeneratorConfig
-    from sf2f.losses import LossConfig
+    from sf2f.discriminator_config import LARGE_ARCH, SMALL_ARCH, BackboneConfig, DiscriminatorsConfig
+    from sf2f.network_config import (
+        EncoderConfig,
+        FaceGanV2DecoderConfig,
+        FuserConfig,
+        GeneratorConfig,
+        LossConfig,
+        V2FDecoderConfig,
+    )
     from sf2f.published import V2F_BACKBONE
 
     if model == "v2f":
@@ -91,7 +93,7 @@ def build_configs(model: str) -> tuple[Any, Any, Any]:
 
 
 def use_stock_layers(*networks: "nn.Module") -> None:
-    """Stock layers around the same weights."""
+    """Replace fused layers by stock layers with the same weights."""
     import torch
     from sf2f.decoders import PointDeconvolution, UpBlock
     from torch import nn
@@ -106,7 +108,7 @@ def use_stock_layers(*networks: "nn.Module") -> None:
 
 
 def build_step(model: str, plain: bool) -> Callable[[], tuple[float, float]]:
-    """Networks, data and optimisers; a call makes one iteration and gives both sides' losses."""
+    """Build networks, data and optimisers; the returned function runs one step and returns the losses."""
     import contextlib
 
     import torch
@@ -153,7 +155,7 @@ def build_step(model: str, plain: bool) -> Callable[[], tuple[float, float]]:
 
 
 def _with_contiguous_format(network: Any) -> Callable[[Any], Any]:
-    """The network's pass with stock memory format."""
+    """The network's forward pass with contiguous memory format."""
     import torch
 
     found, channels_last = network.forward_features, torch.channels_last
@@ -169,9 +171,9 @@ def _with_contiguous_format(network: Any) -> Callable[[Any], Any]:
 
 
 def run_worker(model: str, variant: str, threads: int, connection: "Connection") -> None:
-    """Body of one process: build the networks, then make an iteration whenever asked.
+    """Worker process: build the networks, then run a step on every request.
 
-    Answers each order with (losses, processor seconds, wall seconds); an order of False ends it.
+    Answers each request with (losses, processor seconds, wall seconds); False ends it.
     """
     import torch
     from voiceface.runtime.process import keep_freed_memory
@@ -242,7 +244,7 @@ def measure(model: str, rounds: int, threads: int) -> dict[str, object]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the metrics; 1 when a goal is missed and --strict is given."""
+    """Print the results; exit code 1 if a goal is missed and --strict is given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--model", nargs="+", choices=TASKS, default=list(TASKS), help="default: all")
     parser.add_argument("--rounds", type=int, default=5, help="measured iterations of each build")

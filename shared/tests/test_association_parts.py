@@ -14,14 +14,12 @@ from voiceface.association.config import TEST_LISTS, AssociationConfig, DataConf
 from voiceface.association.data import rename_for_split, sample_crop, training_dataset
 from voiceface.association.demo import train_if_needed
 from voiceface.association.embedder import Embedder, SystemSpec, load_embedder
+from voiceface.association.encoder_config import EncodersConfig, FaceBackboneConfig, VoiceBackboneConfig
 from voiceface.association.encoders import (
     Branch,
     Encoders,
-    EncodersConfig,
-    FaceBackboneConfig,
     InputNormalization,
     VoiceBackbone,
-    VoiceBackboneConfig,
     freeze,
     sample_crop_interval,
 )

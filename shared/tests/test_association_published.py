@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 from voiceface.association import pretrained_backbones
-from voiceface.association.encoders import FaceBackboneConfig, VoiceBackbone, VoiceBackboneConfig
+from voiceface.association.encoder_config import FaceBackboneConfig, VoiceBackboneConfig
+from voiceface.association.encoders import VoiceBackbone
 from voiceface.association.published_config import PublishedKeys, iter_leaves, read_yaml
 from voiceface.checkpoints import published
 from voiceface.checkpoints.published import CheckpointError

@@ -9,7 +9,8 @@ import pytest
 import torch
 from archetype_agnostic.bundle import main as bundle
 from archetype_agnostic.config import ArchetypeAgnosticConfig
-from archetype_agnostic.model import Aasm, VoiceConfig
+from archetype_agnostic.model import Aasm
+from archetype_agnostic.model_config import VoiceConfig
 from archetype_agnostic.published import save_checkpoint
 from voiceface.association.embedder import Embedder
 from voiceface.audio.loading import load_audio

@@ -4,15 +4,16 @@ import pytest
 import torch
 from archetype_agnostic.equilibrium import Equilibrium
 from archetype_agnostic.losses import aasm_losses, compute_similarities, mean_terms
-from archetype_agnostic.model import Aasm, FaceConfig, ModelConfig, VoiceConfig, parameter_groups
+from archetype_agnostic.model import Aasm, parameter_groups
+from archetype_agnostic.model_config import FaceConfig, ModelConfig, VoiceConfig
 from torch import Tensor, nn
 from voiceface.association.encoders import freeze
 from voiceface.models.iresnet import BLOCKS
 from voiceface.runtime.distributed import convert_to_global_layers
 
 SMALL = ModelConfig(
-    face=FaceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), image_size=32, hidden=12),
-    voice=VoiceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), hidden=9, n_mels=16),
+    face=FaceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), image_size=32, hidden_dim=12),
+    voice=VoiceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), hidden_dim=9, n_mels=16),
     embedding_dim=8,
 )
 HEADS = {"vNet.fc.0.weight", "vNet.fc.2.weight", "aNet.fc.0.weight", "aNet.fc.2.weight"}
@@ -52,7 +53,7 @@ def test_the_published_model_has_its_keys_and_sizes() -> None:
 
 @pytest.mark.parametrize("arch", BLOCKS)
 def test_every_trunk_ends_in_the_same_embedding(arch: str) -> None:
-    face = FaceConfig(arch=arch, widths=(4, 4, 4, 4), image_size=32, hidden=4)  # type: ignore[arg-type]
+    face = FaceConfig(arch=arch, widths=(4, 4, 4, 4), image_size=32, hidden_dim=4)  # type: ignore[arg-type]
     model = Aasm(SMALL.model_copy(update={"face": face}), 3).eval()
     assert len(model.vNet.model.body) == sum(BLOCKS[arch])
     with torch.inference_mode():
@@ -172,7 +173,7 @@ def test_classes_must_be_known_and_agree() -> None:
         Aasm(SMALL.model_copy(update={"num_classes": 5}), 4)
     with pytest.raises(ValueError, match="identity weights of 6 classes given for 5"):
         Aasm(SMALL, 5, Equilibrium(6))
-    assert Aasm(SMALL, 2, names=["a", "b"]).eqm.names == ("a", "b")
+    assert Aasm(SMALL, 2, identity_names=["a", "b"]).eqm.identity_names == ("a", "b")
     assert Aasm(SMALL.model_copy(update={"num_classes": 5})).config.num_classes == 5
 
 

@@ -8,14 +8,15 @@ from typing import Any
 import pytest
 import torch
 from archetype_agnostic.config import ArchetypeAgnosticConfig
-from archetype_agnostic.model import Aasm, FaceConfig, ModelConfig, VoiceConfig, parameter_groups
+from archetype_agnostic.model import Aasm, parameter_groups
+from archetype_agnostic.model_config import FaceConfig, ModelConfig, VoiceConfig
 from archetype_agnostic.published import (
+    build_published_state,
     get_momentum,
-    infer_architecture,
+    infer_model_config,
     load_checkpoint,
     load_face_backbone,
     load_voice_backbone,
-    published_state,
     read_checkpoint,
     read_full_checkpoint,
     save_checkpoint,
@@ -29,8 +30,8 @@ from voiceface.association.pretrained_backbones import restore_momentum
 from voiceface.checkpoints.published import CheckpointError
 
 SMALL = ModelConfig(
-    face=FaceConfig(arch="ir50", blocks=(1, 2, 1, 1), widths=(4, 6, 8, 10), image_size=32, hidden=7),
-    voice=VoiceConfig(blocks=(1, 1, 2, 1), widths=(4, 6, 8, 10), hidden=9, n_mels=16),
+    face=FaceConfig(arch="ir50", blocks=(1, 2, 1, 1), widths=(4, 6, 8, 10), image_size=32, hidden_dim=7),
+    voice=VoiceConfig(blocks=(1, 1, 2, 1), widths=(4, 6, 8, 10), hidden_dim=9, n_mels=16),
     embedding_dim=8,
     num_classes=5,
 )
@@ -64,7 +65,7 @@ def trained(model: Aasm) -> torch.optim.SGD:
 def test_the_published_architecture_has_985_keys(tmp_path: Path) -> None:
     """Counts of the specification, section 4.3."""
     model = Aasm(num_classes=924)
-    state = published_state(model)
+    state = build_published_state(model)
     assert len(state) == 985 and sum(value.numel() for value in state.values()) == 72_441_934
     learnt = sum(p.numel() for group in parameter_groups(model) for p in group["params"])
     unused = {
@@ -75,7 +76,7 @@ def test_the_published_architecture_has_985_keys(tmp_path: Path) -> None:
     }
     assert learnt == 59_457_622 and sum(unused.values()) == 12_847_616 + 66_048
     assert state["vNet.model.output_layer.3.weight"].shape == (512, 25_088)
-    assert infer_architecture(state) == ModelConfig(num_classes=924)
+    assert infer_model_config(state) == ModelConfig(num_classes=924)
 
 
 def test_a_checkpoint_survives_the_round_trip_with_its_momentum(tmp_path: Path) -> None:
@@ -84,7 +85,7 @@ def test_a_checkpoint_survives_the_round_trip_with_its_momentum(tmp_path: Path) 
     save_checkpoint(tmp_path / "ckp_epoch_000007.pth.tar", model, 7, optimiser)
     other = small(1)
     checkpoint = load_checkpoint(other, tmp_path / "ckp_epoch_000007.pth.tar")
-    assert checkpoint.step == 7 and checkpoint.architecture == SMALL
+    assert checkpoint.step == 7 and checkpoint.config == SMALL
     assert same(model.state_dict(), other.state_dict())
     fresh = torch.optim.SGD(parameter_groups(other), lr=0.01, momentum=0.9)
     restore_momentum(other, fresh, get_momentum(checkpoint))
@@ -126,7 +127,7 @@ def test_an_unknown_optimiser_is_no_obstacle_to_the_weights(tmp_path: Path) -> N
 @pytest.mark.parametrize("form", ["bare", "wrapped", "parallel", "half_parallel", "old_zip"])
 def test_every_published_form_gives_the_same_weights(tmp_path: Path, form: str) -> None:
     model = small()
-    state: dict[str, Any] = OrderedDict(published_state(model))
+    state: dict[str, Any] = OrderedDict(build_published_state(model))
     state["aNet.model.torchfb.mel_scale.fb"] = torch.empty(0)  # of an old torchaudio
     if form in ("parallel", "half_parallel"):
         keep = 0 if form == "parallel" else len(state) // 2
@@ -142,10 +143,12 @@ def test_every_published_form_gives_the_same_weights(tmp_path: Path, form: str) 
 def test_layers_that_are_not_evaluated_and_identity_weights_may_be_absent(tmp_path: Path) -> None:
     model = small()
     unneeded = ("vNet.model.output_layer.", "aNet.model.fc.", "aNet.model.torchfb.", "eqm.", "corr", "comp")
-    state = {key: value for key, value in published_state(model).items() if not key.startswith(unneeded)}
+    state = {
+        key: value for key, value in build_published_state(model).items() if not key.startswith(unneeded)
+    }
     torch.save(state, tmp_path / "c.pth")
     checkpoint = read_checkpoint(tmp_path / "c.pth")
-    assert checkpoint.architecture.num_classes == 924
+    assert checkpoint.config.num_classes == 924
     assert torch.equal(checkpoint.state["eqm.weight"], torch.ones(924))
     assert torch.equal(checkpoint.state["vNet.fc.0.weight"], model.vNet.fc[0].weight)
 
@@ -164,7 +167,7 @@ def test_layers_that_are_not_evaluated_and_identity_weights_may_be_absent(tmp_pa
     ],
 )
 def test_an_essential_key_that_is_missing_is_named(tmp_path: Path, key: str) -> None:
-    state = published_state(small())
+    state = build_published_state(small())
     del state[key]
     torch.save({"state_dict": state}, tmp_path / "ckp.pth.tar")
     with pytest.raises(CheckpointError) as caught:
@@ -173,7 +176,7 @@ def test_an_essential_key_that_is_missing_is_named(tmp_path: Path, key: str) -> 
 
 
 def test_unknown_keys_and_doubled_ones_are_refused(tmp_path: Path) -> None:
-    state = published_state(small())
+    state = build_published_state(small())
     torch.save({**state, "vNet.model.gate.weight": torch.ones(2)}, tmp_path / "more.pth")
     with pytest.raises(CheckpointError, match=r"1 unexpected \(vNet\.model\.gate\.weight\)"):
         read_full_checkpoint(tmp_path / "more.pth")
@@ -184,7 +187,7 @@ def test_unknown_keys_and_doubled_ones_are_refused(tmp_path: Path) -> None:
 
 def test_another_architecture_is_refused_and_changes_nothing(tmp_path: Path) -> None:
     save_checkpoint(tmp_path / "ckp.pth.tar", small(), 1)
-    other = Aasm(SMALL.model_copy(update={"embedding": 6}))
+    other = Aasm(SMALL.model_copy(update={"embedding_dim": 6}))
     before = {key: value.clone() for key, value in other.state_dict().items()}
     with pytest.raises(CheckpointError, match=r"vNet\.fc\.2\.weight: file \(8, 7\), module \(6, 7\)"):
         load_checkpoint(other, tmp_path / "ckp.pth.tar")
@@ -192,12 +195,12 @@ def test_another_architecture_is_refused_and_changes_nothing(tmp_path: Path) -> 
 
 
 def test_the_architecture_is_read_off_the_shapes() -> None:
-    assert infer_architecture(published_state(small())) == SMALL  # the recognition layer tells the side
-    assert infer_architecture(small().state_dict(), side=32) == SMALL
+    assert infer_model_config(build_published_state(small())) == SMALL  # the recognition layer tells the side
+    assert infer_model_config(small().state_dict(), image_size=32) == SMALL
     wide = ModelConfig(
         face=FaceConfig(arch="ir50", squeeze_excitation=True), voice=VoiceConfig(pooling="asp"), num_classes=7
     )
-    assert infer_architecture(Aasm(wide).state_dict()) == wide
+    assert infer_model_config(Aasm(wide).state_dict()) == wide
 
 
 @pytest.mark.parametrize("upstream", [False, True])
@@ -295,7 +298,7 @@ def _touch(name: str, mode: str) -> None:
 
 @pytest.mark.parametrize("place", ["state_dict", "optimizer"])
 def test_code_inside_a_file_is_never_run(tmp_path: Path, place: str) -> None:
-    content = {"start_it": 1, "state_dict": published_state(small()), place: Attack(tmp_path / "proof")}
+    content = {"start_it": 1, "state_dict": build_published_state(small()), place: Attack(tmp_path / "proof")}
     for name in ("evil.pth.tar", "face.pth", "voice.model"):
         torch.save(content, tmp_path / name, pickle_module=pickle)
     with pytest.raises(CheckpointError, match="could run code"):

@@ -7,7 +7,7 @@ import cmpc2
 import numpy as np
 import pytest
 import torch
-from cmpc2.architecture import ModelConfig
+from cmpc2.model_config import ModelConfig
 from cmpc2.published import PUBLISHED_MODELS
 from numpy.typing import NDArray
 from PIL import Image
@@ -30,7 +30,7 @@ PUBLISHED += ("load_model", "MFCC", "get_fbank")
 def published_file(path: Path, model: Any = None, prefix: str = "") -> dict[str, torch.Tensor]:
     """Write a checkpoint in the published form; small widths keep it light."""
     config = {"widths": (4, 8, 8, 16), "blocks": (1, 1, 1, 1)}
-    small = ModelConfig.model_validate({"voice": config, "face": config, "embedding": 16})
+    small = ModelConfig.model_validate({"voice": config, "face": config, "embedding_dim": 16})
     state = (model or cmpc2.FV_Wrapper(config=small)).state_dict()
     content = {"epoch": 128, "model": {prefix + key: v for key, v in state.items()}, "optimizer": {}}
     torch.save({**content, "train_criterion": {}}, path)
@@ -86,14 +86,14 @@ def test_front_ends_follow_the_name_of_a_published_file(tmp_path: Path) -> None:
     }.items():
         published_file(tmp_path / name)
         model = cmpc2.load(tmp_path / name)
-        assert (model.config.face.image_size, model.voice_front_end.frontend) == (side, front_end), name
-    model = cmpc2.load(tmp_path / "mine.pth.tar", side=96, front_end="sphinx")
-    assert (model.config.face.image_size, model.voice_front_end.frontend) == (96, "sphinx")
+        assert (model.config.face.image_size, model.voice_frontend.frontend) == (side, front_end), name
+    model = cmpc2.load(tmp_path / "mine.pth.tar", image_size=96, frontend="sphinx")
+    assert (model.config.face.image_size, model.voice_frontend.frontend) == (96, "sphinx")
 
 
 def test_one_side_alone_batches_and_files(files: tuple[Path, Path], tmp_path: Path) -> None:
     published_file(tmp_path / "m.pth.tar")
-    model = cmpc2.load(tmp_path / "m.pth.tar", side=32)
+    model = cmpc2.load(tmp_path / "m.pth.tar", image_size=32)
     bands, pictures = torch.randn(3, 1, 64, 90), torch.rand(2, 3, 32, 32)
     assert torch.equal(model.encode_voice(bands), model.voice_subnet(bands))
     assert torch.equal(model.encode_voice(bands[0]), model.voice_subnet(bands[:1]))
@@ -122,7 +122,7 @@ def test_recordings_of_different_lengths_are_encoded_in_order(
     tmp_path: Path, speech: NDArray[np.int16]
 ) -> None:
     published_file(tmp_path / "m.pth.tar")
-    model = cmpc2.load(tmp_path / "m.pth.tar", side=32, front_end="sphinx")
+    model = cmpc2.load(tmp_path / "m.pth.tar", image_size=32, frontend="sphinx")
     long = np.tile(speech, 8)
     paths = [tmp_path / f"{name}.wav" for name in "abc"]
     for path, wave in zip(paths, (speech, long, speech)):
@@ -221,10 +221,10 @@ def test_embedders_take_samples_and_pixels(
     tmp_path: Path, speech: NDArray[np.int16], files: tuple[Path, Path]
 ) -> None:
     published_file(tmp_path / "m.pth.tar")
-    model = cmpc2.load_embedder(tmp_path / "m.pth.tar", side=32)
+    model = cmpc2.load_embedder(tmp_path / "m.pth.tar", image_size=32)
     assert torch.allclose(model.embed_voices(speech), model.embed_voices(files[0]), atol=1e-5)
     pixels = np.asarray(Image.open(files[1]))
     assert torch.allclose(model.embed_faces(pixels), model.embed_faces([files[1]]), atol=1e-5)
     assert model.embed_faces([]).shape == (0, 16)
-    other = cmpc2.load_embedder(tmp_path / "m.pth.tar", side=48)
+    other = cmpc2.load_embedder(tmp_path / "m.pth.tar", image_size=48)
     assert model.fingerprint != other.fingerprint

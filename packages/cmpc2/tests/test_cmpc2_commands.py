@@ -9,8 +9,8 @@ import cmpc2.bundle
 import numpy as np
 import pytest
 import torch
-from cmpc2.nearest import open_memory
-from cmpc2.published import read_memory
+from cmpc2.nearest import load_prototype_memory
+from cmpc2.published import read_prototype_memory
 from numpy.typing import NDArray
 from PIL import Image
 from voiceface.audio.loading import write_wav
@@ -77,7 +77,7 @@ def test_nearest_works_with_the_bundled_model(call: Call, voice: Path, capsys: A
     assert call("nearest", voice) == 0
     said = capsys.readouterr()
     assert "nearest prototypes" in said.out and "invented people" in said.err
-    memory, table = open_memory(None, None, None)
+    memory, table = load_prototype_memory(None, None, None)
     assert len(memory.assignment[0]) == len(table) and len(memory.centroids) == 3
 
 
@@ -100,11 +100,11 @@ def test_nearest_says_what_does_not_fit(
 
 def test_a_voice_without_speech_is_told(call: Call, tmp_path: Path, capsys: Any) -> None:
     """By the sphinx front end, which removes silence."""
-    from cmpc2.architecture import ModelConfig
     from cmpc2.model import FV_Wrapper
+    from cmpc2.model_config import ModelConfig
 
     small = {"widths": (4, 8, 8, 8), "blocks": (1, 1, 1, 1)}
-    model = FV_Wrapper(config=ModelConfig.model_validate({"voice": small, "face": small, "embedding": 8}))
+    model = FV_Wrapper(config=ModelConfig.model_validate({"voice": small, "face": small, "embedding_dim": 8}))
     torch.save({"model": model.state_dict()}, tmp_path / "model_best_256.pth.tar")
     write_wav(tmp_path / "silence.wav", np.zeros(32_000, np.int16))
     words = ["embed", tmp_path / "silence.wav", "--weights", tmp_path / "model_best_256.pth.tar"]
@@ -114,7 +114,7 @@ def test_a_voice_without_speech_is_told(call: Call, tmp_path: Path, capsys: Any)
 
 def test_a_model_is_no_memory(trained: Path) -> None:
     with pytest.raises(CheckpointError, match="another kind"):
-        read_memory(trained / "model.safetensors")
+        read_prototype_memory(trained / "model.safetensors")
 
 
 def test_features_are_stored_once_and_failures_are_told(
@@ -140,7 +140,7 @@ def test_bundles_are_small_and_mean_the_same(trained: Path, tmp_path: Path) -> N
     assert other.identity_names == one.identity_names and other.disclaimer == one.disclaimer
     wave = (8000 * np.sin(np.arange(16_000) / 5)).astype(np.int16)
     assert np.allclose(one.embed_voices(wave), other.embed_voices(wave), rtol=0.02, atol=0.02)
-    ours, theirs = read_memory(trained / "memory.safetensors"), read_memory(memory)
+    ours, theirs = read_prototype_memory(trained / "memory.safetensors"), read_prototype_memory(memory)
     for a, b in zip(ours.assignment, theirs.assignment):
         assert (a == b).all()
     assert table.read_bytes() == (trained / "training.csv").read_bytes()

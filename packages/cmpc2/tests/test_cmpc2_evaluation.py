@@ -10,6 +10,7 @@ import cmpc2
 import numpy as np
 import pytest
 import torch
+from cmpc2.audio_frontend import load_log_mel
 from cmpc2.evaluation import (
     MediaPaths,
     embed_trial_list,
@@ -19,9 +20,9 @@ from cmpc2.evaluation import (
     sample_voice_clips,
     training_overlap_warning,
 )
-from cmpc2.published import identify_published_model, training_identities
-from cmpc2.verification import corner_error_rate, mean_view_scores, verification_metrics
-from cmpc2.voices import VoiceConfig, load_log_mel
+from cmpc2.model_config import VoiceFrontendConfig
+from cmpc2.published import get_training_identities, identify_published_model
+from cmpc2.verification import corner_eer, mean_view_scores, verification_metrics
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score, roc_curve
@@ -52,7 +53,7 @@ def test_the_error_rate_of_a_large_set_is_scikit_learns() -> None:
     labels = rng.integers(0, 2, 3000)
     scores = (rng.normal(size=3000) + labels).round(2)
     alarm, hit, _ = roc_curve(labels, scores)
-    ours = float(corner_error_rate(torch.from_numpy(scores), torch.from_numpy(labels)))
+    ours = float(corner_eer(torch.from_numpy(scores), torch.from_numpy(labels)))
     assert ours == pytest.approx(alarm[np.argmin(np.abs((1 - hit) - alarm))])
 
 
@@ -67,7 +68,7 @@ def test_views_are_averaged_at_their_own_lengths() -> None:
 
 def test_clips_follow_from_seed_row_and_view(people: Path) -> None:
     wav = next((people / "wav").rglob("*.wav"))
-    config = VoiceConfig(num_frames=30)
+    config = VoiceFrontendConfig(num_frames=30)
     whole = load_log_mel(wav, config)
     views = sample_voice_clips(wav, config, 5, (0, 17))
     assert views.shape == (5, 1, 64, 30)
@@ -164,10 +165,12 @@ def test_verification_means_are_those_of_five_clips_and_two_pictures(
     found = read_trial_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)
     voices, faces = embed_trial_list(model, found, places)
     item, face = found.voices[3], found.faces[2]
-    clips = sample_voice_clips(places.voice(item), model.voice, 5, (0, item_rows(found)["v"][item]))
+    clips = sample_voice_clips(
+        places.voice_path(item), model.voice_config, 5, (0, item_rows(found)["v"][item])
+    )
     wanted = model.encode_voices(torch.from_numpy(clips)).mean(0)
     assert np.allclose(voices.take([item]).vectors[0], wanted, atol=1e-5)
-    picture = torch.from_numpy(model.load_face(places.face(face)))
+    picture = torch.from_numpy(model.load_face(places.face_path(face)))
     both = model.encode_faces(torch.stack([picture, picture.flip(2)])).mean(0)
     assert np.allclose(faces.take([face]).vectors[0], both, atol=1e-5)
 
@@ -180,7 +183,9 @@ def test_people_of_the_bank_are_marked(
     clean, *_ = evaluate_trial_lists(model, questions, corpus, places, replicates=0)
     assert not clean.leaked and training_overlap_warning(clean) == ""
     bank = [corpus.names[1], corpus.names[4]]
-    marked, *_ = evaluate_trial_lists(model, questions, corpus, places, replicates=0, trained_on=bank)
+    marked, *_ = evaluate_trial_lists(
+        model, questions, corpus, places, replicates=0, training_identities=bank
+    )
     assert marked.leaked == tuple(bank)
     assert training_overlap_warning(marked).startswith(f"2 of the {len(corpus)} evaluated people have videos")
     assert "2 people are in the training data" in marked.table() and "are in the training data" in caplog.text
@@ -194,7 +199,7 @@ def test_the_published_error_rate_is_an_option(
     questions = [read_trial_list(lists / "veriflist" / "veriflist_test_random_unseenunheard.txt", corpus)]
     rate = {}
     for rule in ("interpolated", "corner"):
-        chosen = model.config.evaluation.model_copy(update={"error_rate": rule})
+        chosen = model.config.evaluation.model_copy(update={"eer_method": rule})
         model.config = model.config.model_copy(update={"evaluation": chosen})
         results, *_ = evaluate_trial_lists(model, questions, corpus, places, replicates=0)
         rate[rule] = results.lists[0].metrics["eer"].value
@@ -211,15 +216,15 @@ def test_who_trained_a_published_model_follows_from_its_file() -> None:
             [("Eva_A", "train"), ("Fay_B", "test"), ("Zoe_C", "val"), ("Ann_D", "test")]
         )
     ]
-    assert training_identities(identify_published_model("weights/checkpoint_CMPC.pth.tar"), people) == [
+    assert get_training_identities(identify_published_model("weights/checkpoint_CMPC.pth.tar"), people) == [
         "Eva_A",
         "Zoe_C",
     ]
-    assert training_identities(identify_published_model("model_best_256.pth.tar"), people) == [
+    assert get_training_identities(identify_published_model("model_best_256.pth.tar"), people) == [
         "Fay_B",
         "Zoe_C",
     ]
-    assert training_identities(identify_published_model("mine.pth.tar"), people) == []
+    assert get_training_identities(identify_published_model("mine.pth.tar"), people) == []
 
 
 # the command
@@ -256,7 +261,7 @@ def test_the_command_measures_every_published_list(
 def test_the_command_takes_a_bank_and_warns(
     call: Call, trained: Path, people: Path, lists: Path, corpus: Corpus, tmp_path: Path, capsys: Any
 ) -> None:
-    from cmpc2.lookup import TrainingVideo, write_training_table
+    from cmpc2.prototype_retrieval import TrainingVideo, write_training_table
 
     known = corpus.records[0].identity
     write_training_table(

@@ -7,18 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from cmpc2.log_mel import crop_or_pad, decibel_log_mel, slaney_mel_bank
-from cmpc2.pictures import prepare_face, visual_preprocess
-from cmpc2.sphinx import MFCC, dct, dct2, dct3, get_fbank, idct, logspec2s2mfc
-from cmpc2.voices import (
-    VoiceConfig,
+from cmpc2.audio_frontend import (
     audio_preprocess,
     compute_sphinx_bands,
-    keep_voiced,
     load_log_mel,
     load_voice,
     prepare_voice,
+    remove_silence,
 )
+from cmpc2.image_frontend import prepare_face, visual_preprocess
+from cmpc2.log_mel import compute_decibel_log_mel, crop_or_pad, slaney_mel_filterbank
+from cmpc2.model_config import VoiceFrontendConfig
+from cmpc2.sphinx import MFCC, dct, dct2, dct3, get_fbank, idct, logspec2s2mfc
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
@@ -41,27 +41,27 @@ def test_decibels_are_librosas(speech: Samples) -> None:
         y=wave, sr=16000, n_fft=1600, hop_length=160, n_mels=64, fmin=0, fmax=8000, pad_mode="reflect"
     )
     wanted = librosa.power_to_db(power, ref=1.0, amin=1e-10, top_db=80.0)
-    found = decibel_log_mel(torch.from_numpy(wave)).numpy()
+    found = compute_decibel_log_mel(torch.from_numpy(wave)).numpy()
     assert found.shape == wanted.shape == (64, 1 + len(wave) // 160) and found.dtype == np.float32
     assert np.abs(found - wanted).max() < 2e-3
     bank = librosa.filters.mel(sr=22050, n_fft=512, n_mels=40, fmin=30, fmax=9000)
-    assert np.allclose(slaney_mel_bank(512, 40, 30, 9000, 22050).T.numpy(), bank, atol=1e-7)
+    assert np.allclose(slaney_mel_filterbank(512, 40, 30, 9000, 22050).T.numpy(), bank, atol=1e-7)
 
 
 def test_the_floor_is_80_decibels_below_the_loudest_value() -> None:
     wave = torch.zeros(8000)
     wave[4000] = 1.0
-    found = decibel_log_mel(wave)
+    found = compute_decibel_log_mel(wave)
     assert float(found.min()) == pytest.approx(float(found.max()) - 80)
-    assert float(decibel_log_mel(wave, reach=None).min()) == pytest.approx(-100)
-    assert float(decibel_log_mel(torch.zeros(8000)).max()) == pytest.approx(-100)
+    assert float(compute_decibel_log_mel(wave, top_db=None).min()) == pytest.approx(-100)
+    assert float(compute_decibel_log_mel(torch.zeros(8000)).max()) == pytest.approx(-100)
 
 
 def test_a_wave_too_short_to_be_reflected_is_told() -> None:
     with pytest.raises(ValueError, match="more than 800 samples"):
-        decibel_log_mel(torch.zeros(800))
+        compute_decibel_log_mel(torch.zeros(800))
     with pytest.raises(ValueError, match="0 <= low < high"):
-        slaney_mel_bank(low=9000)
+        slaney_mel_filterbank(f_min=9000)
 
 
 @settings(deadline=None, max_examples=60)
@@ -162,9 +162,9 @@ def test_features_are_standardised_repeated_and_never_cut(speech: Samples) -> No
 
 
 def test_speech_is_kept_and_pauses_are_dropped(speech: Samples) -> None:
-    kept = keep_voiced(speech)
+    kept = remove_silence(speech)
     assert len(kept) % 320 == 0 and 10_000 < len(kept) < len(speech) - 4_000
-    again = compute_sphinx_bands(speech, least=1)
+    again = compute_sphinx_bands(speech, min_frames=1)
     assert np.allclose(again.T, get_fbank(kept, min_time=1), atol=1e-6)
 
 
@@ -172,7 +172,7 @@ def test_a_recording_without_speech_is_told_or_used_whole() -> None:
     silence = np.zeros(16_000, np.int16)
     with pytest.raises(SpeechError, match=r"no voice found in 1\.00 s"):
         compute_sphinx_bands(silence)
-    assert compute_sphinx_bands(silence, least=50, unvoiced="keep").shape == (64, 101)
+    assert compute_sphinx_bands(silence, min_frames=50, on_no_speech="keep").shape == (64, 101)
     with pytest.raises(SpeechError, match="no samples"):
         compute_sphinx_bands(np.zeros(0, np.int16))
 
@@ -189,24 +189,26 @@ def test_nothing_is_written(speech: Samples, tmp_path: Path, monkeypatch: pytest
 
 def test_other_rates_are_resampled_or_taken_as_they_are(speech: Samples, tmp_path: Path) -> None:
     write_wav(tmp_path / "a.wav", speech, sample_rate=8000)
-    usual = load_log_mel(tmp_path / "a.wav", VoiceConfig())
+    usual = load_log_mel(tmp_path / "a.wav", VoiceFrontendConfig())
     assert usual.shape == (64, 401)  # four seconds at 16 kHz
-    plain = VoiceConfig(frontend="sphinx", sample_rates="published", min_frames=1, unvoiced="keep")
+    plain = VoiceFrontendConfig(
+        frontend="sphinx", sample_rates="published", min_frames=1, on_no_speech="keep"
+    )
     assert load_log_mel(tmp_path / "a.wav", plain).shape[1] <= 201
     write_wav(tmp_path / "b.wav", speech, sample_rate=11025)
     with pytest.raises(SpeechError, match=r"11025 Hz.*8000, 16000 or 32000"):
         load_log_mel(tmp_path / "b.wav", plain)
     with pytest.raises(AudioError, match="11025 Hz"):
-        load_log_mel(tmp_path / "b.wav", VoiceConfig(sample_rates="refuse"))
+        load_log_mel(tmp_path / "b.wav", VoiceFrontendConfig(sample_rates="error"))
 
 
 def test_a_recording_of_no_length_is_told(tmp_path: Path) -> None:
     write_wav(tmp_path / "a.wav", np.ones(500, np.int16))
     with pytest.raises(SpeechError, match="500 samples, expected more than 50 ms"):
-        load_log_mel(tmp_path / "a.wav", VoiceConfig())
+        load_log_mel(tmp_path / "a.wav", VoiceFrontendConfig())
     (tmp_path / "b.wav").write_bytes(b"no sound")
     with pytest.raises(AudioError):
-        load_log_mel(tmp_path / "b.wav", VoiceConfig())
+        load_log_mel(tmp_path / "b.wav", VoiceFrontendConfig())
 
 
 def test_stored_features_take_the_place_of_recordings(tmp_path: Path) -> None:
@@ -215,19 +217,21 @@ def test_stored_features_take_the_place_of_recordings(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", bands)
     np.save(tmp_path / "turned.npy", bands.T)
     for name in ("a.pkl", "a.npy"):
-        assert np.array_equal(load_log_mel(tmp_path / name, VoiceConfig()), bands)
-    assert np.array_equal(load_log_mel(tmp_path / "turned.npy", VoiceConfig(frontend="sphinx")), bands)
+        assert np.array_equal(load_log_mel(tmp_path / name, VoiceFrontendConfig()), bands)
+    assert np.array_equal(
+        load_log_mel(tmp_path / "turned.npy", VoiceFrontendConfig(frontend="sphinx")), bands
+    )
     with pytest.raises(SpeechError, match=r"\(64, frames\), found \(90, 64\)"):
-        load_log_mel(tmp_path / "turned.npy", VoiceConfig())
+        load_log_mel(tmp_path / "turned.npy", VoiceFrontendConfig())
     np.save(tmp_path / "nan.npy", np.full((64, 3), np.nan))
     with pytest.raises(SpeechError, match="192 values are not finite"):
-        load_log_mel(tmp_path / "nan.npy", VoiceConfig())
+        load_log_mel(tmp_path / "nan.npy", VoiceFrontendConfig())
 
 
 def test_a_pickle_with_code_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.pkl").write_bytes(b"cos\nsystem\n(S'true'\ntR.")
     with pytest.raises(SpeechError, match="could run code"):
-        load_log_mel(tmp_path / "a.pkl", VoiceConfig())
+        load_log_mel(tmp_path / "a.pkl", VoiceFrontendConfig())
 
 
 def test_load_voice_cuts_a_random_part(tmp_path: Path) -> None:
@@ -248,11 +252,18 @@ def test_load_voice_cuts_a_random_part(tmp_path: Path) -> None:
 
 def test_outside_training_a_recording_stays_whole_or_gives_its_middle() -> None:
     bands = np.random.default_rng(0).normal(size=(64, 50)).astype(np.float32)
-    whole, middle = VoiceConfig(num_frames=20, clip_position="whole"), VoiceConfig(num_frames=20)
+    whole, middle = (
+        VoiceFrontendConfig(num_frames=20, clip_position="whole"),
+        VoiceFrontendConfig(num_frames=20),
+    )
     assert np.array_equal(prepare_voice(bands, whole)[0], bands)
     assert np.array_equal(prepare_voice(bands, middle)[0], bands[:, 15:35])
-    assert prepare_voice(bands, VoiceConfig(num_frames=60, clip_position="whole")).shape == (1, 64, 60)
-    sphinx = VoiceConfig(frontend="sphinx", num_frames=20)
+    assert prepare_voice(bands, VoiceFrontendConfig(num_frames=60, clip_position="whole")).shape == (
+        1,
+        64,
+        60,
+    )
+    sphinx = VoiceFrontendConfig(frontend="sphinx", num_frames=20)
     assert prepare_voice(bands, sphinx).shape == (1, 64, 50)
     assert prepare_voice(bands, sphinx, crop=True).shape == (1, 64, 20)
 

@@ -5,8 +5,9 @@ from typing import Any
 import pytest
 import torch
 import torchvision
-from cmpc2.architecture import ModelConfig, infer_architecture, infer_branch
+from cmpc2.architecture import infer_branch, infer_model_config
 from cmpc2.model import FV_Wrapper
+from cmpc2.model_config import ModelConfig
 from cmpc2.resnet import RESNET_SPECS, ResNet, SqueezeExcitation, pool_channels
 from voiceface.checkpoints.published import CheckpointError
 
@@ -90,13 +91,16 @@ def test_an_unknown_network_is_told() -> None:
 @pytest.mark.parametrize("arch", RESNET_SPECS)
 def test_the_architecture_follows_from_the_tensors(arch: str) -> None:
     config = ModelConfig.model_validate(
-        {"voice": {"arch": arch, **SMALL}, "face": {"arch": "resnet18", "side": 96}}
+        {"voice": {"arch": arch, **SMALL}, "face": {"arch": "resnet18", "image_size": 96}}
     )
     state = FV_Wrapper(config=config).state_dict()
-    found = infer_architecture(state, 96)
+    found = infer_model_config(state, 96)
     assert (found.voice.widths, found.voice.blocks) == (SMALL["widths"], SMALL["blocks"])
     plan = RESNET_SPECS[found.voice.arch]
-    assert (plan.bottleneck, plan.squeeze) == (RESNET_SPECS[arch].bottleneck, RESNET_SPECS[arch].squeeze)
+    assert (plan.bottleneck, plan.squeeze_excitation) == (
+        RESNET_SPECS[arch].bottleneck,
+        RESNET_SPECS[arch].squeeze_excitation,
+    )
     assert (found.face.arch, found.face.blocks, found.face.image_size) == ("resnet18", (2, 2, 2, 2), 96)
     FV_Wrapper(config=found).load_state_dict(state)
 

@@ -1,4 +1,4 @@
-"""Laws of the cascade: what learns, what stays, where gradients go, how noise enters."""
+"""The cascade: which networks are trained or frozen, the flow of gradients, and noise."""
 
 import pytest
 import torch
@@ -9,11 +9,14 @@ from perceptionist.cascade import (
     compute_generator_losses,
     run_expert_and_student,
 )
-from perceptionist.face_network import FaceNetworkConfig
-from perceptionist.generator import GeneratorConfig
-from perceptionist.image_to_3d import ImageTo3DConfig, StageConfig
 from perceptionist.losses import sum_terms
-from perceptionist.voice_network import VoiceNetworkConfig
+from perceptionist.network_config import (
+    FaceNetworkConfig,
+    GeneratorConfig,
+    ImageTo3DConfig,
+    StageConfig,
+    VoiceNetworkConfig,
+)
 from torch import Tensor, nn
 from voiceface.models.contexts import parameters_frozen
 
@@ -63,7 +66,7 @@ def run(cascade: Cascade, batches: int = 3) -> tuple[dict[str, Tensor], dict[str
     return first, second
 
 
-def test_each_side_moves_its_own_networks_only() -> None:
+def test_each_side_has_gradients_in_its_own_networks_only() -> None:
     cascade = small().train()
     first, second = run(cascade)
     sum_terms(first).backward(retain_graph=True)
@@ -102,13 +105,13 @@ def test_voice_network_and_expert_stay_in_evaluation_mode() -> None:
     assert all(torch.equal(cascade.state_dict()[k], v) for k, v in before.items())
 
 
-def test_student_sees_three_batches_by_themselves() -> None:
+def test_student_processes_three_batches_separately() -> None:
     cascade = small().train()
     run(cascade)
     assert cascade.student.features[0][1].num_batches_tracked == 3
 
 
-def test_noise_is_shared_and_the_length_is_one() -> None:
+def test_noise_is_shared_and_embeddings_have_unit_length() -> None:
     cascade, voice, noise = small(), torch.randn(4, 5, 20), torch.randn(4, 4)
     embedding = cascade.embed(voice, noise)
     torch.testing.assert_close(embedding.norm(dim=1), torch.ones(4))
@@ -119,14 +122,14 @@ def test_noise_is_shared_and_the_length_is_one() -> None:
     assert torch.equal(one, other)
 
 
-def test_voice_to_parameters_goes_through_the_picture() -> None:
+def test_the_cascade_predicts_parameters_from_the_generated_image() -> None:
     cascade, voice = small().eval(), torch.randn(2, 5, 20)
     picture = cascade.g(cascade.embed(voice))
     large = torch.nn.functional.interpolate(picture, size=24, mode="bilinear", align_corners=True)
     torch.testing.assert_close(cascade(voice).parameters, cascade.student(large).parameters)
 
 
-def test_held_parameters_learn_again_afterwards() -> None:
+def test_frozen_parameters_are_trainable_again_afterwards() -> None:
     layer, x = nn.Linear(3, 2), torch.randn(4, 3, requires_grad=True)
     layer.bias.requires_grad_(False)
     with parameters_frozen(layer):
@@ -136,7 +139,7 @@ def test_held_parameters_learn_again_afterwards() -> None:
     assert layer.weight.requires_grad and not layer.bias.requires_grad
 
 
-def test_networks_that_do_not_fit_are_refused() -> None:
+def test_incompatible_networks_are_refused() -> None:
     with pytest.raises(
         ValueError, match=r"networks\.voice\.embedding_dim is 4, networks\.generator\.embedding_dim is 9"
     ):

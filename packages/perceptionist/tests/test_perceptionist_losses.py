@@ -1,4 +1,4 @@
-"""The objectives against slow ones written entry by entry, their laws, and bad input."""
+"""Losses: agreement with slow forms, their properties, and invalid input."""
 
 import math
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from perceptionist import expert_losses, losses
 from perceptionist.image_to_3d import Regression
-from perceptionist.losses import DistillationConfig, TripletConfig
+from perceptionist.network_config import DistillationConfig, TripletConfig
 from torch import Tensor
 
 torch.manual_seed(0)
@@ -40,7 +40,7 @@ def test_probabilistic_transfer_agrees_with_a_slow_form_and_vanishes_for_equal_f
     assert learner.grad is not None and learner.grad.isfinite().all() and learner.grad.abs().max() > 0
 
 
-def test_the_gradient_leads_to_the_target() -> None:
+def test_gradient_descent_reaches_the_target() -> None:
     learner = A.clone().requires_grad_()
     optimiser = torch.optim.Adam([learner], 0.05)
     for _ in range(300):
@@ -50,7 +50,7 @@ def test_the_gradient_leads_to_the_target() -> None:
     assert losses.probabilistic_transfer(learner, B) < 0.01 * losses.probabilistic_transfer(A, B)
 
 
-def test_transfer_minds_directions_only_and_the_order_of_its_arguments() -> None:
+def test_transfer_depends_on_directions_only_and_is_asymmetric() -> None:
     there = losses.probabilistic_transfer(A, B)
     assert there > 0
     torch.testing.assert_close(losses.probabilistic_transfer(3 * A, B), there, rtol=1e-6, atol=0)
@@ -60,7 +60,7 @@ def test_transfer_minds_directions_only_and_the_order_of_its_arguments() -> None
         losses.probabilistic_transfer(A, B[:4])
 
 
-def test_a_row_without_length_does_no_harm() -> None:
+def test_a_zero_row_has_a_finite_loss_and_gradient() -> None:
     rows = A.clone()
     rows[2] = 0
     rows.requires_grad_()

@@ -1,13 +1,22 @@
-"""Laws of the networks: shapes, sizes, published names, agreement with plain arithmetic."""
+"""Networks: shapes, sizes, published names, agreement with plain arithmetic."""
 
 import pytest
 import torch
-from perceptionist.face_network import Classifier, Discriminator, FaceNetwork, FaceNetworkConfig
-from perceptionist.generator import Generator, GeneratorConfig, resize_bilinear
-from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig, StageConfig
-from perceptionist.refiners import ForwardDirection, RefinerConfig, ReverseDirection
-from perceptionist.supervised_head import SupervisedHead, SupervisedHeadConfig
-from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig, l2_normalize
+from perceptionist.face_network import Classifier, Discriminator, FaceNetwork
+from perceptionist.generator import Generator, resize_bilinear
+from perceptionist.image_to_3d import ImageTo3D
+from perceptionist.network_config import (
+    FaceNetworkConfig,
+    GeneratorConfig,
+    ImageTo3DConfig,
+    RefinerConfig,
+    StageConfig,
+    SupervisedHeadConfig,
+    VoiceNetworkConfig,
+)
+from perceptionist.refiners import ForwardDirection, ReverseDirection
+from perceptionist.supervised_head import SupervisedHead
+from perceptionist.voice_network import VoiceNetwork, l2_normalize
 from torch import Tensor, nn
 
 VOICE = VoiceNetworkConfig(n_mels=5, channels=(6, 7), embedding_dim=4)
@@ -52,7 +61,7 @@ def normed(x: Tensor, norm: nn.Module) -> Tensor:
     return (x - mean) / (variance + 1e-5).sqrt() * norm.weight.view(shape) + norm.bias.view(shape)
 
 
-def test_voice_network_is_what_its_layers_say() -> None:
+def test_voice_network_equals_its_layers() -> None:
     network, x = settled(VoiceNetwork(VOICE)).double(), torch.randn(2, 5, 23, dtype=torch.float64)
     y = x
     for number in (0, 3):
@@ -64,7 +73,7 @@ def test_voice_network_is_what_its_layers_say() -> None:
 
 
 @pytest.mark.parametrize("frames", [1, 2, 31, 32, 33])
-def test_voice_clips_of_any_length_down_to_one_frame(frames: int) -> None:
+def test_voice_network_accepts_any_length_down_to_one_frame(frames: int) -> None:
     assert settled(VoiceNetwork(VOICE))(torch.randn(2, 5, frames)).shape == (2, 4)
 
 
@@ -86,7 +95,7 @@ def test_published_sizes_and_names() -> None:
     assert sum(p.numel() for p in student.features.parameters()) == 2_223_872  # the known size of the trunk
 
 
-def test_generator_doubles_up_to_its_side_and_is_not_bounded() -> None:
+def test_generator_output_size_and_unbounded_range() -> None:
     config = GeneratorConfig(embedding_dim=4, channels=(6, 5, 3))
     network = Generator(config)
     assert config.image_size == 16
@@ -94,7 +103,7 @@ def test_generator_doubles_up_to_its_side_and_is_not_bounded() -> None:
     assert network(1e4 * torch.randn(2, 4)).abs().max() > 1
 
 
-def test_a_generators_first_layer_is_a_linear_map() -> None:
+def test_the_first_layer_of_the_generator_is_linear() -> None:
     network = Generator(GeneratorConfig(embedding_dim=4, channels=(6,), image_channels=6)).double()
     nn.init.eye_(network.model[2].weight.data[:, :, 0, 0])
     nn.init.zeros_(network.model[2].bias)
@@ -104,14 +113,14 @@ def test_a_generators_first_layer_is_a_linear_map() -> None:
     torch.testing.assert_close(network(z), expected.relu())
 
 
-def test_enlarging_keeps_the_corners_and_is_linear_between() -> None:
+def test_resizing_keeps_the_corners_and_is_linear_between() -> None:
     x = torch.tensor([[0.0, 3.0], [6.0, 9.0]])[None, None]
     expected = torch.tensor([[0.0, 1, 2, 3], [2, 3, 4, 5], [4, 5, 6, 7], [6, 7, 8, 9]])
     torch.testing.assert_close(resize_bilinear(x, 4)[0, 0], expected)
     assert resize_bilinear(x, 2) is x
 
 
-def test_face_network_sees_its_side_only() -> None:
+def test_face_network_accepts_its_image_size_only() -> None:
     network = FaceNetwork(FaceNetworkConfig(channels=(2, 3, 4), embedding_dim=5))
     assert network(torch.randn(2, 3, 16, 16)).shape == (2, 5)
     with pytest.raises(ValueError, match=r"\(B, 3, 16, 16\), found \(2, 3, 32, 32\)"):
@@ -122,7 +131,7 @@ def test_face_network_sees_its_side_only() -> None:
     assert head(torch.eye(5)).shape == (5, 11) and torch.equal(head(torch.eye(5)), head.model.weight.T)
 
 
-def test_supervised_head_gives_scale_shape_expression_in_this_order() -> None:
+def test_supervised_head_returns_scale_shape_expression_in_this_order() -> None:
     head = SupervisedHead(SupervisedHeadConfig(embedding_dim=6, shape=4, expression=2)).eval()
     z = l2_normalize(torch.randn(3, 6))
     found = head(z)
@@ -133,7 +142,7 @@ def test_supervised_head_gives_scale_shape_expression_in_this_order() -> None:
     assert SupervisedHeadConfig().num_parameters == 51
 
 
-def test_regressor_gives_parameters_pooled_and_inner_features() -> None:
+def test_image_to_3d_returns_parameters_pooled_and_inner_features() -> None:
     network, x = settled(ImageTo3D(SMALL)), torch.randn(2, 3, 32, 32)
     found = network(x)
     assert found.parameters.shape == (2, SMALL.num_parameters) == (2, 12 + 7 + 3)
@@ -143,7 +152,7 @@ def test_regressor_gives_parameters_pooled_and_inner_features() -> None:
     assert not hasattr(network, "classifier_texture")
 
 
-def test_an_inverted_residual_is_what_its_layers_say() -> None:
+def test_an_inverted_residual_equals_its_layers() -> None:
     network = settled(ImageTo3D(SMALL)).double()
     block, x = network.features[3], torch.randn(2, 6, 8, 8, dtype=torch.float64)
     expand, depth, project, norm = block.conv
@@ -153,7 +162,7 @@ def test_an_inverted_residual_is_what_its_layers_say() -> None:
     assert [network.features[number].has_residual for number in (1, 2, 3)] == [True, False, True]
 
 
-def test_initial_weights_have_the_stated_spread() -> None:
+def test_initial_weights_have_the_stated_standard_deviation() -> None:
     torch.manual_seed(0)
     network = ImageTo3D(ImageTo3DConfig(stem=64))
     weight = network.features[0][0].weight
@@ -162,7 +171,7 @@ def test_initial_weights_have_the_stated_spread() -> None:
     assert network.classifier_shape[1].bias.abs().max() == 0
 
 
-def test_refiners_pool_over_points_and_mind_no_order() -> None:
+def test_refiners_are_invariant_to_the_order_of_points() -> None:
     forward, reverse = (settled(each(REFINER)).double() for each in (ForwardDirection, ReverseDirection))
     landmarks = torch.randn(2, 3, 9, dtype=torch.float64)
     codes = [torch.randn(2, n, dtype=torch.float64) for n in (10, 7, 3)]

@@ -1,4 +1,4 @@
-"""Published files: the way there and back, with and without copies, and what is refused."""
+"""Published files: round trips, with and without duplicate keys, and rejected files."""
 
 from pathlib import Path
 
@@ -6,13 +6,22 @@ import numpy as np
 import pytest
 import torch
 from perceptionist import published, published_networks
-from perceptionist.face_network import Classifier, Discriminator, FaceNetwork, FaceNetworkConfig
-from perceptionist.generator import Generator, GeneratorConfig
-from perceptionist.image_to_3d import PUBLISHED_STAGES, ImageTo3D, ImageTo3DConfig
+from perceptionist.face_network import Classifier, Discriminator, FaceNetwork
+from perceptionist.generator import Generator
+from perceptionist.image_to_3d import ImageTo3D
+from perceptionist.network_config import (
+    PUBLISHED_STAGES,
+    FaceNetworkConfig,
+    GeneratorConfig,
+    ImageTo3DConfig,
+    RefinerConfig,
+    SupervisedHeadConfig,
+    VoiceNetworkConfig,
+)
 from perceptionist.published import ExpertArchive
-from perceptionist.refiners import ForwardDirection, RefinerConfig, ReverseDirection
-from perceptionist.supervised_head import SupervisedHead, SupervisedHeadConfig
-from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig
+from perceptionist.refiners import ForwardDirection, ReverseDirection
+from perceptionist.supervised_head import SupervisedHead
+from perceptionist.voice_network import VoiceNetwork
 from torch import nn
 from voiceface.checkpoints.published import CheckpointError
 
@@ -48,7 +57,7 @@ def expert() -> ExpertArchive:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_every_network_comes_back_with_its_sizes(name: str, tmp_path: Path) -> None:
+def test_every_network_round_trips_with_its_sizes(name: str, tmp_path: Path) -> None:
     network, path = NETWORKS[name], tmp_path / "x.pth"
     published.save_network(path, network)
     found = getattr(published, f"load_{name}")(path)
@@ -58,7 +67,7 @@ def test_every_network_comes_back_with_its_sizes(name: str, tmp_path: Path) -> N
 
 
 @pytest.mark.parametrize("copies", [False, True])
-def test_students_come_back_with_and_without_copies(copies: bool, tmp_path: Path) -> None:
+def test_students_round_trip_with_and_without_duplicates(copies: bool, tmp_path: Path) -> None:
     student, path = ImageTo3D(STUDENT), tmp_path / "image3D_48000.pth"
     published.save_student(path, student, copies=copies)
     keys = set(torch.load(path, weights_only=True))
@@ -86,7 +95,7 @@ def test_a_file_with_the_second_names_alone_is_read(tmp_path: Path) -> None:
     assert same(published.load_student(tmp_path / "b.pth"), student)
 
 
-def test_copies_that_differ_are_refused(tmp_path: Path) -> None:
+def test_duplicates_that_differ_are_refused(tmp_path: Path) -> None:
     published.save_student(tmp_path / "a.pth", ImageTo3D(STUDENT), copies=True)
     state = torch.load(tmp_path / "a.pth", weights_only=True)
     state["backbone.features_first.3.conv.2.weight"] = state["backbone.features_first.3.conv.2.weight"] + 1
@@ -96,7 +105,7 @@ def test_copies_that_differ_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("copies", [False, True])
-def test_the_expert_archive_comes_back_whole(copies: bool, tmp_path: Path) -> None:
+def test_the_expert_archive_round_trips(copies: bool, tmp_path: Path) -> None:
     whole, path = expert(), tmp_path / "2D-to-3D-pretrained.tar"
     published.save_expert(path, whole, copies=copies)
     content = torch.load(path, weights_only=True)
@@ -120,13 +129,13 @@ def test_an_archive_without_extras_and_with_mixed_prefixes(tmp_path: Path) -> No
     assert same(found.network, network) and found.arrays == {} and found.forward_direction is None
 
 
-def test_files_of_another_kind_say_what_they_look_like(tmp_path: Path) -> None:
+def test_errors_for_files_of_another_kind_name_the_likely_kind(tmp_path: Path) -> None:
     published.save_network(tmp_path / "head.pth", NETWORKS["supervised_head"])
     published.save_network(tmp_path / "g.pth", NETWORKS["generator"])
     published.save_network(tmp_path / "c.pth", NETWORKS["classifier"])
     published.save_student(tmp_path / "s.pth", ImageTo3D(STUDENT))
     for load, name, words in (
-        (published.load_generator, "head.pth", "no generator.*looks like a supervised head"),
+        (published.load_generator, "head.pth", "not a generator.*looks like a supervised head"),
         (
             published.load_supervised_head,
             "g.pth",
@@ -134,7 +143,7 @@ def test_files_of_another_kind_say_what_they_look_like(tmp_path: Path) -> None:
         ),
         (published.load_voice_network, "g.pth", "no voice network"),
         (published.load_face_network, "g.pth", "no face network"),
-        (published.load_generator, "s.pth", "no generator"),
+        (published.load_generator, "s.pth", "not a generator"),
         (published.load_student, "g.pth", "no image-to-3D network"),
         (published.load_expert, "g.pth", "no expert archive"),
         (published.load_discriminator, "c.pth", "no discriminator"),
@@ -145,7 +154,7 @@ def test_files_of_another_kind_say_what_they_look_like(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_missing_unknown_and_odd_tensors_are_refused(name: str, tmp_path: Path) -> None:
+def test_missing_unknown_and_misshapen_tensors_are_refused(name: str, tmp_path: Path) -> None:
     state, path = NETWORKS[name].state_dict(), tmp_path / "x.pth"
     load = getattr(published, f"load_{name}")
     for key in state:
@@ -160,7 +169,7 @@ def test_missing_unknown_and_odd_tensors_are_refused(name: str, tmp_path: Path) 
                 load(path)
 
 
-def test_damaged_students_are_refused(tmp_path: Path) -> None:
+def test_corrupt_students_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "x.pth"
     state = {f"backbone.{k}": v for k, v in ImageTo3D(STUDENT).state_dict().items()}
     keys = ["features.0.0.weight", "features.5.conv.0.0.weight", "features.18.0.weight"]
@@ -178,7 +187,7 @@ def test_damaged_students_are_refused(tmp_path: Path) -> None:
                 published.load_student(path)
 
 
-def test_code_in_a_file_never_runs_and_absent_files_are_named(tmp_path: Path) -> None:
+def test_code_in_a_file_is_not_executed_and_missing_files_are_named(tmp_path: Path) -> None:
     torch.save({"state_dict": Path}, tmp_path / "bad.pth")
     with pytest.raises(CheckpointError, match="refused"):
         published.load_generator(tmp_path / "bad.pth")

@@ -1,4 +1,4 @@
-"""What lets a small cascade learn, each an option beside the published behaviour."""
+"""Additions that a small cascade needs, each an option next to the published behaviour."""
 
 import json
 from pathlib import Path
@@ -17,13 +17,13 @@ from perceptionist.config import PerceptionistConfig, SpeakerLossConfig
 from perceptionist.dataset.open import load_dataset
 from perceptionist.dataset.records import FaceImages, Utterances, VoiceFaceDataset
 from perceptionist.face_models.io import resolve_face_model
-from perceptionist.losses import DistillationConfig, GeneratorLossConfig
 from perceptionist.models import SpeakerClassifier, load_checkpoint, load_voice_network
+from perceptionist.network_config import DistillationConfig, GeneratorLossConfig, VoiceNetworkConfig
 from perceptionist.sampling import FaceDataset, ImageRegressionDataset, TripletDataset
 from perceptionist.train import train
 from perceptionist.training_stages.speaker import speaker_terms
 from perceptionist.training_stages.stage import InitialWeights
-from perceptionist.voice_network import VoiceNetworkConfig, l2_normalize
+from perceptionist.voice_network import l2_normalize
 from test_perceptionist_cascade import mesh, small
 from tiny_perceptionist_runs import TINY_SIZES, tiny_config
 from voiceface.runtime.config import ConfigError, load_config
@@ -50,14 +50,14 @@ def cascade_run(
 # the voice network
 
 
-def test_a_voice_network_learns_who_speaks_and_keeps_no_classifier(given: InitialWeights) -> None:
+def test_speaker_training_saves_the_voice_network_without_its_classifier(given: InitialWeights) -> None:
     assert given.voice_network is not None
     state = load_checkpoint(given.voice_network).state
     assert state and all(key.startswith("e.") for key in state)
     assert load_voice_network(given.voice_network).config.embedding_dim == 16
 
 
-def test_cosines_depend_on_no_length_and_the_plain_layer_does() -> None:
+def test_cosine_logits_ignore_weight_norms_and_linear_logits_do_not() -> None:
     torch.manual_seed(0)
     model = SpeakerClassifier(VoiceNetworkConfig(n_mels=5, channels=(6,), embedding_dim=4), 3).eval()
     voices, labels = torch.randn(6, 5, 20), torch.arange(6) % 3
@@ -75,7 +75,7 @@ def test_cosines_depend_on_no_length_and_the_plain_layer_does() -> None:
 # data
 
 
-def test_a_population_of_pictures_alone_teaches_an_expert(tmp_path: Path) -> None:
+def test_a_population_without_recordings_trains_an_expert(tmp_path: Path) -> None:
     from voiceface.synthetic.writer import write_population
 
     few = TINY_SIZES | {"train": 3, "val": 1, "test": 1, "clips": 0}
@@ -86,7 +86,7 @@ def test_a_population_of_pictures_alone_teaches_an_expert(tmp_path: Path) -> Non
         load_dataset(root, "train", resolve_face_model())
 
 
-def test_pictures_of_the_people_heard() -> None:
+def test_images_of_the_same_identity() -> None:
     labels = np.repeat(np.arange(3), 2)
     voices = Utterances(labels, [np.zeros((1000, 64), np.float32)] * 6)
     shades = FaceImages(np.array([2, 1, 0, 1]), [np.full((4, 4, 3), 10 * i, np.uint8) for i in range(4)])
@@ -108,7 +108,7 @@ def test_pictures_of_the_people_heard() -> None:
         )
 
 
-def test_blur_keeps_the_mean_and_takes_the_edges() -> None:
+def test_blur_keeps_the_mean_and_reduces_the_contrast() -> None:
     rng = np.random.default_rng(0)
     picture = rng.integers(0, 255, (32, 32, 3), np.uint8)
     one = FaceImages(np.zeros(1, np.int64), [picture])
@@ -133,7 +133,7 @@ def objective(cascade: Cascade, **options: Any) -> dict[str, torch.Tensor]:
     return compute_generator_losses(cascade, made[0], seen, torch.tensor([0, 1, 2, 0]), **options)
 
 
-def test_weights_of_what_makes_a_picture_a_face() -> None:
+def test_weights_of_the_generator_terms() -> None:
     cascade, faces = small().eval(), torch.zeros(4, 3, 16, 16)
     plain = objective(cascade)
     weighed = objective(
@@ -151,11 +151,11 @@ def test_weights_of_what_makes_a_picture_a_face() -> None:
         objective(cascade, generator_loss=GeneratorLossConfig(pixel_weight=1))
 
 
-def test_before_the_student_joins_only_pictures_count() -> None:
+def test_without_the_student_only_generator_terms_are_computed() -> None:
     assert set(objective(small().eval(), look=False)) == {"G_D_fake", "G_C_fake"}
 
 
-def test_faces_alone_move_classifier_and_face_network() -> None:
+def test_face_pretraining_has_gradients_in_classifier_and_face_network_only() -> None:
     cascade = small().train()
     compute_classifier_losses(cascade, torch.randn(4, 3, 16, 16), torch.tensor([0, 1, 2, 0]))[
         "C_real"
@@ -192,7 +192,7 @@ def test_the_phases_of_a_run(train_dataset: VoiceFaceDataset, given: InitialWeig
     assert not torch.equal(early["g.model.0.weight"], late["g.model.0.weight"])
 
 
-def test_distillation_may_stop_at_the_pictures(
+def test_distillation_need_not_update_the_generator(
     train_dataset: VoiceFaceDataset, given: InitialWeights, tmp_path: Path
 ) -> None:
     """Without any other term the generator then stays as it was."""
@@ -213,7 +213,7 @@ def test_distillation_may_stop_at_the_pictures(
     assert moved == {"true": True, "false": False}
 
 
-def test_a_student_of_other_sizes_is_no_copy(
+def test_a_student_of_other_sizes_cannot_copy_the_expert(
     train_dataset: VoiceFaceDataset, given: InitialWeights, tmp_path: Path
 ) -> None:
     words = ("training.student_init=expert", "networks.student.stem=8")
@@ -222,18 +222,18 @@ def test_a_student_of_other_sizes_is_no_copy(
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "output"),
     [
         (("losses.generator.pixel_weight=1",), "data.face_sampling=same_identity"),
         (("training.face_pretraining_steps=2",), "must be less than"),
     ],
 )
-def test_settings_that_contradict_each_other_are_refused(words: tuple[str, ...], said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
+def test_settings_that_contradict_each_other_are_refused(words: tuple[str, ...], output: str) -> None:
+    with pytest.raises(ConfigError, match=output):
         tiny_config("unsupervised", *words)
 
 
-def test_the_published_cascade_uses_none_of_these() -> None:
+def test_the_published_cascade_uses_none_of_the_additions() -> None:
     for name in ("unsupervised", "published_unsupervised"):
         config = load_config(name, PerceptionistConfig, "perceptionist")
         assert config.losses.generator == GeneratorLossConfig()
@@ -251,7 +251,7 @@ def test_the_published_cascade_uses_none_of_these() -> None:
 # sex
 
 
-def test_the_axis_of_the_sexes_is_nearly_always_right_where_plain_distance_is_not() -> None:
+def test_the_fisher_direction_classifies_gender_better_than_vertex_distance() -> None:
     from perceptionist.face_models.synthetic_head import (
         classify_gender,
         frontal_vertices,
@@ -276,7 +276,7 @@ def test_the_axis_of_the_sexes_is_nearly_always_right_where_plain_distance_is_no
     assert np.mean(right) > 0.96 > 0.93 > np.mean(plain)
 
 
-def test_a_sex_that_is_told_by_another_rule_chooses_the_reference() -> None:
+def test_a_given_gender_selects_the_reference() -> None:
     from perceptionist.proportions import describe_face
 
     model = resolve_face_model()

@@ -1,4 +1,4 @@
-"""Silence removal against a plain collector, laws of features, recordings and feature files good and bad."""
+"""Silence removal against a plain collector; features, recordings and feature files, valid and corrupt."""
 
 import io
 import tempfile
@@ -10,8 +10,8 @@ import torch
 import webrtcvad
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from perceptionist.network_config import SpeechConfig
 from perceptionist.speech import (
-    SpeechConfig,
     collect,
     extract_features,
     extract_file_features,
@@ -22,7 +22,7 @@ from perceptionist.speech import (
     validate_features,
     voiced_segments,
 )
-from voiceface.audio import loading as audio
+from voiceface.audio.loading import write_wav
 from voiceface.audio.vad import SpeechError, split_frames
 
 
@@ -60,7 +60,7 @@ def plain_collect(count, voiced, ring, share):
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.booleans(), max_size=40), st.integers(1, 4), st.sampled_from([0.4, 0.6, 0.9]))
-def test_the_collector_is_the_plain_one_and_asks_in_the_same_order(decisions, ring, share) -> None:
+def test_the_collector_equals_a_plain_one_and_queries_in_the_same_order(decisions, ring, share) -> None:
     ours, theirs = [], []
     number = collect(len(decisions), lambda i: (ours.append(i), decisions[i])[1], ring, share)
     expected = plain_collect(len(decisions), lambda i: (theirs.append(i), decisions[i])[1], ring, share)
@@ -83,7 +83,7 @@ def test_frames_stop_strictly_before_the_end() -> None:
     assert split_frames(wave[:320], 320) == []
 
 
-def test_a_pause_is_removed_and_the_detector_is_asked_anew_for_every_recording() -> None:
+def test_a_pause_is_removed_and_every_recording_has_a_new_detector() -> None:
     wave = speech(3.0)
     kept = remove_silence(wave)
     assert 0.5 * len(wave) < len(kept) < 0.95 * len(wave)
@@ -98,7 +98,7 @@ def test_a_pause_is_removed_and_the_detector_is_asked_anew_for_every_recording()
 
 
 @pytest.mark.parametrize("wave", [np.zeros(16000, np.int16), np.zeros(0, np.int16), np.zeros(300, np.int16)])
-def test_silence_says_so(wave) -> None:
+def test_silence_is_reported(wave) -> None:
     with pytest.raises(SpeechError, match="no voice found in"):
         extract_features(wave, source="clip.wav")
 
@@ -114,7 +114,7 @@ def test_any_length_gives_features_of_the_right_shape(length) -> None:
     np.testing.assert_array_equal(features[frames : 2 * frames], features[: min(frames, 1000 - frames)])
 
 
-def test_features_are_those_of_the_front_end_on_what_is_kept() -> None:
+def test_features_equal_the_front_end_on_the_voiced_segments() -> None:
     from voiceface.audio.frontends import PerceptionistLogMel
 
     wave = speech(2.0)
@@ -122,19 +122,19 @@ def test_features_are_those_of_the_front_end_on_what_is_kept() -> None:
     np.testing.assert_array_equal(extract_features(wave), expected.numpy())
 
 
-def test_wrong_samples_are_refused() -> None:
+def test_invalid_samples_are_refused() -> None:
     for wave in (speech(1.0).astype(np.float32), speech(1.0)[None], np.zeros((), np.int16)):
         with pytest.raises(SpeechError, match="int16 samples of shape"):
             extract_features(wave)
     with pytest.raises(SpeechError, match="44100"):
         voiced_segments(speech(1.0), 44100)
-    with pytest.raises(SpeechError, match="16000 Hz, found 8000"):
+    with pytest.raises(SpeechError, match="found 8000 Hz, expected 16000 Hz"):
         extract_features(speech(1.0), 8000)
 
 
 def test_recordings_of_any_rate_are_resampled_and_published_ones_are_not(tmp_path: Path) -> None:
     for rate in (8000, 22050, 44100):
-        audio.write_wav(tmp_path / f"{rate}.wav", speech(1.5, rate), rate)
+        write_wav(tmp_path / f"{rate}.wav", speech(1.5, rate), rate)
         samples, found = read_recording(tmp_path / f"{rate}.wav")
         assert found == 16000 and abs(len(samples) - 24000) <= 1 and samples.dtype == np.int16
     published = SpeechConfig(sample_rates="published")
@@ -148,11 +148,11 @@ def test_recordings_of_any_rate_are_resampled_and_published_ones_are_not(tmp_pat
 
 def test_a_16_bit_file_is_read_to_the_last_bit(tmp_path: Path) -> None:
     wave = np.array([-32768, -1, 0, 1, 32767] * 400, np.int16)
-    audio.write_wav(tmp_path / "a.wav", wave)
+    write_wav(tmp_path / "a.wav", wave)
     np.testing.assert_array_equal(read_recording(tmp_path / "a.wav")[0], wave)
 
 
-def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
+def test_invalid_recordings_are_refused(tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("no sound")
     with pytest.raises(ValueError, match=r"text\.wav"):
         extract_file_features(tmp_path / "text.wav")
@@ -160,7 +160,7 @@ def test_what_is_no_recording_is_refused(tmp_path: Path) -> None:
         extract_file_features(tmp_path / "absent.wav")
 
 
-def test_stored_features_are_read_as_they_are(tmp_path: Path) -> None:
+def test_stored_features_are_read_unchanged(tmp_path: Path) -> None:
     values = np.random.default_rng(0).normal(size=(70, 64)).astype(np.float32)
     np.save(tmp_path / "a.npy", values)
     np.save(tmp_path / "turned.npy", np.asfortranarray(values.astype(np.float64)))
@@ -182,14 +182,14 @@ def test_stored_features_are_read_as_they_are(tmp_path: Path) -> None:
         (np.array([["a"] * 64]), "frames, 64"),
     ],
 )
-def test_wrong_features_are_refused(values, word, tmp_path: Path) -> None:
+def test_invalid_features_are_refused(values, word, tmp_path: Path) -> None:
     np.save(tmp_path / "bad.npy", values)
     with pytest.raises(SpeechError, match=word) as caught:
         read_features(tmp_path / "bad.npy")
     assert "bad.npy" in str(caught.value)
 
 
-def test_a_pickle_never_runs(tmp_path: Path) -> None:
+def test_code_in_a_pickle_is_not_executed(tmp_path: Path) -> None:
     np.save(tmp_path / "objects.npy", np.array([{}, None], dtype=object), allow_pickle=True)
     with pytest.raises(SpeechError, match=r"objects\.npy"):
         read_features(tmp_path / "objects.npy")
@@ -197,7 +197,7 @@ def test_a_pickle_never_runs(tmp_path: Path) -> None:
 
 @settings(max_examples=60, deadline=None)
 @given(st.data())
-def test_damaged_feature_files_are_refused_or_still_features(data) -> None:
+def test_corrupt_feature_files_are_refused_or_still_valid(data) -> None:
     memory = io.BytesIO()
     np.save(memory, np.zeros((3, 64), np.float32))
     content = bytearray(memory.getvalue())
@@ -215,7 +215,7 @@ def test_damaged_feature_files_are_refused_or_still_features(data) -> None:
             assert found.shape[1] == 64 and np.isfinite(found).all()
 
 
-def test_feature_files_are_sorted_and_an_empty_folder_says_so(tmp_path: Path) -> None:
+def test_feature_files_are_sorted_and_an_empty_folder_is_an_error(tmp_path: Path) -> None:
     for name in ("b/v/2.npy", "b/v/1.npy", "a/w/9.npy"):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
@@ -225,6 +225,6 @@ def test_feature_files_are_sorted_and_an_empty_folder_says_so(tmp_path: Path) ->
         find_feature_files(tmp_path / "none")
 
 
-def test_features_need_no_copy_when_they_are_right() -> None:
+def test_valid_features_are_not_copied() -> None:
     values = np.zeros((3, 64), np.float32)
     assert np.shares_memory(validate_features(values), values)

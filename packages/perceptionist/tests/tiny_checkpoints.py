@@ -4,11 +4,17 @@ from pathlib import Path
 
 import torch
 from perceptionist.config import PerceptionistConfig, config_to_dict
-from perceptionist.generator import Generator, GeneratorConfig
-from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig, StageConfig
+from perceptionist.generator import Generator
+from perceptionist.image_to_3d import ImageTo3D
 from perceptionist.models import SupervisedModel
-from perceptionist.supervised_head import SupervisedHeadConfig
-from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig
+from perceptionist.network_config import (
+    GeneratorConfig,
+    ImageTo3DConfig,
+    StageConfig,
+    SupervisedHeadConfig,
+    VoiceNetworkConfig,
+)
+from perceptionist.voice_network import VoiceNetwork
 from torch import nn
 from voiceface.checkpoints.native import save_model
 

@@ -3,21 +3,16 @@
 import pytest
 import torch
 from seeking_shape.losses import apply_identity_weights, compute_sample_losses
-from seeking_shape.model import (
-    FaceConfig,
-    ModelConfig,
-    Voice2Face,
-    VoiceConfig,
-    parameter_groups,
-)
+from seeking_shape.model import Voice2Face, parameter_groups
+from seeking_shape.model_config import FaceConfig, ModelConfig, VoiceConfig
 from seeking_shape.reweighting import IdentityWeights
 from torch import Tensor
 from voiceface.association.encoders import freeze
 from voiceface.runtime.distributed import convert_to_global_layers
 
 SMALL = ModelConfig(
-    face=FaceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), image_size=32, features=12),
-    voice=VoiceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), features=12, n_mels=16),
+    face=FaceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), image_size=32, num_features=12),
+    voice=VoiceConfig(blocks=(1, 1, 1, 1), widths=(4, 6, 8, 10), num_features=12, n_mels=16),
     embedding_dim=8,
 )
 
@@ -124,4 +119,4 @@ def test_classes_must_be_known_and_agree() -> None:
         Voice2Face(SMALL.model_copy(update={"num_classes": 5}), 4)
     with pytest.raises(ValueError, match="identity weights of 6 classes given for 5"):
         Voice2Face(SMALL, 5, IdentityWeights(6))
-    assert Voice2Face(SMALL, 2, names=["a", "b"]).center.names == ("a", "b")
+    assert Voice2Face(SMALL, 2, identity_names=["a", "b"]).center.identity_names == ("a", "b")

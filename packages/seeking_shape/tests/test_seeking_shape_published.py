@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from seeking_shape.model import FaceConfig, ModelConfig, Voice2Face, VoiceConfig, parameter_groups
+from seeking_shape.model import Voice2Face, parameter_groups
+from seeking_shape.model_config import FaceConfig, ModelConfig, VoiceConfig
 from seeking_shape.published import (
-    infer_architecture,
+    infer_model_config,
     load_checkpoint,
     load_face_backbone,
     load_id_weight,
@@ -25,8 +26,8 @@ from voiceface.association.pretrained_backbones import restore_momentum
 from voiceface.checkpoints.published import CheckpointError
 
 SMALL = ModelConfig(
-    face=FaceConfig(blocks=(1, 2, 1, 1), widths=(4, 6, 8, 10), image_size=32, features=12),
-    voice=VoiceConfig(blocks=(1, 1, 2, 1), widths=(4, 6, 8, 10), features=12, n_mels=16),
+    face=FaceConfig(blocks=(1, 2, 1, 1), widths=(4, 6, 8, 10), image_size=32, num_features=12),
+    voice=VoiceConfig(blocks=(1, 1, 2, 1), widths=(4, 6, 8, 10), num_features=12, n_mels=16),
     embedding_dim=8,
     num_classes=5,
 )
@@ -94,9 +95,9 @@ def test_parallel_prefix_legacy_zip_and_address_numbers_are_read(tmp_path: Path)
 
 
 def test_the_architecture_is_read_off_the_shapes() -> None:
-    assert infer_architecture(small().state_dict(), side=32) == SMALL
+    assert infer_model_config(small().state_dict(), image_size=32) == SMALL
     whole = ModelConfig(voice=VoiceConfig(pooling="asp"), num_classes=7)
-    assert infer_architecture(Voice2Face(whole).state_dict()) == whole
+    assert infer_model_config(Voice2Face(whole).state_dict()) == whole
 
 
 @pytest.mark.parametrize("upstream", [False, True])

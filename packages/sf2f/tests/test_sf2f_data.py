@@ -1,4 +1,4 @@
-"""Speakers from the HQ-VoxCeleb layout, from a written population, from a manifest, and synthetic."""
+"""Data sources: HQ-VoxCeleb layout, written population, manifest, synthetic identities in memory."""
 
 import json
 import pickle
@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 from sf2f.data import list_files, list_identities, open_speakers, synthetic_speakers
+from sf2f.network_config import SpeechConfig
 from sf2f.speakers import DataError
-from sf2f.speech import SpeechConfig, compute_log_mel, read_recording, write_mel
+from sf2f.speech import compute_log_mel, read_recording, write_mel
 from voiceface.audio.vad import SpeechError
 from voiceface.datasets.identities import IdentityError
 
@@ -22,8 +23,8 @@ def features(value: float, frames: int = 7) -> np.ndarray:
     return np.full((40, frames), value, np.float32)
 
 
-def identity(root: Path, corpus: str, name: str, value: float = 1.0, faces: str = "masked") -> None:
-    """An identity with two utterances and one image."""
+def write_identity(root: Path, corpus: str, name: str, value: float = 1.0, faces: str = "masked") -> None:
+    """Write an identity with two utterances and one image."""
     place = root / corpus / "mel_spectrograms" / name
     write_mel(place / "id_a_00002.npz", features(value + 0.5), "id", "a", "00002")
     write_mel(place / "id_a_00001.npz", features(value), "id", "a", "00001")
@@ -32,12 +33,12 @@ def identity(root: Path, corpus: str, name: str, value: float = 1.0, faces: str 
     Image.new("RGB", (6, 4), (int(value), 2, 3)).save(images / "1.png")
 
 
-def layout(root: Path) -> Path:
+def write_layout(root: Path) -> Path:
     """Vox2 with Ann and Zoé, vox1 with Bob and Dan; Cy has no image folder, Eve is in no split."""
     for value, (corpus, name) in enumerate(
         [("vox2", "Ann"), ("vox2", "Zo\u00e9"), ("vox1", "Bob"), ("vox1", "Dan"), ("vox1", "Eve")], 1
     ):
-        identity(root, corpus, name, value)
+        write_identity(root, corpus, name, value)
     write_mel(root / "vox1" / "mel_spectrograms" / "Cy" / "x.npz", features(9), "i", "c", "w")
     split = {
         "vox1": {"train": ["Dan", "Cy", "Bob"], "val": [], "test": []},
@@ -48,7 +49,7 @@ def layout(root: Path) -> Path:
 
 
 def test_identities_with_both_folders_are_listed_by_corpus_and_name(tmp_path: Path) -> None:
-    root = layout(tmp_path)
+    root = write_layout(tmp_path)
     expected = [("vox1", "Bob"), ("vox1", "Dan"), ("vox2", "Ann"), ("vox2", "Zo\u00e9")]
     assert list_identities(root, "train") == expected
     found = open_speakers(root, "train")
@@ -60,7 +61,7 @@ def test_identities_with_both_folders_are_listed_by_corpus_and_name(tmp_path: Pa
 
 
 def test_folder_names_are_matched_after_unicode_normalisation(tmp_path: Path) -> None:
-    root = layout(tmp_path)
+    root = write_layout(tmp_path)
     apart = unicodedata.normalize("NFD", "Zo\u00e9")
     for kind in ("mel_spectrograms", "masked_faces"):
         (root / "vox2" / kind / "Zo\u00e9").rename(root / "vox2" / kind / apart)
@@ -68,18 +69,18 @@ def test_folder_names_are_matched_after_unicode_normalisation(tmp_path: Path) ->
 
 
 def test_metadata_gives_genders_and_face_variants_can_be_selected(tmp_path: Path) -> None:
-    root = layout(tmp_path)
+    root = write_layout(tmp_path)
     table = "VoxCeleb1 ID\tVGGFace1 ID\tGender\tNationality\tSet\nid1\tBob\tm\tUSA\tdev\n"
     (root / "vox1" / "vox1_meta.csv").write_text(table)
     assert open_speakers(root, "train").genders == ("m", "", "", "")
     with pytest.raises(DataError, match="origin_faces"):
         open_speakers(root, "train", face_variant="origin")
-    identity(root, "vox1", "Bob", 7, "origin")
+    write_identity(root, "vox1", "Bob", 7, "origin")
     assert open_speakers(root, "train", face_variant="origin").names == ("Bob",)
 
 
 def test_empty_folders_are_skipped_with_a_warning(tmp_path: Path, caplog) -> None:
-    root = layout(tmp_path)
+    root = write_layout(tmp_path)
     (root / "vox1" / "masked_faces" / "Dan" / "1.png").unlink()
     assert open_speakers(root, "train").names == ("Bob", "Ann", "Zo\u00e9")
     assert "vox1/Dan" in caplog.text
@@ -88,7 +89,7 @@ def test_empty_folders_are_skipped_with_a_warning(tmp_path: Path, caplog) -> Non
 
 
 def test_published_pickles_are_used_only_without_a_preferred_file(tmp_path: Path) -> None:
-    root = layout(tmp_path)
+    root = write_layout(tmp_path)
     place = root / "vox1" / "mel_spectrograms" / "Bob"
     (place / "id_a_00001.pickle").write_bytes(pickle.dumps({"LogMel_Features": features(77)}))
     (place / "id_b_00001.pickle").write_bytes(pickle.dumps({"LogMel_Features": features(78)}))
@@ -105,7 +106,7 @@ def test_published_pickles_are_used_only_without_a_preferred_file(tmp_path: Path
 
 
 def test_corrupt_files_are_named_when_they_are_read(tmp_path: Path) -> None:
-    root = layout(tmp_path)
+    root = write_layout(tmp_path)
     (root / "vox1" / "masked_faces" / "Bob" / "1.png").write_bytes(b"no image")
     found = open_speakers(root, "train")
     with pytest.raises(ValueError, match=r"Bob.*1\.png"):
@@ -115,7 +116,7 @@ def test_corrupt_files_are_named_when_they_are_read(tmp_path: Path) -> None:
 
 
 def test_load_into_memory_keeps_the_values(tmp_path: Path) -> None:
-    found = open_speakers(layout(tmp_path), "train")
+    found = open_speakers(write_layout(tmp_path), "train")
     kept = found.load_into_memory((8, 8), "float32")
     for who in range(len(found)):
         np.testing.assert_array_equal(kept.load_mel(who, 1), found.load_mel(who, 1))
@@ -137,7 +138,7 @@ def test_invalid_data_folders_name_the_remedy(tmp_path: Path) -> None:
         open_speakers(tmp_path, "train")
     with pytest.raises(ValueError, match="train, val, test"):
         open_speakers(tmp_path, "dev")
-    layout(tmp_path)
+    write_layout(tmp_path)
     (tmp_path / "split.json").unlink()
     with pytest.raises(FileNotFoundError, match="sf2f split"):
         open_speakers(tmp_path, "train")
@@ -158,35 +159,35 @@ def population(tmp_path_factory) -> Path:
 
 def test_written_and_in_memory_populations_are_equal(population: Path) -> None:
     written = open_speakers(population, "train", dtype="float32")
-    invented = synthetic_speakers("tiny", "train", dtype="float32", workers=1, progress=False, **SMALL)
-    assert written.names == invented.names == tuple(sorted(written.names)) and len(written) == 3
-    assert written.genders == invented.genders and set(written.genders) <= {"m", "f"}
-    assert written.disclaimer == invented.disclaimer != ""
+    synthetic = synthetic_speakers("tiny", "train", dtype="float32", workers=1, progress=False, **SMALL)
+    assert written.names == synthetic.names == tuple(sorted(written.names)) and len(written) == 3
+    assert written.genders == synthetic.genders and set(written.genders) <= {"m", "f"}
+    assert written.disclaimer == synthetic.disclaimer != ""
     np.testing.assert_allclose(
-        written.ground_truth.voice_factors, invented.ground_truth.voice_factors, atol=1e-5
+        written.ground_truth.voice_factors, synthetic.ground_truth.voice_factors, atol=1e-5
     )
-    assert written.ground_truth.face_names == written.names == invented.ground_truth.face_names
+    assert written.ground_truth.face_names == written.names == synthetic.ground_truth.face_names
     for who in range(3):
-        clips = [{mel.shape[1]: mel for mel in side.utterances[who]} for side in (written, invented)]
+        clips = [{mel.shape[1]: mel for mel in side.utterances[who]} for side in (written, synthetic)]
         assert sorted(clips[0]) == sorted(clips[1])
         for frames, mel in clips[0].items():
             np.testing.assert_allclose(mel, clips[1][frames], atol=1e-3)
-        assert len(written.faces[who]) == len(invented.faces[who]) == 2
+        assert len(written.faces[who]) == len(synthetic.faces[who]) == 2
         assert written.load_face(who, 0).shape == (16, 16, 3)
-    some = invented.subset([2, 0])
-    assert some.ground_truth.face_names == some.names == (invented.names[2], invented.names[0])
+    some = synthetic.subset([2, 0])
+    assert some.ground_truth.face_names == some.names == (synthetic.names[2], synthetic.names[0])
     halves = synthetic_speakers("tiny", "train", workers=1, progress=False, **SMALL)
     assert halves.utterances[0][0].dtype == np.float16
-    np.testing.assert_allclose(halves.load_mel(0, 0), invented.load_mel(0, 0), atol=0.02)
+    np.testing.assert_allclose(halves.load_mel(0, 0), synthetic.load_mel(0, 0), atol=0.02)
 
 
 def test_a_manifest_may_mix_recordings_and_stored_features(population: Path, tmp_path: Path, caplog) -> None:
-    from voiceface.audio import loading as audio
+    from voiceface.audio.loading import write_wav
 
     clips = sorted((population / "wav").rglob("*.wav"))[:2]
     for at, clip in enumerate(clips):
-        audio.write_wav(tmp_path / f"{at}.wav", read_recording(clip)[0])
-    audio.write_wav(tmp_path / "silent.wav", np.zeros(16000, np.int16))
+        write_wav(tmp_path / f"{at}.wav", read_recording(clip)[0])
+    write_wav(tmp_path / "silent.wav", np.zeros(16000, np.int16))
     (tmp_path / "broken.wav").write_text("no sound")
     write_mel(tmp_path / "stored.npz", features(5), "i", "c", "w")
     Image.new("RGB", (5, 5)).save(tmp_path / "a.png")

@@ -1,20 +1,20 @@
-"""Backbones written as text, and the discriminators on them."""
+"""Backbone spec strings, and the discriminators built from them."""
 
 import pytest
 import torch
-from sf2f.discriminator_layers import (
+from sf2f.discriminator_config import (
     BackboneConfig,
+    DiscriminatorsConfig,
     LayerSpec,
-    build_backbone,
     compute_output_size,
     parse_layers,
 )
+from sf2f.discriminator_layers import build_backbone
 from sf2f.discriminators import (
     LARGE_ARCH,
     SMALL_ARCH,
     ConditionDiscriminator,
     Discriminators,
-    DiscriminatorsConfig,
     IdentityDiscriminator,
     ImageDiscriminator,
 )
@@ -38,12 +38,12 @@ def test_published_backbones_have_the_published_sizes() -> None:
     assert count(ImageDiscriminator(BackboneConfig(arch=LARGE_ARCH))) == 2_757_953
     counts = [
         count(IdentityDiscriminator(each, 2890))
-        for each in (V2F_BACKBONE, *map(_trunk, (SMALL_ARCH, LARGE_ARCH)))
+        for each in (V2F_BACKBONE, *map(_backbone, (SMALL_ARCH, LARGE_ARCH)))
     ]
     assert counts == [6_274_955, 3_885_707, 6_246_027]
 
 
-def _trunk(arch: str) -> BackboneConfig:
+def _backbone(arch: str) -> BackboneConfig:
     return BackboneConfig(arch=arch)
 
 
@@ -121,23 +121,25 @@ def test_paddings_and_activations_are_checked() -> None:
 
 def test_identity_logits_have_their_shapes_and_average_over_positions() -> None:
     torch.manual_seed(0)
-    judge = IdentityDiscriminator(BackboneConfig(arch="C4-8-2,C4-6-2"), num_identities=7, hidden_dim=9).eval()
-    verdict = judge(torch.rand(3, 3, 16, 16))
-    assert verdict.real.shape == (3, 1) and verdict.identity.shape == (3, 7)
-    maps = judge.cnn[0](torch.rand(2, 3, 16, 16))
-    torch.testing.assert_close(judge.cnn[1](maps), maps.flatten(2).mean(2))
+    discriminator = IdentityDiscriminator(
+        BackboneConfig(arch="C4-8-2,C4-6-2"), num_identities=7, hidden_dim=9
+    ).eval()
+    logits = discriminator(torch.rand(3, 3, 16, 16))
+    assert logits.real.shape == (3, 1) and logits.identity.shape == (3, 7)
+    maps = discriminator.cnn[0](torch.rand(2, 3, 16, 16))
+    torch.testing.assert_close(discriminator.cnn[1](maps), maps.flatten(2).mean(2))
     with pytest.raises(ValueError, match="at least 1 identity"):
         IdentityDiscriminator(BackboneConfig(arch=SMALL_ARCH), 0)
 
 
 def test_conditional_discriminator_concatenates_maps_then_vector() -> None:
     torch.manual_seed(0)
-    judge = ConditionDiscriminator(BackboneConfig(arch="C4-8-2"), condition_dim=5).eval()
+    discriminator = ConditionDiscriminator(BackboneConfig(arch="C4-8-2"), condition_dim=5).eval()
     images, vectors = torch.rand(2, 3, 16, 16), torch.rand(2, 5)
-    assert judge(images, vectors).shape == (2, 1, 7, 7)
+    assert discriminator(images, vectors).shape == (2, 1, 7, 7)
     with torch.no_grad():
-        judge.joint_conv[0].weight[:, 8:] = 0
-    torch.testing.assert_close(judge(images, vectors), judge(images, vectors + 1))
+        discriminator.joint_conv[0].weight[:, 8:] = 0
+    torch.testing.assert_close(discriminator(images, vectors), discriminator(images, vectors + 1))
 
 
 def test_number_of_discriminators_must_match_the_image_sizes() -> None:

@@ -1,4 +1,4 @@
-"""The exported graph makes the images that PyTorch makes, for any length, and says what it is."""
+"""ONNX export: same images as PyTorch for any length; metadata; rejected exports."""
 
 import json
 from pathlib import Path
@@ -11,9 +11,9 @@ from sf2f import export, load
 from sf2f.__main__ import main
 from sf2f.config import DataConfig
 from sf2f.export import build_export_module, count_samples, export_onnx
-from sf2f.generator import GeneratorConfig
 from sf2f.inference import VoiceFeatures, generate_from_features
-from sf2f.speech import SpeechConfig, compute_log_mel, normalise_mel
+from sf2f.network_config import GeneratorConfig, SpeechConfig
+from sf2f.speech import compute_log_mel, normalise_mel
 from small_sf2f_models import DISCLAIMER, WINDOW_WIDTH, synthesise_voice, write_model
 from voiceface.audio.frontends import SF2FLogMel
 
@@ -21,15 +21,15 @@ STRIDES = {"quick_1st_stage": 13, "quick_fuser": None}
 WHOLE = SpeechConfig(remove_silence=False)
 
 
-def needed() -> tuple[Any, Any]:
+def import_onnx() -> tuple[Any, Any]:
     pytest.importorskip("onnxscript")
     return pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
 
 
 @pytest.fixture(scope="module", params=STRIDES)
 def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """A model, its file, what was said of it, and the stride in it."""
-    needed()
+    """A model, the export result, and its stride."""
+    import_onnx()
     folder = tmp_path_factory.mktemp(request.param)
     model, stride = load(write_model(folder / "run", request.param)), STRIDES[request.param]
     return model, export_onnx(model, folder / "new" / "face.onnx", stride=stride), stride or WINDOW_WIDTH // 2
@@ -39,9 +39,9 @@ def exported(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
     "samples", [count_samples(WINDOW_WIDTH), count_samples(WINDOW_WIDTH) + 1, 16000, 30011]
 )
 def test_graph_and_program_generate_the_same_image(exported: Any, samples: int) -> None:
-    _, onnxruntime = needed()
-    model, found, stride = exported
-    session = onnxruntime.InferenceSession(str(found.path), providers=["CPUExecutionProvider"])
+    _, onnxruntime = import_onnx()
+    model, result, stride = exported
+    session = onnxruntime.InferenceSession(str(result.path), providers=["CPUExecutionProvider"])
     wave = synthesise_voice(2.0, 150)[:samples]
     (made,) = session.run(None, {"samples": wave[None].astype(np.float32)})
     mel = normalise_mel(compute_log_mel(wave, config=WHOLE), model.data.mel)
@@ -55,16 +55,16 @@ def test_graph_and_program_generate_the_same_image(exported: Any, samples: int) 
 
 
 def test_the_difference_is_small_and_reported(exported: Any) -> None:
-    _, found, _ = exported
-    assert 0 < found.max_difference < 1e-3
-    assert found.size_bytes == found.path.stat().st_size
-    assert [path.name for path in found.path.parent.iterdir()] == ["face.onnx"]
+    _, result, _ = exported
+    assert 0 < result.max_difference < 1e-3
+    assert result.size_bytes == result.path.stat().st_size
+    assert [path.name for path in result.path.parent.iterdir()] == ["face.onnx"]
 
 
 def test_metadata_describe_the_model(exported: Any) -> None:
-    onnx, _ = needed()
-    model, found, stride = exported
-    written = onnx.load(found.path)
+    onnx, _ = import_onnx()
+    model, result, stride = exported
+    written = onnx.load(result.path)
     facts = {entry.key: entry.value for entry in written.metadata_props}
     assert (
         facts["disclaimer"] == DISCLAIMER
@@ -100,10 +100,10 @@ def test_a_graph_that_differs_is_not_written(tmp_path: Path, monkeypatch: Any) -
 
 
 class _NoProgram:
-    """An exporter's result with a graph of no nodes."""
+    """Exporter result with an empty graph."""
 
     def save(self, path: str, **_: Any) -> None:
-        onnx, _runtime = needed()
+        onnx, _runtime = import_onnx()
         graph = onnx.helper.make_graph([], "empty", [], [])
         onnx.save(onnx.helper.make_model(graph), path)
 
@@ -117,7 +117,7 @@ def test_unsupported_exports_are_rejected(tmp_path: Path, monkeypatch: Any, caps
     model.generator.config = other
     with pytest.raises(ValueError, match="attn_v2f"):
         build_export_module(model, 10)
-    needed()
+    import_onnx()
     with pytest.raises(ValueError, match=r"named \*\.onnx, found .*face.bin"):
         export_onnx(load(run), tmp_path / "face.bin")
     monkeypatch.setattr(export, "REQUIRED_PACKAGES", ("no_such_package_anywhere",))

@@ -1,4 +1,4 @@
-"""Faces of recordings: what they are made of, what the program writes and says, and how it refuses."""
+"""Inference: generated faces, outputs of `sf2f infer`, and its errors."""
 
 from pathlib import Path
 from types import SimpleNamespace
@@ -13,15 +13,15 @@ from sf2f import inference, voice2face_inference
 from sf2f.__main__ import main
 from sf2f.config import DataConfig
 from sf2f.contact_sheets import labelled_contact_sheet
-from sf2f.encoders import EncoderConfig, VoiceEncoder
+from sf2f.encoders import VoiceEncoder
 from sf2f.image_transforms import denormalise
 from sf2f.infer import group_recordings
 from sf2f.inference import VoiceFeatures, generate_from_features, split_into_windows
 from sf2f.inference_report import format_comparison
-from sf2f.speech import SpeechConfig, compute_log_mel_from_file, normalise_mel, write_mel
+from sf2f.network_config import EncoderConfig, SpeechConfig, WindowsConfig
+from sf2f.speech import compute_log_mel_from_file, normalise_mel, write_mel
 from sf2f.split_half_consistency import half_recording, split_half_distances
 from sf2f.voice2face_baseline import Voice2FaceGenerator
-from sf2f.windows import WindowsConfig
 from small_sf2f_models import DISCLAIMER, WINDOW_WIDTH, synthesise_voice, write_model, write_voice
 from voiceface.audio.decoders import AudioError
 
@@ -52,13 +52,13 @@ def silence(tmp_path: Path) -> Path:
     return tmp_path / "still.wav"
 
 
-def mel_of(model: Any, path: Path) -> torch.Tensor:
-    """Normalised features, read apart from what is tested."""
+def load_mel(model: Any, path: Path) -> torch.Tensor:
+    """Normalised features, computed independently of the code under test."""
     return torch.from_numpy(normalise_mel(compute_log_mel_from_file(path, model.data.speech), model.data.mel))
 
 
-def drawn(model: Any, embeddings: torch.Tensor) -> np.ndarray:
-    """The largest images of embeddings, bytes."""
+def decode(model: Any, embeddings: torch.Tensor) -> np.ndarray:
+    """Largest images of embeddings, as bytes."""
     made = denormalise(model.generator.decode(embeddings)[-1], model.data.images.statistics)
     return (made.clamp(0, 1) * 255).round().to(torch.uint8).permute(0, 2, 3, 1).numpy()
 
@@ -68,7 +68,7 @@ def test_a_face_uses_all_windows_of_all_recordings(kind: str, runs: Any, voices:
     model = sf2f.load(runs[kind])
     paths = [voices / "anna" / "v1" / "1.wav", voices / "carl.wav"]
     face = model.generate(paths, window_images=True, recording_images=True)
-    mels = [mel_of(model, path) for path in paths]
+    mels = [load_mel(model, path) for path in paths]
     cut = [mel.unfold(1, WINDOW_WIDTH, STRIDE).transpose(0, 1) for mel in mels]
     embedded = model.generator.encode(torch.cat(cut))
     joined = model.generator.fuse(embedded[None]) if kind == "quick_fuser" else embedded.mean(0)[None]
@@ -85,7 +85,7 @@ def test_a_face_uses_all_windows_of_all_recordings(kind: str, runs: Any, voices:
         (face.window_images, embedded),
         (face.recording_images, long),
     ):
-        assert made is not None and np.abs(made.astype(int) - drawn(model, row)).max() <= 1
+        assert made is not None and np.abs(made.astype(int) - decode(model, row)).max() <= 1
     assert face.window_images is not None and np.ptp(face.window_images.astype(int), axis=0).max() > 9
     assert np.ptp(face.image) > 30
 
@@ -276,7 +276,7 @@ def test_recordings_of_an_identity_give_one_face(runs: Any, voices: Path, tmp_pa
     assert page.count("<audio") == 4
 
 
-def dummy(width: int = 10) -> Any:
+def mean_model(width: int = 10) -> Any:
     """A model whose embedding is the mean over time, and whose image is the embedding."""
     data = DataConfig(windows=WindowsConfig(width=width), speech=SpeechConfig(n_mels=3))
     return SimpleNamespace(
@@ -287,14 +287,16 @@ def dummy(width: int = 10) -> Any:
     )
 
 
-def steps(*levels: float) -> VoiceFeatures:
-    """A second at each of some levels, one direction of three bands."""
+def make_features(*levels: float) -> VoiceFeatures:
+    """One second at each level, in one of three bands."""
     row = np.repeat(np.asarray(levels, np.float32), 100)
     return VoiceFeatures("a", np.stack([row, 0 * row, 0 * row]), len(row) / 100)
 
 
 def test_split_half_distances_by_hand() -> None:
-    same, other = split_half_distances(dummy(), [[steps(10, 14)], [steps(20, 20)]], ["a", "b"])
+    same, other = split_half_distances(
+        mean_model(), [[make_features(10, 14)], [make_features(20, 20)]], ["a", "b"]
+    )
     assert same is not None and other is not None
     assert (same.num_pairs, other.num_pairs) == (2, 4)
     assert same.l2 == pytest.approx((4 + 0) / 2) and other.l2 == pytest.approx((10 + 10 + 6 + 6) / 4)
@@ -305,15 +307,15 @@ def test_split_half_distances_by_hand() -> None:
 
 
 def test_pairs_of_voices_of_one_speaker_are_ignored() -> None:
-    speakers = [[steps(1, 1)], [steps(50, 50)], [steps(3, 3)]]
-    same, other = split_half_distances(dummy(), speakers, ["a", "a", "b"])
+    speakers = [[make_features(1, 1)], [make_features(50, 50)], [make_features(3, 3)]]
+    same, other = split_half_distances(mean_model(), speakers, ["a", "a", "b"])
     assert same is not None and other is not None
     assert same.l2 == 0 and other.num_pairs == 8 and other.l2 == pytest.approx((2 + 47) / 2)
     assert format_comparison(same, other)[0][3] == "-"
-    assert split_half_distances(dummy(), [[steps(1, 2)]], ["a"])[1] is None
+    assert split_half_distances(mean_model(), [[make_features(1, 2)]], ["a"])[1] is None
     short = VoiceFeatures("s", np.zeros((3, 90), np.float32), 0.9)
     assert (
-        split_half_distances(dummy(), [[short]], ["a"]) == (None, None)
+        split_half_distances(mean_model(), [[short]], ["a"]) == (None, None)
         and format_comparison(None, None) == []
     )
 
@@ -334,7 +336,7 @@ def test_contact_sheet_truncates_labels_to_the_image_width() -> None:
 
 
 @pytest.fixture(scope="module")
-def wen(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def voice2face(tmp_path_factory: pytest.TempPathFactory) -> Path:
     torch.manual_seed(0)
     folder = tmp_path_factory.mktemp("wen")
     config = EncoderConfig(channels=(8, 8), embedding_dim=8, n_mels=64, inception=False, normalise=False)
@@ -346,8 +348,8 @@ def wen(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_voice2face_encodes_whole_recordings(wen: Path, voices: Path, tmp_path: Path) -> None:
-    model = voice2face_inference.load_voice2face_model(wen)
+def test_voice2face_encodes_whole_recordings(voice2face: Path, voices: Path, tmp_path: Path) -> None:
+    model = voice2face_inference.load_voice2face_model(voice2face)
     paths = [voices / "carl.wav", voices / "anna" / "2.wav"]
     mels = [torch.from_numpy(voice2face_inference.load_voice2face_features(path)[0])[None] for path in paths]
     assert all(mel.shape == (1, 64, 1000) for mel in mels)
@@ -360,10 +362,14 @@ def test_voice2face_encodes_whole_recordings(wen: Path, voices: Path, tmp_path: 
     mean = torch.cat([model.networks.embed(mel) for mel in mels]).mean(0)
     np.testing.assert_allclose(both.embedding, mean / mean.norm(), atol=1e-5)
     out = tmp_path / "out"
-    assert main(["infer", str(voices), "--voice2face", str(wen), "--out", str(out), "--published"]) == 0
+    assert (
+        main(["infer", str(voices), "--voice2face", str(voice2face), "--out", str(out), "--published"]) == 0
+    )
     assert [path.name for path in (out / "carl").iterdir()] == ["d_fed_0.png"]
     found = np.asarray(Image.open(out / "carl" / "d_fed_0.png"))
-    assert found.min() == 0 and found.max() >= 254 and "encoded as a whole" in (out / "index.html").read_text()
+    assert (
+        found.min() == 0 and found.max() >= 254 and "encoded as a whole" in (out / "index.html").read_text()
+    )
     np.save(tmp_path / "stored.npy", mels[0][0].T.numpy())
     np.testing.assert_allclose(model.generate(tmp_path / "stored.npy").embedding, face.embedding, atol=1e-6)
 

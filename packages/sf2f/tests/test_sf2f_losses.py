@@ -1,4 +1,4 @@
-"""Objectives: values by hand, laws, and which term feels which weight."""
+"""Losses: values by hand, invariants, and which weight scales which term."""
 
 import math
 
@@ -6,7 +6,6 @@ import pytest
 import torch
 from sf2f.discriminators import IdentityLogits
 from sf2f.losses import (
-    LossConfig,
     discriminator_loss,
     generator_loss,
     generator_terms,
@@ -15,6 +14,7 @@ from sf2f.losses import (
     match_image_sizes,
     sum_terms,
 )
+from sf2f.network_config import LossConfig
 from torch import Tensor
 from torch.nn import functional
 
@@ -40,7 +40,7 @@ def test_other_losses_by_hand() -> None:
         generator_loss(made, "hinge")  # type: ignore[arg-type]
 
 
-def terms(config: LossConfig, sizes: int = 2) -> dict[str, Tensor]:
+def compute_terms(config: LossConfig, sizes: int = 2) -> dict[str, Tensor]:
     torch.manual_seed(0)
     images = [torch.rand(3, 3, 4 * 2**at, 4 * 2**at) for at in range(sizes)]
     real = [torch.rand_like(each) for each in images]
@@ -53,7 +53,7 @@ def terms(config: LossConfig, sizes: int = 2) -> dict[str, Tensor]:
 
 
 def test_every_weight_scales_its_own_terms_only() -> None:
-    base = terms(LossConfig())
+    base = compute_terms(LossConfig())
     reach = {
         "pixel": "L1_",
         "image": "g_gan_img_",
@@ -63,7 +63,7 @@ def test_every_weight_scales_its_own_terms_only() -> None:
         "adversarial": "g_gan_|ac_loss_",
     }
     for weight, prefixes in reach.items():
-        doubled = terms(LossConfig(**{weight: 2 * getattr(LossConfig(), weight)}))
+        doubled = compute_terms(LossConfig(**{weight: 2 * getattr(LossConfig(), weight)}))
         felt = {name for name in base if not torch.equal(doubled[name], base[name])}
         starts = tuple(prefixes.split("|"))
         assert felt == {name for name in base if name.startswith(starts)}, weight
@@ -80,9 +80,9 @@ def test_terms_are_numbered_as_published() -> None:
         "g_gan_cond_loss_0",
         "img_perceptual_loss",
     }
-    assert set(terms(LossConfig(), 1)) == one
+    assert set(compute_terms(LossConfig(), 1)) == one
     two = {name.removesuffix("_0") + f"_{at}" for name in one for at in range(2)}
-    assert set(terms(LossConfig())) == two
+    assert set(compute_terms(LossConfig())) == two
 
 
 def test_pixel_term_halves_the_target_by_taking_every_second_pixel() -> None:

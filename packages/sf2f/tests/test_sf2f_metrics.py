@@ -1,4 +1,4 @@
-"""Scores of generated faces: what networks are given, scores, FaceNet over identities, files."""
+"""Metrics of generated faces: network inputs, scores, identity embeddings, third-party files."""
 
 import pickle
 
@@ -6,7 +6,7 @@ import pytest
 import torch
 from sf2f import third_party_networks
 from sf2f.facenet_loss import preprocess_for_facenet
-from sf2f.image_transforms import FACE_BOX, crop_face
+from sf2f.image_transforms import crop_face
 from sf2f.metrics import (
     FaceEmbedder,
     inception_features,
@@ -16,6 +16,7 @@ from sf2f.metrics import (
     vggface_logits,
     vggface_score,
 )
+from sf2f.network_config import FACE_BOX
 from torch.nn import functional
 from voiceface.metrics.frechet import frechet_distance
 from voiceface.metrics.inception_score import inception_score_from_log_probs
@@ -28,8 +29,8 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def lively(network):
-    """The network in evaluation with weights that let differences of images through."""
+def randomise(network):
+    """Set random weights that make outputs depend on the images; evaluation mode."""
     generator = seeded(1)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -45,7 +46,7 @@ def images(count=6, side=20, seed=0):
 
 @pytest.fixture(scope="module")
 def classifier():
-    network = lively(CaffeResNet(num_classes=9, blocks=(1, 1, 1, 1), width=4))
+    network = randomise(CaffeResNet(num_classes=9, blocks=(1, 1, 1, 1), width=4))
     with torch.no_grad():  # answers that differ by about one from image to image
         logits = network(preprocess_for_vggface(images(20, seed=5)))
         network.fc.weight /= logits.std(0).mean()
@@ -55,12 +56,12 @@ def classifier():
 
 @pytest.fixture(scope="module")
 def inception():
-    return lively(Inception(num_classes=11, width_divisor=16))
+    return randomise(Inception(num_classes=11, width_divisor=16))
 
 
 @pytest.fixture(scope="module")
 def facenet():
-    return lively(InceptionResNet(features=8, num_classes=None, repeats=(1, 1, 1), width_divisor=16))
+    return randomise(InceptionResNet(features=8, num_classes=None, repeats=(1, 1, 1), width_divisor=16))
 
 
 def test_classifier_input_has_the_mean_subtracted_at_224():

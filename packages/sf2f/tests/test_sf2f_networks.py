@@ -1,18 +1,21 @@
-"""Encoders, fusers and decoders: laws of each, slow twins, and what is refused."""
+"""Encoders, fusers and decoders: invariants, reference implementations, rejected input."""
 
 import pytest
 import torch
-from sf2f.decoders import (
+from sf2f.decoders import PointDeconvolution, UpBlock
+from sf2f.encoders import VoiceEncoder
+from sf2f.fusers import Attention, build_fuser
+from sf2f.generator import EncoderDecoder, freeze_except_fuser
+from sf2f.network_config import (
+    AttnV2FDecoderConfig,
+    EncoderConfig,
     FaceGanDecoderConfig,
     FaceGanV2DecoderConfig,
-    PointDeconvolution,
-    UpBlock,
+    FuserConfig,
+    GeneratorConfig,
+    MRDecoderConfig,
     V2FDecoderConfig,
 )
-from sf2f.encoders import EncoderConfig, VoiceEncoder
-from sf2f.fusers import Attention, FuserConfig, build_fuser
-from sf2f.generator import EncoderDecoder, GeneratorConfig, freeze_except_fuser
-from sf2f.optional_decoders import AttnV2FDecoderConfig, MRDecoderConfig
 from torch import Tensor, nn
 from voiceface.runtime.config import ConfigError, to_dict, validate_config
 
@@ -32,7 +35,7 @@ def seeded(*shape: int, seed: int = 0) -> Tensor:
     return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def small(**parts: object) -> EncoderDecoder:
+def tiny_generator(**parts: object) -> EncoderDecoder:
     torch.manual_seed(0)
     config = {"encoder": ENCODER, "decoder": DECODERS["facegan"], **parts}
     return EncoderDecoder(GeneratorConfig.model_validate(config))
@@ -63,9 +66,7 @@ def test_published_sizes_have_the_published_numbers_of_parameters() -> None:
 
 @pytest.mark.parametrize("config", [ENCODER, PLAIN])
 @pytest.mark.parametrize("frames", [1, 2, 7, 8, 31])
-def test_embeddings_are_normalised_means_for_every_length(
-    config: EncoderConfig, frames: int
-) -> None:
+def test_embeddings_are_normalised_means_for_every_length(config: EncoderConfig, frames: int) -> None:
     torch.manual_seed(0)
     encoder = VoiceEncoder(config).eval()
     mel = seeded(3, 5, frames)
@@ -154,7 +155,7 @@ def test_fusers_ignore_order_and_padding(kind: str) -> None:
 
 
 def test_a_mask_differs_by_speaker_and_stops_gradients() -> None:
-    generator = small(fuser=FuserConfig()).eval()
+    generator = tiny_generator(fuser=FuserConfig()).eval()
     embeddings = seeded(2, 4, 16).requires_grad_()
     mask = torch.tensor([[True] * 4, [True, True, False, False]])
     fused = generator.fuse(embeddings, mask)
@@ -166,7 +167,7 @@ def test_a_mask_differs_by_speaker_and_stops_gradients() -> None:
 
 
 def test_invalid_windows_and_masks_are_rejected_by_the_fuser() -> None:
-    generator = small(fuser=FuserConfig()).eval()
+    generator = tiny_generator(fuser=FuserConfig()).eval()
     windows = seeded(2, 3, 16)
     with pytest.raises(ValueError, match=r"items \[1\] without a window"):
         generator.fuse(windows, torch.tensor([[True] * 3, [False] * 3]))
@@ -179,7 +180,7 @@ def test_invalid_windows_and_masks_are_rejected_by_the_fuser() -> None:
     with pytest.raises(ValueError, match="mask requires"):
         generator(seeded(2, 5, 9), torch.ones(2, 1, dtype=torch.bool))
     with pytest.raises(ValueError, match="need a fuser"):
-        small().eval()(seeded(2, 3, 5, 9))
+        tiny_generator().eval()(seeded(2, 3, 5, 9))
     with pytest.raises(ValueError, match=r"\(B, M, T\) or"):
         generator(seeded(5, 9))
 
@@ -207,7 +208,7 @@ def test_point_deconvolution_equals_the_stock_layer() -> None:
 
 @pytest.mark.parametrize("name", DECODERS)
 def test_every_decoder_returns_its_sizes_and_trains(name: str) -> None:
-    generator = small(decoder=DECODERS[name]).train()
+    generator = tiny_generator(decoder=DECODERS[name]).train()
     found = generator(seeded(3, 5, 9))
     assert [tuple(each.shape) for each in found.images] == [
         (3, 3, side, side) for side in generator.image_sizes
@@ -220,7 +221,7 @@ def test_every_decoder_returns_its_sizes_and_trains(name: str) -> None:
 def test_channels_determine_the_image_size() -> None:
     for levels in (1, 2, 4):
         config = FaceGanDecoderConfig(channels=(8,) * levels)
-        image = small(decoder=config).eval()(seeded(1, 5, 9)).images[0]
+        image = tiny_generator(decoder=config).eval()(seeded(1, 5, 9)).images[0]
         assert image.shape[2:] == (config.image_sizes[0],) * 2 == (4 * 2 ** (levels - 1),) * 2
 
 
@@ -239,13 +240,13 @@ def test_decoder_configurations_are_discriminated_by_kind() -> None:
 
 
 def test_invalid_embeddings_are_rejected() -> None:
-    generator = small()
+    generator = tiny_generator()
     with pytest.raises(ValueError, match="at least 2 items"):
         generator.decode(seeded(1, 16))
     with pytest.raises(ValueError, match=r"\(B, 16\), found \(2, 15\)"):
         generator.decode(seeded(2, 15))
     with pytest.raises(ValueError, match="sequence"):
-        small(decoder=DECODERS["attn_v2f"]).decode(seeded(2, 16))
+        tiny_generator(decoder=DECODERS["attn_v2f"]).decode(seeded(2, 16))
     with pytest.raises(ValueError, match="multiple of 16"):
         EncoderDecoder(
             GeneratorConfig(
@@ -256,7 +257,7 @@ def test_invalid_embeddings_are_rejected() -> None:
 
 
 def test_windows_are_fused_and_single_windows_bypass_the_fuser() -> None:
-    generator = small(fuser=FuserConfig(normalise=False)).eval()
+    generator = tiny_generator(fuser=FuserConfig(normalise=False)).eval()
     mel = seeded(2, 3, 5, 9)
     fused = generator(mel)
     embeddings = torch.stack([generator.encode(each) for each in mel])
@@ -270,7 +271,7 @@ def test_windows_are_fused_and_single_windows_bypass_the_fuser() -> None:
 
 @pytest.mark.parametrize("train_decoder", [False, True])
 def test_frozen_parts_do_not_change_in_any_mode(train_decoder: bool) -> None:
-    generator = freeze_except_fuser(small(fuser=FuserConfig()), train_decoder)
+    generator = freeze_except_fuser(tiny_generator(fuser=FuserConfig()), train_decoder)
     before = {key: value.clone() for key, value in generator.state_dict().items()}
     optimiser = torch.optim.Adam([p for p in generator.parameters() if p.requires_grad], lr=0.1)
     generator.train()
@@ -286,7 +287,7 @@ def test_frozen_parts_do_not_change_in_any_mode(train_decoder: bool) -> None:
 
 
 def test_published_behaviour_of_frozen_norms_is_an_option() -> None:
-    generator = freeze_except_fuser(small(fuser=FuserConfig()), frozen_norms="batch_statistics")
+    generator = freeze_except_fuser(tiny_generator(fuser=FuserConfig()), frozen_norms="batch_statistics")
     before = {key: value.clone() for key, value in generator.named_buffers()}
     assert not [p for name, p in generator.named_parameters() if p.requires_grad and "fuser" not in name]
     generator.train()(seeded(2, 3, 5, 9))
@@ -294,4 +295,4 @@ def test_published_behaviour_of_frozen_norms_is_an_option() -> None:
     with pytest.raises(ValueError, match="frozen_norms"):
         freeze_except_fuser(generator, frozen_norms="never")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="no fuser"):
-        freeze_except_fuser(small())
+        freeze_except_fuser(tiny_generator())

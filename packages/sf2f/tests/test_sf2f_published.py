@@ -1,4 +1,4 @@
-"""Published checkpoints and option files, and the files of voice2face: the way in, and what is refused."""
+"""Published checkpoints, option files and voice2face files: loading, and rejection of invalid ones."""
 
 import copy
 from pathlib import Path
@@ -7,14 +7,21 @@ from typing import Any
 import pytest
 import torch
 import yaml
-from sf2f.decoders import FaceGanDecoderConfig, FaceGanV2DecoderConfig, V2FDecoderConfig
-from sf2f.discriminator_layers import BackboneConfig
-from sf2f.discriminators import LARGE_ARCH, SMALL_ARCH, Discriminators, DiscriminatorsConfig
-from sf2f.encoders import EncoderConfig, VoiceEncoder
-from sf2f.fusers import FuserConfig
-from sf2f.generator import EncoderDecoder, GeneratorConfig
-from sf2f.losses import LossConfig
-from sf2f.optional_decoders import AttnV2FDecoderConfig, MRDecoderConfig
+from sf2f.discriminator_config import LARGE_ARCH, SMALL_ARCH, BackboneConfig, DiscriminatorsConfig
+from sf2f.discriminators import Discriminators
+from sf2f.encoders import VoiceEncoder
+from sf2f.generator import EncoderDecoder
+from sf2f.network_config import (
+    AttnV2FDecoderConfig,
+    EncoderConfig,
+    FaceGanDecoderConfig,
+    FaceGanV2DecoderConfig,
+    FuserConfig,
+    GeneratorConfig,
+    LossConfig,
+    MRDecoderConfig,
+    V2FDecoderConfig,
+)
 from sf2f.published import V2F_BACKBONE, load_discriminators, load_generator, load_pretrained
 from sf2f.published_options import (
     discriminators_config_from_options,
@@ -77,8 +84,8 @@ optim:
 """)
 
 
-def changed(**places: Any) -> dict[str, Any]:
-    """The option tree with values at places like `optim__d_img_weight`."""
+def changed_options(**places: Any) -> dict[str, Any]:
+    """The option tree with values at keys such as `optim__d_img_weight`."""
     tree = copy.deepcopy(OPTIONS)
     for place, value in places.items():
         *sections, last = place.split("__")
@@ -89,22 +96,24 @@ def changed(**places: Any) -> dict[str, Any]:
     return tree
 
 
-def same(one: nn.Module, other: nn.Module) -> bool:
+def equal_states(one: nn.Module, other: nn.Module) -> bool:
     a, b = one.state_dict(), other.state_dict()
     return list(a) == list(b) and all(torch.equal(a[key], b[key]) for key in a)
 
 
-def written(path: Path, generator: EncoderDecoder, judges: Discriminators, **more: Any) -> Path:
-    """A checkpoint as the published trainer writes it, data-parallel names and all."""
+def write_checkpoint(
+    path: Path, generator: EncoderDecoder, discriminators: Discriminators, **more: Any
+) -> Path:
+    """Write a checkpoint like the published trainer, with data-parallel names."""
     content = {
         "model_state": {f"module.{k}": v for k, v in generator.state_dict().items()},
         "lr": 5e-4,
         **more,
     }
     for word, networks in (
-        ("d_img_state", judges.image),
-        ("d_ac_state", judges.identity),
-        ("cond_d_state", judges.condition),
+        ("d_img_state", discriminators.image),
+        ("d_ac_state", discriminators.identity),
+        ("cond_d_state", discriminators.condition),
     ):
         content |= {f"{word}_{at}": network.state_dict() for at, network in enumerate(networks)}
     content["counters"] = {"t": 3, "epoch": 1, "best_vfs": (1.0, 0.1)}
@@ -112,30 +121,32 @@ def written(path: Path, generator: EncoderDecoder, judges: Discriminators, **mor
     return path
 
 
-NO_JUDGES = Discriminators(DiscriminatorsConfig(image=(), identity=()))
+NO_DISCRIMINATORS = Discriminators(DiscriminatorsConfig(image=(), identity=()))
 
 
 @pytest.mark.parametrize("name", GENERATORS)
 def test_generators_are_loaded_with_sizes_from_shapes(name: str, tmp_path: Path) -> None:
     generator = EncoderDecoder(GENERATORS[name])
-    found = load_generator(written(tmp_path / "x.pt", generator, NO_JUDGES))
-    assert found.config == generator.config and same(found, generator) and not found.training
+    found = load_generator(write_checkpoint(tmp_path / "x.pt", generator, NO_DISCRIMINATORS))
+    assert found.config == generator.config and equal_states(found, generator) and not found.training
 
 
 def test_options_in_the_file_override_shapes(tmp_path: Path) -> None:
-    options = changed(generator__options__encoder_kwargs__add_noise=True)
+    options = changed_options(generator__options__encoder_kwargs__add_noise=True)
     config = generator_config_from_options(options)
     small = EncoderDecoder(GENERATORS["facegan"])
     with pytest.raises(CheckpointError, match="do not fit"):
-        load_generator(written(tmp_path / "x.pt", small, NO_JUDGES, options=options))
+        load_generator(write_checkpoint(tmp_path / "x.pt", small, NO_DISCRIMINATORS, options=options))
     kwargs = options["generator"]["options"]["encoder_kwargs"]
     kwargs |= {"input_channel": 5, "channels": [8, 12], "output_channel": 16}
     kwargs["fuser_kwargs"] = {"dimensions": 16}
     options["generator"]["options"] |= {"decoder_arch": "V2FDecoder"}
     options["generator"]["options"]["decoder_kwargs"] = {"input_channel": 16, "channels": [8, 6, 4, 4, 4]}
     generator = EncoderDecoder(generator_config_from_options(options))
-    found = load_generator(written(tmp_path / "x.pt", generator, NO_JUDGES, options=options))
-    assert found.config.encoder.noise_std == config.encoder.noise_std == 0.05 and same(found, generator)
+    found = load_generator(write_checkpoint(tmp_path / "x.pt", generator, NO_DISCRIMINATORS, options=options))
+    assert found.config.encoder.noise_std == config.encoder.noise_std == 0.05 and equal_states(
+        found, generator
+    )
     assert found.config.fuser is not None and not found.config.fuser.ignore_tanh
 
 
@@ -146,39 +157,39 @@ def test_discriminators_are_loaded_from_shapes_or_options(tmp_path: Path) -> Non
         DiscriminatorsConfig(image=both, identity=both, hidden_dim=12),
         DiscriminatorsConfig(image=(), identity=(V2F_BACKBONE,)),
     ):
-        judges = Discriminators(config, num_identities=7)
-        found = load_discriminators(written(tmp_path / "x.pt", generator, judges))
-        assert found.config == config and same(found, judges)
+        discriminators = Discriminators(config, num_identities=7)
+        found = load_discriminators(write_checkpoint(tmp_path / "x.pt", generator, discriminators))
+        assert found.config == config and equal_states(found, discriminators)
     odd = BackboneConfig(arch="C4-8-3", activation="relu")
     config = DiscriminatorsConfig(image=(odd,), identity=(odd,), condition=(odd,))
-    judges = Discriminators(config, num_identities=3, embedding_dim=16)
-    path = written(tmp_path / "y.pt", generator, judges)
+    discriminators = Discriminators(config, num_identities=3, embedding_dim=16)
+    path = write_checkpoint(tmp_path / "y.pt", generator, discriminators)
     with pytest.raises(CheckpointError, match="pass `config`"):
         load_discriminators(path)
-    assert same(load_discriminators(path, config), judges)
+    assert equal_states(load_discriminators(path, config), discriminators)
     section = {"generic": {**GENERIC, "activation": "relu"}}
     section |= {place: {"arch": "C4-8-3"} for place in ("image", "identity", "condition")}
-    path = written(tmp_path / "z.pt", generator, judges, options={"discriminator": section})
-    assert same(load_discriminators(path), judges)
+    path = write_checkpoint(tmp_path / "z.pt", generator, discriminators, options={"discriminator": section})
+    assert equal_states(load_discriminators(path), discriminators)
 
 
 def test_stage_two_starts_from_stage_one_with_a_new_fuser(tmp_path: Path) -> None:
-    judges = Discriminators(DiscriminatorsConfig(), num_identities=7)
+    discriminators = Discriminators(DiscriminatorsConfig(), num_identities=7)
     first = EncoderDecoder(GENERATORS["facegan"])
-    path = written(tmp_path / "x.pt", first, judges)
+    path = write_checkpoint(tmp_path / "x.pt", first, discriminators)
     config = GENERATORS["facegan"].model_copy(update={"fuser": FuserConfig()})
     second, others = EncoderDecoder(config), Discriminators(DiscriminatorsConfig(), num_identities=7)
     fuser = copy.deepcopy(second.encoder.attn_fuser)
     report = load_pretrained(path, second, others)
-    assert same(others, judges) and same(second.decoder, first.decoder)
-    assert same(second.encoder.model, first.encoder.model)
+    assert equal_states(others, discriminators) and equal_states(second.decoder, first.decoder)
+    assert equal_states(second.encoder.model, first.encoder.model)
     assert fuser is not None and second.encoder.attn_fuser is not None
-    assert same(second.encoder.attn_fuser, fuser) and not report.missing
+    assert equal_states(second.encoder.attn_fuser, fuser) and not report.missing
     assert load_generator(path, FuserConfig()).encoder.attn_fuser is not None
     with pytest.raises(CheckpointError, match="d_ac_state_0 do not fit"):
         load_pretrained(path, second, Discriminators(DiscriminatorsConfig(), num_identities=8))
     with pytest.raises(CheckpointError, match="1 image discriminators, expected 0"):
-        load_pretrained(path, second, NO_JUDGES)
+        load_pretrained(path, second, NO_DISCRIMINATORS)
 
 
 def test_other_files_are_rejected(tmp_path: Path) -> None:
@@ -186,7 +197,7 @@ def test_other_files_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"x\.pt is not a checkpoint of sf2f.*a\.weight"):
         load_generator(tmp_path / "x.pt")
     torch.save({"encoder.model.0.weight": torch.zeros(4, 3, 3)}, tmp_path / "y.pt")
-    with pytest.raises(CheckpointError, match="make no generator"):
+    with pytest.raises(CheckpointError, match="match no generator"):
         load_generator(tmp_path / "y.pt")
     with pytest.raises(FileNotFoundError, match=r"absent\.pt"):
         load_generator(tmp_path / "absent.pt")
@@ -199,20 +210,20 @@ def test_the_released_option_set_gives_our_defaults() -> None:
     assert generator_config_from_options(OPTIONS) == GeneratorConfig(fuser=FuserConfig())
     assert discriminators_config_from_options(OPTIONS) == DiscriminatorsConfig()
     assert loss_config_from_options(OPTIONS) == LossConfig()
-    single = changed(generator__options__encoder_kwargs__segments_fusion=False)
+    single = changed_options(generator__options__encoder_kwargs__segments_fusion=False)
     assert generator_config_from_options(single) == GeneratorConfig()
 
 
 def test_negative_weights_remove_discriminators() -> None:
-    tree = changed(optim__d_img_weight=-1)
+    tree = changed_options(optim__d_img_weight=-1)
     assert (
         discriminators_config_from_options(tree).image == ()
         and len(discriminators_config_from_options(tree).identity) == 1
     )
     assert loss_config_from_options(tree).image == 0
-    gone = discriminators_config_from_options(changed(optim__d_loss_weight=-1))
+    gone = discriminators_config_from_options(changed_options(optim__d_loss_weight=-1))
     assert gone.image == gone.identity == ()
-    kept = discriminators_config_from_options(changed(optim__ac_loss_weight=0.0))
+    kept = discriminators_config_from_options(changed_options(optim__ac_loss_weight=0.0))
     assert len(kept.identity) == 1
     without = copy.deepcopy(OPTIONS)
     del without["optim"]["perceptual_loss_weight"]
@@ -255,7 +266,7 @@ def test_specific_discriminator_options_override_generic_ones() -> None:
     ],
 )
 def test_untranslatable_options_are_named(place: str, value: Any, words: str) -> None:
-    tree = changed(**{place: value})
+    tree = changed_options(**{place: value})
     with pytest.raises(ConfigError, match=words):
         generator_config_from_options(tree)
         discriminators_config_from_options(tree)
@@ -275,10 +286,10 @@ def test_voice2face_is_loaded_whatever_its_files_are_called(tmp_path: Path) -> N
     for at, part in enumerate(PARTS.values()):
         torch.save(part.state_dict(), tmp_path / f"{9 - at}.pth")
     found = load_voice2face(tmp_path)
-    assert all(same(getattr(found, name), part) for name, part in PARTS.items())
+    assert all(equal_states(getattr(found, name), part) for name, part in PARTS.items())
     torch.save({name: part.state_dict() for name, part in PARTS.items() if name in "eg"}, tmp_path / "one.pt")
     small = load_voice2face(tmp_path / "one.pt")
-    assert same(small.e, found.e) and small.f is None
+    assert equal_states(small.e, found.e) and small.f is None
     with pytest.raises(CheckpointError, match="both contain a voice embedding"):
         load_voice2face(tmp_path)
 

@@ -1,4 +1,4 @@
-"""Recordings good and bad to features, silence removal against the detector, stored features, export."""
+"""Features of recordings, silence removal, stored features, ONNX export of the front end."""
 
 import io
 import os
@@ -12,9 +12,8 @@ import torch
 import webrtcvad
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sf2f.network_config import MelNormalisation, SpeechConfig
 from sf2f.speech import (
-    MelNormalisation,
-    SpeechConfig,
     compute_log_mel,
     compute_log_mel_from_file,
     normalise_mel,
@@ -24,15 +23,15 @@ from sf2f.speech import (
     validate_mel,
     write_mel,
 )
-from voiceface.audio import loading as audio
 from voiceface.audio.frontends import ExportableLogMel, SF2FLogMel
+from voiceface.audio.loading import write_wav
 from voiceface.audio.vad import SpeechError
 
 WHOLE = SpeechConfig(remove_silence=False)
 
 
-def speech(seconds: float, rate: int = 16000, seed: int = 0) -> np.ndarray:
-    """A buzz with formants that the detector takes for a voice, one pause in the middle."""
+def synthesise_speech(seconds: float, rate: int = 16000, seed: int = 0) -> np.ndarray:
+    """A buzz with formants that the detector classifies as speech, with one pause in the middle."""
     rng = np.random.default_rng(seed)
     time = np.arange(int(seconds * rate)) / rate
     phase = 2 * np.pi * np.cumsum(110 + 15 * np.sin(2 * np.pi * 3 * time)) / rate
@@ -44,7 +43,7 @@ def speech(seconds: float, rate: int = 16000, seed: int = 0) -> np.ndarray:
 
 
 def test_a_pause_is_removed_with_one_decision_per_frame() -> None:
-    wave = speech(4.0)
+    wave = synthesise_speech(4.0)
     kept = remove_silence(wave)
     assert 0.5 * len(wave) < len(kept) < 0.9 * len(wave) and len(kept) % 480 == 0
     np.testing.assert_array_equal(kept, remove_silence(wave))  # a new detector each time
@@ -63,7 +62,7 @@ def test_a_pause_is_removed_with_one_decision_per_frame() -> None:
 
 
 def test_features_are_those_of_the_front_end_after_silence_removal() -> None:
-    wave = speech(2.0)
+    wave = synthesise_speech(2.0)
     expected = SF2FLogMel()(torch.from_numpy(remove_silence(wave))[None])[0].float()
     found = compute_log_mel(wave)
     np.testing.assert_array_equal(found, expected)
@@ -79,7 +78,7 @@ def test_silence_is_rejected(level) -> None:
 
 
 def test_short_recordings_need_silence_removal_off() -> None:
-    wave = speech(0.3)
+    wave = synthesise_speech(0.3)
     with pytest.raises(SpeechError, match=r"clip: 0\.300 s .* more than 300 ms"):
         compute_log_mel(wave, source="clip")
     assert compute_log_mel(wave, config=WHOLE).shape == (40, 29)
@@ -90,26 +89,26 @@ def test_short_recordings_need_silence_removal_off() -> None:
 
 
 def test_invalid_samples_are_rejected() -> None:
-    for wave in (speech(1.0).astype(np.float32), speech(1.0)[None]):
+    for wave in (synthesise_speech(1.0).astype(np.float32), synthesise_speech(1.0)[None]):
         with pytest.raises(SpeechError, match="int16 samples of shape"):
             compute_log_mel(wave)
     with pytest.raises(SpeechError, match="16000 Hz, found 8000"):
-        compute_log_mel(speech(1.0, 8000), 8000)
+        compute_log_mel(synthesise_speech(1.0, 8000), 8000)
     with pytest.raises(SpeechError, match="found 44100"):
-        compute_log_mel(speech(1.0, 44100), 44100, SpeechConfig(sample_rates="published"))
+        compute_log_mel(synthesise_speech(1.0, 44100), 44100, SpeechConfig(sample_rates="published"))
 
 
 def test_sample_rates_are_resampled_or_kept_as_published(tmp_path: Path) -> None:
     published = SpeechConfig(sample_rates="published")
     for rate in (8000, 22050, 44100, 48000):
         path = tmp_path / f"{rate}.wav"
-        audio.write_wav(path, speech(1.5, rate), rate)
+        write_wav(path, synthesise_speech(1.5, rate), rate)
         samples, found = read_recording(path)
         assert found == 16000 and abs(len(samples) - 24000) <= 1 and samples.dtype == np.int16
         if rate in (8000, 48000):
             samples, found = read_recording(path, published)
             assert found == rate
-            np.testing.assert_array_equal(samples, speech(1.5, rate))
+            np.testing.assert_array_equal(samples, synthesise_speech(1.5, rate))
             assert compute_log_mel_from_file(path, published).shape[0] == 40
         else:
             with pytest.raises(SpeechError, match=rf"{rate}\.wav.*8000, 16000, 32000 or 48000"):
@@ -119,7 +118,7 @@ def test_sample_rates_are_resampled_or_kept_as_published(tmp_path: Path) -> None
 def test_stereo_is_mixed_or_its_first_channel_taken(tmp_path: Path) -> None:
     import soundfile
 
-    left, right = speech(1.0, seed=1).astype(int), speech(1.0, seed=2).astype(int)
+    left, right = synthesise_speech(1.0, seed=1).astype(int), synthesise_speech(1.0, seed=2).astype(int)
     soundfile.write(tmp_path / "s.wav", np.stack([left, right], 1).astype(np.int16), 16000)
     mixed, _ = read_recording(tmp_path / "s.wav")
     np.testing.assert_allclose(mixed, (left + right) / 2, atol=0.51)
@@ -128,7 +127,7 @@ def test_stereo_is_mixed_or_its_first_channel_taken(tmp_path: Path) -> None:
 
 
 def test_invalid_recordings_are_rejected(tmp_path: Path) -> None:
-    audio.write_wav(tmp_path / "cut.wav", speech(1.0))
+    write_wav(tmp_path / "cut.wav", synthesise_speech(1.0))
     whole = (tmp_path / "cut.wav").read_bytes()
     (tmp_path / "cut.wav").write_bytes(whole[:9000])
     (tmp_path / "text.wav").write_text("no sound")
@@ -169,14 +168,14 @@ def test_published_pickles_are_read(protocol: int, tmp_path: Path) -> None:
     np.testing.assert_array_equal(read_mel(tmp_path / "p.pickle"), MEL.astype(np.float32))
 
 
-class Attack:
+class MaliciousPickle:
     def __reduce__(self):
         return os.system, ("echo reached > reached",)
 
 
 def test_pickles_never_run_code(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.chdir(tmp_path)
-    (tmp_path / "bad.pickle").write_bytes(pickle.dumps({"LogMel_Features": Attack()}))
+    (tmp_path / "bad.pickle").write_bytes(pickle.dumps({"LogMel_Features": MaliciousPickle()}))
     np.save(tmp_path / "bad.npy", np.array([{}], dtype=object), allow_pickle=True)
     for name in ("bad.pickle", "bad.npy"):
         with pytest.raises(SpeechError, match=name):
@@ -256,7 +255,7 @@ def test_the_front_end_exports_to_onnx_for_any_length() -> None:
     program.save(memory)
     session = onnxruntime.InferenceSession(memory.getvalue(), providers=["CPUExecutionProvider"])
     for seconds in (0.025, 0.03, 0.7, 3.0):
-        wave = speech(3.0)[: int(16000 * seconds)][None]
+        wave = synthesise_speech(3.0)[: int(16000 * seconds)][None]
         (found,) = session.run(None, {"samples": wave})
         expected = SF2FLogMel()(torch.from_numpy(wave)).numpy()
         assert found.shape == expected.shape and found.dtype == np.float32

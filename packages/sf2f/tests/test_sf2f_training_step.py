@@ -1,18 +1,23 @@
-"""One iteration: who learns, who does not, in which order passes come, what a spoilt batch leaves."""
+"""One training step: which parameters learn, order of passes, effect of a loss that is not finite."""
 
 import copy
 
 import pytest
 import torch
 from sf2f.config import OptimiserConfig
-from sf2f.decoders import FaceGanDecoderConfig, FaceGanV2DecoderConfig
-from sf2f.discriminator_layers import BackboneConfig
-from sf2f.discriminators import Discriminators, DiscriminatorsConfig
-from sf2f.encoders import EncoderConfig
+from sf2f.discriminator_config import BackboneConfig, DiscriminatorsConfig
+from sf2f.discriminators import Discriminators
 from sf2f.facenet_loss import FaceNetLoss
-from sf2f.fusers import FuserConfig
-from sf2f.generator import EncoderDecoder, GeneratorConfig, GeneratorOutput, freeze_except_fuser
-from sf2f.losses import LossConfig, match_image_sizes, sum_terms
+from sf2f.generator import EncoderDecoder, GeneratorOutput, freeze_except_fuser
+from sf2f.losses import match_image_sizes, sum_terms
+from sf2f.network_config import (
+    EncoderConfig,
+    FaceGanDecoderConfig,
+    FaceGanV2DecoderConfig,
+    FuserConfig,
+    GeneratorConfig,
+    LossConfig,
+)
 from sf2f.training_step import (
     Batch,
     Objective,
@@ -28,13 +33,15 @@ from torch import Tensor, nn
 from voiceface.models.facenet import InceptionResNet
 
 ENCODER = EncoderConfig(n_mels=5, channels=(8, 12), embedding_dim=16)
-TRUNK = BackboneConfig(arch="C4-6-2,C3-8-2")
-ONE = DiscriminatorsConfig(image=(TRUNK,), identity=(TRUNK,), hidden_dim=9)
-TWO = DiscriminatorsConfig(image=(TRUNK,) * 2, identity=(TRUNK,) * 2, condition=(TRUNK,) * 2, hidden_dim=9)
-PEOPLE = 4
+BACKBONE = BackboneConfig(arch="C4-6-2,C3-8-2")
+ONE = DiscriminatorsConfig(image=(BACKBONE,), identity=(BACKBONE,), hidden_dim=9)
+TWO = DiscriminatorsConfig(
+    image=(BACKBONE,) * 2, identity=(BACKBONE,) * 2, condition=(BACKBONE,) * 2, hidden_dim=9
+)
+NUM_IDENTITIES = 4
 
 
-def networks(two: bool = False, fuser: bool = False) -> tuple[EncoderDecoder, Discriminators]:
+def build_networks(two: bool = False, fuser: bool = False) -> tuple[EncoderDecoder, Discriminators]:
     torch.manual_seed(0)
     decoder = (
         FaceGanV2DecoderConfig(channels=(8, 6, 4), mid_channels=3)
@@ -42,7 +49,9 @@ def networks(two: bool = False, fuser: bool = False) -> tuple[EncoderDecoder, Di
         else FaceGanDecoderConfig(channels=(8, 6, 4))
     )
     config = GeneratorConfig(encoder=ENCODER, decoder=decoder, fuser=FuserConfig() if fuser else None)
-    return EncoderDecoder(config).train(), Discriminators(TWO if two else ONE, PEOPLE, embedding_dim=16)
+    return EncoderDecoder(config).train(), Discriminators(
+        TWO if two else ONE, NUM_IDENTITIES, embedding_dim=16
+    )
 
 
 def batch_for(generator: EncoderDecoder, windows: int = 0) -> Batch:
@@ -53,21 +62,21 @@ def batch_for(generator: EncoderDecoder, windows: int = 0) -> Batch:
     return Batch(torch.randn(*shape, generator=draw), torch.randn(3, 3, side, side, generator=draw), labels)
 
 
-def state(*modules: nn.Module) -> dict[str, Tensor]:
+def clone_state(*modules: nn.Module) -> dict[str, Tensor]:
     return {f"{at}.{k}": v.clone() for at, m in enumerate(modules) for k, v in m.state_dict().items()}
 
 
-def moved(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
+def changed_keys(before: dict[str, Tensor], after: dict[str, Tensor]) -> set[str]:
     return {key for key, value in after.items() if not torch.equal(value, before[key])}
 
 
 @pytest.mark.parametrize("two", [False, True])
 def test_all_parameters_learn_and_the_loss_is_the_sum_of_its_terms(two: bool) -> None:
-    generator, discriminators = networks(two)
-    before = state(generator, discriminators)
+    generator, discriminators = build_networks(two)
+    before = clone_state(generator, discriminators)
     optimisers = build_optimisers(generator, discriminators)
     outcome = train_step(generator, discriminators, optimisers, batch_for(generator))
-    assert not outcome.skipped and moved(before, state(generator, discriminators)) == set(before)
+    assert not outcome.skipped and changed_keys(before, clone_state(generator, discriminators)) == set(before)
     torch.testing.assert_close(outcome.loss, sum(outcome.generator_losses.values()))
     sizes = 2 if two else 1
     assert sum(name.startswith("d_img_gan") for name in outcome.discriminator_losses) == sizes
@@ -79,10 +88,10 @@ def test_all_parameters_learn_and_the_loss_is_the_sum_of_its_terms(two: bool) ->
 
 @pytest.mark.parametrize("two", [False, True])
 def test_reference_implementation_gives_the_same_weights_and_statistics(two: bool) -> None:
-    """Everything written out: gradients piling up in discriminators, one backward for each loss."""
-    generator, discriminators = networks(two)
+    """Naive implementation: gradients accumulate in discriminators, one backward pass per loss."""
+    generator, discriminators = build_networks(two)
     batch = batch_for(generator)
-    slow, judges = copy.deepcopy(generator), copy.deepcopy(discriminators)
+    slow, copies = copy.deepcopy(generator), copy.deepcopy(discriminators)
     train_step(
         generator,
         discriminators,
@@ -92,50 +101,50 @@ def test_reference_implementation_gives_the_same_weights_and_statistics(two: boo
 
     entropy = nn.functional.binary_cross_entropy_with_logits
     optimiser = torch.optim.Adam(slow.parameters(), 0.01)
-    singles = {each: torch.optim.Adam(each.parameters(), 0.01) for each in _all(judges)}
+    singles = {each: torch.optim.Adam(each.parameters(), 0.01) for each in _all_networks(copies)}
     found = slow(batch.mel)
     real = match_image_sizes(batch.real_images, found.images)
     loss = torch.zeros(())
     for at, made in enumerate(found.images):
         loss = loss + 10 * (made - real[at]).abs().mean()
-        logits = judges.image[at](made)
+        logits = copies.image[at](made)
         loss = loss + entropy(logits, torch.ones_like(logits))
-        verdict = judges.identity[at](made)
+        verdict = copies.identity[at](made)
         loss = loss + 0.05 * nn.functional.cross_entropy(verdict.identity, batch.labels)
         loss = loss + 0.05 * entropy(verdict.real, torch.ones(3, 1))
         if two:
-            logits = judges.condition[at](made, found.embedding)
+            logits = copies.condition[at](made, found.embedding)
             loss = loss + entropy(logits, torch.ones_like(logits))
     loss.backward()
     optimiser.step()
     for at, image in enumerate(found.images):
         made, embedding = image.detach(), found.embedding.detach()
         for kind in ("image", "condition"):
-            if len(getattr(judges, kind)):
-                judge, beside = getattr(judges, kind)[at], [embedding] * (kind == "condition")
-                judge.zero_grad()
-                false, true = judge(made, *beside), judge(real[at], *beside)
+            if len(getattr(copies, kind)):
+                discriminator, beside = getattr(copies, kind)[at], [embedding] * (kind == "condition")
+                discriminator.zero_grad()
+                false, true = discriminator(made, *beside), discriminator(real[at], *beside)
                 (entropy(true, torch.ones_like(true)) + entropy(false, torch.zeros_like(false))).backward()
-                singles[judge].step()
-        judge = judges.identity[at]
-        judge.zero_grad()
-        true, false = judge(real[at]), judge(made)
+                singles[discriminator].step()
+        discriminator = copies.identity[at]
+        discriminator.zero_grad()
+        true, false = discriminator(real[at]), discriminator(made)
         adversarial = entropy(true.real, torch.ones(3, 1)) + entropy(false.real, torch.zeros(3, 1))
         (adversarial + nn.functional.cross_entropy(true.identity, batch.labels)).backward()
-        singles[judge].step()
-    ours, theirs = state(generator, discriminators), state(slow, judges)
+        singles[discriminator].step()
+    ours, theirs = clone_state(generator, discriminators), clone_state(slow, copies)
     for key, value in theirs.items():
         if "cnn" in key and key.endswith("0.bias"):
             continue  # before a norm: its gradient is rounding, which Adam makes a whole step of
         torch.testing.assert_close(ours[key], value, atol=2e-5, rtol=1e-4, msg=key)
 
 
-def _all(judges: Discriminators) -> list[nn.Module]:
-    return [*judges.image, *judges.identity, *judges.condition]
+def _all_networks(copies: Discriminators) -> list[nn.Module]:
+    return [*copies.image, *copies.identity, *copies.condition]
 
 
 def test_generator_losses_leave_discriminators_and_facenet_without_gradients() -> None:
-    generator, discriminators = networks()
+    generator, discriminators = build_networks()
     perceptual = FaceNetLoss(
         InceptionResNet(features=8, num_classes=None, repeats=(1, 1, 1), width_divisor=16)
     )
@@ -155,7 +164,7 @@ def test_generator_losses_leave_discriminators_and_facenet_without_gradients() -
 
 
 def test_discriminator_losses_do_not_reach_the_generator_and_keep_the_published_order() -> None:
-    generator, discriminators = networks()
+    generator, discriminators = build_networks()
     batch = batch_for(generator)
     made = generator(batch.mel)
     real = match_image_sizes(batch.real_images, made.images)
@@ -164,8 +173,8 @@ def test_discriminator_losses_do_not_reach_the_generator_and_keep_the_published_
         ("image", compute_image_discriminator_losses),
         ("identity", compute_identity_discriminator_losses),
     ):
-        judge = getattr(discriminators, kind)[0]
-        judge.register_forward_pre_hook(
+        discriminator = getattr(discriminators, kind)[0]
+        discriminator.register_forward_pre_hook(
             lambda module, given, kind=kind: order.append(
                 f"{kind} {'real' if torch.equal(given[0], real[0]) else 'made'}"
             )
@@ -178,40 +187,40 @@ def test_discriminator_losses_do_not_reach_the_generator_and_keep_the_published_
 
 
 def test_a_loss_that_is_not_finite_changes_nothing() -> None:
-    generator, discriminators = networks()
+    generator, discriminators = build_networks()
     optimisers = build_optimisers(generator, discriminators)
-    before = state(generator, discriminators)
+    before = clone_state(generator, discriminators)
     batch = batch_for(generator)
     spoilt = batch._replace(mel=batch.mel.index_fill(0, torch.tensor([1]), torch.nan))
     outcome = train_step(generator, discriminators, optimisers, spoilt)
     assert outcome.skipped and not outcome.discriminator_losses and outcome.loss.isnan()
-    assert not moved(before, state(generator, discriminators))
+    assert not changed_keys(before, clone_state(generator, discriminators))
     assert not any(optimiser.state for optimiser in optimisers.all)
     assert not train_step(generator, discriminators, optimisers, batch).skipped
 
 
 def test_stage_two_trains_only_fuser_and_discriminators() -> None:
-    generator, discriminators = networks(fuser=True)
+    generator, discriminators = build_networks(fuser=True)
     freeze_except_fuser(generator).train()
     optimisers = build_optimisers(generator, discriminators)
-    before = state(generator)
+    before = clone_state(generator)
     batch = batch_for(generator, windows=4)._replace(
         mask=torch.tensor([[True] * 4, [True] * 4, [True, False] * 2])
     )
     outcome = train_step(generator, discriminators, optimisers, batch)
-    changed = moved(before, state(generator))
+    changed = changed_keys(before, clone_state(generator))
     assert changed == {key for key in before if "attn_fuser" in key}
     assert not any(p.grad is not None for p in generator.encoder.model.parameters())
     hidden = batch.mel.clone()
     hidden[2, 1::2] = 9
-    other, judges = networks(fuser=True)
+    other, copies = build_networks(fuser=True)
     freeze_except_fuser(other).train()
-    again = train_step(other, judges, build_optimisers(other, judges), batch._replace(mel=hidden))
+    again = train_step(other, copies, build_optimisers(other, copies), batch._replace(mel=hidden))
     torch.testing.assert_close(again.loss, outcome.loss)
 
 
 def test_a_custom_update_replaces_the_optimiser_step() -> None:
-    generator, discriminators = networks()
+    generator, discriminators = build_networks()
     calls: list[int] = []
 
     def learn(loss: Tensor, *optimisers: torch.optim.Optimizer) -> None:
@@ -232,7 +241,7 @@ def test_a_custom_update_replaces_the_optimiser_step() -> None:
 
 
 def test_disabled_discriminators_are_not_needed() -> None:
-    generator, _ = networks()
+    generator, _ = build_networks()
     none = Discriminators(DiscriminatorsConfig(image=(), identity=()))
     optimisers = build_optimisers(generator, none)
     assert optimisers == Optimisers(optimisers.generator)
@@ -241,8 +250,8 @@ def test_disabled_discriminators_are_not_needed() -> None:
 
 
 def test_wrong_numbers_of_discriminators_and_frozen_generators_are_rejected() -> None:
-    generator, discriminators = networks()
-    two, _ = networks(two=True)
+    generator, discriminators = build_networks()
+    two, _ = build_networks(two=True)
     batch = batch_for(two)
     made = two(batch.mel)
     with pytest.raises(ValueError, match="1 discriminators for images of 2 sizes"):

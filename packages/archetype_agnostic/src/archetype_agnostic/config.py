@@ -10,7 +10,7 @@ from voiceface.association.config import AssociationConfig, DataConfig, Evaluati
 from voiceface.runtime.config import Config
 from voiceface.training.settings import NonNegative, OptimiserConfig, ScheduleConfig
 
-from archetype_agnostic.model import ModelConfig
+from archetype_agnostic.model_config import ModelConfig
 
 
 class LossConfig(Config):

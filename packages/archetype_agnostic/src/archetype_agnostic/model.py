@@ -4,46 +4,14 @@ Letters: B batch, S picture side in pixels, T samples, D embedding length, C ide
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from pydantic import Field
 from torch import Tensor, nn
-from voiceface.association.encoders import (
-    Branch,
-    Encoders,
-    EncodersConfig,
-    FaceBackboneConfig,
-    InputNormalization,
-    VoiceBackbone,
-    VoiceBackboneConfig,
-    num_identities,
-)
+from voiceface.association.encoders import Branch, Encoders, InputNormalization, VoiceBackbone, num_identities
 from voiceface.models import iresnet
 
 from archetype_agnostic.equilibrium import Equilibrium
-
-
-class FaceConfig(FaceBackboneConfig):
-    """Face embedder; the defaults are the published IR-152."""
-
-    arch: Literal["ir50", "ir101", "ir152"] = Field(
-        default="ir152", description="units per stage, unless `blocks` says so"
-    )
-    hidden: int = Field(default=256, ge=1, description="width of the head's hidden layer")
-
-
-class VoiceConfig(VoiceBackboneConfig):
-    """Voice embedder; the defaults are the published thin ResNet-34."""
-
-    hidden: int = Field(default=128, ge=1, description="width of the head's hidden layer")
-
-
-class ModelConfig(EncodersConfig):
-    """Architecture. `num_classes` follows from the training identities where it is None."""
-
-    face: FaceConfig = FaceConfig()
-    voice: VoiceConfig = VoiceConfig()
-    num_classes: int | None = Field(default=None, ge=1, description="training identities C; None: counted")
+from archetype_agnostic.model_config import FaceConfig, ModelConfig, VoiceConfig
 
 
 class ModelOutput(NamedTuple):
@@ -58,18 +26,18 @@ class ModelOutput(NamedTuple):
 class Head(nn.Sequential):
     """Linear, ReLU, linear, both without bias: trunk features to the embedding."""
 
-    def __init__(self, features: int, hidden: int, embedding: int) -> None:
+    def __init__(self, in_features: int, hidden_dim: int, embedding_dim: int) -> None:
         super().__init__(
-            nn.Linear(features, hidden, bias=False),
+            nn.Linear(in_features, hidden_dim, bias=False),
             nn.ReLU(inplace=True),
-            nn.Linear(hidden, embedding, bias=False),
+            nn.Linear(hidden_dim, embedding_dim, bias=False),
         )
 
 
-class FaceEmbedder(Branch):
+class FaceBranch(Branch):
     """IR trunk without its recognition layer, mean over the map, head."""
 
-    def __init__(self, config: FaceConfig, embedding: int) -> None:
+    def __init__(self, config: FaceConfig, embedding_dim: int) -> None:
         super().__init__()
         blocks = config.units
         self.model = iresnet.IR(
@@ -80,24 +48,24 @@ class FaceEmbedder(Branch):
             squeeze_excitation=config.squeeze_excitation,
             stem_stride=config.stem_stride,
         )
-        self.fc = Head(config.widths[-1], config.hidden, embedding)
+        self.fc = Head(config.widths[-1], config.hidden_dim, embedding_dim)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Normalised pictures (B, 3, S, S) to embeddings (B, D)."""
-        return self.fc(self.model(pictures).mean((2, 3)))
+        return self.fc(self.model(images).mean((2, 3)))
 
 
-class VoiceEmbedder(Branch):
+class VoiceBranch(Branch):
     """Thin SE-ResNet with its front end and attentive pooling, head."""
 
-    def __init__(self, config: VoiceConfig, embedding: int) -> None:
+    def __init__(self, config: VoiceConfig, embedding_dim: int) -> None:
         super().__init__()
         self.model = VoiceBackbone(config, features=None)
-        self.fc = Head(self.model.features, config.hidden, embedding)
+        self.fc = Head(self.model.features, config.hidden_dim, embedding_dim)
 
-    def forward(self, waves: Tensor) -> Tensor:
+    def forward(self, waveforms: Tensor) -> Tensor:
         """Waves (B, T) in the 16-bit range to embeddings (B, D)."""
-        return self.fc(self.model(waves))
+        return self.fc(self.model(waveforms))
 
 
 class Aasm(Encoders):
@@ -121,16 +89,18 @@ class Aasm(Encoders):
         config: ModelConfig | None = None,
         num_classes: int | None = None,
         eqm: Equilibrium | None = None,
-        names: Sequence[str] | None = None,
+        identity_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         config = config or ModelConfig()
         classes = num_identities(config.num_classes, num_classes)
         self.config = config.model_copy(update={"num_classes": classes})
         self.normalize = InputNormalization()
-        self.vNet = FaceEmbedder(config.face, config.embedding_dim)
-        self.aNet = VoiceEmbedder(config.voice, config.embedding_dim)
-        self.eqm = Equilibrium(classes, update_interval=0, names=names) if eqm is None else eqm
+        self.vNet = FaceBranch(config.face, config.embedding_dim)
+        self.aNet = VoiceBranch(config.voice, config.embedding_dim)
+        self.eqm = (
+            Equilibrium(classes, update_interval=None, identity_names=identity_names) if eqm is None else eqm
+        )
         if len(self.eqm.weight) != classes:
             raise ValueError(f"identity weights of {len(self.eqm.weight)} classes given for {classes}")
 

@@ -26,16 +26,17 @@ from voiceface.checkpoints.published import (
 )
 from voiceface.models import iresnet
 
-from archetype_agnostic.model import Aasm, FaceConfig, ModelConfig, VoiceConfig, parameter_groups
+from archetype_agnostic.model import Aasm, parameter_groups
+from archetype_agnostic.model_config import FaceConfig, ModelConfig, VoiceConfig
 
 __all__ = [
     "PublishedCheckpoint",
+    "build_published_state",
     "get_momentum",
-    "infer_architecture",
+    "infer_model_config",
     "load_checkpoint",
     "load_face_backbone",
     "load_voice_backbone",
-    "published_state",
     "read_checkpoint",
     "read_full_checkpoint",
     "restore_momentum",
@@ -43,13 +44,13 @@ __all__ = [
     "save_face_backbone",
     "save_voice_backbone",
 ]
-FACE, VOICE = "vNet.model.", "aNet.model."
+FACE_PREFIX, VOICE_PREFIX = "vNet.model.", "aNet.model."
 PREFIX_RULES = [
     (r"^(.*?)module\.", r"\1")
 ]  # of data-parallel training; removed once, wherever it stands first
-COUNTERS = ("corr_num", "compare_sum")
-UNUSED_KEYS = (f"{FACE}output_layer.*", f"{VOICE}fc.*", *COUNTERS)
-FRONTEND_KEYS = (f"{VOICE}torchfb.*",)
+COUNTER_KEYS = ("corr_num", "compare_sum")
+UNUSED_KEYS = (f"{FACE_PREFIX}output_layer.*", f"{VOICE_PREFIX}fc.*", *COUNTER_KEYS)
+FRONTEND_KEYS = (f"{VOICE_PREFIX}torchfb.*",)
 OPTIONAL_KEYS = ("eqm.*", *FRONTEND_KEYS)  # weights of the training people; constants
 NUM_PUBLISHED_IDENTITIES = 924  # as many as the published code states for the counters that it never uses
 
@@ -66,9 +67,9 @@ class PublishedCheckpoint:
     """
 
     state: dict[str, Tensor]
-    architecture: ModelConfig
+    config: ModelConfig
     step: int
-    optimiser: Mapping[str, Any]
+    optimiser_state: Mapping[str, Any]
 
 
 def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
@@ -89,12 +90,12 @@ def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
             f"{path} is no checkpoint of archetype_agnostic: expected keys vNet.… and aNet.…, found {found}"
         )
     try:
-        architecture = infer_architecture(state)
+        architecture = infer_model_config(state)
     except CheckpointError as error:
         raise CheckpointError(f"{path}: {error}") from None
-    known = _build_meta_model(architecture).state_dict()
-    used = {key: value for key, value in state.items() if not _matches(key, *UNUSED_KEYS, *FRONTEND_KEYS)}
-    needed = [key for key in known if not _matches(key, *UNUSED_KEYS, *OPTIONAL_KEYS)]
+    known = _build_minimal_model(architecture).state_dict()
+    used = {key: value for key, value in state.items() if not _matches_any(key, *UNUSED_KEYS, *FRONTEND_KEYS)}
+    needed = [key for key in known if not _matches_any(key, *UNUSED_KEYS, *OPTIONAL_KEYS)]
     report = LoadReport(
         loaded=[key for key in used if key in known],
         missing=[key for key in needed if key not in state],
@@ -120,12 +121,12 @@ def get_momentum(checkpoint: PublishedCheckpoint) -> dict[str, Tensor]:
     Raises:
         CheckpointError: the optimiser was of other parameters.
     """
-    if not checkpoint.optimiser.get("state"):
+    if not checkpoint.optimiser_state.get("state"):
         return {}
-    skeleton = _build_meta_model(checkpoint.architecture)
+    skeleton = _build_minimal_model(checkpoint.config)
     names = parameter_names(skeleton, parameter_groups(skeleton))
     return pretrained_backbones.momentum_by_name(
-        checkpoint.optimiser, names, checkpoint.state, "the checkpoint"
+        checkpoint.optimiser_state, names, checkpoint.state, "the checkpoint"
     )
 
 
@@ -173,7 +174,7 @@ def load_voice_backbone(model: Aasm, path: str | Path) -> LoadReport:
     return pretrained_backbones.load_voice_backbone(model.aNet.model, path)
 
 
-def published_state(model: Aasm) -> dict[str, Tensor]:
+def build_published_state(model: Aasm) -> dict[str, Tensor]:
     """The complete published state dict of a model, 985 tensors in the published architecture, on the CPU.
 
     What our model does not have, because it is never evaluated, is written as nothing learnt: the face
@@ -191,9 +192,9 @@ def published_state(model: Aasm) -> dict[str, Tensor]:
             nn.init.zeros_(parameter)
     return (
         cpu_state_dict(model)
-        | {f"{FACE}output_layer.{key}": value for key, value in cpu_state_dict(recognition).items()}
-        | {f"{VOICE}fc.{key}": value for key, value in cpu_state_dict(output).items()}
-        | {key: torch.zeros(NUM_PUBLISHED_IDENTITIES) for key in COUNTERS}
+        | {f"{FACE_PREFIX}output_layer.{key}": value for key, value in cpu_state_dict(recognition).items()}
+        | {f"{VOICE_PREFIX}fc.{key}": value for key, value in cpu_state_dict(output).items()}
+        | {key: torch.zeros(NUM_PUBLISHED_IDENTITIES) for key in COUNTER_KEYS}
     )
 
 
@@ -216,29 +217,29 @@ def save_checkpoint(
     told = (face.stem_stride, voice.stem_stride, voice.strides, voice.f_min, voice.f_max)
     known = (
         published.face.stem_stride,
-        *(getattr(published.voice, key) for key in ("stem_stride", "strides", "low", "high")),
+        *(getattr(published.voice, key) for key in ("stem_stride", "strides", "f_min", "f_max")),
     )
     if told != known:
         raise ValueError(
             f"{path}: the published layout does not say the strides and the ends of the mel bands, here "
             f"{told}, published {known}: keep this network in our own format"
         )
-    saved = {} if optimiser is None else _optimiser_state(model, optimiser)
-    content = {"start_it": step, "stage": 0, "state_dict": published_state(model), "optimizer": saved}
+    saved = {} if optimiser is None else _renumber_optimiser_state(model, optimiser)
+    content = {"start_it": step, "stage": 0, "state_dict": build_published_state(model), "optimizer": saved}
     save_torch(path, content)
 
 
 def save_face_backbone(path: str | Path, model: Aasm) -> None:
     """Write `vNet.model` as a face.evoLVe backbone file, its recognition layer as in `published_state`."""
-    _save_part(path, model, FACE)
+    _save_submodule(path, model, FACE_PREFIX)
 
 
 def save_voice_backbone(path: str | Path, model: Aasm) -> None:
     """Write `aNet.model` as a bare voice backbone file, its last layer as in `published_state`."""
-    _save_part(path, model, VOICE)
+    _save_submodule(path, model, VOICE_PREFIX)
 
 
-def infer_architecture(state: Mapping[str, Tensor], side: int | None = None) -> ModelConfig:
+def infer_model_config(state: Mapping[str, Tensor], image_size: int | None = None) -> ModelConfig:
     """Read the architecture off the shapes of a whole state dict. Strides leave no trace: published ones.
 
     Args:
@@ -248,28 +249,28 @@ def infer_architecture(state: Mapping[str, Tensor], side: int | None = None) -> 
     Raises:
         CheckpointError: a key that tells the architecture is absent.
     """
-    face = pretrained_backbones.infer_face_config(state, FACE, side)
-    voice = pretrained_backbones.infer_voice_config(state, VOICE, output_key="aNet.fc.0.weight")
+    face = pretrained_backbones.infer_face_config(state, FACE_PREFIX, image_size)
+    voice = pretrained_backbones.infer_voice_config(state, VOICE_PREFIX, output_key="aNet.fc.0.weight")
     return ModelConfig(
         face=FaceConfig(
-            **face.model_dump(), hidden=pretrained_backbones.get_shape(state, "vNet.fc.0.weight")[0]
+            **face.model_dump(), hidden_dim=pretrained_backbones.get_shape(state, "vNet.fc.0.weight")[0]
         ),
         voice=VoiceConfig(
-            **voice.model_dump(), hidden=pretrained_backbones.get_shape(state, "aNet.fc.0.weight")[0]
+            **voice.model_dump(), hidden_dim=pretrained_backbones.get_shape(state, "aNet.fc.0.weight")[0]
         ),
         embedding_dim=pretrained_backbones.get_shape(state, "vNet.fc.2.weight")[0],
         num_classes=len(state["eqm.weight"]) if "eqm.weight" in state else NUM_PUBLISHED_IDENTITIES,
     )
 
 
-def _matches(key: str, *patterns: str) -> bool:
+def _matches_any(key: str, *patterns: str) -> bool:
     """Whether a key fits one of these shell patterns."""
     return any(fnmatch.fnmatchcase(key, pattern) for pattern in patterns)
 
 
-def _build_meta_model(config: ModelConfig) -> Aasm:
+def _build_minimal_model(config: ModelConfig) -> Aasm:
     """A model of least width with the published layers that ours leaves out, for keys and their order."""
-    face = config.face.model_copy(update={"widths": minimal_widths(config.face.widths), "side": 16})
+    face = config.face.model_copy(update={"widths": minimal_widths(config.face.widths), "image_size": 16})
     voice = config.voice.model_copy(update={"widths": minimal_widths(config.voice.widths)})
     model = Aasm(config.model_copy(update={"face": face, "voice": voice, "num_classes": 1}))
     model.vNet.model = iresnet.IR(
@@ -282,12 +283,12 @@ def _build_meta_model(config: ModelConfig) -> Aasm:
 def _build_fresh_state(config: ModelConfig) -> dict[str, Tensor]:
     """Identity weights as a training begins with them."""
     people = config.num_classes or NUM_PUBLISHED_IDENTITIES
-    return {f"eqm.{key}": torch.zeros(people) for key in COUNTERS} | {"eqm.weight": torch.ones(people)}
+    return {f"eqm.{key}": torch.zeros(people) for key in COUNTER_KEYS} | {"eqm.weight": torch.ones(people)}
 
 
-def _optimiser_state(model: Aasm, optimiser: torch.optim.Optimizer) -> dict[str, object]:
+def _renumber_optimiser_state(model: Aasm, optimiser: torch.optim.Optimizer) -> dict[str, object]:
     """An optimiser's state dict with the numbers that its parameters have in the published network."""
-    skeleton = _build_meta_model(model.config)
+    skeleton = _build_minimal_model(model.config)
     groups = parameter_groups(skeleton)
     number = {name: place for place, name in enumerate(parameter_names(skeleton, groups))}
     names = parameter_names(model, optimiser.param_groups)
@@ -301,7 +302,7 @@ def _optimiser_state(model: Aasm, optimiser: torch.optim.Optimizer) -> dict[str,
     }
 
 
-def _save_part(path: str | Path, model: Aasm, prefix: str) -> None:
+def _save_submodule(path: str | Path, model: Aasm, prefix: str) -> None:
     """Write what stands below a prefix, without it."""
-    state = published_state(model)
+    state = build_published_state(model)
     save_torch(path, {key[len(prefix) :]: state[key] for key in state if key.startswith(prefix)})

@@ -4,40 +4,17 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from pydantic import Field
 from torch import Tensor, nn
 from voiceface.checkpoints.native import load_into
 from voiceface.checkpoints.published import CheckpointError, extract_state_dict, read_published
-from voiceface.runtime.config import Config
 
-from cmpc2.resnet import RESNET_SPECS, WIDTHS, Arch, Stages
+from cmpc2.model_config import Arch, BranchConfig, FaceConfig, ModelConfig, Stages
+from cmpc2.resnet import RESNET_SPECS
 
 BRANCHES = ("voice_subnet", "face_subnet")
 
 
-class BranchConfig(Config):
-    """One residual network; the defaults are the published ResNet-34."""
-
-    arch: Arch = Field(default="resnet34", description="blocks per stage, unless `blocks` says so")
-    widths: Stages = Field(default=WIDTHS, description="channels per stage")
-    blocks: Stages | None = Field(default=None, description="blocks per stage; None: those of `arch`")
-
-
-class FaceConfig(BranchConfig):
-    """The face network and the size of its pictures."""
-
-    image_size: int = Field(default=224, ge=8, description="picture side, pixels")
-
-
-class ModelConfig(Config):
-    """Architecture of both branches."""
-
-    voice: BranchConfig = BranchConfig()
-    face: FaceConfig = FaceConfig()
-    embedding_dim: int = Field(default=512, ge=1, description="length D of the common embedding")
-
-
-def infer_architecture(state: Mapping[str, Tensor], side: int = 224) -> ModelConfig:
+def infer_model_config(state: Mapping[str, Tensor], image_size: int = 224) -> ModelConfig:
     """The architecture that the tensors of both branches fit.
 
     Args:
@@ -55,7 +32,7 @@ def infer_architecture(state: Mapping[str, Tensor], side: int = 224) -> ModelCon
     channels = [_output_channels(state, f"{name}.") for name in BRANCHES]
     return ModelConfig(
         voice=BranchConfig.model_validate(voice),
-        face=FaceConfig.model_validate({**face, "side": side}),
+        face=FaceConfig.model_validate({**face, "image_size": image_size}),
         embedding_dim=min(512, *channels),
     )
 
@@ -79,14 +56,14 @@ def infer_branch(state: Mapping[str, Tensor], prefix: str = "") -> "tuple[Arch, 
         (
             name
             for name, plan in RESNET_SPECS.items()
-            if (plan.bottleneck, plan.squeeze) == (bottleneck, squeeze) and plan.blocks == blocks
+            if (plan.bottleneck, plan.squeeze_excitation) == (bottleneck, squeeze) and plan.blocks == blocks
         ),
         None,
     )
     kinds = (
         name
         for name, plan in RESNET_SPECS.items()
-        if (plan.bottleneck, plan.squeeze) == (bottleneck, squeeze)
+        if (plan.bottleneck, plan.squeeze_excitation) == (bottleneck, squeeze)
     )
     name = arch or next(kinds, None)
     if name is None:
@@ -102,7 +79,7 @@ def _output_channels(state: Mapping[str, Tensor], prefix: str) -> int:
     return len(state[f"{prefix}layer4.0.{last}.weight"])
 
 
-def load_imagenet(model: nn.Module, path: str | Path) -> None:
+def load_imagenet_weights(model: nn.Module, path: str | Path) -> None:
     """Copy ImageNet weights of the same network into both branches, but for the voice's first convolution.
 
     As published, both first convolutions and the last layer are replaced afterwards: they start afresh.

@@ -8,12 +8,11 @@ at least 800 frames. "decibels" is that of CMPC's training and evaluation code: 
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field
 from torch import Tensor
 from voiceface.audio.vad import (
     Int16Samples,
@@ -26,46 +25,15 @@ from voiceface.audio.vad import (
     split_frames,
     to_int16_samples,
 )
-from voiceface.runtime.config import Config
 
 from cmpc2.log_mel import compute_decibel_log_mel, crop_or_pad
-from cmpc2.sphinx import MIN_FRAMES, get_published_frontend, standardise_bands
+from cmpc2.model_config import MIN_FRAMES, VoiceFrontendConfig
+from cmpc2.sphinx import get_published_frontend, standardise_bands
 
 LogMelArray = NDArray[np.float32]
 SAMPLE_RATE = 16000
 PUBLISHED_SAMPLE_RATES = (8000, 16000, 32000)
 N_MELS = 64
-
-
-class VoiceFrontendConfig(Config):
-    """From a recording to network input; `frontend` belongs to the weights."""
-
-    frontend: Literal["sphinx", "decibels"] = Field(
-        default="decibels", description="sphinx: VAD and standardised bands; decibels: CMPC's"
-    )
-    num_frames: int = Field(
-        default=500, ge=1, description="frames of a training clip and of a decibel clip (10 ms)"
-    )
-    min_frames: int = Field(
-        default=MIN_FRAMES, ge=1, description="sphinx: frames of a whole recording at least"
-    )
-    clip_position: Literal["centre", "whole"] = Field(
-        default="centre", description="decibels, outside training: the middle of a recording, or all of it"
-    )
-    vad_aggressiveness: int = Field(
-        default=2, ge=0, le=3, description="sphinx: of the detector; 3 drops most"
-    )
-    on_no_speech: Literal["error", "keep"] = Field(
-        default="error", description="sphinx: recordings without speech; keep: use all of them unfiltered"
-    )
-    sample_rates: Literal["resample", "published", "error"] = Field(
-        default="resample",
-        description="resample: to 16 kHz; refuse: 16 kHz only; published: 8, 16, 32 kHz as they are, though "
-        "the bands are right at 16 kHz only",
-    )
-    corrupt_audio: Literal["error", "salvage"] = Field(
-        default="error", description="damaged recordings: an error, or used as far as they go"
-    )
 
 
 def remove_silence(

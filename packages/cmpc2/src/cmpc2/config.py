@@ -11,10 +11,17 @@ from voiceface.association.config import EvaluationConfig
 from voiceface.runtime.config import Config
 from voiceface.training.settings import NonNegative, Positive, Share
 
-from cmpc2.architecture import ModelConfig
-from cmpc2.losses import Agreement, Contrast, WeightRule
-from cmpc2.prototypes import Backend, Empty, Final, Start
-from cmpc2.voices import VoiceConfig
+from cmpc2.model_config import (
+    Agreement,
+    Backend,
+    CentreInit,
+    ContrastForm,
+    EmptyClusters,
+    FinalAssignment,
+    ModelConfig,
+    VoiceFrontendConfig,
+    WeightRule,
+)
 
 
 class RecalibrationConfig(Config):
@@ -45,7 +52,7 @@ class LossConfig(Config):
 
     temperature: float = Field(0.03, gt=0)
     prototypes: bool = True
-    prototype_negatives: Contrast = "all"
+    prototype_negatives: ContrastForm = "all"
     prototype_temperature: float = Field(0.2, gt=0, description="mean concentration of the clusters")
     recalibration: RecalibrationConfig = RecalibrationConfig()
 
@@ -62,9 +69,9 @@ class ClusteringConfig(Config):
     lifetime: Literal["until_next", "one_step"] = "until_next"
     num_clusters: tuple[Positive, ...] = (500, 1000, 1500)
     num_iterations: Positive = 20
-    init: Start = "random"
-    empty_clusters: Empty = "reseed"
-    final: Final = "consistent"
+    init: CentreInit = "random"
+    empty_clusters: EmptyClusters = "reseed"
+    final_assignment: FinalAssignment = "consistent"
     backend: Backend = "torch"
 
     @model_validator(mode="after")
@@ -82,10 +89,10 @@ class ClusteringConfig(Config):
     def kmeans_options(self) -> dict[str, Any]:
         """As `cmpc2.prototypes.cluster` takes them."""
         return {
-            "iterations": self.num_iterations,
-            "start": self.init,
-            "empty": self.empty_clusters,
-            "final": self.final,
+            "num_iterations": self.num_iterations,
+            "init": self.init,
+            "empty_clusters": self.empty_clusters,
+            "final_assignment": self.final_assignment,
             "backend": self.backend,
         }
 
@@ -122,7 +129,7 @@ class DataConfig(Config):
     experiment on wrong pairs, never a way to train.
     """
 
-    voice: VoiceConfig = VoiceConfig()
+    voice: VoiceFrontendConfig = VoiceFrontendConfig()
     augmentation: Literal["none", "views"] = "none"
     colour_jitter: float = Field(0.0, ge=0, le=1)
     gain_jitter: float = Field(0.0, ge=0, description="random gain of a training clip, deviation in decibels")
@@ -141,16 +148,16 @@ class TrainingConfig(Config):
     max_steps: Positive = 25_000
     batch_size: int = Field(128, ge=2)
     sampling: Literal["epochs", "replacement"] = "epochs"
-    negatives: Literal["all", "own"] = "all"
+    negatives: Literal["all", "local"] = "all"
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     num_workers: NonNegative = 6
     checkpoint_interval: Positive = 1_000
-    best: Literal["validation", "lowest_loss", "none"] = "none"
+    best_checkpoint: Literal["validation", "lowest_loss", "none"] = "none"
     validation_interval: int | None = Field(None, gt=0)
     log_interval: Positive = 10
 
 
-class TestConfig(EvaluationConfig):
+class ListEvaluationConfig(EvaluationConfig):
     """What `test` measures; published matching, verification and retrieval lists are found by themselves.
 
     `voice_clips`, `mirror_images`: random clips of a recording and mirrored pictures in verification, whose
@@ -160,7 +167,7 @@ class TestConfig(EvaluationConfig):
     seed: NonNegative = 0
     voice_clips: Positive = 5
     mirror_images: bool = True
-    error_rate: Literal["interpolated", "corner"] = "interpolated"
+    eer_method: Literal["interpolated", "corner"] = "interpolated"
 
 
 class Cmpc2Config(Config):
@@ -174,10 +181,10 @@ class Cmpc2Config(Config):
     optimiser: OptimiserConfig = OptimiserConfig()
     data: DataConfig = DataConfig()
     training: TrainingConfig = TrainingConfig()
-    evaluation: TestConfig = TestConfig()
+    evaluation: ListEvaluationConfig = ListEvaluationConfig()
 
     @model_validator(mode="after")
-    def _warm_up_fits(self) -> Self:
+    def _check_warm_up(self) -> Self:
         cycle = self.optimiser.cycle or self.training.max_steps
         if self.optimiser.warm_up >= cycle:
             raise ValueError(
@@ -187,9 +194,9 @@ class Cmpc2Config(Config):
         return self
 
     @model_validator(mode="after")
-    def _validation_is_asked_for(self) -> Self:
-        if self.training.best == "validation" and self.training.validation_interval is None:
+    def _check_validation_enabled(self) -> Self:
+        if self.training.best_checkpoint == "validation" and self.training.validation_interval is None:
             raise ValueError(
-                "training.best validation needs validations: set training.validation_interval, or best=none"
+                "training.best_checkpoint validation needs validations: set training.validation_interval, or training.best_checkpoint=none"
             )
         return self

@@ -16,15 +16,10 @@ from voiceface.images import transforms
 from voiceface.images.loading import load_image
 from voiceface.runtime.process_pool import available_cpu_count
 
-from cmpc2.audio_frontend import (
-    LogMelArray,
-    VoiceFrontendConfig,
-    compute_log_mel,
-    load_log_mel,
-    prepare_voice,
-)
+from cmpc2.audio_frontend import LogMelArray, compute_log_mel, load_log_mel, prepare_voice
 from cmpc2.config import Cmpc2Config, DataConfig
 from cmpc2.image_frontend import ImageArray, resize_image, to_planes
+from cmpc2.model_config import VoiceFrontendConfig
 from cmpc2.videos import Video, VideoSet
 
 log = logging.getLogger(__name__)

@@ -21,12 +21,13 @@ from voiceface.checkpoints.published import CheckpointError
 from voiceface.runtime.config import load_config, validate_config
 from voiceface.runtime.devices import choose_device
 
+from cmpc2.audio_frontend import compute_log_mel, prepare_voice
 from cmpc2.config import Cmpc2Config
+from cmpc2.image_frontend import prepare_face
 from cmpc2.model import FV_Wrapper
-from cmpc2.pictures import prepare_face
-from cmpc2.published import PUBLISHED_MODELS, identify_published_model, read_model
+from cmpc2.model_config import VoiceFrontendConfig
+from cmpc2.published import PUBLISHED_MODELS, identify_published_model, read_published_model
 from cmpc2.resnet import ResNet
-from cmpc2.voices import VoiceConfig, compute_log_mel, prepare_voice
 
 log = logging.getLogger(__name__)
 BUNDLED_CHECKPOINT = "weights/population.safetensors"
@@ -77,7 +78,7 @@ class Embedder(embedder.Embedder):
         self.fingerprint = fingerprint({**model.state_dict(), "front end": digest})
 
     @property
-    def voice(self) -> VoiceConfig:
+    def voice_config(self) -> VoiceFrontendConfig:
         """The voice front end."""
         return self.config.data.voice
 
@@ -102,7 +103,7 @@ class Embedder(embedder.Embedder):
         if isinstance(voice, str | Path):
             return self.load_voice(voice)
         samples: Int16Samples = np.asarray(voice)
-        return prepare_voice(compute_log_mel(samples, 16000, self.voice), self.voice)
+        return prepare_voice(compute_log_mel(samples, 16000, self.voice_config), self.voice_config)
 
     def _prepare_face(self, face: str | Path | NDArray) -> NDArray[np.float32]:
         return prepare_face(face, self.config.model.face.image_size)
@@ -130,8 +131,8 @@ def load_embedder(
     device: str = "cpu",
     resample: bool | None = True,
     on_corrupt: OnCorrupt | None = None,
-    side: int | None = None,
-    front_end: Literal["sphinx", "decibels"] | None = None,
+    image_size: int | None = None,
+    frontend: Literal["sphinx", "decibels"] | None = None,
 ) -> Embedder:
     """Read a trained model with its front ends.
 
@@ -142,8 +143,8 @@ def load_embedder(
         resample: bring recordings of another rate to 16 kHz; off, they are an error. None: as in training.
         on_corrupt: "error" refuses corrupt recordings, "salvage" uses what can be decoded; None: as in
             training.
-        side: picture side of a published model; None: by its file name (256 where that says so, else 224).
-        front_end: voice front end of a published model; None: by its file name.
+        image_size: picture side of a published model; None: by its file name (256 where that says so, else 224).
+        frontend: voice front end of a published model; None: by its file name.
 
     Raises:
         CheckpointError: absent, damaged, or of another system.
@@ -161,14 +162,16 @@ def load_embedder(
         path = path / MODEL_FILE
     if not path.is_file():
         known = PUBLISHED_MODELS.get(str(weights))
-        hint = f"; {weights} is the file {known.file}, which you must fetch (third_party)" if known else ""
+        hint = (
+            f"; {weights} is the file {known.filename}, which you must fetch (third_party)" if known else ""
+        )
         raise CheckpointError(
             f"no weights at {path}{hint}: give a .safetensors file that `cmpc2 train` wrote, its run folder, "
             "or a published checkpoint (.pth.tar)"
         )
     if path.suffix == ".safetensors":
         return _load_native(path, device, resample, on_corrupt)
-    return _load_published(path, device, resample, on_corrupt, side, front_end)
+    return _load_published(path, device, resample, on_corrupt, image_size, frontend)
 
 
 def available_models() -> list[str]:
@@ -181,8 +184,8 @@ def load(
     *,
     mode: Literal["eval", "train"] = "eval",
     device: str = "cpu",
-    side: int | None = None,
-    front_end: Literal["sphinx", "decibels"] | None = None,
+    image_size: int | None = None,
+    frontend: Literal["sphinx", "decibels"] | None = None,
 ) -> FV_Wrapper:
     """Read a model as `FV_Wrapper`.
 
@@ -190,15 +193,15 @@ def load(
         path: see `load_embedder`.
         mode: "eval"; the published function gives a model in "train" mode, whose batch norms then change.
         device: where it lies.
-        side: see `load_embedder`.
-        front_end: see `load_embedder`.
+        image_size: see `load_embedder`.
+        frontend: see `load_embedder`.
 
     Raises:
         CheckpointError: absent, damaged, or of another system.
     """
     if mode not in ("eval", "train"):
         raise ValueError(f"mode must be eval or train, found {mode!r}")
-    found = load_embedder(path, device=device, side=side, front_end=front_end)
+    found = load_embedder(path, device=device, image_size=image_size, frontend=frontend)
     log.info("weights: %s", found.source)
     if found.disclaimer:
         log.warning("%s", found.disclaimer)
@@ -213,17 +216,21 @@ def load_model_file(model: FV_Wrapper, checkpoint_fn: str | Path) -> FV_Wrapper:
     """
     path = find_model_file(checkpoint_fn)
     ours = path.suffix == ".safetensors"
-    state: Mapping[str, Tensor] = load_model(path, system="cmpc2").state if ours else read_model(path)
+    state: Mapping[str, Tensor] = (
+        load_model(path, system="cmpc2").state if ours else read_published_model(path)
+    )
     load_into(model, state, source=str(path))
     return model
 
 
-def load_branch(branch: ResNet, checkpoint_fn: str | Path, name: str) -> ResNet:
+def load_branch(branch: ResNet, checkpoint_fn: str | Path, branch_name: str) -> ResNet:
     """Copy those weights of a whole model that belong to one branch: "voice_subnet" or "face_subnet"."""
     path = find_model_file(checkpoint_fn)
     ours = path.suffix == ".safetensors"
-    state: Mapping[str, Tensor] = load_model(path, system="cmpc2").state if ours else read_model(path)
-    prefix = f"{name}."
+    state: Mapping[str, Tensor] = (
+        load_model(path, system="cmpc2").state if ours else read_published_model(path)
+    )
+    prefix = f"{branch_name}."
     load_into(
         branch,
         {k.removeprefix(prefix): v for k, v in state.items() if k.startswith(prefix)},
@@ -233,21 +240,21 @@ def load_branch(branch: ResNet, checkpoint_fn: str | Path, name: str) -> ResNet:
 
 
 def _load_native(
-    path: Path, device: str, resample: bool | None, on_corrupt: OnCorrupt | None, notice: str = ""
+    path: Path, device: str, resample: bool | None, on_corrupt: OnCorrupt | None, disclaimer: str = ""
 ) -> Embedder:
     """A model from a file of ours."""
     loaded = load_model(path, system="cmpc2", kind="model")
     config = _with_frontend_options(
         validate_config(loaded.config, Cmpc2Config, f"configuration in {path}"), resample, on_corrupt
     )
-    model = FV_Wrapper(config=config.model, voice_front_end=config.data.voice)
+    model = FV_Wrapper(config=config.model, voice_frontend=config.data.voice)
     load_into(model, loaded.state, source=str(path))
     return Embedder(
         model,
         config,
         identity_names=loaded.extra.get("names"),
         source=path.name,
-        disclaimer=loaded.extra.get("disclaimer") or notice,
+        disclaimer=loaded.extra.get("disclaimer") or disclaimer,
         device=device,
     )
 
@@ -257,26 +264,26 @@ def _load_published(
     device: str,
     resample: bool | None,
     on_corrupt: OnCorrupt | None,
-    side: int | None,
-    front_end: str | None,
+    image_size: int | None,
+    frontend: str | None,
 ) -> Embedder:
     """A model from a published checkpoint; what its tensors do not tell comes from its name."""
-    from cmpc2.architecture import infer_architecture
+    from cmpc2.architecture import infer_model_config
 
-    state, known = read_model(path), identify_published_model(path)
+    state, known = read_published_model(path), identify_published_model(path)
     wide = "256" in path.name
-    side = side or (known.side if known else 256 if wide else 224)
-    front_end = front_end or (known.front_end if known else "sphinx" if wide else "decibels")
+    image_size = image_size or (known.image_size if known else 256 if wide else 224)
+    frontend = frontend or (known.frontend if known else "sphinx" if wide else "decibels")
     config = load_config("published", Cmpc2Config, "cmpc2")
-    voice = config.data.voice.model_copy(update={"front_end": front_end})
+    voice = config.data.voice.model_copy(update={"frontend": frontend})
     config = config.model_copy(
         update={
-            "model": infer_architecture(state, side),
+            "model": infer_model_config(state, image_size),
             "data": config.data.model_copy(update={"voice": voice}),
         }
     )
     config = _with_frontend_options(config, resample, on_corrupt)
-    model = FV_Wrapper(config=config.model, voice_front_end=config.data.voice)
+    model = FV_Wrapper(config=config.model, voice_frontend=config.data.voice)
     load_into(model, state, source=str(path))
     return Embedder(model, config, source=path.name, device=device)
 
@@ -287,7 +294,7 @@ def _with_frontend_options(
     """The configuration with what is asked for recordings; None leaves a value as it is."""
     asked: dict[str, str] = {}
     if resample is not None:
-        asked["rates"] = "resample" if resample else "refuse"
+        asked["sample_rates"] = "resample" if resample else "error"
     if on_corrupt is not None:
         asked["corrupt_audio"] = on_corrupt
     voice = config.data.voice.model_copy(update=asked)

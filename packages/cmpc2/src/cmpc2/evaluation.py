@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from cmpc2.voices import VoiceConfig, load_log_mel, prepare_voice
+from cmpc2.audio_frontend import load_log_mel, prepare_voice
+from cmpc2.model_config import VoiceFrontendConfig
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,7 +33,7 @@ TRIAL_LIST_PATTERNS = (
     *("matching_*.csv", "veriflist_test_*.txt", "wav_20k.csv", "jpg_20k.csv"),
     *("match_*.txt", "verify_*.txt", "reterival_*.txt", "retrieval_*.txt"),
 )
-VOICE_ENDINGS = (".wav", ".pkl", ".npy", ".flac", ".m4a", ".mp3")
+VOICE_SUFFIXES = (".wav", ".pkl", ".npy", ".flac", ".m4a", ".mp3")
 STRATA_ORDER = ("U", "G", "N", "GN", "A", "GNA")
 
 
@@ -45,25 +46,25 @@ class MediaPaths:
         faces: folder of `<name>/1.6/<video>/<frame>.jpg`.
     """
 
-    voices: Path
-    faces: Path
+    voice_root: Path
+    face_root: Path
 
-    def voice(self, item: str) -> Path:
+    def voice_path(self, item: str) -> Path:
         """File of a listed clip: as listed, or stored features of the same name."""
-        path = self.voices / item
+        path = self.voice_root / item
         if path.is_file():
             return path
-        others = (path.with_suffix(ending) for ending in VOICE_ENDINGS)
+        others = (path.with_suffix(ending) for ending in VOICE_SUFFIXES)
         return next((other for other in others if other.is_file()), path)
 
-    def face(self, item: str) -> Path:
+    def face_path(self, item: str) -> Path:
         """File of a listed picture."""
-        return self.faces / item
+        return self.face_root / item
 
 
-def stored_feature_path(item: str, ending: str) -> str:
+def stored_feature_path(item: str, suffix: str) -> str:
     """A listed clip under another ending, such as `.pkl` for stored features."""
-    return str(Path(item).with_suffix(ending).as_posix())
+    return str(Path(item).with_suffix(suffix).as_posix())
 
 
 def find_trial_lists(folder: Path, names: Collection[str] = ()) -> list[Path]:
@@ -93,8 +94,8 @@ def find_trial_lists(folder: Path, names: Collection[str] = ()) -> list[Path]:
 
 def embed_trial_list(
     model: "Embedder",
-    questions: "TrialList",
-    places: MediaPaths,
+    trial_list: "TrialList",
+    media_paths: MediaPaths,
     *,
     cache: Path | None = None,
     workers: int = 2,
@@ -115,11 +116,11 @@ def embed_trial_list(
     from voiceface.embeddings.table import encode_files
 
     settings = model.config.evaluation
-    views = settings.voice_clips if questions.kind == "verify" else 1
-    mirror = settings.mirror_images and questions.kind == "verify"
-    rows = item_rows(questions)
-    voice_rows = {places.voice(item): rows["v"][item] for item in questions.voices}
-    key = f"{model.fingerprint} {questions.name} {settings.seed} {views} {mirror}"
+    views = settings.voice_clips if trial_list.kind == "verify" else 1
+    mirror = settings.mirror_images and trial_list.kind == "verify"
+    rows = item_rows(trial_list)
+    voice_rows = {media_paths.voice_path(item): rows["v"][item] for item in trial_list.voices}
+    key = f"{model.fingerprint} {trial_list.name} {settings.seed} {views} {mirror}"
     options: dict[str, Any] = {
         "fingerprint": hashlib.sha256(key.encode()).hexdigest(),
         "cache_dir": cache,
@@ -128,40 +129,40 @@ def embed_trial_list(
     }
 
     def load_voice(path: Path) -> NDArray[np.float32]:
-        return sample_voice_clips(path, model.voice, views, (settings.seed, voice_rows[path]))
+        return sample_voice_clips(path, model.voice_config, views, (settings.seed, voice_rows[path]))
 
     def load_face(path: Path) -> NDArray[np.float32]:
         face = model.load_face(path)
         return np.stack([face, face[..., ::-1]] if mirror else [face])
 
     voices = encode_files(
-        questions.voices,
-        places.voice,
+        trial_list.voices,
+        media_paths.voice_path,
         load_voice,
         partial(mean_over_views, model.encode_voices),
         batch_size=max(1, model.voice_batch_size // views),
-        label=f"{questions.name}: voices",
+        label=f"{trial_list.name}: voices",
         **options,
     )
     faces = encode_files(
-        questions.faces,
-        places.face,
+        trial_list.faces,
+        media_paths.face_path,
         load_face,
         partial(mean_over_views, model.encode_faces),
         batch_size=max(1, model.face_batch_size // (2 if mirror else 1)),
-        label=f"{questions.name}: faces",
+        label=f"{trial_list.name}: faces",
         **options,
     )
     return voices, faces
 
 
-def item_rows(questions: "TrialList") -> dict[str, dict[str, int]]:
+def item_rows(trial_list: "TrialList") -> dict[str, dict[str, int]]:
     """For the voices ("v") and faces ("f") of a list the line in which each item first stands."""
     found: dict[str, dict[str, int]] = {"v": {}, "f": {}}
     for side, items, index in zip(
-        questions.direction.split("2"),
-        (questions.probes, questions.gallery),
-        (questions.probe_index, questions.gallery_index),
+        trial_list.direction.split("2"),
+        (trial_list.probes, trial_list.gallery),
+        (trial_list.probe_index, trial_list.gallery_index),
     ):
         lines = np.arange(len(items)) if index is None else index
         for line, places in enumerate(lines.reshape(len(lines), -1).tolist()):
@@ -171,7 +172,7 @@ def item_rows(questions: "TrialList") -> dict[str, dict[str, int]]:
 
 
 def sample_voice_clips(
-    path: Path, config: VoiceConfig, views: int, seed: Sequence[int]
+    path: Path, config: VoiceFrontendConfig, num_clips: int, seed: Sequence[int]
 ) -> NDArray[np.float32]:
     """Random clips of a recording, (V, 1, 64, frames).
 
@@ -183,9 +184,9 @@ def sample_voice_clips(
     """
     bands = load_log_mel(path, config)
     frames = config.num_frames if config.frontend == "decibels" else config.min_frames
-    cut = config.model_copy(update={"frames": frames})
+    cut = config.model_copy(update={"num_frames": frames})
     clips = []
-    for view in range(views):
+    for view in range(num_clips):
         rng = np.random.Generator(np.random.PCG64(np.random.SeedSequence([*seed, view])))
         clips.append(prepare_voice(bands, cut, partial(_random_offset, rng), crop=True))
     return np.stack(clips)
@@ -204,15 +205,15 @@ def mean_over_views(encode: Any, batch: "Tensor") -> "Tensor":
 
 def evaluate_trial_lists(
     model: "Embedder",
-    lists: "Sequence[TrialList]",
-    people: "Corpus | Sequence[Identity]",
-    places: MediaPaths,
+    trial_lists: "Sequence[TrialList]",
+    identity_source: "Corpus | Sequence[Identity]",
+    media_paths: MediaPaths,
     *,
     name: str = "lists",
     cache: Path | None = None,
     workers: int = 2,
     on_error: str = "error",
-    trained_on: "Iterable[str]" = (),
+    training_identities: "Iterable[str]" = (),
     replicates: int = 1000,
 ) -> "tuple[Results, EmbeddingTable, EmbeddingTable]":
     """All figures of a model on lists.
@@ -236,34 +237,34 @@ def evaluate_trial_lists(
     from voiceface.evaluation.results import Metric, Results
 
     settings = model.config.evaluation
-    known = {*(model.identity_names or ()), *trained_on}
+    known = {*(model.identity_names or ()), *training_identities}
     found, leaked = [], dict[str, None]()
-    for questions in lists:
+    for questions in trial_lists:
         voices, faces = embed_trial_list(
-            model, questions, places, cache=cache, workers=workers, on_error=on_error
+            model, questions, media_paths, cache=cache, workers=workers, on_error=on_error
         )
         protocol = Protocol(name, (questions,), tie_breaking=settings.tie_breaking, replicates=replicates)
         results = figures_of(
             protocol,
             voices,
             faces,
-            people,
+            identity_source,
             on_missing=on_error,
             training_identities=known,
             device=model.device,
         )
         (result,) = results.lists
-        if settings.error_rate == "corner" and result.scores is not None and result.labels is not None:
+        if settings.eer_method == "corner" and result.scores is not None and result.labels is not None:
             import torch
 
-            from cmpc2.verification import corner_error_rate
+            from cmpc2.verification import corner_eer
 
-            rate = float(corner_error_rate(*map(torch.from_numpy, (result.scores, result.labels))))
+            rate = float(corner_eer(*map(torch.from_numpy, (result.scores, result.labels))))
             nan = float("nan")
             result = replace(result, metrics={**result.metrics, "eer": Metric(rate, 0.5, nan, nan, nan)})
         found.append(result)
         leaked |= dict.fromkeys(results.leaked)
-    whole = Protocol(name, tuple(lists), tie_breaking=settings.tie_breaking, replicates=replicates)
+    whole = Protocol(name, tuple(trial_lists), tie_breaking=settings.tie_breaking, replicates=replicates)
     merged = Results(whole, tuple(found), voices.fingerprint, faces.fingerprint, tuple(leaked))
     return merged, voices, faces
 

@@ -14,11 +14,11 @@ from voiceface.commandline import arguments
 from voiceface.commandline.messages import print_skipped
 
 
-def store_features(
+def save_features(
     source: Path,
     out: Path,
     *,
-    front_end: Literal["decibels", "sphinx"] = "decibels",
+    frontend: Literal["decibels", "sphinx"] = "decibels",
     workers: int = 2,
     progress: bool = True,
 ) -> dict[str, str]:
@@ -27,7 +27,7 @@ def store_features(
     Args:
         source: folder of recordings, to any depth.
         out: folder of the features; its tree mirrors that of `source`.
-        front_end: see `cmpc2.voices`. Sphinx features keep their own length, without repetition.
+        frontend: see `cmpc2.audio_frontend`. Sphinx features keep their own length, without repetition.
         workers: threads.
         progress: show a bar.
 
@@ -39,10 +39,11 @@ def store_features(
     from voiceface.association.embedding import find_files
     from voiceface.io.atomic import atomic_path
 
-    from cmpc2.voices import VoiceConfig, load_log_mel
+    from cmpc2.audio_frontend import load_log_mel
+    from cmpc2.model_config import VoiceFrontendConfig
 
     voices, _ = find_files([source])
-    config = VoiceConfig(frontend=front_end, min_frames=1)
+    config = VoiceFrontendConfig(frontend=frontend, min_frames=1)
     failed: dict[str, str] = {}
 
     def store(path: Path) -> None:
@@ -55,7 +56,7 @@ def store_features(
             failed[str(path)] = str(error)
             return
         with atomic_path(target) as temporary, temporary.open("wb") as file:
-            np.save(file, bands.T if front_end == "sphinx" else bands)
+            np.save(file, bands.T if frontend == "sphinx" else bands)
 
     with ThreadPoolExecutor(workers) as pool, tqdm(total=len(voices), disable=not progress) as bar:
         for _ in pool.map(store, voices):
@@ -71,14 +72,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("source", type=Path, help="folder of recordings")
     parser.add_argument("--out", type=Path, required=True, help="folder of the features")
     parser.add_argument(
-        "--front-end",
+        "--frontend",
         choices=["decibels", "sphinx"],
         default="decibels",
         help="(64, T) in decibels, or (T, 64) as published models hear (default: %(default)s)",
     )
     arguments.add_workers_argument(parser)
     args = parser.parse_args(argv)
-    failed = store_features(args.source, args.out, front_end=args.front_end, workers=args.workers)
+    failed = save_features(args.source, args.out, frontend=args.frontend, workers=args.workers)
     print_skipped(failed)
     return 1 if failed else 0
 

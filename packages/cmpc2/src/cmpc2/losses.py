@@ -11,11 +11,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize
 
+from cmpc2.model_config import Agreement, ContrastForm, WeightRule
 from cmpc2.prototypes import Clustering
-
-Contrast = Literal["all", "published"]
-WeightRule = Literal["cumulative", "cdf"]
-Agreement = Literal["subtracted", "added", "ignored"]
 
 
 class Clusterings(NamedTuple):
@@ -59,7 +56,7 @@ def instance_contrast(voice: Tensor, face: Tensor, temperature: float = 0.03) ->
 
 
 def prototype_contrast(
-    anchors: Tensor, index: Tensor, clusterings: Sequence[Clustering], form: Contrast = "all"
+    anchors: Tensor, index: Tensor, clusterings: Sequence[Clustering], form: ContrastForm = "all"
 ) -> Tensor:
     """How far anchors are from the prototypes of their partners, in the clusterings of the *other* bank.
 
@@ -91,13 +88,13 @@ def prototype_contrast(
     return total / max(1, len(clusterings)) if form == "all" else total
 
 
-def _contrast_within_batch(unit: Tensor, found: Clustering, target: Tensor) -> Tensor:
+def _contrast_within_batch(unit: Tensor, clustering: Clustering, target: Tensor) -> Tensor:
     """The published contrast of one clustering, (B,)."""
-    scores = unit @ normalize(found.centroids[target], dim=1).T
+    scores = unit @ normalize(clustering.centroids[target], dim=1).T
     places = torch.arange(len(unit), device=unit.device)
     column = places - (places[None] <= places[:, None]).long()  # row i: -1, 0 ... i - 1, i + 1 ...
     order = torch.where(places == 0, places[:, None], column)
-    logits = scores.gather(1, order) / found.density[target]
+    logits = scores.gather(1, order) / clustering.density[target]
     return logits.logsumexp(1) - logits[:, 0]
 
 
@@ -186,7 +183,7 @@ def cmpc_terms(
     clusterings: Clusterings | None = None,
     *,
     temperature: float = 0.03,
-    form: Contrast = "all",
+    form: ContrastForm = "all",
     prototypes: bool = True,
     recalibrate: bool = True,
     delta: float = -1.0,

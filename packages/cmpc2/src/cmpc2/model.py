@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 from voiceface.association.encoders import Encoders
 
-from cmpc2.architecture import ModelConfig
-from cmpc2.pictures import prepare_face
+from cmpc2.audio_frontend import load_log_mel, prepare_voice
+from cmpc2.image_frontend import prepare_face
+from cmpc2.model_config import ModelConfig, VoiceFrontendConfig
 from cmpc2.resnet import ResNet
-from cmpc2.voices import VoiceConfig, load_log_mel, prepare_voice
 
 
 class FV_Wrapper(Encoders):
@@ -45,20 +45,20 @@ class FV_Wrapper(Encoders):
         test_only: bool = False,
         *,
         config: ModelConfig | None = None,
-        voice_front_end: VoiceConfig | None = None,
+        voice_frontend: VoiceFrontendConfig | None = None,
     ) -> None:
         super().__init__()
         self.config = config or ModelConfig(embedding_dim=last_dim)
-        self.voice_front_end = voice_front_end or VoiceConfig(frontend="sphinx")
+        self.voice_frontend = voice_frontend or VoiceFrontendConfig(frontend="sphinx")
         voice, face, length = self.config.voice, self.config.face, self.config.embedding_dim
         self.voice_subnet = ResNet(voice.arch, 1, length, voice.widths, voice.blocks)
         self.face_subnet = ResNet(face.arch, 3, length, face.widths, face.blocks)
         if pretrain is True:
             raise ValueError("pretrain: give the path of torchvision's ResNet-34 weights instead of True")
         if pretrain:
-            from cmpc2.architecture import load_imagenet
+            from cmpc2.architecture import load_imagenet_weights
 
-            load_imagenet(self, pretrain)
+            load_imagenet_weights(self, pretrain)
 
     def forward(self, audio: Tensor, frame: Tensor) -> tuple[Tensor, Tensor]:
         """Both embeddings, (B, D) each, at least 0 and not of unit length.
@@ -117,7 +117,7 @@ class FV_Wrapper(Encoders):
 
     def load_voice(self, path: str | os.PathLike[str]) -> np.ndarray:
         """One recording or feature file as the voice network takes it, (1, 64, T)."""
-        return prepare_voice(load_log_mel(path, self.voice_front_end), self.voice_front_end)
+        return prepare_voice(load_log_mel(path, self.voice_frontend), self.voice_frontend)
 
     def load_face(self, source: Any) -> np.ndarray:
         """One picture as the face network takes it, (3, S, S) in -1...1."""
@@ -153,11 +153,11 @@ class FV_Wrapper(Encoders):
         return found
 
 
-def _to_batch(given: Tensor, shape: tuple[int | None, ...], name: str) -> Tensor:
+def _to_batch(tensor: Tensor, shape: tuple[int | None, ...], name: str) -> Tensor:
     """A batch (B, *shape); a single item becomes a batch of one."""
-    batch = given[None] if given.ndim == 3 else given
+    batch = tensor[None] if tensor.ndim == 3 else tensor
     fits = batch.ndim == 4 and all(want in (None, size) for want, size in zip(shape, batch.shape[1:]))
     if not fits:
         wanted = ", ".join("*" if size is None else str(size) for size in shape)
-        raise ValueError(f"{name}: expected shape (B, {wanted}), found {tuple(given.shape)}")
+        raise ValueError(f"{name}: expected shape (B, {wanted}), found {tuple(tensor.shape)}")
     return batch

@@ -5,16 +5,14 @@ Letters: N points, D their length, K clusters. Distances of all points to all ce
 
 import importlib.util
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-Start = Literal["random", "plusplus", "first"]
-Empty = Literal["reseed", "nan"]
-Final = Literal["consistent", "published"]
-Backend = Literal["auto", "torch", "faiss"]
+from cmpc2.model_config import Backend, CentreInit, EmptyClusters, FinalAssignment
+
 MAX_DISTANCES = 2**21  # distances held at once
 
 
@@ -34,12 +32,12 @@ class Clustering:
     distance: Tensor
     density: Tensor
 
-    def tensors(self) -> dict[str, Tensor]:
+    def to_dict(self) -> dict[str, Tensor]:
         """By name, as resume states keep them."""
         return dict(vars(self))
 
 
-class Partition(NamedTuple):
+class KMeansResult(NamedTuple):
     """What k-means gives: assignment (N,), centroids (K, D), squared distances (N,)."""
 
     assignment: Tensor
@@ -49,55 +47,54 @@ class Partition(NamedTuple):
 
 def cluster(
     points: Tensor,
-    clusters: int,
+    num_clusters: int,
     *,
     temperature: float = 0.2,
-    iterations: int = 20,
-    start: Start = "random",
-    empty: Empty = "reseed",
-    final: Final = "consistent",
+    num_iterations: int = 20,
+    init: CentreInit = "random",
+    empty_clusters: EmptyClusters = "reseed",
+    final_assignment: FinalAssignment = "consistent",
     backend: Backend = "auto",
     generator: torch.Generator | None = None,
 ) -> Clustering:
     """k-means and concentrations; arguments as of `kmeans` and `concentration`."""
     found = kmeans(
         points,
-        clusters,
-        iterations=iterations,
-        start=start,
-        empty=empty,
-        final=final,
+        num_clusters,
+        num_iterations=num_iterations,
+        init=init,
+        empty_clusters=empty_clusters,
+        final_assignment=final_assignment,
         backend=backend,
         generator=generator,
     )
-    density = concentration(found.assignment, found.distance, clusters, temperature)
+    density = concentration(found.assignment, found.distance, num_clusters, temperature)
     return Clustering(found.assignment, found.centroids, found.distance, density)
 
 
 @torch.no_grad()
 def kmeans(
     points: Tensor,
-    clusters: int,
+    num_clusters: int,
     *,
-    iterations: int = 20,
-    start: Start = "random",
-    empty: Empty = "reseed",
-    final: Final = "consistent",
+    num_iterations: int = 20,
+    init: CentreInit = "random",
+    empty_clusters: EmptyClusters = "reseed",
+    final_assignment: FinalAssignment = "consistent",
     cosine: bool = False,
     backend: Backend = "torch",
     generator: torch.Generator | None = None,
-) -> Partition:
+) -> KMeansResult:
     """Lloyd's algorithm with exact distances, in blocks.
 
     Args:
         points: shape (N, D), finite.
-        clusters: K, at most N.
-        iterations: of assignment and update.
-        start: first centres: "random" different points, "plusplus" (far points preferred, k-means++) or, as
-            published, the "first" K points.
-        empty: what becomes of a cluster without members: a point far from its own centre ("reseed"), or, as
+        num_clusters: K, at most N.
+        num_iterations: of assignment and update.
+        init: first centres: "random" different points, "k-means++" (far points preferred) or, as published, the "first" K points.
+        empty_clusters: what becomes of a cluster without members: a point far from its own centre ("reseed"), or, as
             published, NaN for good ("nan").
-        final: "consistent" assigns once more, so that assignment and distances belong to the centres that are
+        final_assignment: "consistent" assigns once more, so that assignment and distances belong to the centres that are
             returned; "published" returns those of the centres before the last update.
         cosine: compare by the largest dot product, centres at unit length after each update.
         backend: "torch"; "faiss" (its own start, empty clusters split); "auto": faiss where it is installed
@@ -109,33 +106,33 @@ def kmeans(
         ModuleNotFoundError: faiss is asked for and absent.
     """
     for name, value, known in (
-        ("start", start, ("random", "plusplus", "first")),
-        ("empty", empty, ("reseed", "nan")),
-        ("final", final, ("consistent", "published")),
+        ("init", init, ("random", "k-means++", "first")),
+        ("empty_clusters", empty_clusters, ("reseed", "nan")),
+        ("final_assignment", final_assignment, ("consistent", "published")),
         ("backend", backend, ("auto", "torch", "faiss")),
     ):
         if value not in known:
             raise ValueError(f"{name} must be one of {', '.join(known)}, found {value!r}")
-    if points.ndim != 2 or not 1 <= clusters <= len(points) or iterations < 1:
+    if points.ndim != 2 or not 1 <= num_clusters <= len(points) or num_iterations < 1:
         raise ValueError(
-            f"k-means with {clusters} clusters and {iterations} iterations over points of shape "
+            f"k-means with {num_clusters} clusters and {num_iterations} iterations over points of shape "
             f"{tuple(points.shape)}: expected 1 to N clusters of (N, D) points, 1 iteration or more; "
             "ask for fewer clusters (clustering.num_clusters) or give more videos"
         )
-    usual = (start, empty, final) == ("random", "reseed", "consistent")
+    usual = (init, empty_clusters, final_assignment) == ("random", "reseed", "consistent")
     if backend == "faiss" or (backend == "auto" and usual and importlib.util.find_spec("faiss")):
-        return _kmeans_faiss(points, clusters, iterations, cosine, generator)
-    centres = _initial_centres(points, clusters, start, generator)
-    for _ in range(iterations):
+        return _kmeans_faiss(points, num_clusters, num_iterations, cosine, generator)
+    centres = _initial_centres(points, num_clusters, init, generator)
+    for _ in range(num_iterations):
         assignment, distance = assign_to_centres(points, centres, cosine=cosine)
-        before, centres = centres, _means(points, assignment, clusters)
-        if empty == "reseed":
+        before, centres = centres, _cluster_means(points, assignment, num_clusters)
+        if empty_clusters == "reseed":
             centres = _reseed_empty(points, assignment, distance, centres, before)
         if cosine:
             centres = normalize(centres, dim=1)
-    if final == "consistent":
+    if final_assignment == "consistent":
         assignment, distance = assign_to_centres(points, centres, cosine=cosine)
-    return Partition(assignment, centres, distance)
+    return KMeansResult(assignment, centres, distance)
 
 
 @torch.no_grad()
@@ -165,7 +162,9 @@ def assign_to_centres(points: Tensor, centres: Tensor, *, cosine: bool = False) 
 
 
 @torch.no_grad()
-def concentration(assignment: Tensor, distance: Tensor, clusters: int, temperature: float = 0.2) -> Tensor:
+def concentration(
+    assignment: Tensor, distance: Tensor, num_clusters: int, temperature: float = 0.2
+) -> Tensor:
     """Concentration phi of every cluster: mean distance of its members / log(members + 10), scaled.
 
     Clusters of one member or none get the greatest value; all are cut at the 10th and 90th percentile.
@@ -179,8 +178,8 @@ def concentration(assignment: Tensor, distance: Tensor, clusters: int, temperatu
     Returns:
         Shape (K,), above 0 unless all distances are 0; then all are `temperature`.
     """
-    size = torch.bincount(assignment, minlength=clusters)
-    spread = torch.zeros(clusters, dtype=torch.float64, device=distance.device)
+    size = torch.bincount(assignment, minlength=num_clusters)
+    spread = torch.zeros(num_clusters, dtype=torch.float64, device=distance.device)
     spread.index_add_(0, assignment, distance.double().clamp_min(0).sqrt())
     phi = spread / size.clamp_min(1) / (size.double() + 10).log()
     known = size > 1
@@ -189,20 +188,20 @@ def concentration(assignment: Tensor, distance: Tensor, clusters: int, temperatu
     phi = phi.clamp(low, high)
     mean = phi.mean()
     if not mean > 0:
-        return torch.full_like(distance[:1].expand(clusters), temperature)
+        return torch.full_like(distance[:1].expand(num_clusters), temperature)
     return (phi * (temperature / mean)).to(distance.dtype)
 
 
 def _initial_centres(
-    points: Tensor, clusters: int, start: Start, generator: torch.Generator | None
+    points: Tensor, num_clusters: int, init: CentreInit, generator: torch.Generator | None
 ) -> Tensor:
     """Centres to begin with, (K, D), different rows of the points."""
-    if start == "first":
-        return points[:clusters].clone()
-    if start == "random":
-        rows = torch.randperm(len(points), generator=generator)[:clusters]
+    if init == "first":
+        return points[:num_clusters].clone()
+    if init == "random":
+        rows = torch.randperm(len(points), generator=generator)[:num_clusters]
         return points[rows.to(points.device)].clone()
-    draws = torch.rand(clusters, generator=generator, dtype=torch.float64)
+    draws = torch.rand(num_clusters, generator=generator, dtype=torch.float64)
     chosen = [min(int(draws[0] * len(points)), len(points) - 1)]
     nearest = (points - points[chosen[0]]).square().sum(1).double()
     for draw in draws[1:].tolist():
@@ -215,14 +214,14 @@ def _initial_centres(
     return points[torch.tensor(chosen, device=points.device)].clone()
 
 
-def _means(points: Tensor, assignment: Tensor, clusters: int) -> Tensor:
+def _cluster_means(points: Tensor, assignment: Tensor, num_clusters: int) -> Tensor:
     """Mean of the members of every cluster, NaN where there are none."""
-    total = points.new_zeros(clusters, points.shape[1]).index_add_(0, assignment, points)
-    return total / torch.bincount(assignment, minlength=clusters)[:, None]
+    total = points.new_zeros(num_clusters, points.shape[1]).index_add_(0, assignment, points)
+    return total / torch.bincount(assignment, minlength=num_clusters)[:, None]
 
 
 def _reseed_empty(
-    points: Tensor, assignment: Tensor, distance: Tensor, centres: Tensor, before: Tensor
+    points: Tensor, assignment: Tensor, distance: Tensor, centres: Tensor, previous_centres: Tensor
 ) -> Tensor:
     """Centres with the farthest points in place of empty ones; old centres where all points are on theirs."""
     size = torch.bincount(assignment, minlength=len(centres))
@@ -230,31 +229,31 @@ def _reseed_empty(
     if not len(vacant):
         return centres
     far = distance.argsort(descending=True, stable=True)[: len(vacant)]
-    moved = torch.where(distance[far, None] > 0, points[far], before[vacant])
+    moved = torch.where(distance[far, None] > 0, points[far], previous_centres[vacant])
     return centres.index_copy(0, vacant, moved)
 
 
 def _kmeans_faiss(
-    points: Tensor, clusters: int, iterations: int, cosine: bool, generator: torch.Generator | None
-) -> Partition:
+    points: Tensor, num_clusters: int, num_iterations: int, cosine: bool, generator: torch.Generator | None
+) -> KMeansResult:
     """The same through faiss, on the CPU; a consistent assignment by our own exact distances."""
     import faiss  # type: ignore[import-not-found,unused-ignore]
 
     seed = int(torch.randint(2**31 - 1, (), generator=generator))
     worker = faiss.Kmeans(
         points.shape[1],
-        clusters,
-        niter=iterations,
+        num_clusters,
+        niter=num_iterations,
         seed=seed,
         spherical=cosine,
         min_points_per_centroid=1,
-        max_points_per_centroid=max(256, -(-len(points) // clusters)),
+        max_points_per_centroid=max(256, -(-len(points) // num_clusters)),
     )
     worker.train(points.detach().float().cpu().numpy())
     centres = torch.from_numpy(worker.centroids).to(points)
-    return Partition(*_to_partition(assign_to_centres(points, centres, cosine=cosine), centres))
+    return KMeansResult(*_to_partition(assign_to_centres(points, centres, cosine=cosine), centres))
 
 
-def _to_partition(found: tuple[Tensor, Tensor], centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    assignment, distance = found
+def _to_partition(assigned: tuple[Tensor, Tensor], centres: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    assignment, distance = assigned
     return assignment, centres, distance

@@ -13,9 +13,9 @@ import torch
 from torch import Tensor
 from voiceface.checkpoints.published import CheckpointError, extract_state_dict, read_published
 
-from cmpc2.architecture import infer_architecture, infer_branch, load_imagenet
+from cmpc2.architecture import infer_branch, infer_model_config, load_imagenet_weights
 from cmpc2.model import FV_Wrapper
-from cmpc2.voices import VoiceConfig
+from cmpc2.model_config import VoiceFrontendConfig
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -26,10 +26,10 @@ if TYPE_CHECKING:
 class PublishedModelInfo(NamedTuple):
     """A published model file: what it is, its picture side and voice front end, who it was trained on."""
 
-    file: str
-    about: str
-    side: int
-    front_end: str
+    filename: str
+    description: str
+    image_size: int
+    frontend: str
     trained_on: str
 
 
@@ -61,10 +61,12 @@ PUBLISHED_MODELS = {
 def identify_published_model(path: str | Path) -> PublishedModelInfo | None:
     """What a published file is, by its name; None for other names."""
     name = Path(path).name
-    return next((known for known in PUBLISHED_MODELS.values() if known.file == name), None)
+    return next((known for known in PUBLISHED_MODELS.values() if known.filename == name), None)
 
 
-def training_identities(known: PublishedModelInfo | None, people: "Sequence[Identity]") -> list[str]:
+def get_training_identities(
+    model_info: PublishedModelInfo | None, identities: "Sequence[Identity]"
+) -> list[str]:
     """Which of the people had videos in the training of a published model; nobody where it is unknown.
 
     Args:
@@ -73,14 +75,14 @@ def training_identities(known: PublishedModelInfo | None, people: "Sequence[Iden
     """
     from voiceface.datasets.identities import split_from_name
 
-    if known is None:
+    if model_info is None:
         return []
-    if known.front_end == "sphinx":  # trained on names that begin with F...Z
-        return [person.face_id for person in people if split_from_name(person.face_id) == "train"]
-    return [person.face_id for person in people if person.split in ("train", "val")]
+    if model_info.frontend == "sphinx":  # trained on names that begin with F...Z
+        return [person.face_id for person in identities if split_from_name(person.face_id) == "train"]
+    return [person.face_id for person in identities if person.split in ("train", "val")]
 
 
-def read_model(path: str | Path) -> dict[str, Tensor]:
+def read_published_model(path: str | Path) -> dict[str, Tensor]:
     """Tensors of a published model file by key, on the CPU.
 
     Raises:
@@ -97,7 +99,7 @@ def read_model(path: str | Path) -> dict[str, Tensor]:
 
 
 def build_model_for_state(
-    state: Mapping[str, Tensor], side: int = 224, voice: VoiceConfig | None = None
+    state: Mapping[str, Tensor], image_size: int = 224, voice_config: VoiceFrontendConfig | None = None
 ) -> FV_Wrapper:
     """A network, still without them, that the tensors of a published checkpoint fit.
 
@@ -109,7 +111,7 @@ def build_model_for_state(
     Raises:
         ValueError: not both branches of one of the published networks.
     """
-    return FV_Wrapper(config=infer_architecture(state, side), voice_front_end=voice)
+    return FV_Wrapper(config=infer_model_config(state, image_size), voice_frontend=voice_config)
 
 
 class PrototypeMemory(NamedTuple):
@@ -126,7 +128,7 @@ class PrototypeMemory(NamedTuple):
     density: "Sequence[Tensor]"
 
 
-def read_memory(path: str | Path) -> PrototypeMemory:
+def read_prototype_memory(path: str | Path) -> PrototypeMemory:
     """Read a prototype memory: published (`.pth.tar`) or ours (`.safetensors`, the face side).
 
     Raises:
@@ -173,11 +175,11 @@ __all__ = [
     "PUBLISHED_MODELS",
     "PrototypeMemory",
     "PublishedModelInfo",
+    "get_training_identities",
     "identify_published_model",
-    "infer_architecture",
     "infer_branch",
-    "load_imagenet",
-    "read_memory",
-    "read_model",
-    "training_identities",
+    "infer_model_config",
+    "load_imagenet_weights",
+    "read_prototype_memory",
+    "read_published_model",
 ]

@@ -5,14 +5,12 @@ Names of parameters are those of the published checkpoints: `conv1`, `bn1`, `lay
 """
 
 from collections.abc import Sequence
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-Arch = Literal["resnet18", "resnet34", "resnet50", "se_resnet50"]
-Stages = tuple[int, int, int, int]
-WIDTHS: Stages = (64, 128, 256, 512)
+from cmpc2.model_config import WIDTHS, Stages
 
 
 class ResNetSpec(NamedTuple):
@@ -20,7 +18,7 @@ class ResNetSpec(NamedTuple):
 
     blocks: Stages
     bottleneck: bool
-    squeeze: bool
+    squeeze_excitation: bool
 
 
 RESNET_SPECS: dict[str, ResNetSpec] = {
@@ -54,14 +52,14 @@ class BasicBlock(nn.Module):
 
     expansion = 1
 
-    def __init__(self, channels: int, width: int, stride: int, squeeze: bool) -> None:
+    def __init__(self, in_channels: int, width: int, stride: int, squeeze_excitation: bool) -> None:
         super().__init__()
-        self.conv1 = _conv2d(channels, width, 3, stride)
+        self.conv1 = _conv2d(in_channels, width, 3, stride)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = _conv2d(width, width, 3)
         self.bn2 = nn.BatchNorm2d(width)
-        self.se = SqueezeExcitation(width) if squeeze else None
-        self.downsample = _build_shortcut(channels, width, stride)
+        self.se = SqueezeExcitation(width) if squeeze_excitation else None
+        self.downsample = _build_shortcut(in_channels, width, stride)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -77,16 +75,16 @@ class Bottleneck(nn.Module):
 
     expansion = 4
 
-    def __init__(self, channels: int, width: int, stride: int, squeeze: bool) -> None:
+    def __init__(self, in_channels: int, width: int, stride: int, squeeze_excitation: bool) -> None:
         super().__init__()
-        self.conv1 = _conv2d(channels, width, 1)
+        self.conv1 = _conv2d(in_channels, width, 1)
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = _conv2d(width, width, 3, stride)
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = _conv2d(width, width * self.expansion, 1)
         self.bn3 = nn.BatchNorm2d(width * self.expansion)
-        self.se = SqueezeExcitation(width * self.expansion) if squeeze else None
-        self.downsample = _build_shortcut(channels, width * self.expansion, stride)
+        self.se = SqueezeExcitation(width * self.expansion) if squeeze_excitation else None
+        self.downsample = _build_shortcut(in_channels, width * self.expansion, stride)
         self.relu = nn.ReLU(inplace=True)
 
     def forward(self, maps: Tensor) -> Tensor:
@@ -118,7 +116,7 @@ class ResNet(nn.Module):
     def __init__(
         self,
         arch: str = "resnet34",
-        channels: int = 3,
+        in_channels: int = 3,
         out_dim: int = 512,
         widths: Sequence[int] = WIDTHS,
         blocks: Sequence[int] | None = None,
@@ -129,7 +127,7 @@ class ResNet(nn.Module):
         plan = RESNET_SPECS[arch]
         kind = Bottleneck if plan.bottleneck else BasicBlock
         self.out_dim = out_dim
-        self.conv1 = nn.Conv2d(channels, widths[0], 7, 2, 3, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, widths[0], 7, 2, 3, bias=False)
         self.bn1 = nn.BatchNorm2d(widths[0])
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.MaxPool2d(3, 2, 1)
@@ -138,7 +136,7 @@ class ResNet(nn.Module):
             stage = []
             for block in range(count):
                 stride = 2 if number > 1 and block == 0 else 1
-                stage.append(kind(inside, width, stride, plan.squeeze))
+                stage.append(kind(inside, width, stride, plan.squeeze_excitation))
                 inside = width * kind.expansion
             setattr(self, f"layer{number}", nn.Sequential(*stage))
         self.initialise()
@@ -149,7 +147,7 @@ class ResNet(nn.Module):
             if isinstance(module, nn.Conv2d) and module is not self.conv1:
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
 
-    def maps(self, inputs: Tensor) -> list[Tensor]:
+    def forward_intermediates(self, inputs: Tensor) -> list[Tensor]:
         """Outputs of the four stages for inputs (B, channels, H, W)."""
         found = self.maxpool(self.relu(self.bn1(self.conv1(inputs))))
         stages = []
@@ -160,7 +158,7 @@ class ResNet(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Inputs (B, channels, H, W) to embeddings (B, out_dim), not of unit length."""
-        return pool_channels(self.maps(inputs)[-1].mean((2, 3)), self.out_dim)
+        return pool_channels(self.forward_intermediates(inputs)[-1].mean((2, 3)), self.out_dim)
 
 
 def pool_channels(features: Tensor, out_dim: int) -> Tensor:
@@ -178,12 +176,12 @@ def pool_channels(features: Tensor, out_dim: int) -> Tensor:
     return torch.nn.functional.adaptive_avg_pool1d(features[:, None], out_dim)[:, 0]
 
 
-def _conv2d(channels: int, width: int, side: int, stride: int = 1) -> nn.Conv2d:
-    return nn.Conv2d(channels, width, side, stride, side // 2, bias=False)
+def _conv2d(in_channels: int, out_channels: int, kernel_size: int, stride: int = 1) -> nn.Conv2d:
+    return nn.Conv2d(in_channels, out_channels, kernel_size, stride, kernel_size // 2, bias=False)
 
 
-def _build_shortcut(channels: int, width: int, stride: int) -> nn.Sequential | None:
+def _build_shortcut(in_channels: int, out_channels: int, stride: int) -> nn.Sequential | None:
     """1x1 convolution and batch norm where size or channels change."""
-    if stride == 1 and channels == width:
+    if stride == 1 and in_channels == out_channels:
         return None
-    return nn.Sequential(_conv2d(channels, width, 1, stride), nn.BatchNorm2d(width))
+    return nn.Sequential(_conv2d(in_channels, out_channels, 1, stride), nn.BatchNorm2d(out_channels))

@@ -12,8 +12,9 @@ from numpy.typing import ArrayLike, NDArray
 from voiceface.audio.frontends import PerceptionistLogMel
 from voiceface.audio.mel import repeat_frames
 
+from cmpc2.model_config import MIN_FRAMES
+
 Array = NDArray[np.float64]
-MIN_FRAMES = 800  # frames that the published networks are given at least
 
 
 class MFCC:
@@ -55,7 +56,7 @@ class MFCC:
         carry: bool = True,
     ) -> None:
         self.nfilt, self.ncep, self.alpha, self.samprate = nfilt, ncep, alpha, samprate
-        self.front = PerceptionistLogMel(
+        self.frontend = PerceptionistLogMel(
             nfilt,
             sample_rate=samprate,
             n_fft=nfft,
@@ -66,16 +67,16 @@ class MFCC:
             pre_emphasis=alpha,
             min_frames=1,
         )
-        self.filters: Array = self.front.bank.numpy()
-        self.win: Array = self.front.window.numpy()
+        self.filters: Array = self.frontend.bank.numpy()
+        self.win: Array = self.frontend.window.numpy()
         self.carry, self.prior = carry, 0.0
 
     def sig2logspec(self, sig: ArrayLike) -> Array:
         """Natural log energies of samples (samples,), shape (T, M)."""
         samples = torch.from_numpy(np.asarray(sig, np.float64))[None]
-        found = self.front.log_mel(samples, self.prior)
+        found = self.frontend.log_mel(samples, self.prior)
         if self.carry:
-            self.prior = float(self.front.last_sample(samples)[0])
+            self.prior = float(self.frontend.last_sample(samples)[0])
         return found[0].T.numpy()
 
     def sig2s2mfc(self, sig: ArrayLike) -> Array:
@@ -140,11 +141,11 @@ def get_fbank(voice: ArrayLike, mfc_obj: Any = None, min_time: int = MIN_FRAMES)
     if mfc_obj is not None:
         bands = torch.from_numpy(mfc_obj.sig2logspec(samples)).float().T[None]
     else:
-        bands = published_front_end().log_mel(torch.from_numpy(samples.astype(np.float64))[None]).float()
+        bands = get_published_frontend().log_mel(torch.from_numpy(samples.astype(np.float64))[None]).float()
     return standardise_bands(bands, min_time)[0].T.numpy()
 
 
-def standardise_bands(bands: torch.Tensor, least: int) -> torch.Tensor:
+def standardise_bands(bands: torch.Tensor, min_frames: int) -> torch.Tensor:
     """Bands (B, M, T) with mean 0 and deviation 1 over time, repeated to `least` frames where shorter.
 
     A band that never changes becomes exactly 0.
@@ -152,11 +153,11 @@ def standardise_bands(bands: torch.Tensor, least: int) -> torch.Tensor:
     bands = bands - bands[..., :1]  # without this a constant band would show the rounding of its mean
     variance, mean = torch.var_mean(bands, dim=-1, correction=0, keepdim=True)
     found = (bands - mean) / (variance.sqrt() + torch.finfo(torch.float32).eps)
-    return repeat_frames(found, least)
+    return repeat_frames(found, min_frames)
 
 
 @lru_cache(maxsize=1)
-def published_front_end() -> PerceptionistLogMel:
+def get_published_frontend() -> PerceptionistLogMel:
     """The published bands: 64 of 20...7200 Hz, window 25 ms, transform of 1024 samples."""
     return PerceptionistLogMel(min_frames=MIN_FRAMES)
 

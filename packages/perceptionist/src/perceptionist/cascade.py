@@ -12,19 +12,32 @@ from torch import Tensor, nn
 from voiceface.models.contexts import parameters_frozen
 from voiceface.runtime.config import Config
 
-from perceptionist.face_network import Classifier, Discriminator, FaceNetwork, FaceNetworkConfig
-from perceptionist.generator import Generator, GeneratorConfig, resize_bilinear
-from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig, Regression
-from perceptionist.losses import (
+from perceptionist.face_network import Classifier, Discriminator, FaceNetwork
+from perceptionist.generator import Generator, resize_bilinear
+from perceptionist.image_to_3d import ImageTo3D, Regression
+from perceptionist.losses import discriminator_terms, distillation_terms, generator_terms, triplet_term
+from perceptionist.network_config import (
     DistillationConfig,
+    FaceNetworkConfig,
+    GeneratorConfig,
     GeneratorLossConfig,
+    ImageTo3DConfig,
     TripletConfig,
-    discriminator_terms,
-    distillation_terms,
-    generator_terms,
-    triplet_term,
+    VoiceNetworkConfig,
 )
-from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig, l2_normalize
+from perceptionist.voice_network import VoiceNetwork, l2_normalize
+
+__all__ = [
+    "Cascade",
+    "CascadeConfig",
+    "ExpertViews",
+    "MeshFunction",
+    "compute_classifier_losses",
+    "compute_discriminator_losses",
+    "compute_generator_losses",
+    "run_expert_and_student",
+]
+
 
 MeshFunction = Callable[[Tensor], Tensor]
 """Whitened parameters (B, K) to frontal meshes (B, 3, N) in pixels: `LinearFaceModel.frontal_vertices`."""
@@ -74,12 +87,14 @@ class Cascade(nn.Module):
         self.config = config = config or CascadeConfig()
         if not config.voice.embedding_dim == config.generator.embedding_dim:
             raise ValueError(
-                f"networks.voice.embedding_dim is {config.voice.embedding_dim}, networks.generator.embedding_dim "
+                f"networks.voice.embedding_dim is {config.voice.embedding_dim}, "
+                "networks.generator.embedding_dim "
                 f"is {config.generator.embedding_dim}; expected equal values"
             )
         if config.generator.image_size != config.face.image_size:
             raise ValueError(
-                f"the generator outputs images of {config.generator.image_size} pixels, the face network expects "
+                f"the generator outputs images of {config.generator.image_size} pixels, the face network "
+                "expects "
                 f"{config.face.image_size}; change networks.generator.channels or networks.face.channels"
             )
         self.e = VoiceNetwork(config.voice)
@@ -100,7 +115,7 @@ class Cascade(nn.Module):
         return self
 
     def embed(self, features: Tensor, noise: Tensor | None = None) -> Tensor:
-        """Features (B, M, T) to unit embeddings (B, D); noise (B, D) is added before a second normalization."""
+        """Features (B, M, T) to unit embeddings (B, D); noise (B, D) is added and normalized again."""
         with torch.no_grad():
             embedding = self.e.encode(features)
             return embedding if noise is None else l2_normalize(embedding + noise)
@@ -122,7 +137,7 @@ def compute_classifier_losses(cascade: Cascade, faces: Tensor, face_labels: Tens
 def compute_discriminator_losses(
     cascade: Cascade, faces: Tensor, generated: Tensor, face_labels: Tensor
 ) -> dict[str, Tensor]:
-    """Loss terms of `f`, `d`, `c` for real and detached generated images; see `losses.discriminator_terms`."""
+    """Loss terms of `f`, `d`, `c` for real and detached generated images, by `losses.discriminator_terms`."""
     real, fake = cascade.f(faces), cascade.f(generated.detach())
     return discriminator_terms(cascade.d(real), cascade.d(fake), cascade.c(real), face_labels)
 

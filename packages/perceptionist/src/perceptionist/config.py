@@ -10,15 +10,36 @@ from pydantic import Field, model_validator
 from voiceface.runtime.config import Config, to_dict
 from voiceface.training.settings import NonNegative, OptimiserConfig, Positive, Share
 
-from perceptionist.expert_losses import ExpertLossConfig
-from perceptionist.face_network import FaceNetworkConfig
-from perceptionist.generator import GeneratorConfig
-from perceptionist.image_to_3d import ImageTo3DConfig
-from perceptionist.losses import DistillationConfig, GeneratorLossConfig, TripletConfig
-from perceptionist.refiners import RefinerConfig
-from perceptionist.speech import SpeechConfig
-from perceptionist.supervised_head import SupervisedHeadConfig
-from perceptionist.voice_network import VoiceNetworkConfig
+from perceptionist.network_config import (
+    DistillationConfig,
+    ExpertLossConfig,
+    FaceNetworkConfig,
+    GeneratorConfig,
+    GeneratorLossConfig,
+    ImageTo3DConfig,
+    RefinerConfig,
+    SpeechConfig,
+    SupervisedHeadConfig,
+    TripletConfig,
+    VoiceNetworkConfig,
+)
+
+__all__ = [
+    "SECTIONS",
+    "DataConfig",
+    "EvaluationConfig",
+    "FramesConfig",
+    "Kind",
+    "LossesConfig",
+    "NetworksConfig",
+    "PerceptionistConfig",
+    "ScheduleConfig",
+    "SpeakerLossConfig",
+    "SupervisedLossConfig",
+    "TrainingConfig",
+    "config_to_dict",
+]
+
 
 Kind = Literal["unsupervised", "supervised", "expert", "speaker"]
 # Sections of `networks` and `losses`: required and optional ones of each kind.
@@ -129,7 +150,7 @@ class DataConfig(Config):
     max_blur_sigma: float = Field(
         0.0,
         ge=0,
-        description="largest standard deviation of the random blur of the expert's images, pixels; uniform from 0",
+        description="largest standard deviation of the random blur of the expert's images, pixels",
     )
     in_memory: bool = Field(False, description="keep decoded images and stored features in memory")
 
@@ -147,8 +168,8 @@ class ScheduleConfig(Config):
 class TrainingConfig(Config):
     """Length of the training, batches, initialisation and intervals.
 
-    `voice_network`: `frozen` (given, never optimised, evaluation mode), `batch_statistics` (as published: from
-    the first validation on, batch norms use batch statistics; nothing of it is stored), or `trained`
+    `voice_network`: `frozen` (given, never optimised, evaluation mode), `batch_statistics` (as published:
+    from the first validation on, batch norms use batch statistics; nothing of it is stored), or `trained`
     (supervised only: trained jointly, from its file or from scratch).
     `student_init`: `random` as published, or `expert`: a copy of the expert, which must have the same sizes.
     """
@@ -233,7 +254,8 @@ class PerceptionistConfig(Config):
             )
         if training.voice_network == "batch_statistics" and self.kind != "unsupervised":
             raise ValueError(
-                f"training.voice_network=batch_statistics is for kind unsupervised only, found kind {self.kind}"
+                "training.voice_network=batch_statistics is for kind unsupervised only, found kind "
+                f"{self.kind}"
             )
         return self
 

@@ -1,29 +1,17 @@
-"""Face embedding `f` of pictures, and the heads on it that train the generator.
+"""Face embedding network `f`, and its heads `d` (discriminator) and `c` (identity classifier).
 
-Letters: B batch, S picture side, D embedding length, C identities. Parameter names are the published ones
-(specification, sections 4.3 and 4.4).
+Letters: B batch, S image side, D embedding length, C identities. Parameter names are the published ones.
 """
 
-from pydantic import Field
 from torch import Tensor, nn
-from voiceface.runtime.config import Config
 
+from perceptionist.network_config import FaceNetworkConfig
 
-class FaceNetworkConfig(Config):
-    """Sizes of the face embedding; the defaults are the published ones, for 64 x 64 pixels."""
-
-    image_channels: int = Field(default=3, ge=1, description="channels of the picture")
-    channels: tuple[int, ...] = Field(
-        default=(32, 64, 128, 256, 512),
-        min_length=1,
-        description="after the first layer and after each that halves the side, down to 4 x 4 pixels",
-    )
-    embedding_dim: int = Field(default=64, ge=1, description="length D of the embedding")
-
-    @property
-    def image_size(self) -> int:
-        """Picture side S in pixels."""
-        return 4 * 2 ** (len(self.channels) - 1)
+__all__ = [
+    "Classifier",
+    "Discriminator",
+    "FaceNetwork",
+]
 
 
 class FaceNetwork(nn.Module):
@@ -44,19 +32,19 @@ class FaceNetwork(nn.Module):
         self.model = nn.Sequential(*layers, nn.Conv2d(before, config.embedding_dim, 4))
 
     def forward(self, images: Tensor) -> Tensor:
-        """Pictures (B, 3, S, S), RGB, -1...1, to embeddings (B, D).
+        """Images (B, 3, S, S), RGB, -1...1, to embeddings (B, D).
 
         Raises:
             ValueError: another shape.
         """
-        colours, side = self.config.image_channels, self.config.image_size
-        if images.ndim != 4 or tuple(images.shape[1:]) != (colours, side, side):
-            raise ValueError(f"pictures must be (B, {colours}, {side}, {side}), found {tuple(images.shape)}")
+        channels, side = self.config.image_channels, self.config.image_size
+        if images.ndim != 4 or tuple(images.shape[1:]) != (channels, side, side):
+            raise ValueError(f"images must be (B, {channels}, {side}, {side}), found {tuple(images.shape)}")
         return self.model(images).flatten(1)
 
 
 class Discriminator(nn.Module):
-    """Head `d`: real or made; no bias."""
+    """Discriminator head `d`: real or generated; no bias."""
 
     def __init__(self, embedding_dim: int = 64) -> None:
         super().__init__()
@@ -68,11 +56,11 @@ class Discriminator(nn.Module):
 
 
 class Classifier(nn.Module):
-    """Head `c`: whose face; no bias.
+    """Identity classifier head `c`; no bias.
 
     Args:
-        embedding: length D.
-        classes: identities C of the training.
+        embedding_dim: D.
+        num_identities: C.
     """
 
     def __init__(self, embedding_dim: int, num_identities: int) -> None:

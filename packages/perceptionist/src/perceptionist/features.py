@@ -9,7 +9,15 @@ from typing import TYPE_CHECKING, Any
 from numpy.typing import NDArray
 
 if TYPE_CHECKING:
-    from perceptionist.speech import SpeechConfig
+    from perceptionist.network_config import SpeechConfig
+
+__all__ = [
+    "FEATURE_SUFFIX",
+    "MIN_SPEECH_SECONDS",
+    "extract_speech_features",
+    "load_features",
+]
+
 
 FEATURE_SUFFIX = ".npy"
 MIN_SPEECH_SECONDS = 0.5
@@ -23,7 +31,8 @@ def load_features(path: str | Path, speech: "SpeechConfig | None" = None, n_mels
         FileNotFoundError: no such file.
         voiceface.audio.loading.AudioError: not an audio file.
     """
-    from perceptionist.speech import DEFAULT_CONFIG, read_features, read_recording
+    from perceptionist.network_config import DEFAULT_CONFIG
+    from perceptionist.speech import read_features, read_recording
 
     if Path(path).suffix.lower() == FEATURE_SUFFIX:
         return read_features(path, n_mels)
@@ -40,7 +49,8 @@ def extract_speech_features(
     Raises:
         SpeechError: there is less speech; the message says how much.
     """
-    from perceptionist.speech import DEFAULT_CONFIG, SpeechError, extract_features, remove_silence
+    from perceptionist.network_config import DEFAULT_CONFIG
+    from perceptionist.speech import SpeechError, extract_features, remove_silence
 
     config = config or DEFAULT_CONFIG
     speech = samples

@@ -1,33 +1,21 @@
-"""Generator `g`: a unit voice embedding to a face picture; and pictures in the sizes and ranges others need.
+"""Generator `g`: a unit voice embedding to a face image; bilinear resizing of images.
 
-Letters: B batch, D embedding length, S picture side. Parameter names are the published ones (specification,
-section 4.2).
+The architecture is that of Wen et al. (NeurIPS 2019), which the paper builds on. Letters: B batch, D
+embedding length, C channels, S image side. Parameter names are the published ones.
 """
 
-from pydantic import Field
 from torch import Tensor, nn
-from voiceface.runtime.config import Config
 
+from perceptionist.network_config import GeneratorConfig
 
-class GeneratorConfig(Config):
-    """Sizes of the generator; the defaults are the published ones, 64 x 64 pixels."""
-
-    embedding_dim: int = Field(default=64, ge=1, description="length D of the embedding")
-    channels: tuple[int, ...] = Field(
-        default=(1024, 512, 256, 128, 64),
-        min_length=1,
-        description="after the first layer (4 x 4 pixels) and after each that doubles the side",
-    )
-    image_channels: int = Field(default=3, ge=1, description="channels of the picture")
-
-    @property
-    def image_size(self) -> int:
-        """Picture side S in pixels."""
-        return 4 * 2 ** (len(self.channels) - 1)
+__all__ = [
+    "Generator",
+    "resize_bilinear",
+]
 
 
 class Generator(nn.Module):
-    """Transposed convolutions with ReLU between them, no normalisation, no activation at the end."""
+    """Transposed convolutions with ReLU between them, without normalization and final activation."""
 
     def __init__(self, config: GeneratorConfig | None = None) -> None:
         super().__init__()
@@ -41,7 +29,7 @@ class Generator(nn.Module):
         self.model = nn.Sequential(*layers, nn.ConvTranspose2d(before, config.image_channels, 1))
 
     def forward(self, embeddings: Tensor) -> Tensor:
-        """Embeddings (B, D) to pictures (B, 3, S, S): RGB, nominally -1...1, not bounded.
+        """Embeddings (B, D) to images (B, 3, S, S): RGB, nominally -1...1, not bounded.
 
         Raises:
             ValueError: another shape.
@@ -54,7 +42,7 @@ class Generator(nn.Module):
 
 
 def resize_bilinear(images: Tensor, size: int) -> Tensor:
-    """Pictures (B, C, S, S) to (B, C, side, side), bilinear, corner pixels on corner pixels (section 7)."""
+    """Resize images (B, C, S, S) to (B, C, size, size), bilinear with aligned corners."""
     if images.shape[2:] == (size, size):
         return images
     return nn.functional.interpolate(images, size=(size, size), mode="bilinear", align_corners=True)

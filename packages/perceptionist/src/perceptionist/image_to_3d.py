@@ -1,84 +1,31 @@
-"""Image-to-3D network (expert and student): a face picture to the whitened parameters of a face model.
+"""Image-to-3D network (expert and student): a face image to the whitened parameters of a face model.
 
-MobileNetV2 with one head for each kind of parameter. Letters: B batch, S picture side, P pooled features.
-Parameter names are the published ones (specification, section 4.5).
+MobileNetV2 with one head per kind of parameter, as in SynergyNet. Letters: B batch, S image side, P pooled
+features. Parameter names are the published ones.
 """
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
-from voiceface.runtime.config import Config
 
+from perceptionist.network_config import ImageTo3DConfig
 from perceptionist.supervised_head import linear_head
 
-
-class StageConfig(Config):
-    """Some inverted residual blocks of one width; the first has the stride."""
-
-    expansion: float = Field(ge=1, description="hidden channels over channels in; 1: no expanding layer")
-    channels: int = Field(ge=1)
-    blocks: int = Field(ge=1)
-    stride: int = Field(ge=1, le=2)
-
-
-PUBLISHED_STAGES = tuple(
-    StageConfig(expansion=t, channels=c, blocks=n, stride=s)
-    for t, c, n, s in (
-        (1, 16, 1, 1),
-        (6, 24, 2, 2),
-        (6, 32, 3, 2),
-        (6, 64, 4, 2),
-        (6, 96, 3, 1),
-        (6, 160, 3, 2),
-        (6, 320, 1, 1),
-    )
-)
-
-
-class ImageTo3DConfig(Config):
-    """Sizes of the network; the defaults are the published ones, 102 numbers from 120 x 120 pixels."""
-
-    image_size: int = Field(default=120, ge=8, description="picture side S, pixels")
-    stem: int = Field(default=32, ge=1, description="channels of the first layer, which halves the side")
-    stages: tuple[StageConfig, ...] = Field(default=PUBLISHED_STAGES, min_length=1)
-    num_features: int = Field(
-        default=1280, ge=1, description="channels P of the last layer, which are pooled"
-    )
-    inter_block: int = Field(default=8, ge=0, description="number of the block whose output is returned too")
-    pose: int = Field(default=12, ge=0, description="pose numbers: rows of [P | t]")
-    shape: int = Field(default=40, ge=1, description="shape coefficients")
-    expression: int = Field(default=10, ge=0, description="expression coefficients")
-    texture: int = Field(default=40, ge=0, description="texture coefficients, which nothing uses; 0: no head")
-    dropout: float = Field(default=0.2, ge=0, lt=1, description="before each head")
-
-    @property
-    def num_parameters(self) -> int:
-        """Numbers that the network gives."""
-        return self.pose + self.shape + self.expression + self.texture
-
-    @property
-    def num_blocks(self) -> int:
-        """Number of the last block: the 1 x 1 convolution after the stages."""
-        return 1 + sum(stage.blocks for stage in self.stages)
-
-    @model_validator(mode="after")
-    def _inter_is_a_block(self) -> Self:
-        if self.inter_block > self.num_blocks:
-            raise ValueError(
-                f"inter must be one of the blocks 0...{self.num_blocks}, found {self.inter_block}"
-            )
-        return self
+__all__ = [
+    "ImageTo3D",
+    "InvertedResidual",
+    "Regression",
+]
 
 
 class Regression(NamedTuple):
-    """What the network finds in a batch of pictures.
+    """Outputs of the network for a batch of images.
 
     Attributes:
         parameters: whitened: pose 12, shape 40, expression 10, texture 40; shape (B, 102).
         pooled: means of the last feature map, shape (B, P).
-        inter: feature map of the block in the middle, shape (B, 64, 8, 8).
+        inter: feature map of an inner block, shape (B, 64, 8, 8).
     """
 
     parameters: Tensor
@@ -87,7 +34,7 @@ class Regression(NamedTuple):
 
 
 class InvertedResidual(nn.Module):
-    """1x1 expansion (absent if there is none), 3x3 depth-wise, 1x1 linear; input added if it fits."""
+    """1x1 expansion (none for factor 1), 3x3 depth-wise, 1x1 linear; residual if the shapes agree."""
 
     def __init__(self, in_channels: int, out_channels: int, stride: int, expansion: float) -> None:
         super().__init__()
@@ -106,9 +53,9 @@ class InvertedResidual(nn.Module):
 
 
 class ImageTo3D(nn.Module):
-    """The network; its memory format is channels-last, which is the faster one on processors.
+    """The network, in channels-last memory format, which is faster on CPUs.
 
-    There batch statistics in single precision lose some digits in that format; `.to(memory_format=...)`
+    On CPUs, batch statistics in single precision lose some digits in this format; `.to(memory_format=...)`
     changes it.
     """
 
@@ -136,7 +83,7 @@ class ImageTo3D(nn.Module):
         self.to(memory_format=torch.channels_last)
 
     def reset_parameters(self) -> None:
-        """Convolutions Kaiming normal (fan out), batch norms 1 and 0, linear layers N(0, 0.01) and 0."""
+        """Initialise convolutions Kaiming normal (fan out), linear layers N(0, 0.01) with zero bias."""
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out")
@@ -145,7 +92,7 @@ class ImageTo3D(nn.Module):
                 nn.init.zeros_(module.bias)
 
     def forward(self, images: Tensor) -> Regression:
-        """Pictures (B, 3, S, S), in the range and channel order of the training (-1...1), to parameters.
+        """Images (B, 3, S, S), in the range and channel order of the training (-1...1), to parameters.
 
         Raises:
             ValueError: another shape.
@@ -153,7 +100,7 @@ class ImageTo3D(nn.Module):
         expected = (3, self.config.image_size, self.config.image_size)
         if images.ndim != 4 or tuple(images.shape[1:]) != expected:
             raise ValueError(
-                f"pictures must be (B, {expected[0]}, {expected[1]}, {expected[2]}), "
+                f"images must be (B, {expected[0]}, {expected[1]}, {expected[2]}), "
                 f"found {tuple(images.shape)}"
             )
         first = self.config.inter_block + 1

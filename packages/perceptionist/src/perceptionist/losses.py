@@ -5,67 +5,24 @@ B batch, C identities, N vertices, P pooled features.
 """
 
 from collections.abc import Mapping
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
-from voiceface.runtime.config import Config
 
 from perceptionist.image_to_3d import Regression
+from perceptionist.network_config import DistillationConfig, TripletConfig, TripletDistance
 
-PktOrder = Literal["student_first", "teacher_first"]
-TripletDistance = Literal["vertex", "axis"]
-
-
-class DistillationConfig(Config):
-    """Distillation from the expert (teacher) into the student."""
-
-    vertex_weight: float = Field(default=0.5, ge=0, description="weight of the squared vertex distance")
-    pkt_weight: float = Field(
-        default=10000.0, ge=0, description="weight of the probabilistic knowledge transfer (PKT) of features"
-    )
-    update_generator: bool = Field(
-        default=True,
-        description="whether the gradient reaches the generator, as published; the loss is smallest where "
-        "all images are alike",
-    )
-    pkt_order: PktOrder = Field(
-        default="student_first",
-        description="order of the arguments of PKT, which is asymmetric: student_first as its authors define "
-        "it; teacher_first as the published code calls it",
-    )
-
-
-class GeneratorLossConfig(Config):
-    """Weights of the generator's adversarial, identity and pixel terms.
-
-    The two published terms reach the generator through networks that overfit on few images; with hundreds of
-    identities instead of a thousand, and minutes instead of days, the generator learns little from them.
-    `pixel_weight` is not published and requires `data.face_sampling: same_identity`.
-    """
-
-    adversarial_weight: float = Field(default=1.0, ge=0, description="weight of the discriminator's term")
-    identity_weight: float = Field(default=1.0, ge=0, description="weight of the classifier's term")
-    pixel_weight: float = Field(
-        default=0.0,
-        ge=0,
-        description="weight of the mean absolute difference from an image of the same identity, in units of "
-        "half the range; 0: as published",
-    )
-
-
-class TripletConfig(Config):
-    """Triplet loss on meshes: those of one identity are to be nearer than those of two."""
-
-    weight: float = Field(default=1.5, ge=0)
-    margin: float = Field(default=1.0, ge=0, description="pixels")
-    distance: TripletDistance = Field(
-        default="vertex",
-        description="vertex: mean distance of the vertices; axis: norm over all vertices, separately for x, y "
-        "and z, as published",
-    )
+__all__ = [
+    "discriminator_terms",
+    "distillation_terms",
+    "generator_terms",
+    "probabilistic_transfer",
+    "sum_terms",
+    "triplet_margin_loss",
+    "triplet_term",
+]
 
 
 def discriminator_terms(
@@ -109,7 +66,7 @@ def distillation_terms(
     expert_vertices: Tensor,
     config: DistillationConfig | None = None,
 ) -> dict[str, Tensor]:
-    """Weighted distillation terms of student and expert on the same images; their sum is the distillation loss.
+    """Weighted distillation terms of student and expert on the same images.
 
     Args:
         student: the student's parameters, pooled and inner features.
@@ -133,7 +90,7 @@ def distillation_terms(
 
 
 def probabilistic_transfer(student: Tensor, teacher: Tensor, epsilon: float = 1e-7) -> Tensor:
-    """Probabilistic knowledge transfer (PKT; Passalis and Tefas, ECCV 2018): divergence of the batch affinities.
+    """Probabilistic knowledge transfer (PKT, Passalis and Tefas, ECCV 2018): divergence of affinities.
 
     Args:
         student: features (B, ...), flattened per item. The published code passes the expert here.

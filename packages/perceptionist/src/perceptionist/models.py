@@ -1,4 +1,4 @@
-"""Modules that are trained together, and loading of trained models from run folders, checkpoints or published files.
+"""Modules that are trained together; loading of trained models.
 
 Letters: B batch, M mel bands, T frames, S shape and E expression coefficients.
 """
@@ -18,11 +18,32 @@ from perceptionist.face_models.io import resolve_face_model
 from perceptionist.face_models.linear import LinearFaceModel
 from perceptionist.face_network import Classifier
 from perceptionist.generator import Generator
-from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig
-from perceptionist.refiners import ForwardDirection, RefinerConfig, ReverseDirection
-from perceptionist.supervised_head import SupervisedHead, SupervisedHeadConfig
-from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig
+from perceptionist.image_to_3d import ImageTo3D
+from perceptionist.network_config import (
+    ImageTo3DConfig,
+    RefinerConfig,
+    SupervisedHeadConfig,
+    VoiceNetworkConfig,
+)
+from perceptionist.refiners import ForwardDirection, ReverseDirection
+from perceptionist.supervised_head import SupervisedHead
+from perceptionist.voice_network import VoiceNetwork
 from perceptionist.voice_to_mesh import VoiceToMesh
+
+__all__ = [
+    "SYSTEM",
+    "ExpertWithRefiners",
+    "SpeakerClassifier",
+    "SupervisedModel",
+    "config_from_checkpoint",
+    "face_model_from_checkpoint",
+    "load_checkpoint",
+    "load_expert",
+    "load_voice_network",
+    "load_voice_to_mesh",
+    "sub_state_dict",
+]
+
 
 SYSTEM = "perceptionist"
 
@@ -90,7 +111,8 @@ def load_voice_to_mesh(
         )
     if loaded.kind == "speaker":
         raise CheckpointError(
-            f"{path} is a speaker classifier, which generates no face. Pass a supervised or unsupervised model."
+            f"{path} is a speaker classifier, which generates no face. Pass a supervised or unsupervised "
+            "model."
         )
     config = config_from_checkpoint(loaded)
     model = face_model or face_model_from_checkpoint(loaded, path)
@@ -122,7 +144,7 @@ def load_voice_to_mesh(
 
 
 def load_checkpoint(source: str | Path) -> LoadedModel:
-    """Load a checkpoint of this package or a run folder; raises as `voiceface.checkpoints.native.load_model`."""
+    """Load a checkpoint or a run folder; raises as `voiceface.checkpoints.native.load_model`."""
     return load_model(find_model_file(source), system=SYSTEM)
 
 
@@ -140,7 +162,8 @@ def face_model_from_checkpoint(loaded: LoadedModel, path: str | Path) -> LinearF
     name = loaded.extra.get("face_model", "population")
     if name != "population":
         raise ValueError(
-            f"{path} was trained with the face model {name!r}, which is not embedded. Pass its files as --face-model."
+            f"{path} was trained with the face model {name!r}, which is not embedded. Pass its files as "
+            "--face-model."
         )
     return resolve_face_model()
 
@@ -220,6 +243,8 @@ def _check_sizes(model: VoiceToMesh, source: Path) -> None:
     face = model.face_model
     if (sizes.shape, sizes.expression) != (face.num_shape, face.num_expression):
         raise ValueError(
-            f"{source} predicts {sizes.shape} shape and {sizes.expression} expression coefficients, the face model "
-            f"{face.name} has {face.num_shape} and {face.num_expression}. Pass the face model of the training."
+            f"{source} predicts {sizes.shape} shape and {sizes.expression} expression coefficients, the face "
+            "model "
+            f"{face.name} has {face.num_shape} and {face.num_expression}. Pass the face model of the "
+            "training."
         )

@@ -1,6 +1,6 @@
 """Networks from published state dicts, with sizes read off the shapes; names of duplicated keys.
 
-Published modules keep their parameter names. Letters: see the networks' modules.
+Published modules keep their parameter names.
 """
 
 import re
@@ -14,12 +14,41 @@ from voiceface.checkpoints.published import (
     CheckpointError,
 )
 
-from perceptionist.face_network import Classifier, Discriminator, FaceNetwork, FaceNetworkConfig
-from perceptionist.generator import Generator, GeneratorConfig
-from perceptionist.image_to_3d import PUBLISHED_STAGES, ImageTo3D, ImageTo3DConfig, StageConfig
-from perceptionist.refiners import ForwardDirection, RefinerConfig, ReverseDirection
-from perceptionist.supervised_head import SupervisedHead, SupervisedHeadConfig
-from perceptionist.voice_network import VoiceNetwork, VoiceNetworkConfig
+from perceptionist.face_network import Classifier, Discriminator, FaceNetwork
+from perceptionist.generator import Generator
+from perceptionist.image_to_3d import ImageTo3D
+from perceptionist.network_config import (
+    PUBLISHED_STAGES,
+    FaceNetworkConfig,
+    GeneratorConfig,
+    ImageTo3DConfig,
+    RefinerConfig,
+    StageConfig,
+    SupervisedHeadConfig,
+    VoiceNetworkConfig,
+)
+from perceptionist.refiners import ForwardDirection, ReverseDirection
+from perceptionist.supervised_head import SupervisedHead
+from perceptionist.voice_network import VoiceNetwork
+
+__all__ = [
+    "KIND_PATTERNS",
+    "NUM_FIRST_BLOCKS",
+    "add_duplicate_keys",
+    "build_classifier",
+    "build_discriminator",
+    "build_face_network",
+    "build_forward_direction",
+    "build_generator",
+    "build_image_to_3d",
+    "build_reverse_direction",
+    "build_supervised_head",
+    "build_voice_network",
+    "drop_duplicate_keys",
+    "infer_image_to_3d_config",
+    "wrong_kind_error",
+]
+
 
 State = Mapping[str, Tensor]
 M = TypeVar("M", bound=nn.Module)
@@ -29,10 +58,10 @@ NUM_FIRST_BLOCKS = 9  # registered a second time as `features_first`, the others
 
 
 def build_voice_network(state: State, source: str = "the state dict") -> VoiceNetwork:
-    """The network of a published state dict, sizes read off the shapes, in evaluation mode.
+    """Build the network of a published state dict, sizes read off the shapes, in evaluation mode.
 
     Raises:
-        CheckpointError: another network's, or a key is missing, unknown or of another shape.
+        CheckpointError: of another network, or a key is missing, unknown or of another shape.
     """
     convolutions = _layer_weights(state, 3)
     if not convolutions:
@@ -95,10 +124,10 @@ def build_supervised_head(state: State, source: str = "the state dict") -> Super
 
 
 def build_image_to_3d(state: State, source: str = "the state dict") -> ImageTo3D:
-    """As `build_voice_network`, for expert and student; `backbone.` and longer prefixes are taken off.
+    """As `build_voice_network`, for expert and student; `backbone.` and longer prefixes are removed.
 
-    The second copies of the features may be there or not. Strides leave no trace in the shapes: they are the
-    published ones, and so is the picture's side.
+    Duplicates of the features are optional. Strides and image size cannot be read off the shapes: they are
+    the published ones.
     """
     bare = {re.sub(r"^((module\.)?(\w+\.)?backbone\.)?", "", key): value for key, value in state.items()}
     bare = drop_duplicate_keys(bare, source)
@@ -163,22 +192,22 @@ def build_reverse_direction(state: State, source: str = "the state dict") -> Rev
 
 
 def drop_duplicate_keys(state: State, source: str = "the state dict") -> dict[str, Tensor]:
-    """Canonical names only: `features_first.N` and `features_second.N` are `features.N`.
+    """Keep canonical names only: `features_first.N` and `features_second.N` are `features.N`.
 
     Raises:
-        CheckpointError: a copy differs from what it repeats.
+        CheckpointError: a duplicate differs from the original.
     """
     kept: dict[str, Tensor] = {}
     for key, value in state.items():
         name = re.sub(r"^features_(first|second)\.", "features.", key)
         if name in kept and not torch.equal(kept[name], value):
-            raise CheckpointError(f"{source}: {key} repeats {name} with other values; the file is damaged")
+            raise CheckpointError(f"{source}: {key} duplicates {name} with other values; the file is corrupt")
         kept.setdefault(name, value)
     return kept
 
 
 def add_duplicate_keys(state: State) -> dict[str, Tensor]:
-    """Canonical names and, as the published code writes and strictly reads them, the second copies."""
+    """Add the duplicate names that the published code writes and strictly requires."""
     both = dict(state)
     for key, value in state.items():
         if found := re.match(r"features\.(\d+)\.", key):
@@ -193,7 +222,7 @@ def _with_weights(network: M, state: State, source: str) -> M:
 
 
 def _layer_weights(state: State, ndim: int) -> list[Tensor]:
-    """Weights `model.N.weight` with so many axes, by N."""
+    """Weights `model.N.weight` with `ndim` axes, ordered by N."""
     found = {
         int(m[1]): value
         for key, value in state.items()
@@ -229,8 +258,8 @@ KIND_PATTERNS = {
 
 
 def wrong_kind_error(state: State, source: str, wanted: str, key: str) -> CheckpointError:
-    """The error for a file of another kind."""
+    """Build the error for a file of another kind."""
     first = ", ".join(f"{k} {tuple(v.shape)}" for k, v in list(state.items())[:2])
     kinds = [kind for kind, keys in KIND_PATTERNS.items() if any(re.match(keys, each) for each in state)]
     like = f"; it looks like {kinds[0]}" if kinds else ""
-    return CheckpointError(f"{source} is no {wanted}: expected {key}, found {first}{like}")
+    return CheckpointError(f"{source} is not a {wanted}: expected {key}, found {first}{like}")

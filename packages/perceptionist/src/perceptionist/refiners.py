@@ -1,33 +1,23 @@
-"""Networks that serve the training of an image-to-3D expert: landmarks refined, landmarks to parameters.
+"""Refiners of the expert's training: landmark refinement, and landmarks to parameters.
 
-Letters: B batch, L landmarks. Parameter names are the published ones, `forwardDirection` and
-`reverseDirection` (SynergyNet; specification, section 11).
+Published as `forwardDirection` and `reverseDirection` of SynergyNet (Wu et al., 3DV 2021). Letters: B batch,
+L landmarks, P pooled features. Parameter names are the published ones.
 """
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
-from voiceface.runtime.config import Config
 
+from perceptionist.network_config import RefinerConfig
 
-class RefinerConfig(Config):
-    """Sizes of both networks; the defaults are the published ones."""
-
-    point_channels: tuple[int, int] = Field(default=(64, 64), description="channels until the point features")
-    global_channels: tuple[int, int, int] = Field(
-        default=(64, 128, 1024), description="from there to the whole shape"
-    )
-    refine_channels: tuple[int, int, int] = Field(
-        default=(512, 256, 128), description="hidden channels of refinement"
-    )
-    num_features: int = Field(default=1280, ge=1, description="pooled features of the image-to-3D network")
-    pose: int = Field(default=12, ge=1)
-    shape: int = Field(default=40, ge=1)
-    expression: int = Field(default=10, ge=1)
+__all__ = [
+    "ForwardDirection",
+    "PointEncoder",
+    "ReverseDirection",
+]
 
 
 class PointEncoder(nn.Module):
-    """Point-wise convolutions, each with batch norm and ReLU, and the maximum over the points."""
+    """Point-wise convolutions, each with batch norm and ReLU, and max pooling over the points."""
 
     def __init__(self, config: RefinerConfig) -> None:
         super().__init__()
@@ -37,7 +27,7 @@ class PointEncoder(nn.Module):
             before = width
 
     def encode(self, landmarks: Tensor) -> tuple[Tensor, Tensor]:
-        """Landmarks (B, 3, L) to point features (B, 64, L) and those of the whole shape (B, 1024, 1).
+        """Landmarks (B, 3, L) to point features (B, 64, L) and global features (B, 1024, 1).
 
         Raises:
             ValueError: another shape.
@@ -52,7 +42,7 @@ class PointEncoder(nn.Module):
 
 
 class ForwardDirection(PointEncoder):
-    """Landmark refinement: landmarks, picture and codes to a residual of the landmarks."""
+    """Landmark refinement: landmarks, image features and coefficients to a residual of the landmarks."""
 
     def __init__(self, config: RefinerConfig | None = None) -> None:
         config = config or RefinerConfig()
@@ -69,18 +59,18 @@ class ForwardDirection(PointEncoder):
             before = width
 
     def forward(self, landmarks: Tensor, pooled: Tensor, shape: Tensor, expression: Tensor) -> Tensor:
-        """Landmarks (B, 3, L), pooled features (B, P), codes (B, 40), (B, 10) to a residual (B, 3, L)."""
-        points, whole = self.encode(landmarks)
-        codes = torch.cat([pooled, shape, expression], 1)[:, :, None]
-        every = torch.cat([whole, codes], 1).expand(-1, -1, points.shape[2])
-        x = torch.cat([points, every], 1)
+        """Landmarks (B, 3, L), pooled (B, P), coefficients (B, 40), (B, 10) to a residual (B, 3, L)."""
+        point_features, global_features = self.encode(landmarks)
+        context = torch.cat([pooled, shape, expression], 1)[:, :, None]
+        context = torch.cat([global_features, context], 1).expand(-1, -1, point_features.shape[2])
+        x = torch.cat([point_features, context], 1)
         for number in ("6", "7", "8", "9"):
             x = _apply_layer(self, number, x)
         return x
 
 
 class ReverseDirection(PointEncoder):
-    """Landmarks back to parameters."""
+    """Landmarks to parameters."""
 
     def __init__(self, config: RefinerConfig | None = None) -> None:
         config = config or RefinerConfig()
@@ -90,8 +80,8 @@ class ReverseDirection(PointEncoder):
 
     def forward(self, landmarks: Tensor) -> Tensor:
         """Landmarks (B, 3, L) to whitened parameters (B, 62); ReLU bounds them below by 0, as published."""
-        whole = self.encode(landmarks)[1]
-        return torch.cat([_apply_layer(self, f"6_{number}", whole) for number in (1, 2, 3)], 1)[:, :, 0]
+        features = self.encode(landmarks)[1]
+        return torch.cat([_apply_layer(self, f"6_{number}", features) for number in (1, 2, 3)], 1)[:, :, 0]
 
 
 def _add_layer(module: nn.Module, number: str, in_channels: int, out_channels: int) -> None:

@@ -1,32 +1,23 @@
-"""Supervised head: a unit voice embedding straight to scale, shape and expression.
+"""Supervised head: from a unit voice embedding to whitened scale, shape and expression.
 
-The heads are the published ones (specification, section 4.6); their training was never released. What the
-numbers mean is the face model's affair: scale q0 un-whitens with a mean and deviation of its own, shape and
-expression with those of the 102 parameters (section 5.3).
+The architecture is the published one; its training was never released. The face model un-whitens the outputs:
+the scale with a mean and deviation of its own, shape and expression with those of the 102 parameters.
+Letters: B batch, D embedding length.
 """
 
 import torch
-from pydantic import Field
 from torch import Tensor, nn
-from voiceface.runtime.config import Config
 
+from perceptionist.network_config import SupervisedHeadConfig
 
-class SupervisedHeadConfig(Config):
-    """Sizes of the head; the defaults are the published ones, 51 numbers in all."""
-
-    embedding_dim: int = Field(default=64, ge=1, description="length D of the voice embedding")
-    shape: int = Field(default=40, ge=1, description="shape coefficients")
-    expression: int = Field(default=10, ge=1, description="expression coefficients")
-    dropout: float = Field(default=0.2, ge=0, lt=1)
-
-    @property
-    def num_parameters(self) -> int:
-        """Numbers that the head gives."""
-        return 1 + self.shape + self.expression
+__all__ = [
+    "SupervisedHead",
+    "linear_head",
+]
 
 
 class SupervisedHead(nn.Module):
-    """Three linear layers beside each other, each after a dropout of its own."""
+    """Three parallel linear layers, each after its own dropout."""
 
     def __init__(self, config: SupervisedHeadConfig | None = None) -> None:
         super().__init__()
@@ -50,5 +41,5 @@ class SupervisedHead(nn.Module):
 
 
 def linear_head(in_features: int, out_features: int, dropout: float) -> nn.Sequential:
-    """Dropout and a linear layer, the layer as number 1."""
+    """Dropout and a linear layer, with the published index 1 of the layer."""
     return nn.Sequential(nn.Dropout(dropout), nn.Linear(in_features, out_features))

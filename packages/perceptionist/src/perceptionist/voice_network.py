@@ -1,26 +1,21 @@
-"""Voice network `e`: log-mel features of a recording to a vector that tells speakers apart.
+"""Voice network `e`: log-mel features of an utterance to a speaker embedding.
 
-Letters: B batch, M mel bands, T frames, D embedding length. Parameter names are the published ones
-(specification, section 4.1).
+The architecture is that of Wen et al. (NeurIPS 2019), which the paper builds on. Letters: B batch, M mel
+bands, T frames, D embedding length. Parameter names are the published ones.
 """
 
-from pydantic import Field
 from torch import Tensor, nn
-from voiceface.runtime.config import Config
 
+from perceptionist.network_config import VoiceNetworkConfig
 
-class VoiceNetworkConfig(Config):
-    """Sizes of the voice network; the defaults are the published ones."""
-
-    n_mels: int = Field(default=64, ge=1, description="mel bands M of the features")
-    channels: tuple[int, ...] = Field(
-        default=(256, 384, 576, 864), min_length=1, description="of the convolutions before the last"
-    )
-    embedding_dim: int = Field(default=64, ge=1, description="length D of the embedding")
+__all__ = [
+    "VoiceNetwork",
+    "l2_normalize",
+]
 
 
 class VoiceNetwork(nn.Module):
-    """Convolutions that halve the time each, batch norm and ReLU after all but the last, mean over time."""
+    """Convolutions with stride 2, batch norm and ReLU after all but the last, then the mean over time."""
 
     def __init__(self, config: VoiceNetworkConfig | None = None) -> None:
         super().__init__()
@@ -46,10 +41,10 @@ class VoiceNetwork(nn.Module):
         return self.model(features).mean(2)
 
     def encode(self, features: Tensor) -> Tensor:
-        """Features (B, M, T) to unit embeddings (B, D), as generator and supervised head take them."""
+        """Features (B, M, T) to unit embeddings (B, D), the input of generator and supervised head."""
         return l2_normalize(self(features))
 
 
 def l2_normalize(embeddings: Tensor) -> Tensor:
-    """Rows of length one; rows shorter than 1e-12 are divided by that instead."""
+    """Normalize rows to unit length; rows shorter than 1e-12 are divided by 1e-12."""
     return nn.functional.normalize(embeddings, dim=1, eps=1e-12)

@@ -10,7 +10,7 @@ from voiceface.association.config import AssociationConfig
 from voiceface.runtime.config import Config
 from voiceface.training.settings import NonNegative, Share
 
-from seeking_shape.model import ModelConfig
+from seeking_shape.model_config import ModelConfig
 
 
 class LossConfig(Config):
@@ -30,19 +30,19 @@ class LossConfig(Config):
 class IdentityWeightConfig(Config):
     """Adaptive identity weights.
 
-    `update_interval: -1` keeps the weights that the run starts with. `initial_loss: blind` is that of a blind
-    classifier over both modalities, 2 ln C; 14 is published for C = 924.
+    `update_interval: null` keeps the weights that the run starts with. `initial_loss: chance` is the loss of a
+    classifier at chance level over both modalities, 2 ln C; 14 is published for C = 924.
     """
 
     enabled: bool = True
-    update_interval: int = Field(100, ge=-1)
+    update_interval: int | None = Field(100, gt=0)
     warm_up: NonNegative = 500
     initial_fraction: Share = 0.5
     fraction_step: Share = 0.024
     final_fraction: Share = 0.9
     decay: float = Field(0.99, gt=0, le=1)
     momentum: float = Field(0.9, ge=0, lt=1)
-    initial_loss: float | Literal["blind"] = 14.0
+    initial_loss: float | Literal["chance"] = 14.0
 
 
 class SeekingShapeConfig(AssociationConfig):

@@ -6,51 +6,12 @@ Letters: B batch, S picture side in pixels, T samples, D embedding length, C ide
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from pydantic import Field, field_validator
 from torch import Tensor, nn
-from voiceface.association.encoders import (
-    Branch,
-    Encoders,
-    EncodersConfig,
-    FaceBackboneConfig,
-    InputNormalization,
-    VoiceBackbone,
-    VoiceBackboneConfig,
-    num_identities,
-)
+from voiceface.association.encoders import Branch, Encoders, InputNormalization, VoiceBackbone, num_identities
 from voiceface.models import iresnet
 
+from seeking_shape.model_config import FaceConfig, ModelConfig, VoiceConfig
 from seeking_shape.reweighting import IdentityWeights
-
-FACE_NAMES = {"SEResNet50IR": "ir50"}  # published name: says SE, builds the plain IR-50
-
-
-class FaceConfig(FaceBackboneConfig):
-    """Face branch; the defaults are the published IR-50."""
-
-    features: int = Field(default=512, ge=1, description="length of the backbone's output")
-    dropout: float = Field(default=0.5, ge=0, lt=1, description="before the backbone's last linear layer")
-    head_dropout: float = Field(default=0.5, ge=0, lt=1, description="on the embedding, in training")
-
-    @field_validator("arch", mode="before")
-    @classmethod
-    def _published_name(cls, value: object) -> object:
-        return FACE_NAMES.get(value, value) if isinstance(value, str) else value
-
-
-class VoiceConfig(VoiceBackboneConfig):
-    """Voice branch; the defaults are the published thin ResNet-34."""
-
-    features: int = Field(default=512, ge=1, description="length of the backbone's output")
-    head_dropout: float = Field(default=0.5, ge=0, lt=1, description="on the embedding, in training")
-
-
-class ModelConfig(EncodersConfig):
-    """Architecture. `num_classes` follows from the training identities where it is None."""
-
-    face: FaceConfig = FaceConfig()
-    voice: VoiceConfig = VoiceConfig()
-    num_classes: int | None = Field(default=None, ge=2, description="training identities C; None: counted")
 
 
 class ModelOutput(NamedTuple):
@@ -65,11 +26,11 @@ class ModelOutput(NamedTuple):
 class Head(nn.Sequential):
     """BN, ReLU, linear without bias, dropout: backbone features to the embedding."""
 
-    def __init__(self, features: int, embedding: int, dropout: float) -> None:
+    def __init__(self, in_features: int, embedding_dim: int, dropout: float) -> None:
         super().__init__(
-            nn.BatchNorm1d(features),
+            nn.BatchNorm1d(in_features),
             nn.ReLU(inplace=True),
-            nn.Linear(features, embedding, bias=False),
+            nn.Linear(in_features, embedding_dim, bias=False),
             nn.Dropout(dropout),
         )
 
@@ -77,37 +38,37 @@ class Head(nn.Sequential):
 class FaceBranch(Branch):
     """IR network, head, and the classifier that both branches share (`cls`)."""
 
-    def __init__(self, config: FaceConfig, embedding: int, num_classes: int) -> None:
+    def __init__(self, config: FaceConfig, embedding_dim: int, num_classes: int) -> None:
         super().__init__()
         self.model = iresnet.IR(
             config.units,
             config.widths,
             config.image_size,
-            config.features,
+            config.num_features,
             config.dropout,
             config.squeeze_excitation,
             config.stem_stride,
         )
-        self.fc = Head(config.features, embedding, config.head_dropout)
-        self.cls = nn.Linear(embedding, num_classes, bias=False)
+        self.fc = Head(config.num_features, embedding_dim, config.head_dropout)
+        self.cls = nn.Linear(embedding_dim, num_classes, bias=False)
         nn.init.xavier_uniform_(self.cls.weight)
 
-    def forward(self, pictures: Tensor) -> Tensor:
+    def forward(self, images: Tensor) -> Tensor:
         """Normalised pictures (B, 3, S, S) to embeddings (B, D)."""
-        return self.fc(self.model(pictures))
+        return self.fc(self.model(images))
 
 
 class VoiceBranch(Branch):
     """Voice backbone and head."""
 
-    def __init__(self, config: VoiceConfig, embedding: int) -> None:
+    def __init__(self, config: VoiceConfig, embedding_dim: int) -> None:
         super().__init__()
-        self.model = VoiceBackbone(config, config.features)
-        self.fc = Head(config.features, embedding, config.head_dropout)
+        self.model = VoiceBackbone(config, config.num_features)
+        self.fc = Head(config.num_features, embedding_dim, config.head_dropout)
 
-    def forward(self, waves: Tensor) -> Tensor:
+    def forward(self, waveforms: Tensor) -> Tensor:
         """Waves (B, T) in the 16-bit range to embeddings (B, D)."""
-        return self.fc(self.model(waves))
+        return self.fc(self.model(waveforms))
 
 
 class Voice2Face(Encoders):
@@ -128,7 +89,7 @@ class Voice2Face(Encoders):
         config: ModelConfig | None = None,
         num_classes: int | None = None,
         center: IdentityWeights | None = None,
-        names: Sequence[str] | None = None,
+        identity_names: Sequence[str] | None = None,
     ) -> None:
         super().__init__()
         config = config or ModelConfig()
@@ -137,7 +98,7 @@ class Voice2Face(Encoders):
         self.normalize = InputNormalization()
         self.V = VoiceBranch(config.voice, config.embedding_dim)
         self.F = FaceBranch(config.face, config.embedding_dim, classes)
-        self.center = IdentityWeights(classes, names=names) if center is None else center
+        self.center = IdentityWeights(classes, identity_names=identity_names) if center is None else center
         if len(self.center.weight) != classes:
             raise ValueError(f"identity weights of {len(self.center.weight)} classes given for {classes}")
 

@@ -21,14 +21,15 @@ from voiceface.checkpoints.published import (
     save_torch,
 )
 
-from seeking_shape.model import FaceConfig, ModelConfig, Voice2Face, VoiceConfig, parameter_groups
+from seeking_shape.model import Voice2Face, parameter_groups
+from seeking_shape.model_config import FaceConfig, ModelConfig, VoiceConfig
 from seeking_shape.reweighting import IdentityWeights
 
 __all__ = [
     "PublishedCheckpoint",
-    "infer_architecture",
-    "infer_face_architecture",
-    "infer_voice_architecture",
+    "infer_face_config",
+    "infer_model_config",
+    "infer_voice_config",
     "load_checkpoint",
     "load_face_backbone",
     "load_id_weight",
@@ -42,7 +43,7 @@ __all__ = [
     "save_id_weight",
     "save_voice_backbone",
 ]
-FACE, VOICE = "F.model.", "V.model."
+FACE_PREFIX, VOICE_PREFIX = "F.model.", "V.model."
 IDENTITY_WEIGHT_KEY = "center.weight"
 
 
@@ -77,7 +78,7 @@ def read_checkpoint(path: str | Path) -> PublishedCheckpoint:
     optimiser = content.get("optimizer")
     saved = optimiser.get("match") if isinstance(optimiser, Mapping) else None
     momentum = (
-        pretrained_backbones.momentum_by_name(saved, _numbered_names(state), state, str(path))
+        pretrained_backbones.momentum_by_name(saved, _optimiser_parameter_names(state), state, str(path))
         if saved
         else {}
     )
@@ -104,7 +105,7 @@ def load_checkpoint(model: Voice2Face, path: str | Path) -> PublishedCheckpoint:
     checkpoint = read_checkpoint(path)
     load_into(
         model,
-        pretrained_backbones.with_frontend_constants(model.V.model, checkpoint.state, VOICE),
+        pretrained_backbones.with_frontend_constants(model.V.model, checkpoint.state, VOICE_PREFIX),
         source=str(path),
     )
     return checkpoint
@@ -198,7 +199,7 @@ def save_id_weight(path: str | Path, weight: Tensor) -> None:
     save_torch(path, {IDENTITY_WEIGHT_KEY: weight.detach().cpu().clone()})
 
 
-def infer_architecture(state: Mapping[str, Tensor], side: int | None = None) -> ModelConfig:
+def infer_model_config(state: Mapping[str, Tensor], image_size: int | None = None) -> ModelConfig:
     """Read the architecture off the shapes of a whole state dict.
 
     Args:
@@ -209,14 +210,14 @@ def infer_architecture(state: Mapping[str, Tensor], side: int | None = None) -> 
         CheckpointError: a key that tells the architecture is absent.
     """
     return ModelConfig(
-        face=infer_face_architecture(state, side),
-        voice=infer_voice_architecture(state),
+        face=infer_face_config(state, image_size),
+        voice=infer_voice_config(state),
         embedding_dim=pretrained_backbones.get_shape(state, "F.cls.weight")[1],
         num_classes=pretrained_backbones.get_shape(state, "F.cls.weight")[0],
     )
 
 
-def infer_face_architecture(state: Mapping[str, Tensor], side: int | None = None) -> FaceConfig:
+def infer_face_config(state: Mapping[str, Tensor], image_size: int | None = None) -> FaceConfig:
     """Read the face branch's architecture off the shapes.
 
     Args:
@@ -226,14 +227,14 @@ def infer_face_architecture(state: Mapping[str, Tensor], side: int | None = None
     Raises:
         CheckpointError: a key that tells the architecture is absent.
     """
-    trunk = pretrained_backbones.infer_face_config(state, FACE, side)
+    trunk = pretrained_backbones.infer_face_config(state, FACE_PREFIX, image_size)
     return FaceConfig(
         **trunk.model_dump(),
-        features=pretrained_backbones.get_shape(state, f"{FACE}output_layer.3.weight")[0],
+        num_features=pretrained_backbones.get_shape(state, f"{FACE_PREFIX}output_layer.3.weight")[0],
     )
 
 
-def infer_voice_architecture(state: Mapping[str, Tensor]) -> VoiceConfig:
+def infer_voice_config(state: Mapping[str, Tensor]) -> VoiceConfig:
     """Read the voice branch's architecture off the shapes; 40 bands where the bank is not in the state.
 
     Args:
@@ -242,21 +243,22 @@ def infer_voice_architecture(state: Mapping[str, Tensor]) -> VoiceConfig:
     Raises:
         CheckpointError: a key that tells the architecture is absent.
     """
-    trunk = pretrained_backbones.infer_voice_config(state, VOICE, f"{VOICE}fc.weight")
+    trunk = pretrained_backbones.infer_voice_config(state, VOICE_PREFIX, f"{VOICE_PREFIX}fc.weight")
     return VoiceConfig(
-        **trunk.model_dump(), features=pretrained_backbones.get_shape(state, f"{VOICE}fc.weight")[0]
+        **trunk.model_dump(),
+        num_features=pretrained_backbones.get_shape(state, f"{VOICE_PREFIX}fc.weight")[0],
     )
 
 
-def _numbered_names(state: Mapping[str, Tensor]) -> list[str]:
+def _optimiser_parameter_names(state: Mapping[str, Tensor]) -> list[str]:
     """Parameter names in optimiser order, F then V, each in definition order."""
-    config = infer_architecture(state)
+    config = infer_model_config(state)
     face, voice = config.face, config.voice
     least = {"face": minimal_widths(face.widths), "voice": minimal_widths(voice.widths)}
     narrow = config.model_copy(
         update={
-            "face": face.model_copy(update={"widths": least["face"], "side": 16, "features": 1}),
-            "voice": voice.model_copy(update={"widths": least["voice"], "features": 1}),
+            "face": face.model_copy(update={"widths": least["face"], "image_size": 16, "num_features": 1}),
+            "voice": voice.model_copy(update={"widths": least["voice"], "num_features": 1}),
         }
     )
     model = Voice2Face(narrow)

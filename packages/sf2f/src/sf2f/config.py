@@ -8,13 +8,18 @@ from typing import Any, Literal, Self
 from pydantic import Field, model_validator
 from voiceface.runtime.config import Config, to_dict
 
-from sf2f.discriminators import DiscriminatorsConfig
-from sf2f.facenet_loss import LAYER_WEIGHTS
-from sf2f.generator import FrozenNorms, GeneratorConfig
-from sf2f.image_transforms import FACE_BOX, Statistics
-from sf2f.losses import LossConfig
-from sf2f.speech import MelNormalisation, SpeechConfig
-from sf2f.windows import WindowsConfig
+from sf2f.discriminator_config import DiscriminatorsConfig
+from sf2f.network_config import (
+    FACE_BOX,
+    LAYER_WEIGHTS,
+    FrozenNorms,
+    GeneratorConfig,
+    LossConfig,
+    MelNormalisation,
+    SpeechConfig,
+    Statistics,
+    WindowsConfig,
+)
 
 __all__ = [
     "NUM_FACENET_LAYERS",

@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Literal
 from voiceface.datasets.disclaimers import SYNTHETIC_DATA_DISCLAIMER
 
 from sf2f import speech
+from sf2f.network_config import SpeechConfig
 from sf2f.speakers import Array, ArrayOrPath, DataError, Speakers, StoredDtype
-from sf2f.speech import FEATURE_SUFFIXES, SpeechConfig
+from sf2f.speech import FEATURE_SUFFIXES
 from sf2f.split import CORPORA, SPLIT_FILE, SPLITS, find_metadata, normalise_name, read_metadata, read_split
 
 if TYPE_CHECKING:
@@ -53,8 +54,8 @@ def open_speakers(
     """Open the identities of a data folder: HQ-VoxCeleb layout, population, or corpus with a manifest.
 
     The HQ-VoxCeleb layout (docs/data.md; written by `sf2f prepare`) stays on disk. For the other sources,
-    features are computed here, in memory, and recordings without speech are skipped with a warning; run
-    `sf2f prepare` first for more than some thousand recordings.
+    features are computed here, in memory, and recordings without speech are skipped with a warning; run `sf2f
+    prepare` first for more than some thousand recordings.
 
     Args:
         root: the folder.

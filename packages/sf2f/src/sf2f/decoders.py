@@ -1,33 +1,26 @@
 """Face decoders of the released models: a voice embedding to images of one or two sizes.
 
-Letters: N images, D embedding size, S image side, a power of two from 4. Images are in the normalised
-space of
-the training images and not bounded. Parameter names are the published ones. The published decoders
-ignore image
-size, norm and activation of the option files; here `channels` alone determines the network, and
+Letters: N images, D embedding size, S image side, a power of two from 4. Images are in the normalised space
+of the training images and not bounded. Parameter names are the published ones. The published decoders ignore
+image size, norm and activation of the option files; here `channels` alone determines the network, and
 `published_options.generator_config_from_options` checks those options against it.
 """
 
 from itertools import pairwise
-from typing import Literal
 
 import torch
-from pydantic import Field, PositiveInt
 from torch import Tensor, nn
-from voiceface.runtime.config import Config
+
+from sf2f.network_config import FaceGanDecoderConfig, FaceGanV2DecoderConfig, Normalisation, V2FDecoderConfig
 
 __all__ = [
     "UPSAMPLING_TAPS",
     "Deconvolution",
     "FaceGanDecoder",
-    "FaceGanDecoderConfig",
     "FaceGanV2Decoder",
-    "FaceGanV2DecoderConfig",
-    "Normalisation",
     "PointDeconvolution",
     "UpBlock",
     "V2FDecoder",
-    "V2FDecoderConfig",
     "build_deconvolutions",
     "build_input_layer",
     "build_norm",
@@ -37,61 +30,8 @@ __all__ = [
     "upsampling_filters",
 ]
 
-Normalisation = Literal["none", "batch", "instance"]
 UPSAMPLING_TAPS = ((0, 0, 1), (0, 1, 1), (1, 1, 0), (1, 0, 0))
 """For each tap of the fused 4-tap kernel, which of the 3 taps fall on the same input pixel."""
-
-
-class V2FDecoderConfig(Config):
-    """Transposed convolutions, after voice2face."""
-
-    kind: Literal["v2f"] = "v2f"
-    channels: tuple[PositiveInt, ...] = Field(
-        default=(1024, 512, 256, 128, 64),
-        min_length=1,
-        description="channels at 4 x 4 pixels and after each upsampling layer",
-    )
-    normalisation: Normalisation = Field(default="none", description="after the ReLU of each layer")
-    image_channels: int = Field(default=3, ge=1, description="channels of the image")
-
-    @property
-    def image_sizes(self) -> tuple[int, ...]:
-        """Image sides in pixels, smallest first."""
-        return (4 * 2 ** (len(self.channels) - 1),)
-
-
-class FaceGanDecoderConfig(Config):
-    """SF2F decoder for one image size: GLU upsampling blocks; 64 pixels with the default channels."""
-
-    kind: Literal["facegan"] = "facegan"
-    channels: tuple[PositiveInt, ...] = Field(
-        default=(512, 256, 128, 64, 32),
-        min_length=1,
-        description="channels at 4 x 4 pixels and after each upsampling layer",
-    )
-    image_channels: int = Field(default=3, ge=1, description="channels of the image")
-
-    @property
-    def image_sizes(self) -> tuple[int, ...]:
-        """Image sides in pixels, smallest first."""
-        return (4 * 2 ** (len(self.channels) - 1),)
-
-
-class FaceGanV2DecoderConfig(Config):
-    """SF2F decoder for two image sizes, the second twice the first."""
-
-    kind: Literal["facegan_v2"] = "facegan_v2"
-    channels: tuple[PositiveInt, ...] = Field(
-        default=(512, 256, 128, 64, 32), min_length=1, description="as facegan, up to the smaller image"
-    )
-    mid_channels: int = Field(default=16, ge=1, description="channels at the size of the larger image")
-    image_channels: int = Field(default=3, ge=1, description="channels of the images")
-
-    @property
-    def image_sizes(self) -> tuple[int, ...]:
-        """Image sides in pixels, smallest first."""
-        low = 4 * 2 ** (len(self.channels) - 1)
-        return low, 2 * low
 
 
 class V2FDecoder(nn.Module):
@@ -191,13 +131,10 @@ class PointDeconvolution(nn.ConvTranspose2d):
 class UpBlock(nn.Sequential):
     """Nearest-neighbour upsampling by 2, 3 x 3 convolution, batch norm, GLU.
 
-    Upsampling and convolution run as one transposed convolution of the small image with 4 x 4 kernels,
-    which are
-    sums of the 3 x 3 ones, because neighbouring upsampled pixels often share an input pixel. The result
-    differs by
-    rounding only; it needs 4 products instead of 9 and no upsampled image in memory. For few pixels,
-    computing the
-    sums would take longer than it saves, and the layers run one by one.
+    Upsampling and convolution run as one transposed convolution of the small image with 4 x 4 kernels, which
+    are sums of the 3 x 3 ones, because neighbouring upsampled pixels often share an input pixel. The result
+    differs by rounding only; it needs 4 products instead of 9 and no upsampled image in memory. For few
+    pixels, computing the sums would take longer than it saves, and the layers run one by one.
     """
 
     MIN_FUSED_PIXELS = 32  # pixels of all images of a batch

@@ -1,76 +1,25 @@
 """Discriminators: real or generated image, identity of the face, and match of image and voice.
 
-Letters: N images, C channels of the backbone, K identities. Parameter names are the published ones;
-backbones
+Letters: N images, C channels of the backbone, K identities. Parameter names are the published ones; backbones
 are written as in the published option files, see `BackboneConfig`.
 """
 
-from collections.abc import Sequence
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
-from voiceface.runtime.config import Config
 
-from sf2f.discriminator_layers import BackboneConfig, build_backbone, compute_output_size
+from sf2f.discriminator_config import BackboneConfig, DiscriminatorsConfig
+from sf2f.discriminator_layers import build_backbone
 
 __all__ = [
-    "LARGE_ARCH",
-    "SMALL_ARCH",
     "ConditionDiscriminator",
     "Discriminators",
-    "DiscriminatorsConfig",
     "GlobalAveragePool",
     "IdentityDiscriminator",
     "IdentityLogits",
     "ImageDiscriminator",
 ]
-
-SMALL_ARCH, LARGE_ARCH = "C4-64-2,C4-128-2,C4-256-2", "C4-64-2,C4-128-2,C4-256-2,C4-512-2"
-
-
-class DiscriminatorsConfig(Config):
-    """Discriminators, one per image size, smallest first; an empty list means none."""
-
-    image: tuple[BackboneConfig, ...] = Field(
-        default=(BackboneConfig(arch=SMALL_ARCH),), description="real or generated, per patch"
-    )
-    identity: tuple[BackboneConfig, ...] = Field(
-        default=(BackboneConfig(arch=SMALL_ARCH),), description="real or generated, and identity"
-    )
-    condition: tuple[BackboneConfig, ...] = Field(
-        default=(), description="whether image and voice match; no released model uses it"
-    )
-    hidden_dim: int = Field(
-        default=1024, ge=1, description="features before the heads of the identity discriminators"
-    )
-
-    @model_validator(mode="after")
-    def _check_counts(self) -> Self:
-        counts = {len(each) for each in (self.image, self.identity, self.condition) if each}
-        if len(counts) > 1:
-            raise ValueError(f"every kind needs the same number of discriminators, found {sorted(counts)}")
-        return self
-
-    def require_image_sizes(self, image_sizes: Sequence[int]) -> None:
-        """Check that every backbone accepts its images.
-
-        Args:
-            image_sizes: in pixels, smallest first.
-
-        Raises:
-            ValueError: the numbers of backbones and sizes differ, or images are too small for a backbone.
-        """
-        for name in ("image", "identity", "condition"):
-            backbones = getattr(self, name)
-            if backbones and len(backbones) != len(image_sizes):
-                raise ValueError(
-                    f"one {name} discriminator per image size is required: {len(image_sizes)} sizes "
-                    f"({', '.join(map(str, image_sizes))} pixels), {len(backbones)} discriminators"
-                )
-            for backbone, image_size in zip(backbones, image_sizes):
-                compute_output_size(backbone, image_size)
 
 
 class IdentityLogits(NamedTuple):

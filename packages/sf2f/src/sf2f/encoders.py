@@ -4,56 +4,19 @@ Letters: N windows, M mel bands, T frames, D embedding size, L frames after the 
 Parameter names are the published ones.
 """
 
-from typing import Self
-
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
-from voiceface.runtime.config import Config
 
-from sf2f.fusers import FuserConfig, build_fuser
+from sf2f.fusers import build_fuser
+from sf2f.network_config import KERNEL_PADDING, EncoderConfig, FuserConfig
 
 __all__ = [
-    "KERNEL_PADDING",
     "Branch",
-    "EncoderConfig",
     "InceptionBlock",
     "VoiceEncoder",
     "build_conv_block",
     "l2_normalize",
 ]
-
-KERNEL_PADDING = {2: 1, 3: 1, 5: 2, 7: 3}
-"""Padding by kernel size in an inception block, in the order of concatenation."""
-
-
-class EncoderConfig(Config):
-    """Sizes of the voice encoder; the defaults are those of the released SF2F models."""
-
-    n_mels: int = Field(default=40, ge=1, description="mel bands M")
-    channels: tuple[int, ...] = Field(
-        default=(256, 384, 576, 864),
-        min_length=1,
-        description="channels of the blocks; each block halves the time axis",
-    )
-    embedding_dim: int = Field(default=512, ge=1, description="embedding size D")
-    inception: bool = Field(default=True, description="parallel kernels of 2, 3, 5 and 7 frames; else 3 only")
-    normalise: bool = Field(default=True, description="L2-normalise embeddings")
-    noise_std: float = Field(
-        default=0.0, ge=0, description="standard deviation of Gaussian noise on the embedding; 0.05 in v2f"
-    )
-    noise_in_evaluation: bool = Field(
-        default=False, description="also add noise in evaluation, as published: every image then differs"
-    )
-
-    @model_validator(mode="after")
-    def _check_channels(self) -> Self:
-        invalid = [
-            width for width in self.channels if width < 1 or (self.inception and width % len(KERNEL_PADDING))
-        ]
-        if invalid:
-            raise ValueError(f"channels must be positive, and multiples of 4 with inception; found {invalid}")
-        return self
 
 
 class VoiceEncoder(nn.Module):
@@ -106,8 +69,7 @@ class VoiceEncoder(nn.Module):
         Args:
             sequence: (N, D, L).
             noise: standard normal numbers (N, D), which are added in any mode; or the generator that draws
-                them,
-                which happens in training and with `noise_in_evaluation`.
+                them, which happens in training and with `noise_in_evaluation`.
 
         Returns:
             Embeddings (N, D).
@@ -142,9 +104,8 @@ class VoiceEncoder(nn.Module):
 class InceptionBlock(nn.Module):
     """Four parallel convolutions of different kernel size, a quarter of the channels each; halves the time.
 
-    The smallest kernel gives one frame more for an even number of frames; its last frame is dropped after
-    the norm, as
-    published.
+    The smallest kernel gives one frame more for an even number of frames; its last frame is dropped after the
+    norm, as published.
     """
 
     def __init__(self, in_channels: int, out_channels: int) -> None:

@@ -68,11 +68,9 @@ class EvaluationOptions:
     """Options of the published metrics.
 
     Attributes:
-        channel_order: input of the VGGFace Score: "rgb" as published, "bgr" as the classifier was
-            trained.
-        crop_faces: crop faces for the VGGFace Score, as the published code does at the end of training,
-            but not
-            in its test.
+        channel_order: input of the VGGFace Score: "rgb" as published, "bgr" as the classifier was trained.
+        crop_faces: crop faces for the VGGFace Score, as the published code does at the end of training, but
+            not in its test.
         pooled_features: FaceNet's pooled features instead of its embeddings.
         gallery_sizes: end indices of the galleries, such as 100, 200, 300; None: one gallery of all.
         seed: of the shuffling before the five splits of the VGGFace Score.
@@ -96,11 +94,10 @@ class EvaluationResult:
         real_images: their real images.
         window_counts: number of windows of each.
         has_fuser: whether windows are fused by attention; else embeddings are averaged.
-        agreement: for synthetic identities, agreement with the ground truth by number of windows; the
-            last one
-            uses all.
-        ranks: for synthetic identities, rank of each among all by the embedding of the attribute reader,
-            from 1.
+        agreement: for synthetic identities, agreement with the ground truth by number of windows; the last
+            one uses all.
+        ranks: for synthetic identities, rank of each among all by the embedding of the attribute reader, from
+            1.
         facenet_metrics: FaceNet distances and recalls, by mode.
         scores: VGGFace Score, Inception Score, FID, diversity, as far as requested.
         chance_recall: recall of a random ranking, by cut-off.
@@ -144,13 +141,11 @@ def evaluate(
     """Generate images of unseen identities and evaluate them.
 
     Synthetic identities are always compared with their ground truth
-    (`voiceface.synthetic.agreement.agreement`);
-    other metrics need the files of their networks.
+    (`voiceface.synthetic.agreement.agreement`); other metrics need the files of their networks.
 
     Args:
         model: the generator.
-        speakers: the identities; overlap with the training set is checked by `voiceface` commands, not
-            here.
+        speakers: the identities; overlap with the training set is checked by `voiceface` commands, not here.
         network_files: files of the evaluation networks.
         options: options of the published metrics.
         modes: generation modes of the FaceNet metrics; None: all that the model supports.
@@ -196,11 +191,9 @@ def select_window_counts(window_counts: Sequence[int]) -> list[int]:
 def generate_by_mode(model: Sf2fModel, embeddings: WindowEmbeddings, mode: GenerationMode) -> list[Tensor]:
     """Generate the images (n, 3, side, side) of each identity for a published generation mode.
 
-    `naive`: from the first window alone. `average_facenet_embedding`: one of every window; their features
-    are averaged.
-    `average_voice_embedding`: one from the mean embedding, bypassing a fuser. `fused`: one from all
-    windows through the
-    fuser (the published `naive` with a loader of windows).
+    `naive`: from the first window alone. `average_facenet_embedding`: one of every window; their features are
+    averaged. `average_voice_embedding`: one from the mean embedding, bypassing a fuser. `fused`: one from all
+    windows through the fuser (the published `naive` with a loader of windows).
 
     Raises:
         ValueError: `fused` without a fuser.
@@ -292,7 +285,7 @@ def _compute_scores(
     """VGGFace Score, Inception Score, FID and diversity."""
     from sf2f import metrics as scores
     from sf2f import third_party_networks
-    from sf2f.image_transforms import FACE_BOX
+    from sf2f.network_config import FACE_BOX
 
     results: dict[str, float] = {}
     generated_bytes = (generated * 255).to(torch.uint8)  # truncated, as published

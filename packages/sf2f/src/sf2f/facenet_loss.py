@@ -8,15 +8,13 @@ from torch import Tensor, nn
 from torch.nn import functional
 from voiceface.models.facenet import FaceFeatures, InceptionResNet
 
-from sf2f.image_transforms import FACE_BOX, Box, Statistics, crop_face, denormalise
+from sf2f.image_transforms import Box, crop_face, denormalise
+from sf2f.network_config import FACE_BOX, LAYER_WEIGHTS, Statistics
 
 __all__ = [
-    "LAYER_WEIGHTS",
     "FaceNetLoss",
     "preprocess_for_facenet",
 ]
-
-LAYER_WEIGHTS = (1 / 16, 1 / 8, 1 / 4, 1.0)
 
 
 def preprocess_for_facenet(
@@ -25,8 +23,7 @@ def preprocess_for_facenet(
     """Preprocess images (B, 3, H, W) for FaceNet, before its own resize.
 
     Pixels are clamped to 0...255 (the gradient is zero outside) and mapped to (v - 127.5) / 128; then the
-    face is
-    cropped.
+    face is cropped.
 
     Args:
         images: normalised, or in 0...1.
@@ -41,13 +38,10 @@ def preprocess_for_facenet(
 class FaceNetLoss(nn.Module):
     """Perceptual distance of two sets of images by a frozen face network.
 
-    The loss at one image size is the sum over four hidden states (three groups of blocks, and the
-    embedding) of
-    weight x mean absolute difference, plus `cosine_weight` x mean (1 - cosine of the embeddings). The
-    network always
-    stays in evaluation mode. Features of the real images are computed without gradient; gradients reach
-    the generated
-    images only.
+    The loss at one image size is the sum over four hidden states (three groups of blocks, and the embedding)
+    of weight x mean absolute difference, plus `cosine_weight` x mean (1 - cosine of the embeddings). The
+    network always stays in evaluation mode. Features of the real images are computed without gradient;
+    gradients reach the generated images only.
 
     Args:
         network: trained FaceNet; its parameters are frozen.

@@ -1,16 +1,13 @@
 """Embedding fusers: the window embeddings of a speaker to one vector, by attention among them.
 
-Letters: B speakers, S windows of each, D embedding size, Q queries, C context. Parameter names are
-the
+Letters: B speakers, S windows of each, D embedding size, Q queries, C context. Parameter names are the
 published ones.
 """
 
-from typing import Literal
-
 import torch
-from pydantic import Field
 from torch import Tensor, nn
-from voiceface.runtime.config import Config
+
+from sf2f.network_config import AttentionKind, FuserConfig, FuserKind
 
 __all__ = [
     "FUSERS",
@@ -18,35 +15,10 @@ __all__ = [
     "AttentionFuserV1",
     "AttentionFuserV2",
     "AttentionFuserV3",
-    "AttentionKind",
-    "FuserConfig",
-    "FuserKind",
     "build_fuser",
     "masked_mean",
     "require_windows",
 ]
-
-FuserKind = Literal["v1", "v2", "v3"]
-AttentionKind = Literal["general", "dot"]
-
-
-class FuserConfig(Config):
-    """How windows are fused; the defaults are the published ones."""
-
-    kind: FuserKind = Field(
-        default="v1",
-        description="v1: one layer (as in the paper); v2: two; v3: two, the second sees both inputs",
-    )
-    attention: AttentionKind = Field(
-        default="general", description="general: queries are projected first; dot: they are not"
-    )
-    ignore_tanh: bool = Field(
-        default=True, description="v1: no tanh after the layer; v2 and v3 fix this themselves"
-    )
-    linear_out: bool = Field(
-        default=True, description="project the concatenated mixture and query to one vector"
-    )
-    normalise: bool = Field(default=True, description="L2-normalise the fused vector")
 
 
 class Attention(nn.Module):

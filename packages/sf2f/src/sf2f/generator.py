@@ -3,42 +3,25 @@
 Letters: B speakers, S windows of each, M mel bands, T frames, D embedding size.
 """
 
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeAlias, get_args
+from typing import Any, NamedTuple, Self, TypeAlias, get_args
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
-from voiceface.runtime.config import Config
 
-from sf2f.decoders import (
-    FaceGanDecoder,
-    FaceGanDecoderConfig,
-    FaceGanV2Decoder,
-    FaceGanV2DecoderConfig,
-    V2FDecoder,
-    V2FDecoderConfig,
-)
-from sf2f.encoders import EncoderConfig, VoiceEncoder, l2_normalize
-from sf2f.fusers import FuserConfig, require_windows
-from sf2f.optional_decoders import AttnV2FDecoder, AttnV2FDecoderConfig, MRDecoder, MRDecoderConfig
+from sf2f.decoders import FaceGanDecoder, FaceGanV2Decoder, V2FDecoder
+from sf2f.encoders import VoiceEncoder, l2_normalize
+from sf2f.fusers import require_windows
+from sf2f.network_config import FrozenNorms, GeneratorConfig
+from sf2f.optional_decoders import AttnV2FDecoder, MRDecoder
 
 __all__ = [
     "DECODERS",
-    "AnyDecoderConfig",
-    "DecoderConfig",
     "EncoderDecoder",
-    "FrozenNorms",
-    "GeneratorConfig",
     "GeneratorOutput",
     "Noise",
     "freeze_except_fuser",
 ]
 
-AnyDecoderConfig = (
-    V2FDecoderConfig | FaceGanDecoderConfig | FaceGanV2DecoderConfig | MRDecoderConfig | AttnV2FDecoderConfig
-)
-DecoderConfig = Annotated[AnyDecoderConfig, Field(discriminator="kind")]
-FrozenNorms = Literal["fixed", "batch_statistics"]
 Noise: TypeAlias = Tensor | torch.Generator | None
 """Standard normal numbers (N, D), a generator that draws them, or None."""
 DECODERS: dict[str, Any] = {
@@ -50,32 +33,12 @@ DECODERS: dict[str, Any] = {
 }
 
 
-class GeneratorConfig(Config):
-    """Sizes of all parts; the defaults are those of `sf2f_1st_stage`."""
-
-    encoder: EncoderConfig = EncoderConfig()
-    fuser: FuserConfig | None = Field(default=None, description="null: single windows only (stage 1)")
-    decoder: DecoderConfig = FaceGanDecoderConfig()
-
-    @model_validator(mode="after")
-    def _check_parts(self) -> Self:
-        if self.fuser and self.decoder.kind == "attn_v2f":
-            raise ValueError("the attn_v2f decoder attends to the sequence of one window; remove the fuser")
-        return self
-
-    @property
-    def image_sizes(self) -> tuple[int, ...]:
-        """Image sides in pixels, smallest first."""
-        return self.decoder.image_sizes
-
-
 class GeneratorOutput(NamedTuple):
     """Output of the generator for a batch.
 
     Attributes:
         images: one tensor (B, 3, side, side) per size, smallest first, in the normalised space of the
-            training
-            images.
+            training images.
         embedding: (B, D), the decoded vector.
     """
 
@@ -196,10 +159,8 @@ def freeze_except_fuser(
     Args:
         generator: with a fuser; changed in place.
         train_decoder: also train the decoder's weights; its norms are treated like those of the encoder.
-        frozen_norms: "fixed": norms of encoder and decoder stay in evaluation mode whatever `train` is
-            called
-            with, as the authors intended. "batch_statistics": they follow `train`, so they normalise by
-            batch
+        frozen_norms: "fixed": norms of encoder and decoder stay in evaluation mode whatever `train` is called
+            with, as the authors intended. "batch_statistics": they follow `train`, so they normalise by batch
             statistics and keep updating, as in the published code from its first preview on.
 
     Returns:

@@ -1,23 +1,22 @@
 """Preprocessing of face images: normalisation, conversion to bytes, face crop, downsampling.
 
-A normalised image is RGB, float, (..., 3, H, W): values 0...1 minus the mean of its statistics,
-divided by their
-standard deviation.
+A normalised image is RGB, float, (..., 3, H, W): values 0...1 minus the mean of its statistics, divided by
+their standard deviation.
 """
 
-from typing import Literal, get_args
+from typing import get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from sf2f.network_config import FACE_BOX, Statistics
+
 __all__ = [
-    "FACE_BOX",
     "MEANS",
     "STDS",
     "Box",
-    "Statistics",
     "average_with_mirror",
     "crop_face",
     "denormalise",
@@ -30,8 +29,6 @@ __all__ = [
     "to_uint8",
 ]
 
-Statistics = Literal["imagenet", "standard"]
-"""Mean and standard deviation per channel: of ImageNet, or 0.5 and 0.5."""
 MEANS: dict[str, tuple[float, float, float]] = {
     "imagenet": (0.485, 0.456, 0.406),
     "standard": (0.5, 0.5, 0.5),
@@ -40,8 +37,6 @@ STDS: dict[str, tuple[float, float, float]] = {
     "imagenet": (0.229, 0.224, 0.225),
     "standard": (0.5, 0.5, 0.5),
 }
-FACE_BOX = (0.235, 0.195, 0.765, 0.915)
-"""Left, top, right, bottom of the face in images of HQ-VoxCeleb, as fractions of width and height."""
 Box = tuple[float, float, float, float]
 
 
@@ -64,8 +59,7 @@ def to_uint8(images: Tensor, statistics: Statistics = "imagenet", rounded: bool 
         images: may hold values that are not finite; NaN becomes 0.
         statistics: used for the normalisation. The published evaluation always assumes those of ImageNet.
         rounded: round to the nearest byte; else truncate as published, which lowers about a tenth of the
-            bytes
-            of an unchanged image by one.
+            bytes of an unchanged image by one.
     """
     values = (denormalise(images, statistics) * 255).nan_to_num(0.0, 255.0, 0.0)
     return (values.round() if rounded else values).clamp(0, 255).to(torch.uint8)

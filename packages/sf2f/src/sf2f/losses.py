@@ -1,25 +1,21 @@
 """Losses of generator and discriminators: adversarial, identity, pixel and perceptual terms (docs/sf2f.md).
 
-Terms keep the names of the published log; all are means over the batch. Letters: N images, K
-identities, R image
-sizes, smallest first.
+Terms keep the names of the published log; all are means over the batch. Letters: N images, K identities, R
+image sizes, smallest first.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Literal, get_args
+from typing import get_args
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from torch.nn import functional
-from voiceface.runtime.config import Config
 
 from sf2f.discriminators import IdentityLogits
 from sf2f.image_transforms import downsample_by_halving
+from sf2f.network_config import GanKind, LossConfig
 
 __all__ = [
-    "GanKind",
-    "LossConfig",
     "condition_discriminator_terms",
     "discriminator_loss",
     "generator_loss",
@@ -29,30 +25,6 @@ __all__ = [
     "match_image_sizes",
     "sum_terms",
 ]
-
-GanKind = Literal["gan", "wgan", "lsgan"]
-
-
-class LossConfig(Config):
-    """Weights of the generator's terms; the defaults are those of `sf2f_1st_stage`.
-
-    Discriminators are not weighted in their own loss. To disable one, remove it from
-    `DiscriminatorsConfig`; the
-    published option files use negative weights for that.
-    """
-
-    gan_type: GanKind = Field(
-        default="gan", description="gan: logistic; wgan: plain means; lsgan: squared errors"
-    )
-    pixel: float = Field(default=10.0, ge=0, description="mean absolute difference, per image size")
-    adversarial: float = Field(default=1.0, ge=0, description="factor of all discriminator terms")
-    image: float = Field(default=1.0, ge=0, description="image discriminators")
-    identity: float = Field(default=0.05, ge=0, description="identity discriminators, both heads")
-    condition: float = Field(default=1.0, ge=0, description="conditional discriminators")
-    perceptual: float = Field(default=100.0, ge=0, description="hidden features of FaceNet; 0: not computed")
-    cosine: float = Field(
-        default=0.0, ge=0, description="1 - cosine of FaceNet embeddings, inside the perceptual term"
-    )
 
 
 def generator_terms(

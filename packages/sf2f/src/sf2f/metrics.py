@@ -1,8 +1,7 @@
 """Metrics of generated faces by pretrained networks: FaceNet embeddings, VGGFace Score, Inception Score, FID.
 
 Images are uint8, (N, 3, H, W), RGB, as `sf2f.image_transforms.to_uint8` returns them, unless stated
-otherwise.
-Networks are third-party files (`sf2f.third_party_networks`).
+otherwise. Networks are third-party files (`sf2f.third_party_networks`).
 """
 
 from collections.abc import Callable, Sequence
@@ -19,7 +18,8 @@ from voiceface.models.inception import Inception, preprocess_images
 from voiceface.models.vggface2_resnet import CaffeResNet
 
 from sf2f.facenet_loss import preprocess_for_facenet
-from sf2f.image_transforms import FACE_BOX, Box, crop_face
+from sf2f.image_transforms import Box, crop_face
+from sf2f.network_config import FACE_BOX
 
 __all__ = [
     "MEAN_RGB",
@@ -109,9 +109,8 @@ def preprocess_for_vggface(
         images: uint8 or float in 0...255, (B, 3, H, W), RGB.
         channel_order: of the network input. The published score uses "rgb"; the weights were trained on
             "bgr".
-        face_box: crop; None keeps the whole image, as the published test does. The published evaluation
-            at the
-            end of training crops faces.
+        face_box: crop; None keeps the whole image, as the published test does. The published evaluation at
+            the end of training crops faces.
         mean: to subtract, RGB.
         size: pixels of the result.
 

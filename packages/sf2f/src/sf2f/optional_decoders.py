@@ -1,87 +1,27 @@
 """Decoders of the published code that no released model uses.
 
-Letters: N images, D embedding size, L frames of the encoder's sequence. Parameter names are the
-published ones.
+Letters: N images, D embedding size, L frames of the encoder's sequence. Parameter names are the published
+ones.
 """
 
-from typing import Literal, Self
-
 import torch
-from pydantic import Field, NonNegativeInt, PositiveInt, model_validator
 from torch import Tensor, nn
-from voiceface.runtime.config import Config
 
-from sf2f.decoders import Deconvolution, Normalisation, UpBlock, build_deconvolutions, build_norm
+from sf2f.decoders import Deconvolution, UpBlock, build_deconvolutions, build_norm
 from sf2f.fusers import Attention
+from sf2f.network_config import AttnV2FDecoderConfig, MRDecoderConfig, Normalisation
 
 __all__ = [
     "NUM_QUERIES",
     "AttentionMap",
     "AttnV2FDecoder",
-    "AttnV2FDecoderConfig",
     "ExtraFeatureMap",
     "LearnedQueryAttention",
     "MRDecoder",
-    "MRDecoderConfig",
     "resize_nearest",
 ]
 
 NUM_QUERIES = 16  # one per pixel of a 4 x 4 map, row by row
-
-
-class MRDecoderConfig(Config):
-    """Images of two or three sizes, each twice the previous one."""
-
-    kind: Literal["mr"] = "mr"
-    channels: tuple[PositiveInt, ...] = Field(
-        default=(1024, 512, 256, 128, 64), min_length=1, description="up to the smallest image, as v2f"
-    )
-    mid_channels: int = Field(default=32, ge=1, description="channels at twice its size")
-    high_channels: int | None = Field(
-        default=None, ge=1, description="channels at four times its size; null: no such image"
-    )
-    normalisation: Normalisation = Field(default="none", description="after the ReLU of each layer")
-    use_up_blocks: bool = Field(
-        default=False, description="nearest-neighbour upsampling and GLU above the base"
-    )
-    extra_feature_map: bool = Field(
-        default=False, description="concatenate the embedding as a feature map before each of these"
-    )
-    image_channels: int = Field(default=3, ge=1, description="channels of the images")
-
-    @property
-    def image_sizes(self) -> tuple[int, ...]:
-        """Image sides in pixels, smallest first."""
-        low = 4 * 2 ** (len(self.channels) - 1)
-        return (low, 2 * low) if self.high_channels is None else (low, 2 * low, 4 * low)
-
-
-class AttnV2FDecoderConfig(Config):
-    """The v2f decoder whose levels can attend to the encoder's sequence."""
-
-    kind: Literal["attn_v2f"] = "attn_v2f"
-    channels: tuple[PositiveInt, ...] = Field(
-        default=(1024, 512, 256, 128, 64), min_length=1, description="as v2f"
-    )
-    attention_channels: tuple[NonNegativeInt, ...] = Field(
-        default=(0, 0, 64, 0, 0), description="channels that attention adds at each level; 0: none"
-    )
-    normalisation: Normalisation = Field(default="none", description="after the ReLU of each layer")
-    image_channels: int = Field(default=3, ge=1, description="channels of the image")
-
-    @model_validator(mode="after")
-    def _check_levels(self) -> Self:
-        if len(self.attention_channels) != len(self.channels):
-            raise ValueError(
-                f"attention_channels needs one number per level: found "
-                f"{len(self.attention_channels)} numbers for {len(self.channels)} levels"
-            )
-        return self
-
-    @property
-    def image_sizes(self) -> tuple[int, ...]:
-        """Image sides in pixels, smallest first."""
-        return (4 * 2 ** (len(self.channels) - 1),)
 
 
 class MRDecoder(nn.Module):

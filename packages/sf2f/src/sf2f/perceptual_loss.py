@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from sf2f.config import Sf2fConfig
 from sf2f.facenet_loss import FaceNetLoss
-from sf2f.image_transforms import Statistics, denormalise
+from sf2f.image_transforms import denormalise
+from sf2f.network_config import Statistics
 
 if TYPE_CHECKING:
     from voiceface.synthetic.readers.attribute_reader import AttributeReader

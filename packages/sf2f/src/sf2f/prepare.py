@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 if TYPE_CHECKING:
+    from sf2f.network_config import SpeechConfig
     from sf2f.recording_sources import RecordingSource
-    from sf2f.speech import SpeechConfig
 
 __all__ = [
     "FAILURES_FILE",
@@ -62,10 +62,8 @@ def prepare(
     """Compute a feature file for every recording, and write what `sf2f.data.open_speakers` needs.
 
     Features are `OUT/vox1|vox2/mel_spectrograms/NAME/SPKID_CLIPID_WAVID.npz`. Images of the source (a
-    manifest
-    or a population) are linked or copied to `OUT/vox1/masked_faces/NAME`; metadata tables and split are
-    copied.
-    Files that fail are listed in `OUT/failures.csv` with the reason.
+    manifest or a population) are linked or copied to `OUT/vox1/masked_faces/NAME`; metadata tables and split
+    are copied. Files that fail are listed in `OUT/failures.csv` with the reason.
 
     Args:
         source: see `sf2f.recording_sources.detect_source`.
@@ -87,8 +85,8 @@ def prepare(
     from voiceface.runtime.config import to_dict
     from voiceface.runtime.process_pool import map_unordered
 
+    from sf2f.network_config import DEFAULT_CONFIG
     from sf2f.recording_sources import detect_source
-    from sf2f.speech import DEFAULT_CONFIG
 
     root, config = Path(out), config or DEFAULT_CONFIG
     record: dict[str, Any] = {"complete": False, "dtype": dtype, "speech": to_dict(config)}
@@ -276,7 +274,7 @@ def _parse_speech_config(overrides: Sequence[str]) -> "SpeechConfig":
     import yaml
     from voiceface.runtime.config import ConfigError, validate_config
 
-    from sf2f.speech import SpeechConfig
+    from sf2f.network_config import SpeechConfig
 
     values = {}
     for override in overrides:

@@ -1,8 +1,7 @@
 """Published checkpoints: generator and discriminators.
 
-Modules keep the published parameter names. Reading a file never runs code in it. Sizes are inferred
-from shapes;
-what shapes do not show (noise, normalisation, strides) is read from the options that the file stores.
+Modules keep the published parameter names. Reading a file never runs code in it. Sizes are inferred from
+shapes; what shapes do not show (noise, normalisation, strides) is read from the options that the file stores.
 """
 
 import re
@@ -20,10 +19,11 @@ from voiceface.checkpoints.published import (
     read_published,
 )
 
-from sf2f.discriminator_layers import BackboneConfig, build_backbone
-from sf2f.discriminators import LARGE_ARCH, SMALL_ARCH, Discriminators, DiscriminatorsConfig
-from sf2f.fusers import FuserConfig
-from sf2f.generator import EncoderDecoder, GeneratorConfig
+from sf2f.discriminator_config import LARGE_ARCH, SMALL_ARCH, BackboneConfig, DiscriminatorsConfig
+from sf2f.discriminator_layers import build_backbone
+from sf2f.discriminators import Discriminators
+from sf2f.generator import EncoderDecoder
+from sf2f.network_config import FuserConfig, GeneratorConfig
 from sf2f.published_options import discriminators_config_from_options, generator_config_from_options
 from sf2f.published_shapes import State, generator_config_from_shapes
 
@@ -121,8 +121,7 @@ def load_discriminators(path: str | Path, config: DiscriminatorsConfig | None = 
 
     Args:
         path: the file.
-        config: their backbones, if the file has no options and they are not those of a released option
-            file.
+        config: their backbones, if the file has no options and they are not those of a released option file.
 
     Raises:
         CheckpointError: as `load_generator`, or strides and paddings are unknown.
@@ -158,9 +157,8 @@ def load_pretrained(
 def infer_generator_config(checkpoint: PublishedCheckpoint) -> GeneratorConfig:
     """Configuration of the generator, from the options if the file has them, else from its shapes.
 
-    From shapes alone, embeddings are assumed normalised and without noise, and a fuser without tanh, as
-    in the released
-    option files of SF2F.
+    From shapes alone, embeddings are assumed normalised and without noise, and a fuser without tanh, as in
+    the released option files of SF2F.
 
     Raises:
         CheckpointError: not a generator of this package.

@@ -1,7 +1,6 @@
 """Translation of option files of the published code to configurations of this package.
 
-The published decoders ignore options for norm, activation, input width and image size; files may keep
-them as
+The published decoders ignore options for norm, activation, input width and image size; files may keep them as
 long as the values are known to the published code, and sizes are those that it builds.
 """
 
@@ -10,10 +9,8 @@ from typing import Any
 
 from voiceface.runtime.config import ConfigError, validate_config
 
-from sf2f.discriminator_layers import ACTIVATION_PATTERN
-from sf2f.discriminators import DiscriminatorsConfig
-from sf2f.generator import GeneratorConfig
-from sf2f.losses import LossConfig
+from sf2f.discriminator_config import ACTIVATION_PATTERN, DiscriminatorsConfig
+from sf2f.network_config import GeneratorConfig, LossConfig
 
 __all__ = [
     "ATTN_DEFAULTS",

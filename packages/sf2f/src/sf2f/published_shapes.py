@@ -6,11 +6,17 @@ from typing import Any
 
 from torch import Tensor
 
-from sf2f.decoders import FaceGanDecoderConfig, FaceGanV2DecoderConfig, V2FDecoderConfig
-from sf2f.encoders import EncoderConfig
-from sf2f.fusers import FuserConfig
-from sf2f.generator import AnyDecoderConfig, GeneratorConfig
-from sf2f.optional_decoders import AttnV2FDecoderConfig, MRDecoderConfig
+from sf2f.network_config import (
+    AnyDecoderConfig,
+    AttnV2FDecoderConfig,
+    EncoderConfig,
+    FaceGanDecoderConfig,
+    FaceGanV2DecoderConfig,
+    FuserConfig,
+    GeneratorConfig,
+    MRDecoderConfig,
+    V2FDecoderConfig,
+)
 
 __all__ = [
     "State",
@@ -24,8 +30,7 @@ def generator_config_from_shapes(state: State) -> GeneratorConfig:
     """Infer the configuration of a generator with published parameter names.
 
     What shapes do not show is assumed as in the released option files of SF2F: normalised embeddings, no
-    noise, no
-    tanh.
+    noise, no tanh.
 
     Raises:
         LookupError, ValueError: keys are missing, or the shapes match no network.

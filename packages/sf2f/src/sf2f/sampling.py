@@ -1,7 +1,6 @@
 """Training samples: a face with a clip (stage 1), or a face with the windows of an identity (stage 2).
 
-Every sample is a function of its index and a generator (`voiceface.training.sampling`). Letters: B
-batch, M
+Every sample is a function of its index and a generator (`voiceface.training.sampling`). Letters: B batch, M
 mel bands, T frames, S windows, W frames of a window, H rows and C columns of an image.
 """
 
@@ -13,9 +12,10 @@ import torch
 from numpy.typing import NDArray
 
 from sf2f.image_transforms import average_with_mirror, resize_image
+from sf2f.network_config import MelNormalisation, WindowsConfig
 from sf2f.speakers import Speakers
-from sf2f.speech import Mel, MelNormalisation, normalise_mel
-from sf2f.windows import WindowsConfig, collect_identity_windows, pad_to_width, pad_windows
+from sf2f.speech import Mel, normalise_mel
+from sf2f.windows import collect_identity_windows, pad_to_width, pad_windows
 
 __all__ = [
     "DEFAULT_NORMALISATION",
@@ -106,10 +106,8 @@ class FaceUtterancePairs:
 
         Returns:
             "face" (3, H, C) in 0...1. "mel" (M, maximum length), normalised: the frames that contain the clip
-            for
-            any shared length, padded at the end for shorter utterances. "frames": T of the utterance.
-            "position" in
-            [0, 1): relative position of the clip in the utterance. "label".
+            for any shared length, padded at the end for shorter utterances. "frames": T of the utterance.
+            "position" in [0, 1): relative position of the clip in the utterance. "label".
         """
         speakers, longest = self.speakers, self.frame_range[1]
         face = speakers.load_face(index, int(rng.integers(len(speakers.faces[index]))))
@@ -136,9 +134,8 @@ def sample_crop_length(frame_range: tuple[int, int], seed: int, step: int) -> in
 def crop_to_length(batch: dict[str, Any], length: int) -> dict[str, Any]:
     """Crop a collated batch of `FaceUtterancePairs` to "mel" (B, M, `length`); drops "frames" and "position".
 
-    The start of each clip is uniform in 0...T - length for utterances of at least `length` frames,
-    whatever the
-    maximum length is; shorter ones are padded at the end.
+    The start of each clip is uniform in 0...T - length for utterances of at least `length` frames, whatever
+    the maximum length is; shorter ones are padded at the end.
 
     Raises:
         ValueError: the items hold fewer frames.

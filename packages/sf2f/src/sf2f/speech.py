@@ -13,7 +13,6 @@ from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
-from pydantic import Field
 from voiceface.audio.vad import (
     Int16Samples,
     SpeechError,
@@ -24,14 +23,14 @@ from voiceface.audio.vad import (
     split_frames,
     to_int16_samples,
 )
-from voiceface.runtime.config import Config
+
+from sf2f.network_config import DEFAULT_CONFIG, N_MELS, MelNormalisation, SpeechConfig
 
 if TYPE_CHECKING:
     from voiceface.audio.frontends import SF2FLogMel
 
 __all__ = [
     "CORRUPT_FILE_ERRORS",
-    "DEFAULT_CONFIG",
     "FEATURES_KEY",
     "FEATURE_SUFFIXES",
     "ID_KEYS",
@@ -39,8 +38,6 @@ __all__ = [
     "PUBLISHED_SAMPLE_RATES",
     "SAMPLE_RATE",
     "Mel",
-    "MelNormalisation",
-    "SpeechConfig",
     "compute_log_mel",
     "compute_log_mel_from_file",
     "get_frontend",
@@ -53,7 +50,7 @@ __all__ = [
 ]
 
 Mel = NDArray[np.float32]
-SAMPLE_RATE, N_MELS = 16000, 40
+SAMPLE_RATE = 16000
 PUBLISHED_SAMPLE_RATES = (8000, 16000, 32000, 48000)
 FEATURE_SUFFIXES = (".npz", ".npy", ".pickle", ".pkl")  # the earlier one counts where several have one stem
 FEATURES_KEY, ID_KEYS = "LogMel_Features", ("spkid", "clipid", "wavid")
@@ -62,76 +59,6 @@ CORRUPT_FILE_ERRORS = (
     *(BadZipFile, KeyError, NotImplementedError, RuntimeError),
 )
 """Raised by numpy and zipfile for corrupt files."""
-
-
-class SpeechConfig(Config):
-    """How features are computed from recordings; the defaults are the published values."""
-
-    sample_rates: Literal["resample", "published"] = Field(
-        default="resample",
-        description="resample: every recording to 16 kHz; published: 8, 16, 32 and 48 kHz only, taken as "
-        "they are (bands then reach half that rate, and frames are truncated to 512 samples)",
-    )
-    channel: Literal["mean", "first"] = Field(
-        default="mean",
-        description="how several channels are mixed; the published code reads them as one wave",
-    )
-    remove_silence: bool = Field(default=True, description="remove silence by voice activity detection")
-    aggressiveness: int = Field(
-        default=1, ge=0, le=3, description="aggressiveness of the detector; 3 removes most"
-    )
-    frame_ms: Literal[10, 20, 30] = Field(default=30, description="frame length of the detector, ms")
-    padding_ms: int = Field(default=300, ge=10, description="length of the ring buffer, ms")
-    voiced_fraction: float = Field(
-        default=0.9, gt=0, lt=1, description="fraction of the ring buffer that starts or ends a segment"
-    )
-    n_mels: int = Field(default=N_MELS, ge=1, description="mel bands")
-
-    @property
-    def ring_size(self) -> int:
-        """Frames of the ring buffer."""
-        return max(1, self.padding_ms // self.frame_ms)
-
-
-class MelNormalisation(Config):
-    """`(x - mean) / std`, one pair of numbers for all bands; the default is the published `vox_mel`.
-
-    `python -m sf2f.mel_statistics` measures both for other recordings.
-    """
-
-    mean: float = Field(default=10.9915, description="mean of log-mel values")
-    std: float = Field(default=3.1661, gt=0, description="standard deviation of log-mel values")
-
-    @property
-    def fill_value(self) -> float:
-        """Padding value of short recordings: the normalised value of a log-mel of 0."""
-        return (0.0 - self.mean) / self.std
-
-
-DEFAULT_CONFIG = SpeechConfig()
-
-
-def normalise_mel(mel: NDArray[Any], normalisation: MelNormalisation) -> Mel:
-    """Normalise log-mel values as the networks expect them, float32, same shape."""
-    values = np.asarray(mel, np.float32)
-    return (values - np.float32(normalisation.mean)) / np.float32(normalisation.std)
-
-
-def read_recording(
-    path: str | os.PathLike[str], config: SpeechConfig = DEFAULT_CONFIG
-) -> tuple[Int16Samples, int]:
-    """Load an audio file (wav, flac, mp3, ogg, m4a and others) as one channel.
-
-    Returns:
-        (samples, sample_rate): int16, shape (S,), and Hz: 16000 unless `config.sample_rates` is "published".
-
-    Raises:
-        FileNotFoundError: no such file.
-        voiceface.audio.loading.AudioError: not an audio file, truncated, or no samples.
-        SpeechError: `config.sample_rates` is "published" and the detector does not support the rate.
-    """
-    rate = SAMPLE_RATE if config.sample_rates == "resample" else None
-    return read_samples(path, rate, channel=config.channel, accepted_rates=PUBLISHED_SAMPLE_RATES)
 
 
 def remove_silence(
@@ -169,6 +96,29 @@ def remove_silence(
     if not kept.any():
         raise no_speech_error(wave, sample_rate, source)
     return wave[: len(frames) * size].reshape(-1, size)[kept].reshape(-1)
+
+
+def normalise_mel(mel: NDArray[Any], normalisation: MelNormalisation) -> Mel:
+    """Normalise log-mel values as the networks expect them, float32, same shape."""
+    values = np.asarray(mel, np.float32)
+    return (values - np.float32(normalisation.mean)) / np.float32(normalisation.std)
+
+
+def read_recording(
+    path: str | os.PathLike[str], config: SpeechConfig = DEFAULT_CONFIG
+) -> tuple[Int16Samples, int]:
+    """Load an audio file (wav, flac, mp3, ogg, m4a and others) as one channel.
+
+    Returns:
+        (samples, sample_rate): int16, shape (S,), and Hz: 16000 unless `config.sample_rates` is "published".
+
+    Raises:
+        FileNotFoundError: no such file.
+        voiceface.audio.loading.AudioError: not an audio file, truncated, or no samples.
+        SpeechError: `config.sample_rates` is "published" and the detector does not support the rate.
+    """
+    rate = SAMPLE_RATE if config.sample_rates == "resample" else None
+    return read_samples(path, rate, channel=config.channel, accepted_rates=PUBLISHED_SAMPLE_RATES)
 
 
 def compute_log_mel(

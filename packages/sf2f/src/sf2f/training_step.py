@@ -1,10 +1,8 @@
 """One adversarial training step, in the published order.
 
-Generator forward, its loss and update; then the image discriminators on the same images (generated
-before real),
-then the identity discriminators (real before generated), then conditional ones. The order affects the
-running
-statistics of batch norms. Letters: B items, R image sizes, smallest first.
+Generator forward, its loss and update; then the image discriminators on the same images (generated before
+real), then the identity discriminators (real before generated), then conditional ones. The order affects the
+running statistics of batch norms. Letters: B items, R image sizes, smallest first.
 """
 
 from collections.abc import Callable, Iterable, Sequence
@@ -21,7 +19,6 @@ from sf2f.config import OptimiserConfig
 from sf2f.discriminators import Discriminators, IdentityLogits
 from sf2f.generator import EncoderDecoder, GeneratorOutput, Noise
 from sf2f.losses import (
-    LossConfig,
     condition_discriminator_terms,
     generator_terms,
     identity_discriminator_terms,
@@ -29,6 +26,7 @@ from sf2f.losses import (
     match_image_sizes,
     sum_terms,
 )
+from sf2f.network_config import LossConfig
 
 __all__ = [
     "Batch",
@@ -58,8 +56,7 @@ class Batch(NamedTuple):
 
     Attributes:
         mel: windows (B, M, T), or windows of speakers (B, S, M, T).
-        real_images: images of the same identities, normalised, (B, 3, side, side) of the largest size, or
-            a
+        real_images: images of the same identities, normalised, (B, 3, side, side) of the largest size, or a
             tuple with one tensor per size.
         labels: identities (B,).
         mask: (B, S), False for padding.
@@ -237,9 +234,8 @@ def compute_generator_losses(
 ) -> dict[str, Tensor]:
     """Terms of the generator; see `losses.generator_terms`.
 
-    Discriminator weights get no gradient; the published code computes and discards it. Gradients do flow
-    into the
-    embedding that conditional discriminators see.
+    Discriminator weights get no gradient; the published code computes and discards it. Gradients do flow into
+    the embedding that conditional discriminators see.
 
     Args:
         generated: output of the generator.

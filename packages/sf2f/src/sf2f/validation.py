@@ -19,8 +19,9 @@ from sf2f.generation import (
     load_real_images,
     stack_equal_counts,
 )
-from sf2f.image_transforms import Statistics, denormalise
+from sf2f.image_transforms import denormalise
 from sf2f.models import Sf2fModel
+from sf2f.network_config import Statistics
 from sf2f.speakers import Speakers
 
 if TYPE_CHECKING:
@@ -104,10 +105,8 @@ def evaluate_generator(generator: nn.Module, validation_data: ValidationData) ->
     """Metrics of a generator on held-out identities, from one image of all their windows.
 
     `pixel_l1`: mean absolute difference from the mean of the real images, 0...1. For synthetic identities
-    also the
-    metrics of `voiceface.synthetic.agreement.agreement`; with FaceNet `cosine_similarity` and
-    `recall_at_10`. The
-    generator is left in evaluation mode.
+    also the metrics of `voiceface.synthetic.agreement.agreement`; with FaceNet `cosine_similarity` and
+    `recall_at_10`. The generator is left in evaluation mode.
     """
     model = Sf2fModel(generator.eval(), validation_data.config.data)  # type: ignore[arg-type]
     generated = generate_images(model, embed_speakers(model, validation_data.speakers))

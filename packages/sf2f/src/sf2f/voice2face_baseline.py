@@ -1,10 +1,8 @@
 """The voice2face baseline of Wen, Singh and Raj (NeurIPS 2019) as published separately: voice to image.
 
-It differs from the `v2f` option set: 64 mel bands, an embedding of 64 numbers, one backbone for both
-heads of the
-discriminator, images in -1...1. Letters: N items, M mel bands, T frames, D embedding size, K
-identities. Parameter
-names are the published ones.
+It differs from the `v2f` option set: 64 mel bands, an embedding of 64 numbers, one backbone for both heads of
+the discriminator, images in -1...1. Letters: N items, M mel bands, T frames, D embedding size, K identities.
+Parameter names are the published ones.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,7 +17,8 @@ from voiceface.checkpoints.native import load_into
 from voiceface.checkpoints.published import CheckpointError, extract_state_dict, read_published
 
 from sf2f.decoders import PointDeconvolution
-from sf2f.encoders import EncoderConfig, VoiceEncoder, l2_normalize
+from sf2f.encoders import VoiceEncoder, l2_normalize
+from sf2f.network_config import EncoderConfig
 
 __all__ = [
     "NETWORK_KINDS",
@@ -152,8 +151,7 @@ class Voice2FaceNetworks:
         Args:
             mel: the features.
             rescale: "fixed": -1...1 to 0...1; "per_image": minimum and maximum of each image become 0 and 1,
-                as
-                published.
+                as published.
 
         Raises:
             ValueError: an unknown option.
@@ -202,14 +200,12 @@ def load_voice2face(path: str | Path) -> Voice2FaceNetworks:
     """Load the published files; each network is detected by its shapes, whatever its file is called.
 
     Args:
-        path: a folder with one file per network (.pth, .pt or .pkl), or one file with several state dicts
-            by
+        path: a folder with one file per network (.pth, .pt or .pkl), or one file with several state dicts by
             name.
 
     Raises:
-        CheckpointError: corrupt, unsafe, an unknown network, two files of one kind, or no voice embedding
-            or no
-            generator.
+        CheckpointError: corrupt, unsafe, an unknown network, two files of one kind, or no voice embedding or
+            no generator.
         FileNotFoundError: no such path.
     """
     path = Path(path)

@@ -4,16 +4,14 @@ Letters: M mel bands, T frames of an utterance, W frames of a window, S windows.
 """
 
 from collections.abc import Iterable
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field
-from voiceface.runtime.config import Config
+
+from sf2f.network_config import WindowsConfig
 
 __all__ = [
     "Mel",
-    "WindowsConfig",
     "collect_identity_windows",
     "extract_recording_windows",
     "extract_windows",
@@ -22,25 +20,6 @@ __all__ = [
 ]
 
 Mel = NDArray[np.float32]
-
-
-class WindowsConfig(Config):
-    """Windows of an identity that are fused to one embedding."""
-
-    width: int = Field(default=125, ge=1, description="frames of a window (10 ms each)")
-    stride: int = Field(default=125, ge=1, description="frames from one window to the next")
-    max_windows: int = Field(default=20, ge=1, description="maximum number of windows of an identity")
-    random_start: bool = Field(
-        default=True, description="in training, drop a random number of frames at the start of each utterance"
-    )
-    shuffle: bool = Field(
-        default=True, description="in training, shuffle the utterances; otherwise they are sorted by name"
-    )
-    missing: Literal["mask", "error"] = Field(
-        default="mask",
-        description="identities with fewer than `max_windows` windows: mask pads and masks the missing ones "
-        "(an identity without one whole window gets a padded one); error, as published, raises",
-    )
 
 
 def extract_windows(mel: NDArray[np.floating], width: int, stride: int) -> NDArray[np.floating]:
@@ -84,8 +63,7 @@ def collect_identity_windows(
         mels: normalised utterances (M, T) in order of use; no more are read than needed.
         config: window sizes.
         fill_value: padding value for identities without one whole window.
-        rng: if given and `config.random_start`, drop r frames at the start of each utterance longer than
-            a
+        rng: if given and `config.random_start`, drop r frames at the start of each utterance longer than a
             window, r uniform in 0...T - W - 1.
         source: name of the identity, for messages.
 

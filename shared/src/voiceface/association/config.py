@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from voiceface.association.encoders import EncodersConfig
+from voiceface.association.encoder_config import EncodersConfig
 from voiceface.runtime.config import Config
 from voiceface.training.settings import NonNegative, OptimiserConfig, Positive, ScheduleConfig
 

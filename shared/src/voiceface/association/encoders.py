@@ -3,68 +3,16 @@
 Letters: B batch, S picture side in pixels, T samples, F features of a trunk.
 """
 
-from typing import Annotated, Literal, Self
+from typing import Self
 
 import numpy as np
 import torch
-from pydantic import Field
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from voiceface.association.encoder_config import VoiceBackboneConfig
 from voiceface.audio.frontends import SeekingShapeLogMel
-from voiceface.models import iresnet, thin_resnet
-from voiceface.runtime.config import Config
-
-Stages = tuple[int, int, int, int]
-Stride = tuple[Annotated[int, Field(ge=1)], Annotated[int, Field(ge=1)]]
-
-
-class FaceBackboneConfig(Config):
-    """The IR network of a face branch; the defaults are IR-50."""
-
-    arch: Literal["ir50", "ir101", "ir152"] = Field(
-        default="ir50", description="units per stage, unless `blocks` says so"
-    )
-    blocks: Stages | None = Field(default=None, description="units per stage; None: those of `arch`")
-    widths: Stages = Field(default=iresnet.WIDTHS, description="channels per stage")
-    squeeze_excitation: bool = Field(
-        default=False, description="squeeze-excitation in every unit (not in the published checkpoints)"
-    )
-    image_size: int = Field(default=112, ge=16, description="picture side, pixels")
-    stem_stride: int = Field(default=1, ge=1, le=2, description="of the first convolution")
-
-    @property
-    def units(self) -> Stages:
-        """Residual units per stage."""
-        a, b, c, d = self.blocks or iresnet.BLOCKS[self.arch]
-        return a, b, c, d
-
-
-class VoiceBackboneConfig(Config):
-    """The thin ResNet of a voice branch and its front end; the defaults are the thin ResNet-34."""
-
-    blocks: Stages = Field(default=thin_resnet.BLOCKS, description="residual blocks per stage")
-    widths: Stages = Field(default=thin_resnet.WIDTHS, description="channels per stage")
-    stem_stride: Stride = Field(
-        default=thin_resnet.STEM_STRIDE, description="(frequency, time) of the first convolution"
-    )
-    strides: tuple[Stride, Stride, Stride, Stride] = Field(
-        default=thin_resnet.STRIDES, description="(frequency, time) of each stage"
-    )
-    pooling: Literal["sap", "asp"] = Field(
-        default="sap", description="attentive mean, or mean and standard deviation"
-    )
-    n_mels: int = Field(default=40, ge=4, description="mel bands")
-    f_min: float = Field(default=0.0, ge=0, description="lower end of the mel bands, Hz")
-    f_max: float = Field(default=8000.0, gt=0, le=8000, description="upper end of the mel bands, Hz")
-
-
-class EncodersConfig(Config):
-    """Both branches, as far as all systems are alike."""
-
-    face: FaceBackboneConfig = FaceBackboneConfig()
-    voice: VoiceBackboneConfig = VoiceBackboneConfig()
-    embedding_dim: int = Field(default=128, ge=1, description="length D of the common embedding")
+from voiceface.models import thin_resnet
 
 
 def num_identities(configured: int | None, counted: int | None) -> int:

@@ -12,7 +12,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from voiceface.association.encoders import FaceBackboneConfig, Stages, VoiceBackbone, VoiceBackboneConfig
+from voiceface.association.encoder_config import FaceBackboneConfig, Stages, VoiceBackboneConfig
+from voiceface.association.encoders import VoiceBackbone
 from voiceface.checkpoints.native import LoadReport, load_into
 from voiceface.checkpoints.published import (
     CheckpointError,

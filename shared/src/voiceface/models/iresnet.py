@@ -11,12 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-BLOCKS: dict[str, tuple[int, ...]] = {
-    "ir50": (3, 4, 14, 3),
-    "ir101": (3, 13, 30, 3),
-    "ir152": (3, 8, 36, 3),
-}
-WIDTHS = (64, 128, 256, 512)
+from voiceface.models.architectures import IRESNET_BLOCKS as BLOCKS
+from voiceface.models.architectures import IRESNET_WIDTHS as WIDTHS
 
 
 class PReLU(nn.PReLU):

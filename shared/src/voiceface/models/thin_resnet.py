@@ -9,10 +9,10 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-BLOCKS = (3, 4, 6, 3)
-WIDTHS = (16, 32, 64, 128)
-STRIDES = ((1, 1), (2, 2), (2, 2), (1, 1))
-STEM_STRIDE = (2, 1)
+from voiceface.models.architectures import THIN_RESNET_BLOCKS as BLOCKS
+from voiceface.models.architectures import THIN_RESNET_STEM_STRIDE as STEM_STRIDE
+from voiceface.models.architectures import THIN_RESNET_STRIDES as STRIDES
+from voiceface.models.architectures import THIN_RESNET_WIDTHS as WIDTHS
 
 
 class SqueezeExcitationGate(nn.Module):

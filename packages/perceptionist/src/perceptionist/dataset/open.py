@@ -6,7 +6,11 @@ from pathlib import Path
 from perceptionist import speech
 from perceptionist.dataset.records import FaceImages, Utterances, VoiceFaceDataset
 from perceptionist.face_models.linear import LinearFaceModel
-from perceptionist.speech import SpeechConfig
+from perceptionist.network_config import SpeechConfig
+
+__all__ = [
+    "load_dataset",
+]
 
 
 def load_dataset(
@@ -51,7 +55,8 @@ def load_dataset(
     else:
         raise FileNotFoundError(
             f"{root} is neither a population (truth/population.json) nor in the published layout "
-            f"({VOICE_FOLDER}, {FACE_FOLDER}, vox1_meta.csv). See docs/data.md, or write a synthetic population: "
+            f"({VOICE_FOLDER}, {FACE_FOLDER}, vox1_meta.csv). See docs/data.md, or write a synthetic "
+            "population: "
             f"voiceface population {root}"
         )
     if not in_memory:

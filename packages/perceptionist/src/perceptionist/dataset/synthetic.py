@@ -1,4 +1,4 @@
-"""Synthetic identities: a population generated in memory or read from its folder, in coefficients of its face model.
+"""Data sets of a synthetic population, generated in memory or read from its folder.
 
 Letters: N identities, P images.
 """
@@ -27,11 +27,18 @@ from perceptionist.dataset.records import (
     scales_from_shape,
 )
 from perceptionist.face_models.linear import LinearFaceModel
-from perceptionist.speech import SpeechConfig
+from perceptionist.network_config import SpeechConfig
 
 if TYPE_CHECKING:
     from voiceface.audio.frontends import PerceptionistLogMel
     from voiceface.synthetic.layout import PopulationSettings
+
+__all__ = [
+    "extract_unpadded_features",
+    "generate_synthetic_dataset",
+    "load_synthetic_folder",
+]
+
 
 log = logging.getLogger(__name__)
 
@@ -46,7 +53,7 @@ def generate_synthetic_dataset(
     progress: bool = True,
     **overrides: Any,
 ) -> VoiceFaceDataset:
-    """Generate a split of a synthetic population in memory; arguments as `PopulationDataset` and `load_dataset`."""
+    """Generate a split in memory; arguments as `PopulationDataset` and `load_dataset`."""
     from voiceface.synthetic.dataset import PopulationDataset
     from voiceface.synthetic.face.render import sample_render_params
 
@@ -85,7 +92,7 @@ def generate_synthetic_dataset(
 def load_synthetic_folder(
     root: Path, split: str, model: LinearFaceModel, config: SpeechConfig, with_utterances: bool
 ) -> VoiceFaceDataset:
-    """Load a split of a written population; arguments and errors as `perceptionist.dataset.open.load_dataset`."""
+    """Load a split of a written population; arguments and errors as `dataset.open.load_dataset`."""
     from voiceface.synthetic.face.render import RenderParams
 
     _require_synthetic_model(model)
@@ -164,7 +171,7 @@ def _build_dataset(
     views: Sequence[Any],
     face_gain: float,
 ) -> VoiceFaceDataset:
-    """Build the data set in coefficients of the population's face model; `alpha` (N, 40) includes the gain."""
+    """Build the data set in coefficients of the face model; `alpha` (N, 40) includes the gain."""
     import torch
     from voiceface.synthetic.face import head_bases
     from voiceface.synthetic.face.head import build_head_model
@@ -223,7 +230,8 @@ def _extract_all_features(paths: Iterable[Path], config: SpeechConfig) -> list[N
 def _require_synthetic_model(model: LinearFaceModel) -> None:
     if model.name != "population":
         raise DataError(
-            f"The ground truth of a population is stated in its own head, not in the face model {model.name!r}. "
+            "The ground truth of a population is stated in its own head, not in the face model "
+            f"{model.name!r}. "
             "Omit --face-model."
         )
 

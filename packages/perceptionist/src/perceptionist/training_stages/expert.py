@@ -10,14 +10,22 @@ from voiceface.training.run import Run
 
 from perceptionist.config import PerceptionistConfig
 from perceptionist.dataset.records import VoiceFaceDataset
-from perceptionist.expert_losses import ExpertLossConfig, expert_terms, parameter_error, wing_loss
+from perceptionist.expert_losses import expert_terms, parameter_error, wing_loss
 from perceptionist.face_models.linear import LinearFaceModel
 from perceptionist.face_models.pose import NUM_POSE_PARAMETERS, Y_FLIP, split_pose
 from perceptionist.generator import resize_bilinear
 from perceptionist.losses import sum_terms
 from perceptionist.models import ExpertWithRefiners
+from perceptionist.network_config import ExpertLossConfig
 from perceptionist.sampling import ImageRegressionDataset
 from perceptionist.training_stages.stage import InitialWeights, Terms, TrainingStage, build_optimiser
+
+__all__ = [
+    "build_expert_stage",
+    "compute_expert_losses",
+    "project_landmarks",
+    "train_expert_step",
+]
 
 
 def build_expert_stage(

@@ -25,9 +25,10 @@ from perceptionist.cascade import (
 from perceptionist.config import PerceptionistConfig
 from perceptionist.dataset.records import VoiceFaceDataset
 from perceptionist.face_models.linear import LinearFaceModel
-from perceptionist.image_to_3d import ImageTo3D, ImageTo3DConfig
+from perceptionist.image_to_3d import ImageTo3D
 from perceptionist.losses import sum_terms
 from perceptionist.models import load_expert
+from perceptionist.network_config import ImageTo3DConfig
 from perceptionist.sampling import FaceDataset, TripletDataset, sample_batch_crop
 from perceptionist.training_stages.stage import (
     InitialWeights,
@@ -37,6 +38,15 @@ from perceptionist.training_stages.stage import (
     initialise_voice_network,
 )
 from perceptionist.voice_to_mesh import VoiceToMesh
+
+__all__ = [
+    "FACE_SEED_OFFSET",
+    "TRAINING_ONLY_PREFIXES",
+    "build_unsupervised_stage",
+    "discriminator_lr_factor",
+    "train_unsupervised_step",
+]
+
 
 FACE_SEED_OFFSET = 1_000_003  # added to the seed: images are sampled independently of utterances
 TRAINING_ONLY_PREFIXES = ("f.", "d.", "c.")
@@ -53,7 +63,8 @@ def build_unsupervised_stage(
     """Build networks, both optimisers and batches of the cascade.
 
     Raises:
-        ValueError: expert or voice network is missing, or the student's sizes do not allow a copy of the expert.
+        ValueError: expert or voice network is missing, or the student's sizes do not allow a copy of the
+            expert.
         FileNotFoundError, CheckpointError: a given file cannot be used.
     """
     settings, data = config.training, config.data
