@@ -2,9 +2,9 @@
 
     python benchmarks/mesh_files.py
 
-53,215 vertices and 105,840 triangles, single precision, as frontal meshes have them. "CPU" is the CPU
-time of this one-thread process, to which the targets apply. Every file is read back and compared bit by bit before the
-report.
+53,215 vertices and 105,840 triangles, single precision, as in frontal meshes. "CPU" is the CPU time of this
+one-thread process, to which the targets apply. Every file is read back and compared bit by bit
+before the report.
 """
 
 import argparse

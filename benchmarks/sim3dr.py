@@ -1,15 +1,15 @@
-"""The renderer: milliseconds a picture, by size and coverage rule, with and without light.
+"""Speed of the renderer: milliseconds per image, by size and coverage rule, with and without lighting.
 
     python benchmarks/sim3dr.py --threads 2
 
-The mesh is a bumpy surface of 38,025 vertices and 75,272 triangles that fills the picture, as many as the
-face model that the published figures are for. `wall` is the shortest of many repeats on the clock, `busy` the
-median of processor time over all threads, `ratio` how much faster than the published way of the same build:
-rule inclusive, one thread.
+The mesh is a bumpy surface of 38,025 vertices and 75,272 triangles that fills the image, the size of the face
+model of the published timings. `wall` is the shortest wall-clock time of many repeats, `busy` the median CPU
+time over all threads, `ratio` the speed relative to the published configuration of the same build: rule
+inclusive, one thread.
 
-For scale, the published programs on one thread of a server processor (inclusive / strict): 17 / 1.9 ms at
-120 x 120, 23 / 7 at 224 x 224, 47 / 19 at 512 x 512, 128 / 91 at 1920 x 1080; normals, light and picture
-together 78 ms at 224 x 224.
+For comparison, the published programs on one thread of a server CPU (inclusive / strict): 17 / 1.9 ms at
+120 x 120, 23 / 7 at 224 x 224, 47 / 19 at 512 x 512, 128 / 91 at 1920 x 1080; normals, lighting and
+image together 78 ms at 224 x 224.
 """
 
 import argparse
@@ -25,7 +25,7 @@ SIZES = [(120, 120), (224, 224), (512, 512), (1080, 1920)]
 
 
 def bumpy_surface(side: int = 195, seed: int = 0) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
-    """A bumpy sheet over -1..1 whose vertices lie somewhat out of line: vertices and triangles."""
+    """A bumpy surface over -1..1 with jittered vertices: vertices and triangles."""
     rng = np.random.default_rng(seed)
     y, x = np.mgrid[0:side, 0:side] / (side - 1) * 2 - 1
     z = np.sqrt(2.2 - x * x - y * y) + 0.1 * np.sin(9 * x) * np.cos(7 * y)
@@ -37,44 +37,54 @@ def bumpy_surface(side: int = 195, seed: int = 0) -> tuple[NDArray[np.float32], 
 
 
 def measure_ms(work: Callable[[], object], seconds: float) -> tuple[float, float]:
-    """Shortest time on the clock and median processor time of a call, in milliseconds."""
+    """Shortest wall-clock time and median CPU time of a call, in milliseconds."""
     work()
-    clock, processor, end = [], [], time.perf_counter() + seconds
-    while time.perf_counter() < end or len(clock) < 5:
+    wall_times, cpu_times, end = [], [], time.perf_counter() + seconds
+    while time.perf_counter() < end or len(wall_times) < 5:
         before = time.perf_counter(), time.process_time()
         work()
-        clock.append(time.perf_counter() - before[0])
-        processor.append(time.process_time() - before[1])
-    return 1e3 * min(clock), 1e3 * statistics.median(processor)
+        wall_times.append(time.perf_counter() - before[0])
+        cpu_times.append(time.process_time() - before[1])
+    return 1e3 * min(wall_times), 1e3 * statistics.median(cpu_times)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print one row per size and way."""
+    """Print one row per size and configuration."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
-    parser.add_argument("--threads", type=int, default=2, help="threads of the fast ways (default 2)")
+    parser.add_argument(
+        "--threads", type=int, default=2, help="threads of the fast configurations (default: %(default)s)"
+    )
     parser.add_argument("--seconds", type=float, default=2.0, help="time per row")
     args = parser.parse_args(argv)
-    many = args.threads
+    num_threads = args.threads
 
     mesh, triangles = bumpy_surface()
     print(f"{len(mesh)} vertices, {len(triangles)} triangles")
-    print(f"{'picture':12}{'way':28}{'threads':>8}{'wall ms':>9}{'busy ms':>9}{'ratio':>7}")
+    print(f"{'image':12}{'configuration':28}{'threads':>8}{'wall ms':>9}{'busy ms':>9}{'ratio':>7}")
     for height, width in SIZES:
         vertices = (mesh + np.float32([1, 1, 0])) * np.float32([(width - 1) / 2, (height - 1) / 2, width / 4])
-        picture = np.zeros((height, width, 3), np.uint8)
+        image = np.zeros((height, width, 3), np.uint8)
         colors = sim3dr.Lighting().light(vertices, triangles)
-        ways: list[tuple[str, int, Callable[[str, int], object]]] = [
-            (rule, threads, build_draw_call(vertices, triangles, colors, picture))
-            for rule, threads in [("inclusive", 1), ("inclusive", many), ("strict", many), ("top_left", many)]
+        configurations: list[tuple[str, int, Callable[[str, int], object]]] = [
+            (rule, threads, build_draw_call(vertices, triangles, colors, image))
+            for rule, threads in [
+                ("inclusive", 1),
+                ("inclusive", num_threads),
+                ("strict", num_threads),
+                ("top_left", num_threads),
+            ]
         ]
-        lit = build_lit_call(vertices, triangles, picture)
-        ways += [("top_left, normals, light", many, lit)]
-        slow = 0.0
-        for way, threads, work in ways:
-            wall, busy = measure_ms(lambda: work(way.split(",")[0], threads), args.seconds)  # noqa: B023
-            slow = slow or wall
+        lit = build_lit_call(vertices, triangles, image)
+        configurations += [("top_left, normals, lighting", num_threads, lit)]
+        baseline = 0.0
+        for configuration, threads, work in configurations:
+            wall, busy = measure_ms(lambda: work(configuration.split(",")[0], threads), args.seconds)  # noqa: B023
+            baseline = baseline or wall
             name = f"{width} x {height}"
-            print(f"{name:12}{way:28}{threads:8}{wall:9.2f}{busy:9.2f}{slow / wall:7.1f}", flush=True)
+            print(
+                f"{name:12}{configuration:28}{threads:8}{wall:9.2f}{busy:9.2f}{baseline / wall:7.1f}",
+                flush=True,
+            )
     return 0
 
 
@@ -82,24 +92,24 @@ def build_draw_call(
     vertices: NDArray[np.float32],
     triangles: NDArray[np.int32],
     colors: NDArray[np.float32],
-    picture: NDArray[np.uint8],
+    image: NDArray[np.uint8],
 ) -> Callable[[str, int], object]:
-    """Draws the coloured mesh by a rule on some threads."""
+    """Function that draws the coloured mesh with a coverage rule and a number of threads."""
 
     def work(rule: str, threads: int) -> object:
-        return sim3dr.rasterize(vertices, triangles, colors, picture, coverage=rule, threads=threads)
+        return sim3dr.rasterize(vertices, triangles, colors, image, coverage=rule, threads=threads)
 
     return work
 
 
 def build_lit_call(
-    vertices: NDArray[np.float32], triangles: NDArray[np.int32], picture: NDArray[np.uint8]
+    vertices: NDArray[np.float32], triangles: NDArray[np.int32], image: NDArray[np.uint8]
 ) -> Callable[[str, int], object]:
-    """Draws the mesh with normals and light computed anew."""
+    """Function that computes normals and lighting and draws the mesh."""
     lighting = sim3dr.Lighting()
 
     def work(rule: str, threads: int) -> object:
-        return lighting(vertices, triangles, picture, coverage=rule, threads=threads)
+        return lighting(vertices, triangles, image, coverage=rule, threads=threads)
 
     return work
 

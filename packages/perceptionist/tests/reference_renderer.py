@@ -1,4 +1,4 @@
-"""The renderer once more, slow and plain, in NumPy: what the compiled one must give bit by bit."""
+"""Reference renderer in plain NumPy, slow: the compiled renderer must match it bit by bit."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""People and draws: triplets, crops, pictures, the truth that landmarks show, folders and layouts."""
+"""Data sets and samples: triplets, crops, images, projected ground truth, folders and layouts."""
 
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from perceptionist.training_stages.expert import project_landmarks
 from tiny_perceptionist_runs import TINY_SIZES, tiny_config
 
 
-def test_positives_are_of_the_same_and_negatives_of_other_people() -> None:
+def test_positives_are_of_the_same_and_negatives_of_other_identities() -> None:
     labels = np.repeat(np.arange(4), [3, 1, 2, 4])
     bands = [np.full((1000, 64), i, np.float32) for i in range(10)]
     triplets = TripletDataset(Utterances(labels, bands), 800)
@@ -49,7 +49,7 @@ def test_the_shared_crop_spans_its_range_and_depends_on_the_step_alone() -> None
     assert found == [sample_batch_crop(frames, 1, step) for step in range(400)]
 
 
-def test_pictures_become_numbers_as_the_networks_expect() -> None:
+def test_images_are_normalised_as_the_networks_expect() -> None:
     picture = np.zeros((2, 2, 3), np.uint8)
     picture[0, 0] = 255, 0, 51
     assert image_to_chw(picture, 2)[:, 0, 0].tolist() == pytest.approx([1, -1, -0.6])
@@ -64,7 +64,7 @@ def test_pictures_become_numbers_as_the_networks_expect() -> None:
     assert 30 < sum(mirrored) < 70
 
 
-def test_the_truth_of_pictures_puts_landmarks_where_they_are_drawn(train_dataset: VoiceFaceDataset) -> None:
+def test_ground_truth_parameters_project_to_the_rendered_landmarks(train_dataset: VoiceFaceDataset) -> None:
     from voiceface.synthetic.face.render import sample_render_params
     from voiceface.synthetic.identities import sample_identities
     from voiceface.synthetic.layout import build_settings
@@ -122,7 +122,7 @@ def test_a_written_population_reads_as_the_one_in_memory(
         load_dataset(root, "tset", resolve_face_model())
 
 
-def test_the_published_layout_gives_pairs_truth_and_judges(
+def test_the_published_layout_is_loaded_with_ground_truth_and_held_out_set(
     tmp_path: Path, train_dataset: VoiceFaceDataset
 ) -> None:
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Laws of linear face models: linear, exact inverses, poses, the population's head, restriction."""
+"""Linear face models: linearity, exact inverses, poses, the population's head, subsets of vertices."""
 
 import numpy as np
 import pytest
@@ -53,7 +53,7 @@ def numbers(*shape: int) -> torch.Tensor:
     return torch.from_numpy(RNG.normal(size=shape)).float()
 
 
-def test_vertices_are_the_sum_written_out() -> None:
+def test_vertices_equal_the_explicit_sum() -> None:
     model = small_model()
     a, e = numbers(4, 5), numbers(4, 3)
     found = model.vertices(a, e)
@@ -87,7 +87,7 @@ def test_model_has_no_state_to_store_and_moves_as_a_module() -> None:
     assert model.vertices(torch.zeros(1, 5).double()).dtype == torch.float64
 
 
-def test_whitening_round_trip_and_texture_left_aside() -> None:
+def test_whitening_round_trip_and_texture_ignored() -> None:
     model = small_model()
     known = FaceParameters(numbers(3, 12), numbers(3, 5), numbers(3, 3))
     white = model.whiten(known)
@@ -126,7 +126,7 @@ def test_rows_and_cross_differ_in_the_third_row_of_a_skew_pose() -> None:
     assert (rows.rotation[:, 2] - cross.rotation[:, 2]).abs().max() > 0.1
 
 
-def test_frontal_is_scale_times_vertices_whatever_the_turn() -> None:
+def test_frontal_vertices_ignore_the_rotation() -> None:
     model = small_model()
     known = FaceParameters(numbers(3, 12), numbers(3, 5), numbers(3, 3))
     whole = model.reconstruct(model.whiten(known))
@@ -142,14 +142,14 @@ def test_frontal_is_scale_times_vertices_whatever_the_turn() -> None:
     )
 
 
-def test_supervised_numbers_are_the_inverse_of_supervised() -> None:
+def test_supervised_targets_are_the_inverse_of_vertices_from_supervised() -> None:
     model = small_model(scale=(0.5, 0.02))
     scale, shape, expression = numbers(3).abs() + 0.1, numbers(3, 5), numbers(3, 3)
     mesh = model.vertices_from_supervised(model.supervised_targets(scale, shape, expression))
     torch.testing.assert_close(mesh, scale[:, None, None] * model.vertices(shape, expression))
 
 
-def test_points_are_the_landmarks_of_the_whole_mesh() -> None:
+def test_vertices_at_landmarks_equal_those_of_the_whole_mesh() -> None:
     model = small_model()
     shape, expression = numbers(2, 5), numbers(2, 3)
     whole = model.vertices(shape, expression)
@@ -157,7 +157,7 @@ def test_points_are_the_landmarks_of_the_whole_mesh() -> None:
     torch.testing.assert_close(model.vertices_at(shape, expression, [3, 3, 1]), whole[:, :, [3, 3, 1]])
 
 
-def test_restricted_model_is_the_model_on_fewer_vertices() -> None:
+def test_a_subset_is_the_model_on_fewer_vertices() -> None:
     model = small_model(references={"male": RNG.normal(size=(90, 3))})
     keep = np.sort(
         np.concatenate([model.landmarks, RNG.permutation(np.setdiff1d(np.arange(90), model.landmarks))[:9]])
@@ -177,7 +177,7 @@ def test_restricted_model_is_the_model_on_fewer_vertices() -> None:
     assert other.subset(keep, replace_pairs=True).pairs == part.pairs
     with pytest.raises(FaceModelError, match="landmarks"):
         model.subset(keep[:-30])
-    with pytest.raises(FaceModelError, match="twice"):
+    with pytest.raises(FaceModelError, match="repeated"):
         model.subset([0, 0])
 
 
@@ -188,7 +188,7 @@ def test_restricted_model_is_the_model_on_fewer_vertices() -> None:
         ({"mean": np.full(270, np.nan)}, "not finite"),
         ({"shape_basis": np.zeros((90, 5))}, r"shape basis of shape \(90, 5\)"),
         ({"triangles": [[0, 1, 90]]}, "0 to 89"),
-        ({"triangles": [[0.0, 1, 2]]}, "whole numbers"),
+        ({"triangles": [[0.0, 1, 2]]}, "integers"),
         ({"landmarks": np.arange(67)}, "landmarks"),
         ({"pairs": {"oicd": (0, 1)}}, "forehead"),
         ({"pairs": dict.fromkeys(PAIR_NAMES, (0, 95))}, "oicd"),
@@ -196,12 +196,12 @@ def test_restricted_model_is_the_model_on_fewer_vertices() -> None:
         ({"references": {"male": np.zeros((3, 90))}}, "male"),
     ],
 )
-def test_parts_that_do_not_fit_are_named(changes: dict, words: str) -> None:
+def test_inconsistent_parts_of_a_model_are_named(changes: dict, words: str) -> None:
     with pytest.raises(FaceModelError, match=words):
         small_model(**changes)
 
 
-def test_wrong_widths_are_named() -> None:
+def test_invalid_widths_are_named() -> None:
     model = small_model()
     for call in (
         lambda: model.vertices(numbers(2, 4)),
@@ -213,7 +213,7 @@ def test_wrong_widths_are_named() -> None:
             call()
 
 
-def test_population_model_gives_the_populations_heads() -> None:
+def test_population_model_generates_the_populations_heads() -> None:
     model, head = build_synthetic_face_model(), build_head_model()
     people = sample_identities(range(6), rho=0.7)
     alpha = shape_coefficients(people)
@@ -232,7 +232,7 @@ def test_population_model_gives_the_populations_heads() -> None:
     assert "synthetic population" in model.disclaimer.lower()
 
 
-def test_population_triangles_face_the_viewer_where_y_points_down() -> None:
+def test_population_triangles_face_the_viewer_if_y_points_down() -> None:
     model = build_synthetic_face_model()
     points = model.mean.reshape(-1, 3).numpy() * [1, -1, 1]
     a, b, c = (points[model.triangles[:, i]] for i in range(3))
@@ -243,7 +243,7 @@ def test_population_triangles_face_the_viewer_where_y_points_down() -> None:
     assert np.array_equal(model.outward_triangles[:, ::-1], model.triangles)
 
 
-def test_population_whitening_is_that_of_its_people() -> None:
+def test_population_whitening_is_that_of_its_identities() -> None:
     model = build_synthetic_face_model()
     people = sample_identities(range(4000), rho=0.7)
     shape = (orthonormal_shape(people) - model.parameter_mean[12:52].numpy()) / model.parameter_std[
@@ -253,7 +253,7 @@ def test_population_whitening_is_that_of_its_people() -> None:
     assert np.abs(shape.std(axis=0) - 1).max() < 0.06
 
 
-def test_pose_numbers_put_landmarks_where_the_picture_has_them() -> None:
+def test_pose_parameters_project_landmarks_to_those_of_the_image() -> None:
     model, people = build_synthetic_face_model(), sample_identities(range(12), rho=0.7)
     alpha, shape = shape_coefficients(people), torch.from_numpy(orthonormal_shape(people))
     for i in range(12):
@@ -267,7 +267,7 @@ def test_pose_numbers_put_landmarks_where_the_picture_has_them() -> None:
         assert away.max() < 6
 
 
-def test_references_tell_the_populations_sexes_and_widths() -> None:
+def test_references_separate_the_populations_genders_and_widths() -> None:
     model, head = build_synthetic_face_model(), build_head_model()
     assert tuple(model.references) == REFERENCE_NAMES
     widths = {

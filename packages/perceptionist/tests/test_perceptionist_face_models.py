@@ -1,4 +1,4 @@
-"""Files of face models: published arrangements, full BFM numbers, our own format, ICT-FaceKit folders."""
+"""Face model files: published layouts, full BFM coefficients, the own format, ICT-FaceKit folders."""
 
 import json
 import pickle
@@ -80,7 +80,7 @@ def test_published_folders(tmp_path: Path, version: str) -> None:
     assert model.unit_mm == 0.001
 
 
-def test_published_pairs_and_scale_go_with_the_published_size(tmp_path: Path) -> None:
+def test_published_pairs_and_scale_belong_to_the_published_size(tmp_path: Path) -> None:
     parts = arrays(BFM_NUM_VERTICES)
     parts["w_shp"], parts["w_exp"] = parts["w_shp"][:, :2], parts["w_exp"][:, :1]
     model = read_model_folder(folder_of(tmp_path / "bfm", parts))
@@ -128,7 +128,7 @@ def test_expert_archive(tmp_path: Path) -> None:
     assert model.scale == PUBLISHED_SCALE
 
 
-def test_what_is_wrong_with_a_folder_is_named(tmp_path: Path) -> None:
+def test_errors_of_a_model_folder_name_the_problem(tmp_path: Path) -> None:
     parts = arrays()
     folder = folder_of(tmp_path / "a", parts)
     (folder / "tri.mat").write_bytes(b"no matlab file")
@@ -190,7 +190,7 @@ def test_references_from_a_folder(tmp_path: Path) -> None:
         resolve_face_model(references=tmp_path)
 
 
-def test_bfm_numbers_in_every_arrangement(tmp_path: Path) -> None:
+def test_bfm_coefficients_in_every_layout(tmp_path: Path) -> None:
     rng = np.random.default_rng(1)
     shape, expression = rng.normal(size=199).astype(np.float32), rng.normal(size=29).astype(np.float32)
     two = np.empty(2, object)
@@ -290,7 +290,7 @@ def test_facekit_command_writes_a_model(facekit: Path, tmp_path: Path, capsys: p
         (lambda f: None, {"area": "face"}, "130"),
     ],
 )
-def test_what_is_wrong_with_a_facekit_folder_is_named(
+def test_errors_of_a_facekit_folder_name_the_problem(
     facekit: Path, change, options: dict, words: str
 ) -> None:
     change(facekit)

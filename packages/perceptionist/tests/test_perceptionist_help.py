@@ -1,4 +1,4 @@
-"""Asking a perceptionist command for its help imports nothing heavy."""
+"""The help of a command imports nothing heavy."""
 
 import pytest
 from perceptionist.__main__ import COMMANDS, main
@@ -12,5 +12,5 @@ def test_help_of_a_command_is_light(command: str) -> None:
 
 def test_help_names_the_commands(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0
-    said = capsys.readouterr().out
-    assert all(command in said for command in COMMANDS)
+    output = capsys.readouterr().out
+    assert all(command in output for command in COMMANDS)

@@ -1,4 +1,4 @@
-"""The renderer's tests on kernels that watch every access: Cython's bounds checks, AddressSanitizer."""
+"""The renderer's tests on instrumented kernels: Cython's bounds checks, AddressSanitizer."""
 
 import importlib.util
 import os
@@ -43,7 +43,7 @@ def run_tests(kernel: Path, environment: dict[str, str]) -> subprocess.Completed
     return subprocess.run(words, cwd=HERE, env=surroundings, capture_output=True, text=True, timeout=900)
 
 
-def test_nothing_is_read_or_written_beyond_an_array(tmp_path):
+def test_the_kernel_stays_within_array_bounds(tmp_path):
     flags = ["-O0", "-ffp-contract=off"] if os.name != "nt" else ["/Od", "/fp:strict"]
     kernel = compiled(tmp_path, flags, checked=True)
     spec = importlib.util.spec_from_file_location(NAME, kernel)

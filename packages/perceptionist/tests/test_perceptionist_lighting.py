@@ -1,8 +1,8 @@
-"""Normals and light: cases worked by hand, agreement with a plain NumPy twin, pictures drawn with them."""
+"""Normals and lighting: cases by hand, agreement with the reference renderer, rendered images."""
 
 import numpy as np
 import pytest
-import reference_renderer as twin
+import reference_renderer
 from perceptionist import sim3dr
 
 RIGHT = np.array([[0, 0, 3], [2, 0, 3], [0, 2, 3]], np.float32)
@@ -45,14 +45,14 @@ SETTINGS = [
 
 
 @pytest.mark.parametrize("setting", SETTINGS)
-def test_light_is_that_of_the_plain_twin(setting):
+def test_light_equals_the_reference_renderer(setting):
     rng = np.random.default_rng(3)
     vertices = rng.normal(40, 30, (500, 3)).astype(np.float32)
     triangles = rng.integers(0, 490, (900, 3))  # the last ten vertices have no triangle
     normals = sim3dr.get_normals(vertices, triangles)
-    np.testing.assert_allclose(normals, twin.vertex_normals(vertices, triangles), atol=1e-6)
+    np.testing.assert_allclose(normals, reference_renderer.vertex_normals(vertices, triangles), atol=1e-6)
     light = setting.light(vertices, triangles, threads=1)
-    np.testing.assert_allclose(light, twin.light(vertices, normals, setting), atol=1e-5)
+    np.testing.assert_allclose(light, reference_renderer.light(vertices, normals, setting), atol=1e-5)
 
 
 def test_light_does_not_depend_on_threads():
@@ -62,7 +62,7 @@ def test_light_does_not_depend_on_threads():
     assert (one == five).all()
 
 
-def test_an_exponent_that_is_no_whole_number_takes_positive_shares_only():
+def test_a_fractional_exponent_applies_to_positive_values_only():
     light = sim3dr.Lighting(specular_exp=2.5).light(RIGHT, ONE)
     np.testing.assert_allclose(light, 0.3 + 0.6 * 5 / 27**0.5 + 0.1 * (25 / 27) ** 2.5, atol=1e-6)
 
@@ -74,7 +74,7 @@ def test_large_triangles_weigh_more():
     assert normals[1].tolist() == [0, 0, 1] and normals[3].tolist() == [1, 0, 0]
 
 
-def test_normals_know_no_unit_of_length():
+def test_normals_do_not_depend_on_the_unit_of_length():
     rng = np.random.default_rng(6)
     vertices, triangles = rng.normal(0, 1, (40, 3)), rng.integers(0, 40, (80, 3))
     expected = sim3dr.get_normals(vertices, triangles)
@@ -88,7 +88,7 @@ def test_normals_of_triangles():
     assert sim3dr.get_triangle_normals(RIGHT, [[0, 0, 1]], unit=True).tolist() == [[0, 0, 0]]
 
 
-def test_unknown_vertices_do_not_spoil_the_others():
+def test_non_finite_vertices_do_not_affect_the_others():
     vertices = np.concatenate([RIGHT, [[np.nan, 0, 0], [np.inf, 5, 5]]])
     triangles = np.concatenate([ONE, [[0, 1, 3], [1, 2, 4]]])
     assert (sim3dr.get_normals(vertices, triangles)[:3] == sim3dr.get_normals(RIGHT, ONE)).all()
@@ -98,7 +98,7 @@ def test_unknown_vertices_do_not_spoil_the_others():
     assert ((light >= 0) & (light <= 1)).all()
 
 
-def test_texture_is_multiplied_and_stays():
+def test_texture_is_multiplied_and_not_modified():
     picture, texture = np.zeros((3, 3, 3), np.uint8), np.tile(np.float32([1, 0.5, 0]), (3, 1))
     before = texture.copy()
     lit = sim3dr.Lighting()
@@ -108,14 +108,14 @@ def test_texture_is_multiplied_and_stays():
     assert drawn[0, 0].tolist() == [int(255 * light), int(255 * np.float32(light * 0.5)), 0]
 
 
-def test_moving_the_light_makes_another_one():
+def test_moving_the_light_returns_a_copy():
     lit = sim3dr.Lighting()
     moved = lit.moved((9, 0, 1))
     assert moved.light_pos == (9, 0, 1) and lit.light_pos == (0, 0, 5)
     assert moved.light(RIGHT, ONE)[1, 0] > moved.light(RIGHT, ONE)[0, 0]
 
 
-def test_overlay_mixes_over_a_copy():
+def test_overlay_blends_with_a_copy():
     picture = np.full((4, 4, 3), 50, np.uint8)
     full, half = (sim3dr.overlay(picture, RIGHT, ONE, alpha=alpha) for alpha in (1.0, 0.5))
     assert (picture == 50).all()
@@ -137,6 +137,6 @@ def test_overlay_mixes_over_a_copy():
         (lambda: sim3dr.get_normals(RIGHT, [[0, 1, 3]]), "vertex 3"),
     ],
 )
-def test_bad_settings_are_refused_in_words(make, words):
+def test_invalid_lighting_raises_errors_that_name_the_value(make, words):
     with pytest.raises(ValueError, match=words):
         make()

@@ -1,6 +1,8 @@
 """The programs: their output files and messages, and their errors."""
 
 import json
+import os
+import subprocess
 import sys
 import types
 import wave
@@ -56,7 +58,7 @@ def features(tmp_path):
     return root
 
 
-def clip_of(population):
+def first_recording(population):
     return sorted((population / "wav").rglob("*.wav"))[0]
 
 
@@ -69,7 +71,7 @@ def silence(path, seconds=1.0, level=0.0):
 
 
 @pytest.mark.parametrize("kind", ["supervised", "unsupervised"])
-def test_demo_writes_each_face_and_a_page(features, weights, kind, tmp_path, capsys):
+def test_demo_writes_every_face_and_a_report(features, weights, kind, tmp_path, capsys):
     out = tmp_path / "out"
     assert main(["demo", str(features), "--weights", str(weights[kind]), "--out", str(out)]) == 0
     names = sorted(path.name for path in (out / "id_a").iterdir())
@@ -86,11 +88,11 @@ def test_demo_writes_each_face_and_a_page(features, weights, kind, tmp_path, cap
         assert face.overlay is not None and (face.overlay != face.image).any()
     page = (out / "index.html").read_text("utf-8")
     assert DISCLAIMER in page and page.count("<canvas") == 2
-    said = capsys.readouterr()
-    assert DISCLAIMER in said.err and "different speakers" in said.out
+    output = capsys.readouterr()
+    assert DISCLAIMER in output.err and "different speakers" in output.out
 
 
-def test_demo_as_published_writes_two_pictures_and_leaves_bad_files_out(features, weights, tmp_path, capsys):
+def test_demo_as_published_writes_two_images_and_skips_invalid_files(features, weights, tmp_path, capsys):
     bad = features / "id_b" / "video" / "00009.npy"
     np.save(bad, np.zeros((64, 90, 2)))
     out = tmp_path / "out"
@@ -100,14 +102,14 @@ def test_demo_as_published_writes_two_pictures_and_leaves_bad_files_out(features
     assert str(bad) in capsys.readouterr().err and not list(out.rglob("*00009*"))
 
 
-def test_results_go_where_the_published_ones_go(tmp_path):
+def test_output_paths_are_the_published_ones(tmp_path):
     from pathlib import Path
 
     assert output_stem(tmp_path, Path("id1/video/00001")) == tmp_path / "id1" / "video_00001"
     assert output_stem(tmp_path, Path("alone")) == tmp_path / "alone"
 
 
-def test_distances_of_meshes_are_told_apart_by_speaker():
+def test_mesh_distances_are_grouped_by_speaker():
     def face(x):
         return GeneratedFace("", np.full((5, 3), x, np.float32), np.zeros(1), np.zeros(1))
 
@@ -117,11 +119,13 @@ def test_distances_of_meshes_are_told_apart_by_speaker():
 
 
 def test_demo_mic_describes_a_file(population, weights, tmp_path, capsys):
-    clip, out = clip_of(population), tmp_path / "out"
+    clip, out = first_recording(population), tmp_path / "out"
     words = ["--wav", str(clip), "--weights", str(weights["unsupervised"]), "--out", str(out)]
     assert main(["demo_mic", *words]) == 0
-    said = capsys.readouterr()
-    assert all(word in said.out for word in ("gender:", "face type:", *MEASURES)) and DISCLAIMER in said.err
+    output = capsys.readouterr()
+    assert (
+        all(word in output.out for word in ("gender:", "face type:", *MEASURES)) and DISCLAIMER in output.err
+    )
     assert sorted(path.suffix for path in out.iterdir()) == [".html", ".obj", ".png"]
     page = (out / f"{clip.stem}.html").read_text("utf-8")
     assert page.count("<canvas") == 2 and DISCLAIMER in page and "audio" in page
@@ -135,31 +139,61 @@ def test_demo_mic_describes_a_file(population, weights, tmp_path, capsys):
         (lambda p: (p / "text.wav").write_text("no sound") and p / "text.wav", "text.wav"),
     ],
 )
-def test_demo_mic_refuses_what_holds_no_voice(make, message, weights, tmp_path, capsys):
+def test_demo_mic_refuses_files_without_voice(make, message, weights, tmp_path, capsys):
     out = tmp_path / "out"
     words = ["--wav", str(make(tmp_path)), "--weights", str(weights["supervised"]), "--out", str(out)]
     assert main(["demo_mic", *words]) == 1
-    said = capsys.readouterr().err
-    assert message in said and "Traceback" not in said
+    output = capsys.readouterr().err
+    assert message in output and "Traceback" not in output
     assert not out.exists() or not list(out.iterdir())
 
 
-def test_too_little_speech_is_refused_by_its_length(population):
-    samples, rate = results_speech(clip_of(population))
+def test_too_little_speech_is_refused(population):
+    samples, rate = read_speech(first_recording(population))
     with pytest.raises(SpeechError, match=r"s of speech in .* expected at least 0.5"):
         extract_speech_features(samples[:6000], rate)
 
 
-def results_speech(path):
+def read_speech(path):
     from perceptionist.speech import read_recording
 
     return read_recording(path)
 
 
-def test_without_portaudio_the_message_names_the_way_out(weights, tmp_path, monkeypatch, capsys):
+def test_without_portaudio_the_error_names_the_remedy(weights, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     assert main(["demo_mic", "--weights", str(weights["supervised"]), "--out", str(tmp_path / "o")]) == 1
     assert "--wav FILE" in capsys.readouterr().err and not (tmp_path / "o").exists()
+
+
+def test_without_a_sound_device_demo_mic_fails_before_heavy_imports(tmp_path):
+    """The installed packages and the model are not touched; no files are written."""
+    (tmp_path / "sounddevice.py").write_text("raise OSError('PortAudio library not found')")
+    code = (
+        "import sys, time\n"
+        "from perceptionist.__main__ import main\n"
+        "status = main(['demo_mic'])\n"
+        "heavy = sorted({'torch', 'scipy', 'pandas', 'PIL'} & set(sys.modules))\n"
+        "print(status, heavy, time.process_time() < 1)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(tmp_path), "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.stdout.split("\n")[0] == "1 [] True", done.stderr
+    assert "PortAudio" in done.stderr and "--wav FILE" in done.stderr and "Traceback" not in done.stderr
+    assert [path.name for path in tmp_path.iterdir() if path.name != "__pycache__"] == ["sounddevice.py"]
+
+
+def test_demo_mic_without_out_writes_nothing(population, weights, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    words = ["--wav", str(first_recording(population)), "--weights", str(weights["supervised"])]
+    assert main(["demo_mic", *words]) == 0
+    assert "gender:" in capsys.readouterr().out and not list(tmp_path.iterdir())
 
 
 class Microphone(types.ModuleType):
@@ -199,13 +233,13 @@ def test_a_recording_is_78_whole_blocks_in_order(monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("call", [microphone.require_microphone, lambda: microphone.record(1.0, output=None)])
-def test_no_device_is_one_line(call, monkeypatch):
+def test_a_missing_device_is_a_one_line_error(call, monkeypatch):
     monkeypatch.setitem(sys.modules, "sounddevice", Microphone(device=False))
     with pytest.raises(MicrophoneError, match=r"querying device.*--wav FILE"):
         call()
 
 
-def test_the_meter_runs_from_empty_to_full():
+def test_the_level_meter_ranges_from_empty_to_full():
     loud = np.full(100, 32767, np.int16)
     assert (
         "#" not in format_level_meter(np.zeros(100, np.int16))
@@ -214,7 +248,7 @@ def test_the_meter_runs_from_empty_to_full():
     assert format_level_meter(loud // 32).count("#") == 15  # -30 dB of 60
 
 
-def test_meshes_made_first_are_judged_as_those_made_on_the_spot(population, weights, tmp_path, capsys):
+def test_stored_meshes_are_evaluated_like_new_predictions(population, weights, tmp_path, capsys):
     given = ["--data", str(population), "--weights", str(weights["supervised"])]
     meshes = tmp_path / "meshes"
     assert main(["test", *given, "--out", str(meshes), "--utterances", "2"]) == 0
@@ -245,17 +279,23 @@ def test_meshes_made_first_are_judged_as_those_made_on_the_spot(population, weig
     assert "invented" in (tmp_path / "a" / "report.html").read_text("utf-8")
 
 
-def test_the_truth_itself_has_no_error_and_the_mean_face_is_judged_fairly(population):
+def test_ground_truth_has_no_error_and_the_mean_face_no_difference(population):
     model = build_synthetic_face_model()
     names = sorted(path.name for path in (population / "mesh").iterdir())
-    known = load_synthetic_ground_truth(population, names)
-    found = evaluate(list(known.vertices * 2), range(len(names)), known, model, bootstrap_samples=20)
-    assert all(each.ours.value == pytest.approx(0, abs=1e-6) for each in found.errors.values())
-    assert found.errors["mean"].differences["mean face"].value < 0
-    mean = evaluate(
-        [known.baselines["all"]] * len(names), range(len(names)), known, model, bootstrap_samples=20
+    ground_truth = load_synthetic_ground_truth(population, names)
+    evaluation = evaluate(
+        list(ground_truth.vertices * 2), range(len(names)), ground_truth, model, bootstrap_samples=20
     )
-    for each in mean.errors.values():
+    assert all(each.ours.value == pytest.approx(0, abs=1e-6) for each in evaluation.errors.values())
+    assert evaluation.errors["mean"].differences["mean face"].value < 0
+    mean_face = evaluate(
+        [ground_truth.baselines["all"]] * len(names),
+        range(len(names)),
+        ground_truth,
+        model,
+        bootstrap_samples=20,
+    )
+    for each in mean_face.errors.values():
         assert each.differences["mean face"].value == pytest.approx(0, abs=1e-12)
 
 
@@ -301,17 +341,19 @@ def test_the_published_layout_stops_at_the_last_validation_id(weights, tmp_path,
         (["test", "--data", "x", "--out", "o", "--utterances", "0"], "at least 1"),
     ],
 )
-def test_bad_requests_end_in_one_line(words, message, features, weights, tmp_path, monkeypatch, capsys):
+def test_invalid_command_lines_end_in_one_line(
+    words, message, features, weights, tmp_path, monkeypatch, capsys
+):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "half" / "fbank").mkdir(parents=True)
     places = {"features": features, "weights": weights["supervised"], "half": tmp_path / "half"}
     filled = [word.format(**places) for word in words]
     assert main(filled) == 1
-    said = capsys.readouterr().err.strip().splitlines()
-    assert message in said[-1] and said[-1].startswith("error: ") and not (tmp_path / "o").exists()
+    output = capsys.readouterr().err.strip().splitlines()
+    assert message in output[-1] and output[-1].startswith("error: ") and not (tmp_path / "o").exists()
 
 
-def test_absent_bundled_weights_are_named(monkeypatch):
+def test_missing_bundled_weights_are_reported(monkeypatch):
     monkeypatch.setattr(inference, "BUNDLED_CHECKPOINT", "weights/none.safetensors")
     with pytest.raises(FileNotFoundError, match=r"weights/none.safetensors.*perceptionist train"):
         inference.load()

@@ -1,4 +1,4 @@
-"""Laws of proportions: invariances, the published scripts written out, what is said of a face."""
+"""Proportions: invariances, agreement with the published scripts, the description of a face."""
 
 import math
 
@@ -37,7 +37,7 @@ def published_scripts(predicted: np.ndarray, true: np.ndarray) -> tuple[list[flo
     return are, math.sqrt(total) / math.sqrt(size)
 
 
-def test_error_table_is_that_of_the_published_scripts() -> None:
+def test_error_table_equals_the_published_scripts() -> None:
     predicted, true = meshes(4), meshes(4)
     table = proportions.error_table(predicted, true, PAIRS, LANDMARKS)
     for row in range(4):
@@ -47,7 +47,7 @@ def test_error_table_is_that_of_the_published_scripts() -> None:
         assert table[row, 5] == pytest.approx(keypoint)
 
 
-def test_ratios_do_not_know_size_place_or_turn() -> None:
+def test_ratios_are_invariant_to_scale_translation_and_rotation() -> None:
     mesh = meshes(1)[0]
     turn, _ = np.linalg.qr(RNG.normal(size=(3, 3)))
     moved = 0.013 * mesh @ turn + [5, -9, 2]
@@ -61,7 +61,7 @@ def test_ratios_do_not_know_size_place_or_turn() -> None:
     assert proportions.keypoint_error(mesh @ proper + 4, mesh, PAIRS, LANDMARKS) > 0.1
 
 
-def test_one_mesh_for_everybody_is_predicted_for_each() -> None:
+def test_one_mesh_is_broadcast_to_all_identities() -> None:
     true, mean = meshes(3), meshes(1)[0]
     whole = proportions.error_table(mean, true, PAIRS, LANDMARKS)
     for row in range(3):
@@ -69,7 +69,7 @@ def test_one_mesh_for_everybody_is_predicted_for_each() -> None:
         np.testing.assert_allclose(whole[row], one[0], rtol=1e-12)
 
 
-def test_means_go_over_the_person_first() -> None:
+def test_means_are_over_the_predictions_of_an_identity_first() -> None:
     table = np.zeros((3, 7))
     table[:, 0] = [1, 3, 10]
     means = proportions.identity_mean_errors(table, [5, 5, 1])
@@ -91,7 +91,7 @@ def test_comparison_with_baselines_names_every_error() -> None:
         assert comparison.differences["mean face"].p_value < 0.02
 
 
-def test_mean_faces_of_all_and_of_each_sex() -> None:
+def test_mean_faces_of_all_and_of_each_gender() -> None:
     vertices = np.stack([np.full((4, 3), value) for value in (0.0, 2, 7)])
     found = proportions.mean_faces(vertices, ["male", "male", "female"])
     assert [found[name][0, 0] for name in ("all", "male", "female")] == [3, 1, 7]
@@ -132,7 +132,7 @@ def test_references_of_the_population_describe_themselves() -> None:
     assert proportions.describe_face(wide, model.references, model.pairs).face_type == "regular"
 
 
-def test_what_cannot_be_measured_is_named() -> None:
+def test_unmeasurable_meshes_are_reported() -> None:
     mesh = meshes(1)[0]
     with pytest.raises(ValueError, match="cheek"):
         proportions.ratios(mesh, {name: pair for name, pair in PAIRS.items() if name != "cheek"})

@@ -1,4 +1,4 @@
-"""Lists of training files: the published rules on a small folder, and what is said when nothing is there."""
+"""Lists of training files: the published rules on a small folder, and the errors without files."""
 
 from pathlib import Path
 
@@ -45,7 +45,7 @@ def root(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_people_with_both_kinds_in_alphabetical_order(root: Path) -> None:
+def test_identities_with_both_modalities_in_alphabetical_order(root: Path) -> None:
     names = read_identity_names(root / "vox1_meta.csv")
     assert names["id3"] == "Gus_Three"  # every row counts, whatever its set
     found = build_training_lists(root / "fbank", root / "faces", names)
@@ -64,7 +64,7 @@ def test_people_with_both_kinds_in_alphabetical_order(root: Path) -> None:
     assert len(faces) == 5
 
 
-def test_letters_part_the_people(root: Path) -> None:
+def test_initials_separate_the_splits(root: Path) -> None:
     names = read_identity_names(root / "vox1_meta.csv")
     held_out = build_training_lists(root / "fbank", root / "faces", names, HELD_OUT_INITIALS)
     assert held_out.identities == ("Ada_Two",)
@@ -79,7 +79,7 @@ def test_letters_part_the_people(root: Path) -> None:
     assert pictures.identities == ("Zoe",)
 
 
-def test_absent_folders_and_empty_splits_are_told(root: Path) -> None:
+def test_missing_folders_and_empty_splits_are_reported(root: Path) -> None:
     with pytest.raises(FileNotFoundError, match="nowhere"):
         build_training_lists(root / "nowhere", root / "faces", {})
     with pytest.raises(DataError, match="first letter in Q"):

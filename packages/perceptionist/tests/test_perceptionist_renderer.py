@@ -1,4 +1,4 @@
-"""What the renderer promises: who owns a pixel, depth, blending, arrays of any kind, errors in words."""
+"""The renderer: coverage of pixels, depth, blending, array types and error messages."""
 
 import multiprocessing
 import os
@@ -70,7 +70,7 @@ def test_every_pixel_of_a_triangulated_rectangle_belongs_to_exactly_one_triangle
 
 @pytest.mark.parametrize("scale", [1e4, 1e6, 2e8])
 @pytest.mark.parametrize("seed", range(4))
-def test_it_is_so_far_beyond_the_picture_too(seed, scale):
+def test_coverage_is_exact_for_corners_far_outside_the_image(seed, scale):
     vertices, triangles = patchwork(seed, 3, 4)
     wide = (vertices - vertices.max(0) * np.float32([0.43, 0.47, 0])) * np.float32([scale, scale, 1])
     assert (covered(wide, triangles, 9, 11) == 1).all()
@@ -100,7 +100,7 @@ def test_a_right_triangle_by_hand(rule, pixels):
     assert owned[1, 1] == 1 and owned[0, 4] == 0 and owned[2, 2] == 0
 
 
-def test_the_published_rules_leave_and_repeat_pixels_on_whole_numbers():
+def test_the_published_rules_skip_and_repeat_pixels_with_integer_coordinates():
     square = np.array([[1, 1, 0], [5, 1, 0], [5, 5, 0], [1, 5, 0]], np.float32)
     halves = [[0, 1, 2], [0, 2, 3]]
     assert covered(square, halves, 8, 8, "strict")[3, 3] == 0
@@ -108,7 +108,7 @@ def test_the_published_rules_leave_and_repeat_pixels_on_whole_numbers():
     assert covered(square, halves, 8, 8, "top_left")[3, 3] == 1
 
 
-def test_a_triangle_without_area_is_painted_by_the_inclusive_rule_only():
+def test_only_the_inclusive_rule_draws_a_triangle_without_area():
     vertices = np.array([[1, 1, 3], [2, 2, 3], [4, 4, 3]], np.float32)
     colors = np.array([[1], [0], [0]], np.float32)
     for rule in RULES:
@@ -122,7 +122,7 @@ def test_a_triangle_without_area_is_painted_by_the_inclusive_rule_only():
 @pytest.mark.parametrize("rule", RULES)
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("axis", range(3))
-def test_triangles_with_an_unknown_corner_are_left_out(rule, value, axis):
+def test_triangles_with_a_non_finite_corner_are_skipped(rule, value, axis):
     vertices = np.concatenate([RIGHT, RIGHT + np.float32([0, 0, 5])])
     vertices[4, axis] = value
     both = [[3, 4, 5], [0, 1, 2]]
@@ -145,7 +145,7 @@ def test_weights_and_depth_are_linear(rule):
     assert not seen.weights[seen.triangles < 0].any() and (seen.depth[seen.triangles < 0] == sim3dr.FAR).all()
 
 
-def test_the_nearer_triangle_wins_and_of_equal_ones_the_first():
+def test_the_nearest_triangle_is_visible_and_of_equal_ones_the_first():
     vertices = np.concatenate([RIGHT, RIGHT, RIGHT + np.float32([0, 0, 1])])
     for order, winner in [([0, 1], 0), ([1, 0], 1), ([2, 0, 1], 2), ([0, 2, 1], 2)]:
         triangles = np.arange(9).reshape(3, 3)[order]
@@ -167,7 +167,7 @@ def test_colours_beyond_the_range_are_clipped():
     assert sim3dr.rasterize(RIGHT, ONE, colors, height=5, width=5)[1, 1].tolist() == [0, 127, 255, 0]
 
 
-def test_reverse_turns_the_picture_and_not_the_depth():
+def test_reverse_flips_the_image_and_not_the_depth():
     colors, depth, turned = (
         np.random.default_rng(0).random((3, 3)),
         *np.full((2, 6, 5), sim3dr.FAR, np.float32),
@@ -177,7 +177,7 @@ def test_reverse_turns_the_picture_and_not_the_depth():
     assert plain.any() and (upside == plain[::-1]).all() and (depth == turned).all()
 
 
-def test_depths_to_begin_with_hide_what_lies_behind_them():
+def test_initial_depths_hide_triangles_behind_them():
     depth = np.full((6, 6), sim3dr.FAR, np.float32)
     depth[1] = 1.0  # ties keep what is there
     picture = sim3dr.rasterize(RIGHT, ONE, np.ones((3, 1)), height=6, width=6, depth=depth)[:, :, 0]
@@ -188,7 +188,7 @@ def test_depths_to_begin_with_hide_what_lies_behind_them():
 
 
 @pytest.mark.parametrize("rule", RULES)
-def test_a_large_mesh_gives_the_same_picture_on_any_number_of_threads(rule):
+def test_a_large_mesh_renders_identically_on_any_number_of_threads(rule):
     vertices, triangles = surface(110)
     vertices = (vertices + np.float32([1, 1, 0])) * np.float32([70, 45, 30])
     vertices[::97] = np.random.default_rng(1).uniform(-400, 400, vertices[::97].shape)
@@ -203,7 +203,7 @@ def test_a_large_mesh_gives_the_same_picture_on_any_number_of_threads(rule):
     assert pictures[0].std() > 20 and all((picture == pictures[0]).all() for picture in pictures)
 
 
-def test_parts_make_up_the_whole():
+def test_ranges_cover_all_rows():
     for count in (0, 1, 5, 64):
         for parts in (1, 2, 7):
             numbers = [
@@ -227,7 +227,7 @@ def test_the_number_of_threads_follows_the_environment(monkeypatch):
             parallel.thread_count(wrong)
 
 
-def test_where_no_thread_can_be_had_everything_is_done_in_order(monkeypatch):
+def test_without_threads_the_work_runs_in_order(monkeypatch):
     pool = ThreadPoolExecutor(1)
     pool.shutdown()
     monkeypatch.setattr(parallel, "_pools", [pool])
@@ -254,7 +254,7 @@ def test_several_callers_and_forked_processes_may_draw_at_once():
 # Arrays of any kind
 
 
-def test_pictures_and_depths_are_updated_in_place_in_any_layout():
+def test_images_and_depths_are_updated_in_place_in_any_layout():
     expected = sim3dr.rasterize(RIGHT, ONE, np.ones((3, 3)), height=6, width=5)
     strided, turned = np.zeros((6, 10, 3), np.uint8)[:, ::2], np.zeros((3, 6, 5), np.uint8).transpose(1, 2, 0)
     for picture in (np.zeros((6, 5, 3), np.uint8), strided, turned):
@@ -265,7 +265,7 @@ def test_pictures_and_depths_are_updated_in_place_in_any_layout():
     assert sim3dr.rasterize(RIGHT, ONE, np.ones((3, 1)), grey) is grey and (grey == expected[:, :, 0]).all()
 
 
-def test_pictures_that_cannot_hold_the_drawing_stay_and_a_new_one_comes_back():
+def test_unsuitable_images_are_unchanged_and_a_new_one_is_returned():
     fixed, rough = np.zeros((6, 5, 1), np.uint8), np.full((6, 5, 1), 99.7)
     fixed.flags.writeable = False
     drawn = sim3dr.rasterize(RIGHT, ONE, np.ones((3, 1)), fixed)
@@ -296,7 +296,7 @@ def test_empty_meshes_draw_nothing(vertices, triangles):
     assert (sim3dr.Lighting()(vertices, triangles, picture) == 7).all()
 
 
-def test_a_picture_without_pixels_is_given_back():
+def test_an_image_without_pixels_is_returned_unchanged():
     picture = np.zeros((0, 5, 3), np.uint8)
     assert sim3dr.rasterize(RIGHT, ONE, np.ones((3, 3)), picture) is picture
 
@@ -307,21 +307,21 @@ WRONG = {
     "vertices of words": ({"vertices": [["a", "b", "c"]] * 3}, "vertices: real numbers"),
     "complex vertices": ({"vertices": RIGHT * 1j}, "vertices: real numbers.*complex"),
     "triangles as columns": ({"triangles": np.zeros((3, 5), int)}, r"triangles.*\(T, 3\).*\(3, 5\)"),
-    "triangles of fractions": ({"triangles": [[0.0, 1.0, 2.0]]}, "whole numbers.*float64"),
+    "triangles of fractions": ({"triangles": [[0.0, 1.0, 2.0]]}, "integers are expected.*float64"),
     "triangles counted from 1": (
         {"triangles": [[1, 2, 3]]},
-        "row 0 names vertex 3.*there are 3.*count vertices",
+        "row 0 has vertex 3, expected 0 to 2.*start at 0",
     ),
-    "a negative vertex": ({"triangles": [[0, 1, 2], [0, -1, 2]]}, "row 1 names vertex -1"),
+    "a negative vertex": ({"triangles": [[0, 1, 2], [0, -1, 2]]}, "row 1 has vertex -1"),
     "a vertex beyond 32 bits": ({"triangles": [[0, 1, 2**40]]}, str(2**40)),
     "too few colours": ({"colors": np.ones((2, 3))}, r"colors.*\(3, C\).*\(2, 3\)"),
     "five channels": ({"colors": np.ones((3, 5))}, "1 to 4 channels"),
     "colours up to 255": ({"colors": np.full((3, 3), 255, np.uint8)}, "divide by 255"),
     "no size": ({"height": None}, "height and width"),
-    "no pixels": ({"height": 0}, "height: a whole number"),
-    "half a pixel": ({"width": 2.5}, "width: a whole number"),
-    "another channel count": ({"channel": 1}, "channel: 1 is stated"),
-    "another height": ({"bg": np.zeros((4, 6, 3), np.uint8)}, "height: 6 is stated.*4"),
+    "no pixels": ({"height": 0}, "height: an integer number"),
+    "half a pixel": ({"width": 2.5}, "width: an integer number"),
+    "another channel count": ({"channel": 1}, "channel: 1 is given"),
+    "another height": ({"bg": np.zeros((4, 6, 3), np.uint8)}, "height: 6 is given.*4"),
     "another depth": ({"depth": np.zeros((3, 3), np.float32)}, r"depth.*\(6, 6\).*\(3, 3\)"),
     "a depth in a list": ({"depth": [[0.0] * 6] * 6}, "depth: a writable float32 array.*list"),
     "whole depths": ({"depth": np.zeros((6, 6), int)}, "depth: a writable float32 array.*int"),
@@ -337,7 +337,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_bad_arguments_are_refused_in_words(name):
+def test_invalid_arguments_raise_errors_that_name_them(name):
     changed, words = WRONG[name]
     arguments = {"vertices": RIGHT, "triangles": ONE, "colors": np.ones((3, 3)), **SIZE}
     with pytest.raises(ValueError, match=words):

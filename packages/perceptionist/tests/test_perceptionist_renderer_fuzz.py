@@ -1,8 +1,8 @@
-"""Any mesh: the renderer agrees with its plain twin bit by bit, on any number of threads, and never fails."""
+"""Random meshes: the renderer equals the reference renderer bit by bit, on any number of threads."""
 
 import numpy as np
 import pytest
-import reference_renderer as twin
+import reference_renderer
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from perceptionist import sim3dr
@@ -49,7 +49,7 @@ threads = st.integers(1, 5)
 
 @settings(max_examples=400, deadline=None)
 @given(meshes(), pictures(), rules, threads, st.sampled_from([1.0, 0.35, 0.0]), st.booleans(), st.booleans())
-def test_pictures_and_depths_are_those_of_the_twin(mesh, picture, rule, count, alpha, reverse, preset):
+def test_images_and_depths_equal_the_reference(mesh, picture, rule, count, alpha, reverse, preset):
     vertices, triangles = mesh
     height, width, channels, seed = picture
     rng = np.random.default_rng(seed)
@@ -69,7 +69,7 @@ def test_pictures_and_depths_are_those_of_the_twin(mesh, picture, rule, count, a
         coverage=rule,
         threads=count,
     )
-    twin.render(
+    reference_renderer.render(
         vertices, triangles, theirs[1], rule, colors=colors, image=theirs[0], alpha=alpha, reverse=reverse
     )
     np.testing.assert_array_equal(ours[1], theirs[1])
@@ -78,10 +78,10 @@ def test_pictures_and_depths_are_those_of_the_twin(mesh, picture, rule, count, a
 
 @settings(max_examples=200, deadline=None)
 @given(meshes(), pictures(), rules, threads)
-def test_triangles_and_weights_are_those_of_the_twin(mesh, picture, rule, count):
+def test_triangles_and_weights_equal_the_reference(mesh, picture, rule, count):
     seen = sim3dr.rasterize_triangles(*mesh, *picture[:2], coverage=rule, threads=count)
     depth = np.full(picture[:2], sim3dr.FAR, np.float32)
-    ids, weights = twin.render(*mesh, depth, "within" if rule == "inclusive" else rule)
+    ids, weights = reference_renderer.render(*mesh, depth, "within" if rule == "inclusive" else rule)
     np.testing.assert_array_equal(seen.depth, depth)
     np.testing.assert_array_equal(seen.triangles, ids)
     np.testing.assert_array_equal(seen.weights, weights)
@@ -89,10 +89,10 @@ def test_triangles_and_weights_are_those_of_the_twin(mesh, picture, rule, count)
 
 @settings(max_examples=200, deadline=None)
 @given(meshes())
-def test_normals_are_those_of_the_twin_and_always_numbers(mesh):
+def test_normals_equal_the_reference_and_are_finite(mesh):
     ours = sim3dr.get_normals(*mesh)
     assert np.isfinite(ours).all()
-    theirs = twin.vertex_normals(*mesh)
+    theirs = reference_renderer.vertex_normals(*mesh)
     usable = np.isfinite(theirs).all(1)  # sums beyond float32 are ours to guard
     np.testing.assert_allclose(ours[usable], theirs[usable], atol=1e-6)
     lengths = np.linalg.norm(ours.astype(np.float64), axis=1)

@@ -240,7 +240,7 @@ def test_a_published_quirk_changes_its_own_terms(
     assert differing == changed | {"total_loss"}
 
 
-def test_batch_statistics_change_the_voices_and_nothing_stored(runs: dict[str, Path], go: Train) -> None:
+def test_batch_statistics_change_the_embeddings_and_no_stored_value(runs: dict[str, Path], go: Train) -> None:
     run = go("unsupervised", "training.voice_network=batch_statistics")
     plain, drifting = first(runs["unsupervised"]), first(run)
     assert plain["G_D_fake"] != drifting["G_D_fake"] and plain["D_real"] == drifting["D_real"]
@@ -344,7 +344,7 @@ def test_a_run_cannot_resume_with_other_identities(
         go("expert", "training.max_steps=1", dataset=other, resume=True)
 
 
-def test_the_command_trains_and_explains_what_is_missing(tmp_path: Path, capsys: Any) -> None:
+def test_the_train_command_reports_missing_inputs(tmp_path: Path, capsys: Any) -> None:
     words = ["--cfg", "quick_expert", "--data", tmp_path, "--out", tmp_path / "run", "--device", "cpu"]
     assert run_main("perceptionist.train", [str(word) for word in words]) == 1
     message = capsys.readouterr().err

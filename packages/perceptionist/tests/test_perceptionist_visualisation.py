@@ -1,4 +1,4 @@
-"""Laws of what is shown: bytes of pictures, and the mesh where the face is."""
+"""Images as bytes, and the overlay of a mesh on a face."""
 
 import numpy as np
 import pytest
@@ -16,7 +16,7 @@ from voiceface.synthetic.face.render import render_image, sample_render_params
 from voiceface.synthetic.identities import sample_identities
 
 
-def test_bytes_of_both_rules_by_hand() -> None:
+def test_quantisation_of_both_rules_by_hand() -> None:
     values = torch.tensor([-9.0, -1, -0.99, 0, 0.5, 1, 3]).reshape(1, 1, 1, 7).expand(1, 3, 7, 7)
     assert images_to_uint8(values)[0, 0, :, 0].tolist() == [0, 0, 1, 128, 191, 255, 255]
     assert images_to_uint8(values, "published")[0, 0, :, 0].tolist() == [0, 0, 1, 128, 191, 255, 255]
@@ -36,7 +36,7 @@ def test_channels_keep_their_order() -> None:
 
 
 @pytest.mark.parametrize("side", [120, 60])
-def test_true_parameters_lay_the_mesh_over_the_face(side: int) -> None:
+def test_true_parameters_overlay_the_mesh_on_the_face(side: int) -> None:
     model, people = build_synthetic_face_model(), sample_identities(range(3), rho=0.7)
     alpha = shape_coefficients(people)
     for i in range(3):

@@ -6,12 +6,12 @@ from voiceface.commandline.dispatch import dispatch
 
 COMMANDS = {
     "train": ("perceptionist.train", "train the unsupervised cascade, the supervised head or the expert"),
-    "test": ("perceptionist.test", "meshes from the recordings of unseen people"),
-    "evaluate": ("perceptionist.evaluate", "errors of proportions and keypoints against true meshes"),
-    "demo": ("perceptionist.demo", "picture, mesh and overlay from recordings or stored features"),
+    "test": ("perceptionist.test", "generate meshes from the recordings of unseen identities"),
+    "evaluate": ("perceptionist.evaluate", "compute errors of proportions and keypoints against true meshes"),
+    "demo": ("perceptionist.demo", "generate image, mesh and overlay from recordings or stored features"),
     "demo_mic": (
         "perceptionist.demo_mic",
-        "the same from five seconds of the microphone, described in words",
+        "record five seconds of a voice, generate its mesh and describe it",
     ),
 }
 

@@ -13,6 +13,15 @@ if TYPE_CHECKING:
     from perceptionist.face_models.linear import LinearFaceModel
     from perceptionist.voice_to_mesh import GeneratedFace
 
+__all__ = [
+    "build_parser",
+    "main",
+    "mesh_distances",
+    "output_stem",
+    "write_face",
+    "write_report",
+]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the faces of all files; the exit status is 1 if a file was skipped, else 0."""
@@ -177,8 +186,8 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="perceptionist demo",
-        description="Generate image, mesh and overlay from recordings or stored features (.npy). Results are written to "
-        "OUT/SPEAKER/VIDEO_UTTERANCE_image.png (unsupervised weights), _overlap.png (with an expert), "
+        description="Generate image, mesh and overlay from recordings or stored features (.npy). Results are "
+        "written to OUT/SPEAKER/VIDEO_UTTERANCE_image.png (unsupervised weights), _overlap.png (expert), "
         "_mesh.png and .obj; OUT/index.html is a report.",
     )
     parser.add_argument("paths", nargs="+", type=Path, help="files, and folders searched recursively")

@@ -11,8 +11,19 @@ if TYPE_CHECKING:
     from perceptionist.proportions import Description
     from perceptionist.voice_to_mesh import GeneratedFace, VoiceToMesh
 
+__all__ = [
+    "LIKENESS_DISCLAIMER",
+    "build_parser",
+    "format_description",
+    "main",
+    "write_report",
+    "write_results",
+]
+
+
 LIKENESS_DISCLAIMER = (
-    "The face is a mean over people with similar voices, not a likeness: it does not show anybody's face, gender "
+    "The face is a mean over people with similar voices, not a likeness: it does not show anybody's face, "
+    "gender "
     "or identity, and no decision about a person may be based on it."
 )
 
@@ -120,7 +131,7 @@ def write_report(
     disclaimer: str,
     samples: Any = None,
 ) -> None:
-    """Write a report: interactive meshes of the face and the mean face of its gender, voice, image, measurements."""
+    """Write a report: interactive meshes of the face and the mean face, voice, image, measurements."""
     from voiceface.report import AudioSource, IdentityCard, IdentityGroup, MeshView, Table, build_report
 
     from perceptionist.proportions import MEASURES, distances
@@ -194,9 +205,9 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="perceptionist demo_mic",
-        description="Record five seconds of a voice, or read a file, generate a face and describe it: gender and "
-        "face type by the nearest reference shape, widths relative to the mean face. With --out, writes a mesh "
-        "(.obj), an image (.png) and a report with an interactive mesh (.html).",
+        description="Record five seconds of a voice or read a file, generate a face, describe it: gender and "
+        "face type by the nearest reference shape, widths relative to the mean face. With --out, writes "
+        "a mesh (.obj), an image (.png) and a report with an interactive mesh (.html).",
     )
     parser.add_argument("--wav", type=Path, help="audio file instead of the microphone")
     parser.add_argument(

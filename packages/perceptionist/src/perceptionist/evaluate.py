@@ -1,4 +1,4 @@
-"""`perceptionist evaluate`: errors of proportions and keypoints against true meshes (published as cal_size)."""
+"""`perceptionist evaluate`: errors of proportions and keypoints of meshes (published as cal_size)."""
 
 import argparse
 from collections.abc import Sequence
@@ -11,6 +11,14 @@ from voiceface.datasets import dataset_arguments
 if TYPE_CHECKING:
     from perceptionist.evaluation import Evaluation
     from perceptionist.face_models.linear import LinearFaceModel
+
+__all__ = [
+    "ERROR_LABELS",
+    "build_parser",
+    "main",
+    "write_report",
+]
+
 
 ERROR_LABELS = {
     "forehead": "forehead width (ARE)",
@@ -150,7 +158,8 @@ def write_report(path: Path, evaluation: "Evaluation", model: "LinearFaceModel")
                     [explained.names[i], float(explained.ours[i]), float(explained.upper_bound[i])]
                     for i in order
                 ],
-                "The upper bound is that of the true voice factors; 0: the coefficient does not depend on the voice.",
+                "The upper bound is that of the true voice factors; 0: the coefficient does not depend on "
+                "the voice.",
             )
         )
     build_report(
@@ -176,7 +185,7 @@ def build_parser() -> argparse.ArgumentParser:
 
     parser = argparse.ArgumentParser(
         prog="perceptionist evaluate",
-        description="Evaluate meshes against ground truth: ratio errors (ARE) and keypoint errors, compared with "
+        description="Evaluate meshes against ground truth: ratio (ARE) and keypoint errors, compared with "
         "the mean face and the mean of the own gender, with intervals over identities and paired tests.",
         epilog="perceptionist evaluate --data POPULATION --weights RUN --out DIR; "
         "perceptionist evaluate --predictions MESHES --truth A2E_val --meta vox1_meta.csv --face-model "

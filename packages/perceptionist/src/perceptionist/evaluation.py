@@ -17,6 +17,9 @@ from perceptionist.proportions import GENDERS, compare_with_baselines, error_tab
 if TYPE_CHECKING:
     from perceptionist.face_models.linear import LinearFaceModel
 
+__all__ = ["MESH_BATCH_SIZE", "Evaluation", "ExplainedVariance", "evaluate"]
+
+
 Array = NDArray[Any]
 MEAN_FACE, GENDER_MEAN_FACE = "mean face", "mean of own gender"
 MESH_BATCH_SIZE = 32  # meshes that are measured together, to bound memory
@@ -43,13 +46,14 @@ class Evaluation:
 
     Attributes:
         num_identities, num_predictions: counts.
-        errors: by name (`perceptionist.proportions.ERRORS`): ours and the baselines with confidence intervals over
-            identities, and the paired differences.
-        gender_accuracy: fraction of predictions nearer to the mean shape of the right gender; None if unknown.
+        errors: by name (`perceptionist.proportions.ERRORS`): ours and the baselines with confidence intervals
+            over identities, and the paired differences.
+        gender_accuracy: fraction of predictions nearer to the mean shape of the right gender; None if
+            unknown.
         explained_variance: None if true or predicted coefficients are unknown.
-        fisher_gender_accuracy: gender accuracy along the Fisher direction (`MeshGroundTruth.gender_axis`). The
-            plain vertex distance misclassifies many true shapes, because it includes differences that do not
-            depend on gender.
+        fisher_gender_accuracy: gender accuracy along the Fisher direction (`MeshGroundTruth.gender_axis`).
+            The plain vertex distance misclassifies many true shapes, because it includes differences that do
+            not depend on gender.
         true_gender_accuracy: both gender accuracies of the true shapes, which are their upper bounds.
         disclaimer: to show with every metric.
         facts: further values for `to_dict`.
@@ -166,7 +170,8 @@ def evaluate(
     for mesh in [*meshes, *ground_truth.vertices]:
         if mesh.shape != (model.num_vertices, 3):
             raise MeshError(
-                f"Found a mesh of {len(mesh)} vertices, the face model {model.name} has {model.num_vertices}. "
+                f"Found a mesh of {len(mesh)} vertices, the face model {model.name} has "
+                f"{model.num_vertices}. "
                 "Pass the face model of the meshes as --face-model."
             )
     predictors: dict[str, Callable[[slice], Array]] = {

@@ -16,6 +16,14 @@ from perceptionist.proportions import GENDERS, mean_faces
 if TYPE_CHECKING:
     from perceptionist.face_models.linear import LinearFaceModel
 
+__all__ = [
+    "MeshGroundTruth",
+    "find_meshes",
+    "load_ground_truth_folder",
+    "load_synthetic_ground_truth",
+]
+
+
 Array = NDArray[Any]
 
 
@@ -142,7 +150,8 @@ def load_ground_truth_folder(
     sizes = {len(mesh) for mesh in meshes}
     if sizes != {model.num_vertices}:
         raise ValueError(
-            f"{root}: meshes of {sorted(sizes)} vertices, the face model {model.name} has {model.num_vertices}. Pass the "
+            f"{root}: meshes of {sorted(sizes)} vertices, the face model {model.name} has "
+            f"{model.num_vertices}. Pass the "
             "face model of the meshes as --face-model."
         )
     gender_of = _read_genders(meta) if meta else {}

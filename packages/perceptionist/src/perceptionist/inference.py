@@ -9,6 +9,14 @@ if TYPE_CHECKING:
     from perceptionist.face_models.linear import LinearFaceModel
     from perceptionist.voice_to_mesh import VoiceToMesh
 
+__all__ = [
+    "BUNDLED_CHECKPOINT",
+    "TRAIN_COMMAND",
+    "find_bundled_checkpoint",
+    "load",
+]
+
+
 BUNDLED_CHECKPOINT = "weights/population.safetensors"
 TRAIN_COMMAND = "perceptionist train --cfg supervised --data DATA --out RUN"
 
@@ -25,7 +33,8 @@ def load(
     Args:
         weights: run folder, checkpoint or published folder; None: the bundled checkpoint, which was trained
             on synthetic identities only.
-        face_model: model, folder or file; None: the one that the weights were trained with, if it is embedded.
+        face_model: model, folder or file; None: the one that the weights were trained with, if it is
+            embedded.
         references: folder of reference shapes in place of the face model's own.
         device: "cpu" or "cuda".
 
@@ -57,7 +66,8 @@ def find_bundled_checkpoint() -> Path:
     path = Path(str(files("perceptionist").joinpath(BUNDLED_CHECKPOINT)))
     if not path.is_file():
         raise FileNotFoundError(
-            f"This installation of perceptionist has no {BUNDLED_CHECKPOINT}. Train a model ({TRAIN_COMMAND}) "
+            f"This installation of perceptionist has no {BUNDLED_CHECKPOINT}. Train a model "
+            f"({TRAIN_COMMAND}) "
             "and pass it with --weights RUN."
         )
     return path

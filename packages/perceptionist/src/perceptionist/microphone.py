@@ -7,6 +7,18 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
+__all__ = [
+    "BLOCK_SIZE",
+    "REMEDY",
+    "SAMPLE_RATE",
+    "MicrophoneError",
+    "countdown",
+    "format_level_meter",
+    "record",
+    "require_microphone",
+]
+
+
 SAMPLE_RATE = 16000
 BLOCK_SIZE = 1024  # samples; the published program reads 78 of them for five seconds
 REMEDY = "record five seconds with another program and pass them with --wav FILE"

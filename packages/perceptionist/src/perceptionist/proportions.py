@@ -18,6 +18,28 @@ from voiceface.metrics.geometry import (
     pair_distances,
 )
 
+__all__ = [
+    "ERRORS",
+    "FACE_TYPES",
+    "GENDERS",
+    "MEASURES",
+    "REFERENCE_DISTANCE",
+    "Description",
+    "Pairs",
+    "aligned_landmark_error",
+    "compare_with_baselines",
+    "describe_face",
+    "distances",
+    "error_table",
+    "identity_mean_errors",
+    "keypoint_error",
+    "mean_faces",
+    "ratio_errors",
+    "ratios",
+    "shape_errors",
+]
+
+
 Array = NDArray[Any]
 Pairs = Mapping[str, Sequence[int]]
 

@@ -1,7 +1,7 @@
-"""Published checkpoints (specification, section 12): every file to a network of its size, and the way back.
+"""Published checkpoints: load every file into a network of its sizes, and save networks in published format.
 
-Our modules keep the published parameter names; sizes are read off the shapes. Reading never runs code that a
-file may carry; writing gives files that the published programs load.
+Modules keep the published parameter names; sizes are read off the shapes. Loading never executes code from a
+file; the published programs can load the saved files.
 """
 
 import re
@@ -42,6 +42,27 @@ from perceptionist.refiners import ForwardDirection, ReverseDirection
 from perceptionist.supervised_head import SupervisedHead
 from perceptionist.voice_network import VoiceNetwork
 
+__all__ = [
+    "FACE_MODEL_ARRAYS",
+    "FILES",
+    "IMAGE_NETWORK_PREFIX",
+    "REFINER_PREFIX",
+    "ExpertArchive",
+    "find_checkpoint",
+    "load_classifier",
+    "load_discriminator",
+    "load_expert",
+    "load_face_network",
+    "load_generator",
+    "load_student",
+    "load_supervised_head",
+    "load_voice_network",
+    "save_expert",
+    "save_network",
+    "save_student",
+]
+
+
 FILES = {
     "voice network": "voice_embedding.pth",
     "generator": "generator_48000.pth",
@@ -49,7 +70,7 @@ FILES = {
     "expert": "2D-to-3D-pretrained.tar",
     "supervised head": "supervised_64/generator_48000.pth",
 }
-"""Where the published files lie below `pretrained_models`."""
+"""Paths of the published files below `pretrained_models`."""
 FACE_MODEL_ARRAYS = ("w_shp", "w_exp", "u", "param_mean", "param_std")
 IMAGE_NETWORK_PREFIX = re.compile(r"^(?:module\.)?\w+\.backbone\.")
 REFINER_PREFIX = re.compile(r"^(?:module\.)?(?=(?:forward|reverse)Direction\.)")
@@ -57,13 +78,13 @@ REFINER_PREFIX = re.compile(r"^(?:module\.)?(?=(?:forward|reverse)Direction\.)")
 
 @dataclass(frozen=True)
 class ExpertArchive:
-    """The expert archive.
+    """Contents of the published expert archive.
 
     Attributes:
         network: the image-to-3D network.
-        arrays: of its face model: w_shp, w_exp, u, param_mean, param_std; those that the file holds.
-        forward_direction: landmark refinement; None where the file has none.
-        reverse_direction: landmarks to parameters; None where the file has none.
+        arrays: of its face model: w_shp, w_exp, u, param_mean, param_std, as far as present.
+        forward_direction: landmark refinement; None if the file has none.
+        reverse_direction: landmarks to parameters; None if the file has none.
     """
 
     network: ImageTo3D
@@ -76,16 +97,16 @@ def find_checkpoint(folder: str | Path, network: str) -> Path:
     """Path of a published file in a `pretrained_models` folder.
 
     Args:
-        folder: that holds the files under their published names.
+        folder: with the files under their published names.
         network: a key of `FILES`.
 
     Raises:
-        FileNotFoundError: it is not there.
+        FileNotFoundError: it is missing.
     """
     path = Path(folder) / FILES[network]
     if not path.is_file():
         raise FileNotFoundError(
-            f"the published {network} {path} does not exist; place {FILES[network]} in {folder}"
+            f"The published {network} {path} does not exist. Place {FILES[network]} in {folder}."
         )
     return path
 
@@ -94,7 +115,8 @@ def load_voice_network(path: str | Path) -> VoiceNetwork:
     """Read `voice_embedding.pth`, in evaluation mode.
 
     Raises:
-        CheckpointError: damaged, unsafe, another network's, or a key is missing, unknown or of another shape.
+        CheckpointError: corrupt, unsafe, of another network, or a key is missing, unknown or of another
+            shape.
         FileNotFoundError: no such file.
     """
     return _load(path, build_voice_network)
@@ -126,17 +148,17 @@ def load_supervised_head(path: str | Path) -> SupervisedHead:
 
 
 def load_student(path: str | Path) -> ImageTo3D:
-    """Read `image3D_48000.pth`, with or without the second copies of its features.
+    """Read `image3D_48000.pth`, with or without the duplicates of its features.
 
     Raises:
-        CheckpointError: as `load_voice_network`, or the copies differ.
+        CheckpointError: as `load_voice_network`, or the duplicates differ.
         FileNotFoundError: no such file.
     """
     return _load(path, build_image_to_3d)
 
 
 def load_expert(path: str | Path) -> ExpertArchive:
-    """Read `2D-to-3D-pretrained.tar`: the expert, its face model's arrays, its refiners if it has them.
+    """Read `2D-to-3D-pretrained.tar`: the expert, its face model's arrays, its refiners if present.
 
     Raises:
         CheckpointError, FileNotFoundError: as `load_student`.
@@ -168,7 +190,7 @@ def save_student(path: str | Path, network: ImageTo3D, *, copies: bool = False) 
     Args:
         path: the file.
         network: the student.
-        copies: repeat the features under their second names, which the published code asks for.
+        copies: repeat the features under their duplicate names, which the published code requires.
     """
     state = add_duplicate_keys(cpu_state_dict(network)) if copies else cpu_state_dict(network)
     save_torch(path, {f"backbone.{key}": value for key, value in state.items()})
@@ -192,14 +214,14 @@ def _load(path: str | Path, build: Callable[[State, str], M]) -> M:
 
 
 def _build_checked(state: State, source: str, build: Callable[[State, str], M]) -> M:
-    """`build`, whose troubles with impossible shapes become one kind of error."""
+    """Call `build` and raise CheckpointError for impossible shapes."""
     try:
         return build(state, source)
     except CheckpointError:
         raise
     except (ValueError, LookupError, TypeError, ArithmeticError, RuntimeError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise CheckpointError(f"{source}: its shapes make no network of this kind ({reason})") from None
+        raise CheckpointError(f"{source}: the shapes do not fit a network of this kind ({reason})") from None
 
 
 def _sub_state_dict(prefix: str, state: State) -> dict[str, Tensor]:

@@ -12,6 +12,20 @@ from numpy.typing import NDArray
 from perceptionist.config import FramesConfig
 from perceptionist.dataset.records import FaceImages, Utterances
 
+__all__ = [
+    "CROP_RNG_STREAM",
+    "FaceDataset",
+    "Features",
+    "ImageRegressionDataset",
+    "TripletDataset",
+    "TripletSampling",
+    "VoiceRegressionDataset",
+    "image_to_chw",
+    "sample_batch_crop",
+    "sample_crop",
+]
+
+
 TripletSampling = Literal["identity", "published"]
 Features = NDArray[np.float32]
 CROP_RNG_STREAM = 7
@@ -117,7 +131,7 @@ class TripletDataset:
         return positive, int(np.flatnonzero(labels != labels[index])[row])
 
     def sample(self, index: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Sample "anchor", "positive", "negative" (M, T) each, "label" of the anchor, and "face" (3, S, S)."""
+        """Sample "anchor", "positive", "negative" (M, T), "label" of the anchor, and "face" (3, S, S)."""
         indices = {"anchor": index}
         if not self.anchors_only:
             indices["positive"], indices["negative"] = self.sample_partners(index, rng)

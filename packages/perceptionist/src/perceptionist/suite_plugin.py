@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
     from perceptionist.voice_to_mesh import VoiceToMesh
 
+__all__ = ["PLUGIN", "LoadedSystem", "load"]
+
 
 @dataclass(frozen=True)
 class LoadedSystem:

@@ -7,6 +7,11 @@ from pathlib import Path
 from voiceface.commandline.messages import print_disclaimers, print_skipped, warn_training_overlap
 from voiceface.datasets import dataset_arguments
 
+__all__ = [
+    "build_parser",
+    "main",
+]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the meshes; the exit status is 1 if a file was skipped, else 0."""

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
     from perceptionist.training_stages.stage import InitialWeights, TrainingStage
     from perceptionist.validation import ValidationSet
 
+__all__ = [
+    "build_lr_schedule",
+    "main",
+    "train",
+    "validate",
+]
+
 
 def train(
     config: "PerceptionistConfig",
@@ -168,14 +175,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.process import keep_freed_memory
 
     from perceptionist.config import PerceptionistConfig
-    from perceptionist.face_models.io import resolve_face_model
-    from perceptionist.training_stages.stage import InitialWeights
 
     keep_freed_memory()
     config = load_config(args.cfg, PerceptionistConfig, "perceptionist", args.override)
     arguments.require_existing_paths(
-        {"expert": args.expert, "voice-network": args.voice_network, "truth": args.truth}
+        {"data": args.data, "expert": args.expert, "voice-network": args.voice_network, "truth": args.truth}
     )
+
+    from perceptionist.face_models.io import resolve_face_model
+    from perceptionist.training_stages.stage import InitialWeights
+
     model = resolve_face_model(args.face_model)
     checkpoint = train(
         config,

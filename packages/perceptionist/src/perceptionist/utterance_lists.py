@@ -4,6 +4,15 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+__all__ = [
+    "LAST_VALIDATION_ID",
+    "IdentityUtterances",
+    "find_corpus_utterances",
+    "find_published_utterances",
+    "iterate_utterances",
+]
+
+
 LAST_VALIDATION_ID = "id10309"  # of VoxCeleb1: names from A to E
 
 
@@ -25,8 +34,8 @@ class IdentityUtterances:
 def find_published_utterances(root: Path, utterances_per_identity: int = 3) -> list[IdentityUtterances]:
     """Find the identities and feature files that the published evaluation program uses.
 
-    Ids in order up to id10309, named by the metadata, if `A2E_val/NAME` exists; the first files by video, then
-    utterance.
+    Ids in order up to id10309, named by the metadata, if `A2E_val/NAME` exists; the first files by video,
+    then utterance.
 
     Args:
         root: folder with `vox1_meta.csv`, `fbank/` and `A2E_val/`.
@@ -63,7 +72,8 @@ def find_corpus_utterances(
     """Find the identities of a corpus split and some recordings of each, spread over its videos.
 
     Raises:
-        FileNotFoundError, voiceface.datasets.corpus.CorpusError: no such corpus, or no recordings in the split.
+        FileNotFoundError, voiceface.datasets.corpus.CorpusError: no such corpus, or no recordings in the
+        split.
     """
     from voiceface.datasets.corpus import open_corpus
 

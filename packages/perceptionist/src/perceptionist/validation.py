@@ -16,6 +16,17 @@ from perceptionist.face_models.pose import NUM_POSE_PARAMETERS
 from perceptionist.proportions import MEASURES
 from perceptionist.voice_to_mesh import VoiceToMesh
 
+__all__ = [
+    "BATCH_SIZE",
+    "Prediction",
+    "ValidationSet",
+    "build_validation_set",
+    "compute_metrics",
+    "evaluate",
+    "predict",
+]
+
+
 BATCH_SIZE = 16
 
 
@@ -64,7 +75,8 @@ def build_validation_set(
         return ValidationSet(dataset, training_dataset.ratios.mean(0))
     if model is None:
         raise ValueError(
-            "The mean-face baseline needs ground truth of the training identities or a face model; neither was "
+            "The mean-face baseline needs ground truth of the training identities or a face model; neither "
+            "was "
             "given."
         )
     face = model.face_model

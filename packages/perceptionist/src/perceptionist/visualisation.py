@@ -15,6 +15,20 @@ from perceptionist.face_models.linear import LinearFaceModel
 from perceptionist.face_models.pose import Y_FLIP, Pose, apply_pose, split_pose
 from perceptionist.sim3dr import overlay
 
+__all__ = [
+    "BACKGROUND_COLOUR",
+    "POSE_IMAGE_SIZE",
+    "SKIN_COLOUR",
+    "ImageArray",
+    "Quantisation",
+    "images_to_uint8",
+    "overlay_mesh",
+    "pose_mesh",
+    "render_portrait",
+    "side_by_side",
+]
+
+
 Array = NDArray[Any]
 
 BACKGROUND_COLOUR = (38, 48, 63)
@@ -29,42 +43,42 @@ def render_portrait(
     yaw: float = 0.0,
     colors: Array | None = None,
 ) -> NDArray[np.uint8]:
-    """A lit drawing of a frontal mesh.
+    """Render a lit frontal mesh.
 
     Args:
         vertices: (N, 3), y up.
-        model: whose triangles join them.
-        image_size: of the picture, pixels.
-        yaw: degrees about the upright axis.
+        model: face model with the triangles.
+        image_size: of the image, pixels.
+        yaw: degrees about the vertical axis.
         colors: (N, 3) in [0, 1]; None: a plain skin colour.
 
     Returns:
-        (side, side, 3) uint8 RGB.
+        (image_size, image_size, 3) uint8 RGB.
     """
     from perceptionist.sim3dr import Lighting, rasterize
 
     angle = np.deg2rad(yaw)
-    about = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
-    points = np.asarray(vertices, float) @ about.T
+    rotation = np.array([[np.cos(angle), 0, np.sin(angle)], [0, 1, 0], [-np.sin(angle), 0, np.cos(angle)]])
+    points = np.asarray(vertices, float) @ rotation.T
     low, high = points.min(axis=0), points.max(axis=0)
     scale = 0.9 * image_size / max(float((high - low)[:2].max()), 1e-9)
     centred = (points - (low + high) / 2) * scale * [1, -1, 1] + [image_size / 2, image_size / 2, 0]
-    # Drawn at double size, then halved: smooth edges.
+    # Rendered at double size, then averaged: smooth edges.
     twice = np.ascontiguousarray(2 * centred + [0.5, 0.5, 0], np.float32)
     triangles = model.triangles
     lighting = Lighting(
         intensity_ambient=0.28, intensity_directional=0.72, intensity_specular=0.0, light_pos=(-3, -3.2, 6)
     )
-    drawn: Array = np.empty((2 * image_size, 2 * image_size, 3), np.uint8)
-    drawn[:] = BACKGROUND_COLOUR
+    canvas: Array = np.empty((2 * image_size, 2 * image_size, 3), np.uint8)
+    canvas[:] = BACKGROUND_COLOUR
     lit = lighting.light(twice, triangles) * np.asarray(SKIN_COLOUR if colors is None else colors, np.float32)
-    drawn = rasterize(twice, triangles, lit, drawn)
-    small = drawn.reshape(image_size, 2, image_size, 2, 3).mean(axis=(1, 3))
-    return np.rint(small).astype(np.uint8)
+    canvas = rasterize(twice, triangles, lit, canvas)
+    averaged = canvas.reshape(image_size, 2, image_size, 2, 3).mean(axis=(1, 3))
+    return np.rint(averaged).astype(np.uint8)
 
 
 def side_by_side(images: Sequence[NDArray[np.uint8]], height: int = 480) -> NDArray[np.uint8]:
-    """Pictures of one height beside each other; smaller ones are enlarged without smoothing away pixels."""
+    """Join images side by side, each resized to a square of one height."""
     from PIL import Image
 
     rows = [
@@ -78,24 +92,26 @@ ImageArray = NDArray[np.uint8]
 
 Quantisation = Literal["even", "published"]
 
-POSE_IMAGE_SIZE = 120  # pixels of the pictures that poses are stated for
+POSE_IMAGE_SIZE = 120  # pixels of the images that poses are stated for
 
 
 def images_to_uint8(images: Tensor, quantisation: Quantisation = "even") -> ImageArray:
-    """Made pictures as bytes.
+    """Generated images as bytes.
 
     Args:
-        images: (B, 3, S, S), RGB, nominally -1...1; what lies outside is clipped.
-        quantisation: "even": -1...1 to 0...255, rounded; "published": times 127.5 plus 128, cut off, which is half
-            a level brighter.
+        images: (B, 3, S, S), RGB, nominally -1...1; values outside are clipped.
+        quantisation: "even": -1...1 to 0...255, rounded; "published": times 127.5 plus 128, truncated, which
+            is half a level brighter.
 
     Returns:
         (B, S, S, 3) uint8, RGB.
     """
     if images.ndim != 4 or images.shape[1] != 3:
-        raise ValueError(f"pictures must be (B, 3, S, S), found {tuple(images.shape)}")
+        raise ValueError(f"images must be (B, 3, S, S), found {tuple(images.shape)}")
     if quantisation not in get_args(Quantisation):
-        raise ValueError(f"levels is {quantisation!r}, expected one of {', '.join(get_args(Quantisation))}")
+        raise ValueError(
+            f"quantisation is {quantisation!r}, expected one of {', '.join(get_args(Quantisation))}"
+        )
     clipped = images.detach().float().clamp(-1, 1)
     scaled = (clipped * 127.5 + 127.5).round() if quantisation == "even" else (clipped * 127.5 + 128).floor()
     return scaled.clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1).contiguous().cpu().numpy()
@@ -104,16 +120,16 @@ def images_to_uint8(images: Tensor, quantisation: Quantisation = "even") -> Imag
 def pose_mesh(
     model: LinearFaceModel, frontal: Tensor, expert_parameters: Tensor, y_flip: float = Y_FLIP
 ) -> tuple[Tensor, Pose]:
-    """Frontal meshes turned and moved as the expert finds the face in the picture (specification, 5.3).
+    """Rotate and translate frontal meshes by the pose that the expert predicts from the image.
 
     Args:
         model: face model.
         frontal: (B, 3, N), pixels, of the student or the supervised head; their scale is kept.
-        expert_parameters: (B, 62 or 102), whitened parameters that the expert finds in the same pictures.
-        y_flip: see `perceptionist.face_models.linear.place`.
+        expert_parameters: (B, 62 or 102), whitened parameters that the expert predicts from the same images.
+        y_flip: see `perceptionist.face_models.pose.apply_pose`.
 
     Returns:
-        (B, 3, N) in pixels of the picture, y down, and the pose.
+        (B, 3, N) in pixels of the image, y down, and the pose.
     """
     pose = split_pose(model.unwhiten(expert_parameters).pose)
     return apply_pose(frontal, pose, y_flip), pose
@@ -122,18 +138,18 @@ def pose_mesh(
 def overlay_mesh(
     image: ImageArray, posed: Tensor, model: LinearFaceModel, alpha: float = 1.0, **options: Any
 ) -> ImageArray:
-    """A copy of a picture with a lit mesh over it.
+    """Draw a lit mesh over a copy of an image.
 
     Args:
-        image: (S, S, 3) uint8; a mesh placed in 120 pixels is scaled to it.
+        image: (S, S, 3) uint8; a mesh posed in 120 pixels is scaled to it.
         posed: (3, N), from `pose_mesh`.
-        model: whose triangles join the vertices.
-        alpha: share of the mesh, 0 to 1.
+        model: face model with the triangles.
+        alpha: opacity of the mesh, 0 to 1.
         options: `coverage`, `lighting`, `texture`, `threads` of `perceptionist.sim3dr.overlay`.
     """
     factor = image.shape[0] / POSE_IMAGE_SIZE
     vertices = posed.detach().cpu().numpy().T
-    if factor != 1:  # pixel centres stand on whole numbers
+    if factor != 1:  # pixel centres have integer coordinates
         centre = np.array([0.5, 0.5, 0])
         vertices = (vertices + centre) * factor - centre
     points = np.ascontiguousarray(vertices, np.float32)

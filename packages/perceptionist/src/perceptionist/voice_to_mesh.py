@@ -21,6 +21,17 @@ from perceptionist.image_to_3d import ImageTo3D
 from perceptionist.supervised_head import SupervisedHead
 from perceptionist.voice_network import VoiceNetwork
 
+__all__ = [
+    "IMAGE_SIZE",
+    "FaceCoefficients",
+    "FacePrediction",
+    "GeneratedFace",
+    "VoiceToMesh",
+    "coefficients_from_parameters",
+    "coefficients_from_supervised",
+]
+
+
 IMAGE_SIZE = 120  # pixels of the images that meshes are stated for
 
 
@@ -197,11 +208,12 @@ class VoiceToMesh:
     def _render_image(
         self, images: Tensor, vertices: Tensor, published: bool
     ) -> tuple[NDArray[np.uint8], NDArray[np.uint8] | None]:
-        """The first generated image as bytes, and with the mesh over it, where an expert predicts a finite pose."""
+        """The first image as bytes, and with the mesh over it if an expert predicts a finite pose."""
         from perceptionist.visualisation import images_to_uint8, overlay_mesh, pose_mesh
 
-        quantisation, y_flip = ("published", PUBLISHED_Y_FLIP) if published else ("even", Y_FLIP)
-        image = images_to_uint8(resize_bilinear(images, IMAGE_SIZE), quantisation)[0]  # type: ignore[arg-type]
+        y_flip = PUBLISHED_Y_FLIP if published else Y_FLIP
+        resized = resize_bilinear(images, IMAGE_SIZE)
+        image = images_to_uint8(resized, "published" if published else "even")[0]
         if self.expert is None:
             return image, None
         expert_parameters = self.predict_expert_parameters(images)

@@ -7,6 +7,18 @@ from pathlib import Path
 from voiceface.datasets.identities import read_vox1_meta
 from voiceface.datasets.layouts import find_files
 
+__all__ = [
+    "HELD_OUT_INITIALS",
+    "TRAINING_INITIALS",
+    "DataError",
+    "LabelledFile",
+    "TrainingLists",
+    "build_training_lists",
+    "is_in_split",
+    "read_identity_names",
+]
+
+
 TRAINING_INITIALS = "FGHIJKLMNOPQRSTUVWXYZ"
 HELD_OUT_INITIALS = "ABCDE"
 

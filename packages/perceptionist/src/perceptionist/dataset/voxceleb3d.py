@@ -1,4 +1,4 @@
-"""Data in the published layout (docs/data.md): training lists by names, fitted ground truth, the held-out set."""
+"""Data in the published layout (docs/data.md): training lists, fitted ground truth, the held-out set."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -25,6 +25,11 @@ from perceptionist.dataset.records import (
 )
 from perceptionist.face_models.linear import LinearFaceModel
 
+__all__ = [
+    "load_published_folder",
+]
+
+
 VOICE_FOLDER, FACE_FOLDER = "fbank", "VGG_ALL_FRONTAL"
 HELD_OUT_VOICE_FOLDER, HELD_OUT_TRUTH_FOLDER = "val_sub", "AtoE_sub"
 
@@ -32,7 +37,7 @@ HELD_OUT_VOICE_FOLDER, HELD_OUT_TRUTH_FOLDER = "val_sub", "AtoE_sub"
 def load_published_folder(
     root: Path, split: str, model: LinearFaceModel, truth: str | Path | None
 ) -> VoiceFaceDataset:
-    """Load data in the published layout; arguments and errors as `perceptionist.dataset.open.load_dataset`."""
+    """Load data in the published layout; arguments and errors as `dataset.open.load_dataset`."""
     if split != "train":
         return _load_held_out_set(root, model)
     lists = build_training_lists(
@@ -58,7 +63,7 @@ def _labels_and_paths(files: tuple[LabelledFile, ...], folder: Path) -> tuple[ND
 
 
 def _load_fitted_ground_truth(root: Path, identities: Sequence[str], model: LinearFaceModel) -> GroundTruth:
-    """Mean fitted shape of each identity: the leading coefficients, which are the model's; neutral expression."""
+    """Mean fitted shape of each identity (the model's leading coefficients), with neutral expression."""
     from perceptionist.face_models.bfm import read_bfm_coefficients
 
     shapes = []
@@ -82,7 +87,8 @@ def _load_held_out_set(root: Path, model: LinearFaceModel) -> VoiceFaceDataset:
     voices, truth = root / HELD_OUT_VOICE_FOLDER, root / HELD_OUT_TRUTH_FOLDER
     if not voices.is_dir() or not truth.is_dir():
         raise FileNotFoundError(
-            f"{root} lacks {HELD_OUT_VOICE_FOLDER} or {HELD_OUT_TRUTH_FOLDER}, which validation needs. Add them, or set "
+            f"{root} lacks {HELD_OUT_VOICE_FOLDER} or {HELD_OUT_TRUTH_FOLDER}, which validation needs. Add "
+            "them, or set "
             "training.validation_interval=null."
         )
     labels: list[int] = []
@@ -96,7 +102,8 @@ def _load_held_out_set(root: Path, model: LinearFaceModel) -> VoiceFaceDataset:
         points = read_xyz(cloud[0])
         if len(points) != model.num_vertices:
             raise DataError(
-                f"{cloud[0]} has {len(points)} points, the face model {model.name} has {model.num_vertices} vertices; "
+                f"{cloud[0]} has {len(points)} points, the face model {model.name} has {model.num_vertices} "
+                "vertices; "
                 "expected equal numbers. Pass the face model of the meshes as --face-model."
             )
         labels += [len(names)] * len(own)

@@ -1,4 +1,4 @@
-"""Face models in files: the published arrangements (BFM-2009 as 3DDFA has it) and our own format."""
+"""Read BFM-2009 in its published layouts: folders of arrays, 3DDFA_V2's pack, and the expert archive."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,9 +12,26 @@ from voiceface.io.safe_pickle import read_npy, read_pickle
 from perceptionist.face_models.linear import FaceModelError, LinearFaceModel, pairs_from_landmarks
 from perceptionist.face_models.pose import NUM_POSE_PARAMETERS
 
+__all__ = [
+    "BFM_NUM_VERTICES",
+    "BFM_PAIRS",
+    "BFM_UNIT_MM",
+    "PUBLISHED_SCALE",
+    "VERSION_SUFFIXES",
+    "WHITENING_KEYS",
+    "BfmCoefficients",
+    "read_3ddfa_pack",
+    "read_bfm_coefficients",
+    "read_expert_archive",
+    "read_expert_arrays",
+    "read_model_folder",
+    "read_whitening",
+]
+
+
 Array = NDArray[Any]
 
-# What belongs to the published model alone, BFM-2009 with neck and ears (specification, sections 5.3 and 9).
+# Constants of the published model, BFM-2009 with neck and ears.
 BFM_NUM_VERTICES = 53215
 
 BFM_PAIRS = {
@@ -44,22 +61,22 @@ class BfmCoefficients:
     expression: NDArray[np.float32]
 
     def leading_shape(self, num_shape: int = 40) -> NDArray[np.float32]:
-        """The first shape numbers, those of the short basis of the published face model."""
+        """The first shape coefficients, which the short basis of the published face model has."""
         return self.shape[:num_shape]
 
 
 def read_model_folder(folder: str | Path, *, scale: tuple[float, float] | None = None) -> LinearFaceModel:
     """Read `train.configs` or `3dmm_data`: w_shp, w_exp, u_shp, u_exp, whitening, keypoints_sim, tri.mat.
 
-    The published measuring pairs and the published scale go with a model of the published size; another
-    model in this arrangement is measured between its landmarks.
+    A model of the published size has the published measuring pairs and scale; another model in this layout is
+    measured between its landmarks.
 
     Args:
-        folder: with the arrays; files may carry the endings _v201, _sim or none.
+        folder: with the arrays; file names may end in _v201, _sim or neither.
         scale: see `LinearFaceModel`.
 
     Raises:
-        FileNotFoundError: a file is absent; the message names it.
+        FileNotFoundError: a file is missing; the message names it.
         FaceModelError: arrays that do not fit together.
     """
     folder = Path(folder)
@@ -77,8 +94,8 @@ def read_3ddfa_pack(
 
     Args:
         path: such as bfm_noneck_v3.pkl.
-        whitening: such as param_mean_std_62d_120x120.pkl; None looks for `param_mean_std*.pkl` beside it.
-        triangles: such as tri.pkl, where the pack has none.
+        whitening: such as param_mean_std_62d_120x120.pkl; None: `param_mean_std*.pkl` in the same folder.
+        triangles: such as tri.pkl, if the pack has none.
 
     Raises:
         FileNotFoundError, FaceModelError: as `read_model_folder`.
@@ -87,14 +104,16 @@ def read_3ddfa_pack(
     pack = _check_keys(read_pickle(path), path, "w_shp", "w_exp", "keypoints")
     beside = sorted(path.parent.glob("param_mean_std*.pkl"))
     if whitening is None and not beside:
-        raise FileNotFoundError(f"no whitening param_mean_std*.pkl beside {path}; give its path")
+        raise FileNotFoundError(
+            f"{path.parent} has no whitening param_mean_std*.pkl for {path.name}; pass its path."
+        )
     mean, std = read_whitening(whitening or beside[0])
     if "u" not in pack:
         pack = {**pack, "u": pack["u_shp"] + pack["u_exp"]} if {"u_shp", "u_exp"} <= pack.keys() else pack
     pack = _check_keys(pack, path, "u")
     corners = pack.get("tri") if triangles is None else read_pickle(triangles)
     if corners is None:
-        raise FaceModelError(f"{path} has no `tri`; give the path of the triangles (tri.pkl)")
+        raise FaceModelError(f"{path} has no `tri`; pass the path of the triangles (tri.pkl)")
     faces = np.asarray(corners)
     faces = faces.T if faces.ndim == 2 and faces.shape[0] == 3 != faces.shape[1] else faces
     last = np.asarray(pack["u"]).size // 3
@@ -108,15 +127,15 @@ def read_3ddfa_pack(
 def read_expert_archive(
     path: str | Path, folder: str | Path, *, scale: tuple[float, float] | None = PUBLISHED_SCALE
 ) -> LinearFaceModel:
-    """Face model whose arrays are those inside the published expert archive, as the networks used them.
+    """Read the face model of the published expert archive, which its networks were trained with.
 
     Args:
-        path: `2D-to-3D-pretrained.tar`, a torch file whatever its name.
+        path: `2D-to-3D-pretrained.tar`, a PyTorch file despite its suffix.
         folder: `train.configs`, for triangles and landmarks, which the archive lacks.
         scale: see `LinearFaceModel`.
 
     Raises:
-        FileNotFoundError, CheckpointError, FaceModelError: absent, damaged, or without the arrays.
+        FileNotFoundError, CheckpointError, FaceModelError: missing, corrupt, or without the arrays.
     """
     arrays = read_expert_arrays(path)
     whitening = arrays["param_mean"], arrays["param_std"]
@@ -124,7 +143,7 @@ def read_expert_archive(
 
 
 def read_expert_arrays(path: str | Path) -> dict[str, Array]:
-    """The arrays w_shp, w_exp, u, param_mean, param_std inside the published expert archive."""
+    """Read the arrays w_shp, w_exp, u, param_mean, param_std inside the published expert archive."""
     from voiceface.checkpoints.published import extract_state_dict, read_published
 
     state = extract_state_dict(read_published(path), source=str(path))
@@ -134,10 +153,10 @@ def read_expert_arrays(path: str | Path) -> dict[str, Array]:
 
 
 def read_whitening(path: str | Path) -> tuple[Array, Array]:
-    """Mean and deviation (62,) or (102,) of the parameters, from a pickled dict.
+    """Read mean and deviation (62,) or (102,) of the parameters from a pickled dict.
 
     Raises:
-        FileNotFoundError, ArrayFileError: absent or refused.
+        FileNotFoundError, ArrayFileError: missing or refused.
         FaceModelError: other keys or lengths.
     """
     path = Path(path)
@@ -147,17 +166,17 @@ def read_whitening(path: str | Path) -> tuple[Array, Array]:
             mean, std = (np.asarray(content[name]).reshape(-1) for name in names)
             return mean, std
     keys = list(content) if isinstance(content, dict) else type(content).__name__
-    raise FaceModelError(f"{path} holds {keys}, expected param_mean and param_std, or mean and std")
+    raise FaceModelError(f"{path} contains {keys}, expected param_mean and param_std, or mean and std")
 
 
 def read_bfm_coefficients(path: str | Path) -> BfmCoefficients:
-    """Read the fitted coefficients of one picture: one vector of 228 (shape first), or two arrays.
+    """Read the fitted coefficients of one image: one vector of 228 (shape first), or two arrays.
 
     Args:
         path: .npy with 228 numbers or with two arrays in it, or .npz with two arrays.
 
     Raises:
-        FileNotFoundError, ArrayFileError: absent, damaged or refused.
+        FileNotFoundError, ArrayFileError: missing, corrupt or refused.
         FaceModelError: other lengths.
     """
     path = Path(path)
@@ -168,7 +187,7 @@ def read_bfm_coefficients(path: str | Path) -> BfmCoefficients:
             with np.load(path, allow_pickle=False) as archive:
                 content: Any = [archive[key] for key in archive.files]
         except (ValueError, OSError, EOFError, LookupError) as error:
-            raise FaceModelError(f"{path} is damaged or no .npz of plain arrays ({error})") from None
+            raise FaceModelError(f"{path} is corrupt or not a .npz of plain arrays ({error})") from None
     else:
         content = read_npy(path)
     if isinstance(content, np.ndarray):
@@ -182,12 +201,13 @@ def read_bfm_coefficients(path: str | Path) -> BfmCoefficients:
     shapes = sorted(vector.shape for vector in vectors)
     if shapes != [(BFM_NUM_EXPRESSION,), (BFM_NUM_SHAPE,)] or any(v.dtype.kind not in "fiu" for v in vectors):
         raise FaceModelError(
-            f"{path} holds arrays of shape {shapes}, expected {BFM_NUM_SHAPE} shape and {BFM_NUM_EXPRESSION} "
-            f"expression coefficients, apart or as one vector of {BFM_NUM_SHAPE + BFM_NUM_EXPRESSION}"
+            f"{path} contains arrays of shape {shapes}, expected {BFM_NUM_SHAPE} shape and "
+            f"{BFM_NUM_EXPRESSION} "
+            f"expression coefficients, separately or as one vector of {BFM_NUM_SHAPE + BFM_NUM_EXPRESSION}"
         )
     shape, expression = sorted((vector.astype(np.float32) for vector in vectors), key=len, reverse=True)
     if not (np.isfinite(shape).all() and np.isfinite(expression).all()):
-        raise FaceModelError(f"{path} holds numbers that are not finite")
+        raise FaceModelError(f"{path} contains values that are not finite")
     return BfmCoefficients(shape, expression)
 
 
@@ -200,7 +220,7 @@ def _build_face_model(
     landmarks: Array,
     scale: tuple[float, float] | None = None,
 ) -> LinearFaceModel:
-    """A model of published arrays; what belongs to the published size goes with it."""
+    """Build a model of published arrays, with the published constants if it has the published size."""
     vertices = np.asarray(arrays["u"]).size // 3
     published = vertices == BFM_NUM_VERTICES
     shapes, expressions = np.asarray(arrays["w_shp"]), np.asarray(arrays["w_exp"])
@@ -208,7 +228,7 @@ def _build_face_model(
     if flat or shapes.shape[1] + expressions.shape[1] + NUM_POSE_PARAMETERS > len(mean):
         raise FaceModelError(
             f"{source}: bases of shape {shapes.shape} and {expressions.shape}, "
-            f"whitening of {len(mean)} numbers, expected 12 + shape + expression of them"
+            f"whitening of {len(mean)} values, expected at least 12 + shape + expression"
         )
     try:
         return LinearFaceModel(
@@ -229,7 +249,7 @@ def _build_face_model(
 
 
 def _read_topology(folder: Path) -> tuple[Array, Array]:
-    """Triangles (T, 3), 0-based, and the 68 landmarks of a folder."""
+    """Read triangles (T, 3), 0-based, and the 68 landmarks of a folder."""
     from scipy.io import loadmat
     from scipy.io.matlab import MatReadError
 
@@ -237,7 +257,7 @@ def _read_topology(folder: Path) -> tuple[Array, Array]:
     try:
         content = loadmat(path, variable_names=["tri"])
     except (MatReadError, ValueError, TypeError, OSError, NotImplementedError) as error:
-        raise FaceModelError(f"{path} is damaged or no MATLAB file ({error})") from None
+        raise FaceModelError(f"{path} is corrupt or not a MATLAB file ({error})") from None
     triangles = np.asarray(_check_keys(content, path, "tri")["tri"])
     if triangles.ndim != 2 or triangles.shape[0] != 3 or triangles.dtype.kind not in "iuf":
         raise FaceModelError(f"{path}: tri of shape {triangles.shape}, expected (3, T), 1-based")
@@ -247,7 +267,7 @@ def _read_topology(folder: Path) -> tuple[Array, Array]:
 
 
 def _landmarks_from_flat(flat: Array, source: Path) -> Array:
-    """Vertex numbers (68,) of flat indices 3i, 3i+1, 3i+2."""
+    """Vertex indices (68,) of flat indices 3i, 3i+1, 3i+2."""
     numbers = flat.reshape(-1)
     first = numbers[::3] // 3 if numbers.dtype.kind in "iuf" else numbers[:0]
     if not np.array_equal(numbers, (3 * first[:, None] + np.arange(3)).ravel()):
@@ -257,19 +277,19 @@ def _landmarks_from_flat(flat: Array, source: Path) -> Array:
 
 
 def _find_file(folder: Path, stem: str, suffix: str) -> Path:
-    """The file of a stem in a folder, under any of the published endings."""
+    """Find the file of a stem in a folder, with any of the published suffixes."""
     names = [f"{stem}{version}{suffix}" for version in VERSION_SUFFIXES]
     for name in names:
         if (folder / name).is_file():
             return folder / name
-    raise FileNotFoundError(f"{folder} has none of {', '.join(names)}; give the folder of a face model")
+    raise FileNotFoundError(f"{folder} has none of {', '.join(names)}. Pass the folder of a face model.")
 
 
 def _check_keys(content: Any, path: Path, *required: str) -> Mapping[str, Any]:
-    """Content that is a mapping with these keys."""
+    """Validate that the content is a mapping with these keys."""
     keys = list(content) if isinstance(content, Mapping) else []
-    absent = [word for word in required if word not in keys]
-    if absent:
+    missing = [word for word in required if word not in keys]
+    if missing:
         found = ", ".join(map(str, keys[:8])) or "no dict"
-        raise FaceModelError(f"{path} lacks {', '.join(absent)}; found {found}")
+        raise FaceModelError(f"{path} lacks {', '.join(missing)}; found {found}")
     return content

@@ -1,8 +1,6 @@
 """Convert ICT-FaceKit's light model: `python -m perceptionist.face_models.convert DIR --out FILE`.
 
-The folder holds whole meshes: a neutral face, identity modes, expressions, all with the same vertices in
-centimetres. A mode's basis vector is its mesh minus the neutral one; the expressions, artists' shapes that
-overlap, are reduced to a few by their principal directions.
+The identity modes become the shape basis; the expressions are reduced to their principal directions.
 """
 
 import argparse
@@ -12,13 +10,19 @@ from pathlib import Path
 
 from perceptionist.face_models.ict_facekit import read_ict_facekit
 
+__all__ = [
+    "main",
+]
+
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Convert a folder into one file; exit code 0 done, 1 not."""
+    """Convert a folder into one file; the exit status is 1 if that fails, else 0."""
     parser = argparse.ArgumentParser(prog="python -m perceptionist.face_models.convert", description=__doc__)
     parser.add_argument("folder", type=Path, help="FaceXModel folder of ICT-FaceKit")
     parser.add_argument("--out", type=Path, required=True, help="face model to write, .safetensors")
-    parser.add_argument("--area", default="face", help="face (default), narrow, all, or a number of vertices")
+    parser.add_argument(
+        "--area", default="face", help="face, narrow, all, or a number of vertices (default: %(default)s)"
+    )
     parser.add_argument("--shapes", type=int, default=40, help="identity modes (default 40)")
     parser.add_argument("--expressions", type=int, default=10, help="expression directions (default 10)")
     options = parser.parse_args(argv)

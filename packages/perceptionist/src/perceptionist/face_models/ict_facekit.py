@@ -1,8 +1,8 @@
-"""ICT-FaceKit's light model (MIT licence), read as a face model.
+"""Read ICT-FaceKit's light model (MIT licence) as a linear face model.
 
-The folder holds whole meshes: a neutral face, identity modes, expressions, all with the same vertices in
-centimetres. A mode's basis vector is its mesh minus the neutral one; the expressions, artists' shapes that
-overlap, are reduced to a few by their principal directions.
+The folder contains whole meshes: a neutral face, identity modes and expressions, all with the same vertices
+in centimetres. A mode's basis vector is its mesh minus the neutral one; the artist-made expressions, which
+overlap, are reduced to their principal directions.
 """
 
 import json
@@ -17,13 +17,22 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from perceptionist.face_models.linear import LinearFaceModel
 
+__all__ = [
+    "AREA_NUM_VERTICES",
+    "DISCLAIMER",
+    "NAME",
+    "NUM_LANDMARKS",
+    "read_ict_facekit",
+]
+
+
 Array = NDArray[Any]
 
-AREA_NUM_VERTICES = {"narrow": 6706, "face": 9409}  # the first vertices of the light model
+AREA_NUM_VERTICES = {"narrow": 6706, "face": 9409}  # leading vertices of the light model
 
 NAME = "ict-facekit"
 
-DISCLAIMER = "Face model made from ICT-FaceKit (USC Institute for Creative Technologies, MIT licence)."
+DISCLAIMER = "Face model derived from ICT-FaceKit (USC Institute for Creative Technologies, MIT licence)."
 
 NUM_LANDMARKS = 68
 
@@ -35,24 +44,23 @@ def read_ict_facekit(
     num_expression: int = 10,
     landmarks: Sequence[int] | None = None,
 ) -> "LinearFaceModel":
-    """Convert a folder of ICT-FaceKit's light model.
+    """Read a folder of ICT-FaceKit's light model.
 
     Args:
         folder: with `generic_neutral_mesh.obj`, `identity000.obj`, …, expression meshes and
-            `vertex_indices.json` (list `num_expression`; without it all other meshes are expressions).
-        area: "face" (9,409 vertices), "narrow" (6,706), "all", or a number: the first so many vertices.
+            `vertex_indices.json` (list `expressions`; without it all other meshes are expressions).
+        area: "face" (9,409 vertices), "narrow" (6,706), "all", or a number of leading vertices.
         num_shape: identity modes to keep; their coefficients have variance 1.
         num_expression: principal directions of the expressions to keep, most motion first; 1 = the
             root mean square of the given expressions along it.
-        landmarks: 68 vertex numbers in iBUG order; None reads them from the README.md in the folder or the
-            one above it.
+        landmarks: 68 vertex indices in iBUG order; None: from the README.md in the folder or its parent.
 
     Returns:
-        A model in centimetres with measuring pairs between landmarks and a whitening of its own; it has no
-        reference shapes, as the files do not say whose face is whose.
+        A model in centimetres with measuring pairs between landmarks and a default whitening. It has no
+        reference shapes, because the files name no genders and face types.
 
     Raises:
-        FileNotFoundError: a file is absent.
+        FileNotFoundError: a file is missing.
         FaceModelError, MeshError: files that do not fit together.
     """
     from perceptionist.face_models.linear import (
@@ -75,14 +83,15 @@ def read_ict_facekit(
         raise FaceModelError(
             f"{folder} has {len(faces)} expression meshes, expected at least {num_expression}"
         )
-    marks = np.array(landmarks if landmarks is not None else _read_readme_landmarks(folder))
-    if marks.shape != (NUM_LANDMARKS,) or marks.min() < 0 or marks.max() >= count:
+    indices = np.array(landmarks if landmarks is not None else _read_readme_landmarks(folder))
+    if indices.shape != (NUM_LANDMARKS,) or indices.min() < 0 or indices.max() >= count:
         raise FaceModelError(
-            f"{marks.size} landmarks up to {marks.max()}, expected {NUM_LANDMARKS} below {count} (area {area!r})"
+            f"{indices.size} landmarks up to {indices.max()}, expected {NUM_LANDMARKS} below {count} (area "
+            f"{area!r})"
         )
     mean = neutral.vertices[:count]
 
-    def moved(path: Path) -> Array:
+    def displacement(path: Path) -> Array:
         vertices = read_obj(path).vertices
         if len(vertices) != len(neutral.vertices):
             raise FaceModelError(
@@ -90,20 +99,20 @@ def read_ict_facekit(
             )
         return (vertices[:count] - mean).ravel()
 
-    shape_basis = np.stack([moved(path) for path in modes[:num_shape]], axis=1)
+    shape_basis = np.stack([displacement(path) for path in modes[:num_shape]], axis=1)
     expression_basis = _principal_directions(
-        np.stack([moved(path) for path in faces], axis=1), num_expression
+        np.stack([displacement(path) for path in faces], axis=1), num_expression
     )
     inside = (neutral.triangles < count).all(axis=1)
-    pose_mean, pose_std = default_pose_whitening(mean, marks)
+    pose_mean, pose_std = default_pose_whitening(mean, indices)
     return LinearFaceModel(
         NAME,
         mean.ravel(),
         shape_basis,
         expression_basis,
         neutral.triangles[inside][:, ::-1],
-        marks,
-        pairs=pairs_from_landmarks(marks),
+        indices,
+        pairs=pairs_from_landmarks(indices),
         parameter_mean=np.concatenate([pose_mean, np.zeros(num_shape + num_expression)]),
         parameter_std=np.concatenate([pose_std, np.ones(num_shape + num_expression)]),
         unit_mm=10.0,
@@ -120,7 +129,7 @@ def _find_neutral_mesh(folder: Path) -> Path:
 
 
 def _resolve_area(area: str | int, num_vertices: int) -> int:
-    """How many vertices to keep."""
+    """Number of leading vertices of an area."""
     from perceptionist.face_models.linear import FaceModelError
 
     text = str(area)
@@ -134,7 +143,7 @@ def _resolve_area(area: str | int, num_vertices: int) -> int:
 
 
 def _find_expression_meshes(folder: Path, neutral: Path) -> list[Path]:
-    """The expression meshes, in the order of the list."""
+    """Find the expression meshes, in the order of the list."""
     from perceptionist.face_models.linear import FaceModelError
 
     table = folder / "vertex_indices.json"
@@ -145,14 +154,16 @@ def _find_expression_meshes(folder: Path, neutral: Path) -> list[Path]:
         paths = [folder / f"{Path(str(name)).name.removesuffix('.obj')}.obj" for name in names]
     except (ValueError, KeyError, TypeError) as error:
         raise FaceModelError(f"{table}: expected a list `expressions` ({error!r})") from None
-    absent = [path.name for path in paths if not path.is_file()]
-    if absent:
-        raise FileNotFoundError(f"{folder} lacks {len(absent)} of the listed expressions, first {absent[0]}")
+    missing = [path.name for path in paths if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(
+            f"{folder} lacks {len(missing)} of the listed expressions, first {missing[0]}"
+        )
     return paths
 
 
 def _read_readme_landmarks(folder: Path) -> list[int]:
-    """The list of 68 whole numbers in a README.md."""
+    """Read the list of 68 integers from a README.md."""
     for path in (folder / "README.md", folder.parent / "README.md"):
         if path.is_file():
             for numbers in re.findall(r"\[([\d,\s]+)\]", path.read_text("utf-8", errors="replace")):
@@ -160,12 +171,13 @@ def _read_readme_landmarks(folder: Path) -> list[int]:
                 if len(found) == NUM_LANDMARKS:
                     return found
     raise FileNotFoundError(
-        f"no list of {NUM_LANDMARKS} landmarks in a README.md in or above {folder}; give them"
+        f"No README.md in or above {folder} has a list of {NUM_LANDMARKS} landmarks. Pass them as "
+        "`landmarks`."
     )
 
 
 def _principal_directions(displacements: Array, count: int) -> Array:
-    """Principal directions (3N, count) of moves (3N, K) about the neutral face, scaled to their r.m.s."""
+    """Principal directions (3N, count) of displacements (3N, K), scaled to their RMS."""
     u, size, _ = np.linalg.svd(displacements, full_matrices=False)
     directions = u[:, :count] * size[:count] / np.sqrt(displacements.shape[1])
     return directions * np.sign(directions[np.abs(directions).argmax(axis=0), np.arange(count)])

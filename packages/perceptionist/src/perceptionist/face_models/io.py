@@ -1,4 +1,4 @@
-"""Face models in files: the published arrangements (BFM-2009 as 3DDFA has it) and our own format."""
+"""Resolve, load and save face models: the embedded head, published layouts, and this package's own format."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,18 +12,28 @@ from perceptionist.face_models.linear import (
     LinearFaceModel,
 )
 
+__all__ = [
+    "FACE_MODEL_KIND",
+    "load_face_model",
+    "read_references",
+    "resolve_face_model",
+    "save_face_model",
+    "with_references",
+]
+
+
 FACE_MODEL_KIND = "face_model"
 
 
 def resolve_face_model(
     source: str | Path | None = None, references: str | Path | None = None
 ) -> LinearFaceModel:
-    """Open a face model of any kind.
+    """Load a face model of any kind.
 
     Args:
-        source: None or "population": the embedded head. A folder: `train.configs`, `3dmm_data` or files so
-            named, or an ICT-FaceKit model folder. A file: our own (.safetensors) or 3DDFA_V2's pack (.pkl;
-            its whitening `param_mean_std*.pkl` beside it).
+        source: None or "population": the embedded head. A folder: `train.configs`, `3dmm_data` or equally
+            named files, or an ICT-FaceKit model folder. A file: this package's format (.safetensors) or
+            3DDFA_V2's pack (.pkl; with its whitening `param_mean_std*.pkl` in the same folder).
         references: folder with `male.obj` … `slim.obj` in place of the model's own reference shapes.
 
     Raises:
@@ -50,33 +60,33 @@ def resolve_face_model(
     elif path.exists():
         raise FaceModelError(f"{path}: suffix {path.suffix!r}, expected a folder, .safetensors or .pkl")
     else:
-        raise FileNotFoundError(f"face model {path} does not exist; check the path")
+        raise FileNotFoundError(f"The face model {path} does not exist. Check the path.")
     return with_references(model, references) if references else model
 
 
 def read_references(folder: str | Path) -> dict[str, Array]:
-    """Reference shapes (N, 3) by name from a folder of `male.obj`, `female.obj`, `wide.obj`, ….
+    """Read reference shapes (N, 3) by name from a folder of `male.obj`, `female.obj`, `wide.obj`, ….
 
     Raises:
         FileNotFoundError: the folder has none of them.
-        MeshError: a mesh file cannot be used.
+        MeshError: a mesh file is invalid.
     """
     from perceptionist.meshio.obj import read_obj
 
     paths = {name: Path(folder) / f"{name}.obj" for name in REFERENCE_NAMES}
-    found = {name: read_obj(path).vertices for name, path in paths.items() if path.is_file()}
-    if not found:
+    references = {name: read_obj(path).vertices for name, path in paths.items() if path.is_file()}
+    if not references:
         raise FileNotFoundError(f"{folder} has none of {', '.join(path.name for path in paths.values())}")
-    return found
+    return references
 
 
 def with_references(model: LinearFaceModel, folder: str | Path) -> LinearFaceModel:
-    """The model with reference shapes from a folder, see `read_references`."""
+    """Return the model with reference shapes from a folder; see `read_references`."""
     return _replace_references(model, references=read_references(folder))
 
 
 def save_face_model(path: str | Path, model: LinearFaceModel) -> None:
-    """Write our own format: a model file (.safetensors) that carries its own digest; atomic.
+    """Save a face model as .safetensors with a digest, atomically.
 
     Raises:
         CheckpointError: another suffix.
@@ -101,32 +111,32 @@ def save_face_model(path: str | Path, model: LinearFaceModel) -> None:
 
 
 def load_face_model(path: str | Path) -> LinearFaceModel:
-    """Read what `save_face_model` wrote, verified.
+    """Load and verify a face model that `save_face_model` wrote.
 
     Raises:
         FileNotFoundError: no such file.
-        CheckpointError: damaged, changed, or not a face model.
+        CheckpointError: corrupt, modified, or not a face model.
     """
     from voiceface.checkpoints.native import load_model
     from voiceface.checkpoints.published import CheckpointError
 
-    found = load_model(path, system="perceptionist", kind=FACE_MODEL_KIND)
-    arrays = {key: value.numpy() for key, value in found.state.items()}
+    checkpoint = load_model(path, system="perceptionist", kind=FACE_MODEL_KIND)
+    arrays = {key: value.numpy() for key, value in checkpoint.state.items()}
     references = {k.removeprefix("reference."): v for k, v in arrays.items() if k.startswith("reference.")}
     try:
         return LinearFaceModel(
-            found.config["name"],
+            checkpoint.config["name"],
             *(arrays[key] for key in ("mean", "shape_basis", "expression_basis", "triangles", "landmarks")),
-            pairs=found.extra["pairs"],
+            pairs=checkpoint.extra["pairs"],
             parameter_mean=arrays["parameter_mean"],
             parameter_std=arrays["parameter_std"],
-            scale=tuple(found.config["scale"]),
+            scale=tuple(checkpoint.config["scale"]),
             references=references,
-            unit_mm=found.config["unit_mm"],
-            disclaimer=found.extra["disclaimer"],
+            unit_mm=checkpoint.config["unit_mm"],
+            disclaimer=checkpoint.extra["disclaimer"],
         )
     except (KeyError, TypeError) as error:
-        raise CheckpointError(f"{path} lacks parts of a face model ({error}); write it again") from None
+        raise CheckpointError(f"{path} lacks parts of a face model ({error}). Save it again.") from None
 
 
 _TENSOR_NAMES = ("mean", "shape_basis", "expression_basis", "parameter_mean", "parameter_std")

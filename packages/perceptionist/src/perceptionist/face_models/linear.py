@@ -1,7 +1,8 @@
-"""Linear face models: meshes from shape, expression and pose numbers, one interface for all models.
+"""Linear face models: meshes from shape, expression and pose coefficients, one interface for all models.
 
-A model carries everything that belongs to its own vertices: mean, bases, triangles, landmarks, measuring
-pairs, reference shapes, whitening. Nothing elsewhere knows a number of a vertex.
+A model has everything that depends on its vertices: mean, bases, triangles, landmarks, measuring pairs,
+reference shapes, whitening. No other module contains vertex indices. Letters: B faces, N vertices, T
+triangles, S shape and E expression coefficients.
 """
 
 from collections.abc import Mapping, Sequence
@@ -15,22 +16,36 @@ from torch import Tensor, nn
 
 from perceptionist.face_models.pose import NUM_POSE_PARAMETERS, Pose, RotationMode, split_pose
 
+__all__ = [
+    "LANDMARK_PAIRS",
+    "NUM_LANDMARKS",
+    "PAIR_NAMES",
+    "REFERENCE_NAMES",
+    "FaceModelError",
+    "FaceParameters",
+    "LinearFaceModel",
+    "Reconstruction",
+    "default_pose_whitening",
+    "pairs_from_landmarks",
+]
+
+
 Array = NDArray[Any]
 
 NUM_LANDMARKS = 68
 PAIR_NAMES = ("oicd", "forehead", "cheek", "ear", "midline")
 REFERENCE_NAMES = ("male", "female", "wide", "skinny", "regular", "slim")
-# iBUG landmarks between which a model without measured pairs of its own is measured.
+# iBUG landmarks of the measuring pairs of models that have none of their own.
 LANDMARK_PAIRS = dict(zip(PAIR_NAMES, ((36, 45), (17, 26), (4, 12), (0, 16), (2, 14))))
 
 
 class FaceModelError(ValueError):
-    """A face model cannot be used; the message names file or part, what was found and what was expected."""
+    """A face model is invalid; the message states file or part, the found and the expected value."""
 
 
 @dataclass(frozen=True)
 class FaceParameters:
-    """Un-whitened numbers of B faces: pose (B, 12), shape (B, S), expression (B, E)."""
+    """Un-whitened parameters of B faces: pose (B, 12), shape (B, S), expression (B, E)."""
 
     pose: Tensor
     shape: Tensor
@@ -39,7 +54,7 @@ class FaceParameters:
 
 @dataclass(frozen=True)
 class Reconstruction:
-    """What a parameter vector says: frontal meshes (B, 3, N) in pixels, their pose, their numbers."""
+    """Faces of parameter vectors: frontal meshes (B, 3, N) in pixels, poses, un-whitened parameters."""
 
     vertices: Tensor
     pose: Pose
@@ -49,25 +64,25 @@ class Reconstruction:
 class LinearFaceModel(nn.Module):
     """Vertices = mean + shape basis · a + expression basis · e, in the model's own unit.
 
-    Tensors move with `.to(...)`; they are no part of a state dict. Flat arrays run x0, y0, z0, x1, …
+    Tensors move with `.to(...)`; they are not part of a state dict. Flat arrays run x0, y0, z0, x1, …
 
     Args:
         name: such as "population" or "bfm".
         mean: (3N,) or (3N, 1).
         shape_basis: (3N, S). expression_basis: (3N, E).
-        triangles: (T, 3), 0-based, wound to face the viewer where y points down, as the published files are.
-        landmarks: (68,) vertex numbers in iBUG order.
-        pairs: measuring pairs by `PAIR_NAMES`, two vertex numbers each.
+        triangles: (T, 3), 0-based, wound to face the viewer if y points down, as in the published files.
+        landmarks: (68,) vertex indices in iBUG order.
+        pairs: measuring pairs by `PAIR_NAMES`, two vertex indices each.
         parameter_mean, parameter_std: whitening of pose 12, shape S, expression E and anything after them.
         scale: mean and standard deviation by which the supervised head's first number becomes pixels per
-            unit; None takes both from the whitening of the pose.
-        references: (N, 3) by `REFERENCE_NAMES`: frontal meshes in pixels; may be empty or a part.
+            unit; None: from the whitening of the pose.
+        references: (N, 3) by `REFERENCE_NAMES`: frontal meshes in pixels; may be empty or incomplete.
         unit_mm: length of the model's unit.
-        disclaimer: what must be said beside every result of this model.
+        disclaimer: to show with every result of this model.
 
     Attributes:
         mean (3N,), shape_basis (3N, S), expression_basis (3N, E), parameter_mean, parameter_std: buffers.
-        triangles, landmarks, pairs, references, scale, unit_mm, name, disclaimer: as given, checked.
+        triangles, landmarks, pairs, references, scale, unit_mm, name, disclaimer: as given, validated.
 
     Raises:
         FaceModelError: parts that do not fit together.
@@ -100,7 +115,7 @@ class LinearFaceModel(nn.Module):
         self.name, self.unit_mm, self.disclaimer = name, float(unit_mm), disclaimer
         flat = _check_finite(mean, "mean").reshape(-1)
         if not flat.size or flat.size % 3:
-            raise FaceModelError(f"{name}: a mean of {flat.size} numbers, expected x, y, z of each vertex")
+            raise FaceModelError(f"{name}: mean of {flat.size} values, expected x, y, z of each vertex")
         self.num_vertices = flat.size // 3
         bases = {"shape basis": shape_basis, "expression basis": expression_basis}
         tables = {word: _check_finite(basis, f"{name}: {word}") for word, basis in bases.items()}
@@ -114,9 +129,9 @@ class LinearFaceModel(nn.Module):
         )
         self.landmarks: NDArray[np.int64] = self._check_indices(landmarks, "landmarks", (NUM_LANDMARKS,))
         self.pairs = {word: self._check_pair(word, pair) for word, pair in pairs.items()}
-        absent = [word for word in PAIR_NAMES if word not in self.pairs]
-        if absent:
-            raise FaceModelError(f"{name}: no measuring pair for {', '.join(absent)}")
+        missing = [word for word in PAIR_NAMES if word not in self.pairs]
+        if missing:
+            raise FaceModelError(f"{name}: no measuring pair for {', '.join(missing)}")
         whitening = [
             _check_finite(v, f"{name}: whitening").reshape(-1) for v in (parameter_mean, parameter_std)
         ]
@@ -137,12 +152,12 @@ class LinearFaceModel(nn.Module):
 
     @property
     def num_parameters(self) -> int:
-        """Numbers of a parameter vector that are used: 12 + S + E."""
+        """Length of a parameter vector without texture: 12 + S + E."""
         return NUM_POSE_PARAMETERS + self.num_shape + self.num_expression
 
     @property
     def outward_triangles(self) -> NDArray[np.int32]:
-        """(T, 3), wound outwards where y points up, as viewers of frontal meshes expect."""
+        """(T, 3), wound outwards if y points up, as viewers of frontal meshes expect."""
         return np.ascontiguousarray(self.triangles[:, ::-1])
 
     def vertices(self, shape: Tensor, expression: Tensor | None = None) -> Tensor:
@@ -174,7 +189,7 @@ class LinearFaceModel(nn.Module):
         """Parameters from a network's whitened vector.
 
         Args:
-            parameters: (B, 12 + S + E or more): 62, or 102 of which the texture numbers are left aside.
+            parameters: (B, 12 + S + E or more): 62, or 102, of which the texture coefficients are ignored.
         """
         count = self.num_parameters
         if parameters.ndim != 2 or parameters.shape[1] < count:
@@ -187,10 +202,10 @@ class LinearFaceModel(nn.Module):
         return FaceParameters(pose, shape, expression)
 
     def reconstruct(self, parameters: Tensor, rotation: RotationMode = "rows") -> Reconstruction:
-        """Frontal meshes and poses from whitened vectors (specification, sections 5.2 and 5.3).
+        """Frontal meshes and poses from whitened vectors.
 
         Args:
-            parameters: (B, 62) or (B, 102), as `unwhiten` takes them.
+            parameters: (B, 62) or (B, 102), as for `unwhiten`.
             rotation: see `split_pose`.
         """
         known = self.unwhiten(parameters)
@@ -199,11 +214,11 @@ class LinearFaceModel(nn.Module):
         return Reconstruction(vertices, pose, known)
 
     def frontal_vertices(self, parameters: Tensor) -> Tensor:
-        """Frontal meshes (B, 3, N) in pixels from whitened vectors: scale times vertices, nothing turned."""
+        """Frontal meshes (B, 3, N) in pixels from whitened vectors: scale times vertices, not rotated."""
         return self.reconstruct(parameters).vertices
 
     def vertices_from_supervised(self, parameters: Tensor) -> Tensor:
-        """Frontal meshes from the supervised head's whitened numbers.
+        """Frontal meshes from the supervised head's whitened outputs.
 
         Args:
             parameters: (B, 1 + S + E): scale, shape, expression.
@@ -211,7 +226,7 @@ class LinearFaceModel(nn.Module):
         Returns:
             (B, 3, N), pixels.
         """
-        self._check_width(parameters, 1 + self.num_shape + self.num_expression, "supervised numbers")
+        self._check_width(parameters, 1 + self.num_shape + self.num_expression, "supervised outputs")
         mean, std = self._whitening(slice(NUM_POSE_PARAMETERS, self.num_parameters))
         scale = self.scale[1] * parameters[:, 0].to(mean.dtype) + self.scale[0]
         rest = parameters[:, 1:].to(mean.dtype) * std + mean
@@ -219,29 +234,29 @@ class LinearFaceModel(nn.Module):
         return scale[:, None, None] * self.vertices(shape, expression)
 
     def supervised_targets(self, scale: Tensor, shape: Tensor, expression: Tensor) -> Tensor:
-        """Truth for training, whitened (B, 1 + S + E), of scales (B,), shapes (B, S), expressions (B, E)."""
+        """Whitened training targets (B, 1 + S + E) of scales (B,), shapes (B, S), expressions (B, E)."""
         mean, std = self._whitening(slice(NUM_POSE_PARAMETERS, self.num_parameters))
         first = (scale.to(mean.dtype)[:, None] - self.scale[0]) / self.scale[1]
         rest = (torch.cat([shape, expression], dim=1).to(mean.dtype) - mean) / std
         return torch.cat([first, rest], dim=1)
 
     def subset(self, keep: ArrayLike, *, replace_pairs: bool = False) -> "LinearFaceModel":
-        """The model of some of its vertices, in the order given; triangles with other corners are dropped.
+        """The model restricted to some vertices, in the given order, without triangles of other vertices.
 
-        For bare points see `points`.
+        For points without a model see `vertices_at`.
 
         Args:
-            keep: vertex numbers, such as the 38,365 of 3DDFA's face without neck.
-            replace_pairs: a measuring pair that is left out becomes the one between landmarks.
+            keep: vertex indices, such as the 38,365 of 3DDFA's face without neck.
+            replace_pairs: replace a measuring pair that is removed by the one between landmarks.
 
         Raises:
-            FaceModelError: numbers out of range or twice, or a landmark or pair left out.
+            FaceModelError: indices out of range or repeated, or a landmark or pair is removed.
         """
         chosen = self._check_indices(keep, "vertices to keep", (-1,))
         place_of = np.full(self.num_vertices, -1)
         place_of[chosen] = np.arange(len(chosen))
         if len(np.unique(chosen)) != len(chosen):
-            raise FaceModelError(f"{self.name}: a vertex to keep is named twice")
+            raise FaceModelError(f"{self.name}: a vertex to keep is repeated")
         pairs = pairs_from_landmarks(self.landmarks) if replace_pairs else {}
         pairs |= {word: pair for word, pair in self.pairs.items() if (place_of[list(pair)] >= 0).all()}
         lost = [word for word in self.pairs if word not in pairs]
@@ -267,7 +282,7 @@ class LinearFaceModel(nn.Module):
         )
 
     def vertices_at(self, shape: Tensor, expression: Tensor, indices: ArrayLike | None = None) -> Tensor:
-        """Some vertices only, by default the landmarks: (B, 3, points), as `vertices` without the rest."""
+        """Meshes at some vertices, by default the landmarks: (B, 3, points); a subset of `vertices`."""
         chosen = self.landmarks if indices is None else self._check_indices(indices, "vertices", (-1,))
         rows = torch.as_tensor((3 * chosen[:, None] + np.arange(3)).ravel(), device=self.mean.device)
         with torch.autocast(shape.device.type, enabled=False):
@@ -283,13 +298,13 @@ class LinearFaceModel(nn.Module):
             raise ValueError(f"{word} of shape {tuple(value.shape)}, expected (B, {width}) for {self.name}")
 
     def _scale_from_whitening(self) -> tuple[float, float]:
-        """Mean scale and its deviation, from the diagonal of P."""
+        """Mean scale and its deviation, from the whitening of the pose."""
         pose = self.parameter_mean[None, :NUM_POSE_PARAMETERS]
         spread = self.parameter_std[:NUM_POSE_PARAMETERS].reshape(3, 4)
         return float(split_pose(pose).scale), float((spread[0, 0] + spread[1, 1]) / 2)
 
     def _check_indices(self, value: ArrayLike, word: str, shape: tuple[int, ...]) -> NDArray[np.int64]:
-        """Vertex numbers of a shape in which -1 is any length."""
+        """Validate vertex indices of a shape, in which -1 is any length."""
         array = np.asarray(value)
         if array.size == 0 and shape[0] == -1:
             return np.zeros((0, *shape[1:]), np.int64)
@@ -297,12 +312,12 @@ class LinearFaceModel(nn.Module):
         if not fits or array.dtype.kind not in "iu":
             raise FaceModelError(
                 f"{self.name}: {word} of shape {array.shape} and type {array.dtype}, "
-                f"expected whole numbers of shape {shape}"
+                f"expected integers of shape {shape}"
             )
         if array.min() < 0 or array.max() >= self.num_vertices:
             raise FaceModelError(
-                f"{self.name}: {word} reach from {array.min()} to {array.max()}, "
-                f"expected vertex numbers 0 to {self.num_vertices - 1}"
+                f"{self.name}: {word} range from {array.min()} to {array.max()}, "
+                f"expected vertex indices 0 to {self.num_vertices - 1}"
             )
         return array.astype(np.int64)
 
@@ -320,7 +335,7 @@ class LinearFaceModel(nn.Module):
 
 
 def pairs_from_landmarks(landmarks: ArrayLike) -> dict[str, tuple[int, int]]:
-    """Measuring pairs (vertex numbers) for a model that brings none, from its 68 landmarks (68,)."""
+    """Measuring pairs (vertex indices) for a model without its own, from its landmarks (68,)."""
     numbers = np.asarray(landmarks)
     return {word: (int(numbers[a]), int(numbers[b])) for word, (a, b) in LANDMARK_PAIRS.items()}
 
@@ -328,15 +343,15 @@ def pairs_from_landmarks(landmarks: ArrayLike) -> dict[str, tuple[int, int]]:
 def default_pose_whitening(
     mean: ArrayLike, landmarks: ArrayLike, image_size: float = 120.0
 ) -> tuple[Array, Array]:
-    """Mean and deviation (12,) of the pose for a model that brings none.
+    """Mean and deviation (12,) of the pose for a model without its own.
 
-    The landmarks' box of the mean face takes 60 % of a square picture, as face detectors crop; the
-    deviations stand for turns of about 14, 6 and 4 degrees and 5 % of scale.
+    The landmarks' box of the mean face takes 60 % of a square image, as face detectors crop; the deviations
+    correspond to rotations of about 14, 6 and 4 degrees and 5 % of scale.
 
     Args:
         mean: (3N,) or (N, 3) mean vertices, y up.
         landmarks: (68,).
-        image_size: of the picture in pixels.
+        image_size: of the image in pixels.
     """
     points = np.asarray(mean, float).reshape(-1, 3)[np.asarray(landmarks)]
     scale = 0.6 * image_size / (0.5 * np.ptp(points[:, :2], axis=0).sum())
@@ -352,7 +367,7 @@ def default_pose_whitening(
 
 
 def _check_finite(value: ArrayLike, word: str) -> Array:
-    """A finite array of numbers."""
+    """Validate a finite array of numbers."""
     array = np.asarray(value)
     if array.dtype.kind not in "fiu":
         raise FaceModelError(f"{word}: type {array.dtype}, expected numbers")

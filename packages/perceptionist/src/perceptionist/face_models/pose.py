@@ -9,6 +9,15 @@ from typing import Literal, get_args
 import torch
 from torch import Tensor
 
+__all__ = [
+    "NUM_POSE_PARAMETERS",
+    "Pose",
+    "RotationMode",
+    "apply_pose",
+    "split_pose",
+]
+
+
 RotationMode = Literal["rows", "cross"]
 
 NUM_POSE_PARAMETERS = 12

@@ -1,4 +1,4 @@
-"""The synthetic population's head as a face model: the embedded default, made of formulas, nobody's face."""
+"""The synthetic population's head as a linear face model: the embedded default, defined by formulas."""
 
 from typing import Any
 
@@ -18,25 +18,43 @@ from voiceface.synthetic.face.scene import rotation_matrix
 from perceptionist.face_models.linear import LinearFaceModel
 from perceptionist.face_models.pose import Y_FLIP
 
+__all__ = [
+    "DISCLAIMER",
+    "FACE_TYPE_STEPS",
+    "HEAD_PAIR_NAMES",
+    "IMAGE_SIZE",
+    "WIDTH_COEFFICIENTS",
+    "build_synthetic_face_model",
+    "classify_gender",
+    "expression_coefficients",
+    "frontal_vertices",
+    "gender_axis",
+    "orthonormal_shape",
+    "pose_parameters",
+    "semantic_coefficients",
+]
+
+
 Array = NDArray[Any]
 DISCLAIMER = (
-    "Synthetic population: the head is made of formulas and the people are invented; nothing here says "
-    "anything about a real person."
+    "Synthetic population: the head is defined by formulas and the identities are invented people; nothing "
+    "here "
+    "says anything about a real person."
 )
 IMAGE_SIZE = 120.0
 HEAD_PAIR_NAMES = {"oicd": "OICD", "forehead": "FR", "cheek": "CR", "ear": "ER", "midline": "MR"}
-WIDTH_COEFFICIENTS = ("facew", "jaww", "cheekf")  # the shape coefficients that make a face wide or narrow
-# Steps along the common direction of those widths, in standard deviations of the whole population.
+WIDTH_COEFFICIENTS = ("facew", "jaww", "cheekf")  # shape coefficients of the width of a face
+# Steps along the sum of these coefficients, in standard deviations of the population.
 FACE_TYPE_STEPS = {"wide": 1.5, "skinny": -1.5, "regular": 0.0, "slim": -0.75}
 
 
 def build_synthetic_face_model(face_gain: float = 1.0) -> LinearFaceModel:
-    """The population's head in the published arrangement: 6,400 vertices, 40 + 10 numbers, micrometres.
+    """Build the population's head as a face model: 6,400 vertices, 40 + 10 coefficients, micrometres.
 
-    The reference shapes are those of its own people: `male` and `female` the mean man and woman; the face
-    types the mean person moved along the widths of face, jaw and cheeks (`FACE_TYPES`). Each is scaled as the
-    population's camera scales a face of that shape. Every call gives a new module, as modules are moved in
-    place; the numbers behind it are computed once per process.
+    Reference shapes: `male` and `female` are the mean male and female face; the face types are the mean face
+    displaced along the widths of face, jaw and cheeks (`FACE_TYPE_STEPS`). Each is scaled as the population's
+    camera scales a face of that shape. Every call returns a new module, because modules are moved in place;
+    the arrays are computed once per process.
 
     Args:
         face_gain: factor on all bases, above 0; 1 is that of the presets.
@@ -45,10 +63,10 @@ def build_synthetic_face_model(face_gain: float = 1.0) -> LinearFaceModel:
     files = head.orthonormal
     landmarks = head.landmarks
     pairs = {
-        ours: tuple(int(landmarks[place]) for place in RATIO_LANDMARK_PAIRS[theirs])
-        for ours, theirs in HEAD_PAIR_NAMES.items()
+        name: tuple(int(landmarks[i]) for i in RATIO_LANDMARK_PAIRS[head_name])
+        for name, head_name in HEAD_PAIR_NAMES.items()
     }
-    people = {"male": head_bases.sex_shift(), "female": -head_bases.sex_shift()} | _face_type_shapes(head)
+    shapes = {"male": head_bases.sex_shift(), "female": -head_bases.sex_shift()} | _face_type_shapes(head)
     return LinearFaceModel(
         "population",
         files.u_shp + files.u_exp,
@@ -59,30 +77,30 @@ def build_synthetic_face_model(face_gain: float = 1.0) -> LinearFaceModel:
         pairs=pairs,
         parameter_mean=files.param_mean,
         parameter_std=files.param_std,
-        references={word: frontal_vertices(head, alpha) for word, alpha in people.items()},
+        references={word: frontal_vertices(head, alpha) for word, alpha in shapes.items()},
         unit_mm=0.001,
         disclaimer=DISCLAIMER,
     )
 
 
 def orthonormal_shape(factors: FaceFactors, face_gain: float = 1.0) -> NDArray[np.float32]:
-    """Un-whitened shape numbers (N, 40) of people, in the model's orthonormal basis."""
+    """Un-whitened shape coefficients (N, 40) of identities, in the model's orthonormal basis."""
     change = build_head_model(face_gain).orthonormal.shape_from_semantic
     return (shape_coefficients(factors) @ change.T).astype(np.float32)
 
 
 def semantic_coefficients(shape: ArrayLike, face_gain: float = 1.0) -> NDArray[np.float64]:
-    """The population's own coefficients (N, 40), of `bases.SHAPE_NAMES`, from shape numbers (N, 40)."""
+    """Semantic coefficients (N, 40), `head_bases.SHAPE_NAMES`, from shape coefficients (N, 40)."""
     change = build_head_model(face_gain).orthonormal.shape_from_semantic
     return np.linalg.solve(change, np.asarray(shape, float).T).T
 
 
 def gender_axis() -> NDArray[np.float64]:
-    """Fisher's direction (40,) between the mean man and woman, of the population's own coefficients.
+    """Fisher direction (40,) between mean male and female head, in semantic coefficients; male is positive.
 
-    Along it the sexes differ most for what people of one sex differ by; men are above 0. The plain distance
-    of vertices to the two mean shapes also counts what says nothing about the sex, and so misjudges about one
-    true head in eight.
+    It maximises the difference between the genders relative to the variance within each. The plain vertex
+    distance to the two mean shapes includes differences that do not depend on gender, and misclassifies about
+    one true head in eight.
     """
     mix, rest = head_bases.factor_loadings(), head_bases.residual_scale()
     axis = np.linalg.solve(mix @ mix.T + np.diag(rest**2), head_bases.sex_shift())
@@ -90,12 +108,12 @@ def gender_axis() -> NDArray[np.float64]:
 
 
 def classify_gender(shape: ArrayLike, face_gain: float = 1.0) -> str:
-    """The sex of one head, from its shape numbers (40,): "male" or "female"."""
+    """Classify the gender of one head from its shape coefficients (40,): "male" or "female"."""
     return "male" if semantic_coefficients(shape, face_gain) @ gender_axis() > 0 else "female"
 
 
 def expression_coefficients(expression: ArrayLike, face_gain: float = 1.0) -> NDArray[np.float32]:
-    """Un-whitened expression numbers (N, 10) from the population's own (N, 10) (`View.expression`)."""
+    """Un-whitened expression coefficients (N, 10) from semantic ones (N, 10) (`RenderParams.expression`)."""
     change = build_head_model(face_gain).orthonormal.expression_from_semantic
     return (np.asarray(expression, float) @ change.T).astype(np.float32)
 
@@ -107,16 +125,17 @@ def pose_parameters(
     y_flip: float = Y_FLIP,
     face_gain: float = 1.0,
 ) -> NDArray[np.float32]:
-    """Un-whitened pose (12,) of a rendered picture: [P | t], y up, so that picture y = flip - y.
+    """Un-whitened pose (12,) of a rendered image: [P | t], y up, with image y = y_flip - y.
 
-    The population's camera has a perspective, the model has none: scale and offset are those that bring the
-    model's landmarks nearest to the picture's (a few pixels at the ears).
+    The population's camera is perspective, the model is not: scale and translation are the least-squares fit
+    of the model's landmarks to those of the image (a few pixels off at the ears).
 
     Args:
         view: from `voiceface.synthetic.face.render.sample_render_params`.
-        alpha: (40,) the person's own coefficients, `voiceface.synthetic.face.head.shape_coefficients`.
-        image_size: of the picture in pixels.
-        y_flip: see `perceptionist.face_models.linear.place`.
+        alpha: (40,) semantic coefficients of the identity,
+            `voiceface.synthetic.face.head.shape_coefficients`.
+        image_size: of the image in pixels.
+        y_flip: see `perceptionist.face_models.pose.apply_pose`.
         face_gain: factor on all bases.
     """
     turn = rotation_matrix(view.pose)
@@ -139,13 +158,13 @@ def frontal_vertices(head: HeadModel, alpha: ArrayLike) -> NDArray[np.float32]:
 
 
 def _face_type_shapes(head: HeadModel) -> dict[str, Array]:
-    """Shape coefficients (40,) of the face types, both sexes between them."""
-    towards = np.isin(head_bases.SHAPE_NAMES, WIDTH_COEFFICIENTS).astype(float)
-    fields = head.shape_basis.reshape(len(towards), -1)
+    """Semantic coefficients (40,) of the face types, midway between the genders."""
+    direction = np.isin(head_bases.SHAPE_NAMES, WIDTH_COEFFICIENTS).astype(float)
+    fields = head.shape_basis.reshape(len(direction), -1)
     gram = fields @ fields.T
     mix, shift = head_bases.factor_loadings(), head_bases.sex_shift()
     covariance = mix @ mix.T + np.diag(head_bases.residual_scale() ** 2) + np.outer(shift, shift)
-    # How far people lie along this direction: the nearest point on the line through the mean face.
-    along = gram @ towards / (towards @ gram @ towards)
+    # Standard deviation of the population along this direction, by projection onto the line through the mean.
+    along = gram @ direction / (direction @ gram @ direction)
     spread = np.sqrt(along @ covariance @ along)
-    return {word: step * spread * towards for word, step in FACE_TYPE_STEPS.items()}
+    return {word: step * spread * direction for word, step in FACE_TYPE_STEPS.items()}

@@ -1,1 +1,1 @@
-"""Mesh files: OBJ, PLY, XYZ and the formats that trimesh reads."""
+"""Mesh files: .obj, .ply, .xyz, and the formats that trimesh reads and writes."""

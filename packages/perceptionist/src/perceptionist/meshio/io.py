@@ -1,8 +1,6 @@
-"""Mesh files: Wavefront .obj, .xyz point clouds, and the door to .ply and to the formats that trimesh knows.
+"""Read and write mesh files by suffix: .obj, .ply, .xyz, and further formats through trimesh.
 
-The order of the vertices is kept in both directions: a face model's landmarks and measuring pairs are numbers
-of vertices. Files of the plain form, which all writers of face models use, are read and written many rows at
-a time; anything else that the format allows is read line by line.
+The order of the vertices is kept: landmarks and measuring pairs of a face model are vertex indices.
 """
 
 import io
@@ -18,6 +16,15 @@ from perceptionist.meshio.mesh import Mesh, MeshError, read_text_bytes, validate
 from perceptionist.meshio.obj import read_obj, write_obj
 from perceptionist.meshio.xyz import read_xyz, write_xyz
 
+__all__ = [
+    "NATIVE_SUFFIXES",
+    "READ_BY_TRIMESH",
+    "WRITTEN_BY_TRIMESH",
+    "read_mesh",
+    "write_mesh",
+]
+
+
 NATIVE_SUFFIXES = (".obj", ".ply", ".xyz")
 
 READ_BY_TRIMESH = (".off", ".glb")
@@ -30,11 +37,11 @@ def read_mesh(path: str | Path, dtype: DTypeLike = np.float64) -> Mesh:
 
     Args:
         path: .obj, .ply, .xyz, or through trimesh .off, .glb.
-        dtype: float64, or float32: text is then rounded once, straight to single precision.
+        dtype: float64, or float32: text is rounded once, directly to single precision.
 
     Raises:
         FileNotFoundError: no such file.
-        MeshError: unknown suffix, or not such a file.
+        MeshError: unknown suffix, or a corrupt file.
     """
     path = Path(path)
     match path.suffix.lower():
@@ -54,7 +61,7 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
     """Write a mesh file by its suffix, atomically: .obj, .ply (binary), .xyz; by trimesh .glb, .off, .stl.
 
     Raises:
-        MeshError: unknown suffix, or the mesh is not sound.
+        MeshError: unknown suffix, or the mesh is invalid.
         OSError: the file cannot be written.
     """
     path = Path(path)
@@ -72,7 +79,7 @@ def write_mesh(path: str | Path, mesh: Mesh) -> None:
 
 
 def _read_with_trimesh(path: Path, dtype: DTypeLike) -> Mesh:
-    """Formats that we do not read ourselves; trimesh is asked neither to merge nor to reorder vertices."""
+    """Read other formats through trimesh, without merging or reordering vertices."""
     trimesh = _import_trimesh(path, READ_BY_TRIMESH)
     data = io.BytesIO(read_text_bytes(path, "mesh"))
     kind = path.suffix[1:].lower()
@@ -80,7 +87,9 @@ def _read_with_trimesh(path: Path, dtype: DTypeLike) -> Mesh:
         mesh = trimesh.load_mesh(data, file_type=kind, process=False, maintain_order=True)
         vertices, faces = np.asarray(mesh.vertices, dtype), np.asarray(mesh.faces)
     except (ValueError, LookupError, TypeError, AttributeError, AssertionError, struct.error) as error:
-        raise MeshError(f"{path} is damaged or no {kind} file ({type(error).__name__}: {error})") from error
+        raise MeshError(
+            f"{path} is corrupt or not a {kind} file ({type(error).__name__}: {error})"
+        ) from error
     return validate_mesh(vertices, faces, source=str(path))
 
 
@@ -93,10 +102,10 @@ def _write_with_trimesh(path: Path, mesh: Mesh) -> None:
 
 
 def _import_trimesh(path: Path, suffixes: tuple[str, ...]) -> Any:
-    """The library, where the suffix is one that it is used for."""
+    """Import trimesh, if it is used for the suffix."""
     if path.suffix.lower() not in suffixes:
         known = ", ".join((*NATIVE_SUFFIXES, *suffixes))
-        raise MeshError(f"{path}: the suffix {path.suffix!r} is none of {known}")
+        raise MeshError(f"{path}: suffix {path.suffix!r}, expected one of {known}")
     import trimesh
 
     return trimesh

@@ -1,9 +1,4 @@
-"""Mesh files: Wavefront .obj, .xyz point clouds, and the door to .ply and to the formats that trimesh knows.
-
-The order of the vertices is kept in both directions: a face model's landmarks and measuring pairs are numbers
-of vertices. Files of the plain form, which all writers of face models use, are read and written many rows at
-a time; anything else that the format allows is read line by line.
-"""
+"""Mesh record, its validation, and the errors of mesh files. Letters: V vertices, T triangles."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,21 +7,30 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+__all__ = [
+    "Mesh",
+    "MeshError",
+    "parse_floats",
+    "read_text_bytes",
+    "validate_mesh",
+]
+
+
 Array = NDArray[Any]
 
 
 class MeshError(ValueError):
-    """A mesh or mesh file cannot be used; the message names file and place, what was found and expected."""
+    """A mesh or mesh file is invalid; the message states position, found and expected values."""
 
 
 @dataclass(frozen=True)
 class Mesh:
-    """Vertices joined by triangles.
+    """Triangle mesh.
 
     Attributes:
         vertices: (V, 3) float32 or float64, finite.
-        triangles: (T, 3) int32, 0-based; none for a point cloud.
-        colors: (V, 3) float32, red, green, blue in [0, 1]; None where the file has none.
+        triangles: (T, 3) int32, 0-based; empty for a point cloud.
+        colors: (V, 3) float32, red, green, blue in [0, 1]; None if there are none.
     """
 
     vertices: Array
@@ -37,11 +41,11 @@ class Mesh:
 def validate_mesh(
     vertices: ArrayLike, triangles: ArrayLike | None = None, colors: ArrayLike | None = None, source: str = ""
 ) -> Mesh:
-    """Check the parts of a mesh; float vertices keep their precision.
+    """Validate the parts of a mesh; float vertices keep their precision.
 
     Raises:
-        MeshError: a wrong shape or type, values that are not finite, triangles without vertices, colours
-            outside [0, 1]; `source` begins the message.
+        MeshError: a wrong shape or type, non-finite values, triangles with unknown vertices, or colours
+            outside [0, 1]; the message starts with `source`.
     """
     lead = f"{source}: " if source else ""
     points = np.asarray(vertices)
@@ -59,11 +63,11 @@ def validate_mesh(
         corners = np.zeros((0, 3), np.int32)
     if corners.ndim != 2 or corners.shape[1] != 3 or corners.dtype.kind not in "iu":
         raise MeshError(
-            f"{lead}triangles of shape {corners.shape} of type {corners.dtype}, expected (T, 3) whole numbers"
+            f"{lead}triangles of shape {corners.shape} of type {corners.dtype}, expected (T, 3) integers"
         )
     if len(corners) and (corners.min() < 0 or corners.max() >= len(points)):
         raise MeshError(
-            f"{lead}triangles name vertices {corners.min()} to {corners.max()}, "
+            f"{lead}triangles refer to vertices {corners.min()} to {corners.max()}, "
             f"expected 0 to {len(points) - 1} (0-based)"
         )
     shades = None
@@ -74,19 +78,20 @@ def validate_mesh(
                 f"{lead}colours of shape {shades.shape}, expected one for each of {len(points)} vertices"
             )
         if not ((shades >= 0) & (shades <= 1)).all():
-            raise MeshError(f"{lead}colours reach from {shades.min()} to {shades.max()}, expected [0, 1]")
+            raise MeshError(f"{lead}colours range from {shades.min()} to {shades.max()}, expected [0, 1]")
     return Mesh(points, np.ascontiguousarray(corners, np.int32), shades)
 
 
 def read_text_bytes(path: Path, description: str) -> bytes:
-    """All bytes of a file, line ends as line feeds.
+    """Read all bytes of a file, with line feeds as line ends.
 
     Raises:
         FileNotFoundError: no such file.
     """
     if not path.is_file():
         raise FileNotFoundError(
-            f"{description} {path} {'is a folder' if path.is_dir() else 'does not exist'}; check the path"
+            f"The {description} {path} {'is a folder' if path.is_dir() else 'does not exist'}. Check the "
+            "path."
         )
     data = path.read_bytes()
     if path.suffix.lower() in (".obj", ".xyz") and b"\r" in data:
@@ -95,10 +100,11 @@ def read_text_bytes(path: Path, description: str) -> bytes:
 
 
 def parse_floats(words: list[str], widths: tuple[int, ...], where: str) -> list[float]:
-    """The finite numbers that words spell.
+    """Parse finite numbers.
 
     Raises:
-        MeshError: `where` with what was found.
+        MeshError: another number of words, or words that are not finite numbers; the message starts with
+            `where`.
     """
     try:
         values = [float(word) for word in words if "_" not in word]

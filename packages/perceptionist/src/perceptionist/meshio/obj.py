@@ -1,8 +1,7 @@
-"""Mesh files: Wavefront .obj, .xyz point clouds, and the door to .ply and to the formats that trimesh knows.
+"""Wavefront .obj files.
 
-The order of the vertices is kept in both directions: a face model's landmarks and measuring pairs are numbers
-of vertices. Files of the plain form, which all writers of face models use, are read and written many rows at
-a time; anything else that the format allows is read line by line.
+The order of the vertices is kept. Files in the regular form that face model tools write are read and written
+as whole tables; any other valid file is read line by line.
 """
 
 from itertools import pairwise
@@ -14,6 +13,13 @@ from voiceface.io.atomic import atomic_path
 
 from perceptionist.meshio.mesh import Array, Mesh, MeshError, parse_floats, read_text_bytes, validate_mesh
 from perceptionist.meshio.text import NumberFormat, read_rows, write_rows
+
+__all__ = [
+    "BLANKS",
+    "read_obj",
+    "write_obj",
+]
+
 
 BLANKS = b" \t"
 
@@ -28,7 +34,7 @@ def write_obj(
 ) -> None:
     """Write `v x y z` lines (`v x y z r g b` with colours), then `f a b c` lines, 1-based; atomic.
 
-    The published writer (specification, section 5.4) is `number_format="published"` without colours.
+    The published writer corresponds to `number_format="published"` without colours.
 
     Args:
         path: the file.
@@ -38,7 +44,7 @@ def write_obj(
         number_format: of the coordinates, see `perceptionist.meshio.text.write_rows`.
 
     Raises:
-        MeshError: the mesh is not sound.
+        MeshError: the mesh is invalid.
         OSError: the file cannot be written.
     """
     mesh = validate_mesh(vertices, triangles, colors, str(path))
@@ -51,10 +57,10 @@ def write_obj(
 def read_obj(path: str | Path, dtype: DTypeLike = np.float64) -> Mesh:
     """Read the vertices, vertex colours and faces of a Wavefront file.
 
-    Understood: `v x y z`, `v x y z 1`, `v x y z r g b` (values above 1 are taken as 0 to 255), `f` with
+    Supported: `v x y z`, `v x y z 1`, `v x y z r g b` (values above 1 mean a range of 0 to 255), `f` with
     three or more corners of the forms a, a/t, a//n, a/t/n, positive (1-based) or negative (counted from the
     last vertex). Polygons become fans of triangles. Comments and all other statements (vn, vt, o, g, s,
-    usemtl, …) are passed over.
+    usemtl, …) are skipped.
 
     Args:
         path: the file.
@@ -62,21 +68,21 @@ def read_obj(path: str | Path, dtype: DTypeLike = np.float64) -> Mesh:
 
     Raises:
         FileNotFoundError: no such file.
-        MeshError: no vertices, or a line that is not as above; the message names the line.
+        MeshError: no vertices, or an invalid line; the message names the line.
     """
     path = Path(path)
     data = read_text_bytes(path, "mesh")
-    plain = _read_regular(data, dtype)
-    vertices, colors, triangles = plain if plain is not None else _read_line_by_line(path, data, dtype)
+    parts = _read_regular(data, dtype)
+    vertices, colors, triangles = parts if parts is not None else _read_line_by_line(path, data, dtype)
     if not len(vertices):
-        raise MeshError(f"{path} holds no vertices, expected lines `v x y z`")
+        raise MeshError(f"{path} contains no vertices, expected lines `v x y z`")
     if colors is not None and colors.max() > 1:
         colors = colors / 255
     return validate_mesh(vertices, triangles, colors, str(path))
 
 
 def _read_regular(data: bytes, dtype: DTypeLike) -> tuple[Array, Array | None, Array] | None:
-    """Vertices, colours and triangles of a file without odd lines; None for other files."""
+    """Read vertices, colours and triangles of a file in the regular form; None for other files."""
     if b"\\" in data:
         return None
     content = np.frombuffer(data, np.uint8)
@@ -110,10 +116,10 @@ def _read_regular(data: bytes, dtype: DTypeLike) -> tuple[Array, Array | None, A
 
 
 def _read_line_by_line(path: Path, data: bytes, dtype: DTypeLike) -> tuple[Array, Array | None, Array]:
-    """The same of any file, line by line."""
+    """Read vertices, colours and triangles of any file, line by line."""
     rows: list[list[float]] = []
     faces: list[tuple[int, list[int]]] = []
-    text = data.decode("latin-1").replace("\\\n", " \0")  # a line that goes on still counts as a line
+    text = data.decode("latin-1").replace("\\\n", " \0")  # a continued line counts as a line of its own
     number = 1
     for line in text.split("\n"):
         words = line.replace("\0", " ").partition("#")[0].split()
@@ -145,16 +151,18 @@ def _read_line_by_line(path: Path, data: bytes, dtype: DTypeLike) -> tuple[Array
 
 
 def _parse_face(words: list[str], num_vertices: int, where: str) -> list[int]:
-    """0-based vertices of one face."""
+    """Parse the 0-based vertex indices of one face."""
     corners = []
     for word in words:
         spelled = word.partition("/")[0]
         digits = spelled.removeprefix("-")
         if not (digits.isascii() and digits.isdigit()) or int(digits) == 0 or len(digits) > 10:
-            raise MeshError(f"{where}: corner {word[:40]!r}, expected a vertex number such as 7, 7/1/3 or -2")
+            raise MeshError(f"{where}: corner {word[:40]!r}, expected a vertex index such as 7, 7/1/3 or -2")
         value = int(spelled)
         if value < -num_vertices:
-            raise MeshError(f"{where}: corner {value} reaches before the first of {num_vertices} vertices")
+            raise MeshError(
+                f"{where}: corner {value}, expected at least -{num_vertices}, the number of vertices so far"
+            )
         corners.append(value - 1 if value > 0 else num_vertices + value)
     if len(corners) < 3:
         raise MeshError(f"{where}: a face with {len(corners)} corners, expected at least 3")

@@ -1,4 +1,4 @@
-"""Polygon files (.ply), text and binary: vertices, colours and faces; other elements are passed over."""
+"""Polygon files (.ply), text and binary: vertices, colours and faces; other elements are skipped."""
 
 from dataclasses import dataclass
 from itertools import pairwise
@@ -12,6 +12,17 @@ from voiceface.io.atomic import atomic_path
 from perceptionist.meshio.mesh import Mesh, MeshError, read_text_bytes, validate_mesh
 from perceptionist.meshio.text import read_rows, write_rows
 
+__all__ = [
+    "FACE_INDEX_NAMES",
+    "PLY_FORMATS",
+    "PLY_TYPES",
+    "PlyElement",
+    "PlyProperty",
+    "read_ply",
+    "write_ply",
+]
+
+
 Array = NDArray[Any]
 PLY_TYPES = {
     **{"char": "i1", "int8": "i1", "uchar": "u1", "uint8": "u1", "short": "i2", "int16": "i2"},
@@ -24,7 +35,7 @@ FACE_INDEX_NAMES = ("vertex_indices", "vertex_index")
 
 @dataclass(frozen=True)
 class PlyProperty:
-    """One property of an element: its type, and for a list the type of its length."""
+    """One property of an element: its type, and for a list property the type of its length."""
 
     name: str
     dtype: str
@@ -33,7 +44,7 @@ class PlyProperty:
 
 @dataclass(frozen=True)
 class PlyElement:
-    """One table of a file."""
+    """One element (table) of a file."""
 
     name: str
     count: int
@@ -53,10 +64,10 @@ def write_ply(
     Args:
         path: the file.
         vertices: (V, 3) float32 or float64. triangles: (T, 3), 0-based. colors: (V, 3) in [0, 1].
-        binary: little-endian; else text, numbers in the shortest spelling that gives them back.
+        binary: little-endian; else text, with the shortest numbers that are read back exactly.
 
     Raises:
-        MeshError: the mesh is not sound.
+        MeshError: the mesh is invalid.
         OSError: the file cannot be written.
     """
     mesh = validate_mesh(vertices, triangles, colors, str(path))
@@ -81,11 +92,11 @@ def write_ply(
 
 
 def read_ply(path: str | Path) -> Mesh:
-    """Read a mesh; vertices as float32 where the file has no wider type, else float64; polygons become fans.
+    """Read a mesh; vertices are float32 if the file has no wider type; polygons become triangle fans.
 
     Raises:
         FileNotFoundError: no such file.
-        MeshError: no such file format, a header that does not fit the content, faces that name no vertex.
+        MeshError: another file format, a header that does not fit the content, faces with unknown vertices.
     """
     path = Path(path)
     data = read_text_bytes(path, "mesh")
@@ -106,7 +117,7 @@ def read_ply(path: str | Path) -> Mesh:
     wide = any(axis.dtype.itemsize > 4 or axis.dtype.kind in "iu" for axis in axes)
     points = np.stack(axes, axis=1).astype(np.float64 if wide else np.float32)
     if not len(points):
-        raise MeshError(f"{path} holds no vertices")
+        raise MeshError(f"{path} contains no vertices, expected at least one")
     colors = None
     if all(name in vertex for name in ("red", "green", "blue")):
         shades = np.stack([np.asarray(vertex[name]) for name in ("red", "green", "blue")], axis=1)
@@ -116,11 +127,13 @@ def read_ply(path: str | Path) -> Mesh:
 
 
 def _parse_header(data: bytes, path: Path) -> tuple[str, list[PlyElement], int]:
-    """Format, elements, and where the content begins."""
+    """Parse format, elements, and the offset of the content."""
     end = data.find(b"end_header")
     stop = data.find(b"\n", end)
     if not data.startswith((b"ply\n", b"ply\r\n")) or end < 0 or stop < 0:
-        raise MeshError(f"{path} is no .ply file: expected `ply` in the first line and `end_header` below it")
+        raise MeshError(
+            f"{path} is not a .ply file: expected `ply` in the first line and `end_header` below it"
+        )
     form, elements = "", []
     for number, line in enumerate(data[:end].decode("latin-1").splitlines(), 1):
         words = line.split()
@@ -142,7 +155,7 @@ def _parse_header(data: bytes, path: Path) -> tuple[str, list[PlyElement], int]:
                     raise ValueError
         except (ValueError, LookupError):
             raise MeshError(
-                f"{path}, line {number}: {line[:80]!r} does not belong in the header of a .ply"
+                f"{path}, line {number}: {line[:80]!r}, expected a valid header line of a .ply file"
             ) from None
     if not form:
         raise MeshError(f"{path} states no format, expected one of {', '.join(PLY_FORMATS)} 1.0")
@@ -156,10 +169,10 @@ def _with_property(element: PlyElement, new: PlyProperty) -> PlyElement:
 def _read_binary_table(
     data: bytes, offset: int, element: PlyElement, byte_order: str, where: str
 ) -> tuple[dict[str, Array | list[Array]], int]:
-    """Columns of a binary element, and where the next begins."""
+    """Read the columns of a binary element; return them and the offset of the next."""
     lists = [item for item in element.properties if item.length_dtype]
     lengths = {}
-    if lists and element.count:  # nearly always all lists are as long as the first
+    if lists and element.count:  # usually all lists have the length of the first
         position = offset
         for item in element.properties:
             if item.length_dtype:
@@ -205,10 +218,10 @@ def _read_binary_table(
 
 
 def _read_array(data: bytes, offset: int, dtype: Any, count: int, where: str) -> Array:
-    """So many items from a place in the file."""
+    """Read `count` items at an offset."""
     needed = np.dtype(dtype).itemsize * count
     if count < 0 or offset + needed > len(data):
-        raise MeshError(f"{where}: the file ends too early; it is damaged or truncated")
+        raise MeshError(f"{where}: the file ends too early; it is corrupt or truncated")
     if not needed:
         return np.zeros(count, dtype)
     return np.frombuffer(data, dtype, count, offset)
@@ -217,10 +230,10 @@ def _read_array(data: bytes, offset: int, dtype: Any, count: int, where: str) ->
 def _read_text_table(
     lines: list[bytes], element: PlyElement, where: str
 ) -> tuple[dict[str, Array | list[Array]], list[bytes]]:
-    """Columns of a text element, and the lines below it."""
+    """Read the columns of a text element; return them and the remaining lines."""
     chosen, rest = lines[: element.count], lines[element.count :]
     if len(chosen) < element.count:
-        raise MeshError(f"{where}: the file ends after {len(chosen)} of them; it is damaged or truncated")
+        raise MeshError(f"{where}: the file ends after {len(chosen)} rows; it is corrupt or truncated")
     lists = [item for item in element.properties if item.length_dtype]
     block = b"".join([line + b"\n" for line in chosen])
     if element.properties and not lists:
@@ -260,7 +273,7 @@ def _read_text_table(
 
 
 def _triangulate(polygons: Array | list[Array], where: str) -> Array:
-    """Triangles (T, 3) of polygons, each a fan round its first corner."""
+    """Triangles (T, 3) of polygons, each a fan around its first corner."""
     if isinstance(polygons, np.ndarray) and polygons.ndim == 2:
         if len(polygons) and polygons.shape[1] < 3:
             raise MeshError(f"{where}: faces with {polygons.shape[1]} corners, expected at least 3")

@@ -1,13 +1,20 @@
-"""Rows of numbers as text: written and read many at a time, each spelled so that it comes back exactly.
+"""Tables of numbers as text, which are read back exactly.
 
-The work is done by Arrow's table writer and reader, which know the shortest spelling of a number and read it
-back correctly rounded. Blocks of another form than one blank between the cells are left to the caller.
+Arrow's CSV writer and reader write the shortest representation of a number and read it correctly rounded.
+Blocks with other separators than one blank are left to the caller.
 """
 
 from typing import Any, BinaryIO, Literal, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
+
+__all__ = [
+    "NumberFormat",
+    "read_rows",
+    "write_rows",
+]
+
 
 Array = NDArray[Any]
 NumberFormat = Literal["shortest", "published"]
@@ -16,25 +23,25 @@ NumberFormat = Literal["shortest", "published"]
 def write_rows(
     file: BinaryIO, keyword: str, columns: list[Array], number_format: NumberFormat = "shortest"
 ) -> None:
-    """Write one line a row: `keyword`, then the row's numbers, one blank between.
+    """Write one line per row: `keyword`, then the row's numbers, separated by one blank.
 
     Args:
-        file: opened for writing bytes.
+        file: binary file, open for writing.
         keyword: first word of every line; "" for none.
         columns: (N,) float32, float64 or integers each.
         number_format: "shortest": the fewest digits that give the same value of the column's own type;
-            "published": a float32 as Python spells its value in double precision (-0.0007058780756779015),
-            which is longer and gives the same float32.
+            "published": a float32 as Python's repr of its double value (-0.0007058780756779015), which is
+            longer and reads back as the same float32.
 
     Raises:
-        ValueError: an unknown spelling.
+        ValueError: an unknown number format.
     """
     import pyarrow as pa
     from pyarrow import csv
 
     if number_format not in get_args(NumberFormat):
         raise ValueError(
-            f"spelling is {number_format!r}, expected one of {', '.join(get_args(NumberFormat))}"
+            f"number_format is {number_format!r}, expected one of {', '.join(get_args(NumberFormat))}"
         )
     rows = len(columns[0])
     if not rows:
@@ -54,16 +61,16 @@ def write_rows(
 
 
 def read_rows(block: bytes, width: int, dtype: DTypeLike, *, has_keyword: bool = False) -> Array | None:
-    """Read lines of numbers of the plain form that `write_rows` writes.
+    """Read lines of numbers in the form that `write_rows` writes.
 
     Args:
         block: the lines, each ended by a line feed.
-        width: numbers a line.
-        dtype: float32, float64 or int32; text is rounded once, straight to this type.
-        has_keyword: a word stands before the numbers.
+        width: numbers per line.
+        dtype: float32, float64 or int32; text is rounded once, directly to this type.
+        has_keyword: whether a keyword precedes the numbers.
 
     Returns:
-        (lines, width), or None when some line has another form: the caller then reads with more care.
+        (lines, width), or None if a line has another form.
     """
     import pyarrow as pa
     from pyarrow import csv
@@ -86,14 +93,14 @@ def read_rows(block: bytes, width: int, dtype: DTypeLike, *, has_keyword: bool =
     except pa.ArrowInvalid:
         return None
     if len(table) != block.count(b"\n") + (not block.endswith(b"\n")):
-        return None  # empty lines were passed over
+        return None  # empty lines were skipped
     return np.stack([table.column(name).to_numpy() for name in names], axis=1)
 
 
 def _format_like_python(values: Array) -> Any:
-    """Arrow strings of float values in double precision, spelled as Python spells them.
+    """Arrow strings of float values in double precision, formatted as by Python.
 
-    Both use the fewest digits; they differ where Python writes an exponent or the `.0` of whole numbers.
+    Both use the fewest digits; they differ where Python writes an exponent or the `.0` of integers.
     """
     import pyarrow as pa
     import pyarrow.compute as pc

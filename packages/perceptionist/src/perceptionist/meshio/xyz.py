@@ -1,9 +1,4 @@
-"""Mesh files: Wavefront .obj, .xyz point clouds, and the door to .ply and to the formats that trimesh knows.
-
-The order of the vertices is kept in both directions: a face model's landmarks and measuring pairs are numbers
-of vertices. Files of the plain form, which all writers of face models use, are read and written many rows at
-a time; anything else that the format allows is read line by line.
-"""
+"""Point clouds in .xyz files."""
 
 from pathlib import Path
 
@@ -14,16 +9,21 @@ from voiceface.io.atomic import atomic_path
 from perceptionist.meshio.mesh import Array, MeshError, parse_floats, read_text_bytes, validate_mesh
 from perceptionist.meshio.text import NumberFormat, read_rows, write_rows
 
+__all__ = [
+    "read_xyz",
+    "write_xyz",
+]
+
 
 def write_xyz(path: str | Path, vertices: ArrayLike, *, number_format: NumberFormat = "shortest") -> None:
-    """Write a point cloud, `x y z` a line without a header; atomic. Errors as in `write_obj`."""
+    """Write a point cloud, `x y z` per line without a header; atomic. Errors as in `write_obj`."""
     mesh = validate_mesh(vertices, source=str(path))
     with atomic_path(path) as part, part.open("wb") as file:
         write_rows(file, "", list(mesh.vertices.T), number_format)
 
 
 def read_xyz(path: str | Path, dtype: DTypeLike = np.float64) -> Array:
-    """Read a point cloud: three numbers a line, any white space; empty lines and `#` comments do not count.
+    """Read a point cloud: three numbers per line, any white space; empty lines and `#` comments are skipped.
 
     Returns:
         (V, 3) of `dtype`.
@@ -43,5 +43,5 @@ def read_xyz(path: str | Path, dtype: DTypeLike = np.float64) -> Array:
                 rows.append(parse_floats(words, (3,), f"{path}, line {number}"))
         points = np.array(rows, np.float64).reshape(-1, 3).astype(dtype)
     if not len(points):
-        raise MeshError(f"{path} holds no points, expected lines of three numbers")
+        raise MeshError(f"{path} contains no points, expected lines of three numbers")
     return validate_mesh(points, source=str(path)).vertices

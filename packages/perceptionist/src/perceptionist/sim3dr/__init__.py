@@ -1,10 +1,10 @@
-"""Sim3DR: draws meshes into pictures on the processor (specification, section 10).
+"""Sim3DR: a mesh renderer for the CPU (docs/rendering.md).
 
     from perceptionist import sim3dr
 
-    picture = sim3dr.rasterize(vertices, triangles, colors, height=224, width=224)
-    picture = sim3dr.Lighting()(vertices, triangles, picture)         # lit, drawn in place
-    seen = sim3dr.rasterize_triangles(vertices, triangles, 224, 224)  # triangle and weights per pixel
+    image = sim3dr.rasterize(vertices, triangles, colors, height=224, width=224)
+    image = sim3dr.Lighting()(vertices, triangles, image)             # lit, drawn in place
+    fragments = sim3dr.rasterize_triangles(vertices, triangles, 224, 224)  # triangle and weights per pixel
 
 Vertices are in pixels: x right, y down, larger z nearer; pixel (column x, row y) is the point (x, y).
 """

@@ -1,14 +1,34 @@
-"""What the renderer takes: arrays checked, and converted once where their type or layout is another one."""
+"""Validation of the renderer's arguments; arrays of another type or layout are converted once."""
 
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+__all__ = [
+    "COVERAGE",
+    "FAR",
+    "MAX_CHANNELS",
+    "MAX_SIDE",
+    "Bytes",
+    "Floats",
+    "Ints",
+    "check_colors",
+    "check_fraction",
+    "check_side",
+    "check_triangles",
+    "check_vertices",
+    "coverage_code",
+    "prepare_depth",
+    "prepare_image",
+    "write_back",
+]
+
+
 COVERAGE = {"top_left": 0, "inclusive": 1, "strict": 2}  # as in the kernel
 FAR = -1.0e8  # depth of an empty pixel
-MAX_CHANNELS = 4  # at most
-MAX_SIDE = 1 << 24  # beyond, neighbouring pixels would be the same float32 number
+MAX_CHANNELS = 4  # of colours
+MAX_SIDE = 1 << 24  # beyond, float32 cannot represent every pixel coordinate
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int32]
@@ -20,7 +40,7 @@ def check_vertices(vertices: ArrayLike) -> Floats:
     """(V, 3) float32.
 
     Raises:
-        ValueError: another shape, or no real numbers.
+        ValueError: another shape, or not real numbers.
     """
     return _check_rows("vertices", vertices, 3, "(V, 3): x, y, z of each vertex")
 
@@ -29,7 +49,7 @@ def check_triangles(triangles: ArrayLike, count: int) -> Ints:
     """(T, 3) int32, each number one of `count` vertices.
 
     Raises:
-        ValueError: another shape, no whole numbers, or a number outside 0..count-1.
+        ValueError: another shape, not integers, or an index outside 0..count-1.
     """
     given = _empty_as_rows(np.asarray(triangles), 3)
     if given.ndim != 2 or given.shape[1] != 3:
@@ -37,14 +57,14 @@ def check_triangles(triangles: ArrayLike, count: int) -> Ints:
     if not given.size:
         return np.empty((0, 3), np.int32)
     if given.dtype.kind not in "iu":
-        raise ValueError(f"triangles: whole numbers are expected, found {given.dtype}")
+        raise ValueError(f"triangles: integers are expected, found {given.dtype}")
     low, high = int(given.min()), int(given.max())
     if low < 0 or high >= count:
         wrong = low if low < 0 else high
         row = int(np.argwhere((given == wrong).any(1))[0, 0])
-        hint = "; triangles count vertices from 0" if high == count and low > 0 else ""
+        hint = "; vertex indices start at 0" if high == count and low > 0 else ""
         raise ValueError(
-            f"triangles: row {row} names vertex {wrong}, but there are {count} (0 to {count - 1}){hint}"
+            f"triangles: row {row} has vertex {wrong}, expected 0 to {count - 1} ({count} vertices){hint}"
         )
     return _as_contiguous(given, np.int32)
 
@@ -53,7 +73,7 @@ def check_colors(colors: ArrayLike, count: int, name: str = "colors") -> Floats:
     """(V, C) float32 with C from 1 to 4.
 
     Raises:
-        ValueError: another shape, no real numbers, or whole numbers that can be no shares of full light.
+        ValueError: another shape, not real numbers, or integers above 1.
     """
     given = np.asarray(colors)
     if given.ndim != 2 or len(given) != count or not 1 <= given.shape[1] <= MAX_CHANNELS:
@@ -70,23 +90,23 @@ def check_colors(colors: ArrayLike, count: int, name: str = "colors") -> Floats:
 
 
 def check_side(name: str, value: Any) -> int:
-    """A side of a picture in pixels.
+    """Validate a side of an image in pixels.
 
     Raises:
-        ValueError: it is not a whole number from 1 to 2**24.
+        ValueError: it is not an integer from 1 to 2**24.
     """
     if isinstance(value, bool) or not isinstance(value, int | np.integer) or not 1 <= value <= MAX_SIDE:
         raise ValueError(
-            f"{name}: a whole number of pixels from 1 to {MAX_SIDE} is expected, found {value!r}"
+            f"{name}: an integer number of pixels from 1 to {MAX_SIDE} is expected, found {value!r}"
         )
     return int(value)
 
 
 def coverage_code(coverage: str) -> int:
-    """The kernel's number of a coverage rule.
+    """The kernel's code of a coverage rule.
 
     Raises:
-        ValueError: there is no such rule.
+        ValueError: unknown rule.
     """
     if coverage not in COVERAGE:
         raise ValueError(f"coverage: one of {', '.join(COVERAGE)} is expected, found {coverage!r}")
@@ -94,10 +114,10 @@ def coverage_code(coverage: str) -> int:
 
 
 def check_fraction(name: str, value: float) -> float:
-    """A number from 0 to 1.
+    """Validate a number from 0 to 1.
 
     Raises:
-        ValueError: it is none.
+        ValueError: it is outside.
     """
     if not 0 <= value <= 1:
         raise ValueError(f"{name}: a number from 0 to 1 is expected, found {value!r}")
@@ -105,12 +125,12 @@ def check_fraction(name: str, value: float) -> float:
 
 
 def prepare_image(image: Array, name: str = "bg") -> Bytes:
-    """(H, W, C) uint8, contiguous and writable: the given memory if it is so already, else a copy.
+    """(H, W, C) uint8, contiguous and writable: the given array if possible, else a copy.
 
-    Numbers of another type are rounded and clipped to 0..255.
+    Values of another type are rounded and clipped to 0..255.
 
     Raises:
-        ValueError: another shape, no real numbers, or unknown ones (NaN, infinity).
+        ValueError: another shape, not real numbers, NaN or infinity.
     """
     given = np.asarray(image)
     if given.ndim not in (2, 3) or (given.ndim == 3 and not 1 <= given.shape[2] <= MAX_CHANNELS):
@@ -131,10 +151,10 @@ def prepare_image(image: Array, name: str = "bg") -> Bytes:
 
 
 def prepare_depth(depth: Array | None, height: int, width: int) -> Floats:
-    """(H, W) float32, contiguous: the given memory if it is so already, else a copy; new where None.
+    """(H, W) float32, contiguous: the given array if possible, else a copy; a new one for None.
 
     Raises:
-        ValueError: it is no writable array of real numbers with this shape.
+        ValueError: it is not a writable array of real numbers with this shape.
     """
     if depth is None:
         return np.full((height, width), FAR, np.float32)
@@ -142,12 +162,12 @@ def prepare_depth(depth: Array | None, height: int, width: int) -> Floats:
         found = f"{type(depth).__name__} {getattr(depth, 'dtype', '')}".strip()
         raise ValueError(f"depth: a writable float32 array is expected, it is updated; found {found}")
     if depth.shape != (height, width):
-        raise ValueError(f"depth: the picture's shape {(height, width)} is expected, found {depth.shape}")
+        raise ValueError(f"depth: the image's shape {(height, width)} is expected, found {depth.shape}")
     return _as_contiguous(depth, np.float32)
 
 
 def write_back(work: Array, given: Array | None) -> Array:
-    """What was drawn, in the caller's own array where it can hold it."""
+    """Copy the result into the caller's array if possible, and return the array with the result."""
     if given is None or np.may_share_memory(work, given):
         return work if given is None else given
     drawn = work.reshape(given.shape)
@@ -165,17 +185,17 @@ def _check_rows(name: str, rows: ArrayLike, width: int, words: str) -> Floats:
 
 
 def _empty_as_rows(given: Array, width: int) -> Array:
-    """An empty list is an empty table."""
+    """Reshape an empty list to an empty table."""
     return given.reshape(0, width) if given.shape == (0,) else given
 
 
 def _check_numbers(name: str, given: Array, dtype: DTypeLike) -> Array:
     if given.dtype.kind not in "biuf":
         raise ValueError(f"{name}: real numbers are expected, found {given.dtype}")
-    with np.errstate(over="ignore"):  # too large for float32: infinite, and left out like all that is
+    with np.errstate(over="ignore"):  # values too large for float32 become infinite, and are skipped
         return _as_contiguous(given, dtype)
 
 
 def _as_contiguous(given: Array, dtype: DTypeLike) -> Array:
-    """The array itself, or one copy in this type, row by row, aligned."""
+    """The array itself, or an aligned C-contiguous copy of this type."""
     return np.require(given, dtype, ["C", "A"])

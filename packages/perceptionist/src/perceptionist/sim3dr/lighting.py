@@ -1,4 +1,4 @@
-"""Normals and light of a mesh, and pictures drawn with them."""
+"""Normals and lighting of a mesh, and rendering with them (docs/rendering.md)."""
 
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,7 +18,21 @@ from perceptionist.sim3dr.arrays import (
 )
 from perceptionist.sim3dr.rendering import rasterize
 
-MIN_VERTICES_PER_THREAD = 8192  # fewer a thread are not worth waking one
+__all__ = [
+    "FRONT",
+    "MIN_VERTICES_PER_THREAD",
+    "SYNERGYNET",
+    "WHITE",
+    "Lighting",
+    "Vector3",
+    "get_normals",
+    "get_triangle_normals",
+    "overlay",
+    "unit_positions",
+]
+
+
+MIN_VERTICES_PER_THREAD = 8192  # fewer are not worth another thread
 
 Vector3 = tuple[float, float, float]
 WHITE: Vector3 = (1.0, 1.0, 1.0)
@@ -26,19 +40,19 @@ FRONT: Vector3 = (0.0, 0.0, 5.0)
 
 
 def get_normals(vertices: ArrayLike, triangles: ArrayLike) -> Floats:
-    """Unit normals of the vertices, triangles weighted by area (specification, section 10.4).
+    """Unit normals of the vertices, with triangles weighted by area.
 
     Args:
         vertices: (V, 3) float32, any unit; other types are converted once.
-        triangles: (T, 3) int32, vertex numbers from 0.
+        triangles: (T, 3) int32, 0-based vertex indices.
 
     Returns:
-        (V, 3) float32, towards the side from which a triangle's corners go round against the clock (in axes
-        where z comes towards the viewer and y goes up). A vertex without a proper triangle has (0, 0, 0);
-        triangles with a corner at NaN or infinity do not count.
+        (V, 3) float32, towards the side from which a triangle's corners are counter-clockwise (in axes with z
+        towards the viewer and y up). A vertex without a valid triangle has (0, 0, 0); triangles with a corner
+        at NaN or infinity are skipped.
 
     Raises:
-        ValueError: shapes, types or vertex numbers do not fit.
+        ValueError: shapes, types or vertex indices are invalid.
     """
     points = check_vertices(vertices)
     normals = np.zeros_like(points)
@@ -47,15 +61,15 @@ def get_normals(vertices: ArrayLike, triangles: ArrayLike) -> Floats:
 
 
 def get_triangle_normals(vertices: ArrayLike, triangles: ArrayLike, unit: bool = False) -> Floats:
-    """(p1 - p0) x (p2 - p0) of every triangle: (T, 3) float32, twice as long as its area is large.
+    """(p1 - p0) x (p2 - p0) of every triangle: (T, 3) float32; its length is twice the area.
 
     Args:
         vertices: (V, 3) float32.
-        triangles: (T, 3) int32, vertex numbers from 0.
-        unit: make their length 1; the normal of a triangle without area stays (0, 0, 0).
+        triangles: (T, 3) int32, 0-based vertex indices.
+        unit: normalize to length 1; the normal of a triangle without area stays (0, 0, 0).
 
     Raises:
-        ValueError: shapes, types or vertex numbers do not fit.
+        ValueError: shapes, types or vertex indices are invalid.
     """
     points = check_vertices(vertices)
     corners = check_triangles(triangles, len(points))
@@ -65,34 +79,35 @@ def get_triangle_normals(vertices: ArrayLike, triangles: ArrayLike, unit: bool =
 
 
 def unit_positions(vertices: ArrayLike) -> Floats:
-    """The vertices moved and scaled so that their box is centred on 0 and its longest side is 2.
+    """Translate and scale the vertices so that their box is centred on 0 and its longest side is 2.
 
-    Coordinates at NaN or infinity do not count; a mesh without extent lies at 0.
+    Coordinates at NaN or infinity are ignored; a mesh without extent lies at 0.
     """
     points = check_vertices(vertices)
     low, high = np.full(3, np.inf), np.full(3, -np.inf)
     _raster.extent(points, low, high)
-    known = low <= high
-    low, high = np.where(known, low, 0.0), np.where(known, high, 0.0)
+    finite = low <= high
+    low, high = np.where(finite, low, 0.0), np.where(finite, high, 0.0)
     middle, longest = low + (high - low) / 2, float((high - low).max())
-    places = np.empty_like(points)
-    _raster.unit_positions(points, middle, 2 / longest if longest > 0 else 0.0, places)
-    return places
+    positions = np.empty_like(points)
+    _raster.unit_positions(points, middle, 2 / longest if longest > 0 else 0.0, positions)
+    return positions
 
 
 @dataclass(frozen=True)
 class Lighting:
-    """Ambient, directional and specular light (specification, section 10.5); the defaults are as published.
+    """Ambient, directional and specular light; the defaults are the published values.
 
     Attributes:
-        intensity_ambient: of light from everywhere.
-        intensity_directional: of light from `light_pos`; where it is 0 there is no specular light either.
-        intensity_specular: of reflections of it.
-        specular_exp: how small the reflections are; applied per axis, then summed, as published.
-        color_ambient: red, green, blue (or blue, green, red: as the picture).
+        intensity_ambient: of ambient light.
+        intensity_directional: of light from `light_pos`; 0 also disables specular light.
+        intensity_specular: of specular reflections.
+        specular_exp: specular exponent; applied per axis, then summed, as published.
+        color_ambient: red, green, blue (or blue, green, red, as in the image).
         color_directional: of both directional and specular light.
-        light_pos: where the light is; the mesh is centred on 0 and its longest side is 2 (`unit_positions`).
-        view_pos: where the viewer is.
+        light_pos: position of the light; the mesh is centred on 0 and its longest side is 2
+            (`unit_positions`).
+        view_pos: position of the viewer.
     """
 
     intensity_ambient: float = 0.3
@@ -110,22 +125,22 @@ class Lighting:
         for name in ("intensity_ambient", "intensity_directional", "intensity_specular", "specular_exp"):
             value = getattr(self, name)
             if not np.isfinite(value) or value < 0:
-                raise ValueError(f"{name}: a number from 0 on is expected, found {value!r}")
+                raise ValueError(f"{name}: a non-negative number is expected, found {value!r}")
 
     def moved(self, light_pos: Vector3) -> "Lighting":
-        """The same with the light elsewhere."""
+        """A copy with another position of the light."""
         return replace(self, light_pos=light_pos)
 
     def light(self, vertices: ArrayLike, triangles: ArrayLike, *, threads: int | None = None) -> Floats:
         """Light on every vertex, (V, 3) float32 in [0, 1].
 
         Raises:
-            ValueError: shapes, types or vertex numbers do not fit.
+            ValueError: shapes, types or vertex indices are invalid.
         """
         points = check_vertices(vertices)
-        normals, places = get_normals(points, triangles), unit_positions(points)
+        normals, positions = get_normals(points, triangles), unit_positions(points)
         directional = np.array(self.color_directional) * (self.intensity_directional > 0)
-        colours = np.stack(
+        light_colors = np.stack(
             [
                 np.array(self.color_ambient) * self.intensity_ambient,
                 directional * self.intensity_directional,
@@ -133,17 +148,17 @@ class Lighting:
             ]
         )
         lit = np.empty_like(points)
-        fixed = (
-            places,
+        arguments = (
+            positions,
             normals,
-            colours,
+            light_colors,
             np.array([self.light_pos, self.view_pos]),
             float(self.specular_exp),
         )
-        lots = parallel.split_evenly(
+        ranges = parallel.split_evenly(
             len(points), min(parallel.thread_count(threads), 1 + len(points) // MIN_VERTICES_PER_THREAD)
         )
-        parallel.run_parallel(lambda first, end: _raster.shade(*fixed, lit, first, end), lots)
+        parallel.run_parallel(lambda first, end: _raster.shade(*arguments, lit, first, end), ranges)
         return lit
 
     def __call__(
@@ -156,22 +171,22 @@ class Lighting:
         coverage: str = "top_left",
         threads: int | None = None,
     ) -> Any:
-        """Draw the lit mesh into a picture.
+        """Draw the lit mesh into an image.
 
         Args:
             vertices: (V, 3) float32, pixels (see `rasterize`).
-            triangles: (T, 3) int32, vertex numbers from 0.
+            triangles: (T, 3) int32, 0-based vertex indices.
             bg: (H, W, 3) uint8, drawn into in place (see `rasterize`).
-            texture: (V, 3) colours in [0, 1] that the light is multiplied with; None: white. It stays as it
-                is (the published program multiplies into it).
+            texture: (V, 3) colours in [0, 1] that are multiplied by the light; None: white. It is not
+                modified (the published program multiplies in place).
             coverage: see `rasterize`.
             threads: see `rasterize`.
 
         Returns:
-            The picture, `bg` itself where it can be drawn into.
+            The image, `bg` itself if it can be drawn into.
 
         Raises:
-            ValueError: shapes, types or vertex numbers do not fit.
+            ValueError: shapes, types or vertex indices are invalid.
         """
         points = check_vertices(vertices)
         colors = self.light(points, triangles, threads=threads)
@@ -194,14 +209,14 @@ def overlay(
     coverage: str = "top_left",
     threads: int | None = None,
 ) -> Any:
-    """A lit mesh drawn over a copy of a picture and mixed with it: picture * (1 - alpha) + rendering * alpha.
+    """Blend a lit mesh with a copy of an image: picture * (1 - alpha) + rendering * alpha.
 
     Args:
-        picture: (H, W, 3) uint8; stays as it is.
+        picture: (H, W, 3) uint8; not modified.
         vertices: (V, 3) float32, pixels (see `rasterize`).
-        triangles: (T, 3) int32, vertex numbers from 0.
+        triangles: (T, 3) int32, 0-based vertex indices.
         lighting: None: the published light of this system, `Lighting()`.
-        alpha: share of the rendering, 0 to 1; SynergyNet draws with `SYNERGYNET` and 0.6.
+        alpha: opacity of the rendering, 0 to 1; SynergyNet renders with `SYNERGYNET` and 0.6.
         texture: see `Lighting`.
         coverage: see `rasterize`.
         threads: see `rasterize`.
@@ -210,18 +225,18 @@ def overlay(
         (H, W, 3) uint8, rounded.
 
     Raises:
-        ValueError: shapes, types or vertex numbers do not fit.
+        ValueError: shapes, types or vertex indices are invalid.
     """
-    share = np.float32(check_fraction("alpha", alpha))
-    before = prepare_image(picture, "picture")
-    if before.shape[2] != 3:
-        raise ValueError(f"picture: three channels are expected, found {before.shape[2]}")
-    drawn = (lighting or Lighting())(
-        vertices, triangles, before.copy(), texture, coverage=coverage, threads=threads
+    opacity = np.float32(check_fraction("alpha", alpha))
+    original = prepare_image(picture, "picture")
+    if original.shape[2] != 3:
+        raise ValueError(f"picture: three channels are expected, found {original.shape[2]}")
+    rendered = (lighting or Lighting())(
+        vertices, triangles, original.copy(), texture, coverage=coverage, threads=threads
     )
-    if share == 1:
-        return drawn
-    return np.rint(np.float32(before) * (1 - share) + np.float32(drawn) * share).astype(np.uint8)
+    if opacity == 1:
+        return rendered
+    return np.rint(np.float32(original) * (1 - opacity) + np.float32(rendered) * opacity).astype(np.uint8)
 
 
 def _check_vector3(name: str, value: ArrayLike) -> Vector3:

@@ -1,4 +1,4 @@
-"""Drawing triangles: colours into a picture, or which triangle is seen where."""
+"""Rasterization: colours into an image, or the visible triangle of every pixel (docs/rendering.md)."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -25,17 +25,20 @@ from perceptionist.sim3dr.arrays import (
     write_back,
 )
 
-INCLUSIVE_WITHIN = 3  # the kernel's number for the published program's rule of ids and weights
+__all__ = ["INCLUSIVE_WITHIN", "Fragments", "rasterize", "rasterize_triangles"]
+
+
+INCLUSIVE_WITHIN = 3  # the kernel's code for the published program's rule of ids and weights
 
 
 @dataclass(frozen=True)
 class Fragments:
-    """What is seen at every pixel.
+    """The visible triangle at every pixel.
 
     Attributes:
-        depth: (H, W) float32, `sim3dr.FAR` where nothing is seen.
-        triangles: (H, W) int32, number of the visible triangle, -1 where there is none.
-        weights: (H, W, 3) float32, shares of its three corners, zeros where there is none.
+        depth: (H, W) float32, `sim3dr.FAR` for empty pixels.
+        triangles: (H, W) int32, index of the visible triangle, -1 for empty pixels.
+        weights: (H, W, 3) float32, barycentric weights of its corners, zeros for empty pixels.
     """
 
     depth: Floats
@@ -58,45 +61,46 @@ def rasterize(
     coverage: str = "top_left",
     threads: int | None = None,
 ) -> Any:
-    """Draw a coloured mesh (specification, section 10.2).
+    """Draw a coloured mesh.
 
     Pixel (column x, row y) is the point (x, y); larger z is nearer; nothing is culled or clipped in z; colour
-    and depth are linear over the triangle. Triangles come in order, and of equal depths the first stays. A
-    triangle with a corner at NaN or infinity is left out.
+    and depth are linear over the triangle. Triangles are drawn in order, and of equal depths the first
+    remains. A triangle with a corner at NaN or infinity is skipped.
 
     Arrays of another type or layout are converted once. `bg` and `depth` are updated in place, in any layout;
-    a `bg` of another type than uint8, or one that cannot be written, stays, and a new picture is returned.
+    a `bg` of another type than uint8, or one that is read-only, is not modified, and a new image is returned.
 
     Args:
         vertices: (V, 3) float32, pixels: x right, y down, z towards the viewer.
-        triangles: (T, 3) int32, vertex numbers from 0.
-        colors: (V, C) float32 in [0, 1], C from 1 to 4; what lies outside is clipped in the picture.
-        bg: (H, W, C) uint8, or (H, W) for C = 1: the picture to draw into; None: a new black one.
-        height: of the new picture in pixels; not needed with `bg`.
-        width: of the new picture in pixels; not needed with `bg`.
-        channel: number of channels; not needed, but must be the colours' if given.
-        reverse: turn the picture upside down: row y is written to row H - 1 - y; `depth` keeps row y.
-        alpha: share of the colour in [0, 1]; the rest stays of what the pixel holds at that moment, so that
-            triangles one before another blend repeatedly.
-        depth: (H, W) float32, depths to begin with, updated; None: -1e8 everywhere.
-        coverage: which pixels a triangle owns. "top_left": every pixel on a common edge belongs to just one
-            of the two triangles, whatever the order of their corners (positions on a grid of 1/2048 pixel);
-            "inclusive": as published for this system and SynergyNet; "strict": as published for 3DDFA_V2.
-        threads: most threads to use; None: OMP_NUM_THREADS, else all processors, 8 at most. The picture does
-            not depend on it.
+        triangles: (T, 3) int32, 0-based vertex indices.
+        colors: (V, C) float32 in [0, 1], C from 1 to 4; values outside are clipped in the image.
+        bg: (H, W, C) uint8, or (H, W) for C = 1: the image to draw into; None: a new black one.
+        height: of the new image in pixels; not needed with `bg`.
+        width: of the new image in pixels; not needed with `bg`.
+        channel: number of channels; optional, must be that of the colours.
+        reverse: flip the image vertically: row y is written to row H - 1 - y; `depth` keeps row y.
+        alpha: opacity of the colour in [0, 1]; the pixel is blended with its current value, so that triangles
+            in front of each other blend repeatedly.
+        depth: (H, W) float32, initial depths, updated; None: -1e8 everywhere.
+        coverage: which pixels belong to a triangle. "top_left": every pixel on a common edge belongs to
+            exactly one of the two triangles, for any order of their corners (positions on a grid of 1/2048
+            pixel); "inclusive": as published for this system and SynergyNet; "strict": as published for
+            3DDFA_V2.
+        threads: maximum number of threads; None: OMP_NUM_THREADS, else all processors, 8 at most. The image
+            does not depend on it.
 
     Returns:
-        (H, W, C) uint8: `bg` itself where it can be drawn into, else a new picture.
+        (H, W, C) uint8: `bg` itself if it can be drawn into, else a new image.
 
     Raises:
-        ValueError: shapes, types or vertex numbers do not fit; the text says which.
+        ValueError: shapes, types or vertex indices are invalid; see the message.
     """
     points = check_vertices(vertices)
     corners = check_triangles(triangles, len(points))
     paint = check_colors(colors, len(points))
     if bg is None:
         if height is None or width is None:
-            raise ValueError("height and width are needed where there is no bg to draw into")
+            raise ValueError("height and width are required without bg")
         image: Bytes = np.zeros(
             (check_side("height", height), check_side("width", width), paint.shape[1]), np.uint8
         )
@@ -105,7 +109,7 @@ def rasterize(
     stated = [("height", height), ("width", width), ("channel", channel)]
     for (name, value), found in zip(stated, image.shape):
         if value is not None and value != found:
-            raise ValueError(f"{name}: {value} is stated, but the picture's is {found}")
+            raise ValueError(f"{name}: {value} is given, but the image's is {found}")
     if image.shape[2] != paint.shape[1]:
         raise ValueError(
             f"colors: {image.shape[2]} channels are expected as in bg, found {paint.shape[1]} channels"
@@ -141,22 +145,22 @@ def rasterize_triangles(
     coverage: str = "top_left",
     threads: int | None = None,
 ) -> Fragments:
-    """Which triangle is seen at every pixel, and where in it (specification, section 10.3).
+    """Find the visible triangle of every pixel, and the pixel's barycentric weights in it.
 
     Conventions, conversions and most arguments are those of `rasterize`.
 
     Args:
         vertices: (V, 3) float32, pixels.
-        triangles: (T, 3) int32, vertex numbers from 0.
-        height: of the picture in pixels.
-        width: of the picture in pixels.
-        depth: (H, W) float32, depths to begin with, updated; None: -1e8 everywhere.
-        coverage: as for `rasterize`; "inclusive" is here as published for this function: the inclusive test,
-            but no pixel beyond the corners' least and greatest coordinates.
+        triangles: (T, 3) int32, 0-based vertex indices.
+        height: of the image in pixels.
+        width: of the image in pixels.
+        depth: (H, W) float32, initial depths, updated; None: -1e8 everywhere.
+        coverage: as for `rasterize`; "inclusive" is as published for this function: the inclusive test, but
+            no pixel outside the bounding box of the corners.
         threads: as for `rasterize`.
 
     Raises:
-        ValueError: shapes, types or vertex numbers do not fit; the text says which.
+        ValueError: shapes, types or vertex indices are invalid; see the message.
     """
     points = check_vertices(vertices)
     corners = check_triangles(triangles, len(points))
@@ -173,22 +177,22 @@ def rasterize_triangles(
 
 
 def _draw(scene: Callable[[Ints], _raster.Scene], count: int, shape: tuple[int, ...], threads: int) -> None:
-    """Find the triangles' boxes range by range, then draw them, in bands of rows with nearly equal work.
+    """Find the bounding boxes of the triangles, then draw bands of rows with nearly equal work, in parallel.
 
     Args:
-        scene: makes the kernel's scene with a table for the boxes.
-        count: of triangles.
-        shape: of the picture, (H, W).
+        scene: creates the kernel's scene with a table for the bounding boxes.
+        count: number of triangles.
+        shape: of the image, (H, W).
         threads: at most.
     """
     height, width = shape
     if not count or not height or not width:
         return
     drawing = scene(np.empty((count, 5), np.int32))
-    lots = parallel.split_evenly(count, min(threads, 1 + count // parallel.MIN_TRIANGLES_PER_THREAD))
-    cost = np.zeros((len(lots), height + 1))
-    ends = parallel.run_parallel(drawing.find, [(*lot, row) for lot, row in zip(lots, cost)])
-    runs = np.array([(first, end) for (first, _), end in zip(lots, ends)], np.intp)
+    ranges = parallel.split_evenly(count, min(threads, 1 + count // parallel.MIN_TRIANGLES_PER_THREAD))
+    cost = np.zeros((len(ranges), height + 1))
+    ends = parallel.run_parallel(drawing.find, [(*each, row) for each, row in zip(ranges, cost)])
+    runs = np.array([(first, end) for (first, _), end in zip(ranges, ends)], np.intp)
     work = np.cumsum(cost.sum(0))[:height]
     parts = min(threads, height, 1 + int(work.sum() / parallel.MIN_PIXELS_PER_THREAD))
     parallel.run_parallel(

@@ -13,6 +13,14 @@ from perceptionist.training_stages.stage import InitialWeights, Terms, TrainingS
 from perceptionist.training_stages.supervised import build_supervised_stage, train_supervised_step
 from perceptionist.training_stages.unsupervised import build_unsupervised_stage, train_unsupervised_step
 
+__all__ = [
+    "BUILDERS",
+    "TRAIN_STEPS",
+    "build_stage",
+    "train_step",
+]
+
+
 BUILDERS = {
     "expert": build_expert_stage,
     "speaker": build_speaker_stage,

@@ -20,6 +20,12 @@ from perceptionist.training_stages.stage import (
     initialise_voice_network,
 )
 
+__all__ = [
+    "build_speaker_stage",
+    "speaker_terms",
+    "train_speaker_step",
+]
+
 
 def build_speaker_stage(
     run: Run,

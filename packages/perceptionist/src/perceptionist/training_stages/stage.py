@@ -17,6 +17,16 @@ from perceptionist.face_models.linear import LinearFaceModel
 from perceptionist.models import load_voice_network
 from perceptionist.voice_to_mesh import VoiceToMesh
 
+__all__ = [
+    "Batches",
+    "InitialWeights",
+    "Terms",
+    "TrainingStage",
+    "build_optimiser",
+    "initialise_voice_network",
+]
+
+
 Terms = dict[str, Tensor]
 Batches = Iterator[dict[str, Tensor]]
 
@@ -90,6 +100,7 @@ def initialise_voice_network(
         load_into(network, source.state_dict(), source=str(initial_weights.voice_network))
     elif required and not run.step:
         raise ValueError(
-            "This configuration does not train the voice network (training.voice_network), and none was given. "
+            "This configuration does not train the voice network (training.voice_network), and none was "
+            "given. "
             "Pass one as --voice-network (voice_embedding.pth, or a run folder of this package)."
         )

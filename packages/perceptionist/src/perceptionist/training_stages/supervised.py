@@ -22,6 +22,12 @@ from perceptionist.training_stages.stage import (
 )
 from perceptionist.voice_to_mesh import VoiceToMesh
 
+__all__ = [
+    "build_supervised_stage",
+    "supervised_terms",
+    "train_supervised_step",
+]
+
 
 def build_supervised_stage(
     run: Run,
@@ -40,7 +46,8 @@ def build_supervised_stage(
     ground_truth = dataset.ground_truth
     if ground_truth is None:
         raise ValueError(
-            "The supervised kind learns from ground-truth faces, and this data set has none. Pass a synthetic "
+            "The supervised kind learns from ground-truth faces, and this data set has none. Pass a "
+            "synthetic "
             "population as --data, or a folder of fitted coefficients as --truth."
         )
     trained = settings.voice_network == "trained"

@@ -1,0 +1,61 @@
+"""Voice to mesh: every network runs once per utterance, and generating equals predicting step by step."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import perceptionist
+import pytest
+import torch
+from perceptionist.models import load_voice_to_mesh
+from perceptionist.voice_to_mesh import VoiceToMesh
+from tiny_checkpoints import write_supervised_checkpoint, write_unsupervised_checkpoint
+
+WRITERS = {"supervised": write_supervised_checkpoint, "unsupervised": write_unsupervised_checkpoint}
+
+
+@pytest.fixture(params=sorted(WRITERS))
+def model(request: pytest.FixtureRequest, tmp_path: Path) -> VoiceToMesh:
+    return load_voice_to_mesh(WRITERS[request.param](tmp_path / "model.safetensors"))
+
+
+@pytest.fixture
+def feature_file(tmp_path: Path) -> Path:
+    path = tmp_path / "utterance.npy"
+    np.save(path, np.random.default_rng(0).normal(size=(120, 64)).astype(np.float32))
+    return path
+
+
+def test_every_network_runs_once_per_utterance(model: VoiceToMesh, feature_file: Path) -> None:
+    calls: dict[str, int] = {}
+    for name in ("voice", "head", "generator", "student", "expert"):
+        network = getattr(model, name)
+        if network is not None:
+            calls[name] = 0
+
+            def count(*args: Any, name: str = name) -> None:
+                calls[name] += 1
+
+            network.register_forward_hook(count)
+    model.generate(feature_file)
+    assert len(calls) == (2 if model.kind == "supervised" else 4)
+    assert set(calls.values()) == {1}
+
+
+def test_generating_equals_predicting_step_by_step(model: VoiceToMesh, feature_file: Path) -> None:
+    face = model.generate(feature_file)
+    features = torch.from_numpy(np.load(feature_file).T.copy())[None]
+    assert np.array_equal(face.vertices, model.predict_vertices(features)[0].T.numpy())
+    assert np.array_equal(face.embedding, model.voice.encode(features)[0].detach().numpy())
+    assert np.array_equal(face.shape, model.predict_coefficients(features).shape[0].numpy())
+    assert (face.image is None) == (face.overlay is None) == (model.kind == "supervised")
+    assert face.source == str(feature_file)
+
+
+def test_the_package_exports_its_api_lazily() -> None:
+    assert perceptionist.VoiceToMesh is VoiceToMesh
+    assert sorted(name for name in perceptionist.__all__ if hasattr(perceptionist, name)) == sorted(
+        perceptionist.__all__
+    )
+    with pytest.raises(AttributeError, match="no attribute 'face'"):
+        _ = perceptionist.face
