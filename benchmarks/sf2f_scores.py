@@ -1,11 +1,11 @@
-"""Metrics of generated faces of sf2f, one thread: retrieval of 378 identities and the VGGFace Score.
+"""Speed of metrics of generated faces, one thread: retrieval of 378 identities and the VGGFace Score.
 
     python benchmarks/sf2f_scores.py
 
-Ours is measured against the published way, turn by turn in one process: one query at a time, all pairs in a
-double loop; a classifier with stock layers that is built anew and reads one image at a time. Both must give
-the same metrics. Processor time counts: the time on an idle machine. The goal is a ratio: that of the aim to
-what the published implementation took on such a processor.
+The package and the published implementation (one query at a time, all pairs in a double loop; a classifier
+with stock layers that is rebuilt and reads one image at a time) alternate in one process. Both must give the
+same metrics. Processor time counts. The goal is a ratio: the target time to that of the published
+implementation on the same kind of processor.
 """
 
 import argparse
@@ -26,13 +26,13 @@ SPLITS = 5
 
 
 class Task(NamedTuple):
-    """What is measured.
+    """A task to measure.
 
     Attributes:
-        ours: gives metrics.
-        published: the same metrics, the published way.
-        published_seconds: what that took.
-        goal_seconds: what ours shall take on the same machine.
+        ours: computes metrics with the package.
+        published: computes the same metrics the published way.
+        published_seconds: time of the published implementation.
+        goal_seconds: target time of the package on the same machine.
     """
 
     ours: Callable[[], list[float]]
@@ -42,7 +42,7 @@ class Task(NamedTuple):
 
 
 def reference_recall(predicted: "Tensor", reference: "Tensor", cutoffs: Sequence[int]) -> list[float]:
-    """Recall by cosine, a query at a time, sorted anew for every cutoff."""
+    """Recall by cosine, one query at a time, sorted again for every cut-off."""
     import torch
     from torch.nn import functional
 
@@ -57,7 +57,7 @@ def reference_recall(predicted: "Tensor", reference: "Tensor", cutoffs: Sequence
 
 
 def reference_distances(predicted: "Tensor", reference: "Tensor") -> list[float]:
-    """Mean distances of matched pairs, and the cosine of a prediction with all strangers, a row at a time."""
+    """Mean distances of matching pairs, and cosine with all strangers, row by row."""
     import torch
     from torch.nn import functional
 
@@ -75,7 +75,7 @@ def reference_distances(predicted: "Tensor", reference: "Tensor") -> list[float]
 
 
 def reference_score(state: dict[str, Any], images: "Tensor") -> list[float]:
-    """The VGGFace Score with a classifier that is built anew, stock layers, an image at a time."""
+    """VGGFace Score with a rebuilt classifier, stock layers, one image at a time."""
     import torch
     from sf2f.metrics import preprocess_for_vggface
     from torch import nn
@@ -112,7 +112,7 @@ def reference_score(state: dict[str, Any], images: "Tensor") -> list[float]:
 
 
 def build_tasks() -> dict[str, Task]:
-    """Everything that is measured, on drawn embeddings, images and weights."""
+    """Tasks on random embeddings, images and weights."""
     import torch
     from sf2f.metrics import vggface_score
     from voiceface.metrics.generation import (
@@ -162,10 +162,10 @@ def build_tasks() -> dict[str, Task]:
 
 
 def measure(name: str, task: Task, rounds: int) -> dict[str, object]:
-    """Time both ways turn by turn; least processor and wall seconds, and their ratio.
+    """Time both implementations alternately; minimum processor and wall seconds, and their ratio.
 
     Raises:
-        RuntimeError: the two give other metrics.
+        RuntimeError: their metrics differ.
     """
     times: dict[str, list[tuple[float, float]]] = {"ours": [], "published": []}
     figures = {}
@@ -194,7 +194,7 @@ def measure(name: str, task: Task, rounds: int) -> dict[str, object]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the metrics; 1 when a goal is missed and --strict is given."""
+    """Print the results; exit code 1 if a goal is missed and --strict is given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--rounds", type=int, default=5, help="measured turns of each way")
     parser.add_argument("--strict", action="store_true", help="fail when a goal is missed")

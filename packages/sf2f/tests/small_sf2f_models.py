@@ -1,4 +1,4 @@
-"""Tiny generators and made voices for the tests of programs; no package of their own."""
+"""Tiny generators and synthetic voices for the tests of commands."""
 
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,7 @@ def tiny_config(name: str, *overrides: str) -> Sf2fConfig:
 
 
 def tiny_generator(config: Sf2fConfig, seed: int = 0) -> EncoderDecoder:
-    """Random weights with norms that have seen something, so large that images depend on voices."""
+    """Random weights and batch norm statistics, scaled so that images depend on voices."""
     torch.manual_seed(seed)
     generator = EncoderDecoder(config.generator)
     with torch.no_grad():
@@ -51,7 +51,7 @@ def tiny_generator(config: Sf2fConfig, seed: int = 0) -> EncoderDecoder:
 
 
 def write_model(path: Path, name: str = "quick_1st_stage", *overrides: str, seed: int = 0) -> Path:
-    """A run folder, as far as programs read it."""
+    """Write a run folder with a tiny model."""
     config = tiny_config(name, *overrides)
     extra: dict[str, Any] = {"disclaimer": DISCLAIMER, "names": ["a", "b"]}
     state = tiny_generator(config, seed).state_dict()
@@ -62,7 +62,7 @@ def write_model(path: Path, name: str = "quick_1st_stage", *overrides: str, seed
 
 
 def synthesise_voice(seconds: float, pitch: float = 110.0, seed: int = 0) -> np.ndarray:
-    """A buzz with a formant and syllables, int16: the detector takes it for a voice."""
+    """A buzz with a formant and syllables, int16; the detector classifies it as speech."""
     moment = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
     phase = 2 * np.pi * np.cumsum(pitch + 15 * np.sin(2 * np.pi * 3 * moment)) / SAMPLE_RATE
     partials = (np.sin(k * phase) * np.exp(-(((k * pitch - 600) / 700) ** 2)) for k in range(1, 30))
@@ -72,7 +72,7 @@ def synthesise_voice(seconds: float, pitch: float = 110.0, seed: int = 0) -> np.
 
 
 def write_voice(path: Path, seconds: float = 2.0, pitch: float = 110.0, seed: int = 0) -> Path:
-    """The same in a file."""
+    """Write a synthetic voice to a file."""
     path.parent.mkdir(parents=True, exist_ok=True)
     write_wav(path, synthesise_voice(seconds, pitch, seed))
     return path

@@ -1,4 +1,4 @@
-"""Evaluation: images by number of windows and mode, metrics on synthetic identities, what the command writes."""
+"""Evaluation: images by number of windows and mode, metrics, outputs of the command."""
 
 import json
 import os
@@ -29,7 +29,7 @@ from voiceface.commandline.dispatch import run_main
 from voiceface.runtime.config import load_config, to_dict
 
 SIZES = {"train": 4, "val": 2, "test": 8, "clip_seconds": 1.2, "picture_side": 32}
-WORDS = (
+OVERRIDES = (
     "generator.encoder.channels=[8,8]",
     "generator.encoder.embedding_dim=16",
     "generator.decoder.channels=[8,8,8,8]",
@@ -52,13 +52,13 @@ def speakers() -> Speakers:
     return synthetic_speakers("tiny", "test", workers=1, progress=False, **SIZES)
 
 
-def config_of(name: str) -> Sf2fConfig:
-    return load_config(name, Sf2fConfig, "sf2f", WORDS)
+def tiny_config(name: str) -> Sf2fConfig:
+    return load_config(name, Sf2fConfig, "sf2f", OVERRIDES)
 
 
-def model_of(name: str, seed: int = 0) -> Sf2fModel:
+def tiny_model(name: str, seed: int = 0) -> Sf2fModel:
     torch.manual_seed(seed)
-    config = config_of(name)
+    config = tiny_config(name)
     generator = EncoderDecoder(config.generator)
     for module in generator.modules():
         if isinstance(module, torch.nn.BatchNorm1d | torch.nn.BatchNorm2d):
@@ -67,9 +67,9 @@ def model_of(name: str, seed: int = 0) -> Sf2fModel:
 
 
 @pytest.fixture
-def stored(tmp_path: Path) -> Path:
-    """Weights of a stage-1 model as a file."""
-    config, model = config_of("quick_1st_stage"), model_of("quick_1st_stage")
+def checkpoint(tmp_path: Path) -> Path:
+    """Checkpoint of a stage-1 model."""
+    config, model = tiny_config("quick_1st_stage"), tiny_model("quick_1st_stage")
     path = tmp_path / "model.safetensors"
     extra = {"names": ["Somebody"], "disclaimer": "nothing real"}
     state = model.generator.state_dict()
@@ -78,58 +78,62 @@ def stored(tmp_path: Path) -> Path:
 
 
 def test_windows_are_embedded_in_order_and_independently(speakers: Speakers) -> None:
-    model = model_of("quick_1st_stage")
-    heard = embed_speakers(model, speakers)
-    assert len(heard) == len(speakers) and {len(each) for each in heard.windows} == {4}
+    model = tiny_model("quick_1st_stage")
+    embeddings = embed_speakers(model, speakers)
+    assert len(embeddings) == len(speakers) and {len(each) for each in embeddings.windows} == {4}
     alone = embed_speakers(model, speakers.subset([3]))
-    assert torch.allclose(alone.windows[0], heard.windows[3], atol=1e-6), "no batch mate has a say"
+    assert torch.allclose(alone.windows[0], embeddings.windows[3], atol=1e-6), "independent of the batch"
     again = embed_speakers(model, speakers)
-    assert all(torch.equal(a, b) for a, b in zip(heard.windows, again.windows))
+    assert all(torch.equal(a, b) for a, b in zip(embeddings.windows, again.windows))
 
 
 def test_images_from_one_window_several_windows_and_the_mean(speakers: Speakers) -> None:
-    model = model_of("quick_1st_stage")
-    heard = embed_speakers(model, speakers)
-    every = generate_window_images(model, heard)
-    assert torch.allclose(generate_images(model, heard, 1)[2], every[2][0], atol=1e-6)
-    two = model.decode_images(heard.windows[2][:2].mean(0, keepdim=True))[0]
-    assert torch.allclose(generate_images(model, heard, 2)[2], two, atol=1e-6)
-    whole = generate_images(model, heard)
+    model = tiny_model("quick_1st_stage")
+    embeddings = embed_speakers(model, speakers)
+    every = generate_window_images(model, embeddings)
+    assert torch.allclose(generate_images(model, embeddings, 1)[2], every[2][0], atol=1e-6)
+    two = model.decode_images(embeddings.windows[2][:2].mean(0, keepdim=True))[0]
+    assert torch.allclose(generate_images(model, embeddings, 2)[2], two, atol=1e-6)
+    whole = generate_images(model, embeddings)
     assert whole.shape == (len(speakers), 3, 32, 32) and 0 <= whole.min() <= whole.max() <= 1
 
 
 def test_published_generation_modes(speakers: Speakers) -> None:
-    first, second = model_of("quick_1st_stage"), model_of("quick_fuser")
-    heard = embed_speakers(second, speakers)
-    assert [len(each) for each in generate_by_mode(second, heard, "average_facenet_embedding")] == [4] * 8
-    fused = generate_by_mode(second, heard, "fused")
-    assert torch.equal(fused[1][0], generate_images(second, heard)[1])
-    mean = generate_by_mode(second, heard, "average_voice_embedding")
-    assert torch.allclose(mean[1], second.decode_images(heard.windows[1].mean(0, keepdim=True)), atol=1e-6)
-    assert not torch.allclose(mean[1], fused[1], atol=1e-4), "the averaging modes pass by the fuser"
+    first, second = tiny_model("quick_1st_stage"), tiny_model("quick_fuser")
+    embeddings = embed_speakers(second, speakers)
+    assert [len(each) for each in generate_by_mode(second, embeddings, "average_facenet_embedding")] == [
+        4
+    ] * 8
+    fused = generate_by_mode(second, embeddings, "fused")
+    assert torch.equal(fused[1][0], generate_images(second, embeddings)[1])
+    mean = generate_by_mode(second, embeddings, "average_voice_embedding")
+    assert torch.allclose(
+        mean[1], second.decode_images(embeddings.windows[1].mean(0, keepdim=True)), atol=1e-6
+    )
+    assert not torch.allclose(mean[1], fused[1], atol=1e-4), "averaging modes bypass the fuser"
     with pytest.raises(ValueError, match="stage-2 model"):
         generate_by_mode(first, embed_speakers(first, speakers), "fused")
 
 
 def test_selected_window_counts() -> None:
     assert select_window_counts([8, 8]) == [1, 2, 4, 8]
-    assert select_window_counts([3, 8]) == [1, 2, 8], "only what everybody has, and all"
+    assert select_window_counts([3, 8]) == [1, 2, 8], "only counts that every identity has, and all"
     assert select_window_counts([1]) == [1] and select_window_counts([20, 20]) == [1, 2, 4, 8, 16, 20]
 
 
 def test_real_images_reach_the_upper_bound_and_random_ones_chance_level(speakers: Speakers) -> None:
-    """The metrics are those of the images: handing in true images gives the best of them."""
+    """Metrics depend on the images: real images score best."""
     from voiceface.synthetic.agreement.agreement import measure_agreement
     from voiceface.synthetic.readers.attribute_reader import load_reader
 
-    model = model_of("quick_1st_stage")
+    model = tiny_model("quick_1st_stage")
     found = evaluate(model, speakers, bootstrap_samples=20)
     assert list(found.agreement) == [1, 2, 4] and len(found.ranks) == 8
     assert sorted(set(found.ranks)) >= [1] and max(found.ranks) <= 8
-    truth = face_ground_truth(speakers)
-    assert truth is not None and has_enough_identities(truth)
+    ground_truth = face_ground_truth(speakers)
+    assert ground_truth is not None and has_enough_identities(ground_truth)
     real = stack_equal_counts(found.real_images)
-    best = measure_agreement(load_reader("evaluation"), real[:, 1], real, truth, replicates=20).metrics
+    best = measure_agreement(load_reader("evaluation"), real[:, 1], real, ground_truth, replicates=20).metrics
     ours = found.agreement[4].metrics
     assert best["1:2 matching"].value > 0.9 > ours["1:2 matching"].value
     assert "one window" in format_results(found) and "fused" not in format_results(found)
@@ -138,17 +142,17 @@ def test_real_images_reach_the_upper_bound_and_random_ones_chance_level(speakers
 
 
 def test_ground_truth_follows_the_order_of_names(speakers: Speakers) -> None:
-    truth, turned = face_ground_truth(speakers), face_ground_truth(speakers.subset([5, 2]))
-    assert truth is not None and turned is not None
-    assert np.allclose(truth.factors[[5, 2]], turned.factors)
+    ground_truth, turned = face_ground_truth(speakers), face_ground_truth(speakers.subset([5, 2]))
+    assert ground_truth is not None and turned is not None
+    assert np.allclose(ground_truth.factors[[5, 2]], turned.factors)
     assert speakers.ground_truth is not None and np.allclose(
-        speakers.ground_truth.face_factors, truth.factors
+        speakers.ground_truth.face_factors, ground_truth.factors
     )
     assert not has_enough_identities(turned) and not has_enough_identities(None)
 
 
 def test_facenet_metrics_use_the_given_network(speakers: Speakers, monkeypatch: pytest.MonkeyPatch) -> None:
-    """FaceNet's metrics through a stand-in that reads the mean colour: what is asked of it, and its table."""
+    """FaceNet metrics with a stand-in that returns mean colours."""
     import sf2f.metrics
     import sf2f.third_party_networks
 
@@ -162,7 +166,7 @@ def test_facenet_metrics_use_the_given_network(speakers: Speakers, monkeypatch: 
     monkeypatch.setattr(sf2f.third_party_networks, "load_facenet_vggface2", lambda place: "network")
     monkeypatch.setattr(sf2f.metrics, "FaceEmbedder", Colours)
     found = evaluate(
-        model_of("quick_fuser"), replace(speakers, ground_truth=None), NetworkFiles(facenet=Path("x"))
+        tiny_model("quick_fuser"), replace(speakers, ground_truth=None), NetworkFiles(facenet=Path("x"))
     )
     assert set(found.facenet_metrics) == {
         "naive",
@@ -178,7 +182,7 @@ def test_facenet_metrics_use_the_given_network(speakers: Speakers, monkeypatch: 
 
 
 def test_the_command_writes_images_metrics_and_a_report(
-    stored: Path,
+    checkpoint: Path,
     speakers: Speakers,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -188,7 +192,7 @@ def test_the_command_writes_images_metrics_and_a_report(
 
     monkeypatch.setattr(sf2f.data, "load_speakers", lambda *_, **__: speakers)
     out = tmp_path / "out"
-    words = ["--population", "tiny", "--weights", str(stored), "--out", str(out)]
+    words = ["--population", "tiny", "--weights", str(checkpoint), "--out", str(out)]
     assert run_main("sf2f.test", words) == 0
     said = capsys.readouterr()
     assert "factors" in said.out and "nothing real" in said.err
@@ -203,7 +207,7 @@ def test_the_command_writes_images_metrics_and_a_report(
 
 
 def test_overlap_with_the_training_set_is_reported(
-    stored: Path,
+    checkpoint: Path,
     speakers: Speakers,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -213,7 +217,7 @@ def test_overlap_with_the_training_set_is_reported(
 
     known = replace(speakers, names=("Somebody", *speakers.names[1:]), ground_truth=None, disclaimer="")
     monkeypatch.setattr(sf2f.data, "load_speakers", lambda *_, **__: known)
-    words = ["--population", "tiny", "--weights", str(stored), "--out", str(tmp_path / "out")]
+    words = ["--population", "tiny", "--weights", str(checkpoint), "--out", str(tmp_path / "out")]
     assert run_main("sf2f.test", words) == 0
     said = capsys.readouterr()
     assert "1 of 8 " in said.err and "(Somebody)" in said.err and "No metric" in said.out
@@ -224,7 +228,7 @@ def test_contact_sheet_contains_every_image_once() -> None:
     sheet = contact_sheet(images, columns=3, gap=1)
     assert sheet.shape == (2 * 3 + 1, 3 * 3 + 1, 3)
     assert sorted(set(sheet.flatten().tolist())) == [0, 26, 51, 76, 102, 255]
-    assert (sheet[4:6, 7:9] == 255).all(), "the sixth place is empty"
+    assert (sheet[4:6, 7:9] == 255).all(), "the sixth cell is empty"
 
 
 def test_tile_two_by_two() -> None:
@@ -237,9 +241,9 @@ def test_tile_two_by_two() -> None:
 
 
 def test_a_single_window_is_fused_only_if_it_is_the_only_one() -> None:
-    model = model_of("quick_fuser")
-    heard = WindowEmbeddings((torch.nn.functional.normalize(torch.randn(1, 16)),))
-    alone, joined = generate_images(model, heard, 1), generate_images(model, heard)
-    assert torch.allclose(alone[0], model.decode_images(heard.windows[0])[0])
-    assert torch.allclose(joined[0], model.decode_images(model.pool_embeddings(heard.windows[0]))[0])
+    model = tiny_model("quick_fuser")
+    embeddings = WindowEmbeddings((torch.nn.functional.normalize(torch.randn(1, 16)),))
+    alone, joined = generate_images(model, embeddings, 1), generate_images(model, embeddings)
+    assert torch.allclose(alone[0], model.decode_images(embeddings.windows[0])[0])
+    assert torch.allclose(joined[0], model.decode_images(model.pool_embeddings(embeddings.windows[0]))[0])
     assert DataConfig().windows.max_windows == 20

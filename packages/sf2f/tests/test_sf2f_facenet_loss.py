@@ -1,4 +1,4 @@
-"""FaceNet's input, the perceptual loss, its alternative."""
+"""Input of FaceNet and the perceptual loss."""
 
 import pytest
 import torch
@@ -12,8 +12,8 @@ def seeded(seed=0):
     return torch.Generator().manual_seed(seed)
 
 
-def lively(network):
-    """The network in evaluation with weights that let differences of images through."""
+def randomise(network):
+    """Set random weights that make outputs depend on the images; evaluation mode."""
     generator = seeded(1)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -24,13 +24,13 @@ def lively(network):
 
 
 def faces(count=2, side=64, seed=0):
-    """Normalised images of 0...1."""
+    """Random normalised images."""
     return normalise(torch.rand(count, 3, side, side, generator=seeded(seed)))
 
 
 @pytest.fixture(scope="module")
 def network():
-    return lively(InceptionResNet(features=16, num_classes=None, repeats=(1, 1, 1), width_divisor=16))
+    return randomise(InceptionResNet(features=16, num_classes=None, repeats=(1, 1, 1), width_divisor=16))
 
 
 def test_input_is_the_cropped_face_in_the_range_of_facenet():

@@ -1,4 +1,4 @@
-"""Asking an sf2f command for its help imports nothing heavy."""
+"""Help of every sf2f command imports nothing heavy."""
 
 import pytest
 from sf2f.__main__ import COMMANDS, main

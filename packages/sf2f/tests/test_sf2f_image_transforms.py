@@ -1,4 +1,4 @@
-"""Images of sf2f: normalised and back, bytes, the face box, halving."""
+"""Image transforms: normalisation, conversion to bytes, face box, halving."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""The split rule worked by hand, tables good and bad, names of any spelling, the command."""
+"""Published split rule by hand, valid and invalid tables, name normalisation, the command."""
 
 import json
 import unicodedata

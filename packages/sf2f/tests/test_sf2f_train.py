@@ -1,4 +1,4 @@
-"""Training of both stages: what a run leaves behind, same bytes after a resume, what options change."""
+"""Training of both stages: outputs of a run, bit-identical resume, effect of options."""
 
 import os
 import signal
@@ -38,13 +38,13 @@ SMALL = (
     "training.checkpoint_interval=1",
     "training.preview_interval=1",
 )
-TRUNK = "[{arch: 'C4-4-2,C4-8-2', normalisation: batch, padding: valid, activation: leakyrelu-0.1}]"
+BACKBONE = "[{arch: 'C4-4-2,C4-8-2', normalisation: batch, padding: valid, activation: leakyrelu-0.1}]"
 TINY = {
-    "quick_v2f": ("generator.decoder.channels=[8,8,8,8]", f"discriminators.identity={TRUNK}"),
+    "quick_v2f": ("generator.decoder.channels=[8,8,8,8]", f"discriminators.identity={BACKBONE}"),
     "quick_1st_stage": (
         "generator.decoder.channels=[8,8,8,8]",
-        f"discriminators.identity={TRUNK}",
-        f"discriminators.image={TRUNK}",
+        f"discriminators.identity={BACKBONE}",
+        f"discriminators.image={BACKBONE}",
     ),
 }
 TINY["quick_fuser"] = TINY["quick_1st_stage"]
@@ -52,7 +52,7 @@ RELEASED = ("v2f", "sf2f_1st_stage", "sf2f_fuser", "sf2f_mid_1st_stage", "sf2f_m
 SIZES = {"train": 8, "val": 6, "test": 6, "clip_seconds": 1.2, "picture_side": 32}
 
 
-def config_of(name: str, *words: str, steps: int = 2) -> Sf2fConfig:
+def tiny_config(name: str, *words: str, steps: int = 2) -> Sf2fConfig:
     overrides = (
         *SMALL,
         *TINY[name],
@@ -63,18 +63,18 @@ def config_of(name: str, *words: str, steps: int = 2) -> Sf2fConfig:
     return load_config(name, Sf2fConfig, "sf2f", overrides)
 
 
-def outcome(run: Path) -> tuple[Any, ...]:
-    """Bytes of generator and discriminators, and the log without its clock."""
+def run_outcome(run: Path) -> tuple[Any, ...]:
+    """Bytes of generator and discriminators, and the log without timestamps."""
     return runs.run_outcome(run, MODEL_FILE, DISCRIMINATORS_FILE)
 
 
-def weights(run: Path, name: str = MODEL_FILE) -> dict[str, torch.Tensor]:
+def load_state(run: Path, name: str = MODEL_FILE) -> dict[str, torch.Tensor]:
     return load_model(run / name).state
 
 
 @pytest.fixture(scope="module", autouse=True)
 def one_thread() -> None:
-    """Bit-identity needs the same number of threads everywhere."""
+    """Bit-identity needs a fixed number of threads."""
     runs.use_one_thread()
 
 
@@ -84,23 +84,25 @@ def speakers() -> Speakers:
 
 
 @pytest.fixture(scope="module")
-def judges() -> Speakers:
+def validation_speakers() -> Speakers:
     return synthetic_speakers("tiny", "val", workers=1, progress=False, **SIZES)
 
 
 @pytest.fixture(scope="module")
-def first(speakers: Speakers, judges: Speakers, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def stage_one(
+    speakers: Speakers, validation_speakers: Speakers, tmp_path_factory: pytest.TempPathFactory
+) -> Path:
     """A stage-1 run of two steps."""
     out = tmp_path_factory.mktemp("runs") / "first"
-    config = config_of("quick_1st_stage", "training.validation_interval=2")
-    train(config, speakers, out, validation_speakers=judges, threads=1)
+    config = tiny_config("quick_1st_stage", "training.validation_interval=2")
+    train(config, speakers, out, validation_speakers=validation_speakers, threads=1)
     return out
 
 
 # configurations
 
 
-def bundled(name: str) -> dict[str, Any]:
+def load_bundled(name: str) -> dict[str, Any]:
     return configurations.load_bundled_values("sf2f", name, Sf2fConfig, config_to_dict)
 
 
@@ -111,7 +113,7 @@ def test_bundled_configurations_are_complete_and_named_after_their_file() -> Non
 
 @pytest.mark.parametrize("name", RELEASED)
 def test_published_configurations_differ_only_in_documented_options(name: str) -> None:
-    meant, published = bundled(name), bundled(f"published_{name}")
+    meant, published = load_bundled(name), load_bundled(f"published_{name}")
     expected = {
         "name": f"published_{name}",
         "schedule.identity_discriminator_lr": "constant",
@@ -125,7 +127,7 @@ def test_published_configurations_differ_only_in_documented_options(name: str) -
 
 
 def test_released_hyperparameters() -> None:
-    """Specification, sections 1.1 and 8.2."""
+    """Hyperparameters of the released option files."""
     expected: dict[str, dict[str, Any]] = {
         "v2f": {
             "losses.pixel": 100,
@@ -139,7 +141,7 @@ def test_released_hyperparameters() -> None:
         "sf2f_mid_fuser": {"losses.pixel": 100, "data.windows.width": 125, "data.windows.stride": 125},
     }
     for name, values in expected.items():
-        found = bundled(name)
+        found = load_bundled(name)
         assert {key: found[key] for key in values} == values, name
 
 
@@ -156,19 +158,19 @@ def test_released_generators_have_the_published_size(name: str, parameters: int)
 
 
 def test_the_second_stage_fits_the_first() -> None:
-    one, two = bundled("quick_1st_stage"), bundled("quick_fuser")
+    one, two = load_bundled("quick_1st_stage"), load_bundled("quick_fuser")
     same = [key for key in one if key.startswith(("generator.enc", "generator.dec", "discrim", "data."))]
     assert len(same) > 20 and {key: one[key] for key in same} == {key: two[key] for key in same}
 
 
 def test_learning_rates_decay_linearly_and_published_identity_rates_stay() -> None:
-    config = config_of("quick_1st_stage", "schedule.decay_after=5", "optimiser.lr=1.0", steps=10)
+    config = tiny_config("quick_1st_stage", "schedule.decay_after=5", "optimiser.lr=1.0", steps=10)
     ours, _, identity = build_lr_schedules(config)
     assert [ours(step) for step in (0, 4)] == [1, 1]
     assert ours(5) > ours(6) > ours(9) == pytest.approx(config.schedule.final_lr_fraction, abs=1e-3)
     assert identity(9) < identity(0)
     forgotten = build_lr_schedules(
-        config_of("quick_1st_stage", "schedule.identity_discriminator_lr=constant", steps=10)
+        tiny_config("quick_1st_stage", "schedule.identity_discriminator_lr=constant", steps=10)
     )[2]
     assert forgotten(9) == forgotten(0)
 
@@ -186,30 +188,30 @@ def test_learning_rates_decay_linearly_and_published_identity_rates_stay() -> No
 )
 def test_inconsistent_configurations_are_rejected(name: str, word: str, said: str) -> None:
     with pytest.raises(ConfigError, match=said.replace(".", r"\.")):
-        config_of(name, word)
+        tiny_config(name, word)
 
 
 # runs
 
 
-def test_a_run_writes_a_loadable_checkpoint_and_finite_metrics(first: Path, speakers: Speakers) -> None:
-    model = load_sf2f_model(first)
+def test_a_run_writes_a_loadable_checkpoint_and_finite_metrics(stage_one: Path, speakers: Speakers) -> None:
+    model = load_sf2f_model(stage_one)
     assert not model.has_fuser and model.name == "quick_1st_stage" and "synthetic" in model.disclaimer
     assert model.identity_names == speakers.identity_names
-    found = runs.read_log_without_clock(first)
+    found = runs.read_log_without_clock(stage_one)
     steps = [row for row in found if "total_loss" in row]
     assert [row["step"] for row in steps] == [0, 1]
     assert {"L1_pixel_loss", "img_perceptual_loss", "d_img_gan_loss_0", "d_ac_loss_real_0"} <= set(steps[0])
     judged = [row for row in found if "val/pixel_l1" in row]
     assert [row["step"] for row in judged] == [0, 2]
     assert {"val/gender_accuracy", "val/factors", "val/rank_10_identification"} <= set(judged[0])
-    assert any((first / "tensorboard").iterdir())
+    assert any((stage_one / "tensorboard").iterdir())
 
 
 def test_a_stopped_run_resumes_to_the_same_bytes(speakers: Speakers, tmp_path: Path) -> None:
-    config = config_of("quick_1st_stage", "training.ema_decay=0.5", steps=3)
-    whole = tmp_path / "whole"
-    train(config, speakers, whole, threads=1)
+    config = tiny_config("quick_1st_stage", "training.ema_decay=0.5", steps=3)
+    uninterrupted = tmp_path / "whole"
+    train(config, speakers, uninterrupted, threads=1)
 
     class Stop(Exception):
         pass
@@ -224,40 +226,44 @@ def test_a_stopped_run_resumes_to_the_same_bytes(speakers: Speakers, tmp_path: P
             raise Stop
         return real(*args, **options)
 
-    parts = tmp_path / "parts"
+    interrupted = tmp_path / "parts"
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sf2f.training_step, "train_step", stopping)
         with pytest.raises(Stop):
-            train(config, speakers, parts, threads=1)
-    assert not (parts / MODEL_FILE).exists()
-    train(config, speakers, parts, threads=1, resume=True)
-    assert outcome(parts) == outcome(whole)
+            train(config, speakers, interrupted, threads=1)
+    assert not (interrupted / MODEL_FILE).exists()
+    train(config, speakers, interrupted, threads=1, resume=True)
+    assert run_outcome(interrupted) == run_outcome(uninterrupted)
 
 
 def test_noise_of_v2f_is_reproducible(speakers: Speakers, tmp_path: Path) -> None:
-    config = config_of("quick_v2f")
+    config = tiny_config("quick_v2f")
     assert config.generator.encoder.noise_std and not config.discriminators.image
     one, two = tmp_path / "one", tmp_path / "two"
     train(config, speakers, one, threads=1)
     train(config, speakers, two, threads=1)
-    assert outcome(one) == outcome(two)
+    assert run_outcome(one) == run_outcome(two)
     model = load_sf2f_model(one)
     voice = torch.randn(2, 40, 20)
     assert torch.equal(model.embed(voice), model.embed(voice)), "no noise outside training"
 
 
-def test_the_second_stage_trains_only_the_fuser(first: Path, speakers: Speakers, tmp_path: Path) -> None:
+def test_the_second_stage_trains_only_the_fuser(stage_one: Path, speakers: Speakers, tmp_path: Path) -> None:
     out = tmp_path / "second"
     train(
-        config_of("quick_fuser"), speakers, out, initial_weights=InitialWeights(checkpoint=first), threads=1
+        tiny_config("quick_fuser"),
+        speakers,
+        out,
+        initial_weights=InitialWeights(checkpoint=stage_one),
+        threads=1,
     )
-    before, after = weights(first), weights(out)
+    before, after = load_state(stage_one), load_state(out)
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert not changed, "frozen parts, running statistics included"
     assert {key for key in after if key not in before} == {
         key for key in after if key.startswith("encoder.attn_fuser.")
     }
-    one, two = weights(first, DISCRIMINATORS_FILE), weights(out, DISCRIMINATORS_FILE)
+    one, two = load_state(stage_one, DISCRIMINATORS_FILE), load_state(out, DISCRIMINATORS_FILE)
     assert any(not torch.equal(one[key], two[key]) for key in one), "discriminators go on learning"
     model = load_sf2f_model(out)
     assert model.has_fuser and model.pool_embeddings(torch.randn(3, 16)).shape == (1, 16)
@@ -266,22 +272,22 @@ def test_the_second_stage_trains_only_the_fuser(first: Path, speakers: Speakers,
 
 
 def test_published_statistics_of_the_second_stage_drift(
-    first: Path, speakers: Speakers, tmp_path: Path
+    stage_one: Path, speakers: Speakers, tmp_path: Path
 ) -> None:
     out = tmp_path / "drift"
-    config = config_of("quick_fuser", "training.frozen_norms=batch_statistics")
-    train(config, speakers, out, initial_weights=InitialWeights(checkpoint=first), threads=1)
-    before, after = weights(first), weights(out)
+    config = tiny_config("quick_fuser", "training.frozen_norms=batch_statistics")
+    train(config, speakers, out, initial_weights=InitialWeights(checkpoint=stage_one), threads=1)
+    before, after = load_state(stage_one), load_state(out)
     changed = {key for key in before if not torch.equal(before[key], after[key])}
     assert changed and all("running_" in key or "num_batches" in key for key in changed)
 
 
 def test_a_stopped_second_stage_resumes_without_its_initial_weights(
-    first: Path, speakers: Speakers, tmp_path: Path
+    stage_one: Path, speakers: Speakers, tmp_path: Path
 ) -> None:
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    given = InitialWeights(checkpoint=first)
-    train(config_of("quick_fuser"), speakers, whole, initial_weights=given, threads=1)
+    uninterrupted, interrupted = tmp_path / "whole", tmp_path / "parts"
+    given = InitialWeights(checkpoint=stage_one)
+    train(tiny_config("quick_fuser"), speakers, uninterrupted, initial_weights=given, threads=1)
 
     def interrupt(*_: Any, **__: Any) -> Any:
         os.kill(os.getpid(), signal.SIGTERM)
@@ -293,28 +299,28 @@ def test_a_stopped_second_stage_resumes_without_its_initial_weights(
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sf2f.training_step, "train_step", interrupt)
         with pytest.raises(SystemExit) as left:
-            train(config_of("quick_fuser"), speakers, parts, initial_weights=given, threads=1)
+            train(tiny_config("quick_fuser"), speakers, interrupted, initial_weights=given, threads=1)
     assert left.value.code == 128 + signal.SIGTERM
-    train(config_of("quick_fuser"), speakers, parts, threads=1, resume=True)
-    assert outcome(parts) == outcome(whole)
+    train(tiny_config("quick_fuser"), speakers, interrupted, threads=1, resume=True)
+    assert run_outcome(interrupted) == run_outcome(uninterrupted)
 
 
-def test_options_of_the_training_course(first: Path, speakers: Speakers, tmp_path: Path) -> None:
+def test_options_of_the_training_course(stage_one: Path, speakers: Speakers, tmp_path: Path) -> None:
     def run(name: str, *words: str, steps: int = 2) -> list[dict[str, Any]]:
-        config = config_of("quick_1st_stage", *words, steps=steps)
+        config = tiny_config("quick_1st_stage", *words, steps=steps)
         train(config, speakers, tmp_path / name, threads=1)
         return [row for row in runs.read_log_without_clock(tmp_path / name) if "total_loss" in row]
 
-    plain = [row for row in runs.read_log_without_clock(first) if "total_loss" in row]
+    plain = [row for row in runs.read_log_without_clock(stage_one) if "total_loss" in row]
     without = run("pixel", "training.pixel_loss_until_step=1")
     assert without[0] == plain[0] and without[1]["L1_pixel_loss"] == 0 < plain[1]["L1_pixel_loss"]
     run("fixed", "training.eval_mode_from_step=1", "training.ema_decay=0.0")
-    counted = weights(tmp_path / "fixed")["encoder.model.0.conv_k3.model.1.num_batches_tracked"]
+    counted = load_state(tmp_path / "fixed")["encoder.model.0.conv_k3.model.1.num_batches_tracked"]
     assert int(counted) == 1, "statistics of one step only"
     unaveraged = run("unaveraged", "training.ema_decay=0.0")
     assert run("averaged", "training.ema_decay=0.9") == unaveraged == plain, "training ignores the average"
     run("one_step", "training.ema_decay=0.0", steps=1)
-    one, two, saved = (weights(tmp_path / name) for name in ("one_step", "unaveraged", "averaged"))
+    one, two, saved = (load_state(tmp_path / name) for name in ("one_step", "unaveraged", "averaged"))
     assert any(not torch.equal(saved[key], two[key]) for key in saved)
     for key in saved:
         if saved[key].is_floating_point():
@@ -322,9 +328,9 @@ def test_options_of_the_training_course(first: Path, speakers: Speakers, tmp_pat
 
 
 def test_masks_of_identities_with_few_windows_reach_the_fuser(
-    first: Path, speakers: Speakers, tmp_path: Path
+    stage_one: Path, speakers: Speakers, tmp_path: Path
 ) -> None:
-    """Different numbers of windows in a batch: training works, and padding has no influence."""
+    """Training works with different numbers of windows in a batch, and padding has no effect."""
     cut = Speakers(
         speakers.names,
         speakers.corpora,
@@ -334,31 +340,41 @@ def test_masks_of_identities_with_few_windows_reach_the_fuser(
         ground_truth=speakers.ground_truth,
         disclaimer=speakers.disclaimer,
     )
-    config = config_of("quick_fuser", "data.windows.max_windows=12")
-    train(config, cut, tmp_path / "few", initial_weights=InitialWeights(checkpoint=first), threads=1)
+    config = tiny_config("quick_fuser", "data.windows.max_windows=12")
+    train(config, cut, tmp_path / "few", initial_weights=InitialWeights(checkpoint=stage_one), threads=1)
     with pytest.raises(ValueError, match="windows"):
-        wrong = config_of("quick_fuser", "data.windows.max_windows=12", "data.windows.missing=error")
-        train(wrong, cut, tmp_path / "error", initial_weights=InitialWeights(checkpoint=first), threads=1)
+        wrong = tiny_config("quick_fuser", "data.windows.max_windows=12", "data.windows.missing=error")
+        train(wrong, cut, tmp_path / "error", initial_weights=InitialWeights(checkpoint=stage_one), threads=1)
 
 
 # what goes wrong
 
 
-def test_invalid_initial_weights_are_named(first: Path, speakers: Speakers, tmp_path: Path) -> None:
-    config = config_of("quick_fuser")
+def test_invalid_initial_weights_are_named(stage_one: Path, speakers: Speakers, tmp_path: Path) -> None:
+    config = tiny_config("quick_fuser")
     with pytest.raises(ValueError, match="--checkpoint"):
         train(config, speakers, tmp_path / "none", threads=1)
     other = speakers.subset(list(range(7, -1, -1)))
     with pytest.raises(CheckpointError, match="another order"):
-        train(config, other, tmp_path / "other", initial_weights=InitialWeights(checkpoint=first), threads=1)
+        train(
+            config,
+            other,
+            tmp_path / "other",
+            initial_weights=InitialWeights(checkpoint=stage_one),
+            threads=1,
+        )
     lone = tmp_path / "lone.safetensors"
-    lone.write_bytes((first / MODEL_FILE).read_bytes())
+    lone.write_bytes((stage_one / MODEL_FILE).read_bytes())
     with pytest.raises(CheckpointError, match=DISCRIMINATORS_FILE):
         train(config, speakers, tmp_path / "lone", initial_weights=InitialWeights(checkpoint=lone), threads=1)
-    wider = config_of("quick_fuser", "generator.encoder.embedding_dim=8")
+    wider = tiny_config("quick_fuser", "generator.encoder.embedding_dim=8")
     with pytest.raises(CheckpointError):
         train(
-            wider, speakers, tmp_path / "wider", initial_weights=InitialWeights(checkpoint=first), threads=1
+            wider,
+            speakers,
+            tmp_path / "wider",
+            initial_weights=InitialWeights(checkpoint=stage_one),
+            threads=1,
         )
     with pytest.raises(FileNotFoundError, match="not finished"):
         load_sf2f_model(tmp_path)
@@ -366,9 +382,11 @@ def test_invalid_initial_weights_are_named(first: Path, speakers: Speakers, tmp_
 
 def test_too_few_identities_and_a_missing_facenet_are_named(speakers: Speakers, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="batch_size"):
-        train(config_of("quick_1st_stage", "training.batch_size=20"), speakers, tmp_path / "a", threads=1)
+        train(tiny_config("quick_1st_stage", "training.batch_size=20"), speakers, tmp_path / "a", threads=1)
     with pytest.raises(FileNotFoundError, match="vggface2"):
-        train(config_of("quick_1st_stage", "perceptual.network=facenet"), speakers, tmp_path / "b", threads=1)
+        train(
+            tiny_config("quick_1st_stage", "perceptual.network=facenet"), speakers, tmp_path / "b", threads=1
+        )
 
 
 def test_the_command_reports_errors(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -385,37 +403,39 @@ import os, sys
 from pathlib import Path
 from sf2f.data import synthetic_speakers
 from sf2f.train import InitialWeights, train
-from test_sf2f_train import SIZES, config_of
+from test_sf2f_train import SIZES, tiny_config
 import torch
 torch.set_num_threads(1)
 name, out, start = sys.argv[1:]
 identities = synthetic_speakers("tiny", "train", workers=1, progress=False, **SIZES)
 given = InitialWeights(checkpoint=Path(start)) if start else InitialWeights()
-train(config_of(name, steps=40), identities, out, initial_weights=given, threads=1)
+train(tiny_config(name, steps=40), identities, out, initial_weights=given, threads=1)
 """
 
 
 @pytest.mark.parametrize("name", ["quick_1st_stage", "quick_fuser"])
 def test_a_killed_run_resumes_to_the_same_bytes(
-    name: str, speakers: Speakers, first: Path, tmp_path: Path
+    name: str, speakers: Speakers, stage_one: Path, tmp_path: Path
 ) -> None:
-    """SIGKILL at some moment after the first save, in the middle of a step or of another save."""
-    given = InitialWeights(checkpoint=first) if name == "quick_fuser" else InitialWeights()
-    whole, parts = tmp_path / "whole", tmp_path / "parts"
-    train(config_of(name, steps=40), speakers, whole, initial_weights=given, threads=1)
-    words = [sys.executable, "-c", SCRIPT, name, str(parts), str(given.checkpoint or "")]
+    """SIGKILL after the first save, in the middle of a step or of another save."""
+    given = InitialWeights(checkpoint=stage_one) if name == "quick_fuser" else InitialWeights()
+    uninterrupted, interrupted = tmp_path / "whole", tmp_path / "parts"
+    train(tiny_config(name, steps=40), speakers, uninterrupted, initial_weights=given, threads=1)
+    words = [sys.executable, "-c", SCRIPT, name, str(interrupted), str(given.checkpoint or "")]
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent), "OMP_NUM_THREADS": "1"}
     with subprocess.Popen(words, env=environment, stderr=subprocess.PIPE) as child:
-        state, deadline = parts / "state.safetensors", time.monotonic() + 120
+        state, deadline = interrupted / "state.safetensors", time.monotonic() + 120
         while not state.exists() and child.poll() is None and time.monotonic() < deadline:
             time.sleep(0.002)
         time.sleep(0.05)
         child.kill()
         said = child.communicate()[1]
     assert state.exists(), said.decode()
-    if not (parts / MODEL_FILE).exists():
-        train(config_of(name, steps=40), speakers, parts, initial_weights=given, threads=1, resume=True)
-    assert outcome(parts) == outcome(whole)
+    if not (interrupted / MODEL_FILE).exists():
+        train(
+            tiny_config(name, steps=40), speakers, interrupted, initial_weights=given, threads=1, resume=True
+        )
+    assert run_outcome(interrupted) == run_outcome(uninterrupted)
 
 
 def test_preview_shows_generated_above_real_images() -> None:

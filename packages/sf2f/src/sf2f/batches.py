@@ -20,8 +20,7 @@ __all__ = [
 def iter_batches(run: "Run", config: Sf2fConfig, speakers: Speakers) -> Iterator[Batch]:
     """Iterate over batches from the current step of a run; batch t is a function of seed and t.
 
-    Stage 1: a face and a clip of one shared length for each identity. Stage 2: a face and the windows of
-    each
+    Stage 1: a face and a clip of one shared length for each identity. Stage 2: a face and the windows of each
     identity, with a mask for padding.
 
     Raises:

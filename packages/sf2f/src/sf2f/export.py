@@ -1,10 +1,8 @@
 """`sf2f export`: export a trained generator as one ONNX graph, from the samples of a voice to its image.
 
-The graph contains front end, normalisation, windows at a fixed stride, encoder, fuser or mean,
-decoder and mapping
-to 0...1. It does not contain file reading, resampling and silence removal (the detector has a state
-that tensor
-operations cannot express); remove silence before running it. Needs `pip install 'sf2f[export]'`.
+The graph contains front end, normalisation, windows at a fixed stride, encoder, fuser or mean, decoder and
+mapping to 0...1. It does not contain file reading, resampling and silence removal (the detector has a state
+that tensor operations cannot express); remove silence before running it. Needs `pip install 'sf2f[export]'`.
 """
 
 import argparse
@@ -71,10 +69,8 @@ def export_onnx(model: "Sf2fModel", out: str | Path, *, stride: int | None = Non
     """Export a model as an ONNX file, and compare its output with PyTorch.
 
     Input `samples` (1, T): float32 in the 16-bit range (-32768...32767), 16 kHz, one channel, silence
-    removed. Output
-    `image` (1, 3, H, W): float32, 0...1, RGB. The metadata of the file hold name, disclaimer,
-    configuration, window
-    and stride.
+    removed. Output `image` (1, 3, H, W): float32, 0...1, RGB. The metadata of the file hold name, disclaimer,
+    configuration, window and stride.
 
     Args:
         model: from `sf2f.load`, on the CPU.
@@ -83,8 +79,7 @@ def export_onnx(model: "Sf2fModel", out: str | Path, *, stride: int | None = Non
 
     Raises:
         ImportError: the packages of the extra `export` are missing.
-        ValueError: a model that cannot be exported, another suffix, or images that differ by more than
-            1e-3.
+        ValueError: a model that cannot be exported, another suffix, or images that differ by more than 1e-3.
         OSError: the file cannot be written.
     """
     require_packages()

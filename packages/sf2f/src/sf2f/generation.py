@@ -73,8 +73,7 @@ def generate_images(model: Sf2fModel, embeddings: WindowEmbeddings, max_windows:
     Args:
         model: the generator.
         embeddings: embeddings of windows.
-        max_windows: use only the first ones; None uses all. A single window bypasses the fuser, as
-            published.
+        max_windows: use only the first ones; None uses all. A single window bypasses the fuser, as published.
 
     Returns:
         (N, 3, side, side), 0...1, on the CPU.

@@ -115,8 +115,7 @@ def group_recordings(
     Args:
         inputs: (file, relative path of its results), from `voiceface.io.input_files.find_input_files`.
         group_by: "file", or "identity": the first folder below the one given; files directly in it form
-            groups
-            of their own.
+            groups of their own.
         single_identity: all recordings are of one identity.
     """
     from sf2f.inference_report import RecordingGroup
@@ -140,8 +139,7 @@ def save_face(
         out: output folder.
         relative_path: path of the face below it, without suffix.
         face: from `sf2f.inference.generate_from_features`.
-        published: use the file names of the published program, `PATH/d_fed_0.png` (the recording as one
-            long
+        published: use the file names of the published program, `PATH/d_fed_0.png` (the recording as one long
             window; one for each recording), `PATH/seg_0.png` ... (windows) and `PATH/fused_0.png`; else
             `faces/PATH.png`, `windows/PATH/000.png` ... and `recordings/PATH/000.png` ..., as far as
             generated.

@@ -1,8 +1,7 @@
 """Inference: recordings or stored features to faces.
 
-Letters: M mel bands, T frames, W frames of a window, S windows, R recordings of one identity, D
-embedding size,
-H x W image.
+Letters: M mel bands, T frames, W frames of a window, S windows, R recordings of one identity, D embedding
+size, H x W image.
 """
 
 import os
@@ -94,14 +93,12 @@ class GeneratedFace:
 def load(weights: str | os.PathLike[str] | None = None, *, device: str = "cpu") -> "Sf2fModel":
     """Load a trained generator.
 
-    Models that were trained with embedding noise are loaded without it; `generate` adds it on request.
-    (The published
-    program always adds it, so that every image differs.)
+    Models that were trained with embedding noise are loaded without it; `generate` adds it on request. (The
+    published program always adds it, so that every image differs.)
 
     Args:
-        weights: run folder, checkpoint of this package, or checkpoint of the published trainer (.pt);
-            None: the
-            bundled one, which was trained on synthetic identities only.
+        weights: run folder, checkpoint of this package, or checkpoint of the published trainer (.pt); None:
+            the bundled one, which was trained on synthetic identities only.
         device: "cpu", "cuda" or "auto".
 
     Raises:
@@ -149,8 +146,7 @@ def generate(
 
     Args:
         model: from `load`.
-        voices: an audio file (wav, flac, mp3, ogg, m4a and others) or stored features (.npz, .npy,
-            .pickle),
+        voices: an audio file (wav, flac, mp3, ogg, m4a and others) or stored features (.npz, .npy, .pickle),
             or a list of such files of one identity.
         stride: see `split_into_windows`.
         window_images: also generate an image of each window.

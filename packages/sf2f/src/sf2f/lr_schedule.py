@@ -15,8 +15,7 @@ def lr_after_epoch(
 
     It is constant before epoch `decay_epoch`; then it decays linearly after every epoch, to about
     `final_lr_fraction` of its initial value after the last epoch. With steps in place of epochs it decays
-    after
-    every step.
+    after every step.
 
     Args:
         lr: initial learning rate.

@@ -1,10 +1,8 @@
 """`python -m sf2f.mel_statistics DATA`: mean and standard deviation of log-mel values, for `data.mel`.
 
-The published numbers 10.9915 and 3.1661 are averages over random training batches, in which every
-identity
-has the same weight. Here they are exact: with E_p the mean over all values of identity p, mean =
-mean_p E_p[x],
-and the standard deviation is the square root of mean_p E_p[x^2] - mean^2.
+The published numbers 10.9915 and 3.1661 are averages over random training batches, in which every identity
+has the same weight. Here they are exact: with E_p the mean over all values of identity p, mean = mean_p
+E_p[x], and the standard deviation is the square root of mean_p E_p[x^2] - mean^2.
 """
 
 import argparse
@@ -48,8 +46,7 @@ def compute_mel_statistics(
 
     Args:
         speakers: the identities.
-        weighting: "identities": every identity has the same weight, as in training batches; "frames":
-            every
+        weighting: "identities": every identity has the same weight, as in training batches; "frames": every
             frame.
         max_utterances: maximum utterances per identity, evenly spaced; None takes all.
         workers: processes; None uses every core.

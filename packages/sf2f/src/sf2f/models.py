@@ -121,8 +121,7 @@ def load_sf2f_model(source: str | Path, *, device: torch.device | str = "cpu") -
     """Load a trained generator.
 
     Args:
-        source: a run folder, a checkpoint of this package (.safetensors), or one of the published
-            trainer.
+        source: a run folder, a checkpoint of this package (.safetensors), or one of the published trainer.
         device: where to load it.
 
     Raises:
@@ -155,9 +154,8 @@ def load_initial_weights(
 ) -> None:
     """Copy a model into networks for further training; a fuser that it lacks keeps its initial weights.
 
-    From a checkpoint of this package, the discriminators beside the generator are loaded as well; they
-    must have been
-    trained on the same identities.
+    From a checkpoint of this package, the discriminators beside the generator are loaded as well; they must
+    have been trained on the same identities.
 
     Args:
         source: a run folder, a checkpoint of this package, or one of the published trainer.
@@ -166,8 +164,7 @@ def load_initial_weights(
         identity_names: training identities in class order.
 
     Raises:
-        FileNotFoundError, CheckpointError: missing, corrupt, of another architecture or of other
-            identities.
+        FileNotFoundError, CheckpointError: missing, corrupt, of another architecture or of other identities.
     """
     path = Path(source)
     if not (path.is_dir() or path.suffix == ".safetensors"):

@@ -85,8 +85,7 @@ def detect_source(path: str | Path) -> RecordingSource:
 
     Args:
         path: a manifest (.csv), or a folder with `manifest.csv`, with `raw_wav/vox1/{dev,test}` and
-            `raw_wav/vox2/{dev,test}`, or with `wav/VOICE ID` and `vox1_meta.csv` (VoxCeleb1, a
-            population).
+            `raw_wav/vox2/{dev,test}`, or with `wav/VOICE ID` and `vox1_meta.csv` (VoxCeleb1, a population).
 
     Raises:
         FileNotFoundError: no such path, or a metadata table is missing.

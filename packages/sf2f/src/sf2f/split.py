@@ -136,9 +136,8 @@ def read_split(path: str | Path) -> Split:
 
     Raises:
         FileNotFoundError: no such file.
-        IdentityError: not of the form {corpus: {"train": [names], "val": [...], "test": [...]}}, or a
-            name is in
-            two parts of one corpus.
+        IdentityError: not of the form {corpus: {"train": [names], "val": [...], "test": [...]}}, or a name is
+            in two parts of one corpus.
     """
     path = Path(path)
     if not path.is_file():

@@ -51,9 +51,8 @@ def split_half_distances(
     """Distances of the two halves of a voice, and of halves of different speakers.
 
     A model that encodes the speaker keeps the first smaller. All recordings of a voice are split in half;
-    each half
-    has at least half a second and is encoded like a recording, so both distances compare speech of equal
-    length.
+    each half has at least half a second and is encoded like a recording, so both distances compare speech of
+    equal length.
 
     Args:
         model: from `load`, or voice2face.

@@ -1,14 +1,11 @@
 """Third-party face networks of the published training and evaluation.
 
-None of them is distributed with this project, and none is downloaded automatically: where a file is
-missing, the
-error message names it, its source and where to put it.
+None of them is distributed with this project, and none is downloaded automatically: where a file is missing,
+the error message names it, its source and where to put it.
 
-Every loader takes the file itself or the folder that holds third-party files. It raises
-FileNotFoundError where the
-file is not given or missing, and CheckpointError (or ArrayFileError, for a pickle) where it is
-corrupt, unsafe or
-of another network. Networks are returned in evaluation mode.
+Every loader takes the file itself or the folder that holds third-party files. It raises FileNotFoundError
+where the file is not given or missing, and CheckpointError (or ArrayFileError, for a pickle) where it is
+corrupt, unsafe or of another network. Networks are returned in evaluation mode.
 """
 
 from pathlib import Path

@@ -1,8 +1,7 @@
 """Training: `sf2f train --cfg NAME --data ROOT --out RUN`.
 
-Stage 1 trains encoder and decoder against discriminators; stage 2 trains the fuser of a stage-1 run.
-One step is
-`sf2f.training_step.train_step`, in the published order.
+Stage 1 trains encoder and decoder against discriminators; stage 2 trains the fuser of a stage-1 run. One step
+is `sf2f.training_step.train_step`, in the published order.
 """
 
 import argparse
@@ -305,12 +304,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.process import keep_freed_memory
 
     from sf2f.config import Sf2fConfig
-    from sf2f.data import load_speakers
 
     keep_freed_memory()
     config = load_config(args.cfg, Sf2fConfig, "sf2f", args.override)
     initial_weights = InitialWeights(args.checkpoint, args.facenet)
-    arguments.require_existing_paths(vars(initial_weights))
+    arguments.require_existing_paths({"data": args.data, **vars(initial_weights)})
+
+    from sf2f.data import load_speakers
+
     source = args.population or args.data
     checkpoint = train(
         config,

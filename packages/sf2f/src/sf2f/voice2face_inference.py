@@ -60,9 +60,8 @@ FEATURE_SUFFIXES = (".npy",)
 class Voice2FaceModel:
     """The published networks, with the interface that `sf2f.inference` expects of a model.
 
-    Recordings are encoded as a whole, not in windows. The embeddings of several recordings are averaged
-    and normalised
-    again.
+    Recordings are encoded as a whole, not in windows. The embeddings of several recordings are averaged and
+    normalised again.
 
     Attributes:
         networks: at least voice embedding and generator.
