@@ -1,13 +1,14 @@
-"""Accuracy of association systems on a synthetic population: trained per seed, judged on the same people.
+"""Accuracy of association systems on a synthetic population: trained per seed, scored on the same identities.
 
-    python benchmarks/association_accuracy.py --contestants seeking_shape archetype_agnostic --seeds 1 2 3
-    python benchmarks/association_accuracy.py --contestants archetype_agnostic "archetype_agnostic without
+    python benchmarks/association_accuracy.py --variants seeking_shape archetype_agnostic --seeds 1 2 3
+    python benchmarks/association_accuracy.py --variants archetype_agnostic "archetype_agnostic without
     re-gauging" ...
 
-Figures are means over the seeds with intervals over people (bootstrap), beside chance, knowing the sex only
-and the oracle; what the first contestant has over each other one has an interval and a p-value of its own,
-from the same draws of people. `--judged-on` takes the training people of another population instead: nobody
-in it had any part in training or in the choice of a recipe that was made otherwise.
+Metrics are means over the seeds with bootstrap intervals over identities, beside the chance level, a
+gender-only baseline and the oracle; the difference of the first variant from each other one has its own
+interval and p value, from the same bootstrap samples. `--evaluated-on` takes the training identities of
+another population
+instead: none of them had any part in training or in the choice of settings.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the numerical libraries load: seconds are of one core
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # set before the numerical libraries load: seconds of one core
 
 import numpy as np
 from voiceface.evaluation.all_pairs import score_matrix
@@ -36,7 +37,9 @@ AS_PUBLISHED = (
     "data.second_sample=with_replacement",
     "data.pair_augmentation=shared",
 )
-MISMATCHED_PAIRS = "data.mismatched_fraction=0.4"  # of so many training videos the pictures are another's
+MISMATCHED_PAIRS = (
+    "data.mismatched_fraction=0.4"  # fraction of training videos with images of another identity
+)
 NOT_RECALIBRATED = ("loss.recalibration.enabled=false",)
 RECALIBRATED_BY_AGREEMENT = (
     "loss.recalibration.agreement=added",
@@ -64,7 +67,7 @@ VARIANTS: dict[str, tuple[str, tuple[str, ...]]] = {
 
 
 def train_seeking_shape(data: Path, out: Path, preset: str, overrides: Sequence[str]) -> Path:
-    """The three steps of the method; the folder of the last run."""
+    """Run the three steps of the method; return the directory of the last run."""
     from seeking_shape.config import SeekingShapeConfig
     from seeking_shape.extract_id_weight import extract_identity_weights
     from seeking_shape.train import InitialWeights, train
@@ -85,7 +88,7 @@ def train_seeking_shape(data: Path, out: Path, preset: str, overrides: Sequence[
 
 
 def train_archetype_agnostic(data: Path, out: Path, preset: str, overrides: Sequence[str]) -> Path:
-    """One run; its folder."""
+    """Train one run; return its directory."""
     from archetype_agnostic.config import ArchetypeAgnosticConfig
     from archetype_agnostic.train import train
     from voiceface.association.data import load_split
@@ -98,7 +101,7 @@ def train_archetype_agnostic(data: Path, out: Path, preset: str, overrides: Sequ
 
 
 def train_cmpc2(data: Path, out: Path, preset: str, overrides: Sequence[str]) -> Path:
-    """One run on the videos of the training people, without their names; its folder."""
+    """Train one run on the videos of the training identities, without names; return its directory."""
     from cmpc2.config import Cmpc2Config
     from cmpc2.train import train
     from cmpc2.training_data import load_training_data
@@ -118,7 +121,7 @@ TRAINERS = {
 
 
 def score_system(system: str, model: Path, data: Path, split: str) -> tuple[list[np.ndarray], np.ndarray]:
-    """Score matrices of clip k with picture k, k = 0 ... 3, each by itself, and of the means of all four."""
+    """Score matrices of clip k and image k, k = 0 ... 3, one by one, and of the means of all four."""
     import importlib
 
     from voiceface.association.data import load_split
@@ -144,10 +147,10 @@ def train_and_score(
     evaluated_on: tuple[Path, str],
     overrides: Sequence[str] = (),
 ) -> tuple[dict[str, AllPairsComparison], dict[str, list[float]]]:
-    """Train every contestant once per seed, unless its run is in `out`, and judge all on the same people.
+    """Train every variant once per seed, unless its run is in `out`, and score all on the same identities.
 
     Returns:
-        ("single" and "avg4" -> comparison; contestant -> processor seconds of each training, data loading
+        ("single" and "avg4" -> comparison; variant -> processor seconds of each training, data loading
         included).
     """
     from voiceface.association.data import load_split
@@ -179,7 +182,7 @@ def train_and_score(
 
 
 def format_table(found: dict[str, AllPairsComparison], seconds: dict[str, list[float]]) -> str:
-    """Same-sex (G) and any (U) matching, both ways averaged, and the first contestant minus each other."""
+    """Format same-gender (G) and unrestricted (U) matching, mean of both directions, and the differences."""
     rows = []
     for setting, each in found.items():
         rows.append(f"{setting}, {each.num_identities} people")
@@ -201,14 +204,14 @@ def format_table(found: dict[str, AllPairsComparison], seconds: dict[str, list[f
 
 
 def format_points(gap: PairedDifference) -> str:
-    """A difference in percentage points with its interval and p-value."""
+    """Format a difference in percentage points with its interval and p value."""
     low, high = 100 * gap.low, 100 * gap.high
     return f"{100 * gap.value:+.1f} ({low:+.1f}...{high:+.1f}, p {gap.p_value:.3f})"
 
 
 @contextlib.contextmanager
 def open_directory(path: Path | None) -> Iterator[Path]:
-    """The given folder, or one that goes when the work is done."""
+    """Yield the given directory, or a temporary one."""
     if path is not None:
         yield path
         return
@@ -220,7 +223,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Measure and print the table."""
     parser = argparse.ArgumentParser(prog="association_accuracy", description=(__doc__ or "").split("\n")[0])
     parser.add_argument(
-        "--contestants",
+        "--variants",
         nargs="+",
         choices=list(VARIANTS),
         default=["seeking_shape", "archetype_agnostic"],
@@ -229,14 +232,18 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--preset", default="quick", choices=["quick", "standard"], help="default quick")
     parser.add_argument("--seeds", type=int, nargs="+", default=[1], help="training seeds (default 1)")
-    parser.add_argument("--rho", type=float, help="coupling of voice and face, instead of the preset's")
     parser.add_argument(
-        "--data", type=Path, help="population folder, made if it is not there (default temporary)"
+        "--rho", type=float, help="correlation of voice and face factors, instead of the preset's"
     )
-    parser.add_argument("--split", default="test", help="people to judge on (default test)")
-    parser.add_argument("--judged-on", type=Path, help="judge on the training people of this population")
-    parser.add_argument("--out", type=Path, help="keep the runs, and go on from them (default temporary)")
-    parser.add_argument("--json", type=Path, help="also write the figures to this file")
+    parser.add_argument(
+        "--data", type=Path, help="population directory, written if it is missing (default temporary)"
+    )
+    parser.add_argument("--split", default="test", help="split of the test identities (default test)")
+    parser.add_argument(
+        "--evaluated-on", type=Path, help="evaluate on the training identities of this population"
+    )
+    parser.add_argument("--out", type=Path, help="keep the runs here and resume them (default temporary)")
+    parser.add_argument("--json", type=Path, help="also write the metrics to this file")
     parser.add_argument("override", nargs="*", help="section.key=value, of every configuration")
     options = parser.parse_args(argv)
 
@@ -249,14 +256,14 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not (data / "truth" / "population.json").is_file():
             coupling = {} if options.rho is None else {"rho": options.rho}
             write_population(data, build_settings(options.preset, **coupling))
-        judged_on = (options.judged_on, "train") if options.judged_on else (data, options.split)
-        found, seconds = train_and_score(
-            options.contestants, data, out, options.preset, options.seeds, judged_on, options.override
+        evaluated_on = (options.evaluated_on, "train") if options.evaluated_on else (data, options.split)
+        comparisons, seconds = train_and_score(
+            options.variants, data, out, options.preset, options.seeds, evaluated_on, options.override
         )
-    print(format_table(found, seconds))
+    print(format_table(comparisons, seconds))
     if options.json:
-        figures = {setting: each.to_dict() for setting, each in found.items()}
-        write_json(options.json, {"preset": options.preset, "seconds": seconds, "metrics": figures})
+        metrics = {setting: each.to_dict() for setting, each in comparisons.items()}
+        write_json(options.json, {"preset": options.preset, "seconds": seconds, "metrics": metrics})
     return 0
 
 

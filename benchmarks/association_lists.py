@@ -1,14 +1,14 @@
-"""Speed and memory of the association figures at the size of the published lists, on one thread.
+"""Speed and memory of the association metrics at the size of the published lists, on one thread.
 
     python benchmarks/association_lists.py --lists FOLDER   the published lists and their two identity tables
-    python benchmarks/association_lists.py                  invented lists of the same sizes
+    python benchmarks/association_lists.py                  synthetic lists of the same sizes
 
-Features are made by a rule from the file's name, so figures can be compared between machines and, with
-`--reference FILE`, to stored ones: {"config": {"dimension": ...}, "results": {list name: figure}}. Times are
-from embeddings and index arrays to the figure (verification: AUC and equal error rate); reading lists and
-making features is shown apart. "CPU" is the processor time of this one-thread process: what the clock shows
-when nothing else runs; it is what ratios and targets are judged by. The published times are those of the
-evaluation loops of "Seeking the Shape of Sound" on one thread.
+Features are generated from the file names, so metrics can be compared between machines and, with
+`--reference FILE`, with stored ones: {"config": {"dimension": ...}, "results": {list name: metric}}. Times
+are from embeddings and index arrays to the metric (verification: AUC and equal error rate); reading lists and
+generating features is reported separately. "CPU" is the processor time of this one-thread process, the basis
+of ratios and targets. The published times are those of the evaluation loops of "Seeking the Shape of Sound"
+on one thread.
 """
 
 import argparse
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 PUBLISHED = {"retrieval": 146.0, "match": 1.2, "verify": 1.3, "all": 260.0}  # seconds
 TARGETS = {"retrieval": 10.0, "match": 0.15, "verify": 0.2, "all": 25.0}
-LIST_SIZES = {  # name: (anchors, candidates, lines)
+LIST_SIZES = {  # name: (probes, candidates, lines)
     "match_v2f_2_val": (14_182, 11_000, 42_546),
     "match_g_v2f_2_val": (14_180, 11_000, 42_540),
     "verify_v2f_test": (21_850, 20_076, 65_550),
@@ -47,14 +47,16 @@ NUM_IDENTITIES = {"val": 112, "test": 189}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the table; the exit code is 1 when a figure differs from the reference."""
+    """Print the table; the exit status is 1 if a metric differs from the reference."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--lists", type=Path, help="folder of the published lists")
     parser.add_argument("--dimension", type=int, default=128, help="width of the features")
     parser.add_argument("--reference", type=Path, help="figures to compare with (sets the dimension)")
-    parser.add_argument("--methods", action="store_true", help="also compare ways to rank, on 1,000 queries")
+    parser.add_argument(
+        "--compare-methods", action="store_true", help="also compare ranking methods on 1,000 probes"
+    )
     parser.add_argument("--repeats", type=int, default=3, help="of the short measurements; the best counts")
     options = parser.parse_args(argv)
     torch.set_num_threads(1)
@@ -73,7 +75,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print(f"{'published' if given else 'invented'} lists, {options.dimension} features, one thread")
     print(f"lists read in {read - start:.1f} s, features made in {made - read:.1f} s\n")
     wrong = measure(lists, owners, feature, reference.get("results", {}), options.repeats)
-    if options.methods:
+    if options.compare_methods:
         compare_methods(lists["reterival_v2f_test"], owners, feature)
     return int(wrong)
 
@@ -85,7 +87,7 @@ def measure(
     reference: dict[str, float],
     repeats: int,
 ) -> bool:
-    """Run every list and print its line; True when a figure is not the reference's."""
+    """Evaluate every list and print its row; return whether a metric differs from the reference."""
     worst: dict[str, float] = {}
     total, wrong = 0.0, False
     print(f"{'list':22}{'lines':>9}{'figure':>12}{'seconds':>9}{'CPU':>9}{'MB':>7}{'times published':>17}")
@@ -117,7 +119,7 @@ def measure(
 def build_task(
     trial_list: "TrialList", identity_names: dict[str, str], feature: dict[str, np.ndarray]
 ) -> tuple[Callable[[], float], int]:
-    """Embeddings and indices of a list, and a call that gives its figure from them."""
+    """Return embeddings and indices of a list, and a call that computes its metric."""
     from voiceface.metrics.matching import matching_accuracy, pair_scores
     from voiceface.metrics.retrieval import compute_retrieval
     from voiceface.metrics.verification import equal_error_rate, verification_auc
@@ -148,13 +150,13 @@ def build_task(
 
 
 def identity_indices(items: Sequence[str], identity_names: dict[str, str]) -> torch.Tensor:
-    """Number of the person behind every item, int64."""
+    """Identity index of every item, int64."""
     place = {name: number for number, name in enumerate(sorted(set(identity_names.values())))}
     return torch.tensor([place[identity_names[item]] for item in items])
 
 
 def measure_call(call: Callable[[], float]) -> tuple[float, float, float, float]:
-    """(result, seconds, processor seconds, MB of resident memory above what was there before)."""
+    """Return (result, seconds, processor seconds, MB of additional resident memory)."""
     before = peak_memory(reset=True)
     start, cpu = time.perf_counter(), time.process_time()
     result = call()
@@ -162,7 +164,7 @@ def measure_call(call: Callable[[], float]) -> tuple[float, float, float, float]
 
 
 def peak_memory(reset: bool = False) -> float:
-    """Highest resident memory so far in MB; with `reset` counting starts anew where Linux allows it."""
+    """Peak resident memory in MB; `reset` restarts the measurement if Linux allows it."""
     try:
         if reset:
             Path("/proc/self/clear_refs").write_text("5")
@@ -178,7 +180,7 @@ def compare_methods(
     feature: dict[str, np.ndarray],
     queries: int = 1000,
 ) -> None:
-    """Time exact ways to rank the gallery for some queries, the matrix product included."""
+    """Time exact methods of ranking the gallery for some probes, matrix product included."""
     from voiceface.metrics.matching import l2_normalize
     from voiceface.metrics.ranking import Ranker, query_metrics
 
@@ -225,7 +227,7 @@ def compare_methods(
 
 
 def read_published_lists(folder: Path) -> "tuple[dict[str, TrialList], dict[str, str]]":
-    """The published lists, and the person of every item."""
+    """Read the published lists and the identity of every item."""
     from voiceface.datasets.identities import read_identity_csv
     from voiceface.datasets.trials.reading import read_trial_list
 
@@ -241,7 +243,7 @@ def read_published_lists(folder: Path) -> "tuple[dict[str, TrialList], dict[str,
 
 
 def build_synthetic_lists() -> "tuple[dict[str, TrialList], dict[str, str]]":
-    """Lists of the published sizes over invented people."""
+    """Build lists of the published sizes over synthetic identities."""
     from voiceface.datasets.trials.trial_list import TrialList
 
     lists: dict[str, TrialList] = {}
@@ -260,7 +262,7 @@ def build_synthetic_lists() -> "tuple[dict[str, TrialList], dict[str, str]]":
 
 
 def sample_trials(trial_list: "TrialList", identity_names: dict[str, str], name: str) -> "TrialList":
-    """Three lines per anchor over the items of a list: a right and a wrong candidate, or one of both."""
+    """Sample three lines per probe: a positive and a negative candidate, or one of both."""
     from dataclasses import replace
 
     rng = np.random.Generator(np.random.PCG64(zlib.crc32(name.encode())))
@@ -283,7 +285,7 @@ def sample_trials(trial_list: "TrialList", identity_names: dict[str, str], name:
 
 
 def generate_features(identity_names: dict[str, str], dimension: int) -> dict[str, np.ndarray]:
-    """Item -> its own noise plus 0.3 times that of its person, float32 (D,), from names alone."""
+    """Generate features from names alone: item noise plus 0.3 times identity noise, float32 (D,)."""
 
     def noise(key: str) -> np.ndarray:
         rng = np.random.Generator(np.random.PCG64(zlib.crc32(key.encode())))

@@ -1,4 +1,4 @@
-"""Items per second of one core: decoding sound and pictures, training views, pairs from disk and memory."""
+"""Items per second of one core: decoding audio and images, training views, pairs from disk and memory."""
 
 import argparse
 import os
@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the numerical libraries load: figures are per core
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # set before the numerical libraries load: items per core
 
 import cv2
 import numpy as np
@@ -24,11 +24,11 @@ from voiceface.images import transforms
 from voiceface.images.loading import load_image
 
 RATE = 16000
-NUM_IDENTITIES, FILES_PER_IDENTITY = 16, 4  # files of each kind per person
+NUM_IDENTITIES, FILES_PER_IDENTITY = 16, 4  # files of each kind per identity
 
 
 def items_per_second(work: Callable[[int], Any], seconds: float) -> float:
-    """Call `work` with 0, 1, 2, … for a while, after three calls that do not count."""
+    """Call `work` with 0, 1, 2, ... for a while, after three untimed calls."""
     for index in range(3):
         work(index)
     start, done = time.perf_counter(), 0
@@ -39,7 +39,7 @@ def items_per_second(work: Callable[[int], Any], seconds: float) -> float:
 
 
 def synthetic_wave(seconds: float, seed: int) -> NDArray[np.int16]:
-    """Noise whose loudness moves like speech, shape (T,)."""
+    """Noise with a speech-like envelope, shape (T,)."""
     rng = np.random.default_rng(seed)
     t = np.arange(int(seconds * RATE)) / RATE
     samples = np.cumsum(rng.normal(0, 1, len(t)))
@@ -48,7 +48,7 @@ def synthetic_wave(seconds: float, seed: int) -> NDArray[np.int16]:
 
 
 def write_m4a(path: Path, samples: NDArray[np.int16]) -> None:
-    """AAC as in VoxCeleb2, through PyAV."""
+    """Write AAC as in VoxCeleb2, by PyAV."""
     import av
 
     with av.open(str(path), "w") as container:
@@ -62,7 +62,7 @@ def write_m4a(path: Path, samples: NDArray[np.int16]) -> None:
 
 
 def write_corpus(root: Path, clip_seconds: float, side: int) -> Corpus:
-    """Made-up people with wav clips and jpg pictures."""
+    """Write synthetic identities with wav clips and jpg images."""
     people = []
     y, x = np.mgrid[:side, :side] / side
     for i in range(NUM_IDENTITIES):
@@ -86,7 +86,7 @@ def write_corpus(root: Path, clip_seconds: float, side: int) -> Corpus:
 
 
 def measure(root: Path, seconds: float, clip_seconds: float, side: int) -> dict[str, float]:
-    """Items per second of every subject, by name."""
+    """Return items per second of every subject, by name."""
     corpus = write_corpus(root, clip_seconds, side)
     clips = [corpus.voice_path(item) for person in corpus.records for item in person.voices]
     pictures = [corpus.face_path(item) for person in corpus.records for item in person.faces]
@@ -122,7 +122,7 @@ def measure(root: Path, seconds: float, clip_seconds: float, side: int) -> dict[
 
 
 def _sample(dataset: PairDataset, rng: np.random.Generator, i: int) -> None:
-    """One pair of the next person."""
+    """Sample one pair of the next identity."""
     dataset.sample(i % len(dataset), rng)
 
 

@@ -1,9 +1,9 @@
-"""Embedding throughput of a system: items a second on one core, small and full networks.
+"""Embedding throughput of a system: items per second on one core, small and full networks.
 
     python benchmarks/embedding.py --system archetype_agnostic
 
-The weights are random: they do not change the time. Clips last 10 s for the full networks, as published, and
-as long as the configuration says for the small ones. Loading is not part of it (see data_loading.py).
+The weights are random, which does not change the time. Clips last 10 s for the full networks, as published,
+and as long as configured for the small ones. Loading is not included (see data_loading.py).
 """
 
 import argparse
@@ -22,7 +22,7 @@ SYSTEMS = {
 
 
 def items_per_second(work: Callable[[], object], items: int, seconds: float) -> float:
-    """Items per second of processor time, after one call to warm up."""
+    """Return items per second of processor time, after one untimed call."""
     work()
     calls, begin = 0, time.process_time()
     while time.process_time() - begin < seconds:
@@ -32,7 +32,7 @@ def items_per_second(work: Callable[[], object], items: int, seconds: float) -> 
 
 
 def build_model(system: str, name: str) -> "Embedder":
-    """Random weights in the networks of a bundled configuration."""
+    """Build the networks of a bundled configuration with random weights."""
     import importlib
 
     from voiceface.association.embedder import Embedder

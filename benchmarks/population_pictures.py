@@ -1,12 +1,13 @@
-"""Pictures of the synthetic population: time per identity and per picture, and what can be read from them.
+"""Images of the synthetic population: time per identity and per image, and what a network recovers.
 
-    python benchmarks/population_pictures.py                  times on one thread
-    python benchmarks/population_pictures.py --sheet FILE.png  a contact sheet and the factors at -2, 0, +2 SD
-    python benchmarks/population_pictures.py --fit SECONDS     how well a small network recovers the factors
+    python benchmarks/population_pictures.py                          times on one thread
+    python benchmarks/population_pictures.py --contact-sheet FILE.png  contact sheet, and factors at -2, 0, +2
+    SD python benchmarks/population_pictures.py --fit SECONDS             how well a small network recovers
+    the factors
 
-Times are processor time of this one-thread process. The fit trains a four-layer convolution on the true face
-factors of 1,200 identities and prints R² on 200 unseen ones; pitfall 1 of the design: a factor that cannot be
-seen cannot be learnt, so every one should reach about 0.4 after a few minutes.
+Times are processor time of this one-thread process. The fit trains a four-layer convolutional network on the
+true face factors of 1,200 identities and prints R² on 200 unseen ones. An invisible factor cannot be learnt,
+so each should reach about 0.4 after a few minutes.
 """
 
 import argparse
@@ -16,7 +17,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before the numerical libraries load: figures are per core
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # set before the numerical libraries load: times of one core
 
 import cv2
 import numpy as np
@@ -30,7 +31,7 @@ NUM_TRAIN, NUM_TEST, IMAGES_PER_IDENTITY, SIDE = 1200, 200, 4, 64
 
 
 def median_ms(work: Callable[[int], Any], times: int) -> float:
-    """Median processor time of `work(0)`, `work(1)`, … in ms."""
+    """Median processor time of `work(0)`, `work(1)`, ... in ms."""
     spent = []
     for index in range(times):
         start = time.process_time()
@@ -40,26 +41,26 @@ def median_ms(work: Callable[[int], Any], times: int) -> float:
 
 
 def time_rendering(times: int) -> None:
-    """Print the times against their targets."""
+    """Print the times and their targets."""
     start = time.process_time()
     build_head_model.__wrapped__(1.0)
     print(f"head model, once per process   {1e3 * (time.process_time() - start):7.1f} ms")
     people = sample_identities(np.arange(max(64, times)))
     faces = [prepare_face(people, i) for i in range(8)]
     render_image(people, 0, 0, face=faces[0])
-    figures = {"identity": median_ms(lambda i: prepare_face(people, i), times)}
+    times_ms = {"identity": median_ms(lambda i: prepare_face(people, i), times)}
     for side in (64, 128):
 
         def picture(j: int, side: int = side) -> Any:
             return render_image(people, j % 8, j, image_size=side, face=faces[j % 8])
 
-        figures[f"picture {side}"] = median_ms(picture, times)
-    for name, value in figures.items():
+        times_ms[f"picture {side}"] = median_ms(picture, times)
+    for name, value in times_ms.items():
         print(f"{name:<30} {value:7.1f} ms   (target {TARGETS[name]:.0f})")
 
 
 def write_contact_sheet(path: str) -> None:
-    """Write a contact sheet: eight people in four pictures each, then each factor at -2, 0 and +2 SD."""
+    """Write a contact sheet: eight identities in four images each, then each factor at -2, 0 and +2 SD."""
     people = sample_identities(np.arange(8))
     rows = []
     for picture in range(4):
@@ -126,7 +127,7 @@ def fit_factors(seconds: float, nuisance: float) -> None:
 
 
 def _render_images(people: Any, nuisance: float) -> NDArray[np.uint8]:
-    """Pictures of everybody, (N, PICTURES, SIDE, SIDE, 3)."""
+    """Render images of all identities, (N, IMAGES_PER_IDENTITY, SIDE, SIDE, 3)."""
     result = np.empty((len(people), IMAGES_PER_IDENTITY, SIDE, SIDE, 3), np.uint8)
     for i in range(len(people)):
         face = prepare_face(people, i)
@@ -136,21 +137,21 @@ def _render_images(people: Any, nuisance: float) -> NDArray[np.uint8]:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print times; on request write a sheet or train the small network."""
+    """Print times; optionally write a contact sheet or train the small network."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--times", type=int, default=60, help="repetitions (default: 60)")
-    parser.add_argument("--sheet", metavar="FILE", help="write a contact sheet")
+    parser.add_argument("--repeats", type=int, default=60, help="repetitions (default: 60)")
+    parser.add_argument("--contact-sheet", metavar="FILE", help="write a contact sheet")
     parser.add_argument("--fit", type=float, metavar="SECONDS", help="train on the factors for so long")
     parser.add_argument("--nuisance", type=float, default=1.0, help="of the pictures of the fit (default: 1)")
-    asked = parser.parse_args(argv)
+    args = parser.parse_args(argv)
     cv2.setNumThreads(1)
-    time_rendering(asked.times)
-    if asked.sheet:
-        write_contact_sheet(asked.sheet)
-    if asked.fit:
-        fit_factors(asked.fit, asked.nuisance)
+    time_rendering(args.repeats)
+    if args.contact_sheet:
+        write_contact_sheet(args.contact_sheet)
+    if args.fit:
+        fit_factors(args.fit, args.nuisance)
     return 0
 
 

@@ -1,9 +1,9 @@
-"""Speed of the voice synthesiser, and how well the factors can be heard.
+"""Speed of the speech synthesiser, and how well the factors can be recovered from speech.
 
-`OMP_NUM_THREADS=1 python benchmarks/population_voice.py` measures seconds of audio made in one CPU second of
-one thread. With --speakers N it also fits a kernel regression from the statistics of log-mel frames to the
-eight factors and prints R squared on the last quarter of N speakers. Run that after each change of the
-synthesiser: with 600 speakers every factor should stay above .4 (a small network with more hears more).
+`OMP_NUM_THREADS=1 python benchmarks/population_voice.py` measures seconds of audio synthesised per CPU second
+of one thread. With --speakers N it also fits a kernel regression from the statistics of log-mel frames to the
+eight factors and prints R² on the last quarter of N speakers. Run it after each change of the synthesiser:
+with 600 speakers every factor should stay above .4 (a small network with more speakers reaches more).
 """
 
 import argparse
@@ -20,7 +20,7 @@ TARGET = 100.0  # seconds of audio per CPU second
 
 
 def cpu_seconds(function: Callable[[int], object], rounds: int) -> float:
-    """CPU seconds of `rounds` calls after one for warming up."""
+    """CPU seconds of `rounds` calls after one warm-up call."""
     function(0)
     start = time.process_time()
     for i in range(rounds):
@@ -29,7 +29,7 @@ def cpu_seconds(function: Callable[[int], object], rounds: int) -> float:
 
 
 def build_mel_bank(bands: int = 64, size: int = 512) -> NDArray[np.float64]:
-    """Triangles of unit height, 30 Hz to 8 kHz, shape (bands, size // 2 + 1); at least one bin each."""
+    """Mel filters of unit height, 30 Hz to 8 kHz, shape (bands, size // 2 + 1); at least one bin each."""
     low, high = (2595 * np.log10(1 + hertz / 700) for hertz in (30, 8000))
     mels = np.linspace(low, high, bands + 2)
     edges = 700 * (10 ** (mels / 2595) - 1)
@@ -44,7 +44,7 @@ def build_mel_bank(bands: int = 64, size: int = 512) -> NDArray[np.float64]:
 
 
 def log_pitch(wave: NDArray[np.float64]) -> float:
-    """Log of the median f0 (Hz) from autocorrelations of 64 ms windows; 150 Hz when nothing repeats."""
+    """Log of the median f0 (Hz) from autocorrelations of 64 ms windows; 150 Hz if unvoiced."""
     size, window = 1024, np.hanning(1024)
     frames = np.lib.stride_tricks.sliding_window_view(wave, size)[::320]
     power = np.square(
@@ -59,7 +59,7 @@ def log_pitch(wave: NDArray[np.float64]) -> float:
 
 
 def clip_statistics(samples: NDArray[np.int16], weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Level, spread, quantiles and movement of the log-mels of the louder frames, and the pitch."""
+    """Level, spread, quantiles and variation of the log-mels of the louder frames, and the pitch."""
     wave = samples.astype(float)
     frames = np.lib.stride_tricks.sliding_window_view(wave / 32768, 400)[::160] * np.hamming(400)
     mels = np.log(np.square(np.abs(np.fft.rfft(frames, 512, axis=1))) @ weights.T + 1e-6)
@@ -71,7 +71,7 @@ def clip_statistics(samples: NDArray[np.int16], weights: NDArray[np.float64]) ->
 
 
 def factor_r_squared(speakers: int, clips: int = 4, seconds: float = 3.0) -> NDArray[np.float64]:
-    """R squared of each factor from one clip, on the quarter of the speakers that the observer never met."""
+    """R² of each factor from one clip, on the quarter of the speakers that is not used for the fit."""
     people, weights = sample_identities(np.arange(speakers)), build_mel_bank()
     rows = [
         clip_statistics(synthesise_clip(people, i, clip, seconds=seconds).samples, weights)
@@ -92,7 +92,7 @@ def factor_r_squared(speakers: int, clips: int = 4, seconds: float = 3.0) -> NDA
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Measure and print one figure a line."""
+    """Measure and print one result per line."""
     parser = argparse.ArgumentParser(
         description="Speed of the voice synthesiser; how well its factors are heard."
     )

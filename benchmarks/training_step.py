@@ -1,11 +1,13 @@
 """One training step of a system: full networks, 3.75 s clips, one thread.
 
-    python benchmarks/training_step.py --system seeking_shape        8 people, one picture and one clip each
-    python benchmarks/training_step.py --system archetype_agnostic   4 people, two pictures and two clips each
+    python benchmarks/training_step.py --system seeking_shape        8 identities, one image and one clip each
+    python benchmarks/training_step.py --system archetype_agnostic   4 identities, two images and two clips
+    each
 
-Ours is measured against a plain build of the same networks, turn by turn: stock layers, stock memory format,
-pooled shortcuts. Both must give the same loss. Processor time counts: the time on an idle machine. The goal
-is a ratio: that of the aim to what the published implementation took on a processor.
+Ours is timed alternately with a reference implementation of the same networks: stock layers, stock memory
+format, pooled shortcuts. Both must have the same loss. Processor time is reported; measure on an idle
+machine. The goal is
+the largest ratio: target divided by the time of the published implementation on a CPU.
 """
 
 import argparse
@@ -28,13 +30,13 @@ if TYPE_CHECKING:
 
 
 class Task(NamedTuple):
-    """A step that the published implementation was measured on.
+    """A step for which the time of the published implementation is known.
 
     Attributes:
-        num_identities: in a batch.
-        views: pictures of each, and clips.
-        published_seconds: what its step took.
-        goal_seconds: what ours shall take on the same machine.
+        num_identities: identities per batch.
+        views: images of each, and clips.
+        published_seconds: time of the published step.
+        goal_seconds: target on the same machine.
     """
 
     num_identities: int
@@ -44,7 +46,7 @@ class Task(NamedTuple):
 
     @property
     def goal_ratio(self) -> float:
-        """Ours to the same networks in stock layers, at most."""
+        """Largest ratio of our time to that of the same networks with stock layers."""
         return self.goal_seconds / self.published_seconds
 
 
@@ -52,35 +54,35 @@ TASKS = {"seeking_shape": Task(8, 1, 4.0, 3.1), "archetype_agnostic": Task(4, 2,
 
 
 def build_seeking_shape() -> tuple["nn.Module", "Objective"]:
-    """Full networks and the whole objective."""
+    """Build the full networks and the complete objective."""
     import torch
-    from seeking_shape.losses import sample_losses, weighted_losses
-    from seeking_shape.model import Output, Voice2Face
+    from seeking_shape.losses import apply_identity_weights, compute_sample_losses
+    from seeking_shape.model import ModelOutput, Voice2Face
 
     model = Voice2Face(num_classes=924)
 
-    def objective(out: Output, labels: "Tensor") -> "Tensor":
-        found = sample_losses(out.face, out.voice, out.face_logits, out.voice_logits, labels)
-        model.center.observe(labels, found.hardness)
-        terms = weighted_losses(found, model.center.batch_weights(labels))
+    def objective(out: ModelOutput, labels: "Tensor") -> "Tensor":
+        found = compute_sample_losses(out.face, out.voice, out.face_logits, out.voice_logits, labels)
+        model.center.update_hardness(labels, found.hardness)
+        terms = apply_identity_weights(found, model.center.batch_weights(labels))
         return torch.stack(list(terms.values())).sum()
 
     return model, objective
 
 
 def build_archetype_agnostic() -> tuple["nn.Module", "Objective"]:
-    """The same of this system, loose pairs re-gauged."""
+    """Build the full networks and the complete objective, loose pairs re-gauged."""
     import torch
     from archetype_agnostic.config import ArchetypeAgnosticConfig
-    from archetype_agnostic.model import Aasm, Output
-    from archetype_agnostic.train import objective as terms_of
+    from archetype_agnostic.model import Aasm, ModelOutput
+    from archetype_agnostic.train import compute_losses as terms_of
     from voiceface.runtime.config import load_config
 
     config = load_config("main", ArchetypeAgnosticConfig, "archetype_agnostic")
     model = Aasm(config.model, 924)
 
-    def objective(out: Output, labels: "Tensor") -> "Tensor":
-        terms, _ = terms_of(config, model, out, labels, config.regauging.start)
+    def objective(out: ModelOutput, labels: "Tensor") -> "Tensor":
+        terms, _ = terms_of(config, model, out, labels, config.regauging.start_step)
         return torch.stack(list(terms.values())).sum()
 
     return model, objective
@@ -90,7 +92,7 @@ BUILDERS = {"seeking_shape": build_seeking_shape, "archetype_agnostic": build_ar
 
 
 def use_stock_layers(model: "nn.Module") -> None:
-    """Stock layers around the face network's weights: contiguous memory, stock PReLU, max-pool shortcuts."""
+    """Use stock layers in the face network: contiguous memory, stock PReLU, max-pool shortcuts."""
     from torch import nn
     from voiceface.models import iresnet
 
@@ -133,11 +135,11 @@ def use_stock_layers(model: "nn.Module") -> None:
 
 
 def build_step(system: str, plain: bool, seconds: float) -> Callable[[], float]:
-    """A function that makes one step and gives its loss.
+    """Return a function that performs one step and returns its loss.
 
     Args:
         system: key of `TASKS`.
-        plain: in stock layers.
+        plain: use stock layers.
         seconds: length of the clips.
     """
     import torch
@@ -147,7 +149,7 @@ def build_step(system: str, plain: bool, seconds: float) -> Callable[[], float]:
     model, objective = BUILDERS[system]()
     for module in model.modules():
         if isinstance(module, torch.nn.Dropout):
-            module.p = 0.0  # both builds must agree
+            module.p = 0.0  # both implementations must agree
     if plain:
         use_stock_layers(model)
     model.train()
@@ -173,9 +175,9 @@ def build_step(system: str, plain: bool, seconds: float) -> Callable[[], float]:
 def run_worker(
     system: str, variant: str, seconds: float, threads: int, keep_memory: bool, connection: "Connection"
 ) -> None:
-    """Body of one process: build the networks, then make a step whenever asked.
+    """Process body: build the networks, then perform a step for each request.
 
-    Answers each order with (loss, processor seconds, wall seconds); an order of False ends it.
+    Answers each request with (loss, processor seconds, wall seconds); a request of False ends it.
     """
     import torch
     from voiceface.runtime.process import keep_freed_memory
@@ -193,17 +195,17 @@ def run_worker(
 def measure(
     system: str, seconds: float, rounds: int, threads: int, keep_memory: bool = True
 ) -> dict[str, object]:
-    """Time both builds turn by turn, each in a process of its own (they manage memory differently).
+    """Time both implementations alternately, each in its own process (they manage memory differently).
 
     Args:
         system: key of `TASKS`.
         seconds: length of the clips.
-        rounds: measured steps of each build, after one that warms up.
+        rounds: timed steps of each, after one warm-up step.
         threads: of PyTorch in each process.
         keep_memory: ours calls `voiceface.runtime.process.keep_freed_memory` first, as `train` does.
 
     Returns:
-        Least processor and wall time of a step in seconds, their ratios, and the first losses.
+        Smallest processor and wall time of a step in seconds, their ratios, and the first losses.
     """
     context = multiprocessing.get_context("spawn")
     ends, processes = {}, []
@@ -212,7 +214,7 @@ def measure(
         words = (system, build, seconds, threads, keep_memory, theirs)
         processes.append(context.Process(target=run_worker, args=words, daemon=True))
         processes[-1].start()
-        theirs.close()  # so that a process that dies is noticed
+        theirs.close()  # detects a process that dies
     found: dict[str, list[tuple[float, float, float]]] = {build: [] for build in ends}
     for _ in range(rounds + 1):
         for build, end in ends.items():
@@ -243,7 +245,7 @@ def measure(
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Print the figures; 1 when a goal is missed and --strict is given."""
+    """Print the results; the exit status is 1 if a goal is missed and --strict is given."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--system", nargs="+", choices=TASKS, default=list(TASKS), help="default: all")
     parser.add_argument("--seconds", type=float, default=3.75, help="length of the clips")

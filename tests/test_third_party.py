@@ -98,7 +98,7 @@ def test_files_that_the_systems_name_are_listed():
     assert set(FILES_NAMED_BY_SYSTEMS) <= files
 
 
-def test_what_the_shared_package_looks_for_is_what_the_manifest_lists():
+def test_registry_of_the_shared_package_matches_the_manifest():
     from voiceface.checkpoints.third_party import THIRD_PARTY_FILES
 
     listed = {item.name: (item.file, item.home) for item in ENTRIES}
@@ -106,7 +106,7 @@ def test_what_the_shared_package_looks_for_is_what_the_manifest_lists():
         assert listed[name] == (file.path, file.homepage)
 
 
-def test_every_system_reads_something_and_notices_name_the_licences():
+def test_every_system_has_an_entry_and_the_notices_name_the_licences():
     assert {reader for item in ENTRIES for reader in item.readers} == PACKAGES
     notice = (ROOT / "third_party" / "NOTICE.md").read_text()
     for words in (
@@ -120,23 +120,23 @@ def test_every_system_reads_something_and_notices_name_the_licences():
         assert words in notice
 
 
-def test_no_foreign_file_lies_beside_the_manifest():
+def test_no_third_party_file_is_in_the_repository():
     found = {path.name for path in (ROOT / "third_party").iterdir() if path.name != "__pycache__"}
     assert found == {"README.md", "NOTICE.md", "manifest.toml", "fetch.py"}
 
 
-def test_verify_tells_right_there_missing_and_wrong_apart(tmp_path):
+def test_check_file_states(tmp_path):
     known = make_entry(sha256=DIGEST, bytes=len(DATA))
-    assert fetch.verify(known, tmp_path)[0] == "missing"
+    assert fetch.check_file(known, tmp_path)[0] == "missing"
     (tmp_path / "made_up.pth").write_bytes(DATA)
-    assert fetch.verify(known, tmp_path)[0] == "right"
-    state, sentence = fetch.verify(make_entry(), tmp_path)
-    assert state == "there" and DIGEST in sentence
-    assert fetch.verify(make_entry(bytes=3), tmp_path)[0] == "wrong"
-    assert fetch.verify(make_entry(sha256="0" * 64), tmp_path)[0] == "wrong"
+    assert fetch.check_file(known, tmp_path)[0] == "valid"
+    state, sentence = fetch.check_file(make_entry(), tmp_path)
+    assert state == "present" and DIGEST in sentence
+    assert fetch.check_file(make_entry(bytes=3), tmp_path)[0] == "corrupt"
+    assert fetch.check_file(make_entry(sha256="0" * 64), tmp_path)[0] == "corrupt"
 
 
-def test_download_is_kept_only_when_it_is_right(tmp_path):
+def test_download_keeps_valid_files_only(tmp_path):
     source = tmp_path / "source.bin"
     source.write_bytes(DATA)
     target = tmp_path / "to" / "file.bin"
@@ -150,12 +150,12 @@ def test_download_is_kept_only_when_it_is_right(tmp_path):
     assert [path.name for path in (tmp_path / "to").iterdir()] == ["file.bin"]
 
 
-def test_fetch_leaves_what_is_there_alone_and_says_where_to_go(tmp_path):
+def test_fetch_keeps_existing_files_and_names_the_home_page(tmp_path):
     with pytest.raises(fetch.FetchError, match=r"no stable address.*https://example\.org.*MIT"):
         fetch.fetch(make_entry(), tmp_path)
     (tmp_path / "sub").mkdir()
     (tmp_path / "sub" / "made_up.pth").write_bytes(b"mine")
-    with pytest.raises(fetch.FetchError, match="left as it is"):
+    with pytest.raises(fetch.FetchError, match="is not changed"):
         fetch.fetch(make_entry(sha256=DIGEST, address="https://example.org/x"), tmp_path)
     assert fetch.fetch(make_entry(address="https://example.org/x"), tmp_path)[0].read_bytes() == b"mine"
 

@@ -1,10 +1,10 @@
-"""Outside files: what there is, whether a placed file is right, and download where an address is known.
+"""Third-party files: list them, verify placed files, and download those with a known address.
 
     python third_party/fetch.py list
     python third_party/fetch.py verify [NAME ...] --to DIR
     python third_party/fetch.py fetch NAME --to DIR
 
-DIR is the folder that holds (or will hold) the files under the paths of manifest.toml. Standard library only.
+DIR is the directory of the files, whose relative paths are those of manifest.toml. Standard library only.
 """
 
 import argparse
@@ -27,12 +27,12 @@ UNKNOWN = "unknown"
 
 
 class FetchError(ValueError):
-    """A name, a file or a download that cannot be used; the message says what to do."""
+    """A name, a file or a download cannot be used; the message suggests a remedy."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """One outside file or folder; the fields are described at the top of manifest.toml."""
+    """One third-party file or directory; manifest.toml documents the fields."""
 
     name: str
     kind: str
@@ -49,10 +49,10 @@ class Entry:
 
 
 def read_manifest(path: Path = MANIFEST) -> list[Entry]:
-    """Entries in the order of the file.
+    """Read the entries of the manifest, in order.
 
     Raises:
-        FetchError: a missing or unknown field, or a name that occurs twice.
+        FetchError: a field is missing or unknown, or a name occurs twice.
     """
     entries: list[Entry] = []
     for i, fields in enumerate(tomllib.loads(path.read_text(encoding="utf-8")).get("entry", [])):
@@ -68,68 +68,68 @@ def read_manifest(path: Path = MANIFEST) -> list[Entry]:
 
 
 def find_entry(entries: Sequence[Entry], name: str) -> Entry:
-    """The entry of that name.
+    """Return the entry of a name.
 
     Raises:
-        FetchError: no such entry; names the nearest known one.
+        FetchError: there is no such entry; the message suggests the nearest name.
     """
     known = {entry.name: entry for entry in entries}
     if name not in known:
         near = get_close_matches(name, known, 1)
-        hint = f"; did you mean {near[0]!r}?" if near else "; `fetch.py list` names them all"
-        raise FetchError(f"nothing is called {name!r}{hint}")
+        hint = f"; did you mean {near[0]!r}?" if near else "; `fetch.py list` lists all entries"
+        raise FetchError(f"no entry {name!r}{hint}")
     return known[name]
 
 
 def locate(entry: Entry, folder: Path) -> Path | None:
-    """Where the entry lies below `folder`: its path, or its bare file name; None when neither is there."""
+    """Find the entry below `folder`, by its path or its bare file name; None if it is missing."""
     if entry.file == UNKNOWN:
         return None
-    places = (folder / entry.file, folder / Path(entry.file).name)
-    return next((place for place in places if place.exists()), None)
+    paths = (folder / entry.file, folder / Path(entry.file).name)
+    return next((path for path in paths if path.exists()), None)
 
 
 def check_file(entry: Entry, folder: Path) -> tuple[str, str]:
-    """Compare a placed file with what is known of it.
+    """Check a placed file against its size and digest.
 
     Returns:
-        (state, sentence). States: "right" (digest agrees), "there" (present, no digest known), "missing",
-        "wrong" (size or digest differs).
+        (state, sentence). States: "valid" (digest agrees), "present" (no digest known), "missing", "corrupt"
+        (size or digest differs).
     """
-    place = locate(entry, folder)
-    if place is None:
-        where = f"expected {folder / entry.file}" if entry.file != UNKNOWN else "its file name is not known"
+    path = locate(entry, folder)
+    if path is None:
+        where = f"expected {folder / entry.file}" if entry.file != UNKNOWN else "its file name is unknown"
         return "missing", f"{where}; see {entry.home}"
-    if place.is_dir():
+    if path.is_dir():
         if entry.kind == "checkpoint":
-            return "wrong", f"{place} is a folder, expected a file"
-        return "there", f"{place} is a folder; `voiceface check` looks a corpus over"
-    size = place.stat().st_size
+            return "corrupt", f"{path} is a directory, expected a file"
+        return "present", f"{path} is a directory; `voiceface check` checks a corpus"
+    size = path.stat().st_size
     if isinstance(entry.bytes, int) and size != entry.bytes:
-        return "wrong", f"{place} has {size} bytes, expected {entry.bytes}: download it again"
-    found = compute_sha256(place)
+        return "corrupt", f"{path} has {size} bytes, expected {entry.bytes}: download it again"
+    found = compute_sha256(path)
     if entry.sha256 == UNKNOWN:
-        return "there", f"{place}: {size} bytes, sha256 {found}; nothing to compare with"
+        return "present", f"{path}: {size} bytes, sha256 {found}; no digest is known"
     if found != entry.sha256:
-        return "wrong", f"{place} has sha256 {found}, expected {entry.sha256}: download it again"
-    return "right", f"{place}: {size} bytes, sha256 agrees"
+        return "corrupt", f"{path} has sha256 {found}, expected {entry.sha256}: download it again"
+    return "valid", f"{path}: {size} bytes, sha256 agrees"
 
 
 def fetch(entry: Entry, folder: Path) -> tuple[Path, str]:
-    """Download an entry to its place below `folder`; a file that is already there is checked, not replaced.
+    """Download an entry to its path below `folder`; an existing file is checked, not replaced.
 
     Returns:
         (path, sha256 of the file).
 
     Raises:
-        FetchError: no address is known, the file there is a wrong one, or the download failed.
+        FetchError: no address is known, the existing file is corrupt, or the download failed.
     """
     state, sentence = check_file(entry, folder)
-    if state == "wrong":
-        raise FetchError(f"{entry.name}: {sentence} (the file there is left as it is)")
-    place = locate(entry, folder)
-    if place is not None:
-        return place, compute_sha256(place) if place.is_file() else UNKNOWN
+    if state == "corrupt":
+        raise FetchError(f"{entry.name}: {sentence} (the existing file is not changed)")
+    path = locate(entry, folder)
+    if path is not None:
+        return path, compute_sha256(path) if path.is_file() else UNKNOWN
     if entry.address == UNKNOWN:
         target = folder / entry.file if entry.file != UNKNOWN else folder
         raise FetchError(
@@ -141,37 +141,35 @@ def fetch(entry: Entry, folder: Path) -> tuple[Path, str]:
 
 
 def download(url: str, target: Path, sha256: str = UNKNOWN, size: int | str = UNKNOWN) -> str:
-    """Download a file so that `target` is either whole and right, or absent.
+    """Download a file atomically: `target` is either complete and valid, or missing.
 
     Args:
-        url: where it comes from.
-        target: where it goes; missing folders are made.
+        url: address of the file.
+        target: path to write; missing directories are created.
         sha256: expected digest, or "unknown".
-        size: expected bytes, or "unknown".
+        size: expected size in bytes, or "unknown".
 
     Returns:
-        SHA-256 of what was written.
+        SHA-256 of the file.
 
     Raises:
-        FetchError: the address cannot be read, the answer is cut short, or size or digest differ.
+        FetchError: the address cannot be read, the download is truncated, or size or digest differ.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(prefix=f".{target.name}.", suffix=".part", dir=target.parent)
     temporary = Path(name)
     try:
         request = urllib.request.Request(url, headers={"User-Agent": "voiceface-fetch"})
-        with os.fdopen(handle, "wb") as file, urllib.request.urlopen(request, timeout=60) as answer:
-            announced = answer.headers.get("Content-Length")
-            shutil.copyfileobj(answer, file, 1 << 20)
+        with os.fdopen(handle, "wb") as file, urllib.request.urlopen(request, timeout=60) as response:
+            announced = response.headers.get("Content-Length")
+            shutil.copyfileobj(response, file, 1 << 20)
         written = temporary.stat().st_size
         for expected, meaning in ((announced, "announced"), (size, "expected")):
             if expected not in (None, UNKNOWN) and written != int(expected):
-                raise FetchError(f"{url}: {written} bytes came, {expected} were {meaning}; try again")
+                raise FetchError(f"{url}: received {written} bytes, {expected} were {meaning}; try again")
         found = compute_sha256(temporary)
         if sha256 not in (UNKNOWN, found):
-            raise FetchError(
-                f"{url}: sha256 {found}, expected {sha256}: not the file that is meant, not kept"
-            )
+            raise FetchError(f"{url}: sha256 {found}, expected {sha256}: another file, not kept")
         temporary.chmod(0o644)
         temporary.replace(target)
         return found
@@ -188,19 +186,19 @@ def compute_sha256(path: Path) -> str:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; 0 done, 1 something is wrong or missing, 2 unusable command line."""
-    parser = argparse.ArgumentParser(description="Outside checkpoints and data sets: list, verify, fetch.")
-    commands = parser.add_subparsers(dest="command", required=True)
-    lister = commands.add_parser("list", help="name everything, with licence and home page")
-    lister.add_argument("--reader", help="only what this package reads")
-    checker = commands.add_parser("verify", help="compare placed files with their size and digest")
-    checker.add_argument("names", nargs="*", metavar="NAME", help="entries; none takes all that are there")
-    checker.add_argument("--to", type=Path, required=True, metavar="DIR", help="folder that holds the files")
-    getter = commands.add_parser("fetch", help="download one file, where an address is known")
-    getter.add_argument("name", metavar="NAME")
-    getter.add_argument(
-        "--to", type=Path, required=True, metavar="DIR", help="folder that will hold the file"
+    """Run one command; exit status 1 if a file is corrupt or missing, 2 for invalid arguments."""
+    parser = argparse.ArgumentParser(
+        description="Third-party checkpoints and data sets: list, verify, fetch."
     )
+    commands = parser.add_subparsers(dest="command", required=True)
+    lister = commands.add_parser("list", help="list all entries, with licence and home page")
+    lister.add_argument("--reader", help="only what this package reads")
+    checker = commands.add_parser("verify", help="check placed files against their size and digest")
+    checker.add_argument("names", nargs="*", metavar="NAME", help="entries (default: all that are present)")
+    checker.add_argument("--to", type=Path, required=True, metavar="DIR", help="directory of the files")
+    getter = commands.add_parser("fetch", help="download one file with a known address")
+    getter.add_argument("name", metavar="NAME")
+    getter.add_argument("--to", type=Path, required=True, metavar="DIR", help="directory for the file")
     options = parser.parse_args(argv)
     try:
         entries = read_manifest()
@@ -210,8 +208,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             return _print_states(entries, options.names, options.to)
         entry = find_entry(entries, options.name)
         print(f"{entry.title}\nlicence: {entry.licence}", file=sys.stderr)
-        place, digest = fetch(entry, options.to)
-        print(f"{place}\nsha256 {digest}" + (" (nothing to compare with)" if entry.sha256 == UNKNOWN else ""))
+        path, digest = fetch(entry, options.to)
+        print(f"{path}\nsha256 {digest}" + (" (no digest is known)" if entry.sha256 == UNKNOWN else ""))
         return 0
     except FetchError as error:
         print(f"error: {error}", file=sys.stderr)
@@ -220,31 +218,31 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _print_list(entries: Sequence[Entry], reader: str | None) -> int:
     """Print every entry, or those of one package."""
-    shown = [entry for entry in entries if reader is None or reader in entry.readers]
-    if not shown:
+    selected = [entry for entry in entries if reader is None or reader in entry.readers]
+    if not selected:
         known = sorted({name for entry in entries for name in entry.readers})
-        raise FetchError(f"nothing is read by {reader!r}; packages: {', '.join(known)}")
-    for entry in shown:
-        way = "download" if entry.address != UNKNOWN else "place it yourself"
-        print(f"{entry.name}  [{entry.kind}, {way}]\n    {entry.title}\n    file     {entry.file}")
+        raise FetchError(f"{reader!r} reads no entry; packages: {', '.join(known)}")
+    for entry in selected:
+        method = "download" if entry.address != UNKNOWN else "place it yourself"
+        print(f"{entry.name}  [{entry.kind}, {method}]\n    {entry.title}\n    file     {entry.file}")
         print(f"    licence  {entry.licence}\n    home     {entry.home}")
-        print(f"    read by  {', '.join(entry.readers) or 'nobody (origin of another entry)'}")
+        print(f"    read by  {', '.join(entry.readers) or 'no package (source of another entry)'}")
     return 0
 
 
 def _print_states(entries: Sequence[Entry], names: Sequence[str], folder: Path) -> int:
-    """Print the state of each named entry, or of each one that is there."""
+    """Print the state of each named entry, or of each one that is present."""
     if not folder.is_dir():
-        raise FetchError(f"{folder}: no such folder")
-    chosen = [find_entry(entries, name) for name in names] or [e for e in entries if locate(e, folder)]
-    if not chosen:
+        raise FetchError(f"{folder}: no such directory")
+    selected = [find_entry(entries, name) for name in names] or [e for e in entries if locate(e, folder)]
+    if not selected:
         print(f"no known file below {folder}")
     states = []
-    for entry in chosen:
+    for entry in selected:
         state, sentence = check_file(entry, folder)
         states.append(state)
-        print(f"{state:8}{entry.name}: {sentence}")
-    return 1 if {"wrong", "missing"} & set(states) else 0
+        print(f"{state:9}{entry.name}: {sentence}")
+    return 1 if {"corrupt", "missing"} & set(states) else 0
 
 
 if __name__ == "__main__":

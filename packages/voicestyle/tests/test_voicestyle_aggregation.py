@@ -58,7 +58,7 @@ def test_what_does_not_fit_is_named(codes):
         aggregate_latents(codes, "sum")
     with pytest.raises(ValueError, match=r"no latent to aggregate"):
         aggregate_latents(codes[:0])
-    with pytest.raises(ValueError, match=r"similarity needs a weight for each of 5 codes, found None"):
+    with pytest.raises(ValueError, match=r"similarity needs one weight per latent \(5\), found None"):
         aggregate_latents(codes, "similarity")
-    with pytest.raises(ValueError, match=r"nearest needs a weight for each of 5 codes, found \(3,\)"):
+    with pytest.raises(ValueError, match=r"nearest needs one weight per latent \(5\), found \(3,\)"):
         aggregate_latents(codes, "nearest", FITS[:3])
