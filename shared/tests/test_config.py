@@ -20,7 +20,7 @@ from voiceface.runtime.config import (
 
 class Training(Config):
     lr: Annotated[float, pydantic.Field(gt=0)] = 0.01
-    max_iter: Annotated[int, pydantic.Field(ge=1)] = 100
+    max_steps: Annotated[int, pydantic.Field(ge=1)] = 100
     milestones: tuple[int, ...] = (10, 20)
     loss_weight: tuple[float, float, float] = (1.0, 1.0, 1.0)
     optimiser: Literal["sgd", "adam"] = "sgd"
@@ -45,7 +45,7 @@ def folder(tmp_path, monkeypatch):
     (package / "configs").mkdir(parents=True)
     (package / "__init__.py").touch()
     (package / "configs" / "main.yaml").write_text(GOOD)
-    (package / "configs" / "quick.yaml").write_text(GOOD + "  max_iter: 2\n")
+    (package / "configs" / "quick.yaml").write_text(GOOD + "  max_steps: 2\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     sys.modules.pop("made_up_package", None)
     return tmp_path
@@ -82,7 +82,7 @@ def test_a_copy_with_an_unknown_key_is_refused():
 
 def test_bare_name_is_bundled_and_path_is_a_file(folder):
     assert bundled_configs("made_up_package") == ["main", "quick"]
-    assert load_config("quick", Experiment, "made_up_package").training.max_iter == 2
+    assert load_config("quick", Experiment, "made_up_package").training.max_steps == 2
     assert read(folder, "name: mine").name == "mine"
 
 
@@ -104,8 +104,8 @@ def test_overrides_are_yaml_and_the_last_wins(folder):
 
 
 def test_override_may_open_a_section_that_the_file_leaves_out(folder):
-    assert read(folder, "name: a", "training.max_steps=3").training.max_iter == 3
-    assert read(folder, "name: a\ntraining:\n", "training.max_steps=3").training.max_iter == 3
+    assert read(folder, "name: a", "training.max_steps=3").training.max_steps == 3
+    assert read(folder, "name: a\ntraining:\n", "training.max_steps=3").training.max_steps == 3
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,18 @@ def test_unknown_key_names_the_nearest(folder):
     assert "max_iter: unknown key; did you mean training.max_steps?" in message(
         folder, "name: a\nmax_iter: 3"
     )
-    assert "known keys: name, seed" in message(folder, "name: a\nzzz: 3")
+    for word in ("lr", "learning_rate"):
+        assert f"{word}: unknown key; did you mean training.lr?" in message(folder, "name: a", f"{word}=0.1")
+    assert "training.learning_rate: unknown key; did you mean training.lr?" in message(
+        folder, "name: a", "training.learning_rate=0.1"
+    )
+
+
+def test_unknown_key_without_a_similar_one_lists_the_keys_of_its_section(folder):
+    assert message(folder, "name: a\nzzz: 3").endswith("known keys: name, seed, training, notes")
+    assert "keys of training: training.lr, training.max_steps," in message(
+        folder, "name: a", "training.zzz=1"
+    )
 
 
 @pytest.mark.parametrize(
@@ -138,8 +149,8 @@ def test_unknown_key_names_the_nearest(folder):
         ("lr: fast", "training.lr: expected a valid number, found 'fast' (text)"),
         ("lr: -1.0", "training.lr: expected greater than 0, found -1.0 (a number)"),
         ("lr: true", "training.lr: expected a valid number, found True (true/false)"),
-        ("max_iter: 2.5", "training.max_steps: expected a valid integer, found 2.5 (a number)"),
-        ("max_iter: '3'", "training.max_steps: expected a valid integer, found '3' (text)"),
+        ("max_steps: 2.5", "training.max_steps: expected a valid integer, found 2.5 (a number)"),
+        ("max_steps: '3'", "training.max_steps: expected a valid integer, found '3' (text)"),
         ("nesterov: 1", "training.nesterov: expected a valid boolean, found 1 (a whole number)"),
         ("optimiser: adm", "training.optimiser: expected 'sgd' or 'adam', found 'adm' (text)"),
         ("milestones: 4", "training.milestones: expected a valid array, found 4 (a whole number)"),

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from headless_browser import browser, find_browser
-from stand_in_systems import MeanHead
+from stub_systems import MeanHead
 from voiceface.report import (
     AudioSource,
     Curve,

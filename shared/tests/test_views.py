@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import soundfile
 from PIL import Image
-from voiceface.audio import loading as audio
+from voiceface.audio.loading import write_wav
 from voiceface.datasets.corpus import Corpus, IdentityRecord
 from voiceface.datasets.identities import Identity
 from voiceface.datasets.pair_dataset import PairDataset
@@ -199,7 +199,7 @@ def corpus(tmp_path):
             voices.append(f"id{i}/video/{j}.wav")
             faces.append(f"P{i}/{j}.png")
             wave = np.random.default_rng([i, j]).integers(-9999, 9999, 900 + 500 * j)
-            audio.write_wav(tmp_path / "wav" / voices[-1], wave.astype(np.int16))
+            write_wav(tmp_path / "wav" / voices[-1], wave.astype(np.int16))
             path = tmp_path / "faces" / faces[-1]
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(transforms.to_bgr(picture(4 * i + j))).save(path)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from voiceface.audio import loading as audio
+from voiceface.audio.loading import write_wav
 from voiceface.audio.vad import (
     SpeechError,
     VoiceActivityDetector,
@@ -95,5 +95,5 @@ def test_recordings_keep_their_rate_on_request_and_channels_are_chosen(tmp_path:
     assert len(read_samples(tmp_path / "a.wav")[0]) == 16000
     with pytest.raises(SpeechError, match=r"a\.wav: sample rate 8000 Hz.*16000 or 48000"):
         read_samples(tmp_path / "a.wav", None, accepted_rates=(16000, 48000))
-    audio.write_wav(tmp_path / "b.wav", np.array([-32768, 32767, 0], np.int16))
+    write_wav(tmp_path / "b.wav", np.array([-32768, 32767, 0], np.int16))
     assert read_samples(tmp_path / "b.wav")[0].tolist() == [-32768, 32767, 0]

@@ -56,8 +56,8 @@ def numbers(*shape: int) -> torch.Tensor:
 def test_vertices_equal_the_explicit_sum() -> None:
     model = small_model()
     a, e = numbers(4, 5), numbers(4, 3)
-    found = model.vertices(a, e)
-    assert found.shape == (4, 3, 90)
+    result = model.vertices(a, e)
+    assert result.shape == (4, 3, 90)
     for b in range(4):
         for vertex in (0, 17, 89):
             for axis in range(3):
@@ -65,7 +65,7 @@ def test_vertices_equal_the_explicit_sum() -> None:
                 expected = (
                     model.mean[row] + model.shape_basis[row] @ a[b] + model.expression_basis[row] @ e[b]
                 )
-                assert found[b, axis, vertex].item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-4)
+                assert result[b, axis, vertex].item() == pytest.approx(expected.item(), rel=1e-4, abs=1e-4)
     torch.testing.assert_close(model.vertices(a), model.vertices(a, torch.zeros(4, 3)))
 
 
@@ -73,8 +73,8 @@ def test_vertices_are_differentiable_and_stay_single_under_mixed_precision() -> 
     model = small_model()
     a = numbers(2, 5).requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
-        found = model.vertices(a.bfloat16().float(), numbers(2, 3).bfloat16())
-    assert found.dtype == torch.float32
+        result = model.vertices(a.bfloat16().float(), numbers(2, 3).bfloat16())
+    assert result.dtype == torch.float32
     model.vertices(a)[1, 2, 7].backward()
     assert a.grad is not None
     torch.testing.assert_close(a.grad[1], model.shape_basis[23])
@@ -93,9 +93,9 @@ def test_whitening_round_trip_and_texture_ignored() -> None:
     white = model.whiten(known)
     padded = torch.cat([white, numbers(3, 40)], dim=1)
     for vector in (white, padded):
-        back = model.unwhiten(vector)
+        loaded = model.unwhiten(vector)
         for name in ("pose", "shape", "expression"):
-            torch.testing.assert_close(getattr(back, name), getattr(known, name))
+            torch.testing.assert_close(getattr(loaded, name), getattr(known, name))
     with pytest.raises(ValueError, match=r"\(B, 20 or more\)"):
         model.unwhiten(white[:, :-1])
 
@@ -106,10 +106,10 @@ def test_pose_splits_into_scale_rotation_offset() -> None:
     offset = torch.tensor([[5.0], [6.0], [7.0]])
     pose = torch.cat([4 * turn, offset], dim=1).reshape(1, 12)
     for rule in ("rows", "cross"):
-        found = split_pose(pose, rule)  # type: ignore[arg-type]
-        torch.testing.assert_close(found.scale, torch.tensor([4.0]))
-        torch.testing.assert_close(found.rotation, turn[None])
-        torch.testing.assert_close(found.translation, offset[None])
+        result = split_pose(pose, rule)  # type: ignore[arg-type]
+        torch.testing.assert_close(result.scale, torch.tensor([4.0]))
+        torch.testing.assert_close(result.rotation, turn[None])
+        torch.testing.assert_close(result.translation, offset[None])
     with pytest.raises(ValueError, match="rows, cross"):
         split_pose(pose, "other")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="12"):
@@ -133,12 +133,12 @@ def test_frontal_vertices_ignore_the_rotation() -> None:
     expected = whole.pose.scale[:, None, None] * model.vertices(known.shape, known.expression)
     torch.testing.assert_close(whole.vertices, expected)
     torch.testing.assert_close(model.frontal_vertices(model.whiten(known)), expected)
-    drawn = apply_pose(whole.vertices, whole.pose)
+    posed = apply_pose(whole.vertices, whole.pose)
     upright = apply_pose(whole.vertices, whole.pose, y_flip=None)
-    torch.testing.assert_close(drawn[:, 1], 121 - upright[:, 1])
-    torch.testing.assert_close(drawn[:, [0, 2]], upright[:, [0, 2]])
+    torch.testing.assert_close(posed[:, 1], 121 - upright[:, 1])
+    torch.testing.assert_close(posed[:, [0, 2]], upright[:, [0, 2]])
     torch.testing.assert_close(
-        apply_pose(whole.vertices, whole.pose, PUBLISHED_Y_FLIP)[:, 1], drawn[:, 1] + 6
+        apply_pose(whole.vertices, whole.pose, PUBLISHED_Y_FLIP)[:, 1], posed[:, 1] + 6
     )
 
 
@@ -222,13 +222,13 @@ def test_population_model_generates_the_populations_heads() -> None:
         torch.from_numpy(orthonormal_shape(people)),
         torch.from_numpy(expression_coefficients(semantic)),
     )
-    ours = model.vertices(shape, expression).transpose(1, 2).numpy() * model.unit_mm
-    assert np.abs(ours - head.compute_vertices(alpha, semantic)).max() < 1e-3  # mm
-    distances = landmark_distances(ours[:, model.landmarks], RATIO_LANDMARK_PAIRS)
+    actual = model.vertices(shape, expression).transpose(1, 2).numpy() * model.unit_mm
+    assert np.abs(actual - head.compute_vertices(alpha, semantic)).max() < 1e-3  # mm
+    distances = landmark_distances(actual[:, model.landmarks], RATIO_LANDMARK_PAIRS)
     names = dict(zip(PAIR_NAMES, ("OICD", "FR", "CR", "ER", "MR")))
     for word, pair in model.pairs.items():
-        found = np.linalg.norm(ours[:, pair[0]] - ours[:, pair[1]], axis=1)
-        np.testing.assert_allclose(found, distances[names[word]], rtol=1e-6)
+        result = np.linalg.norm(actual[:, pair[0]] - actual[:, pair[1]], axis=1)
+        np.testing.assert_allclose(result, distances[names[word]], rtol=1e-6)
     assert "synthetic population" in model.disclaimer.lower()
 
 
@@ -261,8 +261,8 @@ def test_pose_parameters_project_landmarks_to_those_of_the_image() -> None:
         pose = split_pose(torch.from_numpy(pose_parameters(view, alpha[i]))[None])
         expression = torch.from_numpy(expression_coefficients(view.expression[None]))
         points = pose.scale[:, None, None] * model.vertices_at(shape[i : i + 1], expression)
-        drawn = apply_pose(points, pose)[0].numpy()[:2].T
-        away = np.linalg.norm(drawn - 120 * view.landmarks, axis=1)
+        posed = apply_pose(points, pose)[0].numpy()[:2].T
+        away = np.linalg.norm(posed - 120 * view.landmarks, axis=1)
         assert away.mean() < 1.2
         assert away.max() < 6
 
@@ -289,8 +289,8 @@ def test_default_pose_whitening_centres_the_face() -> None:
     mean, std = default_pose_whitening(head.mean, head.landmarks)
     pose = split_pose(torch.from_numpy(mean)[None])
     points = pose.scale * torch.from_numpy(head.mean[head.landmarks]).T[None]
-    drawn = apply_pose(points, pose, 120.0)[0].numpy()
-    assert np.ptp(drawn[:2], axis=1).sum() / 2 == pytest.approx(72)
-    middle = (drawn.min(axis=1) + drawn.max(axis=1)) / 2
+    posed = apply_pose(points, pose, 120.0)[0].numpy()
+    assert np.ptp(posed[:2], axis=1).sum() / 2 == pytest.approx(72)
+    middle = (posed.min(axis=1) + posed.max(axis=1)) / 2
     assert middle[:2] == pytest.approx([60, 0.56 * 120])
     assert (std > 0).all()

@@ -163,10 +163,10 @@ def test_errors_of_a_model_folder_name_the_problem(tmp_path: Path) -> None:
 def test_own_format_round_trip(tmp_path: Path) -> None:
     model = build_synthetic_face_model()
     save_face_model(tmp_path / "head.safetensors", model)
-    back = resolve_face_model(tmp_path / "head.safetensors")
-    same(model, back)
+    loaded = resolve_face_model(tmp_path / "head.safetensors")
+    same(model, loaded)
     for name in ("name", "scale", "unit_mm", "disclaimer"):
-        assert getattr(back, name) == getattr(model, name)
+        assert getattr(loaded, name) == getattr(model, name)
     data = bytearray((tmp_path / "head.safetensors").read_bytes())
     data[-100] ^= 1
     (tmp_path / "changed.safetensors").write_bytes(data)
@@ -202,10 +202,10 @@ def test_bfm_coefficients_in_every_layout(tmp_path: Path) -> None:
         np.save(tmp_path / f"{name}.npy", content, allow_pickle=True)
     np.savez(tmp_path / "both.npz", shape=shape, expression=expression)
     for path in sorted(tmp_path.iterdir()):
-        found = read_bfm_coefficients(path)
-        assert np.array_equal(found.shape, shape), path
-        assert np.array_equal(found.expression, expression)
-        assert np.array_equal(found.leading_shape(), shape[:40])
+        result = read_bfm_coefficients(path)
+        assert np.array_equal(result.shape, shape), path
+        assert np.array_equal(result.expression, expression)
+        assert np.array_equal(result.leading_shape(), shape[:40])
     for bad in (np.zeros(227), np.zeros((2, 114)), np.full(228, np.nan), np.array(["a"] * 228)):
         np.save(tmp_path / "bad.npy", bad)
         with pytest.raises((FaceModelError, ArrayFileError), match=r"bad\.npy"):
@@ -255,9 +255,9 @@ def test_facekit_folder_becomes_a_model(facekit: Path) -> None:
     # Four expressions of two directions: two principal directions hold them all.
     basis = model.expression_basis.numpy().astype(float)
     for number in range(4):
-        moved = (read_obj(facekit / f"jaw_{number}.obj").vertices - neutral.vertices)[:100].ravel()
-        weights = np.linalg.lstsq(basis, moved, rcond=None)[0]
-        assert np.abs(basis @ weights - moved).max() < 1e-4
+        displaced = (read_obj(facekit / f"jaw_{number}.obj").vertices - neutral.vertices)[:100].ravel()
+        weights = np.linalg.lstsq(basis, displaced, rcond=None)[0]
+        assert np.abs(basis @ weights - displaced).max() < 1e-4
     inside = (neutral.triangles < 100).all(axis=1)
     assert np.array_equal(model.outward_triangles, neutral.triangles[inside])
     assert model.landmarks.tolist() == list(range(68))

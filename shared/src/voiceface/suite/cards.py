@@ -58,13 +58,13 @@ def build_system_cards(
         voice, missing = utterances[row], []
         tiles: list[ImageTile | MeshView] = []
         if true_faces is not None and true_faces[row] is not None:
-            tiles.append(ImageTile("True face", true_faces[row], is_ground_truth=True))
+            tiles.append(ImageTile("Ground-truth face", true_faces[row], is_ground_truth=True))
         for name in made:
             if name in outputs.images and (picture := outputs.images[name][row]) is not None:
                 tiles.append(ImageTile(name, picture))
         if true_meshes is not None and true_triangles is not None:
             turned += 1
-            tiles.append(build_mesh_tile("True head", true_meshes[row], true_triangles, turned))
+            tiles.append(build_mesh_tile("Ground-truth head", true_meshes[row], true_triangles, turned))
         for name in made:
             if name in outputs.meshes and (mesh := outputs.meshes[name][row]) is not None:
                 turned += 1

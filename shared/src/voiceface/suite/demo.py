@@ -1,6 +1,6 @@
-"""`voiceface demo`: every installed system on the same invented people, and one page of what they make.
+"""`voiceface demo`: run every installed system on the same synthetic identities and write one page.
 
-No model has met the people of the page. A stopped demo goes on where it was.
+No model was trained on the identities of the page. A stopped demo resumes where it was.
 """
 
 import argparse
@@ -31,57 +31,72 @@ def run_demo(
     """Run all systems on one synthetic population and write the page.
 
     Args:
-        out: folder for population, runs and page; what is done there already is kept.
-        pretrained: no training, the bundled weights of all.
-        systems: who takes part; None: whoever is installed.
-        num_identities: test people; None: those of the preset, 100.
-        jobs: trainings at a time; None: as many as there are cores.
-        workers: processes that invent people; None takes every core.
-        device: where the networks run.
+        out: folder for population, runs and page; finished stages in it are kept.
+        pretrained: use the bundled checkpoints of all systems instead of training.
+        systems: the systems to run; None: all installed ones.
+        num_identities: test identities; None: the 100 of the preset.
+        jobs: concurrent trainings; None: one per core.
+        workers: processes that generate identities; None uses every core.
+        device: device of the networks.
 
     Returns:
         The page.
 
     Raises:
-        ValueError: no system is there.
+        ValueError: no system is installed.
     """
     from voiceface.association.data import load_split
     from voiceface.suite.demo_data import generate_demo_data
-    from voiceface.suite.demo_page import embed_and_compare, write_demo_page
+    from voiceface.suite.demo_page import (
+        embed_and_compare,
+        generate_and_score,
+        summarise_results,
+        write_demo_page,
+    )
     from voiceface.suite.inference import load_systems
     from voiceface.suite.plugins import find_systems
     from voiceface.suite.sections import format_unavailable
 
     chosen = find_systems() if systems is None else systems
     if not chosen.found:
-        raise ValueError("no system is installed that could be shown: pip install ./packages/seeking_shape")
-    total, begin = (4, time.monotonic()) if pretrained else (5, time.monotonic())
+        raise ValueError(
+            "No system is installed. Install one, for example: pip install ./packages/seeking_shape"
+        )
+    total, start = (4 if pretrained else 5), time.monotonic()
 
-    def say(number: int, what: str) -> None:
-        print(f"[{number}/{total}] {what}", flush=True)
+    def announce(number: int, stage: str) -> None:
+        print(f"[{number}/{total}] {stage}", flush=True)
 
-    for name, why in chosen.unavailable.items():
-        print(format_unavailable(name, why))
-    say(1, "inventing people")
-    material = generate_demo_data(
+    for name, reason in chosen.unavailable.items():
+        print(format_unavailable(name, reason))
+    announce(1, "generating synthetic identities")
+    data = generate_demo_data(
         out / "population", pretrained=pretrained, num_identities=num_identities, workers=workers
     )
     runs: dict[str, Path] = {}
     if not pretrained:
         names = [system.name for system in chosen.association_systems if system.train]
-        say(2, f"training {', '.join(names) or 'nothing'}, by their quick configurations")
+        announce(2, f"training {', '.join(names) or 'nothing'} with the quick configurations")
         if names:
             from voiceface.suite.parallel_training import train_systems
 
-            runs = train_systems(names, material.root, out, jobs=jobs or available_cores(), device=device)
-    say(total - 2, f"comparing on {len(material.corpus)} people whom they have never met")
-    bank = load_split(material.root, "val")
-    pictures = [bank.face_path(item) for item in bank.faces]
-    models, chosen = load_systems(chosen, runs, device=device, bank=pictures)
-    answers, comparison = embed_and_compare(out, chosen, models, material, pretrained=pretrained)
-    say(total - 1, "making pictures and heads of their voices")
-    page = write_demo_page(out, chosen, models, material, answers, comparison, runs, pretrained=pretrained)
-    print(f"{time.monotonic() - begin:.0f} s in all")
+            runs = train_systems(names, data.root, out, jobs=jobs or available_cores(), device=device)
+    announce(total - 2, f"evaluating on {len(data.corpus)} unseen identities")
+    bank = load_split(data.root, "val")
+    images = [bank.face_path(item) for item in bank.faces]
+    models, chosen = load_systems(chosen, runs, device=device, bank=images)
+    outputs, comparison = embed_and_compare(out, chosen, models, data, pretrained=pretrained)
+    announce(total - 1, "generating images and heads from their voices")
+    generated = generate_and_score(chosen, models, data, outputs)
+    announce(total, "writing the report")
+    page = write_demo_page(
+        out, chosen, models, data, outputs, comparison, runs, generated, pretrained=pretrained
+    )
+    print(
+        f"\n{len(chosen.found)} systems, {len(data.corpus)} unseen identities, {time.monotonic() - start:.0f} s"
+    )
+    for line in summarise_results(comparison, generated):
+        print(line)
     return page
 
 
@@ -94,7 +109,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the demo; the exit code is 0."""
     args = build_parser().parse_args(argv)
     if (args.identities is not None and args.identities < 4) or (args.jobs is not None and args.jobs < 1):
-        raise ValueError(f"--identities {args.identities} --jobs {args.jobs}: expected at least 4 people and 1 job")
+        raise ValueError(
+            f"--identities {args.identities} --jobs {args.jobs}: expected at least 4 identities and 1 job"
+        )
     from voiceface.io.input_files import make_writable_directory
     from voiceface.suite.plugins import find_systems
 
@@ -112,11 +129,9 @@ def main(argv: Sequence[str] | None = None) -> int:
             device=args.device,
         )
     except KeyboardInterrupt:
-        words = sys.argv[1:] if argv is None else argv
-        again = shlex.join(["voiceface", "demo", *[word for word in words if word != "demo"]])
-        print(
-            f"stopped; what is done is kept in {out}, and the same command goes on: {again}", file=sys.stderr
-        )
+        arguments = sys.argv[1:] if argv is None else argv
+        again = shlex.join(["voiceface", "demo", *[word for word in arguments if word != "demo"]])
+        print(f"stopped; finished work is kept in {out}. The same command resumes: {again}", file=sys.stderr)
         return 130
     print(f"report: {page}")
     return 0
@@ -126,17 +141,21 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line of `voiceface demo`."""
     parser = argparse.ArgumentParser(
         prog="voiceface demo",
-        description="Invent people, train the association systems on them, and show on one page what every "
-        "installed system makes of the voices of others: ranked faces, pictures, heads that can be turned, "
-        "figures with intervals. Run it again to finish a stopped demo.",
+        description="Generate synthetic identities, train the association systems on them, and write one page "
+        "with the outputs of every installed system for unseen voices: ranked faces, images, interactive "
+        "heads, metrics with intervals. Run it again to resume a stopped demo.",
     )
     add = parser.add_argument
     add("--out", type=Path, default=Path(DEFAULT_OUT), help="folder (default: %(default)s)")
-    add("--pretrained", action="store_true", help="no training: the bundled weights of all systems, some lists")
-    add("--systems", nargs="+", metavar="NAME", help="only these (default: all that are installed)")
-    add("--identities", type=int, help="people to judge by (default: the 100 test people)")
-    add("--jobs", type=int, help="trainings at a time (default: one a core)")
-    add("--workers", type=int, help="processes that invent people (default: every core)")
+    add(
+        "--pretrained",
+        action="store_true",
+        help="do not train: use the bundled checkpoints and fewer trial lists",
+    )
+    add("--systems", nargs="+", metavar="NAME", help="run only these (default: all installed ones)")
+    add("--identities", type=int, help="test identities (default: 100)")
+    add("--jobs", type=int, help="concurrent trainings (default: one per core)")
+    add("--workers", type=int, help="processes that generate identities (default: every core)")
     add("--device", default="cpu", help="cpu, cuda or auto (default: %(default)s)")
     return parser
 

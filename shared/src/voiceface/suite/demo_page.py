@@ -1,12 +1,13 @@
-"""Figures of all systems on invented people, and the page that shows them."""
+"""Evaluate all systems on synthetic identities, and write the page of `voiceface demo`."""
 
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from voiceface.suite.demo_data import PRESET, DemoData, build_gallery, build_utterances, choose_card_rows
+from voiceface.suite.plugins import ImageSystem, MeshSystem
 
 if TYPE_CHECKING:
     from voiceface.evaluation.comparison import Comparison
@@ -17,10 +18,25 @@ if TYPE_CHECKING:
 
 PRETRAINED_LISTS = ("match_g_v2f_2_test", "match_v2f_2_test", "verify_g_v2f_test", "reterival_v2f_test")
 SELECTION_NOTE = (
-    "The first two women and the first two men of the test list whom no model was trained on. Every system "
-    "hears the one recording that you can play; the faces are ranked among {people} people, one picture "
-    "each. Heads can be turned."
+    "The first two women and the first two men of the test list on whom no model was trained. Every system "
+    "receives the recording that you can play. Faces are ranked in a gallery of {people} identities, one "
+    "image each. Heads can be turned."
 )
+
+
+@dataclass
+class GeneratedResults:
+    """Evaluation of generated images and heads.
+
+    Attributes:
+        card_rows: rows of the voices that get a card on the page.
+        agreements: image system -> agreement of its images with the ground truth.
+        mesh_errors: mesh system -> errors of its heads.
+    """
+
+    card_rows: list[int]
+    agreements: "dict[str, Agreement]" = field(default_factory=dict)
+    mesh_errors: "dict[str, ErrorComparison]" = field(default_factory=dict)
 
 
 def embed_and_compare(
@@ -31,10 +47,10 @@ def embed_and_compare(
     *,
     pretrained: bool = False,
 ) -> "tuple[SystemOutputs, Comparison | None]":
-    """Embed all clips and pictures of the test people by every association system, and compare the systems.
+    """Embed all clips and images of the test identities with every association system, and compare them.
 
     Returns:
-        Cosines of the first clip and the first picture of everybody; the comparison, None without a system.
+        Cosines of the first clips and first images of all identities; the comparison, None without a system.
     """
     import numpy as np
 
@@ -45,7 +61,7 @@ def embed_and_compare(
     from voiceface.evaluation.protocol import Protocol
     from voiceface.suite.inference import SystemOutputs
 
-    answers = SystemOutputs()
+    outputs = SystemOutputs()
     corpus = data.corpus
     lists = load_trial_lists(
         data.root, PRETRAINED_LISTS if pretrained else TEST_LISTS, corpus, on_missing="skip"
@@ -53,33 +69,33 @@ def embed_and_compare(
     tables = {}
     for system in systems.association_systems:
         model = models[system.name]
-        answers.record_system(system.name, model)
+        outputs.record_system(system.name, model)
         voices, faces = embed_corpus(model, corpus, lists, cache=out / "cache")
         tables[system.name] = [(voices, faces)]
-        left = voices.group_means([[person.voices[0]] for person in corpus.records])
-        right = faces.group_means([[person.faces[0]] for person in corpus.records])
-        left, right = (side / np.linalg.norm(side, axis=1, keepdims=True) for side in (left, right))
-        answers.scores[system.name] = (left @ right.T).astype(float)
+        first_voices = voices.group_means([[record.voices[0]] for record in corpus.records])
+        first_faces = faces.group_means([[record.faces[0]] for record in corpus.records])
+        first_voices /= np.linalg.norm(first_voices, axis=1, keepdims=True)
+        first_faces /= np.linalg.norm(first_faces, axis=1, keepdims=True)
+        outputs.scores[system.name] = (first_voices @ first_faces.T).astype(float)
     if not tables:
-        return answers, None
-    protocol = Protocol(f"{PRESET} population, test people", lists)
-    return answers, compare_systems(tables, protocol, corpus, population=data.root, min_systems=1)
+        return outputs, None
+    protocol = Protocol(f"{PRESET} population, test identities", lists)
+    return outputs, compare_systems(tables, protocol, corpus, population=data.root, min_systems=1)
 
 
 def generate_and_score(
     systems: "SystemSet", models: dict[str, Any], data: DemoData, outputs: "SystemOutputs"
-) -> "tuple[dict[str, Agreement], dict[str, ErrorComparison], list[int]]":
-    """Make pictures and heads of the first clip of everybody, and hold them against the truth.
+) -> GeneratedResults:
+    """Generate images and heads from the first clip of every identity, and compare them with the truth.
 
     Args:
-        systems: who takes part; a maker that is not quick makes pictures of the voices on the cards alone.
-        models: what each one's `load` gave.
-        data: the people.
-        outputs: receives what is made.
-
-    Returns:
-        Figures of the pictures and of the heads by system, rows of the voices that get a card.
+        systems: the systems; one that is not fast generates images for the voices on the cards only.
+        models: loaded model of each system.
+        data: the identities.
+        outputs: receives the images and meshes.
     """
+    from tqdm import tqdm
+
     from voiceface.suite.inference import generate_images, generate_meshes
     from voiceface.suite.scoring import (
         compare_mesh_errors,
@@ -90,23 +106,29 @@ def generate_and_score(
     corpus, voices = data.corpus, build_utterances(data)
     for name, model in models.items():
         outputs.record_system(name, model)
-    chosen = choose_card_rows(data, list(outputs.training_identities.values()))
+    results = GeneratedResults(choose_card_rows(data, list(outputs.training_identities.values())))
     heads = generate_ground_truth_heads(data.settings, data.ids)
-    true_files = [[corpus.face_path(item) for item in person.faces] for person in corpus.records]
-    agreements, errors = {}, {}
-    for drawer in systems.image_systems:
-        generate_images(outputs, drawer.name, models[drawer.name], voices, None if drawer.is_fast else chosen)
-        made = outputs.images[drawer.name]
-        if drawer.is_fast and (found := measure_image_agreement(made, true_files, data.settings, data.ids)):
-            agreements[drawer.name] = found
-    for modeller in systems.mesh_systems:
-        maker = models[modeller.name]
-        generate_meshes(outputs, modeller.name, maker, voices)
-        if maker.landmarks is not None:
-            error = compare_mesh_errors(outputs.meshes[modeller.name], maker.landmarks, heads)
-            if error:
-                errors[modeller.name] = error
-    return agreements, errors, chosen
+    real_files = [[corpus.face_path(item) for item in record.faces] for record in corpus.records]
+    generators: list[ImageSystem | MeshSystem] = [*systems.image_systems, *systems.mesh_systems]
+    progress = tqdm(generators, "generating", unit="system")
+    for system in progress:
+        progress.set_postfix_str(system.name)
+        model = models[system.name]
+        if isinstance(system, ImageSystem):
+            rows = None if system.is_fast else results.card_rows
+            generate_images(outputs, system.name, model, voices, rows)
+            agreement = measure_image_agreement(
+                outputs.images[system.name], real_files, data.settings, data.ids
+            )
+            if agreement:
+                results.agreements[system.name] = agreement
+        else:
+            generate_meshes(outputs, system.name, model, voices)
+            if model.landmarks is not None:
+                error = compare_mesh_errors(outputs.meshes[system.name], model.landmarks, heads)
+                if error:
+                    results.mesh_errors[system.name] = error
+    return results
 
 
 def write_demo_page(
@@ -117,19 +139,22 @@ def write_demo_page(
     outputs: "SystemOutputs",
     comparison: "Comparison | None",
     runs: dict[str, Path],
+    generated: GeneratedResults,
     *,
     pretrained: bool,
 ) -> Path:
-    """Make pictures and heads of the voices, judge them, write the page and its numbers.
+    """Write the page and its JSON file.
 
     Args:
         out: folder for them.
-        systems: who takes part.
-        models: what each one's `load` gave.
-        data: the people.
-        outputs: from `compare`, as `comparison`.
-        runs: systems that were trained here -> run folder.
-        pretrained: for the words on the page.
+        systems: the systems.
+        models: loaded model of each system.
+        data: the identities.
+        outputs: outputs of all systems.
+        comparison: comparison of the association systems, None without one.
+        runs: systems that were trained in this demo -> run folder.
+        generated: evaluation of generated images and heads.
+        pretrained: the bundled checkpoints were used.
 
     Returns:
         The page.
@@ -139,7 +164,6 @@ def write_demo_page(
     from voiceface.report.comparison_report import (
         build_differences,
         build_result_rows,
-        format_comparison_table,
         summarise_comparison,
     )
     from voiceface.report.list_results import build_cmc_plots, build_roc_plots, summarise_protocol
@@ -149,25 +173,25 @@ def write_demo_page(
     from voiceface.suite.scoring import generate_ground_truth_heads
 
     corpus, voices = data.corpus, build_utterances(data)
-    names = [person.identity.face_id for person in corpus.records]
-    agreements, errors, chosen = generate_and_score(systems, models, data, outputs)
+    names = [record.identity.face_id for record in corpus.records]
+    agreements, errors, chosen = generated.agreements, generated.mesh_errors, generated.card_rows
     heads = generate_ground_truth_heads(data.settings, data.ids)
-    words = shlex.join(["voiceface", "demo", *(["--pretrained"] if pretrained else []), "--out", out.name])
-    met = {name: len(set(people) & set(names)) for name, people in outputs.training_identities.items()}
-    said = list(summarise_demo({name: count for name, count in met.items() if count}, pretrained=pretrained))
-    gaps = build_differences(comparison) if comparison else []
+    command = shlex.join(["voiceface", "demo", *(["--pretrained"] if pretrained else []), "--out", out.name])
+    overlap = {name: len(set(seen) & set(names)) for name, seen in outputs.training_identities.items()}
+    overlap = {name: count for name, count in overlap.items() if count}
+    summary = list(summarise_demo(overlap, pretrained=pretrained))
+    differences = build_differences(comparison) if comparison else []
     if comparison:
-        said += summarise_comparison(comparison, gaps)
-    print(format_comparison_table(comparison) if comparison and len(comparison.systems) > 1 else "")
+        summary += summarise_comparison(comparison, differences)
     record: dict[str, Any] = {
         "format": "voiceface-demo-2",
-        "quick": pretrained,
-        "people": len(corpus),
-        "voices": [voices[row].identity for row in chosen],
-        "weights": outputs.checkpoint_sources | {name: run.as_posix() for name, run in runs.items()},
-        "absent": systems.unavailable,
+        "pretrained": pretrained,
+        "num_identities": len(corpus),
+        "identities_shown": [voices[row].identity for row in chosen],
+        "checkpoints": outputs.checkpoint_sources | {name: run.as_posix() for name, run in runs.items()},
+        "unavailable": systems.unavailable,
         "association": comparison.to_dict() if comparison else None,
-        "pictures": {name: found.to_dict() for name, found in agreements.items()},
+        "images": {name: found.to_dict() for name, found in agreements.items()},
         "heads": {name: asdict(error) for name, error in errors.items()},
     }
     write_json(out / "report.json", record)
@@ -175,19 +199,18 @@ def write_demo_page(
     return build_report(
         out / "report.html",
         title="From a voice to a face",
-        kicker=f"{len(systems.found)} systems, one population",
-        subtitle="Every voice and face was invented by formula. What do the systems make of voices that "
-        "none of them has ever heard?",
+        kicker=f"{len(systems.found)} systems, one synthetic population",
+        subtitle="Outputs of all systems for unseen synthetic voices, with metrics on the same identities.",
         facts={
-            "people judged": len(corpus),
-            "training": "bundled weights" if pretrained else f"{len(runs)} systems here",
-            "coupling of voice and face": f"{data.settings.rho:g}",
+            "test identities": len(corpus),
+            "training": "bundled checkpoints" if pretrained else f"{len(runs)} systems trained in this demo",
+            "voice-face coupling ρ": f"{data.settings.rho:g}",
         },
         disclaimers=[
             SYNTHETIC_PAGE_DISCLAIMER,
             *(t for t in outputs.disclaimers if "synthetic population" not in t.lower()),
         ],
-        summary=said,
+        summary=summary,
         headlines=sections.build_headlines(comparison, agreements, errors),
         system_cards=build_system_cards(
             outputs,
@@ -195,7 +218,7 @@ def write_demo_page(
             build_gallery(data),
             chosen,
             system_names=[system.name for system in systems.found],
-            true_faces=[corpus.face_path(person.faces[0]) for person in corpus.records],
+            true_faces=[corpus.face_path(record.faces[0]) for record in corpus.records],
             true_meshes=list(heads.vertices),
             true_triangles=heads.triangles,
         ),
@@ -206,14 +229,15 @@ def write_demo_page(
                 systems,
                 outputs,
                 names,
-                dict.fromkeys(models, "bundled") | dict.fromkeys(runs, "trained here, quick configuration"),
+                dict.fromkeys(models, "bundled")
+                | dict.fromkeys(runs, "trained in this demo, quick configuration"),
             )
         ],
         systems=[SystemResults(name, build_result_rows(comparison, name)) for name in results]
         if comparison
         else [],
-        combined_title="Ranking faces and voices" if len(results) > 1 else "",
-        differences=[gap for gap in gaps if gap.list_name.startswith("all pairs")],
+        combined_title="Matching, verification and retrieval" if len(results) > 1 else "",
+        differences=differences,
         tables=sections.build_tables(agreements, errors),
         roc=build_roc_plots(results, comparison.references) if comparison else [],
         cmc=build_cmc_plots(results, comparison.references) if comparison else [],
@@ -222,34 +246,59 @@ def write_demo_page(
         protocol=summarise_protocol(results) if results else None,
         responsible_use=sections.RESPONSIBLE_USE,
         environment=collect_environment(),
-        commands=[words],
+        commands=[command],
         max_bytes=18_000_000,
     )
 
 
 def summarise_demo(training_overlap: Mapping[str, int], *, pretrained: bool) -> Iterator[str]:
-    """What kind of page this is.
+    """Origin of the checkpoints, and the test identities that occur in their training.
 
     Args:
-        training_overlap: system -> how many of the people who are judged it was trained on, where there are any.
-        pretrained: all weights are bundled ones.
+        training_overlap: system -> number of test identities in its training set, where there are any.
+        pretrained: all checkpoints are bundled ones.
     """
     if pretrained:
         yield (
-            "All weights are the bundled ones. They were not trained on the same people, with the same "
-            "coupling of voice and face, so differences between systems are differences of these weights, "
-            "not of the methods: the full demo trains those that rank alike."
+            "All checkpoints are the bundled ones. They were trained on different identities and with different "
+            "voice-face couplings, so differences between systems are differences between checkpoints, not "
+            "methods. The full demo trains the association systems on the same identities."
         )
     else:
         yield (
-            "The systems that rank were trained here on others of these invented people, those that make "
-            "pictures and heads bring their weights along."
+            "The association systems were trained in this demo on other identities of the same population. The "
+            "generators of images and heads use their bundled checkpoints."
         )
     if training_overlap:
         known = ", ".join(f"{name} {count}" for name, count in training_overlap.items())
-        yield f"Some of those who are judged took part in a training ({known}): its figures are too high."
+        yield f"Some test identities occur in a training set ({known}): these metrics are too high."
     else:
-        yield "Nobody who is judged or heard on this page took part in any training that the weights name."
+        yield "No test identity of this page occurs in a training set that the checkpoints name."
+
+
+def summarise_results(comparison: "Comparison | None", generated: GeneratedResults) -> Iterator[str]:
+    """Three lines for the terminal: matching of voices and faces, generated images, generated heads."""
+    from voiceface.report.formatting import format_interval, format_metric
+    from voiceface.suite.scoring import MEAN_FACE
+
+    def show(metric: Any) -> str:
+        return f"{format_metric(metric.value)} ({format_interval(metric.low, metric.high)})"
+
+    label = "same-gender 1:2 matching"
+    if comparison and comparison.all_pairs:
+        systems = comparison.all_pairs[0].systems
+        values = ", ".join(f"{name} {show(found['g'])}" for name, found in systems.items() if "g" in found)
+        yield f"{label}, chance 50 %: {values}"
+    found = {name: each.metrics.get(label) for name, each in generated.agreements.items()}
+    values = ", ".join(f"{name} {show(metric)}" for name, metric in found.items() if metric)
+    if values:
+        yield f"{label} of generated images, chance 50 %: {values}"
+    errors = ", ".join(
+        f"{name} {error.ours.value:.4f} (mean face {error.baselines[MEAN_FACE].value:.4f})"
+        for name, error in generated.mesh_errors.items()
+    )
+    if errors:
+        yield f"error of head proportions, lower is better: {errors}"
 
 
 def _number_word(count: int) -> str:

@@ -1,4 +1,4 @@
-"""What every system makes of some voices: faces in order, pictures, meshes.
+"""Run every system on a set of voices: similarity scores, images, meshes.
 
 Letters: V voices, F faces.
 """
@@ -24,13 +24,13 @@ Scores = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Utterance:
-    """One recording that is heard.
+    """One input recording.
 
     Attributes:
-        name: of the recording or of who speaks, for the page.
+        name: name of the recording or the speaker on the page.
         file: the recording.
-        identity: who speaks; empty where nobody knows.
-        note: a few words under the name.
+        identity: the speaker; empty where unknown.
+        note: short text under the name.
     """
 
     name: str
@@ -41,12 +41,12 @@ class Utterance:
 
 @dataclass(frozen=True)
 class GalleryEntry:
-    """One candidate.
+    """One candidate of the gallery.
 
     Attributes:
         name: for the page.
-        files: its pictures; the first is shown.
-        identity: who is seen; empty where nobody knows.
+        files: its images; the first is shown.
+        identity: the identity shown; empty where unknown.
     """
 
     name: str
@@ -56,17 +56,17 @@ class GalleryEntry:
 
 @dataclass
 class SystemOutputs:
-    """What the systems made.
+    """Outputs of the systems.
 
     Attributes:
         scores: association system -> (V, F) cosines; a row or column of NaN where a file could not be used.
-        images: picture system -> a picture of each voice, or None.
-        meshes: mesh system -> vertices of each voice, or None.
+        images: image system -> an image for each voice, or None.
+        meshes: mesh system -> vertices for each voice, or None.
         triangles: mesh system -> of its meshes.
-        disclaimers: what must be said, each once.
-        training_identities: system -> names of the people behind its weights.
-        checkpoint_sources: system -> where its weights come from.
-        failures: file -> system -> why it could not be used.
+        disclaimers: disclaimers of the systems, each once.
+        training_identities: system -> names of its training identities.
+        checkpoint_sources: system -> origin of its checkpoint.
+        failures: file -> system -> reason why the file could not be used.
     """
 
     scores: dict[str, Scores] = field(default_factory=dict)
@@ -79,19 +79,19 @@ class SystemOutputs:
     failures: dict[str, dict[str, str]] = field(default_factory=dict)
 
     def record_system(self, name: str, loaded: Any) -> None:
-        """Keep what a loaded model says of itself."""
+        """Record checkpoint, training identities and disclaimer of a loaded model."""
         self.checkpoint_sources[name] = loaded.source
         self.training_identities[name] = tuple(loaded.identity_names or ())
         if loaded.disclaimer and loaded.disclaimer not in self.disclaimers:
             self.disclaimers.append(loaded.disclaimer)
 
     def record_failure(self, file: Path | str, name: str, reason: object) -> None:
-        """Keep why a system could not use a file."""
+        """Record the reason why a system could not use a file."""
         self.failures.setdefault(str(file), {})[name] = str(reason)
 
     @property
     def processed_rows(self) -> set[int]:
-        """Voices of which some system made something."""
+        """Rows of the voices for which some system has an output."""
         rows = {
             int(row) for table in self.scores.values() for row in np.flatnonzero(np.isfinite(table).any(1))
         }
@@ -105,22 +105,22 @@ class SystemOutputs:
 def load_systems(
     systems: SystemSet, checkpoints: Mapping[str, Path], *, device: str = "cpu", bank: Sequence[Path] = ()
 ) -> tuple[dict[str, Any], SystemSet]:
-    """Load every system's weights.
+    """Load the checkpoint of every system.
 
     Args:
-        systems: who takes part.
-        checkpoints: system -> file or run folder; the bundled ones of the others.
-        device: where the networks run.
-        bank: pictures that makers may start from.
+        systems: the systems.
+        checkpoints: system -> file or run folder; the other systems use their bundled ones.
+        device: device of the networks.
+        bank: images from which generators may start.
 
     Returns:
-        Name -> what `load` gave; the systems without those whose bundled weights are not there.
+        Loaded models by name; the systems without those whose bundled checkpoint is missing.
 
     Raises:
-        ValueError, OSError: weights that were named cannot be used; or nobody's can.
+        ValueError, OSError: a given checkpoint cannot be used, or no system can be loaded.
     """
     models: dict[str, Any] = {}
-    absent = dict(systems.unavailable)
+    unavailable = dict(systems.unavailable)
     for system in systems.found:
         given = checkpoints.get(system.name)
         more: dict[str, Any] = {"bank": bank} if isinstance(system, ImageSystem) else {}
@@ -129,11 +129,11 @@ def load_systems(
         except (ValueError, OSError) as error:
             if given is not None:
                 raise
-            absent[system.name] = str(error)
-            log.warning("without %s: %s", system.name, error)
+            unavailable[system.name] = str(error)
+            log.warning("unavailable: %s (%s)", system.name, error)
     if not models:
-        raise ValueError(f"no system can be used: {'; '.join(f'{k}: {v}' for k, v in absent.items())}")
-    return models, SystemSet(tuple(s for s in systems.found if s.name in models), absent)
+        raise ValueError(f"no system can be used: {'; '.join(f'{k}: {v}' for k, v in unavailable.items())}")
+    return models, SystemSet(tuple(s for s in systems.found if s.name in models), unavailable)
 
 
 def rank_gallery(
@@ -143,7 +143,7 @@ def rank_gallery(
     utterances: Sequence[Utterance],
     gallery: Sequence[GalleryEntry],
 ) -> None:
-    """Score every voice with every face; a face of several pictures is their mean direction."""
+    """Score every voice against every face; several images of a candidate are averaged."""
     from voiceface.association.embedding import embed
     from voiceface.embeddings.table import EmbeddingError
 
@@ -178,7 +178,7 @@ def generate_images(
     utterances: Sequence[Utterance],
     rows: Iterable[int] | None = None,
 ) -> None:
-    """A picture of every voice, or of those of these rows alone."""
+    """Generate an image for every voice, or for the given rows only."""
     outputs.record_system(name, generator)
     outputs.images[name] = _generate_each(
         outputs, name, utterances, rows, lambda file: generator.generate_image([file])
@@ -192,7 +192,7 @@ def generate_meshes(
     utterances: Sequence[Utterance],
     rows: Iterable[int] | None = None,
 ) -> None:
-    """A mesh of every voice, or of those of these rows alone."""
+    """Generate a mesh for every voice, or for the given rows only."""
     outputs.record_system(name, generator)
     outputs.triangles[name] = generator.triangles
     outputs.meshes[name] = _generate_each(outputs, name, utterances, rows, generator.generate_vertices)
@@ -205,10 +205,10 @@ def _generate_each(
     rows: Iterable[int] | None,
     generate: Callable[[Path], NDArray[Any]],
 ) -> list[NDArray[Any] | None]:
-    """What is made of each voice; None of those that are not asked for or cannot be used."""
+    """Output for each voice; None for rows that are not selected or cannot be used."""
     made: list[NDArray[Any] | None] = [None] * len(utterances)
     for row in tqdm(
-        range(len(utterances)) if rows is None else list(rows), desc=name, unit="voice", disable=None
+        range(len(utterances)) if rows is None else list(rows), desc=name, unit="voice", leave=False
     ):
         try:
             made[row] = generate(utterances[row].file)

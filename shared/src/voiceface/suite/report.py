@@ -1,4 +1,4 @@
-"""`voiceface report`: what every installed system makes of one's own recordings and pictures, one page."""
+"""`voiceface report`: run every installed system on user recordings and images, and write one page."""
 
 import argparse
 import shlex
@@ -27,24 +27,24 @@ def run_report(
     device: str = "cpu",
     commands: Sequence[str] = (),
 ) -> "tuple[Path, MediaSet, SystemOutputs]":
-    """Rank faces, make pictures and heads of all voices, and write page and numbers.
+    """Rank faces, generate images and heads for all voices, and write the page and its JSON file.
 
     Args:
         voice_folder: folder of recordings, to any depth.
-        face_folder: folder of pictures, to any depth; None: nothing is ranked.
-        out: FILE.html (numbers go to FILE.json), or a folder.
-        systems: who takes part; None: whoever is installed.
-        checkpoints: system -> weights file or run folder; the bundled ones of the others.
-        max_cards: voices with a card on the page; the file of numbers holds all.
-        per_image: every picture is a candidate of its own, in place of every person's folder.
-        device: where the networks run.
-        commands: how to make the page again.
+        face_folder: folder of images, to any depth; None: nothing is ranked.
+        out: FILE.html (metrics go to FILE.json), or a folder.
+        systems: the systems to run; None: all installed ones.
+        checkpoints: system -> checkpoint or run folder; the other systems use their bundled ones.
+        max_cards: number of voices with a card on the page; the JSON file holds all.
+        per_image: rank images individually instead of one folder per identity.
+        device: device of the networks.
+        commands: shell lines that reproduce the page.
 
     Returns:
-        The page, what was read, what was made.
+        The page, the media and the outputs.
 
     Raises:
-        FileNotFoundError, ValueError: nothing that can be used, or weights that cannot.
+        FileNotFoundError, ValueError: no usable file, or an unusable checkpoint.
     """
     from voiceface.suite.cards import output_paths
     from voiceface.suite.inference import (
@@ -60,50 +60,54 @@ def run_report(
 
     chosen = find_systems() if systems is None else systems
     if not chosen.found:
-        raise ValueError("no system is installed that could be shown: pip install ./packages/seeking_shape")
+        raise ValueError(
+            "No system is installed. Install one, for example: pip install ./packages/seeking_shape"
+        )
     unknown = set(checkpoints or {}) - {system.name for system in chosen.found}
     if unknown:
-        raise ValueError(f"--weights names {', '.join(sorted(unknown))}, which does not take part")
-    material = collect_media(voice_folder, face_folder, per_image=per_image)
-    speakers = {voice.identity for voice in material.utterances if voice.identity}
-    bank = [file for face in material.gallery if face.identity not in speakers for file in face.files]
-    models, chosen = load_systems(chosen, checkpoints or {}, device=device, bank=bank)
-    answers = SystemOutputs()
-    rows = select_spread(material.utterances, max_cards)
-    for system in chosen.association_systems:
-        if material.gallery:
-            rank_gallery(answers, system, models[system.name], material.utterances, material.gallery)
-    for drawer in chosen.image_systems:
-        generate_images(answers, drawer.name, models[drawer.name], material.utterances, rows)
-    for modeller in chosen.mesh_systems:
-        generate_meshes(answers, modeller.name, models[modeller.name], material.utterances, rows)
-    if not answers.processed_rows:
-        why = "; ".join(
-            f"{name}: {text}" for each in answers.failures.values() for name, text in each.items()
+        raise ValueError(
+            f"--weights names {', '.join(sorted(unknown))}, which is not among the selected systems"
         )
-        raise ValueError(f"no system could use any recording in {voice_folder}: {why[:600]}")
-    page, numbers = output_paths(out)
+    media = collect_media(voice_folder, face_folder, per_image=per_image)
+    speakers = {voice.identity for voice in media.utterances if voice.identity}
+    bank = [file for face in media.gallery if face.identity not in speakers for file in face.files]
+    models, chosen = load_systems(chosen, checkpoints or {}, device=device, bank=bank)
+    outputs = SystemOutputs()
+    rows = select_spread(media.utterances, max_cards)
+    for system in chosen.association_systems:
+        if media.gallery:
+            rank_gallery(outputs, system, models[system.name], media.utterances, media.gallery)
+    for system in chosen.image_systems:
+        generate_images(outputs, system.name, models[system.name], media.utterances, rows)
+    for system in chosen.mesh_systems:
+        generate_meshes(outputs, system.name, models[system.name], media.utterances, rows)
+    if not outputs.processed_rows:
+        reasons = "; ".join(
+            f"{name}: {text}" for each in outputs.failures.values() for name, text in each.items()
+        )
+        raise ValueError(f"No system could process any recording in {voice_folder}: {reasons[:600]}")
+    html_file, json_file = output_paths(out)
     write_report_page(
-        page,
-        numbers,
-        material,
-        answers,
+        html_file,
+        json_file,
+        media,
+        outputs,
         chosen,
         rows,
         bundled=set(models) - set(checkpoints or {}),
         commands=commands,
     )
-    return page, material, answers
+    return html_file, media, outputs
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Write the page; the exit code is 1 where a file could not be used, else 0."""
-    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = list(sys.argv[1:] if argv is None else argv)
     parser = build_parser()
-    args = parser.parse_args(words)
+    args = parser.parse_args(arguments)
     if args.max_cards < 1:
         parser.error(f"--max-cards {args.max_cards}: expected at least 1")
-    weights = parse_checkpoints(args.weights)
+    checkpoints = parse_checkpoints(args.weights)
     from voiceface.io.input_files import make_writable_directory
     from voiceface.suite.cards import output_paths
     from voiceface.suite.plugins import find_systems
@@ -111,34 +115,34 @@ def main(argv: Sequence[str] | None = None) -> int:
 
     systems = find_systems()
     systems = systems.select(args.systems) if args.systems else systems
-    for name, why in systems.unavailable.items():
-        print(format_unavailable(name, why), file=sys.stderr)
+    for name, reason in systems.unavailable.items():
+        print(format_unavailable(name, reason), file=sys.stderr)
     make_writable_directory(output_paths(args.out)[0].parent)
-    page, material, answers = run_report(
+    page, media, outputs = run_report(
         args.voices,
         args.faces,
         args.out,
         systems=systems,
-        checkpoints=weights,
+        checkpoints=checkpoints,
         max_cards=args.max_cards,
         per_image=args.per_image,
         device=args.device,
-        commands=[shlex.join(["voiceface", "report", *words])],
+        commands=[shlex.join(["voiceface", "report", *arguments])],
     )
-    for text in answers.disclaimers:
+    for text in outputs.disclaimers:
         print(text, file=sys.stderr)
-    lost = {
-        **{file: "all" for file in material.failures},
-        **{file: ", ".join(e) for file, e in answers.failures.items()},
+    skipped = {
+        **{file: "all" for file in media.failures},
+        **{file: ", ".join(e) for file, e in outputs.failures.items()},
     }
-    for file, who in lost.items():
-        reasons = [material.failures[file]] if file in material.failures else answers.failures[file].values()
+    for file, names in skipped.items():
+        reasons = [media.failures[file]] if file in media.failures else outputs.failures[file].values()
         print(
-            f"left out {material.relative_paths.get(file, file)} ({who}): {format_reasons(file, reasons)}",
+            f"skipped {media.relative_paths.get(file, file)} ({names}): {format_reasons(file, reasons)}",
             file=sys.stderr,
         )
-    print(f"{len(material.utterances)} recordings, {len(material.gallery)} candidates\nreport: {page}")
-    return 1 if lost else 0
+    print(f"{len(media.utterances)} recordings, {len(media.gallery)} gallery entries\nreport: {page}")
+    return 1 if skipped else 0
 
 
 def parse_checkpoints(arguments: Sequence[str]) -> dict[str, Path]:
@@ -162,29 +166,29 @@ def build_parser() -> argparse.ArgumentParser:
     """The command line of `voiceface report`."""
     parser = argparse.ArgumentParser(
         prog="voiceface report",
-        description="What every installed system makes of recordings and pictures of your own, on one page: "
-        "ranked faces, pictures, heads. Where the first folder below --voices and --faces has the same name, "
-        "it is taken for one person: right answers are marked and counted.",
+        description="Run every installed system on your own recordings and images, and write one page: ranked "
+        "faces, images, heads. A top-level folder name that occurs below both --voices and --faces is an "
+        "identity label: correct matches are then marked and counted.",
     )
     add = parser.add_argument
     add("--voices", type=Path, required=True, help="folder of recordings (wav, flac, mp3, m4a, ...)")
-    add("--faces", type=Path, help="folder of pictures; without it nothing is ranked")
-    add("--out", type=Path, required=True, help="FILE.html (numbers go to FILE.json), or a folder")
+    add("--faces", type=Path, help="folder of images; without it nothing is ranked")
+    add("--out", type=Path, required=True, help="FILE.html (metrics go to FILE.json), or a folder")
     add(
         "--weights",
         nargs="+",
         default=[],
         metavar="NAME=PATH",
-        help="weights file or run folder of a system (default: the bundled weights)",
+        help="checkpoint or run folder of a system (default: the bundled checkpoint)",
     )
-    add("--systems", nargs="+", metavar="NAME", help="only these (default: all that are installed)")
+    add("--systems", nargs="+", metavar="NAME", help="run only these (default: all installed ones)")
     add(
         "--max-cards",
         type=int,
         default=DEFAULT_MAX_CARDS,
-        help="recordings with a card on the page (default: %(default)s)",
+        help="number of recordings with a card on the page (default: %(default)s)",
     )
-    add("--per-image", action="store_true", help="rank pictures one by one, not folders")
+    add("--per-image", action="store_true", help="rank images individually, not folders")
     add("--device", default="cpu", help="cpu, cuda or auto (default: %(default)s)")
     return parser
 

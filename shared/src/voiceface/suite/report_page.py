@@ -1,4 +1,4 @@
-"""The page of `voiceface report` and its file of numbers."""
+"""Page and JSON file of `voiceface report`."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from voiceface.suite.user_media import MediaSet
 
 BUNDLED_MODEL_WARNING = (
-    "The bundled weights know invented people only: what they make of real recordings shows that the way "
-    "works and says nothing about anybody. Nobody may be identified, judged or treated by it."
+    "The bundled checkpoints were trained on synthetic identities only. Their outputs for real recordings "
+    "demonstrate the pipeline and say nothing about any person. Do not use them to identify or assess anyone."
 )
 
 
@@ -27,16 +27,16 @@ def write_report_page(
     bundled: set[str],
     commands: Sequence[str] = (),
 ) -> None:
-    """Write the page and its numbers.
+    """Write the page and its JSON file.
 
     Args:
-        html_file, json_file: files.
-        media: what was read.
-        outputs: what was made of it.
-        systems: who took part.
-        rows: voices with a card.
-        bundled: systems with bundled weights.
-        commands: how to make the page again.
+        html_file, json_file: output files.
+        media: the recordings and images.
+        outputs: outputs of all systems.
+        systems: the systems.
+        card_rows: rows of the voices that get a card.
+        bundled: systems that use bundled checkpoints.
+        commands: shell lines that reproduce the page.
     """
     from voiceface.io.atomic import write_json
     from voiceface.report import build_report, collect_environment
@@ -44,51 +44,53 @@ def write_report_page(
     from voiceface.suite.cards import build_system_cards
     from voiceface.suite.scoring import compare_matching, compute_matching_metrics
 
-    people = [voice.identity for voice in media.utterances], [face.identity for face in media.gallery]
-    known = {*people[0], *people[1]} - {""}
-    found, gaps = {}, {}
+    voice_identities = [utterance.identity for utterance in media.utterances]
+    face_identities = [entry.identity for entry in media.gallery]
+    known = {*voice_identities, *face_identities} - {""}
+    metrics, differences = {}, {}
     if media.has_labels:
-        found = {
-            name: m
-            for name, table in outputs.scores.items()
-            if (m := compute_matching_metrics(table, *people))
-        }
-        usable = {name: outputs.scores[name] for name in found}
-        gaps = compare_matching(usable, *people) if len(usable) > 1 else {}
-    failed: dict[str, Mapping[str, str]] = {file: {"all": why} for file, why in media.failures.items()}
-    failed |= {file: each for file, each in outputs.failures.items() if file not in failed}
-    lost = sections.build_skipped_table(failed, media.relative_paths)
-    said = list(sections.summarise_matching(found, gaps))
+        for name, scores in outputs.scores.items():
+            if result := compute_matching_metrics(scores, voice_identities, face_identities):
+                metrics[name] = result
+        if len(metrics) > 1:
+            usable = {name: outputs.scores[name] for name in metrics}
+            differences = compare_matching(usable, voice_identities, face_identities)
+    failures: dict[str, Mapping[str, str]] = {
+        file: {"all": reason} for file, reason in media.failures.items()
+    }
+    failures |= {file: each for file, each in outputs.failures.items() if file not in failures}
+    skipped = sections.build_skipped_table(failures, media.relative_paths)
+    summary = list(sections.summarise_matching(metrics, differences))
     if media.gallery and not media.has_labels:
-        said = [sections.NO_LABELS_NOTE]
-    if lost:
-        said.append(
-            f"{len(lost.rows)} files could not be used by every system; the table “Left out” names them."
+        summary = [sections.NO_LABELS_NOTE]
+    if skipped:
+        summary.append(
+            f"{len(skipped.rows)} files could not be used by every system: see the table “Skipped files”."
         )
-    hint = f"{len(card_rows)} of {len(media.utterances)} recordings; every system hears the one that you can play."
+    hint = f"{len(card_rows)} of {len(media.utterances)} recordings; every system receives the one that you can play."
     if media.gallery:
         several = any(len(face.files) > 1 for face in media.gallery)
         kind = (
-            "people, the mean of each one's pictures, of which the first is shown" if several else "pictures"
+            "identities (mean embedding of their images; the first image is shown)" if several else "images"
         )
-        hint += f" Faces are ranked among {len(media.gallery)} {kind}."
-    notices = [BUNDLED_MODEL_WARNING] if bundled else []
-    notices += [text for text in outputs.disclaimers if text not in notices]
-    write_json(json_file, build_record(media, outputs, found, gaps, failed))
+        hint += f" Faces are ranked in a gallery of {len(media.gallery)} {kind}."
+    disclaimers = [BUNDLED_MODEL_WARNING] if bundled else []
+    disclaimers += [text for text in outputs.disclaimers if text not in disclaimers]
+    write_json(json_file, build_record(media, outputs, metrics, differences, failures))
     build_report(
         html_file,
-        title="From these voices to faces",
+        title="Voices and faces",
         kicker="voiceface report",
-        subtitle=f"What {len(systems.found)} systems make of {len(media.utterances)} recordings"
-        + (f" and {sum(len(face.files) for face in media.gallery)} pictures." if media.gallery else "."),
+        subtitle=f"Outputs of {len(systems.found)} systems for {len(media.utterances)} recordings"
+        + (f" and {sum(len(face.files) for face in media.gallery)} images." if media.gallery else "."),
         facts={
             "recordings": len(media.utterances),
-            **({"candidates": len(media.gallery)} if media.gallery else {}),
-            "who is who": "by the folders" if media.has_labels else "not known",
+            **({"gallery": len(media.gallery)} if media.gallery else {}),
+            "identity labels": "from the folder names" if media.has_labels else "not available",
         },
-        disclaimers=notices,
-        summary=said,
-        headlines=sections.matching_headlines(found),
+        disclaimers=disclaimers,
+        summary=summary,
+        headlines=sections.matching_headlines(metrics),
         system_cards=build_system_cards(
             outputs,
             media.utterances,
@@ -102,8 +104,8 @@ def write_report_page(
         system_tables=[
             sections.build_systems_table(systems, outputs, sorted(known), dict.fromkeys(bundled, "bundled"))
         ],
-        differences=sections.matching_differences(found, gaps),
-        tables=[lost] if lost else [],
+        differences=sections.matching_differences(metrics, differences),
+        tables=[skipped] if skipped else [],
         responsible_use=sections.RESPONSIBLE_USE,
         environment=collect_environment(),
         commands=commands,
@@ -112,7 +114,7 @@ def write_report_page(
 
 
 def find_true_faces(media: "MediaSet") -> list[Path | None]:
-    """A picture of who speaks, where the folders tell."""
+    """An image of each speaker, where the folder names give the identity."""
     first: dict[str, Path] = {}
     for face in media.gallery:
         if face.identity:
@@ -127,25 +129,25 @@ def build_record(
     differences: Mapping[str, Any],
     failures: Mapping[str, Mapping[str, str]],
 ) -> dict[str, Any]:
-    """Every rank and figure as plain values."""
+    """Rankings and metrics as plain values."""
     import numpy as np
 
-    ranks: dict[str, Any] = {}
+    rankings: dict[str, Any] = {}
     for name, table in outputs.scores.items():
-        ranks[name] = {}
+        rankings[name] = {}
         for voice, row in zip(media.utterances, table):
             order = np.flatnonzero(np.isfinite(row))
             order = order[np.argsort(-row[order], kind="stable")]
-            ranks[name][voice.name] = [
+            rankings[name][voice.name] = [
                 {"name": media.gallery[at].name, "score": round(float(row[at]), 6)} for at in order
             ]
     return {
         "format": "voiceface-report-2",
-        "notices": outputs.disclaimers,
-        "weights": outputs.checkpoint_sources,
-        "people_heard_and_seen": sorted(media.paired_identities),
+        "disclaimers": outputs.disclaimers,
+        "checkpoints": outputs.checkpoint_sources,
+        "paired_identities": sorted(media.paired_identities),
         "metrics": {name: asdict(each) for name, each in metrics.items()},
         "differences": {name: asdict(gap) for name, gap in differences.items()},
-        "ranks": ranks,
-        "left_out": {media.relative_paths.get(file, file): dict(each) for file, each in failures.items()},
+        "rankings": rankings,
+        "skipped": {media.relative_paths.get(file, file): dict(each) for file, each in failures.items()},
     }

@@ -155,12 +155,7 @@ def measure_image_agreement(
     real = torch.stack(
         [torch.stack([_to_chw_tensor(load_image(file)) for file in real_files[row][:count]]) for row in rows]
     )
-    return measure_agreement(
-        load_reader("evaluation"),
-        made,
-        real,
-        generate_face_ground_truth(settings, [ids[row] for row in rows]),
-    )
+    return measure_agreement(load_reader("evaluation"), made, real, truth)
 
 
 def compute_matching_metrics(

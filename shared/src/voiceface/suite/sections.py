@@ -1,4 +1,4 @@
-"""Parts of the page: figures in words, on cards and in tables, who took part, what to mind."""
+"""Sections of the pages: headline cards, tables, sentences, and the rules of responsible use."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -18,33 +18,32 @@ if TYPE_CHECKING:
     from voiceface.synthetic.agreement.result import Agreement
 
 RESPONSIBLE_USE = (
-    "Nobody may be identified by this: a face that is ranked first, or made from a voice, is a typical face "
-    "for such a voice and no likeness of the speaker. It is no evidence of anything.",
-    "Voices and faces are personal data, and so is what is computed from them. Use recordings and pictures "
-    "of real people only with their consent, for a purpose they know, and delete what you no longer need.",
-    "Nothing may be concluded from a voice about the sex, age, origin or health of a person in order to "
-    "treat them differently.",
-    "A page with real people may be passed on only with the consent of everybody in it.",
-    "The whole text: docs/responsible_use.md of this repository.",
+    "Do not identify anyone with this report: a face that is ranked first, or generated from a voice, is a "
+    "typical face for such a voice and no likeness of the speaker. It is no evidence.",
+    "Voices, faces and everything computed from them are personal data. Use recordings and images of real "
+    "people only with their consent and for a purpose they know, and delete them when no longer needed.",
+    "Do not infer sex, age, origin or health from a voice in order to treat a person differently.",
+    "Share a page with real people only with the consent of everybody in it.",
+    "Full text: docs/responsible_use.md of this repository.",
 )
 AGREEMENT_LABELS = {
-    "gender accuracy": "the picture shows the person's sex",
-    "same-gender 1:2 matching": "nearer to the person's picture than to another's of the same sex",
-    "rank-10 identification": "the person is among the 10 nearest of all",
-    "voice-determined same-gender 1:2 matching": "right one of two of the same sex, by what follows the voice",
-    "voice-determined rank-10 identification": "among the 10 nearest of all, by what follows the voice",
-    "factors": "correlation with the eight true factors, within a sex",
-    "skin": "correlation with the true colour of the skin",
+    "gender accuracy": "gender accuracy",
+    "same-gender 1:2 matching": "same-gender 1:2 matching",
+    "rank-10 identification": "rank-10 identification",
+    "voice-determined same-gender 1:2 matching": "voice-determined same-gender 1:2 matching",
+    "voice-determined rank-10 identification": "voice-determined rank-10 identification",
+    "factors": "correlation with the eight true face factors, within a gender",
+    "skin": "correlation with the true skin colour",
 }
-"""Figures of made pictures that the page shows (`voiceface.synthetic.agreement.agreement`), in words."""
+"""Metrics of generated images that the page shows, with their descriptions."""
 VOICE_DEPENDENCE_LABELS = {
     "voice-determined": "yes",
     "partly voice-determined": "in part",
     "voice-independent": "no",
 }
 NO_LABELS_NOTE = (
-    "Who belongs to whom is not known here, so no right answer is marked and no accuracy is claimed. Where "
-    "the first folder below --voices and --faces has the same name, the page counts."
+    "No identity labels are available, so no matches are marked and no accuracy is reported. To enable "
+    "evaluation, use the same top-level folder name per identity under --voices and --faces."
 )
 
 
@@ -53,7 +52,7 @@ def build_headlines(
     agreements: "Mapping[str, Agreement]",
     errors: "Mapping[str, ErrorComparison]",
 ) -> list[Headline]:
-    """One card a system, all on the same people."""
+    """One card per system, all on the same identities."""
     cards = []
     if comparison is not None and comparison.all_pairs:
         pairs = comparison.all_pairs[0]
@@ -64,16 +63,23 @@ def build_headlines(
                 pairs.references.get(key, {}).get("g")
                 for key in ("chance level", "gender-only baseline", "oracle upper bound")
             )
-            note = "right one of two of the same sex, both directions; one clip, one picture"
+            note = "same-gender 1:2 matching, both directions; 1 sample per modality"
             low, high = nan_to_none(span.low), nan_to_none(span.high)
             cards.append(Headline(name, span.value, low, high, chance, baseline, ceiling, note))
     for name, agreement in agreements.items():
-        made = agreement.metrics.get("same-gender 1:2 matching")
-        if made is not None:
-            note = "the made picture is nearer to the person's than to another's of the same sex"
+        metric = agreement.metrics.get("same-gender 1:2 matching")
+        if metric is not None:
+            note = f"same-gender 1:2 matching of generated images, {agreement.num_identities} identities"
             cards.append(
                 Headline(
-                    name, made.value, made.low, made.high, made.chance, None, made.real_image_value, note
+                    name,
+                    metric.value,
+                    metric.low,
+                    metric.high,
+                    metric.chance,
+                    upper_bound=metric.real_image_value,
+                    note=note,
+                    reference_names={"upper_bound": "other real image"},
                 )
             )
     for name, error in errors.items():
@@ -85,8 +91,8 @@ def build_headlines(
                 error.ours.high,
                 chance=error.baselines[MEAN_FACE].value,
                 baseline=error.baselines[GENDER_MEAN_FACE].value,
-                note="mean error of four proportions of the head, less is better; chance: the mean face for "
-                "everybody, sex only: that of the own sex",
+                note="mean error of four head proportions, lower is better",
+                reference_names={"chance": MEAN_FACE, "baseline": GENDER_MEAN_FACE},
                 unit="",
                 higher_is_better=False,
             )
@@ -97,7 +103,7 @@ def build_headlines(
 def build_tables(
     agreements: "Mapping[str, Agreement]", errors: "Mapping[str, ErrorComparison]"
 ) -> list[Table]:
-    """Figures of made pictures and of made meshes."""
+    """Tables of generated images and of generated meshes."""
     tables = []
     if agreements:
         rows = []
@@ -121,12 +127,13 @@ def build_tables(
                     VOICE_DEPENDENCE_LABELS[figures[0].voice_dependence],
                 ]
             )
-        columns = ["what a judge reads from the picture", *agreements, "chance", "ceiling", "in the voice?"]
+        names = [f"{name} ({each.num_identities} identities)" for name, each in agreements.items()]
+        columns = ["metric", *names, "chance", "other real image", "in the voice?"]
         note = (
-            f"{first.num_identities} people, one picture each from one clip. Chance: the pictures made for the "
-            "others of the same sex. Ceiling: another true picture in place of the made one."
+            "One image from one clip per identity, read by the bundled attribute reader. Chance: images generated "
+            "for others of the same sex. Other real image: a second real image in place of the generated one."
         )
-        tables.append(Table("Pictures made from voices", columns, rows, note))
+        tables.append(Table("Images generated from voices", columns, rows, note))
     if errors:
         rows = []
         for name, error in errors.items():
@@ -135,11 +142,9 @@ def build_tables(
                 gap = error.differences[word]
                 less = f"{gap.value:+.4f} ({gap.low:+.4f} to {gap.high:+.4f})".replace("-", "−")
                 rows.append([word, _format_interval(span), less, f"{gap.p_value:.3f}"])
-        columns = ["prediction", "error (95 % interval)", "system minus it", "p"]
-        note = (
-            "Mean absolute error of the widths of forehead, cheeks, ears and midline over that of the eyes."
-        )
-        tables.append(Table("Heads made from voices", columns, rows, note))
+        columns = ["prediction", "error (95 % interval)", "system - baseline", "p"]
+        note = "Mean absolute error of the widths of forehead, cheeks, ears and midline, each divided by that of the eyes."
+        tables.append(Table("Heads generated from voices", columns, rows, note))
     return tables
 
 
@@ -149,39 +154,39 @@ def build_systems_table(
     test_identities: Sequence[str],
     source_labels: Mapping[str, str],
 ) -> Table:
-    """Who takes part, by which weights, and whether anybody on the page is known to them.
+    """Table of the systems with their checkpoints and the overlap of training and test identities.
 
     Args:
-        systems: found and absent ones.
-        outputs: what they made.
-        test_identities: people of whom the page speaks; empty where they have no names.
-        source_labels: system -> words for where its weights come from, in place of the answers' own.
+        systems: available and unavailable ones.
+        outputs: their outputs.
+        test_identities: test identities of the page; empty where they have no names.
+        source_labels: system -> description of its checkpoint, in place of the one in `outputs`.
     """
     rows: list[list[Any]] = []
     for system in systems.found:
         people = outputs.training_identities.get(system.name, ())
         met = len(set(people) & set(test_identities))
-        words = f"{len(people)} people" if people else "not stated"
+        description = f"{len(people)} identities" if people else "not stated"
         if test_identities and people:
-            words += f", {met or 'none'} of those judged here"
+            description += f", {met or 'none'} of the test identities"
         source = outputs.checkpoint_sources.get(system.name, "–")
         if not source.startswith("bundled"):  # some name their file, whose name says little
             source = source_labels.get(system.name, source)
-        rows.append([system.name, system.description, source, words])
+        rows.append([system.name, system.description, source, description])
     rows += [[name, why, "–", "–"] for name, why in systems.unavailable.items()]
-    return Table("Who takes part", ["system", "what it does", "weights", "trained on"], rows)
+    return Table("Systems", ["system", "description", "checkpoint", "training identities"], rows)
 
 
 def summarise_matching(
     metrics: Mapping[str, MatchingMetrics], differences: "Mapping[str, PairedDifference]"
 ) -> Iterator[str]:
-    """Figures of one's own files in words."""
+    """Sentences with the metrics of user files."""
     for name, each in metrics.items():
         yield (
-            f"{name}: the right face beats a wrong one in {format_metric(each.matching_accuracy.value)} "
-            f"(95 % interval {format_interval(each.matching_accuracy.low, each.matching_accuracy.high)}, chance 50.0), comes first for "
-            f"{format_metric(each.rank1_rate.value)} of {each.num_utterances} voices (chance {format_metric(each.rank1_chance)}) "
-            f"and stands in place {each.median_rank:.0f} in the middle; {each.num_identities} people."
+            f"{name}: 1:2 matching {format_metric(each.matching_accuracy.value)} "
+            f"(95 % interval {format_interval(each.matching_accuracy.low, each.matching_accuracy.high)}, chance 50.0), rank-1 identification "
+            f"{format_metric(each.rank1_rate.value)} for {each.num_utterances} voices (chance {format_metric(each.rank1_chance)}), "
+            f"median rank {each.median_rank:.0f}; {each.num_identities} identities."
         )
     first = next(iter(metrics), "")
     for name, gap in differences.items():
@@ -195,7 +200,7 @@ def summarise_matching(
 
 
 def matching_headlines(metrics: Mapping[str, MatchingMetrics]) -> list[Headline]:
-    """A card a system for one's own files."""
+    """A card per system for user files."""
     return [
         Headline(
             name,
@@ -203,7 +208,7 @@ def matching_headlines(metrics: Mapping[str, MatchingMetrics]) -> list[Headline]
             nan_to_none(each.matching_accuracy.low),
             nan_to_none(each.matching_accuracy.high),
             chance=0.5,
-            note=f"right face of two, anyone; {each.num_utterances} voices of {each.num_identities} people",
+            note=f"unrestricted 1:2 matching; {each.num_utterances} voices of {each.num_identities} identities",
         )
         for name, each in metrics.items()
     ]
@@ -212,7 +217,7 @@ def matching_headlines(metrics: Mapping[str, MatchingMetrics]) -> list[Headline]
 def matching_differences(
     metrics: Mapping[str, MatchingMetrics], differences: "Mapping[str, PairedDifference]"
 ) -> "list[PairedDifferenceRow]":
-    """Paired differences of one's own files."""
+    """Paired differences for user files."""
     from voiceface.report import PairedDifferenceRow
 
     first = next(iter(metrics), "")
@@ -220,7 +225,7 @@ def matching_differences(
         PairedDifferenceRow(
             first,
             name,
-            "right face of two",
+            "Unrestricted 1:2 matching",
             gap.value,
             nan_to_none(gap.low),
             nan_to_none(gap.high),
@@ -233,26 +238,26 @@ def matching_differences(
 def build_skipped_table(
     failures: Mapping[str, Mapping[str, str]], relative_paths: Mapping[str, str]
 ) -> Table | None:
-    """Files that could not be used, by which system, and why.
+    """Table of the files that some system could not use, with the reasons.
 
     Args:
-        failures: file -> system -> why.
-        relative_paths: file -> what to call it.
+        failures: file -> system -> reason.
+        relative_paths: file -> displayed path.
     """
     rows = []
     for file, each in failures.items():
         rows.append([relative_paths.get(file, file), ", ".join(each), format_reasons(file, each.values())])
-    return Table("Left out", ["file", "by", "why"], rows) if rows else None
+    return Table("Skipped files", ["file", "systems", "reason"], rows) if rows else None
 
 
 def format_reasons(file: str, reasons: Iterable[str]) -> str:
-    """Why a file could not be used, each reason once, without the file's own name in it."""
+    """Reasons for skipping a file, each once, without the name of the file."""
     return "; ".join(dict.fromkeys(why.replace(file, "").strip(" :") for why in reasons))
 
 
 def format_unavailable(system: System | str, reason: str) -> str:
     """One line for the terminal."""
-    return f"    without {system if isinstance(system, str) else system.name}: {reason}"
+    return f"    unavailable: {system if isinstance(system, str) else system.name} ({reason})"
 
 
 def _format_interval(span: Any) -> str:

@@ -139,14 +139,14 @@ class PopulationDataset:
             float32, 16-bit scale. "label": index of the entry, int. With two views also "face_second" and
             "voice_second".
         """
-        from voiceface.audio import loading as audio
+        from voiceface.audio.loading import repeat_to_length
 
         pictures, clips = self.images[index], self.clips[index]
         drawn = self.view_sampler.sample(
             len(pictures),
             len(clips),
             lambda picture: np.ascontiguousarray(pictures[picture, ..., ::-1]),
-            lambda clip: audio.repeat_to_length(clips[clip], self.clip_length).astype(np.float32),
+            lambda clip: repeat_to_length(clips[clip], self.clip_length).astype(np.float32),
             rng,
         )
         return {**drawn, "label": index}
@@ -221,7 +221,7 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
             "label": place of the identity in the split. "k": identity number. "v", "g": (8,) float32 factors.
             "alpha": (40,) float32 shape coefficients. "expression": (10,) float32.
         """
-        from voiceface.audio import loading as audio
+        from voiceface.audio.loading import repeat_to_length
         from voiceface.synthetic.face.render import render_image
         from voiceface.synthetic.voice.speech_synthesis import synthesise_clip
 
@@ -245,7 +245,7 @@ class PopulationStream(IterableDataset[dict[str, Any]]):
         rng = np.random.default_rng([int(draws[3] >> np.uint64(1)), index]) if self.augment else None
         return {
             "face": _transform_image(drawn.image, self.image_size, rng),
-            "voice": audio.repeat_to_length(sound, self.clip_length).astype(np.float32),
+            "voice": repeat_to_length(sound, self.clip_length).astype(np.float32),
             "label": label,
             "k": k,
             "v": people.voice_factors[0].astype(np.float32),

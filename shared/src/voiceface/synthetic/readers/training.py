@@ -191,7 +191,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--first-id", type=int, default=default.first_id, help="number of the first training identity"
     )
-    parser.add_argument("--num-identities", type=int, default=default.num_identities, help="training identities")
+    parser.add_argument(
+        "--num-identities", type=int, default=default.num_identities, help="training identities"
+    )
     parser.add_argument("--max-steps", type=int, default=default.max_steps, help="steps of training")
     parser.add_argument("--batch-size", type=int, default=default.batch_size, help="people of a step")
     parser.add_argument(
@@ -200,7 +202,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--threads", type=int, default=1, help="processes that draw, threads that train")
     words = parser.parse_args(argv)
     config = ReaderTrainingConfig(
-        **{name: getattr(words, name) for name in ("seed", "first_id", "num_identities", "max_steps", "batch_size", "precision")}
+        **{
+            name: getattr(words, name)
+            for name in ("seed", "first_id", "num_identities", "max_steps", "batch_size", "precision")
+        }
     )
     train_and_save(config, words.out, threads=words.threads)
     return 0

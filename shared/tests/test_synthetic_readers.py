@@ -298,7 +298,18 @@ def test_the_command_writes_a_file_that_can_be_described(tmp_path, monkeypatch, 
     monkeypatch.setattr(judge_training, "NUM_CHECK_IDENTITIES", 8)
     threads = torch.get_num_threads()
     path = tmp_path / "own.safetensors"
-    words = ["--out", str(path), "--num-identities", "4", "--max-steps", "2", "--batch-size", "4", "--first-id", "200000"]
+    words = [
+        "--out",
+        str(path),
+        "--num-identities",
+        "4",
+        "--max-steps",
+        "2",
+        "--batch-size",
+        "4",
+        "--first-id",
+        "200000",
+    ]
     try:
         assert judge_training.main(words) == 0
     finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from stand_in_systems import Grey, systems_of
+from stub_systems import Grey, systems_of
 from voiceface.suite import (
     demo,
     demo_page,
@@ -33,7 +33,7 @@ from voiceface.synthetic.writer import write_population
 
 
 def entry(name: str, value: str) -> EntryPoint:
-    return EntryPoint(name, f"stand_in_systems:{value}", ENTRY_POINT_GROUP)
+    return EntryPoint(name, f"stub_systems:{value}", ENTRY_POINT_GROUP)
 
 
 def test_known_systems_come_first_and_absent_ones_say_how_to_get_them(monkeypatch):
@@ -253,17 +253,19 @@ def test_a_report_marks_and_counts_what_the_folders_tell(own, tmp_path, monkeypa
     (own[0] / person / "broken.wav").write_bytes(b"RIFF")
     assert run_report(own, tmp_path / "out", monkeypatch, "--max-cards", "9") == 1
     said = capsys.readouterr()
-    assert f"left out {person}/broken.wav (all)" in said.err
-    assert f"left out {person}/more/refused.wav (grey): refused" in said.err
+    assert f"skipped {person}/broken.wav (all)" in said.err
+    assert f"skipped {person}/more/refused.wav (grey): refused" in said.err
     text = (tmp_path / "out" / "report.html").read_text("utf-8")
     numbers = json.loads((tmp_path / "out" / "report.json").read_text())
     assert (
-        numbers["metrics"]["knowing"]["matching_accuracy"]["value"] == numbers["metrics"]["knowing"]["rank1_rate"]["value"] == 1
+        numbers["metrics"]["knowing"]["matching_accuracy"]["value"]
+        == numbers["metrics"]["knowing"]["rank1_rate"]["value"]
+        == 1
     )
     assert numbers["metrics"]["deaf"]["matching_accuracy"]["value"] == 0.5
     assert numbers["differences"]["deaf"]["value"] == 0.5
-    assert f"{person}/broken.wav" in numbers["left_out"] and len(numbers["people_heard_and_seen"]) == 4
-    assert text.count("✓ right") == 10 and "right face 1st of 4" in text  # five voices, two systems
+    assert f"{person}/broken.wav" in numbers["skipped"] and len(numbers["paired_identities"]) == 4
+    assert text.count("✓ correct") == 10 and "correct face 1st of 4" in text  # five voices, two systems
     for needed in (
         "A stand-in: its answers",
         "A formula made",
@@ -282,8 +284,8 @@ def test_a_report_of_strangers_claims_nothing(own, tmp_path, monkeypatch):
         (tmp_path / "page.html").read_text("utf-8"),
         json.loads((tmp_path / "page.json").read_text()),
     )
-    assert "no accuracy is claimed" in text and "✓ right" not in text and "best of 4" in text
-    assert numbers["metrics"] == {} and "True face" not in text
+    assert "no accuracy is reported" in text and "✓ correct" not in text and "best of 4" in text
+    assert numbers["metrics"] == {} and "Ground-truth face" not in text
 
 
 def test_without_faces_nothing_is_ranked_and_one_file_is_enough(own, tmp_path, monkeypatch):
@@ -301,10 +303,10 @@ def test_a_report_that_cannot_be_made_says_why_and_leaves_nothing(own, tmp_path,
         run_report(own, tmp_path / "out", monkeypatch, "--weights", "knowing")
     with pytest.raises(FileNotFoundError, match="nothing at"):
         run_report(own, tmp_path / "out", monkeypatch, "--weights", "knowing=nowhere")
-    with pytest.raises(ValueError, match=r"stranger.*not take part"):
+    with pytest.raises(ValueError, match=r"stranger.*not among the selected"):
         run_report(own, tmp_path / "out", monkeypatch, "--weights", f"stranger={tmp_path}")
     refusing = [path.rename(path.with_name("refused.wav")) for path in sorted(own[0].rglob("*.wav"))]
-    with pytest.raises(ValueError, match="no system could use any recording"):
+    with pytest.raises(ValueError, match="No system could process any recording"):
         run_report(own, tmp_path / "out", monkeypatch, record=systems_of({})[2:3])
     assert refusing and not list((tmp_path / "out").glob("*.html"))
 
@@ -330,19 +332,19 @@ def quick_demo(monkeypatch, population, tmp_path):
 def test_a_demo_shows_two_women_and_two_men_whom_nobody_knows(quick_demo):
     run, names = quick_demo
     page, numbers = run()
-    assert len(numbers["voices"]) == 4
-    again = run(names=numbers["voices"][:1])[1]
-    assert numbers["voices"][0] not in again["voices"]  # a model was trained on them
+    assert len(numbers["identities_shown"]) == 4
+    again = run(names=numbers["identities_shown"][:1])[1]
+    assert numbers["identities_shown"][0] not in again["identities_shown"]  # a model was trained on them
     pairs = numbers["association"]["all_pairs"][0]["systems"]
     assert pairs["knowing"]["g"]["value"] == 1 and pairs["deaf"]["g"]["value"] == 0.5
     text = page.read_text("utf-8")
-    assert text.count("True face</figcaption>") == text.count("True head</figcaption>") == 4
-    assert text.count('class="ranking v2f"') == 8 and "right face 1st of 8" in text
-    assert "not installed: somehow" in text and "8 people" in text
+    assert text.count("Ground-truth face</figcaption>") == text.count("Ground-truth head</figcaption>") == 4
+    assert text.count('class="ranking v2f"') == 8 and "correct face 1st of 8" in text
+    assert "not installed: somehow" in text and "8 identities" in text
     assert numbers["heads"]["mean"]["ours"]["value"] == pytest.approx(
         numbers["heads"]["mean"]["baselines"]["mean face"]["value"], rel=1e-4
     )
-    assert set(numbers["pictures"]) == {"grey"} and names
+    assert set(numbers["images"]) == {"grey"} and names
 
 
 def test_a_slow_maker_makes_pictures_of_the_cards_alone_and_starts_from_others(quick_demo, monkeypatch):
@@ -364,7 +366,10 @@ def test_a_slow_maker_makes_pictures_of_the_cards_alone_and_starts_from_others(q
         globals(), "systems_of", lambda *_: (plugins.ImageSystem("slow", "", load, is_fast=False),)
     )
     page, numbers = run()
-    assert Slow.made == 4 and numbers["pictures"] == {} and numbers["association"] is None
+    assert (
+        Slow.made == 4 and numbers["images"]["slow"]["num_identities"] == 4
+    assert numbers["association"] is None
+    )
     assert given and all(
         path.is_file() and path.parent.name[0] in "AB" for path in given
     )  # validation people
@@ -374,7 +379,7 @@ def test_a_slow_maker_makes_pictures_of_the_cards_alone_and_starts_from_others(q
 def test_people_whom_a_model_knows_are_told():
     said = " ".join(demo_page.summarise_demo({"one": 3}, pretrained=True))
     assert "one 3" in said and "too high" in said
-    assert "Nobody" in " ".join(demo_page.summarise_demo({}, pretrained=False))
+    assert "No test identity" in " ".join(demo_page.summarise_demo({}, pretrained=False))
 
 
 def test_a_quick_population_grows_into_the_whole_one(tmp_path, monkeypatch):

@@ -159,7 +159,9 @@ def test_coefficients_mesh_coefficients_round_trip(model, crowd):
 def test_face_gain_scales_all_bases(model):
     alpha = np.linspace(-1, 1, 40)
     half = head.build_head_model(0.5)
-    assert np.allclose(half.compute_vertices(alpha) - half.mean, 0.5 * (model.compute_vertices(alpha) - model.mean))
+    assert np.allclose(
+        half.compute_vertices(alpha) - half.mean, 0.5 * (model.compute_vertices(alpha) - model.mean)
+    )
     with pytest.raises(ValueError, match="face_gain"):
         head.build_head_model(0.0)
 

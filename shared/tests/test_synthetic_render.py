@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from voiceface.synthetic.face import raster_reference, render
 from voiceface.synthetic.face.appearance import build_appearance
-from voiceface.synthetic.identities import sample_identities
+from voiceface.synthetic.identities import num_videos, sample_identities
 
 SIDE = 96
 
@@ -135,13 +135,20 @@ def test_seed_picture_and_person_change_the_picture(people):
     assert not np.array_equal(first, render.render_image(other, 0, 0, image_size=48).image)
 
 
-def test_nuisance_zero_leaves_identity_only(people):
-    views = [render.sample_render_params(people, 4, picture, nuisance=0) for picture in range(3)]
-    assert all((view.pose == 0).all() and (view.expression == 0).all() for view in views)
-    images = [
-        render.render_image(people, 4, picture, image_size=48, nuisance=0).image for picture in range(3)
-    ]
-    assert np.array_equal(images[0], images[1]) or views[0].video != views[1].video
+@pytest.mark.parametrize("row", [0, 4, 7])
+def test_without_nuisance_all_images_of_an_identity_and_a_video_are_equal(people, row):
+    videos = num_videos(int(people.ids[row]), seed=0)
+    same_video = (0, videos, 2 * videos)
+    params = [render.sample_render_params(people, row, i, nuisance=0) for i in (*same_video, 1)]
+    assert all((view.pose == 0).all() and (view.expression == 0).all() for view in params)
+    assert [view.video for view in params] == [0, 0, 0, 1]
+    images = [render.render_image(people, row, i, image_size=48, nuisance=0).image for i in same_video]
+    assert all(np.array_equal(images[0], image) for image in images[1:])
+    other = render.render_image(people, row, 1, image_size=48, nuisance=0).image
+    face = slice(20, 34), slice(18, 30)  # the angle of the background differs between videos
+    assert np.array_equal(images[0][face], other[face])
+    varied = [render.render_image(people, row, i, image_size=48, nuisance=1).image for i in same_video]
+    assert not np.array_equal(varied[0], varied[1]) and not np.array_equal(varied[1], varied[2])
 
 
 def test_view_is_what_the_picture_shows(people):
@@ -170,7 +177,8 @@ def test_every_factor_shows(people, factor, male):
 def test_age_makes_grey_and_wrinkled(people):
     row = int(np.argmax(people.face_sex == 1))
     young, old = (
-        replace(plain(people, row), face_factors=np.array([[0, 0, 0, 0, 0, 0, 0, value]], float)) for value in (-2, 2)
+        replace(plain(people, row), face_factors=np.array([[0, 0, 0, 0, 0, 0, 0, value]], float))
+        for value in (-2, 2)
     )
     spread = lambda colour: np.ptp(colour) / colour.mean()  # noqa: E731
     assert spread(build_appearance(old, 0).hair_colour) < spread(build_appearance(young, 0).hair_colour)

@@ -199,7 +199,9 @@ def test_what_is_tied_follows_the_population(judge):
     loose = figures(truth_of_equal_sexes(rho=0.0))
     assert (
         loose["gender accuracy"].voice_dependence == "voice-determined"
-        and loose["rank-1 identification"].voice_dependence == loose["shape"].voice_dependence == "partly voice-determined"
+        and loose["rank-1 identification"].voice_dependence
+        == loose["shape"].voice_dependence
+        == "partly voice-determined"
     )
     for name in (
         "factors",
@@ -214,7 +216,10 @@ def test_what_is_tied_follows_the_population(judge):
     assert usual["factor lip"].voice_dependence == "voice-determined" and usual[
         "factor lip"
     ].upper_bound == pytest.approx(0.7)
-    assert 0.3 < usual["same-gender shape"].upper_bound < 0.7 and usual["skin"].voice_dependence == "voice-independent"
+    assert (
+        0.3 < usual["same-gender shape"].upper_bound < 0.7
+        and usual["skin"].voice_dependence == "voice-independent"
+    )
     assert (
         usual["voice-independent same-gender shape"].voice_dependence == "voice-independent"
         and usual["voice-independent same-gender shape"].upper_bound == 0
@@ -272,8 +277,15 @@ def test_table_and_json(judge, tmp_path):
     assert "voice-independent (does not): voice-independent same-gender shape" in table
     found.save(tmp_path / "agreement.json")
     again = json.loads((tmp_path / "agreement.json").read_text())
-    assert again["data"] == "synthetic population" and again["num_identities"] == 12 and again["num_gallery_images"] == 2
-    assert again["metrics"]["rank-1 identification"]["description"] == METRIC_DESCRIPTIONS["rank-1 identification"]
+    assert (
+        again["data"] == "synthetic population"
+        and again["num_identities"] == 12
+        and again["num_gallery_images"] == 2
+    )
+    assert (
+        again["metrics"]["rank-1 identification"]["description"]
+        == METRIC_DESCRIPTIONS["rank-1 identification"]
+    )
     assert again["metrics"]["factors"]["value"] == found.metrics["factors"].value
 
 

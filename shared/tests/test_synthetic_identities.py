@@ -23,7 +23,7 @@ from voiceface.synthetic.identities import (
 )
 from voiceface.synthetic.presets import PRESETS, Preset, get_preset, get_split_ids
 
-GOLDEN = Path(__file__).with_name("population_factors.csv")
+GOLDEN = Path(__file__).with_name("synthetic_factors.csv")
 
 
 @pytest.fixture(scope="module")
@@ -111,7 +111,9 @@ def test_coupling_is_the_correlation_within_sex(crowd):
     for sex in (0, 1):
         rows = crowd.sex == sex
         for j in range(len(FACTORS)):
-            assert np.corrcoef(crowd.voice_factors[rows, j], crowd.face_factors[rows, j])[0, 1] == pytest.approx(0.7, abs=0.04)
+            assert np.corrcoef(crowd.voice_factors[rows, j], crowd.face_factors[rows, j])[
+                0, 1
+            ] == pytest.approx(0.7, abs=0.04)
     profile = sample_identities(np.arange(8000), rho=0.8, factor_scales=np.linspace(0, 1, 8))
     measured = [np.corrcoef(profile.voice_factors[:, j], profile.face_factors[:, j])[0, 1] for j in range(8)]
     np.testing.assert_allclose(measured, 0.8 * np.linspace(0, 1, 8), atol=0.04)
@@ -134,7 +136,13 @@ def test_nuisance_is_independent_of_factors_and_of_the_other_side(crowd):
     voice = np.column_stack(
         [crowd.speaking_rate, crowd.pitch_range, crowd.vowel_space, crowd.vowel_offset.reshape(-1, 20)]
     )
-    blocks = [crowd.voice_factors, crowd.shape_nuisance, voice, crowd.sex[:, None], crowd.nationality[:, None]]
+    blocks = [
+        crowd.voice_factors,
+        crowd.shape_nuisance,
+        voice,
+        crowd.sex[:, None],
+        crowd.nationality[:, None],
+    ]
     for a, first in enumerate(blocks):
         for second in blocks[a + 1 :]:
             both = np.corrcoef(first.T, second.T)[: first.shape[1], first.shape[1] :]
@@ -176,7 +184,9 @@ def test_table_columns(crowd):
     for sex, mean in ((0, 1629), (1, 1756)):
         rows = crowd.sex == sex
         assert crowd.height[rows].mean() == pytest.approx(mean, abs=3)
-        assert np.corrcoef(crowd.height[rows], crowd.voice_factors[rows, 1])[0, 1] == pytest.approx(0.3, abs=0.03)
+        assert np.corrcoef(crowd.height[rows], crowd.voice_factors[rows, 1])[0, 1] == pytest.approx(
+            0.3, abs=0.03
+        )
     assert len(NATIONALITIES) == 8
     assert np.bincount(crowd.nationality).min() > 2200
     assert set(crowd.take(np.arange(40)).genders) == {"f", "m"}
