@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from cmpc2.config import Cmpc2Config
     from cmpc2.data import PairDataset
     from cmpc2.losses import Clusterings, LossTerms
-    from cmpc2.memory import Memory
+    from cmpc2.memory import MemoryBank
     from cmpc2.model import FV_Wrapper
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ class InitialWeights:
 
 def train(
     config: "Cmpc2Config",
-    pairs: "PairDataset",
+    dataset: "PairDataset",
     out: str | Path,
     *,
     validation: "Validation | None" = None,
@@ -81,36 +81,36 @@ def train(
     from voiceface.training.run import open_run, unwrap
 
     from cmpc2.data import SamplingWithReplacement
-    from cmpc2.memory import Memory
-    from cmpc2.schedule import warm_cosine_cycles
+    from cmpc2.memory import MemoryBank
+    from cmpc2.schedule import cosine_warmup_cycles
 
     plan = config.training
-    _require_clusters(config, len(pairs))
+    _check_num_clusters(config, len(dataset))
     with open_run(
         out, plan, config=to_dict(config), system="cmpc2", device=device, threads=threads, resume=resume
     ) as run:
-        names = pairs.videos.identities
+        names = dataset.videos.identity_names
         source = record_provenance(
-            run, [f"{row.identity} {row.video}" for row in pairs.videos.table], initial_weights
+            run, [f"{row.identity} {row.video_id}" for row in dataset.videos.table_rows], initial_weights
         )
-        run.extra = {"names": names, "videos": len(pairs), "disclaimer": disclaimer, "source": source}
+        run.extra = {"names": names, "videos": len(dataset), "disclaimer": disclaimer, "source": source}
         network = run.prepare(build_model(config, initial_weights or InitialWeights()))
         model = cast("FV_Wrapper", unwrap(network))
-        optimiser = make_optimiser(config, model)
+        optimiser = build_optimiser(config, model)
         chosen = config.optimiser
-        rate = warm_cosine_cycles(
+        rate = cosine_warmup_cycles(
             chosen.max_lr, chosen.min_lr, chosen.cycle or plan.max_steps, chosen.warm_up
         )
         seeded = torch.Generator().manual_seed(plan.seed)
-        memory = Memory(
-            len(pairs),
+        memory = MemoryBank(
+            len(dataset),
             config.model.embedding_dim,
             config.memory.momentum,
             generator=seeded,
             device=run.device,
         )
         run.track(model=model, optimiser=optimiser, memory=memory)
-        drawn = SamplingWithReplacement(pairs) if plan.sampling == "replacement" else pairs
+        drawn = SamplingWithReplacement(dataset) if plan.sampling == "replacement" else dataset
         data = run.batches(drawn, plan.batch_size, max_steps=plan.max_steps, num_workers=plan.num_workers)
         for step in run.steps(plan.max_steps, checkpoint_interval=plan.checkpoint_interval):
             if _validation_due(config, step):
@@ -120,15 +120,15 @@ def train(
             set_learning_rate(optimiser, rate(step))
             terms = train_step(config, run, network, memory, next(data), optimiser)
             if config.clustering.lifetime == "one_step":
-                memory.forget_clusterings()
+                memory.clear_clusterings()
             run.log(step, {**terms, "lr": rate(step)})
-            if plan.best == "lowest_loss" and (step + 1) % plan.checkpoint_interval == 0:
+            if plan.best_checkpoint == "lowest_loss" and (step + 1) % plan.checkpoint_interval == 0:
                 _keep_lowest_loss(run, step, terms["total_loss"], model)
         if _validation_due(config, plan.max_steps):
             validate(run, plan.max_steps, model, config, validation)
-        recluster_finally(config, memory)
+        recluster_final(config, memory)
         if run.is_main:
-            save_memory(run, config, pairs, memory)
+            save_memory(run, config, dataset, memory)
         return run.save_final_model(model.state_dict())
 
 
@@ -136,7 +136,7 @@ def train_step(
     config: "Cmpc2Config",
     run: "Run",
     network: "torch.nn.Module",
-    memory: "Memory",
+    memory: "MemoryBank",
     batch: dict[str, "Tensor"],
     optimiser: "torch.optim.Optimizer",
 ) -> dict[str, "Tensor | float"]:
@@ -160,9 +160,9 @@ def train_step(
     voice, face = voice.float(), face.float()
     everybody = [all_gather_with_gradient(item) for item in (batch["index"], voice, face)]
     memory.update(*everybody)
-    own = config.training.negatives == "own"
+    own = config.training.negatives == "local"
     index, voice, face = (batch["index"], voice, face) if own else everybody
-    terms = objective(config, index, voice, face, memory.clusterings)
+    terms = compute_losses(config, index, voice, face, memory.clusterings)
     total = terms.total
     run.backward_and_step(total, optimiser, clip_norm=config.optimiser.clip_gradient)
     return {
@@ -173,7 +173,7 @@ def train_step(
     }
 
 
-def objective(
+def compute_losses(
     config: "Cmpc2Config",
     index: "Tensor",
     voice: "Tensor",
@@ -196,7 +196,7 @@ def objective(
     )
 
 
-def recluster(config: "Cmpc2Config", memory: "Memory", step: int) -> None:
+def recluster(config: "Cmpc2Config", memory: "MemoryBank", step: int) -> None:
     """Cluster both banks; starting centres follow from the run's seed and the iteration."""
     if config.loss.prototypes or config.loss.recalibration.enabled:
         memory.recluster(
@@ -215,14 +215,14 @@ def build_model(config: "Cmpc2Config", initial_weights: InitialWeights) -> "FV_W
     from cmpc2.model import FV_Wrapper
 
     model = FV_Wrapper(
-        pretrain=initial_weights.imagenet or False, config=config.model, voice_front_end=config.data.voice
+        pretrain=initial_weights.imagenet or False, config=config.model, voice_frontend=config.data.voice
     )
     if initial_weights.checkpoint:
         load_model_file(model, initial_weights.checkpoint)
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
 
-def make_optimiser(config: "Cmpc2Config", model: "FV_Wrapper") -> "torch.optim.Optimizer":
+def build_optimiser(config: "Cmpc2Config", model: "FV_Wrapper") -> "torch.optim.Optimizer":
     """The configured optimiser over all parameters."""
     import torch
 
@@ -288,27 +288,31 @@ def validate(
     run.log(step, {"matching_accuracy": accuracy}, always=True, prefix="val/")
     if accuracy > run.values.get("best_matching_accuracy", 0.0):
         run.values.update(best_matching_accuracy=accuracy, best_step=step)
-        if config.training.best == "validation":
+        if config.training.best_checkpoint == "validation":
             run.save("best", model)
     return accuracy
 
 
-def recluster_finally(config: "Cmpc2Config", memory: "Memory") -> None:
+def recluster_final(config: "Cmpc2Config", memory: "MemoryBank") -> None:
     """Cluster once more, so that the stored prototypes are those of the finished model; none is empty."""
     memory.recluster(
         config.clustering.num_clusters,
         seed=(config.training.seed, config.training.max_steps),
         temperature=config.loss.prototype_temperature,
-        **{**config.clustering.kmeans_options(), "empty": "reseed", "final": "consistent"},
+        **{
+            **config.clustering.kmeans_options(),
+            "empty_clusters": "reseed",
+            "final_assignment": "consistent",
+        },
     )
 
 
-def save_memory(run: "Run", config: "Cmpc2Config", pairs: "PairDataset", memory: "Memory") -> None:
+def save_memory(run: "Run", config: "Cmpc2Config", dataset: "PairDataset", memory: "MemoryBank") -> None:
     """Write prototypes of both banks with their videos: `memory.safetensors` and `training.csv`."""
     from voiceface.checkpoints.native import save_model
     from voiceface.runtime.config import to_dict
 
-    from cmpc2.lookup import write_training_table
+    from cmpc2.prototype_retrieval import write_training_table
 
     found = memory.clusterings
     assert found is not None
@@ -316,7 +320,7 @@ def save_memory(run: "Run", config: "Cmpc2Config", pairs: "PairDataset", memory:
     for side in ("voice", "face"):
         for count, clustering in zip(config.clustering.num_clusters, getattr(found, side)):
             for name in ("centroids", "assignment", "density"):
-                state[f"{side}/{count}/{name}"] = clustering.tensors()[name]
+                state[f"{side}/{count}/{name}"] = clustering.to_dict()[name]
     save_model(
         run.out / "memory.safetensors",
         state,
@@ -325,16 +329,16 @@ def save_memory(run: "Run", config: "Cmpc2Config", pairs: "PairDataset", memory:
         config=to_dict(config),
         extra={key: run.extra[key] for key in ("videos", "disclaimer")},
     )
-    write_training_table(run.out / "training.csv", pairs.videos.table)
+    write_training_table(run.out / "training.csv", dataset.videos.table_rows)
 
 
-def _require_clusters(config: "Cmpc2Config", videos: int) -> None:
+def _check_num_clusters(config: "Cmpc2Config", num_videos: int) -> None:
     """Refuse more clusters than there are videos, before anything is done."""
     most = max(config.clustering.num_clusters)
-    if most > videos:
+    if most > num_videos:
         raise ValueError(
-            f"clustering.num_clusters asks for {most} clusters of {videos} training videos: ask for fewer, "
-            f"such as [{max(1, videos // 12)},{max(2, videos // 6)},{max(3, videos // 4)}]"
+            f"clustering.num_clusters asks for {most} clusters of {num_videos} training videos: ask for fewer, "
+            f"such as [{max(1, num_videos // 12)},{max(2, num_videos // 6)},{max(3, num_videos // 4)}]"
         )
 
 
@@ -374,13 +378,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     from voiceface.runtime.process import keep_freed_memory
 
     from cmpc2.config import Cmpc2Config
-    from cmpc2.sources import load_training_data
 
     keep_freed_memory()
     config = load_config(args.cfg, Cmpc2Config, "cmpc2", args.override)
     arguments.require_existing_paths(
-        {name: getattr(args, name) for name in ("checkpoint", "imagenet", "table")}
+        {name: getattr(args, name) for name in ("data", "lists", "checkpoint", "imagenet", "table")}
     )
+
+    from cmpc2.training_data import load_training_data
+
     found = load_training_data(
         config,
         data=args.data,
@@ -389,12 +395,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         splits=args.splits.split(","),
         voice_root=args.voice_root,
         face_root=args.face_root,
-        lists=args.lists,
+        list_folder=args.lists,
         skip_missing=args.missing == "skip",
     )
     weights = train(
         config,
-        found.pairs,
+        found.dataset,
         args.out,
         validation=found.validation,
         initial_weights=InitialWeights(args.checkpoint, args.imagenet),

@@ -147,7 +147,7 @@ def initial_weights_from_args(args: argparse.Namespace, weights_type: type[S]) -
     from dataclasses import fields
 
     start = weights_type(**{field.name: getattr(args, field.name) for field in fields(weights_type)})
-    arguments.require_existing_paths(vars(start))
+    arguments.require_existing_paths({"data": args.data, "lists": args.lists, **vars(start)})
     return start
 
 

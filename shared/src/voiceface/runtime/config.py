@@ -15,6 +15,13 @@ import yaml
 from easydict import EasyDict
 
 FLOAT_PATTERN = re.compile(r"[-+]?(\d[\d_]*\.?\d*|\.\d+)([eE][-+]?\d+)?")
+MAX_SUGGESTIONS = 3
+SYNONYMS = {
+    "learning_rate": "lr",
+    "max_iter": "max_steps",
+    "iterations": "max_steps",
+    "workers": "num_workers",
+}
 TYPE_NAMES = {dict: "a section", list: "a list", str: "text", bool: "true/false", int: "a whole number"}
 TYPE_NAMES |= {float: "a number", type(None): "nothing (null)"}
 
@@ -226,17 +233,10 @@ def _coerce_floats(annotation: Any, value: Any) -> Any:
 
 def _format_problem(problem: Any, model: type[Config]) -> str:
     """One line for one fault: key, found, expected, nearest known key."""
-    known = list(_dotted_keys(model))
     location = [str(part) for part in problem["loc"]]
     key = ".".join(location)
     if problem["type"] == "extra_forbidden":
-        if near := difflib.get_close_matches(key, known, 1, 0.6):
-            return f"{key}: unknown key; did you mean {near[0]}?"
-        same = [
-            other for other in known if difflib.get_close_matches(location[-1], [other.split(".")[-1]], 1)
-        ]
-        hint = f"did you mean {same[0]}?" if same else f"known keys: {', '.join(known)}"
-        return f"{key}: unknown key; {hint}"
+        return f"{key}: unknown key; {_suggest_keys(key, list(_dotted_keys(model)))}"
     if problem["type"] == "missing":
         return f"{key}: missing, and it has no default"
     message = problem["msg"].removeprefix("Value error, ")
@@ -248,6 +248,31 @@ def _format_problem(problem: Any, model: type[Config]) -> str:
         return f"{key}: {message}, found a section" if key else message
     hint = "; write 1.0 for a whole number" if isinstance(found, int) and "float" in problem["type"] else ""
     return f"{key}: {message}, found {found!r} ({_type_name(found)}){hint}"
+
+
+def _suggest_keys(key: str, known: Sequence[str]) -> str:
+    """The known keys nearest to an unknown one, or the keys of its section where none is near.
+
+    A key of the same name (or of a name in `SYNONYMS`) in any section comes first, then similar names in the
+    same section, then similar names elsewhere.
+    """
+    section, _, name = key.rpartition(".")
+    names = {name, SYNONYMS.get(name, name)}
+    nearest = [other for other in known if other.rpartition(".")[2] in names]
+    if not nearest:
+        nearest = [other for other in known if names & set(other.rpartition(".")[2].split("_"))]
+    siblings = [other for other in known if other.rpartition(".")[0] == section]
+    for candidates in (siblings, known):
+        if not nearest:
+            leaves = [other.rpartition(".")[2] for other in candidates]
+            close = difflib.get_close_matches(name, leaves, MAX_SUGGESTIONS)
+            nearest = [other for leaf in dict.fromkeys(close) for other in candidates if other.endswith(leaf)]
+            nearest = [other for other in nearest if other.rpartition(".")[2] in close]
+    if not nearest:
+        where = f"keys of {section}" if section and siblings else "known keys"
+        return f"{where}: {', '.join(siblings or [other for other in known if '.' not in other])}"
+    shown = list(dict.fromkeys(nearest))[:MAX_SUGGESTIONS]
+    return f"did you mean {shown[0]}?" if len(shown) == 1 else f"did you mean one of {', '.join(shown)}?"
 
 
 def _dotted_keys(model: type[pydantic.BaseModel], prefix: str = "") -> Iterator[str]:
